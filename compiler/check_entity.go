@@ -1,0 +1,449 @@
+package compiler
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// checkEntities makes the checks of one entity at a time.
+func (c *compilation) checkEntities() {
+	endpoints := map[string]*entity{}
+	for _, id := range c.order {
+		e := c.entities[id]
+		if c.broken[id] {
+			continue
+		}
+		c.checkSchema(e)
+		c.checkSecrets(e)
+		switch e.section {
+		case "models":
+			c.checkModel(e)
+		case "deployments":
+			c.checkDeployment(e, endpoints)
+		case "slos":
+			c.checkObjectives(e)
+		case "steps":
+			c.checkStep(e)
+		}
+	}
+}
+
+// noColumn is the fault of naming a column that a table does not have. at is
+// the path of the field that names it.
+func (c *compilation) noColumn(e *entity, what, column string, in *out, schema ir.Schema, at ...string) {
+	d := diag.Diagnostic{
+		Message: fmt.Sprintf("%s of %s names a column %q that %s does not have", what, e, column, owner(in)),
+		Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
+		Wanted:  "one of " + strings.Join(columnNames(schema), ", "),
+		Found:   column,
+	}
+	if in != nil && in.entity != e {
+		d.Spans = append(d.Spans, c.sys.Label("its columns", in.entity.path("schema")...))
+	}
+	if near := diag.Nearest(column, columnNames(schema)); near != "" {
+		d.Hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	c.fail(e, d)
+}
+
+func owner(o *out) string {
+	if o == nil {
+		return "its schema"
+	}
+	return o.entity.String()
+}
+
+func columnNames(s ir.Schema) []string {
+	names := make([]string, len(s))
+	for i := range s {
+		names[i] = s[i].Name
+	}
+	return names
+}
+
+// checkSchema checks what an entity declares of its own table.
+func (c *compilation) checkSchema(e *entity) {
+	for _, o := range e.outs {
+		if o.kind != ir.Table || e.section == "deployments" {
+			continue
+		}
+		at := []string{"schema"}
+		if e.section == "steps" {
+			at = []string{"outputs", o.port, "schema"}
+		}
+		if len(o.schema) == 0 {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("the table of %s has no columns", e),
+				Spans:   []diag.Span{c.sys.Label("", e.path(at...)...)},
+				Hint:    "declare them under schema; `tenon infer` writes them for a file or a query",
+			})
+			continue
+		}
+		for _, col := range o.schema {
+			c.checkColumn(e, col, append(slices.Clone(at), col.Name))
+		}
+		for _, k := range o.keys {
+			if o.schema.Column(k) == nil {
+				c.noColumn(e, "keys", k, nil, o.schema, append(at[:len(at)-1:len(at)-1], "keys")...)
+			}
+		}
+		if t := o.timestamp; t != "" {
+			switch col := o.schema.Column(t); {
+			case col == nil:
+				c.noColumn(e, "timestamp", t, nil, o.schema, append(at[:len(at)-1:len(at)-1], "timestamp")...)
+			case !isTime(col.Type):
+				c.fail(e, diag.Diagnostic{
+					Message: fmt.Sprintf("the timestamp of %s is column %q, which is no point in time", e, t),
+					Wanted:  "a column of type timestamp, timestamptz or date",
+					Found:   col.Type,
+					Spans:   []diag.Span{c.sys.At("", e.path(append(at[:len(at)-1:len(at)-1], "timestamp")...)...), c.columnSpan(e, t)},
+				})
+			}
+		}
+	}
+}
+
+func isTime(t string) bool { return t == "timestamp" || t == "timestamptz" || t == "date" }
+
+func isNumber(t string) bool {
+	return strings.HasPrefix(t, "int") || strings.HasPrefix(t, "uint") || strings.HasPrefix(t, "float")
+}
+
+func (c *compilation) columnSpan(e *entity, column string) diag.Span {
+	if sp, ok := c.sys.Column(e.section, e.name, column); ok {
+		sp.Label = "declared here"
+		return sp
+	}
+	return c.sys.Label("declared here", e.path("schema", column)...)
+}
+
+func (c *compilation) checkColumn(e *entity, col ir.Column, at []string) {
+	if _, ok := ir.Types[col.Type]; !ok {
+		var types []string
+		for t := range ir.Types {
+			types = append(types, t)
+		}
+		slices.Sort(types)
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("column %q of %s has a type %q that does not exist", col.Name, e, col.Type),
+			Wanted:  "one of " + strings.Join(types, ", "),
+			Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
+			Hint:    diag.DidYouMean(col.Type, types),
+		})
+	}
+	if col.Min != "" && col.Max != "" && number(col.Min).Cmp(number(col.Max)) > 0 {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("column %q of %s has a min above its max", col.Name, e),
+			Found:   fmt.Sprintf("min %s, max %s", col.Min, col.Max),
+			Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
+		})
+	}
+	if (col.Min != "" || col.Max != "") && !isNumber(col.Type) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("column %q of %s is a %s, which has no min or max", col.Name, e, col.Type),
+			Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
+		})
+	}
+}
+
+func number(n json.Number) *big.Rat {
+	r, ok := new(big.Rat).SetString(string(n))
+	if !ok {
+		return new(big.Rat)
+	}
+	return r
+}
+
+func (c *compilation) checkModel(e *entity) {
+	table, model := e.input("table"), e.outs["model"]
+	if table == nil || model == nil {
+		return
+	}
+	schema := table.out.schema
+	label := e.string("label")
+	task, _ := e.fields.get("evaluation").(object).get("task").(string)
+	col := schema.Column(label)
+	if col == nil {
+		c.noColumn(e, "the label", label, table.out, schema, "label")
+	} else {
+		c.checkLabel(e, *col, task, table.out)
+	}
+	for _, x := range e.strings("exclude") {
+		if schema.Column(x) == nil {
+			c.noColumn(e, "exclude", x, table.out, schema, "exclude")
+		}
+	}
+	if len(model.signature.Input) == 0 {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s has no column left to learn from", e),
+			Found:   fmt.Sprintf("besides the label, the keys and the timestamp, %s has nothing that is not excluded", table.out.entity),
+			Spans:   []diag.Span{c.sys.Label("", e.path("in", "table")...), c.sys.Label("its columns", table.out.entity.path("schema")...)},
+		})
+	}
+	test, _ := e.fields.get("test").(object)
+	for _, f := range []string{"column", "stratify"} {
+		name, ok := test.get(f).(string)
+		if !ok {
+			continue
+		}
+		col := schema.Column(name)
+		if col == nil {
+			c.noColumn(e, "test."+f, name, table.out, schema, "test", f)
+			continue
+		}
+		if test.get("kind") == "by_time" && !isTime(col.Type) {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s is split by time on column %q, which is no point in time", e, name),
+				Wanted:  "a column of type timestamp, timestamptz or date",
+				Found:   col.Type,
+				Spans:   []diag.Span{c.sys.At("", e.path("test", f)...), c.columnSpan(table.out.entity, name)},
+			})
+		}
+	}
+	if after, ok := test.get("after").(string); ok && !parsesAsTime(after) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("test.after of %s is no date or time", e),
+			Wanted:  `a date such as "2024-07-01" or a time such as "2024-07-01 12:00:00"`,
+			Found:   fmt.Sprintf("%q", after),
+			Spans:   []diag.Span{c.sys.At("", e.path("test", "after")...)},
+		})
+	}
+	if est, ok := e.fields.get("estimator").(string); ok && !importPath.MatchString(est) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the estimator of %s is no import path", e),
+			Wanted:  `a dotted path such as "sklearn.linear_model.LogisticRegression"`,
+			Found:   fmt.Sprintf("%q", est),
+			Spans:   []diag.Span{c.sys.At("", e.path("estimator")...)},
+		})
+	}
+}
+
+var importPath = regexp.MustCompile(`^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$`)
+
+func parsesAsTime(s string) bool {
+	for _, layout := range []string{time.DateOnly, time.DateTime, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04"} {
+		if _, err := time.Parse(layout, s); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *compilation) checkLabel(e *entity, col ir.Column, task string, from *out) {
+	spans := []diag.Span{c.sys.At("", e.path("label")...), c.columnSpan(from.entity, col.Name)}
+	if col.Nullable {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the label of %s may be null", e),
+			Wanted:  "a label that is always known",
+			Found:   fmt.Sprintf("column %q is nullable in %s", col.Name, from.entity),
+			Spans:   spans,
+			Hint:    fmt.Sprintf("drop the rows without a label in %s and declare the column without nullable", from.entity),
+		})
+	}
+	if task == "regression" && !isNumber(col.Type) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s is judged as a regression, and its label is a %s", e, col.Type),
+			Wanted:  "a label that is a number",
+			Spans:   append(spans, c.sys.At("", e.path("evaluation")...)),
+			Hint:    "use evaluate.#Classification",
+		})
+	}
+	if task == "classification" && strings.HasPrefix(col.Type, "float") {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s is judged as a classification, and its label is a %s", e, col.Type),
+			Wanted:  "a label of type bool, string or a whole number",
+			Spans:   append(spans, c.sys.At("", e.path("evaluation")...)),
+			Hint:    "use evaluate.#Regression, or cast the label",
+		})
+	}
+}
+
+// input returns the port of that name if it is bound.
+func (e *entity) input(name string) *port {
+	for i := range e.ports {
+		if e.ports[i].name == name {
+			return &e.ports[i]
+		}
+	}
+	return nil
+}
+
+func (c *compilation) checkDeployment(e *entity, endpoints map[string]*entity) {
+	if e.component == "serve.http" {
+		at := fmt.Sprintf("%s:%d", e.string("host"), e.int("port"))
+		if other := endpoints[at]; other != nil {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s and %s both listen on %s", other, e, at),
+				Spans:   []diag.Span{c.sys.At("", e.path("port")...), c.sys.At("taken here", other.path("port")...)},
+				Hint:    "give one of them another port",
+			})
+		}
+		endpoints[at] = e
+		return
+	}
+	model, table := e.input("model"), e.input("table")
+	if model == nil || table == nil || model.out.signature == nil {
+		return
+	}
+	for _, want := range model.out.signature.Input {
+		got := table.out.schema.Column(want.Name)
+		spans := []diag.Span{c.sys.At("read here", e.path("in", "table")...)}
+		switch {
+		case got == nil:
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s predicts for %s, which lacks the column %q that %s reads", e, table.out.entity, want.Name, model.out.entity),
+				Spans:   append(spans, c.sys.Label("its columns", table.out.entity.path("schema")...), c.sys.Label("the model", model.out.entity.path()...)),
+				Wanted:  fmt.Sprintf("%s: %s", want.Name, want.Type),
+				Found:   "the columns " + strings.Join(columnNames(table.out.schema), ", "),
+			})
+		case got.Type != want.Type:
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s predicts for %s, where column %q has another type than %s reads", e, table.out.entity, want.Name, model.out.entity),
+				Spans:   append(spans, c.columnSpan(table.out.entity, want.Name), c.sys.Label("the model", model.out.entity.path()...)),
+				Wanted:  want.Type,
+				Found:   got.Type,
+			})
+		}
+	}
+}
+
+// metricsOf are the metrics that an evaluation makes, by task.
+var metricsOf = map[string][]string{
+	"classification": {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "log_loss", "brier_score_loss", "matthews_corrcoef"},
+	"regression":     {"r2", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "median_absolute_error", "mean_absolute_percentage_error", "max_error", "explained_variance"},
+}
+
+func (c *compilation) checkObjectives(e *entity) {
+	on := e.input("on")
+	if on == nil {
+		return
+	}
+	model := on.out.entity.input("model")
+	if model == nil || model.out.signature == nil {
+		return
+	}
+	task := model.out.signature.Task
+	quality, _ := e.fields.get("quality").(object)
+	for _, f := range quality {
+		if !slices.Contains(metricsOf[task], f.name) {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s holds the metric %q, which the evaluation of %s does not make", e, f.name, model.out.entity),
+				Spans:   []diag.Span{c.sys.Label("", e.path("quality", f.name)...), c.sys.At("evaluated here", model.out.entity.path("evaluation")...)},
+				Wanted:  "one of " + strings.Join(metricsOf[task], ", "),
+				Hint:    diag.DidYouMean(f.name, metricsOf[task]),
+			})
+		}
+	}
+}
+
+func (c *compilation) checkStep(e *entity) {
+	outputs, _ := e.fields.get("outputs").(object)
+	if len(outputs) == 0 {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s has no outputs", e),
+			Spans:   []diag.Span{c.sys.Label("", e.path("outputs")...)},
+			Hint:    "a step leaves something: `outputs: report: kind: \"file\"`",
+		})
+	}
+	for _, f := range outputs {
+		o, _ := f.value.(object)
+		if o.get("kind") == "table" && !o.has("schema") {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("output %q of %s is a table without a schema", f.name, e),
+				Spans:   []diag.Span{c.sys.Label("", e.path("outputs", f.name)...)},
+				Hint:    "declare its columns under schema, or write `kind: \"file\"`",
+			})
+		}
+		if !goodName(f.name) {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%q cannot be the name of an output", f.name),
+				Spans:   []diag.Span{c.sys.Label("", e.path("outputs", f.name)...)},
+				Wanted:  `letters, digits, "-", "_" and "."`,
+			})
+		}
+	}
+}
+
+var (
+	secretName = regexp.MustCompile(`(?i)(^|[_-])(password|passwd|pwd|secret|token|api_?key|access_?key|private_?key|credentials?)$`)
+	secretURL  = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)
+)
+
+// checkSecrets refuses what looks like a secret written out.
+func (c *compilation) checkSecrets(e *entity) {
+	var walk func(v any, at []string)
+	walk = func(v any, at []string) {
+		switch v := v.(type) {
+		case object:
+			for _, f := range v {
+				walk(f.value, append(at[:len(at):len(at)], f.name))
+			}
+		case []any:
+			for _, x := range v {
+				walk(x, at)
+			}
+		case string:
+			name := at[len(at)-1]
+			if (secretName.MatchString(name) && v != "") || secretURL.MatchString(v) {
+				c.fail(e, diag.Diagnostic{
+					Message: fmt.Sprintf("%s looks like a secret written into the system", strings.Join(at, ".")),
+					Wanted:  "a reference",
+					Found:   "a literal",
+					Spans:   []diag.Span{c.sys.At("", at...)},
+					Hint:    c.secretHint(e, name),
+				})
+			}
+		}
+	}
+	for _, f := range e.fields {
+		switch f.name {
+		case "schema", "secrets", "dsn", "out", "name", "component":
+			continue
+		}
+		walk(f.value, e.path(f.name))
+	}
+	for at, v := range c.secretRefs(e) {
+		if v.has("env") == v.has("file") {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("the secret %s of %s names no source, or two", at, e),
+				Wanted:  "either env or file",
+				Spans:   []diag.Span{c.sys.At("", e.path(strings.Split(at, ".")...)...)},
+				Hint:    "write `secret: env: \"NAME\"` or `secret: file: \"/run/secrets/NAME\"`",
+			})
+		}
+	}
+}
+
+func (c *compilation) secretHint(e *entity, name string) string {
+	if e.section == "steps" {
+		return fmt.Sprintf("write `secrets: %s: secret: env: \"%s\"` and read it from the environment", strings.ToUpper(name), strings.ToUpper(name))
+	}
+	return "hand it over by reference: `secret: env: \"NAME\"`"
+}
+
+// secretRefs are the references an entity makes, by the path of the field.
+func (c *compilation) secretRefs(e *entity) map[string]object {
+	refs := map[string]object{}
+	add := func(at string, v any) {
+		o, _ := v.(object)
+		if s, ok := o.get("secret").(object); ok {
+			refs[at] = s
+		} else if o.has("secret") {
+			refs[at] = nil
+		}
+	}
+	add("dsn", e.fields.get("dsn"))
+	secrets, _ := e.fields.get("secrets").(object)
+	for _, f := range secrets {
+		add("secrets."+f.name, f.value)
+	}
+	return refs
+}

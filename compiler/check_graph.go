@@ -1,0 +1,75 @@
+package compiler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// checkCycles finds entities that read from one another in a circle. CUE sees
+// no fault there: identities are plain strings.
+func (c *compilation) checkCycles() {
+	const (
+		unseen = iota
+		open
+		done
+	)
+	state := map[string]int{}
+	var path []string
+	var visit func(id string)
+	visit = func(id string) {
+		state[id] = open
+		path = append(path, id)
+		for _, p := range c.entities[id].ports {
+			switch state[p.from] {
+			case unseen:
+				visit(p.from)
+			case open:
+				c.reportCycle(path[slices.Index(path, p.from):])
+			}
+		}
+		path = path[:len(path)-1]
+		state[id] = done
+	}
+	for _, id := range c.order {
+		if state[id] == unseen {
+			visit(id)
+		}
+	}
+}
+
+func (c *compilation) reportCycle(cycle []string) {
+	// Begin with the entity that comes first, whichever way it was found.
+	first := slices.Index(cycle, slices.MinFunc(cycle, func(a, b string) int {
+		return slices.Index(c.order, a) - slices.Index(c.order, b)
+	}))
+	cycle = slices.Concat(cycle[first:], cycle[:first])
+	names := make([]string, 0, len(cycle)+1)
+	d := diag.Diagnostic{Hint: "take one of these edges out"}
+	for i, id := range cycle {
+		e, next := c.entities[id], cycle[(i+1)%len(cycle)]
+		names = append(names, e.String())
+		c.broken[id] = true
+		for _, p := range e.ports {
+			if p.from == next {
+				sp := c.sys.At(fmt.Sprintf("%s reads %s", e, c.entities[next]), portPath(e, p)...)
+				if _, ref := c.sys.Reference(portPath(e, p)...); ref.File != "" {
+					sp.Pos, sp.Len = ref.Pos, ref.Len
+				}
+				d.Spans = append(d.Spans, sp)
+				break
+			}
+		}
+	}
+	d.Message = "these entities read from one another in a circle: " + strings.Join(append(names, names[0]), " -> ")
+	c.fault(d)
+}
+
+func portPath(e *entity, p port) []string {
+	if p.name == "on" {
+		return e.path("on")
+	}
+	return e.path("in", p.name)
+}

@@ -1,0 +1,221 @@
+package compiler
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"cuelang.org/go/cue/ast"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+// checkSQL types every query against the declared columns of its inputs.
+func (c *compilation) checkSQL() error {
+	var checker *duck.Checker
+	for _, id := range c.order {
+		e := c.entities[id]
+		if e.component != "feature.sql" || c.broken[id] {
+			continue
+		}
+		if checker == nil {
+			var err error
+			if checker, err = duck.NewChecker(); err != nil {
+				return fmt.Errorf("check SQL: %w", err)
+			}
+			defer func() { _ = checker.Close() }()
+		}
+		if err := c.checkQuery(e, checker); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *compilation) checkQuery(e *entity, checker *duck.Checker) error {
+	query := e.string("sql")
+	tables := map[string]ir.Schema{}
+	for _, p := range e.ports {
+		tables[p.name] = p.out.schema
+	}
+	found, err := checker.Describe(c.ctx, tables, query)
+	if sqlErr := (*duck.SQLError)(nil); errors.As(err, &sqlErr) {
+		c.fail(e, c.sqlFault(e, query, sqlErr))
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("check the SQL of %s: %w", e, err)
+	}
+	for _, p := range e.ports {
+		if used := regexp.MustCompile(`(?i)\b` + regexp.QuoteMeta(p.name) + `\b`); !used.MatchString(query) {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("the query of %s does not use its input %q", e, p.name),
+				Spans:   []diag.Span{c.sys.Label("", e.path("in", p.name)...), c.sqlSpan(e, query, -1)},
+				Hint:    "read it, or remove it from in",
+			})
+		}
+	}
+	c.compareColumns(e, query, found)
+	return nil
+}
+
+func (c *compilation) sqlFault(e *entity, query string, err *duck.SQLError) diag.Diagnostic {
+	d := diag.Diagnostic{
+		Message: fmt.Sprintf("the SQL of %s: %s", e, err.Message),
+		Spans:   []diag.Span{c.sqlSpan(e, query, err.Offset)},
+	}
+	if len(err.Candidates) > 0 {
+		d.Hint = "did you mean " + strings.Join(err.Candidates[:min(3, len(err.Candidates))], " or ") + "?"
+	}
+	switch err.Kind {
+	case "table":
+		var names []string
+		for _, p := range e.ports {
+			names = append(names, p.name)
+		}
+		d.Wanted = "one of the inputs " + strings.Join(names, ", ")
+		d.Spans = append(d.Spans, c.sys.Label("its inputs", e.path("in")...))
+	case "column":
+		for _, p := range e.ports {
+			if len(e.ports) <= 3 {
+				d.Spans = append(d.Spans, c.sys.At(fmt.Sprintf("%s has %s", p.name, strings.Join(columnNames(p.out.schema), ", ")), e.path("in", p.name)...))
+			}
+		}
+	}
+	return d
+}
+
+// compareColumns holds the columns of the result against the declared ones.
+func (c *compilation) compareColumns(e *entity, query string, found []duck.Column) {
+	declared := e.outs["out"].schema
+	byName := map[string]duck.Column{}
+	var names []string
+	for _, f := range found {
+		byName[f.Name] = f
+		names = append(names, f.Name)
+	}
+	for _, want := range declared {
+		got, ok := byName[want.Name]
+		if !ok {
+			d := diag.Diagnostic{
+				Message: fmt.Sprintf("%s declares a column %q that its query does not give", e, want.Name),
+				Spans:   []diag.Span{c.sys.Label("declared here", e.path("schema", want.Name)...), c.sqlSpan(e, query, -1)},
+				Found:   "the query gives " + strings.Join(names, ", "),
+			}
+			if near := diag.Nearest(want.Name, names); near != "" {
+				d.Hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			c.fail(e, d)
+			continue
+		}
+		if got.Type == ir.Types[want.Type] {
+			continue
+		}
+		irType, _ := duck.SuggestCast(got.Type)
+		hint := fmt.Sprintf("declare it as %s, or write CAST(... AS %s) in the query", irType, ir.Types[want.Type])
+		if ir.Types[irType] != got.Type {
+			hint = fmt.Sprintf("write CAST(... AS %s) in the query", ir.Types[want.Type])
+		}
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("column %q of %s is declared as %s, and its query gives %s", want.Name, e, want.Type, got.Type),
+			Wanted:  fmt.Sprintf("%s (%s in SQL)", want.Type, ir.Types[want.Type]),
+			Found:   got.Type,
+			Spans:   []diag.Span{c.columnSpan(e, want.Name), c.sqlSpan(e, query, columnOffset(query, want.Name))},
+			Hint:    hint,
+		})
+	}
+	for _, f := range found {
+		if declared.Column(f.Name) == nil {
+			irType, _ := duck.SuggestCast(f.Type)
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("the query of %s gives a column %q that is not declared", e, f.Name),
+				Spans:   []diag.Span{c.sqlSpan(e, query, columnOffset(query, f.Name)), c.sys.Label("declared here", e.path("schema")...)},
+				Hint:    fmt.Sprintf("add `%s: col.%s` to the schema, or leave it out of the query", f.Name, definitionOf(irType)),
+			})
+		}
+	}
+}
+
+// definitionOf is the definition of package col for a type.
+func definitionOf(irType string) string {
+	switch irType {
+	case "timestamptz":
+		return "#TimestampTZ"
+	case "":
+		return "#String"
+	}
+	if rest, ok := strings.CutPrefix(irType, "uint"); ok {
+		return "#UInt" + rest
+	}
+	return "#" + strings.ToUpper(irType[:1]) + irType[1:]
+}
+
+// columnOffset is where a column of the result gets its name, as far as a text
+// search can tell: the last mention of it after AS, or before FROM.
+func columnOffset(query, name string) int {
+	if m := regexp.MustCompile(`(?i)\bAS\s+"?(`+regexp.QuoteMeta(name)+`)\b`).FindAllStringSubmatchIndex(query, -1); m != nil {
+		return m[len(m)-1][2]
+	}
+	if m := regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\b`).FindStringIndex(query); m != nil {
+		return m[0]
+	}
+	return -1
+}
+
+// sqlSpan is the place in the .cue file of a byte of the query; without one,
+// the query's beginning.
+func (c *compilation) sqlSpan(e *entity, query string, offset int) diag.Span {
+	at := c.sys.At("in this query", e.path("sql")...)
+	lit := c.sys.Literal(e.path("sql")...)
+	if lit == nil {
+		return at
+	}
+	if offset < 0 {
+		offset = len(query) - len(strings.TrimLeft(query, " \t\n"))
+	}
+	if p, ok := c.literalPos(lit, query, offset); ok {
+		return diag.Span{Pos: p, Len: sqlTokenLen(query[min(offset, len(query)):])}
+	}
+	return at
+}
+
+// literalPos maps a byte of a string's value to its place in the source. It
+// knows plain and multi-line strings without interpolation or escapes before
+// the byte; elsewhere it gives up.
+func (c *compilation) literalPos(lit *ast.BasicLit, value string, offset int) (diag.Pos, bool) {
+	start := c.sys.Pos(lit.Pos())
+	before := value[:min(offset, len(value))]
+	line, col := strings.Count(before, "\n"), len(before)-(strings.LastIndex(before, "\n")+1)
+	src := strings.Split(lit.Value, "\n")
+	if len(src) == 1 {
+		if strings.Contains(lit.Value, `\`) {
+			return diag.Pos{}, false
+		}
+		quote := strings.IndexAny(lit.Value, `"'`) + 1
+		return diag.Pos{File: start.File, Line: start.Line, Col: start.Col + quote + offset}, true
+	}
+	// A multi-line string: its lines carry the indentation of the closing quotes.
+	if line+1 >= len(src) {
+		return diag.Pos{}, false
+	}
+	last := src[len(src)-1]
+	indent := len(last) - len(strings.TrimLeft(last, " \t"))
+	lines := strings.Split(value, "\n")
+	if line >= len(lines) || !strings.HasSuffix(src[line+1], lines[line]) {
+		return diag.Pos{}, false
+	}
+	return diag.Pos{File: start.File, Line: start.Line + line + 1, Col: indent + col + 1}, true
+}
+
+func sqlTokenLen(s string) int {
+	n := strings.IndexFunc(s, func(r rune) bool {
+		return !slices.Contains([]rune("_."), r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
+	if n < 0 {
+		n = len(s)
+	}
+	return max(1, n)
+}

@@ -1,0 +1,133 @@
+package compiler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// Options of a compilation.
+type Options struct {
+	// Lock resolves Python requirements to a lock with digests. It is called
+	// only for units that ask for packages besides the library's own.
+	Lock func(ctx context.Context, requirements []string) ([]byte, error)
+	// Executors are those that can be targeted, by name, each with what it
+	// cannot honour of a unit.
+	Executors map[string]func(ir.Unit) []Fault
+}
+
+// A Fault is a field of a unit that an executor cannot honour.
+type Fault struct {
+	Field   string // as the user wrote it: "needs.gpu"
+	Message string
+	Hint    string
+}
+
+// A Result is a compiled system with the files it needs.
+type Result struct {
+	System *ir.System
+	Blobs  map[string][]byte // by digest
+}
+
+// Compile checks and lowers a system. The error is a [diag.List] where the
+// fault is the user's; it then holds every fault that could be found.
+func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) {
+	faults := sys.Faults()
+	// What CUE could not make sense of is not looked at again below: its faults
+	// are said, and those of the rest still have to be found.
+	c := &compilation{
+		ctx: ctx, sys: sys, options: o,
+		entities: map[string]*entity{}, broken: map[string]bool{}, blobs: map[string][]byte{},
+	}
+	c.checkRoot()
+	c.decodeAll()
+	c.checkCycles()
+	c.checkEntities()
+	if err := c.checkSQL(); err != nil {
+		return nil, err
+	}
+	target := c.target()
+	pools := c.pools()
+	units := c.lowerAll()
+	c.checkResources(units, pools)
+	c.checkExecutor(units, target)
+	if c.err != nil {
+		return nil, c.err
+	}
+	if all := append(faults, c.faults...); len(all) > 0 {
+		return nil, all.Sort()
+	}
+	name, err := sys.Lookup("name").String()
+	if err != nil {
+		return nil, fmt.Errorf("compile: name of the system: %w", err)
+	}
+	slices.SortFunc(units, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
+	for i := range units {
+		if err := units[i].Define(); err != nil {
+			return nil, fmt.Errorf("compile: %w", err)
+		}
+	}
+	return &Result{
+		System: &ir.System{Version: ir.Version, Name: name, Target: target, Pools: pools, Units: units},
+		Blobs:  c.blobs,
+	}, nil
+}
+
+// A compilation collects faults while the stages go on with what they can.
+type compilation struct {
+	ctx      context.Context
+	sys      *lang.System
+	options  Options
+	entities map[string]*entity // by "section/name"
+	order    []string           // of entities, as written
+	broken   map[string]bool    // entities that cannot be lowered
+	blobs    map[string][]byte
+	faults   diag.List
+	err      error // our own fault, the first
+}
+
+func (c *compilation) fault(d diag.Diagnostic) { c.faults = append(c.faults, d) }
+
+// fail notes a fault at an entity and keeps it from being lowered.
+func (c *compilation) fail(e *entity, d diag.Diagnostic) {
+	c.broken[e.id()] = true
+	c.fault(d)
+}
+
+// blob keeps content under its digest.
+func (c *compilation) blob(b []byte) string {
+	d := ir.Sum(b)
+	c.blobs[d] = b
+	return d
+}
+
+// knownRoot are the fields of a system besides the sections of entities.
+var knownRoot = []string{"name", "target", "env"}
+
+func (c *compilation) checkRoot() {
+	known := append(slices.Clone(knownRoot), lang.Sections...)
+	it, err := c.sys.Value.Fields()
+	if err != nil {
+		return // said by Faults
+	}
+	for it.Next() {
+		name := it.Selector().Unquoted()
+		if slices.Contains(known, name) {
+			continue
+		}
+		d := diag.Diagnostic{
+			Message: fmt.Sprintf("a system has no field %q", name),
+			Spans:   []diag.Span{c.sys.Label("", name)},
+			Hint:    diag.DidYouMean(name, known),
+		}
+		if diag.Nearest(name, known) == "" {
+			d.Hint = fmt.Sprintf("a value of your own is written _%s or #%s", name, name)
+		}
+		c.fault(d)
+	}
+}

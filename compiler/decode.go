@@ -1,0 +1,488 @@
+package compiler
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+
+	"cuelang.org/go/cue"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// An entity is one entry of a section, as plain data.
+type entity struct {
+	section, name, component string
+	fields                   object
+	ports                    []port          // its inputs, in order
+	outs                     map[string]*out // its outputs by port
+}
+
+func (e *entity) id() string                { return e.section + "/" + e.name }
+func (e *entity) String() string            { return e.section + "." + e.name }
+func (e *entity) path(p ...string) []string { return append([]string{e.section, e.name}, p...) }
+func (e *entity) string(name string) string { s, _ := e.fields.get(name).(string); return s }
+func (e *entity) strings(name string) []string {
+	l, _ := e.fields.get(name).([]any)
+	out := make([]string, 0, len(l))
+	for _, x := range l {
+		if s, ok := x.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (e *entity) int(name string) int64 {
+	n, _ := e.fields.get(name).(json.Number)
+	i, _ := n.Int64()
+	return i
+}
+
+// A port is one input of an entity, bound to an output of another.
+type port struct {
+	name string
+	kind ir.PortKind
+	from string // "sources/flights"
+	port string
+	out  *out // what it is bound to; nil if that does not exist
+}
+
+// An out is what an entity gives at one port.
+type out struct {
+	kind      ir.PortKind
+	entity    *entity
+	port      string
+	schema    ir.Schema
+	keys      []string
+	timestamp string
+	signature *ir.Signature
+}
+
+// An object is a CUE struct with its fields in order.
+type object []field
+
+type field struct {
+	name  string
+	value any // nil, bool, string, json.Number, []any or object
+}
+
+func (o object) get(name string) any {
+	for _, f := range o {
+		if f.name == name {
+			return f.value
+		}
+	}
+	return nil
+}
+
+func (o object) has(name string) bool {
+	for _, f := range o {
+		if f.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// with returns only the named fields that are there.
+func (o object) only(names ...string) object {
+	var out object
+	for _, n := range names {
+		if o.has(n) {
+			out = append(out, field{n, o.get(n)})
+		}
+	}
+	return out
+}
+
+func (o object) with(name string, value any) object { return append(o, field{name, value}) }
+
+// plain turns the object into what encoding/json prints with sorted keys.
+func plain(v any) any {
+	switch v := v.(type) {
+	case object:
+		m := make(map[string]any, len(v))
+		for _, f := range v {
+			m[f.name] = plain(f.value)
+		}
+		return m
+	case []any:
+		l := make([]any, len(v))
+		for i := range v {
+			l[i] = plain(v[i])
+		}
+		return l
+	}
+	return v
+}
+
+func (o object) json() json.RawMessage {
+	b, err := json.Marshal(plain(o))
+	if err != nil {
+		panic(fmt.Sprintf("compiler: plain data does not marshal: %v", err))
+	}
+	return b
+}
+
+// decode reads a concrete value. References to other entities, under "in" and
+// "on", are left out: they are read by identity, not by value.
+func decode(v cue.Value, top bool) (any, error) {
+	if d, ok := v.Default(); ok {
+		v = d
+	}
+	switch v.Kind() {
+	case cue.NullKind:
+		return nil, nil
+	case cue.BoolKind:
+		return v.Bool()
+	case cue.StringKind:
+		return v.String()
+	case cue.BytesKind:
+		b, err := v.Bytes()
+		return string(b), err
+	case cue.IntKind:
+		i, err := v.Int(nil)
+		if err != nil {
+			return nil, err
+		}
+		return json.Number(i.String()), nil
+	case cue.FloatKind, cue.NumberKind:
+		f, err := v.Float64()
+		if err != nil {
+			return nil, err
+		}
+		return json.Number(formatFloat(f)), nil
+	case cue.ListKind:
+		it, err := v.List()
+		if err != nil {
+			return nil, err
+		}
+		list := []any{}
+		for it.Next() {
+			x, err := decode(it.Value(), false)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, x)
+		}
+		return list, nil
+	case cue.StructKind:
+		it, err := v.Fields()
+		if err != nil {
+			return nil, err
+		}
+		var o object
+		for it.Next() {
+			name := it.Selector().Unquoted()
+			if top && (name == "in" || name == "on" || name == "out") {
+				continue
+			}
+			x, err := decode(it.Value(), false)
+			if err != nil {
+				return nil, err
+			}
+			o = append(o, field{name, x})
+		}
+		return o, nil
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%s is not concrete", v.Path())
+}
+
+// formatFloat writes a number the same way however it was spelt, and keeps it
+// apart from a whole number: 1.0, 1.00 and 1e0 are "1.0".
+func formatFloat(f float64) string {
+	s := strconv.FormatFloat(f, 'g', -1, 64)
+	if !strings.ContainsAny(s, ".e") {
+		s += ".0"
+	}
+	return s
+}
+
+// prefixes of the components that belong in a section, with the definition to
+// suggest.
+var sectionComponents = map[string]struct{ prefix, example string }{
+	"sources":     {"source.", "source.#CSV"},
+	"features":    {"feature.", "feature.#SQL"},
+	"models":      {"train.", "train.#SKLearn"},
+	"deployments": {"serve.", "serve.#HTTP"},
+	"slos":        {"slo.", "slo.#Objectives"},
+	"steps":       {"step.", "step.#Command"},
+	"resources":   {"pool", "tenon.#Pool"},
+	"targets":     {"target", "tenon.#Process"},
+}
+
+// decodeAll reads every entity that CUE finds sound, then binds their ports.
+func (c *compilation) decodeAll() {
+	for _, section := range lang.Sections {
+		for _, name := range c.sys.EntityNames(section) {
+			c.decodeEntity(section, name)
+		}
+	}
+	for _, id := range c.order {
+		c.bind(c.entities[id])
+	}
+}
+
+func (c *compilation) decodeEntity(section, name string) {
+	v := c.sys.Lookup(section, name)
+	e := &entity{section: section, name: name, outs: map[string]*out{}}
+	if v.Validate(cue.Concrete(true), cue.Final()) != nil {
+		c.broken[e.id()] = true // said by Faults
+		if component, err := v.LookupPath(cue.ParsePath("component")).String(); err == nil {
+			e.component = component
+		}
+		return
+	}
+	e.component, _ = v.LookupPath(cue.ParsePath("component")).String()
+	want := sectionComponents[section]
+	if e.component == "" {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s is not typed", e),
+			Spans:   []diag.Span{c.sys.Label("", section, name)},
+			Wanted:  "a definition of the standard library",
+			Hint:    fmt.Sprintf("write `%s: %s: %s & {...}`", section, name, want.example),
+		})
+		return
+	}
+	if !strings.HasPrefix(e.component, want.prefix) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s is a %s, which does not belong in %s", e, e.component, section),
+			Spans:   []diag.Span{c.sys.Label("", section, name)},
+			Hint:    fmt.Sprintf("%s holds definitions such as %s", section, want.example),
+		})
+		return
+	}
+	if !goodName(name) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%q cannot be the name of an entity", name),
+			Spans:   []diag.Span{c.sys.Label("", section, name)},
+			Wanted:  `letters, digits, "-", "_" and ".", with a letter or digit first, at most 100`,
+		})
+		return
+	}
+	tree, err := decode(v, true)
+	if err != nil {
+		c.broken[e.id()] = true
+		if c.err == nil {
+			c.err = fmt.Errorf("compile %s: %w", e, err)
+		}
+		return
+	}
+	e.fields, _ = tree.(object)
+	c.decodeOut(e, v.LookupPath(cue.ParsePath("out")))
+	c.entities[e.id()] = e
+	c.order = append(c.order, e.id())
+}
+
+func goodName(s string) bool {
+	for i, r := range s {
+		alnum := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !alnum && (i == 0 || r != '-' && r != '_' && r != '.') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 100
+}
+
+func (c *compilation) decodeOut(e *entity, v cue.Value) {
+	if !v.Exists() {
+		return
+	}
+	tree, err := decode(v, false)
+	if err != nil {
+		return
+	}
+	o, _ := tree.(object)
+	if _, ok := o.get("kind").(string); ok {
+		out := decodePort(e, o)
+		e.outs[out.port] = out
+		return
+	}
+	for _, f := range o { // a step has several
+		if p, ok := f.value.(object); ok {
+			out := decodePort(e, p)
+			e.outs[out.port] = out
+		}
+	}
+}
+
+func decodePort(e *entity, o object) *out {
+	x := &out{entity: e}
+	kind, _ := o.get("kind").(string)
+	x.kind = ir.PortKind(kind)
+	x.port, _ = o.get("port").(string)
+	x.timestamp, _ = o.get("timestamp").(string)
+	if keys, ok := o.get("keys").([]any); ok {
+		for _, k := range keys {
+			s, _ := k.(string)
+			x.keys = append(x.keys, s)
+		}
+	}
+	if s, ok := o.get("schema").(object); ok {
+		x.schema = columns(s)
+	}
+	if x.kind == ir.Model {
+		sig := &ir.Signature{}
+		sig.Task, _ = o.get("task").(string)
+		in, _ := o.get("input").(object)
+		sig.Input = columns(in)
+		if out, ok := o.get("output").(object); ok {
+			name, _ := out.get("name").(string)
+			sig.Output = column(name, out)
+		}
+		x.signature = sig
+	}
+	return x
+}
+
+func columns(o object) ir.Schema {
+	s := make(ir.Schema, 0, len(o))
+	for _, f := range o {
+		if d, ok := f.value.(object); ok {
+			s = append(s, column(f.name, d))
+		}
+	}
+	return s
+}
+
+func column(name string, d object) ir.Column {
+	col := ir.Column{Name: name}
+	col.Type, _ = d.get("type").(string)
+	col.Nullable, _ = d.get("nullable").(bool)
+	col.Unique, _ = d.get("unique").(bool)
+	col.Min, _ = d.get("min").(json.Number)
+	col.Max, _ = d.get("max").(json.Number)
+	if values, ok := d.get("values").([]any); ok {
+		for _, v := range values {
+			s, _ := v.(string)
+			col.Values = append(col.Values, s)
+		}
+	}
+	return col
+}
+
+// bind reads the identities under "in" and "on" and finds what they name.
+func (c *compilation) bind(e *entity) {
+	v := c.sys.Lookup(e.path()...)
+	if on := v.LookupPath(cue.ParsePath("on")); on.Exists() {
+		c.bindPort(e, "on", on, e.path("on"))
+	}
+	it, err := v.LookupPath(cue.ParsePath("in")).Fields()
+	if err != nil {
+		return
+	}
+	for it.Next() {
+		name := it.Selector().Unquoted()
+		c.bindPort(e, name, it.Value(), e.path("in", name))
+	}
+}
+
+func (c *compilation) bindPort(e *entity, name string, v cue.Value, path []string) {
+	str := func(f string) string { s, _ := v.LookupPath(cue.ParsePath(f)).String(); return s }
+	p := port{name: name, kind: ir.PortKind(str("kind")), from: str("from"), port: str("port")}
+	producer := c.entities[p.from]
+	if producer != nil {
+		p.out = producer.outs[p.port]
+	}
+	if p.out == nil && c.broken[p.from] {
+		c.broken[e.id()] = true // its producer's fault is said
+		return
+	}
+	if p.out == nil || !c.sameAs(v, p.out) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s is written out by hand, as %q", strings.Join(path, "."), p.from),
+			Wanted:  "a reference to what another entity gives",
+			Found:   "a literal",
+			Spans:   []diag.Span{c.sys.At("", path...)},
+			Hint:    c.literalHint(p),
+		})
+		return
+	}
+	e.ports = append(e.ports, p)
+}
+
+func (c *compilation) literalHint(p port) string {
+	if c.entities[p.from] != nil {
+		return fmt.Sprintf("write %s.out", strings.ReplaceAll(p.from, "/", "."))
+	}
+	var ids []string
+	for _, id := range c.order {
+		for _, o := range c.entities[id].outs {
+			if o.kind == p.kind {
+				ids = append(ids, strings.ReplaceAll(id, "/", ".")+".out")
+			}
+		}
+	}
+	if near := diag.Nearest(strings.ReplaceAll(p.from, "/", ".")+".out", ids); near != "" {
+		return "write " + near
+	}
+	if len(ids) > 0 {
+		return "refer to an entity, such as " + ids[0]
+	}
+	return "refer to an entity by its name, such as sources.NAME.out"
+}
+
+// sameAs reports whether a bound value is what the producer gives. It is not
+// when somebody copied the identity and wrote a schema of their own.
+func (c *compilation) sameAs(v cue.Value, o *out) bool {
+	it, err := v.LookupPath(cue.ParsePath("schema")).Fields()
+	if err != nil {
+		return o.kind != ir.Table
+	}
+	n := 0
+	for it.Next() {
+		col := o.schema.Column(it.Selector().Unquoted())
+		typ, _ := it.Value().LookupPath(cue.ParsePath("type")).String()
+		if col == nil || col.Type != typ {
+			return false
+		}
+		n++
+	}
+	return n == len(o.schema)
+}
+
+// duration reads what tenon.#Duration allows; "" is 0.
+func duration(s string) time.Duration {
+	if s == "" {
+		return 0
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		f, _ := strconv.ParseFloat(days, 64)
+		return time.Duration(f * 24 * float64(time.Hour))
+	}
+	d, _ := time.ParseDuration(s)
+	return d
+}
+
+var units = map[string]int64{
+	"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+}
+
+// size reads what tenon.#Size allows, in bytes. It is exact: half a byte is
+// rounded up.
+func size(s string) int64 {
+	i := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' })
+	if i < 0 {
+		return 0
+	}
+	r, ok := new(big.Rat).SetString(s[:i])
+	if !ok {
+		return 0
+	}
+	r.Mul(r, new(big.Rat).SetInt64(units[s[i:]]))
+	q, m := new(big.Int).DivMod(r.Num(), r.Denom(), new(big.Int))
+	if m.Sign() != 0 {
+		q.Add(q, big.NewInt(1))
+	}
+	return q.Int64()
+}

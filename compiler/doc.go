@@ -1,0 +1,13 @@
+// Package compiler turns the evaluated CUE of a system into the intermediate
+// representation, or into everything that is wrong with it.
+//
+// In goes a [lang.System]; out come an [ir.System] and the blobs it names: the
+// code of its units and the locks of their Python environments. The package
+// checks what CUE cannot: cycles, identities, SQL against the columns it reads,
+// labels and keys, resources against pools. It runs nothing, reads only the
+// files that the system names, and reaches the network only through
+// [Options.Lock].
+//
+// compile.go is the door. decode.go reads values, check_*.go are the checks,
+// lower_*.go make units, one file per kind of entity.
+package compiler

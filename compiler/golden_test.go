@@ -1,0 +1,134 @@
+package compiler_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// Every archive in testdata holds a system and what the compiler says of it:
+// `errors`, as a user sees them, or `ir.json`. Lines of the comment that begin
+// with "tag: " are tags. TENON_UPDATE=1 writes the expectations anew.
+func TestGolden(t *testing.T) {
+	archives, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("no archives: %v", err)
+	}
+	for _, path := range archives {
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.ToSlash(path), "testdata/"), ".txtar")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			golden(t, path)
+		})
+	}
+}
+
+const moduleFile = `module: "acme.example/system@v0"
+language: version: "v0.17.0"
+deps: "tenon.dev@v0": {v: "v0.1.0", default: true}
+`
+
+func golden(t *testing.T, path string) {
+	a, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
+	kept := []txtar.File{}
+	want := map[string]string{}
+	for _, f := range a.Files {
+		if f.Name == "errors" || f.Name == "ir.json" {
+			want[f.Name] = string(f.Data)
+			continue
+		}
+		kept = append(kept, f)
+		write(t, filepath.Join(dir, filepath.FromSlash(f.Name)), f.Data)
+	}
+	var tags []string
+	for line := range strings.Lines(string(a.Comment)) {
+		if tag, ok := strings.CutPrefix(strings.TrimSpace(line), "tag: "); ok {
+			tags = append(tags, tag)
+		}
+	}
+	got := compile(t, dir, tags)
+	if os.Getenv("TENON_UPDATE") != "" {
+		a.Files = kept
+		for _, name := range []string{"errors", "ir.json"} {
+			if text, ok := got[name]; ok {
+				a.Files = append(a.Files, txtar.File{Name: name, Data: []byte(text)})
+			}
+		}
+		write(t, path, txtar.Format(a))
+		return
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("TENON_UPDATE=1 accepts what it says now (-want +got):\n%s", diff)
+	}
+}
+
+// compile says what the compiler makes of a folder, by the golden's name.
+func compile(t *testing.T, dir string, tags []string) map[string]string {
+	t.Helper()
+	result, source, err := load(dir, tags)
+	var faults diag.List
+	if errors.As(err, &faults) {
+		var b bytes.Buffer
+		if err := diag.Print(&b, faults, source, diag.Style{}); err != nil {
+			t.Fatal(err)
+		}
+		return map[string]string{"errors": strings.ReplaceAll(b.String(), dir, "$DIR")}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.MarshalIndent(result.System, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{"ir.json": string(b) + "\n"}
+}
+
+func load(dir string, tags []string) (*compiler.Result, func(string) []byte, error) {
+	sys, err := lang.Load(dir, lang.Options{Tags: tags, Env: os.Environ()})
+	if err != nil {
+		return nil, func(f string) []byte { b, _ := os.ReadFile(filepath.Join(dir, f)); return b }, err
+	}
+	r, err := compiler.Compile(context.Background(), sys, compiler.Options{
+		Executors: map[string]func(ir.Unit) []compiler.Fault{"process": noGPU},
+		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
+			return []byte(strings.Join(requirements, "\n") + "\n"), nil
+		},
+	})
+	return r, sys.Source, err
+}
+
+func noGPU(u ir.Unit) []compiler.Fault {
+	if u.Needs.GPU == 0 {
+		return nil
+	}
+	return []compiler.Fault{{Field: "needs.gpu", Message: "it has no GPUs", Hint: "choose another target"}}
+}
+
+func write(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,61 @@
+package ir
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"sort"
+)
+
+// Sum returns the digest of b as "sha256:<hex>".
+func Sum(b []byte) string {
+	h := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(h[:])
+}
+
+// Define computes the digest of the unit's definition: what changes its
+// result, and nothing else. Names, positions, resources, retries, timeouts and
+// maximum ages are left out, so a renamed entity finds what it made before.
+// It is set by the compiler once, last.
+func (u *Unit) Define() error {
+	inputs := make([]Input, len(u.Inputs))
+	for i, in := range u.Inputs {
+		in.Unit, in.From = "", ""
+		inputs[i] = in
+	}
+	d := struct {
+		Kind      Kind
+		Component string
+		Code      Code
+		Params    json.RawMessage
+		Files     []string
+		Inputs    []Input
+		Outputs   []Output
+		Secrets   []Secret
+		Seed      int64
+		Endpoint  *Endpoint
+	}{u.Kind, u.Component, u.Code, u.Params, u.Files, inputs, u.Outputs, u.Secrets, u.Seed, u.Endpoint}
+	b, err := json.Marshal(d)
+	if err != nil {
+		return fmt.Errorf("digest of %s: %w", u.ID, err)
+	}
+	u.Digest = Sum(b)
+	return nil
+}
+
+// RunKey names one run of a unit: its definition together with what it read.
+// inputs maps a port, or "file:"+path for a data file, to a digest.
+func RunKey(definition string, inputs map[string]string) string {
+	ports := make([]string, 0, len(inputs))
+	for p := range inputs {
+		ports = append(ports, p)
+	}
+	sort.Strings(ports)
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", definition)
+	for _, p := range ports {
+		fmt.Fprintf(h, "%q %s\n", p, inputs[p])
+	}
+	return hex.EncodeToString(h.Sum(nil))[:32]
+}

@@ -1,0 +1,221 @@
+package ir
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Version is the version of the representation. It is raised when an older
+// reader would misread a newer document.
+const Version = 1
+
+// A System is one compiled system. Units are sorted by ID and form an acyclic
+// graph through their inputs.
+type System struct {
+	Version int    `json:"ir"`
+	Name    string `json:"name"`
+	Target  Target `json:"target"`
+	Pools   []Pool `json:"pools,omitempty"`
+	Units   []Unit `json:"units"`
+}
+
+// Unit returns the unit with the given id, or nil.
+func (s *System) Unit(id string) *Unit {
+	for i := range s.Units {
+		if s.Units[i].ID == id {
+			return &s.Units[i]
+		}
+	}
+	return nil
+}
+
+// A Target binds the system to an executor and its settings.
+type Target struct {
+	Name     string         `json:"name"`
+	Executor string         `json:"executor"`
+	Settings map[string]any `json:"settings,omitempty"`
+}
+
+// A Pool is a named amount of resources that units draw from.
+type Pool struct {
+	Name string `json:"name"`
+	Resources
+}
+
+// Resources are exact amounts: thousandths of a core, bytes, whole devices.
+// Zero means "none asked for"; for a pool, "none there".
+type Resources struct {
+	MilliCPU int64  `json:"milli_cpu,omitempty"`
+	Memory   int64  `json:"memory,omitempty"` // bytes
+	Disk     int64  `json:"disk,omitempty"`   // bytes a unit may write
+	GPU      int64  `json:"gpu,omitempty"`    // whole devices
+	GPUModel string `json:"gpu_model,omitempty"`
+}
+
+// Kind says how a unit lives.
+type Kind string
+
+const (
+	Job     Kind = "job"     // runs to an end and leaves artifacts
+	Service Kind = "service" // stays up until replaced or destroyed
+	Record  Kind = "record"  // is written: a rule file, a registry entry
+)
+
+// A Unit is a node of the graph.
+type Unit struct {
+	ID        string          `json:"id"`        // "models/late/train"
+	Entity    string          `json:"entity"`    // "models/late"
+	Kind      Kind            `json:"kind"`      //
+	Component string          `json:"component"` // "train.sklearn"
+	Code      Code            `json:"code"`
+	Params    json.RawMessage `json:"params,omitempty"` // a JSON object with sorted keys
+	Files     []string        `json:"files,omitempty"`  // data read: paths or globs, relative to the system's folder
+	Inputs    []Input         `json:"inputs,omitempty"`
+	Outputs   []Output        `json:"outputs,omitempty"`
+	Secrets   []Secret        `json:"secrets,omitempty"`
+	Seed      int64           `json:"seed,omitempty"`
+
+	Needs    Resources     `json:"needs,omitzero"`
+	Pool     string        `json:"pool,omitempty"`
+	Retries  int           `json:"retries,omitempty"`
+	Timeout  time.Duration `json:"timeout_ns,omitempty"`
+	MaxAge   time.Duration `json:"max_age_ns,omitempty"` // an older result is made again
+	Endpoint *Endpoint     `json:"endpoint,omitempty"`   // services only
+	Pos      Pos           `json:"pos"`                  // where the entity is declared
+	Digest   string        `json:"digest"`               // of the definition, see [Unit.Define]
+}
+
+// Entity and stage of an id such as "models/late/train": "models/late", "train".
+func SplitID(id string) (entity, stage string) {
+	parts := strings.SplitN(id, "/", 3)
+	if len(parts) == 3 {
+		return parts[0] + "/" + parts[1], parts[2]
+	}
+	return id, ""
+}
+
+// Code is what a unit runs.
+type Code struct {
+	Runtime Runtime    `json:"runtime"`
+	Version int        `json:"version,omitempty"` // of a builtin's meaning
+	Lock    string     `json:"lock,omitempty"`    // digest of the locked Python environment, a blob
+	Command []string   `json:"command,omitempty"` // argv; for Python, the script and its arguments
+	Files   []CodeFile `json:"files,omitempty"`   // laid out in the unit's code folder
+}
+
+// Runtime names the way code is started.
+type Runtime string
+
+const (
+	Builtin Runtime = "builtin" // by tenon itself, as "tenon step"
+	Python  Runtime = "python"  // by the interpreter of a locked environment
+	Command Runtime = "command" // as any program
+)
+
+// A CodeFile is one file of a unit's code. Its content is a blob.
+type CodeFile struct {
+	Path   string `json:"path"` // slash-separated, relative to the code folder
+	Digest string `json:"digest"`
+	Exec   bool   `json:"exec,omitempty"`
+}
+
+// PortKind is the type of what passes between units.
+type PortKind string
+
+const (
+	Table      PortKind = "table"    // Parquet, with a schema
+	Model      PortKind = "model"    // a folder, with a signature
+	Report     PortKind = "report"   // a folder with report.json
+	EndpointOf PortKind = "endpoint" // a running service
+	File       PortKind = "file"     // any file or folder
+)
+
+// An Input binds a port to the output of another unit.
+type Input struct {
+	Port string   `json:"port"`
+	Unit string   `json:"unit"` // the producer
+	From string   `json:"from"` // its port
+	Kind PortKind `json:"kind"`
+	// Incumbent asks for the newest registered version of the producer's model
+	// that differs from the candidate on port "model". It may be absent, and it
+	// makes no edge.
+	Incumbent bool   `json:"incumbent,omitempty"`
+	Schema    Schema `json:"schema,omitempty"`
+}
+
+// An Output is a port that a unit fills.
+type Output struct {
+	Port      string     `json:"port"`
+	Kind      PortKind   `json:"kind"`
+	Schema    Schema     `json:"schema,omitempty"`    // tables
+	Keys      []string   `json:"keys,omitempty"`      // tables: the entity keys
+	Timestamp string     `json:"timestamp,omitempty"` // tables: the event time
+	Signature *Signature `json:"signature,omitempty"` // models
+}
+
+// A Schema is the ordered columns of a table.
+type Schema []Column
+
+// Column returns the column of that name, or nil.
+func (s Schema) Column(name string) *Column {
+	for i := range s {
+		if s[i].Name == name {
+			return &s[i]
+		}
+	}
+	return nil
+}
+
+// A Column describes one column. Bounds are decimal numbers as written.
+type Column struct {
+	Name     string      `json:"name"`
+	Type     string      `json:"type"` // one of [Types]
+	Nullable bool        `json:"nullable,omitempty"`
+	Unique   bool        `json:"unique,omitempty"`
+	Min      json.Number `json:"min,omitempty"`
+	Max      json.Number `json:"max,omitempty"`
+	Values   []string    `json:"values,omitempty"` // strings only: the allowed values
+}
+
+// Types are the column types, with DuckDB's name for each.
+var Types = map[string]string{
+	"bool": "BOOLEAN",
+	"int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT",
+	"uint8": "UTINYINT", "uint16": "USMALLINT", "uint32": "UINTEGER", "uint64": "UBIGINT",
+	"float32": "FLOAT", "float64": "DOUBLE",
+	"string": "VARCHAR", "bytes": "BLOB",
+	"date": "DATE", "time": "TIME", "timestamp": "TIMESTAMP", "timestamptz": "TIMESTAMP WITH TIME ZONE",
+}
+
+// A Signature is what a model takes and gives, one row at a time.
+type Signature struct {
+	Task   string `json:"task"` // "classification" or "regression"
+	Input  Schema `json:"input"`
+	Output Column `json:"output"` // the label
+}
+
+// A Secret is a reference that is resolved where the unit runs.
+type Secret struct {
+	Name string `json:"name"`           // how the step finds it: in this environment variable
+	Env  string `json:"env,omitempty"`  // taken from this variable of tenon's environment
+	File string `json:"file,omitempty"` // or from this file
+}
+
+// An Endpoint is where a service listens.
+type Endpoint struct {
+	Host     string `json:"host"`
+	Port     int    `json:"port"`
+	Ready    string `json:"ready"` // path that answers 200 once ready
+	Replicas int    `json:"replicas"`
+}
+
+// Pos is a place in the user's sources. It never enters a digest.
+type Pos struct {
+	File string `json:"file"` // relative to the system's folder
+	Line int    `json:"line"`
+	Col  int    `json:"col"`
+}
+
+func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col) }

@@ -1,0 +1,490 @@
+package lang
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/build"
+	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/parser"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/stdlib"
+)
+
+// explain words one fault.
+func (s *System) explain(f fault) diag.Diagnostic {
+	switch f.format {
+	case undefinedField, notFound:
+		return s.explainUndefined(f)
+	case notAllowed:
+		return s.explainNotAllowed(f)
+	case required:
+		if port, column := inPort(f.path); port != nil && column != "" {
+			return s.explainColumn(f, port, column)
+		}
+		return s.explainRequired(f)
+	case conflict, mismatch, outOfBound:
+		if n := len(f.path); n == 3 && f.path[2] == "component" {
+			return s.explainTwice(f)
+		} else if port, rest := inPort(f.path); port != nil && rest == "" && f.path[n-1] == "kind" {
+			return s.explainKind(f, port)
+		} else if port != nil && rest != "" {
+			return s.explainColumn(f, port, rest)
+		}
+		return s.explainValue(f)
+	}
+	return s.explainOther(f)
+}
+
+// inPort takes apart a path below an entity's input port. For
+// models.x.in.table.schema.age.type it returns the path of the port and "age".
+func inPort(p []string) (port []string, column string) {
+	if len(p) < 4 || p[2] != "in" {
+		return nil, ""
+	}
+	if len(p) >= 6 && p[4] == "schema" {
+		return p[:4], p[5]
+	}
+	return p[:4], ""
+}
+
+func (s *System) spans(f fault, label string) []diag.Span {
+	var out []diag.Span
+	for i, p := range f.user {
+		sp := diag.Span{Pos: p}
+		if i == 0 {
+			sp.Label = label
+		}
+		out = append(out, sp)
+	}
+	return out
+}
+
+func (s *System) explainUndefined(f fault) diag.Diagnostic {
+	name := strings.Trim(f.arg(0), `"`)
+	d := diag.Diagnostic{Message: fmt.Sprintf("%q is not defined", name), Spans: s.spans(f, "")}
+	if len(f.user) == 0 {
+		return d
+	}
+	d.Spans[0].Len = len(name)
+	base := s.selectorBase(f.user[0])
+	if base == nil {
+		d.Hint = diag.DidYouMean(name, s.visibleNames())
+		return d
+	}
+	where := strings.Join(base, ".")
+	d.Message = fmt.Sprintf("%s has no %q", where, name)
+	if slices.Contains(Sections, base[0]) && len(base) == 1 {
+		d.Message = fmt.Sprintf("there is no entry %q in %s", name, where)
+	}
+	d.Hint = diag.DidYouMean(name, s.fieldNames(base, f.path))
+	if d.Hint == "" && len(base) == 2 && slices.Contains(Sections, base[0]) {
+		d.Hint = fmt.Sprintf("what %s gives is %s.out", where, where)
+	}
+	return d
+}
+
+// selectorBase finds what stands before the name at pos: for `custmers` in
+// `sources.custmers.out`, the path `sources`.
+func (s *System) selectorBase(pos diag.Pos) []string {
+	var base []string
+	for _, file := range s.syntax {
+		if s.Pos(file.Pos()).File != pos.File {
+			continue
+		}
+		ast.Walk(file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && s.Pos(sel.Sel.Pos()) == pos {
+				base = selectorPath(sel.X)
+			}
+			return base == nil
+		}, nil)
+	}
+	return base
+}
+
+// fieldNames lists the fields of what a selector's base means, seen from the
+// place of the fault: a package, a path from the root, or one in its entity.
+func (s *System) fieldNames(base, at []string) []string {
+	if len(base) == 1 {
+		if pkg := s.libraryPackage(base[0]); pkg != nil {
+			return pkg
+		}
+	}
+	candidates := [][]string{base}
+	if len(at) >= 2 {
+		candidates = append(candidates, append([]string{at[0], at[1]}, base...), append([]string{at[0]}, base...))
+	}
+	for _, p := range candidates {
+		if len(p) == 1 && slices.Contains(Sections, p[0]) {
+			if names := s.EntityNames(p[0]); len(names) > 0 {
+				return names
+			}
+		}
+		if names := names(s.Lookup(p...)); len(names) > 0 {
+			return names
+		}
+	}
+	return nil
+}
+
+// libraryPackage lists the definitions of a library package by its name.
+func (s *System) libraryPackage(name string) []string {
+	entries, err := fs.Glob(stdlib.CUE(), path.Join(name, "*.cue"))
+	if err != nil || len(entries) == 0 {
+		return nil
+	}
+	var defs []string
+	for _, e := range entries {
+		b, err := fs.ReadFile(stdlib.CUE(), e)
+		if err != nil {
+			continue
+		}
+		f, err := parser.ParseFile(e, b)
+		if err != nil {
+			continue
+		}
+		for _, d := range f.Decls {
+			if field, ok := d.(*ast.Field); ok {
+				if n, _, err := ast.LabelName(field.Label); err == nil && strings.HasPrefix(n, "#") {
+					defs = append(defs, n)
+				}
+			}
+		}
+	}
+	return defs
+}
+
+func (s *System) visibleNames() []string {
+	out := slices.Clone(Sections)
+	for _, imp := range s.imports {
+		out = append(out, imp.PkgName)
+	}
+	return out
+}
+
+// names lists the fields of a value, the optional ones too, as far as it has any.
+func names(v cue.Value) []string {
+	it, err := v.Fields(cue.Optional(true))
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for it.Next() {
+		out = append(out, it.Selector().Unquoted())
+	}
+	return out
+}
+
+func (s *System) explainNotAllowed(f fault) diag.Diagnostic {
+	n := len(f.path)
+	field, owner := f.path[n-1], strings.Join(f.path[:n-1], ".")
+	d := diag.Diagnostic{
+		Message: fmt.Sprintf("%s has no field %q", owner, field),
+		Spans:   s.spans(f, ""),
+	}
+	if port, column := inPort(f.path); port != nil && column != "" {
+		d.Spans = append(d.Spans, s.At("bound here", port...))
+	}
+	if s.Written(f.path...) {
+		d.Spans = []diag.Span{s.Label("", f.path...)}
+	}
+	if def, rel := s.definition(f.path); def.Exists() {
+		v := def
+		if len(rel) > 1 {
+			v = def.LookupPath(cue.MakePath(strs(rel[:len(rel)-1])...))
+		}
+		allowed := slices.DeleteFunc(names(v), func(n string) bool {
+			return n == "name" || n == "component" || n == "out" || n == "kind" || n == "task"
+		})
+		if d.Hint = diag.DidYouMean(field, allowed); d.Hint == "" && len(allowed) > 0 {
+			slices.Sort(allowed)
+			d.Hint = "it has " + strings.Join(allowed, ", ")
+		}
+	}
+	return d
+}
+
+func strs(p []string) []cue.Selector {
+	out := make([]cue.Selector, len(p))
+	for i, n := range p {
+		out[i] = cue.Str(n).Optional()
+	}
+	return out
+}
+
+// definition returns the library definition that closes the field at path, and
+// the field's path below it.
+func (s *System) definition(path []string) (cue.Value, []string) {
+	for _, d := range s.decls()[strings.Join(path, ".")] {
+		if d.def == nil {
+			continue
+		}
+		pkg, ok := d.def.X.(*ast.Ident)
+		if !ok {
+			continue
+		}
+		for _, imp := range s.imports {
+			if imp.PkgName == pkg.Name {
+				return s.packageValue(imp).LookupPath(cue.MakePath(cue.Def(selName(d.def)))), d.rel
+			}
+		}
+	}
+	return cue.Value{}, nil
+}
+
+func (s *System) packageValue(imp *build.Instance) cue.Value {
+	return s.Value.Context().BuildInstance(imp)
+}
+
+func (s *System) explainRequired(f fault) diag.Diagnostic {
+	n := len(f.path)
+	field := f.path[n-1]
+	d := diag.Diagnostic{Message: fmt.Sprintf("%s needs a field %q", strings.Join(f.path[:n-1], "."), field)}
+	if n == 1 {
+		d = diag.Diagnostic{Message: fmt.Sprintf("the system needs a %s", field), Hint: fmt.Sprintf("write `%s: \"...\"` at the top", field)}
+	} else {
+		at := s.Label("declared here", f.path[:n-1]...)
+		d.Spans = []diag.Span{at}
+	}
+	for _, p := range f.lib {
+		d.Spans = append(d.Spans, diag.Span{Pos: p, Label: "required here"})
+		break
+	}
+	return d
+}
+
+func (s *System) explainTwice(f fault) diag.Diagnostic {
+	entity := f.path[0] + "." + f.path[1]
+	d := diag.Diagnostic{
+		Message: fmt.Sprintf("%s is declared twice, as %s and as %s", entity, strings.Trim(f.arg(0), `"`), strings.Trim(f.arg(1), `"`)),
+		Hint:    "give one of them another name",
+	}
+	for _, decl := range s.decls()[entity] {
+		d.Spans = append(d.Spans, s.nodeSpan(decl.label, "declared here"))
+	}
+	if len(d.Spans) == 0 {
+		d.Spans = s.spans(f, "declared here")
+	}
+	return d
+}
+
+// explainKind: a port is bound to something of another kind.
+func (s *System) explainKind(f fault, port []string) diag.Diagnostic {
+	ref, at := s.Reference(port...)
+	want, got := strings.Trim(f.arg(0), `"`), strings.Trim(f.arg(1), `"`)
+	// CUE does not say which is whose; the producer knows.
+	if len(ref) >= 2 {
+		if k, err := s.Lookup(append(ref[:len(ref):len(ref)], "kind")...).String(); err == nil && k == want {
+			want, got = got, want
+		}
+	}
+	d := diag.Diagnostic{
+		Message: fmt.Sprintf("%s needs a %s, and %s is a %s", strings.Join(port, "."), want, strings.Join(ref, "."), got),
+		Wanted:  "a " + want,
+		Found:   "a " + got,
+		Spans:   []diag.Span{at},
+	}
+	if at.File == "" {
+		d.Spans = []diag.Span{s.At("", port...)}
+		d.Message = fmt.Sprintf("%s needs a %s and is bound to a %s", strings.Join(port, "."), want, got)
+	}
+	section := map[string]string{"model": "models", "table": "features", "endpoint": "deployments"}[want]
+	if names := s.EntityNames(section); len(names) > 0 {
+		d.Hint = fmt.Sprintf("bind it to a %s, such as %s.%s.out", want, section, names[0])
+	}
+	return d
+}
+
+// explainColumn: a table lacks a column that its reader needs, or has it with
+// another type or wider values.
+func (s *System) explainColumn(f fault, port []string, column string) diag.Diagnostic {
+	reader := f.path[0] + "." + f.path[1]
+	ref, at := s.Reference(port...)
+	producer := strings.Join(ref[:min(2, len(ref))], ".")
+	var d diag.Diagnostic
+	for _, p := range f.user {
+		if p != at.Pos {
+			d.Spans = append(d.Spans, diag.Span{Pos: p, Label: "needed here"})
+			break
+		}
+	}
+	if at.File != "" {
+		at.Label = "read here"
+		d.Spans = append(d.Spans, at)
+	}
+	if len(ref) >= 2 {
+		if sp, ok := s.Column(ref[0], ref[1], column); ok {
+			sp.Label = "declared here"
+			d.Spans = append(d.Spans, sp)
+		} else if s.Written(ref[0], ref[1], "schema") {
+			d.Spans = append(d.Spans, s.Label(producer+" produces these columns", ref[0], ref[1], "schema"))
+		}
+	}
+	rule := f.path[len(f.path)-1]
+	switch {
+	case f.format == required && len(f.path) == 6:
+		d.Message = fmt.Sprintf("%s needs a column %q, and %s does not produce it", reader, column, producer)
+		have := names(s.Lookup(append(ref[:len(ref):len(ref)], "schema")...))
+		d.Wanted, d.Found = "a column "+column, "the columns "+strings.Join(have, ", ")
+		if near := diag.Nearest(column, have); near != "" {
+			d.Hint = fmt.Sprintf("did you mean %q?", near)
+		} else {
+			d.Hint = fmt.Sprintf("add %q to the schema of %s", column, producer)
+		}
+	case f.format == required:
+		d.Message = fmt.Sprintf("%s needs the %s of column %q, and %s does not declare it", reader, rule, column, producer)
+		d.Hint = fmt.Sprintf("declare `%s` for the column in %s", rule, producer)
+	default:
+		found, wanted := f.arg(0), f.arg(1)
+		if f.format == conflict && len(ref) >= 2 {
+			// Which of the two is the producer's is not said either.
+			if v := s.Lookup(append(ref[:len(ref):len(ref)], "schema", column, rule)...); v.Exists() && fmt.Sprint(v) == wanted {
+				found, wanted = wanted, found
+			}
+		}
+		d.Message = fmt.Sprintf("%s needs the %s of column %q to be %s, and in %s it is %s", reader, rule, column, describe(wanted), producer, found)
+		d.Wanted = fmt.Sprintf("%s: %s", rule, describe(wanted))
+		d.Found = fmt.Sprintf("%s: %s", rule, found)
+	}
+	return d
+}
+
+func (s *System) explainValue(f fault) diag.Diagnostic {
+	field := strings.Join(f.path, ".")
+	found, wanted := f.arg(0), f.arg(1)
+	if f.format == conflict && len(f.user) > 1 {
+		d := diag.Diagnostic{Message: fmt.Sprintf("%s is given two values, %s and %s", field, found, wanted), Hint: "keep one of them"}
+		for _, p := range f.user {
+			d.Spans = append(d.Spans, diag.Span{Pos: p})
+		}
+		if len(f.path) == 3 && len(s.decls()[f.path[0]+"."+f.path[1]]) > 1 {
+			d.Hint = fmt.Sprintf("%s.%s is declared twice: keep one of them, or give one another name", f.path[0], f.path[1])
+		}
+		return d
+	}
+	if f.format != outOfBound && s.Written(f.path...) {
+		// The user's value is the one that stands in the source.
+		if at := s.At("", f.path...); strings.HasPrefix(string(s.textAt(at)), wanted) && !strings.HasPrefix(string(s.textAt(at)), found) {
+			found, wanted = wanted, found
+		}
+	}
+	d := diag.Diagnostic{
+		Message: fmt.Sprintf("%s cannot be %s", field, found),
+		Wanted:  describe(wanted),
+		Found:   found,
+		Spans:   s.spans(f, ""),
+	}
+	if s.Written(f.path...) {
+		d.Spans = []diag.Span{s.At("", f.path...)}
+	}
+	if strings.HasPrefix(wanted, "{secret!") {
+		d.Message = fmt.Sprintf("%s is a secret and must not stand in the system", field)
+		d.Wanted, d.Found = "a reference", "a literal"
+		d.Hint = fmt.Sprintf("write `%s: secret: env: \"NAME\"` and set NAME where tenon runs", f.path[len(f.path)-1])
+		return d
+	}
+	for _, p := range f.lib {
+		if text := s.textAt(diag.Span{Pos: p}); len(text) > 0 && text[0] != '{' {
+			d.Spans = append(d.Spans, diag.Span{Pos: p, Label: "required here"})
+			break
+		}
+	}
+	return d
+}
+
+// textAt is the source from a position to the end of its line.
+func (s *System) textAt(at diag.Span) []byte {
+	lines := strings.Split(string(s.Source(at.File)), "\n")
+	if at.Line == 0 || at.Line > len(lines) || at.Col > len(lines[at.Line-1]) {
+		return nil
+	}
+	return []byte(lines[at.Line-1][at.Col-1:])
+}
+
+func (s *System) explainOther(f fault) diag.Diagnostic {
+	message := fmt.Sprintf(f.format, f.args...)
+	if inner := errors.Unwrap(f.err); inner != nil || f.format == "" || f.format == "import failed" {
+		message = f.err.Error()
+	} else if len(f.path) > 0 {
+		message = strings.Join(f.path, ".") + ": " + message
+	}
+	d := diag.Diagnostic{Message: message, Spans: s.spans(f, "")}
+	for _, p := range f.lib {
+		d.Spans = append(d.Spans, diag.Span{Pos: p})
+	}
+	switch {
+	case strings.HasPrefix(f.format, "incomplete value"):
+		d.Message = strings.Join(f.path, ".") + " has no value yet"
+		d.Wanted = describe(f.arg(0))
+		if s.Written(f.path...) {
+			d.Spans = []diag.Span{s.At("", f.path...)}
+		}
+	case strings.Contains(message, "cannot find package"), strings.Contains(message, "cannot find module providing package"):
+		if m := packageName.FindStringSubmatch(message); m != nil && strings.HasPrefix(m[1], libraryName+"/") {
+			d.Message = fmt.Sprintf("the standard library has no package %q", m[1])
+			d.Hint = diag.DidYouMean(path.Base(m[1]), s.libraryPackages())
+		}
+	case strings.HasPrefix(f.format, "imported and not used"):
+		d.Hint = "remove the import; or a field of the same name hides it where it is used"
+	case strings.Contains(f.format, "no tag for"), strings.Contains(message, "not used in any file"), strings.Contains(message, "tag"):
+		d.Hint = "a tag is declared in the system as `field: string @tag(name)`, or used in a file as `@if(name)`"
+	}
+	return d
+}
+
+var packageName = regexp.MustCompile(`package "?([^\s":]+)`)
+
+func (s *System) libraryPackages() []string {
+	entries, _ := fs.ReadDir(stdlib.CUE(), ".")
+	var out []string
+	for _, e := range entries {
+		if e.Name() != "cue.mod" {
+			out = append(out, e.Name())
+		}
+	}
+	return out
+}
+
+var enumeration = regexp.MustCompile(`^=~"\^\(([a-z_|]+)\)\$"$`)
+
+// describe puts a constraint of the library into words.
+func describe(c string) string {
+	if m := enumeration.FindStringSubmatch(c); m != nil {
+		return "one of " + strings.ReplaceAll(m[1], "|", ", ")
+	}
+	for _, k := range []struct{ part, words string }{
+		{`(ms|s|m|h|d)$`, `a duration such as "30s", "5m" or "2h"`},
+		{`KiB|MiB`, `a size such as "512MiB" or "8GiB"`},
+		{`^https?://`, `a URL that begins with https:// or http://`},
+		{`[0-9a-f]{64}`, `64 hexadecimal digits, as sha256sum prints them`},
+		{`^[a-z][a-z0-9_-]*$`, `lower-case letters, digits, "-" and "_", with a letter first`},
+		{`^[A-Za-z_][A-Za-z0-9_]*$`, `the name of an environment variable`},
+	} {
+		if strings.Contains(c, k.part) {
+			return k.words
+		}
+	}
+	for _, k := range []struct{ op, words string }{{">=", "at least "}, {"<=", "at most "}, {">", "more than "}, {"<", "less than "}} {
+		if rest, ok := strings.CutPrefix(c, k.op); ok {
+			return k.words + rest
+		}
+	}
+	switch c {
+	case "int":
+		return "a whole number"
+	case "number", "float":
+		return "a number"
+	case "string":
+		return "a string"
+	case "bool":
+		return "true or false"
+	}
+	return c
+}

@@ -1,0 +1,230 @@
+package lang
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/errors"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// Sections are the fields of a system that hold entities.
+var Sections = []string{"targets", "resources", "sources", "features", "models", "deployments", "slos", "steps"}
+
+// Faults returns what CUE has found wrong, one fault per cause, in Tenon's
+// words. Entities are looked at one by one: the errors of one hide those of
+// another when a whole system is validated at once.
+func (s *System) Faults() diag.List {
+	if err := s.Value.Err(); err != nil && !s.anyEntity() {
+		return s.translate(err, "").Sort()
+	}
+	var fs []fault
+	for _, field := range []string{"name", "target", "env"} {
+		if v := s.Lookup(field); v.Exists() || field == "name" {
+			fs = append(fs, causes(s.takeApart(v.Validate(cue.Concrete(true))), field)...)
+		}
+	}
+	for _, section := range Sections {
+		for _, name := range s.EntityNames(section) {
+			err := s.Lookup(section, name).Validate(cue.Concrete(true), cue.Final())
+			fs = append(fs, causes(s.takeApart(err), section+"."+name)...)
+		}
+	}
+	return s.explainAll(fs).Sort()
+}
+
+// explainAll words the faults, leaving out what only follows from others.
+func (s *System) explainAll(fs []fault) diag.List {
+	if slices.ContainsFunc(fs, fault.isCause) {
+		fs = slices.DeleteFunc(fs, func(f fault) bool { return !f.isCause() })
+	}
+	var l diag.List
+	for _, f := range fs {
+		l = append(l, s.explain(f))
+	}
+	return l
+}
+
+func (s *System) anyEntity() bool {
+	return slices.ContainsFunc(Sections, func(sec string) bool { return len(s.EntityNames(sec)) > 0 })
+}
+
+// EntityNames returns the names in a section, in the order they are written.
+func (s *System) EntityNames(section string) []string {
+	var names []string
+	seen := map[string]bool{}
+	add := func(n string) {
+		if !seen[n] {
+			seen[n] = true
+			names = append(names, n)
+		}
+	}
+	if it, err := s.Lookup(section).Fields(); err == nil {
+		for it.Next() {
+			add(it.Selector().Unquoted())
+		}
+		return names
+	}
+	// A section with a fault in it lists no fields; the sources do.
+	for _, d := range s.decls()[section] {
+		var sels []*ast.SelectorExpr
+		var structs []*ast.StructLit
+		parts(d.value, &sels, &structs)
+		for _, st := range structs {
+			for _, e := range st.Elts {
+				if f, ok := e.(*ast.Field); ok {
+					if n, _, err := ast.LabelName(f.Label); err == nil {
+						add(n)
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// A fault is one error of CUE, taken apart.
+type fault struct {
+	err    errors.Error
+	format string
+	args   []any
+	path   []string
+	user   []diag.Pos // in the user's files, first the error's own
+	lib    []diag.Pos
+}
+
+func (f fault) arg(i int) string {
+	if i >= len(f.args) {
+		return ""
+	}
+	return fmt.Sprint(f.args[i])
+}
+
+// below reports whether the fault lies in the entity "section.name".
+func (f fault) below(entity string) bool {
+	return entity == "" || len(f.path) >= 2 && f.path[0]+"."+f.path[1] == entity || len(f.path) == 1 && f.path[0] == entity
+}
+
+// isCause reports whether the fault can be the cause of others. What is not a
+// cause is only worth telling when nothing else was found.
+func (f fault) isCause() bool {
+	return f.format != interpolation && f.format != comprehensionIn && f.format != emptyDisj &&
+		!strings.HasPrefix(f.format, "cannot reference optional field")
+}
+
+// translate turns the errors found at one entity into faults.
+func (s *System) translate(err error, entity string) diag.List {
+	return s.explainAll(causes(s.takeApart(err), entity))
+}
+
+func (s *System) takeApart(err error) []fault {
+	var fs []fault
+	for _, e := range errors.Errors(err) {
+		format, args := e.Msg()
+		f := fault{err: e, format: format, args: args, path: e.Path()}
+		for _, p := range append(errors.Positions(e), e.InputPositions()...) {
+			at := s.Pos(p)
+			switch {
+			case at.File == "":
+			case isLibrary(at.File):
+				if !slices.Contains(f.lib, at) {
+					f.lib = append(f.lib, at)
+				}
+			case !slices.Contains(f.user, at):
+				f.user = append(f.user, at)
+			}
+		}
+		if own := s.Pos(e.Position()); own.File != "" && !isLibrary(own.File) {
+			f.user = slices.Insert(slices.DeleteFunc(f.user, func(p diag.Pos) bool { return p == own }), 0, own)
+		}
+		fs = append(fs, f)
+	}
+	return fs
+}
+
+// Formats of CUE's messages that are told apart.
+const (
+	undefinedField  = "undefined field: %s"
+	notFound        = "reference %q not found"
+	notAllowed      = "field not allowed"
+	required        = "field is required but not present"
+	conflict        = "conflicting values %s and %s"
+	mismatch        = "conflicting values %s and %s (mismatched types %s and %s)"
+	outOfBound      = "invalid value %v (out of bound %s)"
+	emptyDisj       = "%d errors in empty disjunction:"
+	interpolation   = "invalid interpolation"
+	comprehensionIn = "missing required field in for comprehension: %v"
+)
+
+// causes keeps one fault per cause: it drops what only follows from another
+// fault, of this entity or of one it reads from.
+func causes(fs []fault, entity string) []fault {
+	elsewhere := slices.ContainsFunc(fs, func(f fault) bool { return !f.below(entity) })
+	kindConflict := map[string]bool{} // ports bound to a port of another kind
+	twice := false
+	for _, f := range fs {
+		if n := len(f.path); f.format == conflict && n > 0 {
+			if f.path[n-1] == "kind" {
+				kindConflict[strings.Join(f.path[:n-1], ".")] = true
+			}
+			twice = twice || f.path[n-1] == "component" && n == 3
+		}
+	}
+	var out []fault
+	seen := map[string]int{}
+	for _, f := range fs {
+		p := strings.Join(f.path, ".")
+		switch {
+		case !f.below(entity):
+			continue // reported where it is
+		case !f.isCause() && elsewhere:
+			continue
+		case elsewhere && len(f.path) > 2 && (f.format == required || f.format == outOfBound || f.format == conflict) && slices.Contains(f.path, "in"):
+			continue // what is read is itself at fault
+		case twice && !(len(f.path) == 3 && f.path[2] == "component"):
+			continue
+		}
+		under := false
+		for port := range kindConflict {
+			under = under || strings.HasPrefix(p, port+".") && p != port+".kind"
+		}
+		if under {
+			continue
+		}
+		key := p + "|" + fmt.Sprint(f.user)
+		if f.format == mismatch || f.format == conflict || f.format == outOfBound {
+			key = p // alternatives of a disjunction: one is enough
+		}
+		if f.format == undefinedField || f.format == notFound {
+			key = fmt.Sprint(f.user)
+		}
+		if i, ok := seen[key]; ok {
+			if rank(f) > rank(out[i]) {
+				out[i] = f
+			}
+			continue
+		}
+		seen[key] = len(out)
+		out = append(out, f)
+	}
+	return out
+}
+
+// rank tells which of several errors for one field says most: a bound says
+// more than a type, a type more than the default that was not taken.
+func rank(f fault) int {
+	switch f.format {
+	case outOfBound:
+		return 3
+	case mismatch:
+		if strings.ContainsAny(f.arg(1), "0123456789\"") {
+			return 1
+		}
+		return 2
+	}
+	return 0
+}

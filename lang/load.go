@@ -1,0 +1,177 @@
+package lang
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/build"
+	"cuelang.org/go/cue/cuecontext"
+	"cuelang.org/go/cue/interpreter/embed"
+	"cuelang.org/go/cue/load"
+	"cuelang.org/go/cue/parser"
+	"cuelang.org/go/cue/token"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/stdlib"
+)
+
+// Options of a load.
+type Options struct {
+	// Tags are CUE tags, "env=prod" or "prod", as with `cue -t`.
+	Tags []string
+	// Env is the environment that CUE's module system reads, as os.Environ.
+	Env []string
+}
+
+// A System is the evaluated CUE of one system. Its value may hold errors; they
+// are found with [System.Faults], entity by entity.
+type System struct {
+	Dir   string // absolute
+	Value cue.Value
+	// Files are the user's files that were read, by the name positions give them.
+	Files map[string][]byte
+
+	syntax    []*ast.File
+	imports   []*build.Instance
+	indexOnce sync.Once
+	index     index
+}
+
+// Load reads and evaluates the CUE package in dir. The error is a [diag.List]
+// where the fault is the user's.
+func Load(dir string, o Options) (*System, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", dir, err)
+	}
+	if err := checkFolder(dir, abs); err != nil {
+		return nil, err
+	}
+	s := &System{Dir: abs, Files: map[string][]byte{}}
+	var mu sync.Mutex // the loader parses files side by side
+	cfg := &load.Config{
+		Dir:      abs,
+		Tags:     o.Tags,
+		TagVars:  load.DefaultTagVars(),
+		Env:      o.Env,
+		Registry: newRegistry(o.Env),
+		Overlay:  libraryOverlay(),
+		ParseFile: func(name string, src any, cfg parser.Config) (*ast.File, error) {
+			b, err := readSource(name, src)
+			if err != nil {
+				return nil, err
+			}
+			if !strings.HasPrefix(name, libraryRoot) {
+				mu.Lock()
+				s.Files[s.display(name)] = b
+				mu.Unlock()
+			}
+			return parser.ParseFile(name, b, cfg)
+		},
+	}
+	insts := load.Instances([]string{"."}, cfg)
+	inst := insts[0]
+	if inst.Err != nil {
+		return nil, s.loadFaults(inst)
+	}
+	s.syntax, s.imports = inst.Files, inst.Imports
+	ctx := cuecontext.New(cuecontext.Interpreter(embed.New()))
+	s.Value = ctx.BuildInstance(inst)
+	return s, nil
+}
+
+// checkFolder gives the faults of a folder that the loader would put in its
+// own words.
+func checkFolder(shown, abs string) error {
+	fail := func(message, hint string) error {
+		return diag.List{{Message: message, Hint: hint}}
+	}
+	info, err := os.Stat(abs)
+	switch {
+	case os.IsNotExist(err):
+		return fail(fmt.Sprintf("there is no folder %s", shown), "give the folder that holds the system's .cue files")
+	case err != nil:
+		return fail(fmt.Sprintf("the folder %s cannot be read: %v", shown, err), "")
+	case !info.IsDir():
+		return fail(fmt.Sprintf("%s is not a folder", shown), "give the folder that holds the system's .cue files")
+	}
+	entries, err := os.ReadDir(abs)
+	if err != nil {
+		return fail(fmt.Sprintf("the folder %s cannot be read: %v", shown, err), "")
+	}
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return filepath.Ext(e.Name()) == ".cue" && !e.IsDir() }) {
+		return fail(fmt.Sprintf("there is no .cue file in %s", shown), "`tenon init` makes a small system that runs")
+	}
+	for d := abs; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, "cue.mod")); err == nil {
+			return nil
+		}
+		if d == filepath.Dir(d) {
+			return fail(fmt.Sprintf("%s is not part of a CUE module: no folder cue.mod there or above", shown),
+				fmt.Sprintf("`tenon init %s` makes it one", shown))
+		}
+	}
+}
+
+func readSource(name string, src any) ([]byte, error) {
+	switch src := src.(type) {
+	case nil:
+		return os.ReadFile(name)
+	case []byte:
+		return src, nil
+	case string:
+		return []byte(src), nil
+	case *bytes.Buffer:
+		return src.Bytes(), nil
+	}
+	return nil, fmt.Errorf("read %s: a source of type %T", name, src)
+}
+
+// display is the name of a file as positions give it: relative to the system's
+// folder, or below the library's module path.
+func (s *System) display(file string) string {
+	if rest, ok := strings.CutPrefix(file, libraryRoot); ok {
+		return libraryName + filepath.ToSlash(rest)
+	}
+	if rel, err := filepath.Rel(s.Dir, file); err == nil && !strings.HasPrefix(rel, ".."+string(filepath.Separator)+"..") {
+		return filepath.ToSlash(rel)
+	}
+	return file
+}
+
+const libraryName = "tenon.dev"
+
+func isLibrary(file string) bool { return strings.HasPrefix(file, libraryName+"/") }
+
+// Pos converts a position of CUE.
+func (s *System) Pos(p token.Pos) diag.Pos {
+	if !p.IsValid() {
+		return diag.Pos{}
+	}
+	at := p.Position()
+	return diag.Pos{File: s.display(at.Filename), Line: at.Line, Col: at.Column}
+}
+
+// Source returns the content of a file by the name in a position.
+func (s *System) Source(file string) []byte {
+	if b, ok := s.Files[file]; ok {
+		return b
+	}
+	if isLibrary(file) {
+		b, _ := fs.ReadFile(stdlib.CUE(), strings.TrimPrefix(file, libraryName+"/"))
+		return b
+	}
+	return nil
+}
+
+func (s *System) loadFaults(inst *build.Instance) error {
+	return s.translate(inst.Err, "").Sort()
+}

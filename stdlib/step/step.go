@@ -1,0 +1,100 @@
+// Package step is the contract between Tenon and a program that does one
+// unit's work, version 1. docs/step.md describes it for people who write steps.
+//
+// The program finds a JSON document, a [Step], at the path in $TENON_STEP. It
+// reads its inputs, which are read-only, writes every output at the path given
+// for it, and exits 0. It may write metrics and progress. Paths are absolute.
+package step
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// Version is the version of the contract.
+const Version = 1
+
+// Env is the variable that holds the path of the document.
+const Env = "TENON_STEP"
+
+// A Step is what the program finds.
+type Step struct {
+	Version   int             `json:"version"`
+	Unit      string          `json:"unit"`      // "models/late/train"
+	Component string          `json:"component"` // "train.sklearn"
+	Params    json.RawMessage `json:"params"`    // a JSON object
+	Inputs    map[string]Port `json:"inputs"`
+	Outputs   map[string]Port `json:"outputs"`
+	// Files maps each declared path or glob to the files it stands for.
+	Files     map[string][]string `json:"files,omitempty"`
+	Seed      int64               `json:"seed"`
+	Resources ir.Resources        `json:"resources"`
+	Code      string              `json:"code"`    // the folder of the unit's own files
+	Scratch   string              `json:"scratch"` // a writable folder, removed afterwards
+	// Metrics is where the step may write a JSON object of numbers.
+	Metrics string `json:"metrics"`
+	// Progress is a file to which the step may append lines such as
+	// {"done": 3, "total": 10, "message": "epoch 3"}.
+	Progress string `json:"progress"`
+	// Endpoint is where a service has to listen.
+	Endpoint *ir.Endpoint `json:"endpoint,omitempty"`
+	// Instance names this start of a service. The service returns it in the
+	// header X-Tenon-Instance of its readiness answer.
+	Instance string `json:"instance,omitempty"`
+}
+
+// A Port is one input or output.
+type Port struct {
+	Kind      ir.PortKind   `json:"kind"`
+	Path      string        `json:"path"`
+	Format    string        `json:"format,omitempty"` // "parquet" for a table
+	Schema    ir.Schema     `json:"schema,omitempty"`
+	Keys      []string      `json:"keys,omitempty"`
+	Timestamp string        `json:"timestamp,omitempty"`
+	Signature *ir.Signature `json:"signature,omitempty"`
+	// Digest, Version and Created tell of an input what the registry knows:
+	// its digest, the registered version of a model, and when it was made (RFC 3339).
+	Digest  string `json:"digest,omitempty"`
+	Version int    `json:"version,omitempty"`
+	Created string `json:"created,omitempty"`
+}
+
+// Progress is one line of the progress file.
+type Progress struct {
+	Done    float64 `json:"done"`
+	Total   float64 `json:"total,omitempty"`
+	Message string  `json:"message,omitempty"`
+}
+
+// Read reads the document that $TENON_STEP names.
+func Read() (*Step, error) {
+	path := os.Getenv(Env)
+	if path == "" {
+		return nil, errors.New("$" + Env + " is not set: a step is started by tenon apply")
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the step: %w", err)
+	}
+	var s Step
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("read the step %s: %w", path, err)
+	}
+	if s.Version != Version {
+		return nil, fmt.Errorf("step %s has version %d of the contract; this program knows version %d", path, s.Version, Version)
+	}
+	return &s, nil
+}
+
+// WriteMetrics writes the metrics of the step.
+func (s *Step) WriteMetrics(m map[string]float64) error {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("write metrics: %w", err)
+	}
+	return os.WriteFile(s.Metrics, b, 0o644)
+}
