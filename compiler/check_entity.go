@@ -48,9 +48,7 @@ func (c *compilation) noColumn(e *entity, what, column string, in *out, schema i
 	if in != nil && in.entity != e {
 		d.Spans = append(d.Spans, c.sys.Label("its columns", in.entity.path("schema")...))
 	}
-	if near := diag.Nearest(column, columnNames(schema)); near != "" {
-		d.Hint = fmt.Sprintf("did you mean %q?", near)
-	}
+	d.Hint = nearest(column, columnNames(schema))
 	c.fail(e, d)
 }
 
@@ -79,7 +77,7 @@ func (c *compilation) checkSchema(e *entity) {
 		if e.section == "steps" {
 			at = []string{"outputs", o.port, "schema"}
 		}
-		if len(o.schema) == 0 {
+		if len(o.schema) == 0 && e.section != "steps" {
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("the table of %s has no columns", e),
 				Spans:   []diag.Span{c.sys.Label("", e.path(at...)...)},
@@ -88,6 +86,9 @@ func (c *compilation) checkSchema(e *entity) {
 			continue
 		}
 		for _, col := range o.schema {
+			if ref, _ := c.sys.Reference(e.path(append(slices.Clone(at), col.Name)...)...); len(ref) > 2 {
+				continue // checked where it is declared
+			}
 			c.checkColumn(e, col, append(slices.Clone(at), col.Name))
 		}
 		for _, k := range o.keys {
@@ -338,10 +339,18 @@ func (c *compilation) checkObjectives(e *entity) {
 				Message: fmt.Sprintf("%s holds the metric %q, which the evaluation of %s does not make", e, f.name, model.out.entity),
 				Spans:   []diag.Span{c.sys.Label("", e.path("quality", f.name)...), c.sys.At("evaluated here", model.out.entity.path("evaluation")...)},
 				Wanted:  "one of " + strings.Join(metricsOf[task], ", "),
-				Hint:    diag.DidYouMean(f.name, metricsOf[task]),
+				Hint:    nearest(f.name, metricsOf[task]),
 			})
 		}
 	}
+}
+
+// nearest is the hint for a misspelt name whose candidates are listed already.
+func nearest(name string, candidates []string) string {
+	if near := diag.Nearest(name, candidates); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return ""
 }
 
 func (c *compilation) checkStep(e *entity) {

@@ -59,7 +59,7 @@ func (c *compilation) pools() []ir.Pool {
 // checkResources proves that every unit fits a pool, and sets the one it draws
 // from. Without any pool the machine decides when the plan is applied.
 func (c *compilation) checkResources(units []ir.Unit, pools []ir.Pool) {
-	reported := map[string]bool{}
+	reported := c.misfits
 	for i := range units {
 		u := &units[i]
 		e := c.entities[u.Entity]
@@ -211,6 +211,9 @@ func (c *compilation) checkExecutor(units []ir.Unit, t ir.Target) {
 	}
 	said := map[string]bool{}
 	for _, u := range units {
+		if c.misfits[u.Entity] {
+			continue
+		}
 		e := c.entities[u.Entity]
 		var faults []Fault
 		if e.fields.has("image") && t.Executor == "process" {

@@ -40,6 +40,9 @@ func (c *compilation) checkQuery(e *entity, checker *duck.Checker) error {
 	query := e.string("sql")
 	tables := map[string]ir.Schema{}
 	for _, p := range e.ports {
+		if c.broken[p.from] {
+			return nil // said there
+		}
 		tables[p.name] = p.out.schema
 	}
 	found, err := checker.Describe(c.ctx, tables, query)
@@ -58,13 +61,57 @@ func (c *compilation) checkQuery(e *entity, checker *duck.Checker) error {
 			})
 		}
 	}
+	if err := c.checkComparisons(e, checker, query, tables); err != nil {
+		return err
+	}
 	c.compareColumns(e, query, found)
 	return nil
 }
 
+// checkComparisons refuses to compare columns of two families of types, as in a
+// join of a text on a number: DuckDB would convert the text, row by row, and
+// fail on the first that does not.
+func (c *compilation) checkComparisons(e *entity, checker *duck.Checker, query string, tables map[string]ir.Schema) error {
+	compared, err := checker.Comparisons(c.ctx, tables, query)
+	if err != nil {
+		return fmt.Errorf("check the SQL of %s: %w", e, err)
+	}
+	for _, cmp := range compared {
+		if family(cmp.Left.Type) == family(cmp.Right.Type) {
+			continue
+		}
+		d := diag.Diagnostic{
+			Message: fmt.Sprintf("the SQL of %s compares %s.%s (%s) with %s.%s (%s)", e,
+				cmp.Left.Table, cmp.Left.Column, cmp.Left.Type, cmp.Right.Table, cmp.Right.Column, cmp.Right.Type),
+			Wanted: "columns of one type",
+			Found:  cmp.Left.Type + " and " + cmp.Right.Type,
+			Spans:  []diag.Span{c.sqlSpan(e, query, cmp.Offset)},
+			Hint:   "declare them alike, or CAST one of them in the query",
+		}
+		for _, side := range []duck.Operand{cmp.Left, cmp.Right} {
+			if p := e.input(side.Table); p != nil {
+				d.Spans = append(d.Spans, c.columnSpan(p.out.entity, side.Column))
+			}
+		}
+		c.fail(e, d)
+	}
+	return nil
+}
+
+// family groups types that compare without a conversion of text.
+func family(t string) string {
+	switch {
+	case isNumber(t):
+		return "number"
+	case isTime(t):
+		return "time"
+	}
+	return t
+}
+
 func (c *compilation) sqlFault(e *entity, query string, err *duck.SQLError) diag.Diagnostic {
 	d := diag.Diagnostic{
-		Message: fmt.Sprintf("the SQL of %s: %s", e, err.Message),
+		Message: fmt.Sprintf("the SQL of %s: %s", e, strings.TrimSuffix(err.Message, "!")),
 		Spans:   []diag.Span{c.sqlSpan(e, query, err.Offset)},
 	}
 	if len(err.Candidates) > 0 {
@@ -105,9 +152,7 @@ func (c *compilation) compareColumns(e *entity, query string, found []duck.Colum
 				Spans:   []diag.Span{c.sys.Label("declared here", e.path("schema", want.Name)...), c.sqlSpan(e, query, -1)},
 				Found:   "the query gives " + strings.Join(names, ", "),
 			}
-			if near := diag.Nearest(want.Name, names); near != "" {
-				d.Hint = fmt.Sprintf("did you mean %q?", near)
-			}
+			d.Hint = nearest(want.Name, names)
 			c.fail(e, d)
 			continue
 		}
@@ -133,14 +178,14 @@ func (c *compilation) compareColumns(e *entity, query string, found []duck.Colum
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("the query of %s gives a column %q that is not declared", e, f.Name),
 				Spans:   []diag.Span{c.sqlSpan(e, query, columnOffset(query, f.Name)), c.sys.Label("declared here", e.path("schema")...)},
-				Hint:    fmt.Sprintf("add `%s: col.%s` to the schema, or leave it out of the query", f.Name, definitionOf(irType)),
+				Hint:    fmt.Sprintf("add `%s: col.%s` to the schema, or leave it out of the query", f.Name, ColumnDefinition(irType)),
 			})
 		}
 	}
 }
 
-// definitionOf is the definition of package col for a type.
-func definitionOf(irType string) string {
+// ColumnDefinition is the definition of package col for a type: "#Int64".
+func ColumnDefinition(irType string) string {
 	switch irType {
 	case "timestamptz":
 		return "#TimestampTZ"

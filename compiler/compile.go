@@ -42,7 +42,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	// are said, and those of the rest still have to be found.
 	c := &compilation{
 		ctx: ctx, sys: sys, options: o,
-		entities: map[string]*entity{}, broken: map[string]bool{}, blobs: map[string][]byte{},
+		entities: map[string]*entity{}, broken: map[string]bool{}, misfits: map[string]bool{}, blobs: map[string][]byte{},
 	}
 	c.checkRoot()
 	c.decodeAll()
@@ -86,6 +86,7 @@ type compilation struct {
 	entities map[string]*entity // by "section/name"
 	order    []string           // of entities, as written
 	broken   map[string]bool    // entities that cannot be lowered
+	misfits  map[string]bool    // entities that fit no pool
 	blobs    map[string][]byte
 	faults   diag.List
 	err      error // our own fault, the first
@@ -110,6 +111,9 @@ func (c *compilation) blob(b []byte) string {
 var knownRoot = []string{"name", "target", "env"}
 
 func (c *compilation) checkRoot() {
+	if !c.sys.Lookup("name").Exists() && c.sys.Value.Err() == nil {
+		c.fault(diag.Diagnostic{Message: "the system has no name", Hint: "write `tenon.#System` and `name: \"...\"` at the top"})
+	}
 	known := append(slices.Clone(knownRoot), lang.Sections...)
 	it, err := c.sys.Value.Fields()
 	if err != nil {

@@ -43,7 +43,7 @@ func (c *compilation) lowerModel(e *entity) []ir.Unit {
 	train := c.unit(e, id+"/train", e.component)
 	train.Code = c.python(e, e.component, "")
 	c.userFiles(e, &train.Code)
-	train.Params = params(e.fields.only("estimator", "params", "pipeline", "preprocess", "rounds", "early_stopping", "script", "function", "args"))
+	train.Params = params(e.fields.only("estimator", "params", "pipeline", "preprocess", "rounds", "early_stopping", "script", "function", "load", "args"))
 	train.Seed = seed
 	train.Inputs = []ir.Input{from(split, "train", ir.Table)}
 	train.Outputs = []ir.Output{{Port: "model", Kind: ir.Model, Signature: model.signature}}

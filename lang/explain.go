@@ -46,6 +46,9 @@ func (s *System) explain(f fault) diag.Diagnostic {
 // inPort takes apart a path below an entity's input port. For
 // models.x.in.table.schema.age.type it returns the path of the port and "age".
 func inPort(p []string) (port []string, column string) {
+	if len(p) == 4 && p[2] == "on" {
+		return p[:3], ""
+	}
 	if len(p) < 4 || p[2] != "in" {
 		return nil, ""
 	}
@@ -206,6 +209,9 @@ func (s *System) explainNotAllowed(f fault) diag.Diagnostic {
 		if d.Hint = diag.DidYouMean(field, allowed); d.Hint == "" && len(allowed) > 0 {
 			slices.Sort(allowed)
 			d.Hint = "it has " + strings.Join(allowed, ", ")
+			if slices.Contains(allowed, "params") {
+				d.Hint += "; what the estimator takes stands under params"
+			}
 		}
 	}
 	return d
@@ -286,20 +292,28 @@ func (s *System) explainKind(f fault, port []string) diag.Diagnostic {
 		}
 	}
 	d := diag.Diagnostic{
-		Message: fmt.Sprintf("%s needs a %s, and %s is a %s", strings.Join(port, "."), want, strings.Join(ref, "."), got),
-		Wanted:  "a " + want,
-		Found:   "a " + got,
+		Message: fmt.Sprintf("%s needs %s, and %s is %s", strings.Join(port, "."), a(want), strings.Join(ref, "."), a(got)),
+		Wanted:  a(want),
+		Found:   a(got),
 		Spans:   []diag.Span{at},
 	}
 	if at.File == "" {
 		d.Spans = []diag.Span{s.At("", port...)}
-		d.Message = fmt.Sprintf("%s needs a %s and is bound to a %s", strings.Join(port, "."), want, got)
+		d.Message = fmt.Sprintf("%s needs %s and is bound to %s", strings.Join(port, "."), a(want), a(got))
 	}
 	section := map[string]string{"model": "models", "table": "features", "endpoint": "deployments"}[want]
 	if names := s.EntityNames(section); len(names) > 0 {
-		d.Hint = fmt.Sprintf("bind it to a %s, such as %s.%s.out", want, section, names[0])
+		d.Hint = fmt.Sprintf("bind it to %s, such as %s.%s.out", a(want), section, names[0])
 	}
 	return d
+}
+
+// a puts the article before a word.
+func a(word string) string {
+	if strings.ContainsAny(word[:min(1, len(word))], "aeiou") {
+		return "an " + word
+	}
+	return "a " + word
 }
 
 // explainColumn: a table lacks a column that its reader needs, or has it with

@@ -23,6 +23,11 @@ func (s *System) Faults() diag.List {
 		return s.translate(err, "").Sort()
 	}
 	var fs []fault
+	for _, f := range s.takeApart(s.Value.Err()) {
+		if len(f.path) == 0 {
+			fs = append(fs, f) // of the package, not of a field
+		}
+	}
 	for _, field := range []string{"name", "target", "env"} {
 		if v := s.Lookup(field); v.Exists() || field == "name" {
 			fs = append(fs, causes(s.takeApart(v.Validate(cue.Concrete(true))), field)...)
@@ -227,4 +232,19 @@ func rank(f fault) int {
 		return 2
 	}
 	return 0
+}
+
+// SyntaxFaults words the errors of CUE's parser for one file.
+func SyntaxFaults(file string, err error) diag.List {
+	var l diag.List
+	for _, e := range errors.Errors(err) {
+		format, args := e.Msg()
+		d := diag.Diagnostic{Message: fmt.Sprintf(format, args...)}
+		for _, p := range errors.Positions(e) {
+			at := p.Position()
+			d.Spans = append(d.Spans, diag.Span{Pos: diag.Pos{File: file, Line: at.Line, Col: at.Column}})
+		}
+		l = append(l, d)
+	}
+	return l.Sort()
 }

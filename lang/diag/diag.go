@@ -91,7 +91,12 @@ func (d Diagnostic) first() Pos {
 func Nearest(name string, candidates []string) string {
 	best, bestDist := "", max(1, len(name)/3)+1
 	for _, c := range candidates {
-		if d := distance(strings.ToLower(name), strings.ToLower(c)); d < bestDist {
+		n, l := strings.ToLower(name), strings.ToLower(c)
+		d := distance(n, l)
+		if len(n) >= 3 && len(l) >= 3 && (strings.HasPrefix(l, n) || strings.HasPrefix(n, l)) {
+			d = min(d, 1)
+		}
+		if d < bestDist {
 			best, bestDist = c, d
 		}
 	}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+func applyCommand(a *app) *cobra.Command {
+	var yes, asJSON bool
+	var rerun []string
+	var wait time.Duration
+	var parallel int
+	c := &cobra.Command{
+		Use: "apply [DIR | PLANFILE]", Short: "Make the system so", Args: atMost(1, "one folder or plan file"),
+		Long: `Plans, asks, and does what the plan says: as much side by side as the declared
+resources allow, the longest way first. What was done before and still holds is
+reused. A unit that fails stops what depends on it and nothing else. After an
+interrupt or a failure, the next apply goes on from there.
+
+A plan file made with tenon plan --out is applied exactly, or refused if the
+state has moved since.`,
+		Example: `  tenon apply
+  tenon apply --yes -t env=prod
+  tenon apply prod.plan
+  tenon apply --yes --json | jq -c 'select(.type == "failed")'`,
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			ctx := c.Context()
+			p, w, lease, err := a.prepare(ctx, folder(args), rerun, wait)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.close()) }()
+			defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
+			if !asJSON {
+				if err := a.printPlan(p, false); err != nil {
+					return err
+				}
+			}
+			if !planChanges(p) {
+				if asJSON {
+					return a.printJSONLine(event{Type: "nothing"})
+				}
+				return nil
+			}
+			if !yes {
+				if err := a.confirm("Apply this plan?"); err != nil {
+					return err
+				}
+			}
+			view := a.newView(asJSON, p)
+			o, err := a.options(w, lease, p.System.Target.Executor, view.event)
+			if err != nil {
+				return err
+			}
+			o.Parallel, o.Commit = parallel, gitCommit(p.Dir)
+			result, err := executors.Apply(ctx, p, o)
+			return view.end(ctx, result, err)
+		},
+	}
+	a.systemFlags(c)
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON; needs --yes")
+	c.Flags().IntVarP(&parallel, "parallel", "p", 0, "run at most `N` units at once (0: as resources allow)")
+	c.Flags().DurationVar(&wait, "lock-timeout", 0, "how long to wait for another apply to end")
+	c.Flags().StringArrayVar(&rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
+	return c
+}
+
+// prepare makes or reads the plan, under the lock that the apply will hold.
+func (a *app) prepare(ctx context.Context, target string, rerun []string, wait time.Duration) (_ *planner.Plan, w *workspace, lease *state.Lease, err error) {
+	dir, saved := target, (*planner.Plan)(nil)
+	if info, err := os.Stat(target); err == nil && info.Mode().IsRegular() {
+		if len(rerun) > 0 || len(a.tags) > 0 {
+			return nil, nil, nil, &usageError{errors.New("a saved plan is applied exactly: --tag and --rerun go with tenon plan")}
+		}
+		if saved, err = planner.Read(target); err != nil {
+			return nil, nil, nil, err
+		}
+		dir = saved.Dir
+	}
+	var r *compiler.Result
+	if saved == nil {
+		if r, err = a.compile(ctx, dir); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if w, err = a.open(ctx, dir); err != nil {
+		return nil, nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if lease, err = a.lock(ctx, w, "tenon apply", wait); err != nil {
+		return nil, nil, nil, err
+	}
+	if saved != nil {
+		return saved, w, lease, nil
+	}
+	p, err := a.plan(ctx, dir, w, r, rerun)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+	}
+	return p, w, lease, nil
+}
+
+// confirm asks on the terminal, and refuses where nobody can answer.
+func (a *app) confirm(question string) error {
+	if !a.terminal {
+		return &usageError{errors.New("nobody is here to confirm: run it with --yes")}
+	}
+	fmt.Fprintf(a.stdout, "\n%s Only \"yes\" is taken: ", question)
+	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if strings.TrimSpace(line) != "yes" {
+		fmt.Fprintln(a.stdout, "Nothing was done.")
+		return errSaid
+	}
+	return nil
+}
+
+// gitCommit is the commit that the system's folder is at, or "".
+func gitCommit(dir string) string {
+	cmd := exec.Command("git", "-C", dir, "rev-parse", "HEAD")
+	cmd.Env = append(os.Environ(), "GIT_OPTIONAL_LOCKS=0")
+	out, err := cmd.Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}

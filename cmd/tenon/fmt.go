@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"cuelang.org/go/cue/format"
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/lang"
+)
+
+func fmtCommand(a *app) *cobra.Command {
+	var check bool
+	c := &cobra.Command{
+		Use: "fmt [PATH...]", Short: "Format the .cue files of a system",
+		Long:    "Formats .cue files in place, those below a folder too, and names what it changed.",
+		Example: "  tenon fmt\n  tenon fmt --check      change nothing, exit with 1 if a file is not formatted",
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{"."}
+			}
+			changed := 0
+			for _, root := range args {
+				n, err := a.formatBelow(root, check)
+				if err != nil {
+					return err
+				}
+				changed += n
+			}
+			if check && changed > 0 {
+				return errSaid
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&check, "check", false, "change nothing; exit with 1 if a file is not formatted")
+	return c
+}
+
+func (a *app) formatBelow(root string, check bool) (changed int, err error) {
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && strings.HasPrefix(d.Name(), "."):
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(path) != ".cue":
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		out, err := format.Source(src)
+		if err != nil {
+			a.source = func(string) []byte { return src }
+			return lang.SyntaxFaults(path, err)
+		}
+		if bytes.Equal(src, out) {
+			return nil
+		}
+		changed++
+		fmt.Fprintln(a.stdout, path)
+		if check {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return writeAtomic(path, out, info.Mode())
+	})
+	return changed, err
+}
+
+// writeAtomic replaces a file, or leaves it as it was.
+func writeAtomic(path string, b []byte, mode fs.FileMode) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(b)
+	if err = errors.Join(err, tmp.Chmod(mode.Perm()), tmp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(tmp.Name(), path)
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+func inferCommand(a *app) *cobra.Command {
+	var query, format, delimiter, encoding string
+	var asJSON, noBounds bool
+	c := &cobra.Command{
+		Use: "infer FILE... [--sql QUERY]", Short: "Write the column declarations of a file or a query",
+		Long: `Looks at all rows of CSV, Parquet or JSON lines, or of a query over them, and
+writes the columns as they are declared in CUE: types, nulls, bounds, values.
+
+A query knows a file by its name without ending; give another with NAME=FILE.`,
+		Example: `  tenon infer data/customers.csv
+  tenon infer customers.csv orders.parquet --sql "SELECT * FROM orders JOIN customers USING (customer_id)"
+  tenon infer c=data/2024-*.csv --sql "SELECT c.age, count(*) AS n FROM c GROUP BY 1"`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &usageError{fmt.Errorf("tenon infer needs a file; see tenon infer --help")}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			sources, err := inferSources(args, format, duck.CSV{Delimiter: delimiter, Encoding: encoding})
+			if err != nil {
+				return err
+			}
+			if query == "" && len(sources) > 1 {
+				return &usageError{fmt.Errorf("several files need a query: --sql \"SELECT ...\"")}
+			}
+			cols, err := inferColumns(c.Context(), query, sources)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(cols)
+			}
+			_, err = fmt.Fprint(a.stdout, columnsAsCUE(cols, !noBounds))
+			return err
+		},
+	}
+	c.Flags().StringVar(&query, "sql", "", "infer the columns of this `QUERY` over the files")
+	c.Flags().StringVar(&format, "format", "", "csv, parquet or json (default: by the file's name)")
+	c.Flags().StringVar(&delimiter, "delimiter", "", "of CSV (default \",\")")
+	c.Flags().StringVar(&encoding, "encoding", "", "of CSV: utf-8, latin-1, windows-1252 or utf-16")
+	c.Flags().BoolVar(&noBounds, "no-bounds", false, "leave out min and max")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.Source, error) {
+	sources := map[string]duck.Source{}
+	for _, arg := range args {
+		name, pattern, named := strings.Cut(arg, "=")
+		if !named {
+			pattern = arg
+		}
+		files := []string{pattern}
+		if _, err := os.Stat(pattern); err != nil {
+			found, gerr := filepath.Glob(pattern)
+			if gerr != nil || len(found) == 0 {
+				return nil, fmt.Errorf("no file %s", pattern)
+			}
+			files = found
+		}
+		if !named {
+			name, _, _ = strings.Cut(filepath.Base(pattern), ".")
+		}
+		if _, twice := sources[name]; twice {
+			return nil, &usageError{fmt.Errorf("two files are called %s: name one of them with NAME=FILE", name)}
+		}
+		sources[name] = duck.Source{Files: files, Format: format, CSV: csv}
+	}
+	return sources, nil
+}
+
+func inferColumns(ctx context.Context, query string, sources map[string]duck.Source) ([]duck.Inferred, error) {
+	return duck.Infer(ctx, query, sources, duck.Limits{})
+}
+
+// columnsAsCUE writes a schema, ready to be pasted.
+func columnsAsCUE(cols []duck.Inferred, bounds bool) string {
+	width := 0
+	for _, c := range cols {
+		width = max(width, len(label(c.Name)))
+	}
+	var b strings.Builder
+	b.WriteString("schema: {\n")
+	for _, c := range cols {
+		fmt.Fprintf(&b, "\t%s col.%s", pad(label(c.Name)+":", width+1), compiler.ColumnDefinition(c.Type))
+		if rules := rules(c.Column, bounds); rules != "" {
+			fmt.Fprintf(&b, " & {%s}", rules)
+		}
+		if c.Cast != "" {
+			fmt.Fprintf(&b, " // %s in SQL: write CAST(... AS %s)", c.DuckType, c.Cast)
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func label(name string) string {
+	for i, r := range name {
+		if !(r == '_' && i > 0 || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' && i > 0) {
+			return fmt.Sprintf("%q", name)
+		}
+	}
+	return name
+}
+
+func rules(c ir.Column, bounds bool) string {
+	var parts []string
+	if c.Nullable {
+		parts = append(parts, "nullable: true")
+	}
+	if c.Unique {
+		parts = append(parts, "unique: true")
+	}
+	if bounds && c.Min != "" {
+		parts = append(parts, "min: "+string(c.Min))
+	}
+	if bounds && c.Max != "" {
+		parts = append(parts, "max: "+string(c.Max))
+	}
+	if len(c.Values) > 0 {
+		quoted := make([]string, len(c.Values))
+		for i, v := range c.Values {
+			quoted[i] = fmt.Sprintf("%q", v)
+		}
+		parts = append(parts, "values: ["+strings.Join(quoted, ", ")+"]")
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+func logsCommand(a *app) *cobra.Command {
+	var follow bool
+	var dir string
+	c := &cobra.Command{
+		Use: "logs UNIT", Short: "Print the log of a unit's last run", Args: cobra.ExactArgs(1),
+		Long:    "Prints what the last run of a unit wrote to its standard output and error.",
+		Example: "  tenon logs models/late/train\n  tenon logs deployments/api -f",
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			ctx := c.Context()
+			w, err := a.openApplied(ctx, dir)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.close()) }()
+			run, err := a.lastRun(ctx, w, args[0])
+			if err != nil {
+				return err
+			}
+			return a.copyLog(ctx, w, run, follow)
+		},
+	}
+	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")
+	a.stateFlag(c)
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on as the log grows, until the unit ends or you interrupt")
+	return c
+}
+
+// lastRun is the newest run of a unit, running or not.
+func (a *app) lastRun(ctx context.Context, w *workspace, unit string) (*state.Run, error) {
+	runs, err := w.store.Runs(ctx, unit, 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(runs) > 0 {
+		return &runs[0], nil
+	}
+	return nil, a.unknownUnit(ctx, w, unit)
+}
+
+func (a *app) unknownUnit(ctx context.Context, w *workspace, unit string) error {
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for n := range current {
+		names = append(names, n)
+	}
+	hint := diag.DidYouMean(unit, names)
+	if hint != "" {
+		hint = ": " + hint
+	}
+	return fmt.Errorf("no run of a unit %q is recorded%s", unit, hint)
+}
+
+func (a *app) copyLog(ctx context.Context, w *workspace, run *state.Run, follow bool) error {
+	path := filepath.Join(w.dir, filepath.FromSlash(run.Log))
+	f, err := os.Open(path)
+	if run.Log == "" || errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("the log of %s is no longer there", run.Unit)
+	}
+	if err != nil {
+		return fmt.Errorf("read the log of %s: %w", run.Unit, err)
+	}
+	defer f.Close()
+	for {
+		if _, err := io.Copy(a.stdout, f); err != nil {
+			return fmt.Errorf("print the log of %s: %w", run.Unit, err)
+		}
+		if !follow || !a.alive(ctx, w, run) {
+			_, err := io.Copy(a.stdout, f)
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// alive reports whether a run still writes: a job that is under way, or a
+// service that stands.
+func (a *app) alive(ctx context.Context, w *workspace, run *state.Run) bool {
+	r, err := w.store.Run(ctx, run.ID)
+	if err != nil || r == nil {
+		return false
+	}
+	if r.Outcome == state.Started {
+		return true
+	}
+	current, err := w.store.Current(ctx)
+	c, ok := current[run.Unit]
+	if err != nil || !ok || c.Handle == nil || c.Key != run.Key {
+		return false
+	}
+	x, err := a.executor(c.Handle.Executor)
+	if err != nil {
+		return false
+	}
+	s, err := x.Inspect(ctx, *c.Handle)
+	return err == nil && (s.Phase == state.Ready || s.Phase == state.Running)
+}

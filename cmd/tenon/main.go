@@ -1,0 +1,6 @@
+// Command tenon is the command line of Tenon: one file per command, wiring only.
+package main
+
+import "os"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+func modelsCommand(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "models [DIR]", Short: "List the registered models and their versions", Args: atMost(1, "one folder"),
+		Long: `Lists every version of every model that passed its gates, newest first, with the
+metrics it was registered with. "*" marks the version that stands.`,
+		Example: "  tenon models\n  tenon models --json",
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			ctx := c.Context()
+			w, err := a.openApplied(ctx, folder(args))
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.close()) }()
+			models, err := w.store.Models(ctx)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if models == nil {
+					models = []state.ModelVersion{}
+				}
+				return a.printJSON(models)
+			}
+			if len(models) == 0 {
+				_, err := fmt.Fprintln(a.stdout, "No model is registered yet.")
+				return err
+			}
+			standing, err := w.store.Standing(ctx)
+			if err != nil {
+				return err
+			}
+			t := table(a.stdout)
+			fmt.Fprintln(t, "MODEL\tVERSION\tDIGEST\tREGISTERED\tMETRICS")
+			for _, m := range models {
+				mark := ""
+				if standing[m.Model+"/register"].Outputs["model"].Digest == m.Digest {
+					mark = " *"
+				}
+				fmt.Fprintf(t, "%s\t%d%s\t%s\t%s\t%s\n", m.Model, m.Version, mark, short(m.Digest), m.Created.Local().Format(time.DateTime), allMetrics(m.Metrics, 4))
+			}
+			return t.Flush()
+		},
+	}
+	a.stateFlag(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// allMetrics writes at most n metrics, those people look at first.
+func allMetrics(m map[string]float64, n int) string {
+	var names []string
+	for _, h := range headline {
+		if _, ok := m[h]; ok {
+			names = append(names, h)
+		}
+	}
+	var rest []string
+	for name := range m {
+		if !slices.Contains(names, name) {
+			rest = append(rest, name)
+		}
+	}
+	slices.Sort(rest)
+	out := ""
+	for i, name := range append(names, rest...) {
+		if i == n {
+			return out + ", ..."
+		}
+		if i > 0 {
+			out += ", "
+		}
+		out += name + " " + number(m[name])
+	}
+	return out
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/compiler/lockfile"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+// compile reads and compiles the system in dir. Locks that were not there yet
+// are written beside it.
+func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error) {
+	a.source = func(file string) []byte { b, _ := os.ReadFile(filepath.Join(dir, file)); return b }
+	sys, err := lang.Load(dir, lang.Options{Tags: a.tags, Env: os.Environ()})
+	if err != nil {
+		return nil, err
+	}
+	a.source = sys.Source
+	envs := a.environments()
+	locks, err := lockfile.Open(sys.Dir, func(ctx context.Context, requirements []string) ([]byte, error) {
+		fmt.Fprintln(a.stderr, "locking Python packages ...")
+		return envs.Lock(ctx, requirements)
+	})
+	if err != nil {
+		return nil, err
+	}
+	result, err := compiler.Compile(ctx, sys, compiler.Options{Lock: locks.Lock, Executors: a.honoured()})
+	if err != nil {
+		return nil, err
+	}
+	if wrote, err := locks.Write(); err != nil {
+		return nil, err
+	} else if wrote {
+		fmt.Fprintf(a.stderr, "wrote %s; commit it with the system\n", lockfile.Name)
+	}
+	return result, nil
+}
+
+func (a *app) environments() *pyenv.Env {
+	return pyenv.New(pyenv.Options{Dir: filepath.Join(cacheDir(), "python"), UV: os.Getenv("TENON_UV"), Python: os.Getenv("TENON_PYTHON"), Log: a.stderr})
+}
+
+// cacheDir holds what all systems of a user share and can be made again.
+func cacheDir() string {
+	if dir := os.Getenv("TENON_CACHE"); dir != "" {
+		return dir
+	}
+	base, err := os.UserCacheDir()
+	if err != nil {
+		base = os.TempDir()
+	}
+	return filepath.Join(base, "tenon")
+}
+
+// executor makes the executor of that name.
+func (a *app) executor(name string) (executors.Executor, error) {
+	switch name {
+	case process.Name:
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the tenon binary: %w", err)
+		}
+		envs := a.environments()
+		return process.New(process.Options{Tenon: self, Python: func(ctx context.Context, lockPath string) (string, error) {
+			lock, err := os.ReadFile(lockPath)
+			if err != nil {
+				return "", fmt.Errorf("read the lock of the Python environment: %w", err)
+			}
+			return envs.Ensure(ctx, lock)
+		}}), nil
+	}
+	return nil, fmt.Errorf("this tenon has no executor %q", name)
+}
+
+// honoured lists the executors with what each cannot honour.
+func (a *app) honoured() map[string]func(ir.Unit) []compiler.Fault {
+	out := map[string]func(ir.Unit) []compiler.Fault{}
+	for _, name := range []string{process.Name} {
+		x, err := a.executor(name)
+		if err != nil {
+			continue
+		}
+		checker, ok := x.(executors.Checker)
+		if !ok {
+			out[name] = nil
+			continue
+		}
+		out[name] = func(u ir.Unit) []compiler.Fault {
+			var faults []compiler.Fault
+			for _, f := range checker.Check(u) {
+				faults = append(faults, compiler.Fault(f))
+			}
+			return faults
+		}
+	}
+	return out
+}
+
+// A workspace is an opened state with the artifacts beside it.
+type workspace struct {
+	dir       string
+	store     *state.Store
+	artifacts *artifact.Store
+}
+
+// open opens the state of the system in dir, making it if it is not there.
+func (a *app) open(ctx context.Context, dir string) (*workspace, error) {
+	stateDir, err := a.stateDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	store, err := state.Open(ctx, stateDir)
+	if err != nil {
+		return nil, err
+	}
+	artifacts, err := artifact.Open(filepath.Join(stateDir, "artifacts"))
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return &workspace{stateDir, store, artifacts}, nil
+}
+
+// openApplied opens a state that has to be there.
+func (a *app) openApplied(ctx context.Context, dir string) (*workspace, error) {
+	stateDir, err := a.stateDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(stateDir, "state.db")); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("nothing was applied here yet: there is no state in %s; run tenon apply", stateDir)
+	}
+	return a.open(ctx, dir)
+}
+
+func (w *workspace) close() error { return w.store.Close() }
+
+// plan makes the plan for a compiled system.
+func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Result, rerun []string) (*planner.Plan, error) {
+	x, err := a.executor(r.System.Target.Executor)
+	if err != nil {
+		return nil, err
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the system: %w", err)
+	}
+	return planner.Make(ctx, r.System, planner.Inputs{
+		Dir: abs, Blobs: r.Blobs,
+		State: w.store, Artifacts: w.artifacts, Digests: planner.NewFileDigests(w.dir), Inspector: x,
+		Options: planner.Options{Rerun: rerun},
+	})
+}
+
+// options are what an apply works with.
+func (a *app) options(w *workspace, lease *state.Lease, target string, events func(executors.Event)) (executors.Options, error) {
+	x, err := a.executor(target)
+	if err != nil {
+		return executors.Options{}, err
+	}
+	return executors.Options{
+		Store: w.store, Lease: lease, Artifacts: w.artifacts, Executor: x, Dir: w.dir,
+		Verify: verify, Secrets: resolveSecret, Events: events, Machine: machine(),
+		Tags: a.tags,
+	}, nil
+}
+
+func verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
+	found, rows, err := duck.Verify(ctx, path, schema)
+	out := make([]executors.Violation, len(found))
+	for i, v := range found {
+		out[i] = executors.Violation{Column: v.Column, Rule: v.Rule, Count: v.Count, Examples: v.Examples, Message: v.String()}
+	}
+	return out, rows, err
+}
+
+// resolveSecret reads a secret where it is kept.
+func resolveSecret(s ir.Secret) (string, error) {
+	if s.Env != "" {
+		v, ok := os.LookupEnv(s.Env)
+		if !ok {
+			return "", fmt.Errorf("the secret %s is taken from $%s, which is not set", s.Name, s.Env)
+		}
+		return v, nil
+	}
+	b, err := os.ReadFile(s.File)
+	if err != nil {
+		return "", fmt.Errorf("the secret %s: %w", s.Name, err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// machine is what units without a pool share.
+func machine() ir.Resources {
+	r := ir.Resources{MilliCPU: int64(runtime.NumCPU()) * 1000}
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		var kib int64
+		if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &kib); err == nil {
+			r.Memory = kib << 10
+		}
+	}
+	return r
+}
+
+// lock takes the lock of the state.
+func (a *app) lock(ctx context.Context, w *workspace, command string, wait time.Duration) (*state.Lease, error) {
+	h := state.Holder{Command: command}
+	if u, err := user.Current(); err == nil {
+		h.User = u.Username
+	}
+	return w.store.Lock(ctx, h, state.LockOptions{Wait: wait})
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/planner"
+)
+
+func planCommand(a *app) *cobra.Command {
+	var asJSON, detailed, all bool
+	var out string
+	var rerun []string
+	c := &cobra.Command{
+		Use: "plan [DIR]", Short: "Show what apply would do, and why", Args: atMost(1, "one folder"),
+		Long: `Compares the system with what stands and shows, for every unit, what would
+happen, why, and how long it took before.
+
+Actions: run, reuse (jobs); create, update, replace, delete, none (services and
+records). "run?" is run unless what it reads comes out the same.`,
+		Example: `  tenon plan
+  tenon plan -t env=prod --out prod.plan && tenon apply prod.plan
+  tenon plan --detailed-exitcode     0 nothing to do, 1 error, 2 changes
+  tenon plan --rerun sources/flights`,
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			dir := folder(args)
+			r, err := a.compile(c.Context(), dir)
+			if err != nil {
+				return err
+			}
+			w, err := a.open(c.Context(), dir)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.close()) }()
+			p, err := a.plan(c.Context(), dir, w, r, rerun)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = a.printJSON(planDocument(p))
+			} else {
+				err = a.printPlan(p, all)
+			}
+			if err != nil {
+				return err
+			}
+			if out != "" {
+				if err := planner.Write(out, p); err != nil {
+					return err
+				}
+				if !asJSON {
+					fmt.Fprintf(a.stdout, "\nThe plan is in %s. Apply exactly this with: tenon apply %s\n", out, out)
+				}
+			}
+			if detailed && planChanges(p) {
+				return errChanges
+			}
+			return nil
+		},
+	}
+	a.systemFlags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&all, "all", false, "show the units that nothing happens to as well")
+	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 for nothing to do, 1 for an error, 2 for changes")
+	c.Flags().StringVarP(&out, "out", "o", "", "write the plan to `FILE`, for tenon apply FILE")
+	c.Flags().StringArrayVar(&rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
+	return c
+}
+
+func planChanges(p *planner.Plan) bool {
+	for _, i := range p.Items {
+		if i.Action.Changes() {
+			return true
+		}
+	}
+	return false
+}
+
+// planDocument is a plan for machines: without the code it carries.
+func planDocument(p *planner.Plan) any {
+	return struct {
+		Version int             `json:"plan"`
+		System  string          `json:"system"`
+		Target  string          `json:"target"`
+		State   any             `json:"state"`
+		Items   []planner.Item  `json:"items"`
+		Summary planner.Summary `json:"summary"`
+	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.Items, p.Summary()}
+}

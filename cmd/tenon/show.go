@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+// A shown is what tenon show tells of a unit.
+type shown struct {
+	Unit      *ir.Unit          `json:"unit"`
+	Run       *state.Run        `json:"run,omitempty"`
+	Status    *unitStatus       `json:"status,omitempty"`
+	Artifacts map[string]string `json:"artifacts,omitempty"` // port -> path
+	Lineage   *lineage          `json:"lineage"`
+	Runs      []state.Run       `json:"runs,omitempty"`
+}
+
+// A lineage is a unit with what it was made from.
+type lineage struct {
+	Unit   string            `json:"unit"`
+	Digest string            `json:"digest,omitempty"`
+	Files  map[string]string `json:"files,omitempty"`
+	From   []*lineage        `json:"from,omitempty"`
+}
+
+func showCommand(a *app) *cobra.Command {
+	var asJSON bool
+	var dir string
+	var rows int
+	c := &cobra.Command{
+		Use: "show UNIT", Short: "Show a unit: inputs, artifacts, metrics, lineage", Args: cobra.ExactArgs(1),
+		Long: `Shows what a unit is, what its last run read and made, its metrics, and what it
+was made from, back to the data. An entity such as models/late shows all of its
+units.`,
+		Example: "  tenon show models/late/train\n  tenon show models/late\n  tenon show features/departures --rows 5",
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			ctx := c.Context()
+			w, err := a.openApplied(ctx, dir)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.close()) }()
+			units, err := a.unitsNamed(ctx, w, args[0])
+			if err != nil {
+				return err
+			}
+			var all []*shown
+			for _, u := range units {
+				s, err := a.look(ctx, w, u)
+				if err != nil {
+					return err
+				}
+				all = append(all, s)
+			}
+			if asJSON {
+				if len(all) == 1 {
+					return a.printJSON(all[0])
+				}
+				return a.printJSON(all)
+			}
+			for i, s := range all {
+				if i > 0 {
+					fmt.Fprintln(a.stdout)
+				}
+				a.printShown(s, i == len(all)-1)
+				if err := a.printRows(ctx, s, rows); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")
+	a.stateFlag(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().IntVar(&rows, "rows", 0, "print the first `N` rows of its tables")
+	return c
+}
+
+// unitsNamed finds a unit, or the units of an entity. A dot may stand for a
+// slash, as in the language.
+func (a *app) unitsNamed(ctx context.Context, w *workspace, name string) ([]string, error) {
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range []string{name, strings.Replace(name, ".", "/", 1)} {
+		if _, ok := current[n]; ok {
+			return []string{n}, nil
+		}
+		var units []string
+		for u := range current {
+			if strings.HasPrefix(u, n+"/") {
+				units = append(units, u)
+			}
+		}
+		if len(units) > 0 {
+			stages := []string{"split", "train", "evaluate", "gate", "register"}
+			slices.SortFunc(units, func(x, y string) int {
+				_, sx := ir.SplitID(x)
+				_, sy := ir.SplitID(y)
+				return slices.Index(stages, sx) - slices.Index(stages, sy)
+			})
+			return units, nil
+		}
+	}
+	if runs, err := w.store.Runs(ctx, name, 1); err == nil && len(runs) > 0 {
+		return nil, fmt.Errorf("%s does not stand: its last run %s; see tenon logs %s", name, runs[0].Outcome, name)
+	}
+	return nil, a.unknownUnit(ctx, w, name)
+}
+
+func (a *app) look(ctx context.Context, w *workspace, id string) (*shown, error) {
+	u, err := w.store.Unit(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	standing, err := w.store.Standing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &shown{Unit: u, Artifacts: map[string]string{}}
+	if run, ok := standing[id]; ok {
+		s.Run = &run
+		for port, art := range run.Outputs {
+			s.Artifacts[port] = w.artifacts.Path(art.Digest)
+		}
+	}
+	statuses, err := a.unitStatuses(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	for i := range statuses {
+		if statuses[i].Unit == id {
+			s.Status = &statuses[i]
+		}
+	}
+	if s.Lineage, err = a.lineage(ctx, w, standing, id, map[string]*lineage{}); err != nil {
+		return nil, err
+	}
+	s.Runs, err = w.store.Runs(ctx, id, 10)
+	return s, err
+}
+
+func (a *app) lineage(ctx context.Context, w *workspace, standing map[string]state.Run, id string, seen map[string]*lineage) (*lineage, error) {
+	if l, ok := seen[id]; ok {
+		return l, nil
+	}
+	l := &lineage{Unit: id, Files: map[string]string{}}
+	seen[id] = l
+	u, err := w.store.Unit(ctx, id)
+	if err != nil || u == nil {
+		return l, err
+	}
+	run := standing[id]
+	for _, port := range slices.Sorted(maps.Keys(run.Outputs)) {
+		l.Digest = run.Outputs[port].Digest
+		break
+	}
+	for in, digest := range run.Inputs {
+		if path, ok := strings.CutPrefix(in, "file:"); ok {
+			l.Files[path] = digest
+		}
+	}
+	for _, in := range u.Inputs {
+		if in.Incumbent || slices.ContainsFunc(l.From, func(f *lineage) bool { return f.Unit == in.Unit }) {
+			continue
+		}
+		from, err := a.lineage(ctx, w, standing, in.Unit, seen)
+		if err != nil {
+			return nil, err
+		}
+		l.From = append(l.From, from)
+	}
+	return l, nil
+}
+
+func (a *app) printShown(s *shown, withLineage bool) {
+	out, u := a.stdout, s.Unit
+	fmt.Fprintf(out, "%s  %s, %s\n", a.paint(bold, u.ID), u.Kind, u.Component)
+	row := func(name, text string) { fmt.Fprintf(out, "  %-11s %s\n", name, text) }
+	row("declared", u.Pos.String())
+	row("definition", short(u.Digest))
+	if st := s.Status; st != nil && u.Kind == ir.Service {
+		row("service", strings.TrimSpace(fmt.Sprintf("%s %s %s", st.Endpoint, st.Phase, st.Message)))
+	}
+	if r := s.Run; r != nil {
+		text := fmt.Sprintf("revision %d, %s, %s", r.Revision, r.Started.Local().Format(time.DateTime), took(r.Took()))
+		if r.Usage.CPU > 0 {
+			text += fmt.Sprintf(", %s of cpu, %s at most", took(r.Usage.CPU), bytesOf(r.Usage.PeakMem))
+		}
+		row("run", text)
+	}
+	if len(u.Params) > 2 {
+		row("params", clip(string(u.Params)))
+	}
+	for _, in := range u.Inputs {
+		digest := ""
+		if s.Run != nil {
+			digest = short(s.Run.Inputs[in.Port])
+		}
+		from := in.Unit
+		if in.Incumbent {
+			from = "the model in service"
+		}
+		row("input", fmt.Sprintf("%s <- %s  %s", in.Port, from, a.paint(faint, digest)))
+	}
+	if s.Run != nil {
+		for _, in := range slices.Sorted(maps.Keys(s.Run.Inputs)) {
+			if path, ok := strings.CutPrefix(in, "file:"); ok {
+				row("file", fmt.Sprintf("%s  %s", path, a.paint(faint, short(s.Run.Inputs[in]))))
+			}
+		}
+		for _, port := range slices.Sorted(maps.Keys(s.Run.Outputs)) {
+			row("output", describeArtifact(port, s.Run.Outputs[port]))
+			row("", s.Artifacts[port])
+		}
+		for i, name := range slices.Sorted(maps.Keys(s.Run.Metrics)) {
+			title := "metrics"
+			if i > 0 {
+				title = ""
+			}
+			row(title, fmt.Sprintf("%-32s %s", name, number(s.Run.Metrics[name])))
+		}
+	}
+	if withLineage {
+		fmt.Fprintln(out, "  made from")
+		printLineage(out, s.Lineage, "    ", map[string]bool{})
+	}
+}
+
+func describeArtifact(port string, art artifact.Artifact) string {
+	text := fmt.Sprintf("%s: %s %s, %s", port, art.Kind, short(art.Digest), bytesOf(art.Size))
+	if art.Kind == string(ir.Table) {
+		text += ", " + plural(art.Rows, "row")
+	}
+	return text
+}
+
+func printLineage(w io.Writer, l *lineage, indent string, seen map[string]bool) {
+	if seen[l.Unit] {
+		fmt.Fprintf(w, "%s%s  (above)\n", indent, l.Unit)
+		return
+	}
+	seen[l.Unit] = true
+	fmt.Fprintf(w, "%s%s  %s\n", indent, l.Unit, short(l.Digest))
+	for _, f := range slices.Sorted(maps.Keys(l.Files)) {
+		fmt.Fprintf(w, "%s  %s  %s\n", indent, f, short(l.Files[f]))
+	}
+	for _, f := range l.From {
+		printLineage(w, f, indent+"  ", seen)
+	}
+}
+
+// printRows prints the first rows of a unit's tables.
+func (a *app) printRows(ctx context.Context, s *shown, n int) error {
+	if n <= 0 || s.Run == nil {
+		return nil
+	}
+	for _, port := range slices.Sorted(maps.Keys(s.Artifacts)) {
+		if s.Run.Outputs[port].Kind != string(ir.Table) {
+			continue
+		}
+		cols, rows, total, err := duck.Preview(ctx, s.Artifacts[port], n)
+		if err != nil {
+			return fmt.Errorf("read the table %s of %s: %w", port, s.Unit.ID, err)
+		}
+		fmt.Fprintf(a.stdout, "\n%s, %d of %d rows\n", port, len(rows), total)
+		t := table(a.stdout)
+		fmt.Fprintln(t, strings.Join(cols, "\t"))
+		for _, r := range rows {
+			fmt.Fprintln(t, strings.Join(r, "\t"))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A unitStatus is one line of tenon status.
+type unitStatus struct {
+	Unit     string             `json:"unit"`
+	Kind     ir.Kind            `json:"kind"`
+	Phase    state.Phase        `json:"phase"`
+	Message  string             `json:"message,omitempty"`
+	Endpoint string             `json:"endpoint,omitempty"`
+	Since    time.Time          `json:"since"`
+	Took     time.Duration      `json:"took_ns,omitempty"`
+	Metrics  map[string]float64 `json:"metrics,omitempty"`
+}
+
+func statusCommand(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "status [DIR]", Short: "Show what stands and how it does", Args: atMost(1, "one folder"),
+		Long:    "Shows every unit that stands. Services are looked at: one that died is said to have.",
+		Example: "  tenon status\n  tenon status --json",
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			ctx := c.Context()
+			w, err := a.openApplied(ctx, folder(args))
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.close()) }()
+			units, err := a.unitStatuses(ctx, w)
+			if err != nil {
+				return err
+			}
+			last, err := w.store.Revisions(ctx, 1)
+			if err != nil {
+				return err
+			}
+			var failed []state.Run
+			if len(last) > 0 {
+				if failed, err = a.failedIn(ctx, w, last[0]); err != nil {
+					return err
+				}
+			}
+			if asJSON {
+				doc := map[string]any{"units": units, "failed": failed}
+				if len(last) > 0 {
+					doc["revision"] = last[0]
+				}
+				return a.printJSON(doc)
+			}
+			return a.printStatus(units, last, failed)
+		},
+	}
+	a.stateFlag(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (a *app) unitStatuses(ctx context.Context, w *workspace) ([]unitStatus, error) {
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	standing, err := w.store.Standing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []unitStatus{}
+	for id, c := range current {
+		s := unitStatus{Unit: id, Kind: c.Kind, Phase: state.Succeeded, Since: c.Since}
+		if run, ok := standing[id]; ok {
+			s.Took, s.Metrics = run.Took(), run.Metrics
+		}
+		if c.Handle != nil {
+			x, err := a.executor(c.Handle.Executor)
+			if err != nil {
+				return nil, err
+			}
+			st, err := x.Inspect(ctx, *c.Handle)
+			if err != nil {
+				return nil, fmt.Errorf("look at %s: %w", id, err)
+			}
+			s.Phase, s.Message = st.Phase, st.Message
+			if u, err := w.store.Unit(ctx, id); err == nil && u != nil && u.Endpoint != nil {
+				s.Endpoint = endpointURL(u.Endpoint)
+			}
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b unitStatus) int { return strings.Compare(a.Unit, b.Unit) })
+	return out, nil
+}
+
+func endpointURL(e *ir.Endpoint) string { return fmt.Sprintf("http://%s:%d", e.Host, e.Port) }
+
+// failedIn are the runs of a revision that failed, the last attempt of each unit.
+func (a *app) failedIn(ctx context.Context, w *workspace, r state.Revision) ([]state.Run, error) {
+	runs, err := w.store.RunsOf(ctx, r.Number)
+	if err != nil {
+		return nil, err
+	}
+	last := map[string]state.Run{}
+	for _, run := range runs {
+		if prev, ok := last[run.Unit]; !ok || run.ID > prev.ID {
+			last[run.Unit] = run
+		}
+	}
+	failed := []state.Run{}
+	for _, run := range last {
+		if run.Outcome == state.Failure {
+			failed = append(failed, run)
+		}
+	}
+	slices.SortFunc(failed, func(a, b state.Run) int { return strings.Compare(a.Unit, b.Unit) })
+	return failed, nil
+}
+
+func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []state.Run) error {
+	if len(units) == 0 && len(failed) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "Nothing stands.")
+		return err
+	}
+	if len(last) > 0 {
+		r := last[0]
+		fmt.Fprintf(a.stdout, "%s on %s, revision %d, %s, %s\n\n", a.paint(bold, r.System), r.Target, r.Number, r.Outcome, r.Started.Local().Format(time.DateTime))
+	}
+	width := 0
+	for _, u := range units {
+		width = max(width, len(u.Unit))
+	}
+	for _, u := range units {
+		mark, color := "✓", green
+		text := took(u.Took) + metricsLine(u.Metrics)
+		switch {
+		case u.Kind == ir.Service && u.Phase == state.Ready:
+			text = u.Endpoint + " ready since " + u.Since.Local().Format(time.DateTime)
+		case u.Kind == ir.Service:
+			mark, color = "✗", red
+			text = fmt.Sprintf("%s %s: %s; tenon apply replaces it", u.Endpoint, u.Phase, u.Message)
+		case u.Kind == ir.Record:
+			text = "written"
+		}
+		fmt.Fprintf(a.stdout, "  %s %s  %s\n", a.paint(color, mark), pad(u.Unit, width), text)
+	}
+	for _, f := range failed {
+		fmt.Fprintf(a.stdout, "  %s %s  failed: %s\n", a.paint(red, "✗"), pad(f.Unit, width), f.Error)
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner"
+)
+
+// An applyView tells how an apply goes on: bars on a terminal, plain lines
+// elsewhere, a JSON event a line for machines.
+type applyView struct {
+	a     *app
+	json  bool
+	width int
+
+	bars *mpb.Progress // on a terminal
+	mu   sync.Mutex
+	unit map[string]*unitBar
+}
+
+type unitBar struct {
+	bar     *mpb.Bar
+	message string
+}
+
+// event is what --json prints: the engine's events, and the end.
+type event struct {
+	Type   string            `json:"type"`
+	Time   *time.Time        `json:"time,omitempty"`
+	Result *executors.Result `json:"result,omitempty"`
+}
+
+func (a *app) printJSONLine(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("print an event: %w", err)
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s\n", b)
+	return err
+}
+
+func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
+	v := &applyView{a: a, json: asJSON, unit: map[string]*unitBar{}}
+	for _, i := range p.Items {
+		if i.Action.Changes() {
+			v.width = max(v.width, len(i.Unit))
+		}
+	}
+	if a.terminal && !asJSON {
+		v.bars = mpb.New(mpb.WithOutput(a.stdout), mpb.WithWidth(24), mpb.WithRefreshRate(120*time.Millisecond))
+	}
+	if !asJSON {
+		fmt.Fprintln(a.stdout)
+	}
+	return v
+}
+
+// event shows one event. The engine calls it for one event at a time.
+func (v *applyView) event(e executors.Event) {
+	if v.json {
+		_ = v.a.printJSONLine(e)
+		return
+	}
+	switch e.Type {
+	case executors.EventStarted:
+		if v.bars != nil {
+			v.addBar(e)
+			return
+		}
+		what := "started"
+		if e.Adopted {
+			what = "found running"
+		}
+		if e.Attempt > 1 {
+			what += fmt.Sprintf(", attempt %d", e.Attempt)
+		}
+		v.line("·", faint, e, what)
+	case executors.EventProgress:
+		v.progress(e)
+	case executors.EventFinished:
+		v.line("✓", green, e, took(e.Duration)+metricsLine(e.Metrics))
+	case executors.EventReady:
+		v.line("✓", green, e, "ready "+took(e.Duration)+" "+e.Message)
+	case executors.EventReused:
+		v.line("=", faint, e, "reused: its inputs came out the same")
+	case executors.EventRetried:
+		v.line("!", yellow, e, fmt.Sprintf("failed, again in %s: %s", took(e.Duration), e.Error))
+	case executors.EventFailed:
+		v.line("✗", red, e, "failed: "+e.Error)
+	case executors.EventBlocked:
+		v.line("-", faint, e, "not run: it depends on "+e.By)
+	case executors.EventCanceled:
+		v.line("-", faint, e, "stopped")
+	case executors.EventDestroyed:
+		v.line("-", red, e, "destroyed")
+	}
+}
+
+func (v *applyView) line(mark, color string, e executors.Event, text string) {
+	v.dropBar(e.Unit)
+	line := fmt.Sprintf("  %s %s  %s\n", v.a.paint(color, mark), pad(e.Unit, v.width), strings.TrimRight(text, " "))
+	var w io.Writer = v.a.stdout
+	if v.bars != nil {
+		w = v.bars
+	}
+	_, _ = io.WriteString(w, line)
+}
+
+func (v *applyView) addBar(e executors.Event) {
+	u := &unitBar{}
+	message := func(decor.Statistics) string {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return u.message
+	}
+	u.bar = v.bars.New(100, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+		mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name("  "+v.a.paint(blue, "▸")+" "+pad(e.Unit, v.width)+"  "), decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 6})),
+		mpb.AppendDecorators(decor.Any(message)),
+	)
+	v.unit[e.Unit] = u
+}
+
+func (v *applyView) progress(e executors.Event) {
+	u := v.unit[e.Unit]
+	if u == nil {
+		return // plain lines would be too many
+	}
+	v.mu.Lock()
+	u.message = e.Message
+	v.mu.Unlock()
+	if e.Total > 0 {
+		u.bar.SetCurrent(int64(min(99, 100*e.Done/e.Total)))
+	}
+}
+
+func (v *applyView) dropBar(unit string) {
+	if u := v.unit[unit]; u != nil {
+		u.bar.Abort(true)
+		delete(v.unit, unit)
+	}
+}
+
+// end prints the last line of an apply, and the log of what failed.
+func (v *applyView) end(ctx context.Context, r *executors.Result, err error) error {
+	if v.bars != nil {
+		for unit := range v.unit {
+			v.dropBar(unit)
+		}
+		v.bars.Wait()
+	}
+	if r == nil {
+		return err
+	}
+	if v.json {
+		if perr := v.a.printJSONLine(event{Type: "end", Result: r}); perr != nil {
+			return errors.Join(err, perr)
+		}
+		if err != nil {
+			return errSaid
+		}
+		return nil
+	}
+	out := v.a.stdout
+	for _, f := range r.Failed {
+		fmt.Fprintf(out, "\n%s %s: %v\n", v.a.paint("1;"+red, "error:"), f.Unit, f.Err)
+		if len(f.LogTail) > 0 {
+			fmt.Fprintf(out, "  the last lines of its log (tenon logs %s):\n", f.Unit)
+			for _, l := range f.LogTail {
+				fmt.Fprintf(out, "  | %s\n", printable(l))
+			}
+		}
+	}
+	fmt.Fprintf(out, "\n%s\n", v.summary(r))
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(context.Cause(ctx), errStopped):
+		fmt.Fprintln(out, "Stopped. tenon apply goes on from here.")
+		return errStopped
+	case len(r.Failed) > 0:
+		fmt.Fprintln(out, "What was done is kept. Mend the cause, and tenon apply goes on from here.")
+		return errSaid
+	}
+	return err
+}
+
+func (v *applyView) summary(r *executors.Result) string {
+	var parts []string
+	add := func(n int, what string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	c := r.Counts
+	add(c.Ran, "ran")
+	add(c.Reused, "reused")
+	add(c.Created, "created")
+	add(c.Updated, "updated")
+	add(c.Replaced, "replaced")
+	add(c.Deleted, "deleted")
+	add(c.Unchanged, "unchanged")
+	add(len(r.Failed), "failed")
+	add(len(r.Blocked), "not run")
+	add(len(r.Canceled), "stopped")
+	word := v.a.paint("1;"+green, "Applied")
+	if len(r.Failed) > 0 || len(r.Canceled) > 0 {
+		word = v.a.paint("1;"+red, "Not all applied")
+	}
+	return fmt.Sprintf("%s as revision %d in %s: %s.", word, r.Revision, took(r.Took), strings.Join(parts, ", "))
+}
+
+// headline metrics are shown first; the rest is in tenon show.
+var headline = []string{"rows", "roc_auc", "accuracy", "f1", "r2", "mean_absolute_error", "root_mean_squared_error"}
+
+func metricsLine(m map[string]float64) string {
+	var parts []string
+	for _, name := range headline {
+		if x, ok := m[name]; ok && len(parts) < 3 {
+			parts = append(parts, name+" "+number(x))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "  " + strings.Join(parts, ", ")
+}
+
+func number(x float64) string {
+	if x == float64(int64(x)) {
+		return fmt.Sprintf("%d", int64(x))
+	}
+	return fmt.Sprintf("%.4g", x)
+}
+
+// printable keeps control characters of a log off the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r == 0xfffd {
+			return '.'
+		}
+		return r
+	}, s)
+}

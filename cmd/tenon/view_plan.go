@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tenon-ml/tenon/planner"
+)
+
+// actionMarks say at a glance what happens to a unit.
+var actionMarks = map[planner.Action]struct{ mark, color string }{
+	planner.Run:     {"~", yellow},
+	planner.Reuse:   {"=", faint},
+	planner.Create:  {"+", green},
+	planner.Update:  {"~", yellow},
+	planner.Replace: {"±", yellow},
+	planner.Delete:  {"-", red},
+	planner.None:    {"=", faint},
+}
+
+// reasonLimit is how much of a value a reason shows.
+const reasonLimit = 60
+
+func (a *app) printPlan(p *planner.Plan, all bool) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on %s (%s)\n", a.paint(bold, p.System.Name), p.System.Target.Name, p.System.Target.Executor)
+	width := 0
+	for _, i := range p.Items {
+		if all || i.Action.Changes() {
+			width = max(width, len(i.Unit))
+		}
+	}
+	shown := 0
+	for _, i := range p.Items {
+		if !all && !i.Action.Changes() {
+			continue
+		}
+		if shown == 0 {
+			b.WriteByte('\n')
+		}
+		shown++
+		a.writeItem(&b, i, width)
+	}
+	b.WriteString("\n" + a.summary(p) + "\n")
+	_, err := fmt.Fprint(a.stdout, b.String())
+	return err
+}
+
+func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
+	m := actionMarks[i.Action]
+	mark := m.mark
+	if len(i.Reasons) == 1 && i.Reasons[0].What == "new" {
+		mark, m.color = "+", green
+	}
+	action := string(i.Action)
+	if i.Unless {
+		action += "?"
+	}
+	line := fmt.Sprintf("  %s %s  %s", a.paint(m.color, mark), pad(i.Unit, width), a.paint(m.color, pad(action, 8)))
+	if i.Estimate.Runs > 0 && i.Action == planner.Run {
+		line += "  " + a.paint(faint, "~"+took(i.Estimate.Time))
+	}
+	if len(i.Reasons) == 1 && !isDiff(i.Reasons[0]) {
+		fmt.Fprintf(b, "%s  %s\n", line, i.Reasons[0].What)
+		return
+	}
+	fmt.Fprintln(b, strings.TrimRight(line, " "))
+	for _, r := range i.Reasons {
+		fmt.Fprintf(b, "      %s\n", a.reason(r))
+	}
+}
+
+func isDiff(r planner.Reason) bool { return r.Before != "" || r.After != "" }
+
+func (a *app) reason(r planner.Reason) string {
+	switch {
+	case !isDiff(r):
+		return r.What
+	case r.Before == "":
+		return fmt.Sprintf("%s: %s", r.What, a.paint(green, clip(r.After)))
+	case r.After == "":
+		return fmt.Sprintf("%s: %s", r.What, a.paint(red, "was "+clip(r.Before)))
+	}
+	return fmt.Sprintf("%s: %s -> %s", r.What, a.paint(red, clip(r.Before)), a.paint(green, clip(r.After)))
+}
+
+func clip(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > reasonLimit {
+		return string(r[:reasonLimit-3]) + "..."
+	}
+	return s
+}
+
+func pad(s string, n int) string {
+	if len(s) >= n {
+		return s
+	}
+	return s + strings.Repeat(" ", n-len(s))
+}
+
+// summary is the last line of a plan.
+func (a *app) summary(p *planner.Plan) string {
+	s := p.Summary()
+	var parts []string
+	add := func(n int, what string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d to %s", n, what))
+		}
+	}
+	add(s.Run, "run")
+	if s.Unless > 0 && len(parts) > 0 {
+		parts[len(parts)-1] += fmt.Sprintf(" (%d unless inputs come out the same)", s.Unless)
+	}
+	add(s.Create, "create")
+	add(s.Update, "update")
+	add(s.Replace, "replace")
+	add(s.Delete, "delete")
+	stay := s.Reuse + s.None
+	if len(parts) == 0 {
+		if stay == 0 {
+			return "Nothing to do: the system is empty."
+		}
+		return fmt.Sprintf("Nothing to do: all %s up to date.", unitsAre(stay))
+	}
+	line := "Plan: " + strings.Join(parts, ", ")
+	if stay > 0 {
+		line += fmt.Sprintf("; %d unchanged", stay)
+	}
+	line += "."
+	if s.Time.Runs > 0 {
+		line += fmt.Sprintf(" About %s, by earlier runs.", took(s.Time.Time))
+	}
+	return line
+}
+
+func unitsAre(n int) string {
+	if n == 1 {
+		return "1 unit is"
+	}
+	return fmt.Sprintf("%d units are", n)
+}

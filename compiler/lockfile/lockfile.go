@@ -1,0 +1,132 @@
+// Package lockfile keeps the locks of the Python environments that a system
+// asks for besides the standard library's, in the file tenon.lock beside it.
+// The file is to be committed: with it, a system compiles to the same bytes on
+// every machine, without a network.
+package lockfile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Name of the file.
+const Name = "tenon.lock"
+
+const version = 1
+
+type document struct {
+	Version int     `json:"version"`
+	Python  []entry `json:"python"`
+}
+
+type entry struct {
+	Requirements []string `json:"requirements"`
+	Lock         []string `json:"lock"` // lines
+}
+
+// A Resolver turns requirements into a lock with digests.
+type Resolver func(ctx context.Context, requirements []string) ([]byte, error)
+
+// A File answers from the lock file in a folder, resolves what is not in it,
+// and drops what nobody asked for when it is written.
+type File struct {
+	path    string
+	resolve Resolver
+
+	mu      sync.Mutex
+	entries map[string]entry
+	used    map[string]bool
+	changed bool
+}
+
+// Open reads the lock file in dir. A missing one is empty.
+func Open(dir string, resolve Resolver) (*File, error) {
+	f := &File{path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}, used: map[string]bool{}}
+	b, err := os.ReadFile(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", Name, err)
+	}
+	var d document
+	if err := json.Unmarshal(b, &d); err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w: restore it, or remove it to lock anew", f.path, err)
+	}
+	if d.Version != version {
+		return nil, fmt.Errorf("%s has version %d, and this tenon knows version %d: upgrade tenon", f.path, d.Version, version)
+	}
+	for _, e := range d.Python {
+		f.entries[key(e.Requirements)] = e
+	}
+	return f, nil
+}
+
+func key(requirements []string) string { return strings.Join(requirements, "\n") }
+
+// Lock returns the lock for the requirements, from the file where it has one.
+func (f *File) Lock(ctx context.Context, requirements []string) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	requirements = slices.Sorted(slices.Values(requirements))
+	k := key(requirements)
+	e, ok := f.entries[k]
+	if !ok {
+		b, err := f.resolve(ctx, requirements)
+		if err != nil {
+			return nil, err
+		}
+		e = entry{requirements, strings.Split(strings.TrimRight(string(b), "\n"), "\n")}
+		f.entries[k] = e
+		f.changed = true
+	}
+	f.used[k] = true
+	return []byte(strings.Join(e.Lock, "\n") + "\n"), nil
+}
+
+// Write writes the file if it changed, and reports whether it did.
+func (f *File) Write() (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for k := range f.entries {
+		if !f.used[k] {
+			delete(f.entries, k)
+			f.changed = true
+		}
+	}
+	if !f.changed {
+		return false, nil
+	}
+	d := document{Version: version, Python: []entry{}}
+	for _, e := range f.entries {
+		d.Python = append(d.Python, e)
+	}
+	slices.SortFunc(d.Python, func(a, b entry) int { return strings.Compare(key(a.Requirements), key(b.Requirements)) })
+	b, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", Name, err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(f.path), Name+".*")
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", Name, err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(append(b, '\n'))
+	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), f.path)
+	}
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", Name, err)
+	}
+	f.changed = false
+	return true, nil
+}

@@ -1,0 +1,217 @@
+package executors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Options are what an apply works with. Store, Lease, Artifacts, Executor and
+// Dir are required.
+type Options struct {
+	Store     *state.Store
+	Lease     *state.Lease
+	Artifacts *artifact.Store
+	Executor  Executor
+	Dir       string // the state folder, absolute
+
+	// Verify compares a table with its schema. Without it no table is accepted.
+	Verify VerifyFunc
+	// Digests digests data files; nil keeps the planner's cache below Dir.
+	Digests planner.Digests
+	// Secrets resolves a reference. Without it no unit may have secrets.
+	Secrets func(ir.Secret) (string, error)
+	// Events is told what happens, one event at a time. It must not block.
+	Events func(Event)
+
+	// Parallel is how many units may run at once; 0 leaves it to the pools.
+	Parallel int
+	// Machine is what units without a pool share. If it is zero, the machine
+	// has as many cores as Go sees and no other bound.
+	Machine ir.Resources
+	// Backoff is the pause before the first retry, 1 s if it is 0. It doubles
+	// with every further one up to a minute; the actual pause is drawn between
+	// half of that and all of it.
+	Backoff time.Duration
+	// Ready is how long a service without a timeout may take to become ready,
+	// 60 s if it is 0.
+	Ready time.Duration
+
+	// Tags and Commit are recorded with the revision.
+	Tags   []string
+	Commit string
+
+	// Now is the clock, time.Now if nil.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Backoff <= 0 {
+		o.Backoff = time.Second
+	}
+	if o.Ready <= 0 {
+		o.Ready = time.Minute
+	}
+	if o.Digests == nil {
+		o.Digests = planner.NewFileDigests(o.Dir)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Unmoved returns [ErrMoved] if the state is not the one the plan was made
+// against. Apply asks it first.
+func Unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
+	m, err := s.Meta(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case m.Lineage != p.State.Lineage:
+		return fmt.Errorf("%w: the plan belongs to another state (%s, this one is %s)", ErrMoved, p.State.Lineage, m.Lineage)
+	case m.Serial != p.State.Serial:
+		return fmt.Errorf("%w: it was at serial %d and is at %d now: plan again", ErrMoved, p.State.Serial, m.Serial)
+	}
+	return nil
+}
+
+// Apply does what the plan says, and returns once all of it has ended. It
+// returns an error unless all of the plan was applied: every [UnitError], or
+// the cause if ctx was canceled, or why the state could not be written. The
+// result is there from the moment that a revision has begun.
+//
+// When ctx is canceled nothing more is started, and what runs is ended in
+// order. An apply that was fenced leaves what runs to its successor.
+func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
+	o = o.withDefaults()
+	if !filepath.IsAbs(o.Dir) {
+		return nil, fmt.Errorf("the state folder %q is not absolute", o.Dir)
+	}
+	if err := Unmoved(ctx, o.Store, p); err != nil {
+		return nil, err
+	}
+	w, err := newWalk(ctx, p, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.beginRevision(ctx); err != nil {
+		return nil, err
+	}
+	wctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w.cancel = cancel
+
+	w.openJournal(wctx)
+	w.loop(wctx)
+	w.removeUnwanted(wctx)
+	w.closeJournal(wctx)
+	return w.end(wctx)
+}
+
+func (w *walk) beginRevision(ctx context.Context) error {
+	var err error
+	r := state.Revision{
+		System: w.plan.System.Name, Target: w.plan.System.Target.Name, Started: w.o.Now(),
+		Tags: w.o.Tags, Commit: w.o.Commit,
+	}
+	if r.IR, err = w.keep(w.plan.System); err != nil {
+		return err
+	}
+	p := *w.plan
+	p.Blobs = nil // large, and the units name them by digest
+	if r.Plan, err = w.keep(p); err != nil {
+		return err
+	}
+	if w.result.Revision, err = w.o.Lease.BeginRevision(ctx, r); err != nil {
+		return err
+	}
+	w.began = r.Started
+	return nil
+}
+
+// keep stores what the revision is made of as a blob.
+func (w *walk) keep(v any) (string, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("begin revision: %w", err)
+	}
+	digest, err := w.o.Artifacts.PutBytes(b)
+	if err != nil {
+		return "", fmt.Errorf("begin revision: %w", err)
+	}
+	return digest, nil
+}
+
+// end records how the revision ended and says so.
+func (w *walk) end(ctx context.Context) (*Result, error) {
+	res := &w.result
+	res.Took = w.o.Now().Sub(w.began)
+	var err error
+	for _, f := range res.Failed {
+		err = errors.Join(err, f)
+	}
+	broken := w.broken()
+	switch {
+	case broken != nil:
+		res.Outcome, err = state.Failure, errors.Join(broken, err)
+	case len(res.Canceled) > 0:
+		res.Outcome, err = state.Canceled, errors.Join(fmt.Errorf("canceled: %w", context.Cause(ctx)), err)
+	case err != nil:
+		res.Outcome = state.Failure
+	default:
+		res.Outcome = state.Done
+	}
+	if endErr := w.o.Lease.EndRevision(context.WithoutCancel(ctx), res.Revision, res.Outcome); endErr != nil && broken == nil {
+		err = errors.Join(err, &stateError{endErr})
+	}
+	return res, err
+}
+
+// A stateError is a failed read of the state or write to it. Nothing may go on after it,
+// because nothing could be recorded.
+type stateError struct{ err error }
+
+func (e *stateError) Error() string {
+	return fmt.Sprintf("apply stopped, because the state failed: %v", e.err)
+}
+
+func (e *stateError) Unwrap() error { return e.err }
+
+// stop ends the walk because the state could not be read or written. The first
+// such error counts, also after a cancel.
+func (w *walk) stop(err error) {
+	var e *stateError
+	if !errors.As(err, &e) {
+		e = &stateError{err}
+	}
+	w.fault.CompareAndSwap(nil, e)
+	w.cancel(e)
+}
+
+// broken returns why the state could not be written, or nil.
+func (w *walk) broken() error {
+	if e := w.fault.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// fenced reports whether another process took over. What runs is its own now.
+func (w *walk) fenced() bool {
+	select {
+	case <-w.o.Lease.Lost():
+		return true
+	default:
+		return errors.Is(w.broken(), state.ErrFenced)
+	}
+}

@@ -1,0 +1,331 @@
+package executors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// A call is one attempt of a job or a service: from the journal, by way of the
+// executor, to the record.
+type call struct {
+	*walk
+	n       *work
+	run     state.Run
+	name    string
+	dir     string
+	handle  *state.Handle
+	adopted bool // began in an apply that was killed
+	began   time.Time
+	secrets map[string]string
+	status  state.Status
+	// recorded is set once the result stands: it must not be destroyed any more.
+	recorded bool
+}
+
+// attempt runs a job to its end or a service until it is ready.
+func (w *walk) attempt(ctx context.Context, n *work) report {
+	c, err := w.open(ctx, n)
+	if err != nil {
+		w.stop(err)
+		return report{work: n, verdict: canceled}
+	}
+	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Adopted: c.adopted, Log: c.log()})
+	err = c.perform(ctx)
+	if err == nil {
+		if n.unit.Kind == ir.Service {
+			err = c.takeOver(ctx)
+		} else {
+			err = c.commit(ctx)
+		}
+	}
+	var broken *stateError
+	switch {
+	case err == nil:
+		return report{work: n, verdict: done}
+	case errors.As(err, &broken):
+		w.stop(broken)
+		return c.abandon(ctx)
+	case ctx.Err() != nil:
+		return c.abandon(ctx)
+	}
+	return c.fail(ctx, err)
+}
+
+// open takes the run out of the journal of a killed apply, or enters a new one.
+func (w *walk) open(ctx context.Context, n *work) (*call, error) {
+	if p := w.claimPending(ctx, n.unit.ID, n.key); p != nil {
+		c := w.call(n, p.Run)
+		c.handle, c.adopted = p.Handle, true
+		if !c.lost(ctx) {
+			return c, nil
+		}
+		w.discard(ctx, *p, "lost with the apply that was killed")
+	}
+	number, err := w.nextAttempt(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	c := w.call(n, state.Run{
+		Key: n.key, Unit: n.unit.ID, Definition: n.unit.Digest, Revision: w.result.Revision,
+		Outcome: state.Started, Attempt: number, Started: w.o.Now(), Inputs: n.inputs,
+	})
+	c.run.Log = w.layout.logPath(c.name)
+	c.run.ID, err = w.o.Lease.Begin(context.WithoutCancel(ctx), c.run)
+	return c, err
+}
+
+func (w *walk) call(n *work, r state.Run) *call {
+	name := TaskName(n.unit.ID, r.Key, r.Attempt)
+	return &call{walk: w, n: n, run: r, name: name, dir: w.layout.run(name), began: w.o.Now()}
+}
+
+// nextAttempt numbers attempts over all applies, so that a name, and a folder,
+// is never used for two of them.
+func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
+	runs, err := w.o.Store.Runs(context.WithoutCancel(ctx), n.unit.ID, 20)
+	if err != nil {
+		return 0, err
+	}
+	number := 1
+	for _, r := range runs {
+		if r.Key == n.key && r.Attempt >= number {
+			number = r.Attempt + 1
+		}
+	}
+	for {
+		if _, err := os.Lstat(w.layout.run(TaskName(n.unit.ID, n.key, number))); err != nil {
+			return number, nil
+		}
+		number++
+	}
+}
+
+// lost reports whether there is nothing left to adopt: the executor knows of
+// nothing, or of something that ended without an exit status of its own, as
+// after a restart of the machine. An entry without a handle is never lost: to
+// apply its task again finds or starts it.
+func (c *call) lost(ctx context.Context) bool {
+	if c.handle == nil {
+		return false
+	}
+	st, err := c.o.Executor.Inspect(ctx, *c.handle)
+	if err != nil {
+		return false
+	}
+	c.status = st
+	switch st.Phase {
+	case state.Absent:
+		return c.listed() == nil
+	case state.Failed:
+		return c.n.unit.Kind == ir.Service || st.ExitCode == 0
+	}
+	return false
+}
+
+// perform starts the task, unless that is done, and waits for it.
+func (c *call) perform(ctx context.Context) error {
+	if c.adopted && c.listed() != nil {
+		return nil // it had ended, and its outputs were on their way
+	}
+	if err := c.start(ctx); err != nil {
+		return err
+	}
+	limit, late := c.limit()
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, late)
+		defer cancel()
+	}
+	err := c.wait(ctx)
+	if err != nil && context.Cause(ctx) == late {
+		return late
+	}
+	return err
+}
+
+// limit is how long the attempt may take from now on, and what to say if it takes
+// longer. What comes before the start, such as to install an environment, does
+// not count. The time that an adopted job had already counts, but leaves enough
+// to see that it has ended.
+func (c *call) limit() (time.Duration, error) {
+	d := c.n.unit.Timeout
+	if c.n.unit.Kind == ir.Service {
+		if d == 0 {
+			d = c.o.Ready
+		}
+		return d, fmt.Errorf("was not ready within %s", d)
+	}
+	late := fmt.Errorf("took longer than its timeout %s", d)
+	if d > 0 && !c.status.Started.IsZero() {
+		d = max(d-c.o.Now().Sub(c.status.Started), time.Second)
+	}
+	return d, late
+}
+
+func (c *call) start(ctx context.Context) error {
+	if c.handle != nil {
+		return nil
+	}
+	t, err := c.task(ctx)
+	if err != nil {
+		return err
+	}
+	var prior *state.Handle
+	if old, ok := c.current[c.n.unit.ID]; ok && c.n.unit.Kind == ir.Service {
+		prior = old.Handle
+	}
+	h, err := c.o.Executor.Apply(ctx, t, prior)
+	if err != nil {
+		return err
+	}
+	c.handle = &h
+	if err := c.o.Lease.SetHandle(context.WithoutCancel(ctx), c.run.ID, h); err != nil {
+		return &stateError{err}
+	}
+	return nil
+}
+
+// wait returns nil once the job has succeeded or the service is ready.
+func (c *call) wait(ctx context.Context) error {
+	stop, told := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		tail(filepath.Join(c.dir, "progress.jsonl"), stop, func(p step.Progress) {
+			c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message})
+		})
+	}()
+	var err error
+	c.status, err = await(ctx, c.o.Executor, *c.handle)
+	close(stop)
+	<-told
+	if err != nil {
+		return err
+	}
+	return ended(c.n.unit.Kind, c.status)
+}
+
+// await waits with the executor's own means, or else looks again and again.
+func await(ctx context.Context, e Executor, h state.Handle) (state.Status, error) {
+	const often, seldom = 20 * time.Millisecond, time.Second
+	waiter, _ := e.(Waiter)
+	for pause := often; ; pause = min(2*pause, seldom) {
+		var st state.Status
+		var err error
+		if waiter != nil {
+			st, err = waiter.Wait(ctx, h)
+		} else {
+			st, err = e.Inspect(ctx, h)
+		}
+		if err != nil || st.Phase != state.Running {
+			return st, err
+		}
+		select {
+		case <-ctx.Done():
+			return st, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// ended says what is wrong with the status of a unit that has been waited for.
+func ended(kind ir.Kind, st state.Status) error {
+	switch {
+	case st.Phase == state.Ready && kind == ir.Service, st.Phase == state.Succeeded && kind == ir.Job:
+		return nil
+	case st.Phase == state.Absent:
+		return errors.New("disappeared: something other than tenon ended it")
+	case st.Phase == state.Succeeded:
+		return errors.New("exited with 0, and a service has to stay")
+	case st.Message != "":
+		return errors.New(st.Message)
+	case st.Signal != "":
+		return fmt.Errorf("was ended by %s", st.Signal)
+	}
+	return fmt.Errorf("exited with %d", st.ExitCode)
+}
+
+// fail ends the attempt, records why, and decides whether there is another.
+func (c *call) fail(ctx context.Context, why error) report {
+	n := c.n
+	uerr := &UnitError{Unit: n.unit.ID, Attempt: n.tries, Err: why, LogTail: logTail(c.log(), c.secrets), LogPath: c.log()}
+	c.run.Error = why.Error()
+	if !c.endAs(ctx, state.Failure) {
+		return report{work: n, verdict: canceled, err: uerr}
+	}
+	e := Event{Unit: n.unit.ID, Type: EventFailed, Attempt: n.tries, Error: why.Error(), Duration: c.took(), Log: c.log()}
+	if n.tries <= n.unit.Retries && ctx.Err() == nil {
+		wait := c.backoff(n.tries)
+		e.Type, e.Message = EventRetried, fmt.Sprintf("tried again in %s", wait.Round(time.Millisecond))
+		c.tell.tell(e)
+		return report{work: n, verdict: again, wait: wait}
+	}
+	c.tell.tell(e)
+	return report{work: n, verdict: failed, err: uerr}
+}
+
+// abandon ends the attempt because the apply ends. One that was fenced leaves it
+// to its successor, which finds it in the journal.
+func (c *call) abandon(ctx context.Context) report {
+	r := report{work: c.n, verdict: canceled}
+	if c.fenced() || c.recorded {
+		return r
+	}
+	c.run.Error = "canceled"
+	c.endAs(ctx, state.Canceled)
+	c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventCanceled, Attempt: c.n.tries, Duration: c.took(), Log: c.log()})
+	return r
+}
+
+// endAs destroys what the attempt left and records its end. What could not be
+// destroyed stays in the journal, so that the next apply finds it. It returns
+// false if the state could not be written.
+func (c *call) endAs(ctx context.Context, o state.Outcome) bool {
+	if !c.destroy(ctx) || c.broken() != nil {
+		return c.broken() == nil
+	}
+	if err := c.close(ctx, o, nil); err != nil {
+		c.stop(err)
+		return false
+	}
+	return true
+}
+
+// close records the end of the attempt.
+func (c *call) close(ctx context.Context, o state.Outcome, stands *state.Current) error {
+	c.run.Outcome, c.run.Usage = o, c.status.Usage
+	c.run.Finished = c.o.Now()
+	if c.adopted && !c.status.Finished.IsZero() {
+		c.run.Finished = c.status.Finished
+	}
+	return c.o.Lease.Finish(context.WithoutCancel(ctx), c.run, c.n.unit, stands)
+}
+
+// destroy takes away what the attempt left: what the executor has, and outputs
+// that nobody will read. The log stays.
+func (c *call) destroy(ctx context.Context) bool {
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	var err error
+	if c.handle != nil {
+		err = c.o.Executor.Destroy(ctx, *c.handle)
+	}
+	if err == nil {
+		err = c.layout.sweepRun(c.name)
+	}
+	if err != nil {
+		c.leave(&UnitError{Unit: c.n.unit.ID, Err: fmt.Errorf("take away %s: %w", c.name, err)})
+	}
+	return err == nil
+}
+
+func (c *call) log() string { return filepath.Join(c.dir, "log") }
+
+func (c *call) took() time.Duration { return c.o.Now().Sub(c.began) }

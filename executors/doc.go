@@ -1,0 +1,39 @@
+// Package executors applies a plan: [Apply] walks its items in parallel within
+// the declared pools and hands each unit to an [Executor], which runs it as a
+// process, a container or a pod. [Destroy] takes away everything that stands.
+//
+// In goes a plan, the state and the lease that guards it, and an executor. Out
+// come a [Result], [Event] values along the way, artifacts in the store, and a
+// state that says what stands. The package decides nothing about what has to
+// happen: that is the planner's. It reads no flag, no environment and no
+// terminal, and it opens no table: [Options.Verify] does.
+//
+// # What holds at every moment
+//
+//   - The intent to call an executor is journalled before the call, and the
+//     handle is saved before the wait. An apply that was killed leaves a
+//     journal; the next one adopts what is still wanted and destroys the rest.
+//   - An output is an artifact only once it is complete and verified.
+//   - Of a service that is replaced, the old one goes only after the new one is
+//     ready and recorded.
+//   - A failed unit stops what depends on it and nothing else. A failed write to
+//     the state stops everything, for nothing could be recorded any more.
+//
+// # Files
+//
+//	apply.go    the door: options, the revision, how it ends
+//	loop.go     the walk: looks at units, starts them, takes in how they ended
+//	walk.go     which unit may start next; pure
+//	pools.go    exact accounts of resources; pure
+//	resolve.go  what a unit reads, its run key, whether its result stands
+//	attempt.go  one attempt of a job or service, from journal to record
+//	job.go      what a job is given, and what becomes of its outputs
+//	service.go  a service takes over from its predecessor
+//	record.go   units that are written by the engine itself
+//	remove.go   deletes, and Destroy
+//	journal.go  what a killed apply left
+//	verify.go   outputs and metrics
+//	layout.go   folders below the state folder
+//	events.go   what is told while it happens
+//	result.go   what is told at the end
+package executors

@@ -1,0 +1,159 @@
+package executors
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// EventType says what happened to a unit.
+type EventType string
+
+const (
+	EventStarted   EventType = "started"   // an attempt begins
+	EventProgress  EventType = "progress"  // a step told how far it is
+	EventReady     EventType = "ready"     // a service answers
+	EventFinished  EventType = "finished"  // it is done and recorded
+	EventReused    EventType = "reused"    // what is recorded stands
+	EventRetried   EventType = "retried"   // an attempt failed, another follows after Duration
+	EventFailed    EventType = "failed"    // the last attempt failed
+	EventBlocked   EventType = "blocked"   // it depends on the failed unit By
+	EventCanceled  EventType = "canceled"  // it was ended because the apply was
+	EventDestroyed EventType = "destroyed" // it was taken away
+)
+
+// An Event is one line of the story of an apply.
+type Event struct {
+	Time     time.Time          `json:"time"`
+	Unit     string             `json:"unit"`
+	Type     EventType          `json:"type"`
+	Attempt  int                `json:"attempt,omitempty"`
+	Adopted  bool               `json:"adopted,omitempty"` // started: by an apply that was killed
+	Done     float64            `json:"done,omitempty"`
+	Total    float64            `json:"total,omitempty"`
+	Message  string             `json:"message,omitempty"`
+	Duration time.Duration      `json:"duration_ns,omitempty"`
+	Metrics  map[string]float64 `json:"metrics,omitempty"`
+	By       string             `json:"by,omitempty"`
+	Error    string             `json:"error,omitempty"`
+	Log      string             `json:"log,omitempty"` // absolute path
+}
+
+// A teller hands out events one at a time, so that a view needs no lock.
+type teller struct {
+	mu  sync.Mutex
+	to  func(Event)
+	now func() time.Time
+}
+
+func (t *teller) tell(e Event) {
+	if t.to == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.Time = t.now()
+	t.to(e)
+}
+
+// tailEvery is how often the progress of a step is looked at.
+const tailEvery = 200 * time.Millisecond
+
+// maxLine bounds a line of progress; a longer one is dropped.
+const maxLine = 64 << 10
+
+// tail reads a growing file of progress and passes on the newest line, until
+// stop is closed, and once more then. What is no progress is ignored.
+func tail(path string, stop <-chan struct{}, tell func(step.Progress)) {
+	ticker := time.NewTicker(tailEvery)
+	defer ticker.Stop()
+	t := tailer{path: path}
+	for {
+		select {
+		case <-stop:
+			if p, ok := t.read(); ok {
+				tell(p)
+			}
+			return
+		case <-ticker.C:
+			if p, ok := t.read(); ok {
+				tell(p)
+			}
+		}
+	}
+}
+
+type tailer struct {
+	path string
+	at   int64
+}
+
+// read returns the last progress among the lines that were completed since.
+func (t *tailer) read() (last step.Progress, ok bool) {
+	f, err := os.Open(t.path)
+	if err != nil {
+		return last, false
+	}
+	defer f.Close()
+	if _, err := f.Seek(t.at, io.SeekStart); err != nil {
+		return last, false
+	}
+	r := bufio.NewReaderSize(f, maxLine)
+	for {
+		line, err := r.ReadSlice('\n')
+		if err == bufio.ErrBufferFull {
+			t.at += int64(len(line))
+			continue
+		}
+		if err != nil {
+			return last, ok
+		}
+		t.at += int64(len(line))
+		var p step.Progress
+		if json.Unmarshal(line, &p) == nil && bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")) {
+			last, ok = p, true
+		}
+	}
+}
+
+// logTail returns the last lines of a log, without the values of secrets.
+func logTail(path string, secrets map[string]string) []string {
+	const lines, window = 20, 32 << 10
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	cut := false
+	if info, err := f.Stat(); err == nil && info.Size() > window {
+		cut = true
+		if _, err := f.Seek(-window, io.SeekEnd); err != nil {
+			return nil
+		}
+	}
+	b, err := io.ReadAll(io.LimitReader(f, window))
+	if err != nil {
+		return nil
+	}
+	text := strings.TrimRight(strings.ToValidUTF8(string(b), "�"), "\r\n")
+	if text == "" {
+		return nil
+	}
+	for _, v := range secrets {
+		if len(v) >= 4 { // shorter ones would blot out half the log
+			text = strings.ReplaceAll(text, v, "***")
+		}
+	}
+	all := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	if cut && len(all) > 1 {
+		all = all[1:]
+	}
+	return all[max(0, len(all)-lines):]
+}

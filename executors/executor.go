@@ -1,0 +1,80 @@
+package executors
+
+import (
+	"context"
+	"io"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// An Executor starts what units need and finds it again. It keeps nothing
+// between calls: all it has to know is in the task or in the handle.
+//
+// All methods are safe for concurrent use.
+type Executor interface {
+	// Apply makes the task exist and returns once it does, without waiting for
+	// its end. It is idempotent: for a task that was started before under the
+	// same name, by this process or by one that was killed, it returns the
+	// handle of what is there, a job that has ended included. Only a service
+	// that died is started again. A program that cannot be found is a failure
+	// of the unit, which Inspect tells, and not an error. prior is the handle
+	// of what stands for the same unit of an earlier revision, or nil; a service
+	// takes over from it and the engine destroys it afterwards.
+	Apply(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error)
+	// Inspect tells how it stands. Absence is a status, not an error.
+	Inspect(ctx context.Context, h state.Handle) (state.Status, error)
+	// Destroy ends it and removes what the executor keeps for it and scratch;
+	// outputs, metrics and log stay. It is idempotent, and returns once
+	// everything is gone. If ctx is done it does not wait for a clean end.
+	Destroy(ctx context.Context, h state.Handle) error
+}
+
+// A Waiter can wait better than by calling Inspect again and again. Wait
+// returns once the phase is no longer [state.Running]: ready or failed for a
+// service, succeeded or failed for a job; absent if it is gone. When ctx is done
+// it returns ctx's error and leaves the task alone.
+type Waiter interface {
+	Wait(ctx context.Context, h state.Handle) (state.Status, error)
+}
+
+// A Checker refuses at compile time what the executor cannot honour.
+type Checker interface {
+	// Check returns one fault per field of the unit it cannot honour.
+	Check(u ir.Unit) []Fault
+}
+
+// A Fault is a field of a unit that an executor cannot honour.
+type Fault struct {
+	Field   string // as the user wrote it: "needs.gpu"
+	Message string
+	Hint    string
+}
+
+// A Logger gives a unit's output. With follow, it goes on until the task ends
+// or ctx is done.
+type Logger interface {
+	Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error
+}
+
+// A Task is one unit made ready to run.
+type Task struct {
+	Unit ir.Unit
+	Key  string // run key
+	// Name is deterministic, so that a task that was started by an apply that
+	// was killed is found again: made of unit, key and attempt.
+	Name string
+	// Dir is the run's own folder, which the engine made. Outputs are written
+	// to Dir/out/<port>; the log is Dir/log, metrics Dir/metrics.json,
+	// progress Dir/progress.jsonl.
+	Dir string
+	// Code is the folder with the unit's files, read-only.
+	Code string
+	// Lock is the path of the file that locks the Python environment, or "".
+	Lock   string
+	Inputs map[string]step.Port // resolved, with absolute paths
+	Files  map[string][]string
+	// Env holds what secrets resolved to, by variable name. It is never stored.
+	Env map[string]string
+}

@@ -1,0 +1,200 @@
+package executors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// task makes the unit ready to run: its folder, its code, its inputs.
+func (c *call) task(ctx context.Context) (Task, error) {
+	u := c.n.unit
+	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Inputs: map[string]step.Port{}}
+	var err error
+	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
+		return t, err
+	}
+	if t.Code, err = c.layout.makeCode(u.Code.Files, c.plan.Blobs); err != nil {
+		return t, err
+	}
+	if t.Lock, err = c.layout.makeLock(u.Code.Lock, c.plan.Blobs); err != nil {
+		return t, err
+	}
+	if t.Inputs, err = c.ports(ctx, c.n); err != nil {
+		return t, err
+	}
+	if t.Files, err = c.files(u); err != nil {
+		return t, err
+	}
+	t.Env, err = c.env(u)
+	c.secrets = t.Env
+	return t, err
+}
+
+// env resolves the unit's secrets.
+func (w *walk) env(u *ir.Unit) (map[string]string, error) {
+	if len(u.Secrets) == 0 {
+		return nil, nil
+	}
+	if w.o.Secrets == nil {
+		return nil, fmt.Errorf("secret %s: this apply resolves no secrets", u.Secrets[0].Name)
+	}
+	env := make(map[string]string, len(u.Secrets))
+	for _, s := range u.Secrets {
+		v, err := w.o.Secrets(s)
+		if err != nil {
+			return nil, fmt.Errorf("secret %s: %w", s.Name, err)
+		}
+		env[s.Name] = v
+	}
+	return env, nil
+}
+
+// commit takes the outputs of a job that has succeeded into the store and
+// records the run. A cancel does not stop it: the work is done.
+func (c *call) commit(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	outputs, err := c.receipt(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.unread(ctx, c.n); err != nil {
+		return err
+	}
+	if c.run.Metrics, err = readMetrics(filepath.Join(c.dir, "metrics.json")); err != nil {
+		return err
+	}
+	for _, port := range sortedKeys(outputs) {
+		a := outputs[port]
+		path := c.out(port)
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && c.o.Artifacts.Has(a.Digest) {
+			continue // moved by an apply that was killed then
+		}
+		stored, err := c.o.Artifacts.Put(ctx, path, a.Kind)
+		if err != nil {
+			return fmt.Errorf("output %s: %w", port, err)
+		}
+		if stored.Digest != a.Digest {
+			return fmt.Errorf("output %s changed after the step had ended: a process that it started must still be writing", port)
+		}
+	}
+	c.run.Outputs = outputs
+	return c.finish(ctx, nil)
+}
+
+// finish records the run, and that it stands for the unit.
+func (c *call) finish(ctx context.Context, h *state.Handle) error {
+	n := c.n
+	stands := state.Current{
+		Unit: n.unit.ID, Kind: n.unit.Kind, Definition: n.unit.Digest, Key: n.key,
+		Revision: c.result.Revision, Handle: h, Since: c.o.Now(),
+	}
+	if err := c.close(ctx, state.Done, &stands); err != nil {
+		return &stateError{err}
+	}
+	c.recorded = true
+	c.stood(n.unit.ID, &c.run)
+	kind := EventFinished
+	if n.unit.Kind == ir.Service {
+		kind = EventReady
+	}
+	c.tell.tell(Event{Unit: n.unit.ID, Type: kind, Attempt: n.tries, Adopted: c.adopted, Duration: c.took(), Metrics: c.run.Metrics, Log: c.log()})
+	if n.unit.Kind == ir.Job {
+		c.destroy(ctx)
+	}
+	return nil
+}
+
+// A receipt is the list of a run's verified outputs, by port. It is written
+// before the first of them is moved into the store, so that an apply that is
+// killed while they move loses none and runs nothing twice.
+func (c *call) receipt(ctx context.Context) (map[string]artifact.Artifact, error) {
+	if outputs := c.listed(); outputs != nil {
+		return outputs, nil
+	}
+	outputs := map[string]artifact.Artifact{}
+	var faults []error
+	for _, out := range c.n.unit.Outputs {
+		rows, err := verifyOutput(ctx, out, c.out(out.Port), c.o.Verify)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		a := artifact.Artifact{Kind: string(out.Kind), Rows: rows}
+		if a.Digest, err = artifact.Digest(ctx, c.out(out.Port)); err == nil {
+			a.Size, err = size(c.out(out.Port))
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("output %s: %w", out.Port, err))
+		}
+		outputs[out.Port] = a
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	b, err := json.Marshal(outputs)
+	if err == nil {
+		err = writeAtomic(c.receiptPath(), b, 0o644)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the outputs: %w", err)
+	}
+	return outputs, nil
+}
+
+func (c *call) receiptPath() string { return filepath.Join(c.dir, "outputs.json") }
+
+// listed returns the receipt of an earlier apply, or nil if there is none, or not
+// all that it lists is still there.
+func (c *call) listed() map[string]artifact.Artifact {
+	b, err := os.ReadFile(c.receiptPath())
+	if err != nil {
+		return nil
+	}
+	outputs := map[string]artifact.Artifact{}
+	if err := json.Unmarshal(b, &outputs); err != nil {
+		return nil
+	}
+	for port, a := range outputs {
+		if _, err := os.Lstat(c.out(port)); err != nil && !c.o.Artifacts.Has(a.Digest) {
+			return nil
+		}
+	}
+	return outputs
+}
+
+func (c *call) out(port string) string { return filepath.Join(c.dir, "out", port) }
+
+// size is the bytes of all files at path.
+func size(path string) (total int64, err error) {
+	err = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	})
+	return total, err
+}
+
+// created is when an artifact was first made, as the contract writes it.
+func (w *walk) created(ctx context.Context, digest string) (string, error) {
+	at, err := w.o.Store.ArtifactCreated(ctx, digest)
+	if errors.Is(err, state.ErrNotFound) {
+		return "", nil
+	}
+	return at.Format(time.RFC3339), err
+}

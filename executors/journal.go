@@ -1,0 +1,134 @@
+package executors
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// cleanupTime is how long it may take to end one thing after a cancel.
+const cleanupTime = time.Minute
+
+// The attempt 0 in the journal is the end of a service: it is entered before
+// another one takes its place in the record, so that the old one is found again
+// whatever happens in between.
+const ending = 0
+
+// openJournal looks at what a killed apply left. What may still be wanted waits
+// until its unit is looked at; the rest is destroyed.
+func (w *walk) openJournal(ctx context.Context) {
+	entries, err := w.o.Store.Pending(ctx)
+	if err != nil {
+		w.stop(err)
+		return
+	}
+	wanted := map[string]*work{}
+	for _, n := range w.works {
+		if n.item.Action.Changes() && n.unit.Kind != ir.Record {
+			wanted[n.unit.ID] = n
+		}
+	}
+	for _, p := range entries {
+		n := wanted[p.Run.Unit]
+		if n != nil && p.Run.Attempt != ending && (n.item.Key == "" || n.item.Key == p.Run.Key) {
+			w.pending[p.Run.Unit] = append(w.pending[p.Run.Unit], p)
+			continue
+		}
+		w.discard(ctx, p, "no longer wanted")
+	}
+}
+
+// closeJournal discards what nobody adopted: nothing runs after an apply.
+func (w *walk) closeJournal(ctx context.Context) {
+	for _, unit := range sortedKeys(w.pending) {
+		for _, p := range w.pending[unit] {
+			w.discard(ctx, p, "no longer wanted")
+		}
+	}
+}
+
+// claimPending takes the entry for a run of the unit out of the journal, if there is
+// one, and discards entries for other runs of it.
+func (w *walk) claimPending(ctx context.Context, unit, key string) *state.Pending {
+	w.mu.Lock()
+	entries := w.pending[unit]
+	delete(w.pending, unit)
+	w.mu.Unlock()
+	var found *state.Pending
+	for i := len(entries) - 1; i >= 0; i-- {
+		if found == nil && entries[i].Run.Key == key {
+			found = &entries[i]
+			continue
+		}
+		w.discard(ctx, entries[i], "no longer wanted")
+	}
+	return found
+}
+
+// discard ends what an entry stands for and clears it. What cannot be ended now
+// stays in the journal for the next apply.
+func (w *walk) discard(ctx context.Context, p state.Pending, why string) {
+	if w.broken() != nil || w.fenced() {
+		return
+	}
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	if err := w.dismiss(ctx, p); err != nil {
+		w.leave(&UnitError{Unit: p.Run.Unit, Err: fmt.Errorf("end what an earlier apply left: %w", err)})
+		return
+	}
+	p.Run.Outcome, p.Run.Error = state.Canceled, why
+	if err := w.o.Lease.Clear(ctx, p); err != nil {
+		w.stop(err)
+	}
+}
+
+// dismiss ends whatever the executor has for the entry.
+func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
+	if p.Run.Attempt == ending {
+		c := w.current[p.Run.Unit]
+		if p.Handle == nil || c.Handle != nil && sameJSON(c.Handle, p.Handle) {
+			return nil // killed before the other one took over: it stands
+		}
+		return w.o.Executor.Destroy(ctx, *p.Handle)
+	}
+	name := TaskName(p.Run.Unit, p.Run.Key, p.Run.Attempt)
+	h := p.Handle
+	if h == nil {
+		if _, err := os.Stat(w.layout.run(name)); err != nil {
+			return nil // killed before the executor was asked
+		}
+		// Whether the executor had started it is not known. To ask for the
+		// same name again gives what is there, or else starts nothing of note.
+		found, err := w.o.Executor.Apply(ctx, Task{
+			Unit: ir.Unit{ID: p.Run.Unit, Kind: ir.Job, Code: ir.Code{Runtime: ir.Command, Command: []string{"true"}}},
+			Key:  p.Run.Key, Name: name, Dir: w.layout.run(name),
+		}, nil)
+		if err != nil {
+			return err
+		}
+		h = &found
+	}
+	if err := w.o.Executor.Destroy(ctx, *h); err != nil {
+		return err
+	}
+	w.tell.tell(Event{Unit: p.Run.Unit, Type: EventDestroyed, Message: "left by an earlier apply"})
+	return w.layout.sweepRun(name)
+}
+
+// leave notes a fault that stops no unit: something that could not be taken away.
+func (w *walk) leave(e *UnitError) {
+	w.tell.tell(Event{Unit: e.Unit, Type: EventFailed, Error: e.Err.Error()})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.result.Failed = append(w.result.Failed, e)
+}
+
+// cleanup is a context for what has to be done also after a cancel.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+}

@@ -1,0 +1,225 @@
+package executors
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// A layout knows the folders below the state folder:
+//
+//	runs/<task>/     one attempt: log, step.json, out/, scratch/, metrics.json, progress.jsonl
+//	code/<digest>/   a unit's files, read-only
+//	code/<digest>.lock
+//	rules/<file>     the rules that stand
+type layout struct{ dir string }
+
+func (l layout) run(task string) string { return filepath.Join(l.dir, "runs", task) }
+func (l layout) rules(file string) string {
+	return filepath.Join(l.dir, "rules", file)
+}
+
+// slugLen bounds the part of a task's name that a reader recognises. With key
+// and attempt it stays below the 63 characters of a DNS label.
+const slugLen = 40
+
+// TaskName is the name of one attempt of a unit: short, safe in a path and as a
+// DNS label, and the same each time it is computed.
+func TaskName(unit, key string, attempt int) string {
+	return fmt.Sprintf("%s-%s-%d", slug(unit), key[:min(12, len(key))], attempt)
+}
+
+// slug keeps the end of a long id, which tells stages apart, behind a digest
+// that tells ids apart. Two ids may still share a slug; that is harmless, for
+// two units with one key never run at once and an attempt has a fresh folder.
+func slug(unit string) string {
+	s := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return '-'
+	}, unit)
+	s = strings.Trim(s, "-")
+	if s != "" && len(s) <= slugLen {
+		return s
+	}
+	sum := sha256.Sum256([]byte(unit))
+	s = s[max(0, len(s)-(slugLen-9)):]
+	return "u" + hex.EncodeToString(sum[:])[:7] + "-" + strings.TrimLeft(s, "-")
+}
+
+// makeRun makes the folder of a run, or finds what an earlier apply made.
+func (l layout) makeRun(task string) (string, error) {
+	dir := l.run(task)
+	for _, sub := range []string{"out", "scratch"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return "", fmt.Errorf("make the folder of run %s: %w", task, err)
+		}
+	}
+	return dir, nil
+}
+
+// sweepRun removes what a run that ended leaves behind, and keeps what tells of
+// it: the log, the document, metrics and progress.
+func (l layout) sweepRun(task string) error {
+	dir := l.run(task)
+	return errors.Join(removeAll(filepath.Join(dir, "out")), removeAll(filepath.Join(dir, "scratch")))
+}
+
+// logPath is where the log of a task is, relative to the state folder.
+func (l layout) logPath(task string) string {
+	return filepath.ToSlash(filepath.Join("runs", task, "log"))
+}
+
+// makeCode lays out the unit's files once per list of files and returns the
+// folder, which is read-only and never changes once it is there.
+func (l layout) makeCode(files []ir.CodeFile, blobs map[string][]byte) (string, error) {
+	files = slices.Clone(files)
+	slices.SortFunc(files, func(a, b ir.CodeFile) int { return strings.Compare(a.Path, b.Path) })
+	var list strings.Builder
+	for _, f := range files {
+		fmt.Fprintf(&list, "%q %s\n", f.Path, f.Digest)
+	}
+	name := strings.TrimPrefix(ir.Sum([]byte(list.String())), "sha256:")[:32]
+	dir := filepath.Join(l.dir, "code", name)
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", fmt.Errorf("lay out code: %w", err)
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".new-")
+	if err != nil {
+		return "", fmt.Errorf("lay out code: %w", err)
+	}
+	defer removeAll(tmp)
+	for _, f := range files {
+		if err := writeCode(tmp, f, blobs); err != nil {
+			return "", fmt.Errorf("lay out code: %w", err)
+		}
+	}
+	if err := readOnly(tmp); err != nil {
+		return "", fmt.Errorf("lay out code: %w", err)
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil { // some systems do not move a read-only folder
+		return "", fmt.Errorf("lay out code: %w", err)
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		if _, statErr := os.Stat(dir); statErr == nil {
+			return dir, nil // another unit with the same files was faster
+		}
+		return "", fmt.Errorf("lay out code: %w", err)
+	}
+	return dir, os.Chmod(dir, 0o555)
+}
+
+func writeCode(dir string, f ir.CodeFile, blobs map[string][]byte) error {
+	if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
+		return fmt.Errorf("%q leaves the code folder", f.Path)
+	}
+	b, err := blob(blobs, f.Digest)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	path := filepath.Join(dir, filepath.FromSlash(f.Path))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o644)
+}
+
+// makeLock writes the file that locks a Python environment.
+func (l layout) makeLock(digest string, blobs map[string][]byte) (string, error) {
+	if digest == "" {
+		return "", nil
+	}
+	b, err := blob(blobs, digest)
+	if err != nil {
+		return "", fmt.Errorf("lay out the lock: %w", err)
+	}
+	path := filepath.Join(l.dir, "code", strings.TrimPrefix(digest, "sha256:")+".lock")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := writeAtomic(path, b, 0o444); err != nil {
+		return "", fmt.Errorf("lay out the lock: %w", err)
+	}
+	return path, nil
+}
+
+func blob(blobs map[string][]byte, digest string) ([]byte, error) {
+	b, ok := blobs[digest]
+	if !ok {
+		return nil, fmt.Errorf("the plan lacks the blob %s", digest)
+	}
+	if got := ir.Sum(b); got != digest {
+		return nil, fmt.Errorf("the plan is damaged: blob %s has the digest %s", digest, got)
+	}
+	return b, nil
+}
+
+// readOnly takes away the right to write, and lets every file be executed: a
+// command may be one of the unit's own files.
+func readOnly(dir string) error {
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chmod(path, 0o555)
+	})
+}
+
+// removeAll removes a tree even where folders are read-only.
+func removeAll(dir string) error {
+	if err := os.RemoveAll(dir); err == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			_ = os.Chmod(path, 0o755)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}
+
+// writeAtomic writes a file that is whole or not there, also after a crash.
+func writeAtomic(path string, b []byte, mode fs.FileMode) (err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,290 @@
+package executors
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A walk is one apply under way. Its loop runs in one goroutine, which alone
+// touches the schedule and the result; every unit that is looked at or run has
+// a goroutine of its own, which reports to the loop.
+type walk struct {
+	plan   *planner.Plan
+	o      Options
+	layout layout
+	tell   *teller
+	cancel context.CancelCauseFunc
+	began  time.Time
+	fault  atomic.Pointer[stateError] // why the walk had to stop
+
+	works   []*work // by node of the schedule
+	byID    map[string]*work
+	deletes []string
+	sched   *schedule
+	reports chan report
+	flying  int            // goroutines that will report
+	byKey   map[string]int // the job that runs under a key
+	twins   map[string][]int
+	lookers chan struct{} // bounds how many units are looked at at once
+	result  Result
+
+	mu      sync.Mutex
+	results map[string]*state.Run // of units that stand, by unit
+	pending map[string][]state.Pending
+	current map[string]state.Current // as it was when the walk began
+}
+
+// A work is one unit on its way.
+type work struct {
+	node int
+	item planner.Item
+	unit *ir.Unit
+	// Set once the unit is looked at.
+	key    string
+	inputs map[string]string
+	tries  int // attempts made in this apply
+	ended  bool
+	failed bool
+}
+
+// A report is what became of a unit's goroutine.
+type report struct {
+	work    *work
+	verdict verdict
+	err     *UnitError
+	wait    time.Duration // before it is tried again
+}
+
+type verdict int
+
+const (
+	unfit    verdict = iota // looked at: it cannot run
+	stands                  // looked at: nothing to do
+	due                     // looked at: it has to run
+	done                    // ran well
+	failed                  // ran badly for the last time
+	again                   // ran badly and will be tried again
+	rested                  // has waited to be tried again
+	canceled                // was ended, or left to a successor
+)
+
+func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
+	w := &walk{
+		plan: p, o: o, layout: layout{o.Dir}, tell: &teller{to: o.Events, now: o.Now},
+		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
+		pending: map[string][]state.Pending{},
+	}
+	var err error
+	if w.current, err = o.Store.Current(ctx); err != nil {
+		return nil, err
+	}
+	standing, err := o.Store.Standing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.results = make(map[string]*state.Run, len(standing))
+	for id, r := range standing {
+		w.results[id] = &r
+	}
+	return w, w.plant()
+}
+
+// plant makes the schedule out of the plan.
+func (w *walk) plant() error {
+	units := make(map[string]*ir.Unit, len(w.plan.System.Units))
+	for i := range w.plan.System.Units {
+		units[w.plan.System.Units[i].ID] = &w.plan.System.Units[i]
+	}
+	w.byID = make(map[string]*work, len(units))
+	for _, item := range w.plan.Items {
+		if item.Action == planner.Delete {
+			w.deletes = append(w.deletes, item.Unit)
+			continue
+		}
+		u := units[item.Unit]
+		if u == nil {
+			return fmt.Errorf("the plan is damaged: it has no unit %s", item.Unit)
+		}
+		n := &work{node: len(w.works), item: item, unit: u}
+		w.works, w.byID[u.ID] = append(w.works, n), n
+	}
+	pools := newLedger(w.plan.System.Pools, w.o.Machine)
+	priorities := planner.Priorities(w.plan)
+	nodes := make([]node, len(w.works))
+	jobs, services := map[string]claim{}, map[string]claim{}
+	for i, n := range w.works {
+		c, err := pools.claimOf(n.unit)
+		if err != nil {
+			return err
+		}
+		nodes[i].claim, nodes[i].priority = c, priorities[n.unit.ID]
+		nodes[i].service = n.unit.Kind == ir.Service
+		nodes[i].held = nodes[i].service && w.current[n.unit.ID].Kind == ir.Service
+		switch {
+		case nodes[i].service:
+			services[n.unit.ID] = c
+		case n.item.Action.Changes():
+			jobs[n.unit.ID] = c
+		}
+		for _, in := range n.unit.Inputs {
+			if in.Incumbent {
+				continue
+			}
+			from := w.byID[in.Unit]
+			if from == nil {
+				return fmt.Errorf("the plan is damaged: %s reads from %s, which it does not hold", n.unit.ID, in.Unit)
+			}
+			nodes[from.node].next = append(nodes[from.node].next, i)
+		}
+	}
+	if err := pools.check(jobs, services); err != nil {
+		return err
+	}
+	w.sched = newSchedule(nodes, pools, w.o.Parallel)
+	return nil
+}
+
+// loop goes on until nothing runs and nothing more can.
+func (w *walk) loop(ctx context.Context) {
+	lost := w.o.Lease.Lost()
+	for {
+		if ctx.Err() == nil {
+			for _, i := range w.sched.takeDue() {
+				w.look(ctx, w.works[i])
+			}
+			for _, i := range w.sched.admit() {
+				w.fly(w.works[i], func(n *work) report { return w.run(ctx, n) })
+			}
+		}
+		if w.flying == 0 {
+			break
+		}
+		select {
+		case r := <-w.reports:
+			w.flying--
+			w.settle(ctx, r)
+		case <-lost:
+			lost = nil
+			w.stop(state.ErrFenced)
+		}
+	}
+	if ctx.Err() != nil {
+		for i, n := range w.works {
+			if !n.ended && w.sched.nodes[i].blockedBy < 0 {
+				w.result.Canceled = append(w.result.Canceled, n.unit.ID)
+			}
+		}
+	}
+}
+
+func (w *walk) fly(n *work, f func(*work) report) {
+	w.flying++
+	go func() { w.reports <- f(n) }()
+}
+
+func (w *walk) look(ctx context.Context, n *work) {
+	w.fly(n, func(n *work) report {
+		w.lookers <- struct{}{}
+		defer func() { <-w.lookers }()
+		return w.examine(ctx, n)
+	})
+}
+
+// run runs one attempt of a unit.
+func (w *walk) run(ctx context.Context, n *work) report {
+	n.tries++
+	if n.unit.Kind == ir.Record {
+		return w.record(ctx, n)
+	}
+	return w.attempt(ctx, n)
+}
+
+// settle takes in what a goroutine reports.
+func (w *walk) settle(ctx context.Context, r report) {
+	n := r.work
+	if r.err != nil {
+		w.mu.Lock()
+		w.result.Failed = append(w.result.Failed, r.err)
+		w.mu.Unlock()
+	}
+	switch r.verdict {
+	case due:
+		if _, runs := w.byKey[n.key]; runs && n.unit.Kind == ir.Job {
+			w.twins[n.key] = append(w.twins[n.key], n.node)
+			return
+		}
+		w.byKey[n.key] = n.node
+		w.sched.queue(n.node)
+	case stands:
+		n.ended = true
+		w.count(n, true)
+		w.block(n, w.sched.settle(n.node, true))
+	case unfit:
+		n.ended, n.failed = true, true
+		w.block(n, w.sched.settle(n.node, false))
+	case again:
+		w.sched.pause(n.node)
+		w.fly(n, func(n *work) report {
+			select {
+			case <-ctx.Done():
+				return report{work: n, verdict: canceled}
+			case <-time.After(r.wait):
+				return report{work: n, verdict: rested}
+			}
+		})
+	case rested:
+		w.sched.queue(n.node)
+	case canceled:
+	case done, failed:
+		n.ended, n.failed = true, r.verdict == failed
+		if r.verdict == done {
+			w.count(n, false)
+		}
+		w.block(n, w.sched.end(n.node, r.verdict == done))
+		delete(w.byKey, n.key)
+		for _, i := range w.twins[n.key] {
+			w.look(ctx, w.works[i])
+		}
+		delete(w.twins, n.key)
+	}
+}
+
+func (w *walk) block(by *work, nodes []int) {
+	for _, i := range nodes {
+		unit := w.works[i].unit.ID
+		w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: by.unit.ID})
+		w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: by.unit.ID, Message: "blocked by " + by.unit.ID})
+	}
+}
+
+func (w *walk) count(n *work, asIs bool) {
+	c := &w.result.Counts
+	switch {
+	case n.unit.Kind == ir.Job && asIs:
+		c.Reused++
+	case n.unit.Kind == ir.Job:
+		c.Ran++
+	case asIs:
+		c.Unchanged++
+	case n.item.Action == planner.Create:
+		c.Created++
+	case n.item.Action == planner.Replace:
+		c.Replaced++
+	default:
+		c.Updated++
+	}
+}
+
+// backoff is the pause before the next attempt after so many.
+func (w *walk) backoff(tries int) time.Duration {
+	d := min(w.o.Backoff<<min(tries-1, 16), max(time.Minute, w.o.Backoff))
+	return d/2 + rand.N(d/2+1)
+}

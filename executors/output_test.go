@@ -1,0 +1,71 @@
+package executors_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+)
+
+func TestOutputsAreRefusedUnlessTheyAreWhatWasDeclared(t *testing.T) {
+	const sig = `{"task":"classification","input":[{"name":"age","type":"int64"}],"output":{"name":"late","type":"bool"}}`
+	for _, c := range []struct {
+		name   string
+		unit   ir.Unit
+		writes map[string]string
+		want   string // DIR is the folder of outputs
+	}{
+		{"nothing written", table("x/a", `{}`), map[string]string{},
+			"output out is missing: the step wrote nothing at DIR/out"},
+		{"a folder for a table", table("x/a", `{}`), map[string]string{"out/out/part": "x"},
+			"output out is a table: one Parquet file is expected at DIR/out, where the step left a folder"},
+		{"a file for a model", model("x/a", `{}`), map[string]string{"out/model": "x"},
+			"output model is a model: a folder is expected at DIR/model, where the step left a file"},
+		{"a table that breaks its schema", table("x/a", `{}`), map[string]string{"out/out": "bad"},
+			`output out breaks its schema: column "age": 2 rows below min 0, such as -3 (row 17)`},
+		{"a model without signature", model("x/a", `{}`), map[string]string{"out/model/weights": "x"},
+			"output model is a model: the step wrote no DIR/model/signature.json"},
+		{"another task", model("x/a", `{}`), map[string]string{"out/model/signature.json": strings.Replace(sig, "classification", "regression", 1)},
+			`output model: the model's signature is not the declared one: task is "regression", declared is "classification"`},
+		{"another type", model("x/a", `{}`), map[string]string{"out/model/signature.json": strings.Replace(sig, "int64", "float64", 1)},
+			`output model: the model's signature is not the declared one: input column 1 is {"name":"age","type":"float64"}, declared is {"name":"age","type":"int64"}`},
+		{"no column", model("x/a", `{}`), map[string]string{"out/model/signature.json": `{"task":"classification"}`},
+			"output model: the model's signature is not the declared one: input column age is missing"},
+		{"a report without report.json", unit("x/a", `{}`, ir.Output{Port: "report", Kind: ir.Report}), map[string]string{"out/report/plot.png": "x"},
+			"output report is a report: the step wrote no DIR/report/report.json"},
+		{"NaN in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": 0.5, "roc_auc": NaN}`},
+			"metrics.json: metric roc_auc is NaN: a metric has to be a finite number"},
+		{"text in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": "high"}`},
+			`metrics.json: metric f1 is "high": a metric has to be a finite number`},
+		{"no metrics at all", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `[1]`},
+			"metrics.json: metrics have to be a JSON object of numbers: json: cannot unmarshal array into Go value of type map[string]interface {}"},
+		{"too large a number", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": 1e999}`},
+			"metrics.json: metric f1 is 1e999: a metric has to be a finite number"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t)
+			b.fake.behave["x/a"] = behaviour{writes: c.writes}
+			_, err := b.apply(c.unit)
+			u := failure(t, err, "x/a")
+			dir := strings.TrimSuffix(u.LogPath, "log") + "out"
+			if want := strings.ReplaceAll(c.want, "DIR", dir); u.Err.Error() != want {
+				t.Errorf("error %q\n want %q", u.Err, want)
+			}
+			if b.current("x/a").Unit != "" {
+				t.Error("it stands nevertheless")
+			}
+		})
+	}
+}
+
+func TestViolationsCanBeReadOneByOne(t *testing.T) {
+	b := newBench(t)
+	b.fake.behave["x/a"] = behaviour{writes: map[string]string{"out/out": "bad"}}
+	_, err := b.apply(table("x/a", `{}`))
+	var v *executors.ViolationError
+	if !errors.As(err, &v) || v.Port != "out" || v.Violations[0].Rule != "min" || v.Violations[0].Count != 2 {
+		t.Errorf("error %+v", v)
+	}
+}

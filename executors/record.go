@@ -1,0 +1,179 @@
+package executors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A recordKind is how the engine writes one kind of record. Each function may
+// be called again after a kill, and then changes nothing more.
+type recordKind struct {
+	// write makes the record so, and returns its outputs and what it is judged by.
+	write func(ctx context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error)
+	// intact reports whether what was written is still there. Nil is always.
+	intact func(w *walk, u *ir.Unit) bool
+	// remove takes away what was written for the unit. Nil leaves it as history.
+	remove func(w *walk, u *ir.Unit) error
+}
+
+// records lists the components of records.
+var records = map[string]recordKind{
+	"slo.rules":      {write: writeRules, intact: rulesIntact, remove: removeRules},
+	"registry.model": {write: registerModel},
+}
+
+// written reports whether what was written for a record is still there.
+func (w *walk) written(u *ir.Unit) bool {
+	kind := records[u.Component]
+	return u.Kind != ir.Record || kind.intact == nil || kind.intact(w, u)
+}
+
+// record writes a record: journal, write, record.
+func (w *walk) record(ctx context.Context, n *work) report {
+	u := n.unit
+	before, err := w.o.Store.Unit(ctx, u.ID)
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		w.stop(err)
+		return report{work: n, verdict: canceled}
+	}
+	ctx = context.WithoutCancel(ctx) // it takes no time
+	c := w.call(n, state.Run{
+		Key: n.key, Unit: u.ID, Definition: u.Digest, Revision: w.result.Revision,
+		Outcome: state.Started, Attempt: 1, Started: w.o.Now(), Inputs: n.inputs,
+	})
+	if c.run.ID, err = w.o.Lease.Begin(ctx, c.run); err != nil {
+		w.stop(err)
+		return report{work: n, verdict: canceled}
+	}
+	w.tell.tell(Event{Unit: u.ID, Type: EventStarted, Attempt: n.tries})
+	kind, known := records[u.Component]
+	if !known {
+		err = fmt.Errorf("there is no record %q", u.Component)
+	} else {
+		c.run.Outputs, c.run.Metrics, err = kind.write(ctx, w, n)
+	}
+	for _, out := range u.Outputs {
+		if _, ok := c.run.Outputs[out.Port]; err == nil && !ok {
+			err = fmt.Errorf("the record %s has no output %s", u.Component, out.Port)
+		}
+	}
+	if err == nil {
+		err = c.finish(ctx, nil)
+	}
+	if err == nil && before != nil && kind.remove != nil && before.Component == u.Component {
+		err = kind.remove(w, before) // of its former self, what is not its own any more
+	}
+	var broken *stateError
+	switch {
+	case err == nil:
+		return report{work: n, verdict: done}
+	case errors.As(err, &broken):
+		w.stop(broken)
+		return report{work: n, verdict: canceled}
+	case c.recorded:
+		w.leave(&UnitError{Unit: u.ID, Err: err})
+		return report{work: n, verdict: done}
+	}
+	c.run.Error, c.run.Outputs = err.Error(), nil
+	if err := c.close(ctx, state.Failure, nil); err != nil {
+		w.stop(err)
+	}
+	w.tell.tell(Event{Unit: u.ID, Type: EventFailed, Attempt: n.tries, Error: err.Error()})
+	return report{work: n, verdict: failed, err: &UnitError{Unit: u.ID, Attempt: n.tries, Err: err}}
+}
+
+// A rulesFile is the parameters of "slo.rules".
+type rulesFile struct {
+	File    string `json:"file"`
+	Content string `json:"content"`
+}
+
+func rulesOf(u *ir.Unit) (rulesFile, error) {
+	var r rulesFile
+	if err := json.Unmarshal(u.Params, &r); err != nil {
+		return r, fmt.Errorf("parameters of %s: %w", u.ID, err)
+	}
+	if !filepath.IsLocal(filepath.FromSlash(r.File)) {
+		return r, fmt.Errorf("%q is no name of a file of rules", r.File)
+	}
+	return r, nil
+}
+
+// writeRules writes a file of Prometheus rules below rules/ of the state folder,
+// and keeps it as an artifact.
+func writeRules(_ context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error) {
+	r, err := rulesOf(n.unit)
+	if err != nil {
+		return nil, nil, err
+	}
+	digest, err := w.o.Artifacts.PutBytes([]byte(r.Content))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := writeAtomic(w.layout.rules(r.File), []byte(r.Content), 0o644); err != nil {
+		return nil, nil, fmt.Errorf("write rules: %w", err)
+	}
+	return map[string]artifact.Artifact{"rules": {Digest: digest, Kind: string(ir.File), Size: int64(len(r.Content))}}, nil, nil
+}
+
+func rulesIntact(w *walk, u *ir.Unit) bool {
+	r, err := rulesOf(u)
+	if err != nil {
+		return false
+	}
+	b, err := os.ReadFile(w.layout.rules(r.File))
+	return err == nil && string(b) == r.Content
+}
+
+// removeRules removes the unit's file, unless a unit of the plan writes it now.
+func removeRules(w *walk, u *ir.Unit) error {
+	r, err := rulesOf(u)
+	if err != nil {
+		return nil // it was never written
+	}
+	for i := range w.plan.System.Units {
+		other := &w.plan.System.Units[i]
+		if other.Component != u.Component {
+			continue
+		}
+		if o, err := rulesOf(other); err == nil && filepath.Clean(o.File) == filepath.Clean(r.File) {
+			return nil
+		}
+	}
+	if err := os.Remove(w.layout.rules(r.File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove rules: %w", err)
+	}
+	return nil
+}
+
+// registerModel adds the model on port "model" to the registry, with the metrics
+// of the report on port "report" if there is one, and passes the model on. A
+// verdict on port "verdict" is only waited for.
+func registerModel(ctx context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error) {
+	model, run := w.input(n.unit, "model")
+	if run == nil {
+		return nil, nil, errors.New("it has no input model")
+	}
+	var metrics map[string]float64
+	if report, from := w.input(n.unit, "report"); from != nil {
+		var err error
+		if metrics, err = readReport(w.o.Artifacts.Path(report.Digest)); err != nil {
+			return nil, nil, fmt.Errorf("input report: %w", err)
+		}
+	}
+	if _, err := w.o.Lease.Register(ctx, state.ModelVersion{
+		Model: n.unit.Entity, Digest: model.Digest, Key: run.Key, Metrics: metrics, Created: w.o.Now(),
+	}); err != nil {
+		return nil, nil, &stateError{err}
+	}
+	return map[string]artifact.Artifact{"model": model}, metrics, nil
+}

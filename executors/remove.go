@@ -1,0 +1,153 @@
+package executors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Destroy takes away everything that stands, what depends on something before
+// that, and forgets it. Runs, models and artifacts remain as history. Where
+// nothing stands it does nothing.
+func Destroy(ctx context.Context, o Options) (*Result, error) {
+	meta, err := o.Store.Meta(ctx)
+	if err != nil {
+		return nil, err
+	}
+	current, err := o.Store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pending, err := o.Store.Pending(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(current) == 0 && len(pending) == 0 {
+		return &Result{Outcome: state.Done}, nil
+	}
+	p := &planner.Plan{Version: planner.Version, State: meta, System: &ir.System{Version: ir.Version, Name: meta.System}}
+	if last, err := o.Store.Revisions(ctx, 1); err == nil && len(last) > 0 {
+		p.System.Target.Name = last[0].Target
+	}
+	for _, unit := range sortedKeys(current) {
+		p.Items = append(p.Items, planner.Item{Unit: unit, Kind: current[unit].Kind, Action: planner.Delete})
+	}
+	return Apply(ctx, p, o)
+}
+
+// removeUnwanted takes away the units that are no longer declared, after all
+// else. It waits for the next apply if a service did not come up: what would be
+// taken away may be what still serves in its place.
+func (w *walk) removeUnwanted(ctx context.Context) {
+	if len(w.deletes) == 0 {
+		return
+	}
+	if ctx.Err() != nil {
+		w.result.Canceled = append(w.result.Canceled, w.deletes...)
+		return
+	}
+	for i, n := range w.works {
+		if n.unit.Kind == ir.Service && (n.failed || w.sched.nodes[i].blockedBy >= 0) {
+			for _, unit := range w.deletes {
+				w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: n.unit.ID})
+				w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: n.unit.ID, Message: "stays until " + n.unit.ID + " is ready"})
+			}
+			return
+		}
+	}
+	applied := map[string]*ir.Unit{}
+	for _, unit := range w.deletes {
+		u, err := w.o.Store.Unit(ctx, unit)
+		if err != nil && !errors.Is(err, state.ErrNotFound) {
+			w.stop(err)
+			return
+		}
+		applied[unit] = u
+	}
+	w.removeAll(ctx, removalOrder(w.deletes, applied), applied)
+}
+
+func (w *walk) removeAll(ctx context.Context, order []string, applied map[string]*ir.Unit) {
+	blocked := map[string]string{}
+	for _, unit := range order {
+		if ctx.Err() != nil {
+			w.result.Canceled = append(w.result.Canceled, unit)
+			continue
+		}
+		by := blocked[unit]
+		if by != "" {
+			w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: by})
+			w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: by, Message: "stays because " + by + " does"})
+		} else if err := w.remove(ctx, unit, applied[unit]); err != nil {
+			by = unit
+		}
+		if by != "" && applied[unit] != nil {
+			for _, in := range applied[unit].Inputs {
+				blocked[in.Unit] = by
+			}
+		}
+	}
+}
+
+// remove takes away one unit and forgets it.
+func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
+	began := w.o.Now()
+	c := w.current[unit]
+	var err error
+	if c.Handle != nil {
+		err = w.o.Executor.Destroy(ctx, *c.Handle)
+	}
+	if u != nil && u.Kind == ir.Record && err == nil {
+		if kind := records[u.Component]; kind.remove != nil {
+			err = kind.remove(w, u)
+		}
+	}
+	if ctx.Err() != nil && err != nil {
+		w.result.Canceled = append(w.result.Canceled, unit)
+		return err
+	}
+	if err != nil {
+		w.leave(&UnitError{Unit: unit, Err: fmt.Errorf("take it away: %w", err)})
+		return err
+	}
+	if err := w.o.Lease.Forget(context.WithoutCancel(ctx), unit); err != nil {
+		w.stop(err)
+		return err
+	}
+	w.result.Counts.Deleted++
+	w.tell.tell(Event{Unit: unit, Type: EventDestroyed, Duration: w.o.Now().Sub(began)})
+	return nil
+}
+
+// removalOrder puts a unit before those it depends on.
+func removalOrder(units []string, applied map[string]*ir.Unit) []string {
+	var order []string
+	seen := map[string]bool{}
+	var visit func(unit string)
+	visit = func(unit string) {
+		if seen[unit] {
+			return
+		}
+		seen[unit] = true
+		if u := applied[unit]; u != nil {
+			for _, in := range u.Inputs {
+				if !in.Incumbent {
+					visit(in.Unit)
+				}
+			}
+		}
+		if slices.Contains(units, unit) {
+			order = append(order, unit)
+		}
+	}
+	for _, unit := range slices.Sorted(slices.Values(units)) {
+		visit(unit)
+	}
+	slices.Reverse(order)
+	return order
+}

@@ -1,0 +1,343 @@
+package executors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// examine finds out whether a unit, all of whose producers have come out, has to
+// run. The plan decides: Reuse and None stand, and what it says to do is done,
+// also where a run of the same key is recorded, because then somebody asked for
+// it, or the recorded one is too old or its artifacts are lost. Only "unless its
+// inputs come out the same" is decided here, by the run key. What another unit
+// made under the same key in this very apply is never made twice.
+func (w *walk) examine(ctx context.Context, n *work) report {
+	var stood bool
+	var err error
+	if n.item.Action.Changes() {
+		stood, err = w.unchanged(ctx, n)
+	} else {
+		stood, err = w.asPlanned(ctx, n)
+	}
+	var broken *stateError
+	switch {
+	case errors.As(err, &broken):
+		w.stop(broken)
+		return report{work: n, verdict: canceled}
+	case err != nil && ctx.Err() != nil:
+		return report{work: n, verdict: canceled}
+	case err != nil:
+		w.tell.tell(Event{Unit: n.unit.ID, Type: EventFailed, Error: err.Error()})
+		return report{work: n, verdict: unfit, err: &UnitError{Unit: n.unit.ID, Err: err}}
+	case stood:
+		w.tell.tell(Event{Unit: n.unit.ID, Type: EventReused})
+		return report{work: n, verdict: stands}
+	}
+	return report{work: n, verdict: due}
+}
+
+// asPlanned lets stand what the plan says stands. It returns false if what was
+// written for a record is not there any more.
+func (w *walk) asPlanned(ctx context.Context, n *work) (bool, error) {
+	if !w.written(n.unit) {
+		return false, w.resolve(ctx, n)
+	}
+	n.key = n.item.Key
+	r, err := w.recorded(ctx, n)
+	if err != nil {
+		return false, err
+	}
+	if r == nil && n.unit.Kind == ir.Job {
+		return false, errors.New("the plan reuses a run that is not recorded: plan again")
+	}
+	return true, w.stand(ctx, n, r)
+}
+
+// unchanged computes the run key and reports whether what is recorded stands.
+func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
+	if err := w.resolve(ctx, n); err != nil {
+		return false, err
+	}
+	if n.unit.Kind != ir.Job {
+		c, ok := w.current[n.unit.ID]
+		if !n.item.Unless || !ok || c.Key != n.key || !w.written(n.unit) {
+			return false, nil
+		}
+	}
+	r, err := w.recorded(ctx, n)
+	if err != nil {
+		return false, err
+	}
+	if n.unit.Kind == ir.Job {
+		twin := r != nil && r.Revision == w.result.Revision
+		old := r != nil && n.unit.MaxAge > 0 && w.o.Now().Sub(r.Finished) > n.unit.MaxAge
+		if r == nil || !twin && (!n.item.Unless || old) {
+			return false, nil
+		}
+	}
+	if r == nil && hasArtifacts(n.unit) || !w.intact(n.unit, r) {
+		return false, nil
+	}
+	return true, w.stand(ctx, n, r)
+}
+
+// resolve finds what the unit reads and computes its key, in the planner's way.
+func (w *walk) resolve(ctx context.Context, n *work) error {
+	data, err := w.data(ctx, n.unit)
+	if err != nil {
+		return err
+	}
+	src := planner.Sources{
+		Output: w.output,
+		Incumbent: func(model, candidate string) (string, error) {
+			v, err := w.o.Store.Incumbent(ctx, model, candidate)
+			if err != nil {
+				return "", &stateError{err}
+			}
+			if v == nil {
+				return "", nil
+			}
+			return v.Digest, nil
+		},
+		Files: data,
+	}
+	inputs, unknown, err := src.Inputs(n.unit, sortedKeys(data))
+	if err != nil {
+		return err
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("input %s is not there, although the unit it comes from has ended", unknown[0])
+	}
+	n.inputs, n.key = inputs, ir.RunKey(n.unit.Digest, inputs)
+	return nil
+}
+
+// data returns the digests of the unit's data files, as they are now.
+func (w *walk) data(ctx context.Context, u *ir.Unit) (map[string]string, error) {
+	if len(u.Files) == 0 {
+		return nil, nil
+	}
+	patterns, err := planner.Files(w.plan.Dir, u.Files)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, found := range patterns {
+		files = append(files, found...)
+	}
+	slices.Sort(files)
+	return w.o.Digests.Digest(ctx, w.plan.Dir, slices.Compact(files))
+}
+
+// unread returns an error if a data file is not any more what the run's key says
+// it has read.
+func (w *walk) unread(ctx context.Context, n *work) error {
+	data, err := w.data(ctx, n.unit)
+	if err != nil {
+		return err
+	}
+	for _, f := range sortedKeys(data) {
+		if n.inputs["file:"+f] != data[f] {
+			return fmt.Errorf("%s changed while the step may have read it", f)
+		}
+	}
+	return nil
+}
+
+// output is the digest of what a unit that has ended has on a port.
+func (w *walk) output(unit, port string) string {
+	n := w.byID[unit]
+	if n == nil {
+		return ""
+	}
+	if out := outputOf(n.unit, port); out != nil && out.Kind == ir.EndpointOf {
+		return planner.EndpointDigest(n.key)
+	}
+	if r := w.resultOf(unit); r != nil {
+		return r.Outputs[port].Digest
+	}
+	return ""
+}
+
+func outputOf(u *ir.Unit, port string) *ir.Output {
+	for i := range u.Outputs {
+		if u.Outputs[i].Port == port {
+			return &u.Outputs[i]
+		}
+	}
+	return nil
+}
+
+// resultOf is the run whose result stands for the unit, or nil.
+func (w *walk) resultOf(unit string) *state.Run {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.results[unit]
+}
+
+func (w *walk) stood(unit string, r *state.Run) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.results[unit] = r
+}
+
+// recorded returns the last run of the unit's key that is done, or nil.
+func (w *walk) recorded(ctx context.Context, n *work) (*state.Run, error) {
+	if r := w.resultOf(n.unit.ID); r != nil && r.Key == n.key && !n.item.Action.Changes() {
+		return r, nil
+	}
+	r, err := w.o.Store.RunFor(ctx, n.unit.ID, n.key)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil && ctx.Err() == nil {
+		return nil, &stateError{err}
+	}
+	return r, err
+}
+
+// intact reports whether the artifacts of a recorded run are there.
+func (w *walk) intact(u *ir.Unit, r *state.Run) bool {
+	for _, out := range u.Outputs {
+		if out.Kind == ir.EndpointOf {
+			continue
+		}
+		a, ok := r.Outputs[out.Port]
+		if !ok || !w.o.Artifacts.Has(a.Digest) {
+			return false
+		}
+	}
+	return true
+}
+
+func hasArtifacts(u *ir.Unit) bool {
+	return slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return o.Kind != ir.EndpointOf })
+}
+
+// stand records that an earlier run stands for the unit, unless that is so.
+func (w *walk) stand(ctx context.Context, n *work, r *state.Run) error {
+	if r != nil {
+		w.stood(n.unit.ID, r)
+	}
+	c, ok := w.current[n.unit.ID]
+	if ok && c.Key == n.key && c.Kind == n.unit.Kind || n.unit.Kind != ir.Job {
+		return nil
+	}
+	err := w.o.Lease.Stand(context.WithoutCancel(ctx), n.unit, state.Current{
+		Unit: n.unit.ID, Kind: n.unit.Kind, Definition: n.unit.Digest, Key: n.key,
+		Revision: w.result.Revision, Since: w.o.Now(),
+	})
+	if err != nil {
+		return &stateError{err}
+	}
+	return nil
+}
+
+// input returns what is on an input port, and the run that made it; nil if the
+// unit has no such port.
+func (w *walk) input(u *ir.Unit, port string) (artifact.Artifact, *state.Run) {
+	for _, in := range u.Inputs {
+		if in.Port == port {
+			if r := w.resultOf(in.Unit); r != nil {
+				return r.Outputs[in.From], r
+			}
+		}
+	}
+	return artifact.Artifact{}, nil
+}
+
+// ports are the inputs of a task.
+func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error) {
+	ports := make(map[string]step.Port, len(n.unit.Inputs))
+	for _, in := range n.unit.Inputs {
+		digest := n.inputs[in.Port]
+		if digest == "" {
+			continue // there is no incumbent
+		}
+		p := step.Port{Kind: in.Kind, Schema: in.Schema, Digest: digest}
+		if from := w.byID[in.Unit]; from != nil {
+			if in.Kind == ir.EndpointOf {
+				p.Path = address(from.unit.Endpoint)
+				ports[in.Port] = p
+				continue
+			}
+			if out := outputOf(from.unit, in.From); out != nil {
+				p.Schema, p.Keys, p.Timestamp, p.Signature = out.Schema, out.Keys, out.Timestamp, out.Signature
+			}
+		}
+		if !w.o.Artifacts.Has(digest) {
+			return nil, fmt.Errorf("input %s: %w: %s of %s: plan again, and it is made again", in.Port, artifact.ErrMissing, in.From, in.Unit)
+		}
+		p.Path = w.o.Artifacts.Path(digest)
+		if in.Kind == ir.Table {
+			p.Format = "parquet"
+		}
+		var err error
+		if p.Created, err = w.created(ctx, digest); err != nil {
+			return nil, err
+		}
+		if in.Kind == ir.Model {
+			if p.Version, err = w.version(ctx, in.Unit, digest); err != nil {
+				return nil, err
+			}
+		}
+		ports[in.Port] = p
+	}
+	return ports, nil
+}
+
+// address is where a service listens, as a URL.
+func address(e *ir.Endpoint) string {
+	if e == nil {
+		return ""
+	}
+	return "http://" + net.JoinHostPort(e.Host, strconv.Itoa(e.Port))
+}
+
+// version is the registered version of a model, or 0.
+func (w *walk) version(ctx context.Context, unit, digest string) (int, error) {
+	model, _ := ir.SplitID(unit)
+	versions, err := w.o.Store.ModelVersions(ctx, model)
+	if err != nil {
+		return 0, err
+	}
+	for _, v := range versions {
+		if v.Digest == digest {
+			return v.Version, nil
+		}
+	}
+	return 0, nil
+}
+
+// files are the data files of a task, by pattern, with absolute paths.
+func (w *walk) files(u *ir.Unit) (map[string][]string, error) {
+	if len(u.Files) == 0 {
+		return nil, nil
+	}
+	found, err := planner.Files(w.plan.Dir, u.Files)
+	if err != nil {
+		return nil, err
+	}
+	abs := maps.Clone(found)
+	for pattern, paths := range found {
+		abs[pattern] = make([]string, len(paths))
+		for i, p := range paths {
+			if abs[pattern][i] = filepath.FromSlash(p); !filepath.IsAbs(abs[pattern][i]) {
+				abs[pattern][i] = filepath.Join(w.plan.Dir, abs[pattern][i])
+			}
+		}
+	}
+	return abs, nil
+}

@@ -1,0 +1,50 @@
+package executors
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// takeOver puts a service that is ready in the place of its predecessor. The
+// order keeps one ready at every moment, and leaves none behind if the apply is
+// killed: the end of the old one is journalled, the new one is recorded, the old
+// one is destroyed, the journal is cleared.
+func (c *call) takeOver(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	id := c.n.unit.ID
+	old, had := c.current[id]
+	had = had && old.Handle != nil && old.Handle.ID != c.handle.ID
+
+	var end state.Pending
+	if had {
+		end = state.Pending{Handle: old.Handle, Run: state.Run{
+			Key: old.Key, Unit: id, Definition: old.Definition, Revision: c.result.Revision,
+			Attempt: ending, Started: c.o.Now(),
+		}}
+		var err error
+		if end.Run.ID, err = c.o.Lease.Begin(ctx, end.Run); err != nil {
+			return &stateError{err}
+		}
+		if err := c.o.Lease.SetHandle(ctx, end.Run.ID, *old.Handle); err != nil {
+			return &stateError{err}
+		}
+	}
+	if err := c.finish(ctx, c.handle); err != nil {
+		return err
+	}
+	if !had {
+		return nil
+	}
+	if err := c.o.Executor.Destroy(ctx, *old.Handle); err != nil {
+		c.leave(&UnitError{Unit: id, Err: fmt.Errorf("it is ready, but the one before it could not be ended: %w", err)})
+		return nil
+	}
+	c.tell.tell(Event{Unit: id, Type: EventDestroyed, Message: "replaced"})
+	end.Run.Outcome, end.Run.Error = state.Canceled, fmt.Sprintf("ended: replaced in revision %d", c.result.Revision)
+	if err := c.o.Lease.Clear(ctx, end); err != nil {
+		return &stateError{err}
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package executors
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// A Violation is a rule of a table's schema that its rows break.
+type Violation struct {
+	Column   string   `json:"column"`
+	Rule     string   `json:"rule"`            // "not null", "type", "min"
+	Count    int64    `json:"count,omitempty"` // of rows; 0 for a fault of the column itself
+	Examples []string `json:"examples,omitempty"`
+	Message  string   `json:"message"` // all of it in one line
+}
+
+// A ViolationError is an output table that breaks its declared schema.
+type ViolationError struct {
+	Port       string
+	Violations []Violation
+}
+
+func (e *ViolationError) Error() string {
+	lines := make([]string, len(e.Violations))
+	for i, v := range e.Violations {
+		lines[i] = v.Message
+	}
+	return fmt.Sprintf("output %s breaks its schema: %s", e.Port, strings.Join(lines, "; "))
+}
+
+// VerifyFunc compares a Parquet file with its declared schema, and counts rows.
+type VerifyFunc func(ctx context.Context, path string, schema ir.Schema) ([]Violation, int64, error)
+
+// verifyOutput checks one output of a run that has ended well. It returns the
+// number of rows of a table.
+func verifyOutput(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (rows int64, err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("output %s is missing: the step wrote nothing at %s", out.Port, path)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("output %s: %w", out.Port, err)
+	}
+	switch out.Kind {
+	case ir.Table:
+		if !info.Mode().IsRegular() {
+			return 0, fmt.Errorf("output %s is a table: one Parquet file is expected at %s, where the step left %s", out.Port, path, what(info))
+		}
+		return verifyTable(ctx, out, path, verify)
+	case ir.Model, ir.Report:
+		if !info.IsDir() {
+			return 0, fmt.Errorf("output %s is a %s: a folder is expected at %s, where the step left %s", out.Port, out.Kind, path, what(info))
+		}
+		if out.Kind == ir.Report {
+			_, err := readReport(path)
+			if err != nil {
+				err = fmt.Errorf("output %s is a report: %w", out.Port, err)
+			}
+			return 0, err
+		}
+		return 0, verifyModel(out, path)
+	case ir.File:
+		if !info.Mode().IsRegular() && !info.IsDir() {
+			return 0, fmt.Errorf("output %s is a file: a file or a folder is expected at %s, where the step left %s", out.Port, path, what(info))
+		}
+		return 0, nil
+	}
+	return 0, fmt.Errorf("output %s is of kind %q, which a step cannot write", out.Port, out.Kind)
+}
+
+func what(info fs.FileInfo) string {
+	switch {
+	case info.IsDir():
+		return "a folder"
+	case info.Mode().IsRegular():
+		return "a file"
+	}
+	return "something else (" + info.Mode().Type().String() + ")"
+}
+
+func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (int64, error) {
+	if verify == nil {
+		return 0, fmt.Errorf("output %s is a table, and this apply has no way to verify tables", out.Port)
+	}
+	bad, rows, err := verify(ctx, path, out.Schema)
+	if err != nil {
+		return 0, fmt.Errorf("output %s: verify %s: %w", out.Port, path, err)
+	}
+	if len(bad) > 0 {
+		return 0, &ViolationError{Port: out.Port, Violations: bad}
+	}
+	return rows, nil
+}
+
+// verifyModel asks that signature.json is the declared signature.
+func verifyModel(out ir.Output, dir string) error {
+	path := filepath.Join(dir, "signature.json")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("output %s is a model: the step wrote no %s", out.Port, path)
+	}
+	if err != nil {
+		return fmt.Errorf("output %s: %w", out.Port, err)
+	}
+	var got ir.Signature
+	if err := json.Unmarshal(b, &got); err != nil {
+		return fmt.Errorf("output %s: %s is no signature: %w", out.Port, path, err)
+	}
+	if out.Signature == nil {
+		return nil
+	}
+	if diff := compareSignatures(out.Signature, &got); diff != "" {
+		return fmt.Errorf("output %s: the model's signature is not the declared one: %s", out.Port, diff)
+	}
+	return nil
+}
+
+// compareSignatures names the first difference, or returns "".
+func compareSignatures(want, got *ir.Signature) string {
+	if got.Task != want.Task {
+		return fmt.Sprintf("task is %q, declared is %q", got.Task, want.Task)
+	}
+	for i, w := range want.Input {
+		if i >= len(got.Input) {
+			return fmt.Sprintf("input column %s is missing", w.Name)
+		}
+		if g := got.Input[i]; !sameJSON(g, w) {
+			return fmt.Sprintf("input column %d is %s, declared is %s", i+1, compact(g), compact(w))
+		}
+	}
+	if len(got.Input) > len(want.Input) {
+		return fmt.Sprintf("input column %s is not declared", got.Input[len(want.Input)].Name)
+	}
+	if !sameJSON(got.Output, want.Output) {
+		return fmt.Sprintf("output is %s, declared is %s", compact(got.Output), compact(want.Output))
+	}
+	return ""
+}
+
+func sameJSON(a, b any) bool { return compact(a) == compact(b) }
+
+func compact(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// readReport reads the metrics of a report.
+func readReport(dir string) (map[string]float64, error) {
+	path := filepath.Join(dir, "report.json")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the step wrote no %s", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var report struct {
+		Metrics json.RawMessage `json:"metrics"`
+	}
+	if err := json.Unmarshal(b, &report); err != nil {
+		return nil, fmt.Errorf("%s is no JSON object: %w", path, err)
+	}
+	if len(report.Metrics) == 0 || string(report.Metrics) == "null" {
+		return nil, nil
+	}
+	m, err := parseMetrics(report.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
+}
+
+// readMetrics reads what a run measured. To write no metrics is fine.
+func readMetrics(path string) (map[string]float64, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	m, err := parseMetrics(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return m, nil
+}
+
+// notFinite finds what Python's json module writes for NaN and infinity, which
+// is not JSON.
+var notFinite = regexp.MustCompile(`"((?:[^"\\]|\\.)*)"\s*:\s*(-?(?:NaN|Infinity|nan|inf))\b`)
+
+func parseMetrics(b []byte) (map[string]float64, error) {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, nil
+	}
+	var raw map[string]any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&raw); err != nil {
+		if m := notFinite.FindSubmatch(b); m != nil {
+			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", m[1], m[2])
+		}
+		return nil, fmt.Errorf("metrics have to be a JSON object of numbers: %w", err)
+	}
+	metrics := make(map[string]float64, len(raw))
+	for _, name := range sortedKeys(raw) {
+		n, ok := raw[name].(json.Number)
+		if !ok {
+			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", name, compact(raw[name]))
+		}
+		f, err := n.Float64()
+		if err != nil || math.IsInf(f, 0) {
+			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", name, n)
+		}
+		metrics[name] = f
+	}
+	return metrics, nil
+}

@@ -1,0 +1,207 @@
+package executors
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+func cpu(milli int64) claim { return claim{MachinePool, ir.Resources{MilliCPU: milli}} }
+
+func machine(milli int64) ledger { return newLedger(nil, ir.Resources{MilliCPU: milli}) }
+
+func TestScheduleStartsTheCriticalPathFirst(t *testing.T) {
+	s := newSchedule([]node{
+		{claim: cpu(1000), priority: time.Second},
+		{claim: cpu(1000), priority: time.Hour, next: []int{3}},
+		{claim: cpu(1000), priority: time.Minute},
+		{claim: cpu(1000)},
+	}, machine(2000), 0)
+	for _, i := range s.takeDue() {
+		s.queue(i)
+	}
+	if got := s.admit(); !slices.Equal(got, []int{1, 2}) {
+		t.Errorf("the first to start are %v, want 1 and 2", got)
+	}
+	s.end(2, true)
+	if got := s.admit(); !slices.Equal(got, []int{0}) {
+		t.Errorf("next to start is %v, want 0", got)
+	}
+}
+
+func TestScheduleFillsGapsButLetsNobodyStarve(t *testing.T) {
+	nodes := []node{{claim: cpu(1000), priority: 3}, {claim: cpu(2000), priority: 2}}
+	for range 3 * patience {
+		nodes = append(nodes, node{claim: cpu(1000), priority: 1})
+	}
+	s := newSchedule(nodes, machine(2000), 0)
+	for _, i := range s.takeDue() {
+		s.queue(i)
+	}
+	var order []int
+	running := s.admit()
+	for len(running) > 0 {
+		order = append(order, running[0])
+		s.end(running[0], true)
+		running = append(running[1:], s.admit()...)
+	}
+	if len(order) != len(nodes) {
+		t.Fatalf("%d of %d units ran", len(order), len(nodes))
+	}
+	if at := slices.Index(order, 1); at == 1 || at > patience+2 {
+		t.Errorf("the big unit ran as number %d; smaller ones may overtake it, at most %d times", at, patience)
+	}
+}
+
+func TestScheduleBlocksWhatDependsOnAFailureAndNothingElse(t *testing.T) {
+	s := newSchedule([]node{{next: []int{2}}, {next: []int{3}}, {next: []int{4}}, {}, {}}, machine(1000), 0)
+	s.takeDue()
+	if got := s.settle(0, false); !slices.Equal(got, []int{2, 4}) {
+		t.Errorf("blocked %v, want 2 and 4", got)
+	}
+	s.settle(1, true)
+	if got := s.takeDue(); !slices.Equal(got, []int{3}) {
+		t.Errorf("due %v, want 3", got)
+	}
+}
+
+func TestServicesHoldTheirShareWhileTheyStand(t *testing.T) {
+	s := newSchedule([]node{
+		{claim: cpu(1000), service: true, held: true},
+		{claim: cpu(1000), priority: 1},
+		{claim: cpu(1000)},
+	}, machine(2000), 0)
+	for _, i := range s.takeDue() {
+		s.queue(i)
+	}
+	if got := s.admit(); !slices.Equal(got, []int{1, 0}) {
+		t.Errorf("started %v: a takeover draws nothing more, one job fits beside it", got)
+	}
+	s.end(0, true)
+	if got := s.admit(); len(got) != 0 {
+		t.Errorf("started %v although the service holds its share", got)
+	}
+}
+
+func TestCheckRefusesWhatCouldNeverRun(t *testing.T) {
+	pools := []ir.Pool{{Name: "gpus", Resources: ir.Resources{MilliCPU: 4000, Memory: 1 << 30, GPU: 2, GPUModel: "H200"}}}
+	for _, c := range []struct {
+		name          string
+		jobs, service ir.Resources
+		want          string
+	}{
+		{"fits", ir.Resources{GPU: 2}, ir.Resources{}, ""},
+		{"job too big", ir.Resources{GPU: 3}, ir.Resources{}, "models/a does not fit pool gpus: it asks for 3 GPUs of 2"},
+		{"service too big", ir.Resources{}, ir.Resources{MilliCPU: 4500}, "deployments/a does not fit pool gpus: all services there ask for 4.5 cores of 4"},
+		{"job beside service", ir.Resources{MilliCPU: 3500}, ir.Resources{MilliCPU: 1000}, "models/a does not fit pool gpus: with the services there it needs 4.5 cores of 4"},
+		{"disk is not counted", ir.Resources{Disk: 1 << 50}, ir.Resources{}, ""},
+	} {
+		l := newLedger(pools, ir.Resources{})
+		err := l.check(map[string]claim{"models/a": {"gpus", c.jobs}}, map[string]claim{"deployments/a": {"gpus", c.service}})
+		if got := errText(err); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// TestScheduleNeverOvercommits runs random graphs with random failures: pools
+// are never over-committed, order is kept, and every unit ends or is blocked.
+func TestScheduleNeverOvercommits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		total := ir.Resources{MilliCPU: rapid.Int64Range(1000, 4000).Draw(t, "cpu"), Memory: 100, GPU: rapid.Int64Range(0, 3).Draw(t, "gpu")}
+		count := rapid.IntRange(1, 25).Draw(t, "units")
+		parallel := rapid.IntRange(0, 4).Draw(t, "parallel")
+		nodes := make([]node, count)
+		before := make([][]int, count)
+		for i := range nodes {
+			nodes[i].claim = claim{MachinePool, ir.Resources{
+				MilliCPU: rapid.Int64Range(0, total.MilliCPU).Draw(t, "milli"),
+				Memory:   rapid.Int64Range(0, 60).Draw(t, "memory"),
+				GPU:      rapid.Int64Range(0, total.GPU).Draw(t, "gpus"),
+			}}
+			nodes[i].priority = time.Duration(rapid.IntRange(0, 5).Draw(t, "priority"))
+			for j := range i {
+				if rapid.IntRange(0, 4).Draw(t, "edge") == 0 {
+					nodes[j].next = append(nodes[j].next, i)
+					before[i] = append(before[i], j)
+				}
+			}
+		}
+		l := newLedger(nil, total)
+		s := newSchedule(nodes, l, parallel)
+		var running []int
+		state := make([]string, count)
+		for {
+			for _, i := range s.takeDue() {
+				for _, j := range before[i] {
+					if state[j] != "ok" {
+						t.Fatalf("%d is due before %d", i, j)
+					}
+				}
+				if rapid.IntRange(0, 3).Draw(t, "reused") == 0 {
+					state[i] = "ok"
+					s.settle(i, true)
+				} else {
+					s.queue(i)
+				}
+			}
+			running = append(running, s.admit()...)
+			var used ir.Resources
+			for _, i := range running {
+				used = add(used, nodes[i].claim.Resources)
+			}
+			if lack := lacking(total, used); lack != "" {
+				t.Fatalf("over-committed: %s", lack)
+			}
+			if got := l[MachinePool].used; got != used {
+				t.Fatalf("the account says %v, in use is %v", got, used)
+			}
+			if parallel > 0 && len(running) > parallel {
+				t.Fatalf("%d run at once, allowed are %d", len(running), parallel)
+			}
+			if len(running) == 0 {
+				if len(s.due) == 0 {
+					break
+				}
+				continue
+			}
+			at := rapid.IntRange(0, len(running)-1).Draw(t, "which ends")
+			i := running[at]
+			running = slices.Delete(running, at, at+1)
+			switch rapid.IntRange(0, 5).Draw(t, "how") {
+			case 0:
+				state[i] = "failed"
+				for _, j := range s.end(i, false) {
+					state[j] = "blocked"
+				}
+			case 1:
+				s.pause(i)
+				s.queue(i)
+			default:
+				state[i] = "ok"
+				s.end(i, true)
+			}
+		}
+		for i, st := range state {
+			if st == "" {
+				t.Fatalf("unit %d never ran", i)
+			}
+		}
+		for i := range nodes {
+			if nodes[i].overtaken > patience {
+				t.Fatalf("unit %d was overtaken %d times", i, nodes[i].overtaken)
+			}
+		}
+	})
+}

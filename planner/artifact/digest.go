@@ -1,0 +1,212 @@
+package artifact
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// ErrChanged means that a file changed while it was read.
+var ErrChanged = errors.New("it changed while it was read")
+
+// Digest returns the digest of a file or a folder: "sha256:" and the SHA-256,
+// in hexadecimal, of the file's bytes or of the folder's listing. The listing
+// has a line for everything below the folder, sorted by path, with a letter (d
+// for a folder, f for a file, x for an executable file, l for a symbolic link),
+// the size, the digest, and the path in quotes with slashes. The digest of a
+// link is that of its target's text.
+//
+// What cannot be kept is refused: symbolic links that lead out of the folder or
+// nowhere, devices, sockets and pipes.
+func Digest(ctx context.Context, path string) (string, error) {
+	t, err := scan(ctx, path)
+	return t.digest, err
+}
+
+// A tree is a file or a folder that was looked through.
+type tree struct {
+	digest string
+	size   int64
+	shared bool     // a file in it has another name elsewhere
+	files  []string // paths
+	dirs   []string // paths, parents first
+}
+
+func scan(ctx context.Context, root string) (tree, error) {
+	info, err := os.Lstat(root)
+	if err != nil {
+		return tree{}, fmt.Errorf("digest: %w", err)
+	}
+	if info.Mode().IsRegular() {
+		t := tree{size: info.Size(), shared: links(info) > 1, files: []string{root}}
+		t.digest, err = File(ctx, root)
+		return t, err
+	}
+	if !info.IsDir() {
+		return tree{}, fmt.Errorf("digest %s: %s is neither a file nor a folder", root, kindOf(info.Mode()))
+	}
+	physical, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return tree{}, fmt.Errorf("digest: %w", err)
+	}
+	t := tree{dirs: []string{root}}
+	h := sha256.New()
+	if err := t.list(ctx, h, root, physical, ""); err != nil {
+		return tree{}, fmt.Errorf("digest %s: %w", root, err)
+	}
+	t.digest = sum(h.Sum(nil))
+	return t, nil
+}
+
+// list writes the lines of one folder. Depth first and each folder sorted by
+// name: an order that depends on the names alone.
+func (t *tree) list(ctx context.Context, h io.Writer, root, physical, rel string) error {
+	entries, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(rel)))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		slash := path.Join(rel, e.Name())
+		full := filepath.Join(root, filepath.FromSlash(slash))
+		info, err := os.Lstat(full)
+		if err != nil {
+			return err
+		}
+		switch {
+		case info.IsDir():
+			fmt.Fprintf(h, "d 0 - %q\n", slash)
+			t.dirs = append(t.dirs, full)
+			if err := t.list(ctx, h, root, physical, slash); err != nil {
+				return err
+			}
+		case info.Mode().IsRegular():
+			digest, err := File(ctx, full)
+			if err != nil {
+				return err
+			}
+			letter := 'f'
+			if info.Mode()&0o111 != 0 {
+				letter = 'x'
+			}
+			fmt.Fprintf(h, "%c %d %s %q\n", letter, info.Size(), digest, slash)
+			t.size += info.Size()
+			t.shared = t.shared || links(info) > 1
+			t.files = append(t.files, full)
+		case info.Mode()&fs.ModeSymlink != 0:
+			target, err := checkLink(root, physical, full)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(h, "l %d %s %q\n", len(target), digestOf([]byte(target)), slash)
+		default:
+			return fmt.Errorf("%s is %s: only files, folders and links within the folder are kept", slash, kindOf(info.Mode()))
+		}
+	}
+	return nil
+}
+
+// checkLink refuses a link that would mean something else elsewhere.
+func checkLink(root, physical, link string) (string, error) {
+	target, err := os.Readlink(link)
+	if err != nil {
+		return "", err
+	}
+	out := fmt.Errorf("the link %s leads out of the folder, to %s", link, target)
+	if filepath.IsAbs(target) || !within(root, filepath.Join(filepath.Dir(link), target)) {
+		return "", out
+	}
+	// The names alone do not tell: a folder on the way may be a link itself.
+	at, err := filepath.EvalSymlinks(link)
+	if err != nil {
+		return "", fmt.Errorf("the link %s leads nowhere: %w", link, err)
+	}
+	if !within(physical, at) {
+		return "", out
+	}
+	return target, nil
+}
+
+func within(root, path string) bool {
+	rel, err := filepath.Rel(root, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// File returns the digest of one file. It fails with [ErrChanged] if the file
+// changes meanwhile.
+func File(ctx context.Context, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	before, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, &reader{ctx, f})
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	after, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if !os.SameFile(before, after) || n != after.Size() || !before.ModTime().Equal(after.ModTime()) {
+		return "", fmt.Errorf("%s: %w", path, ErrChanged)
+	}
+	return sum(h.Sum(nil)), nil
+}
+
+// A reader stops when its context ends.
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+func digestOf(b []byte) string {
+	s := sha256.Sum256(b)
+	return sum(s[:])
+}
+
+func sum(b []byte) string { return prefix + hex.EncodeToString(b) }
+
+const prefix = "sha256:"
+
+// hexOf returns the hexadecimal part of a digest that is well formed.
+func hexOf(digest string) (string, bool) {
+	h, ok := strings.CutPrefix(digest, prefix)
+	if !ok || len(h) != hex.EncodedLen(sha256.Size) || strings.Trim(h, "0123456789abcdef") != "" {
+		return "", false
+	}
+	return h, true
+}
+
+func kindOf(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	case m&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case m&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "something special"
+}

@@ -1,0 +1,310 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// A Store is a folder of artifacts. It is safe for concurrent use, also by
+// several processes.
+type Store struct {
+	dir string
+	tmp string
+}
+
+// abandoned is the age at which what a killed process left half done is removed.
+const abandoned = 24 * time.Hour
+
+// ErrMissing means that an artifact is not in the store.
+var ErrMissing = errors.New("artifact is not in the store")
+
+// A DamagedError means that what is in the store is not what was put there.
+type DamagedError struct {
+	Digest, Path string
+	Got          string // digest of what is there
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("artifact %s was changed: %s now has the digest %s; remove it, and it is made again", e.Digest, e.Path, e.Got)
+}
+
+// Open opens the store in dir and makes it where there is none.
+func Open(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open artifacts: %w", err)
+	}
+	s := &Store{dir: dir, tmp: filepath.Join(dir, "tmp")}
+	if err := os.MkdirAll(s.tmp, 0o700); err != nil {
+		return nil, fmt.Errorf("open artifacts: %w", err)
+	}
+	left, err := os.ReadDir(s.tmp)
+	if err != nil {
+		return nil, fmt.Errorf("open artifacts: %w", err)
+	}
+	for _, e := range left {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
+			// What cannot be removed now is tried again next time.
+			_ = removeAll(filepath.Join(s.tmp, e.Name()))
+		}
+	}
+	return s, nil
+}
+
+// Path is where the artifact lies, or would lie; "" if digest is not one.
+func (s *Store) Path(digest string) string {
+	h, ok := hexOf(digest)
+	if !ok {
+		return ""
+	}
+	return filepath.Join(s.dir, h[:2], h[2:])
+}
+
+// Has reports whether the artifact is there.
+func (s *Store) Has(digest string) bool {
+	p := s.Path(digest)
+	if p == "" {
+		return false
+	}
+	_, err := os.Lstat(p)
+	return err == nil
+}
+
+// Put moves a finished file or folder into the store, as an artifact of that
+// kind. Nobody may write to it any more. It is gone from path afterwards, also
+// where the store had it already; after an error it is in one of the two places,
+// whole.
+func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
+	t, err := scan(ctx, path)
+	if err != nil {
+		return Artifact{}, fmt.Errorf("put artifact: %w", err)
+	}
+	a := Artifact{Digest: t.digest, Kind: kind, Size: t.size}
+	if s.Has(a.Digest) {
+		if err := removeAll(path); err != nil {
+			return Artifact{}, fmt.Errorf("put artifact: %w", err)
+		}
+		return a, nil
+	}
+	// A file that has another name could be changed through it.
+	if !t.shared {
+		err := s.adopt(path, t)
+		if err == nil {
+			return a, nil
+		}
+		if !errors.Is(err, syscall.EXDEV) {
+			return Artifact{}, fmt.Errorf("put artifact: %w", err)
+		}
+	}
+	if err := s.copyIn(ctx, path, t.digest); err != nil {
+		return Artifact{}, fmt.Errorf("put artifact: %w", err)
+	}
+	if err := removeAll(path); err != nil {
+		return Artifact{}, fmt.Errorf("put artifact: %w", err)
+	}
+	return a, nil
+}
+
+// PutBytes stores b as a file and returns its digest.
+func (s *Store) PutBytes(b []byte) (string, error) {
+	digest := digestOf(b)
+	if s.Has(digest) {
+		return digest, nil
+	}
+	f, err := os.CreateTemp(s.tmp, "bytes-")
+	if err != nil {
+		return "", fmt.Errorf("put artifact: %w", err)
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = s.adopt(f.Name(), tree{digest: digest, files: []string{f.Name()}})
+	}
+	if err != nil {
+		return "", fmt.Errorf("put artifact: %w", errors.Join(err, removeAll(f.Name())))
+	}
+	return digest, nil
+}
+
+// Bytes returns the content of an artifact that is a file, checked.
+func (s *Store) Bytes(digest string) ([]byte, error) {
+	if !s.Has(digest) {
+		return nil, fmt.Errorf("%s: %w", digest, ErrMissing)
+	}
+	b, err := os.ReadFile(s.Path(digest))
+	if err != nil {
+		return nil, fmt.Errorf("read artifact: %w", err)
+	}
+	if got := digestOf(b); got != digest {
+		return nil, &DamagedError{Digest: digest, Path: s.Path(digest), Got: got}
+	}
+	return b, nil
+}
+
+// Check reads the artifact and compares it with its digest: [ErrMissing], a
+// [DamagedError], or nil.
+func (s *Store) Check(ctx context.Context, digest string) error {
+	if !s.Has(digest) {
+		return fmt.Errorf("%s: %w", digest, ErrMissing)
+	}
+	got, err := Digest(ctx, s.Path(digest))
+	if err != nil {
+		return fmt.Errorf("check artifact %s: %w", digest, err)
+	}
+	if got != digest {
+		return &DamagedError{Digest: digest, Path: s.Path(digest), Got: got}
+	}
+	return nil
+}
+
+// adopt makes what is at path read-only, waits for the disk and renames it to
+// its place.
+func (s *Store) adopt(path string, t tree) error {
+	final := s.Path(t.digest)
+	for _, f := range t.files {
+		if err := seal(f, f == path); err != nil {
+			return err
+		}
+	}
+	for _, d := range slices.Backward(t.dirs) {
+		mode := fs.FileMode(0o555)
+		if d == path {
+			mode = 0o755 // a folder is only moved by who may write to it
+		}
+		if err := errors.Join(os.Chmod(d, mode), syncPath(d)); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(final), 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(path, final); err != nil {
+		// Another process may have put the same content there first.
+		if s.Has(t.digest) {
+			return removeAll(path)
+		}
+		return err
+	}
+	if len(t.dirs) > 0 {
+		if err := os.Chmod(final, 0o555); err != nil {
+			return err
+		}
+	}
+	return errors.Join(syncPath(filepath.Dir(final)), syncPath(s.dir))
+}
+
+// seal makes a file read-only and waits until it is on the disk. A file within
+// a folder stays executable, because that is part of the folder's digest.
+func seal(path string, alone bool) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	mode := fs.FileMode(0o444)
+	if !alone && info.Mode()&0o111 != 0 {
+		mode = 0o555
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		return err
+	}
+	return syncPath(path)
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// Some file systems cannot sync a folder; they say EINVAL.
+	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+// copyIn copies what is at path into the store, and checks the copy.
+func (s *Store) copyIn(ctx context.Context, path, digest string) error {
+	tmp, err := os.MkdirTemp(s.tmp, "copy-")
+	if err != nil {
+		return err
+	}
+	defer removeAll(tmp) //nolint:errcheck // Open tries again
+	to := filepath.Join(tmp, "content")
+	if err := copyTree(ctx, path, to); err != nil {
+		return err
+	}
+	t, err := scan(ctx, to)
+	if err != nil {
+		return err
+	}
+	if t.digest != digest {
+		return fmt.Errorf("%s: %w", path, ErrChanged)
+	}
+	return s.adopt(to, t)
+}
+
+func copyTree(ctx context.Context, from, to string) error {
+	return filepath.WalkDir(from, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, p)
+		if err != nil {
+			return err
+		}
+		dest := filepath.Join(to, rel)
+		switch {
+		case e.IsDir():
+			return os.Mkdir(dest, 0o700)
+		case e.Type()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(target, dest)
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		return copyFile(ctx, p, dest, 0o600|info.Mode()&0o111)
+	})
+}
+
+func copyFile(ctx context.Context, from, to string, mode fs.FileMode) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, &reader{ctx, in})
+	return errors.Join(err, out.Close())
+}
+
+// removeAll removes also what is read-only.
+func removeAll(path string) error {
+	err := os.RemoveAll(path)
+	if err == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
+		if e != nil && e.IsDir() {
+			_ = os.Chmod(p, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(path)
+}

@@ -1,0 +1,278 @@
+package artifact_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+func open(t *testing.T) *artifact.Store {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "artifacts")
+	s, err := artifact.Open(dir)
+	ok(t, err)
+	t.Cleanup(func() { // so that the test may remove its folder
+		filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+			if e.IsDir() {
+				os.Chmod(p, 0o700)
+			}
+			return nil
+		})
+	})
+	return s
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// folder makes a folder from paths and contents. A content that begins with
+// "-> " is a link, one that begins with "#!" an executable; a path that ends
+// with a slash is a folder.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "made")
+	ok(t, os.MkdirAll(dir, 0o755))
+	for name, content := range files {
+		p := filepath.Join(dir, name)
+		ok(t, os.MkdirAll(filepath.Dir(p), 0o755))
+		if strings.HasSuffix(name, "/") {
+			ok(t, os.MkdirAll(p, 0o755))
+		} else if target, is := strings.CutPrefix(content, "-> "); is {
+			ok(t, os.Symlink(target, p))
+		} else if strings.HasPrefix(content, "#!") {
+			ok(t, os.WriteFile(p, []byte(content), 0o755))
+		} else {
+			ok(t, os.WriteFile(p, []byte(content), 0o644))
+		}
+	}
+	return dir
+}
+
+func digest(t *testing.T, path string) string {
+	t.Helper()
+	d, err := artifact.Digest(t.Context(), path)
+	ok(t, err)
+	return d
+}
+
+func TestPutMovesAFileInAndMakesItReadOnly(t *testing.T) {
+	s := open(t)
+	p := filepath.Join(t.TempDir(), "table.parquet")
+	ok(t, os.WriteFile(p, []byte("rows"), 0o755))
+	a, err := s.Put(t.Context(), p, "table")
+	ok(t, err)
+	if want := (artifact.Artifact{Digest: ir.Sum([]byte("rows")), Kind: "table", Size: 4}); a != want {
+		t.Errorf("got %+v, want %+v", a, want)
+	}
+	if _, err := os.Stat(p); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still where it was: %v", err)
+	}
+	info, err := os.Stat(s.Path(a.Digest))
+	ok(t, err)
+	if info.Mode().Perm() != 0o444 {
+		t.Errorf("mode %v, want 0444", info.Mode())
+	}
+	b, err := s.Bytes(a.Digest)
+	ok(t, err)
+	if string(b) != "rows" {
+		t.Errorf("content %q", b)
+	}
+	ok(t, s.Check(t.Context(), a.Digest))
+}
+
+func TestPutMovesAFolderIn(t *testing.T) {
+	s := open(t)
+	content := map[string]string{"signature.json": "{}", "deep/er/weights": "w", "run": "#!/bin/sh", "empty/": "", "latest": "-> deep/er/weights"}
+	first, second := folder(t, content), folder(t, content)
+	want := digest(t, first)
+	for _, p := range []string{first, second} {
+		a, err := s.Put(t.Context(), p, "model")
+		ok(t, err)
+		if a.Digest != want || a.Size != 12 {
+			t.Errorf("got %+v, want %s and 12 bytes", a, want)
+		}
+		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("it is still where it was: %v", err)
+		}
+	}
+	ok(t, s.Check(t.Context(), want))
+	modes := map[string]fs.FileMode{".": 0o555, "deep": 0o555, "signature.json": 0o444, "run": 0o555, "deep/er/weights": 0o444}
+	for name, mode := range modes {
+		info, err := os.Stat(filepath.Join(s.Path(want), name))
+		ok(t, err)
+		if info.Mode().Perm() != mode {
+			t.Errorf("%s has mode %v, want %v", name, info.Mode(), mode)
+		}
+	}
+}
+
+func TestDigestOfAFolderIsItsContent(t *testing.T) {
+	base := map[string]string{"a": "1", "b/c": "2"}
+	want := digest(t, folder(t, base))
+	if got := digest(t, folder(t, map[string]string{"b/c": "2", "a": "1"})); got != want {
+		t.Error("the order of writing counts")
+	}
+	for name, other := range map[string]map[string]string{
+		"content":             {"a": "1", "b/c": "3"},
+		"name":                {"a": "1", "b/d": "2"},
+		"moved":               {"a": "1", "c": "2"},
+		"executable bit":      {"a": "#!", "b/c": "2"},
+		"more":                {"a": "1", "b/c": "2", "d": ""},
+		"an empty folder":     {"a": "1", "b/c": "2", "d/": ""},
+		"a link":              {"a": "1", "b/c": "-> ../a"},
+		"newline in a name":   {"a\nf": "1", "b/c": "2"},
+		"nothing":             {},
+		"less":                {"a": "1"},
+		"a file swallowed it": {"a": "1", "b": "2"},
+	} {
+		if got := digest(t, folder(t, other)); got == want {
+			t.Errorf("%s does not count", name)
+		}
+	}
+}
+
+func TestPutRefusesWhatCannotBeKept(t *testing.T) {
+	special := func(make func(p string) error) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			dir := folder(t, map[string]string{"a": "1"})
+			ok(t, make(filepath.Join(dir, "x")))
+			return dir
+		}
+	}
+	tests := []struct {
+		name string
+		make func(t *testing.T) string
+		want string
+	}{
+		{"a link up and out", special(func(p string) error { return os.Symlink("../../etc", p) }), "leads out of the folder"},
+		{"an absolute link", special(func(p string) error { return os.Symlink("/etc/passwd", p) }), "leads out of the folder"},
+		{"a link out through a link", special(func(p string) error {
+			return errors.Join(os.Mkdir(p+"d", 0o755), os.Symlink("xd/up/../..", p), os.Symlink("..", p+"d/up"))
+		}), "leads out of the folder"},
+		{"a link to nothing", special(func(p string) error { return os.Symlink("gone", p) }), "leads nowhere"},
+		{"a pipe", special(func(p string) error { return syscall.Mkfifo(p, 0o600) }), "x is a pipe"},
+		{"a socket", special(func(p string) error {
+			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: p, Net: "unix"})
+			if err == nil {
+				l.SetUnlinkOnClose(false)
+				err = l.Close()
+			}
+			return err
+		}), "x is a socket"},
+		{"a link in place of a file", func(t *testing.T) string {
+			return filepath.Join(folder(t, map[string]string{"a": "1", "l": "-> a"}), "l")
+		}, "a symbolic link is neither a file nor a folder"},
+		{"nothing", func(t *testing.T) string { return filepath.Join(t.TempDir(), "none") }, "no such file"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := open(t)
+			_, err := s.Put(t.Context(), tt.make(t), "file")
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestFileWithAnotherNameIsCopied(t *testing.T) {
+	s := open(t)
+	dir := folder(t, map[string]string{"a": "1"})
+	other := filepath.Join(t.TempDir(), "other")
+	ok(t, os.Link(filepath.Join(dir, "a"), other))
+	a, err := s.Put(t.Context(), dir, "file")
+	ok(t, err)
+	ok(t, os.WriteFile(other, []byte("2"), 0o644))
+	ok(t, s.Check(t.Context(), a.Digest))
+}
+
+func TestPutFromAnotherFileSystem(t *testing.T) {
+	const shm = "/dev/shm"
+	if info, err := os.Stat(shm); err != nil || !info.IsDir() {
+		t.Skip("no second file system here")
+	}
+	s := open(t)
+	dir, err := os.MkdirTemp(shm, "tenon-test-")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer os.RemoveAll(dir)
+	p := filepath.Join(dir, "model")
+	ok(t, os.CopyFS(p, os.DirFS(folder(t, map[string]string{"a": "1", "b/run": "#!"}))))
+	want := digest(t, p)
+	a, err := s.Put(t.Context(), p, "model")
+	ok(t, err)
+	if a.Digest != want {
+		t.Errorf("digest %s, want %s", a.Digest, want)
+	}
+	ok(t, s.Check(t.Context(), want))
+	if _, err := os.Stat(p); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still where it was: %v", err)
+	}
+}
+
+func TestBytes(t *testing.T) {
+	s := open(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			d, err := s.PutBytes([]byte("x"))
+			if err != nil || d != ir.Sum([]byte("x")) {
+				t.Errorf("got %s, %v", d, err)
+			}
+		})
+	}
+	wg.Wait()
+	b, err := s.Bytes(ir.Sum([]byte("x")))
+	ok(t, err)
+	if !bytes.Equal(b, []byte("x")) {
+		t.Errorf("content %q", b)
+	}
+	if left, _ := os.ReadDir(filepath.Join(filepath.Dir(filepath.Dir(s.Path(ir.Sum(nil)))), "tmp")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestDamageIsFound(t *testing.T) {
+	s := open(t)
+	d, err := s.PutBytes([]byte("x"))
+	ok(t, err)
+	ok(t, os.Chmod(s.Path(d), 0o644))
+	ok(t, os.WriteFile(s.Path(d), []byte("y"), 0o644))
+	var damaged *artifact.DamagedError
+	if err := s.Check(t.Context(), d); !errors.As(err, &damaged) {
+		t.Errorf("check: %v", err)
+	}
+	if _, err := s.Bytes(d); !errors.As(err, &damaged) {
+		t.Errorf("bytes: %v", err)
+	}
+}
+
+func TestNamesThatAreNoDigestAreNotThere(t *testing.T) {
+	s := open(t)
+	for _, d := range []string{"", "sha256:", "sha256:../../../../etc/passwd", "md5:0", strings.ToUpper(ir.Sum(nil)), ir.Sum(nil)} {
+		if s.Has(d) {
+			t.Errorf("has %q", d)
+		}
+		if _, err := s.Bytes(d); !errors.Is(err, artifact.ErrMissing) {
+			t.Errorf("bytes of %q: %v", d, err)
+		}
+		if err := s.Check(t.Context(), d); !errors.Is(err, artifact.ErrMissing) {
+			t.Errorf("check of %q: %v", d, err)
+		}
+	}
+}

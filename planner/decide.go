@@ -1,0 +1,257 @@
+package planner
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A look is what is known of one unit when its action is decided.
+type look struct {
+	u       *ir.Unit
+	inputs  map[string]string // that are known, by port or "file:"+path
+	unknown []string          // ports
+	current *state.Current    // what stands, or nil
+	// key is the run key; where inputs are not known, what it will be if they
+	// come out as they were, or "" if that cannot be.
+	key string
+	run *state.Run // the last Done run of key, or nil
+	// fault is why run does not do: it is too old, or an artifact is lost.
+	fault []Reason
+	prior map[string]string // see [maker.priorInputs]
+}
+
+// decide plans one unit. The units it reads from have been decided.
+func (m *maker) decide(u *ir.Unit) (Item, error) {
+	if err := m.ctx.Err(); err != nil {
+		return Item{}, err
+	}
+	l := look{u: u}
+	if c, ok := m.current[u.ID]; ok {
+		l.current = &c
+		if c.Kind == ir.Service && u.Kind != ir.Service && c.Handle != nil {
+			return Item{}, fmt.Errorf("it is a %s and stands as a service: rename it, so that the service can end", u.Kind)
+		}
+	}
+	var err error
+	if l.inputs, l.unknown, err = m.sources.Inputs(u, m.files[u.ID]); err != nil {
+		return Item{}, err
+	}
+	if err := m.find(&l); err != nil {
+		return Item{}, err
+	}
+	item := Item{Unit: u.ID, Kind: u.Kind}
+	if len(l.unknown) == 0 {
+		item.Key = l.key
+	}
+	if u.Kind == ir.Job {
+		err = m.job(&item, &l)
+	} else {
+		err = m.standingUnit(&item, &l)
+	}
+	if err != nil {
+		return Item{}, err
+	}
+	m.settle(item, &l)
+	return item, nil
+}
+
+// find computes the key of the unit and looks for a run of it.
+func (m *maker) find(l *look) error {
+	inputs := l.inputs
+	if len(l.unknown) > 0 {
+		prior, err := m.priorInputs(l)
+		if err != nil {
+			return err
+		}
+		inputs = maps.Clone(l.inputs)
+		for _, port := range l.unknown {
+			digest, ok := prior[port]
+			if !ok {
+				return nil
+			}
+			inputs[port] = digest
+		}
+	}
+	l.key = ir.RunKey(l.u.Digest, inputs)
+	run, err := m.recordedRun(l)
+	if err != nil || run == nil {
+		return err
+	}
+	l.run = run
+	l.fault = m.faults(l.u, run)
+	return nil
+}
+
+// priorInputs is what the run that stands has read.
+func (m *maker) priorInputs(l *look) (map[string]string, error) {
+	if l.current == nil || l.prior != nil {
+		return l.prior, nil
+	}
+	r, err := m.in.State.RunFor(m.ctx, l.u.ID, l.current.Key)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.prior = r.Inputs
+	if l.prior == nil {
+		l.prior = map[string]string{} // a run that read nothing is not one that is not known
+	}
+	return l.prior, nil
+}
+
+func (m *maker) recordedRun(l *look) (*state.Run, error) {
+	if r, ok := m.standing[l.u.ID]; ok && r.Key == l.key {
+		return &r, nil
+	}
+	r, err := m.in.State.RunFor(m.ctx, l.u.ID, l.key)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil
+	}
+	return r, err
+}
+
+// faults tells why a recorded run does not do any more.
+func (m *maker) faults(u *ir.Unit, r *state.Run) []Reason {
+	var out []Reason
+	if age := m.in.Now.Sub(r.Finished); u.MaxAge > 0 && age > u.MaxAge {
+		out = append(out, Reason{What: "older than max_age", Before: age.Round(time.Second).String(), After: u.MaxAge.String()})
+	}
+	for _, o := range u.Outputs {
+		if o.Kind == ir.EndpointOf {
+			continue
+		}
+		if a, ok := r.Outputs[o.Port]; !ok {
+			out = append(out, Reason{What: "artifact " + o.Port + " is not recorded"})
+		} else if !m.in.Artifacts.Has(a.Digest) {
+			out = append(out, Reason{What: "artifact " + o.Port + " lost", Before: describe(a)})
+		}
+	}
+	return out
+}
+
+// job decides between run and reuse.
+func (m *maker) job(item *Item, l *look) (err error) {
+	good := l.run != nil && len(l.fault) == 0
+	switch {
+	case m.forced[l.u.ID]:
+		item.Action, item.Reasons = Run, []Reason{{What: "asked for"}}
+	case good && len(l.unknown) == 0:
+		item.Action = Reuse
+		if l.current == nil || l.current.Key != l.key {
+			item.Reasons, err = m.why(l)
+		}
+	case good:
+		item.Action, item.Unless, item.Reasons = Run, true, m.changingInputs(l)
+	case l.run != nil && len(l.unknown) == 0:
+		item.Action, item.Reasons = Run, l.fault
+	default:
+		item.Action = Run
+		if item.Reasons, err = m.why(l); l.run != nil {
+			item.Reasons = append(slices.Clone(l.fault), item.Reasons...)
+		}
+	}
+	return err
+}
+
+// standingUnit decides about a service or a record.
+func (m *maker) standingUnit(item *Item, l *look) (err error) {
+	dead := m.dead(l)
+	same := l.current != nil && l.current.Key == l.key && len(l.fault) == 0 && (l.run != nil || !hasArtifacts(l.u))
+	switch {
+	case l.current == nil:
+		item.Action = Create
+		item.Reasons, err = m.why(l)
+	case m.forced[l.u.ID]:
+		item.Action, item.Reasons = m.again(l), []Reason{{What: "asked for"}}
+	case dead != nil:
+		item.Action, item.Reasons = m.again(l), dead
+		if !same || len(l.unknown) > 0 {
+			var more []Reason
+			more, err = m.why(l)
+			item.Reasons = append(item.Reasons, more...)
+		}
+	case same && len(l.unknown) == 0:
+		item.Action = None
+	case same:
+		item.Action, item.Unless, item.Reasons = Update, true, m.changingInputs(l)
+	case l.current.Key == l.key && len(l.unknown) == 0 && len(l.fault) > 0:
+		item.Action, item.Reasons = m.again(l), l.fault
+	default:
+		item.Action = Update
+		item.Reasons, err = m.why(l)
+	}
+	return err
+}
+
+// again is the action that makes the same thing once more.
+func (m *maker) again(l *look) Action {
+	switch {
+	case l.u.Kind == ir.Service:
+		return Replace
+	case m.statuses[l.u.ID].Phase == state.Absent:
+		return Create
+	}
+	return Update
+}
+
+// dead tells why what stands does not do although it is what it should be, or
+// nil.
+func (m *maker) dead(l *look) []Reason {
+	if l.current == nil {
+		return nil
+	}
+	if l.current.Handle == nil {
+		if m.in.Inspector == nil || l.u.Kind != ir.Service {
+			return nil
+		}
+		return []Reason{{What: "it was never seen to run"}}
+	}
+	st, looked := m.statuses[l.u.ID]
+	if !looked {
+		return nil
+	}
+	switch {
+	case st.Phase == state.Absent && l.u.Kind == ir.Service:
+		return []Reason{{What: "it is gone: nothing runs"}}
+	case st.Phase == state.Absent:
+		return []Reason{{What: "it is gone"}}
+	case st.Phase != state.Failed:
+		return nil
+	case st.Signal != "":
+		return []Reason{{What: "process died: " + st.Signal}}
+	case st.Message != "":
+		return []Reason{{What: "it failed: " + st.Message}}
+	}
+	return []Reason{{What: fmt.Sprintf("process died: exit %d", st.ExitCode)}}
+}
+
+// settle records what the units that read from this one may count on.
+func (m *maker) settle(item Item, l *look) {
+	known := map[string]artifact.Artifact{}
+	if !item.Action.Changes() && l.run != nil {
+		maps.Copy(known, l.run.Outputs)
+	}
+	for _, o := range l.u.Outputs {
+		if o.Kind != ir.EndpointOf {
+			continue
+		}
+		delete(known, o.Port)
+		if item.Key != "" {
+			known[o.Port] = artifact.Artifact{Digest: EndpointDigest(item.Key), Kind: string(o.Kind)}
+		}
+	}
+	m.outputs[item.Unit] = known
+}
+
+func hasArtifacts(u *ir.Unit) bool {
+	return slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return o.Kind != ir.EndpointOf })
+}

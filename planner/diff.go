@@ -1,0 +1,260 @@
+package planner
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// longest is how much of a value a reason shows.
+const longest = 200
+
+// A differ collects reasons.
+type differ struct{ out []Reason }
+
+// diffUnits tells field by field how the definition of a unit changed. What is
+// not part of the definition is left out.
+func diffUnits(old, u *ir.Unit) []Reason {
+	d := &differ{}
+	d.text("kind", string(old.Kind), string(u.Kind))
+	d.text("component", old.Component, u.Component)
+	d.value("component version", old.Code.Version, u.Code.Version)
+	d.text("runtime", string(old.Code.Runtime), string(u.Code.Runtime))
+	d.text("lock", short(old.Code.Lock), short(u.Code.Lock))
+	d.value("command", old.Code.Command, u.Code.Command)
+	each(old.Code.Files, u.Code.Files, func(f ir.CodeFile) string { return f.Path }, func(path string, a, b *ir.CodeFile) {
+		switch {
+		case a == nil:
+			d.add("code "+path+" is new", "", short(b.Digest))
+		case b == nil:
+			d.add("code "+path+" is gone", short(a.Digest), "")
+		default:
+			d.text("code "+path, short(a.Digest), short(b.Digest))
+		}
+	})
+	d.json("params", old.Params, u.Params)
+	each(old.Files, u.Files, func(f string) string { return f }, func(f string, a, b *string) {
+		if a == nil {
+			d.add("files", "", f)
+		} else if b == nil {
+			d.add("files", f, "")
+		}
+	})
+	each(old.Inputs, u.Inputs, func(i ir.Input) string { return i.Port }, d.input)
+	each(old.Outputs, u.Outputs, func(o ir.Output) string { return o.Port }, d.output)
+	d.value("seed", old.Seed, u.Seed)
+	each(old.Secrets, u.Secrets, func(s ir.Secret) string { return s.Name }, func(name string, a, b *ir.Secret) {
+		d.text("secret "+name, reference(a), reference(b))
+	})
+	d.tree("endpoint", plain(old.Endpoint), plain(u.Endpoint))
+	return d.out
+}
+
+func (d *differ) add(what, before, after string) {
+	d.out = append(d.out, Reason{What: what, Before: before, After: after})
+}
+
+func (d *differ) text(what, before, after string) {
+	if before != after {
+		d.add(what, cut(before), cut(after))
+	}
+}
+
+func (d *differ) value(what string, before, after any) { d.text(what, compact(before), compact(after)) }
+
+func (d *differ) json(what string, before, after json.RawMessage) {
+	if !bytes.Equal(before, after) {
+		d.tree(what, parse(before), parse(after))
+	}
+}
+
+// tree compares decoded JSON and names the smallest part that differs.
+func (d *differ) tree(path string, before, after any) {
+	if reflect.DeepEqual(before, after) {
+		return
+	}
+	if a, ok := before.(map[string]any); ok {
+		if b, ok := after.(map[string]any); ok {
+			keys := maps.Clone(a)
+			maps.Copy(keys, b)
+			for _, k := range slices.Sorted(maps.Keys(keys)) {
+				d.tree(join(path, k), lookup(a, k), lookup(b, k))
+			}
+			return
+		}
+	}
+	if a, ok := before.([]any); ok {
+		if b, ok := after.([]any); ok && len(a) == len(b) {
+			for i := range a {
+				d.tree(fmt.Sprintf("%s[%d]", path, i), a[i], b[i])
+			}
+			return
+		}
+	}
+	d.add(path, cut(compact(before)), cut(compact(after)))
+}
+
+// absent stands for a key that is not there, which null is not.
+type absent struct{}
+
+func lookup(m map[string]any, k string) any {
+	if v, ok := m[k]; ok {
+		return v
+	}
+	return absent{}
+}
+
+func (d *differ) input(port string, a, b *ir.Input) {
+	what := "input " + port
+	switch {
+	case a == nil:
+		d.add(what+" is new", "", source(b))
+	case b == nil:
+		d.add(what+" is gone", source(a), "")
+	default:
+		d.text(what, source(a), source(b))
+		d.text(what+" kind", string(a.Kind), string(b.Kind))
+		d.schema(what, a.Schema, b.Schema)
+	}
+}
+
+func source(in *ir.Input) string {
+	if in.Incumbent {
+		return "incumbent of " + in.Unit
+	}
+	return in.Unit + "." + in.From
+}
+
+func (d *differ) output(port string, a, b *ir.Output) {
+	what := "output " + port
+	switch {
+	case a == nil:
+		d.add(what+" is new", "", string(b.Kind))
+	case b == nil:
+		d.add(what+" is gone", string(a.Kind), "")
+	default:
+		d.text(what+" kind", string(a.Kind), string(b.Kind))
+		d.schema(what, a.Schema, b.Schema)
+		d.value(what+" keys", a.Keys, b.Keys)
+		d.text(what+" timestamp", a.Timestamp, b.Timestamp)
+		d.tree(what+" signature", plain(a.Signature), plain(b.Signature))
+	}
+}
+
+func (d *differ) schema(what string, a, b ir.Schema) {
+	before := len(d.out)
+	each(a, b, func(c ir.Column) string { return c.Name }, func(name string, a, b *ir.Column) {
+		what := what + " column " + name
+		switch {
+		case a == nil:
+			d.add(what+" is new", "", b.Type)
+		case b == nil:
+			d.add(what+" is gone", a.Type, "")
+		default:
+			d.tree(what, plain(a), plain(b))
+		}
+	})
+	if len(d.out) == before {
+		d.value(what+" order of columns", names(a), names(b))
+	}
+}
+
+func names(s ir.Schema) []string {
+	out := make([]string, len(s))
+	for i, c := range s {
+		out[i] = c.Name
+	}
+	return out
+}
+
+func reference(s *ir.Secret) string {
+	switch {
+	case s == nil:
+		return "none"
+	case s.Env != "":
+		return "env " + s.Env
+	}
+	return "file " + s.File
+}
+
+// each calls f for every name in a or b: those of a in their order, then those
+// that only b has.
+func each[T any](a, b []T, name func(T) string, f func(name string, a, b *T)) {
+	find := func(s []T, n string) *T {
+		if i := slices.IndexFunc(s, func(v T) bool { return name(v) == n }); i >= 0 {
+			return &s[i]
+		}
+		return nil
+	}
+	for i := range a {
+		n := name(a[i])
+		f(n, &a[i], find(b, n))
+	}
+	for i := range b {
+		if n := name(b[i]); find(a, n) == nil {
+			f(n, nil, &b[i])
+		}
+	}
+}
+
+// plain is v as decoded JSON.
+func plain(v any) any {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return parse(b)
+}
+
+func parse(b []byte) any {
+	if len(b) == 0 {
+		return absent{}
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber() // so that 1e400 and 0.10 are shown as written
+	var v any
+	if dec.Decode(&v) != nil {
+		return string(b)
+	}
+	return v
+}
+
+func compact(v any) string {
+	if v == (any)(absent{}) {
+		return ""
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // SQL is full of < and >
+	if enc.Encode(v) != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// join writes a path as one would in CUE.
+func join(path, key string) string {
+	for i, r := range key {
+		if r != '_' && !(r >= 'a' && r <= 'z') && !(r >= 'A' && r <= 'Z') && !(i > 0 && r >= '0' && r <= '9') {
+			return path + "." + strconv.Quote(key)
+		}
+	}
+	if key == "" {
+		return path + `.""`
+	}
+	return path + "." + key
+}
+
+func cut(s string) string {
+	if r := []rune(s); len(r) > longest {
+		return string(r[:longest-1]) + "…"
+	}
+	return s
+}

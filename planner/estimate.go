@@ -1,0 +1,133 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// guess is what a unit is taken to need where nothing at all is known. It only
+// serves to rank chains by their length.
+const guess = time.Second
+
+// estimate sets the estimates of what changes.
+func (m *maker) estimate(p *Plan) error {
+	if !slices.ContainsFunc(p.Items, func(i Item) bool { return i.Action.Changes() && i.Action != Delete }) {
+		return nil
+	}
+	times, err := m.in.State.Estimates(m.ctx)
+	if err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	for i := range p.Items {
+		it := &p.Items[i]
+		if ts := times[it.Unit]; it.Action.Changes() && it.Action != Delete && len(ts) > 0 {
+			it.Estimate = Estimate{Runs: len(ts), Time: median(ts)}
+		}
+	}
+	return nil
+}
+
+func median(ts []time.Duration) time.Duration {
+	ts = slices.Sorted(slices.Values(ts))
+	if n := len(ts); n%2 == 0 {
+		return ts[n/2-1]/2 + ts[n/2]/2
+	}
+	return ts[len(ts)/2]
+}
+
+// Priorities returns, for every unit of the plan that is not deleted, the length
+// of the longest chain of work that starts with it. A walk that takes the
+// largest first follows the critical path. What was never run counts as much as
+// a usual unit of the plan.
+func Priorities(p *Plan) map[string]time.Duration {
+	var known []time.Duration
+	for _, it := range p.Items {
+		if it.Estimate.Runs > 0 {
+			known = append(known, it.Estimate.Time)
+		}
+	}
+	usual := guess
+	if len(known) > 0 {
+		usual = median(known)
+	}
+	out := map[string]time.Duration{}
+	for id, c := range chains(p, usual) {
+		out[id] = c.time
+	}
+	return out
+}
+
+// A chain is the longest one that starts with a unit.
+type chain struct {
+	time time.Duration
+	runs int // that its time is estimated from
+}
+
+func chains(p *Plan, unknown time.Duration) map[string]chain {
+	units := make(map[string]*ir.Unit, len(p.Items))
+	for i := range p.System.Units {
+		units[p.System.Units[i].ID] = &p.System.Units[i]
+	}
+	out := make(map[string]chain, len(p.Items))
+	// Backwards, so that all that reads from a unit has been seen before it;
+	// until then, out holds the longest chain behind it.
+	for _, it := range slices.Backward(p.Items) {
+		u := units[it.Unit]
+		if it.Action == Delete || u == nil {
+			continue
+		}
+		c := out[it.Unit]
+		if it.Action.Changes() {
+			if it.Estimate.Runs > 0 {
+				c.time += it.Estimate.Time
+			} else {
+				c.time += unknown
+			}
+			c.runs += it.Estimate.Runs
+		}
+		out[it.Unit] = c
+		for _, in := range u.Inputs {
+			if !in.Incumbent && (c.time > out[in.Unit].time || c.time == out[in.Unit].time && c.runs > out[in.Unit].runs) {
+				out[in.Unit] = c
+			}
+		}
+	}
+	return out
+}
+
+// Summary counts what the plan does. Time is the longest chain of work as far as
+// it is known, and as if all inputs came out changed; its Runs is how many
+// earlier runs it is estimated from.
+func (p *Plan) Summary() Summary {
+	var s Summary
+	for _, it := range p.Items {
+		switch it.Action {
+		case Run:
+			s.Run++
+			if it.Unless {
+				s.Unless++
+			}
+		case Reuse:
+			s.Reuse++
+		case Create:
+			s.Create++
+		case Update:
+			s.Update++
+		case Replace:
+			s.Replace++
+		case Delete:
+			s.Delete++
+		case None:
+			s.None++
+		}
+	}
+	for _, c := range chains(p, 0) {
+		if c.time > s.Time.Time || c.time == s.Time.Time && c.runs > s.Time.Runs {
+			s.Time = Estimate{Runs: c.runs, Time: c.time}
+		}
+	}
+	return s
+}

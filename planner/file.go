@@ -1,0 +1,89 @@
+package planner
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// ErrEdited means that a plan file is not as it was written.
+var ErrEdited = errors.New("plan file was changed after it was made: make it again with tenon plan --out")
+
+// planFile is the file of a plan. The digest is that of the plan's bytes as
+// they stand in the file.
+type planFile struct {
+	Version int             `json:"tenon_plan"`
+	Digest  string          `json:"digest"`
+	Plan    json.RawMessage `json:"plan"`
+}
+
+// Write writes a plan to a file that only its owner may read: it says how the
+// system is made, if not its secrets. The same plan gives the same bytes. The
+// file is whole or not there.
+func Write(path string, p *Plan) error {
+	content, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("write plan: %w", err)
+	}
+	b, err := json.Marshal(planFile{Version: Version, Digest: ir.Sum(content), Plan: content})
+	if err != nil {
+		return fmt.Errorf("write plan: %w", err)
+	}
+	if err := writeWhole(path, append(b, '\n')); err != nil {
+		return fmt.Errorf("write plan: %w", err)
+	}
+	return nil
+}
+
+// Read reads a plan that [Write] wrote. It returns [ErrEdited] if the file is
+// not as it was written.
+func Read(path string) (*Plan, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	var f planFile
+	if err := json.Unmarshal(b, &f); err != nil || f.Version == 0 {
+		if bytes.HasPrefix(b, []byte(`{"tenon_plan":`)) {
+			return nil, fmt.Errorf("%s: %w", path, ErrEdited) // truncated, or more was added
+		}
+		return nil, fmt.Errorf("%s is not a plan file", path)
+	}
+	if f.Version > Version {
+		return nil, fmt.Errorf("%s: plan was made by a newer tenon (version %d, this one knows %d): upgrade tenon", path, f.Version, Version)
+	}
+	if ir.Sum(f.Plan) != f.Digest {
+		return nil, fmt.Errorf("%s: %w", path, ErrEdited)
+	}
+	p := new(Plan)
+	if err := json.Unmarshal(f.Plan, p); err != nil {
+		return nil, fmt.Errorf("read plan %s: %w", path, err)
+	}
+	if p.System == nil {
+		return nil, fmt.Errorf("read plan %s: it has no system", path)
+	}
+	return p, nil
+}
+
+// writeWhole writes a file of mode 0600 that is whole or not there.
+func writeWhole(path string, b []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // of mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,198 @@
+package planner
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Files finds the data files that each pattern stands for: a path, or a glob
+// with *, ?, [a-z] in a name and ** for any folders. Patterns are slash-separated
+// and relative to dir, or absolute. Paths come back in the same form, sorted; a
+// path without a glob may be that of a folder. A name that begins with a dot is
+// matched only by a pattern that says so.
+//
+// A pattern that stands for nothing is an error. All errors come at once.
+func Files(dir string, patterns []string) (map[string][]string, error) {
+	out := make(map[string][]string, len(patterns))
+	var errs []error
+	for _, p := range patterns {
+		found, err := find(dir, p)
+		if err == nil && len(found) == 0 {
+			err = fmt.Errorf("no file matches %s%s", p, similar(dir, p))
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+		out[p] = found
+	}
+	return out, errors.Join(errs...)
+}
+
+func find(dir, pattern string) ([]string, error) {
+	if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+		return nil, fmt.Errorf("%q is not a pattern for files: %w", pattern, path.ErrBadPattern)
+	}
+	clean := path.Clean(pattern)
+	if !hasGlob(pattern) {
+		if _, err := os.Stat(onDisk(dir, clean)); err != nil {
+			return nil, missing(err)
+		}
+		return []string{clean}, nil
+	}
+	// The part before the first glob is where the search begins.
+	var base, rest []string
+	for part := range strings.SplitSeq(clean, "/") {
+		if len(rest) > 0 || hasGlob(part) {
+			rest = append(rest, part)
+		} else {
+			base = append(base, part)
+		}
+	}
+	w := walker{dir: dir, found: map[string]bool{}}
+	from := strings.Join(base, "/")
+	if from == "" && len(base) > 0 {
+		from = "/" // an absolute pattern begins with an empty part
+	}
+	if err := w.match(from, rest); err != nil {
+		return nil, fmt.Errorf("files %s: %w", pattern, err)
+	}
+	out := make([]string, 0, len(w.found))
+	for p := range w.found {
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+type walker struct {
+	dir   string
+	found map[string]bool
+}
+
+// match adds the files below from that the parts of a pattern match.
+func (w *walker) match(from string, parts []string) error {
+	part := parts[0]
+	if part == "**" && len(parts) > 1 {
+		if err := w.match(from, parts[1:]); err != nil {
+			return err
+		}
+	}
+	entries, err := os.ReadDir(onDisk(w.dir, from))
+	if err != nil {
+		return missing(err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") && !strings.HasPrefix(part, ".") {
+			continue
+		}
+		full := path.Join(from, name)
+		isDir := e.IsDir()
+		if e.Type()&fs.ModeSymlink != 0 {
+			info, err := os.Stat(onDisk(w.dir, full))
+			if err != nil {
+				continue // a link to nothing is no file
+			}
+			// ** does not follow links: they may lead in a circle.
+			isDir = info.IsDir()
+			if isDir && part == "**" {
+				continue
+			}
+		}
+		ok := false
+		if part != "**" {
+			ok, _ = path.Match(part, name) // [find] has checked the pattern
+		}
+		switch {
+		case part == "**" && isDir:
+			err = w.match(full, parts)
+		case part == "**" && len(parts) == 1:
+			w.found[full] = true
+		case ok && isDir && len(parts) > 1:
+			err = w.match(full, parts[1:])
+		case ok && !isDir && len(parts) == 1:
+			w.found[full] = true
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hasGlob(s string) bool { return strings.ContainsAny(s, `*?[\`) }
+
+// onDisk is where a path of [Files] lies.
+func onDisk(dir, p string) string {
+	native := filepath.FromSlash(p)
+	if filepath.IsAbs(native) {
+		return native
+	}
+	return filepath.Join(dir, native)
+}
+
+// missing takes "there is none" for an answer.
+func missing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// similar proposes a file whose name is near the one that is not there.
+func similar(dir, pattern string) string {
+	at, name := path.Split(path.Clean(pattern))
+	if hasGlob(at) {
+		return ""
+	}
+	entries, err := os.ReadDir(onDisk(dir, at))
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, at+e.Name())
+	}
+	return didYouMean(at+name, names)
+}
+
+// didYouMean proposes the name nearest to the wanted one, if it is near.
+func didYouMean(wanted string, names []string) string {
+	best, nearest := max(2, len(wanted)/4)+1, ""
+	for _, n := range names {
+		if d := distance(wanted, n); d < best {
+			best, nearest = d, n
+		}
+	}
+	if nearest == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", nearest)
+}
+
+// distance is the number of letters to insert, remove or exchange.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diagonal
+			if a[i] != b[j] {
+				d++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(d, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}

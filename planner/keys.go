@@ -1,0 +1,83 @@
+package planner
+
+import (
+	"fmt"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// candidatePort is the port whose artifact an incumbent has to differ from.
+const candidatePort = "model"
+
+// Sources tells what units read. Planner and walk compute run keys through it,
+// so that a key means the same to both.
+type Sources struct {
+	// Output returns the digest of what the unit has on that output port, or ""
+	// while that is not known. On a port of kind endpoint it is
+	// [EndpointDigest] of the key of the unit, which is known before the unit
+	// is up.
+	Output func(unit, port string) string
+	// Incumbent returns the digest of the newest registered version of the
+	// model that is not the candidate, or "" if there is none.
+	Incumbent func(model, candidate string) (string, error)
+	// Files holds the digests of data files by path, see [Files].
+	Files map[string]string
+}
+
+// Inputs returns what enters the run key of u, for [ir.RunKey]: digests by port,
+// and by "file:" and path for its data files. unknown lists the ports whose
+// digest is not known yet; the key is not known unless it is empty.
+func (s Sources) Inputs(u *ir.Unit, files []string) (inputs map[string]string, unknown []string, err error) {
+	inputs = make(map[string]string, len(u.Inputs)+len(files))
+	for _, in := range u.Inputs {
+		digest := ""
+		if in.Incumbent {
+			var known bool
+			if digest, known, err = s.incumbent(u, in); err != nil {
+				return nil, nil, err
+			}
+			if known {
+				inputs[in.Port] = digest
+				continue
+			}
+		} else {
+			digest = s.Output(in.Unit, in.From)
+		}
+		if digest == "" {
+			unknown = append(unknown, in.Port)
+			continue
+		}
+		inputs[in.Port] = digest
+	}
+	for _, f := range files {
+		digest, ok := s.Files[f]
+		if !ok {
+			return nil, nil, fmt.Errorf("%s reads %s, whose digest is not given", u.ID, f)
+		}
+		inputs["file:"+f] = digest
+	}
+	return inputs, unknown, nil
+}
+
+func (s Sources) incumbent(u *ir.Unit, in ir.Input) (digest string, known bool, err error) {
+	for _, c := range u.Inputs {
+		if c.Port != candidatePort || c.Incumbent {
+			continue
+		}
+		candidate := s.Output(c.Unit, c.From)
+		if candidate == "" {
+			return "", false, nil
+		}
+		model, _ := ir.SplitID(c.Unit)
+		if digest, err = s.Incumbent(model, candidate); err != nil {
+			return "", false, fmt.Errorf("incumbent for %s: %w", u.ID, err)
+		}
+		return digest, true, nil
+	}
+	return "", false, fmt.Errorf("%s asks on port %s for an incumbent and has no candidate on port %s", u.ID, in.Port, candidatePort)
+}
+
+// EndpointDigest stands for the endpoint of a service in the run keys of the
+// units that use it. It changes with whatever the service is made from, and not
+// when the service is merely started again.
+func EndpointDigest(key string) string { return ir.Sum([]byte("endpoint " + key)) }

@@ -1,0 +1,279 @@
+package planner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// inspections is how many services are looked at at once.
+const inspections = 16
+
+// A State is what the planner reads of the record: [state.Store] has it all.
+type State interface {
+	Meta(context.Context) (state.Meta, error)
+	Current(context.Context) (map[string]state.Current, error)
+	Standing(context.Context) (map[string]state.Run, error)
+	Estimates(context.Context) (map[string][]time.Duration, error)
+	Unit(ctx context.Context, id string) (*ir.Unit, error)
+	RunFor(ctx context.Context, unit, key string) (*state.Run, error)
+	Artifact(ctx context.Context, digest string) (artifact.Artifact, error)
+	Incumbent(ctx context.Context, model, candidate string) (*state.ModelVersion, error)
+}
+
+// Artifacts tells which artifacts are still there.
+type Artifacts interface {
+	Has(digest string) bool
+}
+
+// An Inspector tells how something that an executor started stands. Absence is
+// a status, not an error.
+type Inspector interface {
+	Inspect(ctx context.Context, h state.Handle) (state.Status, error)
+}
+
+// Digests digests data files: paths as [Files] returns them, relative to dir or
+// absolute.
+type Digests interface {
+	Digest(ctx context.Context, dir string, paths []string) (map[string]string, error)
+}
+
+// Inputs is what a plan is made from, beside the system.
+type Inputs struct {
+	Dir       string            // the system's folder, absolute
+	Blobs     map[string][]byte // code and locks, by digest
+	State     State
+	Artifacts Artifacts
+	Digests   Digests
+	// Inspector looks at the services that stand. Without it they are taken to
+	// stand as recorded.
+	Inspector Inspector
+	Options
+}
+
+// Options are what the user may ask for.
+type Options struct {
+	// Rerun names units or entities that are run even if nothing changed.
+	Rerun []string
+	// Now is the time the plan is made at; zero is now.
+	Now time.Time
+}
+
+// Make makes the plan that brings what stands to what sys says.
+func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
+	if in.Now.IsZero() {
+		in.Now = time.Now()
+	}
+	m := &maker{ctx: ctx, in: in, outputs: map[string]map[string]artifact.Artifact{}}
+	// The serial is read before all else: if the state moves while it is read,
+	// the plan is of an older serial and will be refused, never wrongly taken.
+	meta, err := in.State.Meta(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	order, err := sort(sys.Units)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if m.forced, err = forced(sys, in.Rerun); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if err := m.load(sys); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	p := &Plan{Version: Version, Created: in.Now.UTC(), Dir: in.Dir, System: sys, Blobs: in.Blobs, Files: m.sources.Files, State: meta,
+		Items: make([]Item, 0, len(sys.Units))}
+	for _, i := range order {
+		u := &sys.Units[i]
+		item, err := m.decide(u)
+		if err != nil {
+			return nil, fmt.Errorf("plan %s: %w", u.ID, err)
+		}
+		p.Items = append(p.Items, item)
+	}
+	gone, err := m.deletes(sys)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	p.Items = append(p.Items, gone...)
+	return p, m.estimate(p)
+}
+
+// A maker makes one plan.
+type maker struct {
+	ctx      context.Context
+	in       Inputs
+	forced   map[string]bool
+	current  map[string]state.Current
+	standing map[string]state.Run
+	statuses map[string]state.Status
+	files    map[string][]string // of a unit
+	sources  Sources
+
+	outputs map[string]map[string]artifact.Artifact // that are known, by unit and port
+}
+
+func (m *maker) load(sys *ir.System) error {
+	var errs [3]error
+	var wg sync.WaitGroup
+	wg.Go(func() { m.current, errs[0] = m.in.State.Current(m.ctx) })
+	wg.Go(func() { m.standing, errs[1] = m.in.State.Standing(m.ctx) })
+	wg.Go(func() { errs[2] = m.loadFiles(sys) })
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	m.sources.Output = func(unit, port string) string { return m.outputs[unit][port].Digest }
+	m.sources.Incumbent = func(model, candidate string) (string, error) {
+		v, err := m.in.State.Incumbent(m.ctx, model, candidate)
+		if err != nil || v == nil {
+			return "", err
+		}
+		return v.Digest, nil
+	}
+	return m.inspect(sys)
+}
+
+// loadFiles finds and digests the data files of all units. All errors come at
+// once.
+func (m *maker) loadFiles(sys *ir.System) error {
+	m.files = map[string][]string{}
+	var patterns []string
+	for _, u := range sys.Units {
+		patterns = append(patterns, u.Files...)
+	}
+	m.sources.Files = map[string]string{}
+	if len(patterns) == 0 {
+		return nil
+	}
+	slices.Sort(patterns)
+	found, err := Files(m.in.Dir, slices.Compact(patterns))
+	if err != nil {
+		return err
+	}
+	all := map[string]bool{}
+	for _, u := range sys.Units {
+		for _, p := range u.Files {
+			m.files[u.ID] = append(m.files[u.ID], found[p]...)
+		}
+		slices.Sort(m.files[u.ID])
+		m.files[u.ID] = slices.Compact(m.files[u.ID])
+		for _, f := range m.files[u.ID] {
+			all[f] = true
+		}
+	}
+	m.sources.Files, err = m.in.Digests.Digest(m.ctx, m.in.Dir, slices.Sorted(maps.Keys(all)))
+	return err
+}
+
+// inspect looks at what stands and is still declared.
+func (m *maker) inspect(sys *ir.System) error {
+	m.statuses = map[string]state.Status{}
+	if m.in.Inspector == nil {
+		return nil
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var errs []error
+	slots := make(chan struct{}, inspections)
+	for _, u := range sys.Units {
+		c, ok := m.current[u.ID]
+		if !ok || c.Handle == nil || u.Kind == ir.Job {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			st, err := m.in.Inspector.Inspect(m.ctx, *c.Handle)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("inspect %s: %w", c.Unit, err))
+			}
+			m.statuses[c.Unit] = st
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// forced resolves the names given to Rerun.
+func forced(sys *ir.System, names []string) (map[string]bool, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	byName := map[string][]string{}
+	for _, u := range sys.Units {
+		byName[u.ID] = append(byName[u.ID], u.ID)
+		if u.Entity != u.ID {
+			byName[u.Entity] = append(byName[u.Entity], u.ID)
+		}
+	}
+	units := map[string]bool{}
+	var errs []error
+	for _, n := range names {
+		if byName[n] == nil {
+			errs = append(errs, fmt.Errorf("rerun %s: there is no such unit or entity%s", n, didYouMean(n, slices.Sorted(maps.Keys(byName)))))
+		}
+		for _, id := range byName[n] {
+			units[id] = true
+		}
+	}
+	return units, errors.Join(errs...)
+}
+
+// deletes plans the end of what stands and is no longer declared, what depends
+// on others first.
+func (m *maker) deletes(sys *ir.System) ([]Item, error) {
+	declared := make(map[string]bool, len(sys.Units))
+	for _, u := range sys.Units {
+		declared[u.ID] = true
+	}
+	var gone []ir.Unit
+	for id := range m.current {
+		if declared[id] {
+			continue
+		}
+		u, err := m.applied(id)
+		if err != nil {
+			return nil, err
+		}
+		if u == nil {
+			u = &ir.Unit{ID: id}
+		}
+		gone = append(gone, *u)
+	}
+	slices.SortFunc(gone, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
+	for i := range gone {
+		// Only edges between what goes count here, and they need not be valid.
+		gone[i].Inputs = slices.DeleteFunc(slices.Clone(gone[i].Inputs), func(in ir.Input) bool {
+			_, found := slices.BinarySearchFunc(gone, in.Unit, func(u ir.Unit, id string) int { return strings.Compare(u.ID, id) })
+			return !found
+		})
+	}
+	var items []Item
+	for _, i := range slices.Backward(walkable(gone)) {
+		id := gone[i].ID
+		items = append(items, Item{Unit: id, Kind: m.current[id].Kind, Action: Delete, Reasons: []Reason{{What: "no longer declared"}}})
+	}
+	return items, nil
+}
+
+// applied returns the unit as it was applied, or nil if that is not known.
+func (m *maker) applied(id string) (*ir.Unit, error) {
+	u, err := m.in.State.Unit(m.ctx, id)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil
+	}
+	return u, err
+}

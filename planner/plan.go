@@ -1,0 +1,81 @@
+package planner
+
+import (
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Version is the version of a plan file.
+const Version = 1
+
+// A Plan is what an apply will do. It is complete in itself: it carries the
+// system and the code, so that a saved plan is applied exactly.
+type Plan struct {
+	Version int               `json:"plan"`
+	Created time.Time         `json:"created"`
+	Dir     string            `json:"dir"` // the system's folder, absolute
+	System  *ir.System        `json:"system"`
+	Blobs   map[string][]byte `json:"blobs"` // code and locks, by digest
+	Files   map[string]string `json:"files"` // digests of the data files, by path as in [Files]
+	State   state.Meta        `json:"state"` // the state it was made against
+	Items   []Item            `json:"items"` // in an order that can be walked; deletes last
+}
+
+// Action is what happens to a unit. It decides; a [Reason] only explains.
+type Action string
+
+const (
+	Run     Action = "run"     // a job is run
+	Reuse   Action = "reuse"   // a job's recorded result stands
+	Create  Action = "create"  // a service or record appears
+	Update  Action = "update"  // a service or record changes
+	Replace Action = "replace" // a service that died or cannot be changed is made anew
+	Delete  Action = "delete"  // a unit that is no longer declared goes
+	None    Action = "none"    // a service or record stands as it is
+)
+
+// Changes reports whether the action does anything.
+func (a Action) Changes() bool { return a != Reuse && a != None }
+
+// An Item is the plan for one unit.
+type Item struct {
+	Unit   string  `json:"unit"`
+	Kind   ir.Kind `json:"kind"`
+	Action Action  `json:"action"`
+	// Unless is set when the action is only needed if a unit before it gives
+	// something new: "run unless its inputs come out the same".
+	Unless  bool     `json:"unless,omitempty"`
+	Reasons []Reason `json:"reasons,omitempty"`
+	// Key is the run key, where all inputs are known already.
+	Key      string   `json:"key,omitempty"`
+	Estimate Estimate `json:"estimate,omitzero"`
+}
+
+// A Reason says why, with what was and what is.
+type Reason struct {
+	What   string `json:"what"`             // "params.max_depth", "input flights", "code fetch.py", "new"
+	Before string `json:"before,omitempty"` //
+	After  string `json:"after,omitempty"`
+}
+
+// An Estimate comes from earlier runs of the unit. Runs is how many; 0 means
+// that nothing is known.
+type Estimate struct {
+	Runs int           `json:"runs"`
+	Time time.Duration `json:"time_ns"`
+}
+
+// A Summary counts a plan's actions.
+type Summary struct {
+	Run     int      `json:"run"`
+	Unless  int      `json:"unless"` // of Run: those that may turn out to be reuse
+	Reuse   int      `json:"reuse"`
+	Create  int      `json:"create"`
+	Update  int      `json:"update"`
+	Replace int      `json:"replace"`
+	Delete  int      `json:"delete"`
+	None    int      `json:"none"`
+	Time    Estimate `json:"time"` // along the critical path
+}

@@ -1,0 +1,94 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// ErrFenced is returned by every write of a lease that another process took
+// over. Nothing was written.
+var ErrFenced = errors.New("the lock on the state was taken over by another process")
+
+// ErrNotFound is returned where something was asked for by name and is not
+// there.
+var ErrNotFound = errors.New("not in the state")
+
+// A NewerError means that a newer Tenon wrote the state.
+type NewerError struct {
+	Path    string
+	Version int
+}
+
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("%s: state was written by a newer tenon (layout %d, this one knows %d): upgrade tenon", e.Path, e.Version, Version)
+}
+
+// A DamagedError means that the database cannot be read.
+type DamagedError struct {
+	Path string
+	Err  error
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%s is damaged: %v; the artifacts are intact: move %[1]s (with its -wal and -shm) away or restore it from a backup, then plan again", e.Path, e.Err)
+}
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// An AccessError means that the folder or the database cannot be opened or
+// written by this user.
+type AccessError struct {
+	Path string
+	Err  error
+}
+
+func (e *AccessError) Error() string {
+	return fmt.Sprintf("cannot open the state %s: %v; the folder and its files must be writable by the user who runs tenon", e.Path, e.Err)
+}
+
+func (e *AccessError) Unwrap() error { return e.Err }
+
+// A HeldError means that another process holds the lock.
+type HeldError struct {
+	Holder  Holder
+	Since   time.Time
+	Expires time.Time // unless it is renewed
+}
+
+func (e *HeldError) Error() string {
+	who := fmt.Sprintf("process %d on %s", e.Holder.PID, e.Holder.Host)
+	if e.Holder.User != "" {
+		who = e.Holder.User + ", " + who
+	}
+	if e.Holder.Command != "" {
+		who += fmt.Sprintf(" (%s)", e.Holder.Command)
+	}
+	return fmt.Sprintf("the state is locked by %s since %s; the lock clears itself at %s unless it is renewed",
+		who, e.Since.UTC().Format(time.RFC3339), e.Expires.UTC().Format(time.RFC3339))
+}
+
+// explain turns an error of the database into one that says what to do.
+func explain(path, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var se sqlite3.Error
+	if errors.As(err, &se) {
+		switch se.Code {
+		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
+			return &DamagedError{Path: path, Err: err}
+		case sqlite3.ErrReadonly, sqlite3.ErrCantOpen, sqlite3.ErrPerm:
+			return &AccessError{Path: path, Err: err}
+		case sqlite3.ErrBusy, sqlite3.ErrLocked:
+			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, path, busyTimeout, err)
+		}
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return &AccessError{Path: path, Err: err}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}

@@ -1,0 +1,55 @@
+package state
+
+import (
+	"context"
+	"strings"
+	"testing"
+)
+
+// Pause stops the heartbeat, as if the process slept.
+func Pause(l *Lease) {
+	l.stop()
+	<-l.done
+}
+
+// Expire lets the lease run out behind its holder's back.
+func Expire(s *Store, l *Lease) {
+	if _, err := s.write.Exec("DELETE FROM lease WHERE token = ?", l.token); err != nil {
+		panic(err)
+	}
+}
+
+// SetStart changes the recorded start of the holder.
+func SetStart(t *testing.T, s *Store, start string) {
+	if _, err := s.write.Exec("UPDATE lease SET holder = json_set(holder, '$.process.start', ?)", start); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Exec runs a statement as no lease could.
+func Exec(ctx context.Context, s *Store, query string) error {
+	_, err := s.write.ExecContext(ctx, query)
+	return err
+}
+
+// Fill records n units as done, without history.
+func Fill(s *Store, n int) error {
+	tx, err := s.write.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
+	for _, q := range []string{
+		`INSERT INTO run SELECT value+1, printf('key%025d', value), printf('features/f%05d/build', value), 'sha256:d', 1, 'done', 1, 1, 2, '{"in":"sha256:x"}', '', 0, 0, '', '' FROM generate_series(0, ?)`,
+		`INSERT INTO output SELECT value+1, 'table', printf('sha256:%064d', value), 'table', 100, 10 FROM generate_series(0, ?)`,
+		`INSERT INTO current SELECT printf('features/f%05d/build', value), 'job', 'sha256:d', printf('key%025d', value), 1, '', 2 FROM generate_series(0, ?)`,
+		`INSERT INTO applied SELECT printf('features/f%05d/build', value), '{}' FROM generate_series(0, ?)`,
+		`INSERT INTO took SELECT printf('features/f%05d/build', value), '1000,2000' FROM generate_series(0, ?)`,
+	} {
+		q = strings.Replace(q, "generate_series(0, ?)", "(WITH RECURSIVE g(value) AS (SELECT 0 UNION ALL SELECT value+1 FROM g WHERE value < ?) SELECT value FROM g)", 1)
+		if _, err := tx.Exec(q, n-1); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}

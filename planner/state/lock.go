@@ -1,0 +1,223 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// A Holder says who holds the lock. Lock fills in what is empty of host and
+// process.
+type Holder struct {
+	Host    string `json:"host"`
+	PID     int    `json:"pid"`
+	User    string `json:"user,omitempty"`
+	Command string `json:"command,omitempty"`
+
+	Process Process `json:"process,omitzero"` // filled in by Lock
+}
+
+// A Process tells a process from another one that has the same number.
+type Process struct {
+	Boot      string `json:"boot,omitempty"`      // of the kernel it ran on
+	Namespace string `json:"namespace,omitempty"` // in which its number holds
+	Start     string `json:"start,omitempty"`
+}
+
+// LockOptions tune [Store.Lock].
+type LockOptions struct {
+	// Wait is how long to wait for another holder: 0 is not at all, and less
+	// than 0 is until the context ends.
+	Wait time.Duration
+	// TTL is how long the lock outlives its last renewal; 0 is 30 seconds.
+	// It is renewed in the background at a third of that.
+	TTL time.Duration
+}
+
+const (
+	defaultTTL = 30 * time.Second
+	poll       = 100 * time.Millisecond
+)
+
+// A Lease is the right to write. All its methods return [ErrFenced], and write
+// nothing, once another process has taken the lock over.
+//
+// The journal ([Lease.Begin], [Lease.SetHandle]) and what can be made again is
+// committed without waiting for the disk: after a crash of the process nothing
+// is lost, and after a power failure the database is whole but may miss the
+// last of them. That is harmless, because local processes ended with the power
+// and remote ones are found again by their deterministic names. Outcomes,
+// models and revisions ([Lease.Finish], [Lease.Register], and so on) return
+// only once they are on the disk, with all that was written before them.
+type Lease struct {
+	s     *Store
+	token int64
+	ttl   time.Duration
+
+	stop context.CancelFunc
+	done chan struct{} // the heartbeat has ended
+	lost chan struct{}
+	once sync.Once
+}
+
+// Lock takes the lock on the state. It returns a [HeldError] if another process
+// has it and does not give it up in time. The lock is taken from a holder whose
+// time ran out, or that ran on this host and is gone.
+func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, error) {
+	if h.Host == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("lock state: %w", err)
+		}
+		h.Host = host
+	}
+	if h.PID == 0 {
+		h.PID = os.Getpid()
+	}
+	h.Process = processOf(h.PID)
+	if o.TTL <= 0 {
+		o.TTL = defaultTTL
+	}
+	deadline := time.Now().Add(o.Wait)
+	for {
+		token, err := s.acquire(ctx, h, o.TTL)
+		if err == nil {
+			l := &Lease{s: s, token: token, ttl: o.TTL, done: make(chan struct{}), lost: make(chan struct{})}
+			var beat context.Context
+			beat, l.stop = context.WithCancel(context.Background())
+			go l.heartbeat(beat)
+			return l, nil
+		}
+		var held *HeldError
+		if !errors.As(err, &held) || o.Wait == 0 || o.Wait > 0 && time.Now().After(deadline) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), err)
+		case <-time.After(poll):
+		}
+	}
+}
+
+// Holder tells who holds the lock, as a [HeldError], or nil if nobody does.
+func (s *Store) Holder(ctx context.Context) (*HeldError, error) {
+	held, _, err := holder(ctx, s.read)
+	if err != nil {
+		return nil, s.explain("read lock", err)
+	}
+	return held, nil
+}
+
+// holder returns who holds the lock now, and its token; nil if it is free.
+func holder(ctx context.Context, q querier) (*HeldError, int64, error) {
+	var text string
+	var token, acquired, expires int64
+	err := q.QueryRowContext(ctx, "SELECT token, holder, acquired, expires FROM lease").Scan(&token, &text, &acquired, &expires)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	e := &HeldError{Since: toTime(acquired), Expires: toTime(expires)}
+	if err := json.Unmarshal([]byte(text), &e.Holder); err != nil {
+		return nil, 0, fmt.Errorf("holder of the lock: %w", err)
+	}
+	if !time.Now().Before(e.Expires) || gone(e.Holder) {
+		return nil, 0, nil
+	}
+	return e, token, nil
+}
+
+func (s *Store) acquire(ctx context.Context, h Holder, ttl time.Duration) (token int64, err error) {
+	defer func() {
+		var held *HeldError
+		if err != nil && !errors.As(err, &held) {
+			err = s.explain("lock state", err)
+		}
+	}()
+	text, err := json.Marshal(h)
+	if err != nil {
+		return 0, err
+	}
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
+	held, _, err := holder(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
+	if held != nil {
+		return 0, held
+	}
+	if err := tx.QueryRowContext(ctx, "UPDATE meta SET fence = fence + 1 RETURNING fence").Scan(&token); err != nil {
+		return 0, err
+	}
+	now := time.Now()
+	if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO lease(id, token, holder, acquired, expires) VALUES (1, ?, ?, ?, ?)",
+		token, string(text), fromTime(now), fromTime(now.Add(ttl))); err != nil {
+		return 0, err
+	}
+	return token, tx.Commit()
+}
+
+// gone reports whether the holder ran on this host and surely runs no more.
+// Names of hosts may repeat, and the number of a process means nothing in
+// another namespace: where in doubt, the lease has to run out.
+func gone(h Holder) bool {
+	host, err := os.Hostname()
+	if err != nil || host != h.Host {
+		return false
+	}
+	self := processOf(os.Getpid())
+	return self.Boot == h.Process.Boot && self.Namespace == h.Process.Namespace && !alive(h.PID, h.Process.Start)
+}
+
+// heartbeat renews the lease. It goes on after an error, because a busy disk
+// may be free again before the lease runs out; and even later, as long as
+// nobody else took it.
+func (l *Lease) heartbeat(ctx context.Context) {
+	defer close(l.done)
+	t := time.NewTicker(l.ttl / 3)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		r, err := l.s.write.ExecContext(ctx, "UPDATE lease SET expires = ? WHERE token = ?", fromTime(time.Now().Add(l.ttl)), l.token)
+		if err != nil {
+			continue
+		}
+		if n, err := r.RowsAffected(); err == nil && n == 0 {
+			l.fence()
+			return
+		}
+	}
+}
+
+func (l *Lease) fence() { l.once.Do(func() { close(l.lost) }) }
+
+// Lost is closed once it is known that another process took the lock over. All
+// writes fail from then on; work that is under way should stop.
+func (l *Lease) Lost() <-chan struct{} { return l.lost }
+
+// Token is the fencing token: it grows with every lease of the state.
+func (l *Lease) Token() int64 { return l.token }
+
+// Release gives the lock back. It may be called after it was lost, and again.
+func (l *Lease) Release(ctx context.Context) error {
+	l.stop()
+	<-l.done
+	_, err := l.s.write.ExecContext(ctx, "DELETE FROM lease WHERE token = ?", l.token)
+	return l.s.explain("release the lock", err)
+}

@@ -1,0 +1,275 @@
+package state_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// helper is the environment variable that turns the test binary into another
+// process that works on the state in the folder it names.
+const helper = "TENON_TEST_STATE"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(helper); dir != "" {
+		if err := work(dir, os.Getenv(helper+"_DO")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func work(dir, what string) error {
+	ctx := context.Background()
+	s, err := state.Open(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	switch what {
+	case "hold": // the lock, in the middle of a run, until killed
+		l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{TTL: time.Hour})
+		if err != nil {
+			return err
+		}
+		if _, err := l.Begin(ctx, state.Run{Key: "k", Unit: "a/b/c"}); err != nil {
+			return err
+		}
+		fmt.Println("held")
+		time.Sleep(time.Hour)
+	case "count": // one revision under the lock, many times
+		for range 10 {
+			l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{Wait: time.Minute})
+			if err != nil {
+				return err
+			}
+			n, err := l.BeginRevision(ctx, state.Revision{System: "x"})
+			if err != nil {
+				return err
+			}
+			if err := l.EndRevision(ctx, n, state.Done); err != nil {
+				return err
+			}
+			if err := l.Release(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func start(t *testing.T, dir, what string) (*exec.Cmd, *strings.Builder) {
+	t.Helper()
+	exe, err := os.Executable()
+	ok(t, err)
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), helper+"="+dir, helper+"_DO="+what)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	return cmd, &stderr
+}
+
+func TestLockIsExclusiveAndSaysWhoHoldsIt(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s1, s2 := open(t, dir), open(t, dir)
+	if held := must[*state.HeldError](t)(s1.Holder(ctx)); held != nil {
+		t.Fatalf("a new state is held: %v", held)
+	}
+	l := lock(t, s1)
+	_, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: 150 * time.Millisecond})
+	var held *state.HeldError
+	if !errors.As(err, &held) {
+		t.Fatalf("second lock: %v, want HeldError", err)
+	}
+	host, _ := os.Hostname()
+	for _, want := range []string{"ann", host, fmt.Sprint(os.Getpid()), "tenon apply", "since"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not say %q", err, want)
+		}
+	}
+	if held := must[*state.HeldError](t)(s2.Holder(ctx)); held == nil || held.Holder.User != "ann" {
+		t.Errorf("holder %v", held)
+	}
+	time.AfterFunc(150*time.Millisecond, func() { l.Release(context.Background()) })
+	l2, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: -1})
+	ok(t, err)
+	if l2.Token() <= l.Token() {
+		t.Errorf("token %d after %d: it must grow", l2.Token(), l.Token())
+	}
+	ok(t, l2.Release(ctx))
+	ok(t, l2.Release(ctx))
+}
+
+func TestWaitForTheLockEndsWithTheContext(t *testing.T) {
+	dir := t.TempDir()
+	lock(t, open(t, dir))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := open(t, dir).Lock(ctx, state.Holder{}, state.LockOptions{Wait: -1}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+}
+
+// A holder on another host can only be judged by its expiry.
+func TestExpiredHolderIsFenced(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s1, s2 := open(t, dir), open(t, dir)
+	old, err := s1.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 300 * time.Millisecond})
+	ok(t, err)
+	// The heartbeat keeps it.
+	time.Sleep(600 * time.Millisecond)
+	var held *state.HeldError
+	if _, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{}); !errors.As(err, &held) {
+		t.Fatalf("a renewed lease was taken over: %v", err)
+	}
+	// A paused process renews nothing.
+	state.Pause(old)
+	l, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: 5 * time.Second})
+	ok(t, err)
+	before := must[state.Meta](t)(s1.Meta(ctx))
+	u := unit("a/b/c")
+	_, err1 := old.Begin(ctx, state.Run{Unit: u.ID})
+	_, err2 := old.BeginRevision(ctx, state.Revision{})
+	_, err3 := old.Register(ctx, state.ModelVersion{Model: "m"})
+	for i, err := range []error{err1, err2, err3,
+		old.SetHandle(ctx, 1, state.Handle{}),
+		old.Finish(ctx, state.Run{ID: 1, Outcome: state.Done}, u, nil),
+		old.Stand(ctx, u, state.Current{Unit: u.ID}),
+		old.Forget(ctx, u.ID),
+		old.EndRevision(ctx, 1, state.Done),
+		old.Clear(ctx, state.Pending{Run: state.Run{ID: 1}}),
+	} {
+		if !errors.Is(err, state.ErrFenced) {
+			t.Errorf("write %d of a fenced lease: %v, want ErrFenced", i, err)
+		}
+	}
+	select {
+	case <-old.Lost():
+	default:
+		t.Error("a fenced lease does not say that it is lost")
+	}
+	ok(t, old.Release(ctx))
+	if after := must[state.Meta](t)(s1.Meta(ctx)); after != before {
+		t.Errorf("a fenced lease moved the state from %+v to %+v", before, after)
+	}
+	_, err = l.Begin(ctx, state.Run{Unit: u.ID})
+	ok(t, err)
+	ok(t, l.Release(ctx))
+}
+
+func TestLeaseLearnsFromTheHeartbeatThatItIsLost(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	l, err := s.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 60 * time.Millisecond})
+	ok(t, err)
+	state.Expire(s, l)
+	l2 := lock(t, open(t, dir))
+	select {
+	case <-l.Lost():
+	case <-time.After(5 * time.Second):
+		t.Fatal("not told")
+	}
+	ok(t, l2.Release(ctx))
+}
+
+func TestLockOfAKilledProcessIsTakenAtOnceAndItsJournalIsThere(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	cmd, stderr := start(t, dir, "hold")
+	out, err := cmd.StdoutPipe()
+	ok(t, err)
+	ok(t, cmd.Start())
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		t.Fatalf("%v: %s", err, stderr)
+	}
+	s := open(t, dir)
+	var held *state.HeldError
+	if _, err := s.Lock(ctx, state.Holder{}, state.LockOptions{}); !errors.As(err, &held) || held.Holder.PID != cmd.Process.Pid {
+		t.Errorf("while it lives: %v, want held by %d", err, cmd.Process.Pid)
+	}
+	ok(t, cmd.Process.Kill())
+	cmd.Wait()
+	l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
+	ok(t, err)
+	ps := must[[]state.Pending](t)(s.Pending(ctx))
+	if len(ps) != 1 || ps[0].Run.Key != "k" || ps[0].Handle != nil {
+		t.Fatalf("journal %+v, want the run that was begun", ps)
+	}
+	ok(t, l.Clear(ctx, ps[0]))
+	ok(t, l.Release(ctx))
+}
+
+// A number that was given to another process since is not the holder's.
+func TestHolderIsKnownByItsStart(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
+	ok(t, err)
+	state.SetStart(t, s, "1")
+	l2, err := open(t, dir).Lock(ctx, state.Holder{}, state.LockOptions{})
+	if err != nil {
+		t.Fatalf("lock after the number was used again: %v", err)
+	}
+	ok(t, l.Release(ctx))
+	ok(t, l2.Release(ctx))
+}
+
+func TestProcessesTakeTurns(t *testing.T) {
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	for range 3 {
+		cmd, stderr := start(t, dir, "count")
+		wg.Go(func() {
+			if err := cmd.Run(); err != nil {
+				t.Errorf("%v: %s", err, stderr)
+			}
+		})
+	}
+	wg.Wait()
+	s := open(t, dir)
+	rs := must[[]state.Revision](t)(s.Revisions(t.Context(), 0))
+	if len(rs) != 30 || rs[0].Number != 30 || rs[29].Number != 1 {
+		t.Errorf("%d revisions, want 30, newest first", len(rs))
+	}
+	if m := must[state.Meta](t)(s.Meta(t.Context())); m.Serial != 60 {
+		t.Errorf("serial %d, want 60", m.Serial)
+	}
+}
+
+func TestReadersSeeAWriterAtWork(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s1, s2 := open(t, dir), open(t, dir)
+	l := lock(t, s1)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			u := unit(fmt.Sprint("a/b/", i))
+			for j := range 10 {
+				finish(t, l, u, fmt.Sprint(i, "-", j), noon, time.Second, nil)
+			}
+		})
+		wg.Go(func() {
+			for range 10 {
+				cur, err := s2.Current(ctx)
+				if err != nil {
+					t.Error(err)
+				}
+				for id, c := range cur {
+					if r, err := s2.RunByKey(ctx, c.Key); err != nil || r.Unit != id {
+						t.Errorf("%s stands without its run: %v", id, err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,227 @@
+package state_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+func TestOpenMakesAPrivateFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "odd name?#%", ".tenon")
+	s := open(t, dir)
+	info, err := os.Stat(dir)
+	ok(t, err)
+	if got := info.Mode().Perm(); got != 0o700 {
+		t.Errorf("mode %o, want 700", got)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "state.db")); err != nil {
+		t.Error(err)
+	}
+	first := must[state.Meta](t)(s.Meta(t.Context()))
+	ok(t, s.Close())
+	if again := must[state.Meta](t)(open(t, dir).Meta(t.Context())); again != first {
+		t.Errorf("opened again: %+v, want %+v", again, first)
+	}
+}
+
+func TestManyOpenAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	lineages := make([]string, 8)
+	var wg sync.WaitGroup
+	for i := range lineages {
+		wg.Go(func() {
+			s, err := state.Open(t.Context(), dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer s.Close()
+			m, err := s.Meta(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			lineages[i] = m.Lineage
+		})
+	}
+	wg.Wait()
+	for _, l := range lineages {
+		if l != lineages[0] {
+			t.Fatalf("lineages differ: %v", lineages)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	with := func(f func(path string, s *state.Store) error) func(t *testing.T, dir string) {
+		return func(t *testing.T, dir string) {
+			s := open(t, dir)
+			ok(t, f(filepath.Join(dir, "state.db"), s))
+			s.Close()
+		}
+	}
+	tests := []struct {
+		name  string
+		setup func(t *testing.T, dir string)
+		want  []string
+	}{
+		{"a newer layout", with(func(_ string, s *state.Store) error {
+			return state.Exec(context.Background(), s, "PRAGMA user_version=7")
+		}), []string{"state was written by a newer tenon (layout 7, this one knows 1): upgrade tenon"}},
+		{"text", func(t *testing.T, dir string) {
+			ok(t, os.WriteFile(filepath.Join(dir, "state.db"), []byte(strings.Repeat("not a database\n", 100)), 0o600))
+		}, []string{"state.db is damaged", "the artifacts are intact", "move"}},
+		{"a header with nothing behind it", func(t *testing.T, dir string) {
+			s := open(t, dir)
+			ok(t, state.Exec(t.Context(), s, "PRAGMA wal_checkpoint(TRUNCATE)"))
+			s.Close()
+			ok(t, os.Truncate(filepath.Join(dir, "state.db"), 4096))
+		}, []string{"state.db is damaged"}},
+		{"another program's database", with(func(_ string, s *state.Store) error {
+			return state.Exec(context.Background(), s, "PRAGMA application_id=1")
+		}), []string{"database of another program"}},
+		{"a file in place of the folder", func(t *testing.T, dir string) {
+			ok(t, os.Remove(dir))
+			ok(t, os.WriteFile(dir, nil, 0o600))
+		}, []string{"not a directory"}},
+		{"a folder in place of the database", func(t *testing.T, dir string) {
+			ok(t, os.Mkdir(filepath.Join(dir, "state.db"), 0o700))
+		}, []string{"cannot open the state", "must be writable"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "s")
+			ok(t, os.Mkdir(dir, 0o700))
+			tt.setup(t, dir)
+			s, err := state.Open(t.Context(), dir)
+			if err == nil {
+				s.Close()
+				t.Fatal("opened")
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %q does not say %q", err, w)
+				}
+			}
+		})
+	}
+}
+
+func TestOpenNeedsAWritableFolder(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	dir := t.TempDir()
+	open(t, dir).Close()
+	ok(t, os.Chmod(filepath.Join(dir, "state.db"), 0o400))
+	ok(t, os.Chmod(dir, 0o500))
+	t.Cleanup(func() { os.Chmod(dir, 0o700) })
+	s, err := state.Open(t.Context(), dir)
+	if err == nil {
+		s.Close()
+	}
+	var access *state.AccessError
+	if !errors.As(err, &access) {
+		t.Errorf("got %v, want AccessError", err)
+	}
+}
+
+func TestDamageInTheMiddleIsSaid(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	fill(t, s, 500)
+	ok(t, state.Exec(ctx, s, "PRAGMA wal_checkpoint(TRUNCATE)"))
+	ok(t, s.Close())
+	path := filepath.Join(dir, "state.db")
+	b, err := os.ReadFile(path)
+	ok(t, err)
+	for i := len(b) / 4; i < len(b)*3/4; i++ {
+		b[i] ^= 0xff
+	}
+	ok(t, os.WriteFile(path, b, 0o600))
+	s, err = state.Open(ctx, dir)
+	if err == nil {
+		defer s.Close()
+		_, err1 := s.Current(ctx)
+		_, err2 := s.Standing(ctx)
+		_, err3 := s.Runs(ctx, "", 0)
+		err = errors.Join(err1, err2, err3)
+	}
+	var damaged *state.DamagedError
+	if !errors.As(err, &damaged) || damaged.Path != path {
+		t.Errorf("got %v, want DamagedError", err)
+	}
+}
+
+func fill(t testing.TB, s *state.Store, n int) {
+	t.Helper()
+	ok(t, state.Fill(s, n))
+}
+
+func TestReadingTenThousandUnitsIsFast(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills a large state")
+	}
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	fill(t, s, 10_000)
+	ok(t, s.Close())
+	begin := time.Now()
+	s = open(t, dir)
+	opened := time.Since(begin)
+	begin = time.Now()
+	if n := len(must[map[string]state.Current](t)(s.Current(ctx))); n != 10_000 {
+		t.Fatalf("%d units", n)
+	}
+	current := time.Since(begin)
+	begin = time.Now()
+	if n := len(must[map[string]state.Run](t)(s.Standing(ctx))); n != 10_000 {
+		t.Fatalf("%d runs", n)
+	}
+	standing := time.Since(begin)
+	t.Logf("open %s, current %s, standing %s", opened, current, standing)
+	// Far above what it takes, for machines that are busy.
+	if total := opened + current + standing; total > 2*time.Second {
+		t.Errorf("took %s", total)
+	}
+}
+
+func BenchmarkRead10000(b *testing.B) {
+	s := open(b, b.TempDir())
+	fill(b, s, 10_000)
+	b.Run("Current", func(b *testing.B) {
+		for b.Loop() {
+			must[map[string]state.Current](b)(s.Current(b.Context()))
+		}
+	})
+	b.Run("Standing", func(b *testing.B) {
+		for b.Loop() {
+			must[map[string]state.Run](b)(s.Standing(b.Context()))
+		}
+	})
+	b.Run("RunByKey", func(b *testing.B) {
+		for b.Loop() {
+			must[*state.Run](b)(s.RunByKey(b.Context(), "key0000000000000000000000000"))
+		}
+	})
+}
+
+func BenchmarkOneRun(b *testing.B) {
+	s := open(b, b.TempDir())
+	fill(b, s, 10_000)
+	l := lock(b, s)
+	u := unit("a/b/c")
+	i := 0
+	for b.Loop() {
+		i++
+		finish(b, l, u, fmt.Sprint("bench", i), noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:x"}})
+	}
+}

@@ -1,0 +1,291 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+// Meta returns the lineage and the serial of the state. Who reads it first and
+// then the rest can tell later, by the serial, whether the rest has moved.
+func (s *Store) Meta(ctx context.Context) (Meta, error) {
+	var m Meta
+	err := s.read.QueryRowContext(ctx, "SELECT lineage, serial, system FROM meta").Scan(&m.Lineage, &m.Serial, &m.System)
+	return m, s.explain("read state", err)
+}
+
+// Current returns what stands, by unit.
+func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
+	out := map[string]Current{}
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var c Current
+		var kind, handle string
+		var since int64
+		if err := rows.Scan(&c.Unit, &kind, &c.Definition, &c.Key, &c.Revision, &handle, &since); err != nil {
+			return err
+		}
+		c.Kind, c.Since = ir.Kind(kind), toTime(since)
+		if err := decode(handle, &c.Handle); err != nil {
+			return err
+		}
+		out[c.Unit] = c
+		return nil
+	}, "SELECT unit, kind, definition, key, revision, handle, since FROM current")
+	return out, err
+}
+
+// Standing returns, by unit, the run that [Store.RunFor] finds for the key that
+// stands, with key, times and outputs only. Units without one are left out.
+func (s *Store) Standing(ctx context.Context) (map[string]Run, error) {
+	out := map[string]Run{}
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var unit, key string
+		var id, started, finished int64
+		var port, digest, kind sql.NullString
+		var size, n sql.NullInt64
+		if err := rows.Scan(&unit, &id, &key, &started, &finished, &port, &digest, &kind, &size, &n); err != nil {
+			return err
+		}
+		r, ok := out[unit]
+		if !ok {
+			r = Run{ID: id, Key: key, Unit: unit, Outcome: Done, Started: toTime(started), Finished: toTime(finished), Outputs: map[string]artifact.Artifact{}}
+			out[unit] = r
+		}
+		if port.Valid {
+			r.Outputs[port.String] = artifact.Artifact{Digest: digest.String, Kind: kind.String, Size: size.Int64, Rows: n.Int64}
+		}
+		return nil
+	}, `SELECT c.unit, r.id, r.key, r.started, r.finished, o.port, o.digest, o.kind, o.size, o.rows
+		FROM current c
+		JOIN run r ON r.id = coalesce(
+			(SELECT max(id) FROM run WHERE key = c.key AND unit = c.unit AND outcome = 'done'),
+			(SELECT max(id) FROM run WHERE key = c.key AND outcome = 'done'))
+		LEFT JOIN output o ON o.run = r.id`)
+	return out, err
+}
+
+// Unit returns the unit as it was applied, or [ErrNotFound].
+func (s *Store) Unit(ctx context.Context, id string) (*ir.Unit, error) {
+	var text string
+	if err := s.read.QueryRowContext(ctx, "SELECT ir FROM applied WHERE unit = ?", id).Scan(&text); err != nil {
+		return nil, s.explain("read unit "+id, err)
+	}
+	u := new(ir.Unit)
+	if err := json.Unmarshal([]byte(text), u); err != nil {
+		return nil, fmt.Errorf("read unit %s: %w", id, err)
+	}
+	return u, nil
+}
+
+const runColumns = "id, key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log"
+
+// Run returns a run, or [ErrNotFound].
+func (s *Store) Run(ctx context.Context, id int64) (*Run, error) {
+	return s.oneRun(ctx, "SELECT "+runColumns+" FROM run WHERE id = ?", id)
+}
+
+// RunFor returns the last Done run of the key by that unit or, if it has none,
+// by any unit; or [ErrNotFound]. Two units of one definition share keys, and
+// need not come to the same result. This is the run that a reuse stands on.
+func (s *Store) RunFor(ctx context.Context, unit, key string) (*Run, error) {
+	return s.oneRun(ctx, "SELECT "+runColumns+" FROM run WHERE key = ? AND outcome = 'done' ORDER BY (unit = ?) DESC, id DESC LIMIT 1", key, unit)
+}
+
+// RunByKey returns the last Done run of the key, by any unit, or [ErrNotFound].
+func (s *Store) RunByKey(ctx context.Context, key string) (*Run, error) {
+	return s.oneRun(ctx, "SELECT "+runColumns+" FROM run WHERE key = ? AND outcome = 'done' ORDER BY id DESC LIMIT 1", key)
+}
+
+// Runs returns the last runs of a unit, newest first; of all units if unit is
+// "". A limit of 0 is none.
+func (s *Store) Runs(ctx context.Context, unit string, limit int) ([]Run, error) {
+	where, args := "", []any{}
+	if unit != "" {
+		where, args = "WHERE unit = ?", append(args, unit)
+	}
+	return s.runs(ctx, "SELECT "+runColumns+" FROM run "+where+" ORDER BY id DESC LIMIT ?", append(args, noLimit(limit))...)
+}
+
+func (s *Store) oneRun(ctx context.Context, query string, args ...any) (*Run, error) {
+	runs, err := s.runs(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	if len(runs) == 0 {
+		return nil, fmt.Errorf("run %v: %w", args[0], ErrNotFound)
+	}
+	return &runs[0], nil
+}
+
+func (s *Store) runs(ctx context.Context, query string, args ...any) ([]Run, error) {
+	var out []Run
+	if err := s.each(ctx, func(rows *sql.Rows) error {
+		r, err := scanRun(rows)
+		out = append(out, r)
+		return err
+	}, query, args...); err != nil {
+		return nil, err
+	}
+	for i := range out {
+		if err := s.each(ctx, func(rows *sql.Rows) error {
+			var port string
+			var a artifact.Artifact
+			if err := rows.Scan(&port, &a.Digest, &a.Kind, &a.Size, &a.Rows); err != nil {
+				return err
+			}
+			if out[i].Outputs == nil {
+				out[i].Outputs = map[string]artifact.Artifact{}
+			}
+			out[i].Outputs[port] = a
+			return nil
+		}, "SELECT port, digest, kind, size, rows FROM output WHERE run = ?", out[i].ID); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func scanRun(rows *sql.Rows, more ...any) (Run, error) {
+	var r Run
+	var outcome, inputs, metrics string
+	var started, finished, cpu int64
+	dest := []any{&r.ID, &r.Key, &r.Unit, &r.Definition, &r.Revision, &outcome, &r.Attempt, &started, &finished,
+		&inputs, &metrics, &cpu, &r.Usage.PeakMem, &r.Error, &r.Log}
+	if err := rows.Scan(append(dest, more...)...); err != nil {
+		return r, err
+	}
+	r.Outcome, r.Started, r.Finished, r.Usage.CPU = Outcome(outcome), toTime(started), toTime(finished), time.Duration(cpu)
+	if err := decode(inputs, &r.Inputs); err != nil {
+		return r, err
+	}
+	return r, decode(metrics, &r.Metrics)
+}
+
+// Estimates returns how long the last few Done runs of each unit took, newest
+// first.
+func (s *Store) Estimates(ctx context.Context) (map[string][]time.Duration, error) {
+	out := map[string][]time.Duration{}
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var unit, last string
+		if err := rows.Scan(&unit, &last); err != nil {
+			return err
+		}
+		var ds []time.Duration
+		for f := range strings.SplitSeq(last, ",") {
+			n, err := strconv.ParseInt(f, 10, 64)
+			if err != nil {
+				return fmt.Errorf("times of %s: %w", unit, err)
+			}
+			ds = append(ds, time.Duration(n))
+		}
+		out[unit] = ds
+		return nil
+	}, "SELECT unit, last FROM took")
+	return out, err
+}
+
+// Pending returns what was begun and is not known to have ended, oldest first.
+func (s *Store) Pending(ctx context.Context) ([]Pending, error) {
+	var out []Pending
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var p Pending
+		var handle string
+		var err error
+		if p.Run, err = scanRun(rows, &handle); err != nil {
+			return err
+		}
+		out = append(out, p)
+		return decode(handle, &out[len(out)-1].Handle)
+	}, "SELECT "+runColumns+", handle FROM pending JOIN run ON run.id = pending.run ORDER BY run.id")
+	return out, err
+}
+
+// ArtifactCreated returns when an artifact was first made, or [ErrNotFound].
+func (s *Store) ArtifactCreated(ctx context.Context, digest string) (time.Time, error) {
+	var at sql.NullInt64
+	err := s.read.QueryRowContext(ctx, "SELECT min(run.finished) FROM output JOIN run ON run.id = output.run WHERE digest = ? AND outcome = 'done'", digest).Scan(&at)
+	if err == nil && !at.Valid {
+		err = sql.ErrNoRows
+	}
+	return toTime(at.Int64), s.explain("read artifact "+digest, err)
+}
+
+// Artifact returns what is recorded of an artifact, or [ErrNotFound].
+func (s *Store) Artifact(ctx context.Context, digest string) (artifact.Artifact, error) {
+	a := artifact.Artifact{Digest: digest}
+	err := s.read.QueryRowContext(ctx, "SELECT kind, size, rows FROM output WHERE digest = ? LIMIT 1", digest).Scan(&a.Kind, &a.Size, &a.Rows)
+	return a, s.explain("read artifact "+digest, err)
+}
+
+func (s *Store) each(ctx context.Context, row func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return s.explain("read state", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return s.explain("read state", err)
+		}
+	}
+	return s.explain("read state", rows.Err())
+}
+
+func (s *Store) explain(doing string, err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%s: %w", doing, ErrNotFound)
+	}
+	return explain(s.path, doing, err)
+}
+
+func noLimit(n int) int {
+	if n <= 0 {
+		return -1 // SQLite's word for it
+	}
+	return n
+}
+
+func toTime(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC()
+}
+
+func fromTime(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// decode reads a JSON column; empty stands for nothing.
+func decode(text string, v any) error {
+	if text == "" {
+		return nil
+	}
+	return json.Unmarshal([]byte(text), v)
+}
+
+// encode is the inverse of decode. The types stored cannot fail to encode,
+// but for a metric that is not a number.
+func encode(empty bool, v any) (string, error) {
+	if empty {
+		return "", nil
+	}
+	b, err := json.Marshal(v)
+	return string(b), err
+}
+
+// RunsOf returns the runs that began in a revision, in the order they began.
+func (s *Store) RunsOf(ctx context.Context, revision int) ([]Run, error) {
+	return s.runs(ctx, "SELECT "+runColumns+" FROM run WHERE revision = ? ORDER BY id", revision)
+}

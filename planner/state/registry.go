@@ -1,0 +1,81 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+const modelColumns = "model, version, digest, key, metrics, created"
+
+// Models returns the newest version of every registered model, by name.
+func (s *Store) Models(ctx context.Context) ([]ModelVersion, error) {
+	return s.models(ctx, "SELECT "+modelColumns+" FROM model m WHERE version = (SELECT max(version) FROM model WHERE model = m.model) ORDER BY model")
+}
+
+// ModelVersions returns the versions of a model, newest first.
+func (s *Store) ModelVersions(ctx context.Context, model string) ([]ModelVersion, error) {
+	return s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? ORDER BY version DESC", model)
+}
+
+// Incumbent returns the newest registered version of the model whose digest is
+// not the candidate's, or nil where there is none: what the candidate has to
+// beat.
+func (s *Store) Incumbent(ctx context.Context, model, candidate string) (*ModelVersion, error) {
+	vs, err := s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? AND digest <> ? ORDER BY version DESC LIMIT 1", model, candidate)
+	if err != nil || len(vs) == 0 {
+		return nil, err
+	}
+	return &vs[0], nil
+}
+
+func (s *Store) models(ctx context.Context, query string, args ...any) ([]ModelVersion, error) {
+	var out []ModelVersion
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var v ModelVersion
+		var metrics string
+		var created int64
+		if err := rows.Scan(&v.Model, &v.Version, &v.Digest, &v.Key, &metrics, &created); err != nil {
+			return err
+		}
+		v.Created = toTime(created)
+		out = append(out, v)
+		return decode(metrics, &out[len(out)-1].Metrics)
+	}, query, args...)
+	return out, err
+}
+
+const revisionColumns = "number, system, target, started, finished, outcome, ir, plan, tags, git"
+
+// Revisions returns the last revisions, newest first. A limit of 0 is none.
+func (s *Store) Revisions(ctx context.Context, limit int) ([]Revision, error) {
+	return s.revisions(ctx, "SELECT "+revisionColumns+" FROM revision ORDER BY number DESC LIMIT ?", noLimit(limit))
+}
+
+// Revision returns a revision by its number, or [ErrNotFound].
+func (s *Store) Revision(ctx context.Context, number int) (*Revision, error) {
+	rs, err := s.revisions(ctx, "SELECT "+revisionColumns+" FROM revision WHERE number = ?", number)
+	if err != nil {
+		return nil, err
+	}
+	if len(rs) == 0 {
+		return nil, fmt.Errorf("revision %d: %w", number, ErrNotFound)
+	}
+	return &rs[0], nil
+}
+
+func (s *Store) revisions(ctx context.Context, query string, args ...any) ([]Revision, error) {
+	var out []Revision
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var r Revision
+		var outcome, tags string
+		var started, finished int64
+		if err := rows.Scan(&r.Number, &r.System, &r.Target, &started, &finished, &outcome, &r.IR, &r.Plan, &tags, &r.Commit); err != nil {
+			return err
+		}
+		r.Started, r.Finished, r.Outcome = toTime(started), toTime(finished), Outcome(outcome)
+		out = append(out, r)
+		return decode(tags, &out[len(out)-1].Tags)
+	}, query, args...)
+	return out, err
+}

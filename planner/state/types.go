@@ -1,0 +1,130 @@
+package state
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+// Version is the version of the layout of the database. A newer one is refused.
+const Version = 1
+
+// Meta identifies a state. Serial grows with every change, so that a saved plan
+// can tell whether the state moved.
+type Meta struct {
+	Lineage string `json:"lineage"` // random, made once
+	Serial  int64  `json:"serial"`
+	System  string `json:"system"`
+}
+
+// A Handle is how an executor finds again what it started. Only the executor
+// reads Data.
+type Handle struct {
+	Executor string          `json:"executor"`
+	ID       string          `json:"id"` // deterministic: unit and run key
+	Data     json.RawMessage `json:"data,omitempty"`
+}
+
+// Phase is where something an executor started stands.
+type Phase string
+
+const (
+	Absent    Phase = "absent"    // not there, or no longer
+	Running   Phase = "running"   // a job at work; a service not yet ready
+	Ready     Phase = "ready"     // a service that answers
+	Succeeded Phase = "succeeded" // a job that exited with 0
+	Failed    Phase = "failed"    // a job that did not; a service that died
+)
+
+// A Status is what an executor sees.
+type Status struct {
+	Phase    Phase     `json:"phase"`
+	ExitCode int       `json:"exit_code,omitempty"`
+	Signal   string    `json:"signal,omitempty"`
+	Message  string    `json:"message,omitempty"` // why, in one line
+	Started  time.Time `json:"started,omitzero"`
+	Finished time.Time `json:"finished,omitzero"`
+	Usage    Usage     `json:"usage,omitzero"`
+}
+
+// Usage is what a run took.
+type Usage struct {
+	CPU     time.Duration `json:"cpu_ns,omitempty"`
+	PeakMem int64         `json:"peak_mem,omitempty"` // bytes, of the largest process
+}
+
+// Outcome of a run.
+type Outcome string
+
+const (
+	Started  Outcome = "started" // intended, and not yet known to have ended
+	Done     Outcome = "done"
+	Failure  Outcome = "failed"
+	Canceled Outcome = "canceled"
+)
+
+// A Run is one execution of a unit. Key is the run key, see [ir.RunKey].
+type Run struct {
+	ID         int64                        `json:"id"`
+	Key        string                       `json:"key"`
+	Unit       string                       `json:"unit"`
+	Definition string                       `json:"definition"` // digest
+	Revision   int                          `json:"revision"`
+	Outcome    Outcome                      `json:"outcome"`
+	Attempt    int                          `json:"attempt"`
+	Started    time.Time                    `json:"started"`
+	Finished   time.Time                    `json:"finished,omitzero"`
+	Inputs     map[string]string            `json:"inputs,omitempty"`  // port or "file:"+path -> digest
+	Outputs    map[string]artifact.Artifact `json:"outputs,omitempty"` // by port
+	Metrics    map[string]float64           `json:"metrics,omitempty"`
+	Usage      Usage                        `json:"usage,omitzero"`
+	Error      string                       `json:"error,omitempty"`
+	Log        string                       `json:"log,omitempty"` // path below the state folder
+}
+
+// Took is how long the run lasted.
+func (r Run) Took() time.Duration { return r.Finished.Sub(r.Started) }
+
+// Current is what stands applied for one unit.
+type Current struct {
+	Unit       string    `json:"unit"`
+	Kind       ir.Kind   `json:"kind"`
+	Definition string    `json:"definition"`
+	Key        string    `json:"key"`              // of the run that made it
+	Revision   int       `json:"revision"`         // that put it there
+	Handle     *Handle   `json:"handle,omitempty"` // services
+	Since      time.Time `json:"since"`
+}
+
+// A Pending is a call to an executor whose end is not recorded: the journal.
+// An apply that was killed leaves them; the next one adopts or clears them.
+type Pending struct {
+	Run    Run     `json:"run"`
+	Handle *Handle `json:"handle,omitempty"` // nil: killed before the executor answered
+}
+
+// A ModelVersion is an entry of the registry.
+type ModelVersion struct {
+	Model   string             `json:"model"` // "models/late"
+	Version int                `json:"version"`
+	Digest  string             `json:"digest"` // of the model artifact
+	Key     string             `json:"key"`    // of the training run
+	Metrics map[string]float64 `json:"metrics,omitempty"`
+	Created time.Time          `json:"created"`
+}
+
+// A Revision is one apply.
+type Revision struct {
+	Number   int       `json:"revision"`
+	System   string    `json:"system"`
+	Target   string    `json:"target"`
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished,omitzero"`
+	Outcome  Outcome   `json:"outcome"`
+	IR       string    `json:"ir"`   // digest of the IR, a blob
+	Plan     string    `json:"plan"` // digest of the plan, a blob
+	Tags     []string  `json:"tags,omitempty"`
+	Commit   string    `json:"commit,omitempty"`
+}

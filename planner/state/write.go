@@ -1,0 +1,302 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// keptTimes is how many runs an estimate is made from.
+const keptTimes = 5
+
+// errSame ends a transaction that has nothing to change.
+var errSame = errors.New("nothing to change")
+
+// change runs one write: it checks the fencing token, raises the serial and
+// commits. With durable set it returns once all is on the disk.
+func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(tx *sql.Tx) error) error {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if err := l.tx(ctx, durable, f); err != nil && !errors.Is(err, errSame) {
+		if errors.Is(err, ErrFenced) {
+			l.fence()
+		}
+		return l.s.explain(doing, err)
+	}
+	return nil
+}
+
+func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error) error {
+	mode := "NORMAL"
+	if durable {
+		mode = "FULL"
+	}
+	// There is one connection for writing, so this holds for what follows.
+	if _, err := l.s.write.ExecContext(ctx, "PRAGMA synchronous="+mode); err != nil {
+		return err
+	}
+	tx, err := l.s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
+	var token int64
+	err = tx.QueryRowContext(ctx, "SELECT token FROM lease").Scan(&token)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && token != l.token {
+		return ErrFenced
+	}
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE meta SET serial = serial + 1"); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// BeginRevision records that an apply has begun and returns its number. Number
+// and outcome of r are ignored.
+func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
+	tags, err := encode(len(r.Tags) == 0, r.Tags)
+	if err != nil {
+		return 0, fmt.Errorf("begin revision: %w", err)
+	}
+	var number int
+	err = l.change(ctx, true, "begin revision", func(tx *sql.Tx) error {
+		if err := tx.QueryRowContext(ctx, `INSERT INTO revision(`+revisionColumns+`)
+			SELECT coalesce(max(number), 0) + 1, ?, ?, ?, 0, ?, ?, ?, ?, ? FROM revision RETURNING number`,
+			r.System, r.Target, fromTime(orNow(r.Started)), Started, r.IR, r.Plan, tags, r.Commit).Scan(&number); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE meta SET system = ?", r.System)
+		return err
+	})
+	return number, err
+}
+
+// EndRevision records how an apply ended.
+func (l *Lease) EndRevision(ctx context.Context, number int, outcome Outcome) error {
+	return l.change(ctx, true, fmt.Sprintf("end revision %d", number), func(tx *sql.Tx) error {
+		return one(tx.ExecContext(ctx, "UPDATE revision SET finished = ?, outcome = ? WHERE number = ?", fromTime(time.Now()), outcome, number))
+	})
+}
+
+// Begin journals that a run is about to be handed to an executor, and returns
+// its id. ID, outcome and end of r are ignored.
+func (l *Lease) Begin(ctx context.Context, r Run) (int64, error) {
+	inputs, err := encode(len(r.Inputs) == 0, r.Inputs)
+	if err != nil {
+		return 0, fmt.Errorf("begin run of %s: %w", r.Unit, err)
+	}
+	var id int64
+	err = l.change(ctx, false, "begin run of "+r.Unit, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `INSERT INTO run(key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log)
+			VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, '', 0, 0, '', ?)`,
+			r.Key, r.Unit, r.Definition, r.Revision, Started, r.Attempt, fromTime(orNow(r.Started)), inputs, r.Log)
+		if err != nil {
+			return err
+		}
+		if id, err = res.LastInsertId(); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO pending(run, handle) VALUES (?, '')", id)
+		return err
+	})
+	return id, err
+}
+
+// SetHandle records how the executor finds again what it started for a run.
+func (l *Lease) SetHandle(ctx context.Context, run int64, h Handle) error {
+	handle, err := encode(false, h)
+	if err != nil {
+		return fmt.Errorf("handle of run %d: %w", run, err)
+	}
+	return l.change(ctx, false, fmt.Sprintf("record handle of run %d", run), func(tx *sql.Tx) error {
+		return one(tx.ExecContext(ctx, "UPDATE pending SET handle = ? WHERE run = ?", handle, run))
+	})
+}
+
+// Finish records the end of a run that was begun: outcome, outputs, metrics,
+// usage. If it is Done and c is not nil, c stands for the unit from then on, in
+// the same transaction; u is the unit as it was applied.
+func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error {
+	if r.Outcome != Done && r.Outcome != Failure && r.Outcome != Canceled {
+		return fmt.Errorf("finish run %d: %q is not an outcome", r.ID, r.Outcome)
+	}
+	metrics, err := encode(len(r.Metrics) == 0, r.Metrics)
+	if err != nil {
+		return fmt.Errorf("finish run %d: %w", r.ID, err)
+	}
+	r.Finished = orNow(r.Finished)
+	return l.change(ctx, true, fmt.Sprintf("finish run %d of %s", r.ID, r.Unit), func(tx *sql.Tx) error {
+		var began int64
+		if err := tx.QueryRowContext(ctx, "UPDATE run SET outcome = ?, finished = ?, metrics = ?, cpu = ?, peak_mem = ?, error = ?, log = CASE WHEN ? = '' THEN log ELSE ? END WHERE id = ? RETURNING started",
+			r.Outcome, fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Error, r.Log, r.Log, r.ID).Scan(&began); err != nil {
+			return err
+		}
+		if err := one(tx.ExecContext(ctx, "DELETE FROM pending WHERE run = ?", r.ID)); err != nil {
+			return fmt.Errorf("it has ended already: %w", err)
+		}
+		for _, port := range slices.Sorted(maps.Keys(r.Outputs)) {
+			a := r.Outputs[port]
+			if _, err := tx.ExecContext(ctx, "INSERT INTO output(run, port, digest, kind, size, rows) VALUES (?, ?, ?, ?, ?, ?)",
+				r.ID, port, a.Digest, a.Kind, a.Size, a.Rows); err != nil {
+				return err
+			}
+		}
+		if r.Outcome != Done {
+			return nil
+		}
+		if err := addTime(ctx, tx, r.Unit, fromTime(r.Finished)-began); err != nil {
+			return err
+		}
+		if c == nil {
+			return nil
+		}
+		_, err := stand(ctx, tx, u, *c, true)
+		return err
+	})
+}
+
+func addTime(ctx context.Context, tx *sql.Tx, unit string, took int64) error {
+	var last string
+	err := tx.QueryRowContext(ctx, "SELECT last FROM took WHERE unit = ?", unit).Scan(&last)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	times := []string{strconv.FormatInt(took, 10)}
+	if last != "" {
+		times = append(times, strings.Split(last, ",")...)
+	}
+	times = times[:min(len(times), keptTimes)]
+	_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO took(unit, last) VALUES (?, ?)", unit, strings.Join(times, ","))
+	return err
+}
+
+// Stand records that an earlier result stands for the unit. It changes nothing,
+// not even the serial, where that is so already.
+func (l *Lease) Stand(ctx context.Context, u *ir.Unit, c Current) error {
+	return l.change(ctx, true, "record "+c.Unit, func(tx *sql.Tx) error {
+		changed, err := stand(ctx, tx, u, c, false)
+		if err == nil && !changed {
+			return errSame
+		}
+		return err
+	})
+}
+
+// stand makes c what stands for u. Without always, what differs in revision and
+// time alone is left as it is.
+func stand(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) (changed bool, err error) {
+	if u == nil || u.ID != c.Unit {
+		return false, fmt.Errorf("what stands for %s is not given with its unit", c.Unit)
+	}
+	text, err := json.Marshal(u)
+	if err != nil {
+		return false, err
+	}
+	handle, err := encode(c.Handle == nil, c.Handle)
+	if err != nil {
+		return false, err
+	}
+	a, err := affected(tx.ExecContext(ctx, `INSERT INTO current(unit, kind, definition, key, revision, handle, since) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT(unit) DO UPDATE SET kind = excluded.kind, definition = excluded.definition, key = excluded.key,
+			revision = excluded.revision, handle = excluded.handle, since = excluded.since
+		WHERE ? OR (kind, definition, key, handle) IS NOT (excluded.kind, excluded.definition, excluded.key, excluded.handle)`,
+		c.Unit, c.Kind, c.Definition, c.Key, c.Revision, handle, fromTime(orNow(c.Since)), always))
+	if err != nil {
+		return false, err
+	}
+	b, err := affected(tx.ExecContext(ctx, "INSERT INTO applied(unit, ir) VALUES (?, ?) ON CONFLICT(unit) DO UPDATE SET ir = excluded.ir WHERE ir IS NOT excluded.ir",
+		c.Unit, string(text)))
+	return a+b > 0, err
+}
+
+// Forget records that nothing stands for the unit any more. Its runs remain.
+func (l *Lease) Forget(ctx context.Context, unit string) error {
+	return l.change(ctx, true, "forget "+unit, func(tx *sql.Tx) error {
+		n, err := affected(tx.ExecContext(ctx, "DELETE FROM current WHERE unit = ?", unit))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errSame
+		}
+		_, err = tx.ExecContext(ctx, "DELETE FROM applied WHERE unit = ?", unit)
+		return err
+	})
+}
+
+// Clear takes an entry out of the journal whose run ended unseen. The run is
+// recorded with the outcome and the error of p.Run, or as canceled if its
+// outcome is still Started.
+func (l *Lease) Clear(ctx context.Context, p Pending) error {
+	if p.Run.Outcome == Done {
+		return fmt.Errorf("clear run %d: a run that is done is finished, not cleared", p.Run.ID)
+	}
+	if p.Run.Outcome == Started || p.Run.Outcome == "" {
+		p.Run.Outcome = Canceled
+	}
+	return l.Finish(ctx, p.Run, nil, nil)
+}
+
+// Register adds a version to a model and returns its number. Where the newest
+// version has the same digest it is returned and nothing is added. Version of v
+// is ignored.
+func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
+	metrics, err := encode(len(v.Metrics) == 0, v.Metrics)
+	if err != nil {
+		return 0, fmt.Errorf("register %s: %w", v.Model, err)
+	}
+	var version int
+	err = l.change(ctx, true, "register "+v.Model, func(tx *sql.Tx) error {
+		var digest string
+		err := tx.QueryRowContext(ctx, "SELECT version, digest FROM model WHERE model = ? ORDER BY version DESC LIMIT 1", v.Model).Scan(&version, &digest)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		if digest == v.Digest && version > 0 {
+			return errSame
+		}
+		version++
+		_, err = tx.ExecContext(ctx, "INSERT INTO model("+modelColumns+") VALUES (?, ?, ?, ?, ?, ?)",
+			v.Model, version, v.Digest, v.Key, metrics, fromTime(orNow(v.Created)))
+		return err
+	})
+	return version, err
+}
+
+func orNow(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Now()
+	}
+	return t
+}
+
+func affected(r sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// one refuses a statement that found nothing to change.
+func one(r sql.Result, err error) error {
+	n, err := affected(r, err)
+	if err == nil && n == 0 {
+		return sql.ErrNoRows
+	}
+	return err
+}

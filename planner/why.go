@@ -1,0 +1,125 @@
+package planner
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// why compares the unit with what stands: its definition first, then what it
+// reads.
+func (m *maker) why(l *look) ([]Reason, error) {
+	if l.current == nil {
+		return append([]Reason{{What: "new"}}, m.changingInputs(l)...), nil
+	}
+	old, err := m.applied(l.u.ID)
+	if err != nil {
+		return nil, err
+	}
+	var out []Reason
+	if old != nil {
+		out = diffUnits(old, l.u)
+	}
+	if l.current.Definition != l.u.Digest && len(out) == 0 {
+		out = append(out, Reason{What: "definition", Before: short(l.current.Definition), After: short(l.u.Digest)})
+	}
+	prior, err := m.priorInputs(l)
+	if err != nil {
+		return nil, err
+	}
+	read, err := m.diffInputs(l, prior)
+	if err != nil {
+		return nil, err
+	}
+	out = append(append(out, read...), m.changingInputs(l)...)
+	if len(out) == 0 {
+		out = []Reason{{What: "no run of it is recorded"}}
+	}
+	return out, nil
+}
+
+// diffInputs compares what the unit reads with what it has read.
+func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
+	if prior == nil {
+		return nil, nil
+	}
+	names := maps.Clone(prior)
+	maps.Copy(names, l.inputs)
+	var out []Reason
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		before, was := prior[name]
+		after, is := l.inputs[name]
+		if before == after && was == is || slices.Contains(l.unknown, name) {
+			continue
+		}
+		if in := l.u.Inputs; was && is {
+			// What stands behind an endpoint has no digest that a reader knows.
+			if i := slices.IndexFunc(in, func(i ir.Input) bool { return i.Port == name && i.Kind == ir.EndpointOf }); i >= 0 {
+				out = append(out, Reason{What: "input " + name + " changes", After: in[i].Unit})
+				continue
+			}
+		}
+		file, isFile := strings.CutPrefix(name, "file:")
+		switch {
+		case isFile && !was:
+			out = append(out, Reason{What: "file " + file + " is new", After: short(after)})
+		case isFile && !is:
+			out = append(out, Reason{What: "file " + file + " is gone", Before: short(before)})
+		case isFile:
+			out = append(out, Reason{What: "file " + file, Before: short(before), After: short(after)})
+		case was && is: // else the port itself came or went, which the definition tells
+			b, err := m.recorded(before)
+			if err != nil {
+				return nil, err
+			}
+			a, err := m.recorded(after)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, Reason{What: "input " + name, Before: b, After: a})
+		}
+	}
+	return out, nil
+}
+
+// changingInputs names the inputs that are not known yet, and who makes them.
+func (m *maker) changingInputs(l *look) []Reason {
+	var out []Reason
+	for _, in := range l.u.Inputs {
+		if !in.Incumbent && slices.Contains(l.unknown, in.Port) {
+			out = append(out, Reason{What: "input " + in.Port + " changes", After: in.Unit})
+		}
+	}
+	return out
+}
+
+// recorded describes an artifact by what the state knows of it.
+func (m *maker) recorded(digest string) (string, error) {
+	if digest == "" {
+		return "none", nil
+	}
+	a, err := m.in.State.Artifact(m.ctx, digest)
+	if errors.Is(err, state.ErrNotFound) {
+		return short(digest), nil
+	}
+	return describe(a), err
+}
+
+func describe(a artifact.Artifact) string {
+	if a.Kind == string(ir.Table) {
+		return fmt.Sprintf("%d rows, %s", a.Rows, short(a.Digest))
+	}
+	return short(a.Digest)
+}
+
+// short is enough of a digest to tell it from others by eye.
+func short(digest string) string {
+	d := strings.TrimPrefix(digest, "sha256:")
+	return d[:min(len(d), 12)]
+}

@@ -1,0 +1,7 @@
+// Package builtin is the components that tenon runs itself, as "tenon step".
+//
+// In go the document of a step and the files it names; out come the outputs of
+// the step, or an error that is meant for the person who wrote the system. The
+// work on tables is done by package duck. A component reads and writes what its
+// step names and nothing else; only source.http uses the network.
+package builtin

@@ -1,0 +1,127 @@
+package duck
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// A Column is one column of a result, with DuckDB's name for its type, such as
+// "BIGINT" or "DECIMAL(18,3)". [SuggestCast] relates it to a type of the IR.
+type Column struct {
+	Name string
+	Type string
+}
+
+// A Checker types queries. It keeps one empty database and may be used by
+// several goroutines; calls follow one another. No call sees the tables of
+// another one.
+type Checker struct {
+	mu sync.Mutex
+	s  *session
+}
+
+// NewChecker starts a checker. It reads no file, whatever a query says.
+func NewChecker() (*Checker, error) {
+	ctx := context.Background()
+	s, err := open(ctx, Limits{Threads: 1})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.restrict(ctx); err != nil {
+		s.close()
+		return nil, fmt.Errorf("start duckdb: %w", err)
+	}
+	return &Checker{s: s}, nil
+}
+
+// Close ends the checker.
+func (c *Checker) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.s.close()
+	return nil
+}
+
+// Describe returns the columns of a query over tables of the given schemas. An
+// error about the query is a [*SQLError]; it is one too if two columns of the
+// result have the same name, which DuckDB, and Parquet, take without regard to
+// case.
+func (c *Checker) Describe(ctx context.Context, tables map[string]ir.Schema, query string) (cols []Column, err error) {
+	query, err = selectOnly(query)
+	if err != nil {
+		return nil, err
+	}
+	create, err := createTables(tables)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.s.exec(ctx, create); err != nil {
+		c.rollback()
+		return nil, fmt.Errorf("declare the tables of a query: %w", err)
+	}
+	defer c.rollback()
+	cols, err = c.s.describe(ctx, query)
+	if err != nil {
+		return nil, keepTables(err, func(name string) bool { _, ok := tables[name]; return ok })
+	}
+	if err := distinctNames(cols); err != nil {
+		return nil, err
+	}
+	return cols, nil
+}
+
+// rollback drops the tables of a call, also when its context has ended.
+func (c *Checker) rollback() {
+	// The only error is that no transaction was begun, and then there is
+	// nothing to drop.
+	_ = c.s.exec(context.Background(), "ROLLBACK")
+}
+
+// createTables opens a transaction and makes the tables in it.
+func createTables(tables map[string]ir.Schema) (string, error) {
+	var b strings.Builder
+	b.WriteString("BEGIN")
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		schema := tables[name]
+		if len(schema) == 0 {
+			return "", fmt.Errorf("table %q has no columns", name)
+		}
+		fmt.Fprintf(&b, "; CREATE TEMP TABLE %s (", ident(name))
+		for i, c := range schema {
+			typ, ok := ir.Types[c.Type]
+			if !ok {
+				return "", fmt.Errorf("column %q of table %q has the unknown type %q", c.Name, name, c.Type)
+			}
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(ident(c.Name) + " " + typ)
+		}
+		b.WriteString(")")
+	}
+	return b.String(), nil
+}
+
+func distinctNames(cols []Column) error {
+	seen := map[string]string{}
+	for _, c := range cols {
+		lower := strings.ToLower(c.Name)
+		if first, ok := seen[lower]; ok {
+			msg := fmt.Sprintf("two columns of the result are named %q", c.Name)
+			if first != c.Name {
+				msg = fmt.Sprintf("columns %q and %q of the result differ in case only", first, c.Name)
+			}
+			return &SQLError{Message: msg, Offset: -1, Kind: "other"}
+		}
+		seen[lower] = c.Name
+	}
+	return nil
+}
