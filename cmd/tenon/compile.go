@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
 func compileCommand(a *app) *cobra.Command {
@@ -25,7 +28,7 @@ Nothing is run, and the state is not read.`,
 			}
 			w := table(a.stdout)
 			fmt.Fprintf(w, "UNIT\tKIND\tCOMPONENT\tDIGEST\n")
-			for _, u := range r.System.Units {
+			for _, u := range slices.SortedFunc(slices.Values(r.System.Units), func(a, b ir.Unit) int { return inOrder(a.ID, b.ID) }) {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.ID, u.Kind, u.Component, short(u.Digest))
 			}
 			if err := w.Flush(); err != nil {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler"
@@ -54,7 +56,21 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 }
 
 func (a *app) environments() *pyenv.Env {
-	return pyenv.New(pyenv.Options{Dir: filepath.Join(cacheDir(), "python"), UV: os.Getenv("TENON_UV"), Python: os.Getenv("TENON_PYTHON"), Log: a.stderr})
+	return pyenv.New(pyenv.Options{Dir: filepath.Join(cacheDir(), "python"), UV: os.Getenv("TENON_UV"), Python: os.Getenv("TENON_PYTHON"), Log: &notice{w: a.stderr}})
+}
+
+// A notice says once that something slow is going on; what uv prints while it
+// goes on is left out, and comes with the error if it fails.
+type notice struct {
+	w    io.Writer
+	once sync.Once
+}
+
+func (n *notice) Write(b []byte) (int, error) {
+	n.once.Do(func() {
+		fmt.Fprintln(n.w, "  preparing a Python environment; it is kept for the next time")
+	})
+	return len(b), nil
 }
 
 // cacheDir holds what all systems of a user share and can be made again.

@@ -108,12 +108,7 @@ func (a *app) unitsNamed(ctx context.Context, w *workspace, name string) ([]stri
 			}
 		}
 		if len(units) > 0 {
-			stages := []string{"split", "train", "evaluate", "gate", "register"}
-			slices.SortFunc(units, func(x, y string) int {
-				_, sx := ir.SplitID(x)
-				_, sy := ir.SplitID(y)
-				return slices.Index(stages, sx) - slices.Index(stages, sy)
-			})
+			slices.SortFunc(units, inOrder)
 			return units, nil
 		}
 	}
@@ -128,7 +123,7 @@ func (a *app) look(ctx context.Context, w *workspace, id string) (*shown, error)
 	if err != nil {
 		return nil, err
 	}
-	standing, err := w.store.Standing(ctx)
+	standing, err := standingRuns(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -153,6 +148,26 @@ func (a *app) look(ctx context.Context, w *workspace, id string) (*shown, error)
 	}
 	s.Runs, err = w.store.Runs(ctx, id, 10)
 	return s, err
+}
+
+// standingRuns are the runs behind what stands, whole.
+func standingRuns(ctx context.Context, w *workspace) (map[string]state.Run, error) {
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	runs := map[string]state.Run{}
+	for id, c := range current {
+		run, err := w.store.RunFor(ctx, id, c.Key)
+		if errors.Is(err, state.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		runs[id] = *run
+	}
+	return runs, nil
 }
 
 func (a *app) lineage(ctx context.Context, w *workspace, standing map[string]state.Run, id string, seen map[string]*lineage) (*lineage, error) {

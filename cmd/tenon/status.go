@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -73,7 +75,7 @@ func (a *app) unitStatuses(ctx context.Context, w *workspace) ([]unitStatus, err
 	if err != nil {
 		return nil, err
 	}
-	standing, err := w.store.Standing(ctx)
+	standing, err := standingRuns(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +101,28 @@ func (a *app) unitStatuses(ctx context.Context, w *workspace) ([]unitStatus, err
 		}
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(a, b unitStatus) int { return strings.Compare(a.Unit, b.Unit) })
+	slices.SortFunc(out, func(a, b unitStatus) int { return inOrder(a.Unit, b.Unit) })
 	return out, nil
+}
+
+// stages of a model, in the order they run.
+var stages = []string{"split", "train", "evaluate", "gate", "register"}
+
+// inOrder compares units as people think of them: sources first, services
+// last, the stages of a model as they run.
+func inOrder(a, b string) int {
+	entityA, stageA := ir.SplitID(a)
+	entityB, stageB := ir.SplitID(b)
+	section := func(entity string) int {
+		name, _, _ := strings.Cut(entity, "/")
+		return slices.Index(lang.Sections, name)
+	}
+	return cmp.Or(
+		cmp.Compare(section(entityA), section(entityB)),
+		cmp.Compare(entityA, entityB),
+		cmp.Compare(slices.Index(stages, stageA), slices.Index(stages, stageB)),
+		cmp.Compare(a, b),
+	)
 }
 
 func endpointURL(e *ir.Endpoint) string { return fmt.Sprintf("http://%s:%d", e.Host, e.Port) }
@@ -123,7 +145,7 @@ func (a *app) failedIn(ctx context.Context, w *workspace, r state.Revision) ([]s
 			failed = append(failed, run)
 		}
 	}
-	slices.SortFunc(failed, func(a, b state.Run) int { return strings.Compare(a.Unit, b.Unit) })
+	slices.SortFunc(failed, func(a, b state.Run) int { return inOrder(a.Unit, b.Unit) })
 	return failed, nil
 }
 

@@ -23,6 +23,7 @@ type applyView struct {
 	a     *app
 	json  bool
 	width int
+	quiet map[string]bool // units that the plan said nothing happens to
 
 	bars *mpb.Progress // on a terminal
 	mu   sync.Mutex
@@ -51,10 +52,12 @@ func (a *app) printJSONLine(v any) error {
 }
 
 func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
-	v := &applyView{a: a, json: asJSON, unit: map[string]*unitBar{}}
+	v := &applyView{a: a, json: asJSON, unit: map[string]*unitBar{}, quiet: map[string]bool{}}
 	for _, i := range p.Items {
 		if i.Action.Changes() {
 			v.width = max(v.width, len(i.Unit))
+		} else {
+			v.quiet[i.Unit] = true
 		}
 	}
 	if a.terminal && !asJSON {
@@ -70,6 +73,9 @@ func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
 func (v *applyView) event(e executors.Event) {
 	if v.json {
 		_ = v.a.printJSONLine(e)
+		return
+	}
+	if v.quiet[e.Unit] && e.Type == executors.EventReused {
 		return
 	}
 	switch e.Type {

@@ -49,8 +49,9 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 	m := actionMarks[i.Action]
 	mark := m.mark
-	if len(i.Reasons) == 1 && i.Reasons[0].What == "new" {
+	if len(i.Reasons) > 0 && i.Reasons[0].What == "new" {
 		mark, m.color = "+", green
+		i.Reasons = i.Reasons[:1] // that its inputs are new as well says nothing
 	}
 	action := string(i.Action)
 	if i.Unless {
