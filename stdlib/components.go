@@ -21,7 +21,7 @@ type PythonComponent struct {
 
 // ModelEnvironment stands for the environment that the model was trained in:
 // what judges and serves a model runs on the same versions as what made it.
-const ModelEnvironment = "the model's"
+const ModelEnvironment = ""
 
 // Python returns the Python component of that name.
 func Python(component string) (PythonComponent, bool) {

@@ -1,0 +1,230 @@
+package executortest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// programArg is the first argument of the test binary when it is a program.
+const programArg = "executortest-program"
+
+// Main runs the tests, or acts as the program that a test runs.
+func Main(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == programArg {
+		if err := program(os.Args[2], os.Args[3:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// program is one of the things that a test lets a unit do.
+func program(name string, args []string) error {
+	arg := func(i int) string {
+		if i < len(args) {
+			return args[i]
+		}
+		return ""
+	}
+	if name == "beat" { // a child of "family": it has no document of its own
+		return beat(arg(0), arg(1) == "stubborn")
+	}
+	s, err := step.Read()
+	if err != nil {
+		return err
+	}
+	dir := s.Outputs["out"].Path
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		// Whoever is run twice leaves two lines.
+		if err := appendTo(filepath.Join(dir, "starts"), "start\n"); err != nil {
+			return err
+		}
+	}
+	switch name {
+	case "exit": // CODE [AFTER]
+		code, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		if arg(1) != "" {
+			time.Sleep(duration(arg(1)))
+		}
+		os.Exit(code)
+	case "signal": // NUMBER
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(os.Getpid(), syscall.Signal(n)); err != nil {
+			return err
+		}
+		time.Sleep(patience)
+	case "sleep":
+		time.Sleep(patience)
+	case "binary":
+		_, err := os.Stdout.Write(everyByte())
+		return err
+	case "streams":
+		fmt.Fprint(os.Stdout, "to stdout\n")
+		fmt.Fprint(os.Stderr, "to stderr\n")
+	case "lines": // COUNT PAUSE
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			fmt.Printf("line %d\n", i)
+			time.Sleep(duration(arg(1)))
+		}
+	case "stdin":
+		b, err := io.ReadAll(os.Stdin)
+		if err != nil || len(b) > 0 {
+			return fmt.Errorf("stdin gave %d bytes: %v", len(b), err)
+		}
+	case "report": // tells what it found
+		return report(s, dir)
+	case "work":
+		return work(s, dir)
+	case "fill": // BYTES AFTERWARDS
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, "big"), make([]byte, n), 0o644); err != nil {
+			return err
+		}
+		time.Sleep(duration(arg(1)))
+	case "family": // a child, one that ignores SIGTERM, one in a process group of its own
+		return family(dir)
+	case "serve": // [READY AFTER]
+		return serve(s, arg(0))
+	case "serve-then-die":
+		go func() {
+			for !exists(filepath.Join(s.Scratch, "die")) {
+				time.Sleep(time.Millisecond)
+			}
+			os.Exit(7)
+		}()
+		return serve(s, "")
+	default:
+		return fmt.Errorf("no program %q", name)
+	}
+	return nil
+}
+
+// found is what the program "report" tells.
+type found struct {
+	Cwd  string
+	Args []string
+	Env  map[string]string
+	Step step.Step
+}
+
+func report(s *step.Step, dir string) error {
+	f := found{Args: os.Args[3:], Env: map[string]string{}, Step: *s}
+	var err error
+	if f.Cwd, err = os.Getwd(); err != nil {
+		return err
+	}
+	for _, k := range []string{"PATH", "TMPDIR", "OMP_NUM_THREADS", step.Env} {
+		f.Env[k] = os.Getenv(k)
+	}
+	if v := os.Getenv(secretName); v != "" {
+		// Not the value: a test searches the folder for it.
+		f.Env[secretName] = strconv.Itoa(len(v))
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "found.json"), b, 0o644)
+}
+
+func work(s *step.Step, dir string) error {
+	if err := s.WriteMetrics(map[string]float64{"roc_auc": 0.75}); err != nil {
+		return err
+	}
+	if err := appendTo(s.Progress, `{"done":1,"total":2,"message":"half"}`+"\n"); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(s.Scratch, "temporary"), []byte("x"), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "result"), []byte("42\n"), 0o644)
+}
+
+func family(dir string) error {
+	for _, c := range []struct {
+		name, how string
+		group     bool
+	}{{"child", "", false}, {"stubborn", "stubborn", false}, {"apart", "stubborn", true}} {
+		cmd := exec.Command(os.Args[0], programArg, "beat", filepath.Join(dir, c.name), c.how)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: c.group}
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+	}
+	return beat(filepath.Join(dir, "parent"), false)
+}
+
+// beat shows for as long as it lives that it does.
+func beat(path string, stubborn bool) error {
+	if stubborn {
+		signal.Ignore(syscall.SIGTERM)
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if err := appendTo(path, "."); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return joinClose(err, f)
+}
+
+func joinClose(err error, c io.Closer) error {
+	if cerr := c.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func duration(s string) time.Duration {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+// everyByte is 64 KiB in which every byte and no line occurs.
+func everyByte() []byte {
+	b := make([]byte, 64<<10)
+	for i := range b {
+		b[i] = byte(i * 7)
+	}
+	return b
+}

@@ -1,0 +1,141 @@
+package executortest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// serve is a service that keeps the contract: it takes over the port, says who
+// it is, and on SIGTERM finishes what it has begun. With "never" it is never
+// ready.
+func serve(s *step.Step, ready string) error {
+	began := time.Now()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+s.Endpoint.Ready, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(instanceHeader, s.Instance)
+		if ready == "never" || time.Since(began) < duration(ready) {
+			http.Error(w, "not yet", http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(2 * time.Millisecond)
+		fmt.Fprint(w, s.Instance)
+	})
+	l, err := inherit(s.Endpoint.Port)
+	if err != nil {
+		l, err = listen(net.JoinHostPort(s.Endpoint.Host, strconv.Itoa(s.Endpoint.Port)))
+	}
+	if err != nil {
+		return err
+	}
+	handOver(l, s.Endpoint.Port)
+	// Shutdown would drop a connection whose first request it has not read yet, so
+	// the end is done by hand: no new connections, and then none at all.
+	var open atomic.Int64
+	srv := &http.Server{Handler: mux, ConnState: func(_ net.Conn, st http.ConnState) {
+		switch st {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	go func() {
+		<-term
+		srv.SetKeepAlivesEnabled(false)
+		l.Close()
+	}()
+	if err := srv.Serve(l); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	for open.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+const instanceHeader = "X-Tenon-Instance"
+
+// listen shares the port with whoever else listens there in this way.
+func listen(addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}), err)
+	}}
+	return lc.Listen(context.Background(), "tcp", addr)
+}
+
+// Sharing a port by SO_REUSEPORT alone is not enough for a takeover without
+// loss: whoever closes a listener resets the connections that wait in it. So the
+// test's service gives the listener itself to its successor, which asks for it
+// at a name made of the port.
+func handOverAddr(port int) *net.UnixAddr {
+	return &net.UnixAddr{Net: "unix", Name: "@tenon-executortest-" + strconv.Itoa(port)}
+}
+
+// handOver gives the listener to whoever asks for it, unless a predecessor
+// still has the name.
+func handOver(l net.Listener, port int) {
+	u, err := net.ListenUnix("unix", handOverAddr(port))
+	if err != nil {
+		return
+	}
+	go func() {
+		for {
+			c, err := u.AcceptUnix()
+			if err != nil {
+				return
+			}
+			// Not File, whose Fd would make the accepts of both block.
+			if conn, err := l.(*net.TCPListener).SyscallConn(); err == nil {
+				_ = conn.Control(func(fd uintptr) {
+					_, _, _ = c.WriteMsgUnix([]byte{0}, unix.UnixRights(int(fd)), nil)
+				})
+			}
+			c.Close()
+		}
+	}()
+}
+
+// inherit asks a predecessor for its listener.
+func inherit(port int) (net.Listener, error) {
+	c, err := net.DialUnix("unix", nil, handOverAddr(port))
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	oob := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := c.ReadMsgUnix(make([]byte, 1), oob)
+	if err != nil {
+		return nil, err
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(msgs) == 0 {
+		return nil, fmt.Errorf("no listener was handed over: %w", errors.Join(err, io.ErrUnexpectedEOF))
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fds[0]), "listener")
+	defer f.Close()
+	return net.FileListener(f)
+}

@@ -1,0 +1,239 @@
+package executortest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// serviceCases are about what stays up.
+func (s *suite) serviceCases() []testCase {
+	return []testCase{
+		{"a service is ready once it answers", s.becomesReady},
+		{"a service that never answers stays running, and is told why", s.neverReady},
+		{"the answer of another instance does not make a service ready", s.otherInstance},
+		{"a service that dies before it is ready has failed", s.diesEarly},
+		{"a service that dies later has failed, and apply starts it again", s.diesLate},
+		{"a service that exits with 0 has failed", s.exitsCleanly},
+		{"a service takes over without one failed request", s.takeover},
+		{"a service survives the wait for it", s.readyTwice},
+		{"a service without a port is refused by check", s.checkPort},
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func (s *suite) becomesReady(t *testing.T) {
+	e := s.New(t)
+	h := s.apply(t, e, s.service(t, freePort(t), "serve", "200ms"), nil)
+	wantPhase(t, inspect(t, e, h), state.Running)
+	wantPhase(t, wait(t, e, h), state.Ready)
+	wantPhase(t, inspect(t, s.New(t), h), state.Ready)
+}
+
+func (s *suite) neverReady(t *testing.T) {
+	e := s.New(t)
+	h := s.apply(t, e, s.service(t, freePort(t), "serve", "never"), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	st, err := waitFor(ctx, e, h)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("wait gave %+v, %v; want the context's error", st, err)
+	}
+	st = inspect(t, e, h)
+	wantPhase(t, st, state.Running)
+	wantMessage(t, st, "503")
+}
+
+func (s *suite) otherInstance(t *testing.T) {
+	port := freePort(t)
+	l, err := listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(instanceHeader, "somebody else")
+	})}
+	go srv.Serve(l) //nolint:errcheck // it ends with Close
+	defer srv.Close()
+	e := s.New(t)
+	h := s.apply(t, e, s.service(t, port, "sleep"), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if st, err := waitFor(ctx, e, h); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("wait gave %+v, %v; want the context's error", st, err)
+	}
+}
+
+func (s *suite) diesEarly(t *testing.T) {
+	e := s.New(t)
+	st := wait(t, e, s.apply(t, e, s.service(t, freePort(t), "exit", "7", "50ms"), nil))
+	wantPhase(t, st, state.Failed)
+	if st.ExitCode != 7 {
+		t.Errorf("exit code is %d, want 7", st.ExitCode)
+	}
+}
+
+func (s *suite) diesLate(t *testing.T) {
+	e := s.New(t)
+	task := s.service(t, freePort(t), "serve-then-die")
+	h := s.apply(t, e, task, nil)
+	wantPhase(t, wait(t, e, h), state.Ready)
+	die := filepath.Join(task.Dir, "scratch", "die")
+	if err := os.WriteFile(die, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has died", func() bool { return inspect(t, e, h).Phase == state.Failed })
+	if st := inspect(t, s.New(t), h); st.ExitCode != 7 {
+		t.Errorf("exit code is %d, want 7", st.ExitCode)
+	}
+	if err := os.Remove(die); err != nil {
+		t.Fatal(err)
+	}
+	again := s.apply(t, e, task, nil)
+	wantPhase(t, wait(t, e, again), state.Ready)
+	// The name is the same, so whoever holds the old handle finds the new start.
+	wantPhase(t, inspect(t, s.New(t), h), state.Ready)
+}
+
+func (s *suite) exitsCleanly(t *testing.T) {
+	e := s.New(t)
+	st := wait(t, e, s.apply(t, e, s.service(t, freePort(t), "exit", "0"), nil))
+	wantPhase(t, st, state.Failed)
+	wantMessage(t, st, "exit 0")
+}
+
+func (s *suite) readyTwice(t *testing.T) {
+	e := s.New(t)
+	task := s.service(t, freePort(t), "serve")
+	h := s.apply(t, e, task, nil)
+	wantPhase(t, wait(t, e, h), state.Ready)
+	other := s.New(t)
+	again := s.apply(t, other, task, nil)
+	if string(again.Data) != string(h.Data) {
+		t.Errorf("handle is %s, want that of what runs: %s", again.Data, h.Data)
+	}
+	wantPhase(t, wait(t, other, again), state.Ready)
+}
+
+func (s *suite) takeover(t *testing.T) {
+	port := freePort(t)
+	e := s.New(t)
+	old := s.service(t, port, "serve")
+	oldHandle := s.apply(t, e, old, nil)
+	wantPhase(t, wait(t, e, oldHandle), state.Ready)
+
+	load := startLoad("http://127.0.0.1:" + strconv.Itoa(port) + "/")
+	defer load.stop()
+	time.Sleep(100 * time.Millisecond)
+
+	next := s.service(t, port, "serve", "100ms")
+	next.Name = "deployments-case-serve-8899aabbccddeeff-1"
+	nextHandle := s.apply(t, e, next, &oldHandle)
+	wantPhase(t, wait(t, e, nextHandle), state.Ready)
+	eventually(t, "the old one still answers", func() bool { return inspect(t, e, oldHandle).Phase == state.Ready })
+	if err := e.Destroy(t.Context(), oldHandle); err != nil {
+		t.Fatalf("destroy the old one: %v", err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	load.stop()
+
+	wantPhase(t, inspect(t, e, oldHandle), state.Absent)
+	wantPhase(t, inspect(t, e, nextHandle), state.Ready)
+	byOld, byNext := load.answers(old.Name), load.answers(next.Name)
+	if n := load.failed.Load(); n > 0 {
+		t.Errorf("%d requests failed, %d were answered by the old and %d by the new service; the first failure: %v",
+			n, byOld, byNext, load.first.Load())
+	}
+	if byOld == 0 || byNext == 0 {
+		t.Errorf("%d requests were answered by the old and %d by the new service; want both", byOld, byNext)
+	}
+}
+
+// A load asks again and again, each time on a new connection.
+type load struct {
+	failed atomic.Int64
+	first  atomic.Value
+	stop   func()
+
+	mu sync.Mutex
+	by map[string]int
+}
+
+func startLoad(url string) *load {
+	l := &load{by: map[string]int{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				l.ask(client, url)
+			}
+		})
+	}
+	l.stop = sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+	})
+	return l
+}
+
+func (l *load) ask(c *http.Client, url string) {
+	resp, err := c.Get(url)
+	var b []byte
+	if err == nil {
+		b, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+	}
+	if err != nil {
+		l.failed.Add(1)
+		l.first.CompareAndSwap(nil, err.Error())
+		return
+	}
+	l.mu.Lock()
+	l.by[string(b)]++
+	l.mu.Unlock()
+}
+
+func (l *load) answers(instance string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.by[instance]
+}
+
+func (s *suite) checkPort(t *testing.T) {
+	c, ok := s.New(t).(executors.Checker)
+	if !ok {
+		t.Fatalf("%T is no Checker", c)
+	}
+	u := s.service(t, 8080, "serve").Unit
+	if fs := c.Check(u); len(fs) != 0 {
+		t.Errorf("check of a good service gave %+v", fs)
+	}
+	u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Ready: "/ready", Replicas: 1}
+	if fs := c.Check(u); len(fs) != 1 || fs[0].Field != "endpoint.port" || fs[0].Message == "" {
+		t.Errorf("check gave %+v, want one fault of endpoint.port", fs)
+	}
+}

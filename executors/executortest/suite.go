@@ -1,0 +1,193 @@
+package executortest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Config says what is tested.
+type Config struct {
+	// New makes an executor. It is called several times in a test: another
+	// executor stands for another tenon. The time between asking a program to
+	// end and killing it should be about half a second.
+	New func(t testing.TB) executors.Executor
+	// Program is where units find the test binary. Empty is the binary's own path.
+	Program string
+}
+
+// patience is how long anything may take before a test gives up.
+const patience = 30 * time.Second
+
+type suite struct {
+	Config
+}
+
+// Run runs all cases.
+func Run(t *testing.T, c Config) {
+	if c.Program == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Program = exe
+	}
+	s := &suite{c}
+	if path := os.Getenv(applyVar); path != "" {
+		s.applyAndHang(t, path)
+	}
+	for _, group := range [][]testCase{s.jobCases(), s.fileCases(), s.endCases(), s.crashCases(), s.serviceCases()} {
+		for _, c := range group {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				c.test(t)
+			})
+		}
+	}
+}
+
+type testCase struct {
+	name string
+	test func(t *testing.T)
+}
+
+// job makes a task that runs one of the programs in program.go.
+func (s *suite) job(t *testing.T, program string, args ...string) executors.Task {
+	t.Helper()
+	return s.jobIn(t, t.TempDir(), program, args...)
+}
+
+func (s *suite) jobIn(t *testing.T, root, program string, args ...string) executors.Task {
+	t.Helper()
+	task := executors.Task{
+		Unit: ir.Unit{
+			ID: "steps/case/run", Entity: "steps/case", Kind: ir.Job, Component: "command",
+			Code:    ir.Code{Runtime: ir.Command, Command: append([]string{s.Program, programArg, program}, args...)},
+			Outputs: []ir.Output{{Port: "out", Kind: ir.File}},
+		},
+		Key: "00112233445566778899aabbccddeeff", Name: "steps-case-run-0011223344556677-1",
+		Dir: filepath.Join(root, "run"), Code: filepath.Join(root, "code"),
+	}
+	for _, dir := range []string{task.Dir, task.Code} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return task
+}
+
+func (s *suite) service(t *testing.T, port int, program string, args ...string) executors.Task {
+	t.Helper()
+	task := s.job(t, program, args...)
+	task.Unit.Kind, task.Unit.ID, task.Unit.Outputs = ir.Service, "deployments/case/serve", nil
+	task.Unit.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: port, Ready: "/ready", Replicas: 1}
+	return task
+}
+
+// apply starts the task and sees to it that nothing of it outlives the test.
+func (s *suite) apply(t *testing.T, e executors.Executor, task executors.Task, prior *state.Handle) state.Handle {
+	t.Helper()
+	h, err := e.Apply(t.Context(), task, prior)
+	if err != nil {
+		t.Fatalf("apply: %v", err)
+	}
+	s.cleanUp(t, h)
+	return h
+}
+
+func (s *suite) cleanUp(t *testing.T, h state.Handle) {
+	t.Cleanup(func() {
+		if err := s.New(t).Destroy(context.Background(), h); err != nil {
+			t.Errorf("destroy after the test: %v", err)
+		}
+	})
+}
+
+// wait waits for the end of a job or the readiness of a service.
+func wait(t *testing.T, e executors.Executor, h state.Handle) state.Status {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	st, err := waitFor(ctx, e, h)
+	if err != nil {
+		t.Fatalf("wait: %v (status %+v)", err, st)
+	}
+	return st
+}
+
+func waitFor(ctx context.Context, e executors.Executor, h state.Handle) (state.Status, error) {
+	if w, ok := e.(executors.Waiter); ok {
+		return w.Wait(ctx, h)
+	}
+	for {
+		st, err := e.Inspect(ctx, h)
+		if err != nil || st.Phase != state.Running {
+			return st, err
+		}
+		select {
+		case <-ctx.Done():
+			return st, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func inspect(t *testing.T, e executors.Executor, h state.Handle) state.Status {
+	t.Helper()
+	st, err := e.Inspect(t.Context(), h)
+	if err != nil {
+		t.Fatalf("inspect: %v", err)
+	}
+	return st
+}
+
+func wantPhase(t *testing.T, st state.Status, want state.Phase) {
+	t.Helper()
+	if st.Phase != want {
+		t.Fatalf("phase is %s, want %s (status %+v)", st.Phase, want, st)
+	}
+}
+
+func wantMessage(t *testing.T, st state.Status, part string) {
+	t.Helper()
+	if !strings.Contains(st.Message, part) || strings.Contains(st.Message, "\n") {
+		t.Errorf("message is %q, want one line with %q", st.Message, part)
+	}
+}
+
+// out is the path of the output of the case's only port.
+func out(task executors.Task, name ...string) string {
+	return filepath.Join(append([]string{task.Dir, "out", "out"}, name...)...)
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// eventually waits for a condition that nobody announces.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, os.ErrNotExist)
+}

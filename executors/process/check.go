@@ -1,0 +1,51 @@
+package process
+
+import (
+	"fmt"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Check returns one fault per field of the unit that local processes cannot
+// honour.
+func (e *Executor) Check(u ir.Unit) []executors.Fault {
+	var fs []executors.Fault
+	fault := func(field, hint, format string, args ...any) {
+		fs = append(fs, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	if u.Needs.GPU > 0 {
+		fault("needs.gpu", "choose a target with another executor, or leave needs.gpu out",
+			"the process executor hands out no GPUs; this asks for %d", u.Needs.GPU)
+	}
+	if u.Needs.GPU == 0 && u.Needs.GPUModel != "" {
+		fault("needs.gpu_model", "leave needs.gpu_model out",
+			"the process executor hands out no GPUs; this asks for %s", u.Needs.GPUModel)
+	}
+	if u.Kind == ir.Service && u.Needs.Disk > 0 {
+		fault("needs.disk", "leave needs.disk out, or choose a target with another executor",
+			"the process executor measures the disk of jobs only: nothing watches a service for as long as it stands")
+	}
+	if u.Kind == ir.Service && (u.Endpoint == nil || u.Endpoint.Port < 1 || u.Endpoint.Port > 65535) {
+		fault("endpoint.port", "name a free port of this machine", "a service needs a port from 1 to 65535")
+	}
+	switch u.Code.Runtime {
+	case ir.Builtin:
+	case ir.Python, ir.Command:
+		if len(u.Code.Command) == 0 {
+			fault("code.command", "", "there is nothing to run")
+		}
+		if u.Code.Runtime == ir.Python && u.Code.Lock == "" {
+			fault("code.lock", "make one with tenon lock", "a Python unit needs a locked environment")
+		}
+	default:
+		fault("code.runtime", "", "the process executor cannot run %q", u.Code.Runtime)
+	}
+	for _, s := range u.Secrets {
+		if s.Name == step.Env {
+			fault("secrets", "choose another name", "%s is the contract's own variable", step.Env)
+		}
+	}
+	return fs
+}

@@ -1,0 +1,67 @@
+package process
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// inherited are the variables of tenon's environment that a program finds, and
+// those that begin with "LC_".
+var inherited = map[string]bool{
+	// where programs, the home folder and its caches are
+	"PATH": true, "HOME": true, "USER": true, "LOGNAME": true, "SHELL": true, "XDG_CACHE_HOME": true,
+	// how text and times are written
+	"LANG": true, "LANGUAGE": true, "TZ": true, "TZDIR": true,
+	// whom to trust
+	"SSL_CERT_FILE": true, "SSL_CERT_DIR": true, "REQUESTS_CA_BUNDLE": true, "CURL_CA_BUNDLE": true,
+	// the way out
+	"HTTP_PROXY": true, "HTTPS_PROXY": true, "ALL_PROXY": true, "NO_PROXY": true,
+	"http_proxy": true, "https_proxy": true, "all_proxy": true, "no_proxy": true,
+}
+
+// threadVars tell numerical libraries how many threads to start. Without them
+// each starts one per core of the machine, in every unit that runs beside.
+var threadVars = []string{
+	"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+	"LOKY_MAX_CPU_COUNT", "GOMAXPROCS",
+}
+
+// environ makes the program's environment, sorted. A secret wins over an
+// inherited variable; the contract's own variables win over everything.
+func (e *Executor) environ(t executors.Task, doc step.Step, python string) []string {
+	env := map[string]string{}
+	for _, kv := range e.opts.Env {
+		k, v, _ := strings.Cut(kv, "=")
+		if inherited[k] || strings.HasPrefix(k, "LC_") {
+			env[k] = v
+		}
+	}
+	threads := strconv.FormatInt(max(1, t.Unit.Needs.MilliCPU/1000), 10)
+	for _, k := range threadVars {
+		env[k] = threads
+	}
+	env["PYTHONUNBUFFERED"] = "1"
+	env["PYTHONDONTWRITEBYTECODE"] = "1"
+	env["PYTHONHASHSEED"] = strconv.FormatUint(uint64(uint32(t.Unit.Seed)), 10) // Python takes 32 bits
+	env["TMPDIR"] = doc.Scratch
+	if python != "" {
+		bin := filepath.Dir(python)
+		env["VIRTUAL_ENV"] = filepath.Dir(bin)
+		env["PATH"] = bin + string(filepath.ListSeparator) + env["PATH"]
+	}
+	maps.Copy(env, t.Env)
+	env[step.Env] = filepath.Join(t.Dir, "step.json")
+
+	list := make([]string, 0, len(env))
+	for k, v := range env {
+		list = append(list, k+"="+v)
+	}
+	slices.Sort(list)
+	return list
+}

@@ -1,0 +1,165 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// An ident names one process for good: a pid alone is given out again.
+type ident struct {
+	Pid   int    `json:"pid,omitempty"`
+	Start uint64 `json:"start,omitempty"` // in clock ticks after the boot
+	Boot  string `json:"boot,omitempty"`
+}
+
+var bootID = sync.OnceValue(func() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+})
+
+// identify names the process that has the pid now.
+func identify(pid int) (ident, error) {
+	p, err := readStat(pid)
+	if err != nil {
+		return ident{}, fmt.Errorf("identify process %d: %w", pid, err)
+	}
+	return ident{Pid: pid, Start: p.start, Boot: bootID()}, nil
+}
+
+// alive says whether that very process is there and not a zombie.
+func (i ident) alive() bool {
+	if i.Pid == 0 || i.Boot != bootID() {
+		return false
+	}
+	p, err := readStat(i.Pid)
+	if err != nil {
+		// Too many open files, for instance, say nothing about the process.
+		return !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ESRCH)
+	}
+	return p.start == i.Start && !p.dead
+}
+
+// A proc is what /proc/PID/stat says.
+type proc struct {
+	pid, session int
+	start        uint64
+	dead         bool // a zombie, or on the way
+}
+
+func readStat(pid int) (proc, error) {
+	// Plain system calls: a look at all processes is most of what Destroy costs.
+	path := "/proc/" + strconv.Itoa(pid) + "/stat"
+	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return proc{}, err
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 1024)
+	n, err := again(func() (int, error) { return unix.Read(fd, buf) })
+	if err != nil {
+		return proc{}, err
+	}
+	b := buf[:n]
+	// The name stands in parentheses and may hold any byte.
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 20 {
+		return proc{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
+	}
+	session, err1 := strconv.Atoi(f[3])
+	start, err2 := strconv.ParseUint(f[19], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return proc{}, err
+	}
+	return proc{pid: pid, session: session, start: start, dead: f[0] == "Z" || f[0] == "X"}, nil
+}
+
+// again repeats a system call that a signal interrupted.
+func again(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// members lists the living processes of the task's session.
+func (r record) members() ([]proc, error) {
+	if r.Pid == 0 || r.Boot != bootID() {
+		return nil, nil
+	}
+	leads := r.alive()
+	d, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var ps []proc
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		p, err := readStat(pid)
+		if err != nil || p.session != r.Pid || p.dead || p.start < r.Start {
+			continue
+		}
+		ps = append(ps, p)
+	}
+	if leads || r.anyIsOurs(ps) {
+		return ps, nil
+	}
+	return nil, nil
+}
+
+// anyIsOurs tells our session, whose leader has ended, from a later one of the
+// same number. The kernel gives the number out again only when no process is
+// left in the session, so one process that is ours speaks for all. It is ours
+// if it has our document in its environment or prints to our log.
+func (r record) anyIsOurs(ps []proc) bool {
+	mark := []byte(step.Env + "=" + filepath.Join(r.Dir, "step.json") + "\x00")
+	log, logErr := os.Stat(filepath.Join(r.Dir, "log"))
+	for _, p := range ps {
+		dir := "/proc/" + strconv.Itoa(p.pid)
+		if b, err := os.ReadFile(dir + "/environ"); err == nil && bytes.Contains(b, mark) {
+			return true
+		}
+		for _, fd := range []string{"/fd/1", "/fd/2"} {
+			if fi, err := os.Stat(dir + fd); err == nil && logErr == nil && os.SameFile(fi, log) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// signal sends a signal to that very process, if it is still there.
+func (p proc) signal(sig unix.Signal) {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		if now, err2 := readStat(p.pid); errors.Is(err, unix.ENOSYS) && err2 == nil && now.start == p.start {
+			_ = unix.Kill(p.pid, sig)
+		}
+		return
+	}
+	defer unix.Close(fd)
+	if now, err := readStat(p.pid); err == nil && now.start == p.start {
+		_ = unix.PidfdSendSignal(fd, sig, nil, 0)
+	}
+}

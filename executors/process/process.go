@@ -1,0 +1,193 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Name is the executor's name in handles and targets.
+const Name = "process"
+
+// Options say what the executor runs units with.
+type Options struct {
+	// Tenon is the path of the tenon binary, which runs builtins as "tenon step".
+	Tenon string
+	// Python returns the interpreter of the environment that the file at
+	// lockPath locks, and makes it first if need be.
+	Python func(ctx context.Context, lockPath string) (python string, err error)
+	// Env is tenon's environment, of which a few variables are passed on. Nil
+	// is os.Environ.
+	Env []string
+	// Grace is how long a program may take to end after SIGTERM. Zero is 10 s.
+	Grace time.Duration
+}
+
+// Executor runs units as local processes. It implements [executors.Executor],
+// [executors.Waiter], [executors.Checker] and [executors.Logger].
+type Executor struct {
+	opts Options
+
+	mu       sync.Mutex
+	children map[string]*child // by run folder: what this process started
+}
+
+var (
+	_ executors.Executor = (*Executor)(nil)
+	_ executors.Waiter   = (*Executor)(nil)
+	_ executors.Checker  = (*Executor)(nil)
+	_ executors.Logger   = (*Executor)(nil)
+)
+
+// New returns an executor.
+func New(o Options) *Executor {
+	if o.Env == nil {
+		o.Env = os.Environ()
+	}
+	if o.Grace == 0 {
+		o.Grace = 10 * time.Second
+	}
+	return &Executor{opts: o, children: map[string]*child{}}
+}
+
+// Apply starts the task, or finds what was started under its name before: a job
+// that runs or has ended, a service that runs. A service that died is started
+// again. The prior service keeps running; both listen on the same port until it
+// is destroyed.
+func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (state.Handle, error) {
+	h, err := e.apply(ctx, t)
+	if err != nil {
+		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, err)
+	}
+	return h, nil
+}
+
+func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, error) {
+	if faults := e.Check(t.Unit); len(faults) > 0 {
+		return state.Handle{}, fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
+	}
+	locked, err := lock(ctx, t.Dir)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	defer locked.Close()
+
+	switch r, err := readRecord(t.Dir); {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return state.Handle{}, err
+	case r.Name == t.Name && r.stands():
+		return r.handle()
+	case r.running():
+		return state.Handle{}, fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name)
+	default:
+		// Children of what ended may still hold its files or its port.
+		if err := r.kill(ctx, e.opts.Grace); err != nil {
+			return state.Handle{}, err
+		}
+	}
+	if err := forget(t.Dir); err != nil {
+		return state.Handle{}, err
+	}
+	return e.start(ctx, t, locked)
+}
+
+// stands says whether there is something to come back to. A job that has ended
+// is; a service that has is not.
+func (r record) stands() bool {
+	switch r.look().Phase {
+	case state.Running:
+		return true
+	case state.Absent:
+		return false
+	}
+	return r.Kind != ir.Service
+}
+
+// Inspect tells how the task stands. A service is ready when it answers its
+// readiness path with 200 and its own instance.
+func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
+	r, err := current(h)
+	if err != nil {
+		return state.Status{}, err
+	}
+	st := e.look(r)
+	if st.Phase == state.Running && r.Kind == ir.Service {
+		st = r.probe(ctx, st)
+	}
+	return st, nil
+}
+
+// look is record.look with what only the parent of a process knows.
+func (e *Executor) look(r record) state.Status {
+	st := r.look()
+	if c := e.child(r); c != nil && st.Phase != state.Running {
+		select {
+		case <-c.gone:
+			st.Usage = c.usage
+		default:
+		}
+	}
+	return st
+}
+
+// child returns what this executor knows of a process it started itself.
+func (e *Executor) child(r record) *child {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c := e.children[r.Dir]; c != nil && c.id == r.ident {
+		return c
+	}
+	return nil
+}
+
+// document makes what the program finds.
+func document(t executors.Task) step.Step {
+	u := t.Unit
+	s := step.Step{
+		Version: step.Version, Unit: u.ID, Component: u.Component, Params: u.Params,
+		Inputs: t.Inputs, Outputs: map[string]step.Port{}, Files: t.Files, Seed: u.Seed, Resources: u.Needs,
+		Code: t.Code, Scratch: filepath.Join(t.Dir, "scratch"),
+		Metrics: filepath.Join(t.Dir, "metrics.json"), Progress: filepath.Join(t.Dir, "progress.jsonl"),
+	}
+	if len(s.Params) == 0 {
+		s.Params = json.RawMessage("{}")
+	}
+	if s.Inputs == nil {
+		s.Inputs = map[string]step.Port{}
+	}
+	if s.Code == "" {
+		s.Code = s.Scratch
+	}
+	for _, o := range u.Outputs {
+		p := step.Port{Kind: o.Kind, Path: filepath.Join(t.Dir, "out", o.Port), Schema: o.Schema,
+			Keys: o.Keys, Timestamp: o.Timestamp, Signature: o.Signature}
+		if o.Kind == ir.Table {
+			p.Format = "parquet"
+		}
+		s.Outputs[o.Port] = p
+	}
+	if u.Kind == ir.Service {
+		s.Endpoint, s.Instance = u.Endpoint, t.Name
+	}
+	return s
+}
+
+// writeFile replaces a file as a whole, so that no reader sees half of it.
+func writeFile(path string, b []byte) error {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}

@@ -1,0 +1,86 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// InstanceHeader is the header in which a service repeats its instance.
+const InstanceHeader = "X-Tenon-Instance"
+
+// During a takeover the kernel deals connections to the old and the new service
+// alike, so an answer of the wrong one says nothing: another is asked for.
+const probeTries = 16
+
+// probes never reuse a connection, for that would reach the same service again,
+// and know no proxy: the service is on this machine.
+var probes = &http.Client{
+	Timeout: 2 * time.Second,
+	Transport: &http.Transport{
+		Proxy:             nil,
+		DisableKeepAlives: true,
+		DialContext:       (&net.Dialer{Timeout: time.Second}).DialContext,
+	},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// probe asks a running service whether it is ready. If not, the message says
+// what it answered.
+func (r record) probe(ctx context.Context, st state.Status) state.Status {
+	if r.Endpoint == nil {
+		return st
+	}
+	url := "http://" + net.JoinHostPort(reachable(r.Endpoint.Host), strconv.Itoa(r.Endpoint.Port)) + r.Endpoint.Ready
+	for range probeTries {
+		code, instance, err := ask(ctx, url)
+		switch {
+		case err != nil:
+			st.Message = fmt.Sprintf("not ready: %v", err)
+			return st
+		case instance != r.Instance:
+			st.Message = fmt.Sprintf("not ready: GET %s was answered by instance %q", url, instance)
+		case code != http.StatusOK:
+			st.Message = fmt.Sprintf("not ready: GET %s answered %d", url, code)
+			return st
+		default:
+			st.Phase, st.Message = state.Ready, ""
+			return st
+		}
+	}
+	return st
+}
+
+func ask(ctx context.Context, url string) (code int, instance string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	resp, err := probes.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	return resp.StatusCode, resp.Header.Get(InstanceHeader), nil
+}
+
+// reachable is an address at which a service that listens on host is reached.
+func reachable(host string) string {
+	if host == "" {
+		return "127.0.0.1"
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		if ip.To4() != nil {
+			return "127.0.0.1"
+		}
+		return "::1"
+	}
+	return host
+}

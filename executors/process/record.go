@@ -1,0 +1,217 @@
+package process
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A record is what process.json and a handle say of a task that was started.
+type record struct {
+	Name     string       `json:"name"`
+	Unit     string       `json:"unit"`
+	Kind     ir.Kind      `json:"kind"`
+	Dir      string       `json:"dir"`
+	ident                 // of the wrapper, which leads the session and its process group
+	Began    time.Time    `json:"began"`
+	Disk     int64        `json:"disk,omitempty"`      // bytes it may write
+	OOMKills int64        `json:"oom_kills,omitempty"` // of this kernel until the start
+	Instance string       `json:"instance,omitempty"`
+	Endpoint *ir.Endpoint `json:"endpoint,omitempty"`
+	Fault    string       `json:"fault,omitempty"` // why nothing could be started
+}
+
+func recordPath(dir string) string  { return filepath.Join(dir, "process.json") }
+func exitPath(dir string) string    { return filepath.Join(dir, "exit") }
+func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
+
+// readRecord reads the record of a run folder. One that was cut off by a power
+// failure counts as absent: what it told of is gone as well.
+func readRecord(dir string) (record, error) {
+	b, err := os.ReadFile(recordPath(dir))
+	if err != nil {
+		return record{}, err
+	}
+	var r record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return record{}, fmt.Errorf("%s is cut off: %w", recordPath(dir), os.ErrNotExist)
+	}
+	r.Dir = dir
+	return r, nil
+}
+
+func (r record) save() error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return writeFile(recordPath(r.Dir), append(b, '\n'))
+}
+
+func (r record) handle() (state.Handle, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	return state.Handle{Executor: Name, ID: r.Name, Data: b}, nil
+}
+
+// fromHandle reads what a handle says.
+func fromHandle(h state.Handle) (record, error) {
+	var r record
+	if h.Executor != Name {
+		return r, fmt.Errorf("handle %s is of executor %q, not of %q", h.ID, h.Executor, Name)
+	}
+	if err := json.Unmarshal(h.Data, &r); err != nil {
+		return r, fmt.Errorf("handle %s: %w", h.ID, err)
+	}
+	if r.Dir == "" {
+		return r, fmt.Errorf("handle %s names no folder", h.ID)
+	}
+	return r, nil
+}
+
+// current is fromHandle, or the folder's own record of the same name, which is
+// newer if a service was started again.
+func current(h state.Handle) (record, error) {
+	r, err := fromHandle(h)
+	if err != nil {
+		return r, err
+	}
+	if now, err := readRecord(r.Dir); err == nil && now.Name == r.Name {
+		return now, nil
+	}
+	return r, nil
+}
+
+// forget removes what tells of an earlier start in the folder.
+func forget(dir string) error {
+	for _, p := range []string{recordPath(dir), exitPath(dir), verdictPath(dir)} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgotten says whether Destroy has removed the record.
+func (r record) forgotten() bool {
+	_, err := os.Stat(recordPath(r.Dir))
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// ending is what the exit file says.
+type ending struct {
+	code  int
+	oom   int64 // kills of this kernel at the end, or -1
+	never bool  // tenon died before it gave the go-ahead
+	at    time.Time
+}
+
+// readEnding reads the exit file. It is whole once it ends in a full stop; until
+// then the error is os.ErrNotExist.
+func readEnding(dir string) (ending, error) {
+	b, err := os.ReadFile(exitPath(dir))
+	if err != nil {
+		return ending{}, err
+	}
+	f := strings.Fields(string(b))
+	if len(f) < 2 || f[len(f)-1] != "." {
+		return ending{}, os.ErrNotExist
+	}
+	e := ending{oom: -1, never: f[0] == "never"}
+	if fi, err := os.Stat(exitPath(dir)); err == nil {
+		e.at = fi.ModTime().UTC()
+	}
+	if _, err := fmt.Sscan(f[0], &e.code); err != nil && !e.never {
+		return ending{}, os.ErrNotExist
+	}
+	if len(f) > 2 {
+		if _, err := fmt.Sscan(f[1], &e.oom); err != nil {
+			e.oom = -1
+		}
+	}
+	return e, nil
+}
+
+// running says whether the wrapper is there and has not recorded an end.
+func (r record) running() bool { return r.look().Phase == state.Running }
+
+// look tells from the folder and /proc how the task stands. Of a service it
+// cannot tell whether it is ready.
+func (r record) look() state.Status {
+	st := state.Status{Phase: state.Running, Started: r.Began}
+	if r.Fault != "" {
+		st.Phase, st.ExitCode, st.Message, st.Finished = state.Failed, 127, r.Fault, r.Began
+		if r.forgotten() {
+			return state.Status{Phase: state.Absent}
+		}
+		return st
+	}
+	end, err := readEnding(r.Dir)
+	if err != nil && !r.alive() {
+		// It may have ended between the two looks.
+		end, err = readEnding(r.Dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			st.Message = fmt.Sprintf("cannot see how it stands: %v", err)
+			return st
+		}
+	} else if err != nil {
+		return st
+	}
+	if r.forgotten() || end.never {
+		return state.Status{Phase: state.Absent}
+	}
+	st.Finished = end.at
+	switch {
+	case err == nil:
+		r.explain(&st, end)
+	case r.Boot != bootID():
+		st.Phase, st.Message = state.Failed, "ended without an exit status: the machine was restarted"
+	default:
+		st.Phase, st.Message = state.Failed, "ended without an exit status: its shell was killed"
+	}
+	if b, err := os.ReadFile(verdictPath(r.Dir)); err == nil {
+		st.Phase, st.Message = state.Failed, strings.TrimSpace(string(b))
+		if st.Signal == "" {
+			st.Signal, st.ExitCode = "SIGKILL", 128+int(unix.SIGKILL)
+		}
+	}
+	return st
+}
+
+// explain puts an exit status into words.
+func (r record) explain(st *state.Status, end ending) {
+	st.ExitCode = end.code
+	if end.code > 128 {
+		st.Signal = unix.SignalName(unix.Signal(end.code - 128))
+	}
+	st.Phase = state.Failed
+	switch {
+	case end.code == 0 && r.Kind == ir.Service:
+		st.Message = "exit 0, but a service has to stay up"
+	case end.code == 0:
+		if wrote := r.written(); r.Disk > 0 && wrote > r.Disk {
+			st.Message = overQuota(wrote, r.Disk)
+			return
+		}
+		st.Phase = state.Succeeded
+	case st.Signal == "SIGKILL" && end.oom > r.OOMKills && r.OOMKills >= 0:
+		st.Message = "killed by SIGKILL: the kernel ran out of memory while it ran"
+	case st.Signal == "SIGKILL" && end.oom >= 0:
+		st.Message = "killed by SIGKILL (not for want of memory: the kernel killed nothing meanwhile)"
+	case st.Signal != "":
+		st.Message = "killed by " + st.Signal
+	default:
+		st.Message = fmt.Sprintf("exit %d", end.code)
+	}
+}

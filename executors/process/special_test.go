@@ -1,0 +1,393 @@
+package process_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+func mkdir(tb testing.TB, dir string) {
+	tb.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func sh(t *testing.T, script string) executors.Task {
+	t.Helper()
+	return command(t, t.TempDir(), "/bin/sh", "-c", script)
+}
+
+// run applies the task and waits for its end.
+func run(t *testing.T, e *process.Executor, task executors.Task) (state.Handle, state.Status) {
+	t.Helper()
+	h := apply(t, e, task)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	st, err := e.Wait(ctx, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, st
+}
+
+func apply(t *testing.T, e *process.Executor, task executors.Task) state.Handle {
+	t.Helper()
+	h, err := e.Apply(t.Context(), task, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := process.New(process.Options{Grace: time.Millisecond}).Destroy(context.Background(), h); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: never", what)
+		}
+	}
+}
+
+func gone(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil || strings.Contains(string(b), ") Z ")
+}
+
+func pidIn(t *testing.T, path string) int {
+	t.Helper()
+	var pid int
+	eventually(t, path, func() bool {
+		b, _ := os.ReadFile(path)
+		n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		pid = n
+		return err == nil && strings.HasSuffix(string(b), "\n")
+	})
+	return pid
+}
+
+func TestOnlyAllowedVariablesArePassedOn(t *testing.T) {
+	e := process.New(process.Options{Env: []string{
+		"PATH=/usr/bin:/bin", "HOME=/home/x", "LC_TIME=C", "https_proxy=http://proxy:1", "AWS_SECRET_ACCESS_KEY=leak",
+		"LD_PRELOAD=/leak.so", "PYTHONPATH=/leak", "TMPDIR=/leak", "TENON_STEP=/leak", "OMP_NUM_THREADS=99",
+	}})
+	task := command(t, t.TempDir(), "env")
+	task.Env = map[string]string{"HOME": "/secret/home", "PASSWORD": "a b\nc"}
+	task.Unit.Seed = -1
+	if _, st := run(t, e, task); st.Phase != state.Succeeded {
+		t.Fatalf("%+v", st)
+	}
+	log := read(t, filepath.Join(task.Dir, "log"))
+	for _, want := range []string{
+		"PATH=/usr/bin:/bin\n", "HOME=/secret/home\n", "LC_TIME=C\n", "https_proxy=http://proxy:1\n", "PASSWORD=a b\nc\n",
+		"TMPDIR=" + filepath.Join(task.Dir, "scratch") + "\n", "TENON_STEP=" + filepath.Join(task.Dir, "step.json") + "\n",
+		"OMP_NUM_THREADS=1\n", "PYTHONHASHSEED=4294967295\n", "PYTHONUNBUFFERED=1\n", "PYTHONDONTWRITEBYTECODE=1\n",
+	} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the environment lacks %q", want)
+		}
+	}
+	if strings.Contains(log, "leak") || strings.Contains(log, "_tenon") || strings.Contains(log, "=99\n") {
+		t.Errorf("the environment holds too much:\n%s", log)
+	}
+}
+
+func TestRuntimes(t *testing.T) {
+	venv := filepath.Join(t.TempDir(), "venv")
+	bin := filepath.Join(venv, "bin")
+	mkdir(t, bin)
+	for _, name := range []string{"python", "tool"} {
+		script := "#!/bin/sh\necho " + name + ` "$@" $VIRTUAL_ENV` + "\n"
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := process.New(process.Options{
+		Tenon:  filepath.Join(bin, "python"),
+		Python: func(context.Context, string) (string, error) { return filepath.Join(bin, "python"), nil },
+	})
+	for _, c := range []struct {
+		code ir.Code
+		want string
+	}{
+		{ir.Code{Runtime: ir.Python, Lock: "sha256:0", Command: []string{"train.py", "-x"}}, "python train.py -x " + venv},
+		{ir.Code{Runtime: ir.Command, Lock: "sha256:0", Command: []string{"tool", "1"}}, "tool 1 " + venv},
+		{ir.Code{Runtime: ir.Builtin}, "python step"},
+	} {
+		task := command(t, t.TempDir())
+		task.Unit.Code, task.Lock = c.code, "/some/lock"
+		if _, st := run(t, e, task); st.Phase != state.Succeeded {
+			t.Errorf("%s: %+v", c.code.Runtime, st)
+		}
+		if got := strings.TrimSpace(read(t, filepath.Join(task.Dir, "log"))); got != c.want {
+			t.Errorf("%s ran %q, want %q", c.code.Runtime, got, c.want)
+		}
+	}
+}
+
+func TestAnEnvironmentThatCannotBeMadeIsAnErrorOfApply(t *testing.T) {
+	broken := errors.New("no network")
+	e := process.New(process.Options{Python: func(context.Context, string) (string, error) { return "", broken }})
+	task := command(t, t.TempDir(), "train.py")
+	task.Unit.Code.Runtime, task.Unit.Code.Lock, task.Lock = ir.Python, "sha256:0", "/some/lock"
+	if _, err := e.Apply(t.Context(), task, nil); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "start steps/x/run: ") {
+		t.Errorf("apply gave %v", err)
+	}
+}
+
+func TestCheckNamesEveryFieldItCannotHonour(t *testing.T) {
+	e := process.New(process.Options{})
+	ok := command(t, t.TempDir(), "true").Unit
+	for _, c := range []struct {
+		field  string
+		change func(*ir.Unit)
+	}{
+		{"", func(*ir.Unit) {}},
+		{"needs.gpu", func(u *ir.Unit) { u.Needs.GPU, u.Needs.GPUModel = 1, "h200" }},
+		{"needs.gpu_model", func(u *ir.Unit) { u.Needs.GPUModel = "h200" }},
+		{"needs.disk", func(u *ir.Unit) {
+			u.Kind, u.Needs.Disk, u.Endpoint = ir.Service, 1, &ir.Endpoint{Host: "127.0.0.1", Port: 80}
+		}},
+		{"endpoint.port", func(u *ir.Unit) { u.Kind = ir.Service }},
+		{"code.command", func(u *ir.Unit) { u.Code.Command = nil }},
+		{"code.lock", func(u *ir.Unit) { u.Code.Runtime = ir.Python }},
+		{"code.runtime", func(u *ir.Unit) { u.Code.Runtime = "wasm" }},
+		{"secrets", func(u *ir.Unit) { u.Secrets = []ir.Secret{{Name: "TENON_STEP", Env: "X"}} }},
+	} {
+		u := ok
+		c.change(&u)
+		var fields []string
+		for _, f := range e.Check(u) {
+			fields = append(fields, f.Field)
+		}
+		if got := strings.Join(fields, " "); got != c.field {
+			t.Errorf("check found %q, want %q", got, c.field)
+		}
+	}
+}
+
+func TestAnEndIsKnownWithinMilliseconds(t *testing.T) {
+	e := process.New(process.Options{})
+	for name, waiter := range map[string]*process.Executor{"own": e, "adopted": process.New(process.Options{})} {
+		task := sh(t, "sleep 0.2")
+		h := apply(t, e, task)
+		if _, err := waiter.Wait(t.Context(), h); err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		fi, err := os.Stat(filepath.Join(task.Dir, "exit"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := now.Sub(fi.ModTime())
+		t.Logf("%s: known %v after it was recorded", name, late)
+		if late > 50*time.Millisecond { // not a measurement: the machine may be busy
+			t.Errorf("%s: known only after %v", name, late)
+		}
+	}
+}
+
+func TestUsageIsThatOfTheProgram(t *testing.T) {
+	e := process.New(process.Options{})
+	// The shell's arithmetic burns time, its variable memory.
+	_, st := run(t, e, sh(t, `i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; x=$(head -c 150000000 /dev/zero | tr '\0' x)`))
+	if st.Phase != state.Succeeded || st.Usage.CPU < 20*time.Millisecond || st.Usage.PeakMem < 140_000_000 {
+		t.Errorf("%+v", st)
+	}
+	// What is not known is not made up: tenon's own memory would be reported.
+	if _, st = run(t, e, sh(t, "true")); st.Usage.PeakMem != 0 {
+		t.Errorf("peak memory of a tiny program is %d, want it unknown", st.Usage.PeakMem)
+	}
+}
+
+func TestWhatAJobLeavesBehindIsAskedToEnd(t *testing.T) {
+	task := sh(t, `sleep 60 & echo $! >"$TMPDIR/pid"`)
+	if _, st := run(t, process.New(process.Options{}), task); st.Phase != state.Succeeded {
+		t.Fatalf("%+v", st)
+	}
+	pid := pidIn(t, filepath.Join(task.Dir, "scratch", "pid"))
+	eventually(t, "the leftover ends", func() bool { return gone(pid) })
+}
+
+func TestDestroyFindsWhatOutlivedItsJob(t *testing.T) {
+	e := process.New(process.Options{Grace: 50 * time.Millisecond})
+	task := sh(t, `(trap '' TERM; exec sleep 60) & echo $! >"$TMPDIR/pid"; sleep 0.05`)
+	h, st := run(t, e, task)
+	if st.Phase != state.Succeeded {
+		t.Fatalf("%+v", st)
+	}
+	pid := pidIn(t, filepath.Join(task.Dir, "scratch", "pid"))
+	if gone(pid) {
+		t.Fatal("the leftover was to ignore SIGTERM")
+	}
+	if err := e.Destroy(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	if !gone(pid) {
+		t.Error("the leftover still lives")
+	}
+}
+
+// change rewrites the record in the folder and in the handle.
+func change(t *testing.T, task executors.Task, h state.Handle, f func(map[string]any)) state.Handle {
+	t.Helper()
+	m := map[string]any{}
+	if err := json.Unmarshal(h.Data, &m); err != nil {
+		t.Fatal(err)
+	}
+	f(m)
+	b, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(task.Dir, "process.json"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.Data = b
+	return h
+}
+
+func TestARecycledPidIsNeverKilled(t *testing.T) {
+	for field, other := range map[string]any{"start": 1, "boot": "another boot"} {
+		e := process.New(process.Options{Grace: time.Millisecond})
+		task := sh(t, "exit 0")
+		h, _ := run(t, e, task)
+		innocent := apply(t, e, sh(t, "sleep 60"))
+		var its struct{ Pid int }
+		if err := json.Unmarshal(innocent.Data, &its); err != nil {
+			t.Fatal(err)
+		}
+		h = change(t, task, h, func(m map[string]any) { m["pid"], m[field] = its.Pid, other })
+		if err := os.Remove(filepath.Join(task.Dir, "exit")); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := e.Inspect(t.Context(), h); err != nil || st.Phase != state.Failed {
+			t.Errorf("%s: %+v, %v", field, st, err)
+		}
+		if err := e.Destroy(t.Context(), h); err != nil {
+			t.Error(err)
+		}
+		if st, err := e.Inspect(t.Context(), innocent); err != nil || st.Phase != state.Running {
+			t.Errorf("%s: the innocent process is %+v, %v", field, st, err)
+		}
+	}
+}
+
+func TestAMachineThatWasRestartedIsTold(t *testing.T) {
+	e := process.New(process.Options{})
+	task := sh(t, "exit 0")
+	h, _ := run(t, e, task)
+	h = change(t, task, h, func(m map[string]any) { m["boot"] = "another boot" })
+	// What ended before the restart has ended.
+	if st, err := e.Inspect(t.Context(), h); err != nil || st.Phase != state.Succeeded {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if err := os.Remove(filepath.Join(task.Dir, "exit")); err != nil {
+		t.Fatal(err)
+	}
+	st, err := e.Inspect(t.Context(), h)
+	if err != nil || st.Phase != state.Failed || !strings.Contains(st.Message, "the machine was restarted") {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
+func TestAShellThatIsKilledIsTold(t *testing.T) {
+	e := process.New(process.Options{Grace: 50 * time.Millisecond})
+	task := sh(t, `echo $$ >"$TMPDIR/pid"; exec sleep 60`)
+	h := apply(t, e, task)
+	pid := pidIn(t, filepath.Join(task.Dir, "scratch", "pid"))
+	var its struct{ Pid int }
+	if err := json.Unmarshal(h.Data, &its); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(its.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	st, err := e.Wait(t.Context(), h)
+	if err != nil || st.Phase != state.Failed || !strings.Contains(st.Message, "its shell was killed") {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if err := e.Destroy(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	if !gone(pid) {
+		t.Error("the program still lives")
+	}
+}
+
+func TestWantOfMemoryIsToldApartFromOtherKills(t *testing.T) {
+	e := process.New(process.Options{})
+	task := sh(t, "kill -KILL $$")
+	h, st := run(t, e, task)
+	if st.Message != "killed by SIGKILL (not for want of memory: the kernel killed nothing meanwhile)" {
+		t.Errorf("message is %q", st.Message)
+	}
+	// As if the kernel had killed one process since.
+	if err := os.WriteFile(filepath.Join(task.Dir, "exit"), []byte("137 1000000 .\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	st, err := e.Inspect(t.Context(), h)
+	if err != nil || st.Message != "killed by SIGKILL: the kernel ran out of memory while it ran" {
+		t.Errorf("message is %q, %v", st.Message, err)
+	}
+}
+
+func TestAFolderIsOfOneTaskAtATime(t *testing.T) {
+	e := process.New(process.Options{})
+	task := sh(t, "sleep 60")
+	apply(t, e, task)
+	task.Name = "another"
+	if _, err := e.Apply(t.Context(), task, nil); err == nil || !strings.Contains(err.Error(), "in use by steps-x-run-k-1") {
+		t.Errorf("apply gave %v", err)
+	}
+}
+
+func TestARecordThatWasCutOffCountsAsNone(t *testing.T) {
+	e := process.New(process.Options{})
+	task := sh(t, "exit 3")
+	if err := os.WriteFile(filepath.Join(task.Dir, "process.json"), []byte(`{"name":`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, st := run(t, e, task); st.ExitCode != 3 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestAProgramThatMayNotBeRunSaysSoInTheLog(t *testing.T) {
+	e := process.New(process.Options{})
+	file := filepath.Join(t.TempDir(), "data.txt")
+	if err := os.WriteFile(file, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	task := command(t, t.TempDir(), file)
+	_, st := run(t, e, task)
+	if log := read(t, filepath.Join(task.Dir, "log")); st.ExitCode != 126 || !strings.Contains(log, "ermission denied") {
+		t.Errorf("%+v, log %q", st, log)
+	}
+}

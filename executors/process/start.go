@@ -1,0 +1,228 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// wrapper runs "$@" and writes how it ended to the file in its first argument.
+//
+// It holds the folder's lock (descriptor 4) until it has read the go-ahead
+// (descriptor 3) or has seen that tenon died before giving it. Signals to the
+// process group are the program's to answer; a trapped signal, unlike an ignored
+// one, has its default again after exec. The exit file is one short write that
+// ends in a full stop: that is as atomic as a rename and costs no second program.
+// After SIGKILL it also tells how many processes this kernel has killed for want
+// of memory. At last, what the program left behind is asked to end.
+const wrapper = `trap : HUP INT QUIT PIPE ALRM TERM USR1 USR2 XFSZ
+_tenon_exit=$1
+shift
+read -r _tenon_go <&3 || { echo 'never .' >"$_tenon_exit"; exit; }
+exec 3<&- 4<&-
+"$@" 2>&1
+_tenon_code=$? _tenon_oom=
+if [ $_tenon_code = 137 ] && [ -r /proc/vmstat ]; then
+	while read -r _tenon_k _tenon_v; do
+		[ "$_tenon_k" = oom_kill ] && _tenon_oom=$_tenon_v
+	done </proc/vmstat
+fi
+echo "$_tenon_code $_tenon_oom ." >"$_tenon_exit"
+kill -TERM 0
+`
+
+// A child is a process that this executor started and therefore reaps.
+type child struct {
+	id    ident
+	gone  chan struct{} // closed once it is reaped
+	usage state.Usage   // valid after gone
+}
+
+// start starts the task in a folder that is locked and where nothing runs.
+func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File) (state.Handle, error) {
+	doc := document(t)
+	for _, dir := range []string{filepath.Join(t.Dir, "out"), doc.Scratch} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return state.Handle{}, err
+		}
+	}
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return state.Handle{}, fmt.Errorf("make the step document: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(t.Dir, "step.json"), append(b, '\n'), 0o644); err != nil {
+		return state.Handle{}, err
+	}
+	log, err := os.OpenFile(filepath.Join(t.Dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	defer log.Close()
+
+	python := ""
+	if t.Lock != "" && t.Unit.Code.Runtime != ir.Builtin {
+		if e.opts.Python == nil {
+			return state.Handle{}, fmt.Errorf("no Python environments here, and the unit has a lock")
+		}
+		if python, err = e.opts.Python(ctx, t.Lock); err != nil {
+			return state.Handle{}, err
+		}
+	}
+	if t.Unit.Code.Runtime == ir.Python && python == "" {
+		return state.Handle{}, fmt.Errorf("a Python unit needs the lock of its environment")
+	}
+	if err := ctx.Err(); err != nil {
+		return state.Handle{}, err
+	}
+	r := record{
+		Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir, Disk: t.Unit.Needs.Disk,
+		Began: time.Now().UTC(), Instance: doc.Instance, Endpoint: doc.Endpoint,
+	}
+	env := e.environ(t, doc, python)
+	argv, fault := e.argv(t.Unit.Code, python, doc.Code, env)
+	if fault != "" {
+		// Only a container would find out after the start. Here, too, it is the
+		// unit that fails, and not tenon.
+		fmt.Fprintf(log, "tenon: %s\n", fault)
+		r.Fault = fault
+		if err := r.save(); err != nil {
+			return state.Handle{}, err
+		}
+		return r.handle()
+	}
+	return e.spawn(r, argv, env, doc.Code, log, locked)
+}
+
+// spawn starts the wrapper, records it, and only then lets it go on. If tenon
+// dies before that, the wrapper sees the pipe end and starts nothing.
+func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *os.File) (state.Handle, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	defer null.Close()
+	gate, goAhead, err := os.Pipe()
+	if err != nil {
+		return state.Handle{}, err
+	}
+	defer gate.Close()
+	defer goAhead.Close()
+
+	r.OOMKills = oomKills()
+	p, err := os.StartProcess("/bin/sh",
+		append([]string{"sh", "-c", wrapper, "tenon", exitPath(r.Dir)}, argv...),
+		&os.ProcAttr{
+			Dir: cwd, Env: env,
+			// The shell's own standard error would tell of signals in the program's log.
+			Files: []*os.File{null, log, null, gate, locked},
+			Sys:   &syscall.SysProcAttr{Setsid: true},
+		})
+	if err != nil {
+		return state.Handle{}, err
+	}
+	c := &child{gone: make(chan struct{})}
+	own := peakMem(syscall.RUSAGE_SELF)
+	go c.reap(p, own)
+
+	if r.ident, err = identify(p.Pid); err != nil {
+		return state.Handle{}, err
+	}
+	if err := r.save(); err != nil {
+		return state.Handle{}, err
+	}
+	c.id = r.ident
+	e.mu.Lock()
+	e.children[r.Dir] = c
+	e.mu.Unlock()
+	if _, err := io.WriteString(goAhead, "go\n"); err != nil {
+		return state.Handle{}, fmt.Errorf("let %s go on: %w", argv[0], err)
+	}
+	return r.handle()
+}
+
+// reap waits for the end. The kernel counts the memory of tenon itself, at most
+// own, as the peak of what it starts, so a peak that is not above that is not
+// known.
+func (c *child) reap(p *os.Process, own int64) {
+	defer close(c.gone)
+	st, err := p.Wait()
+	if err != nil {
+		return
+	}
+	c.usage.CPU = st.UserTime() + st.SystemTime()
+	if ru, ok := st.SysUsage().(*syscall.Rusage); ok && ru.Maxrss*1024 > own {
+		c.usage.PeakMem = ru.Maxrss * 1024
+	}
+}
+
+func peakMem(who int) int64 {
+	var ru syscall.Rusage
+	if err := syscall.Getrusage(who, &ru); err != nil {
+		return 0
+	}
+	return ru.Maxrss * 1024
+}
+
+// argv resolves the program to an absolute path, or says in one line why there
+// is none. The shell would take some names for its own commands.
+func (e *Executor) argv(c ir.Code, python, cwd string, env []string) (argv []string, fault string) {
+	switch c.Runtime {
+	case ir.Builtin:
+		return []string{e.opts.Tenon, "step"}, ""
+	case ir.Python:
+		return append([]string{python}, c.Command...), ""
+	}
+	name := c.Command[0]
+	if strings.Contains(name, "/") {
+		path := name
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(cwd, path)
+		}
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Sprintf("program %q not found", name)
+		}
+		return append([]string{path}, c.Command[1:]...), ""
+	}
+	search := ""
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+			search = v
+		}
+	}
+	for _, dir := range filepath.SplitList(search) {
+		path := filepath.Join(dir, name)
+		if fi, err := os.Stat(path); filepath.IsAbs(path) && err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
+			return append([]string{path}, c.Command[1:]...), ""
+		}
+	}
+	return nil, fmt.Sprintf("program %q not found in PATH (%s)", name, search)
+}
+
+// oomKills is how many processes the kernel has killed for want of memory since
+// it started, or -1.
+func oomKills() int64 {
+	b, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return -1
+	}
+	_, rest, ok := bytes.Cut(b, []byte("\noom_kill "))
+	if !ok {
+		return -1
+	}
+	var n int64
+	if _, err := fmt.Sscan(string(rest[:min(len(rest), 24)]), &n); err != nil {
+		return -1
+	}
+	return n
+}

@@ -1,0 +1,157 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// How often is looked: at a service that is not ready yet, at the disk, and at
+// a process that the kernel does not tell us of.
+const (
+	probeFirst = 2 * time.Millisecond
+	probeLast  = 100 * time.Millisecond
+	diskEvery  = 200 * time.Millisecond
+	pollEvery  = time.Millisecond
+)
+
+// Wait returns once a job has ended or a service is ready or has died. While it
+// waits it ends a job that writes more than it may. When ctx is done it returns
+// the status so far and leaves the task running.
+func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
+	r, err := current(h)
+	if err != nil {
+		return state.Status{}, err
+	}
+	gone, stop := e.gone(r)
+	defer stop()
+	pause := pollEvery
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for next := probeFirst; ; {
+		st := e.look(r)
+		switch {
+		case st.Phase != state.Running:
+			return st, nil
+		case r.Kind == ir.Service:
+			if st = r.probe(ctx, st); st.Phase != state.Running {
+				return st, nil
+			}
+			pause = next
+			next = min(2*next, probeLast)
+		case r.Disk > 0:
+			began := time.Now()
+			if wrote := r.written(); wrote > r.Disk {
+				if err := r.condemn(ctx, overQuota(wrote, r.Disk)); err != nil {
+					return st, err
+				}
+				continue
+			}
+			// A large tree is measured less often, so that measuring stays cheap.
+			pause = max(diskEvery, 20*time.Since(began))
+		case gone != nil:
+			pause = time.Hour
+		default:
+			pause = pollEvery
+		}
+		timer.Reset(pause)
+		select {
+		case <-ctx.Done():
+			return st, fmt.Errorf("wait for %s: %w", r.Unit, ctx.Err())
+		case <-gone:
+			gone = nil
+		case <-timer.C:
+		}
+	}
+}
+
+// gone returns a channel that is closed when the process has ended, and a
+// function that ends the watch. Without help from the kernel the channel is
+// nil, or closed too early: it only ever says that it is time to look.
+func (e *Executor) gone(r record) (<-chan struct{}, func()) {
+	if c := e.child(r); c != nil {
+		return c.gone, func() {}
+	}
+	ch := make(chan struct{})
+	fd, err := unix.PidfdOpen(r.Pid, unix.PIDFD_NONBLOCK)
+	if err != nil || !r.alive() {
+		if err == nil {
+			unix.Close(fd)
+		}
+		return nil, func() {}
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	conn, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, func() {}
+	}
+	go func() {
+		defer close(ch)
+		// The runtime's poller waits; a pidfd is readable once the process is dead.
+		_ = conn.Read(func(fd uintptr) bool {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			return n > 0 || (err != nil && err != unix.EINTR)
+		})
+	}()
+	return ch, func() { f.Close() }
+}
+
+// condemn ends a task for a reason that outlives us.
+func (r record) condemn(ctx context.Context, reason string) error {
+	if err := writeFile(verdictPath(r.Dir), []byte(reason+"\n")); err != nil {
+		return fmt.Errorf("end %s, which %s: %w", r.Unit, reason, err)
+	}
+	return r.kill(ctx, 0)
+}
+
+// written is how much disk the task takes up.
+func (r record) written() int64 {
+	if r.Disk == 0 {
+		return 0
+	}
+	var n int64
+	for _, dir := range []string{"out", "scratch"} {
+		// What vanishes while we look is not there.
+		_ = filepath.WalkDir(filepath.Join(r.Dir, dir), func(_ string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return nil
+			}
+			if fi, err := d.Info(); err == nil {
+				if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+					n += st.Blocks * 512
+				}
+			}
+			return nil
+		})
+	}
+	return n
+}
+
+func overQuota(wrote, limit int64) string {
+	return fmt.Sprintf("wrote %s, more than needs.disk %s", size(wrote), size(limit))
+}
+
+// size prints bytes as people do: "1.2 GiB", "1 GiB", "300 B".
+func size(n int64) string {
+	f, unit := float64(n), "B"
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if f < 1024 {
+			break
+		}
+		f, unit = f/1024, u
+	}
+	s := fmt.Sprintf("%.1f", f)
+	if s[len(s)-2:] == ".0" {
+		s = s[:len(s)-2]
+	}
+	return s + " " + unit
+}

@@ -1,0 +1,20 @@
+// Package pyenv makes Python environments out of lock files, with uv.
+//
+// In goes the text of a lock: requirements with exact versions and hashes, as
+// [Env.Lock] makes them. Out comes the path of an interpreter that finds exactly
+// these packages. An environment is made once: its folder is named by what it
+// is made of, that is the lock, the version of Python and the platform.
+//
+//	Dir/KEY            the environment
+//	Dir/KEY/.complete  written last; an environment without it is made again
+//	Dir/KEY.lock       held by whoever makes it, and by the uv that it started
+//	Dir/python-*.json  which interpreter was found, to save asking uv each time
+//
+// All of it is a cache and may be deleted at any time when nothing runs.
+//
+// The package does not choose where packages come from: uv reads the user's own
+// configuration and environment for that. It writes no configuration, leaves
+// uv's cache where it is, and does not clean up old environments. An environment
+// cannot be moved, so it is made in its final place. Modules are compiled to
+// bytecode when they are installed, since steps do not write any.
+package pyenv

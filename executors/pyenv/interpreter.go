@@ -1,0 +1,112 @@
+package pyenv
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// An interpreter is the Python that environments are made from.
+type interpreter struct {
+	Path    string    `json:"path"`
+	Version string    `json:"version"` // "cpython 3.11.7 final"
+	ABI     string    `json:"abi"`     // "cpython-311-x86_64-linux-gnu"
+	Size    int64     `json:"size"`    // with ModTime: whether it is still the same
+	ModTime time.Time `json:"mod_time"`
+}
+
+// String is what an environment depends on.
+func (in *interpreter) String() string { return in.Version + " " + in.ABI }
+
+// interpreter finds the interpreter. To ask uv takes a tenth of a second, so the
+// answer is kept.
+func (e *Env) interpreter(ctx context.Context) (*interpreter, error) {
+	e.finding.Lock()
+	defer e.finding.Unlock()
+	if e.found != nil {
+		return e.found, nil
+	}
+	sum := sha256.Sum256([]byte(e.opts.Python))
+	kept := filepath.Join(e.opts.Dir, "python-"+hex.EncodeToString(sum[:8])+".json")
+	if in := load(kept); in != nil {
+		e.found = in
+		return in, nil
+	}
+	in, err := e.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(e.opts.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := writeFile(kept, append(b, '\n')); err != nil {
+		return nil, err
+	}
+	e.found = in
+	return in, nil
+}
+
+// load returns the kept answer if it still holds.
+func load(path string) *interpreter {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	var in interpreter
+	if json.Unmarshal(b, &in) != nil || in.Version == "" || in.ABI == "" {
+		return nil
+	}
+	fi, err := os.Stat(in.Path)
+	if err != nil || fi.Size() != in.Size || !fi.ModTime().Equal(in.ModTime) {
+		return nil
+	}
+	return &in
+}
+
+// find asks uv for the interpreter, lets uv install it if there is none, and
+// asks the interpreter what it is.
+func (e *Env) find(ctx context.Context) (*interpreter, error) {
+	path := e.opts.Python
+	if !strings.ContainsRune(path, filepath.Separator) {
+		// A broken interpreter in PATH is an error, too, and one of uv's own helps.
+		out, err := e.uv(ctx, nil, nil, "python", "find", "--no-project", path)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNoUV) {
+			if _, ierr := e.uv(ctx, nil, nil, "python", "install", path); ierr != nil {
+				return nil, fmt.Errorf("there is no Python %s, and it could not be installed: %w", path, ierr)
+			}
+			out, err = e.uv(ctx, nil, nil, "python", "find", "--no-project", "--managed-python", path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		path = strings.TrimSpace(string(out))
+	}
+	const ask = `import platform, sys, sysconfig
+print(sys.implementation.name, platform.python_version(), sys.version_info.releaselevel)
+print(sysconfig.get_config_var("SOABI") or sysconfig.get_platform())`
+	out, err := exec.CommandContext(ctx, path, "-I", "-c", ask).Output()
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for its version: %w", path, err)
+	}
+	version, abi, ok := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if !ok {
+		return nil, fmt.Errorf("%s is no Python: it told %q as its version", path, out)
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	return &interpreter{Path: path, Version: version, ABI: abi, Size: fi.Size(), ModTime: fi.ModTime()}, nil
+}

@@ -1,0 +1,126 @@
+package pyenv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoUV says that uv was not found.
+var ErrNoUV = errors.New("uv is not installed: python3 -m pip install uv")
+
+// uv runs uv and returns its standard output. It inherits held, if any, so that
+// a lock lasts for as long as uv does, also when we are killed.
+func (e *Env) uv(ctx context.Context, stdin io.Reader, held *os.File, args ...string) ([]byte, error) {
+	path, err := exec.LookPath(e.opts.UV)
+	if err != nil {
+		return nil, ErrNoUV
+	}
+	cmd := exec.CommandContext(ctx, path, append([]string{"--color", "never", "--no-progress"}, args...)...)
+	var out, said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, io.MultiWriter(&said, logWriter{e})
+	if held != nil {
+		cmd.ExtraFiles = []*os.File{held}
+	}
+	// uv builds packages in processes of its own. All of them have to end.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("uv %s: %w", args[0], context.Cause(ctx))
+		}
+		if text := explain(said.String()); text != "" {
+			return nil, errors.New(text)
+		}
+		return nil, fmt.Errorf("uv %s: %w", strings.Join(args, " "), err)
+	}
+	return out.Bytes(), nil
+}
+
+// A logWriter passes on what uv says. Several uv may speak at once.
+type logWriter struct{ e *Env }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	w.e.logging.Lock()
+	defer w.e.logging.Unlock()
+	return w.e.opts.Log.Write(b)
+}
+
+// unreachable are the words by which uv tells that it could not reach an index.
+var unreachable = []string{
+	"error sending request", "dns error", "tcp connect error", "operation timed out", "connection closed",
+	"network connectivity is disabled", "was not found in the cache",
+}
+
+// longest is how many bytes of uv's message are passed on.
+const longest = 2000
+
+// explain makes an error message of what uv printed: one line if it can be.
+func explain(said string) string {
+	_, text, found := strings.Cut(said, "error: ")
+	if !found {
+		text = said
+	}
+	// Boxes and arrows are for a terminal.
+	text = strings.Map(func(r rune) rune {
+		if strings.ContainsRune("×╰╭│├─▶", r) {
+			return ' '
+		}
+		return r
+	}, text)
+	text = strings.NewReplacer("\n  cause: ", ": ", "\n  Caused by: ", ": ").Replace(text)
+	text = strings.ToValidUTF8(strings.TrimSpace(text), "?")
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + " ..."
+	}
+	for _, word := range unreachable {
+		if strings.Contains(strings.ToLower(text), word) {
+			return "no way to the package index: " + oneLine(text)
+		}
+	}
+	if _, why, ok := strings.Cut(text, "No solution found when resolving dependencies:"); ok {
+		return "the requirements do not fit together: " + oneLine(why)
+	}
+	return text
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// lock waits until nobody else has the file locked. The lock belongs to the open
+// file and ends with the last process that has it.
+func lock(ctx context.Context, path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("wait for %s, which another process is making: %w", strings.TrimSuffix(path, ".lock"), context.Cause(ctx))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,53 @@
+"""serve.batch: a model's predictions for the rows of a table.
+
+Parameters: `batch`, rows at a time (default 65536).
+Inputs: `model`; `table`, with the columns of the model's signature. Output: `out`, a table: `prediction` and
+`probability`, if it is declared, are the model's (see `tenon_model.Model.predict`); any other column, such as
+a key or the timestamp, is copied from the input. A regression declared as an integer is rounded.
+"""
+
+import tenon_step
+from tenon_step import Step, StepError, nearest
+
+
+def main(step: Step) -> None:
+    import pyarrow.parquet as pq
+
+    import tenon_model
+
+    model = tenon_model.load(step.input("model", "model").path)
+    file = pq.ParquetFile(step.input("table", "table").path)
+    total = file.metadata.num_rows
+    schema = step.output("out", "table").schema
+    copied = [c.name for c in schema if c.name not in ("prediction", "probability")]
+    there = file.schema_arrow.names
+    for name in copied:
+        if name not in there:
+            raise StepError(
+                f"output out: column {name} is in no input{nearest(name, there, 'the table has')}"
+            )
+    needed = list(dict.fromkeys([*copied, *(c.name for c in model.signature.input if c.name in there)]))
+    rounded = {c.name: c.type for c in schema}.get("prediction", "").startswith(("int", "uint"))
+    with step.writer("out") as writer:
+        for batch in file.iter_batches(step.params.get("batch") or 65_536, columns=needed):
+            predicted = model.predict(batch)
+            if rounded and not model.classification:
+                predicted["prediction"] = predicted["prediction"].round()
+            columns = {name: batch.column(name) for name in copied}
+            for c in schema:
+                if c.name in copied:
+                    continue
+                if c.name not in predicted:
+                    raise StepError(
+                        f"output out: column {c.name} is declared, but this model gives no probabilities"
+                    )
+                columns[c.name] = predicted[c.name]
+            writer.write(columns)
+            step.progress(writer.rows, total)
+        if not total:
+            writer.write({c.name: [] for c in schema})
+    step.metrics(rows=total)
+
+
+if __name__ == "__main__":
+    tenon_step.run(main)

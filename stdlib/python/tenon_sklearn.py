@@ -1,0 +1,240 @@
+"""Estimators from a specification: what train.sklearn and the baselines of evaluate.* fit.
+
+A specification is {"estimator": import path, "params": {...}, "preprocess": "auto" | "none", "pipeline":
+[...]}. Within `params`, {"$estimator": import path, "params": {...}} stands for an estimator, at any depth.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils import all_estimators, get_tags
+
+import tenon_model
+from tenon_model import Encoding
+from tenon_step import Signature, StepError, nearest
+
+
+class Fitted:
+    """A fitted estimator with what has to be kept beside it."""
+
+    def __init__(self, estimator: BaseEstimator, info: dict[str, Any], signature: Signature) -> None:
+        self.estimator, self.info, self.signature = estimator, info, signature
+
+    def model(self) -> tenon_model.Model:
+        return tenon_model.Model(self.signature, self.info, self.estimator)
+
+    def save(self, folder: Path) -> None:
+        import joblib
+
+        tenon_model.save(folder, self.signature, self.info)
+        joblib.dump(self.estimator, folder / "model.joblib", protocol=5)
+
+
+def fit(
+    spec: Mapping[str, Any],
+    frame: pd.DataFrame,
+    y: np.ndarray,
+    signature: Signature,
+    seed: int,
+    threads: int | None = None,
+) -> Fitted:
+    """Fits the specification to `frame`, which `tenon_model.prepare` made, and the labels `y`.
+
+    Every `random_state` that is left open gets the seed, and `n_jobs` the number of threads. StepError for a
+    wrong import path or parameter, or an estimator for another task.
+    """
+    label = tenon_model.describe(y, signature)
+    path, params = spec["estimator"], spec.get("params") or {}
+    estimator = make(path, params)
+    check_task(estimator, path, signature)
+    encoding, pipeline = assemble(spec, estimator, frame, signature)
+    random.seed(seed)
+    np.random.seed(seed)
+    set_open(pipeline, "random_state", seed)
+    jobs = set_open(estimator, "n_jobs", threads, outermost=True) if threads else []
+    features = encoding.apply(frame) if encoding else frame
+    try:
+        pipeline.fit(features, y)
+    except ValueError as e:
+        # scikit-learn checks the values of parameters only here.
+        if type(e).__name__ == "InvalidParameterError":
+            raise StepError(str(e)) from e
+        raise
+    # How many threads trained it is no part of a model, and serving has its own number.
+    estimator.set_params(**dict.fromkeys(jobs))
+    info = {
+        "flavour": "sklearn",
+        "estimator": path,
+        "params": params,
+        "preprocess": spec.get("preprocess") or "auto",
+        **({"pipeline": spec["pipeline"]} if spec.get("pipeline") else {}),
+        "seed": seed,
+        "rows": len(frame),
+        "encoding": list(encoding.columns) if encoding else None,
+        **label,
+    }
+    return Fitted(pipeline, info, signature)
+
+
+def assemble(
+    spec: Mapping[str, Any], estimator: BaseEstimator, frame: pd.DataFrame, signature: Signature
+) -> tuple[Encoding | None, BaseEstimator]:
+    """The encoding and the pipeline: steps with `columns`, automatic ones, other steps, the estimator."""
+    on_columns, on_all = user_steps(spec.get("pipeline") or [], signature)
+    preprocess = spec.get("preprocess") or "auto"
+    if preprocess not in ("auto", "none"):
+        raise StepError(f'preprocess is "{preprocess}"; wanted "auto" or "none"')
+    encoding, automatic = None, []
+    if preprocess == "auto":
+        native = type(estimator).__name__.startswith("HistGradientBoosting") and not on_all
+        # HistGradientBoosting* takes no more categories than it has bins, one of which is for missing values.
+        encoding = Encoding.fit(frame, signature, native, estimator.max_bins - 1 if native else None)
+        if not native:
+            automatic = [("preprocess", digestible(estimator, dense=bool(on_all)))]
+    steps = [*on_columns, *automatic, *on_all]
+    if len({name for name, _ in steps}) < len(steps):
+        raise StepError("two steps of the pipeline have the same name")
+    return encoding, Pipeline([*steps, ("estimator", estimator)]) if steps else estimator
+
+
+def digestible(estimator: BaseEstimator, dense: bool) -> ColumnTransformer:
+    """One-hot columns for text and categories, and medians for missing numbers unless the estimator takes
+    NaN.
+
+    A category never seen in training is all zeros.
+    """
+    tags = get_tags(estimator).input_tags
+    numbers = (
+        "passthrough"
+        if tags.allow_nan and not dense
+        else SimpleImputer(strategy="median", keep_empty_features=True)
+    )
+    return ColumnTransformer(
+        [
+            ("number", numbers, make_column_selector(dtype_include="number")),
+            ("text", OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_exclude="number")),
+        ],
+        sparse_threshold=0.3 if tags.sparse and not dense else 0,
+        verbose_feature_names_out=False,
+    )
+
+
+def user_steps(entries: list[Mapping[str, Any]], signature: Signature) -> tuple[list[Any], list[Any]]:
+    """The named steps of the pipeline: those on given columns, which keep a DataFrame, and the others."""
+    on_columns, on_all = [], []
+    for entry in entries:
+        transformer = make(entry["transformer"], entry.get("params") or {})
+        if not hasattr(transformer, "transform"):
+            raise StepError(f"{entry['transformer']} in the pipeline is no transformer: it has no transform")
+        name = entry.get("name") or entry["transformer"].rpartition(".")[2].lower()
+        columns = entry.get("columns")
+        if not columns:
+            on_all.append((name, transformer))
+            continue
+        known = [c.name for c in signature.input]
+        if not on_columns:  # a later step may name what an earlier one made
+            for column in columns:
+                if column not in known:
+                    raise StepError(f"pipeline step {name}: no column {column}{nearest(column, known)}")
+        if "sparse_output" in transformer.get_params():
+            transformer.set_params(sparse_output=False)
+        table = ColumnTransformer(
+            [(name, transformer, list(columns))], remainder="passthrough", verbose_feature_names_out=False
+        )
+        on_columns.append((name, table.set_output(transform="pandas")))
+    return on_columns, on_all
+
+
+def make(path: str, params: Mapping[str, Any]) -> Any:
+    """An object of the class at `path`. StepError gives the nearest names for a wrong path or parameter."""
+    found = resolve(path)
+    given = {name: _nested(value) for name, value in params.items()}
+    known = list(inspect.signature(found).parameters.values())
+    if not any(p.kind is p.VAR_KEYWORD for p in known):
+        for name in given:
+            if name not in (names := [p.name for p in known]):
+                raise StepError(f"{path} has no parameter {name}{nearest(name, names, 'it has')}")
+    try:
+        return found(**given)
+    except TypeError as e:
+        raise StepError(f"{path}: {e}") from e
+
+
+def resolve(path: str) -> Any:
+    """The class at an import path such as "sklearn.linear_model.Ridge"."""
+    module_name, _, name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as e:
+        raise StepError(f"cannot import {path}: {e}{_nearest_path(path)}") from None
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        hint = _nearest_path(path) or nearest(
+            name, (n for n, v in vars(module).items() if isinstance(v, type))
+        )
+        raise StepError(f"{module_name} has no class {name}{hint}")
+    return found
+
+
+def check_task(estimator: Any, path: str, signature: Signature) -> None:
+    if not hasattr(estimator, "fit"):
+        raise StepError(f"{path} is no estimator: it has no fit")
+    kind = {"classifier": "classification", "regressor": "regression"}.get(
+        get_tags(estimator).estimator_type or ""
+    )
+    if kind and kind != signature.task:
+        raise StepError(f"{path} is for {kind}, but the model's task is {signature.task}")
+    if kind is None and not hasattr(estimator, "predict"):
+        raise StepError(f"{path} is no classifier or regressor")
+
+
+def set_open(estimator: BaseEstimator, name: str, value: Any, outermost: bool = False) -> list[str]:
+    """Sets the parameter `name` wherever it is None, or only where it is outermost. Returns their paths."""
+    params = estimator.get_params(deep=True)
+    paths = [p for p, v in params.items() if v is None and (p == name or p.endswith(f"__{name}"))]
+    if outermost and paths:
+        depth = min(p.count("__") for p in paths)
+        paths = [p for p in paths if p.count("__") == depth]
+    estimator.set_params(**dict.fromkeys(paths, value))
+    return paths
+
+
+def _nested(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if "$estimator" in value:
+            if extra := set(value) - {"$estimator", "params"}:
+                raise StepError(
+                    f"beside $estimator there may be only params, found {', '.join(sorted(extra))}"
+                )
+            return make(value["$estimator"], value.get("params") or {})
+        return {k: _nested(v) for k, v in value.items()}
+    if isinstance(value, list):
+        values = [_nested(v) for v in value]
+        # [name, estimator] is a pair in lists of steps and estimators, which JSON has no other way to say.
+        named = len(values) == 2 and isinstance(values[0], str) and hasattr(values[1], "get_params")
+        return tuple(values) if named else values
+    return value
+
+
+def _nearest_path(path: str) -> str:
+    """The nearest public estimators of scikit-learn, for a path into it."""
+    if not path.startswith("sk"):
+        return ""
+    public = {
+        ".".join(p for p in cls.__module__.split(".") if not p.startswith("_")) + "." + name
+        for name, cls in all_estimators()
+    }
+    return nearest(path, public) if nearest(path, public).startswith("; did") else ""

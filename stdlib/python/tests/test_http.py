@@ -1,0 +1,335 @@
+"""serve.http: a real server on loopback; its schema, its answers, its metrics, and how it comes and goes."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import tenon_model
+from conftest import col, features, mixed, model_out
+
+INSTANCE = {
+    "at": "2024-05-17T13:37:00",
+    "carrier": "AA",
+    "origin": "EWR",
+    "hour": 20,
+    "wind": 12.5,
+    "holiday": None,
+}
+
+
+@pytest.fixture(scope="module")
+def made(shared):
+    frame, schema = mixed()
+    table = shared.table(frame, schema)
+
+    def model(label, estimator):
+        task = "regression" if label == "delay" else "classification"
+        output = next(c for c in schema if c["name"] == label)
+        got = shared.ok(
+            "train.sklearn",
+            params={"estimator": estimator},
+            inputs={"train": table},
+            outputs=model_out(task, features(schema), output),
+        )
+        about = {"version": 4, "digest": "sha256:abc", "created": "2024-05-17T13:37:00.123456789Z"}
+        return {"kind": "model", "path": str(got.path("model")), **about}
+
+    report = shared.root / "report"
+    report.mkdir()
+    (report / "report.json").write_text(json.dumps({"metrics": {"roc_auc": 0.75}}))
+    return {
+        "late": model("late", "sklearn.ensemble.HistGradientBoostingClassifier"),
+        "delay": model("delay", "sklearn.linear_model.Ridge"),
+        "report": {"kind": "report", "path": str(report)},
+    }
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@contextlib.contextmanager
+def service(lab, inputs, port=None, instance="one", replicas=1, **params):
+    """A running service: its process and its address, once it is ready."""
+    port = port or free_port()
+    endpoint = {"host": "127.0.0.1", "port": port, "ready": "/readyz", "replicas": replicas}
+    doc = lab.build(
+        "serve.http",
+        params=params,
+        inputs=inputs,
+        endpoint=endpoint,
+        instance=instance,
+        unit="deployments/api",
+    )
+    log = lab.root / f"{instance}.log"
+    process = subprocess.Popen(**lab.command(doc), stdout=log.open("w"), stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait(url, instance, process, log)
+        yield process, url
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(20)
+
+
+def wait(url, instance, process, log):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.HTTPError):
+            answer = httpx.get(f"{url}/readyz")
+            if answer.status_code == 200 and answer.headers["X-Tenon-Instance"] == instance:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"not ready: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def late(shared, made):
+    inputs = {"model": made["late"], "report": made["report"]}
+    with service(shared, inputs, max_instances=5, max_bytes=2000, latency_buckets=[0.01, 0.1]) as (_, url):
+        yield url
+
+
+def predict(url, *instances, **more):
+    return httpx.post(f"{url}/predict", json={"instances": list(instances), **more})
+
+
+def test_answers_are_the_models(late, made):
+    answer = predict(late, INSTANCE, INSTANCE | {"carrier": "never seen", "origin": "LGA", "hour": 1})
+    model = tenon_model.load(made["late"]["path"])
+    frame = pd.DataFrame([INSTANCE, INSTANCE | {"carrier": "never seen", "origin": "LGA", "hour": 1}])
+    want = model.predict(frame.assign(at=pd.to_datetime(frame["at"])))
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "predictions": want.to_dict("records"),
+        "model": {"name": "api", "version": 4, "digest": "sha256:abc"},
+    }
+    assert [p["prediction"] for p in answer.json()["predictions"]] == [True, False]
+
+
+def test_probabilities_on_demand(late):
+    answer = httpx.post(f"{late}/predict?probabilities=true", json={"instances": [INSTANCE]}).json()[
+        "predictions"
+    ][0]
+    assert answer["probabilities"]["true"] == answer["probability"]
+    assert set(answer["probabilities"]) == {"true", "false"}
+
+
+def test_nullable_fields_may_be_left_out(late):
+    assert predict(late, {"at": INSTANCE["at"], "origin": "JFK", "hour": 3}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "says"),
+    [
+        ({"hour": "12"}, "hour", "valid integer"),
+        ({"hour": 12.0}, "hour", "valid integer"),
+        ({"hour": True}, "hour", "valid integer"),
+        ({"hour": 24}, "hour", "less than or equal to 23"),
+        ({"hour": None}, "hour", "valid integer"),
+        ({"wind": "strong"}, "wind", "valid number"),
+        ({"wind": True}, "wind", "valid number"),
+        ({"origin": "SFO"}, "origin", "'EWR', 'JFK' or 'LGA'"),
+        ({"at": 1700000000}, "at", "ISO 8601"),
+        ({"at": "1700000000"}, "at", "ISO 8601"),
+        ({"at": "2024-05-17T13:37:00Z"}, "at", "should not have timezone info"),
+        ({"hours": 3}, "hours", "Extra inputs are not permitted"),
+    ],
+)
+def test_a_bad_value_is_422_and_names_its_field(late, change, field, says):
+    answer = predict(late, INSTANCE | change)
+    assert answer.status_code == 422
+    [detail] = answer.json()["detail"]
+    assert detail["loc"] == ["body", "instances", 0, field]
+    assert says in detail["msg"]
+
+
+def test_limits(late):
+    assert predict(late).status_code == 422
+    assert predict(late, *[INSTANCE] * 6).status_code == 422
+    assert predict(late, INSTANCE, instance={}).status_code == 422
+    assert httpx.post(f"{late}/predict", content=b" " * 2001).status_code == 413
+    assert httpx.post(f"{late}/predict", content=iter([b" " * 1500] * 2)).status_code == 413
+    chunks, json_type = [json.dumps({"instances": [INSTANCE]}).encode()], {"Content-Type": "application/json"}
+    assert httpx.post(f"{late}/predict", content=iter(chunks), headers=json_type).status_code == 200
+    assert httpx.post(f"{late}/predict", content=b"{").status_code == 422
+
+
+def test_openapi_is_the_signature(late):
+    schemas = httpx.get(f"{late}/openapi.json").json()["components"]["schemas"]
+    instance = schemas["Instance"]
+    assert instance["required"] == ["at", "origin", "hour"]
+    assert instance["additionalProperties"] is False
+    assert instance["properties"]["hour"] | {"title": ""} == {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 23,
+        "title": "",
+        "description": "int64",
+    }
+    assert instance["properties"]["origin"]["enum"] == ["EWR", "JFK", "LGA"]
+    assert instance["properties"]["at"]["format"] == "date-time"
+    assert schemas["Prediction"]["properties"]["prediction"]["type"] == "boolean"
+    example = schemas["PredictRequest"]["example"]["instances"]
+    assert predict(late, *example).status_code == 200
+    assert "swagger" in httpx.get(f"{late}/docs").text
+
+
+def test_metrics(late):
+    def value(name):
+        found = re.search(rf"^{re.escape(name)} (\S+)$", httpx.get(f"{late}/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    ok, bad = (
+        'tenon_http_requests_total{code="200",path="/predict"}',
+        'tenon_http_requests_total{code="422",path="/predict"}',
+    )
+    before = [
+        value(n) for n in (ok, bad, "tenon_predictions_total", 'tenon_prediction_class_total{class="true"}')
+    ]
+    predict(late, INSTANCE, INSTANCE)
+    predict(late, {})
+    httpx.get(f"{late}/nowhere/{os.getpid()}")
+    after = [
+        value(n) for n in (ok, bad, "tenon_predictions_total", 'tenon_prediction_class_total{class="true"}')
+    ]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 2, 2]
+    assert value('tenon_http_requests_total{code="404",path="other"}') == 1
+    assert value('tenon_http_request_duration_seconds_bucket{le="+Inf",path="/predict"}') > 0
+    assert value('tenon_http_request_duration_seconds_bucket{le="0.01",path="/predict"}') >= 0
+    assert value('tenon_model_evaluation{metric="roc_auc"}') == 0.75
+    assert value('tenon_model_info{digest="sha256:abc",name="api",version="4"}') == 1
+    assert value("tenon_model_created_timestamp_seconds") == pytest.approx(1715953020.123456)
+    assert value("tenon_prediction_probability_count") == value("tenon_predictions_total")
+
+
+def test_every_type_of_column(lab):
+    types = {
+        "date": "2024-05-17",
+        "time": "13:37:00",
+        "timestamptz": "2024-05-17T13:37:00+02:00",
+        "bytes": "AAE=",
+    }
+    script = """
+class Model:
+    def predict(self, f): return [len(f["bytes"][i]) + f["timestamptz"].dt.hour[i] for i in range(len(f))]
+def train(features, labels): return Model()
+"""
+    inputs = [col(t, t) for t in types] + [col("schema", "uint8"), col("model_x", "float32")]
+    rows = {
+        "date": ["2024-05-17"],
+        "time": [36000],
+        "timestamptz": ["2024-05-17"],
+        "bytes": [b"a"],
+        "schema": [1],
+        "model_x": [1.0],
+        "y": [1.0],
+    }
+    rows["date"], rows["timestamptz"] = (
+        pd.to_datetime(rows["date"]),
+        pd.to_datetime(rows["timestamptz"], utc=True),
+    )
+    rows["time"] = pa.array([36_000_000_000], pa.time64("us"))
+    table = lab.table(rows, [*inputs, col("y", "float64")])
+    outputs = model_out("regression", inputs, col("y", "float64"))
+    got = lab.ok(
+        "train.script",
+        params={"script": "m.py"},
+        scripts={"m.py": script},
+        inputs={"train": table},
+        outputs=outputs,
+    )
+    model = {"kind": "model", "path": str(got.path("model")), "version": 1}
+    with service(lab, {"model": model}) as (_, url):
+        instance = {**types, "schema": 255, "model_x": 1}
+        assert predict(url, instance).json()["predictions"] == [{"prediction": 2.0 + 11}]
+        for bad in (
+            {"date": "17.5.2024"},
+            {"time": 3},
+            {"timestamptz": "2024-05-17T13:37:00"},
+            {"bytes": "?"},
+            {"schema": 256},
+        ):
+            assert predict(url, instance | bad).status_code == 422, bad
+        assert "tenon_prediction_value_count 1.0" in httpx.get(f"{url}/metrics").text
+
+
+def test_a_port_in_use_is_one_line(lab, made):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        for replicas in (1, 2):
+            endpoint = {"host": "127.0.0.1", "port": port, "ready": "/readyz", "replicas": replicas}
+            got = lab.error("serve.http", inputs={"model": made["late"]}, endpoint=endpoint)
+            assert got == f"cannot listen on 127.0.0.1:{port}: address already in use"
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_new_version_takes_over_and_no_request_is_lost(lab, made, replicas):
+    stop = threading.Event()
+    failures, answered = [], []
+
+    def ask(url, keep_alive):
+        client = httpx.Client()
+        headers = {} if keep_alive else {"Connection": "close"}
+        while not stop.is_set():
+            try:
+                answer = client.post(f"{url}/predict", json={"instances": [INSTANCE]}, headers=headers)
+                answered.append(answer.json()["model"]["version"])
+                if answer.status_code != 200:
+                    failures.append(answer.text)
+            except Exception as e:
+                failures.append(repr(e))
+
+    port = free_port()
+    with service(lab, {"model": made["late"]}, port, "old", replicas) as (old, url):
+        threads = [threading.Thread(target=ask, args=(url, keep)) for keep in (True, True, False, False)]
+        for thread in threads:
+            thread.start()
+        newer = made["late"] | {"version": 5}
+        with service(lab, {"model": newer}, port, "new", replicas):
+            old.terminate()
+            assert old.wait(20) == 0
+            time.sleep(0.5)
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert failures == []
+    assert answered[0] == 4
+    assert set(answered[-8:]) == {5}
+
+
+def test_replicas_share_their_metrics_and_end_with_their_keeper(lab, made):
+    with service(lab, {"model": made["late"], "report": made["report"]}, replicas=2) as (process, url):
+        for _ in range(20):
+            predict(url, INSTANCE)
+        for _ in range(4):
+            text = httpx.get(f"{url}/metrics").text
+            assert "\ntenon_predictions_total 20.0" in text
+            assert 'tenon_model_evaluation{metric="roc_auc"} 0.75' in text
+        listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+        children = [Path("/proc") / pid / "cmdline" for pid in listed.stdout.split()]
+        assert len(children) == 2
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + 10
+        while any(c.exists() and c.read_bytes() for c in children):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

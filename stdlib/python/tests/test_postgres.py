@@ -1,0 +1,149 @@
+"""source.postgres against a real server, which this file starts. Without one it fails, it never skips."""
+
+import datetime as dt
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from conftest import col, table_out
+
+PASSWORD = "s3cret/p@ss:word"
+QUOTED = "s3cret%2Fp%40ss%3Aword"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The port of a server with password authentication, run as an unprivileged user."""
+    bins = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found = str(bins[-1].parent) if bins else os.path.dirname(shutil.which("initdb") or "")
+    assert found, "PostgreSQL's initdb is not installed"
+    # The server does not run as root; sockets need a short path.
+    user = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid} if os.geteuid() == 0 else {}
+    root = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    (root / "password").write_text(PASSWORD)
+    if user:
+        for path in (root, root / "password"):
+            os.chown(path, pwd.getpwnam("nobody").pw_uid, user["group"])
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": root, **user}
+    init = [
+        "-D",
+        "data",
+        "-U",
+        "tester",
+        "-A",
+        "scram-sha-256",
+        "--pwfile=password",
+        "--no-sync",
+        "-E",
+        "UTF8",
+    ]
+    subprocess.run([f"{found}/initdb", *init], **quiet)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={root} -c fsync=off"
+    subprocess.run([f"{found}/pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start"], **quiet)
+    try:
+        yield port
+    finally:
+        subprocess.run([f"{found}/pg_ctl", "-D", "data", "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def query(lab, server):
+    def run(
+        sql, *schema, run=None, dsn=f"postgresql://tester:{QUOTED}@127.0.0.1:{server}/postgres", **params
+    ):
+        env = {"DSN": dsn} if dsn else {}
+        return (run or lab.ok)(
+            "source.postgres", params={"query": sql, **params}, outputs=table_out(*schema), env=env
+        )
+
+    return run
+
+
+def test_types(query):
+    got = query(
+        """
+        SELECT 1::int2 AS a, 12345678901234567::numeric AS b, 1.25::numeric AS c, 'x'::text AS d,
+               NULL::float8 AS e, true AS f, date '2024-05-17' AS g, timestamp '2024-05-17 13:37' AS h,
+               timestamptz '2024-05-17 13:37+02' AS i, '\\x00'::bytea AS j, time '01:02' AS k,
+               'v'::varchar(3) AS l;
+        """,
+        col("l", "string"), col("a", "int64"), col("b", "int64"), col("c", "float64"), col("d", "string"),
+        col("e", "float64", nullable=True), col("f", "bool"), col("g", "date"), col("h", "timestamp"),
+        col("i", "timestamptz"), col("j", "bytes"), col("k", "time"),
+    )  # fmt: skip
+    row = got.table().iloc[0].to_dict()
+    assert (row["a"], row["b"], row["c"], row["d"], row["l"]) == (1, 12345678901234567, 1.25, "x", "v")
+    assert row["g"] == dt.date(2024, 5, 17)
+    assert row["h"] == dt.datetime(2024, 5, 17, 13, 37)
+    assert row["i"] == dt.datetime(2024, 5, 17, 11, 37, tzinfo=dt.UTC)
+    assert (row["j"], row["k"], row["f"]) == (b"\0", dt.time(1, 2), True)
+
+
+def test_many_batches_are_the_same_bytes_as_one(query):
+    sql = "SELECT i, i::text AS s, (i * 0.5)::numeric AS x FROM generate_series(1, 200000) i ORDER BY i"
+    schema = [col("i", "int64"), col("s", "string"), col("x", "float64")]
+    one, many = query(sql, *schema, batch=1 << 28), query(sql, *schema, batch=1 << 16)
+    assert one.path("out").read_bytes() == many.path("out").read_bytes()
+    assert len(many.progress) > 10
+    assert one.metrics == {"rows": 200_000}
+    assert one.table()["x"].iloc[-1] == 100_000
+
+
+def test_no_rows_is_a_table(query):
+    assert query("SELECT 1 AS n WHERE false", col("n", "int64")).table()["n"].tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELECT nothing", 'the query failed: column "nothing" does not exist'),
+        ("SELEC 1", "the query failed: syntax error"),
+        ("SELECT 1 AS m", "output out: column n is missing; it has: m"),
+        ("SELECT 'a' AS n", "output out: column n: wanted int64, found string"),
+        (
+            "SELECT 1.5::numeric AS n",
+            "output out: column n: wanted int64, found decimal128(38, 9) that does not fit",
+        ),
+        ("CREATE TABLE n AS SELECT 1 AS n", "the query failed: "),
+        ("SELECT 1/0 AS n", "division by zero"),
+    ],
+)
+def test_errors(lab, query, sql, says):
+    assert says in query(sql, col("n", "int64"), run=lab.error)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "says"),
+    [
+        ("postgresql://tester:wrong-one@127.0.0.1:{port}/postgres", "the user or the password is wrong"),
+        ("postgresql://tester:{quoted}@127.0.0.1:1/postgres", "the connection was refused"),
+        ("postgresql://tester:{quoted}@127.0.0.1:{port}/nowhere", "the database does not exist"),
+        ("postgresql://tester:{password}@127.0.0.1:{port}/postgres", ""),
+        ("host=127.0.0.1 port={port} user=tester password='{password}' nonsense", "the DSN is malformed"),
+        ("", "secret DSN is not set"),
+    ],
+)
+def test_a_failed_connection_tells_no_secret(lab, query, server, dsn, says):
+    dsn = dsn.format(port=server, quoted=QUOTED, password=PASSWORD)
+    got = query("SELECT 1 AS n", col("n", "int64"), dsn=dsn, run=lab.run)
+    assert got.status == 1
+    assert says in got.log
+    assert got.log.count("\n") == 1, got.log
+    for secret in (PASSWORD, QUOTED, "s3cret", "p@ss", "wrong-one"):
+        assert secret not in got.log
+
+
+def test_a_query_that_repeats_the_password_does_not_print_it(lab, query):
+    got = query(f"SELECT '{PASSWORD}'::int AS n", col("n", "int64"), run=lab.error)
+    assert "invalid input syntax" in got
+    assert PASSWORD not in got
