@@ -19,7 +19,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import date, datetime
 from datetime import time as time_of_day
 from typing import Annotated, Any, Literal, Optional
@@ -29,10 +29,12 @@ from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
+    REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -265,6 +267,7 @@ class Metrics:
 
     def __init__(self, step: Step, model: tenon_model.Model, about: Mapping[str, Any]) -> None:
         self.shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        self.labels = {"deployment": step.params.get("deployment") or step.unit.rpartition("/")[2]}
         buckets = step.params.get("latency_buckets") or BUCKETS
         self.requests = Counter("tenon_http_requests", "Requests answered", ["path", "code"])
         self.duration = Histogram(
@@ -314,11 +317,23 @@ class Metrics:
                     self.probability.observe(row["probability"])
 
     def text(self) -> bytes:
-        if not self.shared:
-            return generate_latest()
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)
-        return generate_latest(registry)
+        registry = REGISTRY
+        if self.shared:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        return generate_latest(Labelled(registry, self.labels))
+
+
+class Labelled:
+    """A registry whose samples all carry the given labels, so that rules can tell services apart."""
+
+    def __init__(self, registry: CollectorRegistry, labels: Mapping[str, str]) -> None:
+        self.registry, self.labels = registry, dict(labels)
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self.registry.collect():
+            metric.samples = [s._replace(labels={**s.labels, **self.labels}) for s in metric.samples]
+            yield metric
 
 
 Message = MutableMapping[str, Any]

@@ -113,12 +113,9 @@ def pickle_model(model, path: Path) -> None:
 
 def code_files(code: Path) -> list[str]:
     """The user's files in the code folder, relative to it. Those of the standard library are left out."""
-    here = Path(__file__).resolve().parent
-    own = set()
-    if here == code.resolve():
-        own = {f.name for f in here.glob("tenon_*.py")} | {Path(__file__).name}
-    found = (p.relative_to(code) for p in code.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-    return sorted(p.as_posix() for p in found if str(p) not in own)
+    here, code = Path(__file__).resolve().parent, code.resolve()
+    files = (p for p in code.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return sorted(p.relative_to(code).as_posix() for p in files if here == code or here not in p.parents)
 
 
 def module_name(code: Path, files: list[str]) -> str:

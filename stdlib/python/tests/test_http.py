@@ -197,26 +197,44 @@ def test_metrics(late):
         return float(found[1]) if found else 0.0
 
     ok, bad = (
-        'tenon_http_requests_total{code="200",path="/predict"}',
-        'tenon_http_requests_total{code="422",path="/predict"}',
+        'tenon_http_requests_total{code="200",deployment="api",path="/predict"}',
+        'tenon_http_requests_total{code="422",deployment="api",path="/predict"}',
     )
     before = [
-        value(n) for n in (ok, bad, "tenon_predictions_total", 'tenon_prediction_class_total{class="true"}')
+        value(n)
+        for n in (
+            ok,
+            bad,
+            'tenon_predictions_total{deployment="api"}',
+            'tenon_prediction_class_total{class="true",deployment="api"}',
+        )
     ]
     predict(late, INSTANCE, INSTANCE)
     predict(late, {})
     httpx.get(f"{late}/nowhere/{os.getpid()}")
     after = [
-        value(n) for n in (ok, bad, "tenon_predictions_total", 'tenon_prediction_class_total{class="true"}')
+        value(n)
+        for n in (
+            ok,
+            bad,
+            'tenon_predictions_total{deployment="api"}',
+            'tenon_prediction_class_total{class="true",deployment="api"}',
+        )
     ]
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 2, 2]
-    assert value('tenon_http_requests_total{code="404",path="other"}') == 1
-    assert value('tenon_http_request_duration_seconds_bucket{le="+Inf",path="/predict"}') > 0
-    assert value('tenon_http_request_duration_seconds_bucket{le="0.01",path="/predict"}') >= 0
-    assert value('tenon_model_evaluation{metric="roc_auc"}') == 0.75
-    assert value('tenon_model_info{digest="sha256:abc",name="api",version="4"}') == 1
-    assert value("tenon_model_created_timestamp_seconds") == pytest.approx(1715953020.123456)
-    assert value("tenon_prediction_probability_count") == value("tenon_predictions_total")
+    assert value('tenon_http_requests_total{code="404",deployment="api",path="other"}') == 1
+    assert value('tenon_http_request_duration_seconds_bucket{deployment="api",le="+Inf",path="/predict"}') > 0
+    assert (
+        value('tenon_http_request_duration_seconds_bucket{deployment="api",le="0.01",path="/predict"}') >= 0
+    )
+    assert value('tenon_model_evaluation{deployment="api",metric="roc_auc"}') == 0.75
+    assert value('tenon_model_info{deployment="api",digest="sha256:abc",name="api",version="4"}') == 1
+    assert value('tenon_model_created_timestamp_seconds{deployment="api"}') == pytest.approx(
+        1715953020.123456
+    )
+    assert value('tenon_prediction_probability_count{deployment="api"}') == value(
+        'tenon_predictions_total{deployment="api"}'
+    )
 
 
 def test_every_type_of_column(lab):
@@ -267,7 +285,7 @@ def train(features, labels): return Model()
             {"schema": 256},
         ):
             assert predict(url, instance | bad).status_code == 422, bad
-        assert "tenon_prediction_value_count 1.0" in httpx.get(f"{url}/metrics").text
+        assert 'tenon_prediction_value_count{deployment="api"} 1.0' in httpx.get(f"{url}/metrics").text
 
 
 def test_a_port_in_use_is_one_line(lab, made):
@@ -322,8 +340,8 @@ def test_replicas_share_their_metrics_and_end_with_their_keeper(lab, made):
             predict(url, INSTANCE)
         for _ in range(4):
             text = httpx.get(f"{url}/metrics").text
-            assert "\ntenon_predictions_total 20.0" in text
-            assert 'tenon_model_evaluation{metric="roc_auc"} 0.75' in text
+            assert '\ntenon_predictions_total{deployment="api"} 20.0' in text
+            assert 'tenon_model_evaluation{deployment="api",metric="roc_auc"} 0.75' in text
         listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
         children = [Path("/proc") / pid / "cmdline" for pid in listed.stdout.split()]
         assert len(children) == 2

@@ -1,0 +1,50 @@
+# Tenon. `make demo` and `make test` install what they miss.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/bin:$(CURDIR)/.tools/bin:$(PATH)
+export CGO_ENABLED := 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: tools build ## train and serve a real model from examples/flights
+	@examples/flights/demo.sh
+
+.PHONY: test
+test: tools test-tools test-python ## run all tests
+	go test -timeout 25m ./...
+
+.PHONY: test-python
+test-python: tools test-tools ## run the tests of the Python components
+	UV=$$(command -v uv) stdlib/python/tests/run.sh
+
+.PHONY: build
+build: ## build bin/tenon
+	go build -trimpath -o bin/tenon ./cmd/tenon
+
+.PHONY: golden
+golden: tools test-tools ## write every golden file anew
+	TENON_UPDATE=1 go test ./compiler ./cmd/...
+
+.PHONY: lint
+lint: tools ## check formatting and run the linters
+	.ci/lint
+
+.PHONY: tools
+tools: ## install what building and running needs
+	@.ci/tools run
+
+.PHONY: test-tools
+test-tools: ## install what the tests need besides
+	@.ci/tools test
+
+.PHONY: locks
+locks: tools ## lock the Python environments of the standard library anew
+	stdlib/python/requirements/lock.sh
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin .tools
