@@ -120,8 +120,24 @@ func (c *compilation) lowerDeployment(e *entity) ir.Unit {
 		u.Params = params(nil)
 		u.Inputs = append(u.Inputs, bound(*e.input("table"), "table"))
 		u.Outputs = []ir.Output{table(e.outs["out"], "out")}
+		u.Outputs[0].Schema = keysFirst(u.Outputs[0])
 	}
 	return u
+}
+
+// keysFirst orders the columns of predictions as people read them: which row,
+// when, and then what is predicted.
+func keysFirst(o ir.Output) ir.Schema {
+	rank := func(c ir.Column) int {
+		if i := slices.Index(o.Keys, c.Name); i >= 0 {
+			return i
+		}
+		if c.Name == o.Timestamp {
+			return len(o.Keys)
+		}
+		return len(o.Keys) + 1
+	}
+	return slices.SortedStableFunc(slices.Values(o.Schema), func(a, b ir.Column) int { return rank(a) - rank(b) })
 }
 
 // latencyBuckets are the histogram's bounds: a threshold that an objective

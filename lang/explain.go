@@ -373,6 +373,9 @@ func (s *System) explainColumn(f fault, port []string, column string) diag.Diagn
 func (s *System) explainValue(f fault) diag.Diagnostic {
 	field := strings.Join(f.path, ".")
 	found, wanted := f.arg(0), f.arg(1)
+	if d, ok := s.explainTag(f); ok {
+		return d
+	}
 	if f.format == conflict && len(f.user) > 1 {
 		d := diag.Diagnostic{Message: fmt.Sprintf("%s is given two values, %s and %s", field, found, wanted), Hint: "keep one of them"}
 		for _, p := range f.user {
@@ -413,6 +416,26 @@ func (s *System) explainValue(f fault) diag.Diagnostic {
 	return d
 }
 
+var tagged = regexp.MustCompile(`^(.*?)\s*@tag\(([^,)]+)`)
+
+// explainTag words the fault of a field that a tag gave a wrong value.
+func (s *System) explainTag(f fault) (diag.Diagnostic, bool) {
+	at := s.At("", f.path...)
+	m := tagged.FindStringSubmatch(string(s.textAt(at)))
+	for _, t := range s.tags {
+		name, value, ok := strings.Cut(t, "=")
+		if ok && m != nil && m[2] == name {
+			return diag.Diagnostic{
+				Message: fmt.Sprintf("%s cannot be %q, which the tag %s gives it", strings.Join(f.path, "."), value, t),
+				Wanted:  strings.ReplaceAll(m[1], "*", ""),
+				Found:   fmt.Sprintf("%q", value),
+				Spans:   []diag.Span{at},
+			}, true
+		}
+	}
+	return diag.Diagnostic{}, false
+}
+
 // textAt is the source from a position to the end of its line.
 func (s *System) textAt(at diag.Span) []byte {
 	lines := strings.Split(string(s.Source(at.File)), "\n")
@@ -423,7 +446,7 @@ func (s *System) textAt(at diag.Span) []byte {
 }
 
 func (s *System) explainOther(f fault) diag.Diagnostic {
-	message := fmt.Sprintf(f.format, f.args...)
+	message := plainSyntax(fmt.Sprintf(f.format, f.args...))
 	if inner := errors.Unwrap(f.err); inner != nil || f.format == "" || f.format == "import failed" {
 		message = f.err.Error()
 	} else if len(f.path) > 0 {

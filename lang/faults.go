@@ -234,12 +234,17 @@ func rank(f fault) int {
 	return 0
 }
 
+// plainSyntax puts the parser's words for what is not in a file into plain ones.
+func plainSyntax(message string) string {
+	return strings.NewReplacer("'EOF'", "the end of the file", "'newline'", "the end of the line").Replace(message)
+}
+
 // SyntaxFaults words the errors of CUE's parser for one file.
 func SyntaxFaults(file string, err error) diag.List {
 	var l diag.List
 	for _, e := range errors.Errors(err) {
 		format, args := e.Msg()
-		d := diag.Diagnostic{Message: fmt.Sprintf(format, args...)}
+		d := diag.Diagnostic{Message: plainSyntax(fmt.Sprintf(format, args...))}
 		for _, p := range errors.Positions(e) {
 			at := p.Position()
 			d.Spans = append(d.Spans, diag.Span{Pos: diag.Pos{File: file, Line: at.Line, Col: at.Column}})

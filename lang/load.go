@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,8 @@ import (
 
 // Options of a load.
 type Options struct {
-	// Tags are CUE tags, "env=prod" or "prod", as with `cue -t`.
+	// Tags are CUE tags, "env=prod" or "prod", as with `cue -t`. The value of
+	// the former also chooses files that say @if(prod).
 	Tags []string
 	// Env is the environment that CUE's module system reads, as os.Environ.
 	Env []string
@@ -39,6 +41,7 @@ type System struct {
 	// Files are the user's files that were read, by the name positions give them.
 	Files map[string][]byte
 
+	tags      []string
 	syntax    []*ast.File
 	imports   []*build.Instance
 	indexOnce sync.Once
@@ -55,11 +58,11 @@ func Load(dir string, o Options) (*System, error) {
 	if err := checkFolder(dir, abs); err != nil {
 		return nil, err
 	}
-	s := &System{Dir: abs, Files: map[string][]byte{}}
+	s := &System{Dir: abs, Files: map[string][]byte{}, tags: o.Tags}
 	var mu sync.Mutex // the loader parses files side by side
 	cfg := &load.Config{
 		Dir:      abs,
-		Tags:     o.Tags,
+		Tags:     withFileTags(abs, o.Tags),
 		TagVars:  load.DefaultTagVars(),
 		Env:      o.Env,
 		Registry: newRegistry(o.Env),
@@ -86,6 +89,30 @@ func Load(dir string, o Options) (*System, error) {
 	ctx := cuecontext.New(cuecontext.Interpreter(embed.New()))
 	s.Value = ctx.BuildInstance(inst)
 	return s, nil
+}
+
+// withFileTags makes `-t env=prod` choose files as well: where a file of the
+// folder says @if(prod), the value counts as a boolean tag too.
+func withFileTags(dir string, tags []string) []string {
+	out := slices.Clone(tags)
+	for _, t := range tags {
+		_, value, ok := strings.Cut(t, "=")
+		if !ok || slices.Contains(out, value) {
+			continue
+		}
+		if chosen, err := regexp.Compile(`(?m)^@if\(.*\b` + regexp.QuoteMeta(value) + `\b.*\)`); err == nil && anyFile(dir, chosen) {
+			out = append(out, value)
+		}
+	}
+	return out
+}
+
+func anyFile(dir string, holds *regexp.Regexp) bool {
+	files, _ := filepath.Glob(filepath.Join(dir, "*.cue"))
+	return slices.ContainsFunc(files, func(f string) bool {
+		b, err := os.ReadFile(f)
+		return err == nil && holds.Match(b)
+	})
 }
 
 // checkFolder gives the faults of a folder that the loader would put in its

@@ -572,8 +572,7 @@ def _kind(value: Any) -> str:
 
 def _own(path: Path) -> bool:
     """Whether the file is a component, not the user's."""
-    here = Path(__file__).parent
-    return path.name.startswith("tenon_") or (path.parent == here and path.name == Path(sys.argv[0]).name)
+    return Path(__file__).parent in path.parents
 
 
 def _traceback(e: BaseException) -> str:

@@ -115,7 +115,7 @@ def code_files(code: Path) -> list[str]:
     """The user's files in the code folder, relative to it. Those of the standard library are left out."""
     here, code = Path(__file__).resolve().parent, code.resolve()
     files = (p for p in code.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-    return sorted(p.relative_to(code).as_posix() for p in files if here == code or here not in p.parents)
+    return sorted(p.relative_to(code).as_posix() for p in files if here not in p.parents)
 
 
 def module_name(code: Path, files: list[str]) -> str:

@@ -18,6 +18,7 @@ import pytest
 
 PYTHON = Path(__file__).parents[1]
 sys.path.insert(0, str(PYTHON))
+LIBRARY = "_tenon"  # where the compiler lays the components' own files
 COMPONENTS = json.loads((PYTHON / "components.json").read_text())
 
 import tenon_step  # noqa: E402
@@ -69,11 +70,12 @@ class Lab:
         """A step document and its code folder. Outputs are given without paths."""
         home = self.root / f"run{next(self._count)}"
         code = home / "code"
-        for folder in (code, home / "scratch", home / "out"):
+        library = code / LIBRARY
+        for folder in (code, library, home / "scratch", home / "out"):
             folder.mkdir(parents=True)
         made = COMPONENTS[component]
         for file in [made["main"], *made["files"]]:
-            shutil.copy(PYTHON / file, code)
+            shutil.copy(PYTHON / file, library)
         for name, text in (scripts or {}).items():
             (code / name).parent.mkdir(parents=True, exist_ok=True)
             (code / name).write_text(text)
@@ -98,7 +100,7 @@ class Lab:
         """The arguments of subprocess for a document."""
         path = Path(doc["code"]).parent / "step.json"
         path.write_text(json.dumps(doc))
-        main = str(Path(doc["code"]) / COMPONENTS[doc["component"]]["main"])
+        main = str(Path(doc["code"]) / LIBRARY / COMPONENTS[doc["component"]]["main"])
         return {
             "args": [sys.executable, main],
             "cwd": doc["code"],
