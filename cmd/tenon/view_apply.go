@@ -24,6 +24,7 @@ type applyView struct {
 	json  bool
 	width int
 	quiet map[string]bool // units that the plan said nothing happens to
+	known map[string]bool // units whose result of an earlier run is known to do
 
 	bars *mpb.Progress // on a terminal
 	mu   sync.Mutex
@@ -52,13 +53,14 @@ func (a *app) printJSONLine(v any) error {
 }
 
 func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
-	v := &applyView{a: a, json: asJSON, unit: map[string]*unitBar{}, quiet: map[string]bool{}}
+	v := &applyView{a: a, json: asJSON, unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}}
 	for _, i := range p.Items {
-		if i.Action.Changes() {
+		if changes(i) {
 			v.width = max(v.width, len(i.Unit))
 		} else {
 			v.quiet[i.Unit] = true
 		}
+		v.known[i.Unit] = restored(i)
 	}
 	if a.terminal && !asJSON {
 		v.bars = mpb.New(mpb.WithOutput(a.stdout), mpb.WithWidth(24), mpb.WithRefreshRate(120*time.Millisecond))
@@ -99,7 +101,11 @@ func (v *applyView) event(e executors.Event) {
 	case executors.EventReady:
 		v.line("✓", green, e, "ready "+took(e.Duration)+" "+e.Message)
 	case executors.EventReused:
-		v.line("=", faint, e, "reused: its inputs came out the same")
+		text := "reused: its inputs came out the same"
+		if v.known[e.Unit] {
+			text = "reused from an earlier run"
+		}
+		v.line("=", faint, e, text)
 	case executors.EventRetried:
 		v.line("!", yellow, e, fmt.Sprintf("failed, again in %s: %s", took(e.Duration), e.Error))
 	case executors.EventFailed:
