@@ -113,6 +113,7 @@ func (c *compilation) lowerDeployment(e *entity) ir.Unit {
 			with("deployment", e.name).
 			with("model", trainer.name).
 			with("latency_buckets", c.latencyBuckets(e)))
+		u.Outputs = []ir.Output{{Port: "endpoint", Kind: ir.EndpointOf}}
 		u.Endpoint = &ir.Endpoint{
 			Host: e.string("host"), Port: int(e.int("port")), Ready: "/readyz", Replicas: int(e.int("replicas")),
 		}

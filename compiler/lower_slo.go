@@ -18,6 +18,7 @@ func (c *compilation) lowerObjectives(e *entity) ir.Unit {
 	u := c.unit(e, e.id(), e.component)
 	u.Kind = ir.Record
 	u.Code = ir.Code{Runtime: ir.Builtin, Version: 1}
+	u.Inputs = inputs(e)
 	u.Outputs = []ir.Output{{Port: "rules", Kind: ir.File}}
 	content, err := c.ruleFile(e)
 	if err != nil {

@@ -3,8 +3,11 @@ package examples_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -63,4 +66,13 @@ func TestFlightsGoFromDataToAServedPrediction(t *testing.T) {
 	s.edit("flights.cue", "max_iter: 200", "max_iter: 20")
 	plan := s.must("plan")
 	contains(t, plan, "params.params.max_iter: 200 -> 20", "models/late/train", "run?", "5 unchanged")
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The README quotes this plan; only the times differ.
+	times := regexp.MustCompile(`(~|About )[0-9.]+m?s`)
+	if shown := times.ReplaceAllString(string(readme), "$1"); !strings.Contains(shown, times.ReplaceAllString(plan, "$1")) {
+		t.Errorf("the README shows another plan than:\n%s", plan)
+	}
 }

@@ -1,0 +1,58 @@
+package examples_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// What the README shows is what a newcomer gets. TENON_UPDATE=1 writes it anew.
+func TestTheReadmeShowsWhatHappens(t *testing.T) {
+	s := &system{t: t, dir: t.TempDir()}
+	s.must("init")
+	read := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	want := map[string]string{
+		"A system": "cue\n" + read(s.dir+"/system.cue"),
+		"The plan": "\n$ tenon plan\n" + s.must("plan"),
+	}
+	s.edit("system.cue", "species: col", "kind: col")
+	out, err := s.run("plan")
+	if err == nil {
+		t.Fatal("a name that nothing has was taken")
+	}
+	want["A system 2"] = "\n" + out
+
+	readme := read("../README.md")
+	for place, text := range want {
+		heading, second := strings.CutSuffix(place, " 2")
+		block := regexp.MustCompile("(?s)## " + heading + "\n.*?```(.*?)```")
+		if second {
+			block = regexp.MustCompile("(?s)## " + heading + "\n.*?```.*?```.*?```(.*?)```")
+		}
+		m := block.FindStringSubmatchIndex(readme)
+		if m == nil {
+			t.Fatalf("the README has no block for %q", place)
+		}
+		if os.Getenv("TENON_UPDATE") != "" {
+			readme = readme[:m[2]] + text + readme[m[3]:]
+			continue
+		}
+		if diff := cmp.Diff(text, readme[m[2]:m[3]]); diff != "" {
+			t.Errorf("%s (-tenon +README):\n%s", place, diff)
+		}
+	}
+	if os.Getenv("TENON_UPDATE") != "" {
+		if err := os.WriteFile("../README.md", []byte(readme), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
