@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/big"
@@ -66,7 +67,7 @@ func (c *compilation) checkResources(units []ir.Unit, pools []ir.Pool) {
 		if reported[u.Entity] {
 			continue
 		}
-		candidates := pools
+		candidates := slices.SortedStableFunc(slices.Values(pools), bySize)
 		if u.Pool != "" {
 			at := slices.IndexFunc(pools, func(p ir.Pool) bool { return p.Name == u.Pool })
 			if at < 0 {
@@ -114,6 +115,12 @@ func (c *compilation) checkResources(units []ir.Unit, pools []ir.Pool) {
 		}
 		u.Pool = fit
 	}
+}
+
+// bySize orders pools by what is scarce, so that a unit draws from the least
+// that it fits.
+func bySize(a, b ir.Pool) int {
+	return cmp.Or(cmp.Compare(a.GPU, b.GPU), cmp.Compare(a.MilliCPU, b.MilliCPU), cmp.Compare(a.Memory, b.Memory))
 }
 
 // misfit says what of a pool is too small, or "".

@@ -46,10 +46,10 @@ func (c *compilation) unit(e *entity, id, component string) ir.Unit {
 	}
 }
 
-// small takes from a unit what its entity asks for: it is for the light units
-// beside the one that does the work.
+// small takes from a unit what its entity says of how it is run: that is for
+// the units that do the work, not for the light ones beside them.
 func small(u ir.Unit) ir.Unit {
-	u.Needs = ir.Resources{}
+	u.Needs, u.Retries, u.Timeout = ir.Resources{}, 0, 0
 	return u
 }
 

@@ -61,6 +61,9 @@ var burnRates = []struct {
 	{"3d", "6h", 0.10, 72, "ticket"},
 }
 
+// burnWindows are all windows above, each once.
+var burnWindows = []string{"5m", "30m", "1h", "2h", "6h", "1d", "3d"}
+
 func (c *compilation) ruleFile(e *entity) (string, error) {
 	system, err := c.sys.Lookup("name").String()
 	if err != nil {
@@ -106,9 +109,11 @@ func (c *compilation) ruleFile(e *entity) (string, error) {
 		bounds, _ := f.value.(object)
 		for _, b := range []struct{ name, op, words string }{{"min", "<", "below"}, {"max", ">", "above"}} {
 			if n, ok := bounds.get(b.name).(json.Number); ok {
-				alerts = append(alerts, o.alert("Quality", "ticket",
+				a := o.alert("Quality", "ticket",
 					fmt.Sprintf(`max(tenon_model_evaluation{deployment=%q,metric=%q}) %s %s`, on.name, f.name, b.op, n), "5m",
-					fmt.Sprintf("%s of the model behind %s is %s %s", f.name, on, b.words, n)))
+					fmt.Sprintf("%s of the model behind %s is %s %s", f.name, on, b.words, n))
+				a.Labels["metric"], a.Labels["bound"] = f.name, b.name
+				alerts = append(alerts, a)
 			}
 		}
 	}
@@ -141,10 +146,8 @@ type objectives struct {
 // the window goes.
 func (o objectives) budget(records, alerts *[]rule, name, title string, target json.Number, ratio, summary string) {
 	record := func(window string) string { return fmt.Sprintf("%s:%s:errors_%s", o.prefix, name, window) }
-	for _, b := range burnRates {
-		for _, w := range []string{b.short, b.long} {
-			*records = append(*records, rule{Record: record(w), Expr: fmt.Sprintf(ratio, w), Labels: o.labels})
-		}
+	for _, w := range burnWindows {
+		*records = append(*records, rule{Record: record(w), Expr: fmt.Sprintf(ratio, w), Labels: o.labels})
 	}
 	for _, b := range burnRates {
 		rate := strconv.FormatFloat(b.budget*o.window.Hours()/b.hours, 'g', 4, 64)
