@@ -401,10 +401,13 @@ func (s *System) explainValue(f fault) diag.Diagnostic {
 	if s.Written(f.path...) {
 		d.Spans = []diag.Span{s.At("", f.path...)}
 	}
-	if strings.HasPrefix(wanted, "{secret!") {
+	if last := f.path[len(f.path)-1]; strings.HasPrefix(wanted, "{secret!") || last == "secret" && strings.HasPrefix(wanted, "{env?") {
 		d.Message = fmt.Sprintf("%s is a secret and must not stand in the system", field)
 		d.Wanted, d.Found = "a reference", "a literal"
-		d.Hint = fmt.Sprintf("write `%s: secret: env: \"NAME\"` and set NAME where tenon runs", f.path[len(f.path)-1])
+		if last != "secret" {
+			last += ": secret"
+		}
+		d.Hint = fmt.Sprintf("write `%s: env: \"NAME\"` and set NAME where tenon runs", last)
 		return d
 	}
 	for _, p := range f.lib {
@@ -463,10 +466,17 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 		if s.Written(f.path...) {
 			d.Spans = []diag.Span{s.At("", f.path...)}
 		}
+	case strings.Contains(message, carries):
+		_, d.Message, _ = strings.Cut(message, carries)
+		d.Message, d.Hint, _ = strings.Cut(carries+d.Message, ": ")
 	case strings.Contains(message, "cannot find package"), strings.Contains(message, "cannot find module providing package"):
 		if m := packageName.FindStringSubmatch(message); m != nil && strings.HasPrefix(m[1], libraryName+"/") {
 			d.Message = fmt.Sprintf("the standard library has no package %q", m[1])
 			d.Hint = diag.DidYouMean(path.Base(m[1]), s.libraryPackages())
+			if slices.Contains(s.libraryPackages(), path.Base(m[1])) {
+				d.Message = "the module does not depend on the standard library " + libraryName
+				d.Hint = "`tenon init` adds it to cue.mod/module.cue"
+			}
 		}
 	case strings.HasPrefix(f.format, "imported and not used"):
 		d.Hint = "remove the import; or a field of the same name hides it where it is used"
