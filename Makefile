@@ -27,7 +27,9 @@ build: ## build bin/tenon
 
 .PHONY: golden
 golden: tools test-tools ## write every golden file anew
-	TENON_UPDATE=1 go test ./compiler ./cmd/...
+	TENON_UPDATE=1 go test ./compiler ./cmd/... ./stdlib/docgen
+	TENON_UPDATE=1 go test ./examples -run Readme
+	go run ./cmd/tenon graph examples/flights --format svg --out docs/flights.svg
 
 .PHONY: lint
 lint: tools ## check formatting and run the linters

@@ -53,7 +53,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	target := c.target()
 	pools := c.pools()
-	units := c.lowerAll()
+	units := slices.DeleteFunc(c.lowerAll(), func(u ir.Unit) bool { return c.broken[u.Entity] })
 	c.checkResources(units, pools)
 	c.checkExecutor(units, target)
 	if c.err != nil {

@@ -397,6 +397,17 @@ func (c *compilation) bindPort(e *entity, name string, v cue.Value, path []strin
 		c.broken[e.id()] = true // its producer's fault is said
 		return
 	}
+	if ref, at := c.sys.Reference(path...); p.out != nil && ref != nil {
+		if extra := c.added(v, p.out); extra != "" {
+			at.Label = "read here"
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s adds a column %q to what %s gives", strings.Join(path, "."), extra, producer),
+				Spans:   []diag.Span{c.sys.Label("", append(path, "schema", extra)...), at},
+				Hint:    fmt.Sprintf("a requirement is written with an exclamation mark: `schema: %s!: {type!: ...}`", extra),
+			})
+			return
+		}
+	}
 	if p.out == nil || !c.sameAs(v, p.out) {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s is written out by hand, as %q", strings.Join(path, "."), p.from),
@@ -429,6 +440,20 @@ func (c *compilation) literalHint(p port) string {
 		return "refer to an entity, such as " + ids[0]
 	}
 	return "refer to an entity by its name, such as sources.NAME.out"
+}
+
+// added is a column of a bound value that its producer does not have, or "".
+func (c *compilation) added(v cue.Value, o *out) string {
+	it, err := v.LookupPath(cue.ParsePath("schema")).Fields()
+	if err != nil {
+		return ""
+	}
+	for it.Next() {
+		if name := it.Selector().Unquoted(); o.schema.Column(name) == nil {
+			return name
+		}
+	}
+	return ""
 }
 
 // sameAs reports whether a bound value is what the producer gives. It is not

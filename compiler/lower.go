@@ -151,7 +151,7 @@ func (c *compilation) lowerStep(e *entity) ir.Unit {
 			u.Code.Lock = c.lock(e, "base")
 		}
 	case "step.python":
-		u.Params = params(e.fields.only("script", "function", "args").with("params", e.fields.get("params")))
+		u.Params = params(e.fields.only("script", "function", "args"))
 		u.Code = c.python(e, e.component, "")
 	}
 	c.userFiles(e, &u.Code)

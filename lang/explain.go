@@ -87,6 +87,10 @@ func (s *System) explainUndefined(f fault) diag.Diagnostic {
 	if slices.Contains(Sections, base[0]) && len(base) == 1 {
 		d.Message = fmt.Sprintf("there is no entry %q in %s", name, where)
 	}
+	if len(base) == 1 && slices.Contains(s.libraryPackage(base[0]), name) {
+		d.Hint = fmt.Sprintf("a field called %s hides the package here: write its name in quotes, \"%s\":, or call it something else", base[0], base[0])
+		return d
+	}
 	d.Hint = diag.DidYouMean(name, s.fieldNames(base, f.path))
 	if d.Hint == "" && len(base) == 2 && slices.Contains(Sections, base[0]) {
 		d.Hint = fmt.Sprintf("what %s gives is %s.out", where, where)
@@ -377,12 +381,13 @@ func (s *System) explainValue(f fault) diag.Diagnostic {
 		return d
 	}
 	if f.format == conflict && len(f.user) > 1 {
-		d := diag.Diagnostic{Message: fmt.Sprintf("%s is given two values, %s and %s", field, found, wanted), Hint: "keep one of them"}
+		d := diag.Diagnostic{Message: fmt.Sprintf("%s is given two values, %s and %s", field, found, wanted),
+			Hint: fmt.Sprintf("keep one of them; where one is a default that another file may change, write it as `*%s | _`", wanted)}
 		for _, p := range f.user {
 			d.Spans = append(d.Spans, diag.Span{Pos: p})
 		}
 		if len(f.path) == 3 && len(s.decls()[f.path[0]+"."+f.path[1]]) > 1 {
-			d.Hint = fmt.Sprintf("%s.%s is declared twice: keep one of them, or give one another name", f.path[0], f.path[1])
+			d.Hint += fmt.Sprintf("\nif these are to be two, give one of them another name than %s.%s", f.path[0], f.path[1])
 		}
 		return d
 	}
@@ -479,7 +484,7 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 			}
 		}
 	case strings.HasPrefix(f.format, "imported and not used"):
-		d.Hint = "remove the import; or a field of the same name hides it where it is used"
+		d.Hint = "remove the import; or, where a field of the same name hides it, write the field's name in quotes"
 	case strings.Contains(f.format, "no tag for"), strings.Contains(message, "not used in any file"), strings.Contains(message, "tag"):
 		d.Hint = "a tag is declared in the system as `field: string @tag(name)`, or used in a file as `@if(name)`"
 	}

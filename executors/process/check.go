@@ -19,16 +19,12 @@ func (e *Executor) Check(u ir.Unit) []executors.Fault {
 		fault("needs.gpu", "choose a target with another executor, or leave needs.gpu out",
 			"the process executor hands out no GPUs; this asks for %d", u.Needs.GPU)
 	}
-	if u.Needs.GPU == 0 && u.Needs.GPUModel != "" {
-		fault("needs.gpu_model", "leave needs.gpu_model out",
-			"the process executor hands out no GPUs; this asks for %s", u.Needs.GPUModel)
-	}
 	if u.Kind == ir.Service && u.Needs.Disk > 0 {
 		fault("needs.disk", "leave needs.disk out, or choose a target with another executor",
 			"the process executor measures the disk of jobs only: nothing watches a service for as long as it stands")
 	}
 	if u.Kind == ir.Service && (u.Endpoint == nil || u.Endpoint.Port < 1 || u.Endpoint.Port > 65535) {
-		fault("endpoint.port", "name a free port of this machine", "a service needs a port from 1 to 65535")
+		fault("port", "name a free port of this machine", "a service needs a port from 1 to 65535")
 	}
 	switch u.Code.Runtime {
 	case ir.Builtin:
@@ -37,7 +33,7 @@ func (e *Executor) Check(u ir.Unit) []executors.Fault {
 			fault("code.command", "", "there is nothing to run")
 		}
 		if u.Code.Runtime == ir.Python && u.Code.Lock == "" {
-			fault("code.lock", "make one with tenon lock", "a Python unit needs a locked environment")
+			fault("packages", "", "a Python unit needs a locked environment")
 		}
 	default:
 		fault("code.runtime", "", "the process executor cannot run %q", u.Code.Runtime)

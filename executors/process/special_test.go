@@ -170,13 +170,12 @@ func TestCheckNamesEveryFieldItCannotHonour(t *testing.T) {
 	}{
 		{"", func(*ir.Unit) {}},
 		{"needs.gpu", func(u *ir.Unit) { u.Needs.GPU, u.Needs.GPUModel = 1, "h200" }},
-		{"needs.gpu_model", func(u *ir.Unit) { u.Needs.GPUModel = "h200" }},
 		{"needs.disk", func(u *ir.Unit) {
 			u.Kind, u.Needs.Disk, u.Endpoint = ir.Service, 1, &ir.Endpoint{Host: "127.0.0.1", Port: 80}
 		}},
-		{"endpoint.port", func(u *ir.Unit) { u.Kind = ir.Service }},
+		{"port", func(u *ir.Unit) { u.Kind = ir.Service }},
 		{"code.command", func(u *ir.Unit) { u.Code.Command = nil }},
-		{"code.lock", func(u *ir.Unit) { u.Code.Runtime = ir.Python }},
+		{"packages", func(u *ir.Unit) { u.Code.Runtime = ir.Python }},
 		{"code.runtime", func(u *ir.Unit) { u.Code.Runtime = "wasm" }},
 		{"secrets", func(u *ir.Unit) { u.Secrets = []ir.Secret{{Name: "TENON_STEP", Env: "X"}} }},
 	} {

@@ -2,10 +2,12 @@
 // from the CUE itself: the comments of its definitions and their fields.
 //
 // In goes the file tree of the module, out comes Markdown. It reads the syntax
-// only and evaluates nothing. The test beside it keeps the page up to date.
+// only and evaluates nothing, and it knows no more of CUE than the library uses.
+// The test beside it keeps the page up to date.
 package docgen
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"path"
@@ -21,14 +23,21 @@ import (
 
 const intro = `# The standard library
 
-Generated from the comments in ` + "`stdlib/cue`" + `; change them there. How the pieces fit together is said in
-[language.md](language.md).
+Generated from the comments in ` + "`stdlib/cue`" + `: change them there, and write this page anew with
+` + "`TENON_UPDATE=1 go test ./stdlib/docgen`" + `. How the pieces fit together is said in [language.md](language.md).
 
-Every package is imported as ` + "`tenon.dev/NAME`" + `. An entity takes its name from its place (` + "`sources: NAME: ...`" + `),
-so ` + "`name`" + ` is not listed; neither is what a definition fixes for itself. Of the last column, *yes* means that the
-field has to be given, *no* that it may be left out, and anything else is what it is when it is left out. Where a name
-holds ` + "`NAME`" + `, any name can stand there. What a definition gives to others is its ` + "`out`" + `.
+A package is imported as ` + "`tenon.dev/NAME`" + `. In the column *needed*, **yes** is a field that has to be given, *no* one that
+may be left out, and anything else is the default. An entity takes its name from its place, ` + "`sources: NAME: ...`" + `, so
+` + "`name`" + ` is not listed; neither is what a definition fixes by itself.
 `
+
+var (
+	portKind    = regexp.MustCompile(`\bkind: +"([a-z])([a-z]+)"`)
+	byDefault   = regexp.MustCompile(`^\*(".*?"|\[.*?\]|\S+) \|`) // the x of *x | y
+	enumeration = regexp.MustCompile(`^"\^\(([a-z_|]+)\)\$"$`)
+	basic       = map[string]string{"string": "text", "bool": "true or false", "int": "whole number", "number": "number"}
+	comparison  = map[token.Token]string{token.GTR: "more than ", token.GEQ: "at least ", token.LSS: "less than ", token.LEQ: "at most "}
+)
 
 // A pkg is one package: its comment and what it defines, in order.
 type pkg struct {
@@ -47,75 +56,52 @@ func Library(fsys fs.FS) ([]byte, error) {
 	}
 	var pkgs []*pkg
 	for _, file := range files {
-		name := path.Dir(file)
-		if name == "cue.mod" {
-			continue
+		if n := len(pkgs); n == 0 || pkgs[n-1].name != path.Dir(file) {
+			pkgs = append(pkgs, &pkg{name: path.Dir(file)})
 		}
-		if len(pkgs) == 0 || pkgs[len(pkgs)-1].name != name {
-			pkgs = append(pkgs, &pkg{name: name})
-		}
-		if err := pkgs[len(pkgs)-1].read(fsys, file); err != nil {
+		src, err := fs.ReadFile(fsys, file)
+		if err != nil {
 			return nil, err
 		}
-	}
-	var b strings.Builder
-	b.WriteString(intro + "\n| package | |\n|---|---|\n")
-	for _, p := range pkgs {
-		first, _, _ := strings.Cut(p.doc, ". ")
-		first = strings.TrimPrefix(first, "Package "+p.name+" ")
-		fmt.Fprintf(&b, "| [`%s`](#%s) | %s |\n", p.name, p.name, cell(strings.TrimSuffix(first, ".")))
-	}
-	for _, p := range pkgs {
-		p.write(&b)
-	}
-	return []byte(b.String()), nil
-}
-
-func (p *pkg) read(fsys fs.FS, file string) error {
-	src, err := fs.ReadFile(fsys, file)
-	if err != nil {
-		return err
-	}
-	f, err := parser.ParseFile(file, src, parser.ParseComments)
-	if err != nil {
-		return err
-	}
-	for _, d := range f.Decls {
-		switch d := d.(type) {
-		case *ast.Package:
-			p.doc = paragraphs(d)
-		case *ast.Field:
-			p.fields = append(p.fields, d)
+		f, err := parser.ParseFile(file, src, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		p := pkgs[len(pkgs)-1]
+		for _, d := range f.Decls {
+			if clause, ok := d.(*ast.Package); ok {
+				p.doc = comment(clause)
+			} else if field, ok := d.(*ast.Field); ok {
+				p.fields = append(p.fields, field)
+			}
 		}
 	}
-	return nil
+	pkgs = slices.DeleteFunc(pkgs, func(p *pkg) bool { return p.doc == "" }) // cue.mod
+	var b, sections strings.Builder
+	b.WriteString(intro + "\n| package | it |\n|---|---|\n")
+	for _, p := range pkgs {
+		first, _, _ := strings.Cut(strings.TrimPrefix(p.doc, "Package "+p.name+" "), ". ")
+		fmt.Fprintf(&b, "| [`%s`](#%[1]s) | %s |\n", p.name, cell(strings.TrimSuffix(first, ".")))
+		p.write(&sections)
+	}
+	return []byte(b.String() + sections.String()), nil
 }
 
-// write writes the definitions of a package. Those that have no comment and
-// the same fields as the one before share its section.
+// write writes the definitions of a package. One without a comment and with the
+// same fields as the one before shares its section.
 func (p *pkg) write(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## %s\n\n%s\n", p.name, p.doc)
-	var names []string
-	var last string
-	for i, f := range p.fields {
-		name := label(f.Label)
-		if !strings.HasPrefix(name, "#") {
+	for i := 0; i < len(p.fields); i++ {
+		f := p.fields[i]
+		if !strings.HasPrefix(name(f.Label), "#") {
 			continue
 		}
-		body := p.body(f)
-		if names == nil || paragraphs(f) != "" || body != last {
-			names, last = nil, body
+		doc, body, names := comment(f), p.body(f), "`"+p.name+"."+name(f.Label)+"`"
+		for i+1 < len(p.fields) && comment(p.fields[i+1]) == "" && p.body(p.fields[i+1]) == body {
+			i++
+			names += ", `" + p.name + "." + name(p.fields[i].Label) + "`"
 		}
-		names = append(names, "`"+p.name+"."+name+"`")
-		if next := i + 1; next < len(p.fields) && paragraphs(p.fields[next]) == "" && p.body(p.fields[next]) == body {
-			continue
-		}
-		fmt.Fprintf(b, "\n### %s\n\n", strings.Join(names, ", "))
-		if doc := paragraphs(f); doc != "" {
-			b.WriteString(doc + "\n\n")
-		}
-		b.WriteString(strings.TrimPrefix(body, "\n"))
-		names = nil
+		fmt.Fprintf(b, "\n### %s\n\n%s\n\n%s\n", names, doc, strings.TrimSpace(body))
 	}
 }
 
@@ -123,44 +109,45 @@ func (p *pkg) write(b *strings.Builder) {
 func (p *pkg) body(f *ast.Field) string {
 	s, ok := f.Value.(*ast.StructLit)
 	if !ok {
-		return "It is " + p.words(f.Value) + ".\n"
+		return "It is a " + p.words(f.Value) + "." // a duration, a size
+	}
+	rows, more := p.rows(s, "")
+	if len(rows) == 0 {
+		return strings.Join(more, " ")
 	}
 	var b strings.Builder
-	rows, more := p.rows(s, "")
-	if len(rows) > 0 {
-		b.WriteString("| field | type | needed | |\n|---|---|---|---|\n")
-	}
-	for _, r := range merge(rows) {
+	b.WriteString("| field | type | needed | |\n|---|---|---|---|\n")
+	for i := 0; i < len(rows); i++ {
+		r := rows[i]
+		// Neighbours that differ in nothing but their names share a row.
+		for i+1 < len(rows) && (row{rows[i+1].names, r.typ, r.need, r.doc}) == rows[i+1] {
+			i++
+			r.names += ", " + rows[i].names
+		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.names, cell(r.typ), cell(r.need), cell(r.doc))
 	}
-	for _, m := range more {
-		b.WriteString("\n" + m + "\n")
-	}
-	return b.String()
+	return b.String() + "\n" + strings.Join(more, " ")
 }
 
 // rows are the fields of a struct, those of hidden structs that it embeds
-// included, and what else there is to say of it.
+// included, and sentences on what else there is.
 func (p *pkg) rows(s *ast.StructLit, prefix string) (rows []row, more []string) {
 	for _, e := range s.Elts {
 		switch e := e.(type) {
 		case *ast.EmbedDecl:
-			if local, ok := e.Expr.(*ast.Ident); ok {
-				r, m := p.rows(p.find(local.Name), prefix)
+			if hidden := p.hidden(e.Expr); hidden != nil {
+				r, m := p.rows(hidden, prefix)
 				rows, more = append(rows, r...), append(more, m...)
 			} else {
-				more = append(more, "And the fields of "+p.words(e.Expr)+".")
+				more = append(more, "It has the fields of "+p.words(e.Expr)+" too.")
 			}
 		case *ast.Field:
-			name := label(e.Label)
-			switch {
-			case name == "name" && prefix == "" && p.name != "tenon" || name == "component":
-			case name == "out" && prefix == "":
-				more = append(more, gives(e.Value))
-			case strings.HasPrefix(name, "_"):
-			case isFixed(e):
-			default:
-				rows = append(rows, p.row(e, prefix+name)...)
+			_, fixed := e.Value.(*ast.BasicLit)
+			_, plain := e.Value.(*ast.Ident)
+			if n := prefix + name(e.Label); n == "out" {
+				more = append(more, gives(source(e.Value)))
+			} else if !fixed && !(plain && n == "name") {
+				rows = append(rows, p.row(e, n)...)
 			}
 		}
 	}
@@ -168,130 +155,71 @@ func (p *pkg) rows(s *ast.StructLit, prefix string) (rows []row, more []string) 
 }
 
 // row is a field, followed by the fields of the struct that it is.
-func (p *pkg) row(f *ast.Field, name string) []row {
-	own := row{"`" + name + "`", "", need(f), paragraphs(f)}
+func (p *pkg) row(f *ast.Field, path string) []row {
+	own := row{"`" + path + "`", p.words(f.Value), need(f), comment(f)}
 	value := f.Value
-	if hidden, ok := value.(*ast.Ident); ok && strings.HasPrefix(hidden.Name, "_") {
-		value = p.find(hidden.Name)
+	if hidden := p.hidden(value); hidden != nil {
+		value = hidden
+	}
+	if by := pattern(value); by != nil {
+		value, path = by.Value, path+".NAME"
 	}
 	s, ok := value.(*ast.StructLit)
-	if by := pattern(s); by != nil {
-		inner, isStruct := by.Value.(*ast.StructLit)
-		own.typ = p.words(by.Value) + ", by name"
-		if !isStruct {
-			return []row{own}
-		}
-		s, name = inner, name+".NAME"
-	} else if own.typ = p.words(value); !ok {
+	if !ok || slices.ContainsFunc(s.Elts, func(d ast.Decl) bool { _, open := d.(*ast.Ellipsis); return open }) {
 		return []row{own}
 	}
-	inner, _ := p.rows(s, name+".")
-	if len(inner) > 0 && own.doc == "" && pattern(value) == nil {
+	inner, _ := p.rows(s, path+".")
+	if len(inner) == 1 && inner[0].doc == "" {
+		inner[0].doc, own.doc = own.doc, "" // written as in: table: ...
+	}
+	if own.doc == "" {
 		return inner
 	}
 	return append([]row{own}, inner...)
 }
 
-// merge puts neighbours that differ in their names only into one row.
-func merge(rows []row) []row {
-	var out []row
-	for _, r := range rows {
-		if n := len(out) - 1; n >= 0 && r.doc == "" && out[n].doc == "" && out[n].typ == r.typ && out[n].need == r.need {
-			out[n].names += ", " + r.names
-			continue
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
-// find returns the struct of a hidden field of the package.
-func (p *pkg) find(name string) *ast.StructLit {
-	i := slices.IndexFunc(p.fields, func(f *ast.Field) bool { return label(f.Label) == name })
-	if i < 0 {
-		return &ast.StructLit{}
-	}
-	s, _ := p.fields[i].Value.(*ast.StructLit)
-	return s
-}
-
-// pattern returns the field of a struct that is nothing but [string]: value.
-func pattern(x ast.Expr) *ast.Field {
-	s, _ := x.(*ast.StructLit)
-	if s == nil || len(s.Elts) != 1 {
-		return nil
-	}
-	f, _ := s.Elts[0].(*ast.Field)
-	if f == nil {
-		return nil
-	}
-	if _, ok := f.Label.(*ast.ListLit); !ok {
-		return nil
-	}
-	return f
-}
-
-// isFixed reports whether a field is given by the definition: `kind: "random"`.
-func isFixed(f *ast.Field) bool {
-	_, ok := f.Value.(*ast.BasicLit)
-	return ok
-}
-
-func gives(x ast.Expr) string {
-	s, _ := x.(*ast.StructLit)
-	for _, e := range s.Elts {
-		if f, ok := e.(*ast.Field); ok && label(f.Label) == "kind" {
-			return "`out` is a port of kind " + source(f.Value) + "."
-		}
-	}
-	return "`out` has a port for every entry of `outputs`."
-}
-
-// need says whether a field has to be given, or what it is otherwise.
-func need(f *ast.Field) string {
-	if f.Constraint == token.NOT {
-		return "yes"
-	}
-	if f.Constraint == token.OPTION {
-		return "no"
-	}
-	if d := defaultOf(f.Value); d != nil {
-		return "`" + source(d) + "`"
-	}
-	switch x := f.Value.(type) {
-	case *ast.StructLit:
-		return "no"
-	case *ast.ListLit:
-		return map[bool]string{true: "no", false: "yes"}[len(x.Elts) == 1]
-	case *ast.BinaryExpr:
-		if _, ok := x.Y.(*ast.StructLit); ok {
-			return "no"
-		}
-	case *ast.Ident:
-		if strings.HasPrefix(x.Name, "_") {
-			return "no"
-		}
-	}
-	return "yes"
-}
-
-func defaultOf(x ast.Expr) ast.Expr {
-	switch x := x.(type) {
-	case *ast.UnaryExpr:
-		if x.Op == token.MUL {
-			return x.X
-		}
-	case *ast.BinaryExpr:
-		if x.Op == token.OR {
-			return defaultOf(x.X)
+// hidden returns the struct that a name such as _source stands for, or nil.
+func (p *pkg) hidden(x ast.Expr) *ast.StructLit {
+	ident, _ := x.(*ast.Ident)
+	for _, f := range p.fields {
+		if n := name(f.Label); ident != nil && n == ident.Name && strings.HasPrefix(n, "_") {
+			s, _ := f.Value.(*ast.StructLit)
+			return s
 		}
 	}
 	return nil
 }
 
-var comparison = map[token.Token]string{token.GTR: "more than ", token.GEQ: "at least ", token.LSS: "less than ", token.LEQ: "at most "}
+// pattern returns the field of a struct that is nothing but [string]: value.
+func pattern(x ast.Expr) *ast.Field {
+	if s, ok := x.(*ast.StructLit); ok && len(s.Elts) == 1 {
+		if f, ok := s.Elts[0].(*ast.Field); ok && name(f.Label) == "" {
+			return f
+		}
+	}
+	return nil
+}
 
-var enumeration = regexp.MustCompile(`^"\^\(([a-z_|]+)\)\$"$`)
+// gives says what others can refer to.
+func gives(out string) string {
+	if m := portKind.FindStringSubmatch(out); m != nil {
+		return "Its `out` is a " + link("tenon", "#"+strings.ToUpper(m[1])+m[2]) + "."
+	}
+	return "Its `out` has a port for every entry of `outputs`."
+}
+
+// need says whether a field has to be given, or what it is otherwise.
+func need(f *ast.Field) string {
+	text := source(f.Value)
+	m := byDefault.FindStringSubmatch(text)
+	switch {
+	case m != nil:
+		return "`" + m[1] + "`"
+	case f.Constraint != token.NOT && (f.Constraint == token.OPTION || strings.ContainsAny(text, "{[_")):
+		return "no"
+	}
+	return "**yes**"
+}
 
 // words says what values an expression allows.
 func (p *pkg) words(x ast.Expr) string {
@@ -300,67 +228,66 @@ func (p *pkg) words(x ast.Expr) string {
 		if strings.HasPrefix(x.Name, "#") {
 			return link(p.name, x.Name)
 		}
-		return map[string]string{"string": "text", "bool": "true or false", "int": "whole number"}[x.Name] + map[bool]string{true: x.Name}[x.Name == "number"]
+		return cmp.Or(basic[x.Name], "struct")
 	case *ast.SelectorExpr:
-		return link(x.X.(*ast.Ident).Name, label(x.Sel))
+		return link(source(x.X), name(x.Sel))
 	case *ast.BasicLit:
 		return "`" + source(x) + "`"
 	case *ast.UnaryExpr:
-		if m := enumeration.FindStringSubmatch(source(x.X)); m != nil {
-			return "`\"" + strings.ReplaceAll(m[1], "|", "\"`, `\"") + "\"`"
+		text := source(x.X)
+		if m := enumeration.FindStringSubmatch(text); m != nil {
+			return "`\"" + strings.ReplaceAll(m[1], "|", "\"` or `\"") + "\"`"
+		} else if x.Op == token.MAT {
+			return "text that matches `" + strings.ReplaceAll(strings.Trim(text, `"`), `\\`, `\`) + "`"
 		}
-		if x.Op == token.MAT {
-			return "text that matches `" + strings.Trim(source(x.X), `"`) + "`"
-		}
-		return comparison[x.Op] + source(x.X)
+		return comparison[x.Op] + text
 	case *ast.BinaryExpr:
-		if x.Op == token.OR && defaultOf(x.X) != nil {
-			if lit, ok := x.Y.(*ast.BasicLit); ok {
-				return p.words(defaultOf(x.X)) + " or " + p.words(lit)
-			}
-			return p.words(x.Y)
-		}
-		if s, ok := x.Y.(*ast.StructLit); ok {
-			rows, _ := p.rows(s, "")
-			return fmt.Sprintf("%s; %s is by default %s", p.words(x.X), rows[0].names, rows[0].need)
+		if _, choice := x.Y.(*ast.BasicLit); x.Op == token.OR && choice {
+			return strings.ReplaceAll("`"+source(x)[1:]+"`", " | ", "` or `")
+		} else if x.Op == token.OR {
+			return p.words(x.Y) // the rest is the default
+		} else if _, more := x.Y.(*ast.StructLit); more {
+			return p.words(x.X)
 		}
 		return p.words(x.X) + ", " + p.words(x.Y)
 	case *ast.ListLit:
-		if len(x.Elts) > 1 {
-			return "list of at least one " + p.words(x.Elts[0])
+		return "list of " + p.words(x.Elts[len(x.Elts)-1].(*ast.Ellipsis).Type)
+	case *ast.StructLit:
+		if by := pattern(x); by != nil {
+			return p.words(by.Value) + " by name"
 		}
-		return "list of " + p.words(x.Elts[0].(*ast.Ellipsis).Type)
 	}
 	return "struct"
 }
 
-// link is a link to the section of a definition.
+// link links to the section of a definition.
 func link(pkg, def string) string {
-	return fmt.Sprintf("[`%s`](#%s)", pkg+"."+def, strings.ToLower(pkg+strings.TrimPrefix(def, "#")))
+	return fmt.Sprintf("[`%s.%s`](#%s)", pkg, def, strings.ToLower(pkg+def[1:]))
 }
 
-func label(l ast.Node) string {
-	if ident, ok := l.(*ast.Ident); ok {
-		return ident.Name
-	}
-	return ""
+// name of a field, "" if it is a pattern.
+func name(l ast.Label) string {
+	n, _, _ := ast.LabelName(l)
+	return n
 }
 
 // source is how an expression is written.
 func source(x ast.Expr) string {
-	b, err := format.Node(x)
-	if err != nil {
-		return ""
-	}
+	b, _ := format.Node(x) // it was parsed
 	return string(b)
 }
 
-// paragraphs is the comment of a node, one line per paragraph.
-func paragraphs(n ast.Node) string {
+// comment is what is said of a node, a line for each paragraph. What is
+// indented is code.
+func comment(n ast.Node) string {
 	var out []string
 	for _, g := range ast.Comments(n) {
 		for para := range strings.SplitSeq(g.Text(), "\n\n") {
-			out = append(out, strings.Join(strings.Fields(para), " "))
+			if strings.HasPrefix(para, "\t") {
+				out = append(out, "```cue\n"+strings.TrimSpace(para)+"\n```")
+			} else {
+				out = append(out, strings.Join(strings.Fields(para), " "))
+			}
 		}
 	}
 	return strings.Join(out, "\n\n")
@@ -368,5 +295,5 @@ func paragraphs(n ast.Node) string {
 
 // cell is text as it can stand in a table.
 func cell(s string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(s, "\n", " "), "|", `\|`)
+	return strings.ReplaceAll(strings.ReplaceAll(s, "\n\n", " "), "|", `\|`)
 }
