@@ -15,7 +15,7 @@ import (
 
 // checkEntities makes the checks of one entity at a time.
 func (c *compilation) checkEntities() {
-	endpoints := map[string]*entity{}
+	endpoints := map[int64]*entity{}
 	for _, id := range c.order {
 		e := c.entities[id]
 		if c.broken[id] {
@@ -170,7 +170,22 @@ func (c *compilation) checkModel(e *entity) {
 	}
 	schema := table.out.schema
 	label := e.string("label")
-	task, _ := e.fields.get("evaluation").(object).get("task").(string)
+	evaluation, _ := e.fields.get("evaluation").(object)
+	task, _ := evaluation.get("task").(string)
+	gates, _ := evaluation.get("gates").(object)
+	for _, g := range gates {
+		if len(objectOr(g.value)) == 0 {
+			c.asksNothing(e, "evaluation", "gates", g.name)
+		}
+		if !slices.Contains(metricsOf[task], g.name) {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s has a gate on %q, which a %s does not make", e, g.name, task),
+				Wanted:  "one of " + strings.Join(metricsOf[task], ", "),
+				Spans:   []diag.Span{c.sys.Label("", e.path("evaluation", "gates", g.name)...)},
+				Hint:    nearest(g.name, metricsOf[task]),
+			})
+		}
+	}
 	col := schema.Column(label)
 	if col == nil {
 		c.noColumn(e, "the label", label, table.out, schema, "label")
@@ -277,12 +292,12 @@ func (e *entity) input(name string) *port {
 	return nil
 }
 
-func (c *compilation) checkDeployment(e *entity, endpoints map[string]*entity) {
+func (c *compilation) checkDeployment(e *entity, endpoints map[int64]*entity) {
 	if e.component == "serve.http" {
-		at := fmt.Sprintf("%s:%d", e.string("host"), e.int("port"))
-		if other := endpoints[at]; other != nil {
+		at := e.int("port")
+		if other := endpoints[at]; other != nil && overlap(e.string("host"), other.string("host")) {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s and %s both listen on %s", other, e, at),
+				Message: fmt.Sprintf("%s and %s both listen on port %d", other, e, at),
 				Spans:   []diag.Span{c.sys.At("", e.path("port")...), c.sys.At("taken here", other.path("port")...)},
 				Hint:    "give one of them another port",
 			})
@@ -293,6 +308,15 @@ func (c *compilation) checkDeployment(e *entity, endpoints map[string]*entity) {
 	model, table := e.input("model"), e.input("table")
 	if model == nil || table == nil || model.out.signature == nil {
 		return
+	}
+	for _, name := range []string{"prediction", "probability"} {
+		if slices.Contains(table.out.keys, name) || table.out.timestamp == name {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s writes a column %q, which is also a key of %s", e, name, table.out.entity),
+				Spans:   []diag.Span{c.sys.At("", e.path("in", "table")...), c.columnSpan(table.out.entity, name)},
+				Hint:    "give the key another name",
+			})
+		}
 	}
 	for _, want := range model.out.signature.Input {
 		got := table.out.schema.Column(want.Name)
@@ -312,8 +336,21 @@ func (c *compilation) checkDeployment(e *entity, endpoints map[string]*entity) {
 				Wanted:  want.Type,
 				Found:   got.Type,
 			})
+		case got.Nullable && !want.Nullable:
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s predicts for %s, where column %q may be null, which %s was not trained on", e, table.out.entity, want.Name, model.out.entity),
+				Spans:   append(spans, c.columnSpan(table.out.entity, want.Name), c.sys.Label("the model", model.out.entity.path()...)),
+				Hint:    "drop those rows, or fill the nulls, in a feature before it",
+			})
 		}
 	}
+}
+
+// overlap reports whether two hosts to listen on may be the same.
+func overlap(a, b string) bool {
+	every := func(h string) bool { return h == "" || h == "0.0.0.0" || h == "::" }
+	local := func(h string) bool { return h == "localhost" || h == "::1" || strings.HasPrefix(h, "127.") }
+	return a == b || every(a) || every(b) || local(a) && local(b)
 }
 
 // metricsOf are the metrics that an evaluation makes, by task.
@@ -323,6 +360,27 @@ var metricsOf = map[string][]string{
 }
 
 func (c *compilation) checkObjectives(e *entity) {
+	asks := 0
+	for _, f := range []string{"availability", "latency", "freshness", "quality"} {
+		if v := e.fields.get(f); v != nil && len(objectOr(v)) != 0 {
+			asks++
+		}
+	}
+	if asks == 0 {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s promises nothing", e),
+			Wanted:  "one of availability, latency, freshness, quality",
+			Spans:   []diag.Span{c.sys.Label("", e.path()...)},
+		})
+	}
+	if w := duration(e.string("window")); w < minWindow {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the window of %s is too short for alerts over up to three days", e),
+			Wanted:  "7d or more",
+			Found:   e.string("window"),
+			Spans:   []diag.Span{c.sys.At("", e.path("window")...)},
+		})
+	}
 	on := e.input("on")
 	if on == nil {
 		return
@@ -334,6 +392,9 @@ func (c *compilation) checkObjectives(e *entity) {
 	task := model.out.signature.Task
 	quality, _ := e.fields.get("quality").(object)
 	for _, f := range quality {
+		if len(objectOr(f.value)) == 0 {
+			c.asksNothing(e, "quality", f.name)
+		}
 		if !slices.Contains(metricsOf[task], f.name) {
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("%s holds the metric %q, which the evaluation of %s does not make", e, f.name, model.out.entity),
@@ -343,6 +404,27 @@ func (c *compilation) checkObjectives(e *entity) {
 			})
 		}
 	}
+}
+
+// minWindow is the shortest over which burn rates make sense.
+const minWindow = 7 * 24 * time.Hour
+
+// objectOr is a value as a struct; of anything else it says only that it is
+// there.
+func objectOr(v any) object {
+	if o, ok := v.(object); ok {
+		return o
+	}
+	return object{{"", v}}
+}
+
+// asksNothing is the fault of a standard that is empty.
+func (c *compilation) asksNothing(e *entity, at ...string) {
+	c.fail(e, diag.Diagnostic{
+		Message: fmt.Sprintf("%s of %s asks nothing", strings.Join(at, "."), e),
+		Spans:   []diag.Span{c.sys.Label("", e.path(at...)...)},
+		Hint:    "give it a bound, such as `min: 0.7`, or take it out",
+	})
 }
 
 // nearest is the hint for a misspelt name whose candidates are listed already.
@@ -382,7 +464,7 @@ func (c *compilation) checkStep(e *entity) {
 }
 
 var (
-	secretName = regexp.MustCompile(`(?i)(^|[_-])(password|passwd|pwd|secret|token|api_?key|access_?key|private_?key|credentials?)$`)
+	secretName = regexp.MustCompile(`(?i)(^|[_-])(password|passwd|pwd|secret|((access|auth|api|bearer|refresh)_?)token|api_?key|access_?key|private_?key|credentials?)$`)
 	secretURL  = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)
 )
 

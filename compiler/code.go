@@ -31,7 +31,7 @@ func (c *compilation) python(e *entity, component, environment string) ir.Code {
 	if impl.Environment != stdlib.ModelEnvironment {
 		environment = impl.Environment
 	}
-	code := ir.Code{Runtime: ir.Python, Command: []string{libraryFolder + "/" + impl.Main}}
+	code := ir.Code{Runtime: ir.Python, Python: stdlib.PythonVersion, Command: []string{libraryFolder + "/" + impl.Main}}
 	for _, name := range append([]string{impl.Main}, impl.Files...) {
 		b, err := stdlib.PythonFile(name)
 		if err != nil {
@@ -118,7 +118,7 @@ func (c *compilation) userFile(e *entity, code *ir.Code, name, field string) {
 		refuse(fmt.Sprintf("%s names a file %q that cannot be read: %v", e, name, err), "")
 		return
 	}
-	code.Files = append(code.Files, ir.CodeFile{Path: clean, Digest: c.blob(b), Exec: info.Mode()&0o111 != 0})
+	code.Files = append(code.Files, ir.CodeFile{Path: clean, Digest: c.blob(b)})
 }
 
 func (c *compilation) userFolder(e *entity, code *ir.Code, name, full, field string) {

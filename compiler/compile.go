@@ -62,10 +62,6 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	if all := append(faults, c.faults...); len(all) > 0 {
 		return nil, all.Sort()
 	}
-	name, err := sys.Lookup("name").String()
-	if err != nil {
-		return nil, fmt.Errorf("compile: name of the system: %w", err)
-	}
 	slices.SortFunc(units, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
 	for i := range units {
 		if err := units[i].Define(); err != nil {
@@ -73,9 +69,15 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 		}
 	}
 	return &Result{
-		System: &ir.System{Version: ir.Version, Name: name, Target: target, Pools: pools, Units: units},
+		System: &ir.System{Version: ir.Version, Name: c.systemName(), Target: target, Pools: pools, Units: units},
 		Blobs:  c.blobs,
 	}, nil
+}
+
+// systemName is the name of the system, "" if that is a fault.
+func (c *compilation) systemName() string {
+	name, _ := c.sys.Lookup("name").String()
+	return name
 }
 
 // A compilation collects faults while the stages go on with what they can.

@@ -209,15 +209,18 @@ func formatFloat(f float64) string {
 
 // prefixes of the components that belong in a section, with the definition to
 // suggest.
-var sectionComponents = map[string]struct{ prefix, example string }{
-	"sources":     {"source.", "source.#CSV"},
-	"features":    {"feature.", "feature.#SQL"},
-	"models":      {"train.", "train.#SKLearn"},
-	"deployments": {"serve.", "serve.#HTTP"},
-	"slos":        {"slo.", "slo.#Objectives"},
-	"steps":       {"step.", "step.#Command"},
-	"resources":   {"pool", "tenon.#Pool"},
-	"targets":     {"target", "tenon.#Process"},
+var sectionComponents = map[string]struct {
+	prefix, example string
+	gives           bool // something that others can read
+}{
+	"sources":     {"source.", "source.#CSV", true},
+	"features":    {"feature.", "feature.#SQL", true},
+	"models":      {"train.", "train.#SKLearn", true},
+	"deployments": {"serve.", "serve.#HTTP", true},
+	"slos":        {"slo.", "slo.#Objectives", false},
+	"steps":       {"step.", "step.#Command", true},
+	"resources":   {"pool", "tenon.#Pool", false},
+	"targets":     {"target", "tenon.#Process", false},
 }
 
 // decodeAll reads every entity that CUE finds sound, then binds their ports.
@@ -278,7 +281,19 @@ func (c *compilation) decodeEntity(section, name string) {
 		return
 	}
 	e.fields, _ = tree.(object)
-	c.decodeOut(e, v.LookupPath(cue.ParsePath("out")))
+	if err := c.decodeOut(e, v.LookupPath(cue.ParsePath("out"))); err != nil {
+		c.broken[e.id()] = true
+		c.internal(fmt.Errorf("%s: %w", e, err))
+		return
+	}
+	if want.gives && len(e.outs) == 0 && e.fields.get("outputs") == nil {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s names a component without its definition", e),
+			Spans:   []diag.Span{c.sys.Label("", section, name)},
+			Hint:    fmt.Sprintf("write `%s: %s: %s & {...}`", section, name, want.example),
+		})
+		return
+	}
 	c.entities[e.id()] = e
 	c.order = append(c.order, e.id())
 }
@@ -293,19 +308,19 @@ func goodName(s string) bool {
 	return s != "" && len(s) <= 100
 }
 
-func (c *compilation) decodeOut(e *entity, v cue.Value) {
+func (c *compilation) decodeOut(e *entity, v cue.Value) error {
 	if !v.Exists() {
-		return
+		return nil
 	}
 	tree, err := decode(v, false)
 	if err != nil {
-		return
+		return err
 	}
 	o, _ := tree.(object)
 	if _, ok := o.get("kind").(string); ok {
 		out := decodePort(e, o)
 		e.outs[out.port] = out
-		return
+		return nil
 	}
 	for _, f := range o { // a step has several
 		if p, ok := f.value.(object); ok {
@@ -313,6 +328,7 @@ func (c *compilation) decodeOut(e *entity, v cue.Value) {
 			e.outs[out.port] = out
 		}
 	}
+	return nil
 }
 
 func decodePort(e *entity, o object) *out {

@@ -1,9 +1,11 @@
 package compiler
 
 import (
+	"fmt"
 	"path/filepath"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/builtin"
 )
 
@@ -54,7 +56,11 @@ func small(u ir.Unit) ir.Unit {
 }
 
 func (c *compilation) builtin(component string) ir.Code {
-	return ir.Code{Runtime: ir.Builtin, Version: builtin.Version(component)}
+	version := builtin.Version(component)
+	if version == 0 {
+		c.internal(fmt.Errorf("there is no component %q", component))
+	}
+	return ir.Code{Runtime: ir.Builtin, Version: version}
 }
 
 // inputs binds all ports of an entity.
@@ -72,14 +78,17 @@ func bound(p port, as string) ir.Input {
 	if p.out.kind == ir.Model {
 		unit += "/register"
 	}
-	return ir.Input{Port: as, Unit: unit, From: p.port, Kind: p.out.kind, Schema: p.out.schema}
+	return ir.Input{
+		Port: as, Unit: unit, From: p.port, Kind: p.out.kind,
+		Schema: p.out.schema, Keys: p.out.keys, Timestamp: p.out.timestamp,
+	}
 }
 
 func table(o *out, port string) ir.Output {
 	return ir.Output{Port: port, Kind: ir.Table, Schema: o.schema, Keys: o.keys, Timestamp: o.timestamp}
 }
 
-var csvOptions = []string{"delimiter", "header", "quote", "nulls", "encoding", "timestamp_format", "date_format"}
+var csvOptions = []string{"delimiter", "header", "quote", "nulls", "decimal", "encoding", "timestamp_format", "date_format"}
 
 func (c *compilation) lowerSource(e *entity) ir.Unit {
 	u := c.unit(e, e.id(), e.component)
@@ -148,7 +157,7 @@ func (c *compilation) lowerStep(e *entity) ir.Unit {
 		u.Params = params(p)
 		u.Code = ir.Code{Runtime: ir.Command, Command: e.strings("command")}
 		if len(e.strings("packages")) > 0 {
-			u.Code.Lock = c.lock(e, "base")
+			u.Code.Lock, u.Code.Python = c.lock(e, "base"), stdlib.PythonVersion
 		}
 	case "step.python":
 		u.Params = params(e.fields.only("script", "function", "args"))

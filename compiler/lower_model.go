@@ -18,7 +18,7 @@ func (c *compilation) lowerModel(e *entity) []ir.Unit {
 	id := e.id()
 	seed := e.int("seed")
 	evaluation, _ := e.fields.get("evaluation").(object)
-	gates := setGates(evaluation)
+	gates, _ := evaluation.get("gates").(object)
 	part := func(name string) ir.Output {
 		o := table(in.out, name)
 		return o
@@ -35,7 +35,7 @@ func (c *compilation) lowerModel(e *entity) []ir.Unit {
 	from := func(u ir.Unit, port string, kind ir.PortKind) ir.Input {
 		i := ir.Input{Port: port, Unit: u.ID, From: port, Kind: kind}
 		if kind == ir.Table {
-			i.Schema = in.out.schema
+			i.Schema, i.Keys, i.Timestamp = in.out.schema, in.out.keys, in.out.timestamp
 		}
 		return i
 	}
@@ -82,18 +82,6 @@ func (c *compilation) lowerModel(e *entity) []ir.Unit {
 	return append(units, register)
 }
 
-// setGates are the gates that hold their metric to something.
-func setGates(evaluation object) object {
-	all, _ := evaluation.get("gates").(object)
-	var set object
-	for _, f := range all {
-		if o, _ := f.value.(object); len(o) > 0 {
-			set = append(set, f)
-		}
-	}
-	return set
-}
-
 // buckets of the latency histogram, in seconds, besides the thresholds that
 // objectives ask about.
 var buckets = []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
@@ -110,6 +98,7 @@ func (c *compilation) lowerDeployment(e *entity) ir.Unit {
 		u.Kind = ir.Service
 		u.Inputs = append(u.Inputs, ir.Input{Port: "report", Unit: trainer.id() + "/evaluate", From: "report", Kind: ir.Report})
 		u.Params = params(e.fields.only("max_instances").
+			with("system", c.systemName()).
 			with("deployment", e.name).
 			with("model", trainer.name).
 			with("latency_buckets", c.latencyBuckets(e)))

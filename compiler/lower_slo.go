@@ -48,7 +48,7 @@ type (
 // burnRates are the multi-window, multi-burn-rate alerts of the Site
 // Reliability Workbook, chapter 5, table 5-8: an alert fires when the error
 // budget burns at the rate over both windows. The rates are for a budget of 30
-// days; burnRate scales them.
+// days, and scaled to other windows.
 var burnRates = []struct {
 	long, short string
 	budget      float64 // the share of the budget that is gone in the long window
@@ -65,14 +65,13 @@ var burnRates = []struct {
 var burnWindows = []string{"5m", "30m", "1h", "2h", "6h", "1d", "3d"}
 
 func (c *compilation) ruleFile(e *entity) (string, error) {
-	system, err := c.sys.Lookup("name").String()
-	if err != nil {
-		return "", err
-	}
+	system := c.systemName()
 	on := e.input("on").out.entity
 	o := objectives{
 		entity: e, deployment: on.name,
-		selector: fmt.Sprintf(`deployment=%q,path="/predict"`, on.name),
+		service:  fmt.Sprintf(`system=%q,deployment=%q`, system, on.name),
+		selector: fmt.Sprintf(`system=%q,deployment=%q,path="/predict"`, system, on.name),
+		own:      fmt.Sprintf(`{system=%q,slo=%q}`, system, e.name),
 		prefix:   "slo:" + metricName(e.name),
 		window:   duration(e.string("window")),
 		labels:   map[string]string{"system": system, "deployment": on.name, "slo": e.name},
@@ -101,7 +100,7 @@ func (c *compilation) ruleFile(e *entity) (string, error) {
 	}
 	if s := e.string("freshness"); s != "" {
 		alerts = append(alerts, o.alert("Freshness", "ticket",
-			fmt.Sprintf(`time() - max(tenon_model_created_timestamp_seconds{deployment=%q}) > %s`, on.name, formatSeconds(duration(s))), "5m",
+			fmt.Sprintf(`time() - max(tenon_model_created_timestamp_seconds{%s}) > %s`, o.service, formatSeconds(duration(s))), "5m",
 			fmt.Sprintf("the model behind %s is older than %s", on, s)))
 	}
 	quality, _ := e.fields.get("quality").(object)
@@ -110,7 +109,7 @@ func (c *compilation) ruleFile(e *entity) (string, error) {
 		for _, b := range []struct{ name, op, words string }{{"min", "<", "below"}, {"max", ">", "above"}} {
 			if n, ok := bounds.get(b.name).(json.Number); ok {
 				a := o.alert("Quality", "ticket",
-					fmt.Sprintf(`max(tenon_model_evaluation{deployment=%q,metric=%q}) %s %s`, on.name, f.name, b.op, n), "5m",
+					fmt.Sprintf(`max(tenon_model_evaluation{%s,metric=%q}) %s %s`, o.service, f.name, b.op, n), "5m",
 					fmt.Sprintf("%s of the model behind %s is %s %s", f.name, on, b.words, n))
 				a.Labels["metric"], a.Labels["bound"] = f.name, b.name
 				alerts = append(alerts, a)
@@ -134,11 +133,14 @@ func (c *compilation) ruleFile(e *entity) (string, error) {
 
 // objectives are what the rules of one entity share.
 type objectives struct {
-	entity           *entity
-	deployment       string
-	selector, prefix string
-	window           time.Duration
-	labels           map[string]string
+	entity     *entity
+	deployment string
+	service    string // selects what the service exports
+	selector   string // selects its predictions
+	own        string // selects what this objective records
+	prefix     string
+	window     time.Duration
+	labels     map[string]string
 }
 
 // budget makes the recorded error ratios of one objective and the alerts on
@@ -150,8 +152,13 @@ func (o objectives) budget(records, alerts *[]rule, name, title string, target j
 		*records = append(*records, rule{Record: record(w), Expr: fmt.Sprintf(ratio, w), Labels: o.labels})
 	}
 	for _, b := range burnRates {
-		rate := strconv.FormatFloat(b.budget*o.window.Hours()/b.hours, 'g', 4, 64)
-		condition := func(w string) string { return fmt.Sprintf("%s > %s * (1 - %s)", record(w), rate, target) }
+		rate := b.budget * o.window.Hours() / b.hours
+		if goal, err := target.Float64(); err != nil || rate*(1-goal) >= 1 {
+			continue // more than every request would have to fail
+		}
+		condition := func(w string) string {
+			return fmt.Sprintf("%s%s > %s * (1 - %s)", record(w), o.own, strconv.FormatFloat(rate, 'g', 4, 64), target)
+		}
 		a := o.alert(title+"Burn", b.severity, condition(b.long)+" and "+condition(b.short), "",
 			fmt.Sprintf("%s: %s%% of the error budget of %s is used up in %s", summary, strconv.FormatFloat(b.budget*100, 'g', -1, 64), o.entity.string("window"), b.long))
 		a.Labels["window"] = b.long

@@ -241,14 +241,17 @@ func TestAPlanOfAnotherStateIsRefused(t *testing.T) {
 
 func TestInputsAreGivenAsTheContractSays(t *testing.T) {
 	b := newBench(t)
+	source := table("sources/a", `{}`)
 	u := table("features/b", `{}`, "sources/a")
+	given := source.Outputs[0]
+	u.Inputs[0].Schema, u.Inputs[0].Keys, u.Inputs[0].Timestamp = given.Schema, given.Keys, given.Timestamp
 	u.Files = []string{"data/*.csv"}
 	u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "X"}}
 	u.Code = ir.Code{Runtime: ir.Command, Command: []string{"./run"}, Files: []ir.CodeFile{{Path: "sub/run", Digest: ir.Sum([]byte("#!"))}}, Lock: ir.Sum([]byte("lock"))}
 	b.ok(os.MkdirAll(filepath.Join(b.dir, "..", "data"), 0o755))
 	b.ok(os.WriteFile(filepath.Join(b.dir, "..", "data", "x.csv"), []byte("1"), 0o644))
 	b.fake.behave["features/b"] = behaviour{hangs: true}
-	p := b.plan([]ir.Unit{table("sources/a", `{}`), u})
+	p := b.plan([]ir.Unit{source, u})
 	p.Blobs = map[string][]byte{ir.Sum([]byte("#!")): []byte("#!"), ir.Sum([]byte("lock")): []byte("lock")}
 	o := b.options()
 	o.Secrets = func(s ir.Secret) (string, error) { return "hidden-" + s.Env, nil }

@@ -266,7 +266,7 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 		if digest == "" {
 			continue // there is no incumbent
 		}
-		p := step.Port{Kind: in.Kind, Schema: in.Schema, Digest: digest}
+		p := step.Port{Kind: in.Kind, Schema: in.Schema, Keys: in.Keys, Timestamp: in.Timestamp, Digest: digest}
 		if from := w.byID[in.Unit]; from != nil {
 			if in.Kind == ir.EndpointOf {
 				p.Path = address(from.unit.Endpoint)
@@ -274,7 +274,7 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 				continue
 			}
 			if out := outputOf(from.unit, in.From); out != nil {
-				p.Schema, p.Keys, p.Timestamp, p.Signature = out.Schema, out.Keys, out.Timestamp, out.Signature
+				p.Signature = out.Signature
 			}
 		}
 		if !w.o.Artifacts.Has(digest) {

@@ -514,6 +514,7 @@ func describe(c string) string {
 	for _, k := range []struct{ part, words string }{
 		{`(ms|s|m|h|d)$`, `a duration such as "30s", "5m" or "2h"`},
 		{`KiB|MiB`, `a size such as "512MiB" or "8GiB"`},
+		{`"^/"`, `an absolute path`},
 		{`^https?://`, `a URL that begins with https:// or http://`},
 		{`[0-9a-f]{64}`, `64 hexadecimal digits, as sha256sum prints them`},
 		{`^[a-z][a-z0-9_-]*$`, `lower-case letters, digits, "-" and "_", with a letter first`},

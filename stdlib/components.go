@@ -23,6 +23,10 @@ type PythonComponent struct {
 // what judges and serves a model runs on the same versions as what made it.
 const ModelEnvironment = ""
 
+// PythonVersion is the version of the interpreter that all environments are
+// locked for.
+const PythonVersion = "3.11"
+
 // Python returns the Python component of that name.
 func Python(component string) (PythonComponent, bool) {
 	c, ok := pythonComponents()[component]

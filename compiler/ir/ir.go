@@ -100,6 +100,7 @@ func SplitID(id string) (entity, stage string) {
 type Code struct {
 	Runtime Runtime    `json:"runtime"`
 	Version int        `json:"version,omitempty"` // of a builtin's meaning
+	Python  string     `json:"python,omitempty"`  // version of the interpreter, "3.11"
 	Lock    string     `json:"lock,omitempty"`    // digest of the locked Python environment, a blob
 	Command []string   `json:"command,omitempty"` // argv; for Python, the script and its arguments
 	Files   []CodeFile `json:"files,omitempty"`   // laid out in the unit's code folder
@@ -118,7 +119,6 @@ const (
 type CodeFile struct {
 	Path   string `json:"path"` // slash-separated, relative to the code folder
 	Digest string `json:"digest"`
-	Exec   bool   `json:"exec,omitempty"`
 }
 
 // PortKind is the type of what passes between units.
@@ -141,8 +141,10 @@ type Input struct {
 	// Incumbent asks for the newest registered version of the producer's model
 	// that differs from the candidate on port "model". It may be absent, and it
 	// makes no edge.
-	Incumbent bool   `json:"incumbent,omitempty"`
-	Schema    Schema `json:"schema,omitempty"`
+	Incumbent bool     `json:"incumbent,omitempty"`
+	Schema    Schema   `json:"schema,omitempty"`
+	Keys      []string `json:"keys,omitempty"`      // tables: the entity keys
+	Timestamp string   `json:"timestamp,omitempty"` // tables: the event time
 }
 
 // An Output is a port that a unit fills.

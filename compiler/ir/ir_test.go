@@ -44,7 +44,8 @@ func TestTheDigestCoversWhatChangesAResultAndNothingElse(t *testing.T) {
 	for name, change := range map[string]func(*Unit){
 		"a parameter":            func(u *Unit) { u.Params = json.RawMessage(`{"depth":4}`) },
 		"the code":               func(u *Unit) { u.Code.Files[0].Digest = "sha256:3" },
-		"an executable bit":      func(u *Unit) { u.Code.Files[0].Exec = true },
+		"an input's keys":        func(u *Unit) { u.Inputs[0].Keys = []string{"n"} },
+		"the interpreter":        func(u *Unit) { u.Code.Python = "3.12" },
 		"the environment":        func(u *Unit) { u.Code.Lock = "sha256:9" },
 		"a builtin's version":    func(u *Unit) { u.Code.Version = 2 },
 		"an input's schema":      func(u *Unit) { u.Inputs[0].Schema[0].Type = "int32" },

@@ -35,21 +35,20 @@ type entry struct {
 // A Resolver turns requirements into a lock with digests.
 type Resolver func(ctx context.Context, requirements []string) ([]byte, error)
 
-// A File answers from the lock file in a folder, resolves what is not in it,
-// and drops what nobody asked for when it is written.
+// A File answers from the lock file in a folder and resolves what is not in it.
+// It keeps what nobody asked for: another environment of the system may.
 type File struct {
 	path    string
 	resolve Resolver
 
 	mu      sync.Mutex
 	entries map[string]entry
-	used    map[string]bool
 	changed bool
 }
 
 // Open reads the lock file in dir. A missing one is empty.
 func Open(dir string, resolve Resolver) (*File, error) {
-	f := &File{path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}, used: map[string]bool{}}
+	f := &File{path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}}
 	b, err := os.ReadFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
@@ -88,7 +87,6 @@ func (f *File) Lock(ctx context.Context, requirements []string) ([]byte, error) 
 		f.entries[k] = e
 		f.changed = true
 	}
-	f.used[k] = true
 	return []byte(strings.Join(e.Lock, "\n") + "\n"), nil
 }
 
@@ -96,12 +94,6 @@ func (f *File) Lock(ctx context.Context, requirements []string) ([]byte, error) 
 func (f *File) Write() (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for k := range f.entries {
-		if !f.used[k] {
-			delete(f.entries, k)
-			f.changed = true
-		}
-	}
 	if !f.changed {
 		return false, nil
 	}

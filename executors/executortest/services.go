@@ -233,7 +233,7 @@ func (s *suite) checkPort(t *testing.T) {
 		t.Errorf("check of a good service gave %+v", fs)
 	}
 	u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Ready: "/ready", Replicas: 1}
-	if fs := c.Check(u); len(fs) != 1 || fs[0].Field != "endpoint.port" || fs[0].Message == "" {
-		t.Errorf("check gave %+v, want one fault of endpoint.port", fs)
+	if fs := c.Check(u); len(fs) != 1 || fs[0].Field != "port" || fs[0].Message == "" {
+		t.Errorf("check gave %+v, want one fault of port", fs)
 	}
 }

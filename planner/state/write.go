@@ -253,8 +253,8 @@ func (l *Lease) Clear(ctx context.Context, p Pending) error {
 }
 
 // Register adds a version to a model and returns its number. Where the newest
-// version has the same digest it is returned and nothing is added. Version of v
-// is ignored.
+// version has the same digest it is returned, with the metrics of its newest
+// evaluation, and nothing is added. Version of v is ignored.
 func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 	metrics, err := encode(len(v.Metrics) == 0, v.Metrics)
 	if err != nil {
@@ -268,7 +268,11 @@ func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 			return err
 		}
 		if digest == v.Digest && version > 0 {
-			return errSame
+			n, err := affected(tx.ExecContext(ctx, "UPDATE model SET metrics = ? WHERE model = ? AND version = ? AND metrics <> ?", metrics, v.Model, version, metrics))
+			if err == nil && n == 0 {
+				err = errSame
+			}
+			return err
 		}
 		version++
 		_, err = tx.ExecContext(ctx, "INSERT INTO model("+modelColumns+") VALUES (?, ?, ?, ?, ?, ?)",

@@ -31,10 +31,10 @@ var (
 // as a table.
 func sourceHTTP(ctx context.Context, s *step.Step) error {
 	var p struct {
-		URL    string `json:"url"`
-		SHA256 string `json:"sha256"`
-		Format string `json:"format"`
-		duck.CSV
+		URL    string   `json:"url"`
+		SHA256 string   `json:"sha256"`
+		Format string   `json:"format"`
+		CSV    duck.CSV `json:"csv"`
 	}
 	if err := params(s, &p); err != nil {
 		return err

@@ -31,7 +31,7 @@ func httpStep(t *testing.T, f func(n int64, w http.ResponseWriter, r *http.Reque
 	var n atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f(n.Add(1), w, r) }))
 	t.Cleanup(srv.Close)
-	return newStep(t, "source.http", fmt.Sprintf(`{"url": "%s/data/a.csv?x=1", "sha256": "sha256:%s", "format": "csv"}`, srv.URL, sum(content)), "out"), &n
+	return newStep(t, "source.http", fmt.Sprintf(`{"url": "%s/data/a.csv?x=1", "sha256": "sha256:%s", "format": "csv", "csv": {"delimiter": ",", "nulls": [""]}}`, srv.URL, sum(content)), "out"), &n
 }
 
 func TestHTTPReadsThePinnedFile(t *testing.T) {

@@ -37,11 +37,8 @@ def main(step: Step) -> None:
             for c in schema:
                 if c.name in copied:
                     continue
-                if c.name not in predicted:
-                    raise StepError(
-                        f"output out: column {c.name} is declared, but this model gives no probabilities"
-                    )
-                columns[c.name] = predicted[c.name]
+                # A model may give no probabilities.
+                columns[c.name] = predicted[c.name] if c.name in predicted else [None] * len(predicted)
             writer.write(columns)
             step.progress(writer.rows, total)
         if not total:

@@ -1,13 +1,10 @@
 """The application behind serve.http.
 
-=====================
-============================================================================================ POST /predict
-{"instances": [{column: value}]} -> {"predictions": [{"prediction", "probability"}], "model"};
-                       ?probabilities=true adds those of all classes
-GET /healthz, /readyz  200, with the header X-Tenon-Instance; /readyz is 503 while it drains GET /metrics
-for Prometheus GET /docs              the schema, made from the model's signature; /openapi.json is the same
-for machines =====================
-============================================================================================
+- `POST /predict` takes {"instances": [{column: value}]} and gives {"predictions": [{"prediction",
+  "probability"}], "model"}; with ?probabilities=true also those of all classes.
+- `GET /healthz` and `GET /readyz` answer 200, with the header X-Tenon-Instance; /readyz is 503 while it drains.
+- `GET /metrics` is for Prometheus.
+- `GET /docs` shows the schema, made from the model's signature; /openapi.json is the same for machines.
 
 Values are checked against the signature, strictly: "12" is no integer and an unknown field is an error, both
 with status 422. A nullable field may be left out. Dates and times are ISO 8601 strings: a timestamp has no
@@ -268,6 +265,8 @@ class Metrics:
     def __init__(self, step: Step, model: tenon_model.Model, about: Mapping[str, Any]) -> None:
         self.shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self.labels = {"deployment": step.params.get("deployment") or step.unit.rpartition("/")[2]}
+        if system := step.params.get("system"):
+            self.labels["system"] = system
         buckets = step.params.get("latency_buckets") or BUCKETS
         self.requests = Counter("tenon_http_requests", "Requests answered", ["path", "code"])
         self.duration = Histogram(

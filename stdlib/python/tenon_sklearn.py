@@ -105,8 +105,6 @@ def assemble(
         if not native:
             automatic = [("preprocess", digestible(estimator, dense=bool(on_all)))]
     steps = [*on_columns, *automatic, *on_all]
-    if len({name for name, _ in steps}) < len(steps):
-        raise StepError("two steps of the pipeline have the same name")
     return encoding, Pipeline([*steps, ("estimator", estimator)]) if steps else estimator
 
 
@@ -139,7 +137,9 @@ def user_steps(entries: list[Mapping[str, Any]], signature: Signature) -> tuple[
         transformer = make(entry["transformer"], entry.get("params") or {})
         if not hasattr(transformer, "transform"):
             raise StepError(f"{entry['transformer']} in the pipeline is no transformer: it has no transform")
-        name = entry.get("name") or entry["transformer"].rpartition(".")[2].lower()
+        name = entry["transformer"].rpartition(".")[2].lower()
+        if again := sum(n.partition("-")[0] == name for n, _ in [*on_columns, *on_all]):
+            name = f"{name}-{again + 1}"
         columns = entry.get("columns")
         if not columns:
             on_all.append((name, transformer))
