@@ -95,7 +95,7 @@ func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyF
 	}
 	bad, rows, err := verify(ctx, path, out.Schema)
 	if err != nil {
-		return 0, fmt.Errorf("output %s: verify %s: %w", out.Port, path, err)
+		return 0, fmt.Errorf("output %s: %w", out.Port, err)
 	}
 	if len(bad) > 0 {
 		return 0, &ViolationError{Port: out.Port, Violations: bad}

@@ -121,6 +121,10 @@ func checkFolder(shown, abs string) error {
 	fail := func(message, hint string) error {
 		return diag.List{{Message: message, Hint: hint}}
 	}
+	here, init := shown, "`tenon init "+shown+"`"
+	if shown == "." {
+		here, init = "this folder", "`tenon init`"
+	}
 	info, err := os.Stat(abs)
 	switch {
 	case os.IsNotExist(err):
@@ -135,15 +139,15 @@ func checkFolder(shown, abs string) error {
 		return fail(fmt.Sprintf("the folder %s cannot be read: %v", shown, err), "")
 	}
 	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return filepath.Ext(e.Name()) == ".cue" && !e.IsDir() }) {
-		return fail(fmt.Sprintf("there is no .cue file in %s", shown), "`tenon init` makes a small system that runs")
+		return fail(fmt.Sprintf("there is no .cue file in %s", here), init+" makes a small system that runs")
 	}
 	for d := abs; ; d = filepath.Dir(d) {
-		if _, err := os.Stat(filepath.Join(d, "cue.mod")); err == nil {
+		if _, err := os.Stat(filepath.Join(d, "cue.mod", "module.cue")); err == nil {
 			return nil
 		}
 		if d == filepath.Dir(d) {
-			return fail(fmt.Sprintf("%s is not part of a CUE module: no folder cue.mod there or above", shown),
-				fmt.Sprintf("`tenon init %s` makes it one", shown))
+			return fail(fmt.Sprintf("%s is not part of a CUE module: no cue.mod/module.cue there or above", here),
+				init+" makes it one")
 		}
 	}
 }

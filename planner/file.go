@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -34,7 +35,9 @@ func Write(path string, p *Plan) error {
 	if err != nil {
 		return fmt.Errorf("write plan: %w", err)
 	}
-	if err := writeWhole(path, append(b, '\n')); err != nil {
+	if err := writeWhole(path, append(b, '\n')); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("write plan %s: there is no folder %s", path, filepath.Dir(path))
+	} else if err != nil {
 		return fmt.Errorf("write plan: %w", err)
 	}
 	return nil

@@ -158,7 +158,7 @@ func (m *maker) loadFiles(sys *ir.System) error {
 	slices.Sort(patterns)
 	found, err := Files(m.in.Dir, slices.Compact(patterns))
 	if err != nil {
-		return err
+		return m.explainFiles(sys, err)
 	}
 	all := map[string]bool{}
 	for _, u := range sys.Units {
@@ -173,6 +173,20 @@ func (m *maker) loadFiles(sys *ir.System) error {
 	}
 	m.sources.Files, err = m.in.Digests.Digest(m.ctx, m.in.Dir, slices.Sorted(maps.Keys(all)))
 	return err
+}
+
+// explainFiles says whose files are missing.
+func (m *maker) explainFiles(sys *ir.System, err error) error {
+	var errs []error
+	for _, u := range sys.Units {
+		if _, err := Files(m.in.Dir, u.Files); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", u.ID, err))
+		}
+	}
+	if len(errs) == 0 {
+		return err // it was there when it was looked for again
+	}
+	return errors.Join(errs...)
 }
 
 // inspect looks at what stands and is still declared.

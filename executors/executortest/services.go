@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,7 +25,7 @@ func (s *suite) serviceCases() []testCase {
 	return []testCase{
 		{"a service is ready once it answers", s.becomesReady},
 		{"a service that never answers stays running, and is told why", s.neverReady},
-		{"the answer of another instance does not make a service ready", s.otherInstance},
+		{"a port that a stranger answers on is refused", s.strangersPort},
 		{"a service that dies before it is ready has failed", s.diesEarly},
 		{"a service that dies later has failed, and apply starts it again", s.diesLate},
 		{"a service that exits with 0 has failed", s.exitsCleanly},
@@ -66,7 +67,7 @@ func (s *suite) neverReady(t *testing.T) {
 	wantMessage(t, st, "503")
 }
 
-func (s *suite) otherInstance(t *testing.T) {
+func (s *suite) strangersPort(t *testing.T) {
 	port := freePort(t)
 	l, err := listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
@@ -77,12 +78,9 @@ func (s *suite) otherInstance(t *testing.T) {
 	})}
 	go srv.Serve(l) //nolint:errcheck // it ends with Close
 	defer srv.Close()
-	e := s.New(t)
-	h := s.apply(t, e, s.service(t, port, "sleep"), nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if st, err := waitFor(ctx, e, h); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("wait gave %+v, %v; want the context's error", st, err)
+	h, err := s.New(t).Apply(t.Context(), s.service(t, port, "sleep"), nil)
+	if err == nil || !strings.Contains(err.Error(), "is taken by") {
+		t.Fatalf("apply gave %+v, %v; want an error that says who has the port", h, err)
 	}
 }
 

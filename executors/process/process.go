@@ -63,16 +63,16 @@ func New(o Options) *Executor {
 // Apply starts the task, or finds what was started under its name before: a job
 // that runs or has ended, a service that runs. A service that died is started
 // again. The prior service keeps running; both listen on the same port until it
-// is destroyed.
-func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (state.Handle, error) {
-	h, err := e.apply(ctx, t)
+// is destroyed. A port that anybody else answers on is refused.
+func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
+	h, err := e.apply(ctx, t, prior)
 	if err != nil {
 		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, err)
 	}
 	return h, nil
 }
 
-func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, error) {
+func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
 	if faults := e.Check(t.Unit); len(faults) > 0 {
 		return state.Handle{}, fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
 	}
@@ -95,6 +95,9 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, e
 		if err := r.kill(ctx, e.opts.Grace); err != nil {
 			return state.Handle{}, err
 		}
+	}
+	if err := portFree(ctx, t, prior); err != nil {
+		return state.Handle{}, err
 	}
 	if err := forget(t.Dir); err != nil {
 		return state.Handle{}, err

@@ -6,9 +6,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -55,6 +59,33 @@ func (r record) probe(ctx context.Context, st state.Status) state.Status {
 		}
 	}
 	return st
+}
+
+// portFree refuses the port of a service that a stranger answers on. The kernel
+// would let both listen and deal requests to either. A service of the same
+// system, which has its folder beside the task's, is one that is taken over.
+func portFree(ctx context.Context, t executors.Task, prior *state.Handle) error {
+	at := t.Unit.Endpoint
+	if t.Unit.Kind != ir.Service || at == nil {
+		return nil
+	}
+	address := net.JoinHostPort(reachable(at.Host), strconv.Itoa(at.Port))
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil // nobody listens
+	}
+	_ = conn.Close()
+	_, instance, err := ask(ctx, "http://"+address+at.Ready)
+	if err == nil && prior != nil && prior.ID == instance {
+		return nil
+	}
+	if err == nil && instance != "" && filepath.IsLocal(instance) {
+		if _, err := os.Stat(recordPath(filepath.Join(filepath.Dir(t.Dir), instance))); err == nil {
+			return nil
+		}
+		return fmt.Errorf("%s is taken by a service of another system, %s: destroy that one, or choose another port", address, instance)
+	}
+	return fmt.Errorf("%s is taken by another program: end it, or choose another port", address)
 }
 
 func ask(ctx context.Context, url string) (code int, instance string, err error) {

@@ -177,6 +177,8 @@ func (r record) look() state.Status {
 		r.explain(&st, end)
 	case r.Boot != bootID():
 		st.Phase, st.Message = state.Failed, "ended without an exit status: the machine was restarted"
+	case diskFull(r.Dir):
+		st.Phase, st.Message = state.Failed, "ended without an exit status: no space left on the disk of "+r.Dir
 	default:
 		st.Phase, st.Message = state.Failed, "ended without an exit status: its shell was killed"
 	}
@@ -187,6 +189,12 @@ func (r record) look() state.Status {
 		}
 	}
 	return st
+}
+
+// diskFull reports whether there is no room for as much as an exit status.
+func diskFull(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Bavail == 0
 }
 
 // explain puts an exit status into words.

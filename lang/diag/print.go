@@ -50,7 +50,7 @@ func (d Diagnostic) print(b *strings.Builder, source func(string) []byte, style 
 			continue
 		}
 		b.WriteByte('\n')
-		fmt.Fprintf(b, "%*d | %s\n", width, s.Line, line)
+		fmt.Fprintf(b, "%*d | %s\n", width, s.Line, printable(line))
 		if s.Col > 0 {
 			caret := strings.Repeat("^", caretLen(line, s))
 			if s.Label != "" {
@@ -87,6 +87,16 @@ func sourceLine(source func(string) []byte, p Pos) (string, bool) {
 		return "", false
 	}
 	return line, line != ""
+}
+
+// printable keeps control characters off the terminal, one for one.
+func printable(line string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 {
+			return '.'
+		}
+		return r
+	}, line)
 }
 
 // indent is the white space that brings a caret under column col: tabs stay

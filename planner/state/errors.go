@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -78,6 +79,9 @@ func explain(path, doing string, err error) error {
 	}
 	var se sqlite3.Error
 	if errors.As(err, &se) {
+		if se.Code == sqlite3.ErrFull || se.SystemErrno == syscall.ENOSPC {
+			return fmt.Errorf("%s: no space left on the disk of %s: free some and do it again: %w", doing, path, err)
+		}
 		switch se.Code {
 		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
 			return &DamagedError{Path: path, Err: err}
@@ -87,7 +91,7 @@ func explain(path, doing string, err error) error {
 			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, path, busyTimeout, err)
 		}
 	}
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return &AccessError{Path: path, Err: err}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
