@@ -146,6 +146,9 @@ func (c *call) perform(ctx context.Context) error {
 	}
 	err := c.wait(ctx)
 	if err != nil && context.Cause(ctx) == late {
+		if c.status.Message != "" {
+			return fmt.Errorf("%w: %s", late, c.status.Message)
+		}
 		return late
 	}
 	return err
@@ -255,6 +258,9 @@ func ended(kind ir.Kind, st state.Status) error {
 // fail ends the attempt, records why, and decides whether there is another.
 func (c *call) fail(ctx context.Context, why error) report {
 	n := c.n
+	if c.secrets == nil { // adopted: they are only needed to keep them out of what is shown
+		c.secrets, _ = c.env(n.unit)
+	}
 	uerr := &UnitError{Unit: n.unit.ID, Attempt: n.tries, Err: why, LogTail: logTail(c.log(), c.secrets), LogPath: c.log()}
 	c.run.Error = why.Error()
 	if !c.endAs(ctx, state.Failure) {
