@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -336,4 +337,29 @@ func TestThePlanAfterAnApplyIsEmpty(t *testing.T) {
 	if got := b.plan(units).Summary(); got.None+got.Reuse != len(units) || got.Run != 0 {
 		t.Errorf("summary %+v", got)
 	}
+}
+
+func TestADamagedInputIsNotRead(t *testing.T) {
+	b := newBench(t)
+	a, f := table("sources/a", `{}`), table("features/f", `{}`, "sources/a")
+	b.mustApply(a, f)
+	run, err := b.store.RunByKey(t.Context(), b.current("sources/a").Key)
+	b.ok(err)
+	digest := run.Outputs["out"].Digest
+	b.ok(os.Chmod(b.arts.Path(digest), 0o644))
+	b.ok(os.WriteFile(b.arts.Path(digest), []byte("other rows"), 0o644))
+
+	f = table("features/f", `{"new": 1}`, "sources/a")
+	_, err = b.apply(a, f)
+	var damaged *artifact.DamagedError
+	if u := failure(t, err, "features/f"); !errors.As(u, &damaged) || damaged.Digest != digest {
+		t.Errorf("error %v", u)
+	}
+	if got := len(b.fake.started("features/f")); got != 1 {
+		t.Errorf("started %d times", got)
+	}
+	// As the error says: once it is gone, it is made again.
+	b.ok(os.Remove(b.arts.Path(digest)))
+	b.mustApply(a, f)
+	b.ok(b.arts.Check(t.Context(), digest))
 }

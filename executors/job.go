@@ -87,6 +87,7 @@ func (c *call) commit(ctx context.Context) error {
 		if stored.Digest != a.Digest {
 			return fmt.Errorf("output %s changed after the step had ended: a process that it started must still be writing", port)
 		}
+		c.vouch(a.Digest)
 	}
 	c.run.Outputs = outputs
 	return c.finish(ctx, nil)

@@ -40,6 +40,7 @@ type walk struct {
 	results map[string]*state.Run // of units that stand, by unit
 	pending map[string][]state.Pending
 	current map[string]state.Current // as it was when the walk began
+	sound   map[string]bool          // digests of artifacts that need no check
 }
 
 // A work is one unit on its way.
@@ -80,7 +81,7 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	w := &walk{
 		plan: p, o: o, layout: layout{o.Dir}, tell: &teller{to: o.Events, now: o.Now},
 		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
-		pending: map[string][]state.Pending{},
+		pending: map[string][]state.Pending{}, sound: map[string]bool{},
 	}
 	var err error
 	if w.current, err = o.Store.Current(ctx); err != nil {

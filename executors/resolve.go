@@ -280,6 +280,9 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 		if !w.o.Artifacts.Has(digest) {
 			return nil, fmt.Errorf("input %s: %w: %s of %s: plan again, and it is made again", in.Port, artifact.ErrMissing, in.From, in.Unit)
 		}
+		if err := w.check(ctx, digest); err != nil {
+			return nil, fmt.Errorf("input %s: %s of %s: %w", in.Port, in.From, in.Unit, err)
+		}
 		p.Path = w.o.Artifacts.Path(digest)
 		if in.Kind == ir.Table {
 			p.Format = "parquet"
@@ -296,6 +299,30 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 		ports[in.Port] = p
 	}
 	return ports, nil
+}
+
+// check reads an artifact before a unit does, once in an apply, and not what this
+// apply has put there itself. What was damaged must not pass for what its digest
+// says, in all that is made from it.
+func (w *walk) check(ctx context.Context, digest string) error {
+	w.mu.Lock()
+	sound := w.sound[digest]
+	w.mu.Unlock()
+	if sound {
+		return nil
+	}
+	if err := w.o.Artifacts.Check(ctx, digest); err != nil {
+		return err
+	}
+	w.vouch(digest)
+	return nil
+}
+
+// vouch notes that the artifact is what its digest says.
+func (w *walk) vouch(digest string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sound[digest] = true
 }
 
 // address is where a service listens, as a URL.

@@ -19,7 +19,7 @@ var Sections = []string{"targets", "resources", "sources", "features", "models",
 // words. Entities are looked at one by one: the errors of one hide those of
 // another when a whole system is validated at once.
 func (s *System) Faults() diag.List {
-	if err := s.Value.Err(); err != nil && !s.anyEntity() {
+	if err := s.Value.Err(); err != nil && (!s.anyEntity() || !s.built()) {
 		return s.translate(err, "").Sort()
 	}
 	var fs []fault
@@ -52,6 +52,12 @@ func (s *System) explainAll(fs []fault) diag.List {
 		l = append(l, s.explain(f))
 	}
 	return l
+}
+
+// built reports whether the package has a value whose fields can be looked at:
+// one with a name that stands for nothing has not, whatever its files say.
+func (s *System) built() bool {
+	return slices.ContainsFunc(Sections, func(sec string) bool { return s.Lookup(sec).Exists() })
 }
 
 func (s *System) anyEntity() bool {

@@ -39,6 +39,9 @@ state has moved since.`,
   tenon apply --yes --json | jq -c 'select(.type == "failed")'`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			ctx := c.Context()
+			if asJSON && !yes {
+				return errUnasked
+			}
 			p, w, lease, err := a.prepare(ctx, folder(args), rerun, wait)
 			if err != nil {
 				return err
@@ -56,10 +59,16 @@ state has moved since.`,
 				}
 				return nil
 			}
+			if err := checkSecrets(p); err != nil {
+				return err
+			}
 			if !yes {
 				if err := a.confirm("Apply this plan?"); err != nil {
 					return err
 				}
+			}
+			if !asJSON {
+				fmt.Fprintln(a.stdout)
 			}
 			view := a.newView(asJSON, p)
 			o, err := a.options(w, lease, p.System.Target.Executor, view.event)
@@ -75,13 +84,33 @@ state has moved since.`,
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON; needs --yes")
 	c.Flags().IntVarP(&parallel, "parallel", "p", 0, "run at most `N` units at once (0: as resources allow)")
-	c.Flags().DurationVar(&wait, "lock-timeout", 0, "how long to wait for another apply to end")
+	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for another apply to end")
 	c.Flags().StringArrayVar(&rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
 	return c
 }
 
+// checkSecrets finds the secrets of what will run before any of it does.
+func checkSecrets(p *planner.Plan) error {
+	var errs []error
+	for _, i := range p.Items {
+		u := p.System.Unit(i.Unit)
+		if u == nil || !i.Action.Changes() {
+			continue
+		}
+		for _, s := range u.Secrets {
+			if _, err := resolveSecret(s); err != nil {
+				errs = append(errs, fmt.Errorf("%s: secret %s: %w", u.ID, s.Name, err))
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("nothing was done, for want of secrets:\n%w", errors.Join(errs...))
+	}
+	return nil
+}
+
 // prepare makes or reads the plan, under the lock that the apply will hold.
-func (a *app) prepare(ctx context.Context, target string, rerun []string, wait time.Duration) (_ *planner.Plan, w *workspace, lease *state.Lease, err error) {
+func (a *app) prepare(ctx context.Context, target string, rerun []string, wait time.Duration) (_ *planner.Plan, _ *workspace, lease *state.Lease, err error) {
 	dir, saved := target, (*planner.Plan)(nil)
 	if info, err := os.Stat(target); err == nil && info.Mode().IsRegular() {
 		if len(rerun) > 0 || len(a.tags) > 0 {
@@ -98,7 +127,8 @@ func (a *app) prepare(ctx context.Context, target string, rerun []string, wait t
 			return nil, nil, nil, err
 		}
 	}
-	if w, err = a.open(ctx, dir); err != nil {
+	w, err := a.open(ctx, dir)
+	if err != nil {
 		return nil, nil, nil, err
 	}
 	defer func() {
@@ -118,6 +148,9 @@ func (a *app) prepare(ctx context.Context, target string, rerun []string, wait t
 	}
 	return p, w, lease, nil
 }
+
+// errUnasked is what --json without --yes gets: a question would spoil the JSON.
+var errUnasked = &usageError{errors.New("--json asks nothing: it needs --yes")}
 
 // confirm asks on the terminal, and refuses where nobody can answer.
 func (a *app) confirm(question string) error {

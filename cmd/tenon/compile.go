@@ -27,18 +27,23 @@ Nothing is run, and the state is not read.`,
 				return a.printJSON(r.System)
 			}
 			w := table(a.stdout)
-			fmt.Fprintf(w, "UNIT\tKIND\tCOMPONENT\tDIGEST\n")
+			if len(r.System.Units) > 0 {
+				fmt.Fprintf(w, "UNIT\tKIND\tCOMPONENT\tDIGEST\n")
+			}
 			for _, u := range slices.SortedFunc(slices.Values(r.System.Units), func(a, b ir.Unit) int { return inOrder(a.ID, b.ID) }) {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.ID, u.Kind, u.Component, short(u.Digest))
 			}
 			if err := w.Flush(); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "\n%s on %s (%s): %s\n", r.System.Name, r.System.Target.Name, r.System.Target.Executor, plural(int64(len(r.System.Units)), "unit"))
+			if len(r.System.Units) > 0 {
+				fmt.Fprintln(a.stdout)
+			}
+			_, err = fmt.Fprintf(a.stdout, "%s on %s (%s): %s\n", r.System.Name, r.System.Target.Name, r.System.Target.Executor, plural(int64(len(r.System.Units)), "unit"))
 			return err
 		},
 	}
-	a.systemFlags(c)
+	a.tagFlag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the intermediate representation as JSON")
 	return c
 }

@@ -24,11 +24,19 @@ delete the state folder afterwards.`,
 		Example: "  tenon destroy\n  tenon destroy --yes",
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			ctx := c.Context()
+			if asJSON && !yes {
+				return errUnasked
+			}
 			w, err := a.openApplied(ctx, folder(args))
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, w.close()) }()
+			lease, err := a.lock(ctx, w, "tenon destroy", wait)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
 			current, err := w.store.Current(ctx)
 			if err != nil {
 				return err
@@ -48,12 +56,8 @@ delete the state folder afterwards.`,
 				if err := a.confirm(fmt.Sprintf("Destroy %s?", plural(int64(len(units)), "unit"))); err != nil {
 					return err
 				}
+				fmt.Fprintln(a.stdout)
 			}
-			lease, err := a.lock(ctx, w, "tenon destroy", wait)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
 			items := make([]planner.Item, len(units))
 			for i, u := range units {
 				items[i] = planner.Item{Unit: u, Action: planner.Delete}
@@ -65,6 +69,9 @@ delete the state folder afterwards.`,
 			}
 			result, err := executors.Destroy(ctx, o)
 			if err == nil && result.Revision == 0 {
+				if asJSON {
+					return a.printJSONLine(event{Type: "nothing"})
+				}
 				return nil
 			}
 			return view.end(ctx, result, err)
@@ -73,6 +80,6 @@ delete the state folder afterwards.`,
 	a.stateFlag(c)
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON; needs --yes")
-	c.Flags().DurationVar(&wait, "lock-timeout", 0, "how long to wait for an apply to end")
+	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for an apply to end")
 	return c
 }

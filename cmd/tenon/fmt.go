@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"cuelang.org/go/cue/format"
+	"cuelang.org/go/cue/parser"
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/lang"
@@ -46,8 +47,10 @@ func fmtCommand(a *app) *cobra.Command {
 func (a *app) formatBelow(root string, check bool) (changed int, err error) {
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
+		case errors.Is(err, fs.ErrNotExist) && path == root:
+			return fmt.Errorf("there is no file or folder %s", root)
 		case err != nil:
-			return err
+			return fmt.Errorf("look into %s: %w", root, err)
 		case d.IsDir() && path != root && strings.HasPrefix(d.Name(), "."):
 			return filepath.SkipDir
 		case d.IsDir() || filepath.Ext(path) != ".cue":
@@ -57,10 +60,14 @@ func (a *app) formatBelow(root string, check bool) (changed int, err error) {
 		if err != nil {
 			return err
 		}
-		out, err := format.Source(src)
+		file, err := parser.ParseFile(path, src, parser.ParseComments)
 		if err != nil {
 			a.source = func(string) []byte { return src }
 			return lang.SyntaxFaults(path, err)
+		}
+		out, err := format.Node(file)
+		if err != nil {
+			return fmt.Errorf("format %s: %w", path, err)
 		}
 		if bytes.Equal(src, out) {
 			return nil

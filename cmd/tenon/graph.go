@@ -14,7 +14,8 @@ func graphCommand(a *app) *cobra.Command {
 	var units bool
 	c := &cobra.Command{
 		Use: "graph [DIR]", Short: "Draw the system as a graph", Args: atMost(1, "one folder"),
-		Long:    "Draws the entities of a system, or its units, and what flows between them, as SVG or in the DOT language.",
+		Long: `Draws the entities of a system, or its units, and what flows between them, as SVG
+or in the DOT language of Graphviz.`,
 		Example: "  tenon graph --format svg --out system.svg\n  tenon graph --units | dot -Tpng > system.png",
 		RunE: func(c *cobra.Command, args []string) error {
 			r, err := a.compile(c.Context(), folder(args))
@@ -41,8 +42,9 @@ func graphCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	a.systemFlags(c)
-	c.Flags().StringVar(&format, "format", "dot", "dot or svg")
+	a.tagFlag(c)
+	c.Flags().StringVar(&format, "format", "dot", "`FORMAT`: dot or svg")
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"dot", "svg"}, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringVarP(&out, "out", "o", "", "write to `FILE`")
 	c.Flags().BoolVar(&units, "units", false, "draw every unit, not only the entities")
 	return c

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,9 @@ A query knows a file by its name without ending; give another with NAME=FILE.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if format != "" && !slices.Contains([]string{"csv", "parquet", "json"}, format) {
+				return &usageError{fmt.Errorf("--format is csv, parquet or json, not %q", format)}
+			}
 			sources, err := inferSources(args, format, duck.CSV{Delimiter: delimiter, Encoding: encoding})
 			if err != nil {
 				return err
@@ -52,9 +56,9 @@ A query knows a file by its name without ending; give another with NAME=FILE.`,
 		},
 	}
 	c.Flags().StringVar(&query, "sql", "", "infer the columns of this `QUERY` over the files")
-	c.Flags().StringVar(&format, "format", "", "csv, parquet or json (default: by the file's name)")
-	c.Flags().StringVar(&delimiter, "delimiter", "", "of CSV (default \",\")")
-	c.Flags().StringVar(&encoding, "encoding", "", "of CSV: utf-8, latin-1, windows-1252 or utf-16")
+	c.Flags().StringVar(&format, "format", "", "`FORMAT` of the files: csv, parquet or json (default: by their names)")
+	c.Flags().StringVar(&delimiter, "delimiter", "", "`CHARACTER` between the fields of CSV (default \",\")")
+	c.Flags().StringVar(&encoding, "encoding", "", "`ENCODING` of CSV: utf-8, latin-1, windows-1252 or utf-16")
 	c.Flags().BoolVar(&noBounds, "no-bounds", false, "leave out min and max")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
@@ -68,7 +72,11 @@ func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.S
 			pattern = arg
 		}
 		files := []string{pattern}
-		if _, err := os.Stat(pattern); err != nil {
+		info, err := os.Stat(pattern)
+		if err == nil && info.IsDir() {
+			return nil, fmt.Errorf("%s is a folder: name its files, such as %q", pattern, filepath.Join(pattern, "*.csv"))
+		}
+		if err != nil {
 			found, gerr := filepath.Glob(pattern)
 			if gerr != nil || len(found) == 0 {
 				return nil, fmt.Errorf("no file %s", pattern)

@@ -165,7 +165,10 @@ func moduleName(dir string) string {
 }
 
 func shellQuote(s string) string {
-	if strings.ContainsAny(s, " \t'\"$&;()*?") {
+	plain := func(r rune) bool {
+		return r > 127 || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./+,:@%", r)
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
 		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 	}
 	return s

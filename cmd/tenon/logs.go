@@ -19,7 +19,7 @@ func logsCommand(a *app) *cobra.Command {
 	var follow bool
 	var dir string
 	c := &cobra.Command{
-		Use: "logs UNIT", Short: "Print the log of a unit's last run", Args: cobra.ExactArgs(1),
+		Use: "logs UNIT", Short: "Print the log of a unit's last run", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
 		Long:    "Prints what the last run of a unit wrote to its standard output and error.",
 		Example: "  tenon logs models/late/train\n  tenon logs deployments/api -f",
 		RunE: func(c *cobra.Command, args []string) (err error) {

@@ -25,14 +25,19 @@ metrics it was registered with. "*" marks the version that stands.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, w.close()) }()
-			models, err := w.store.Models(ctx)
+			newest, err := w.store.Models(ctx)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				if models == nil {
-					models = []state.ModelVersion{}
+			models := []state.ModelVersion{}
+			for _, m := range newest {
+				versions, err := w.store.ModelVersions(ctx, m.Model)
+				if err != nil {
+					return err
 				}
+				models = append(models, versions...)
+			}
+			if asJSON {
 				return a.printJSON(models)
 			}
 			if len(models) == 0 {

@@ -56,7 +56,7 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 }
 
 func (a *app) environments() *pyenv.Env {
-	return pyenv.New(pyenv.Options{Dir: filepath.Join(cacheDir(), "python"), UV: os.Getenv("TENON_UV"), Python: os.Getenv("TENON_PYTHON"), Log: &notice{w: a.stderr}})
+	return pyenv.New(pyenv.Options{Dir: filepath.Join(cacheDir(), "python"), UV: os.Getenv("TENON_UV"), Log: &notice{w: a.stderr}})
 }
 
 // A notice says once that something slow is going on; what uv prints while it
@@ -143,6 +143,9 @@ func (a *app) open(ctx context.Context, dir string) (*workspace, error) {
 		return nil, err
 	}
 	store, err := state.Open(ctx, stateDir)
+	if refused := (*state.AccessError)(nil); errors.As(err, &refused) {
+		return nil, fmt.Errorf("%w; --state FOLDER keeps it elsewhere", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -177,11 +180,38 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 	if err != nil {
 		return nil, fmt.Errorf("find the system: %w", err)
 	}
+	meta, err := w.store.Meta(ctx)
+	if err != nil {
+		return nil, err
+	}
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(current) > 0 && meta.System != r.System.Name {
+		return nil, fmt.Errorf("the state in %s is of the system %q, and this one is %q: give it a state of its own with --state, or destroy the other first", w.dir, meta.System, r.System.Name)
+	}
 	return planner.Make(ctx, r.System, planner.Inputs{
 		Dir: abs, Blobs: r.Blobs,
 		State: w.store, Artifacts: w.artifacts, Digests: planner.NewFileDigests(w.dir), Inspector: x,
-		Options: planner.Options{Rerun: rerun},
+		Options: planner.Options{Rerun: unitNames(rerun)},
 	})
+}
+
+// unitNames lets a dot stand for the first slash, as in the language.
+func unitNames(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = unitName(n)
+	}
+	return out
+}
+
+func unitName(n string) string {
+	if strings.Contains(n, "/") {
+		return n
+	}
+	return strings.Replace(n, ".", "/", 1)
 }
 
 // options are what an apply works with.
@@ -211,13 +241,13 @@ func resolveSecret(s ir.Secret) (string, error) {
 	if s.Env != "" {
 		v, ok := os.LookupEnv(s.Env)
 		if !ok {
-			return "", fmt.Errorf("the secret %s is taken from $%s, which is not set", s.Name, s.Env)
+			return "", fmt.Errorf("it is taken from $%s, which is not set where tenon runs", s.Env)
 		}
 		return v, nil
 	}
 	b, err := os.ReadFile(s.File)
 	if err != nil {
-		return "", fmt.Errorf("the secret %s: %w", s.Name, err)
+		return "", err
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
 }
@@ -240,5 +270,9 @@ func (a *app) lock(ctx context.Context, w *workspace, command string, wait time.
 	if u, err := user.Current(); err == nil {
 		h.User = u.Username
 	}
-	return w.store.Lock(ctx, h, state.LockOptions{Wait: wait})
+	lease, err := w.store.Lock(ctx, h, state.LockOptions{Wait: wait})
+	if held := (*state.HeldError)(nil); errors.As(err, &held) {
+		return nil, fmt.Errorf("%w; --lock-timeout 10m waits for it", err)
+	}
+	return lease, err
 }

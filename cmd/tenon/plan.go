@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -70,14 +71,13 @@ records). "run?" is run unless what it reads comes out the same.`,
 	return c
 }
 
-func planChanges(p *planner.Plan) bool {
-	for _, i := range p.Items {
-		if i.Action.Changes() {
-			return true
-		}
-	}
-	return false
-}
+func planChanges(p *planner.Plan) bool { return slices.ContainsFunc(p.Items, changes) }
+
+// changes reports whether something else stands after an item of a plan: also
+// where a result of an earlier run takes the place of the one that stands.
+func changes(i planner.Item) bool { return i.Action.Changes() || restored(i) }
+
+func restored(i planner.Item) bool { return i.Action == planner.Reuse && len(i.Reasons) > 0 }
 
 // planDocument is a plan for machines: without the code it carries.
 func planDocument(p *planner.Plan) any {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
@@ -24,6 +27,7 @@ type app struct {
 	terminal       bool // stdout is one
 	color          bool
 	stop           context.CancelCauseFunc
+	began          bool // a command took the command line
 
 	tags  []string
 	state string
@@ -60,7 +64,37 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a.watchSignals()
 	root := newRoot(a)
 	root.SetArgs(args)
-	return a.exitCode(root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.began {
+		err = misused(root, args, err)
+	}
+	return a.exitCode(err)
+}
+
+// misused is the error of a command line that no command took.
+func misused(root *cobra.Command, args []string, err error) error {
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return err
+	}
+	if _, rest, found := root.Find(args); found != nil && len(rest) > 0 {
+		return noCommand(root, rest[0])
+	}
+	return &usageError{fmt.Errorf("%w; see tenon --help", err)}
+}
+
+func noCommand(root *cobra.Command, name string) error {
+	var names []string
+	for _, c := range root.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	hint := diag.DidYouMean(name, names)
+	if hint == "" {
+		hint = "see tenon --help"
+	}
+	return &usageError{fmt.Errorf("there is no command %q: %s", name, hint)}
 }
 
 // watchSignals lets a first interrupt end what runs in order, and a second one
@@ -99,9 +133,6 @@ func (a *app) exitCode(err error) int {
 	case errors.As(err, &usage):
 		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
 		return exitUsage
-	case errors.Is(err, executors.ErrMoved):
-		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
-		return exitError
 	}
 	fmt.Fprintf(a.stderr, "tenon: %v\n", err)
 	return exitError
@@ -120,33 +151,47 @@ to happen against what is already there, shows the plan, and applies it.`,
   tenon plan                       what would happen
   tenon apply                      make it so
   tenon status                     what stands`,
+		Version:           version,
+		PersistentPreRun:  func(*cobra.Command, []string) { a.began = true },
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &usageError{fmt.Errorf("%w; see tenon %s --help", err, c.Name())}
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) {
+			what := map[string]string{"int": "a number", "duration": "a duration such as 30s"}[invalid.GetFlag().Value.Type()]
+			err = fmt.Errorf("--%s takes %s, not %q", invalid.GetFlag().Name, cmp.Or(what, "something else"), invalid.GetValue())
+		}
+		return &usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(
 		initCommand(a), compileCommand(a), planCommand(a), applyCommand(a), destroyCommand(a),
 		statusCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), graphCommand(a),
-		fmtCommand(a), inferCommand(a), versionCommand(a), stepCommand(a),
+		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a),
 	)
+	root.SetVersionTemplate("tenon {{.Version}}\n")
+	root.SetHelpCommand(helpCommand(root))
 	return root
 }
 
-// systemFlags adds the flags of commands that read a system.
+// systemFlags adds the flags of commands that read a system and its state.
 func (a *app) systemFlags(c *cobra.Command) {
-	c.Flags().StringArrayVarP(&a.tags, "tag", "t", nil, "set a CUE tag: env=prod, target=cluster (repeatable)")
+	a.tagFlag(c)
 	a.stateFlag(c)
+}
+
+// tagFlag adds the flag of commands that read a system and not the state.
+func (a *app) tagFlag(c *cobra.Command) {
+	c.Flags().StringArrayVarP(&a.tags, "tag", "t", nil, "set a CUE `TAG`: env=prod, target=cluster, or prod alone (repeatable)")
 }
 
 // stateFlag adds the flag of commands that read or write the state.
 func (a *app) stateFlag(c *cobra.Command) {
-	c.Flags().StringVar(&a.state, "state", "", "the state folder (default DIR/.tenon)")
+	c.Flags().StringVar(&a.state, "state", "", "keep the state in `FOLDER` (default DIR/.tenon)")
 }
 
 // folder is the system's folder from a command's arguments, by default the
@@ -176,8 +221,56 @@ func (a *app) stateDir(dir string) (string, error) {
 func atMost(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) > n {
-			return &usageError{fmt.Errorf("tenon %s takes %s, and was given %d arguments; see tenon %s --help", c.Name(), what, len(args), c.Name())}
+			return &usageError{fmt.Errorf("tenon %s takes %s, and was given %s; see tenon %[1]s --help", c.Name(), what, plural(int64(len(args)), "argument"))}
 		}
 		return nil
+	}
+}
+
+// oneUnit asks for the name of a unit.
+func oneUnit(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return &usageError{fmt.Errorf("tenon %s takes one unit, such as models/late/train, and was given %s; see tenon %[1]s --help", c.Name(), plural(int64(len(args)), "argument"))}
+	}
+	return nil
+}
+
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Explain tenon or a command",
+		Long:    "Explains tenon, or the command that is named. tenon COMMAND --help says the same.",
+		Example: "  tenon help\n  tenon help plan",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, _, err := root.Find(args)
+			if err != nil {
+				return noCommand(root, args[0])
+			}
+			c.InitDefaultHelpFlag()
+			c.InitDefaultVersionFlag()
+			return c.Help()
+		},
+	}
+}
+
+// completeUnits completes the names of units that stand.
+func (a *app) completeUnits(dir *string) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		w, err := a.openApplied(c.Context(), *dir)
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer func() { _ = w.close() }()
+		current, err := w.store.Current(c.Context())
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var units []string
+		for u := range current {
+			if strings.HasPrefix(u, toComplete) {
+				units = append(units, u)
+			}
+		}
+		slices.SortFunc(units, inOrder)
+		return units, cobra.ShellCompDirectiveNoFileComp
 	}
 }

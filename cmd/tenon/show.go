@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +42,7 @@ func showCommand(a *app) *cobra.Command {
 	var dir string
 	var rows int
 	c := &cobra.Command{
-		Use: "show UNIT", Short: "Show a unit: inputs, artifacts, metrics, lineage", Args: cobra.ExactArgs(1),
+		Use: "show UNIT", Short: "Show a unit: inputs, artifacts, metrics, lineage", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
 		Long: `Shows what a unit is, what its last run read and made, its metrics, and what it
 was made from, back to the data. An entity such as models/late shows all of its
 units.`,
@@ -97,7 +98,7 @@ func (a *app) unitsNamed(ctx context.Context, w *workspace, name string) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range []string{name, strings.Replace(name, ".", "/", 1)} {
+	for _, n := range []string{name, unitName(name)} {
 		if _, ok := current[n]; ok {
 			return []string{n}, nil
 		}
@@ -215,12 +216,19 @@ func (a *app) printShown(s *shown, withLineage bool) {
 	if r := s.Run; r != nil {
 		text := fmt.Sprintf("revision %d, %s, %s", r.Revision, r.Started.Local().Format(time.DateTime), took(r.Took()))
 		if r.Usage.CPU > 0 {
-			text += fmt.Sprintf(", %s of cpu, %s at most", took(r.Usage.CPU), bytesOf(r.Usage.PeakMem))
+			text += fmt.Sprintf(", %s of cpu", took(r.Usage.CPU))
+		}
+		if r.Usage.PeakMem > 0 {
+			text += fmt.Sprintf(", %s at most", bytesOf(r.Usage.PeakMem))
 		}
 		row("run", text)
 	}
-	if len(u.Params) > 2 {
-		row("params", clip(string(u.Params)))
+	for i, p := range describeParams(u.Params) {
+		title := "params"
+		if i > 0 {
+			title = ""
+		}
+		row(title, p)
 	}
 	for _, in := range u.Inputs {
 		digest := ""
@@ -255,6 +263,19 @@ func (a *app) printShown(s *shown, withLineage bool) {
 		fmt.Fprintln(out, "  made from")
 		printLineage(out, s.Lineage, "    ", map[string]bool{})
 	}
+}
+
+// describeParams writes one parameter a line.
+func describeParams(params json.RawMessage) []string {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(params, &fields); err != nil {
+		return nil
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		out = append(out, name+": "+clip(string(fields[name])))
+	}
+	return out
 }
 
 func describeArtifact(port string, art artifact.Artifact) string {

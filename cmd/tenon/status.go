@@ -162,6 +162,9 @@ func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []st
 	for _, u := range units {
 		width = max(width, len(u.Unit))
 	}
+	for _, f := range failed {
+		width = max(width, len(f.Unit))
+	}
 	for _, u := range units {
 		mark, color := "✓", green
 		text := took(u.Took) + metricsLine(u.Metrics)
@@ -177,7 +180,7 @@ func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []st
 		fmt.Fprintf(a.stdout, "  %s %s  %s\n", a.paint(color, mark), pad(u.Unit, width), text)
 	}
 	for _, f := range failed {
-		fmt.Fprintf(a.stdout, "  %s %s  failed: %s\n", a.paint(red, "✗"), pad(f.Unit, width), f.Error)
+		fmt.Fprintf(a.stdout, "  %s %s  failed: %s\n", a.paint(red, "✗"), pad(f.Unit, width), clipTo(f.Error, lineLimit))
 	}
 	return nil
 }

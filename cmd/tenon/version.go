@@ -17,7 +17,8 @@ var version = "0.1.0-dev"
 func versionCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: atMost(0, "no arguments"),
+		Long:    "Prints the version of tenon and of its standard library; with --json also those of its formats.",
 		Example: "  tenon version\n  tenon version --json",
 		RunE: func(*cobra.Command, []string) error {
 			if asJSON {

@@ -23,8 +23,9 @@ type applyView struct {
 	a     *app
 	json  bool
 	width int
-	quiet map[string]bool // units that the plan said nothing happens to
-	known map[string]bool // units whose result of an earlier run is known to do
+	urls  map[string]string // of services
+	quiet map[string]bool   // units that the plan said nothing happens to
+	known map[string]bool   // units of which something else stands, or nothing
 
 	bars *mpb.Progress // on a terminal
 	mu   sync.Mutex
@@ -53,20 +54,24 @@ func (a *app) printJSONLine(v any) error {
 }
 
 func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
-	v := &applyView{a: a, json: asJSON, unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}}
+	v := &applyView{a: a, json: asJSON, unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}, urls: map[string]string{}}
+	if p.System != nil {
+		for _, u := range p.System.Units {
+			if u.Endpoint != nil {
+				v.urls[u.ID] = endpointURL(u.Endpoint)
+			}
+		}
+	}
 	for _, i := range p.Items {
 		if changes(i) {
 			v.width = max(v.width, len(i.Unit))
 		} else {
 			v.quiet[i.Unit] = true
 		}
-		v.known[i.Unit] = restored(i)
+		v.known[i.Unit] = restored(i) || isNew(i)
 	}
 	if a.terminal && !asJSON {
 		v.bars = mpb.New(mpb.WithOutput(a.stdout), mpb.WithWidth(24), mpb.WithRefreshRate(120*time.Millisecond))
-	}
-	if !asJSON {
-		fmt.Fprintln(a.stdout)
 	}
 	return v
 }
@@ -99,17 +104,17 @@ func (v *applyView) event(e executors.Event) {
 	case executors.EventFinished:
 		v.line("✓", green, e, took(e.Duration)+metricsLine(e.Metrics))
 	case executors.EventReady:
-		v.line("✓", green, e, "ready "+took(e.Duration)+" "+e.Message)
+		v.line("✓", green, e, "ready "+took(e.Duration)+"  "+v.urls[e.Unit])
 	case executors.EventReused:
 		text := "reused: its inputs came out the same"
 		if v.known[e.Unit] {
-			text = "reused from an earlier run"
+			text = "reused: the same was done before"
 		}
 		v.line("=", faint, e, text)
 	case executors.EventRetried:
-		v.line("!", yellow, e, fmt.Sprintf("failed, again in %s: %s", took(e.Duration), e.Error))
+		v.line("!", yellow, e, fmt.Sprintf("failed, again in %s: %s", took(e.Duration), clipTo(e.Error, lineLimit)))
 	case executors.EventFailed:
-		v.line("✗", red, e, "failed: "+e.Error)
+		v.line("✗", red, e, "failed: "+clipTo(e.Error, lineLimit))
 	case executors.EventBlocked:
 		v.line("-", faint, e, "not run: it depends on "+e.By)
 	case executors.EventCanceled:
@@ -186,7 +191,7 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 	}
 	out := v.a.stdout
 	for _, f := range r.Failed {
-		fmt.Fprintf(out, "\n%s %s: %v\n", v.a.paint("1;"+red, "error:"), f.Unit, f.Err)
+		fmt.Fprintf(out, "\n%s %s: %s\n", v.a.paint("1;"+red, "error:"), f.Unit, describeFailure(f.Err))
 		if len(f.LogTail) > 0 {
 			fmt.Fprintf(out, "  the last lines of its log (tenon logs %s):\n", f.Unit)
 			for _, l := range f.LogTail {
@@ -206,6 +211,19 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 		return errSaid
 	}
 	return err
+}
+
+// describeFailure gives each broken rule of a table a line of its own.
+func describeFailure(err error) string {
+	var broken *executors.ViolationError
+	if !errors.As(err, &broken) {
+		return err.Error()
+	}
+	text := fmt.Sprintf("output %s breaks its schema", broken.Port)
+	for _, v := range broken.Violations {
+		text += "\n  " + v.Message
+	}
+	return text
 }
 
 func (v *applyView) summary(r *executors.Result) string {

@@ -18,21 +18,23 @@ var actionMarks = map[planner.Action]struct{ mark, color string }{
 	planner.None:    {"=", faint},
 }
 
-// reasonLimit is how much of a value a reason shows.
-const reasonLimit = 60
+const (
+	reasonLimit = 60  // how much of a value a reason shows
+	lineLimit   = 100 // how much of an error a line shows that is given in full below
+)
 
 func (a *app) printPlan(p *planner.Plan, all bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s (%s)\n", a.paint(bold, p.System.Name), p.System.Target.Name, p.System.Target.Executor)
 	width := 0
 	for _, i := range p.Items {
-		if all || i.Action.Changes() {
+		if all || changes(i) {
 			width = max(width, len(i.Unit))
 		}
 	}
 	shown := 0
 	for _, i := range p.Items {
-		if !all && !i.Action.Changes() {
+		if !all && !changes(i) {
 			continue
 		}
 		if shown == 0 {
@@ -49,7 +51,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 	m := actionMarks[i.Action]
 	mark := m.mark
-	if len(i.Reasons) > 0 && i.Reasons[0].What == "new" {
+	if isNew(i) {
 		mark, m.color = "+", green
 		i.Reasons = i.Reasons[:1] // that its inputs are new as well says nothing
 	}
@@ -71,6 +73,8 @@ func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 	}
 }
 
+func isNew(i planner.Item) bool { return len(i.Reasons) > 0 && i.Reasons[0].What == "new" }
+
 func isDiff(r planner.Reason) bool { return r.Before != "" || r.After != "" }
 
 func (a *app) reason(r planner.Reason) string {
@@ -82,13 +86,34 @@ func (a *app) reason(r planner.Reason) string {
 	case r.After == "":
 		return fmt.Sprintf("%s: %s", r.What, a.paint(red, "was "+clip(r.Before)))
 	}
-	return fmt.Sprintf("%s: %s -> %s", r.What, a.paint(red, clip(r.Before)), a.paint(green, clip(r.After)))
+	before, after := clipBoth(r.Before, r.After)
+	return fmt.Sprintf("%s: %s -> %s", r.What, a.paint(red, before), a.paint(green, after))
 }
 
-func clip(s string) string {
+// clipBoth clips two long values so that where they differ can be seen.
+func clipBoth(before, after string) (string, string) {
+	b, a := []rune(strings.Join(strings.Fields(before), " ")), []rune(strings.Join(strings.Fields(after), " "))
+	if max(len(b), len(a)) <= reasonLimit {
+		return string(b), string(a)
+	}
+	same := 0
+	for same < min(len(b), len(a)) && b[same] == a[same] {
+		same++
+	}
+	const context = 20
+	if same <= context {
+		return clip(before), clip(after)
+	}
+	return "..." + clip(string(b[same-context:])), "..." + clip(string(a[same-context:]))
+}
+
+func clip(s string) string { return clipTo(s, reasonLimit) }
+
+// clipTo makes one line of at most n characters.
+func clipTo(s string, n int) string {
 	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > reasonLimit {
-		return string(r[:reasonLimit-3]) + "..."
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-3]) + "..."
 	}
 	return s
 }
@@ -117,7 +142,14 @@ func (a *app) summary(p *planner.Plan) string {
 	add(s.Update, "update")
 	add(s.Replace, "replace")
 	add(s.Delete, "delete")
-	stay := s.Reuse + s.None
+	earlier := 0
+	for _, i := range p.Items {
+		if restored(i) {
+			earlier++
+		}
+	}
+	add(earlier, "reuse from an earlier run")
+	stay := s.Reuse - earlier + s.None
 	if len(parts) == 0 {
 		if stay == 0 {
 			return "Nothing to do: the system is empty."

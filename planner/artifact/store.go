@@ -80,14 +80,17 @@ func (s *Store) Has(digest string) bool {
 
 // Put moves a finished file or folder into the store, as an artifact of that
 // kind. Nobody may write to it any more. It is gone from path afterwards, also
-// where the store had it already; after an error it is in one of the two places,
-// whole.
+// where the store had it already, unless that was damaged and is replaced; after
+// an error it is in one of the two places, whole.
 func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
 	t, err := scan(ctx, path)
 	if err != nil {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
 	}
 	a := Artifact{Digest: t.digest, Kind: kind, Size: t.size}
+	if err := s.heal(ctx, a.Digest); err != nil {
+		return Artifact{}, fmt.Errorf("put artifact: %w", err)
+	}
 	if s.Has(a.Digest) {
 		if err := removeAll(path); err != nil {
 			return Artifact{}, fmt.Errorf("put artifact: %w", err)
@@ -161,6 +164,30 @@ func (s *Store) Check(ctx context.Context, digest string) error {
 	}
 	if got != digest {
 		return &DamagedError{Digest: digest, Path: s.Path(digest), Got: got}
+	}
+	return nil
+}
+
+// heal takes an artifact away that is not what was put there.
+func (s *Store) heal(ctx context.Context, digest string) error {
+	if err := s.Check(ctx, digest); err == nil || errors.Is(err, ErrMissing) {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// A reader keeps what it has opened; who opens it from now on finds it anew.
+	old, err := os.MkdirTemp(s.tmp, "damaged-")
+	if err != nil {
+		return err
+	}
+	defer removeAll(old) //nolint:errcheck // Open tries again
+	path := s.Path(digest)
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		_ = os.Chmod(path, 0o755) // a folder is only moved by who may write to it
+	}
+	if err := os.Rename(path, filepath.Join(old, "content")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

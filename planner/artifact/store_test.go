@@ -262,6 +262,33 @@ func TestDamageIsFound(t *testing.T) {
 	}
 }
 
+func TestPutReplacesWhatIsDamaged(t *testing.T) {
+	s := open(t)
+	content := map[string]string{"weights": "w", "signature.json": "{}"}
+	for _, make := range []func() string{
+		func() string { return folder(t, content) },
+		func() string { return filepath.Join(folder(t, content), "weights") },
+	} {
+		a, err := s.Put(t.Context(), make(), "model")
+		ok(t, err)
+		at := s.Path(a.Digest)
+		if info, err := os.Stat(at); err == nil && info.IsDir() {
+			at = filepath.Join(at, "weights")
+		}
+		ok(t, os.Chmod(at, 0o644))
+		ok(t, os.WriteFile(at, nil, 0o644))
+		again, err := s.Put(t.Context(), make(), "model")
+		ok(t, err)
+		if again != a {
+			t.Errorf("put %+v, then %+v", a, again)
+		}
+		ok(t, s.Check(t.Context(), a.Digest))
+		if left, _ := os.ReadDir(filepath.Join(filepath.Dir(filepath.Dir(s.Path(a.Digest))), "tmp")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
 func TestNamesThatAreNoDigestAreNotThere(t *testing.T) {
 	s := open(t)
 	for _, d := range []string{"", "sha256:", "sha256:../../../../etc/passwd", "md5:0", strings.ToUpper(ir.Sum(nil)), ir.Sum(nil)} {

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/pflag"
+
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// The scripts in testdata/script specify the command line, an archive per
+// feature. They run this test binary under the name tenon; so do the units that
+// tenon starts, as `tenon step`. TENON_UPDATE=1 writes their goldens anew.
+func TestScript(t *testing.T) {
+	cache := sharedCache(t)
+	cueDir = t.TempDir()
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata/script",
+		RequireUniqueNames: true,
+		UpdateScripts:      os.Getenv("TENON_UPDATE") != "",
+		Cmds:               commands,
+		Setup: func(e *testscript.Env) error {
+			home := filepath.Join(e.WorkDir, ".home")
+			for name, value := range map[string]string{
+				"HOME": home, "XDG_CACHE_HOME": "", "CUE_CACHE_DIR": filepath.Join(home, "cue"), "TZ": "UTC", "USER": "tester",
+				"TENON_CACHE": cache, "TENON_UV": os.Getenv("TENON_UV"), "TENON_PYTHON": os.Getenv("TENON_PYTHON"), "UV_CACHE_DIR": filepath.Join(cache, "uv"),
+			} {
+				e.Setenv(name, value)
+			}
+			// No repository above the temporary folder is the system's.
+			e.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(e.WorkDir))
+			return os.MkdirAll(home, 0o755)
+		},
+	})
+}
+
+// sharedCache keeps Python environments between runs of the tests, which are
+// slow to make.
+func sharedCache(t *testing.T) string {
+	if dir := os.Getenv("TENON_CACHE"); dir != "" {
+		return dir
+	}
+	base, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(base, "tenon")
+}
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tenon": main, "port": port})
+}
+
+// port prints what a step's document says, for steps that are shell scripts:
+// the path of a port, as in $(port outputs.out), or a field, as in $(port
+// params.title). It reads the document as any program would.
+func port() {
+	b, err := os.ReadFile(os.Getenv(step.Env))
+	if err != nil {
+		fatal(err)
+	}
+	var doc any
+	if err := json.Unmarshal(b, &doc); err != nil {
+		fatal(err)
+	}
+	v, err := lookup(doc, os.Args[1])
+	if err != nil {
+		fatal(err)
+	}
+	if m, ok := v.(map[string]any); ok && m["path"] != nil {
+		v = m["path"]
+	}
+	fmt.Println(v)
+}
+
+func fatal(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// Every command has a help text with an example, and every flag says what it
+// takes.
+func TestHelp(t *testing.T) {
+	root := newRoot(&app{stdin: strings.NewReader(""), stdout: os.Stdout, stderr: os.Stderr})
+	for _, c := range root.Commands() {
+		if c.Hidden || c.Name() == "help" {
+			continue
+		}
+		t.Run(c.Name(), func(t *testing.T) {
+			if c.Short == "" || c.Long == "" {
+				t.Error("it does not say what it does")
+			}
+			if !strings.Contains(c.Example, "tenon "+c.Name()) {
+				t.Error("it has no example")
+			}
+			if strings.HasSuffix(c.Short, ".") {
+				t.Error("the short text ends in a full stop")
+			}
+			for line := range strings.Lines(c.UsageString() + c.Long) {
+				if n := len([]rune(strings.TrimRight(line, "\n"))); n > 110 {
+					t.Errorf("a line of %d characters: %s", n, line)
+				}
+			}
+			c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+				if takes, _ := pflag.UnquoteUsage(f); takes != strings.ToUpper(takes) {
+					t.Errorf("--%s does not say what it takes", f.Name)
+				}
+			})
+		})
+	}
+}
+
+// Every archive asserts something about what it runs.
+func TestScriptsAssert(t *testing.T) {
+	err := filepath.WalkDir("testdata/script", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if filepath.Ext(path) != ".txtar" {
+			t.Errorf("%s is not run: scripts end in .txtar", path)
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		script, _, _ := strings.Cut(string(b), "\n-- ")
+		if !strings.HasPrefix(script, "#") {
+			t.Errorf("%s does not say what it specifies", path)
+		}
+		for _, skip := range []string{"\nskip", "\nstop", "[exec:", "[short]", "[net]"} {
+			if strings.Contains(script, skip) {
+				t.Errorf("%s may skip what it specifies: %q", path, strings.TrimSpace(skip))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

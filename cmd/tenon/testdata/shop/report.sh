@@ -1,0 +1,2 @@
+echo "making the report"
+port params.title > "$(port outputs.report)"
