@@ -250,7 +250,7 @@ func (s *System) definition(path []string) (cue.Value, []string) {
 }
 
 func (s *System) packageValue(imp *build.Instance) cue.Value {
-	return s.Value.Context().BuildInstance(imp)
+	return s.cue.BuildInstance(imp)
 }
 
 func (s *System) explainRequired(f fault) diag.Diagnostic {

@@ -15,7 +15,7 @@ import (
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/build"
 	"cuelang.org/go/cue/cuecontext"
-	"cuelang.org/go/cue/interpreter/embed"
+	"cuelang.org/go/cue/inject/embed"
 	"cuelang.org/go/cue/load"
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
@@ -42,6 +42,7 @@ type System struct {
 	Files map[string][]byte
 
 	tags      []string
+	cue       *cue.Context
 	syntax    []*ast.File
 	imports   []*build.Instance
 	indexOnce sync.Once
@@ -86,8 +87,8 @@ func Load(dir string, o Options) (*System, error) {
 		return nil, s.loadFaults(inst)
 	}
 	s.syntax, s.imports = inst.Files, inst.Imports
-	ctx := cuecontext.New(cuecontext.Interpreter(embed.New()))
-	s.Value = ctx.BuildInstance(inst)
+	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))
+	s.Value = s.cue.BuildInstance(inst)
 	return s, nil
 }
 

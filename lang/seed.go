@@ -59,6 +59,7 @@ func Seed(ctx context.Context, cacheDir string) error {
 		return err
 	})
 	if err == nil {
+		//lint:ignore SA1019 there is no other way to pack a module that is not a folder
 		err = modzip.Create(&zip, v, files, libraryIO{})
 	}
 	if err != nil {

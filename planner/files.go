@@ -41,6 +41,9 @@ func find(dir, pattern string) ([]string, error) {
 	clean := path.Clean(pattern)
 	if !hasGlob(pattern) {
 		if _, err := os.Stat(onDisk(dir, clean)); err != nil {
+			if to, linkErr := os.Readlink(onDisk(dir, clean)); linkErr == nil {
+				return nil, fmt.Errorf("%s is a link to %s, which cannot be read: %w", clean, to, err)
+			}
 			return nil, missing(err)
 		}
 		return []string{clean}, nil

@@ -2,7 +2,7 @@
 
 - `POST /predict` takes {"instances": [{column: value}]} and gives {"predictions": [{"prediction",
   "probability"}], "model"}; with ?probabilities=true also those of all classes.
-- `GET /healthz` and `GET /readyz` answer 200, with the header X-Tenon-Instance; /readyz is 503 while it drains.
+- `GET /healthz` and `GET /readyz` answer 200, with X-Tenon-Instance; /readyz gives 503 during a drain.
 - `GET /metrics` is for Prometheus.
 - `GET /docs` shows the schema, made from the model's signature; /openapi.json is the same for machines.
 
