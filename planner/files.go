@@ -42,7 +42,7 @@ func find(dir, pattern string) ([]string, error) {
 	if !hasGlob(pattern) {
 		if _, err := os.Stat(onDisk(dir, clean)); err != nil {
 			if to, linkErr := os.Readlink(onDisk(dir, clean)); linkErr == nil {
-				return nil, fmt.Errorf("%s is a link to %s, which cannot be read: %w", clean, to, err)
+				return nil, fmt.Errorf("%s is a link to %s: %w", clean, to, errors.Unwrap(err))
 			}
 			return nil, missing(err)
 		}

@@ -104,6 +104,17 @@ func age(t *testing.T, path string, by time.Duration) {
 	}
 }
 
+func TestALinkToNothingIsNamed(t *testing.T) {
+	dir := tree(t, "data/flights.csv")
+	if err := os.Symlink("gone.csv", filepath.Join(dir, "data", "late.csv")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := planner.Files(dir, []string{"data/late.csv"})
+	if want := "data/late.csv is a link to gone.csv: no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
 func TestDigestsOfFiles(t *testing.T) {
 	dir := tree(t, "a.csv", "data/b.csv", "data/c.csv")
 	d := planner.NewFileDigests(filepath.Join(dir, ".tenon"))
