@@ -21,6 +21,7 @@ func (c *compilation) checkEntities() {
 		if c.broken[id] {
 			continue
 		}
+		c.checkAmounts(e)
 		c.checkSchema(e)
 		c.checkSecrets(e)
 		switch e.section {
@@ -34,6 +35,43 @@ func (c *compilation) checkEntities() {
 			c.checkStep(e)
 		}
 	}
+}
+
+// checkAmounts refuses amounts that are beyond any machine or any patience, so
+// that none of them overflows later.
+func (c *compilation) checkAmounts(e *entity) {
+	at := func(p ...string) diag.Pos { return c.sys.At("", e.path(p...)...).Pos }
+	needs, _ := e.fields.get("needs").(object)
+	amounts := map[string]object{"needs": needs}
+	if e.section == "resources" {
+		amounts = map[string]object{"": e.fields}
+	}
+	for prefix, o := range amounts {
+		r := resourcesOf(o)
+		for name, n := range map[string]int64{"cpu": r.MilliCPU, "memory": r.Memory, "disk": r.Disk, "gpu": r.GPU} {
+			if n >= 1<<62 {
+				c.tooLarge(e, at(strings.TrimPrefix(prefix+"."+name, ".")), "an amount that some machine has")
+			}
+		}
+	}
+	for _, name := range []string{"timeout", "max_age", "window", "freshness"} {
+		if duration(e.string(name)) >= century {
+			c.tooLarge(e, at(name), "less than a hundred years")
+		}
+	}
+	if n, ok := e.fields.get("seed").(json.Number); ok {
+		if _, err := n.Int64(); err != nil {
+			c.tooLarge(e, at("seed"), "a whole number of at most 64 bits")
+		}
+	}
+}
+
+func (c *compilation) tooLarge(e *entity, at diag.Pos, wanted string) {
+	c.fail(e, diag.Diagnostic{
+		Message: fmt.Sprintf("a number of %s is too large", e),
+		Wanted:  wanted,
+		Spans:   []diag.Span{{Pos: at}},
+	})
 }
 
 // noColumn is the fault of naming a column that a table does not have. at is

@@ -38,12 +38,7 @@ func resourcesOf(o object) ir.Resources {
 // milli is a number of cores in thousandths, rounded up.
 func milli(n json.Number) int64 {
 	r := number(n)
-	r.Mul(r, big.NewRat(1000, 1))
-	q, m := new(big.Int).DivMod(r.Num(), r.Denom(), new(big.Int))
-	if m.Sign() != 0 {
-		q.Add(q, big.NewInt(1))
-	}
-	return q.Int64()
+	return ceil(r.Mul(r, big.NewRat(1000, 1)))
 }
 
 func (c *compilation) pools() []ir.Pool {

@@ -101,6 +101,10 @@ func (c *compilation) userFile(e *entity, code *ir.Code, name, field string) {
 		return
 	}
 	full := filepath.Join(c.sys.Dir, filepath.FromSlash(clean))
+	if real, err := filepath.EvalSymlinks(full); err == nil && !c.within(real) {
+		refuse(fmt.Sprintf("%s names %q, a link to %s outside the system's folder", e, name, real), "copy the file into the folder")
+		return
+	}
 	info, err := os.Stat(full)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -119,6 +123,16 @@ func (c *compilation) userFile(e *entity, code *ir.Code, name, field string) {
 		return
 	}
 	code.Files = append(code.Files, ir.CodeFile{Path: clean, Digest: c.blob(b)})
+}
+
+// within reports whether a path without links lies in the system's folder.
+func (c *compilation) within(path string) bool {
+	dir, err := filepath.EvalSymlinks(c.sys.Dir)
+	if err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 func (c *compilation) userFolder(e *entity, code *ir.Code, name, full, field string) {

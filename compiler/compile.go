@@ -62,6 +62,20 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	if all := append(faults, c.faults...); len(all) > 0 {
 		return nil, all.Sort()
 	}
+	for id := range c.broken { // a fault that went unsaid must not become a deletion
+		section, name, _ := strings.Cut(id, "/")
+		if slices.ContainsFunc(sys.Reads(section, name), func(from string) bool { return c.broken[from] }) {
+			continue // for the same cause
+		}
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("%s.%s cannot be evaluated", section, name),
+			Spans:   []diag.Span{sys.Label("", section, name)},
+			Hint:    "look for values that depend on one another in a circle",
+		})
+	}
+	if len(c.faults) > 0 {
+		return nil, c.faults.Sort()
+	}
 	slices.SortFunc(units, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
 	for i := range units {
 		if err := units[i].Define(); err != nil {

@@ -2,7 +2,9 @@ package compiler
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"strconv"
 	"strings"
@@ -154,8 +156,8 @@ func decode(v cue.Value, top bool) (any, error) {
 		return json.Number(i.String()), nil
 	case cue.FloatKind, cue.NumberKind:
 		f, err := v.Float64()
-		if err != nil {
-			return nil, err
+		if err != nil || math.IsInf(f, 0) {
+			return nil, &numberError{v}
 		}
 		return json.Number(formatFloat(f)), nil
 	case cue.ListKind:
@@ -196,6 +198,11 @@ func decode(v cue.Value, top bool) (any, error) {
 	}
 	return nil, fmt.Errorf("%s is not concrete", v.Path())
 }
+
+// A numberError is a number that no program can be given as it is.
+type numberError struct{ value cue.Value }
+
+func (e *numberError) Error() string { return "a number beyond what a float64 holds" }
 
 // formatFloat writes a number the same way however it was spelt, and keeps it
 // apart from a whole number: 1.0, 1.00 and 1e0 are "1.0".
@@ -273,6 +280,10 @@ func (c *compilation) decodeEntity(section, name string) {
 		return
 	}
 	tree, err := decode(v, true)
+	if beyond := (*numberError)(nil); errors.As(err, &beyond) {
+		c.tooLarge(e, c.sys.Pos(beyond.value.Pos()), "a number that a float64 holds, up to about 1.8e308")
+		return
+	}
 	if err != nil {
 		c.broken[e.id()] = true
 		if c.err == nil {
@@ -491,18 +502,26 @@ func (c *compilation) sameAs(v cue.Value, o *out) bool {
 	return n == len(o.schema)
 }
 
-// duration reads what tenon.#Duration allows; "" is 0.
+// duration reads what tenon.#Duration allows; "" is 0. What is longer than a
+// century is the century: checkAmounts has refused it.
 func duration(s string) time.Duration {
 	if s == "" {
 		return 0
 	}
+	unit, hours := s, 1.0
 	if days, ok := strings.CutSuffix(s, "d"); ok {
-		f, _ := strconv.ParseFloat(days, 64)
-		return time.Duration(f * 24 * float64(time.Hour))
+		unit, hours = days+"h", 24
 	}
-	d, _ := time.ParseDuration(s)
-	return d
+	number := strings.TrimRight(unit, "smh")
+	f, err := strconv.ParseFloat(number, 64)
+	seconds := f * hours * map[string]float64{"ms": 1e-3, "s": 1, "m": 60, "h": 3600}[unit[len(number):]]
+	if err != nil || seconds > century.Seconds() {
+		return century
+	}
+	return time.Duration(math.Round(seconds * float64(time.Second)))
 }
+
+const century = 100 * 365 * 24 * time.Hour
 
 var units = map[string]int64{
 	"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
@@ -510,7 +529,7 @@ var units = map[string]int64{
 }
 
 // size reads what tenon.#Size allows, in bytes. It is exact: half a byte is
-// rounded up.
+// rounded up. What is larger than an int64 is its largest value.
 func size(s string) int64 {
 	i := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' })
 	if i < 0 {
@@ -520,10 +539,17 @@ func size(s string) int64 {
 	if !ok {
 		return 0
 	}
-	r.Mul(r, new(big.Rat).SetInt64(units[s[i:]]))
+	return ceil(r.Mul(r, new(big.Rat).SetInt64(units[s[i:]])))
+}
+
+// ceil rounds up to an int64, or to the largest there is.
+func ceil(r *big.Rat) int64 {
 	q, m := new(big.Int).DivMod(r.Num(), r.Denom(), new(big.Int))
 	if m.Sign() != 0 {
 		q.Add(q, big.NewInt(1))
+	}
+	if !q.IsInt64() {
+		return math.MaxInt64
 	}
 	return q.Int64()
 }

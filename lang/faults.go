@@ -8,6 +8,7 @@ import (
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/token"
 
 	"github.com/tenon-ml/tenon/lang/diag"
 )
@@ -78,17 +79,18 @@ func (s *System) EntityNames(section string) []string {
 		for it.Next() {
 			add(it.Selector().Unquoted())
 		}
-		return names
 	}
-	// A section with a fault in it lists no fields; the sources do.
+	// A section with a fault in it does not list all of its fields, or none; the
+	// sources do.
 	for _, d := range s.decls()[section] {
 		var sels []*ast.SelectorExpr
 		var structs []*ast.StructLit
 		parts(d.value, &sels, &structs)
 		for _, st := range structs {
 			for _, e := range st.Elts {
-				if f, ok := e.(*ast.Field); ok {
-					if n, _, err := ast.LabelName(f.Label); err == nil {
+				if f, ok := e.(*ast.Field); ok && f.Constraint == token.ILLEGAL {
+					n, plain, err := ast.LabelName(f.Label)
+					if private := plain && strings.ContainsAny(n[:1], "_#"); err == nil && !private {
 						add(n)
 					}
 				}

@@ -195,6 +195,21 @@ func (s *System) Reference(path ...string) ([]string, diag.Span) {
 	return nil, diag.Span{}
 }
 
+// Reads returns the entities that an entity is written to read, as
+// "section/name".
+func (s *System) Reads(section, name string) []string {
+	var ids []string
+	prefix := section + "." + name + ".in."
+	for key := range s.decls() {
+		if port, ok := strings.CutPrefix(key, prefix); ok && !strings.Contains(port, ".") {
+			if ref, _ := s.Reference(section, name, "in", port); len(ref) >= 2 {
+				ids = append(ids, ref[0]+"/"+ref[1])
+			}
+		}
+	}
+	return ids
+}
+
 // Column returns the place where a column of an entity's table gets its
 // description, following references to other entities' columns.
 func (s *System) Column(section, entity, column string) (diag.Span, bool) {

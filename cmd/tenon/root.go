@@ -101,7 +101,7 @@ func noCommand(root *cobra.Command, name string) error {
 // at once.
 func (a *app) watchSignals() {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		<-signals
 		fmt.Fprintln(a.stderr, "tenon: stopping; interrupt again to stop now")
