@@ -61,12 +61,23 @@ func (c *compilation) checkQuery(e *entity, checker *duck.Checker) error {
 			})
 		}
 	}
+	if m := otherEveryTime.FindStringSubmatchIndex(query); m != nil {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the SQL of %s is not repeatable: %s gives another result every time", e, query[m[2]:m[3]]),
+			Spans:   []diag.Span{c.sqlSpan(e, query, m[2])},
+			Hint:    "a feature is the same for the same rows, in training and in serving: take times from a column, and draw with hash()",
+		})
+	}
 	if err := c.checkComparisons(e, checker, query, tables); err != nil {
 		return err
 	}
 	c.compareColumns(e, query, found)
 	return nil
 }
+
+// otherEveryTime finds what DuckDB calls volatile, and what depends on when a
+// query runs.
+var otherEveryTime = regexp.MustCompile(`(?i)\b((?:random|setseed|uuid|uuidv4|uuidv7|gen_random_uuid|now|today|get_current_time|get_current_timestamp|transaction_timestamp|nextval)\s*\(|current_(?:date|time|timestamp)\b|localtime(?:stamp)?\b)`)
 
 // checkComparisons refuses to compare columns of two families of types, as in a
 // join of a text on a number: DuckDB would convert the text, row by row, and
