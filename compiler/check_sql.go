@@ -63,7 +63,7 @@ func (c *compilation) checkQuery(e *entity, checker *duck.Checker) error {
 	}
 	if m := otherEveryTime.FindStringSubmatchIndex(query); m != nil {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("the SQL of %s is not repeatable: %s gives another result every time", e, query[m[2]:m[3]]),
+			Message: fmt.Sprintf("the SQL of %s is not repeatable: %s gives another result every time", e, strings.TrimRight(query[m[2]:m[3]], "( \t\n")),
 			Spans:   []diag.Span{c.sqlSpan(e, query, m[2])},
 			Hint:    "a feature is the same for the same rows, in training and in serving: take times from a column, and draw with hash()",
 		})
