@@ -137,7 +137,7 @@ def user_steps(entries: list[Mapping[str, Any]], signature: Signature) -> tuple[
         transformer = make(entry["transformer"], entry.get("params") or {})
         if not hasattr(transformer, "transform"):
             raise StepError(f"{entry['transformer']} in the pipeline is no transformer: it has no transform")
-        name = entry["transformer"].rpartition(".")[2].lower()
+        name = entry.get("name") or entry["transformer"].rpartition(".")[2].lower()
         if again := sum(n.partition("-")[0] == name for n, _ in [*on_columns, *on_all]):
             name = f"{name}-{again + 1}"
         columns = entry.get("columns")
