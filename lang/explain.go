@@ -79,7 +79,17 @@ func (s *System) explainUndefined(f fault) diag.Diagnostic {
 	d.Spans[0].Len = len(name)
 	base := s.selectorBase(f.user[0])
 	if base == nil {
-		d.Hint = diag.DidYouMean(name, s.visibleNames())
+		switch d.Hint = diag.DidYouMean(name, s.visibleNames()); {
+		case slices.Contains(s.libraryPackages(), name):
+			d.Hint = fmt.Sprintf("import it: \"%s/%s\"", libraryName, name)
+		case name == "True" || name == "False":
+			d.Hint = "CUE writes " + strings.ToLower(name)
+		case slices.Contains(Sections, name):
+			d.Hint = fmt.Sprintf("there is no field %s in the system", name)
+			if near := diag.Nearest(name, s.rootLabels()); near != "" {
+				d.Hint += fmt.Sprintf("; is %q meant to be it?", near)
+			}
+		}
 		return d
 	}
 	where := strings.Join(base, ".")
@@ -166,6 +176,18 @@ func (s *System) libraryPackage(name string) []string {
 		}
 	}
 	return defs
+}
+
+// rootLabels are the fields at the top of the user's files.
+func (s *System) rootLabels() []string {
+	var names []string
+	for key := range s.decls() {
+		if !strings.Contains(key, ".") {
+			names = append(names, key)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (s *System) visibleNames() []string {

@@ -34,13 +34,46 @@ func (s *System) Faults() diag.List {
 			fs = append(fs, causes(s.takeApart(v.Validate(cue.Concrete(true))), field)...)
 		}
 	}
+	var unread diag.List
 	for _, section := range Sections {
 		for _, name := range s.EntityNames(section) {
+			if l := s.wholeEntities(section, name); len(l) > 0 {
+				unread = append(unread, l...)
+				continue // what follows is CUE unifying a port with an entity
+			}
 			err := s.Lookup(section, name).Validate(cue.Concrete(true), cue.Final())
 			fs = append(fs, causes(s.takeApart(err), section+"."+name)...)
 		}
 	}
-	return s.explainAll(fs).Sort()
+	if len(unread) > 0 { // all else may follow from it
+		fs = slices.DeleteFunc(fs, func(f fault) bool { return len(f.user) == 0 })
+	}
+	return append(unread, s.explainAll(fs)...).Sort()
+}
+
+// wholeEntities finds ports that are bound to an entity where what it gives was
+// meant: `features.x` for `features.x.out`.
+func (s *System) wholeEntities(section, name string) diag.List {
+	var l diag.List
+	prefix := section + "." + name + "."
+	for key := range s.decls() {
+		port, ok := strings.CutPrefix(key, prefix)
+		if in, isIn := strings.CutPrefix(port, "in."); !ok || port != "on" && (!isIn || strings.Contains(in, ".")) {
+			continue
+		}
+		ref, at := s.Reference(strings.Split(key, ".")...)
+		if len(ref) != 2 || !slices.Contains(Sections, ref[0]) || !slices.Contains(s.EntityNames(ref[0]), ref[1]) {
+			continue
+		}
+		l = append(l, diag.Diagnostic{
+			Message: fmt.Sprintf("%s is bound to the whole of %s", key, strings.Join(ref, ".")),
+			Wanted:  "what it gives",
+			Found:   "the entity",
+			Spans:   []diag.Span{at},
+			Hint:    fmt.Sprintf("write %s.out", strings.Join(ref, ".")),
+		})
+	}
+	return l
 }
 
 // explainAll words the faults, leaving out what only follows from others.
@@ -126,7 +159,7 @@ func (f fault) below(entity string) bool {
 // cause is only worth telling when nothing else was found.
 func (f fault) isCause() bool {
 	return f.format != interpolation && f.format != comprehensionIn && f.format != emptyDisj &&
-		!strings.HasPrefix(f.format, "cannot reference optional field")
+		!strings.HasPrefix(f.format, "cannot reference optional field") && !strings.HasPrefix(f.format, "required field missing")
 }
 
 // translate turns the errors found at one entity into faults.

@@ -46,6 +46,9 @@ so that cue vet and CUE's language server resolve the same imports.`,
 					return err
 				}
 			}
+			if err := a.writeNew(filepath.Join(dir, ".gitignore"), []byte("/.tenon/\n")); err != nil {
+				return err
+			}
 			cache, err := lang.CacheDir(os.Getenv)
 			if err != nil {
 				return err
@@ -124,7 +127,7 @@ func (a *app) initSystem(dir string) error {
 			return err
 		}
 	}
-	return a.writeNew(filepath.Join(dir, ".gitignore"), []byte("/.tenon/\n"))
+	return nil
 }
 
 // writeNew writes a file that is not there yet.

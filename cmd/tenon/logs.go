@@ -42,14 +42,17 @@ func logsCommand(a *app) *cobra.Command {
 	return c
 }
 
-// lastRun is the newest run of a unit, running or not.
+// lastRun is the newest run of a unit, running or not. That an old service was
+// ended is an entry of the journal, but no run.
 func (a *app) lastRun(ctx context.Context, w *workspace, unit string) (*state.Run, error) {
-	runs, err := w.store.Runs(ctx, unit, 1)
+	runs, err := w.store.Runs(ctx, unit, 20)
 	if err != nil {
 		return nil, err
 	}
-	if len(runs) > 0 {
-		return &runs[0], nil
+	for i := range runs {
+		if runs[i].Attempt > 0 {
+			return &runs[i], nil
+		}
 	}
 	return nil, a.unknownUnit(ctx, w, unit)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -56,7 +57,29 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 }
 
 func (a *app) environments() *pyenv.Env {
-	return pyenv.New(pyenv.Options{Dir: filepath.Join(cacheDir(), "python"), UV: os.Getenv("TENON_UV"), Log: &notice{w: a.stderr}})
+	return pyenv.New(pyenv.Options{Dir: filepath.Join(cacheDir(), "python"), UV: findUV(), Log: &notice{w: a.stderr}})
+}
+
+// findUV is $TENON_UV, or the uv in the path, or the one that make installed
+// beside the binary.
+func findUV() string {
+	if uv := os.Getenv("TENON_UV"); uv != "" {
+		return uv
+	}
+	if _, err := exec.LookPath("uv"); err == nil {
+		return "uv"
+	}
+	if self, err := os.Executable(); err == nil {
+		if uv := filepath.Join(filepath.Dir(self), "..", ".tools", "bin", "uv"); exists(uv) {
+			return uv
+		}
+	}
+	return ""
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // A notice says once that something slow is going on; what uv prints while it

@@ -120,6 +120,10 @@ func (v *applyView) event(e executors.Event) {
 	case executors.EventCanceled:
 		v.line("-", faint, e, "stopped")
 	case executors.EventDestroyed:
+		if v.urls[e.Unit] != "" {
+			v.line("-", faint, e, "the one before it ended")
+			return
+		}
 		v.line("-", red, e, "destroyed")
 	}
 }

@@ -24,7 +24,7 @@ show tenon plan
 show tenon status
 
 after=$(du -sk "${TENON_CACHE:-$HOME/.cache/tenon}" 2>/dev/null | cut -f1 || true)
-printf '\nThe demo took %s s; its Python environments take %s MB on disk.\n' \
+printf '\nThe demo took %s s; %s MB of Python environments were added to the disk.\n' \
 	$(($(date +%s) - started)) $(((${after:-0} - ${before:-0}) / 1024))
 cat <<E2
 
