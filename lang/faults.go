@@ -34,10 +34,11 @@ func (s *System) Faults() diag.List {
 			fs = append(fs, causes(s.takeApart(v.Validate(cue.Concrete(true))), field)...)
 		}
 	}
+	whole := s.wholeEntities()
 	var unread diag.List
 	for _, section := range Sections {
 		for _, name := range s.EntityNames(section) {
-			if l := s.wholeEntities(section, name); len(l) > 0 {
+			if l := whole[section+"."+name]; len(l) > 0 {
 				unread = append(unread, l...)
 				continue // what follows is CUE unifying a port with an entity
 			}
@@ -52,20 +53,26 @@ func (s *System) Faults() diag.List {
 }
 
 // wholeEntities finds ports that are bound to an entity where what it gives was
-// meant: `features.x` for `features.x.out`.
-func (s *System) wholeEntities(section, name string) diag.List {
-	var l diag.List
-	prefix := section + "." + name + "."
+// meant, `features.x` for `features.x.out`, by the entity that reads.
+func (s *System) wholeEntities() map[string]diag.List {
+	names := map[string]bool{}
+	for _, section := range Sections {
+		for _, name := range s.EntityNames(section) {
+			names[section+"."+name] = true
+		}
+	}
+	found := map[string]diag.List{}
 	for key := range s.decls() {
-		port, ok := strings.CutPrefix(key, prefix)
-		if in, isIn := strings.CutPrefix(port, "in."); !ok || port != "on" && (!isIn || strings.Contains(in, ".")) {
+		p := strings.Split(key, ".")
+		if !(len(p) == 4 && p[2] == "in" || len(p) == 3 && p[2] == "on") {
 			continue
 		}
-		ref, at := s.Reference(strings.Split(key, ".")...)
-		if len(ref) != 2 || !slices.Contains(Sections, ref[0]) || !slices.Contains(s.EntityNames(ref[0]), ref[1]) {
+		ref, at := s.Reference(p...)
+		if len(ref) != 2 || !names[strings.Join(ref, ".")] {
 			continue
 		}
-		l = append(l, diag.Diagnostic{
+		reader := p[0] + "." + p[1]
+		found[reader] = append(found[reader], diag.Diagnostic{
 			Message: fmt.Sprintf("%s is bound to the whole of %s", key, strings.Join(ref, ".")),
 			Wanted:  "what it gives",
 			Found:   "the entity",
@@ -73,7 +80,7 @@ func (s *System) wholeEntities(section, name string) diag.List {
 			Hint:    fmt.Sprintf("write %s.out", strings.Join(ref, ".")),
 		})
 	}
-	return l
+	return found
 }
 
 // explainAll words the faults, leaving out what only follows from others.
