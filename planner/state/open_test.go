@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,7 +119,8 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestOpenNeedsAWritableFolder(t *testing.T) {
 	if os.Getuid() == 0 {
-		t.Skip("root may write everywhere")
+		asNobody(t)
+		return
 	}
 	dir := t.TempDir()
 	open(t, dir).Close()
@@ -131,6 +134,28 @@ func TestOpenNeedsAWritableFolder(t *testing.T) {
 	var access *state.AccessError
 	if !errors.As(err, &access) {
 		t.Errorf("got %v, want AccessError", err)
+	}
+}
+
+// asNobody runs the calling test again as a user without rights, for root may
+// write everywhere.
+func asNobody(t *testing.T) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tenon-nobody-")
+	ok(t, err)
+	defer os.RemoveAll(dir)
+	ok(t, os.Chmod(dir, 0o777))
+	self, err := os.Executable()
+	ok(t, err)
+	b, err := os.ReadFile(self)
+	ok(t, err)
+	program := filepath.Join(dir, "test")
+	ok(t, os.WriteFile(program, b, 0o755))
+	cmd := exec.Command(program, "-test.v", "-test.run", "^"+t.Name()+"$")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("as a user without rights: %v\n%s", err, out)
 	}
 }
 
