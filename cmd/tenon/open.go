@@ -176,6 +176,7 @@ func (a *app) open(ctx context.Context, dir string) (*workspace, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	store.OnWrite = a.faults.onWrite
 	return &workspace{stateDir, store, artifacts}, nil
 }
 
@@ -243,6 +244,9 @@ func (a *app) options(w *workspace, lease *state.Lease, target string, events fu
 	if err != nil {
 		return executors.Options{}, err
 	}
+	if a.faults.executor != nil {
+		x = a.faults.executor(x)
+	}
 	return executors.Options{
 		Store: w.store, Lease: lease, Artifacts: w.artifacts, Executor: x, Dir: w.dir,
 		Verify: verify, Secrets: resolveSecret, Events: events, Machine: machine(),
@@ -293,7 +297,7 @@ func (a *app) lock(ctx context.Context, w *workspace, command string, wait time.
 	if u, err := user.Current(); err == nil {
 		h.User = u.Username
 	}
-	lease, err := w.store.Lock(ctx, h, state.LockOptions{Wait: wait})
+	lease, err := w.store.Lock(ctx, h, state.LockOptions{Wait: wait, TTL: a.faults.lease})
 	if held := (*state.HeldError)(nil); errors.As(err, &held) {
 		return nil, fmt.Errorf("%w; --lock-timeout 10m waits for it", err)
 	}

@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
@@ -33,6 +35,15 @@ type app struct {
 	state string
 	// source finds the files that faults point into.
 	source func(file string) []byte
+
+	faults faults
+}
+
+// faults are where tests make an apply fail. In the program they are not set.
+type faults struct {
+	onWrite  func(doing string, ended bool)              // see [state.Store]
+	executor func(executors.Executor) executors.Executor // stands between the engine and an executor
+	lease    time.Duration                               // how long a lock outlives its last renewal
 }
 
 // Exit codes.
@@ -53,10 +64,13 @@ var errSaid = errors.New("said already")
 // errStopped is the cause of a context that an interrupt ended.
 var errStopped = errors.New("interrupted")
 
+// injected is what a test binary sets before it runs the program.
+var injected faults
+
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel, faults: injected}
 	if f, ok := stdout.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
 	}

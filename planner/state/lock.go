@@ -146,6 +146,8 @@ func (s *Store) acquire(ctx context.Context, h Holder, ttl time.Duration) (token
 	if err != nil {
 		return 0, err
 	}
+	s.tell("lock state", false)
+	defer s.tell("lock state", true)
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, err
@@ -218,6 +220,8 @@ func (l *Lease) Token() int64 { return l.token }
 func (l *Lease) Release(ctx context.Context) error {
 	l.stop()
 	<-l.done
+	l.s.tell("release the lock", false)
+	defer l.s.tell("release the lock", true)
 	_, err := l.s.write.ExecContext(ctx, "DELETE FROM lease WHERE token = ?", l.token)
 	return l.s.explain("release the lock", err)
 }

@@ -31,6 +31,10 @@ var schema string
 // A Store is an open state. Its methods read; they are safe for concurrent use
 // and see what other processes committed.
 type Store struct {
+	// OnWrite, if set, is told what is about to be written, and when it has been
+	// committed or has failed. It must be set before the first write.
+	OnWrite func(doing string, ended bool)
+
 	dir  string
 	path string
 	// Readers and the writer have connections of their own, so that a long
@@ -126,6 +130,12 @@ func (s *Store) init(ctx context.Context) error {
 		return explain(s.path, "make state", err)
 	}
 	return explain(s.path, "make state", tx.Commit())
+}
+
+func (s *Store) tell(doing string, ended bool) {
+	if s.OnWrite != nil {
+		s.OnWrite(doing, ended)
+	}
 }
 
 type querier interface {

@@ -26,6 +26,8 @@ var errSame = errors.New("nothing to change")
 func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(tx *sql.Tx) error) error {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
+	l.s.tell(doing, false)
+	defer l.s.tell(doing, true)
 	if err := l.tx(ctx, durable, f); err != nil && !errors.Is(err, errSame) {
 		if errors.Is(err, ErrFenced) {
 			l.fence()
