@@ -53,6 +53,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	target := c.target()
 	pools := c.pools()
+	moved := c.moved()
 	units := slices.DeleteFunc(c.lowerAll(), func(u ir.Unit) bool { return c.broken[u.Entity] })
 	c.checkResources(units, pools)
 	c.checkExecutor(units, target)
@@ -83,7 +84,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 		}
 	}
 	return &Result{
-		System: &ir.System{Version: ir.Version, Name: c.systemName(), Target: target, Pools: pools, Units: units},
+		System: &ir.System{Version: ir.Version, Name: c.systemName(), Target: target, Pools: pools, Moved: moved, Units: units},
 		Blobs:  c.blobs,
 	}, nil
 }
@@ -124,7 +125,7 @@ func (c *compilation) blob(b []byte) string {
 }
 
 // knownRoot are the fields of a system besides the sections of entities.
-var knownRoot = []string{"name", "target", "env"}
+var knownRoot = []string{"name", "target", "env", "moved"}
 
 func (c *compilation) checkRoot() {
 	if !c.sys.Lookup("name").Exists() && c.sys.Value.Err() == nil {

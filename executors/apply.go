@@ -51,6 +51,8 @@ type Options struct {
 
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
+
+	act state.Act
 }
 
 func (o Options) withDefaults() Options {
@@ -112,6 +114,7 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	w.cancel = cancel
 
 	w.openJournal(wctx)
+	w.move(wctx)
 	w.loop(wctx)
 	w.removeUnwanted(wctx)
 	w.closeJournal(wctx)
@@ -121,14 +124,23 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 func (w *walk) beginRevision(ctx context.Context) error {
 	var err error
 	r := state.Revision{
-		System: w.plan.System.Name, Target: w.plan.System.Target.Name, Started: w.o.Now(),
-		Tags: w.o.Tags, Commit: w.o.Commit,
+		Act: w.o.act, BackTo: w.plan.BackTo, System: w.plan.System.Name, Target: w.plan.System.Target.Name, Started: w.o.Now(),
+		Tags: w.o.Tags, Commit: w.o.Commit, Moves: w.plan.Moves,
+	}
+	if r.BackTo > 0 {
+		r.Act = state.Rollback
+	}
+	// With them the revision can be brought back when the sources are gone.
+	for _, digest := range sortedKeys(w.plan.Blobs) {
+		if _, err := w.o.Artifacts.PutBytes(w.plan.Blobs[digest]); err != nil {
+			return fmt.Errorf("begin revision: %w", err)
+		}
 	}
 	if r.IR, err = w.keep(w.plan.System); err != nil {
 		return err
 	}
 	p := *w.plan
-	p.Blobs = nil // large, and the units name them by digest
+	p.Blobs = nil // they are kept by themselves, and the units name them by digest
 	if r.Plan, err = w.keep(p); err != nil {
 		return err
 	}
@@ -171,10 +183,32 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 	default:
 		res.Outcome = state.Done
 	}
-	if endErr := w.o.Lease.EndRevision(context.WithoutCancel(ctx), res.Revision, res.Outcome); endErr != nil && broken == nil {
+	ctx = context.WithoutCancel(ctx)
+	standing := ""
+	if res.Outcome == state.Done {
+		var keepErr error
+		if standing, keepErr = w.keepStanding(ctx); keepErr != nil {
+			res.Outcome, err = state.Failure, keepErr
+		}
+	}
+	if endErr := w.o.Lease.EndRevision(ctx, res.Revision, res.Outcome, standing); endErr != nil && broken == nil {
+		res.Outcome = state.Failure
 		err = errors.Join(err, &stateError{endErr})
 	}
 	return res, err
+}
+
+// keepStanding stores what stands, so that the revision can be brought back.
+func (w *walk) keepStanding(ctx context.Context) (string, error) {
+	current, err := w.o.Store.Current(ctx)
+	if err != nil {
+		return "", err
+	}
+	digest, err := w.o.Artifacts.PutBytes(state.StandingOf(current).Bytes())
+	if err != nil {
+		return "", fmt.Errorf("end revision: %w", err)
+	}
+	return digest, nil
 }
 
 // A stateError is a failed read of the state or write to it. Nothing may go on after it,

@@ -64,6 +64,7 @@ func (w *walk) open(ctx context.Context, n *work) (*call, error) {
 	if p := w.claimPending(ctx, n.unit.ID, n.key); p != nil {
 		c := w.call(n, p.Run)
 		c.handle, c.adopted = p.Handle, true
+		c.run.Revision = w.result.Revision
 		if !c.lost(ctx) {
 			return c, nil
 		}

@@ -27,6 +27,8 @@ const (
 	EventBlocked   EventType = "blocked"   // it depends on the failed unit By
 	EventCanceled  EventType = "canceled"  // it was ended because the apply was
 	EventDestroyed EventType = "destroyed" // it was taken away
+	EventMoved     EventType = "moved"     // it goes on under this name
+	EventAudited   EventType = "audited"   // it was run again, only to compare; Error says what differed
 )
 
 // An Event is one line of the story of an apply.

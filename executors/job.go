@@ -24,7 +24,10 @@ func (c *call) task(ctx context.Context) (Task, error) {
 	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
 		return t, err
 	}
-	if t.Code, err = c.layout.makeCode(u.Code.Files, c.plan.Blobs); err != nil {
+	c.laying.Lock()
+	t.Code, err = c.layout.makeCode(u.Code.Files, c.plan.Blobs)
+	c.laying.Unlock()
+	if err != nil {
 		return t, err
 	}
 	if t.Lock, err = c.layout.makeLock(u.Code.Lock, c.plan.Blobs); err != nil {

@@ -90,7 +90,7 @@ func (w *walk) discard(ctx context.Context, p state.Pending, why string) {
 // dismiss ends whatever the executor has for the entry.
 func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 	if p.Run.Attempt == ending {
-		c := w.current[p.Run.Unit]
+		c := w.current[w.renamed(p.Run.Unit)]
 		if p.Handle == nil || c.Handle != nil && sameJSON(c.Handle, p.Handle) {
 			return nil // killed before the other one took over: it stands
 		}
@@ -118,6 +118,42 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 	}
 	w.tell.tell(Event{Unit: p.Run.Unit, Type: EventDestroyed, Message: "left by an earlier apply"})
 	return w.layout.sweepRun(name)
+}
+
+// move lets units go on under the names that the plan gives them. The names of
+// tasks are made from those of units, so nothing may be left in the journal.
+func (w *walk) move(ctx context.Context) {
+	if len(w.plan.Moves) == 0 || ctx.Err() != nil {
+		return
+	}
+	left, err := w.o.Store.Pending(ctx)
+	if err != nil {
+		w.stop(err)
+		return
+	}
+	for _, p := range left {
+		if w.renamed(p.Run.Unit) != p.Run.Unit {
+			w.stop(fmt.Errorf("%s cannot be renamed while what an earlier apply left of it runs", p.Run.Unit))
+			return
+		}
+	}
+	if err := w.o.Lease.Move(context.WithoutCancel(ctx), w.plan.Moves); err != nil {
+		w.stop(err)
+		return
+	}
+	for _, m := range w.plan.Moves {
+		w.tell.tell(Event{Unit: m.To, Type: EventMoved, Message: "from " + m.From})
+	}
+}
+
+// renamed is the name that the plan gives to a unit.
+func (w *walk) renamed(unit string) string {
+	for _, m := range w.plan.Moves {
+		if m.From == unit {
+			return m.To
+		}
+	}
+	return unit
 }
 
 // leave notes a fault that stops no unit: something that could not be taken away.

@@ -83,7 +83,8 @@ func (l layout) logPath(task string) string {
 }
 
 // makeCode lays out the unit's files once per list of files and returns the
-// folder, which is read-only and never changes once it is there.
+// folder, which is read-only. One that was changed all the same is made anew; so
+// one call at a time.
 func (l layout) makeCode(files []ir.CodeFile, blobs map[string][]byte) (string, error) {
 	files = slices.Clone(files)
 	slices.SortFunc(files, func(a, b ir.CodeFile) int { return strings.Compare(a.Path, b.Path) })
@@ -93,8 +94,11 @@ func (l layout) makeCode(files []ir.CodeFile, blobs map[string][]byte) (string, 
 	}
 	name := strings.TrimPrefix(ir.Sum([]byte(list.String())), "sha256:")[:32]
 	dir := filepath.Join(l.dir, "code", name)
-	if _, err := os.Stat(dir); err == nil {
+	if holds(dir, files) {
 		return dir, nil
+	}
+	if err := removeAll(dir); err != nil {
+		return "", fmt.Errorf("lay out code: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", fmt.Errorf("lay out code: %w", err)
@@ -116,12 +120,20 @@ func (l layout) makeCode(files []ir.CodeFile, blobs map[string][]byte) (string, 
 		return "", fmt.Errorf("lay out code: %w", err)
 	}
 	if err := os.Rename(tmp, dir); err != nil {
-		if _, statErr := os.Stat(dir); statErr == nil {
-			return dir, nil // another unit with the same files was faster
-		}
 		return "", fmt.Errorf("lay out code: %w", err)
 	}
 	return dir, os.Chmod(dir, 0o555)
+}
+
+// holds reports whether the folder holds the files as they should be.
+func holds(dir string, files []ir.CodeFile) bool {
+	if _, err := os.Stat(dir); err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(files, func(f ir.CodeFile) bool {
+		b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(f.Path)))
+		return err != nil || ir.Sum(b) != f.Digest
+	})
 }
 
 func writeCode(dir string, f ir.CodeFile, blobs map[string][]byte) error {

@@ -36,10 +36,11 @@ type walk struct {
 	lookers chan struct{} // bounds how many units are looked at at once
 	result  Result
 
+	laying  sync.Mutex // of code, so that nobody replaces what another just laid out
 	mu      sync.Mutex
 	results map[string]*state.Run // of units that stand, by unit
 	pending map[string][]state.Pending
-	current map[string]state.Current // as it was when the walk began
+	current map[string]state.Current // as it was when the walk began, by the names that the plan gives
 	sound   map[string]bool          // digests of artifacts that need no check
 }
 
@@ -51,7 +52,8 @@ type work struct {
 	// Set once the unit is looked at.
 	key    string
 	inputs map[string]string
-	tries  int // attempts made in this apply
+	tries  int  // attempts made in this apply
+	audit  bool // it stands, and is run again to compare
 	ended  bool
 	failed bool
 }
@@ -95,6 +97,14 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	for id, r := range standing {
 		w.results[id] = &r
 	}
+	for _, m := range p.Moves {
+		if c, ok := w.current[m.From]; ok {
+			c.Unit = m.To
+			w.current[m.To], w.results[m.To] = c, w.results[m.From]
+			delete(w.current, m.From)
+			delete(w.results, m.From)
+		}
+	}
 	return w, w.plant()
 }
 
@@ -132,7 +142,7 @@ func (w *walk) plant() error {
 		switch {
 		case nodes[i].service:
 			services[n.unit.ID] = c
-		case n.item.Action.Changes():
+		case n.item.Action.Changes() || n.item.Audit:
 			jobs[n.unit.ID] = c
 		}
 		for _, in := range n.unit.Inputs {
@@ -202,8 +212,11 @@ func (w *walk) look(ctx context.Context, n *work) {
 // run runs one attempt of a unit.
 func (w *walk) run(ctx context.Context, n *work) report {
 	n.tries++
-	if n.unit.Kind == ir.Record {
+	switch {
+	case n.unit.Kind == ir.Record:
 		return w.record(ctx, n)
+	case n.audit:
+		return w.audit(ctx, n)
 	}
 	return w.attempt(ctx, n)
 }
@@ -247,7 +260,7 @@ func (w *walk) settle(ctx context.Context, r report) {
 	case done, failed:
 		n.ended, n.failed = true, r.verdict == failed
 		if r.verdict == done {
-			w.count(n, false)
+			w.count(n, n.audit)
 		}
 		w.block(n, w.sched.end(n.node, r.verdict == done))
 		delete(w.byKey, n.key)

@@ -19,23 +19,31 @@ import (
 type recordKind struct {
 	// write makes the record so, and returns its outputs and what it is judged by.
 	write func(ctx context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error)
-	// intact reports whether what was written is still there. Nil is always.
-	intact func(w *walk, u *ir.Unit) bool
+	// lost tells why what was written is not there as it was, or "". Nil is never.
+	lost func(l layout, u *ir.Unit) string
 	// remove takes away what was written for the unit. Nil leaves it as history.
 	remove func(w *walk, u *ir.Unit) error
 }
 
 // records lists the components of records.
 var records = map[string]recordKind{
-	"slo.rules":      {write: writeRules, intact: rulesIntact, remove: removeRules},
+	"slo.rules":      {write: writeRules, lost: rulesLost, remove: removeRules},
 	"registry.model": {write: registerModel},
 }
 
-// written reports whether what was written for a record is still there.
-func (w *walk) written(u *ir.Unit) bool {
-	kind := records[u.Component]
-	return u.Kind != ir.Record || kind.intact == nil || kind.intact(w, u)
+// Written returns a function that tells why what was written for a record, below
+// the state folder dir, is not there any more as it was; "" if it is.
+func Written(dir string) func(u *ir.Unit) string {
+	return func(u *ir.Unit) string {
+		if kind := records[u.Component]; u.Kind == ir.Record && kind.lost != nil {
+			return kind.lost(layout{dir}, u)
+		}
+		return ""
+	}
 }
+
+// written reports whether what was written for a record is still there.
+func (w *walk) written(u *ir.Unit) bool { return Written(w.o.Dir)(u) == "" }
 
 // record writes a record: journal, write, record.
 func (w *walk) record(ctx context.Context, n *work) report {
@@ -125,13 +133,21 @@ func writeRules(_ context.Context, w *walk, n *work) (map[string]artifact.Artifa
 	return map[string]artifact.Artifact{"rules": {Digest: digest, Kind: string(ir.File), Size: int64(len(r.Content))}}, nil, nil
 }
 
-func rulesIntact(w *walk, u *ir.Unit) bool {
+func rulesLost(l layout, u *ir.Unit) string {
 	r, err := rulesOf(u)
 	if err != nil {
-		return false
+		return err.Error()
 	}
-	b, err := os.ReadFile(w.layout.rules(r.File))
-	return err == nil && string(b) == r.Content
+	b, err := os.ReadFile(l.rules(r.File))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("rules/%s is gone", r.File)
+	case err != nil:
+		return fmt.Sprintf("rules/%s cannot be read: %v", r.File, err)
+	case string(b) != r.Content:
+		return fmt.Sprintf("rules/%s was changed by hand", r.File)
+	}
+	return ""
 }
 
 // removeRules removes the unit's file, unless a unit of the plan writes it now.

@@ -37,6 +37,7 @@ func Destroy(ctx context.Context, o Options) (*Result, error) {
 	for _, unit := range sortedKeys(current) {
 		p.Items = append(p.Items, planner.Item{Unit: unit, Kind: current[unit].Kind, Action: planner.Delete})
 	}
+	o.act = state.Destroy
 	return Apply(ctx, p, o)
 }
 

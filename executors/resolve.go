@@ -41,6 +41,8 @@ func (w *walk) examine(ctx context.Context, n *work) report {
 	case err != nil:
 		w.tell.tell(Event{Unit: n.unit.ID, Type: EventFailed, Error: err.Error()})
 		return report{work: n, verdict: unfit, err: &UnitError{Unit: n.unit.ID, Err: err}}
+	case stood && w.audits(ctx, n):
+		return report{work: n, verdict: due}
 	case stood:
 		w.tell.tell(Event{Unit: n.unit.ID, Type: EventReused})
 		return report{work: n, verdict: stands}
@@ -69,6 +71,9 @@ func (w *walk) asPlanned(ctx context.Context, n *work) (bool, error) {
 func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 	if err := w.resolve(ctx, n); err != nil {
 		return false, err
+	}
+	if w.plan.BackTo > 0 && n.key != n.item.Key {
+		return false, fmt.Errorf("it reads data that is not what it was in revision %d", w.plan.BackTo)
 	}
 	if n.unit.Kind != ir.Job {
 		c, ok := w.current[n.unit.ID]

@@ -22,6 +22,7 @@ type Result struct {
 	Failed   []*UnitError  `json:"failed,omitempty"`
 	Blocked  []Blocked     `json:"blocked,omitempty"`
 	Canceled []string      `json:"canceled,omitempty"` // ended or not started because the apply was
+	Audits   []Audit       `json:"audits,omitempty"`
 	Took     time.Duration `json:"took_ns"`
 }
 
@@ -40,6 +41,14 @@ type Counts struct {
 type Blocked struct {
 	Unit string `json:"unit"`
 	By   string `json:"by"`
+}
+
+// An Audit is what came of running a unit again that would have been reused.
+type Audit struct {
+	Unit string `json:"unit"`
+	// Differs lists the output ports whose bytes were not those recorded.
+	Differs []string `json:"differs,omitempty"`
+	Error   string   `json:"error,omitempty"` // why it could not be compared
 }
 
 // A UnitError tells why a unit failed for good.

@@ -29,7 +29,7 @@ func (s *System) Faults() diag.List {
 			fs = append(fs, f) // of the package, not of a field
 		}
 	}
-	for _, field := range []string{"name", "target", "env"} {
+	for _, field := range []string{"name", "target", "env", "moved"} {
 		if v := s.Lookup(field); v.Exists() || field == "name" {
 			fs = append(fs, causes(s.takeApart(v.Validate(cue.Concrete(true))), field)...)
 		}
@@ -157,9 +157,10 @@ func (f fault) arg(i int) string {
 	return fmt.Sprint(f.args[i])
 }
 
-// below reports whether the fault lies in the entity "section.name".
+// below reports whether the fault lies in the entity "section.name", or in a field
+// of the system.
 func (f fault) below(entity string) bool {
-	return entity == "" || len(f.path) >= 2 && f.path[0]+"."+f.path[1] == entity || len(f.path) == 1 && f.path[0] == entity
+	return entity == "" || len(f.path) >= 2 && f.path[0]+"."+f.path[1] == entity || len(f.path) >= 1 && f.path[0] == entity
 }
 
 // isCause reports whether the fault can be the cause of others. What is not a

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -46,7 +47,7 @@ func (m *maker) decide(u *ir.Unit) (Item, error) {
 	if err := m.find(&l); err != nil {
 		return Item{}, err
 	}
-	item := Item{Unit: u.ID, Kind: u.Kind}
+	item := Item{Unit: u.ID, Kind: u.Kind, Unstable: m.unstable[m.former(u.ID)].Definition == u.Digest}
 	if len(l.unknown) == 0 {
 		item.Key = l.key
 	}
@@ -94,7 +95,7 @@ func (m *maker) priorInputs(l *look) (map[string]string, error) {
 	if l.current == nil || l.prior != nil {
 		return l.prior, nil
 	}
-	r, err := m.in.State.RunFor(m.ctx, l.u.ID, l.current.Key)
+	r, err := m.in.State.RunFor(m.ctx, m.former(l.u.ID), l.current.Key)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil, nil
 	}
@@ -112,7 +113,7 @@ func (m *maker) recordedRun(l *look) (*state.Run, error) {
 	if r, ok := m.standing[l.u.ID]; ok && r.Key == l.key {
 		return &r, nil
 	}
-	r, err := m.in.State.RunFor(m.ctx, l.u.ID, l.key)
+	r, err := m.in.State.RunFor(m.ctx, m.former(l.u.ID), l.key)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil, nil
 	}
@@ -209,6 +210,13 @@ func (m *maker) dead(l *look) []Reason {
 	if l.current == nil {
 		return nil
 	}
+	if l.u.Kind == ir.Record && m.in.Written != nil {
+		if old, err := m.applied(l.u.ID); err == nil && old != nil {
+			if why := m.in.Written(old); why != "" {
+				return []Reason{{What: why}}
+			}
+		}
+	}
 	if l.current.Handle == nil {
 		if m.in.Inspector == nil || l.u.Kind != ir.Service {
 			return nil
@@ -224,6 +232,8 @@ func (m *maker) dead(l *look) []Reason {
 		return []Reason{{What: "it is gone: nothing runs"}}
 	case st.Phase == state.Absent:
 		return []Reason{{What: "it is gone"}}
+	case st.Phase == state.Running && l.u.Kind == ir.Service:
+		return []Reason{{What: "it runs and is " + cmp.Or(st.Message, "not ready")}}
 	case st.Phase != state.Failed:
 		return nil
 	case st.Signal != "":

@@ -23,7 +23,7 @@ func (m *maker) estimate(p *Plan) error {
 	}
 	for i := range p.Items {
 		it := &p.Items[i]
-		if ts := times[it.Unit]; it.Action.Changes() && it.Action != Delete && len(ts) > 0 {
+		if ts := times[m.former(it.Unit)]; it.Action.Changes() && it.Action != Delete && len(ts) > 0 {
 			it.Estimate = Estimate{Runs: len(ts), Time: median(ts)}
 		}
 	}

@@ -24,6 +24,7 @@ type State interface {
 	Current(context.Context) (map[string]state.Current, error)
 	Standing(context.Context) (map[string]state.Run, error)
 	Estimates(context.Context) (map[string][]time.Duration, error)
+	Unstable(context.Context) (map[string]state.Unstable, error)
 	Unit(ctx context.Context, id string) (*ir.Unit, error)
 	RunFor(ctx context.Context, unit, key string) (*state.Run, error)
 	Artifact(ctx context.Context, digest string) (artifact.Artifact, error)
@@ -57,6 +58,9 @@ type Inputs struct {
 	// Inspector looks at the services that stand. Without it they are taken to
 	// stand as recorded.
 	Inspector Inspector
+	// Written tells why what was written for a record is not there any more as it
+	// was, or "". Without it records are taken to be as they were written.
+	Written func(u *ir.Unit) string
 	Options
 }
 
@@ -70,10 +74,7 @@ type Options struct {
 
 // Make makes the plan that brings what stands to what sys says.
 func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
-	if in.Now.IsZero() {
-		in.Now = time.Now()
-	}
-	m := &maker{ctx: ctx, in: in, outputs: map[string]map[string]artifact.Artifact{}}
+	m := newMaker(ctx, in)
 	// The serial is read before all else: if the state moves while it is read,
 	// the plan is of an older serial and will be refused, never wrongly taken.
 	meta, err := in.State.Meta(ctx)
@@ -90,8 +91,7 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 	if err := m.load(sys); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	p := &Plan{Version: Version, Created: in.Now.UTC(), Dir: in.Dir, System: sys, Blobs: in.Blobs, Files: m.sources.Files, State: meta,
-		Items: make([]Item, 0, len(sys.Units))}
+	p := m.plan(sys, meta)
 	for _, i := range order {
 		u := &sys.Units[i]
 		item, err := m.decide(u)
@@ -113,8 +113,11 @@ type maker struct {
 	ctx      context.Context
 	in       Inputs
 	forced   map[string]bool
+	moves    []state.Move
+	was      map[string]string // the former id of a unit, or entity, that moves
 	current  map[string]state.Current
 	standing map[string]state.Run
+	unstable map[string]state.Unstable
 	statuses map[string]state.Status
 	files    map[string][]string // of a unit
 	sources  Sources
@@ -122,19 +125,35 @@ type maker struct {
 	outputs map[string]map[string]artifact.Artifact // that are known, by unit and port
 }
 
+func newMaker(ctx context.Context, in Inputs) *maker {
+	if in.Now.IsZero() {
+		in.Now = time.Now()
+	}
+	return &maker{ctx: ctx, in: in, outputs: map[string]map[string]artifact.Artifact{}}
+}
+
+func (m *maker) plan(sys *ir.System, meta state.Meta) *Plan {
+	return &Plan{
+		Version: Version, Created: m.in.Now.UTC(), Dir: m.in.Dir, System: sys, Blobs: m.in.Blobs, Files: m.sources.Files,
+		State: meta, Moves: m.moves, Items: make([]Item, 0, len(sys.Units)),
+	}
+}
+
 func (m *maker) load(sys *ir.System) error {
-	var errs [3]error
+	var errs [4]error
 	var wg sync.WaitGroup
 	wg.Go(func() { m.current, errs[0] = m.in.State.Current(m.ctx) })
 	wg.Go(func() { m.standing, errs[1] = m.in.State.Standing(m.ctx) })
-	wg.Go(func() { errs[2] = m.loadFiles(sys) })
+	wg.Go(func() { m.unstable, errs[2] = m.in.State.Unstable(m.ctx) })
+	wg.Go(func() { errs[3] = m.loadFiles(sys) })
 	wg.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
+	m.move(sys)
 	m.sources.Output = func(unit, port string) string { return m.outputs[unit][port].Digest }
 	m.sources.Incumbent = func(model, candidate string) (string, error) {
-		v, err := m.in.State.Incumbent(m.ctx, model, candidate)
+		v, err := m.in.State.Incumbent(m.ctx, m.former(model), candidate)
 		if err != nil || v == nil {
 			return "", err
 		}
@@ -285,7 +304,7 @@ func (m *maker) deletes(sys *ir.System) ([]Item, error) {
 
 // applied returns the unit as it was applied, or nil if that is not known.
 func (m *maker) applied(id string) (*ir.Unit, error) {
-	u, err := m.in.State.Unit(m.ctx, id)
+	u, err := m.in.State.Unit(m.ctx, m.former(id))
 	if errors.Is(err, state.ErrNotFound) {
 		return nil, nil
 	}

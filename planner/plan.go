@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -17,10 +18,12 @@ type Plan struct {
 	Created time.Time         `json:"created"`
 	Dir     string            `json:"dir"` // the system's folder, absolute
 	System  *ir.System        `json:"system"`
-	Blobs   map[string][]byte `json:"blobs"` // code and locks, by digest
-	Files   map[string]string `json:"files"` // digests of the data files, by path as in [Files]
-	State   state.Meta        `json:"state"` // the state it was made against
-	Items   []Item            `json:"items"` // in an order that can be walked; deletes last
+	Blobs   map[string][]byte `json:"blobs"`             // code and locks, by digest
+	Files   map[string]string `json:"files"`             // digests of the data files, by path as in [Files]
+	State   state.Meta        `json:"state"`             // the state it was made against
+	BackTo  int               `json:"back_to,omitempty"` // the revision that it brings back
+	Moves   []state.Move      `json:"moves,omitempty"`   // units that go on under another name, before all else
+	Items   []Item            `json:"items"`             // in an order that can be walked; deletes last
 }
 
 // Action is what happens to a unit. It decides; a [Reason] only explains.
@@ -35,6 +38,16 @@ const (
 	Delete  Action = "delete"  // a unit that is no longer declared goes
 	None    Action = "none"    // a service or record stands as it is
 )
+
+// Changes reports whether the plan changes what stands. A result of an earlier run
+// that takes the place of the one that stands is a change, and so is a move.
+func (p *Plan) Changes() bool {
+	return len(p.Moves) > 0 || slices.ContainsFunc(p.Items, func(i Item) bool { return i.Action.Changes() || i.Restores() })
+}
+
+// Restores reports whether the result of an earlier run takes the place of the one
+// that stands.
+func (i Item) Restores() bool { return i.Action == Reuse && len(i.Reasons) > 0 }
 
 // Changes reports whether the action does anything.
 func (a Action) Changes() bool { return a != Reuse && a != None }
@@ -51,6 +64,10 @@ type Item struct {
 	// Key is the run key, where all inputs are known already.
 	Key      string   `json:"key,omitempty"`
 	Estimate Estimate `json:"estimate,omitzero"`
+	// Unstable is set if the unit came out otherwise when an audit ran it again.
+	Unstable bool `json:"unstable,omitempty"`
+	// Audit asks to run a unit that is reused once more, and to compare.
+	Audit bool `json:"audit,omitempty"`
 }
 
 // A Reason says why, with what was and what is.

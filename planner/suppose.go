@@ -85,6 +85,8 @@ func (a *assumed) Standing(context.Context) (map[string]state.Run, error) { retu
 
 func (a *assumed) Estimates(context.Context) (map[string][]time.Duration, error) { return a.times, nil }
 
+func (a *assumed) Unstable(context.Context) (map[string]state.Unstable, error) { return nil, nil }
+
 func (a *assumed) Unit(_ context.Context, id string) (*ir.Unit, error) {
 	if u, ok := a.units[id]; ok {
 		return u, nil

@@ -250,7 +250,7 @@ func (w *world) apply(p *planner.Plan) {
 		run.Outcome, run.Outputs, run.Finished = state.Done, outputs[u.ID], w.now
 		check(w.lease.Finish(ctx, run, u, &c))
 	}
-	check(w.lease.EndRevision(ctx, rev, state.Done))
+	check(w.lease.EndRevision(ctx, rev, state.Done, ""))
 }
 
 // lines prints a plan, one unit a line, without what nothing happens to. Digests

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,10 +22,10 @@ import (
 )
 
 func applyCommand(a *app) *cobra.Command {
-	var yes, asJSON bool
+	var o consent
 	var rerun []string
 	var wait time.Duration
-	var parallel int
+	var audit float64
 	c := &cobra.Command{
 		Use: "apply [DIR | PLANFILE]", Short: "Make the system so", Args: atMost(1, "one folder or plan file"),
 		Long: `Plans, asks, and does what the plan says: as much side by side as the declared
@@ -32,15 +34,23 @@ reused. A unit that fails stops what depends on it and nothing else. After an
 interrupt or a failure, the next apply goes on from there.
 
 A plan file made with tenon plan --out is applied exactly, or refused if the
-state has moved since.`,
+state has moved since.
+
+With --audit some of what would be reused is run again and compared, byte by
+byte. What stands is not touched; a unit that comes out otherwise is said to be
+not deterministic from then on.`,
 		Example: `  tenon apply
   tenon apply --yes -t env=prod
   tenon apply prod.plan
+  tenon apply --audit 0.1
   tenon apply --yes --json | jq -c 'select(.type == "failed")'`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			ctx := c.Context()
-			if asJSON && !yes {
+			switch {
+			case o.json && !o.yes:
 				return errUnasked
+			case audit < 0 || audit > 1:
+				return &usageError{fmt.Errorf("--audit takes a share between 0 and 1, not %v", audit)}
 			}
 			p, w, lease, err := a.prepare(ctx, folder(args), rerun, wait)
 			if err != nil {
@@ -48,45 +58,63 @@ state has moved since.`,
 			}
 			defer func() { err = errors.Join(err, w.close()) }()
 			defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
-			if !asJSON {
-				if err := a.printPlan(p, false); err != nil {
-					return err
-				}
-			}
-			if !planChanges(p) {
-				if asJSON {
-					return a.printJSONLine(event{Type: "nothing"})
-				}
-				return nil
-			}
-			if err := checkSecrets(p); err != nil {
-				return err
-			}
-			if !yes {
-				if err := a.confirm("Apply this plan?"); err != nil {
-					return err
-				}
-			}
-			if !asJSON {
-				fmt.Fprintln(a.stdout)
-			}
-			view := a.newView(asJSON, p)
-			o, err := a.options(w, lease, p.System.Target.Executor, view.event)
-			if err != nil {
-				return err
-			}
-			o.Parallel, o.Commit = parallel, gitCommit(p.Dir)
-			result, err := executors.Apply(ctx, p, o)
-			return view.end(ctx, result, err)
+			p.Audit(audit, rand.Float64)
+			return a.carryOut(ctx, p, w, lease, o)
 		},
 	}
 	a.systemFlags(c)
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	c.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON; needs --yes")
-	c.Flags().IntVarP(&parallel, "parallel", "p", 0, "run at most `N` units at once (0: as resources allow)")
+	o.flags(c)
+	c.Flags().Float64Var(&audit, "audit", 0, "run this `SHARE` of what is reused again, and compare: 0.1 is a tenth")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for another apply to end")
 	c.Flags().StringArrayVar(&rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
 	return c
+}
+
+// A consent is how a plan is carried out.
+type consent struct {
+	yes, json bool
+	parallel  int
+}
+
+func (o *consent) flags(c *cobra.Command) {
+	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	c.Flags().BoolVar(&o.json, "json", false, "print one event a line, as JSON; needs --yes")
+	c.Flags().IntVarP(&o.parallel, "parallel", "p", 0, "run at most `N` units at once (0: as resources allow)")
+}
+
+// carryOut shows a plan, asks, and does what it says.
+func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease *state.Lease, c consent) error {
+	if !c.json {
+		if err := a.printPlan(p, false); err != nil {
+			return err
+		}
+	}
+	audits := slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Audit })
+	if !p.Changes() && !audits {
+		if c.json {
+			return a.printJSONLine(event{Type: "nothing"})
+		}
+		return nil
+	}
+	if err := checkSecrets(p); err != nil {
+		return err
+	}
+	if !c.yes {
+		if err := a.confirm("Apply this plan?"); err != nil {
+			return err
+		}
+	}
+	if !c.json {
+		fmt.Fprintln(a.stdout)
+	}
+	view := a.newView(c.json, p)
+	o, err := a.options(w, lease, p.System.Target.Executor, view.event)
+	if err != nil {
+		return err
+	}
+	o.Parallel, o.Commit = c.parallel, gitCommit(p.Dir)
+	result, err := executors.Apply(ctx, p, o)
+	return view.end(ctx, result, err)
 }
 
 // checkSecrets finds the secrets of what will run before any of it does.
@@ -94,7 +122,7 @@ func checkSecrets(p *planner.Plan) error {
 	var errs []error
 	for _, i := range p.Items {
 		u := p.System.Unit(i.Unit)
-		if u == nil || !i.Action.Changes() {
+		if u == nil || !i.Action.Changes() && !i.Audit {
 			continue
 		}
 		for _, s := range u.Secrets {

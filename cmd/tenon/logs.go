@@ -22,18 +22,15 @@ func logsCommand(a *app) *cobra.Command {
 		Use: "logs UNIT", Short: "Print the log of a unit's last run", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
 		Long:    "Prints what the last run of a unit wrote to its standard output and error.",
 		Example: "  tenon logs models/late/train\n  tenon logs deployments/api -f",
-		RunE: func(c *cobra.Command, args []string) (err error) {
+		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
-			w, err := a.openApplied(ctx, dir)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, w.close()) }()
-			run, err := a.lastRun(ctx, w, args[0])
-			if err != nil {
-				return err
-			}
-			return a.copyLog(ctx, w, run, follow)
+			return a.withApplied(ctx, dir, func(w *workspace) error {
+				run, err := a.lastRun(ctx, w, args[0])
+				if err != nil {
+					return err
+				}
+				return a.copyLog(ctx, w, run, follow)
+			})
 		},
 	}
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,46 +17,43 @@ func modelsCommand(a *app) *cobra.Command {
 		Long: `Lists every version of every model that passed its gates, newest first, with the
 metrics it was registered with. "*" marks the version that stands.`,
 		Example: "  tenon models\n  tenon models --json",
-		RunE: func(c *cobra.Command, args []string) (err error) {
+		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
-			w, err := a.openApplied(ctx, folder(args))
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, w.close()) }()
-			newest, err := w.store.Models(ctx)
-			if err != nil {
-				return err
-			}
-			models := []state.ModelVersion{}
-			for _, m := range newest {
-				versions, err := w.store.ModelVersions(ctx, m.Model)
+			return a.withApplied(ctx, folder(args), func(w *workspace) error {
+				newest, err := w.store.Models(ctx)
 				if err != nil {
 					return err
 				}
-				models = append(models, versions...)
-			}
-			if asJSON {
-				return a.printJSON(models)
-			}
-			if len(models) == 0 {
-				_, err := fmt.Fprintln(a.stdout, "No model is registered yet.")
-				return err
-			}
-			standing, err := w.store.Standing(ctx)
-			if err != nil {
-				return err
-			}
-			t := table(a.stdout)
-			fmt.Fprintln(t, "MODEL\tVERSION\tDIGEST\tREGISTERED\tMETRICS")
-			for _, m := range models {
-				mark := ""
-				if standing[m.Model+"/register"].Outputs["model"].Digest == m.Digest {
-					mark = " *"
+				models := []state.ModelVersion{}
+				for _, m := range newest {
+					versions, err := w.store.ModelVersions(ctx, m.Model)
+					if err != nil {
+						return err
+					}
+					models = append(models, versions...)
 				}
-				fmt.Fprintf(t, "%s\t%d%s\t%s\t%s\t%s\n", m.Model, m.Version, mark, short(m.Digest), m.Created.Local().Format(time.DateTime), allMetrics(m.Metrics, 4))
-			}
-			return t.Flush()
+				if asJSON {
+					return a.printJSON(models)
+				}
+				if len(models) == 0 {
+					_, err := fmt.Fprintln(a.stdout, "No model is registered yet.")
+					return err
+				}
+				standing, err := w.store.Standing(ctx)
+				if err != nil {
+					return err
+				}
+				t := table(a.stdout)
+				fmt.Fprintln(t, "MODEL\tVERSION\tDIGEST\tREGISTERED\tMETRICS")
+				for _, m := range models {
+					mark := ""
+					if standing[m.Model+"/register"].Outputs["model"].Digest == m.Digest {
+						mark = " *"
+					}
+					fmt.Fprintf(t, "%s\t%d%s\t%s\t%s\t%s\n", m.Model, m.Version, mark, short(m.Digest), m.Created.Local().Format(time.DateTime), allMetrics(m.Metrics, 4))
+				}
+				return t.Flush()
+			})
 		},
 	}
 	a.stateFlag(c)

@@ -194,6 +194,15 @@ func (a *app) openApplied(ctx context.Context, dir string) (*workspace, error) {
 
 func (w *workspace) close() error { return w.store.Close() }
 
+// withApplied calls f with a state that has to be there.
+func (a *app) withApplied(ctx context.Context, dir string, f func(w *workspace) error) error {
+	w, err := a.openApplied(ctx, dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(w), w.close())
+}
+
 // plan makes the plan for a compiled system.
 func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Result, rerun []string) (*planner.Plan, error) {
 	x, err := a.executor(r.System.Target.Executor)
@@ -217,7 +226,7 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 	}
 	return planner.Make(ctx, r.System, planner.Inputs{
 		Dir: abs, Blobs: r.Blobs,
-		State: w.store, Artifacts: w.artifacts, Digests: planner.NewFileDigests(w.dir), Inspector: x,
+		State: w.store, Artifacts: w.artifacts, Digests: planner.NewFileDigests(w.dir), Inspector: x, Written: executors.Written(w.dir),
 		Options: planner.Options{Rerun: unitNames(rerun)},
 	})
 }

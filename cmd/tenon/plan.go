@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 func planCommand(a *app) *cobra.Command {
@@ -49,14 +49,11 @@ records). "run?" is run unless what it reads comes out the same.`,
 				return err
 			}
 			if out != "" {
-				if err := planner.Write(out, p); err != nil {
+				if err := a.writePlan(p, out, asJSON); err != nil {
 					return err
 				}
-				if !asJSON {
-					fmt.Fprintf(a.stdout, "\nThe plan is in %s. Apply exactly this with: tenon apply %s\n", out, out)
-				}
 			}
-			if detailed && planChanges(p) {
+			if detailed && p.Changes() {
 				return errChanges
 			}
 			return nil
@@ -71,13 +68,18 @@ records). "run?" is run unless what it reads comes out the same.`,
 	return c
 }
 
-func planChanges(p *planner.Plan) bool { return slices.ContainsFunc(p.Items, changes) }
+// writePlan writes a plan to a file and says so, unless quiet.
+func (a *app) writePlan(p *planner.Plan, out string, quiet bool) error {
+	if err := planner.Write(out, p); err != nil || quiet {
+		return err
+	}
+	_, err := fmt.Fprintf(a.stdout, "\nThe plan is in %s. Apply exactly this with: tenon apply %s\n", out, out)
+	return err
+}
 
 // changes reports whether something else stands after an item of a plan: also
 // where a result of an earlier run takes the place of the one that stands.
-func changes(i planner.Item) bool { return i.Action.Changes() || restored(i) }
-
-func restored(i planner.Item) bool { return i.Action == planner.Reuse && len(i.Reasons) > 0 }
+func changes(i planner.Item) bool { return i.Action.Changes() || i.Restores() }
 
 // planDocument is a plan for machines: without the code it carries.
 func planDocument(p *planner.Plan) any {
@@ -86,7 +88,9 @@ func planDocument(p *planner.Plan) any {
 		System  string          `json:"system"`
 		Target  string          `json:"target"`
 		State   any             `json:"state"`
+		BackTo  int             `json:"back_to,omitempty"`
+		Moves   []state.Move    `json:"moves,omitempty"`
 		Items   []planner.Item  `json:"items"`
 		Summary planner.Summary `json:"summary"`
-	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.Items, p.Summary()}
+	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Items, p.Summary()}
 }

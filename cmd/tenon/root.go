@@ -184,7 +184,7 @@ to happen against what is already there, shows the plan, and applies it.`,
 	})
 	root.AddCommand(
 		initCommand(a), compileCommand(a), planCommand(a), applyCommand(a), destroyCommand(a),
-		statusCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), graphCommand(a),
+		statusCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), graphCommand(a),
 		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a),
 	)
 	root.SetVersionTemplate("tenon {{.Version}}\n")

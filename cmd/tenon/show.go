@@ -24,6 +24,7 @@ type shown struct {
 	Unit      *ir.Unit          `json:"unit"`
 	Run       *state.Run        `json:"run,omitempty"`
 	Status    *unitStatus       `json:"status,omitempty"`
+	Unstable  *state.Unstable   `json:"unstable,omitempty"`
 	Artifacts map[string]string `json:"artifacts,omitempty"` // port -> path
 	Lineage   *lineage          `json:"lineage"`
 	Runs      []state.Run       `json:"runs,omitempty"`
@@ -42,46 +43,49 @@ func showCommand(a *app) *cobra.Command {
 	var dir string
 	var rows int
 	c := &cobra.Command{
-		Use: "show UNIT", Short: "Show a unit: inputs, artifacts, metrics, lineage", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
+		Use: "show UNIT | @N", Short: "Show a unit with its lineage, or a revision", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
 		Long: `Shows what a unit is, what its last run read and made, its metrics, and what it
 was made from, back to the data. An entity such as models/late shows all of its
-units.`,
-		Example: "  tenon show models/late/train\n  tenon show models/late\n  tenon show features/departures --rows 5",
-		RunE: func(c *cobra.Command, args []string) (err error) {
+units.
+
+A revision such as @3 shows what that apply was, and what became of each unit; with
+--json also its IR and its plan. @ is the newest.`,
+		Example: "  tenon show models/late/train\n  tenon show models/late\n  tenon show features/departures --rows 5\n  tenon show @3",
+		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
-			w, err := a.openApplied(ctx, dir)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, w.close()) }()
-			units, err := a.unitsNamed(ctx, w, args[0])
-			if err != nil {
-				return err
-			}
-			var all []*shown
-			for _, u := range units {
-				s, err := a.look(ctx, w, u)
+			return a.withApplied(ctx, dir, func(w *workspace) error {
+				if strings.HasPrefix(args[0], "@") {
+					return a.showRevision(ctx, w, args[0], asJSON)
+				}
+				units, err := a.unitsNamed(ctx, w, args[0])
 				if err != nil {
 					return err
 				}
-				all = append(all, s)
-			}
-			if asJSON {
-				if len(all) == 1 {
-					return a.printJSON(all[0])
+				var all []*shown
+				for _, u := range units {
+					s, err := a.look(ctx, w, u)
+					if err != nil {
+						return err
+					}
+					all = append(all, s)
 				}
-				return a.printJSON(all)
-			}
-			for i, s := range all {
-				if i > 0 {
-					fmt.Fprintln(a.stdout)
+				if asJSON {
+					if len(all) == 1 {
+						return a.printJSON(all[0])
+					}
+					return a.printJSON(all)
 				}
-				a.printShown(s, i == len(all)-1)
-				if err := a.printRows(ctx, s, rows); err != nil {
-					return err
+				for i, s := range all {
+					if i > 0 {
+						fmt.Fprintln(a.stdout)
+					}
+					a.printShown(s, i == len(all)-1)
+					if err := a.printRows(ctx, s, rows); err != nil {
+						return err
+					}
 				}
-			}
-			return nil
+				return nil
+			})
 		},
 	}
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")
@@ -143,6 +147,13 @@ func (a *app) look(ctx context.Context, w *workspace, id string) (*shown, error)
 		if statuses[i].Unit == id {
 			s.Status = &statuses[i]
 		}
+	}
+	unstable, err := w.store.Unstable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if mark, ok := unstable[id]; ok && mark.Definition == u.Digest {
+		s.Unstable = &mark
 	}
 	if s.Lineage, err = a.lineage(ctx, w, standing, id, map[string]*lineage{}); err != nil {
 		return nil, err
@@ -212,6 +223,9 @@ func (a *app) printShown(s *shown, withLineage bool) {
 	row("definition", short(u.Digest))
 	if st := s.Status; st != nil && u.Kind == ir.Service {
 		row("service", strings.TrimSpace(fmt.Sprintf("%s %s %s", st.Endpoint, st.Phase, st.Message)))
+	}
+	if s.Unstable != nil {
+		row("audit", fmt.Sprintf("not deterministic: %s came out otherwise in revision %d", strings.Join(s.Unstable.Ports, " and "), s.Unstable.Revision))
 	}
 	if r := s.Run; r != nil {
 		text := fmt.Sprintf("revision %d, %s, %s", r.Revision, r.Started.Local().Format(time.DateTime), took(r.Took()))

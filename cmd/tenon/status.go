@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,35 +33,32 @@ func statusCommand(a *app) *cobra.Command {
 		Use: "status [DIR]", Short: "Show what stands and how it does", Args: atMost(1, "one folder"),
 		Long:    "Shows every unit that stands. Services are looked at: one that died is said to have.",
 		Example: "  tenon status\n  tenon status --json",
-		RunE: func(c *cobra.Command, args []string) (err error) {
+		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
-			w, err := a.openApplied(ctx, folder(args))
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, w.close()) }()
-			units, err := a.unitStatuses(ctx, w)
-			if err != nil {
-				return err
-			}
-			last, err := w.store.Revisions(ctx, 1)
-			if err != nil {
-				return err
-			}
-			var failed []state.Run
-			if len(last) > 0 {
-				if failed, err = a.failedIn(ctx, w, last[0]); err != nil {
+			return a.withApplied(ctx, folder(args), func(w *workspace) error {
+				units, err := a.unitStatuses(ctx, w)
+				if err != nil {
 					return err
 				}
-			}
-			if asJSON {
-				doc := map[string]any{"units": units, "failed": failed}
-				if len(last) > 0 {
-					doc["revision"] = last[0]
+				last, err := w.store.Revisions(ctx, 1)
+				if err != nil {
+					return err
 				}
-				return a.printJSON(doc)
-			}
-			return a.printStatus(units, last, failed)
+				var failed []state.Run
+				if len(last) > 0 {
+					if failed, err = a.failedIn(ctx, w, last[0]); err != nil {
+						return err
+					}
+				}
+				if asJSON {
+					doc := map[string]any{"units": units, "failed": failed}
+					if len(last) > 0 {
+						doc["revision"] = last[0]
+					}
+					return a.printJSON(doc)
+				}
+				return a.printStatus(units, last, failed)
+			})
 		},
 	}
 	a.stateFlag(c)

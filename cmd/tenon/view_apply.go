@@ -63,12 +63,15 @@ func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
 		}
 	}
 	for _, i := range p.Items {
-		if changes(i) {
+		if changes(i) || i.Audit {
 			v.width = max(v.width, len(i.Unit))
 		} else {
 			v.quiet[i.Unit] = true
 		}
-		v.known[i.Unit] = restored(i) || isNew(i)
+		v.known[i.Unit] = i.Restores() || isNew(i)
+	}
+	for _, m := range p.Moves {
+		v.width = max(v.width, len(m.To))
 	}
 	if a.terminal && !asJSON {
 		v.bars = mpb.New(mpb.WithOutput(a.stdout), mpb.WithWidth(24), mpb.WithRefreshRate(120*time.Millisecond))
@@ -92,6 +95,9 @@ func (v *applyView) event(e executors.Event) {
 			return
 		}
 		what := "started"
+		if e.Message != "" {
+			what += ", " + e.Message
+		}
 		if e.Adopted {
 			what = "found running"
 		}
@@ -119,6 +125,14 @@ func (v *applyView) event(e executors.Event) {
 		v.line("-", faint, e, "not run: it depends on "+e.By)
 	case executors.EventCanceled:
 		v.line("-", faint, e, "stopped")
+	case executors.EventMoved:
+		v.line("→", cyan, e, "moved "+e.Message)
+	case executors.EventAudited:
+		if e.Error != "" {
+			v.line("!", yellow, e, e.Error)
+			return
+		}
+		v.line("✓", green, e, took(e.Duration)+"  the same bytes")
 	case executors.EventDestroyed:
 		if v.urls[e.Unit] != "" {
 			v.line("-", faint, e, "the one before it ended")
@@ -203,6 +217,9 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 			}
 		}
 	}
+	for _, line := range auditLines(r.Audits) {
+		fmt.Fprintf(out, "\n%s %s\n", v.a.paint("1;"+yellow, "warning:"), line)
+	}
 	fmt.Fprintf(out, "\n%s\n", v.summary(r))
 	switch {
 	case err == nil:
@@ -215,6 +232,20 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 		return errSaid
 	}
 	return err
+}
+
+// auditLines tell what an audit found, and what to do.
+func auditLines(audits []executors.Audit) []string {
+	var lines []string
+	for _, f := range audits {
+		if text := f.String(); text != "" {
+			lines = append(lines, fmt.Sprintf("%s: %s", f.Unit, text))
+		}
+		if len(f.Differs) > 0 {
+			lines[len(lines)-1] += "\n  What stands was not touched. A seed, an order of rows or a clock may be missing; tenon show tells."
+		}
+	}
+	return lines
 }
 
 // describeFailure gives each broken rule of a table a line of its own.
@@ -248,6 +279,7 @@ func (v *applyView) summary(r *executors.Result) string {
 	add(len(r.Failed), "failed")
 	add(len(r.Blocked), "not run")
 	add(len(r.Canceled), "stopped")
+	add(len(r.Audits), "run again and compared")
 	word := v.a.paint("1;"+green, "Applied")
 	if len(r.Failed) > 0 || len(r.Canceled) > 0 {
 		word = v.a.paint("1;"+red, "Not all applied")

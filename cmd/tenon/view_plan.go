@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/planner"
@@ -26,21 +27,21 @@ const (
 func (a *app) printPlan(p *planner.Plan, all bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s (%s)\n", a.paint(bold, p.System.Name), p.System.Target.Name, p.System.Target.Executor)
+	shown := slices.DeleteFunc(slices.Clone(p.Items), func(i planner.Item) bool { return !all && !changes(i) && !i.Audit })
 	width := 0
-	for _, i := range p.Items {
-		if all || changes(i) {
-			width = max(width, len(i.Unit))
-		}
+	for _, i := range shown {
+		width = max(width, len(i.Unit))
 	}
-	shown := 0
-	for _, i := range p.Items {
-		if !all && !changes(i) {
-			continue
-		}
-		if shown == 0 {
-			b.WriteByte('\n')
-		}
-		shown++
+	for _, m := range p.Moves {
+		width = max(width, len(m.To))
+	}
+	if len(shown)+len(p.Moves) > 0 {
+		b.WriteByte('\n')
+	}
+	for _, m := range p.Moves {
+		fmt.Fprintf(&b, "  %s %s  %s  was %s\n", a.paint(cyan, "→"), pad(m.To, width), a.paint(cyan, pad("move", 8)), m.From)
+	}
+	for _, i := range shown {
 		a.writeItem(&b, i, width)
 	}
 	b.WriteString("\n" + a.summary(p) + "\n")
@@ -56,12 +57,18 @@ func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 		i.Reasons = i.Reasons[:1] // that its inputs are new as well says nothing
 	}
 	action := string(i.Action)
-	if i.Unless {
+	switch {
+	case i.Unless:
 		action += "?"
+	case i.Audit:
+		action, m.color = "audit", cyan
 	}
 	line := fmt.Sprintf("  %s %s  %s", a.paint(m.color, mark), pad(i.Unit, width), a.paint(m.color, pad(action, 8)))
 	if i.Estimate.Runs > 0 && i.Action == planner.Run {
 		line += "  " + a.paint(faint, "~"+took(i.Estimate.Time))
+	}
+	if i.Unstable {
+		line += "  " + a.paint(faint, "not deterministic")
 	}
 	if len(i.Reasons) == 1 && !isDiff(i.Reasons[0]) {
 		fmt.Fprintf(b, "%s  %s\n", line, i.Reasons[0].What)
@@ -142,13 +149,18 @@ func (a *app) summary(p *planner.Plan) string {
 	add(s.Update, "update")
 	add(s.Replace, "replace")
 	add(s.Delete, "delete")
-	earlier := 0
+	earlier, audited := 0, 0
 	for _, i := range p.Items {
-		if restored(i) {
+		if i.Restores() {
 			earlier++
+		}
+		if i.Audit {
+			audited++
 		}
 	}
 	add(earlier, "reuse from an earlier run")
+	add(len(p.Moves), "move")
+	add(audited, "run again and compare")
 	stay := s.Reuse - earlier + s.None
 	if len(parts) == 0 {
 		if stay == 0 {

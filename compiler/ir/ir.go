@@ -18,7 +18,14 @@ type System struct {
 	Name    string `json:"name"`
 	Target  Target `json:"target"`
 	Pools   []Pool `json:"pools,omitempty"`
+	Moved   []Move `json:"moved,omitempty"` // in the order they are to be made
 	Units   []Unit `json:"units"`
+}
+
+// A Move is an entity that has been given another name.
+type Move struct {
+	From string `json:"from"` // "models/late"
+	To   string `json:"to"`
 }
 
 // Unit returns the unit with the given id, or nil.

@@ -57,7 +57,7 @@ func work(dir, what string) error {
 			if err != nil {
 				return err
 			}
-			if err := l.EndRevision(ctx, n, state.Done); err != nil {
+			if err := l.EndRevision(ctx, n, state.Done, ""); err != nil {
 				return err
 			}
 			if err := l.Release(ctx); err != nil {
@@ -146,7 +146,7 @@ func TestExpiredHolderIsFenced(t *testing.T) {
 		old.Finish(ctx, state.Run{ID: 1, Outcome: state.Done}, u, nil),
 		old.Stand(ctx, u, state.Current{Unit: u.ID}),
 		old.Forget(ctx, u.ID),
-		old.EndRevision(ctx, 1, state.Done),
+		old.EndRevision(ctx, 1, state.Done, ""),
 		old.Clear(ctx, state.Pending{Run: state.Run{ID: 1}}),
 	} {
 		if !errors.Is(err, state.ErrFenced) {

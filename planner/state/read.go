@@ -285,7 +285,8 @@ func encode(empty bool, v any) (string, error) {
 	return string(b), err
 }
 
-// RunsOf returns the runs that began in a revision, in the order they began.
+// RunsOf returns the runs of a revision, in the order they began: those that it
+// began, but for what another one saw the end of, and those that it took over.
 func (s *Store) RunsOf(ctx context.Context, revision int) ([]Run, error) {
 	return s.runs(ctx, "SELECT "+runColumns+" FROM run WHERE revision = ? ORDER BY id", revision)
 }

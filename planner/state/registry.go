@@ -8,9 +8,12 @@ import (
 
 const modelColumns = "model, version, digest, key, metrics, created"
 
-// Models returns the newest version of every registered model, by name.
+// inService orders the versions of a model, the one in service first.
+const inService = " ORDER BY rank DESC, version DESC"
+
+// Models returns of every model the version that was registered last, by name.
 func (s *Store) Models(ctx context.Context) ([]ModelVersion, error) {
-	return s.models(ctx, "SELECT "+modelColumns+" FROM model m WHERE version = (SELECT max(version) FROM model WHERE model = m.model) ORDER BY model")
+	return s.models(ctx, "SELECT "+modelColumns+" FROM model m WHERE version = (SELECT version FROM model WHERE model = m.model"+inService+" LIMIT 1) ORDER BY model")
 }
 
 // ModelVersions returns the versions of a model, newest first.
@@ -18,11 +21,11 @@ func (s *Store) ModelVersions(ctx context.Context, model string) ([]ModelVersion
 	return s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? ORDER BY version DESC", model)
 }
 
-// Incumbent returns the newest registered version of the model whose digest is
+// Incumbent returns the last registered version of the model whose digest is
 // not the candidate's, or nil where there is none: what the candidate has to
 // beat.
 func (s *Store) Incumbent(ctx context.Context, model, candidate string) (*ModelVersion, error) {
-	vs, err := s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? AND digest <> ? ORDER BY version DESC LIMIT 1", model, candidate)
+	vs, err := s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? AND digest <> ?"+inService+" LIMIT 1", model, candidate)
 	if err != nil || len(vs) == 0 {
 		return nil, err
 	}
@@ -45,7 +48,7 @@ func (s *Store) models(ctx context.Context, query string, args ...any) ([]ModelV
 	return out, err
 }
 
-const revisionColumns = "number, system, target, started, finished, outcome, ir, plan, tags, git"
+const revisionColumns = "number, system, target, started, finished, outcome, ir, plan, tags, git, act, back_to, moves, standing"
 
 // Revisions returns the last revisions, newest first. A limit of 0 is none.
 func (s *Store) Revisions(ctx context.Context, limit int) ([]Revision, error) {
@@ -68,14 +71,36 @@ func (s *Store) revisions(ctx context.Context, query string, args ...any) ([]Rev
 	var out []Revision
 	err := s.each(ctx, func(rows *sql.Rows) error {
 		var r Revision
-		var outcome, tags string
+		var outcome, tags, act, moves string
 		var started, finished int64
-		if err := rows.Scan(&r.Number, &r.System, &r.Target, &started, &finished, &outcome, &r.IR, &r.Plan, &tags, &r.Commit); err != nil {
+		if err := rows.Scan(&r.Number, &r.System, &r.Target, &started, &finished, &outcome, &r.IR, &r.Plan, &tags, &r.Commit, &act, &r.BackTo, &moves, &r.Standing); err != nil {
 			return err
 		}
-		r.Started, r.Finished, r.Outcome = toTime(started), toTime(finished), Outcome(outcome)
+		r.Started, r.Finished, r.Outcome, r.Act = toTime(started), toTime(finished), Outcome(outcome), Act(act)
+		if err := decode(moves, &r.Moves); err != nil {
+			return err
+		}
 		out = append(out, r)
 		return decode(tags, &out[len(out)-1].Tags)
 	}, query, args...)
+	return out, err
+}
+
+// Unstable returns the units that are not known to come out the same again, by
+// name.
+func (s *Store) Unstable(ctx context.Context) (map[string]Unstable, error) {
+	out := map[string]Unstable{}
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var u Unstable
+		var ports string
+		if err := rows.Scan(&u.Unit, &u.Definition, &u.Revision, &ports); err != nil {
+			return err
+		}
+		if err := decode(ports, &u.Ports); err != nil {
+			return err
+		}
+		out[u.Unit] = u
+		return nil
+	}, "SELECT unit, definition, revision, ports FROM unstable")
 	return out, err
 }

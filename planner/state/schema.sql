@@ -26,7 +26,11 @@ CREATE TABLE revision (
 	ir       TEXT NOT NULL,
 	plan     TEXT NOT NULL,
 	tags     TEXT NOT NULL, -- JSON
-	git      TEXT NOT NULL  -- the commit
+	git      TEXT NOT NULL, -- the commit
+	act      TEXT NOT NULL DEFAULT 'apply',
+	back_to  INTEGER NOT NULL DEFAULT 0,
+	moves    TEXT NOT NULL DEFAULT '', -- JSON
+	standing TEXT NOT NULL DEFAULT ''  -- digest of what stood at its end
 ) STRICT;
 
 CREATE TABLE run (
@@ -96,5 +100,14 @@ CREATE TABLE model (
 	key     TEXT NOT NULL,
 	metrics TEXT NOT NULL, -- JSON
 	created INTEGER NOT NULL,
+	rank    INTEGER NOT NULL DEFAULT 0, -- the highest of a model is in service
 	PRIMARY KEY (model, version)
+) STRICT, WITHOUT ROWID;
+
+-- Units that came out otherwise when they were run again on the same inputs.
+CREATE TABLE unstable (
+	unit       TEXT PRIMARY KEY,
+	definition TEXT NOT NULL,
+	revision   INTEGER NOT NULL, -- whose audit found it
+	ports      TEXT NOT NULL     -- JSON
 ) STRICT, WITHOUT ROWID;

@@ -28,6 +28,11 @@ const (
 //go:embed schema.sql
 var schema string
 
+// migrate brings layout 1 to layout 2.
+//
+//go:embed migrate.sql
+var migrate string
+
 // A Store is an open state. Its methods read; they are safe for concurrent use
 // and see what other processes committed.
 type Store struct {
@@ -95,8 +100,8 @@ func openDB(path, params string) (*sql.DB, error) {
 	return sql.Open("sqlite3", dsn)
 }
 
-// init makes the tables where there are none and refuses layouts it does not
-// know.
+// init makes the tables where there are none, brings an older layout up to date
+// and refuses those it does not know.
 func (s *Store) init(ctx context.Context) error {
 	version, err := s.layout(ctx, s.write)
 	if err != nil || version == Version {
@@ -116,14 +121,12 @@ func (s *Store) init(ctx context.Context) error {
 	if version, err = s.layout(ctx, tx); err != nil || version == Version {
 		return err
 	}
-	lineage := make([]byte, 16)
-	if _, err := rand.Read(lineage); err != nil {
-		return fmt.Errorf("make state: %w", err)
+	if version == 0 {
+		err = create(ctx, tx)
+	} else {
+		_, err = tx.ExecContext(ctx, migrate)
 	}
-	if _, err := tx.ExecContext(ctx, schema); err != nil {
-		return explain(s.path, "make state", err)
-	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO meta(id, lineage, serial, system, fence) VALUES (1, ?, 0, '', 0)", hex.EncodeToString(lineage)); err != nil {
+	if err != nil {
 		return explain(s.path, "make state", err)
 	}
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id=%d; PRAGMA user_version=%d", application, Version)); err != nil {
@@ -136,6 +139,18 @@ func (s *Store) tell(doing string, ended bool) {
 	if s.OnWrite != nil {
 		s.OnWrite(doing, ended)
 	}
+}
+
+func create(ctx context.Context, tx *sql.Tx) error {
+	lineage := make([]byte, 16)
+	if _, err := rand.Read(lineage); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, schema); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, "INSERT INTO meta(id, lineage, serial, system, fence) VALUES (1, ?, 0, '', 0)", hex.EncodeToString(lineage))
+	return err
 }
 
 type querier interface {

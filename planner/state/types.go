@@ -9,7 +9,7 @@ import (
 )
 
 // Version is the version of the layout of the database. A newer one is refused.
-const Version = 1
+const Version = 2
 
 // Meta identifies a state. Serial grows with every change, so that a saved plan
 // can tell whether the state moved.
@@ -63,6 +63,10 @@ const (
 	Done     Outcome = "done"
 	Failure  Outcome = "failed"
 	Canceled Outcome = "canceled"
+	// Killed is a revision whose apply ended without a word. The next one notes it.
+	Killed Outcome = "killed"
+	// Audited is a run that was made only to compare it with an earlier one.
+	Audited Outcome = "audited"
 )
 
 // A Run is one execution of a unit. Key is the run key, see [ir.RunKey].
@@ -105,7 +109,8 @@ type Pending struct {
 	Handle *Handle `json:"handle,omitempty"` // nil: killed before the executor answered
 }
 
-// A ModelVersion is an entry of the registry.
+// A ModelVersion is an entry of the registry: one for each model that was ever
+// registered. The one registered last is in service, be it new or brought back.
 type ModelVersion struct {
 	Model   string             `json:"model"` // "models/late"
 	Version int                `json:"version"`
@@ -115,9 +120,20 @@ type ModelVersion struct {
 	Created time.Time          `json:"created"`
 }
 
+// An Act is what a revision came from.
+type Act string
+
+const (
+	Apply    Act = "apply"
+	Rollback Act = "rollback"
+	Destroy  Act = "destroy"
+)
+
 // A Revision is one apply.
 type Revision struct {
 	Number   int       `json:"revision"`
+	Act      Act       `json:"act"`
+	BackTo   int       `json:"back_to,omitempty"` // of a rollback: the revision it brought back
 	System   string    `json:"system"`
 	Target   string    `json:"target"`
 	Started  time.Time `json:"started"`
@@ -127,4 +143,43 @@ type Revision struct {
 	Plan     string    `json:"plan"` // digest of the plan, a blob
 	Tags     []string  `json:"tags,omitempty"`
 	Commit   string    `json:"commit,omitempty"`
+	Moves    []Move    `json:"moves,omitempty"`
+	// Standing is the digest of a [Standing], a blob: what stood at the end. It
+	// is empty unless all of the plan was applied.
+	Standing string `json:"standing,omitempty"`
+}
+
+// A Standing is what stood at the end of a revision: run keys by unit.
+type Standing map[string]string
+
+// StandingOf is what stands, as a revision records it.
+func StandingOf(current map[string]Current) Standing {
+	s := make(Standing, len(current))
+	for unit, c := range current {
+		s[unit] = c.Key
+	}
+	return s
+}
+
+// Bytes is how it is stored: the same bytes for the same content.
+func (s Standing) Bytes() []byte {
+	b, _ := json.Marshal(s) // a map of strings always encodes
+	return b
+}
+
+// Digest is that of its bytes.
+func (s Standing) Digest() string { return ir.Sum(s.Bytes()) }
+
+// A Move is a unit that goes on under another name.
+type Move struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// An Unstable unit came out otherwise when an audit ran it again.
+type Unstable struct {
+	Unit       string   `json:"unit"`
+	Definition string   `json:"definition"` // digest; another one is not known to be unstable
+	Revision   int      `json:"revision"`   // whose audit found it
+	Ports      []string `json:"ports"`      // that differed
 }

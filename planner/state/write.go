@@ -68,18 +68,29 @@ func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error) 
 	return tx.Commit()
 }
 
-// BeginRevision records that an apply has begun and returns its number. Number
-// and outcome of r are ignored.
+// BeginRevision records that an apply has begun and returns its number, and that
+// the one before it was killed if its end is not recorded. Number and outcome of
+// r are ignored.
 func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 	tags, err := encode(len(r.Tags) == 0, r.Tags)
 	if err != nil {
 		return 0, fmt.Errorf("begin revision: %w", err)
 	}
+	moves, err := encode(len(r.Moves) == 0, r.Moves)
+	if err != nil {
+		return 0, fmt.Errorf("begin revision: %w", err)
+	}
+	if r.Act == "" {
+		r.Act = Apply
+	}
 	var number int
 	err = l.change(ctx, true, "begin revision", func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE revision SET outcome = ? WHERE outcome = ? AND number = (SELECT max(number) FROM revision)", Killed, Started); err != nil {
+			return err
+		}
 		if err := tx.QueryRowContext(ctx, `INSERT INTO revision(`+revisionColumns+`)
-			SELECT coalesce(max(number), 0) + 1, ?, ?, ?, 0, ?, ?, ?, ?, ? FROM revision RETURNING number`,
-			r.System, r.Target, fromTime(orNow(r.Started)), Started, r.IR, r.Plan, tags, r.Commit).Scan(&number); err != nil {
+			SELECT coalesce(max(number), 0) + 1, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, '' FROM revision RETURNING number`,
+			r.System, r.Target, fromTime(orNow(r.Started)), Started, r.IR, r.Plan, tags, r.Commit, r.Act, r.BackTo, moves).Scan(&number); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE meta SET system = ?", r.System)
@@ -88,10 +99,11 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 	return number, err
 }
 
-// EndRevision records how an apply ended.
-func (l *Lease) EndRevision(ctx context.Context, number int, outcome Outcome) error {
+// EndRevision records how an apply ended; standing is the digest of what stands
+// then, or empty.
+func (l *Lease) EndRevision(ctx context.Context, number int, outcome Outcome, standing string) error {
 	return l.change(ctx, true, fmt.Sprintf("end revision %d", number), func(tx *sql.Tx) error {
-		return one(tx.ExecContext(ctx, "UPDATE revision SET finished = ?, outcome = ? WHERE number = ?", fromTime(time.Now()), outcome, number))
+		return one(tx.ExecContext(ctx, "UPDATE revision SET finished = ?, outcome = ?, standing = ? WHERE number = ?", fromTime(time.Now()), outcome, standing, number))
 	})
 }
 
@@ -131,10 +143,10 @@ func (l *Lease) SetHandle(ctx context.Context, run int64, h Handle) error {
 }
 
 // Finish records the end of a run that was begun: outcome, outputs, metrics,
-// usage. If it is Done and c is not nil, c stands for the unit from then on, in
+// usage, and the revision that saw it end. If it is Done and c is not nil, c stands for the unit from then on, in
 // the same transaction; u is the unit as it was applied.
 func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error {
-	if r.Outcome != Done && r.Outcome != Failure && r.Outcome != Canceled {
+	if r.Outcome != Done && r.Outcome != Failure && r.Outcome != Canceled && r.Outcome != Audited {
 		return fmt.Errorf("finish run %d: %q is not an outcome", r.ID, r.Outcome)
 	}
 	metrics, err := encode(len(r.Metrics) == 0, r.Metrics)
@@ -144,8 +156,8 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 	r.Finished = orNow(r.Finished)
 	return l.change(ctx, true, fmt.Sprintf("finish run %d of %s", r.ID, r.Unit), func(tx *sql.Tx) error {
 		var began int64
-		if err := tx.QueryRowContext(ctx, "UPDATE run SET outcome = ?, finished = ?, metrics = ?, cpu = ?, peak_mem = ?, error = ?, log = CASE WHEN ? = '' THEN log ELSE ? END WHERE id = ? RETURNING started",
-			r.Outcome, fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Error, r.Log, r.Log, r.ID).Scan(&began); err != nil {
+		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, finished = ?, metrics = ?, cpu = ?, peak_mem = ?, error = ?, log = CASE WHEN ? = '' THEN log ELSE ? END WHERE id = ? RETURNING started",
+			r.Revision, r.Outcome, fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Error, r.Log, r.Log, r.ID).Scan(&began); err != nil {
 			return err
 		}
 		if err := one(tx.ExecContext(ctx, "DELETE FROM pending WHERE run = ?", r.ID)); err != nil {
@@ -254,9 +266,10 @@ func (l *Lease) Clear(ctx context.Context, p Pending) error {
 	return l.Finish(ctx, p.Run, nil, nil)
 }
 
-// Register adds a version to a model and returns its number. Where the newest
-// version has the same digest it is returned, with the metrics of its newest
-// evaluation, and nothing is added. Version of v is ignored.
+// Register puts a model in service and returns the number of its version. One
+// that was never registered becomes a new version; another one comes back under
+// the number it had, with the metrics of its newest evaluation. Version of v is
+// ignored.
 func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 	metrics, err := encode(len(v.Metrics) == 0, v.Metrics)
 	if err != nil {
@@ -264,24 +277,134 @@ func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 	}
 	var version int
 	err = l.change(ctx, true, "register "+v.Model, func(tx *sql.Tx) error {
-		var digest string
-		err := tx.QueryRowContext(ctx, "SELECT version, digest FROM model WHERE model = ? ORDER BY version DESC LIMIT 1", v.Model).Scan(&version, &digest)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		var newest, highest, rank int
+		var before string
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version), 0), coalesce(max(rank), 0) FROM model WHERE model = ?", v.Model).Scan(&newest, &highest); err != nil {
 			return err
 		}
-		if digest == v.Digest && version > 0 {
-			n, err := affected(tx.ExecContext(ctx, "UPDATE model SET metrics = ? WHERE model = ? AND version = ? AND metrics <> ?", metrics, v.Model, version, metrics))
-			if err == nil && n == 0 {
-				err = errSame
-			}
-			return err
+		err := tx.QueryRowContext(ctx, "SELECT version, rank, metrics FROM model WHERE model = ? AND digest = ?"+inService+" LIMIT 1", v.Model, v.Digest).Scan(&version, &rank, &before)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			version = newest + 1
+			_, err = tx.ExecContext(ctx, "INSERT INTO model("+modelColumns+", rank) VALUES (?, ?, ?, ?, ?, ?, ?)",
+				v.Model, version, v.Digest, v.Key, metrics, fromTime(orNow(v.Created)), highest+1)
+		case err == nil && rank == highest && metrics == before:
+			err = errSame
+		case err == nil && rank == highest:
+			_, err = tx.ExecContext(ctx, "UPDATE model SET metrics = ? WHERE model = ? AND version = ?", metrics, v.Model, version)
+		case err == nil:
+			_, err = tx.ExecContext(ctx, "UPDATE model SET metrics = ?, rank = ? WHERE model = ? AND version = ?", metrics, highest+1, v.Model, version)
 		}
-		version++
-		_, err = tx.ExecContext(ctx, "INSERT INTO model("+modelColumns+") VALUES (?, ?, ?, ?, ?, ?)",
-			v.Model, version, v.Digest, v.Key, metrics, fromTime(orNow(v.Created)))
 		return err
 	})
 	return version, err
+}
+
+// Move lets units go on under other names, with their history: what stands,
+// runs, times and, where an entity moves, its models. A unit to which nothing
+// moves from has to be free.
+func (l *Lease) Move(ctx context.Context, moves []Move) error {
+	to := make(map[string]string, len(moves))
+	for _, m := range moves {
+		to[m.From] = m.To
+	}
+	return l.change(ctx, true, fmt.Sprintf("move %d units", len(moves)), func(tx *sql.Tx) error {
+		for _, m := range moves {
+			for _, table := range []string{"run", "current", "took", "unstable"} {
+				// What is replaced is left from an earlier unit of that name.
+				if _, err := tx.ExecContext(ctx, "UPDATE OR REPLACE "+table+" SET unit = ? WHERE unit = ?", m.To, m.From); err != nil {
+					return err
+				}
+			}
+			from, _ := ir.SplitID(m.From)
+			entity, _ := ir.SplitID(m.To)
+			if err := moveModels(ctx, tx, from, entity); err != nil {
+				return err
+			}
+		}
+		return renameApplied(ctx, tx, to)
+	})
+}
+
+// moveModels lets the versions of a model follow on those that an earlier model
+// of the new name has.
+func moveModels(ctx context.Context, tx *sql.Tx, from, to string) error {
+	if from == to {
+		return nil
+	}
+	var version, rank int
+	if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version), 0), coalesce(max(rank), 0) FROM model WHERE model = ?", to).Scan(&version, &rank); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE model SET model = ?, version = version + ?, rank = rank + ? WHERE model = ?", to, version, rank, from)
+	return err
+}
+
+// renameApplied renames units in what was applied: as themselves, and where
+// others read from them.
+func renameApplied(ctx context.Context, tx *sql.Tx, to map[string]string) error {
+	rows, err := tx.QueryContext(ctx, "SELECT unit, ir FROM applied")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	changed := map[string]*ir.Unit{}
+	for rows.Next() {
+		var id, text string
+		if err := rows.Scan(&id, &text); err != nil {
+			return err
+		}
+		u := new(ir.Unit)
+		if err := json.Unmarshal([]byte(text), u); err != nil {
+			return fmt.Errorf("read unit %s: %w", id, err)
+		}
+		if rename(u, to) {
+			changed[id] = u
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for id := range changed {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM applied WHERE unit = ?", id); err != nil {
+			return err
+		}
+	}
+	for _, u := range changed {
+		text, err := json.Marshal(u)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "INSERT INTO applied(unit, ir) VALUES (?, ?)", u.ID, string(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rename(u *ir.Unit, to map[string]string) (changed bool) {
+	if id, ok := to[u.ID]; ok {
+		u.ID, changed = id, true
+		u.Entity, _ = ir.SplitID(id)
+	}
+	for i := range u.Inputs {
+		if id, ok := to[u.Inputs[i].Unit]; ok {
+			u.Inputs[i].Unit, changed = id, true
+		}
+	}
+	return changed
+}
+
+// MarkUnstable records that a unit came out otherwise when it was run again.
+func (l *Lease) MarkUnstable(ctx context.Context, u Unstable) error {
+	ports, err := encode(len(u.Ports) == 0, u.Ports)
+	if err != nil {
+		return fmt.Errorf("mark %s: %w", u.Unit, err)
+	}
+	return l.change(ctx, true, "mark "+u.Unit, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO unstable(unit, definition, revision, ports) VALUES (?, ?, ?, ?)", u.Unit, u.Definition, u.Revision, ports)
+		return err
+	})
 }
 
 func orNow(t time.Time) time.Time {

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// showRevision shows a revision: what it was, and what became of each unit.
+func (a *app) showRevision(ctx context.Context, w *workspace, name string, asJSON bool) error {
+	r, err := w.revisionNamed(ctx, name)
+	if err != nil {
+		return err
+	}
+	re, err := w.recap(ctx, *r)
+	if err != nil {
+		return err
+	}
+	if !asJSON {
+		a.printRevision(re)
+		return nil
+	}
+	doc := struct {
+		recap
+		IR   json.RawMessage `json:"system_ir"`
+		Plan json.RawMessage `json:"system_plan"`
+	}{recap: re}
+	if err := w.recorded(*r, "IR", r.IR, &doc.IR); err != nil {
+		return err
+	}
+	if err := w.recorded(*r, "plan", r.Plan, &doc.Plan); err != nil {
+		return err
+	}
+	return a.printJSON(doc)
+}
+
+func (a *app) printRevision(r recap) {
+	out := a.stdout
+	fmt.Fprintf(out, "%s  %s on %s: %s\n", a.paint(bold, fmt.Sprintf("@%d", r.Number)), r.System, r.Target, r.Outcome)
+	row := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(out, "  %-9s %s\n", name, text)
+		}
+	}
+	if r.Act == state.Rollback {
+		row("rollback", fmt.Sprintf("to @%d", r.BackTo))
+	}
+	row("started", r.Started.Local().Format(time.DateTime))
+	if !r.Finished.IsZero() {
+		row("took", took(r.Finished.Sub(r.Started)))
+	}
+	row("commit", r.Commit)
+	row("tags", strings.Join(r.Tags, " "))
+	row("ir", short(r.IR))
+	row("plan", short(r.Plan))
+	for _, m := range r.Moves {
+		row("moved", m.From+" -> "+m.To)
+	}
+	if len(r.Units) == 0 {
+		return
+	}
+	fmt.Fprintln(out)
+	slices.SortStableFunc(r.Units, func(a, b deed) int { return inOrder(a.Unit, b.Unit) })
+	width := 0
+	for _, d := range r.Units {
+		width = max(width, len(d.Unit))
+	}
+	for _, d := range r.Units {
+		a.printDeed(d, width)
+	}
+}
+
+var deedMarks = map[string]struct{ mark, color string }{
+	"ran": {"✓", green}, "created": {"+", green}, "updated": {"~", yellow}, "replaced": {"±", yellow}, "deleted": {"-", red},
+	"failed": {"✗", red}, "killed": {"✗", red}, "stopped": {"-", yellow}, "audited": {"?", cyan},
+}
+
+func (a *app) printDeed(d deed, width int) {
+	m, ok := deedMarks[d.Did]
+	if !ok {
+		m.mark, m.color = "=", faint
+	}
+	text := a.paint(m.color, pad(d.Did, 9))
+	if d.Took > 0 {
+		text += "  " + took(d.Took)
+	}
+	if d.Attempts > 1 {
+		text += fmt.Sprintf(", %d attempts", d.Attempts)
+	}
+	text += metricsLine(d.Metrics)
+	if d.Error != "" {
+		text += "  " + clipTo(d.Error, lineLimit)
+	}
+	fmt.Fprintf(a.stdout, "  %s %s  %s\n", a.paint(m.color, m.mark), pad(d.Unit, width), strings.TrimRight(text, " "))
+	if d.Action.Changes() && !slices.ContainsFunc(d.Reasons, func(r planner.Reason) bool { return r.What == "new" }) {
+		for _, r := range d.Reasons {
+			fmt.Fprintf(a.stdout, "      %s\n", a.reason(r))
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package compiler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"cuelang.org/go/cue"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// moved reads which entities have been given another name. The new name has to
+// be there, or move on, and the former one must not.
+func (c *compilation) moved() []ir.Move {
+	list, err := c.sys.Lookup("moved").List()
+	if err != nil {
+		return nil // none, or said by Faults
+	}
+	var moves []move
+	for list.Next() {
+		m := move{value: list.Value()}
+		c.checkMoveFields(m)
+		if m.From, m.To = m.entity("from"), m.entity("to"); m.From != "" && m.To != "" {
+			moves = append(moves, m)
+		}
+	}
+	var out []ir.Move
+	for i, m := range moves {
+		c.checkMove(m, moves[i+1:])
+		out = append(out, m.Move)
+	}
+	return out
+}
+
+// A move is as it was written.
+type move struct {
+	ir.Move
+	value cue.Value
+}
+
+// entity reads "models.late" as the compiler writes it: "models/late".
+func (m move) entity(field string) string {
+	name, err := m.value.LookupPath(cue.ParsePath(field)).String()
+	if err != nil || strings.Contains(name, "/") {
+		return name
+	}
+	return strings.Replace(name, ".", "/", 1)
+}
+
+// checkMoveFields refuses what a move does not have: CUE takes it, because a
+// system is open.
+func (c *compilation) checkMoveFields(m move) {
+	it, err := m.value.Fields()
+	if err != nil {
+		return // said by Faults
+	}
+	for known := []string{"from", "to"}; it.Next(); {
+		if name := it.Selector().Unquoted(); !slices.Contains(known, name) {
+			c.fault(diag.Diagnostic{
+				Message: fmt.Sprintf("a move has no field %q", name), Spans: []diag.Span{{Pos: c.sys.Pos(it.Value().Pos())}},
+				Hint: diag.DidYouMean(name, known),
+			})
+		}
+	}
+}
+
+func (c *compilation) checkMove(m move, later []move) {
+	at := func(field string) []diag.Span {
+		return []diag.Span{{Pos: c.sys.Pos(m.value.LookupPath(cue.ParsePath(field)).Pos())}}
+	}
+	from, _, _ := strings.Cut(m.From, "/")
+	to, _, _ := strings.Cut(m.To, "/")
+	movesOn := slices.ContainsFunc(later, func(l move) bool { return l.From == m.To })
+	switch {
+	case m.From == m.To:
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("%s moves to itself", dotted(m.From)), Spans: at("to"),
+			Hint: "remove the move, or write the name it had in from",
+		})
+	case from != to:
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("%s moves to %s, which is not of its kind", dotted(m.From), dotted(m.To)), Spans: at("to"),
+			Hint: "an entity keeps its section; what becomes something else is a new entity",
+		})
+	case c.entities[m.To] == nil && !movesOn:
+		var names []string
+		for _, id := range slices.Sorted(maps.Keys(c.entities)) {
+			if strings.HasPrefix(id, to+"/") {
+				names = append(names, dotted(id))
+			}
+		}
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("%s moves to %s, which is not there", dotted(m.From), dotted(m.To)), Spans: at("to"),
+			Hint: diag.DidYouMean(dotted(m.To), names),
+		})
+	case c.entities[m.From] != nil:
+		section, name, _ := strings.Cut(m.From, "/")
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("%s moves to %s and is there still", dotted(m.From), dotted(m.To)),
+			Spans:   append(at("from"), c.sys.Label("it is here", section, name)),
+			Hint:    "remove the move, or give one of them another name",
+		})
+	}
+}
+
+func dotted(id string) string { return strings.Replace(id, "/", ".", 1) }

@@ -1,0 +1,86 @@
+package executors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// audits reports whether a unit that stands is to be run again. It is not if what
+// it reads changed since the plan was made: there is nothing to compare with.
+func (w *walk) audits(ctx context.Context, n *work) bool {
+	if !n.item.Audit || n.unit.Kind != ir.Job || w.resultOf(n.unit.ID) == nil {
+		return false
+	}
+	if err := w.resolve(ctx, n); err != nil || n.key != n.item.Key {
+		n.key = n.item.Key
+		return false
+	}
+	n.audit = true
+	return true
+}
+
+// audit runs a unit again and compares what it makes with what is recorded. What
+// is recorded stands, however that comes out.
+func (w *walk) audit(ctx context.Context, n *work) report {
+	recorded := w.resultOf(n.unit.ID)
+	c, err := w.open(ctx, n)
+	if err != nil {
+		w.stop(err)
+		return report{work: n, verdict: canceled}
+	}
+	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Message: "audit", Log: c.log()})
+	if err = c.perform(ctx); err == nil {
+		c.run.Outputs, err = c.receipt(ctx)
+	}
+	var broken *stateError
+	switch {
+	case errors.As(err, &broken):
+		w.stop(broken)
+		return c.abandon(ctx)
+	case ctx.Err() != nil:
+		return c.abandon(ctx)
+	}
+	found := Audit{Unit: n.unit.ID}
+	if err != nil {
+		found.Error = err.Error()
+		c.run.Error = "audit: " + err.Error()
+	}
+	for _, port := range sortedKeys(c.run.Outputs) {
+		if c.run.Outputs[port].Digest != recorded.Outputs[port].Digest {
+			found.Differs = append(found.Differs, port)
+		}
+	}
+	if !c.endAs(ctx, state.Audited) {
+		return report{work: n, verdict: canceled}
+	}
+	if len(found.Differs) > 0 {
+		u := state.Unstable{Unit: n.unit.ID, Definition: n.unit.Digest, Revision: w.result.Revision, Ports: found.Differs}
+		if err := w.o.Lease.MarkUnstable(context.WithoutCancel(ctx), u); err != nil {
+			w.stop(err)
+			return report{work: n, verdict: canceled}
+		}
+	}
+	w.mu.Lock()
+	w.result.Audits = append(w.result.Audits, found)
+	slices.SortFunc(w.result.Audits, func(a, b Audit) int { return strings.Compare(a.Unit, b.Unit) })
+	w.mu.Unlock()
+	w.tell.tell(Event{Unit: n.unit.ID, Type: EventAudited, Attempt: n.tries, Duration: c.took(), Error: found.String(), Log: c.log()})
+	return report{work: n, verdict: done}
+}
+
+// String says what is wrong, in one line, or is empty.
+func (a Audit) String() string {
+	switch {
+	case a.Error != "":
+		return "it could not be run again: " + a.Error
+	case len(a.Differs) > 0:
+		return fmt.Sprintf("not deterministic: on the same inputs, %s came out otherwise", strings.Join(a.Differs, " and "))
+	}
+	return ""
+}

@@ -1,0 +1,77 @@
+package planner
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// move lets what stands under a former name stand under the new one, in what this
+// plan is made from. A move that was made before, or whose new name is taken, does
+// nothing.
+func (m *maker) move(sys *ir.System) {
+	m.was = map[string]string{}
+	if len(sys.Moved) == 0 {
+		return
+	}
+	declared := map[string]bool{}
+	for _, u := range sys.Units {
+		declared[u.Entity] = true
+	}
+	current, standing := maps.Clone(m.current), maps.Clone(m.standing)
+	for _, mv := range sys.Moved {
+		if declared[mv.From] || stands(current, mv.To) {
+			continue
+		}
+		for _, from := range slices.Sorted(maps.Keys(current)) {
+			entity, _ := ir.SplitID(from)
+			if entity != mv.From {
+				continue
+			}
+			to := mv.To + strings.TrimPrefix(from, mv.From)
+			m.moved(from, to)
+			m.was[mv.To] = m.former(mv.From)
+			c := current[from]
+			c.Unit = to
+			current[to] = c
+			delete(current, from)
+			if r, ok := standing[from]; ok {
+				standing[to] = r
+				delete(standing, from)
+			}
+		}
+	}
+	m.current, m.standing = current, standing
+}
+
+// moved notes a move. A unit that has just been moved goes on from where it was.
+func (m *maker) moved(from, to string) {
+	m.was[to] = m.former(from)
+	for i := range m.moves {
+		if m.moves[i].To == from {
+			m.moves[i].To = to
+			return
+		}
+	}
+	m.moves = append(m.moves, state.Move{From: from, To: to})
+}
+
+func stands(current map[string]state.Current, entity string) bool {
+	for id := range current {
+		if of, _ := ir.SplitID(id); of == entity {
+			return true
+		}
+	}
+	return false
+}
+
+// former is the name that a unit or an entity has in the state.
+func (m *maker) former(id string) string {
+	if was, ok := m.was[id]; ok {
+		return was
+	}
+	return id
+}

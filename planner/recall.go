@@ -1,0 +1,112 @@
+package planner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A Past is a revision that was applied whole.
+type Past struct {
+	Revision int
+	System   *ir.System
+	Standing state.Standing // what stood at its end
+	// Moves are those of the revisions since, oldest first.
+	Moves []state.Move
+}
+
+// Recall makes the plan that brings a revision back from what is recorded of it:
+// every result stands as it stood then, and services and records are made from
+// it. Nothing is run again, and data is not looked at. What is lost cannot be
+// brought back; the error names all of it.
+func Recall(ctx context.Context, past Past, in Inputs) (*Plan, error) {
+	m := newMaker(ctx, in)
+	p, err := m.recall(past)
+	if err != nil {
+		return nil, fmt.Errorf("bring revision %d back: %w", past.Revision, err)
+	}
+	return p, nil
+}
+
+func (m *maker) recall(past Past) (*Plan, error) {
+	meta, err := m.in.State.Meta(m.ctx)
+	if err != nil {
+		return nil, err
+	}
+	sys := *past.System
+	sys.Moved = nil // they were made on the way there; now they are undone
+	for _, mv := range slices.Backward(past.Moves) {
+		from, _ := ir.SplitID(mv.To)
+		to, _ := ir.SplitID(mv.From)
+		if back := (ir.Move{From: from, To: to}); !slices.Contains(sys.Moved, back) {
+			sys.Moved = append(sys.Moved, back)
+		}
+	}
+	if err := m.load(withoutFiles(&sys)); err != nil {
+		return nil, err
+	}
+	order, err := sort(sys.Units)
+	if err != nil {
+		return nil, err
+	}
+	p := m.plan(&sys, meta)
+	p.BackTo = past.Revision
+	var lost []error
+	for _, i := range order {
+		u := &sys.Units[i]
+		item, err := m.recallUnit(u, past.Standing[u.ID])
+		if err != nil {
+			lost = append(lost, fmt.Errorf("%s: %w", u.ID, err))
+			continue
+		}
+		p.Items = append(p.Items, item)
+	}
+	if len(lost) > 0 {
+		return nil, errors.Join(lost...)
+	}
+	gone, err := m.deletes(&sys)
+	if err != nil {
+		return nil, err
+	}
+	p.Items = append(p.Items, gone...)
+	return p, m.estimate(p)
+}
+
+// recallUnit plans a unit to stand as it stood under that key.
+func (m *maker) recallUnit(u *ir.Unit, key string) (Item, error) {
+	if key == "" {
+		return Item{}, errors.New("what stood of it was not recorded")
+	}
+	l := look{u: u, key: key}
+	if c, ok := m.current[u.ID]; ok {
+		l.current = &c
+	}
+	run, err := m.recordedRun(&l)
+	switch {
+	case err != nil:
+		return Item{}, err
+	case run == nil:
+		return Item{}, errors.New("its run is not recorded any more")
+	}
+	for _, o := range u.Outputs {
+		if a, ok := run.Outputs[o.Port]; o.Kind != ir.EndpointOf && (!ok || !m.in.Artifacts.Has(a.Digest)) {
+			return Item{}, fmt.Errorf("its artifact %s is lost (%s)", o.Port, describe(a))
+		}
+	}
+	l.run, l.inputs = run, maps.Clone(run.Inputs)
+	item := Item{Unit: u.ID, Kind: u.Kind, Key: key}
+	if u.Kind == ir.Job {
+		item.Action = Reuse
+		if l.current == nil || l.current.Key != key {
+			item.Reasons, err = m.why(&l)
+		}
+	} else {
+		err = m.standingUnit(&item, &l)
+	}
+	return item, err
+}
