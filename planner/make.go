@@ -28,7 +28,7 @@ type State interface {
 	Unit(ctx context.Context, id string) (*ir.Unit, error)
 	RunFor(ctx context.Context, unit, key string) (*state.Run, error)
 	Artifact(ctx context.Context, digest string) (artifact.Artifact, error)
-	Incumbent(ctx context.Context, model, candidate string) (*state.ModelVersion, error)
+	Incumbent(ctx context.Context, model, candidate string, there func(digest string) bool) (*state.ModelVersion, error)
 }
 
 // Artifacts tells which artifacts are still there.
@@ -153,7 +153,7 @@ func (m *maker) load(sys *ir.System) error {
 	m.move(sys)
 	m.sources.Output = func(unit, port string) string { return m.outputs[unit][port].Digest }
 	m.sources.Incumbent = func(model, candidate string) (string, error) {
-		v, err := m.in.State.Incumbent(m.ctx, m.former(model), candidate)
+		v, err := m.in.State.Incumbent(m.ctx, m.former(model), candidate, m.in.Artifacts.Has)
 		if err != nil || v == nil {
 			return "", err
 		}

@@ -181,7 +181,7 @@ func (w *world) apply(p *planner.Plan) {
 	src := planner.Sources{
 		Output: func(unit, port string) string { return outputs[unit][port].Digest },
 		Incumbent: func(model, candidate string) (string, error) {
-			v, err := w.store.Incumbent(ctx, model, candidate)
+			v, err := w.store.Incumbent(ctx, model, candidate, w.Has)
 			if err != nil || v == nil {
 				return "", err
 			}

@@ -22,14 +22,20 @@ func (s *Store) ModelVersions(ctx context.Context, model string) ([]ModelVersion
 }
 
 // Incumbent returns the last registered version of the model whose digest is
-// not the candidate's, or nil where there is none: what the candidate has to
-// beat.
-func (s *Store) Incumbent(ctx context.Context, model, candidate string) (*ModelVersion, error) {
-	vs, err := s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? AND digest <> ?"+inService+" LIMIT 1", model, candidate)
-	if err != nil || len(vs) == 0 {
+// not the candidate's and whose artifact is there, or nil where there is none:
+// what the candidate has to beat. One whose artifact is lost cannot be made again
+// and would be in the way of every candidate.
+func (s *Store) Incumbent(ctx context.Context, model, candidate string, there func(digest string) bool) (*ModelVersion, error) {
+	vs, err := s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? AND digest <> ?"+inService, model, candidate)
+	if err != nil {
 		return nil, err
 	}
-	return &vs[0], nil
+	for i := range vs {
+		if there(vs[i].Digest) {
+			return &vs[i], nil
+		}
+	}
+	return nil, nil
 }
 
 func (s *Store) models(ctx context.Context, query string, args ...any) ([]ModelVersion, error) {

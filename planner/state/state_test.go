@@ -242,7 +242,8 @@ func TestRegistry(t *testing.T) {
 	register := func(digest string) int {
 		return must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/late", Digest: digest, Key: "k" + digest, Created: noon, Metrics: map[string]float64{"f1": 1}}))
 	}
-	if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "a")); got != nil {
+	all := func(string) bool { return true }
+	if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "a", all)); got != nil {
 		t.Errorf("incumbent of an empty registry: %+v", got)
 	}
 	for i, step := range []struct {
@@ -253,10 +254,14 @@ func TestRegistry(t *testing.T) {
 		if got := register(step.digest); got != step.version {
 			t.Errorf("step %d: version %d, want %d", i, got, step.version)
 		}
-		got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", step.digest))
+		got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", step.digest, all))
 		if (got == nil) != (step.incumbent == 0) || got != nil && got.Version != step.incumbent {
 			t.Errorf("step %d: incumbent %+v, want version %d", i, got, step.incumbent)
 		}
+	}
+	lost := func(digest string) bool { return digest != "a" }
+	if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "c", lost)); got == nil || got.Version != 2 {
+		t.Errorf("the newest one is lost: incumbent %+v, want version 2", got)
 	}
 	vs := must[[]state.ModelVersion](t)(s.ModelVersions(ctx, "models/late"))
 	if len(vs) != 3 || vs[0].Version != 3 || vs[0].Metrics["f1"] != 1 {
