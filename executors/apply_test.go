@@ -339,6 +339,36 @@ func TestThePlanAfterAnApplyIsEmpty(t *testing.T) {
 	}
 }
 
+func TestADamagedReportIsNotRegistered(t *testing.T) {
+	b := newBench(t)
+	b.mustApply(system("1")...)
+	run, err := b.store.RunByKey(t.Context(), b.current("models/late/evaluate").Key)
+	b.ok(err)
+	report := filepath.Join(b.arts.Path(run.Outputs["report"].Digest), "report.json")
+	b.ok(os.Chmod(report, 0o644))
+	b.ok(os.WriteFile(report, []byte(`{"metrics": {"roc_auc": 0.99}}`), 0o644))
+
+	_, err = executors.Apply(t.Context(), b.plan(system("1"), "models/late/register"), b.options())
+	var damaged *artifact.DamagedError
+	if u := failure(t, err, "models/late/register"); !errors.As(u, &damaged) {
+		t.Errorf("error %v", u)
+	}
+}
+
+func TestWhatChangesAfterItWasVerifiedIsNotRecorded(t *testing.T) {
+	b := newBench(t)
+	o := b.options()
+	verify := o.Verify
+	o.Verify = func(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
+		bad, rows, err := verify(ctx, path, schema)
+		return bad, rows, errors.Join(err, os.WriteFile(path, []byte("bad, and too late"), 0o644))
+	}
+	_, err := executors.Apply(t.Context(), b.plan([]ir.Unit{table("sources/a", `{}`)}), o)
+	if u := failure(t, err, "sources/a"); !strings.Contains(u.Error(), "output out changed after the step had ended") {
+		t.Errorf("error %v", u)
+	}
+}
+
 func TestADamagedInputIsNotRead(t *testing.T) {
 	b := newBench(t)
 	a, f := table("sources/a", `{}`), table("features/f", `{}`, "sources/a")

@@ -129,13 +129,18 @@ func (c *call) receipt(ctx context.Context) (map[string]artifact.Artifact, error
 	outputs := map[string]artifact.Artifact{}
 	var faults []error
 	for _, out := range c.n.unit.Outputs {
+		// Digested first: what changes after that is noticed when it is moved, so
+		// that what is recorded is what was verified.
+		a := artifact.Artifact{Kind: string(out.Kind)}
+		var unread error
+		a.Digest, unread = artifact.Digest(ctx, c.out(out.Port))
 		rows, err := verifyOutput(ctx, out, c.out(out.Port), c.o.Verify)
 		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		a := artifact.Artifact{Kind: string(out.Kind), Rows: rows}
-		if a.Digest, err = artifact.Digest(ctx, c.out(out.Port)); err == nil {
+		if err = unread; err == nil {
+			a.Rows = rows
 			a.Size, err = size(c.out(out.Port))
 		}
 		if err != nil {

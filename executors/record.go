@@ -181,8 +181,11 @@ func registerModel(ctx context.Context, w *walk, n *work) (map[string]artifact.A
 	}
 	var metrics map[string]float64
 	if report, from := w.input(n.unit, "report"); from != nil {
-		var err error
-		if metrics, err = readReport(w.o.Artifacts.Path(report.Digest)); err != nil {
+		err := w.check(ctx, report.Digest)
+		if err == nil {
+			metrics, err = readReport(w.o.Artifacts.Path(report.Digest))
+		}
+		if err != nil {
 			return nil, nil, fmt.Errorf("input report: %w", err)
 		}
 	}
