@@ -22,12 +22,15 @@ type call struct {
 	name    string
 	dir     string
 	handle  *state.Handle
+	asked   bool // the executor may have it, also where there is no handle
 	adopted bool // began in an apply that was killed
 	began   time.Time
 	secrets map[string]string
 	status  state.Status
 	// recorded is set once the result stands: it must not be destroyed any more.
 	recorded bool
+	// stuck is set if what it left could not be ended.
+	stuck bool
 }
 
 // attempt runs a job to its end or a service until it is ready.
@@ -63,7 +66,7 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 func (w *walk) open(ctx context.Context, n *work) (*call, error) {
 	if p := w.claimPending(ctx, n.unit.ID, n.key); p != nil {
 		c := w.call(n, p.Run)
-		c.handle, c.adopted = p.Handle, true
+		c.handle, c.adopted, c.asked = p.Handle, true, true
 		c.run.Revision = w.result.Revision
 		if !c.lost(ctx) {
 			return c, nil
@@ -186,6 +189,7 @@ func (c *call) start(ctx context.Context) error {
 	if old, ok := c.current[c.n.unit.ID]; ok && c.n.unit.Kind == ir.Service {
 		prior = old.Handle
 	}
+	c.asked = true
 	h, err := c.o.Executor.Apply(ctx, t, prior)
 	if err != nil {
 		return err
@@ -268,7 +272,7 @@ func (c *call) fail(ctx context.Context, why error) report {
 		return report{work: n, verdict: canceled, err: uerr}
 	}
 	e := Event{Unit: n.unit.ID, Type: EventFailed, Attempt: n.tries, Error: why.Error(), Duration: c.took(), Log: c.log()}
-	if n.tries <= n.unit.Retries && ctx.Err() == nil {
+	if n.tries <= n.unit.Retries && ctx.Err() == nil && !c.stuck {
 		wait := c.backoff(n.tries)
 		e.Type, e.Message = EventRetried, fmt.Sprintf("tried again in %s", wait.Round(time.Millisecond))
 		c.tell.tell(e)
@@ -295,7 +299,7 @@ func (c *call) abandon(ctx context.Context) report {
 // destroyed stays in the journal, so that the next apply finds it. It returns
 // false if the state could not be written.
 func (c *call) endAs(ctx context.Context, o state.Outcome) bool {
-	if !c.destroy(ctx) || c.broken() != nil {
+	if c.stuck = !c.destroy(ctx); c.stuck || c.broken() != nil {
 		return c.broken() == nil
 	}
 	if err := c.close(ctx, o, nil); err != nil {
@@ -321,6 +325,12 @@ func (c *call) destroy(ctx context.Context) bool {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	var err error
+	if c.handle == nil && c.asked { // an error does not say that it was not started
+		var h state.Handle
+		if h, err = c.find(ctx, c.run); err == nil {
+			c.handle = &h
+		}
+	}
 	if c.handle != nil {
 		err = c.o.Executor.Destroy(ctx, *c.handle)
 	}

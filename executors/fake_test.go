@@ -3,6 +3,7 @@ package executors_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,7 @@ type behaviour struct {
 	hangs   bool // until it is destroyed
 	never   bool // service: never becomes ready
 	refuses error
+	loses   int               // handles: so many calls of Apply return an error although the task is there
 	undying error             // Destroy fails
 	writes  map[string]string // relative to the run's folder: content; replaces the outputs
 	log     string
@@ -61,8 +63,14 @@ func (f *fake) Apply(ctx context.Context, t executors.Task, prior *state.Handle)
 		return h, b.refuses
 	}
 	f.calls = append(f.calls, "apply "+t.Name)
+	var lost error
+	if b.loses > 0 {
+		b.loses--
+		f.behave[t.Unit.ID] = b
+		lost = errors.New("connection lost")
+	}
 	if _, there := f.tasks[t.Name]; there {
-		return h, nil
+		return h, lost
 	}
 	ft := &fakeTask{task: t, state: state.Status{Phase: state.Running}, ended: make(chan struct{})}
 	f.tasks[t.Name] = ft
@@ -77,7 +85,7 @@ func (f *fake) Apply(ctx context.Context, t executors.Task, prior *state.Handle)
 			f.end(t.Name)
 		}()
 	}
-	return h, nil
+	return h, lost
 }
 
 // end ends a task in the way its behaviour says, as if by itself.

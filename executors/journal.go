@@ -100,14 +100,9 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 	h := p.Handle
 	if h == nil {
 		if _, err := os.Stat(w.layout.run(name)); err != nil {
-			return nil // killed before the executor was asked
+			return w.unwrite(ctx, p.Run) // a record, or killed before the executor was asked
 		}
-		// Whether the executor had started it is not known. To ask for the
-		// same name again gives what is there, or else starts nothing of note.
-		found, err := w.o.Executor.Apply(ctx, Task{
-			Unit: ir.Unit{ID: p.Run.Unit, Kind: ir.Job, Code: ir.Code{Runtime: ir.Command, Command: []string{"true"}}},
-			Key:  p.Run.Key, Name: name, Dir: w.layout.run(name),
-		}, nil)
+		found, err := w.find(ctx, p.Run)
 		if err != nil {
 			return err
 		}
@@ -154,6 +149,17 @@ func (w *walk) renamed(unit string) string {
 		}
 	}
 	return unit
+}
+
+// find asks the executor for what it has under the name of a run. Whether it had
+// started it is not known: to ask for the same name again gives what is there, or
+// else starts nothing of note.
+func (w *walk) find(ctx context.Context, r state.Run) (state.Handle, error) {
+	name := TaskName(r.Unit, r.Key, r.Attempt)
+	return w.o.Executor.Apply(ctx, Task{
+		Unit: ir.Unit{ID: r.Unit, Kind: ir.Job, Code: ir.Code{Runtime: ir.Command, Command: []string{"true"}}},
+		Key:  r.Key, Name: name, Dir: w.layout.run(name),
+	}, nil)
 }
 
 // leave notes a fault that stops no unit: something that could not be taken away.

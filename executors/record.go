@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/artifact"
@@ -21,8 +22,9 @@ type recordKind struct {
 	write func(ctx context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error)
 	// lost tells why what was written is not there as it was, or "". Nil is never.
 	lost func(l layout, u *ir.Unit) string
-	// remove takes away what was written for the unit. Nil leaves it as history.
-	remove func(w *walk, u *ir.Unit) error
+	// remove takes away what was written for the unit, as far as it is not that
+	// of a unit of the plan, or of kept. Nil leaves it as history.
+	remove func(w *walk, u *ir.Unit, kept ...ir.Unit) error
 }
 
 // records lists the components of records.
@@ -99,6 +101,40 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	return report{work: n, verdict: failed, err: &UnitError{Unit: u.ID, Attempt: n.tries, Err: err}}
 }
 
+// unwrite takes away what was written for a record that was killed before it was
+// recorded, as far as it is neither declared now nor recorded before. What that
+// was, the revision tells.
+func (w *walk) unwrite(ctx context.Context, r state.Run) error {
+	rev, err := w.o.Store.Revision(ctx, r.Revision)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := w.o.Artifacts.Bytes(rev.IR)
+	if err != nil {
+		return nil // lost with all else that tells of it
+	}
+	var sys ir.System
+	if err := json.Unmarshal(b, &sys); err != nil {
+		return fmt.Errorf("system of revision %d: %w", r.Revision, err)
+	}
+	u := sys.Unit(r.Unit)
+	if u == nil || u.Kind != ir.Record || records[u.Component].remove == nil {
+		return nil
+	}
+	before, err := w.o.Store.Unit(ctx, r.Unit)
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return err
+	}
+	var kept []ir.Unit
+	if before != nil {
+		kept = append(kept, *before)
+	}
+	return records[u.Component].remove(w, u, kept...)
+}
+
 // A rulesFile is the parameters of "slo.rules".
 type rulesFile struct {
 	File    string `json:"file"`
@@ -150,18 +186,16 @@ func rulesLost(l layout, u *ir.Unit) string {
 	return ""
 }
 
-// removeRules removes the unit's file, unless a unit of the plan writes it now.
-func removeRules(w *walk, u *ir.Unit) error {
+func removeRules(w *walk, u *ir.Unit, kept ...ir.Unit) error {
 	r, err := rulesOf(u)
 	if err != nil {
 		return nil // it was never written
 	}
-	for i := range w.plan.System.Units {
-		other := &w.plan.System.Units[i]
+	for _, other := range slices.Concat(w.plan.System.Units, kept) {
 		if other.Component != u.Component {
 			continue
 		}
-		if o, err := rulesOf(other); err == nil && filepath.Clean(o.File) == filepath.Clean(r.File) {
+		if o, err := rulesOf(&other); err == nil && filepath.Clean(o.File) == filepath.Clean(r.File) {
 			return nil
 		}
 	}

@@ -75,6 +75,76 @@ func TestAJobWhoseHandleWasNotSavedIsFoundByItsName(t *testing.T) {
 	}
 }
 
+func TestATaskThatWasStartedAlthoughTheExecutorFailedIsEnded(t *testing.T) {
+	b := newBench(t)
+	b.fake.behave["sources/a"] = behaviour{hangs: true, loses: 1}
+	_, err := b.apply(table("sources/a", `{}`))
+	if u := failure(t, err, "sources/a"); u.Err.Error() != "connection lost" {
+		t.Errorf("error %v", u)
+	}
+	if left := b.fake.alive(); len(left) > 0 {
+		t.Errorf("alive: %v", left)
+	}
+	if left, err := b.store.Pending(t.Context()); err != nil || len(left) > 0 {
+		t.Errorf("the journal holds %v, %v", left, err)
+	}
+}
+
+func TestWhatCannotBeEndedIsNotTriedAgainBesideItself(t *testing.T) {
+	b := newBench(t)
+	a := table("sources/a", `{}`)
+	a.Retries = 1
+	b.fake.behave["sources/a"] = behaviour{loses: 2} // when it is started, and when it is to be ended
+	if _, err := b.apply(a); err == nil {
+		t.Fatal("no error")
+	}
+	b.mustApply(a)
+	if got := b.fake.started("sources/a"); len(got) != 1 {
+		t.Errorf("started %v: the one that was left has to be adopted", got)
+	}
+}
+
+func TestRulesThatWereWrittenAndNotRecordedGo(t *testing.T) {
+	b := newBench(t)
+	rules := func(file, content string) ir.Unit {
+		return ir.Unit{ID: "slos/late", Entity: "slos/late", Kind: ir.Record, Component: "slo.rules",
+			Params:  fmt.Appendf(nil, `{"content":%q,"file":%q}`, content, file),
+			Outputs: []ir.Output{{Port: "rules", Kind: ir.File}},
+		}
+	}
+	files := func() string {
+		found, err := filepath.Glob(filepath.Join(b.dir, "rules", "*"))
+		b.ok(err)
+		for i := range found {
+			found[i] = filepath.Base(found[i])
+		}
+		return strings.Join(found, " ")
+	}
+	killed := func(u ir.Unit) {
+		b.exec("CREATE TRIGGER kill AFTER INSERT ON pending BEGIN UPDATE lease SET token = token + 1; END")
+		if _, err := b.apply(u); !errors.Is(err, state.ErrFenced) {
+			t.Fatalf("error %v", err)
+		}
+		b.exec("DROP TRIGGER kill; DELETE FROM lease")
+		b.lock()
+	}
+	b.mustApply(rules("one.yml", "a"))
+	killed(rules("two.yml", "b"))
+	if got := files(); got != "one.yml two.yml" {
+		t.Errorf("killed: %s", got)
+	}
+	b.mustApply(rules("three.yml", "c"))
+	if got := files(); got != "three.yml" {
+		t.Errorf("in the end: %s", got)
+	}
+	killed(rules("three.yml", "d"))
+	_, err := executors.Destroy(t.Context(), b.options())
+	b.ok(err)
+	if got := files(); got != "" {
+		t.Errorf("destroyed: %s", got)
+	}
+}
+
 func TestAJobThatTheKillTookWithItRunsAgain(t *testing.T) {
 	b := newBench(t)
 	u := table("sources/a", `{}`)
@@ -300,9 +370,15 @@ func TestAKillAtAnyPointLosesNothingAndRepeatsNothing(t *testing.T) {
 
 func (b *bench) exec(statement string) {
 	b.Helper()
-	db, err := sql.Open("sqlite3", filepath.Join(b.dir, "state.db")+"?_busy_timeout=5000")
-	b.ok(err)
-	defer db.Close()
+	b.ok(execOn(filepath.Join(b.dir, "state.db"), statement))
+}
+
+// execOn runs a statement behind the back of whoever has the state open.
+func execOn(path, statement string) error {
+	db, err := sql.Open("sqlite3", path+"?_busy_timeout=5000")
+	if err != nil {
+		return err
+	}
 	_, err = db.ExecContext(context.Background(), statement)
-	b.ok(err)
+	return errors.Join(err, db.Close())
 }
