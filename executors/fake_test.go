@@ -40,6 +40,7 @@ type behaviour struct {
 	refuses error
 	loses   int               // handles: so many calls of Apply return an error although the task is there
 	undying error             // Destroy fails
+	lingers bool              // Destroy does not return before its time is up
 	writes  map[string]string // relative to the run's folder: content; replaces the outputs
 	log     string
 }
@@ -196,12 +197,16 @@ func (f *fake) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
 	return f.Inspect(ctx, h)
 }
 
-func (f *fake) Destroy(_ context.Context, h state.Handle) error {
+func (f *fake) Destroy(ctx context.Context, h state.Handle) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ft := f.tasks[h.ID]
 	if ft == nil {
 		return nil
+	}
+	if f.behave[ft.task.Unit.ID].lingers {
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	if err := f.behave[ft.task.Unit.ID].undying; err != nil {
 		return err

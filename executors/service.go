@@ -37,7 +37,9 @@ func (c *call) takeOver(ctx context.Context) error {
 	if !had {
 		return nil
 	}
-	if err := c.o.Executor.Destroy(ctx, *old.Handle); err != nil {
+	limited, cancel := cleanup(ctx)
+	defer cancel()
+	if err := c.o.Executor.Destroy(limited, *old.Handle); err != nil {
 		c.leave(&UnitError{Unit: id, Err: fmt.Errorf("it is ready, but the one before it could not be ended: %w", err)})
 		return nil
 	}

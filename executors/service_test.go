@@ -1,12 +1,14 @@
 package executors_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -114,6 +116,19 @@ func TestAnUndeclaredServiceStaysUntilItsSuccessorIsReady(t *testing.T) {
 	if left := b.fake.alive(); len(left) != 1 || !strings.HasPrefix(left[0], "deployments-new") {
 		t.Errorf("alive: %v", left)
 	}
+}
+
+func TestAPredecessorThatDoesNotEndHoldsUpNoApply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer b.lease.Release(t.Context()) //nolint:errcheck // its heartbeat has to end
+		b.mustApply(service("deployments/s", `{"n":1}`))
+		b.fake.behave["deployments/s"] = behaviour{lingers: true}
+		_, err := b.apply(service("deployments/s", `{"n":2}`))
+		if u := failure(t, err, "deployments/s"); !errors.Is(u, context.DeadlineExceeded) {
+			t.Errorf("error %v", u)
+		}
+	})
 }
 
 func TestAPredecessorThatCannotBeEndedIsToldAndEndedNextTime(t *testing.T) {
