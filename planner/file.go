@@ -70,6 +70,9 @@ func Read(path string) (*Plan, error) {
 	if p.System == nil {
 		return nil, fmt.Errorf("read plan %s: it has no system", path)
 	}
+	if err := p.valid(); err != nil {
+		return nil, fmt.Errorf("read plan %s: %w", path, err)
+	}
 	return p, nil
 }
 

@@ -1,0 +1,137 @@
+package planner
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// most bounds an amount of a resource, so that sums stay exact.
+const most = 1 << 48
+
+// valid returns an error unless the plan can be walked, and every name in it that
+// becomes one of a file stays in its folder. What [Make] makes is valid; a file
+// may hold anything.
+func (p *Plan) valid() error {
+	if !filepath.IsAbs(p.Dir) {
+		return fmt.Errorf("the folder of the system, %q, is not absolute", p.Dir)
+	}
+	if p.System.Version != ir.Version {
+		return fmt.Errorf("version %d of the representation is not known", p.System.Version)
+	}
+	var errs []error
+	for i := range p.System.Units {
+		if err := validUnit(&p.System.Units[i]); err != nil {
+			errs = append(errs, fmt.Errorf("unit %q: %w", p.System.Units[i].ID, err))
+		}
+	}
+	for _, pool := range p.System.Pools {
+		if err := validAmounts(pool.Resources); err != nil {
+			errs = append(errs, fmt.Errorf("pool %q: %w", pool.Name, err))
+		}
+	}
+	if _, err := sort(p.System.Units); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, p.validItems())...)
+}
+
+// validItems asks for one item for every unit, and for deletes of others only.
+func (p *Plan) validItems() error {
+	units := make(map[string]*ir.Unit, len(p.System.Units))
+	for i := range p.System.Units {
+		units[p.System.Units[i].ID] = &p.System.Units[i]
+	}
+	missing := maps.Clone(units)
+	seen := map[string]bool{}
+	for _, it := range p.Items {
+		if seen[it.Unit] {
+			return fmt.Errorf("there are two items for %q", it.Unit)
+		}
+		seen[it.Unit] = true
+		u := units[it.Unit]
+		if (u == nil) != (it.Action == Delete) {
+			return fmt.Errorf("to %s %q makes no sense of what is declared", it.Action, it.Unit)
+		}
+		if u == nil {
+			continue
+		}
+		if it.Kind != u.Kind || !slices.Contains(actions[u.Kind], it.Action) {
+			return fmt.Errorf("%q is a %s: it cannot %s as a %s", it.Unit, u.Kind, it.Action, it.Kind)
+		}
+		delete(missing, it.Unit)
+	}
+	for _, id := range slices.Sorted(maps.Keys(missing)) {
+		return fmt.Errorf("there is no item for %q", id)
+	}
+	return nil
+}
+
+// actions are what may happen to a unit of a kind, but for Delete.
+var actions = map[ir.Kind][]Action{
+	ir.Job:     {Run, Reuse},
+	ir.Service: {Create, Update, Replace, None},
+	ir.Record:  {Create, Update, None},
+}
+
+func validUnit(u *ir.Unit) error {
+	for _, part := range strings.Split(u.ID, "/") {
+		if err := validName(part); err != nil {
+			return err
+		}
+	}
+	if actions[u.Kind] == nil {
+		return fmt.Errorf("there is no kind %q", u.Kind)
+	}
+	if err := validAmounts(u.Needs); err != nil {
+		return err
+	}
+	for _, d := range []time.Duration{u.Timeout, u.MaxAge} {
+		if d < 0 {
+			return fmt.Errorf("%s is no duration to wait for", d)
+		}
+	}
+	seen := map[string]bool{}
+	for _, in := range u.Inputs {
+		if err := validName(in.Port); err != nil || seen[in.Port] {
+			return errors.Join(err, fmt.Errorf("input %q is not named as a port is, once", in.Port))
+		}
+		seen[in.Port] = true
+	}
+	clear(seen)
+	for _, out := range u.Outputs {
+		if err := validName(out.Port); err != nil || seen[out.Port] {
+			return errors.Join(err, fmt.Errorf("output %q is not named as a port is, once", out.Port))
+		}
+		seen[out.Port] = true
+	}
+	for _, f := range u.Code.Files {
+		if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
+			return fmt.Errorf("code file %q leaves its folder", f.Path)
+		}
+	}
+	return nil
+}
+
+// validName refuses what is not one plain element of a path.
+func validName(s string) error {
+	if s == "" || s == "." || s == ".." || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '/' || r == '\\' }) {
+		return fmt.Errorf("%q is no name", s)
+	}
+	return nil
+}
+
+func validAmounts(r ir.Resources) error {
+	for _, n := range []int64{r.MilliCPU, r.Memory, r.Disk, r.GPU} {
+		if n < 0 || n > most {
+			return fmt.Errorf("%d is no amount of a resource", n)
+		}
+	}
+	return nil
+}
