@@ -113,6 +113,7 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	defer cancel(nil)
 	w.cancel = cancel
 
+	w.sweep(wctx)
 	w.openJournal(wctx)
 	w.move(wctx)
 	w.loop(wctx)

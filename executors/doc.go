@@ -32,6 +32,7 @@
 //	record.go   units that are written by the engine itself
 //	remove.go   deletes, and Destroy
 //	journal.go  what a killed apply left
+//	sweep.go    and what it left that no journal tells of
 //	verify.go   outputs and metrics
 //	layout.go   folders below the state folder
 //	events.go   what is told while it happens

@@ -18,6 +18,21 @@ const cleanupTime = time.Minute
 // whatever happens in between.
 const ending = 0
 
+// Unfinished reports whether an apply was killed and none came to its end since,
+// or left something in the journal: then the next one has something to end even
+// if its plan has nothing to do.
+func Unfinished(ctx context.Context, s *state.Store) (bool, error) {
+	pending, err := s.Pending(ctx)
+	if err != nil {
+		return false, err
+	}
+	last, err := s.Revisions(ctx, 1)
+	if err != nil {
+		return false, err
+	}
+	return len(pending) > 0 || len(last) > 0 && last[0].Outcome == state.Started, nil
+}
+
 // openJournal looks at what a killed apply left. What may still be wanted waits
 // until its unit is looked at; the rest is destroyed.
 func (w *walk) openJournal(ctx context.Context) {

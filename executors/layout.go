@@ -27,6 +27,9 @@ func (l layout) rules(file string) string {
 	return filepath.Join(l.dir, "rules", file)
 }
 
+// halfWritten begins the names of files and folders that are not whole yet.
+const halfWritten = ".new-"
+
 // slugLen bounds the part of a task's name that a reader recognises. With key
 // and attempt it stays below the 63 characters of a DNS label.
 const slugLen = 40
@@ -71,10 +74,32 @@ func (l layout) makeRun(task string) (string, error) {
 }
 
 // sweepRun removes what a run that ended leaves behind, and keeps what tells of
-// it: the log, the document, metrics and progress.
+// it: the log, the document, metrics and progress. The folder of outputs goes
+// last: one that is there was not swept.
 func (l layout) sweepRun(task string) error {
 	dir := l.run(task)
-	return errors.Join(removeAll(filepath.Join(dir, "out")), removeAll(filepath.Join(dir, "scratch")))
+	if err := errors.Join(sweepNew(dir), removeAll(filepath.Join(dir, "scratch"))); err != nil {
+		return err
+	}
+	return removeAll(filepath.Join(dir, "out"))
+}
+
+// sweep removes what was half written, see writeAtomic and makeCode.
+func (l layout) sweep() error {
+	return errors.Join(sweepNew(filepath.Join(l.dir, "code")), sweepNew(filepath.Join(l.dir, "rules")))
+}
+
+func sweepNew(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), halfWritten) {
+			err = errors.Join(err, removeAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // logPath is where the log of a task is, relative to the state folder.
@@ -103,7 +128,7 @@ func (l layout) makeCode(files []ir.CodeFile, blobs map[string][]byte) (string, 
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", fmt.Errorf("lay out code: %w", err)
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".new-")
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), halfWritten)
 	if err != nil {
 		return "", fmt.Errorf("lay out code: %w", err)
 	}
@@ -211,7 +236,7 @@ func writeAtomic(path string, b []byte, mode fs.FileMode) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	f, err := os.CreateTemp(filepath.Dir(path), halfWritten)
 	if err != nil {
 		return err
 	}

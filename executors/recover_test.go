@@ -382,3 +382,36 @@ func execOn(path, statement string) error {
 	_, err = db.ExecContext(context.Background(), statement)
 	return errors.Join(err, db.Close())
 }
+
+// What the journal does not tell of is found by the revision that has no end.
+func TestWhatAKillLeftOfAJobThatIsRecordedIsTakenAway(t *testing.T) {
+	b := newBench(t)
+	u := table("sources/a", `{}`)
+	number, err := b.lease.BeginRevision(t.Context(), state.Revision{})
+	b.ok(err)
+	r := b.began(u, true)
+	b.ok(u.Define())
+	r.Revision, r.Outcome = number, state.Done
+	b.ok(b.lease.Finish(t.Context(), r, &u, &state.Current{Unit: u.ID, Kind: ir.Job, Definition: u.Digest, Key: r.Key, Revision: number}))
+	run := filepath.Join(b.dir, "runs", executors.TaskName(u.ID, r.Key, 1))
+	for _, half := range []string{"code/.new-1/x", "rules/.new-2", "artifacts/tmp/bytes-3", filepath.Join("runs", filepath.Base(run), ".new-4")} {
+		path := filepath.Join(b.dir, half)
+		b.ok(os.MkdirAll(filepath.Dir(path), 0o755))
+		b.ok(os.WriteFile(path, nil, 0o444))
+	}
+	if unfinished, err := executors.Unfinished(t.Context(), b.store); err != nil || !unfinished {
+		t.Errorf("unfinished: %v, %v", unfinished, err)
+	}
+	b.mustApply(table("sources/z", `{}`))
+	if !slices.Contains(b.fake.calls, "destroy "+filepath.Base(run)) {
+		t.Errorf("calls %v", b.fake.calls)
+	}
+	for _, gone := range []string{"code/.new-1", "rules/.new-2", "artifacts/tmp/bytes-3", "runs/" + filepath.Base(run) + "/.new-4", "runs/" + filepath.Base(run) + "/out"} {
+		if _, err := os.Lstat(filepath.Join(b.dir, gone)); err == nil {
+			t.Errorf("%s is left", gone)
+		}
+	}
+	if unfinished, err := executors.Unfinished(t.Context(), b.store); err != nil || unfinished {
+		t.Errorf("unfinished: %v, %v", unfinished, err)
+	}
+}

@@ -23,11 +23,11 @@ func Destroy(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	pending, err := o.Store.Pending(ctx)
+	unfinished, err := Unfinished(ctx, o.Store)
 	if err != nil {
 		return nil, err
 	}
-	if len(current) == 0 && len(pending) == 0 {
+	if len(current) == 0 && !unfinished {
 		return &Result{Outcome: state.Done}, nil
 	}
 	p := &planner.Plan{Version: planner.Version, State: meta, System: &ir.System{Version: ir.Version, Name: meta.System}}

@@ -90,7 +90,12 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease
 		}
 	}
 	audits := slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Audit })
-	if !p.Changes() && !audits {
+	// What a killed apply left is ended also where nothing changes, unasked.
+	unfinished, err := executors.Unfinished(ctx, w.store)
+	if err != nil {
+		return err
+	}
+	if !p.Changes() && !audits && !unfinished {
 		if c.json {
 			return a.printJSONLine(event{Type: "nothing"})
 		}
@@ -99,7 +104,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease
 	if err := checkSecrets(p); err != nil {
 		return err
 	}
-	if !c.yes {
+	if !c.yes && (p.Changes() || audits) {
 		if err := a.confirm("Apply this plan?"); err != nil {
 			return err
 		}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 )
 
 // A Store is a folder of artifacts. It is safe for concurrent use, also by
@@ -19,9 +18,6 @@ type Store struct {
 	dir string
 	tmp string
 }
-
-// abandoned is the age at which what a killed process left half done is removed.
-const abandoned = 24 * time.Hour
 
 // ErrMissing means that an artifact is not in the store.
 var ErrMissing = errors.New("artifact is not in the store")
@@ -46,17 +42,19 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(s.tmp, 0o700); err != nil {
 		return nil, fmt.Errorf("open artifacts: %w", err)
 	}
+	return s, nil
+}
+
+// Sweep removes what was left half done. Nobody may be putting anything.
+func (s *Store) Sweep() error {
 	left, err := os.ReadDir(s.tmp)
 	if err != nil {
-		return nil, fmt.Errorf("open artifacts: %w", err)
+		return fmt.Errorf("sweep artifacts: %w", err)
 	}
 	for _, e := range left {
-		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
-			// What cannot be removed now is tried again next time.
-			_ = removeAll(filepath.Join(s.tmp, e.Name()))
-		}
+		err = errors.Join(err, removeAll(filepath.Join(s.tmp, e.Name())))
 	}
-	return s, nil
+	return err
 }
 
 // Path is where the artifact lies, or would lie; "" if digest is not one.
@@ -181,7 +179,7 @@ func (s *Store) heal(ctx context.Context, digest string) error {
 	if err != nil {
 		return err
 	}
-	defer removeAll(old) //nolint:errcheck // Open tries again
+	defer removeAll(old) //nolint:errcheck // Sweep tries again
 	path := s.Path(digest)
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
 		_ = os.Chmod(path, 0o755) // a folder is only moved by who may write to it
@@ -264,7 +262,7 @@ func (s *Store) copyIn(ctx context.Context, path, digest string) error {
 	if err != nil {
 		return err
 	}
-	defer removeAll(tmp) //nolint:errcheck // Open tries again
+	defer removeAll(tmp) //nolint:errcheck // Sweep tries again
 	to := filepath.Join(tmp, "content")
 	if err := copyTree(ctx, path, to); err != nil {
 		return err

@@ -1,0 +1,61 @@
+package executors
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// sweep takes away what killed applies left that no journal tells of: files that
+// were half written, and the folders of jobs that were killed between their
+// record and the end of what the executor keeps for them. It only costs disk: what
+// cannot be taken away now is tried again next time.
+func (w *walk) sweep(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	// Who has the lease is the only one who writes, so these are of the dead.
+	_ = w.o.Artifacts.Sweep()
+	_ = w.layout.sweep()
+	revisions, err := w.o.Store.Revisions(ctx, 0)
+	if err != nil {
+		w.stop(err)
+		return
+	}
+	for _, r := range revisions {
+		if r.Number == w.result.Revision {
+			continue
+		}
+		if r.Outcome != state.Killed {
+			return // it came to its end, and so did the sweep it began with
+		}
+		runs, err := w.o.Store.RunsOf(ctx, r.Number)
+		if err != nil {
+			w.stop(err)
+			return
+		}
+		for _, run := range runs {
+			if run.Outcome == state.Done && w.current[run.Unit].Kind == ir.Job {
+				w.sweepDone(ctx, run)
+			}
+		}
+	}
+}
+
+// sweepDone ends what the executor still keeps for a job that is recorded.
+func (w *walk) sweepDone(ctx context.Context, r state.Run) {
+	name := TaskName(r.Unit, r.Key, r.Attempt)
+	if _, err := os.Lstat(filepath.Join(w.layout.run(name), "out")); err != nil {
+		return // it was swept
+	}
+	h, err := w.find(ctx, r)
+	if err == nil {
+		err = w.o.Executor.Destroy(ctx, h)
+	}
+	if err == nil {
+		_ = w.layout.sweepRun(name)
+	}
+}
