@@ -1,11 +1,15 @@
 package compiler
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"cuelang.org/go/cue/ast"
 
@@ -14,43 +18,92 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
-// checkSQL types every query against the declared columns of its inputs.
+// A typing is what DuckDB makes of a query. It is found beside the rest of the
+// compilation, see typeSQL.
+type typing struct {
+	done     chan struct{}
+	columns  []duck.Column
+	compared []duck.Comparison
+	err      error
+}
+
+// manyQueries is the number from which another DuckDB is worth starting.
+const manyQueries = 50
+
+// typeSQL begins to type every query whose inputs are known against their
+// declared columns. The function it returns ends that.
+func (c *compilation) typeSQL() (end func()) {
+	var queries []*entity
+	for _, id := range c.order {
+		if e := c.entities[id]; e.component == "feature.sql" && !c.broken[id] {
+			e.typing = &typing{done: make(chan struct{})}
+			queries = append(queries, e)
+		}
+	}
+	ctx, cancel := context.WithCancel(c.ctx)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), (len(queries)+manyQueries-1)/manyQueries) {
+		wg.Go(func() {
+			checker, err := duck.NewChecker()
+			if err == nil {
+				defer func() { _ = checker.Close() }()
+			}
+			for i := int(next.Add(1)) - 1; i < len(queries); i = int(next.Add(1)) - 1 {
+				t := queries[i].typing
+				if t.err = err; err == nil {
+					t.find(ctx, checker, queries[i].inputTables(), queries[i].string("sql"))
+				}
+				close(t.done)
+			}
+		})
+	}
+	return func() { cancel(); wg.Wait() }
+}
+
+func (t *typing) find(ctx context.Context, checker *duck.Checker, tables map[string]ir.Schema, query string) {
+	t.columns, t.err = checker.Describe(ctx, tables, query)
+	if t.err == nil && len(tables) > 1 { // otherwise nothing is joined but a table with itself
+		t.compared, t.err = checker.Comparisons(ctx, tables, query)
+	}
+}
+
+// inputTables are the tables that a query reads, by their names in it.
+func (e *entity) inputTables() map[string]ir.Schema {
+	tables := map[string]ir.Schema{}
+	for _, p := range e.ports {
+		tables[p.name] = p.out.schema
+	}
+	return tables
+}
+
+// checkSQL holds what was found about every query against what is declared.
 func (c *compilation) checkSQL() error {
-	var checker *duck.Checker
 	for _, id := range c.order {
 		e := c.entities[id]
-		if e.component != "feature.sql" || c.broken[id] {
+		if e.typing == nil || c.broken[id] {
 			continue
 		}
-		if checker == nil {
-			var err error
-			if checker, err = duck.NewChecker(); err != nil {
-				return fmt.Errorf("check SQL: %w", err)
-			}
-			defer func() { _ = checker.Close() }()
-		}
-		if err := c.checkQuery(e, checker); err != nil {
+		if err := c.checkQuery(e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *compilation) checkQuery(e *entity, checker *duck.Checker) error {
+func (c *compilation) checkQuery(e *entity) error {
 	query := e.string("sql")
-	tables := map[string]ir.Schema{}
 	for _, p := range e.ports {
 		if c.broken[p.from] {
 			return nil // said there
 		}
-		tables[p.name] = p.out.schema
 	}
-	found, err := checker.Describe(c.ctx, tables, query)
-	if sqlErr := (*duck.SQLError)(nil); errors.As(err, &sqlErr) {
+	<-e.typing.done
+	if sqlErr := (*duck.SQLError)(nil); errors.As(e.typing.err, &sqlErr) {
 		c.fail(e, c.sqlFault(e, query, sqlErr))
 		return nil
-	} else if err != nil {
-		return fmt.Errorf("check the SQL of %s: %w", e, err)
+	} else if e.typing.err != nil {
+		return fmt.Errorf("check the SQL of %s: %w", e, e.typing.err)
 	}
 	for _, p := range e.ports {
 		if used := regexp.MustCompile(`(?i)\b` + regexp.QuoteMeta(p.name) + `\b`); !used.MatchString(query) {
@@ -68,10 +121,8 @@ func (c *compilation) checkQuery(e *entity, checker *duck.Checker) error {
 			Hint:    "a feature is the same for the same rows, in training and in serving: take times from a column, and draw with hash()",
 		})
 	}
-	if err := c.checkComparisons(e, checker, query, tables); err != nil {
-		return err
-	}
-	c.compareColumns(e, query, found)
+	c.checkComparisons(e, query)
+	c.compareColumns(e, query, e.typing.columns)
 	return nil
 }
 
@@ -82,15 +133,8 @@ var otherEveryTime = regexp.MustCompile(`(?i)\b((?:random|setseed|uuid|uuidv4|uu
 // checkComparisons refuses to compare columns of two families of types, as in a
 // join of a text on a number: DuckDB would convert the text, row by row, and
 // fail on the first that does not.
-func (c *compilation) checkComparisons(e *entity, checker *duck.Checker, query string, tables map[string]ir.Schema) error {
-	if len(tables) < 2 {
-		return nil // nothing is joined but a table with itself
-	}
-	compared, err := checker.Comparisons(c.ctx, tables, query)
-	if err != nil {
-		return fmt.Errorf("check the SQL of %s: %w", e, err)
-	}
-	for _, cmp := range compared {
+func (c *compilation) checkComparisons(e *entity, query string) {
+	for _, cmp := range e.typing.compared {
 		if family(cmp.Left.Type) == family(cmp.Right.Type) {
 			continue
 		}
@@ -109,7 +153,6 @@ func (c *compilation) checkComparisons(e *entity, checker *duck.Checker, query s
 		}
 		c.fail(e, d)
 	}
-	return nil
 }
 
 // family groups types that compare without a conversion of text.

@@ -46,6 +46,8 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	c.checkRoot()
 	c.decodeAll()
+	end := c.typeSQL()
+	defer end()
 	c.checkCycles()
 	c.checkEntities()
 	if err := c.checkSQL(); err != nil {

@@ -20,9 +20,11 @@ import (
 // An entity is one entry of a section, as plain data.
 type entity struct {
 	section, name, component string
-	fields                   object
+	value                    cue.Value
+	fields                   object          // without its ports and its schema
 	ports                    []port          // its inputs, in order
 	outs                     map[string]*out // its outputs by port
+	typing                   *typing         // of its query, if it has one
 }
 
 func (e *entity) id() string                { return e.section + "/" + e.name }
@@ -59,6 +61,7 @@ type port struct {
 type out struct {
 	kind      ir.PortKind
 	entity    *entity
+	value     cue.Value
 	port      string
 	schema    ir.Schema
 	keys      []string
@@ -132,8 +135,9 @@ func (o object) json() json.RawMessage {
 	return b
 }
 
-// decode reads a concrete value. References to other entities, under "in" and
-// "on", are left out: they are read by identity, not by value.
+// decode reads a concrete value. Of an entity it leaves out what is read in
+// another way: its ports, by identity, and the schema, which is in what it
+// gives.
 func decode(v cue.Value, top bool) (any, error) {
 	if d, ok := v.Default(); ok {
 		v = d
@@ -182,7 +186,7 @@ func decode(v cue.Value, top bool) (any, error) {
 		var o object
 		for it.Next() {
 			name := it.Selector().Unquoted()
-			if top && (name == "in" || name == "on" || name == "out") {
+			if top && (name == "in" || name == "on" || name == "out" || name == "schema") {
 				continue
 			}
 			x, err := decode(it.Value(), false)
@@ -197,6 +201,15 @@ func decode(v cue.Value, top bool) (any, error) {
 		return nil, err
 	}
 	return nil, fmt.Errorf("%s is not concrete", v.Path())
+}
+
+// at is a field of a struct.
+func at(v cue.Value, name string) cue.Value { return v.LookupPath(cue.MakePath(cue.Str(name))) }
+
+// stringAt is a field's text, "" if it has none.
+func stringAt(v cue.Value, name string) string {
+	s, _ := at(v, name).String()
+	return s
 }
 
 // A numberError is a number that no program can be given as it is.
@@ -244,15 +257,12 @@ func (c *compilation) decodeAll() {
 
 func (c *compilation) decodeEntity(section, name string) {
 	v := c.sys.Lookup(section, name)
-	e := &entity{section: section, name: name, outs: map[string]*out{}}
-	if v.Validate(cue.Concrete(true), cue.Final()) != nil {
+	e := &entity{section: section, name: name, value: v, outs: map[string]*out{}}
+	e.component = stringAt(v, "component")
+	if !c.sys.Valid() && v.Validate(cue.Concrete(true), cue.Final()) != nil {
 		c.broken[e.id()] = true // said by Faults
-		if component, err := v.LookupPath(cue.ParsePath("component")).String(); err == nil {
-			e.component = component
-		}
 		return
 	}
-	e.component, _ = v.LookupPath(cue.ParsePath("component")).String()
 	want := sectionComponents[section]
 	if e.component == "" {
 		c.fail(e, diag.Diagnostic{
@@ -280,6 +290,14 @@ func (c *compilation) decodeEntity(section, name string) {
 		return
 	}
 	tree, err := decode(v, true)
+	if err == nil {
+		if err = c.decodeOut(e, at(v, "out")); err != nil {
+			// What it gives is computed from the schema, where the place is.
+			if _, cause := decode(at(v, "schema"), false); cause != nil {
+				err = cause
+			}
+		}
+	}
 	if beyond := (*numberError)(nil); errors.As(err, &beyond) {
 		c.tooLarge(e, c.sys.Pos(beyond.value.Pos()), "a number that a float64 holds, up to about 1.8e308")
 		return
@@ -292,11 +310,6 @@ func (c *compilation) decodeEntity(section, name string) {
 		return
 	}
 	e.fields, _ = tree.(object)
-	if err := c.decodeOut(e, v.LookupPath(cue.ParsePath("out"))); err != nil {
-		c.broken[e.id()] = true
-		c.internal(fmt.Errorf("%s: %w", e, err))
-		return
-	}
 	if want.gives && len(e.outs) == 0 && e.fields.get("outputs") == nil {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s names a component without its definition", e),
@@ -323,87 +336,106 @@ func (c *compilation) decodeOut(e *entity, v cue.Value) error {
 	if !v.Exists() {
 		return nil
 	}
-	tree, err := decode(v, false)
+	if stringAt(v, "kind") != "" {
+		return decodePort(e, v)
+	}
+	it, err := v.Fields() // a step has several
 	if err != nil {
 		return err
 	}
-	o, _ := tree.(object)
-	if _, ok := o.get("kind").(string); ok {
-		out := decodePort(e, o)
-		e.outs[out.port] = out
-		return nil
-	}
-	for _, f := range o { // a step has several
-		if p, ok := f.value.(object); ok {
-			out := decodePort(e, p)
-			e.outs[out.port] = out
+	for it.Next() {
+		if err := decodePort(e, it.Value()); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func decodePort(e *entity, o object) *out {
-	x := &out{entity: e}
-	kind, _ := o.get("kind").(string)
-	x.kind = ir.PortKind(kind)
-	x.port, _ = o.get("port").(string)
-	x.timestamp, _ = o.get("timestamp").(string)
-	if keys, ok := o.get("keys").([]any); ok {
-		for _, k := range keys {
-			s, _ := k.(string)
-			x.keys = append(x.keys, s)
-		}
+func decodePort(e *entity, v cue.Value) error {
+	x := &out{
+		entity: e, value: v,
+		kind: ir.PortKind(stringAt(v, "kind")), port: stringAt(v, "port"), timestamp: stringAt(v, "timestamp"),
 	}
-	if s, ok := o.get("schema").(object); ok {
-		x.schema = columns(s)
+	if err := at(v, "keys").Decode(&x.keys); err != nil && at(v, "keys").Exists() {
+		return err
+	}
+	var err error
+	if x.schema, err = columns(at(v, "schema")); err != nil {
+		return err
 	}
 	if x.kind == ir.Model {
-		sig := &ir.Signature{}
-		sig.Task, _ = o.get("task").(string)
-		in, _ := o.get("input").(object)
-		sig.Input = columns(in)
-		if out, ok := o.get("output").(object); ok {
-			name, _ := out.get("name").(string)
-			sig.Output = column(name, out)
+		x.signature = &ir.Signature{Task: stringAt(v, "task")}
+		if x.signature.Input, err = columns(at(v, "input")); err != nil {
+			return err
 		}
-		x.signature = sig
+		if o := at(v, "output"); o.Exists() {
+			if x.signature.Output, err = column(stringAt(o, "name"), o); err != nil {
+				return err
+			}
+		}
 	}
-	return x
+	e.outs[x.port] = x
+	return nil
 }
 
-func columns(o object) ir.Schema {
-	s := make(ir.Schema, 0, len(o))
-	for _, f := range o {
-		if d, ok := f.value.(object); ok {
-			s = append(s, column(f.name, d))
-		}
+// columns reads a schema. It is nil where there is none.
+func columns(v cue.Value) (ir.Schema, error) {
+	if !v.Exists() {
+		return nil, nil
 	}
-	return s
+	it, err := v.Fields()
+	if err != nil {
+		return nil, err
+	}
+	s := ir.Schema{}
+	for it.Next() {
+		col, err := column(it.Selector().Unquoted(), it.Value())
+		if err != nil {
+			return nil, err
+		}
+		s = append(s, col)
+	}
+	return s, nil
 }
 
-func column(name string, d object) ir.Column {
-	col := ir.Column{Name: name}
-	col.Type, _ = d.get("type").(string)
-	col.Nullable, _ = d.get("nullable").(bool)
-	col.Unique, _ = d.get("unique").(bool)
-	col.Min, _ = d.get("min").(json.Number)
-	col.Max, _ = d.get("max").(json.Number)
-	if values, ok := d.get("values").([]any); ok {
-		for _, v := range values {
-			s, _ := v.(string)
-			col.Values = append(col.Values, s)
-		}
+// column reads its fields by name: to list the fields of a struct, CUE sorts
+// them, which takes much longer.
+func column(name string, v cue.Value) (ir.Column, error) {
+	col := ir.Column{Name: name, Type: stringAt(v, "type")}
+	col.Nullable, _ = at(v, "nullable").Bool()
+	col.Unique, _ = at(v, "unique").Bool()
+	var err error
+	if col.Min, err = numberAt(v, "min"); err != nil {
+		return col, err
 	}
-	return col
+	if col.Max, err = numberAt(v, "max"); err != nil {
+		return col, err
+	}
+	if x := at(v, "values"); x.Exists() {
+		err = x.Decode(&col.Values)
+	}
+	return col, err
+}
+
+func numberAt(v cue.Value, name string) (json.Number, error) {
+	x := at(v, name)
+	if !x.Exists() {
+		return "", nil
+	}
+	n, err := decode(x, false)
+	if err != nil {
+		return "", err
+	}
+	number, _ := n.(json.Number)
+	return number, nil
 }
 
 // bind reads the identities under "in" and "on" and finds what they name.
 func (c *compilation) bind(e *entity) {
-	v := c.sys.Lookup(e.path()...)
-	if on := v.LookupPath(cue.ParsePath("on")); on.Exists() {
+	if on := at(e.value, "on"); on.Exists() {
 		c.bindPort(e, "on", on, e.path("on"))
 	}
-	it, err := v.LookupPath(cue.ParsePath("in")).Fields()
+	it, err := at(e.value, "in").Fields()
 	if err != nil {
 		return
 	}
@@ -414,14 +446,17 @@ func (c *compilation) bind(e *entity) {
 }
 
 func (c *compilation) bindPort(e *entity, name string, v cue.Value, path []string) {
-	str := func(f string) string { s, _ := v.LookupPath(cue.ParsePath(f)).String(); return s }
-	p := port{name: name, kind: ir.PortKind(str("kind")), from: str("from"), port: str("port")}
+	p := port{name: name, kind: ir.PortKind(stringAt(v, "kind")), from: stringAt(v, "from"), port: stringAt(v, "port")}
 	producer := c.entities[p.from]
 	if producer != nil {
 		p.out = producer.outs[p.port]
 	}
 	if p.out == nil && c.broken[p.from] {
 		c.broken[e.id()] = true // its producer's fault is said
+		return
+	}
+	if p.out != nil && at(v, "schema").Equals(at(p.out.value, "schema")) {
+		e.ports = append(e.ports, p)
 		return
 	}
 	if ref, at := c.sys.Reference(path...); p.out != nil && ref != nil {
@@ -471,7 +506,7 @@ func (c *compilation) literalHint(p port) string {
 
 // added is a column of a bound value that its producer does not have, or "".
 func (c *compilation) added(v cue.Value, o *out) string {
-	it, err := v.LookupPath(cue.ParsePath("schema")).Fields()
+	it, err := at(v, "schema").Fields()
 	if err != nil {
 		return ""
 	}
@@ -486,15 +521,14 @@ func (c *compilation) added(v cue.Value, o *out) string {
 // sameAs reports whether a bound value is what the producer gives. It is not
 // when somebody copied the identity and wrote a schema of their own.
 func (c *compilation) sameAs(v cue.Value, o *out) bool {
-	it, err := v.LookupPath(cue.ParsePath("schema")).Fields()
+	it, err := at(v, "schema").Fields()
 	if err != nil {
 		return o.kind != ir.Table
 	}
 	n := 0
 	for it.Next() {
 		col := o.schema.Column(it.Selector().Unquoted())
-		typ, _ := it.Value().LookupPath(cue.ParsePath("type")).String()
-		if col == nil || col.Type != typ {
+		if col == nil || col.Type != stringAt(it.Value(), "type") {
 			return false
 		}
 		n++

@@ -16,10 +16,21 @@ import (
 // Sections are the fields of a system that hold entities.
 var Sections = []string{"targets", "resources", "sources", "features", "models", "deployments", "slos", "steps"}
 
+// Valid reports whether CUE finds nothing wrong with the whole system.
+func (s *System) Valid() bool {
+	s.validOnce.Do(func() {
+		s.valid = s.Lookup("name").Exists() && s.Value.Validate(cue.Concrete(true), cue.Final()) == nil
+	})
+	return s.valid
+}
+
 // Faults returns what CUE has found wrong, one fault per cause, in Tenon's
 // words. Entities are looked at one by one: the errors of one hide those of
 // another when a whole system is validated at once.
 func (s *System) Faults() diag.List {
+	if s.Valid() {
+		return nil
+	}
 	if err := s.Value.Err(); err != nil && (!s.anyEntity() || !s.built()) {
 		return s.translate(err, "").Sort()
 	}
@@ -107,6 +118,10 @@ func (s *System) anyEntity() bool {
 
 // EntityNames returns the names in a section, in the order they are written.
 func (s *System) EntityNames(section string) []string {
+	if s.Valid() {
+		s.list(section)
+		return s.names[section]
+	}
 	var names []string
 	seen := map[string]bool{}
 	add := func(n string) {
@@ -138,6 +153,27 @@ func (s *System) EntityNames(section string) []string {
 		}
 	}
 	return names
+}
+
+// list keeps the entities of a section of a valid system: CUE looks for a field
+// among all of its struct.
+func (s *System) list(section string) {
+	if _, done := s.entities[section]; done {
+		return
+	}
+	var names []string
+	entities := map[string]cue.Value{}
+	if it, err := s.Value.LookupPath(cue.MakePath(cue.Str(section))).Fields(); err == nil {
+		for it.Next() {
+			name := it.Selector().Unquoted()
+			names = append(names, name)
+			entities[name] = it.Value()
+		}
+	}
+	if s.entities == nil {
+		s.entities, s.names = map[string]map[string]cue.Value{}, map[string][]string{}
+	}
+	s.entities[section], s.names[section] = entities, names
 }
 
 // A fault is one error of CUE, taken apart.

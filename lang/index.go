@@ -28,12 +28,12 @@ type index map[string][]decl
 func indexFiles(files []*ast.File) index {
 	ix := index{}
 	for _, f := range files {
-		ix.addDecls(f.Decls, nil, nil, nil)
+		ix.addDecls(f.Decls, "", nil, nil)
 	}
 	return ix
 }
 
-func (ix index) addDecls(decls []ast.Decl, path []string, def *ast.SelectorExpr, rel []string) {
+func (ix index) addDecls(decls []ast.Decl, path string, def *ast.SelectorExpr, rel []string) {
 	for _, d := range decls {
 		switch d := d.(type) {
 		case *ast.Field:
@@ -41,9 +41,12 @@ func (ix index) addDecls(decls []ast.Decl, path []string, def *ast.SelectorExpr,
 			if err != nil {
 				continue
 			}
-			p := append(path[:len(path):len(path)], name)
+			p := name
+			if path != "" {
+				p = path + "." + name
+			}
 			r := append(rel[:len(rel):len(rel)], name)
-			ix[strings.Join(p, ".")] = append(ix[strings.Join(p, ".")], decl{d.Label, d.Value, def, r})
+			ix[p] = append(ix[p], decl{d.Label, d.Value, def, r})
 			ix.addExpr(d.Value, p, def, r)
 		case *ast.EmbedDecl:
 			ix.addExpr(d.Expr, path, def, rel)
@@ -51,7 +54,7 @@ func (ix index) addDecls(decls []ast.Decl, path []string, def *ast.SelectorExpr,
 	}
 }
 
-func (ix index) addExpr(e ast.Expr, path []string, def *ast.SelectorExpr, rel []string) {
+func (ix index) addExpr(e ast.Expr, path string, def *ast.SelectorExpr, rel []string) {
 	var sels []*ast.SelectorExpr
 	var structs []*ast.StructLit
 	parts(e, &sels, &structs)
@@ -167,6 +170,12 @@ func (s *System) Written(path ...string) bool {
 
 // Lookup returns the value at a path of plain names.
 func (s *System) Lookup(path ...string) cue.Value {
+	v := s.Value
+	if len(path) >= 2 {
+		if e, ok := s.entities[path[0]][path[1]]; ok {
+			v, path = e, path[2:]
+		}
+	}
 	sels := make([]cue.Selector, len(path))
 	for i, p := range path {
 		if strings.HasPrefix(p, "#") {
@@ -175,7 +184,7 @@ func (s *System) Lookup(path ...string) cue.Value {
 			sels[i] = cue.Str(p)
 		}
 	}
-	return s.Value.LookupPath(cue.MakePath(sels...))
+	return v.LookupPath(cue.MakePath(sels...))
 }
 
 // Reference returns the path that a field's value refers to, as written:

@@ -47,6 +47,11 @@ type System struct {
 	imports   []*build.Instance
 	indexOnce sync.Once
 	index     index
+	validOnce sync.Once
+	valid     bool
+	// Of a valid system, by section, see list.
+	entities map[string]map[string]cue.Value
+	names    map[string][]string
 }
 
 // Load reads and evaluates the CUE package in dir. The error is a [diag.List]

@@ -34,8 +34,14 @@ func (c *Checker) Comparisons(ctx context.Context, tables map[string]ir.Schema, 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.parse == nil {
+		c.parse, err = c.s.conn.PrepareContext(ctx, "SELECT CAST(json_serialize_sql(?::VARCHAR, skip_empty := true, skip_null := true) AS VARCHAR)")
+		if err != nil {
+			return nil, fmt.Errorf("parse a query: %w", err)
+		}
+	}
 	var doc string
-	if err := c.s.conn.QueryRowContext(ctx, "SELECT CAST(json_serialize_sql(?::VARCHAR) AS VARCHAR)", query).Scan(&doc); err != nil {
+	if err := c.parse.QueryRowContext(ctx, query).Scan(&doc); err != nil {
 		return nil, fmt.Errorf("parse a query: %w", err)
 	}
 	var tree any

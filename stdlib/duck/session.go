@@ -3,6 +3,7 @@ package duck
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -175,6 +176,38 @@ func (s *session) describe(ctx context.Context, query string) ([]Column, error) 
 		return nil, sqlError(ctx, err, len(prefix), len(query))
 	}
 	return cols, nil
+}
+
+// prepared returns the columns of a query, if DuckDB takes it and ir.Types has
+// all of its types. What is wrong with others, describe says.
+func (s *session) prepared(ctx context.Context, query string) (cols []Column, ok bool) {
+	_ = s.conn.Raw(func(conn any) error {
+		p, err := conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
+		if err != nil {
+			return nil
+		}
+		stmt := p.(*duckdb.Stmt)
+		defer stmt.Close()
+		n, err := stmt.ColumnCount()
+		if err != nil || stmt.NumInput() != 0 {
+			return nil
+		}
+		cols = make([]Column, n)
+		for i := range cols {
+			name, err := stmt.ColumnName(i)
+			if err != nil {
+				return nil
+			}
+			typ, err := stmt.ColumnType(i)
+			if err != nil || plainTypes[typ] == "" {
+				return nil
+			}
+			cols[i] = Column{name, plainTypes[typ]}
+		}
+		ok = true
+		return nil
+	})
+	return cols, ok
 }
 
 // writeParquet writes the rows of a query to path and returns their number. A
