@@ -13,6 +13,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/lang/reads"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
@@ -101,9 +102,12 @@ func (c *compilation) userFile(e *entity, code *ir.Code, name, field string) {
 		return
 	}
 	full := filepath.Join(c.sys.Dir, filepath.FromSlash(clean))
-	if real, err := filepath.EvalSymlinks(full); err == nil && !c.within(real) {
-		refuse(fmt.Sprintf("%s names %q, a link to %s outside the system's folder", e, name, real), "copy the file into the folder")
-		return
+	if real, err := filepath.EvalSymlinks(full); err == nil {
+		c.options.Record.Link(full, real)
+		if !c.within(real) {
+			refuse(fmt.Sprintf("%s names %q, a link to %s outside the system's folder", e, name, real), "copy the file into the folder")
+			return
+		}
 	}
 	info, err := os.Stat(full)
 	switch {
@@ -122,6 +126,7 @@ func (c *compilation) userFile(e *entity, code *ir.Code, name, field string) {
 		refuse(fmt.Sprintf("%s names a file %q that cannot be read: %v", e, name, err), "")
 		return
 	}
+	c.options.Record.File(full, b)
 	code.Files = append(code.Files, ir.CodeFile{Path: clean, Digest: c.blob(b)})
 }
 
@@ -144,11 +149,14 @@ func (c *compilation) userFolder(e *entity, code *ir.Code, name, full, field str
 		})
 		return
 	}
+	var names []string
 	for _, f := range entries {
-		if f.Name() != "__pycache__" && !strings.HasPrefix(f.Name(), ".") {
+		if reads.Counts(f.Name()) {
+			names = append(names, f.Name())
 			c.userFile(e, code, path.Join(name, f.Name()), field)
 		}
 	}
+	c.options.Record.Names(full, names)
 }
 
 func filesBeside(full string) []string {

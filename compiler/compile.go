@@ -9,6 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/lang/reads"
 )
 
 // Options of a compilation.
@@ -19,6 +20,8 @@ type Options struct {
 	// Executors are those that can be targeted, by name, each with what it
 	// cannot honour of a unit.
 	Executors map[string]func(ir.Unit) []Fault
+	// Record, if set, is told what is read besides the system's CUE.
+	Record *reads.Record
 }
 
 // A Fault is a field of a unit that an executor cannot honour.

@@ -21,6 +21,7 @@ import (
 	"cuelang.org/go/cue/token"
 
 	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/lang/reads"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 	Tags []string
 	// Env is the environment that CUE's module system reads, as os.Environ.
 	Env []string
+	// Record, if set, is told what is read.
+	Record *reads.Record
 }
 
 // A System is the evaluated CUE of one system. Its value may hold errors; they
@@ -61,9 +64,11 @@ func Load(dir string, o Options) (*System, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", dir, err)
 	}
-	if err := checkFolder(dir, abs); err != nil {
+	root, err := checkFolder(dir, abs)
+	if err != nil {
 		return nil, err
 	}
+	recordModule(o.Record, abs, root)
 	s := &System{Dir: abs, Files: map[string][]byte{}, tags: o.Tags}
 	var mu sync.Mutex // the loader parses files side by side
 	cfg := &load.Config{
@@ -79,6 +84,7 @@ func Load(dir string, o Options) (*System, error) {
 				return nil, err
 			}
 			if !strings.HasPrefix(name, libraryRoot) {
+				recordSource(o.Record, name, b)
 				mu.Lock()
 				s.Files[s.display(name)] = b
 				mu.Unlock()
@@ -91,6 +97,8 @@ func Load(dir string, o Options) (*System, error) {
 	if inst.Err != nil {
 		return nil, s.loadFaults(inst)
 	}
+	recordFolders(o.Record, root, inst)
+	recordModule(o.Record, abs, root) // once more: the loader read it in between
 	s.syntax, s.imports = inst.Files, inst.Imports
 	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))
 	s.Value = s.cue.BuildInstance(inst)
@@ -121,11 +129,11 @@ func anyFile(dir string, holds *regexp.Regexp) bool {
 	})
 }
 
-// checkFolder gives the faults of a folder that the loader would put in its
-// own words.
-func checkFolder(shown, abs string) error {
-	fail := func(message, hint string) error {
-		return diag.List{{Message: message, Hint: hint}}
+// checkFolder gives the folder of the module, and the faults that the loader
+// would put in its own words.
+func checkFolder(shown, abs string) (root string, err error) {
+	fail := func(message, hint string) (string, error) {
+		return "", diag.List{{Message: message, Hint: hint}}
 	}
 	here, init := shown, "`tenon init "+shown+"`"
 	if shown == "." {
@@ -149,7 +157,7 @@ func checkFolder(shown, abs string) error {
 	}
 	for d := abs; ; d = filepath.Dir(d) {
 		if _, err := os.Stat(filepath.Join(d, "cue.mod", "module.cue")); err == nil {
-			return nil
+			return d, nil
 		}
 		if d == filepath.Dir(d) {
 			return fail(fmt.Sprintf("%s is not part of a CUE module: no cue.mod/module.cue there or above", here),

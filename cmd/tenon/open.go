@@ -5,33 +5,62 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/compiler/cache"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/compiler/lockfile"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/lang/reads"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
-// compile reads and compiles the system in dir. Locks that were not there yet
-// are written beside it.
+// compile reads and compiles the system in dir, or takes what is kept of it
+// beside its state. Locks that were not there yet are written beside it.
 func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error) {
 	a.source = func(file string) []byte { b, _ := os.ReadFile(filepath.Join(dir, file)); return b }
-	sys, err := lang.Load(dir, lang.Options{Tags: a.tags, Env: os.Environ()})
+	// Below a size that every machine has, collecting garbage takes longer than
+	// leaving it. This is never touched, so it takes no memory.
+	headroom := make([]byte, 256<<20)
+	defer runtime.KeepAlive(headroom)
+	executors := a.honoured()
+	kept, err := a.kept(dir, slices.Sorted(maps.Keys(executors)))
+	if err != nil {
+		return nil, err
+	}
+	if kept == nil {
+		return a.compileAnew(ctx, dir, executors, nil)
+	}
+	if r := kept.Get(); r != nil {
+		return r, nil
+	}
+	record := reads.New()
+	r, err := a.compileAnew(ctx, dir, executors, record)
+	if err != nil {
+		return nil, err
+	}
+	kept.Put(record.Reads(), r)
+	return r, nil
+}
+
+func (a *app) compileAnew(ctx context.Context, dir string, executors map[string]func(ir.Unit) []compiler.Fault, record *reads.Record) (*compiler.Result, error) {
+	sys, err := lang.Load(dir, lang.Options{Tags: a.tags, Env: os.Environ(), Record: record})
 	if err != nil {
 		return nil, err
 	}
@@ -44,16 +73,54 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 	if err != nil {
 		return nil, err
 	}
-	result, err := compiler.Compile(ctx, sys, compiler.Options{Lock: locks.Lock, Executors: a.honoured()})
+	if locks.Content == nil {
+		record.Absent(locks.Path)
+	} else {
+		record.File(locks.Path, locks.Content)
+	}
+	result, err := compiler.Compile(ctx, sys, compiler.Options{Lock: locks.Lock, Executors: executors, Record: record})
 	if err != nil {
 		return nil, err
 	}
 	if wrote, err := locks.Write(); err != nil {
 		return nil, err
 	} else if wrote {
+		record.Cannot(locks.Path + " was written")
 		fmt.Fprintf(a.stderr, "wrote %s; commit it with the system\n", lockfile.Name)
 	}
 	return result, nil
+}
+
+// kept is where the compiled system is kept: beside its state, if it has one,
+// apart for every program, folder and tags, and for what the environment tells
+// CUE.
+func (a *app) kept(dir string, executors []string) (*cache.Entry, error) {
+	stateDir, err := a.stateDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the system: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil || !exists(stateDir) {
+		return nil, nil
+	}
+	var env []string
+	for _, v := range os.Environ() {
+		if strings.HasPrefix(v, "CUE_") {
+			env = append(env, v)
+		}
+	}
+	slices.Sort(env)
+	key := struct {
+		Program        reads.Looks
+		Dir            string
+		Tags           []string
+		Env, Executors []string
+	}{reads.LooksOf(self), abs, a.tags, env, executors}
+	return cache.Open(filepath.Join(stateDir, "cache", "compiled"), key, func(err error) { fmt.Fprintf(a.stderr, "tenon: %v\n", err) })
 }
 
 func (a *app) environments() *pyenv.Env {

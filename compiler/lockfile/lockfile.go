@@ -38,7 +38,10 @@ type Resolver func(ctx context.Context, requirements []string) ([]byte, error)
 // A File answers from the lock file in a folder and resolves what is not in it.
 // It keeps what nobody asked for: another environment of the system may.
 type File struct {
-	path    string
+	// Path of the file, and its content when it was opened; nil if it was not there.
+	Path    string
+	Content []byte
+
 	resolve Resolver
 
 	mu      sync.Mutex
@@ -48,20 +51,21 @@ type File struct {
 
 // Open reads the lock file in dir. A missing one is empty.
 func Open(dir string, resolve Resolver) (*File, error) {
-	f := &File{path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}}
-	b, err := os.ReadFile(f.path)
+	f := &File{Path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}}
+	b, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", Name, err)
 	}
+	f.Content = b
 	var d document
 	if err := json.Unmarshal(b, &d); err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w: restore it, or remove it to lock anew", f.path, err)
+		return nil, fmt.Errorf("%s is damaged: %w: restore it, or remove it to lock anew", f.Path, err)
 	}
 	if d.Version != version {
-		return nil, fmt.Errorf("%s has version %d, and this tenon knows version %d: upgrade tenon", f.path, d.Version, version)
+		return nil, fmt.Errorf("%s has version %d, and this tenon knows version %d: upgrade tenon", f.Path, d.Version, version)
 	}
 	for _, e := range d.Python {
 		f.entries[key(e.Requirements)] = e
@@ -106,7 +110,7 @@ func (f *File) Write() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("write %s: %w", Name, err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), Name+".*")
+	tmp, err := os.CreateTemp(filepath.Dir(f.Path), Name+".*")
 	if err != nil {
 		return false, fmt.Errorf("write %s: %w", Name, err)
 	}
@@ -114,7 +118,7 @@ func (f *File) Write() (bool, error) {
 	_, err = tmp.Write(append(b, '\n'))
 	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
 	if err == nil {
-		err = os.Rename(tmp.Name(), f.path)
+		err = os.Rename(tmp.Name(), f.Path)
 	}
 	if err != nil {
 		return false, fmt.Errorf("write %s: %w", Name, err)

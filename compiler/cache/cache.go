@@ -1,0 +1,175 @@
+package cache
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/lang/reads"
+)
+
+// most is the number of entries that are kept: one for each way in which a
+// system is compiled, such as with other tags.
+const most = 8
+
+// An Entry is the place of one result.
+type Entry struct {
+	path string
+	told func(error)
+}
+
+// Open returns the entry for a key below a folder, which is made when something
+// is kept. The key is all that a result depends on besides what is read, as
+// data that marshals. told hears of what is dropped, and of what cannot be kept.
+func Open(dir string, key any, told func(error)) (*Entry, error) {
+	b, err := json.Marshal(key)
+	if err != nil {
+		return nil, fmt.Errorf("open the cache %s: %w", dir, err)
+	}
+	sum := sha256.Sum256(b)
+	return &Entry{filepath.Join(dir, hex.EncodeToString(sum[:16])), told}, nil
+}
+
+// Get returns the result, or nil if there is none or a compilation would read
+// something else now.
+func (e *Entry) Get() *compiler.Result {
+	b, err := os.ReadFile(e.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var inputs []reads.Read
+	var body []byte
+	if err == nil {
+		inputs, body, err = open(b)
+	}
+	if err != nil {
+		return e.drop(err)
+	}
+	renewed := false
+	for i := range inputs {
+		before := inputs[i].Looks
+		if !inputs[i].Same() {
+			return nil
+		}
+		renewed = renewed || inputs[i].Looks != before
+	}
+	r := new(compiler.Result)
+	if err := decode(body, r); err != nil {
+		return e.drop(err)
+	}
+	if renewed {
+		e.write(inputs, body)
+	}
+	return r
+}
+
+// Put keeps a result with what was read for it. Without that, nothing is kept.
+func (e *Entry) Put(inputs []reads.Read, r *compiler.Result) {
+	if len(inputs) == 0 {
+		return
+	}
+	body, err := encode(r)
+	if err != nil {
+		e.told(fmt.Errorf("the compiled system is not kept: %w", err))
+		return
+	}
+	e.write(inputs, body)
+}
+
+func (e *Entry) drop(why error) *compiler.Result {
+	e.told(fmt.Errorf("drop the cache %s: %w", e.path, why))
+	_ = os.Remove(e.path) // or it is written over
+	return nil
+}
+
+func (e *Entry) write(inputs []reads.Read, body []byte) {
+	head, err := encode(&inputs)
+	if err == nil {
+		err = write(e.path, seal(head, body))
+	}
+	if err != nil {
+		e.told(fmt.Errorf("the compiled system is not kept: %w", err))
+	}
+}
+
+// seal joins the two parts of an entry behind their checksum.
+func seal(head, body []byte) []byte {
+	b := make([]byte, sha256.Size, sha256.Size+binary.MaxVarintLen64+len(head)+len(body))
+	b = binary.AppendUvarint(b, uint64(len(head)))
+	b = append(append(b, head...), body...)
+	sum := sha256.Sum256(b[sha256.Size:])
+	copy(b, sum[:])
+	return b
+}
+
+// open takes an entry apart.
+func open(b []byte) (inputs []reads.Read, body []byte, err error) {
+	if len(b) < sha256.Size {
+		return nil, nil, errDamaged
+	}
+	sum, b := b[:sha256.Size], b[sha256.Size:]
+	if sha256.Sum256(b) != [sha256.Size]byte(sum) {
+		return nil, nil, errDamaged
+	}
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)-used) {
+		return nil, nil, errDamaged
+	}
+	head, body := b[used:used+int(n)], b[used+int(n):]
+	err = decode(head, &inputs)
+	return inputs, body, err
+}
+
+// write puts an entry in its place as a whole. It does not wait for the disk:
+// the checksum tells whether it got there.
+func write(path string, b []byte) (err error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".new-*") // of mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return prune(dir)
+}
+
+// prune leaves the newest entries, and nothing of writers that were killed
+// before them.
+func prune(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) <= most {
+		return err
+	}
+	infos := make([]fs.FileInfo, 0, len(entries))
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil { // otherwise another one removed it
+			infos = append(infos, info)
+		}
+	}
+	slices.SortFunc(infos, func(a, b fs.FileInfo) int {
+		return cmp.Or(b.ModTime().Compare(a.ModTime()), cmp.Compare(a.Name(), b.Name()))
+	})
+	for _, old := range infos[min(most, len(infos)):] {
+		if err := os.Remove(filepath.Join(dir, old.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,14 @@
+package reads
+
+import (
+	"io/fs"
+	"syscall"
+)
+
+func looks(info fs.FileInfo) Looks {
+	l := Looks{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		l.Ctime, l.Inode, l.Device = st.Ctim.Nano(), st.Ino, uint64(st.Dev) //nolint:unconvert // narrower on some machines
+	}
+	return l
+}
