@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -99,7 +98,7 @@ type tailer struct {
 
 // read returns the last progress among the lines that were completed since.
 func (t *tailer) read() (last step.Progress, ok bool) {
-	f, err := os.Open(t.path)
+	f, err := openRegular(t.path)
 	if err != nil {
 		return last, false
 	}
@@ -128,7 +127,7 @@ func (t *tailer) read() (last step.Progress, ok bool) {
 // logTail returns the last lines of a log, without the values of secrets.
 func logTail(path string, secrets map[string]string) []string {
 	const lines, window = 20, 32 << 10
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil
 	}

@@ -38,10 +38,11 @@ type behaviour struct {
 	hangs   bool // until it is destroyed
 	never   bool // service: never becomes ready
 	refuses error
-	loses   int               // handles: so many calls of Apply return an error although the task is there
-	undying error             // Destroy fails
-	lingers bool              // Destroy does not return before its time is up
-	writes  map[string]string // relative to the run's folder: content; replaces the outputs
+	loses   int                    // handles: so many calls of Apply return an error although the task is there
+	undying error                  // Destroy fails
+	lingers bool                   // Destroy does not return before its time is up
+	writes  map[string]string      // relative to the run's folder: content; replaces the outputs
+	leaves  func(dir string) error // does something in the run's folder besides
 	log     string
 }
 
@@ -113,6 +114,9 @@ func (f *fake) end(name string) {
 		return
 	}
 	write(ft.task, b)
+	if b.leaves != nil {
+		must(b.leaves(ft.task.Dir))
+	}
 	f.settle(ft, state.Status{Phase: state.Succeeded, Usage: state.Usage{CPU: time.Second}})
 }
 

@@ -123,8 +123,10 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 // before the first of them is moved into the store, so that an apply that is
 // killed while they move loses none and runs nothing twice.
 func (c *call) receipt(ctx context.Context) (map[string]artifact.Artifact, error) {
-	if outputs := c.listed(); outputs != nil {
-		return outputs, nil
+	if c.adopted {
+		if outputs := c.listed(); outputs != nil {
+			return outputs, nil
+		}
 	}
 	outputs := map[string]artifact.Artifact{}
 	var faults []error
@@ -163,19 +165,20 @@ func (c *call) receipt(ctx context.Context) (map[string]artifact.Artifact, error
 
 func (c *call) receiptPath() string { return filepath.Join(c.dir, "outputs.json") }
 
-// listed returns the receipt of an earlier apply, or nil if there is none, or not
-// all that it lists is still there.
+// listed returns the receipt of an earlier apply, or nil if there is none for the
+// outputs of the unit, or not all that it lists is still there.
 func (c *call) listed() map[string]artifact.Artifact {
-	b, err := os.ReadFile(c.receiptPath())
+	b, err := readNote(c.receiptPath())
 	if err != nil {
 		return nil
 	}
 	outputs := map[string]artifact.Artifact{}
-	if err := json.Unmarshal(b, &outputs); err != nil {
+	if err := json.Unmarshal(b, &outputs); err != nil || len(outputs) != len(c.n.unit.Outputs) {
 		return nil
 	}
-	for port, a := range outputs {
-		if _, err := os.Lstat(c.out(port)); err != nil && !c.o.Artifacts.Has(a.Digest) {
+	for _, out := range c.n.unit.Outputs {
+		a, ok := outputs[out.Port]
+		if _, err := os.Lstat(c.out(out.Port)); !ok || err != nil && !c.o.Artifacts.Has(a.Digest) {
 			return nil
 		}
 	}

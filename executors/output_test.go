@@ -2,7 +2,10 @@ package executors_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -41,6 +44,14 @@ func TestOutputsAreRefusedUnlessTheyAreWhatWasDeclared(t *testing.T) {
 			`metrics.json: metric f1 is "high": a metric has to be a finite number`},
 		{"no metrics at all", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `[1]`},
 			"metrics.json: metrics have to be a JSON object of numbers: json: cannot unmarshal array into Go value of type map[string]interface {}"},
+		{"a receipt of its own", table("x/a", `{}`), map[string]string{"outputs.json": `{}`},
+			"output out is missing: the step wrote nothing at DIR/out"},
+		{"two objects of metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": 1} {"f1": 2}`},
+			"metrics.json: metrics have to be one JSON object of numbers, and more follows it"},
+		{"a long text in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": "` + strings.Repeat("long ", 1000) + `"}`},
+			`metrics.json: metric f1 is "long long long long long long long long long long long long...: a metric has to be a finite number`},
+		{"more metrics than can be meant", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": strings.Repeat(" ", 17<<20)},
+			"metrics: DIR/../metrics.json is larger than 16 MiB"},
 		{"too large a number", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": 1e999}`},
 			"metrics.json: metric f1 is 1e999: a metric has to be a finite number"},
 	} {
@@ -50,13 +61,37 @@ func TestOutputsAreRefusedUnlessTheyAreWhatWasDeclared(t *testing.T) {
 			_, err := b.apply(c.unit)
 			u := failure(t, err, "x/a")
 			dir := strings.TrimSuffix(u.LogPath, "log") + "out"
-			if want := strings.ReplaceAll(c.want, "DIR", dir); u.Err.Error() != want {
+			if want := strings.ReplaceAll(strings.ReplaceAll(c.want, "DIR/..", filepath.Dir(dir)), "DIR", dir); u.Err.Error() != want {
 				t.Errorf("error %q\n want %q", u.Err, want)
 			}
 			if b.current("x/a").Unit != "" {
 				t.Error("it stands nevertheless")
 			}
 		})
+	}
+}
+
+func TestFilesThatNeverEndAreNotRead(t *testing.T) {
+	left := map[string]func(path string) error{
+		"a pipe":   func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"a device": func(path string) error { return os.Symlink("/dev/zero", path) },
+	}
+	for what, leave := range left {
+		for _, file := range []string{"metrics.json", "progress.jsonl", "log", "out/model/signature.json", "out/report/report.json"} {
+			t.Run(what+" for "+file, func(t *testing.T) {
+				b := newBench(t)
+				u := model("x/a", `{}`)
+				u.Outputs = append(u.Outputs, ir.Output{Port: "report", Kind: ir.Report})
+				b.fake.behave["x/a"] = behaviour{leaves: func(dir string) error {
+					path := filepath.Join(dir, filepath.FromSlash(file))
+					return errors.Join(os.RemoveAll(path), leave(path))
+				}}
+				_, err := b.apply(u)
+				if fails := file != "progress.jsonl" && file != "log"; (err != nil) != fails {
+					t.Errorf("error %v", err)
+				}
+			})
+		}
 	}
 }
 

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
@@ -106,7 +108,7 @@ func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyF
 // verifyModel asks that signature.json is the declared signature.
 func verifyModel(out ir.Output, dir string) error {
 	path := filepath.Join(dir, "signature.json")
-	b, err := os.ReadFile(path)
+	b, err := readNote(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("output %s is a model: the step wrote no %s", out.Port, path)
 	}
@@ -158,10 +160,19 @@ func compact(v any) string {
 	return string(b)
 }
 
+// brief is the beginning of a text that may be of any length.
+func brief(s string) string {
+	const most = 60
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}
+
 // readReport reads the metrics of a report.
 func readReport(dir string) (map[string]float64, error) {
 	path := filepath.Join(dir, "report.json")
-	b, err := os.ReadFile(path)
+	b, err := readNote(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the step wrote no %s", path)
 	}
@@ -186,7 +197,7 @@ func readReport(dir string) (map[string]float64, error) {
 
 // readMetrics reads what a run measured. To write no metrics is fine.
 func readMetrics(path string) (map[string]float64, error) {
-	b, err := os.ReadFile(path)
+	b, err := readNote(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -204,6 +215,40 @@ func readMetrics(path string) (map[string]float64, error) {
 // is not JSON.
 var notFinite = regexp.MustCompile(`"((?:[^"\\]|\\.)*)"\s*:\s*(-?(?:NaN|Infinity|nan|inf))\b`)
 
+// maxNote bounds the small files that a step writes beside its outputs.
+const maxNote = 16 << 20
+
+// readNote reads a small file that a step wrote. A step may leave anything there:
+// a pipe that nobody writes to, a link to a device that never ends.
+func readNote(path string) ([]byte, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxNote+1))
+	if err == nil && len(b) > maxNote {
+		err = fmt.Errorf("%s is larger than %d MiB", path, maxNote>>20)
+	}
+	return b, err
+}
+
+// openRegular opens a file that a step wrote, if it is one.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // to open a pipe would wait for a writer
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is %s where a file is expected", path, what(info))
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 func parseMetrics(b []byte) (map[string]float64, error) {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return nil, nil
@@ -217,15 +262,18 @@ func parseMetrics(b []byte) (map[string]float64, error) {
 		}
 		return nil, fmt.Errorf("metrics have to be a JSON object of numbers: %w", err)
 	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("metrics have to be one JSON object of numbers, and more follows it")
+	}
 	metrics := make(map[string]float64, len(raw))
 	for _, name := range sortedKeys(raw) {
 		n, ok := raw[name].(json.Number)
 		if !ok {
-			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", name, compact(raw[name]))
+			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", name, brief(compact(raw[name])))
 		}
 		f, err := n.Float64()
 		if err != nil || math.IsInf(f, 0) {
-			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", name, n)
+			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", name, brief(n.String()))
 		}
 		metrics[name] = f
 	}
