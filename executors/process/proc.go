@@ -41,7 +41,7 @@ func identify(pid int) (ident, error) {
 
 // alive says whether that very process is there and not a zombie.
 func (i ident) alive() bool {
-	if i.Pid == 0 || i.Boot != bootID() {
+	if i.Pid <= 1 || i.Boot != bootID() {
 		return false
 	}
 	p, err := readStat(i.Pid)
@@ -97,7 +97,7 @@ func again(call func() (int, error)) (int, error) {
 
 // members lists the living processes of the task's session.
 func (r record) members() ([]proc, error) {
-	if r.Pid == 0 || r.Boot != bootID() {
+	if r.Pid <= 1 || r.Boot != bootID() {
 		return nil, nil
 	}
 	leads := r.alive()

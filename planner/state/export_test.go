@@ -27,8 +27,8 @@ func SetStart(t *testing.T, s *Store, start string) {
 }
 
 // Exec runs a statement as no lease could.
-func Exec(ctx context.Context, s *Store, query string) error {
-	_, err := s.write.ExecContext(ctx, query)
+func Exec(ctx context.Context, s *Store, query string, args ...any) error {
+	_, err := s.write.ExecContext(ctx, query, args...)
 	return err
 }
 
