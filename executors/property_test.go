@@ -1,0 +1,786 @@
+package executors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+	"pgregory.net/rapid"
+)
+
+// A sketch is an entity as the property changes it.
+type sketch struct {
+	kind      string // "source", "feature", "model", "service", "rules"
+	name      int
+	param     int
+	component string // of its jobs
+	from      []int  // sketches before it
+	data      []string
+	retries   int
+	timeout   time.Duration
+	maxAge    time.Duration
+	milliCPU  int64
+}
+
+func (s *sketch) String() string {
+	if s == nil {
+		return "nothing"
+	}
+	return strings.TrimLeft(fmt.Sprintf("%+v", *s), "&")
+}
+
+func (s *sketch) id(i int) string {
+	section := map[string]string{"source": "sources", "feature": "features", "model": "models", "service": "deployments", "rules": "slos"}[s.kind]
+	return fmt.Sprintf("%s/e%d_%d", section, i, s.name)
+}
+
+// out is the unit and port that others read.
+func (s *sketch) out(i int) (unit, port string, kind ir.PortKind) {
+	switch s.kind {
+	case "model":
+		return s.id(i) + "/register", "model", ir.Model
+	case "service":
+		return s.id(i), "endpoint", ir.EndpointOf
+	case "rules":
+		return s.id(i), "rules", ir.File
+	}
+	return s.id(i), "out", ir.Table
+}
+
+func units(sketches []*sketch) []ir.Unit {
+	var all []ir.Unit
+	for i, s := range sketches {
+		if s == nil {
+			continue
+		}
+		id := s.id(i)
+		var inputs []ir.Input
+		for _, j := range s.from {
+			if from := sketches[j]; from != nil {
+				unit, port, kind := from.out(j)
+				inputs = append(inputs, ir.Input{Port: fmt.Sprint("in", j), Unit: unit, From: port, Kind: kind})
+			}
+		}
+		job := func(stage string, in []ir.Input, out ...ir.Output) ir.Unit {
+			u := ir.Unit{
+				ID: id + stage, Entity: id, Kind: ir.Job, Component: s.component, Params: fmt.Appendf(nil, `{"p":%d,"stage":%q}`, s.param, stage),
+				Inputs: in, Outputs: out, Retries: s.retries, Timeout: s.timeout, MaxAge: s.maxAge,
+			}
+			u.Needs.MilliCPU = s.milliCPU
+			return u
+		}
+		reads := func(port, stage, from string, kind ir.PortKind) ir.Input {
+			return ir.Input{Port: port, Unit: id + stage, From: from, Kind: kind}
+		}
+		switch s.kind {
+		case "source", "feature":
+			u := job("", inputs, ir.Output{Port: "out", Kind: ir.Table})
+			u.Files = s.data
+			all = append(all, u)
+		case "model":
+			report := job("/evaluate", []ir.Input{reads("model", "/train", "model", ir.Model), reads("test", "/split", "test", ir.Table)}, ir.Output{Port: "report", Kind: ir.Report})
+			if s.param > 0 {
+				incumbent := reads("incumbent", "/register", "model", ir.Model)
+				incumbent.Incumbent = true
+				report.Inputs = append(report.Inputs, incumbent)
+			}
+			register := job("/register", []ir.Input{reads("model", "/train", "model", ir.Model), reads("report", "/evaluate", "report", ir.Report), reads("verdict", "/gate", "verdict", ir.Table)},
+				ir.Output{Port: "model", Kind: ir.Model, Signature: signature})
+			register.Kind, register.Component, register.MaxAge = ir.Record, "registry.model", 0
+			all = append(all,
+				job("/split", inputs, ir.Output{Port: "test", Kind: ir.Table}, ir.Output{Port: "train", Kind: ir.Table}),
+				job("/train", []ir.Input{reads("train", "/split", "train", ir.Table)}, ir.Output{Port: "model", Kind: ir.Model, Signature: signature}),
+				report,
+				job("/gate", []ir.Input{reads("report", "/evaluate", "report", ir.Report)}, ir.Output{Port: "verdict", Kind: ir.Table}),
+				register)
+		case "service":
+			u := job("", inputs, ir.Output{Port: "endpoint", Kind: ir.EndpointOf})
+			u.Kind, u.MaxAge, u.Needs = ir.Service, 0, ir.Resources{}
+			u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 8000 + i, Ready: "/readyz", Replicas: 1}
+			all = append(all, u)
+		case "rules":
+			u := job("", inputs, ir.Output{Port: "rules", Kind: ir.File})
+			u.Kind, u.Component, u.MaxAge = ir.Record, "slo.rules", 0
+			u.Params = fmt.Appendf(nil, `{"content":"rules %d of %d","file":"%d_%d.yml"}`, s.param, i, i, s.param/2)
+			all = append(all, u)
+		}
+	}
+	slices.SortFunc(all, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
+
+func drawSketch(t *rapid.T, i int) *sketch {
+	s := &sketch{
+		kind:      rapid.SampledFrom([]string{"source", "feature", "feature", "model", "service", "rules"}).Draw(t, "kind"),
+		component: rapid.SampledFrom([]string{"usual", "usual", "constant", "random"}).Draw(t, "component"),
+		param:     rapid.IntRange(0, 2).Draw(t, "param"),
+		retries:   rapid.IntRange(0, 2).Draw(t, "retries"),
+		timeout:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "timeout"),
+		milliCPU:  rapid.SampledFrom([]int64{0, 500, 2000}).Draw(t, "cpu"),
+	}
+	if i > 0 {
+		s.from = rapid.SliceOfNDistinct(rapid.IntRange(0, i-1), 0, min(i, 3), rapid.ID).Draw(t, "from")
+	}
+	if s.kind == "source" {
+		s.data = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"data/a.csv", "data/b.csv", "data/*.csv"}), 0, 2, rapid.ID).Draw(t, "data")
+		s.maxAge = rapid.SampledFrom([]time.Duration{0, 0, time.Hour}).Draw(t, "max age")
+	}
+	return s
+}
+
+// An edit is something that changes between two applies, by whatever hand.
+type edit struct {
+	what string
+	n    int
+	to   *sketch
+}
+
+func (e edit) String() string {
+	if e.to != nil {
+		return fmt.Sprintf("%s %d: %s", e.what, e.n, e.to)
+	}
+	return fmt.Sprintf("%s %d", e.what, e.n)
+}
+
+func drawEdit(t *rapid.T, entities int) edit {
+	e := edit{
+		what: rapid.SampledFrom([]string{"declare", "remove", "set the parameter of", "rename", "rewire", "change data", "lose artifact", "damage artifact",
+			"kill service", "delete rules", "reboot", "wait"}).Draw(t, "edit"),
+		n: rapid.IntRange(0, 5).Draw(t, "of"),
+	}
+	switch e.what {
+	case "declare", "rewire", "rename", "set the parameter of":
+		e.n %= entities
+		e.to = drawSketch(t, e.n)
+	}
+	return e
+}
+
+// A round is some edits and an apply during which something goes wrong.
+type round struct {
+	edits    []edit
+	rerun    int  // the number of a unit, or less than 0
+	between  bool // data changes between plan and apply
+	troubles []trouble
+	end      string // "", "killed", "fenced", "canceled"
+	after    int    // writes and calls; seconds for a cancel
+	parallel int
+	polls    bool // the executor has no Wait
+}
+
+func (r round) String() string {
+	var b strings.Builder
+	for _, e := range r.edits {
+		fmt.Fprintf(&b, "  %s\n", e)
+	}
+	fmt.Fprintf(&b, "  apply, %d at once", r.parallel)
+	if r.rerun >= 0 {
+		fmt.Fprintf(&b, ", rerun unit %d", r.rerun)
+	}
+	if r.between {
+		b.WriteString(", data changes after the plan")
+	}
+	if r.end != "" {
+		fmt.Fprintf(&b, ", %s after %d", r.end, r.after)
+	}
+	if r.polls {
+		b.WriteString(", by polling")
+	}
+	b.WriteString("\n")
+	for _, t := range r.troubles {
+		fmt.Fprintf(&b, "    %s\n", t)
+	}
+	return b.String()
+}
+
+func drawRound(t *rapid.T, entities int) round {
+	r := round{
+		rerun:    rapid.IntRange(-5, 5).Draw(t, "rerun"),
+		between:  rapid.IntRange(0, 9).Draw(t, "between") == 0,
+		end:      rapid.SampledFrom([]string{"", "", "killed", "killed", "fenced", "canceled"}).Draw(t, "end"),
+		parallel: rapid.SampledFrom([]int{1, 1, 0}).Draw(t, "parallel"),
+		polls:    rapid.Bool().Draw(t, "polls"),
+	}
+	if r.end != "" {
+		r.after = rapid.IntRange(0, 60).Draw(t, "after")
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "edits") {
+		r.edits = append(r.edits, drawEdit(t, entities))
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "troubles") {
+		r.troubles = append(r.troubles, trouble{
+			what:  rapid.SampledFrom(troubles).Draw(t, "trouble"),
+			unit:  rapid.IntRange(0, 9).Draw(t, "unit"),
+			times: rapid.SampledFrom([]int{1, 1, 2, 9}).Draw(t, "times"),
+		})
+	}
+	return r
+}
+
+// Whatever systems are applied one after the other, by whatever executor, and
+// whatever happens to an apply on its way: once nothing goes wrong any more, what
+// is declared stands, as if it had been made in one go, and nothing else does.
+func TestApplyConvergesWhateverTheExecutorDoes(t *testing.T) {
+	top := t.TempDir()
+	rapid.Check(t, func(rt *rapid.T) {
+		var sketches []*sketch
+		for i := range rapid.IntRange(1, 5).Draw(rt, "entities") {
+			sketches = append(sketches, drawSketch(rt, i))
+		}
+		var rounds []round
+		for range rapid.IntRange(1, 4).Draw(rt, "rounds") {
+			rounds = append(rounds, drawRound(rt, len(sketches)))
+		}
+		story := storyOf(sketches, rounds)
+		dir, err := os.MkdirTemp(top, "")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer removeTree(dir)
+		if err := inBubble(t, func(ctx context.Context) error { return play(ctx, dir, sketches, rounds) }); err != nil {
+			rt.Fatalf("%v\n\n%s", err, story)
+		}
+	})
+}
+
+func storyOf(sketches []*sketch, rounds []round) string {
+	var b strings.Builder
+	for i, s := range sketches {
+		fmt.Fprintf(&b, "  declare %d: %s\n", i, s)
+	}
+	for _, r := range rounds {
+		b.WriteString(r.String())
+	}
+	return b.String()
+}
+
+// inBubble runs f in time that passes when nothing else happens.
+func inBubble(t *testing.T, f func(context.Context) error) (err error) {
+	var panicked any
+	synctest.Test(t, func(t *testing.T) {
+		defer func() { panicked = recover() }()
+		err = f(t.Context())
+	})
+	if panicked != nil {
+		panic(panicked)
+	}
+	return err
+}
+
+func removeTree(dir string) {
+	_ = filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			_ = os.Chmod(p, 0o755)
+		}
+		return nil
+	})
+	must(os.RemoveAll(dir))
+}
+
+// A world is a folder, a state, a liar, and those who apply systems there.
+type world struct {
+	dir      string // of the system
+	liar     *liar
+	store    *state.Store
+	arts     *artifact.Store
+	lease    *state.Lease
+	sketches []*sketch
+	data     int
+	damaged  map[string]bool // artifacts that were changed behind everybody's back
+	wg       sync.WaitGroup  // of applies that were killed
+
+	fuse atomic.Int64 // writes and calls until it burns down
+	blow atomic.Pointer[func()]
+}
+
+func play(ctx context.Context, dir string, sketches []*sketch, rounds []round) error {
+	w := &world{dir: dir, liar: newLiar(dir), sketches: slices.Clone(sketches), damaged: map[string]bool{}}
+	defer w.close()
+	w.liar.stands = func(unit string) string {
+		current, err := w.store.Current(context.Background())
+		must(err)
+		if h := current[unit].Handle; h != nil {
+			return h.ID
+		}
+		return ""
+	}
+	must(os.MkdirAll(filepath.Join(dir, "data"), 0o755))
+	w.change("a")
+	w.change("b")
+	w.open(ctx)
+	for i, r := range rounds {
+		for _, e := range r.edits {
+			w.edit(ctx, e)
+		}
+		if err := w.round(ctx, r); err != nil {
+			return fmt.Errorf("round %d: %w", i+1, err)
+		}
+	}
+	if err := w.converge(ctx); err != nil {
+		return fmt.Errorf("in the end: %w", err)
+	}
+	return nil
+}
+
+// open opens the state, as a process that starts does. Whoever had it before is
+// gone.
+func (w *world) open(ctx context.Context) {
+	var err error
+	w.store, err = state.Open(ctx, w.stateDir())
+	must(err)
+	w.store.OnWrite = func(_ string, ended bool) {
+		if !ended {
+			w.pass()
+		}
+	}
+	w.arts, err = artifact.Open(filepath.Join(w.stateDir(), "artifacts"))
+	must(err)
+	w.exec("DELETE FROM lease")
+	w.lease, err = w.store.Lock(ctx, state.Holder{}, state.LockOptions{TTL: 1000 * time.Hour})
+	must(err)
+}
+
+func (w *world) stateDir() string { return filepath.Join(w.dir, ".tenon") }
+
+func (w *world) exec(statement string) {
+	must(execOn(filepath.Join(w.stateDir(), "state.db"), statement))
+}
+
+func (w *world) close() {
+	close(w.liar.end)
+	w.wg.Wait()
+	w.liar.stop()
+	_ = w.lease.Release(context.Background())
+	_ = w.store.Close()
+}
+
+// pass is told of every write to the state and every call to the executor.
+func (w *world) pass() {
+	if w.fuse.Add(-1) == 0 {
+		(*w.blow.Load())()
+	}
+}
+
+func (w *world) change(name string) {
+	w.data++
+	must(os.WriteFile(filepath.Join(w.dir, "data", name+".csv"), fmt.Append(nil, "version ", w.data), 0o644))
+}
+
+func (w *world) edit(ctx context.Context, e edit) {
+	i := e.n % len(w.sketches)
+	now := w.sketches[i]
+	switch e.what {
+	case "declare":
+		w.sketches[i] = e.to
+	case "remove":
+		w.sketches[i] = nil
+	case "set the parameter of", "rename", "rewire":
+		if now == nil {
+			return
+		}
+		s := *now
+		switch e.what {
+		case "rename":
+			s.name++
+		case "rewire":
+			s.from = e.to.from
+		default:
+			s.param = e.to.param
+		}
+		w.sketches[i] = &s
+	case "change data":
+		w.change([]string{"a", "b", "c"}[e.n%3])
+	case "lose artifact", "damage artifact":
+		standing, err := w.store.Standing(ctx)
+		must(err)
+		digests := map[string]bool{}
+		for _, r := range standing {
+			for _, a := range r.Outputs {
+				digests[a.Digest] = true
+			}
+		}
+		if len(digests) == 0 {
+			return
+		}
+		digest := slices.Sorted(maps.Keys(digests))[e.n%len(digests)]
+		if !w.arts.Has(digest) {
+			return
+		}
+		if e.what == "lose artifact" {
+			removeTree(w.arts.Path(digest))
+			return
+		}
+		w.damaged[digest] = true
+		must(filepath.WalkDir(w.arts.Path(digest), func(p string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				return errors.Join(os.Chmod(p, 0o644), os.WriteFile(p, []byte("damaged"), 0o644))
+			}
+			return err
+		}))
+	case "kill service":
+		if alive := w.liar.alive(); len(alive) > 0 {
+			w.liar.mu.Lock()
+			defer w.liar.mu.Unlock()
+			w.liar.die(w.liar.tasks[alive[e.n%len(alive)]])
+		}
+	case "delete rules":
+		if files, _ := filepath.Glob(filepath.Join(w.stateDir(), "rules", "*")); len(files) > 0 {
+			must(os.Remove(files[e.n%len(files)]))
+		}
+	case "reboot":
+		w.liar.reboot()
+	case "wait":
+		time.Sleep(time.Duration(e.n) * 20 * time.Minute)
+	}
+}
+
+// plan plans what is declared. The executor may lie to it.
+func (w *world) plan(ctx context.Context, rerun ...string) (*planner.Plan, error) {
+	sys := &ir.System{Version: ir.Version, Name: "demo", Target: ir.Target{Name: "local", Executor: "liar"}, Units: units(w.sketches)}
+	for i := range sys.Units {
+		must(sys.Units[i].Define())
+	}
+	return planner.Make(ctx, sys, planner.Inputs{
+		Dir: w.dir, State: w.store, Artifacts: w.arts, Digests: planner.NewFileDigests(w.stateDir()), Inspector: w.liar,
+		Options: planner.Options{Rerun: rerun},
+	})
+}
+
+func (w *world) options(e executors.Executor) executors.Options {
+	return executors.Options{
+		Store: w.store, Lease: w.lease, Artifacts: w.arts, Executor: e, Dir: w.stateDir(),
+		Machine: ir.Resources{MilliCPU: 2000}, Verify: verifyFooter(w.liar.verified),
+	}
+}
+
+const (
+	patience = 10 * time.Minute // until somebody loses it and presses Ctrl-C
+	stuck    = 2 * time.Hour
+)
+
+func (w *world) round(ctx context.Context, r round) error {
+	declared := units(w.sketches)
+	w.liar.changed, w.liar.troubles, w.liar.declared = false, map[string][]string{}, map[string]bool{}
+	for _, u := range declared {
+		w.liar.declared[u.ID] = true
+	}
+	for _, t := range r.troubles {
+		if len(declared) > 0 {
+			id := declared[t.unit%len(declared)].ID
+			for range t.times {
+				w.liar.troubles[id] = append(w.liar.troubles[id], t.what)
+			}
+		}
+	}
+	var rerun []string
+	if r.rerun >= 0 && len(declared) > 0 {
+		rerun = []string{declared[r.rerun%len(declared)].ID}
+	}
+	p, err := w.plan(ctx, rerun...)
+	if errors.Is(err, errLiar) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	if r.between {
+		w.change("a")
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if r.end == "canceled" {
+		time.AfterFunc(time.Duration(r.after)*time.Second/4, cancel)
+	}
+	s := &session{liar: w.liar, pass: w.pass, cut: make(chan struct{})}
+	died := make(chan struct{})
+	w.fuse.Store(-1)
+	if r.end == "killed" || r.end == "fenced" {
+		blow := func() {
+			w.exec("UPDATE lease SET token = token + 1")
+			if r.end == "killed" {
+				close(s.cut)
+			}
+			close(died)
+		}
+		w.blow.Store(&blow)
+		w.fuse.Store(int64(r.after) + 1)
+	}
+	o := w.options(s)
+	if r.polls {
+		o.Executor = struct{ executors.Executor }{s}
+	}
+	o.Parallel = r.parallel
+
+	done := make(chan error, 1)
+	w.wg.Go(func() {
+		_, err := executors.Apply(ctx, p, o)
+		done <- err
+	})
+	timeout := time.NewTimer(stuck)
+	defer timeout.Stop()
+	select {
+	case err = <-done:
+	case <-s.cut:
+		synctest.Wait() // until all of it has come to a stop
+		err = errors.New("killed")
+	case <-timeout.C:
+		return fmt.Errorf("the apply does not end, %s after it was canceled", stuck-patience)
+	}
+	w.fuse.Store(-1)
+	if broken := w.liar.broken; len(broken) > 0 {
+		return errors.New(strings.Join(broken, "\n"))
+	}
+	select {
+	case <-died:
+		_ = w.lease.Release(context.Background()) // it is not its own any more
+		_ = w.store.Close()
+		w.open(context.WithoutCancel(ctx))
+	default:
+	}
+	if err == nil && !w.liar.changed && !r.between {
+		clear(w.liar.troubles)
+		if err := w.check(context.WithoutCancel(ctx)); err != nil {
+			return fmt.Errorf("the apply says that all is well: %w", err)
+		}
+	}
+	return nil
+}
+
+// converge applies until it succeeds. What earlier rounds left may fail an apply,
+// but not again and again.
+func (w *world) converge(ctx context.Context) error {
+	w.liar.behave()
+	var err error
+	for range 8 {
+		if err = w.apply(ctx); err == nil {
+			break
+		}
+		var damaged *artifact.DamagedError
+		if errors.As(err, &damaged) {
+			removeTree(damaged.Path) // as the error says
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("apply again and again: %w", err)
+	}
+	return w.check(ctx)
+}
+
+func (w *world) apply(ctx context.Context) error {
+	p, err := w.plan(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err = executors.Apply(ctx, p, w.options(w.liar))
+	return err
+}
+
+// check looks whether what is declared stands, and nothing else.
+func (w *world) check(ctx context.Context) error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	current, err := w.store.Current(ctx)
+	must(err)
+	declared := units(w.sketches)
+	outputs := map[string]map[string]artifact.Artifact{}
+	services := []string{}
+	rules := map[string]string{}
+	for id := range current {
+		if !slices.ContainsFunc(declared, func(u ir.Unit) bool { return u.ID == id }) {
+			fault("%s stands and is not declared", id)
+		}
+	}
+	for _, u := range inOrder(declared) {
+		must(u.Define())
+		c, ok := current[u.ID]
+		if !ok || c.Definition != u.Digest || c.Kind != u.Kind {
+			fault("%s does not stand as declared: %+v", u.ID, c)
+			continue
+		}
+		run, err := w.store.RunFor(ctx, u.ID, c.Key)
+		if err != nil {
+			fault("the run of %s: %w", u.ID, err)
+			continue
+		}
+		outputs[u.ID] = run.Outputs
+		if err := w.checkRun(ctx, &u, run, outputs, current); err != nil {
+			fault("%s: %w", u.ID, err)
+		}
+		if u.Kind == ir.Service {
+			if c.Handle == nil {
+				fault("%s has no handle", u.ID)
+				continue
+			}
+			services = append(services, c.Handle.ID)
+			if x := w.liar.tasks[c.Handle.ID]; x != nil && (x.Key != c.Key || x.phase != state.Ready) {
+				fault("%s is %s and runs %s, recorded is %s", u.ID, x.phase, x.Key, c.Key)
+			}
+		}
+		if u.Component == "slo.rules" {
+			var n, i, f, g int
+			if _, err := fmt.Sscanf(string(u.Params), `{"content":"rules %d of %d","file":"%d_%d.yml"}`, &n, &i, &f, &g); err != nil {
+				fault("%s: %w", u.Params, err)
+			}
+			rules[fmt.Sprintf("%d_%d.yml", f, g)] = fmt.Sprintf("rules %d of %d", n, i)
+		}
+	}
+	slices.Sort(services)
+	if alive := w.liar.alive(); !slices.Equal(alive, services) {
+		fault("alive are %q, recorded are the services %q", alive, services)
+	}
+	if pending, err := w.store.Pending(ctx); err != nil || len(pending) > 0 {
+		fault("the journal holds %+v, %v", pending, err)
+	}
+	files, _ := filepath.Glob(filepath.Join(w.stateDir(), "rules", "*"))
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		must(err)
+		if want, ok := rules[filepath.Base(f)]; !ok || want != string(b) {
+			fault("rules in %s: %q, want %q", filepath.Base(f), b, want)
+		}
+		delete(rules, filepath.Base(f))
+	}
+	if len(rules) > 0 {
+		fault("rules are missing: %v", rules)
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	p, err := w.plan(ctx)
+	if err != nil {
+		return err
+	}
+	for _, it := range p.Items {
+		if it.Action.Changes() {
+			fault("the plan after it is to %s %s, because %+v", it.Action, it.Unit, it.Reasons)
+		}
+	}
+	before := w.liar.started
+	if res, err := executors.Apply(ctx, p, w.options(w.liar)); err != nil || res.Counts.Reused+res.Counts.Unchanged != len(declared) {
+		fault("to apply the plan after it: %+v, %w", res, err)
+	}
+	if w.liar.started > before {
+		fault("to apply the plan after it starts something")
+	}
+	for _, b := range w.liar.broken {
+		fault("%s", b)
+	}
+	return errors.Join(faults...)
+}
+
+// checkRun looks whether the run that stands for a unit has read what stands for
+// those that it reads from, and made of it what its definition says.
+func (w *world) checkRun(ctx context.Context, u *ir.Unit, run *state.Run, outputs map[string]map[string]artifact.Artifact, current map[string]state.Current) error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	inputs := map[string]string{}
+	for _, in := range u.Inputs {
+		digest := outputs[in.Unit][in.From].Digest
+		if in.Kind == ir.EndpointOf {
+			digest = planner.EndpointDigest(current[in.Unit].Key)
+		}
+		if in.Incumbent {
+			digest = run.Inputs[in.Port]
+		}
+		inputs[in.Port] = digest
+	}
+	files := map[string]string{}
+	found, err := planner.Files(w.dir, u.Files)
+	must(err)
+	for _, paths := range found {
+		for _, p := range paths {
+			b, err := os.ReadFile(filepath.Join(w.dir, p))
+			must(err)
+			files[p] = string(b)
+			inputs["file:"+p] = ir.Sum(b)
+		}
+	}
+	if !maps.Equal(inputs, run.Inputs) {
+		fault("it has read %v, there is %v", run.Inputs, inputs)
+	}
+	if key := ir.RunKey(u.Digest, inputs); run.Key != key {
+		fault("its key is %s, want %s", run.Key, key)
+	}
+	for port, a := range run.Outputs {
+		if err := w.arts.Check(ctx, a.Digest); err != nil && !w.damaged[a.Digest] {
+			fault("output %s: %w", port, err)
+		}
+	}
+	switch {
+	case u.Component == "registry.model":
+		if got := run.Outputs["model"].Digest; got != inputs["model"] {
+			fault("registered is %s, want %s", got, inputs["model"])
+		}
+		versions, err := w.store.ModelVersions(ctx, u.Entity)
+		if err != nil || len(versions) == 0 || versions[0].Digest != inputs["model"] {
+			fault("versions are %+v, %w", versions, err)
+			break
+		}
+		var m float64
+		b, err := os.ReadFile(filepath.Join(w.arts.Path(inputs["report"]), "report.json"))
+		if _, scanErr := fmt.Sscanf(string(b), `{"metrics":{"m":%g}}`, &m); !w.damaged[inputs["report"]] && (errors.Join(err, scanErr) != nil || versions[0].Metrics["m"] != m) {
+			fault("registered are the metrics %v, the report is %s", versions[0].Metrics, b)
+		}
+	case u.Kind == ir.Job && u.Component != "random":
+		for port, want := range produce(u, inputs, files, "") {
+			if got := run.Outputs[port].Digest; got != digestOf(want) {
+				fault("output %s is not what a clean run makes", port)
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// digestOf is the digest of an output.
+func digestOf(files map[string]string) string {
+	dir, err := os.MkdirTemp("", "")
+	must(err)
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "out")
+	must(writePort(path, files))
+	digest, err := artifact.Digest(context.Background(), path)
+	must(err)
+	return digest
+}
+
+// inOrder puts units after those they read from.
+func inOrder(units []ir.Unit) []ir.Unit {
+	var out []ir.Unit
+	seen := map[string]bool{}
+	var visit func(u ir.Unit)
+	visit = func(u ir.Unit) {
+		if seen[u.ID] {
+			return
+		}
+		seen[u.ID] = true
+		for _, in := range u.Inputs {
+			if i := slices.IndexFunc(units, func(o ir.Unit) bool { return o.ID == in.Unit }); i >= 0 && !in.Incumbent {
+				visit(units[i])
+			}
+		}
+		out = append(out, u)
+	}
+	for _, u := range units {
+		visit(u)
+	}
+	return out
+}
