@@ -24,7 +24,10 @@ func (c *compilation) lowerObjectives(e *entity) ir.Unit {
 	if err != nil {
 		c.internal(fmt.Errorf("rules of %s: %w", e, err))
 	}
-	u.Params = params(object{}.with("file", e.name+".rules.yml").with("content", content))
+	// The rules are what is written; the objectives are what they say, for those
+	// who compare two systems.
+	objectives := e.fields.only("window", "availability", "latency", "freshness", "quality", "labels")
+	u.Params = params(object{}.with("file", e.name+".rules.yml").with("content", content).with("objectives", objectives))
 	return u
 }
 
