@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
 )
 
 // wide is a system of n units: fetches, each followed by a chain of four.
@@ -43,5 +44,28 @@ func BenchmarkMake(b *testing.B) {
 			})
 		}
 		w.close()
+	}
+}
+
+// BenchmarkCompare compares a system with itself, and with one that differs in
+// every unit.
+func BenchmarkCompare(b *testing.B) {
+	before, changed := wide(10_000), wide(10_000)
+	for i := range changed.Units {
+		u := &changed.Units[i]
+		u.Seed = 1
+		u.Outputs = []ir.Output{{Port: "table", Kind: ir.Table, Schema: ir.Schema{{Name: "x", Type: "int64"}}}}
+		if err := u.Define(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, after := range map[string]*ir.System{"same": before, "changed": changed} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := planner.Compare(b.Context(), planner.Side{System: before}, planner.Side{System: after}, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

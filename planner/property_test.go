@@ -49,6 +49,19 @@ func draw(sketches []*sketch) *ir.System {
 	return sys(units...)
 }
 
+// drawSketch draws the i-th sketch of a system.
+func drawSketch(t *rapid.T, i int) *sketch {
+	s := &sketch{
+		kind:      rapid.SampledFrom([]ir.Kind{ir.Job, ir.Job, ir.Job, ir.Service, ir.Record}).Draw(t, "kind"),
+		component: rapid.SampledFrom([]string{"sql", "constant", "random"}).Draw(t, "component"),
+		param:     rapid.IntRange(0, 2).Draw(t, "param"),
+	}
+	if i > 0 {
+		s.from = rapid.SliceOfNDistinct(rapid.IntRange(0, i-1), 0, min(i, 3), rapid.ID).Draw(t, "from")
+	}
+	return s
+}
+
 // After an apply there is nothing left to do, whatever was changed before; what
 // the plan takes for the same is the same; and nothing runs that the plan did
 // not name.
@@ -62,26 +75,15 @@ func TestApplyOfAPlanLeavesNothingToDo(t *testing.T) {
 		w := newWorld(t, dir)
 		defer w.close()
 		var sketches []*sketch
-		one := func(i int) *sketch {
-			s := &sketch{
-				kind:      rapid.SampledFrom([]ir.Kind{ir.Job, ir.Job, ir.Job, ir.Service, ir.Record}).Draw(t, "kind"),
-				component: rapid.SampledFrom([]string{"sql", "constant", "random"}).Draw(t, "component"),
-				param:     rapid.IntRange(0, 2).Draw(t, "param"),
-			}
-			if i > 0 {
-				s.from = rapid.SliceOfNDistinct(rapid.IntRange(0, i-1), 0, min(i, 3), rapid.ID).Draw(t, "from")
-			}
-			return s
-		}
 		for i := range rapid.IntRange(1, 8).Draw(t, "units") {
-			sketches = append(sketches, one(i))
+			sketches = append(sketches, drawSketch(t, i))
 		}
 		for range rapid.IntRange(1, 4).Draw(t, "applies") {
 			for range rapid.IntRange(0, 3).Draw(t, "edits") {
 				i := rapid.IntRange(0, len(sketches)-1).Draw(t, "unit")
 				switch rapid.IntRange(0, 4).Draw(t, "edit") {
 				case 0:
-					sketches[i] = one(i)
+					sketches[i] = drawSketch(t, i)
 				case 1:
 					sketches[i] = nil
 				case 2:

@@ -56,6 +56,7 @@ func (a *assumed) apply(sys *ir.System) error {
 		Output:    func(unit, port string) string { return a.runs[unit].Outputs[port].Digest },
 		Incumbent: func(string, string) (string, error) { return "", nil },
 	}
+	now := time.Now() // nothing is too old
 	for _, i := range order {
 		u := &sys.Units[i]
 		inputs, _, err := src.Inputs(u, nil)
@@ -63,7 +64,7 @@ func (a *assumed) apply(sys *ir.System) error {
 			return err
 		}
 		key := ir.RunKey(u.Digest, inputs)
-		run := state.Run{Key: key, Unit: u.ID, Definition: u.Digest, Outcome: state.Done, Inputs: inputs, Outputs: map[string]artifact.Artifact{}}
+		run := state.Run{Key: key, Unit: u.ID, Definition: u.Digest, Outcome: state.Done, Finished: now, Inputs: inputs, Outputs: map[string]artifact.Artifact{}}
 		for _, o := range u.Outputs {
 			digest := ir.Sum([]byte(key + " " + o.Port))
 			if o.Kind == ir.EndpointOf {

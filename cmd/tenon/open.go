@@ -44,41 +44,14 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 	if err != nil {
 		return nil, err
 	}
-	if kept == nil {
-		return a.compileAnew(ctx, dir, executors, nil)
+	var record *reads.Record
+	if kept != nil {
+		if r := kept.Get(); r != nil {
+			return r, nil
+		}
+		record = reads.New()
 	}
-	if r := kept.Get(); r != nil {
-		return r, nil
-	}
-	record := reads.New()
-	r, err := a.compileAnew(ctx, dir, executors, record)
-	if err != nil {
-		return nil, err
-	}
-	kept.Put(record.Reads(), r)
-	return r, nil
-}
-
-func (a *app) compileAnew(ctx context.Context, dir string, executors map[string]func(ir.Unit) []compiler.Fault, record *reads.Record) (*compiler.Result, error) {
-	sys, err := lang.Load(dir, lang.Options{Tags: a.tags, Env: os.Environ(), Record: record})
-	if err != nil {
-		return nil, err
-	}
-	a.source = sys.Source
-	envs := a.environments()
-	locks, err := lockfile.Open(sys.Dir, func(ctx context.Context, requirements []string) ([]byte, error) {
-		fmt.Fprintln(a.stderr, "locking Python packages ...")
-		return envs.Lock(ctx, requirements)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if locks.Content == nil {
-		record.Absent(locks.Path)
-	} else {
-		record.File(locks.Path, locks.Content)
-	}
-	result, err := compiler.Compile(ctx, sys, compiler.Options{Lock: locks.Lock, Executors: executors, Record: record})
+	r, locks, err := a.compileAnew(ctx, dir, executors, record)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +61,34 @@ func (a *app) compileAnew(ctx context.Context, dir string, executors map[string]
 		record.Cannot(locks.Path + " was written")
 		fmt.Fprintf(a.stderr, "wrote %s; commit it with the system\n", lockfile.Name)
 	}
-	return result, nil
+	if kept != nil {
+		kept.Put(record.Reads(), r)
+	}
+	return r, nil
+}
+
+// compileAnew compiles and writes nothing; the locks are still to be written.
+func (a *app) compileAnew(ctx context.Context, dir string, executors map[string]func(ir.Unit) []compiler.Fault, record *reads.Record) (*compiler.Result, *lockfile.File, error) {
+	sys, err := lang.Load(dir, lang.Options{Tags: a.tags, Env: os.Environ(), Record: record})
+	if err != nil {
+		return nil, nil, err
+	}
+	a.source = sys.Source
+	envs := a.environments()
+	locks, err := lockfile.Open(sys.Dir, func(ctx context.Context, requirements []string) ([]byte, error) {
+		fmt.Fprintln(a.stderr, "locking Python packages ...")
+		return envs.Lock(ctx, requirements)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if locks.Content == nil {
+		record.Absent(locks.Path)
+	} else {
+		record.File(locks.Path, locks.Content)
+	}
+	result, err := compiler.Compile(ctx, sys, compiler.Options{Lock: locks.Lock, Executors: executors, Record: record})
+	return result, locks, err
 }
 
 // kept is where the compiled system is kept: beside its state, if it has one,
@@ -253,10 +253,15 @@ func (a *app) openApplied(ctx context.Context, dir string) (*workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(stateDir, "state.db")); errors.Is(err, os.ErrNotExist) {
+	if !hasState(stateDir) {
 		return nil, fmt.Errorf("nothing was applied here yet: there is no state in %s; run tenon apply", stateDir)
 	}
 	return a.open(ctx, dir)
+}
+
+func hasState(stateDir string) bool {
+	_, err := os.Stat(filepath.Join(stateDir, "state.db"))
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 func (w *workspace) close() error { return w.store.Close() }

@@ -35,7 +35,12 @@ the next tenon apply goes forward again unless they are brought back as well.`,
 		Example: `  tenon rollback
   tenon rollback @3
   tenon rollback @3 --out back.plan     only the plan, for tenon apply back.plan`,
-		ValidArgsFunction: a.completeRevisions(&dir),
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return a.completeRevisions(c.Context(), dir), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			if o.json && !o.yes {
@@ -208,22 +213,4 @@ func (w *workspace) blobs(p *planner.Plan) (map[string][]byte, error) {
 		blobs[digest] = b
 	}
 	return blobs, nil
-}
-
-// completeRevisions completes the numbers of revisions that can be brought back.
-func (a *app) completeRevisions(dir *string) cobra.CompletionFunc {
-	return func(c *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
-		if len(args) == 0 {
-			_ = a.withApplied(c.Context(), *dir, func(w *workspace) error {
-				all, err := w.store.Revisions(c.Context(), 20)
-				for _, r := range all {
-					if r.Standing != "" {
-						names = append(names, fmt.Sprintf("@%d", r.Number))
-					}
-				}
-				return err
-			})
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
 }

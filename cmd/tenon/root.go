@@ -50,7 +50,7 @@ type faults struct {
 const (
 	exitOK      = 0
 	exitError   = 1
-	exitChanges = 2 // with --detailed-exitcode
+	exitChanges = 2 // of diff, and with --detailed-exitcode
 	exitUsage   = 64
 	exitStopped = 130
 )
@@ -183,7 +183,7 @@ to happen against what is already there, shows the plan, and applies it.`,
 		return &usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(
-		initCommand(a), compileCommand(a), planCommand(a), applyCommand(a), destroyCommand(a),
+		initCommand(a), compileCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
 		statusCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), graphCommand(a),
 		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a),
 	)

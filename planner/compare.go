@@ -1,0 +1,340 @@
+package planner
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// A Side is one of two systems that are compared.
+type Side struct {
+	System *ir.System
+	Blobs  map[string][]byte // code and locks, by digest, as far as they are known
+}
+
+// A Comparison is how a system differs from another.
+type Comparison struct {
+	Entities []EntityChange `json:"entities"`
+	Impact   Impact         `json:"impact"`
+}
+
+// Same reports whether nothing differs.
+func (c *Comparison) Same() bool { return len(c.Entities) == 0 && len(c.Impact.Items) == 0 }
+
+// Changed says how an entity differs.
+type Changed string
+
+const (
+	Added   Changed = "added"
+	Removed Changed = "removed"
+	Renamed Changed = "renamed" // and perhaps run in another way
+	Edited  Changed = "changed"
+	Follows Changed = "follows" // only what it gives, because of what it reads
+)
+
+// An EntityChange is what differs in one entity. The name, the target and the
+// like are those of the entity "system".
+type EntityChange struct {
+	Entity    string        `json:"entity"` // "models/late"
+	Change    Changed       `json:"change"`
+	Was       string        `json:"was,omitempty"` // its former name
+	Component string        `json:"component,omitempty"`
+	Fields    []FieldChange `json:"fields,omitempty"`
+	Effect    *Effect       `json:"effect,omitempty"` // of its removal
+}
+
+// Section is the part of a system that the entity belongs to.
+func (e EntityChange) Section() string { s, _, _ := strings.Cut(e.Entity, "/"); return s }
+
+// A FieldChange is one field, named as the user writes it. Without Before it is
+// new, without After it is gone.
+type FieldChange struct {
+	Field  string          `json:"field"` // "params.max_depth", "schema.amount.max", "code report.sh"
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+	Lines  string          `json:"lines,omitempty"`  // the difference of texts of several lines, unified
+	Effect *Effect         `json:"effect,omitempty"` // of a change of what others read or call
+}
+
+// Impact is what applying the one system would do if the other stood applied and
+// no data had changed since.
+type Impact struct {
+	Run      []Affected `json:"run,omitempty"`      // jobs that are not of a model
+	Retrain  []Affected `json:"retrain,omitempty"`  // models
+	Evaluate []Affected `json:"evaluate,omitempty"` // models that are judged anew and not trained
+	RollOut  []Affected `json:"roll_out,omitempty"` // services
+	Write    []Affected `json:"write,omitempty"`    // records
+	Remove   []Affected `json:"remove,omitempty"`   // whatever stands of them
+
+	Items   []Item   `json:"items"`   // of the plan, those that do something
+	Jobs    int      `json:"jobs"`    // how many of them are jobs
+	Unknown int      `json:"unknown"` // of how many of these no earlier run is known
+	Time    Estimate `json:"time"`    // along the critical path, see [Plan.Summary]
+	Work    Estimate `json:"work"`    // of all units together
+}
+
+// An Affected is an entity that something happens to; Unless as in [Item].
+type Affected struct {
+	Entity string `json:"entity"`
+	Unless bool   `json:"unless,omitempty"`
+}
+
+// Compare tells how after differs from before, and what follows from it. times
+// are how long units took before, newest first, and may be nil.
+func Compare(ctx context.Context, before, after Side, times map[string][]time.Duration) (*Comparison, error) {
+	plan, err := Suppose(ctx, before.System, after.System, times)
+	if err != nil {
+		return nil, err
+	}
+	c := &comparer{before: before, after: after, renamed: map[string]string{}, former: map[string]string{}}
+	c.old, c.new = entities(before.System), entities(after.System)
+	c.findRenames()
+	out := &Comparison{Entities: []EntityChange{}}
+	if fields := c.systemFields(); len(fields) > 0 {
+		out.Entities = append(out.Entities, EntityChange{Entity: "system", Change: Edited, Fields: fields})
+	}
+	changes := c.pools()
+	for id, e := range c.old {
+		now := c.now(id)
+		change := EntityChange{Entity: id, Component: e.component()}
+		if now == nil {
+			change.Change = Removed
+			changes = append(changes, change)
+			continue
+		}
+		change.Entity, change.Component, change.Fields = now.id, now.component(), c.fields(e, now)
+		switch {
+		case now.id != id:
+			change.Change, change.Was = Renamed, id
+		case len(change.Fields) > 0:
+			change.Change = Edited
+		}
+		changes = append(changes, change)
+	}
+	for id, e := range c.new {
+		if c.was(id) == nil {
+			changes = append(changes, EntityChange{Entity: id, Change: Added, Component: e.component()})
+		}
+	}
+	c.contracts(changes)
+	changes = slices.DeleteFunc(changes, func(e EntityChange) bool { return e.Change == "" })
+	slices.SortFunc(changes, func(a, b EntityChange) int {
+		return cmp.Or(cmp.Compare(rank(a.Section()), rank(b.Section())), cmp.Compare(a.Entity, b.Entity))
+	})
+	out.Entities = append(out.Entities, changes...)
+	out.Impact = c.impact(plan)
+	return out, nil
+}
+
+// sections in the order that a comparison tells them.
+var sections = []string{"system", "sources", "features", "models", "deployments", "slos", "steps", "resources"}
+
+func rank(section string) int { return slices.Index(sections, section) }
+
+// A comparer compares two systems.
+type comparer struct {
+	before, after Side
+	old, new      map[string]*entity
+	renamed       map[string]string     // former id to new id
+	former        map[string]string     // and back
+	edited        map[string]bool       // by former id: the user has changed it
+	readers       map[string][]ir.Input // by producer before: the entity that reads it, and which port
+}
+
+// An entity is the units that came of one.
+type entity struct {
+	id    string
+	units []ir.Unit
+	main  *ir.Unit // the one that does the work
+}
+
+func (e *entity) component() string { return e.main.Component }
+
+func (e *entity) section() string { s, _, _ := strings.Cut(e.id, "/"); return s }
+
+// stage returns the unit of that stage, or nil.
+func (e *entity) stage(name string) *ir.Unit {
+	for i := range e.units {
+		if _, s := ir.SplitID(e.units[i].ID); s == name {
+			return &e.units[i]
+		}
+	}
+	return nil
+}
+
+// entities groups the units of a system.
+func entities(sys *ir.System) map[string]*entity {
+	out := map[string]*entity{}
+	for _, u := range sys.Units {
+		e := out[u.Entity]
+		if e == nil {
+			e = &entity{id: u.Entity}
+			out[u.Entity] = e
+		}
+		e.units = append(e.units, u)
+	}
+	for _, e := range out {
+		if e.main = e.stage("train"); e.main == nil {
+			e.main = &e.units[0]
+		}
+	}
+	return out
+}
+
+// now is what has become of an entity of the system before, or nil.
+func (c *comparer) now(id string) *entity {
+	if name, ok := c.renamed[id]; ok {
+		return c.new[name]
+	}
+	return c.new[id]
+}
+
+// was is what an entity of the system after was before, or nil.
+func (c *comparer) was(id string) *entity {
+	if name, ok := c.former[id]; ok {
+		return c.old[name]
+	}
+	return c.old[id]
+}
+
+// findRenames pairs what is gone with what is new and says the same, but for how
+// it is run. One rename may be what makes the next one alike.
+func (c *comparer) findRenames() {
+	for again := true; again; {
+		again = false
+		gone := map[string][]string{}
+		for _, id := range slices.Sorted(maps.Keys(c.old)) {
+			if c.now(id) == nil {
+				says := c.says(c.old[id])
+				gone[says] = append(gone[says], id)
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(c.new)) {
+			if c.was(id) != nil {
+				continue
+			}
+			if says := c.says(c.new[id]); len(gone[says]) > 0 {
+				c.renamed[gone[says][0]], c.former[id] = id, gone[says][0]
+				gone[says] = gone[says][1:]
+				again = true
+			}
+		}
+	}
+}
+
+// says is all that an entity says of itself, but for how it is run.
+func (c *comparer) says(e *entity) string {
+	t := c.describe(e)
+	for _, how := range []string{"needs", "retries", "timeout", "max_age"} {
+		delete(t, how)
+	}
+	var schemas []ir.Schema
+	if declares(e) {
+		for _, o := range e.main.Outputs {
+			schemas = append(schemas, o.Schema)
+		}
+	}
+	return compact([]any{e.section(), t, userCode(e.main), e.main.Code.Lock, schemas})
+}
+
+// systemFields compares the names, and the target of before with that of after.
+func (c *comparer) systemFields() []FieldChange {
+	before, after := c.before.System, c.after.System
+	if before.Name == "" && len(before.Units) == 0 { // nothing stands
+		return nil
+	}
+	describe := func(s *ir.System) map[string]any {
+		target := map[string]any{"executor": s.Target.Executor}
+		for k, v := range s.Target.Settings {
+			target[k] = plain(v)
+		}
+		return map[string]any{"name": s.Name, "target": s.Target.Name, "targets": map[string]any{after.Target.Name: target}}
+	}
+	t := &treeDiff{}
+	t.diff("", describe(before), describe(after))
+	return t.out
+}
+
+func (c *comparer) pools() []EntityChange {
+	var out []EntityChange
+	each(c.before.System.Pools, c.after.System.Pools, func(p ir.Pool) string { return p.Name }, func(name string, a, b *ir.Pool) {
+		change := EntityChange{Entity: "resources/" + name, Component: "pool"}
+		switch {
+		case a == nil:
+			change.Change = Added
+		case b == nil:
+			change.Change = Removed
+		default:
+			t := &treeDiff{}
+			t.diff("", resources(a.Resources), resources(b.Resources))
+			if change.Fields = t.out; len(t.out) > 0 {
+				change.Change = Edited
+			}
+		}
+		out = append(out, change)
+	})
+	return out
+}
+
+func (c *comparer) impact(p *Plan) Impact {
+	out := Impact{Items: []Item{}, Time: p.Summary().Time}
+	kinds := []*[]Affected{&out.Retrain, &out.Evaluate, &out.Run, &out.RollOut, &out.Write, &out.Remove}
+	found := map[string]map[int]bool{} // by entity and kind; the value is "for sure"
+	for _, it := range p.Items {
+		if !it.Action.Changes() {
+			continue
+		}
+		id, stage := ir.SplitID(it.Unit)
+		_, isRenamed := c.renamed[id]
+		if it.Action == Delete && isRenamed && it.Kind != ir.Service {
+			continue // nothing is lost: what it has made stands under its new name
+		}
+		it.Key = "" // it is of a state that is not there
+		out.Items = append(out.Items, it)
+		out.Work.Runs += it.Estimate.Runs
+		out.Work.Time += it.Estimate.Time
+		kind := 2
+		switch {
+		case it.Action == Delete:
+			kind = 5
+		case it.Kind == ir.Service:
+			kind = 3
+		case it.Kind == ir.Record:
+			kind = 4
+		case stage == "train":
+			kind = 0
+		case stage != "":
+			kind = 1
+		}
+		if kind < 3 {
+			if out.Jobs++; it.Estimate.Runs == 0 {
+				out.Unknown++
+			}
+		}
+		if found[id] == nil {
+			found[id] = map[int]bool{}
+		}
+		found[id][kind] = found[id][kind] || !it.Unless
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(found), inSections) {
+		for kind := range kinds { // the first one says the most
+			if sure, ok := found[id][kind]; ok && (kind < 5 || c.new[id] == nil) {
+				*kinds[kind] = append(*kinds[kind], Affected{Entity: id, Unless: !sure})
+				break
+			}
+		}
+	}
+	return out
+}
+
+func inSections(a, b string) int {
+	sa, _, _ := strings.Cut(a, "/")
+	sb, _, _ := strings.Cut(b, "/")
+	return cmp.Or(cmp.Compare(rank(sa), rank(sb)), cmp.Compare(a, b))
+}
