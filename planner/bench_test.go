@@ -50,7 +50,7 @@ func BenchmarkMake(b *testing.B) {
 // BenchmarkCompare compares a system with itself, and with one that differs in
 // every unit.
 func BenchmarkCompare(b *testing.B) {
-	before, changed := wide(10_000), wide(10_000)
+	before, changed := wide(1000), wide(1000)
 	for i := range changed.Units {
 		u := &changed.Units[i]
 		u.Seed = 1

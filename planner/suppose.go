@@ -3,7 +3,6 @@ package planner
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 // No file is read and nothing is looked at; times are how long units took before,
 // newest first, and may be nil. The plan cannot be applied.
 func Suppose(ctx context.Context, before, after *ir.System, times map[string][]time.Duration) (*Plan, error) {
-	a := &assumed{units: map[string]*ir.Unit{}, current: map[string]state.Current{}, runs: map[string]state.Run{}, times: times}
+	a := &assumed{units: map[string]*ir.Unit{}, current: map[string]state.Current{}, runs: map[string]state.Run{}, first: map[string]string{}, times: times}
 	if before != nil {
 		if err := a.apply(before); err != nil {
 			return nil, fmt.Errorf("suppose: %w", err)
@@ -43,6 +42,7 @@ type assumed struct {
 	units   map[string]*ir.Unit
 	current map[string]state.Current
 	runs    map[string]state.Run // by unit
+	first   map[string]string    // by key, of the units that share it
 	times   map[string][]time.Duration
 }
 
@@ -73,6 +73,9 @@ func (a *assumed) apply(sys *ir.System) error {
 			run.Outputs[o.Port] = artifact.Artifact{Digest: digest, Kind: string(o.Kind)}
 		}
 		a.units[u.ID], a.runs[u.ID] = u, run
+		if first, ok := a.first[key]; !ok || u.ID < first {
+			a.first[key] = u.ID
+		}
 		a.current[u.ID] = state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: key}
 	}
 	return nil
@@ -99,10 +102,9 @@ func (a *assumed) RunFor(_ context.Context, unit, key string) (*state.Run, error
 	if r, ok := a.runs[unit]; ok && r.Key == key {
 		return &r, nil
 	}
-	for _, other := range slices.Sorted(maps.Keys(a.runs)) {
-		if r := a.runs[other]; r.Key == key {
-			return &r, nil
-		}
+	if first, ok := a.first[key]; ok {
+		r := a.runs[first]
+		return &r, nil
 	}
 	return nil, state.ErrNotFound
 }
