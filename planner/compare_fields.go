@@ -228,7 +228,7 @@ func describeRun(u *ir.Unit, t map[string]any) {
 func resources(r ir.Resources) map[string]any {
 	t := map[string]any{}
 	if r.MilliCPU != 0 {
-		t["cpu"] = json.Number(strings.TrimRight(strings.TrimRight(big.NewRat(r.MilliCPU, 1000).FloatString(3), "0"), "."))
+		t["cpu"] = json.Number(decimal(big.NewRat(r.MilliCPU, 1000)))
 	}
 	if r.Memory != 0 {
 		t["memory"] = size(r.Memory)
@@ -246,17 +246,22 @@ func resources(r ir.Resources) map[string]any {
 	return t
 }
 
-// size writes bytes as in the language, in the largest unit that is exact.
+// size writes bytes as in the language: 1.5GiB, where two decimals are exact.
 func size(n int64) string {
 	for _, u := range []struct {
 		name  string
 		bytes int64
 	}{{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}} {
-		if n%u.bytes == 0 {
-			return fmt.Sprintf("%d%s", n/u.bytes, u.name)
+		if r := big.NewRat(n, u.bytes); n >= u.bytes && 100%r.Denom().Int64() == 0 {
+			return decimal(r) + u.name
 		}
 	}
 	return fmt.Sprintf("%dB", n)
+}
+
+// decimal writes a number of at most three decimals.
+func decimal(r *big.Rat) string {
+	return strings.TrimRight(strings.TrimRight(r.FloatString(3), "0"), ".")
 }
 
 // duration writes a time as in the language, in the largest unit that is exact.
