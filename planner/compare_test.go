@@ -534,6 +534,31 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// What a change costs in time is told as far as it is known.
+func TestCompareEstimates(t *testing.T) {
+	after := shop(edit("features/spend", params(`{"sql":"SELECT 1"}`)))
+	for name, tt := range map[string]struct {
+		times         map[string][]time.Duration
+		time, work    time.Duration
+		jobs, unknown int
+	}{
+		"nothing is known": {nil, 0, 0, 4, 4},
+		"most is known": {map[string][]time.Duration{
+			"sources/orders": {time.Hour}, "features/spend": {3 * time.Second, time.Second}, "models/leaver/train": {10 * time.Second}, "steps/report": {4 * time.Second},
+		}, 12 * time.Second, 16 * time.Second, 4, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := planner.Compare(t.Context(), planner.Side{System: shop()}, planner.Side{System: after}, tt.times)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i := c.Impact; i.Time.Time != tt.time || i.Work.Time != tt.work || i.Jobs != tt.jobs || i.Unknown != tt.unknown {
+				t.Errorf("%s of %s for %d jobs, %d unknown", i.Time.Time, i.Work.Time, i.Jobs, i.Unknown)
+			}
+		})
+	}
+}
+
 // Whatever differs is told, and nothing else is.
 func TestACompareTellsOfEveryUnit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

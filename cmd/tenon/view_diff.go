@@ -333,14 +333,11 @@ func impactRows(i planner.Impact) []impactRow {
 			}
 		}
 		if len(sure) > 0 {
-			out = append(out, impactRow{k.what, sure})
+			out = append(out, impactRow{k.what, few(sure)})
 		}
 		if len(unless) > 0 {
-			out = append(out, impactRow{k.what + "?", append(unless, "unless inputs come out the same")})
+			out = append(out, impactRow{k.what + "?", append(few(unless), "unless inputs come out the same")})
 		}
-	}
-	for n := range out {
-		out[n].names = few(out[n].names)
 	}
 	return out
 }
