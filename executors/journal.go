@@ -48,6 +48,11 @@ func (w *walk) openJournal(ctx context.Context) {
 		}
 	}
 	for _, p := range entries {
+		if record := w.byID[p.Run.Unit]; record != nil && record.unit.Kind == ir.Record {
+			// Until the unit stands, only the entry tells what was written for it.
+			w.pending[p.Run.Unit] = append(w.pending[p.Run.Unit], p)
+			continue
+		}
 		n := wanted[p.Run.Unit]
 		if n != nil && p.Run.Attempt != ending && (n.item.Key == "" || n.item.Key == p.Run.Key) {
 			w.pending[p.Run.Unit] = append(w.pending[p.Run.Unit], p)
@@ -57,9 +62,13 @@ func (w *walk) openJournal(ctx context.Context) {
 	}
 }
 
-// closeJournal discards what nobody adopted: nothing runs after an apply.
+// closeJournal discards what nobody adopted: nothing runs after an apply. Entries
+// of records that do not stand yet are left.
 func (w *walk) closeJournal(ctx context.Context) {
 	for _, unit := range sortedKeys(w.pending) {
+		if n := w.byID[unit]; n != nil && n.unit.Kind == ir.Record && (!n.ended || n.failed) {
+			continue
+		}
 		for _, p := range w.pending[unit] {
 			w.discard(ctx, p, "no longer wanted")
 		}

@@ -301,6 +301,7 @@ type world struct {
 	arts     *artifact.Store
 	lease    *state.Lease
 	sketches []*sketch
+	now      time.Time // of the last plan that was applied: what follows is not held against it for its age
 	data     int
 	damaged  map[string]bool // artifacts that were changed behind everybody's back
 	wg       sync.WaitGroup  // of applies that were killed
@@ -458,7 +459,7 @@ func (w *world) plan(ctx context.Context, rerun ...string) (*planner.Plan, error
 	}
 	return planner.Make(ctx, sys, planner.Inputs{
 		Dir: w.dir, State: w.store, Artifacts: w.arts, Digests: planner.NewFileDigests(w.stateDir()), Inspector: w.liar,
-		Options: planner.Options{Rerun: rerun},
+		Options: planner.Options{Rerun: rerun, Now: w.now},
 	})
 }
 
@@ -492,6 +493,7 @@ func (w *world) round(ctx context.Context, r round) error {
 	if r.rerun >= 0 && len(declared) > 0 {
 		rerun = []string{declared[r.rerun%len(declared)].ID}
 	}
+	w.now = time.Now()
 	p, err := w.plan(ctx, rerun...)
 	if errors.Is(err, errLiar) {
 		return nil
@@ -584,6 +586,7 @@ func (w *world) converge(ctx context.Context) error {
 }
 
 func (w *world) apply(ctx context.Context) error {
+	w.now = time.Now()
 	p, err := w.plan(ctx)
 	if err != nil {
 		return err
@@ -676,7 +679,7 @@ func (w *world) check(ctx context.Context) error {
 	}
 	before := w.liar.started
 	if res, err := executors.Apply(ctx, p, w.options(w.liar)); err != nil || res.Counts.Reused+res.Counts.Unchanged != len(declared) {
-		fault("to apply the plan after it: %+v, %w", res, err)
+		fault("to apply the plan after it: %+v, %v", res, err)
 	}
 	if w.liar.started > before {
 		fault("to apply the plan after it starts something")
@@ -732,7 +735,7 @@ func (w *world) checkRun(ctx context.Context, u *ir.Unit, run *state.Run, output
 		}
 		versions, err := w.store.ModelVersions(ctx, u.Entity)
 		if err != nil || len(versions) == 0 || versions[0].Digest != inputs["model"] {
-			fault("versions are %+v, %w", versions, err)
+			fault("versions are %+v, %v", versions, err)
 			break
 		}
 		var m float64

@@ -130,6 +130,12 @@ func TestRulesThatWereWrittenAndNotRecordedGo(t *testing.T) {
 	}
 	b.mustApply(rules("one.yml", "a"))
 	killed(rules("two.yml", "b"))
+	b.fake.behave["sources/a"] = behaviour{fails: 1}
+	blocked := rules("two.yml", "b")
+	blocked.Inputs = []ir.Input{{Port: "in", Unit: "sources/a", From: "out", Kind: ir.Table}}
+	if _, err := b.apply(table("sources/a", `{}`), blocked); err == nil {
+		t.Fatal("no error")
+	}
 	if got := files(); got != "one.yml two.yml" {
 		t.Errorf("killed: %s", got)
 	}
