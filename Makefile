@@ -17,6 +17,16 @@ demo: tools build ## train and serve a real model from examples/flights
 test: tools test-tools test-python ## run all tests
 	go test -timeout 25m ./...
 
+FUZZTIME ?= 30s
+.PHONY: fuzz
+fuzz: ## feed every reader with bytes nobody meant, each for FUZZTIME
+	@grep -rlE '^func Fuzz' --include='*_test.go' --exclude-dir='.[a-z]*' . | xargs -n1 dirname | sort -u | while read -r pkg; do \
+		for name in $$(grep -hoE '^func Fuzz[A-Za-z]*' $$pkg/*_test.go | cut -c6-); do \
+			echo "$$pkg $$name"; \
+			go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
 .PHONY: test-python
 test-python: tools test-tools ## run the tests of the Python components
 	UV=$$(command -v uv) stdlib/python/tests/run.sh
