@@ -35,6 +35,11 @@ test-python: tools test-tools ## run the tests of the Python components
 build: ## build bin/tenon
 	go build -trimpath -o bin/tenon ./cmd/tenon
 
+.PHONY: bench
+bench: tools build ## measure speed and memory beside cue and ninja
+	@.ci/tools bench
+	@go run ./cmd/bench $(BENCH)
+
 .PHONY: golden
 golden: tools test-tools ## write every golden file anew
 	TENON_UPDATE=1 go test ./compiler ./cmd/... ./stdlib/docgen
