@@ -50,6 +50,33 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+// A value is shown without quotes where it cannot be taken for another one.
+func TestValue(t *testing.T) {
+	for raw, want := range map[string]string{
+		`"2GiB"`: "2GiB", `"sources.a.out"`: "sources.a.out", `"8"`: `"8"`, `8`: "8", `"true"`: `"true"`, `""`: `""`, `"a b"`: `"a b"`,
+		`"\u001b[31m"`: `"\u001b[31m"`, `["a",1]`: `["a",1]`, `{"type":"string","nullable":true,"values":["a"]}`: `string, nullable, values ["a"]`,
+		`{"type":"int64","unique":true,"min":0,"max":1e3}`: "int64, unique, min 0, max 1e3", `{"a":1}`: `{"a":1}`, "": "",
+	} {
+		if got := value([]byte(raw)); got != want {
+			t.Errorf("%s: %s, want %s", raw, got, want)
+		}
+	}
+}
+
+// Whatever a text holds, Markdown shows it as it is, and a table keeps its cells.
+func TestMarkdownCell(t *testing.T) {
+	for s, want := range map[string]string{
+		"": "", "a|b": "`a\\|b`", "a`b": "``a`b``", "`a`": "`` `a` ``", "a\nb": "`a b`", "``": "``` `` ```",
+	} {
+		if got := markdownCell(s); got != want {
+			t.Errorf("%q: %s, want %s", s, got, want)
+		}
+	}
+	if got, want := markdownText("_a_ <b> | `c`"), "\\_a\\_ &lt;b> \\| \\`c\\`"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestModuleName(t *testing.T) {
 	for dir, want := range map[string]string{"/a/Churn Model": "churn-model", "/a/日本": "system", "/": "system", "/a/_x_1": "x_1"} {
 		if got := moduleName(dir); got != want {

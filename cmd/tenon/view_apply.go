@@ -310,7 +310,7 @@ func number(x float64) string {
 	return fmt.Sprintf("%.4g", x)
 }
 
-// printable keeps control characters of a log off the terminal.
+// printable keeps control characters of a line off the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || r == 0xfffd {

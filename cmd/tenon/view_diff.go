@@ -111,6 +111,7 @@ func entityNote(e planner.EntityChange) string {
 
 func (a *app) field(f planner.FieldChange) string {
 	before, after := fieldValues(f)
+	f.Field = printable(f.Field)
 	switch {
 	case f.Lines != "" && !isCode(f):
 		return f.Field + ":"
@@ -175,7 +176,7 @@ func only(what string, a, b []string) string {
 func value(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) == nil {
-		if s == "" || strings.ContainsAny(s, " \t\n\"") || json.Valid([]byte(s)) {
+		if s == "" || strings.ContainsAny(s, " \"") || s != printable(s) || json.Valid([]byte(s)) {
 			return string(raw)
 		}
 		return s
@@ -241,6 +242,7 @@ func breaksWhom(e *planner.Effect) string {
 func (a *app) writeLines(b *strings.Builder, text string) {
 	all := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	for i, line := range all {
+		line = printable(line)
 		switch {
 		case text == "":
 			return

@@ -93,7 +93,7 @@ func writeMarkdownEntity(b *strings.Builder, e planner.EntityChange, seen repeat
 			}
 			fence := strings.Repeat("`", max(3, backticks(f.Lines)+1))
 			folded = append(folded, fmt.Sprintf("<details><summary><code>%s</code> <code>%s</code></summary>\n\n%sdiff\n%s%s\n\n</details>\n",
-				html.EscapeString(e.Entity), html.EscapeString(f.Field), fence, f.Lines, fence))
+				html.EscapeString(e.Entity), html.EscapeString(printable(f.Field)), fence, f.Lines, fence))
 		}
 		row(name, markdownCell(f.Field), before, after, markdownEffect(f.Effect))
 	}
@@ -118,7 +118,7 @@ func markdownCode(s string) string {
 	if s == "" {
 		return ""
 	}
-	s = strings.Join(strings.Fields(s), " ")
+	s = printable(strings.Join(strings.Fields(s), " "))
 	fence := strings.Repeat("`", backticks(s)+1)
 	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") {
 		s = " " + s + " "
