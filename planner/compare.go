@@ -282,50 +282,67 @@ func (c *comparer) pools() []EntityChange {
 	return out
 }
 
+// Kinds of what happens to an entity. Of several, the first is told: it says the
+// most.
+const (
+	retrain = iota
+	evaluate
+	run
+	rollOut
+	write
+	remove
+	kinds
+)
+
+func kindOf(it Item) int {
+	_, stage := ir.SplitID(it.Unit)
+	switch {
+	case it.Action == Delete:
+		return remove
+	case it.Kind == ir.Service:
+		return rollOut
+	case it.Kind == ir.Record:
+		return write
+	case stage == "train":
+		return retrain
+	case stage != "":
+		return evaluate
+	}
+	return run
+}
+
 func (c *comparer) impact(p *Plan) Impact {
 	out := Impact{Items: []Item{}, Time: p.Summary().Time}
-	kinds := []*[]Affected{&out.Retrain, &out.Evaluate, &out.Run, &out.RollOut, &out.Write, &out.Remove}
-	found := map[string]map[int]bool{} // by entity and kind; the value is "for sure"
+	type happens [kinds]struct{ may, sure bool }
+	found := map[string]*happens{}
 	for _, it := range p.Items {
-		if !it.Action.Changes() {
-			continue
-		}
-		id, stage := ir.SplitID(it.Unit)
+		id, _ := ir.SplitID(it.Unit)
 		_, isRenamed := c.renamed[id]
-		if it.Action == Delete && isRenamed && it.Kind != ir.Service {
-			continue // nothing is lost: what it has made stands under its new name
+		if !it.Action.Changes() || it.Action == Delete && isRenamed && it.Kind != ir.Service {
+			continue // of what is renamed, what it has made stands under its new name
 		}
 		it.Key = "" // it is of a state that is not there
 		out.Items = append(out.Items, it)
 		out.Work.Runs += it.Estimate.Runs
 		out.Work.Time += it.Estimate.Time
-		kind := 2
-		switch {
-		case it.Action == Delete:
-			kind = 5
-		case it.Kind == ir.Service:
-			kind = 3
-		case it.Kind == ir.Record:
-			kind = 4
-		case stage == "train":
-			kind = 0
-		case stage != "":
-			kind = 1
-		}
-		if kind < 3 {
+		if it.Kind == ir.Job && it.Action != Delete {
 			if out.Jobs++; it.Estimate.Runs == 0 {
 				out.Unknown++
 			}
 		}
 		if found[id] == nil {
-			found[id] = map[int]bool{}
+			found[id] = &happens{}
 		}
-		found[id][kind] = found[id][kind] || !it.Unless
+		h := &found[id][kindOf(it)]
+		h.may, h.sure = true, h.sure || !it.Unless
+	}
+	lists := [kinds]*[]Affected{
+		retrain: &out.Retrain, evaluate: &out.Evaluate, run: &out.Run, rollOut: &out.RollOut, write: &out.Write, remove: &out.Remove,
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(found), inSections) {
-		for kind := range kinds { // the first one says the most
-			if sure, ok := found[id][kind]; ok && (kind < 5 || c.new[id] == nil) {
-				*kinds[kind] = append(*kinds[kind], Affected{Entity: id, Unless: !sure})
+		for kind, h := range found[id] {
+			if h.may && (kind != remove || c.new[id] == nil) { // a unit less is no entity less
+				*lists[kind] = append(*lists[kind], Affected{Entity: id, Unless: !h.sure})
 				break
 			}
 		}
