@@ -3,7 +3,8 @@
 // In go SQL text, files (CSV, JSON lines, Parquet) and declared schemas; out
 // come the columns of a query, Parquet files, and what is wrong with a table:
 //
-//   - [Checker] types a query against declared schemas, without data;
+//   - [Checker] types a query against declared schemas, without data, and
+//     evaluates it over rows that are written down;
 //   - [Verify] compares a Parquet file with its schema;
 //   - [Ingest] turns source files into one Parquet file of a declared schema;
 //   - [Query] and [Split] turn Parquet files into Parquet files;

@@ -56,14 +56,19 @@ func Query(ctx context.Context, query string, inputs map[string]string, out Tabl
 			return fmt.Errorf("the order names column %q, which the query does not give", name)
 		}
 	}
-	final := "SELECT " + idents(columnNames(out.Schema)) + " FROM (" + query + "\n)"
-	if order := orderOf(out); len(order) > 0 {
-		final += " ORDER BY " + idents(order)
-	}
-	if _, err := s.writeParquet(ctx, final, out.Path); err != nil {
+	if _, err := s.writeParquet(ctx, ordered(query, out), out.Path); err != nil {
 		return fmt.Errorf("run the query: %w", err)
 	}
 	return nil
+}
+
+// ordered is the query with the columns and the order of its table.
+func ordered(query string, out Table) string {
+	query = "SELECT " + idents(columnNames(out.Schema)) + " FROM (" + query + "\n)"
+	if order := orderOf(out); len(order) > 0 {
+		query += " ORDER BY " + idents(order)
+	}
+	return query
 }
 
 // orderOf makes the order total, unless a column says that it already is.

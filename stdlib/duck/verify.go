@@ -74,6 +74,19 @@ func Verify(ctx context.Context, path string, schema ir.Schema) (violations []Vi
 		}
 		return v, rows, nil
 	}
+	numbered := "(SELECT *, " + rowNumber + " FROM read_parquet(" + quote(globs.Replace(path)) + "))"
+	if violations, rows, err = s.checkRows(ctx, parquet(path), numbered, schema); err != nil {
+		return nil, 0, parquetError(path, err)
+	}
+	return violations, rows, nil
+}
+
+// rowNumber is what DuckDB calls the number of a row in a Parquet file, from 0.
+const rowNumber = "file_row_number"
+
+// checkRows counts the rows of a table, given as SQL, and finds those that break
+// the schema. In numbered they have a rowNumber.
+func (s *session) checkRows(ctx context.Context, from, numbered string, schema ir.Schema) (violations []Violation, rows int64, err error) {
 	checks := checksOf(schema)
 	selects := []string{"count(*)"}
 	counts := make([]int64, len(checks)+1)
@@ -82,8 +95,8 @@ func Verify(ctx context.Context, path string, schema ir.Schema) (violations []Vi
 		selects = append(selects, c.count())
 		dest = append(dest, &counts[i+1])
 	}
-	if err := s.one(ctx, "SELECT "+strings.Join(selects, ", ")+" FROM "+parquet(path), dest...); err != nil {
-		return nil, 0, parquetError(path, err)
+	if err := s.one(ctx, "SELECT "+strings.Join(selects, ", ")+" FROM "+from, dest...); err != nil {
+		return nil, 0, err
 	}
 	var broken []check
 	for i, c := range checks {
@@ -91,8 +104,8 @@ func Verify(ctx context.Context, path string, schema ir.Schema) (violations []Vi
 			broken = append(broken, c)
 		}
 	}
-	if err := s.examples(ctx, path, broken); err != nil {
-		return nil, 0, parquetError(path, err)
+	if err := s.examples(ctx, numbered, broken); err != nil {
+		return nil, 0, err
 	}
 	for _, c := range broken {
 		violations = append(violations, c.Violation)
@@ -204,10 +217,9 @@ func bound(typ, text string, lower bool) string {
 	return fmt.Sprintf("CAST('%s' AS HUGEINT)", n)
 }
 
-// examples fills in the first three rows that break each check.
-func (s *session) examples(ctx context.Context, path string, broken []check) error {
-	const row = "file_row_number"
-	from := "(SELECT *, " + row + " FROM read_parquet(" + quote(globs.Replace(path)) + "))"
+// examples fills in the first three rows that break each check, from rows that
+// have a rowNumber.
+func (s *session) examples(ctx context.Context, from string, broken []check) error {
 	var selects []string
 	var of []*check
 	var found []any
@@ -220,7 +232,7 @@ func (s *session) examples(ctx context.Context, path string, broken []check) err
 			continue
 		}
 		text := fmt.Sprintf("coalesce(CAST(%s AS VARCHAR), 'null')", ident(c.Column))
-		selects = append(selects, fmt.Sprintf("arg_min({'row': %s + 1, 'value': %s}, %[1]s, 3) FILTER (WHERE %[3]s)", row, text, c.bad))
+		selects = append(selects, fmt.Sprintf("arg_min({'row': %s + 1, 'value': %s}, %[1]s, 3) FILTER (WHERE %[3]s)", rowNumber, text, c.bad))
 		of = append(of, c)
 		found = append(found, new(any))
 	}
