@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
-	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // diffVersion is the version of the JSON document.
@@ -138,55 +135,21 @@ func (a *app) version(ctx context.Context, dir, name string) (compared, error) {
 	return a.gitVersion(ctx, dir, name)
 }
 
-// revisionNumber reads @3.
-func revisionNumber(name string) (int, bool) {
-	digits, ok := strings.CutPrefix(name, "@")
-	n, err := strconv.Atoi(digits)
-	return n, ok && err == nil && n >= 0 && digits[0] != '+'
-}
-
-// revision reads the system of an applied revision.
+// revision reads the system of an applied revision, with its code.
 func (a *app) revision(ctx context.Context, dir string, number int) (v compared, err error) {
-	w, err := a.openApplied(ctx, dir)
-	if err != nil {
-		return v, err
-	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	r, err := w.store.Revision(ctx, number)
-	if errors.Is(err, state.ErrNotFound) {
-		last, err := w.store.Revisions(ctx, 1)
+	err = a.withApplied(ctx, dir, func(w *workspace) error {
+		r, err := w.revision(ctx, number)
 		if err != nil {
-			return v, err
+			return err
 		}
-		if len(last) == 0 {
-			return v, fmt.Errorf("there is no applied revision @%d: nothing was applied yet", number)
+		sys, err := w.system(r)
+		if err != nil {
+			return err
 		}
-		return v, fmt.Errorf("there is no applied revision @%d: the last one is @%d", number, last[0].Number)
-	}
-	if err != nil {
-		return v, err
-	}
-	sys, err := w.system(r)
-	if err != nil {
-		return v, err
-	}
-	return compared{Kind: "applied", Name: fmt.Sprintf("@%d", number), Commit: r.Commit, System: sys.Name, side: planner.Side{System: sys}}, nil
-}
-
-// system reads what a revision has applied, or was to.
-func (w *workspace) system(r *state.Revision) (*ir.System, error) {
-	b, err := w.artifacts.Bytes(r.IR)
-	if err != nil {
-		return nil, fmt.Errorf("read what revision @%d applied: %w", r.Number, err)
-	}
-	sys := new(ir.System)
-	if err := json.Unmarshal(b, sys); err != nil {
-		return nil, fmt.Errorf("read what revision @%d applied: %w", r.Number, err)
-	}
-	if sys.Version != ir.Version {
-		return nil, fmt.Errorf("revision @%d was applied by another version of tenon, which this one cannot compare with", r.Number)
-	}
-	return sys, nil
+		v = compared{Kind: "applied", Name: fmt.Sprintf("@%d", number), Commit: r.Commit, System: sys.Name, side: planner.Side{System: sys, Blobs: w.code(sys.Units)}}
+		return nil
+	})
+	return v, err
 }
 
 // standing is what stands, unit by unit: an apply may have failed half way. Its
@@ -221,7 +184,7 @@ func (a *app) standing(ctx context.Context, dir string) (v compared, err error) 
 		}
 		sys.Name, sys.Target, sys.Pools = r.Name, r.Target, r.Pools
 	}
-	return compared{Kind: "applied", Name: "applied", System: sys.Name, side: planner.Side{System: sys}}, nil
+	return compared{Kind: "applied", Name: "applied", System: sys.Name, side: planner.Side{System: sys, Blobs: w.code(sys.Units)}}, nil
 }
 
 // times are how long units took before, if anything was applied.
@@ -236,22 +199,4 @@ func (a *app) times(ctx context.Context, dir string) (times map[string][]time.Du
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	return w.store.Estimates(ctx)
-}
-
-// completeRevisions are the applied revisions, newest first.
-func (a *app) completeRevisions(ctx context.Context, dir string) []string {
-	w, err := a.openApplied(ctx, dir)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = w.close() }()
-	revisions, err := w.store.Revisions(ctx, 20)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, r := range revisions {
-		out = append(out, cobra.CompletionWithDesc(fmt.Sprintf("@%d", r.Number), fmt.Sprintf("%s, %s", r.Started.Local().Format(time.DateTime), r.Outcome)))
-	}
-	return out
 }

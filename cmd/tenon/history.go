@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -75,7 +72,7 @@ type deed struct {
 // recap tells a revision from its plan and its runs.
 func (w *workspace) recap(ctx context.Context, r state.Revision) (recap, error) {
 	out := recap{Revision: r, Units: []deed{}}
-	p, err := w.recordedPlan(r)
+	p, err := w.recordedPlan(&r)
 	if errors.Is(err, artifact.ErrMissing) {
 		return out, nil // what was removed by hand is not told
 	}
@@ -104,29 +101,6 @@ func (w *workspace) recap(ctx context.Context, r state.Revision) (recap, error) 
 		out.Units = append(out.Units, deedOf(r, i, byUnit[name]))
 	}
 	return out, nil
-}
-
-// namesSince are the names that units were given after a revision, by those they
-// had then.
-func (w *workspace) namesSince(ctx context.Context, r state.Revision) (map[string]string, error) {
-	all, err := w.store.Revisions(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	now, was := map[string]string{}, map[string]string{}
-	for _, later := range slices.Backward(all) {
-		if later.Number <= r.Number {
-			continue
-		}
-		for _, m := range later.Moves {
-			then := m.From
-			if w, ok := was[m.From]; ok {
-				then = w
-			}
-			now[then], was[m.To] = m.To, then
-		}
-	}
-	return now, nil
 }
 
 func deedOf(r state.Revision, i planner.Item, runs []state.Run) deed {
@@ -174,58 +148,6 @@ func withoutRun(r state.Revision, i planner.Item) string {
 		return past[planner.Reuse]
 	}
 	return past[planner.None]
-}
-
-// recordedPlan is the plan of a revision, without its code.
-func (w *workspace) recordedPlan(r state.Revision) (*planner.Plan, error) {
-	p := new(planner.Plan)
-	return p, w.recorded(r, "plan", r.Plan, p)
-}
-
-// recorded reads one of the documents that a revision is made of.
-func (w *workspace) recorded(r state.Revision, what, digest string, v any) error {
-	b, err := w.artifacts.Bytes(digest)
-	if err == nil {
-		err = json.Unmarshal(b, v)
-	}
-	if err != nil {
-		return fmt.Errorf("the %s of revision %d: %w", what, r.Number, err)
-	}
-	return nil
-}
-
-// revisionNamed reads "@3", or "@" for the newest revision.
-func (w *workspace) revisionNamed(ctx context.Context, name string) (*state.Revision, error) {
-	text, ok := strings.CutPrefix(name, "@")
-	n, err := strconv.Atoi(text)
-	if text == "" && ok {
-		last, err := w.store.Revisions(ctx, 1)
-		if err != nil || len(last) > 0 {
-			return &last[0], err
-		}
-		return nil, errors.New("nothing was applied yet: there is no revision")
-	}
-	if !ok || err != nil {
-		return nil, &usageError{fmt.Errorf("%q is not a revision: they are written @1, @2, ...; see tenon history", name)}
-	}
-	r, err := w.store.Revision(ctx, n)
-	if errors.Is(err, state.ErrNotFound) {
-		last, lastErr := w.store.Revisions(ctx, 1)
-		if lastErr != nil || len(last) == 0 {
-			return nil, errors.Join(errors.New("nothing was applied yet: there is no revision"), lastErr)
-		}
-		return nil, fmt.Errorf("there is no revision @%d: the newest is @%d; see tenon history", n, last[0].Number)
-	}
-	return r, err
-}
-
-// standsNow is the digest of what stands, as a revision would record it.
-func (w *workspace) standsNow(ctx context.Context) (string, error) {
-	current, err := w.store.Current(ctx)
-	if err != nil {
-		return "", err
-	}
-	return state.StandingOf(current).Digest(), nil
 }
 
 func (a *app) printHistory(ctx context.Context, w *workspace, recaps []recap) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner"
-	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -152,11 +150,12 @@ func (w *workspace) notWhole(ctx context.Context, r *state.Revision) error {
 
 // recall makes the plan that brings a revision back.
 func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Revision) (*planner.Plan, error) {
-	past := planner.Past{Revision: r.Number, System: new(ir.System), Standing: state.Standing{}}
-	if err := w.recorded(*r, "IR", r.IR, past.System); err != nil {
+	sys, err := w.system(r)
+	if err != nil {
 		return nil, err
 	}
-	if err := w.recorded(*r, "record of what stood", r.Standing, &past.Standing); err != nil {
+	past := planner.Past{Revision: r.Number, System: sys}
+	if err := w.recorded(r, "record of what stood", r.Standing, &past.Standing); err != nil {
 		return nil, err
 	}
 	all, err := w.store.Revisions(ctx, 0)
@@ -182,35 +181,19 @@ func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Rev
 	if err != nil {
 		return nil, fmt.Errorf("%w\nTo make it anew, apply the sources of that time", err)
 	}
-	p.Blobs, err = w.blobs(p)
-	return p, err
-}
-
-// blobs are the code and the locks of what a plan starts.
-func (w *workspace) blobs(p *planner.Plan) (map[string][]byte, error) {
-	wanted := map[string]string{} // digest to unit
+	var starts []ir.Unit
 	for _, i := range p.Items {
-		u := p.System.Unit(i.Unit)
-		if u == nil || !i.Action.Changes() {
-			continue
-		}
-		if u.Code.Lock != "" {
-			wanted[u.Code.Lock] = u.ID
-		}
-		for _, f := range u.Code.Files {
-			wanted[f.Digest] = u.ID
+		if u := sys.Unit(i.Unit); u != nil && i.Action.Changes() {
+			starts = append(starts, *u)
 		}
 	}
-	blobs := map[string][]byte{}
-	for _, digest := range slices.Sorted(maps.Keys(wanted)) {
-		b, err := w.artifacts.Bytes(digest)
-		if errors.Is(err, artifact.ErrMissing) {
-			return nil, fmt.Errorf("%s cannot be brought back: its code is not kept any more (%s)", wanted[digest], short(digest))
+	p.Blobs = w.code(starts)
+	for _, u := range starts {
+		for _, digest := range codeOf(u) {
+			if p.Blobs[digest] == nil {
+				return nil, fmt.Errorf("%s cannot be brought back: its code is not kept any more (%s)", u.ID, short(digest))
+			}
 		}
-		if err != nil {
-			return nil, err
-		}
-		blobs[digest] = b
 	}
-	return blobs, nil
+	return p, nil
 }

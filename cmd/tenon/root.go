@@ -139,10 +139,7 @@ func (a *app) exitCode(err error) int {
 	case errors.Is(err, errSaid):
 		return exitError
 	case errors.As(err, &faults):
-		_ = diag.Print(a.stderr, faults, a.source, a.style())
-		if n := len(faults); n > 1 {
-			fmt.Fprintf(a.stderr, "\n%d errors\n", n)
-		}
+		_ = printFaults(a.stderr, faults, a.source, a.style())
 		return exitError
 	case errors.As(err, &usage):
 		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
@@ -150,6 +147,15 @@ func (a *app) exitCode(err error) int {
 	}
 	fmt.Fprintf(a.stderr, "tenon: %v\n", err)
 	return exitError
+}
+
+// printFaults writes faults, and how many they are.
+func printFaults(w io.Writer, faults diag.List, source func(string) []byte, style diag.Style) error {
+	err := diag.Print(w, faults, source, style)
+	if n := len(faults); n > 1 && err == nil {
+		_, err = fmt.Fprintf(w, "\n%d errors\n", n)
+	}
+	return err
 }
 
 // A usageError is a command line that cannot be taken.
@@ -183,7 +189,7 @@ to happen against what is already there, shows the plan, and applies it.`,
 		return &usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(
-		initCommand(a), compileCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
+		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
 		statusCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), graphCommand(a),
 		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a),
 	)

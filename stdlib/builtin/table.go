@@ -25,11 +25,16 @@ func featureSQL(ctx context.Context, s *step.Step) error {
 	for name, in := range s.Inputs {
 		inputs[name] = in.Path
 	}
-	order := slices.Clone(out.Keys)
-	if out.Timestamp != "" && !slices.Contains(order, out.Timestamp) {
-		order = append(order, out.Timestamp)
+	return duck.Query(ctx, p.SQL, inputs, duck.Table{Path: out.Path, Schema: out.Schema, OrderBy: Order(out.Keys, out.Timestamp)}, limits(s))
+}
+
+// Order is the order of the rows of a feature: the columns to sort them by.
+func Order(keys []string, timestamp string) []string {
+	order := slices.Clone(keys)
+	if timestamp != "" && !slices.Contains(order, timestamp) {
+		order = append(order, timestamp)
 	}
-	return duck.Query(ctx, p.SQL, inputs, duck.Table{Path: out.Path, Schema: out.Schema, OrderBy: order}, limits(s))
+	return order
 }
 
 func splitRandom(ctx context.Context, s *step.Step) error {

@@ -1,0 +1,12 @@
+// Package systemtest runs the tests that a user keeps beside a system.
+//
+// A test is a txtar archive in the folder tests: directives at its head, and
+// sections that are inputs or goldens. In go a system's folder and how to
+// compile it; out come, for each test, what is not as expected, and the archive
+// as it would be if what happens now were right. docs/testing.md is for users.
+//
+// The package runs no unit: a plan is made against a supposed state, and the SQL
+// of a feature runs over the rows of the test. Edits are made in a temporary
+// copy of the system. Nothing is written beside it; whoever calls may write the
+// archives that [Result] holds.
+package systemtest
