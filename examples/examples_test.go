@@ -78,6 +78,27 @@ func (s *system) must(args ...string) string {
 	return out
 }
 
+// What the tests beside the examples specify holds. TENON_UPDATE=1 accepts what
+// comes out now.
+func TestTheExamplesPassTheirOwnTests(t *testing.T) {
+	folders, err := filepath.Glob("*/tests")
+	if err != nil || len(folders) == 0 {
+		t.Fatalf("no example has tests: %v", err)
+	}
+	args := []string{"test"}
+	if os.Getenv("TENON_UPDATE") != "" {
+		args = append(args, "--update")
+	}
+	for _, folder := range folders {
+		t.Run(filepath.Dir(folder), func(t *testing.T) {
+			s := &system{t: t, dir: "."}
+			if out, err := s.run(append(args, filepath.Dir(folder))...); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
 // show returns what tenon show --json says of a unit.
 func (s *system) show(unit string) (shown struct {
 	Artifacts map[string]string

@@ -118,7 +118,7 @@ func (a *app) addDependency(path string, b []byte) error {
 }
 
 func (a *app) initSystem(dir string) error {
-	for _, f := range []string{"system.cue", "data/iris.csv"} {
+	for _, f := range []string{"system.cue", "data/iris.csv", "tests/ratio.txtar"} {
 		b, err := starter.ReadFile("starter/" + f)
 		if err != nil {
 			return fmt.Errorf("the starter: %w", err)
