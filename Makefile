@@ -23,7 +23,7 @@ fuzz: ## feed every reader with bytes nobody meant, each for FUZZTIME
 	@grep -rlE '^func Fuzz' --include='*_test.go' --exclude-dir='.[a-z]*' . | xargs -n1 dirname | sort -u | while read -r pkg; do \
 		for name in $$(grep -hoE '^func Fuzz[A-Za-z]*' $$pkg/*_test.go | cut -c6-); do \
 			echo "$$pkg $$name"; \
-			go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) $$pkg || exit 1; \
+			go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=5s $$pkg || exit 1; \
 		done; \
 	done
 
