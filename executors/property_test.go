@@ -77,9 +77,13 @@ func units(sketches []*sketch) []ir.Unit {
 				inputs = append(inputs, ir.Input{Port: fmt.Sprint("in", j), Unit: unit, From: port, Kind: kind})
 			}
 		}
+		of := -1 // units of one definition share their results, but for those that luck makes
+		if s.component == "random" {
+			of = i
+		}
 		job := func(stage string, in []ir.Input, out ...ir.Output) ir.Unit {
 			u := ir.Unit{
-				ID: id + stage, Entity: id, Kind: ir.Job, Component: s.component, Params: fmt.Appendf(nil, `{"p":%d,"stage":%q}`, s.param, stage),
+				ID: id + stage, Entity: id, Kind: ir.Job, Component: s.component, Params: fmt.Appendf(nil, `{"of":%d,"p":%d,"stage":%q}`, of, s.param, stage),
 				Inputs: in, Outputs: out, Retries: s.retries, Timeout: s.timeout, MaxAge: s.maxAge,
 			}
 			u.Needs.MilliCPU = s.milliCPU
