@@ -147,7 +147,7 @@ func (r *Record) Reads() []Read {
 func (x *Read) Same() bool {
 	switch x.Kind {
 	case File:
-		return x.sameFile()
+		return x.sameFile(time.Now())
 	case Absent:
 		_, err := os.Lstat(x.Path)
 		return errors.Is(err, fs.ErrNotExist)
@@ -162,7 +162,7 @@ func (x *Read) Same() bool {
 	return false
 }
 
-func (x *Read) sameFile() bool {
+func (x *Read) sameFile(now time.Time) bool {
 	info, err := os.Stat(x.Path)
 	if err != nil || !info.Mode().IsRegular() {
 		return false
@@ -170,12 +170,11 @@ func (x *Read) sameFile() bool {
 	if x.Looks == looks(info) {
 		return true
 	}
-	begin := time.Now()
 	b, err := os.ReadFile(x.Path)
 	if err != nil || sum(b) != x.Digest {
 		return false
 	}
-	x.Looks = settled(x.Path, begin)
+	x.Looks = settled(x.Path, now)
 	return true
 }
 
