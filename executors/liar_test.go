@@ -486,7 +486,7 @@ func (l *liar) alive() []string {
 	defer l.mu.Unlock()
 	var names []string
 	for name, x := range l.tasks {
-		if x.alive() {
+		if x.alive() && x.Unit.Component != "" { // the engine's own end by themselves
 			names = append(names, name)
 		}
 	}

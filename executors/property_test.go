@@ -749,15 +749,16 @@ func (w *world) checkRun(ctx context.Context, u *ir.Unit, run *state.Run, output
 		if got := run.Outputs["model"].Digest; got != inputs["model"] {
 			fault("registered is %s, want %s", got, inputs["model"])
 		}
-		versions, err := w.store.ModelVersions(ctx, u.Entity)
-		if err != nil || len(versions) == 0 || versions[0].Digest != inputs["model"] {
-			fault("versions are %+v, %v", versions, err)
+		models, err := w.store.Models(ctx)
+		at := slices.IndexFunc(models, func(v state.ModelVersion) bool { return v.Model == u.Entity })
+		if err != nil || at < 0 || models[at].Digest != inputs["model"] {
+			fault("in service are %+v, %v", models, err)
 			break
 		}
 		var m float64
 		b, err := os.ReadFile(filepath.Join(w.arts.Path(inputs["report"]), "report.json"))
-		if _, scanErr := fmt.Sscanf(string(b), `{"metrics":{"m":%g}}`, &m); !w.damaged[inputs["report"]] && (errors.Join(err, scanErr) != nil || versions[0].Metrics["m"] != m) {
-			fault("registered are the metrics %v, the report is %s", versions[0].Metrics, b)
+		if _, scanErr := fmt.Sscanf(string(b), `{"metrics":{"m":%g}}`, &m); !w.damaged[inputs["report"]] && (errors.Join(err, scanErr) != nil || models[at].Metrics["m"] != m) {
+			fault("registered are the metrics %v, the report is %s", models[at].Metrics, b)
 		}
 	case u.Kind == ir.Job && u.Component != "random":
 		for port, want := range produce(u, inputs, files, "") {

@@ -198,12 +198,20 @@ func (w *walk) stood(unit string, r *state.Run) {
 	w.results[unit] = r
 }
 
-// recorded returns the last run of the unit's key that is done, or nil.
+// recorded returns the run of the unit's key that the plan names, or that stands,
+// or else the last one that is done; or nil.
 func (w *walk) recorded(ctx context.Context, n *work) (*state.Run, error) {
-	if r := w.resultOf(n.unit.ID); r != nil && r.Key == n.key && !n.item.Action.Changes() {
-		return r, nil
+	stands := w.resultOf(n.unit.ID)
+	var r *state.Run
+	var err error
+	switch {
+	case n.item.Run > 0 && (stands == nil || stands.ID != n.item.Run):
+		r, err = w.o.Store.Run(ctx, n.item.Run)
+	case stands != nil && stands.Key == n.key && (!n.item.Action.Changes() || n.item.Unless):
+		return stands, nil
+	default:
+		r, err = w.o.Store.RunFor(ctx, n.unit.ID, n.key)
 	}
-	r, err := w.o.Store.RunFor(ctx, n.unit.ID, n.key)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil, nil
 	}
@@ -237,11 +245,11 @@ func (w *walk) stand(ctx context.Context, n *work, r *state.Run) error {
 		w.stood(n.unit.ID, r)
 	}
 	c, ok := w.current[n.unit.ID]
-	if ok && c.Key == n.key && c.Kind == n.unit.Kind || n.unit.Kind != ir.Job {
+	if n.unit.Kind != ir.Job || ok && c.Key == n.key && c.Run == r.ID && c.Kind == n.unit.Kind {
 		return nil
 	}
 	err := w.o.Lease.Stand(context.WithoutCancel(ctx), n.unit, state.Current{
-		Unit: n.unit.ID, Kind: n.unit.Kind, Definition: n.unit.Digest, Key: n.key,
+		Unit: n.unit.ID, Kind: n.unit.Kind, Definition: n.unit.Digest, Key: n.key, Run: r.ID,
 		Revision: w.result.Revision, Since: w.o.Now(),
 	})
 	if err != nil {

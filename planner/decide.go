@@ -146,10 +146,7 @@ func (m *maker) job(item *Item, l *look) (err error) {
 	case m.forced[l.u.ID]:
 		item.Action, item.Reasons = Run, []Reason{{What: "asked for"}}
 	case good && len(l.unknown) == 0:
-		item.Action = Reuse
-		if l.current == nil || l.current.Key != l.key {
-			item.Reasons, err = m.why(l)
-		}
+		err = m.reuse(item, l)
 	case good:
 		item.Action, item.Unless, item.Reasons = Run, true, m.changingInputs(l)
 	case l.run != nil && len(l.unknown) == 0:
@@ -158,6 +155,23 @@ func (m *maker) job(item *Item, l *look) (err error) {
 		item.Action = Run
 		if item.Reasons, err = m.why(l); l.run != nil {
 			item.Reasons = append(slices.Clone(l.fault), item.Reasons...)
+		}
+	}
+	return err
+}
+
+// reuse lets the result of a recorded run stand.
+func (m *maker) reuse(item *Item, l *look) (err error) {
+	item.Action, item.Run = Reuse, l.run.ID
+	switch {
+	case l.current == nil || l.current.Key != l.key:
+		item.Reasons, err = m.why(l)
+	case l.current.Run != l.run.ID: // what is not deterministic may have come out otherwise
+		stands := m.standing[l.u.ID]
+		for _, o := range l.u.Outputs {
+			if before, after := stands.Outputs[o.Port], l.run.Outputs[o.Port]; before.Digest != after.Digest {
+				item.Reasons = append(item.Reasons, Reason{What: "output " + o.Port, Before: describe(before), After: describe(after)})
+			}
 		}
 	}
 	return err

@@ -26,6 +26,7 @@ type State interface {
 	Estimates(context.Context) (map[string][]time.Duration, error)
 	Unstable(context.Context) (map[string]state.Unstable, error)
 	Unit(ctx context.Context, id string) (*ir.Unit, error)
+	Run(ctx context.Context, id int64) (*state.Run, error)
 	RunFor(ctx context.Context, unit, key string) (*state.Run, error)
 	Artifact(ctx context.Context, digest string) (artifact.Artifact, error)
 	Incumbent(ctx context.Context, model, candidate string, there func(digest string) bool) (*state.ModelVersion, error)

@@ -62,7 +62,9 @@ type Item struct {
 	Unless  bool     `json:"unless,omitempty"`
 	Reasons []Reason `json:"reasons,omitempty"`
 	// Key is the run key, where all inputs are known already.
-	Key      string   `json:"key,omitempty"`
+	Key string `json:"key,omitempty"`
+	// Run is the run whose result is reused.
+	Run      int64    `json:"run,omitempty"`
 	Estimate Estimate `json:"estimate,omitzero"`
 	// Unstable is set if the unit came out otherwise when an audit ran it again.
 	Unstable bool `json:"unstable,omitempty"`

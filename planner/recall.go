@@ -78,20 +78,17 @@ func (m *maker) recall(past Past) (*Plan, error) {
 }
 
 // recallUnit plans a unit to stand as it stood under that key.
-func (m *maker) recallUnit(u *ir.Unit, key string) (Item, error) {
-	if key == "" {
+func (m *maker) recallUnit(u *ir.Unit, stood state.Stood) (Item, error) {
+	if stood.Key == "" {
 		return Item{}, errors.New("what stood of it was not recorded")
 	}
-	l := look{u: u, key: key}
+	l := look{u: u, key: stood.Key}
 	if c, ok := m.current[u.ID]; ok {
 		l.current = &c
 	}
-	run, err := m.recordedRun(&l)
-	switch {
-	case err != nil:
+	run, err := m.stood(&l, stood)
+	if err != nil {
 		return Item{}, err
-	case run == nil:
-		return Item{}, errors.New("its run is not recorded any more")
 	}
 	for _, o := range u.Outputs {
 		if a, ok := run.Outputs[o.Port]; o.Kind != ir.EndpointOf && (!ok || !m.in.Artifacts.Has(a.Digest)) {
@@ -99,14 +96,24 @@ func (m *maker) recallUnit(u *ir.Unit, key string) (Item, error) {
 		}
 	}
 	l.run, l.inputs = run, maps.Clone(run.Inputs)
-	item := Item{Unit: u.ID, Kind: u.Kind, Key: key}
+	item := Item{Unit: u.ID, Kind: u.Kind, Key: stood.Key}
 	if u.Kind == ir.Job {
-		item.Action = Reuse
-		if l.current == nil || l.current.Key != key {
-			item.Reasons, err = m.why(&l)
-		}
+		err = m.reuse(&item, &l)
 	} else {
 		err = m.standingUnit(&item, &l)
 	}
 	return item, err
+}
+
+// stood is the run whose result stood.
+func (m *maker) stood(l *look, stood state.Stood) (run *state.Run, err error) {
+	if stood.Run > 0 {
+		run, err = m.in.State.Run(m.ctx, stood.Run)
+	} else {
+		run, err = m.recordedRun(l)
+	}
+	if errors.Is(err, state.ErrNotFound) || err == nil && (run == nil || run.Key != stood.Key) {
+		return nil, errors.New("its run is not recorded any more")
+	}
+	return run, err
 }

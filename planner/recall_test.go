@@ -70,8 +70,8 @@ func TestRecall(t *testing.T) {
 			t.Errorf("it says it goes back to %d", p.BackTo)
 		}
 		for _, i := range p.Items {
-			if i.Action != planner.Delete && i.Key != past.Standing[i.Unit] {
-				t.Errorf("%s: key %s, stood under %s", i.Unit, i.Key, past.Standing[i.Unit])
+			if i.Action != planner.Delete && i.Key != past.Standing[i.Unit].Key {
+				t.Errorf("%s: key %s, stood under %s", i.Unit, i.Key, past.Standing[i.Unit].Key)
 			}
 		}
 	})
@@ -104,7 +104,7 @@ func TestRecall(t *testing.T) {
 	t.Run("all that is lost is named", func(t *testing.T) {
 		w, past := applied(t)
 		for _, unit := range []string{"sources/a", "models/m/train"} {
-			r, err := w.store.RunFor(t.Context(), unit, past.Standing[unit])
+			r, err := w.store.RunFor(t.Context(), unit, past.Standing[unit].Key)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -98,6 +98,8 @@ func (a *assumed) Unit(_ context.Context, id string) (*ir.Unit, error) {
 	return nil, state.ErrNotFound
 }
 
+func (a *assumed) Run(context.Context, int64) (*state.Run, error) { return nil, state.ErrNotFound }
+
 func (a *assumed) RunFor(_ context.Context, unit, key string) (*state.Run, error) {
 	if r, ok := a.runs[unit]; ok && r.Key == key {
 		return &r, nil

@@ -224,6 +224,7 @@ func (w *world) apply(p *planner.Plan) {
 			if r.Key != key || r.Definition != u.Digest {
 				w.t.Fatalf("%s: run of key %s reused for key %s", u.ID, r.Key, key)
 			}
+			c.Run = r.ID
 			check(w.lease.Stand(ctx, u, c))
 			outputs[u.ID] = r.Outputs
 			continue

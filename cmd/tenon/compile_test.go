@@ -252,7 +252,7 @@ func TestWhatIsKeptIsWhatWasCompiled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	anew, err := a.compileAnew(t.Context(), dir, a.honoured(), nil)
+	anew, _, err := a.compileAnew(t.Context(), dir, a.honoured(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,7 +170,7 @@ func standingRuns(ctx context.Context, w *workspace) (map[string]state.Run, erro
 	}
 	runs := map[string]state.Run{}
 	for id, c := range current {
-		run, err := w.store.RunFor(ctx, id, c.Key)
+		run, err := w.store.Run(ctx, c.Run)
 		if errors.Is(err, state.ErrNotFound) {
 			continue
 		}

@@ -29,7 +29,7 @@ func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 		var c Current
 		var kind, handle string
 		var since int64
-		if err := rows.Scan(&c.Unit, &kind, &c.Definition, &c.Key, &c.Revision, &handle, &since); err != nil {
+		if err := rows.Scan(&c.Unit, &kind, &c.Definition, &c.Key, &c.Revision, &handle, &since, &c.Run); err != nil {
 			return err
 		}
 		c.Kind, c.Since = ir.Kind(kind), toTime(since)
@@ -38,12 +38,12 @@ func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 		}
 		out[c.Unit] = c
 		return nil
-	}, "SELECT unit, kind, definition, key, revision, handle, since FROM current")
+	}, "SELECT unit, kind, definition, key, revision, handle, since, run FROM current")
 	return out, err
 }
 
-// Standing returns, by unit, the run that [Store.RunFor] finds for the key that
-// stands, with key, times and outputs only. Units without one are left out.
+// Standing returns, by unit, the run whose result stands, with key, times and
+// outputs only. Units without one are left out.
 func (s *Store) Standing(ctx context.Context) (map[string]Run, error) {
 	out := map[string]Run{}
 	err := s.each(ctx, func(rows *sql.Rows) error {
@@ -65,9 +65,7 @@ func (s *Store) Standing(ctx context.Context) (map[string]Run, error) {
 		return nil
 	}, `SELECT c.unit, r.id, r.key, r.started, r.finished, o.port, o.digest, o.kind, o.size, o.rows
 		FROM current c
-		JOIN run r ON r.id = coalesce(
-			(SELECT max(id) FROM run WHERE key = c.key AND unit = c.unit AND outcome = 'done'),
-			(SELECT max(id) FROM run WHERE key = c.key AND outcome = 'done'))
+		JOIN run r ON r.id = c.run
 		LEFT JOIN output o ON o.run = r.id`)
 	return out, err
 }
@@ -94,7 +92,7 @@ func (s *Store) Run(ctx context.Context, id int64) (*Run, error) {
 
 // RunFor returns the last Done run of the key by that unit or, if it has none,
 // by any unit; or [ErrNotFound]. Two units of one definition share keys, and
-// need not come to the same result. This is the run that a reuse stands on.
+// need not come to the same result.
 func (s *Store) RunFor(ctx context.Context, unit, key string) (*Run, error) {
 	return s.oneRun(ctx, "SELECT "+runColumns+" FROM run WHERE key = ? AND outcome = 'done' ORDER BY (unit = ?) DESC, id DESC LIMIT 1", key, unit)
 }

@@ -79,7 +79,8 @@ CREATE TABLE current (
 	key        TEXT NOT NULL,
 	revision   INTEGER NOT NULL,
 	handle     TEXT NOT NULL, -- JSON, or empty
-	since      INTEGER NOT NULL
+	since      INTEGER NOT NULL,
+	run        INTEGER NOT NULL DEFAULT 0 -- whose result it is
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE applied (
 	unit TEXT PRIMARY KEY,

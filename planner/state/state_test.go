@@ -95,6 +95,7 @@ func TestRunIsRecordedFromIntentToOutcome(t *testing.T) {
 	r.Usage = state.Usage{CPU: time.Second, PeakMem: 7}
 	c := state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: "k", Revision: rev, Since: noon}
 	ok(t, l.Finish(ctx, r, u, &c))
+	c.Run = r.ID
 	ok(t, l.EndRevision(ctx, rev, state.Done, ""))
 
 	if got := must[[]state.Pending](t)(s.Pending(ctx)); len(got) != 0 {
@@ -170,9 +171,9 @@ func TestStandMovesOnlyWhatStands(t *testing.T) {
 	s := open(t, t.TempDir())
 	l := lock(t, s)
 	u := unit("a/b/c")
-	finish(t, l, u, "k1", noon, time.Second, nil)
+	first := finish(t, l, u, "k1", noon, time.Second, nil)
 	finish(t, l, u, "k2", noon, 3*time.Second, nil)
-	c := state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: "k1", Revision: 2, Since: noon}
+	c := state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: "k1", Run: first.ID, Revision: 2, Since: noon}
 	before := must[state.Meta](t)(s.Meta(ctx)).Serial
 	for range 2 {
 		ok(t, l.Stand(ctx, u, c))
@@ -220,15 +221,21 @@ func TestRunForPrefersTheUnitsOwn(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, t.TempDir())
 	l := lock(t, s)
+	made := map[string]state.Run{}
 	for _, id := range []string{"a", "b"} {
-		finish(t, l, unit(id), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:" + id}})
+		made[id] = finish(t, l, unit(id), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:" + id}})
 	}
-	ok(t, l.Stand(ctx, unit("c"), state.Current{Unit: "c", Kind: ir.Job, Key: "k"}))
-	standing := must[map[string]state.Run](t)(s.Standing(ctx))
+	ok(t, l.Stand(ctx, unit("c"), state.Current{Unit: "c", Kind: ir.Job, Key: "k", Run: made["b"].ID}))
 	for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:b", "c": "sha256:b"} {
 		if got := must[*state.Run](t)(s.RunFor(ctx, id, "k")).Outputs["out"].Digest; got != want {
 			t.Errorf("%s: the run that made %s, want %s", id, got, want)
 		}
+	}
+
+	// What b makes later is its own: what c stands on does not move.
+	finish(t, l, unit("b"), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:later"}})
+	standing := must[map[string]state.Run](t)(s.Standing(ctx))
+	for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:later", "c": "sha256:b"} {
 		if got := standing[id].Outputs["out"].Digest; got != want {
 			t.Errorf("%s: %s stands, want %s", id, got, want)
 		}

@@ -97,6 +97,7 @@ type Current struct {
 	Kind       ir.Kind   `json:"kind"`
 	Definition string    `json:"definition"`
 	Key        string    `json:"key"`              // of the run that made it
+	Run        int64     `json:"run"`              // that run
 	Revision   int       `json:"revision"`         // that put it there
 	Handle     *Handle   `json:"handle,omitempty"` // services
 	Since      time.Time `json:"since"`
@@ -149,21 +150,32 @@ type Revision struct {
 	Standing string `json:"standing,omitempty"`
 }
 
-// A Standing is what stood at the end of a revision: run keys by unit.
-type Standing map[string]string
+// A Standing is what stood at the end of a revision, by unit.
+type Standing map[string]Stood
+
+// Stood is what stood of one unit. The run tells apart two results of one key;
+// what is not a job is made again from what it reads, and has none.
+type Stood struct {
+	Key string `json:"key"`
+	Run int64  `json:"run,omitempty"`
+}
 
 // StandingOf is what stands, as a revision records it.
 func StandingOf(current map[string]Current) Standing {
 	s := make(Standing, len(current))
 	for unit, c := range current {
-		s[unit] = c.Key
+		stood := Stood{Key: c.Key}
+		if c.Kind == ir.Job {
+			stood.Run = c.Run
+		}
+		s[unit] = stood
 	}
 	return s
 }
 
 // Bytes is how it is stored: the same bytes for the same content.
 func (s Standing) Bytes() []byte {
-	b, _ := json.Marshal(s) // a map of strings always encodes
+	b, _ := json.Marshal(s) // it always encodes
 	return b
 }
 

@@ -179,7 +179,9 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 		if c == nil {
 			return nil
 		}
-		_, err := stand(ctx, tx, u, *c, true)
+		stands := *c
+		stands.Run = r.ID
+		_, err := stand(ctx, tx, u, stands, true)
 		return err
 	})
 }
@@ -225,11 +227,11 @@ func stand(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) 
 	if err != nil {
 		return false, err
 	}
-	a, err := affected(tx.ExecContext(ctx, `INSERT INTO current(unit, kind, definition, key, revision, handle, since) VALUES (?, ?, ?, ?, ?, ?, ?)
+	a, err := affected(tx.ExecContext(ctx, `INSERT INTO current(unit, kind, definition, key, revision, handle, since, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT(unit) DO UPDATE SET kind = excluded.kind, definition = excluded.definition, key = excluded.key,
-			revision = excluded.revision, handle = excluded.handle, since = excluded.since
-		WHERE ? OR (kind, definition, key, handle) IS NOT (excluded.kind, excluded.definition, excluded.key, excluded.handle)`,
-		c.Unit, c.Kind, c.Definition, c.Key, c.Revision, handle, fromTime(orNow(c.Since)), always))
+			revision = excluded.revision, handle = excluded.handle, since = excluded.since, run = excluded.run
+		WHERE ? OR (kind, definition, key, handle, run) IS NOT (excluded.kind, excluded.definition, excluded.key, excluded.handle, excluded.run)`,
+		c.Unit, c.Kind, c.Definition, c.Key, c.Revision, handle, fromTime(orNow(c.Since)), c.Run, always))
 	if err != nil {
 		return false, err
 	}
