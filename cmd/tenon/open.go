@@ -236,6 +236,9 @@ func (a *app) open(ctx context.Context, dir string) (*workspace, error) {
 	if refused := (*state.AccessError)(nil); errors.As(err, &refused) {
 		return nil, fmt.Errorf("%w; --state FOLDER keeps it elsewhere", err)
 	}
+	if lost := (*state.LostError)(nil); errors.As(err, &lost) {
+		return nil, fmt.Errorf("%w%s", err, stillRunning(stateDir))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -247,13 +250,27 @@ func (a *app) open(ctx context.Context, dir string) (*workspace, error) {
 	return &workspace{stateDir, store, artifacts}, nil
 }
 
+// stillRunning names what runs that no state tells of any more.
+func stillRunning(stateDir string) string {
+	running := process.Running(filepath.Join(stateDir, "runs"))
+	if len(running) == 0 {
+		return ""
+	}
+	var units, groups []string
+	for _, pid := range slices.Sorted(maps.Keys(running)) {
+		units = append(units, running[pid])
+		groups = append(groups, fmt.Sprint(-pid))
+	}
+	return fmt.Sprintf("\n  still running: %s; kill -- %s ends them", strings.Join(units, ", "), strings.Join(groups, " "))
+}
+
 // openApplied opens a state that has to be there.
 func (a *app) openApplied(ctx context.Context, dir string) (*workspace, error) {
 	stateDir, err := a.stateDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	if !hasState(stateDir) {
+	if !hasState(stateDir) && !state.Lost(stateDir) {
 		return nil, fmt.Errorf("nothing was applied here yet: there is no state in %s; run tenon apply", stateDir)
 	}
 	return a.open(ctx, dir)
@@ -331,7 +348,7 @@ func (a *app) options(w *workspace, lease *state.Lease, target string, events fu
 	return executors.Options{
 		Store: w.store, Lease: lease, Artifacts: w.artifacts, Executor: x, Dir: w.dir,
 		Verify: verify, Secrets: resolveSecret, Events: events, Machine: machine(),
-		Tags: a.tags,
+		Tags: a.tags, Backoff: a.faults.backoff,
 	}, nil
 }
 

@@ -44,6 +44,7 @@ type faults struct {
 	onWrite  func(doing string, ended bool)              // see [state.Store]
 	executor func(executors.Executor) executors.Executor // stands between the engine and an executor
 	lease    time.Duration                               // how long a lock outlives its last renewal
+	backoff  time.Duration                               // the pause before a first retry
 }
 
 // Exit codes.

@@ -65,6 +65,19 @@ func (r record) handle() (state.Handle, error) {
 	return state.Handle{Executor: Name, ID: r.Name, Data: b}, nil
 }
 
+// Running tells which tasks still run of those whose folders are in dir: the unit,
+// by the number of the process group to end.
+func Running(dir string) map[int]string {
+	running := map[int]string{}
+	entries, _ := os.ReadDir(dir) // without one, none is known
+	for _, e := range entries {
+		if r, err := readRecord(filepath.Join(dir, e.Name())); err == nil && r.alive() {
+			running[r.Pid] = r.Unit
+		}
+	}
+	return running
+}
+
 // fromHandle reads what a handle says.
 func fromHandle(h state.Handle) (record, error) {
 	var r record

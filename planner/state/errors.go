@@ -35,10 +35,28 @@ type DamagedError struct {
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("%s is damaged: %v; the artifacts are intact: move %[1]s (with its -wal and -shm) away or restore it from a backup, then plan again", e.Path, e.Err)
+	return fmt.Sprintf("%s is damaged: %v; %s", e.Path, e.Err, begunAnew)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
+
+// begunAnew is the way out where the record is lost: what it told of does not end
+// with it.
+const begunAnew = "restore it from a backup, with its -wal if it has one; without one, end what still runs and move the folder away to begin anew"
+
+// A LostError means that the database is gone, but not what it told of.
+type LostError struct {
+	Path string
+	Gone string // the file that is gone, of those that make up the database
+	Used bool   // it was, while it was written to
+}
+
+func (e *LostError) Error() string {
+	if e.Used {
+		return fmt.Sprintf("%s was removed or replaced while it was in use: what was done since is recorded nowhere; %s", e.Gone, begunAnew)
+	}
+	return fmt.Sprintf("%s is gone, and what it told of is still there: %s", e.Gone, begunAnew)
+}
 
 // An AccessError means that the folder or the database cannot be opened or
 // written by this user.

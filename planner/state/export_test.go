@@ -3,7 +3,9 @@ package state
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Pause stops the heartbeat, as if the process slept.
@@ -17,6 +19,11 @@ func Expire(s *Store, l *Lease) {
 	if _, err := s.write.Exec("DELETE FROM lease WHERE token = ?", l.token); err != nil {
 		panic(err)
 	}
+}
+
+// SetClock lets the lock see a clock on the wall that is wrong by so much.
+func SetClock(s *Store, by *atomic.Int64) {
+	s.now = func() time.Time { return time.Now().Add(time.Duration(by.Load())) }
 }
 
 // SetStart changes the recorded start of the holder.

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -19,7 +20,8 @@ type Holder struct {
 	User    string `json:"user,omitempty"`
 	Command string `json:"command,omitempty"`
 
-	Process Process `json:"process,omitzero"` // filled in by Lock
+	Process Process       `json:"process,omitzero"` // filled in by Lock
+	TTL     time.Duration `json:"ttl_ns,omitempty"` // filled in by Lock: how long the lock outlives its last renewal
 }
 
 // A Process tells a process from another one that has the same number.
@@ -58,6 +60,7 @@ type Lease struct {
 	s     *Store
 	token int64
 	ttl   time.Duration
+	files map[string]os.FileInfo // that the lock was taken in
 
 	stop context.CancelFunc
 	done chan struct{} // the heartbeat has ended
@@ -66,8 +69,15 @@ type Lease struct {
 }
 
 // Lock takes the lock on the state. It returns a [HeldError] if another process
-// has it and does not give it up in time. The lock is taken from a holder whose
-// time ran out, or that ran on this host and is gone.
+// has it and does not give it up in time. The lock is taken from a holder that
+// ran on this host and is gone, and from one that does not renew it for its TTL.
+//
+// That time is measured by whoever wants the lock, from when it first saw the
+// holder's last renewal, and by a clock that cannot be set. What the clocks on the
+// walls say does not matter: one that is wrong takes the lock from nobody who
+// renews it, and keeps it for nobody who does not. They only tell whom to wait
+// for: a lock whose time seems to be over is watched for its TTL also by who does
+// not want to wait.
 func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, error) {
 	if h.Host == "" {
 		host, err := os.Hostname()
@@ -83,18 +93,23 @@ func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, erro
 	if o.TTL <= 0 {
 		o.TTL = defaultTTL
 	}
+	h.TTL = o.TTL
 	deadline := time.Now().Add(o.Wait)
+	var w watch
 	for {
-		token, err := s.acquire(ctx, h, o.TTL)
+		token, err := s.acquire(ctx, h, &w)
 		if err == nil {
 			l := &Lease{s: s, token: token, ttl: o.TTL, done: make(chan struct{}), lost: make(chan struct{})}
+			if l.files, err = s.files(); err != nil {
+				return nil, err
+			}
 			var beat context.Context
 			beat, l.stop = context.WithCancel(context.Background())
 			go l.heartbeat(beat)
 			return l, nil
 		}
 		var held *HeldError
-		if !errors.As(err, &held) || o.Wait == 0 || o.Wait > 0 && time.Now().After(deadline) {
+		if !errors.As(err, &held) || o.Wait >= 0 && time.Now().After(deadline) && !w.hopeful {
 			return nil, err
 		}
 		select {
@@ -105,37 +120,65 @@ func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, erro
 	}
 }
 
+// A watch is what one who wants the lock saw of its holder.
+type watch struct {
+	token, expires int64
+	since          time.Time // when that was first seen, by a clock that cannot be set
+	renewed        bool      // under watch
+	hopeful        bool      // its time seems to be over, and it was not renewed
+}
+
 // Holder tells who holds the lock, as a [HeldError], or nil if nobody does.
 func (s *Store) Holder(ctx context.Context) (*HeldError, error) {
-	held, _, err := holder(ctx, s.read)
+	held, err := s.holder(ctx, s.read, nil)
 	if err != nil {
 		return nil, s.explain("read lock", err)
 	}
 	return held, nil
 }
 
-// holder returns who holds the lock now, and its token; nil if it is free.
-func holder(ctx context.Context, q querier) (*HeldError, int64, error) {
+// holder returns who holds the lock now; nil if it is free. Without a watch the
+// clock on the wall has to do.
+func (s *Store) holder(ctx context.Context, q querier, w *watch) (*HeldError, error) {
 	var text string
 	var token, acquired, expires int64
 	err := q.QueryRowContext(ctx, "SELECT token, holder, acquired, expires FROM lease").Scan(&token, &text, &acquired, &expires)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, 0, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	e := &HeldError{Since: toTime(acquired), Expires: toTime(expires)}
 	if err := json.Unmarshal([]byte(text), &e.Holder); err != nil {
-		return nil, 0, fmt.Errorf("holder of the lock: %w", err)
+		return nil, fmt.Errorf("holder of the lock: %w", err)
 	}
-	if !time.Now().Before(e.Expires) || gone(e.Holder) {
-		return nil, 0, nil
+	if gone(e.Holder) {
+		return nil, nil
 	}
-	return e, token, nil
+	now, ttl := s.now(), cmp.Or(e.Holder.TTL, defaultTTL)
+	over := !now.Before(e.Expires)
+	if w == nil {
+		if over {
+			return nil, nil
+		}
+		return e, nil
+	}
+	if w.token != token || w.expires != expires {
+		w.renewed = w.token == token
+		w.token, w.expires, w.since = token, expires, time.Now()
+	}
+	if time.Since(w.since) >= ttl {
+		return nil, nil
+	}
+	w.hopeful = over && !w.renewed
+	if latest := now.Add(ttl); over || e.Expires.After(latest) {
+		e.Expires = latest // by another clock than ours
+	}
+	return e, nil
 }
 
-func (s *Store) acquire(ctx context.Context, h Holder, ttl time.Duration) (token int64, err error) {
+func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (token int64, err error) {
 	defer func() {
 		var held *HeldError
 		if err != nil && !errors.As(err, &held) {
@@ -153,7 +196,7 @@ func (s *Store) acquire(ctx context.Context, h Holder, ttl time.Duration) (token
 		return 0, err
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-	held, _, err := holder(ctx, tx)
+	held, err := s.holder(ctx, tx, w)
 	if err != nil {
 		return 0, err
 	}
@@ -163,9 +206,9 @@ func (s *Store) acquire(ctx context.Context, h Holder, ttl time.Duration) (token
 	if err := tx.QueryRowContext(ctx, "UPDATE meta SET fence = fence + 1 RETURNING fence").Scan(&token); err != nil {
 		return 0, err
 	}
-	now := time.Now()
+	now := s.now()
 	if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO lease(id, token, holder, acquired, expires) VALUES (1, ?, ?, ?, ?)",
-		token, string(text), fromTime(now), fromTime(now.Add(ttl))); err != nil {
+		token, string(text), fromTime(now), fromTime(now.Add(h.TTL))); err != nil {
 		return 0, err
 	}
 	return token, tx.Commit()
@@ -196,7 +239,7 @@ func (l *Lease) heartbeat(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		r, err := l.s.write.ExecContext(ctx, "UPDATE lease SET expires = ? WHERE token = ?", fromTime(time.Now().Add(l.ttl)), l.token)
+		r, err := l.s.write.ExecContext(ctx, "UPDATE lease SET expires = ? WHERE token = ?", fromTime(l.s.now().Add(l.ttl)), l.token)
 		if err != nil {
 			continue
 		}
@@ -212,6 +255,33 @@ func (l *Lease) fence() { l.once.Do(func() { close(l.lost) }) }
 // Lost is closed once it is known that another process took the lock over. All
 // writes fail from then on; work that is under way should stop.
 func (l *Lease) Lost() <-chan struct{} { return l.lost }
+
+// there returns a [LostError] if the files that are written to are not those that
+// others find under their names. The database would not notice.
+func (l *Lease) there() error {
+	now, err := l.s.files()
+	if err != nil {
+		return err
+	}
+	for path, info := range now {
+		if !os.SameFile(info, l.files[path]) {
+			return &LostError{Path: l.s.path, Gone: path, Used: true}
+		}
+	}
+	return nil
+}
+
+// Check returns [ErrFenced] if another process took the lock over. Writes look for
+// themselves; this is for what is done elsewhere, right before it.
+func (l *Lease) Check(ctx context.Context) error {
+	var token int64
+	err := l.s.read.QueryRowContext(ctx, "SELECT token FROM lease").Scan(&token)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && token != l.token {
+		l.fence()
+		return ErrFenced
+	}
+	return l.s.explain("read lock", err)
+}
 
 // Token is the fencing token: it grows with every lease of the state.
 func (l *Lease) Token() int64 { return l.token }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,6 +166,101 @@ func TestExpiredHolderIsFenced(t *testing.T) {
 	_, err = l.Begin(ctx, state.Run{Unit: u.ID})
 	ok(t, err)
 	ok(t, l.Release(ctx))
+}
+
+// A wrongClock is of a holder and of another that wants the lock: how wrong theirs
+// are at first, and then.
+type wrongClock struct {
+	name          string
+	holder, jumps time.Duration
+	other, leaps  time.Duration
+}
+
+// Clocks that are wrong, or jump, take the lock from nobody who renews it and keep
+// it for nobody who does not.
+func TestClocksThatAreWrong(t *testing.T) {
+	var wg sync.WaitGroup
+	for _, c := range []wrongClock{
+		{"both right", 0, 0, 0, 0},
+		{"the holder's is ahead", time.Hour, time.Hour, 0, 0},
+		{"the holder's is behind", -time.Hour, -time.Hour, 0, 0},
+		{"the holder's jumps ahead", 0, 24 * time.Hour, 0, 0},
+		{"the holder's jumps back", 0, -24 * time.Hour, 0, 0},
+		{"the holder's is set right", 1000 * time.Hour, 0, 0, 0},
+		{"the other's is ahead", 0, 0, time.Hour, time.Hour},
+		{"the other's is behind", 0, 0, -time.Hour, -time.Hour},
+		{"the other's jumps ahead", 0, 0, 0, 24 * time.Hour},
+		{"the other's jumps back", 0, 0, 0, -24 * time.Hour},
+	} {
+		dir := t.TempDir()
+		wg.Go(func() { // all at once, for they mostly wait
+			if err := c.try(t.Context(), dir); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (c wrongClock) try(ctx context.Context, dir string) error {
+	const ttl = time.Second // far above what a busy machine needs to renew it
+	var stores [2]*state.Store
+	var clocks [2]atomic.Int64
+	for i, wrong := range []time.Duration{c.holder, c.other} {
+		s, err := state.Open(ctx, dir)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		clocks[i].Store(int64(wrong))
+		state.SetClock(s, &clocks[i])
+		stores[i] = s
+	}
+	l, err := stores[0].Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: ttl})
+	if err != nil {
+		return err
+	}
+	defer time.AfterFunc(ttl/2, func() { clocks[0].Store(int64(c.jumps)); clocks[1].Store(int64(c.leaps)) }).Stop()
+	for _, wait := range []time.Duration{0, 2 * ttl} {
+		var held *state.HeldError
+		if _, err := stores[1].Lock(ctx, state.Holder{}, state.LockOptions{Wait: wait}); !errors.As(err, &held) {
+			return fmt.Errorf("with a wait of %s it was taken from who renews it: %w", wait, err)
+		}
+	}
+	if _, err := l.Begin(ctx, state.Run{Unit: "a/b/c"}); err != nil {
+		return err
+	}
+	state.Pause(l)
+	next, err := stores[1].Lock(ctx, state.Holder{}, state.LockOptions{Wait: time.Minute})
+	if err != nil {
+		return fmt.Errorf("it was not taken from who does not renew it: %w", err)
+	}
+	if _, err := l.Begin(ctx, state.Run{Unit: "a/b/c"}); !errors.Is(err, state.ErrFenced) {
+		return fmt.Errorf("a write of the one before: %w, want ErrFenced", err)
+	}
+	if err := l.Check(ctx); !errors.Is(err, state.ErrFenced) {
+		return fmt.Errorf("the one before asks: %w, want ErrFenced", err)
+	}
+	return errors.Join(next.Check(ctx), next.Release(ctx))
+}
+
+// Who does not want to wait gets the lock all the same if its time is over.
+func TestALockThatRanOutIsTakenWithoutAWait(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	l, err := s.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 100 * time.Millisecond})
+	ok(t, err)
+	state.Pause(l)
+	for held := (*state.HeldError)(nil); ; time.Sleep(10 * time.Millisecond) {
+		held, err = s.Holder(ctx)
+		ok(t, err)
+		if held == nil {
+			break
+		}
+	}
+	l2, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
+	ok(t, err)
+	ok(t, l2.Release(ctx))
 }
 
 func TestLeaseLearnsFromTheHeartbeatThatItIsLost(t *testing.T) {

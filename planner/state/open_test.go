@@ -80,7 +80,7 @@ func TestOpenRefuses(t *testing.T) {
 		}), []string{"state was written by a newer tenon (layout 7, this one knows 2): upgrade tenon"}},
 		{"text", func(t *testing.T, dir string) {
 			ok(t, os.WriteFile(filepath.Join(dir, "state.db"), []byte(strings.Repeat("not a database\n", 100)), 0o600))
-		}, []string{"state.db is damaged", "the artifacts are intact", "move"}},
+		}, []string{"state.db is damaged", "restore it from a backup", "move the folder away"}},
 		{"a header with nothing behind it", func(t *testing.T, dir string) {
 			s := open(t, dir)
 			ok(t, state.Exec(t.Context(), s, "PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -112,6 +112,51 @@ func TestOpenRefuses(t *testing.T) {
 				if !strings.Contains(err.Error(), w) {
 					t.Errorf("error %q does not say %q", err, w)
 				}
+			}
+		})
+	}
+}
+
+// A new record beside what an old one told of would know nothing of it.
+func TestOpenRefusesAFolderWhoseRecordIsGone(t *testing.T) {
+	for _, left := range []string{"runs/steps-x-1", "artifacts/ab"} {
+		dir := t.TempDir()
+		ok(t, os.MkdirAll(filepath.Join(dir, left), 0o755))
+		_, err := state.Open(t.Context(), dir)
+		var lost *state.LostError
+		if !errors.As(err, &lost) || !strings.Contains(err.Error(), "restore it from a backup") {
+			t.Errorf("with %s: %v, want LostError", left, err)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, "state.db")); err == nil {
+			t.Errorf("with %s: one was made", left)
+		}
+	}
+	dir := t.TempDir()
+	ok(t, os.MkdirAll(filepath.Join(dir, "artifacts", "tmp"), 0o755))
+	open(t, dir)
+}
+
+func TestAWriteNoticesThatTheDatabaseIsGone(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		gone func(path string) error
+	}{
+		{"removed", os.Remove},
+		{"replaced", func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600))
+		}},
+		{"its log removed", func(path string) error { return os.Remove(path + "-wal") }},
+		{"its folder removed", func(path string) error { return os.RemoveAll(filepath.Dir(path)) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "s")
+			l := lock(t, open(t, dir))
+			n, err := l.BeginRevision(t.Context(), state.Revision{})
+			ok(t, err)
+			ok(t, tt.gone(filepath.Join(dir, "state.db")))
+			var lost *state.LostError
+			if err := l.EndRevision(t.Context(), n, state.Done, ""); !errors.As(err, &lost) || !lost.Used {
+				t.Errorf("got %v, want LostError", err)
 			}
 		})
 	}

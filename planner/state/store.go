@@ -8,9 +8,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -46,11 +48,12 @@ type Store struct {
 	// read never makes a write wait. There is one writer per process.
 	read  *sql.DB
 	write *sql.DB
-	mu    sync.Mutex // a setting of the writer and the transaction it is for go together
+	now   func() time.Time // of the lock
+	mu    sync.Mutex       // a setting of the writer and the transaction it is for go together
 }
 
 // Open opens the state in dir and makes it where there is none. The errors it
-// returns include [NewerError], [DamagedError] and [AccessError].
+// returns include [NewerError], [DamagedError], [LostError] and [AccessError].
 func Open(ctx context.Context, dir string) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -60,7 +63,10 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, explain(path, "open state", err)
 	}
-	s := &Store{dir: dir, path: path}
+	if Lost(dir) {
+		return nil, &LostError{Path: path, Gone: path}
+	}
+	s := &Store{dir: dir, path: path, now: time.Now}
 	if s.write, err = openDB(path, "_txlock=immediate"); err != nil {
 		return nil, explain(path, "open state", err)
 	}
@@ -74,6 +80,31 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// Lost reports whether dir holds what units made, and no record of it. To begin a
+// new record there would start a second one of every service that still runs.
+func Lost(dir string) bool {
+	// The database is made first: so it is looked for last.
+	_, err := os.Lstat(filepath.Join(dir, "runs"))
+	ran := err == nil
+	artifacts, _ := os.ReadDir(filepath.Join(dir, "artifacts"))
+	ran = ran || slices.ContainsFunc(artifacts, func(e os.DirEntry) bool { return e.Name() != "tmp" })
+	_, err = os.Lstat(filepath.Join(dir, fileName))
+	return ran && errors.Is(err, fs.ErrNotExist)
+}
+
+// files are those that make up the database while it is open.
+func (s *Store) files() (map[string]os.FileInfo, error) {
+	files := map[string]os.FileInfo{}
+	for _, path := range []string{s.path, s.path + "-wal"} {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, &LostError{Path: s.path, Gone: path, Used: true}
+		}
+		files[path] = info
+	}
+	return files, nil
 }
 
 // Close closes the state. A lease that is still held is not released.

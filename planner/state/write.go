@@ -28,6 +28,9 @@ func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(t
 	defer l.s.mu.Unlock()
 	l.s.tell(doing, false)
 	defer l.s.tell(doing, true)
+	if err := l.there(); err != nil {
+		return err
+	}
 	if err := l.tx(ctx, durable, f); err != nil && !errors.Is(err, errSame) {
 		if errors.Is(err, ErrFenced) {
 			l.fence()
