@@ -176,6 +176,7 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 	broken := w.broken()
 	switch {
 	case broken != nil:
+		res.Fault = broken.Error()
 		res.Outcome, err = state.Failure, errors.Join(broken, err)
 	case len(res.Canceled) > 0:
 		res.Outcome, err = state.Canceled, errors.Join(fmt.Errorf("canceled: %w", context.Cause(ctx)), err)
@@ -189,12 +190,12 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 	if res.Outcome == state.Done {
 		var keepErr error
 		if standing, keepErr = w.keepStanding(ctx); keepErr != nil {
-			res.Outcome, err = state.Failure, keepErr
+			res.Outcome, res.Fault, err = state.Failure, keepErr.Error(), keepErr
 		}
 	}
 	if endErr := w.o.Lease.EndRevision(ctx, res.Revision, res.Outcome, standing); endErr != nil && broken == nil {
-		res.Outcome = state.Failure
-		err = errors.Join(err, &stateError{endErr})
+		endErr = &stateError{endErr}
+		res.Outcome, res.Fault, err = state.Failure, endErr.Error(), errors.Join(err, endErr)
 	}
 	return res, err
 }
@@ -249,4 +250,30 @@ func (w *walk) fenced() bool {
 	default:
 		return errors.Is(w.broken(), state.ErrFenced)
 	}
+}
+
+// hold returns an error if another process took the lock over. No lock guards what
+// an executor and files do, so it is asked for before: one that was paused
+// meanwhile must not meddle with what its successor goes on with.
+func (w *walk) hold(ctx context.Context) error {
+	if err := w.o.Lease.Check(context.WithoutCancel(ctx)); errors.Is(err, state.ErrFenced) {
+		w.stop(err)
+		return &stateError{err}
+	}
+	return nil // what else is wrong with the state, the next write says
+}
+
+// ask asks the executor for a task, and quit for its end.
+func (w *walk) ask(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error) {
+	if err := w.hold(ctx); err != nil {
+		return state.Handle{}, err
+	}
+	return w.o.Executor.Apply(ctx, t, prior)
+}
+
+func (w *walk) quit(ctx context.Context, h state.Handle) error {
+	if err := w.hold(ctx); err != nil {
+		return err
+	}
+	return w.o.Executor.Destroy(ctx, h)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -42,6 +43,9 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 	}
 	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Adopted: c.adopted, Log: c.log()})
 	err = c.perform(ctx)
+	if lost := w.hold(ctx); lost != nil {
+		err = lost // whatever became of it is the successor's
+	}
 	if err == nil {
 		if n.unit.Kind == ir.Service {
 			err = c.takeOver(ctx)
@@ -181,6 +185,9 @@ func (c *call) start(ctx context.Context) error {
 	if c.handle != nil {
 		return nil
 	}
+	if err := c.hold(ctx); err != nil {
+		return err
+	}
 	t, err := c.task(ctx)
 	if err != nil {
 		return err
@@ -190,15 +197,37 @@ func (c *call) start(ctx context.Context) error {
 		prior = old.Handle
 	}
 	c.asked = true
-	h, err := c.o.Executor.Apply(ctx, t, prior)
+	h, err := c.ask(ctx, t, prior)
 	if err != nil {
 		return err
 	}
 	c.handle = &h
-	if err := c.o.Lease.SetHandle(context.WithoutCancel(ctx), c.run.ID, h); err != nil {
+	err = c.o.Lease.SetHandle(context.WithoutCancel(ctx), c.run.ID, h)
+	if errors.Is(err, state.ErrFenced) {
+		c.disown(ctx)
+	}
+	if err != nil {
 		return &stateError{err}
 	}
 	return nil
+}
+
+// disown ends what was started in the moment in which the lock was lost, unless
+// the successor knows of it. Nobody would ever find it.
+func (c *call) disown(ctx context.Context) {
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	pending, err := c.o.Store.Pending(ctx)
+	if err != nil || slices.ContainsFunc(pending, func(p state.Pending) bool { return p.Run.ID == c.run.ID }) {
+		return
+	}
+	current, err := c.o.Store.Current(ctx)
+	if h := current[c.n.unit.ID].Handle; err != nil || h != nil && h.ID == c.handle.ID {
+		return
+	}
+	if c.o.Executor.Destroy(ctx, *c.handle) == nil {
+		_ = c.layout.sweepRun(c.name)
+	}
 }
 
 // wait returns nil once the job has succeeded or the service is ready.
@@ -332,12 +361,12 @@ func (c *call) destroy(ctx context.Context) bool {
 		}
 	}
 	if c.handle != nil {
-		err = c.o.Executor.Destroy(ctx, *c.handle)
+		err = c.quit(ctx, *c.handle)
 	}
 	if err == nil {
 		err = c.layout.sweepRun(c.name)
 	}
-	if err != nil {
+	if err != nil && c.broken() == nil {
 		c.leave(&UnitError{Unit: c.n.unit.ID, Err: fmt.Errorf("take away %s: %w", c.name, err)})
 	}
 	return err == nil

@@ -102,7 +102,9 @@ func (w *walk) discard(ctx context.Context, p state.Pending, why string) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	if err := w.dismiss(ctx, p); err != nil {
-		w.leave(&UnitError{Unit: p.Run.Unit, Err: fmt.Errorf("end what an earlier apply left: %w", err)})
+		if w.broken() == nil {
+			w.leave(&UnitError{Unit: p.Run.Unit, Err: fmt.Errorf("end what an earlier apply left: %w", err)})
+		}
 		return
 	}
 	p.Run.Outcome, p.Run.Error = state.Canceled, why
@@ -118,7 +120,7 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 		if p.Handle == nil || c.Handle != nil && sameJSON(c.Handle, p.Handle) {
 			return nil // killed before the other one took over: it stands
 		}
-		return w.o.Executor.Destroy(ctx, *p.Handle)
+		return w.quit(ctx, *p.Handle)
 	}
 	name := TaskName(p.Run.Unit, p.Run.Key, p.Run.Attempt)
 	h := p.Handle
@@ -132,7 +134,7 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 		}
 		h = &found
 	}
-	if err := w.o.Executor.Destroy(ctx, *h); err != nil {
+	if err := w.quit(ctx, *h); err != nil {
 		return err
 	}
 	w.tell.tell(Event{Unit: p.Run.Unit, Type: EventDestroyed, Message: "left by an earlier apply"})
@@ -180,7 +182,7 @@ func (w *walk) renamed(unit string) string {
 // else starts nothing of note.
 func (w *walk) find(ctx context.Context, r state.Run) (state.Handle, error) {
 	name := TaskName(r.Unit, r.Key, r.Attempt)
-	return w.o.Executor.Apply(ctx, Task{
+	return w.ask(ctx, Task{
 		Unit: ir.Unit{ID: r.Unit, Kind: ir.Job, Code: ir.Code{Runtime: ir.Command, Command: []string{"true"}}},
 		Key:  r.Key, Name: name, Dir: w.layout.run(name),
 	}, nil)

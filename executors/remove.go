@@ -101,12 +101,15 @@ func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
 	c := w.current[unit]
 	var err error
 	if c.Handle != nil {
-		err = w.o.Executor.Destroy(ctx, *c.Handle)
+		err = w.quit(ctx, *c.Handle)
 	}
 	if u != nil && u.Kind == ir.Record && err == nil {
 		if kind := records[u.Component]; kind.remove != nil {
 			err = kind.remove(w, u)
 		}
+	}
+	if err != nil && w.broken() != nil {
+		return err
 	}
 	if ctx.Err() != nil && err != nil {
 		w.result.Canceled = append(w.result.Canceled, unit)

@@ -39,7 +39,9 @@ func (c *call) takeOver(ctx context.Context) error {
 	}
 	limited, cancel := cleanup(ctx)
 	defer cancel()
-	if err := c.o.Executor.Destroy(limited, *old.Handle); err != nil {
+	if err := c.quit(limited, *old.Handle); err != nil && c.broken() != nil {
+		return err
+	} else if err != nil {
 		c.leave(&UnitError{Unit: id, Err: fmt.Errorf("it is ready, but the one before it could not be ended: %w", err)})
 		return nil
 	}

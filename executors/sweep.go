@@ -53,7 +53,7 @@ func (w *walk) sweepDone(ctx context.Context, r state.Run) {
 	}
 	h, err := w.find(ctx, r)
 	if err == nil {
-		err = w.o.Executor.Destroy(ctx, h)
+		err = w.quit(ctx, h)
 	}
 	if err == nil {
 		_ = w.layout.sweepRun(name)

@@ -224,6 +224,8 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 	switch {
 	case err == nil:
 		return nil
+	case r.Fault != "":
+		return errors.New(r.Fault)
 	case errors.Is(context.Cause(ctx), errStopped):
 		fmt.Fprintln(out, "Stopped. tenon apply goes on from here.")
 		return errStopped
@@ -281,7 +283,7 @@ func (v *applyView) summary(r *executors.Result) string {
 	add(len(r.Canceled), "stopped")
 	add(len(r.Audits), "run again and compared")
 	word := v.a.paint("1;"+green, "Applied")
-	if len(r.Failed) > 0 || len(r.Canceled) > 0 {
+	if len(r.Failed) > 0 || len(r.Canceled) > 0 || r.Fault != "" {
 		word = v.a.paint("1;"+red, "Not all applied")
 	}
 	return fmt.Sprintf("%s as revision %d in %s: %s.", word, r.Revision, took(r.Took), strings.Join(parts, ", "))
