@@ -55,7 +55,7 @@ func sharedCache(t *testing.T) string {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tenon": main, "port": port})
+	testscript.Main(m, map[string]func(){"tenon": main, "port": port, "tenon-faulty": faulty, "component": component})
 }
 
 // port prints what a step's document says, for steps that are shell scripts:

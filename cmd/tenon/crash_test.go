@@ -1,0 +1,460 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// twentyUnits is a system of twenty units: data, a model with its five stages,
+// three services, rules, a chain, a fan-in, a unit that fails at first, and one
+// that reads a service. %[1]d to %[3]d are ports, %[4]d is the edit.
+const twentyUnits = `package crash
+
+import (
+	"tenon.dev/col"
+	"tenon.dev/evaluate"
+	"tenon.dev/feature"
+	"tenon.dev/serve"
+	"tenon.dev/slo"
+	"tenon.dev/source"
+	"tenon.dev/split"
+	"tenon.dev/step"
+	"tenon.dev/tenon"
+	"tenon.dev/train"
+)
+
+tenon.#System
+name: "crash"
+
+_edit: %[4]d
+
+sources: orders: source.#CSV & {
+	path: "orders.csv"
+	keys: ["id"]
+	schema: {id: col.#Int64 & {unique: true}, x: col.#Float64, y: col.#Float64}
+}
+features: rows: feature.#SQL & {
+	in: o: sources.orders.out
+	sql: "SELECT id, x + 1 AS x, y FROM o"
+	keys: ["id"]
+	schema: {id: col.#Int64 & {unique: true}, x: col.#Float64, y: col.#Float64}
+}
+models: m: train.#SKLearn & {
+	in: table: features.rows.out
+	label:     "y"
+	estimator: "sklearn.linear_model.Ridge"
+	test:       split.#Random & {fraction: 0.5}
+	evaluation: evaluate.#Regression & {gates: r2: min: 0.5}
+}
+deployments: {
+	a: serve.#HTTP & {in: model: models.m.out, port: %[1]d, max_instances: _edit}
+	b: serve.#HTTP & {in: model: models.m.out, port: %[2]d, max_instances: _edit}
+	if _edit == 1 {
+		c: serve.#HTTP & {in: model: models.m.out, port: %[3]d}
+	}
+}
+slos: a: slo.#Objectives & {on: deployments.a.out, availability: 0.99}
+
+_work: {files: ["work.sh"], outputs: out: kind: "file", ...}
+steps: {
+	first: step.#Command & {_work, command: ["sh", "work.sh", "first", "1"]}
+	second: step.#Command & {_work, in: x: first.out.out, command: ["sh", "work.sh", "second", "1"]}
+	third: step.#Command & {_work, in: x: second.out.out, command: ["sh", "work.sh", "third", "1"]}
+	// Edited, it writes something else.
+	left: step.#Command & {_work, in: x: first.out.out, command: ["sh", "work.sh", "left", "\(_edit)"]}
+	// Edited, it writes the same again.
+	right: step.#Command & {_work, in: x: first.out.out, command: ["sh", "work.sh", "right", "1", "\(_edit)"]}
+	join: step.#Command & {_work, in: {a: third.out.out, b: left.out.out, c: right.out.out, d: features.rows.out}, command: ["sh", "work.sh", "join", "1"]}
+	// It fails at first.
+	shaky: step.#Command & {_work, retries: 1, command: ["sh", "work.sh", "shaky", "1", "\(_edit)"]}
+	smoke: step.#Command & {_work, in: e: deployments.a.out, command: ["sh", "work.sh", "smoke", "1"]}
+	last: step.#Command & {_work, in: {a: join.out.out, b: shaky.out.out}, command: ["sh", "work.sh", "last", "1"]}
+}
+`
+
+// workSh is the work of a step: NAME TEXT [EDIT]. It finds its output where the
+// document says, without the time that reading it would take.
+const workSh = `dir=${TENON_STEP%/.tenon/*} run=${TENON_STEP%/step.json}
+echo "start steps/$1" >> "$dir/ran"
+if [ "$1" = shaky ] && [ ! -e "$dir/shaky$3" ]; then
+	touch "$dir/shaky$3"
+	exit 1
+fi
+echo "$1 $2" > "$run/out/out"
+echo "end steps/$1" >> "$dir/ran"
+`
+
+// phases are what is done to the system, one after the other, and killed at
+// every moment.
+var phases = []struct {
+	name string
+	edit int // of the system, before it begins
+	args []string
+}{
+	{"apply", 1, []string{"apply", "--yes"}},
+	{"apply of an edit", 2, []string{"apply", "--yes"}},
+	{"destroy", 2, []string{"destroy", "--yes"}},
+}
+
+// An apply that is killed, at whatever moment, and done again comes to the same
+// as one that is not: nothing is done twice, nothing is lost, nothing is left.
+func TestKilledAtEveryMoment(t *testing.T) {
+	const lanes = 4
+	var references [lanes]*reference
+	for i := range references {
+		references[i] = undisturbed(t)
+	}
+	moments := references[0].moments
+	most := 0
+	for i, p := range phases {
+		t.Logf("%s: killed at %d moments", p.name, len(moments[i]))
+		most = max(most, len(moments[i]))
+	}
+	// The n-th system is killed at the n-th moment of every phase.
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for _, ref := range references {
+		wg.Go(func() {
+			for n := range next {
+				ref.kill(t, n)
+			}
+		})
+	}
+	for n := range most {
+		next <- n
+	}
+	close(next)
+	wg.Wait()
+}
+
+// A reference is how an undisturbed system comes out. Its ports are its own, so
+// that others can come out the same while it does not run.
+type reference struct {
+	ports    []int
+	moments  [][]string // by phase
+	outcomes []string   // by phase
+}
+
+// undisturbed goes through all phases and is not killed.
+func undisturbed(t *testing.T) *reference {
+	t.Helper()
+	ref := &reference{}
+	for range 3 {
+		port, release, err := reservePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(release)
+		ref.ports = append(ref.ports, port)
+	}
+	s := newSystem(t, ref.ports)
+	defer s.remove()
+	trace := filepath.Join(s.dir, "moments")
+	for _, p := range phases {
+		s.edit(p.edit)
+		if out, err := s.tenon(p.args, faultTrace+"="+trace); err != nil {
+			t.Fatalf("%s: %v\n%s", p.name, err, out)
+		}
+		b, err := os.ReadFile(trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		slices.Sort(lines)
+		ref.moments = append(ref.moments, lines)
+		ref.outcomes = append(ref.outcomes, s.outcome())
+		if err := os.Remove(trace); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ref
+}
+
+// kill goes through the phases, is killed at the n-th moment of each, and does
+// each again.
+func (ref *reference) kill(t *testing.T, n int) {
+	s := newSystem(t, ref.ports)
+	defer s.remove()
+	for i, p := range phases {
+		if n >= len(ref.moments[i]) {
+			break
+		}
+		at := ref.moments[i][n]
+		fail := func(format string, args ...any) {
+			t.Errorf("%s, killed %s: %s", p.name, at, fmt.Sprintf(format, args...))
+		}
+		s.edit(p.edit)
+		out, err := s.tenon(p.args, faultKill+"="+at)
+		if ended := (*exec.ExitError)(nil); !errors.As(err, &ended) || ended.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			fail("it was not: %v\n%s", err, out)
+			return
+		}
+		if out, err := s.tenon(p.args); err != nil {
+			fail("then: %v\n%s", err, out)
+			return
+		}
+		if diff := difference(ref.outcomes[i], s.outcome()); diff != "" {
+			fail("it came out otherwise:\n%s", diff)
+			return
+		}
+		if p.args[0] == "apply" {
+			if out, err := s.tenon([]string{"plan", "--detailed-exitcode"}); err != nil {
+				fail("there is still something to do: %v\n%s", err, out)
+				return
+			}
+		}
+	}
+	if out, err := s.tenon([]string{"destroy", "--yes"}); err != nil || len(s.processes()) > 0 {
+		t.Errorf("killed at moment %d of each phase, then destroyed: %v, %v are left\n%s", n, err, s.processes(), out)
+	}
+}
+
+// A system is the one of twenty units, in a folder of its own.
+type system struct {
+	t     *testing.T
+	dir   string
+	ports []int
+}
+
+func newSystem(t *testing.T, ports []int) *system {
+	t.Helper()
+	dir, err := os.MkdirTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &system{t, dir, ports}
+	s.write("cue.mod/module.cue", fmt.Sprintf(moduleText, stdlib.Module, stdlib.Version))
+	s.write("work.sh", workSh)
+	s.write("orders.csv", "id,x,y\n1,1.5,1\n2,2.5,2\n3,3.5,3\n4,4.5,4\n5,5.5,5\n6,6.5,6\n")
+	return s
+}
+
+func (s *system) write(name, text string) {
+	path := filepath.Join(s.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func (s *system) edit(n int) {
+	s.write("system.cue", fmt.Sprintf(twentyUnits, s.ports[0], s.ports[1], s.ports[2], n))
+}
+
+// tenon runs tenon-faulty on the system.
+func (s *system) tenon(args []string, env ...string) (output string, err error) {
+	c := s.command(args, env...)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	err = c.Run()
+	return out.String(), err
+}
+
+func (s *system) command(args []string, env ...string) *exec.Cmd {
+	c := exec.Command("tenon-faulty", args...)
+	c.Dir = s.dir
+	c.Env = append(os.Environ(), append(env, "HOME="+s.dir, "GIT_CEILING_DIRECTORIES="+filepath.Dir(s.dir))...)
+	return c
+}
+
+// remove ends what a test that failed left running.
+func (s *system) remove() {
+	for pid := range s.processes() {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err := removeTree(s.dir); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// removeTree removes also what is read-only.
+func removeTree(dir string) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			err = os.Chmod(path, 0o755)
+		}
+		return err
+	})
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// processes are the units that run, by the name of their task.
+func (s *system) processes() map[int]string {
+	found, _ := filepath.Glob("/proc/[0-9]*/environ")
+	alive := map[int]string{}
+	for _, f := range found {
+		b, _ := os.ReadFile(f) // one that has ended since has none
+		mark := step.Env + "=" + s.dir + "/.tenon/runs/"
+		if _, rest, ok := bytes.Cut(b, []byte(mark)); ok {
+			task, _, _ := strings.Cut(string(rest), "/")
+			var pid int
+			if _, err := fmt.Sscanf(f, "/proc/%d/", &pid); err == nil {
+				alive[pid] = task
+			}
+		}
+	}
+	return alive
+}
+
+// outcome is all that can be told of the system, a fact a line: what stands, what
+// it came from, what ran, what runs; and what should not be there.
+func (s *system) outcome() string {
+	ctx := context.Background()
+	facts := map[string]int{}
+	fact := func(format string, args ...any) { facts[fmt.Sprintf(format, args...)]++ }
+	check := func(err error) {
+		if err != nil {
+			fact("error: %v", err)
+		}
+	}
+	dir := filepath.Join(s.dir, ".tenon")
+	store, err := state.Open(ctx, dir)
+	if err != nil {
+		return err.Error()
+	}
+	defer store.Close()
+
+	services := map[string]bool{} // the tasks of those that stand
+	current, err := store.Current(ctx)
+	check(err)
+	standing, err := store.Standing(ctx)
+	check(err)
+	for unit, c := range current {
+		fact("%s stands: %s %s %s", unit, c.Kind, c.Definition, c.Key)
+		if c.Kind == ir.Service {
+			services[c.Handle.ID] = true
+		}
+		for port, a := range standing[unit].Outputs {
+			fact("%s has on port %s: %s, %d bytes, %d rows", unit, port, a.Digest, a.Size, a.Rows)
+		}
+		u, err := store.Unit(ctx, unit)
+		check(err)
+		if u != nil && u.Digest != c.Definition {
+			fact("%s is recorded with the definition %s", unit, u.Digest)
+		}
+	}
+	models, err := store.ModelVersions(ctx, "models/m")
+	check(err)
+	for _, m := range models {
+		fact("version %d of the model: %s %v", m.Version, m.Digest, m.Metrics)
+	}
+	pending, err := store.Pending(ctx)
+	check(err)
+	for _, p := range pending {
+		fact("the journal has attempt %d of %s", p.Run.Attempt, p.Run.Unit)
+	}
+	last, err := store.Revisions(ctx, 1)
+	check(err)
+	for _, r := range last {
+		fact("the last revision is %s", r.Outcome)
+	}
+	holder, err := store.Holder(ctx)
+	check(err)
+	if holder != nil {
+		fact("%v", holder)
+	}
+
+	ran, err := os.ReadFile(filepath.Join(s.dir, "ran"))
+	check(err)
+	for line := range strings.Lines(string(ran)) {
+		fact("ran: %s", strings.TrimSpace(line))
+	}
+	alive := map[string]bool{}
+	for _, task := range s.processes() {
+		alive[task] = true
+	}
+	for task := range alive {
+		fact("alive: %s", task)
+	}
+	for task := range services {
+		if !alive[task] {
+			fact("dead: %s", task)
+		}
+	}
+	s.files(dir, services, fact)
+
+	var lines []string
+	for f, n := range facts {
+		lines = append(lines, fmt.Sprintf("%s, %d times", f, n))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// files tells of what lies in the state folder.
+func (s *system) files(dir string, services map[string]bool, fact func(string, ...any)) {
+	artifacts, err := artifact.Open(filepath.Join(dir, "artifacts"))
+	if err != nil {
+		fact("error: %v", err)
+		return
+	}
+	// What a run may leave for readers; a service that stands has all it needs.
+	kept := []string{"log", "step.json", "metrics.json", "progress.jsonl", "outputs.json"}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, path)
+		parts := strings.Split(rel, "/")
+		switch {
+		case len(parts) == 3 && parts[0] == "artifacts":
+			if parts[1] == "tmp" {
+				fact("left: %s", rel)
+			} else if err := artifacts.Check(context.Background(), "sha256:"+parts[1]+parts[2]); err != nil {
+				fact("error: %v", err)
+			}
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+		case len(parts) == 3 && parts[0] == "runs" && !services[parts[1]] && !slices.Contains(kept, parts[2]),
+			strings.HasPrefix(d.Name(), ".new-"), strings.HasSuffix(d.Name(), ".tmp"):
+			fact("left: %s", rel)
+		case parts[0] == "rules" && !d.IsDir():
+			b, err := os.ReadFile(path)
+			fact("rules: %s %s", rel, ir.Sum(b))
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		fact("error: %v", err)
+	}
+}
+
+// difference lists the lines that only one of two texts has.
+func difference(want, got string) string {
+	count := map[string]int{}
+	for line := range strings.SplitSeq(want, "\n") {
+		count[line]++
+	}
+	for line := range strings.SplitSeq(got, "\n") {
+		count[line]--
+	}
+	var diff []string
+	for _, line := range slices.Sorted(maps.Keys(count)) {
+		switch n := count[line]; {
+		case n > 0:
+			diff = append(diff, "- "+line)
+		case n < 0:
+			diff = append(diff, "+ "+line)
+		}
+	}
+	return strings.Join(diff, "\n")
+}
