@@ -23,7 +23,7 @@ type Result struct {
 	Blocked  []Blocked     `json:"blocked,omitempty"`
 	Canceled []string      `json:"canceled,omitempty"` // ended or not started because the apply was
 	Audits   []Audit       `json:"audits,omitempty"`
-	Fault    string        `json:"fault,omitempty"`    // why nothing could go on: the state could not be read or written
+	Fault    string        `json:"fault,omitempty"` // why nothing could go on: the state could not be read or written
 	Took     time.Duration `json:"took_ns"`
 }
 

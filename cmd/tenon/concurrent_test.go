@@ -194,7 +194,7 @@ func TestPausedBeyondTheLease(t *testing.T) {
 	}
 	close(next)
 	wg.Wait()
-	t.Logf("paused at %d moments", n)
+	fmt.Printf("tenon is paused at %d moments\n", n)
 }
 
 func (ref *reference) pause(t *testing.T, phase int, moment string) {
