@@ -183,13 +183,13 @@ func (a *app) executor(name string) (executors.Executor, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find the tenon binary: %w", err)
 		}
-		envs := a.environments()
+		envs := sync.OnceValue(a.environments) // to look for uv takes time, and few need it
 		return process.New(process.Options{Tenon: self, Python: func(ctx context.Context, lockPath string) (string, error) {
 			lock, err := os.ReadFile(lockPath)
 			if err != nil {
 				return "", fmt.Errorf("read the lock of the Python environment: %w", err)
 			}
-			return envs.Ensure(ctx, lock)
+			return envs().Ensure(ctx, lock)
 		}}), nil
 	}
 	return nil, fmt.Errorf("this tenon has no executor %q", name)
