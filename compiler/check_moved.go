@@ -29,6 +29,14 @@ func (c *compilation) moved() []ir.Move {
 	}
 	var out []ir.Move
 	for i, m := range moves {
+		if earlier := slices.IndexFunc(moves[:i], func(e move) bool { return e.From == m.From }); earlier >= 0 {
+			c.fault(diag.Diagnostic{
+				Message: fmt.Sprintf("%s moves twice", dotted(m.From)),
+				Spans:   []diag.Span{c.moveSpan(m, "from"), c.moveSpan(moves[earlier], "from")},
+				Hint:    "keep one of the moves",
+			})
+			continue
+		}
 		c.checkMove(m, moves[i+1:])
 		out = append(out, m.Move)
 	}
@@ -68,9 +76,7 @@ func (c *compilation) checkMoveFields(m move) {
 }
 
 func (c *compilation) checkMove(m move, later []move) {
-	at := func(field string) []diag.Span {
-		return []diag.Span{{Pos: c.sys.Pos(m.value.LookupPath(cue.ParsePath(field)).Pos())}}
-	}
+	at := func(field string) []diag.Span { return []diag.Span{c.moveSpan(m, field)} }
 	from, _, _ := strings.Cut(m.From, "/")
 	to, _, _ := strings.Cut(m.To, "/")
 	movesOn := slices.ContainsFunc(later, func(l move) bool { return l.From == m.To })
@@ -104,6 +110,10 @@ func (c *compilation) checkMove(m move, later []move) {
 			Hint:    "remove the move, or give one of them another name",
 		})
 	}
+}
+
+func (c *compilation) moveSpan(m move, field string) diag.Span {
+	return diag.Span{Pos: c.sys.Pos(m.value.LookupPath(cue.ParsePath(field)).Pos())}
 }
 
 func dotted(id string) string { return strings.Replace(id, "/", ".", 1) }

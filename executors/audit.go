@@ -17,12 +17,28 @@ func (w *walk) audits(ctx context.Context, n *work) bool {
 	if !n.item.Audit || n.unit.Kind != ir.Job || w.resultOf(n.unit.ID) == nil {
 		return false
 	}
-	if err := w.resolve(ctx, n); err != nil || n.key != n.item.Key {
-		n.key = n.item.Key
-		return false
+	err := w.resolve(ctx, n)
+	var broken *stateError
+	switch {
+	case errors.As(err, &broken):
+		w.stop(broken)
+	case err != nil:
+		w.audited(Audit{Unit: n.unit.ID, Error: err.Error()})
+	case n.key != n.item.Key:
+		w.audited(Audit{Unit: n.unit.ID, Error: "what it reads has changed since the plan was made"})
+	default:
+		n.audit = true
+		return true
 	}
-	n.audit = true
-	return true
+	n.key = n.item.Key
+	return false
+}
+
+func (w *walk) audited(a Audit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.result.Audits = append(w.result.Audits, a)
+	slices.SortFunc(w.result.Audits, func(a, b Audit) int { return strings.Compare(a.Unit, b.Unit) })
 }
 
 // audit runs a unit again and compares what it makes with what is recorded. What
@@ -66,10 +82,7 @@ func (w *walk) audit(ctx context.Context, n *work) report {
 			return report{work: n, verdict: canceled}
 		}
 	}
-	w.mu.Lock()
-	w.result.Audits = append(w.result.Audits, found)
-	slices.SortFunc(w.result.Audits, func(a, b Audit) int { return strings.Compare(a.Unit, b.Unit) })
-	w.mu.Unlock()
+	w.audited(found)
 	w.tell.tell(Event{Unit: n.unit.ID, Type: EventAudited, Attempt: n.tries, Duration: c.took(), Error: found.String(), Log: c.log()})
 	return report{work: n, verdict: done}
 }

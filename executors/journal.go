@@ -2,6 +2,7 @@ package executors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -154,7 +155,9 @@ func (w *walk) move(ctx context.Context) {
 	}
 	for _, p := range left {
 		if w.renamed(p.Run.Unit) != p.Run.Unit {
-			w.stop(fmt.Errorf("%s cannot be renamed while what an earlier apply left of it runs", p.Run.Unit))
+			err := errors.New("it cannot be renamed while what an earlier apply left of it runs: end that, and apply again")
+			w.leave(&UnitError{Unit: p.Run.Unit, Err: err})
+			w.cancel(err)
 			return
 		}
 	}

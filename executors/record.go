@@ -68,7 +68,7 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	kind, known := records[u.Component]
 	if !known {
 		err = fmt.Errorf("there is no record %q", u.Component)
-	} else {
+	} else if err = w.hold(ctx); err == nil {
 		c.run.Outputs, c.run.Metrics, err = kind.write(ctx, w, n)
 	}
 	for _, out := range u.Outputs {
@@ -80,7 +80,9 @@ func (w *walk) record(ctx context.Context, n *work) report {
 		err = c.finish(ctx, nil)
 	}
 	if err == nil && before != nil && kind.remove != nil && before.Component == u.Component {
-		err = kind.remove(w, before) // of its former self, what is not its own any more
+		if err = w.hold(ctx); err == nil {
+			err = kind.remove(w, before) // of its former self, what is not its own any more
+		}
 	}
 	var broken *stateError
 	switch {

@@ -121,8 +121,8 @@ func TestRulesThatWereWrittenAndNotRecordedGo(t *testing.T) {
 		return strings.Join(found, " ")
 	}
 	killed := func(u ir.Unit) {
-		b.exec("CREATE TRIGGER kill AFTER INSERT ON pending BEGIN UPDATE lease SET token = token + 1; END")
-		if _, err := b.apply(u); !errors.Is(err, state.ErrFenced) {
+		b.exec("CREATE TRIGGER kill BEFORE UPDATE ON run WHEN NEW.outcome = 'done' BEGIN SELECT raise(ABORT, 'killed'); END")
+		if _, err := b.apply(u); err == nil || !strings.Contains(err.Error(), "killed") {
 			t.Fatalf("error %v", err)
 		}
 		b.exec("DROP TRIGGER kill; DELETE FROM lease")

@@ -105,7 +105,9 @@ func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
 	}
 	if u != nil && u.Kind == ir.Record && err == nil {
 		if kind := records[u.Component]; kind.remove != nil {
-			err = kind.remove(w, u)
+			if err = w.hold(ctx); err == nil {
+				err = kind.remove(w, u)
+			}
 		}
 	}
 	if err != nil && w.broken() != nil {

@@ -11,10 +11,10 @@ import (
 
 // sweep takes away what killed applies left that no journal tells of: files that
 // were half written, and the folders of jobs that were killed between their
-// record and the end of what the executor keeps for them. It only costs disk: what
-// cannot be taken away now is tried again next time.
+// record and the end of what the executor keeps for them. It only costs disk, so
+// what cannot be taken away stays without a word.
 func (w *walk) sweep(ctx context.Context) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || w.hold(ctx) != nil {
 		return
 	}
 	// Who has the lease is the only one who writes, so these are of the dead.
@@ -38,7 +38,7 @@ func (w *walk) sweep(ctx context.Context) {
 			return
 		}
 		for _, run := range runs {
-			if run.Outcome == state.Done && w.current[run.Unit].Kind == ir.Job {
+			if run.Outcome == state.Done && w.current[w.renamed(run.Unit)].Kind == ir.Job {
 				w.sweepDone(ctx, run)
 			}
 		}

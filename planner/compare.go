@@ -94,6 +94,7 @@ func Compare(ctx context.Context, before, after Side, times map[string][]time.Du
 	}
 	c := &comparer{before: before, after: after, renamed: map[string]string{}, former: map[string]string{}}
 	c.old, c.new = entities(before.System), entities(after.System)
+	c.followMoves(after.System.Moved)
 	c.findRenames()
 	out := &Comparison{Entities: []EntityChange{}}
 	if fields := c.systemFields(); len(fields) > 0 {
@@ -201,6 +202,25 @@ func (c *comparer) was(id string) *entity {
 		return c.old[name]
 	}
 	return c.old[id]
+}
+
+// followMoves pairs what the system after says has been given another name.
+func (c *comparer) followMoves(moved []ir.Move) {
+	at := map[string]string{} // where an entity is so far
+	for _, m := range moved {
+		from := m.From
+		for was, now := range at {
+			if now == m.From {
+				from = was
+			}
+		}
+		at[from] = m.To
+	}
+	for from, to := range at {
+		if c.old[from] != nil && c.new[from] == nil && c.old[to] == nil && c.new[to] != nil {
+			c.renamed[from], c.former[to] = to, from
+		}
+	}
 }
 
 // findRenames pairs what is gone with what is new and says the same, but for how

@@ -495,6 +495,12 @@ func TestCompare(t *testing.T) {
 			"write models/goer",
 			"write? slos/api",
 		}},
+		"moved and changed": {with(renames("steps/report", "steps/letter"), edit("steps/letter", func(u *ir.Unit) { u.Seed = 3 }), func(s *ir.System) {
+			s.Moved = []ir.Move{{From: "steps/report", To: "steps/note"}, {From: "steps/note", To: "steps/letter"}}
+		}), []string{
+			"renamed steps/letter from steps/report",
+			"  seed:  -> 3", "run steps/letter",
+		}},
 		"renamed and run with more": {with(renames("steps/report", "steps/letter"), edit("steps/letter", func(u *ir.Unit) { u.Retries = 3 })), []string{
 			"renamed steps/letter from steps/report",
 			"  retries:  -> 3",

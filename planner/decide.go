@@ -36,7 +36,7 @@ func (m *maker) decide(u *ir.Unit) (Item, error) {
 	l := look{u: u}
 	if c, ok := m.current[u.ID]; ok {
 		l.current = &c
-		if c.Kind == ir.Service && u.Kind != ir.Service && c.Handle != nil {
+		if becomesOther(u, c) {
 			return Item{}, fmt.Errorf("it is a %s and stands as a service: rename it, so that the service can end", u.Kind)
 		}
 	}
@@ -61,6 +61,12 @@ func (m *maker) decide(u *ir.Unit) (Item, error) {
 	}
 	m.settle(item, &l)
 	return item, nil
+}
+
+// becomesOther reports whether a service would have to end in silence, because its
+// name is that of something else now.
+func becomesOther(u *ir.Unit, c state.Current) bool {
+	return c.Kind == ir.Service && u.Kind != ir.Service && c.Handle != nil
 }
 
 // find computes the key of the unit and looks for a run of it.

@@ -23,7 +23,11 @@ func (m *maker) estimate(p *Plan) error {
 	}
 	for i := range p.Items {
 		it := &p.Items[i]
-		if ts := times[m.former(it.Unit)]; it.Action.Changes() && it.Action != Delete && len(ts) > 0 {
+		ts := times[m.former(it.Unit)]
+		if len(ts) == 0 {
+			ts = times[it.Unit] // of a supposed state the names are those of now
+		}
+		if it.Action.Changes() && it.Action != Delete && len(ts) > 0 {
 			it.Estimate = Estimate{Runs: len(ts), Time: median(ts)}
 		}
 	}

@@ -283,14 +283,20 @@ func (m *maker) deletes(sys *ir.System) ([]Item, error) {
 			return nil, err
 		}
 		if u == nil {
-			u = &ir.Unit{ID: id}
+			u = &ir.Unit{}
 		}
-		gone = append(gone, *u)
+		g := *u
+		g.ID = id // it may have been moved since it was applied
+		gone = append(gone, g)
 	}
 	slices.SortFunc(gone, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
 	for i := range gone {
 		// Only edges between what goes count here, and they need not be valid.
-		gone[i].Inputs = slices.DeleteFunc(slices.Clone(gone[i].Inputs), func(in ir.Input) bool {
+		gone[i].Inputs = slices.Clone(gone[i].Inputs)
+		for j := range gone[i].Inputs {
+			gone[i].Inputs[j].Unit = m.latter(gone[i].Inputs[j].Unit)
+		}
+		gone[i].Inputs = slices.DeleteFunc(gone[i].Inputs, func(in ir.Input) bool {
 			_, found := slices.BinarySearchFunc(gone, in.Unit, func(u ir.Unit, id string) int { return strings.Compare(u.ID, id) })
 			return !found
 		})

@@ -68,6 +68,16 @@ func stands(current map[string]state.Current, entity string) bool {
 	return false
 }
 
+// latter is the name that this plan gives to a unit of the state.
+func (m *maker) latter(id string) string {
+	for _, mv := range m.moves {
+		if mv.From == id {
+			return mv.To
+		}
+	}
+	return id
+}
+
 // former is the name that a unit or an entity has in the state.
 func (m *maker) former(id string) string {
 	if was, ok := m.was[id]; ok {

@@ -85,6 +85,9 @@ func (m *maker) recallUnit(u *ir.Unit, stood state.Stood) (Item, error) {
 	l := look{u: u, key: stood.Key}
 	if c, ok := m.current[u.ID]; ok {
 		l.current = &c
+		if becomesOther(u, c) {
+			return Item{}, fmt.Errorf("it was a %s and stands as a service: tenon destroy first", u.Kind)
+		}
 	}
 	run, err := m.stood(&l, stood)
 	if err != nil {

@@ -121,6 +121,16 @@ func TestRecall(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a service does not become a job in silence", func(t *testing.T) {
+		w := world1(t)
+		batch := sys(job("deployments/api"))
+		w.apply(w.plan(batch))
+		past := w.past(batch)
+		w.apply(w.plan(sys(service("deployments/api"))))
+		if _, err := w.recall(past); err == nil || !strings.Contains(err.Error(), "deployments/api: it was a job and stands as a service: tenon destroy first") {
+			t.Errorf("error %v", err)
+		}
+	})
 	t.Run("names are those of that time", func(t *testing.T) {
 		w, _ := applied(t)
 		past := w.past(second)
@@ -145,6 +155,7 @@ func TestMoves(t *testing.T) {
 		return job(name+"/train", reads("in", "sources/a.table"), params(`{"depth":1}`))
 	}
 	api := func(model string) ir.Unit { return service("deployments/api", reads("in", model+"/train.table")) }
+	api2 := func(unit string) ir.Unit { return service("deployments/api", reads("in", unit+".table")) }
 	before := sys(job("sources/a"), train("models/a"), api("models/a"))
 	for name, tt := range map[string]struct {
 		moved []ir.Move
@@ -164,6 +175,11 @@ func TestMoves(t *testing.T) {
 			[]ir.Move{{From: "deployments/api", To: "deployments/web"}},
 			sys(job("sources/a"), train("models/a"), service("deployments/web", reads("in", "models/a/train.table"), params(`{"x":1}`))),
 			[]state.Move{{From: "deployments/api", To: "deployments/web"}}, []string{"update deployments/web: params.x ( -> 1)"},
+		},
+		"renamed, and one unit less": {
+			[]ir.Move{{From: "models/a", To: "models/b"}}, sys(job("sources/a"), job("models/b/other", params(`{"o":1}`)), api2("models/b/other")),
+			[]state.Move{{From: "models/a/train", To: "models/b/train"}},
+			[]string{"run models/b/other: new", "update deployments/api unless same: input in changes ( -> models/b/other)", "delete models/b/train: no longer declared"},
 		},
 		"what is declared still does not move": {
 			[]ir.Move{{From: "models/a", To: "models/b"}}, sys(job("sources/a"), train("models/a"), train("models/b"), api("models/a")),

@@ -58,6 +58,9 @@ not deterministic from then on.`,
 			}
 			defer func() { err = errors.Join(err, w.close()) }()
 			defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
+			if audit > 0 && p.BackTo > 0 {
+				return &usageError{errors.New("a rollback carries only the code that it starts: audit after it, with tenon apply --audit")}
+			}
 			p.Audit(audit, rand.Float64)
 			return a.carryOut(ctx, p, w, lease, o)
 		},

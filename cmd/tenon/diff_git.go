@@ -37,8 +37,9 @@ func (a *app) gitVersion(ctx context.Context, dir, name string) (v compared, err
 	if err != nil {
 		return v, fmt.Errorf("read %s from git: %w", name, err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	if tmp, err = filepath.EvalSymlinks(tmp); err != nil {
+	made := tmp
+	defer func() { err = errors.Join(err, os.RemoveAll(made)) }()
+	if tmp, err = filepath.EvalSymlinks(made); err != nil {
 		return v, fmt.Errorf("read %s from git: %w", name, err)
 	}
 	if err := checkOut(ctx, top, commit, gitModule(ctx, top, commit, place), tmp); err != nil {
@@ -135,7 +136,11 @@ func gitModule(ctx context.Context, top, commit, place string) string {
 // checkOut writes a folder of a revision below dir, where it is in the
 // repository. One that is not there is left out.
 func checkOut(ctx context.Context, top, commit, folder, dir string) error {
-	if kind, err := git(ctx, top, "cat-file", "-t", commit+":"+strings.TrimPrefix(folder, ".")); err != nil || kind != "tree" {
+	tree := commit + ":"
+	if folder != "." {
+		tree += folder
+	}
+	if kind, err := git(ctx, top, "cat-file", "-t", tree); err != nil || kind != "tree" {
 		return nil
 	}
 	cmd := exec.CommandContext(ctx, "git", "-C", top, "archive", "--format=tar", commit, "--", folder)

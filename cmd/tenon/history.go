@@ -27,13 +27,17 @@ what stands now. tenon show @N tells all of one.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			return a.withApplied(ctx, folder(args), func(w *workspace) error {
-				revisions, err := w.store.Revisions(ctx, limit)
+				all, err := w.store.Revisions(ctx, 0)
 				if err != nil {
 					return err
 				}
+				revisions := all
+				if limit > 0 {
+					revisions = all[:min(limit, len(all))]
+				}
 				recaps := make([]recap, len(revisions))
 				for i, r := range revisions {
-					if recaps[i], err = w.recap(ctx, r); err != nil {
+					if recaps[i], err = w.recap(ctx, r, all); err != nil {
 						return err
 					}
 				}
@@ -69,8 +73,8 @@ type deed struct {
 	Error    string             `json:"error,omitempty"`
 }
 
-// recap tells a revision from its plan and its runs.
-func (w *workspace) recap(ctx context.Context, r state.Revision) (recap, error) {
+// recap tells a revision from its plan and its runs, given all revisions.
+func (w *workspace) recap(ctx context.Context, r state.Revision, all []state.Revision) (recap, error) {
 	out := recap{Revision: r, Units: []deed{}}
 	p, err := w.recordedPlan(&r)
 	if errors.Is(err, artifact.ErrMissing) {
@@ -83,10 +87,7 @@ func (w *workspace) recap(ctx context.Context, r state.Revision) (recap, error) 
 	if err != nil {
 		return out, err
 	}
-	now, err := w.namesSince(ctx, r)
-	if err != nil {
-		return out, err
-	}
+	now := namesSince(r, all)
 	byUnit := map[string][]state.Run{}
 	for _, run := range runs {
 		if run.Attempt > 0 { // else the end of a service that was replaced
@@ -142,6 +143,8 @@ func withoutRun(r state.Revision, i planner.Item) string {
 		return past[i.Action]
 	case r.Outcome == state.Killed || r.Outcome == state.Started:
 		return "not finished"
+	case r.Outcome != state.Done && (i.Unless || i.Action == planner.Delete):
+		return "not known" // it leaves no run, whether it was done or not
 	case r.Outcome != state.Done:
 		return "not run"
 	case i.Kind == ir.Job:
@@ -199,7 +202,7 @@ func (r recap) what() string {
 	for _, d := range r.Units {
 		counts[d.Did]++
 	}
-	for _, did := range []string{"failed", "killed", "stopped", "not finished", "not run", "ran", "audited", "reused", "created", "updated", "replaced", "deleted", "unchanged"} {
+	for _, did := range []string{"failed", "killed", "stopped", "not finished", "not run", "not known", "ran", "audited", "reused", "created", "updated", "replaced", "deleted", "unchanged"} {
 		if n := counts[did]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, did))
 		}

@@ -110,6 +110,9 @@ func (a *app) kept(dir string, executors []string) (*cache.Entry, error) {
 	var env []string
 	for _, v := range os.Environ() {
 		if strings.HasPrefix(v, "CUE_") {
+			if strings.Contains(v, "=file:") {
+				return nil, nil // what is in that file is not looked at
+			}
 			env = append(env, v)
 		}
 	}
@@ -283,6 +286,13 @@ func hasState(stateDir string) bool {
 
 func (w *workspace) close() error { return w.store.Close() }
 
+// digests digest data files, and say so if what they kept could not be used.
+func (a *app) digests(w *workspace) *planner.FileDigests {
+	d := planner.NewFileDigests(w.dir)
+	d.OnDrop = func(err error) { fmt.Fprintf(a.stderr, "tenon: %v\n", err) }
+	return d
+}
+
 // withApplied calls f with a state that has to be there.
 func (a *app) withApplied(ctx context.Context, dir string, f func(w *workspace) error) error {
 	w, err := a.openApplied(ctx, dir)
@@ -315,7 +325,7 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 	}
 	return planner.Make(ctx, r.System, planner.Inputs{
 		Dir: abs, Blobs: r.Blobs,
-		State: w.store, Artifacts: w.artifacts, Digests: planner.NewFileDigests(w.dir), Inspector: x, Written: executors.Written(w.dir),
+		State: w.store, Artifacts: w.artifacts, Digests: a.digests(w), Inspector: x, Written: executors.Written(w.dir),
 		Options: planner.Options{Rerun: unitNames(rerun)},
 	})
 }

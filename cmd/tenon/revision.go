@@ -118,11 +118,7 @@ func codeOf(u ir.Unit) (digests []string) {
 
 // namesSince are the names that units were given after a revision, by those they
 // had then.
-func (w *workspace) namesSince(ctx context.Context, r state.Revision) (map[string]string, error) {
-	all, err := w.store.Revisions(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
+func namesSince(r state.Revision, all []state.Revision) map[string]string {
 	now, was := map[string]string{}, map[string]string{}
 	for _, later := range slices.Backward(all) {
 		if later.Number <= r.Number {
@@ -136,7 +132,7 @@ func (w *workspace) namesSince(ctx context.Context, r state.Revision) (map[strin
 			now[then], was[m.To] = m.To, then
 		}
 	}
-	return now, nil
+	return now
 }
 
 // standsNow is the digest of what stands, as a revision would record it.

@@ -87,8 +87,12 @@ the next tenon apply goes forward again unless they are brought back as well.`,
 func (w *workspace) rollbackTo(ctx context.Context, args []string) (*state.Revision, error) {
 	if len(args) > 0 {
 		r, err := w.revisionNamed(ctx, args[0])
-		if err == nil && r.Standing == "" {
+		switch {
+		case err != nil:
+		case r.Standing == "":
 			err = w.notWhole(ctx, r)
+		case r.Act == state.Destroy:
+			err = fmt.Errorf("@%d took everything away: tenon destroy does that again", r.Number)
 		}
 		return r, err
 	}
@@ -117,7 +121,7 @@ func position(newestFirst []state.Revision) int {
 		return 0
 	}
 	at := newestFirst[0]
-	for at.Act == state.Rollback && at.Standing != "" {
+	for at.Act == state.Rollback {
 		at = newestFirst[len(newestFirst)-at.BackTo]
 	}
 	return at.Number
@@ -176,7 +180,7 @@ func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Rev
 		return nil, fmt.Errorf("find the system: %w", err)
 	}
 	p, err := planner.Recall(ctx, past, planner.Inputs{
-		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: planner.NewFileDigests(w.dir), Inspector: x, Written: executors.Written(w.dir),
+		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: a.digests(w), Inspector: x, Written: executors.Written(w.dir),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w\nTo make it anew, apply the sources of that time", err)

@@ -18,7 +18,11 @@ func (a *app) showRevision(ctx context.Context, w *workspace, name string, asJSO
 	if err != nil {
 		return err
 	}
-	re, err := w.recap(ctx, *r)
+	all, err := w.store.Revisions(ctx, 0)
+	if err != nil {
+		return err
+	}
+	re, err := w.recap(ctx, *r, all)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type applyView struct {
 	urls  map[string]string // of services
 	quiet map[string]bool   // units that the plan said nothing happens to
 	known map[string]bool   // units of which something else stands, or nothing
+	again string            // the command that goes on after a stop or a failure
 
 	bars *mpb.Progress // on a terminal
 	mu   sync.Mutex
@@ -54,7 +55,7 @@ func (a *app) printJSONLine(v any) error {
 }
 
 func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
-	v := &applyView{a: a, json: asJSON, unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}, urls: map[string]string{}}
+	v := &applyView{a: a, json: asJSON, again: "tenon apply", unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}, urls: map[string]string{}}
 	if p.System != nil {
 		for _, u := range p.System.Units {
 			if u.Endpoint != nil {
@@ -69,6 +70,9 @@ func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
 			v.quiet[i.Unit] = true
 		}
 		v.known[i.Unit] = i.Restores() || isNew(i)
+	}
+	if p.BackTo > 0 {
+		v.again = fmt.Sprintf("tenon rollback @%d", p.BackTo)
 	}
 	for _, m := range p.Moves {
 		v.width = max(v.width, len(m.To))
@@ -227,10 +231,10 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 	case r.Fault != "":
 		return errors.New(r.Fault)
 	case errors.Is(context.Cause(ctx), errStopped):
-		fmt.Fprintln(out, "Stopped. tenon apply goes on from here.")
+		fmt.Fprintf(out, "Stopped. %s goes on from here.\n", v.again)
 		return errStopped
 	case len(r.Failed) > 0:
-		fmt.Fprintln(out, "What was done is kept. Mend the cause, and tenon apply goes on from here.")
+		fmt.Fprintf(out, "What was done is kept. Mend the cause, and %s goes on from here.\n", v.again)
 		return errSaid
 	}
 	return err

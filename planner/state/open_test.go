@@ -236,34 +236,6 @@ func fill(t testing.TB, s *state.Store, n int) {
 	ok(t, state.Fill(s, n))
 }
 
-func TestReadingTenThousandUnitsIsFast(t *testing.T) {
-	if testing.Short() {
-		t.Skip("fills a large state")
-	}
-	ctx, dir := t.Context(), t.TempDir()
-	s := open(t, dir)
-	fill(t, s, 10_000)
-	ok(t, s.Close())
-	begin := time.Now()
-	s = open(t, dir)
-	opened := time.Since(begin)
-	begin = time.Now()
-	if n := len(must[map[string]state.Current](t)(s.Current(ctx))); n != 10_000 {
-		t.Fatalf("%d units", n)
-	}
-	current := time.Since(begin)
-	begin = time.Now()
-	if n := len(must[map[string]state.Run](t)(s.Standing(ctx))); n != 10_000 {
-		t.Fatalf("%d runs", n)
-	}
-	standing := time.Since(begin)
-	t.Logf("open %s, current %s, standing %s", opened, current, standing)
-	// Far above what it takes, for machines that are busy.
-	if total := opened + current + standing; total > 2*time.Second {
-		t.Errorf("took %s", total)
-	}
-}
-
 func BenchmarkRead10000(b *testing.B) {
 	s := open(b, b.TempDir())
 	fill(b, s, 10_000)

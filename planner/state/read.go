@@ -283,8 +283,8 @@ func encode(empty bool, v any) (string, error) {
 	return string(b), err
 }
 
-// RunsOf returns the runs of a revision, in the order they began: those that it
-// began, but for what another one saw the end of, and those that it took over.
+// RunsOf returns, in the order they began, the runs that ended in a revision, or
+// began in it and are not known to have ended.
 func (s *Store) RunsOf(ctx context.Context, revision int) ([]Run, error) {
 	return s.runs(ctx, "SELECT "+runColumns+" FROM run WHERE revision = ? ORDER BY id", revision)
 }

@@ -2,8 +2,10 @@ package state_test
 
 import (
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +126,19 @@ func TestOpenMigrates(t *testing.T) {
 	}
 	ok(t, db.Close())
 
+	// Not while an older tenon works on it.
+	boot := strings.TrimSpace(string(must[[]byte](t)(os.ReadFile("/proc/sys/kernel/random/boot_id"))))
+	db = must[*sql.DB](t)(sql.Open("sqlite3", filepath.Join(dir, "state.db")))
+	_, err := db.Exec(`INSERT INTO lease VALUES (1, 3, json_object('host', 'elsewhere', 'pid', 1, 'process', json_object('boot', ?)), ?, ?)`,
+		boot, time.Now().UnixNano(), time.Now().Add(time.Minute).UnixNano())
+	ok(t, err)
+	var held *state.HeldError
+	if _, err := state.Open(t.Context(), dir); !errors.As(err, &held) {
+		t.Errorf("opened while an older tenon works on it: %v", err)
+	}
+	_, err = db.Exec("DELETE FROM lease")
+	ok(t, errors.Join(err, db.Close()))
+
 	for range 2 { // the second time there is nothing to do
 		s := open(t, dir)
 		if m := must[state.Meta](t)(s.Meta(t.Context())); m.Serial != 7 || m.Lineage != "lineage" {
@@ -144,5 +159,16 @@ func TestOpenMigrates(t *testing.T) {
 	ok(t, l.MarkUnstable(t.Context(), state.Unstable{Unit: "u"}))
 	if n := must[int](t)(l.BeginRevision(t.Context(), state.Revision{})); n != 2 {
 		t.Errorf("the next revision is %d", n)
+	}
+}
+
+// A copy that SQLite makes of a state is not in the mode that tenon works in.
+func TestOpenABackup(t *testing.T) {
+	s := open(t, t.TempDir())
+	dir := t.TempDir()
+	ok(t, state.Exec(t.Context(), s, "VACUUM INTO '"+filepath.Join(dir, "state.db")+"'"))
+	l := lock(t, open(t, dir))
+	if n := must[int](t)(l.BeginRevision(t.Context(), state.Revision{})); n != 1 {
+		t.Errorf("revision %d", n)
 	}
 }

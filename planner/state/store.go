@@ -135,12 +135,19 @@ func openDB(path, params string) (*sql.DB, error) {
 // and refuses those it does not know.
 func (s *Store) init(ctx context.Context) error {
 	version, err := s.layout(ctx, s.write)
-	if err != nil || version == Version {
+	if err != nil {
 		return err
 	}
-	// Two processes may find the folder empty at once: the second one waits for
-	// the first and finds the tables made.
 	var mode string
+	if err := s.write.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+		return explain(s.path, "open state", err)
+	}
+	if version == Version && mode == "wal" {
+		return nil
+	}
+	// A copy that a backup made has its tables and need not be in this mode. Two
+	// processes may find the folder empty at once: the second one waits for the
+	// first and finds the tables made.
 	if err := s.write.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode); err != nil {
 		return explain(s.path, "make state", err)
 	}
@@ -155,9 +162,11 @@ func (s *Store) init(ctx context.Context) error {
 	if version == 0 {
 		err = create(ctx, tx)
 	} else {
-		_, err = tx.ExecContext(ctx, migrate)
+		err = s.upgrade(ctx, tx)
 	}
-	if err != nil {
+	if held := (*HeldError)(nil); errors.As(err, &held) {
+		return err
+	} else if err != nil {
 		return explain(s.path, "make state", err)
 	}
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id=%d; PRAGMA user_version=%d", application, Version)); err != nil {
@@ -170,6 +179,19 @@ func (s *Store) tell(doing string, ended bool) {
 	if s.OnWrite != nil {
 		s.OnWrite(doing, ended)
 	}
+}
+
+// upgrade brings an older layout up to date, unless an older tenon works on it.
+func (s *Store) upgrade(ctx context.Context, tx *sql.Tx) error {
+	held, err := s.holder(ctx, tx, nil)
+	if err != nil {
+		return err
+	}
+	if held != nil {
+		return held
+	}
+	_, err = tx.ExecContext(ctx, migrate)
+	return err
 }
 
 func create(ctx context.Context, tx *sql.Tx) error {

@@ -146,8 +146,9 @@ func (l *Lease) SetHandle(ctx context.Context, run int64, h Handle) error {
 }
 
 // Finish records the end of a run that was begun: outcome, outputs, metrics,
-// usage, and the revision that saw it end. If it is Done and c is not nil, c stands for the unit from then on, in
-// the same transaction; u is the unit as it was applied.
+// usage, and the revision that saw it end. If it is Done and c is not nil, c
+// stands for the unit from then on, in the same transaction; u is the unit as it
+// was applied.
 func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error {
 	if r.Outcome != Done && r.Outcome != Failure && r.Outcome != Canceled && r.Outcome != Audited {
 		return fmt.Errorf("finish run %d: %q is not an outcome", r.ID, r.Outcome)
