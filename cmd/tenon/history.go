@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,15 +95,26 @@ func (w *workspace) recap(ctx context.Context, r state.Revision, all []state.Rev
 			byUnit[run.Unit] = append(byUnit[run.Unit], run)
 		}
 	}
+	held := map[string]bool{} // by a unit that did not come out
 	for _, i := range p.Items {
 		name := i.Unit
 		if renamed, ok := now[name]; ok {
 			name = renamed
 		}
-		out.Units = append(out.Units, deedOf(r, i, byUnit[name]))
+		d := deedOf(r, i, byUnit[name])
+		if u := p.System.Unit(i.Unit); u != nil && slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return held[in.Unit] && !in.Incumbent }) && len(byUnit[name]) == 0 {
+			d.Did = notRun
+		}
+		held[i.Unit] = slices.Contains(unfinished, d.Did)
+		out.Units = append(out.Units, d)
 	}
 	return out, nil
 }
+
+const notRun = "not run"
+
+// unfinished are the deeds after which what reads from a unit did not run.
+var unfinished = []string{"failed", "killed", "stopped", notRun}
 
 func deedOf(r state.Revision, i planner.Item, runs []state.Run) deed {
 	d := deed{Unit: i.Unit, Kind: i.Kind, Action: i.Action, Reasons: i.Reasons, Attempts: len(runs)}
@@ -143,10 +155,12 @@ func withoutRun(r state.Revision, i planner.Item) string {
 		return past[i.Action]
 	case r.Outcome == state.Killed || r.Outcome == state.Started:
 		return "not finished"
+	case r.Outcome == state.Failure && i.Unless && i.Kind == ir.Job:
+		return past[planner.Reuse] // what it reads came out, or it would be held
 	case r.Outcome != state.Done && (i.Unless || i.Action == planner.Delete):
 		return "not known" // it leaves no run, whether it was done or not
 	case r.Outcome != state.Done:
-		return "not run"
+		return notRun
 	case i.Kind == ir.Job:
 		return past[planner.Reuse]
 	}
@@ -202,7 +216,7 @@ func (r recap) what() string {
 	for _, d := range r.Units {
 		counts[d.Did]++
 	}
-	for _, did := range []string{"failed", "killed", "stopped", "not finished", "not run", "not known", "ran", "audited", "reused", "created", "updated", "replaced", "deleted", "unchanged"} {
+	for _, did := range []string{"failed", "killed", "stopped", "not finished", notRun, "not known", "ran", "audited", "reused", "created", "updated", "replaced", "deleted", "unchanged"} {
 		if n := counts[did]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, did))
 		}

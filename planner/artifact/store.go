@@ -9,14 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 )
 
 // A Store is a folder of artifacts. It is safe for concurrent use, also by
 // several processes.
 type Store struct {
-	dir string
-	tmp string
+	dir    string
+	tmp    string
+	synced sync.Map // folders below dir that are on the disk
 }
 
 // ErrMissing means that an artifact is not in the store.
@@ -223,7 +225,24 @@ func (s *Store) adopt(path string, t tree) error {
 			return err
 		}
 	}
-	return errors.Join(syncPath(filepath.Dir(final)), syncPath(s.dir))
+	return s.syncAround(final)
+}
+
+// syncAround waits until the name of an artifact is on the disk. The folder that
+// it lies in may be new, but only once.
+func (s *Store) syncAround(final string) error {
+	dir := filepath.Dir(final)
+	if err := syncPath(dir); err != nil {
+		return err
+	}
+	if _, known := s.synced.Load(dir); known {
+		return nil
+	}
+	if err := syncPath(s.dir); err != nil {
+		return err
+	}
+	s.synced.Store(dir, true)
+	return nil
 }
 
 // seal makes a file read-only and waits until it is on the disk. A file within
