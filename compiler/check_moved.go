@@ -9,6 +9,7 @@ import (
 	"cuelang.org/go/cue"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
@@ -29,6 +30,14 @@ func (c *compilation) moved() []ir.Move {
 	}
 	var out []ir.Move
 	for i, m := range moves {
+		if other := slices.IndexFunc(moves[:i], func(e move) bool { return e.To == m.To }); other >= 0 {
+			c.fault(diag.Diagnostic{
+				Message: fmt.Sprintf("two entities move to %s", dotted(m.To)),
+				Spans:   []diag.Span{c.moveSpan(m, "to"), c.moveSpan(moves[other], "to")},
+				Hint:    "keep one of the moves",
+			})
+			continue
+		}
 		if earlier := slices.IndexFunc(moves[:i], func(e move) bool { return e.From == m.From }); earlier >= 0 {
 			c.fault(diag.Diagnostic{
 				Message: fmt.Sprintf("%s moves twice", dotted(m.From)),
@@ -37,7 +46,7 @@ func (c *compilation) moved() []ir.Move {
 			})
 			continue
 		}
-		c.checkMove(m, moves[i+1:])
+		c.checkMove(m, moves[:i], moves[i+1:])
 		out = append(out, m.Move)
 	}
 	return out
@@ -75,7 +84,7 @@ func (c *compilation) checkMoveFields(m move) {
 	}
 }
 
-func (c *compilation) checkMove(m move, later []move) {
+func (c *compilation) checkMove(m move, earlier, later []move) {
 	at := func(field string) []diag.Span { return []diag.Span{c.moveSpan(m, field)} }
 	from, _, _ := strings.Cut(m.From, "/")
 	to, _, _ := strings.Cut(m.To, "/")
@@ -90,6 +99,16 @@ func (c *compilation) checkMove(m move, later []move) {
 		c.fault(diag.Diagnostic{
 			Message: fmt.Sprintf("%s moves to %s, which is not of its kind", dotted(m.From), dotted(m.To)), Spans: at("to"),
 			Hint: "an entity keeps its section; what becomes something else is a new entity",
+		})
+	case !isEntity(m.From) || !isEntity(m.To):
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("%q moves to %q: one of them names no entity", dotted(m.From), dotted(m.To)),
+			Spans:   append(at("from"), at("to")...), Hint: `an entity is written "models.late"`,
+		})
+	case slices.ContainsFunc(earlier, func(e move) bool { return e.From == m.To }):
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("%s moves to %s, which has moved before", dotted(m.From), dotted(m.To)), Spans: at("to"),
+			Hint: "moves are made in their order: write this one before the one that goes on",
 		})
 	case c.entities[m.To] == nil && !movesOn:
 		var names []string
@@ -110,6 +129,12 @@ func (c *compilation) checkMove(m move, later []move) {
 			Hint:    "remove the move, or give one of them another name",
 		})
 	}
+}
+
+// isEntity reports whether a name is one of an entity: a section and a name.
+func isEntity(id string) bool {
+	section, name, _ := strings.Cut(id, "/")
+	return slices.Contains(lang.Sections, section) && name != "" && !strings.ContainsAny(name, "./")
 }
 
 func (c *compilation) moveSpan(m move, field string) diag.Span {

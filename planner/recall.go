@@ -18,6 +18,9 @@ type Past struct {
 	Standing state.Standing // what stood at its end
 	// Moves are those of the revisions since, oldest first.
 	Moves []state.Move
+	// Check reads an artifact and holds it against its digest. It is asked for
+	// what is to stand again. Nil takes all for what they were.
+	Check func(ctx context.Context, digest string) error
 }
 
 // Recall makes the plan that brings a revision back from what is recorded of it:
@@ -59,7 +62,7 @@ func (m *maker) recall(past Past) (*Plan, error) {
 	var lost []error
 	for _, i := range order {
 		u := &sys.Units[i]
-		item, err := m.recallUnit(u, past.Standing[u.ID])
+		item, err := m.recallUnit(u, past.Standing[u.ID], past.Check)
 		if err != nil {
 			lost = append(lost, fmt.Errorf("%s: %w", u.ID, err))
 			continue
@@ -78,7 +81,7 @@ func (m *maker) recall(past Past) (*Plan, error) {
 }
 
 // recallUnit plans a unit to stand as it stood under that key.
-func (m *maker) recallUnit(u *ir.Unit, stood state.Stood) (Item, error) {
+func (m *maker) recallUnit(u *ir.Unit, stood state.Stood, check func(context.Context, string) error) (Item, error) {
 	if stood.Key == "" {
 		return Item{}, errors.New("what stood of it was not recorded")
 	}
@@ -99,6 +102,13 @@ func (m *maker) recallUnit(u *ir.Unit, stood state.Stood) (Item, error) {
 		}
 	}
 	l.run, l.inputs = run, maps.Clone(run.Inputs)
+	if again := l.current == nil || l.current.Run != run.ID; again && check != nil && u.Kind == ir.Job {
+		for _, port := range slices.Sorted(maps.Keys(run.Outputs)) {
+			if err := check(m.ctx, run.Outputs[port].Digest); err != nil {
+				return Item{}, fmt.Errorf("its artifact %s is damaged: %w", port, err)
+			}
+		}
+	}
 	item := Item{Unit: u.ID, Kind: u.Kind, Key: stood.Key}
 	if u.Kind == ir.Job {
 		err = m.reuse(&item, &l)

@@ -49,7 +49,7 @@ not deterministic from then on.`,
 			switch {
 			case o.json && !o.yes:
 				return errUnasked
-			case audit < 0 || audit > 1:
+			case !(audit >= 0 && audit <= 1):
 				return &usageError{fmt.Errorf("--audit takes a share between 0 and 1, not %v", audit)}
 			}
 			p, w, lease, err := a.prepare(ctx, folder(args), rerun, wait)

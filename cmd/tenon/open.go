@@ -34,7 +34,6 @@ import (
 // compile reads and compiles the system in dir, or takes what is kept of it
 // beside its state. Locks that were not there yet are written beside it.
 func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error) {
-	a.source = func(file string) []byte { b, _ := os.ReadFile(filepath.Join(dir, file)); return b }
 	// Below a size that every machine has, collecting garbage takes longer than
 	// leaving it. This is never touched, so it takes no memory.
 	headroom := make([]byte, 256<<20)
@@ -69,6 +68,7 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 
 // compileAnew compiles and writes nothing; the locks are still to be written.
 func (a *app) compileAnew(ctx context.Context, dir string, executors map[string]func(ir.Unit) []compiler.Fault, record *reads.Record) (*compiler.Result, *lockfile.File, error) {
+	a.source = func(file string) []byte { b, _ := os.ReadFile(filepath.Join(dir, file)); return b }
 	sys, err := lang.Load(dir, lang.Options{Tags: a.tags, Env: os.Environ(), Record: record})
 	if err != nil {
 		return nil, nil, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -71,8 +72,11 @@ func (w *workspace) recorded(r *state.Revision, what, digest string, v any) erro
 	if err == nil {
 		err = json.Unmarshal(b, v)
 	}
+	if errors.Is(err, artifact.ErrMissing) {
+		return fmt.Errorf("the %s of revision @%d is not kept any more: its file was removed from the folder of artifacts: %w", what, r.Number, err)
+	}
 	if err != nil {
-		return fmt.Errorf("the %s of revision %d: %w", what, r.Number, err)
+		return fmt.Errorf("the %s of revision @%d: %w", what, r.Number, err)
 	}
 	return nil
 }

@@ -81,9 +81,7 @@ the next tenon apply goes forward again unless they are brought back as well.`,
 	return c
 }
 
-// rollbackTo is the revision that is asked for, or else the newest one before the
-// one that stands. A revision that is itself a rollback counts as the one it
-// brought back, so that to roll back twice goes back twice.
+// rollbackTo is the revision that is asked for, or else the one before.
 func (w *workspace) rollbackTo(ctx context.Context, args []string) (*state.Revision, error) {
 	if len(args) > 0 {
 		r, err := w.revisionNamed(ctx, args[0])
@@ -100,29 +98,45 @@ func (w *workspace) rollbackTo(ctx context.Context, args []string) (*state.Revis
 	if err != nil {
 		return nil, err
 	}
+	if len(all) == 0 {
+		return nil, errNoRevision
+	}
 	now, err := w.standsNow(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for before := position(all); before > 0; {
-		r := all[len(all)-before] // newest first, numbered from 1
-		if r.Standing != "" && r.Standing != now && r.Act != state.Destroy {
-			return &r, nil
-		}
-		before--
+	if r := earlier(all, now); r != nil {
+		return r, nil
 	}
-	return nil, errors.New("there is no earlier revision that was applied whole; see tenon history")
+	return nil, fmt.Errorf("no earlier revision was applied whole%s", thereIs(all))
+}
+
+// earlier is the revision to go back to, of all, newest first; now is the digest
+// of what stands. An apply that did not come to its end goes back to what stood
+// before it, and a rollback that did not, to where it was going.
+func earlier(all []state.Revision, now string) *state.Revision {
+	before := position(all)
+	if last := all[0]; last.Standing == "" {
+		if last.Act == state.Rollback {
+			return &all[len(all)-last.BackTo] // numbered from 1
+		}
+		now = ""
+	}
+	for ; before > 0; before-- {
+		r := &all[len(all)-before]
+		if r.Standing != "" && r.Standing != now && r.Act != state.Destroy {
+			return r
+		}
+	}
+	return nil
 }
 
 // position is the number of the revision where a search for an earlier one
-// begins.
-func position(newestFirst []state.Revision) int {
-	if len(newestFirst) == 0 {
-		return 0
-	}
-	at := newestFirst[0]
+// begins. A rollback counts as the revision that it brought back.
+func position(all []state.Revision) int {
+	at := all[0]
 	for at.Act == state.Rollback {
-		at = newestFirst[len(newestFirst)-at.BackTo]
+		at = all[len(all)-at.BackTo]
 	}
 	return at.Number
 }
@@ -133,23 +147,32 @@ func (w *workspace) notWhole(ctx context.Context, r *state.Revision) error {
 	if err != nil {
 		return err
 	}
-	var whole []string
-	for _, other := range all {
-		if other.Standing != "" && other.Act != state.Destroy && len(whole) < 5 {
-			whole = append(whole, fmt.Sprintf("@%d", other.Number))
-		}
-	}
-	why := fmt.Sprintf("it %s, so the system never stood so", r.Outcome)
+	why := "it failed, so the system never stood so"
 	switch r.Outcome {
 	case state.Done:
 		why = "an older tenon applied it and did not record what stood"
 	case state.Started:
 		why = "it has not ended"
+	case state.Killed:
+		why = "it was killed, so the system never stood so"
+	case state.Canceled:
+		why = "it was stopped, so the system never stood so"
+	}
+	return fmt.Errorf("@%d cannot be brought back: %s%s", r.Number, why, thereIs(all))
+}
+
+// thereIs names the newest revisions that can be brought back.
+func thereIs(all []state.Revision) string {
+	var whole []string
+	for _, r := range all {
+		if r.Standing != "" && r.Act != state.Destroy && len(whole) < 5 {
+			whole = append(whole, fmt.Sprintf("@%d", r.Number))
+		}
 	}
 	if len(whole) == 0 {
-		return fmt.Errorf("@%d cannot be brought back: %s", r.Number, why)
+		return ""
 	}
-	return fmt.Errorf("@%d cannot be brought back: %s; there is %s", r.Number, why, strings.Join(whole, ", "))
+	return "; there is " + strings.Join(whole, ", ")
 }
 
 // recall makes the plan that brings a revision back.
@@ -158,7 +181,7 @@ func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Rev
 	if err != nil {
 		return nil, err
 	}
-	past := planner.Past{Revision: r.Number, System: sys}
+	past := planner.Past{Revision: r.Number, System: sys, Check: w.artifacts.Check}
 	if err := w.recorded(r, "record of what stood", r.Standing, &past.Standing); err != nil {
 		return nil, err
 	}
