@@ -17,12 +17,13 @@ import (
 	"sync"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3" // the driver
+	"github.com/mattn/go-sqlite3"
 )
 
 const (
 	fileName    = "state.db"
 	busyTimeout = 10 * time.Second
+	busyPoll    = 10 * time.Millisecond
 	// application marks the file as Tenon's in SQLite's header: "tenn".
 	application = 0x74656e6e
 )
@@ -148,8 +149,11 @@ func (s *Store) init(ctx context.Context) error {
 	// A copy that a backup made has its tables and need not be in this mode. Two
 	// processes may find the folder empty at once: the second one waits for the
 	// first and finds the tables made.
-	if err := s.write.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode); err != nil {
+	if err := s.useWAL(ctx); err != nil {
 		return explain(s.path, "make state", err)
+	}
+	if version == Version {
+		return nil
 	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
@@ -178,6 +182,23 @@ func (s *Store) init(ctx context.Context) error {
 func (s *Store) tell(doing string, ended bool) {
 	if s.OnWrite != nil {
 		s.OnWrite(doing, ended)
+	}
+}
+
+// useWAL sets the mode of the database. SQLite does not wait for others to do so.
+func (s *Store) useWAL(ctx context.Context) error {
+	for deadline := time.Now().Add(busyTimeout); ; {
+		var mode string
+		err := s.write.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode)
+		var se sqlite3.Error
+		if !errors.As(err, &se) || se.Code != sqlite3.ErrBusy || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(busyPoll):
+		}
 	}
 }
 
