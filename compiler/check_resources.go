@@ -218,9 +218,6 @@ func (c *compilation) checkExecutor(units []ir.Unit, t ir.Target) {
 		}
 		e := c.entities[u.Entity]
 		var faults []Fault
-		if e.fields.has("image") && t.Executor == "process" {
-			faults = append(faults, Fault{Field: "image", Message: "it runs no containers", Hint: "choose a target that runs containers, or remove image"})
-		}
 		if honour != nil {
 			faults = append(faults, honour(u)...)
 		}

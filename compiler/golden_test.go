@@ -108,7 +108,7 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 		return nil, func(f string) []byte { b, _ := os.ReadFile(filepath.Join(dir, f)); return b }, err
 	}
 	r, err := compiler.Compile(context.Background(), sys, compiler.Options{
-		Executors: map[string]func(ir.Unit) []compiler.Fault{"process": noGPU},
+		Executors: map[string]func(ir.Unit) []compiler.Fault{"process": bare},
 		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
 			return []byte(strings.Join(requirements, "\n") + "\n"), nil
 		},
@@ -116,11 +116,16 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 	return r, sys.Source, err
 }
 
-func noGPU(u ir.Unit) []compiler.Fault {
-	if u.Needs.GPU == 0 {
-		return nil
+// bare is an executor without GPUs and images.
+func bare(u ir.Unit) []compiler.Fault {
+	var faults []compiler.Fault
+	if u.Needs.GPU > 0 {
+		faults = append(faults, compiler.Fault{Field: "needs.gpu", Message: "it has no GPUs", Hint: "choose another target"})
 	}
-	return []compiler.Fault{{Field: "needs.gpu", Message: "it has no GPUs", Hint: "choose another target"}}
+	if u.Code.Image != "" {
+		faults = append(faults, compiler.Fault{Field: "image", Message: "it runs no containers", Hint: "choose a target that runs containers, or remove image"})
+	}
+	return faults
 }
 
 func write(t *testing.T, path string, b []byte) {

@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 
@@ -44,8 +45,19 @@ func (c *compilation) unit(e *entity, id, component string) ir.Unit {
 		Needs: needs, Pool: pool,
 		Retries: int(e.int("retries")),
 		Timeout: duration(e.string("timeout")),
+		Network: networkOf(e),
 		Pos:     ir.Pos{File: at.File, Line: at.Line, Col: at.Col},
 	}
+}
+
+func networkOf(e *entity) ir.Network {
+	switch e.fields.get("network") {
+	case true:
+		return ir.NetworkOpen
+	case false:
+		return ir.NetworkNone
+	}
+	return ir.NetworkUnsaid
 }
 
 // small takes from a unit what its entity says of how it is run: that is for
@@ -103,9 +115,11 @@ func (c *compilation) lowerSource(e *entity) ir.Unit {
 		u.Files = []string{filepath.ToSlash(e.string("path"))}
 	case "source.http":
 		u.Code, u.Params = c.builtin(e.component), params(e.fields.only("url", "sha256", "format", "csv"))
+		u.Network = remote(u.Network)
 	case "source.postgres":
 		u.Code, u.Params = c.python(e, e.component, ""), params(e.fields.only("query"))
 		u.Secrets = []ir.Secret{secret("DSN", e.fields.get("dsn"))}
+		u.Network = remote(u.Network)
 	case "source.python":
 		u.Code, u.Params = c.python(e, e.component, ""), params(e.fields.only("script", "function", "args"))
 		c.userFiles(e, &u.Code)
@@ -113,12 +127,18 @@ func (c *compilation) lowerSource(e *entity) ir.Unit {
 	return u
 }
 
+// remote is the network of a component that fetches from elsewhere.
+func remote(n ir.Network) ir.Network { return cmp.Or(n, ir.NetworkOpen) }
+
 func secret(name string, ref any) ir.Secret {
 	o, _ := ref.(object)
 	s, _ := o.get("secret").(object)
 	out := ir.Secret{Name: name}
 	out.Env, _ = s.get("env").(string)
 	out.File, _ = s.get("file").(string)
+	if as, _ := s.get("as").(string); as == string(ir.AsFile) {
+		out.As = ir.AsFile
+	}
 	return out
 }
 
@@ -155,7 +175,7 @@ func (c *compilation) lowerStep(e *entity) ir.Unit {
 	case "step.command":
 		p, _ := e.fields.get("params").(object)
 		u.Params = params(p)
-		u.Code = ir.Code{Runtime: ir.Command, Command: e.strings("command")}
+		u.Code = ir.Code{Runtime: ir.Command, Image: e.string("image"), Command: e.strings("command")}
 		if len(e.strings("packages")) > 0 {
 			u.Code.Lock, u.Code.Python = c.lock(e, "base"), stdlib.PythonVersion
 		}

@@ -309,9 +309,9 @@ func TestAnExecutorWithoutWaitIsAskedAgainAndAgain(t *testing.T) {
 func TestProgressIsToldAndGarbageIgnored(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["sources/a"] = behaviour{writes: map[string]string{
-		"out/out":        "x",
-		"progress.jsonl": "garbage\n{\"done\": 1, \"total\": 4}\nnull\n{\"done\": 2, \"total\": 4, \"message\": \"epoch 2\"}\n{\"done\": 3",
-		"metrics.json":   `{"rmse": 1.5}`,
+		"out/out":              "x",
+		executors.ProgressFile: "garbage\n{\"done\": 1, \"total\": 4}\nnull\n{\"done\": 2, \"total\": 4, \"message\": \"epoch 2\"}\n{\"done\": 3",
+		executors.MetricsFile:  `{"rmse": 1.5}`,
 	}}
 	b.mustApply(table("sources/a", `{}`))
 	var seen []executors.Event

@@ -235,7 +235,7 @@ func (c *call) wait(ctx context.Context) error {
 	stop, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
-		tail(filepath.Join(c.dir, "progress.jsonl"), stop, func(p step.Progress) {
+		tail(filepath.Join(c.dir, ProgressFile), stop, func(p step.Progress) {
 			c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message})
 		})
 	}()

@@ -66,8 +66,8 @@ type Task struct {
 	// was killed is found again: made of unit, key and attempt.
 	Name string
 	// Dir is the run's own folder, which the engine made. Outputs are written
-	// to Dir/out/<port>; the log is Dir/log, metrics Dir/metrics.json,
-	// progress Dir/progress.jsonl.
+	// to Dir/out/<port>; the log is Dir/log; metrics and progress are below
+	// Dir/notes, see [MetricsFile].
 	Dir string
 	// Code is the folder with the unit's files, read-only.
 	Code string
@@ -77,4 +77,22 @@ type Task struct {
 	Files  map[string][]string
 	// Env holds what secrets resolved to, by variable name. It is never stored.
 	Env map[string]string
+	// Image is the reference of the image to run in, by digest; "" where the
+	// executor runs no images.
+	Image string
+	// Devices are the GPUs, or parts of them, that the task has to itself.
+	Devices []Device
+}
+
+// Where a program leaves its metrics and its progress, below Task.Dir.
+const (
+	MetricsFile  = "notes/metrics.json"
+	ProgressFile = "notes/progress.jsonl"
+)
+
+// A Device is a GPU, or a part of one, that is lent to a task.
+type Device struct {
+	Name string // of the Container Device Interface: "nvidia.com/gpu=0"
+	ID   string // as CUDA_VISIBLE_DEVICES takes it: an index or a UUID
+	Part string // which slice or share of it, "" if it is the whole device
 }

@@ -74,7 +74,7 @@ func (c *call) commit(ctx context.Context) error {
 	if err := c.unread(ctx, c.n); err != nil {
 		return err
 	}
-	if c.run.Metrics, err = readMetrics(filepath.Join(c.dir, "metrics.json")); err != nil {
+	if c.run.Metrics, err = readMetrics(filepath.Join(c.dir, MetricsFile)); err != nil {
 		return err
 	}
 	for _, port := range sortedKeys(outputs) {

@@ -16,7 +16,7 @@ import (
 
 // A layout knows the folders below the state folder:
 //
-//	runs/<task>/     one attempt: log, step.json, out/, scratch/, metrics.json, progress.jsonl
+//	runs/<task>/     one attempt: log, step.json, out/, scratch/, notes/
 //	code/<digest>/   a unit's files, read-only
 //	code/<digest>.lock
 //	rules/<file>     the rules that stand
@@ -65,7 +65,7 @@ func slug(unit string) string {
 // makeRun makes the folder of a run, or finds what an earlier apply made.
 func (l layout) makeRun(task string) (string, error) {
 	dir := l.run(task)
-	for _, sub := range []string{"out", "scratch"} {
+	for _, sub := range []string{"out", "scratch", "notes"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return "", fmt.Errorf("make the folder of run %s: %w", task, err)
 		}

@@ -38,21 +38,21 @@ func TestOutputsAreRefusedUnlessTheyAreWhatWasDeclared(t *testing.T) {
 			"output model: the model's signature is not the declared one: input column age is missing"},
 		{"a report without report.json", unit("x/a", `{}`, ir.Output{Port: "report", Kind: ir.Report}), map[string]string{"out/report/plot.png": "x"},
 			"output report is a report: the step wrote no DIR/report/report.json"},
-		{"NaN in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": 0.5, "roc_auc": NaN}`},
+		{"NaN in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": 0.5, "roc_auc": NaN}`},
 			"metrics.json: metric roc_auc is NaN: a metric has to be a finite number"},
-		{"text in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": "high"}`},
+		{"text in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": "high"}`},
 			`metrics.json: metric f1 is "high": a metric has to be a finite number`},
-		{"no metrics at all", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `[1]`},
+		{"no metrics at all", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `[1]`},
 			"metrics.json: metrics have to be a JSON object of numbers: json: cannot unmarshal array into Go value of type map[string]interface {}"},
 		{"a receipt of its own", table("x/a", `{}`), map[string]string{"outputs.json": `{}`},
 			"output out is missing: the step wrote nothing at DIR/out"},
-		{"two objects of metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": 1} {"f1": 2}`},
+		{"two objects of metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": 1} {"f1": 2}`},
 			"metrics.json: metrics have to be one JSON object of numbers, and more follows it"},
-		{"a long text in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": "` + strings.Repeat("long ", 1000) + `"}`},
+		{"a long text in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": "` + strings.Repeat("long ", 1000) + `"}`},
 			`metrics.json: metric f1 is "long long long long long long long long long long long long...: a metric has to be a finite number`},
-		{"more metrics than can be meant", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": strings.Repeat(" ", 17<<20)},
-			"metrics: DIR/../metrics.json is larger than 16 MiB"},
-		{"too large a number", table("x/a", `{}`), map[string]string{"out/out": "x", "metrics.json": `{"f1": 1e999}`},
+		{"more metrics than can be meant", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": strings.Repeat(" ", 17<<20)},
+			"metrics: DIR/../notes/metrics.json is larger than 16 MiB"},
+		{"too large a number", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": 1e999}`},
 			"metrics.json: metric f1 is 1e999: a metric has to be a finite number"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestFilesThatNeverEndAreNotRead(t *testing.T) {
 		"a device": func(path string) error { return os.Symlink("/dev/zero", path) },
 	}
 	for what, leave := range left {
-		for _, file := range []string{"metrics.json", "progress.jsonl", "log", "out/model/signature.json", "out/report/report.json"} {
+		for _, file := range []string{executors.MetricsFile, executors.ProgressFile, "log", "out/model/signature.json", "out/report/report.json"} {
 			t.Run(what+" for "+file, func(t *testing.T) {
 				b := newBench(t)
 				u := model("x/a", `{}`)
@@ -87,7 +87,7 @@ func TestFilesThatNeverEndAreNotRead(t *testing.T) {
 					return errors.Join(os.RemoveAll(path), leave(path))
 				}}
 				_, err := b.apply(u)
-				if fails := file != "progress.jsonl" && file != "log"; (err != nil) != fails {
+				if fails := file != executors.ProgressFile && file != "log"; (err != nil) != fails {
 					t.Errorf("error %v", err)
 				}
 			})

@@ -235,7 +235,7 @@ func readNote(path string) ([]byte, error) {
 
 // openRegular opens a file that a step wrote, if it is one.
 func openRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // to open a pipe would wait for a writer
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0) // to open a pipe would wait for a writer, and a link may lead anywhere
 	if err != nil {
 		return nil, err
 	}

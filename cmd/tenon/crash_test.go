@@ -407,7 +407,7 @@ func (s *system) files(dir string, services map[string]bool, fact func(string, .
 		return
 	}
 	// What a run may leave for readers; a service that stands has all it needs.
-	kept := []string{"log", "step.json", "metrics.json", "progress.jsonl", "outputs.json"}
+	kept := []string{"log", "step.json", "notes", "outputs.json"}
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
 			return err

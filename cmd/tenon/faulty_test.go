@@ -20,6 +20,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/builtin"
@@ -197,7 +198,7 @@ func serve(s *step.Step) error {
 		return err
 	}
 	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(process.InstanceHeader, s.Instance)
+		w.Header().Set(local.InstanceHeader, s.Instance)
 	}))
 }
 

@@ -88,6 +88,7 @@ type Unit struct {
 	Pool     string        `json:"pool,omitempty"`
 	Retries  int           `json:"retries,omitempty"`
 	Timeout  time.Duration `json:"timeout_ns,omitempty"`
+	Network  Network       `json:"network,omitempty"`
 	MaxAge   time.Duration `json:"max_age_ns,omitempty"` // an older result is made again
 	Endpoint *Endpoint     `json:"endpoint,omitempty"`   // services only
 	Pos      Pos           `json:"pos"`                  // where the entity is declared
@@ -109,6 +110,7 @@ type Code struct {
 	Version int        `json:"version,omitempty"` // of a builtin's meaning
 	Python  string     `json:"python,omitempty"`  // version of the interpreter, "3.11"
 	Lock    string     `json:"lock,omitempty"`    // digest of the locked Python environment, a blob
+	Image   string     `json:"image,omitempty"`   // reference of the container image that the user named
 	Command []string   `json:"command,omitempty"` // argv; for Python, the script and its arguments
 	Files   []CodeFile `json:"files,omitempty"`   // laid out in the unit's code folder
 }
@@ -207,10 +209,29 @@ type Signature struct {
 
 // A Secret is a reference that is resolved where the unit runs.
 type Secret struct {
-	Name string `json:"name"`           // how the step finds it: in this environment variable
+	Name string `json:"name"`           // of the environment variable in which the step finds it
 	Env  string `json:"env,omitempty"`  // taken from this variable of tenon's environment
 	File string `json:"file,omitempty"` // or from this file
+	As   As     `json:"as,omitempty"`
 }
+
+// As says how a step finds a secret.
+type As string
+
+const (
+	AsVariable As = ""     // in the environment variable Name
+	AsFile     As = "file" // in a file in memory, whose path is in the variable Name
+)
+
+// Network says what a unit may reach. A service has what it needs to listen,
+// and who reads an endpoint what it needs to reach it.
+type Network string
+
+const (
+	NetworkUnsaid Network = ""     // as little as the executor can give
+	NetworkNone   Network = "none" // nothing, or it must not run
+	NetworkOpen   Network = "open" // whatever the machine reaches
+)
 
 // An Endpoint is where a service listens.
 type Endpoint struct {

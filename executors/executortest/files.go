@@ -43,10 +43,10 @@ func (s *suite) outputs(t *testing.T) {
 	h := s.apply(t, e, task, nil)
 	wantPhase(t, wait(t, e, h), state.Succeeded)
 	for path, want := range map[string]string{
-		out(task, "result"):                          "42\n",
-		filepath.Join(task.Dir, "metrics.json"):      `{"roc_auc":0.75}`,
-		filepath.Join(task.Dir, "progress.jsonl"):    `{"done":1,"total":2,"message":"half"}` + "\n",
-		filepath.Join(task.Dir, "scratch/temporary"): "x",
+		out(task, "result"):                             "42\n",
+		filepath.Join(task.Dir, executors.MetricsFile):  `{"roc_auc":0.75}`,
+		filepath.Join(task.Dir, executors.ProgressFile): `{"done":1,"total":2,"message":"half"}` + "\n",
+		filepath.Join(task.Dir, "scratch/temporary"):    "x",
 	} {
 		if got := read(t, path); got != want {
 			t.Errorf("%s holds %q, want %q", path, got, want)

@@ -19,6 +19,13 @@ func (e *Executor) Check(u ir.Unit) []executors.Fault {
 		fault("needs.gpu", "choose a target with another executor, or leave needs.gpu out",
 			"the process executor hands out no GPUs; this asks for %d", u.Needs.GPU)
 	}
+	if u.Code.Image != "" {
+		fault("image", "choose a target that runs containers, or remove image", "it runs no containers")
+	}
+	if u.Network == ir.NetworkNone {
+		fault("network", "choose a target that runs containers, or leave network out",
+			"a local process reaches what the machine reaches")
+	}
 	if u.Kind == ir.Service && u.Needs.Disk > 0 {
 		fault("needs.disk", "leave needs.disk out, or choose a target with another executor",
 			"the process executor measures the disk of jobs only: nothing watches a service for as long as it stands")
@@ -41,6 +48,10 @@ func (e *Executor) Check(u ir.Unit) []executors.Fault {
 	for _, s := range u.Secrets {
 		if s.Name == step.Env {
 			fault("secrets", "choose another name", "%s is the contract's own variable", step.Env)
+		}
+		if s.As == ir.AsFile {
+			fault("secrets."+s.Name+".secret.as", "choose a target that runs containers, or leave as out",
+				"a local process finds secrets in variables only")
 		}
 	}
 	return fs

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -45,7 +46,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 }
 
 func (e *Executor) remove(ctx context.Context, r record) error {
-	locked, err := lock(ctx, r.Dir)
+	locked, err := local.Lock(ctx, r.Dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

@@ -10,6 +10,7 @@
 //	Dir/step.json     what the program finds, see docs/step.md; no secrets
 //	Dir/out/PORT      outputs
 //	Dir/scratch       also $TMPDIR; removed by Destroy
+//	Dir/notes         metrics and progress
 //	Dir/log           standard output and error, byte by byte as printed
 //	Dir/process.json  which process it is: pid, start time, boot
 //	Dir/exit          how it ended, written by the shell that started it

@@ -4,10 +4,10 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -25,13 +25,6 @@ var inherited = map[string]bool{
 	"http_proxy": true, "https_proxy": true, "all_proxy": true, "no_proxy": true,
 }
 
-// threadVars tell numerical libraries how many threads to start. Without them
-// each starts one per core of the machine, in every unit that runs beside.
-var threadVars = []string{
-	"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-	"LOKY_MAX_CPU_COUNT", "GOMAXPROCS",
-}
-
 // environ makes the program's environment, sorted. A secret wins over an
 // inherited variable; the contract's own variables win over everything.
 func (e *Executor) environ(t executors.Task, doc step.Step, python string) []string {
@@ -42,13 +35,7 @@ func (e *Executor) environ(t executors.Task, doc step.Step, python string) []str
 			env[k] = v
 		}
 	}
-	threads := strconv.FormatInt(max(1, t.Unit.Needs.MilliCPU/1000), 10)
-	for _, k := range threadVars {
-		env[k] = threads
-	}
-	env["PYTHONUNBUFFERED"] = "1"
-	env["PYTHONDONTWRITEBYTECODE"] = "1"
-	env["PYTHONHASHSEED"] = strconv.FormatUint(uint64(uint32(t.Unit.Seed)), 10) // Python takes 32 bits
+	maps.Copy(env, local.Variables(t.Unit))
 	env["TMPDIR"] = doc.Scratch
 	if python != "" {
 		bin := filepath.Dir(python)
@@ -56,7 +43,7 @@ func (e *Executor) environ(t executors.Task, doc step.Step, python string) []str
 		env["PATH"] = bin + string(filepath.ListSeparator) + env["PATH"]
 	}
 	maps.Copy(env, t.Env)
-	env[step.Env] = filepath.Join(t.Dir, "step.json")
+	env[step.Env] = local.DocumentPath(t.Dir)
 
 	list := make([]string, 0, len(env))
 	for k, v := range env {

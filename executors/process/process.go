@@ -2,18 +2,16 @@ package process
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // Name is the executor's name in handles and targets.
@@ -76,7 +74,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	if faults := e.Check(t.Unit); len(faults) > 0 {
 		return state.Handle{}, fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
 	}
-	locked, err := lock(ctx, t.Dir)
+	locked, err := local.Lock(ctx, t.Dir)
 	if err != nil {
 		return state.Handle{}, err
 	}
@@ -96,7 +94,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 			return state.Handle{}, err
 		}
 	}
-	if err := portFree(ctx, t, prior); err != nil {
+	if err := local.PortFree(ctx, t, prior, stands); err != nil {
 		return state.Handle{}, err
 	}
 	if err := forget(t.Dir); err != nil {
@@ -131,6 +129,22 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	return st, nil
 }
 
+// probe is the status of a service that runs.
+func (r record) probe(ctx context.Context, st state.Status) state.Status {
+	ready, why := local.Ready(ctx, r.Endpoint, r.Instance)
+	if ready {
+		st.Phase = state.Ready
+	}
+	st.Message = why
+	return st
+}
+
+// stands says whether a run folder is that of a task that was not destroyed.
+func stands(dir string) bool {
+	_, err := os.Stat(recordPath(dir))
+	return err == nil
+}
+
 // look is record.look with what only the parent of a process knows.
 func (e *Executor) look(r record) state.Status {
 	st := r.look()
@@ -152,38 +166,6 @@ func (e *Executor) child(r record) *child {
 		return c
 	}
 	return nil
-}
-
-// document makes what the program finds.
-func document(t executors.Task) step.Step {
-	u := t.Unit
-	s := step.Step{
-		Version: step.Version, Unit: u.ID, Component: u.Component, Params: u.Params,
-		Inputs: t.Inputs, Outputs: map[string]step.Port{}, Files: t.Files, Seed: u.Seed, Resources: u.Needs,
-		Code: t.Code, Scratch: filepath.Join(t.Dir, "scratch"),
-		Metrics: filepath.Join(t.Dir, "metrics.json"), Progress: filepath.Join(t.Dir, "progress.jsonl"),
-	}
-	if len(s.Params) == 0 {
-		s.Params = json.RawMessage("{}")
-	}
-	if s.Inputs == nil {
-		s.Inputs = map[string]step.Port{}
-	}
-	if s.Code == "" {
-		s.Code = s.Scratch
-	}
-	for _, o := range u.Outputs {
-		p := step.Port{Kind: o.Kind, Path: filepath.Join(t.Dir, "out", o.Port), Schema: o.Schema,
-			Keys: o.Keys, Timestamp: o.Timestamp, Signature: o.Signature}
-		if o.Kind == ir.Table {
-			p.Format = "parquet"
-		}
-		s.Outputs[o.Port] = p
-	}
-	if u.Kind == ir.Service {
-		s.Endpoint, s.Instance = u.Endpoint, t.Name
-	}
-	return s
 }
 
 // writeFile replaces a file as a whole, so that no reader sees half of it.

@@ -3,7 +3,6 @@ package process
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -51,17 +51,8 @@ type child struct {
 
 // start starts the task in a folder that is locked and where nothing runs.
 func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File) (state.Handle, error) {
-	doc := document(t)
-	for _, dir := range []string{filepath.Join(t.Dir, "out"), doc.Scratch} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return state.Handle{}, err
-		}
-	}
-	b, err := json.Marshal(doc)
-	if err != nil {
-		return state.Handle{}, fmt.Errorf("make the step document: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(t.Dir, "step.json"), append(b, '\n'), 0o644); err != nil {
+	doc := local.Document(t)
+	if err := local.WriteDocument(t, doc); err != nil {
 		return state.Handle{}, err
 	}
 	log, err := os.OpenFile(filepath.Join(t.Dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)

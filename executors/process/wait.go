@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -50,7 +49,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		case r.Disk > 0:
 			began := time.Now()
 			if wrote := r.written(); wrote > r.Disk {
-				if err := r.condemn(ctx, overQuota(wrote, r.Disk)); err != nil {
+				if err := r.condemn(ctx, local.OverQuota(wrote, r.Disk)); err != nil {
 					return st, err
 				}
 				continue
@@ -113,45 +112,10 @@ func (r record) condemn(ctx context.Context, reason string) error {
 	return r.kill(ctx, 0)
 }
 
-// written is how much disk the task takes up.
+// written is how much disk the task takes up, if that is bounded.
 func (r record) written() int64 {
 	if r.Disk == 0 {
 		return 0
 	}
-	var n int64
-	for _, dir := range []string{"out", "scratch"} {
-		// What vanishes while we look is not there.
-		_ = filepath.WalkDir(filepath.Join(r.Dir, dir), func(_ string, d os.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return nil
-			}
-			if fi, err := d.Info(); err == nil {
-				if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-					n += st.Blocks * 512
-				}
-			}
-			return nil
-		})
-	}
-	return n
-}
-
-func overQuota(wrote, limit int64) string {
-	return fmt.Sprintf("wrote %s, more than needs.disk %s", size(wrote), size(limit))
-}
-
-// size prints bytes as people do: "1.2 GiB", "1 GiB", "300 B".
-func size(n int64) string {
-	f, unit := float64(n), "B"
-	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if f < 1024 {
-			break
-		}
-		f, unit = f/1024, u
-	}
-	s := fmt.Sprintf("%.1f", f)
-	if s[len(s)-2:] == ".0" {
-		s = s[:len(s)-2]
-	}
-	return s + " " + unit
+	return local.Written(r.Dir)
 }

@@ -83,7 +83,7 @@ func (s *Store) Unit(ctx context.Context, id string) (*ir.Unit, error) {
 	return u, nil
 }
 
-const runColumns = "id, key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log"
+const runColumns = "id, key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices, read_bytes, write_bytes"
 
 // Run returns a run, or [ErrNotFound].
 func (s *Store) Run(ctx context.Context, id int64) (*Run, error) {
@@ -153,15 +153,18 @@ func (s *Store) runs(ctx context.Context, query string, args ...any) ([]Run, err
 
 func scanRun(rows *sql.Rows, more ...any) (Run, error) {
 	var r Run
-	var outcome, inputs, metrics string
+	var outcome, inputs, metrics, devices string
 	var started, finished, cpu int64
 	dest := []any{&r.ID, &r.Key, &r.Unit, &r.Definition, &r.Revision, &outcome, &r.Attempt, &started, &finished,
-		&inputs, &metrics, &cpu, &r.Usage.PeakMem, &r.Error, &r.Log}
+		&inputs, &metrics, &cpu, &r.Usage.PeakMem, &r.Error, &r.Log, &devices, &r.Usage.ReadBytes, &r.Usage.WriteBytes}
 	if err := rows.Scan(append(dest, more...)...); err != nil {
 		return r, err
 	}
 	r.Outcome, r.Started, r.Finished, r.Usage.CPU = Outcome(outcome), toTime(started), toTime(finished), time.Duration(cpu)
 	if err := decode(inputs, &r.Inputs); err != nil {
+		return r, err
+	}
+	if err := decode(devices, &r.Devices); err != nil {
 		return r, err
 	}
 	return r, decode(metrics, &r.Metrics)

@@ -48,7 +48,10 @@ CREATE TABLE run (
 	cpu        INTEGER NOT NULL,
 	peak_mem   INTEGER NOT NULL,
 	error      TEXT NOT NULL,
-	log        TEXT NOT NULL
+	log        TEXT NOT NULL,
+	devices     TEXT NOT NULL DEFAULT '', -- JSON: names of what it has to itself
+	read_bytes  INTEGER NOT NULL DEFAULT 0,
+	write_bytes INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX run_done ON run(key, unit, id) WHERE outcome = 'done';
 CREATE INDEX run_unit ON run(unit, id);

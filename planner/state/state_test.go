@@ -92,7 +92,7 @@ func TestRunIsRecordedFromIntentToOutcome(t *testing.T) {
 	r.Outcome, r.Finished = state.Done, noon.Add(time.Minute)
 	r.Outputs = map[string]artifact.Artifact{"model": {Digest: "sha256:m", Kind: "model", Size: 10}, "table": {Digest: "sha256:o", Kind: "table", Size: 4, Rows: 2}}
 	r.Metrics = map[string]float64{"accuracy": 0.5}
-	r.Usage = state.Usage{CPU: time.Second, PeakMem: 7}
+	r.Usage = state.Usage{CPU: time.Second, PeakMem: 7, ReadBytes: 8, WriteBytes: 9}
 	c := state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: "k", Revision: rev, Since: noon}
 	ok(t, l.Finish(ctx, r, u, &c))
 	c.Run = r.ID

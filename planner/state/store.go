@@ -31,10 +31,15 @@ const (
 //go:embed schema.sql
 var schema string
 
-// migrate brings layout 1 to layout 2.
+// migrations bring layout n to layout n+1, from 1 on.
 //
-//go:embed migrate.sql
-var migrate string
+//go:embed migrate1.sql
+var migrate1 string
+
+//go:embed migrate2.sql
+var migrate2 string
+
+var migrations = []string{migrate1, migrate2}
 
 // A Store is an open state. Its methods read; they are safe for concurrent use
 // and see what other processes committed.
@@ -166,7 +171,7 @@ func (s *Store) init(ctx context.Context) error {
 	if version == 0 {
 		err = create(ctx, tx)
 	} else {
-		err = s.upgrade(ctx, tx)
+		err = s.upgrade(ctx, tx, version)
 	}
 	if held := (*HeldError)(nil); errors.As(err, &held) {
 		return err
@@ -203,7 +208,7 @@ func (s *Store) useWAL(ctx context.Context) error {
 }
 
 // upgrade brings an older layout up to date, unless an older tenon works on it.
-func (s *Store) upgrade(ctx context.Context, tx *sql.Tx) error {
+func (s *Store) upgrade(ctx context.Context, tx *sql.Tx, version int) error {
 	held, err := s.holder(ctx, tx, nil)
 	if err != nil {
 		return err
@@ -211,8 +216,12 @@ func (s *Store) upgrade(ctx context.Context, tx *sql.Tx) error {
 	if held != nil {
 		return held
 	}
-	_, err = tx.ExecContext(ctx, migrate)
-	return err
+	for _, m := range migrations[version-1:] {
+		if _, err := tx.ExecContext(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func create(ctx context.Context, tx *sql.Tx) error {

@@ -9,7 +9,7 @@ import (
 )
 
 // Version is the version of the layout of the database. A newer one is refused.
-const Version = 2
+const Version = 3
 
 // Meta identifies a state. Serial grows with every change, so that a saved plan
 // can tell whether the state moved.
@@ -51,8 +51,10 @@ type Status struct {
 
 // Usage is what a run took.
 type Usage struct {
-	CPU     time.Duration `json:"cpu_ns,omitempty"`
-	PeakMem int64         `json:"peak_mem,omitempty"` // bytes, of the largest process
+	CPU        time.Duration `json:"cpu_ns,omitempty"`
+	PeakMem    int64         `json:"peak_mem,omitempty"`    // bytes: of the largest process, or of all that ran in a container
+	ReadBytes  int64         `json:"read_bytes,omitempty"`  // from disks
+	WriteBytes int64         `json:"write_bytes,omitempty"` // to disks
 }
 
 // Outcome of a run.
@@ -84,6 +86,7 @@ type Run struct {
 	Outputs    map[string]artifact.Artifact `json:"outputs,omitempty"` // by port
 	Metrics    map[string]float64           `json:"metrics,omitempty"`
 	Usage      Usage                        `json:"usage,omitzero"`
+	Devices    []string                     `json:"devices,omitempty"` // that it has to itself while it runs or stands
 	Error      string                       `json:"error,omitempty"`
 	Log        string                       `json:"log,omitempty"` // path below the state folder
 }

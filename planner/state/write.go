@@ -117,11 +117,15 @@ func (l *Lease) Begin(ctx context.Context, r Run) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("begin run of %s: %w", r.Unit, err)
 	}
+	devices, err := encode(len(r.Devices) == 0, r.Devices)
+	if err != nil {
+		return 0, fmt.Errorf("begin run of %s: %w", r.Unit, err)
+	}
 	var id int64
 	err = l.change(ctx, false, "begin run of "+r.Unit, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `INSERT INTO run(key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log)
-			VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, '', 0, 0, '', ?)`,
-			r.Key, r.Unit, r.Definition, r.Revision, Started, r.Attempt, fromTime(orNow(r.Started)), inputs, r.Log)
+		res, err := tx.ExecContext(ctx, `INSERT INTO run(key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices)
+			VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, '', 0, 0, '', ?, ?)`,
+			r.Key, r.Unit, r.Definition, r.Revision, Started, r.Attempt, fromTime(orNow(r.Started)), inputs, r.Log, devices)
 		if err != nil {
 			return err
 		}
@@ -160,8 +164,8 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 	r.Finished = orNow(r.Finished)
 	return l.change(ctx, true, fmt.Sprintf("finish run %d of %s", r.ID, r.Unit), func(tx *sql.Tx) error {
 		var began int64
-		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, finished = ?, metrics = ?, cpu = ?, peak_mem = ?, error = ?, log = CASE WHEN ? = '' THEN log ELSE ? END WHERE id = ? RETURNING started",
-			r.Revision, r.Outcome, fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Error, r.Log, r.Log, r.ID).Scan(&began); err != nil {
+		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, finished = ?, metrics = ?, cpu = ?, peak_mem = ?, read_bytes = ?, write_bytes = ?, error = ?, log = CASE WHEN ? = '' THEN log ELSE ? END WHERE id = ? RETURNING started",
+			r.Revision, r.Outcome, fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Usage.ReadBytes, r.Usage.WriteBytes, r.Error, r.Log, r.Log, r.ID).Scan(&began); err != nil {
 			return err
 		}
 		if err := one(tx.ExecContext(ctx, "DELETE FROM pending WHERE run = ?", r.ID)); err != nil {

@@ -1,4 +1,4 @@
-package process
+package local
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock keeps everybody else from starting or removing something in dir. It is a
+// Lock keeps everybody else from starting or removing something in dir. It is a
 // lock of the folder itself. It belongs to the open file, not to a process: it
 // ends when the last process that has it open is gone.
-func lock(ctx context.Context, dir string) (*os.File, error) {
+func Lock(ctx context.Context, dir string) (*os.File, error) {
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		f, err := os.Open(dir)
 		if err != nil {

@@ -1,4 +1,4 @@
-package process
+package local
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -35,36 +34,34 @@ var probes = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// probe asks a running service whether it is ready. If not, the message says
-// what it answered.
-func (r record) probe(ctx context.Context, st state.Status) state.Status {
-	if r.Endpoint == nil {
-		return st
+// Ready asks a service that runs whether it is ready. If not, why says what it
+// answered.
+func Ready(ctx context.Context, at *ir.Endpoint, instance string) (ready bool, why string) {
+	if at == nil {
+		return false, ""
 	}
-	url := "http://" + net.JoinHostPort(reachable(r.Endpoint.Host), strconv.Itoa(r.Endpoint.Port)) + r.Endpoint.Ready
+	url := "http://" + net.JoinHostPort(reachable(at.Host), strconv.Itoa(at.Port)) + at.Ready
 	for range probeTries {
-		code, instance, err := ask(ctx, url)
+		code, who, err := ask(ctx, url)
 		switch {
 		case err != nil:
-			st.Message = fmt.Sprintf("not ready: %v", err)
-			return st
-		case instance != r.Instance:
-			st.Message = fmt.Sprintf("not ready: GET %s was answered by instance %q", url, instance)
+			return false, fmt.Sprintf("not ready: %v", err)
+		case who != instance:
+			why = fmt.Sprintf("not ready: GET %s was answered by instance %q", url, who)
 		case code != http.StatusOK:
-			st.Message = fmt.Sprintf("not ready: GET %s answered %d", url, code)
-			return st
+			return false, fmt.Sprintf("not ready: GET %s answered %d", url, code)
 		default:
-			st.Phase, st.Message = state.Ready, ""
-			return st
+			return true, ""
 		}
 	}
-	return st
+	return false, why
 }
 
-// portFree refuses the port of a service that a stranger answers on. The kernel
+// PortFree refuses the port of a service that a stranger answers on. The kernel
 // would let both listen and deal requests to either. A service of the same
-// system, which has its folder beside the task's, is one that is taken over.
-func portFree(ctx context.Context, t executors.Task, prior *state.Handle) error {
+// system, whose run folder lies beside the task's, is one that is taken over;
+// ours says whether a run folder is that of a service that stands.
+func PortFree(ctx context.Context, t executors.Task, prior *state.Handle, ours func(dir string) bool) error {
 	at := t.Unit.Endpoint
 	if t.Unit.Kind != ir.Service || at == nil {
 		return nil
@@ -80,7 +77,7 @@ func portFree(ctx context.Context, t executors.Task, prior *state.Handle) error 
 		return nil
 	}
 	if err == nil && instance != "" && filepath.IsLocal(instance) {
-		if _, err := os.Stat(recordPath(filepath.Join(filepath.Dir(t.Dir), instance))); err == nil {
+		if ours(filepath.Join(filepath.Dir(t.Dir), instance)) {
 			return nil
 		}
 		return fmt.Errorf("%s is taken by a service of another system, %s: destroy that one, or choose another port", address, instance)

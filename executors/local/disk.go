@@ -1,0 +1,49 @@
+package local
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Written is how many bytes of disk the task whose folder is dir takes up, in
+// all that its program can write to.
+func Written(dir string) (n int64) {
+	for _, sub := range []string{"out", "scratch", "notes"} {
+		// What vanishes while we look is not there.
+		_ = filepath.WalkDir(filepath.Join(dir, sub), func(_ string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return nil
+			}
+			if fi, err := d.Info(); err == nil {
+				if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+					n += st.Blocks * 512
+				}
+			}
+			return nil
+		})
+	}
+	return n
+}
+
+// OverQuota says that a task wrote more than it may.
+func OverQuota(wrote, limit int64) string {
+	return fmt.Sprintf("wrote %s, more than needs.disk %s", Size(wrote), Size(limit))
+}
+
+// Size prints bytes as people do: "1.2 GiB", "1 GiB", "300 B".
+func Size(n int64) string {
+	f, unit := float64(n), "B"
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if f < 1024 {
+			break
+		}
+		f, unit = f/1024, u
+	}
+	s := fmt.Sprintf("%.1f", f)
+	if s[len(s)-2:] == ".0" {
+		s = s[:len(s)-2]
+	}
+	return s + " " + unit
+}

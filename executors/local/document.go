@@ -1,0 +1,83 @@
+package local
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Document is what the task's program finds, with the paths of this machine.
+func Document(t executors.Task) step.Step {
+	u := t.Unit
+	s := step.Step{
+		Version: step.Version, Unit: u.ID, Component: u.Component, Params: u.Params,
+		Inputs: t.Inputs, Outputs: map[string]step.Port{}, Files: t.Files, Seed: u.Seed, Resources: u.Needs,
+		Code: t.Code, Scratch: filepath.Join(t.Dir, "scratch"),
+		Metrics: filepath.Join(t.Dir, executors.MetricsFile), Progress: filepath.Join(t.Dir, executors.ProgressFile),
+	}
+	if len(s.Params) == 0 {
+		s.Params = json.RawMessage("{}")
+	}
+	if s.Inputs == nil {
+		s.Inputs = map[string]step.Port{}
+	}
+	if s.Code == "" {
+		s.Code = s.Scratch
+	}
+	for _, o := range u.Outputs {
+		p := step.Port{Kind: o.Kind, Path: filepath.Join(t.Dir, "out", o.Port), Schema: o.Schema,
+			Keys: o.Keys, Timestamp: o.Timestamp, Signature: o.Signature}
+		if o.Kind == ir.Table {
+			p.Format = "parquet"
+		}
+		s.Outputs[o.Port] = p
+	}
+	if u.Kind == ir.Service {
+		s.Endpoint, s.Instance = u.Endpoint, t.Name
+	}
+	return s
+}
+
+// WriteDocument writes the document where [step.Env] will point, and makes the
+// folders that the program writes to.
+func WriteDocument(t executors.Task, s step.Step) error {
+	for _, sub := range []string{"out", "scratch", "notes"} {
+		if err := os.MkdirAll(filepath.Join(t.Dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(DocumentPath(t.Dir), append(b, '\n'), 0o644)
+}
+
+// DocumentPath is where a run folder has the document.
+func DocumentPath(dir string) string { return filepath.Join(dir, "step.json") }
+
+// threadVars tell numerical libraries how many threads to start. Without them
+// each starts one per core of the machine, in every unit that runs beside.
+var threadVars = []string{
+	"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+	"LOKY_MAX_CPU_COUNT", "GOMAXPROCS",
+}
+
+// Variables are those that every program finds wherever it runs, but for those
+// that hold paths.
+func Variables(u ir.Unit) map[string]string {
+	env := map[string]string{
+		"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
+		"PYTHONHASHSEED": strconv.FormatUint(uint64(uint32(u.Seed)), 10), // Python takes 32 bits
+	}
+	threads := strconv.FormatInt(max(1, u.Needs.MilliCPU/1000), 10)
+	for _, k := range threadVars {
+		env[k] = threads
+	}
+	return env
+}
