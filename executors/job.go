@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -155,7 +156,7 @@ func (c *call) receipt(ctx context.Context) (map[string]artifact.Artifact, error
 	}
 	b, err := json.Marshal(outputs)
 	if err == nil {
-		err = writeAtomic(c.receiptPath(), b, 0o644)
+		err = files.WriteSynced(c.receiptPath(), b, 0o644)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the outputs: %w", err)

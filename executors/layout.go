@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 // A layout knows the folders below the state folder:
@@ -26,9 +27,6 @@ func (l layout) run(task string) string { return filepath.Join(l.dir, "runs", ta
 func (l layout) rules(file string) string {
 	return filepath.Join(l.dir, "rules", file)
 }
-
-// halfWritten begins the names of files and folders that are not whole yet.
-const halfWritten = ".new-"
 
 // slugLen bounds the part of a task's name that a reader recognises. With key
 // and attempt it stays below the 63 characters of a DNS label.
@@ -78,28 +76,15 @@ func (l layout) makeRun(task string) (string, error) {
 // last: one that is there was not swept.
 func (l layout) sweepRun(task string) error {
 	dir := l.run(task)
-	if err := errors.Join(sweepNew(dir), removeAll(filepath.Join(dir, "scratch"))); err != nil {
+	if err := errors.Join(files.Sweep(dir), files.RemoveAll(filepath.Join(dir, "scratch"))); err != nil {
 		return err
 	}
-	return removeAll(filepath.Join(dir, "out"))
+	return files.RemoveAll(filepath.Join(dir, "out"))
 }
 
-// sweep removes what was half written, see writeAtomic and makeCode.
+// sweep removes what was half written, see [files.Sweep].
 func (l layout) sweep() error {
-	return errors.Join(sweepNew(filepath.Join(l.dir, "code")), sweepNew(filepath.Join(l.dir, "rules")))
-}
-
-func sweepNew(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), halfWritten) {
-			err = errors.Join(err, removeAll(filepath.Join(dir, e.Name())))
-		}
-	}
-	return err
+	return errors.Join(files.Sweep(filepath.Join(l.dir, "code")), files.Sweep(filepath.Join(l.dir, "rules")))
 }
 
 // logPath is where the log of a task is, relative to the state folder.
@@ -110,30 +95,30 @@ func (l layout) logPath(task string) string {
 // makeCode lays out the unit's files once per list of files and returns the
 // folder, which is read-only. One that was changed all the same is made anew; so
 // one call at a time.
-func (l layout) makeCode(files []ir.CodeFile, blobs map[string][]byte) (string, error) {
-	files = slices.Clone(files)
-	slices.SortFunc(files, func(a, b ir.CodeFile) int { return strings.Compare(a.Path, b.Path) })
+func (l layout) makeCode(code []ir.CodeFile, blobs map[string][]byte) (string, error) {
+	code = slices.Clone(code)
+	slices.SortFunc(code, func(a, b ir.CodeFile) int { return strings.Compare(a.Path, b.Path) })
 	var list strings.Builder
-	for _, f := range files {
+	for _, f := range code {
 		fmt.Fprintf(&list, "%q %s\n", f.Path, f.Digest)
 	}
 	name := strings.TrimPrefix(ir.Sum([]byte(list.String())), "sha256:")[:32]
 	dir := filepath.Join(l.dir, "code", name)
-	if holds(dir, files) {
+	if holds(dir, code) {
 		return dir, nil
 	}
-	if err := removeAll(dir); err != nil {
+	if err := files.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("lay out code: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", fmt.Errorf("lay out code: %w", err)
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), halfWritten)
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), files.HalfWritten)
 	if err != nil {
 		return "", fmt.Errorf("lay out code: %w", err)
 	}
-	defer removeAll(tmp)
-	for _, f := range files {
+	defer files.RemoveAll(tmp)
+	for _, f := range code {
 		if err := writeCode(tmp, f, blobs); err != nil {
 			return "", fmt.Errorf("lay out code: %w", err)
 		}
@@ -189,7 +174,11 @@ func (l layout) makeLock(digest string, blobs map[string][]byte) (string, error)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	if err := writeAtomic(path, b, 0o444); err != nil {
+	err = os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = files.WriteSynced(path, b, 0o444)
+	}
+	if err != nil {
 		return "", fmt.Errorf("lay out the lock: %w", err)
 	}
 	return path, nil
@@ -215,48 +204,4 @@ func readOnly(dir string) error {
 		}
 		return os.Chmod(path, 0o555)
 	})
-}
-
-// removeAll removes a tree even where folders are read-only.
-func removeAll(dir string) error {
-	if err := os.RemoveAll(dir); err == nil {
-		return nil
-	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			_ = os.Chmod(path, 0o755)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
-}
-
-// writeAtomic writes a file that is whole or not there, also after a crash.
-func writeAtomic(path string, b []byte, mode fs.FileMode) (err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), halfWritten)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -165,7 +166,12 @@ func writeRules(_ context.Context, w *walk, n *work) (map[string]artifact.Artifa
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := writeAtomic(w.layout.rules(r.File), []byte(r.Content), 0o644); err != nil {
+	path := w.layout.rules(r.File)
+	err = os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = files.WriteSynced(path, []byte(r.Content), 0o644)
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("write rules: %w", err)
 	}
 	return map[string]artifact.Artifact{"rules": {Digest: digest, Kind: string(ir.File), Size: int64(len(r.Content))}}, nil, nil

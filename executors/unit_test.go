@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -41,16 +42,16 @@ func TestTaskNamesAreShortAndSafe(t *testing.T) {
 
 func TestCodeIsLaidOutOnceAndReadOnly(t *testing.T) {
 	l := layout{t.TempDir()}
-	files := []ir.CodeFile{{Path: "b/run.sh", Digest: ir.Sum([]byte("x"))}, {Path: "a", Digest: ir.Sum(nil)}}
+	code := []ir.CodeFile{{Path: "b/run.sh", Digest: ir.Sum([]byte("x"))}, {Path: "a", Digest: ir.Sum(nil)}}
 	blobs := map[string][]byte{ir.Sum([]byte("x")): []byte("x"), ir.Sum(nil): nil}
-	dir, err := l.makeCode(files, blobs)
+	dir, err := l.makeCode(code, blobs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = removeAll(dir) })
-	slices.Reverse(files)
-	if again, err := l.makeCode(files, nil); err != nil || again != dir {
-		t.Errorf("again: %s, %v; the order of files says nothing", again, err)
+	t.Cleanup(func() { _ = files.RemoveAll(dir) })
+	slices.Reverse(code)
+	if again, err := l.makeCode(code, nil); err != nil || again != dir {
+		t.Errorf("again: %s, %v; the order of code says nothing", again, err)
 	}
 	for _, p := range []string{"", "a", "b", "b/run.sh"} {
 		info, err := os.Stat(filepath.Join(dir, p))

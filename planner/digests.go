@@ -15,15 +15,12 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/lang/reads"
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-const (
-	// racy is how old a change must be before a file's times prove that there
-	// was none since: a file system's clock may be that coarse.
-	racy         = 2 * time.Second
-	cacheVersion = 1
-)
+const cacheVersion = 1
 
 // FileDigests digests data files and remembers, by what the file system says of
 // a file, what it has read before. It is safe for concurrent use.
@@ -42,11 +39,7 @@ type FileDigests struct {
 
 // An entry is what a file looked like when it had the digest.
 type entry struct {
-	Size   int64  `json:"size"`
-	Mtime  int64  `json:"mtime"`
-	Ctime  int64  `json:"ctime"`
-	Inode  uint64 `json:"inode"`
-	Device uint64 `json:"device"`
+	reads.Looks
 	Digest string `json:"digest"`
 }
 
@@ -130,7 +123,7 @@ func (d *FileDigests) file(ctx context.Context, path string, info fs.FileInfo) (
 	}
 	for again := true; ; again = false {
 		begin := time.Now()
-		before := looks(info)
+		before := reads.Look(info)
 		if digest, ok := d.get(path, before); ok {
 			return digest, nil
 		}
@@ -142,9 +135,8 @@ func (d *FileDigests) file(ctx context.Context, path string, info fs.FileInfo) (
 		if info, statErr = os.Stat(path); statErr != nil {
 			return "", statErr
 		}
-		if err == nil && looks(info) == before {
-			before.Digest = digest
-			d.put(path, before, begin.Add(-racy).UnixNano() > max(before.Mtime, before.Ctime))
+		if err == nil && reads.Look(info) == before {
+			d.put(path, entry{before, digest}, before.Settled(begin))
 			return digest, nil
 		}
 		if !again {
@@ -153,13 +145,12 @@ func (d *FileDigests) file(ctx context.Context, path string, info fs.FileInfo) (
 	}
 }
 
-func (d *FileDigests) get(path string, now entry) (string, bool) {
+func (d *FileDigests) get(path string, now reads.Looks) (string, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.used[path] = true
 	e, ok := d.known[path]
-	now.Digest = e.Digest
-	return e.Digest, ok && e == now
+	return e.Digest, ok && e.Looks == now
 }
 
 func (d *FileDigests) put(path string, e entry, trusted bool) {
@@ -214,7 +205,7 @@ func (d *FileDigests) save() error {
 		err = os.MkdirAll(filepath.Dir(d.path), 0o700)
 	}
 	if err == nil {
-		err = writeWhole(d.path, b)
+		err = files.WriteSynced(d.path, b, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("save the digests of files: %w", err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 // ErrEdited means that a plan file is not as it was written.
@@ -35,7 +36,7 @@ func Write(path string, p *Plan) error {
 	if err != nil {
 		return fmt.Errorf("write plan: %w", err)
 	}
-	if err := writeWhole(path, append(b, '\n')); errors.Is(err, fs.ErrNotExist) {
+	if err := files.WriteSynced(path, append(b, '\n'), 0o600); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("write plan %s: there is no folder %s", path, filepath.Dir(path))
 	} else if err != nil {
 		return fmt.Errorf("write plan: %w", err)
@@ -74,22 +75,4 @@ func Read(path string) (*Plan, error) {
 		return nil, fmt.Errorf("read plan %s: %w", path, err)
 	}
 	return p, nil
-}
-
-// writeWhole writes a file of mode 0600 that is whole or not there.
-func writeWhole(path string, b []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // of mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

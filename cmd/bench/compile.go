@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 // measureCompile measures a cold compile beside `cue vet -c` of the same files.
@@ -38,7 +40,7 @@ func (b *bench) measureCompile(ctx context.Context) error {
 		if err := b.add(ctx, row, compile); err != nil {
 			return err
 		}
-		if err := removeAll(dir); err != nil {
+		if err := files.RemoveAll(dir); err != nil {
 			return err
 		}
 	}
@@ -47,7 +49,7 @@ func (b *bench) measureCompile(ctx context.Context) error {
 
 // forget removes whatever tenon may have kept of earlier compilations.
 func (b *bench) forget(dir string) error {
-	return errors.Join(removeAll(filepath.Join(dir, ".tenon")), removeAll(b.path("cache")))
+	return errors.Join(files.RemoveAll(filepath.Join(dir, ".tenon")), files.RemoveAll(b.path("cache")))
 }
 
 // wantsFault makes sure that the commands look at all entities: with a fault in

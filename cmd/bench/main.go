@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 func main() {
@@ -86,7 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if b.dir, err = os.MkdirTemp(*parent, "tenon-bench-"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, removeAll(b.dir)) }()
+	defer func() { err = errors.Join(err, files.RemoveAll(b.dir)) }()
 	cueCache := filepath.Join(b.dir, "cue")
 	b.env = append(os.Environ(), "CUE_CACHE_DIR="+cueCache, "TENON_CACHE="+b.path("cache"), "NO_COLOR=1", "TERM=dumb")
 	if err := lang.Seed(ctx, cueCache); err != nil {
@@ -163,15 +164,4 @@ func load() string {
 	}
 	minute, _, _ := strings.Cut(string(text), " ")
 	return minute
-}
-
-// removeAll removes a folder that may hold read-only ones.
-func removeAll(dir string) error {
-	_ = filepath.WalkDir(dir, func(p string, e os.DirEntry, err error) error {
-		if err == nil && e.IsDir() {
-			_ = os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
 }

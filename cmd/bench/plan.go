@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 // What a plan may take at most, by units; and how many times what ninja takes.
@@ -86,7 +87,7 @@ func (b *bench) measurePlan(ctx context.Context) error {
 				}
 			}
 		}
-		if err := removeAll(dir); err != nil {
+		if err := files.RemoveAll(dir); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 const (
@@ -31,7 +33,7 @@ func (b *bench) measureSteps(ctx context.Context) error {
 		prepare: func() error { return b.forget(dir) }}
 	ninja := command{dir: dir, args: []string{b.ninja, "-j2"}, check: ninjaRuns(n),
 		prepare: func() error {
-			return errors.Join(removeAll(filepath.Join(dir, "out")), removeAll(filepath.Join(dir, ".ninja_log")))
+			return errors.Join(files.RemoveAll(filepath.Join(dir, "out")), files.RemoveAll(filepath.Join(dir, ".ninja_log")))
 		}}
 	tenon, other, err := b.versus(ctx, stepRuns, apply, ninja)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/lang/reads"
 )
 
@@ -131,21 +132,13 @@ func open(b []byte) (inputs []reads.Read, body []byte, err error) {
 
 // write puts an entry in its place as a whole. It does not wait for the disk:
 // the checksum tells whether it got there.
-func write(path string, b []byte) (err error) {
+func write(path string, b []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".new-*") // of mode 0600
-	if err != nil {
+	if err := files.Write(path, b, 0o600); err != nil {
 		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return prune(dir)
 }

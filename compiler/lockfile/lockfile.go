@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 // Name of the file.
@@ -110,17 +112,7 @@ func (f *File) Write() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("write %s: %w", Name, err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(f.Path), Name+".*")
-	if err != nil {
-		return false, fmt.Errorf("write %s: %w", Name, err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(append(b, '\n'))
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), f.Path)
-	}
-	if err != nil {
+	if err := files.Write(f.Path, append(b, '\n'), 0o644); err != nil {
 		return false, fmt.Errorf("write %s: %w", Name, err)
 	}
 	f.changed = false

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 // An interpreter is the Python that environments are made from.
@@ -51,7 +53,7 @@ func (e *Env) interpreter(ctx context.Context) (*interpreter, error) {
 	if err := os.MkdirAll(e.opts.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	if err := writeFile(kept, append(b, '\n')); err != nil {
+	if err := files.Write(kept, append(b, '\n'), 0o600); err != nil {
 		return nil, err
 	}
 	e.found = in

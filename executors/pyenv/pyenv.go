@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 // PythonVersion is the version that locks are made for, and that environments
@@ -95,7 +96,7 @@ func (e *Env) build(ctx context.Context, dir string, lockText []byte, in *interp
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, marker), []byte(in.String()+"\n"))
+	return files.Write(filepath.Join(dir, marker), []byte(in.String()+"\n"), 0o600)
 }
 
 const marker = ".complete"
@@ -139,17 +140,4 @@ func (e *Env) Lock(ctx context.Context, requirements []string) ([]byte, error) {
 		b.WriteString(line)
 	}
 	return b.Bytes(), nil
-}
-
-// writeFile replaces a file as a whole, so that no reader sees half of it.
-func writeFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return os.Rename(f.Name(), path)
 }

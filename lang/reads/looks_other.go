@@ -4,6 +4,7 @@ package reads
 
 import "io/fs"
 
-func looks(info fs.FileInfo) Looks {
+// Look is what the file system says of a file.
+func Look(info fs.FileInfo) Looks {
 	return Looks{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
 }

@@ -40,8 +40,17 @@ type Read struct {
 
 // Looks are what the file system says of a file without reading it.
 type Looks struct {
-	Size, Mtime, Ctime int64
-	Inode, Device      uint64
+	Size   int64  `json:"size"`
+	Mtime  int64  `json:"mtime"`
+	Ctime  int64  `json:"ctime"`
+	Inode  uint64 `json:"inode"`
+	Device uint64 `json:"device"`
+}
+
+// Settled reports whether the last change is so old that the times prove that
+// there was none since begin.
+func (l Looks) Settled(begin time.Time) bool {
+	return max(l.Mtime, l.Ctime) < begin.Add(-racy).UnixNano()
 }
 
 // A Record collects reads. It is safe for concurrent use; nil takes all and
@@ -167,7 +176,7 @@ func (x *Read) sameFile(now time.Time) bool {
 	if err != nil || !info.Mode().IsRegular() {
 		return false
 	}
-	if x.Looks == looks(info) {
+	if x.Looks == Look(info) {
 		return true
 	}
 	b, err := os.ReadFile(x.Path)
@@ -208,18 +217,17 @@ func LooksOf(path string) Looks {
 	if err != nil {
 		return Looks{}
 	}
-	return looks(info)
+	return Look(info)
 }
 
 // settled is what a file looks like, if its last change is so old that its
 // times prove that what was read since begin is its content. Otherwise it is
 // the zero value.
 func settled(path string, begin time.Time) Looks {
-	l := LooksOf(path)
-	if max(l.Mtime, l.Ctime) >= begin.Add(-racy).UnixNano() {
-		return Looks{}
+	if l := LooksOf(path); l.Settled(begin) {
+		return l
 	}
-	return l
+	return Looks{}
 }
 
 func sum(b []byte) string {

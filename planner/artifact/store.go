@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 // A Store is a folder of artifacts. It is safe for concurrent use, also by
@@ -54,7 +56,7 @@ func (s *Store) Sweep() error {
 		return fmt.Errorf("sweep artifacts: %w", err)
 	}
 	for _, e := range left {
-		err = errors.Join(err, removeAll(filepath.Join(s.tmp, e.Name())))
+		err = errors.Join(err, files.RemoveAll(filepath.Join(s.tmp, e.Name())))
 	}
 	return err
 }
@@ -92,7 +94,7 @@ func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
 	}
 	if s.Has(a.Digest) {
-		if err := removeAll(path); err != nil {
+		if err := files.RemoveAll(path); err != nil {
 			return Artifact{}, fmt.Errorf("put artifact: %w", err)
 		}
 		return a, nil
@@ -110,7 +112,7 @@ func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
 	if err := s.copyIn(ctx, path, t.digest); err != nil {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
 	}
-	if err := removeAll(path); err != nil {
+	if err := files.RemoveAll(path); err != nil {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
 	}
 	return a, nil
@@ -132,7 +134,7 @@ func (s *Store) PutBytes(b []byte) (string, error) {
 		err = s.adopt(f.Name(), tree{digest: digest, files: []string{f.Name()}})
 	}
 	if err != nil {
-		return "", fmt.Errorf("put artifact: %w", errors.Join(err, removeAll(f.Name())))
+		return "", fmt.Errorf("put artifact: %w", errors.Join(err, files.RemoveAll(f.Name())))
 	}
 	return digest, nil
 }
@@ -181,7 +183,7 @@ func (s *Store) heal(ctx context.Context, digest string) error {
 	if err != nil {
 		return err
 	}
-	defer removeAll(old) //nolint:errcheck // Sweep tries again
+	defer files.RemoveAll(old) //nolint:errcheck // Sweep tries again
 	path := s.Path(digest)
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
 		_ = os.Chmod(path, 0o755) // a folder is only moved by who may write to it
@@ -216,7 +218,7 @@ func (s *Store) adopt(path string, t tree) error {
 	if err := os.Rename(path, final); err != nil {
 		// Another process may have put the same content there first.
 		if s.Has(t.digest) {
-			return removeAll(path)
+			return files.RemoveAll(path)
 		}
 		return err
 	}
@@ -281,7 +283,7 @@ func (s *Store) copyIn(ctx context.Context, path, digest string) error {
 	if err != nil {
 		return err
 	}
-	defer removeAll(tmp) //nolint:errcheck // Sweep tries again
+	defer files.RemoveAll(tmp) //nolint:errcheck // Sweep tries again
 	to := filepath.Join(tmp, "content")
 	if err := copyTree(ctx, path, to); err != nil {
 		return err
@@ -336,19 +338,4 @@ func copyFile(ctx context.Context, from, to string, mode fs.FileMode) error {
 	}
 	_, err = io.Copy(out, &reader{ctx, in})
 	return errors.Join(err, out.Close())
-}
-
-// removeAll removes also what is read-only.
-func removeAll(path string) error {
-	err := os.RemoveAll(path)
-	if err == nil {
-		return nil
-	}
-	_ = filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
-		if e != nil && e.IsDir() {
-			_ = os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
 }
