@@ -252,7 +252,7 @@ func TestWhatIsKeptIsWhatWasCompiled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	anew, _, err := a.compileAnew(t.Context(), dir, a.honoured(), nil)
+	anew, err := a.compileAnew(t.Context(), a.compilation(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (a *app) gitVersion(ctx context.Context, dir, name string) (v compared, err
 	if files, _ := filepath.Glob(filepath.Join(system, "*.cue")); len(files) == 0 {
 		return v, fmt.Errorf("there is no system in %s: it holds no .cue file; -C FOLDER says where the system is", strings.TrimSuffix(name+":"+place, ":."))
 	}
-	r, _, err := a.compileAnew(ctx, system, a.honoured(), nil)
+	r, err := a.compileAnew(ctx, a.compilation(system))
 	if err != nil {
 		return v, a.placedIn(err, name, tmp, place)
 	}

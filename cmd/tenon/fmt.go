@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 func fmtCommand(a *app) *cobra.Command {
@@ -81,21 +82,15 @@ func (a *app) formatBelow(root string, check bool) (changed int, err error) {
 		if err != nil {
 			return err
 		}
-		return writeAtomic(path, out, info.Mode())
+		return writeWhole(path, out, info.Mode())
 	})
 	return changed, err
 }
 
-// writeAtomic replaces a file, or leaves it as it was.
-func writeAtomic(path string, b []byte, mode fs.FileMode) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
+// writeWhole replaces a file, or leaves it as it was.
+func writeWhole(path string, b []byte, mode fs.FileMode) error {
+	if err := files.Write(path, b, mode); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(b)
-	if err = errors.Join(err, tmp.Chmod(mode.Perm()), tmp.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(tmp.Name(), path)
+	return nil
 }

@@ -114,7 +114,7 @@ func (a *app) addDependency(path string, b []byte) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	fmt.Fprintf(a.stdout, "  %s now depends on %s %s\n", path, stdlib.Module, stdlib.Version)
-	return writeAtomic(path, out, 0o644)
+	return writeWhole(path, out, 0o644)
 }
 
 func (a *app) initSystem(dir string) error {

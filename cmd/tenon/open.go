@@ -38,57 +38,80 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 	// leaving it. This is never touched, so it takes no memory.
 	headroom := make([]byte, 256<<20)
 	defer runtime.KeepAlive(headroom)
-	executors := a.honoured()
-	kept, err := a.kept(dir, slices.Sorted(maps.Keys(executors)))
+	c := a.compilation(dir)
+	kept, err := a.kept(dir, slices.Sorted(maps.Keys(c.executors)))
 	if err != nil {
 		return nil, err
 	}
-	var record *reads.Record
 	if kept != nil {
 		if r := kept.Get(); r != nil {
 			return r, nil
 		}
-		record = reads.New()
+		c.record = reads.New()
 	}
-	r, locks, err := a.compileAnew(ctx, dir, executors, record)
+	r, err := a.compileAnew(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	if wrote, err := locks.Write(); err != nil {
+	if wrote, err := c.locks.Write(); err != nil {
 		return nil, err
 	} else if wrote {
-		record.Cannot(locks.Path + " was written")
+		c.record.Cannot(c.locks.Path + " was written")
 		fmt.Fprintf(a.stderr, "wrote %s; commit it with the system\n", lockfile.Name)
 	}
 	if kept != nil {
-		kept.Put(record.Reads(), r)
+		kept.Put(c.record.Reads(), r)
 	}
 	return r, nil
 }
 
-// compileAnew compiles and writes nothing; the locks are still to be written.
-func (a *app) compileAnew(ctx context.Context, dir string, executors map[string]func(ir.Unit) []compiler.Fault, record *reads.Record) (*compiler.Result, *lockfile.File, error) {
-	a.source = func(file string) []byte { b, _ := os.ReadFile(filepath.Join(dir, file)); return b }
-	sys, err := lang.Load(dir, lang.Options{Tags: a.tags, Env: os.Environ(), Record: record})
-	if err != nil {
-		return nil, nil, err
+// A compilation is what is compiled, and how.
+type compilation struct {
+	dir       string
+	tags      []string
+	executors map[string]func(ir.Unit) []compiler.Fault
+	resolve   lockfile.Resolver
+	record    *reads.Record // or nil
+
+	source func(file string) []byte // what was read, to be shown with faults
+	locks  *lockfile.File           // still to be written
+}
+
+// compilation is that of the system in dir with the tags of the command line.
+func (a *app) compilation(dir string) *compilation {
+	return &compilation{
+		dir: dir, tags: a.tags, executors: a.honoured(),
+		resolve: func(ctx context.Context, requirements []string) ([]byte, error) {
+			fmt.Fprintln(a.stderr, "locking Python packages ...")
+			return a.environments().Lock(ctx, requirements)
+		},
 	}
-	a.source = sys.Source
-	envs := a.environments()
-	locks, err := lockfile.Open(sys.Dir, func(ctx context.Context, requirements []string) ([]byte, error) {
-		fmt.Fprintln(a.stderr, "locking Python packages ...")
-		return envs.Lock(ctx, requirements)
-	})
+}
+
+// compileAnew compiles, and keeps the sources for the faults that are printed.
+func (a *app) compileAnew(ctx context.Context, c *compilation) (*compiler.Result, error) {
+	r, err := c.run(ctx)
+	a.source = c.source
+	return r, err
+}
+
+// run compiles and writes nothing.
+func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
+	c.source = func(file string) []byte { b, _ := os.ReadFile(filepath.Join(c.dir, file)); return b }
+	sys, err := lang.Load(c.dir, lang.Options{Tags: c.tags, Env: os.Environ(), Record: c.record})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if locks.Content == nil {
-		record.Absent(locks.Path)
+	c.source = sys.Source
+	if c.locks, err = lockfile.Open(sys.Dir, c.resolve); err != nil {
+		return nil, err
+	}
+	if c.locks.Content == nil {
+		c.record.Absent(c.locks.Path)
 	} else {
-		record.File(locks.Path, locks.Content)
+		c.record.File(c.locks.Path, c.locks.Content)
 	}
-	result, err := compiler.Compile(ctx, sys, compiler.Options{Lock: locks.Lock, Executors: executors, Record: record})
-	return result, locks, err
+	return compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Executors: c.executors, Record: c.record})
 }
 
 // kept is where the compiled system is kept: beside its state, if it has one,
@@ -304,13 +327,9 @@ func (a *app) withApplied(ctx context.Context, dir string, f func(w *workspace) 
 
 // plan makes the plan for a compiled system.
 func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Result, rerun []string) (*planner.Plan, error) {
-	x, err := a.executor(r.System.Target.Executor)
+	in, err := a.inputs(dir, w, r.System)
 	if err != nil {
 		return nil, err
-	}
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("find the system: %w", err)
 	}
 	meta, err := w.store.Meta(ctx)
 	if err != nil {
@@ -323,11 +342,23 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 	if len(current) > 0 && meta.System != r.System.Name {
 		return nil, fmt.Errorf("the state in %s is of the system %q, and this one is %q: give it a state of its own with --state, or destroy the other first", w.dir, meta.System, r.System.Name)
 	}
-	return planner.Make(ctx, r.System, planner.Inputs{
-		Dir: abs, Blobs: r.Blobs,
-		State: w.store, Artifacts: w.artifacts, Digests: a.digests(w), Inspector: x, Written: executors.Written(w.dir),
-		Options: planner.Options{Rerun: unitNames(rerun)},
-	})
+	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(rerun)
+	return planner.Make(ctx, r.System, in)
+}
+
+// inputs are what a plan for a system in dir is made from.
+func (a *app) inputs(dir string, w *workspace, sys *ir.System) (planner.Inputs, error) {
+	x, err := a.executor(sys.Target.Executor)
+	if err != nil {
+		return planner.Inputs{}, err
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return planner.Inputs{}, fmt.Errorf("find the system: %w", err)
+	}
+	return planner.Inputs{
+		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: a.digests(w), Inspector: x, Written: executors.Written(w.dir),
+	}, nil
 }
 
 // unitNames lets a dot stand for the first slash, as in the language.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -194,17 +192,11 @@ func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Rev
 			past.Moves = append(past.Moves, later.Moves...)
 		}
 	}
-	x, err := a.executor(past.System.Target.Executor)
+	in, err := a.inputs(dir, w, sys)
 	if err != nil {
 		return nil, err
 	}
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("find the system: %w", err)
-	}
-	p, err := planner.Recall(ctx, past, planner.Inputs{
-		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: a.digests(w), Inspector: x, Written: executors.Written(w.dir),
-	})
+	p, err := planner.Recall(ctx, past, in)
 	if err != nil {
 		return nil, fmt.Errorf("%w\nTo make it anew, apply the sources of that time", err)
 	}

@@ -14,10 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/cmd/tenon/internal/systemtest"
-	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/compiler/lockfile"
-	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -198,33 +196,26 @@ func writeTest(path string, b []byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return writeAtomic(real, b, info.Mode())
+	return writeWhole(real, b, info.Mode())
 }
 
 // compileTest compiles a system and writes nothing beside it.
 func (a *app) compileTest(ctx context.Context, dir string, tags []string, edited bool) (*ir.System, string, error) {
-	source := func(file string) []byte { b, _ := os.ReadFile(filepath.Join(dir, file)); return b }
-	sys, err := lang.Load(dir, lang.Options{Tags: tags, Env: os.Environ()})
-	var r *compiler.Result
-	if err == nil {
-		source = sys.Source
-		var locks *lockfile.File
-		locks, err = lockfile.Open(sys.Dir, func(_ context.Context, requirements []string) ([]byte, error) {
-			if !edited {
-				return nil, fmt.Errorf("%s does not hold them: tenon compile writes it", lockfile.Name)
-			}
-			// What an edit asks for is not resolved: a test comes out the same
-			// whatever the package index holds.
-			return []byte(strings.Join(requirements, "\n") + "\n"), nil
-		})
-		if err == nil {
-			r, err = compiler.Compile(ctx, sys, compiler.Options{Lock: locks.Lock, Executors: a.honoured()})
+	c := a.compilation(dir)
+	c.tags = tags
+	c.resolve = func(_ context.Context, requirements []string) ([]byte, error) {
+		if !edited {
+			return nil, fmt.Errorf("%s does not hold them: tenon compile writes it", lockfile.Name)
 		}
+		// What an edit asks for is not resolved: a test comes out the same
+		// whatever the package index holds.
+		return []byte(strings.Join(requirements, "\n") + "\n"), nil
 	}
+	r, err := c.run(ctx)
 	var faults diag.List
 	if errors.As(err, &faults) {
 		var b bytes.Buffer
-		err := printFaults(&b, faults, source, diag.Style{})
+		err := printFaults(&b, faults, c.source, diag.Style{})
 		return nil, b.String(), err
 	}
 	if err != nil {
