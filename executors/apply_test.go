@@ -23,7 +23,7 @@ func TestApplyRunsAGraphOnceAndThenReusesAllOfIt(t *testing.T) {
 	if res.Revision != 1 || res.Outcome != state.Done || res.Counts != (executors.Counts{Ran: 3}) {
 		t.Errorf("first apply: %+v", res)
 	}
-	run, err := b.store.RunByKey(t.Context(), b.current("features/b").Key)
+	run, err := b.store.Run(t.Context(), b.current("features/b").Run)
 	b.ok(err)
 	if a := run.Outputs["out"]; a.Rows != 7 || !b.arts.Has(a.Digest) {
 		t.Errorf("the table is recorded as %+v", a)
@@ -342,7 +342,7 @@ func TestThePlanAfterAnApplyIsEmpty(t *testing.T) {
 func TestADamagedReportIsNotRegistered(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(system("1")...)
-	run, err := b.store.RunByKey(t.Context(), b.current("models/late/evaluate").Key)
+	run, err := b.store.Run(t.Context(), b.current("models/late/evaluate").Run)
 	b.ok(err)
 	report := filepath.Join(b.arts.Path(run.Outputs["report"].Digest), "report.json")
 	b.ok(os.Chmod(report, 0o644))
@@ -373,7 +373,7 @@ func TestADamagedInputIsNotRead(t *testing.T) {
 	b := newBench(t)
 	a, f := table("sources/a", `{}`), table("features/f", `{}`, "sources/a")
 	b.mustApply(a, f)
-	run, err := b.store.RunByKey(t.Context(), b.current("sources/a").Key)
+	run, err := b.store.Run(t.Context(), b.current("sources/a").Run)
 	b.ok(err)
 	digest := run.Outputs["out"].Digest
 	b.ok(os.Chmod(b.arts.Path(digest), 0o644))

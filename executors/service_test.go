@@ -159,9 +159,9 @@ func TestModelsAreRegisteredWithTheirReport(t *testing.T) {
 	if len(versions) != 2 || versions[0].Version != 2 || versions[0].Metrics["roc_auc"] != 0.9 {
 		t.Fatalf("registered: %+v", versions)
 	}
-	train, err := b.store.RunByKey(t.Context(), b.current("models/late/train").Key)
+	train, err := b.store.Run(t.Context(), b.current("models/late/train").Run)
 	b.ok(err)
-	record, err := b.store.RunByKey(t.Context(), b.current("models/late/register").Key)
+	record, err := b.store.Run(t.Context(), b.current("models/late/register").Run)
 	b.ok(err)
 	if got := record.Outputs["model"]; got != train.Outputs["model"] {
 		t.Errorf("passed on %+v, trained %+v", got, train.Outputs["model"])
@@ -201,7 +201,7 @@ func TestRulesAreWrittenMovedAndRemoved(t *testing.T) {
 	}
 	b.mustApply(rules("a", "a.rules.yml", "one"))
 	expect("created", "a.rules.yml=one ")
-	run, err := b.store.RunByKey(t.Context(), b.current("slos/a").Key)
+	run, err := b.store.Run(t.Context(), b.current("slos/a").Run)
 	b.ok(err)
 	if c, err := b.arts.Bytes(run.Outputs["rules"].Digest); string(c) != "one" {
 		t.Errorf("kept as %q, %v", c, err)

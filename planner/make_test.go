@@ -232,7 +232,7 @@ func TestIncumbent(t *testing.T) {
 	}
 	w := world1(t)
 	register := func(seed int64) {
-		r, err := w.store.RunByKey(t.Context(), w.plan(system(seed)).Items[0].Key)
+		r, err := w.store.RunFor(t.Context(), "models/late/train", w.plan(system(seed)).Items[0].Key)
 		if err != nil {
 			t.Fatal(err)
 		}

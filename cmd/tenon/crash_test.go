@@ -366,10 +366,12 @@ func (s *system) outcome() string {
 	for _, r := range last {
 		fact("the last revision is %s", r.Outcome)
 	}
-	holder, err := store.Holder(ctx)
-	check(err)
-	if holder != nil {
-		fact("%v", holder)
+	lease, err := store.Lock(ctx, state.Holder{}, state.LockOptions{})
+	if held := (*state.HeldError)(nil); errors.As(err, &held) {
+		fact("%v", held)
+	} else {
+		check(err)
+		check(lease.Release(ctx))
 	}
 
 	ran, err := os.ReadFile(filepath.Join(s.dir, "ran"))

@@ -50,7 +50,6 @@ func use(ctx context.Context, s *state.Store) {
 	_, _ = s.Unit(ctx, "deployments/late")
 	_, _ = s.Run(ctx, 1)
 	_, _ = s.RunFor(ctx, "deployments/late", "k1")
-	_, _ = s.RunByKey(ctx, "k1")
 	_, _ = s.Runs(ctx, "", 0)
 	_, _ = s.RunsOf(ctx, 1)
 	_, _ = s.Estimates(ctx)
@@ -62,7 +61,6 @@ func use(ctx context.Context, s *state.Store) {
 	_, _ = s.Incumbent(ctx, "models/late", "", func(string) bool { return true })
 	_, _ = s.Revisions(ctx, 0)
 	_, _ = s.Revision(ctx, 1)
-	_, _ = s.Holder(ctx)
 	l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
 	if err != nil {
 		return

@@ -128,15 +128,6 @@ type watch struct {
 	hopeful        bool      // its time seems to be over, and it was not renewed
 }
 
-// Holder tells who holds the lock, as a [HeldError], or nil if nobody does.
-func (s *Store) Holder(ctx context.Context) (*HeldError, error) {
-	held, err := s.holder(ctx, s.read, nil)
-	if err != nil {
-		return nil, s.explain("read lock", err)
-	}
-	return held, nil
-}
-
 // holder returns who holds the lock now; nil if it is free. Without a watch the
 // clock on the wall has to do.
 func (s *Store) holder(ctx context.Context, q querier, w *watch) (*HeldError, error) {

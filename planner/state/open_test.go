@@ -249,9 +249,9 @@ func BenchmarkRead10000(b *testing.B) {
 			must[map[string]state.Run](b)(s.Standing(b.Context()))
 		}
 	})
-	b.Run("RunByKey", func(b *testing.B) {
+	b.Run("RunFor", func(b *testing.B) {
 		for b.Loop() {
-			must[*state.Run](b)(s.RunByKey(b.Context(), "key0000000000000000000000000"))
+			must[*state.Run](b)(s.RunFor(b.Context(), "features/f00000/build", "key0000000000000000000000000"))
 		}
 	})
 }

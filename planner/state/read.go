@@ -97,11 +97,6 @@ func (s *Store) RunFor(ctx context.Context, unit, key string) (*Run, error) {
 	return s.oneRun(ctx, "SELECT "+runColumns+" FROM run WHERE key = ? AND outcome = 'done' ORDER BY (unit = ?) DESC, id DESC LIMIT 1", key, unit)
 }
 
-// RunByKey returns the last Done run of the key, by any unit, or [ErrNotFound].
-func (s *Store) RunByKey(ctx context.Context, key string) (*Run, error) {
-	return s.oneRun(ctx, "SELECT "+runColumns+" FROM run WHERE key = ? AND outcome = 'done' ORDER BY id DESC LIMIT 1", key)
-}
-
 // Runs returns the last runs of a unit, newest first; of all units if unit is
 // "". A limit of 0 is none.
 func (s *Store) Runs(ctx context.Context, unit string, limit int) ([]Run, error) {

@@ -85,7 +85,7 @@ func TestRunIsRecordedFromIntentToOutcome(t *testing.T) {
 	if diff := cmp.Diff([]state.Pending{{Run: r, Handle: &h}}, must[[]state.Pending](t)(s.Pending(ctx))); diff != "" {
 		t.Fatalf("journal after SetHandle (-want +got):\n%s", diff)
 	}
-	if _, err := s.RunByKey(ctx, "k"); !errors.Is(err, state.ErrNotFound) {
+	if _, err := s.RunFor(ctx, u.ID, "k"); !errors.Is(err, state.ErrNotFound) {
 		t.Fatalf("a run that has not ended is found by its key: %v", err)
 	}
 
@@ -101,7 +101,7 @@ func TestRunIsRecordedFromIntentToOutcome(t *testing.T) {
 	if got := must[[]state.Pending](t)(s.Pending(ctx)); len(got) != 0 {
 		t.Errorf("journal after Finish: %v", got)
 	}
-	if diff := cmp.Diff(&r, must[*state.Run](t)(s.RunByKey(ctx, "k"))); diff != "" {
+	if diff := cmp.Diff(&r, must[*state.Run](t)(s.RunFor(ctx, u.ID, "k"))); diff != "" {
 		t.Errorf("run (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]state.Run{r}, must[[]state.Run](t)(s.Runs(ctx, u.ID, 5))); diff != "" {
@@ -195,7 +195,7 @@ func TestStandMovesOnlyWhatStands(t *testing.T) {
 	if _, err := s.Unit(ctx, u.ID); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("after Forget the unit is found: %v", err)
 	}
-	if _, err := s.RunByKey(ctx, "k2"); err != nil {
+	if _, err := s.RunFor(ctx, u.ID, "k2"); err != nil {
 		t.Errorf("after Forget the run is lost: %v", err)
 	}
 }
