@@ -133,6 +133,9 @@ func (w *walk) beginRevision(ctx context.Context) error {
 	}
 	// With them the revision can be brought back when the sources are gone.
 	for _, digest := range sortedKeys(w.plan.Blobs) {
+		if w.o.Artifacts.Has(digest) {
+			continue
+		}
 		if _, err := w.o.Artifacts.PutBytes(w.plan.Blobs[digest]); err != nil {
 			return fmt.Errorf("begin revision: %w", err)
 		}

@@ -27,6 +27,7 @@
 //	pools.go    exact accounts of resources; pure
 //	resolve.go  what a unit reads, its run key, whether its result stands
 //	attempt.go  one attempt of a job or service, from journal to record
+//	audit.go    a job runs once more, to be compared
 //	job.go      what a job is given, and what becomes of its outputs
 //	service.go  a service takes over from its predecessor
 //	record.go   units that are written by the engine itself

@@ -92,7 +92,7 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 			return false, nil
 		}
 	}
-	if r == nil && hasArtifacts(n.unit) || !w.intact(n.unit, r) {
+	if r == nil && n.unit.HasArtifacts() || !w.intact(n.unit, r) {
 		return false, nil
 	}
 	return true, w.stand(ctx, n, r)
@@ -233,10 +233,6 @@ func (w *walk) intact(u *ir.Unit, r *state.Run) bool {
 		}
 	}
 	return true
-}
-
-func hasArtifacts(u *ir.Unit) bool {
-	return slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return o.Kind != ir.EndpointOf })
 }
 
 // stand records that an earlier run stands for the unit, unless that is so.

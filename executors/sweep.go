@@ -2,6 +2,7 @@ package executors
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -20,19 +21,19 @@ func (w *walk) sweep(ctx context.Context) {
 	// Who has the lease is the only one who writes, so these are of the dead.
 	_ = w.o.Artifacts.Sweep()
 	_ = w.layout.sweep()
-	revisions, err := w.o.Store.Revisions(ctx, 0)
-	if err != nil {
-		w.stop(err)
-		return
-	}
-	for _, r := range revisions {
-		if r.Number == w.result.Revision {
-			continue
+	for number := w.result.Revision - 1; number > 0; number-- {
+		r, err := w.o.Store.Revision(ctx, number)
+		if errors.Is(err, state.ErrNotFound) {
+			return
+		}
+		if err != nil {
+			w.stop(err)
+			return
 		}
 		if r.Outcome != state.Killed {
 			return // it came to its end, and so did the sweep it began with
 		}
-		runs, err := w.o.Store.RunsOf(ctx, r.Number)
+		runs, err := w.o.Store.RunsOf(ctx, number)
 		if err != nil {
 			w.stop(err)
 			return

@@ -186,7 +186,7 @@ func (m *maker) reuse(item *Item, l *look) (err error) {
 // standingUnit decides about a service or a record.
 func (m *maker) standingUnit(item *Item, l *look) (err error) {
 	dead := m.dead(l)
-	same := l.current != nil && l.current.Key == l.key && len(l.fault) == 0 && (l.run != nil || !hasArtifacts(l.u))
+	same := l.current != nil && l.current.Key == l.key && len(l.fault) == 0 && (l.run != nil || !l.u.HasArtifacts())
 	switch {
 	case l.current == nil:
 		item.Action = Create
@@ -280,8 +280,4 @@ func (m *maker) settle(item Item, l *look) {
 		}
 	}
 	m.outputs[item.Unit] = known
-}
-
-func hasArtifacts(u *ir.Unit) bool {
-	return slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return o.Kind != ir.EndpointOf })
 }

@@ -153,9 +153,6 @@ func TestFreshFileIsNotTrusted(t *testing.T) {
 }
 
 func TestOldFileIsReadOnceAndABrokenCacheIsDropped(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits until a file is old")
-	}
 	dir := tree(t, "a.csv")
 	state := filepath.Join(dir, ".tenon")
 	cache := filepath.Join(state, "cache", "files.json")

@@ -15,9 +15,11 @@ func Sum(b []byte) string {
 }
 
 // Define computes the digest of the unit's definition: what changes its
-// result, and nothing else. Names, positions, resources, retries, timeouts and
-// maximum ages are left out, so a renamed entity finds what it made before.
-// It is set by the compiler once, last.
+// result, and nothing else. The unit's id, positions, resources, retries, timeouts
+// and maximum ages are left out, so the jobs of a renamed entity find what they
+// made before. Services and records bear names in what they are or write: their
+// parameters hold them, and a rename makes others of them. It is set by the
+// compiler once, last.
 func (u *Unit) Define() error {
 	inputs := make([]Input, len(u.Inputs))
 	for i, in := range u.Inputs {

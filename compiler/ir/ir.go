@@ -3,6 +3,7 @@ package ir
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -93,6 +94,11 @@ type Unit struct {
 	Endpoint *Endpoint     `json:"endpoint,omitempty"`   // services only
 	Pos      Pos           `json:"pos"`                  // where the entity is declared
 	Digest   string        `json:"digest"`               // of the definition, see [Unit.Define]
+}
+
+// HasArtifacts reports whether the unit leaves more than an address.
+func (u *Unit) HasArtifacts() bool {
+	return slices.ContainsFunc(u.Outputs, func(o Output) bool { return o.Kind != EndpointOf })
 }
 
 // Entity and stage of an id such as "models/late/train": "models/late", "train".
