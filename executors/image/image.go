@@ -1,0 +1,357 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/lang/reads"
+)
+
+// DefaultBase is the base of units that name no other.
+const DefaultBase = "docker.io/library/python:3.11-slim-bookworm"
+
+// Where things are in an image.
+const (
+	EnvDir    = "/opt/tenon/env"   // the Python environment; its interpreter is bin/python
+	CodeDir   = "/tenon/code"      // the unit's files
+	TenonPath = "/tenon/bin/tenon" // the tenon binary
+)
+
+// Options say where images are kept and how registries are reached.
+type Options struct {
+	Dir   string // root of the store; made if need be
+	Hosts string // folder with HOST/hosts.toml in containerd's format; "" is /etc/containerd/certs.d
+	// Credentials are the user and secret for a host, or a token as the secret of
+	// no user, or nothing. Nil asks the user's docker configuration.
+	Credentials func(host string) (user, secret string, err error)
+	UV          string    // path or name of uv, see executors/pyenv
+	Log         io.Writer // is told of slow work, a line each; nil is nobody
+}
+
+// A Store makes, fetches and keeps images. Its methods are safe for concurrent
+// use, also by several processes.
+type Store struct {
+	opts Options
+
+	mu    sync.Mutex
+	hosts map[string][]docker.RegistryHost
+	given map[string]bool // hosts that credentials were given to
+}
+
+// New returns a Store. It does nothing yet.
+func New(o Options) *Store {
+	if o.Hosts == "" {
+		o.Hosts = "/etc/containerd/certs.d"
+	}
+	if o.Credentials == nil {
+		o.Credentials = dockerCredentials
+	}
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
+	return &Store{opts: o, hosts: map[string][]docker.RegistryHost{}, given: map[string]bool{}}
+}
+
+// A Recipe is what an image is made of. Its parts are put on the base one by
+// one; those that are not there are left out.
+type Recipe struct {
+	Base   string // pinned
+	Lock   []byte // text of a lock, see executors/pyenv
+	Python string // version of Python, if the image is to have an environment: "3.11"
+	Code   fs.FS  // the unit's files
+	Tenon  string // path of a tenon binary
+}
+
+// RecipeFor is the recipe of a unit's image, given the target's base, the unit's
+// files, the text of its lock and the path of a tenon binary.
+func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, tenon string) Recipe {
+	if u.Code.Image != "" {
+		base = u.Code.Image
+	}
+	r := Recipe{Base: base}
+	if u.Code.Runtime == ir.Builtin {
+		r.Tenon = tenon
+		return r
+	}
+	if len(u.Code.Files) > 0 {
+		r.Code = code
+	}
+	if r.Lock, r.Python = lock, u.Code.Python; r.Python == "" && lock != nil {
+		r.Python = pyenv.PythonVersion
+	}
+	return r
+}
+
+// epoch is the time of all that is made. Archives of Python modules cannot tell
+// one before 1980.
+var epoch = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
+
+// Build makes the image of a recipe. Layers that were made before are found.
+// The context bounds also the reading of the image's layers.
+func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
+	base, err := s.open(ctx, r.Base)
+	if err != nil {
+		return nil, err
+	}
+	config, err := base.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("read the image %s: %w", r.Base, err)
+	}
+	var parts []part
+	add := func(what string, l layer, anew bool, err error) error {
+		if err != nil {
+			return fmt.Errorf("make the %s layer on %s: %w", what, r.Base, err)
+		}
+		parts = append(parts, part{what, l, anew})
+		return nil
+	}
+	if r.Python != "" || r.Lock != nil {
+		if r.Python == "" {
+			r.Python = pyenv.PythonVersion
+		}
+		l, anew, err := s.environment(ctx, r, base, config.Architecture)
+		if err := add("environment", l, anew, err); err != nil {
+			return nil, err
+		}
+	}
+	if r.Tenon != "" {
+		l, anew, err := s.tenon(ctx, r.Tenon)
+		if err := add("tenon", l, anew, err); err != nil {
+			return nil, err
+		}
+	}
+	if r.Code != nil {
+		l, anew, err := s.code(ctx, r.Code)
+		if err := add("code", l, anew, err); err != nil {
+			return nil, err
+		}
+	}
+	return s.assemble(ctx, base, parts)
+}
+
+// environment makes the layer of a Python environment.
+func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch string) (layer, bool, error) {
+	python, err := s.python(ctx, r.Base, base, r.Python)
+	if err != nil {
+		return layer{}, false, err
+	}
+	return s.layer(ctx, key("environment", string(r.Lock), r.Python, python, arch), "making a Python environment", func(work string, t tarWriter) error {
+		env := pyenv.New(pyenv.Options{Dir: filepath.Join(s.opts.Dir, "python"), UV: s.opts.UV, Python: r.Python})
+		if err := env.Lay(ctx, r.Lock, pyenv.Tree{Dir: work, At: EnvDir, Python: python, Arch: arch}); err != nil {
+			return err
+		}
+		if err := t.folder(path.Dir(EnvDir)); err != nil {
+			return err
+		}
+		return t.tree(EnvDir, os.DirFS(work), normalMode)
+	})
+}
+
+// tenon makes the layer of a tenon binary. A binary is large, so whether it is
+// the same is seen from its looks.
+func (s *Store) tenon(ctx context.Context, name string) (layer, bool, error) {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return layer{}, false, err
+	}
+	looks, err := json.Marshal(reads.LooksOf(name))
+	if err != nil {
+		return layer{}, false, err
+	}
+	var digest string
+	digestKey := key("file", name, string(looks))
+	if !s.found(digestKey, &digest) {
+		if digest, err = sumFile(name); err != nil {
+			return layer{}, false, err
+		}
+		if err := s.keep(digestKey, digest); err != nil {
+			return layer{}, false, err
+		}
+	}
+	return s.layer(ctx, key("tenon", digest), "packing tenon", func(_ string, t tarWriter) error {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		bin := path.Dir(TenonPath)
+		if err := errors.Join(t.folder(path.Dir(bin)), t.folder(bin)); err != nil {
+			return err
+		}
+		return t.file(TenonPath, 0o755, f)
+	})
+}
+
+// code makes the layer of a unit's files.
+func (s *Store) code(ctx context.Context, files fs.FS) (layer, bool, error) {
+	list := []string{"code"}
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("%s is no regular file", name)
+		}
+		b, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		list = append(list, name, ir.Sum(b))
+		return nil
+	})
+	if err != nil {
+		return layer{}, false, err
+	}
+	return s.layer(ctx, key(list...), "", func(_ string, t tarWriter) error {
+		if err := t.folder(path.Dir(CodeDir)); err != nil {
+			return err
+		}
+		return t.tree(CodeDir, files, func(fs.FileMode) fs.FileMode { return 0o555 })
+	})
+}
+
+// A part is a layer with what it is and whether it was made just now.
+type part struct {
+	what string
+	layer
+	anew bool
+}
+
+// assemble puts layers on a base. The base itself may be of docker's types; the
+// image is of OCI's.
+func (s *Store) assemble(ctx context.Context, base *stored, parts []part) (v1.Image, error) {
+	if len(parts) == 0 {
+		return &built{Image: base, parts: nil}, nil
+	}
+	m, err := base.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	c, err := base.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	manifest, config := m.DeepCopy(), c.DeepCopy()
+	if len(config.RootFS.DiffIDs) != len(manifest.Layers) {
+		return nil, fmt.Errorf("the image %s is damaged: %d layers, and digests of %d", base.ref, len(manifest.Layers), len(config.RootFS.DiffIDs))
+	}
+	for i := range manifest.Layers {
+		manifest.Layers[i].MediaType = ociLayer(manifest.Layers[i].MediaType)
+	}
+	if !historyFits(config.History, len(manifest.Layers)) {
+		config.History = slices.Repeat([]v1.History{{Created: v1.Time{Time: epoch}, CreatedBy: "base"}}, len(manifest.Layers))
+	}
+	for _, p := range parts {
+		manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: types.OCILayerZStd, Size: p.Size, Digest: p.Digest})
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, p.DiffID)
+		config.History = append(config.History, v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "tenon: " + p.what})
+	}
+	config.Created = v1.Time{Time: epoch}
+	config.Container, config.DockerVersion = "", "" // of who made the base
+	manifest.Annotations = nil
+	img, err := s.image(ctx, base.ref, manifest, config)
+	if err != nil {
+		return nil, err
+	}
+	return &built{Image: img, parts: parts}, nil
+}
+
+// historyFits reports whether a history tells of so many layers.
+func historyFits(history []v1.History, layers int) bool {
+	for _, h := range history {
+		if !h.EmptyLayer {
+			layers--
+		}
+	}
+	return layers == 0
+}
+
+// ociLayer is OCI's name for the type of a layer.
+func ociLayer(t types.MediaType) types.MediaType {
+	switch t {
+	case types.DockerLayer:
+		return types.OCILayer
+	case types.DockerUncompressedLayer:
+		return types.OCIUncompressedLayer
+	case types.DockerForeignLayer:
+		return types.OCIRestrictedLayer
+	}
+	return t
+}
+
+// A built image knows what its layers are.
+type built struct {
+	v1.Image
+	parts []part
+}
+
+// A Layer is a layer of an image.
+type Layer struct {
+	What   string  `json:"what"` // "base", "environment", "tenon", "code"
+	Digest v1.Hash `json:"digest"`
+	Size   int64   `json:"size"` // compressed
+	Made   bool    `json:"made"` // by this Build; else it was there
+}
+
+// Layers tells of an image's layers, from the base up. Only of one that Build
+// returned it knows more than the base.
+func Layers(img v1.Image) ([]Layer, error) {
+	m, err := img.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	var out []Layer
+	for _, d := range m.Layers {
+		out = append(out, Layer{What: "base", Digest: d.Digest, Size: d.Size})
+	}
+	if b, ok := img.(*built); ok {
+		for i, p := range b.parts {
+			l := &out[len(out)-len(b.parts)+i]
+			l.What, l.Made = p.what, p.anew
+		}
+	}
+	return out, nil
+}
+
+// key names something by what it is made of. A change of how layers are made
+// raises the version.
+func key(parts ...string) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "image 1\n")
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d %s\n", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func sumFile(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -1,0 +1,255 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sys/unix"
+)
+
+// nameKey is the annotation by which index.json tells the name of an image.
+const nameKey = "org.opencontainers.image.ref.name"
+
+func (s *Store) blob(h v1.Hash) string {
+	return filepath.Join(s.opts.Dir, "blobs", h.Algorithm, h.Hex)
+}
+
+// has reports whether a blob is there. Whoever takes it holds it against its
+// digest, as all that unpack images do.
+func (s *Store) has(h v1.Hash, size int64) bool {
+	info, err := os.Stat(s.blob(h))
+	return err == nil && info.Size() == size
+}
+
+// read reads a small blob. One that is damaged is as good as none.
+func (s *Store) read(h v1.Hash) ([]byte, error) {
+	b, err := os.ReadFile(s.blob(h))
+	if err != nil {
+		return nil, err
+	}
+	if got := sha256.Sum256(b); hex.EncodeToString(got[:]) != h.Hex {
+		return nil, fmt.Errorf("%s is damaged: %w", s.blob(h), fs.ErrNotExist)
+	}
+	return b, nil
+}
+
+// adopt makes a file that was written as a whole the blob of that digest.
+func (s *Store) adopt(f *os.File, h v1.Hash) error {
+	to := s.blob(h)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), to)
+}
+
+// put writes a small blob.
+func (s *Store) put(b []byte) (v1.Hash, error) {
+	h, n, err := v1.SHA256(bytes.NewReader(b))
+	if err != nil || s.has(h, n) {
+		return h, err
+	}
+	return h, writeFile(s.blob(h), b)
+}
+
+// found reads what was found out under a key.
+func (s *Store) found(key string, v any) bool {
+	b, err := os.ReadFile(filepath.Join(s.opts.Dir, "found", key+".json"))
+	return err == nil && json.Unmarshal(b, v) == nil
+}
+
+// keep keeps it.
+func (s *Store) keep(key string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(s.opts.Dir, "found", key+".json"), append(b, '\n'))
+}
+
+// An Entry is an image that is kept.
+type Entry struct {
+	Name   string  `json:"name"` // of one that was fetched, pinned
+	Digest v1.Hash `json:"digest"`
+	Size   int64   `json:"size"` // compressed, of all layers
+	Layers int     `json:"layers"`
+}
+
+// List lists the images that were imported or fetched, by name.
+func (s *Store) List() ([]Entry, error) {
+	index, err := s.index()
+	if err != nil {
+		return nil, err
+	}
+	entries := []Entry{}
+	for _, d := range index.Manifests {
+		e := Entry{Name: d.Annotations[nameKey], Digest: d.Digest}
+		m, _, err := s.manifest(d.Digest, e.Name, func(h v1.Hash) ([]byte, error) {
+			return nil, fmt.Errorf("of %s the manifest %s is lost or damaged: remove %s, and import again what was imported", e.Name, h, filepath.Join(s.opts.Dir, "index.json"))
+		})
+		if err != nil {
+			return nil, err
+		}
+		e.Layers = len(m.Layers)
+		for _, l := range m.Layers {
+			e.Size += l.Size
+		}
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return entries, nil
+}
+
+// index reads index.json.
+func (s *Store) index() (*v1.IndexManifest, error) {
+	b, err := os.ReadFile(filepath.Join(s.opts.Dir, "index.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	index, err := v1.ParseIndexManifest(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged: remove it, and import again what was imported: %w", filepath.Join(s.opts.Dir, "index.json"), err)
+	}
+	return index, nil
+}
+
+// name gives an image its name in index.json.
+func (s *Store) name(ctx context.Context, name string, d v1.Descriptor) (err error) {
+	_, release, err := s.work(ctx, "index")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	index, err := s.index()
+	if err != nil {
+		return err
+	}
+	d = v1.Descriptor{MediaType: d.MediaType, Size: d.Size, Digest: d.Digest, Annotations: map[string]string{nameKey: name}}
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(old v1.Descriptor) bool { return old.Annotations[nameKey] == name })
+	index.Manifests = append(index.Manifests, d)
+	b, err := json.MarshalIndent(index, "", "\t")
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		writeFile(filepath.Join(s.opts.Dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`+"\n")),
+		writeFile(filepath.Join(s.opts.Dir, "index.json"), append(b, '\n')),
+	)
+}
+
+// named finds an image by its name in index.json.
+func (s *Store) named(name string) (v1.Hash, bool, error) {
+	index, err := s.index()
+	if err != nil {
+		return v1.Hash{}, false, err
+	}
+	for _, d := range index.Manifests {
+		if d.Annotations[nameKey] == name {
+			return d.Digest, true, nil
+		}
+	}
+	return v1.Hash{}, false, nil
+}
+
+// work waits until nobody else works on what is of that name, and returns a path
+// where nothing is. What lies there is removed by release.
+func (s *Store) work(ctx context.Context, name string) (dir string, release func() error, err error) {
+	dir = filepath.Join(s.opts.Dir, "work", name)
+	held, err := lock(ctx, dir+".lock")
+	if err != nil {
+		return "", nil, err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", nil, errors.Join(err, held.Close())
+	}
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), held.Close()) }, nil
+}
+
+// lock waits until nobody else has the file locked. The lock belongs to the open
+// file.
+func lock(ctx context.Context, path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("wait for %s, which another process is making: %w", strings.TrimSuffix(path, ".lock"), context.Cause(ctx)), f.Close())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// writeFile replaces a file as a whole, so that no reader sees half of it.
+func writeFile(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// A sum digests and counts what is written through it.
+type sum struct {
+	w io.Writer
+	h hash.Hash
+	n int64
+}
+
+func newSum(w io.Writer) *sum { return &sum{w: w, h: sha256.New()} }
+
+func (s *sum) Write(b []byte) (int, error) {
+	n, err := s.w.Write(b)
+	s.h.Write(b[:n])
+	s.n += int64(n)
+	return n, err
+}
+
+func (s *sum) hash() v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(s.h.Sum(nil))}
+}
+
+// say tells of slow work.
+func (s *Store) say(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.opts.Log, format+"\n", args...)
+}

@@ -1,0 +1,334 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/remotes/docker/config"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/distribution/reference"
+	"github.com/google/go-containerregistry/pkg/authn"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+)
+
+// A named is a reference to an image, in full.
+type named struct {
+	host   string  // "docker.io"
+	path   string  // "library/python"
+	tag    string  // "3.11", or "" beside a digest
+	digest v1.Hash // zero of one that is not pinned
+}
+
+// name is the reference without its digest.
+func (n named) name() string {
+	if n.tag == "" {
+		return n.host + "/" + n.path
+	}
+	return n.host + "/" + n.path + ":" + n.tag
+}
+
+func (n named) String() string {
+	if n.digest == (v1.Hash{}) {
+		return n.name()
+	}
+	return n.name() + "@" + n.digest.String()
+}
+
+// parse reads a reference as docker does: "python" is
+// "docker.io/library/python:latest".
+func parse(ref string) (named, error) {
+	r, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return named{}, fmt.Errorf("%q is no name of an image, such as %s: %w", ref, DefaultBase, err)
+	}
+	n := named{host: reference.Domain(r), path: reference.Path(r)}
+	if d, ok := r.(reference.Digested); ok {
+		if n.digest, err = v1.NewHash(d.Digest().String()); err != nil {
+			return named{}, fmt.Errorf("%q is no name of an image: %w", ref, err)
+		}
+	} else {
+		r = reference.TagNameOnly(r)
+	}
+	if t, ok := r.(reference.Tagged); ok {
+		n.tag = t.Tag()
+	}
+	return n, nil
+}
+
+// Pin gives the full name of an image with the digest that it stands for:
+// "docker.io/library/python:3.11@sha256:...". What was imported under that name
+// is looked for first, then the registry is asked. A name with a digest is pinned
+// already.
+func (s *Store) Pin(ctx context.Context, ref string) (string, error) {
+	n, err := parse(ref)
+	if err != nil || n.digest != (v1.Hash{}) {
+		return n.String(), err
+	}
+	h, ok, err := s.named(n.String())
+	if err != nil {
+		return "", err
+	}
+	if !ok {
+		_, desc, err := s.resolver(ctx).Resolve(quiet(ctx, nil), n.String())
+		if err != nil {
+			return "", s.explain(ctx, n, err)
+		}
+		if h, err = v1.NewHash(desc.Digest.String()); err != nil {
+			return "", err
+		}
+	}
+	n.digest = h
+	return n.String(), nil
+}
+
+// fetchManifest fetches the manifest of that digest from where the image is.
+func (s *Store) fetchManifest(ctx context.Context, n named, h v1.Hash) (*v1.Descriptor, []byte, error) {
+	at := named{host: n.host, path: n.path, digest: h}
+	_, desc, err := s.resolver(ctx).Resolve(quiet(ctx, nil), at.String())
+	if err != nil {
+		return nil, nil, s.explain(ctx, n, err)
+	}
+	d := v1.Descriptor{MediaType: types.MediaType(desc.MediaType), Size: desc.Size, Digest: h}
+	if err := s.fetch(ctx, n.String(), d); err != nil {
+		return nil, nil, err
+	}
+	b, err := s.read(h)
+	return &d, b, err
+}
+
+// fetch fetches a blob if it is not there. What has another digest is not kept.
+func (s *Store) fetch(ctx context.Context, ref string, d v1.Descriptor) (err error) {
+	if s.has(d.Digest, d.Size) {
+		return nil
+	}
+	n, err := parse(ref)
+	if err != nil {
+		return err
+	}
+	work, release, err := s.work(ctx, d.Digest.Hex)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if s.has(d.Digest, d.Size) {
+		return nil
+	}
+	if d.Size > loud {
+		s.say("fetching %d MB of %s", d.Size/1e6, n.name())
+	}
+	fetcher, err := s.resolver(ctx).Fetcher(quiet(ctx, nil), n.String())
+	if err != nil {
+		return s.explain(ctx, n, err)
+	}
+	r, err := fetcher.Fetch(quiet(ctx, nil), descriptor(d))
+	if err != nil {
+		return s.explain(ctx, n, err)
+	}
+	defer r.Close()
+	f, err := os.Create(work)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sum := newSum(f)
+	if _, err := io.Copy(sum, io.LimitReader(r, d.Size+1)); err != nil {
+		return s.explain(ctx, n, err)
+	}
+	if sum.hash() != d.Digest {
+		return fmt.Errorf("of %s the registry sent something else than %s: it is not kept; if it is so again, the registry or a mirror of it is damaged", n.name(), d.Digest)
+	}
+	return s.adopt(f, d.Digest)
+}
+
+// loud is from how many bytes on a transfer is told of.
+const loud = 1 << 20
+
+func descriptor(d v1.Descriptor) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: string(d.MediaType), Size: d.Size, Digest: digest.Digest(d.Digest.String())}
+}
+
+// Push gives an image a name at its registry, and returns that name, pinned.
+// Layers that the registry has are not sent.
+func (s *Store) Push(ctx context.Context, img v1.Image, ref string) (string, error) {
+	n, err := parse(ref)
+	if err != nil {
+		return "", err
+	}
+	if n.digest != (v1.Hash{}) {
+		return "", fmt.Errorf("an image is pushed under a name with a tag, not a digest: %s", n.name())
+	}
+	h, err := img.Digest()
+	if err != nil {
+		return "", err
+	}
+	pusher, err := s.resolver(ctx).Pusher(quiet(ctx, nil), n.String())
+	if err != nil {
+		return "", s.explain(ctx, n, err)
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return "", err
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		return "", err
+	}
+	for i, l := range layers {
+		if err := s.push(ctx, pusher, n, m.Layers[i], l.Compressed); err != nil {
+			return "", err
+		}
+	}
+	config, err := img.RawConfigFile()
+	if err != nil {
+		return "", err
+	}
+	if err := s.push(ctx, pusher, n, m.Config, inMemory(config)); err != nil {
+		return "", err
+	}
+	raw, err := img.RawManifest()
+	if err != nil {
+		return "", err
+	}
+	d := v1.Descriptor{MediaType: m.MediaType, Size: int64(len(raw)), Digest: h}
+	if err := s.push(ctx, pusher, n, d, inMemory(raw)); err != nil {
+		return "", err
+	}
+	n.digest = h
+	return n.String(), nil
+}
+
+func inMemory(b []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(string(b))), nil }
+}
+
+func (s *Store) push(ctx context.Context, to remotes.Pusher, n named, d v1.Descriptor, open func() (io.ReadCloser, error)) error {
+	w, err := to.Push(quiet(ctx, nil), descriptor(d))
+	if errdefs.IsAlreadyExists(err) {
+		return nil
+	}
+	if err != nil {
+		return s.explain(ctx, n, err)
+	}
+	defer w.Close()
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if d.Size > loud {
+		s.say("pushing %d MB to %s", d.Size/1e6, n.name())
+	}
+	err = content.Copy(quiet(ctx, nil), w, r, d.Size, digest.Digest(d.Digest.String()))
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return s.explain(ctx, n, err)
+	}
+	return nil
+}
+
+// resolver speaks to registries.
+func (s *Store) resolver(ctx context.Context) remotes.Resolver {
+	return docker.NewResolver(docker.ResolverOptions{Hosts: func(host string) ([]docker.RegistryHost, error) { return s.endpoints(ctx, host) }})
+}
+
+// endpoints are the mirrors of a host and the host itself, as hosts.toml says.
+// They are kept, for they hold connections and tokens.
+func (s *Store) endpoints(ctx context.Context, host string) ([]docker.RegistryHost, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.hosts[host]; ok {
+		return e, nil
+	}
+	var told error
+	configure := config.ConfigureHosts(quiet(ctx, &told), config.HostOptions{
+		HostDir: config.HostDirFromRoot(s.opts.Hosts), Credentials: s.credentials,
+	})
+	e, err := configure(host)
+	if err = errors.Join(err, told); err != nil {
+		return nil, &hostsError{err}
+	}
+	s.hosts[host] = e
+	return e, nil
+}
+
+// A hostsError is a fault in the files that say how a host is reached.
+type hostsError struct{ error }
+
+// quiet keeps the client's log from the user's terminal. Of what it logs as an
+// error, which it does about a hosts.toml that it passes over, told gets the
+// first.
+func quiet(ctx context.Context, told *error) context.Context {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	l.SetLevel(logrus.ErrorLevel)
+	if told != nil {
+		l.AddHook(hook{told})
+	}
+	return log.WithLogger(ctx, logrus.NewEntry(l))
+}
+
+type hook struct{ told *error }
+
+func (hook) Levels() []logrus.Level { return []logrus.Level{logrus.ErrorLevel} }
+
+func (h hook) Fire(e *logrus.Entry) error {
+	if *h.told == nil {
+		*h.told = errors.New(e.Message)
+		if err, ok := e.Data[logrus.ErrorKey].(error); ok {
+			*h.told = fmt.Errorf("%s: %w", e.Message, err)
+		}
+	}
+	return nil
+}
+
+// credentials notes whom credentials were given to, because what can be done
+// about a refusal depends on it.
+func (s *Store) credentials(host string) (user, secret string, err error) {
+	user, secret, err = s.opts.Credentials(host)
+	if err != nil {
+		return "", "", fmt.Errorf("find credentials for %s: %w", host, err)
+	}
+	if secret != "" {
+		s.mu.Lock()
+		s.given[host] = true
+		s.mu.Unlock()
+	}
+	return user, secret, nil
+}
+
+// dockerCredentials are those of docker login and of the helpers that its
+// configuration names.
+func dockerCredentials(host string) (user, secret string, err error) {
+	if host == "registry-1.docker.io" {
+		host = "index.docker.io"
+	}
+	a, err := authn.DefaultKeychain.Resolve(registry(host))
+	if err != nil {
+		return "", "", err
+	}
+	c, err := a.Authorization()
+	if err != nil {
+		return "", "", err
+	}
+	if c.IdentityToken != "" {
+		return "", c.IdentityToken, nil
+	}
+	return c.Username, c.Password, nil
+}
+
+// registry implements [authn.Resource].
+type registry string
+
+func (r registry) String() string      { return string(r) }
+func (r registry) RegistryStr() string { return string(r) }
