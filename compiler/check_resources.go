@@ -27,6 +27,9 @@ func resourcesOf(o object) ir.Resources {
 	memory, _ := o.get("memory").(string)
 	disk, _ := o.get("disk").(string)
 	r.Memory, r.Disk = size(memory), size(disk)
+	if pids, ok := o.get("pids").(json.Number); ok {
+		r.PIDs, _ = pids.Int64()
+	}
 	if gpu, ok := o.get("gpu").(object); ok {
 		n, _ := gpu.get("count").(json.Number)
 		r.GPU, _ = n.Int64()

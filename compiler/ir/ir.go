@@ -58,6 +58,7 @@ type Resources struct {
 	MilliCPU int64  `json:"milli_cpu,omitempty"`
 	Memory   int64  `json:"memory,omitempty"` // bytes
 	Disk     int64  `json:"disk,omitempty"`   // bytes a unit may write
+	PIDs     int64  `json:"pids,omitempty"`   // processes and threads a unit may have; pools have no such bound
 	GPU      int64  `json:"gpu,omitempty"`    // whole devices
 	GPUModel string `json:"gpu_model,omitempty"`
 }

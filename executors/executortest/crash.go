@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -83,7 +84,7 @@ func (s *suite) applyAndHang(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(path)
-	for end := time.Now().Add(patience); !exists(filepath.Join(dir, "begin")); {
+	for end := time.Now().Add(program.Patience); !exists(filepath.Join(dir, "begin")); {
 		if time.Now().After(end) {
 			t.Fatal("nobody said begin")
 		}
@@ -101,7 +102,7 @@ func (s *suite) applyAndHang(t *testing.T, path string) {
 	if err := os.Rename(filepath.Join(dir, "tmp"), filepath.Join(dir, "handle")); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(patience)
+	time.Sleep(program.Patience)
 	t.Fatal("was not killed")
 }
 
@@ -119,9 +120,9 @@ func (v *victim) kill() {
 }
 
 // orphan is a task whose tenon was killed right after apply.
-func (s *suite) orphan(t *testing.T, program string, args ...string) (executors.Task, state.Handle) {
+func (s *suite) orphan(t *testing.T, name string, args ...string) (executors.Task, state.Handle) {
 	t.Helper()
-	task := s.job(t, program, args...)
+	task := s.job(t, name, args...)
 	v := s.victim(t, task)
 	v.start(t)
 	eventually(t, "the other tenon has applied", func() bool { return exists(v.handle) })

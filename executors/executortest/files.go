@@ -14,11 +14,10 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
-
-const secretName = "TENON_TEST_PASSWORD"
 
 // fileCases are about what passes between a program and its run folder.
 func (s *suite) fileCases() []testCase {
@@ -61,14 +60,14 @@ func (s *suite) outputs(t *testing.T) {
 }
 
 // tell runs the program "report" and returns what it found.
-func (s *suite) tell(t *testing.T, task executors.Task) found {
+func (s *suite) tell(t *testing.T, task executors.Task) program.Found {
 	t.Helper()
 	e := s.New(t)
 	h := s.apply(t, e, task, nil)
 	if st := wait(t, e, h); st.Phase != state.Succeeded {
 		t.Fatalf("status %+v, log: %s", st, read(t, filepath.Join(task.Dir, "log")))
 	}
-	var f found
+	var f program.Found
 	if err := json.Unmarshal([]byte(read(t, out(task, "found.json"))), &f); err != nil {
 		t.Fatal(err)
 	}
@@ -79,11 +78,17 @@ func (s *suite) document(t *testing.T) {
 	task := s.job(t, "report", "--flag", "", "two words", `a"b'c$HOME`, "*")
 	task.Unit.Params = json.RawMessage(`{"alpha":0.5}`)
 	task.Unit.Seed = 7
-	task.Unit.Needs = ir.Resources{MilliCPU: 2500, Memory: 1 << 20}
+	task.Unit.Needs = ir.Resources{MilliCPU: 2500, Memory: 64 << 20}
 	task.Unit.Outputs = append(task.Unit.Outputs, ir.Output{Port: "table", Kind: ir.Table,
 		Schema: ir.Schema{{Name: "id", Type: "int64"}}, Keys: []string{"id"}})
-	task.Inputs = map[string]step.Port{"data": {Kind: ir.File, Path: "/some/input", Digest: "sha256:00"}}
-	task.Files = map[string][]string{"*.csv": {"/some/a.csv"}}
+	input, file := filepath.Join(task.Code, "input"), filepath.Join(task.Code, "a.csv")
+	for _, path := range []string{input, file} {
+		if err := os.WriteFile(path, []byte("content"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	task.Inputs = map[string]step.Port{"data": {Kind: ir.File, Path: input, Digest: "sha256:00"}}
+	task.Files = map[string][]string{"*.csv": {file}}
 	f := s.tell(t, task)
 
 	if f.Cwd != f.Step.Code {
@@ -120,17 +125,17 @@ func (s *suite) paths(t *testing.T) {
 func (s *suite) secrets(t *testing.T) {
 	const value = "correct-horse-battery-staple"
 	task := s.job(t, "report")
-	task.Unit.Secrets = []ir.Secret{{Name: secretName, Env: "OUTER"}}
-	task.Env = map[string]string{secretName: value}
+	task.Unit.Secrets = []ir.Secret{{Name: program.SecretName, Env: "OUTER"}}
+	task.Env = map[string]string{program.SecretName: value}
 	e := s.New(t)
 	h := s.apply(t, e, task, nil)
 	wantPhase(t, wait(t, e, h), state.Succeeded)
-	var f found
+	var f program.Found
 	if err := json.Unmarshal([]byte(read(t, out(task, "found.json"))), &f); err != nil {
 		t.Fatal(err)
 	}
-	if f.Env[secretName] != "28" {
-		t.Errorf("the program found a secret of %q characters, want 28", f.Env[secretName])
+	if f.Env[program.SecretName] != "28" {
+		t.Errorf("the program found a secret of %q characters, want 28", f.Env[program.SecretName])
 	}
 	if bytes.Contains(h.Data, []byte(value)) {
 		t.Errorf("the handle holds the secret: %s", h.Data)
@@ -168,8 +173,8 @@ func (s *suite) binaryLog(t *testing.T) {
 	e := s.New(t)
 	h := s.apply(t, e, s.job(t, "binary"), nil)
 	wantPhase(t, wait(t, e, h), state.Succeeded)
-	if got := logs(t, e, h, false); got != string(everyByte()) {
-		t.Errorf("the log has %d bytes that differ from the %d printed", len(got), len(everyByte()))
+	if got := logs(t, e, h, false); got != string(program.EveryByte()) {
+		t.Errorf("the log has %d bytes that differ from the %d printed", len(got), len(program.EveryByte()))
 	}
 }
 
@@ -209,7 +214,7 @@ func (s *suite) followCanceled(t *testing.T) {
 
 func (s *suite) diskWhileRunning(t *testing.T) {
 	e := s.New(t)
-	task := s.job(t, "fill", "8388608", patience.String())
+	task := s.job(t, "fill", "8388608", program.Patience.String())
 	task.Unit.Needs.Disk = 1 << 20
 	h := s.apply(t, e, task, nil)
 	// It is not tenon's presence that makes it a failure.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -69,12 +70,12 @@ func (s *suite) neverReady(t *testing.T) {
 
 func (s *suite) strangersPort(t *testing.T) {
 	port := freePort(t)
-	l, err := listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	l, err := program.Listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(instanceHeader, "somebody else")
+		w.Header().Set(program.InstanceHeader, "somebody else")
 	})}
 	go srv.Serve(l) //nolint:errcheck // it ends with Close
 	defer srv.Close()
@@ -182,7 +183,7 @@ type load struct {
 func startLoad(url string) *load {
 	l := &load{by: map[string]int{}}
 	ctx, cancel := context.WithCancel(context.Background())
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: program.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

@@ -3,7 +3,9 @@ package executortest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -20,12 +23,63 @@ type Config struct {
 	// executor stands for another tenon. The time between asking a program to
 	// end and killing it should be about half a second.
 	New func(t testing.TB) executors.Executor
-	// Program is where units find the test binary. Empty is the binary's own path.
+	// Program is where units find what [Main] builds. Empty is where it is
+	// on this machine.
 	Program string
+	// Image is what units run in, "" where the executor runs no images.
+	Image string
 }
 
-// patience is how long anything may take before a test gives up.
-const patience = 30 * time.Second
+// programVar names the program that is built once, also for the tenons that tests
+// start and kill.
+const programVar = "TENON_EXECUTORTEST_PROGRAM"
+
+// Main builds what the units of the suite run, and runs the tests. Before them it
+// calls what prepares more, with a folder that lasts as long as the tests; what
+// that returns is called at the end.
+func Main(m *testing.M, prepare ...func(dir string) (stop func() error, err error)) {
+	if os.Getenv(programVar) != "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "executortest")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			err = BuildStatic(filepath.Join(dir, "program"), "github.com/tenon-ml/tenon/executors/executortest/program/bin")
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		os.Setenv(programVar, filepath.Join(dir, "program")) //nolint:errcheck // the name is sound
+		for _, p := range prepare {
+			stop, err := p(dir)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			defer func() {
+				if err := stop(); err != nil {
+					fmt.Fprintln(os.Stderr, err)
+				}
+			}()
+		}
+		return m.Run()
+	}())
+}
+
+// Program is where [Main] has put what the units of the suite run.
+func Program() string { return os.Getenv(programVar) }
+
+// BuildStatic builds a package into a program that runs in any image.
+func BuildStatic(to, pkg string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-o", to, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
 
 type suite struct {
 	Config
@@ -34,11 +88,7 @@ type suite struct {
 // Run runs all cases.
 func Run(t *testing.T, c Config) {
 	if c.Program == "" {
-		exe, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Program = exe
+		c.Program = Program()
 	}
 	s := &suite{c}
 	if path := os.Getenv(applyVar); path != "" {
@@ -60,21 +110,21 @@ type testCase struct {
 }
 
 // job makes a task that runs one of the programs in program.go.
-func (s *suite) job(t *testing.T, program string, args ...string) executors.Task {
+func (s *suite) job(t *testing.T, name string, args ...string) executors.Task {
 	t.Helper()
-	return s.jobIn(t, t.TempDir(), program, args...)
+	return s.jobIn(t, t.TempDir(), name, args...)
 }
 
-func (s *suite) jobIn(t *testing.T, root, program string, args ...string) executors.Task {
+func (s *suite) jobIn(t *testing.T, root, name string, args ...string) executors.Task {
 	t.Helper()
 	task := executors.Task{
 		Unit: ir.Unit{
 			ID: "steps/case/run", Entity: "steps/case", Kind: ir.Job, Component: "command",
-			Code:    ir.Code{Runtime: ir.Command, Command: append([]string{s.Program, programArg, program}, args...)},
+			Code:    ir.Code{Runtime: ir.Command, Command: append([]string{s.Program, name}, args...)},
 			Outputs: []ir.Output{{Port: "out", Kind: ir.File}},
 		},
 		Key: "00112233445566778899aabbccddeeff", Name: "steps-case-run-0011223344556677-1",
-		Dir: filepath.Join(root, "run"), Code: filepath.Join(root, "code"),
+		Image: s.Image, Dir: filepath.Join(root, "run"), Code: filepath.Join(root, "code"),
 	}
 	for _, dir := range []string{task.Dir, task.Code} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -84,9 +134,9 @@ func (s *suite) jobIn(t *testing.T, root, program string, args ...string) execut
 	return task
 }
 
-func (s *suite) service(t *testing.T, port int, program string, args ...string) executors.Task {
+func (s *suite) service(t *testing.T, port int, name string, args ...string) executors.Task {
 	t.Helper()
-	task := s.job(t, program, args...)
+	task := s.job(t, name, args...)
 	task.Unit.Kind, task.Unit.ID, task.Unit.Outputs = ir.Service, "deployments/case/serve", nil
 	task.Unit.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: port, Ready: "/ready", Replicas: 1}
 	return task
@@ -114,7 +164,7 @@ func (s *suite) cleanUp(t *testing.T, h state.Handle) {
 // wait waits for the end of a job or the readiness of a service.
 func wait(t *testing.T, e executors.Executor, h state.Handle) state.Status {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), program.Patience)
 	defer cancel()
 	st, err := waitFor(ctx, e, h)
 	if err != nil {
@@ -180,9 +230,9 @@ func read(t *testing.T, path string) string {
 // eventually waits for a condition that nobody announces.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(program.Patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, patience)
+			t.Fatalf("%s: not within %v", what, program.Patience)
 		}
 	}
 }

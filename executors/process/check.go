@@ -19,6 +19,10 @@ func (e *Executor) Check(u ir.Unit) []executors.Fault {
 		fault("needs.gpu", "choose a target with another executor, or leave needs.gpu out",
 			"the process executor hands out no GPUs; this asks for %d", u.Needs.GPU)
 	}
+	if u.Needs.PIDs > 0 {
+		fault("needs.pids", "choose a target that runs containers, or leave needs.pids out",
+			"nothing counts the processes of a local process")
+	}
 	if u.Code.Image != "" {
 		fault("image", "choose a target that runs containers, or remove image", "it runs no containers")
 	}

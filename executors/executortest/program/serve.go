@@ -1,4 +1,4 @@
-package executortest
+package program
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func serve(s *step.Step, ready string) error {
 	began := time.Now()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+s.Endpoint.Ready, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(instanceHeader, s.Instance)
+		w.Header().Set(InstanceHeader, s.Instance)
 		if ready == "never" || time.Since(began) < duration(ready) {
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 		}
@@ -37,7 +37,7 @@ func serve(s *step.Step, ready string) error {
 	})
 	l, err := inherit(s.Endpoint.Port)
 	if err != nil {
-		l, err = listen(net.JoinHostPort(s.Endpoint.Host, strconv.Itoa(s.Endpoint.Port)))
+		l, err = Listen(net.JoinHostPort(s.Endpoint.Host, strconv.Itoa(s.Endpoint.Port)))
 	}
 	if err != nil {
 		return err
@@ -70,10 +70,11 @@ func serve(s *step.Step, ready string) error {
 	return nil
 }
 
-const instanceHeader = "X-Tenon-Instance"
+// InstanceHeader is the header in which a service says which start of it answers.
+const InstanceHeader = "X-Tenon-Instance"
 
-// listen shares the port with whoever else listens there in this way.
-func listen(addr string) (net.Listener, error) {
+// Listen shares the port with whoever else listens there in this way.
+func Listen(addr string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		return errors.Join(c.Control(func(fd uintptr) {

@@ -1,38 +1,44 @@
-package executortest
+// Package program is what the units of the suite run: one small program for each
+// thing that a unit may do. It is built without cgo, so that it runs in any image.
+package program
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// programArg is the first argument of the test binary when it is a program.
-const programArg = "executortest-program"
+// Patience is how long anything may take before a test gives up.
+const Patience = 30 * time.Second
 
-// Main runs the tests, or acts as the program that a test runs.
-func Main(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == programArg {
-		if err := program(os.Args[2], os.Args[3:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+// SecretName is the variable in which "report" looks for a secret.
+const SecretName = "TENON_TEST_PASSWORD"
+
+// Main runs the program that the arguments name.
+func Main() {
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "which program?")
+		os.Exit(2)
 	}
-	os.Exit(m.Run())
+	if err := run(os.Args[1], os.Args[2:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
-// program is one of the things that a test lets a unit do.
-func program(name string, args []string) error {
+// run is one of the things that a test lets a unit do.
+func run(name string, args []string) error {
 	arg := func(i int) string {
 		if i < len(args) {
 			return args[i]
@@ -74,11 +80,11 @@ func program(name string, args []string) error {
 		if err := syscall.Kill(os.Getpid(), syscall.Signal(n)); err != nil {
 			return err
 		}
-		time.Sleep(patience)
+		time.Sleep(Patience)
 	case "sleep":
-		time.Sleep(patience)
+		time.Sleep(Patience)
 	case "binary":
-		_, err := os.Stdout.Write(everyByte())
+		_, err := os.Stdout.Write(EveryByte())
 		return err
 	case "streams":
 		fmt.Fprint(os.Stdout, "to stdout\n")
@@ -128,8 +134,8 @@ func program(name string, args []string) error {
 	return nil
 }
 
-// found is what the program "report" tells.
-type found struct {
+// Found is what the program "report" tells.
+type Found struct {
 	Cwd  string
 	Args []string
 	Env  map[string]string
@@ -137,7 +143,7 @@ type found struct {
 }
 
 func report(s *step.Step, dir string) error {
-	f := found{Args: os.Args[3:], Env: map[string]string{}, Step: *s}
+	f := Found{Args: os.Args[2:], Env: map[string]string{}, Step: *s}
 	var err error
 	if f.Cwd, err = os.Getwd(); err != nil {
 		return err
@@ -145,9 +151,9 @@ func report(s *step.Step, dir string) error {
 	for _, k := range []string{"PATH", "TMPDIR", "OMP_NUM_THREADS", step.Env} {
 		f.Env[k] = os.Getenv(k)
 	}
-	if v := os.Getenv(secretName); v != "" {
+	if v := os.Getenv(SecretName); v != "" {
 		// Not the value: a test searches the folder for it.
-		f.Env[secretName] = strconv.Itoa(len(v))
+		f.Env[SecretName] = strconv.Itoa(len(v))
 	}
 	b, err := json.Marshal(f)
 	if err != nil {
@@ -174,7 +180,7 @@ func family(dir string) error {
 		name, how string
 		group     bool
 	}{{"child", "", false}, {"stubborn", "stubborn", false}, {"apart", "stubborn", true}} {
-		cmd := exec.Command(os.Args[0], programArg, "beat", filepath.Join(dir, c.name), c.how)
+		cmd := exec.Command(os.Args[0], "beat", filepath.Join(dir, c.name), c.how)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: c.group}
 		if err := cmd.Start(); err != nil {
 			return err
@@ -188,7 +194,7 @@ func beat(path string, stubborn bool) error {
 	if stubborn {
 		signal.Ignore(syscall.SIGTERM)
 	}
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if err := appendTo(path, "."); err != nil {
 			return err
 		}
@@ -220,11 +226,16 @@ func duration(s string) time.Duration {
 	return d
 }
 
-// everyByte is 64 KiB in which every byte and no line occurs.
-func everyByte() []byte {
+// EveryByte is 64 KiB in which every byte and no line occurs.
+func EveryByte() []byte {
 	b := make([]byte, 64<<10)
 	for i := range b {
 		b[i] = byte(i * 7)
 	}
 	return b
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }

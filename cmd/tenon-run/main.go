@@ -1,0 +1,168 @@
+// Command tenon-run is the first process of a container of Tenon: it runs the
+// program of a unit and does for it what nobody else in a container does.
+//
+//	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
+//
+// Standard output and standard error both go to the log, in the order in which
+// they were printed. Secrets are read from a JSON object of variables, which is
+// removed before the program starts. Signals are handed on to all processes,
+// orphans are reaped, and when the program has ended, what it left behind is
+// asked to end. It exits as the program did: with its status, or with 128 and
+// the signal that killed it. Why a program could not be started is written to
+// the fault file, and the status is 127, or 126 if the fault is another.
+//
+// It is built without cgo, so that it runs in any image.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Statuses of what goes wrong before the program runs, as a shell has them.
+const (
+	exitFault    = 126
+	exitNotFound = 127
+)
+
+func main() {
+	logFile := flag.String("log", "", "`file` to which the program prints")
+	secrets := flag.String("secrets", "", "`file` with a JSON object of variables; it is removed")
+	faultFile := flag.String("fault", "", "`file` that tells why the program could not be started")
+	dir := flag.String("dir", "", "`folder` in which the program runs")
+	flag.Parse()
+
+	status, err := run(*logFile, *secrets, *dir, flag.Args())
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "tenon: %v\n", err)
+		if *faultFile != "" {
+			_ = os.WriteFile(*faultFile, []byte(err.Error()+"\n"), 0o644) // the log tells it as well
+		}
+	}
+	os.Exit(status)
+}
+
+func run(logFile, secrets, dir string, argv []string) (status int, err error) {
+	if len(argv) == 0 {
+		return exitFault, errors.New("there is no program to run")
+	}
+	if os.Getpid() != 1 {
+		return exitFault, errors.New("it is the first process of a container, or it would signal all of the machine")
+	}
+	// Early, so that no signal is lost: it ends the program as soon as it runs.
+	signals := make(chan os.Signal, 32)
+	signal.Notify(signals, unix.SIGCHLD, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
+
+	if err := openLog(logFile); err != nil {
+		return exitFault, fmt.Errorf("open the log: %w", err)
+	}
+	if dir != "" {
+		if err := os.Chdir(dir); err != nil {
+			return exitFault, err
+		}
+	}
+	env := os.Environ()
+	if secrets != "" {
+		more, err := readSecrets(secrets)
+		if err != nil {
+			return exitFault, fmt.Errorf("read the secrets: %w", err)
+		}
+		env = append(env, more...)
+	}
+	path, err := find(argv[0])
+	if err != nil {
+		return exitNotFound, err
+	}
+	child, err := os.StartProcess(path, argv, &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		return exitFault, fmt.Errorf("start %q: %w", argv[0], err)
+	}
+	return follow(child.Pid, signals), nil
+}
+
+// openLog lets both outputs go to one open file, so that they keep their order.
+func openLog(name string) error {
+	if name == "" {
+		return nil
+	}
+	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_APPEND|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return errors.Join(unix.Dup3(fd, 1, 0), unix.Dup3(fd, 2, 0))
+}
+
+func readSecrets(name string) ([]string, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(name); err != nil {
+		return nil, err
+	}
+	var variables map[string]string
+	if err := json.Unmarshal(b, &variables); err != nil {
+		return nil, errors.New("they are no JSON object of texts") // the error would quote them
+	}
+	var env []string
+	for _, k := range slices.Sorted(maps.Keys(variables)) {
+		env = append(env, k+"="+variables[k])
+	}
+	return env, nil
+}
+
+// find resolves the program as a shell would, and says in one line why it cannot.
+func find(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil || errors.Is(err, exec.ErrDot):
+		return path, nil
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("program %q cannot be executed", name)
+	case strings.Contains(name, "/"):
+		return "", fmt.Errorf("program %q not found in the image", name)
+	}
+	return "", fmt.Errorf("program %q not found in the PATH of the image (%s)", name, os.Getenv("PATH"))
+}
+
+// follow hands signals on and reaps until the program has ended. Then it asks
+// what is left to end; what does not, the kernel kills with this process.
+func follow(program int, signals <-chan os.Signal) int {
+	for s := range signals {
+		if s != unix.SIGCHLD {
+			_ = unix.Kill(-1, s.(unix.Signal)) // nobody may be left to tell
+			continue
+		}
+		for {
+			var st unix.WaitStatus
+			pid, err := unix.Wait4(-1, &st, unix.WNOHANG, nil)
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil || pid <= 0 {
+				break
+			}
+			if pid != program {
+				continue
+			}
+			_ = unix.Kill(-1, unix.SIGTERM)
+			if st.Signaled() {
+				return 128 + int(st.Signal())
+			}
+			return st.ExitStatus()
+		}
+	}
+	return exitFault
+}

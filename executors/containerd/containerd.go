@@ -1,0 +1,237 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Name is the executor's name in handles and targets.
+const Name = "containerd"
+
+// Defaults of a target's settings.
+const (
+	DefaultAddress     = "/run/containerd/containerd.sock"
+	DefaultNamespace   = "tenon"
+	DefaultSnapshotter = "overlayfs"
+)
+
+// Options say where containerd is and what it runs units with.
+type Options struct {
+	Address     string // of its socket
+	Namespace   string
+	Snapshotter string
+	// Build makes the image of a recipe, or finds it.
+	Build func(context.Context, image.Recipe) (v1.Image, error)
+	// Tenon is the path of the tenon binary, which runs builtins as "tenon step",
+	// and Runner that of tenon-run.
+	Tenon, Runner string
+	// Env is tenon's environment, of which a few variables are passed on. Nil is
+	// os.Environ.
+	Env []string
+	// Grace is how long a program may take to end after SIGTERM. Zero is 10 s.
+	Grace time.Duration
+	// Patience is how long to wait for a containerd that went away. Zero is 1 min.
+	Patience time.Duration
+	// CDI are the folders of the specifications of devices. Nil are the usual ones.
+	CDI []string
+}
+
+// Executor runs units in containers. It implements [executors.Executor],
+// [executors.Waiter], [executors.Checker] and [executors.Logger].
+type Executor struct {
+	opts Options
+
+	mu     sync.Mutex
+	client *client.Client
+
+	loading sync.Mutex
+	images  map[string]client.Image // by digest: those that were seen to be unpacked
+}
+
+var (
+	_ executors.Executor = (*Executor)(nil)
+	_ executors.Waiter   = (*Executor)(nil)
+	_ executors.Checker  = (*Executor)(nil)
+	_ executors.Logger   = (*Executor)(nil)
+)
+
+// New returns an executor. It connects when it is first asked for something.
+func New(o Options) *Executor {
+	if o.Address == "" {
+		o.Address = DefaultAddress
+	}
+	if o.Namespace == "" {
+		o.Namespace = DefaultNamespace
+	}
+	if o.Snapshotter == "" {
+		o.Snapshotter = DefaultSnapshotter
+	}
+	if o.Env == nil {
+		o.Env = os.Environ()
+	}
+	if o.Grace == 0 {
+		o.Grace = 10 * time.Second
+	}
+	if o.Patience == 0 {
+		o.Patience = time.Minute
+	}
+	return &Executor{opts: o, images: map[string]client.Image{}}
+}
+
+// Close ends the connection. What runs goes on.
+func (e *Executor) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.client == nil {
+		return nil
+	}
+	c := e.client
+	e.client = nil
+	return c.Close()
+}
+
+// in is ctx in tenon's namespace.
+func (e *Executor) in(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, e.opts.Namespace)
+}
+
+// Apply starts the task, or finds what was started under its name before: a job
+// that runs or has ended, a service that runs. A service that died is started
+// again. The prior service keeps running; both listen on the same port until it
+// is destroyed. A port that anybody else answers on is refused.
+func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
+	h, err := e.apply(e.in(ctx), t, prior)
+	if err != nil {
+		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, e.explain(err))
+	}
+	return h, nil
+}
+
+func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
+	if faults := e.Check(t.Unit); len(faults) > 0 {
+		return state.Handle{}, fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
+	}
+	c, err := e.connect(ctx)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	locked, err := local.Lock(ctx, t.Dir)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	defer locked.Close()
+
+	r, err := readRecord(t.Dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		r = e.record(t)
+	case err != nil:
+		return state.Handle{}, err
+	case r.Name != t.Name:
+		if st, err := e.look(ctx, c, r); err != nil || st.Phase == state.Running {
+			return state.Handle{}, errors.Join(fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name), err)
+		}
+	default:
+		stands, err := e.resume(ctx, c, r)
+		if err != nil {
+			return state.Handle{}, err
+		}
+		if stands {
+			return r.handle()
+		}
+	}
+	// What is left of an earlier start, or of one that was not finished.
+	if err := e.remove(ctx, c, r, e.opts.Grace); err != nil {
+		return state.Handle{}, err
+	}
+	if err := local.PortFree(ctx, t, prior, stands); err != nil {
+		return state.Handle{}, err
+	}
+	return e.start(ctx, c, t)
+}
+
+// resume says whether there is something to come back to. A job that has ended
+// is; a service that has is not. What an apply that was killed had only made
+// ready is let go.
+func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool, error) {
+	task, err := e.task(ctx, c, r.ID)
+	if err != nil {
+		return false, err
+	}
+	if task != nil {
+		st, err := task.Status(ctx)
+		if err != nil {
+			return false, err
+		}
+		if st.Status == client.Created {
+			return true, task.Start(ctx)
+		}
+	}
+	st, err := e.look(ctx, c, r)
+	if err != nil {
+		return false, err
+	}
+	switch st.Phase {
+	case state.Running:
+		return true, nil
+	case state.Absent:
+		return false, nil
+	}
+	return r.Kind != ir.Service, nil
+}
+
+// stands says whether a run folder is that of a task that was not destroyed.
+func stands(dir string) bool {
+	_, err := os.Stat(recordPath(dir))
+	return err == nil
+}
+
+// Inspect tells how the task stands. A service is ready when it answers its
+// readiness path with 200 and its own instance.
+func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
+	r, err := current(h)
+	if err != nil {
+		return state.Status{}, err
+	}
+	ctx = e.in(ctx)
+	c, err := e.connect(ctx)
+	if err != nil {
+		return state.Status{}, fmt.Errorf("inspect %s: %w", r.Unit, err)
+	}
+	st, err := e.look(ctx, c, r)
+	if err != nil {
+		return state.Status{}, fmt.Errorf("inspect %s: %w", r.Unit, e.explain(err))
+	}
+	return r.probe(ctx, st), nil
+}
+
+// probe asks a service that runs whether it is ready.
+func (r record) probe(ctx context.Context, st state.Status) state.Status {
+	if st.Phase != state.Running || r.Kind != ir.Service {
+		return st
+	}
+	ready, why := local.Ready(ctx, r.Endpoint, r.Instance)
+	if ready {
+		st.Phase = state.Ready
+	}
+	st.Message = why
+	return st
+}
+
+// logPath is where the log of a run is.
+func (r record) logPath() string { return filepath.Join(r.Dir, "log") }

@@ -1,0 +1,117 @@
+package containerd_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/containerd"
+	"github.com/tenon-ml/tenon/executors/containerd/containerdtest"
+	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/executors/image"
+)
+
+// What the tests share, also with the tenons that they start and kill.
+const (
+	addressVar = "TENON_TEST_CONTAINERD"
+	runnerVar  = "TENON_TEST_RUNNER"
+	imagesVar  = "TENON_TEST_IMAGES"
+	programRef = "localhost/program:1" // an image with nothing but the suite's program
+)
+
+func TestMain(m *testing.M) { executortest.Main(m, shared) }
+
+// shared starts a containerd, and makes an image, for all tests of the package.
+func shared(dir string) (stop func() error, err error) {
+	d, err := containerdtest.Start("/tmp")
+	if err != nil {
+		return nil, err
+	}
+	runner, images := filepath.Join(dir, "tenon-run"), filepath.Join(dir, "images")
+	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
+		return nil, err
+	}
+	tarball := filepath.Join(dir, "program.tar")
+	if err := programImage(tarball); err != nil {
+		return nil, err
+	}
+	if _, err := image.New(image.Options{Dir: images}).Import(context.Background(), tarball, programRef); err != nil {
+		return nil, err
+	}
+	for k, v := range map[string]string{addressVar: d.Address, runnerVar: runner, imagesVar: images} {
+		if err := os.Setenv(k, v); err != nil {
+			return nil, err
+		}
+	}
+	return d.Stop, nil
+}
+
+// programImage is a root file system with the suite's program in /bin.
+func programImage(path string) error {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	program, err := os.ReadFile(executortest.Program())
+	if err != nil {
+		return err
+	}
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeDir, Name: "bin/", Mode: 0o755},
+		{Typeflag: tar.TypeReg, Name: "bin/program", Mode: 0o755, Size: int64(len(program))},
+		{Typeflag: tar.TypeDir, Name: "etc/", Mode: 0o755},
+	} {
+		if err := w.WriteHeader(&h); err != nil {
+			return err
+		}
+		if h.Typeflag == tar.TypeReg {
+			if _, err := w.Write(program); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b.Bytes(), 0o644)
+}
+
+func newExecutor(t testing.TB, change ...func(*containerd.Options)) *containerd.Executor {
+	t.Helper()
+	o := containerd.Options{
+		Address: os.Getenv(addressVar), Runner: os.Getenv(runnerVar), Grace: 500 * time.Millisecond,
+		Build: image.New(image.Options{Dir: os.Getenv(imagesVar)}).Build,
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	e := containerd.New(o)
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// pinned is the reference of the suite's image, by digest.
+func pinned(t testing.TB) string {
+	t.Helper()
+	ref, err := image.New(image.Options{Dir: os.Getenv(imagesVar)}).Pin(t.Context(), programRef)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+func TestConformance(t *testing.T) {
+	executortest.Run(t, executortest.Config{
+		New:     func(t testing.TB) executors.Executor { return newExecutor(t) },
+		Program: "/bin/program",
+		Image:   pinned(t),
+	})
+}
+

@@ -1,0 +1,183 @@
+package containerd
+
+import (
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Where a program finds what belongs to its run.
+const (
+	runnerPath   = "/tenon/run"
+	documentPath = "/tenon/step.json"
+	logPath      = "/tenon/log"
+	inputsDir    = "/tenon/in"
+	dataDir      = "/tenon/data"
+	outputsDir   = "/tenon/out"
+	notesDir     = "/tenon/notes"
+	scratchDir   = "/tenon/scratch"
+	secretsDir   = "/tenon/secrets"
+	variables    = "variables.json" // in secretsDir
+)
+
+// inside is the document with the paths of the container, and the mounts that
+// put there what the document names.
+func inside(t executors.Task) (step.Step, []specs.Mount) {
+	doc := local.Document(t)
+	mounts := []specs.Mount{
+		bind(local.DocumentPath(t.Dir), documentPath, "ro"),
+		bind(filepath.Join(t.Dir, "log"), logPath, "rw"),
+		bind(filepath.Join(t.Dir, "out"), outputsDir, "rw"),
+		bind(filepath.Join(t.Dir, "notes"), notesDir, "rw"),
+		bind(filepath.Join(t.Dir, "scratch"), scratchDir, "rw"),
+		bind(filepath.Join(t.Dir, "scratch"), "/tmp", "rw"),
+	}
+	doc.Scratch = scratchDir
+	doc.Metrics = path.Join("/tenon", executors.MetricsFile)
+	doc.Progress = path.Join("/tenon", executors.ProgressFile)
+	if doc.Code = scratchDir; len(t.Unit.Code.Files) > 0 {
+		doc.Code = image.CodeDir
+	}
+	for port, p := range doc.Outputs {
+		p.Path = path.Join(outputsDir, port)
+		doc.Outputs[port] = p
+	}
+	doc.Inputs = map[string]step.Port{}
+	for _, port := range sortedKeys(t.Inputs) {
+		p := t.Inputs[port]
+		if p.Kind != ir.EndpointOf {
+			at := path.Join(inputsDir, port)
+			mounts = append(mounts, bind(p.Path, at, "ro"))
+			p.Path = at
+		}
+		doc.Inputs[port] = p
+	}
+	if doc.Files = nil; len(t.Files) > 0 {
+		var more []specs.Mount
+		doc.Files, more = data(t.Files)
+		mounts = append(mounts, more...)
+	}
+	return doc, mounts
+}
+
+// data maps data files below the folder that they have in common, so that the
+// names of their folders, which may say something, are kept.
+func data(patterns map[string][]string) (map[string][]string, []specs.Mount) {
+	var all []string
+	for _, found := range patterns {
+		all = append(all, found...)
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	common := commonDir(all)
+	at := func(file string) string {
+		rel, err := filepath.Rel(common, file)
+		if err != nil { // both are absolute
+			rel = filepath.Base(file)
+		}
+		return path.Join(dataDir, filepath.ToSlash(rel))
+	}
+	out := make(map[string][]string, len(patterns))
+	for p, found := range patterns {
+		out[p] = []string{}
+		for _, f := range found {
+			out[p] = append(out[p], at(f))
+		}
+	}
+	var mounts []specs.Mount
+	for _, f := range all {
+		mounts = append(mounts, bind(f, at(f), "ro"))
+	}
+	return out, mounts
+}
+
+// commonDir is the deepest folder that all the files are below.
+func commonDir(sorted []string) string {
+	if len(sorted) == 0 {
+		return "/"
+	}
+	dir := filepath.Dir(sorted[0])
+	for last := sorted[len(sorted)-1]; dir != "/" && !strings.HasPrefix(last, dir+"/"); {
+		dir = filepath.Dir(dir)
+	}
+	return dir
+}
+
+func bind(from, to, mode string) specs.Mount {
+	return specs.Mount{Type: "bind", Source: from, Destination: to, Options: []string{"bind", mode, "nosuid", "nodev"}}
+}
+
+// command is what the container runs.
+func command(t executors.Task, doc step.Step, secrets bool) []string {
+	argv := []string{runnerPath, "-log", logPath, "-fault", path.Join(notesDir, "fault"), "-dir", doc.Code}
+	if secrets {
+		argv = append(argv, "-secrets", path.Join(secretsDir, variables))
+	}
+	argv = append(argv, "--")
+	switch t.Unit.Code.Runtime {
+	case ir.Builtin:
+		return append(argv, image.TenonPath, "step")
+	case ir.Python:
+		argv = append(argv, path.Join(image.EnvDir, "bin", "python"))
+	}
+	return append(argv, t.Unit.Code.Command...)
+}
+
+// proxies are the variables of tenon's environment that tell the way to the
+// network.
+var proxies = []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+// environ makes the program's environment, sorted, without secrets: what the
+// image says, then what every program finds.
+func environ(t executors.Task, ofImage, ofTenon []string, open bool) []string {
+	env := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+	for _, kv := range ofImage {
+		k, v, _ := strings.Cut(kv, "=")
+		env[k] = v
+	}
+	if open {
+		for _, kv := range ofTenon {
+			if k, v, _ := strings.Cut(kv, "="); slices.Contains(proxies, k) {
+				env[k] = v
+			}
+		}
+	}
+	for k, v := range local.Variables(t.Unit) {
+		env[k] = v
+	}
+	if t.Lock != "" {
+		env["VIRTUAL_ENV"] = image.EnvDir
+		if bin := path.Join(image.EnvDir, "bin"); !slices.Contains(strings.Split(env["PATH"], ":"), bin) {
+			env["PATH"] = bin + ":" + env["PATH"]
+		}
+	}
+	env["HOME"], env["TMPDIR"], env[step.Env] = scratchDir, scratchDir, documentPath
+	list := make([]string, 0, len(env))
+	for _, k := range sortedKeys(env) {
+		list = append(list, k+"="+env[k])
+	}
+	return list
+}
+
+// open reports whether the unit has the network of the machine.
+func open(u ir.Unit) bool {
+	return u.Network == ir.NetworkOpen || u.Kind == ir.Service ||
+		slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
+}
+
+// cores are as many thousandths of a core as the kernel counts in a period.
+func quota(milliCPU int64) (quota int64, period uint64) {
+	return max(milliCPU*100, 1000), 100_000
+}
+
+func size(bytes int64) string { return "size=" + strconv.FormatInt(bytes, 10) }

@@ -1,0 +1,113 @@
+package containerd
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A record is what container.json and a handle say of a task.
+type record struct {
+	ID       string       `json:"id"` // of the container
+	Name     string       `json:"name"`
+	Unit     string       `json:"unit"`
+	Kind     ir.Kind      `json:"kind"`
+	Dir      string       `json:"dir"`
+	Began    time.Time    `json:"began"`
+	Image    string       `json:"image,omitempty"`  // digest
+	Memory   int64        `json:"memory,omitempty"` // bytes it may use
+	Disk     int64        `json:"disk,omitempty"`   // bytes it may write
+	Instance string       `json:"instance,omitempty"`
+	Endpoint *ir.Endpoint `json:"endpoint,omitempty"`
+}
+
+func (e *Executor) record(t executors.Task) record {
+	r := record{
+		ID: containerID(t), Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir,
+		Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk,
+	}
+	if t.Unit.Kind == ir.Service {
+		r.Instance, r.Endpoint = t.Name, t.Unit.Endpoint
+	}
+	return r
+}
+
+// containerID tells the task apart from one of the same name in another state
+// folder: all systems of a machine share one namespace.
+func containerID(t executors.Task) string {
+	sum := sha256.Sum256([]byte(t.Dir))
+	return t.Name + "-" + hex.EncodeToString(sum[:])[:8]
+}
+
+func recordPath(dir string) string  { return filepath.Join(dir, "container.json") }
+func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
+
+// readRecord reads the record of a run folder. One that was cut off by a power
+// failure counts as absent: what it told of is gone as well.
+func readRecord(dir string) (record, error) {
+	b, err := os.ReadFile(recordPath(dir))
+	if err != nil {
+		return record{}, err
+	}
+	var r record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return record{}, fmt.Errorf("%s is cut off: %w", recordPath(dir), os.ErrNotExist)
+	}
+	r.Dir = dir
+	return r, nil
+}
+
+func (r record) save() error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return files.Write(recordPath(r.Dir), append(b, '\n'), 0o644)
+}
+
+func (r record) handle() (state.Handle, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	return state.Handle{Executor: Name, ID: r.Name, Data: b}, nil
+}
+
+// current is what a handle says, or the folder's own record of the same name,
+// which is newer if a service was started again.
+func current(h state.Handle) (record, error) {
+	var r record
+	if h.Executor != Name {
+		return r, fmt.Errorf("handle %s is of executor %q, not of %q", h.ID, h.Executor, Name)
+	}
+	if err := json.Unmarshal(h.Data, &r); err != nil {
+		return r, fmt.Errorf("handle %s: %w", h.ID, err)
+	}
+	if r.Dir == "" || r.ID == "" {
+		return r, fmt.Errorf("handle %s names no container", h.ID)
+	}
+	if now, err := readRecord(r.Dir); err == nil && now.Name == r.Name {
+		return now, nil
+	}
+	return r, nil
+}
+
+// forget removes what tells of an earlier start in the folder.
+func forget(dir string) error {
+	for _, p := range []string{recordPath(dir), verdictPath(dir), faultPath(dir)} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

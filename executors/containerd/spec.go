@@ -1,0 +1,114 @@
+package containerd
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/containerd/v2/contrib/seccomp"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// nobody is the user that programs run as if tenon itself is root. No image and
+// no machine has one of that number, by convention of images without a root.
+const nobody = 65532
+
+// defaultPIDs is how many processes and threads a unit has that says nothing.
+const defaultPIDs = 4096
+
+// owner is the user that a program runs as.
+func owner() (uid, gid int) {
+	if os.Getuid() != 0 {
+		return os.Getuid(), os.Getgid()
+	}
+	return nobody, nobody
+}
+
+// specification is the container as the runtime is told of it. No secret is in
+// it: containerd keeps it.
+func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs.Mount, ofImage []string) oci.SpecOpts {
+	return oci.Compose(
+		oci.WithDefaultSpec(),
+		oci.WithoutRunMount,
+		func(_ context.Context, _ oci.Client, _ *containers.Container, s *specs.Spec) error {
+			uid, gid := owner()
+			s.Root.Readonly = true
+			s.Hostname = "tenon"
+			s.Process = &specs.Process{
+				User: specs.User{UID: uint32(uid), GID: uint32(gid)}, Cwd: "/",
+				Args: command(t, doc, len(t.Env) > 0), Env: environ(t, ofImage, e.opts.Env, open(t.Unit)),
+				NoNewPrivileges: true, Capabilities: &specs.LinuxCapabilities{},
+			}
+			s.Mounts = append(s.Mounts, mounts...)
+			s.Mounts = append(s.Mounts, bind(e.opts.Runner, runnerPath, "ro"))
+			if len(t.Env) > 0 {
+				s.Mounts = append(s.Mounts, bind(e.secretsDir(containerID(t)), secretsDir, "rw"))
+			}
+			sharedMemory(s, t.Unit.Needs.Memory)
+			limit(s, t)
+			if open(t.Unit) {
+				s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+				for _, file := range []string{"/etc/resolv.conf", "/etc/hosts"} {
+					if _, err := os.Stat(file); err == nil {
+						s.Mounts = append(s.Mounts, bind(file, file, "ro"))
+					}
+				}
+			}
+			s.Linux.Seccomp = seccomp.DefaultProfile(s) // after the capabilities, on which it depends
+			return nil
+		},
+		func(_ context.Context, _ oci.Client, _ *containers.Container, s *specs.Spec) error {
+			return e.inject(s, t.Devices)
+		},
+	)
+}
+
+// sharedMemory is half of the memory: libraries that load data side by side pass
+// it there.
+func sharedMemory(s *specs.Spec, memory int64) {
+	for i, m := range s.Mounts {
+		if m.Destination == "/dev/shm" {
+			s.Mounts[i].Options = slices.DeleteFunc(m.Options, func(o string) bool { return len(o) > 5 && o[:5] == "size=" })
+			if memory > 0 {
+				s.Mounts[i].Options = append(s.Mounts[i].Options, size(memory/2))
+			}
+		}
+	}
+}
+
+// limit bounds what the container may use.
+func limit(s *specs.Spec, t executors.Task) {
+	needs, r := t.Unit.Needs, s.Linux.Resources
+	pids := cmp.Or(needs.PIDs, defaultPIDs)
+	r.Pids = &specs.LinuxPids{Limit: &pids}
+	if needs.Memory > 0 {
+		r.Memory = &specs.LinuxMemory{Limit: &needs.Memory}
+		if countsSwap() {
+			r.Memory.Swap = &needs.Memory // memory and swap together: no swap
+		}
+	}
+	if needs.MilliCPU > 0 {
+		q, period := quota(needs.MilliCPU)
+		shares := uint64(max(2, needs.MilliCPU*1024/1000))
+		r.CPU = &specs.LinuxCPU{Quota: &q, Period: &period, Shares: &shares}
+	}
+}
+
+// countsSwap reports whether the kernel can bound swap.
+func countsSwap() bool {
+	if cgroups.Mode() == cgroups.Unified {
+		return true
+	}
+	_, err := os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
+	return err == nil
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,190 @@
+package containerd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Labels of the containers.
+const (
+	labelUnit = "tenon.dev/unit"
+	labelName = "tenon.dev/name"
+	labelDir  = "tenon.dev/dir" // the run's folder
+)
+
+// start starts the task in a folder that is locked, and of which no container is
+// there.
+func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task) (_ state.Handle, err error) {
+	if err := forget(t.Dir); err != nil {
+		return state.Handle{}, err
+	}
+	r := e.record(t)
+	doc, mounts := inside(t)
+	if err := local.WriteDocument(t, doc); err != nil {
+		return state.Handle{}, err
+	}
+	if err := handOver(t.Dir); err != nil {
+		return state.Handle{}, err
+	}
+	img, config, err := e.image(ctx, c, t)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	r.Image = img.Target().Digest.String()
+	if err := ctx.Err(); err != nil {
+		return state.Handle{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.remove(context.WithoutCancel(ctx), c, r, 0))
+		}
+	}()
+	if err := e.writeSecrets(t); err != nil {
+		return state.Handle{}, err
+	}
+	container, err := c.NewContainer(ctx, r.ID,
+		client.WithImage(img), client.WithSnapshotter(e.opts.Snapshotter), client.WithNewSnapshot(r.ID, img),
+		client.WithContainerLabels(map[string]string{labelUnit: r.Unit, labelName: r.Name, labelDir: r.Dir}),
+		client.WithNewSpec(e.specification(t, doc, mounts, config.Config.Env)),
+	)
+	if err != nil {
+		return state.Handle{}, fmt.Errorf("make the container: %w", err)
+	}
+	task, err := container.NewTask(ctx, cio.NullIO)
+	if err != nil {
+		return state.Handle{}, fmt.Errorf("make the container: %w", err)
+	}
+	r.Began = time.Now().UTC()
+	if err := r.save(); err != nil {
+		return state.Handle{}, err
+	}
+	if err := task.Start(ctx); err != nil {
+		return state.Handle{}, errors.Join(fmt.Errorf("start the container: %w", err), forget(t.Dir))
+	}
+	return r.handle()
+}
+
+// handOver gives the program what it has to write to.
+func handOver(dir string) error {
+	log := filepath.Join(dir, "log")
+	f, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	uid, gid := owner()
+	if err := os.Lchown(log, uid, gid); err != nil {
+		return err
+	}
+	return own(dir, uid, gid, "out", "scratch", "notes")
+}
+
+// reclaim makes tenon the owner of what the program wrote.
+func reclaim(dir string) error { return own(dir, os.Getuid(), os.Getgid(), "out", "notes") }
+
+// own gives folders below dir, with all that is in them, to a user. Only root has
+// to: otherwise programs run as tenon's own user.
+func own(dir string, uid, gid int, folders ...string) error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	for _, sub := range folders {
+		err := filepath.WalkDir(filepath.Join(dir, sub), func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				err = os.Lchown(path, uid, gid)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // the engine may have moved it to the artifacts
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeSecrets puts the secrets where the first process of the container finds
+// them: in memory. It removes the variables before the program starts.
+func (e *Executor) writeSecrets(t executors.Task) error {
+	if len(t.Env) == 0 {
+		return nil
+	}
+	if e.memory() == "" {
+		return fmt.Errorf("secrets need a file system in memory (tmpfs), and neither %s is one", "/run nor /dev/shm")
+	}
+	dir := e.secretsDir(containerID(t))
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	vars := map[string]string{}
+	uid, gid := owner()
+	put := func(name string, b []byte) error {
+		path := filepath.Join(dir, name)
+		return errors.Join(os.WriteFile(path, b, 0o400), os.Chown(path, uid, gid))
+	}
+	for _, s := range t.Unit.Secrets {
+		value, ok := t.Env[s.Name]
+		if !ok {
+			continue
+		}
+		vars[s.Name] = value
+		if s.As == "file" {
+			vars[s.Name] = secretsDir + "/" + s.Name
+			if err := put(s.Name, []byte(value)); err != nil {
+				return err
+			}
+		}
+	}
+	b, err := json.Marshal(vars)
+	if err != nil {
+		return err
+	}
+	return errors.Join(put(variables, b), os.Chown(dir, uid, gid))
+}
+
+// secretsDir is the folder of a container's secrets.
+func (e *Executor) secretsDir(id string) string {
+	return filepath.Join(e.memory(), "tenon-"+fmt.Sprint(os.Getuid()), id)
+}
+
+// memory is a folder whose files are in memory and on no disk, or "".
+func (e *Executor) memory() string {
+	const tmpfs = 0x01021994
+	for _, dir := range []string{"/run", "/dev/shm"} {
+		var st unix.Statfs_t
+		if unix.Statfs(dir, &st) == nil && st.Type == tmpfs && unix.Access(dir, unix.W_OK) == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
+// inject gives the container the devices that were lent to the task.
+func (e *Executor) inject(s *specs.Spec, devices []executors.Device) error {
+	if len(devices) == 0 {
+		return nil
+	}
+	return errors.New("it hands out no devices")
+}

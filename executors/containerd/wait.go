@@ -1,0 +1,139 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// How often is looked: at a service that is not ready yet, and at the disk.
+const (
+	probeFirst = 2 * time.Millisecond
+	probeLast  = 100 * time.Millisecond
+	diskEvery  = 200 * time.Millisecond
+)
+
+// Wait returns once a job has ended or a service is ready or has died. While it
+// waits it ends a job that writes more than it may. When ctx is done it returns
+// the status so far and leaves the task running. A containerd that is started
+// again meanwhile is waited for.
+func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
+	r, err := current(h)
+	if err != nil {
+		return state.Status{}, err
+	}
+	var st state.Status
+	err = e.patiently(ctx, func() (err error) {
+		st, err = e.await(e.in(ctx), r)
+		return err
+	})
+	if err == nil && st.Phase != state.Running {
+		err = reclaim(r.Dir)
+	}
+	if err != nil {
+		return st, fmt.Errorf("wait for %s: %w", r.Unit, err)
+	}
+	return st, nil
+}
+
+func (e *Executor) await(ctx context.Context, r record) (state.Status, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c, err := e.connect(ctx)
+	if err != nil {
+		return state.Status{Phase: state.Running, Started: r.Began}, err
+	}
+	task, err := e.task(ctx, c, r.ID)
+	if err != nil {
+		return state.Status{Phase: state.Running, Started: r.Began}, err
+	}
+	var exited <-chan client.ExitStatus
+	if task != nil {
+		if exited, err = task.Wait(ctx); err != nil {
+			return state.Status{Phase: state.Running, Started: r.Began}, err
+		}
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for next := probeFirst; ; {
+		st, err := e.look(ctx, c, r)
+		if err != nil || st.Phase != state.Running {
+			return st, err
+		}
+		pause := time.Hour
+		switch {
+		case r.Kind == ir.Service:
+			if st = r.probe(ctx, st); st.Phase != state.Running {
+				return st, nil
+			}
+			pause, next = next, min(2*next, probeLast)
+		case r.Disk > 0:
+			began := time.Now()
+			if wrote := local.Written(r.Dir); wrote > r.Disk {
+				if err := e.condemn(ctx, c, r, local.OverQuota(wrote, r.Disk)); err != nil {
+					return st, err
+				}
+				continue
+			}
+			// A large tree is measured less often, so that measuring stays cheap.
+			pause = max(diskEvery, 20*time.Since(began))
+		case exited == nil:
+			pause = probeLast
+		}
+		timer.Reset(pause)
+		select {
+		case <-ctx.Done():
+			return st, ctx.Err()
+		case end := <-exited:
+			exited = nil
+			if err := end.Error(); err != nil {
+				return st, err
+			}
+		case <-timer.C:
+		}
+	}
+}
+
+// condemn ends a task for a reason that outlives us.
+func (e *Executor) condemn(ctx context.Context, c *client.Client, r record, reason string) error {
+	if err := files.Write(verdictPath(r.Dir), []byte(reason+"\n"), 0o644); err != nil {
+		return fmt.Errorf("end %s, which %s: %w", r.Unit, reason, err)
+	}
+	task, err := e.task(ctx, c, r.ID)
+	if err != nil || task == nil {
+		return err
+	}
+	return e.kill(ctx, task, 0)
+}
+
+// Logs copies to w what the task has printed. With follow it goes on until the
+// task has ended, and gives all of it; if ctx is done first, that is the error.
+func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
+	r, err := current(h)
+	if err != nil {
+		return err
+	}
+	running := func() bool { return false }
+	if follow {
+		c, err := e.connect(ctx)
+		if err != nil {
+			return fmt.Errorf("log of %s: %w", r.Unit, err)
+		}
+		running = func() bool {
+			st, err := e.look(e.in(ctx), c, r)
+			return err != nil || st.Phase == state.Running
+		}
+	}
+	if err := local.Follow(ctx, r.logPath(), w, running, nil); err != nil {
+		return fmt.Errorf("log of %s: %w", r.Unit, err)
+	}
+	return nil
+}
