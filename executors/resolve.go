@@ -116,7 +116,7 @@ func (w *walk) resolve(ctx context.Context, n *work) error {
 			}
 			return v.Digest, nil
 		},
-		Files: data,
+		Files: data, Images: w.plan.Images,
 	}
 	inputs, unknown, err := src.Inputs(n.unit, sortedKeys(data))
 	if err != nil {

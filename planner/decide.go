@@ -200,6 +200,13 @@ func (m *maker) standingUnit(item *Item, l *look) (err error) {
 			more, err = m.why(l)
 			item.Reasons = append(item.Reasons, more...)
 		}
+	case l.current.Handle != nil && l.current.Handle.Executor != m.target:
+		item.Action, item.Reasons = Update, []Reason{{What: "executor", Before: l.current.Handle.Executor, After: m.target}}
+		if !same || len(l.unknown) > 0 {
+			var more []Reason
+			more, err = m.why(l)
+			item.Reasons = append(item.Reasons, more...)
+		}
 	case same && len(l.unknown) == 0:
 		item.Action = None
 	case same:

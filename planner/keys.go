@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -22,10 +23,14 @@ type Sources struct {
 	Incumbent func(model, candidate string) (string, error)
 	// Files holds the digests of data files by path, see [Files].
 	Files map[string]string
+	// Images holds the references of images by digest, see [Plan]. Of one that is
+	// not there, the reference counts itself.
+	Images map[string]string
 }
 
 // Inputs returns what enters the run key of u, for [ir.RunKey]: digests by port,
-// and by "file:" and path for its data files. unknown lists the ports whose
+// by "file:" and path for its data files, and by "image:" and reference for the
+// image that it names. unknown lists the ports whose
 // digest is not known yet; the key is not known unless it is empty.
 func (s Sources) Inputs(u *ir.Unit, files []string) (inputs map[string]string, unknown []string, err error) {
 	inputs = make(map[string]string, len(u.Inputs)+len(files))
@@ -55,6 +60,9 @@ func (s Sources) Inputs(u *ir.Unit, files []string) (inputs map[string]string, u
 			return nil, nil, fmt.Errorf("%s reads %s, whose digest is not given", u.ID, f)
 		}
 		inputs["file:"+f] = digest
+	}
+	if ref := u.Code.Image; ref != "" {
+		inputs["image:"+ref] = cmp.Or(s.Images[ref], ref)
 	}
 	return inputs, unknown, nil
 }

@@ -62,6 +62,8 @@ type Inputs struct {
 	// Written tells why what was written for a record is not there any more as it
 	// was, or "". Without it records are taken to be as they were written.
 	Written func(u *ir.Unit) string
+	// Images are the references of images by digest, see [Plan].
+	Images map[string]string
 	Options
 }
 
@@ -114,6 +116,7 @@ type maker struct {
 	ctx      context.Context
 	in       Inputs
 	forced   map[string]bool
+	target   string // its executor
 	moves    []state.Move
 	was      map[string]string // the former id of a unit, or entity, that moves
 	current  map[string]state.Current
@@ -136,7 +139,8 @@ func newMaker(ctx context.Context, in Inputs) *maker {
 func (m *maker) plan(sys *ir.System, meta state.Meta) *Plan {
 	return &Plan{
 		Version: Version, Created: m.in.Now.UTC(), Dir: m.in.Dir, System: sys, Blobs: m.in.Blobs, Files: m.sources.Files,
-		State: meta, Moves: m.moves, Items: make([]Item, 0, len(sys.Units)),
+		Images: m.in.Images,
+		State:  meta, Moves: m.moves, Items: make([]Item, 0, len(sys.Units)),
 	}
 }
 
@@ -152,6 +156,8 @@ func (m *maker) load(sys *ir.System) error {
 		return err
 	}
 	m.move(sys)
+	m.target = sys.Target.Executor
+	m.sources.Images = m.in.Images
 	m.sources.Output = func(unit, port string) string { return m.outputs[unit][port].Digest }
 	m.sources.Incumbent = func(model, candidate string) (string, error) {
 		v, err := m.in.State.Incumbent(m.ctx, m.former(model), candidate, m.in.Artifacts.Has)

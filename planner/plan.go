@@ -20,10 +20,19 @@ type Plan struct {
 	System  *ir.System        `json:"system"`
 	Blobs   map[string][]byte `json:"blobs"`             // code and locks, by digest
 	Files   map[string]string `json:"files"`             // digests of the data files, by path as in [Files]
+	Images  map[string]string `json:"images,omitempty"`  // references by digest, by those that targets and units name
 	State   state.Meta        `json:"state"`             // the state it was made against
 	BackTo  int               `json:"back_to,omitempty"` // the revision that it brings back
 	Moves   []state.Move      `json:"moves,omitempty"`   // units that go on under another name, before all else
 	Items   []Item            `json:"items"`             // in an order that can be walked; deletes last
+}
+
+// Image is the image that a unit runs in, by digest, or "" if its target runs none.
+func (p *Plan) Image(u *ir.Unit) string {
+	if u.Code.Image != "" {
+		return p.Images[u.Code.Image]
+	}
+	return p.Images[p.System.Target.Base()]
 }
 
 // Action is what happens to a unit. It decides; a [Reason] only explains.

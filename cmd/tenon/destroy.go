@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -63,7 +65,7 @@ delete the state folder afterwards.`,
 				items[i] = planner.Item{Unit: u, Action: planner.Delete}
 			}
 			view := a.newView(asJSON, &planner.Plan{Items: items})
-			o, err := a.options(w, lease, "process", view.event)
+			o, err := a.options(w, lease, ir.Target{Executor: process.Name}, view.event)
 			if err != nil {
 				return err
 			}

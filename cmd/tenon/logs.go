@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -111,7 +112,7 @@ func (a *app) alive(ctx context.Context, w *workspace, run *state.Run) bool {
 	if err != nil || !ok || c.Handle == nil || c.Key != run.Key {
 		return false
 	}
-	x, err := a.executor(c.Handle.Executor)
+	x, err := a.executor(ir.Target{Executor: c.Handle.Executor})
 	if err != nil {
 		return false
 	}

@@ -201,50 +201,6 @@ func cacheDir() string {
 	return filepath.Join(base, "tenon")
 }
 
-// executor makes the executor of that name.
-func (a *app) executor(name string) (executors.Executor, error) {
-	switch name {
-	case process.Name:
-		self, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find the tenon binary: %w", err)
-		}
-		envs := sync.OnceValue(a.environments) // to look for uv takes time, and few need it
-		return process.New(process.Options{Tenon: self, Python: func(ctx context.Context, lockPath string) (string, error) {
-			lock, err := os.ReadFile(lockPath)
-			if err != nil {
-				return "", fmt.Errorf("read the lock of the Python environment: %w", err)
-			}
-			return envs().Ensure(ctx, lock)
-		}}), nil
-	}
-	return nil, fmt.Errorf("this tenon has no executor %q", name)
-}
-
-// honoured lists the executors with what each cannot honour.
-func (a *app) honoured() map[string]func(ir.Unit) []compiler.Fault {
-	out := map[string]func(ir.Unit) []compiler.Fault{}
-	for _, name := range []string{process.Name} {
-		x, err := a.executor(name)
-		if err != nil {
-			continue
-		}
-		checker, ok := x.(executors.Checker)
-		if !ok {
-			out[name] = nil
-			continue
-		}
-		out[name] = func(u ir.Unit) []compiler.Fault {
-			var faults []compiler.Fault
-			for _, f := range checker.Check(u) {
-				faults = append(faults, compiler.Fault(f))
-			}
-			return faults
-		}
-	}
-	return out
-}
-
 // A workspace is an opened state with the artifacts beside it.
 type workspace struct {
 	dir       string
@@ -343,12 +299,15 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 		return nil, fmt.Errorf("the state in %s is of the system %q, and this one is %q: give it a state of its own with --state, or destroy the other first", w.dir, meta.System, r.System.Name)
 	}
 	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(rerun)
+	if in.Images, err = a.pin(ctx, r.System); err != nil {
+		return nil, err
+	}
 	return planner.Make(ctx, r.System, in)
 }
 
 // inputs are what a plan for a system in dir is made from.
 func (a *app) inputs(dir string, w *workspace, sys *ir.System) (planner.Inputs, error) {
-	x, err := a.executor(sys.Target.Executor)
+	x, err := a.route(sys.Target, nil)
 	if err != nil {
 		return planner.Inputs{}, err
 	}
@@ -378,13 +337,10 @@ func unitName(n string) string {
 }
 
 // options are what an apply works with.
-func (a *app) options(w *workspace, lease *state.Lease, target string, events func(executors.Event)) (executors.Options, error) {
-	x, err := a.executor(target)
+func (a *app) options(w *workspace, lease *state.Lease, target ir.Target, events func(executors.Event)) (executors.Options, error) {
+	x, err := a.route(target, a.faults.executor)
 	if err != nil {
 		return executors.Options{}, err
-	}
-	if a.faults.executor != nil {
-		x = a.faults.executor(x)
 	}
 	return executors.Options{
 		Store: w.store, Lease: lease, Artifacts: w.artifacts, Executor: x, Dir: w.dir,

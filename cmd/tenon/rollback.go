@@ -196,6 +196,13 @@ func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Rev
 	if err != nil {
 		return nil, err
 	}
+	if sys.Target.Base() != "" {
+		then, err := w.recordedPlan(r)
+		if err != nil {
+			return nil, err
+		}
+		in.Images = then.Images
+	}
 	p, err := planner.Recall(ctx, past, in)
 	if err != nil {
 		return nil, fmt.Errorf("%w\nTo make it anew, apply the sources of that time", err)

@@ -82,7 +82,7 @@ func (a *app) unitStatuses(ctx context.Context, w *workspace) ([]unitStatus, err
 			s.Took, s.Metrics = run.Took(), run.Metrics
 		}
 		if c.Handle != nil {
-			x, err := a.executor(c.Handle.Executor)
+			x, err := a.executor(ir.Target{Executor: c.Handle.Executor})
 			if err != nil {
 				return nil, err
 			}

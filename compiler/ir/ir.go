@@ -46,6 +46,13 @@ type Target struct {
 	Settings map[string]any `json:"settings,omitempty"`
 }
 
+// Base is the image on which the images of units are made, "" if the target runs
+// no images.
+func (t Target) Base() string {
+	base, _ := t.Settings["base"].(string)
+	return base
+}
+
 // A Pool is a named amount of resources that units draw from.
 type Pool struct {
 	Name string `json:"name"`

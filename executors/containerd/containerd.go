@@ -32,9 +32,7 @@ const (
 
 // Options say where containerd is and what it runs units with.
 type Options struct {
-	Address     string // of its socket
-	Namespace   string
-	Snapshotter string
+	Place // what is empty has its default
 	// Build makes the image of a recipe, or finds it.
 	Build func(context.Context, image.Recipe) (v1.Image, error)
 	// Tenon is the path of the tenon binary, which runs builtins as "tenon step",
@@ -61,6 +59,7 @@ type Executor struct {
 
 	loading sync.Mutex
 	images  map[string]client.Image // by digest: those that were seen to be unpacked
+	others  map[Place]*Executor
 }
 
 var (
@@ -90,19 +89,23 @@ func New(o Options) *Executor {
 	if o.Patience == 0 {
 		o.Patience = time.Minute
 	}
-	return &Executor{opts: o, images: map[string]client.Image{}}
+	return &Executor{opts: o, images: map[string]client.Image{}, others: map[Place]*Executor{}}
 }
 
 // Close ends the connection. What runs goes on.
 func (e *Executor) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	var err error
+	for _, other := range e.others {
+		err = errors.Join(err, other.Close())
+	}
 	if e.client == nil {
-		return nil
+		return err
 	}
 	c := e.client
 	e.client = nil
-	return c.Close()
+	return errors.Join(err, c.Close())
 }
 
 // in is ctx in tenon's namespace.
@@ -208,6 +211,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	if err != nil {
 		return state.Status{}, err
 	}
+	e = e.at(r.Place)
 	ctx = e.in(ctx)
 	c, err := e.connect(ctx)
 	if err != nil {

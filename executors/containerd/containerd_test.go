@@ -82,7 +82,8 @@ func programImage(path string) error {
 func newExecutor(t testing.TB, change ...func(*containerd.Options)) *containerd.Executor {
 	t.Helper()
 	o := containerd.Options{
-		Address: os.Getenv(addressVar), Runner: os.Getenv(runnerVar), Grace: 500 * time.Millisecond,
+		Place:  containerd.Place{Address: os.Getenv(addressVar)},
+		Runner: os.Getenv(runnerVar), Grace: 500 * time.Millisecond,
 		Build: image.New(image.Options{Dir: os.Getenv(imagesVar)}).Build,
 	}
 	for _, c := range change {
@@ -114,4 +115,3 @@ func TestConformance(t *testing.T) {
 		Image:   pinned(t),
 	})
 }
-

@@ -31,6 +31,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	if err != nil {
 		return err
 	}
+	e = e.at(r.Place)
 	grace := e.opts.Grace
 	if ctx.Err() != nil {
 		grace = 0

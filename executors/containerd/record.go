@@ -16,8 +16,16 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
+// A Place is where containers are.
+type Place struct {
+	Address     string `json:"address"` // of containerd's socket
+	Namespace   string `json:"namespace"`
+	Snapshotter string `json:"snapshotter"`
+}
+
 // A record is what container.json and a handle say of a task.
 type record struct {
+	Place
 	ID       string       `json:"id"` // of the container
 	Name     string       `json:"name"`
 	Unit     string       `json:"unit"`
@@ -33,7 +41,7 @@ type record struct {
 
 func (e *Executor) record(t executors.Task) record {
 	r := record{
-		ID: containerID(t), Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir,
+		Place: e.opts.Place, ID: containerID(t), Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir,
 		Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk,
 	}
 	if t.Unit.Kind == ir.Service {
@@ -81,6 +89,22 @@ func (r record) handle() (state.Handle, error) {
 		return state.Handle{}, err
 	}
 	return state.Handle{Executor: Name, ID: r.Name, Data: b}, nil
+}
+
+// at is the executor for a place: what stands may be elsewhere than the target is
+// now.
+func (e *Executor) at(p Place) *Executor {
+	if p == e.opts.Place {
+		return e
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.others[p] == nil {
+		o := e.opts
+		o.Place = p
+		e.others[p] = New(o)
+	}
+	return e.others[p]
 }
 
 // current is what a handle says, or the folder's own record of the same name,

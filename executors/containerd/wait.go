@@ -30,6 +30,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 	if err != nil {
 		return state.Status{}, err
 	}
+	e = e.at(r.Place)
 	var st state.Status
 	err = e.patiently(ctx, func() (err error) {
 		st, err = e.await(e.in(ctx), r)
@@ -121,6 +122,7 @@ func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow
 	if err != nil {
 		return err
 	}
+	e = e.at(r.Place)
 	running := func() bool { return false }
 	if follow {
 		c, err := e.connect(ctx)

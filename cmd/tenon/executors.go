@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/containerd"
+	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/process"
+)
+
+// executorNames are the executors that there are.
+var executorNames = []string{process.Name, containerd.Name}
+
+// executor makes the executor of a target.
+func (a *app) executor(t ir.Target) (executors.Executor, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the tenon binary: %w", err)
+	}
+	setting := func(name string) string {
+		s, _ := t.Settings[name].(string)
+		return s
+	}
+	switch t.Executor {
+	case process.Name:
+		envs := sync.OnceValue(a.environments) // to look for uv takes time, and few need it
+		return process.New(process.Options{Tenon: self, Python: func(ctx context.Context, lockPath string) (string, error) {
+			lock, err := os.ReadFile(lockPath)
+			if err != nil {
+				return "", fmt.Errorf("read the lock of the Python environment: %w", err)
+			}
+			return envs().Ensure(ctx, lock)
+		}}), nil
+	case containerd.Name:
+		return containerd.New(containerd.Options{
+			Place: containerd.Place{Address: setting("address"), Namespace: setting("namespace"), Snapshotter: setting("snapshotter")},
+			Build: a.images(t).Build, Tenon: self, Runner: filepath.Join(filepath.Dir(self), "tenon-run"),
+		}), nil
+	}
+	return nil, fmt.Errorf("this tenon has no executor %q", t.Executor)
+}
+
+// route makes the executor that starts what the target runs, and finds what others
+// have started. wrap, which may be nil, is put around each.
+func (a *app) route(t ir.Target, wrap func(executors.Executor) executors.Executor) (executors.Executor, error) {
+	var mu sync.Mutex
+	made := map[string]executors.Executor{}
+	return executors.Route(t.Executor, func(name string) (executors.Executor, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if x := made[name]; x != nil {
+			return x, nil
+		}
+		of := t
+		if name != t.Executor {
+			of = ir.Target{Executor: name}
+		}
+		x, err := a.executor(of)
+		if err != nil {
+			return nil, err
+		}
+		if wrap != nil {
+			x = wrap(x)
+		}
+		made[name] = x
+		return x, nil
+	})
+}
+
+// images is the store of images, which all systems of a user share.
+func (a *app) images(t ir.Target) *image.Store {
+	hosts, _ := t.Settings["hosts"].(string)
+	return image.New(image.Options{Dir: filepath.Join(cacheDir(), "images"), Hosts: hosts, UV: findUV(), Log: a.stderr})
+}
+
+// pin finds by digest the images that a system names, if its target runs any.
+func (a *app) pin(ctx context.Context, sys *ir.System) (map[string]string, error) {
+	if sys.Target.Base() == "" {
+		return nil, nil
+	}
+	store, pinned := a.images(sys.Target), map[string]string{}
+	for _, u := range sys.Units {
+		ref := u.Code.Image
+		if ref == "" {
+			ref = sys.Target.Base()
+		}
+		if pinned[ref] != "" || u.Kind == ir.Record {
+			continue
+		}
+		var err error
+		if pinned[ref], err = store.Pin(ctx, ref); err != nil {
+			return nil, fmt.Errorf("the image of %s: %w", u.ID, err)
+		}
+	}
+	return pinned, nil
+}
+
+// honoured lists the executors with what each cannot honour.
+func (a *app) honoured() map[string]func(ir.Unit) []compiler.Fault {
+	out := map[string]func(ir.Unit) []compiler.Fault{}
+	for _, name := range executorNames {
+		x, err := a.executor(ir.Target{Executor: name})
+		if err != nil {
+			continue
+		}
+		checker, ok := x.(executors.Checker)
+		if !ok {
+			out[name] = nil
+			continue
+		}
+		out[name] = func(u ir.Unit) []compiler.Fault {
+			var faults []compiler.Fault
+			for _, f := range checker.Check(u) {
+				faults = append(faults, compiler.Fault(f))
+			}
+			return faults
+		}
+	}
+	return out
+}

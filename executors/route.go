@@ -1,0 +1,77 @@
+package executors
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Route is an executor that starts tasks with the executor named target, and
+// looks for what was started before where its handle says it is: what stands may
+// be another target's. of returns the executor of a name, the same each time.
+func Route(target string, of func(name string) (Executor, error)) (Executor, error) {
+	to, err := of(target)
+	if err != nil {
+		return nil, err
+	}
+	return &router{to, of}, nil
+}
+
+type router struct {
+	target Executor
+	of     func(name string) (Executor, error)
+}
+
+func (r *router) Apply(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error) {
+	return r.target.Apply(ctx, t, prior)
+}
+
+func (r *router) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
+	x, err := r.of(h.Executor)
+	if err != nil {
+		return state.Status{}, err
+	}
+	return x.Inspect(ctx, h)
+}
+
+func (r *router) Destroy(ctx context.Context, h state.Handle) error {
+	x, err := r.of(h.Executor)
+	if err != nil {
+		return err
+	}
+	return x.Destroy(ctx, h)
+}
+
+// Wait waits as well as the executor can.
+func (r *router) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
+	x, err := r.of(h.Executor)
+	if err != nil {
+		return state.Status{}, err
+	}
+	if w, ok := x.(Waiter); ok {
+		return w.Wait(ctx, h)
+	}
+	return x.Inspect(ctx, h)
+}
+
+func (r *router) Check(u ir.Unit) []Fault {
+	if c, ok := r.target.(Checker); ok {
+		return c.Check(u)
+	}
+	return nil
+}
+
+func (r *router) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
+	x, err := r.of(h.Executor)
+	if err != nil {
+		return err
+	}
+	l, ok := x.(Logger)
+	if !ok {
+		return fmt.Errorf("the executor %q keeps no logs", h.Executor)
+	}
+	return l.Logs(ctx, h, w, follow)
+}
