@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -57,6 +58,8 @@ func (s *Store) explain(ctx context.Context, n named, err error) error {
 		return fmt.Errorf("%s: %s cannot answer (%s): try again later", n, host, status.Status)
 	case code != 0:
 		return fmt.Errorf("%s: %s answers %s%s", n, host, status.Status, said(status.Body))
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s: %s broke off: try again", n, host)
 	case address != nil:
 		return fmt.Errorf("%s: no way to %s: %s; a mirror or another address for it goes into %s", n, host, clean(failed), filepath.Join(dir, "hosts.toml"))
 	}

@@ -119,7 +119,7 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	var parts []part
 	add := func(what string, l layer, anew bool, err error) error {
 		if err != nil {
-			return fmt.Errorf("make the %s layer on %s: %w", what, r.Base, err)
+			return fmt.Errorf("make the %s layer: %w", what, err)
 		}
 		parts = append(parts, part{what, l, anew})
 		return nil

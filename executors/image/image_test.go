@@ -378,7 +378,7 @@ func TestABaseWithoutPython(t *testing.T) {
 	s := store(t)
 	r := image.Recipe{Base: base(t, s), Python: "3.12"}
 	_, err := s.Build(t.Context(), r)
-	wantError(t, err, "there is no Python 3.12 in it", baseName, "/usr/local/bin/python3.12 and /usr/bin/python3.12", "found /usr/bin/python3.11", image.DefaultBase)
+	wantError(t, err, "there is no Python 3.12 in "+baseName, "/usr/local/bin/python3.12 and /usr/bin/python3.12", "found /usr/bin/python3.11", image.DefaultBase)
 }
 
 func TestCodeMayNotBeAnything(t *testing.T) {

@@ -30,7 +30,7 @@ func (s *Store) python(ctx context.Context, name string, base *stored, version s
 	var all []string
 	if !s.found(k, &all) {
 		if all, err = scan(base); err != nil {
-			return "", fmt.Errorf("look for Python in %s: %w", name, err)
+			return "", err
 		}
 		if err := s.keep(k, all); err != nil {
 			return "", err
@@ -48,7 +48,7 @@ func (s *Store) python(ctx context.Context, name string, base *stored, version s
 	if len(all) > 0 {
 		has = "/" + strings.Join(all, ", /")
 	}
-	return "", fmt.Errorf("there is no Python %s in it: looked for %s, found %s; take a base that has it, such as %s", version, strings.Join(looked, " and "), has, DefaultBase)
+	return "", fmt.Errorf("there is no Python %s in %s: looked for %s, found %s; take a base that has it, such as %s", version, name, strings.Join(looked, " and "), has, DefaultBase)
 }
 
 // scan lists the interpreters in an image.

@@ -143,10 +143,11 @@ func (s *Store) fetch(ctx context.Context, ref string, d v1.Descriptor) (err err
 	}
 	defer f.Close()
 	sum := newSum(f)
-	if _, err := io.Copy(sum, io.LimitReader(r, d.Size+1)); err != nil {
+	_, err = io.Copy(sum, io.LimitReader(r, d.Size+1))
+	if err != nil && !errdefs.IsFailedPrecondition(err) { // which says that it is too long
 		return s.explain(ctx, n, err)
 	}
-	if sum.hash() != d.Digest {
+	if err != nil || sum.hash() != d.Digest {
 		return fmt.Errorf("of %s the registry sent something else than %s: it is not kept; if it is so again, the registry or a mirror of it is damaged", n.name(), d.Digest)
 	}
 	return s.adopt(f, d.Digest)

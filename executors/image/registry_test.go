@@ -1,0 +1,382 @@
+package image_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/image/registrytest"
+)
+
+// A hub is a registry with an image in it, and what a store needs to reach it.
+type hub struct {
+	*registrytest.Registry
+	pinned string // of the image
+	img    v1.Image
+	hosts  string
+}
+
+const user, password = "ann", "s3cret-w0rd"
+
+func credentials(user, secret string) func(string) (string, string, error) {
+	return func(string) (string, string, error) { return user, secret, nil }
+}
+
+func newHub(t *testing.T, o registrytest.Options) *hub {
+	t.Helper()
+	h := &hub{Registry: registrytest.Start(t, o), hosts: t.TempDir()}
+	if o.TLS {
+		h.trust(t, true)
+	}
+	s := h.store(t, credentials(o.User, o.Password))
+	pinned, err := s.Import(t.Context(), archive(t, "root.tar", file{"usr/", ""}, file{"usr/bin/", ""}, file{"usr/bin/python3.11", strings.Repeat("x", 1000)}), "base:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.img = build(t, s, image.Recipe{Base: pinned, Tenon: save(t, "tenon", []byte("a program"))})
+	if h.pinned, err = s.Push(t.Context(), h.img, h.ref("team/app:1")); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func (h *hub) ref(name string) string { return h.Host + "/" + name }
+
+// trust writes the hosts.toml that asks for a certificate, and, if it is to be
+// trusted, the authority's.
+func (h *hub) trust(t *testing.T, trusted bool) {
+	t.Helper()
+	text := fmt.Sprintf("server = \"https://%[1]s\"\n[host.\"https://%[1]s\"]\n", h.Host)
+	if trusted {
+		text += "ca = \"ca.crt\"\n"
+	}
+	h.write(t, h.Host, "hosts.toml", text)
+	h.write(t, h.Host, "ca.crt", string(h.CA))
+}
+
+func (h *hub) write(t *testing.T, host, name, text string) {
+	t.Helper()
+	dir := filepath.Join(h.hosts, host)
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// store is one that has nothing yet.
+func (h *hub) store(t *testing.T, c func(string) (string, string, error)) *image.Store {
+	t.Helper()
+	return image.New(image.Options{Dir: t.TempDir(), Hosts: h.hosts, Credentials: c})
+}
+
+func TestWhatIsPushedCanBePinnedAndOpened(t *testing.T) {
+	for what, o := range map[string]registrytest.Options{
+		"plain": {}, "with a password": {User: user, Password: password}, "with TLS and a password": {User: user, Password: password, TLS: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := newHub(t, o)
+			s := h.store(t, credentials(o.User, o.Password))
+			pinned, err := s.Pin(t.Context(), h.ref("team/app:1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := h.ref("team/app:1") + "@" + digest(t, h.img); pinned != want || h.pinned != want {
+				t.Errorf("pinned %s, pushed %s, want %s", pinned, h.pinned, want)
+			}
+			img, err := s.Open(t.Context(), pinned)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if digest(t, img) != digest(t, h.img) {
+				t.Errorf("it is %s", digest(t, img))
+			}
+			valid(t, img)
+			// To push it once more sends nothing, under another tag only the manifest.
+			for _, tag := range []string{"1", "2"} {
+				if again, err := s.Push(t.Context(), img, h.ref("team/app:"+tag)); err != nil || again != h.ref("team/app:"+tag)+"@"+digest(t, img) {
+					t.Errorf("it is pushed as %s, %v", again, err)
+				}
+			}
+			// From here on the registry is not needed.
+			h.Stop()
+			if img, err = s.Open(t.Context(), pinned); err != nil {
+				t.Fatal(err)
+			}
+			valid(t, img)
+			if _, err := s.Pin(t.Context(), pinned); err != nil {
+				t.Errorf("a digest is not its own: %v", err)
+			}
+		})
+	}
+}
+
+func TestLayersAreFetchedWhenTheyAreRead(t *testing.T) {
+	h := newHub(t, registrytest.Options{})
+	s := h.store(t, credentials("", ""))
+	img, err := s.Open(t.Context(), h.pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Stop()
+	all, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all[0].DiffID(); err != nil {
+		t.Errorf("what the manifest says is not known: %v", err)
+	}
+	_, err = all[0].Compressed()
+	wantError(t, err, h.pinned, "no way to "+h.Host, "connection refused", "hosts.toml")
+}
+
+func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
+	plain := newHub(t, registrytest.Options{})
+	closed := newHub(t, registrytest.Options{User: user, Password: password})
+	secure := newHub(t, registrytest.Options{TLS: true})
+	secure.trust(t, false)
+	broken := &hub{Registry: plain.Registry, hosts: t.TempDir()}
+	broken.write(t, broken.Host, "hosts.toml", "server = ")
+	gone := newHub(t, registrytest.Options{})
+	gone.Stop()
+	for what, c := range map[string]struct {
+		hub   *hub
+		ref   string
+		creds func(string) (string, string, error)
+		want  []string
+	}{
+		"an unknown name":   {plain, plain.ref("team/ap:1"), nil, []string{"there is no image " + plain.ref("team/ap:1"), "tenon image import"}},
+		"an unknown tag":    {plain, plain.ref("team/app:3"), nil, []string{"there is no image " + plain.ref("team/app:3")}},
+		"an unknown digest": {plain, plain.ref("team/app@sha256:" + strings.Repeat("0", 64)), nil, []string{"there is no image " + plain.ref("team/app@sha256:000")}},
+		"no name":           {plain, "Not A Name", nil, []string{`"Not A Name" is no name of an image`}},
+		"no credentials":    {closed, closed.ref("team/app:1"), credentials("", ""), []string{closed.Host + " wants to know who asks", "docker login " + closed.Host}},
+		"wrong credentials": {closed, closed.ref("team/app:1"), credentials(user, "wr0ng"), []string{closed.Host + " refuses the credentials", "docker login " + closed.Host}},
+		"no way to credentials": {closed, closed.ref("team/app:1"), func(string) (string, string, error) { return "", "", errors.New("no helper") },
+			[]string{"find credentials for " + closed.Host + ": no helper"}},
+		"an unknown authority": {secure, secure.ref("team/app:1"), nil, []string{"of an unknown authority", filepath.Join(secure.hosts, secure.Host, "ca.crt")}},
+		"a broken hosts.toml":  {broken, broken.ref("team/app:1"), nil, []string{"how " + broken.Host + " is reached", filepath.Join(broken.hosts, broken.Host)}},
+		"nobody there":         {gone, gone.ref("team/app:1"), nil, []string{"no way to " + gone.Host, "connection refused", "hosts.toml"}},
+		"no such host":         {plain, "registry.invalid/team/app:1", nil, []string{"no way to registry.invalid", filepath.Join(plain.hosts, "registry.invalid", "hosts.toml")}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			if c.creds == nil {
+				c.creds = credentials("", "")
+			}
+			s := c.hub.store(t, c.creds)
+			pinned, err := s.Pin(t.Context(), c.ref)
+			if err == nil {
+				_, err = s.Open(t.Context(), pinned)
+			}
+			wantError(t, err, c.want...)
+			if err != nil && strings.Contains(err.Error(), "wr0ng") {
+				t.Errorf("the error tells the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestOnlyWhoMayCanPush(t *testing.T) {
+	h := newHub(t, registrytest.Options{User: user, Password: password})
+	s := h.store(t, credentials(user, "wr0ng"))
+	_, err := s.Push(t.Context(), h.img, h.ref("team/app:2"))
+	wantError(t, err, h.Host+" refuses the credentials", "docker login "+h.Host)
+	_, err = s.Push(t.Context(), h.img, h.pinned)
+	wantError(t, err, "with a tag, not a digest")
+}
+
+func TestDockersCredentialsAreTheDefault(t *testing.T) {
+	h := newHub(t, registrytest.Options{User: user, Password: password})
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	auths := fmt.Sprintf(`{"auths": {%q: {"username": %q, "password": %q}}}`, h.Host, user, password)
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(auths), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cache := t.TempDir()
+	s := image.New(image.Options{Dir: cache, Hosts: h.hosts})
+	img, err := s.Open(t.Context(), h.pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid(t, img)
+	// Nothing of them is kept.
+	err = filepath.WalkDir(cache, func(name string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(name)
+		if strings.Contains(string(b), password) {
+			t.Errorf("%s holds the password", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAMirrorStandsInForItsHost(t *testing.T) {
+	h := newHub(t, registrytest.Options{})
+	h.write(t, "registry.invalid", "hosts.toml", fmt.Sprintf("server = \"https://registry.invalid\"\n[host.\"http://%s\"]\ncapabilities = [\"pull\", \"resolve\"]\n", h.Host))
+	s := h.store(t, credentials("", ""))
+	pinned, err := s.Pin(t.Context(), "registry.invalid/team/app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := s.Open(t.Context(), pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid(t, img)
+	if want := "registry.invalid/team/app:1@" + digest(t, h.img); pinned != want {
+		t.Errorf("it is %s, want %s", pinned, want)
+	}
+}
+
+// isBlob picks the requests for a layer.
+func isLayer(h *hub, t *testing.T, r *http.Request) bool {
+	return strings.HasSuffix(r.URL.Path, "/blobs/"+layers(t, h.img)[0].Digest.String())
+}
+
+func TestABlobIsKeptOnlyIfItIsWhatItsNameSays(t *testing.T) {
+	h := newHub(t, registrytest.Options{})
+	l := layers(t, h.img)[0]
+	dir := t.TempDir()
+	s := image.New(image.Options{Dir: dir, Hosts: h.hosts, Credentials: credentials("", "")})
+	img, err := s.Open(t.Context(), h.pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound, err := os.ReadFile(h.Blob(l.Digest.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() error {
+		all, err := img.Layers()
+		if err != nil {
+			return err
+		}
+		r, err := all[0].Compressed()
+		if err != nil {
+			return err
+		}
+		return r.Close()
+	}
+	for what, b := range map[string][]byte{"other bytes": []byte(strings.Repeat("x", len(sound))), "less": sound[:len(sound)-1], "more": append(sound, 'x')} {
+		if err := os.WriteFile(h.Blob(l.Digest.String()), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		err := read()
+		wantError(t, err, "something else than "+l.Digest.String())
+		if _, err := os.Stat(filepath.Join(dir, "blobs", "sha256", l.Digest.Hex)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s are kept: %v", what, err)
+		}
+	}
+	if err := os.WriteFile(h.Blob(l.Digest.String()), sound[:len(sound):len(sound)], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(); err != nil {
+		t.Errorf("once it is sound again: %v", err)
+	}
+}
+
+// through is a hub whose requests pass a handler.
+func through(t *testing.T, h *hub, handle func(w http.ResponseWriter, r *http.Request, next http.Handler)) *hub {
+	t.Helper()
+	next := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: h.Host})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, next) }))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	return &hub{Registry: &registrytest.Registry{Host: host}, img: h.img, hosts: t.TempDir(), pinned: host + "/team/app:1@" + digest(t, h.img)}
+}
+
+func TestARegistryThatIsGoneMidway(t *testing.T) {
+	h := newHub(t, registrytest.Options{})
+	cut := through(t, h, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if !isLayer(h, t, r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(layers(t, h.img)[0].Size))
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	dir := t.TempDir()
+	s := image.New(image.Options{Dir: dir, Hosts: cut.hosts, Credentials: credentials("", "")})
+	_, err := s.Build(t.Context(), image.Recipe{Base: cut.pinned, Python: "3.11"})
+	wantError(t, err, cut.Host+" broke off: try again")
+	left, globErr := filepath.Glob(filepath.Join(dir, "work", "*"))
+	if globErr != nil {
+		t.Fatal(globErr)
+	}
+	for _, l := range left {
+		if !strings.HasSuffix(l, ".lock") {
+			t.Errorf("%s is left", l)
+		}
+	}
+}
+
+func TestFetchingEndsWithTheContext(t *testing.T) {
+	h := newHub(t, registrytest.Options{})
+	asked := make(chan struct{}, 10)
+	stuck := through(t, h, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if isLayer(h, t, r) {
+			asked <- struct{}{}
+			<-r.Context().Done()
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	img, err := stuck.store(t, credentials("", "")).Open(ctx, stuck.pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := errors.New("stopped")
+	go func() {
+		<-asked
+		cancel(stopped)
+	}()
+	all, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all[0].Compressed(); !errors.Is(err, stopped) {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+func TestWhatARegistrySaysIsPassedOn(t *testing.T) {
+	for code, want := range map[int]string{
+		http.StatusForbidden:       "(you are banned): log in with docker login",
+		http.StatusTooManyRequests: "answers no more requests for now",
+		http.StatusBadGateway:      "cannot answer (502 Bad Gateway): try again later",
+		http.StatusTeapot:          "answers 418 I'm a teapot",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, `{"errors": [{"code": "DENIED", "message": "you are banned"}]}`)
+		}))
+		t.Cleanup(server.Close)
+		_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := image.New(image.Options{Dir: t.TempDir(), Hosts: t.TempDir(), Credentials: credentials("", "")})
+		_, err = s.Pin(t.Context(), "127.0.0.1:"+port+"/team/app:1")
+		wantError(t, err, want)
+	}
+}
