@@ -65,6 +65,11 @@ test-tools: ## install what the tests need besides
 locks: tools ## lock the Python environments of the standard library anew
 	stdlib/python/requirements/lock.sh
 
+.PHONY: base-image
+base-image: tools build ## make a base image from Debian packages, where no public registry is reached
+	@.ci/tools image
+	@.ci/base-image
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin .tools

@@ -18,11 +18,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	_ "github.com/mattn/go-sqlite3" // the driver of states
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tenon-ml/tenon/executors/image/registrytest"
 	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -40,6 +42,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"secret":   cmdSecret,
 	"idle":     cmdIdle,
 	"freeport": cmdFreePort,
+	"registry": cmdRegistry,
 	"http":     cmdHTTP,
 	"sqlite":   cmdSQLite,
 	"tmpfs":    cmdTmpfs,
@@ -315,6 +318,19 @@ func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 	ts.Check(l.Close())
 }
+
+// registry NAME [USER PASSWORD] starts a registry and sets NAME to its host.
+func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 1, "registry NAME [USER PASSWORD]")
+	var o registrytest.Options
+	if len(args) == 3 {
+		o.User, o.Password = args[1], args[2]
+	}
+	ts.Setenv(args[0], registrytest.Start(ts.Value(testKey{}).(testing.TB), o).Host)
+}
+
+// testKey is under which a script finds its test.
+type testKey struct{}
 
 // http URL [BODY] prints the answer to stdout; with ! nobody may listen there.
 func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {

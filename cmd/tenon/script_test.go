@@ -34,6 +34,7 @@ func TestScript(t *testing.T) {
 			} {
 				e.Setenv(name, value)
 			}
+			e.Values[testKey{}] = e.T()
 			// No repository above the temporary folder is the system's.
 			e.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(e.WorkDir))
 			return os.MkdirAll(home, 0o755)

@@ -266,7 +266,6 @@ func (s *Store) assemble(ctx context.Context, base *stored, parts []part) (v1.Im
 		config.History = append(config.History, v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "tenon: " + p.what})
 	}
 	config.Created = v1.Time{Time: epoch}
-	config.Container, config.DockerVersion = "", "" // of who made the base
 	manifest.Annotations = nil
 	img, err := s.image(ctx, base.ref, manifest, config)
 	if err != nil {

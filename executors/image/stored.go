@@ -115,7 +115,7 @@ func (s *Store) open(ctx context.Context, pinned string) (*stored, error) {
 		return nil, err
 	}
 	if ref.digest == (v1.Hash{}) {
-		return nil, fmt.Errorf("the image %s is not pinned: its name lacks @sha256:...", ref)
+		return nil, fmt.Errorf("the image %s is not pinned: its name ends in no digest", ref)
 	}
 	var fetched *v1.Descriptor // of what the name stands for
 	m, raw, err := s.manifest(ref.digest, ref.String(), func(h v1.Hash) ([]byte, error) {
