@@ -34,8 +34,9 @@ test-python: tools test-tools ## run the tests of the Python components
 	UV=$$(command -v uv) stdlib/python/tests/run.sh
 
 .PHONY: build
-build: ## build bin/tenon
+build: ## build bin/tenon, and bin/tenon-run, the first process of containers
 	go build -trimpath -o bin/tenon ./cmd/tenon
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/tenon-run ./cmd/tenon-run
 
 .PHONY: bench
 bench: tools build ## measure speed and memory beside cue and ninja

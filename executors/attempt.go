@@ -355,10 +355,7 @@ func (c *call) destroy(ctx context.Context) bool {
 	defer cancel()
 	var err error
 	if c.handle == nil && c.asked { // an error does not say that it was not started
-		var h state.Handle
-		if h, err = c.find(ctx, c.run); err == nil {
-			c.handle = &h
-		}
+		c.handle, err = c.find(ctx, c.run)
 	}
 	if c.handle != nil {
 		err = c.quit(ctx, *c.handle)

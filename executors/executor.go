@@ -23,6 +23,10 @@ type Executor interface {
 	// of what stands for the same unit of an earlier revision, or nil; a service
 	// takes over from it and the engine destroys it afterwards.
 	Apply(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error)
+	// Find returns the handle of what there is of a task by its name and its
+	// folder, or nil: an apply that was killed may have asked for it and never
+	// have got an answer. What was only made ready to start counts.
+	Find(ctx context.Context, name, dir string) (*state.Handle, error)
 	// Inspect tells how it stands. Absence is a status, not an error.
 	Inspect(ctx context.Context, h state.Handle) (state.Status, error)
 	// Destroy ends it and removes what the executor keeps for it and scratch;

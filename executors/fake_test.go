@@ -178,6 +178,21 @@ func must(err error) {
 	}
 }
 
+func (f *fake) Find(_ context.Context, name, _ string) (*state.Handle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ft := f.tasks[name]
+	if ft == nil {
+		return nil, nil
+	}
+	if b := f.behave[ft.task.Unit.ID]; b.loses > 0 {
+		b.loses--
+		f.behave[ft.task.Unit.ID] = b
+		return nil, errors.New("connection lost")
+	}
+	return &state.Handle{Executor: "fake", ID: name}, nil
+}
+
 func (f *fake) Inspect(_ context.Context, h state.Handle) (state.Status, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

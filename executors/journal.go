@@ -129,14 +129,15 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 		if _, err := os.Stat(w.layout.run(name)); err != nil {
 			return w.unwrite(ctx, p.Run) // a record, or killed before the executor was asked
 		}
-		found, err := w.find(ctx, p.Run)
-		if err != nil {
+		var err error
+		if h, err = w.find(ctx, p.Run); err != nil {
 			return err
 		}
-		h = &found
 	}
-	if err := w.quit(ctx, *h); err != nil {
-		return err
+	if h != nil {
+		if err := w.quit(ctx, *h); err != nil {
+			return err
+		}
 	}
 	w.tell.tell(Event{Unit: p.Run.Unit, Type: EventDestroyed, Message: "left by an earlier apply"})
 	return w.layout.sweepRun(name)
@@ -180,15 +181,13 @@ func (w *walk) renamed(unit string) string {
 	return unit
 }
 
-// find asks the executor for what it has under the name of a run. Whether it had
-// started it is not known: to ask for the same name again gives what is there, or
-// else starts nothing of note.
-func (w *walk) find(ctx context.Context, r state.Run) (state.Handle, error) {
+// find asks the executor for what it has under the name of a run; nil is nothing.
+func (w *walk) find(ctx context.Context, r state.Run) (*state.Handle, error) {
+	if err := w.hold(ctx); err != nil {
+		return nil, err
+	}
 	name := TaskName(r.Unit, r.Key, r.Attempt)
-	return w.ask(ctx, Task{
-		Unit: ir.Unit{ID: r.Unit, Kind: ir.Job, Code: ir.Code{Runtime: ir.Command, Command: []string{"true"}}},
-		Key:  r.Key, Name: name, Dir: w.layout.run(name),
-	}, nil)
+	return w.o.Executor.Find(ctx, name, w.layout.run(name))
 }
 
 // leave notes a fault that stops no unit: something that could not be taken away.

@@ -131,6 +131,24 @@ func (l *liar) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (st
 	return h, nil
 }
 
+func (l *liar) Find(ctx context.Context, name, _ string) (*state.Handle, error) {
+	l.mu.Lock()
+	t, trouble := l.tasks[name], ""
+	if t != nil {
+		trouble = l.next(t.Unit.ID, "apply")
+	}
+	l.mu.Unlock()
+	switch {
+	case trouble == "hangs":
+		return nil, l.hang(ctx)
+	case trouble != "":
+		return nil, errLiar
+	case t == nil:
+		return nil, nil
+	}
+	return &state.Handle{Executor: "liar", ID: name}, nil
+}
+
 // hang waits until somebody loses patience, or the world ends.
 func (l *liar) hang(ctx context.Context) error {
 	select {
@@ -533,6 +551,17 @@ func (s *session) Apply(ctx context.Context, t executors.Task, prior *state.Hand
 	h, err := s.liar.Apply(ctx, t, prior)
 	if s.pass(); s.hold() {
 		return state.Handle{}, errLiar
+	}
+	return h, err
+}
+
+func (s *session) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
+	if s.pass(); s.hold() {
+		return nil, errLiar
+	}
+	h, err := s.liar.Find(ctx, name, dir)
+	if s.pass(); s.hold() {
+		return nil, errLiar
 	}
 	return h, err
 }

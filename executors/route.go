@@ -11,22 +11,46 @@ import (
 
 // Route is an executor that starts tasks with the executor named target, and
 // looks for what was started before where its handle says it is: what stands may
-// be another target's. of returns the executor of a name, the same each time.
-func Route(target string, of func(name string) (Executor, error)) (Executor, error) {
+// be another target's. of returns the executor of a name, the same each time;
+// names are all that there are.
+func Route(target string, names []string, of func(name string) (Executor, error)) (Executor, error) {
 	to, err := of(target)
 	if err != nil {
 		return nil, err
 	}
-	return &router{to, of}, nil
+	return &router{to, target, names, of}, nil
 }
 
 type router struct {
 	target Executor
+	name   string
+	names  []string
 	of     func(name string) (Executor, error)
 }
 
 func (r *router) Apply(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error) {
 	return r.target.Apply(ctx, t, prior)
+}
+
+// Find asks the target's executor first, and then the others: the target may have
+// changed since the task was started.
+func (r *router) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
+	h, err := r.target.Find(ctx, name, dir)
+	for _, other := range r.names {
+		if err != nil || h != nil {
+			break
+		}
+		if other == r.name {
+			continue
+		}
+		x, err := r.of(other)
+		if err != nil {
+			return nil, err
+		}
+		// One that is not installed has nothing either.
+		h, _ = x.Find(ctx, name, dir)
+	}
+	return h, err
 }
 
 func (r *router) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {

@@ -53,8 +53,8 @@ func (w *walk) sweepDone(ctx context.Context, r state.Run) {
 		return // it was swept
 	}
 	h, err := w.find(ctx, r)
-	if err == nil {
-		err = w.quit(ctx, h)
+	if err == nil && h != nil {
+		err = w.quit(ctx, *h)
 	}
 	if err == nil {
 		_ = w.layout.sweepRun(name)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -40,8 +41,8 @@ func (a *app) executor(t ir.Target) (executors.Executor, error) {
 		}}), nil
 	case containerd.Name:
 		return containerd.New(containerd.Options{
-			Place: containerd.Place{Address: setting("address"), Namespace: setting("namespace"), Snapshotter: setting("snapshotter")},
-			Build: a.images(t).Build, Tenon: self, Runner: filepath.Join(filepath.Dir(self), "tenon-run"),
+			Place: containerd.Place{Address: cmp.Or(setting("address"), os.Getenv("CONTAINERD_ADDRESS")), Namespace: setting("namespace"), Snapshotter: setting("snapshotter")},
+			Build: a.images(setting("hosts")).Build, Tenon: self, Runner: filepath.Join(filepath.Dir(self), "tenon-run"),
 		}), nil
 	}
 	return nil, fmt.Errorf("this tenon has no executor %q", t.Executor)
@@ -52,7 +53,7 @@ func (a *app) executor(t ir.Target) (executors.Executor, error) {
 func (a *app) route(t ir.Target, wrap func(executors.Executor) executors.Executor) (executors.Executor, error) {
 	var mu sync.Mutex
 	made := map[string]executors.Executor{}
-	return executors.Route(t.Executor, func(name string) (executors.Executor, error) {
+	return executors.Route(t.Executor, executorNames, func(name string) (executors.Executor, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if x := made[name]; x != nil {
@@ -74,9 +75,9 @@ func (a *app) route(t ir.Target, wrap func(executors.Executor) executors.Executo
 	})
 }
 
-// images is the store of images, which all systems of a user share.
-func (a *app) images(t ir.Target) *image.Store {
-	hosts, _ := t.Settings["hosts"].(string)
+// images is the store of images, which all systems of a user share; hosts is the
+// folder that tells of registries, "" for containerd's own.
+func (a *app) images(hosts string) *image.Store {
 	return image.New(image.Options{Dir: filepath.Join(cacheDir(), "images"), Hosts: hosts, UV: findUV(), Log: a.stderr})
 }
 
@@ -85,7 +86,8 @@ func (a *app) pin(ctx context.Context, sys *ir.System) (map[string]string, error
 	if sys.Target.Base() == "" {
 		return nil, nil
 	}
-	store, pinned := a.images(sys.Target), map[string]string{}
+	hosts, _ := sys.Target.Settings["hosts"].(string)
+	store, pinned := a.images(hosts), map[string]string{}
 	for _, u := range sys.Units {
 		ref := u.Code.Image
 		if ref == "" {

@@ -44,11 +44,6 @@ Images are kept in the cache folder, as an OCI layout.`,
 	return c
 }
 
-// images is the store that all systems of a user share.
-func (a *app) images() *image.Store {
-	return image.New(image.Options{Dir: filepath.Join(cacheDir(), "images"), UV: findUV(), Log: a.stderr})
-}
-
 // A buildOf says what is built.
 type buildOf struct {
 	dir, base string
@@ -70,7 +65,7 @@ its layers. What was built before is found again.`,
 		Example: "  tenon image build\n  tenon image build models/late --base localhost/tenon/python:3.11",
 		RunE: func(c *cobra.Command, args []string) error {
 			all := []unitImage{}
-			err := a.buildImages(c.Context(), a.images(), o, args, func(u ir.Unit, img v1.Image) error {
+			err := a.buildImages(c.Context(), a.images(""), o, args, func(u ir.Unit, img v1.Image) error {
 				i, err := imageOf(u, img)
 				if err != nil {
 					return err
@@ -109,7 +104,7 @@ Credentials are those of docker login.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			store := a.images()
+			store := a.images("")
 			return a.buildImages(c.Context(), store, o, args[1:], func(u ir.Unit, img v1.Image) error {
 				pinned, err := store.Push(c.Context(), img, args[0]+":"+strings.ReplaceAll(u.ID, "/", "-"))
 				if err != nil {
@@ -139,7 +134,7 @@ here before a registry is asked.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			pinned, err := a.images().Import(c.Context(), args[0], name)
+			pinned, err := a.images("").Import(c.Context(), args[0], name)
 			if err != nil {
 				return err
 			}
@@ -158,7 +153,7 @@ func imageListCommand(a *app) *cobra.Command {
 		Long:    "Lists the images that were imported, and those that were fetched from a registry.",
 		Example: "  tenon image list\n  tenon image list --json",
 		RunE: func(*cobra.Command, []string) error {
-			entries, err := a.images().List()
+			entries, err := a.images("").List()
 			if err != nil {
 				return err
 			}

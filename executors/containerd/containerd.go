@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -202,6 +203,33 @@ func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool
 func stands(dir string) bool {
 	_, err := os.Stat(recordPath(dir))
 	return err == nil
+}
+
+// Find returns the handle of what there is of a task: a record in its folder, or
+// a container that was made and not recorded yet.
+func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
+	r, err := readRecord(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if err != nil || r.Name != name {
+		r = e.record(executors.Task{Name: name, Dir: dir})
+		ctx = e.in(ctx)
+		c, err := e.connect(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("find %s: %w", name, err)
+		}
+		_, made := c.LoadContainer(ctx, r.ID)
+		_, prepared := c.SnapshotService(e.opts.Snapshotter).Stat(ctx, r.ID)
+		switch {
+		case errdefs.IsNotFound(made) && errdefs.IsNotFound(prepared):
+			return nil, nil
+		case made != nil && prepared != nil:
+			return nil, fmt.Errorf("find %s: %w", name, e.explain(errors.Join(made, prepared)))
+		}
+	}
+	h, err := r.handle()
+	return &h, err
 }
 
 // Inspect tells how the task stands. A service is ready when it answers its

@@ -115,6 +115,20 @@ func (r record) stands() bool {
 	return r.Kind != ir.Service
 }
 
+// Find returns the handle of what was started in the folder under that name and
+// not destroyed. What was not recorded was never let go.
+func (e *Executor) Find(_ context.Context, name, dir string) (*state.Handle, error) {
+	r, err := readRecord(dir)
+	if errors.Is(err, os.ErrNotExist) || err == nil && r.Name != name {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	h, err := r.handle()
+	return &h, err
+}
+
 // Inspect tells how the task stands. A service is ready when it answers its
 // readiness path with 200 and its own instance.
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {

@@ -32,8 +32,8 @@ var platforms = map[string]string{
 }
 
 // Lay lays out the environment that the lock describes for another place. Equal
-// locks and trees give equal files, wherever and whenever that is done: only
-// wheels are taken, as what is built here fits here.
+// locks and trees give equal files, wherever and whenever that is done. What has no
+// wheel is built by the interpreter of this machine.
 func (e *Env) Lay(ctx context.Context, lockText []byte, t Tree) error {
 	if err := e.lay(ctx, lockText, t); err != nil {
 		return fmt.Errorf("python environment: %w", err)
@@ -59,7 +59,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 		return err
 	}
 	defer os.Remove(lockFile)
-	_, err = e.uv(ctx, nil, nil, "pip", "sync", "--require-hashes", "--allow-empty-requirements", "--no-build", "--link-mode", "copy",
+	_, err = e.uv(ctx, nil, nil, "pip", "sync", "--require-hashes", "--allow-empty-requirements", "--link-mode", "copy",
 		"--python", in.Path, "--python-version", version, "--python-platform", platform, "--prefix", t.Dir, lockFile)
 	if err != nil {
 		return err
