@@ -118,11 +118,17 @@ func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
 
 // lost reports whether there is nothing left to adopt: the executor knows of
 // nothing, or of something that ended without an exit status of its own, as
-// after a restart of the machine. An entry without a handle is never lost: to
-// apply its task again finds or starts it.
+// after a restart of the machine.
 func (c *call) lost(ctx context.Context) bool {
 	if c.handle == nil {
-		return false
+		h, err := c.find(ctx, c.run)
+		if err != nil {
+			return false // to apply its task again finds or starts it
+		}
+		if h == nil {
+			return true
+		}
+		c.handle = h
 	}
 	st, err := c.o.Executor.Inspect(ctx, *c.handle)
 	if err != nil {

@@ -28,7 +28,15 @@ type router struct {
 	of     func(name string) (Executor, error)
 }
 
+// Apply ends a service of another executor first: two of them cannot share a port,
+// for they run as different users.
 func (r *router) Apply(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error) {
+	if prior != nil && prior.Executor != r.name {
+		if err := r.Destroy(ctx, *prior); err != nil {
+			return state.Handle{}, err
+		}
+		prior = nil
+	}
 	return r.target.Apply(ctx, t, prior)
 }
 

@@ -201,7 +201,7 @@ func (m *maker) standingUnit(item *Item, l *look) (err error) {
 			item.Reasons = append(item.Reasons, more...)
 		}
 	case l.current.Handle != nil && l.current.Handle.Executor != m.target:
-		item.Action, item.Reasons = Update, []Reason{{What: "executor", Before: l.current.Handle.Executor, After: m.target}}
+		item.Action, item.Reasons = Replace, []Reason{{What: "executor", Before: l.current.Handle.Executor, After: m.target}}
 		if !same || len(l.unknown) > 0 {
 			var more []Reason
 			more, err = m.why(l)

@@ -236,7 +236,8 @@ def save(folder: Path, signature: Signature, info: Mapping[str, Any]) -> None:
     doc = {
         "format": FORMAT,
         **info,
-        "python": platform.python_version(),
+        # The patch level does not count: the environment is locked for a minor version.
+        "python": ".".join(platform.python_version_tuple()[:2]),
         "libraries": _libraries(info["flavour"]),
     }
     _write_json(folder / "signature.json", signature.doc)
