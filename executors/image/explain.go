@@ -60,6 +60,8 @@ func (s *Store) explain(ctx context.Context, n named, err error) error {
 		return fmt.Errorf("%s: %s answers %s%s", n, host, status.Status, said(status.Body))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s: %s broke off: try again", n, host)
+	case address != nil && n.host == "localhost": // without a port: only what was imported has such a name
+		return fmt.Errorf("there is no image %s here: tenon image import one under that name", n)
 	case address != nil:
 		return fmt.Errorf("%s: no way to %s: %s; a mirror or another address for it goes into %s", n, host, clean(failed), filepath.Join(dir, "hosts.toml"))
 	}

@@ -167,6 +167,7 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 		"an unknown authority": {secure, secure.ref("team/app:1"), nil, []string{"of an unknown authority", filepath.Join(secure.hosts, secure.Host, "ca.crt")}},
 		"a broken hosts.toml":  {broken, broken.ref("team/app:1"), nil, []string{"how " + broken.Host + " is reached", filepath.Join(broken.hosts, broken.Host)}},
 		"nobody there":         {gone, gone.ref("team/app:1"), nil, []string{"no way to " + gone.Host, "connection refused", "hosts.toml"}},
+		"a local name":         {plain, "localhost/team/app:1", nil, []string{"there is no image localhost/team/app:1 here", "tenon image import"}},
 		"no such host":         {plain, "registry.invalid/team/app:1", nil, []string{"no way to registry.invalid", filepath.Join(plain.hosts, "registry.invalid", "hosts.toml")}},
 	} {
 		t.Run(what, func(t *testing.T) {

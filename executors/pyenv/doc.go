@@ -10,6 +10,9 @@
 //	Dir/KEY.lock       held by whoever makes it, and by the uv that it started
 //	Dir/python-*.json  which interpreter was found, to save asking uv each time
 //
+// [Env.Lay] lays out an environment for another place, such as an image: its files
+// are the same wherever that is done, and it is not used here.
+//
 // All of it is a cache and may be deleted at any time when nothing runs.
 //
 // The package does not choose where packages come from: uv reads the user's own

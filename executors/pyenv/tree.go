@@ -32,8 +32,8 @@ var platforms = map[string]string{
 }
 
 // Lay lays out the environment that the lock describes for another place. Equal
-// locks and trees give equal files, wherever and whenever that is done. What has no
-// wheel is built by the interpreter of this machine.
+// locks and trees give equal files, wherever and whenever that is done, if all
+// packages have wheels; what others come to is up to who builds them.
 func (e *Env) Lay(ctx context.Context, lockText []byte, t Tree) error {
 	if err := e.lay(ctx, lockText, t); err != nil {
 		return fmt.Errorf("python environment: %w", err)

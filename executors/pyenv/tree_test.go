@@ -1,0 +1,96 @@
+package pyenv_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/executors/pyenv"
+)
+
+const pygments = `pygments==2.18.0 \
+    --hash=sha256:786ff802f32e91311bff3889f6e9a86e81505fe99f2735bb6d60ae0c5004f199 \
+    --hash=sha256:b8e6aca0523f3ab76fee51799c488e38782ac06eafcf95e7ba832985c8e7b13a
+`
+
+func lay(t *testing.T, lock string, tree pyenv.Tree) (map[string]string, error) {
+	t.Helper()
+	e := pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t)})
+	if err := e.Lay(t.Context(), []byte(lock), tree); err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	err := filepath.WalkDir(tree.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name := strings.TrimPrefix(path, tree.Dir+"/")
+		if d.Type()&fs.ModeSymlink != 0 {
+			files[name], err = os.Readlink(path)
+			return err
+		}
+		b, err := os.ReadFile(path)
+		files[name] = string(b)
+		return err
+	})
+	return files, err
+}
+
+func TestATreeIsTheSameWhereverItIsLaidOut(t *testing.T) {
+	tree := pyenv.Tree{At: "/opt/env", Python: "/usr/local/bin/python3.11", Arch: "arm64"}
+	var all []map[string]string
+	for _, dir := range []string{"a", "späce d/" + strings.Repeat("long", 40)} {
+		t.Setenv("UV_CACHE_DIR", t.TempDir())
+		tree.Dir = filepath.Join(t.TempDir(), dir)
+		files, err := lay(t, lockText+pygments, tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, files)
+	}
+	if diff := cmp.Diff(all[0], all[1]); diff != "" {
+		t.Errorf("the trees differ: %.2000s", diff)
+	}
+	if got := all[0]["bin/python"]; got != tree.Python {
+		t.Errorf("the interpreter is %s", got)
+	}
+	if got := all[0]["bin/pygmentize"]; !strings.HasPrefix(got, "#!/opt/env/bin/python\n") {
+		t.Errorf("the script begins with %.60q", got)
+	}
+}
+
+// Laid out where it will be used, it can be used.
+func TestATreeIsAnEnvironment(t *testing.T) {
+	host, err := exec.LookPath("python3.11")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(host, "-c", "import sys; print(sys.executable)").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "env")
+	if _, err := lay(t, lockText+pygments, pyenv.Tree{Dir: dir, At: dir, Python: strings.TrimSpace(string(out)), Arch: "amd64"}); err != nil {
+		t.Fatal(err)
+	}
+	got := python(t, filepath.Join(dir, "bin", "python"), `import sys, pygments; print(sys.prefix, pygments.__cached__.endswith(".pyc"))`)
+	if got != dir+" True" {
+		t.Errorf("it is %s", got)
+	}
+	script, err := exec.Command(filepath.Join(dir, "bin", "pygmentize"), "-V").CombinedOutput()
+	if err != nil || !strings.Contains(string(script), "2.18.0") {
+		t.Errorf("the script says %s, %v", script, err)
+	}
+}
+
+func TestATreeThatCannotBe(t *testing.T) {
+	_, err := lay(t, lockText, pyenv.Tree{Dir: filepath.Join(t.TempDir(), "env"), At: "/opt/env", Python: "/usr/bin/python3.11", Arch: "s390x"})
+	wantError(t, err, "python environment: ", "no wheels for s390x")
+	_, err = lay(t, "iniconfig==2.0.0\n", pyenv.Tree{Dir: filepath.Join(t.TempDir(), "env"), At: "/opt/env", Python: "/usr/bin/python3.11", Arch: "amd64"})
+	wantError(t, err, "python environment: ", "hash")
+}
