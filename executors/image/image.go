@@ -116,34 +116,30 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the image %s: %w", r.Base, err)
 	}
+	if r.Python == "" && r.Lock != nil {
+		r.Python = pyenv.PythonVersion
+	}
 	var parts []part
-	add := func(what string, l layer, anew bool, err error) error {
+	for _, p := range []struct {
+		what   string
+		wanted bool
+		make   func() (layer, bool, error)
+	}{
+		{"environment", r.Python != "", func() (layer, bool, error) { return s.environment(ctx, r, base, config.Architecture) }},
+		{"tenon", r.Tenon != "", func() (layer, bool, error) { return s.tenon(ctx, r.Tenon) }},
+		{"code", r.Code != nil, func() (layer, bool, error) { return s.code(ctx, r.Code) }},
+	} {
+		if !p.wanted {
+			continue
+		}
+		l, made, err := p.make()
 		if err != nil {
-			return fmt.Errorf("make the %s layer: %w", what, err)
+			return nil, fmt.Errorf("make the %s layer: %w", p.what, err)
 		}
-		parts = append(parts, part{what, l, anew})
-		return nil
+		parts = append(parts, part{p.what, l, made})
 	}
-	if r.Python != "" || r.Lock != nil {
-		if r.Python == "" {
-			r.Python = pyenv.PythonVersion
-		}
-		l, anew, err := s.environment(ctx, r, base, config.Architecture)
-		if err := add("environment", l, anew, err); err != nil {
-			return nil, err
-		}
-	}
-	if r.Tenon != "" {
-		l, anew, err := s.tenon(ctx, r.Tenon)
-		if err := add("tenon", l, anew, err); err != nil {
-			return nil, err
-		}
-	}
-	if r.Code != nil {
-		l, anew, err := s.code(ctx, r.Code)
-		if err := add("code", l, anew, err); err != nil {
-			return nil, err
-		}
+	if len(parts) == 0 {
+		return base, nil
 	}
 	return s.assemble(ctx, base, parts)
 }
@@ -233,15 +229,12 @@ func (s *Store) code(ctx context.Context, files fs.FS) (layer, bool, error) {
 type part struct {
 	what string
 	layer
-	anew bool
+	made bool
 }
 
 // assemble puts layers on a base. The base itself may be of docker's types; the
 // image is of OCI's.
 func (s *Store) assemble(ctx context.Context, base *stored, parts []part) (v1.Image, error) {
-	if len(parts) == 0 {
-		return &built{Image: base, parts: nil}, nil
-	}
 	m, err := base.Manifest()
 	if err != nil {
 		return nil, err
@@ -325,7 +318,7 @@ func Layers(img v1.Image) ([]Layer, error) {
 	if b, ok := img.(*built); ok {
 		for i, p := range b.parts {
 			l := &out[len(out)-len(b.parts)+i]
-			l.What, l.Made = p.what, p.anew
+			l.What, l.Made = p.what, p.made
 		}
 	}
 	return out, nil

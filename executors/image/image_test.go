@@ -54,7 +54,7 @@ func uv(t *testing.T) string {
 // A file is a member of an archive; a name that ends in a slash is a folder's.
 type file struct{ name, text string }
 
-func archive(t *testing.T, name string, files ...file) string {
+func archive(t testing.TB, name string, files ...file) string {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -78,7 +78,7 @@ func write(w io.Writer, text string) error {
 	return err
 }
 
-func save(t *testing.T, name string, b []byte) string {
+func save(t testing.TB, name string, b []byte) string {
 	t.Helper()
 	name = filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(name, b, 0o755); err != nil {
@@ -276,6 +276,29 @@ func TestALayerThatIsLostIsMadeAgain(t *testing.T) {
 		if !l.Made {
 			t.Errorf("the layer %s was not made", l.What)
 		}
+	}
+}
+
+func TestWhatAKilledBuildLeftIsNotUsed(t *testing.T) {
+	dir := t.TempDir()
+	s := image.New(image.Options{Dir: dir, UV: uv(t)})
+	r := whole(t, s)
+	want := digest(t, build(t, s, r))
+	if err := os.RemoveAll(filepath.Join(dir, "found")); err != nil {
+		t.Fatal(err)
+	}
+	locks, err := filepath.Glob(filepath.Join(dir, "work", "*.lock"))
+	if err != nil || len(locks) == 0 {
+		t.Fatalf("locks are %v, %v", locks, err)
+	}
+	for _, l := range locks {
+		half := strings.TrimSuffix(l, ".lock")
+		if err := errors.Join(os.MkdirAll(filepath.Join(half, "bin"), 0o755), os.WriteFile(half+"/bin/python", nil, 0o644), os.WriteFile(half+".tar", []byte(strings.Repeat("x", 1<<20)), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := digest(t, build(t, s, r)); got != want {
+		t.Errorf("it is %s, not %s", got, want)
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 )
 
 // dockerArchive is an archive of an image as docker save writes it.
-func dockerArchive(t *testing.T, img v1.Image) string {
+func dockerArchive(t testing.TB, img v1.Image) string {
 	t.Helper()
 	tag, err := name.NewTag("example.com/saved:1")
 	if err != nil {
@@ -38,7 +38,7 @@ func dockerArchive(t *testing.T, img v1.Image) string {
 }
 
 // ociArchive is an archive of an OCI layout, in which harm may have been done.
-func ociArchive(t *testing.T, harm func(dir string), images ...v1.Image) string {
+func ociArchive(t testing.TB, harm func(dir string), images ...v1.Image) string {
 	t.Helper()
 	dir := t.TempDir()
 	l, err := layout.Write(dir, mutate.IndexMediaType(emptyIndex(t), types.OCIImageIndex))
@@ -64,7 +64,7 @@ func ociArchive(t *testing.T, harm func(dir string), images ...v1.Image) string 
 	return save(t, "oci.tar", b.Bytes())
 }
 
-func emptyIndex(t *testing.T) v1.ImageIndex {
+func emptyIndex(t testing.TB) v1.ImageIndex {
 	t.Helper()
 	i, err := random.Index(0, 0, 0)
 	if err != nil {
@@ -73,7 +73,7 @@ func emptyIndex(t *testing.T) v1.ImageIndex {
 	return i
 }
 
-func randomImage(t *testing.T) v1.Image {
+func randomImage(t testing.TB) v1.Image {
 	t.Helper()
 	img, err := random.Image(300, 2)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 // A Tree is an environment that will be used elsewhere, such as in an image.
 type Tree struct {
-	Dir    string // where it is laid out; not there yet
+	Dir    string // where it is laid out anew; Dir.uv.lock is held for as long as anybody writes there
 	At     string // where it will be: "/opt/tenon/env"
 	Python string // the interpreter there: "/usr/local/bin/python3.11"
 	Arch   string // of the machine there, as Go names it
@@ -54,12 +54,18 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 	if err != nil {
 		return err
 	}
+	// A uv that outlived who started it has the lock and still writes.
+	held, err := lock(ctx, t.Dir+".uv.lock")
+	if err != nil {
+		return err
+	}
+	defer held.Close()
 	lockFile := t.Dir + ".txt"
-	if err := errors.Join(os.MkdirAll(t.Dir, 0o755), os.WriteFile(lockFile, lockText, 0o644)); err != nil {
+	if err := errors.Join(os.RemoveAll(t.Dir), os.MkdirAll(t.Dir, 0o755), os.WriteFile(lockFile, lockText, 0o644)); err != nil {
 		return err
 	}
 	defer os.Remove(lockFile)
-	_, err = e.uv(ctx, nil, nil, "pip", "sync", "--require-hashes", "--allow-empty-requirements", "--link-mode", "copy",
+	_, err = e.uv(ctx, nil, held, "pip", "sync", "--require-hashes", "--allow-empty-requirements", "--link-mode", "copy",
 		"--python", in.Path, "--python-version", version, "--python-platform", platform, "--prefix", t.Dir, lockFile)
 	if err != nil {
 		return err
@@ -74,7 +80,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 	if err := errors.Join(scripts(t, in.Path), records(packages), root(t, version)); err != nil {
 		return err
 	}
-	return compile(ctx, in.Path, packages, path.Join(t.At, "lib", "python"+version, "site-packages"))
+	return compile(ctx, held, in.Path, packages, path.Join(t.At, "lib", "python"+version, "site-packages"))
 }
 
 // minor is "3.11" of "cpython 3.11.7 final".
@@ -189,11 +195,12 @@ const compilers = 2
 
 // compile compiles all modules to bytecode that is taken unseen: nobody changes
 // a file of an image.
-func compile(ctx context.Context, python, packages, at string) error {
+func compile(ctx context.Context, held *os.File, python, packages, at string) error {
 	errs := make(chan error, compilers)
 	for i := range compilers {
 		go func() {
 			cmd := exec.CommandContext(ctx, python, "-S", "-s", "-W", "ignore", "-c", compileScript, packages, at, strconv.Itoa(i), strconv.Itoa(compilers))
+			cmd.ExtraFiles = []*os.File{held}
 			cmd.Env = []string{"PYTHONHASHSEED=0", "LC_ALL=C.UTF-8"}
 			out, err := cmd.CombinedOutput()
 			switch {

@@ -1,12 +1,15 @@
 package pyenv_test
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -85,6 +88,51 @@ func TestATreeIsAnEnvironment(t *testing.T) {
 	script, err := exec.Command(filepath.Join(dir, "bin", "pygmentize"), "-V").CombinedOutput()
 	if err != nil || !strings.Contains(string(script), "2.18.0") {
 		t.Errorf("the script says %s, %v", script, err)
+	}
+}
+
+// Who was killed may have left a uv that still writes. It is waited for, and
+// nothing of what it wrote is taken over.
+func TestATreeIsLaidOutByOneAtATime(t *testing.T) {
+	tree := pyenv.Tree{Dir: filepath.Join(t.TempDir(), "env"), At: "/opt/env", Python: "/usr/bin/python3.11", Arch: "amd64"}
+	if err := errors.Join(os.MkdirAll(tree.Dir, 0o755), os.WriteFile(filepath.Join(tree.Dir, "half"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("flock", tree.Dir+".uv.lock", "sh", "-c", "echo held; read -r end")
+	stdin, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdout.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	e := pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t)})
+	elsewhere := tree
+	elsewhere.Dir = filepath.Join(t.TempDir(), "env")
+	if err := e.Lay(t.Context(), nil, elsewhere); err != nil { // it has found its interpreter then
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := e.Lay(ctx, nil, tree); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another process is making") {
+		t.Errorf("beside another one it gave %v", err)
+	}
+	if err := errors.Join(stdin.Close(), other.Wait()); err == nil {
+		t.Fatal("the other one read something")
+	}
+	files, err := lay(t, "", tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := files["half"]; ok {
+		t.Error("it holds what was left there")
 	}
 }
 
