@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -140,7 +141,7 @@ func TestWhatCanBeImported(t *testing.T) {
 		}},
 	} {
 		t.Run(what, func(t *testing.T) {
-			s := store(t)
+			s := image.New(image.Options{Dir: t.TempDir()})
 			var all []string
 			for _, f := range []string{c.file, zipped(t, c.file)} {
 				pinned, err := s.Import(t.Context(), f, "mine/"+strings.ReplaceAll(filepath.Base(f), ".", "-")+":1")
@@ -215,15 +216,20 @@ func TestWhatCannotBeImported(t *testing.T) {
 		file, name string
 		want       []string
 	}{
-		"no file":                  {"/no/such/file", "a:1", []string{"import /no/such/file", "no such file"}},
-		"no archive":               {save(t, "a", []byte(strings.Repeat("hello", 300))), "a:1", []string{"cannot be read as a tar"}},
-		"nothing known":            {archive(t, "a.tar", file{"hello", "x"}), "a:1", []string{"neither an image nor a root filesystem"}},
-		"a member above":           {outside(tar.Header{Name: "usr/../../etc/x"}), "a:1", []string{`"usr/../../etc/x" lies outside`, "tar -C ROOT"}},
-		"an absolute member":       {outside(tar.Header{Name: "/usr/x"}), "a:1", []string{`"/usr/x" lies outside`}},
-		"a link to a file outside": {outside(tar.Header{Name: "usr/x", Typeflag: tar.TypeLink, Linkname: "../etc/passwd"}), "a:1", []string{`"usr/x" lies outside`}},
-		"a bad name":               {archive(t, "a.tar", file{"usr/x", "x"}), "A B", []string{`"A B" is no name of an image`}},
-		"a digest as a name":       {archive(t, "a.tar", file{"usr/x", "x"}), "a@sha256:" + strings.Repeat("0", 64), []string{"with a tag"}},
-		"two images":               {ociArchive(t, nil, img, randomImage(t)), "a:1", []string{"holds 2 images"}},
+		"no file":                       {"/no/such/file", "a:1", []string{"import /no/such/file", "no such file"}},
+		"no archive":                    {save(t, "a", []byte(strings.Repeat("hello", 300))), "a:1", []string{"cannot be read as a tar"}},
+		"nothing known":                 {archive(t, "a.tar", file{"hello", "x"}), "a:1", []string{"neither an image nor a root filesystem"}},
+		"a member above":                {outside(tar.Header{Name: "usr/../../etc/x"}), "a:1", []string{`"usr/../../etc/x" lies outside`, "tar -C ROOT"}},
+		"an absolute member":            {outside(tar.Header{Name: "/usr/x"}), "a:1", []string{`"/usr/x" lies outside`}},
+		"a link to a file outside":      {outside(tar.Header{Name: "usr/x", Typeflag: tar.TypeLink, Linkname: "../etc/passwd"}), "a:1", []string{`"usr/x" lies outside`}},
+		"a bad name":                    {archive(t, "a.tar", file{"usr/x", "x"}), "A B", []string{`"A B" is no name of an image`}},
+		"a digest as a name":            {archive(t, "a.tar", file{"usr/x", "x"}), "a@sha256:" + strings.Repeat("0", 64), []string{"with a tag"}},
+		"an image that names no config": {ociArchive(t, func(dir string) { onlyManifest(t, dir, `{"schemaVersion": 2, "layers": []}`) }), "a:1", []string{"docker.io/library/a:1 is no image"}},
+		"an image that names no layer": {ociArchive(t, func(dir string) {
+			onlyManifest(t, dir, `{"schemaVersion": 2, "config": {"digest": "sha256:`+strings.Repeat("0", 64)+`"}, "layers": [{}]}`)
+		}), "a:1", []string{"docker.io/library/a:1 is no image"}},
+		"what is no image": {ociArchive(t, func(dir string) { onlyManifest(t, dir, `[]`) }), "a:1", []string{"docker.io/library/a:1 is no image"}},
+		"two images":       {ociArchive(t, nil, img, randomImage(t)), "a:1", []string{"holds 2 images"}},
 		"a damaged blob": {ociArchive(t, func(dir string) {
 			if err := os.WriteFile(blobs(dir)[0], []byte("x"), 0o644); err != nil {
 				t.Fatal(err)
@@ -244,7 +250,7 @@ func TestWhatCannotBeImported(t *testing.T) {
 		}, img), "a:1", []string{"it lacks sha256:"}},
 	} {
 		t.Run(what, func(t *testing.T) {
-			s := store(t)
+			s := image.New(image.Options{Dir: t.TempDir()})
 			_, err := s.Import(t.Context(), c.file, c.name)
 			wantError(t, err, c.want...)
 			if entries, err := s.List(); err != nil || len(entries) > 0 {
@@ -256,7 +262,7 @@ func TestWhatCannotBeImported(t *testing.T) {
 
 // A base that docker wrote becomes an image of OCI's types.
 func TestABaseOfDockersTypes(t *testing.T) {
-	s := store(t)
+	s := image.New(image.Options{Dir: t.TempDir()})
 	img := randomImage(t)
 	m, err := img.Manifest()
 	if err != nil {
@@ -279,7 +285,7 @@ func TestABaseOfDockersTypes(t *testing.T) {
 
 func TestAnIndexGivesTheImageOfThisMachine(t *testing.T) {
 	img := randomImage(t)
-	s := store(t)
+	s := image.New(image.Options{Dir: t.TempDir()})
 	for arch, want := range map[string]string{"s390x": "only for linux/s390x", "": ""} {
 		file := ociArchive(t, func(dir string) { wrapIndex(t, dir, arch) }, img)
 		pinned, err := s.Import(t.Context(), file, "an/index:1")
@@ -294,6 +300,23 @@ func TestAnIndexGivesTheImageOfThisMachine(t *testing.T) {
 		if err != nil || digest(t, got) != digest(t, img) {
 			t.Errorf("it is %v, %v", got, err)
 		}
+	}
+}
+
+// onlyManifest makes a text the one manifest of a layout.
+func onlyManifest(t *testing.T, dir, text string) {
+	t.Helper()
+	h, n, err := v1.SHA256(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, Manifests: []v1.Descriptor{{MediaType: types.OCIManifestSchema1, Digest: h, Size: n}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs := filepath.Join(dir, "blobs", "sha256")
+	if err := errors.Join(os.MkdirAll(blobs, 0o755), os.WriteFile(filepath.Join(blobs, h.Hex), []byte(text), 0o644), os.WriteFile(filepath.Join(dir, "index.json"), index, 0o644)); err != nil {
+		t.Fatal(err)
 	}
 }
 

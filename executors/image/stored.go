@@ -151,6 +151,9 @@ func (s *Store) open(ctx context.Context, pinned string) (*stored, error) {
 // in the store is asked for.
 func (s *Store) manifest(h v1.Hash, name string, fetch func(v1.Hash) ([]byte, error)) (*v1.Manifest, []byte, error) {
 	for range 3 { // an index of an index is enough
+		if h == (v1.Hash{}) {
+			return nil, nil, fmt.Errorf("%s is no image", name)
+		}
 		b, err := s.read(h)
 		if errors.Is(err, fs.ErrNotExist) {
 			b, err = fetch(h)
@@ -168,7 +171,7 @@ func (s *Store) manifest(h v1.Hash, name string, fetch func(v1.Hash) ([]byte, er
 		}
 		if kind.Manifests == nil {
 			m, err := v1.ParseManifest(bytes.NewReader(b))
-			if err != nil || kind.Layers == nil {
+			if err != nil || kind.Layers == nil || m.Config.Digest == (v1.Hash{}) || slices.ContainsFunc(m.Layers, func(d v1.Descriptor) bool { return d.Digest == (v1.Hash{}) }) {
 				return nil, nil, fmt.Errorf("%s is no image", name)
 			}
 			if m.MediaType == "" {
