@@ -279,6 +279,43 @@ func TestALayerThatIsLostIsMadeAgain(t *testing.T) {
 	}
 }
 
+func TestADamagedLayerIsNoticedAndMadeAgain(t *testing.T) {
+	dir := t.TempDir()
+	s := image.New(image.Options{Dir: dir, UV: uv(t)})
+	r := whole(t, s)
+	img := build(t, s, r)
+	for i, l := range layers(t, img)[1:] {
+		file := filepath.Join(dir, "blobs", "sha256", l.Digest.Hex)
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)/2] ^= 1
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		all, err := img.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := all[i+1].Compressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, read)
+		wantError(t, errors.Join(err, read.Close()), file+" was damaged and is removed")
+	}
+	again := build(t, s, r)
+	if digest(t, again) != digest(t, img) {
+		t.Error("it came out otherwise")
+	}
+	for _, l := range layers(t, again)[1:] {
+		if !l.Made {
+			t.Errorf("the layer %s was not made", l.What)
+		}
+	}
+}
+
 func TestWhatAKilledBuildLeftIsNotUsed(t *testing.T) {
 	dir := t.TempDir()
 	s := image.New(image.Options{Dir: dir, UV: uv(t)})

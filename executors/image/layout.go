@@ -29,8 +29,8 @@ func (s *Store) blob(h v1.Hash) string {
 	return filepath.Join(s.opts.Dir, "blobs", h.Algorithm, h.Hex)
 }
 
-// has reports whether a blob is there. Whoever takes it holds it against its
-// digest, as all that unpack images do.
+// has reports whether a blob is there. It is held against its digest when it is
+// read.
 func (s *Store) has(h v1.Hash, size int64) bool {
 	info, err := os.Stat(s.blob(h))
 	return err == nil && info.Size() == size

@@ -1,7 +1,9 @@
 package image_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +14,15 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/image/registrytest"
 )
@@ -245,7 +251,68 @@ func TestAMirrorStandsInForItsHost(t *testing.T) {
 	}
 }
 
-// isBlob picks the requests for a layer.
+// An index is pinned as it is, so that a pin holds on every machine.
+func TestAnIndexAtARegistry(t *testing.T) {
+	h := newHub(t, registrytest.Options{})
+	other := h.store(t, credentials("", ""))
+	if _, err := other.Push(t.Context(), randomImage(t), h.ref("team/app:other")); err != nil {
+		t.Fatal(err)
+	}
+	entry := func(tag, arch string) v1.Descriptor {
+		pinned, err := other.Pin(t.Context(), h.ref("team/app:"+tag))
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := other.Open(t.Context(), pinned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := partial.Descriptor(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Platform = &v1.Platform{OS: "linux", Architecture: arch}
+		return *d
+	}
+	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.DockerManifestList, Manifests: []v1.Descriptor{entry("other", "s390x"), entry("1", runtime.GOARCH)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+h.Host+"/v2/team/app/manifests/both", bytes.NewReader(index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", string(types.DockerManifestList))
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil || answer.StatusCode != http.StatusCreated {
+		t.Fatalf("the index is not taken: %v, %v", answer, err)
+	}
+	_ = answer.Body.Close()
+
+	s := h.store(t, credentials("", ""))
+	pinned, err := s.Pin(t.Context(), h.ref("team/app:both"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("%s@%s", h.ref("team/app:both"), ir.Sum(index)); pinned != want {
+		t.Errorf("it is pinned as %s, want %s", pinned, want)
+	}
+	for range 2 { // the second time from the store
+		img, err := s.Open(t.Context(), pinned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if digest(t, img) != digest(t, h.img) {
+			t.Errorf("it is %s, want %s", digest(t, img), digest(t, h.img))
+		}
+	}
+	entries, err := s.List()
+	if err != nil || len(entries) != 1 || entries[0].Name != pinned {
+		t.Errorf("it lists %v, %v", entries, err)
+	}
+}
+
+// isLayer picks the requests for a layer.
 func isLayer(h *hub, t *testing.T, r *http.Request) bool {
 	return strings.HasSuffix(r.URL.Path, "/blobs/"+layers(t, h.img)[0].Digest.String())
 }

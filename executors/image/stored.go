@@ -80,8 +80,31 @@ func (l *storedLayer) Compressed() (io.ReadCloser, error) {
 	if err := l.c.s.fetch(l.c.ctx, l.c.ref, l.d); err != nil {
 		return nil, err
 	}
-	return os.Open(l.c.s.blob(l.d.Digest))
+	f, err := os.Open(l.c.s.blob(l.d.Digest))
+	if err != nil {
+		return nil, err
+	}
+	return &checked{f, newSum(io.Discard), l.d.Digest}, nil
 }
+
+// checked reads a blob and holds it against its digest. One that is damaged is
+// removed, so that it is made or fetched again.
+type checked struct {
+	f    *os.File
+	sum  *sum
+	want v1.Hash
+}
+
+func (c *checked) Read(b []byte) (int, error) {
+	n, err := c.f.Read(b)
+	_, _ = c.sum.Write(b[:n])
+	if errors.Is(err, io.EOF) && c.sum.hash() != c.want {
+		return n, errors.Join(fmt.Errorf("%s was damaged and is removed: try again, it will be made or fetched anew", c.f.Name()), os.Remove(c.f.Name()))
+	}
+	return n, err
+}
+
+func (c *checked) Close() error { return c.f.Close() }
 
 // image makes an image of a manifest and a config, in OCI's types.
 func (s *Store) image(ctx context.Context, ref string, m *v1.Manifest, config *v1.ConfigFile) (v1.Image, error) {
