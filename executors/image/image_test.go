@@ -32,9 +32,9 @@ import (
 const lockText = `iniconfig==2.0.0 \
     --hash=sha256:2d91e135bf72d31a410b17c16da610a82cb55f6b0477d1a902134b24a455b8b3 \
     --hash=sha256:b6a85871a79d2e3b22d2d1b94ac2824226a63c6b741c88f7ae975f18b6778374
-pygments==2.18.0 \
-    --hash=sha256:786ff802f32e91311bff3889f6e9a86e81505fe99f2735bb6d60ae0c5004f199 \
-    --hash=sha256:b8e6aca0523f3ab76fee51799c488e38782ac06eafcf95e7ba832985c8e7b13a
+tabulate==0.9.0 \
+    --hash=sha256:0095b12bf5966de529c0feb1fa08671671b3368eec77d7ef7ab114be2c068b3c \
+    --hash=sha256:024ca478df22e9340661486f85298cff5f6dcdba14f3813e8830015b9ed1948f
 `
 
 // uv is needed by the tests of environments. Without it they fail.
@@ -193,7 +193,7 @@ func TestAChangeChangesItsLayerOnly(t *testing.T) {
 	before := layers(t, build(t, s, r))
 	for what, change := range map[string]func(*image.Recipe){
 		"base":        func(r *image.Recipe) { r.Base = base(t, s, file{"./etc/motd", "hello"}) },
-		"environment": func(r *image.Recipe) { r.Lock = []byte(lockText[:strings.Index(lockText, "pygments")]) },
+		"environment": func(r *image.Recipe) { r.Lock = []byte(lockText[:strings.Index(lockText, "tabulate")]) },
 		"tenon":       func(r *image.Recipe) { r.Tenon = save(t, "tenon", []byte("another program")) },
 		"code":        func(r *image.Recipe) { r.Code = fstest.MapFS{"train.py": {Data: []byte("print(1)")}} },
 	} {
@@ -414,13 +414,13 @@ func TestWhatAnImageHolds(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	script := env["opt/tenon/env/bin/pygmentize"]
+	script := env["opt/tenon/env/bin/tabulate"]
 	if script.Mode != 0o755 || !strings.HasPrefix(script.Text, "#!/opt/tenon/env/bin/python\n") {
 		t.Errorf("the console script is %o %q", script.Mode, script.Text)
 	}
 	sum := sha256.Sum256([]byte(script.Text))
-	record := fmt.Sprintf("../../../bin/pygmentize,sha256=%s,%d\n", base64.RawURLEncoding.EncodeToString(sum[:]), len(script.Text))
-	if list := env[packages+"pygments-2.18.0.dist-info/RECORD"].Text; !strings.Contains(list, record) {
+	record := fmt.Sprintf("../../../bin/tabulate,sha256=%s,%d\n", base64.RawURLEncoding.EncodeToString(sum[:]), len(script.Text))
+	if list := env[packages+"tabulate-0.9.0.dist-info/RECORD"].Text; !strings.Contains(list, record) {
 		t.Errorf("RECORD lacks %q:\n%s", record, list)
 	}
 	compiled := env[packages+"iniconfig/__pycache__/__init__.cpython-311.pyc"].Text

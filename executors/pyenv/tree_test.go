@@ -16,9 +16,9 @@ import (
 	"github.com/tenon-ml/tenon/executors/pyenv"
 )
 
-const pygments = `pygments==2.18.0 \
-    --hash=sha256:786ff802f32e91311bff3889f6e9a86e81505fe99f2735bb6d60ae0c5004f199 \
-    --hash=sha256:b8e6aca0523f3ab76fee51799c488e38782ac06eafcf95e7ba832985c8e7b13a
+const tabulate = `tabulate==0.9.0 \
+    --hash=sha256:0095b12bf5966de529c0feb1fa08671671b3368eec77d7ef7ab114be2c068b3c \
+    --hash=sha256:024ca478df22e9340661486f85298cff5f6dcdba14f3813e8830015b9ed1948f
 `
 
 func lay(t *testing.T, lock string, tree pyenv.Tree) (map[string]string, error) {
@@ -50,7 +50,7 @@ func TestATreeIsTheSameWhereverItIsLaidOut(t *testing.T) {
 	for _, dir := range []string{"a", "späce d/" + strings.Repeat("long", 40)} {
 		t.Setenv("UV_CACHE_DIR", t.TempDir())
 		tree.Dir = filepath.Join(t.TempDir(), dir)
-		files, err := lay(t, lockText+pygments, tree)
+		files, err := lay(t, lockText+tabulate, tree)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func TestATreeIsTheSameWhereverItIsLaidOut(t *testing.T) {
 	if got := all[0]["bin/python"]; got != tree.Python {
 		t.Errorf("the interpreter is %s", got)
 	}
-	if got := all[0]["bin/pygmentize"]; !strings.HasPrefix(got, "#!/opt/env/bin/python\n") {
+	if got := all[0]["bin/tabulate"]; !strings.HasPrefix(got, "#!/opt/env/bin/python\n") {
 		t.Errorf("the script begins with %.60q", got)
 	}
 }
@@ -78,15 +78,15 @@ func TestATreeIsAnEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "env")
-	if _, err := lay(t, lockText+pygments, pyenv.Tree{Dir: dir, At: dir, Python: strings.TrimSpace(string(out)), Arch: "amd64"}); err != nil {
+	if _, err := lay(t, lockText+tabulate, pyenv.Tree{Dir: dir, At: dir, Python: strings.TrimSpace(string(out)), Arch: "amd64"}); err != nil {
 		t.Fatal(err)
 	}
-	got := python(t, filepath.Join(dir, "bin", "python"), `import sys, pygments; print(sys.prefix, pygments.__cached__.endswith(".pyc"))`)
+	got := python(t, filepath.Join(dir, "bin", "python"), `import sys, tabulate; print(sys.prefix, tabulate.__cached__.endswith(".pyc"))`)
 	if got != dir+" True" {
 		t.Errorf("it is %s", got)
 	}
-	script, err := exec.Command(filepath.Join(dir, "bin", "pygmentize"), "-V").CombinedOutput()
-	if err != nil || !strings.Contains(string(script), "2.18.0") {
+	script, err := exec.Command(filepath.Join(dir, "bin", "tabulate"), "--help").CombinedOutput()
+	if err != nil || !strings.Contains(string(script), "Pretty-print") {
 		t.Errorf("the script says %s, %v", script, err)
 	}
 }
