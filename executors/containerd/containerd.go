@@ -163,6 +163,9 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	if err := e.remove(ctx, c, r, e.opts.Grace); err != nil {
 		return state.Handle{}, err
 	}
+	if err := local.Present(t); err != nil {
+		return state.Handle{}, err
+	}
 	if err := local.PortFree(ctx, t, prior, stands); err != nil {
 		return state.Handle{}, err
 	}

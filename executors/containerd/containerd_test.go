@@ -110,8 +110,9 @@ func pinned(t testing.TB) string {
 
 func TestConformance(t *testing.T) {
 	executortest.Run(t, executortest.Config{
-		New:     func(t testing.TB) executors.Executor { return newExecutor(t) },
-		Program: "/bin/program",
-		Image:   pinned(t),
+		New:      func(t testing.TB) executors.Executor { return newExecutor(t) },
+		Program:  "/bin/program",
+		Image:    pinned(t),
+		Contains: true,
 	})
 }

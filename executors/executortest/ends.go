@@ -17,6 +17,7 @@ func itoa(i int) string { return strconv.Itoa(i) }
 func (s *suite) endCases() []testCase {
 	return []testCase{
 		{"a canceled wait leaves the task running", s.cancelWait},
+		{"a job that takes longer than its wait can be ended", s.timeout},
 		{"destroy ends all processes, also those that ignore SIGTERM", s.destroyFamily},
 		{"destroy with a done context still ends everything", s.destroyNow},
 		{"destroy can be repeated, also by another tenon", s.destroyTwice},

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -223,16 +222,12 @@ func (l *load) answers(instance string) int {
 }
 
 func (s *suite) checkPort(t *testing.T) {
-	c, ok := s.New(t).(executors.Checker)
-	if !ok {
-		t.Fatalf("%T is no Checker", c)
-	}
 	u := s.service(t, 8080, "serve").Unit
-	if fs := c.Check(u); len(fs) != 0 {
+	if fs := s.check(t, u); len(fs) != 0 {
 		t.Errorf("check of a good service gave %+v", fs)
 	}
 	u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Ready: "/ready", Replicas: 1}
-	if fs := c.Check(u); len(fs) != 1 || fs[0].Field != "port" || fs[0].Message == "" {
+	if fs := s.check(t, u); len(fs) != 1 || fs[0].Field != "port" || fs[0].Message == "" {
 		t.Errorf("check gave %+v, want one fault of port", fs)
 	}
 }

@@ -28,6 +28,11 @@ type Config struct {
 	Program string
 	// Image is what units run in, "" where the executor runs no images.
 	Image string
+	// Lacks are the features that it refuses.
+	Lacks []Feature
+	// Contains says that it holds units to their memory and cores, and runs them
+	// as a user without rights. One that does not only reserves what they need.
+	Contains bool
 }
 
 // programVar names the program that is built once, also for the tenons that tests
@@ -94,7 +99,7 @@ func Run(t *testing.T, c Config) {
 	if path := os.Getenv(applyVar); path != "" {
 		s.applyAndHang(t, path)
 	}
-	for _, group := range [][]testCase{s.jobCases(), s.fileCases(), s.endCases(), s.crashCases(), s.serviceCases()} {
+	for _, group := range [][]testCase{s.jobCases(), s.fileCases(), s.endCases(), s.crashCases(), s.serviceCases(), s.featureCases()} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()

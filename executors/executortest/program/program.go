@@ -45,15 +45,19 @@ func run(name string, args []string) error {
 		}
 		return ""
 	}
-	if name == "beat" { // a child of "family": it has no document of its own
+	switch name { // those that have no document
+	case "beat": // a child of "family"
 		return beat(arg(0), arg(1) == "stubborn")
+	case "whoami":
+		fmt.Print(os.Geteuid())
+		return nil
 	}
 	s, err := step.Read()
 	if err != nil {
 		return err
 	}
 	dir := s.Outputs["out"].Path
-	if dir != "" {
+	if dir != "" && name != "nothing" {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -81,6 +85,7 @@ func run(name string, args []string) error {
 			return err
 		}
 		time.Sleep(Patience)
+	case "nothing":
 	case "sleep":
 		time.Sleep(Patience)
 	case "binary":
@@ -116,6 +121,22 @@ func run(name string, args []string) error {
 			return err
 		}
 		time.Sleep(duration(arg(1)))
+	case "eat": // BYTES
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		return eat(n)
+	case "burn": // THREADS DURATION
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		return burn(n, duration(arg(1)), dir)
+	case "attack": // LIST
+		return attacks(arg(0), dir)
+	case "break": // FILE: writes where it may not
+		return os.WriteFile(arg(0), nil, 0o644)
 	case "family": // a child, one that ignores SIGTERM, one in a process group of its own
 		return family(dir)
 	case "serve": // [READY AFTER]
@@ -136,15 +157,37 @@ func run(name string, args []string) error {
 
 // Found is what the program "report" tells.
 type Found struct {
-	Cwd  string
-	Args []string
-	Env  map[string]string
-	Step step.Step
+	Executable string
+	Cwd        string
+	Args       []string
+	Env        map[string]string
+	Step       step.Step
+	UID, GID   int
+	Groups     []int
+	SecretFile string            // how many bytes are in the file that the secret names
+	Content    map[string]string // of the data files
 }
 
 func report(s *step.Step, dir string) error {
-	f := Found{Args: os.Args[2:], Env: map[string]string{}, Step: *s}
+	f := Found{
+		Args: os.Args[2:], Env: map[string]string{}, Step: *s, UID: os.Getuid(), GID: os.Getgid(), Content: map[string]string{},
+	}
 	var err error
+	if f.Executable, err = os.Executable(); err != nil {
+		return err
+	}
+	if f.Groups, err = os.Getgroups(); err != nil {
+		return err
+	}
+	for _, paths := range s.Files {
+		for _, path := range paths {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			f.Content[path] = string(b)
+		}
+	}
 	if f.Cwd, err = os.Getwd(); err != nil {
 		return err
 	}
@@ -154,6 +197,9 @@ func report(s *step.Step, dir string) error {
 	if v := os.Getenv(SecretName); v != "" {
 		// Not the value: a test searches the folder for it.
 		f.Env[SecretName] = strconv.Itoa(len(v))
+		if b, err := os.ReadFile(v); err == nil {
+			f.SecretFile = strconv.Itoa(len(b))
+		}
 	}
 	b, err := json.Marshal(f)
 	if err != nil {

@@ -1,0 +1,68 @@
+package local
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Check returns one fault per field of the unit that cannot be honoured on this
+// machine, whether in a container or not.
+func Check(u ir.Unit) []executors.Fault {
+	var fs []executors.Fault
+	fault := func(field, hint, format string, args ...any) {
+		if !slices.ContainsFunc(fs, func(f executors.Fault) bool { return f.Field == field }) {
+			fs = append(fs, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
+		}
+	}
+	if u.Kind == ir.Service {
+		if u.Endpoint == nil || u.Endpoint.Port < 1 || u.Endpoint.Port > 65535 {
+			fault("port", "name a free port of this machine", "a service needs a port from 1 to 65535")
+		}
+		if u.Needs.Disk > 0 {
+			fault("needs.disk", "leave needs.disk out, or choose a target with another executor",
+				"the disk of jobs is measured only: nothing watches a service for as long as it stands")
+		}
+	}
+	for _, in := range u.Inputs {
+		if !fileName(in.Port) {
+			fault("in", "choose another name", "the port %q is no name of a file", in.Port)
+		}
+	}
+	for _, out := range u.Outputs {
+		if !fileName(out.Port) {
+			fault("outputs", "choose another name", "the port %q is no name of a file", out.Port)
+		}
+	}
+	switch u.Code.Runtime {
+	case ir.Builtin:
+	case ir.Python, ir.Command:
+		if len(u.Code.Command) == 0 {
+			fault("code.command", "", "there is nothing to run")
+		}
+		if u.Code.Runtime == ir.Python && u.Code.Lock == "" {
+			fault("packages", "", "a Python unit needs a locked environment")
+		}
+	default:
+		fault("code.runtime", "", "it cannot run %q", u.Code.Runtime)
+	}
+	for _, s := range u.Secrets {
+		switch {
+		case s.Name == step.Env:
+			fault("secrets", "choose another name", "%s is the contract's own variable", step.Env)
+		case s.Name == "" || strings.ContainsAny(s.Name, "=\x00"):
+			fault("secrets", "choose another name", "%q is no name of a variable", s.Name)
+		}
+	}
+	return fs
+}
+
+// fileName reports whether a name is that of one file in a folder.
+func fileName(name string) bool {
+	return name != "" && name != "." && name != ".." && filepath.Base(name) == name && !strings.Contains(name, "\x00")
+}
