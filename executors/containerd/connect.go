@@ -7,11 +7,18 @@ import (
 	"io/fs"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
+	version "github.com/containerd/containerd/api/services/version/v1"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // connect returns the connection to containerd, which mends itself when containerd
@@ -23,12 +30,19 @@ func (e *Executor) connect(ctx context.Context) (*client.Client, error) {
 		return e.client, nil
 	}
 	// The client would only say that it waited in vain.
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", e.opts.Address)
+	conn, err := (&net.Dialer{Timeout: e.silence()}).DialContext(ctx, "unix", e.opts.Address)
 	if err != nil {
 		return nil, e.explain(err)
 	}
 	_ = conn.Close()
-	c, err := client.New(e.opts.Address, client.WithDefaultNamespace(e.opts.Namespace))
+	c, err := client.New(e.opts.Address, client.WithDefaultNamespace(e.opts.Namespace), client.WithExtraDialOpts([]grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(e.watch), grpc.WithChainStreamInterceptor(e.watchStream),
+		// One that was started again is found soon.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			MinConnectTimeout: e.silence(),
+			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+		}),
+	}))
 	if err != nil {
 		return nil, e.explain(err)
 	}
@@ -51,16 +65,22 @@ func (e *Executor) explain(err error) error {
 	switch {
 	case err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "connect: permission denied"):
+	case errors.Is(err, fs.ErrPermission) && isDial(err) || strings.Contains(err.Error(), "connect: permission denied"):
 		return &unreachable{e.opts.Address, "may not be used by this user: run tenon as root, or give the user the right to the socket", err}
 	case errors.Is(err, fs.ErrNotExist) && isDial(err):
 		return &unreachable{e.opts.Address, "is not there: install and start containerd, or set address in the target", err}
 	case errors.Is(err, unix.ECONNREFUSED):
 		return &unreachable{e.opts.Address, "has ended: start it, and apply again; what runs in it is found again", err}
 	case away(err):
-		return &unreachable{e.opts.Address, "does not answer: start it, and apply again; what runs in it is found again", err}
+		return &unreachable{e.opts.Address, "does not answer: see whether it runs, and apply again; what runs in it is found again", err}
+	case errors.Is(err, unix.ENOSPC):
+		return err // of the run folder, which it names
 	case strings.Contains(err.Error(), unix.ENOSPC.Error()):
 		return fmt.Errorf("no space is left where containerd keeps images and containers: make room, for instance with `tenon gc`, and apply again: %w", err)
+	case strings.Contains(err.Error(), "exec: \"runc\": executable file not found"):
+		return fmt.Errorf("containerd finds no runc: install it, and apply again: %w", err)
+	case strings.Contains(err.Error(), "containerd-shim-runc-v2") && strings.Contains(err.Error(), "not "):
+		return fmt.Errorf("containerd finds no containerd-shim-runc-v2: install it beside containerd, and apply again: %w", err)
 	}
 	return err
 }
@@ -76,12 +96,19 @@ func away(err error) bool {
 }
 
 // patiently does what is idempotent again while containerd is away, as long as it
-// is likely to come back.
-func (e *Executor) patiently(ctx context.Context, do func() error) error {
-	until := time.Now().Add(e.opts.Patience)
+// is likely to come back. One that was not there from the start is not waited for.
+func (e *Executor) patiently(ctx context.Context, do func(*client.Client) error) error {
+	c, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err := do()
-		if err == nil || !away(err) || time.Now().After(until) {
+		err := do(c)
+		if err == nil || !away(err) || ctx.Err() != nil {
+			return e.explain(err)
+		}
+		if last := time.Unix(0, e.heard.Load()); time.Since(began) > e.opts.Patience && time.Since(last) > e.opts.Patience {
 			return e.explain(err)
 		}
 		select {
@@ -92,18 +119,104 @@ func (e *Executor) patiently(ctx context.Context, do func() error) error {
 	}
 }
 
-// task returns the task of a container, nil if there is none.
-func (e *Executor) task(ctx context.Context, c *client.Client, id string) (client.Task, error) {
-	container, err := c.LoadContainer(ctx, id)
-	if errdefs.IsNotFound(err) {
-		return nil, nil
+// silence is how long containerd may be silent before it is asked whether it is
+// still there.
+func (e *Executor) silence() time.Duration { return e.opts.Patience / 6 }
+
+// Methods that are treated apart.
+const (
+	methodTasks   = "/containerd.services.tasks.v1.Tasks/"
+	methodWait    = methodTasks + "Wait"
+	methodVersion = "/containerd.services.version.v1.Version/Version"
+)
+
+// Watch bounds a call. It may take as long as containerd answers others
+// meanwhile; but what is passed on to a shim does not take long, except to wait.
+func (e *Executor) watch(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if method == methodVersion {
+		return invoke(ctx, method, req, reply, conn, opts...)
 	}
+	call, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limit := time.Duration(0)
+	if strings.HasPrefix(method, methodTasks) && method != methodWait {
+		limit = e.opts.Patience
+	}
+	defer e.guard(call, conn, limit, cancel)()
+	err := invoke(call, method, req, reply, conn, opts...)
+	if status.Code(err) != codes.Unavailable && call.Err() == nil {
+		e.heard.Store(time.Now().UnixNano())
+	}
+	if err != nil && call.Err() != nil && ctx.Err() == nil {
+		return context.Cause(call)
+	}
+	return err
+}
+
+// guard looks again and again whether containerd is there, and cancels a call if
+// it is not, or if the call takes longer than the limit, if there is one. It goes
+// on until it is stopped.
+func (e *Executor) guard(ctx context.Context, conn *grpc.ClientConn, limit time.Duration, cancel context.CancelCauseFunc) (stop func()) {
+	began := time.Now()
+	var timer *time.Timer
+	var mu sync.Mutex
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(e.silence(), func() {
+		ask, done := context.WithTimeout(ctx, e.silence())
+		defer done()
+		if _, err := version.NewVersionClient(conn).Version(ask, &emptypb.Empty{}); err != nil {
+			cancel(status.Error(codes.Unavailable, "no answer"))
+			return
+		}
+		if limit > 0 && time.Since(began) > limit {
+			cancel(status.Errorf(codes.Internal, "the container's shim has not answered for %s", limit))
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() == nil {
+			timer.Reset(e.silence())
+		}
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		timer.Stop()
+	}
+}
+
+// watchStream does the same for a stream, such as that of an image's content.
+func (e *Executor) watchStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	call, cancel := context.WithCancelCause(ctx)
+	stop := e.guard(call, conn, 0, cancel)
+	context.AfterFunc(ctx, stop)
+	s, err := open(call, desc, conn, method, opts...)
 	if err != nil {
+		stop()
+		cancel(nil)
 		return nil, err
 	}
-	task, err := container.Task(ctx, nil)
-	if errdefs.IsNotFound(err) {
-		return nil, nil
+	return &watched{s, call, stop}, nil
+}
+
+// watched tells of a stream that was cancelled why.
+type watched struct {
+	grpc.ClientStream
+	call context.Context
+	stop func()
+}
+
+func (w *watched) RecvMsg(m any) error { return w.end(w.ClientStream.RecvMsg(m)) }
+func (w *watched) SendMsg(m any) error { return w.end(w.ClientStream.SendMsg(m)) }
+
+func (w *watched) end(err error) error {
+	if err == nil {
+		return nil
 	}
-	return task, err
+	w.stop()
+	if cause := context.Cause(w.call); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	return err
 }

@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
@@ -58,8 +60,10 @@ type Executor struct {
 	mu     sync.Mutex
 	client *client.Client
 
+	heard atomic.Int64 // when containerd answered last, as Unix nanoseconds
+
 	loading sync.Mutex
-	images  map[string]client.Image // by digest: those that were seen to be unpacked
+	images  map[string]*loaded // by digest: those that were seen to be unpacked
 	others  map[Place]*Executor
 }
 
@@ -90,7 +94,7 @@ func New(o Options) *Executor {
 	if o.Patience == 0 {
 		o.Patience = time.Minute
 	}
-	return &Executor{opts: o, images: map[string]client.Image{}, others: map[Place]*Executor{}}
+	return &Executor{opts: o, images: map[string]*loaded{}, others: map[Place]*Executor{}}
 }
 
 // Close ends the connection. What runs goes on.
@@ -118,22 +122,23 @@ func (e *Executor) in(ctx context.Context) context.Context {
 // that runs or has ended, a service that runs. A service that died is started
 // again. The prior service keeps running; both listen on the same port until it
 // is destroyed. A port that anybody else answers on is refused.
-func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
-	h, err := e.apply(e.in(ctx), t, prior)
+func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (h state.Handle, err error) {
+	if faults := e.Check(t.Unit); len(faults) > 0 {
+		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
+	} else {
+		whole := e.in(ctx)
+		err = e.patiently(whole, func(c *client.Client) (err error) {
+			h, err = e.apply(whole, c, t, prior)
+			return err
+		})
+	}
 	if err != nil {
-		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, e.explain(err))
+		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, err)
 	}
 	return h, nil
 }
 
-func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
-	if faults := e.Check(t.Unit); len(faults) > 0 {
-		return state.Handle{}, fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
-	}
-	c, err := e.connect(ctx)
-	if err != nil {
-		return state.Handle{}, err
-	}
+func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task, prior *state.Handle) (state.Handle, error) {
 	locked, err := local.Lock(ctx, t.Dir)
 	if err != nil {
 		return state.Handle{}, err
@@ -143,7 +148,6 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	r, err := readRecord(t.Dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		r = e.record(t)
 	case err != nil:
 		return state.Handle{}, err
 	case r.Name != t.Name:
@@ -159,9 +163,10 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 			return r.handle()
 		}
 	}
-	// What is left of an earlier start, or of one that was not finished.
-	if err := e.remove(ctx, c, r, e.opts.Grace); err != nil {
-		return state.Handle{}, err
+	if err == nil { // an earlier start
+		if err := e.remove(ctx, c, r.ID, e.opts.Grace); err != nil {
+			return state.Handle{}, err
+		}
 	}
 	if err := local.Present(t); err != nil {
 		return state.Handle{}, err
@@ -169,25 +174,25 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	if err := local.PortFree(ctx, t, prior, stands); err != nil {
 		return state.Handle{}, err
 	}
-	return e.start(ctx, c, t)
+	h, err := e.start(ctx, c, t)
+	if errdefs.IsAlreadyExists(err) || errors.Is(err, errImageGone) {
+		// What a start that was killed had left is taken away now, and an image that
+		// somebody removed is forgotten.
+		h, err = e.start(ctx, c, t)
+	}
+	return h, err
 }
 
 // resume says whether there is something to come back to. A job that has ended
 // is; a service that has is not. What an apply that was killed had only made
 // ready is let go.
 func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool, error) {
-	task, err := e.task(ctx, c, r.ID)
+	now, err := e.task(ctx, c, r.ID)
 	if err != nil {
 		return false, err
 	}
-	if task != nil {
-		st, err := task.Status(ctx)
-		if err != nil {
-			return false, err
-		}
-		if st.Status == client.Created {
-			return true, task.Start(ctx)
-		}
+	if now != nil && now.Status == task.Status_CREATED {
+		return true, letGo(ctx, c, r.ID)
 	}
 	st, err := e.look(ctx, c, r)
 	if err != nil {

@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/executors/local"
@@ -32,32 +35,26 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 		return err
 	}
 	e = e.at(r.Place)
-	grace := e.opts.Grace
-	if ctx.Err() != nil {
-		grace = 0
-	}
 	// What is begun is finished: a container that is half removed helps nobody.
 	whole := e.in(context.WithoutCancel(ctx))
-	err = e.patiently(whole, func() error {
-		c, err := e.connect(whole)
-		if err != nil {
-			return err
-		}
-		return e.destroy(ctx, whole, c, r, grace)
-	})
+	err = e.patiently(whole, func(c *client.Client) error { return e.destroy(ctx, whole, c, r) })
 	if err != nil {
 		return fmt.Errorf("destroy %s: %w", r.Unit, err)
 	}
 	return nil
 }
 
-func (e *Executor) destroy(ctx, whole context.Context, c *client.Client, r record, grace time.Duration) error {
-	if err := e.end(ctx, whole, c, r, grace); err != nil {
+func (e *Executor) destroy(ctx, whole context.Context, c *client.Client, r record) error {
+	// If ctx is done the grace is over.
+	soft, cancel := context.WithTimeout(whole, e.opts.Grace)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	if err := e.end(soft, whole, c, r.ID); err != nil {
 		return err
 	}
 	locked, err := local.Lock(whole, r.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return e.remove(whole, c, r, 0)
+		return e.remove(whole, c, r.ID, 0)
 	}
 	if err != nil {
 		return err
@@ -67,7 +64,7 @@ func (e *Executor) destroy(ctx, whole context.Context, c *client.Client, r recor
 	if now, err := readRecord(r.Dir); err == nil && (now.ID != r.ID || !now.Began.Equal(r.Began)) {
 		return nil
 	}
-	if err := e.remove(whole, c, r, 0); err != nil {
+	if err := e.remove(whole, c, r.ID, 0); err != nil {
 		return err
 	}
 	if err := files.RemoveAll(filepath.Join(r.Dir, "scratch")); err != nil {
@@ -76,44 +73,32 @@ func (e *Executor) destroy(ctx, whole context.Context, c *client.Client, r recor
 	return errors.Join(reclaim(r.Dir), forget(r.Dir))
 }
 
-// end ends what runs in the container; nothing may run there.
-func (e *Executor) end(ctx, whole context.Context, c *client.Client, r record, grace time.Duration) error {
-	task, err := e.task(whole, c, r.ID)
-	if err != nil || task == nil {
-		return err
-	}
-	wait, cancel := context.WithTimeout(whole, grace)
+// stop ends the task of a container: SIGTERM, the grace, SIGKILL.
+func (e *Executor) stop(ctx context.Context, c *client.Client, id string, grace time.Duration) error {
+	soft, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	defer context.AfterFunc(ctx, cancel)() // if ctx is done the grace is over
-	return e.stop(wait, whole, task)
+	return e.end(soft, context.WithoutCancel(ctx), c, id)
 }
 
-// kill ends the task: SIGTERM, the grace, SIGKILL.
-func (e *Executor) kill(ctx context.Context, task client.Task, grace time.Duration) error {
-	wait, cancel := context.WithTimeout(ctx, grace)
-	defer cancel()
-	return e.stop(wait, context.WithoutCancel(ctx), task)
-}
-
-// stop gives the task until the end of soft to end by itself. The kernel ends all
+// end gives the task until the end of soft to end by itself. The kernel ends all
 // processes of the container with the first one.
-func (e *Executor) stop(soft, whole context.Context, task client.Task) error {
-	st, err := task.Status(whole)
-	if errdefs.IsNotFound(err) || err == nil && st.Status == client.Stopped {
-		return nil
-	}
-	if err != nil {
+func (e *Executor) end(soft, whole context.Context, c *client.Client, id string) error {
+	now, err := e.task(whole, c, id)
+	if err != nil || now == nil || now.Status == task.Status_STOPPED {
 		return err
 	}
 	hard, cancel := context.WithCancel(whole)
 	defer cancel()
-	exited, err := task.Wait(hard)
-	if err != nil {
-		return ignoreMissing(err)
+	exited := exit(hard, c, id)
+	if now.Status == task.Status_PAUSED { // what is paused hears nothing
+		_, err := c.TaskService().Resume(whole, &tasks.ResumeTaskRequest{ContainerID: id})
+		if err = errgrpc.ToNative(err); err != nil && !over(err) {
+			return err
+		}
 	}
-	if soft.Err() == nil && st.Status != client.Created { // what never ran does not listen
-		if err := task.Kill(whole, unix.SIGTERM); err != nil {
-			return ignoreMissing(err)
+	if soft.Err() == nil && now.Status != task.Status_CREATED { // what never ran does not listen
+		if err := signal(whole, c, id, unix.SIGTERM, false); err != nil {
+			return err
 		}
 		select {
 		case <-exited:
@@ -121,15 +106,49 @@ func (e *Executor) stop(soft, whole context.Context, task client.Task) error {
 		case <-soft.Done():
 		}
 	}
-	if err := task.Kill(whole, unix.SIGKILL, client.WithKillAll); err != nil {
-		return ignoreMissing(err)
+	if err := signal(whole, c, id, unix.SIGKILL, true); err != nil {
+		return err
 	}
 	select {
-	case <-exited:
+	case end := <-exited:
+		if away(end.err) {
+			return end.err
+		}
 		return nil
 	case <-time.After(killPatience):
-		return fmt.Errorf("process %d does not end after SIGKILL", task.Pid())
+		return fmt.Errorf("process %d does not end after SIGKILL", now.Pid)
 	}
+}
+
+// signal sends a signal to what may have ended meanwhile.
+func signal(ctx context.Context, c *client.Client, id string, s unix.Signal, all bool) error {
+	_, err := c.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(s), All: all})
+	if err = errgrpc.ToNative(err); over(err) {
+		return nil
+	}
+	return err
+}
+
+// over reports whether an error says that the task has ended.
+func over(err error) bool { return errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err) }
+
+// remove takes away a container with all that is its own, whatever of it is there.
+func (e *Executor) remove(ctx context.Context, c *client.Client, id string, grace time.Duration) error {
+	if err := e.stop(ctx, c, id, grace); err != nil {
+		return err
+	}
+	_, err := c.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	if err := ignoreMissing(errgrpc.ToNative(err)); err != nil {
+		return err
+	}
+	if err := ignoreMissing(c.ContainerService().Delete(ctx, id)); err != nil {
+		return err
+	}
+	// A snapshot is made before its container.
+	if err := ignoreMissing(c.SnapshotService(e.opts.Snapshotter).Remove(ctx, id)); err != nil {
+		return err
+	}
+	return os.RemoveAll(e.secretsDir(id))
 }
 
 func ignoreMissing(err error) error {
@@ -137,38 +156,4 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
-}
-
-// remove takes away the container of a record with all that is its own, whatever
-// of it is there.
-func (e *Executor) remove(ctx context.Context, c *client.Client, r record, grace time.Duration) error {
-	container, err := c.LoadContainer(ctx, r.ID)
-	if err == nil {
-		err = e.removeContainer(ctx, container, grace)
-	}
-	if err := ignoreMissing(err); err != nil {
-		return err
-	}
-	// A snapshot is made before its container.
-	if err := ignoreMissing(c.SnapshotService(e.opts.Snapshotter).Remove(ctx, r.ID)); err != nil {
-		return err
-	}
-	return os.RemoveAll(e.secretsDir(r.ID))
-}
-
-func (e *Executor) removeContainer(ctx context.Context, container client.Container, grace time.Duration) error {
-	task, err := container.Task(ctx, nil)
-	switch {
-	case errdefs.IsNotFound(err):
-	case err != nil:
-		return err
-	default:
-		if err := e.kill(ctx, task, grace); err != nil {
-			return err
-		}
-		if _, err := task.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
-			return err
-		}
-	}
-	return container.Delete(ctx, client.WithSnapshotCleanup)
 }

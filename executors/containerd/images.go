@@ -3,10 +3,10 @@ package containerd
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenon-ml/tenon/executors"
@@ -24,10 +25,7 @@ import (
 const imageName = "tenon/image@"
 
 // image makes the task's image and sees to it that containerd has it unpacked.
-func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task) (client.Image, *v1.ConfigFile, error) {
-	if t.Image == "" {
-		return nil, nil, errors.New("the plan names no image for it: plan again")
-	}
+func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task) (*loaded, *v1.ConfigFile, error) {
 	var lock []byte
 	if t.Lock != "" {
 		var err error
@@ -45,93 +43,126 @@ func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the image: %w", err)
 	}
-	hash, err := built.Digest()
-	if err != nil {
-		return nil, nil, fmt.Errorf("make the image: %w", err)
-	}
 	e.loading.Lock()
 	defer e.loading.Unlock()
-	if img := e.images[hash.String()]; img != nil {
-		if _, err := c.ImageService().Get(ctx, img.Name()); err == nil {
-			return img, config, nil
-		}
-	}
-	img, err := e.load(ctx, c, built)
+	img, err := e.loaded(ctx, c, built, config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("load the image: %w", err)
 	}
-	e.images[hash.String()] = img
 	return img, config, nil
 }
 
-// load copies to containerd what it lacks of an image, and unpacks it. A lease
-// keeps containerd from collecting what nothing refers to yet.
-func (e *Executor) load(ctx context.Context, c *client.Client, built v1.Image) (client.Image, error) {
-	ctx, release, err := c.WithLease(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = release(context.WithoutCancel(ctx)) }() // it ends by itself as well
+// A loaded image is in containerd, and unpacked.
+type loaded struct {
+	name, digest string
+	top          string    // the snapshot of its uppermost layer
+	used         time.Time // when containerd was told last that it is used
+}
+
+// usedEvery is how often containerd is told that an image is used.
+const usedEvery = time.Hour
+
+// loaded sees to it that an image is in containerd. What it saw there before is
+// not looked for again: whoever finds it gone forgets it, see [Executor.forgetImage].
+func (e *Executor) loaded(ctx context.Context, c *client.Client, built v1.Image, config *v1.ConfigFile) (*loaded, error) {
 	hash, err := built.Digest()
 	if err != nil {
 		return nil, err
 	}
-	name := imageName + hash.String()
-	img, err := c.GetImage(ctx, name)
-	if errdefs.IsNotFound(err) {
-		img, err = e.copy(ctx, c, name, built)
+	if l := e.images[hash.String()]; l != nil {
+		if time.Since(l.used) < usedEvery {
+			return l, nil
+		}
+		_, err := c.ImageService().Update(ctx, images.Image{Name: l.name, Labels: map[string]string{labelUsed: now()}}, "labels."+labelUsed)
+		if err == nil {
+			l.used = time.Now()
+			return l, nil
+		}
+		if !errdefs.IsNotFound(err) {
+			return nil, err
+		}
 	}
-	if err != nil {
+	var layers []digest.Digest
+	for _, d := range config.RootFS.DiffIDs {
+		layers = append(layers, digest.Digest(d.String()))
+	}
+	l := &loaded{name: imageName + hash.String(), digest: hash.String(), top: identity.ChainID(layers).String(), used: time.Now()}
+	if err := e.load(ctx, c, l, built); err != nil {
 		return nil, err
 	}
-	unpacked, err := img.IsUnpacked(ctx, e.opts.Snapshotter)
-	if err != nil || unpacked {
-		return img, err
-	}
-	return img, img.Unpack(ctx, e.opts.Snapshotter)
+	e.images[l.digest] = l
+	return l, nil
 }
 
-func (e *Executor) copy(ctx context.Context, c *client.Client, name string, built v1.Image) (client.Image, error) {
-	store := c.ContentStore()
+// forgetImage lets an image be looked for when it is used next.
+func (e *Executor) forgetImage(l *loaded) {
+	e.loading.Lock()
+	defer e.loading.Unlock()
+	delete(e.images, l.digest)
+}
+
+func now() string { return time.Now().UTC().Format(time.RFC3339) }
+
+// load copies to containerd what it lacks of an image, and unpacks it. A lease
+// keeps containerd from collecting what nothing refers to yet.
+func (e *Executor) load(ctx context.Context, c *client.Client, l *loaded, built v1.Image) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ctx, release, err := c.WithLease(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = release(context.WithoutCancel(ctx)) }() // it ends by itself as well
+	target, err := copyContent(ctx, c.ContentStore(), built)
+	if err != nil {
+		return err
+	}
+	record := images.Image{Name: l.name, Target: target, Labels: map[string]string{labelName: "image", labelUsed: now()}}
+	img, err := c.ImageService().Create(ctx, record)
+	if errdefs.IsAlreadyExists(err) {
+		img, err = c.ImageService().Update(ctx, record)
+	}
+	if err != nil {
+		return err
+	}
+	image := client.NewImage(c, img)
+	unpacked, err := image.IsUnpacked(ctx, e.opts.Snapshotter)
+	if err != nil || unpacked {
+		return err
+	}
+	return image.Unpack(ctx, e.opts.Snapshotter)
+}
+
+func copyContent(ctx context.Context, store content.Store, built v1.Image) (target ocispec.Descriptor, err error) {
 	manifest, err := built.Manifest()
 	if err != nil {
-		return nil, err
+		return target, err
 	}
 	layers, err := built.Layers()
 	if err != nil {
-		return nil, err
+		return target, err
 	}
 	labels := map[string]string{"containerd.io/gc.ref.content.config": manifest.Config.Digest.String()}
 	for i, l := range layers {
 		d := manifest.Layers[i]
 		labels[fmt.Sprintf("containerd.io/gc.ref.content.l.%d", i)] = d.Digest.String()
 		if err := put(ctx, store, descriptor(d), nil, l.Compressed); err != nil {
-			return nil, fmt.Errorf("layer %s: %w", d.Digest, err)
+			return target, fmt.Errorf("layer %s: %w", d.Digest, err)
 		}
 	}
 	config, err := built.RawConfigFile()
 	if err != nil {
-		return nil, err
+		return target, err
 	}
 	if err := put(ctx, store, descriptor(manifest.Config), nil, reading(config)); err != nil {
-		return nil, err
+		return target, err
 	}
 	raw, err := built.RawManifest()
 	if err != nil {
-		return nil, err
+		return target, err
 	}
-	target := ocispec.Descriptor{MediaType: string(manifest.MediaType), Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	if err := put(ctx, store, target, labels, reading(raw)); err != nil {
-		return nil, err
-	}
-	img, err := c.ImageService().Create(ctx, images.Image{Name: name, Target: target, Labels: map[string]string{labelName: "image"}})
-	if errdefs.IsAlreadyExists(err) {
-		img, err = c.ImageService().Get(ctx, name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return client.NewImage(c, img), nil
+	target = ocispec.Descriptor{MediaType: string(manifest.MediaType), Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	return target, put(ctx, store, target, labels, reading(raw))
 }
 
 func descriptor(d v1.Descriptor) ocispec.Descriptor {

@@ -7,9 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -24,38 +28,63 @@ func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.
 	if now, err := readRecord(r.Dir); err != nil || now.ID != r.ID {
 		return state.Status{Phase: state.Absent}, nil
 	}
-	container, err := c.LoadContainer(ctx, r.ID)
-	if errdefs.IsNotFound(err) {
-		return state.Status{Phase: state.Absent}, nil
-	}
+	now, err := e.task(ctx, c, r.ID)
 	if err != nil {
 		return st, err
 	}
-	task, err := container.Task(ctx, nil)
-	if errdefs.IsNotFound(err) {
-		st.Phase, st.Message = state.Failed, "ended without an exit status: its shim was killed, or the machine was restarted"
+	if now == nil {
+		_, err := c.ContainerService().Get(ctx, r.ID)
+		verdict := readVerdict(r.Dir)
+		switch {
+		case err == nil:
+			st.Phase, st.Message = state.Failed, "nobody knows how it ended: its shim was killed, the machine was restarted, or somebody removed it"
+		case !errdefs.IsNotFound(err):
+			return st, err
+		case verdict != "":
+			st.Phase, st.Message = state.Failed, verdict
+		default:
+			st.Phase = state.Absent
+		}
 		return st, nil
-	}
-	if err != nil {
-		return st, err
-	}
-	now, err := task.Status(ctx)
-	if errdefs.IsNotFound(err) {
-		return e.look(ctx, c, r) // it went between the two questions
-	}
-	if err != nil {
-		return st, err
 	}
 	st.Usage = e.usage(r)
-	if now.Status != client.Stopped {
-		return st, nil
-	}
-	st.Finished = now.ExitTime.UTC()
-	e.explainEnd(r, &st, int(now.ExitStatus))
-	if b, err := os.ReadFile(verdictPath(r.Dir)); err == nil {
-		st.Phase, st.Message = state.Failed, strings.TrimSpace(string(b))
+	switch now.Status {
+	case task.Status_STOPPED:
+		e.ended(r, &st, now.ExitStatus, now.ExitedAt.AsTime())
+	case task.Status_PAUSED:
+		st.Message = "somebody paused it: ctr tasks resume lets it go on"
 	}
 	return st, nil
+}
+
+// task asks how the task of a container stands. Nil is that there is none.
+func (e *Executor) task(ctx context.Context, c *client.Client, id string) (*task.Process, error) {
+	got, err := c.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
+	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return got.Process, nil
+}
+
+// ended says of a task how it ended.
+func (e *Executor) ended(r record, st *state.Status, code uint32, at time.Time) {
+	st.Finished = at.UTC()
+	e.explainEnd(r, st, int(code))
+	if verdict := readVerdict(r.Dir); verdict != "" {
+		st.Phase, st.Message = state.Failed, verdict
+	}
+}
+
+// readVerdict reads why tenon ended a task, if it did.
+func readVerdict(dir string) string {
+	b, err := os.ReadFile(verdictPath(dir))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // explainEnd puts an exit status into words.
@@ -77,6 +106,8 @@ func (e *Executor) explainEnd(r record, st *state.Status, code int) {
 		st.Phase = state.Succeeded
 	case (code == 126 || code == 127) && fault != "":
 		st.Message = fault
+	case st.Signal == "SIGKILL" && r.Disk > 0 && local.Written(r.Dir) > r.Disk: // there may have been no room for a verdict
+		st.Message = local.OverQuota(local.Written(r.Dir), r.Disk)
 	case st.Signal == "SIGKILL" && e.outOfMemory(r) && r.Memory > 0:
 		st.Message = fmt.Sprintf("killed by SIGKILL: it used more than needs.memory %s", local.Size(r.Memory))
 	case st.Signal == "SIGKILL" && e.outOfMemory(r):

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -24,7 +23,8 @@ import (
 const (
 	labelUnit = "tenon.dev/unit"
 	labelName = "tenon.dev/name"
-	labelDir  = "tenon.dev/dir" // the run's folder
+	labelDir  = "tenon.dev/dir"  // the run's folder
+	labelUsed = "tenon.dev/used" // when an image was used last, within an hour
 )
 
 // start starts the task in a folder that is locked, and of which no container is
@@ -34,6 +34,12 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 		return state.Handle{}, err
 	}
 	r := e.record(t)
+	if t.Image == "" {
+		if err := e.remove(ctx, c, r.ID, 0); err != nil {
+			return state.Handle{}, err
+		}
+		return r.refuse("the plan names no image for it: plan again")
+	}
 	doc, mounts := inside(t)
 	if err := local.WriteDocument(t, doc); err != nil {
 		return state.Handle{}, err
@@ -45,36 +51,29 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err != nil {
 		return state.Handle{}, err
 	}
-	r.Image = img.Target().Digest.String()
+	r.Image = img.digest
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
 	}
+	// From here on it is made whole, or not at all.
+	ctx = context.WithoutCancel(ctx)
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, e.remove(context.WithoutCancel(ctx), c, r, 0))
+		if err != nil && !away(err) {
+			err = errors.Join(err, forget(t.Dir), e.remove(ctx, c, r.ID, 0))
 		}
 	}()
 	if err := e.writeSecrets(t); err != nil {
 		return state.Handle{}, err
 	}
-	container, err := c.NewContainer(ctx, r.ID,
-		client.WithImage(img), client.WithSnapshotter(e.opts.Snapshotter), client.WithNewSnapshot(r.ID, img),
-		client.WithContainerLabels(map[string]string{labelUnit: r.Unit, labelName: r.Name, labelDir: r.Dir}),
-		client.WithNewSpec(e.specification(t, doc, mounts, config.Config.Env)),
-	)
-	if err != nil {
-		return state.Handle{}, fmt.Errorf("make the container: %w", err)
-	}
-	task, err := container.NewTask(ctx, cio.NullIO)
-	if err != nil {
-		return state.Handle{}, fmt.Errorf("make the container: %w", err)
+	if err := e.ready(ctx, c, r, img, e.specification(t, doc, mounts, config.Config.Env)); err != nil {
+		return state.Handle{}, err
 	}
 	r.Began = time.Now().UTC()
 	if err := r.save(); err != nil {
 		return state.Handle{}, err
 	}
-	if err := task.Start(ctx); err != nil {
-		return state.Handle{}, errors.Join(fmt.Errorf("start the container: %w", err), forget(t.Dir))
+	if err := letGo(ctx, c, r.ID); err != nil {
+		return state.Handle{}, err
 	}
 	return r.handle()
 }

@@ -2,11 +2,15 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/local"
@@ -31,9 +35,10 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		return state.Status{}, err
 	}
 	e = e.at(r.Place)
-	var st state.Status
-	err = e.patiently(ctx, func() (err error) {
-		st, err = e.await(e.in(ctx), r)
+	st := state.Status{Phase: state.Running, Started: r.Began}
+	whole := e.in(ctx)
+	err = e.patiently(whole, func(c *client.Client) (err error) {
+		st, err = e.await(whole, c, r)
 		return err
 	})
 	if err == nil && st.Phase != state.Running {
@@ -45,30 +50,17 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 	return st, nil
 }
 
-func (e *Executor) await(ctx context.Context, r record) (state.Status, error) {
+func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state.Status, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := e.connect(ctx)
-	if err != nil {
-		return state.Status{Phase: state.Running, Started: r.Began}, err
+	st, err := e.look(ctx, c, r)
+	if err != nil || st.Phase != state.Running {
+		return st, err
 	}
-	task, err := e.task(ctx, c, r.ID)
-	if err != nil {
-		return state.Status{Phase: state.Running, Started: r.Began}, err
-	}
-	var exited <-chan client.ExitStatus
-	if task != nil {
-		if exited, err = task.Wait(ctx); err != nil {
-			return state.Status{Phase: state.Running, Started: r.Began}, err
-		}
-	}
+	exited := exit(ctx, c, r.ID)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for next := probeFirst; ; {
-		st, err := e.look(ctx, c, r)
-		if err != nil || st.Phase != state.Running {
-			return st, err
-		}
 		pause := time.Hour
 		switch {
 		case r.Kind == ir.Service:
@@ -82,7 +74,7 @@ func (e *Executor) await(ctx context.Context, r record) (state.Status, error) {
 				if err := e.condemn(ctx, c, r, local.OverQuota(wrote, r.Disk)); err != nil {
 					return st, err
 				}
-				continue
+				break
 			}
 			// A large tree is measured less often, so that measuring stays cheap.
 			pause = max(diskEvery, 20*time.Since(began))
@@ -95,24 +87,49 @@ func (e *Executor) await(ctx context.Context, r record) (state.Status, error) {
 			return st, ctx.Err()
 		case end := <-exited:
 			exited = nil
-			if err := end.Error(); err != nil {
-				return st, err
+			if r.Kind == ir.Job && end.err == nil {
+				st.Usage = e.usage(r)
+				e.ended(r, &st, end.code, end.at)
+				return st, nil
+			}
+			if away(end.err) {
+				return st, end.err
 			}
 		case <-timer.C:
+			if r.Kind == ir.Job && exited != nil {
+				continue // whether containerd is there is watched, see [Executor.watch]
+			}
+		}
+		if st, err = e.look(ctx, c, r); err != nil || st.Phase != state.Running {
+			return st, err
 		}
 	}
 }
 
-// condemn ends a task for a reason that outlives us.
+// An ending is how a task ended.
+type ending struct {
+	code uint32
+	at   time.Time
+	err  error
+}
+
+// exit tells of the end of a container's task.
+func exit(ctx context.Context, c *client.Client, id string) <-chan ending {
+	exited := make(chan ending, 1)
+	go func() {
+		got, err := c.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id})
+		exited <- ending{got.GetExitStatus(), got.GetExitedAt().AsTime(), errgrpc.ToNative(err)}
+	}()
+	return exited
+}
+
+// condemn ends a task for a reason that outlives us, if there is room to write it.
 func (e *Executor) condemn(ctx context.Context, c *client.Client, r record, reason string) error {
-	if err := files.Write(verdictPath(r.Dir), []byte(reason+"\n"), 0o644); err != nil {
-		return fmt.Errorf("end %s, which %s: %w", r.Unit, reason, err)
+	err := files.Write(verdictPath(r.Dir), []byte(reason+"\n"), 0o644)
+	if errors.Is(err, unix.ENOSPC) {
+		err = nil // it may be the task that has left no room
 	}
-	task, err := e.task(ctx, c, r.ID)
-	if err != nil || task == nil {
-		return err
-	}
-	return e.kill(ctx, task, 0)
+	return errors.Join(err, e.stop(ctx, c, r.ID, 0))
 }
 
 // Logs copies to w what the task has printed. With follow it goes on until the
@@ -124,13 +141,14 @@ func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow
 	}
 	e = e.at(r.Place)
 	running := func() bool { return false }
+	whole := e.in(ctx)
 	if follow {
-		c, err := e.connect(ctx)
+		c, err := e.connect(whole)
 		if err != nil {
 			return fmt.Errorf("log of %s: %w", r.Unit, err)
 		}
 		running = func() bool {
-			st, err := e.look(e.in(ctx), c, r)
+			st, err := e.look(whole, c, r)
 			return err != nil || st.Phase == state.Running
 		}
 	}

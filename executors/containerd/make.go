@@ -1,0 +1,84 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/typeurl/v2"
+
+	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// errImageGone says that the snapshot of a loaded image is not there: somebody
+// removed it.
+var errImageGone = errors.New("the image is not in containerd any more")
+
+// ready makes the container and its task. It asks containerd for no more than has
+// to be: the client's own functions read again what is known here.
+func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *loaded, spec oci.SpecOpts) error {
+	labels := map[string]string{labelUnit: r.Unit, labelName: r.Name, labelDir: r.Dir}
+	container := containers.Container{
+		ID: r.ID, Labels: labels, Image: img.name, Runtime: containers.RuntimeInfo{Name: plugins.RuntimeRuncV2},
+		Snapshotter: e.opts.Snapshotter, SnapshotKey: r.ID,
+	}
+	s, err := oci.GenerateSpec(ctx, c, &container, spec)
+	if err != nil {
+		return fmt.Errorf("make the container: %w", err)
+	}
+	if container.Spec, err = typeurl.MarshalAny(s); err != nil {
+		return fmt.Errorf("make the container: %w", err)
+	}
+	// The label keeps containerd from collecting it before it has a container, as
+	// a lease would, which takes two calls more.
+	root, err := c.SnapshotService(e.opts.Snapshotter).Prepare(ctx, r.ID, img.top, snapshots.WithLabels(map[string]string{
+		"containerd.io/gc.root": time.Now().UTC().Format(time.RFC3339), labelName: r.Name, labelDir: r.Dir,
+	}))
+	if errdefs.IsNotFound(err) {
+		e.forgetImage(img)
+		return fmt.Errorf("%w: %w", errImageGone, err)
+	}
+	if err != nil {
+		return fmt.Errorf("make the root file system: %w", err)
+	}
+	if _, err := c.ContainerService().Create(ctx, container); err != nil {
+		return fmt.Errorf("make the container: %w", err)
+	}
+	if _, err := c.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: r.ID, Rootfs: mount.ToProto(root)}); err != nil {
+		return fmt.Errorf("make the container: %w", errgrpc.ToNative(err))
+	}
+	return nil
+}
+
+// letGo starts the program of a container that is ready.
+func letGo(ctx context.Context, c *client.Client, id string) error {
+	if _, err := c.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
+		return fmt.Errorf("start the container: %w", errgrpc.ToNative(err))
+	}
+	return nil
+}
+
+// refuse records why a task is not started. Whoever looks for what another apply
+// may have started names no image, and must find it, or nothing.
+func (r record) refuse(why string) (state.Handle, error) {
+	r.Began = time.Now().UTC()
+	err := r.save()
+	if err == nil {
+		err = files.Write(verdictPath(r.Dir), []byte(why+"\n"), 0o644)
+	}
+	if err != nil {
+		return state.Handle{}, errors.Join(err, forget(r.Dir))
+	}
+	return r.handle()
+}
