@@ -3,7 +3,8 @@
 //
 // In goes the [ir.System], the state, which artifacts are still there, the data
 // files and how services stand. Out comes a [Plan]: one [Item] for each unit,
-// with an action, the reasons, and an estimate from earlier runs. The action
+// with an action, the reasons, and from earlier runs an estimate, and advice
+// where a unit asks for far more, or hardly more, than it used. The action
 // decides; a reason only explains it.
 //
 // A unit is not run again if a run of the same key is recorded: the same

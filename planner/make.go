@@ -25,6 +25,7 @@ type State interface {
 	Standing(context.Context) (map[string]state.Run, error)
 	Estimates(context.Context) (map[string][]time.Duration, error)
 	Unstable(context.Context) (map[string]state.Unstable, error)
+	Used(ctx context.Context, definitions map[string]string) (map[string]state.Used, error)
 	Unit(ctx context.Context, id string) (*ir.Unit, error)
 	Run(ctx context.Context, id int64) (*state.Run, error)
 	RunFor(ctx context.Context, unit, key string) (*state.Run, error)
@@ -91,6 +92,12 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 	if m.forced, err = forced(sys, in.Rerun); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
+	// Nothing waits for what units used until all is decided.
+	var used map[string]state.Used
+	var usedErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { used, usedErr = in.State.Used(ctx, asking(sys)) })
+	defer wg.Wait()
 	if err := m.load(sys); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
@@ -108,6 +115,10 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	p.Items = append(p.Items, gone...)
+	if wg.Wait(); usedErr != nil {
+		return nil, fmt.Errorf("plan: %w", usedErr)
+	}
+	p.advise(used)
 	return p, m.estimate(p)
 }
 

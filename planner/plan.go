@@ -77,6 +77,8 @@ type Item struct {
 	Estimate Estimate `json:"estimate,omitzero"`
 	// Unstable is set if the unit came out otherwise when an audit ran it again.
 	Unstable bool `json:"unstable,omitempty"`
+	// Advice is where the unit asks for far more, or hardly more, than it used.
+	Advice []Advice `json:"advice,omitempty"`
 	// Audit asks to run a unit that is reused once more, and to compare.
 	Audit bool `json:"audit,omitempty"`
 }
@@ -93,6 +95,15 @@ type Reason struct {
 type Estimate struct {
 	Runs int           `json:"runs"`
 	Time time.Duration `json:"time_ns"`
+}
+
+// Advice says how what a unit asks for compares with what its last runs used.
+type Advice struct {
+	Need  string `json:"need"`  // "memory" or "cpu"
+	Asked int64  `json:"asked"` // bytes, or thousandths of a core
+	Used  int64  `json:"used"`  // at most
+	Runs  int    `json:"runs"`
+	Would int64  `json:"would"` // do
 }
 
 // A Summary counts a plan's actions.

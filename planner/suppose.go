@@ -91,6 +91,10 @@ func (a *assumed) Estimates(context.Context) (map[string][]time.Duration, error)
 
 func (a *assumed) Unstable(context.Context) (map[string]state.Unstable, error) { return nil, nil }
 
+func (a *assumed) Used(context.Context, map[string]string) (map[string]state.Used, error) {
+	return nil, nil
+}
+
 func (a *assumed) Unit(_ context.Context, id string) (*ir.Unit, error) {
 	if u, ok := a.units[id]; ok {
 		return u, nil

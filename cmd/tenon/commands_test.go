@@ -83,7 +83,7 @@ var varying = []struct {
 }{
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?`), "TIME"},
 	{regexp.MustCompile(`\b\w+, process \d+ on \S+`), "USER, process PID on HOST"},
-	{regexp.MustCompile(`, (TOOK|\d+ms|\d+\.\ds) of cpu(, [0-9.]+ [KMG]?i?B at most)?`), ", CPU"},
+	{regexp.MustCompile(`(TOOK|\d+ms|\d+\.\ds) of cpu(, [0-9.]+ [KMG]?i?B (of memory|read|written))*`), "USED"},
 	{regexp.MustCompile(`\b(\d+m\d\ds|\d+\.\ds|\d+ms)\b`), "TOOK"},
 	{regexp.MustCompile(`at serial \d+ and is at \d+`), "at serial N and is at M"},
 	{regexp.MustCompile(`in PATH \([^)]*\)`), "in PATH (...)"},

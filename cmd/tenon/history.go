@@ -69,6 +69,7 @@ type deed struct {
 	Did      string             `json:"did"`    // "ran", "reused", "failed", ...
 	Attempts int                `json:"attempts,omitempty"`
 	Took     time.Duration      `json:"took_ns,omitempty"`
+	Usage    state.Usage        `json:"usage,omitzero"` // of the last attempt
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
 	Reasons  []planner.Reason   `json:"reasons,omitempty"`
 	Error    string             `json:"error,omitempty"`
@@ -123,7 +124,7 @@ func deedOf(r state.Revision, i planner.Item, runs []state.Run) deed {
 		return d
 	}
 	last := runs[len(runs)-1]
-	d.Metrics, d.Error = last.Metrics, last.Error
+	d.Usage, d.Metrics, d.Error = last.Usage, last.Metrics, last.Error
 	if !last.Finished.IsZero() {
 		d.Took = last.Took()
 	}

@@ -218,7 +218,11 @@ func (a *app) lineage(ctx context.Context, w *workspace, standing map[string]sta
 func (a *app) printShown(s *shown, withLineage bool) {
 	out, u := a.stdout, s.Unit
 	fmt.Fprintf(out, "%s  %s, %s\n", a.paint(bold, u.ID), u.Kind, u.Component)
-	row := func(name, text string) { fmt.Fprintf(out, "  %-11s %s\n", name, text) }
+	row := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(out, "  %-11s %s\n", name, text)
+		}
+	}
 	row("declared", u.Pos.String())
 	row("definition", short(u.Digest))
 	if st := s.Status; st != nil && u.Kind == ir.Service {
@@ -229,13 +233,8 @@ func (a *app) printShown(s *shown, withLineage bool) {
 	}
 	if r := s.Run; r != nil {
 		text := fmt.Sprintf("revision %d, %s, %s", r.Revision, r.Started.Local().Format(time.DateTime), took(r.Took()))
-		if r.Usage.CPU > 0 {
-			text += fmt.Sprintf(", %s of cpu", took(r.Usage.CPU))
-		}
-		if r.Usage.PeakMem > 0 {
-			text += fmt.Sprintf(", %s at most", bytesOf(r.Usage.PeakMem))
-		}
 		row("run", text)
+		row("used", usageLine(r.Usage))
 	}
 	for i, p := range describeParams(u.Params) {
 		title := "params"
@@ -277,6 +276,24 @@ func (a *app) printShown(s *shown, withLineage bool) {
 		fmt.Fprintln(out, "  made from")
 		printLineage(out, s.Lineage, "    ", map[string]bool{})
 	}
+}
+
+// usageLine tells what a run took, as far as that is known.
+func usageLine(u state.Usage) string {
+	var parts []string
+	if u.CPU > 0 {
+		parts = append(parts, took(u.CPU)+" of cpu")
+	}
+	if u.PeakMem > 0 {
+		parts = append(parts, bytesOf(u.PeakMem)+" of memory")
+	}
+	if u.ReadBytes > 0 {
+		parts = append(parts, bytesOf(u.ReadBytes)+" read")
+	}
+	if u.WriteBytes > 0 {
+		parts = append(parts, bytesOf(u.WriteBytes)+" written")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // describeParams writes one parameter a line.

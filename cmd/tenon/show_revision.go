@@ -97,6 +97,9 @@ func (a *app) printDeed(d deed, width int) {
 	if d.Attempts > 1 {
 		text += fmt.Sprintf(", %d attempts", d.Attempts)
 	}
+	if used := usageLine(d.Usage); used != "" {
+		text += "  " + a.paint(faint, used)
+	}
 	text += metricsLine(d.Metrics)
 	if d.Error != "" {
 		text += "  " + clipTo(d.Error, lineLimit)

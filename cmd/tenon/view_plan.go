@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -44,6 +45,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	for _, i := range shown {
 		a.writeItem(&b, i, width)
 	}
+	a.writeAdvice(&b, p, all)
 	b.WriteString("\n" + a.summary(p) + "\n")
 	_, err := fmt.Fprint(a.stdout, b.String())
 	return err
@@ -78,6 +80,57 @@ func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 	for _, r := range i.Reasons {
 		fmt.Fprintf(b, "      %s\n", a.reason(r))
 	}
+}
+
+// mostAdvice is how much of it a plan shows unless all is asked for.
+const mostAdvice = 5
+
+// writeAdvice tells which units ask for far more, or hardly more, than they used.
+func (a *app) writeAdvice(b *strings.Builder, p *planner.Plan, all bool) {
+	var lines []string
+	for _, i := range p.Items {
+		for _, advice := range i.Advice {
+			lines = append(lines, i.Unit+" "+adviceText(advice))
+		}
+	}
+	if len(lines) == 0 {
+		return
+	}
+	b.WriteByte('\n')
+	for n, line := range lines {
+		if n == mostAdvice && !all {
+			fmt.Fprintf(b, "  %s ask for more than they use, or for hardly enough: tenon plan --all\n", plural(int64(len(lines)-n), "more unit"))
+			break
+		}
+		fmt.Fprintf(b, "  %s %s\n", a.paint(cyan, "i"), line)
+	}
+}
+
+func adviceText(d planner.Advice) string {
+	amount, write, average := local.Size, func(n int64) string { return fmt.Sprintf("%q", strings.ReplaceAll(local.Size(n), " ", "")) }, ""
+	if d.Need == "cpu" {
+		amount, write, average = coresOf, func(n int64) string { return number(float64(n) / 1000) }, " on average"
+	}
+	in := "its last run"
+	if d.Runs > 1 {
+		in = fmt.Sprintf("%d runs", d.Runs)
+	}
+	would := fmt.Sprintf("%s: %s would do", d.Need, write(d.Would))
+	switch {
+	case d.Used > d.Asked:
+		return fmt.Sprintf("used %s%s in %s, more than the %s it asks for: %s", amount(d.Used), average, in, amount(d.Asked), would)
+	case d.Would > d.Asked:
+		return fmt.Sprintf("used %s of the %s it asks for in %s: %s", amount(d.Used), amount(d.Asked), in, would)
+	}
+	return fmt.Sprintf("asks for %s and used %s at most%s in %s: %s", amount(d.Asked), amount(d.Used), average, in, would)
+}
+
+// coresOf writes thousandths of a core.
+func coresOf(milli int64) string {
+	if milli == 1000 {
+		return "1 core"
+	}
+	return number(float64(milli)/1000) + " cores"
 }
 
 func isNew(i planner.Item) bool { return len(i.Reasons) > 0 && i.Reasons[0].What == "new" }

@@ -152,7 +152,13 @@ func (c *child) reap(p *os.Process, own int64) {
 		return
 	}
 	c.usage.CPU = st.UserTime() + st.SystemTime()
-	if ru, ok := st.SysUsage().(*syscall.Rusage); ok && ru.Maxrss*1024 > own {
+	ru, ok := st.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return
+	}
+	const block = 512 // bytes, whatever the disk has
+	c.usage.ReadBytes, c.usage.WriteBytes = ru.Inblock*block, ru.Oublock*block
+	if ru.Maxrss*1024 > own {
 		c.usage.PeakMem = ru.Maxrss * 1024
 	}
 }

@@ -53,6 +53,7 @@ func use(ctx context.Context, s *state.Store) {
 	_, _ = s.Runs(ctx, "", 0)
 	_, _ = s.RunsOf(ctx, 1)
 	_, _ = s.Estimates(ctx)
+	_, _ = s.Used(ctx, map[string]string{"deployments/late": "d"})
 	_, _ = s.Pending(ctx)
 	_, _ = s.ArtifactCreated(ctx, "sha256:1")
 	_, _ = s.Artifact(ctx, "sha256:1")

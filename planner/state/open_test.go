@@ -249,6 +249,15 @@ func BenchmarkRead10000(b *testing.B) {
 			must[map[string]state.Run](b)(s.Standing(b.Context()))
 		}
 	})
+	b.Run("Used", func(b *testing.B) {
+		definitions := map[string]string{}
+		for unit := range must[map[string]state.Current](b)(s.Current(b.Context())) {
+			definitions[unit] = "sha256:d"
+		}
+		for b.Loop() {
+			must[map[string]state.Used](b)(s.Used(b.Context(), definitions))
+		}
+	})
 	b.Run("RunFor", func(b *testing.B) {
 		for b.Loop() {
 			must[*state.Run](b)(s.RunFor(b.Context(), "features/f00000/build", "key0000000000000000000000000"))

@@ -188,6 +188,43 @@ func (s *Store) Estimates(ctx context.Context) (map[string][]time.Duration, erro
 	return out, err
 }
 
+const (
+	// usedRuns is how many runs of a unit are looked at for what it uses.
+	usedRuns = 10
+	// longRun is how long a run takes that tells what it uses of cores. A shorter
+	// one mostly starts a program.
+	longRun = 10 * time.Second
+)
+
+// Used returns what the last runs of units used, of those that ended well under
+// the same definition. It is asked for units by their definitions, and leaves
+// out what is not known.
+func (s *Store) Used(ctx context.Context, definitions map[string]string) (map[string]Used, error) {
+	if len(definitions) == 0 {
+		return nil, nil
+	}
+	units, err := encode(false, definitions)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]Used, len(definitions))
+	err = s.each(ctx, func(rows *sql.Rows) error {
+		var unit string
+		var u Used
+		if err := rows.Scan(&unit, &u.Runs, &u.Memory, &u.Long, &u.MilliCPU); err != nil {
+			return err
+		}
+		out[unit] = u
+		return nil
+	}, `SELECT u.key, sum(peak_mem > 0), max(peak_mem),
+			sum(cpu > 0 AND finished - started >= ?1), max(iif(finished - started >= ?1, cpu * 1000 / (finished - started), 0))
+		FROM json_each(?2) u
+		JOIN run ON run.id IN (SELECT id FROM run WHERE unit = u.key ORDER BY id DESC LIMIT ?3)
+		WHERE run.definition = u.value AND run.outcome IN ('done', 'audited')
+		GROUP BY u.key`, longRun.Nanoseconds(), units, usedRuns)
+	return out, err
+}
+
 // Pending returns what was begun and is not known to have ended, oldest first.
 func (s *Store) Pending(ctx context.Context) ([]Pending, error) {
 	var out []Pending

@@ -200,6 +200,35 @@ func TestStandMovesOnlyWhatStands(t *testing.T) {
 	}
 }
 
+func TestUsedIsTheMostOfTheLastRunsOfADefinition(t *testing.T) {
+	ctx := t.Context()
+	s := open(t, t.TempDir())
+	l := lock(t, s)
+	run := func(u *ir.Unit, outcome state.Outcome, took time.Duration, used state.Usage) {
+		t.Helper()
+		r := state.Run{Key: "k", Unit: u.ID, Definition: u.Digest, Attempt: 1, Started: noon}
+		r.ID = must[int64](t)(l.Begin(ctx, r))
+		r.Outcome, r.Finished, r.Usage = outcome, noon.Add(took), used
+		ok(t, l.Finish(ctx, r, u, nil))
+	}
+	a, other, silent := unit("a"), unit("a"), unit("silent")
+	other.Digest = "sha256:other"
+	run(a, state.Done, time.Minute, state.Usage{CPU: time.Hour, PeakMem: 1 << 40}) // too long ago
+	run(other, state.Done, time.Minute, state.Usage{CPU: time.Hour, PeakMem: 1 << 40})
+	run(a, state.Failure, time.Minute, state.Usage{CPU: time.Hour, PeakMem: 1 << 40})
+	for range 6 {
+		run(a, state.Done, time.Second, state.Usage{CPU: 8 * time.Second, PeakMem: 5}) // too short for cores
+	}
+	run(a, state.Done, time.Minute, state.Usage{CPU: 90 * time.Second, PeakMem: 7})
+	run(a, state.Audited, time.Minute, state.Usage{CPU: time.Minute})
+	run(silent, state.Done, time.Second, state.Usage{})
+	got := must[map[string]state.Used](t)(s.Used(ctx, map[string]string{"a": a.Digest, "silent": silent.Digest, "none": "sha256:none"}))
+	want := map[string]state.Used{"a": {Runs: 7, Memory: 7, Long: 2, MilliCPU: 1500}, "silent": {}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("used (-want +got):\n%s", diff)
+	}
+}
+
 func TestRerunOfTheSameKeyCounts(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, t.TempDir())

@@ -57,6 +57,14 @@ type Usage struct {
 	WriteBytes int64         `json:"write_bytes,omitempty"` // to disks
 }
 
+// Used is the most that the last runs of a unit took.
+type Used struct {
+	Runs     int   // whose memory is known
+	Memory   int64 // bytes
+	Long     int   // runs that took long enough to tell what they used of cores
+	MilliCPU int64 // thousandths of a core, on average over such a run
+}
+
 // Outcome of a run.
 type Outcome string
 
