@@ -156,7 +156,7 @@ func (c *call) receipt(ctx context.Context) (map[string]artifact.Artifact, error
 	}
 	b, err := json.Marshal(outputs)
 	if err == nil {
-		err = files.WriteSynced(c.receiptPath(), b, 0o644)
+		err = files.WriteSynced(filepath.Join(c.dir, receiptName), b, 0o644)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the outputs: %w", err)
@@ -164,17 +164,26 @@ func (c *call) receipt(ctx context.Context) (map[string]artifact.Artifact, error
 	return outputs, nil
 }
 
-func (c *call) receiptPath() string { return filepath.Join(c.dir, "outputs.json") }
+const receiptName = "outputs.json"
 
-// listed returns the receipt of an earlier apply, or nil if there is none for the
-// outputs of the unit, or not all that it lists is still there.
-func (c *call) listed() map[string]artifact.Artifact {
-	b, err := readNote(c.receiptPath())
+// receiptIn is the receipt in the folder of a run, or nil.
+func receiptIn(dir string) map[string]artifact.Artifact {
+	b, err := readNote(filepath.Join(dir, receiptName))
 	if err != nil {
 		return nil
 	}
 	outputs := map[string]artifact.Artifact{}
-	if err := json.Unmarshal(b, &outputs); err != nil || len(outputs) != len(c.n.unit.Outputs) {
+	if json.Unmarshal(b, &outputs) != nil {
+		return nil
+	}
+	return outputs
+}
+
+// listed returns the receipt of an earlier apply, or nil if there is none for the
+// outputs of the unit, or not all that it lists is still there.
+func (c *call) listed() map[string]artifact.Artifact {
+	outputs := receiptIn(c.dir)
+	if outputs == nil || len(outputs) != len(c.n.unit.Outputs) {
 		return nil
 	}
 	for _, out := range c.n.unit.Outputs {

@@ -92,18 +92,27 @@ func (l layout) logPath(task string) string {
 	return filepath.ToSlash(filepath.Join("runs", task, "log"))
 }
 
-// makeCode lays out the unit's files once per list of files and returns the
-// folder, which is read-only. One that was changed all the same is made anew; so
-// one call at a time.
-func (l layout) makeCode(code []ir.CodeFile, blobs map[string][]byte) (string, error) {
+// code is the folder of a list of files, in any order.
+func (l layout) code(code []ir.CodeFile) string {
 	code = slices.Clone(code)
 	slices.SortFunc(code, func(a, b ir.CodeFile) int { return strings.Compare(a.Path, b.Path) })
 	var list strings.Builder
 	for _, f := range code {
 		fmt.Fprintf(&list, "%q %s\n", f.Path, f.Digest)
 	}
-	name := strings.TrimPrefix(ir.Sum([]byte(list.String())), "sha256:")[:32]
-	dir := filepath.Join(l.dir, "code", name)
+	return filepath.Join(l.dir, "code", strings.TrimPrefix(ir.Sum([]byte(list.String())), "sha256:")[:32])
+}
+
+// lock is the file of the lock of that digest.
+func (l layout) lock(digest string) string {
+	return filepath.Join(l.dir, "code", strings.TrimPrefix(digest, "sha256:")+".lock")
+}
+
+// makeCode lays out the unit's files once per list of files and returns the
+// folder, which is read-only. One that was changed all the same is made anew; so
+// one call at a time.
+func (l layout) makeCode(code []ir.CodeFile, blobs map[string][]byte) (string, error) {
+	dir := l.code(code)
 	if holds(dir, code) {
 		return dir, nil
 	}
@@ -170,7 +179,7 @@ func (l layout) makeLock(digest string, blobs map[string][]byte) (string, error)
 	if err != nil {
 		return "", fmt.Errorf("lay out the lock: %w", err)
 	}
-	path := filepath.Join(l.dir, "code", strings.TrimPrefix(digest, "sha256:")+".lock")
+	path := l.lock(digest)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}

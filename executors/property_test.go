@@ -165,7 +165,7 @@ func (e edit) String() string {
 func drawEdit(t *rapid.T, entities int) edit {
 	e := edit{
 		what: rapid.SampledFrom([]string{"declare", "remove", "set the parameter of", "rename", "rewire", "change data", "lose artifact", "damage artifact",
-			"kill service", "delete rules", "reboot", "wait"}).Draw(t, "edit"),
+			"kill service", "delete rules", "reboot", "wait", "collect"}).Draw(t, "edit"),
 		n: rapid.IntRange(0, 5).Draw(t, "of"),
 	}
 	switch e.what {
@@ -326,9 +326,8 @@ type world struct {
 	blow atomic.Pointer[func()]
 }
 
-func play(ctx context.Context, dir string, sketches []*sketch, rounds []round) error {
+func newWorld(ctx context.Context, dir string, sketches []*sketch) *world {
 	w := &world{dir: dir, liar: newLiar(dir), sketches: slices.Clone(sketches), damaged: map[string]bool{}}
-	defer w.close()
 	w.liar.stands = func(unit string) string {
 		current, err := w.store.Current(context.Background())
 		must(err)
@@ -341,6 +340,12 @@ func play(ctx context.Context, dir string, sketches []*sketch, rounds []round) e
 	w.change("a")
 	w.change("b")
 	w.open(ctx)
+	return w
+}
+
+func play(ctx context.Context, dir string, sketches []*sketch, rounds []round) error {
+	w := newWorld(ctx, dir, sketches)
+	defer w.close()
 	for i, r := range rounds {
 		for _, e := range r.edits {
 			w.edit(ctx, e)
@@ -462,6 +467,13 @@ func (w *world) edit(ctx context.Context, e edit) {
 		}
 	case "reboot":
 		w.liar.reboot()
+	case "collect":
+		c, err := executors.Collect(ctx, w.options(w.liar), executors.Keep{Revisions: 1 + e.n%3, Models: e.n % 4}, time.Time{})
+		must(err)
+		executors.StopAfter(c, 4*e.n)
+		if err := c.Remove(ctx); !errors.Is(err, executors.ErrStopped) {
+			must(err)
+		}
 	case "wait":
 		time.Sleep(time.Duration(e.n) * 20 * time.Minute)
 	}

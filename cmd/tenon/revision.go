@@ -56,6 +56,8 @@ func (w *workspace) revision(ctx context.Context, number int) (*state.Revision, 
 		return nil, err
 	case len(last) == 0:
 		return nil, errNoRevision
+	case number > 0 && number < last[0].Number:
+		return nil, fmt.Errorf("revision @%d is gone: tenon gc removed it; tenon history lists those that are kept", number)
 	}
 	return nil, fmt.Errorf("there is no revision @%d: the newest is @%d; see tenon history", number, last[0].Number)
 }

@@ -113,17 +113,27 @@ func (w *workspace) rollbackTo(ctx context.Context, args []string) (*state.Revis
 // of what stands. An apply that did not come to its end goes back to what stood
 // before it, and a rollback that did not, to where it was going.
 func earlier(all []state.Revision, now string) *state.Revision {
-	before := position(all)
 	if last := all[0]; last.Standing == "" {
 		if last.Act == state.Rollback {
-			return &all[len(all)-last.BackTo] // numbered from 1
+			return numbered(all, last.BackTo)
 		}
 		now = ""
 	}
-	for ; before > 0; before-- {
-		r := &all[len(all)-before]
-		if r.Standing != "" && r.Standing != now && r.Act != state.Destroy {
+	before := position(all)
+	for i := range all {
+		r := &all[i]
+		if r.Number <= before && r.Standing != "" && r.Standing != now && r.Act != state.Destroy {
 			return r
+		}
+	}
+	return nil
+}
+
+// numbered is the revision of that number, or nil if it was removed.
+func numbered(all []state.Revision, number int) *state.Revision {
+	for i := range all {
+		if all[i].Number == number {
+			return &all[i]
 		}
 	}
 	return nil
@@ -132,9 +142,13 @@ func earlier(all []state.Revision, now string) *state.Revision {
 // position is the number of the revision where a search for an earlier one
 // begins. A rollback counts as the revision that it brought back.
 func position(all []state.Revision) int {
-	at := all[0]
+	at := &all[0]
 	for at.Act == state.Rollback {
-		at = all[len(all)-at.BackTo]
+		back := numbered(all, at.BackTo)
+		if back == nil {
+			return at.BackTo
+		}
+		at = back
 	}
 	return at.Number
 }

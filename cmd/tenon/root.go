@@ -184,14 +184,14 @@ to happen against what is already there, shows the plan, and applies it.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		var invalid *pflag.InvalidValueError
 		if errors.As(err, &invalid) {
-			what := map[string]string{"int": "a number", "float64": "a number", "duration": "a duration such as 30s"}[invalid.GetFlag().Value.Type()]
+			what := map[string]string{"int": "a number", "float64": "a number", "duration": "a duration such as 30s", "age": "an age such as 30d"}[invalid.GetFlag().Value.Type()]
 			err = fmt.Errorf("--%s takes %s, not %q", invalid.GetFlag().Name, cmp.Or(what, "something else"), invalid.GetValue())
 		}
 		return &usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(
 		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
-		statusCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), graphCommand(a), imageCommand(a),
+		statusCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), graphCommand(a), imageCommand(a), gcCommand(a),
 		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a),
 	)
 	root.SetVersionTemplate("tenon {{.Version}}\n")

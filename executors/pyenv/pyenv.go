@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tenon-ml/tenon/lang/files"
 )
@@ -62,6 +63,8 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte) (python string, err e
 	}
 	dir := filepath.Join(e.opts.Dir, key(lockText, in))
 	python = filepath.Join(dir, "bin", "python")
+	// When it was last asked for says whether it may be collected, see [Env.Collect].
+	_ = os.Chtimes(filepath.Join(dir, marker), time.Time{}, time.Now())
 	if complete(dir) {
 		return python, nil
 	}

@@ -80,6 +80,39 @@ func (s *Store) Has(digest string) bool {
 	return err == nil
 }
 
+// All returns the digests of the artifacts that are there.
+func (s *Store) All() ([]string, error) {
+	folders, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list artifacts: %w", err)
+	}
+	var digests []string
+	for _, f := range folders {
+		if !f.IsDir() || len(f.Name()) != 2 {
+			continue
+		}
+		entries, err := os.ReadDir(filepath.Join(s.dir, f.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("list artifacts: %w", err)
+		}
+		for _, e := range entries {
+			if digest := prefix + f.Name() + e.Name(); s.Path(digest) != "" {
+				digests = append(digests, digest)
+			}
+		}
+	}
+	return digests, nil
+}
+
+// Remove takes an artifact away. At every moment it is there whole or not at all.
+func (s *Store) Remove(digest string) error {
+	err := s.away(digest)
+	if err != nil {
+		err = fmt.Errorf("remove artifact: %w", err)
+	}
+	return err
+}
+
 // Put moves a finished file or folder into the store, as an artifact of that
 // kind. Nobody may write to it any more. It is gone from path afterwards, also
 // where the store had it already, unless that was damaged and is replaced; after
@@ -178,8 +211,13 @@ func (s *Store) heal(ctx context.Context, digest string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// A reader keeps what it has opened; who opens it from now on finds it anew.
-	old, err := os.MkdirTemp(s.tmp, "damaged-")
+	return s.away(digest)
+}
+
+// away moves an artifact out of its place and removes it. A reader keeps what it
+// has opened.
+func (s *Store) away(digest string) error {
+	old, err := os.MkdirTemp(s.tmp, "old-")
 	if err != nil {
 		return err
 	}

@@ -220,7 +220,7 @@ func (s *Store) Used(ctx context.Context, definitions map[string]string) (map[st
 			sum(cpu > 0 AND finished - started >= ?1), max(iif(finished - started >= ?1, cpu * 1000 / (finished - started), 0))
 		FROM json_each(?2) u
 		JOIN run ON run.id IN (SELECT id FROM run WHERE unit = u.key ORDER BY id DESC LIMIT ?3)
-		WHERE run.definition = u.value AND run.outcome IN ('done', 'audited')
+		WHERE run.definition = u.value AND run.outcome IN ('done', 'audited', 'pruned')
 		GROUP BY u.key`, longRun.Nanoseconds(), units, usedRuns)
 	return out, err
 }

@@ -77,6 +77,8 @@ const (
 	Killed Outcome = "killed"
 	// Audited is a run that was made only to compare it with an earlier one.
 	Audited Outcome = "audited"
+	// Pruned is a run that was done or audited, of which only what it took is left.
+	Pruned Outcome = "pruned"
 )
 
 // A Run is one execution of a unit. Key is the run key, see [ir.RunKey].

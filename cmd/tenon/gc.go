@@ -1,0 +1,257 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// sharedAge is how long nobody used of a cache what is garbage there.
+const sharedAge = 30 * 24 * time.Hour
+
+func gcCommand(a *app) *cobra.Command {
+	var o gcOptions
+	var keepModels string
+	var olderThan age
+	var wait time.Duration
+	c := &cobra.Command{
+		Use: "gc [DIR]", Short: "Remove what nothing needs any more", Args: atMost(1, "one folder"),
+		Long: `Removes old revisions, and what neither stands nor can be brought back by one that
+is kept: runs with their logs, artifacts, code. What it would remove is shown first.
+
+The newest revisions are kept, and with them all that tenon rollback and a plan may
+ask for; so are all versions of models, unless they are bounded. Of the runs that
+go, the last ten of a unit still tell what they took.
+
+What all systems of a user share, such as Python environments, goes only with
+--cache, and only if no system used it for 30 days.`,
+		Example: `  tenon gc --dry-run
+  tenon gc --keep 3 --older-than 30d
+  tenon gc --keep-models 5 --cache --yes
+  tenon gc --dry-run --json | jq '.size'`,
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			ctx := c.Context()
+			if o.json && !o.yes && !o.dry {
+				return errUnasked
+			}
+			if o.keep.Revisions < 1 {
+				return &usageError{fmt.Errorf("--keep takes a number of revisions, at least 1, not %d", o.keep.Revisions)}
+			}
+			if o.keep.Models, err = modelsToKeep(keepModels); err != nil {
+				return err
+			}
+			o.keep.Age = time.Duration(olderThan)
+			return a.withApplied(ctx, folder(args), func(w *workspace) (err error) {
+				lease, err := a.lock(ctx, w, "tenon gc", wait)
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
+				return a.collectGarbage(ctx, w, lease, o)
+			})
+		},
+	}
+	a.stateFlag(c)
+	f := c.Flags()
+	f.IntVar(&o.keep.Revisions, "keep", 10, "keep the newest `N` revisions")
+	f.StringVar(&keepModels, "keep-models", "all", "keep the newest `N` versions of each model, at least 2")
+	f.Var(&olderThan, "older-than", "keep all revisions that are younger than an `AGE` such as 30d")
+	f.BoolVar(&o.cache, "cache", false, "look into what all systems share as well")
+	f.BoolVar(&o.dry, "dry-run", false, "show what would go and remove nothing")
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	f.BoolVar(&o.json, "json", false, "print JSON; needs --yes or --dry-run")
+	f.DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for an apply to end")
+	return c
+}
+
+type gcOptions struct {
+	keep                  executors.Keep
+	cache, dry, yes, json bool
+}
+
+func modelsToKeep(s string) (int, error) {
+	if s == "all" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 2 {
+		return 0, &usageError{fmt.Errorf("--keep-models takes all, or a number of at least 2, not %q: a plan compares a model with the one before it", s)}
+	}
+	return n, nil
+}
+
+// An age is a duration that may be written in days.
+type age time.Duration
+
+func (d *age) String() string { return "" } // of the default
+
+func (d *age) Type() string { return "age" }
+
+func (d *age) Set(s string) error {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		*d = age(time.Duration(n) * 24 * time.Hour)
+		return err
+	}
+	v, err := time.ParseDuration(s)
+	if err == nil && v < 0 {
+		err = errors.New("it is less than nothing")
+	}
+	*d = age(v)
+	return err
+}
+
+// A gcDocument is what went, or would, for machines.
+type gcDocument struct {
+	Oldest    int                  `json:"oldest"` // revision that is kept
+	Revisions []int                `json:"revisions"`
+	Runs      int                  `json:"runs"`
+	Models    []state.ModelVersion `json:"models"`
+	Garbage   []executors.Garbage  `json:"garbage"`
+	Size      int64                `json:"size"` // bytes
+	Removed   bool                 `json:"removed"`
+}
+
+func (a *app) collectGarbage(ctx context.Context, w *workspace, lease *state.Lease, o gcOptions) error {
+	x, err := w.lastExecutor(ctx)
+	if err != nil {
+		return err
+	}
+	opts, err := a.options(w, lease, x, nil)
+	if err != nil {
+		return err
+	}
+	var shared time.Time
+	if o.cache {
+		shared = time.Now().Add(-sharedAge)
+	}
+	found, err := executors.Collect(ctx, opts, o.keep, shared)
+	if err != nil {
+		return err
+	}
+	doc := gcDocument{Oldest: found.Oldest, Revisions: []int{}, Runs: found.Runs, Models: append([]state.ModelVersion{}, found.Models...), Garbage: append([]executors.Garbage{}, found.Garbage...)}
+	for _, r := range found.Revisions {
+		doc.Revisions = append(doc.Revisions, r.Number)
+	}
+	if o.cache {
+		unused, err := a.environments().Collect(shared, true)
+		if err != nil {
+			return err
+		}
+		for _, name := range slices.Sorted(maps.Keys(unused)) {
+			doc.Garbage = append(doc.Garbage, executors.Garbage{Kind: "python environment", Name: name, Size: unused[name]})
+		}
+	}
+	for _, g := range doc.Garbage {
+		doc.Size += g.Size
+	}
+	empty := found.Empty() && len(doc.Garbage) == 0
+	if !o.json {
+		if err := a.printGarbage(doc, empty); err != nil {
+			return err
+		}
+	}
+	if !o.dry && !empty {
+		if !o.yes {
+			if err := a.confirm("Remove this?"); err != nil {
+				return err
+			}
+		}
+		if err := found.Remove(ctx); err != nil {
+			return err
+		}
+		if o.cache {
+			if _, err := a.environments().Collect(shared, false); err != nil {
+				return err
+			}
+		}
+		doc.Removed = true
+	}
+	switch {
+	case o.json:
+		return a.printJSON(doc)
+	case doc.Removed:
+		fmt.Fprintf(a.stdout, "\nRemoved %s. Revisions are kept from @%d on.\n", bytesOf(doc.Size), doc.Oldest)
+	}
+	return nil
+}
+
+// lastExecutor is the name of the executor that the last revision ran on.
+func (w *workspace) lastExecutor(ctx context.Context) (string, error) {
+	last, err := w.store.Revisions(ctx, 1)
+	if err != nil {
+		return "", err
+	}
+	name := ""
+	if len(last) > 0 {
+		if sys, err := w.system(&last[0]); err == nil {
+			name = sys.Target.Executor
+		}
+	}
+	return cmp.Or(name, process.Name), nil
+}
+
+// garbageKinds are what kinds of garbage are called, in the order they are shown.
+var garbageKinds = []struct{ kind, one string }{
+	{"artifact", "artifact"}, {"run", "run folder"}, {"code", "code folder"}, {"python environment", "python environment"},
+}
+
+func (a *app) printGarbage(doc gcDocument, empty bool) error {
+	if empty {
+		_, err := fmt.Fprintln(a.stdout, "There is nothing to remove.")
+		return err
+	}
+	count, size := map[string]int64{}, map[string]int64{}
+	kinds := slices.Clone(garbageKinds)
+	for _, g := range doc.Garbage {
+		if !slices.ContainsFunc(kinds, func(k struct{ kind, one string }) bool { return k.kind == g.Kind }) {
+			kinds = append(kinds, struct{ kind, one string }{g.Kind, g.Kind})
+		}
+		count[g.Kind]++
+		size[g.Kind] += g.Size
+	}
+	fmt.Fprint(a.stdout, "Nothing needs these any more:\n\n")
+	t := table(a.stdout)
+	if n := len(doc.Revisions); n > 0 {
+		span := fmt.Sprintf("@%d", slices.Min(doc.Revisions))
+		if n > 1 {
+			span += fmt.Sprintf(" to @%d", slices.Max(doc.Revisions))
+		}
+		fmt.Fprintf(t, "  %s\t%s\n", plural(int64(n), "revision"), span)
+	}
+	if doc.Runs > 0 {
+		fmt.Fprintf(t, "  %s\tof the record\n", plural(int64(doc.Runs), "run"))
+	}
+	if len(doc.Models) > 0 {
+		fmt.Fprintf(t, "  %s\t%s\n", plural(int64(len(doc.Models)), "version"), spanOfModels(doc.Models))
+	}
+	for _, k := range kinds {
+		if n := count[k.kind]; n > 0 {
+			fmt.Fprintf(t, "  %s\t%s\n", plural(n, k.one), bytesOf(size[k.kind]))
+		}
+	}
+	return t.Flush()
+}
+
+// spanOfModels names the models whose versions go.
+func spanOfModels(models []state.ModelVersion) string {
+	var names []string
+	for _, m := range models {
+		if !slices.Contains(names, m.Model) {
+			names = append(names, m.Model)
+		}
+	}
+	return "of " + clip(strings.Join(names, ", "))
+}

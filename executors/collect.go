@@ -1,0 +1,315 @@
+package executors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Garbage is something that nobody needs any more.
+type Garbage struct {
+	Kind string `json:"kind"` // "artifact", "run", "code", or what a [Collector] calls its own
+	Name string `json:"name"`
+	Size int64  `json:"size"` // bytes
+}
+
+// A Collector keeps more for units than Destroy takes away, such as images.
+type Collector interface {
+	// Collect returns what it keeps and nobody needs, and removes it unless dry. It
+	// may be called again after a kill.
+	Collect(ctx context.Context, n Needed, dry bool) ([]Garbage, error)
+}
+
+// Needed is what a [Collector] must leave.
+type Needed struct {
+	Tasks map[string]bool // by name: those that stand, are in the journal, or are kept with their logs
+	Units []ir.Unit       // that stand, or that a kept revision can bring back
+	// Since is for what other systems may use as well: it goes only if nobody used it
+	// since then, and if this is zero not at all.
+	Since time.Time
+}
+
+// A Collection is what can go.
+type Collection struct {
+	Oldest    int                  // number of the oldest revision that stays
+	Revisions []state.Revision     // that go
+	Runs      int                  // that go
+	Models    []state.ModelVersion // that go
+	Garbage   []Garbage            // what lies in files, and what an executor keeps
+
+	o       Options
+	pruning state.Pruning
+	needed  Needed
+	// removing is told what is about to be removed. An error stops it there.
+	removing func(g Garbage) error
+}
+
+// Collect finds what neither stands nor is needed for what k keeps, nor by what
+// is in the journal. shared is as in [Needed.Since]. Nothing is changed yet. The
+// lease of o guards both this and [Collection.Remove].
+func Collect(ctx context.Context, o Options, k Keep, shared time.Time) (*Collection, error) {
+	c, err := collect(ctx, o.withDefaults(), k, shared)
+	if err != nil {
+		return nil, fmt.Errorf("look for garbage: %w", err)
+	}
+	return c, nil
+}
+
+func collect(ctx context.Context, o Options, k Keep, shared time.Time) (*Collection, error) {
+	all, err := o.Store.Revisions(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	l := roots{units: map[string]bool{}}
+	if l.pending, err = o.Store.Pending(ctx); err != nil {
+		return nil, err
+	}
+	if l.current, err = o.Store.Current(ctx); err != nil {
+		return nil, err
+	}
+	if l.runs, err = o.Store.Ledger(ctx); err != nil {
+		return nil, err
+	}
+	if l.models, err = o.Store.Registry(ctx); err != nil {
+		return nil, err
+	}
+	c := &Collection{o: o, Oldest: k.oldest(all, l.pending, o.Now())}
+	blobs := map[string]bool{} // that the revisions are made of
+	for _, r := range all {
+		if r.Number < c.Oldest {
+			c.Revisions = append(c.Revisions, r)
+			continue
+		}
+		if err := c.revision(r, &l, blobs); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.inUse(ctx, &l); err != nil {
+		return nil, err
+	}
+	var digests map[string]bool
+	c.pruning, digests = k.prune(l, c.Oldest)
+	c.Runs, c.Models = len(c.pruning.Runs)+len(c.pruning.Strip), c.pruning.Models
+	for _, u := range c.needed.Units {
+		blobs[u.Code.Lock] = true
+		for _, f := range u.Code.Files {
+			blobs[f.Digest] = true
+		}
+	}
+	c.needed.Since, c.needed.Tasks = shared, tasks(l, c.pruning)
+	return c, c.look(ctx, func(digest string) bool { return digests[digest] || blobs[digest] })
+}
+
+// revision reads what a revision that stays needs. What was removed by hand of it
+// cannot be brought back, and needs nothing.
+func (c *Collection) revision(r state.Revision, l *roots, blobs map[string]bool) error {
+	for _, digest := range []string{r.IR, r.Plan, r.Standing} {
+		blobs[digest] = true
+	}
+	var sys ir.System
+	var standing state.Standing
+	for digest, v := range map[string]any{r.IR: &sys, r.Standing: &standing} {
+		if digest == "" {
+			continue
+		}
+		b, err := c.o.Artifacts.Bytes(digest)
+		if errors.Is(err, artifact.ErrMissing) {
+			continue
+		}
+		if err == nil {
+			err = json.Unmarshal(b, v)
+		}
+		if err != nil {
+			return fmt.Errorf("what revision %d needs is not known: %w", r.Number, err)
+		}
+	}
+	l.stood = append(l.stood, standing)
+	c.needed.Units = append(c.needed.Units, sys.Units...)
+	for _, u := range sys.Units {
+		l.units[u.ID] = true
+	}
+	return nil
+}
+
+// inUse adds what stands, and what the journal may go on with.
+func (c *Collection) inUse(ctx context.Context, l *roots) error {
+	for id, current := range l.current {
+		l.units[id] = true
+		u, err := c.o.Store.Unit(ctx, id)
+		if err != nil && !errors.Is(err, state.ErrNotFound) {
+			return err
+		}
+		if u != nil {
+			c.needed.Units = append(c.needed.Units, *u)
+		}
+		r, err := c.o.Store.Run(ctx, current.Run)
+		if err != nil && !errors.Is(err, state.ErrNotFound) {
+			return err
+		}
+		if r != nil {
+			l.inputs = appendInputs(l.inputs, r.Inputs)
+		}
+	}
+	for _, p := range l.pending {
+		l.inputs = appendInputs(l.inputs, p.Run.Inputs)
+		// Its outputs may be in the store already, on their way into the record.
+		for _, a := range receiptIn(layout{c.o.Dir}.run(TaskName(p.Run.Unit, p.Run.Key, p.Run.Attempt))) {
+			l.inputs = append(l.inputs, a.Digest)
+		}
+	}
+	return nil
+}
+
+func appendInputs(digests []string, inputs map[string]string) []string {
+	for name, digest := range inputs {
+		if !strings.HasPrefix(name, "file:") {
+			digests = append(digests, digest)
+		}
+	}
+	return digests
+}
+
+// tasks are the names of the tasks whose folders stay.
+func tasks(l roots, p state.Pruning) map[string]bool {
+	gone := map[int64]bool{}
+	for _, ids := range [][]int64{p.Runs, p.Strip} {
+		for _, id := range ids {
+			gone[id] = true
+		}
+	}
+	out := map[string]bool{}
+	for _, r := range l.runs {
+		if !gone[r.ID] && r.Outcome != state.Pruned {
+			out[TaskName(r.Unit, r.Key, r.Attempt)] = true
+			if r.Log != "" { // the unit may have been renamed since
+				out[filepath.Base(filepath.Dir(filepath.FromSlash(r.Log)))] = true
+			}
+		}
+	}
+	for _, c := range l.current {
+		if c.Handle != nil {
+			out[c.Handle.ID] = true
+		}
+	}
+	for _, e := range l.pending {
+		if e.Handle != nil {
+			out[e.Handle.ID] = true
+		}
+	}
+	return out
+}
+
+// look finds what lies in files for nobody, and asks the executor.
+func (c *Collection) look(ctx context.Context, named func(digest string) bool) error {
+	digests, err := c.o.Artifacts.All()
+	if err != nil {
+		return err
+	}
+	for _, digest := range digests {
+		if !named(digest) {
+			c.add("artifact", digest, c.o.Artifacts.Path(digest))
+		}
+	}
+	l := layout{c.o.Dir}
+	err = below(filepath.Join(c.o.Dir, "runs"), func(name, path string) {
+		if !c.needed.Tasks[name] {
+			c.add("run", name, path)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	code := map[string]bool{}
+	for _, u := range c.needed.Units {
+		code[l.code(u.Code.Files)], code[l.lock(u.Code.Lock)] = true, true
+	}
+	err = below(filepath.Join(c.o.Dir, "code"), func(name, path string) {
+		if !code[path] {
+			c.add("code", name, path)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if x, ok := c.o.Executor.(Collector); ok {
+		found, err := x.Collect(ctx, c.needed, true)
+		if err != nil {
+			return err
+		}
+		c.Garbage = append(c.Garbage, found...)
+	}
+	return nil
+}
+
+func (c *Collection) add(kind, name, path string) {
+	bytes, _ := size(path) // as far as it can be seen
+	c.Garbage = append(c.Garbage, Garbage{Kind: kind, Name: name, Size: bytes})
+}
+
+// below calls f for what is in a folder, if there is one.
+func below(dir string, f func(name, path string)) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		f(e.Name(), filepath.Join(dir, e.Name()))
+	}
+	return err
+}
+
+// Empty reports whether there is nothing to remove.
+func (c *Collection) Empty() bool {
+	return len(c.Revisions)+c.Runs+len(c.Models)+len(c.Garbage) == 0
+}
+
+// Remove removes what was found: first from the record, as a whole, and then what
+// nobody knows of any more. One that is killed is finished by the next collection.
+// What cannot be removed stays, and is in the error.
+func (c *Collection) Remove(ctx context.Context) error {
+	if err := c.o.Lease.Prune(ctx, c.pruning); err != nil {
+		return err
+	}
+	remove := map[string]func(name string) error{
+		"artifact": c.o.Artifacts.Remove,
+		"run":      func(name string) error { return files.RemoveAll(filepath.Join(c.o.Dir, "runs", name)) },
+		"code":     func(name string) error { return files.RemoveAll(filepath.Join(c.o.Dir, "code", name)) },
+	}
+	var left error
+	for _, g := range c.Garbage {
+		if remove[g.Kind] == nil {
+			continue // the executor's
+		}
+		// No lock guards files: a successor may use by now what nobody did before.
+		err := c.o.Lease.Check(ctx)
+		if err == nil && c.removing != nil {
+			err = c.removing(g)
+		}
+		if err != nil {
+			return fmt.Errorf("remove garbage: %w", err)
+		}
+		if err := remove[g.Kind](g.Name); err != nil {
+			left = errors.Join(left, fmt.Errorf("remove %s %s: %w", g.Kind, g.Name, err))
+		}
+	}
+	left = errors.Join(left, c.o.Artifacts.Sweep(), layout{c.o.Dir}.sweep())
+	if x, ok := c.o.Executor.(Collector); ok {
+		if err := c.o.Lease.Check(ctx); err != nil {
+			return errors.Join(left, fmt.Errorf("remove garbage: %w", err))
+		}
+		_, err := x.Collect(ctx, c.needed, false)
+		left = errors.Join(left, err)
+	}
+	return left
+}

@@ -1,0 +1,16 @@
+package executors
+
+import "errors"
+
+// ErrStopped is what a collection that was stopped returns.
+var ErrStopped = errors.New("stopped")
+
+// StopAfter stops a collection after it has removed n things, as a kill would.
+func StopAfter(c *Collection, n int) {
+	c.removing = func(Garbage) error {
+		if n--; n < 0 {
+			return ErrStopped
+		}
+		return nil
+	}
+}

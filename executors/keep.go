@@ -1,0 +1,156 @@
+package executors
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Keep says what a collection leaves besides what stands.
+type Keep struct {
+	Revisions int           // the newest, at least 1
+	Age       time.Duration // and every one that is younger
+	Models    int           // newest versions of each model, at least 2; 0 is all
+}
+
+// keptRuns is how many runs of a unit remain for estimates and advice.
+const keptRuns = 10
+
+// Roots are the runs that are recorded, and what may refer to them.
+type roots struct {
+	runs    []state.Run // in the order they began
+	current map[string]state.Current
+	pending []state.Pending
+	stood   []state.Standing     // of the revisions that are kept
+	models  []state.ModelVersion // by model, the one in service first
+	units   map[string]bool      // whose numbers stay
+	inputs  []string             // digests of what runs read that stand or are in the journal
+}
+
+// oldest is the number of the first revision that stays, of all, newest first.
+// Those after it stay as well, so that names can be followed through their moves.
+func (k Keep) oldest(all []state.Revision, pending []state.Pending, now time.Time) int {
+	if len(all) == 0 {
+		return 0
+	}
+	last := min(max(k.Revisions, 1), len(all)) - 1
+	for i, r := range all {
+		young := k.Age > 0 && now.Sub(r.Started) < k.Age
+		if young || slices.ContainsFunc(pending, func(p state.Pending) bool { return p.Run.Revision == r.Number }) {
+			last = max(last, i)
+		}
+	}
+	// What a killed apply left is swept by the next one, which finds it by the record.
+	for last < len(all)-1 && (all[last].Outcome == state.Killed || all[last].Outcome == state.Started) {
+		last++
+	}
+	return all[last].Number
+}
+
+// prune tells what of the record goes if revisions before oldest do, and which
+// digests are still named then.
+func (k Keep) prune(l roots, oldest int) (state.Pruning, map[string]bool) {
+	p := state.Pruning{Before: oldest}
+	var whole map[int64]bool
+	var digests map[string]bool
+	whole, digests, p.Models = k.whole(l, oldest)
+	told := map[string]int{} // runs of a unit that tell what they took
+	for _, r := range slices.Backward(l.runs) {
+		tells := r.Outcome == state.Done || r.Outcome == state.Audited || r.Outcome == state.Pruned
+		if tells {
+			told[r.Unit]++
+		}
+		switch {
+		case whole[r.ID]:
+		case !tells || told[r.Unit] > keptRuns || !l.units[r.Unit]:
+			p.Runs = append(p.Runs, r.ID)
+		case r.Outcome != state.Pruned:
+			p.Strip = append(p.Strip, r.ID)
+		}
+	}
+	return p, digests
+}
+
+// whole are the runs that stay as they are, and the digests of what they made or,
+// where they stand, read; and the versions of models that go.
+func (k Keep) whole(l roots, oldest int) (whole map[int64]bool, digests map[string]bool, gone []state.ModelVersion) {
+	whole, digests = map[int64]bool{}, map[string]bool{}
+	byKey := map[string]map[string]int64{} // the last run of a key by each unit that did it
+	first := map[string]int64{}            // that made a digest: it says how old that is
+	byID := make(map[int64]*state.Run, len(l.runs))
+	for i := range l.runs {
+		r := &l.runs[i]
+		byID[r.ID] = r
+		if r.Outcome != state.Done {
+			continue
+		}
+		if byKey[r.Key] == nil {
+			byKey[r.Key] = map[string]int64{}
+		}
+		byKey[r.Key][r.Unit] = r.ID
+		for _, a := range r.Outputs {
+			if _, ok := first[a.Digest]; !ok {
+				first[a.Digest] = r.ID
+			}
+		}
+	}
+	var keep func(id int64)
+	need := func(digest string) {
+		if !digests[digest] {
+			digests[digest] = true
+			keep(first[digest])
+		}
+	}
+	keep = func(id int64) {
+		r := byID[id]
+		if r == nil || whole[id] {
+			return
+		}
+		whole[id] = true
+		for _, a := range r.Outputs {
+			need(a.Digest)
+		}
+	}
+	key := func(key string) {
+		for _, id := range byKey[key] {
+			keep(id)
+		}
+	}
+	for i := range l.runs {
+		if l.runs[i].Revision >= oldest {
+			keep(l.runs[i].ID)
+		}
+	}
+	for _, c := range l.current {
+		keep(c.Run)
+		key(c.Key)
+	}
+	for _, p := range l.pending {
+		keep(p.Run.ID)
+	}
+	for _, standing := range l.stood {
+		for _, s := range standing {
+			keep(s.Run)
+			key(s.Key)
+		}
+	}
+	for _, digest := range l.inputs {
+		need(digest)
+	}
+	highest, seen := map[string]int{}, map[string]int{}
+	for _, m := range l.models {
+		highest[m.Model] = max(highest[m.Model], m.Version)
+	}
+	for _, m := range l.models {
+		seen[m.Model]++
+		// A plan compares with the one in service, or the one before it. The highest
+		// number stays, so that none is given twice.
+		if k.Models > 0 && seen[m.Model] > max(k.Models, 2) && m.Version != highest[m.Model] && !digests[m.Digest] {
+			gone = append(gone, m)
+		} else {
+			need(m.Digest)
+		}
+	}
+	return whole, digests, gone
+}

@@ -1,0 +1,95 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+// Ledger returns all runs in the order they began, with what others may refer
+// to: no inputs, metrics or errors.
+func (s *Store) Ledger(ctx context.Context) ([]Run, error) {
+	var out []Run
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var r Run
+		var outcome string
+		var port, digest, kind sql.NullString
+		var size, n sql.NullInt64
+		if err := rows.Scan(&r.ID, &r.Key, &r.Unit, &r.Revision, &outcome, &r.Attempt, &r.Log, &port, &digest, &kind, &size, &n); err != nil {
+			return err
+		}
+		if len(out) == 0 || out[len(out)-1].ID != r.ID {
+			r.Outcome, r.Outputs = Outcome(outcome), map[string]artifact.Artifact{}
+			out = append(out, r)
+		}
+		if port.Valid {
+			out[len(out)-1].Outputs[port.String] = artifact.Artifact{Digest: digest.String, Kind: kind.String, Size: size.Int64, Rows: n.Int64}
+		}
+		return nil
+	}, `SELECT r.id, r.key, r.unit, r.revision, r.outcome, r.attempt, r.log, o.port, o.digest, o.kind, o.size, o.rows
+		FROM run r LEFT JOIN output o ON o.run = r.id ORDER BY r.id`)
+	return out, err
+}
+
+// Registry returns the versions of all models, by model, the one in service
+// first.
+func (s *Store) Registry(ctx context.Context) ([]ModelVersion, error) {
+	return s.models(ctx, "SELECT "+modelColumns+" FROM model ORDER BY model, rank DESC, version DESC")
+}
+
+// A Pruning is what goes from the record.
+type Pruning struct {
+	Before int     // revisions before that number
+	Runs   []int64 // runs that go whole
+	Strip  []int64 // runs of which it remains what they took, see [Pruned]
+	Models []ModelVersion
+}
+
+// Prune takes out of the record what is no longer needed, all of it or nothing.
+// It changes nothing, not even the serial, where there is nothing to take. What
+// is known of units that neither stand nor have a run goes as well.
+func (l *Lease) Prune(ctx context.Context, p Pruning) error {
+	gone, err := encode(false, append(append([]int64{}, p.Runs...), p.Strip...))
+	if err != nil {
+		return fmt.Errorf("prune: %w", err)
+	}
+	strip, err := encode(false, append([]int64{}, p.Strip...))
+	if err != nil {
+		return fmt.Errorf("prune: %w", err)
+	}
+	return l.change(ctx, true, "prune the record", func(tx *sql.Tx) error {
+		var changed int64
+		do := func(query string, args ...any) error {
+			n, err := affected(tx.ExecContext(ctx, query, args...))
+			changed += n
+			return err
+		}
+		for _, v := range p.Models {
+			if err := do("DELETE FROM model WHERE model = ? AND version = ?", v.Model, v.Version); err != nil {
+				return err
+			}
+		}
+		for _, q := range []struct {
+			query string
+			args  []any
+		}{
+			{"DELETE FROM revision WHERE number < ?", []any{p.Before}},
+			{"DELETE FROM output WHERE run IN (SELECT value FROM json_each(?))", []any{gone}},
+			{`UPDATE run SET outcome = ?, inputs = '', metrics = '', error = '', log = '', devices = ''
+				WHERE outcome <> ? AND id IN (SELECT value FROM json_each(?))`, []any{Pruned, Pruned, strip}},
+			{"DELETE FROM run WHERE id IN (SELECT value FROM json_each(?1)) AND id NOT IN (SELECT value FROM json_each(?2))", []any{gone, strip}},
+			{"DELETE FROM took WHERE unit NOT IN (SELECT unit FROM current) AND unit NOT IN (SELECT unit FROM run)", nil},
+			{"DELETE FROM unstable WHERE unit NOT IN (SELECT unit FROM current) AND unit NOT IN (SELECT unit FROM run)", nil},
+		} {
+			if err := do(q.query, q.args...); err != nil {
+				return err
+			}
+		}
+		if changed == 0 {
+			return errSame
+		}
+		return nil
+	})
+}
