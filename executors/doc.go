@@ -34,6 +34,8 @@
 //	remove.go   deletes, and Destroy
 //	journal.go  what a killed apply left
 //	sweep.go    and what it left that no journal tells of
+//	keep.go     what of the record a collection leaves; pure
+//	collect.go  garbage: finds it, shows it, removes it
 //	verify.go   outputs and metrics
 //	layout.go   folders below the state folder
 //	events.go   what is told while it happens

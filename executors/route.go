@@ -96,6 +96,27 @@ func (r *router) Check(u ir.Unit) []Fault {
 	return nil
 }
 
+// Collect asks every executor. One that is not the target's need not be there.
+func (r *router) Collect(ctx context.Context, n Needed, dry bool) ([]Garbage, error) {
+	var all []Garbage
+	for _, name := range r.names {
+		x, err := r.of(name)
+		if err != nil {
+			return nil, err
+		}
+		c, ok := x.(Collector)
+		if !ok {
+			continue
+		}
+		found, err := c.Collect(ctx, n, dry)
+		if err != nil && name == r.name {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
 func (r *router) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
 	x, err := r.of(h.Executor)
 	if err != nil {

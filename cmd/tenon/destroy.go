@@ -21,8 +21,8 @@ func destroyCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "destroy [DIR]", Short: "End every service and take away what stands", Args: atMost(1, "one folder"),
 		Long: `Ends every service, removes rule files, and forgets what stands. Runs, models and
-artifacts remain: an apply afterwards reuses them. To remove those as well,
-delete the state folder afterwards.`,
+artifacts remain: an apply afterwards reuses them, and tenon gc removes old
+ones. To remove all of it, delete the state folder afterwards.`,
 		Example: "  tenon destroy\n  tenon destroy --yes",
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			ctx := c.Context()

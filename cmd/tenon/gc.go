@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -125,11 +125,11 @@ type gcDocument struct {
 }
 
 func (a *app) collectGarbage(ctx context.Context, w *workspace, lease *state.Lease, o gcOptions) error {
-	x, err := w.lastExecutor(ctx)
+	target, err := w.lastTarget(ctx)
 	if err != nil {
 		return err
 	}
-	opts, err := a.options(w, lease, x, nil)
+	opts, err := a.options(w, lease, target, nil)
 	if err != nil {
 		return err
 	}
@@ -188,19 +188,18 @@ func (a *app) collectGarbage(ctx context.Context, w *workspace, lease *state.Lea
 	return nil
 }
 
-// lastExecutor is the name of the executor that the last revision ran on.
-func (w *workspace) lastExecutor(ctx context.Context) (string, error) {
+// lastTarget is the target that the last revision ran on.
+func (w *workspace) lastTarget(ctx context.Context) (ir.Target, error) {
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil {
-		return "", err
+		return ir.Target{}, err
 	}
-	name := ""
 	if len(last) > 0 {
-		if sys, err := w.system(&last[0]); err == nil {
-			name = sys.Target.Executor
+		if sys, err := w.system(&last[0]); err == nil && sys.Target.Executor != "" {
+			return sys.Target, nil
 		}
 	}
-	return cmp.Or(name, process.Name), nil
+	return ir.Target{Executor: process.Name}, nil
 }
 
 // garbageKinds are what kinds of garbage are called, in the order they are shown.

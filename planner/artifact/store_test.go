@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -302,4 +303,28 @@ func TestNamesThatAreNoDigestAreNotThere(t *testing.T) {
 			t.Errorf("check of %q: %v", d, err)
 		}
 	}
+}
+
+func TestWhatIsRemovedIsGoneWholeAndNothingElse(t *testing.T) {
+	s := open(t)
+	dir := folder(t, map[string]string{"a/b": "1", "c": "2"})
+	kept, err := s.PutBytes([]byte("kept"))
+	ok(t, err)
+	a, err := s.Put(t.Context(), dir, "model")
+	ok(t, err)
+	// What is no artifact is nobody's business.
+	ok(t, os.WriteFile(filepath.Join(filepath.Dir(s.Path(kept)), "note"), nil, 0o644))
+	all, err := s.All()
+	ok(t, err)
+	if want := slices.Sorted(slices.Values([]string{a.Digest, kept})); !slices.Equal(all, want) {
+		t.Errorf("there are %q, want %q", all, want)
+	}
+	ok(t, s.Remove(a.Digest))
+	if all, err := s.All(); err != nil || !slices.Equal(all, []string{kept}) {
+		t.Errorf("after it there are %q, %v", all, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(s.Path(kept))), "tmp", "*")); err != nil || len(left) > 0 {
+		t.Errorf("it left %q, %v", left, err)
+	}
+	ok(t, s.Remove(a.Digest))
 }

@@ -52,6 +52,8 @@ func use(ctx context.Context, s *state.Store) {
 	_, _ = s.RunFor(ctx, "deployments/late", "k1")
 	_, _ = s.Runs(ctx, "", 0)
 	_, _ = s.RunsOf(ctx, 1)
+	_, _ = s.Ledger(ctx)
+	_, _ = s.Registry(ctx)
 	_, _ = s.Estimates(ctx)
 	_, _ = s.Used(ctx, map[string]string{"deployments/late": "d"})
 	_, _ = s.Pending(ctx)

@@ -1,0 +1,47 @@
+package executors
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+func TestTheOldestRevisionThatStays(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	day := 24 * time.Hour
+	const done, failed, killed, started = state.Done, state.Failure, state.Killed, state.Started
+	for _, c := range []struct {
+		name     string
+		keep     Keep
+		outcomes []state.Outcome // oldest first, a day each, the last of today
+		pending  []int           // revisions
+		want     int
+	}{
+		{"nothing was applied", Keep{Revisions: 2}, nil, nil, 0},
+		{"fewer than are kept", Keep{Revisions: 3}, []state.Outcome{done, done}, nil, 1},
+		{"the newest", Keep{Revisions: 2}, []state.Outcome{done, done, done, done}, nil, 3},
+		{"never less than the newest", Keep{}, []state.Outcome{done, done}, nil, 2},
+		{"failed ones count", Keep{Revisions: 2}, []state.Outcome{done, done, failed, failed}, nil, 3},
+		{"young ones stay", Keep{Revisions: 1, Age: 2 * day}, []state.Outcome{done, done, done, done}, nil, 3},
+		{"those in the journal stay", Keep{Revisions: 1}, []state.Outcome{done, done, done, done}, []int{2}, 2},
+		{"back to one that has swept", Keep{Revisions: 1}, []state.Outcome{done, done, killed, started}, nil, 2},
+		{"one that was killed and swept after", Keep{Revisions: 2}, []state.Outcome{done, killed, done, done}, nil, 3},
+		{"all were killed", Keep{Revisions: 1}, []state.Outcome{killed, killed, started}, nil, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var all []state.Revision
+			for i, o := range c.outcomes {
+				r := state.Revision{Number: i + 1, Outcome: o, Started: now.Add(-day * time.Duration(len(c.outcomes)-1-i))}
+				all = append([]state.Revision{r}, all...)
+			}
+			var pending []state.Pending
+			for _, n := range c.pending {
+				pending = append(pending, state.Pending{Run: state.Run{Revision: n}})
+			}
+			if got := c.keep.oldest(all, pending, now); got != c.want {
+				t.Errorf("from @%d on, want @%d", got, c.want)
+			}
+		})
+	}
+}
