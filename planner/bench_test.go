@@ -23,7 +23,7 @@ func wide(n int) *ir.System {
 }
 
 // BenchmarkMake plans a system of which nothing changed, and one of which
-// everything did.
+// everything did, and one that asks for something.
 func BenchmarkMake(b *testing.B) {
 	for _, n := range []int{1000, 10_000} {
 		w := newWorld(b, b.TempDir())
@@ -36,7 +36,14 @@ func BenchmarkMake(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		for name, s := range map[string]*ir.System{"same": s, "changed": changed} {
+		asking := wide(n) // for memory, which is no part of a definition
+		for i := range asking.Units {
+			asking.Units[i].Needs.Memory = 1 << 30
+			if err := asking.Units[i].Define(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for name, s := range map[string]*ir.System{"same": s, "changed": changed, "asking": asking} {
 			b.Run(fmt.Sprintf("%d/%s", n, name), func(b *testing.B) {
 				for b.Loop() {
 					w.plan(s)
