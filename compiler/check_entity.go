@@ -48,9 +48,9 @@ func (c *compilation) checkAmounts(e *entity) {
 	}
 	for prefix, o := range amounts {
 		r := resourcesOf(o)
-		for name, n := range map[string]int64{"cpu": r.MilliCPU, "memory": r.Memory, "disk": r.Disk, "gpu": r.GPU} {
+		for name, n := range map[string]int64{"cpu": r.MilliCPU, "memory": r.Memory, "disk": r.Disk, "gpu": r.GPU, "gpu.memory": r.GPUMemory} {
 			if n >= 1<<62 {
-				c.tooLarge(e, at(strings.TrimPrefix(prefix+"."+name, ".")), "an amount that some machine has")
+				c.tooLarge(e, at(strings.Split(strings.TrimPrefix(prefix+"."+name, "."), ".")...), "an amount that some machine has")
 			}
 		}
 	}

@@ -6,17 +6,26 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// needsOf reads what an entity asks for, in whole thousandths and bytes.
-func needsOf(e *entity) (ir.Resources, string) {
+// setNeeds reads what an entity asks for, in whole thousandths and bytes.
+func setNeeds(u *ir.Unit, e *entity) {
 	needs, _ := e.fields.get("needs").(object)
-	pool, _ := needs.get("pool").(string)
-	return resourcesOf(needs), pool
+	u.Needs = resourcesOf(needs)
+	u.Pool, _ = needs.get("pool").(string)
+	u.Team, _ = needs.get("team").(string)
+	u.Priority = int(whole(needs.get("priority")))
+}
+
+func whole(v any) int64 {
+	n, _ := v.(json.Number)
+	i, _ := n.Int64()
+	return i
 }
 
 func resourcesOf(o object) ir.Resources {
@@ -31,9 +40,11 @@ func resourcesOf(o object) ir.Resources {
 		r.PIDs, _ = pids.Int64()
 	}
 	if gpu, ok := o.get("gpu").(object); ok {
-		n, _ := gpu.get("count").(json.Number)
-		r.GPU, _ = n.Int64()
+		r.GPU = whole(gpu.get("count"))
+		each, _ := gpu.get("memory").(string)
+		r.GPUMemory = size(each)
 		r.GPUModel, _ = gpu.get("model").(string)
+		r.GPUSlice, _ = gpu.get("slice").(string)
 	}
 	return r
 }
@@ -48,28 +59,103 @@ func (c *compilation) pools() []ir.Pool {
 	var pools []ir.Pool
 	for _, id := range c.order {
 		if e := c.entities[id]; e.section == "resources" {
-			pools = append(pools, ir.Pool{Name: e.name, Resources: resourcesOf(e.fields)})
+			pools = append(pools, c.pool(e))
 		}
 	}
 	slices.SortFunc(pools, func(a, b ir.Pool) int { return strings.Compare(a.Name, b.Name) })
 	return pools
 }
 
+// pool reads a pool and refuses one that makes no sense of its GPUs.
+func (c *compilation) pool(e *entity) ir.Pool {
+	p := ir.Pool{Name: e.name, Resources: resourcesOf(e.fields)}
+	gpu, _ := e.fields.get("gpu").(object)
+	p.Shares = whole(gpu.get("shares"))
+	cuts, _ := gpu.get("slices").(object)
+	for _, f := range cuts {
+		o, _ := f.value.(object)
+		memory, _ := o.get("memory").(string)
+		p.Slices = append(p.Slices, ir.Slice{Name: f.name, Count: whole(o.get("count")), Memory: size(memory)})
+	}
+	slices.SortFunc(p.Slices, func(a, b ir.Slice) int { return strings.Compare(a.Name, b.Name) })
+	teams, _ := e.fields.get("teams").(object)
+	for _, f := range teams {
+		o, _ := f.value.(object)
+		t := ir.Team{Name: f.name, GPU: whole(o.get("gpu"))}
+		t.Borrow, _ = o.get("borrow").(bool)
+		t.Yields, _ = o.get("yields").(bool)
+		p.Teams = append(p.Teams, t)
+	}
+	slices.SortFunc(p.Teams, func(a, b ir.Team) int { return strings.Compare(a.Name, b.Name) })
+	c.checkPool(e, &p)
+	return p
+}
+
+// mostDevices is more GPUs, or parts of them, than any pool has.
+const mostDevices = 1 << 20
+
+func (c *compilation) checkPool(e *entity, p *ir.Pool) {
+	label := func(label string, at ...string) diag.Span { return c.sys.Label(label, e.path(at...)...) }
+	var cut, guaranteed int64
+	parts := big.NewInt(max(p.Shares, 1))
+	for _, s := range p.Slices {
+		cut += min(s.Memory, 1<<40) * min(s.Count, mostDevices)
+		parts.Add(parts, big.NewInt(s.Count))
+	}
+	if parts.Mul(parts, big.NewInt(max(p.GPU, 1))).Cmp(big.NewInt(mostDevices)) > 0 {
+		c.tooLarge(e, label("", "gpu").Pos, "GPUs that some cluster has")
+		return
+	}
+	switch {
+	case p.Shares > 0 && len(p.Slices) > 0:
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the GPUs of %s have both shares and slices", e),
+			Spans:   []diag.Span{label("", "gpu", "shares"), label("", "gpu", "slices")},
+			Hint:    "declare a pool for those in shares and another for those in slices",
+		})
+	case p.Shares > 0 && p.GPUMemory == 0:
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the GPUs of %s have shares, and nothing says of how much memory", e),
+			Spans:   []diag.Span{label("", "gpu", "shares")},
+			Hint:    `say the memory of each device: gpu: memory: "80GiB"`,
+		})
+	case p.GPUMemory > 0 && cut > p.GPUMemory:
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the slices of %s have more memory than a device", e),
+			Wanted:  "at most " + ir.FormatSize(p.GPUMemory), Found: ir.FormatSize(cut),
+			Spans: []diag.Span{label("", "gpu", "slices"), label("", "gpu", "memory")},
+		})
+	}
+	spans := []diag.Span{label(fmt.Sprintf("lends %d", p.Lends()), "gpu")}
+	for _, t := range p.Teams {
+		guaranteed += min(t.GPU, mostDevices)
+		if t.GPU > 0 {
+			spans = append(spans, label(fmt.Sprintf("is guaranteed %d", t.GPU), "teams", t.Name))
+		}
+	}
+	if guaranteed > p.Lends() {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the teams of %s are guaranteed more than there is", e),
+			Wanted:  fmt.Sprintf("at most %d", p.Lends()), Found: strconv.FormatInt(guaranteed, 10),
+			Spans: spans,
+		})
+	}
+}
+
 // checkResources proves that every unit fits a pool, and sets the one it draws
 // from. Without any pool the machine decides when the plan is applied.
 func (c *compilation) checkResources(units []ir.Unit, pools []ir.Pool) {
-	reported := c.misfits
 	for i := range units {
 		u := &units[i]
 		e := c.entities[u.Entity]
-		if reported[u.Entity] {
+		if c.misfits[u.Entity] {
 			continue
 		}
 		candidates := slices.SortedStableFunc(slices.Values(pools), bySize)
 		if u.Pool != "" {
 			at := slices.IndexFunc(pools, func(p ir.Pool) bool { return p.Name == u.Pool })
 			if at < 0 {
-				reported[u.Entity] = true
+				c.misfits[u.Entity] = true
 				var names []string
 				for _, p := range pools {
 					names = append(names, p.Name)
@@ -89,30 +175,60 @@ func (c *compilation) checkResources(units []ir.Unit, pools []ir.Pool) {
 		var misfits []string
 		fit := ""
 		for _, p := range candidates {
-			if why := misfit(u.Needs, p.Resources); why == "" {
+			if c.broken["resources/"+p.Name] {
+				fit = p.Name // what is wrong with it is said
+				break
+			}
+			if has := misfit(u, &p); has == "" {
 				fit = p.Name
 				break
 			} else {
-				misfits = append(misfits, p.Name+" has "+why)
+				misfits = append(misfits, p.Name+" has "+has)
 			}
 		}
-		if fit == "" {
-			reported[u.Entity] = true
-			d := diag.Diagnostic{
-				Message: fmt.Sprintf("%s fits no pool", e),
-				Wanted:  amounts(u.Needs),
-				Found:   strings.Join(misfits, "; "),
-				Spans:   []diag.Span{c.sys.Label("asked for here", e.path("needs")...)},
-				Hint:    "ask for less, or declare a pool that is large enough",
-			}
-			for _, p := range candidates {
-				d.Spans = append(d.Spans, c.sys.Label("", "resources", p.Name))
-			}
-			c.fault(d)
+		if fit != "" {
+			u.Pool = fit
 			continue
 		}
-		u.Pool = fit
+		c.misfits[u.Entity] = true
+		if c.unknownTeam(e, u, candidates) {
+			continue
+		}
+		d := diag.Diagnostic{
+			Message: fmt.Sprintf("%s fits no pool", e),
+			Wanted:  amounts(u),
+			Found:   strings.Join(misfits, "; "),
+			Spans:   []diag.Span{c.sys.Label("asked for here", e.path("needs")...)},
+			Hint:    "ask for less, or declare a pool that is large enough",
+		}
+		for _, p := range candidates {
+			d.Spans = append(d.Spans, c.sys.Label("", "resources", p.Name))
+		}
+		c.fault(d)
 	}
+}
+
+// unknownTeam is the fault of a team that no pool has, if it is that.
+func (c *compilation) unknownTeam(e *entity, u *ir.Unit, pools []ir.Pool) bool {
+	var names []string
+	d := diag.Diagnostic{
+		Message: fmt.Sprintf("%s is of a team %q that no pool has", e, u.Team),
+		Spans:   []diag.Span{c.sys.At("", e.path("needs", "team")...)},
+	}
+	for _, p := range pools {
+		if len(p.Teams) > 0 {
+			d.Spans = append(d.Spans, c.sys.Label("", "resources", p.Name, "teams"))
+		}
+		for _, t := range p.Teams {
+			names = append(names, t.Name)
+		}
+	}
+	if u.Team == "" || u.Needs.GPU == 0 || slices.Contains(names, u.Team) {
+		return false
+	}
+	d.Hint = diag.DidYouMean(u.Team, names)
+	c.fault(d)
+	return true
 }
 
 // bySize orders pools by what is scarce, so that a unit draws from the least
@@ -121,53 +237,47 @@ func bySize(a, b ir.Pool) int {
 	return cmp.Or(cmp.Compare(a.GPU, b.GPU), cmp.Compare(a.MilliCPU, b.MilliCPU), cmp.Compare(a.Memory, b.Memory))
 }
 
-// misfit says what of a pool is too small, or "".
-func misfit(need, have ir.Resources) string {
+// misfit says what the pool has that is not enough for the unit, or "".
+func misfit(u *ir.Unit, p *ir.Pool) string {
 	var short []string
-	if need.MilliCPU > have.MilliCPU {
-		short = append(short, fmt.Sprintf("cpu %s", cores(have.MilliCPU)))
+	if u.Needs.MilliCPU > p.MilliCPU {
+		short = append(short, fmt.Sprintf("cpu %s", cores(p.MilliCPU)))
 	}
-	if need.Memory > have.Memory {
-		short = append(short, fmt.Sprintf("memory %s", byteSize(have.Memory)))
+	if u.Needs.Memory > p.Memory {
+		short = append(short, fmt.Sprintf("memory %s", ir.FormatSize(p.Memory)))
 	}
-	switch {
-	case need.GPU > have.GPU && have.GPU == 0:
-		short = append(short, "no GPU")
-	case need.GPU > have.GPU:
-		short = append(short, fmt.Sprintf("%d GPUs", have.GPU))
-	case need.GPU > 0 && need.GPUModel != "" && need.GPUModel != have.GPUModel:
-		short = append(short, fmt.Sprintf("GPUs of model %q", have.GPUModel))
+	if _, has := p.Lend(u); has != "" {
+		short = append(short, has)
 	}
 	return strings.Join(short, ", ")
 }
 
-func amounts(r ir.Resources) string {
+func amounts(u *ir.Unit) string {
 	var parts []string
+	r := u.Needs
 	if r.MilliCPU > 0 {
 		parts = append(parts, "cpu "+cores(r.MilliCPU))
 	}
 	if r.Memory > 0 {
-		parts = append(parts, "memory "+byteSize(r.Memory))
+		parts = append(parts, "memory "+ir.FormatSize(r.Memory))
 	}
 	if r.GPU > 0 {
-		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%d GPU %s", r.GPU, r.GPUModel)))
+		gpu := strings.TrimSpace(fmt.Sprintf("%d GPU %s", r.GPU, r.GPUModel))
+		if r.GPUSlice != "" {
+			gpu += " in slices " + r.GPUSlice
+		}
+		if r.GPUMemory > 0 {
+			gpu += " of " + ir.FormatSize(r.GPUMemory)
+		}
+		if u.Team != "" {
+			gpu += " for the team " + u.Team
+		}
+		parts = append(parts, gpu)
 	}
 	return strings.Join(parts, ", ")
 }
 
 func cores(m int64) string { return strings.TrimSuffix(formatFloat(float64(m)/1000), ".0") }
-
-func byteSize(n int64) string {
-	for _, u := range []struct {
-		name string
-		size int64
-	}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if n >= u.size {
-			return strings.TrimSuffix(formatFloat(float64(n*10/u.size)/10), ".0") + u.name
-		}
-	}
-	return fmt.Sprintf("%dB", n)
-}
 
 // target is the entry of targets that the system names, local processes if it
 // names none.

@@ -116,12 +116,9 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 	return r, sys.Source, err
 }
 
-// bare is an executor without GPUs and images.
+// bare is an executor without images.
 func bare(u ir.Unit) []compiler.Fault {
 	var faults []compiler.Fault
-	if u.Needs.GPU > 0 {
-		faults = append(faults, compiler.Fault{Field: "needs.gpu", Message: "it has no GPUs", Hint: "choose another target"})
-	}
 	if u.Code.Image != "" {
 		faults = append(faults, compiler.Fault{Field: "image", Message: "it runs no containers", Hint: "choose a target that runs containers, or remove image"})
 	}

@@ -38,16 +38,16 @@ func (c *compilation) lowerAll() []ir.Unit {
 
 // unit is what the units of an entity share: how it is run.
 func (c *compilation) unit(e *entity, id, component string) ir.Unit {
-	needs, pool := needsOf(e)
 	at := c.sys.Label("", e.path()...)
-	return ir.Unit{
+	u := ir.Unit{
 		ID: id, Entity: e.id(), Kind: ir.Job, Component: component,
-		Needs: needs, Pool: pool,
 		Retries: int(e.int("retries")),
 		Timeout: duration(e.string("timeout")),
 		Network: networkOf(e),
 		Pos:     ir.Pos{File: at.File, Line: at.Line, Col: at.Col},
 	}
+	setNeeds(&u, e)
+	return u
 }
 
 func networkOf(e *entity) ir.Network {
@@ -63,7 +63,7 @@ func networkOf(e *entity) ir.Network {
 // small takes from a unit what its entity says of how it is run: that is for
 // the units that do the work, not for the light ones beside them.
 func small(u ir.Unit) ir.Unit {
-	u.Needs, u.Retries, u.Timeout = ir.Resources{}, 0, 0
+	u.Needs, u.Team, u.Retries, u.Timeout = ir.Resources{}, "", 0, 0
 	return u
 }
 

@@ -292,7 +292,7 @@ func (c *comparer) pools() []EntityChange {
 			change.Change = Removed
 		default:
 			t := &treeDiff{}
-			t.diff("", resources(a.Resources), resources(b.Resources))
+			t.diff("", poolFields(a), poolFields(b))
 			if change.Fields = t.out; len(t.out) > 0 {
 				change.Change = Edited
 			}

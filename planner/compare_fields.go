@@ -210,6 +210,12 @@ func describeRun(u *ir.Unit, t map[string]any) {
 	if u.Pool != "" {
 		needs["pool"] = u.Pool
 	}
+	if u.Team != "" {
+		needs["team"] = u.Team
+	}
+	if u.Priority != 0 {
+		needs["priority"] = u.Priority
+	}
 	t["needs"] = needs
 	if u.Retries != 0 {
 		t["retries"] = u.Retries
@@ -231,32 +237,50 @@ func resources(r ir.Resources) map[string]any {
 		t["cpu"] = json.Number(decimal(big.NewRat(r.MilliCPU, 1000)))
 	}
 	if r.Memory != 0 {
-		t["memory"] = size(r.Memory)
+		t["memory"] = ir.FormatSize(r.Memory)
 	}
 	if r.Disk != 0 {
-		t["disk"] = size(r.Disk)
+		t["disk"] = ir.FormatSize(r.Disk)
 	}
 	if r.GPU != 0 {
 		gpu := map[string]any{"count": r.GPU}
+		if r.GPUMemory != 0 {
+			gpu["memory"] = ir.FormatSize(r.GPUMemory)
+		}
 		if r.GPUModel != "" {
 			gpu["model"] = r.GPUModel
+		}
+		if r.GPUSlice != "" {
+			gpu["slice"] = r.GPUSlice
 		}
 		t["gpu"] = gpu
 	}
 	return t
 }
 
-// size writes bytes as in the language: 1.5GiB, where two decimals are exact.
-func size(n int64) string {
-	for _, u := range []struct {
-		name  string
-		bytes int64
-	}{{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}} {
-		if r := big.NewRat(n, u.bytes); n >= u.bytes && 100%r.Denom().Int64() == 0 {
-			return decimal(r) + u.name
+// poolFields tells what a pool has, as it is declared.
+func poolFields(p *ir.Pool) map[string]any {
+	t := resources(p.Resources)
+	if gpu, ok := t["gpu"].(map[string]any); ok {
+		if p.Shares > 0 {
+			gpu["shares"] = p.Shares
+		}
+		cuts := map[string]any{}
+		for _, s := range p.Slices {
+			cuts[s.Name] = map[string]any{"count": s.Count, "memory": ir.FormatSize(s.Memory)}
+		}
+		if len(cuts) > 0 {
+			gpu["slices"] = cuts
 		}
 	}
-	return fmt.Sprintf("%dB", n)
+	teams := map[string]any{}
+	for _, m := range p.Teams {
+		teams[m.Name] = map[string]any{"gpu": m.GPU, "borrow": m.Borrow, "yields": m.Yields}
+	}
+	if len(teams) > 0 {
+		t["teams"] = teams
+	}
+	return t
 }
 
 // decimal writes a number of at most three decimals.

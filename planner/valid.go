@@ -32,7 +32,7 @@ func (p *Plan) valid() error {
 		}
 	}
 	for _, pool := range p.System.Pools {
-		if err := validAmounts(pool.Resources); err != nil {
+		if err := validPool(pool); err != nil {
 			errs = append(errs, fmt.Errorf("pool %q: %w", pool.Name, err))
 		}
 	}
@@ -127,8 +127,37 @@ func validName(s string) error {
 	return nil
 }
 
+// mostDevices bounds GPUs, of which each is a thing of its own, and their parts.
+const mostDevices = 1 << 20
+
+func validPool(p ir.Pool) error {
+	counts, parts := []int64{p.GPU, p.Shares}, int64(0)
+	for _, s := range p.Slices {
+		counts = append(counts, s.Count)
+		if s.Memory < 0 || s.Memory > most {
+			return fmt.Errorf("%d is no amount of a resource", s.Memory)
+		}
+	}
+	for _, m := range p.Teams {
+		counts = append(counts, m.GPU)
+	}
+	for _, n := range counts {
+		if n < 0 || n > mostDevices {
+			return fmt.Errorf("%d is no number of GPUs", n)
+		}
+		parts += n
+	}
+	if parts > mostDevices || p.Lends() > mostDevices {
+		return fmt.Errorf("it has more than %d parts of GPUs", mostDevices)
+	}
+	if p.Shares > 0 && len(p.Slices) > 0 {
+		return errors.New("its GPUs are lent in shares or in slices, not both")
+	}
+	return validAmounts(p.Resources)
+}
+
 func validAmounts(r ir.Resources) error {
-	for _, n := range []int64{r.MilliCPU, r.Memory, r.Disk, r.GPU} {
+	for _, n := range []int64{r.MilliCPU, r.Memory, r.Disk, r.GPU, r.GPUMemory} {
 		if n < 0 || n > most {
 			return fmt.Errorf("%d is no amount of a resource", n)
 		}

@@ -53,21 +53,42 @@ func (t Target) Base() string {
 	return base
 }
 
-// A Pool is a named amount of resources that units draw from.
+// A Pool is a named amount of resources that units draw from. Its GPUs are lent
+// whole, or each in equal shares, or each in slices.
 type Pool struct {
 	Name string `json:"name"`
 	Resources
+	Shares int64   `json:"gpu_shares,omitempty"` // of each device
+	Slices []Slice `json:"gpu_slices,omitempty"` // of each device, sorted by name
+	Teams  []Team  `json:"teams,omitempty"`      // sorted by name
 }
 
-// Resources are exact amounts: thousandths of a core, bytes, whole devices.
-// Zero means "none asked for"; for a pool, "none there".
+// A Slice is a part of a device with a memory of its own.
+type Slice struct {
+	Name   string `json:"name"`   // "1g.10gb"
+	Count  int64  `json:"count"`  // on each device
+	Memory int64  `json:"memory"` // bytes, of each
+}
+
+// A Team is a group of units with a guarantee in a pool.
+type Team struct {
+	Name   string `json:"name"`
+	GPU    int64  `json:"gpu,omitempty"`    // parts it is guaranteed, see [Pool.Lends]
+	Borrow bool   `json:"borrow,omitempty"` // may have more, of what is idle
+	Yields bool   `json:"yields,omitempty"` // what it borrows is taken back
+}
+
+// Resources are exact amounts: thousandths of a core, bytes, devices. Zero means
+// "none asked for"; for a pool, "none there".
 type Resources struct {
-	MilliCPU int64  `json:"milli_cpu,omitempty"`
-	Memory   int64  `json:"memory,omitempty"` // bytes
-	Disk     int64  `json:"disk,omitempty"`   // bytes a unit may write
-	PIDs     int64  `json:"pids,omitempty"`   // processes and threads a unit may have; pools have no such bound
-	GPU      int64  `json:"gpu,omitempty"`    // whole devices
-	GPUModel string `json:"gpu_model,omitempty"`
+	MilliCPU  int64  `json:"milli_cpu,omitempty"`
+	Memory    int64  `json:"memory,omitempty"`     // bytes
+	Disk      int64  `json:"disk,omitempty"`       // bytes a unit may write
+	PIDs      int64  `json:"pids,omitempty"`       // processes and threads a unit may have; pools have no such bound
+	GPU       int64  `json:"gpu,omitempty"`        // devices, or parts of devices
+	GPUMemory int64  `json:"gpu_memory,omitempty"` // bytes, of each
+	GPUModel  string `json:"gpu_model,omitempty"`
+	GPUSlice  string `json:"gpu_slice,omitempty"` // which slice a unit wants
 }
 
 // Kind says how a unit lives.
@@ -95,6 +116,8 @@ type Unit struct {
 
 	Needs    Resources     `json:"needs,omitzero"`
 	Pool     string        `json:"pool,omitempty"`
+	Team     string        `json:"team,omitempty"`     // whose GPUs it has
+	Priority int           `json:"priority,omitempty"` // among what waits: higher first
 	Retries  int           `json:"retries,omitempty"`
 	Timeout  time.Duration `json:"timeout_ns,omitempty"`
 	Network  Network       `json:"network,omitempty"`

@@ -1,0 +1,174 @@
+package ir
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+)
+
+// Parts are what a unit gets of the GPUs of a pool: so many times something on
+// one device, which is a device, a number of shares of it, or a slice.
+type Parts struct {
+	Count int64
+	Each  int64  // how many of the device's parts
+	Slice string // which slice; "" if it is none
+}
+
+// Total is how many of the pool's parts these are.
+func (p Parts) Total() int64 { return p.Count * p.Each }
+
+// PerDevice is how many parts of a kind each device of the pool has. A device
+// that is lent whole is one part.
+func (p *Pool) PerDevice(slice string) int64 {
+	for _, s := range p.Slices {
+		if s.Name == slice {
+			return s.Count
+		}
+	}
+	if slice != "" || len(p.Slices) > 0 {
+		return 0
+	}
+	return max(p.Shares, 1)
+}
+
+// Lends is how many parts the pool has in all. Guarantees are counted in them.
+func (p *Pool) Lends() int64 {
+	var each int64
+	for _, s := range p.Slices {
+		each += s.Count
+	}
+	if len(p.Slices) == 0 {
+		each = p.PerDevice("")
+	}
+	return each * p.GPU
+}
+
+// Team returns the team of that name, or nil.
+func (p *Pool) Team(name string) *Team {
+	for i := range p.Teams {
+		if p.Teams[i].Name == name {
+			return &p.Teams[i]
+		}
+	}
+	return nil
+}
+
+// Parts returns what a unit with these needs gets of the pool's GPUs, or what the
+// pool has instead, worded so as to follow "it has". With memory, that is devices
+// of at least that, or the smallest slice that has it, or as many shares of one
+// device as have it. Without, it is whole devices.
+func (p *Pool) Parts(need Resources) (parts Parts, has string) {
+	parts = Parts{Count: need.GPU, Each: 1}
+	switch {
+	case need.GPU == 0:
+		return Parts{}, ""
+	case p.GPU == 0:
+		return parts, "no GPU"
+	case need.GPUModel != "" && p.GPUModel != need.GPUModel:
+		if p.GPUModel == "" {
+			return parts, "GPUs of no model that is declared"
+		}
+		return parts, fmt.Sprintf("GPUs of model %q", p.GPUModel)
+	case len(p.Slices) > 0:
+		return p.slicesFor(need)
+	case need.GPUSlice != "":
+		return parts, "GPUs that are not sliced"
+	case need.GPUMemory > 0 && p.GPUMemory == 0:
+		return parts, "GPUs whose memory is not declared"
+	case need.GPUMemory > p.GPUMemory:
+		return parts, fmt.Sprintf("GPUs of %s each", FormatSize(p.GPUMemory))
+	}
+	each := p.PerDevice("")
+	parts.Each = each
+	if need.GPUMemory > 0 && p.Shares > 0 {
+		parts.Each = sharesFor(need.GPUMemory, p.GPUMemory, p.Shares)
+	}
+	if most := p.GPU * (each / parts.Each); parts.Count > most {
+		if p.Shares > 0 && parts.Each < each {
+			return parts, fmt.Sprintf("%d GPUs, each large enough for %d of them", p.GPU, each/parts.Each)
+		}
+		return parts, plural(p.GPU, "GPU")
+	}
+	return parts, ""
+}
+
+// Lend is [Pool.Parts] with regard to the unit's team. A job may go beyond what its
+// team is guaranteed, if the team borrows; a service may not, because it stays. A
+// unit of no team is guaranteed nothing, and may borrow.
+func (p *Pool) Lend(u *Unit) (parts Parts, has string) {
+	parts, has = p.Parts(u.Needs)
+	if has != "" || u.Needs.GPU == 0 || u.Team == "" && len(p.Teams) == 0 {
+		return parts, has
+	}
+	t := p.Team(u.Team)
+	switch {
+	case t == nil && u.Team != "" && len(p.Teams) == 0:
+		return parts, "no teams"
+	case t == nil && u.Team != "":
+		return parts, fmt.Sprintf("no team %s", u.Team)
+	case t == nil && u.Kind == Service:
+		return parts, "teams, of which a service with a GPU has to be of one"
+	case t == nil:
+		return parts, ""
+	case parts.Total() > t.GPU && (u.Kind == Service || !t.Borrow):
+		return parts, fmt.Sprintf("a guarantee of %d for the team %s", t.GPU, t.Name)
+	}
+	return parts, ""
+}
+
+func (p *Pool) slicesFor(need Resources) (parts Parts, has string) {
+	parts = Parts{Count: need.GPU, Each: 1, Slice: need.GPUSlice}
+	var names []string
+	for _, s := range p.Slices {
+		names = append(names, s.Name)
+	}
+	all := strings.Join(names, " and ")
+	if need.GPUSlice == "" && need.GPUMemory == 0 {
+		return parts, fmt.Sprintf("slices (%s), of which a slice or a memory has to be asked for", all)
+	}
+	bySize := slices.SortedStableFunc(slices.Values(p.Slices), func(a, b Slice) int { return int(min(max(a.Memory-b.Memory, -1), 1)) })
+	for _, s := range bySize {
+		switch {
+		case need.GPUSlice != "" && s.Name != need.GPUSlice:
+		case need.GPUMemory > s.Memory:
+			has = fmt.Sprintf("slices of at most %s", FormatSize(s.Memory))
+		case need.GPU > s.Count*p.GPU:
+			has = fmt.Sprintf("%d slices %s", s.Count*p.GPU, s.Name)
+		default:
+			parts.Slice = s.Name
+			return parts, ""
+		}
+	}
+	if has == "" {
+		has = fmt.Sprintf("the slices %s", all)
+	}
+	return parts, has
+}
+
+// sharesFor is how many of the shares of a device have so much memory together.
+func sharesFor(want, device, shares int64) int64 {
+	n := new(big.Int).Mul(big.NewInt(want), big.NewInt(shares))
+	n.Add(n, big.NewInt(device-1))
+	return n.Div(n, big.NewInt(device)).Int64()
+}
+
+// FormatSize writes bytes as in the language: 1.5GiB, where two decimals are exact.
+func FormatSize(n int64) string {
+	for _, u := range []struct {
+		name  string
+		bytes int64
+	}{{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}} {
+		if r := big.NewRat(n, u.bytes); n >= u.bytes && 100%r.Denom().Int64() == 0 {
+			return strings.TrimSuffix(strings.TrimRight(r.FloatString(2), "0"), ".") + u.name
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}
+
+func plural(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
