@@ -37,6 +37,10 @@ type Options struct {
 	// Machine is what units without a pool share. If it is zero, the machine
 	// has as many cores as Go sees and no other bound.
 	Machine ir.Resources
+	// Devices finds the GPUs that the pools lend, by pool; those of [MachinePool] are
+	// for units without one. It is asked when a unit that is to run wants some. If
+	// it is nil, GPUs are counted and have no names.
+	Devices func(ctx context.Context, pools []ir.Pool) (map[string][]GPU, error)
 	// Backoff is the pause before the first retry, 1 s if it is 0. It doubles
 	// with every further one up to a minute; the actual pause is drawn between
 	// half of that and all of it.

@@ -41,7 +41,7 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 		w.stop(err)
 		return report{work: n, verdict: canceled}
 	}
-	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Adopted: c.adopted, Log: c.log()})
+	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Adopted: c.adopted, Log: c.log(), Devices: c.run.Devices})
 	err = c.perform(ctx)
 	if lost := w.hold(ctx); lost != nil {
 		err = lost // whatever became of it is the successor's
@@ -84,6 +84,7 @@ func (w *walk) open(ctx context.Context, n *work) (*call, error) {
 	c := w.call(n, state.Run{
 		Key: n.key, Unit: n.unit.ID, Definition: n.unit.Digest, Revision: w.result.Revision,
 		Outcome: state.Started, Attempt: number, Started: w.o.Now(), Inputs: n.inputs,
+		Devices: namesOf(n.devices),
 	})
 	c.run.Log = w.layout.logPath(c.name)
 	c.run.ID, err = w.o.Lease.Begin(context.WithoutCancel(ctx), c.run)
@@ -314,7 +315,7 @@ func (c *call) fail(ctx context.Context, why error) report {
 		return report{work: n, verdict: again, wait: wait}
 	}
 	c.tell.tell(e)
-	return report{work: n, verdict: failed, err: uerr}
+	return report{work: n, verdict: failed, err: uerr, stuck: c.stuck}
 }
 
 // abandon ends the attempt because the apply ends. One that was fenced leaves it
@@ -324,10 +325,29 @@ func (c *call) abandon(ctx context.Context) report {
 	if c.fenced() || c.recorded {
 		return r
 	}
+	var p *preemption
+	if errors.As(context.Cause(ctx), &p) && c.broken() == nil {
+		return c.yield(ctx, p)
+	}
 	c.run.Error = "canceled"
 	c.endAs(ctx, state.Canceled)
 	c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventCanceled, Attempt: c.n.tries, Duration: c.took(), Log: c.log()})
 	return r
+}
+
+// yield ends the attempt so that another unit gets its GPUs. It is no failure, and
+// does not count as one.
+func (c *call) yield(ctx context.Context, p *preemption) report {
+	c.run.Error = p.Error()
+	switch {
+	case !c.endAs(ctx, state.Canceled):
+		return report{work: c.n, verdict: canceled}
+	case c.stuck: // which is said
+		return report{work: c.n, verdict: failed, stuck: true}
+	}
+	c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventPreempted, Attempt: c.n.tries, By: p.by, Message: p.Error(), Duration: c.took(), Log: c.log()})
+	c.n.tries--
+	return report{work: c.n, verdict: yielded}
 }
 
 // endAs destroys what the attempt left and records its end. What could not be

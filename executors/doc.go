@@ -25,6 +25,7 @@
 //	loop.go     the walk: looks at units, starts them, takes in how they ended
 //	walk.go     which unit may start next; pure
 //	pools.go    exact accounts of resources; pure
+//	devices.go  and of GPUs and their parts, by name; pure
 //	resolve.go  what a unit reads, its run key, whether its result stands
 //	attempt.go  one attempt of a job or service, from journal to record
 //	audit.go    a job runs once more, to be compared

@@ -25,6 +25,7 @@ const (
 	EventFailed    EventType = "failed"    // the last attempt failed
 	EventBlocked   EventType = "blocked"   // it depends on the failed unit By
 	EventCanceled  EventType = "canceled"  // it was ended because the apply was
+	EventPreempted EventType = "preempted" // it was ended because By is owed its GPUs; it runs again later
 	EventDestroyed EventType = "destroyed" // it was taken away
 	EventMoved     EventType = "moved"     // it goes on under this name
 	EventAudited   EventType = "audited"   // it was run again, only to compare; Error says what differed
@@ -44,7 +45,8 @@ type Event struct {
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
 	By       string             `json:"by,omitempty"`
 	Error    string             `json:"error,omitempty"`
-	Log      string             `json:"log,omitempty"` // absolute path
+	Log      string             `json:"log,omitempty"`     // absolute path
+	Devices  []string           `json:"devices,omitempty"` // started: the GPUs that it has
 }
 
 // A teller hands out events one at a time, so that a view needs no lock.

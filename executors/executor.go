@@ -84,7 +84,8 @@ type Task struct {
 	// Image is the reference of the image to run in, by digest; "" where the
 	// executor runs no images.
 	Image string
-	// Devices are the GPUs, or parts of them, that the task has to itself.
+	// Devices are the GPUs, or parts of them, that the task has to itself. They are
+	// nil where no pool lends any, and else not.
 	Devices []Device
 }
 
@@ -98,5 +99,5 @@ const (
 type Device struct {
 	Name string // of the Container Device Interface: "nvidia.com/gpu=0"
 	ID   string // as CUDA_VISIBLE_DEVICES takes it: an index or a UUID
-	Part string // which slice or share of it, "" if it is the whole device
+	Part string // the name of a slice, or so many shares of it, "2/4"; "" if it is the whole device
 }

@@ -20,7 +20,7 @@ import (
 // task makes the unit ready to run: its folder, its code, its inputs.
 func (c *call) task(ctx context.Context) (Task, error) {
 	u := c.n.unit
-	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}}
+	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}, Devices: c.n.devices}
 	var err error
 	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
 		return t, err

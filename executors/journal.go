@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -61,6 +62,55 @@ func (w *walk) openJournal(ctx context.Context) {
 		}
 		w.discard(ctx, p, "no longer wanted")
 	}
+	w.reserve(ctx)
+}
+
+// reserve lets what is still there keep its GPUs: what may be adopted until its
+// unit is looked at, and what could not be ended for as long as the walk takes. What
+// has others than its unit now asks for is not adopted.
+func (w *walk) reserve(ctx context.Context) {
+	if !w.lends {
+		return
+	}
+	for _, unit := range sortedKeys(w.pending) {
+		n := w.byID[unit]
+		c := w.sched.nodes[n.node].claim
+		entries := w.pending[unit]
+		last := entries[len(entries)-1]
+		t := w.sched.pools.leased(c, last.Run.Devices)
+		switch standing := w.sched.nodes[n.node]; {
+		case n.unit.Kind == ir.Record:
+		case standing.held && slices.Equal(namesOf(w.sched.pools.devices(standing.lease)), last.Run.Devices):
+		case !standing.held && len(entries) == 1 && w.sched.pools.satisfies(t, c):
+			w.sched.reserve(n.node, t)
+		default:
+			w.dropPending(ctx, unit)
+		}
+	}
+	left, err := w.o.Store.Pending(ctx)
+	if err != nil {
+		w.stop(err)
+		return
+	}
+	for _, p := range left {
+		if w.pending[p.Run.Unit] == nil {
+			w.sched.pools.takeParts(w.sched.pools.leased(claim{pool: MachinePool}, p.Run.Devices))
+		}
+	}
+}
+
+// dropPending ends what a killed apply left of a unit. It returns false if some of
+// it could not be ended.
+func (w *walk) dropPending(ctx context.Context, unit string) bool {
+	w.mu.Lock()
+	entries := w.pending[unit]
+	delete(w.pending, unit)
+	w.mu.Unlock()
+	ok := true
+	for _, p := range entries {
+		ok = w.discard(ctx, p, "no longer wanted") && ok
+	}
+	return ok
 }
 
 // closeJournal discards what nobody adopted: nothing runs after an apply. Entries
@@ -95,10 +145,10 @@ func (w *walk) claimPending(ctx context.Context, unit, key string) *state.Pendin
 }
 
 // discard ends what an entry stands for and clears it. What cannot be ended now
-// stays in the journal for the next apply.
-func (w *walk) discard(ctx context.Context, p state.Pending, why string) {
+// stays in the journal for the next apply: it returns false.
+func (w *walk) discard(ctx context.Context, p state.Pending, why string) bool {
 	if w.broken() != nil || w.fenced() {
-		return
+		return false
 	}
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
@@ -106,12 +156,14 @@ func (w *walk) discard(ctx context.Context, p state.Pending, why string) {
 		if w.broken() == nil {
 			w.leave(&UnitError{Unit: p.Run.Unit, Err: fmt.Errorf("end what an earlier apply left: %w", err)})
 		}
-		return
+		return false
 	}
 	p.Run.Outcome, p.Run.Error = state.Canceled, why
 	if err := w.o.Lease.Clear(ctx, p); err != nil {
 		w.stop(err)
+		return false
 	}
+	return true
 }
 
 // dismiss ends whatever the executor has for the entry.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,8 @@ type walk struct {
 	works   []*work // by node of the schedule
 	byID    map[string]*work
 	deletes []string
+	leases  map[string]lease // of what is to be deleted
+	lends   bool             // GPUs
 	sched   *schedule
 	reports chan report
 	flying  int            // goroutines that will report
@@ -52,10 +55,13 @@ type work struct {
 	// Set once the unit is looked at.
 	key    string
 	inputs map[string]string
-	tries  int  // attempts made in this apply
-	audit  bool // it stands, and is run again to compare
-	ended  bool
-	failed bool
+	tries  int // attempts made in this apply
+	// Set when it is admitted.
+	devices []Device
+	preempt context.CancelCauseFunc
+	audit   bool // it stands, and is run again to compare
+	ended   bool
+	failed  bool
 }
 
 // A report is what became of a unit's goroutine.
@@ -64,6 +70,7 @@ type report struct {
 	verdict verdict
 	err     *UnitError
 	wait    time.Duration // before it is tried again
+	stuck   bool          // what it left runs on
 }
 
 type verdict int
@@ -76,6 +83,8 @@ const (
 	failed                  // ran badly for the last time
 	again                   // ran badly and will be tried again
 	rested                  // has waited to be tried again
+	yielded                 // was ended because others are owed its GPUs
+	freed                   // will not run, and what a killed apply left of it was ended
 	canceled                // was ended, or left to a successor
 )
 
@@ -83,7 +92,7 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	w := &walk{
 		plan: p, o: o, layout: layout{o.Dir}, tell: &teller{to: o.Events, now: o.Now},
 		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
-		pending: map[string][]state.Pending{}, sound: map[string]bool{},
+		pending: map[string][]state.Pending{}, sound: map[string]bool{}, leases: map[string]lease{},
 	}
 	var err error
 	if w.current, err = o.Store.Current(ctx); err != nil {
@@ -105,11 +114,11 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 			delete(w.results, m.From)
 		}
 	}
-	return w, w.plant()
+	return w, w.plant(ctx)
 }
 
 // plant makes the schedule out of the plan.
-func (w *walk) plant() error {
+func (w *walk) plant(ctx context.Context) error {
 	units := make(map[string]*ir.Unit, len(w.plan.System.Units))
 	for i := range w.plan.System.Units {
 		units[w.plan.System.Units[i].ID] = &w.plan.System.Units[i]
@@ -127,22 +136,31 @@ func (w *walk) plant() error {
 		n := &work{node: len(w.works), item: item, unit: u}
 		w.works, w.byID[u.ID] = append(w.works, n), n
 	}
-	pools := newLedger(w.plan.System.Pools, w.o.Machine)
+	w.lends = slices.ContainsFunc(w.plan.System.Pools, func(p ir.Pool) bool { return p.GPU > 0 }) ||
+		slices.ContainsFunc(w.works, func(n *work) bool { return n.unit.Needs.GPU > 0 })
+	found, err := w.findGPUs(ctx)
+	if err != nil {
+		return err
+	}
+	pools := newLedger(w.plan.System.Pools, w.o.Machine, found)
 	priorities := planner.Priorities(w.plan)
 	nodes := make([]node, len(w.works))
 	jobs, services := map[string]claim{}, map[string]claim{}
 	for i, n := range w.works {
-		c, err := pools.claimOf(n.unit)
+		c, err := pools.claimOf(n.unit, n.changes())
 		if err != nil {
 			return err
 		}
-		nodes[i].claim, nodes[i].priority = c, priorities[n.unit.ID]
+		nodes[i].claim, nodes[i].way, nodes[i].rank = c, priorities[n.unit.ID], n.unit.Priority
 		nodes[i].service = n.unit.Kind == ir.Service
 		nodes[i].held = nodes[i].service && w.current[n.unit.ID].Kind == ir.Service
+		if nodes[i].held {
+			nodes[i].lease = w.leaseOf(pools, c, n.unit.ID)
+		}
 		switch {
 		case nodes[i].service:
 			services[n.unit.ID] = c
-		case n.item.Action.Changes() || n.item.Audit:
+		case n.changes():
 			jobs[n.unit.ID] = c
 		}
 		for _, in := range n.unit.Inputs {
@@ -160,7 +178,38 @@ func (w *walk) plant() error {
 		return err
 	}
 	w.sched = newSchedule(nodes, pools, w.o.Parallel)
+	// What is to be taken away has its GPUs until then.
+	for _, unit := range w.deletes {
+		t := w.leaseOf(pools, claim{pool: MachinePool}, unit)
+		pools.takeParts(t)
+		w.leases[unit] = t
+	}
 	return nil
+}
+
+// changes reports whether the plan runs the unit.
+func (n *work) changes() bool { return n.item.Action.Changes() || n.item.Audit }
+
+// findGPUs looks for GPUs if a unit that the plan runs wants some.
+func (w *walk) findGPUs(ctx context.Context) (map[string][]GPU, error) {
+	wants := func(n *work) bool { return n.unit.Needs.GPU > 0 && n.changes() }
+	if w.o.Devices == nil || !slices.ContainsFunc(w.works, wants) {
+		return nil, nil
+	}
+	found, err := w.o.Devices(ctx, w.plan.System.Pools)
+	if err != nil {
+		return nil, fmt.Errorf("find the GPUs: %w", err)
+	}
+	return found, nil
+}
+
+// leaseOf is what the run that stands for a unit has of the GPUs.
+func (w *walk) leaseOf(pools ledger, c claim, unit string) lease {
+	var devices []string
+	if r := w.results[unit]; r != nil {
+		devices = r.Devices
+	}
+	return pools.leased(c, devices)
 }
 
 // loop goes on until nothing runs and nothing more can.
@@ -172,10 +221,16 @@ func (w *walk) loop(ctx context.Context) {
 				w.look(ctx, w.works[i])
 			}
 			for _, i := range w.sched.admit() {
-				w.fly(w.works[i], func(n *work) report { return w.run(ctx, n) })
+				w.start(ctx, w.works[i])
+			}
+			for _, l := range w.sched.reclaim() {
+				w.works[l.from].preempt(&preemption{w.works[l.to].unit.ID})
 			}
 		}
 		if w.flying == 0 {
+			if ctx.Err() == nil && w.makeRoom(ctx) {
+				continue
+			}
 			break
 		}
 		select {
@@ -199,6 +254,71 @@ func (w *walk) loop(ctx context.Context) {
 func (w *walk) fly(n *work, f func(*work) report) {
 	w.flying++
 	go func() { w.reports <- f(n) }()
+}
+
+// start runs an attempt of a unit that was admitted.
+func (w *walk) start(ctx context.Context, n *work) {
+	if w.lends {
+		n.devices = w.sched.pools.devices(w.sched.nodes[n.node].lease)
+	}
+	ctx, n.preempt = context.WithCancelCause(ctx)
+	w.fly(n, func(n *work) report {
+		defer n.preempt(nil)
+		return w.run(ctx, n)
+	})
+}
+
+// A preemption is why a job is ended that has borrowed its GPUs.
+type preemption struct{ by string }
+
+func (p *preemption) Error() string { return "preempted: its GPUs are owed to " + p.by }
+
+// makeRoom is for when nothing runs and yet some units wait. It ends what a killed
+// apply left of others, then what is not declared any more. If they do not fit
+// even then, beside the services that stand, they fail. It returns false if there
+// is nothing to do.
+func (w *walk) makeRoom(ctx context.Context) bool {
+	if len(w.sched.queued) == 0 {
+		return false
+	}
+	for i, n := range w.works {
+		if w.sched.reserved(i) && !slices.Contains(w.sched.queued, i) {
+			w.free(ctx, n)
+		}
+	}
+	if w.flying > 0 {
+		return true
+	}
+	if len(w.deletes) > 0 {
+		w.removeUnwanted(ctx)
+		return ctx.Err() == nil
+	}
+	for _, i := range w.sched.takeQueued() {
+		n := w.works[i]
+		c := w.sched.nodes[i].claim
+		err := fmt.Errorf("there is no room for it in pool %s: it waits for %s, and what stands there keeps them",
+			c.pool, partsOf(w.sched.pools[c.pool].rack.pool, c.parts.Total()))
+		w.leave(&UnitError{Unit: n.unit.ID, Err: err})
+		n.ended, n.failed = true, true
+		w.block(ctx, n, w.sched.settle(i, false))
+	}
+	return true
+}
+
+// free ends what a killed apply left of units that will not run now, so that
+// others get the GPUs that it has.
+func (w *walk) free(ctx context.Context, nodes ...*work) {
+	for _, n := range nodes {
+		if !w.sched.reserved(n.node) {
+			continue
+		}
+		w.fly(n, func(n *work) report {
+			if w.dropPending(ctx, n.unit.ID) {
+				return report{work: n, verdict: freed}
+			}
+			return report{work: n, verdict: freed, stuck: true}
+		})
+	}
 }
 
 func (w *walk) look(ctx context.Context, n *work) {
@@ -229,10 +349,12 @@ func (w *walk) settle(ctx context.Context, r report) {
 		w.result.Failed = append(w.result.Failed, r.err)
 		w.mu.Unlock()
 	}
+	w.sched.nodes[n.node].stuck = w.sched.nodes[n.node].stuck || r.stuck
 	switch r.verdict {
 	case due:
 		if _, runs := w.byKey[n.key]; runs && n.unit.Kind == ir.Job {
 			w.twins[n.key] = append(w.twins[n.key], n.node)
+			w.free(ctx, n)
 			return
 		}
 		w.byKey[n.key] = n.node
@@ -240,10 +362,12 @@ func (w *walk) settle(ctx context.Context, r report) {
 	case stands:
 		n.ended = true
 		w.count(n, true)
-		w.block(n, w.sched.settle(n.node, true))
+		w.free(ctx, n)
+		w.block(ctx, n, w.sched.settle(n.node, true))
 	case unfit:
 		n.ended, n.failed = true, true
-		w.block(n, w.sched.settle(n.node, false))
+		w.free(ctx, n)
+		w.block(ctx, n, w.sched.settle(n.node, false))
 	case again:
 		w.sched.pause(n.node)
 		w.fly(n, func(n *work) report {
@@ -256,13 +380,20 @@ func (w *walk) settle(ctx context.Context, r report) {
 		})
 	case rested:
 		w.sched.queue(n.node)
+	case yielded:
+		w.sched.pause(n.node)
+		w.sched.queue(n.node)
+	case freed:
+		if !r.stuck {
+			w.sched.release(n.node)
+		}
 	case canceled:
 	case done, failed:
 		n.ended, n.failed = true, r.verdict == failed
 		if r.verdict == done {
 			w.count(n, n.audit)
 		}
-		w.block(n, w.sched.end(n.node, r.verdict == done))
+		w.block(ctx, n, w.sched.end(n.node, r.verdict == done))
 		delete(w.byKey, n.key)
 		for _, i := range w.twins[n.key] {
 			w.look(ctx, w.works[i])
@@ -271,8 +402,9 @@ func (w *walk) settle(ctx context.Context, r report) {
 	}
 }
 
-func (w *walk) block(by *work, nodes []int) {
+func (w *walk) block(ctx context.Context, by *work, nodes []int) {
 	for _, i := range nodes {
+		w.free(ctx, w.works[i])
 		unit := w.works[i].unit.ID
 		w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: by.unit.ID})
 		w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: by.unit.ID, Message: "blocked by " + by.unit.ID})

@@ -17,10 +17,13 @@ const MachinePool = "machine"
 // usual step keeps one core busy. A pool of less than a core lends all it has.
 const defaultMilliCPU = 1000
 
-// A claim is what a unit draws from a pool while it is there.
+// A claim is what a unit draws from a pool while it is there. GPUs are not in the
+// amounts: its parts say what it gets of them.
 type claim struct {
 	pool string
 	ir.Resources
+	parts ir.Parts
+	team  string
 }
 
 // A ledger keeps exact account of the pools.
@@ -28,27 +31,39 @@ type ledger map[string]*account
 
 type account struct {
 	total, used ir.Resources
+	rack        *rack
 }
 
 // newLedger opens one account per pool and one for the machine. A machine of
-// which nothing is known has as many cores as Go sees and no other bound.
-func newLedger(pools []ir.Pool, machine ir.Resources) ledger {
+// which nothing is known has as many cores as Go sees and no other bound. found
+// are the GPUs of each pool; without it they are counted.
+func newLedger(pools []ir.Pool, machine ir.Resources, found map[string][]GPU) ledger {
 	if machine == (ir.Resources{}) {
 		machine = ir.Resources{MilliCPU: int64(runtime.NumCPU()) * 1000, Memory: math.MaxInt64}
 	}
-	l := ledger{MachinePool: {total: machine}}
-	for _, p := range pools {
-		l[p.Name] = &account{total: p.Resources}
+	l := ledger{}
+	for _, p := range append([]ir.Pool{machinePool(machine, found[MachinePool])}, pools...) {
+		l[p.Name] = &account{total: p.Resources, rack: newRack(p, found[p.Name])}
 	}
 	return l
+}
+
+func (l ledger) clone() ledger {
+	c := make(ledger, len(l))
+	for name, a := range l {
+		c[name] = &account{total: a.total, used: a.used, rack: a.rack.clone()}
+	}
+	return c
 }
 
 // claimOf says what the unit draws. A job holds it until it ends; a service for
 // as long as it stands, and during a takeover its predecessor is not counted
 // beside it. Only jobs have a default: a service or record that asks for
-// nothing is idle most of the time.
-func (l ledger) claimOf(u *ir.Unit) (claim, error) {
-	c := claim{pool: u.Pool, Resources: u.Needs}
+// nothing is idle most of the time. A unit that does not run has the GPUs that it
+// was given, whatever the pool is now.
+func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
+	c := claim{pool: u.Pool, Resources: u.Needs, team: u.Team}
+	c.GPU, c.GPUMemory, c.GPUModel, c.GPUSlice = 0, 0, "", ""
 	if c.pool == "" {
 		c.pool = MachinePool
 	}
@@ -59,9 +74,14 @@ func (l ledger) claimOf(u *ir.Unit) (claim, error) {
 	if u.Kind == ir.Job && c.MilliCPU == 0 {
 		c.MilliCPU = min(defaultMilliCPU, a.total.MilliCPU)
 	}
-	if c.GPU > 0 && c.GPUModel != "" && a.total.GPUModel != "" && c.GPUModel != a.total.GPUModel {
-		return c, fmt.Errorf("%s asks for the GPU %s; pool %s has %s", u.ID, c.GPUModel, c.pool, a.total.GPUModel)
+	parts, has := a.rack.pool.Lend(u)
+	switch {
+	case has != "" && !runs:
+		return c, nil
+	case has != "":
+		return c, fmt.Errorf("%s does not fit pool %s: it asks for %d GPUs, and the pool has %s", u.ID, c.pool, u.Needs.GPU, has)
 	}
+	c.parts = parts
 	return c, nil
 }
 
@@ -77,6 +97,9 @@ func (l ledger) check(jobs, services map[string]claim) error {
 		if lack := lacking(l[c.pool].total, held[c.pool]); lack != "" {
 			return fmt.Errorf("%s does not fit pool %s: all services there ask for %s", name, c.pool, lack)
 		}
+		if lack := l.lackingParts(c, services, false); lack != "" {
+			return fmt.Errorf("%s does not fit pool %s: all services there ask for %s", name, c.pool, lack)
+		}
 	}
 	for _, name := range sortedKeys(jobs) {
 		c := jobs[name]
@@ -86,8 +109,50 @@ func (l ledger) check(jobs, services map[string]claim) error {
 		if lack := lacking(l[c.pool].total, add(c.Resources, held[c.pool])); lack != "" {
 			return fmt.Errorf("%s does not fit pool %s: with the services there it needs %s", name, c.pool, lack)
 		}
+		if lack := l.lackingParts(c, services, true); lack != "" {
+			return fmt.Errorf("%s does not fit pool %s: with the services there it needs %s", name, c.pool, lack)
+		}
 	}
 	return nil
+}
+
+// lackingParts is lacking for the parts of GPUs that all services have together,
+// and a job beside them.
+func (l ledger) lackingParts(c claim, services map[string]claim, job bool) string {
+	if c.parts.Count == 0 {
+		return ""
+	}
+	p := l[c.pool].rack.pool
+	var same, team int64 // of the same kind, and of the same team
+	for _, s := range services {
+		if s.pool == c.pool && s.parts.Slice == c.parts.Slice {
+			same += s.parts.Total()
+		}
+		if s.pool == c.pool && s.team == c.team {
+			team += s.parts.Total()
+		}
+	}
+	if job {
+		same, team = same+c.parts.Total(), team+c.parts.Total()
+	}
+	if have := p.PerDevice(c.parts.Slice) * p.GPU; same > have {
+		return fmt.Sprintf("%s of %d", partsOf(p, same), have)
+	}
+	if t := p.Team(c.team); t != nil && team > t.GPU && !(job && t.Borrow) {
+		return fmt.Sprintf("%s of the %d that the team %s is guaranteed", partsOf(p, team), t.GPU, t.Name)
+	}
+	return ""
+}
+
+// partsOf names a number of what the pool lends.
+func partsOf(p ir.Pool, n int64) string {
+	what := "GPUs"
+	if p.Shares > 0 {
+		what = "shares of GPUs"
+	} else if len(p.Slices) > 0 {
+		what = "slices of GPUs"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func (l ledger) fits(c claim) bool {
@@ -111,9 +176,6 @@ func lacking(have, want ir.Resources) string {
 	if have.Disk > 0 && want.Disk > have.Disk {
 		s = append(s, fmt.Sprintf("%d bytes of disk of %d", want.Disk, have.Disk))
 	}
-	if want.GPU > have.GPU {
-		s = append(s, fmt.Sprintf("%d GPUs of %d", want.GPU, have.GPU))
-	}
 	return strings.Join(s, ", ")
 }
 
@@ -124,13 +186,13 @@ func cores(milli int64) string {
 func add(a, b ir.Resources) ir.Resources {
 	return ir.Resources{
 		MilliCPU: a.MilliCPU + b.MilliCPU, Memory: a.Memory + b.Memory,
-		Disk: a.Disk + b.Disk, GPU: a.GPU + b.GPU,
+		Disk: a.Disk + b.Disk,
 	}
 }
 
 func sub(a, b ir.Resources) ir.Resources {
 	return ir.Resources{
 		MilliCPU: a.MilliCPU - b.MilliCPU, Memory: a.Memory - b.Memory,
-		Disk: a.Disk - b.Disk, GPU: a.GPU - b.GPU,
+		Disk: a.Disk - b.Disk,
 	}
 }

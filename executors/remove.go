@@ -41,20 +41,22 @@ func Destroy(ctx context.Context, o Options) (*Result, error) {
 	return Apply(ctx, p, o)
 }
 
-// removeUnwanted takes away the units that are no longer declared, after all
-// else. It waits for the next apply if a service did not come up: what would be
+// removeUnwanted takes away the units that are no longer declared, after all else
+// that can go on without. It waits for the next apply if a service did not come up: what would be
 // taken away may be what still serves in its place.
 func (w *walk) removeUnwanted(ctx context.Context) {
-	if len(w.deletes) == 0 {
+	deletes := w.deletes
+	w.deletes = nil
+	if len(deletes) == 0 {
 		return
 	}
 	if ctx.Err() != nil {
-		w.result.Canceled = append(w.result.Canceled, w.deletes...)
+		w.result.Canceled = append(w.result.Canceled, deletes...)
 		return
 	}
 	for i, n := range w.works {
 		if n.unit.Kind == ir.Service && (n.failed || w.sched.nodes[i].blockedBy >= 0) {
-			for _, unit := range w.deletes {
+			for _, unit := range deletes {
 				w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: n.unit.ID})
 				w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: n.unit.ID, Message: "stays until " + n.unit.ID + " is ready"})
 			}
@@ -62,7 +64,7 @@ func (w *walk) removeUnwanted(ctx context.Context) {
 		}
 	}
 	applied := map[string]*ir.Unit{}
-	for _, unit := range w.deletes {
+	for _, unit := range deletes {
 		u, err := w.o.Store.Unit(ctx, unit)
 		if err != nil && !errors.Is(err, state.ErrNotFound) {
 			w.stop(err)
@@ -70,7 +72,7 @@ func (w *walk) removeUnwanted(ctx context.Context) {
 		}
 		applied[unit] = u
 	}
-	w.removeAll(ctx, removalOrder(w.deletes, applied), applied)
+	w.removeAll(ctx, removalOrder(deletes, applied), applied)
 }
 
 func (w *walk) removeAll(ctx context.Context, order []string, applied map[string]*ir.Unit) {
@@ -125,6 +127,8 @@ func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
 		w.stop(err)
 		return err
 	}
+	w.sched.pools.giveParts(w.leases[unit])
+	delete(w.leases, unit)
 	w.result.Counts.Deleted++
 	w.tell.tell(Event{Unit: unit, Type: EventDestroyed, Duration: w.o.Now().Sub(began)})
 	return nil

@@ -21,7 +21,7 @@ func (c *call) takeOver(ctx context.Context) error {
 	if had {
 		end = state.Pending{Handle: old.Handle, Run: state.Run{
 			Key: old.Key, Unit: id, Definition: old.Definition, Revision: c.result.Revision,
-			Attempt: ending, Started: c.o.Now(),
+			Attempt: ending, Started: c.o.Now(), Devices: c.formerDevices(),
 		}}
 		var err error
 		if end.Run.ID, err = c.o.Lease.Begin(ctx, end.Run); err != nil {
@@ -49,6 +49,14 @@ func (c *call) takeOver(ctx context.Context) error {
 	end.Run.Outcome, end.Run.Error = state.Canceled, fmt.Sprintf("ended: replaced in revision %d", c.result.Revision)
 	if err := c.o.Lease.Clear(ctx, end); err != nil {
 		return &stateError{err}
+	}
+	return nil
+}
+
+// formerDevices are the GPUs of what stands for the unit.
+func (c *call) formerDevices() []string {
+	if r := c.resultOf(c.n.unit.ID); r != nil {
+		return r.Devices
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package executors
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 	"time"
@@ -10,15 +11,17 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-func cpu(milli int64) claim { return claim{MachinePool, ir.Resources{MilliCPU: milli}} }
+func cpu(milli int64) claim {
+	return claim{pool: MachinePool, Resources: ir.Resources{MilliCPU: milli}}
+}
 
-func machine(milli int64) ledger { return newLedger(nil, ir.Resources{MilliCPU: milli}) }
+func machine(milli int64) ledger { return newLedger(nil, ir.Resources{MilliCPU: milli}, nil) }
 
 func TestScheduleStartsTheCriticalPathFirst(t *testing.T) {
 	s := newSchedule([]node{
-		{claim: cpu(1000), priority: time.Second},
-		{claim: cpu(1000), priority: time.Hour, next: []int{3}},
-		{claim: cpu(1000), priority: time.Minute},
+		{claim: cpu(1000), way: time.Second},
+		{claim: cpu(1000), way: time.Hour, next: []int{3}},
+		{claim: cpu(1000), way: time.Minute},
 		{claim: cpu(1000)},
 	}, machine(2000), 0)
 	for _, i := range s.takeDue() {
@@ -34,9 +37,9 @@ func TestScheduleStartsTheCriticalPathFirst(t *testing.T) {
 }
 
 func TestScheduleFillsGapsButLetsNobodyStarve(t *testing.T) {
-	nodes := []node{{claim: cpu(1000), priority: 3}, {claim: cpu(2000), priority: 2}}
+	nodes := []node{{claim: cpu(1000), way: 3}, {claim: cpu(2000), way: 2}}
 	for range 3 * patience {
-		nodes = append(nodes, node{claim: cpu(1000), priority: 1})
+		nodes = append(nodes, node{claim: cpu(1000), way: 1})
 	}
 	s := newSchedule(nodes, machine(2000), 0)
 	for _, i := range s.takeDue() {
@@ -72,7 +75,7 @@ func TestScheduleBlocksWhatDependsOnAFailureAndNothingElse(t *testing.T) {
 func TestServicesHoldTheirShareWhileTheyStand(t *testing.T) {
 	s := newSchedule([]node{
 		{claim: cpu(1000), service: true, held: true},
-		{claim: cpu(1000), priority: 1},
+		{claim: cpu(1000), way: 1},
 		{claim: cpu(1000)},
 	}, machine(2000), 0)
 	for _, i := range s.takeDue() {
@@ -88,20 +91,46 @@ func TestServicesHoldTheirShareWhileTheyStand(t *testing.T) {
 }
 
 func TestCheckRefusesWhatCouldNeverRun(t *testing.T) {
-	pools := []ir.Pool{{Name: "gpus", Resources: ir.Resources{MilliCPU: 4000, Memory: 1 << 30, GPU: 2, GPUModel: "H200"}}}
+	pools := []ir.Pool{
+		{Name: "gpus", Resources: ir.Resources{MilliCPU: 4000, Memory: 1 << 30, GPU: 2, GPUModel: "H200"}},
+		{Name: "teams", Resources: ir.Resources{MilliCPU: 4000, GPU: 4}, Teams: []ir.Team{{Name: "few", GPU: 1}, {Name: "more", GPU: 3, Borrow: true}}},
+		{Name: "cut", Resources: ir.Resources{MilliCPU: 4000, GPU: 1}, Slices: []ir.Slice{{Name: "big", Count: 1, Memory: 20}, {Name: "small", Count: 4, Memory: 10}}},
+	}
+	unit := func(pool string, r ir.Resources) ir.Unit { return ir.Unit{Pool: pool, Needs: r} }
+	of := func(team string, u ir.Unit) ir.Unit { u.Team = team; return u }
 	for _, c := range []struct {
-		name          string
-		jobs, service ir.Resources
-		want          string
+		name         string
+		job, service ir.Unit
+		want         string
 	}{
-		{"fits", ir.Resources{GPU: 2}, ir.Resources{}, ""},
-		{"job too big", ir.Resources{GPU: 3}, ir.Resources{}, "models/a does not fit pool gpus: it asks for 3 GPUs of 2"},
-		{"service too big", ir.Resources{}, ir.Resources{MilliCPU: 4500}, "deployments/a does not fit pool gpus: all services there ask for 4.5 cores of 4"},
-		{"job beside service", ir.Resources{MilliCPU: 3500}, ir.Resources{MilliCPU: 1000}, "models/a does not fit pool gpus: with the services there it needs 4.5 cores of 4"},
-		{"disk is not counted", ir.Resources{Disk: 1 << 50}, ir.Resources{}, ""},
+		{"fits", unit("gpus", ir.Resources{GPU: 2}), unit("", ir.Resources{}), ""},
+		{"job too big", unit("gpus", ir.Resources{GPU: 3}), unit("", ir.Resources{}),
+			"models/a does not fit pool gpus: it asks for 3 GPUs, and the pool has 2 GPUs"},
+		{"service too big", unit("", ir.Resources{}), unit("gpus", ir.Resources{MilliCPU: 4500}),
+			"deployments/a does not fit pool gpus: all services there ask for 4.5 cores of 4"},
+		{"job beside service", unit("gpus", ir.Resources{MilliCPU: 3500}), unit("gpus", ir.Resources{MilliCPU: 1000}),
+			"models/a does not fit pool gpus: with the services there it needs 4.5 cores of 4"},
+		{"GPUs beside service", unit("gpus", ir.Resources{GPU: 2}), unit("gpus", ir.Resources{GPU: 1}),
+			"models/a does not fit pool gpus: with the services there it needs 3 GPUs of 2"},
+		{"disk is not counted", unit("gpus", ir.Resources{Disk: 1 << 50}), unit("", ir.Resources{}), ""},
+		{"another model", unit("gpus", ir.Resources{GPU: 1, GPUModel: "L4"}), unit("", ir.Resources{}),
+			`models/a does not fit pool gpus: it asks for 1 GPUs, and the pool has GPUs of model "H200"`},
+		{"a service beyond its guarantee", unit("", ir.Resources{}), of("few", unit("teams", ir.Resources{GPU: 2})),
+			"deployments/a does not fit pool teams: it asks for 2 GPUs, and the pool has a guarantee of 1 for the team few"},
+		{"a job beside a service of a team that does not borrow", of("few", unit("teams", ir.Resources{GPU: 1})), of("few", unit("teams", ir.Resources{GPU: 1})),
+			"models/a does not fit pool teams: with the services there it needs 2 GPUs of the 1 that the team few is guaranteed"},
+		{"and of one that does", of("more", unit("teams", ir.Resources{GPU: 1})), of("more", unit("teams", ir.Resources{GPU: 3})), ""},
+		{"a slice beside another", unit("cut", ir.Resources{GPU: 1, GPUSlice: "big"}), unit("cut", ir.Resources{GPU: 4, GPUMemory: 5}), ""},
+		{"a slice beside the same", unit("cut", ir.Resources{GPU: 1, GPUSlice: "big"}), unit("cut", ir.Resources{GPU: 1, GPUMemory: 15}),
+			"models/a does not fit pool cut: with the services there it needs 2 slices of GPUs of 1"},
 	} {
-		l := newLedger(pools, ir.Resources{})
-		err := l.check(map[string]claim{"models/a": {"gpus", c.jobs}}, map[string]claim{"deployments/a": {"gpus", c.service}})
+		l := newLedger(pools, ir.Resources{MilliCPU: 1000, Memory: 1 << 40}, nil)
+		c.job.ID, c.job.Kind, c.service.ID, c.service.Kind = "models/a", ir.Job, "deployments/a", ir.Service
+		job, err := l.claimOf(&c.job, true)
+		service, err2 := l.claimOf(&c.service, true)
+		if err = cmp.Or(err, err2); err == nil {
+			err = l.check(map[string]claim{"models/a": job}, map[string]claim{"deployments/a": service})
+		}
 		if got := errText(err); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
@@ -119,18 +148,17 @@ func errText(err error) string {
 // are never over-committed, order is kept, and every unit ends or is blocked.
 func TestScheduleNeverOvercommits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		total := ir.Resources{MilliCPU: rapid.Int64Range(1000, 4000).Draw(t, "cpu"), Memory: 100, GPU: rapid.Int64Range(0, 3).Draw(t, "gpu")}
+		total := ir.Resources{MilliCPU: rapid.Int64Range(1000, 4000).Draw(t, "cpu"), Memory: 100}
 		count := rapid.IntRange(1, 25).Draw(t, "units")
 		parallel := rapid.IntRange(0, 4).Draw(t, "parallel")
 		nodes := make([]node, count)
 		before := make([][]int, count)
 		for i := range nodes {
-			nodes[i].claim = claim{MachinePool, ir.Resources{
+			nodes[i].claim = claim{pool: MachinePool, Resources: ir.Resources{
 				MilliCPU: rapid.Int64Range(0, total.MilliCPU).Draw(t, "milli"),
 				Memory:   rapid.Int64Range(0, 60).Draw(t, "memory"),
-				GPU:      rapid.Int64Range(0, total.GPU).Draw(t, "gpus"),
 			}}
-			nodes[i].priority = time.Duration(rapid.IntRange(0, 5).Draw(t, "priority"))
+			nodes[i].way = time.Duration(rapid.IntRange(0, 5).Draw(t, "priority"))
 			for j := range i {
 				if rapid.IntRange(0, 4).Draw(t, "edge") == 0 {
 					nodes[j].next = append(nodes[j].next, i)
@@ -138,7 +166,7 @@ func TestScheduleNeverOvercommits(t *testing.T) {
 				}
 			}
 		}
-		l := newLedger(nil, total)
+		l := newLedger(nil, total, nil)
 		s := newSchedule(nodes, l, parallel)
 		var running []int
 		state := make([]string, count)

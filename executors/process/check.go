@@ -15,10 +15,6 @@ func (e *Executor) Check(u ir.Unit) []executors.Fault {
 	fault := func(field, hint, format string, args ...any) {
 		fs = append(fs, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
-	if u.Needs.GPU > 0 {
-		fault("needs.gpu", "choose a target with another executor, or leave needs.gpu out",
-			"the process executor hands out no GPUs; this asks for %d", u.Needs.GPU)
-	}
 	if u.Needs.PIDs > 0 {
 		fault("needs.pids", "choose a target that runs containers, or leave needs.pids out",
 			"nothing counts the processes of a local process")

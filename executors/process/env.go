@@ -36,6 +36,14 @@ func (e *Executor) environ(t executors.Task, doc step.Step, python string) []str
 		}
 	}
 	maps.Copy(env, local.Variables(t.Unit))
+	if t.Devices != nil { // with none, the program sees none
+		var ids []string
+		for _, d := range t.Devices {
+			ids = append(ids, d.ID)
+		}
+		env["CUDA_VISIBLE_DEVICES"] = strings.Join(ids, ",")
+		env["NVIDIA_VISIBLE_DEVICES"] = env["CUDA_VISIBLE_DEVICES"]
+	}
 	env["TMPDIR"] = doc.Scratch
 	if python != "" {
 		bin := filepath.Dir(python)

@@ -169,7 +169,7 @@ func TestCheckNamesEveryFieldItCannotHonour(t *testing.T) {
 		change func(*ir.Unit)
 	}{
 		{"", func(*ir.Unit) {}},
-		{"needs.gpu", func(u *ir.Unit) { u.Needs.GPU, u.Needs.GPUModel = 1, "h200" }},
+		{"", func(u *ir.Unit) { u.Needs.GPU, u.Needs.GPUModel = 1, "h200" }},
 		{"needs.disk", func(u *ir.Unit) {
 			u.Kind, u.Needs.Disk, u.Endpoint = ir.Service, 1, &ir.Endpoint{Host: "127.0.0.1", Port: 80}
 		}},
