@@ -35,14 +35,12 @@ func resourcesOf(o object) ir.Resources {
 	}
 	memory, _ := o.get("memory").(string)
 	disk, _ := o.get("disk").(string)
-	r.Memory, r.Disk = size(memory), size(disk)
-	if pids, ok := o.get("pids").(json.Number); ok {
-		r.PIDs, _ = pids.Int64()
-	}
+	r.Memory, r.Disk = ir.ParseSize(memory), ir.ParseSize(disk)
+	r.PIDs = whole(o.get("pids"))
 	if gpu, ok := o.get("gpu").(object); ok {
 		r.GPU = whole(gpu.get("count"))
 		each, _ := gpu.get("memory").(string)
-		r.GPUMemory = size(each)
+		r.GPUMemory = ir.ParseSize(each)
 		r.GPUModel, _ = gpu.get("model").(string)
 		r.GPUSlice, _ = gpu.get("slice").(string)
 	}
@@ -75,7 +73,7 @@ func (c *compilation) pool(e *entity) ir.Pool {
 	for _, f := range cuts {
 		o, _ := f.value.(object)
 		memory, _ := o.get("memory").(string)
-		p.Slices = append(p.Slices, ir.Slice{Name: f.name, Count: whole(o.get("count")), Memory: size(memory)})
+		p.Slices = append(p.Slices, ir.Slice{Name: f.name, Count: whole(o.get("count")), Memory: ir.ParseSize(memory)})
 	}
 	slices.SortFunc(p.Slices, func(a, b ir.Slice) int { return strings.Compare(a.Name, b.Name) })
 	teams, _ := e.fields.get("teams").(object)

@@ -557,25 +557,6 @@ func duration(s string) time.Duration {
 
 const century = 100 * 365 * 24 * time.Hour
 
-var units = map[string]int64{
-	"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
-}
-
-// size reads what tenon.#Size allows, in bytes. It is exact: half a byte is
-// rounded up. What is larger than an int64 is its largest value.
-func size(s string) int64 {
-	i := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' })
-	if i < 0 {
-		return 0
-	}
-	r, ok := new(big.Rat).SetString(s[:i])
-	if !ok {
-		return 0
-	}
-	return ceil(r.Mul(r, new(big.Rat).SetInt64(units[s[i:]])))
-}
-
 // ceil rounds up to an int64, or to the largest there is.
 func ceil(r *big.Rat) int64 {
 	q, m := new(big.Int).DivMod(r.Num(), r.Denom(), new(big.Int))

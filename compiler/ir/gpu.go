@@ -153,19 +153,6 @@ func sharesFor(want, device, shares int64) int64 {
 	return n.Div(n, big.NewInt(device)).Int64()
 }
 
-// FormatSize writes bytes as in the language: 1.5GiB, where two decimals are exact.
-func FormatSize(n int64) string {
-	for _, u := range []struct {
-		name  string
-		bytes int64
-	}{{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}} {
-		if r := big.NewRat(n, u.bytes); n >= u.bytes && 100%r.Denom().Int64() == 0 {
-			return strings.TrimSuffix(strings.TrimRight(r.FloatString(2), "0"), ".") + u.name
-		}
-	}
-	return fmt.Sprintf("%dB", n)
-}
-
 func plural(n int64, what string) string {
 	if n == 1 {
 		return "1 " + what

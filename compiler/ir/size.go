@@ -1,0 +1,47 @@
+package ir
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"strings"
+)
+
+// sizes are the units of tenon.#Size, the largest first.
+var sizes = []struct {
+	name  string
+	bytes int64
+}{{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1}}
+
+// ParseSize reads what tenon.#Size allows, in bytes. It is exact: half a byte is
+// rounded up. What is larger than an int64 is its largest value; what is no size
+// is 0.
+func ParseSize(s string) int64 {
+	for _, u := range sizes {
+		number, ok := strings.CutSuffix(s, u.name)
+		if !ok {
+			continue
+		}
+		r, ok := new(big.Rat).SetString(number)
+		if !ok || r.Sign() < 0 {
+			return 0
+		}
+		n := new(big.Int).Mul(r.Num(), big.NewInt(u.bytes))
+		n.Add(n, r.Denom()).Sub(n, big.NewInt(1)).Div(n, r.Denom())
+		if !n.IsInt64() {
+			return math.MaxInt64
+		}
+		return n.Int64()
+	}
+	return 0
+}
+
+// FormatSize writes bytes as in the language: 1.5GiB, where two decimals are exact.
+func FormatSize(n int64) string {
+	for _, u := range sizes {
+		if r := big.NewRat(n, u.bytes); n >= u.bytes && 100%r.Denom().Int64() == 0 {
+			return strings.TrimSuffix(strings.TrimRight(r.FloatString(2), "0"), ".") + u.name
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}

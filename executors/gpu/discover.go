@@ -1,0 +1,230 @@
+package gpu
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"tags.cncf.io/container-device-interface/pkg/cdi"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+)
+
+// Annotations of a CDI specification, or of one device in it, that say what
+// nvidia-smi does not.
+const (
+	modelKey  = "tenon.dev/model"
+	memoryKey = "tenon.dev/memory" // "80GiB"
+	sliceKey  = "tenon.dev/slice"  // of a device that is a slice: "1g.10gb"
+)
+
+// Options say where to look.
+type Options struct {
+	CDIDirs   []string // with CDI specifications; nil is /etc/cdi and /var/run/cdi
+	NvidiaSMI string   // the program; "" is nvidia-smi in the path, if it is there
+}
+
+// Discover finds the GPUs of this machine: the devices of the class "gpu" that
+// CDI specifications name, and those that nvidia-smi lists. What both know is named
+// as CDI does and described as nvidia-smi does. A machine without any is no error.
+func Discover(ctx context.Context, o Options) ([]executors.GPU, error) {
+	cards, err := askNvidia(ctx, o.NvidiaSMI)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := readCDI(o.CDIDirs)
+	if err != nil {
+		return nil, err
+	}
+	f := finder{cards: cards, gpus: map[key]*executors.GPU{}, seen: map[string]bool{}}
+	// A device may have several names. Its index is shorter than what is unique in
+	// the world.
+	names := cache.ListDevices()
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) })
+	for _, name := range names {
+		if err := f.add(name, cache.GetDevice(name)); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range cards {
+		f.addCard(c)
+	}
+	return f.found(), nil
+}
+
+// Inject adds the devices to what a container is started with. dirs are as in
+// [Options].
+func Inject(spec *specs.Spec, devices []executors.Device, dirs []string) error {
+	var names []string
+	for _, d := range devices {
+		if !slices.Contains(names, d.Name) {
+			names = append(names, d.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	cache, err := readCDI(dirs)
+	if err != nil {
+		return err
+	}
+	if missing, err := cache.InjectDevices(spec, names...); len(missing) > 0 {
+		return fmt.Errorf("no CDI specification has %s: for GPUs of NVIDIA, `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` writes one",
+			strings.Join(missing, " and "))
+	} else if err != nil {
+		return fmt.Errorf("give the container its GPUs: %w", err)
+	}
+	return nil
+}
+
+func readCDI(dirs []string) (*cdi.Cache, error) {
+	options := []cdi.Option{cdi.WithAutoRefresh(false)}
+	if dirs != nil {
+		options = append(options, cdi.WithSpecDirs(dirs...))
+	}
+	cache, err := cdi.NewCache(options...)
+	if err != nil {
+		return nil, fmt.Errorf("read the CDI specifications: %w", err)
+	}
+	faults := cache.GetErrors()
+	for _, path := range slices.Sorted(maps.Keys(faults)) {
+		return nil, fmt.Errorf("read the CDI specification %s: %w", path, faults[path][0])
+	}
+	return cache, nil
+}
+
+// A key tells devices apart whatever they are called: the kind, the index of the
+// device, and that of the slice or "".
+type key struct{ kind, device, slice string }
+
+// A finder joins what is known of each device.
+type finder struct {
+	cards []card
+	gpus  map[key]*executors.GPU
+	seen  map[string]bool // keys and sets of device nodes that are taken
+}
+
+// add takes in what CDI names, unless it is no GPU, or several, or one that is
+// there under another name.
+func (f *finder) add(name string, d *cdi.Device) error {
+	spec := d.GetSpec()
+	if spec.GetClass() != "gpu" || d.Name == "all" {
+		return nil
+	}
+	k := key{kind: spec.GetVendor() + "/" + spec.GetClass()}
+	k.device, k.slice, _ = strings.Cut(d.Name, ":")
+	if k.kind == nvidia {
+		k = f.nvidiaKey(d.Name)
+	}
+	nodes := nodesOf(d)
+	if f.seen[fmt.Sprint(k)] || nodes != "" && f.seen[nodes] {
+		return nil
+	}
+	f.seen[fmt.Sprint(k)], f.seen[nodes] = true, true
+
+	say := func(key string) string { return cmp.Or(d.Annotations[key], spec.Annotations[key]) }
+	device := executors.Device{Name: name, ID: d.Name}
+	whole := f.gpu(k)
+	if k.slice != "" {
+		device.Part = cmp.Or(say(sliceKey), "unknown")
+		whole.Slices = append(whole.Slices, device)
+		return nil
+	}
+	whole.Device, whole.Model = device, say(modelKey)
+	if text := say(memoryKey); text != "" {
+		if whole.Memory = ir.ParseSize(text); whole.Memory == 0 {
+			return fmt.Errorf("%s: %s of %s is %q: it takes a size such as 80GiB", spec.GetPath(), memoryKey, name, text)
+		}
+	}
+	return nil
+}
+
+// gpu is the device of that key, which may be known by its slices only.
+func (f *finder) gpu(k key) *executors.GPU {
+	k.slice = ""
+	if f.gpus[k] == nil {
+		f.gpus[k] = &executors.GPU{Device: executors.Device{Name: k.kind + "=" + k.device, ID: k.device}}
+	}
+	return f.gpus[k]
+}
+
+// nvidiaKey is the key behind one of the names that nvidia-ctk gives: an index
+// ("0", "gpu0", "0:1", "mig0:1") or what is unique ("GPU-...", "MIG-...").
+func (f *finder) nvidiaKey(name string) key {
+	for _, c := range f.cards {
+		if name == c.uuid {
+			return key{nvidia, c.index, ""}
+		}
+		for _, m := range c.slices {
+			if name == m.uuid {
+				return key{nvidia, c.index, m.index}
+			}
+		}
+	}
+	device, slice, _ := strings.Cut(name, ":")
+	if short := strings.TrimPrefix(strings.TrimPrefix(device, "gpu"), "mig"); short != "" {
+		device = short
+	}
+	return key{nvidia, device, slice}
+}
+
+// addCard describes a device as nvidia-smi does.
+func (f *finder) addCard(c card) {
+	g := f.gpu(key{nvidia, c.index, ""})
+	g.ID, g.Model, g.Memory = c.uuid, cmp.Or(c.model, g.Model), cmp.Or(c.memory, g.Memory)
+	named := g.Slices
+	g.Slices = nil
+	for _, m := range c.slices {
+		s := executors.Device{Name: g.Name + ":" + m.index, ID: m.uuid, Part: m.profile}
+		for _, n := range named {
+			if _, short, _ := strings.Cut(n.Name, "="); f.nvidiaKey(short).slice == m.index {
+				s.Name = n.Name
+			}
+		}
+		g.Slices = append(g.Slices, s)
+	}
+}
+
+// found lists the devices. Where nvidia-smi lists any, those of NVIDIA that it
+// does not list are gone.
+func (f *finder) found() []executors.GPU {
+	var gpus []executors.GPU
+	for k, g := range f.gpus {
+		gone := len(f.cards) > 0 && k.kind == nvidia && !slices.ContainsFunc(f.cards, func(c card) bool { return c.index == k.device })
+		if !gone {
+			slices.SortFunc(g.Slices, byName)
+			gpus = append(gpus, *g)
+		}
+	}
+	slices.SortFunc(gpus, func(a, b executors.GPU) int { return byName(a.Device, b.Device) })
+	return gpus
+}
+
+// byName puts 2 before 10.
+func byName(a, b executors.Device) int {
+	split := func(d executors.Device) (string, int) {
+		n := len(strings.TrimRight(d.Name, "0123456789"))
+		i, _ := strconv.Atoi(d.Name[n:])
+		return d.Name[:n], i
+	}
+	an, ai := split(a)
+	bn, bi := split(b)
+	return cmp.Or(strings.Compare(an, bn), cmp.Compare(ai, bi))
+}
+
+// nodesOf is the set of device nodes of this machine that the device brings, by
+// which two names of one are told.
+func nodesOf(d *cdi.Device) string {
+	var nodes []string
+	for _, n := range d.ContainerEdits.DeviceNodes {
+		nodes = append(nodes, cmp.Or(n.HostPath, n.Path))
+	}
+	slices.Sort(nodes)
+	return strings.Join(nodes, " ")
+}
