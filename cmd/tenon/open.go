@@ -21,6 +21,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/compiler/lockfile"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/gpu"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/lang"
@@ -345,8 +346,23 @@ func (a *app) options(w *workspace, lease *state.Lease, target ir.Target, events
 	return executors.Options{
 		Store: w.store, Lease: lease, Artifacts: w.artifacts, Executor: x, Dir: w.dir,
 		Verify: verify, Secrets: resolveSecret, Events: events, Machine: machine(),
-		Tags: a.tags, Backoff: a.faults.backoff,
+		Tags: a.tags, Backoff: a.faults.backoff, Devices: lentGPUs,
 	}, nil
+}
+
+// gpuOptions say where to look for GPUs: $TENON_CDI lists folders with CDI
+// specifications that are looked at instead of the usual ones.
+func gpuOptions() gpu.Options {
+	return gpu.Options{CDIDirs: filepath.SplitList(os.Getenv("TENON_CDI"))}
+}
+
+// lentGPUs are the GPUs of this machine, by the pool that lends them.
+func lentGPUs(ctx context.Context, pools []ir.Pool) (map[string][]executors.GPU, error) {
+	found, err := gpu.Discover(ctx, gpuOptions())
+	if err != nil {
+		return nil, err
+	}
+	return gpu.Match(pools, found)
 }
 
 func verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {

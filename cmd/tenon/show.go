@@ -235,6 +235,13 @@ func (a *app) printShown(s *shown, withLineage bool) {
 		text := fmt.Sprintf("revision %d, %s, %s", r.Revision, r.Started.Local().Format(time.DateTime), took(r.Took()))
 		row("run", text)
 		row("used", usageLine(r.Usage))
+		for i, d := range r.Devices {
+			title := "devices"
+			if i > 0 {
+				title = ""
+			}
+			row(title, d)
+		}
 	}
 	for i, p := range describeParams(u.Params) {
 		title := "params"

@@ -105,6 +105,9 @@ func (v *applyView) event(e executors.Event) {
 		if e.Adopted {
 			what = "found running"
 		}
+		if len(e.Devices) > 0 {
+			what += " on " + strings.Join(e.Devices, ", ")
+		}
 		if e.Attempt > 1 {
 			what += fmt.Sprintf(", attempt %d", e.Attempt)
 		}
@@ -129,6 +132,8 @@ func (v *applyView) event(e executors.Event) {
 		v.line("-", faint, e, "not run: it depends on "+e.By)
 	case executors.EventCanceled:
 		v.line("-", faint, e, "stopped")
+	case executors.EventPreempted:
+		v.line("!", yellow, e, fmt.Sprintf("stopped after %s: its GPUs are owed to %s; it runs again", took(e.Duration), e.By))
 	case executors.EventMoved:
 		v.line("→", cyan, e, "moved "+e.Message)
 	case executors.EventAudited:

@@ -26,7 +26,7 @@ const (
 
 // Options say where to look.
 type Options struct {
-	CDIDirs   []string // with CDI specifications; nil is /etc/cdi and /var/run/cdi
+	CDIDirs   []string // with CDI specifications; /etc/cdi and /var/run/cdi if there are none
 	NvidiaSMI string   // the program; "" is nvidia-smi in the path, if it is there
 }
 
@@ -85,7 +85,7 @@ func Inject(spec *specs.Spec, devices []executors.Device, dirs []string) error {
 
 func readCDI(dirs []string) (*cdi.Cache, error) {
 	options := []cdi.Option{cdi.WithAutoRefresh(false)}
-	if dirs != nil {
+	if len(dirs) > 0 {
 		options = append(options, cdi.WithSpecDirs(dirs...))
 	}
 	cache, err := cdi.NewCache(options...)

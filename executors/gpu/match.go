@@ -37,7 +37,7 @@ func Match(pools []ir.Pool, found []executors.GPU) (map[string][]executors.GPU, 
 		fits := slices.DeleteFunc(slices.Clone(free), func(g executors.GPU) bool { return !fit(p, g) })
 		slices.SortStableFunc(fits, bySize)
 		if n := int64(len(fits)); n < p.GPU {
-			errs = append(errs, fmt.Errorf("pool %s declares %s, and of what this machine has %d can be that: %s", p.Name, describe(p), n, list(found)))
+			errs = append(errs, fmt.Errorf("pool %s declares %s, and this machine has %d such; %s", p.Name, describe(p), n, list(found)))
 			continue
 		}
 		lent := fits[:p.GPU]
@@ -127,5 +127,5 @@ func list(gpus []executors.GPU) string {
 	case more > 0:
 		names = append(names, fmt.Sprintf("%d more", more))
 	}
-	return "it has " + strings.Join(names, "; ")
+	return "found were " + strings.Join(names, "; ")
 }
