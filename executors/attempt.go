@@ -30,7 +30,7 @@ type call struct {
 	status  state.Status
 	// recorded is set once the result stands: it must not be destroyed any more.
 	recorded bool
-	// stuck is set if what it left could not be ended.
+	// stuck is set if what it left, or what it replaced, could not be ended.
 	stuck bool
 }
 
@@ -56,7 +56,7 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 	var broken *stateError
 	switch {
 	case err == nil:
-		return report{work: n, verdict: done}
+		return report{work: n, verdict: done, stuck: c.stuck}
 	case errors.As(err, &broken):
 		w.stop(broken)
 		return c.abandon(ctx)

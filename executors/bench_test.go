@@ -30,6 +30,7 @@ type bench struct {
 	lease  *state.Lease
 	mu     sync.Mutex
 	events []executors.Event
+	watch  func(executors.Event)
 }
 
 func newBench(t *testing.T) *bench {
@@ -84,6 +85,9 @@ func (b *bench) options() executors.Options {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.events = append(b.events, e)
+			if b.watch != nil {
+				b.watch(e)
+			}
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,8 +28,9 @@ type fake struct {
 	peak   ir.Resources
 	atOnce int
 	most   int
-	ready  int // services
-	fewest int // ready services at any time after the first was
+	ready  int      // services
+	fewest int      // ready services at any time after the first was
+	shared []string // "features/a and features/b have gpu=0": devices that two units have at once
 }
 
 type behaviour struct {
@@ -75,6 +77,11 @@ func (f *fake) Apply(ctx context.Context, t executors.Task, prior *state.Handle)
 		return h, lost
 	}
 	ft := &fakeTask{task: t, state: state.Status{Phase: state.Running}, ended: make(chan struct{})}
+	for _, other := range f.tasks {
+		if other.task.Unit.ID != t.Unit.ID && (other.state.Phase == state.Running || other.state.Phase == state.Ready) {
+			f.share(t, other.task)
+		}
+	}
 	f.tasks[t.Name] = ft
 	f.atOnce++
 	f.most = max(f.most, f.atOnce)
@@ -88,6 +95,17 @@ func (f *fake) Apply(ctx context.Context, t executors.Task, prior *state.Handle)
 		}()
 	}
 	return h, lost
+}
+
+// share notes what two tasks have both, unless it is shares of it.
+func (f *fake) share(a, b executors.Task) {
+	for _, d := range a.Devices {
+		for _, e := range b.Devices {
+			if d.Name == e.Name && !(strings.Contains(d.Part, "/") && strings.Contains(e.Part, "/")) {
+				f.shared = append(f.shared, fmt.Sprintf("%s and %s have %s", a.Unit.ID, b.Unit.ID, d.Name))
+			}
+		}
+	}
 }
 
 // end ends a task in the way its behaviour says, as if by itself.

@@ -42,6 +42,7 @@ func (c *call) takeOver(ctx context.Context) error {
 	if err := c.quit(limited, *old.Handle); err != nil && c.broken() != nil {
 		return err
 	} else if err != nil {
+		c.stuck = true
 		c.leave(&UnitError{Unit: id, Err: fmt.Errorf("it is ready, but the one before it could not be ended: %w", err)})
 		return nil
 	}

@@ -343,7 +343,9 @@ func (s *schedule) end(i int, ok bool) (blocked []int) {
 	if n := &s.nodes[i]; ok && n.service {
 		s.running--
 		n.held, n.runs = true, false
-		s.pools.giveParts(n.former)
+		if !n.stuck {
+			s.pools.giveParts(n.former)
+		}
 		n.former, n.moves = lease{}, false
 	} else {
 		s.pause(i)

@@ -42,28 +42,31 @@ func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 	return out, err
 }
 
-// Standing returns, by unit, the run whose result stands, with key, times and
-// outputs only. Units without one are left out.
+// Standing returns, by unit, the run whose result stands, with key, times,
+// devices and outputs only. Units without one are left out.
 func (s *Store) Standing(ctx context.Context) (map[string]Run, error) {
 	out := map[string]Run{}
 	err := s.each(ctx, func(rows *sql.Rows) error {
-		var unit, key string
+		var unit, key, devices string
 		var id, started, finished int64
 		var port, digest, kind sql.NullString
 		var size, n sql.NullInt64
-		if err := rows.Scan(&unit, &id, &key, &started, &finished, &port, &digest, &kind, &size, &n); err != nil {
+		if err := rows.Scan(&unit, &id, &key, &started, &finished, &devices, &port, &digest, &kind, &size, &n); err != nil {
 			return err
 		}
 		r, ok := out[unit]
 		if !ok {
 			r = Run{ID: id, Key: key, Unit: unit, Outcome: Done, Started: toTime(started), Finished: toTime(finished), Outputs: map[string]artifact.Artifact{}}
+			if err := decode(devices, &r.Devices); err != nil {
+				return err
+			}
 			out[unit] = r
 		}
 		if port.Valid {
 			r.Outputs[port.String] = artifact.Artifact{Digest: digest.String, Kind: kind.String, Size: size.Int64, Rows: n.Int64}
 		}
 		return nil
-	}, `SELECT c.unit, r.id, r.key, r.started, r.finished, o.port, o.digest, o.kind, o.size, o.rows
+	}, `SELECT c.unit, r.id, r.key, r.started, r.finished, r.devices, o.port, o.digest, o.kind, o.size, o.rows
 		FROM current c
 		JOIN run r ON r.id = c.run
 		LEFT JOIN output o ON o.run = r.id`)
