@@ -35,9 +35,7 @@ type Collector interface {
 type Needed struct {
 	Tasks map[string]bool // by name: those that stand, are in the journal, or are kept with their logs
 	Units []ir.Unit       // that stand, or that a kept revision can bring back
-	// Since is for what other systems may use as well: it goes only if nobody used it
-	// since then, and if this is zero not at all.
-	Since time.Time
+	Since time.Time       // see [Keep]
 }
 
 // A Collection is what can go.
@@ -56,17 +54,17 @@ type Collection struct {
 }
 
 // Collect finds what neither stands nor is needed for what k keeps, nor by what
-// is in the journal. shared is as in [Needed.Since]. Nothing is changed yet. The
-// lease of o guards both this and [Collection.Remove].
-func Collect(ctx context.Context, o Options, k Keep, shared time.Time) (*Collection, error) {
-	c, err := collect(ctx, o.withDefaults(), k, shared)
+// is in the journal. Nothing is changed yet. The lease of o guards both this and
+// [Collection.Remove].
+func Collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
+	c, err := collect(ctx, o.withDefaults(), k)
 	if err != nil {
 		return nil, fmt.Errorf("look for garbage: %w", err)
 	}
 	return c, nil
 }
 
-func collect(ctx context.Context, o Options, k Keep, shared time.Time) (*Collection, error) {
+func collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 	all, err := o.Store.Revisions(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -107,7 +105,7 @@ func collect(ctx context.Context, o Options, k Keep, shared time.Time) (*Collect
 			blobs[f.Digest] = true
 		}
 	}
-	c.needed.Since, c.needed.Tasks = shared, tasks(l, c.pruning)
+	c.needed.Since, c.needed.Tasks = k.Since, tasks(l, c.pruning)
 	return c, c.look(ctx, func(digest string) bool { return digests[digest] || blobs[digest] })
 }
 
@@ -119,7 +117,10 @@ func (c *Collection) revision(r state.Revision, l *roots, blobs map[string]bool)
 	}
 	var sys ir.System
 	var standing state.Standing
-	for digest, v := range map[string]any{r.IR: &sys, r.Standing: &standing} {
+	var plan struct { // of [planner.Plan]
+		Items []state.Stood // the key and the run that a unit was to have, if it was known
+	}
+	for digest, v := range map[string]any{r.IR: &sys, r.Plan: &plan, r.Standing: &standing} {
 		if digest == "" {
 			continue
 		}
@@ -134,7 +135,10 @@ func (c *Collection) revision(r state.Revision, l *roots, blobs map[string]bool)
 			return fmt.Errorf("what revision %d needs is not known: %w", r.Number, err)
 		}
 	}
-	l.stood = append(l.stood, standing)
+	for _, s := range standing {
+		l.stood = append(l.stood, s)
+	}
+	l.stood = append(l.stood, plan.Items...)
 	c.needed.Units = append(c.needed.Units, sys.Units...)
 	for _, u := range sys.Units {
 		l.units[u.ID] = true

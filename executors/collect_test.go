@@ -24,7 +24,7 @@ import (
 // collect finds garbage.
 func (b *bench) collect(k executors.Keep) *executors.Collection {
 	b.Helper()
-	c, err := executors.Collect(b.Context(), b.options(), k, time.Time{})
+	c, err := executors.Collect(b.Context(), b.options(), k)
 	b.ok(err)
 	return c
 }
@@ -219,7 +219,7 @@ func TestAnExecutorCollectsItsOwn(t *testing.T) {
 	o := b.options()
 	o.Executor = x
 	since := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	c, err := executors.Collect(t.Context(), o, executors.Keep{Revisions: 1}, since)
+	c, err := executors.Collect(t.Context(), o, executors.Keep{Revisions: 1, Since: since})
 	b.ok(err)
 	if diff := cmp.Diff([]executors.Garbage{{Kind: "image", Name: "old", Size: 7}}, c.Garbage); diff != "" {
 		t.Errorf("garbage (-want +got):\n%s", diff)
@@ -236,7 +236,7 @@ func TestAnExecutorCollectsItsOwn(t *testing.T) {
 }
 
 // Whatever systems were applied, whatever went wrong, and wherever a collection
-// was stopped: afterwards the plan is what it was before, every revision that is
+// was stopped: afterwards what stands is planned as before, every revision that is
 // kept comes back as it did, and the next collection leaves nothing to collect.
 func TestACollectionTakesNothingThatIsNeeded(t *testing.T) {
 	top := inMemory(t)
@@ -246,7 +246,7 @@ func TestACollectionTakesNothingThatIsNeeded(t *testing.T) {
 			sketches = append(sketches, drawSketch(rt, i))
 		}
 		var rounds []round
-		for range rapid.IntRange(1, 6).Draw(rt, "rounds") {
+		for range rapid.IntRange(1, 4).Draw(rt, "rounds") {
 			rounds = append(rounds, drawRound(rt, len(sketches)))
 		}
 		keep := executors.Keep{Revisions: rapid.IntRange(1, 4).Draw(rt, "keep"), Models: rapid.IntRange(0, 3).Draw(rt, "models")}
@@ -279,7 +279,7 @@ func TestACollectionTakesNothingThatIsNeeded(t *testing.T) {
 // collected collects, is stopped on the way, collects again, and compares.
 func (w *world) collected(ctx context.Context, keep executors.Keep, stop int) error {
 	o := w.options(w.liar)
-	c, err := executors.Collect(ctx, o, keep, time.Time{})
+	c, err := executors.Collect(ctx, o, keep)
 	must(err)
 	before := w.possible(ctx, c.Oldest)
 	executors.StopAfter(c, stop)
@@ -289,13 +289,13 @@ func (w *world) collected(ctx context.Context, keep executors.Keep, stop int) er
 	if diff := cmp.Diff(before, w.possible(ctx, c.Oldest)); diff != "" {
 		return fmt.Errorf("after a collection that was stopped (-before +after):\n%s", diff)
 	}
-	c, err = executors.Collect(ctx, o, keep, time.Time{})
+	c, err = executors.Collect(ctx, o, keep)
 	must(err)
 	must(c.Remove(ctx))
 	if diff := cmp.Diff(before, w.possible(ctx, c.Oldest)); diff != "" {
 		return fmt.Errorf("after the collection (-before +after):\n%s", diff)
 	}
-	c, err = executors.Collect(ctx, o, keep, time.Time{})
+	c, err = executors.Collect(ctx, o, keep)
 	must(err)
 	if !c.Empty() {
 		return fmt.Errorf("after the collection there is more: %+v", c)
@@ -303,8 +303,9 @@ func (w *world) collected(ctx context.Context, keep executors.Keep, stop int) er
 	return w.converge(ctx)
 }
 
-// possible tells the plan of what is declared, and for every revision from that
-// number on the plan that brings it back, or why there is none.
+// possible tells the plan of what is declared, if that is what stands, and for
+// every revision from that number on the plan that brings it back, or why there
+// is none.
 func (w *world) possible(ctx context.Context, oldest int) map[string]string {
 	out := map[string]string{}
 	tell := func(what string, p *planner.Plan, err error) {
@@ -317,8 +318,16 @@ func (w *world) possible(ctx context.Context, oldest int) map[string]string {
 		out[what] = string(b)
 	}
 	w.now = time.Now()
-	p, err := w.plan(ctx)
-	tell("plan", p, err)
+	// What was never applied may find a run of long ago, or not.
+	current, err := w.store.Current(ctx)
+	must(err)
+	if !slices.ContainsFunc(units(w.sketches), func(u ir.Unit) bool {
+		must(u.Define())
+		return current[u.ID].Definition != u.Digest
+	}) {
+		p, err := w.plan(ctx)
+		tell("plan", p, err)
+	}
 	revisions, err := w.store.Revisions(ctx, 0)
 	must(err)
 	for _, r := range revisions {

@@ -12,6 +12,9 @@ type Keep struct {
 	Revisions int           // the newest, at least 1
 	Age       time.Duration // and every one that is younger
 	Models    int           // newest versions of each model, at least 2; 0 is all
+	// Since is for what other systems may use as well: it goes only if nobody used it
+	// since then, and if this is zero not at all.
+	Since time.Time
 }
 
 // keptRuns is how many runs of a unit remain for estimates and advice.
@@ -22,7 +25,7 @@ type roots struct {
 	runs    []state.Run // in the order they began
 	current map[string]state.Current
 	pending []state.Pending
-	stood   []state.Standing     // of the revisions that are kept
+	stood   []state.Stood        // at the end of the revisions that are kept, or was to
 	models  []state.ModelVersion // by model, the one in service first
 	units   map[string]bool      // whose numbers stay
 	inputs  []string             // digests of what runs read that stand or are in the journal
@@ -129,11 +132,9 @@ func (k Keep) whole(l roots, oldest int) (whole map[int64]bool, digests map[stri
 	for _, p := range l.pending {
 		keep(p.Run.ID)
 	}
-	for _, standing := range l.stood {
-		for _, s := range standing {
-			keep(s.Run)
-			key(s.Key)
-		}
+	for _, s := range l.stood {
+		keep(s.Run)
+		key(s.Key)
 	}
 	for _, digest := range l.inputs {
 		need(digest)

@@ -133,11 +133,10 @@ func (a *app) collectGarbage(ctx context.Context, w *workspace, lease *state.Lea
 	if err != nil {
 		return err
 	}
-	var shared time.Time
 	if o.cache {
-		shared = time.Now().Add(-sharedAge)
+		o.keep.Since = time.Now().Add(-sharedAge)
 	}
-	found, err := executors.Collect(ctx, opts, o.keep, shared)
+	found, err := executors.Collect(ctx, opts, o.keep)
 	if err != nil {
 		return err
 	}
@@ -146,7 +145,7 @@ func (a *app) collectGarbage(ctx context.Context, w *workspace, lease *state.Lea
 		doc.Revisions = append(doc.Revisions, r.Number)
 	}
 	if o.cache {
-		unused, err := a.environments().Collect(shared, true)
+		unused, err := a.environments().Collect(o.keep.Since, true)
 		if err != nil {
 			return err
 		}
@@ -173,7 +172,7 @@ func (a *app) collectGarbage(ctx context.Context, w *workspace, lease *state.Lea
 			return err
 		}
 		if o.cache {
-			if _, err := a.environments().Collect(shared, false); err != nil {
+			if _, err := a.environments().Collect(o.keep.Since, false); err != nil {
 				return err
 			}
 		}
