@@ -47,7 +47,7 @@ type VerifyFunc func(ctx context.Context, path string, schema ir.Schema) ([]Viol
 // verifyOutput checks one output of a run that has ended well. It returns the
 // number of rows of a table.
 func verifyOutput(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (rows int64, err error) {
-	info, err := os.Stat(path)
+	info, err := os.Lstat(path) // a link may lead to what the step could not read
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("output %s is missing: the step wrote nothing at %s", out.Port, path)
 	}
@@ -87,6 +87,8 @@ func what(info fs.FileInfo) string {
 		return "a folder"
 	case info.Mode().IsRegular():
 		return "a file"
+	case info.Mode()&fs.ModeSymlink != 0:
+		return "a link"
 	}
 	return "something else (" + info.Mode().Type().String() + ")"
 }

@@ -38,7 +38,7 @@ const (
 
 func main() {
 	logFile := flag.String("log", "", "`file` to which the program prints")
-	secrets := flag.String("secrets", "", "`file` with a JSON object of variables; it is removed")
+	secrets := flag.String("secrets", "", "`file` with a JSON object of variables")
 	faultFile := flag.String("fault", "", "`file` that tells why the program could not be started")
 	dir := flag.String("dir", "", "`folder` in which the program runs")
 	flag.Parse()
@@ -74,11 +74,9 @@ func run(logFile, secrets, dir string, argv []string) (status int, err error) {
 	}
 	env := os.Environ()
 	if secrets != "" {
-		more, err := readSecrets(secrets)
-		if err != nil {
+		if env, err = addSecrets(env, secrets); err != nil {
 			return exitFault, fmt.Errorf("read the secrets: %w", err)
 		}
-		env = append(env, more...)
 	}
 	path, err := find(argv[0])
 	if err != nil {
@@ -104,21 +102,24 @@ func openLog(name string) error {
 	return errors.Join(unix.Dup3(fd, 1, 0), unix.Dup3(fd, 2, 0))
 }
 
-func readSecrets(name string) ([]string, error) {
+// addSecrets puts secrets in the place of variables of the same names: of two,
+// most programs find the first.
+func addSecrets(env []string, name string) ([]string, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(name); err != nil {
-		return nil, err
-	}
-	var variables map[string]string
-	if err := json.Unmarshal(b, &variables); err != nil {
+	var secrets map[string]string
+	if err := json.Unmarshal(b, &secrets); err != nil {
 		return nil, errors.New("they are no JSON object of texts") // the error would quote them
 	}
-	var env []string
-	for _, k := range slices.Sorted(maps.Keys(variables)) {
-		env = append(env, k+"="+variables[k])
+	env = slices.DeleteFunc(env, func(kv string) bool {
+		k, _, _ := strings.Cut(kv, "=")
+		_, secret := secrets[k]
+		return secret
+	})
+	for _, k := range slices.Sorted(maps.Keys(secrets)) {
+		env = append(env, k+"="+secrets[k])
 	}
 	return env, nil
 }

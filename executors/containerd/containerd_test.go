@@ -19,6 +19,7 @@ import (
 // What the tests share, also with the tenons that they start and kill.
 const (
 	addressVar = "TENON_TEST_CONTAINERD"
+	daemonVar  = "TENON_TEST_CONTAINERD_DIR"
 	runnerVar  = "TENON_TEST_RUNNER"
 	imagesVar  = "TENON_TEST_IMAGES"
 	programRef = "localhost/program:1" // an image with nothing but the suite's program
@@ -43,7 +44,7 @@ func shared(dir string) (stop func() error, err error) {
 	if _, err := image.New(image.Options{Dir: images}).Import(context.Background(), tarball, programRef); err != nil {
 		return nil, err
 	}
-	for k, v := range map[string]string{addressVar: d.Address, runnerVar: runner, imagesVar: images} {
+	for k, v := range map[string]string{addressVar: d.Address, daemonVar: d.Dir, runnerVar: runner, imagesVar: images} {
 		if err := os.Setenv(k, v); err != nil {
 			return nil, err
 		}
@@ -51,7 +52,8 @@ func shared(dir string) (stop func() error, err error) {
 	return d.Stop, nil
 }
 
-// programImage is a root file system with the suite's program in /bin.
+// programImage is a root file system with the suite's program in /bin, once more
+// as one that runs with the rights of root, and a folder that all may write to.
 func programImage(path string) error {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -62,12 +64,15 @@ func programImage(path string) error {
 	for _, h := range []tar.Header{
 		{Typeflag: tar.TypeDir, Name: "bin/", Mode: 0o755},
 		{Typeflag: tar.TypeReg, Name: "bin/program", Mode: 0o755, Size: int64(len(program))},
+		{Typeflag: tar.TypeReg, Name: "bin/root", Mode: 0o4755, Size: int64(len(program))},
 		{Typeflag: tar.TypeDir, Name: "etc/", Mode: 0o755},
+		{Typeflag: tar.TypeDir, Name: "open/", Mode: 0o777},
+		{Typeflag: tar.TypeReg, Name: "open/file", Mode: 0o666},
 	} {
 		if err := w.WriteHeader(&h); err != nil {
 			return err
 		}
-		if h.Typeflag == tar.TypeReg {
+		if h.Size > 0 {
 			if _, err := w.Write(program); err != nil {
 				return err
 			}

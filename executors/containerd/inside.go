@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -95,10 +96,43 @@ func data(patterns map[string][]string) (map[string][]string, []specs.Mount) {
 		}
 	}
 	var mounts []specs.Mount
-	for _, f := range all {
-		mounts = append(mounts, bind(f, at(f), "ro"))
+	paths, _ := cover(common, all)
+	for _, p := range paths {
+		mounts = append(mounts, bind(p, at(p), "ro"))
 	}
 	return out, mounts
+}
+
+// cover is the files below dir, or, instead of all that a folder holds, the
+// folder: a mount takes milliseconds. whole says that dir holds nothing else.
+// What a link leads to would not be below it.
+func cover(dir string, sorted []string) (paths []string, whole bool) {
+	entries, err := os.ReadDir(dir)
+	whole = err == nil
+	children, regular := 0, map[string]bool{}
+	for _, e := range entries {
+		regular[filepath.Join(dir, e.Name())] = e.Type().IsRegular()
+	}
+	for i := 0; i < len(sorted); children++ {
+		name, _, deeper := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(sorted[i], dir), "/"), "/")
+		child := filepath.Join(dir, name)
+		if !deeper {
+			paths, whole = append(paths, child), whole && regular[child]
+			i++
+			continue
+		}
+		n := 1
+		for i+n < len(sorted) && strings.HasPrefix(sorted[i+n], child+"/") {
+			n++
+		}
+		below, all := cover(child, sorted[i:i+n])
+		paths, whole = append(paths, below...), whole && all
+		i += n
+	}
+	if whole = whole && children == len(entries) && children > 0; whole {
+		return []string{dir}, true
+	}
+	return paths, false
 }
 
 // commonDir is the deepest folder that all the files are below.

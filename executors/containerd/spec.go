@@ -46,11 +46,13 @@ func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs
 				User: specs.User{UID: uint32(uid), GID: uint32(gid)}, Cwd: "/",
 				Args: command(t, doc, len(t.Env) > 0), Env: environ(t, ofImage, e.opts.Env, open(t.Unit)),
 				NoNewPrivileges: true, Capabilities: &specs.LinuxCapabilities{},
+				// What it has in memory, secrets too, is written to no disk.
+				Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}},
 			}
 			s.Mounts = append(s.Mounts, mounts...)
 			s.Mounts = append(s.Mounts, bind(e.opts.Runner, runnerPath, "ro"))
 			if len(t.Env) > 0 {
-				s.Mounts = append(s.Mounts, bind(e.secretsDir(containerID(t)), secretsDir, "rw"))
+				s.Mounts = append(s.Mounts, bind(e.secretsDir(containerID(t)), secretsDir, "ro"))
 			}
 			sharedMemory(s, t.Unit.Needs.Memory)
 			limit(s, t)

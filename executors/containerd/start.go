@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -122,26 +124,31 @@ func own(dir string, uid, gid int, folders ...string) error {
 }
 
 // writeSecrets puts the secrets where the first process of the container finds
-// them: in memory. It removes the variables before the program starts.
+// them: in memory. They stay until the container is removed, which a tenon that
+// takes over may have to start. The program cannot write there: it would take the
+// machine's memory.
 func (e *Executor) writeSecrets(t executors.Task) error {
 	if len(t.Env) == 0 {
 		return nil
 	}
 	if e.memory() == "" {
-		return fmt.Errorf("secrets need a file system in memory (tmpfs), and neither %s is one", "/run nor /dev/shm")
+		return errors.New("secrets need a file system in memory (tmpfs), and neither /run nor /dev/shm is one")
 	}
 	dir := e.secretsDir(containerID(t))
+	if err := ownFolder(filepath.Dir(dir)); err != nil {
+		return fmt.Errorf("keep secrets: %w", err)
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
 	vars := map[string]string{}
 	uid, gid := owner()
 	put := func(name string, b []byte) error {
-		path := filepath.Join(dir, name)
-		return errors.Join(os.WriteFile(path, b, 0o400), os.Chown(path, uid, gid))
+		file := filepath.Join(dir, name)
+		return errors.Join(os.WriteFile(file, b, 0o400), os.Chown(file, uid, gid))
 	}
 	for _, s := range t.Unit.Secrets {
 		value, ok := t.Env[s.Name]
@@ -149,8 +156,8 @@ func (e *Executor) writeSecrets(t executors.Task) error {
 			continue
 		}
 		vars[s.Name] = value
-		if s.As == "file" {
-			vars[s.Name] = secretsDir + "/" + s.Name
+		if s.As == ir.AsFile {
+			vars[s.Name] = path.Join(secretsDir, s.Name)
 			if err := put(s.Name, []byte(value)); err != nil {
 				return err
 			}
@@ -161,6 +168,22 @@ func (e *Executor) writeSecrets(t executors.Task) error {
 		return err
 	}
 	return errors.Join(put(variables, b), os.Chown(dir, uid, gid))
+}
+
+// ownFolder makes a folder that is this user's alone. Everybody may write to
+// /dev/shm, so what is there under its name may be somebody else's.
+func ownFolder(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&0o077 != 0 || int(st.Uid) != os.Getuid() {
+		return fmt.Errorf("%s is not a folder of this user alone: remove it", dir)
+	}
+	return nil
 }
 
 // secretsDir is the folder of a container's secrets.

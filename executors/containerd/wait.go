@@ -41,7 +41,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		st, err = e.await(whole, c, r)
 		return err
 	})
-	if err == nil && st.Phase != state.Running {
+	if err == nil && st.Phase != state.Running && st.Phase != state.Ready {
 		err = reclaim(r.Dir)
 	}
 	if err != nil {

@@ -31,6 +31,7 @@ func (s *suite) serviceCases() []testCase {
 		{"a service that exits with 0 has failed", s.exitsCleanly},
 		{"a service takes over without one failed request", s.takeover},
 		{"a service survives the wait for it", s.readyTwice},
+		{"a service that is ready may still write", s.writesLater},
 		{"a service without a port is refused by check", s.checkPort},
 	}
 }
@@ -133,6 +134,20 @@ func (s *suite) readyTwice(t *testing.T) {
 		t.Errorf("handle is %s, want that of what runs: %s", again.Data, h.Data)
 	}
 	wantPhase(t, wait(t, other, again), state.Ready)
+}
+
+func (s *suite) writesLater(t *testing.T) {
+	e, port := s.New(t), freePort(t)
+	h := s.apply(t, e, s.service(t, port, "serve"), nil)
+	wantPhase(t, wait(t, e, h), state.Ready)
+	resp, err := http.Get("http://127.0.0.1:" + strconv.Itoa(port) + "/write")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("it answered %d: %s (%v)", resp.StatusCode, b, err)
+	}
 }
 
 func (s *suite) takeover(t *testing.T) {

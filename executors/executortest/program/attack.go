@@ -74,6 +74,12 @@ func attack(name string, args []string) error {
 		}
 		_, err = f.WriteString("x")
 		return joinClose(err, f)
+	case "open": // FILE, to write
+		f, err := os.OpenFile(arg(0), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return f.Close()
 	case "chmod": // FILE
 		return os.Chmod(arg(0), 0o777)
 	case "replace": // FILE, by another one
@@ -101,6 +107,10 @@ func attack(name string, args []string) error {
 			return no
 		}
 		return nil
+	case "core": // what it has in memory, on a disk
+		return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1 << 20, Max: 1 << 20})
+	case "own": // FILE, which runs with the rights of its owner
+		return errors.Join(os.WriteFile(arg(0), nil, 0o755), os.Chmod(arg(0), 0o755|os.ModeSetuid|os.ModeSetgid))
 	case "root":
 		return unix.Setuid(0)
 	case "setuid": // PROGRAM, which belongs to root and says so
@@ -216,13 +226,18 @@ func clone() (uintptr, syscall.Errno) {
 	return pid, no
 }
 
-// fill writes as much as it was told.
+// fill writes as much as it was told, and removes it.
 func fill(path string, n int) error {
+	defer os.Remove(path) //nolint:errcheck // it may not be there
+	return keep(path, n)
+}
+
+// keep writes as much as it was told.
+func keep(path string, n int) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(path) //nolint:errcheck // the file system goes as well
 	_, err = io.CopyN(f, zeros{}, int64(n))
 	return joinClose(err, f)
 }

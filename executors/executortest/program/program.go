@@ -127,6 +127,16 @@ func run(name string, args []string) error {
 			return err
 		}
 		return eat(n)
+	case "hoard": // FILE BYTES BYTES: in a file in memory, and besides
+		n, err := strconv.Atoi(arg(1))
+		if err != nil {
+			return err
+		}
+		m, err := strconv.Atoi(arg(2))
+		if err != nil {
+			return err
+		}
+		return errors.Join(keep(arg(0), n), eat(m))
 	case "burn": // THREADS DURATION
 		n, err := strconv.Atoi(arg(0))
 		if err != nil {

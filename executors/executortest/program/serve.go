@@ -31,6 +31,11 @@ func serve(s *step.Step, ready string) error {
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 		}
 	})
+	mux.HandleFunc("GET /write", func(w http.ResponseWriter, _ *http.Request) {
+		if err := os.WriteFile(s.Metrics, []byte("{}"), 0o644); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(2 * time.Millisecond)
 		fmt.Fprint(w, s.Instance)
