@@ -95,6 +95,36 @@ func TestFilesThatNeverEndAreNotRead(t *testing.T) {
 	}
 }
 
+// A step may not be able to read what tenon can, and see in the error what is there.
+func TestAnOutputIsNotVerifiedThroughALink(t *testing.T) {
+	private := t.TempDir()
+	for name, text := range map[string]string{"table": "bad", "signature.json": `{"task":"private"}`, "report.json": `{"metrics":{"private":"x"}}`} {
+		if err := os.WriteFile(filepath.Join(private, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report := table("x/a", `{}`)
+	report.Outputs = []ir.Output{{Port: "out", Kind: ir.Report}}
+	for name, c := range map[string]struct {
+		unit   ir.Unit
+		target string
+	}{
+		"a table": {table("x/a", `{}`), filepath.Join(private, "table")}, "a report": {report, private}, "a model": {model("x/a", `{}`), private},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.fake.behave["x/a"] = behaviour{leaves: func(dir string) error {
+				path := filepath.Join(dir, "out", c.unit.Outputs[0].Port)
+				return errors.Join(os.RemoveAll(path), os.Symlink(c.target, path))
+			}}
+			_, err := b.apply(c.unit)
+			if u := failure(t, err, "x/a"); !strings.Contains(u.Err.Error(), "the step left a link") {
+				t.Errorf("error %v, want that it is a link", u.Err)
+			}
+		})
+	}
+}
+
 func TestViolationsCanBeReadOneByOne(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["x/a"] = behaviour{writes: map[string]string{"out/out": "bad"}}

@@ -174,13 +174,7 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	if err := local.PortFree(ctx, t, prior, stands); err != nil {
 		return state.Handle{}, err
 	}
-	h, err := e.start(ctx, c, t)
-	if errdefs.IsAlreadyExists(err) || errors.Is(err, errImageGone) {
-		// What a start that was killed had left is taken away now, and an image that
-		// somebody removed is forgotten.
-		h, err = e.start(ctx, c, t)
-	}
-	return h, err
+	return e.settle(ctx, func() (state.Handle, error) { return e.start(ctx, c, t) })
 }
 
 // resume says whether there is something to come back to. A job that has ended

@@ -9,9 +9,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -80,6 +82,30 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	return r.handle()
 }
 
+// settle tries to start again while containerd still makes, or takes apart, the
+// container of an apply that was killed in the middle of it: nobody tells when it
+// has done. An image that somebody removed is forgotten, and made again.
+func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error)) (state.Handle, error) {
+	until := time.Now().Add(e.opts.Patience)
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		h, err := start()
+		if err == nil || !underway(err) || time.Now().After(until) {
+			return h, err
+		}
+		select {
+		case <-ctx.Done():
+			return h, errors.Join(err, ctx.Err())
+		case <-time.After(pause):
+		}
+	}
+}
+
+// underway reports whether a start found another one of the same container. The
+// folder of a shim is not told of in any better way.
+func underway(err error) bool {
+	return errors.Is(err, errImageGone) || errdefs.IsAlreadyExists(err) || strings.Contains(err.Error(), unix.EEXIST.Error())
+}
+
 // handOver gives the program what it has to write to.
 func handOver(dir string) error {
 	log := filepath.Join(dir, "log")
@@ -135,13 +161,13 @@ func (e *Executor) writeSecrets(t executors.Task) error {
 		return errors.New("secrets need a file system in memory (tmpfs), and neither /run nor /dev/shm is one")
 	}
 	dir := e.secretsDir(containerID(t))
-	if err := ownFolder(filepath.Dir(dir)); err != nil {
+	if err := ownFolder(filepath.Join(e.memory(), "tenon-"+fmt.Sprint(os.Getuid()))); err != nil {
 		return fmt.Errorf("keep secrets: %w", err)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	vars := map[string]string{}

@@ -176,12 +176,13 @@ func (s *suite) destroyOrphan(t *testing.T) {
 }
 
 func (s *suite) killedAnywhere(t *testing.T) {
+	took := s.applies(t)
 	before, after := 0, 0
-	for range 40 {
+	for range 25 {
 		task := s.job(t, "exit", "0", "30ms")
 		v := s.victim(t, task)
 		v.start(t)
-		time.Sleep(time.Duration(rand.Int64N(int64(5 * time.Millisecond))))
+		time.Sleep(time.Duration(rand.Int64N(int64(took + took/4))))
 		v.kill()
 		if exists(v.handle) {
 			after++
@@ -193,5 +194,20 @@ func (s *suite) killedAnywhere(t *testing.T) {
 		wantPhase(t, wait(t, e, h), state.Succeeded)
 		wantStarts(t, task, 1)
 	}
-	t.Logf("killed %d times before apply returned, %d times after", before, after)
+	t.Logf("killed %d times before apply returned, %d times after; it takes %v", before, after, took)
+}
+
+// applies is how long another tenon takes to apply.
+func (s *suite) applies(t *testing.T) time.Duration {
+	t.Helper()
+	task := s.job(t, "exit", "0")
+	v := s.victim(t, task)
+	began := time.Now()
+	v.start(t)
+	eventually(t, "the other tenon has applied", func() bool { return exists(v.handle) })
+	took := time.Since(began)
+	v.kill()
+	e := s.New(t)
+	wait(t, e, s.apply(t, e, task, nil))
+	return took
 }
