@@ -104,11 +104,13 @@ func data(patterns map[string][]string) (map[string][]string, []specs.Mount) {
 }
 
 // cover is the files below dir, or, instead of all that a folder holds, the
-// folder: a mount takes milliseconds. whole says that dir holds nothing else.
-// What a link leads to would not be below it.
+// folder: a mount takes milliseconds. whole says that dir holds nothing else, and
+// that the program may look into it. What a link leads to would not be below it.
 func cover(dir string, sorted []string) (paths []string, whole bool) {
-	entries, err := os.ReadDir(dir)
-	whole = err == nil
+	const others = 0o005
+	info, err := os.Stat(dir)
+	whole = err == nil && info.Mode()&others == others
+	entries, _ := os.ReadDir(dir)
 	children, regular := 0, map[string]bool{}
 	for _, e := range entries {
 		regular[filepath.Join(dir, e.Name())] = e.Type().IsRegular()

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -55,7 +56,7 @@ func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs
 				s.Mounts = append(s.Mounts, bind(e.secretsDir(containerID(t)), secretsDir, "ro"))
 			}
 			sharedMemory(s, t.Unit.Needs.Memory)
-			limit(s, t)
+			limit(s.Linux.Resources, t.Unit.Needs, countsSwap())
 			if open(t.Unit) {
 				s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 				for _, file := range []string{"/etc/resolv.conf", "/etc/hosts"} {
@@ -86,14 +87,14 @@ func sharedMemory(s *specs.Spec, memory int64) {
 	}
 }
 
-// limit bounds what the container may use.
-func limit(s *specs.Spec, t executors.Task) {
-	needs, r := t.Unit.Needs, s.Linux.Resources
+// limit bounds what the container may use. The runtime knows what the kernel's
+// control groups call it.
+func limit(r *specs.LinuxResources, needs ir.Resources, swap bool) {
 	pids := cmp.Or(needs.PIDs, defaultPIDs)
 	r.Pids = &specs.LinuxPids{Limit: &pids}
 	if needs.Memory > 0 {
 		r.Memory = &specs.LinuxMemory{Limit: &needs.Memory}
-		if countsSwap() {
+		if swap {
 			r.Memory.Swap = &needs.Memory // memory and swap together: no swap
 		}
 	}

@@ -182,7 +182,7 @@ func (s *suite) killedAnywhere(t *testing.T) {
 		task := s.job(t, "exit", "0", "30ms")
 		v := s.victim(t, task)
 		v.start(t)
-		time.Sleep(time.Duration(rand.Int64N(int64(took + took/4))))
+		time.Sleep(time.Duration(rand.Int64N(int64(took))))
 		v.kill()
 		if exists(v.handle) {
 			after++
