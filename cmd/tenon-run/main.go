@@ -4,12 +4,12 @@
 //	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
 //
 // Standard output and standard error both go to the log, in the order in which
-// they were printed. Secrets are read from a JSON object of variables, which is
-// removed before the program starts. Signals are handed on to all processes,
-// orphans are reaped, and when the program has ended, what it left behind is
-// asked to end. It exits as the program did: with its status, or with 128 and
-// the signal that killed it. Why a program could not be started is written to
-// the fault file, and the status is 127, or 126 if the fault is another.
+// they were printed. Secrets are read from a JSON object of variables, and win
+// over variables of the image. Signals are handed on to all processes, orphans are
+// reaped, and when the program has ended, the kernel ends what it left behind. It
+// exits as the program did: with its status, or with 128 and the signal that
+// killed it. Why a program could not be started is written to the fault file, and
+// the status is 127, or 126 if the fault is another.
 //
 // It is built without cgo, so that it runs in any image.
 package main
@@ -138,8 +138,8 @@ func find(name string) (string, error) {
 	return "", fmt.Errorf("program %q not found in the PATH of the image (%s)", name, os.Getenv("PATH"))
 }
 
-// follow hands signals on and reaps until the program has ended. Then it asks
-// what is left to end; what does not, the kernel kills with this process.
+// follow hands signals on and reaps until the program has ended. What is left then
+// the kernel kills with this process.
 func follow(program int, signals <-chan os.Signal) int {
 	for s := range signals {
 		if s != unix.SIGCHLD {
@@ -158,7 +158,6 @@ func follow(program int, signals <-chan os.Signal) int {
 			if pid != program {
 				continue
 			}
-			_ = unix.Kill(-1, unix.SIGTERM)
 			if st.Signaled() {
 				return 128 + int(st.Signal())
 			}
