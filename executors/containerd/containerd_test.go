@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,11 +19,12 @@ import (
 
 // What the tests share, also with the tenons that they start and kill.
 const (
-	addressVar = "TENON_TEST_CONTAINERD"
-	daemonVar  = "TENON_TEST_CONTAINERD_DIR"
-	runnerVar  = "TENON_TEST_RUNNER"
-	imagesVar  = "TENON_TEST_IMAGES"
-	programRef = "localhost/program:1" // an image with nothing but the suite's program
+	addressVar   = "TENON_TEST_CONTAINERD"
+	namespaceVar = "TENON_TEST_NAMESPACE"
+	daemonVar    = "TENON_TEST_CONTAINERD_DIR"
+	runnerVar    = "TENON_TEST_RUNNER"
+	imagesVar    = "TENON_TEST_IMAGES"
+	programRef   = "localhost/program:1" // an image with nothing but the suite's program
 )
 
 func TestMain(m *testing.M) { executortest.Main(m, shared) }
@@ -33,6 +35,11 @@ func shared(dir string) (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Stop())
+		}
+	}()
 	runner, images := filepath.Join(dir, "tenon-run"), filepath.Join(dir, "images")
 	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
 		return nil, err
@@ -44,7 +51,9 @@ func shared(dir string) (stop func() error, err error) {
 	if _, err := image.New(image.Options{Dir: images}).Import(context.Background(), tarball, programRef); err != nil {
 		return nil, err
 	}
-	for k, v := range map[string]string{addressVar: d.Address, daemonVar: d.Dir, runnerVar: runner, imagesVar: images} {
+	for k, v := range map[string]string{
+		addressVar: d.Address, namespaceVar: d.Namespace, daemonVar: d.Dir, runnerVar: runner, imagesVar: images,
+	} {
 		if err := os.Setenv(k, v); err != nil {
 			return nil, err
 		}
@@ -87,7 +96,7 @@ func programImage(path string) error {
 func newExecutor(t testing.TB, change ...func(*containerd.Options)) *containerd.Executor {
 	t.Helper()
 	o := containerd.Options{
-		Place:  containerd.Place{Address: os.Getenv(addressVar)},
+		Place:  containerd.Place{Address: os.Getenv(addressVar), Namespace: os.Getenv(namespaceVar)},
 		Runner: os.Getenv(runnerVar), Grace: 500 * time.Millisecond,
 		Build: image.New(image.Options{Dir: os.Getenv(imagesVar)}).Build,
 	}

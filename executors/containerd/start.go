@@ -214,7 +214,7 @@ func ownFolder(dir string) error {
 
 // secretsDir is the folder of a container's secrets.
 func (e *Executor) secretsDir(id string) string {
-	return filepath.Join(e.memory(), "tenon-"+fmt.Sprint(os.Getuid()), id)
+	return filepath.Join(e.memory(), "tenon-"+fmt.Sprint(os.Getuid()), e.opts.Namespace, id)
 }
 
 // memory is a folder whose files are in memory and on no disk, or "".

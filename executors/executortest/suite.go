@@ -46,7 +46,7 @@ func Main(m *testing.M, prepare ...func(dir string) (stop func() error, err erro
 	if os.Getenv(programVar) != "" {
 		os.Exit(m.Run())
 	}
-	os.Exit(func() int {
+	os.Exit(func() (code int) {
 		dir, err := os.MkdirTemp("", "executortest")
 		if err == nil {
 			defer os.RemoveAll(dir)
@@ -66,6 +66,7 @@ func Main(m *testing.M, prepare ...func(dir string) (stop func() error, err erro
 			defer func() {
 				if err := stop(); err != nil {
 					fmt.Fprintln(os.Stderr, err)
+					code = max(code, 1)
 				}
 			}()
 		}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,21 +25,27 @@ import (
 type Daemon struct {
 	Dir     string // of its root, state, configuration and log
 	Address string
-	cmd     *exec.Cmd
-	exited  chan struct{}
+	// Namespace is one for tests, of no other daemon: control groups are named after
+	// it, and all daemons of a machine share those.
+	Namespace string
+	// Path is its $PATH from the next Run on, "" the usual one.
+	Path   string
+	cmd    *exec.Cmd
+	exited chan struct{}
 }
 
 // Start starts one in a folder of its own, for which the caller names a parent
 // whose path is short: a socket's path is at most 107 bytes long. The daemon's
-// program is "containerd", or what $CONTAINERD names.
+// program is "containerd", or what $CONTAINERD names; its shim is then taken from the
+// same folder.
 func Start(parent string) (*Daemon, error) {
 	dir, err := os.MkdirTemp(parent, "ctd")
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{Dir: dir, Address: filepath.Join(dir, "c.sock")}
+	d := &Daemon{Dir: dir, Address: filepath.Join(dir, "c.sock"), Namespace: filepath.Base(dir)}
 	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
-		d.Root(), filepath.Join(dir, "state"), d.Address)
+		d.Root(), d.state(), d.Address)
 	if err := os.WriteFile(d.config(), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
@@ -50,6 +57,7 @@ func Start(parent string) (*Daemon, error) {
 
 // Root is where it keeps images, snapshots and what it knows.
 func (d *Daemon) Root() string   { return filepath.Join(d.Dir, "root") }
+func (d *Daemon) state() string  { return filepath.Join(d.Dir, "state") }
 func (d *Daemon) config() string { return filepath.Join(d.Dir, "config.toml") }
 
 // Run starts it, or starts it again after [Daemon.Kill].
@@ -64,6 +72,7 @@ func (d *Daemon) Run() error {
 	}
 	defer log.Close()
 	d.cmd = exec.Command(name, "-c", d.config())
+	d.cmd.Env = append(os.Environ(), "PATH="+d.path(name))
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := d.cmd.Start(); err != nil {
@@ -86,6 +95,17 @@ func (d *Daemon) Run() error {
 	}
 }
 
+// path is where the daemon looks for its shim, and that for runc.
+func (d *Daemon) path(program string) string {
+	if d.Path != "" {
+		return d.Path
+	}
+	if strings.Contains(program, "/") {
+		return filepath.Dir(program) + ":" + os.Getenv("PATH")
+	}
+	return os.Getenv("PATH")
+}
+
 // Log is the end of what it has said.
 func (d *Daemon) Log() string {
 	b, err := os.ReadFile(filepath.Join(d.Dir, "log"))
@@ -104,43 +124,64 @@ func (d *Daemon) Kill() {
 // Client connects to it.
 func (d *Daemon) Client() (*client.Client, error) { return client.New(d.Address) }
 
-// Clear removes all containers of a namespace and says which there were.
-func (d *Daemon) Clear(namespace string) (left []string, err error) {
+// Foreign is the namespace of somebody else in the daemon.
+const Foreign = "foreign"
+
+// clear removes all containers of a namespace.
+func (d *Daemon) clear(namespace string) error {
 	c, err := d.Client()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(context.Background(), namespace), time.Minute)
 	defer cancel()
 	containers, err := c.Containers(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, container := range containers {
-		left = append(left, container.ID())
 		if task, terr := container.Task(ctx, nil); terr == nil {
 			_, terr = task.Delete(ctx, client.WithProcessKill)
 			err = errors.Join(err, terr)
 		}
 		err = errors.Join(err, container.Delete(ctx, client.WithSnapshotCleanup))
 	}
-	return left, err
+	return err
 }
 
-// Stop ends it with all that runs in it, and removes its folder.
+// Stop ends it with all that runs in it, and removes its folder. What the tests
+// have left of their containers is an error.
 func (d *Daemon) Stop() error {
-	_, err := d.Clear("tenon")
+	left, err := d.Left()
+	if len(left) > 0 {
+		err = fmt.Errorf("left behind by tests:\n%s", strings.Join(left, "\n"))
+	}
+	for _, ns := range []string{d.Namespace, Foreign} {
+		err = errors.Join(err, d.clear(ns))
+	}
+	d.End()
+	for _, m := range d.mounts() {
+		err = errors.Join(err, unix.Unmount(m, unix.MNT_DETACH))
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup", "/run/tenon-*", "/dev/shm/tenon-*"} {
+		found, gerr := filepath.Glob(filepath.Join(pattern, d.Namespace))
+		err = errors.Join(err, gerr)
+		for _, dir := range found {
+			err = errors.Join(err, os.Remove(dir))
+		}
+	}
+	return errors.Join(err, os.RemoveAll(d.Dir))
+}
+
+// End ends it and lets its containers go on.
+func (d *Daemon) End() {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.exited:
 	case <-time.After(10 * time.Second):
 		d.Kill()
 	}
-	for _, m := range d.mounts() {
-		err = errors.Join(err, unix.Unmount(m, unix.MNT_DETACH))
-	}
-	return errors.Join(err, os.RemoveAll(d.Dir))
 }
 
 // mounts are those below its folder, the last made first.
