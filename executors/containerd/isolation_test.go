@@ -343,7 +343,7 @@ func TestSecretsStayInMemory(t *testing.T) {
 	task.Unit.Secrets = []ir.Secret{{Name: "PASSWORD"}, {Name: "TOKEN", As: ir.AsFile}}
 	task.Env = map[string]string{"PASSWORD": value, "TOKEN": value + "-file"}
 	h := apply(t, newExecutor(t), task)
-	ctx := namespaces.WithNamespace(t.Context(), containerd.DefaultNamespace)
+	ctx := namespaces.WithNamespace(t.Context(), os.Getenv(namespaceVar))
 	c, err := client.New(os.Getenv(addressVar))
 	ok(t, err)
 	defer c.Close()
