@@ -79,7 +79,7 @@ func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
 	case has != "" && !runs:
 		return c, nil
 	case has != "":
-		return c, fmt.Errorf("%s does not fit pool %s: it asks for %d GPUs, and the pool has %s", u.ID, c.pool, u.Needs.GPU, has)
+		return c, fmt.Errorf("%s does not fit pool %s: it asks for %s, and the pool has %s", u.ID, c.pool, ir.Count(u.Needs.GPU, "GPU"), has)
 	}
 	c.parts = parts
 	return c, nil
@@ -146,13 +146,13 @@ func (l ledger) lackingParts(c claim, services map[string]claim, job bool) strin
 
 // partsOf names a number of what the pool lends.
 func partsOf(p ir.Pool, n int64) string {
-	what := "GPUs"
-	if p.Shares > 0 {
-		what = "shares of GPUs"
-	} else if len(p.Slices) > 0 {
-		what = "slices of GPUs"
+	switch {
+	case p.Shares > 0:
+		return ir.Count(n, "share") + " of GPUs"
+	case len(p.Slices) > 0:
+		return ir.Count(n, "slice") + " of GPUs"
 	}
-	return fmt.Sprintf("%d %s", n, what)
+	return ir.Count(n, "GPU")
 }
 
 func (l ledger) fits(c claim) bool {

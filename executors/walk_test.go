@@ -114,7 +114,7 @@ func TestCheckRefusesWhatCouldNeverRun(t *testing.T) {
 			"models/a does not fit pool gpus: with the services there it needs 3 GPUs of 2"},
 		{"disk is not counted", unit("gpus", ir.Resources{Disk: 1 << 50}), unit("", ir.Resources{}), ""},
 		{"another model", unit("gpus", ir.Resources{GPU: 1, GPUModel: "L4"}), unit("", ir.Resources{}),
-			`models/a does not fit pool gpus: it asks for 1 GPUs, and the pool has GPUs of model "H200"`},
+			`models/a does not fit pool gpus: it asks for 1 GPU, and the pool has GPUs of model "H200"`},
 		{"a service beyond its guarantee", unit("", ir.Resources{}), of("few", unit("teams", ir.Resources{GPU: 2})),
 			"deployments/a does not fit pool teams: it asks for 2 GPUs, and the pool has a guarantee of 1 for the team few"},
 		{"a job beside a service of a team that does not borrow", of("few", unit("teams", ir.Resources{GPU: 1})), of("few", unit("teams", ir.Resources{GPU: 1})),

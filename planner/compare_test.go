@@ -252,7 +252,8 @@ func TestCompare(t *testing.T) {
 			"write? slos/api",
 		}},
 		"how it is run": {with(edit("models/leaver/train", func(u *ir.Unit) {
-			u.Needs, u.Pool = ir.Resources{MilliCPU: 1500, Memory: 500e6, Disk: 1 << 30, GPU: 1, GPUModel: "H100"}, "small"
+			u.Needs, u.Pool = ir.Resources{MilliCPU: 1500, Memory: 500e6, Disk: 1 << 30, GPU: 1, GPUModel: "H100", GPUMemory: 40e9, GPUSlice: "3g"}, "small"
+			u.Team, u.Priority = "lab", 3
 			u.Retries, u.Timeout, u.MaxAge = 2, 90*time.Minute, 48*time.Hour
 		})), []string{
 			"changed models/leaver",
@@ -260,9 +261,13 @@ func TestCompare(t *testing.T) {
 			"  needs.cpu:  -> 1.5",
 			`  needs.disk:  -> "1GiB"`,
 			"  needs.gpu.count:  -> 1",
+			`  needs.gpu.memory:  -> "40GB"`,
 			`  needs.gpu.model:  -> "H100"`,
+			`  needs.gpu.slice:  -> "3g"`,
 			`  needs.memory:  -> "500MB"`,
 			`  needs.pool:  -> "small"`,
+			"  needs.priority:  -> 3",
+			`  needs.team:  -> "lab"`,
 			"  retries:  -> 2",
 			`  timeout:  -> "90m"`,
 		}},
@@ -294,6 +299,17 @@ func TestCompare(t *testing.T) {
 		"a pool": {with(func(s *ir.System) { s.Pools[0].Memory = 8 << 30 }), []string{
 			"changed resources/small",
 			`  memory: "4GiB" -> "8GiB"`,
+		}},
+		"its GPUs and teams": {with(func(s *ir.System) {
+			s.Pools[0].GPU, s.Pools[0].Slices, s.Pools[0].Teams = 2, []ir.Slice{{Name: "1g", Count: 2, Memory: 5 << 30}}, []ir.Team{{Name: "lab", GPU: 3, Borrow: true}}
+		}), []string{
+			"changed resources/small",
+			"  gpu.count:  -> 2",
+			`  gpu.slices."1g".count:  -> 2`,
+			`  gpu.slices."1g".memory:  -> "5GiB"`,
+			"  teams.lab.borrow:  -> true",
+			"  teams.lab.gpu:  -> 3",
+			"  teams.lab.yields:  -> false",
 		}},
 		"another pool": {with(func(s *ir.System) { s.Pools = []ir.Pool{{Name: "large", Resources: ir.Resources{MilliCPU: 500}}} }), []string{
 			"added resources/large",

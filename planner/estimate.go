@@ -102,9 +102,43 @@ func chains(p *Plan, unknown time.Duration) map[string]chain {
 	return out
 }
 
+// busiest is how long the work takes that the GPUs of one pool have to do, if none
+// of them is ever idle: of the pool, or the kind of slice, where that is longest.
+func (p *Plan) busiest() Estimate {
+	units := make(map[string]*ir.Unit, len(p.System.Units))
+	for i := range p.System.Units {
+		units[p.System.Units[i].ID] = &p.System.Units[i]
+	}
+	pools := make(map[string]*ir.Pool, len(p.System.Pools))
+	for i := range p.System.Pools {
+		pools[p.System.Pools[i].Name] = &p.System.Pools[i]
+	}
+	var most Estimate
+	work := map[[2]string]Estimate{}
+	for _, it := range p.Items {
+		u := units[it.Unit]
+		if u == nil || u.Kind != ir.Job || !it.Action.Changes() || pools[u.Pool] == nil {
+			continue
+		}
+		pool := pools[u.Pool]
+		parts, has := pool.Parts(u.Needs)
+		if has != "" || parts.Count == 0 {
+			continue
+		}
+		of := [2]string{u.Pool, parts.Slice}
+		e := work[of]
+		e.Time += it.Estimate.Time / time.Duration(pool.PerDevice(parts.Slice)*pool.GPU) * time.Duration(parts.Total())
+		e.Runs += it.Estimate.Runs
+		if work[of] = e; e.Time > most.Time {
+			most = e
+		}
+	}
+	return most
+}
+
 // Summary counts what the plan does. Time is the longest chain of work as far as
-// it is known, and as if all inputs came out changed; its Runs is how many
-// earlier runs it is estimated from.
+// it is known, or what the GPUs have to do if that is longer, and as if all inputs
+// came out changed; its Runs is how many earlier runs it is estimated from.
 func (p *Plan) Summary() Summary {
 	var s Summary
 	for _, it := range p.Items {
@@ -132,6 +166,9 @@ func (p *Plan) Summary() Summary {
 		if c.time > s.Time.Time || c.time == s.Time.Time && c.runs > s.Time.Runs {
 			s.Time = Estimate{Runs: c.runs, Time: c.time}
 		}
+	}
+	if e := p.busiest(); e.Time > s.Time.Time {
+		s.Time = e
 	}
 	return s
 }

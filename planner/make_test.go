@@ -394,3 +394,36 @@ func TestEstimatesAndTheCriticalPath(t *testing.T) {
 		t.Errorf("priorities (-want +got):\n%s", diff)
 	}
 }
+
+// What waits for GPUs takes as long as they are busy, even if no chain is that long.
+func TestTheEstimateCountsGPUs(t *testing.T) {
+	pools := []ir.Pool{
+		{Name: "whole", Resources: ir.Resources{GPU: 2}},
+		{Name: "shared", Resources: ir.Resources{GPU: 2, GPUMemory: 40}, Shares: 4},
+		{Name: "cut", Resources: ir.Resources{GPU: 1}, Slices: []ir.Slice{{Name: "l", Count: 1, Memory: 20}, {Name: "s", Count: 2, Memory: 10}}},
+	}
+	for _, c := range []struct {
+		name  string
+		pool  string
+		needs ir.Resources
+		want  time.Duration // of six jobs of a minute
+	}{
+		{"none", "whole", ir.Resources{}, time.Minute},
+		{"one each", "whole", ir.Resources{GPU: 1}, 3 * time.Minute},
+		{"all", "whole", ir.Resources{GPU: 2}, 6 * time.Minute},
+		{"a share each", "shared", ir.Resources{GPU: 1, GPUMemory: 10}, time.Minute},
+		{"three shares each", "shared", ir.Resources{GPU: 1, GPUMemory: 25}, 135 * time.Second},
+		{"a slice each", "cut", ir.Resources{GPU: 1, GPUMemory: 5}, 3 * time.Minute},
+		{"the large slice", "cut", ir.Resources{GPU: 1, GPUSlice: "l"}, 6 * time.Minute},
+	} {
+		p := &planner.Plan{System: &ir.System{Pools: pools}}
+		for i := range 6 {
+			id := fmt.Sprint("features/f", i)
+			p.System.Units = append(p.System.Units, ir.Unit{ID: id, Kind: ir.Job, Pool: c.pool, Needs: c.needs})
+			p.Items = append(p.Items, planner.Item{Unit: id, Kind: ir.Job, Action: planner.Run, Estimate: planner.Estimate{Runs: 1, Time: time.Minute}})
+		}
+		if got := p.Summary().Time.Time; got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}

@@ -88,7 +88,7 @@ func (p *Pool) Parts(need Resources) (parts Parts, has string) {
 		if p.Shares > 0 && parts.Each < each {
 			return parts, fmt.Sprintf("%d GPUs, each large enough for %d of them", p.GPU, each/parts.Each)
 		}
-		return parts, plural(p.GPU, "GPU")
+		return parts, Count(p.GPU, "GPU")
 	}
 	return parts, ""
 }
@@ -134,7 +134,7 @@ func (p *Pool) slicesFor(need Resources) (parts Parts, has string) {
 		case need.GPUMemory > s.Memory:
 			has = fmt.Sprintf("slices of at most %s", FormatSize(s.Memory))
 		case need.GPU > s.Count*p.GPU:
-			has = fmt.Sprintf("%d slices %s", s.Count*p.GPU, s.Name)
+			has = Count(s.Count*p.GPU, "slice") + " " + s.Name
 		default:
 			parts.Slice = s.Name
 			return parts, ""
@@ -153,7 +153,8 @@ func sharesFor(want, device, shares int64) int64 {
 	return n.Div(n, big.NewInt(device)).Int64()
 }
 
-func plural(n int64, what string) string {
+// Count is a number of things: "1 GPU", "2 GPUs".
+func Count(n int64, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

@@ -132,7 +132,7 @@ func TestMatch(t *testing.T) {
 			"pool p declares 2 GPUs H200 of 80GiB, and this machine has 1 such; found were x/gpu=0 NVIDIA H100 80GB HBM3 of 79GiB; " +
 				"x/gpu=1 NVIDIA A100-SXM4-40GB of 39GiB; x/gpu=2 NVIDIA A100-SXM4-80GB of 79GiB in 3 slices; x/gpu=10"},
 		{"slices that are not there", []ir.Pool{pool("p", ir.Resources{GPU: 1}, ir.Slice{Name: "1g.10gb", Count: 3})},
-			"pool p declares 1 GPUs, each in 3 slices 1g.10gb, and this machine has 0 such; found were x/gpu=0 NVIDIA H100 80GB HBM3 of 79GiB; " +
+			"pool p declares 1 GPU, each in 3 slices 1g.10gb, and this machine has 0 such; found were x/gpu=0 NVIDIA H100 80GB HBM3 of 79GiB; " +
 				"x/gpu=1 NVIDIA A100-SXM4-40GB of 39GiB; x/gpu=2 NVIDIA A100-SXM4-80GB of 79GiB in 3 slices; x/gpu=10"},
 	} {
 		m, err := gpu.Match(c.pools, all)

@@ -90,7 +90,7 @@ func words(model string) []string {
 }
 
 func describe(p ir.Pool) string {
-	text := fmt.Sprintf("%d GPUs", p.GPU)
+	text := ir.Count(p.GPU, "GPU")
 	if p.GPUModel != "" {
 		text += " " + p.GPUModel
 	}
@@ -99,7 +99,7 @@ func describe(p ir.Pool) string {
 	}
 	var cuts []string
 	for _, s := range p.Slices {
-		cuts = append(cuts, fmt.Sprintf("%d slices %s", s.Count, s.Name))
+		cuts = append(cuts, ir.Count(s.Count, "slice")+" "+s.Name)
 	}
 	if len(cuts) > 0 {
 		text += ", each in " + strings.Join(cuts, " and ")
@@ -117,7 +117,7 @@ func list(gpus []executors.GPU) string {
 			text += " of " + ir.FormatSize(g.Memory)
 		}
 		if n := len(g.Slices); n > 0 {
-			text += fmt.Sprintf(" in %d slices", n)
+			text += " in " + ir.Count(int64(n), "slice")
 		}
 		names = append(names, text)
 	}
