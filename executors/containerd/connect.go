@@ -69,7 +69,7 @@ func (e *Executor) explain(err error) error {
 		return &unreachable{e.opts.Address, "may not be used by this user: run tenon as root, or give the user the right to the socket", err}
 	case errors.Is(err, fs.ErrNotExist) && isDial(err):
 		return &unreachable{e.opts.Address, "is not there: install and start containerd, or set address in the target", err}
-	case errors.Is(err, unix.ECONNREFUSED):
+	case errors.Is(err, unix.ECONNREFUSED) || strings.Contains(err.Error(), "connect: connection refused"):
 		return &unreachable{e.opts.Address, "has ended: start it, and apply again; what runs in it is found again", err}
 	case away(err):
 		return &unreachable{e.opts.Address, "does not answer: see whether it runs, and apply again; what runs in it is found again", err}
@@ -79,8 +79,6 @@ func (e *Executor) explain(err error) error {
 		return fmt.Errorf("no space is left where containerd keeps images and containers: make room, for instance with `tenon gc`, and apply again: %w", err)
 	case strings.Contains(err.Error(), "exec: \"runc\": executable file not found"):
 		return fmt.Errorf("containerd finds no runc: install it, and apply again: %w", err)
-	case strings.Contains(err.Error(), "containerd-shim-runc-v2") && strings.Contains(err.Error(), "not "):
-		return fmt.Errorf("containerd finds no containerd-shim-runc-v2: install it beside containerd, and apply again: %w", err)
 	}
 	return err
 }
@@ -95,6 +93,10 @@ func away(err error) bool {
 	return errdefs.IsUnavailable(err) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) && isDial(err)
 }
 
+// shimDied reports whether an error says that a container's shim ended while
+// containerd spoke with it.
+func shimDied(err error) bool { return strings.Contains(err.Error(), "ttrpc: closed") }
+
 // patiently does what is idempotent again while containerd is away, as long as it
 // is likely to come back. One that was not there from the start is not waited for.
 func (e *Executor) patiently(ctx context.Context, do func(*client.Client) error) error {
@@ -102,13 +104,20 @@ func (e *Executor) patiently(ctx context.Context, do func(*client.Client) error)
 	if err != nil {
 		return err
 	}
-	began := time.Now()
+	began, broken := time.Now(), time.Time{}
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := do(c)
-		if err == nil || !away(err) || ctx.Err() != nil {
+		switch {
+		case err == nil || ctx.Err() != nil:
 			return e.explain(err)
-		}
-		if last := time.Unix(0, e.heard.Load()); time.Since(began) > e.opts.Patience && time.Since(last) > e.opts.Patience {
+		case shimDied(err): // containerd is about to clean up after it
+			if broken.IsZero() {
+				broken = time.Now()
+			}
+			if time.Since(broken) > killPatience {
+				return err
+			}
+		case !away(err) || time.Since(began) > e.opts.Patience && time.Since(time.Unix(0, e.heard.Load())) > e.opts.Patience:
 			return e.explain(err)
 		}
 		select {

@@ -53,7 +53,8 @@ type Options struct {
 }
 
 // Executor runs units in containers. It implements [executors.Executor],
-// [executors.Waiter], [executors.Checker] and [executors.Logger].
+// [executors.Waiter], [executors.Checker], [executors.Logger] and
+// [executors.Collector].
 type Executor struct {
 	opts Options
 
@@ -68,10 +69,11 @@ type Executor struct {
 }
 
 var (
-	_ executors.Executor = (*Executor)(nil)
-	_ executors.Waiter   = (*Executor)(nil)
-	_ executors.Checker  = (*Executor)(nil)
-	_ executors.Logger   = (*Executor)(nil)
+	_ executors.Executor  = (*Executor)(nil)
+	_ executors.Waiter    = (*Executor)(nil)
+	_ executors.Checker   = (*Executor)(nil)
+	_ executors.Logger    = (*Executor)(nil)
+	_ executors.Collector = (*Executor)(nil)
 )
 
 // New returns an executor. It connects when it is first asked for something.

@@ -141,6 +141,9 @@ func (e *Executor) remove(ctx context.Context, c *client.Client, id string, grac
 	if err := ignoreMissing(errgrpc.ToNative(err)); err != nil {
 		return err
 	}
+	if err := e.killRest(id); err != nil {
+		return err
+	}
 	if err := ignoreMissing(c.ContainerService().Delete(ctx, id)); err != nil {
 		return err
 	}
@@ -149,6 +152,24 @@ func (e *Executor) remove(ctx context.Context, c *client.Client, id string, grac
 		return err
 	}
 	return os.RemoveAll(e.secretsDir(id))
+}
+
+// killRest ends what containerd knows of no more, see [Executor.processes].
+func (e *Executor) killRest(id string) error {
+	for until := time.Now().Add(killPatience); ; time.Sleep(10 * time.Millisecond) {
+		rest := e.processes(id)
+		if len(rest) == 0 {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("processes %v do not end after SIGKILL", rest)
+		}
+		for _, pid := range rest {
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("end process %d: %w", pid, err)
+			}
+		}
+	}
 }
 
 func ignoreMissing(err error) error {

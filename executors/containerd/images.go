@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
@@ -73,13 +74,8 @@ func (e *Executor) loaded(ctx context.Context, c *client.Client, built v1.Image,
 		if time.Since(l.used) < usedEvery {
 			return l, nil
 		}
-		_, err := c.ImageService().Update(ctx, images.Image{Name: l.name, Labels: map[string]string{labelUsed: now()}}, "labels."+labelUsed)
-		if err == nil {
-			l.used = time.Now()
-			return l, nil
-		}
-		if !errdefs.IsNotFound(err) {
-			return nil, err
+		if there, err := e.use(ctx, c, l); err != nil || there {
+			return l, err
 		}
 	}
 	var layers []digest.Digest
@@ -106,13 +102,17 @@ func now() string { return time.Now().UTC().Format(time.RFC3339) }
 // load copies to containerd what it lacks of an image, and unpacks it. A lease
 // keeps containerd from collecting what nothing refers to yet.
 func (e *Executor) load(ctx context.Context, c *client.Client, l *loaded, built v1.Image) error {
+	if there, err := e.there(ctx, c, l); err != nil || there {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ctx, release, err := c.WithLease(ctx)
+	// A tenon that is killed leaves the lease, which then ends by itself.
+	ctx, release, err := c.WithLease(ctx, leases.WithRandomID(), leases.WithExpiration(time.Hour))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = release(context.WithoutCancel(ctx)) }() // it ends by itself as well
+	defer func() { _ = release(context.WithoutCancel(ctx)) }()
 	target, err := copyContent(ctx, c.ContentStore(), built)
 	if err != nil {
 		return err
@@ -125,12 +125,34 @@ func (e *Executor) load(ctx context.Context, c *client.Client, l *loaded, built 
 	if err != nil {
 		return err
 	}
-	image := client.NewImage(c, img)
-	unpacked, err := image.IsUnpacked(ctx, e.opts.Snapshotter)
-	if err != nil || unpacked {
-		return err
+	return client.NewImage(c, img).Unpack(ctx, e.opts.Snapshotter)
+}
+
+// there reports whether an image is loaded, and notes that it is used. What it was
+// unpacked from is not needed any more.
+func (e *Executor) there(ctx context.Context, c *client.Client, l *loaded) (bool, error) {
+	img, err := c.ImageService().Get(ctx, l.name)
+	if err != nil {
+		return false, ignoreMissing(err)
 	}
-	return image.Unpack(ctx, e.opts.Snapshotter)
+	if _, err := c.SnapshotService(e.opts.Snapshotter).Stat(ctx, l.top); err != nil {
+		return false, ignoreMissing(err)
+	}
+	if used, err := time.Parse(time.RFC3339, img.Labels[labelUsed]); err == nil && time.Since(used) < usedEvery {
+		l.used = used
+		return true, nil
+	}
+	return e.use(ctx, c, l)
+}
+
+// use notes that an image is used, if it is there.
+func (e *Executor) use(ctx context.Context, c *client.Client, l *loaded) (bool, error) {
+	_, err := c.ImageService().Update(ctx, images.Image{Name: l.name, Labels: map[string]string{labelUsed: now()}}, "labels."+labelUsed)
+	if err != nil {
+		return false, ignoreMissing(err)
+	}
+	l.used = time.Now()
+	return true, nil
 }
 
 func copyContent(ctx context.Context, store content.Store, built v1.Image) (target ocispec.Descriptor, err error) {

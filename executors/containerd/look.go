@@ -36,6 +36,8 @@ func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.
 		_, err := c.ContainerService().Get(ctx, r.ID)
 		verdict := readVerdict(r.Dir)
 		switch {
+		case err == nil && len(e.processes(r.ID)) > 0:
+			st.Message = "its shim was killed; containerd is about to end it"
 		case err == nil:
 			st.Phase, st.Message = state.Failed, "nobody knows how it ended: its shim was killed, the machine was restarted, or somebody removed it"
 		case !errdefs.IsNotFound(err):

@@ -62,7 +62,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	// From here on it is made whole, or not at all.
 	ctx = context.WithoutCancel(ctx)
 	defer func() {
-		if err != nil && !away(err) {
+		if err != nil && !away(err) && !shimDied(err) {
 			err = errors.Join(err, forget(t.Dir), e.remove(ctx, c, r.ID, 0))
 		}
 	}()

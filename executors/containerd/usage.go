@@ -75,3 +75,35 @@ func (e *Executor) outOfMemory(r record) bool {
 	m, err := group.Stat(cgroup1.IgnoreNotExist)
 	return err == nil && m.GetMemoryOomControl().GetOomKill() > 0
 }
+
+// processes are those of a container that the kernel still counts: containerd may
+// know of a task no more although it is not dead yet, if its shim was killed.
+func (e *Executor) processes(id string) []int {
+	var pids []int
+	if cgroups.Mode() == cgroups.Unified {
+		group, err := cgroup2.Load(e.cgroupPath(id))
+		if err != nil {
+			return nil
+		}
+		found, err := group.Procs(true)
+		if err != nil {
+			return nil // it went meanwhile
+		}
+		for _, pid := range found {
+			pids = append(pids, int(pid))
+		}
+		return pids
+	}
+	group, err := cgroup1.Load(cgroup1.StaticPath(e.cgroupPath(id)))
+	if err != nil {
+		return nil
+	}
+	found, err := group.Processes(cgroup1.Devices, true)
+	if err != nil {
+		return nil
+	}
+	for _, p := range found {
+		pids = append(pids, p.Pid)
+	}
+	return pids
+}

@@ -57,7 +57,7 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 	if err != nil || st.Phase != state.Running {
 		return st, err
 	}
-	exited := exit(ctx, c, r.ID)
+	exited := exit(ctx, c, r.ID) // nil: what containerd knows of no more is looked at again and again
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for next := probeFirst; ; {
@@ -92,7 +92,7 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 				e.ended(r, &st, end.code, end.at)
 				return st, nil
 			}
-			if away(end.err) {
+			if end.err != nil && away(end.err) {
 				return st, end.err
 			}
 		case <-timer.C:

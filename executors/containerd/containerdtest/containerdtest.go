@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -37,17 +38,22 @@ type Daemon struct {
 // Start starts one in a folder of its own, for which the caller names a parent
 // whose path is short: a socket's path is at most 107 bytes long. The daemon's
 // program is "containerd", or what $CONTAINERD names; its shim is then taken from the
-// same folder.
-func Start(parent string) (*Daemon, error) {
+// same folder. What prepares the daemon's folder is called before it is started.
+func Start(parent string, prepare ...func(dir string) error) (*Daemon, error) {
 	dir, err := os.MkdirTemp(parent, "ctd")
 	if err != nil {
 		return nil, err
 	}
 	d := &Daemon{Dir: dir, Address: filepath.Join(dir, "c.sock"), Namespace: filepath.Base(dir)}
-	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
+	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n[debug]\nlevel = \"warn\"\n",
 		d.Root(), d.state(), d.Address)
 	if err := os.WriteFile(d.config(), []byte(config), 0o600); err != nil {
 		return nil, err
+	}
+	for _, p := range prepare {
+		if err := p(dir); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
 	}
 	if err := d.Run(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -72,7 +78,7 @@ func (d *Daemon) Run() error {
 	}
 	defer log.Close()
 	d.cmd = exec.Command(name, "-c", d.config())
-	d.cmd.Env = append(os.Environ(), "PATH="+d.path(name))
+	d.cmd.Env = append(os.Environ(), "PATH="+d.SearchPath())
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := d.cmd.Start(); err != nil {
@@ -95,13 +101,13 @@ func (d *Daemon) Run() error {
 	}
 }
 
-// path is where the daemon looks for its shim, and that for runc.
-func (d *Daemon) path(program string) string {
+// SearchPath is where it looks for its shim, and that for runc.
+func (d *Daemon) SearchPath() string {
 	if d.Path != "" {
 		return d.Path
 	}
-	if strings.Contains(program, "/") {
-		return filepath.Dir(program) + ":" + os.Getenv("PATH")
+	if name := os.Getenv("CONTAINERD"); name != "" {
+		return filepath.Dir(name) + ":" + os.Getenv("PATH")
 	}
 	return os.Getenv("PATH")
 }
@@ -119,6 +125,95 @@ func (d *Daemon) Log() string {
 func (d *Daemon) Kill() {
 	_ = d.cmd.Process.Kill()
 	<-d.exited
+}
+
+// Signal sends it a signal.
+func (d *Daemon) Signal(s syscall.Signal) error { return d.cmd.Process.Signal(s) }
+
+// Restart does what a restart of the machine does to it: all that runs is killed,
+// and what it keeps outside its root is gone.
+func (d *Daemon) Restart() error {
+	d.Kill()
+	for pid := range d.Shims() {
+		if err := errors.Join(killBelow(pid), unix.Kill(pid, unix.SIGKILL)); err != nil {
+			return err
+		}
+	}
+	var err error
+	for _, m := range d.mounts() {
+		if strings.HasPrefix(m, d.state()+"/") {
+			err = errors.Join(err, unix.Unmount(m, unix.MNT_DETACH))
+		}
+	}
+	for _, dir := range d.outside() {
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			rerr := removeEmpty(dir)
+			if rerr == nil {
+				break
+			}
+			if time.Now().After(end) {
+				return fmt.Errorf("what was killed does not end: %w", rerr)
+			}
+		}
+	}
+	return errors.Join(err, os.RemoveAll(d.state()), os.RemoveAll(d.Address), d.Run())
+}
+
+// runcRoot is where runc notes what runs, apart from containerd's state.
+const runcRoot = "/run/containerd/runc"
+
+// outside are the folders that its containers have outside its own.
+func (d *Daemon) outside() (out []string) {
+	for _, parent := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup", "/run/tenon-*", "/dev/shm/tenon-*", runcRoot} {
+		found, err := filepath.Glob(filepath.Join(parent, d.Namespace))
+		if err != nil {
+			panic(err) // the pattern is sound
+		}
+		out = append(out, found...)
+	}
+	return out
+}
+
+// removeEmpty removes a folder and those in it, as far as there are no files:
+// those of control groups are none.
+func removeEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			err = errors.Join(err, removeEmpty(filepath.Join(dir, e.Name())))
+		}
+	}
+	if strings.HasPrefix(dir, runcRoot) {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	return errors.Join(err, unix.Rmdir(dir))
+}
+
+// killBelow kills the children of a process. Those of a container go with its first.
+func killBelow(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return err
+	}
+	for _, t := range threads {
+		b, err := os.ReadFile(t)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for _, f := range strings.Fields(string(b)) {
+			child, err := strconv.Atoi(f)
+			if err != nil {
+				return err
+			}
+			if err := unix.Kill(child, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Client connects to it.
@@ -155,7 +250,7 @@ func (d *Daemon) clear(namespace string) error {
 func (d *Daemon) Stop() error {
 	left, err := d.Left()
 	if len(left) > 0 {
-		err = fmt.Errorf("left behind by tests:\n%s", strings.Join(left, "\n"))
+		err = fmt.Errorf("left behind by tests:\n%s\ncontainerd says:\n%s", strings.Join(left, "\n"), d.Log())
 	}
 	for _, ns := range []string{d.Namespace, Foreign} {
 		err = errors.Join(err, d.clear(ns))
@@ -164,12 +259,8 @@ func (d *Daemon) Stop() error {
 	for _, m := range d.mounts() {
 		err = errors.Join(err, unix.Unmount(m, unix.MNT_DETACH))
 	}
-	for _, pattern := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup", "/run/tenon-*", "/dev/shm/tenon-*"} {
-		found, gerr := filepath.Glob(filepath.Join(pattern, d.Namespace))
-		err = errors.Join(err, gerr)
-		for _, dir := range found {
-			err = errors.Join(err, os.Remove(dir))
-		}
+	for _, dir := range d.outside() {
+		err = errors.Join(err, removeEmpty(dir))
 	}
 	return errors.Join(err, os.RemoveAll(d.Dir))
 }

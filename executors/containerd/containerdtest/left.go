@@ -3,7 +3,6 @@ package containerdtest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,27 +47,25 @@ func (d *Daemon) Left() (left []string, err error) {
 		return nil, err
 	}
 	for _, l := range leases {
-		found("lease", l.ID)
+		if _, ends := l.Labels["containerd.io/gc.expire"]; !ends { // a tenon that was killed leaves those that end by themselves
+			found("lease", l.ID)
+		}
 	}
 	for _, m := range d.mounts() {
 		if strings.HasPrefix(m, filepath.Join(d.state(), "io.containerd.runtime.v2.task", d.Namespace)+"/") {
 			found("mount", m)
 		}
 	}
-	groups, err := filepath.Glob(filepath.Join("/sys/fs/cgroup/*", d.Namespace, "*"))
-	unified, uerr := filepath.Glob(filepath.Join("/sys/fs/cgroup", d.Namespace, "*"))
-	memory, merr := filepath.Glob(filepath.Join("/run/tenon-*", d.Namespace, "*"))
-	shm, serr := filepath.Glob(filepath.Join("/dev/shm/tenon-*", d.Namespace, "*"))
-	if err := errors.Join(err, uerr, merr, serr); err != nil {
-		return nil, err
-	}
-	for _, g := range append(groups, unified...) {
-		if fi, err := os.Stat(g); err == nil && fi.IsDir() {
-			found("control group", g)
+	for _, dir := range d.outside() {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, err
 		}
-	}
-	for _, f := range append(memory, shm...) {
-		found("file in memory", f)
+		for _, e := range entries {
+			if e.IsDir() {
+				found("folder", filepath.Join(dir, e.Name()))
+			}
+		}
 	}
 	for pid, args := range d.Shims() {
 		if args.Namespace == d.Namespace {
