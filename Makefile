@@ -18,6 +18,7 @@ test: tools test-tools test-python ## run all tests
 	@# By itself and in its folder, because only then go test shows how many moments it is.
 	cd cmd/tenon && go test -timeout 25m -run '^TestKilledAtEveryMoment$$'
 	go test -timeout 25m -skip '^TestKilledAtEveryMoment$$' ./...
+	CONTAINERD=$(CURDIR)/.tools/containerd/containerd go test -timeout 10m ./executors/containerd
 
 FUZZTIME ?= 30s
 .PHONY: fuzz

@@ -1,7 +1,7 @@
 // Command tenon-run is the first process of a container of Tenon: it runs the
 // program of a unit and does for it what nobody else in a container does.
 //
-//	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
+//	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
 //
 // Standard output and standard error both go to the log, in the order in which
 // they were printed. Secrets are read from a JSON object of variables, and win
@@ -9,7 +9,8 @@
 // reaped, and when the program has ended, the kernel ends what it left behind. It
 // exits as the program did: with its status, or with 128 and the signal that
 // killed it. Why a program could not be started is written to the fault file, and
-// the status is 127, or 126 if the fault is another.
+// the status is 127, or 126 if the fault is another. The
+// status is written to the exit file as well, for those who lose the process.
 //
 // It is built without cgo, so that it runs in any image.
 package main
@@ -40,6 +41,7 @@ func main() {
 	logFile := flag.String("log", "", "`file` to which the program prints")
 	secrets := flag.String("secrets", "", "`file` with a JSON object of variables")
 	faultFile := flag.String("fault", "", "`file` that tells why the program could not be started")
+	exitFile := flag.String("exit", "", "`file` to which the exit status is written")
 	dir := flag.String("dir", "", "`folder` in which the program runs")
 	flag.Parse()
 
@@ -50,7 +52,20 @@ func main() {
 			_ = os.WriteFile(*faultFile, []byte(err.Error()+"\n"), 0o644) // the log tells it as well
 		}
 	}
+	if *exitFile != "" {
+		keep(*exitFile, status)
+	}
 	os.Exit(status)
+}
+
+// keep writes the exit status where the program may have put anything.
+func keep(name string, status int) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
+	if err != nil {
+		return // the process tells it as well
+	}
+	defer f.Close()
+	_, _ = fmt.Fprintln(f, status)
 }
 
 func run(logFile, secrets, dir string, argv []string) (status int, err error) {

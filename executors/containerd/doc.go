@@ -8,6 +8,7 @@
 //	Dir                  as package local has it
 //	Dir/container.json   which container it is, written once it can be started
 //	Dir/notes/fault      why the program could not be started
+//	Dir/notes/exit       the exit status: containerd 2 forgets it if it is started again
 //	Dir/verdict          why tenon ended it, if it did
 //
 // # What a program finds

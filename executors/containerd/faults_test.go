@@ -692,6 +692,10 @@ func TestOtherNamespacesAreLeftAlone(t *testing.T) {
 	running, err := x.NewTask(foreign, cio.NullIO)
 	ok(t, err)
 	ok(t, running.Start(foreign))
+	t.Cleanup(func() {
+		_, err := running.Delete(foreign, client.WithProcessKill)
+		ok(t, err)
+	})
 
 	ok(t, e.Destroy(t.Context(), h))
 	_, err = e.Collect(t.Context(), executors.Needed{Since: time.Now().Add(2 * time.Hour)}, false)

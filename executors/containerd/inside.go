@@ -155,7 +155,7 @@ func bind(from, to, mode string) specs.Mount {
 
 // command is what the container runs.
 func command(t executors.Task, doc step.Step, secrets bool) []string {
-	argv := []string{runnerPath, "-log", logPath, "-fault", path.Join(notesDir, "fault"), "-dir", doc.Code}
+	argv := []string{runnerPath, "-log", logPath, "-fault", path.Join(notesDir, "fault"), "-exit", path.Join(notesDir, "exit"), "-dir", doc.Code}
 	if secrets {
 		argv = append(argv, "-secrets", path.Join(secretsDir, variables))
 	}

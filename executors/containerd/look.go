@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,21 +34,7 @@ func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.
 		return st, err
 	}
 	if now == nil {
-		_, err := c.ContainerService().Get(ctx, r.ID)
-		verdict := readVerdict(r.Dir)
-		switch {
-		case err == nil && len(e.processes(r.ID)) > 0:
-			st.Message = "its shim was killed; containerd is about to end it"
-		case err == nil:
-			st.Phase, st.Message = state.Failed, "nobody knows how it ended: its shim was killed, the machine was restarted, or somebody removed it"
-		case !errdefs.IsNotFound(err):
-			return st, err
-		case verdict != "":
-			st.Phase, st.Message = state.Failed, verdict
-		default:
-			st.Phase = state.Absent
-		}
-		return st, nil
+		return e.lookBehind(ctx, c, r, st)
 	}
 	st.Usage = e.usage(r)
 	switch now.Status {
@@ -56,6 +43,32 @@ func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.
 	case task.Status_PAUSED:
 		st.Message = "somebody paused it: ctr tasks resume lets it go on"
 	}
+	return st, nil
+}
+
+// lookBehind tells how a task stood that containerd does not know any more.
+func (e *Executor) lookBehind(ctx context.Context, c *client.Client, r record, st state.Status) (state.Status, error) {
+	verdict := readVerdict(r.Dir)
+	_, err := c.ContainerService().Get(ctx, r.ID)
+	switch {
+	case errdefs.IsNotFound(err) && verdict != "":
+		st.Phase, st.Message = state.Failed, verdict
+		return st, nil
+	case errdefs.IsNotFound(err):
+		st.Phase = state.Absent
+		return st, nil
+	case err != nil:
+		return st, err
+	case len(e.processes(r.ID)) > 0:
+		st.Message = "its shim was killed; containerd is about to end it"
+		return st, nil
+	}
+	// One that was started again keeps no task that had ended.
+	if code, at := exitStatus(r.Dir); code >= 0 {
+		e.ended(r, &st, uint32(code), at)
+		return st, nil
+	}
+	st.Phase, st.Message = state.Failed, "nobody knows how it ended: its shim was killed, the machine was restarted, or somebody removed it"
 	return st, nil
 }
 
@@ -124,23 +137,42 @@ func (e *Executor) explainEnd(r record, st *state.Status, code int) {
 }
 
 func faultPath(dir string) string { return filepath.Join(dir, "notes", "fault") }
+func exitPath(dir string) string  { return filepath.Join(dir, "notes", "exit") }
 
-// readFault reads why the program could not be started. The program could have
-// written that file as well, so it is taken for one line of text and no more.
+// readFault reads why the program could not be started.
 func readFault(dir string) string {
-	fd, err := unix.Open(faultPath(dir), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return ""
+	line, _ := readNote(faultPath(dir))
+	return line
+}
+
+// exitStatus reads how and when the program ended, as the first process wrote it
+// down. The status is -1 if it did not.
+func exitStatus(dir string) (code int, at time.Time) {
+	line, at := readNote(exitPath(dir))
+	code, err := strconv.Atoi(line)
+	if err != nil || code < 0 || code > 255 {
+		return -1, at
 	}
-	f := os.NewFile(uintptr(fd), "fault")
+	return code, at
+}
+
+// readNote reads what the first process wrote, and when. The program could have
+// written that file as well, so it is taken for one line of text and no more.
+func readNote(path string) (line string, at time.Time) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", at
+	}
+	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		return ""
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() {
+		return "", at
 	}
 	b, err := io.ReadAll(io.LimitReader(f, 1000))
 	if err != nil {
-		return ""
+		return "", at
 	}
-	line, _, _ := strings.Cut(strings.ToValidUTF8(string(b), "?"), "\n")
-	return strings.TrimSpace(line)
+	line, _, _ = strings.Cut(strings.ToValidUTF8(string(b), "?"), "\n")
+	return strings.TrimSpace(line), fi.ModTime()
 }

@@ -128,7 +128,7 @@ func current(h state.Handle) (record, error) {
 
 // forget removes what tells of an earlier start in the folder.
 func forget(dir string) error {
-	for _, p := range []string{recordPath(dir), verdictPath(dir), faultPath(dir)} {
+	for _, p := range []string{recordPath(dir), verdictPath(dir), faultPath(dir), exitPath(dir)} {
 		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
