@@ -10,11 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/containerd"
 	"github.com/tenon-ml/tenon/executors/containerd/containerdtest"
 	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // What the tests share, also with the tenons that they start and kill.
@@ -129,4 +132,52 @@ func TestConformance(t *testing.T) {
 		Image:    pinned(t),
 		Contains: true,
 	})
+}
+
+// job makes a task of one of the programs of the suite.
+func job(t testing.TB, args ...string) executors.Task {
+	t.Helper()
+	root := t.TempDir()
+	task := executors.Task{
+		Unit: ir.Unit{
+			ID: "steps/case/run", Entity: "steps/case", Kind: ir.Job, Component: "command",
+			Code:    ir.Code{Runtime: ir.Command, Command: append([]string{"/bin/program"}, args...)},
+			Outputs: []ir.Output{{Port: "out", Kind: ir.File}},
+		},
+		Key: "00112233445566778899aabbccddeeff", Name: "steps-case-run-0011223344556677-1",
+		Image: pinned(t), Dir: filepath.Join(root, "run"), Code: filepath.Join(root, "code"),
+	}
+	mkdir(t, task.Dir)
+	mkdir(t, task.Code)
+	return task
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mkdir(t testing.TB, dir string) { t.Helper(); ok(t, os.MkdirAll(dir, 0o755)) }
+
+func apply(t testing.TB, e *containerd.Executor, task executors.Task) state.Handle {
+	t.Helper()
+	h, err := e.Apply(t.Context(), task, nil)
+	ok(t, err)
+	t.Cleanup(func() {
+		if err := e.Destroy(context.Background(), h); err != nil {
+			t.Errorf("destroy after the test: %v", err)
+		}
+	})
+	return h
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(program.Patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: never", what)
+		}
+	}
 }

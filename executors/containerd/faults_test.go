@@ -2,6 +2,7 @@ package containerd_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -56,28 +57,6 @@ func on(d *containerdtest.Daemon) func(*containerd.Options) {
 	}
 }
 
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// job makes a task of the suite's program.
-func job(t testing.TB, args ...string) executors.Task {
-	t.Helper()
-	task := executors.Task{
-		Unit: ir.Unit{
-			ID: "steps/case/run", Entity: "steps/case", Kind: ir.Job, Component: "command",
-			Code:    ir.Code{Runtime: ir.Command, Command: append([]string{"/bin/program"}, args...)},
-			Outputs: []ir.Output{{Port: "out", Kind: ir.File}},
-		},
-		Key: "k", Name: "steps-case-run-k-1", Image: pinned(t), Dir: filepath.Join(t.TempDir(), "run"),
-	}
-	ok(t, os.Mkdir(task.Dir, 0o755))
-	return task
-}
-
 func service(t testing.TB) executors.Task {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -90,18 +69,6 @@ func service(t testing.TB) executors.Task {
 	return task
 }
 
-func apply(t testing.TB, e *containerd.Executor, task executors.Task) state.Handle {
-	t.Helper()
-	h, err := e.Apply(t.Context(), task, nil)
-	ok(t, err)
-	t.Cleanup(func() {
-		if err := e.Destroy(context.Background(), h); err != nil {
-			t.Errorf("destroy after the test: %v", err)
-		}
-	})
-	return h
-}
-
 // wait waits for an end, and that it is the wanted one.
 func wait(t testing.TB, e *containerd.Executor, h state.Handle, want state.Phase, message string) state.Status {
 	t.Helper()
@@ -110,6 +77,9 @@ func wait(t testing.TB, e *containerd.Executor, h state.Handle, want state.Phase
 	st, err := e.Wait(ctx, h)
 	ok(t, err)
 	if st.Phase != want || !strings.Contains(st.Message, message) {
+		if r, err := os.ReadFile(filepath.Join(logOf(h), "log")); err == nil {
+			t.Logf("its log: %s", r)
+		}
 		t.Fatalf("got %+v, want %s with %q", st, want, message)
 	}
 	return st
@@ -139,15 +109,6 @@ func wantError(t testing.TB, err error, parts ...string) {
 	for _, p := range parts {
 		if !strings.Contains(err.Error(), p) {
 			t.Errorf("the error is %q, want one with %q", err, p)
-		}
-	}
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(program.Patience); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: never", what)
 		}
 	}
 }
@@ -759,4 +720,13 @@ func TestCollect(t *testing.T) {
 	ok(t, e.Destroy(t.Context(), h))
 	again := apply(t, e, job(t, "exit", "0"))
 	wait(t, e, again, state.Succeeded, "")
+}
+
+// logOf is the run folder that a handle names.
+func logOf(h state.Handle) string {
+	var r struct{ Dir string }
+	if json.Unmarshal(h.Data, &r) != nil {
+		return ""
+	}
+	return r.Dir
 }

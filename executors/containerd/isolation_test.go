@@ -23,7 +23,6 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/executors/containerd"
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -32,32 +31,6 @@ import (
 
 // nobody is the user that programs run as.
 const nobody = 65532
-
-func job(t *testing.T, args ...string) executors.Task {
-	t.Helper()
-	root := t.TempDir()
-	task := executors.Task{
-		Unit: ir.Unit{
-			ID: "steps/case/run", Entity: "steps/case", Kind: ir.Job, Component: "command",
-			Code:    ir.Code{Runtime: ir.Command, Command: append([]string{"/bin/program"}, args...)},
-			Outputs: []ir.Output{{Port: "out", Kind: ir.File}},
-		},
-		Key: "00112233445566778899aabbccddeeff", Name: "steps-case-run-0011223344556677-1",
-		Image: pinned(t), Dir: filepath.Join(root, "run"), Code: filepath.Join(root, "code"),
-	}
-	mkdir(t, task.Dir)
-	mkdir(t, task.Code)
-	return task
-}
-
-func ok(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func mkdir(t *testing.T, dir string) { t.Helper(); ok(t, os.MkdirAll(dir, 0o755)) }
 
 // file makes one that all may write to, and that belongs to the user whom
 // programs run as: nothing but the way it is mounted protects it.
@@ -69,18 +42,6 @@ func file(t *testing.T, path, text string) string {
 	ok(t, os.Chmod(filepath.Dir(path), 0o777))
 	ok(t, os.Chown(path, nobody, nobody))
 	return path
-}
-
-func apply(t *testing.T, e *containerd.Executor, task executors.Task) state.Handle {
-	t.Helper()
-	h, err := e.Apply(t.Context(), task, nil)
-	ok(t, err)
-	t.Cleanup(func() {
-		if err := newExecutor(t).Destroy(context.Background(), h); err != nil {
-			t.Error(err)
-		}
-	})
-	return h
 }
 
 // run runs a job to its end.
@@ -425,15 +386,6 @@ func containerOf(ctx context.Context, t *testing.T, c *client.Client, task execu
 		t.Fatalf("%d containers of %s", len(found), task.Dir)
 	}
 	return found[0]
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(program.Patience); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, program.Patience)
-		}
-	}
 }
 
 // What a unit puts into files in memory counts as memory that it uses.

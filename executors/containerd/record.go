@@ -94,7 +94,7 @@ func (r record) handle() (state.Handle, error) {
 // at is the executor for a place: what stands may be elsewhere than the target is
 // now.
 func (e *Executor) at(p Place) *Executor {
-	if p == e.opts.Place {
+	if p == e.opts.Place || p == (Place{}) {
 		return e
 	}
 	e.mu.Lock()

@@ -103,7 +103,9 @@ func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error
 // underway reports whether a start found another one of the same container. The
 // folder of a shim is not told of in any better way.
 func underway(err error) bool {
-	return errors.Is(err, errImageGone) || errdefs.IsAlreadyExists(err) || strings.Contains(err.Error(), unix.EEXIST.Error())
+	text := err.Error()
+	return errors.Is(err, errImageGone) || errdefs.IsAlreadyExists(err) || strings.Contains(text, unix.EEXIST.Error()) ||
+		strings.Contains(text, "start shim") && strings.Contains(text, unix.ENOENT.Error())
 }
 
 // handOver gives the program what it has to write to.
