@@ -29,6 +29,11 @@ func TestMain(m *testing.M) {
 	if out, err := exec.Command("go", "build", "-o", tenonPath, "github.com/tenon-ml/tenon/cmd/tenon").CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build tenon: %v\n%s", err, out))
 	}
+	run := exec.Command("go", "build", "-o", tenonPath+"-run", "github.com/tenon-ml/tenon/cmd/tenon-run")
+	run.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := run.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("build tenon-run: %v\n%s", err, out))
+	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)

@@ -42,7 +42,9 @@ func (a *app) executor(t ir.Target) (executors.Executor, error) {
 	case containerd.Name:
 		return containerd.New(containerd.Options{
 			Place: containerd.Place{Address: cmp.Or(setting("address"), os.Getenv("CONTAINERD_ADDRESS")), Namespace: setting("namespace"), Snapshotter: setting("snapshotter")},
-			Build: a.images(setting("hosts")).Build, Tenon: self, Runner: filepath.Join(filepath.Dir(self), "tenon-run"),
+			Build: a.images(setting("hosts")).Build, Tenon: self,
+			Runner: cmp.Or(os.Getenv("TENON_RUN"), filepath.Join(filepath.Dir(self), "tenon-run")),
+			CDI: gpuOptions().CDIDirs,
 		}), nil
 	}
 	return nil, fmt.Errorf("this tenon has no executor %q", t.Executor)

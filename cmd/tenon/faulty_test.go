@@ -21,7 +21,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
-	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/builtin"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -47,7 +46,7 @@ func faulty() {
 			m.pass("before " + doing)
 		}
 	}
-	injected.executor = func(x executors.Executor) executors.Executor { return &faultyExecutor{x.(*process.Executor), m} }
+	injected.executor = func(x executors.Executor) executors.Executor { return &faultyExecutor{x.(waiter), m} }
 	injected.backoff = time.Millisecond
 	if text := os.Getenv(faultLease); text != "" {
 		var err error
@@ -110,17 +109,22 @@ func appendLine(path, line string) error {
 
 // A faultyExecutor tells of every call.
 type faultyExecutor struct {
-	*process.Executor
+	waiter
 	moments *moments
 }
 
+type waiter interface {
+	executors.Executor
+	executors.Waiter
+}
+
 func (x *faultyExecutor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
-	if t.Unit.Code.Runtime != ir.Command {
+	if t.Unit.Code.Runtime != ir.Command && t.Image == "" {
 		t.Unit.Code, t.Lock = ir.Code{Runtime: ir.Command, Command: []string{"component"}}, ""
 	}
 	x.moments.pass("before the start of " + t.Unit.ID)
 	defer x.moments.pass("after the start of " + t.Unit.ID)
-	return x.Executor.Apply(ctx, t, prior)
+	return x.waiter.Apply(ctx, t, prior)
 }
 
 func (x *faultyExecutor) call(what string, h state.Handle) func() {
@@ -131,17 +135,17 @@ func (x *faultyExecutor) call(what string, h state.Handle) func() {
 
 func (x *faultyExecutor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
 	defer x.call("the look at", h)()
-	return x.Executor.Inspect(ctx, h)
+	return x.waiter.Inspect(ctx, h)
 }
 
 func (x *faultyExecutor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
 	defer x.call("the wait for", h)()
-	return x.Executor.Wait(ctx, h)
+	return x.waiter.Wait(ctx, h)
 }
 
 func (x *faultyExecutor) Destroy(ctx context.Context, h state.Handle) error {
 	defer x.call("the end of", h)()
-	return x.Executor.Destroy(ctx, h)
+	return x.waiter.Destroy(ctx, h)
 }
 
 // component does the work of any component: tenon's own as it is, and what is

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/gpu"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -69,7 +70,7 @@ func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs
 			return nil
 		},
 		func(_ context.Context, _ oci.Client, _ *containers.Container, s *specs.Spec) error {
-			return e.inject(s, t.Devices)
+			return gpu.Inject(s, t.Devices, e.opts.CDI)
 		},
 	)
 }

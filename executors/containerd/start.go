@@ -14,7 +14,6 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -36,6 +35,9 @@ const (
 func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task) (_ state.Handle, err error) {
 	if err := forget(t.Dir); err != nil {
 		return state.Handle{}, err
+	}
+	if _, err := os.Stat(e.opts.Runner); err != nil {
+		return state.Handle{}, fmt.Errorf("tenon-run, the first process of containers, is not beside tenon: `make build` makes both: %w", err)
 	}
 	r := e.record(t)
 	if t.Image == "" {
@@ -229,12 +231,4 @@ func (e *Executor) memory() string {
 		}
 	}
 	return ""
-}
-
-// inject gives the container the devices that were lent to the task.
-func (e *Executor) inject(s *specs.Spec, devices []executors.Device) error {
-	if len(devices) == 0 {
-		return nil
-	}
-	return errors.New("it hands out no devices")
 }

@@ -1,0 +1,98 @@
+package examples_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/executors/containerd/containerdtest"
+)
+
+// base is the image that `make base-image` makes.
+const base = "localhost/tenon/python:3.11"
+
+// The same system, on another target: what its components make is the same byte
+// for byte, and its endpoint answers from a container.
+func TestFlightsRunInContainers(t *testing.T) {
+	d, err := containerdtest.Start("/tmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil { // it tells also of what is left in it
+			t.Error(err)
+		}
+	})
+	local, contained := newSystem(t, "flights"), newSystem(t, "flights")
+	contained.env = []string{"CONTAINERD_ADDRESS=" + d.Address}
+	for _, s := range []*system{local, contained} {
+		s.edit("flights.cue", "8080", fmt.Sprint(freePort(t)))
+	}
+	tags := []string{"--yes", "-t", "target=containerd", "-t", "base=" + base}
+	local.must("apply", "--yes")
+	contained.must(append([]string{"apply"}, tags...)...)
+
+	want, got := digests(local), digests(contained)
+	if len(want) < 9 {
+		t.Errorf("artifacts of local processes: %v", want)
+	}
+	for output, digest := range want {
+		if got[output] != digest {
+			t.Errorf("%s is %s, and of local processes %s", output, got[output], digest)
+		}
+	}
+	endpoint := ""
+	for _, u := range contained.status() {
+		if u.Unit == "deployments/api" {
+			endpoint = u.Endpoint
+		}
+	}
+	status, body := post(t, endpoint+"/predict", oneFlight)
+	if status != 200 || !strings.Contains(body, `"probability"`) {
+		t.Errorf("POST %s/predict: %d %s", endpoint, status, body)
+	}
+	contains(t, contained.must("plan", "-t", "target=containerd", "-t", "base="+base), "Nothing to do")
+	contains(t, contained.must("show", "models/late/train"), "used", "of cpu")
+
+	// Another target takes the service over, and the results stand.
+	contains(t, contained.must("apply", "--yes"), "8 reused", "1 replaced")
+	status, _ = post(t, endpoint+"/predict", oneFlight)
+	if status != 200 {
+		t.Errorf("after the move: %d", status)
+	}
+}
+
+// digests are those of all artifacts that stand, by unit and port.
+func digests(s *system) map[string]string {
+	s.t.Helper()
+	out := map[string]string{}
+	for _, u := range s.status() {
+		var shown struct {
+			Run struct {
+				Outputs map[string]struct{ Digest string }
+			}
+		}
+		if err := json.Unmarshal([]byte(s.must("show", u.Unit, "--json")), &shown); err != nil {
+			s.t.Fatal(err)
+		}
+		for port, a := range shown.Run.Outputs {
+			// The rules name the port of the endpoint, which is another one.
+			if !strings.HasPrefix(u.Unit, "slos/") && !strings.HasPrefix(u.Unit, "deployments/") {
+				out[u.Unit+" "+port] = a.Digest
+			}
+		}
+	}
+	return out
+}
+
+type unitStatus struct{ Unit, Phase, Endpoint string }
+
+func (s *system) status() []unitStatus {
+	s.t.Helper()
+	var doc struct{ Units []unitStatus }
+	if err := json.Unmarshal([]byte(s.must("status", "--json")), &doc); err != nil {
+		s.t.Fatal(err)
+	}
+	return doc.Units
+}
