@@ -164,6 +164,11 @@ func (l *liar) start(t executors.Task) {
 		if other.Unit.ID == t.Unit.ID && works(t.Unit) && works(other.Unit) && other.alive() && !other.undead {
 			l.violate("%s is started while %s runs", t.Name, other.Name)
 		}
+		for _, d := range t.Devices {
+			if other.Unit.ID != t.Unit.ID && other.alive() && slices.Contains(other.Devices, d) {
+				l.violate("%s is started with %s, which %s has", t.Name, d.Name, other.Name)
+			}
+		}
 	}
 	l.started++
 	x := &lie{Task: t, fate: l.next(t.Unit.ID, "run"), phase: state.Running, ended: make(chan struct{}), gone: make(chan struct{})}

@@ -36,6 +36,7 @@ type sketch struct {
 	timeout   time.Duration
 	maxAge    time.Duration
 	milliCPU  int64
+	gpus      int64 // of its jobs; a service has one if they have any
 }
 
 func (s *sketch) String() string {
@@ -86,7 +87,7 @@ func units(sketches []*sketch) []ir.Unit {
 				ID: id + stage, Entity: id, Kind: ir.Job, Component: s.component, Params: fmt.Appendf(nil, `{"of":%d,"p":%d,"stage":%q}`, of, s.param, stage),
 				Inputs: in, Outputs: out, Retries: s.retries, Timeout: s.timeout, MaxAge: s.maxAge,
 			}
-			u.Needs.MilliCPU = s.milliCPU
+			u.Needs.MilliCPU, u.Needs.GPU = s.milliCPU, s.gpus
 			return u
 		}
 		reads := func(port, stage, from string, kind ir.PortKind) ir.Input {
@@ -106,7 +107,7 @@ func units(sketches []*sketch) []ir.Unit {
 			}
 			register := job("/register", []ir.Input{reads("model", "/train", "model", ir.Model), reads("report", "/evaluate", "report", ir.Report), reads("verdict", "/gate", "verdict", ir.Table)},
 				ir.Output{Port: "model", Kind: ir.Model, Signature: signature})
-			register.Kind, register.Component, register.MaxAge = ir.Record, "registry.model", 0
+			register.Kind, register.Component, register.MaxAge, register.Needs.GPU = ir.Record, "registry.model", 0, 0
 			all = append(all,
 				job("/split", inputs, ir.Output{Port: "test", Kind: ir.Table}, ir.Output{Port: "train", Kind: ir.Table}),
 				job("/train", []ir.Input{reads("train", "/split", "train", ir.Table)}, ir.Output{Port: "model", Kind: ir.Model, Signature: signature}),
@@ -115,12 +116,12 @@ func units(sketches []*sketch) []ir.Unit {
 				register)
 		case "service":
 			u := job("", inputs, ir.Output{Port: "endpoint", Kind: ir.EndpointOf})
-			u.Kind, u.MaxAge, u.Needs = ir.Service, 0, ir.Resources{}
+			u.Kind, u.MaxAge, u.Needs = ir.Service, 0, ir.Resources{GPU: min(s.gpus, 1)}
 			u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 8000 + i, Ready: "/readyz", Replicas: 1}
 			all = append(all, u)
 		case "rules":
 			u := job("", inputs, ir.Output{Port: "rules", Kind: ir.File})
-			u.Kind, u.Component, u.MaxAge = ir.Record, "slo.rules", 0
+			u.Kind, u.Component, u.MaxAge, u.Needs.GPU = ir.Record, "slo.rules", 0, 0
 			u.Params = fmt.Appendf(nil, `{"content":"rules %d of %d","file":"%d_%d.yml"}`, s.param, i, i, s.param/2)
 			all = append(all, u)
 		}
@@ -136,6 +137,7 @@ func drawSketch(t *rapid.T, i int) *sketch {
 		param:     rapid.IntRange(0, 2).Draw(t, "param"),
 		retries:   rapid.IntRange(0, 2).Draw(t, "retries"),
 		timeout:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "timeout"),
+		gpus:      rapid.SampledFrom([]int64{0, 0, 1, 2}).Draw(t, "gpus"),
 		milliCPU:  rapid.SampledFrom([]int64{0, 500, 2000}).Draw(t, "cpu"),
 	}
 	if i > 0 {
@@ -495,6 +497,13 @@ func (w *world) options(e executors.Executor) executors.Options {
 	return executors.Options{
 		Store: w.store, Lease: w.lease, Artifacts: w.arts, Executor: e, Dir: w.stateDir(),
 		Machine: ir.Resources{MilliCPU: 2000}, Verify: verifyFooter(w.liar.verified),
+		Devices: func(context.Context, []ir.Pool) (map[string][]executors.GPU, error) {
+			gpus := make([]executors.GPU, len(w.sketches)+2) // one for each service, and two for a job
+			for i := range gpus {
+				gpus[i].Name = fmt.Sprint("gpu=", i)
+			}
+			return map[string][]executors.GPU{executors.MachinePool: gpus}, nil
+		},
 	}
 }
 
