@@ -178,11 +178,12 @@ func (w *walk) plant(ctx context.Context) error {
 		return err
 	}
 	w.sched = newSchedule(nodes, pools, w.o.Parallel)
-	// What is to be taken away has its GPUs until then.
+	// A service that is to be taken away has its GPUs until then.
 	for _, unit := range w.deletes {
-		t := w.leaseOf(pools, claim{pool: MachinePool}, unit)
-		pools.takeParts(t)
-		w.leases[unit] = t
+		if w.current[unit].Kind == ir.Service {
+			w.leases[unit] = w.leaseOf(pools, claim{pool: MachinePool}, unit)
+			pools.takeParts(w.leases[unit])
+		}
 	}
 	return nil
 }

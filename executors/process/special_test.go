@@ -151,6 +151,25 @@ func TestRuntimes(t *testing.T) {
 	}
 }
 
+func TestAProgramSeesTheDevicesItWasLent(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		devices []executors.Device
+		want    string
+	}{
+		{"two", []executors.Device{{Name: "nvidia.com/gpu=0", ID: "GPU-1"}, {Name: "nvidia.com/gpu=1:0", ID: "MIG-2", Part: "1g.5gb"}}, "GPU-1,MIG-2"},
+		{"none of those that are lent", []executors.Device{}, ""},
+		{"nothing is lent", nil, "unset"},
+	} {
+		task := sh(t, `echo "${CUDA_VISIBLE_DEVICES-unset} ${NVIDIA_VISIBLE_DEVICES-unset}"`)
+		task.Devices = c.devices
+		run(t, process.New(process.Options{Env: []string{"PATH=/usr/bin:/bin", "CUDA_VISIBLE_DEVICES=7"}}), task)
+		if got, want := read(t, filepath.Join(task.Dir, "log")), c.want+" "+c.want+"\n"; got != want {
+			t.Errorf("%s: %q, want %q", c.name, got, want)
+		}
+	}
+}
+
 func TestAnEnvironmentThatCannotBeMadeIsAnErrorOfApply(t *testing.T) {
 	broken := errors.New("no network")
 	e := process.New(process.Options{Python: func(context.Context, string) (string, error) { return "", broken }})
