@@ -107,9 +107,11 @@ func (s *schedule) admit() []int {
 			started = append(started, i)
 		}
 	}
-	for _, i := range a.rest {
-		if _, ok := s.room(i); !ok && s.standing(i) == within {
-			a.owed[s.nodes[i].claim.pool] = true
+	if len(later) > 0 {
+		for _, i := range a.rest {
+			if _, ok := s.room(i); !ok && s.standing(i) == within {
+				a.owed[s.nodes[i].claim.pool] = true
+			}
 		}
 	}
 	for _, i := range later {
