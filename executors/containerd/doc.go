@@ -20,7 +20,8 @@
 //	/tenon/step.json  the document; its paths are those below
 //	/tenon/code       the unit's files, a layer of the image
 //	/tenon/in/PORT    inputs, read-only
-//	/tenon/data/PATH  data files, read-only, below the folder they have in common
+//	/tenon/data/PATH  data files, read-only, below the folder they have in common;
+//	                  a folder that holds nothing else is there as a whole
 //	/tenon/out        outputs
 //	/tenon/notes      metrics and progress
 //	/tenon/scratch    scratch, also /tmp, $TMPDIR and $HOME
@@ -30,11 +31,15 @@
 // # Isolation
 //
 // A unit has no network unless it says so, is a service or reads an endpoint;
-// then it has the machine's. Its root file system and all it reads are read-only.
+// then it has the machine's, with the sockets that have a name and no path. Its
+// root file system and all it reads are read-only.
 // It runs as a user without rights, with no capabilities, with containerd's
 // default seccomp profile, in namespaces and a control group of its own, which
 // bounds memory, cores and processes. Secrets are in no specification: they are
-// handed over in a file in memory.
+// handed over in files in memory, which stay until the container is removed. What
+// a program has in memory is not written to a disk when it crashes.
+//
+// What a program leaves, tenon reads as root, but follows no link of it.
 //
 // # How a container is started
 //

@@ -35,12 +35,20 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		return state.Status{}, err
 	}
 	e = e.at(r.Place)
+	// Containerd is told of no deadline: it would answer that it is late, in words
+	// of its own, before it is so here.
+	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	whole := e.in(calls)
 	st := state.Status{Phase: state.Running, Started: r.Began}
-	whole := e.in(ctx)
 	err = e.patiently(whole, func(c *client.Client) (err error) {
 		st, err = e.await(whole, c, r)
 		return err
 	})
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
 	if err == nil && st.Phase != state.Running && st.Phase != state.Ready {
 		err = reclaim(r.Dir)
 	}

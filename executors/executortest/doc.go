@@ -11,6 +11,9 @@
 // other arguments: [Main] sees that and acts as the program. An executor whose
 // units see other files gets a static build of it at [Config.Program].
 //
+// What an executor lacks is listed in [Config.Lacks]: the suite then asks that it
+// refuses it, and else that it works.
+//
 // A program leaves its traces in its output folder only, so a case does not
 // depend on process numbers or on where the program runs. The cases want
 // Linux, ports of this machine, and an executor that is also a Logger and a
