@@ -178,6 +178,7 @@ func (e *Executor) guard(ctx context.Context, conn *grpc.ClientConn, limit time.
 			cancel(status.Error(codes.Unavailable, "no answer"))
 			return
 		}
+		e.heard.Store(time.Now().UnixNano())
 		if limit > 0 && time.Since(began) > limit {
 			cancel(status.Errorf(codes.Internal, "the container's shim has not answered for %s", limit))
 			return

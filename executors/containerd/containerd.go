@@ -216,21 +216,27 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	if err != nil || r.Name != name {
-		r = e.record(executors.Task{Name: name, Dir: dir})
-		ctx = e.in(ctx)
-		c, err := e.connect(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("find %s: %w", name, err)
+	if err == nil && r.Name == name {
+		h, err := r.handle()
+		return &h, err
+	}
+	r = e.record(executors.Task{Name: name, Dir: dir})
+	ctx = e.in(ctx)
+	there := false
+	err = e.patiently(ctx, func(c *client.Client) error {
+		// A snapshot is made before its container.
+		_, err := c.SnapshotService(e.opts.Snapshotter).Stat(ctx, r.ID)
+		if errdefs.IsNotFound(err) {
+			_, err = c.ContainerService().Get(ctx, r.ID)
 		}
-		_, made := c.LoadContainer(ctx, r.ID)
-		_, prepared := c.SnapshotService(e.opts.Snapshotter).Stat(ctx, r.ID)
-		switch {
-		case errdefs.IsNotFound(made) && errdefs.IsNotFound(prepared):
-			return nil, nil
-		case made != nil && prepared != nil:
-			return nil, fmt.Errorf("find %s: %w", name, e.explain(errors.Join(made, prepared)))
-		}
+		there = err == nil
+		return ignoreMissing(err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", name, err)
+	}
+	if !there {
+		return nil, nil
 	}
 	h, err := r.handle()
 	return &h, err

@@ -39,7 +39,7 @@ import (
 
 // daemon starts a containerd that a test may treat badly. What the test leaves in
 // it is an error.
-func daemon(t testing.TB, prepare ...func(dir string) error) *containerdtest.Daemon {
+func daemon(t *testing.T, prepare ...func(dir string) error) *containerdtest.Daemon {
 	t.Helper()
 	d, err := containerdtest.Start("/tmp", prepare...)
 	ok(t, err)
@@ -70,7 +70,7 @@ func service(t testing.TB) executors.Task {
 }
 
 // wait waits for an end, and that it is the wanted one.
-func wait(t testing.TB, e *containerd.Executor, h state.Handle, want state.Phase, message string) state.Status {
+func wait(t *testing.T, e *containerd.Executor, h state.Handle, want state.Phase, message string) state.Status {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), program.Patience)
 	defer cancel()
@@ -85,7 +85,7 @@ func wait(t testing.TB, e *containerd.Executor, h state.Handle, want state.Phase
 	return st
 }
 
-func starts(t testing.TB, task executors.Task) int {
+func starts(t *testing.T, task executors.Task) int {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(task.Dir, "out", "out", "starts"))
 	if !errors.Is(err, os.ErrNotExist) {
@@ -94,14 +94,14 @@ func starts(t testing.TB, task executors.Task) int {
 	return strings.Count(string(b), "\n")
 }
 
-func wantStarts(t testing.TB, task executors.Task, want int) {
+func wantStarts(t *testing.T, task executors.Task, want int) {
 	t.Helper()
 	if got := starts(t, task); got != want {
 		t.Errorf("the program was started %d times, want %d", got, want)
 	}
 }
 
-func wantError(t testing.TB, err error, parts ...string) {
+func wantError(t *testing.T, err error, parts ...string) {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("there is no error, want one with %q", parts)
@@ -114,7 +114,7 @@ func wantError(t testing.TB, err error, parts ...string) {
 }
 
 // dial connects to the daemon as somebody does who interferes.
-func dial(t testing.TB, d *containerdtest.Daemon, namespace string) (*client.Client, context.Context) {
+func dial(t *testing.T, d *containerdtest.Daemon, namespace string) (*client.Client, context.Context) {
 	t.Helper()
 	c, err := d.Client()
 	ok(t, err)
@@ -123,7 +123,7 @@ func dial(t testing.TB, d *containerdtest.Daemon, namespace string) (*client.Cli
 }
 
 // only is the daemon's only container.
-func only(t testing.TB, c *client.Client, ctx context.Context) client.Container {
+func only(t *testing.T, c *client.Client, ctx context.Context) client.Container {
 	t.Helper()
 	all, err := c.Containers(ctx)
 	ok(t, err)
@@ -134,7 +134,7 @@ func only(t testing.TB, c *client.Client, ctx context.Context) client.Container 
 }
 
 // shim is the process of the daemon's only shim.
-func shim(t testing.TB, d *containerdtest.Daemon) int {
+func shim(t *testing.T, d *containerdtest.Daemon) int {
 	t.Helper()
 	for pid := range d.Shims() {
 		return pid
@@ -181,13 +181,18 @@ func TestContainerdIsKilledAtAnyMoment(t *testing.T) {
 func TestContainerdIsAwayForAWhile(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)
-	e := newExecutor(t, on(d), func(o *containerd.Options) { o.Patience = 300 * time.Millisecond })
-	task := job(t, "exit", "3", "500ms")
-	h := apply(t, e, task)
-	time.Sleep(400 * time.Millisecond) // patience counts from when it went away, not from here
-	d.Kill()
+	const patience = 1500 * time.Millisecond
+	e := newExecutor(t, on(d), func(o *containerd.Options) { o.Patience = patience })
+	task := job(t, "exit", "3", "2s")
+	h := apply(t, newExecutor(t, on(d)), task)
+	killed := time.AfterFunc(patience+200*time.Millisecond, d.Kill) // patience counts from then, not from now
+	t.Cleanup(func() { killed.Stop() })
+	began := time.Now()
 	_, err := e.Wait(t.Context(), h)
 	wantError(t, err, d.Address, "apply again")
+	if took := time.Since(began); took < 2*patience {
+		t.Errorf("it gave up after %s", took)
+	}
 	_, err = e.Inspect(t.Context(), h)
 	wantError(t, err, d.Address, "apply again")
 	wantError(t, e.Destroy(t.Context(), h), d.Address, "apply again")
@@ -287,7 +292,7 @@ func TestRuncIsMissing(t *testing.T) {
 }
 
 // lookup finds a program in a path.
-func lookup(t testing.TB, path, name string) string {
+func lookup(t *testing.T, path, name string) string {
 	t.Helper()
 	for _, dir := range filepath.SplitList(path) {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
@@ -298,7 +303,7 @@ func lookup(t testing.TB, path, name string) string {
 	return ""
 }
 
-func tmpfs(t testing.TB, dir, size string) (more func(size string)) {
+func tmpfs(t *testing.T, dir, size string) (more func(size string)) {
 	t.Helper()
 	ok(t, os.MkdirAll(dir, 0o755))
 	ok(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size))
@@ -437,7 +442,7 @@ func TestUnreachable(t *testing.T) {
 	} {
 		t.Run(filepath.Base(address), func(t *testing.T) {
 			e := newExecutor(t, func(o *containerd.Options) { o.Address, o.Patience = address, 300*time.Millisecond })
-			h := recorded(t)
+			h := recorded(t, address)
 			_, applied := e.Apply(t.Context(), task, nil)
 			_, inspected := e.Inspect(t.Context(), h)
 			_, waited := e.Wait(t.Context(), h)
@@ -450,10 +455,11 @@ func TestUnreachable(t *testing.T) {
 }
 
 // recorded is the handle of a container that its folder tells of.
-func recorded(t testing.TB) state.Handle {
+func recorded(t *testing.T, address string) state.Handle {
 	t.Helper()
 	dir := t.TempDir()
-	data := fmt.Appendf(nil, `{"id": "x", "name": "x", "unit": "steps/x", "kind": "job", "dir": %q}`, dir)
+	data := fmt.Appendf(nil, `{"address": %q, "namespace": %q, "snapshotter": "overlayfs", "id": "x", "name": "x", "unit": "steps/x", "kind": "job", "dir": %q}`,
+		address, os.Getenv(namespaceVar), dir)
 	ok(t, os.WriteFile(filepath.Join(dir, "container.json"), data, 0o600))
 	return state.Handle{Executor: containerd.Name, ID: "x", Data: data}
 }
@@ -462,9 +468,10 @@ func recorded(t testing.TB) state.Handle {
 func TestContainerdThatHangs(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)
+	patient := newExecutor(t, on(d))
 	e := newExecutor(t, on(d), func(o *containerd.Options) { o.Patience = 600 * time.Millisecond })
 	task := job(t, "exit", "0", "300ms")
-	h := apply(t, e, task)
+	h := apply(t, patient, task)
 	ok(t, d.Signal(unix.SIGSTOP))
 	_, waited := e.Wait(t.Context(), h)
 	_, inspected := e.Inspect(t.Context(), h)
@@ -473,7 +480,7 @@ func TestContainerdThatHangs(t *testing.T) {
 	for _, err := range []error{waited, inspected, applied} {
 		wantError(t, err, "does not answer")
 	}
-	wait(t, e, h, state.Succeeded, "")
+	wait(t, patient, h, state.Succeeded, "")
 	wantStarts(t, task, 1)
 }
 
@@ -494,7 +501,7 @@ func TestSocketWithoutPermission(t *testing.T) {
 	const in = "TENON_TEST_WITHOUT_RIGHTS"
 	if dir := os.Getenv(in); dir != "" {
 		e := newExecutor(t)
-		_, err := e.Inspect(t.Context(), recorded(t))
+		_, err := e.Inspect(t.Context(), recorded(t, os.Getenv(addressVar)))
 		wantError(t, err, "may not be used by this user: run tenon as root, or give the user the right to the socket")
 		return
 	}
@@ -621,13 +628,14 @@ func TestLeftovers(t *testing.T) {
 
 			// The engine asks by name for what a failed apply may have left.
 			leave(containerd.ContainerID(task))
-			unknown := task
-			unknown.Image, unknown.Unit.Code.Command = "", []string{"true"}
-			h = apply(t, e, unknown)
-			wait(t, e, h, state.Failed, "the plan names no image")
-			ok(t, e.Destroy(t.Context(), h))
-			if left, err := c.ContainerService().Get(ctx, containerd.ContainerID(task)); err == nil {
-				t.Errorf("container %s is left", left.ID)
+			found, err := e.Find(t.Context(), task.Name, task.Dir)
+			ok(t, err)
+			if found == nil {
+				t.Fatal("it is not found")
+			}
+			ok(t, e.Destroy(t.Context(), *found))
+			if found, err = e.Find(t.Context(), task.Name, task.Dir); err != nil || found != nil {
+				t.Errorf("after destroy, %v is found, %v", found, err)
 			}
 			wantStarts(t, task, 1)
 		})

@@ -135,7 +135,7 @@ func TestDataFiles(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
-	const run = "/tenon/run -log /tenon/log -fault /tenon/notes/fault -dir /tenon/scratch "
+	const run = "/tenon/run -log /tenon/log -fault /tenon/notes/fault -exit /tenon/notes/exit -dir /tenon/scratch "
 	for want, code := range map[string]ir.Code{
 		run + "-- clean --all":                                  {Runtime: ir.Command, Command: []string{"clean", "--all"}},
 		run + "-- /opt/tenon/env/bin/python serve.py":           {Runtime: ir.Python, Command: []string{"serve.py"}},

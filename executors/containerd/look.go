@@ -48,12 +48,8 @@ func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.
 
 // lookBehind tells how a task stood that containerd does not know any more.
 func (e *Executor) lookBehind(ctx context.Context, c *client.Client, r record, st state.Status) (state.Status, error) {
-	verdict := readVerdict(r.Dir)
 	_, err := c.ContainerService().Get(ctx, r.ID)
 	switch {
-	case errdefs.IsNotFound(err) && verdict != "":
-		st.Phase, st.Message = state.Failed, verdict
-		return st, nil
 	case errdefs.IsNotFound(err):
 		st.Phase = state.Absent
 		return st, nil

@@ -16,14 +16,14 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
-
-	"github.com/tenon-ml/tenon/lang/files"
-	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // errImageGone says that the snapshot of a loaded image is not there: somebody
 // removed it.
 var errImageGone = errors.New("the image is not in containerd any more")
+
+// errUnmade says that there is no container, so that nothing can have run.
+var errUnmade = errors.New("make the container")
 
 // ready makes the container and its task. It asks containerd for no more than has
 // to be: the client's own functions read again what is known here.
@@ -35,10 +35,10 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 	}
 	s, err := oci.GenerateSpec(ctx, c, &container, spec)
 	if err != nil {
-		return fmt.Errorf("make the container: %w", err)
+		return fmt.Errorf("%w: %w", errUnmade, err)
 	}
 	if container.Spec, err = typeurl.MarshalAny(s); err != nil {
-		return fmt.Errorf("make the container: %w", err)
+		return fmt.Errorf("%w: %w", errUnmade, err)
 	}
 	// The label keeps containerd from collecting it before it has a container, as
 	// a lease would, which takes two calls more.
@@ -50,13 +50,13 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 		return fmt.Errorf("%w: %w", errImageGone, err)
 	}
 	if err != nil {
-		return fmt.Errorf("make the root file system: %w", err)
+		return fmt.Errorf("%w: root file system: %w", errUnmade, err)
 	}
 	if _, err := c.ContainerService().Create(ctx, container); err != nil {
-		return fmt.Errorf("make the container: %w", err)
+		return fmt.Errorf("%w: %w", errUnmade, err)
 	}
 	if _, err := c.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: r.ID, Rootfs: mount.ToProto(root)}); err != nil {
-		return fmt.Errorf("make the container: %w", errgrpc.ToNative(err))
+		return fmt.Errorf("%w: %w", errUnmade, errgrpc.ToNative(err))
 	}
 	return nil
 }
@@ -67,18 +67,4 @@ func letGo(ctx context.Context, c *client.Client, id string) error {
 		return fmt.Errorf("start the container: %w", errgrpc.ToNative(err))
 	}
 	return nil
-}
-
-// refuse records why a task is not started. Whoever looks for what another apply
-// may have started names no image, and must find it, or nothing.
-func (r record) refuse(why string) (state.Handle, error) {
-	r.Began = time.Now().UTC()
-	err := r.save()
-	if err == nil {
-		err = files.Write(verdictPath(r.Dir), []byte(why+"\n"), 0o644)
-	}
-	if err != nil {
-		return state.Handle{}, errors.Join(err, forget(r.Dir))
-	}
-	return r.handle()
 }

@@ -41,10 +41,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	}
 	r := e.record(t)
 	if t.Image == "" {
-		if err := e.remove(ctx, c, r.ID, 0); err != nil {
-			return state.Handle{}, err
-		}
-		return r.refuse("the plan names no image for it: plan again")
+		return state.Handle{}, errors.New("the plan names no image for it: plan again")
 	}
 	doc, mounts := inside(t)
 	if err := local.WriteDocument(t, doc); err != nil {
@@ -86,12 +83,14 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 
 // settle tries to start again while containerd still makes, or takes apart, the
 // container of an apply that was killed in the middle of it: nobody tells when it
-// has done. An image that somebody removed is forgotten, and made again.
+// has done, and until then any step may fail. An image that somebody removed is
+// forgotten, and made again.
 func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error)) (state.Handle, error) {
-	until := time.Now().Add(e.opts.Patience)
+	until, contested := time.Now().Add(min(killPatience, e.opts.Patience)), false
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		h, err := start()
-		if err == nil || !underway(err) || time.Now().After(until) {
+		contested = contested || underway(err)
+		if err == nil || !contested || !errors.Is(err, errUnmade) && !errors.Is(err, errImageGone) || time.Now().After(until) {
 			return h, err
 		}
 		select {
@@ -105,6 +104,9 @@ func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error
 // underway reports whether a start found another one of the same container. The
 // folder of a shim is not told of in any better way.
 func underway(err error) bool {
+	if err == nil {
+		return false
+	}
 	text := err.Error()
 	return errors.Is(err, errImageGone) || errdefs.IsAlreadyExists(err) || strings.Contains(text, unix.EEXIST.Error()) ||
 		strings.Contains(text, "start shim") && strings.Contains(text, unix.ENOENT.Error())

@@ -249,6 +249,9 @@ func (d *Daemon) clear(namespace string) error {
 // have left of their containers is an error.
 func (d *Daemon) Stop() error {
 	left, err := d.Left()
+	for end := time.Now().Add(5 * time.Second); len(left) > 0 && err == nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		left, err = d.Left() // a shim ends a little after its task is removed
+	}
 	if len(left) > 0 {
 		err = fmt.Errorf("left behind by tests:\n%s\ncontainerd says:\n%s", strings.Join(left, "\n"), d.Log())
 	}
