@@ -78,16 +78,11 @@ func writeBatch(ctx context.Context, dir, units string, out io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
-	if path := os.Getenv(profileVariable); path != "" {
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := profileSelf()
+	if err != nil {
+		return err
 	}
+	defer stop()
 	start := time.Now()
 	for range batch {
 		u := recordedUnit(rand.IntN(n))
@@ -97,6 +92,19 @@ func writeBatch(ctx context.Context, dir, units string, out io.Writer) (err erro
 	}
 	_, err = fmt.Fprint(out, time.Since(start)/batch)
 	return err
+}
+
+// profileSelf begins the profile of this program, if one is asked for.
+func profileSelf() (stop func(), err error) {
+	path := os.Getenv(profileVariable)
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return pprof.StopCPUProfile, pprof.StartCPUProfile(f)
 }
 
 // recordedUnit is a feature with ten columns.

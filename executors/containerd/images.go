@@ -22,8 +22,8 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 )
 
-// imageName begins the names of tenon's images in containerd; the digest follows.
-const imageName = "tenon/image@"
+// ImageName is the name that tenon's image of a digest has in containerd.
+func ImageName(digest string) string { return "tenon/image@" + digest }
 
 // image makes the task's image and sees to it that containerd has it unpacked.
 func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task) (*loaded, *v1.ConfigFile, error) {
@@ -82,7 +82,7 @@ func (e *Executor) loaded(ctx context.Context, c *client.Client, built v1.Image,
 	for _, d := range config.RootFS.DiffIDs {
 		layers = append(layers, digest.Digest(d.String()))
 	}
-	l := &loaded{name: imageName + hash.String(), digest: hash.String(), top: identity.ChainID(layers).String(), used: time.Now()}
+	l := &loaded{name: ImageName(hash.String()), digest: hash.String(), top: identity.ChainID(layers).String(), used: time.Now()}
 	if err := e.load(ctx, c, l, built); err != nil {
 		return nil, err
 	}
