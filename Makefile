@@ -40,7 +40,7 @@ build: ## build bin/tenon, and bin/tenon-run, the first process of containers
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/tenon-run ./cmd/tenon-run
 
 .PHONY: bench
-bench: tools build ## measure speed and memory beside cue and ninja
+bench: tools build ## measure speed and memory beside cue, ninja and ctr
 	@.ci/tools bench
 	@go run ./cmd/bench $(BENCH)
 
