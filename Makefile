@@ -13,8 +13,13 @@ help: ## show this
 demo: tools build ## train and serve a real model from examples/flights
 	@examples/flights/demo.sh
 
+.PHONY: demo-containerd
+demo-containerd: tools build ## the same in containers of the local containerd, or of one of its own
+	@.ci/tools containers
+	@examples/flights/demo.sh containerd
+
 .PHONY: test
-test: tools test-tools test-python ## run all tests
+test: tools test-tools base-image test-python ## run all tests
 	@# By itself and in its folder, because only then go test shows how many moments it is.
 	cd cmd/tenon && go test -timeout 25m -run '^TestKilledAtEveryMoment$$'
 	go test -timeout 25m -skip '^TestKilledAtEveryMoment$$' ./...

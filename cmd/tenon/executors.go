@@ -41,10 +41,11 @@ func (a *app) executor(t ir.Target) (executors.Executor, error) {
 		}}), nil
 	case containerd.Name:
 		return containerd.New(containerd.Options{
-			Place: containerd.Place{Address: cmp.Or(setting("address"), os.Getenv("CONTAINERD_ADDRESS")), Namespace: setting("namespace"), Snapshotter: setting("snapshotter")},
+			Place: containerd.Place{Address: cmp.Or(setting("address"), os.Getenv("CONTAINERD_ADDRESS")), Namespace: cmp.Or(setting("namespace"), os.Getenv("CONTAINERD_NAMESPACE")),
+				Snapshotter: setting("snapshotter")},
 			Build: a.images(setting("hosts")).Build, Tenon: self,
 			Runner: cmp.Or(os.Getenv("TENON_RUN"), filepath.Join(filepath.Dir(self), "tenon-run")),
-			CDI: gpuOptions().CDIDirs,
+			CDI:    gpuOptions().CDIDirs,
 		}), nil
 	}
 	return nil, fmt.Errorf("this tenon has no executor %q", t.Executor)
