@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool
 		t.Fatalf("%v %s", err, &stderr)
 	}
 	return dir, func(tags ...string) bool {
-		e, err := (&app{tags: tags, stderr: &stderr}).kept(dir, []string{"process"})
+		e, err := (&app{tags: tags, stderr: &stderr}).kept(dir, slices.Sorted(slices.Values(executorNames)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +236,7 @@ func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
 		if _, err := a.compile(t.Context(), dir); err != nil {
 			t.Fatal(err)
 		}
-		e, err := a.kept(dir, []string{"process"})
+		e, err := a.kept(dir, slices.Sorted(slices.Values(executorNames)))
 		if err != nil {
 			t.Fatal(err)
 		}
