@@ -67,18 +67,28 @@ func labSpec() string {
 	return spec
 }
 
+// killedAt are moments at which an apply of forty units is killed.
+var killedAt = []string{"after begin run of steps/u17", "after the start of steps/u20", "before the wait for steps-u32-1", "after finish run of steps/u5"}
+
 func TestFortyUnitsShareEightGPUs(t *testing.T) {
-	shareGPUs(t, "tenon.#Process")
+	shareGPUs(t, "tenon.#Process", killedAt)
 }
 
-// shareGPUs applies forty units on a target, kills the apply at several moments,
-// and looks at who had which device and when.
-func shareGPUs(t *testing.T, target string) {
+// In containers a unit has the devices that are in its /dev, and no variable tells
+// it of any.
+func TestFortyContainersShareEightGPUs(t *testing.T) {
+	_, target, env := startContainers(t)
+	shareGPUs(t, target(fmt.Sprintf("base: %q", madeImage)), killedAt[1:3], append(env, "TENON_CACHE="+sharedCache(t))...)
+}
+
+// shareGPUs applies forty units on a target, kills the apply at some moments, and
+// looks at who had which device and when.
+func shareGPUs(t *testing.T, target string, killedAt []string, env ...string) {
 	numbers := make([]string, 40)
 	for i := range numbers {
 		numbers[i] = strconv.Itoa(i)
 	}
-	for _, at := range []string{"", "after begin run of steps/u17", "after the start of steps/u20", "before the wait for steps-u32-1", "after finish run of steps/u5"} {
+	for _, at := range append([]string{""}, killedAt...) {
 		name := cmp.Or(at, "undisturbed")
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
@@ -87,17 +97,17 @@ func shareGPUs(t *testing.T, target string) {
 			s.write("cdi/lab.yaml", labSpec())
 			s.write("hold.sh", holdSh)
 			s.write("system.cue", fmt.Sprintf(fortyUnits, target, strings.Join(numbers, ", ")))
-			cdi := "TENON_CDI=" + filepath.Join(s.dir, "cdi")
+			env := append(slices.Clone(env), "TENON_CDI="+filepath.Join(s.dir, "cdi"))
 			if at != "" {
-				if out, err := s.tenon([]string{"apply", "--yes"}, cdi, faultKill+"="+at); err == nil {
+				if out, err := s.tenon([]string{"apply", "--yes"}, append(env, faultKill+"="+at)...); err == nil {
 					t.Fatalf("it was not killed\n%s", out)
 				}
 			}
-			if out, err := s.tenon([]string{"apply", "--yes"}, cdi); err != nil {
+			if out, err := s.tenon([]string{"apply", "--yes"}, env...); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			lentWell(t, s)
-			out, err := s.tenon([]string{"devices", "--json"}, cdi)
+			out, err := s.tenon([]string{"devices", "--json"}, env...)
 			var devices []device
 			if err == nil {
 				err = json.Unmarshal([]byte(out), &devices)
