@@ -122,14 +122,10 @@ func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
 // after a restart of the machine.
 func (c *call) lost(ctx context.Context) bool {
 	if c.handle == nil {
+		// What there is, to apply its task again finds, and starts it if it was only
+		// made ready.
 		h, err := c.find(ctx, c.run)
-		if err != nil {
-			return false // to apply its task again finds or starts it
-		}
-		if h == nil {
-			return true
-		}
-		c.handle = h
+		return err == nil && h == nil
 	}
 	st, err := c.o.Executor.Inspect(ctx, *c.handle)
 	if err != nil {
