@@ -52,7 +52,7 @@ bench: tools build ## measure speed and memory beside cue, ninja and ctr
 .PHONY: golden
 golden: tools test-tools ## write every golden file anew
 	TENON_UPDATE=1 go test ./compiler ./stdlib/docgen
-	TENON_UPDATE=1 go test ./cmd/... -skip 'Killed|Paused'
+	TENON_UPDATE=1 go test ./cmd/... -skip 'Killed|Paused|Share'
 	TENON_UPDATE=1 go test ./examples -run 'Readme|Guide|OwnTests'
 	go run ./cmd/tenon graph examples/flights --format svg --out docs/flights.svg
 
