@@ -134,6 +134,9 @@ func (c *comparer) describe(e *entity) map[string]any {
 	if len(u.Files) > 0 {
 		t["path"] = strings.Join(u.Files, ", ")
 	}
+	if u.Code.Image != "" {
+		t["image"] = u.Code.Image
+	}
 	if u.Code.Runtime == ir.Command {
 		t["command"] = plain(u.Code.Command)
 	}

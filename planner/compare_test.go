@@ -335,6 +335,11 @@ func TestCompare(t *testing.T) {
 			`  code more.sh:  -> "#"`,
 			"run steps/report",
 		}},
+		"an image": {with(edit("steps/report", func(u *ir.Unit) { u.Code.Image = "acme/tool:1" })), []string{
+			"changed steps/report",
+			`  image:  -> "acme/tool:1"`,
+			"run steps/report",
+		}},
 		"packages": {with(edit("models/leaver/train", func(u *ir.Unit) { u.Code.Lock = newLock })), []string{
 			"changed models/leaver",
 			`  packages.numpy: "1.26.4" -> "2.4.6"`,

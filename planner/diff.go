@@ -28,6 +28,7 @@ func diffUnits(old, u *ir.Unit) []Reason {
 	d.value("component version", old.Code.Version, u.Code.Version)
 	d.text("runtime", string(old.Code.Runtime), string(u.Code.Runtime))
 	d.text("lock", short(old.Code.Lock), short(u.Code.Lock))
+	d.text("image", old.Code.Image, u.Code.Image)
 	d.value("command", old.Code.Command, u.Code.Command)
 	each(old.Code.Files, u.Code.Files, func(f ir.CodeFile) string { return f.Path }, func(path string, a, b *ir.CodeFile) {
 		switch {

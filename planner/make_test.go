@@ -279,6 +279,8 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 		{"code file renamed", func(u *ir.Unit) { u.Code.Files[0].Path = "b.py" }, "code main.py is gone (# -> ); code b.py is new ( -> #)"},
 		{"lock", func(u *ir.Unit) { u.Code.Lock = "sha256:cd" }, "lock (ab -> cd)"},
 		{"command", func(u *ir.Unit) { u.Code.Command = []string{"main.py", "-v"} }, `command (["main.py"] -> ["main.py","-v"])`},
+		{"image", func(u *ir.Unit) { u.Code.Image = "acme/tool:2" }, "image (acme/tool:1 -> acme/tool:2)"},
+		{"no image", func(u *ir.Unit) { u.Code.Image = "" }, "image (acme/tool:1 -> )"},
 		{"version", func(u *ir.Unit) { u.Code.Version = 2 }, "component version (1 -> 2)"},
 		{"component", func(u *ir.Unit) { u.Component = "other" }, "component (sql -> other)"},
 		{"nested parameter", func(u *ir.Unit) { u.Params = json.RawMessage(`{"a":{"b":[1,3]},"sql":"x < 1"}`) }, "params.a.b[1] (2 -> 3)"},
@@ -304,7 +306,7 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 	}
 	base := func() ir.Unit {
 		return job("a/b/c", func(u *ir.Unit) {
-			u.Code = ir.Code{Runtime: ir.Python, Version: 1, Lock: "sha256:ab", Command: []string{"main.py"}, Files: []ir.CodeFile{{Path: "main.py", Digest: ir.Sum([]byte("x"))}}}
+			u.Code = ir.Code{Runtime: ir.Python, Version: 1, Image: "acme/tool:1", Lock: "sha256:ab", Command: []string{"main.py"}, Files: []ir.CodeFile{{Path: "main.py", Digest: ir.Sum([]byte("x"))}}}
 			u.Params = json.RawMessage(`{"a":{"b":[1,2]},"sql":"x < 1"}`)
 			u.Seed = 7
 			u.Secrets = []ir.Secret{{Name: "PW", Env: "A"}}
@@ -321,6 +323,33 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What the name of an image stands for is a part of what a unit reads.
+func TestAnImageThatMovedIsAReason(t *testing.T) {
+	const ref = "acme/tool:1"
+	pin := func(digit string) map[string]string {
+		return map[string]string{ref: "docker.io/" + ref + "@sha256:" + strings.Repeat(digit, 64)}
+	}
+	w := world1(t)
+	s := sys(job("steps/tool", func(u *ir.Unit) { u.Code.Image = ref }))
+	for _, step := range []struct {
+		images map[string]string
+		want   string // but for the marks of digests
+	}{
+		{pin("a"), "run steps/tool: new"},
+		{pin("a"), ""},
+		{pin("b"), "run steps/tool: image acme/tool:1 (# -> #)"},
+		{nil, "run steps/tool: image acme/tool:1 (# -> not known)"},
+		{pin("a"), "reuse steps/tool: image acme/tool:1 (not known -> #)"},
+	} {
+		w.images = step.images
+		p := w.plan(s)
+		if got := strings.Join(lines(p), "\n"); got != step.want {
+			t.Errorf("with %v: %q, want %q", step.images, got, step.want)
+		}
+		w.apply(p)
 	}
 }
 

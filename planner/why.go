@@ -66,7 +66,11 @@ func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
 			}
 		}
 		file, isFile := strings.CutPrefix(name, "file:")
+		ref, isImage := strings.CutPrefix(name, "image:")
 		switch {
+		case isImage && was && is: // else another one is named, which the definition tells
+			out = append(out, Reason{What: "image " + ref, Before: pinned(before), After: pinned(after)})
+		case isImage:
 		case isFile && !was:
 			out = append(out, Reason{What: "file " + file + " is new", After: short(after)})
 		case isFile && !is:
@@ -116,6 +120,15 @@ func describe(a artifact.Artifact) string {
 		return fmt.Sprintf("%d rows, %s", a.Rows, short(a.Digest))
 	}
 	return short(a.Digest)
+}
+
+// pinned is enough of the digest in an image's reference.
+func pinned(ref string) string {
+	_, digest, ok := strings.Cut(ref, "@")
+	if !ok {
+		return "not known"
+	}
+	return short(digest)
 }
 
 // short is enough of a digest to tell it from others by eye.

@@ -96,6 +96,7 @@ type world struct {
 	lost     map[string]bool // artifacts
 	statuses map[string]state.Status
 	digests  planner.Digests
+	images   map[string]string // references by digest
 	now      time.Time
 	took     time.Duration
 	ran      []string       // units, of the last apply
@@ -150,7 +151,7 @@ func (w *world) data(name, content string) {
 
 func (w *world) try(s *ir.System, rerun ...string) (*planner.Plan, error) {
 	return planner.Make(context.Background(), s, planner.Inputs{
-		Dir: w.dir, State: w.store, Artifacts: w, Digests: w.digests, Inspector: w,
+		Dir: w.dir, State: w.store, Artifacts: w, Digests: w.digests, Inspector: w, Images: w.images,
 		Options: planner.Options{Rerun: rerun, Now: w.now},
 	})
 }
@@ -187,7 +188,7 @@ func (w *world) apply(p *planner.Plan) {
 			}
 			return v.Digest, nil
 		},
-		Files: p.Files,
+		Files: p.Files, Images: p.Images,
 	}
 	for _, it := range p.Items {
 		if it.Action == planner.Delete {

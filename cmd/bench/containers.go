@@ -136,7 +136,7 @@ func (b *bench) prepareContainers(ctx context.Context, d *containerdtest.Daemon)
 	if _, err := store.Import(ctx, tarball, ref); err != nil {
 		return c, err
 	}
-	if c.Image, err = store.Pin(ctx, ref); err != nil {
+	if c.Image, err = store.Pin(ctx, ref, false); err != nil {
 		return c, err
 	}
 	built, err := store.Build(ctx, image.RecipeFor(trueTask(c, 0).Unit, c.Image, nil, nil, ""))

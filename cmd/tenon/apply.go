@@ -23,7 +23,7 @@ import (
 
 func applyCommand(a *app) *cobra.Command {
 	var o consent
-	var rerun []string
+	var how planning
 	var wait time.Duration
 	var audit float64
 	c := &cobra.Command{
@@ -52,7 +52,7 @@ not deterministic from then on.`,
 			case !(audit >= 0 && audit <= 1):
 				return &usageError{fmt.Errorf("--audit takes a share between 0 and 1, not %v", audit)}
 			}
-			p, w, lease, err := a.prepare(ctx, folder(args), rerun, wait)
+			p, w, lease, err := a.prepare(ctx, folder(args), how, wait)
 			if err != nil {
 				return err
 			}
@@ -69,7 +69,7 @@ not deterministic from then on.`,
 	o.flags(c)
 	c.Flags().Float64Var(&audit, "audit", 0, "run this `SHARE` of what is reused again, and compare: 0.1 is a tenth")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for another apply to end")
-	c.Flags().StringArrayVar(&rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
+	how.flags(c)
 	return c
 }
 
@@ -146,11 +146,11 @@ func checkSecrets(p *planner.Plan) error {
 }
 
 // prepare makes or reads the plan, under the lock that the apply will hold.
-func (a *app) prepare(ctx context.Context, target string, rerun []string, wait time.Duration) (_ *planner.Plan, _ *workspace, lease *state.Lease, err error) {
+func (a *app) prepare(ctx context.Context, target string, o planning, wait time.Duration) (_ *planner.Plan, _ *workspace, lease *state.Lease, err error) {
 	dir, saved := target, (*planner.Plan)(nil)
 	if info, err := os.Stat(target); err == nil && info.Mode().IsRegular() {
-		if len(rerun) > 0 || len(a.tags) > 0 {
-			return nil, nil, nil, &usageError{errors.New("a saved plan is applied exactly: --tag and --rerun go with tenon plan")}
+		if len(o.rerun) > 0 || len(a.tags) > 0 || o.pull {
+			return nil, nil, nil, &usageError{errors.New("a saved plan is applied exactly: --tag, --rerun and --pull go with tenon plan")}
 		}
 		if saved, err = planner.Read(target); err != nil {
 			return nil, nil, nil, err
@@ -178,7 +178,7 @@ func (a *app) prepare(ctx context.Context, target string, rerun []string, wait t
 	if saved != nil {
 		return saved, w, lease, nil
 	}
-	p, err := a.plan(ctx, dir, w, r, rerun)
+	p, err := a.plan(ctx, dir, w, r, o)
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
 	}

@@ -233,6 +233,8 @@ type system struct {
 	t     *testing.T
 	dir   string
 	ports []int
+	// program is what is run on it.
+	program string
 }
 
 func newSystem(t *testing.T, ports []int) *system {
@@ -241,7 +243,7 @@ func newSystem(t *testing.T, ports []int) *system {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &system{t, dir, ports}
+	s := &system{t, dir, ports, "tenon-faulty"}
 	s.write("cue.mod/module.cue", fmt.Sprintf(moduleText, stdlib.Module, stdlib.Version))
 	s.write("work.sh", workSh)
 	s.write("orders.csv", "id,x,y\n1,1.5,1\n2,2.5,2\n3,3.5,3\n4,4.5,4\n5,5.5,5\n6,6.5,6\n")
@@ -259,7 +261,7 @@ func (s *system) edit(n int) {
 	s.write("system.cue", fmt.Sprintf(twentyUnits, s.ports[0], s.ports[1], s.ports[2], n))
 }
 
-// tenon runs tenon-faulty on the system.
+// tenon runs tenon on the system.
 func (s *system) tenon(args []string, env ...string) (output string, err error) {
 	c := s.command(args, env...)
 	var out bytes.Buffer
@@ -269,7 +271,7 @@ func (s *system) tenon(args []string, env ...string) (output string, err error) 
 }
 
 func (s *system) command(args []string, env ...string) *exec.Cmd {
-	c := exec.Command("tenon-faulty", args...)
+	c := exec.Command(s.program, args...)
 	c.Dir = s.dir
 	c.Env = append(os.Environ(), append(env, "HOME="+s.dir, "GIT_CEILING_DIRECTORIES="+filepath.Dir(s.dir))...)
 	return c

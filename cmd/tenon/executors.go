@@ -84,8 +84,9 @@ func (a *app) images(hosts string) *image.Store {
 	return image.New(image.Options{Dir: filepath.Join(cacheDir(), "images"), Hosts: hosts, UV: findUV(), Log: a.stderr})
 }
 
-// pin finds by digest the images that a system names, if its target runs any.
-func (a *app) pin(ctx context.Context, sys *ir.System) (map[string]string, error) {
+// pin finds by digest the images that a system names, if its target runs any. With
+// again, registries are asked also for what they were asked before.
+func (a *app) pin(ctx context.Context, sys *ir.System, again bool) (map[string]string, error) {
 	if sys.Target.Base() == "" {
 		return nil, nil
 	}
@@ -100,7 +101,7 @@ func (a *app) pin(ctx context.Context, sys *ir.System) (map[string]string, error
 			continue
 		}
 		var err error
-		if pinned[ref], err = store.Pin(ctx, ref); err != nil {
+		if pinned[ref], err = store.Pin(ctx, ref, again); err != nil {
 			return nil, fmt.Errorf("the image of %s: %w", u.ID, err)
 		}
 	}

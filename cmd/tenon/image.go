@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -47,12 +48,14 @@ Images are kept in the cache folder, as an OCI layout.`,
 // A buildOf says what is built.
 type buildOf struct {
 	dir, base string
+	pull      bool
 }
 
 func (o *buildOf) flags(a *app, c *cobra.Command) {
 	a.tagFlag(c)
 	c.Flags().StringVarP(&o.dir, "dir", "C", ".", "the system's `FOLDER`")
 	c.Flags().StringVar(&o.base, "base", "", "put units on this `IMAGE` (default that of the target)")
+	c.Flags().BoolVar(&o.pull, "pull", false, "ask registries again which images names stand for")
 }
 
 func imageBuildCommand(a *app) *cobra.Command {
@@ -165,10 +168,17 @@ func imageListCommand(a *app) *cobra.Command {
 				return err
 			}
 			t := table(a.stdout)
-			fmt.Fprintln(t, "NAME\tDIGEST\tSIZE\tLAYERS")
+			fmt.Fprintln(t, "NAME\tDIGEST\tSIZE\tLAYERS\tRESOLVED")
 			for _, e := range entries {
 				name, _, _ := strings.Cut(e.Name, "@")
-				fmt.Fprintf(t, "%s\t%s\t%s\t%d\n", name, short(e.Digest.String()), bytesOf(e.Size), e.Layers)
+				resolved := ""
+				switch {
+				case name == e.Name:
+					resolved = "imported"
+				case !e.Resolved.IsZero():
+					resolved = e.Resolved.Local().Format(time.DateTime)
+				}
+				fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", name, short(e.Digest.String()), bytesOf(e.Size), e.Layers, resolved)
 			}
 			return t.Flush()
 		},
@@ -231,7 +241,7 @@ func (a *app) buildImages(ctx context.Context, store *image.Store, o buildOf, na
 	}
 	pins := map[string]string{}
 	for _, u := range units {
-		img, err := a.buildImage(ctx, store, r, u, base, tenon, pins)
+		img, err := a.buildImage(ctx, store, r, u, base, tenon, o.pull, pins)
 		if err != nil {
 			return fmt.Errorf("%s: %w", u.ID, err)
 		}
@@ -243,7 +253,7 @@ func (a *app) buildImages(ctx context.Context, store *image.Store, o buildOf, na
 }
 
 // buildImage builds the image of a unit. Every name is pinned once.
-func (a *app) buildImage(ctx context.Context, store *image.Store, r *compiler.Result, u ir.Unit, base, tenon string, pins map[string]string) (v1.Image, error) {
+func (a *app) buildImage(ctx context.Context, store *image.Store, r *compiler.Result, u ir.Unit, base, tenon string, pull bool, pins map[string]string) (v1.Image, error) {
 	dir, err := os.MkdirTemp("", "tenon-image-")
 	if err != nil {
 		return nil, err
@@ -257,7 +267,7 @@ func (a *app) buildImage(ctx context.Context, store *image.Store, r *compiler.Re
 	}
 	recipe := image.RecipeFor(u, base, os.DirFS(dir), r.Blobs[u.Code.Lock], tenon)
 	if pins[recipe.Base] == "" {
-		if pins[recipe.Base], err = store.Pin(ctx, recipe.Base); err != nil {
+		if pins[recipe.Base], err = store.Pin(ctx, recipe.Base, pull); err != nil {
 			return nil, err
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/cache"
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -282,8 +284,19 @@ func (a *app) withApplied(ctx context.Context, dir string, f func(w *workspace) 
 	return errors.Join(f(w), w.close())
 }
 
+// A planning is how a plan is made.
+type planning struct {
+	rerun []string
+	pull  bool
+}
+
+func (o *planning) flags(c *cobra.Command) {
+	c.Flags().StringArrayVar(&o.rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
+	c.Flags().BoolVar(&o.pull, "pull", false, "ask registries again which images names stand for")
+}
+
 // plan makes the plan for a compiled system.
-func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Result, rerun []string) (*planner.Plan, error) {
+func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Result, o planning) (*planner.Plan, error) {
 	in, err := a.inputs(dir, w, r.System)
 	if err != nil {
 		return nil, err
@@ -299,8 +312,8 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 	if len(current) > 0 && meta.System != r.System.Name {
 		return nil, fmt.Errorf("the state in %s is of the system %q, and this one is %q: give it a state of its own with --state, or destroy the other first", w.dir, meta.System, r.System.Name)
 	}
-	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(rerun)
-	if in.Images, err = a.pin(ctx, r.System); err != nil {
+	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(o.rerun)
+	if in.Images, err = a.pin(ctx, r.System, o.pull); err != nil {
 		return nil, err
 	}
 	return planner.Make(ctx, r.System, in)

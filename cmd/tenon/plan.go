@@ -13,7 +13,7 @@ import (
 func planCommand(a *app) *cobra.Command {
 	var asJSON, detailed, all bool
 	var out string
-	var rerun []string
+	var o planning
 	c := &cobra.Command{
 		Use: "plan [DIR]", Short: "Show what apply would do, and why", Args: atMost(1, "one folder"),
 		Long: `Compares the system with what stands and shows, for every unit, what would
@@ -36,7 +36,7 @@ records). "run?" is run unless what it reads comes out the same.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, w.close()) }()
-			p, err := a.plan(c.Context(), dir, w, r, rerun)
+			p, err := a.plan(c.Context(), dir, w, r, o)
 			if err != nil {
 				return err
 			}
@@ -64,7 +64,7 @@ records). "run?" is run unless what it reads comes out the same.`,
 	c.Flags().BoolVar(&all, "all", false, "show the units that nothing happens to as well")
 	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 for nothing to do, 1 for an error, 2 for changes")
 	c.Flags().StringVarP(&out, "out", "o", "", "write the plan to `FILE`, for tenon apply FILE")
-	c.Flags().StringArrayVar(&rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
+	o.flags(c)
 	return c
 }
 
@@ -84,13 +84,14 @@ func changes(i planner.Item) bool { return i.Action.Changes() || i.Restores() }
 // planDocument is a plan for machines: without the code it carries.
 func planDocument(p *planner.Plan) any {
 	return struct {
-		Version int             `json:"plan"`
-		System  string          `json:"system"`
-		Target  string          `json:"target"`
-		State   any             `json:"state"`
-		BackTo  int             `json:"back_to,omitempty"`
-		Moves   []state.Move    `json:"moves,omitempty"`
-		Items   []planner.Item  `json:"items"`
-		Summary planner.Summary `json:"summary"`
-	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Items, p.Summary()}
+		Version int               `json:"plan"`
+		System  string            `json:"system"`
+		Target  string            `json:"target"`
+		State   any               `json:"state"`
+		BackTo  int               `json:"back_to,omitempty"`
+		Moves   []state.Move      `json:"moves,omitempty"`
+		Images  map[string]string `json:"images,omitempty"`
+		Items   []planner.Item    `json:"items"`
+		Summary planner.Summary   `json:"summary"`
+	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Items, p.Summary()}
 }

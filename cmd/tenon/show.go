@@ -243,6 +243,13 @@ func (a *app) printShown(s *shown, withLineage bool) {
 			row(title, d)
 		}
 	}
+	if ref := u.Code.Image; ref != "" {
+		digest := ""
+		if s.Run != nil {
+			_, digest, _ = strings.Cut(s.Run.Inputs["image:"+ref], "@")
+		}
+		row("image", strings.TrimSpace(fmt.Sprintf("%s  %s", ref, a.paint(faint, short(digest)))))
+	}
 	for i, p := range describeParams(u.Params) {
 		title := "params"
 		if i > 0 {

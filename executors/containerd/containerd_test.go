@@ -118,7 +118,7 @@ func newExecutor(t testing.TB, change ...func(*containerd.Options)) *containerd.
 // pinned is the reference of the suite's image, by digest.
 func pinned(t testing.TB) string {
 	t.Helper()
-	ref, err := image.New(image.Options{Dir: os.Getenv(imagesVar)}).Pin(t.Context(), programRef)
+	ref, err := image.New(image.Options{Dir: os.Getenv(imagesVar)}).Pin(t.Context(), programRef, false)
 	if err != nil {
 		t.Fatal(err)
 	}

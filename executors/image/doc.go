@@ -13,7 +13,7 @@
 //
 // A store is a folder, an OCI image layout with more beside it:
 //
-//	oci-layout, index.json, blobs/  images that were imported or fetched, layers that were made
+//	oci-layout, index.json, blobs/  images that were imported or fetched, what names stand for, layers that were made
 //	found/KEY.json                  what was found out before: the layer that a key stands for, the interpreters of a base
 //	work/NAME                       what is being made or fetched, and NAME.lock, held by who does it
 //	python/                         which interpreter compiles modules, see executors/pyenv

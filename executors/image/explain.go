@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // explain makes an error of the registry client one that says what to do. It
@@ -48,6 +49,8 @@ func (s *Store) explain(ctx context.Context, n named, err error) error {
 		return fmt.Errorf("how %s is reached cannot be read from %s: %w", n.host, dir, faulty.error)
 	case errors.Is(err, docker.ErrInvalidAuthorization), code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return s.denied(n, host, status)
+	case (errdefs.IsNotFound(err) || code == http.StatusNotFound) && n.digest != (v1.Hash{}):
+		return fmt.Errorf("there is no image %s (any more): plan with --pull to take what %s stands for now, or name another one", n, n.name())
 	case errdefs.IsNotFound(err), code == http.StatusNotFound:
 		return fmt.Errorf("there is no image %s: look at its name and tag, or tenon image import one under that name", n)
 	case errors.As(err, &invalid):

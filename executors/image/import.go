@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -37,7 +38,7 @@ func (s *Store) Import(ctx context.Context, file, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("import %s: %w", file, err)
 	}
-	if err := s.name(ctx, n.String(), d); err != nil {
+	if err := s.name(ctx, n, d, time.Time{}); err != nil {
 		return "", err
 	}
 	n.digest = d.Digest

@@ -169,7 +169,7 @@ func TestAnImportedNameStandsForWhatWasImportedLast(t *testing.T) {
 	first := base(t, s)
 	second := base(t, s, file{"./etc/motd", "hello"})
 	for ref, want := range map[string]string{baseName: second, first: first} {
-		if got, err := s.Pin(t.Context(), ref); err != nil || got != want {
+		if got, err := s.Pin(t.Context(), ref, false); err != nil || got != want {
 			t.Errorf("%s stands for %s, %v; want %s", ref, got, err, want)
 		}
 	}

@@ -22,8 +22,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nameKey is the annotation by which index.json tells the name of an image.
-const nameKey = "org.opencontainers.image.ref.name"
+// Annotations in index.json: the name of an image, which is pinned unless it was
+// imported, and when a registry said that the name stands for it.
+const (
+	nameKey     = "org.opencontainers.image.ref.name"
+	resolvedKey = "dev.tenon.resolved"
+)
 
 func (s *Store) blob(h v1.Hash) string {
 	return filepath.Join(s.opts.Dir, "blobs", h.Algorithm, h.Hex)
@@ -86,10 +90,11 @@ func (s *Store) keep(key string, v any) error {
 
 // An Entry is an image that is kept.
 type Entry struct {
-	Name   string  `json:"name"` // of one that was fetched, pinned
-	Digest v1.Hash `json:"digest"`
-	Size   int64   `json:"size"` // compressed, of all layers
-	Layers int     `json:"layers"`
+	Name     string    `json:"name"` // of one that was fetched, pinned
+	Digest   v1.Hash   `json:"digest"`
+	Size     int64     `json:"size"` // compressed, of all layers
+	Layers   int       `json:"layers"`
+	Resolved time.Time `json:"resolved,omitzero"` // when the registry said that the name stands for it, if it still does as far as is known
 }
 
 // List lists the images that were imported or fetched, by name.
@@ -111,6 +116,7 @@ func (s *Store) List() ([]Entry, error) {
 		for _, l := range m.Layers {
 			e.Size += l.Size
 		}
+		e.Resolved, _ = time.Parse(time.RFC3339, d.Annotations[resolvedKey])
 		entries = append(entries, e)
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
@@ -133,8 +139,9 @@ func (s *Store) index() (*v1.IndexManifest, error) {
 	return index, nil
 }
 
-// name gives an image its name in index.json.
-func (s *Store) name(ctx context.Context, name string, d v1.Descriptor) (err error) {
+// name gives an image its name in index.json. With a time, its registry said then
+// that the name without the digest stands for it, and for no other one any more.
+func (s *Store) name(ctx context.Context, n named, d v1.Descriptor, resolved time.Time) (err error) {
 	_, release, err := s.work(ctx, "index")
 	if err != nil {
 		return err
@@ -144,9 +151,24 @@ func (s *Store) name(ctx context.Context, name string, d v1.Descriptor) (err err
 	if err != nil {
 		return err
 	}
-	d = v1.Descriptor{MediaType: d.MediaType, Size: d.Size, Digest: d.Digest, Annotations: map[string]string{nameKey: name}}
-	index.Manifests = slices.DeleteFunc(index.Manifests, func(old v1.Descriptor) bool { return old.Annotations[nameKey] == name })
-	index.Manifests = append(index.Manifests, d)
+	annotations := map[string]string{nameKey: n.String()}
+	if !resolved.IsZero() {
+		annotations[resolvedKey] = resolved.UTC().Format(time.RFC3339)
+	}
+	var others []v1.Descriptor
+	for _, old := range index.Manifests {
+		name, at := old.Annotations[nameKey], old.Annotations[resolvedKey]
+		switch {
+		case name != n.String():
+			if !resolved.IsZero() && strings.HasPrefix(name, n.name()+"@") {
+				delete(old.Annotations, resolvedKey)
+			}
+			others = append(others, old)
+		case resolved.IsZero() && at != "":
+			annotations[resolvedKey] = at
+		}
+	}
+	index.Manifests = append(others, v1.Descriptor{MediaType: d.MediaType, Size: d.Size, Digest: d.Digest, Annotations: annotations})
 	b, err := json.MarshalIndent(index, "", "\t")
 	if err != nil {
 		return err
@@ -157,18 +179,22 @@ func (s *Store) name(ctx context.Context, name string, d v1.Descriptor) (err err
 	)
 }
 
-// named finds an image by its name in index.json.
-func (s *Store) named(name string) (v1.Hash, bool, error) {
+// named finds in index.json what a name stands for: what was imported under it, or
+// else what a registry said. The digest is zero of a name that is not there.
+func (s *Store) named(n named) (h v1.Hash, imported bool, err error) {
 	index, err := s.index()
 	if err != nil {
 		return v1.Hash{}, false, err
 	}
 	for _, d := range index.Manifests {
-		if d.Annotations[nameKey] == name {
+		switch name := d.Annotations[nameKey]; {
+		case name == n.name():
 			return d.Digest, true, nil
+		case d.Annotations[resolvedKey] != "" && name == n.name()+"@"+d.Digest.String():
+			h = d.Digest
 		}
 	}
-	return v1.Hash{}, false, nil
+	return h, false, nil
 }
 
 // work waits until nobody else works on what is of that name, and returns a path

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
@@ -69,28 +70,34 @@ func parse(ref string) (named, error) {
 
 // Pin gives the full name of an image with the digest that it stands for:
 // "docker.io/library/python:3.11@sha256:...". What was imported under that name
-// is looked for first, then the registry is asked. A name with a digest is pinned
-// already.
-func (s *Store) Pin(ctx context.Context, ref string) (string, error) {
+// comes first, then what its registry said when it was asked before, unless it is
+// to be asked again. Its answer is kept, with the image's manifest and config. A
+// name with a digest is pinned already.
+func (s *Store) Pin(ctx context.Context, ref string, again bool) (string, error) {
 	n, err := parse(ref)
 	if err != nil || n.digest != (v1.Hash{}) {
 		return n.String(), err
 	}
-	h, ok, err := s.named(n.String())
+	h, imported, err := s.named(n)
 	if err != nil {
 		return "", err
 	}
-	if !ok {
-		_, desc, err := s.resolver(ctx).Resolve(quiet(ctx, nil), n.String())
-		if err != nil {
-			return "", s.explain(ctx, n, err)
-		}
-		if h, err = v1.NewHash(desc.Digest.String()); err != nil {
-			return "", err
-		}
+	if h != (v1.Hash{}) && (imported || !again) {
+		n.digest = h
+		return n.String(), nil
 	}
-	n.digest = h
-	return n.String(), nil
+	_, desc, err := s.resolver(ctx).Resolve(quiet(ctx, nil), n.String())
+	if err != nil {
+		return "", s.explain(ctx, n, err)
+	}
+	if n.digest, err = v1.NewHash(desc.Digest.String()); err != nil {
+		return "", err
+	}
+	if _, err := s.open(ctx, n.String()); err != nil {
+		return "", err
+	}
+	d := v1.Descriptor{MediaType: types.MediaType(desc.MediaType), Size: desc.Size, Digest: n.digest}
+	return n.String(), s.name(ctx, n, d, time.Now())
 }
 
 // fetchManifest fetches the manifest of that digest from where the image is.

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,7 +95,7 @@ func TestWhatIsPushedCanBePinnedAndOpened(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			h := newHub(t, o)
 			s := h.store(t, credentials(o.User, o.Password))
-			pinned, err := s.Pin(t.Context(), h.ref("team/app:1"))
+			pinned, err := s.Pin(t.Context(), h.ref("team/app:1"), false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +122,7 @@ func TestWhatIsPushedCanBePinnedAndOpened(t *testing.T) {
 				t.Fatal(err)
 			}
 			valid(t, img)
-			if _, err := s.Pin(t.Context(), pinned); err != nil {
+			if _, err := s.Pin(t.Context(), pinned, false); err != nil {
 				t.Errorf("a digest is not its own: %v", err)
 			}
 		})
@@ -164,7 +165,7 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 	}{
 		"an unknown name":   {plain, plain.ref("team/ap:1"), nil, []string{"there is no image " + plain.ref("team/ap:1"), "tenon image import"}},
 		"an unknown tag":    {plain, plain.ref("team/app:3"), nil, []string{"there is no image " + plain.ref("team/app:3")}},
-		"an unknown digest": {plain, plain.ref("team/app@sha256:" + strings.Repeat("0", 64)), nil, []string{"there is no image " + plain.ref("team/app@sha256:000")}},
+		"an unknown digest": {plain, plain.ref("team/app@sha256:" + strings.Repeat("0", 64)), nil, []string{"there is no image " + plain.ref("team/app@sha256:000"), "--pull"}},
 		"no name":           {plain, "Not A Name", nil, []string{`"Not A Name" is no name of an image`}},
 		"no credentials":    {closed, closed.ref("team/app:1"), credentials("", ""), []string{closed.Host + " wants to know who asks", "docker login " + closed.Host}},
 		"wrong credentials": {closed, closed.ref("team/app:1"), credentials(user, "wr0ng"), []string{closed.Host + " refuses the credentials", "docker login " + closed.Host}},
@@ -181,7 +182,7 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 				c.creds = credentials("", "")
 			}
 			s := c.hub.store(t, c.creds)
-			pinned, err := s.Pin(t.Context(), c.ref)
+			pinned, err := s.Pin(t.Context(), c.ref, false)
 			if err == nil {
 				_, err = s.Open(t.Context(), pinned)
 			}
@@ -237,7 +238,7 @@ func TestAMirrorStandsInForItsHost(t *testing.T) {
 	h := newHub(t, registrytest.Options{})
 	h.write(t, "registry.invalid", "hosts.toml", fmt.Sprintf("server = \"https://registry.invalid\"\n[host.\"http://%s\"]\ncapabilities = [\"pull\", \"resolve\"]\n", h.Host))
 	s := h.store(t, credentials("", ""))
-	pinned, err := s.Pin(t.Context(), "registry.invalid/team/app:1")
+	pinned, err := s.Pin(t.Context(), "registry.invalid/team/app:1", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,6 +252,68 @@ func TestAMirrorStandsInForItsHost(t *testing.T) {
 	}
 }
 
+// What a registry said a name stands for holds until it is asked again.
+func TestARegistryIsAskedOnce(t *testing.T) {
+	h := newHub(t, registrytest.Options{})
+	s := h.store(t, credentials("", ""))
+	ref := h.ref("team/app:1")
+	pins := func(again bool, want string) {
+		t.Helper()
+		if pinned, err := s.Pin(t.Context(), ref, again); err != nil || pinned != want {
+			t.Errorf("it is pinned as %s, %v, want %s", pinned, err, want)
+		}
+	}
+	lists := func(resolved ...string) {
+		t.Helper()
+		entries, err := s.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range entries {
+			if !e.Resolved.IsZero() {
+				got = append(got, e.Name)
+			}
+		}
+		if !slices.Equal(got, resolved) {
+			t.Errorf("resolved are %v, want %v", got, resolved)
+		}
+	}
+	pins(false, h.pinned)
+	other := h.store(t, credentials("", ""))
+	moved, err := other.Push(t.Context(), randomImage(t), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pins(false, h.pinned)
+	lists(h.pinned)
+	if _, err := s.Open(t.Context(), moved); err != nil { // by its digest, which says nothing of the name
+		t.Fatal(err)
+	}
+	pins(false, h.pinned)
+	pins(true, moved)
+	pins(false, moved)
+	lists(moved)
+	// It goes back to what is here already.
+	if _, err := other.Push(t.Context(), h.img, ref); err != nil {
+		t.Fatal(err)
+	}
+	pins(true, h.pinned)
+	lists(h.pinned)
+
+	h.Stop()
+	pins(false, h.pinned)
+	_, err = s.Pin(t.Context(), ref, true)
+	wantError(t, err, "no way to "+h.Host)
+	// What is imported under the name goes before, and no registry is asked.
+	imported, err := s.Import(t.Context(), archive(t, "root.tar", file{"usr/", ""}), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pins(false, imported)
+	pins(true, imported)
+}
+
 // An index is pinned as it is, so that a pin holds on every machine.
 func TestAnIndexAtARegistry(t *testing.T) {
 	h := newHub(t, registrytest.Options{})
@@ -259,7 +322,7 @@ func TestAnIndexAtARegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	entry := func(tag, arch string) v1.Descriptor {
-		pinned, err := other.Pin(t.Context(), h.ref("team/app:"+tag))
+		pinned, err := other.Pin(t.Context(), h.ref("team/app:"+tag), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -290,7 +353,7 @@ func TestAnIndexAtARegistry(t *testing.T) {
 	_ = answer.Body.Close()
 
 	s := h.store(t, credentials("", ""))
-	pinned, err := s.Pin(t.Context(), h.ref("team/app:both"))
+	pinned, err := s.Pin(t.Context(), h.ref("team/app:both"), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -444,7 +507,7 @@ func TestWhatARegistrySaysIsPassedOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := image.New(image.Options{Dir: t.TempDir(), Hosts: t.TempDir(), Credentials: credentials("", "")})
-		_, err = s.Pin(t.Context(), "127.0.0.1:"+port+"/team/app:1")
+		_, err = s.Pin(t.Context(), "127.0.0.1:"+port+"/team/app:1", false)
 		wantError(t, err, want)
 	}
 }

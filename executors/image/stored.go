@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -159,7 +160,7 @@ func (s *Store) open(ctx context.Context, pinned string) (*stored, error) {
 		return nil, fmt.Errorf("read the config of %s: %w", ref, err)
 	}
 	if fetched != nil {
-		if err := s.name(ctx, ref.String(), *fetched); err != nil {
+		if err := s.name(ctx, ref, *fetched, time.Time{}); err != nil {
 			return nil, err
 		}
 	}
