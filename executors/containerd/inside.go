@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -105,21 +107,24 @@ func data(patterns map[string][]string) (map[string][]string, []specs.Mount) {
 
 // cover is the files below dir, or, instead of all that a folder holds, the
 // folder: a mount takes milliseconds. whole says that dir holds nothing else, and
-// that the program may look into it. What a link leads to would not be below it.
+// that the program may look into it. What a link leads to, or what is mounted in a
+// folder, would not be there.
 func cover(dir string, sorted []string) (paths []string, whole bool) {
 	const others = 0o005
 	info, err := os.Stat(dir)
 	whole = err == nil && info.Mode()&others == others
 	entries, _ := os.ReadDir(dir)
-	children, regular := 0, map[string]bool{}
+	children, kinds := 0, map[string]fs.FileMode{}
 	for _, e := range entries {
-		regular[filepath.Join(dir, e.Name())] = e.Type().IsRegular()
+		kinds[e.Name()] = e.Type()
 	}
 	for i := 0; i < len(sorted); children++ {
 		name, _, deeper := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(sorted[i], dir), "/"), "/")
 		child := filepath.Join(dir, name)
+		kind, there := kinds[name]
+		whole = whole && there && !isMount(child)
 		if !deeper {
-			paths, whole = append(paths, child), whole && regular[child]
+			paths, whole = append(paths, child), whole && kind.IsRegular()
 			i++
 			continue
 		}
@@ -128,13 +133,21 @@ func cover(dir string, sorted []string) (paths []string, whole bool) {
 			n++
 		}
 		below, all := cover(child, sorted[i:i+n])
-		paths, whole = append(paths, below...), whole && all
+		paths, whole = append(paths, below...), whole && all && kind.IsDir()
 		i += n
 	}
 	if whole = whole && children == len(entries) && children > 0; whole {
 		return []string{dir}, true
 	}
 	return paths, false
+}
+
+// isMount reports whether something is mounted at a path. Kernels before 5.8 do
+// not tell.
+func isMount(path string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 // commonDir is the deepest folder that all the files are below.
@@ -211,7 +224,8 @@ func open(u ir.Unit) bool {
 		slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
 }
 
-// cores are as many thousandths of a core as the kernel counts in a period.
+// quota is so many thousandths of a core as the kernel counts them: microseconds
+// in a period.
 func quota(milliCPU int64) (quota int64, period uint64) {
 	return max(milliCPU*100, 1000), 100_000
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -91,6 +92,24 @@ func TestDataFiles(t *testing.T) {
 	if err := os.Symlink("../all/a.csv", filepath.Join(root, "linked/a.csv")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.MkdirAll(filepath.Join(root, "years"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../all", filepath.Join(root, "years/2024")); err != nil {
+		t.Fatal(err)
+	}
+	mounted := filepath.Join(root, "disks/mounted")
+	if err := os.MkdirAll(mounted, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(filepath.Join(root, "all"), mounted, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(mounted, 0); err != nil {
+			t.Error(err)
+		}
+	})
 	for name, c := range map[string]struct {
 		files, found, mounts []string
 	}{
@@ -105,7 +124,11 @@ func TestDataFiles(t *testing.T) {
 			[]string{"a b -> a b", "a-b -> a-b", "a -> a"}},
 		"a private folder": {[]string{"private/a.csv"}, []string{"a.csv"}, []string{"private/a.csv -> a.csv"}},
 		"a link":           {[]string{"linked/a.csv"}, []string{"a.csv"}, []string{"linked/a.csv -> a.csv"}},
-		"one file twice":   {[]string{"some/a.csv", "some/a.csv"}, []string{"a.csv", "a.csv"}, []string{"some/a.csv -> a.csv"}},
+		"a link to a folder": {[]string{"years/2024/a.csv", "years/2024/b.csv", "some/a.csv"}, []string{"years/2024/a.csv", "years/2024/b.csv", "some/a.csv"},
+			[]string{"some/a.csv -> some/a.csv", "years/2024 -> years/2024"}},
+		"a disk in a folder": {[]string{"disks/mounted/a.csv", "disks/mounted/b.csv", "some/a.csv"}, []string{"disks/mounted/a.csv", "disks/mounted/b.csv", "some/a.csv"},
+			[]string{"disks/mounted -> disks/mounted", "some/a.csv -> some/a.csv"}},
+		"one file twice": {[]string{"some/a.csv", "some/a.csv"}, []string{"a.csv", "a.csv"}, []string{"some/a.csv -> a.csv"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var paths []string
