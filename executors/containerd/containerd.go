@@ -173,6 +173,10 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	if err := local.Present(t); err != nil {
 		return state.Handle{}, err
 	}
+	uid, gid := owner()
+	if err := local.Readable(t, uid, gid); err != nil {
+		return state.Handle{}, err
+	}
 	if err := local.PortFree(ctx, t, prior, stands); err != nil {
 		return state.Handle{}, err
 	}

@@ -426,3 +426,41 @@ func TestThousandsOfDataFiles(t *testing.T) {
 		t.Errorf("the program found %d files, want %d", len(f.Content), len(paths))
 	}
 }
+
+// A program runs as another user than tenon. What it may not read is refused
+// before it runs, by the name of the file.
+func TestDataThatProgramsMayNotRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode     fs.FileMode
+		uid, gid int
+		fine     bool
+	}{
+		"of root alone":              {0o600, 0, 0, false},
+		"of root and its group":      {0o640, 0, 0, false},
+		"of all":                     {0o604, 0, 0, true},
+		"of the program's own user":  {0o400, nobody, 0, true},
+		"of the program's own group": {0o040, 0, nobody, true},
+		"of all but its own group":   {0o604, 0, nobody, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "a.csv")
+			ok(t, os.WriteFile(path, []byte("x"), 0o600))
+			ok(t, os.Chown(path, c.uid, c.gid))
+			ok(t, os.Chmod(path, c.mode))
+			task := job(t, "report")
+			task.Files = map[string][]string{"*.csv": {path}}
+			if c.fine {
+				if st := run(t, task); st.Phase != state.Succeeded {
+					t.Errorf("status %+v, log: %s", st, read(t, filepath.Join(task.Dir, "log")))
+				}
+				return
+			}
+			_, err := newExecutor(t).Apply(t.Context(), task, nil)
+			for _, part := range []string{path, fmt.Sprintf("%04o", c.mode), "65532"} {
+				if err == nil || !strings.Contains(err.Error(), part) {
+					t.Errorf("apply gave %v, want an error with %s", err, part)
+				}
+			}
+		})
+	}
+}

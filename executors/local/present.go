@@ -2,9 +2,13 @@ package local
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -28,4 +32,43 @@ func Present(t executors.Task) error {
 		}
 	}
 	return nil
+}
+
+// Readable returns an error that names the first data file that the user whom the
+// task's program runs as may not read.
+func Readable(t executors.Task, uid, gid int) error {
+	for _, pattern := range slices.Sorted(maps.Keys(t.Files)) {
+		for _, path := range t.Files[pattern] {
+			info, err := os.Stat(path)
+			if err != nil {
+				return fmt.Errorf("data %s: %w", pattern, err)
+			}
+			if !mayRead(path, info, uid, gid) {
+				return fmt.Errorf("data %s: %s has mode %04o, and programs run as user %d, who may not read it: allow it, for instance with chmod o+r",
+					pattern, path, info.Mode().Perm(), uid)
+			}
+		}
+	}
+	return nil
+}
+
+// mayRead goes by the mode. What has an access control list as well is believed to
+// be readable.
+func mayRead(path string, info fs.FileInfo, uid, gid int) bool {
+	read := fs.FileMode(0o004)
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		switch {
+		case uid == 0:
+			return true
+		case int(st.Uid) == uid:
+			read = 0o400
+		case int(st.Gid) == gid:
+			read = 0o040
+		}
+	}
+	if info.Mode()&read != 0 {
+		return true
+	}
+	n, err := unix.Getxattr(path, "system.posix_acl_access", nil)
+	return err == nil && n > 0
 }
