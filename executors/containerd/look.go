@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -119,17 +120,29 @@ func (e *Executor) explainEnd(r record, st *state.Status, code int) {
 		st.Message = fault
 	case st.Signal == "SIGKILL" && r.Disk > 0 && local.Written(r.Dir) > r.Disk: // there may have been no room for a verdict
 		st.Message = local.OverQuota(local.Written(r.Dir), r.Disk)
-	case st.Signal == "SIGKILL" && e.outOfMemory(r) && r.Memory > 0:
-		st.Message = fmt.Sprintf("killed by SIGKILL: it used more than needs.memory %s", local.Size(r.Memory))
-	case st.Signal == "SIGKILL" && e.outOfMemory(r):
-		st.Message = "killed by SIGKILL: the machine ran out of memory while it ran"
 	case st.Signal == "SIGKILL":
-		st.Message = "killed by SIGKILL (not for want of memory)"
-	case st.Signal != "":
-		st.Message = "killed by " + st.Signal
+		st.Message = "killed by SIGKILL" + cmp.Or(e.explainMemory(r), " (not for want of memory)")
 	default:
 		st.Message = fmt.Sprintf("exit %d", code)
+		if st.Signal != "" {
+			st.Message = "killed by " + st.Signal
+		}
+		if why := e.explainMemory(r); why != "" {
+			st.Message += "; the kernel killed a child of it" + why
+		}
 	}
+}
+
+// explainMemory says that the kernel killed in the container for want of memory,
+// if it did.
+func (e *Executor) explainMemory(r record) string {
+	switch {
+	case !e.outOfMemory(r):
+		return ""
+	case r.Memory > 0:
+		return ": it used more than needs.memory " + local.Size(r.Memory)
+	}
+	return ": the machine ran out of memory while it ran"
 }
 
 func faultPath(dir string) string { return filepath.Join(dir, "notes", "fault") }

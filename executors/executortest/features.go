@@ -66,6 +66,7 @@ func (s *suite) featureCases() []testCase {
 	if s.Contains {
 		cases = append(cases,
 			testCase{"a job that uses more memory than it asked for is killed and told why", s.memory},
+			testCase{"a job whose child is killed for want of memory is told why", s.childMemory},
 			testCase{"a job within its memory is left alone", s.memoryEnough},
 			testCase{"a job has no more cores than it asked for", s.cores},
 			testCase{"a program has no rights", s.user})
@@ -208,6 +209,20 @@ func (s *suite) memory(t *testing.T) {
 		wantMessage(t, st, "needs.memory 64 MiB")
 		if st.Signal != "SIGKILL" {
 			t.Errorf("signal is %q, want SIGKILL", st.Signal)
+		}
+	}
+}
+
+func (s *suite) childMemory(t *testing.T) {
+	e := s.New(t)
+	task := s.job(t, "parent", "eat", "268435456")
+	task.Unit.Needs.Memory = 64 << 20
+	h := s.apply(t, e, task, nil)
+	for _, st := range []state.Status{wait(t, e, h), inspect(t, s.New(t), h)} {
+		wantPhase(t, st, state.Failed)
+		wantMessage(t, st, "exit 1; the kernel killed a child of it: it used more than needs.memory 64 MiB")
+		if st.ExitCode != 1 || st.Signal != "" {
+			t.Errorf("status %+v, want exit code 1 and no signal", st)
 		}
 	}
 }
