@@ -7,6 +7,7 @@
 //
 //	Dir                  as package local has it
 //	Dir/container.json   which container it is, written once it can be started
+//	Dir/hosts            names that it finds in /etc/hosts if it has no network
 //	Dir/notes/fault      why the program could not be started
 //	Dir/notes/exit       the exit status: containerd 2 forgets it if it is started again
 //	Dir/verdict          why tenon ended it, if it did

@@ -175,6 +175,8 @@ func TestAUnitCannotLeaveItsContainer(t *testing.T) {
 		{"take more memory as files", []string{"memory", "/dev/shm/big", "50331648"}, "no space left on device", []string{"memory", of("big"), "50331648"}},
 		// What it may.
 		{"call itself", []string{"loopback"}, "", nil},
+		{"find itself by name", []string{"resolve", "localhost"}, "", nil},
+		{"find itself by its own name", []string{"resolve", "tenon"}, "", nil},
 		{"write outputs", []string{"write", "/tenon/out/out/new"}, "", nil},
 		{"write scratch", []string{"write", "/tmp/new"}, "", nil},
 		{"share memory", []string{"memory", "/dev/shm/small", "16777216"}, "", nil},

@@ -58,6 +58,7 @@ func containerID(t executors.Task) string {
 }
 
 func recordPath(dir string) string  { return filepath.Join(dir, "container.json") }
+func hostsPath(dir string) string   { return filepath.Join(dir, "hosts") }
 func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
 
 // readRecord reads the record of a run folder. One that was cut off by a power
@@ -128,7 +129,7 @@ func current(h state.Handle) (record, error) {
 
 // forget removes what tells of an earlier start in the folder.
 func forget(dir string) error {
-	for _, p := range []string{recordPath(dir), verdictPath(dir), faultPath(dir), exitPath(dir)} {
+	for _, p := range []string{recordPath(dir), hostsPath(dir), verdictPath(dir), faultPath(dir), exitPath(dir)} {
 		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -26,6 +26,13 @@ const nobody = 65532
 // defaultPIDs is how many processes and threads a unit has that says nothing.
 const defaultPIDs = 4096
 
+// hostname is what a container calls itself.
+const hostname = "tenon"
+
+// hosts are the names that a container without a network knows: not every image
+// knows its own.
+const hosts = "127.0.0.1 localhost " + hostname + "\n::1 localhost ip6-localhost ip6-loopback\n"
+
 // owner is the user that a program runs as.
 func owner() (uid, gid int) {
 	if os.Getuid() != 0 {
@@ -43,7 +50,7 @@ func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs
 		func(_ context.Context, _ oci.Client, _ *containers.Container, s *specs.Spec) error {
 			uid, gid := owner()
 			s.Root.Readonly = true
-			s.Hostname = "tenon"
+			s.Hostname = hostname
 			s.Process = &specs.Process{
 				User: specs.User{UID: uint32(uid), GID: uint32(gid)}, Cwd: "/",
 				Args: command(t, doc, len(t.Env) > 0), Env: environ(t, ofImage, e.opts.Env, open(t.Unit)),
@@ -65,6 +72,8 @@ func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs
 						s.Mounts = append(s.Mounts, bind(file, file, "ro"))
 					}
 				}
+			} else {
+				s.Mounts = append(s.Mounts, bind(hostsPath(t.Dir), "/etc/hosts", "ro"))
 			}
 			s.Linux.Seccomp = seccomp.DefaultProfile(s) // after the capabilities, on which it depends
 			return nil

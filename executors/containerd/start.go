@@ -47,6 +47,9 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err := local.WriteDocument(t, doc); err != nil {
 		return state.Handle{}, err
 	}
+	if err := os.WriteFile(hostsPath(t.Dir), []byte(hosts), 0o644); err != nil {
+		return state.Handle{}, err
+	}
 	if err := handOver(t.Dir); err != nil {
 		return state.Handle{}, err
 	}

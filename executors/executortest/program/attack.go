@@ -64,6 +64,9 @@ func attack(name string, args []string) error {
 		}
 		defer l.Close()
 		return call("tcp", l.Addr().String())
+	case "resolve": // NAME
+		_, err := net.LookupHost(arg(0))
+		return err
 	case "read": // FILE
 		_, err := os.ReadFile(arg(0))
 		return err
