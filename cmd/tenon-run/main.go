@@ -9,8 +9,9 @@
 // reaped, and when the program has ended, the kernel ends what it left behind. It
 // exits as the program did: with its status, or with 128 and the signal that
 // killed it. Why a program could not be started is written to the fault file, and
-// the status is 127, or 126 if the fault is another. The
-// status is written to the exit file as well, for those who lose the process.
+// the status is 127, or 126 if the fault is another. The status is written to the
+// exit file as well, for those who lose the process. How many files the program may
+// have open does not depend on who started the container.
 //
 // It is built without cgo, so that it runs in any image.
 package main
@@ -27,6 +28,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,6 +95,9 @@ func run(logFile, secrets, dir string, argv []string) (status int, err error) {
 			return exitFault, fmt.Errorf("read the secrets: %w", err)
 		}
 	}
+	if err := limitFiles(); err != nil {
+		return exitFault, fmt.Errorf("bound the number of open files: %w", err)
+	}
 	path, err := find(argv[0])
 	if err != nil {
 		return exitNotFound, err
@@ -139,6 +144,21 @@ func addSecrets(env []string, name string) ([]string, error) {
 	return env, nil
 }
 
+// openFiles is how many files a program may have open that does not ask for more.
+// What is inherited may be too few for who reads data side by side, or a thousand
+// million, which some programs close one by one before they start another.
+const openFiles = 65536
+
+// limitFiles bounds them, within what the container may.
+func limitFiles() error {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		return err
+	}
+	r.Cur = min(r.Max, openFiles)
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r)
+}
+
 // find resolves the program as a shell would, and says in one line why it cannot.
 func find(name string) (string, error) {
 	path, err := exec.LookPath(name)
@@ -154,12 +174,12 @@ func find(name string) (string, error) {
 }
 
 // follow hands signals on and reaps until the program has ended. What is left then
-// the kernel kills with this process.
+// the kernel kills with this process. It reaps whatever the signal was: where many
+// come at once, that of an end may be lost.
 func follow(program int, signals <-chan os.Signal) int {
 	for s := range signals {
 		if s != unix.SIGCHLD {
 			_ = unix.Kill(-1, s.(unix.Signal)) // nobody may be left to tell
-			continue
 		}
 		for {
 			var st unix.WaitStatus

@@ -99,6 +99,18 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 	}
 }
 
+func TestOpenFilesAreThoseOfEveryContainer(t *testing.T) {
+	var was syscall.Rlimit
+	ok(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was))
+	ok(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 256, Max: was.Max}))
+	f := start(t, nil, "sh", "-c", "ulimit -S -n; ulimit -H -n")
+	ok(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was))
+	want := fmt.Sprintf("%d\n%d\n", min(was.Max, 65536), was.Max)
+	if status := f.status(t); status != 0 || f.said(t) != want {
+		t.Errorf("status %d, limits %q, want %q", status, f.said(t), want)
+	}
+}
+
 func TestWhatCannotBeStartedIsTold(t *testing.T) {
 	dir := t.TempDir()
 	plain, garbage, secrets := filepath.Join(dir, "plain"), filepath.Join(dir, "garbage"), filepath.Join(dir, "secrets")
