@@ -50,7 +50,7 @@ func (e *Executor) connect(ctx context.Context) (*client.Client, error) {
 	return c, nil
 }
 
-// An Unreachable error says that containerd does not answer.
+// An unreachable error says that containerd does not answer.
 type unreachable struct {
 	address, why string
 	err          error

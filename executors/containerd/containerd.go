@@ -148,26 +148,16 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	defer locked.Close()
 
 	r, err := readRecord(t.Dir)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return state.Handle{}, err
-	case r.Name != t.Name:
-		if st, err := e.look(ctx, c, r); err != nil || st.Phase == state.Running {
-			return state.Handle{}, errors.Join(fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name), err)
-		}
-	default:
-		stands, err := e.resume(ctx, c, r)
+	}
+	if err == nil { // an earlier start
+		stands, err := e.earlier(ctx, r, t)
 		if err != nil {
 			return state.Handle{}, err
 		}
 		if stands {
 			return r.handle()
-		}
-	}
-	if err == nil { // an earlier start
-		if err := e.remove(ctx, c, r.ID, e.opts.Grace); err != nil {
-			return state.Handle{}, err
 		}
 	}
 	if err := local.Present(t); err != nil {
@@ -181,6 +171,25 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 		return state.Handle{}, err
 	}
 	return e.settle(ctx, func() (state.Handle, error) { return e.start(ctx, c, t) })
+}
+
+// earlier says whether a task was started before, wherever that was, and stands.
+// If it does not, nothing of it is left.
+func (e *Executor) earlier(ctx context.Context, r record, t executors.Task) (stands bool, err error) {
+	e = e.at(r.Place)
+	ctx = e.in(ctx)
+	c, err := e.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	if r.Name == t.Name {
+		if stands, err = e.resume(ctx, c, r); err != nil || stands {
+			return stands, err
+		}
+	} else if st, err := e.look(ctx, c, r); err != nil || st.Phase == state.Running {
+		return false, errors.Join(fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name), err)
+	}
+	return false, e.remove(ctx, c, r.ID, e.opts.Grace)
 }
 
 // resume says whether there is something to come back to. A job that has ended

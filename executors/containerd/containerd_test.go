@@ -181,3 +181,33 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+// Where containers are may be set anew between an apply that was killed and the
+// next one.
+func TestATaskIsFoundWhereItWasStarted(t *testing.T) {
+	task := job(t, "sleep")
+	first := apply(t, newExecutor(t), task)
+	elsewhere := newExecutor(t, func(o *containerd.Options) { o.Namespace = containerdtest.Foreign })
+	again := apply(t, elsewhere, task)
+	if !bytes.Equal(again.Data, first.Data) {
+		t.Errorf("it was started as %s, and again as %s", first.Data, again.Data)
+	}
+	other := task
+	other.Name = "steps-case-run-0011223344556677-2"
+	if _, err := elsewhere.Apply(t.Context(), other, nil); err == nil {
+		t.Error("another task was started in the folder of one that runs")
+	}
+}
+
+// Of a record that cannot be read nobody knows that it is gone.
+func TestARecordThatCannotBeReadIsNoAbsence(t *testing.T) {
+	task := job(t, "exit", "0")
+	e := newExecutor(t)
+	h := apply(t, e, task)
+	record := filepath.Join(task.Dir, "container.json")
+	ok(t, os.Remove(record))
+	mkdir(t, record)
+	if st, err := e.Inspect(t.Context(), h); err == nil {
+		t.Errorf("status %+v, want an error", st)
+	}
+}

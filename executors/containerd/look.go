@@ -3,6 +3,7 @@ package containerd
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,8 +28,11 @@ import (
 // it is ready.
 func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.Status, error) {
 	st := state.Status{Phase: state.Running, Started: r.Began}
-	if now, err := readRecord(r.Dir); err != nil || now.ID != r.ID {
+	switch now, err := readRecord(r.Dir); {
+	case errors.Is(err, os.ErrNotExist), err == nil && now.ID != r.ID:
 		return state.Status{Phase: state.Absent}, nil
+	case err != nil:
+		return st, err
 	}
 	now, err := e.task(ctx, c, r.ID)
 	if err != nil {
