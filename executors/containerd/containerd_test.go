@@ -4,11 +4,15 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -209,5 +213,43 @@ func TestARecordThatCannotBeReadIsNoAbsence(t *testing.T) {
 	mkdir(t, record)
 	if st, err := e.Inspect(t.Context(), h); err == nil {
 		t.Errorf("status %+v, want an error", st)
+	}
+}
+
+// A bare image is one whose manifest does not say its own type, which it need not.
+type bare struct{ v1.Image }
+
+func (b bare) Manifest() (*v1.Manifest, error) {
+	m, err := b.Image.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	m = m.DeepCopy()
+	m.MediaType = ""
+	return m, nil
+}
+
+func (b bare) RawManifest() ([]byte, error) {
+	m, err := b.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(m)
+}
+
+func (b bare) Digest() (v1.Hash, error) { return partial.Digest(b) }
+
+func TestAnImageThatDoesNotSayItsType(t *testing.T) {
+	store := image.New(image.Options{Dir: os.Getenv(imagesVar)})
+	e := newExecutor(t, func(o *containerd.Options) {
+		o.Build = func(ctx context.Context, r image.Recipe) (v1.Image, error) {
+			img, err := store.Build(ctx, r)
+			return bare{img}, err
+		}
+	})
+	st, err := e.Wait(t.Context(), apply(t, e, job(t, "exit", "0")))
+	ok(t, err)
+	if st.Phase != state.Succeeded {
+		t.Errorf("status %+v", st)
 	}
 }

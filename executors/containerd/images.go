@@ -183,7 +183,11 @@ func copyContent(ctx context.Context, store content.Store, built v1.Image) (targ
 	if err != nil {
 		return target, err
 	}
-	target = ocispec.Descriptor{MediaType: string(manifest.MediaType), Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	kind, err := built.MediaType() // which the manifest need not say
+	if err != nil {
+		return target, err
+	}
+	target = ocispec.Descriptor{MediaType: string(kind), Digest: digest.FromBytes(raw), Size: int64(len(raw))}
 	return target, put(ctx, store, target, labels, reading(raw))
 }
 

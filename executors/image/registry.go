@@ -209,7 +209,11 @@ func (s *Store) Push(ctx context.Context, img v1.Image, ref string) (string, err
 	if err != nil {
 		return "", err
 	}
-	d := v1.Descriptor{MediaType: m.MediaType, Size: int64(len(raw)), Digest: h}
+	kind, err := img.MediaType() // which the manifest need not say
+	if err != nil {
+		return "", err
+	}
+	d := v1.Descriptor{MediaType: kind, Size: int64(len(raw)), Digest: h}
 	if err := s.push(ctx, pusher, n, d, inMemory(raw)); err != nil {
 		return "", err
 	}

@@ -129,6 +129,36 @@ func TestWhatIsPushedCanBePinnedAndOpened(t *testing.T) {
 	}
 }
 
+// A manifest need not say its own type. An image of a unit without layers is its
+// base, unchanged.
+func TestABaseThatDoesNotSayItsTypeIsPushed(t *testing.T) {
+	h := newHub(t, registrytest.Options{})
+	s := h.store(t, credentials("", ""))
+	img := randomImage(t)
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m = m.DeepCopy()
+	m.MediaType = ""
+	bare, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := s.Import(t.Context(), ociArchive(t, func(dir string) { onlyManifest(t, dir, string(bare)) }, img), "bare:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := build(t, s, image.Recipe{Base: base})
+	pinned, err := s.Push(t.Context(), built, h.ref("team/bare:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := h.store(t, credentials("", "")).Pin(t.Context(), h.ref("team/bare:1")); err != nil || got != pinned {
+		t.Errorf("it is pinned as %s, %v, and was pushed as %s", got, err, pinned)
+	}
+}
+
 func TestLayersAreFetchedWhenTheyAreRead(t *testing.T) {
 	h := newHub(t, registrytest.Options{})
 	s := h.store(t, credentials("", ""))
