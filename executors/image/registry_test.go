@@ -154,7 +154,7 @@ func TestABaseThatDoesNotSayItsTypeIsPushed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := h.store(t, credentials("", "")).Pin(t.Context(), h.ref("team/bare:1")); err != nil || got != pinned {
+	if got, err := h.store(t, credentials("", "")).Pin(t.Context(), h.ref("team/bare:1"), false); err != nil || got != pinned {
 		t.Errorf("it is pinned as %s, %v, and was pushed as %s", got, err, pinned)
 	}
 }
