@@ -35,6 +35,7 @@ var troubles = []string{
 	"apply refuses",          // nothing is started
 	"apply loses the handle", // it is started, and an error returned
 	"apply hangs",            // until it is canceled, and nothing is started
+	"apply makes it ready",   // and hangs: it is there, and starts when it is applied again
 	"run fails",
 	"run hangs", // until it is ended
 	"run writes nothing",
@@ -84,6 +85,7 @@ type lie struct {
 	ended  chan struct{} // the phase is not Running any more
 	gone   chan struct{} // it was ended from outside
 	undead bool          // could not be ended: it may be there beside another one
+	asleep bool          // made, and not started
 }
 
 func newLiar(dir string) *liar {
@@ -114,7 +116,10 @@ func (l *liar) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (st
 	if old := l.tasks[t.Name]; old != nil && trouble != "" {
 		old.undead = true
 	}
-	if trouble == "hangs" {
+	if trouble == "makes it ready" && l.tasks[t.Name] == nil {
+		l.tasks[t.Name] = l.ready(t)
+	}
+	if trouble == "hangs" || trouble == "makes it ready" {
 		l.mu.Unlock()
 		return h, l.hang(ctx)
 	}
@@ -122,8 +127,11 @@ func (l *liar) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (st
 	if trouble == "refuses" {
 		return state.Handle{}, errLiar
 	}
-	if old := l.tasks[t.Name]; old == nil || old.Unit.Kind == ir.Service && old.phase == state.Failed {
-		l.start(t)
+	switch old := l.tasks[t.Name]; {
+	case old == nil || old.Unit.Kind == ir.Service && old.phase == state.Failed:
+		l.start(l.ready(t))
+	case old.asleep:
+		l.start(old)
 	}
 	if trouble == "loses the handle" {
 		return state.Handle{}, errLiar
@@ -136,6 +144,7 @@ func (l *liar) Find(ctx context.Context, name, _ string) (*state.Handle, error) 
 	t, trouble := l.tasks[name], ""
 	if t != nil {
 		trouble = l.next(t.Unit.ID, "apply")
+		t.undead = t.undead || trouble != ""
 	}
 	l.mu.Unlock()
 	switch {
@@ -159,26 +168,32 @@ func (l *liar) hang(ctx context.Context) error {
 	}
 }
 
-func (l *liar) start(t executors.Task) {
+// ready is a task that is made and not started.
+func (l *liar) ready(t executors.Task) *lie {
+	return &lie{
+		Task: t, fate: l.next(t.Unit.ID, "run"), phase: state.Running, asleep: true, ended: make(chan struct{}), gone: make(chan struct{}),
+	}
+}
+
+func (l *liar) start(x *lie) {
 	for _, other := range l.tasks {
-		if other.Unit.ID == t.Unit.ID && works(t.Unit) && works(other.Unit) && other.alive() && !other.undead {
-			l.violate("%s is started while %s runs", t.Name, other.Name)
+		if other == x || other.asleep {
+			continue
 		}
-		for _, d := range t.Devices {
-			if other.Unit.ID != t.Unit.ID && other.alive() && slices.Contains(other.Devices, d) {
-				l.violate("%s is started with %s, which %s has", t.Name, d.Name, other.Name)
+		if other.Unit.ID == x.Unit.ID && x.Unit.Kind == ir.Job && other.Unit.Kind == ir.Job && other.alive() && !other.undead {
+			l.violate("%s is started while %s runs", x.Name, other.Name)
+		}
+		for _, d := range x.Devices {
+			if other.Unit.ID != x.Unit.ID && other.alive() && slices.Contains(other.Devices, d) {
+				l.violate("%s is started with %s, which %s has", x.Name, d.Name, other.Name)
 			}
 		}
 	}
 	l.started++
-	x := &lie{Task: t, fate: l.next(t.Unit.ID, "run"), phase: state.Running, ended: make(chan struct{}), gone: make(chan struct{})}
-	l.tasks[t.Name] = x
+	x.asleep = false
+	l.tasks[x.Name] = x
 	l.living.Go(func() { l.live(x) })
 }
-
-// works reports whether the unit is a job that does something. One without a
-// component is the engine's, to find out what there is under a name.
-func works(u ir.Unit) bool { return u.Kind == ir.Job && u.Component != "" }
 
 func (x *lie) alive() bool { return x.phase == state.Running || x.phase == state.Ready }
 
@@ -509,7 +524,7 @@ func (l *liar) alive() []string {
 	defer l.mu.Unlock()
 	var names []string
 	for name, x := range l.tasks {
-		if x.alive() && x.Unit.Component != "" { // the engine's own end by themselves
+		if x.alive() {
 			names = append(names, name)
 		}
 	}
