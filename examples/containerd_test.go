@@ -55,6 +55,19 @@ func TestFlightsRunInContainers(t *testing.T) {
 	contains(t, contained.must("plan", "-t", "target=containerd", "-t", "base="+base), "Nothing to do")
 	contains(t, contained.must("show", "models/late/train"), "used", "of cpu")
 
+	// Where containerd cannot be asked, the rest can be told of all the same.
+	d.Kill()
+	for _, u := range contained.status() {
+		if unknown := u.Unit == "deployments/api"; unknown != (u.Phase == "unknown") {
+			t.Errorf("without a containerd, %s is %s", u.Unit, u.Phase)
+		}
+	}
+	contains(t, contained.must("status"), "? deployments/api", endpoint+" unknown: containerd at "+d.Address)
+	contains(t, contained.must("show", "deployments/api"), "unknown containerd at "+d.Address)
+	if err := d.Run(); err != nil {
+		t.Fatal(err)
+	}
+
 	// Another target takes the service over, and the results stand.
 	contains(t, contained.must("apply", "--yes"), "8 reused", "1 replaced")
 	status, _ = post(t, endpoint+"/predict", oneFlight)

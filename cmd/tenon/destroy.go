@@ -65,6 +65,7 @@ ones. To remove all of it, delete the state folder afterwards.`,
 				items[i] = planner.Item{Unit: u, Action: planner.Delete}
 			}
 			view := a.newView(asJSON, &planner.Plan{Items: items})
+			view.again = "tenon destroy"
 			o, err := a.options(w, lease, ir.Target{Executor: process.Name}, view.event)
 			if err != nil {
 				return err

@@ -26,7 +26,7 @@ func logsCommand(a *app) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			return a.withApplied(ctx, dir, func(w *workspace) error {
-				run, err := a.lastRun(ctx, w, args[0])
+				run, err := a.lastRun(ctx, w, unitName(args[0]))
 				if err != nil {
 					return err
 				}
@@ -40,7 +40,7 @@ func logsCommand(a *app) *cobra.Command {
 	return c
 }
 
-// lastRun is the newest run of a unit, running or not. That an old service was
+// lastRun is the newest run of a unit, running or not, or the one that it reuses. That an old service was
 // ended is an entry of the journal, but no run.
 func (a *app) lastRun(ctx context.Context, w *workspace, unit string) (*state.Run, error) {
 	runs, err := w.store.Runs(ctx, unit, 20)
@@ -51,6 +51,13 @@ func (a *app) lastRun(ctx context.Context, w *workspace, unit string) (*state.Ru
 		if runs[i].Attempt > 0 {
 			return &runs[i], nil
 		}
+	}
+	standing, err := standingRuns(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if run, ok := standing[unit]; ok { // of another unit that is the same
+		return &run, nil
 	}
 	return nil, a.unknownUnit(ctx, w, unit)
 }

@@ -187,6 +187,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	if err := json.Unmarshal([]byte(l.must("plan --json")), &plan); err != nil || len(plan.Images) != 1 || plan.Images[ref] != first {
 		t.Errorf("the plan has the images %v, %v, want %s", plan.Images, err, first)
 	}
+	l.refused(l.as("bob"), "apply --yes", "load the image", "refuses the credentials", "docker login "+l.registry.Host) // for a layer
 	l.must("apply --yes", "1 ran")
 	l.wrote("one")
 	l.must("show steps/tool", ref+"  "+digestOf(first))
@@ -211,7 +212,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	l.must("apply --yes --pull", moved, "1 ran")
 	l.wrote("two")
 	l.must("show steps/tool", ref+"  "+digestOf(second))
-	l.must("rollback @1 --yes")
+	l.must("rollback @2 --yes")
 	l.wrote("one")
 	l.must("apply --yes", "1 reused")
 	l.wrote("two")

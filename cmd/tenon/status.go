@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -31,7 +32,7 @@ func statusCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "status [DIR]", Short: "Show what stands and how it does", Args: atMost(1, "one folder"),
-		Long:    "Shows every unit that stands. Services are looked at: one that died is said to have.",
+		Long:    "Shows every unit that stands. Services are looked at: one that died is said to have,\nand one whose executor cannot be asked is unknown.",
 		Example: "  tenon status\n  tenon status --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
@@ -66,12 +67,19 @@ func statusCommand(a *app) *cobra.Command {
 	return c
 }
 
+// unknown is the phase of a service whose executor cannot be asked.
+const unknown state.Phase = "unknown"
+
 func (a *app) unitStatuses(ctx context.Context, w *workspace) ([]unitStatus, error) {
 	current, err := w.store.Current(ctx)
 	if err != nil {
 		return nil, err
 	}
 	standing, err := standingRuns(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	x, err := a.route(ir.Target{Executor: process.Name}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -82,13 +90,12 @@ func (a *app) unitStatuses(ctx context.Context, w *workspace) ([]unitStatus, err
 			s.Took, s.Metrics = run.Took(), run.Metrics
 		}
 		if c.Handle != nil {
-			x, err := a.executor(ir.Target{Executor: c.Handle.Executor})
-			if err != nil {
-				return nil, err
-			}
 			st, err := x.Inspect(ctx, *c.Handle)
-			if err != nil {
-				return nil, fmt.Errorf("look at %s: %w", id, err)
+			switch {
+			case ctx.Err() != nil:
+				return nil, context.Cause(ctx)
+			case err != nil: // the others can be told of all the same
+				st = state.Status{Phase: unknown, Message: err.Error()}
 			}
 			s.Phase, s.Message = st.Phase, st.Message
 			if u, err := w.store.Unit(ctx, id); err == nil && u != nil && u.Endpoint != nil {
@@ -167,6 +174,9 @@ func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []st
 		switch {
 		case u.Kind == ir.Service && u.Phase == state.Ready:
 			text = u.Endpoint + " ready since " + u.Since.Local().Format(time.DateTime)
+		case u.Kind == ir.Service && u.Phase == unknown:
+			mark, color = "?", yellow
+			text = fmt.Sprintf("%s unknown: %s", u.Endpoint, u.Message)
 		case u.Kind == ir.Service:
 			mark, color = "✗", red
 			text = fmt.Sprintf("%s %s: %s; tenon apply replaces it", u.Endpoint, u.Phase, u.Message)

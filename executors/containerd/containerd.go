@@ -266,11 +266,11 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	ctx = e.in(ctx)
 	c, err := e.connect(ctx)
 	if err != nil {
-		return state.Status{}, fmt.Errorf("inspect %s: %w", r.Unit, err)
+		return state.Status{}, err
 	}
 	st, err := e.look(ctx, c, r)
 	if err != nil {
-		return state.Status{}, fmt.Errorf("inspect %s: %w", r.Unit, e.explain(err))
+		return state.Status{}, e.explain(err)
 	}
 	return r.probe(ctx, st), nil
 }
