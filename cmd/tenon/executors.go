@@ -43,7 +43,7 @@ func (a *app) executor(t ir.Target) (executors.Executor, error) {
 		return containerd.New(containerd.Options{
 			Place: containerd.Place{Address: cmp.Or(setting("address"), os.Getenv("CONTAINERD_ADDRESS")), Namespace: cmp.Or(setting("namespace"), os.Getenv("CONTAINERD_NAMESPACE")),
 				Snapshotter: setting("snapshotter")},
-			Build: a.images(setting("hosts")).Build, Tenon: self,
+			Build: a.images(t).Build, Tenon: self,
 			Runner: cmp.Or(os.Getenv("TENON_RUN"), filepath.Join(filepath.Dir(self), "tenon-run")),
 			CDI:    gpuOptions().CDIDirs,
 		}), nil
@@ -78,9 +78,10 @@ func (a *app) route(t ir.Target, wrap func(executors.Executor) executors.Executo
 	})
 }
 
-// images is the store of images, which all systems of a user share; hosts is the
-// folder that tells of registries, "" for containerd's own.
-func (a *app) images(hosts string) *image.Store {
+// images is the store of images, which all systems of a user share. The target may
+// say which folder tells of registries.
+func (a *app) images(t ir.Target) *image.Store {
+	hosts, _ := t.Settings["hosts"].(string)
 	return image.New(image.Options{Dir: filepath.Join(cacheDir(), "images"), Hosts: hosts, UV: findUV(), Log: a.stderr})
 }
 
@@ -90,8 +91,7 @@ func (a *app) pin(ctx context.Context, sys *ir.System, again bool) (map[string]s
 	if sys.Target.Base() == "" {
 		return nil, nil
 	}
-	hosts, _ := sys.Target.Settings["hosts"].(string)
-	store, pinned := a.images(hosts), map[string]string{}
+	store, pinned := a.images(sys.Target), map[string]string{}
 	for _, u := range sys.Units {
 		ref := u.Code.Image
 		if ref == "" {

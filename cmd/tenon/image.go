@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ its layers. What was built before is found again.`,
 		Example: "  tenon image build\n  tenon image build models/late --base localhost/tenon/python:3.11",
 		RunE: func(c *cobra.Command, args []string) error {
 			all := []unitImage{}
-			err := a.buildImages(c.Context(), a.images(""), o, args, func(u ir.Unit, img v1.Image) error {
+			err := a.buildImages(c.Context(), o, args, func(_ *image.Store, u ir.Unit, img v1.Image) error {
 				i, err := imageOf(u, img)
 				if err != nil {
 					return err
@@ -107,8 +108,7 @@ Credentials are those of docker login.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			store := a.images("")
-			return a.buildImages(c.Context(), store, o, args[1:], func(u ir.Unit, img v1.Image) error {
+			return a.buildImages(c.Context(), o, args[1:], func(store *image.Store, u ir.Unit, img v1.Image) error {
 				pinned, err := store.Push(c.Context(), img, args[0]+":"+strings.ReplaceAll(u.ID, "/", "-"))
 				if err != nil {
 					return err
@@ -137,7 +137,7 @@ here before a registry is asked.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			pinned, err := a.images("").Import(c.Context(), args[0], name)
+			pinned, err := a.images(ir.Target{}).Import(c.Context(), args[0], name)
 			if err != nil {
 				return err
 			}
@@ -156,7 +156,7 @@ func imageListCommand(a *app) *cobra.Command {
 		Long:    "Lists the images that were imported, and those that were fetched from a registry.",
 		Example: "  tenon image list\n  tenon image list --json",
 		RunE: func(*cobra.Command, []string) error {
-			entries, err := a.images("").List()
+			entries, err := a.images(ir.Target{}).List()
 			if err != nil {
 				return err
 			}
@@ -217,8 +217,8 @@ func (a *app) printImage(i unitImage) error {
 }
 
 // buildImages builds the images of the units that are named, or of all, and hands
-// each to f.
-func (a *app) buildImages(ctx context.Context, store *image.Store, o buildOf, names []string, f func(ir.Unit, v1.Image) error) error {
+// each to f, with the store that reaches the registries of the system's target.
+func (a *app) buildImages(ctx context.Context, o buildOf, names []string, f func(*image.Store, ir.Unit, v1.Image) error) error {
 	r, err := a.compile(ctx, o.dir)
 	if err != nil {
 		return err
@@ -227,14 +227,7 @@ func (a *app) buildImages(ctx context.Context, store *image.Store, o buildOf, na
 	if err != nil {
 		return err
 	}
-	base := o.base
-	if base == "" {
-		if set, ok := r.System.Target.Settings["base"].(string); ok {
-			base = set
-		} else {
-			base = image.DefaultBase
-		}
-	}
+	store, base := a.images(r.System.Target), cmp.Or(o.base, r.System.Target.Base(), image.DefaultBase)
 	tenon, err := os.Executable()
 	if err != nil {
 		return err
@@ -245,7 +238,7 @@ func (a *app) buildImages(ctx context.Context, store *image.Store, o buildOf, na
 		if err != nil {
 			return fmt.Errorf("%s: %w", u.ID, err)
 		}
-		if err := f(u, img); err != nil {
+		if err := f(store, u, img); err != nil {
 			return fmt.Errorf("%s: %w", u.ID, err)
 		}
 	}
