@@ -20,6 +20,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/lang/files"
 )
 
 // Annotations in index.json: the name of an image, which is pinned unless it was
@@ -237,20 +239,12 @@ func lock(ctx context.Context, path string) (*os.File, error) {
 	}
 }
 
-// writeFile replaces a file as a whole, so that no reader sees half of it.
+// writeFile writes a file, and the folders in which it lies.
 func writeFile(path string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return os.Rename(f.Name(), path)
+	return files.WriteSynced(path, b, 0o644)
 }
 
 // A sum digests and counts what is written through it.

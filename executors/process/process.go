@@ -184,12 +184,3 @@ func (e *Executor) child(r record) *child {
 	}
 	return nil
 }
-
-// writeFile replaces a file as a whole, so that no reader sees half of it.
-func writeFile(path string, b []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
-}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -55,7 +56,7 @@ func (r record) save() error {
 	if err != nil {
 		return err
 	}
-	return writeFile(recordPath(r.Dir), append(b, '\n'))
+	return files.Write(recordPath(r.Dir), append(b, '\n'), 0o644)
 }
 
 func (r record) handle() (state.Handle, error) {

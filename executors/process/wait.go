@@ -10,6 +10,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -106,7 +107,7 @@ func (e *Executor) gone(r record) (<-chan struct{}, func()) {
 
 // condemn ends a task for a reason that outlives us.
 func (r record) condemn(ctx context.Context, reason string) error {
-	if err := writeFile(verdictPath(r.Dir), []byte(reason+"\n")); err != nil {
+	if err := files.Write(verdictPath(r.Dir), []byte(reason+"\n"), 0o644); err != nil {
 		return fmt.Errorf("end %s, which %s: %w", r.Unit, reason, err)
 	}
 	return r.kill(ctx, 0)
