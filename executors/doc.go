@@ -21,6 +21,8 @@
 //
 // # Files
 //
+//	executor.go what an executor is, and a task
+//	route.go    several of them as one
 //	apply.go    the door: options, the revision, how it ends
 //	loop.go     the walk: looks at units, starts them, takes in how they ended
 //	walk.go     which unit may start next; pure

@@ -139,7 +139,7 @@ const (
 	methodVersion = "/containerd.services.version.v1.Version/Version"
 )
 
-// Watch bounds a call. It may take as long as containerd answers others
+// watch bounds a call. It may take as long as containerd answers others
 // meanwhile; but what is passed on to a shim does not take long, except to wait.
 func (e *Executor) watch(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if method == methodVersion {
@@ -200,24 +200,34 @@ func (e *Executor) guard(ctx context.Context, conn *grpc.ClientConn, limit time.
 func (e *Executor) watchStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	call, cancel := context.WithCancelCause(ctx)
 	stop := e.guard(call, conn, 0, cancel)
-	context.AfterFunc(ctx, stop)
 	s, err := open(call, desc, conn, method, opts...)
 	if err != nil {
 		stop()
 		cancel(nil)
 		return nil, err
 	}
-	return &watched{s, call, stop}, nil
+	context.AfterFunc(call, stop)
+	return &watched{s, call, stop, cancel}, nil
 }
 
 // watched tells of a stream that was cancelled why.
 type watched struct {
 	grpc.ClientStream
-	call context.Context
-	stop func()
+	call   context.Context
+	stop   func()
+	cancel context.CancelCauseFunc
 }
 
-func (w *watched) RecvMsg(m any) error { return w.end(w.ClientStream.RecvMsg(m)) }
+// RecvMsg is what gives the error, or the end, of a stream: nothing of it is left
+// then.
+func (w *watched) RecvMsg(m any) error {
+	err := w.end(w.ClientStream.RecvMsg(m))
+	if err != nil {
+		w.cancel(nil)
+	}
+	return err
+}
+
 func (w *watched) SendMsg(m any) error { return w.end(w.ClientStream.SendMsg(m)) }
 
 func (w *watched) end(err error) error {

@@ -28,8 +28,8 @@ const Name = "containerd"
 
 // Defaults of a target's settings.
 const (
-	DefaultAddress     = "/run/containerd/containerd.sock"
-	DefaultNamespace   = "tenon"
+	defaultAddress     = "/run/containerd/containerd.sock"
+	defaultNamespace   = "tenon"
 	DefaultSnapshotter = "overlayfs"
 )
 
@@ -79,10 +79,10 @@ var (
 // New returns an executor. It connects when it is first asked for something.
 func New(o Options) *Executor {
 	if o.Address == "" {
-		o.Address = DefaultAddress
+		o.Address = defaultAddress
 	}
 	if o.Namespace == "" {
-		o.Namespace = DefaultNamespace
+		o.Namespace = defaultNamespace
 	}
 	if o.Snapshotter == "" {
 		o.Snapshotter = DefaultSnapshotter

@@ -185,8 +185,9 @@ func TestContainerdIsAwayForAWhile(t *testing.T) {
 	e := newExecutor(t, on(d), func(o *containerd.Options) { o.Patience = patience })
 	task := job(t, "exit", "3", "2s")
 	h := apply(t, newExecutor(t, on(d)), task)
-	killed := time.AfterFunc(patience+200*time.Millisecond, d.Kill) // patience counts from then, not from now
-	t.Cleanup(func() { killed.Stop() })
+	killed := make(chan struct{})
+	time.AfterFunc(patience+200*time.Millisecond, func() { d.Kill(); close(killed) }) // patience counts from then, not from now
+	t.Cleanup(func() { <-killed })
 	began := time.Now()
 	_, err := e.Wait(t.Context(), h)
 	wantError(t, err, d.Address, "apply again")
@@ -197,6 +198,7 @@ func TestContainerdIsAwayForAWhile(t *testing.T) {
 	wantError(t, err, d.Address, "apply again")
 	wantError(t, e.Destroy(t.Context(), h), d.Address, "apply again")
 
+	<-killed
 	ok(t, d.Run())
 	next := newExecutor(t, on(d))
 	again, err := next.Apply(t.Context(), task, nil)
