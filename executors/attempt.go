@@ -119,13 +119,15 @@ func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
 
 // lost reports whether there is nothing left to adopt: the executor knows of
 // nothing, or of something that ended without an exit status of its own, as
-// after a restart of the machine.
+// after a restart of the machine. An entry without a handle is never lost: to
+// apply its task again finds it, and starts it if it was only made ready. If there
+// is nothing it begins only now.
 func (c *call) lost(ctx context.Context) bool {
 	if c.handle == nil {
-		// What there is, to apply its task again finds, and starts it if it was only
-		// made ready.
-		h, err := c.find(ctx, c.run)
-		return err == nil && h == nil
+		if h, err := c.find(ctx, c.run); err == nil && h == nil {
+			c.adopted, c.run.Started = false, c.o.Now()
+		}
+		return false
 	}
 	st, err := c.o.Executor.Inspect(ctx, *c.handle)
 	if err != nil {

@@ -51,11 +51,13 @@ func (r *router) Find(ctx context.Context, name, dir string) (*state.Handle, err
 		if other == r.name {
 			continue
 		}
-		x, err := r.of(other)
-		if err != nil {
-			return nil, err
+		x, xerr := r.of(other)
+		if xerr != nil {
+			return nil, xerr
 		}
-		// One that is not installed has nothing either.
+		// What was started is found by its folder alone. An executor that cannot be
+		// asked, because it is not installed for instance, can have no more than what
+		// was made ready and never runs.
 		h, _ = x.Find(ctx, name, dir)
 	}
 	return h, err

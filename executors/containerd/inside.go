@@ -211,6 +211,9 @@ func environ(t executors.Task, ofImage, ofTenon []string, open bool) []string {
 		}
 	}
 	env["HOME"], env["TMPDIR"], env[step.Env] = scratchDir, scratchDir, documentPath
+	env["USER"], env["LOGNAME"] = hostname, hostname // the user has no other name in an image
+	// Where runc is wrapped for it, an image that wants GPUs would get all of them.
+	env["NVIDIA_VISIBLE_DEVICES"] = "void"
 	list := make([]string, 0, len(env))
 	for _, k := range sortedKeys(env) {
 		list = append(list, k+"="+env[k])

@@ -164,8 +164,8 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 	r.Finished = orNow(r.Finished)
 	return l.change(ctx, true, fmt.Sprintf("finish run %d of %s", r.ID, r.Unit), func(tx *sql.Tx) error {
 		var began int64
-		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, finished = ?, metrics = ?, cpu = ?, peak_mem = ?, read_bytes = ?, write_bytes = ?, error = ?, log = CASE WHEN ? = '' THEN log ELSE ? END WHERE id = ? RETURNING started",
-			r.Revision, r.Outcome, fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Usage.ReadBytes, r.Usage.WriteBytes, r.Error, r.Log, r.Log, r.ID).Scan(&began); err != nil {
+		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, started = CASE WHEN ? = 0 THEN started ELSE ? END, finished = ?, metrics = ?, cpu = ?, peak_mem = ?, read_bytes = ?, write_bytes = ?, error = ?, log = CASE WHEN ? = '' THEN log ELSE ? END WHERE id = ? RETURNING started",
+			r.Revision, r.Outcome, fromTime(r.Started), fromTime(r.Started), fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Usage.ReadBytes, r.Usage.WriteBytes, r.Error, r.Log, r.Log, r.ID).Scan(&began); err != nil {
 			return err
 		}
 		if err := one(tx.ExecContext(ctx, "DELETE FROM pending WHERE run = ?", r.ID)); err != nil {
