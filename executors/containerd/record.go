@@ -127,9 +127,13 @@ func current(h state.Handle) (record, error) {
 	return r, nil
 }
 
-// forget removes what tells of an earlier start in the folder.
+// forget removes what tells of an earlier start in the folder, and what was half
+// written. The record goes last, for by it the rest is found.
 func forget(dir string) error {
-	for _, p := range []string{recordPath(dir), hostsPath(dir), verdictPath(dir), faultPath(dir), exitPath(dir)} {
+	if err := files.Sweep(dir); err != nil {
+		return err
+	}
+	for _, p := range []string{hostsPath(dir), verdictPath(dir), faultPath(dir), exitPath(dir), recordPath(dir)} {
 		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
