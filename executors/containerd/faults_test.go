@@ -157,6 +157,10 @@ func TestContainerdIsKilledAtAnyMoment(t *testing.T) {
 		go func() {
 			defer close(done)
 			h, err := e.Apply(t.Context(), task, nil)
+			if err != nil && strings.Contains(err.Error(), "shim has not answered") {
+				// It may hang with the containerd that made it; the next apply goes on.
+				h, err = e.Apply(t.Context(), task, nil)
+			}
 			if err != nil {
 				t.Errorf("apply: %v", err)
 				return
