@@ -41,12 +41,14 @@ func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.
 	if now == nil {
 		return e.lookBehind(ctx, c, r, st)
 	}
-	st.Usage = e.usage(r)
 	switch now.Status {
 	case task.Status_STOPPED:
 		e.ended(r, &st, now.ExitStatus, now.ExitedAt.AsTime())
 	case task.Status_PAUSED:
 		st.Message = "somebody paused it: ctr tasks resume lets it go on"
+		fallthrough
+	default:
+		st.Usage, _ = e.usage(r.ID)
 	}
 	return st, nil
 }
@@ -85,10 +87,12 @@ func (e *Executor) task(ctx context.Context, c *client.Client, id string) (*task
 	return got.Process, nil
 }
 
-// ended says of a task how it ended.
+// ended says of a task how it ended, and what it used.
 func (e *Executor) ended(r record, st *state.Status, code uint32, at time.Time) {
 	st.Finished = at.UTC()
-	e.explainEnd(r, st, int(code))
+	var outOfMemory bool
+	st.Usage, outOfMemory = e.usage(r.ID)
+	r.explainEnd(st, int(code), outOfMemory)
 	if verdict := readVerdict(r.Dir); verdict != "" {
 		st.Phase, st.Message = state.Failed, verdict
 	}
@@ -103,8 +107,9 @@ func readVerdict(dir string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// explainEnd puts an exit status into words.
-func (e *Executor) explainEnd(r record, st *state.Status, code int) {
+// explainEnd puts an exit status into words. outOfMemory is that the kernel killed
+// in the container for want of memory.
+func (r record) explainEnd(st *state.Status, code int, outOfMemory bool) {
 	st.ExitCode = code
 	if code > 128 {
 		st.Signal = unix.SignalName(unix.Signal(code - 128))
@@ -125,23 +130,21 @@ func (e *Executor) explainEnd(r record, st *state.Status, code int) {
 	case st.Signal == "SIGKILL" && r.Disk > 0 && local.Written(r.Dir) > r.Disk: // there may have been no room for a verdict
 		st.Message = local.OverQuota(local.Written(r.Dir), r.Disk)
 	case st.Signal == "SIGKILL":
-		st.Message = "killed by SIGKILL" + cmp.Or(e.explainMemory(r), " (not for want of memory)")
+		st.Message = "killed by SIGKILL" + cmp.Or(r.explainMemory(outOfMemory), " (not for want of memory)")
 	default:
 		st.Message = fmt.Sprintf("exit %d", code)
 		if st.Signal != "" {
 			st.Message = "killed by " + st.Signal
 		}
-		if why := e.explainMemory(r); why != "" {
+		if why := r.explainMemory(outOfMemory); why != "" {
 			st.Message += "; the kernel killed a child of it" + why
 		}
 	}
 }
 
-// explainMemory says that the kernel killed in the container for want of memory,
-// if it did.
-func (e *Executor) explainMemory(r record) string {
+func (r record) explainMemory(outOfMemory bool) string {
 	switch {
-	case !e.outOfMemory(r):
+	case !outOfMemory:
 		return ""
 	case r.Memory > 0:
 		return ": it used more than needs.memory " + local.Size(r.Memory)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -61,36 +62,15 @@ func recordPath(dir string) string  { return filepath.Join(dir, "container.json"
 func hostsPath(dir string) string   { return filepath.Join(dir, "hosts") }
 func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
 
-// readRecord reads the record of a run folder. One that was cut off by a power
-// failure counts as absent: what it told of is gone as well.
-func readRecord(dir string) (record, error) {
-	b, err := os.ReadFile(recordPath(dir))
-	if err != nil {
-		return record{}, err
-	}
-	var r record
-	if err := json.Unmarshal(b, &r); err != nil {
-		return record{}, fmt.Errorf("%s is cut off: %w", recordPath(dir), os.ErrNotExist)
-	}
+func readRecord(dir string) (r record, err error) {
+	err = local.ReadRecord(recordPath(dir), &r)
 	r.Dir = dir
-	return r, nil
+	return r, err
 }
 
-func (r record) save() error {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return files.Write(recordPath(r.Dir), append(b, '\n'), 0o644)
-}
+func (r record) save() error { return local.SaveRecord(recordPath(r.Dir), r) }
 
-func (r record) handle() (state.Handle, error) {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return state.Handle{}, err
-	}
-	return state.Handle{Executor: Name, ID: r.Name, Data: b}, nil
-}
+func (r record) handle() (state.Handle, error) { return local.Handle(Name, r.Name, r) }
 
 // at is the executor for a place: what stands may be elsewhere than the target is
 // now.

@@ -15,18 +15,18 @@ import (
 // cgroupPath is the control group of a container in every hierarchy.
 func (e *Executor) cgroupPath(id string) string { return path.Join("/", e.opts.Namespace, id) }
 
-// usage is what the container has used so far, as far as the kernel tells. The
-// control group is there until the task is removed.
-func (e *Executor) usage(r record) state.Usage {
-	var u state.Usage
+// usage is what the container has used so far, and whether the kernel killed in it
+// for want of memory, as far as the kernel tells. The control group is there until
+// the task is removed.
+func (e *Executor) usage(id string) (u state.Usage, outOfMemory bool) {
 	if cgroups.Mode() == cgroups.Unified {
-		group, err := cgroup2.Load(e.cgroupPath(r.ID))
+		group, err := cgroup2.Load(e.cgroupPath(id))
 		if err != nil {
-			return u
+			return u, false
 		}
 		m, err := group.Stat()
 		if err != nil {
-			return u
+			return u, false
 		}
 		u.CPU = time.Duration(m.GetCPU().GetUsageUsec()) * time.Microsecond
 		u.PeakMem = int64(m.GetMemory().GetMaxUsage())
@@ -34,15 +34,15 @@ func (e *Executor) usage(r record) state.Usage {
 			u.ReadBytes += int64(io.GetRbytes())
 			u.WriteBytes += int64(io.GetWbytes())
 		}
-		return u
+		return u, m.GetMemoryEvents().GetOomKill() > 0
 	}
-	group, err := cgroup1.Load(cgroup1.StaticPath(e.cgroupPath(r.ID)))
+	group, err := cgroup1.Load(cgroup1.StaticPath(e.cgroupPath(id)))
 	if err != nil {
-		return u
+		return u, false
 	}
 	m, err := group.Stat(cgroup1.IgnoreNotExist)
 	if err != nil {
-		return u
+		return u, false
 	}
 	u.CPU = time.Duration(m.GetCPU().GetUsage().GetTotal())
 	u.PeakMem = int64(m.GetMemory().GetUsage().GetMax())
@@ -54,26 +54,7 @@ func (e *Executor) usage(r record) state.Usage {
 			u.WriteBytes += int64(io.GetValue())
 		}
 	}
-	return u
-}
-
-// outOfMemory reports whether the kernel killed in the container for want of
-// memory.
-func (e *Executor) outOfMemory(r record) bool {
-	if cgroups.Mode() == cgroups.Unified {
-		group, err := cgroup2.Load(e.cgroupPath(r.ID))
-		if err != nil {
-			return false
-		}
-		m, err := group.Stat()
-		return err == nil && m.GetMemoryEvents().GetOomKill() > 0
-	}
-	group, err := cgroup1.Load(cgroup1.StaticPath(e.cgroupPath(r.ID)))
-	if err != nil {
-		return false
-	}
-	m, err := group.Stat(cgroup1.IgnoreNotExist)
-	return err == nil && m.GetMemoryOomControl().GetOomKill() > 0
+	return u, m.GetMemoryOomControl().GetOomKill() > 0
 }
 
 // processes are those of a container that the kernel still counts: containerd may

@@ -96,7 +96,6 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 		case end := <-exited:
 			exited = nil
 			if r.Kind == ir.Job && end.err == nil {
-				st.Usage = e.usage(r)
 				e.ended(r, &st, end.code, end.at)
 				return st, nil
 			}

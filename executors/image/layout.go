@@ -19,8 +19,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"golang.org/x/sys/unix"
 
+	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/lang/files"
 )
 
@@ -203,7 +203,7 @@ func (s *Store) named(n named) (h v1.Hash, imported bool, err error) {
 // where nothing is. What lies there is removed by release.
 func (s *Store) work(ctx context.Context, name string) (dir string, release func() error, err error) {
 	dir = filepath.Join(s.opts.Dir, "work", name)
-	held, err := lock(ctx, dir+".lock")
+	held, err := pyenv.LockFile(ctx, dir+".lock")
 	if err != nil {
 		return "", nil, err
 	}
@@ -211,32 +211,6 @@ func (s *Store) work(ctx context.Context, name string) (dir string, release func
 		return "", nil, errors.Join(err, held.Close())
 	}
 	return dir, func() error { return errors.Join(os.RemoveAll(dir), held.Close()) }, nil
-}
-
-// lock waits until nobody else has the file locked. The lock belongs to the open
-// file.
-func lock(ctx context.Context, path string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("wait for %s, which another process is making: %w", strings.TrimSuffix(path, ".lock"), context.Cause(ctx)), f.Close())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 // writeFile writes a file, and the folders in which it lies.

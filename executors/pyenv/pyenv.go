@@ -68,7 +68,7 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte) (python string, err e
 	if complete(dir) {
 		return python, nil
 	}
-	held, err := lock(ctx, dir+".lock")
+	held, err := LockFile(ctx, dir+".lock")
 	if err != nil {
 		return "", fmt.Errorf("python environment: %w", err)
 	}

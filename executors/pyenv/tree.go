@@ -55,7 +55,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 		return err
 	}
 	// A uv that outlived who started it has the lock and still writes.
-	held, err := lock(ctx, t.Dir+".uv.lock")
+	held, err := LockFile(ctx, t.Dir+".uv.lock")
 	if err != nil {
 		return err
 	}

@@ -97,9 +97,9 @@ func explain(said string) string {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// lock waits until nobody else has the file locked. The lock belongs to the open
-// file and ends with the last process that has it.
-func lock(ctx context.Context, path string) (*os.File, error) {
+// LockFile waits until nobody else has the file locked, and makes it if need be.
+// The lock belongs to the open file and ends with the last process that has it.
+func LockFile(ctx context.Context, path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func lock(ctx context.Context, path string) (*os.File, error) {
 		case <-ctx.Done():
 			f.Close()
 			return nil, fmt.Errorf("wait for %s, which another process is making: %w", strings.TrimSuffix(path, ".lock"), context.Cause(ctx))
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
