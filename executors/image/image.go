@@ -27,7 +27,7 @@ import (
 )
 
 // DefaultBase is the base of units that name no other.
-const DefaultBase = "docker.io/library/python:3.11-slim-bookworm"
+const DefaultBase = "python:3.11-slim-bookworm"
 
 // Where things are in an image.
 const (
