@@ -10,8 +10,9 @@
 // exits as the program did: with its status, or with 128 and the signal that
 // killed it. Why a program could not be started is written to the fault file, and
 // the status is 127, or 126 if the fault is another. The status is written to the
-// exit file as well, for those who lose the process. How many files the program may
-// have open does not depend on who started the container.
+// exit file as well, for those who lose the process; the file is there, and empty,
+// from before the program is started. How many files the program may have open does
+// not depend on who started the container.
 //
 // It is built without cgo, so that it runs in any image.
 package main
@@ -47,6 +48,9 @@ func main() {
 	dir := flag.String("dir", "", "`folder` in which the program runs")
 	flag.Parse()
 
+	if *exitFile != "" {
+		note(*exitFile, "") // it began
+	}
 	status, err := run(*logFile, *secrets, *dir, flag.Args())
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "tenon: %v\n", err)
@@ -55,19 +59,19 @@ func main() {
 		}
 	}
 	if *exitFile != "" {
-		keep(*exitFile, status)
+		note(*exitFile, fmt.Sprintln(status))
 	}
 	os.Exit(status)
 }
 
-// keep writes the exit status where the program may have put anything.
-func keep(name string, status int) {
+// note writes to a file where the program may have put anything.
+func note(name, text string) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 	if err != nil {
-		return // the process tells it as well
+		return // the process tells how it ended as well
 	}
 	defer f.Close()
-	_, _ = fmt.Fprintln(f, status)
+	_, _ = f.WriteString(text)
 }
 
 func run(logFile, secrets, dir string, argv []string) (status int, err error) {

@@ -99,6 +99,18 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 	}
 }
 
+// Who finds no process has to know whether there ever was one.
+func TestItTellsThatItBegan(t *testing.T) {
+	exit := filepath.Join(t.TempDir(), "exit")
+	f := start(t, nil, "-exit", exit, "sh", "-c", "cat "+exit+" && exit 3")
+	if got := f.status(t); got != 3 || f.said(t) != "" {
+		t.Errorf("status %d, log %q; want 3 and an empty file", got, f.said(t))
+	}
+	if got := read(t, exit); got != "3\n" {
+		t.Errorf("the exit file is %q, want 3", got)
+	}
+}
+
 func TestOpenFilesAreThoseOfEveryContainer(t *testing.T) {
 	var was syscall.Rlimit
 	ok(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was))

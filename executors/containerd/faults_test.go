@@ -648,6 +648,33 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
+// containerd 2 does not know a task any more after a restart that was made ready
+// before it. The first process tells whether it ever ran.
+func TestATaskThatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	d := daemon(t)
+	e := newExecutor(t, on(d))
+	c, ctx := dial(t, d, d.Namespace)
+	task := job(t, "exit", "0")
+	h := apply(t, e, task)
+	wait(t, e, h, state.Succeeded, "")
+	x, err := only(t, c, ctx).Task(ctx, nil)
+	ok(t, err)
+	_, err = x.Delete(ctx)
+	ok(t, err)
+	exit := filepath.Join(task.Dir, "notes", "exit")
+
+	wait(t, e, h, state.Succeeded, "")
+	ok(t, os.WriteFile(exit, nil, 0o644))
+	wait(t, e, h, state.Failed, "nobody knows how it ended")
+	ok(t, os.Remove(exit))
+	wait(t, e, h, state.Absent, "")
+	again := apply(t, e, task)
+	wait(t, e, again, state.Succeeded, "")
+	wantStarts(t, task, 2)
+	ok(t, e.Destroy(t.Context(), again))
+}
+
 func TestOtherNamespacesAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)

@@ -66,7 +66,12 @@ func (e *Executor) lookBehind(ctx context.Context, c *client.Client, r record, s
 		st.Message = "its shim was killed; containerd is about to end it"
 		return st, nil
 	}
-	// One that was started again keeps no task that had ended.
+	// One that was started again keeps no task that had ended, nor one that was
+	// only made ready.
+	if !begun(r.Dir) {
+		st.Phase = state.Absent
+		return st, nil
+	}
 	if code, at := exitStatus(r.Dir); code >= 0 {
 		e.ended(r, &st, uint32(code), at)
 		return st, nil
@@ -170,6 +175,12 @@ func exitStatus(dir string) (code int, at time.Time) {
 		return -1, at
 	}
 	return code, at
+}
+
+// begun says whether the first process ever ran.
+func begun(dir string) bool {
+	_, err := os.Lstat(exitPath(dir))
+	return err == nil
 }
 
 // readNote reads what the first process wrote, and when. The program could have
