@@ -244,7 +244,7 @@ func (m *maker) inspect(sys *ir.System) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			st, err := m.in.Inspector.Inspect(m.ctx, *c.Handle)
+			st, err := m.look(u.Kind, *c.Handle)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -256,6 +256,25 @@ func (m *maker) inspect(sys *ir.System) error {
 	wg.Wait()
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
+}
+
+// busy is how long a service that runs may take to answer: to replace one that is
+// only busy would cost more than to wait for it.
+const busy = 5 * time.Second
+
+// look asks how something stands.
+func (m *maker) look(kind ir.Kind, h state.Handle) (state.Status, error) {
+	for began := time.Now(); ; {
+		st, err := m.in.Inspector.Inspect(m.ctx, h)
+		if err != nil || kind != ir.Service || st.Phase != state.Running || time.Since(began) > busy {
+			return st, err
+		}
+		select {
+		case <-m.ctx.Done():
+			return st, context.Cause(m.ctx)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // forced resolves the names given to Rerun.

@@ -169,6 +169,15 @@ func TestPlan(t *testing.T) {
 		want:  []string{"replace deployments/late/serve: process died: exit 1"},
 		ran:   []string{"deployments/late/serve"},
 	}, {
+		name:   "a service is busy, and answers after a while",
+		before: sys(chain()...),
+		do: func(w *world) {
+			for id := range w.statuses {
+				w.busy[id] = 2
+			}
+		},
+		after: sys(chain()...),
+	}, {
 		name:   "service and record are gone",
 		before: sys(chain()...),
 		do:     func(w *world) { clear(w.statuses) },
