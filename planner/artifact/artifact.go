@@ -7,3 +7,10 @@ type Artifact struct {
 	Size   int64  `json:"size"`   // bytes, of all files
 	Rows   int64  `json:"rows,omitempty"`
 }
+
+// A Ref names a file or a folder in a store that other machines reach.
+type Ref struct {
+	Digest string `json:"digest"`
+	Dir    bool   `json:"dir,omitempty"`
+	Size   int64  `json:"size"` // bytes, of all files
+}
