@@ -18,11 +18,7 @@ import (
 var ErrChanged = errors.New("it changed while it was read")
 
 // Digest returns the digest of a file or a folder: "sha256:" and the SHA-256,
-// in hexadecimal, of the file's bytes or of the folder's listing. The listing
-// has a line for everything below the folder, sorted by path, with a letter (d
-// for a folder, f for a file, x for an executable file, l for a symbolic link),
-// the size, the digest, and the path in quotes with slashes. The digest of a
-// link is that of its target's text.
+// in hexadecimal, of the file's bytes or of the folder's [Listing].
 //
 // What cannot be kept is refused: symbolic links that lead out of the folder or
 // nowhere, devices, sockets and pipes.
@@ -33,11 +29,12 @@ func Digest(ctx context.Context, path string) (string, error) {
 
 // A tree is a file or a folder that was looked through.
 type tree struct {
-	digest string
-	size   int64
-	shared bool     // a file in it has another name elsewhere
-	files  []string // paths
-	dirs   []string // paths, parents first
+	digest  string
+	size    int64
+	shared  bool     // a file in it has another name elsewhere
+	files   []string // paths
+	dirs    []string // paths, parents first
+	listing []Entry  // of a folder
 }
 
 func scan(ctx context.Context, root string) (tree, error) {
@@ -58,17 +55,16 @@ func scan(ctx context.Context, root string) (tree, error) {
 		return tree{}, fmt.Errorf("digest: %w", err)
 	}
 	t := tree{dirs: []string{root}}
-	h := sha256.New()
-	if err := t.list(ctx, h, root, physical, ""); err != nil {
+	if err := t.list(ctx, root, physical, ""); err != nil {
 		return tree{}, fmt.Errorf("digest %s: %w", root, err)
 	}
-	t.digest = sum(h.Sum(nil))
+	t.digest = digestOf(Listing(t.listing))
 	return t, nil
 }
 
-// list writes the lines of one folder. Depth first and each folder sorted by
-// name: an order that depends on the names alone.
-func (t *tree) list(ctx context.Context, h io.Writer, root, physical, rel string) error {
+// list adds what is in one folder. Depth first and each folder sorted by name:
+// an order that depends on the names alone.
+func (t *tree) list(ctx context.Context, root, physical, rel string) error {
 	entries, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(rel)))
 	if err != nil {
 		return err
@@ -82,9 +78,9 @@ func (t *tree) list(ctx context.Context, h io.Writer, root, physical, rel string
 		}
 		switch {
 		case info.IsDir():
-			fmt.Fprintf(h, "d 0 - %q\n", slash)
+			t.listing = append(t.listing, Entry{Kind: Folder, Path: slash})
 			t.dirs = append(t.dirs, full)
-			if err := t.list(ctx, h, root, physical, slash); err != nil {
+			if err := t.list(ctx, root, physical, slash); err != nil {
 				return err
 			}
 		case info.Mode().IsRegular():
@@ -92,11 +88,11 @@ func (t *tree) list(ctx context.Context, h io.Writer, root, physical, rel string
 			if err != nil {
 				return err
 			}
-			letter := 'f'
+			kind := Plain
 			if info.Mode()&0o111 != 0 {
-				letter = 'x'
+				kind = Executable
 			}
-			fmt.Fprintf(h, "%c %d %s %q\n", letter, info.Size(), digest, slash)
+			t.listing = append(t.listing, Entry{Kind: kind, Size: info.Size(), Digest: digest, Path: slash})
 			t.size += info.Size()
 			t.shared = t.shared || links(info) > 1
 			t.files = append(t.files, full)
@@ -105,12 +101,22 @@ func (t *tree) list(ctx context.Context, h io.Writer, root, physical, rel string
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(h, "l %d %s %q\n", len(target), digestOf([]byte(target)), slash)
+			t.listing = append(t.listing, Entry{Kind: Link, Size: int64(len(target)), Digest: digestOf([]byte(target)), Path: slash})
 		default:
 			return fmt.Errorf("%s is %s: only files, folders and links within the folder are kept", slash, kindOf(info.Mode()))
 		}
 	}
 	return nil
+}
+
+// CheckLink refuses a symbolic link below root that leads out of it or nowhere.
+func CheckLink(root, link string) error {
+	physical, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return err
+	}
+	_, err = checkLink(root, physical, link)
+	return err
 }
 
 // checkLink refuses a link that would mean something else elsewhere.
@@ -188,8 +194,8 @@ func sum(b []byte) string { return prefix + hex.EncodeToString(b) }
 
 const prefix = "sha256:"
 
-// hexOf returns the hexadecimal part of a digest that is well formed.
-func hexOf(digest string) (string, bool) {
+// Hex returns the hexadecimal part of a digest that is well formed.
+func Hex(digest string) (string, bool) {
 	h, ok := strings.CutPrefix(digest, prefix)
 	if !ok || len(h) != hex.EncodedLen(sha256.Size) || strings.Trim(h, "0123456789abcdef") != "" {
 		return "", false

@@ -63,7 +63,7 @@ func (s *Store) Sweep() error {
 
 // Path is where the artifact lies, or would lie; "" if digest is not one.
 func (s *Store) Path(digest string) string {
-	h, ok := hexOf(digest)
+	h, ok := Hex(digest)
 	if !ok {
 		return ""
 	}

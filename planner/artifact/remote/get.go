@@ -1,0 +1,219 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"gocloud.dev/gcerrors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+// filesAtOnce is how many files of a folder are fetched side by side.
+const filesAtOnce = 16
+
+// Get puts an artifact at the path to, whose folder has to be there. It appears
+// there whole, once all of it has been compared with its digests:
+// [artifact.ErrMissing] or an [artifact.DamagedError] if it is not in the store
+// as it was put. If something is at the path already, it has to be the artifact.
+func (s *Store) Get(ctx context.Context, ref artifact.Ref, to string) (err error) {
+	if _, err := os.Lstat(to); err == nil {
+		return s.same(ctx, ref, to)
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(to), files.HalfWritten)
+	if err != nil {
+		return fmt.Errorf("store %s: %w", s.name, err)
+	}
+	defer func() { err = errors.Join(err, files.RemoveAll(tmp)) }()
+	content := filepath.Join(tmp, "content")
+	if ref.Dir {
+		err = s.getFolder(ctx, ref, content)
+	} else {
+		err = s.getFile(ctx, ref.Digest, content, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(content, to); err != nil {
+		if _, there := os.Lstat(to); there == nil { // somebody was faster
+			return s.same(ctx, ref, to)
+		}
+		return fmt.Errorf("store %s: %w", s.name, err)
+	}
+	return nil
+}
+
+func (s *Store) same(ctx context.Context, ref artifact.Ref, to string) error {
+	got, err := artifact.Digest(ctx, to)
+	if err == nil && got != ref.Digest {
+		err = fmt.Errorf("%s is not %s but %s: remove it", to, ref.Digest, got)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: get: %w", s.name, err)
+	}
+	return nil
+}
+
+func (s *Store) getFolder(ctx context.Context, ref artifact.Ref, to string) error {
+	text, err := s.bytes(ctx, ref.Digest)
+	if err != nil {
+		return err
+	}
+	entries, err := artifact.ParseListing(text)
+	if err != nil {
+		return fmt.Errorf("store %s: %s: %w", s.name, ref.Digest, err)
+	}
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return fmt.Errorf("store %s: %w", s.name, err)
+	}
+	group, inGroup := errgroup.WithContext(ctx)
+	group.SetLimit(filesAtOnce)
+	var links []artifact.Entry
+	for _, e := range entries {
+		at := filepath.Join(to, filepath.FromSlash(e.Path))
+		switch e.Kind {
+		case artifact.Folder:
+			if err := os.Mkdir(at, 0o755); err != nil {
+				return errors.Join(fmt.Errorf("store %s: %w", s.name, err), group.Wait())
+			}
+		case artifact.Link:
+			links = append(links, e)
+		default:
+			mode := fs.FileMode(0o644)
+			if e.Kind == artifact.Executable {
+				mode = 0o755
+			}
+			group.Go(func() error { return s.getFile(inGroup, e.Digest, at, mode) })
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	// Links come last: nothing is ever written through one.
+	for _, e := range links {
+		if err := s.getLink(ctx, e, filepath.Join(to, filepath.FromSlash(e.Path))); err != nil {
+			return err
+		}
+	}
+	for _, e := range links {
+		if err := artifact.CheckLink(to, filepath.Join(to, filepath.FromSlash(e.Path))); err != nil {
+			return fmt.Errorf("store %s: %s: %w", s.name, ref.Digest, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) getLink(ctx context.Context, e artifact.Entry, at string) error {
+	target, err := s.bytes(ctx, e.Digest)
+	if err != nil {
+		return err
+	}
+	if err := os.Symlink(string(target), at); err != nil {
+		return fmt.Errorf("store %s: %w", s.name, err)
+	}
+	return nil
+}
+
+func (s *Store) getFile(ctx context.Context, digest, to string, mode fs.FileMode) error {
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return fmt.Errorf("store %s: %w", s.name, err)
+	}
+	return errors.Join(s.copy(ctx, digest, f), f.Close())
+}
+
+func (s *Store) bytes(ctx context.Context, digest string) ([]byte, error) {
+	var b bytes.Buffer
+	err := s.copy(ctx, digest, &b)
+	return b.Bytes(), err
+}
+
+// copy writes a blob to w. What was written is good only if there is no error.
+func (s *Store) copy(ctx context.Context, digest string, w io.Writer) error {
+	k, err := key(digest)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	if err := s.read(ctx, k, digest, io.MultiWriter(w, h)); err != nil {
+		return err
+	}
+	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != digest {
+		return &artifact.DamagedError{Digest: digest, Path: s.name + "/" + k, Got: got}
+	}
+	return nil
+}
+
+// read writes what is under a key to w. Where the connection is cut it goes on,
+// and gives up when nothing came of it several times.
+func (s *Store) read(ctx context.Context, key, what string, w io.Writer) error {
+	var n int64
+	for tries := 0; ; {
+		m, again, err := s.readFrom(ctx, key, n, w)
+		if err == nil {
+			return nil
+		}
+		if n += m; m > 0 {
+			tries = 0
+		}
+		if tries++; gcerrors.Code(err) == gcerrors.NotFound {
+			return fmt.Errorf("%s in %s: %w", what, s.name, artifact.ErrMissing)
+		} else if !again || tries > s.patience.tries {
+			return s.explain("get "+what, err)
+		}
+		if err := s.patience.wait(ctx, tries); err != nil {
+			return err
+		}
+	}
+}
+
+// readFrom writes what is under a key from an offset on, and says how much that
+// was and whether it might go on after an error.
+func (s *Store) readFrom(ctx context.Context, key string, offset int64, w io.Writer) (n int64, again bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r, err := s.bucket.NewRangeReader(ctx, key, offset, -1, nil)
+	if err != nil {
+		return 0, false, err
+	}
+	defer r.Close()
+	stalled := time.AfterFunc(s.patience.stall, func() { cancel(errStalled) })
+	defer stalled.Stop()
+	out := &progress{w: w, moved: func() { stalled.Reset(s.patience.stall) }}
+	n, err = io.Copy(out, r)
+	if out.err != nil {
+		return n, false, out.err
+	}
+	if cause := context.Cause(ctx); cause != nil && err != nil {
+		return n, errors.Is(cause, errStalled), cause
+	}
+	return n, offset+n < r.Size(), err
+}
+
+var errStalled = errors.New("nothing came from it any more")
+
+// A progress tells that something is written, and keeps its error apart from
+// those of reading.
+type progress struct {
+	w     io.Writer
+	moved func()
+	err   error
+}
+
+func (p *progress) Write(b []byte) (int, error) {
+	p.moved()
+	n, err := p.w.Write(b)
+	p.err = err
+	return n, err
+}

@@ -1,0 +1,337 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	gcaws "gocloud.dev/aws"
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/azureblob"
+	"gocloud.dev/blob/fileblob"
+	"gocloud.dev/blob/gcsblob"
+	"gocloud.dev/blob/s3blob"
+	"gocloud.dev/gcerrors"
+	"gocloud.dev/gcp"
+	"google.golang.org/api/googleapi"
+)
+
+// A patience is how long something is tried.
+type patience struct {
+	tries int           // after the first
+	pause time.Duration // before the first of them; it doubles, up to longest
+	stall time.Duration // without an answer
+}
+
+const longest = 20 * time.Second
+
+// wait waits before a try, the first of which is 1.
+func (p patience) wait(ctx context.Context, try int) error {
+	select {
+	case <-time.After(p.delay(try)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// delay is between half and all of the pause, so that many do not come at once.
+func (p patience) delay(try int) time.Duration {
+	d := min(p.pause<<min(try-1, 16), longest)
+	return d/2 + rand.N(d/2+1)
+}
+
+// Open opens the store at a URL, and makes sure that it is there and may be
+// read:
+//
+//	file:///folder
+//	s3://bucket/prefix?region=...&endpoint=...&use_path_style=true
+//	gs://bucket/prefix
+//	azblob://container/prefix?storage_account=...
+//
+// Credentials are those that the service's own tools find.
+func Open(ctx context.Context, url string) (*Store, error) {
+	return open(ctx, url, patience{tries: 7, pause: time.Second, stall: time.Minute})
+}
+
+func open(ctx context.Context, text string, p patience) (*Store, error) {
+	u, service, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		name: u.Scheme + "://" + u.Host + u.Path, way: service.way, patience: p, refused: service.refused,
+		sync: func(string) error { return nil }, tune: func(func(any) bool) error { return nil },
+	}
+	if err := service.open(ctx, s, u); err != nil {
+		return nil, fmt.Errorf("open the store %s: %w", s.name, err)
+	}
+	there, err := s.bucket.IsAccessible(ctx)
+	if err != nil {
+		return nil, errors.Join(s.explain("list what is in it", err), s.Close())
+	}
+	if !there {
+		return nil, errors.Join(fmt.Errorf("store %s: there is no %s %q: make it, or correct the URL", s.name, service.bucket, u.Host), s.Close())
+	}
+	if prefix := strings.Trim(u.Path, "/"); prefix != "" && u.Scheme != "file" {
+		s.bucket = blob.PrefixedBucket(s.bucket, prefix+"/")
+	}
+	return s, nil
+}
+
+// A service is a kind of store.
+type service struct {
+	bucket   string   // what it calls a bucket; "" for none
+	settings []string // parameters of its URLs
+	way      string   // out of a refusal
+	open     func(ctx context.Context, s *Store, u *url.URL) error
+	refused  func(error) (string, bool)
+}
+
+var services = map[string]service{
+	"file": {
+		way:  "the user that runs tenon has to be allowed to read and write that folder",
+		open: openFile, refused: refusedFile,
+	},
+	"s3": {
+		bucket: "bucket",
+		settings: []string{
+			"anonymous", "dualstack", "endpoint", "fips", "kmskeyid", "profile", "region", "request_checksum_calculation", "role",
+			"ssetype", "use_path_style",
+		},
+		way:  "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to who may list, get, put and delete there; the endpoint and the region are in the URL",
+		open: openS3, refused: refusedS3,
+	},
+	"gs": {
+		bucket: "bucket", settings: []string{"anonymous"},
+		way:  "set GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account that may list, get, create and delete objects there, or run gcloud auth application-default login",
+		open: openGCS, refused: refusedGCS,
+	},
+	"azblob": {
+		bucket: "container", settings: []string{"domain", "localemu", "protocol", "storage_account"},
+		way:  "set AZURE_STORAGE_ACCOUNT, and AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or what az login sets, to who may list, read, write and delete blobs there",
+		open: openAzure, refused: refusedAzure,
+	},
+}
+
+// parse looks at all of a URL that can be wrong without asking anybody.
+func parse(text string) (*url.URL, service, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		// The error quotes the URL, which may hold a password.
+		return nil, service{}, errors.New("the URL of the store cannot be read: want " + forms)
+	}
+	if u.User != nil {
+		return nil, service{}, fmt.Errorf("the URL of the store %s://%s holds credentials: leave them out; they are taken from the environment", u.Scheme, u.Host)
+	}
+	x, ok := services[u.Scheme]
+	if !ok {
+		return nil, x, fmt.Errorf("the URL of the store %q is of no kind that is known: want %s", u.Redacted(), forms)
+	}
+	if u.Opaque != "" || u.Fragment != "" || x.bucket != "" && u.Host == "" || x.bucket == "" && (u.Host != "" || u.Path == "") {
+		return nil, x, fmt.Errorf("the URL of the store %q is not whole: want %s", u.Redacted(), forms)
+	}
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, x, fmt.Errorf("the settings in the URL of the store %s://%s cannot be read: want name=value with & between them", u.Scheme, u.Host)
+	}
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		if !slices.Contains(x.settings, name) {
+			known := "it has none"
+			if len(x.settings) > 0 {
+				known = "there are " + strings.Join(x.settings, ", ")
+			}
+			return nil, x, fmt.Errorf("the URL of the store has the setting %q, which %s:// does not know: %s", name, u.Scheme, known)
+		}
+		if len(q[name]) > 1 || q.Get(name) == "" {
+			return nil, x, fmt.Errorf("the URL of the store needs one value for the setting %q", name)
+		}
+	}
+	if p := strings.TrimSuffix(u.Path, "/"); p != "" && path.Clean(p) != p {
+		return nil, x, fmt.Errorf("the URL of the store has the path %q: write it without empty, . and .. parts", u.Path)
+	} else if p != "" {
+		u.Path = p
+	}
+	return u, x, nil
+}
+
+const forms = "file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or azblob://CONTAINER/PREFIX"
+
+func openFile(_ context.Context, s *Store, u *url.URL) (err error) {
+	dir := filepath.FromSlash(u.Path)
+	// Folders get 0777 less the umask: who shares the store decides.
+	s.bucket, err = fileblob.OpenBucket(dir, &fileblob.Options{CreateDir: true, NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
+	s.sync = func(key string) error {
+		at := filepath.Join(dir, filepath.FromSlash(key))
+		for range 3 { // the file, its folder, and that folder's name
+			if err := syncPath(at); err != nil {
+				return fmt.Errorf("store %s: %w", s.name, err)
+			}
+			at = filepath.Dir(at)
+		}
+		return nil
+	}
+	return err
+}
+
+func refusedFile(err error) (string, bool) {
+	return err.Error(), errors.Is(err, os.ErrPermission)
+}
+
+func openS3(ctx context.Context, s *Store, u *url.URL) error {
+	q := u.Query()
+	take := func(name string) string { v := q.Get(name); q.Del(name); return v }
+	endpoint, err := endpointOf(take("endpoint"))
+	if err != nil {
+		return err
+	}
+	if endpoint != "" {
+		s.way += " (asked: " + endpoint + ")"
+	}
+	pathStyle := take("use_path_style")
+	if pathStyle != "" && pathStyle != "true" && pathStyle != "false" {
+		return fmt.Errorf("use_path_style is %q: want true or false", pathStyle)
+	}
+	var options s3blob.Options
+	if sse := take("ssetype"); sse != "" {
+		if options.EncryptionType = types.ServerSideEncryption(sse); !slices.Contains(options.EncryptionType.Values(), options.EncryptionType) {
+			return fmt.Errorf("ssetype is %q: want one of %v", sse, options.EncryptionType.Values())
+		}
+	}
+	options.KMSEncryptionID = take("kmskeyid")
+	cfg, err := gcaws.V2ConfigFromURLParams(ctx, q)
+	if err != nil {
+		return err
+	}
+	if cfg.Region == "" {
+		return errors.New("it has no region: add region=... to its URL, or set AWS_REGION; servers that have none take us-east-1")
+	}
+	cfg.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.RateLimiter = 1+s.patience.tries, ratelimit.None
+			o.Backoff = retry.BackoffDelayerFunc(func(try int, _ error) (time.Duration, error) { return s.patience.delay(try), nil })
+		})
+	}
+	if c, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		cfg.HTTPClient = c.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = s.patience.stall })
+	}
+	// Digests are compared here, and they say more.
+	cfg.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.UsePathStyle = pathStyle == "true"
+		if endpoint != "" {
+			o.BaseEndpoint = aws.String(endpoint)
+		}
+	})
+	options.RequestChecksumCalculation = cfg.RequestChecksumCalculation
+	s.tune = func(as func(any) bool) error {
+		var tm *transfermanager.Client
+		if as(&tm) {
+			*tm = *transfermanager.New(client, func(o *transfermanager.Options) {
+				o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = partSize, partSize, partsOfOne
+				o.RequestChecksumCalculation = cfg.RequestChecksumCalculation
+				// Parts of what was given up are removed, even if tenon was told to stop.
+				o.FailTimeout = s.patience.stall
+			})
+		}
+		return nil
+	}
+	s.bucket, err = s3blob.OpenBucket(ctx, client, u.Host, &options)
+	return err
+}
+
+func endpointOf(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", errors.New("its endpoint cannot be read: want http://HOST:PORT or https://HOST:PORT")
+	}
+	if u.User != nil {
+		return "", fmt.Errorf("its endpoint %s://%s holds credentials: leave them out; they are taken from the environment", u.Scheme, u.Host)
+	}
+	return text, nil
+}
+
+// refusedS3 knows the codes of https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+func refusedS3(err error) (string, bool) {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode() {
+		case "AccessDenied", "AccountProblem", "AllAccessDisabled", "ExpiredToken", "Forbidden", "InvalidAccessKeyId", "InvalidSecurity",
+			"InvalidToken", "NotSignedUp", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "UnauthorizedAccess":
+			return strings.TrimSuffix(api.ErrorCode()+": "+api.ErrorMessage(), ": "), true
+		}
+	}
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) && (response.HTTPStatusCode() == http.StatusForbidden || response.HTTPStatusCode() == http.StatusUnauthorized) {
+		return http.StatusText(response.HTTPStatusCode()), true
+	}
+	return "", false
+}
+
+func openGCS(ctx context.Context, s *Store, u *url.URL) error {
+	client := gcp.NewAnonymousHTTPClient(gcp.DefaultTransport())
+	if u.Query().Get("anonymous") != "true" && os.Getenv("STORAGE_EMULATOR_HOST") == "" {
+		creds, err := gcp.DefaultCredentials(ctx)
+		if err != nil {
+			return fmt.Errorf("%w\n  %s", err, s.way)
+		}
+		if client, err = gcp.NewHTTPClient(gcp.DefaultTransport(), gcp.CredentialsTokenSource(creds)); err != nil {
+			return err
+		}
+	}
+	var err error
+	s.bucket, err = gcsblob.OpenBucket(ctx, client, u.Host, nil)
+	return err
+}
+
+func refusedGCS(err error) (string, bool) {
+	var api *googleapi.Error
+	if errors.As(err, &api) && (api.Code == http.StatusForbidden || api.Code == http.StatusUnauthorized) {
+		return api.Message, true
+	}
+	return "", false
+}
+
+func openAzure(ctx context.Context, s *Store, u *url.URL) (err error) {
+	opener := azureblob.URLOpener{MakeClient: azureblob.NewDefaultClient, ServiceURLOptions: *azureblob.NewDefaultServiceURLOptions()}
+	s.bucket, err = opener.OpenBucketURL(ctx, u)
+	return err
+}
+
+func refusedAzure(err error) (string, bool) {
+	var api *azcore.ResponseError
+	if errors.As(err, &api) && (api.StatusCode == http.StatusForbidden || api.StatusCode == http.StatusUnauthorized) {
+		return api.ErrorCode, true
+	}
+	return "", gcerrors.Code(err) == gcerrors.PermissionDenied
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,197 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+// A Store keeps artifacts and notes under a URL. It is safe for concurrent use,
+// also by several machines.
+type Store struct {
+	bucket *blob.Bucket
+	name   string // the URL without its settings
+	way    string // out of a refusal
+	// sync waits until a blob is on the disk, where the store is a folder.
+	sync func(key string) error
+	// tune is called before a blob is written, to set what only one service has.
+	tune func(as func(any) bool) error
+	// refused tells the service's own word for a refusal.
+	refused  func(error) (why string, is bool)
+	patience patience
+}
+
+// String returns the URL of the store without its settings.
+func (s *Store) String() string { return s.name }
+
+// Close ends the use of the store.
+func (s *Store) Close() error { return s.bucket.Close() }
+
+// Where things are in a store.
+const (
+	blobs = "cas/sha256/"
+	notes = "notes/"
+)
+
+// key is where the blob of a digest is.
+func key(digest string) (string, error) {
+	h, ok := artifact.Hex(digest)
+	if !ok {
+		return "", fmt.Errorf("%q is no digest: %w", digest, artifact.ErrMissing)
+	}
+	return blobs + h[:2] + "/" + h[2:], nil
+}
+
+// Has reports whether the artifact is there, whole.
+func (s *Store) Has(ctx context.Context, ref artifact.Ref) (bool, error) {
+	size := ref.Size
+	if ref.Dir {
+		size = -1 // it is not that of the listing
+	}
+	return s.has(ctx, ref.Digest, size)
+}
+
+// has looks for a blob of that many bytes, -1 for any number. One that has
+// another size was damaged, and is not there.
+func (s *Store) has(ctx context.Context, digest string, size int64) (bool, error) {
+	k, err := key(digest)
+	if err != nil {
+		return false, nil //nolint:nilerr // nothing has that name
+	}
+	a, err := s.bucket.Attributes(ctx, k)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, s.explain("look for "+digest, err)
+	}
+	return size < 0 || a.Size == size, nil
+}
+
+// PutBytes stores b as a file.
+func (s *Store) PutBytes(ctx context.Context, b []byte) (artifact.Ref, error) {
+	ref := artifact.Ref{Digest: ir.Sum(b), Size: int64(len(b))}
+	return ref, s.putBytes(ctx, ref.Digest, b)
+}
+
+// Bytes returns the content of a file, checked: [artifact.ErrMissing] or an
+// [artifact.DamagedError] if it is not there as it was put.
+func (s *Store) Bytes(ctx context.Context, ref artifact.Ref) ([]byte, error) {
+	if ref.Dir {
+		return nil, fmt.Errorf("%s in %s is a folder, not a file", ref.Digest, s)
+	}
+	return s.bytes(ctx, ref.Digest)
+}
+
+// PutNote stores b under a name, in place of what was there.
+func (s *Store) PutNote(ctx context.Context, name string, b []byte) error {
+	if err := checkNote(name); err != nil {
+		return err
+	}
+	return s.write(ctx, notes+name, "write the note "+name, int64(len(b)), strings.NewReader(string(b)))
+}
+
+// Note returns what was stored under a name, or [artifact.ErrMissing].
+func (s *Store) Note(ctx context.Context, name string) ([]byte, error) {
+	if err := checkNote(name); err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	err := s.read(ctx, notes+name, "the note "+name, &b)
+	return []byte(b.String()), err
+}
+
+// DeleteNotes removes the notes whose names begin with prefix, which may be
+// none.
+func (s *Store) DeleteNotes(ctx context.Context, prefix string) error {
+	return s.each(ctx, notes+prefix, func(o *blob.ListObject) error { return s.remove(ctx, o.Key) })
+}
+
+// checkNote refuses names that would mean something else to one of the services.
+func checkNote(name string) error {
+	if name == "" || path.Clean("/"+name) != "/"+name || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/") != "" || strings.HasSuffix(name, ".attrs") {
+		return fmt.Errorf("%q is no name for a note: want words of letters, digits, dots and dashes with slashes between them", name)
+	}
+	return nil
+}
+
+// All returns the digests of all blobs: files, the files in folders, links and
+// listings.
+func (s *Store) All(ctx context.Context) ([]string, error) {
+	var digests []string
+	err := s.each(ctx, blobs, func(o *blob.ListObject) error {
+		digest := "sha256:" + strings.ReplaceAll(strings.TrimPrefix(o.Key, blobs), "/", "")
+		if k, err := key(digest); err == nil && k == o.Key {
+			digests = append(digests, digest)
+		}
+		return nil
+	})
+	return digests, err
+}
+
+// Remove takes a blob away. One that is not there is removed. The listing of a
+// folder has to go before what is in the folder.
+func (s *Store) Remove(ctx context.Context, digest string) error {
+	k, err := key(digest)
+	if err != nil {
+		return nil //nolint:nilerr // nothing has that name
+	}
+	return s.remove(ctx, k)
+}
+
+func (s *Store) remove(ctx context.Context, key string) error {
+	err := s.bucket.Delete(ctx, key)
+	if err == nil || gcerrors.Code(err) == gcerrors.NotFound {
+		return nil
+	}
+	return s.explain("remove "+key, err)
+}
+
+func (s *Store) each(ctx context.Context, prefix string, f func(*blob.ListObject) error) error {
+	list := s.bucket.List(&blob.ListOptions{Prefix: prefix})
+	for {
+		o, err := list.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return s.explain("list "+prefix, err)
+		}
+		if err := f(o); err != nil {
+			return err
+		}
+	}
+}
+
+// explain says what could not be done where and, if it was refused, the way out.
+func (s *Store) explain(what string, err error) error {
+	if why, is := s.refused(err); is {
+		return &RefusedError{Store: s.name, What: what, Why: why, Way: s.way, err: err}
+	}
+	return fmt.Errorf("store %s: %s: %w", s.name, what, err)
+}
+
+// A RefusedError means that a store did not take the credentials, or that they
+// do not allow what was asked for.
+type RefusedError struct {
+	Store string // its URL, without settings
+	What  string // what was asked for
+	Why   string // in the words of the service
+	Way   string // what to set
+	err   error
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("store %s refused to %s: %s\n  %s", e.Store, e.What, e.Why, e.Way)
+}
+
+func (e *RefusedError) Unwrap() error { return e.err }
