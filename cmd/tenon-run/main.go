@@ -22,22 +22,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
-)
 
-// Statuses of what goes wrong before the program runs, as a shell has them.
-const (
-	exitFault    = 126
-	exitNotFound = 127
+	"github.com/tenon-ml/tenon/executors/local/first"
 )
 
 func main() {
@@ -76,41 +68,26 @@ func note(name, text string) {
 
 func run(logFile, secrets, dir string, argv []string) (status int, err error) {
 	if len(argv) == 0 {
-		return exitFault, errors.New("there is no program to run")
+		return first.ExitFault, errors.New("there is no program to run")
 	}
-	if os.Getpid() != 1 {
-		return exitFault, errors.New("it is the first process of a container, or it would signal all of the machine")
+	if err := first.Check(); err != nil {
+		return first.ExitFault, err
 	}
-	// Early, so that no signal is lost: it ends the program as soon as it runs.
-	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, unix.SIGCHLD, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
-
+	signals := first.Signals()
 	if err := openLog(logFile); err != nil {
-		return exitFault, fmt.Errorf("open the log: %w", err)
-	}
-	if dir != "" {
-		if err := os.Chdir(dir); err != nil {
-			return exitFault, err
-		}
+		return first.ExitFault, fmt.Errorf("open the log: %w", err)
 	}
 	env := os.Environ()
 	if secrets != "" {
 		if env, err = addSecrets(env, secrets); err != nil {
-			return exitFault, fmt.Errorf("read the secrets: %w", err)
+			return first.ExitFault, fmt.Errorf("read the secrets: %w", err)
 		}
 	}
-	if err := limitFiles(); err != nil {
-		return exitFault, fmt.Errorf("bound the number of open files: %w", err)
-	}
-	path, err := find(argv[0])
+	pid, status, err := first.Start(dir, argv, env, os.Stdin, os.Stdout, os.Stderr)
 	if err != nil {
-		return exitNotFound, err
+		return status, err
 	}
-	child, err := os.StartProcess(path, argv, &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
-	if err != nil {
-		return exitFault, fmt.Errorf("start %q: %w", argv[0], err)
-	}
-	return follow(child.Pid, signals), nil
+	return first.Follow(pid, signals), nil // and the kernel kills what it left
 }
 
 // openLog lets both outputs go to one open file, so that they keep their order.
@@ -146,62 +123,4 @@ func addSecrets(env []string, name string) ([]string, error) {
 		env = append(env, k+"="+secrets[k])
 	}
 	return env, nil
-}
-
-// openFiles is how many files a program may have open that does not ask for more.
-// What is inherited may be too few for who reads data side by side, or a thousand
-// million, which some programs close one by one before they start another.
-const openFiles = 65536
-
-// limitFiles bounds them, within what the container may.
-func limitFiles() error {
-	var r syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
-		return err
-	}
-	r.Cur = min(r.Max, openFiles)
-	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r)
-}
-
-// find resolves the program as a shell would, and says in one line why it cannot.
-func find(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	switch {
-	case err == nil || errors.Is(err, exec.ErrDot):
-		return path, nil
-	case errors.Is(err, fs.ErrPermission):
-		return "", fmt.Errorf("program %q cannot be executed", name)
-	case strings.Contains(name, "/"):
-		return "", fmt.Errorf("program %q not found in the image", name)
-	}
-	return "", fmt.Errorf("program %q not found in the PATH of the image (%s)", name, os.Getenv("PATH"))
-}
-
-// follow hands signals on and reaps until the program has ended. What is left then
-// the kernel kills with this process. It reaps whatever the signal was: where many
-// come at once, that of an end may be lost.
-func follow(program int, signals <-chan os.Signal) int {
-	for s := range signals {
-		if s != unix.SIGCHLD {
-			_ = unix.Kill(-1, s.(unix.Signal)) // nobody may be left to tell
-		}
-		for {
-			var st unix.WaitStatus
-			pid, err := unix.Wait4(-1, &st, unix.WNOHANG, nil)
-			if err == unix.EINTR {
-				continue
-			}
-			if err != nil || pid <= 0 {
-				break
-			}
-			if pid != program {
-				continue
-			}
-			if st.Signaled() {
-				return 128 + int(st.Signal())
-			}
-			return st.ExitStatus()
-		}
-	}
-	return exitFault
 }

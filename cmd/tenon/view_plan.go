@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -107,7 +107,7 @@ func (a *app) writeAdvice(b *strings.Builder, p *planner.Plan, all bool) {
 }
 
 func adviceText(d planner.Advice) string {
-	amount, write, average := local.Size, func(n int64) string { return fmt.Sprintf("%q", strings.ReplaceAll(local.Size(n), " ", "")) }, ""
+	amount, write, average := disk.Size, func(n int64) string { return fmt.Sprintf("%q", strings.ReplaceAll(disk.Size(n), " ", "")) }, ""
 	if d.Need == "cpu" {
 		amount, write, average = coresOf, func(n int64) string { return number(float64(n) / 1000) }, " on average"
 	}

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -125,15 +125,15 @@ func (r record) explainEnd(st *state.Status, code int, outOfMemory bool) {
 	case code == 0 && r.Kind == ir.Service:
 		st.Message = "exit 0, but a service has to stay up"
 	case code == 0:
-		if wrote := local.Written(r.Dir); r.Disk > 0 && wrote > r.Disk {
-			st.Message = local.OverQuota(wrote, r.Disk)
+		if wrote := disk.Written(r.Dir); r.Disk > 0 && wrote > r.Disk {
+			st.Message = disk.OverQuota(wrote, r.Disk)
 			return
 		}
 		st.Phase = state.Succeeded
 	case (code == 126 || code == 127) && fault != "":
 		st.Message = fault
-	case st.Signal == "SIGKILL" && r.Disk > 0 && local.Written(r.Dir) > r.Disk: // there may have been no room for a verdict
-		st.Message = local.OverQuota(local.Written(r.Dir), r.Disk)
+	case st.Signal == "SIGKILL" && r.Disk > 0 && disk.Written(r.Dir) > r.Disk: // there may have been no room for a verdict
+		st.Message = disk.OverQuota(disk.Written(r.Dir), r.Disk)
 	case st.Signal == "SIGKILL":
 		st.Message = "killed by SIGKILL" + cmp.Or(r.explainMemory(outOfMemory), " (not for want of memory)")
 	default:
@@ -152,7 +152,7 @@ func (r record) explainMemory(outOfMemory bool) string {
 	case !outOfMemory:
 		return ""
 	case r.Memory > 0:
-		return ": it used more than needs.memory " + local.Size(r.Memory)
+		return ": it used more than needs.memory " + disk.Size(r.Memory)
 	}
 	return ": the machine ran out of memory while it ran"
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -78,8 +79,8 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 			pause, next = next, min(2*next, probeLast)
 		case r.Disk > 0:
 			began := time.Now()
-			if wrote := local.Written(r.Dir); wrote > r.Disk {
-				if err := e.condemn(ctx, c, r, local.OverQuota(wrote, r.Disk)); err != nil {
+			if wrote := disk.Written(r.Dir); wrote > r.Disk {
+				if err := e.condemn(ctx, c, r, disk.OverQuota(wrote, r.Disk)); err != nil {
 					return st, err
 				}
 				break

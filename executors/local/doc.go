@@ -1,7 +1,7 @@
 // Package local is what the executors that run units on this machine have in
 // common: the folder of a run, the document in it, who may touch it, whether what
-// it reads is there, how much was written to it, and whether a service on this
-// machine is ready.
+// it reads is there, and whether a service on this machine is ready. Package disk
+// measures what is written, package first runs a program as the first process.
 //
 //	Dir               locked while a task is started or removed
 //	Dir/step.json     what the program finds, see docs/step.md; no secrets

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -207,7 +208,7 @@ func (r record) explain(st *state.Status, end ending) {
 		st.Message = "exit 0, but a service has to stay up"
 	case end.code == 0:
 		if wrote := r.written(); r.Disk > 0 && wrote > r.Disk {
-			st.Message = local.OverQuota(wrote, r.Disk)
+			st.Message = disk.OverQuota(wrote, r.Disk)
 			return
 		}
 		st.Phase = state.Succeeded

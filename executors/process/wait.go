@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -50,7 +50,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		case r.Disk > 0:
 			began := time.Now()
 			if wrote := r.written(); wrote > r.Disk {
-				if err := r.condemn(ctx, local.OverQuota(wrote, r.Disk)); err != nil {
+				if err := r.condemn(ctx, disk.OverQuota(wrote, r.Disk)); err != nil {
 					return st, err
 				}
 				continue
@@ -118,5 +118,5 @@ func (r record) written() int64 {
 	if r.Disk == 0 {
 		return 0
 	}
-	return local.Written(r.Dir)
+	return disk.Written(r.Dir)
 }

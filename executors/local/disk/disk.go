@@ -1,4 +1,6 @@
-package local
+// Package disk measures what programs write, and says when it is too much. It is
+// apart from package local, so that the first process of a container stays small.
+package disk
 
 import (
 	"fmt"
