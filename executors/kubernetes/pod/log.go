@@ -1,0 +1,167 @@
+package pod
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"sync"
+
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// A pod's log holds what the program prints, and its progress on lines of their
+// own between, so that it can be read as it is. So that each byte of the program
+// can be told from what is not its own, [escape] begins everything that is put in:
+//
+//	escape "tenon:progress " JSON "\n"   progress, at the beginning of a line
+//	escape "\n"                          an end of a line that the program did not print
+//	escape escape                        an escape that the program printed
+const escape = '\x1e'
+
+// maxMarked bounds a line of progress. What is longer was not written by a
+// [LogWriter].
+const maxMarked = 64 << 10
+
+// A LogWriter writes a pod's log. It is safe for concurrent use.
+type LogWriter struct {
+	mu   sync.Mutex
+	to   io.Writer
+	open bool // the line has no end yet
+	buf  []byte
+}
+
+// NewLogWriter returns one that writes to w.
+func NewLogWriter(w io.Writer) *LogWriter { return &LogWriter{to: w} }
+
+// Write writes what the program printed.
+func (l *LogWriter) Write(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open = b[len(b)-1] != '\n'
+	if bytes.IndexByte(b, escape) < 0 {
+		return l.to.Write(b)
+	}
+	l.buf = l.buf[:0]
+	for _, c := range b {
+		if c == escape {
+			l.buf = append(l.buf, escape)
+		}
+		l.buf = append(l.buf, c)
+	}
+	if _, err := l.to.Write(l.buf); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// Progress writes a line of progress.
+func (l *LogWriter) Progress(p step.Progress) error {
+	text, err := json.Marshal(p) // without line breaks and control characters
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = l.buf[:0]
+	if l.open {
+		l.buf = append(l.buf, escape, '\n')
+	}
+	l.buf = append(append(append(l.buf, Mark...), text...), '\n')
+	if len(l.buf) > maxMarked {
+		return nil // nobody would read it as progress
+	}
+	l.open = false
+	_, err = l.to.Write(l.buf)
+	return err
+}
+
+// A LogReader is given a pod's log in pieces of any size. It writes at once what
+// the program printed, byte by byte, and tells of progress. What is no log of a
+// [LogWriter], such as one that was cut off in the middle, is written as it is.
+type LogReader struct {
+	to       io.Writer
+	progress func(step.Progress)
+	held     []byte // begins with an escape whose meaning is not known yet
+	out      []byte
+}
+
+// NewLogReader returns one that writes to w. It calls progress, if that is not
+// nil, in between.
+func NewLogReader(w io.Writer, progress func(step.Progress)) *LogReader {
+	if progress == nil {
+		progress = func(step.Progress) {}
+	}
+	return &LogReader{to: w, progress: progress}
+}
+
+// Write takes a piece of the log.
+func (l *LogReader) Write(b []byte) (int, error) {
+	l.out = l.out[:0]
+	for _, c := range b {
+		if len(l.held) == 0 && c != escape {
+			l.out = append(l.out, c)
+			continue
+		}
+		if l.held = append(l.held, c); len(l.held) == 1 {
+			continue
+		}
+		if err := l.take(); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), l.flush()
+}
+
+// take looks what is held is, if it is known by now.
+func (l *LogReader) take() error {
+	last := l.held[len(l.held)-1]
+	switch {
+	case len(l.held) == 2 && last == '\n':
+		l.held = l.held[:0]
+	case len(l.held) == 2 && last == escape:
+		l.out, l.held = append(l.out, escape), l.held[:0]
+	case len(l.held) <= len(Mark) && last != Mark[len(l.held)-1], len(l.held) > maxMarked:
+		l.release()
+	case last == '\n':
+		var p step.Progress
+		if json.Unmarshal(l.held[len(Mark):], &p) != nil {
+			l.release()
+			return nil
+		}
+		l.held = l.held[:0]
+		if err := l.flush(); err != nil {
+			return err
+		}
+		l.progress(p)
+	}
+	return nil
+}
+
+// release takes what is held for the program's. Its last byte may be an escape
+// that means something.
+func (l *LogReader) release() {
+	n := len(l.held)
+	if l.held[n-1] == escape {
+		n--
+	}
+	l.out = append(l.out, l.held[:n]...)
+	l.held = append(l.held[:0], l.held[n:]...)
+}
+
+func (l *LogReader) flush() error {
+	if len(l.out) == 0 {
+		return nil
+	}
+	_, err := l.to.Write(l.out)
+	l.out = l.out[:0]
+	return err
+}
+
+// Close ends the log. What was held back is written.
+func (l *LogReader) Close() error {
+	l.out, l.held = append(l.out[:0], l.held...), l.held[:0]
+	return l.flush()
+}
