@@ -1,15 +1,12 @@
 package executors
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"io"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/tenon-ml/tenon/stdlib/step"
+	"github.com/tenon-ml/tenon/executors/left"
 )
 
 // EventType says what happened to a unit.
@@ -66,70 +63,10 @@ func (t *teller) tell(e Event) {
 	t.to(e)
 }
 
-// tailEvery is how often the progress of a step is looked at.
-const tailEvery = 200 * time.Millisecond
-
-// maxLine bounds a line of progress; a longer one is dropped.
-const maxLine = 64 << 10
-
-// tail reads a growing file of progress and passes on the newest line, until
-// stop is closed, and once more then. What is no progress is ignored.
-func tail(path string, stop <-chan struct{}, tell func(step.Progress)) {
-	ticker := time.NewTicker(tailEvery)
-	defer ticker.Stop()
-	t := tailer{path: path}
-	for {
-		select {
-		case <-stop:
-			if p, ok := t.read(); ok {
-				tell(p)
-			}
-			return
-		case <-ticker.C:
-			if p, ok := t.read(); ok {
-				tell(p)
-			}
-		}
-	}
-}
-
-type tailer struct {
-	path string
-	at   int64
-}
-
-// read returns the last progress among the lines that were completed since.
-func (t *tailer) read() (last step.Progress, ok bool) {
-	f, err := openRegular(t.path)
-	if err != nil {
-		return last, false
-	}
-	defer f.Close()
-	if _, err := f.Seek(t.at, io.SeekStart); err != nil {
-		return last, false
-	}
-	r := bufio.NewReaderSize(f, maxLine)
-	for {
-		line, err := r.ReadSlice('\n')
-		if err == bufio.ErrBufferFull {
-			t.at += int64(len(line))
-			continue
-		}
-		if err != nil {
-			return last, ok
-		}
-		t.at += int64(len(line))
-		var p step.Progress
-		if json.Unmarshal(line, &p) == nil && bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")) {
-			last, ok = p, true
-		}
-	}
-}
-
 // logTail returns the last lines of a log, without the values of secrets.
 func logTail(path string, secrets map[string]string) []string {
 	const lines, window = 20, 32 << 10
-	f, err := openRegular(path)
+	f, err := left.Open(path)
 	if err != nil {
 		return nil
 	}

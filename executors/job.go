@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/left"
 	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -168,7 +169,7 @@ const receiptName = "outputs.json"
 
 // receiptIn is the receipt in the folder of a run, or nil.
 func receiptIn(dir string) map[string]artifact.Artifact {
-	b, err := readNote(filepath.Join(dir, receiptName))
+	b, err := left.Read(filepath.Join(dir, receiptName))
 	if err != nil {
 		return nil
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 func TestTaskNamesAreShortAndSafe(t *testing.T) {
@@ -85,39 +84,6 @@ func TestBackoffDoublesUpToAMinute(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestTailFollowsAFileThatGrows(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "progress.jsonl")
-	synctest.Test(t, func(t *testing.T) {
-		var seen []float64
-		stop, done := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(done)
-			tail(path, stop, func(p step.Progress) { seen = append(seen, p.Done) })
-		}()
-		grow := func(text string) {
-			f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = f.WriteString(text)
-			if err := errors.Join(err, f.Close()); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(2 * tailEvery)
-		}
-		time.Sleep(tailEvery)
-		grow(`{"done": 1}` + "\n" + `{"done": `)
-		grow(`2}` + "\n" + strings.Repeat("x", 3*maxLine) + "\n")
-		grow(`{"done": 3}` + "\n" + `{"done": 4}` + "\n")
-		grow(`5` + "\n")
-		close(stop)
-		<-done
-		if !slices.Equal(seen, []float64{1, 2, 4}) {
-			t.Errorf("told %v", seen)
-		}
-	})
 }
 
 func TestAwaitAsksLessAndLessOften(t *testing.T) {

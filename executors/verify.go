@@ -9,13 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/left"
 )
 
 // A Violation is a rule of a table's schema that its rows break.
@@ -47,50 +46,20 @@ type VerifyFunc func(ctx context.Context, path string, schema ir.Schema) ([]Viol
 // verifyOutput checks one output of a run that has ended well. It returns the
 // number of rows of a table.
 func verifyOutput(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (rows int64, err error) {
-	info, err := os.Lstat(path) // a link may lead to what the step could not read
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("output %s is missing: the step wrote nothing at %s", out.Port, path)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("output %s: %w", out.Port, err)
+	if err := left.Output(out.Port, out.Kind, path); err != nil {
+		return 0, err
 	}
 	switch out.Kind {
 	case ir.Table:
-		if !info.Mode().IsRegular() {
-			return 0, fmt.Errorf("output %s is a table: one Parquet file is expected at %s, where the step left %s", out.Port, path, what(info))
-		}
 		return verifyTable(ctx, out, path, verify)
-	case ir.Model, ir.Report:
-		if !info.IsDir() {
-			return 0, fmt.Errorf("output %s is a %s: a folder is expected at %s, where the step left %s", out.Port, out.Kind, path, what(info))
+	case ir.Report:
+		if _, err := readReport(path); err != nil {
+			return 0, fmt.Errorf("output %s is a report: %w", out.Port, err)
 		}
-		if out.Kind == ir.Report {
-			_, err := readReport(path)
-			if err != nil {
-				err = fmt.Errorf("output %s is a report: %w", out.Port, err)
-			}
-			return 0, err
-		}
+	case ir.Model:
 		return 0, verifyModel(out, path)
-	case ir.File:
-		if !info.Mode().IsRegular() && !info.IsDir() {
-			return 0, fmt.Errorf("output %s is a file: a file or a folder is expected at %s, where the step left %s", out.Port, path, what(info))
-		}
-		return 0, nil
 	}
-	return 0, fmt.Errorf("output %s is of kind %q, which a step cannot write", out.Port, out.Kind)
-}
-
-func what(info fs.FileInfo) string {
-	switch {
-	case info.IsDir():
-		return "a folder"
-	case info.Mode().IsRegular():
-		return "a file"
-	case info.Mode()&fs.ModeSymlink != 0:
-		return "a link"
-	}
-	return "something else (" + info.Mode().Type().String() + ")"
+	return 0, nil
 }
 
 func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (int64, error) {
@@ -110,7 +79,7 @@ func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyF
 // verifyModel asks that signature.json is the declared signature.
 func verifyModel(out ir.Output, dir string) error {
 	path := filepath.Join(dir, "signature.json")
-	b, err := readNote(path)
+	b, err := left.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("output %s is a model: the step wrote no %s", out.Port, path)
 	}
@@ -174,7 +143,7 @@ func brief(s string) string {
 // readReport reads the metrics of a report.
 func readReport(dir string) (map[string]float64, error) {
 	path := filepath.Join(dir, "report.json")
-	b, err := readNote(path)
+	b, err := left.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the step wrote no %s", path)
 	}
@@ -199,7 +168,7 @@ func readReport(dir string) (map[string]float64, error) {
 
 // readMetrics reads what a run measured. To write no metrics is fine.
 func readMetrics(path string) (map[string]float64, error) {
-	b, err := readNote(path)
+	b, err := left.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -216,40 +185,6 @@ func readMetrics(path string) (map[string]float64, error) {
 // notFinite finds what Python's json module writes for NaN and infinity, which
 // is not JSON.
 var notFinite = regexp.MustCompile(`"((?:[^"\\]|\\.)*)"\s*:\s*(-?(?:NaN|Infinity|nan|inf))\b`)
-
-// maxNote bounds the small files that a step writes beside its outputs.
-const maxNote = 16 << 20
-
-// readNote reads a small file that a step wrote. A step may leave anything there:
-// a pipe that nobody writes to, a link to a device that never ends.
-func readNote(path string) ([]byte, error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxNote+1))
-	if err == nil && len(b) > maxNote {
-		err = fmt.Errorf("%s is larger than %d MiB", path, maxNote>>20)
-	}
-	return b, err
-}
-
-// openRegular opens a file that a step wrote, if it is one.
-func openRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0) // to open a pipe would wait for a writer, and a link may lead anywhere
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is %s where a file is expected", path, what(info))
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
 
 func parseMetrics(b []byte) (map[string]float64, error) {
 	if len(bytes.TrimSpace(b)) == 0 {
