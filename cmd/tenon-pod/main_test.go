@@ -1,0 +1,727 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// asPod makes the test binary be the command.
+const asPod = "TENON_POD_TEST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asPod) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// A bed is a store and a work folder.
+type bed struct {
+	*testing.T
+	store           *remote.Store
+	url, dir        string // of the store
+	work, message   string
+	outputs, inputs int
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	b := &bed{T: t, dir: t.TempDir(), work: t.TempDir(), message: filepath.Join(t.TempDir(), "message")}
+	t.Cleanup(func() { _ = files.RemoveAll(b.work) }) // it is read-only, and the test's own removal would fail
+	b.url = "file://" + b.dir
+	var err error
+	b.store, err = remote.Open(t.Context(), b.url)
+	b.ok(err)
+	t.Cleanup(func() { b.ok(b.store.Close()) })
+	return b
+}
+
+func (b *bed) ok(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// at is a path in the work folder.
+func (b *bed) at(path string) string { return filepath.Join(b.work, path) }
+
+// job is one that runs a script of the shell in its scratch folder, with an output
+// that it may write.
+func (b *bed) job(script string) pod.Task {
+	return pod.Task{
+		Name: "models-late-train-0123456789ab-1", Kind: ir.Job, Command: []string{"sh", "-c", script},
+		Step: step.Step{
+			Version: step.Version, Unit: "models/late/train", Params: json.RawMessage("{}"), Code: b.at("scratch"), Scratch: b.at("scratch"),
+			Metrics: b.at("notes/metrics.json"), Progress: b.at("notes/progress.jsonl"),
+			Outputs: map[string]step.Port{"result": {Kind: ir.File, Path: b.at("out/result")}},
+		},
+	}
+}
+
+// put stores a file or, where names end the paths of files, a folder.
+func (b *bed) put(text string, more ...string) artifact.Ref {
+	b.Helper()
+	path := filepath.Join(b.TempDir(), "artifact")
+	if len(more) == 0 {
+		b.ok(os.WriteFile(path, []byte(text), 0o644))
+	}
+	for _, name := range more {
+		b.ok(os.MkdirAll(filepath.Dir(filepath.Join(path, name)), 0o755))
+		b.ok(os.WriteFile(filepath.Join(path, name), []byte(text), 0o755))
+	}
+	ref, err := b.store.Put(b.Context(), path)
+	b.ok(err)
+	return ref
+}
+
+// A container is tenon-pod as the first process of a namespace of its own.
+type container struct {
+	*bed
+	*exec.Cmd
+	task   pod.Task
+	mu     sync.Mutex
+	raw    bytes.Buffer
+	status int
+}
+
+func (c *container) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.raw.Write(p)
+}
+
+func (b *bed) start(task pod.Task, env ...string) *container {
+	b.Helper()
+	return b.command(task, env, os.Args[0])
+}
+
+// command starts a command that ends in the arguments of tenon-pod.
+func (b *bed) command(task pod.Task, env []string, command ...string) *container {
+	b.Helper()
+	text, err := json.Marshal(task)
+	b.ok(err)
+	ref, err := b.store.PutBytes(b.Context(), text)
+	b.ok(err)
+	c := &container{bed: b, task: task, status: -1}
+	args := append(command[1:], "run", "--store", b.url, "--task", ref.Digest, "--work", b.work, "--message", b.message, "--patience", "20s")
+	c.Cmd = exec.Command(command[0], args...)
+	c.Env = append([]string{asPod + "=1", "PATH=/usr/bin:/bin"}, env...)
+	c.Stdout, c.Stderr = c, c
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
+	b.ok(c.Start())
+	b.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	return c
+}
+
+// wait waits for its end.
+func (c *container) wait() *container {
+	c.Helper()
+	timer := time.AfterFunc(60*time.Second, func() { _ = c.Process.Kill() })
+	defer timer.Stop()
+	var exit *exec.ExitError
+	if err := c.Cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		c.Fatal(err)
+	}
+	c.status = c.ProcessState.ExitCode()
+	return c
+}
+
+// run runs a task to its end.
+func (b *bed) run(task pod.Task, env ...string) *container {
+	b.Helper()
+	return b.start(task, env...).wait()
+}
+
+// log is what the pod has printed so far: the program's, and progress.
+func (c *container) log() (string, []step.Progress) {
+	c.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out bytes.Buffer
+	var progress []step.Progress
+	r := pod.NewLogReader(&out, func(p step.Progress) { progress = append(progress, p) })
+	_, err := r.Write(c.raw.Bytes())
+	c.ok(errors.Join(err, r.Close()))
+	return out.String(), progress
+}
+
+func (c *container) said() string { c.Helper(); s, _ := c.log(); return s }
+
+// end is the termination message.
+func (c *container) end() pod.End {
+	c.Helper()
+	b, err := os.ReadFile(c.message)
+	c.ok(err)
+	end, ok := pod.ReadMessage(string(b))
+	if !ok {
+		c.Fatalf("the termination message is %q", b)
+	}
+	return end
+}
+
+// result is what is in the store.
+func (c *container) result() (r pod.Result) {
+	c.Helper()
+	b, err := c.store.Note(c.Context(), pod.ResultNote(c.task.Name))
+	c.ok(err)
+	c.ok(json.Unmarshal(b, &r))
+	return r
+}
+
+// want holds status, termination message and result against an end.
+func (c *container) want(end pod.End) *container {
+	c.Helper()
+	if c.status != end.Status() {
+		c.Errorf("status %d, want %d; it said %q", c.status, end.Status(), c.said())
+	}
+	if diff := cmp.Diff(end, c.end()); diff != "" {
+		c.Errorf("termination message:\n%s", diff)
+	}
+	if end.Stored {
+		if diff := cmp.Diff(end, c.result().End); diff != "" {
+			c.Errorf("result:\n%s", diff)
+		}
+	} else if _, err := c.store.Note(c.Context(), pod.ResultNote(c.task.Name)); !errors.Is(err, artifact.ErrMissing) {
+		c.Errorf("there is a result, %v", err)
+	}
+	return c
+}
+
+func (c *container) eventually(what string, ok func() bool) {
+	c.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			c.Fatalf("%s: never; it said %q", what, c.said())
+		}
+	}
+}
+
+func (c *container) says(text string) {
+	c.Helper()
+	c.eventually("it says "+text, func() bool { return strings.Contains(c.said(), text) })
+}
+
+func TestAJobIsLaidOutRunAndKept(t *testing.T) {
+	b := newBed(t)
+	task := b.job(`set -e
+		cat ../in/flights ../data/2024/a.csv; ../code/tool
+		cp -r ../in/model ../out/model; echo 42 > ../out/result
+		echo '{"roc_auc": NaN}' > ../notes/metrics.json
+		echo '{"done": 1, "total": 2}' >> ../notes/progress.jsonl`)
+	task.Step.Outputs["model"] = step.Port{Kind: ir.Model, Path: b.at("out/model")}
+	task.Step.Outputs["other"] = step.Port{Kind: ir.File, Path: b.at("out/other")} // it is not written
+	model := b.put("weights", "a/b", "signature.json")
+	task.Fetch = []pod.Fetch{
+		{Ref: b.put("#!/bin/sh\necho tool\n", "tool"), Path: "code", Name: "the code"},
+		{Ref: b.put("rows\n"), Path: "in/flights", Name: "input flights"},
+		{Ref: model, Path: "in/model", Name: "input model"},
+		{Ref: b.put("data\n"), Path: "data/2024/a.csv", Name: "file a.csv"},
+	}
+	c := b.run(task).want(pod.End{Stored: true})
+	got := c.result()
+	out, progress := c.log()
+	if out != "rows\ndata\ntool\n" || !cmp.Equal(progress, []step.Progress{{Done: 1, Total: 2}}) {
+		t.Errorf("it said %q and %v", out, progress)
+	}
+	if len(got.Outputs) != 2 || got.Outputs["model"].Digest != model.Digest {
+		t.Errorf("outputs %v, want result and model, which is %s", got.Outputs, model.Digest)
+	}
+	if text, err := b.store.Bytes(t.Context(), got.Outputs["result"]); err != nil || string(text) != "42\n" {
+		t.Errorf("the result is %q, %v", text, err)
+	}
+	if text, err := b.store.Bytes(t.Context(), *got.Log); err != nil || string(text) != out || got.LogCut != 0 {
+		t.Errorf("the log is %q, %v", text, err)
+	}
+	if string(got.Metrics) != "{\"roc_auc\": NaN}\n" {
+		t.Errorf("metrics %q", got.Metrics)
+	}
+	if got.Finished.Before(got.Started) || got.Usage.CPU <= 0 || got.Usage.PeakMem <= 0 {
+		t.Errorf("it ran from %v to %v and took %+v", got.Started, got.Finished, got.Usage)
+	}
+	for _, path := range []string{"in/flights", "in/model", "in/model/a/b", "code/tool", "data/2024/a.csv"} {
+		if info, err := os.Stat(b.at(path)); err != nil || info.Mode()&0o222 != 0 {
+			t.Errorf("%s can be written: %v, %v", path, info.Mode(), err)
+		}
+	}
+}
+
+func TestItEndsAsTheProgramDid(t *testing.T) {
+	for script, want := range map[string]pod.End{
+		"exit 0": {}, "exit 3": {ExitCode: 3}, "exit 127": {ExitCode: 127}, "exit 255": {ExitCode: 255, Signal: ""},
+		"kill -TERM $$":      {ExitCode: 128 + 15, Signal: "SIGTERM"},
+		"kill -KILL $$":      {ExitCode: 128 + 9, Signal: "SIGKILL"},
+		"sleep 600 & exit 4": {ExitCode: 4}, // what it leaves behind holds its output open
+	} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			want.Stored = true
+			c := b.run(b.job("echo 42 > ../out/result; " + script)).want(want)
+			if got := c.result(); len(got.Outputs) > 0 != (want.ExitCode == 0) || got.Log == nil {
+				t.Errorf("outputs %v, log %v", got.Outputs, got.Log)
+			}
+		})
+	}
+}
+
+func TestAServiceLeavesOnlyAMessage(t *testing.T) {
+	b := newBed(t)
+	task := b.job("trap 'echo bye; exit 0' TERM; cat ../in/model; while :; do sleep 0.01; done")
+	task.Kind, task.Step.Outputs = ir.Service, nil
+	task.Fetch = []pod.Fetch{{Ref: b.put("a model\n"), Path: "in/model", Name: "input model"}}
+	c := b.start(task)
+	c.says("a model\n")
+	b.ok(c.Process.Signal(unix.SIGTERM))
+	if c.wait().want(pod.End{}); c.said() != "a model\nbye\n" {
+		t.Errorf("it said %q", c.said())
+	}
+	// It is started again, also where the store has lost what is still there.
+	b.ok(b.store.Remove(t.Context(), task.Fetch[0].Ref.Digest))
+	task.Command[2] = "cat ../in/model; exit 1"
+	c = b.run(task)
+	if c.want(pod.End{ExitCode: 1}); c.said() != "a model\n" {
+		t.Errorf("it said %q", c.said())
+	}
+}
+
+func TestAJobThatCameToItsEndDoesNotRunAgain(t *testing.T) {
+	for script, want := range map[string]pod.End{
+		"echo 42 > ../out/result": {Stored: true}, "exit 3": {ExitCode: 3, Stored: true}, "mkfifo ../out/result": {Stored: true,
+			Fault: "output result is a file: a file or a folder is expected at WORK/out/result, where the step left something else (p---------)"},
+	} {
+		b := newBed(t)
+		want.Fault = strings.ReplaceAll(want.Fault, "WORK", b.work)
+		task := b.job("echo ran; " + script)
+		first := b.run(task).want(want)
+		b.ok(os.Remove(b.message))
+		again := b.run(task).want(want)
+		if first.said() != "ran\n" || again.said() != "" {
+			t.Errorf("%s: it said %q, and then %q", script, first.said(), again.said())
+		}
+	}
+}
+
+func TestAPodThatIsKilledMidwayBeginsAnew(t *testing.T) {
+	b := newBed(t)
+	task := b.job(`ls -A . ../out ../notes ../in; cat ../in/*
+		chmod u+w ../in/changed && echo damaged > ../in/changed
+		mkdir -p deep/er && touch deep/er/x ../out/result ../notes/metrics.json ../in/more ../more && chmod 555 deep/er
+		echo done; [ -e /proc/1/root` + b.at("again") + ` ] || exec sleep 600`)
+	task.Fetch = []pod.Fetch{{Ref: b.put("kept\n"), Path: "in/kept", Name: "input kept"}, {Ref: b.put("whole\n"), Path: "in/changed", Name: "input changed"}}
+	c := b.start(task)
+	c.says("done\n")
+	before, err := os.Stat(b.at("in/kept"))
+	b.ok(err)
+	b.ok(c.Process.Kill())
+	b.ok(os.Mkdir(b.at("in/"+files.HalfWritten+"x"), 0o755)) // of a fetch that was cut off
+	task.Command[2] = strings.ReplaceAll(task.Command[2], "exec sleep 600", "exit 0")
+	again := b.run(task).want(pod.End{Stored: true})
+	if again.said() != c.said() {
+		t.Errorf("it found\n%swhere it found at first\n%s", again.said(), c.said())
+	}
+	after, err := os.Stat(b.at("in/kept"))
+	b.ok(err)
+	if !os.SameFile(before, after) {
+		t.Error("what was there whole was fetched again")
+	}
+}
+
+func TestEveryByteIsInBothLogs(t *testing.T) {
+	b := newBed(t)
+	data := make([]byte, 300<<10)
+	r := rand.NewChaCha8(sha256.Sum256(nil))
+	_, _ = r.Read(data)
+	copy(data[1000:], pod.Mark+"{\"done\":7}\n\x1e\n\x1e\x1e")
+	task := b.job(`cat ../in/data; printf 'no end' >&2; echo '{"done": 1}' >> ../notes/progress.jsonl; sleep 0.5; printf ' yet'; echo '{"done": 2}' >> ../notes/progress.jsonl`)
+	task.Fetch = []pod.Fetch{{Ref: b.put(string(data)), Path: "in/data", Name: "input data"}}
+	c := b.run(task).want(pod.End{Stored: true})
+	want := string(data) + "no end yet"
+	out, progress := c.log()
+	if out != want {
+		t.Errorf("the pod's log has %d bytes, want %d", len(out), len(want))
+	}
+	if !cmp.Equal(progress, []step.Progress{{Done: 1}, {Done: 2}}) {
+		t.Errorf("progress %v", progress)
+	}
+	if text, err := b.store.Bytes(t.Context(), *c.result().Log); err != nil || string(text) != want {
+		t.Errorf("the log in the store has %d bytes, want %d; %v", len(text), len(want), err)
+	}
+}
+
+func TestBothOutputsKeepTheirOrder(t *testing.T) {
+	b := newBed(t)
+	c := b.run(b.job("for i in 1 2 3; do echo out $i; echo err $i >&2; done")).want(pod.End{Stored: true})
+	if got, want := c.said(), "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\n"; got != want {
+		t.Errorf("the log is %q, want %q", got, want)
+	}
+}
+
+func TestWhatThePodDoesForItsProgram(t *testing.T) {
+	b := newBed(t)
+	task := b.job("env | sort; cat $TENON_STEP | head -c 12")
+	task.Env = map[string]string{"OMP_NUM_THREADS": "2", "OF_BOTH": "the task", "VIRTUAL_ENV": "/opt/tenon/env", "HOME": "/root"}
+	c := b.run(task, "OF_IMAGE=1", "OF_BOTH=the image", "OMP_NUM_THREADS=64", "HOME=/",
+		pod.SecretEnv+"PASSWORD=a b", pod.SecretEnv+"AWS_ACCESS_KEY_ID=of the program", pod.StoreEnv+"AWS_ACCESS_KEY_ID=of the store", pod.SecretEnv+"OF_BOTH=the secret").want(pod.End{Stored: true})
+	want := []string{
+		"AWS_ACCESS_KEY_ID=of the program", "HOME=" + b.at("scratch"), "LANG=C.UTF-8", "LOGNAME=tenon", "OF_BOTH=the secret", "OF_IMAGE=1", "OMP_NUM_THREADS=2",
+		"PASSWORD=a b", "PATH=/opt/tenon/env/bin:/usr/bin:/bin", "PWD=" + b.at("scratch"), asPod + "=1", "TENON_STEP=" + b.at("step.json"), "TMPDIR=" + b.at("scratch"), "USER=tenon",
+		"VIRTUAL_ENV=/opt/tenon/env",
+	}
+	got := slices.DeleteFunc(strings.Split(c.said(), "\n"), func(kv string) bool { return kv == "OLDPWD=" || strings.HasPrefix(kv, "_=") })
+	if diff := cmp.Diff(append(want, `{"version":1`), got); diff != "" {
+		t.Errorf("variables:\n%s", diff)
+	}
+}
+
+// The credentials of the store are in the memory and in the variables of the first
+// process.
+func TestTheProgramCannotLookIntoTheFirstProcess(t *testing.T) {
+	b := newBed(t)
+	b.ok(os.Chmod(b.work, 0o777))
+	for dir := b.work; dir != "/"; dir = filepath.Dir(dir) {
+		b.ok(os.Chmod(dir, 0o777|os.ModeSticky))
+	}
+	b.ok(filepath.WalkDir(b.dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Chmod(path, 0o777))
+	}))
+	task := b.job("id -u; cat /proc/1/environ | tr '\\0' '\\n' | grep -c MINE; head -c 1 /proc/1/mem; ls /proc/1/fd; cat /proc/self/environ > /dev/null && echo own")
+	task.Step.Code = "/"
+	text, err := json.Marshal(task)
+	b.ok(err)
+	_, err = b.store.PutBytes(t.Context(), text)
+	b.ok(err)
+	b.ok(filepath.WalkDir(b.dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Chmod(path, 0o777))
+	}))
+	b.ok(os.WriteFile(b.message, nil, 0o666))
+	b.ok(os.Chmod(b.message, 0o666))
+	c := b.command(task, []string{pod.StoreEnv + "MINE=1"}, "sh", "-c", `mount -t proc proc /proc && exec setpriv --reuid 65532 --regid 65532 --clear-groups "$0" "$@"`, copied(t)).wait()
+	got := c.said()
+	if !strings.HasPrefix(got, "65532\n") || !strings.Contains(got, "own\n") || strings.Count(got, "ermission denied") != 3 || !strings.Contains(got, "\n0\n") {
+		t.Errorf("status %d; it said %q", c.status, got)
+	}
+}
+
+// copied is the test binary where every user may execute it.
+func copied(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tenon-pod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b, err := os.ReadFile(os.Args[0])
+	if err = errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "pod"), b, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "pod")
+}
+
+func TestWhatCannotBeStartedIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(b *bed, t *pod.Task)
+		want   pod.End
+	}{
+		"no such program": {func(_ *bed, t *pod.Task) { t.Command = []string{"no-such-program"} },
+			pod.End{ExitCode: 127, Fault: `program "no-such-program" not found in the PATH of the image (/usr/bin:/bin)`}},
+		"no program": {func(_ *bed, t *pod.Task) { t.Command = nil },
+			pod.End{ExitCode: 126, Fault: `the task is damaged: there is no program to run`}},
+		"no folder": {func(_ *bed, t *pod.Task) { t.Step.Code = "/no/such" },
+			pod.End{ExitCode: 126, Fault: "chdir /no/such: no such file or directory"}},
+		"an input that is missing": {func(b *bed, t *pod.Task) {
+			t.Fetch = []pod.Fetch{{Ref: artifact.Ref{Digest: ir.Sum([]byte("gone"))}, Path: "in/flights", Name: "input flights"}}
+		}, pod.End{ExitCode: 126, Fault: "fetch input flights: " + ir.Sum([]byte("gone")) + " in STORE: artifact is not in the store"}},
+		"an input that is damaged": {func(b *bed, t *pod.Task) {
+			ref := b.put("rows")
+			h := strings.TrimPrefix(ref.Digest, "sha256:")
+			path := filepath.Join(b.dir, "cas/sha256", h[:2], h[2:])
+			b.ok(errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, []byte("RowS"), 0o644)))
+			t.Fetch = []pod.Fetch{{Ref: ref, Path: "in/flights", Name: "input flights"}}
+		}, pod.End{ExitCode: 126, Fault: "fetch input flights: artifact " + ir.Sum([]byte("rows")) + " was changed: STORE/cas/sha256/f3/6b now has the digest " + ir.Sum([]byte("RowS"))}},
+		"a path out of the work folder": {func(b *bed, t *pod.Task) {
+			t.Fetch = []pod.Fetch{{Ref: b.put("rows"), Path: "../in", Name: "input flights"}}
+		}, pod.End{ExitCode: 126, Fault: `the task is damaged: "../in" leaves the work folder`}},
+		"a task of another version": {func(_ *bed, t *pod.Task) { t.Step.Version = 99 },
+			pod.End{ExitCode: 126, Fault: "the task is of version 99 of the contract; this tenon-pod knows version 1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			task := b.job("echo ran")
+			c.change(b, &task)
+			c.want.Stored = task.Step.Version == step.Version
+			run := b.run(task)
+			c.want.Fault = strings.ReplaceAll(c.want.Fault, "STORE", b.url)
+			if strings.Contains(name, "damaged") && strings.HasPrefix(run.end().Fault, "fetch input flights: artifact "+ir.Sum([]byte("rows"))+" was changed") {
+				c.want.Fault = run.end().Fault // it names places of the store
+			}
+			run.want(c.want)
+			if got := run.said(); got != "tenon: "+c.want.Fault+"\n" {
+				t.Errorf("it said %q", got)
+			}
+		})
+	}
+}
+
+func TestAStoreThatCannotBeUsedIsTold(t *testing.T) {
+	b := newBed(t)
+	good := b.url
+	for name, c := range map[string]struct{ url, want string }{
+		"none":          {"", "the URL of the store"},
+		"no such":       {good + "/no/such", "/no/such"},
+		"no kind known": {"ftp://host/store", `the URL of the store "ftp://host/store" is of no kind that is known`},
+		"without task":  {"file://" + t.TempDir(), "read the task: " + "sha256:"},
+	} {
+		if b.url = c.url; name == "none" {
+			b.url = "="
+		}
+		run := b.run(b.job("echo ran"))
+		end := run.end()
+		if run.status != 126 || end.ExitCode != 126 || end.Stored || !strings.Contains(end.Fault, c.want) || strings.Contains(end.Fault, "\n") {
+			t.Errorf("%s: status %d, %+v, want %q", name, run.status, end, c.want)
+		}
+		if run.said() != "tenon: "+end.Fault+"\n" {
+			t.Errorf("%s: it said %q", name, run.said())
+		}
+	}
+}
+
+func TestAProgramThatWritesTooMuchIsEnded(t *testing.T) {
+	b := newBed(t)
+	task := b.job("head -c 3M /dev/zero > x; echo written; trap '' TERM; sleep 600 & wait; sleep 600")
+	task.Disk = 1 << 20
+	b.run(task).want(pod.End{ExitCode: 137, Signal: "SIGKILL", Fault: "wrote 3 MiB, more than needs.disk 1 MiB", Stored: true})
+}
+
+func TestAProgramThatWroteTooMuchHasFailed(t *testing.T) {
+	b := newBed(t)
+	task := b.job("head -c 3M /dev/zero > ../out/result")
+	task.Disk = 1 << 20
+	c := b.run(task)
+	if got := c.result(); got.Fault != "wrote 3 MiB, more than needs.disk 1 MiB" || len(got.Outputs) > 0 || c.status == 0 {
+		t.Errorf("status %d, %+v", c.status, got)
+	}
+	task.Disk = 8 << 20
+	task.Name += "b"
+	b.run(task).want(pod.End{Stored: true})
+}
+
+func TestAPodThatIsAskedToEnd(t *testing.T) {
+	const deaf = "trap '' TERM; echo listens; while :; do sleep 0.01; done"
+	for name, c := range map[string]struct {
+		script string
+		grace  time.Duration
+		want   pod.End
+	}{
+		"ends with its program":       {"echo listens; exec sleep 600", 0, pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was asked to end"}},
+		"succeeds all the same":       {"trap 'echo 42 > ../out/result; exit 0' TERM; echo listens; while :; do sleep 0.01; done", 0, pod.End{Stored: true}},
+		"kills a program after grace": {deaf, time.Millisecond, pod.End{ExitCode: 137, Signal: "SIGKILL", Fault: "the pod was asked to end"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			task := b.job(c.script)
+			task.Grace = c.grace
+			run := b.start(task)
+			run.says("listens\n")
+			b.ok(run.Process.Signal(unix.SIGTERM))
+			run.wait().want(c.want)
+		})
+	}
+}
+
+// What a program that was fetched for would have needed is not waited for.
+func TestAPodIsAskedToEndBeforeItsProgramRuns(t *testing.T) {
+	b := newBed(t)
+	ref := b.put("rows")
+	h := strings.TrimPrefix(ref.Digest, "sha256:")
+	path := filepath.Join(b.dir, "cas/sha256", h[:2], h[2:])
+	b.ok(os.Remove(path))
+	b.ok(syscall.Mkfifo(path, 0o644)) // to fetch it takes until somebody writes
+	task := b.job("echo ran")
+	task.Fetch = []pod.Fetch{{Ref: ref, Path: "in/flights", Name: "input flights"}}
+	c := b.start(task)
+	var w *os.File
+	c.eventually("it fetches", func() bool {
+		var err error
+		w, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		return err == nil
+	})
+	b.ok(c.Process.Signal(unix.SIGTERM))
+	c.eventually("it heard", func() bool {
+		_, err := w.WriteString(".")
+		return err != nil
+	})
+	c.wait().want(pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was asked to end before its program ran"})
+}
+
+func TestOutputsAreOfTheirKind(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind          ir.PortKind
+		script, fault string
+	}{
+		"a folder for a table": {ir.Table, "mkdir ../out/result", "output result is a table: one Parquet file is expected at WORK/out/result, where the step left a folder"},
+		"a link":               {ir.File, "ln -s /etc/passwd ../out/result", "output result is a file: a file or a folder is expected at WORK/out/result, where the step left a link"},
+		"a pipe in a folder": {ir.File, "mkdir ../out/result; mkfifo ../out/result/p",
+			"store output result: digest WORK/out/result: p is a pipe: only files, folders and links within the folder are kept"},
+		"metrics that are no file": {ir.File, "echo 42 > ../out/result; ln -s /dev/zero ../notes/metrics.json", "metrics: open WORK/notes/metrics.json: too many levels of symbolic links"},
+	} {
+		b := newBed(t)
+		task := b.job(c.script)
+		task.Step.Outputs["result"] = step.Port{Kind: c.kind, Path: b.at("out/result")}
+		run := b.run(task).want(pod.End{Fault: strings.ReplaceAll(c.fault, "WORK", b.work), Stored: true})
+		if run.status != 126 {
+			t.Errorf("%s: status %d", name, run.status)
+		}
+	}
+}
+
+// away moves what the store has out of the way of every write, and back.
+func (b *bed) away() (back func()) {
+	b.Helper()
+	cas, notes := filepath.Join(b.dir, "cas"), filepath.Join(b.dir, "notes")
+	for _, dir := range []string{cas, notes} {
+		if err := os.Rename(dir, dir+".away"); err != nil && !errors.Is(err, os.ErrNotExist) {
+			b.Fatal(err)
+		}
+		b.ok(os.WriteFile(dir, nil, 0o644))
+	}
+	return func() {
+		for _, dir := range []string{cas, notes} {
+			b.ok(os.Remove(dir))
+			if err := os.Rename(dir+".away", dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestAStoreThatTakesNothingIsAskedAgain(t *testing.T) {
+	b := newBed(t)
+	task := b.job("echo 42 > ../out/result; echo written; while [ ! -e go ]; do sleep 0.01; done")
+	c := b.start(task)
+	c.says("written\n")
+	back := b.away()
+	b.ok(os.WriteFile(b.at("scratch/go"), nil, 0o644))
+	c.eventually("it tells why it waits", func() bool {
+		_, progress := c.log()
+		return slices.ContainsFunc(progress, func(p step.Progress) bool { return strings.HasPrefix(p.Message, "the store does not take output result, and is asked again: ") })
+	})
+	back()
+	if c.wait().want(pod.End{Stored: true}); c.result().Outputs["result"].Digest != ir.Sum([]byte("42\n")) || c.said() != "written\n" {
+		t.Errorf("%+v; it said %q", c.result(), c.said())
+	}
+}
+
+func TestWhatCannotBeStoredIsInTheMessage(t *testing.T) {
+	b := newBed(t)
+	task := b.job("echo 42 > ../out/result; echo written; while [ ! -e go ]; do sleep 0.01; done")
+	c := b.command(task, nil, os.Args[0])
+	c.says("written\n")
+	b.away()
+	b.ok(os.WriteFile(b.at("scratch/go"), nil, 0o644))
+	end := c.wait().end()
+	if c.status != 126 || end.ExitCode != 0 || end.Stored || !strings.HasPrefix(end.Fault, "store output result: ") || !strings.Contains(end.Fault, "; store the result: ") {
+		t.Errorf("status %d, %+v", c.status, end)
+	}
+}
+
+func TestTheLogThatIsStoredIsBounded(t *testing.T) {
+	for _, size := range []int{0, 1, 9, 10, 11, 19, 20, 21, 25, 1000} {
+		for _, piece := range []int{1, 3, 10, 17, 1000} {
+			var all []byte
+			for i := range size {
+				all = append(all, byte('a'+i%26))
+			}
+			dir := t.TempDir()
+			tail := newTail(filepath.Join(dir, "log"), 10)
+			for rest := all; len(rest) > 0; {
+				n := min(piece, len(rest))
+				tail.write(rest[:n])
+				rest = rest[n:]
+			}
+			path, cut, err := tail.end()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(path)
+			if want := all[max(0, size-10):]; err != nil || !bytes.Equal(got, want) || cut != int64(size-len(want)) {
+				t.Errorf("%d bytes in pieces of %d: %q without %d, %v, want %q", size, piece, got, cut, err, want)
+			}
+		}
+	}
+}
+
+func TestWhereTheControlGroupIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		files  map[string]string
+		peak   int64
+		killed bool
+	}{
+		"version 2": {map[string]string{
+			"cgroup.type": "domain\n", "memory.stat": "anon 4096\nfile 1000000\nkernel 16384\nshmem 8192\n", "memory.events": "low 0\noom 1\noom_kill 1\noom_group_kill 0\n",
+		}, 12288, true},
+		"version 1": {map[string]string{
+			"memory/memory.stat": "cache 99\nrss 1\ntotal_cache 1000000\ntotal_rss 4096\ntotal_shmem 8192\n", "memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+		}, 12288, true},
+		"that of the machine": {map[string]string{
+			"memory/memory.stat": "total_rss 99999999999999\n", "memory/memory.oom_control": "oom_kill 2\n", "memory/release_agent": "",
+		}, 0, false},
+		"none": {nil, 0, false},
+	} {
+		dir := t.TempDir()
+		for path, text := range c.files {
+			err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o755), os.WriteFile(filepath.Join(dir, path), []byte(text), 0o644))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := newMeter(dir)
+		m.kills = 0
+		m.look()
+		if m.peak != c.peak {
+			t.Errorf("%s: %d bytes of memory, want %d", name, m.peak, c.peak)
+		}
+		if _, killed := m.read(); killed != c.killed {
+			t.Errorf("%s: killed for want of memory: %v", name, killed)
+		}
+	}
+}
+
+func TestItIsTheFirstProcessOrNone(t *testing.T) {
+	b := newBed(t)
+	cmd := exec.Command(os.Args[0], "run", "--store", b.url, "--task", "sha256:"+hex.EncodeToString(make([]byte, 32)), "--message", b.message)
+	cmd.Env = []string{asPod + "=1"}
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 126 || !strings.Contains(string(out), "first process of a container") {
+		t.Errorf("%v, it said %q", err, out)
+	}
+	if _, err := os.ReadFile(b.message); err != nil {
+		t.Error(fmt.Errorf("there is no message: %w", err))
+	}
+}

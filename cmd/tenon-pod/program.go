@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/left"
+	"github.com/tenon-ml/tenon/executors/local/disk"
+	"github.com/tenon-ml/tenon/executors/local/first"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// lookEvery is how often is looked at what the program writes and uses.
+const lookEvery = 200 * time.Millisecond
+
+// A program is one that runs.
+type program struct {
+	pid    int
+	output *os.File // what it prints
+	meter  *meter
+}
+
+// start lays out the task and starts its program.
+func (r *runner) start(ctx context.Context, container []string) (*program, error) {
+	if len(r.task.Command) == 0 {
+		return nil, errors.New("the task is damaged: there is no program to run")
+	}
+	if err := r.lay(ctx); err != nil {
+		return nil, err
+	}
+	if r.task.Kind == ir.Job {
+		r.tail = newTail(r.at("log"), maxLog)
+	}
+	env := r.environ(container)
+	for _, kv := range env { // by which the program is found
+		if path, is := strings.CutPrefix(kv, "PATH="); is {
+			if err := os.Setenv("PATH", path); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	output, printing, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer printing.Close()
+	p := &program{output: output, meter: newMeter(cgroups)}
+	r.result.Started = time.Now().UTC()
+	var status int
+	if p.pid, status, err = first.Start(r.task.Step.Code, r.task.Command, env, os.Stdin, printing, printing); err != nil {
+		r.ended(status)
+		return nil, errors.Join(err, output.Close())
+	}
+	return p, nil
+}
+
+// follow stays with the program until nothing of it is left, and notes how it
+// ended and what it took.
+func (r *runner) follow(ctx context.Context, p *program, signals <-chan os.Signal) {
+	printed, stop := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(printed)
+		_, _ = io.Copy(both{r.log, r.tail}, p.output) // a pipe does not fail
+	}()
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		left.Tail(r.task.Step.Progress, stop, func(p step.Progress) { _ = r.log.Progress(p) })
+	})
+	beside.Go(func() { r.watch(ctx, p, stop) })
+
+	r.ended(first.Follow(p.pid, signals))
+	r.result.Finished = time.Now().UTC()
+	first.EndRest() // which also lets go of the pipe
+	<-printed
+	close(stop)
+	beside.Wait()
+	_ = p.output.Close()
+
+	r.result.Usage, r.result.OutOfMemory = p.meter.read()
+	if r.result.Fault != "" {
+		return
+	}
+	if wrote := r.written(); r.result.ExitCode == 0 && wrote > r.task.Disk {
+		r.result.Fault = disk.OverQuota(wrote, r.task.Disk)
+	} else if ctx.Err() != nil && r.result.ExitCode != 0 {
+		r.result.Fault = "the pod was asked to end"
+	}
+}
+
+// watch ends a program that writes more than it may, or does not end within its
+// grace.
+func (r *runner) watch(ctx context.Context, p *program, stop <-chan struct{}) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	asked := ctx.Done()
+	var late <-chan time.Time
+	for {
+		select {
+		case <-stop:
+			return
+		case <-asked:
+			if asked = nil; r.task.Grace > 0 {
+				late = time.After(r.task.Grace)
+			}
+		case <-late:
+			_ = unix.Kill(-1, unix.SIGKILL) // it may have ended
+		case <-timer.C:
+			began := time.Now()
+			p.meter.look()
+			if wrote := r.written(); wrote > r.task.Disk && r.result.Fault == "" {
+				r.result.Fault = disk.OverQuota(wrote, r.task.Disk)
+				_ = unix.Kill(-1, unix.SIGKILL)
+			}
+			// A large tree is measured less often, so that measuring stays cheap.
+			timer.Reset(max(lookEvery, 20*time.Since(began)))
+		}
+	}
+}
+
+// written is how much disk the program takes up, if that is bounded.
+func (r *runner) written() int64 {
+	if r.task.Disk == 0 {
+		return 0
+	}
+	return disk.Written(r.work)
+}
+
+// both writes to the log of the pod and to that of the store. A fault of one is no
+// reason to keep it from the other, or to stop the program.
+type both struct {
+	log  io.Writer
+	tail *tail
+}
+
+func (b both) Write(p []byte) (int, error) {
+	_, _ = b.log.Write(p)
+	b.tail.write(p)
+	return len(p), nil
+}
+
+// maxLog bounds, in bytes, the log that is stored.
+const maxLog = 64 << 20
+
+// A tail is a file that holds the last bytes of all that was written to it, in a
+// ring.
+type tail struct {
+	file  *os.File
+	max   int64
+	total int64 // bytes that were written
+	err   error // why it is of no use
+}
+
+func newTail(path string, max int64) *tail {
+	f, err := os.Create(path)
+	return &tail{file: f, max: max, err: err}
+}
+
+func (t *tail) write(b []byte) {
+	if t == nil || t.err != nil {
+		return
+	}
+	if over := int64(len(b)) - t.max; over > 0 {
+		t.total, b = t.total+over, b[over:]
+	}
+	for len(b) > 0 && t.err == nil {
+		at := t.total % t.max
+		n := min(int64(len(b)), t.max-at)
+		_, t.err = t.file.WriteAt(b[:n], at)
+		t.total, b = t.total+n, b[n:]
+	}
+}
+
+// end returns the file with the bytes in their order, and how many went before
+// them.
+func (t *tail) end() (path string, cut int64, err error) {
+	if t.err != nil {
+		return "", 0, t.err
+	}
+	defer t.file.Close()
+	if t.total <= t.max {
+		return t.file.Name(), 0, nil
+	}
+	first := t.total % t.max
+	path = filepath.Join(filepath.Dir(t.file.Name()), "log.tail")
+	f, err := os.Create(path)
+	if err != nil {
+		return "", 0, err
+	}
+	_, err = io.Copy(f, io.MultiReader(io.NewSectionReader(t.file, first, t.max-first), io.NewSectionReader(t.file, 0, first)))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", 0, fmt.Errorf("put the log in order: %w", err)
+	}
+	return path, t.total - t.max, nil
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/executors/left"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// open opens the store and reads the task. If that has come to its end before,
+// its result is read as well, and it is done.
+func (r *runner) open(ctx context.Context) (done bool, err error) {
+	if r.store, err = remote.Open(ctx, r.url); err != nil {
+		return false, err
+	}
+	b, err := r.store.Bytes(ctx, artifact.Ref{Digest: r.digest})
+	if err == nil {
+		err = json.Unmarshal(b, &r.task)
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the task: %w", err)
+	}
+	if v := r.task.Step.Version; v != step.Version {
+		return false, fmt.Errorf("the task is of version %d of the contract; this tenon-pod knows version %d", v, step.Version)
+	}
+	if r.task.Kind != ir.Job {
+		return false, nil
+	}
+	b, err = r.store.Note(ctx, pod.ResultNote(r.task.Name))
+	if errors.Is(err, artifact.ErrMissing) {
+		return false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &r.result)
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the result of the pod before: %w", err)
+	}
+	return true, nil
+}
+
+// keep stores what a job has made and then its result.
+func (r *runner) keep(ctx context.Context) {
+	if r.result.Status() == 0 {
+		if err := r.keepOutputs(ctx); err != nil {
+			r.result.Outputs = nil
+			r.fault(err)
+		}
+	}
+	if err := r.keepNotes(ctx); err != nil && r.result.Fault == "" {
+		r.fault(err)
+	}
+	r.result.Stored = true
+	err := r.insist("the store does not take the result", func() (again bool, err error) {
+		b, err := json.Marshal(r.result)
+		if err == nil {
+			err = r.store.PutNote(ctx, pod.ResultNote(r.task.Name), b)
+		}
+		return true, err
+	})
+	if err != nil {
+		r.result.Stored = false
+		if err = fmt.Errorf("store the result: %w", err); r.result.Fault != "" {
+			err = fmt.Errorf("%s; %w", r.result.Fault, err)
+		}
+		r.fault(err)
+	}
+}
+
+func (r *runner) keepOutputs(ctx context.Context) error {
+	r.result.Outputs = map[string]artifact.Ref{}
+	for _, port := range slices.Sorted(maps.Keys(r.task.Step.Outputs)) {
+		out := r.task.Step.Outputs[port]
+		err := left.Output(port, out.Kind, out.Path)
+		if errors.Is(err, left.ErrMissing) {
+			continue // as whoever wants it will say
+		}
+		if err != nil {
+			return err
+		}
+		if r.result.Outputs[port], err = r.put(ctx, "output "+port, out.Path); err != nil {
+			return fmt.Errorf("store output %s: %w", port, err)
+		}
+	}
+	return nil
+}
+
+// keepNotes keeps metrics and log. Without a log a run is still what it was.
+func (r *runner) keepNotes(ctx context.Context) error {
+	if r.tail == nil { // it did not come to that
+		return nil
+	}
+	if path, cut, err := r.tail.end(); err == nil {
+		if ref, err := r.put(ctx, "the log", path); err == nil {
+			r.result.Log, r.result.LogCut = &ref, cut
+		}
+	}
+	metrics, err := left.Read(r.task.Step.Metrics)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	r.result.Metrics = metrics
+	return nil
+}
+
+// put stores a file or a folder.
+func (r *runner) put(ctx context.Context, what, path string) (ref artifact.Ref, err error) {
+	err = r.insist("the store does not take "+what, func() (again bool, err error) {
+		if ref, err = r.store.Put(ctx, path); err == nil {
+			return false, nil
+		}
+		if _, own := artifact.Digest(ctx, path); own != nil { // it is not for the store
+			return false, own
+		}
+		return true, err
+	})
+	return ref, err
+}
+
+// insist does something again and again until there is no error that may pass, or
+// no patience any more. Meanwhile users are told why they wait.
+func (r *runner) insist(trouble string, do func() (again bool, err error)) error {
+	var since time.Time
+	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		again, err := do()
+		var refused *remote.RefusedError
+		if err == nil || !again || errors.As(err, &refused) {
+			return err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since)+pause > r.patience {
+			r.patience = 0 // for all that comes after
+			return err
+		}
+		_ = r.log.Progress(step.Progress{Message: fmt.Sprintf("%s, and is asked again: %v", trouble, err)})
+		time.Sleep(pause)
+	}
+}
