@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
+	"github.com/tenon-ml/tenon/planner/artifact/remote/s3test"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -42,17 +44,21 @@ func TestMain(m *testing.M) {
 // A bed is a store and a work folder.
 type bed struct {
 	*testing.T
-	store           *remote.Store
-	url, dir        string // of the store
-	work, message   string
-	outputs, inputs int
+	store         *remote.Store
+	url, dir      string // of the store
+	work, message string
+	patience      string
 }
 
 func newBed(t *testing.T) *bed {
 	t.Helper()
-	b := &bed{T: t, dir: t.TempDir(), work: t.TempDir(), message: filepath.Join(t.TempDir(), "message")}
-	t.Cleanup(func() { _ = files.RemoveAll(b.work) }) // it is read-only, and the test's own removal would fail
-	b.url = "file://" + b.dir
+	dir := t.TempDir()
+	return newBedAt(t, "file://"+dir, dir)
+}
+
+func newBedAt(t *testing.T, url, dir string) *bed {
+	t.Helper()
+	b := &bed{T: t, url: url, dir: dir, work: t.TempDir(), message: filepath.Join(t.TempDir(), "message"), patience: "1m"}
 	var err error
 	b.store, err = remote.Open(t.Context(), b.url)
 	b.ok(err)
@@ -128,7 +134,7 @@ func (b *bed) command(task pod.Task, env []string, command ...string) *container
 	ref, err := b.store.PutBytes(b.Context(), text)
 	b.ok(err)
 	c := &container{bed: b, task: task, status: -1}
-	args := append(command[1:], "run", "--store", b.url, "--task", ref.Digest, "--work", b.work, "--message", b.message, "--patience", "20s")
+	args := append(command[1:], "run", "--store", b.url, "--task", ref.Digest, "--work", b.work, "--message", b.message, "--patience", b.patience)
 	c.Cmd = exec.Command(command[0], args...)
 	c.Env = append([]string{asPod + "=1", "PATH=/usr/bin:/bin"}, env...)
 	c.Stdout, c.Stderr = c, c
@@ -297,7 +303,7 @@ func TestAServiceLeavesOnlyAMessage(t *testing.T) {
 	c := b.start(task)
 	c.says("a model\n")
 	b.ok(c.Process.Signal(unix.SIGTERM))
-	if c.wait().want(pod.End{}); c.said() != "a model\nbye\n" {
+	if c.wait().want(pod.End{}); !strings.HasSuffix(c.said(), "bye\n") {
 		t.Errorf("it said %q", c.said())
 	}
 	// It is started again, also where the store has lost what is still there.
@@ -402,28 +408,18 @@ func TestWhatThePodDoesForItsProgram(t *testing.T) {
 // process.
 func TestTheProgramCannotLookIntoTheFirstProcess(t *testing.T) {
 	b := newBed(t)
-	b.ok(os.Chmod(b.work, 0o777))
-	for dir := b.work; dir != "/"; dir = filepath.Dir(dir) {
-		b.ok(os.Chmod(dir, 0o777|os.ModeSticky))
+	task := b.job(`id -u; cat /proc/self/environ > /dev/null && echo can read; exec 2>&1
+		cat /proc/1/environ; head -c 1 /proc/1/mem; ls /proc/1/fd; readlink /proc/1/cwd`)
+	b.ok(errors.Join(os.Chmod(filepath.Dir(b.work), 0o755), os.Chmod(b.work, 0o777), os.WriteFile(b.message, nil, 0o666), os.Chmod(b.message, 0o666)))
+	c := b.command(task, []string{pod.StoreEnv + "KEY=secret"}, "sh", "-c", `mount -t proc proc /proc && exec setpriv --reuid 65532 --regid 65532 --clear-groups "$0" "$@"`, copied(t)).wait()
+	denied, refused := c.said(), 0
+	for line := range strings.Lines(strings.TrimPrefix(denied, "65532\ncan read\n")) {
+		if refused++; !strings.Contains(line, "ermission denied") {
+			t.Errorf("it read %q", line)
+		}
 	}
-	b.ok(filepath.WalkDir(b.dir, func(path string, _ os.DirEntry, err error) error {
-		return errors.Join(err, os.Chmod(path, 0o777))
-	}))
-	task := b.job("id -u; cat /proc/1/environ | tr '\\0' '\\n' | grep -c MINE; head -c 1 /proc/1/mem; ls /proc/1/fd; cat /proc/self/environ > /dev/null && echo own")
-	task.Step.Code = "/"
-	text, err := json.Marshal(task)
-	b.ok(err)
-	_, err = b.store.PutBytes(t.Context(), text)
-	b.ok(err)
-	b.ok(filepath.WalkDir(b.dir, func(path string, _ os.DirEntry, err error) error {
-		return errors.Join(err, os.Chmod(path, 0o777))
-	}))
-	b.ok(os.WriteFile(b.message, nil, 0o666))
-	b.ok(os.Chmod(b.message, 0o666))
-	c := b.command(task, []string{pod.StoreEnv + "MINE=1"}, "sh", "-c", `mount -t proc proc /proc && exec setpriv --reuid 65532 --regid 65532 --clear-groups "$0" "$@"`, copied(t)).wait()
-	got := c.said()
-	if !strings.HasPrefix(got, "65532\n") || !strings.Contains(got, "own\n") || strings.Count(got, "ermission denied") != 3 || !strings.Contains(got, "\n0\n") {
-		t.Errorf("status %d; it said %q", c.status, got)
+	if !strings.HasPrefix(denied, "65532\ncan read\n") || refused < 3 || c.end().ExitCode != 1 {
+		t.Errorf("%+v; it said %q", c.end(), denied)
 	}
 }
 
@@ -554,29 +550,44 @@ func TestAPodThatIsAskedToEnd(t *testing.T) {
 	}
 }
 
-// What a program that was fetched for would have needed is not waited for.
 func TestAPodIsAskedToEndBeforeItsProgramRuns(t *testing.T) {
 	b := newBed(t)
-	ref := b.put("rows")
-	h := strings.TrimPrefix(ref.Digest, "sha256:")
-	path := filepath.Join(b.dir, "cas/sha256", h[:2], h[2:])
-	b.ok(os.Remove(path))
-	b.ok(syscall.Mkfifo(path, 0o644)) // to fetch it takes until somebody writes
-	task := b.job("echo ran")
-	task.Fetch = []pod.Fetch{{Ref: ref, Path: "in/flights", Name: "input flights"}}
-	c := b.start(task)
-	var w *os.File
-	c.eventually("it fetches", func() bool {
-		var err error
-		w, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
-		return err == nil
-	})
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	b.ok(err)
+	t.Cleanup(func() { b.ok(silent.Close()) })
+	b.url = "s3://bucket?use_path_style=true&region=us-east-1&endpoint=http://" + silent.Addr().String()
+	c := b.start(b.job("echo ran"), pod.StoreEnv+"AWS_ACCESS_KEY_ID=a", pod.StoreEnv+"AWS_SECRET_ACCESS_KEY=b")
+	asks, err := silent.Accept()
+	b.ok(err)
+	defer asks.Close()
 	b.ok(c.Process.Signal(unix.SIGTERM))
-	c.eventually("it heard", func() bool {
-		_, err := w.WriteString(".")
-		return err != nil
-	})
 	c.wait().want(pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was asked to end before its program ran"})
+}
+
+func TestAStoreOnS3(t *testing.T) {
+	server := s3test.Start(t)
+	server.Setenv(t)
+	b := newBedAt(t, server.Bucket(t, "runs"), "")
+	task := b.job("cat ../in/flights | tee ../out/result; env | grep ^AWS")
+	task.Fetch = []pod.Fetch{{Ref: b.put("rows\n"), Path: "in/flights", Name: "input flights"}}
+	keys := func(env []string) (own []string) {
+		for _, kv := range env {
+			own = append(own, pod.StoreEnv+kv)
+		}
+		return append(own, pod.SecretEnv+"AWS_ACCESS_KEY_ID=of the program")
+	}
+	c := b.run(task, keys(server.Environ())...).want(pod.End{Stored: true})
+	if text, err := b.store.Bytes(t.Context(), c.result().Outputs["result"]); err != nil || string(text) != "rows\n" {
+		t.Errorf("the result is %q, %v", text, err)
+	}
+	if c.said() != "rows\nAWS_ACCESS_KEY_ID=of the program\n" {
+		t.Errorf("it said %q", c.said())
+	}
+	task.Name += "b"
+	c = b.run(task, keys([]string{"AWS_ACCESS_KEY_ID=" + server.AccessKey, "AWS_SECRET_ACCESS_KEY=wrong"})...)
+	if fault := c.end().Fault; c.status != 126 || !strings.Contains(fault, "refused") || strings.Contains(fault, server.SecretKey) {
+		t.Errorf("status %d, fault %q", c.status, fault)
+	}
 }
 
 func TestOutputsAreOfTheirKind(t *testing.T) {
@@ -629,7 +640,9 @@ func TestAStoreThatTakesNothingIsAskedAgain(t *testing.T) {
 	b.ok(os.WriteFile(b.at("scratch/go"), nil, 0o644))
 	c.eventually("it tells why it waits", func() bool {
 		_, progress := c.log()
-		return slices.ContainsFunc(progress, func(p step.Progress) bool { return strings.HasPrefix(p.Message, "the store does not take output result, and is asked again: ") })
+		return slices.ContainsFunc(progress, func(p step.Progress) bool {
+			return strings.HasPrefix(p.Message, "the store does not take output result, and is asked again: ")
+		})
 	})
 	back()
 	if c.wait().want(pod.End{Stored: true}); c.result().Outputs["result"].Digest != ir.Sum([]byte("42\n")) || c.said() != "written\n" {
@@ -639,8 +652,9 @@ func TestAStoreThatTakesNothingIsAskedAgain(t *testing.T) {
 
 func TestWhatCannotBeStoredIsInTheMessage(t *testing.T) {
 	b := newBed(t)
+	b.patience = "1ms"
 	task := b.job("echo 42 > ../out/result; echo written; while [ ! -e go ]; do sleep 0.01; done")
-	c := b.command(task, nil, os.Args[0])
+	c := b.start(task)
 	c.says("written\n")
 	b.away()
 	b.ok(os.WriteFile(b.at("scratch/go"), nil, 0o644))
@@ -710,6 +724,28 @@ func TestWhereTheControlGroupIs(t *testing.T) {
 			t.Errorf("%s: killed for want of memory: %v", name, killed)
 		}
 	}
+}
+
+// The kernel kills the largest process, which need not be the program itself.
+func TestAnEndForWantOfMemoryIsTold(t *testing.T) {
+	b := newBed(t)
+	root, limit := "/sys/fs/cgroup", "memory.max"
+	if _, err := os.Stat(filepath.Join(root, "memory/memory.stat")); err == nil {
+		root, limit = filepath.Join(root, "memory"), "memory.limit_in_bytes"
+	} else {
+		b.ok(os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory"), 0))
+	}
+	group, err := os.MkdirTemp(root, "tenon-pod-test")
+	b.ok(err)
+	b.ok(os.WriteFile(filepath.Join(group, limit), []byte("128M"), 0))
+	// To be in it is a matter of the processes, to see it as a container does of mounts.
+	join := fmt.Sprintf(`echo 0 > %[1]s/cgroup.procs && mount --make-rprivate / && mount --bind %[1]s %[2]s && exec "$0" "$@"`, group, root)
+	c := b.command(b.job("head -c 1G /dev/zero | tail -c 1G | wc -c; echo goes on; exit 3"), nil, "sh", "-c", join, os.Args[0]).wait()
+	c.want(pod.End{ExitCode: 3, OutOfMemory: true, Stored: true})
+	if used := c.result().Usage.PeakMem; used < 32<<20 || used > 128<<20 {
+		t.Errorf("it used %d bytes at most", used)
+	}
+	c.eventually("the group is empty", func() bool { return os.Remove(group) == nil })
 }
 
 func TestItIsTheFirstProcessOrNone(t *testing.T) {
