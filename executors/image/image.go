@@ -22,6 +22,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/lang/reads"
 )
@@ -34,6 +35,7 @@ const (
 	EnvDir    = "/opt/tenon/env"   // the Python environment; its interpreter is bin/python
 	CodeDir   = "/tenon/code"      // the unit's files
 	TenonPath = "/tenon/bin/tenon" // the tenon binary
+	PodPath   = pod.Program        // the program of a pod
 )
 
 // Options say where images are kept and how registries are reached.
@@ -79,10 +81,12 @@ type Recipe struct {
 	Python string // version of Python, if the image is to have an environment: "3.11"
 	Code   fs.FS  // the unit's files
 	Tenon  string // path of a tenon binary
+	Pod    string // path of a tenon-pod binary, if the image is to run in a pod
 }
 
 // RecipeFor is the recipe of a unit's image, given the target's base, the unit's
-// files, the text of its lock and the path of a tenon binary.
+// files, the text of its lock and the path of a tenon binary. Where files come to
+// the unit in another way, code is nil, and the image is the same whatever they are.
 func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, tenon string) Recipe {
 	if u.Code.Image != "" {
 		base = u.Code.Image
@@ -126,7 +130,8 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 		make   func() (layer, bool, error)
 	}{
 		{"environment", r.Python != "", func() (layer, bool, error) { return s.environment(ctx, r, base, config.Architecture) }},
-		{"tenon", r.Tenon != "", func() (layer, bool, error) { return s.tenon(ctx, r.Tenon) }},
+		{"tenon", r.Tenon != "", func() (layer, bool, error) { return s.program(ctx, "tenon", r.Tenon, TenonPath) }},
+		{"pod", r.Pod != "", func() (layer, bool, error) { return s.program(ctx, "pod", r.Pod, PodPath) }},
 		{"code", r.Code != nil, func() (layer, bool, error) { return s.code(ctx, r.Code) }},
 	} {
 		if !p.wanted {
@@ -162,9 +167,9 @@ func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch st
 	})
 }
 
-// tenon makes the layer of a tenon binary. A binary is large, so whether it is
-// the same is seen from its looks.
-func (s *Store) tenon(ctx context.Context, name string) (layer, bool, error) {
+// program makes the layer of a binary. A binary is large, so whether it is the
+// same is seen from its looks.
+func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool, error) {
 	name, err := filepath.Abs(name)
 	if err != nil {
 		return layer{}, false, err
@@ -183,17 +188,17 @@ func (s *Store) tenon(ctx context.Context, name string) (layer, bool, error) {
 			return layer{}, false, err
 		}
 	}
-	return s.layer(ctx, key("tenon", digest), "packing tenon", func(_ string, t tarWriter) error {
+	return s.layer(ctx, key(what, digest), "packing "+filepath.Base(name), func(_ string, t tarWriter) error {
 		f, err := os.Open(name)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		bin := path.Dir(TenonPath)
+		bin := path.Dir(at)
 		if err := errors.Join(t.folder(path.Dir(bin)), t.folder(bin)); err != nil {
 			return err
 		}
-		return t.file(TenonPath, 0o755, f)
+		return t.file(at, 0o755, f)
 	})
 }
 
@@ -298,7 +303,7 @@ type built struct {
 
 // A Layer is a layer of an image.
 type Layer struct {
-	What   string  `json:"what"` // "base", "environment", "tenon", "code"
+	What   string  `json:"what"` // "base", "environment", "tenon", "pod", "code"
 	Digest v1.Hash `json:"digest"`
 	Size   int64   `json:"size"` // compressed
 	Made   bool    `json:"made"` // by this Build; else it was there

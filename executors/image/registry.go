@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -219,6 +220,39 @@ func (s *Store) Push(ctx context.Context, img v1.Image, ref string) (string, err
 	}
 	n.digest = h
 	return n.String(), nil
+}
+
+// Publish puts an image into a repository, such as "registry:5000/team/units", and
+// returns its name there, "registry:5000/team/units@sha256:...". The registry is
+// asked first whether it has it. A tag of its own keeps it from what registries
+// clean up.
+func (s *Store) Publish(ctx context.Context, img v1.Image, repository string) (string, error) {
+	n, err := parse(repository)
+	if err != nil {
+		return "", err
+	}
+	if last := repository[strings.LastIndexByte(repository, '/')+1:]; strings.ContainsAny(last, ":@") {
+		return "", fmt.Errorf("%q is no repository: leave out what follows the last colon, images are known by their digests", repository)
+	}
+	if n.digest, err = img.Digest(); err != nil {
+		return "", err
+	}
+	n.tag = ""
+	if _, _, err := s.pusher(ctx).Resolve(quiet(ctx, nil), n.String()); err == nil {
+		return n.String(), nil
+	} else if !errdefs.IsNotFound(err) {
+		return "", s.explain(ctx, n, err)
+	}
+	_, err = s.Push(ctx, img, n.name()+":tenon-"+n.digest.Hex)
+	return n.String(), err
+}
+
+// pusher speaks to the registries themselves, and to no mirror of one.
+func (s *Store) pusher(ctx context.Context) remotes.Resolver {
+	return docker.NewResolver(docker.ResolverOptions{Hosts: func(host string) ([]docker.RegistryHost, error) {
+		all, err := s.endpoints(ctx, host)
+		return slices.DeleteFunc(slices.Clone(all), func(h docker.RegistryHost) bool { return !h.Capabilities.Has(docker.HostCapabilityPush) }), err
+	}})
 }
 
 func inMemory(b []byte) func() (io.ReadCloser, error) {

@@ -129,6 +129,60 @@ func TestWhatIsPushedCanBePinnedAndOpened(t *testing.T) {
 	}
 }
 
+func TestAnImageIsPublishedOnce(t *testing.T) {
+	for what, o := range map[string]registrytest.Options{"plain": {}, "with TLS and a password": {User: user, Password: password, TLS: true}} {
+		t.Run(what, func(t *testing.T) {
+			h := newHub(t, o)
+			dir := t.TempDir()
+			s := image.New(image.Options{Dir: dir, Hosts: h.hosts, Credentials: credentials(o.User, o.Password)})
+			img := build(t, s, image.Recipe{Base: h.pinned, Pod: save(t, "tenon-pod", []byte("of a pod"))})
+			want := h.ref("team/units") + "@" + digest(t, img)
+			for range 2 {
+				if got, err := s.Publish(t.Context(), img, h.ref("team/units")); err != nil || got != want {
+					t.Fatalf("it is published as %s, %v, want %s", got, err, want)
+				}
+				// The registry has all of it: a second time nothing is read here.
+				if err := os.RemoveAll(filepath.Join(dir, "blobs")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			fetched, err := h.store(t, credentials(o.User, o.Password)).Open(t.Context(), want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			valid(t, fetched)
+		})
+	}
+}
+
+// A mirror may have what its host does not.
+func TestAnImageIsPublishedAtItsHostAndNotAtAMirror(t *testing.T) {
+	mirror, h := newHub(t, registrytest.Options{}), newHub(t, registrytest.Options{})
+	h.write(t, h.Host, "hosts.toml", fmt.Sprintf("server = \"http://%s\"\n[host.\"http://%s\"]\ncapabilities = [\"pull\", \"resolve\"]\n", h.Host, mirror.Host))
+	s := h.store(t, credentials("", ""))
+	img := randomImage(t)
+	if _, err := mirror.store(t, credentials("", "")).Publish(t.Context(), img, mirror.ref("team/units")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Publish(t.Context(), img, h.ref("team/units")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(h.Blob(digest(t, img))); err != nil {
+		t.Errorf("its host does not have it: %v", err)
+	}
+}
+
+func TestWhatCannotBePublished(t *testing.T) {
+	h := newHub(t, registrytest.Options{User: user, Password: password})
+	for repository, want := range map[string]string{
+		h.ref("team/units:1"): "is no repository: leave out what follows the last colon", h.pinned: "is no repository",
+		"Not A Name": "is no name of an image", h.ref("team/units"): h.Host + " refuses the credentials",
+	} {
+		_, err := h.store(t, credentials(user, "wr0ng")).Publish(t.Context(), h.img, repository)
+		wantError(t, err, want)
+	}
+}
+
 // A manifest need not say its own type. An image of a unit without layers is its
 // base, unchanged.
 func TestABaseThatDoesNotSayItsTypeIsPushed(t *testing.T) {
