@@ -363,9 +363,14 @@ func TestEveryByteIsInBothLogs(t *testing.T) {
 	r := rand.NewChaCha8(sha256.Sum256(nil))
 	_, _ = r.Read(data)
 	copy(data[1000:], pod.Mark+"{\"done\":7}\n\x1e\n\x1e\x1e")
-	task := b.job(`cat ../in/data; printf 'no end' >&2; echo '{"done": 1}' >> ../notes/progress.jsonl; sleep 0.5; printf ' yet'; echo '{"done": 2}' >> ../notes/progress.jsonl`)
+	task := b.job(`cat ../in/data; printf 'no end' >&2; echo '{"done": 1}' >> ../notes/progress.jsonl
+		while [ ! -e go ]; do sleep 0.01; done
+		printf ' yet'; echo '{"done": 2}' >> ../notes/progress.jsonl`)
 	task.Fetch = []pod.Fetch{{Ref: b.put(string(data)), Path: "in/data", Name: "input data"}}
-	c := b.run(task).want(pod.End{Stored: true})
+	c := b.start(task)
+	c.eventually("it tells of progress", func() bool { _, progress := c.log(); return len(progress) == 1 })
+	b.ok(os.WriteFile(b.at("scratch/go"), nil, 0o644))
+	c.wait().want(pod.End{Stored: true})
 	want := string(data) + "no end yet"
 	out, progress := c.log()
 	if out != want {
@@ -478,6 +483,11 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 			run.want(c.want)
 			if got := run.said(); got != "tenon: "+c.want.Fault+"\n" {
 				t.Errorf("it said %q", got)
+			}
+			if c.want.Stored && run.result().Log != nil {
+				if text, err := b.store.Bytes(t.Context(), *run.result().Log); err != nil || string(text) != run.said() {
+					t.Errorf("the log in the store is %q, %v", text, err)
+				}
 			}
 		})
 	}

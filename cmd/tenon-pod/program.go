@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/left"
 	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/executors/local/first"
@@ -31,7 +32,7 @@ type program struct {
 }
 
 // start lays out the task and starts its program.
-func (r *runner) start(ctx context.Context, container []string) (*program, error) {
+func (r *runner) start(ctx context.Context) (*program, error) {
 	if len(r.task.Command) == 0 {
 		return nil, errors.New("the task is damaged: there is no program to run")
 	}
@@ -39,9 +40,9 @@ func (r *runner) start(ctx context.Context, container []string) (*program, error
 		return nil, err
 	}
 	if r.task.Kind == ir.Job {
-		r.tail = newTail(r.at("log"), maxLog)
+		r.tail = newTail(r.at("log"), pod.MaxLog)
 	}
-	env := r.environ(container)
+	env := r.environ()
 	for _, kv := range env { // by which the program is found
 		if path, is := strings.CutPrefix(kv, "PATH="); is {
 			if err := os.Setenv("PATH", path); err != nil {
@@ -69,7 +70,7 @@ func (r *runner) start(ctx context.Context, container []string) (*program, error
 
 // follow stays with the program until nothing of it is left, and notes how it
 // ended and what it took.
-func (r *runner) follow(ctx context.Context, p *program, signals <-chan os.Signal) {
+func (r *runner) follow(ctx context.Context, p *program) {
 	printed, stop := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(printed)
@@ -81,7 +82,7 @@ func (r *runner) follow(ctx context.Context, p *program, signals <-chan os.Signa
 	})
 	beside.Go(func() { r.watch(ctx, p, stop) })
 
-	r.ended(first.Follow(p.pid, signals))
+	r.ended(first.Follow(p.pid, r.signals))
 	r.result.Finished = time.Now().UTC()
 	first.EndRest() // which also lets go of the pipe
 	<-printed
@@ -150,9 +151,6 @@ func (b both) Write(p []byte) (int, error) {
 	b.tail.write(p)
 	return len(p), nil
 }
-
-// maxLog bounds, in bytes, the log that is stored.
-const maxLog = 64 << 20
 
 // A tail is a file that holds the last bytes of all that was written to it, in a
 // ring.

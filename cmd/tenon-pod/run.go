@@ -28,11 +28,13 @@ type options struct {
 // A runner is one run of a task.
 type runner struct {
 	options
-	log    *pod.LogWriter
-	store  *remote.Store
-	task   pod.Task
-	tail   *tail // of what the program prints; nil for a service
-	result pod.Result
+	log       *pod.LogWriter
+	signals   <-chan os.Signal // for the program
+	container []string         // its variables
+	store     *remote.Store
+	task      pod.Task
+	tail      *tail // of what the program prints; nil for a service
+	result    pod.Result
 }
 
 // run does all of it, and says how it ended.
@@ -42,57 +44,57 @@ func (o options) run(stdout io.Writer) pod.End {
 	// It is done once the pod was asked to end.
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	if err := r.all(ctx); err != nil {
-		r.fault(err)
-		fmt.Fprintf(r.log, "tenon: %s\n", r.result.Fault)
+	if done, err := r.begin(ctx); err != nil {
+		r.fail(ctx, err)
+	} else if !done {
+		r.do(ctx)
+	}
+	if r.store != nil {
+		_ = r.store.Close() // what it has it has acknowledged
 	}
 	return r.result.End
 }
 
-// all returns an error if the program could not be started.
-func (r *runner) all(ctx context.Context) error {
+// begin takes hold of what a first process has, and reads the task. If that has
+// come to its end before, it is done.
+func (r *runner) begin(ctx context.Context) (done bool, err error) {
 	if err := first.Check(); err != nil {
-		return err
+		return false, err
 	}
-	signals := first.Signals()
-	container := os.Environ()
-	if err := withdraw(container); err != nil {
-		return err
+	r.signals, r.container = first.Signals(), os.Environ()
+	if err := withdraw(r.container); err != nil {
+		return false, err
 	}
-	done, err := r.open(ctx)
-	if r.store != nil {
-		defer r.store.Close() //nolint:errcheck // what it has it has acknowledged
+	return r.open(ctx)
+}
+
+// do runs the program of a task that was read.
+func (r *runner) do(ctx context.Context) {
+	p, err := r.start(ctx)
+	if err == nil {
+		r.follow(ctx, p)
+	} else {
+		r.fail(ctx, err)
+		r.patience = 0 // nothing would be lost
 	}
-	if err != nil || done {
-		return r.orAsked(ctx, err)
-	}
-	p, err := r.start(ctx, container)
-	if err != nil {
-		if err = r.orAsked(ctx, err); ctx.Err() == nil && r.task.Kind == ir.Job {
-			r.fault(err)
-			r.patience = 0 // nothing would be lost
-			r.keep(ctx)
-		}
-		return err
-	}
-	r.follow(ctx, p, signals)
+	// What was asked to end may be asked to begin anew, unless it has succeeded.
 	if r.task.Kind == ir.Job && (ctx.Err() == nil || r.result.Status() == 0) {
 		r.keep(context.WithoutCancel(ctx))
 	}
-	return nil
+}
+
+// fail notes, and prints, why the program could not be started.
+func (r *runner) fail(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		r.ended(128 + int(unix.SIGTERM))
+		err = errors.New("the pod was asked to end before its program ran")
+	}
+	r.fault(err)
+	fmt.Fprintf(both{r.log, r.tail}, "tenon: %s\n", r.result.Fault)
 }
 
 // fault notes in one line why the run failed.
 func (r *runner) fault(err error) { r.result.Fault = strings.Join(strings.Fields(err.Error()), " ") }
-
-// orAsked says in the place of what came of it that the pod was asked to end.
-func (r *runner) orAsked(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		r.ended(128 + int(unix.SIGTERM))
-		return errors.New("the pod was asked to end before its program ran")
-	}
-	return err
-}
 
 // ended notes a status.
 func (r *runner) ended(status int) {

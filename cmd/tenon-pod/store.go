@@ -58,7 +58,7 @@ func (r *runner) keep(ctx context.Context) {
 			r.fault(err)
 		}
 	}
-	if err := r.keepNotes(ctx); err != nil && r.result.Fault == "" {
+	if err := r.keepNotes(ctx); err != nil && r.result.Status() == 0 {
 		r.fault(err)
 	}
 	r.result.Stored = true

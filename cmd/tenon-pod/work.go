@@ -138,10 +138,10 @@ func withdraw(container []string) error {
 }
 
 // environ are the variables of the program, sorted.
-func (r *runner) environ(container []string) []string {
+func (r *runner) environ() []string {
 	env := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 	secrets := map[string]string{}
-	for _, kv := range container {
+	for _, kv := range r.container {
 		k, v, _ := strings.Cut(kv, "=")
 		if name, is := strings.CutPrefix(k, pod.SecretEnv); is {
 			secrets[name] = v

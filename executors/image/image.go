@@ -188,7 +188,7 @@ func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool
 			return layer{}, false, err
 		}
 	}
-	return s.layer(ctx, key(what, digest), "packing "+filepath.Base(name), func(_ string, t tarWriter) error {
+	return s.layer(ctx, key(what, digest), "packing "+path.Base(at), func(_ string, t tarWriter) error {
 		f, err := os.Open(name)
 		if err != nil {
 			return err

@@ -32,6 +32,10 @@ const (
 	SecretEnv = "TENON_SECRET_"
 )
 
+// MaxLog is how many bytes of what a program prints are kept in the store, the last
+// ones. For that much, twice the room is needed below Work.
+const MaxLog = 64 << 20
+
 // Mark begins a line of a pod's log that is not the program's, but a
 // [step.Progress] in JSON, see [LogReader].
 const Mark = "\x1etenon:progress "
