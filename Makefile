@@ -40,9 +40,10 @@ test-python: tools test-tools ## run the tests of the Python components
 	UV=$$(command -v uv) stdlib/python/tests/run.sh
 
 .PHONY: build
-build: ## build bin/tenon, and bin/tenon-run, the first process of containers
+build: ## build bin/tenon, bin/tenon-run, the first process of containers, and bin/tenon-pod, that of pods
 	go build -trimpath -o bin/tenon ./cmd/tenon
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/tenon-run ./cmd/tenon-run
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/tenon-pod ./cmd/tenon-pod
 
 .PHONY: bench
 bench: tools build ## measure speed and memory beside cue, ninja and ctr

@@ -295,6 +295,45 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 	}
 }
 
+// Of several pods that do one task together the first one has its outputs.
+func TestATaskOfSeveralPods(t *testing.T) {
+	b := newBed(t)
+	task := b.job(`echo "I am $JOB_COMPLETION_INDEX" | tee ../out/result; exit $JOB_COMPLETION_INDEX`)
+	for _, node := range []string{"0", "1"} {
+		b.run(task, pod.NodeEnv+"="+node)
+	}
+	var first, second pod.Result
+	for note, r := range map[string]*pod.Result{"runs/" + task.Name + "/result.json": &first, "runs/" + task.Name + "/nodes/1/result.json": &second} {
+		text, err := b.store.Note(t.Context(), note)
+		b.ok(err)
+		b.ok(json.Unmarshal(text, r))
+	}
+	if first.ExitCode != 0 || first.Outputs["result"].Digest != ir.Sum([]byte("I am 0\n")) {
+		t.Errorf("the first left %+v", first)
+	}
+	if second.ExitCode != 1 || len(second.Outputs) > 0 || second.Log == nil || second.Log.Digest != ir.Sum([]byte("I am 1\n")) {
+		t.Errorf("the second left %+v", second)
+	}
+	task.Name, task.Command[2] = task.Name+"b", "echo 42 > ../out/result"
+	b.run(task, pod.NodeEnv+"=1")
+	text, err := b.store.Note(t.Context(), pod.NodeNote(task.Name, "1"))
+	b.ok(err)
+	second = pod.Result{}
+	b.ok(json.Unmarshal(text, &second))
+	if second.ExitCode != 0 || len(second.Outputs) > 0 {
+		t.Errorf("the second left %+v", second)
+	}
+}
+
+func TestACodeFolderIsThereThoughNothingIsInIt(t *testing.T) {
+	b := newBed(t)
+	task := b.job("pwd; ls -A")
+	task.Step.Code = b.at("code")
+	if c := b.run(task).want(pod.End{Stored: true}); c.said() != b.at("code")+"\n" {
+		t.Errorf("it said %q", c.said())
+	}
+}
+
 func TestAServiceLeavesOnlyAMessage(t *testing.T) {
 	b := newBed(t)
 	task := b.job("trap 'echo bye; exit 0' TERM; cat ../in/model; while :; do sleep 0.01; done")

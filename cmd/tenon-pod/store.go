@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -37,7 +38,7 @@ func (r *runner) open(ctx context.Context) (done bool, err error) {
 	if r.task.Kind != ir.Job {
 		return false, nil
 	}
-	b, err = r.store.Note(ctx, pod.ResultNote(r.task.Name))
+	b, err = r.store.Note(ctx, r.note())
 	if errors.Is(err, artifact.ErrMissing) {
 		return false, nil
 	}
@@ -50,9 +51,12 @@ func (r *runner) open(ctx context.Context) (done bool, err error) {
 	return true, nil
 }
 
+// note is where the result of this pod is.
+func (r *runner) note() string { return pod.NodeNote(r.task.Name, os.Getenv(pod.NodeEnv)) }
+
 // keep stores what a job has made and then its result.
 func (r *runner) keep(ctx context.Context) {
-	if r.result.Status() == 0 {
+	if r.result.Status() == 0 && r.note() == pod.ResultNote(r.task.Name) {
 		if err := r.keepOutputs(ctx); err != nil {
 			r.result.Outputs = nil
 			r.fault(err)
@@ -65,7 +69,7 @@ func (r *runner) keep(ctx context.Context) {
 	err := r.insist("the store does not take the result", func() (again bool, err error) {
 		b, err := json.Marshal(r.result)
 		if err == nil {
-			err = r.store.PutNote(ctx, pod.ResultNote(r.task.Name), b)
+			err = r.store.PutNote(ctx, r.note(), b)
 		}
 		return true, err
 	})

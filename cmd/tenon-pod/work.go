@@ -40,6 +40,9 @@ func (r *runner) lay(ctx context.Context) error {
 	for _, f := range r.task.Fetch {
 		at[r.at(f.Path)] = true
 	}
+	if code, err := filepath.Rel(r.work, r.task.Step.Code); err == nil && filepath.IsLocal(code) && !at[r.at(code)] {
+		at[r.at(code)] = false // it has to be there, whether or not it holds anything
+	}
 	// These stay as well, since they may be mounted elsewhere, but not what is in them.
 	written := []string{r.at("out"), r.at("notes"), r.at("scratch")}
 	for _, dir := range written {

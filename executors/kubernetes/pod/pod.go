@@ -98,8 +98,22 @@ type Usage struct {
 	WriteBytes int64         `json:"write_bytes,omitempty"` // to disks
 }
 
-// ResultNote is the name of the note that holds the [Result] of a task.
+// NodeEnv is the variable in which Kubernetes tells a pod which one of a task with
+// several it is.
+const NodeEnv = "JOB_COMPLETION_INDEX"
+
+// ResultNote is the name of the note that holds the [Result] of a task. If it has
+// several pods, it is that of pod 0, which is the one that has the outputs.
 func ResultNote(task string) string { return "runs/" + task + "/result.json" }
+
+// NodeNote is the name of the note of one pod of a task, given what [NodeEnv] says,
+// which is nothing for an only one.
+func NodeNote(task, node string) string {
+	if node == "" || node == "0" {
+		return ResultNote(task)
+	}
+	return ResultNote(task + "/nodes/" + node)
+}
 
 // An End is the end of a pod in a few words: its termination message, which is
 // there also if the store cannot be reached.
