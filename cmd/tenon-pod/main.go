@@ -20,7 +20,7 @@
 //
 // The variables of the container, which are those of the image and of the pod, but
 // for those that [pod.StoreEnv] begins; over them those of the task; over them
-// HOME, TMPDIR, USER and LOGNAME, and PATH if the task names a Python environment;
+// HOME, TMPDIR, USER and LOGNAME, and PATH where the task has VIRTUAL_ENV;
 // over them those that [pod.SecretEnv] begins; and $TENON_STEP. It cannot look into
 // this process.
 //

@@ -431,7 +431,14 @@ func TestBothOutputsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-func TestWhatThePodDoesForItsProgram(t *testing.T) {
+func TestNoCoreIsWritten(t *testing.T) {
+	b := newBed(t)
+	if c := b.run(b.job("ulimit -S -c; ulimit -H -c")).want(pod.End{Stored: true}); c.said() != "0\n0\n" {
+		t.Errorf("it said %q", c.said())
+	}
+}
+
+func TestTheVariablesOfTheProgram(t *testing.T) {
 	b := newBed(t)
 	task := b.job("env | sort; cat $TENON_STEP | head -c 12")
 	task.Env = map[string]string{"OMP_NUM_THREADS": "2", "OF_BOTH": "the task", "VIRTUAL_ENV": "/opt/tenon/env", "HOME": "/root"}
@@ -520,6 +527,9 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 				c.want.Fault = run.end().Fault // it names places of the store
 			}
 			run.want(c.want)
+			if c.want.Stored && run.result().Finished.Before(run.result().Started) {
+				t.Errorf("it finished at %v", run.result().Finished)
+			}
 			if got := run.said(); got != "tenon: "+c.want.Fault+"\n" {
 				t.Errorf("it said %q", got)
 			}

@@ -58,6 +58,10 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 		return nil, err
 	}
 	defer printing.Close()
+	// What it has in memory, secrets too, is written to no disk.
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return nil, errors.Join(err, output.Close())
+	}
 	p := &program{output: output, meter: newMeter(cgroups)}
 	r.result.Started = time.Now().UTC()
 	var status int
@@ -83,7 +87,7 @@ func (r *runner) follow(ctx context.Context, p *program) {
 	beside.Go(func() { r.watch(ctx, p, stop) })
 
 	r.ended(first.Follow(p.pid, r.signals))
-	r.result.Finished = time.Now().UTC()
+	r.asked, r.result.Finished = ctx.Err() != nil, time.Now().UTC()
 	first.EndRest() // which also lets go of the pipe
 	<-printed
 	close(stop)
@@ -96,7 +100,7 @@ func (r *runner) follow(ctx context.Context, p *program) {
 	}
 	if wrote := r.written(); r.result.ExitCode == 0 && wrote > r.task.Disk {
 		r.result.Fault = disk.OverQuota(wrote, r.task.Disk)
-	} else if ctx.Err() != nil && r.result.ExitCode != 0 {
+	} else if r.asked && r.result.ExitCode != 0 {
 		r.result.Fault = "the pod was asked to end"
 	}
 }

@@ -34,6 +34,7 @@ type runner struct {
 	store     *remote.Store
 	task      pod.Task
 	tail      *tail // of what the program prints; nil for a service
+	asked     bool  // to end, before the program did
 	result    pod.Result
 }
 
@@ -78,14 +79,15 @@ func (r *runner) do(ctx context.Context) {
 		r.patience = 0 // nothing would be lost
 	}
 	// What was asked to end may be asked to begin anew, unless it has succeeded.
-	if r.task.Kind == ir.Job && (ctx.Err() == nil || r.result.Status() == 0) {
+	if r.task.Kind == ir.Job && (!r.asked || r.result.Status() == 0) {
 		r.keep(context.WithoutCancel(ctx))
 	}
 }
 
 // fail notes, and prints, why the program could not be started.
 func (r *runner) fail(ctx context.Context, err error) {
-	if ctx.Err() != nil {
+	r.result.Finished = time.Now().UTC()
+	if r.asked = ctx.Err() != nil; r.asked {
 		r.ended(128 + int(unix.SIGTERM))
 		err = errors.New("the pod was asked to end before its program ran")
 	}
