@@ -23,8 +23,8 @@ import (
 // ErrMissing means that a step wrote nothing where an output is expected.
 var ErrMissing = errors.New("it is missing")
 
-// Output says whether an output is a file or a folder, as its kind wants, or an
-// error that tells what was expected where.
+// Output tells what was expected where, unless an output is a file or a folder, as
+// its kind wants. If nothing is there, that is [ErrMissing].
 func Output(port string, kind ir.PortKind, path string) error {
 	info, err := os.Lstat(path) // a link may lead to what the step could not read
 	if errors.Is(err, fs.ErrNotExist) {
