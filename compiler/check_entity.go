@@ -22,6 +22,7 @@ func (c *compilation) checkEntities() {
 			continue
 		}
 		c.checkAmounts(e)
+		c.checkNodes(e)
 		c.checkSchema(e)
 		c.checkSecrets(e)
 		switch e.section {
@@ -63,6 +64,21 @@ func (c *compilation) checkAmounts(e *entity) {
 		if _, err := n.Int64(); err != nil {
 			c.tooLarge(e, at("seed"), "a whole number of at most 64 bits")
 		}
+	}
+}
+
+// distributed are the components whose programs can share their work between
+// nodes. What the others give comes from one.
+var distributed = []string{"train.script", "step.command", "step.python"}
+
+func (c *compilation) checkNodes(e *entity) {
+	needs, _ := e.fields.get("needs").(object)
+	if n := whole(needs.get("nodes")); n > 1 && !slices.Contains(distributed, e.component) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s asks for %d nodes, and a %s runs on one", e, n, e.component),
+			Spans:   []diag.Span{c.sys.At("", e.path("needs", "nodes")...)},
+			Hint:    "leave nodes out; train.#Script and the steps can share their work between nodes",
+		})
 	}
 }
 
@@ -341,6 +357,13 @@ func (c *compilation) checkDeployment(e *entity, endpoints map[int64]*entity) {
 			})
 		}
 		endpoints[at] = e
+		if o, _ := e.fields.get("replicas").(object); whole(o.get("max")) < whole(o.get("min")) {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s has fewer replicas at most than at least", e),
+				Wanted:  fmt.Sprintf("at least %d", whole(o.get("min"))), Found: fmt.Sprintf("max: %d", whole(o.get("max"))),
+				Spans: []diag.Span{c.sys.Label("", e.path("replicas")...)},
+			})
+		}
 		return
 	}
 	model, table := e.input("model"), e.input("table")
@@ -534,16 +557,16 @@ func (c *compilation) checkSecrets(e *entity) {
 	}
 	for _, f := range e.fields {
 		switch f.name {
-		case "schema", "secrets", "dsn", "out", "name", "component":
+		case "schema", "secrets", "dsn", "out", "name", "component", "store_secret": // which are names, or looked at below
 			continue
 		}
 		walk(f.value, e.path(f.name))
 	}
 	for at, v := range c.secretRefs(e) {
-		if v.has("env") == v.has("file") {
+		if len(v.only("env", "file", "kubernetes")) != 1 {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("the secret %s of %s names no source, or two", at, e),
-				Wanted:  "either env or file",
+				Message: fmt.Sprintf("the secret %s of %s names no source, or several", at, e),
+				Wanted:  "one of env, file, kubernetes",
 				Spans:   []diag.Span{c.sys.At("", e.path(strings.Split(at, ".")...)...)},
 				Hint:    "write `secret: env: \"NAME\"` or `secret: file: \"/run/secrets/NAME\"`",
 			})

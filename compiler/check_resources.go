@@ -36,7 +36,7 @@ func resourcesOf(o object) ir.Resources {
 	memory, _ := o.get("memory").(string)
 	disk, _ := o.get("disk").(string)
 	r.Memory, r.Disk = ir.ParseSize(memory), ir.ParseSize(disk)
-	r.PIDs = whole(o.get("pids"))
+	r.PIDs, r.Nodes = whole(o.get("pids")), whole(o.get("nodes"))
 	if gpu, ok := o.get("gpu").(object); ok {
 		r.GPU = whole(gpu.get("count"))
 		each, _ := gpu.get("memory").(string)
@@ -238,10 +238,11 @@ func bySize(a, b ir.Pool) int {
 // misfit says what the pool has that is not enough for the unit, or "".
 func misfit(u *ir.Unit, p *ir.Pool) string {
 	var short []string
-	if u.Needs.MilliCPU > p.MilliCPU {
+	draws := u.Draws()
+	if draws.MilliCPU > p.MilliCPU {
 		short = append(short, fmt.Sprintf("cpu %s", cores(p.MilliCPU)))
 	}
-	if u.Needs.Memory > p.Memory {
+	if draws.Memory > p.Memory {
 		short = append(short, fmt.Sprintf("memory %s", ir.FormatSize(p.Memory)))
 	}
 	if _, has := p.Lend(u); has != "" {
@@ -271,6 +272,9 @@ func amounts(u *ir.Unit) string {
 			gpu += " for the team " + u.Team
 		}
 		parts = append(parts, gpu)
+	}
+	if r.Nodes > 1 {
+		return fmt.Sprintf("%s on each of %d nodes", strings.Join(parts, ", "), r.Nodes)
 	}
 	return strings.Join(parts, ", ")
 }
@@ -330,7 +334,7 @@ func (c *compilation) checkExecutor(units []ir.Unit, t ir.Target) {
 		e := c.entities[u.Entity]
 		var faults []Fault
 		if honour != nil {
-			faults = append(faults, honour(u)...)
+			faults = append(faults, honour(t, u)...)
 		}
 		for _, f := range faults {
 			key := u.Entity + f.Field

@@ -18,8 +18,8 @@ type Options struct {
 	// only for units that ask for packages besides the library's own.
 	Lock func(ctx context.Context, requirements []string) ([]byte, error)
 	// Executors are those that can be targeted, by name, each with what it
-	// cannot honour of a unit.
-	Executors map[string]func(ir.Unit) []Fault
+	// cannot honour of a unit on a target.
+	Executors map[string]func(ir.Target, ir.Unit) []Fault
 	// Record, if set, is told what is read besides the system's CUE.
 	Record *reads.Record
 }

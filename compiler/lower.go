@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 
@@ -43,7 +44,7 @@ func (c *compilation) unit(e *entity, id, component string) ir.Unit {
 		ID: id, Entity: e.id(), Kind: ir.Job, Component: component,
 		Retries: int(e.int("retries")),
 		Timeout: duration(e.string("timeout")),
-		Network: networkOf(e),
+		Network: networkOf(e), Kubernetes: placementOf(e),
 		Pos:     ir.Pos{File: at.File, Line: at.Line, Col: at.Col},
 	}
 	setNeeds(&u, e)
@@ -60,10 +61,23 @@ func networkOf(e *entity) ir.Network {
 	return ir.NetworkUnsaid
 }
 
+// placementOf is what an entity says of its place in a cluster, nil if nothing.
+func placementOf(e *entity) *ir.Placement {
+	o, _ := e.fields.get("kubernetes").(object)
+	if len(o) == 0 {
+		return nil
+	}
+	var p ir.Placement
+	if err := json.Unmarshal(o.json(), &p); err != nil {
+		panic(fmt.Sprintf("compiler: a placement is not what CUE says it is: %v", err))
+	}
+	return &p
+}
+
 // small takes from a unit what its entity says of how it is run: that is for
 // the units that do the work, not for the light ones beside them.
 func small(u ir.Unit) ir.Unit {
-	u.Needs, u.Team, u.Retries, u.Timeout = ir.Resources{}, "", 0, 0
+	u.Needs, u.Team, u.Retries, u.Timeout, u.Kubernetes = ir.Resources{}, "", 0, 0, nil
 	return u
 }
 
@@ -136,6 +150,11 @@ func secret(name string, ref any) ir.Secret {
 	out := ir.Secret{Name: name}
 	out.Env, _ = s.get("env").(string)
 	out.File, _ = s.get("file").(string)
+	if k, ok := s.get("kubernetes").(object); ok {
+		out.Kubernetes = &ir.SecretKey{}
+		out.Kubernetes.Name, _ = k.get("name").(string)
+		out.Kubernetes.Key, _ = k.get("key").(string)
+	}
 	if as, _ := s.get("as").(string); as == string(ir.AsFile) {
 		out.As = ir.AsFile
 	}

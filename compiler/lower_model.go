@@ -54,6 +54,7 @@ func (c *compilation) lowerModel(e *entity) []ir.Unit {
 	evaluate.Code = c.python(e, evaluate.Component, environment)
 	evaluate.Params = params(evaluation.only("task", "baseline", "plots"))
 	evaluate.Seed = seed
+	evaluate.Needs.Nodes = 0 // many train, one judges
 	evaluate.Inputs = []ir.Input{
 		from(train, "model", ir.Model), from(split, "train", ir.Table), from(split, "test", ir.Table),
 	}
@@ -105,6 +106,10 @@ func (c *compilation) lowerDeployment(e *entity) ir.Unit {
 		u.Outputs = []ir.Output{{Port: "endpoint", Kind: ir.EndpointOf}}
 		u.Endpoint = &ir.Endpoint{
 			Host: e.string("host"), Port: int(e.int("port")), Ready: "/readyz", Replicas: int(e.int("replicas")),
+		}
+		if o, ok := e.fields.get("replicas").(object); ok {
+			u.Endpoint.Replicas = int(whole(o.get("min")))
+			u.Endpoint.Scale = &ir.Scale{Max: int(whole(o.get("max"))), CPU: int(whole(o.get("cpu")))}
 		}
 	case "serve.batch":
 		u.Params = params(nil)

@@ -56,6 +56,9 @@ func (w *walk) env(u *ir.Unit) (map[string]string, error) {
 	}
 	env := make(map[string]string, len(u.Secrets))
 	for _, s := range u.Secrets {
+		if s.Kubernetes != nil {
+			continue // the cluster hands it over
+		}
 		v, err := w.o.Secrets(s)
 		if err != nil {
 			return nil, fmt.Errorf("secret %s: %w", s.Name, err)

@@ -62,8 +62,8 @@ func (l ledger) clone() ledger {
 // nothing is idle most of the time. A unit that does not run has the GPUs that it
 // was given, whatever the pool is now.
 func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
-	c := claim{pool: u.Pool, Resources: u.Needs, team: u.Team}
-	c.GPU, c.GPUMemory, c.GPUModel, c.GPUSlice = 0, 0, "", ""
+	c := claim{pool: u.Pool, Resources: u.Draws(), team: u.Team}
+	c.GPU, c.GPUMemory, c.GPUModel, c.GPUSlice, c.Nodes = 0, 0, "", "", 0
 	if c.pool == "" {
 		c.pool = MachinePool
 	}

@@ -526,7 +526,7 @@ func (s *System) libraryPackages() []string {
 	return out
 }
 
-var enumeration = regexp.MustCompile(`^=~"\^\(([a-z_|]+)\)\$"$`)
+var enumeration = regexp.MustCompile(`^=~"\^\(([A-Za-z_|]+)\)\$"$`)
 
 // describe puts a constraint of the library into words.
 func describe(c string) string {
@@ -537,6 +537,12 @@ func describe(c string) string {
 		{`(ms|s|m|h|d)$`, `a duration such as "30s", "5m" or "2h"`},
 		{`KiB|MiB`, `a size such as "512MiB" or "8GiB"`},
 		{`"^/"`, `an absolute path`},
+		{`"^/[^/]"`, `an absolute path`},
+		{`|azblob)://`, `a store such as "s3://bucket/prefix", "gs://bucket", "azblob://container" or "file:///path"`},
+		{`(:[0-9]+)?(/`, `a registry without a scheme, such as "registry.example/ml"`},
+		{`^[a-z0-9]([-a-z0-9`, `a name of Kubernetes: lower-case letters, digits and "-"`},
+		{`:.]+/[0-9]+$`, `addresses in CIDR, such as "10.0.0.0/8"`},
+		{`^[-._a-zA-Z0-9]+$`, `letters, digits, "-", "_" and "."`},
 		{`^https?://`, `a URL that begins with https:// or http://`},
 		{`[0-9a-f]{64}`, `64 hexadecimal digits, as sha256sum prints them`},
 		{`^[a-z][a-z0-9_-]*$`, `lower-case letters, digits, "-" and "_", with a letter first`},

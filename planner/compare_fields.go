@@ -144,7 +144,7 @@ func (c *comparer) describe(e *entity) map[string]any {
 		t["seed"] = u.Seed
 	}
 	for _, s := range u.Secrets {
-		secret := map[string]any{"secret": strings.ReplaceAll(reference(&s), " ", ": ")}
+		secret := map[string]any{"secret": strings.Replace(reference(&s), " ", ": ", 1)}
 		if e.section() == "sources" {
 			t[strings.ToLower(s.Name)] = secret
 		} else {
@@ -231,6 +231,12 @@ func describeRun(u *ir.Unit, t map[string]any) {
 	}
 	if e := u.Endpoint; e != nil {
 		t["host"], t["port"], t["replicas"] = e.Host, e.Port, e.Replicas
+		if e.Scale != nil {
+			t["replicas"] = map[string]any{"min": e.Replicas, "max": e.Scale.Max, "cpu": e.Scale.CPU}
+		}
+	}
+	if u.Kubernetes != nil {
+		t["kubernetes"] = plain(u.Kubernetes)
 	}
 }
 
@@ -257,6 +263,9 @@ func resources(r ir.Resources) map[string]any {
 			gpu["slice"] = r.GPUSlice
 		}
 		t["gpu"] = gpu
+	}
+	if r.Nodes != 0 {
+		t["nodes"] = r.Nodes
 	}
 	return t
 }

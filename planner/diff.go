@@ -181,6 +181,8 @@ func reference(s *ir.Secret) string {
 		return "none"
 	case s.Env != "":
 		return "env " + s.Env
+	case s.Kubernetes != nil:
+		return "kubernetes " + s.Kubernetes.Name + "/" + s.Kubernetes.Key
 	}
 	return "file " + s.File
 }

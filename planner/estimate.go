@@ -121,7 +121,7 @@ func (p *Plan) busiest() Estimate {
 			continue
 		}
 		pool := pools[u.Pool]
-		parts, has := pool.Parts(u.Needs)
+		parts, has := pool.Parts(u.Draws())
 		if has != "" || parts.Count == 0 {
 			continue
 		}

@@ -157,7 +157,7 @@ func validPool(p ir.Pool) error {
 }
 
 func validAmounts(r ir.Resources) error {
-	for _, n := range []int64{r.MilliCPU, r.Memory, r.Disk, r.GPU, r.GPUMemory} {
+	for _, n := range []int64{r.MilliCPU, r.Memory, r.Disk, r.GPU, r.GPUMemory, r.Nodes} {
 		if n < 0 || n > most {
 			return fmt.Errorf("%d is no amount of a resource", n)
 		}

@@ -134,6 +134,9 @@ func checkSecrets(p *planner.Plan) error {
 			continue
 		}
 		for _, s := range u.Secrets {
+			if s.Kubernetes != nil {
+				continue // the cluster says so where it is not there
+			}
 			if _, err := resolveSecret(s); err != nil {
 				errs = append(errs, fmt.Errorf("%s: secret %s: %w", u.ID, s.Name, err))
 			}

@@ -109,8 +109,8 @@ func (a *app) pin(ctx context.Context, sys *ir.System, again bool) (map[string]s
 }
 
 // honoured lists the executors with what each cannot honour.
-func (a *app) honoured() map[string]func(ir.Unit) []compiler.Fault {
-	out := map[string]func(ir.Unit) []compiler.Fault{}
+func (a *app) honoured() map[string]func(ir.Target, ir.Unit) []compiler.Fault {
+	out := map[string]func(ir.Target, ir.Unit) []compiler.Fault{}
 	for _, name := range executorNames {
 		x, err := a.executor(ir.Target{Executor: name})
 		if err != nil {
@@ -121,7 +121,7 @@ func (a *app) honoured() map[string]func(ir.Unit) []compiler.Fault {
 			out[name] = nil
 			continue
 		}
-		out[name] = func(u ir.Unit) []compiler.Fault {
+		out[name] = func(_ ir.Target, u ir.Unit) []compiler.Fault {
 			var faults []compiler.Fault
 			for _, f := range checker.Check(u) {
 				faults = append(faults, compiler.Fault(f))

@@ -72,7 +72,7 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 type compilation struct {
 	dir       string
 	tags      []string
-	executors map[string]func(ir.Unit) []compiler.Fault
+	executors map[string]func(ir.Target, ir.Unit) []compiler.Fault
 	resolve   lockfile.Resolver
 	record    *reads.Record // or nil
 

@@ -97,7 +97,7 @@ func (p *Pool) Parts(need Resources) (parts Parts, has string) {
 // team is guaranteed, if the team borrows; a service may not, because it stays. A
 // unit of no team is guaranteed nothing, and may borrow.
 func (p *Pool) Lend(u *Unit) (parts Parts, has string) {
-	parts, has = p.Parts(u.Needs)
+	parts, has = p.Parts(u.Draws())
 	if has != "" || u.Needs.GPU == 0 || u.Team == "" && len(p.Teams) == 0 {
 		return parts, has
 	}

@@ -89,6 +89,7 @@ type Resources struct {
 	GPUMemory int64  `json:"gpu_memory,omitempty"` // bytes, of each
 	GPUModel  string `json:"gpu_model,omitempty"`
 	GPUSlice  string `json:"gpu_slice,omitempty"` // which slice a unit wants
+	Nodes     int64  `json:"nodes,omitempty"`     // machines on which a unit has all the rest at once; 0 is one
 }
 
 // Kind says how a unit lives.
@@ -121,11 +122,37 @@ type Unit struct {
 	Retries  int           `json:"retries,omitempty"`
 	Timeout  time.Duration `json:"timeout_ns,omitempty"`
 	Network  Network       `json:"network,omitempty"`
-	MaxAge   time.Duration `json:"max_age_ns,omitempty"` // an older result is made again
-	Endpoint *Endpoint     `json:"endpoint,omitempty"`   // services only
-	Pos      Pos           `json:"pos"`                  // where the entity is declared
-	Digest   string        `json:"digest"`               // of the definition, see [Unit.Define]
+	// Kubernetes is how a cluster places it.
+	Kubernetes *Placement    `json:"kubernetes,omitempty"`
+	MaxAge     time.Duration `json:"max_age_ns,omitempty"` // an older result is made again
+	Endpoint   *Endpoint     `json:"endpoint,omitempty"`   // services only
+	Pos        Pos           `json:"pos"`                  // where the entity is declared
+	Digest     string        `json:"digest"`               // of the definition, see [Unit.Define]
 }
+
+// Draws is what the unit takes from its pool: its needs on every node.
+func (u *Unit) Draws() Resources {
+	r, n := u.Needs, max(u.Needs.Nodes, 1)
+	for _, amount := range []*int64{&r.MilliCPU, &r.Memory, &r.Disk, &r.GPU} {
+		if *amount > beyond/n {
+			*amount = beyond
+		} else {
+			*amount *= n
+		}
+	}
+	return r
+}
+
+// SecretField is where the user wrote the secret: "secrets.TOKEN", or "dsn".
+func (u *Unit) SecretField(s Secret) string {
+	if strings.HasPrefix(u.Entity, "sources/") {
+		return strings.ToLower(s.Name)
+	}
+	return "secrets." + s.Name
+}
+
+// beyond is more than any pool has, and can be added to.
+const beyond = 1 << 62
 
 // HasArtifacts reports whether the unit leaves more than an address.
 func (u *Unit) HasArtifacts() bool {
@@ -249,7 +276,16 @@ type Secret struct {
 	Name string `json:"name"`           // of the environment variable in which the step finds it
 	Env  string `json:"env,omitempty"`  // taken from this variable of tenon's environment
 	File string `json:"file,omitempty"` // or from this file
-	As   As     `json:"as,omitempty"`
+	// Kubernetes is the key of a Secret of the cluster, or it is from there. Only
+	// the cluster resolves that.
+	Kubernetes *SecretKey `json:"kubernetes,omitempty"`
+	As         As         `json:"as,omitempty"`
+}
+
+// A SecretKey is one value of a Secret of a cluster.
+type SecretKey struct {
+	Name string `json:"name"`
+	Key  string `json:"key"`
 }
 
 // As says how a step finds a secret.
@@ -274,8 +310,34 @@ const (
 type Endpoint struct {
 	Host     string `json:"host"`
 	Port     int    `json:"port"`
-	Ready    string `json:"ready"` // path that answers 200 once ready
-	Replicas int    `json:"replicas"`
+	Ready    string `json:"ready"`    // path that answers 200 once ready
+	Replicas int    `json:"replicas"` // at least, if there is a Scale
+	Scale    *Scale `json:"scale,omitempty"`
+}
+
+// A Scale lets the replicas of a service follow its load.
+type Scale struct {
+	Max int `json:"max"` // replicas
+	CPU int `json:"cpu"` // percent of Needs.MilliCPU that they are to use on average
+}
+
+// A Placement is what a cluster is told of pods besides their needs. Names are
+// those of objects of the cluster.
+type Placement struct {
+	NodeSelector   map[string]string `json:"node_selector,omitempty"`
+	Tolerations    []Toleration      `json:"tolerations,omitempty"`
+	PriorityClass  string            `json:"priority_class,omitempty"`
+	Queue          string            `json:"queue,omitempty"` // of Kueue
+	ServiceAccount string            `json:"service_account,omitempty"`
+	Labels         map[string]string `json:"labels,omitempty"`
+	Annotations    map[string]string `json:"annotations,omitempty"`
+}
+
+// A Toleration lets pods on nodes with a taint. What is empty is any.
+type Toleration struct {
+	Key    string `json:"key,omitempty"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect,omitempty"`
 }
 
 // Pos is a place in the user's sources. It never enters a digest.

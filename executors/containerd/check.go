@@ -33,7 +33,7 @@ func (e *Executor) Check(u ir.Unit) []executors.Fault {
 	}
 	for _, s := range u.Secrets {
 		if s.As == ir.AsFile && (s.Name == "." || s.Name == ".." || s.Name == variables || strings.Contains(s.Name, "/")) {
-			fault("secrets."+s.Name+".secret.as", "choose another name", "%q is no name of a file", s.Name)
+			fault(u.SecretField(s)+".secret.as", "choose another name", "%q is no name of a file", s.Name)
 		}
 	}
 	return fs

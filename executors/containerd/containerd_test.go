@@ -135,6 +135,7 @@ func TestConformance(t *testing.T) {
 		Program:  "/bin/program",
 		Image:    pinned(t),
 		Contains: true,
+		Lacks:    executortest.Cluster,
 	})
 }
 

@@ -28,7 +28,14 @@ const (
 	NoNetwork  Feature = "network"
 	PIDs       Feature = "needs.pids"
 	SecretFile Feature = "secrets." + program.SecretName + ".secret.as"
+	Nodes      Feature = "needs.nodes"
+	Scale      Feature = "replicas"
+	Placement  Feature = "kubernetes"
+	SecretKey  Feature = "secrets." + program.SecretName + ".secret.kubernetes"
 )
+
+// Cluster are the features that one machine lacks.
+var Cluster = []Feature{Nodes, Scale, Placement, SecretKey}
 
 // ask makes a unit ask for the feature.
 func (s *suite) ask(f Feature, u *ir.Unit) {
@@ -41,6 +48,15 @@ func (s *suite) ask(f Feature, u *ir.Unit) {
 		u.Needs.PIDs = 24
 	case SecretFile:
 		u.Secrets = []ir.Secret{{Name: program.SecretName, Env: "OUTER", As: ir.AsFile}}
+	case Nodes:
+		u.Needs.Nodes = 2
+	case Scale:
+		u.Kind, u.Needs.MilliCPU = ir.Service, 500
+		u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/ready", Replicas: 1, Scale: &ir.Scale{Max: 2, CPU: 70}}
+	case Placement:
+		u.Kubernetes = &ir.Placement{NodeSelector: map[string]string{"kubernetes.io/os": "linux"}}
+	case SecretKey:
+		u.Secrets = []ir.Secret{{Name: program.SecretName, Kubernetes: &ir.SecretKey{Name: "outer", Key: "value"}}}
 	}
 }
 
@@ -53,15 +69,17 @@ func (s *suite) featureCases() []testCase {
 	}
 	for _, f := range []struct {
 		Feature
-		works func(*testing.T)
-	}{{Image, s.image}, {NoNetwork, s.noNetwork}, {PIDs, s.pids}, {SecretFile, s.secretFile}} {
+		works func(*testing.T) // nil where only the executor's own tests can tell
+	}{{Image, s.image}, {NoNetwork, s.noNetwork}, {PIDs, s.pids}, {SecretFile, s.secretFile},
+		{Nodes, s.nodes}, {Scale, nil}, {Placement, nil}, {SecretKey, nil}} {
 		if slices.Contains(s.Lacks, f.Feature) {
 			cases = append(cases, testCase{string(f.Feature) + " is refused", func(t *testing.T) { s.refuses(t, f.Feature) }})
 			continue
 		}
-		cases = append(cases,
-			testCase{string(f.Feature) + " is not refused", func(t *testing.T) { s.accepts(t, f.Feature) }},
-			testCase{string(f.Feature) + " is honoured", f.works})
+		cases = append(cases, testCase{string(f.Feature) + " is not refused", func(t *testing.T) { s.accepts(t, f.Feature) }})
+		if f.works != nil {
+			cases = append(cases, testCase{string(f.Feature) + " is honoured", f.works})
+		}
 	}
 	if s.Contains {
 		cases = append(cases,
@@ -196,6 +214,22 @@ func (s *suite) secretFile(t *testing.T) {
 	task.Env = map[string]string{program.SecretName: "correct-horse-battery-staple"}
 	if f := s.tell(t, task); f.SecretFile != "28" {
 		t.Errorf("the file of the secret has %q bytes, want 28", f.SecretFile)
+	}
+}
+
+// nodes says that the programs find one another, and that the first one's
+// outputs are those of the job.
+func (s *suite) nodes(t *testing.T) {
+	task := s.job(t, "report")
+	s.ask(Nodes, &task.Unit)
+	f := s.tell(t, task)
+	for k, want := range map[string]string{"WORLD_SIZE": "2", "RANK": "0", "NODE_RANK": "0"} {
+		if f.Env[k] != want {
+			t.Errorf("$%s is %q, want %s", k, f.Env[k], want)
+		}
+	}
+	if f.Env["MASTER_ADDR"] == "" || f.Env["MASTER_PORT"] == "" {
+		t.Errorf("the first node is at %q:%q", f.Env["MASTER_ADDR"], f.Env["MASTER_PORT"])
 	}
 }
 

@@ -29,6 +29,15 @@ func Check(u ir.Unit) []executors.Fault {
 				"the disk of jobs is measured only: nothing watches a service for as long as it stands")
 		}
 	}
+	if u.Endpoint != nil && u.Endpoint.Scale != nil {
+		fault("replicas", "give a number of replicas, or "+cluster, "on one machine, nothing starts and ends replicas with the load")
+	}
+	if u.Needs.Nodes > 1 {
+		fault("needs.nodes", "leave needs.nodes out, or "+cluster, "there is one machine")
+	}
+	if u.Kubernetes != nil {
+		fault("kubernetes", "leave kubernetes out, or "+cluster, "there is no cluster to place it in")
+	}
 	for _, in := range u.Inputs {
 		if !fileName(in.Port) {
 			fault("in", "choose another name", "the port %q is no name of a file", in.Port)
@@ -52,6 +61,9 @@ func Check(u ir.Unit) []executors.Fault {
 		fault("code.runtime", "", "it cannot run %q", u.Code.Runtime)
 	}
 	for _, s := range u.Secrets {
+		if s.Kubernetes != nil {
+			fault(u.SecretField(s)+".secret.kubernetes", "take it from env or file, or "+cluster, "there is no cluster to ask for it")
+		}
 		switch {
 		case s.Name == step.Env:
 			fault("secrets", "choose another name", "%s is the contract's own variable", step.Env)
@@ -61,6 +73,8 @@ func Check(u ir.Unit) []executors.Fault {
 	}
 	return fs
 }
+
+const cluster = "choose a target with the executor kubernetes"
 
 // fileName reports whether a name is that of one file in a folder.
 func fileName(name string) bool {

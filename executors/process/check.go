@@ -28,7 +28,7 @@ func (e *Executor) Check(u ir.Unit) []executors.Fault {
 	}
 	for _, s := range u.Secrets {
 		if s.As == ir.AsFile {
-			fault("secrets."+s.Name+".secret.as", "choose a target that runs containers, or leave as out",
+			fault(u.SecretField(s)+".secret.as", "choose a target that runs containers, or leave as out",
 				"a local process finds secrets in variables only")
 		}
 	}

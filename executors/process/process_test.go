@@ -16,6 +16,6 @@ func TestConformance(t *testing.T) {
 		New: func(testing.TB) executors.Executor {
 			return process.New(process.Options{Grace: 500 * time.Millisecond})
 		},
-		Lacks: []executortest.Feature{executortest.Image, executortest.NoNetwork, executortest.PIDs, executortest.SecretFile},
+		Lacks: append([]executortest.Feature{executortest.Image, executortest.NoNetwork, executortest.PIDs, executortest.SecretFile}, executortest.Cluster...),
 	})
 }

@@ -245,6 +245,9 @@ func (p *pkg) words(x ast.Expr) string {
 		if _, choice := x.Y.(*ast.BasicLit); x.Op == token.OR && choice {
 			return strings.ReplaceAll("`"+source(x)[1:]+"`", " | ", "` or `")
 		} else if x.Op == token.OR {
+			if or, more := x.X.(*ast.BinaryExpr); more && or.Op == token.OR {
+				return p.words(or) + ", or " + p.words(x.Y)
+			}
 			return p.words(x.Y) // the rest is the default
 		} else if _, more := x.Y.(*ast.StructLit); more {
 			return p.words(x.X)

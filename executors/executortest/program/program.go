@@ -205,7 +205,7 @@ func report(s *step.Step, dir string) error {
 	if f.Cwd, err = os.Getwd(); err != nil {
 		return err
 	}
-	for _, k := range []string{"PATH", "TMPDIR", "OMP_NUM_THREADS", step.Env} {
+	for _, k := range []string{"PATH", "TMPDIR", "OMP_NUM_THREADS", step.Env, "WORLD_SIZE", "RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"} {
 		f.Env[k] = os.Getenv(k)
 	}
 	if v := os.Getenv(SecretName); v != "" {
