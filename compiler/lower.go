@@ -45,7 +45,7 @@ func (c *compilation) unit(e *entity, id, component string) ir.Unit {
 		Retries: int(e.int("retries")),
 		Timeout: duration(e.string("timeout")),
 		Network: networkOf(e), Kubernetes: placementOf(e),
-		Pos:     ir.Pos{File: at.File, Line: at.Line, Col: at.Col},
+		Pos: ir.Pos{File: at.File, Line: at.Line, Col: at.Col},
 	}
 	setNeeds(&u, e)
 	return u

@@ -1,0 +1,242 @@
+package kubernetes
+
+import (
+	"strconv"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+)
+
+// An Object is one object of a cluster. It says its kind.
+type Object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// Objects are those of one task, but for the Service, which a unit's versions share.
+// The first is the record, a ConfigMap, which is to own all others, see [Own]. image
+// is the reference of the image, and digest that of the pod.Task in the store. The
+// unit is one that [Check] has nothing against.
+func (s Settings) Objects(t executors.Task, image, digest string) []Object {
+	objects := []Object{s.record(t)}
+	if len(t.Env) > 0 {
+		objects = append(objects, s.secret(t))
+	}
+	objects = append(objects, s.networkPolicy(t))
+	pod := s.pod(t, image, digest)
+	if t.Unit.Kind != ir.Service {
+		if t.Unit.Needs.Nodes > 1 {
+			objects = append(objects, s.nodes(t))
+		}
+		return append(objects, s.job(t, pod))
+	}
+	e := t.Unit.Endpoint
+	if most(e) > 1 {
+		objects = append(objects, s.disruptionBudget(t))
+	}
+	objects = append(objects, s.deployment(t, pod))
+	if e.Scale != nil {
+		objects = append(objects, s.autoscaler(t))
+	}
+	return objects
+}
+
+// Own makes the record, as the cluster has it, the owner of objects: they go when it
+// goes.
+func Own(record *corev1.ConfigMap, objects ...Object) {
+	yes := true
+	for _, o := range objects {
+		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{
+			APIVersion: "v1", Kind: "ConfigMap", Name: record.Name, UID: record.UID, BlockOwnerDeletion: &yes,
+		}))
+	}
+}
+
+// most is how many replicas there may be at once.
+func most(e *ir.Endpoint) int {
+	if e.Scale != nil {
+		return e.Scale.Max
+	}
+	return max(e.Replicas, 1)
+}
+
+// record is what says that a task is there. The executor adds its data.
+func (s Settings) record(t executors.Task) *corev1.ConfigMap {
+	return &corev1.ConfigMap{TypeMeta: kind("v1", "ConfigMap"), ObjectMeta: s.meta(t)}
+}
+
+// secret holds what tenon resolved. What is by reference is not in it.
+func (s Settings) secret(t executors.Task) *corev1.Secret {
+	data := make(map[string][]byte, len(t.Env))
+	for name, value := range t.Env {
+		data[name] = []byte(value)
+	}
+	return &corev1.Secret{TypeMeta: kind("v1", "Secret"), ObjectMeta: s.meta(t), Data: data}
+}
+
+// slack is how much longer than its timeout a job may stand: tenon itself ends an
+// attempt that takes too long, and the cluster only if tenon is not there.
+const slack = 10 * time.Minute
+
+func (s Settings) job(t executors.Task, pod corev1.PodTemplateSpec) *batchv1.Job {
+	j := &batchv1.Job{
+		TypeMeta: kind("batch/v1", "Job"), ObjectMeta: s.queued(t),
+		Spec: batchv1.JobSpec{BackoffLimit: ptr(int32(0)), Template: pod}, // attempts are counted by tenon
+	}
+	if t.Unit.Timeout > 0 {
+		j.Spec.ActiveDeadlineSeconds = ptr(seconds(t.Unit.Timeout + slack))
+	}
+	if n := t.Unit.Needs.Nodes; n > 1 {
+		j.Spec.CompletionMode = ptr(batchv1.IndexedCompletion)
+		j.Spec.Completions, j.Spec.Parallelism = ptr(int32(n)), ptr(int32(n))
+	}
+	return j
+}
+
+// nodes gives the pods of a job on several nodes their names.
+func (s Settings) nodes(t executors.Task) *corev1.Service {
+	return &corev1.Service{
+		TypeMeta: kind("v1", "Service"), ObjectMeta: s.meta(t),
+		Spec: corev1.ServiceSpec{
+			ClusterIP: corev1.ClusterIPNone, Selector: ofTask(t),
+			PublishNotReadyAddresses: true, // they look for each other before any is ready
+		},
+	}
+}
+
+// defaultPatience is how long a service may take to be ready that says nothing.
+const defaultPatience = 10 * time.Minute
+
+func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *appsv1.Deployment {
+	d := &appsv1.Deployment{
+		TypeMeta: kind("apps/v1", "Deployment"), ObjectMeta: s.queued(t),
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: ofTask(t)}, Template: pod,
+			RevisionHistoryLimit:    ptr(int32(0)), // a new version is a Deployment of its own
+			ProgressDeadlineSeconds: ptr(int32(seconds(patience(t.Unit)))),
+		},
+	}
+	if e := t.Unit.Endpoint; e.Scale == nil { // the autoscaler says how many, if there is one
+		d.Spec.Replicas = ptr(int32(most(e)))
+	}
+	return d
+}
+
+// Service is where a unit answers, at whichever task of it the selector says.
+func (s Settings) Service(t executors.Task) *corev1.Service {
+	meta := metav1.ObjectMeta{Name: ServiceName(s.System, t.Unit.ID), Namespace: s.Namespace, Labels: s.labels(t.Unit), Annotations: s.annotations(t.Unit)}
+	port := int32(t.Unit.Endpoint.Port)
+	return &corev1.Service{
+		TypeMeta: kind("v1", "Service"), ObjectMeta: meta,
+		Spec: corev1.ServiceSpec{
+			Selector: ofTask(t),
+			Ports:    []corev1.ServicePort{{Name: "http", Port: port, TargetPort: intstr.FromInt32(port), Protocol: corev1.ProtocolTCP}},
+		},
+	}
+}
+
+// disruptionBudget lets nodes be drained one replica at a time.
+func (s Settings) disruptionBudget(t executors.Task) *policyv1.PodDisruptionBudget {
+	one := intstr.FromInt32(1)
+	return &policyv1.PodDisruptionBudget{
+		TypeMeta: kind("policy/v1", "PodDisruptionBudget"), ObjectMeta: s.meta(t),
+		Spec: policyv1.PodDisruptionBudgetSpec{MaxUnavailable: &one, Selector: &metav1.LabelSelector{MatchLabels: ofTask(t)}},
+	}
+}
+
+func (s Settings) autoscaler(t executors.Task) *autoscalingv2.HorizontalPodAutoscaler {
+	e := t.Unit.Endpoint
+	return &autoscalingv2.HorizontalPodAutoscaler{
+		TypeMeta: kind("autoscaling/v2", "HorizontalPodAutoscaler"), ObjectMeta: s.meta(t),
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: t.Name},
+			MinReplicas:    ptr(int32(e.Replicas)), MaxReplicas: int32(e.Scale.Max),
+			Metrics: []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+				Name:   corev1.ResourceCPU,
+				Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr(int32(e.Scale.CPU))},
+			}}},
+		},
+	}
+}
+
+// dnsNamespace is where a cluster answers for names.
+const dnsNamespace = "kube-system"
+
+// networkPolicy says who may reach the pods of a task, and what they may reach. It
+// is a wish: a cluster without a network that knows policies ignores it.
+func (s Settings) networkPolicy(t executors.Task) *networkingv1.NetworkPolicy {
+	p := &networkingv1.NetworkPolicy{
+		TypeMeta: kind("networking.k8s.io/v1", "NetworkPolicy"), ObjectMeta: s.meta(t),
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: ofTask(t)},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
+		},
+	}
+	port := func(protocol corev1.Protocol, n int) networkingv1.NetworkPolicyPort {
+		at := intstr.FromInt32(int32(n))
+		return networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &at}
+	}
+	if e := t.Unit.Endpoint; t.Unit.Kind == ir.Service {
+		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolTCP, e.Port)}}}
+	}
+	if !s.closed(t.Unit) {
+		p.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{}} // anywhere
+	} else {
+		p.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{
+			Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, 53), port(corev1.ProtocolTCP, 53)},
+			To: []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{
+				MatchLabels: map[string]string{corev1.LabelMetadataName: dnsNamespace},
+			}}},
+		}}
+		for _, cidr := range s.StoreNetwork {
+			p.Spec.Egress = append(p.Spec.Egress, networkingv1.NetworkPolicyEgressRule{
+				To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: cidr}}},
+			})
+		}
+	}
+	if t.Unit.Needs.Nodes > 1 {
+		others := []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{MatchLabels: ofTask(t)}}}
+		p.Spec.Ingress = append(p.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: others})
+		p.Spec.Egress = append(p.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: others})
+	}
+	return p
+}
+
+// queued is meta with the queue that lets the pods in.
+func (s Settings) queued(t executors.Task) metav1.ObjectMeta {
+	meta := s.meta(t)
+	if q := s.placement(t.Unit).Queue; q != "" {
+		meta.Labels[labelQueue] = q
+	}
+	return meta
+}
+
+// patience is how long a service may take to be ready.
+func patience(u ir.Unit) time.Duration {
+	if u.Timeout > 0 {
+		return u.Timeout
+	}
+	return defaultPatience
+}
+
+func kind(version, kind string) metav1.TypeMeta {
+	return metav1.TypeMeta{APIVersion: version, Kind: kind}
+}
+
+// seconds are whole ones, at least one.
+func seconds(d time.Duration) int64 { return max(int64((d+time.Second-1)/time.Second), 1) }
+
+func ptr[T any](v T) *T { return &v }
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,241 @@
+package kubernetes
+
+import (
+	"path"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+)
+
+// nobody is the user that pods run as. No image and no node has one of that number,
+// by convention of images without a root.
+const nobody = 65532
+
+// How a pod ends.
+const (
+	// Grace is how long a program has after SIGTERM.
+	Grace = 10 * time.Second
+	// drain is how long a service goes on after it was told to end, until nobody
+	// sends it requests any more.
+	drain = 5 * time.Second
+	// podGrace is how long a pod has in all. A job may have to store what it made.
+	podGrace = 60 * time.Second
+)
+
+const container = "unit" // its name
+
+// probePeriod is how often a service is asked whether it is ready.
+const probePeriod = 2 * time.Second
+
+// masterPort is where the first of several nodes listens, by torchrun's custom.
+const masterPort = 29500
+
+// pod is what a task's pods are made of.
+func (s Settings) pod(t executors.Task, image, digest string) corev1.PodTemplateSpec {
+	u, place := t.Unit, s.placement(t.Unit)
+	c := corev1.Container{
+		Name: container, Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
+		Command:   []string{pod.Program, "run", "--store", s.Store, "--task", digest},
+		Env:       variables(t),
+		Resources: resources(u.Needs),
+		SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: ptr(false), ReadOnlyRootFilesystem: ptr(true),
+			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		},
+	}
+	spec := corev1.PodSpec{
+		RestartPolicy:                 corev1.RestartPolicyNever,
+		TerminationGracePeriodSeconds: ptr(seconds(podGrace)),
+		AutomountServiceAccountToken:  ptr(false),
+		EnableServiceLinks:            ptr(false), // they would be variables of the program
+		ServiceAccountName:            place.ServiceAccount,
+		PriorityClassName:             place.PriorityClass,
+		NodeSelector:                  place.NodeSelector,
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot: ptr(true), RunAsUser: ptr(int64(nobody)), RunAsGroup: ptr(int64(nobody)),
+			FSGroup: ptr(int64(nobody)), FSGroupChangePolicy: ptr(corev1.FSGroupChangeOnRootMismatch),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+	}
+	for _, x := range place.Tolerations {
+		spec.Tolerations = append(spec.Tolerations, toleration(x))
+	}
+	for _, name := range s.PullSecrets {
+		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	if s.StoreSecret != "" {
+		c.EnvFrom = []corev1.EnvFromSource{{Prefix: pod.StoreEnv, SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: s.StoreSecret}}}}
+	}
+	s.volumes(t, &spec, &c)
+	gpus(u.Needs, &spec)
+	if u.Needs.Nodes > 1 {
+		spec.Subdomain = t.Name
+	}
+	if u.Kind == ir.Service {
+		serve(t, &spec, &c)
+	}
+	spec.Containers = []corev1.Container{c}
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: merged(s.labels(u), ofTask(t)), Annotations: s.annotations(u)},
+		Spec:       spec,
+	}
+}
+
+// serve makes a pod answer, be asked whether it does, and leave without losing a
+// request.
+func serve(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
+	e := t.Unit.Endpoint
+	spec.RestartPolicy = corev1.RestartPolicyAlways
+	ready := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: e.Ready, Port: intstr.FromString("http")}}
+	period := int32(seconds(probePeriod))
+	c.Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: int32(e.Port), Protocol: corev1.ProtocolTCP}}
+	c.StartupProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: period, TimeoutSeconds: period, FailureThreshold: int32(seconds(patience(t.Unit)))/period + 1}
+	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: period, TimeoutSeconds: period}
+	c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: seconds(drain)}}}
+	if e.Port < 1024 {
+		spec.SecurityContext.Sysctls = []corev1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "0"}}
+	}
+	if most(e) > 1 {
+		spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
+			MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway,
+			LabelSelector: &metav1.LabelSelector{MatchLabels: ofTask(t)},
+		}}
+	}
+}
+
+// variables of a pod besides those of its image: where the other nodes are, and the
+// secrets.
+func variables(t executors.Task) []corev1.EnvVar {
+	var env []corev1.EnvVar
+	if n := t.Unit.Needs.Nodes; n > 1 {
+		rank := &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['batch.kubernetes.io/job-completion-index']"}}
+		env = append(env,
+			corev1.EnvVar{Name: "MASTER_ADDR", Value: t.Name + "-0." + t.Name},
+			corev1.EnvVar{Name: "MASTER_PORT", Value: decimal(masterPort)},
+			corev1.EnvVar{Name: "WORLD_SIZE", Value: decimal(n)},
+			corev1.EnvVar{Name: "RANK", ValueFrom: rank},
+			corev1.EnvVar{Name: "NODE_RANK", ValueFrom: rank})
+	}
+	for _, x := range t.Unit.Secrets {
+		v := corev1.EnvVar{Name: pod.SecretEnv + x.Name}
+		if x.As == ir.AsFile {
+			v.Value = path.Join(pod.Secrets, x.Name)
+		} else {
+			name, key := secretKey(t, x)
+			v.ValueFrom = &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: key}}
+		}
+		env = append(env, v)
+	}
+	return env
+}
+
+// secretKey is where the cluster has a secret.
+func secretKey(t executors.Task, x ir.Secret) (name, key string) {
+	if x.Kubernetes != nil {
+		return x.Kubernetes.Name, x.Kubernetes.Key
+	}
+	return t.Name, x.Name
+}
+
+// volumes of a pod: the folder it works in, memory that its processes share, the
+// secrets that are files, and the store if that is a volume.
+func (s Settings) volumes(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
+	mount := func(name, at string, readOnly bool, source corev1.VolumeSource) {
+		spec.Volumes = append(spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: at, ReadOnly: readOnly})
+	}
+	mount("work", pod.Work, false, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
+	mount("tmp", "/tmp", false, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
+	// It counts as memory of the container, of which it is at most half.
+	shared := &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}
+	if m := t.Unit.Needs.Memory; m > 0 {
+		shared.SizeLimit = resource.NewQuantity(m/2, resource.BinarySI)
+	}
+	mount("memory", "/dev/shm", false, corev1.VolumeSource{EmptyDir: shared})
+	var files []corev1.VolumeProjection
+	for _, x := range t.Unit.Secrets {
+		if x.As == ir.AsFile {
+			name, key := secretKey(t, x)
+			files = append(files, corev1.VolumeProjection{Secret: &corev1.SecretProjection{
+				LocalObjectReference: corev1.LocalObjectReference{Name: name}, Items: []corev1.KeyToPath{{Key: key, Path: x.Name}},
+			}})
+		}
+	}
+	if len(files) > 0 {
+		mount("secrets", pod.Secrets, true, corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: files, DefaultMode: ptr(int32(0o440))}})
+	}
+	if v := s.StoreVolume; v != nil {
+		mount("store", v.Path, false, corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: v.Claim}})
+	}
+}
+
+// resources are what a unit asks for and no more: it is given all of it, always.
+func resources(needs ir.Resources) corev1.ResourceRequirements {
+	list := corev1.ResourceList{}
+	if needs.MilliCPU > 0 {
+		list[corev1.ResourceCPU] = *resource.NewMilliQuantity(needs.MilliCPU, resource.DecimalSI)
+	}
+	if needs.Memory > 0 {
+		list[corev1.ResourceMemory] = *resource.NewQuantity(needs.Memory, resource.BinarySI)
+	}
+	if needs.Disk > 0 {
+		list[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(needs.Disk, resource.BinarySI)
+	}
+	if needs.GPU > 0 {
+		list[gpuResource(needs)] = *resource.NewQuantity(needs.GPU, resource.DecimalSI)
+	}
+	if len(list) == 0 {
+		return corev1.ResourceRequirements{}
+	}
+	return corev1.ResourceRequirements{Requests: list, Limits: list}
+}
+
+// gpuResource is what NVIDIA's device plugin calls devices, and slices of them.
+func gpuResource(needs ir.Resources) corev1.ResourceName {
+	if needs.GPUSlice != "" {
+		return corev1.ResourceName("nvidia.com/mig-" + needs.GPUSlice)
+	}
+	return "nvidia.com/gpu"
+}
+
+// Labels that NVIDIA's feature discovery gives to nodes.
+const (
+	labelGPUModel  = "nvidia.com/gpu.product" // as nvidia-smi has it, with "-" for spaces
+	labelGPUMemory = "nvidia.com/gpu.memory"  // MiB
+)
+
+// gpus chooses nodes whose devices are of a model, or have so much memory. A slice
+// has its memory in its name.
+func gpus(needs ir.Resources, spec *corev1.PodSpec) {
+	var wanted []corev1.NodeSelectorRequirement
+	if needs.GPUModel != "" {
+		wanted = append(wanted, corev1.NodeSelectorRequirement{Key: labelGPUModel, Operator: corev1.NodeSelectorOpIn, Values: []string{gpuModel(needs)}})
+	}
+	if needs.GPUMemory > 0 && needs.GPUSlice == "" {
+		least := (needs.GPUMemory + 1<<20 - 1) >> 20
+		wanted = append(wanted, corev1.NodeSelectorRequirement{Key: labelGPUMemory, Operator: corev1.NodeSelectorOpGt, Values: []string{decimal(least - 1)}})
+	}
+	if len(wanted) > 0 {
+		spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: wanted}},
+		}}}
+	}
+}
+
+func gpuModel(needs ir.Resources) string { return strings.ReplaceAll(needs.GPUModel, " ", "-") }
+
+func toleration(x ir.Toleration) corev1.Toleration {
+	t := corev1.Toleration{Key: x.Key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffect(x.Effect)}
+	if x.Value != "" {
+		t.Operator, t.Value = corev1.TolerationOpEqual, x.Value
+	}
+	return t
+}
