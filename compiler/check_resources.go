@@ -337,14 +337,18 @@ func (c *compilation) checkExecutor(units []ir.Unit, t ir.Target) {
 			faults = append(faults, honour(t, u)...)
 		}
 		for _, f := range faults {
-			key := u.Entity + f.Field
+			of := e
+			if f.Target {
+				of = c.entities["targets/"+t.Name]
+			}
+			key := of.id() + " " + f.Field
 			if said[key] {
 				continue
 			}
 			said[key] = true
 			c.fault(diag.Diagnostic{
-				Message: fmt.Sprintf("the executor %q cannot honour %s of %s: %s", t.Executor, f.Field, e, f.Message),
-				Spans:   []diag.Span{c.sys.Label("", e.path(strings.Split(f.Field, ".")...)...)},
+				Message: fmt.Sprintf("the executor %q cannot honour %s of %s: %s", t.Executor, f.Field, of, f.Message),
+				Spans:   []diag.Span{c.sys.Label("", of.path(strings.Split(f.Field, ".")...)...)},
 				Hint:    f.Hint,
 			})
 		}

@@ -29,6 +29,7 @@ type Fault struct {
 	Field   string // as the user wrote it: "needs.gpu"
 	Message string
 	Hint    string
+	Target  bool // the field is one of the target
 }
 
 // A Result is a compiled system with the files it needs.

@@ -54,6 +54,7 @@ type Fault struct {
 	Field   string // as the user wrote it: "needs.gpu"
 	Message string
 	Hint    string
+	Target  bool // the field is one of the target
 }
 
 // A Logger gives a unit's output. With follow, it goes on until the task ends

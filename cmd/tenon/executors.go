@@ -13,6 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/containerd"
 	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/executors/process"
 )
 
@@ -122,12 +123,23 @@ func (a *app) honoured() map[string]func(ir.Target, ir.Unit) []compiler.Fault {
 			continue
 		}
 		out[name] = func(_ ir.Target, u ir.Unit) []compiler.Fault {
-			var faults []compiler.Fault
-			for _, f := range checker.Check(u) {
-				faults = append(faults, compiler.Fault(f))
-			}
-			return faults
+			return asFaults(checker.Check(u))
 		}
+	}
+	out["kubernetes"] = func(t ir.Target, u ir.Unit) []compiler.Fault {
+		s, err := kubernetes.SettingsOf(t, "")
+		if err != nil {
+			return []compiler.Fault{{Field: "executor", Message: err.Error(), Target: true}}
+		}
+		return asFaults(kubernetes.Check(s, u))
+	}
+	return out
+}
+
+func asFaults(fs []executors.Fault) []compiler.Fault {
+	var out []compiler.Fault
+	for _, f := range fs {
+		out = append(out, compiler.Fault(f))
 	}
 	return out
 }

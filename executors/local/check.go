@@ -14,20 +14,13 @@ import (
 // Check returns one fault per field of the unit that cannot be honoured on this
 // machine, whether in a container or not.
 func Check(u ir.Unit) []executors.Fault {
-	var fs []executors.Fault
+	fs := CheckProgram(u)
 	fault := func(field, hint, format string, args ...any) {
-		if !slices.ContainsFunc(fs, func(f executors.Fault) bool { return f.Field == field }) {
-			fs = append(fs, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
-		}
+		fs = append(fs, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
-	if u.Kind == ir.Service {
-		if u.Endpoint == nil || u.Endpoint.Port < 1 || u.Endpoint.Port > 65535 {
-			fault("port", "name a free port of this machine", "a service needs a port from 1 to 65535")
-		}
-		if u.Needs.Disk > 0 {
-			fault("needs.disk", "leave needs.disk out, or choose a target with another executor",
-				"the disk of jobs is measured only: nothing watches a service for as long as it stands")
-		}
+	if u.Kind == ir.Service && u.Needs.Disk > 0 {
+		fault("needs.disk", "leave needs.disk out, or "+cluster,
+			"the disk of jobs is measured only: nothing watches a service for as long as it stands")
 	}
 	if u.Endpoint != nil && u.Endpoint.Scale != nil {
 		fault("replicas", "give a number of replicas, or "+cluster, "on one machine, nothing starts and ends replicas with the load")
@@ -37,6 +30,28 @@ func Check(u ir.Unit) []executors.Fault {
 	}
 	if u.Kubernetes != nil {
 		fault("kubernetes", "leave kubernetes out, or "+cluster, "there is no cluster to place it in")
+	}
+	for _, s := range u.Secrets {
+		if s.Kubernetes != nil {
+			fault(u.SecretField(s)+".secret.kubernetes", "take it from env or file, or "+cluster, "there is no cluster to ask for it")
+		}
+	}
+	return fs
+}
+
+const cluster = "choose a target with the executor kubernetes"
+
+// CheckProgram returns one fault per field of the unit without which no program
+// could be started anywhere, or could not find what is its own.
+func CheckProgram(u ir.Unit) []executors.Fault {
+	var fs []executors.Fault
+	fault := func(field, hint, format string, args ...any) {
+		if !slices.ContainsFunc(fs, func(f executors.Fault) bool { return f.Field == field }) {
+			fs = append(fs, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
+		}
+	}
+	if u.Kind == ir.Service && (u.Endpoint == nil || u.Endpoint.Port < 1 || u.Endpoint.Port > 65535) {
+		fault("port", "name a free port", "a service needs a port from 1 to 65535")
 	}
 	for _, in := range u.Inputs {
 		if !fileName(in.Port) {
@@ -61,9 +76,6 @@ func Check(u ir.Unit) []executors.Fault {
 		fault("code.runtime", "", "it cannot run %q", u.Code.Runtime)
 	}
 	for _, s := range u.Secrets {
-		if s.Kubernetes != nil {
-			fault(u.SecretField(s)+".secret.kubernetes", "take it from env or file, or "+cluster, "there is no cluster to ask for it")
-		}
 		switch {
 		case s.Name == step.Env:
 			fault("secrets", "choose another name", "%s is the contract's own variable", step.Env)
@@ -73,8 +85,6 @@ func Check(u ir.Unit) []executors.Fault {
 	}
 	return fs
 }
-
-const cluster = "choose a target with the executor kubernetes"
 
 // fileName reports whether a name is that of one file in a folder.
 func fileName(name string) bool {

@@ -1,0 +1,148 @@
+package kubernetes
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	metavalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
+)
+
+// leastMemory is what a container and the program of the pod need themselves.
+const leastMemory = 32 << 20
+
+// Check returns one fault per field of the target, or of the unit, that a cluster
+// cannot honour.
+func Check(s Settings, u ir.Unit) []executors.Fault {
+	c := checks{faults: local.CheckProgram(u)}
+	c.target(s)
+	if u.Kubernetes != nil {
+		c.placement("kubernetes.", *u.Kubernetes)
+	}
+	reads := slices.IndexFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
+	switch {
+	case u.Network != ir.NetworkNone:
+	case reads >= 0:
+		c.fault("network", "leave network out", "it reads the endpoint of %s, which it reaches by the network", u.Inputs[reads].Unit)
+	case !s.closes():
+		c.fault("network", "list the addresses in store_network of the target, or leave network out",
+			"its pod has to reach the store, and the target does not say where that is")
+	}
+	c.needs(u.Needs)
+	if e := u.Endpoint; e != nil {
+		if e.Scale != nil && u.Needs.MilliCPU == 0 {
+			c.fault("replicas", "say needs.cpu, or give a number of replicas", "the load is a share of needs.cpu, which is not there")
+		}
+		if !slices.Contains(anyHost, e.Host) {
+			c.fault("host", "leave host out", "a pod has an address of its own, and listens on that")
+		}
+	}
+	for _, x := range u.Secrets {
+		if !secretName.MatchString(x.Name) || x.Name == "." || x.Name == ".." || len(x.Name) > validation.DNS1123SubdomainMaxLength {
+			c.fault(u.SecretField(x), "choose another name", "%q is no key of a Secret", x.Name)
+		}
+	}
+	return c.faults
+}
+
+// anyHost are the hosts of services that mean no machine in particular.
+var anyHost = []string{"", "127.0.0.1", "localhost", "::1", "0.0.0.0", "::"}
+
+var secretName = regexp.MustCompile(`^[-._a-zA-Z0-9]+$`)
+
+type checks struct {
+	faults []executors.Fault
+	of     bool // the target
+}
+
+func (c *checks) fault(field, hint, format string, args ...any) {
+	c.faults = append(c.faults, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint, Target: c.of})
+}
+
+func (c *checks) target(s Settings) {
+	c.of = true
+	defer func() { c.of = false }()
+	c.placement("", s.Placement)
+	for _, cidr := range s.StoreNetwork {
+		if _, err := netip.ParsePrefix(cidr); err != nil {
+			c.fault("store_network", `write addresses as "10.0.0.0/8"`, "%q is no network in CIDR", cidr)
+		}
+	}
+	if folder, ok := strings.CutPrefix(s.Store, "file://"); ok {
+		switch v := s.StoreVolume; {
+		case v == nil:
+			c.fault("store", `add store_volume: {claim: "NAME", path: "/mnt"}, or choose a store of objects`, "pods share no files without a volume")
+		case !strings.HasPrefix(path.Clean(folder)+"/", path.Clean(v.Path)+"/"):
+			c.fault("store", fmt.Sprintf("write file://%s", v.Path), "%s is not in store_volume, which is at %s", folder, v.Path)
+		}
+	}
+}
+
+// placement refuses what the cluster would.
+func (c *checks) placement(at string, p ir.Placement) {
+	labels := func(field string, m map[string]string) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			if errs := append(validation.IsQualifiedName(k), validation.IsValidLabelValue(m[k])...); len(errs) > 0 {
+				c.fault(at+field, rule(errs), "%s: %q is no label", k, m[k])
+				return
+			}
+		}
+	}
+	labels("node_selector", p.NodeSelector)
+	labels("labels", p.Labels)
+	for _, k := range slices.Sorted(maps.Keys(p.Annotations)) {
+		if errs := validation.IsQualifiedName(strings.ToLower(k)); len(errs) > 0 {
+			c.fault(at+"annotations", rule(errs), "%q is no name of an annotation", k)
+			break
+		}
+	}
+	if metavalidation.ValidateAnnotationsSize(p.Annotations) != nil {
+		c.fault(at+"annotations", "say less", "annotations have at most %d bytes", metavalidation.TotalAnnotationSizeLimitB)
+	}
+	for _, own := range []struct {
+		field string
+		names map[string]string
+	}{{"labels", p.Labels}, {"annotations", p.Annotations}} {
+		for _, k := range slices.Sorted(maps.Keys(own.names)) {
+			if strings.HasPrefix(k, "tenon.dev/") || k == labelManagedBy {
+				c.fault(at+own.field, "choose another name", "%s is tenon's own", k)
+				break
+			}
+		}
+	}
+	for _, x := range p.Tolerations {
+		if x.Key == "" && x.Value != "" {
+			c.fault(at+"tolerations", "name the key", "the value %q is of no key", x.Value)
+		}
+	}
+}
+
+// rule is what the cluster's own check wants, without the pattern.
+func rule(errs []string) string {
+	text, _, _ := strings.Cut(errs[0], " (e.g.")
+	return text
+}
+
+func (c *checks) needs(n ir.Resources) {
+	if n.PIDs > 0 {
+		c.fault("needs.pids", "leave needs.pids out", "a node has one bound for the processes of every pod")
+	}
+	if n.Memory > 0 && n.Memory < leastMemory {
+		c.fault("needs.memory", "ask for "+ir.FormatSize(leastMemory)+" or more", "no pod starts with less than %s", ir.FormatSize(leastMemory))
+	}
+	if n.GPUModel != "" && len(validation.IsValidLabelValue(gpuModel(n))) > 0 {
+		c.fault("needs.gpu.model", "write it as `nvidia-smi -L` does", "%q is no model that a node can have as a label", n.GPUModel)
+	}
+	if n.GPUSlice != "" && len(validation.IsQualifiedName(string(gpuResource(n)))) > 0 {
+		c.fault("needs.gpu.slice", `write it as NVIDIA does: "1g.10gb"`, "%q is no slice that a node can have", n.GPUSlice)
+	}
+}

@@ -1,0 +1,95 @@
+package kubernetes
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+)
+
+// Manifests are the objects that a cluster would get for all units of a system, as
+// far as they are known without a plan: what only an apply settles has a value that
+// says so, and each object lists it in an annotation.
+func (s Settings) Manifests(units []ir.Unit) []Object {
+	var all []Object
+	for _, u := range units {
+		if u.Kind == ir.Record {
+			continue // tenon writes them itself
+		}
+		t := executors.Task{Unit: u, Name: executors.TaskName(u.ID, unsettled, 1), Env: map[string]string{}}
+		for _, x := range u.Secrets {
+			if x.Kubernetes == nil {
+				t.Env[x.Name] = ""
+			}
+		}
+		objects := s.Objects(t, s.image(u), unsettled)
+		if u.Kind == ir.Service {
+			objects = append(objects, s.Service(t))
+		}
+		for _, o := range objects {
+			note(o)
+		}
+		all = append(all, objects...)
+	}
+	return all
+}
+
+// unsettled stands for a digest that an apply finds out.
+const unsettled = "unsettled"
+
+// image is what a unit's image is made on, or is.
+func (s Settings) image(u ir.Unit) string {
+	if u.Code.Image != "" {
+		return u.Code.Image
+	}
+	return s.Base
+}
+
+// note lists in an object what of it an apply settles.
+func note(o Object) {
+	what := "the end of the name of the task"
+	switch o.GetObjectKind().GroupVersionKind().Kind {
+	case "ConfigMap":
+		what += ", the data"
+	case "Secret":
+		what += ", the values"
+	case "Job", "Deployment":
+		what += ", the image that is built on this one, the digest of --task"
+	}
+	o.SetAnnotations(merged(o.GetAnnotations(), map[string]string{annotationSettled: what}))
+}
+
+// Print writes objects as documents of YAML.
+func Print(w io.Writer, objects []Object) error {
+	for _, o := range objects {
+		b, err := document(o)
+		if err != nil {
+			return fmt.Errorf("print %s %s: %w", o.GetObjectKind().GroupVersionKind().Kind, o.GetName(), err)
+		}
+		if _, err := fmt.Fprintf(w, "---\n%s", b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// document is an object in YAML, without the fields that only a cluster fills in.
+func document(o Object) ([]byte, error) {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&fields); err != nil {
+		return nil, err
+	}
+	delete(fields, "status")
+	return yaml.Marshal(fields)
+}

@@ -1,0 +1,92 @@
+package kubernetes
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+)
+
+// What a cluster gets for a task is in testdata, a file for each case. TENON_UPDATE=1
+// writes it anew.
+func TestObjects(t *testing.T) {
+	plain := Settings{Namespace: "ml", Store: "s3://acme/tenon", System: "churn"}
+	closed := plain
+	closed.StoreNetwork, closed.StoreSecret = []string{"10.0.0.0/8", "fd00::/8"}, "acme"
+	shared := Settings{
+		Namespace: "ml", Store: "file:///mnt/store/tenon", StoreVolume: &Volume{Claim: "store", Path: "/mnt/store"},
+		PullSecrets: []string{"pull"}, System: "churn",
+		Placement: ir.Placement{
+			NodeSelector: map[string]string{"arch": "amd64", "pool": "cpu"}, Tolerations: []ir.Toleration{{}},
+			PriorityClass: "batch", Queue: "research", ServiceAccount: "ml",
+			Labels: map[string]string{"team": "growth", "cost": "1"}, Annotations: map[string]string{"acme.example/owner": "growth"},
+		},
+	}
+	for name, c := range map[string]struct {
+		settings Settings
+		unit     ir.Unit
+		env      map[string]string
+	}{
+		"job": {plain, ir.Unit{ID: "steps/report", Kind: ir.Job}, nil},
+		"job_with_needs": {closed, ir.Unit{
+			ID: "models/late/train", Kind: ir.Job, Timeout: 90*time.Minute + time.Millisecond,
+			Needs: ir.Resources{MilliCPU: 1500, Memory: 4 << 30, Disk: 10e9, GPU: 2, GPUMemory: 40e9, GPUModel: "NVIDIA H200"},
+		}, nil},
+		"job_on_slices": {plain, ir.Unit{ID: "models/late/train", Kind: ir.Job, Needs: ir.Resources{GPU: 1, GPUSlice: "1g.10gb", GPUMemory: 10e9}}, nil},
+		"job_on_nodes":  {closed, ir.Unit{ID: "steps/train", Kind: ir.Job, Needs: ir.Resources{MilliCPU: 1000, Nodes: 4}}, nil},
+		"job_placed": {shared, ir.Unit{ID: "steps/report", Kind: ir.Job, Network: ir.NetworkNone, Kubernetes: &ir.Placement{
+			NodeSelector: map[string]string{"pool": "gpu"}, Tolerations: []ir.Toleration{{Key: "nvidia.com/gpu", Value: "yes", Effect: "NoSchedule"}},
+			PriorityClass: "urgent", Queue: "training", ServiceAccount: "trainer",
+			Labels: map[string]string{"cost": "2"}, Annotations: map[string]string{"acme.example/ticket": "ML-7"},
+		}}, nil},
+		"job_with_secrets": {closed, ir.Unit{ID: "steps/publish", Kind: ir.Job, Network: ir.NetworkOpen, Secrets: []ir.Secret{
+			{Name: "TOKEN", Env: "HUB_TOKEN"},
+			{Name: "KEY", File: "/run/secrets/key", As: ir.AsFile},
+			{Name: "DSN", Kubernetes: &ir.SecretKey{Name: "database", Key: "dsn"}},
+			{Name: "CERT", Kubernetes: &ir.SecretKey{Name: "tls", Key: "tls.crt"}, As: ir.AsFile},
+		}}, map[string]string{"TOKEN": "correct", "KEY": "horse"}},
+		"service": {closed, ir.Unit{
+			ID: "deployments/api", Kind: ir.Service, Needs: ir.Resources{MilliCPU: 500, Memory: 512 << 20},
+			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/readyz", Replicas: 1},
+		}, nil},
+		"service_with_replicas": {plain, ir.Unit{
+			ID: "deployments/api", Kind: ir.Service, Timeout: time.Minute,
+			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 80, Ready: "/readyz", Replicas: 3},
+		}, nil},
+		"service_that_scales": {shared, ir.Unit{
+			ID: "deployments/Front_end", Kind: ir.Service, Needs: ir.Resources{MilliCPU: 500},
+			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/readyz", Replicas: 2, Scale: &ir.Scale{Max: 9, CPU: 60}},
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			task := executors.Task{Unit: c.unit, Name: executors.TaskName(c.unit.ID, "0123456789abcdef", 1), Env: c.env}
+			objects := c.settings.Objects(task, "registry.acme.example/ml/tenon@sha256:1111", "sha256:2222")
+			if c.unit.Kind == ir.Service {
+				objects = append(objects, c.settings.Service(task))
+			}
+			var b bytes.Buffer
+			if err := Print(&b, objects); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join("testdata", "objects", name+".yaml")
+			if os.Getenv("TENON_UPDATE") != "" {
+				if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), b.String()); diff != "" {
+				t.Errorf("TENON_UPDATE=1 accepts what it is now (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
