@@ -52,9 +52,9 @@ bench: tools build ## measure speed and memory beside cue, ninja and ctr
 
 .PHONY: golden
 golden: tools test-tools ## write every golden file anew
-	TENON_UPDATE=1 go test ./compiler ./stdlib/docgen
+	TENON_UPDATE=1 go test ./compiler ./stdlib/docgen ./executors/kubernetes
 	TENON_UPDATE=1 go test ./cmd/... -skip 'Killed|Paused|Share'
-	TENON_UPDATE=1 go test ./examples -run 'Readme|Guide|OwnTests'
+	TENON_UPDATE=1 go test ./examples -run 'Readme|Guide|OwnTests|Manifests'
 	go run ./cmd/tenon graph examples/flights --format svg --out docs/flights.svg
 
 .PHONY: lint

@@ -1,36 +1,57 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
 )
 
 func compileCommand(a *app) *cobra.Command {
 	var asJSON bool
+	var format string
 	c := &cobra.Command{
 		Use: "compile [DIR]", Short: "Check a system and print what it compiles to", Args: atMost(1, "one folder"),
-		Long: `Checks the system and prints its units; with --json the whole intermediate
-representation, the same bytes for the same system on every machine.
+		Long: `Checks the system and prints its units; with --json, or --format=ir, the whole
+intermediate representation, the same bytes for the same system on every machine.
 
-Nothing is run, and the state is not read.`,
-		Example: "  tenon compile\n  tenon compile -t env=prod --json > prod.ir.json",
+With --format=manifests it prints the objects that a cluster would get, in YAML, of a
+system whose target is one. They are to be read: names, images and digests that only
+an apply settles are in the annotation tenon.dev/settled-by-apply.
+
+Nothing is run, no cluster is asked, and the state is not read.`,
+		Example: "  tenon compile\n  tenon compile -t env=prod --json > prod.ir.json\n  tenon compile -t target=cluster --format=manifests",
 		RunE: func(c *cobra.Command, args []string) error {
+			if asJSON && format != formats[0] {
+				return &usageError{errors.New("--json and --format do not go together")}
+			}
+			if asJSON {
+				format = "ir"
+			}
+			if !slices.Contains(formats, format) {
+				return &usageError{fmt.Errorf("--format is one of %s, not %q", strings.Join(formats, ", "), format)}
+			}
 			r, err := a.compile(c.Context(), folder(args))
 			if err != nil {
 				return err
 			}
-			if asJSON {
+			units := slices.SortedFunc(slices.Values(r.System.Units), func(a, b ir.Unit) int { return inOrder(a.ID, b.ID) })
+			switch format {
+			case "ir":
 				return a.printJSON(r.System)
+			case "manifests":
+				return a.printManifests(r.System, units)
 			}
 			w := table(a.stdout)
 			if len(r.System.Units) > 0 {
 				fmt.Fprintf(w, "UNIT\tKIND\tCOMPONENT\tDIGEST\n")
 			}
-			for _, u := range slices.SortedFunc(slices.Values(r.System.Units), func(a, b ir.Unit) int { return inOrder(a.ID, b.ID) }) {
+			for _, u := range units {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.ID, u.Kind, u.Component, short(u.Digest))
 			}
 			if err := w.Flush(); err != nil {
@@ -45,5 +66,21 @@ Nothing is run, and the state is not read.`,
 	}
 	a.tagFlag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the intermediate representation as JSON")
+	c.Flags().StringVar(&format, "format", formats[0], "`FORMAT`: "+strings.Join(formats, ", "))
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return c
+}
+
+// formats are those in which a compiled system is printed.
+var formats = []string{"table", "ir", "manifests"}
+
+func (a *app) printManifests(sys *ir.System, units []ir.Unit) error {
+	if sys.Target.Executor != "kubernetes" {
+		return fmt.Errorf("%s runs on %s (%s): a target of tenon.#Kubernetes has manifests", sys.Name, sys.Target.Name, sys.Target.Executor)
+	}
+	s, err := kubernetes.SettingsOf(sys.Target, sys.Name)
+	if err != nil {
+		return err
+	}
+	return kubernetes.Print(a.stdout, s.Manifests(units))
 }

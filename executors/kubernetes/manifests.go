@@ -52,14 +52,14 @@ func (s Settings) image(u ir.Unit) string {
 
 // note lists in an object what of it an apply settles.
 func note(o Object) {
-	what := "the end of the name of the task"
+	what := "the digest in the name of the task"
 	switch o.GetObjectKind().GroupVersionKind().Kind {
 	case "ConfigMap":
 		what += ", the data"
 	case "Secret":
 		what += ", the values"
 	case "Job", "Deployment":
-		what += ", the image that is built on this one, the digest of --task"
+		what += ", the image, which is built on this one, the digest of --task"
 	}
 	o.SetAnnotations(merged(o.GetAnnotations(), map[string]string{annotationSettled: what}))
 }

@@ -1,0 +1,48 @@
+package kubernetes
+
+import (
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// rights are all that tenon does in its namespace. Objects that belong to a task are
+// not in what it deletes: they go with the record that owns them.
+var rights = []struct {
+	group, resource string
+	verbs           []string
+}{
+	{"", "configmaps", []string{"get", "list", "watch", "create", "patch", "delete"}}, // the records
+	{"", "configmaps/finalizers", []string{"update"}},                                 // to end only when what they own has
+	{"", "secrets", []string{"create", "patch"}},                                      // what it resolved, which it does not read back
+	{"", "services", []string{"get", "create", "patch"}},
+	{"", "pods", []string{"get", "list", "watch"}},
+	{"", "pods/log", []string{"get"}},
+	{"", "events", []string{"list"}}, // why a pod does not start
+	{"apps", "deployments", []string{"get", "list", "watch", "create", "patch"}},
+	{"autoscaling", "horizontalpodautoscalers", []string{"create", "patch"}},
+	{"batch", "jobs", []string{"get", "list", "watch", "create", "patch"}},
+	{"discovery.k8s.io", "endpointslices", []string{"list"}}, // who takes requests
+	{"networking.k8s.io", "networkpolicies", []string{"create", "patch"}},
+	{"policy", "poddisruptionbudgets", []string{"create", "patch"}},
+}
+
+// Rights are a service account that may do what tenon does in a namespace, and no
+// more.
+func Rights(namespace, name string) []Object {
+	meta := metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{labelManagedBy: manager}}
+	role := &rbacv1.Role{TypeMeta: kind("rbac.authorization.k8s.io/v1", "Role"), ObjectMeta: meta}
+	for _, r := range rights {
+		role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{r.group}, Resources: []string{r.resource}, Verbs: r.verbs})
+	}
+	return []Object{
+		&corev1.ServiceAccount{TypeMeta: kind("v1", "ServiceAccount"), ObjectMeta: meta},
+		role,
+		&rbacv1.RoleBinding{
+			TypeMeta: kind("rbac.authorization.k8s.io/v1", "RoleBinding"), ObjectMeta: meta,
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: name, Namespace: namespace}},
+		},
+	}
+}
