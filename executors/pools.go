@@ -72,14 +72,14 @@ func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
 		return c, fmt.Errorf("%s: there is no pool %q", u.ID, c.pool)
 	}
 	if u.Kind == ir.Job && c.MilliCPU == 0 {
-		c.MilliCPU = min(defaultMilliCPU, a.total.MilliCPU)
+		c.MilliCPU = min(defaultMilliCPU*max(u.Needs.Nodes, 1), a.total.MilliCPU)
 	}
 	parts, has := a.rack.pool.Lend(u)
 	switch {
 	case has != "" && !runs:
 		return c, nil
 	case has != "":
-		return c, fmt.Errorf("%s does not fit pool %s: it asks for %s, and the pool has %s", u.ID, c.pool, ir.Count(u.Needs.GPU, "GPU"), has)
+		return c, fmt.Errorf("%s does not fit pool %s: it asks for %s, and the pool has %s", u.ID, c.pool, ir.Count(u.Draws().GPU, "GPU"), has)
 	}
 	c.parts = parts
 	return c, nil

@@ -271,6 +271,22 @@ func TestCompare(t *testing.T) {
 			"  retries:  -> 2",
 			`  timeout:  -> "90m"`,
 		}},
+		"where it is placed": {with(edit("models/leaver/train", func(u *ir.Unit) {
+			u.Needs.Nodes, u.Kubernetes = 4, &ir.Placement{Queue: "research", Labels: map[string]string{"team": "ml"}}
+		})), []string{
+			"changed models/leaver",
+			`  kubernetes.labels.team:  -> "ml"`,
+			`  kubernetes.queue:  -> "research"`,
+			"  needs.nodes:  -> 4",
+		}},
+		"where it scales": {with(edit("deployments/api", func(u *ir.Unit) {
+			u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Replicas: 1, Scale: &ir.Scale{Max: 4, CPU: 70}}
+		})), []string{
+			"changed deployments/api",
+			`  replicas: 1 -> {"cpu":70,"max":4,"min":1}`,
+			"roll out deployments/api",
+			"write slos/api",
+		}},
 		"where it listens": {with(edit("deployments/api", func(u *ir.Unit) {
 			u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 9090, Replicas: 2}
 		})), []string{

@@ -297,6 +297,9 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 		{"odd parameter", func(u *ir.Unit) { u.Params = json.RawMessage(`{"a":{"b":[1,2],"x-y":null},"sql":"x < 1"}`) }, `params.a."x-y" ( -> null)`},
 		{"seed", func(u *ir.Unit) { u.Seed = 8 }, "seed (7 -> 8)"},
 		{"secret", func(u *ir.Unit) { u.Secrets[0].Env = "B" }, "secret PW (env A -> env B)"},
+		{"secret of a cluster", func(u *ir.Unit) {
+			u.Secrets[0] = ir.Secret{Name: "PW", Kubernetes: &ir.SecretKey{Name: "db", Key: "pw"}}
+		}, "secret PW (env A -> kubernetes db/pw)"},
 		{"no secret", func(u *ir.Unit) { u.Secrets = nil }, "secret PW (env A -> none)"},
 		{"column gone", func(u *ir.Unit) { u.Outputs[0].Schema = cols(ir.Column{Name: "a", Type: "int64"}) }, "output table column b is gone (string -> )"},
 		{"column new", func(u *ir.Unit) {

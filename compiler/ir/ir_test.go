@@ -35,7 +35,8 @@ func TestTheDigestCoversWhatChangesAResultAndNothingElse(t *testing.T) {
 		"its producer's name":  func(u *Unit) { u.Inputs[0].Unit = "features/b" },
 		"its place":            func(u *Unit) { u.Pos = Pos{"b.cue", 7, 1} },
 		"retries and timeouts": func(u *Unit) { u.Retries, u.Timeout, u.MaxAge = 3, time.Hour, time.Hour },
-		"resources":            func(u *Unit) { u.Needs, u.Pool = Resources{MilliCPU: 1, Memory: 2}, "big" },
+		"resources":            func(u *Unit) { u.Needs, u.Pool = Resources{MilliCPU: 1, Memory: 2, Nodes: 3}, "big" },
+		"where it is placed":   func(u *Unit) { u.Kubernetes = &Placement{Queue: "research"} },
 	} {
 		if digest(t, change) != same {
 			t.Errorf("%s changes the digest", name)
@@ -53,10 +54,27 @@ func TestTheDigestCoversWhatChangesAResultAndNothingElse(t *testing.T) {
 		"a data file":            func(u *Unit) { u.Files = []string{"a.csv"} },
 		"the seed":               func(u *Unit) { u.Seed = 2 },
 		"a reference to secrets": func(u *Unit) { u.Secrets[0].Env = "OTHER" },
+		"a secret of a cluster":  func(u *Unit) { u.Secrets[0].Kubernetes = &SecretKey{Name: "hub", Key: "token"} },
 		"an endpoint":            func(u *Unit) { u.Endpoint = &Endpoint{Port: 1} },
 	} {
 		if digest(t, change) == same {
 			t.Errorf("%s does not change the digest", name)
+		}
+	}
+}
+
+func TestAUnitDrawsItsNeedsForEveryNode(t *testing.T) {
+	needs := Resources{MilliCPU: 1500, Memory: 1 << 30, Disk: 7, PIDs: 9, GPU: 2, GPUMemory: 80e9}
+	many, most := needs, needs
+	many.Nodes, most.Nodes, most.Memory = 3, 1<<40, 1<<40
+	for _, c := range []struct{ needs, want Resources }{
+		{needs, needs},
+		{many, Resources{MilliCPU: 4500, Memory: 3 << 30, Disk: 21, PIDs: 9, GPU: 6, GPUMemory: 80e9, Nodes: 3}},
+		{most, Resources{MilliCPU: 1500 << 40, Memory: 1 << 62, Disk: 7 << 40, PIDs: 9, GPU: 2 << 40, GPUMemory: 80e9, Nodes: 1 << 40}},
+	} {
+		u := Unit{Needs: c.needs}
+		if got := u.Draws(); got != c.want {
+			t.Errorf("it draws %+v, want %+v", got, c.want)
 		}
 	}
 }

@@ -119,18 +119,15 @@ func (s Settings) nodes(t executors.Task) *corev1.Service {
 const defaultPatience = 10 * time.Minute
 
 func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *appsv1.Deployment {
-	d := &appsv1.Deployment{
+	return &appsv1.Deployment{
 		TypeMeta: kind("apps/v1", "Deployment"), ObjectMeta: s.queued(t),
 		Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: ofTask(t)}, Template: pod,
 			RevisionHistoryLimit:    ptr(int32(0)), // a new version is a Deployment of its own
 			ProgressDeadlineSeconds: ptr(int32(seconds(patience(t.Unit)))),
+			Replicas:                ptr(int32(max(t.Unit.Endpoint.Replicas, 1))), // to begin with
 		},
 	}
-	if e := t.Unit.Endpoint; e.Scale == nil { // the autoscaler says how many, if there is one
-		d.Spec.Replicas = ptr(int32(most(e)))
-	}
-	return d
 }
 
 // Service is where a unit answers, at whichever task of it the selector says.

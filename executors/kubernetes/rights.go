@@ -7,23 +7,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// rights are all that tenon does in its namespace. Objects that belong to a task are
-// not in what it deletes: they go with the record that owns them.
+// rights are all that tenon does in its namespace. What a task has besides its record
+// and its workload is not in what it deletes: it goes with the record that owns it.
 var rights = []struct {
 	group, resource string
 	verbs           []string
 }{
-	{"", "configmaps", []string{"get", "list", "watch", "create", "patch", "delete"}}, // the records
-	{"", "configmaps/finalizers", []string{"update"}},                                 // to end only when what they own has
-	{"", "secrets", []string{"create", "patch"}},                                      // what it resolved, which it does not read back
-	{"", "services", []string{"get", "create", "patch"}},
-	{"", "pods", []string{"get", "list", "watch"}},
+	{"", "configmaps", []string{"get", "list", "watch", "create", "delete"}}, // the records
+	{"", "configmaps/finalizers", []string{"update"}},                        // they end only when what they own has
+	{"apps", "deployments", []string{"get", "list", "watch", "create", "delete"}},
+	{"batch", "jobs", []string{"get", "list", "watch", "create", "delete"}},
+	{"", "pods", []string{"get", "list", "watch", "delete"}}, // those that do not end when they are asked to
 	{"", "pods/log", []string{"get"}},
-	{"", "events", []string{"list"}}, // why a pod does not start
-	{"apps", "deployments", []string{"get", "list", "watch", "create", "patch"}},
+	{"", "events", []string{"list"}}, // why there is no pod
+	{"", "services", []string{"get", "create", "patch"}},
+	{"", "secrets", []string{"create", "patch"}}, // what tenon resolved; it reads none
 	{"autoscaling", "horizontalpodautoscalers", []string{"create", "patch"}},
-	{"batch", "jobs", []string{"get", "list", "watch", "create", "patch"}},
-	{"discovery.k8s.io", "endpointslices", []string{"list"}}, // who takes requests
 	{"networking.k8s.io", "networkpolicies", []string{"create", "patch"}},
 	{"policy", "poddisruptionbudgets", []string{"create", "patch"}},
 }

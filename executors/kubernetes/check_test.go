@@ -1,0 +1,77 @@
+package kubernetes
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+)
+
+// What a cluster cannot honour is a fault of its field. What it can is none.
+func TestCheck(t *testing.T) {
+	open := Settings{Store: "s3://acme"}
+	known := Settings{Store: "s3://acme", StoreNetwork: []string{"10.0.0.0/8"}}
+	files := Settings{Store: "file:///mnt/store", StoreVolume: &Volume{Claim: "store", Path: "/mnt"}}
+	reads := []ir.Input{{Port: "api", Unit: "deployments/api", Kind: ir.EndpointOf}}
+	service := func(host string, scale *ir.Scale, cpu int64) ir.Unit {
+		return ir.Unit{Kind: ir.Service, Needs: ir.Resources{MilliCPU: cpu}, Endpoint: &ir.Endpoint{Host: host, Port: 80, Ready: "/", Replicas: 1, Scale: scale}}
+	}
+	for name, c := range map[string]struct {
+		settings Settings
+		unit     ir.Unit
+		want     []string // the fields
+	}{
+		"nothing":                            {open, ir.Unit{}, nil},
+		"no network, store somewhere":        {open, ir.Unit{Network: ir.NetworkNone}, []string{"network"}},
+		"no network, store known":            {known, ir.Unit{Network: ir.NetworkNone}, nil},
+		"no network, store of files":         {files, ir.Unit{Network: ir.NetworkNone}, nil},
+		"no network, but an endpoint":        {known, ir.Unit{Network: ir.NetworkNone, Inputs: reads}, []string{"network"}},
+		"the network":                        {open, ir.Unit{Network: ir.NetworkOpen, Inputs: reads}, nil},
+		"processes":                          {open, ir.Unit{Needs: ir.Resources{PIDs: 100}}, []string{"needs.pids"}},
+		"too little memory":                  {open, ir.Unit{Needs: ir.Resources{Memory: leastMemory - 1}}, []string{"needs.memory"}},
+		"enough memory":                      {open, ir.Unit{Needs: ir.Resources{Memory: leastMemory}}, nil},
+		"nodes, disk and devices":            {open, ir.Unit{Needs: ir.Resources{Nodes: 4, Disk: 1, GPU: 1, GPUModel: "NVIDIA H200", GPUMemory: 1}}, nil},
+		"a slice":                            {open, ir.Unit{Needs: ir.Resources{GPU: 1, GPUSlice: "1g.10gb"}}, nil},
+		"a slice that has no name":           {open, ir.Unit{Needs: ir.Resources{GPU: 1, GPUSlice: "1g/10gb"}}, []string{"needs.gpu.slice"}},
+		"a model that is no label":           {open, ir.Unit{Needs: ir.Resources{GPU: 1, GPUModel: "H200+"}}, []string{"needs.gpu.model"}},
+		"a service":                          {open, service("127.0.0.1", nil, 0), nil},
+		"a service with disk":                {open, func() ir.Unit { u := service("", nil, 0); u.Needs.Disk = 1; return u }(), nil},
+		"a service with an address":          {open, service("10.1.2.3", nil, 0), []string{"host"}},
+		"a load of nothing":                  {open, service("0.0.0.0", &ir.Scale{Max: 2, CPU: 70}, 0), []string{"replicas"}},
+		"a load":                             {open, service("0.0.0.0", &ir.Scale{Max: 2, CPU: 70}, 500), nil},
+		"secrets":                            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A.b-c_1", Kubernetes: &ir.SecretKey{Name: "a", Key: "b"}, As: ir.AsFile}}}, nil},
+		"a secret that is no key":            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A B"}}}, []string{"secrets.A B"}},
+		"a secret that is a folder":          {open, ir.Unit{Secrets: []ir.Secret{{Name: "..", As: ir.AsFile}}}, []string{"secrets..."}},
+		"a placement":                        {open, ir.Unit{Kubernetes: &ir.Placement{Labels: map[string]string{"acme.example/team": "ml"}, Tolerations: []ir.Toleration{{}, {Key: "gpu", Value: "yes"}}}}, nil},
+		"a label of tenon's":                 {open, ir.Unit{Kubernetes: &ir.Placement{Labels: map[string]string{labelManagedBy: "helm"}}}, []string{"kubernetes.labels"}},
+		"an annotation of tenon's":           {open, ir.Unit{Kubernetes: &ir.Placement{Annotations: map[string]string{annotationUnit: "x"}}}, []string{"kubernetes.annotations"}},
+		"a selector of no label":             {open, ir.Unit{Kubernetes: &ir.Placement{NodeSelector: map[string]string{"a": "b c"}}}, []string{"kubernetes.node_selector"}},
+		"a toleration of no key":             {open, ir.Unit{Kubernetes: &ir.Placement{Tolerations: []ir.Toleration{{Value: "x"}}}}, []string{"kubernetes.tolerations"}},
+		"a label of tenon's for all":         {Settings{Store: "s3://acme", Placement: ir.Placement{Labels: map[string]string{labelTask: "x"}}}, ir.Unit{}, []string{"target labels"}},
+		"a network that is none":             {Settings{Store: "s3://acme", StoreNetwork: []string{"10.0.0.0"}}, ir.Unit{}, []string{"target store_network"}},
+		"files without a volume":             {Settings{Store: "file:///mnt"}, ir.Unit{}, []string{"target store"}},
+		"files beside the volume":            {Settings{Store: "file:///mnt2/store", StoreVolume: &Volume{Path: "/mnt"}}, ir.Unit{}, []string{"target store"}},
+		"files that leave the volume":        {Settings{Store: "file:///mnt/../srv", StoreVolume: &Volume{Path: "/mnt"}}, ir.Unit{}, []string{"target store"}},
+		"files that are the volume as whole": {Settings{Store: "file:///mnt", StoreVolume: &Volume{Path: "/mnt/"}}, ir.Unit{}, nil},
+	} {
+		c.unit.Code = ir.Code{Runtime: ir.Command, Command: []string{"true"}}
+		var got []string
+		for _, f := range Check(c.settings, c.unit) {
+			if f.Message == "" || f.Hint == "" {
+				t.Errorf("%s: %+v does not say what is wrong, or what to do", name, f)
+			}
+			got = append(got, field(f))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: faults of %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func field(f executors.Fault) string {
+	if f.Target {
+		return "target " + f.Field
+	}
+	return f.Field
+}

@@ -1,0 +1,50 @@
+package kubernetes
+
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+	"pgregory.net/rapid"
+)
+
+func TestNames(t *testing.T) {
+	long := strings.Repeat("a", 70)
+	for _, c := range []struct{ system, unit, service, label string }{
+		{"churn", "deployments/api", "churn-api", "deployments.api"},
+		{"", "deployments/api", "tenon-api", "deployments.api"},
+		{"churn", "deployments/API", "churn-api-8796a9e4", "deployments.API"},
+		{"churn", "deployments/front_end", "churn-front-end-f2f2db30", "deployments.front_end"},
+		{"churn", "deployments/front-", "churn-front-2b192063", "deployments.front-a1a4065a"},
+		{"churn", "models/late/train", "churn-late-train-0ab7acfd", "models.late.train"},
+		{"churn", "deployments/" + long, "churn-" + long[:48] + "-575374e2", "deployments." + long[:42] + "-3453265c"},
+	} {
+		if got := ServiceName(c.system, c.unit); got != c.service {
+			t.Errorf("the Service of %s in %q is %s, want %s", c.unit, c.system, got, c.service)
+		}
+		if got := labelValue(c.unit); got != c.label {
+			t.Errorf("the label of %s is %s, want %s", c.unit, got, c.label)
+		}
+	}
+}
+
+// Whatever entities are called, a cluster takes the names that are made of it, and
+// no two are the same.
+func TestNamesAreThoseOfACluster(t *testing.T) {
+	entity := rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,99}`)
+	system := rapid.StringMatching(`[a-z][a-z0-9_-]{0,80}`)
+	rapid.Check(t, func(t *rapid.T) {
+		in, a, b := system.Draw(t, "system"), "deployments/"+entity.Draw(t, "a"), "deployments/"+entity.Draw(t, "b")
+		for _, unit := range []string{a, b} {
+			if errs := validation.IsDNS1035Label(ServiceName(in, unit)); len(errs) > 0 {
+				t.Errorf("the Service of %s: %q: %v", unit, ServiceName(in, unit), errs)
+			}
+			if errs := validation.IsValidLabelValue(labelValue(unit)); len(errs) > 0 {
+				t.Errorf("the label of %s: %q: %v", unit, labelValue(unit), errs)
+			}
+		}
+		if a != b && (ServiceName(in, a) == ServiceName(in, b) || labelValue(a) == labelValue(b)) {
+			t.Errorf("%s and %s have one name", a, b)
+		}
+	})
+}
