@@ -25,6 +25,15 @@ test: tools test-tools base-image test-python ## run all tests
 	go test -timeout 25m -skip '^TestKilledAtEveryMoment$$' ./...
 	CONTAINERD=$(CURDIR)/.tools/containerd/containerd go test -timeout 10m ./executors/containerd
 
+.PHONY: cluster-up
+cluster-up: ## start a cluster of Kubernetes for tests, and keep it
+	@.ci/tools cluster
+	@go run ./executors/kubernetes/kubernetestest/bed up
+
+.PHONY: cluster-down
+cluster-down: ## end it
+	@go run ./executors/kubernetes/kubernetestest/bed down
+
 FUZZTIME ?= 30s
 .PHONY: fuzz
 fuzz: ## feed every reader with bytes nobody meant, each for FUZZTIME

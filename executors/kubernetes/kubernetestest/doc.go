@@ -1,0 +1,29 @@
+// Package kubernetestest runs a real cluster of Kubernetes for tests: one node with
+// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy,
+// containerd and runc, a registry that it pulls from, and an S3 server.
+//
+// It needs root and what `.ci/tools cluster` installs. Kubernetes is built from its
+// Go module, once for a user: minutes. Then a cluster is there within seconds.
+//
+// A cluster lives in a folder. Those who name the same folder share it, in any number
+// of processes: the first starts it, the last one ends it, unless `make cluster-up`
+// did, which keeps it until `make cluster-down`. Clusters in other folders do not
+// disturb each other, since each has namespaces of its own, of processes, mounts and
+// the network; a link leads there, so that the machine reaches nodes, pods and
+// services at their addresses. What is left at the end is an empty folder with two
+// files that are locks.
+//
+//	DIR/run/cluster.json   what it is
+//	DIR/run/log/NAME       what each part says
+//	DIR/run/alive          locked while it runs
+//	DIR/lock               held to start and to end it
+//	DIR/users              held by those who use it
+//
+// # What it does not have
+//
+// Whoever reaches the node may do anything to it: the kubelet asks nobody for a key,
+// nor does the registry. There is no DNS within the cluster: services are found by
+// address. No network policies are enforced: they are kept, and nothing more. There
+// are no dynamic volumes and no metrics, so that autoscalers never scale. Pods do not
+// reach other networks than the cluster's and the machine.
+package kubernetestest

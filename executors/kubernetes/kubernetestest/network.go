@@ -1,0 +1,117 @@
+package kubernetestest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A network is one of 64 that clusters of a machine have: 1,024 addresses of a range
+// that is for tests of networks, so that none is anybody else's. Its link and the
+// control groups of its cluster bear its name.
+//
+//	.0.0/30   the link: .1 is the machine, .2 the node
+//	.1.0/24   services
+//	.2.0/24   pods
+type network int
+
+const inner = "eth0" // the node's end of the link
+
+func (n network) name() string { return "tenon-test" + strconv.Itoa(int(n)) }
+func (n network) peer() string { return n.name() + "p" }
+
+func (n network) address(host int) string { return fmt.Sprintf("198.18.%d.%d", 4*int(n), host) }
+func (n network) services() string        { return fmt.Sprintf("198.18.%d.0/24", 4*int(n)+1) }
+func (n network) pods() string            { return fmt.Sprintf("198.18.%d.0/24", 4*int(n)+2) }
+func (n network) all() string             { return n.address(0) + "/22" }
+
+// reserve makes the link of a network that nobody uses.
+func reserve() (network, error) {
+	for n := range network(64) {
+		if _, err := net.InterfaceByName(n.name()); err == nil {
+			continue
+		}
+		_, err := output("", "ip", "link", "add", n.name(), "type", "veth", "peer", "name", n.peer())
+		if err == nil || !strings.Contains(err.Error(), "File exists") {
+			return n, err
+		}
+	}
+	return 0, errors.New("64 test clusters run on this machine")
+}
+
+// connect gives one end of the link to the node, and tells the machine the way.
+func (n network) connect(pid int, dir string) error {
+	for _, args := range [][]string{
+		{"link", "set", n.name(), "alias", dir},
+		{"link", "set", n.peer(), "netns", strconv.Itoa(pid), "name", inner},
+		{"addr", "add", n.address(1) + "/30", "dev", n.name()},
+		{"link", "set", n.name(), "up"},
+		{"route", "add", n.all(), "via", n.address(2)},
+	} {
+		if _, err := output("", "ip", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// groups are the cluster's, one for each hierarchy of control groups.
+func (n network) groups() []string {
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		return []string{filepath.Join("/sys/fs/cgroup", n.name())}
+	}
+	hierarchies, err := filepath.Glob("/sys/fs/cgroup/*")
+	if err != nil {
+		panic(err) // the pattern is sound
+	}
+	for i, h := range hierarchies {
+		hierarchies[i] = filepath.Join(h, n.name())
+	}
+	return hierarchies
+}
+
+// release removes the link and the control groups of a cluster that does not run.
+// The link goes with the node, a little after it.
+func (n network) release() error {
+	if _, err := output("", "ip", "link", "delete", n.name()); err != nil && !strings.Contains(err.Error(), "Cannot find device") {
+		return err
+	}
+	var err error
+	for _, dir := range n.groups() {
+		err = errors.Join(err, removeGroup(dir))
+	}
+	return err
+}
+
+// removeGroup removes a control group and those in it. Their files cannot be
+// removed, and need not be. One is in use for a moment longer than its processes are.
+func removeGroup(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeGroup(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		err := unix.Rmdir(dir)
+		if err == nil || !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
+}
