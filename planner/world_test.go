@@ -118,7 +118,7 @@ func newWorld(t tb, dir string) *world {
 		t.Fatal(err)
 	}
 	return &world{t: t, dir: dir, store: s, lease: l, lost: map[string]bool{}, statuses: map[string]state.Status{}, busy: map[string]int{},
-		digests: planner.NewFileDigests(s.Dir()), now: noon, took: time.Second, made: map[string]int{}}
+		digests: planner.NewFileDigests(s.Where()), now: noon, took: time.Second, made: map[string]int{}}
 }
 
 func world1(t *testing.T) *world {

@@ -25,6 +25,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tenon-ml/tenon/executors/image/registrytest"
+	"github.com/tenon-ml/tenon/planner/state/statetest"
 	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -45,6 +46,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"registry": cmdRegistry,
 	"http":     cmdHTTP,
 	"sqlite":   cmdSQLite,
+	"postgres": cmdPostgres,
 	"tmpfs":    cmdTmpfs,
 	"readonly": cmdReadOnly,
 	"writable": cmdWritable,
@@ -327,6 +329,16 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 		o.User, o.Password = args[1], args[2]
 	}
 	ts.Setenv(args[0], registrytest.Start(ts.Value(testKey{}).(testing.TB), o).Host)
+}
+
+// postgres NAME sets NAME to the URL of a state that is not there yet, and
+// NAME_DATABASE to that of the database it is in, without a schema.
+func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 1, "postgres NAME")
+	url := statetest.URL(ts.Value(testKey{}).(testing.TB))
+	database, _, _ := strings.Cut(url, "?")
+	ts.Setenv(args[0], url)
+	ts.Setenv(args[0]+"_DATABASE", database)
 }
 
 // testKey is under which a script finds its test.

@@ -100,8 +100,7 @@ func (a *app) poolsOf(ctx context.Context, dir string, found []executors.GPU) (m
 // heldDevices are the units that run or stand with a device, by its name.
 func (a *app) heldDevices(ctx context.Context, dir string) (map[string][]holder, error) {
 	held := map[string][]holder{}
-	stateDir, err := a.stateDir(dir)
-	if err != nil || !hasState(stateDir) {
+	if there, err := a.hasState(ctx, dir); err != nil || !there {
 		return held, err
 	}
 	return held, a.withApplied(ctx, dir, func(w *workspace) error {

@@ -189,8 +189,7 @@ func (a *app) standing(ctx context.Context, dir string) (v compared, err error) 
 
 // times are how long units took before, if anything was applied.
 func (a *app) times(ctx context.Context, dir string) (times map[string][]time.Duration, err error) {
-	stateDir, err := a.stateDir(dir)
-	if err != nil || !hasState(stateDir) {
+	if there, err := a.hasState(ctx, dir); err != nil || !there {
 		return nil, err
 	}
 	w, err := a.open(ctx, dir)

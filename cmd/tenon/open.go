@@ -217,13 +217,7 @@ func (a *app) open(ctx context.Context, dir string) (*workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := state.Open(ctx, stateDir)
-	if refused := (*state.AccessError)(nil); errors.As(err, &refused) {
-		return nil, fmt.Errorf("%w; --state FOLDER keeps it elsewhere", err)
-	}
-	if lost := (*state.LostError)(nil); errors.As(err, &lost) {
-		return nil, fmt.Errorf("%w%s", err, stillRunning(stateDir))
-	}
+	store, err := a.openState(ctx, stateDir)
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +227,26 @@ func (a *app) open(ctx context.Context, dir string) (*workspace, error) {
 	}
 	store.OnWrite = a.faults.onWrite
 	return &workspace{stateDir, store, artifacts}, nil
+}
+
+// openState opens the state whose folder is stateDir.
+func (a *app) openState(ctx context.Context, stateDir string) (*state.Store, error) {
+	store, err := state.Open(ctx, a.recordAt(stateDir))
+	if err == nil {
+		if err = store.Bind(ctx, stateDir); err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}
+	if refused := (*state.AccessError)(nil); errors.As(err, &refused) && !state.IsURL(a.stateAt()) {
+		return nil, fmt.Errorf("%w; --state FOLDER keeps it elsewhere", err)
+	}
+	if elsewhere := (*state.ElsewhereError)(nil); errors.As(err, &elsewhere) {
+		return nil, fmt.Errorf("%w: name that one with --state, or apply the system in a folder of its own", err)
+	}
+	if lost := (*state.LostError)(nil); errors.As(err, &lost) {
+		return nil, fmt.Errorf("%w%s", err, stillRunning(stateDir))
+	}
+	return store, err
 }
 
 // stillRunning names what runs that no state tells of any more.
@@ -255,15 +269,22 @@ func (a *app) openApplied(ctx context.Context, dir string) (*workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !hasState(stateDir) && !state.Lost(stateDir) {
-		return nil, fmt.Errorf("nothing was applied here yet: there is no state in %s; run tenon apply", stateDir)
+	where := a.recordAt(stateDir)
+	if there, err := state.Exists(ctx, where); err != nil {
+		return nil, err
+	} else if !there {
+		return nil, fmt.Errorf("nothing was applied here yet: there is no state in %s; run tenon apply", state.Shown(where))
 	}
 	return a.open(ctx, dir)
 }
 
-func hasState(stateDir string) bool {
-	_, err := os.Stat(filepath.Join(stateDir, "state.db"))
-	return !errors.Is(err, os.ErrNotExist)
+// hasState reports whether there is something to open for the system in dir.
+func (a *app) hasState(ctx context.Context, dir string) (bool, error) {
+	stateDir, err := a.stateDir(dir)
+	if err != nil {
+		return false, err
+	}
+	return state.Exists(ctx, a.recordAt(stateDir))
 }
 
 func (w *workspace) close() error { return w.store.Close() }
@@ -310,7 +331,7 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 		return nil, err
 	}
 	if len(current) > 0 && meta.System != r.System.Name {
-		return nil, fmt.Errorf("the state in %s is of the system %q, and this one is %q: give it a state of its own with --state, or destroy the other first", w.dir, meta.System, r.System.Name)
+		return nil, fmt.Errorf("the state in %s is of the system %q, and this one is %q: give it a state of its own with --state, or destroy the other first", w.store.Where(), meta.System, r.System.Name)
 	}
 	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(o.rerun)
 	if in.Images, err = a.pin(ctx, r.System, o.pull); err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // An app is what all commands share: where they read and write, and how.
@@ -213,7 +214,7 @@ func (a *app) tagFlag(c *cobra.Command) {
 
 // stateFlag adds the flag of commands that read or write the state.
 func (a *app) stateFlag(c *cobra.Command) {
-	c.Flags().StringVar(&a.state, "state", "", "keep the state in `FOLDER` (default DIR/.tenon)")
+	c.Flags().StringVar(&a.state, "state", "", "keep the state in the folder or database `WHERE` (default $TENON_STATE or DIR/.tenon)")
 }
 
 // folder is the system's folder from a command's arguments, by default the
@@ -225,10 +226,11 @@ func folder(args []string) string {
 	return args[0]
 }
 
-// stateDir is where the state of a system in dir is kept, absolute.
+// stateDir is the folder of the state of a system in dir, absolute. Where the state
+// is in a database, all else is in there: artifacts, runs, caches.
 func (a *app) stateDir(dir string) (string, error) {
-	if a.state != "" {
-		dir = a.state
+	if at := a.stateAt(); at != "" && !state.IsURL(at) {
+		dir = at
 	} else {
 		dir = filepath.Join(dir, ".tenon")
 	}
@@ -238,6 +240,17 @@ func (a *app) stateDir(dir string) (string, error) {
 	}
 	return abs, nil
 }
+
+// recordAt is where the state itself is, for [state.Open].
+func (a *app) recordAt(stateDir string) string {
+	if at := a.stateAt(); state.IsURL(at) {
+		return at
+	}
+	return stateDir
+}
+
+// stateAt is what the user says of where the state is.
+func (a *app) stateAt() string { return cmp.Or(a.state, os.Getenv("TENON_STATE")) }
 
 // atMost is cobra's MaximumNArgs with an error that helps.
 func atMost(n int, what string) cobra.PositionalArgs {

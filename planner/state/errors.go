@@ -3,20 +3,24 @@ package state
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"syscall"
 	"time"
-
-	"github.com/mattn/go-sqlite3"
 )
 
 // ErrFenced is returned by every write of a lease that another process took
-// over. Nothing was written.
+// over. Nothing was written since.
 var ErrFenced = errors.New("the lock on the state was taken over by another process")
 
 // ErrNotFound is returned where something was asked for by name and is not
 // there.
 var ErrNotFound = errors.New("not in the state")
+
+// errReplaced means that a lease writes to another record than it was taken on.
+var errReplaced = errors.New("the record is another one")
+
+// A tornError is of rows of which some were read.
+type tornError struct{ error }
+
+func (e *tornError) Unwrap() error { return e.error }
 
 // A NewerError means that a newer Tenon wrote the state.
 type NewerError struct {
@@ -32,30 +36,28 @@ func (e *NewerError) Error() string {
 type DamagedError struct {
 	Path string
 	Err  error
+	Way  string // out
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("%s is damaged: %v; %s", e.Path, e.Err, begunAnew)
+	return fmt.Sprintf("%s is damaged: %v; %s", e.Path, e.Err, e.Way)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// begunAnew is the way out where the record is lost: what it told of does not end
-// with it.
-const begunAnew = "restore it from a backup, with its -wal if it has one; without one, end what still runs and move the folder away to begin anew"
-
 // A LostError means that the database is gone, but not what it told of.
 type LostError struct {
 	Path string
-	Gone string // the file that is gone, of those that make up the database
+	Gone string // the part of the database that is gone
 	Used bool   // it was, while it was written to
+	Way  string // out: what the record told of does not end with it
 }
 
 func (e *LostError) Error() string {
 	if e.Used {
-		return fmt.Sprintf("%s was removed or replaced while it was in use: what was done since is recorded nowhere; %s", e.Gone, begunAnew)
+		return fmt.Sprintf("%s was removed or replaced while it was in use: what was done since is recorded nowhere; %s", e.Gone, e.Way)
 	}
-	return fmt.Sprintf("%s is gone, and what it told of is still there: %s", e.Gone, begunAnew)
+	return fmt.Sprintf("%s is gone, and what it told of is still there: %s", e.Gone, e.Way)
 }
 
 // An AccessError means that the folder or the database cannot be opened or
@@ -63,13 +65,32 @@ func (e *LostError) Error() string {
 type AccessError struct {
 	Path string
 	Err  error
+	Way  string // out
 }
 
 func (e *AccessError) Error() string {
-	return fmt.Sprintf("cannot open the state %s: %v; the folder and its files must be writable by the user who runs tenon", e.Path, e.Err)
+	return fmt.Sprintf("cannot open the state %s: %v; %s", e.Path, e.Err, e.Way)
 }
 
 func (e *AccessError) Unwrap() error { return e.Err }
+
+// An UnreachableError means that the server of the database does not answer.
+type UnreachableError struct {
+	Path  string
+	Doing string
+	Err   error
+	After time.Duration // for which it was asked again; 0 for once
+}
+
+func (e *UnreachableError) Error() string {
+	after := ""
+	if e.After > 0 {
+		after = fmt.Sprintf(" for %s", e.After)
+	}
+	return fmt.Sprintf("%s: cannot reach the state %s%s: %v; when the server answers again, do it again: what was recorded is not lost", e.Doing, e.Path, after, e.Err)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // A HeldError means that another process holds the lock.
 type HeldError struct {
@@ -88,29 +109,4 @@ func (e *HeldError) Error() string {
 	}
 	return fmt.Sprintf("the state is locked by %s since %s; the lock clears itself at %s unless it is renewed",
 		who, e.Since.UTC().Format(time.RFC3339), e.Expires.UTC().Format(time.RFC3339))
-}
-
-// explain turns an error of the database into one that says what to do.
-func explain(path, doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var se sqlite3.Error
-	if errors.As(err, &se) {
-		if se.Code == sqlite3.ErrFull || se.SystemErrno == syscall.ENOSPC {
-			return fmt.Errorf("%s: no space left on the disk of %s: free some and do it again: %w", doing, path, err)
-		}
-		switch se.Code {
-		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-			return &DamagedError{Path: path, Err: err}
-		case sqlite3.ErrReadonly, sqlite3.ErrCantOpen, sqlite3.ErrPerm:
-			return &AccessError{Path: path, Err: err}
-		case sqlite3.ErrBusy, sqlite3.ErrLocked:
-			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, path, busyTimeout, err)
-		}
-	}
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-		return &AccessError{Path: path, Err: err}
-	}
-	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -2,6 +2,8 @@ package state
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,7 +30,15 @@ func SetClock(s *Store, by *atomic.Int64) {
 
 // SetStart changes the recorded start of the holder.
 func SetStart(t *testing.T, s *Store, start string) {
-	if _, err := s.write.Exec("UPDATE lease SET holder = json_set(holder, '$.process.start', ?)", start); err != nil {
+	var text string
+	var h Holder
+	err := s.row(t.Context(), "read lock", []any{&text}, "SELECT holder FROM lease")
+	if err := errors.Join(err, json.Unmarshal([]byte(text), &h)); err != nil {
+		t.Fatal(err)
+	}
+	h.Process.Start = start
+	b, err := json.Marshal(h)
+	if err := errors.Join(err, Exec(t.Context(), s, "UPDATE lease SET holder = ?", string(b))); err != nil {
 		t.Fatal(err)
 	}
 }

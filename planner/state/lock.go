@@ -49,18 +49,23 @@ const (
 // A Lease is the right to write. All its methods return [ErrFenced], and write
 // nothing, once another process has taken the lock over.
 //
-// The journal ([Lease.Begin], [Lease.SetHandle]) and what can be made again is
+// In a folder, the journal ([Lease.Begin], [Lease.SetHandle]) and what can be made again is
 // committed without waiting for the disk: after a crash of the process nothing
 // is lost, and after a power failure the database is whole but may miss the
 // last of them. That is harmless, because local processes ended with the power
 // and remote ones are found again by their deterministic names. Outcomes,
 // models and revisions ([Lease.Finish], [Lease.Register], and so on) return
-// only once they are on the disk, with all that was written before them.
+// only once they are on the disk, with all that was written before them. In
+// PostgreSQL all writes return once they are on the server's disk: a server that
+// crashes does not end what was started elsewhere, so the journal of it must not
+// end either.
 type Lease struct {
-	s     *Store
-	token int64
-	ttl   time.Duration
-	files map[string]os.FileInfo // that the lock was taken in
+	s       *Store
+	token   int64
+	ttl     time.Duration
+	lineage string
+	serial  int64 // after the last write
+	unsure  bool  // whether one more was committed
 
 	stop context.CancelFunc
 	done chan struct{} // the heartbeat has ended
@@ -97,12 +102,8 @@ func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, erro
 	deadline := time.Now().Add(o.Wait)
 	var w watch
 	for {
-		token, err := s.acquire(ctx, h, &w)
+		l, err := s.acquire(ctx, h, &w)
 		if err == nil {
-			l := &Lease{s: s, token: token, ttl: o.TTL, done: make(chan struct{}), lost: make(chan struct{})}
-			if l.files, err = s.files(); err != nil {
-				return nil, err
-			}
 			var beat context.Context
 			beat, l.stop = context.WithCancel(context.Background())
 			go l.heartbeat(beat)
@@ -169,40 +170,56 @@ func (s *Store) holder(ctx context.Context, q querier, w *watch) (*HeldError, er
 	return e, nil
 }
 
-func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (token int64, err error) {
-	defer func() {
-		var held *HeldError
-		if err != nil && !errors.As(err, &held) {
-			err = s.explain("lock state", err)
-		}
-	}()
+func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error) {
 	text, err := json.Marshal(h)
 	if err != nil {
-		return 0, err
+		return nil, fmt.Errorf("lock state: %w", err)
 	}
 	s.tell("lock state", false)
 	defer s.tell("lock state", true)
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, err
+	l := &Lease{s: s, ttl: h.TTL, done: make(chan struct{}), lost: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var tries int
+	var at int64 // when the last try wrote that it has the lock
+	err = s.try(ctx, func(ctx context.Context) error {
+		if tries++; tries > 1 {
+			*w = watch{} // the holder could not renew it either
+		}
+		tx, err := s.begin(ctx, false)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
+		if at != 0 {        // its commit may have gone through
+			err := tx.QueryRowContext(ctx, "SELECT token, lineage, serial FROM lease, meta WHERE holder = ? AND acquired = ?", string(text), at).Scan(&l.token, &l.lineage, &l.serial)
+			if !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+		}
+		held, err := s.holder(ctx, tx, w)
+		if err != nil {
+			return err
+		}
+		if held != nil {
+			return held
+		}
+		if err := tx.QueryRowContext(ctx, "UPDATE meta SET fence = fence + 1 RETURNING fence, lineage, serial").Scan(&l.token, &l.lineage, &l.serial); err != nil {
+			return err
+		}
+		now := s.now()
+		at = fromTime(now)
+		if _, err := tx.ExecContext(ctx, `INSERT INTO lease(id, token, holder, acquired, expires) VALUES (1, ?, ?, ?, ?)
+			ON CONFLICT(id) DO UPDATE SET token = excluded.token, holder = excluded.holder, acquired = excluded.acquired, expires = excluded.expires`,
+			l.token, string(text), at, fromTime(now.Add(h.TTL))); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+	if held := (*HeldError)(nil); errors.As(err, &held) {
+		return nil, held
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-	held, err := s.holder(ctx, tx, w)
-	if err != nil {
-		return 0, err
-	}
-	if held != nil {
-		return 0, held
-	}
-	if err := tx.QueryRowContext(ctx, "UPDATE meta SET fence = fence + 1 RETURNING fence").Scan(&token); err != nil {
-		return 0, err
-	}
-	now := s.now()
-	if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO lease(id, token, holder, acquired, expires) VALUES (1, ?, ?, ?, ?)",
-		token, string(text), fromTime(now), fromTime(now.Add(h.TTL))); err != nil {
-		return 0, err
-	}
-	return token, tx.Commit()
+	return l, s.explain("lock state", err)
 }
 
 // gone reports whether the holder ran on this host and surely runs no more.
@@ -230,15 +247,18 @@ func (l *Lease) heartbeat(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		r, err := l.s.write.ExecContext(ctx, "UPDATE lease SET expires = ? WHERE token = ?", fromTime(l.s.now().Add(l.ttl)), l.token)
-		if err != nil {
-			continue
-		}
-		if n, err := r.RowsAffected(); err == nil && n == 0 {
+		if n, err := l.renew(ctx); err == nil && n == 0 {
 			l.fence()
 			return
 		}
 	}
+}
+
+// renew returns 0 if the lease is another's.
+func (l *Lease) renew(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.ttl) // a server that does not answer may do so over another connection
+	defer cancel()
+	return affected(l.s.write.ExecContext(ctx, "UPDATE lease SET expires = ? WHERE token = ?", fromTime(l.s.now().Add(l.ttl)), l.token))
 }
 
 func (l *Lease) fence() { l.once.Do(func() { close(l.lost) }) }
@@ -247,31 +267,16 @@ func (l *Lease) fence() { l.once.Do(func() { close(l.lost) }) }
 // writes fail from then on; work that is under way should stop.
 func (l *Lease) Lost() <-chan struct{} { return l.lost }
 
-// there returns a [LostError] if the files that are written to are not those that
-// others find under their names. The database would not notice.
-func (l *Lease) there() error {
-	now, err := l.s.files()
-	if err != nil {
-		return err
-	}
-	for path, info := range now {
-		if !os.SameFile(info, l.files[path]) {
-			return &LostError{Path: l.s.path, Gone: path, Used: true}
-		}
-	}
-	return nil
-}
-
 // Check returns [ErrFenced] if another process took the lock over. Writes look for
 // themselves; this is for what is done elsewhere, right before it.
 func (l *Lease) Check(ctx context.Context) error {
 	var token int64
-	err := l.s.read.QueryRowContext(ctx, "SELECT token FROM lease").Scan(&token)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && token != l.token {
+	err := l.s.row(ctx, "read lock", []any{&token}, "SELECT token FROM lease")
+	if errors.Is(err, ErrNotFound) || err == nil && token != l.token {
 		l.fence()
 		return ErrFenced
 	}
-	return l.s.explain("read lock", err)
+	return err
 }
 
 // Token is the fencing token: it grows with every lease of the state.
@@ -283,6 +288,8 @@ func (l *Lease) Release(ctx context.Context) error {
 	<-l.done
 	l.s.tell("release the lock", false)
 	defer l.s.tell("release the lock", true)
-	_, err := l.s.write.ExecContext(ctx, "DELETE FROM lease WHERE token = ?", l.token)
-	return l.s.explain("release the lock", err)
+	return l.s.explain("release the lock", l.s.try(ctx, func(ctx context.Context) error {
+		_, err := l.s.write.ExecContext(ctx, "DELETE FROM lease WHERE token = ?", l.token)
+		return err
+	}))
 }

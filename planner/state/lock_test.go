@@ -13,26 +13,27 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
 // helper is the environment variable that turns the test binary into another
-// process that works on the state in the folder it names.
+// process that works on the state that it names.
 const helper = "TENON_TEST_STATE"
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(helper); dir != "" {
-		if err := work(dir, os.Getenv(helper+"_DO")); err != nil {
+	if where := os.Getenv(helper); where != "" {
+		if err := work(where, os.Getenv(helper+"_DO")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(statetest.M{M: m}.Run())
 }
 
-func work(dir, what string) error {
+func work(where, what string) error {
 	ctx := context.Background()
-	s, err := state.Open(ctx, dir)
+	s, err := state.Open(ctx, where)
 	if err != nil {
 		return err
 	}
@@ -69,97 +70,102 @@ func work(dir, what string) error {
 	return nil
 }
 
-func start(t *testing.T, dir, what string) (*exec.Cmd, *strings.Builder) {
+func start(t *testing.T, where, what string) (*exec.Cmd, *strings.Builder) {
 	t.Helper()
 	exe, err := os.Executable()
 	ok(t, err)
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), helper+"="+dir, helper+"_DO="+what)
+	cmd.Env = append(os.Environ(), helper+"="+where, helper+"_DO="+what)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	return cmd, &stderr
 }
 
 func TestLockIsExclusiveAndSaysWhoHoldsIt(t *testing.T) {
-	ctx, dir := t.Context(), t.TempDir()
-	s1, s2 := open(t, dir), open(t, dir)
-	l := lock(t, s1)
-	_, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: 150 * time.Millisecond})
-	var held *state.HeldError
-	if !errors.As(err, &held) {
-		t.Fatalf("second lock: %v, want HeldError", err)
-	}
-	host, _ := os.Hostname()
-	for _, want := range []string{"ann", host, fmt.Sprint(os.Getpid()), "tenon apply", "since"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("error %q does not say %q", err, want)
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s1, s2 := open(t, where), open(t, where)
+		l := lock(t, s1)
+		_, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: 150 * time.Millisecond})
+		var held *state.HeldError
+		if !errors.As(err, &held) {
+			t.Fatalf("second lock: %v, want HeldError", err)
 		}
-	}
-	time.AfterFunc(150*time.Millisecond, func() { l.Release(context.Background()) })
-	l2, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: -1})
-	ok(t, err)
-	if l2.Token() <= l.Token() {
-		t.Errorf("token %d after %d: it must grow", l2.Token(), l.Token())
-	}
-	ok(t, l2.Release(ctx))
-	ok(t, l2.Release(ctx))
+		host, _ := os.Hostname()
+		for _, want := range []string{"ann", host, fmt.Sprint(os.Getpid()), "tenon apply", "since"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("error %q does not say %q", err, want)
+			}
+		}
+		time.AfterFunc(150*time.Millisecond, func() { l.Release(context.Background()) })
+		l2, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: -1})
+		ok(t, err)
+		if l2.Token() <= l.Token() {
+			t.Errorf("token %d after %d: it must grow", l2.Token(), l.Token())
+		}
+		ok(t, l2.Release(ctx))
+		ok(t, l2.Release(ctx))
+	})
 }
 
 func TestWaitForTheLockEndsWithTheContext(t *testing.T) {
-	dir := t.TempDir()
-	lock(t, open(t, dir))
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := open(t, dir).Lock(ctx, state.Holder{}, state.LockOptions{Wait: -1}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want the context's error", err)
-	}
+	onBoth(t, func(t *testing.T, where string) {
+		lock(t, open(t, where))
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if _, err := open(t, where).Lock(ctx, state.Holder{}, state.LockOptions{Wait: -1}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the context's error", err)
+		}
+	})
 }
 
 // A holder on another host can only be judged by its expiry.
 func TestExpiredHolderIsFenced(t *testing.T) {
-	ctx, dir := t.Context(), t.TempDir()
-	s1, s2 := open(t, dir), open(t, dir)
-	old, err := s1.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 300 * time.Millisecond})
-	ok(t, err)
-	// The heartbeat keeps it.
-	time.Sleep(600 * time.Millisecond)
-	var held *state.HeldError
-	if _, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{}); !errors.As(err, &held) {
-		t.Fatalf("a renewed lease was taken over: %v", err)
-	}
-	// A paused process renews nothing.
-	state.Pause(old)
-	l, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: 5 * time.Second})
-	ok(t, err)
-	before := must[state.Meta](t)(s1.Meta(ctx))
-	u := unit("a/b/c")
-	_, err1 := old.Begin(ctx, state.Run{Unit: u.ID})
-	_, err2 := old.BeginRevision(ctx, state.Revision{})
-	_, err3 := old.Register(ctx, state.ModelVersion{Model: "m"})
-	for i, err := range []error{err1, err2, err3,
-		old.SetHandle(ctx, 1, state.Handle{}),
-		old.Finish(ctx, state.Run{ID: 1, Outcome: state.Done}, u, nil),
-		old.Stand(ctx, u, state.Current{Unit: u.ID}),
-		old.Forget(ctx, u.ID),
-		old.EndRevision(ctx, 1, state.Done, ""),
-		old.Clear(ctx, state.Pending{Run: state.Run{ID: 1}}),
-	} {
-		if !errors.Is(err, state.ErrFenced) {
-			t.Errorf("write %d of a fenced lease: %v, want ErrFenced", i, err)
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s1, s2 := open(t, where), open(t, where)
+		old, err := s1.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 300 * time.Millisecond})
+		ok(t, err)
+		// The heartbeat keeps it.
+		time.Sleep(600 * time.Millisecond)
+		var held *state.HeldError
+		if _, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{}); !errors.As(err, &held) {
+			t.Fatalf("a renewed lease was taken over: %v", err)
 		}
-	}
-	select {
-	case <-old.Lost():
-	default:
-		t.Error("a fenced lease does not say that it is lost")
-	}
-	ok(t, old.Release(ctx))
-	if after := must[state.Meta](t)(s1.Meta(ctx)); after != before {
-		t.Errorf("a fenced lease moved the state from %+v to %+v", before, after)
-	}
-	_, err = l.Begin(ctx, state.Run{Unit: u.ID})
-	ok(t, err)
-	ok(t, l.Release(ctx))
+		// A paused process renews nothing.
+		state.Pause(old)
+		l, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: 5 * time.Second})
+		ok(t, err)
+		before := must[state.Meta](t)(s1.Meta(ctx))
+		u := unit("a/b/c")
+		_, err1 := old.Begin(ctx, state.Run{Unit: u.ID})
+		_, err2 := old.BeginRevision(ctx, state.Revision{})
+		_, err3 := old.Register(ctx, state.ModelVersion{Model: "m"})
+		for i, err := range []error{err1, err2, err3,
+			old.SetHandle(ctx, 1, state.Handle{}),
+			old.Finish(ctx, state.Run{ID: 1, Outcome: state.Done}, u, nil),
+			old.Stand(ctx, u, state.Current{Unit: u.ID}),
+			old.Forget(ctx, u.ID),
+			old.EndRevision(ctx, 1, state.Done, ""),
+			old.Clear(ctx, state.Pending{Run: state.Run{ID: 1}}),
+		} {
+			if !errors.Is(err, state.ErrFenced) {
+				t.Errorf("write %d of a fenced lease: %v, want ErrFenced", i, err)
+			}
+		}
+		select {
+		case <-old.Lost():
+		default:
+			t.Error("a fenced lease does not say that it is lost")
+		}
+		ok(t, old.Release(ctx))
+		if after := must[state.Meta](t)(s1.Meta(ctx)); after != before {
+			t.Errorf("a fenced lease moved the state from %+v to %+v", before, after)
+		}
+		_, err = l.Begin(ctx, state.Run{Unit: u.ID})
+		ok(t, err)
+		ok(t, l.Release(ctx))
+	})
 }
 
 // A wrongClock is of a holder and of another that wants the lock: how wrong theirs
@@ -186,22 +192,23 @@ func TestClocksThatAreWrong(t *testing.T) {
 		{"the other's jumps ahead", 0, 0, 0, 24 * time.Hour},
 		{"the other's jumps back", 0, 0, 0, -24 * time.Hour},
 	} {
-		dir := t.TempDir()
-		wg.Go(func() { // all at once, for they mostly wait
-			if err := c.try(t.Context(), dir); err != nil {
-				t.Errorf("%s: %v", c.name, err)
-			}
-		})
+		for _, where := range []string{t.TempDir(), statetest.URL(t)} {
+			wg.Go(func() { // all at once, for they mostly wait
+				if err := c.try(t.Context(), where); err != nil {
+					t.Errorf("%s: %v", c.name, err)
+				}
+			})
+		}
 	}
 	wg.Wait()
 }
 
-func (c wrongClock) try(ctx context.Context, dir string) error {
+func (c wrongClock) try(ctx context.Context, where string) error {
 	const ttl = time.Second // far above what a busy machine needs to renew it
 	var stores [2]*state.Store
 	var clocks [2]atomic.Int64
 	for i, wrong := range []time.Duration{c.holder, c.other} {
-		s, err := state.Open(ctx, dir)
+		s, err := state.Open(ctx, where)
 		if err != nil {
 			return err
 		}
@@ -240,122 +247,133 @@ func (c wrongClock) try(ctx context.Context, dir string) error {
 
 // Who does not want to wait gets the lock all the same if its time is over.
 func TestALockThatRanOutIsTakenWithoutAWait(t *testing.T) {
-	ctx, dir := t.Context(), t.TempDir()
-	s := open(t, dir)
-	l, err := s.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 100 * time.Millisecond})
-	ok(t, err)
-	state.Pause(l)
-	var later atomic.Int64
-	later.Store(int64(time.Hour))
-	state.SetClock(s, &later)
-	l2, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
-	ok(t, err)
-	ok(t, l2.Release(ctx))
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l, err := s.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 100 * time.Millisecond})
+		ok(t, err)
+		state.Pause(l)
+		var later atomic.Int64
+		later.Store(int64(time.Hour))
+		state.SetClock(s, &later)
+		l2, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
+		ok(t, err)
+		ok(t, l2.Release(ctx))
+	})
 }
 
 func TestLeaseLearnsFromTheHeartbeatThatItIsLost(t *testing.T) {
-	ctx, dir := t.Context(), t.TempDir()
-	s := open(t, dir)
-	l, err := s.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 60 * time.Millisecond})
-	ok(t, err)
-	state.Expire(s, l)
-	l2 := lock(t, open(t, dir))
-	select {
-	case <-l.Lost():
-	case <-time.After(5 * time.Second):
-		t.Fatal("not told")
-	}
-	ok(t, l2.Release(ctx))
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l, err := s.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 60 * time.Millisecond})
+		ok(t, err)
+		state.Expire(s, l)
+		l2 := lock(t, open(t, where))
+		select {
+		case <-l.Lost():
+		case <-time.After(5 * time.Second):
+			t.Fatal("not told")
+		}
+		ok(t, l2.Release(ctx))
+	})
 }
 
 func TestLockOfAKilledProcessIsTakenAtOnceAndItsJournalIsThere(t *testing.T) {
-	ctx, dir := t.Context(), t.TempDir()
-	cmd, stderr := start(t, dir, "hold")
-	out, err := cmd.StdoutPipe()
-	ok(t, err)
-	ok(t, cmd.Start())
-	if _, err := out.Read(make([]byte, 5)); err != nil {
-		t.Fatalf("%v: %s", err, stderr)
-	}
-	s := open(t, dir)
-	var held *state.HeldError
-	if _, err := s.Lock(ctx, state.Holder{}, state.LockOptions{}); !errors.As(err, &held) || held.Holder.PID != cmd.Process.Pid {
-		t.Errorf("while it lives: %v, want held by %d", err, cmd.Process.Pid)
-	}
-	ok(t, cmd.Process.Kill())
-	cmd.Wait()
-	l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
-	ok(t, err)
-	ps := must[[]state.Pending](t)(s.Pending(ctx))
-	if len(ps) != 1 || ps[0].Run.Key != "k" || ps[0].Handle != nil {
-		t.Fatalf("journal %+v, want the run that was begun", ps)
-	}
-	ok(t, l.Clear(ctx, ps[0]))
-	ok(t, l.Release(ctx))
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		cmd, stderr := start(t, where, "hold")
+		out, err := cmd.StdoutPipe()
+		ok(t, err)
+		ok(t, cmd.Start())
+		if _, err := out.Read(make([]byte, 5)); err != nil {
+			t.Fatalf("%v: %s", err, stderr)
+		}
+		s := open(t, where)
+		var held *state.HeldError
+		if _, err := s.Lock(ctx, state.Holder{}, state.LockOptions{}); !errors.As(err, &held) || held.Holder.PID != cmd.Process.Pid {
+			t.Errorf("while it lives: %v, want held by %d", err, cmd.Process.Pid)
+		}
+		ok(t, cmd.Process.Kill())
+		cmd.Wait()
+		l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
+		ok(t, err)
+		ps := must[[]state.Pending](t)(s.Pending(ctx))
+		if len(ps) != 1 || ps[0].Run.Key != "k" || ps[0].Handle != nil {
+			t.Fatalf("journal %+v, want the run that was begun", ps)
+		}
+		ok(t, l.Clear(ctx, ps[0]))
+		ok(t, l.Release(ctx))
+	})
 }
 
 // A number that was given to another process since is not the holder's.
 func TestHolderIsKnownByItsStart(t *testing.T) {
-	ctx, dir := t.Context(), t.TempDir()
-	s := open(t, dir)
-	l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
-	ok(t, err)
-	state.SetStart(t, s, "1")
-	l2, err := open(t, dir).Lock(ctx, state.Holder{}, state.LockOptions{})
-	if err != nil {
-		t.Fatalf("lock after the number was used again: %v", err)
-	}
-	ok(t, l.Release(ctx))
-	ok(t, l2.Release(ctx))
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
+		ok(t, err)
+		state.SetStart(t, s, "1")
+		l2, err := open(t, where).Lock(ctx, state.Holder{}, state.LockOptions{})
+		if err != nil {
+			t.Fatalf("lock after the number was used again: %v", err)
+		}
+		ok(t, l.Release(ctx))
+		ok(t, l2.Release(ctx))
+	})
 }
 
 func TestProcessesTakeTurns(t *testing.T) {
-	dir := t.TempDir()
-	var wg sync.WaitGroup
-	for range 3 {
-		cmd, stderr := start(t, dir, "count")
-		wg.Go(func() {
-			if err := cmd.Run(); err != nil {
-				t.Errorf("%v: %s", err, stderr)
-			}
-		})
-	}
-	wg.Wait()
-	s := open(t, dir)
-	rs := must[[]state.Revision](t)(s.Revisions(t.Context(), 0))
-	if len(rs) != 30 || rs[0].Number != 30 || rs[29].Number != 1 {
-		t.Errorf("%d revisions, want 30, newest first", len(rs))
-	}
-	if m := must[state.Meta](t)(s.Meta(t.Context())); m.Serial != 60 {
-		t.Errorf("serial %d, want 60", m.Serial)
-	}
+	onBoth(t, func(t *testing.T, where string) {
+		var wg sync.WaitGroup
+		for range 3 {
+			cmd, stderr := start(t, where, "count")
+			wg.Go(func() {
+				if err := cmd.Run(); err != nil {
+					t.Errorf("%v: %s", err, stderr)
+				}
+			})
+		}
+		wg.Wait()
+		s := open(t, where)
+		rs := must[[]state.Revision](t)(s.Revisions(t.Context(), 0))
+		if len(rs) != 30 || rs[0].Number != 30 || rs[29].Number != 1 {
+			t.Errorf("%d revisions, want 30, newest first", len(rs))
+		}
+		if m := must[state.Meta](t)(s.Meta(t.Context())); m.Serial != 60 {
+			t.Errorf("serial %d, want 60", m.Serial)
+		}
+	})
 }
 
 func TestReadersSeeAWriterAtWork(t *testing.T) {
-	ctx, dir := t.Context(), t.TempDir()
-	s1, s2 := open(t, dir), open(t, dir)
-	l := lock(t, s1)
-	var wg sync.WaitGroup
-	for i := range 4 {
-		wg.Go(func() {
-			u := unit(fmt.Sprint("a/b/", i))
-			for j := range 10 {
-				finish(t, l, u, fmt.Sprint(i, "-", j), noon, time.Second, nil)
-			}
-		})
-		wg.Go(func() {
-			for range 10 {
-				cur, err := s2.Current(ctx)
-				if err != nil {
-					t.Error(err)
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s1, s2 := open(t, where), open(t, where)
+		l := lock(t, s1)
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				u := unit(fmt.Sprint("a/b/", i))
+				for j := range 10 {
+					finish(t, l, u, fmt.Sprint(i, "-", j), noon, time.Second, nil)
 				}
-				for id, c := range cur {
-					if r, err := s2.Run(ctx, c.Run); err != nil || r.Unit != id {
-						t.Errorf("%s stands without its run: %v", id, err)
+			})
+			wg.Go(func() {
+				for range 10 {
+					cur, err := s2.Current(ctx)
+					if err != nil {
+						t.Error(err)
+					}
+					for id, c := range cur {
+						if r, err := s2.Run(ctx, c.Run); err != nil || r.Unit != id {
+							t.Errorf("%s stands without its run: %v", id, err)
+						}
 					}
 				}
-			}
-		})
-	}
-	wg.Wait()
+			})
+		}
+		wg.Wait()
+	})
 }

@@ -36,30 +36,31 @@ func TestOpenMakesAPrivateFolder(t *testing.T) {
 }
 
 func TestManyOpenAtOnce(t *testing.T) {
-	dir := t.TempDir()
-	lineages := make([]string, 8)
-	var wg sync.WaitGroup
-	for i := range lineages {
-		wg.Go(func() {
-			s, err := state.Open(t.Context(), dir)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer s.Close()
-			m, err := s.Meta(t.Context())
-			if err != nil {
-				t.Error(err)
-			}
-			lineages[i] = m.Lineage
-		})
-	}
-	wg.Wait()
-	for _, l := range lineages {
-		if l != lineages[0] {
-			t.Fatalf("lineages differ: %v", lineages)
+	onBoth(t, func(t *testing.T, where string) {
+		lineages := make([]string, 8)
+		var wg sync.WaitGroup
+		for i := range lineages {
+			wg.Go(func() {
+				s, err := state.Open(t.Context(), where)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer s.Close()
+				m, err := s.Meta(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				lineages[i] = m.Lineage
+			})
 		}
-	}
+		wg.Wait()
+		for _, l := range lineages {
+			if l != lineages[0] {
+				t.Fatalf("lineages differ: %v", lineages)
+			}
+		}
+	})
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -3,7 +3,7 @@ package state
 import (
 	"context"
 	"database/sql"
-	"fmt"
+	"slices"
 
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
@@ -51,14 +51,7 @@ type Pruning struct {
 // It changes nothing, not even the serial, where there is nothing to take. What
 // is known of units that neither stand nor have a run goes as well.
 func (l *Lease) Prune(ctx context.Context, p Pruning) error {
-	gone, err := encode(false, append(append([]int64{}, p.Runs...), p.Strip...))
-	if err != nil {
-		return fmt.Errorf("prune: %w", err)
-	}
-	strip, err := encode(false, append([]int64{}, p.Strip...))
-	if err != nil {
-		return fmt.Errorf("prune: %w", err)
-	}
+	gone, strip := idSet(append(slices.Clone(p.Runs), p.Strip...)), idSet(p.Strip)
 	return l.change(ctx, true, "prune the record", func(tx *sql.Tx) error {
 		var changed int64
 		do := func(query string, args ...any) error {
@@ -76,10 +69,10 @@ func (l *Lease) Prune(ctx context.Context, p Pruning) error {
 			args  []any
 		}{
 			{"DELETE FROM revision WHERE number < ?", []any{p.Before}},
-			{"DELETE FROM output WHERE run IN (SELECT value FROM json_each(?))", []any{gone}},
+			{"DELETE FROM output WHERE run IN " + idsIn, []any{gone}},
 			{`UPDATE run SET outcome = ?, inputs = '', metrics = '', error = '', log = '', devices = ''
-				WHERE outcome <> ? AND id IN (SELECT value FROM json_each(?))`, []any{Pruned, Pruned, strip}},
-			{"DELETE FROM run WHERE id IN (SELECT value FROM json_each(?1)) AND id NOT IN (SELECT value FROM json_each(?2))", []any{gone, strip}},
+				WHERE outcome <> ? AND id IN ` + idsIn, []any{Pruned, Pruned, strip}},
+			{"DELETE FROM run WHERE id IN " + idsIn + " AND id NOT IN " + idsIn, []any{gone, strip}},
 			{"DELETE FROM took WHERE unit NOT IN (SELECT unit FROM current) AND unit NOT IN (SELECT unit FROM run)", nil},
 			{"DELETE FROM unstable WHERE unit NOT IN (SELECT unit FROM current) AND unit NOT IN (SELECT unit FROM run)", nil},
 		} {

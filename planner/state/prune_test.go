@@ -12,72 +12,74 @@ import (
 )
 
 func TestPruneTakesWhatItIsToldAndNothingElse(t *testing.T) {
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	for range 3 {
-		n := must[int](t)(l.BeginRevision(ctx, state.Revision{System: "demo"}))
-		ok(t, l.EndRevision(ctx, n, state.Done, ""))
-	}
-	out := map[string]artifact.Artifact{"out": {Digest: "sha256:1", Kind: "table", Size: 5, Rows: 2}}
-	a, gone := unit("features/a"), unit("features/gone")
-	runs := []state.Run{
-		finish(t, l, a, "k1", noon, time.Second, out),
-		finish(t, l, a, "k2", noon, 2*time.Second, out),
-		finish(t, l, gone, "k3", noon, time.Second, out),
-		finish(t, l, a, "k4", noon, 3*time.Second, out),
-	}
-	ok(t, l.Forget(ctx, gone.ID))
-	ok(t, l.MarkUnstable(ctx, state.Unstable{Unit: gone.ID, Definition: gone.Digest}))
-	for _, digest := range []string{"sha256:1", "sha256:2"} {
-		must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/m", Digest: digest}))
-	}
-	ledger := must[[]state.Run](t)(s.Ledger(ctx))
-	if len(ledger) != 4 || ledger[3].ID != runs[3].ID || ledger[3].Key != "k4" || ledger[3].Outcome != state.Done || !cmp.Equal(ledger[3].Outputs, out) {
-		t.Errorf("ledger: %+v", ledger)
-	}
-	registry := must[[]state.ModelVersion](t)(s.Registry(ctx))
-	if len(registry) != 2 || registry[0].Version != 2 {
-		t.Errorf("registry: %+v", registry)
-	}
-	kept := must[*state.Run](t)(s.Run(ctx, runs[3].ID))
-
-	p := state.Pruning{Before: 3, Runs: []int64{runs[0].ID, runs[2].ID}, Strip: []int64{runs[1].ID}, Models: registry[1:]}
-	ok(t, l.Prune(ctx, p))
-	if got := must[[]state.Revision](t)(s.Revisions(ctx, 0)); len(got) != 1 || got[0].Number != 3 {
-		t.Errorf("revisions: %+v", got)
-	}
-	if diff := cmp.Diff(kept, must[*state.Run](t)(s.Run(ctx, runs[3].ID))); diff != "" {
-		t.Errorf("a run that stays (-want +got):\n%s", diff)
-	}
-	stripped := must[*state.Run](t)(s.Run(ctx, runs[1].ID))
-	if stripped.Outcome != state.Pruned || stripped.Took() != 2*time.Second || stripped.Outputs != nil || stripped.Metrics != nil || stripped.Inputs != nil {
-		t.Errorf("of a run there is left %+v", stripped)
-	}
-	for key := range map[string]bool{"k1": true, "k2": true, "k3": true} {
-		if _, err := s.RunFor(ctx, a.ID, key); !errors.Is(err, state.ErrNotFound) {
-			t.Errorf("the run of %s is found: %v", key, err)
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		for range 3 {
+			n := must[int](t)(l.BeginRevision(ctx, state.Revision{System: "demo"}))
+			ok(t, l.EndRevision(ctx, n, state.Done, ""))
 		}
-	}
-	if got := must[[]state.ModelVersion](t)(s.Registry(ctx)); !cmp.Equal(got, registry[:1]) {
-		t.Errorf("registry: %+v", got)
-	}
-	if times := must[map[string][]time.Duration](t)(s.Estimates(ctx)); len(times) != 1 || len(times[a.ID]) != 3 {
-		t.Errorf("estimates: %v", times)
-	}
-	if marks := must[map[string]state.Unstable](t)(s.Unstable(ctx)); len(marks) > 0 {
-		t.Errorf("unstable: %v", marks)
-	}
-	serial := must[state.Meta](t)(s.Meta(ctx)).Serial
-	ok(t, l.Prune(ctx, p))
-	if now := must[state.Meta](t)(s.Meta(ctx)).Serial; now != serial {
-		t.Errorf("to prune what is pruned moves the state from %d to %d", serial, now)
-	}
-	// Numbers are never given twice.
-	if n := must[int](t)(l.BeginRevision(ctx, state.Revision{System: "demo"})); n != 4 {
-		t.Errorf("the next revision is %d", n)
-	}
-	if r := finish(t, l, a, "k5", noon, time.Second, nil); r.ID <= runs[3].ID {
-		t.Errorf("the next run is %d", r.ID)
-	}
+		out := map[string]artifact.Artifact{"out": {Digest: "sha256:1", Kind: "table", Size: 5, Rows: 2}}
+		a, gone := unit("features/a"), unit("features/gone")
+		runs := []state.Run{
+			finish(t, l, a, "k1", noon, time.Second, out),
+			finish(t, l, a, "k2", noon, 2*time.Second, out),
+			finish(t, l, gone, "k3", noon, time.Second, out),
+			finish(t, l, a, "k4", noon, 3*time.Second, out),
+		}
+		ok(t, l.Forget(ctx, gone.ID))
+		ok(t, l.MarkUnstable(ctx, state.Unstable{Unit: gone.ID, Definition: gone.Digest}))
+		for _, digest := range []string{"sha256:1", "sha256:2"} {
+			must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/m", Digest: digest}))
+		}
+		ledger := must[[]state.Run](t)(s.Ledger(ctx))
+		if len(ledger) != 4 || ledger[3].ID != runs[3].ID || ledger[3].Key != "k4" || ledger[3].Outcome != state.Done || !cmp.Equal(ledger[3].Outputs, out) {
+			t.Errorf("ledger: %+v", ledger)
+		}
+		registry := must[[]state.ModelVersion](t)(s.Registry(ctx))
+		if len(registry) != 2 || registry[0].Version != 2 {
+			t.Errorf("registry: %+v", registry)
+		}
+		kept := must[*state.Run](t)(s.Run(ctx, runs[3].ID))
+
+		p := state.Pruning{Before: 3, Runs: []int64{runs[0].ID, runs[2].ID}, Strip: []int64{runs[1].ID}, Models: registry[1:]}
+		ok(t, l.Prune(ctx, p))
+		if got := must[[]state.Revision](t)(s.Revisions(ctx, 0)); len(got) != 1 || got[0].Number != 3 {
+			t.Errorf("revisions: %+v", got)
+		}
+		if diff := cmp.Diff(kept, must[*state.Run](t)(s.Run(ctx, runs[3].ID))); diff != "" {
+			t.Errorf("a run that stays (-want +got):\n%s", diff)
+		}
+		stripped := must[*state.Run](t)(s.Run(ctx, runs[1].ID))
+		if stripped.Outcome != state.Pruned || stripped.Took() != 2*time.Second || stripped.Outputs != nil || stripped.Metrics != nil || stripped.Inputs != nil {
+			t.Errorf("of a run there is left %+v", stripped)
+		}
+		for key := range map[string]bool{"k1": true, "k2": true, "k3": true} {
+			if _, err := s.RunFor(ctx, a.ID, key); !errors.Is(err, state.ErrNotFound) {
+				t.Errorf("the run of %s is found: %v", key, err)
+			}
+		}
+		if got := must[[]state.ModelVersion](t)(s.Registry(ctx)); !cmp.Equal(got, registry[:1]) {
+			t.Errorf("registry: %+v", got)
+		}
+		if times := must[map[string][]time.Duration](t)(s.Estimates(ctx)); len(times) != 1 || len(times[a.ID]) != 3 {
+			t.Errorf("estimates: %v", times)
+		}
+		if marks := must[map[string]state.Unstable](t)(s.Unstable(ctx)); len(marks) > 0 {
+			t.Errorf("unstable: %v", marks)
+		}
+		serial := must[state.Meta](t)(s.Meta(ctx)).Serial
+		ok(t, l.Prune(ctx, p))
+		if now := must[state.Meta](t)(s.Meta(ctx)).Serial; now != serial {
+			t.Errorf("to prune what is pruned moves the state from %d to %d", serial, now)
+		}
+		// Numbers are never given twice.
+		if n := must[int](t)(l.BeginRevision(ctx, state.Revision{System: "demo"})); n != 4 {
+			t.Errorf("the next revision is %d", n)
+		}
+		if r := finish(t, l, a, "k5", noon, time.Second, nil); r.ID <= runs[3].ID {
+			t.Errorf("the next run is %d", r.ID)
+		}
+	})
 }

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +21,8 @@ import (
 // then the rest can tell later, by the serial, whether the rest has moved.
 func (s *Store) Meta(ctx context.Context) (Meta, error) {
 	var m Meta
-	err := s.read.QueryRowContext(ctx, "SELECT lineage, serial, system FROM meta").Scan(&m.Lineage, &m.Serial, &m.System)
-	return m, s.explain("read state", err)
+	err := s.row(ctx, "read state", []any{&m.Lineage, &m.Serial, &m.System}, "SELECT lineage, serial, system FROM meta")
+	return m, err
 }
 
 // Current returns what stands, by unit.
@@ -76,8 +79,8 @@ func (s *Store) Standing(ctx context.Context) (map[string]Run, error) {
 // Unit returns the unit as it was applied, or [ErrNotFound].
 func (s *Store) Unit(ctx context.Context, id string) (*ir.Unit, error) {
 	var text string
-	if err := s.read.QueryRowContext(ctx, "SELECT ir FROM applied WHERE unit = ?", id).Scan(&text); err != nil {
-		return nil, s.explain("read unit "+id, err)
+	if err := s.row(ctx, "read unit "+id, []any{&text}, "SELECT ir FROM applied WHERE unit = ?", id); err != nil {
+		return nil, err
 	}
 	u := new(ir.Unit)
 	if err := json.Unmarshal([]byte(text), u); err != nil {
@@ -130,23 +133,41 @@ func (s *Store) runs(ctx context.Context, query string, args ...any) ([]Run, err
 	}, query, args...); err != nil {
 		return nil, err
 	}
-	for i := range out {
-		if err := s.each(ctx, func(rows *sql.Rows) error {
-			var port string
-			var a artifact.Artifact
-			if err := rows.Scan(&port, &a.Digest, &a.Kind, &a.Size, &a.Rows); err != nil {
-				return err
-			}
-			if out[i].Outputs == nil {
-				out[i].Outputs = map[string]artifact.Artifact{}
-			}
-			out[i].Outputs[port] = a
-			return nil
-		}, "SELECT port, digest, kind, size, rows FROM output WHERE run = ?", out[i].ID); err != nil {
-			return nil, err
-		}
+	if len(out) == 0 {
+		return nil, nil
 	}
-	return out, nil
+	at := make(map[int64]*Run, len(out))
+	for i := range out {
+		at[out[i].ID] = &out[i]
+	}
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var run int64
+		var port string
+		var a artifact.Artifact
+		if err := rows.Scan(&run, &port, &a.Digest, &a.Kind, &a.Size, &a.Rows); err != nil {
+			return err
+		}
+		r := at[run]
+		if r.Outputs == nil {
+			r.Outputs = map[string]artifact.Artifact{}
+		}
+		r.Outputs[port] = a
+		return nil
+	}, "SELECT run, port, digest, kind, size, rows FROM output WHERE run IN "+idsIn, idSet(slices.Collect(maps.Keys(at))))
+	return out, err
+}
+
+// idsIn are the numbers that [idSet] has, in a statement.
+const idsIn = "(SELECT CAST(key AS BIGINT) FROM json_each(?))"
+
+// idSet is a set of numbers for [idsIn].
+func idSet(ids []int64) string {
+	set := make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		set[id] = true
+	}
+	b, _ := json.Marshal(set) // it always encodes
+	return string(b)
 }
 
 func scanRun(rows *sql.Rows, more ...any) (Run, error) {
@@ -219,12 +240,16 @@ func (s *Store) Used(ctx context.Context, definitions map[string]string) (map[st
 		}
 		out[unit] = u
 		return nil
-	}, `SELECT u.key, sum(peak_mem > 0), max(peak_mem),
-			sum(cpu > 0 AND finished - started >= ?1), max(iif(finished - started >= ?1, cpu * 1000 / (finished - started), 0))
-		FROM json_each(?2) u
-		JOIN run ON run.id IN (SELECT id FROM run WHERE unit = u.key ORDER BY id DESC LIMIT ?3)
-		WHERE run.definition = u.value AND run.outcome IN ('done', 'audited', 'pruned')
-		GROUP BY u.key`, longRun.Nanoseconds(), units, usedRuns)
+	}, `WITH u AS (
+			SELECT key AS unit, value AS definition,
+				coalesce((SELECT id FROM run WHERE unit = e.key ORDER BY id DESC LIMIT 1 OFFSET ?1), 0) AS oldest
+			FROM json_each(?2) e)
+		SELECT u.unit, count(*) FILTER (WHERE peak_mem > 0), max(peak_mem),
+			count(*) FILTER (WHERE cpu > 0 AND finished - started >= ?3),
+			coalesce(max(cpu * 1000 / (finished - started)) FILTER (WHERE finished - started >= ?3), 0)
+		FROM u JOIN run ON run.unit = u.unit AND run.id >= u.oldest
+		WHERE run.definition = u.definition AND run.outcome IN ('done', 'audited', 'pruned')
+		GROUP BY u.unit`, usedRuns-1, units, longRun.Nanoseconds())
 	return out, err
 }
 
@@ -247,44 +272,59 @@ func (s *Store) Pending(ctx context.Context) ([]Pending, error) {
 // ArtifactCreated returns when an artifact was first made, or [ErrNotFound].
 func (s *Store) ArtifactCreated(ctx context.Context, digest string) (time.Time, error) {
 	var at sql.NullInt64
-	err := s.read.QueryRowContext(ctx, "SELECT min(run.finished) FROM output JOIN run ON run.id = output.run WHERE digest = ? AND outcome = 'done'", digest).Scan(&at)
+	doing := "read artifact " + digest
+	err := s.row(ctx, doing, []any{&at}, "SELECT min(run.finished) FROM output JOIN run ON run.id = output.run WHERE digest = ? AND outcome = 'done'", digest)
 	if err == nil && !at.Valid {
-		err = sql.ErrNoRows
+		err = s.explain(doing, sql.ErrNoRows)
 	}
-	return toTime(at.Int64), s.explain("read artifact "+digest, err)
+	return toTime(at.Int64), err
 }
 
 // Artifact returns what is recorded of an artifact, or [ErrNotFound].
 func (s *Store) Artifact(ctx context.Context, digest string) (artifact.Artifact, error) {
 	a := artifact.Artifact{Digest: digest}
-	err := s.read.QueryRowContext(ctx, "SELECT kind, size, rows FROM output WHERE digest = ? LIMIT 1", digest).Scan(&a.Kind, &a.Size, &a.Rows)
-	return a, s.explain("read artifact "+digest, err)
+	err := s.row(ctx, "read artifact "+digest, []any{&a.Kind, &a.Size, &a.Rows}, "SELECT kind, size, rows FROM output WHERE digest = ? LIMIT 1", digest)
+	return a, err
+}
+
+// row reads what is one row, or [ErrNotFound].
+func (s *Store) row(ctx context.Context, doing string, into []any, query string, args ...any) error {
+	return s.explain(doing, s.try(ctx, func(ctx context.Context) error {
+		return s.read.QueryRowContext(ctx, query, args...).Scan(into...)
+	}))
 }
 
 func (s *Store) each(ctx context.Context, row func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := s.read.QueryContext(ctx, query, args...)
-	if err != nil {
-		return s.explain("read state", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows); err != nil {
-			return s.explain("read state", err)
+	return s.explain("read state", s.try(ctx, func(ctx context.Context) error {
+		rows, err := s.read.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
 		}
-	}
-	return s.explain("read state", rows.Err())
+		defer rows.Close()
+		told := false
+		for rows.Next() {
+			told = true
+			if err := row(rows); err != nil {
+				return err
+			}
+		}
+		if err = rows.Err(); err != nil && told {
+			err = &tornError{err} // no row may be told twice
+		}
+		return err
+	}))
 }
 
 func (s *Store) explain(doing string, err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%s: %w", doing, ErrNotFound)
 	}
-	return explain(s.path, doing, err)
+	return s.database.explain(doing, err)
 }
 
 func noLimit(n int) int {
 	if n <= 0 {
-		return -1 // SQLite's word for it
+		return math.MaxInt64
 	}
 	return n
 }

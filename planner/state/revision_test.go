@@ -16,96 +16,102 @@ import (
 )
 
 func TestARevisionThatWasKilledIsNotedByTheNext(t *testing.T) {
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	for range 2 {
-		_ = must[int](t)(l.BeginRevision(t.Context(), state.Revision{System: "late"}))
-	}
-	ok(t, l.EndRevision(t.Context(), 2, state.Done, "sha256:s"))
-	_ = must[int](t)(l.BeginRevision(t.Context(), state.Revision{System: "late", Act: state.Rollback, BackTo: 2, Moves: []state.Move{{From: "a", To: "b"}}}))
-	var got []state.Revision
-	for _, r := range must[[]state.Revision](t)(s.Revisions(t.Context(), 0)) {
-		r.Started, r.Finished = time.Time{}, time.Time{}
-		got = append(got, r)
-	}
-	want := []state.Revision{
-		{Number: 3, Act: state.Rollback, BackTo: 2, System: "late", Outcome: state.Started, Moves: []state.Move{{From: "a", To: "b"}}},
-		{Number: 2, Act: state.Apply, System: "late", Outcome: state.Done, Standing: "sha256:s"},
-		{Number: 1, Act: state.Apply, System: "late", Outcome: state.Killed},
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("revisions (-want +got):\n%s", d)
-	}
+	onBoth(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		l := lock(t, s)
+		for range 2 {
+			_ = must[int](t)(l.BeginRevision(t.Context(), state.Revision{System: "late"}))
+		}
+		ok(t, l.EndRevision(t.Context(), 2, state.Done, "sha256:s"))
+		_ = must[int](t)(l.BeginRevision(t.Context(), state.Revision{System: "late", Act: state.Rollback, BackTo: 2, Moves: []state.Move{{From: "a", To: "b"}}}))
+		var got []state.Revision
+		for _, r := range must[[]state.Revision](t)(s.Revisions(t.Context(), 0)) {
+			r.Started, r.Finished = time.Time{}, time.Time{}
+			got = append(got, r)
+		}
+		want := []state.Revision{
+			{Number: 3, Act: state.Rollback, BackTo: 2, System: "late", Outcome: state.Started, Moves: []state.Move{{From: "a", To: "b"}}},
+			{Number: 2, Act: state.Apply, System: "late", Outcome: state.Done, Standing: "sha256:s"},
+			{Number: 1, Act: state.Apply, System: "late", Outcome: state.Killed},
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("revisions (-want +got):\n%s", d)
+		}
+	})
 }
 
 func TestARunBelongsToTheRevisionThatSawItEnd(t *testing.T) {
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	begin := func(unit string) state.Run {
-		r := state.Run{Key: unit, Unit: unit, Revision: 1, Started: noon, Attempt: 1}
-		r.ID = must[int64](t)(l.Begin(t.Context(), r))
-		r.Outcome = state.Done
-		return r
-	}
-	ended, adopted := begin("steps/ended"), begin("steps/adopted")
-	ok(t, l.Finish(t.Context(), ended, nil, nil))
-	adopted.Revision = 2 // the first apply was killed
-	ok(t, l.Finish(t.Context(), adopted, nil, nil))
-	for revision, want := range map[int]string{1: "steps/ended", 2: "steps/adopted"} {
-		runs := must[[]state.Run](t)(s.RunsOf(t.Context(), revision))
-		if len(runs) != 1 || runs[0].Unit != want {
-			t.Errorf("runs of revision %d: %+v, want that of %s", revision, runs, want)
+	onBoth(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		l := lock(t, s)
+		begin := func(unit string) state.Run {
+			r := state.Run{Key: unit, Unit: unit, Revision: 1, Started: noon, Attempt: 1}
+			r.ID = must[int64](t)(l.Begin(t.Context(), r))
+			r.Outcome = state.Done
+			return r
 		}
-	}
+		ended, adopted := begin("steps/ended"), begin("steps/adopted")
+		ok(t, l.Finish(t.Context(), ended, nil, nil))
+		adopted.Revision = 2 // the first apply was killed
+		ok(t, l.Finish(t.Context(), adopted, nil, nil))
+		for revision, want := range map[int]string{1: "steps/ended", 2: "steps/adopted"} {
+			runs := must[[]state.Run](t)(s.RunsOf(t.Context(), revision))
+			if len(runs) != 1 || runs[0].Unit != want {
+				t.Errorf("runs of revision %d: %+v, want that of %s", revision, runs, want)
+			}
+		}
+	})
 }
 
 func TestAUnitMovesWithItsHistory(t *testing.T) {
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	train, reader, earlier := unit("models/old/train"), unit("deployments/api"), unit("models/new/train")
-	reader.Inputs = []ir.Input{{Port: "model", Unit: train.ID, From: "model"}}
-	finish(t, l, earlier, "gone", noon, time.Minute, nil)
-	_ = must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/new", Digest: "sha256:0", Created: noon}))
-	ok(t, l.Forget(ctx, earlier.ID))
-	finish(t, l, train, "k", noon, time.Hour, nil)
-	finish(t, l, reader, "r", noon, time.Second, nil)
-	for _, d := range []string{"sha256:1", "sha256:2"} {
-		_ = must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/old", Digest: d, Created: noon}))
-	}
-	ok(t, l.MarkUnstable(ctx, state.Unstable{Unit: train.ID, Definition: train.Digest, Revision: 1, Ports: []string{"model"}}))
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		train, reader, earlier := unit("models/old/train"), unit("deployments/api"), unit("models/new/train")
+		reader.Inputs = []ir.Input{{Port: "model", Unit: train.ID, From: "model"}}
+		finish(t, l, earlier, "gone", noon, time.Minute, nil)
+		_ = must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/new", Digest: "sha256:0", Created: noon}))
+		ok(t, l.Forget(ctx, earlier.ID))
+		finish(t, l, train, "k", noon, time.Hour, nil)
+		finish(t, l, reader, "r", noon, time.Second, nil)
+		for _, d := range []string{"sha256:1", "sha256:2"} {
+			_ = must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/old", Digest: d, Created: noon}))
+		}
+		ok(t, l.MarkUnstable(ctx, state.Unstable{Unit: train.ID, Definition: train.Digest, Revision: 1, Ports: []string{"model"}}))
 
-	ok(t, l.Move(ctx, []state.Move{{From: "models/old/train", To: "models/new/train"}}))
+		ok(t, l.Move(ctx, []state.Move{{From: "models/old/train", To: "models/new/train"}}))
 
-	current := must[map[string]state.Current](t)(s.Current(ctx))
-	if _, still := current["models/old/train"]; still || current["models/new/train"].Key != "k" {
-		t.Errorf("what stands: %+v", current)
-	}
-	if u := must[*ir.Unit](t)(s.Unit(ctx, "models/new/train")); u.ID != "models/new/train" || u.Entity != "models/new" {
-		t.Errorf("as applied: %s of %s", u.ID, u.Entity)
-	}
-	if u := must[*ir.Unit](t)(s.Unit(ctx, reader.ID)); u.Inputs[0].Unit != "models/new/train" {
-		t.Errorf("its reader reads from %s", u.Inputs[0].Unit)
-	}
-	if runs := must[[]state.Run](t)(s.Runs(ctx, "models/new/train", 0)); len(runs) != 2 {
-		t.Errorf("%d runs, want its own and that of an earlier unit of the name", len(runs))
-	}
-	if times := must[map[string][]time.Duration](t)(s.Estimates(ctx))["models/new/train"]; len(times) != 1 || times[0] != time.Hour {
-		t.Errorf("estimated from %v", times)
-	}
-	if u := must[map[string]state.Unstable](t)(s.Unstable(ctx))["models/new/train"]; u.Ports[0] != "model" {
-		t.Errorf("unstable: %+v", u)
-	}
-	var versions []string
-	for _, v := range must[[]state.ModelVersion](t)(s.ModelVersions(ctx, "models/new")) {
-		versions = append(versions, v.Digest)
-	}
-	if d := cmp.Diff([]string{"sha256:2", "sha256:1", "sha256:0"}, versions); d != "" {
-		t.Errorf("versions, newest first (-want +got):\n%s", d)
-	}
-	if v := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/new", "sha256:2", func(string) bool { return true })); v.Digest != "sha256:1" {
-		t.Errorf("incumbent %s", v.Digest)
-	}
+		current := must[map[string]state.Current](t)(s.Current(ctx))
+		if _, still := current["models/old/train"]; still || current["models/new/train"].Key != "k" {
+			t.Errorf("what stands: %+v", current)
+		}
+		if u := must[*ir.Unit](t)(s.Unit(ctx, "models/new/train")); u.ID != "models/new/train" || u.Entity != "models/new" {
+			t.Errorf("as applied: %s of %s", u.ID, u.Entity)
+		}
+		if u := must[*ir.Unit](t)(s.Unit(ctx, reader.ID)); u.Inputs[0].Unit != "models/new/train" {
+			t.Errorf("its reader reads from %s", u.Inputs[0].Unit)
+		}
+		if runs := must[[]state.Run](t)(s.Runs(ctx, "models/new/train", 0)); len(runs) != 2 {
+			t.Errorf("%d runs, want its own and that of an earlier unit of the name", len(runs))
+		}
+		if times := must[map[string][]time.Duration](t)(s.Estimates(ctx))["models/new/train"]; len(times) != 1 || times[0] != time.Hour {
+			t.Errorf("estimated from %v", times)
+		}
+		if u := must[map[string]state.Unstable](t)(s.Unstable(ctx))["models/new/train"]; u.Ports[0] != "model" {
+			t.Errorf("unstable: %+v", u)
+		}
+		var versions []string
+		for _, v := range must[[]state.ModelVersion](t)(s.ModelVersions(ctx, "models/new")) {
+			versions = append(versions, v.Digest)
+		}
+		if d := cmp.Diff([]string{"sha256:2", "sha256:1", "sha256:0"}, versions); d != "" {
+			t.Errorf("versions, newest first (-want +got):\n%s", d)
+		}
+		if v := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/new", "sha256:2", func(string) bool { return true })); v.Digest != "sha256:1" {
+			t.Errorf("incumbent %s", v.Digest)
+		}
+	})
 }
 
 // A state that an older tenon wrote is brought up to date when it is opened, and

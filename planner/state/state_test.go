@@ -10,11 +10,19 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
-func open(t testing.TB, dir string) *state.Store {
+// onBoth runs a test with a folder, and with a database, in which there is no state
+// yet.
+func onBoth(t *testing.T, f func(t *testing.T, where string)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, t.TempDir()) })
+	t.Run("postgres", func(t *testing.T) { f(t, statetest.URL(t)) })
+}
+
+func open(t testing.TB, where string) *state.Store {
 	t.Helper()
-	s, err := state.Open(t.Context(), dir)
+	s, err := state.Open(t.Context(), where)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,244 +74,258 @@ func finish(t testing.TB, l *state.Lease, u *ir.Unit, key string, at time.Time, 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func TestRunIsRecordedFromIntentToOutcome(t *testing.T) {
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	rev := must[int](t)(l.BeginRevision(ctx, state.Revision{System: "late", Target: "local", IR: "sha256:ir", Tags: []string{"a"}, Started: noon}))
-	if rev != 1 {
-		t.Fatalf("first revision is %d", rev)
-	}
-	u := unit("models/late/train")
-	r := state.Run{Key: "k", Unit: u.ID, Definition: u.Digest, Revision: rev, Attempt: 1, Started: noon, Inputs: map[string]string{"table": "sha256:t"}, Log: "runs/k/log"}
-	r.ID = must[int64](t)(l.Begin(ctx, r))
-	r.Outcome = state.Started
-	h := state.Handle{Executor: "process", ID: "x", Data: []byte(`{"pid":1}`)}
-	if diff := cmp.Diff([]state.Pending{{Run: r}}, must[[]state.Pending](t)(s.Pending(ctx))); diff != "" {
-		t.Fatalf("journal after Begin (-want +got):\n%s", diff)
-	}
-	ok(t, l.SetHandle(ctx, r.ID, h))
-	if diff := cmp.Diff([]state.Pending{{Run: r, Handle: &h}}, must[[]state.Pending](t)(s.Pending(ctx))); diff != "" {
-		t.Fatalf("journal after SetHandle (-want +got):\n%s", diff)
-	}
-	if _, err := s.RunFor(ctx, u.ID, "k"); !errors.Is(err, state.ErrNotFound) {
-		t.Fatalf("a run that has not ended is found by its key: %v", err)
-	}
-
-	r.Outcome, r.Finished = state.Done, noon.Add(time.Minute)
-	r.Outputs = map[string]artifact.Artifact{"model": {Digest: "sha256:m", Kind: "model", Size: 10}, "table": {Digest: "sha256:o", Kind: "table", Size: 4, Rows: 2}}
-	r.Metrics = map[string]float64{"accuracy": 0.5}
-	r.Usage = state.Usage{CPU: time.Second, PeakMem: 7, ReadBytes: 8, WriteBytes: 9}
-	c := state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: "k", Revision: rev, Since: noon}
-	ok(t, l.Finish(ctx, r, u, &c))
-	c.Run = r.ID
-	ok(t, l.EndRevision(ctx, rev, state.Done, ""))
-
-	if got := must[[]state.Pending](t)(s.Pending(ctx)); len(got) != 0 {
-		t.Errorf("journal after Finish: %v", got)
-	}
-	if diff := cmp.Diff(&r, must[*state.Run](t)(s.RunFor(ctx, u.ID, "k"))); diff != "" {
-		t.Errorf("run (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]state.Run{r}, must[[]state.Run](t)(s.Runs(ctx, u.ID, 5))); diff != "" {
-		t.Errorf("runs (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(map[string]state.Current{u.ID: c}, must[map[string]state.Current](t)(s.Current(ctx))); diff != "" {
-		t.Errorf("what stands (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(r.Outputs, must[map[string]state.Run](t)(s.Standing(ctx))[u.ID].Outputs); diff != "" {
-		t.Errorf("standing outputs (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(u, must[*ir.Unit](t)(s.Unit(ctx, u.ID))); diff != "" {
-		t.Errorf("unit (-want +got):\n%s", diff)
-	}
-	if got := must[time.Time](t)(s.ArtifactCreated(ctx, "sha256:m")); !got.Equal(r.Finished) {
-		t.Errorf("artifact created %s, want %s", got, r.Finished)
-	}
-	if got := must[artifact.Artifact](t)(s.Artifact(ctx, "sha256:o")); got.Rows != 2 {
-		t.Errorf("artifact %+v, want 2 rows", got)
-	}
-	got := must[*state.Revision](t)(s.Revision(ctx, 1))
-	if got.Outcome != state.Done || got.Finished.IsZero() || got.Tags[0] != "a" || got.IR != "sha256:ir" {
-		t.Errorf("revision %+v", got)
-	}
-	if m := must[state.Meta](t)(s.Meta(ctx)); m.System != "late" || m.Serial != 5 || len(m.Lineage) != 32 {
-		t.Errorf("meta %+v, want the system, serial 5 after five writes, and a lineage", m)
-	}
-	for _, err := range []error{
-		l.Finish(ctx, r, u, &c), // twice
-		l.Finish(ctx, state.Run{ID: 99, Outcome: state.Done}, u, &c),   // never begun
-		l.Finish(ctx, state.Run{ID: r.ID, Outcome: "started"}, u, &c),  // not an outcome
-		l.SetHandle(ctx, r.ID, h),                                      // ended
-		l.EndRevision(ctx, 7, state.Done, ""),                          // never begun
-		l.Stand(ctx, u, state.Current{Unit: "other"}),                  // of another unit
-		l.Clear(ctx, state.Pending{Run: state.Run{Outcome: "done"}}),   // not how a run is done
-		l.Clear(ctx, state.Pending{Run: state.Run{ID: 99, Unit: "u"}}), // not there
-	} {
-		if err == nil {
-			t.Error("a write that makes no sense was taken")
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		rev := must[int](t)(l.BeginRevision(ctx, state.Revision{System: "late", Target: "local", IR: "sha256:ir", Tags: []string{"a"}, Started: noon}))
+		if rev != 1 {
+			t.Fatalf("first revision is %d", rev)
 		}
-	}
+		u := unit("models/late/train")
+		r := state.Run{Key: "k", Unit: u.ID, Definition: u.Digest, Revision: rev, Attempt: 1, Started: noon, Inputs: map[string]string{"table": "sha256:t"}, Log: "runs/k/log"}
+		r.ID = must[int64](t)(l.Begin(ctx, r))
+		r.Outcome = state.Started
+		h := state.Handle{Executor: "process", ID: "x", Data: []byte(`{"pid":1}`)}
+		if diff := cmp.Diff([]state.Pending{{Run: r}}, must[[]state.Pending](t)(s.Pending(ctx))); diff != "" {
+			t.Fatalf("journal after Begin (-want +got):\n%s", diff)
+		}
+		ok(t, l.SetHandle(ctx, r.ID, h))
+		if diff := cmp.Diff([]state.Pending{{Run: r, Handle: &h}}, must[[]state.Pending](t)(s.Pending(ctx))); diff != "" {
+			t.Fatalf("journal after SetHandle (-want +got):\n%s", diff)
+		}
+		if _, err := s.RunFor(ctx, u.ID, "k"); !errors.Is(err, state.ErrNotFound) {
+			t.Fatalf("a run that has not ended is found by its key: %v", err)
+		}
+
+		r.Outcome, r.Finished = state.Done, noon.Add(time.Minute)
+		r.Outputs = map[string]artifact.Artifact{"model": {Digest: "sha256:m", Kind: "model", Size: 10}, "table": {Digest: "sha256:o", Kind: "table", Size: 4, Rows: 2}}
+		r.Metrics = map[string]float64{"accuracy": 0.5}
+		r.Usage = state.Usage{CPU: time.Second, PeakMem: 7, ReadBytes: 8, WriteBytes: 9}
+		c := state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: "k", Revision: rev, Since: noon}
+		ok(t, l.Finish(ctx, r, u, &c))
+		c.Run = r.ID
+		ok(t, l.EndRevision(ctx, rev, state.Done, ""))
+
+		if got := must[[]state.Pending](t)(s.Pending(ctx)); len(got) != 0 {
+			t.Errorf("journal after Finish: %v", got)
+		}
+		if diff := cmp.Diff(&r, must[*state.Run](t)(s.RunFor(ctx, u.ID, "k"))); diff != "" {
+			t.Errorf("run (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]state.Run{r}, must[[]state.Run](t)(s.Runs(ctx, u.ID, 5))); diff != "" {
+			t.Errorf("runs (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(map[string]state.Current{u.ID: c}, must[map[string]state.Current](t)(s.Current(ctx))); diff != "" {
+			t.Errorf("what stands (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(r.Outputs, must[map[string]state.Run](t)(s.Standing(ctx))[u.ID].Outputs); diff != "" {
+			t.Errorf("standing outputs (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(u, must[*ir.Unit](t)(s.Unit(ctx, u.ID))); diff != "" {
+			t.Errorf("unit (-want +got):\n%s", diff)
+		}
+		if got := must[time.Time](t)(s.ArtifactCreated(ctx, "sha256:m")); !got.Equal(r.Finished) {
+			t.Errorf("artifact created %s, want %s", got, r.Finished)
+		}
+		if got := must[artifact.Artifact](t)(s.Artifact(ctx, "sha256:o")); got.Rows != 2 {
+			t.Errorf("artifact %+v, want 2 rows", got)
+		}
+		got := must[*state.Revision](t)(s.Revision(ctx, 1))
+		if got.Outcome != state.Done || got.Finished.IsZero() || got.Tags[0] != "a" || got.IR != "sha256:ir" {
+			t.Errorf("revision %+v", got)
+		}
+		if m := must[state.Meta](t)(s.Meta(ctx)); m.System != "late" || m.Serial != 5 || len(m.Lineage) != 32 {
+			t.Errorf("meta %+v, want the system, serial 5 after five writes, and a lineage", m)
+		}
+		for _, err := range []error{
+			l.Finish(ctx, r, u, &c), // twice
+			l.Finish(ctx, state.Run{ID: 99, Outcome: state.Done}, u, &c),   // never begun
+			l.Finish(ctx, state.Run{ID: r.ID, Outcome: "started"}, u, &c),  // not an outcome
+			l.SetHandle(ctx, r.ID, h),                                      // ended
+			l.EndRevision(ctx, 7, state.Done, ""),                          // never begun
+			l.Stand(ctx, u, state.Current{Unit: "other"}),                  // of another unit
+			l.Clear(ctx, state.Pending{Run: state.Run{Outcome: "done"}}),   // not how a run is done
+			l.Clear(ctx, state.Pending{Run: state.Run{ID: 99, Unit: "u"}}), // not there
+		} {
+			if err == nil {
+				t.Error("a write that makes no sense was taken")
+			}
+		}
+	})
 }
 
 func TestFailedRunLeavesWhatStood(t *testing.T) {
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	u := unit("a/b/c")
-	finish(t, l, u, "k1", noon, time.Second, nil)
-	id := must[int64](t)(l.Begin(ctx, state.Run{Key: "k2", Unit: u.ID, Started: noon}))
-	ok(t, l.Finish(ctx, state.Run{ID: id, Unit: u.ID, Outcome: state.Failure, Error: "exit 1"}, u, &state.Current{Unit: u.ID, Key: "k2"}))
-	if got := must[map[string]state.Current](t)(s.Current(ctx))[u.ID].Key; got != "k1" {
-		t.Errorf("after a failure %s stands, want k1", got)
-	}
-	id = must[int64](t)(l.Begin(ctx, state.Run{Key: "k3", Unit: u.ID, Started: noon}))
-	ok(t, l.Clear(ctx, must[[]state.Pending](t)(s.Pending(ctx))[0]))
-	if got := must[*state.Run](t)(s.Run(ctx, id)); got.Outcome != state.Canceled {
-		t.Errorf("a cleared run is %s, want canceled", got.Outcome)
-	}
-	if got := must[map[string][]time.Duration](t)(s.Estimates(ctx))[u.ID]; len(got) != 1 {
-		t.Errorf("estimates %v come from other than Done runs", got)
-	}
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		u := unit("a/b/c")
+		finish(t, l, u, "k1", noon, time.Second, nil)
+		id := must[int64](t)(l.Begin(ctx, state.Run{Key: "k2", Unit: u.ID, Started: noon}))
+		ok(t, l.Finish(ctx, state.Run{ID: id, Unit: u.ID, Outcome: state.Failure, Error: "exit 1"}, u, &state.Current{Unit: u.ID, Key: "k2"}))
+		if got := must[map[string]state.Current](t)(s.Current(ctx))[u.ID].Key; got != "k1" {
+			t.Errorf("after a failure %s stands, want k1", got)
+		}
+		id = must[int64](t)(l.Begin(ctx, state.Run{Key: "k3", Unit: u.ID, Started: noon}))
+		ok(t, l.Clear(ctx, must[[]state.Pending](t)(s.Pending(ctx))[0]))
+		if got := must[*state.Run](t)(s.Run(ctx, id)); got.Outcome != state.Canceled {
+			t.Errorf("a cleared run is %s, want canceled", got.Outcome)
+		}
+		if got := must[map[string][]time.Duration](t)(s.Estimates(ctx))[u.ID]; len(got) != 1 {
+			t.Errorf("estimates %v come from other than Done runs", got)
+		}
+	})
 }
 
 func TestStandMovesOnlyWhatStands(t *testing.T) {
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	u := unit("a/b/c")
-	first := finish(t, l, u, "k1", noon, time.Second, nil)
-	finish(t, l, u, "k2", noon, 3*time.Second, nil)
-	c := state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: "k1", Run: first.ID, Revision: 2, Since: noon}
-	before := must[state.Meta](t)(s.Meta(ctx)).Serial
-	for range 2 {
-		ok(t, l.Stand(ctx, u, c))
-	}
-	if got := must[state.Meta](t)(s.Meta(ctx)).Serial; got != before+1 {
-		t.Errorf("serial moved by %d, want 1: what stands already is no change", got-before)
-	}
-	if got := must[map[string]state.Run](t)(s.Standing(ctx))[u.ID].Key; got != "k1" {
-		t.Errorf("%s stands, want k1", got)
-	}
-	if diff := cmp.Diff([]time.Duration{3 * time.Second, time.Second}, must[map[string][]time.Duration](t)(s.Estimates(ctx))[u.ID]); diff != "" {
-		t.Errorf("estimates (-want +got):\n%s", diff)
-	}
-	ok(t, l.Forget(ctx, u.ID))
-	ok(t, l.Forget(ctx, u.ID))
-	if got := must[map[string]state.Current](t)(s.Current(ctx)); len(got) != 0 {
-		t.Errorf("after Forget %v stands", got)
-	}
-	if _, err := s.Unit(ctx, u.ID); !errors.Is(err, state.ErrNotFound) {
-		t.Errorf("after Forget the unit is found: %v", err)
-	}
-	if _, err := s.RunFor(ctx, u.ID, "k2"); err != nil {
-		t.Errorf("after Forget the run is lost: %v", err)
-	}
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		u := unit("a/b/c")
+		first := finish(t, l, u, "k1", noon, time.Second, nil)
+		finish(t, l, u, "k2", noon, 3*time.Second, nil)
+		c := state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: "k1", Run: first.ID, Revision: 2, Since: noon}
+		before := must[state.Meta](t)(s.Meta(ctx)).Serial
+		for range 2 {
+			ok(t, l.Stand(ctx, u, c))
+		}
+		if got := must[state.Meta](t)(s.Meta(ctx)).Serial; got != before+1 {
+			t.Errorf("serial moved by %d, want 1: what stands already is no change", got-before)
+		}
+		if got := must[map[string]state.Run](t)(s.Standing(ctx))[u.ID].Key; got != "k1" {
+			t.Errorf("%s stands, want k1", got)
+		}
+		if diff := cmp.Diff([]time.Duration{3 * time.Second, time.Second}, must[map[string][]time.Duration](t)(s.Estimates(ctx))[u.ID]); diff != "" {
+			t.Errorf("estimates (-want +got):\n%s", diff)
+		}
+		ok(t, l.Forget(ctx, u.ID))
+		ok(t, l.Forget(ctx, u.ID))
+		if got := must[map[string]state.Current](t)(s.Current(ctx)); len(got) != 0 {
+			t.Errorf("after Forget %v stands", got)
+		}
+		if _, err := s.Unit(ctx, u.ID); !errors.Is(err, state.ErrNotFound) {
+			t.Errorf("after Forget the unit is found: %v", err)
+		}
+		if _, err := s.RunFor(ctx, u.ID, "k2"); err != nil {
+			t.Errorf("after Forget the run is lost: %v", err)
+		}
+	})
 }
 
 func TestUsedIsTheMostOfTheLastRunsOfADefinition(t *testing.T) {
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	run := func(u *ir.Unit, outcome state.Outcome, took time.Duration, used state.Usage) {
-		t.Helper()
-		r := state.Run{Key: "k", Unit: u.ID, Definition: u.Digest, Attempt: 1, Started: noon}
-		r.ID = must[int64](t)(l.Begin(ctx, r))
-		r.Outcome, r.Finished, r.Usage = outcome, noon.Add(took), used
-		ok(t, l.Finish(ctx, r, u, nil))
-	}
-	a, other, silent := unit("a"), unit("a"), unit("silent")
-	other.Digest = "sha256:other"
-	run(a, state.Done, time.Minute, state.Usage{CPU: time.Hour, PeakMem: 1 << 40}) // too long ago
-	run(other, state.Done, time.Minute, state.Usage{CPU: time.Hour, PeakMem: 1 << 40})
-	run(a, state.Failure, time.Minute, state.Usage{CPU: time.Hour, PeakMem: 1 << 40})
-	for range 6 {
-		run(a, state.Done, time.Second, state.Usage{CPU: 8 * time.Second, PeakMem: 5}) // too short for cores
-	}
-	run(a, state.Done, time.Minute, state.Usage{CPU: 90 * time.Second, PeakMem: 7})
-	run(a, state.Audited, time.Minute, state.Usage{CPU: time.Minute})
-	run(silent, state.Done, time.Second, state.Usage{})
-	got := must[map[string]state.Used](t)(s.Used(ctx, map[string]string{"a": a.Digest, "silent": silent.Digest, "none": "sha256:none"}))
-	want := map[string]state.Used{"a": {Runs: 7, Memory: 7, Long: 2, MilliCPU: 1500}, "silent": {}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("used (-want +got):\n%s", diff)
-	}
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		run := func(u *ir.Unit, outcome state.Outcome, took time.Duration, used state.Usage) {
+			t.Helper()
+			r := state.Run{Key: "k", Unit: u.ID, Definition: u.Digest, Attempt: 1, Started: noon}
+			r.ID = must[int64](t)(l.Begin(ctx, r))
+			r.Outcome, r.Finished, r.Usage = outcome, noon.Add(took), used
+			ok(t, l.Finish(ctx, r, u, nil))
+		}
+		a, other, silent := unit("a"), unit("a"), unit("silent")
+		other.Digest = "sha256:other"
+		run(a, state.Done, time.Minute, state.Usage{CPU: time.Hour, PeakMem: 1 << 40}) // too long ago
+		run(other, state.Done, time.Minute, state.Usage{CPU: time.Hour, PeakMem: 1 << 40})
+		run(a, state.Failure, time.Minute, state.Usage{CPU: time.Hour, PeakMem: 1 << 40})
+		for range 6 {
+			run(a, state.Done, time.Second, state.Usage{CPU: 8 * time.Second, PeakMem: 5}) // too short for cores
+		}
+		run(a, state.Done, time.Minute, state.Usage{CPU: 90 * time.Second, PeakMem: 7})
+		run(a, state.Audited, time.Minute, state.Usage{CPU: time.Minute})
+		run(silent, state.Done, time.Second, state.Usage{})
+		got := must[map[string]state.Used](t)(s.Used(ctx, map[string]string{"a": a.Digest, "silent": silent.Digest, "none": "sha256:none"}))
+		want := map[string]state.Used{"a": {Runs: 7, Memory: 7, Long: 2, MilliCPU: 1500}, "silent": {}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("used (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestRerunOfTheSameKeyCounts(t *testing.T) {
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	u := unit("a/b/c")
-	finish(t, l, u, "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:1"}})
-	finish(t, l, u, "k", noon.Add(time.Hour), time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:2"}})
-	got := must[map[string]state.Run](t)(s.Standing(ctx))[u.ID]
-	if got.Outputs["out"].Digest != "sha256:2" || !got.Finished.Equal(noon.Add(time.Hour+time.Second)) {
-		t.Errorf("standing %+v, want the second run", got)
-	}
-	if c := must[map[string]state.Current](t)(s.Current(ctx))[u.ID]; !c.Since.Equal(got.Finished) {
-		t.Errorf("stands since %s, want %s", c.Since, got.Finished)
-	}
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		u := unit("a/b/c")
+		finish(t, l, u, "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:1"}})
+		finish(t, l, u, "k", noon.Add(time.Hour), time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:2"}})
+		got := must[map[string]state.Run](t)(s.Standing(ctx))[u.ID]
+		if got.Outputs["out"].Digest != "sha256:2" || !got.Finished.Equal(noon.Add(time.Hour+time.Second)) {
+			t.Errorf("standing %+v, want the second run", got)
+		}
+		if c := must[map[string]state.Current](t)(s.Current(ctx))[u.ID]; !c.Since.Equal(got.Finished) {
+			t.Errorf("stands since %s, want %s", c.Since, got.Finished)
+		}
+	})
 }
 
 // Units of one definition share a key, and each keeps what it made itself.
 func TestRunForPrefersTheUnitsOwn(t *testing.T) {
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	made := map[string]state.Run{}
-	for _, id := range []string{"a", "b"} {
-		made[id] = finish(t, l, unit(id), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:" + id}})
-	}
-	ok(t, l.Stand(ctx, unit("c"), state.Current{Unit: "c", Kind: ir.Job, Key: "k", Run: made["b"].ID}))
-	for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:b", "c": "sha256:b"} {
-		if got := must[*state.Run](t)(s.RunFor(ctx, id, "k")).Outputs["out"].Digest; got != want {
-			t.Errorf("%s: the run that made %s, want %s", id, got, want)
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		made := map[string]state.Run{}
+		for _, id := range []string{"a", "b"} {
+			made[id] = finish(t, l, unit(id), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:" + id}})
 		}
-	}
+		ok(t, l.Stand(ctx, unit("c"), state.Current{Unit: "c", Kind: ir.Job, Key: "k", Run: made["b"].ID}))
+		for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:b", "c": "sha256:b"} {
+			if got := must[*state.Run](t)(s.RunFor(ctx, id, "k")).Outputs["out"].Digest; got != want {
+				t.Errorf("%s: the run that made %s, want %s", id, got, want)
+			}
+		}
 
-	// What b makes later is its own: what c stands on does not move.
-	finish(t, l, unit("b"), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:later"}})
-	standing := must[map[string]state.Run](t)(s.Standing(ctx))
-	for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:later", "c": "sha256:b"} {
-		if got := standing[id].Outputs["out"].Digest; got != want {
-			t.Errorf("%s: %s stands, want %s", id, got, want)
+		// What b makes later is its own: what c stands on does not move.
+		finish(t, l, unit("b"), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:later"}})
+		standing := must[map[string]state.Run](t)(s.Standing(ctx))
+		for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:later", "c": "sha256:b"} {
+			if got := standing[id].Outputs["out"].Digest; got != want {
+				t.Errorf("%s: %s stands, want %s", id, got, want)
+			}
 		}
-	}
+	})
 }
 
 func TestRegistry(t *testing.T) {
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	l := lock(t, s)
-	register := func(digest string) int {
-		return must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/late", Digest: digest, Key: "k" + digest, Created: noon, Metrics: map[string]float64{"f1": 1}}))
-	}
-	all := func(string) bool { return true }
-	if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "a", all)); got != nil {
-		t.Errorf("incumbent of an empty registry: %+v", got)
-	}
-	for i, step := range []struct {
-		digest    string
-		version   int
-		incumbent int // of the digest that was just registered
-	}{{"a", 1, 0}, {"a", 1, 0}, {"b", 2, 1}, {"a", 1, 2}, {"a", 1, 2}, {"c", 3, 1}, {"a", 1, 3}} {
-		if got := register(step.digest); got != step.version {
-			t.Errorf("step %d: version %d, want %d", i, got, step.version)
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		register := func(digest string) int {
+			return must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/late", Digest: digest, Key: "k" + digest, Created: noon, Metrics: map[string]float64{"f1": 1}}))
 		}
-		got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", step.digest, all))
-		if (got == nil) != (step.incumbent == 0) || got != nil && got.Version != step.incumbent {
-			t.Errorf("step %d: incumbent %+v, want version %d", i, got, step.incumbent)
+		all := func(string) bool { return true }
+		if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "a", all)); got != nil {
+			t.Errorf("incumbent of an empty registry: %+v", got)
 		}
-	}
-	lost := func(digest string) bool { return digest != "a" }
-	if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "c", lost)); got == nil || got.Version != 2 {
-		t.Errorf("the newest one is lost: incumbent %+v, want version 2", got)
-	}
-	vs := must[[]state.ModelVersion](t)(s.ModelVersions(ctx, "models/late"))
-	if len(vs) != 3 || vs[0].Version != 3 || vs[0].Metrics["f1"] != 1 {
-		t.Errorf("versions %+v, want 3, newest first", vs)
-	}
-	if ms := must[[]state.ModelVersion](t)(s.Models(ctx)); len(ms) != 1 || ms[0].Version != 1 {
-		t.Errorf("models %+v, want the version that came back", ms)
-	}
+		for i, step := range []struct {
+			digest    string
+			version   int
+			incumbent int // of the digest that was just registered
+		}{{"a", 1, 0}, {"a", 1, 0}, {"b", 2, 1}, {"a", 1, 2}, {"a", 1, 2}, {"c", 3, 1}, {"a", 1, 3}} {
+			if got := register(step.digest); got != step.version {
+				t.Errorf("step %d: version %d, want %d", i, got, step.version)
+			}
+			got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", step.digest, all))
+			if (got == nil) != (step.incumbent == 0) || got != nil && got.Version != step.incumbent {
+				t.Errorf("step %d: incumbent %+v, want version %d", i, got, step.incumbent)
+			}
+		}
+		lost := func(digest string) bool { return digest != "a" }
+		if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "c", lost)); got == nil || got.Version != 2 {
+			t.Errorf("the newest one is lost: incumbent %+v, want version 2", got)
+		}
+		vs := must[[]state.ModelVersion](t)(s.ModelVersions(ctx, "models/late"))
+		if len(vs) != 3 || vs[0].Version != 3 || vs[0].Metrics["f1"] != 1 {
+			t.Errorf("versions %+v, want 3, newest first", vs)
+		}
+		if ms := must[[]state.ModelVersion](t)(s.Models(ctx)); len(ms) != 1 || ms[0].Version != 1 {
+			t.Errorf("models %+v, want the version that came back", ms)
+		}
+	})
 }

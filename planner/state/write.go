@@ -22,16 +22,20 @@ const keptTimes = 5
 var errSame = errors.New("nothing to change")
 
 // change runs one write: it checks the fencing token, raises the serial and
-// commits. With durable set it returns once all is on the disk.
+// commits. With durable set it returns once all is on the disk. f may be called
+// more than once.
 func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(tx *sql.Tx) error) error {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	l.s.tell(doing, false)
 	defer l.s.tell(doing, true)
-	if err := l.there(); err != nil {
+	ours := false // the write whose commit was not seen to end is this one
+	err := l.s.try(ctx, func(ctx context.Context) error {
+		err := l.tx(ctx, durable, f, ours)
+		ours = l.unsure
 		return err
-	}
-	if err := l.tx(ctx, durable, f); err != nil && !errors.Is(err, errSame) {
+	})
+	if err != nil && !errors.Is(err, errSame) {
 		if errors.Is(err, ErrFenced) {
 			l.fence()
 		}
@@ -40,27 +44,32 @@ func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(t
 	return nil
 }
 
-func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error) error {
-	mode := "NORMAL"
-	if durable {
-		mode = "FULL"
-	}
-	// There is one connection for writing, so this holds for what follows.
-	if _, err := l.s.write.ExecContext(ctx, "PRAGMA synchronous="+mode); err != nil {
-		return err
-	}
-	tx, err := l.s.write.BeginTx(ctx, nil)
+// tx runs f in a transaction. Whether a commit went through that ended with an
+// error is told by the serial, which nobody else raises while the lease stands:
+// begin waits until the transaction it belonged to is over.
+func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error, ours bool) error {
+	tx, err := l.s.begin(ctx, durable)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-	var token int64
-	err = tx.QueryRowContext(ctx, "SELECT token FROM lease").Scan(&token)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && token != l.token {
+	var lineage string
+	var serial int64
+	var token sql.NullInt64
+	if err := tx.QueryRowContext(ctx, "SELECT lineage, serial, (SELECT token FROM lease) FROM meta").Scan(&lineage, &serial, &token); err != nil {
+		return err
+	}
+	if token.Int64 != l.token {
 		return ErrFenced
 	}
-	if err != nil {
-		return err
+	if l.unsure && serial == l.serial+1 {
+		l.serial, l.unsure = serial, false
+		if ours {
+			return nil
+		}
+	}
+	if lineage != l.lineage || serial != l.serial {
+		return errReplaced
 	}
 	if err := f(tx); err != nil {
 		return err
@@ -68,7 +77,12 @@ func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error) 
 	if _, err := tx.ExecContext(ctx, "UPDATE meta SET serial = serial + 1"); err != nil {
 		return err
 	}
-	return tx.Commit()
+	l.unsure = true
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	l.serial, l.unsure = serial+1, false
+	return nil
 }
 
 // BeginRevision records that an apply has begun and returns its number, and that
@@ -123,16 +137,12 @@ func (l *Lease) Begin(ctx context.Context, r Run) (int64, error) {
 	}
 	var id int64
 	err = l.change(ctx, false, "begin run of "+r.Unit, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `INSERT INTO run(key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices)
-			VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, '', 0, 0, '', ?, ?)`,
-			r.Key, r.Unit, r.Definition, r.Revision, Started, r.Attempt, fromTime(orNow(r.Started)), inputs, r.Log, devices)
-		if err != nil {
+		if err := tx.QueryRowContext(ctx, `INSERT INTO run(key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices)
+			VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, '', 0, 0, '', ?, ?) RETURNING id`,
+			r.Key, r.Unit, r.Definition, r.Revision, Started, r.Attempt, fromTime(orNow(r.Started)), inputs, r.Log, devices).Scan(&id); err != nil {
 			return err
 		}
-		if id, err = res.LastInsertId(); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO pending(run, handle) VALUES (?, '')", id)
+		_, err := tx.ExecContext(ctx, "INSERT INTO pending(run, handle) VALUES (?, '')", id)
 		return err
 	})
 	return id, err
@@ -164,8 +174,8 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 	r.Finished = orNow(r.Finished)
 	return l.change(ctx, true, fmt.Sprintf("finish run %d of %s", r.ID, r.Unit), func(tx *sql.Tx) error {
 		var began int64
-		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, started = CASE WHEN ? = 0 THEN started ELSE ? END, finished = ?, metrics = ?, cpu = ?, peak_mem = ?, read_bytes = ?, write_bytes = ?, error = ?, log = CASE WHEN ? = '' THEN log ELSE ? END WHERE id = ? RETURNING started",
-			r.Revision, r.Outcome, fromTime(r.Started), fromTime(r.Started), fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Usage.ReadBytes, r.Usage.WriteBytes, r.Error, r.Log, r.Log, r.ID).Scan(&began); err != nil {
+		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, started = coalesce(?, started), finished = ?, metrics = ?, cpu = ?, peak_mem = ?, read_bytes = ?, write_bytes = ?, error = ?, log = coalesce(?, log) WHERE id = ? RETURNING started",
+			r.Revision, r.Outcome, orNull(fromTime(r.Started)), fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Usage.ReadBytes, r.Usage.WriteBytes, asText(r.Error), orNull(r.Log), r.ID).Scan(&began); err != nil {
 			return err
 		}
 		if err := one(tx.ExecContext(ctx, "DELETE FROM pending WHERE run = ?", r.ID)); err != nil {
@@ -205,7 +215,7 @@ func addTime(ctx context.Context, tx *sql.Tx, unit string, took int64) error {
 		times = append(times, strings.Split(last, ",")...)
 	}
 	times = times[:min(len(times), keptTimes)]
-	_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO took(unit, last) VALUES (?, ?)", unit, strings.Join(times, ","))
+	_, err = tx.ExecContext(ctx, "INSERT INTO took(unit, last) VALUES (?, ?) ON CONFLICT(unit) DO UPDATE SET last = excluded.last", unit, strings.Join(times, ","))
 	return err
 }
 
@@ -238,12 +248,12 @@ func stand(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) 
 	a, err := affected(tx.ExecContext(ctx, `INSERT INTO current(unit, kind, definition, key, revision, handle, since, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT(unit) DO UPDATE SET kind = excluded.kind, definition = excluded.definition, key = excluded.key,
 			revision = excluded.revision, handle = excluded.handle, since = excluded.since, run = excluded.run
-		WHERE ? OR (kind, definition, key, handle, run) IS NOT (excluded.kind, excluded.definition, excluded.key, excluded.handle, excluded.run)`,
+		WHERE ? OR (current.kind, current.definition, current.key, current.handle, current.run) <> (excluded.kind, excluded.definition, excluded.key, excluded.handle, excluded.run)`,
 		c.Unit, c.Kind, c.Definition, c.Key, c.Revision, handle, fromTime(orNow(c.Since)), c.Run, always))
 	if err != nil {
 		return false, err
 	}
-	b, err := affected(tx.ExecContext(ctx, "INSERT INTO applied(unit, ir) VALUES (?, ?) ON CONFLICT(unit) DO UPDATE SET ir = excluded.ir WHERE ir IS NOT excluded.ir",
+	b, err := affected(tx.ExecContext(ctx, "INSERT INTO applied(unit, ir) VALUES (?, ?) ON CONFLICT(unit) DO UPDATE SET ir = excluded.ir WHERE applied.ir <> excluded.ir",
 		c.Unit, string(text)))
 	return a+b > 0, err
 }
@@ -320,9 +330,14 @@ func (l *Lease) Move(ctx context.Context, moves []Move) error {
 	}
 	return l.change(ctx, true, fmt.Sprintf("move %d units", len(moves)), func(tx *sql.Tx) error {
 		for _, m := range moves {
-			for _, table := range []string{"run", "current", "took", "unstable"} {
+			for _, table := range []string{"current", "took", "unstable"} {
 				// What is replaced is left from an earlier unit of that name.
-				if _, err := tx.ExecContext(ctx, "UPDATE OR REPLACE "+table+" SET unit = ? WHERE unit = ?", m.To, m.From); err != nil {
+				if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE unit = ? AND EXISTS (SELECT 1 FROM "+table+" WHERE unit = ?)", m.To, m.From); err != nil {
+					return err
+				}
+			}
+			for _, table := range []string{"run", "current", "took", "unstable"} {
+				if _, err := tx.ExecContext(ctx, "UPDATE "+table+" SET unit = ? WHERE unit = ?", m.To, m.From); err != nil {
 					return err
 				}
 			}
@@ -412,7 +427,8 @@ func (l *Lease) MarkUnstable(ctx context.Context, u Unstable) error {
 		return fmt.Errorf("mark %s: %w", u.Unit, err)
 	}
 	return l.change(ctx, true, "mark "+u.Unit, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO unstable(unit, definition, revision, ports) VALUES (?, ?, ?, ?)", u.Unit, u.Definition, u.Revision, ports)
+		_, err := tx.ExecContext(ctx, `INSERT INTO unstable(unit, definition, revision, ports) VALUES (?, ?, ?, ?)
+			ON CONFLICT(unit) DO UPDATE SET definition = excluded.definition, revision = excluded.revision, ports = excluded.ports`, u.Unit, u.Definition, u.Revision, ports)
 		return err
 	})
 }
@@ -422,6 +438,17 @@ func orNow(t time.Time) time.Time {
 		return time.Now()
 	}
 	return t
+}
+
+// orNull is v, or NULL for nothing.
+func orNull[T comparable](v T) sql.Null[T] {
+	var zero T
+	return sql.Null[T]{V: v, Valid: v != zero}
+}
+
+// asText is s as every database takes it: what a program wrote need not be text.
+func asText(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 func affected(r sql.Result, err error) (int64, error) {

@@ -1,0 +1,93 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/lang/files"
+)
+
+// boundName is the file in a folder that says whose runs and artifacts are in it,
+// where the record is in a database.
+const boundName = "record.json"
+
+type bound struct {
+	Lineage string `json:"lineage"`
+	Where   string `json:"where"` // without a password
+}
+
+// An ElsewhereError means that a folder holds what belongs to the record of another
+// state than the one that was asked for. That one would know nothing of what runs.
+type ElsewhereError struct {
+	Dir    string
+	Record string // where it is
+}
+
+func (e *ElsewhereError) Error() string {
+	return fmt.Sprintf("%s belongs to the state in %s", e.Dir, e.Record)
+}
+
+// Bind makes dir the folder in which this machine keeps what belongs to the state:
+// runs, artifacts, caches. It returns an [ElsewhereError] if that of another state
+// is there, and a [LostError] if nothing tells of what is there. A state in a folder
+// has its own.
+func (s *Store) Bind(ctx context.Context, dir string) error {
+	p, ok := s.database.(*postgres)
+	if !ok {
+		return nil
+	}
+	meta, err := s.Meta(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := boundTo(dir)
+	switch {
+	case err != nil:
+		return err
+	case hasFile(dir):
+		return &ElsewhereError{Dir: dir, Record: filepath.Join(dir, fileName)}
+	case b != nil && b.Lineage == meta.Lineage && b.Where == p.where:
+		return nil
+	case !used(dir):
+	case b == nil:
+		return &LostError{Path: p.where, Gone: filepath.Join(dir, boundName), Way: folderAnew}
+	case b.Lineage == meta.Lineage: // it moved
+	case b.Where == p.where:
+		return &LostError{Path: p.where, Gone: "the record " + b.Lineage + " in " + p.where, Way: schemaAnew + " with " + dir + " moved away"}
+	default:
+		return &ElsewhereError{Dir: dir, Record: b.Where}
+	}
+	text, err := json.Marshal(bound{Lineage: meta.Lineage, Where: p.where})
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = files.WriteSynced(filepath.Join(dir, boundName), append(text, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("bind %s to the state: %w", dir, err)
+	}
+	return nil
+}
+
+// boundTo returns whose folder dir is, nil for nobody's.
+func boundTo(dir string) (*bound, error) {
+	path := filepath.Join(dir, boundName)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	b := new(bound)
+	if err == nil {
+		err = json.Unmarshal(text, b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("whose folder it is: %s: %w", path, err)
+	}
+	return b, nil
+}

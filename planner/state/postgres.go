@@ -1,0 +1,412 @@
+package state
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+const (
+	// outage is how long a server that went away is waited for: it is restarted, or
+	// another one takes its place.
+	outage     = time.Minute
+	outagePoll = 200 * time.Millisecond
+	// schemaAnew is the way out where the record in a schema is lost.
+	schemaAnew = "restore it from a backup; without one, end what still runs and drop the schema to begin anew"
+	// defaultSchema is the schema of a URL that names none.
+	defaultSchema = "tenon"
+)
+
+// IsURL reports whether a state is kept in a PostgreSQL database, and where is its
+// URL: postgres://USER@HOST:PORT/DATABASE?schema=NAME. All of it may be left out;
+// libpq's variables and files say the rest, as PGHOST, PGPASSFILE or PGSERVICE do.
+// A schema holds one state: [defaultSchema] unless the URL names another.
+func IsURL(where string) bool {
+	return strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://")
+}
+
+// A postgres is a schema of a database on a server.
+type postgres struct {
+	where  string // without the password
+	user   string
+	base   string // name of the database
+	schema string
+	write  *sql.DB
+
+	mu   sync.Mutex
+	away time.Time // since when the server has not answered; zero if it has
+}
+
+func openPostgres(where string) (*Store, error) {
+	config, schema, err := parse(where)
+	if err != nil {
+		return nil, err
+	}
+	p := &postgres{where: display(config, schema), user: config.User, base: config.Database, schema: schema}
+	s := &Store{where: p.where, database: p, layout: p, now: time.Now}
+	// The server's own setting may be weaker than what a lease promises.
+	durable := stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
+		return err
+	})
+	s.write = sql.OpenDB(connector{stdlib.GetConnector(*config, durable)})
+	s.write.SetMaxOpenConns(1)
+	p.write = s.write
+	reading := config.Copy()
+	reading.RuntimeParams["default_transaction_read_only"] = "on"
+	s.read = sql.OpenDB(connector{stdlib.GetConnector(*reading)})
+	s.read.SetMaxOpenConns(4)
+	s.read.SetMaxIdleConns(4)
+	return s, nil
+}
+
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+
+// parse reads a URL. The schema is ours; the rest is as libpq has it.
+func parse(where string) (*pgx.ConnConfig, string, error) {
+	base, query, _ := strings.Cut(where, "?")
+	params, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, "", unreadable(where, err)
+	}
+	schema := cmp.Or(params.Get("schema"), defaultSchema)
+	if !schemaName.MatchString(schema) || strings.HasPrefix(schema, "pg_") || schema == "information_schema" {
+		return nil, "", fmt.Errorf("open state: schema=%s is not the name of a schema: it takes small letters, digits and _, up to 63 of them, and begins with a letter", schema)
+	}
+	params.Del("schema")
+	if len(params) > 0 {
+		base += "?" + params.Encode()
+	}
+	config, err := pgx.ParseConfig(base)
+	if err != nil {
+		return nil, "", unreadable(where, err)
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = busyTimeout
+	}
+	for name, value := range map[string]string{
+		"search_path": quoted(schema),
+		// Who was stopped in the middle of a transaction keeps nobody else from theirs.
+		"idle_in_transaction_session_timeout": strconv.FormatInt(busyTimeout.Milliseconds(), 10),
+		"lock_timeout":                        strconv.FormatInt(busyTimeout.Milliseconds(), 10),
+	} {
+		config.RuntimeParams[name] = value
+	}
+	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "tenon")
+	return config, schema, nil
+}
+
+// unreadable says what is wrong with a URL, unless that could repeat a password.
+func unreadable(where string, err error) error {
+	if strings.ContainsAny(where, "@%") || strings.Contains(where, "password") {
+		err = errors.New("in a user or password, characters other than letters and digits are written as %2F, and a password is better kept in PGPASSFILE or PGPASSWORD")
+	}
+	return fmt.Errorf("open state: the URL of the database cannot be read: %w", err)
+}
+
+// Shown is where a state is, for people: without a password.
+func Shown(where string) string {
+	if !IsURL(where) {
+		return where
+	}
+	config, schema, err := parse(where)
+	if err != nil {
+		return "a database"
+	}
+	return display(config, schema)
+}
+
+// display is the URL without what must not be shown.
+func display(c *pgx.ConnConfig, schema string) string {
+	var hosts []string
+	socket := ""
+	add := func(host string, port uint16) {
+		if strings.HasPrefix(host, "/") {
+			socket = fmt.Sprintf("host=%s&port=%d&", host, port)
+		} else if at := net.JoinHostPort(host, strconv.Itoa(int(port))); !slices.Contains(hosts, at) {
+			hosts = append(hosts, at)
+		}
+	}
+	add(c.Host, c.Port)
+	for _, f := range c.Fallbacks {
+		add(f.Host, f.Port)
+	}
+	return fmt.Sprintf("postgres://%s@%s/%s?%sschema=%s", c.User, strings.Join(hosts, ","), c.Database, socket, schema)
+}
+
+func quoted(schema string) string { return `"` + schema + `"` }
+
+// begin locks the row that every write changes, so that writers come one after the
+// other, as they do in SQLite. What a transaction reads after that it reads as the
+// one before left it, because each statement of READ COMMITTED sees what was
+// committed when it began: a lease that was found to stand stands until the commit.
+// Only the renewal and the release of a lease go without. They change the lease's
+// row where it still has their token, which the server looks at again if it had to
+// wait for that row: so they undo nobody's taking over.
+//
+// When begin has the row, no transaction that was begun on another connection is
+// still to be committed.
+func (p *postgres) begin(ctx context.Context, _ bool) (*sql.Tx, error) {
+	tx, err := p.write.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, "SELECT FROM meta FOR UPDATE"); err != nil {
+		return nil, errors.Join(err, tx.Rollback())
+	}
+	return tx, nil
+}
+
+// try waits for a server that is away until it has been so for an outage, over all
+// calls: of many that come after each other only the first one waits.
+func (p *postgres) try(ctx context.Context, f func(context.Context) error) error {
+	for {
+		began := time.Now()
+		err := within(ctx, outage, f)
+		since := p.answered(began, ctx.Err() != nil || !transient(err))
+		if torn := (*tornError)(nil); since.IsZero() || errors.As(err, &torn) || time.Since(since) >= outage {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(outagePoll):
+		}
+	}
+}
+
+func within(ctx context.Context, d time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return f(ctx)
+}
+
+// answered notes whether the server answered what was begun then, and returns since
+// when it has not.
+func (p *postgres) answered(began time.Time, yes bool) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if yes {
+		p.away = time.Time{}
+	} else if p.away.IsZero() {
+		p.away = began
+	}
+	return p.away
+}
+
+// transient reports whether the server could not be reached, or could not go on,
+// and may be able to soon.
+func transient(err error) bool {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		switch answer.Code {
+		case "57P01", "57P02", "57P03", // it is being stopped or started
+			"53300",          // it has too many connections
+			"55P03",          // another writer was too long
+			"25P03",          // we were
+			"40001", "40P01": // it undid one of several
+			return true
+		}
+		return strings.HasPrefix(answer.Code, "08") // the connection was lost
+	}
+	var refused *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &refused) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, pgconn.ErrConnClosed)
+}
+
+func (p *postgres) explain(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	lost := &LostError{Path: p.where, Gone: p.where, Used: true, Way: schemaAnew}
+	if errors.Is(err, errReplaced) {
+		return lost
+	}
+	refused := func(way string, args ...any) error {
+		return &AccessError{Path: p.where, Err: inShort(err), Way: fmt.Sprintf(way, args...)}
+	}
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		switch answer.Code {
+		case "28P01", "28000":
+			return refused("check the user, the password (in PGPASSWORD, PGPASSFILE or the URL) and what the server's pg_hba.conf allows")
+		case "3D000":
+			return refused("createdb %s makes it", p.base)
+		case "42501":
+			return refused("the user %q needs more rights: CREATE on the database %q to make the schema %q, or SELECT, INSERT, UPDATE and DELETE on its tables", p.user, p.base, p.schema)
+		case "25006":
+			return refused("it is a copy that is only read: name the primary server, or several with target_session_attrs=read-write")
+		case "3F000", "42P01":
+			return lost
+		case "53100":
+			return fmt.Errorf("%s: no space left on the disk of %s: free some and do it again: %w", doing, p.where, err)
+		case "55P03":
+			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, p.where, busyTimeout, err)
+		case "XX001", "XX002":
+			return &DamagedError{Path: p.where, Err: inShort(err), Way: schemaAnew}
+		}
+	}
+	if transient(err) {
+		e := &UnreachableError{Path: p.where, Doing: doing, Err: inShort(err)}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.away.IsZero() {
+			e.After = time.Since(p.away).Round(time.Second)
+		}
+		return e
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// inShort leaves out what the name of the state says already.
+func inShort(err error) error {
+	var answer *pgconn.PgError
+	var dial *net.OpError
+	var name *net.DNSError
+	text := ""
+	switch {
+	case errors.As(err, &answer):
+		text = answer.Message
+	case errors.As(err, &name):
+		text = "lookup " + name.Name + ": " + name.Err
+	case errors.As(err, &dial):
+		text = dial.Err.Error()
+	default:
+		text = strings.Join(strings.Fields(err.Error()), " ")
+	}
+	return &shortError{text, err}
+}
+
+type shortError struct {
+	text string
+	err  error
+}
+
+func (e *shortError) Error() string { return e.text }
+func (e *shortError) Unwrap() error { return e.err }
+
+// The table tenon says that the schema is Tenon's, and its layout.
+func (p *postgres) version(ctx context.Context, q querier) (int, error) {
+	_, tables, ours, err := p.look(ctx, q)
+	if err == nil && !ours {
+		if tables {
+			return 0, fmt.Errorf("open state: the schema %q of %s holds what another program made: name another one with ?schema=NAME", p.schema, p.where)
+		}
+		return 0, nil
+	}
+	var version int
+	if err == nil {
+		err = q.QueryRowContext(ctx, "SELECT layout FROM "+quoted(p.schema)+".tenon").Scan(&version)
+	}
+	if err != nil {
+		return 0, p.explain("open state", err)
+	}
+	return known(p.where, schemaAnew, version)
+}
+
+// look tells what there is of the schema. Only the catalog itself tells what others
+// just committed.
+func (p *postgres) look(ctx context.Context, q querier) (there, tables, ours bool, err error) {
+	err = q.QueryRowContext(ctx, `SELECT count(*) > 0, count(relname) > 0, count(*) FILTER (WHERE relname = 'tenon') > 0
+		FROM pg_namespace n LEFT JOIN pg_class ON relnamespace = n.oid WHERE nspname = ?`, p.schema).Scan(&there, &tables, &ours)
+	return there, tables, ours, err
+}
+
+func (p *postgres) alone(ctx context.Context) (*sql.Tx, error) {
+	tx, err := p.write.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.makeSchema(ctx, tx); err != nil {
+		return nil, errors.Join(err, tx.Rollback())
+	}
+	return tx, nil
+}
+
+func (p *postgres) makeSchema(ctx context.Context, tx *sql.Tx) error {
+	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtext(?))", "tenon "+p.schema); err != nil {
+		return err
+	}
+	there, _, ours, err := p.look(ctx, tx)
+	switch {
+	case err != nil:
+	case !there: // IF NOT EXISTS would ask for the right to make it also where it is there
+		_, err = tx.ExecContext(ctx, "CREATE SCHEMA "+quoted(p.schema))
+	case ours:
+		_, err = tx.ExecContext(ctx, "SELECT FROM meta FOR UPDATE")
+	}
+	return err
+}
+
+func (p *postgres) mark(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, fmt.Sprintf("CREATE TABLE IF NOT EXISTS tenon (layout INTEGER NOT NULL); DELETE FROM tenon; INSERT INTO tenon VALUES (%d)", Version))
+	return err
+}
+
+// A connector makes connections on which statements are translated.
+type connector struct{ driver.Connector }
+
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return translated{conn.(*stdlib.Conn)}, nil
+}
+
+type translated struct{ *stdlib.Conn }
+
+func (c translated) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	return c.Conn.PrepareContext(ctx, translate(query))
+}
+
+func (c translated) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.Conn.ExecContext(ctx, translate(query), args)
+}
+
+func (c translated) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.Conn.QueryContext(ctx, translate(query), args)
+}
+
+// words are those of SQLite, of the ones used here, that PostgreSQL has others for.
+// Text is compared by its bytes.
+var words = strings.NewReplacer(
+	"INTEGER PRIMARY KEY AUTOINCREMENT", "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+	"INTEGER", "BIGINT",
+	"TEXT", `TEXT COLLATE "C"`,
+	" STRICT, WITHOUT ROWID", "",
+	" STRICT", "",
+	"json_each(", "json_each_text(",
+)
+
+var placeholder = regexp.MustCompile(`\?(\d*)`)
+
+// translate says in the words of PostgreSQL what is written for SQLite. All else in
+// the statements means the same in both.
+func translate(query string) string {
+	n := 0
+	return placeholder.ReplaceAllStringFunc(words.Replace(query), func(mark string) string {
+		if mark != "?" {
+			return "$" + mark[1:]
+		}
+		n++
+		return "$" + strconv.Itoa(n)
+	})
+}

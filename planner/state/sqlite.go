@@ -1,0 +1,229 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+const (
+	fileName = "state.db"
+	// application marks the file as Tenon's in SQLite's header: "tenn".
+	application  = 0x74656e6e
+	folderRights = "the folder and its files must be writable by the user who runs tenon"
+	// folderAnew is the way out where the record in a folder is lost.
+	folderAnew = "restore it from a backup, with its -wal if it has one; without one, end what still runs and move the folder away to begin anew"
+)
+
+// An sqlite is a database in a folder.
+type sqlite struct {
+	path  string
+	write *sql.DB
+	files map[string]os.FileInfo // that were written to first
+}
+
+func openSQLite(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	f := &sqlite{path: filepath.Join(dir, fileName)}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, f.explain("open state", err)
+	}
+	if b, err := boundTo(dir); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	} else if b != nil && Lost(dir) {
+		return nil, &ElsewhereError{Dir: dir, Record: b.Where}
+	}
+	if Lost(dir) {
+		return nil, &LostError{Path: f.path, Gone: f.path, Way: folderAnew}
+	}
+	s := &Store{where: dir, database: f, layout: f, now: time.Now}
+	if s.write, err = f.open("_txlock=immediate"); err != nil {
+		return nil, f.explain("open state", err)
+	}
+	f.write = s.write
+	s.write.SetMaxOpenConns(1)
+	if s.read, err = f.open("_query_only=true"); err != nil {
+		return nil, errors.Join(f.explain("open state", err), s.Close())
+	}
+	s.read.SetMaxOpenConns(4)
+	s.read.SetMaxIdleConns(4)
+	return s, nil
+}
+
+func (f *sqlite) open(params string) (*sql.DB, error) {
+	// A file: URI, escaped, because a path may hold a question mark. NORMAL
+	// is the base; writes that must outlive a power failure raise it, see
+	// [Lease].
+	u := url.URL{Path: f.path}
+	dsn := "file:" + u.EscapedPath() + "?_busy_timeout=" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) +
+		"&_synchronous=NORMAL&_foreign_keys=true&_stmt_cache_size=64&" + params
+	return sql.Open("sqlite3", dsn)
+}
+
+// hasFile reports whether dir holds a database.
+func hasFile(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, fileName))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// Lost reports whether dir holds what units made, and no record of it. To begin a
+// new record there would start a second one of every service that still runs.
+func Lost(dir string) bool {
+	// The database is made first: so it is looked for last.
+	return used(dir) && !hasFile(dir)
+}
+
+// used reports whether dir holds what units made.
+func used(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, "runs"))
+	artifacts, _ := os.ReadDir(filepath.Join(dir, "artifacts"))
+	return err == nil || slices.ContainsFunc(artifacts, func(e os.DirEntry) bool { return e.Name() != "tmp" })
+}
+
+// found are the files that make up the database while it is open.
+func (f *sqlite) found() (map[string]os.FileInfo, error) {
+	files := map[string]os.FileInfo{}
+	for _, path := range []string{f.path, f.path + "-wal"} {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, &LostError{Path: f.path, Gone: path, Used: true, Way: folderAnew}
+		}
+		files[path] = info
+	}
+	return files, nil
+}
+
+// there returns a [LostError] if the files that are written to are not those that
+// others find under their names. SQLite would not notice.
+func (f *sqlite) there() error {
+	now, err := f.found()
+	if err != nil {
+		return err
+	}
+	for path, info := range now {
+		if !os.SameFile(info, f.files[path]) {
+			return &LostError{Path: f.path, Gone: path, Used: true, Way: folderAnew}
+		}
+	}
+	return nil
+}
+
+func (f *sqlite) begin(ctx context.Context, durable bool) (*sql.Tx, error) {
+	mode := "NORMAL"
+	if durable {
+		mode = "FULL"
+	}
+	if f.files == nil {
+		// A copy that a backup made has its tables and need not be in this mode.
+		if err := f.useWAL(ctx); err != nil {
+			return nil, err
+		}
+	} else if err := f.there(); err != nil {
+		return nil, err
+	}
+	// There is one connection for writing, so this holds for what follows.
+	if _, err := f.write.ExecContext(ctx, "PRAGMA synchronous="+mode); err != nil {
+		return nil, err
+	}
+	tx, err := f.write.BeginTx(ctx, nil)
+	if err != nil || f.files != nil {
+		return tx, err
+	}
+	if f.files, err = f.found(); err != nil {
+		return nil, errors.Join(err, tx.Rollback())
+	}
+	return tx, nil
+}
+
+// try has nothing to try again: SQLite waits for others by itself.
+func (f *sqlite) try(ctx context.Context, do func(context.Context) error) error { return do(ctx) }
+
+func (f *sqlite) version(ctx context.Context, q querier) (int, error) {
+	var app, version, tables int
+	err := q.QueryRowContext(ctx, "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)").
+		Scan(&app, &version, &tables)
+	switch {
+	case err != nil:
+		return 0, f.explain("open state", err)
+	case app == 0 && version == 0 && tables == 0:
+		return 0, nil
+	case app != application:
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it is the database of another program"), Way: folderAnew}
+	case tables == 0:
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it has no tables"), Way: folderAnew}
+	}
+	return known(f.path, folderAnew, version)
+}
+
+func (f *sqlite) alone(ctx context.Context) (*sql.Tx, error) {
+	if err := f.useWAL(ctx); err != nil {
+		return nil, err
+	}
+	return f.write.BeginTx(ctx, nil)
+}
+
+func (f *sqlite) mark(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id=%d; PRAGMA user_version=%d", application, Version))
+	return err
+}
+
+// useWAL sets the mode of the database. SQLite does not wait for others to do so.
+func (f *sqlite) useWAL(ctx context.Context) error {
+	for deadline := time.Now().Add(busyTimeout); ; {
+		var mode string
+		err := f.write.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode)
+		var se sqlite3.Error
+		if !errors.As(err, &se) || se.Code != sqlite3.ErrBusy || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(busyPoll):
+		}
+	}
+}
+
+func (f *sqlite) explain(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if lost := (*LostError)(nil); errors.As(err, &lost) {
+		return lost
+	}
+	if errors.Is(err, errReplaced) {
+		return &LostError{Path: f.path, Gone: f.path, Used: true, Way: folderAnew}
+	}
+	var se sqlite3.Error
+	if errors.As(err, &se) {
+		if se.Code == sqlite3.ErrFull || se.SystemErrno == syscall.ENOSPC {
+			return fmt.Errorf("%s: no space left on the disk of %s: free some and do it again: %w", doing, f.path, err)
+		}
+		switch se.Code {
+		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
+			return &DamagedError{Path: f.path, Err: err, Way: folderAnew}
+		case sqlite3.ErrReadonly, sqlite3.ErrCantOpen, sqlite3.ErrPerm:
+			return &AccessError{Path: f.path, Err: err, Way: folderRights}
+		case sqlite3.ErrBusy, sqlite3.ErrLocked:
+			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, f.path, busyTimeout, err)
+		}
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return &AccessError{Path: f.path, Err: err, Way: folderRights}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
