@@ -7,8 +7,13 @@ import (
 
 // OpenHasty opens a store that gives up soon.
 func OpenHasty(ctx context.Context, url string) (*Store, error) {
-	return open(ctx, url, patience{tries: 3, pause: time.Millisecond, stall: 2 * time.Second})
+	return open(ctx, url, patience{tries: 3, pause: time.Millisecond, stall: time.Second})
 }
 
 // PartSize is how many bytes are sent at once.
 const PartSize = partSize
+
+// PutAs stores a file under a digest that it may not have.
+func (s *Store) PutAs(ctx context.Context, digest, path string, size int64) error {
+	return s.putFile(ctx, path, digest, size)
+}

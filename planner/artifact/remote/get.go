@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"gocloud.dev/gcerrors"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenon-ml/tenon/lang/files"
@@ -167,7 +166,7 @@ func (s *Store) read(ctx context.Context, key, what string, w io.Writer) error {
 		if n += m; m > 0 {
 			tries = 0
 		}
-		if tries++; gcerrors.Code(err) == gcerrors.NotFound {
+		if tries++; s.missing(err) {
 			return fmt.Errorf("%s in %s: %w", what, s.name, artifact.ErrMissing)
 		} else if !again || tries > s.patience.tries {
 			return s.explain("get "+what, err)

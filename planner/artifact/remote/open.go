@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -80,20 +81,21 @@ func open(ctx context.Context, text string, p patience) (*Store, error) {
 	}
 	s := &Store{
 		name: u.Scheme + "://" + u.Host + u.Path, way: service.way, patience: p, refused: service.refused,
-		sync: func(string) error { return nil }, tune: func(func(any) bool) error { return nil },
+		tune: func(func(any) bool) error { return nil },
 	}
 	if err := service.open(ctx, s, u); err != nil {
 		return nil, fmt.Errorf("open the store %s: %w", s.name, err)
 	}
-	there, err := s.bucket.IsAccessible(ctx)
-	if err != nil {
-		return nil, errors.Join(s.explain("list what is in it", err), s.Close())
-	}
-	if !there {
-		return nil, errors.Join(fmt.Errorf("store %s: there is no %s %q: make it, or correct the URL", s.name, service.bucket, u.Host), s.Close())
-	}
 	if prefix := strings.Trim(u.Path, "/"); prefix != "" && u.Scheme != "file" {
 		s.bucket = blob.PrefixedBucket(s.bucket, prefix+"/")
+	}
+	if s.upload == nil {
+		s.upload = s.bucket.Upload
+	}
+	if _, _, err := s.bucket.ListPage(ctx, blob.FirstPageToken, 1, nil); s.missing(err) {
+		return nil, errors.Join(fmt.Errorf("store %s: there is no %s %q: make it, or correct the URL", s.name, service.bucket, u.Host), s.Close())
+	} else if err != nil {
+		return nil, errors.Join(s.explain("list what is in it", err), s.Close())
 	}
 	return s, nil
 }
@@ -180,17 +182,36 @@ func openFile(_ context.Context, s *Store, u *url.URL) (err error) {
 	dir := filepath.FromSlash(u.Path)
 	// Folders get 0777 less the umask: who shares the store decides.
 	s.bucket, err = fileblob.OpenBucket(dir, &fileblob.Options{CreateDir: true, NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
-	s.sync = func(key string) error {
+	s.upload = func(ctx context.Context, key string, r io.Reader, o *blob.WriterOptions) error {
+		if err := writeFile(ctx, s.bucket, key, r, o); err != nil {
+			return err
+		}
 		at := filepath.Join(dir, filepath.FromSlash(key))
-		for range 3 { // the file, its folder, and that folder's name
+		for range 3 { // the file, its name, and that of its folder
 			if err := syncPath(at); err != nil {
-				return fmt.Errorf("store %s: %w", s.name, err)
+				return err
 			}
 			at = filepath.Dir(at)
 		}
 		return nil
 	}
 	return err
+}
+
+// writeFile does what Upload does, which stores what it has when the disk is full.
+func writeFile(ctx context.Context, b *blob.Bucket, key string, r io.Reader, o *blob.WriterOptions) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := b.NewWriter(ctx, key, o)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		cancel()
+		_ = w.Close() // removes it
+		return err
+	}
+	return w.Close()
 }
 
 func refusedFile(err error) (string, bool) {
@@ -224,6 +245,9 @@ func openS3(ctx context.Context, s *Store, u *url.URL) error {
 	}
 	if cfg.Region == "" {
 		return errors.New("it has no region: add region=... to its URL, or set AWS_REGION; servers that have none take us-east-1")
+	}
+	if _, err := cfg.Credentials.Retrieve(ctx); err != nil && u.Query().Get("anonymous") != "true" {
+		return &RefusedError{Store: s.name, What: "open", Why: "no credentials were found: " + err.Error(), Way: s.way, err: err}
 	}
 	cfg.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
@@ -273,13 +297,15 @@ func endpointOf(text string) (string, error) {
 	return text, nil
 }
 
-// refusedS3 knows the codes of https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+// refusedS3 knows the codes of S3, see ErrorResponses in its API reference, and the
+// one that versitygw has for a key that it does not know.
 func refusedS3(err error) (string, bool) {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		switch api.ErrorCode() {
 		case "AccessDenied", "AccountProblem", "AllAccessDisabled", "ExpiredToken", "Forbidden", "InvalidAccessKeyId", "InvalidSecurity",
-			"InvalidToken", "NotSignedUp", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "UnauthorizedAccess":
+			"InvalidToken", "NotSignedUp", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "UnauthorizedAccess",
+			"XAdminUserNotFound":
 			return strings.TrimSuffix(api.ErrorCode()+": "+api.ErrorMessage(), ": "), true
 		}
 	}

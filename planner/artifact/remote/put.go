@@ -114,22 +114,35 @@ func (s *Store) put(ctx context.Context, digest, what string, size int64, r io.R
 func (s *Store) write(ctx context.Context, key, what string, size int64, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := s.bucket.NewWriter(ctx, key, &blob.WriterOptions{
+	from := &source{r: r, cancel: cancel}
+	err := s.upload(ctx, key, from, &blob.WriterOptions{
 		ContentType: "application/octet-stream", BeforeWrite: s.tune, MaxConcurrency: partsOfOne,
 		BufferSize: max(partSize, int(size/maxParts)+1),
 	})
+	if from.err != nil {
+		err = from.err // the driver may only know that it was cancelled
+	}
 	if err != nil {
 		return s.explain(what, err)
 	}
-	if _, err := io.Copy(w, r); err != nil {
-		cancel() // a writer that is closed stores what it has
-		_ = w.Close()
-		return s.explain(what, err)
+	return nil
+}
+
+// A source cancels what reads it when it fails: a driver that is only told of the
+// error stores what it has.
+type source struct {
+	r      io.Reader
+	cancel func()
+	err    error
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if err != nil && err != io.EOF { //nolint:errorlint // readers return it bare
+		s.err = err
+		s.cancel()
 	}
-	if err := w.Close(); err != nil {
-		return s.explain(what, err)
-	}
-	return s.sync(key)
+	return n, err
 }
 
 // A proof reads what has to have a digest, and fails at its end if it has not.

@@ -21,11 +21,11 @@ type Store struct {
 	bucket *blob.Bucket
 	name   string // the URL without its settings
 	way    string // out of a refusal
-	// sync waits until a blob is on the disk, where the store is a folder.
-	sync func(key string) error
+	// upload writes a blob whole, or not at all.
+	upload func(ctx context.Context, key string, r io.Reader, o *blob.WriterOptions) error
 	// tune is called before a blob is written, to set what only one service has.
 	tune func(as func(any) bool) error
-	// refused tells the service's own word for a refusal.
+	// refused tells whether an error is a refusal, and the service's own word for it.
 	refused  func(error) (why string, is bool)
 	patience patience
 }
@@ -68,7 +68,7 @@ func (s *Store) has(ctx context.Context, digest string, size int64) (bool, error
 		return false, nil //nolint:nilerr // nothing has that name
 	}
 	a, err := s.bucket.Attributes(ctx, k)
-	if gcerrors.Code(err) == gcerrors.NotFound {
+	if s.missing(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Store) Remove(ctx context.Context, digest string) error {
 
 func (s *Store) remove(ctx context.Context, key string) error {
 	err := s.bucket.Delete(ctx, key)
-	if err == nil || gcerrors.Code(err) == gcerrors.NotFound {
+	if err == nil || s.missing(err) {
 		return nil
 	}
 	return s.explain("remove "+key, err)
@@ -170,6 +170,16 @@ func (s *Store) each(ctx context.Context, prefix string, f func(*blob.ListObject
 			return err
 		}
 	}
+}
+
+// missing tells whether an error says that there is nothing. Google's driver takes
+// a refusal for that.
+func (s *Store) missing(err error) bool {
+	if gcerrors.Code(err) != gcerrors.NotFound {
+		return false
+	}
+	_, refused := s.refused(err)
+	return !refused
 }
 
 // explain says what could not be done where and, if it was refused, the way out.
