@@ -43,10 +43,27 @@ func SetStart(t *testing.T, s *Store, start string) {
 	}
 }
 
+// SetOutage sets how long a server that is away is waited for.
+func SetOutage(s *Store, d time.Duration) { s.database.(*postgres).outage = d }
+
 // Exec runs a statement as no lease could.
 func Exec(ctx context.Context, s *Store, query string, args ...any) error {
 	_, err := s.write.ExecContext(ctx, query, args...)
 	return err
+}
+
+// Unmade is the state before its tables are made.
+func Unmade(where string) (*Store, error) { return opened(where) }
+
+// MakeLayout makes the tables of an older layout.
+func MakeLayout(ctx context.Context, s *Store, version int, tables string) error {
+	tx, err := s.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
+	_, err = tx.ExecContext(ctx, tables)
+	return errors.Join(err, s.mark(ctx, tx, version), tx.Commit())
 }
 
 // Fill records n units as done, without history.

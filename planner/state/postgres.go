@@ -48,6 +48,7 @@ type postgres struct {
 	base   string // name of the database
 	schema string
 	write  *sql.DB
+	outage time.Duration // how long it is waited for
 
 	mu   sync.Mutex
 	away time.Time // since when the server has not answered; zero if it has
@@ -58,7 +59,7 @@ func openPostgres(where string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &postgres{where: display(config, schema), user: config.User, base: config.Database, schema: schema}
+	p := &postgres{where: display(config, schema), user: config.User, base: config.Database, schema: schema, outage: outage}
 	s := &Store{where: p.where, database: p, layout: p, now: time.Now}
 	// The server's own setting may be weaker than what a lease promises.
 	durable := stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
@@ -178,9 +179,9 @@ func (p *postgres) begin(ctx context.Context, _ bool) (*sql.Tx, error) {
 func (p *postgres) try(ctx context.Context, f func(context.Context) error) error {
 	for {
 		began := time.Now()
-		err := within(ctx, outage, f)
+		err := within(ctx, p.outage, f)
 		since := p.answered(began, ctx.Err() != nil || !transient(err))
-		if torn := (*tornError)(nil); since.IsZero() || errors.As(err, &torn) || time.Since(since) >= outage {
+		if torn := (*tornError)(nil); since.IsZero() || errors.As(err, &torn) || time.Since(since) >= p.outage {
 			return err
 		}
 		select {
@@ -355,8 +356,8 @@ func (p *postgres) makeSchema(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-func (p *postgres) mark(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, fmt.Sprintf("CREATE TABLE IF NOT EXISTS tenon (layout INTEGER NOT NULL); DELETE FROM tenon; INSERT INTO tenon VALUES (%d)", Version))
+func (p *postgres) mark(ctx context.Context, tx *sql.Tx, version int) error {
+	_, err := tx.ExecContext(ctx, fmt.Sprintf("CREATE TABLE IF NOT EXISTS tenon (layout INTEGER NOT NULL); DELETE FROM tenon; INSERT INTO tenon VALUES (%d)", version))
 	return err
 }
 

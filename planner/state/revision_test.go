@@ -1,11 +1,9 @@
 package state_test
 
 import (
-	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -117,55 +115,49 @@ func TestAUnitMovesWithItsHistory(t *testing.T) {
 // A state that an older tenon wrote is brought up to date when it is opened, and
 // loses nothing.
 func TestOpenMigrates(t *testing.T) {
-	dir := t.TempDir()
-	db := must[*sql.DB](t)(sql.Open("sqlite3", filepath.Join(dir, "state.db")))
-	for _, q := range []string{
-		string(must[[]byte](t)(os.ReadFile("testdata/layout1.sql"))),
-		`INSERT INTO meta VALUES (1, 'lineage', 7, 'late', 3)`,
-		`INSERT INTO revision VALUES (1, 'late', 'local', 1, 2, 'done', 'sha256:ir', 'sha256:plan', '["env=prod"]', 'c0ffee')`,
-		`INSERT INTO model VALUES ('models/late', 1, 'sha256:a', 'k', '', 1), ('models/late', 2, 'sha256:b', 'k', '', 2)`,
-		`PRAGMA application_id=1952804462`,
-		`PRAGMA user_version=1`,
-	} {
-		_, err := db.Exec(q)
-		ok(t, err)
-	}
-	ok(t, db.Close())
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		made := must[*state.Store](t)(state.Unmade(where))
+		t.Cleanup(func() { made.Close() })
+		ok(t, state.MakeLayout(ctx, made, 1, string(must[[]byte](t)(os.ReadFile("testdata/layout1.sql")))))
+		for _, q := range []string{
+			`INSERT INTO meta VALUES (1, 'lineage', 7, 'late', 3)`,
+			`INSERT INTO revision VALUES (1, 'late', 'local', 1, 2, 'done', 'sha256:ir', 'sha256:plan', '["env=prod"]', 'c0ffee')`,
+			`INSERT INTO model VALUES ('models/late', 1, 'sha256:a', 'k', '', 1), ('models/late', 2, 'sha256:b', 'k', '', 2)`,
+		} {
+			ok(t, state.Exec(ctx, made, q))
+		}
 
-	// Not while an older tenon works on it.
-	boot := strings.TrimSpace(string(must[[]byte](t)(os.ReadFile("/proc/sys/kernel/random/boot_id"))))
-	db = must[*sql.DB](t)(sql.Open("sqlite3", filepath.Join(dir, "state.db")))
-	_, err := db.Exec(`INSERT INTO lease VALUES (1, 3, json_object('host', 'elsewhere', 'pid', 1, 'process', json_object('boot', ?)), ?, ?)`,
-		boot, time.Now().UnixNano(), time.Now().Add(time.Minute).UnixNano())
-	ok(t, err)
-	var held *state.HeldError
-	if _, err := state.Open(t.Context(), dir); !errors.As(err, &held) {
-		t.Errorf("opened while an older tenon works on it: %v", err)
-	}
-	_, err = db.Exec("DELETE FROM lease")
-	ok(t, errors.Join(err, db.Close()))
+		// Not while an older tenon works on it.
+		ok(t, state.Exec(ctx, made, `INSERT INTO lease VALUES (1, 3, ?, ?, ?)`,
+			`{"host":"elsewhere","pid":1}`, time.Now().UnixNano(), time.Now().Add(time.Minute).UnixNano()))
+		var held *state.HeldError
+		if _, err := state.Open(ctx, where); !errors.As(err, &held) {
+			t.Errorf("opened while an older tenon works on it: %v", err)
+		}
+		ok(t, state.Exec(ctx, made, "DELETE FROM lease"))
 
-	for range 2 { // the second time there is nothing to do
-		s := open(t, dir)
-		if m := must[state.Meta](t)(s.Meta(t.Context())); m.Serial != 7 || m.Lineage != "lineage" {
-			t.Errorf("meta %+v", m)
+		for range 2 { // the second time there is nothing to do
+			s := open(t, where)
+			if m := must[state.Meta](t)(s.Meta(ctx)); m.Serial != 7 || m.Lineage != "lineage" {
+				t.Errorf("meta %+v", m)
+			}
+			want := &state.Revision{Number: 1, Act: state.Apply, System: "late", Target: "local", Started: time.Unix(0, 1).UTC(), Finished: time.Unix(0, 2).UTC(),
+				Outcome: state.Done, IR: "sha256:ir", Plan: "sha256:plan", Tags: []string{"env=prod"}, Commit: "c0ffee"}
+			if d := cmp.Diff(want, must[*state.Revision](t)(s.Revision(ctx, 1))); d != "" {
+				t.Errorf("revision (-want +got):\n%s", d)
+			}
+			if ms := must[[]state.ModelVersion](t)(s.Models(ctx)); len(ms) != 1 || ms[0].Version != 2 {
+				t.Errorf("models %+v", ms)
+			}
+			ok(t, s.Close())
 		}
-		want := &state.Revision{Number: 1, Act: state.Apply, System: "late", Target: "local", Started: time.Unix(0, 1).UTC(), Finished: time.Unix(0, 2).UTC(),
-			Outcome: state.Done, IR: "sha256:ir", Plan: "sha256:plan", Tags: []string{"env=prod"}, Commit: "c0ffee"}
-		if d := cmp.Diff(want, must[*state.Revision](t)(s.Revision(t.Context(), 1))); d != "" {
-			t.Errorf("revision (-want +got):\n%s", d)
+		l := lock(t, open(t, where))
+		ok(t, l.MarkUnstable(ctx, state.Unstable{Unit: "u"}))
+		if n := must[int](t)(l.BeginRevision(ctx, state.Revision{})); n != 2 {
+			t.Errorf("the next revision is %d", n)
 		}
-		if ms := must[[]state.ModelVersion](t)(s.Models(t.Context())); len(ms) != 1 || ms[0].Version != 2 {
-			t.Errorf("models %+v", ms)
-		}
-		ok(t, s.Close())
-	}
-	s := open(t, dir)
-	l := lock(t, s)
-	ok(t, l.MarkUnstable(t.Context(), state.Unstable{Unit: "u"}))
-	if n := must[int](t)(l.BeginRevision(t.Context(), state.Revision{})); n != 2 {
-		t.Errorf("the next revision is %d", n)
-	}
+	})
 }
 
 // A copy that SQLite makes of a state is not in the mode that tenon works in.

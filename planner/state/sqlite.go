@@ -176,8 +176,8 @@ func (f *sqlite) alone(ctx context.Context) (*sql.Tx, error) {
 	return f.write.BeginTx(ctx, nil)
 }
 
-func (f *sqlite) mark(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id=%d; PRAGMA user_version=%d", application, Version))
+func (f *sqlite) mark(ctx context.Context, tx *sql.Tx, version int) error {
+	_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id=%d; PRAGMA user_version=%d", application, version))
 	return err
 }
 

@@ -67,8 +67,8 @@ type layout interface {
 	version(ctx context.Context, q querier) (int, error)
 	// alone starts a transaction beside which nobody else makes or changes tables.
 	alone(ctx context.Context) (*sql.Tx, error)
-	// mark notes that the tables are of the layout [Version].
-	mark(ctx context.Context, tx *sql.Tx) error
+	// mark notes the layout that the tables are of.
+	mark(ctx context.Context, tx *sql.Tx, version int) error
 }
 
 type querier interface {
@@ -153,7 +153,7 @@ func (s *Store) init(ctx context.Context) error {
 	} else if err != nil {
 		return s.explain("make state", err)
 	}
-	if err := s.mark(ctx, tx); err != nil {
+	if err := s.mark(ctx, tx, Version); err != nil {
 		return s.explain("make state", err)
 	}
 	return s.explain("make state", tx.Commit())

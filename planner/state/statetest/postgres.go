@@ -224,20 +224,33 @@ func (s *Server) ready() error {
 // Kill ends the server and all its processes at once, as a crash does.
 func (s *Server) Kill() error {
 	pid := s.process.Pid
+	if err := s.process.Signal(syscall.SIGSTOP); err != nil { // it starts no more
+		return err
+	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
+	if err := errors.Join(err, s.process.Kill()); err != nil {
 		return err
 	}
-	if err := s.process.Kill(); err != nil {
-		return err
-	}
+	<-s.ended
 	for child := range strings.FieldsSeq(string(text)) {
 		if n, err := strconv.Atoi(child); err == nil {
 			_ = syscall.Kill(n, syscall.SIGKILL) // it may have ended with the first
 		}
+		// What it has of the server's memory is in the way of the next one.
+		for end := time.Now().Add(patience); runs(child); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				return fmt.Errorf("process %s of the server does not end", child)
+			}
+		}
 	}
-	<-s.ended
 	return nil
+}
+
+// runs reports whether there is a process that is not a zombie.
+func runs(pid string) bool {
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return err == nil && !strings.HasPrefix(rest, "Z")
 }
 
 func (s *Server) remove() error {

@@ -1,0 +1,511 @@
+package state_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/planner/state/statetest"
+)
+
+// A database that cannot be used is named, with the user and the way out, and
+// without the password.
+func TestOpenRefusesADatabase(t *testing.T) {
+	server := statetest.Start(t)
+	for _, statement := range []string{
+		"CREATE ROLE reader LOGIN PASSWORD '" + statetest.Password + "'",
+		"CREATE DATABASE closed",
+		"CREATE SCHEMA other",
+		"CREATE TABLE other.orders (id BIGINT)",
+	} {
+		ok(t, server.Exec(t.Context(), statement))
+	}
+	at := fmt.Sprintf("127.0.0.1:%d", server.Port)
+	with := func(user, password, rest string) string {
+		return "postgres://" + user + ":" + password + "@" + at + rest
+	}
+	newer := server.URL()
+	open(t, newer)
+	ok(t, server.Exec(t.Context(), "UPDATE "+schemaOf(newer)+".tenon SET layout = 7"))
+	unknown := server.URL()
+	open(t, unknown)
+	ok(t, server.Exec(t.Context(), "UPDATE "+schemaOf(unknown)+".tenon SET layout = 0"))
+	mine := server.URL()
+	open(t, mine)
+	for _, tt := range []struct {
+		name  string
+		where string
+		want  []string
+	}{
+		{"nobody listens", "postgres://tenon:" + statetest.Password + "@127.0.0.1:1/postgres",
+			[]string{"cannot reach the state postgres://tenon@127.0.0.1:1/postgres?schema=tenon: connect: connection refused"}},
+		{"no such host", "postgres://tenon@db.invalid/postgres",
+			[]string{"cannot reach the state postgres://tenon@db.invalid:5432/postgres", "lookup db.invalid"}},
+		{"a wrong password", with("tenon", "wr0ng", "/postgres"),
+			[]string{"cannot open the state postgres://tenon@" + at + "/postgres", "password authentication failed", "PGPASSFILE"}},
+		{"no such user", with("nobody", statetest.Password, "/postgres"),
+			[]string{"postgres://nobody@" + at, "password authentication failed"}},
+		{"no such database", with("tenon", statetest.Password, "/none"),
+			[]string{`database "none" does not exist`, "createdb none makes it"}},
+		{"no right to make the schema", with("reader", statetest.Password, "/closed"),
+			[]string{"postgres://reader@" + at + "/closed?schema=tenon", "permission denied for database closed", `the user "reader" needs more rights: CREATE on the database "closed"`}},
+		{"no right to read", with("reader", statetest.Password, "/postgres?schema="+schemaOf(mine)),
+			[]string{"permission denied for schema " + schemaOf(mine), `the user "reader" needs more rights`}},
+		{"another program's schema", with("tenon", statetest.Password, "/postgres?schema=other"),
+			[]string{`the schema "other" of postgres://tenon@` + at, "name another one with ?schema=NAME"}},
+		{"a schema that is none", with("tenon", statetest.Password, "/postgres?schema=a;b"),
+			[]string{"the URL of the database cannot be read"}},
+		{"a schema of the server's", with("tenon", statetest.Password, "/postgres?schema=pg_catalog"),
+			[]string{"schema=pg_catalog is not the name of a schema"}},
+		{"a password that is not escaped", with("tenon", "s3cret-%zz/of?the#test", "/postgres"),
+			[]string{"the URL of the database cannot be read: in a user or password", "PGPASSFILE"}},
+		{"an option that is none", "postgres://127.0.0.1/postgres?sslmode=sometimes",
+			[]string{"the URL of the database cannot be read", "sslmode is invalid"}},
+		{"no encryption where it is asked for", with("tenon", statetest.Password, "/postgres?sslmode=require"),
+			[]string{"cannot reach the state", "TLS"}},
+		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one knows 3): upgrade tenon"}},
+		{"a layout that is none", unknown, []string{"is damaged: layout 0 is not known", "restore it from a backup", "drop the schema"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := state.Open(t.Context(), tt.where)
+			if err == nil {
+				s.Close()
+				t.Fatal("opened")
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %q does not say %q", err, w)
+				}
+			}
+			for _, secret := range []string{statetest.Password, "wr0ng", "s3cret"} {
+				if shown := err.Error() + state.Shown(tt.where); strings.Contains(shown, secret) {
+					t.Errorf("%q tells the password", shown)
+				}
+			}
+		})
+	}
+}
+
+func schemaOf(where string) string {
+	_, schema, _ := strings.Cut(where, "schema=")
+	return schema
+}
+
+// What a user may do in the database is enough: who may write needs not own the
+// tables, and who may only read can look.
+func TestRightsThatAreEnough(t *testing.T) {
+	ctx := t.Context()
+	server := statetest.Start(t)
+	where := server.URL()
+	open(t, where)
+	schema := schemaOf(where)
+	for _, statement := range []string{
+		"CREATE ROLE writer LOGIN PASSWORD 'w'",
+		"CREATE ROLE reader LOGIN PASSWORD 'r'",
+		"GRANT USAGE ON SCHEMA " + schema + " TO writer, reader",
+		"GRANT SELECT ON ALL TABLES IN SCHEMA " + schema + " TO reader",
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA " + schema + " TO writer",
+	} {
+		ok(t, server.Exec(ctx, statement))
+	}
+	as := func(user string) string {
+		return strings.Replace(where, "tenon:"+statetest.Password, user+":"+user[:1], 1)
+	}
+	l := lock(t, open(t, as("writer")))
+	finish(t, l, unit("a"), "k", noon, time.Second, nil)
+	must[int](t)(l.BeginRevision(ctx, state.Revision{}))
+	ok(t, l.Prune(ctx, state.Pruning{Before: 2}))
+	s := open(t, as("reader"))
+	if len(must[map[string]state.Current](t)(s.Current(ctx))) != 1 {
+		t.Error("a reader does not see what stands")
+	}
+	ok(t, l.Release(ctx))
+	var access *state.AccessError
+	if _, err := s.Lock(ctx, state.Holder{}, state.LockOptions{}); !errors.As(err, &access) {
+		t.Errorf("a reader takes the lock: %v", err)
+	}
+}
+
+// The variables and files of libpq say what the URL does not.
+func TestTheEnvironmentCompletesAURL(t *testing.T) {
+	where := statetest.URL(t)
+	u, err := url.Parse(where)
+	ok(t, err)
+	for name, value := range map[string]string{"PGHOST": u.Hostname(), "PGPORT": u.Port(), "PGUSER": "tenon", "PGPASSWORD": statetest.Password, "PGDATABASE": "postgres"} {
+		t.Setenv(name, value)
+	}
+	s := open(t, "postgres://?schema="+schemaOf(where))
+	if want := "postgres://tenon@" + u.Host + "/postgres?schema=" + schemaOf(where); s.Where() != want {
+		t.Errorf("it is %s, want %s", s.Where(), want)
+	}
+	passfile := filepath.Join(t.TempDir(), "pgpass")
+	ok(t, os.WriteFile(passfile, []byte("*:*:*:tenon:"+statetest.Password+"\n"), 0o600))
+	t.Setenv("PGPASSWORD", "")
+	t.Setenv("PGPASSFILE", passfile)
+	open(t, "postgresql:///?schema="+schemaOf(where))
+}
+
+func TestStatesInOneDatabaseDoNotSeeEachOther(t *testing.T) {
+	ctx := t.Context()
+	one, two := open(t, statetest.URL(t)), open(t, statetest.URL(t))
+	finish(t, lock(t, one), unit("a"), "k", noon, time.Second, nil)
+	l := lock(t, two) // it has a lock of its own
+	if len(must[map[string]state.Current](t)(two.Current(ctx))) != 0 {
+		t.Error("what stands in one stands in the other")
+	}
+	if n := must[int](t)(l.BeginRevision(ctx, state.Revision{})); n != 1 {
+		t.Errorf("the first revision is %d", n)
+	}
+	if must[state.Meta](t)(one.Meta(ctx)).Lineage == must[state.Meta](t)(two.Meta(ctx)).Lineage {
+		t.Error("they have one lineage")
+	}
+}
+
+// A server that is killed and started again is waited for: what is written is
+// written once, and what was written before is there.
+func TestWritesWaitForAServerThatComesBack(t *testing.T) {
+	ctx := t.Context()
+	server := statetest.Start(t)
+	s := open(t, server.URL())
+	l := lock(t, s)
+	u := unit("a/b/c")
+	for i := range 5 {
+		r := state.Run{Key: fmt.Sprint(i), Unit: u.ID, Attempt: 1}
+		r.ID = must[int64](t)(l.Begin(ctx, r))
+		ok(t, server.Kill())
+		restarted := make(chan error)
+		go func() { restarted <- server.Restart() }()
+		if i%2 == 0 {
+			ok(t, <-restarted) // the connections are dead all the same
+		}
+		if _, err := s.Run(ctx, r.ID); err != nil {
+			t.Error(err)
+		}
+		ok(t, l.Check(ctx))
+		r.Outcome = state.Done
+		ok(t, l.Finish(ctx, r, u, &state.Current{Unit: u.ID, Key: r.Key}))
+		if i%2 != 0 {
+			ok(t, <-restarted)
+		}
+	}
+	if runs := must[[]state.Run](t)(s.Runs(ctx, "", 0)); len(runs) != 5 || len(must[[]state.Pending](t)(s.Pending(ctx))) != 0 {
+		t.Errorf("%d runs, want 5 that are all ended", len(runs))
+	}
+	if m := must[state.Meta](t)(s.Meta(ctx)); m.Serial != 10 {
+		t.Errorf("serial %d after ten writes", m.Serial)
+	}
+	ok(t, server.Kill())
+	restarted := make(chan error)
+	go func() { restarted <- server.Restart() }()
+	ok(t, l.Release(ctx))
+	ok(t, <-restarted)
+}
+
+// A server that stays away is an error, once and for all that follow; the lease is
+// as it was when it comes back.
+func TestAServerThatStaysAway(t *testing.T) {
+	ctx := t.Context()
+	server := statetest.Start(t)
+	s := open(t, server.URL())
+	state.SetOutage(s, 2*time.Second)
+	l := lock(t, s)
+	must[int64](t)(l.Begin(ctx, state.Run{Key: "1", Unit: "a"}))
+	ok(t, server.Kill())
+	began := time.Now()
+	var tries []time.Duration
+	for range 3 {
+		_, err := l.Begin(ctx, state.Run{Key: "2", Unit: "a"})
+		var away *state.UnreachableError
+		if !errors.As(err, &away) || away.After < 2*time.Second || strings.Contains(err.Error(), statetest.Password) {
+			t.Fatalf("got %v, want UnreachableError", err)
+		}
+		tries = append(tries, time.Since(began))
+	}
+	if later := tries[2] - tries[0]; later > tries[0] {
+		t.Errorf("the first waited for %s, and those after it for %s", tries[0], later)
+	}
+	if _, err := s.Current(ctx); err == nil {
+		t.Error("read from a server that is away")
+	}
+	ok(t, server.Restart())
+	must[int64](t)(l.Begin(ctx, state.Run{Key: "3", Unit: "a"}))
+	if runs := must[[]state.Run](t)(s.Runs(ctx, "", 0)); len(runs) != 2 {
+		t.Errorf("%d runs, want the two that were taken", len(runs))
+	}
+}
+
+func TestAWaitForAServerEndsWithTheContext(t *testing.T) {
+	server := statetest.Start(t)
+	l := lock(t, open(t, server.URL()))
+	ok(t, server.Kill())
+	stop := errors.New("stop")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(100*time.Millisecond, func() { cancel(stop) })
+	if _, err := l.Begin(ctx, state.Run{}); !errors.Is(err, stop) {
+		t.Errorf("got %v, want the cause", err)
+	}
+	ok(t, server.Restart()) // for the lock to be given back
+}
+
+// A commit whose answer is lost is neither made twice nor left out, whatever became
+// of it on the server.
+func TestACommitThatIsNotAnswered(t *testing.T) {
+	ctx := t.Context()
+	where := statetest.URL(t)
+	u, err := url.Parse(where)
+	ok(t, err)
+	for _, cut := range []string{"before", "after", "late"} {
+		t.Run(cut, func(t *testing.T) {
+			where := statetest.URL(t)
+			p := newProxy(t, u.Host, cut)
+			s := open(t, strings.Replace(where, u.Host, p.addr, 1))
+			direct := open(t, where)
+			p.arm()
+			l := lock(t, s)
+			if n := must[state.Meta](t)(direct.Meta(ctx)).Serial; n != 0 {
+				t.Errorf("serial %d after the lock", n)
+			}
+			for i := range 3 {
+				p.arm()
+				if n := must[int](t)(l.BeginRevision(ctx, state.Revision{System: "x"})); n != i+1 {
+					t.Errorf("revision %d is %d", i+1, n)
+				}
+			}
+			p.arm()
+			id := must[int64](t)(l.Begin(ctx, state.Run{Key: "k", Unit: "a"}))
+			if r := must[*state.Run](t)(direct.Run(ctx, id)); r.Key != "k" {
+				t.Errorf("run %+v", r)
+			}
+			p.arm()
+			ok(t, l.Finish(ctx, state.Run{ID: id, Unit: "a", Outcome: state.Failure}, nil, nil))
+			if n := p.cuts.Load(); n != 6 {
+				t.Fatalf("%d commits were cut, want all 6", n)
+			}
+			if rs := must[[]state.Revision](t)(direct.Revisions(ctx, 0)); len(rs) != 3 {
+				t.Errorf("%d revisions, want 3", len(rs))
+			}
+			if m := must[state.Meta](t)(direct.Meta(ctx)); m.Serial != 5 {
+				t.Errorf("serial %d after five writes", m.Serial)
+			}
+			ok(t, l.Release(ctx))
+			l2 := lock(t, direct)
+			if l2.Token() <= l.Token() {
+				t.Errorf("token %d after %d", l2.Token(), l.Token())
+			}
+		})
+	}
+}
+
+// A proxy stands before a server and cuts a connection at a commit: before it, after
+// it, or before it and hands it over later all the same.
+type proxy struct {
+	addr  string
+	cut   string
+	armed atomic.Bool
+	cuts  atomic.Int32
+}
+
+func newProxy(t *testing.T, server, cut string) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ok(t, err)
+	t.Cleanup(func() { listener.Close() })
+	p := &proxy{addr: listener.Addr().String(), cut: cut}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			back, err := net.Dial("tcp", server)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			go p.pass(client, back)
+		}
+	}()
+	return p
+}
+
+// arm lets the next commit be cut.
+func (p *proxy) arm() { p.armed.Store(true) }
+
+func (p *proxy) pass(client, server net.Conn) {
+	defer server.Close()
+	defer client.Close()
+	var deaf atomic.Bool
+	go func() {
+		b := make([]byte, 1<<16)
+		for {
+			n, err := server.Read(b)
+			if err != nil {
+				client.Close()
+				return
+			}
+			if !deaf.Load() {
+				_, _ = client.Write(b[:n])
+			} else if p.cut == "after" {
+				client.Close() // it was done
+			}
+		}
+	}()
+	b := make([]byte, 1<<16)
+	for {
+		n, err := client.Read(b)
+		if err != nil {
+			return
+		}
+		if bytes.Contains(b[:n], []byte("commit\x00")) && p.armed.CompareAndSwap(true, false) {
+			p.cuts.Add(1)
+			deaf.Store(true)
+			switch p.cut {
+			case "before":
+				return
+			case "late":
+				client.Close()
+				time.Sleep(300 * time.Millisecond)
+			}
+			_, _ = server.Write(b[:n])
+			if p.cut == "after" {
+				_, _ = io.Copy(io.Discard, client)
+			}
+			time.Sleep(100 * time.Millisecond) // for the server to read it
+			return
+		}
+		if _, err := server.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// Once a lock was taken over not one write of the former holder comes after, however
+// they meet.
+func TestNoWriteComesAfterTheLockWasTakenOver(t *testing.T) {
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		open(t, where)
+		for round := range 20 {
+			old := must[*state.Store](t)(state.Open(ctx, where))
+			l, err := old.Lock(ctx, state.Holder{}, state.LockOptions{})
+			ok(t, err)
+			next := must[*state.Store](t)(state.Open(ctx, where))
+			var wg sync.WaitGroup
+			var written atomic.Int64
+			started := make(chan struct{})
+			for range 2 {
+				wg.Go(func() {
+					for {
+						_, err := l.Begin(ctx, state.Run{Key: fmt.Sprint(round), Unit: "a"})
+						if err != nil {
+							if !errors.Is(err, state.ErrFenced) {
+								t.Error(err)
+							}
+							return
+						}
+						if written.Add(1) == 3 {
+							close(started)
+						}
+					}
+				})
+			}
+			<-started
+			state.SetStart(t, next, "1") // as if the holder were gone
+			l2, err := next.Lock(ctx, state.Holder{}, state.LockOptions{Wait: time.Minute})
+			ok(t, err)
+			at := must[state.Meta](t)(next.Meta(ctx))
+			wg.Wait()
+			if now := must[state.Meta](t)(next.Meta(ctx)); now != at {
+				t.Fatalf("the record went from %+v to %+v after it was taken over", at, now)
+			}
+			ok(t, l2.Release(ctx))
+			ok(t, errors.Join(l.Release(ctx), old.Close(), next.Close()))
+		}
+	})
+}
+
+// A record that was put in the place of the one that is written to is not written to.
+func TestAWriteNoticesThatTheRecordIsAnother(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		done string // with the schema %s
+	}{
+		{"dropped", "DROP SCHEMA %s CASCADE"},
+		{"begun anew", "UPDATE %s.meta SET lineage = 'other'"},
+		{"brought back from a backup", "UPDATE %s.meta SET serial = serial - 1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			where := statetest.URL(t)
+			l := lock(t, open(t, where))
+			n := must[int](t)(l.BeginRevision(t.Context(), state.Revision{}))
+			ok(t, state.Exec(t.Context(), open(t, where), fmt.Sprintf(tt.done, schemaOf(where))))
+			var lost *state.LostError
+			if err := l.EndRevision(t.Context(), n, state.Done, ""); !errors.As(err, &lost) || !lost.Used {
+				t.Errorf("got %v, want LostError", err)
+			}
+		})
+	}
+}
+
+// What a program writes need not be text.
+func TestAnErrorOfAnyBytesIsRecorded(t *testing.T) {
+	onBoth(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		l := lock(t, s)
+		id := must[int64](t)(l.Begin(t.Context(), state.Run{Key: "k", Unit: "a"}))
+		ok(t, l.Finish(t.Context(), state.Run{ID: id, Unit: "a", Outcome: state.Failure, Error: "exit 1: \x00\xff?"}, nil, nil))
+		if r := must[*state.Run](t)(s.Run(t.Context(), id)); r.Error != "exit 1: \uFFFD\uFFFD?" {
+			t.Errorf("recorded as %q", r.Error)
+		}
+	})
+}
+
+// A folder keeps what belongs to one record.
+func TestBind(t *testing.T) {
+	ctx := t.Context()
+	work := func(dir string) { ok(t, os.MkdirAll(filepath.Join(dir, "runs"), 0o700)) }
+	one, two := open(t, statetest.URL(t)), open(t, statetest.URL(t))
+	var elsewhere *state.ElsewhereError
+	var lost *state.LostError
+
+	dir := filepath.Join(t.TempDir(), "new")
+	for _, s := range []*state.Store{one, two, one, one} { // nothing is there, so it may change
+		ok(t, s.Bind(ctx, dir))
+	}
+	work(dir)
+	ok(t, one.Bind(ctx, dir))
+	if err := two.Bind(ctx, dir); !errors.As(err, &elsewhere) || elsewhere.Record != one.Where() {
+		t.Errorf("of another record: %v", err)
+	}
+	if _, err := state.Open(ctx, dir); !errors.As(err, &elsewhere) || elsewhere.Record != one.Where() {
+		t.Errorf("opened as a folder: %v", err)
+	}
+	ok(t, state.Exec(ctx, one, "UPDATE meta SET lineage = 'other'"))
+	if err := one.Bind(ctx, dir); !errors.As(err, &lost) {
+		t.Errorf("the record was begun anew: %v", err)
+	}
+
+	old := t.TempDir()
+	s := open(t, old)
+	ok(t, s.Bind(ctx, old))
+	if err := two.Bind(ctx, old); !errors.As(err, &elsewhere) || elsewhere.Record != filepath.Join(old, "state.db") {
+		t.Errorf("a folder with a record: %v", err)
+	}
+	alone := t.TempDir()
+	work(alone)
+	if err := two.Bind(ctx, alone); !errors.As(err, &lost) {
+		t.Errorf("a folder without one: %v", err)
+	}
+}
