@@ -42,7 +42,7 @@ const Mark = "\x1etenon:progress "
 
 // A Task is what a pod is to do. It lies in the store, under its digest.
 type Task struct {
-	Name string  `json:"name"` // of the task, see executors.TaskName
+	Name string  `json:"name"` // under which its result is kept
 	Kind ir.Kind `json:"kind"`
 	// Step is the document that the program finds. Paths are those within the pod.
 	Step step.Step `json:"step"`
@@ -87,10 +87,8 @@ type Result struct {
 	Usage  Usage         `json:"usage,omitzero"`
 }
 
-// Usage is what the program took. It is [state.Usage], without what that package
-// is made of.
-//
-// [state.Usage]: https://pkg.go.dev/github.com/tenon-ml/tenon/planner/state#Usage
+// Usage is what the program took. It is the Usage of package state, which would
+// bring databases into every pod.
 type Usage struct {
 	CPU        time.Duration `json:"cpu_ns,omitempty"`
 	PeakMem    int64         `json:"peak_mem,omitempty"`    // bytes that all processes had at once, as often as was looked, or the largest one
