@@ -143,12 +143,16 @@ func (s Settings) Service(t executors.Task) *corev1.Service {
 	}
 }
 
-// disruptionBudget lets nodes be drained one replica at a time.
+// disruptionBudget lets nodes be drained one replica at a time. One that is not ready
+// keeps no node.
 func (s Settings) disruptionBudget(t executors.Task) *policyv1.PodDisruptionBudget {
 	one := intstr.FromInt32(1)
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta: kind("policy/v1", "PodDisruptionBudget"), ObjectMeta: s.meta(t),
-		Spec: policyv1.PodDisruptionBudgetSpec{MaxUnavailable: &one, Selector: &metav1.LabelSelector{MatchLabels: ofTask(t)}},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MaxUnavailable: &one, Selector: &metav1.LabelSelector{MatchLabels: ofTask(t)},
+			UnhealthyPodEvictionPolicy: ptr(policyv1.AlwaysAllow),
+		},
 	}
 }
 
