@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -78,7 +79,7 @@ func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool
 		t.Fatalf("%v %s", err, &stderr)
 	}
 	return dir, func(tags ...string) bool {
-		e, err := (&app{tags: tags, stderr: &stderr}).kept(dir, slices.Sorted(slices.Values(executorNames)))
+		e, err := (&app{tags: tags, stderr: &stderr}).kept(dir, slices.Sorted(maps.Keys(a.honoured())))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +237,7 @@ func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
 		if _, err := a.compile(t.Context(), dir); err != nil {
 			t.Fatal(err)
 		}
-		e, err := a.kept(dir, slices.Sorted(slices.Values(executorNames)))
+		e, err := a.kept(dir, slices.Sorted(maps.Keys(a.honoured())))
 		if err != nil {
 			t.Fatal(err)
 		}
