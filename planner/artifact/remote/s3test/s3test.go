@@ -127,13 +127,19 @@ func (s *Server) Ready() error {
 // Stop ends the server of a test before the test ends.
 func (s *Server) Stop() { s.stop() }
 
-// Bucket makes a bucket and returns its URL for gocloud.dev/blob, which finds the
-// keys in the environment, see [Server.Setenv].
+// Bucket makes a bucket for the time of a test and returns its URL for
+// gocloud.dev/blob, which finds the keys in the environment, see [Server.Setenv].
 func (s *Server) Bucket(t testing.TB, name string) string {
 	t.Helper()
-	if err := os.Mkdir(filepath.Join(s.Dir, name), 0o755); err != nil {
+	dir := filepath.Join(s.Dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	return s.URL(name)
 }
 
