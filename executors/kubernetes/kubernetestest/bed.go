@@ -38,15 +38,22 @@ const (
 // A record is what a folder says of the cluster that runs in it.
 type record struct {
 	Cluster
-	Pid  int     `json:"pid"`  // of its node
-	Kept bool    `json:"kept"` // until [Down]; else it ends with the last that uses it
-	Net  network `json:"net"`
+	Net   network `json:"net"`
+	Pid   int     `json:"pid"`   // of its node
+	Ready bool    `json:"ready"` // it has come up
+	Kept  bool    `json:"kept"`  // until [Down]; else it ends with the last that uses it
 }
 
 func (r record) path(name string) string { return filepath.Join(r.Dir, "run", name) }
 
+// folderVar names another folder than the user's.
+const folderVar = "TENON_TEST_CLUSTER"
+
 // Dir is the folder of the cluster that a user's tests share.
 func Dir() (string, error) {
+	if dir := os.Getenv(folderVar); dir != "" {
+		return dir, nil
+	}
 	cache, err := os.UserCacheDir()
 	return filepath.Join(cache, "tenon", "cluster"), err
 }
@@ -91,7 +98,7 @@ func Down(dir string) error {
 	defer unlock()
 	users, err := flock(filepath.Join(dir, "users"), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("tests use the cluster in %s: it ends when they do, or with another cluster-down", dir)
+		return fmt.Errorf("tests use the cluster in %s: wait until they have ended", dir)
 	}
 	if err != nil {
 		return err
@@ -123,7 +130,7 @@ func use(dir string, w io.Writer) (release func() error, err error) {
 		defer users.Close()
 		r, err := running(dir)
 		if err != nil {
-			return err
+			return errors.Join(err, logs(dir), stop(dir))
 		}
 		if unix.Flock(int(users.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil || r.Kept {
 			return nil
@@ -131,6 +138,8 @@ func use(dir string, w io.Writer) (release func() error, err error) {
 		return stop(dir)
 	}, nil
 }
+
+var errNotRunning = errors.New("make cluster-up starts one")
 
 // running returns what a folder says if a node runs there.
 func running(dir string) (record, error) {
@@ -142,7 +151,7 @@ func running(dir string) (record, error) {
 		_ = alive.Close()
 		fallthrough
 	case errors.Is(err, fs.ErrNotExist):
-		return record{}, fmt.Errorf("no cluster runs in %s: make cluster-up starts one: %w", dir, fs.ErrNotExist)
+		return record{}, fmt.Errorf("no cluster runs in %s: %w", dir, errNotRunning)
 	}
 	return record{}, err
 }
@@ -160,16 +169,20 @@ func (r record) write() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(r.path("cluster.json"), b, 0o600)
+	part := r.path("cluster.json.part")
+	if err := os.WriteFile(part, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(part, r.path("cluster.json"))
 }
 
 // ensure returns what runs in a folder, or starts it.
 func ensure(dir string, w io.Writer) (record, error) {
 	r, err := running(dir)
-	if !errors.Is(err, fs.ErrNotExist) {
+	if err == nil && r.Ready || err != nil && !errors.Is(err, errNotRunning) {
 		return r, err
 	}
-	if err := stop(dir); err != nil { // what a node that was killed has left
+	if err := stop(dir); err != nil { // what a node has left that was killed, or who started it
 		return r, err
 	}
 	if r, err = start(dir, w); err != nil {
@@ -200,7 +213,10 @@ func start(dir string, w io.Writer) (record, error) {
 			return r, err
 		}
 	}
-	if r.Net, err = reserve(); err != nil {
+	if r.Net, err = reserve(dir); err != nil {
+		return r, err
+	}
+	if err := r.write(); err != nil {
 		return r, err
 	}
 	r.HostIP, r.NodeIP = r.Net.address(1), r.Net.address(2)
@@ -209,19 +225,23 @@ func start(dir string, w io.Writer) (record, error) {
 	r.Kubeconfig = r.path("kubeconfig")
 	r.S3 = s3test.New(r.path("s3"), r.NodeIP+":7070")
 	if err := r.configure(); err != nil {
-		return r, errors.Join(err, r.Net.release())
+		return r, err
 	}
 	exited, err := r.spawn()
 	if err != nil {
-		return r, errors.Join(err, r.Net.release())
+		return r, err
 	}
-	return r, r.await(exited)
+	if err := r.await(exited); err != nil {
+		return r, err
+	}
+	r.Ready = true
+	return r, r.write()
 }
 
 // spawn starts the node. The channel says how it ends, while we are there.
 func (r *record) spawn() (exited <-chan error, err error) {
 	for _, dir := range r.Net.groups() {
-		if err := os.Mkdir(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
 	}
@@ -256,7 +276,7 @@ func (r *record) spawn() (exited <-chan error, err error) {
 	if err := r.write(); err != nil {
 		return nil, err
 	}
-	if err := r.Net.connect(r.Pid, r.Dir); err != nil {
+	if err := r.Net.connect(r.Pid); err != nil {
 		return nil, err
 	}
 	_, err = io.WriteString(begin, "\n")
@@ -313,16 +333,19 @@ func stop(dir string) error {
 		if err := end(r.Pid); err != nil {
 			return err
 		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	} else if !errors.Is(err, errNotRunning) {
 		return err
 	}
-	return errors.Join(r.Net.release(), os.RemoveAll(filepath.Join(dir, "run")))
+	return errors.Join(r.Net.release(dir), os.RemoveAll(filepath.Join(dir, "run")))
 }
 
 // end kills a process and waits until it is gone. That of a node is, when all in its
 // namespace are.
 func end(pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -418,6 +441,8 @@ root = %q
 state = "/run/containerd/state"
 [grpc]
 address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+path = %q
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = %q
 restrict_oom_score_adj = true
@@ -426,7 +451,7 @@ bin_dir = %q
 conf_dir = %q
 [plugins."io.containerd.grpc.v1.cri".registry]
 config_path = %q
-`, r.path("containerd"), r.pause(), plugins, r.path("cni"), r.path("certs.d")),
+`, r.path("containerd"), r.path("opt"), r.pause(), plugins, r.path("cni"), r.path("certs.d")),
 		// Images are not collected: the disk is shared with what is none of the cluster's.
 		"kubelet.yaml": fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration

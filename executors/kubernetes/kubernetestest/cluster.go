@@ -39,9 +39,6 @@ type Cluster struct {
 	S3         *s3test.Server `json:"s3"`       // pods reach it, too
 }
 
-// folderVar names the folder of the cluster that [Shared] has prepared.
-const folderVar = "TENON_TEST_CLUSTER"
-
 // Main runs the tests of a package that use a cluster.
 func Main(m *testing.M) {
 	os.Exit(func() (code int) {
@@ -67,22 +64,19 @@ func Shared(string) (release func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if release, err = use(dir, os.Stderr); err != nil {
-		return nil, err
-	}
-	return release, os.Setenv(folderVar, dir)
+	return use(dir, os.Stderr)
 }
 
 // Up is the cluster that [Main] or [Shared] sees to.
 func Up(t testing.TB) *Cluster {
 	t.Helper()
-	dir := os.Getenv(folderVar)
-	if dir == "" {
-		t.Fatal("no TestMain calls kubernetestest.Main or Shared")
+	dir, err := Dir()
+	if err != nil {
+		t.Fatal(err)
 	}
 	r, err := read(dir)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("does TestMain call kubernetestest.Main or Shared? %v", err)
 	}
 	return &r.Cluster
 }

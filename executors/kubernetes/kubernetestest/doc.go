@@ -5,13 +5,13 @@
 // It needs root and what `.ci/tools cluster` installs. Kubernetes is built from its
 // Go module, once for a user: minutes. Then a cluster is there within seconds.
 //
-// A cluster lives in a folder. Those who name the same folder share it, in any number
-// of processes: the first starts it, the last one ends it, unless `make cluster-up`
-// did, which keeps it until `make cluster-down`. Clusters in other folders do not
-// disturb each other, since each has namespaces of its own, of processes, mounts and
-// the network; a link leads there, so that the machine reaches nodes, pods and
-// services at their addresses. What is left at the end is an empty folder with two
-// files that are locks.
+// A cluster lives in a folder: one in the user's cache, or what $TENON_TEST_CLUSTER
+// names. Those who name the same folder share it, in any number of processes: the
+// first starts it, the last one ends it, unless it is kept by `make cluster-up` until
+// `make cluster-down`. Clusters in other folders do not disturb each other, since each
+// has namespaces of its own, of processes, mounts and the network; a link leads there,
+// so that the machine reaches node, pods and services at their addresses. What is left
+// at the end is the folder, with two empty files that are locks.
 //
 //	DIR/run/cluster.json   what it is
 //	DIR/run/log/NAME       what each part says

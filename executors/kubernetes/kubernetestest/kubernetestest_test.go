@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/s3blob"
@@ -34,11 +35,14 @@ import (
 // of the machine.
 func TestCluster(t *testing.T) {
 	dir := t.TempDir()
+	t.Setenv(folderVar, dir)
 	before := machine(t)
-	release, err := use(dir, os.Stderr)
+	release, err := Shared("")
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := Up(t)
+	c.S3.Setenv(t)
 	r, err := read(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -52,10 +56,16 @@ func TestCluster(t *testing.T) {
 			"a service account may do what it was given":          bindsAccounts,
 			"a namespace tells what is left in it":                tellsLeft,
 		} {
-			t.Run(name, func(t *testing.T) { t.Parallel(); test(t, &r.Cluster) })
+			t.Run(name, func(t *testing.T) { t.Parallel(); test(t, c) })
 		}
 	})
 	t.Run("it is shared", func(t *testing.T) { shares(t, dir, r.Pid) })
+	t.Run("a shell is told", func(t *testing.T) {
+		got, err := output("", "sh", "-c", `eval "$("$0" env "$1")" && echo "$KUBECONFIG $AWS_SECRET_ACCESS_KEY"`, r.path("bed"), dir)
+		if want := c.Kubeconfig + " " + c.S3.SecretKey; err != nil || got != want {
+			t.Errorf("%q, wanted %q: %v", got, want, err)
+		}
+	})
 	if err := release(); err != nil {
 		t.Fatal(err)
 	}
@@ -69,38 +79,51 @@ func TestCluster(t *testing.T) {
 	})
 }
 
-// What a node that was killed has left is swept by who comes next.
+// What a node that was killed has left is swept by who comes next, and a cluster
+// that had not come up when its starter was killed is none.
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	before := machine(t)
-	if _, err := Keep(dir, os.Stderr); err != nil {
-		t.Fatal(err)
+	keep := func() record {
+		t.Helper()
+		if _, err := Keep(dir, os.Stderr); err != nil {
+			t.Fatal(err)
+		}
+		r, err := read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
 	}
-	first, err := read(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := keep()
 	if err := end(first.Pid); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Describe(dir); err == nil {
 		t.Error("a node that was killed is said to run")
 	}
-	if _, err := Keep(dir, os.Stderr); err != nil {
-		t.Fatal(err)
-	}
-	second, err := read(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	second := keep()
 	if second.Pid == first.Pid {
 		t.Error("the node that was killed is taken for one that runs")
+	}
+	if again := keep(); again.Pid != second.Pid {
+		t.Error("a cluster that runs is started again")
+	}
+	second.Ready = false
+	if err := second.write(); err != nil {
+		t.Fatal(err)
+	}
+	third := keep()
+	if third.Pid == second.Pid {
+		t.Error("a cluster that has not come up is taken for one that has")
 	}
 	if err := Down(dir); err != nil {
 		t.Fatal(err)
 	}
-	if diff := machine(t).since(before, second); len(diff) > 0 {
-		t.Errorf("left on the machine:\n%s", strings.Join(diff, "\n"))
+	for _, r := range []record{first, second, third} {
+		if diff := machine(t).since(before, r); len(diff) > 0 {
+			t.Errorf("left on the machine:\n%s", strings.Join(diff, "\n"))
+		}
 	}
 }
 
@@ -143,19 +166,19 @@ func runsJobs(t *testing.T, c *Cluster) {
 }
 
 func serves(t *testing.T, c *Cluster) {
-	ctx, client, ns := t.Context(), c.Client(t), c.Namespace(t)
+	ctx, api, ns := t.Context(), c.Client(t), c.Namespace(t)
 	labels := map[string]string{"app": "web"}
 	template := pod(c, "serve", ":8080")
 	template.Labels = labels
-	create(t, client, deployments, ns, &appsv1.Deployment{
+	create(t, api, deployments, ns, &appsv1.Deployment{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, ObjectMeta: metav1.ObjectMeta{Name: "web"},
 		Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template},
 	})
-	create(t, client, services, ns, &corev1.Service{
+	create(t, api, services, ns, &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: metav1.ObjectMeta{Name: "web"},
 		Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}}},
 	})
-	u, err := client.Resource(services).Namespace(ns).Get(ctx, "web", metav1.GetOptions{})
+	u, err := api.Resource(services).Namespace(ns).Get(ctx, "web", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,10 +187,11 @@ func serves(t *testing.T, c *Cluster) {
 		t.Fatal(err)
 	}
 	url := "http://" + service.Spec.ClusterIP + "/"
+	client := http.Client{Timeout: 10 * time.Second}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	await(ctx, t, "the service", func() error {
-		resp, err := http.Get(url)
+		resp, err := client.Get(url)
 		if err != nil {
 			return err
 		}
@@ -184,12 +208,6 @@ func serves(t *testing.T, c *Cluster) {
 }
 
 func reachesS3(t *testing.T, c *Cluster) {
-	for _, v := range c.S3.Environ() { // not Setenv: tests run beside each other, on this one server
-		name, value, _ := strings.Cut(v, "=")
-		if err := os.Setenv(name, value); err != nil {
-			t.Fatal(err)
-		}
-	}
 	b, err := blob.OpenBucket(t.Context(), c.S3.Bucket(t, "bucket"))
 	if err != nil {
 		t.Fatal(err)

@@ -33,24 +33,27 @@ func (n network) services() string        { return fmt.Sprintf("198.18.%d.0/24",
 func (n network) pods() string            { return fmt.Sprintf("198.18.%d.0/24", 4*int(n)+2) }
 func (n network) all() string             { return n.address(0) + "/22" }
 
-// reserve makes the link of a network that nobody uses.
-func reserve() (network, error) {
+// reserve makes the link of a network that nobody uses. It tells whose it is.
+func reserve(dir string) (network, error) {
 	for n := range network(64) {
 		if _, err := net.InterfaceByName(n.name()); err == nil {
 			continue
 		}
 		_, err := output("", "ip", "link", "add", n.name(), "type", "veth", "peer", "name", n.peer())
-		if err == nil || !strings.Contains(err.Error(), "File exists") {
-			return n, err
+		if err != nil && strings.Contains(err.Error(), "File exists") {
+			continue
 		}
+		if err == nil {
+			_, err = output("", "ip", "link", "set", n.name(), "alias", dir)
+		}
+		return n, errors.Join(err, n.removeGroups()) // those of a cluster that was killed
 	}
 	return 0, errors.New("64 test clusters run on this machine")
 }
 
 // connect gives one end of the link to the node, and tells the machine the way.
-func (n network) connect(pid int, dir string) error {
+func (n network) connect(pid int) error {
 	for _, args := range [][]string{
-		{"link", "set", n.name(), "alias", dir},
 		{"link", "set", n.peer(), "netns", strconv.Itoa(pid), "name", inner},
 		{"addr", "add", n.address(1) + "/30", "dev", n.name()},
 		{"link", "set", n.name(), "up"},
@@ -78,13 +81,21 @@ func (n network) groups() []string {
 	return hierarchies
 }
 
-// release removes the link and the control groups of a cluster that does not run.
-// The link goes with the node, a little after it.
-func (n network) release() error {
+// release removes the link and the control groups of the cluster of a folder, which
+// does not run. Its link may have gone with the node, and the network may have been
+// given to another since.
+func (n network) release(dir string) error {
+	owner, err := os.ReadFile(filepath.Join("/sys/class/net", n.name(), "ifalias"))
+	if err == nil && strings.TrimSpace(string(owner)) != dir {
+		return nil
+	}
 	if _, err := output("", "ip", "link", "delete", n.name()); err != nil && !strings.Contains(err.Error(), "Cannot find device") {
 		return err
 	}
-	var err error
+	return n.removeGroups()
+}
+
+func (n network) removeGroups() (err error) {
 	for _, dir := range n.groups() {
 		err = errors.Join(err, removeGroup(dir))
 	}

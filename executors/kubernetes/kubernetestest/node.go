@@ -37,6 +37,7 @@ func Node(dir string) error {
 		{"addr", "add", r.NodeIP + "/30", "dev", inner},
 		{"link", "set", inner, "up"},
 		{"route", "add", "default", "via", r.HostIP},
+		{"route", "add", "unreachable", r.Net.all()}, // but for the pods that there are: who asks too early is told so
 	} {
 		if _, err := output("", "ip", args...); err != nil {
 			return err
@@ -138,7 +139,7 @@ func (n *node) serve() error {
 		return err
 	}
 	for _, cmd := range []*exec.Cmd{
-		n.kube("kube-controller-manager", kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1",
+		n.kube("kube-controller-manager", kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1", "--node-monitor-period=1s",
 			"--service-account-private-key-file="+key, "--root-ca-file="+n.path("pki/apiserver.crt")),
 		n.kube("kube-scheduler", kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1"),
 		n.kube("kubelet", kubeconfig, "--config="+n.path("kubelet.yaml"), "--root-dir="+n.path("kubelet"),
