@@ -216,7 +216,7 @@ func start(dir string, w io.Writer) (record, error) {
 	if r.Net, err = reserve(dir); err != nil {
 		return r, err
 	}
-	if err := r.write(); err != nil {
+	if err := r.write(); err != nil { // from here on, [stop] finds what to remove
 		return r, err
 	}
 	r.HostIP, r.NodeIP = r.Net.address(1), r.Net.address(2)
@@ -240,11 +240,6 @@ func start(dir string, w io.Writer) (record, error) {
 
 // spawn starts the node. The channel says how it ends, while we are there.
 func (r *record) spawn() (exited <-chan error, err error) {
-	for _, dir := range r.Net.groups() {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, err
-		}
-	}
 	log, err := os.Create(r.path("log/node"))
 	if err != nil {
 		return nil, err

@@ -127,6 +127,14 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// Who lacks a program is told which, and what installs it.
+func TestMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if err := installed(); err == nil || !strings.Contains(err.Error(), "runc, docker-registry, versitygw, iptables, ip in $PATH: .ci/tools cluster installs them") {
+		t.Error(err)
+	}
+}
+
 // shares checks that a second user gets the same cluster and leaves it running, and
 // that nobody ends it under its users.
 func shares(t *testing.T, dir string, pid int) {

@@ -33,22 +33,45 @@ func (n network) services() string        { return fmt.Sprintf("198.18.%d.0/24",
 func (n network) pods() string            { return fmt.Sprintf("198.18.%d.0/24", 4*int(n)+2) }
 func (n network) all() string             { return n.address(0) + "/22" }
 
-// reserve makes the link of a network that nobody uses. It tells whose it is.
+// reserve takes a network that nobody has, for the cluster of a folder: it makes the
+// link, which tells whose it is, and the control groups.
 func reserve(dir string) (network, error) {
+	unlock, err := lockNetworks()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
 	for n := range network(64) {
 		if _, err := net.InterfaceByName(n.name()); err == nil {
 			continue
 		}
-		_, err := output("", "ip", "link", "add", n.name(), "type", "veth", "peer", "name", n.peer())
-		if err != nil && strings.Contains(err.Error(), "File exists") {
-			continue
+		if _, err := output("", "ip", "link", "add", n.name(), "type", "veth", "peer", "name", n.peer()); err != nil {
+			return 0, err
 		}
-		if err == nil {
-			_, err = output("", "ip", "link", "set", n.name(), "alias", dir)
+		_, err := output("", "ip", "link", "set", n.name(), "alias", dir)
+		err = errors.Join(err, n.removeGroups()) // of a cluster that was killed
+		for _, group := range n.groups() {
+			err = errors.Join(err, os.MkdirAll(group, 0o755))
 		}
-		return n, errors.Join(err, n.removeGroups()) // those of a cluster that was killed
+		if err != nil {
+			_, rerr := output("", "ip", "link", "delete", n.name())
+			return 0, errors.Join(err, rerr)
+		}
+		return n, nil
 	}
 	return 0, errors.New("64 test clusters run on this machine")
+}
+
+// lockNetworks keeps everybody else from taking a network or giving one back.
+func lockNetworks() (unlock func(), err error) {
+	f, err := os.Open("/sys/class/net")
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 // connect gives one end of the link to the node, and tells the machine the way.
@@ -85,6 +108,11 @@ func (n network) groups() []string {
 // does not run. Its link may have gone with the node, and the network may have been
 // given to another since.
 func (n network) release(dir string) error {
+	unlock, err := lockNetworks()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	owner, err := os.ReadFile(filepath.Join("/sys/class/net", n.name(), "ifalias"))
 	if err == nil && strings.TrimSpace(string(owner)) != dir {
 		return nil

@@ -40,7 +40,7 @@ func run(args []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Print(c.Environment())
+		fmt.Printf("a cluster runs in %s: bed env prints what a shell evaluates to use it\n", c.Dir)
 		return nil
 	case "env":
 		c, err := kubernetestest.Describe(dir)
