@@ -8,6 +8,7 @@
 // A cluster lives in a folder: one in the user's cache, or what $TENON_TEST_CLUSTER
 // names. Those who name the same folder share it, in any number of processes: the
 // first starts it, the last one ends it, unless it is kept by `make cluster-up` until
+// `make cluster-down`. One whose last user was killed runs until the next has ended, or
 // `make cluster-down`. Clusters in other folders do not disturb each other, since each
 // has namespaces of its own, of processes, mounts and the network; a link leads there,
 // so that the machine reaches node, pods and services at their addresses. What is left
