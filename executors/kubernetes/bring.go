@@ -1,0 +1,181 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// An ending is what the folder of a run has of a job whose end is known here, with
+// all that it left: the cluster need not be asked again.
+type ending struct {
+	UID    types.UID    `json:"uid"` // of the record
+	Status state.Status `json:"status"`
+}
+
+func endingPath(dir string) string   { return filepath.Join(dir, "kubernetes.json") }
+func (r record) logPath() string     { return filepath.Join(r.Dir, "log") }
+func (r record) metricsPath() string { return filepath.Join(r.Dir, executors.MetricsFile) }
+
+// ended is how the job ended, if that is in its folder.
+func (r record) ended() (state.Status, bool) {
+	var e ending
+	if r.Dir == "" || local.ReadRecord(endingPath(r.Dir), &e) != nil || e.UID != r.UID {
+		return state.Status{}, false
+	}
+	return e.Status, true
+}
+
+// bring puts what a job left where the engine looks for it: its log, its metrics,
+// and its outputs if it succeeded.
+func (e *Executor) bring(ctx context.Context, l *link, r record, st state.Status, res *pod.Result, p *corev1.Pod, f *follower) (state.Status, error) {
+	whole := f.stop() == nil && r.whole(res)
+	locked, err := local.Lock(ctx, r.Dir)
+	if err != nil {
+		return st, err
+	}
+	defer locked.Close()
+	if had, ok := r.ended(); ok { // another tenon was faster
+		return had, nil
+	}
+	if !whole {
+		if err := e.fetchLog(ctx, l, r, res, p); err != nil {
+			return st, err
+		}
+	}
+	if res != nil {
+		if err := e.fetch(ctx, r, st, res); err != nil {
+			return st, err
+		}
+	}
+	return st, local.SaveRecord(endingPath(r.Dir), ending{r.UID, st})
+}
+
+// whole reports whether the log in the folder is as long as the one that the pod has
+// stored: nodes keep the end of a long one only.
+func (r record) whole(res *pod.Result) bool {
+	if res == nil || res.Log == nil {
+		return true
+	}
+	info, err := os.Stat(r.logPath())
+	return err == nil && info.Size() == res.Log.Size
+}
+
+// fetchLog writes the whole log anew: from the store, or from the node if the pod
+// could not store it.
+func (e *Executor) fetchLog(ctx context.Context, l *link, r record, res *pod.Result, p *corev1.Pod) error {
+	tmp, err := os.MkdirTemp(r.Dir, files.HalfWritten)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp) //nolint:errcheck // what is left is swept
+	log := filepath.Join(tmp, "log")
+	switch {
+	case res != nil && res.Log != nil:
+		s, err := e.store(ctx, r.Store)
+		if err == nil {
+			err = s.Get(ctx, *res.Log, log)
+		}
+		if err != nil {
+			return fmt.Errorf("its log: %w", err)
+		}
+	case started(p):
+		if err := r.readLog(ctx, l, p, log); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	return os.Rename(log, r.logPath())
+}
+
+// readLog reads the log of a pod that has ended. What is not there is said in it: it
+// is not worth the failure of what succeeded.
+func (r record) readLog(ctx context.Context, l *link, p *corev1.Pod, to string) error {
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	reader := pod.NewLogReader(f, nil)
+	err = l.copyLog(ctx, p, reader, false)
+	if err != nil && ctx.Err() == nil && !passing(err) {
+		_, err = fmt.Fprintf(f, "tenon: the rest of the log is not there: %v\n", err)
+	}
+	return errors.Join(err, reader.Close(), f.Close())
+}
+
+// fetch gets metrics and outputs from the store.
+func (e *Executor) fetch(ctx context.Context, r record, st state.Status, res *pod.Result) error {
+	if len(res.Metrics) > 0 {
+		if err := os.MkdirAll(filepath.Dir(r.metricsPath()), 0o755); err != nil {
+			return err
+		}
+		if err := files.Write(r.metricsPath(), res.Metrics, 0o644); err != nil {
+			return err
+		}
+	}
+	if st.Phase != state.Succeeded || len(res.Outputs) == 0 {
+		return nil
+	}
+	s, err := e.store(ctx, r.Store)
+	if err != nil {
+		return err
+	}
+	out := filepath.Join(r.Dir, "out")
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	return e.each(ctx, sortedKeys(res.Outputs), func(ctx context.Context, port string) error {
+		if !filepath.IsLocal(port) || filepath.Base(port) != port {
+			return fmt.Errorf("the pod calls an output %q", port)
+		}
+		if err := s.Get(ctx, res.Outputs[port], filepath.Join(out, port)); err != nil {
+			return fmt.Errorf("output %s: %w", port, err)
+		}
+		return nil
+	})
+}
+
+// atOnce is how many artifacts of a task pass side by side.
+const atOnce = 8
+
+// each does something for all of the names, side by side.
+func (e *Executor) each(ctx context.Context, names []string, do func(context.Context, string) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, name := range names {
+		group.Go(func() error { return do(ctx, name) })
+	}
+	return group.Wait()
+}
+
+// forget removes from the folder what the executor keeps there.
+func (r record) forget() error {
+	if r.Dir == "" {
+		return nil
+	}
+	err := files.Sweep(r.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := files.RemoveAll(filepath.Join(r.Dir, "scratch")); err != nil {
+		return err
+	}
+	if err := os.Remove(endingPath(r.Dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Collect finds in the namespace of the target what was started from this machine by
+// a system whose folder was removed since. Without a time it finds nothing.
+func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) (found []executors.Garbage, err error) {
+	if n.Since.IsZero() {
+		return nil, nil
+	}
+	var orphans []state.Handle
+	err = e.patiently(ctx, func() error {
+		found, orphans, err = e.orphans(ctx, n)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for garbage in the cluster: %w", err)
+	}
+	if dry {
+		return found, nil
+	}
+	for _, h := range orphans {
+		if err := e.Destroy(ctx, h); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func (e *Executor) orphans(ctx context.Context, n executors.Needed) (found []executors.Garbage, orphans []state.Handle, err error) {
+	p, err := e.place()
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := e.at(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	var list corev1.ConfigMapList
+	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelManagedBy + "=" + manager}); err != nil {
+		return nil, nil, err
+	}
+	for _, m := range list.Items {
+		r, err := fromConfigMap(&m, p, "")
+		if err != nil || m.DeletionTimestamp != nil || n.Tasks[r.Name] || m.CreationTimestamp.After(n.Since) || r.Origin.Machine != machine() {
+			continue
+		}
+		if _, err := os.Stat(r.Origin.Dir); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		h, err := r.handle()
+		if err != nil {
+			return nil, nil, err
+		}
+		found, orphans = append(found, executors.Garbage{Kind: "task", Name: r.Name}), append(orphans, h)
+	}
+	return found, orphans, nil
+}

@@ -1,0 +1,266 @@
+package kubernetes
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// A Place is where objects are.
+type Place struct {
+	Context   string `json:"context,omitempty"` // of the kubeconfig; "" within a cluster
+	Namespace string `json:"namespace"`
+	Store     string `json:"store"` // URL of the store through which artifacts pass
+}
+
+// kinds are what tenon makes and looks at, and no more: to know all that a cluster
+// may have takes longer than most commands of tenon.
+var kinds = sync.OnceValue(func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, batchv1.AddToScheme, appsv1.AddToScheme, networkingv1.AddToScheme,
+		policyv1.AddToScheme, autoscalingv2.AddToScheme, discoveryv1.AddToScheme,
+	} {
+		if err := add(s); err != nil {
+			panic(err) // of the program: a type that is there twice
+		}
+	}
+	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
+	return s
+})
+
+// A cluster is a connection to a namespace of a cluster.
+type cluster struct {
+	namespace string
+	host      string
+	config    *rest.Config
+	http      *http.Client
+	codecs    serializer.CodecFactory
+
+	mu      sync.Mutex
+	clients map[schema.GroupVersion]rest.Interface
+}
+
+// kubeconfig is what the user has, by the rules that kubectl goes by.
+func kubeconfig(path, name string) clientcmd.ClientConfig {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = path
+	rules.WarnIfAllMissing = false
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: name})
+}
+
+// settle fills in what a place leaves to the kubeconfig, so that a handle goes on to
+// mean the same when somebody makes another context the current one.
+func settle(path string, p Place) (Place, error) {
+	if p.Context != "" && p.Namespace != "" {
+		return p, nil
+	}
+	config := kubeconfig(path, p.Context)
+	if p.Context == "" {
+		raw, err := config.RawConfig()
+		if err != nil {
+			return p, fmt.Errorf("read the kubeconfig: %w", err)
+		}
+		p.Context = raw.CurrentContext
+	}
+	if p.Namespace == "" {
+		namespace, _, err := config.Namespace()
+		if err != nil {
+			return p, explainConfig(p.Context, err)
+		}
+		p.Namespace = namespace
+	}
+	return p, nil
+}
+
+// dial makes a connection. It asks the cluster nothing yet.
+func dial(path string, p Place) (*cluster, error) {
+	config, err := kubeconfig(path, p.Context).ClientConfig()
+	if err != nil {
+		return nil, explainConfig(p.Context, err)
+	}
+	// The server knows how much it can take, and says so (429). To wait here as well
+	// would make 50 jobs wait for one another.
+	config.QPS = -1
+	config.WarningHandler = rest.NoWarnings{}
+	config.UserAgent = "tenon"
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, explainConfig(p.Context, err)
+	}
+	return &cluster{
+		namespace: p.Namespace, host: config.Host, config: config, http: client,
+		codecs: serializer.NewCodecFactory(kinds()), clients: map[schema.GroupVersion]rest.Interface{},
+	}, nil
+}
+
+func explainConfig(name string, err error) error {
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return errors.New("there is no kubeconfig: set KUBECONFIG to one, or make ~/.kube/config")
+	case clientcmd.IsContextNotFound(err):
+		return fmt.Errorf("the kubeconfig has no context %q: `kubectl config get-contexts` lists those that it has", name)
+	}
+	return fmt.Errorf("read the kubeconfig: %w", err)
+}
+
+// client speaks one version of one group.
+func (c *cluster) client(gv schema.GroupVersion) (rest.Interface, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.clients[gv]; r != nil {
+		return r, nil
+	}
+	config := rest.CopyConfig(c.config)
+	config.GroupVersion, config.APIPath = &gv, "/apis"
+	if gv.Group == "" {
+		config.APIPath = "/api"
+	}
+	config.NegotiatedSerializer = c.codecs.WithoutConversion()
+	r, err := rest.RESTClientForConfigAndClient(config, c.http)
+	if err != nil {
+		return nil, err
+	}
+	c.clients[gv] = r
+	return r, nil
+}
+
+// kindOf is the kind of an object, also of one that does not say it.
+func kindOf(o runtime.Object) schema.GroupVersionKind {
+	gvks, _, err := kinds().ObjectKinds(o)
+	if err != nil {
+		panic(err) // of the program: a type that is not in kinds
+	}
+	return gvks[0]
+}
+
+// plural is the last part but one of an object's address: "jobs".
+func plural(o runtime.Object) string {
+	kind := kindOf(o)
+	kind.Kind = strings.TrimSuffix(kind.Kind, "List")
+	many, _ := meta.UnsafeGuessKindToResource(kind)
+	return many.Resource
+}
+
+// request begins a call about objects of the kind of o.
+func (c *cluster) request(verb string, o runtime.Object) (*rest.Request, error) {
+	r, err := c.client(kindOf(o).GroupVersion())
+	if err != nil {
+		return nil, err
+	}
+	return r.Verb(verb).Namespace(c.namespace).Resource(plural(o)), nil
+}
+
+// get reads the object that has o's name into o.
+func (c *cluster) get(ctx context.Context, o Object) error {
+	r, err := c.request(http.MethodGet, o)
+	if err != nil {
+		return err
+	}
+	return c.explain(r.Name(o.GetName()).Do(ctx).Into(o))
+}
+
+// list reads what there is of a kind.
+func (c *cluster) list(ctx context.Context, list runtime.Object, o metav1.ListOptions) error {
+	r, err := c.request(http.MethodGet, list)
+	if err != nil {
+		return err
+	}
+	return c.explain(r.VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(list))
+}
+
+// create makes an object that must not be there yet, and reads it into o.
+func (c *cluster) create(ctx context.Context, o Object) error {
+	r, err := c.request(http.MethodPost, o)
+	if err != nil {
+		return err
+	}
+	o.GetObjectKind().SetGroupVersionKind(kindOf(o))
+	return c.explain(r.Param("fieldManager", manager).Body(o).Do(ctx).Into(o))
+}
+
+// apply makes an object as it is said, or makes one that is there so, and reads it
+// into o. What others have said of other fields stays.
+func (c *cluster) apply(ctx context.Context, o Object) error {
+	r, err := c.request(http.MethodPatch, o)
+	if err != nil {
+		return err
+	}
+	o.GetObjectKind().SetGroupVersionKind(kindOf(o))
+	b, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	r = r.SetHeader("Content-Type", string(types.ApplyYAMLPatchType)).Name(o.GetName())
+	return c.explain(r.Param("fieldManager", manager).Param("force", "true").Body(b).Do(ctx).Into(o))
+}
+
+// delete removes the object that has o's name. One that is not there is removed.
+func (c *cluster) delete(ctx context.Context, o Object, how metav1.DeleteOptions) error {
+	r, err := c.request(http.MethodDelete, o)
+	if err != nil {
+		return err
+	}
+	how.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"}
+	err = c.explain(r.Name(o.GetName()).Body(&how).Do(ctx).Error())
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// An unreachable error says that the cluster does not answer.
+type unreachable struct {
+	host, why string
+	err       error
+}
+
+func (u *unreachable) Error() string { return fmt.Sprintf("the cluster at %s %s", u.host, u.why) }
+func (u *unreachable) Unwrap() error { return u.err }
+
+// explain says of an error of the cluster what to do about it.
+func (c *cluster) explain(err error) error {
+	var status *apierrors.StatusError
+	var untrusted x509.UnknownAuthorityError
+	var op *net.OpError
+	switch {
+	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return err
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("the cluster at %s does not know this user: log in again, or choose another context of the kubeconfig: %w", c.host, err)
+	case apierrors.IsForbidden(err) && errors.As(err, &status) && strings.Contains(err.Error(), " cannot "):
+		return fmt.Errorf("the cluster refuses it: %w: `tenon rbac` prints what tenon needs", err)
+	case apierrors.IsNotFound(err) && errors.As(err, &status) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces":
+		return fmt.Errorf("there is no namespace %q in the cluster: make it (`kubectl create namespace %s`), or choose another one in the target: %w", c.namespace, c.namespace, err)
+	case errors.As(err, &untrusted):
+		return fmt.Errorf("the cluster at %s has a certificate that the kubeconfig does not trust: set certificate-authority there: %w", c.host, err)
+	case errors.As(err, &status):
+		return err
+	case errors.As(err, &op):
+		return &unreachable{c.host, "does not answer: see whether it runs and can be reached from here, and apply again; what runs in it is found again: " + op.Err.Error(), err}
+	}
+	return err
+}

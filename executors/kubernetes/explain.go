@@ -1,0 +1,305 @@
+package kubernetes
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/executors/local/disk"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A why says in words of the user why a pod does not run, or not any more.
+type why struct {
+	message string
+	final   bool // it does not pass by itself
+}
+
+// explainPod is why a pod does not run. It is empty of one that does, or that is
+// about to.
+func (r record) explainPod(p *corev1.Pod) why {
+	switch p.Status.Reason {
+	case "Evicted":
+		return why{r.explainEviction(p.Status.Message), true}
+	case "NodeLost":
+		return why{fmt.Sprintf("its node %s does not answer any more: see `kubectl describe node %s`", p.Spec.NodeName, p.Spec.NodeName), false}
+	case "Shutdown", "Terminated", "NodeShutdown":
+		return why{fmt.Sprintf("its node %s was shut down", p.Spec.NodeName), true}
+	}
+	if c := podCondition(p, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue {
+		return why{r.explainDisruption(p, c), true}
+	}
+	for _, s := range containerStatuses(p) {
+		if w := s.State.Waiting; w != nil {
+			if y := explainWaiting(s.Image, w.Reason, w.Message); y.message != "" {
+				return y
+			}
+		}
+	}
+	if c := podCondition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
+		return why{explainScheduling(c.Message), false}
+	}
+	if p.Status.Phase == corev1.PodFailed && p.Status.Reason != "" && len(terminated(p)) == 0 { // the kubelet refused it
+		return why{fmt.Sprintf("node %s refused its pod: %s: %s", p.Spec.NodeName, p.Status.Reason, oneLine(p.Status.Message)), true}
+	}
+	return why{}
+}
+
+// explainWaiting is why a container does not start, as the kubelet tells it.
+func explainWaiting(image, reason, message string) why {
+	message = oneLine(message)
+	switch reason {
+	case "ErrImagePull", "ImagePullBackOff":
+		if _, told, ok := strings.Cut(message, "ErrImagePull: "); ok {
+			message = told
+		} else if reason == "ImagePullBackOff" {
+			return why{fmt.Sprintf("its image %s cannot be pulled", image), false}
+		}
+		final, hint := false, ""
+		switch low := strings.ToLower(message); {
+		case strings.Contains(low, "not found") || strings.Contains(low, "manifest unknown"):
+			final, hint = true, ": the registry does not have it; is it the one that the target names?"
+		case strings.Contains(low, "unauthorized") || strings.Contains(low, "forbidden") || strings.Contains(low, "denied") || strings.Contains(low, "no basic auth"):
+			final, hint = true, ": name a Secret with the registry's credentials in pull_secrets of the target"
+		case strings.Contains(low, "http response to https client"):
+			final, hint = true, ": the registry speaks HTTP, which the nodes have to be told in their configuration"
+		}
+		return why{fmt.Sprintf("its image %s cannot be pulled: %s%s", image, message, hint), final}
+	case "InvalidImageName":
+		return why{fmt.Sprintf("its image %q has no valid name: correct image in the unit, or registry in the target", image), true}
+	case "ErrImageNeverPull":
+		return why{fmt.Sprintf("its image %s is not on the node, and must not be pulled", image), true}
+	case "CreateContainerConfigError":
+		return why{explainConfigError(message), true}
+	case "CreateContainerError", "RunContainerError":
+		return why{"its container cannot be made: " + message, true}
+	}
+	return why{}
+}
+
+var (
+	noObject = regexp.MustCompile(`^(secret|configmap) "([^"]+)" not found`)
+	noKey    = regexp.MustCompile(`couldn't find key ([^ ]+) in (Secret|ConfigMap) ([^ ]+)`)
+)
+
+// explainConfigError names what a container was to have and is not there.
+func explainConfigError(message string) string {
+	if m := noObject.FindStringSubmatch(message); m != nil {
+		kind := map[string]string{"secret": "Secret", "configmap": "ConfigMap"}[m[1]]
+		return fmt.Sprintf("the %s %q is not in the namespace: make it, or name another one in the system", kind, m[2])
+	}
+	if m := noKey.FindStringSubmatch(message); m != nil {
+		_, name, _ := strings.Cut(m[3], "/")
+		return fmt.Sprintf("the %s %q has no key %q: add it, or name another key in the system", m[2], cmp.Or(name, m[3]), m[1])
+	}
+	return "its container cannot be made: " + message
+}
+
+var ephemeral = regexp.MustCompile(`(?i)ephemeral.*(exceed|limit)|EmptyDir.*exceeds`)
+
+// explainEviction is why a node threw a pod out.
+func (r record) explainEviction(message string) string {
+	message = oneLine(message)
+	switch {
+	case ephemeral.MatchString(message) && r.Disk > 0:
+		return fmt.Sprintf("it wrote more than needs.disk %s, and was evicted", disk.Size(r.Disk))
+	case strings.Contains(message, "low on resource: memory"):
+		return "its node ran out of memory and evicted it: ask for as much as it uses in needs.memory"
+	case strings.Contains(message, "low on resource: ephemeral-storage"):
+		return "the disk of its node was full, and it was evicted: ask for as much as it writes in needs.disk"
+	case strings.Contains(message, "low on resource: "):
+		_, what, _ := strings.Cut(message, "low on resource: ")
+		what, _, _ = strings.Cut(what, ".")
+		return fmt.Sprintf("its node ran out of %s and evicted it", what)
+	}
+	return "it was evicted: " + message
+}
+
+// explainDisruption is why somebody ended a pod.
+func (r record) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string {
+	switch c.Reason {
+	case "PreemptionByScheduler":
+		return "it was ended to make room for a pod of higher priority: raise priority_class, or let it try again with retries"
+	case "DeletionByTaintManager":
+		return fmt.Sprintf("its node %s was lost, or given a taint that it does not tolerate", p.Spec.NodeName)
+	case "EvictionByEvictionAPI":
+		return fmt.Sprintf("somebody drained its node %s", p.Spec.NodeName)
+	case "DeletionByPodGC":
+		return fmt.Sprintf("its node %s is gone", p.Spec.NodeName)
+	case "TerminationByKubelet":
+		return r.explainEviction(cmp.Or(p.Status.Message, c.Message))
+	}
+	return "it was ended: " + oneLine(c.Message)
+}
+
+// explainScheduling keeps the scheduler's own words, and says what to change.
+func explainScheduling(message string) string {
+	message = oneLine(message)
+	message, _, _ = strings.Cut(message, " preemption: ")
+	message = strings.TrimSuffix(message, ".")
+	var change []string
+	for _, c := range []struct{ sign, field string }{
+		{"Insufficient cpu", "ask for less in needs.cpu"}, {"Insufficient memory", "ask for less in needs.memory"},
+		{"Insufficient ephemeral-storage", "ask for less in needs.disk"}, {"Insufficient nvidia.com/", "ask for less in needs.gpu"},
+		{"didn't match Pod's node affinity/selector", "correct node_selector"}, {"untolerated taint", "name the taint in tolerations"},
+		{"persistentvolumeclaim", "make the claim of store_volume"},
+	} {
+		if strings.Contains(message, c.sign) {
+			change = append(change, c.field)
+		}
+	}
+	if len(change) == 0 {
+		return "no node takes it: " + message
+	}
+	return fmt.Sprintf("no node takes it: %s: %s, or wait for a node", message, strings.Join(change, ", "))
+}
+
+// explainRefusal is why the cluster does not let a pod be made at all, as it tells
+// the Job or Deployment that wanted to.
+func explainRefusal(message string) string {
+	message = oneLine(message)
+	_, message, _ = cutAny(message, "Error creating: ", ` is forbidden: `)
+	if _, rest, ok := strings.Cut(message, " is forbidden: "); ok {
+		message = rest
+	}
+	switch {
+	case strings.Contains(message, "exceeded quota"):
+		return "the quota of the namespace is used up: " + message + ": ask for less in needs, or for a larger quota"
+	case strings.Contains(message, "violates PodSecurity"):
+		return "the namespace does not allow such pods: " + message
+	case strings.Contains(message, "maximum") && strings.Contains(message, "usage per"), strings.Contains(message, "must specify"):
+		return "the namespace sets limits: " + message + ": ask in needs for what they allow"
+	case strings.Contains(message, "serviceaccount"):
+		return "the service account is not there: " + message
+	}
+	return "the cluster lets no pod be made: " + message
+}
+
+// explainJob is how a job that its pods tell nothing of has ended.
+func explainJob(job *batchv1.Job) string {
+	for _, c := range job.Status.Conditions {
+		if c.Type != batchv1.JobFailed || c.Status != corev1.ConditionTrue {
+			continue
+		}
+		switch c.Reason {
+		case "DeadlineExceeded":
+			return "it took longer than the deadline of its Job: raise timeout"
+		case "BackoffLimitExceeded", "FailedIndexes":
+			return "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost"
+		}
+		return oneLine(c.Reason + ": " + c.Message)
+	}
+	return ""
+}
+
+// explainEnd says how a program ended, by the result that its pod has stored, by what
+// the pod said at last, and by what the kubelet says of its container. Any may be
+// missing.
+func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
+	st.Phase = state.Failed
+	var said pod.End
+	var end *corev1.ContainerStateTerminated
+	heard := false
+	if p != nil {
+		if all := terminated(p); len(all) > 0 {
+			end = all[0]
+			said, heard = pod.ReadMessage(end.Message)
+			st.ExitCode, st.Started, st.Finished = int(end.ExitCode), end.StartedAt.UTC(), end.FinishedAt.UTC()
+		}
+	}
+	if res != nil {
+		said, heard = res.End, true
+		st.Started, st.Finished, st.Usage = res.Started.UTC(), res.Finished.UTC(), state.Usage(res.Usage)
+	}
+	if heard {
+		st.ExitCode, st.Signal = said.ExitCode, said.Signal
+	}
+	outOfMemory := said.OutOfMemory || end != nil && end.Reason == "OOMKilled"
+	if !heard && outOfMemory {
+		st.Signal, st.ExitCode = "SIGKILL", 128+int(unix.SIGKILL)
+	}
+	switch y := r.explainPodIf(p); {
+	case said.Fault != "":
+		st.Message = said.Fault
+	case res != nil && said.ExitCode == 0:
+		st.Phase = state.Succeeded
+	case y != "" && !outOfMemory:
+		st.Message = y
+	case st.Signal == "SIGKILL" && outOfMemory:
+		st.Message = "killed by SIGKILL" + r.explainMemory()
+	case st.Signal == "SIGKILL":
+		st.Message = "killed by SIGKILL (not for want of memory)"
+	case st.Signal != "":
+		st.Message = "killed by " + st.Signal
+	case end != nil && !heard && (end.Reason == "ContainerCannotRun" || end.Reason == "StartError"):
+		st.Message = "its container cannot be started: " + oneLine(end.Message)
+	case !heard && end == nil:
+		st.Message = "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost"
+	case st.ExitCode == 0 && r.Kind != ir.Service:
+		st.Message = "its result is not in the store"
+	default:
+		st.Message = fmt.Sprintf("exit %d", st.ExitCode)
+	}
+	if outOfMemory && st.Signal != "SIGKILL" && st.Phase == state.Failed && said.Fault == "" {
+		st.Message += "; the kernel killed a child of it" + r.explainMemory()
+	}
+}
+
+func (r record) explainPodIf(p *corev1.Pod) string {
+	if p == nil {
+		return ""
+	}
+	return r.explainPod(p).message
+}
+
+func (r record) explainMemory() string {
+	if r.Memory > 0 {
+		return ": it used more than needs.memory " + disk.Size(r.Memory)
+	}
+	return ": its node ran out of memory while it ran"
+}
+
+func podCondition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
+	for i := range p.Status.Conditions {
+		if p.Status.Conditions[i].Type == t {
+			return &p.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// containerStatuses are those of what runs before the program, and of it.
+func containerStatuses(p *corev1.Pod) []corev1.ContainerStatus {
+	return append(append([]corev1.ContainerStatus(nil), p.Status.InitContainerStatuses...), p.Status.ContainerStatuses...)
+}
+
+// terminated are the ends of a pod's containers, as they ended last.
+func terminated(p *corev1.Pod) (ends []*corev1.ContainerStateTerminated) {
+	for _, s := range p.Status.ContainerStatuses {
+		if s.State.Terminated != nil {
+			ends = append(ends, s.State.Terminated)
+		} else if s.LastTerminationState.Terminated != nil {
+			ends = append(ends, s.LastTerminationState.Terminated)
+		}
+	}
+	return ends
+}
+
+// cutAny cuts at the first separator that is there; without any, all is after it.
+func cutAny(s string, seps ...string) (before, after string, found bool) {
+	for _, sep := range seps {
+		if before, after, ok := strings.Cut(s, sep); ok {
+			return before, after, true
+		}
+	}
+	return "", s, false
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

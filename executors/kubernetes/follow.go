@@ -1,0 +1,303 @@
+package kubernetes
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// A follower writes the log and the progress of a job to its folder while it runs.
+type follower struct {
+	cancel context.CancelFunc
+	over   chan struct{} // closed when there is no more to come
+	err    error         // then: why the log in the folder is not all of it
+}
+
+var errElsewhere = errors.New("another tenon writes the log")
+
+// follow begins to follow the log of a pod. Another tenon that does so already is
+// left to it.
+func (e *Executor) follow(ctx context.Context, l *link, r record, p *corev1.Pod) *follower {
+	ctx, cancel := context.WithCancel(ctx)
+	f := &follower{cancel: cancel, over: make(chan struct{})}
+	go func() {
+		defer close(f.over)
+		f.err = r.writeLog(ctx, l, p)
+	}()
+	return f
+}
+
+// done is closed when there is no more to come.
+func (f *follower) done() <-chan struct{} {
+	if f == nil || f.ended() {
+		return nil
+	}
+	return f.over
+}
+
+// ended reports whether it has seen the end of the log.
+func (f *follower) ended() bool {
+	if f == nil {
+		return false
+	}
+	select {
+	case <-f.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop ends it, and returns nil if it has written all of the log.
+func (f *follower) stop() error {
+	if f == nil {
+		return errElsewhere
+	}
+	f.cancel()
+	<-f.over
+	return f.err
+}
+
+// writeLog writes the log to the folder of the run as it comes.
+func (r record) writeLog(ctx context.Context, l *link, p *corev1.Pod) (err error) {
+	log, err := openToWrite(r.logPath())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	if err := unix.Flock(int(log.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return errElsewhere
+	}
+	if err := log.Truncate(0); err != nil {
+		return err
+	}
+	reader := pod.NewLogReader(log, func(s step.Progress) { _ = r.append(s) })
+	return errors.Join(l.copyLog(ctx, p, reader, true), reader.Close())
+}
+
+// openToWrite opens a file for what is put at its end. What is there is not
+// followed if it is a link.
+func openToWrite(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
+}
+
+// append adds a line to the progress of a run.
+func (r record) append(s step.Progress) error {
+	f, err := openToWrite(filepath.Join(r.Dir, executors.ProgressFile))
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(s)
+	if err == nil {
+		_, err = f.Write(append(b, '\n'))
+	}
+	return errors.Join(err, f.Close())
+}
+
+// say tells who follows the progress why the task does not run.
+func (r record) say(message string) error {
+	if message == "" || r.Dir == "" {
+		return nil
+	}
+	return r.append(step.Progress{Message: "waits: " + message})
+}
+
+// openLog opens the log of a pod's program.
+func (l *link) openLog(ctx context.Context, p *corev1.Pod, follow, previous bool) (io.ReadCloser, error) {
+	r, err := l.request(http.MethodGet, p)
+	if err != nil {
+		return nil, err
+	}
+	r = r.Name(p.Name).SubResource("log").Param("container", p.Spec.Containers[0].Name)
+	if follow {
+		r = r.Param("follow", "true")
+	}
+	if previous {
+		r = r.Param("previous", "true")
+	}
+	body, err := r.Stream(ctx)
+	return body, l.explain(err)
+}
+
+// copyLog copies the log of a pod. With follow it goes on until the program has
+// ended; a connection that breaks is made again, and what was copied is left out.
+func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow bool) error {
+	changed, end := l.watch(p.Labels[labelTask])
+	defer end()
+	for taken := int64(0); ; {
+		// Asked before the copy: what is printed before the end is then copied.
+		now, err := l.pod(ctx, p)
+		if err != nil && !passing(err) {
+			return err
+		}
+		over := err == nil && (now == nil || !runs(now))
+		body, err := l.openLog(ctx, p, follow, false)
+		if err == nil {
+			if _, err = io.CopyN(io.Discard, body, taken); err == nil {
+				var n int64
+				n, err = io.Copy(to, body)
+				taken += n
+			} else if errors.Is(err, io.EOF) {
+				err = nil // the node has begun a new file
+			}
+			body.Close()
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil && (over || !follow):
+			return nil
+		case apierrors.IsNotFound(err):
+			return fmt.Errorf("its log went with its pod: %w", err)
+		case err != nil && !follow:
+			return err
+		}
+		select { // it may be about to be known that it has ended
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-time.After(againFirst):
+		}
+	}
+}
+
+// pod is a pod as it is now, or nil.
+func (l *link) pod(ctx context.Context, p *corev1.Pod) (*corev1.Pod, error) {
+	now := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}
+	err := l.get(ctx, now)
+	if apierrors.IsNotFound(err) || err == nil && now.UID != p.UID {
+		return nil, nil
+	}
+	return now, err
+}
+
+// runs reports whether the program of a pod may still print something.
+func runs(p *corev1.Pod) bool {
+	for _, s := range p.Status.ContainerStatuses {
+		if s.State.Terminated == nil {
+			return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+		}
+	}
+	return len(p.Status.ContainerStatuses) == 0
+}
+
+// Logs copies to w what the task has printed: from the folder of the run if all of it
+// is there, and else from the cluster. With follow it goes on until the task has
+// ended; if ctx is done first, that is the error. Of a service with several pods it
+// is that of the newest.
+func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
+	r, err := e.fromHandle(h)
+	if err == nil {
+		err = e.logs(ctx, r, w, follow)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("log of %s: %w", r.Unit, err)
+	}
+	return nil
+}
+
+func (e *Executor) logs(ctx context.Context, r record, w io.Writer, follow bool) error {
+	l, err := e.at(r.Place)
+	if err != nil {
+		return err
+	}
+	now, err := e.read(ctx, l, r.Name, r.Dir, r.Place)
+	if err != nil {
+		return err
+	}
+	if _, whole := r.ended(); now == nil || whole {
+		return local.Follow(ctx, r.logPath(), w, func() bool { return false }, nil)
+	}
+	p, err := e.newest(ctx, l, *now, follow)
+	if err != nil || p == nil {
+		return err
+	}
+	reader := pod.NewLogReader(w, nil)
+	return errors.Join(l.copyLog(ctx, p, reader, follow), reader.Close())
+}
+
+// newest is the newest pod of a task whose program was started, or nil. With wait it
+// is waited for.
+func (e *Executor) newest(ctx context.Context, l *link, r record, wait bool) (*corev1.Pod, error) {
+	changed, end := l.watch(r.Name)
+	defer end()
+	workload := jobs
+	if r.Kind == ir.Service {
+		workload = deployments
+	}
+	if err := l.ready(ctx, e.opts.Patience, pods, workload); err != nil {
+		return nil, err
+	}
+	for {
+		if p := last(of[*corev1.Pod](l.watcher, r.Name)); started(p) {
+			return p, nil
+		}
+		st, err := e.ask(ctx, l, r)
+		if err != nil || !wait || st.Phase != state.Running {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-changed:
+		case <-time.After(lookEvery):
+		}
+		if err := l.broken(e.opts.Patience); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lastLine is what a service printed last, of the program that ended if it was
+// started again.
+func (l *link) lastLine(ctx context.Context, p *corev1.Pod) string {
+	if p == nil || len(p.Status.ContainerStatuses) == 0 {
+		return ""
+	}
+	body, err := l.openLog(ctx, p, false, p.Status.ContainerStatuses[0].RestartCount > 0)
+	if err != nil {
+		return ""
+	}
+	defer body.Close()
+	var b strings.Builder
+	reader := pod.NewLogReader(&b, nil)
+	_, _ = io.Copy(reader, io.LimitReader(body, 1<<20)) // as far as it can be had
+	_ = reader.Close()
+	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(b.String(), "?")), "\n")
+	line := oneLine(lines[len(lines)-1])
+	return line[:min(len(line), 300)]
+}
+
+// withLog adds to a message what the program printed last.
+func (l *link) withLog(ctx context.Context, message string, p *corev1.Pod) string {
+	if line := l.lastLine(ctx, p); line != "" {
+		return cmp.Or(message, "it ended") + "; it printed last: " + line
+	}
+	return message
+}

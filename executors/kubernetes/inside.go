@@ -1,0 +1,134 @@
+package kubernetes
+
+import (
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// A passage is something of this machine that a pod is to find.
+type passage struct {
+	from string // path on this machine
+	to   string // path in the pod
+	name string // what users call it
+	// digest is known of what cannot change.
+	digest string
+}
+
+// inside is what a pod is to do, with the paths of the pod, and what has to pass
+// there for it.
+func inside(t executors.Task, system string) (pod.Task, []passage) {
+	doc, pass := local.Document(t), []passage(nil)
+	doc.Scratch = path.Join(pod.Work, "scratch")
+	doc.Metrics = path.Join(pod.Work, executors.MetricsFile)
+	doc.Progress = path.Join(pod.Work, executors.ProgressFile)
+	if doc.Code = doc.Scratch; len(t.Unit.Code.Files) > 0 {
+		doc.Code = path.Join(pod.Work, "code")
+		pass = append(pass, passage{from: t.Code, to: doc.Code, name: "code"})
+	}
+	if t.Unit.Kind == ir.Service {
+		// The pod has an address of its own, on which probes and the Service reach it.
+		at := *t.Unit.Endpoint
+		at.Host = "0.0.0.0"
+		doc.Endpoint = &at
+	}
+	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: Grace, Env: environ(t)}
+	for port, p := range doc.Outputs {
+		p.Path = path.Join(pod.Work, "out", port)
+		doc.Outputs[port] = p
+	}
+	doc.Inputs = map[string]step.Port{}
+	for _, port := range sortedKeys(t.Inputs) {
+		p := t.Inputs[port]
+		if p.Kind == ir.EndpointOf {
+			p.Path = address(system, t.Unit, port, p.Path)
+		} else {
+			at := path.Join(pod.Work, "in", port)
+			pass = append(pass, passage{p.Path, at, "input " + port, p.Digest})
+			p.Path = at
+		}
+		doc.Inputs[port] = p
+	}
+	if doc.Files = nil; len(t.Files) > 0 {
+		var more []passage
+		doc.Files, more = data(t.Files)
+		pass = append(pass, more...)
+	}
+	out.Step = doc
+	return out, pass
+}
+
+// data lays data files out below the folder that they have in common, so that the
+// names of their folders, which may say something, are kept.
+func data(patterns map[string][]string) (map[string][]string, []passage) {
+	var all []string
+	of := map[string]string{} // the pattern that a file came by first
+	for _, p := range sortedKeys(patterns) {
+		for _, f := range patterns[p] {
+			if of[f] == "" {
+				of[f], all = p, append(all, f)
+			}
+		}
+	}
+	slices.Sort(all)
+	common := commonDir(all)
+	at := func(file string) string {
+		rel, err := filepath.Rel(common, file)
+		if err != nil { // both are absolute
+			rel = filepath.Base(file)
+		}
+		return path.Join(pod.Work, "data", filepath.ToSlash(rel))
+	}
+	found := make(map[string][]string, len(patterns))
+	for p, files := range patterns {
+		found[p] = []string{}
+		for _, f := range files {
+			found[p] = append(found[p], at(f))
+		}
+	}
+	var pass []passage
+	for _, f := range all {
+		pass = append(pass, passage{from: f, to: at(f), name: "data " + of[f]})
+	}
+	return found, pass
+}
+
+// commonDir is the deepest folder that all the files are below.
+func commonDir(sorted []string) string {
+	if len(sorted) == 0 {
+		return "/"
+	}
+	dir := filepath.Dir(sorted[0])
+	for last := sorted[len(sorted)-1]; dir != "/" && !strings.HasPrefix(last, dir+"/"); {
+		dir = filepath.Dir(dir)
+	}
+	return dir
+}
+
+// command is the program of a unit in its image.
+func command(c ir.Code) []string {
+	switch c.Runtime {
+	case ir.Builtin:
+		return []string{image.TenonPath, "step"}
+	case ir.Python:
+		return append([]string{path.Join(image.EnvDir, "bin", "python")}, c.Command...)
+	}
+	return c.Command
+}
+
+// environ are the variables of the program besides those of its image.
+func environ(t executors.Task) map[string]string {
+	env := local.Variables(t.Unit)
+	if t.Lock != "" {
+		env["VIRTUAL_ENV"] = image.EnvDir
+	}
+	return env
+}

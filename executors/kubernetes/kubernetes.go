@@ -1,0 +1,330 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Name is the executor's name in handles and targets.
+const Name = "kubernetes"
+
+// Options say where the cluster is and what it runs units with.
+type Options struct {
+	Settings          // a context or namespace that is empty is as the kubeconfig has it
+	Kubeconfig string // path of one, or "" for those that kubectl finds
+	// Runs is the folder with the folders of all runs, by the names of their tasks. If
+	// it is empty, a run's folder is where the tenon had it that started it.
+	Runs string
+	// Image makes the image of a task, puts it where the cluster pulls images from,
+	// and returns its name, by digest.
+	Image func(context.Context, executors.Task) (string, error)
+	// Patience is how long to wait for a cluster that does not answer. Zero is 1 min.
+	Patience time.Duration
+}
+
+// Executor runs units in a cluster. It implements [executors.Executor],
+// [executors.Waiter], [executors.Checker], [executors.Logger] and
+// [executors.Collector].
+type Executor struct {
+	opts Options
+
+	mu     sync.Mutex
+	links  map[Place]*link
+	stores map[string]*remote.Store
+	sent   map[string]artifact.Ref // by store, and path or digest: what was seen to be there
+}
+
+// A link is a connection to a namespace, with what is watched there.
+type link struct {
+	*cluster
+	*watcher
+}
+
+var (
+	_ executors.Executor  = (*Executor)(nil)
+	_ executors.Waiter    = (*Executor)(nil)
+	_ executors.Checker   = (*Executor)(nil)
+	_ executors.Logger    = (*Executor)(nil)
+	_ executors.Collector = (*Executor)(nil)
+)
+
+// New returns an executor. It connects when it is first asked for something.
+func New(o Options) *Executor {
+	if o.Patience == 0 {
+		o.Patience = time.Minute
+	}
+	return &Executor{opts: o, links: map[Place]*link{}, stores: map[string]*remote.Store{}, sent: map[string]artifact.Ref{}}
+}
+
+// Close ends the connections. What runs goes on.
+func (e *Executor) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var err error
+	for p, l := range e.links {
+		l.close()
+		l.http.CloseIdleConnections()
+		delete(e.links, p)
+	}
+	for url, s := range e.stores {
+		err = errors.Join(err, s.Close())
+		delete(e.stores, url)
+	}
+	return err
+}
+
+// at is the connection to a place: what stands may be elsewhere than the target is
+// now.
+func (e *Executor) at(p Place) (*link, error) {
+	p.Store = ""
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l := e.links[p]; l != nil {
+		return l, nil
+	}
+	c, err := dial(e.opts.Kubeconfig, p)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{c, newWatcher(c)}
+	e.links[p] = l
+	return l, nil
+}
+
+// place is that of the target.
+func (e *Executor) place() (Place, error) {
+	return settle(e.opts.Kubeconfig, Place{e.opts.Context, e.opts.Namespace, e.opts.Store})
+}
+
+// store is the store of a URL.
+func (e *Executor) store(ctx context.Context, url string) (*remote.Store, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s := e.stores[url]; s != nil {
+		return s, nil
+	}
+	s, err := remote.Open(context.WithoutCancel(ctx), url)
+	if err != nil {
+		return nil, err
+	}
+	e.stores[url] = s
+	return s, nil
+}
+
+// patiently does something again while the cluster does not answer, for so long.
+func (e *Executor) patiently(ctx context.Context, do func() error) error {
+	until := time.Now().Add(e.opts.Patience)
+	for pause := againFirst; ; pause = min(2*pause, againLast) {
+		err := do()
+		if err == nil || !passing(err) || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Apply makes the task's record and its objects, or finds what was made under its
+// name before: a job that runs or has ended, a service that stands. What it reads is
+// put into the store first. The prior service keeps standing, and its Service goes
+// on to lead to it until the new one is ready, see [Executor.Wait].
+func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (h state.Handle, err error) {
+	if faults := e.Check(t.Unit); len(faults) > 0 {
+		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
+	} else {
+		err = e.patiently(ctx, func() (err error) {
+			h, err = e.apply(ctx, t)
+			return err
+		})
+	}
+	if err != nil {
+		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, err)
+	}
+	return h, nil
+}
+
+func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, error) {
+	if err := ctx.Err(); err != nil {
+		return state.Handle{}, err
+	}
+	p, err := e.place()
+	if err != nil {
+		return state.Handle{}, err
+	}
+	l, err := e.at(p)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	r, err := e.record(t, p)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	r, there, err := e.enter(ctx, l, r, t)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	if there {
+		made, err := r.made(ctx, l)
+		if err != nil {
+			return state.Handle{}, err
+		}
+		if made {
+			return r.handle()
+		}
+	}
+	if err := e.start(ctx, l, r, t); err != nil {
+		return state.Handle{}, err
+	}
+	return r.handle()
+}
+
+// enter makes the record of a task, or finds it. One that is being removed is waited
+// for.
+func (e *Executor) enter(ctx context.Context, l *link, r record, t executors.Task) (_ record, there bool, err error) {
+	for {
+		m := e.settings(r).record(t)
+		if m.Data, err = r.data(); err != nil {
+			return r, false, err
+		}
+		err := l.create(ctx, m)
+		if err == nil {
+			r.UID = m.UID
+			return r, false, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return r, false, err
+		}
+		now, err := e.read(ctx, l, r.Name, r.Dir, r.Place)
+		if err != nil || now == nil {
+			if err != nil {
+				return r, false, err
+			}
+			if err := l.gone(ctx, m); err != nil { // it is on its way out
+				return r, false, err
+			}
+			continue
+		}
+		if now.Unit != r.Unit || now.Kind != r.Kind {
+			return r, false, fmt.Errorf("namespace %s holds %s already, of %s: remove it, or choose another namespace", r.Namespace, r.Name, now.Unit)
+		}
+		return *now, true, nil
+	}
+}
+
+// read reads the record of a name. Nil is that there is none, or none that stays.
+func (e *Executor) read(ctx context.Context, l *link, name, dir string, p Place) (*record, error) {
+	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	err := l.get(ctx, m)
+	if apierrors.IsNotFound(err) || err == nil && m.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := fromConfigMap(m, p, dir)
+	return &r, err
+}
+
+// made reports whether what the record is of was made.
+func (r record) made(ctx context.Context, l *link) (bool, error) {
+	err := l.get(ctx, r.workload())
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Find returns the handle of what there is of a task in the namespace of the target.
+func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
+	var found *record
+	err := e.patiently(ctx, func() error {
+		p, err := e.place()
+		if err != nil {
+			return err
+		}
+		l, err := e.at(p)
+		if err != nil {
+			return err
+		}
+		found, err = e.read(ctx, l, name, dir, p)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", name, err)
+	}
+	if found == nil {
+		return nil, nil
+	}
+	h, err := found.handle()
+	return &h, err
+}
+
+// Inspect tells how the task stands. A service is ready when as many pods as it
+// wants are, and its Service leads to them.
+func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status, err error) {
+	r, err := e.fromHandle(h)
+	if err != nil {
+		return st, err
+	}
+	err = e.patiently(ctx, func() error {
+		l, err := e.at(r.Place)
+		if err != nil {
+			return err
+		}
+		now, err := e.read(ctx, l, r.Name, r.Dir, r.Place)
+		if err != nil {
+			return err
+		}
+		if now == nil {
+			st = state.Status{Phase: state.Absent}
+			return nil
+		}
+		st, err = e.ask(ctx, l, *now)
+		return err
+	})
+	if err != nil {
+		return st, fmt.Errorf("look at %s: %w", r.Unit, err)
+	}
+	return st, nil
+}
+
+// ask asks the cluster itself how a task stands, not what is watched.
+func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, error) {
+	w := r.workload()
+	err := l.get(ctx, w)
+	if apierrors.IsNotFound(err) || err == nil && w.GetDeletionTimestamp() != nil {
+		return state.Status{Phase: state.Absent}, nil
+	}
+	if err != nil {
+		return state.Status{}, err
+	}
+	var list corev1.PodList
+	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelTask + "=" + r.Name}); err != nil {
+		return state.Status{}, err
+	}
+	var pods []*corev1.Pod
+	for i := range list.Items {
+		pods = append(pods, &list.Items[i])
+	}
+	if job, ok := w.(*batchv1.Job); ok {
+		st, _, err := e.lookAtJob(ctx, l, r, job, pods)
+		return st, err
+	}
+	return e.lookAtService(ctx, l, r, w, pods)
+}

@@ -1,0 +1,88 @@
+package kubernetes
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// lead lets the Service of a unit lead to this version of it. The Service belongs to
+// the versions that stand: it goes with the last of them.
+func (e *Executor) lead(ctx context.Context, l *link, r record) error {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: r.Service}}
+	err := l.get(ctx, s)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	if err == nil && s.Labels[labelManagedBy] != manager {
+		return fmt.Errorf("namespace %s has a Service %s that is not tenon's: remove it, or choose another namespace", r.Namespace, r.Service)
+	}
+	if err == nil && s.Spec.Selector[labelTask] == r.Name {
+		return nil
+	}
+	stand, err := e.versions(ctx, l, r)
+	if err != nil {
+		return err
+	}
+	to := &corev1.Service{}
+	if err := json.Unmarshal([]byte(r.toward), to); err != nil {
+		return fmt.Errorf("the record of %s: %w", r.Name, err)
+	}
+	for _, v := range stand {
+		Own(v.owner(), to)
+	}
+	return l.apply(ctx, to)
+}
+
+// leadBack lets the Service of a unit lead to another version that is ready, before
+// this one goes.
+func (e *Executor) leadBack(ctx context.Context, l *link, r record) error {
+	leads, err := r.leads(ctx, l)
+	if err != nil || !leads {
+		return err
+	}
+	stand, err := e.versions(ctx, l, r)
+	if err != nil {
+		return err
+	}
+	for _, v := range slices.Backward(stand) {
+		if v.Name == r.Name {
+			continue
+		}
+		d := v.workload().(*appsv1.Deployment)
+		if err := l.get(ctx, d); apierrors.IsNotFound(err) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if available(d) {
+			return e.lead(ctx, l, v)
+		}
+	}
+	return nil
+}
+
+// versions are the records of all versions of a service that stand, the oldest first.
+func (e *Executor) versions(ctx context.Context, l *link, r record) ([]record, error) {
+	var list corev1.ConfigMapList
+	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelUnit + "=" + labelValue(r.Unit)}); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(list.Items, func(a, b corev1.ConfigMap) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	var all []record
+	for _, m := range list.Items {
+		v, err := fromConfigMap(&m, r.Place, "")
+		if err == nil && m.DeletionTimestamp == nil && v.Kind == ir.Service && v.Service == r.Service {
+			all = append(all, v)
+		}
+	}
+	return all, nil
+}

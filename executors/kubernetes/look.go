@@ -1,0 +1,237 @@
+package kubernetes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// workload is what runs the pods of a task, as far as its name says.
+func (r record) workload() Object {
+	meta := metav1.ObjectMeta{Name: r.Name}
+	if r.Kind == ir.Service {
+		return &appsv1.Deployment{ObjectMeta: meta}
+	}
+	return &batchv1.Job{ObjectMeta: meta}
+}
+
+// lookAtJob tells how a job stands, and the result that its pod has noted down once
+// it has ended. Something else may have ended it, and then there is none.
+func (e *Executor) lookAtJob(ctx context.Context, l *link, r record, job *batchv1.Job, pods []*corev1.Pod) (state.Status, *pod.Result, error) {
+	pods = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return !metav1.IsControlledBy(p, job) })
+	p := last(pods)
+	if st := r.running(job, p); !over(job, pods) {
+		y, err := e.delay(ctx, l, r, job, p)
+		if st.Message = y.message; y.final {
+			st.Phase = state.Failed
+		}
+		return st, nil, err
+	}
+	if st, ok := r.ended(); ok {
+		return st, nil, nil
+	}
+	res, err := e.result(ctx, r)
+	if err != nil {
+		return state.Status{}, nil, err
+	}
+	return r.end(job, res, p), res, nil
+}
+
+// running is the status of a job that has not ended.
+func (r record) running(job *batchv1.Job, p *corev1.Pod) state.Status {
+	st := state.Status{Phase: state.Running, Started: job.CreationTimestamp.UTC()}
+	if p != nil {
+		for _, s := range p.Status.ContainerStatuses {
+			if s.State.Running != nil {
+				st.Started = s.State.Running.StartedAt.UTC()
+			}
+		}
+	}
+	return st
+}
+
+// end is the status of a job that has.
+func (r record) end(job *batchv1.Job, res *pod.Result, p *corev1.Pod) state.Status {
+	st := state.Status{Started: job.CreationTimestamp.UTC(), Finished: time.Now().UTC()}
+	r.explainEnd(&st, res, p)
+	if why := explainJob(job); why != "" && res == nil && (p == nil || len(terminated(p)) == 0 && r.explainPodIf(p) == "") {
+		st.Message = why
+	}
+	return st
+}
+
+// over reports whether a job has ended. Its pod says so before its Job does, which
+// only counts pods.
+func over(job *batchv1.Job, pods []*corev1.Pod) bool {
+	for _, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobFailed || c.Type == batchv1.JobComplete) && c.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	if job.Spec.Completions != nil && *job.Spec.Completions > 1 {
+		return false
+	}
+	p := last(pods)
+	return p != nil && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed)
+}
+
+// refusedAfter is how old a Job has to be before somebody asks why it has no pod.
+const refusedAfter = time.Second
+
+// delay is why a job does not run yet.
+func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Job, p *corev1.Pod) (why, error) {
+	switch {
+	case p != nil:
+		return r.explainPod(p), nil
+	case job.Spec.Suspend != nil && *job.Spec.Suspend:
+		return why{"it waits in its queue", false}, nil
+	case time.Since(job.CreationTimestamp.Time) > refusedAfter:
+		message, err := l.told(ctx, job.UID, "FailedCreate")
+		if err != nil || message == "" {
+			return why{}, err
+		}
+		return why{explainRefusal(message), false}, nil
+	}
+	return why{}, nil
+}
+
+// told is what the cluster has last told of an object for that reason.
+func (l *link) told(ctx context.Context, uid types.UID, reason string) (string, error) {
+	var events corev1.EventList
+	err := l.list(ctx, &events, metav1.ListOptions{FieldSelector: fmt.Sprintf("involvedObject.uid=%s,reason=%s", uid, reason)})
+	if err != nil || len(events.Items) == 0 {
+		return "", err
+	}
+	at := func(e corev1.Event) time.Time {
+		return slices.MaxFunc([]time.Time{e.LastTimestamp.Time, e.EventTime.Time, e.CreationTimestamp.Time}, time.Time.Compare)
+	}
+	return slices.MaxFunc(events.Items, func(a, b corev1.Event) int { return at(a).Compare(at(b)) }).Message, nil
+}
+
+// note is under which name the pod of a task leaves its result: another start of
+// the same task leaves another one.
+func (r record) note() string { return r.Name + "/" + string(r.UID) }
+
+// result reads how a program ended, as its pod has noted it down. Nil is that it has
+// not.
+func (e *Executor) result(ctx context.Context, r record) (*pod.Result, error) {
+	s, err := e.store(ctx, r.Store)
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.Note(ctx, pod.ResultNote(r.note()))
+	if errors.Is(err, artifact.ErrMissing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var res pod.Result
+	if err := json.Unmarshal(b, &res); err != nil {
+		return nil, fmt.Errorf("the result of %s in the store: %w", r.Unit, err)
+	}
+	return &res, nil
+}
+
+// lookAtService tells how a service stands. The message of one that is not ready
+// says what its pods say.
+func (e *Executor) lookAtService(ctx context.Context, l *link, r record, w Object, pods []*corev1.Pod) (state.Status, error) {
+	d := w.(*appsv1.Deployment)
+	st := state.Status{Phase: state.Running, Started: d.CreationTimestamp.UTC()}
+	if available(d) {
+		leads, err := r.leads(ctx, l)
+		if err != nil || leads {
+			st.Phase = state.Ready
+		}
+		return st, err
+	}
+	if r.died(&st, pods) {
+		return st, nil
+	}
+	var err error
+	st.Message, err = r.unready(ctx, l, d, pods)
+	return st, err
+}
+
+// available reports whether all of a deployment's pods are ready.
+func available(d *appsv1.Deployment) bool {
+	want := int32(1)
+	if d.Spec.Replicas != nil {
+		want = *d.Spec.Replicas
+	}
+	return d.Status.ObservedGeneration >= d.Generation && d.Status.AvailableReplicas >= want && d.Status.UpdatedReplicas >= want
+}
+
+// leads reports whether the Service of the unit leads to this version of it.
+func (r record) leads(ctx context.Context, l *link) (bool, error) {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: r.Service}}
+	err := l.get(ctx, s)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return s.Spec.Selector[labelTask] == r.Name, err
+}
+
+// died says of a service whose program ended how it did. The kubelet starts it again
+// by itself; that helps one that was ready before, and no other.
+func (r record) died(st *state.Status, pods []*corev1.Pod) bool {
+	for _, p := range slices.Backward(pods) {
+		for _, s := range p.Status.ContainerStatuses {
+			if s.RestartCount == 0 && s.State.Terminated == nil || s.Ready {
+				continue
+			}
+			r.explainEnd(st, nil, p)
+			if st.ExitCode == 0 {
+				st.Phase, st.Message = state.Failed, "exit 0, but a service has to stay up"
+			}
+			return true
+		}
+		if y := r.explainPod(p); y.final {
+			st.Phase, st.Message = state.Failed, y.message
+			return true
+		}
+	}
+	return false
+}
+
+// unready is why a service that runs is not ready.
+func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods []*corev1.Pod) (string, error) {
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return explainRefusal(c.Message), nil
+		}
+	}
+	for _, p := range slices.Backward(pods) {
+		if y := r.explainPod(p); y.message != "" {
+			return y.message, nil
+		}
+		message, err := l.told(ctx, p.UID, "Unhealthy")
+		if err != nil || message != "" {
+			return "not ready: " + oneLine(message), err
+		}
+	}
+	return "not ready yet", nil
+}
+
+// last is the newest pod, or nil.
+func last(pods []*corev1.Pod) *corev1.Pod {
+	if len(pods) == 0 {
+		return nil
+	}
+	return slices.MaxFunc(pods, func(a, b *corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+}

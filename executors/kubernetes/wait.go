@@ -1,0 +1,217 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// lookEvery is how often is looked at what no watch tells of: why no pod can be made,
+// and what a probe answers.
+const lookEvery = 3 * time.Second
+
+// pullTries is how often the pull of an image may fail for a reason that may pass.
+const pullTries = 3
+
+// Wait returns once a job has ended and what it left is in the run's folder, or once
+// a service is ready and its Service leads to it, or has died. While it waits, the
+// log and the progress of a job are written to the folder. When ctx is done it
+// returns the status so far and leaves the task running. A cluster that goes away
+// meanwhile is waited for.
+func (e *Executor) Wait(ctx context.Context, h state.Handle) (st state.Status, err error) {
+	r, err := e.fromHandle(h)
+	if err != nil {
+		return st, err
+	}
+	err = e.patiently(ctx, func() error {
+		l, err := e.at(r.Place)
+		if err != nil {
+			return err
+		}
+		now, err := e.read(ctx, l, r.Name, r.Dir, r.Place)
+		if err != nil || now == nil {
+			st = state.Status{Phase: state.Absent}
+			return err
+		}
+		if r = *now; r.Kind == ir.Service {
+			st, err = e.waitForService(ctx, l, r)
+		} else {
+			st, err = e.waitForJob(ctx, l, r)
+		}
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return st, fmt.Errorf("wait for %s: %w", r.Unit, err)
+	}
+	return st, nil
+}
+
+// A waiting is a wait for a task: what wakes it.
+type waiting struct {
+	l       *link
+	changed <-chan struct{}
+	tick    *time.Ticker
+}
+
+// next waits until there is something to look at.
+func (w *waiting) next(ctx context.Context, more <-chan struct{}, patience time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.changed:
+	case <-more:
+	case <-w.tick.C:
+	}
+	return w.l.broken(patience)
+}
+
+func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Status, error) {
+	st := state.Status{Phase: state.Running}
+	changed, end := l.watch(r.Name)
+	defer end()
+	tick := time.NewTicker(refusedAfter)
+	defer tick.Stop()
+	w := waiting{l, changed, tick}
+	if err := l.ready(ctx, e.opts.Patience, jobs, pods); err != nil {
+		return st, err
+	}
+	var f *follower
+	defer func() { f.stop() }()
+	pulls, said := newPulls(), ""
+	for seen := false; ; {
+		job := one[*batchv1.Job](l.watcher, r.Name)
+		if job == nil {
+			// The watch may be behind what was just made.
+			if now, err := e.ask(ctx, l, r); err != nil || now.Phase == state.Absent || seen {
+				return state.Status{Phase: state.Absent}, err
+			}
+			if err := w.next(ctx, nil, e.opts.Patience); err != nil {
+				return st, err
+			}
+			continue
+		}
+		seen = true
+		all := of[*corev1.Pod](l.watcher, r.Name)
+		now, res, err := e.lookAtJob(ctx, l, r, job, all)
+		if err != nil {
+			return st, err
+		}
+		st = now
+		if st.Phase == state.Running && f.ended() { // the program has said so; the kubelet takes a second to notice
+			if res, err = e.result(ctx, r); err != nil {
+				return st, err
+			}
+			if res != nil && res.ExitCode == 0 && res.Fault == "" {
+				st = r.end(job, res, nil)
+			}
+		}
+		p := last(all)
+		if st.Phase == state.Running && pulls.failed(p) {
+			st.Phase = state.Failed
+		}
+		if st.Phase != state.Running {
+			return e.bring(ctx, l, r, st, res, p, f)
+		}
+		if f == nil && started(p) {
+			f = e.follow(ctx, l, r, p)
+		}
+		if st.Message != said {
+			said = st.Message
+			if err := r.say(said); err != nil {
+				return st, err
+			}
+			tick.Reset(lookEvery)
+		}
+		if err := w.next(ctx, f.done(), e.opts.Patience); err != nil {
+			return st, err
+		}
+	}
+}
+
+// started reports whether the program of a pod has been started.
+func started(p *corev1.Pod) bool {
+	if p == nil {
+		return false
+	}
+	for _, s := range p.Status.ContainerStatuses {
+		if s.State.Running != nil || s.State.Terminated != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// pulls counts how often the pull of an image failed.
+type pulls struct{ seen map[string]bool }
+
+func newPulls() *pulls { return &pulls{map[string]bool{}} }
+
+// failed reports whether it failed too often. Each try is told once, as another
+// version of the pod.
+func (n *pulls) failed(p *corev1.Pod) bool {
+	if p == nil {
+		return false
+	}
+	for _, s := range containerStatuses(p) {
+		if w := s.State.Waiting; w != nil && w.Reason == "ErrImagePull" {
+			n.seen[p.ResourceVersion] = true
+		}
+	}
+	return len(n.seen) >= pullTries
+}
+
+func (e *Executor) waitForService(ctx context.Context, l *link, r record) (state.Status, error) {
+	st := state.Status{Phase: state.Running}
+	changed, end := l.watch(r.Name)
+	defer end()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	w := waiting{l, changed, tick}
+	if err := l.ready(ctx, e.opts.Patience, deployments, pods); err != nil {
+		return st, err
+	}
+	pulls := newPulls()
+	for seen := false; ; {
+		d := one[*appsv1.Deployment](l.watcher, r.Name)
+		if d == nil {
+			if now, err := e.ask(ctx, l, r); err != nil || now.Phase == state.Absent || seen {
+				return state.Status{Phase: state.Absent}, err
+			}
+		} else {
+			seen = true
+			if available(d) {
+				if err := e.lead(ctx, l, r); err != nil {
+					return st, err
+				}
+			}
+			now, err := e.lookAtService(ctx, l, r, d, of[*corev1.Pod](l.watcher, r.Name))
+			if err != nil {
+				return st, errors.Join(ctx.Err(), err)
+			}
+			st = now
+			if st.Phase == state.Running && pulls.failed(last(of[*corev1.Pod](l.watcher, r.Name))) {
+				st.Phase = state.Failed
+			}
+			if st.Phase == state.Failed {
+				st.Message = l.withLog(ctx, st.Message, last(of[*corev1.Pod](l.watcher, r.Name)))
+			}
+			if st.Phase != state.Running {
+				return st, nil
+			}
+		}
+		if err := w.next(ctx, nil, e.opts.Patience); err != nil {
+			return st, err
+		}
+	}
+}
