@@ -148,31 +148,30 @@ func (s *suite) adoptRunning(t *testing.T) {
 	if st.ExitCode != 3 {
 		t.Errorf("exit code is %d, want 3", st.ExitCode)
 	}
-	wantStarts(t, task, 1)
+	s.wantStarts(t, task, 1)
 }
 
 func (s *suite) adoptEnded(t *testing.T) {
 	task, h := s.orphan(t, "exit", "3", "100ms")
 	time.Sleep(600 * time.Millisecond)
 	e := s.New(t)
-	for _, st := range []state.Status{inspect(t, e, h), wait(t, e, s.apply(t, e, task, nil))} {
+	ended := s.soon(t, e, h, func(st state.Status) bool { return st.Phase != state.Running })
+	for _, st := range []state.Status{ended, wait(t, e, s.apply(t, e, task, nil))} {
 		wantPhase(t, st, state.Failed)
 		if st.ExitCode != 3 {
 			t.Errorf("exit code is %d, want 3", st.ExitCode)
 		}
 	}
-	wantStarts(t, task, 1)
+	s.wantStarts(t, task, 1)
 }
 
 func (s *suite) destroyOrphan(t *testing.T) {
 	task, h := s.orphan(t, "family")
-	for _, name := range relatives {
-		eventually(t, name+" lives", func() bool { return exists(out(task, name)) })
-	}
+	s.wantAlive(t, task)
 	if err := s.New(t).Destroy(t.Context(), h); err != nil {
 		t.Fatalf("destroy: %v", err)
 	}
-	wantDead(t, task)
+	s.wantDead(t, task)
 }
 
 func (s *suite) killedAnywhere(t *testing.T) {
@@ -192,7 +191,7 @@ func (s *suite) killedAnywhere(t *testing.T) {
 		e := s.New(t)
 		h := s.apply(t, e, task, nil)
 		wantPhase(t, wait(t, e, h), state.Succeeded)
-		wantStarts(t, task, 1)
+		s.wantStarts(t, task, 1)
 	}
 	t.Logf("killed %d times before apply returned, %d times after; it takes %v", before, after, took)
 }

@@ -47,15 +47,30 @@ func (s *suite) startFamily(t *testing.T, e executors.Executor) (executors.Task,
 	t.Helper()
 	task := s.job(t, "family")
 	h := s.apply(t, e, task, nil)
-	for _, name := range relatives {
-		eventually(t, name+" lives", func() bool { return exists(out(task, name)) })
-	}
+	s.wantAlive(t, task)
 	return task, h
 }
 
-// wantDead says that nobody of the family lives any more.
-func wantDead(t *testing.T, task executors.Task) {
+// wantAlive waits until all of the family have shown that they live.
+func (s *suite) wantAlive(t *testing.T, task executors.Task) {
 	t.Helper()
+	for _, name := range relatives {
+		eventually(t, name+" lives", func() bool {
+			_, ok := s.output(task, name)
+			return ok
+		})
+	}
+}
+
+// wantDead says that nobody of the family lives any more.
+func (s *suite) wantDead(t *testing.T, task executors.Task) {
+	t.Helper()
+	if s.Elsewhere != nil {
+		if n := s.Elsewhere.Processes(t, task); n > 0 {
+			t.Errorf("%d processes still live", n)
+		}
+		return
+	}
 	before := map[string]int{}
 	for _, name := range relatives {
 		before[name] = len(read(t, out(task, name)))
@@ -74,7 +89,7 @@ func (s *suite) destroyFamily(t *testing.T) {
 	if err := e.Destroy(t.Context(), h); err != nil {
 		t.Fatalf("destroy: %v", err)
 	}
-	wantDead(t, task)
+	s.wantDead(t, task)
 	wantPhase(t, inspect(t, e, h), state.Absent)
 }
 
@@ -86,7 +101,7 @@ func (s *suite) destroyNow(t *testing.T) {
 	if err := e.Destroy(ctx, h); err != nil {
 		t.Fatalf("destroy: %v", err)
 	}
-	wantDead(t, task)
+	s.wantDead(t, task)
 }
 
 func (s *suite) destroyTwice(t *testing.T) {
@@ -125,7 +140,7 @@ func (s *suite) applyAfterDestroy(t *testing.T) {
 	}
 	st := wait(t, e, s.apply(t, e, task, nil))
 	wantPhase(t, st, state.Failed)
-	wantStarts(t, task, 2)
+	s.wantStarts(t, task, 2)
 }
 
 func (s *suite) destroyWhileWaiting(t *testing.T) {
@@ -150,9 +165,7 @@ func (s *suite) cancelApply(t *testing.T) {
 		t.Fatalf("apply gave %v, want the context's error", err)
 	}
 	time.Sleep(50 * time.Millisecond)
-	if exists(out(task, "starts")) {
-		t.Error("the program was started")
-	}
+	s.wantStarts(t, task, 0)
 }
 
 func (s *suite) foreignHandle(t *testing.T) {

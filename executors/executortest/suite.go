@@ -2,6 +2,8 @@ package executortest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -33,6 +35,26 @@ type Config struct {
 	// Contains says that it holds units to their memory and cores, and runs them
 	// as a user without rights. One that does not only reserves what they need.
 	Contains bool
+	// Elsewhere is where programs run that see neither the files nor the ports of this
+	// machine. Nil is that they run here.
+	Elsewhere Elsewhere
+}
+
+// Elsewhere is a cluster, which tests see from outside. Tasks of all tests are in one
+// place there, and so each has a name of its own; it starts a service again that dies,
+// leads requests to one version of a service at a time, and takes a while to say what
+// is.
+type Elsewhere interface {
+	// Starts is how often the program of a task was started, ever.
+	Starts(t testing.TB, task executors.Task) int
+	// Output reads a file of the output folder of a program that runs.
+	Output(task executors.Task, name string) (content string, ok bool)
+	// Processes are how many of the task run, ended or not.
+	Processes(t testing.TB, task executors.Task) int
+	// Address is where a service answers, as a URL.
+	Address(t testing.TB, task executors.Task) string
+	// Host is an address of this machine that programs can reach.
+	Host() string
 }
 
 // programVar names the program that is built once, also for the tenons that tests
@@ -132,6 +154,9 @@ func (s *suite) jobIn(t *testing.T, root, name string, args ...string) executors
 		Key: "00112233445566778899aabbccddeeff", Name: "steps-case-run-0011223344556677-1",
 		Image: s.Image, Dir: filepath.Join(root, "run"), Code: filepath.Join(root, "code"),
 	}
+	if s.Elsewhere != nil {
+		task.Unit.ID, task.Name = "steps/"+own(root)+"/run", own(root)+"-run-0011223344556677-1"
+	}
 	for _, dir := range []string{task.Dir, task.Code} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -140,10 +165,19 @@ func (s *suite) jobIn(t *testing.T, root, name string, args ...string) executors
 	return task
 }
 
+// own is a name that no other run has.
+func own(root string) string {
+	sum := sha256.Sum256([]byte(root))
+	return "case-" + hex.EncodeToString(sum[:6])
+}
+
 func (s *suite) service(t *testing.T, port int, name string, args ...string) executors.Task {
 	t.Helper()
 	task := s.job(t, name, args...)
 	task.Unit.Kind, task.Unit.ID, task.Unit.Outputs = ir.Service, "deployments/case/serve", nil
+	if s.Elsewhere != nil {
+		task.Unit.ID = "deployments/" + own(filepath.Dir(task.Dir)) + "/serve"
+	}
 	task.Unit.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: port, Ready: "/ready", Replicas: 1}
 	return task
 }
@@ -241,6 +275,34 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("%s: not within %v", what, program.Patience)
 		}
 	}
+}
+
+// output reads a file of the output folder of a program that runs.
+func (s *suite) output(task executors.Task, name string) (string, bool) {
+	if s.Elsewhere != nil {
+		return s.Elsewhere.Output(task, name)
+	}
+	b, err := os.ReadFile(out(task, name))
+	return string(b), err == nil
+}
+
+// address is where a service answers, as a URL.
+func (s *suite) address(t *testing.T, task executors.Task) string {
+	t.Helper()
+	if s.Elsewhere != nil {
+		return s.Elsewhere.Address(t, task)
+	}
+	return "http://127.0.0.1:" + itoa(task.Unit.Endpoint.Port)
+}
+
+// soon looks until what it sees is so. Only a cluster takes a while to know.
+func (s *suite) soon(t *testing.T, e executors.Executor, h state.Handle, so func(state.Status) bool) state.Status {
+	t.Helper()
+	st := inspect(t, e, h)
+	for end := time.Now().Add(program.Patience); s.Elsewhere != nil && !so(st) && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		st = inspect(t, e, h)
+	}
+	return st
 }
 
 func exists(path string) bool {

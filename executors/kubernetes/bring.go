@@ -19,21 +19,21 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// An ending is what the folder of a run has of a job whose end is known here, with
+// What is left is what the folder of a run has of a job whose end is known here, with
 // all that it left: the cluster need not be asked again.
-type ending struct {
+type left struct {
 	UID    types.UID    `json:"uid"` // of the record
 	Status state.Status `json:"status"`
 }
 
-func endingPath(dir string) string   { return filepath.Join(dir, "kubernetes.json") }
+func leftPath(dir string) string     { return filepath.Join(dir, "kubernetes.json") }
 func (r record) logPath() string     { return filepath.Join(r.Dir, "log") }
 func (r record) metricsPath() string { return filepath.Join(r.Dir, executors.MetricsFile) }
 
 // ended is how the job ended, if that is in its folder.
 func (r record) ended() (state.Status, bool) {
-	var e ending
-	if r.Dir == "" || local.ReadRecord(endingPath(r.Dir), &e) != nil || e.UID != r.UID {
+	var e left
+	if r.Dir == "" || local.ReadRecord(leftPath(r.Dir), &e) != nil || e.UID != r.UID {
 		return state.Status{}, false
 	}
 	return e.Status, true
@@ -61,7 +61,7 @@ func (e *Executor) bring(ctx context.Context, l *link, r record, st state.Status
 			return st, err
 		}
 	}
-	return st, local.SaveRecord(endingPath(r.Dir), ending{r.UID, st})
+	return st, local.SaveRecord(leftPath(r.Dir), left{r.UID, st})
 }
 
 // whole reports whether the log in the folder is as long as the one that the pod has
@@ -174,7 +174,7 @@ func (r record) forget() error {
 	if err := files.RemoveAll(filepath.Join(r.Dir, "scratch")); err != nil {
 		return err
 	}
-	if err := os.Remove(endingPath(r.Dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(leftPath(r.Dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

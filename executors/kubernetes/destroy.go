@@ -22,24 +22,27 @@ import (
 // takes one whose node does not answer.
 const killPatience = 30 * time.Second
 
-// Destroy asks the programs of the task's pods to end, waits until they are gone, and
-// removes all else that was made for it, with what the pods have noted down. Then it
-// removes what the executor keeps in the run's folder; outputs, metrics and log stay.
-// If ctx is done the grace is over at once. A Service that leads to this version of a
+// Destroy removes the record of a task, with which the cluster removes all that was
+// made for it, and waits until its pods are gone: their programs have been asked to
+// end, and killed after their grace. A job that has ended is not waited for. Then it
+// removes what the pods have noted down, and what the executor keeps in the run's
+// folder; outputs, metrics and log stay. A Service that leads to this version of a
 // service is led to another one first, if one stands.
+//
+// A ctx that is done changes nothing: the grace is known to the cluster alone.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	r, err := e.fromHandle(h)
 	if err != nil {
 		return err
 	}
 	// What is begun is finished: half of a task helps nobody.
-	whole := context.WithoutCancel(ctx)
-	err = e.patiently(whole, func() error {
+	ctx = context.WithoutCancel(ctx)
+	err = e.patiently(ctx, func() error {
 		l, err := e.at(r.Place)
 		if err != nil {
 			return err
 		}
-		return e.destroy(ctx, whole, l, r)
+		return e.destroy(ctx, l, r)
 	})
 	if err == nil {
 		err = r.forget()
@@ -50,9 +53,9 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	return nil
 }
 
-func (e *Executor) destroy(soft, whole context.Context, l *link, r record) error {
+func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
 	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
-	err := l.get(whole, m)
+	err := l.get(ctx, m)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -67,102 +70,69 @@ func (e *Executor) destroy(soft, whole context.Context, l *link, r record) error
 		return err
 	}
 	if r = now; r.Kind == ir.Service {
-		if err := e.leadBack(whole, l, r); err != nil {
+		if err := e.leadBack(ctx, l, r); err != nil {
 			return err
 		}
 	}
-	if err := e.endPods(soft, whole, l, r); err != nil {
-		return err
-	}
-	s, err := e.store(whole, r.Store)
+	over, err := e.over(ctx, l, r)
 	if err != nil {
 		return err
 	}
-	if err := s.DeleteNotes(whole, "runs/"+r.note()+"/"); err != nil {
+	// What the record owns goes first, pods with it, and then the record.
+	foreground := metav1.DeletePropagationForeground
+	if err := l.delete(ctx, m, metav1.DeleteOptions{PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &r.UID}}); err != nil {
 		return err
 	}
-	foreground := metav1.DeletePropagationForeground
-	return l.delete(whole, m, metav1.DeleteOptions{PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &r.UID}})
+	if !over {
+		if err := l.ended(ctx, r, m); err != nil {
+			return err
+		}
+	}
+	s, err := e.store(ctx, r.Store)
+	if err != nil {
+		return err
+	}
+	return s.DeleteNotes(ctx, "runs/"+r.note()+"/")
 }
 
-// endPods removes the workload of a task, and returns once nothing of it runs.
-func (e *Executor) endPods(soft, whole context.Context, l *link, r record) error {
-	w := r.workload()
-	over, err := e.over(whole, l, r, w)
-	if err != nil {
-		return err
-	}
-	if over {
-		background := metav1.DeletePropagationBackground
-		return l.delete(whole, w, metav1.DeleteOptions{PropagationPolicy: &background})
-	}
-	foreground := metav1.DeletePropagationForeground
-	if err := l.delete(whole, w, metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
-		return err
-	}
-	// The pods have their own grace, which is in what the cluster was told.
-	wait, cancel := context.WithTimeout(whole, podGrace+killPatience)
+// ended waits until the record of a task, and so all of its pods, are gone. The pods
+// have their own grace, which the cluster was told.
+func (l *link) ended(ctx context.Context, r record, m *corev1.ConfigMap) error {
+	limited, cancel := context.WithTimeout(ctx, podGrace+killPatience)
 	defer cancel()
-	defer context.AfterFunc(soft, cancel)()
-	err = l.gone(wait, w)
-	if err == nil || whole.Err() != nil || !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	if err := l.kill(whole, r); err != nil {
-		return err
-	}
-	hard, cancel := context.WithTimeout(whole, killPatience)
-	defer cancel()
-	if err := l.gone(hard, w); errors.Is(err, context.DeadlineExceeded) {
+	err := l.gone(limited, m)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return fmt.Errorf("its pods do not end: see `kubectl -n %s get pods -l %s=%s`; a node that does not answer keeps them", r.Namespace, labelTask, r.Name)
-	} else if err != nil {
-		return err
 	}
-	return nil
+	return err
 }
 
 // over reports whether nothing of a task can run any more, so that nobody has to
 // wait for its pods.
-func (e *Executor) over(ctx context.Context, l *link, r record, w Object) (bool, error) {
+func (e *Executor) over(ctx context.Context, l *link, r record) (bool, error) {
 	if r.Kind == ir.Service {
 		return false, nil
 	}
 	if _, ok := r.ended(); ok {
 		return true, nil
 	}
-	err := l.get(ctx, w)
+	job := r.workload().(*batchv1.Job)
+	err := l.get(ctx, job)
 	if apierrors.IsNotFound(err) {
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	all, err := l.podsOf(ctx, r)
-	return err == nil && over(w.(*batchv1.Job), all) && !slices.ContainsFunc(all, runs), err
-}
-
-// podsOf are the pods of a task, as they are now.
-func (l *link) podsOf(ctx context.Context, r record) ([]*corev1.Pod, error) {
 	var list corev1.PodList
-	err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelTask + "=" + r.Name})
+	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelTask + "=" + r.Name}); err != nil {
+		return false, err
+	}
 	var all []*corev1.Pod
 	for i := range list.Items {
 		all = append(all, &list.Items[i])
 	}
-	return all, err
-}
-
-// kill leaves the pods of a task one second to end.
-func (l *link) kill(ctx context.Context, r record) error {
-	all, err := l.podsOf(ctx, r)
-	if err != nil {
-		return err
-	}
-	second := int64(1)
-	for _, p := range all {
-		err = errors.Join(err, l.delete(ctx, p, metav1.DeleteOptions{GracePeriodSeconds: &second}))
-	}
-	return err
+	return over(job, all) && !slices.ContainsFunc(all, runs), nil
 }
 
 // gone waits until an object is gone.

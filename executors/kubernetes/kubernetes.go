@@ -7,12 +7,16 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -28,9 +32,13 @@ type Options struct {
 	// Runs is the folder with the folders of all runs, by the names of their tasks. If
 	// it is empty, a run's folder is where the tenon had it that started it.
 	Runs string
-	// Image makes the image of a task, puts it where the cluster pulls images from,
-	// and returns its name, by digest.
-	Image func(context.Context, executors.Task) (string, error)
+	// Build makes the image of a recipe, or finds it, and Publish puts it into a
+	// repository and returns its name there, by digest.
+	Build   func(context.Context, image.Recipe) (v1.Image, error)
+	Publish func(ctx context.Context, img v1.Image, repository string) (string, error)
+	// Tenon is the path of the tenon binary, which runs builtins as "tenon step", and
+	// Pod that of tenon-pod. They have to run on the nodes.
+	Tenon, Pod string
 	// Patience is how long to wait for a cluster that does not answer. Zero is 1 min.
 	Patience time.Duration
 }
@@ -45,6 +53,9 @@ type Executor struct {
 	links  map[Place]*link
 	stores map[string]*remote.Store
 	sent   map[string]artifact.Ref // by store, and path or digest: what was seen to be there
+
+	publishing sync.Mutex
+	published  map[string]string // by recipe: images that were seen to be in the registry
 }
 
 // A link is a connection to a namespace, with what is watched there.
@@ -66,7 +77,7 @@ func New(o Options) *Executor {
 	if o.Patience == 0 {
 		o.Patience = time.Minute
 	}
-	return &Executor{opts: o, links: map[Place]*link{}, stores: map[string]*remote.Store{}, sent: map[string]artifact.Ref{}}
+	return &Executor{opts: o, links: map[Place]*link{}, stores: map[string]*remote.Store{}, sent: map[string]artifact.Ref{}, published: map[string]string{}}
 }
 
 // Close ends the connections. What runs goes on.
@@ -326,5 +337,8 @@ func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, er
 		st, _, err := e.lookAtJob(ctx, l, r, job, pods)
 		return st, err
 	}
-	return e.lookAtService(ctx, l, r, w, pods)
+	return e.lookAtService(ctx, l, r, w.(*appsv1.Deployment), pods, nil)
 }
+
+// Check returns one fault per field that the cluster cannot honour.
+func (e *Executor) Check(u ir.Unit) []executors.Fault { return Check(e.opts.Settings, u) }

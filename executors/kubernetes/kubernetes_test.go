@@ -5,23 +5,23 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
@@ -29,53 +29,66 @@ import (
 
 // What the tests share, also with the tenons that they start and kill.
 const (
+	runnerVar    = "TENON_TEST_POD"
+	imagesVar    = "TENON_TEST_IMAGES"
 	imageVar     = "TENON_TEST_IMAGE"
 	namespaceVar = "TENON_TEST_NAMESPACE"
 	storeVar     = "TENON_TEST_STORE"
+	programRef   = "localhost/program:1" // an image with nothing but the suite's program
+	storeSecret  = "store"
 )
 
 func TestMain(m *testing.M) { executortest.Main(m, kubernetestest.Shared, shared) }
 
-// shared makes the image of all tests of the package: the suite's program, and that
-// of pods.
+// shared makes what all tests of the package run: the program of pods, and an image of
+// the suite's program.
 func shared(dir string) (stop func() error, err error) {
-	runner := filepath.Join(dir, "tenon-pod")
+	runner, images, tarball := filepath.Join(dir, "tenon-pod"), filepath.Join(dir, "images"), filepath.Join(dir, "program.tar")
 	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-pod"); err != nil {
 		return nil, err
 	}
-	return func() error { return nil }, os.Setenv(runnerVar, runner)
+	if err := programImage(tarball); err != nil {
+		return nil, err
+	}
+	pinned := ""
+	store := image.New(image.Options{Dir: images})
+	if _, err = store.Import(context.Background(), tarball, programRef); err == nil {
+		pinned, err = store.Pin(context.Background(), programRef, false)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range map[string]string{runnerVar: runner, imagesVar: images, imageVar: pinned} {
+		err = errors.Join(err, os.Setenv(k, v))
+	}
+	return func() error { return nil }, err
 }
 
-const runnerVar = "TENON_TEST_RUNNER"
-
-// push puts the image into the registry of the cluster and returns its name, by
-// digest.
-func push(t testing.TB, c *kubernetestest.Cluster) string {
-	t.Helper()
+// programImage is a root file system with the suite's program in /bin.
+func programImage(path string) error {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for to, from := range map[string]string{"bin/program": executortest.Program(), pod.Program[1:]: os.Getenv(runnerVar)} {
-		content, err := os.ReadFile(from)
-		ok(t, err)
-		ok(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: to, Mode: 0o755, Size: int64(len(content))}))
-		_, err = w.Write(content)
-		ok(t, err)
+	program, err := os.ReadFile(executortest.Program())
+	if err != nil {
+		return err
 	}
-	ok(t, w.Close())
-	img, err := mutate.AppendLayers(empty.Image, static.NewLayer(b.Bytes(), types.DockerUncompressedLayer))
-	ok(t, err)
-	config, err := img.ConfigFile()
-	ok(t, err)
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", "amd64"
-	img, err = mutate.ConfigFile(img, config)
-	ok(t, err)
-	ref, err := name.ParseReference(c.Registry+"/program:1", name.Insecure)
-	ok(t, err)
-	ok(t, remote.Write(ref, img))
-	digest, err := img.Digest()
-	ok(t, err)
-	return c.Registry + "/program@" + digest.String()
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeDir, Name: "bin/", Mode: 0o755},
+		{Typeflag: tar.TypeReg, Name: "bin/program", Mode: 0o755, Size: int64(len(program))},
+	} {
+		if err := w.WriteHeader(&h); err != nil {
+			return err
+		}
+		if h.Size > 0 {
+			if _, err := w.Write(program); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
 func ok(t testing.TB, err error) {
@@ -85,61 +98,174 @@ func ok(t testing.TB, err error) {
 	}
 }
 
-// A place is a namespace of a cluster with a store, for a test.
+// A place is a namespace of the cluster, with a store.
 type place struct {
-	cluster                 *kubernetestest.Cluster
-	namespace, store, image string
+	*kubernetestest.Cluster
+	namespace, store string
+	hosts            string // folder that tells how the registry is reached
+
+	mu   sync.Mutex
+	pods map[string]map[string]int // by task and UID: how often their programs were started
 }
 
-const storeSecret = "store"
-
-func newPlace(t testing.TB) place {
+// newPlace makes a place for a test, or finds that of the test which started this
+// process.
+func newPlace(t testing.TB) *place {
 	t.Helper()
 	c := kubernetestest.Up(t)
 	c.S3.Setenv(t)
-	p := place{cluster: c, namespace: os.Getenv(namespaceVar), store: os.Getenv(storeVar), image: os.Getenv(imageVar)}
-	if p.namespace != "" { // it is that of the test that started this process
-		return p
+	p := &place{Cluster: c, namespace: os.Getenv(namespaceVar), store: os.Getenv(storeVar), hosts: t.TempDir(), pods: map[string]map[string]int{}}
+	at := filepath.Join(p.hosts, c.Registry)
+	ok(t, os.MkdirAll(at, 0o755))
+	ok(t, os.WriteFile(filepath.Join(at, "hosts.toml"), fmt.Appendf(nil, "server = \"http://%s\"\n", c.Registry), 0o644))
+	if p.namespace == "" {
+		p.namespace = c.Namespace(t)
+		p.store = c.S3.Bucket(t, p.namespace)
+		data := map[string]string{}
+		for _, kv := range c.S3.Environ() {
+			k, v, _ := strings.Cut(kv, "=")
+			data[k] = v
+		}
+		p.create(t, &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: storeSecret}, StringData: data})
+		p.watch(t)
 	}
-	p.namespace, p.image = c.Namespace(t), push(t, c)
-	p.store = c.S3.Bucket(t, p.namespace)
-	t.Log(p.store)
-	data := map[string]string{}
-	for _, kv := range c.S3.Environ() {
-		k, v, _ := bytes.Cut([]byte(kv), []byte("="))
-		data[string(k)] = string(v)
-	}
-	p.make(t, &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: storeSecret}, StringData: data})
 	return p
 }
 
-// make makes an object that goes with the test.
-func (p place) make(t testing.TB, o kubernetes.Object) {
+var (
+	secrets  = corev1.SchemeGroupVersion.WithResource("secrets")
+	services = corev1.SchemeGroupVersion.WithResource("services")
+	podsOf   = corev1.SchemeGroupVersion.WithResource("pods")
+)
+
+// create makes a Secret that goes with the test.
+func (p *place) create(t testing.TB, o *corev1.Secret) {
 	t.Helper()
 	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	ok(t, err)
-	u := &unstructured.Unstructured{Object: m}
-	in := p.cluster.Client(t).Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(p.namespace)
-	_, err = in.Create(t.Context(), u, metav1.CreateOptions{})
+	in := p.Client(t).Resource(secrets).Namespace(p.namespace)
+	_, err = in.Create(t.Context(), &unstructured.Unstructured{Object: m}, metav1.CreateOptions{})
 	ok(t, err)
 	t.Cleanup(func() {
-		if err := in.Delete(context.Background(), u.GetName(), metav1.DeleteOptions{}); err != nil {
+		if err := in.Delete(context.Background(), o.Name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-func (p place) executor(t testing.TB, change ...func(*kubernetes.Options)) *kubernetes.Executor {
+// watch notes which pods there are, as long as the test lasts.
+func (p *place) watch(t testing.TB) {
 	t.Helper()
-	o := kubernetes.Options{
-		Settings:   kubernetes.Settings{Namespace: p.namespace, Store: p.store, StoreSecret: storeSecret},
-		Kubeconfig: p.cluster.Kubeconfig,
-		Image: func(_ context.Context, t executors.Task) (string, error) {
-			if t.Image == "" {
-				return "", errors.New("no image")
+	all := dynamicinformer.NewFilteredDynamicSharedInformerFactory(p.Client(t), 0, p.namespace, nil)
+	informer := all.ForResource(podsOf).Informer()
+	note := func(o any) {
+		u, is := o.(*unstructured.Unstructured)
+		if !is {
+			return
+		}
+		var now corev1.Pod
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &now); err != nil {
+			t.Error(err)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		task := now.Labels["tenon.dev/task"]
+		if p.pods[task] == nil {
+			p.pods[task] = map[string]int{}
+		}
+		p.pods[task][string(now.UID)] += 0
+		for _, s := range now.Status.ContainerStatuses {
+			if s.State.Running != nil || s.State.Terminated != nil {
+				p.pods[task][string(now.UID)] = int(s.RestartCount) + 1
 			}
-			return t.Image, nil
+		}
+	}
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, now any) { note(now) }, DeleteFunc: note})
+	ok(t, err)
+	stop := make(chan struct{})
+	all.Start(stop)
+	all.WaitForCacheSync(stop)
+	t.Cleanup(func() {
+		close(stop)
+		all.Shutdown()
+	})
+}
+
+// Starts counts the starts of containers.
+func (p *place) Starts(_ testing.TB, task executors.Task) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, starts := range p.pods[task.Name] {
+		n += starts
+	}
+	return n
+}
+
+// uids are those of all the pods that a task ever had.
+func (p *place) uids(task executors.Task) (uids []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for uid := range p.pods[task.Name] {
+		uids = append(uids, uid)
+	}
+	return uids
+}
+
+// Output reads from the disk of the node.
+func (p *place) Output(task executors.Task, name string) (string, bool) {
+	work := strings.TrimPrefix(pod.Work, "/")
+	_ = work
+	for _, uid := range p.uids(task) {
+		b, err := os.ReadFile(filepath.Join(p.Dir, "run/kubelet/pods", uid, "volumes/kubernetes.io~empty-dir/work/out/out", name))
+		if err == nil {
+			return string(b), true
+		}
+	}
+	return "", false
+}
+
+// Processes looks for processes in the control groups of the task's pods.
+func (p *place) Processes(t testing.TB, task executors.Task) (n int) {
+	t.Helper()
+	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	ok(t, err)
+	for _, path := range groups {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		for _, uid := range p.uids(task) {
+			if strings.Contains(string(b), uid) {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+// Address is that of the unit's Service.
+func (p *place) Address(t testing.TB, task executors.Task) string {
+	t.Helper()
+	s, err := p.Client(t).Resource(services).Namespace(p.namespace).Get(t.Context(), kubernetes.ServiceName("", task.Unit.ID), metav1.GetOptions{})
+	ok(t, err)
+	ip, _, err := unstructured.NestedString(s.Object, "spec", "clusterIP")
+	ok(t, err)
+	return fmt.Sprintf("http://%s:%d", ip, task.Unit.Endpoint.Port)
+}
+
+// Host is where pods find this machine.
+func (p *place) Host() string { return p.HostIP }
+
+func (p *place) executor(t testing.TB, change ...func(*kubernetes.Options)) *kubernetes.Executor {
+	t.Helper()
+	images := image.New(image.Options{Dir: os.Getenv(imagesVar), Hosts: p.hosts})
+	o := kubernetes.Options{
+		Settings: kubernetes.Settings{
+			Namespace: p.namespace, Store: p.store, StoreSecret: storeSecret, Registry: p.Registry,
+			StoreNetwork: []string{p.NodeIP + "/32"},
 		},
+		Kubeconfig: p.Kubeconfig, Build: images.Build, Publish: images.Publish, Pod: os.Getenv(runnerVar),
 	}
 	for _, c := range change {
 		c(&o)
@@ -157,12 +283,12 @@ func TestConformance(t *testing.T) {
 	p := newPlace(t)
 	t.Setenv(namespaceVar, p.namespace)
 	t.Setenv(storeVar, p.store)
-	t.Setenv(imageVar, p.image)
 	executortest.Run(t, executortest.Config{
-		New:      func(t testing.TB) executors.Executor { return p.executor(t) },
-		Program:  "/bin/program",
-		Image:    p.image,
-		Lacks:    []executortest.Feature{executortest.PIDs},
-		Contains: true,
+		New:       func(t testing.TB) executors.Executor { return p.executor(t) },
+		Program:   "/bin/program",
+		Image:     os.Getenv(imageVar),
+		Lacks:     []executortest.Feature{executortest.PIDs},
+		Contains:  true,
+		Elsewhere: p,
 	})
 }

@@ -150,8 +150,7 @@ func (e *Executor) result(ctx context.Context, r record) (*pod.Result, error) {
 
 // lookAtService tells how a service stands. The message of one that is not ready
 // says what its pods say.
-func (e *Executor) lookAtService(ctx context.Context, l *link, r record, w Object, pods []*corev1.Pod) (state.Status, error) {
-	d := w.(*appsv1.Deployment)
+func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *appsv1.Deployment, pods []*corev1.Pod, known map[ending]bool) (state.Status, error) {
 	st := state.Status{Phase: state.Running, Started: d.CreationTimestamp.UTC()}
 	if available(d) {
 		leads, err := r.leads(ctx, l)
@@ -160,7 +159,7 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, r record, w Objec
 		}
 		return st, err
 	}
-	if r.died(&st, pods) {
+	if r.died(&st, pods, known) {
 		return st, nil
 	}
 	var err error
@@ -187,12 +186,12 @@ func (r record) leads(ctx context.Context, l *link) (bool, error) {
 	return s.Spec.Selector[labelTask] == r.Name, err
 }
 
-// died says of a service whose program ended how it did. The kubelet starts it again
-// by itself; that helps one that was ready before, and no other.
-func (r record) died(st *state.Status, pods []*corev1.Pod) bool {
+// died says of a service whose program ended, and is not ready again, how it did. The
+// cluster starts it again by itself. Ends that are known already do not count.
+func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool) bool {
 	for _, p := range slices.Backward(pods) {
-		for _, s := range p.Status.ContainerStatuses {
-			if s.RestartCount == 0 && s.State.Terminated == nil || s.Ready {
+		for end := range endsOf(p) {
+			if known[end] {
 				continue
 			}
 			r.explainEnd(st, nil, p)
@@ -207,6 +206,25 @@ func (r record) died(st *state.Status, pods []*corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// An ending is the end of one start of a container.
+type ending struct {
+	pod types.UID
+	at  time.Time
+}
+
+// endsOf are the last ends of a pod's containers that are not ready again.
+func endsOf(p *corev1.Pod) map[ending]bool {
+	ends := map[ending]bool{}
+	for _, s := range p.Status.ContainerStatuses {
+		for _, t := range []*corev1.ContainerStateTerminated{s.State.Terminated, s.LastTerminationState.Terminated} {
+			if t != nil && !s.Ready {
+				ends[ending{p.UID, t.FinishedAt.Time}] = true
+			}
+		}
+	}
+	return ends
 }
 
 // unready is why a service that runs is not ready.

@@ -38,10 +38,8 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 	var image, digest string
 	group, inGroup := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		if image, err = e.opts.Image(inGroup, t); err != nil {
-			return fmt.Errorf("make the image: %w", err)
-		}
-		return nil
+		image, err = e.image(inGroup, t)
+		return err
 	})
 	group.Go(func() (err error) {
 		digest, err = e.send(inGroup, r, t)

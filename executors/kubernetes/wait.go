@@ -2,8 +2,8 @@ package kubernetes
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -182,36 +182,55 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (state
 		return st, err
 	}
 	pulls := newPulls()
+	var known map[ending]bool // before this wait
 	for seen := false; ; {
-		d := one[*appsv1.Deployment](l.watcher, r.Name)
+		d, all := one[*appsv1.Deployment](l.watcher, r.Name), of[*corev1.Pod](l.watcher, r.Name)
 		if d == nil {
+			// The watch may be behind what was just made.
 			if now, err := e.ask(ctx, l, r); err != nil || now.Phase == state.Absent || seen {
 				return state.Status{Phase: state.Absent}, err
 			}
-		} else {
-			seen = true
-			if available(d) {
-				if err := e.lead(ctx, l, r); err != nil {
-					return st, err
-				}
+			if err := w.next(ctx, nil, e.opts.Patience); err != nil {
+				return st, err
 			}
-			now, err := e.lookAtService(ctx, l, r, d, of[*corev1.Pod](l.watcher, r.Name))
-			if err != nil {
-				return st, errors.Join(ctx.Err(), err)
+			continue
+		}
+		if !seen {
+			seen, known = true, map[ending]bool{}
+			for _, p := range all {
+				maps.Copy(known, endsOf(p))
 			}
-			st = now
-			if st.Phase == state.Running && pulls.failed(last(of[*corev1.Pod](l.watcher, r.Name))) {
-				st.Phase = state.Failed
+		}
+		if available(d) {
+			if err := e.lead(ctx, l, r); err != nil {
+				return st, err
 			}
-			if st.Phase == state.Failed {
-				st.Message = l.withLog(ctx, st.Message, last(of[*corev1.Pod](l.watcher, r.Name)))
-			}
-			if st.Phase != state.Running {
-				return st, nil
-			}
+		}
+		now, err := e.lookAtService(ctx, l, r, d, all, known)
+		if err != nil {
+			return st, err
+		}
+		if st = now; st.Phase == state.Running && pulls.failed(last(all)) {
+			st.Phase = state.Failed
+		}
+		if st.Phase == state.Failed {
+			e.keepLog(ctx, l, r, last(all))
+			st.Message = l.withLog(ctx, st.Message, last(all))
+		}
+		if st.Phase != state.Running {
+			return st, nil
 		}
 		if err := w.next(ctx, nil, e.opts.Patience); err != nil {
 			return st, err
 		}
 	}
+}
+
+// keepLog puts the log of a service that died into the folder of the run, as far as
+// it can be had: the cluster throws it away.
+func (e *Executor) keepLog(ctx context.Context, l *link, r record, p *corev1.Pod) {
+	if r.Dir == "" || !started(p) {
+		return
+	}
+	_ = e.fetchLog(ctx, l, r, nil, p)
 }

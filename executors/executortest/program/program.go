@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -155,14 +154,6 @@ func run(name string, args []string) error {
 		return family(dir)
 	case "serve": // [READY AFTER]
 		return serve(s, arg(0))
-	case "serve-then-die":
-		go func() {
-			for !exists(filepath.Join(s.Scratch, "die")) {
-				time.Sleep(time.Millisecond)
-			}
-			os.Exit(7)
-		}()
-		return serve(s, "")
 	default:
 		return fmt.Errorf("no program %q", name)
 	}
@@ -293,9 +284,4 @@ func EveryByte() []byte {
 		b[i] = byte(i * 7)
 	}
 	return b
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return !errors.Is(err, fs.ErrNotExist)
 }

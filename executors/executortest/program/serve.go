@@ -36,6 +36,7 @@ func serve(s *step.Step, ready string) error {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
+	mux.HandleFunc("GET /die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(2 * time.Millisecond)
 		fmt.Fprint(w, s.Instance)
