@@ -53,6 +53,9 @@ func (o options) run(stdout io.Writer) pod.End {
 	if r.store != nil {
 		_ = r.store.Close() // what it has it has acknowledged
 	}
+	if r.result.Stored {
+		_ = r.log.Last() // who does not see it waits for the cluster to say so
+	}
 	return r.result.End
 }
 

@@ -116,7 +116,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease
 		fmt.Fprintln(a.stdout)
 	}
 	view := a.newView(c.json, p)
-	o, err := a.options(w, lease, p.System.Target, view.event)
+	o, err := a.options(w, lease, p.System.Target, p.System.Name, view.event)
 	if err != nil {
 		return err
 	}

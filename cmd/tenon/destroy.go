@@ -66,7 +66,7 @@ ones. To remove all of it, delete the state folder afterwards.`,
 			}
 			view := a.newView(asJSON, &planner.Plan{Items: items})
 			view.again = "tenon destroy"
-			o, err := a.options(w, lease, ir.Target{Executor: process.Name}, view.event)
+			o, err := a.options(w, lease, ir.Target{Executor: process.Name}, "", view.event)
 			if err != nil {
 				return err
 			}

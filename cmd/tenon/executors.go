@@ -18,15 +18,21 @@ import (
 )
 
 // executorNames are the executors that there are.
-var executorNames = []string{process.Name, containerd.Name}
+var executorNames = []string{process.Name, containerd.Name, kubernetes.Name}
+
+// A setting is what an executor works within, besides its target.
+type setting struct {
+	system string // its name
+	dir    string // of the state
+}
 
 // executor makes the executor of a target.
-func (a *app) executor(t ir.Target) (executors.Executor, error) {
+func (a *app) executor(t ir.Target, in setting) (executors.Executor, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find the tenon binary: %w", err)
 	}
-	setting := func(name string) string {
+	said := func(name string) string {
 		s, _ := t.Settings[name].(string)
 		return s
 	}
@@ -42,19 +48,32 @@ func (a *app) executor(t ir.Target) (executors.Executor, error) {
 		}}), nil
 	case containerd.Name:
 		return containerd.New(containerd.Options{
-			Place: containerd.Place{Address: cmp.Or(setting("address"), os.Getenv("CONTAINERD_ADDRESS")), Namespace: cmp.Or(setting("namespace"), os.Getenv("CONTAINERD_NAMESPACE")),
-				Snapshotter: setting("snapshotter")},
+			Place: containerd.Place{Address: cmp.Or(said("address"), os.Getenv("CONTAINERD_ADDRESS")), Namespace: cmp.Or(said("namespace"), os.Getenv("CONTAINERD_NAMESPACE")),
+				Snapshotter: said("snapshotter")},
 			Build: a.images(t).Build, Tenon: self,
 			Runner: cmp.Or(os.Getenv("TENON_RUN"), filepath.Join(filepath.Dir(self), "tenon-run")),
 			CDI:    gpuOptions().CDIDirs,
 		}), nil
+	case kubernetes.Name:
+		settings, err := kubernetes.SettingsOf(t, in.system)
+		if err != nil {
+			return nil, err
+		}
+		o := kubernetes.Options{
+			Settings: settings, Build: a.images(t).Build, Publish: a.images(t).Publish, Tenon: self,
+			Pod: cmp.Or(os.Getenv("TENON_POD"), filepath.Join(filepath.Dir(self), "tenon-pod")),
+		}
+		if in.dir != "" {
+			o.Runs = filepath.Join(in.dir, "runs")
+		}
+		return kubernetes.New(o), nil
 	}
 	return nil, fmt.Errorf("this tenon has no executor %q", t.Executor)
 }
 
 // route makes the executor that starts what the target runs, and finds what others
 // have started. wrap, which may be nil, is put around each.
-func (a *app) route(t ir.Target, wrap func(executors.Executor) executors.Executor) (executors.Executor, error) {
+func (a *app) route(t ir.Target, in setting, wrap func(executors.Executor) executors.Executor) (executors.Executor, error) {
 	var mu sync.Mutex
 	made := map[string]executors.Executor{}
 	return executors.Route(t.Executor, executorNames, func(name string) (executors.Executor, error) {
@@ -67,7 +86,7 @@ func (a *app) route(t ir.Target, wrap func(executors.Executor) executors.Executo
 		if name != t.Executor {
 			of = ir.Target{Executor: name}
 		}
-		x, err := a.executor(of)
+		x, err := a.executor(of, in)
 		if err != nil {
 			return nil, err
 		}
@@ -113,9 +132,12 @@ func (a *app) pin(ctx context.Context, sys *ir.System, again bool) (map[string]s
 func (a *app) honoured() map[string]func(ir.Target, ir.Unit) []compiler.Fault {
 	out := map[string]func(ir.Target, ir.Unit) []compiler.Fault{}
 	for _, name := range executorNames {
-		x, err := a.executor(ir.Target{Executor: name})
+		x, err := a.executor(ir.Target{Executor: name}, setting{})
 		if err != nil {
 			continue
+		}
+		if name == kubernetes.Name {
+			continue // what it can do depends on its target
 		}
 		checker, ok := x.(executors.Checker)
 		if !ok {
@@ -126,7 +148,7 @@ func (a *app) honoured() map[string]func(ir.Target, ir.Unit) []compiler.Fault {
 			return asFaults(checker.Check(u))
 		}
 	}
-	out["kubernetes"] = func(t ir.Target, u ir.Unit) []compiler.Fault {
+	out[kubernetes.Name] = func(t ir.Target, u ir.Unit) []compiler.Fault {
 		s, err := kubernetes.SettingsOf(t, "")
 		if err != nil {
 			return []compiler.Fault{{Field: "executor", Message: err.Error(), Target: true}}

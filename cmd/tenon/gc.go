@@ -129,7 +129,7 @@ func (a *app) collectGarbage(ctx context.Context, w *workspace, lease *state.Lea
 	if err != nil {
 		return err
 	}
-	opts, err := a.options(w, lease, target, nil)
+	opts, err := a.options(w, lease, target, "", nil)
 	if err != nil {
 		return err
 	}

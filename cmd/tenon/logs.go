@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -29,6 +31,9 @@ func logsCommand(a *app) *cobra.Command {
 				run, err := a.lastRun(ctx, w, unitName(args[0]))
 				if err != nil {
 					return err
+				}
+				if h := standsInCluster(ctx, w, run); h != nil {
+					return a.clusterLog(ctx, w, *h, follow)
 				}
 				return a.copyLog(ctx, w, run, follow)
 			})
@@ -104,6 +109,32 @@ func (a *app) copyLog(ctx context.Context, w *workspace, run *state.Run, follow 
 	}
 }
 
+// standsInCluster is the handle of a service whose log the cluster has, or nil. That
+// of a job is brought to the folder of its run.
+func standsInCluster(ctx context.Context, w *workspace, run *state.Run) *state.Handle {
+	current, err := w.store.Current(ctx)
+	c, ok := current[run.Unit]
+	if err != nil || !ok || c.Handle == nil || c.Key != run.Key || c.Handle.Executor != kubernetes.Name {
+		return nil
+	}
+	return c.Handle
+}
+
+func (a *app) clusterLog(ctx context.Context, w *workspace, h state.Handle, follow bool) error {
+	x, err := a.executor(ir.Target{Executor: h.Executor}, setting{dir: w.dir})
+	if err != nil {
+		return err
+	}
+	l, ok := x.(executors.Logger)
+	if !ok {
+		return fmt.Errorf("the executor %q keeps no logs", h.Executor)
+	}
+	if err := l.Logs(ctx, h, a.stdout, follow); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
 // alive reports whether a run still writes: a job that is under way, or a
 // service that stands.
 func (a *app) alive(ctx context.Context, w *workspace, run *state.Run) bool {
@@ -119,7 +150,7 @@ func (a *app) alive(ctx context.Context, w *workspace, run *state.Run) bool {
 	if err != nil || !ok || c.Handle == nil || c.Key != run.Key {
 		return false
 	}
-	x, err := a.executor(ir.Target{Executor: c.Handle.Executor})
+	x, err := a.executor(ir.Target{Executor: c.Handle.Executor}, setting{dir: w.dir})
 	if err != nil {
 		return false
 	}

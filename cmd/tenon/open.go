@@ -342,7 +342,7 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 
 // inputs are what a plan for a system in dir is made from.
 func (a *app) inputs(dir string, w *workspace, sys *ir.System) (planner.Inputs, error) {
-	x, err := a.route(sys.Target, nil)
+	x, err := a.route(sys.Target, setting{sys.Name, w.dir}, nil)
 	if err != nil {
 		return planner.Inputs{}, err
 	}
@@ -372,8 +372,8 @@ func unitName(n string) string {
 }
 
 // options are what an apply works with.
-func (a *app) options(w *workspace, lease *state.Lease, target ir.Target, events func(executors.Event)) (executors.Options, error) {
-	x, err := a.route(target, a.faults.executor)
+func (a *app) options(w *workspace, lease *state.Lease, target ir.Target, system string, events func(executors.Event)) (executors.Options, error) {
+	x, err := a.route(target, setting{system, w.dir}, a.faults.executor)
 	if err != nil {
 		return executors.Options{}, err
 	}

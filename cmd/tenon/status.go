@@ -79,7 +79,7 @@ func (a *app) unitStatuses(ctx context.Context, w *workspace) ([]unitStatus, err
 	if err != nil {
 		return nil, err
 	}
-	x, err := a.route(ir.Target{Executor: process.Name}, nil)
+	x, err := a.route(ir.Target{Executor: process.Name}, setting{dir: w.dir}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,9 @@ type Config struct {
 	Image string
 	// Lacks are the features that it refuses.
 	Lacks []Feature
+	// Unseen are features that it has, and that nobody can see working where the
+	// tests run. That it does what it can for them is tested in its own folder.
+	Unseen []Feature
 	// Contains says that it holds units to their memory and cores, and runs them
 	// as a user without rights. One that does not only reserves what they need.
 	Contains bool

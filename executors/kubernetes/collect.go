@@ -15,9 +15,9 @@ import (
 )
 
 // Collect finds in the namespace of the target what was started from this machine by
-// a system whose folder was removed since. Without a time it finds nothing.
+// a system whose folder was removed since. Without a time or a target it finds nothing.
 func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) (found []executors.Garbage, err error) {
-	if n.Since.IsZero() {
+	if n.Since.IsZero() || e.opts.Store == "" {
 		return nil, nil
 	}
 	var orphans []state.Handle

@@ -92,7 +92,20 @@ func (r record) writeLog(ctx context.Context, l *link, p *corev1.Pod) (err error
 		return err
 	}
 	reader := pod.NewLogReader(log, func(s step.Progress) { _ = r.append(s) })
-	return errors.Join(l.copyLog(ctx, p, reader, true), reader.Close())
+	return errors.Join(l.copyLog(ctx, p, untilLast{reader}, true), reader.Close())
+}
+
+// untilLast is a reader that takes no more after the last line.
+type untilLast struct{ *pod.LogReader }
+
+var errLast = errors.New("that was the last line")
+
+func (u untilLast) Write(b []byte) (int, error) {
+	n, err := u.LogReader.Write(b)
+	if err == nil && u.Last() {
+		err = errLast
+	}
+	return n, err
 }
 
 // openToWrite opens a file for what is put at its end. What is there is not
@@ -166,6 +179,8 @@ func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow 
 			body.Close()
 		}
 		switch {
+		case errors.Is(err, errLast):
+			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil && (over || !follow):
@@ -239,7 +254,7 @@ func (e *Executor) logs(ctx context.Context, r record, w io.Writer, follow bool)
 		return err
 	}
 	reader := pod.NewLogReader(w, nil)
-	return errors.Join(l.copyLog(ctx, p, reader, follow), reader.Close())
+	return errors.Join(l.copyLog(ctx, p, untilLast{reader}, follow), reader.Close())
 }
 
 // newest is the newest pod of a task whose program was started, or nil. With wait it

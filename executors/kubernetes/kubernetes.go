@@ -262,7 +262,11 @@ func (r record) made(ctx context.Context, l *link) (bool, error) {
 }
 
 // Find returns the handle of what there is of a task in the namespace of the target.
+// Without a target there is no namespace to look in.
 func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
+	if e.opts.Store == "" {
+		return nil, nil
+	}
 	var found *record
 	err := e.patiently(ctx, func() error {
 		p, err := e.place()

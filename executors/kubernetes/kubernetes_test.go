@@ -6,13 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,21 +25,22 @@ import (
 
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
-	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
 
 // What the tests share, also with the tenons that they start and kill.
 const (
-	runnerVar    = "TENON_TEST_POD"
-	imagesVar    = "TENON_TEST_IMAGES"
-	imageVar     = "TENON_TEST_IMAGE"
-	namespaceVar = "TENON_TEST_NAMESPACE"
-	storeVar     = "TENON_TEST_STORE"
-	programRef   = "localhost/program:1" // an image with nothing but the suite's program
-	storeSecret  = "store"
+	runnerVar     = "TENON_TEST_POD"
+	imagesVar     = "TENON_TEST_IMAGES"
+	imageVar      = "TENON_TEST_IMAGE"
+	namespaceVar  = "TENON_TEST_NAMESPACE"
+	storeVar      = "TENON_TEST_STORE"
+	kubeconfigVar = "TENON_TEST_KUBECONFIG"
+	programRef    = "localhost/program:1" // an image with nothing but the suite's program
+	storeSecret   = "store"
 )
 
 func TestMain(m *testing.M) { executortest.Main(m, kubernetestest.Shared, shared) }
@@ -102,6 +107,7 @@ func ok(t testing.TB, err error) {
 type place struct {
 	*kubernetestest.Cluster
 	namespace, store string
+	kubeconfig       string // of one who may do what tenon needs, and nothing else
 	hosts            string // folder that tells how the registry is reached
 
 	mu   sync.Mutex
@@ -114,7 +120,7 @@ func newPlace(t testing.TB) *place {
 	t.Helper()
 	c := kubernetestest.Up(t)
 	c.S3.Setenv(t)
-	p := &place{Cluster: c, namespace: os.Getenv(namespaceVar), store: os.Getenv(storeVar), hosts: t.TempDir(), pods: map[string]map[string]int{}}
+	p := &place{Cluster: c, namespace: os.Getenv(namespaceVar), store: os.Getenv(storeVar), kubeconfig: os.Getenv(kubeconfigVar), hosts: t.TempDir(), pods: map[string]map[string]int{}}
 	at := filepath.Join(p.hosts, c.Registry)
 	ok(t, os.MkdirAll(at, 0o755))
 	ok(t, os.WriteFile(filepath.Join(at, "hosts.toml"), fmt.Appendf(nil, "server = \"http://%s\"\n", c.Registry), 0o644))
@@ -127,6 +133,11 @@ func newPlace(t testing.TB) *place {
 			data[k] = v
 		}
 		p.create(t, &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: storeSecret}, StringData: data})
+		for _, o := range kubernetes.Rights(p.namespace, "tenon") {
+			if role, is := o.(*rbacv1.Role); is {
+				p.kubeconfig = c.ServiceAccount(t, p.namespace, role.Rules...)
+			}
+		}
 		p.watch(t)
 	}
 	return p
@@ -213,8 +224,6 @@ func (p *place) uids(task executors.Task) (uids []string) {
 
 // Output reads from the disk of the node.
 func (p *place) Output(task executors.Task, name string) (string, bool) {
-	work := strings.TrimPrefix(pod.Work, "/")
-	_ = work
 	for _, uid := range p.uids(task) {
 		b, err := os.ReadFile(filepath.Join(p.Dir, "run/kubelet/pods", uid, "volumes/kubernetes.io~empty-dir/work/out/out", name))
 		if err == nil {
@@ -251,7 +260,18 @@ func (p *place) Address(t testing.TB, task executors.Task) string {
 	ok(t, err)
 	ip, _, err := unstructured.NestedString(s.Object, "spec", "clusterIP")
 	ok(t, err)
-	return fmt.Sprintf("http://%s:%d", ip, task.Unit.Endpoint.Port)
+	at := net.JoinHostPort(ip, strconv.Itoa(task.Unit.Endpoint.Port))
+	// The node takes a moment to lead there.
+	for end := time.Now().Add(program.Patience); ; {
+		conn, err := net.DialTimeout("tcp", at, time.Second)
+		if err == nil {
+			_ = conn.Close()
+			return "http://" + at
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Host is where pods find this machine.
@@ -265,7 +285,7 @@ func (p *place) executor(t testing.TB, change ...func(*kubernetes.Options)) *kub
 			Namespace: p.namespace, Store: p.store, StoreSecret: storeSecret, Registry: p.Registry,
 			StoreNetwork: []string{p.NodeIP + "/32"},
 		},
-		Kubeconfig: p.Kubeconfig, Build: images.Build, Publish: images.Publish, Pod: os.Getenv(runnerVar),
+		Kubeconfig: p.kubeconfig, Build: images.Build, Publish: images.Publish, Pod: os.Getenv(runnerVar),
 	}
 	for _, c := range change {
 		c(&o)
@@ -283,11 +303,13 @@ func TestConformance(t *testing.T) {
 	p := newPlace(t)
 	t.Setenv(namespaceVar, p.namespace)
 	t.Setenv(storeVar, p.store)
+	t.Setenv(kubeconfigVar, p.kubeconfig)
 	executortest.Run(t, executortest.Config{
 		New:       func(t testing.TB) executors.Executor { return p.executor(t) },
 		Program:   "/bin/program",
 		Image:     os.Getenv(imageVar),
 		Lacks:     []executortest.Feature{executortest.PIDs},
+		Unseen:    []executortest.Feature{executortest.NoNetwork}, // the cluster's network enforces no policies
 		Contains:  true,
 		Elsewhere: p,
 	})

@@ -8,11 +8,22 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
+
+// leadFirst makes the Service of a unit of which no other version stands: its address
+// is known to all nodes by the time that its pods are ready.
+func (e *Executor) leadFirst(ctx context.Context, l *link, r record) error {
+	stand, err := e.versions(ctx, l, r)
+	if err != nil || len(stand) > 1 {
+		return err
+	}
+	return e.lead(ctx, l, r)
+}
 
 // lead lets the Service of a unit lead to this version of it. The Service belongs to
 // the versions that stand: it goes with the last of them.
@@ -68,6 +79,27 @@ func (e *Executor) leadBack(ctx context.Context, l *link, r record) error {
 		}
 	}
 	return nil
+}
+
+// moved reports whether requests go to the pods of this version and to no others.
+func (r record) moved(ctx context.Context, l *link, pods []*corev1.Pod) (bool, error) {
+	var list discoveryv1.EndpointSliceList
+	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + r.Service}); err != nil {
+		return false, err
+	}
+	some := false
+	for _, s := range list.Items {
+		for _, to := range s.Endpoints {
+			if to.Conditions.Ready != nil && !*to.Conditions.Ready {
+				continue
+			}
+			if to.TargetRef == nil || !slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return p.UID == to.TargetRef.UID }) {
+				return false, nil
+			}
+			some = true
+		}
+	}
+	return some, nil
 }
 
 // versions are the records of all versions of a service that stand, the oldest first.

@@ -34,7 +34,7 @@ func (r record) workload() Object {
 // it has ended. Something else may have ended it, and then there is none.
 func (e *Executor) lookAtJob(ctx context.Context, l *link, r record, job *batchv1.Job, pods []*corev1.Pod) (state.Status, *pod.Result, error) {
 	pods = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return !metav1.IsControlledBy(p, job) })
-	p := last(pods)
+	p := telling(pods)
 	if st := r.running(job, p); !over(job, pods) {
 		y, err := e.delay(ctx, l, r, job, p)
 		if st.Message = y.message; y.final {
@@ -68,6 +68,9 @@ func (r record) running(job *batchv1.Job, p *corev1.Pod) state.Status {
 // end is the status of a job that has.
 func (r record) end(job *batchv1.Job, res *pod.Result, p *corev1.Pod) state.Status {
 	st := state.Status{Started: job.CreationTimestamp.UTC(), Finished: time.Now().UTC()}
+	if several(job) && failed(job) {
+		res = nil // it is that of the first pod, which may have done well
+	}
 	r.explainEnd(&st, res, p)
 	if why := explainJob(job); why != "" && res == nil && (p == nil || len(terminated(p)) == 0 && r.explainPodIf(p) == "") {
 		st.Message = why
@@ -83,11 +86,20 @@ func over(job *batchv1.Job, pods []*corev1.Pod) bool {
 			return true
 		}
 	}
-	if job.Spec.Completions != nil && *job.Spec.Completions > 1 {
+	if several(job) {
 		return false
 	}
 	p := last(pods)
 	return p != nil && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed)
+}
+
+// several reports whether a job has more than one pod.
+func several(job *batchv1.Job) bool { return job.Spec.Completions != nil && *job.Spec.Completions > 1 }
+
+func failed(job *batchv1.Job) bool {
+	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+		return c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue
+	})
 }
 
 // refusedAfter is how old a Job has to be before somebody asks why it has no pod.
@@ -244,6 +256,23 @@ func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods
 		}
 	}
 	return "not ready yet", nil
+}
+
+// telling is the pod of a job that tells how it stands: the first one that failed, or
+// else the one whose outputs are the job's, or nil.
+func telling(pods []*corev1.Pod) *corev1.Pod {
+	tell := last(pods)
+	for _, p := range slices.Backward(pods) {
+		if p.Labels[batchv1.JobCompletionIndexAnnotation] == "0" {
+			tell = p
+		}
+	}
+	for _, p := range pods {
+		if ends := terminated(p); len(ends) > 0 && ends[0].ExitCode != 0 && (terminated(tell) == nil || terminated(tell)[0].ExitCode == 0 || ends[0].FinishedAt.Before(&terminated(tell)[0].FinishedAt)) {
+			tell = p
+		}
+	}
+	return tell
 }
 
 // last is the newest pod, or nil.

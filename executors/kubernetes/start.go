@@ -55,6 +55,9 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 			return err
 		}
 	}
+	if r.Kind == ir.Service {
+		return e.leadFirst(ctx, l, r)
+	}
 	return nil
 }
 

@@ -18,6 +18,9 @@ import (
 // and what a probe answers.
 const lookEvery = 3 * time.Second
 
+// movedEvery is how often is looked whether requests go to another version by now.
+const movedEvery = 50 * time.Millisecond
+
 // pullTries is how often the pull of an image may fail for a reason that may pass.
 const pullTries = 3
 
@@ -108,7 +111,7 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 			return st, err
 		}
 		st = now
-		if st.Phase == state.Running && f.ended() { // the program has said so; the kubelet takes a second to notice
+		if st.Phase == state.Running && f.ended() && !several(job) { // the program has said so; the kubelet takes a second to notice
 			if res, err = e.result(ctx, r); err != nil {
 				return st, err
 			}
@@ -116,7 +119,7 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 				st = r.end(job, res, nil)
 			}
 		}
-		p := last(all)
+		p := telling(all)
 		if st.Phase == state.Running && pulls.failed(p) {
 			st.Phase = state.Failed
 		}
@@ -204,6 +207,17 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (state
 		if available(d) {
 			if err := e.lead(ctx, l, r); err != nil {
 				return st, err
+			}
+			moved, err := r.moved(ctx, l, all)
+			if err != nil {
+				return st, err
+			}
+			if !moved { // the pods of another version must not be ended yet
+				tick.Reset(movedEvery)
+				if err := w.next(ctx, nil, e.opts.Patience); err != nil {
+					return st, err
+				}
+				continue
 			}
 		}
 		now, err := e.lookAtService(ctx, l, r, d, all, known)

@@ -14,6 +14,7 @@ import (
 // can be told from what is not its own, [escape] begins everything that is put in:
 //
 //	escape "tenon:progress " JSON "\n"   progress, at the beginning of a line
+//	escape "tenon:end\n"                 the last line, see [LastMark]
 //	escape "\n"                          an end of a line that the program did not print
 //	escape escape                        an escape that the program printed
 const escape = '\x1e'
@@ -63,18 +64,27 @@ func (l *LogWriter) Progress(p step.Progress) error {
 	if err != nil {
 		return err
 	}
+	line := Mark + string(text) + "\n"
+	if len(line) > maxMarked {
+		return nil // nobody would read it as progress
+	}
+	return l.line(line)
+}
+
+// Last writes [LastMark].
+func (l *LogWriter) Last() error { return l.line(LastMark) }
+
+// line writes a line that is not the program's.
+func (l *LogWriter) line(text string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buf = l.buf[:0]
 	if l.open {
 		l.buf = append(l.buf, escape, '\n')
 	}
-	l.buf = append(append(append(l.buf, Mark...), text...), '\n')
-	if len(l.buf) > maxMarked {
-		return nil // nobody would read it as progress
-	}
+	l.buf = append(l.buf, text...)
 	l.open = false
-	_, err = l.to.Write(l.buf)
+	_, err := l.to.Write(l.buf)
 	return err
 }
 
@@ -85,6 +95,7 @@ type LogReader struct {
 	to       io.Writer
 	progress func(step.Progress)
 	held     []byte // begins with an escape whose meaning is not known yet
+	last     bool   // [LastMark] was read
 	out      []byte
 }
 
@@ -123,7 +134,9 @@ func (l *LogReader) take() error {
 		l.held = l.held[:0]
 	case len(l.held) == 2 && last == escape:
 		l.out, l.held = append(l.out, escape), l.held[:0]
-	case len(l.held) <= len(Mark) && last != Mark[len(l.held)-1], len(l.held) > maxMarked:
+	case string(l.held) == LastMark:
+		l.held, l.last = l.held[:0], true
+	case !marks(l.held), len(l.held) > maxMarked:
 		l.release()
 	case last == '\n':
 		var p step.Progress
@@ -139,6 +152,15 @@ func (l *LogReader) take() error {
 	}
 	return nil
 }
+
+// marks reports whether what is held may become a mark.
+func marks(held []byte) bool {
+	n := len(held)
+	return n <= len(LastMark) && string(held) == LastMark[:n] || string(held[:min(n, len(Mark))]) == Mark[:min(n, len(Mark))]
+}
+
+// Last reports whether [LastMark] was read.
+func (l *LogReader) Last() bool { return l.last }
 
 // release takes what is held for the program's. Its last byte may be an escape
 // that means something.

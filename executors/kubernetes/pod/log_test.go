@@ -84,7 +84,7 @@ func readBack(t fataler, log string, next func(left int) int) []piece {
 func printed() *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		return strings.Join(rapid.SliceOfN(rapid.OneOf(
-			rapid.SampledFrom([]string{"", "\n", "\x1e", "\x1e\n", "\x1e\x1e", pod.Mark, pod.Mark + "{}\n", pod.Mark[:7], pod.Mark[1:], "a line\n", "part", "\x00\xff\r"}),
+			rapid.SampledFrom([]string{"", "\n", "\x1e", "\x1e\n", "\x1e\x1e", pod.Mark, pod.Mark + "{}\n", pod.LastMark, pod.LastMark[:9], pod.Mark[:7], pod.Mark[1:], "a line\n", "part", "\x00\xff\r"}),
 			rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 8), func(b []byte) string { return string(b) }),
 		), 0, 4).Draw(t, "parts"), "")
 	})
@@ -128,6 +128,28 @@ func TestALogLooksAsThePrintedTextWithProgressBetween(t *testing.T) {
 	} {
 		if got := written(t, c.pieces); got != c.want {
 			t.Errorf("%s: the log is %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestTheLastLineIsSeenAndIsNotTheProgramsOwn(t *testing.T) {
+	for _, printed := range []string{"", "a\n", "a", pod.LastMark, "a" + pod.LastMark} {
+		var log, out bytes.Buffer
+		w := pod.NewLogWriter(&log)
+		if _, err := w.Write([]byte(printed)); err != nil {
+			t.Fatal(err)
+		}
+		for _, last := range []bool{false, true} {
+			if last {
+				if err := w.Last(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out.Reset()
+			r := pod.NewLogReader(&out, nil)
+			if _, err := r.Write(log.Bytes()); err != nil || r.Close() != nil || r.Last() != last || out.String() != printed {
+				t.Errorf("%q is read as %q, its last line seen: %t, want %t (%v)", printed, out.String(), r.Last(), last, err)
+			}
 		}
 	}
 }

@@ -40,6 +40,10 @@ const MaxLog = 64 << 20
 // [step.Progress] in JSON, see [LogReader].
 const Mark = "\x1etenon:progress "
 
+// LastMark is the last line of the log of a job whose [Result] is in the store. It is
+// there before the cluster knows that the job has ended.
+const LastMark = "\x1etenon:end\n"
+
 // A Task is what a pod is to do. It lies in the store, under its digest.
 type Task struct {
 	Name string  `json:"name"` // under which its result is kept
