@@ -177,7 +177,7 @@ func explainRefusal(message string) string {
 	case strings.Contains(message, "maximum") && strings.Contains(message, "usage per"), strings.Contains(message, "must specify"):
 		return "the namespace sets limits: " + message + ": ask in needs for what they allow"
 	case strings.Contains(message, "serviceaccount"):
-		return "the service account is not there: " + message
+		return "the service account is not there: " + message + ": name another one in service_account"
 	}
 	return "the cluster lets no pod be made: " + message
 }

@@ -200,9 +200,21 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, e
 		}
 	}
 	if err := e.start(ctx, l, r, t); err != nil {
+		if !there {
+			err = errors.Join(err, r.withdraw(context.WithoutCancel(ctx), l))
+		}
 		return state.Handle{}, err
 	}
 	return r.handle()
+}
+
+// withdraw removes the record of what could not be started, unless its workload was
+// made all the same.
+func (r record) withdraw(ctx context.Context, l *link) error {
+	if made, err := r.made(ctx, l); err != nil || made {
+		return err
+	}
+	return l.delete(ctx, r.owner(), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &r.UID}})
 }
 
 // enter makes the record of a task, or finds it. One that is being removed is waited

@@ -1,0 +1,143 @@
+package kubernetes
+
+import (
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// waits is a pod whose container waits for a reason.
+func waits(reason, message string) *corev1.Pod {
+	return &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
+		Image: "registry/units@sha256:0", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}},
+	}}}}
+}
+
+func fails(reason, message string) *corev1.Pod {
+	return &corev1.Pod{Spec: corev1.PodSpec{NodeName: "n1"}, Status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: reason, Message: message}}
+}
+
+// is is a pod of which something is so.
+func is(t corev1.PodConditionType, status corev1.ConditionStatus, reason, message string) *corev1.Pod {
+	return &corev1.Pod{Spec: corev1.PodSpec{NodeName: "n1"}, Status: corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
+		{Type: t, Status: status, Reason: reason, Message: message},
+	}}}
+}
+
+func TestWhyAPodDoesNotRun(t *testing.T) {
+	r := record{Disk: 1 << 20, Memory: 64 << 20}
+	for name, c := range map[string]struct {
+		pod   *corev1.Pod
+		want  string
+		final bool
+	}{
+		"it runs":             {&corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning}}, "", false},
+		"it is about to":      {waits("ContainerCreating", ""), "", false},
+		"an image not there":  {waits("ErrImagePull", `rpc error: code = NotFound desc = failed to pull and unpack image "x": not found`), `its image registry/units@sha256:0 cannot be pulled: rpc error: code = NotFound desc = failed to pull and unpack image "x": not found: the registry does not have it; is it the one that the target names?`, true},
+		"an image in private": {waits("ImagePullBackOff", `Back-off pulling image "x": ErrImagePull: pull access denied, authorization failed`), "its image registry/units@sha256:0 cannot be pulled: pull access denied, authorization failed: name a Secret with the registry's credentials in pull_secrets of the target", true},
+		"a registry away":     {waits("ErrImagePull", "dial tcp 10.0.0.1:5000: connect: connection refused"), "its image registry/units@sha256:0 cannot be pulled: dial tcp 10.0.0.1:5000: connect: connection refused", false},
+		"a registry of HTTP":  {waits("ErrImagePull", "http: server gave HTTP response to HTTPS client"), "its image registry/units@sha256:0 cannot be pulled: http: server gave HTTP response to HTTPS client: the registry speaks HTTP, which the nodes have to be told in their configuration", true},
+		"a pause of pulls":    {waits("ImagePullBackOff", `Back-off pulling image "x"`), "its image registry/units@sha256:0 cannot be pulled", false},
+		"an image of no name": {waits("InvalidImageName", "invalid"), `its image "registry/units@sha256:0" has no valid name: correct image in the unit, or registry in the target`, true},
+		"no secret":           {waits("CreateContainerConfigError", `secret "outer" not found`), `the Secret "outer" is not in the namespace: make it, or name another one in the system`, true},
+		"no key":              {waits("CreateContainerConfigError", "couldn't find key value in Secret ml/outer"), `the Secret "outer" has no key "value": add it, or name another key in the system`, true},
+		"no container":        {waits("RunContainerError", "exec format\nerror"), "its container cannot be made: exec format error", true},
+		"no room": {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/3 nodes are available: 2 Insufficient cpu, 1 Insufficient memory. preemption: 0/3 nodes are available."),
+			"no node takes it: 0/3 nodes are available: 2 Insufficient cpu, 1 Insufficient memory: ask for less in needs.cpu, ask for less in needs.memory, or wait for a node", false},
+		"no such node": {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."),
+			"no node takes it: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector: correct node_selector, or wait for a node", false},
+		"a taint": {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}."),
+			"no node takes it: 0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}: name the taint in tolerations, or wait for a node", false},
+		"no disk":             {fails("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "), "it wrote more than needs.disk 1 MiB, and was evicted", true},
+		"a node short of it":  {fails("Evicted", "The node was low on resource: memory. Threshold quantity: 100Mi"), "its node ran out of memory and evicted it: ask for as much as it uses in needs.memory", true},
+		"a full node":         {fails("Evicted", "The node was low on resource: ephemeral-storage. Container x was using 2Gi"), "the disk of its node was full, and it was evicted: ask for as much as it writes in needs.disk", true},
+		"a node of many":      {fails("Evicted", "The node was low on resource: pids. x"), "its node ran out of pids and evicted it", true},
+		"a lost node":         {fails("NodeLost", ""), "its node n1 does not answer any more: see `kubectl describe node n1`", false},
+		"a node shut down":    {fails("NodeShutdown", ""), "its node n1 was shut down", true},
+		"a node that says no": {fails("OutOfcpu", "Pod was rejected:\n too much"), "node n1 refused its pod: OutOfcpu: Pod was rejected: too much", true},
+		"a drained node":      {is(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI", "x"), "somebody drained its node n1", true},
+		"a tainted node":      {is(corev1.DisruptionTarget, corev1.ConditionTrue, "DeletionByTaintManager", "x"), "its node n1 was lost, or given a taint that it does not tolerate", true},
+		"somebody before it":  {is(corev1.DisruptionTarget, corev1.ConditionTrue, "PreemptionByScheduler", "x"), "it was ended to make room for a pod of higher priority: raise priority_class, or let it try again with retries", true},
+	} {
+		if got := r.explainPod(c.pod); got.message != c.want || got.final != c.final {
+			t.Errorf("%s: %q, final %t; want %q, %t", name, got.message, got.final, c.want, c.final)
+		}
+	}
+}
+
+func TestWhyNoPodCanBeMade(t *testing.T) {
+	for message, want := range map[string]string{
+		`Error creating: pods "a-b" is forbidden: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1`:            "the quota of the namespace is used up: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1: ask for less in needs, or for a larger quota",
+		`Error creating: pods "a-b" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false`:     `the namespace does not allow such pods: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false`,
+		`Error creating: pods "a-b" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi`:                     "the namespace sets limits: maximum memory usage per Container is 1Gi, but limit is 2Gi: ask in needs for what they allow",
+		`Error creating: pods "a-b" is forbidden: error looking up service account ml/trainer: serviceaccount "trainer" not found`: `the service account is not there: error looking up service account ml/trainer: serviceaccount "trainer" not found: name another one in service_account`,
+		`Error creating: Internal error occurred: failed calling webhook "x": no endpoints`:                                        `the cluster lets no pod be made: Internal error occurred: failed calling webhook "x": no endpoints`,
+	} {
+		if got := explainRefusal(message); got != want {
+			t.Errorf("%s:\n got %q\nwant %q", message, got, want)
+		}
+	}
+}
+
+// over is a pod whose container has ended.
+func ended(reason string, code int32, message string) *corev1.Pod {
+	return &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{
+		State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			Reason: reason, ExitCode: code, Message: message, StartedAt: metav1.Unix(1, 0), FinishedAt: metav1.Unix(2, 0),
+		}},
+	}}}}
+}
+
+func TestHowAProgramEnded(t *testing.T) {
+	result := func(e pod.End) *pod.Result {
+		return &pod.Result{End: e, Started: time.Unix(1, 0), Finished: time.Unix(2, 0)}
+	}
+	for name, c := range map[string]struct {
+		res    *pod.Result
+		pod    *corev1.Pod
+		phase  state.Phase
+		code   int
+		signal string
+		want   string
+	}{
+		"well":                 {result(pod.End{Stored: true}), nil, state.Succeeded, 0, "", ""},
+		"with a status":        {result(pod.End{ExitCode: 3}), ended("Error", 3, ""), state.Failed, 3, "", "exit 3"},
+		"by a signal":          {result(pod.End{ExitCode: 143, Signal: "SIGTERM"}), nil, state.Failed, 143, "SIGTERM", "killed by SIGTERM"},
+		"for a fault":          {result(pod.End{ExitCode: 126, Fault: "wrote 8 MiB, more than needs.disk 1 MiB"}), nil, state.Failed, 126, "", "wrote 8 MiB, more than needs.disk 1 MiB"},
+		"out of memory":        {result(pod.End{ExitCode: 137, Signal: "SIGKILL", OutOfMemory: true}), nil, state.Failed, 137, "SIGKILL", "killed by SIGKILL: it used more than needs.memory 64 MiB"},
+		"a child of it":        {result(pod.End{ExitCode: 1, OutOfMemory: true}), nil, state.Failed, 1, "", "exit 1; the kernel killed a child of it: it used more than needs.memory 64 MiB"},
+		"all of it at once":    {nil, ended("OOMKilled", 137, ""), state.Failed, 137, "SIGKILL", "killed by SIGKILL: it used more than needs.memory 64 MiB"},
+		"killed for no reason": {result(pod.End{ExitCode: 137, Signal: "SIGKILL"}), nil, state.Failed, 137, "SIGKILL", "killed by SIGKILL (not for want of memory)"},
+		"not stored":           {nil, ended("Error", 126, `{"exit_code":0,"fault":"the store is full"}`), state.Failed, 0, "", "the store is full"},
+		"evicted":              {nil, fails("Evicted", "The node was low on resource: memory."), state.Failed, 0, "", "its node ran out of memory and evicted it: ask for as much as it uses in needs.memory"},
+		"never started":        {nil, ended("StartError", 128, "exec: \"/tenon/bin/tenon-pod\": no such file"), state.Failed, 128, "", `its container cannot be started: exec: "/tenon/bin/tenon-pod": no such file`},
+		"unseen":               {nil, nil, state.Failed, 0, "", "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost"},
+		"well, but unseen":     {result(pod.End{Stored: true}), fails("NodeShutdown", ""), state.Succeeded, 0, "", ""},
+	} {
+		var st state.Status
+		record{Kind: ir.Job, Memory: 64 << 20}.explainEnd(&st, c.res, c.pod)
+		if st.Phase != c.phase || st.ExitCode != c.code || st.Signal != c.signal || st.Message != c.want {
+			t.Errorf("%s: %+v, want %s, %d, %q, %q", name, st, c.phase, c.code, c.signal, c.want)
+		}
+	}
+}
+
+func TestHowAJobEndedThatItsPodsTellNothingOf(t *testing.T) {
+	for reason, want := range map[string]string{
+		"DeadlineExceeded":     "it took longer than the deadline of its Job: raise timeout",
+		"BackoffLimitExceeded": "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost",
+		"PodFailurePolicy":     "PodFailurePolicy: why",
+	} {
+		job := &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: reason, Message: "why"}}}}
+		if st := (record{}).end(job, nil, nil); st.Phase != state.Failed || st.Message != want {
+			t.Errorf("%s: %+v, want %q", reason, st, want)
+		}
+	}
+}
