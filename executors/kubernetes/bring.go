@@ -163,12 +163,19 @@ func (e *Executor) each(ctx context.Context, names []string, do func(context.Con
 }
 
 // forget removes from the folder what the executor keeps there.
-func (r record) forget() error {
+func (r record) forget(ctx context.Context) error {
 	if r.Dir == "" {
 		return nil
 	}
-	err := files.Sweep(r.Dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	locked, err := local.Lock(ctx, r.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer locked.Close()
+	if err := files.Sweep(r.Dir); err != nil {
 		return err
 	}
 	if err := files.RemoveAll(filepath.Join(r.Dir, "scratch")); err != nil {

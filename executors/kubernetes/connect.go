@@ -121,7 +121,7 @@ func explainConfig(name string, err error) error {
 	switch {
 	case clientcmd.IsEmptyConfig(err):
 		return errors.New("there is no kubeconfig: set KUBECONFIG to one, or make ~/.kube/config")
-	case clientcmd.IsContextNotFound(err):
+	case clientcmd.IsContextNotFound(err) || strings.HasSuffix(err.Error(), "does not exist"): // there are two errors, and one has no type
 		return fmt.Errorf("the kubeconfig has no context %q: `kubectl config get-contexts` lists those that it has", name)
 	}
 	return fmt.Errorf("read the kubeconfig: %w", err)

@@ -45,7 +45,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 		return e.destroy(ctx, l, r)
 	})
 	if err == nil {
-		err = r.forget()
+		err = r.forget(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("destroy %s: %w", r.Unit, err)

@@ -1,0 +1,217 @@
+package kubernetes_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/executortest/program"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// job makes a task of one of the programs of the suite.
+func job(t testing.TB, name string, args ...string) executors.Task {
+	t.Helper()
+	root := t.TempDir()
+	task := executors.Task{
+		Unit: ir.Unit{
+			ID: "steps/" + name + "/run", Entity: "steps/" + name, Kind: ir.Job, Component: "command",
+			Code:    ir.Code{Runtime: ir.Command, Command: append([]string{"/bin/program"}, args...)},
+			Outputs: []ir.Output{{Port: "out", Kind: ir.File}},
+		},
+		Key: "00112233445566778899aabbccddeeff", Name: "steps-" + name + "-run-001122334455-1",
+		Image: os.Getenv(imageVar), Dir: filepath.Join(root, "run"), Code: filepath.Join(root, "code"),
+	}
+	ok(t, os.MkdirAll(task.Dir, 0o755))
+	ok(t, os.MkdirAll(task.Code, 0o755))
+	return task
+}
+
+func apply(t testing.TB, e *kubernetes.Executor, task executors.Task) state.Handle {
+	t.Helper()
+	h, err := e.Apply(t.Context(), task, nil)
+	ok(t, err)
+	t.Cleanup(func() {
+		if err := e.Destroy(context.Background(), h); err != nil {
+			t.Errorf("destroy after the test: %v", err)
+		}
+	})
+	return h
+}
+
+// Each fault of a cluster is told in one line that says what to change.
+func TestFaultsOfTheCluster(t *testing.T) {
+	p := newPlace(t)
+	e := p.executor(t)
+	for name, c := range map[string]struct {
+		change func(*executors.Task)
+		want   string
+		fails  bool // by itself; else it waits
+	}{
+		"no-secret": {func(task *executors.Task) {
+			task.Unit.Secrets = []ir.Secret{{Name: program.SecretName, Kubernetes: &ir.SecretKey{Name: "outer", Key: "value"}}}
+		}, `the Secret "outer" is not in the namespace`, true},
+		"no-key": {func(task *executors.Task) {
+			task.Unit.Secrets = []ir.Secret{{Name: program.SecretName, Kubernetes: &ir.SecretKey{Name: storeSecret, Key: "value"}}}
+		}, `the Secret "store" has no key "value"`, true},
+		"no-node": {func(task *executors.Task) {
+			task.Unit.Kubernetes = &ir.Placement{NodeSelector: map[string]string{"disk": "none"}}
+		}, "no node takes it: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector: correct node_selector", false},
+		"no-room": {func(task *executors.Task) { task.Unit.Needs.MilliCPU = 1e6 }, "Insufficient cpu: ask for less in needs.cpu", false},
+		"no-account": {func(task *executors.Task) {
+			task.Unit.Kubernetes = &ir.Placement{ServiceAccount: "nobody"}
+		}, "the service account is not there", false},
+		"no-class": {func(task *executors.Task) {
+			task.Unit.Kubernetes = &ir.Placement{PriorityClass: "none"}
+		}, "no PriorityClass with name none was found", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			task := job(t, name, "exit", "0")
+			c.change(&task)
+			h := apply(t, e, task)
+			ctx, cancel := context.WithTimeout(t.Context(), program.Patience)
+			defer cancel()
+			if !c.fails { // it is told while it waits
+				go func() {
+					for ctx.Err() == nil {
+						if st, err := e.Inspect(ctx, h); err == nil && strings.Contains(st.Message, c.want) {
+							time.AfterFunc(4*time.Second, cancel) // Wait sees it, too
+							return
+						}
+						time.Sleep(50 * time.Millisecond)
+					}
+				}()
+			}
+			st, err := e.Wait(ctx, h)
+			if c.fails != (err == nil) || c.fails != (st.Phase == state.Failed) || !strings.Contains(st.Message, c.want) || strings.Contains(st.Message, "\n") {
+				t.Errorf("status %+v, %v; want %q", st, err, c.want)
+			}
+			if !c.fails {
+				b, err := os.ReadFile(filepath.Join(task.Dir, executors.ProgressFile))
+				if err != nil || !strings.Contains(string(b), "waits: ") {
+					t.Errorf("progress is %q, %v: it does not say why it waits", b, err)
+				}
+			}
+		})
+	}
+}
+
+func TestAnImageThatTheRegistryLost(t *testing.T) {
+	p := newPlace(t)
+	lost := p.Registry + "/tenon@sha256:" + strings.Repeat("0", 64)
+	e := p.executor(t, func(o *kubernetes.Options) { o.Publish = published(lost) })
+	st, err := e.Wait(t.Context(), apply(t, e, job(t, "lost", "exit", "0")))
+	ok(t, err)
+	if st.Phase != state.Failed || !strings.Contains(st.Message, lost+" cannot be pulled: ") || !strings.Contains(st.Message, "the registry does not have it") {
+		t.Errorf("status %+v", st)
+	}
+}
+
+func TestAQuotaThatIsUsedUp(t *testing.T) {
+	p := newPlace(t)
+	quota := &corev1.ResourceQuota{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ResourceQuota"}, ObjectMeta: metav1.ObjectMeta{Name: "small"},
+		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceLimitsMemory: resource.MustParse("1Gi")}},
+	}
+	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(quota)
+	ok(t, err)
+	in := p.Client(t).Resource(corev1.SchemeGroupVersion.WithResource("resourcequotas")).Namespace(p.namespace)
+	_, err = in.Create(t.Context(), &unstructured.Unstructured{Object: m}, metav1.CreateOptions{})
+	ok(t, err)
+	t.Cleanup(func() { ok(t, in.Delete(context.Background(), "small", metav1.DeleteOptions{})) })
+	e := p.executor(t)
+	task := job(t, "large", "exit", "0")
+	task.Unit.Needs = ir.Resources{Memory: 2 << 30}
+	h := apply(t, e, task)
+	const want = "the quota of the namespace is used up: exceeded quota: small"
+	for end := time.Now().Add(program.Patience); ; time.Sleep(50 * time.Millisecond) {
+		st, err := e.Inspect(t.Context(), h)
+		ok(t, err)
+		if strings.HasPrefix(st.Message, want) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("status %+v, want %q", st, want)
+		}
+	}
+}
+
+// What cannot be asked for is said with the way out.
+func TestFaultsOfTheConnection(t *testing.T) {
+	p := newPlace(t)
+	config, err := clientcmd.LoadFromFile(p.Kubeconfig)
+	ok(t, err)
+	config.AuthInfos["admin"].Token = "wrong"
+	config.AuthInfos["admin"].TokenFile = ""
+	config.AuthInfos["admin"].ClientCertificate, config.AuthInfos["admin"].ClientKey = "", ""
+	stranger := filepath.Join(t.TempDir(), "kubeconfig")
+	ok(t, clientcmd.WriteToFile(*config, stranger))
+	for name, c := range map[string]struct {
+		change func(*kubernetes.Options)
+		want   string
+	}{
+		"no kubeconfig":  {func(o *kubernetes.Options) { o.Kubeconfig = filepath.Join(t.TempDir(), "none") }, "no such file"},
+		"no context":     {func(o *kubernetes.Options) { o.Context = "production" }, `the kubeconfig has no context "production": ` + "`kubectl config get-contexts`"},
+		"a stranger":     {func(o *kubernetes.Options) { o.Kubeconfig = stranger }, "does not know this user"},
+		"no right":       {func(o *kubernetes.Options) { o.Namespace = "default" }, "`tenon rbac` prints what tenon needs"},
+		"no namespace":   {func(o *kubernetes.Options) { o.Kubeconfig, o.Namespace = p.Kubeconfig, "none" }, `there is no namespace "none" in the cluster: make it`},
+		"nobody listens": {func(o *kubernetes.Options) { o.Kubeconfig = elsewhere(t, p) }, "does not answer"},
+	} {
+		e := p.executor(t, func(o *kubernetes.Options) { o.Patience = time.Millisecond }, c.change)
+		if _, err := e.Apply(t.Context(), job(t, "nowhere", "exit", "0"), nil); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// elsewhere is a kubeconfig of a cluster that is not there.
+func elsewhere(t testing.TB, p *place) string {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(p.Kubeconfig)
+	ok(t, err)
+	for _, c := range config.Clusters {
+		c.Server = "https://127.0.0.1:1"
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	ok(t, clientcmd.WriteToFile(*config, path))
+	return path
+}
+
+// Many jobs are waited for with as many watches as one.
+func TestManyJobs(t *testing.T) {
+	p := newPlace(t)
+	e := p.executor(t)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		task := job(t, fmt.Sprintf("many%d", i), "lines", "3", "10ms")
+		wg.Go(func() {
+			h := apply(t, e, task)
+			st, err := e.Wait(t.Context(), h)
+			if err != nil || st.Phase != state.Succeeded {
+				t.Errorf("status %+v, %v", st, err)
+			}
+			log, err := os.ReadFile(filepath.Join(task.Dir, "log"))
+			if err != nil || !bytes.Equal(log, []byte("line 0\nline 1\nline 2\n")) {
+				t.Errorf("the log is %q, %v", log, err)
+			}
+		})
+	}
+	wg.Wait()
+}
