@@ -37,6 +37,9 @@ type Options struct {
 	// Machine is what units without a pool share. If it is zero, the machine
 	// has as many cores as Go sees and no other bound.
 	Machine ir.Resources
+	// Unbounded is that units without a pool share nothing: who runs them lets them
+	// wait for what is not free, as a cluster does.
+	Unbounded bool
 	// Devices finds the GPUs that the pools lend, by pool; those of [MachinePool] are
 	// for units without one. It is asked when a unit that is to run wants some. If
 	// it is nil, GPUs are counted and have no names.

@@ -129,6 +129,28 @@ func TestAUnitThatFitsNoPoolIsRefusedBeforeAnythingStarts(t *testing.T) {
 	}
 }
 
+// A cluster has more than this machine, and lets wait what it has no room for. A pool
+// bounds all the same what draws from it.
+func TestWithoutABoundOnlyPoolsAreCounted(t *testing.T) {
+	b := newBench(t)
+	big := table("features/big", `{}`)
+	big.Needs = ir.Resources{MilliCPU: 500_000, Memory: 1 << 60, GPU: 9, GPUModel: "any", Nodes: 8}
+	o := b.options()
+	o.Unbounded = true
+	o.Devices = func(context.Context, []ir.Pool) (map[string][]executors.GPU, error) { return nil, nil }
+	_, err := executors.Apply(t.Context(), b.plan([]ir.Unit{big}), o)
+	b.ok(err)
+
+	p := b.plan([]ir.Unit{big, table("features/drawn", `{"n":1}`)})
+	drawn := p.System.Unit("features/drawn")
+	drawn.Needs, drawn.Pool = ir.Resources{MilliCPU: 3000}, "small"
+	p.System.Pools = []ir.Pool{{Name: "small", Resources: ir.Resources{MilliCPU: 2000}}}
+	_, err = executors.Apply(t.Context(), p, o)
+	if want := "features/drawn does not fit pool small: it asks for 3 cores of 2"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
 func TestAFailedUnitIsRetriedAsDeclared(t *testing.T) {
 	b := newBench(t)
 	a := table("sources/a", `{}`)

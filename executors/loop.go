@@ -143,6 +143,7 @@ func (w *walk) plant(ctx context.Context) error {
 		return err
 	}
 	pools := newLedger(w.plan.System.Pools, w.o.Machine, found)
+	pools[MachinePool].unbounded = w.o.Unbounded
 	priorities := planner.Priorities(w.plan)
 	nodes := make([]node, len(w.works))
 	jobs, services := map[string]claim{}, map[string]claim{}

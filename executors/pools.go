@@ -32,6 +32,7 @@ type ledger map[string]*account
 type account struct {
 	total, used ir.Resources
 	rack        *rack
+	unbounded   bool // nothing is drawn from it
 }
 
 // newLedger opens one account per pool and one for the machine. A machine of
@@ -51,7 +52,7 @@ func newLedger(pools []ir.Pool, machine ir.Resources, found map[string][]GPU) le
 func (l ledger) clone() ledger {
 	c := make(ledger, len(l))
 	for name, a := range l {
-		c[name] = &account{total: a.total, used: a.used, rack: a.rack.clone()}
+		c[name] = &account{total: a.total, used: a.used, rack: a.rack.clone(), unbounded: a.unbounded}
 	}
 	return c
 }
@@ -70,6 +71,9 @@ func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
 	a, ok := l[c.pool]
 	if !ok {
 		return c, fmt.Errorf("%s: there is no pool %q", u.ID, c.pool)
+	}
+	if a.unbounded {
+		return claim{pool: c.pool, team: c.team}, nil
 	}
 	if u.Kind == ir.Job && c.MilliCPU == 0 {
 		c.MilliCPU = min(defaultMilliCPU*max(u.Needs.Nodes, 1), a.total.MilliCPU)

@@ -24,6 +24,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/lockfile"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/gpu"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/lang"
@@ -377,11 +378,15 @@ func (a *app) options(w *workspace, lease *state.Lease, target ir.Target, system
 	if err != nil {
 		return executors.Options{}, err
 	}
-	return executors.Options{
+	o := executors.Options{
 		Store: w.store, Lease: lease, Artifacts: w.artifacts, Executor: x, Dir: w.dir,
 		Verify: verify, Secrets: resolveSecret, Events: events, Machine: machine(),
 		Tags: a.tags, Backoff: a.faults.backoff, Devices: lentGPUs,
-	}, nil
+	}
+	if target.Executor == "kubernetes" { // which knows best what it has
+		o.Unbounded, o.Devices, o.Ready = true, nil, kubernetes.Patience
+	}
+	return o, nil
 }
 
 // gpuOptions say where to look for GPUs: $TENON_CDI lists folders with CDI

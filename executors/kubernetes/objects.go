@@ -115,8 +115,9 @@ func (s Settings) nodes(t executors.Task) *corev1.Service {
 	}
 }
 
-// defaultPatience is how long a service may take to be ready that says nothing.
-const defaultPatience = 10 * time.Minute
+// Patience is how long a service may take to be ready that says nothing: there may
+// be an image to pull and a node to wait for.
+const Patience = 10 * time.Minute
 
 func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *appsv1.Deployment {
 	return &appsv1.Deployment{
@@ -228,7 +229,7 @@ func patience(u ir.Unit) time.Duration {
 	if u.Timeout > 0 {
 		return u.Timeout
 	}
-	return defaultPatience
+	return Patience
 }
 
 func kind(version, kind string) metav1.TypeMeta {
