@@ -35,9 +35,10 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 		pass = append(pass, passage{from: t.Code, to: doc.Code, name: "code"})
 	}
 	if t.Unit.Kind == ir.Service {
-		// The pod has an address of its own, on which probes and the Service reach it.
+		// The pod has an address of its own, on which probes and the Service reach it,
+		// and is one replica.
 		at := *t.Unit.Endpoint
-		at.Host = "0.0.0.0"
+		at.Host, at.Replicas, at.Scale = "0.0.0.0", 1, nil
 		doc.Endpoint = &at
 	}
 	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: Grace, Env: environ(t)}

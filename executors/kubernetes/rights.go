@@ -7,21 +7,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// rights are all that tenon does in its namespace. What a task has besides its record
-// and its workload is not in what it deletes: it goes with the record that owns it.
+// rights are all that tenon does in its namespace. It deletes records, and nothing
+// else: what a task has besides goes with the record that owns it.
 var rights = []struct {
 	group, resource string
 	verbs           []string
 }{
 	{"", "configmaps", []string{"get", "list", "watch", "create", "delete"}}, // the records
 	{"", "configmaps/finalizers", []string{"update"}},                        // they end only when what they own has
-	{"apps", "deployments", []string{"get", "list", "watch", "create", "delete"}},
-	{"batch", "jobs", []string{"get", "list", "watch", "create", "delete"}},
-	{"", "pods", []string{"get", "list", "watch", "delete"}}, // those that do not end when they are asked to
+	{"apps", "deployments", []string{"get", "list", "watch", "create"}},
+	{"batch", "jobs", []string{"get", "list", "watch", "create"}},
+	{"", "pods", []string{"get", "list", "watch"}},
 	{"", "pods/log", []string{"get"}},
 	{"", "events", []string{"list"}}, // why there is no pod
 	{"", "services", []string{"get", "create", "patch"}},
-	{"", "secrets", []string{"create", "patch"}}, // what tenon resolved; it reads none
+	{"discovery.k8s.io", "endpointslices", []string{"list"}}, // whether a service leads to the new version
+	{"", "secrets", []string{"create", "patch"}},             // what tenon resolved; it reads none
 	{"autoscaling", "horizontalpodautoscalers", []string{"create", "patch"}},
 	{"networking.k8s.io", "networkpolicies", []string{"create", "patch"}},
 	{"policy", "poddisruptionbudgets", []string{"create", "patch"}},
