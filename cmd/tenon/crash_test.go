@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func TestKilledAtEveryMoment(t *testing.T) {
 	for _, ref := range references {
 		wg.Go(func() {
 			for n := range next {
-				ref.kill(t, n)
+				ref.kill(t, n, "")
 			}
 		})
 	}
@@ -190,9 +191,10 @@ func undisturbed(t *testing.T) *reference {
 }
 
 // kill goes through the phases, is killed at the n-th moment of each, and does
-// each again.
-func (ref *reference) kill(t *testing.T, n int) {
+// each again. The state is in a folder unless database is the URL of another.
+func (ref *reference) kill(t *testing.T, n int, database string) {
 	s := newSystem(t, ref.ports)
+	s.database = database
 	defer s.remove()
 	for i, p := range phases {
 		if n >= len(ref.moments[i]) {
@@ -235,6 +237,8 @@ type system struct {
 	ports []int
 	// program is what is run on it.
 	program string
+	// database is where its state is, if it is not in its folder.
+	database string
 }
 
 func newSystem(t *testing.T, ports []int) *system {
@@ -243,7 +247,7 @@ func newSystem(t *testing.T, ports []int) *system {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &system{t, dir, ports, "tenon-faulty"}
+	s := &system{t: t, dir: dir, ports: ports, program: "tenon-faulty"}
 	s.write("cue.mod/module.cue", fmt.Sprintf(moduleText, stdlib.Module, stdlib.Version))
 	s.write("work.sh", workSh)
 	s.write("orders.csv", "id,x,y\n1,1.5,1\n2,2.5,2\n3,3.5,3\n4,4.5,4\n5,5.5,5\n6,6.5,6\n")
@@ -273,7 +277,7 @@ func (s *system) tenon(args []string, env ...string) (output string, err error) 
 func (s *system) command(args []string, env ...string) *exec.Cmd {
 	c := exec.Command(s.program, args...)
 	c.Dir = s.dir
-	c.Env = append(os.Environ(), append(env, "HOME="+s.dir, "GIT_CEILING_DIRECTORIES="+filepath.Dir(s.dir))...)
+	c.Env = append(os.Environ(), append(env, "TENON_STATE="+s.database, "HOME="+s.dir, "GIT_CEILING_DIRECTORIES="+filepath.Dir(s.dir))...)
 	return c
 }
 
@@ -328,7 +332,7 @@ func (s *system) outcome() string {
 		}
 	}
 	dir := filepath.Join(s.dir, ".tenon")
-	store, err := state.Open(ctx, dir)
+	store, err := state.Open(ctx, cmp.Or(s.database, dir))
 	if err != nil {
 		return err.Error()
 	}
