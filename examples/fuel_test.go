@@ -1,19 +1,17 @@
 package examples_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
+
+	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
 func TestFuelGoesFromPostgresToATableOfPredictions(t *testing.T) {
-	dsn := startPostgres(t)
+	dsn := statetest.Start(t).Database()
 	s := newSystem(t, "fuel")
 	s.env = []string{"FUEL_DSN=" + dsn}
 	psql := exec.Command("psql", dsn, "-q", "-v", "ON_ERROR_STOP=1", "-f", "cars.sql")
@@ -47,66 +45,4 @@ func TestFuelGoesFromPostgresToATableOfPredictions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// startPostgres starts a server of its own from Debian's binaries, as a user
-// without rights, and returns a connection string with a password in it.
-func startPostgres(t *testing.T) string {
-	t.Helper()
-	bins, err := filepath.Glob("/usr/lib/postgresql/*/bin")
-	if err != nil || len(bins) == 0 {
-		t.Fatal("this test needs PostgreSQL: apt-get install postgresql")
-	}
-	dir, err := os.MkdirTemp("", "tenon-postgres-") // short, and open to another user
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	password := filepath.Join(dir, "password")
-	if err := os.WriteFile(password, []byte("s3cret-of-the-test\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	attr := &syscall.SysProcAttr{}
-	if os.Getuid() == 0 {
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			t.Fatal(err)
-		}
-		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		if err := os.Chown(dir, int(uid), int(gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run := func(name string, args ...string) error {
-		cmd := exec.Command(filepath.Join(bins[len(bins)-1], name), args...)
-		cmd.Dir, cmd.SysProcAttr = dir, attr
-		log, err := os.CreateTemp("", "tenon-postgres-log-")
-		if err != nil {
-			return err
-		}
-		defer os.Remove(log.Name())
-		defer log.Close()
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Run(); err != nil {
-			out, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("%s: %w\n%s", name, err, out)
-		}
-		return nil
-	}
-	data, port := filepath.Join(dir, "data"), freePort(t)
-	if err := run("initdb", "-D", data, "-U", "tenon", "--auth", "scram-sha-256", "--pwfile", password); err != nil {
-		t.Fatal(err)
-	}
-	options := fmt.Sprintf("-p %d -k %s -c listen_addresses=127.0.0.1 -c fsync=off", port, dir)
-	if err := run("pg_ctl", "-D", data, "-o", options, "-l", filepath.Join(dir, "log"), "-w", "start"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"); err != nil {
-			t.Error(err)
-		}
-	})
-	return fmt.Sprintf("postgresql://tenon:s3cret-of-the-test@127.0.0.1:%d/postgres", port)
 }

@@ -214,7 +214,7 @@ func (a *app) tagFlag(c *cobra.Command) {
 
 // stateFlag adds the flag of commands that read or write the state.
 func (a *app) stateFlag(c *cobra.Command) {
-	c.Flags().StringVar(&a.state, "state", "", "the state's `FOLDER` or postgres:// URL, else $TENON_STATE or DIR/.tenon")
+	c.Flags().StringVar(&a.state, "state", "", "keep the state in `FOLDER` or a database (default $TENON_STATE or DIR/.tenon)")
 }
 
 // folder is the system's folder from a command's arguments, by default the

@@ -4,8 +4,9 @@
 //
 // The record is authoritative: it is not a cache, and losing it loses history.
 // It is one SQLite database, state.db, in a folder that only its owner may
-// read. Artifacts, code and logs lie beside it and are not kept here: the
-// record knows them by digest or by path.
+// read, or one schema of a PostgreSQL database that a team shares. Artifacts,
+// code and logs lie in a folder and are not kept here: the record knows them by
+// digest or by path.
 //
 // Anyone may read at any time through a [Store]. Writing takes a [Lease], which
 // one process holds at a time. A lease that is not renewed expires, one whose

@@ -7,7 +7,7 @@ import (
 )
 
 // ErrFenced is returned by every write of a lease that another process took
-// over. Nothing was written since.
+// over. Nothing was written after that.
 var ErrFenced = errors.New("the lock on the state was taken over by another process")
 
 // ErrNotFound is returned where something was asked for by name and is not

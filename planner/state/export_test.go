@@ -46,6 +46,12 @@ func SetStart(t *testing.T, s *Store, start string) {
 // SetOutage sets how long a server that is away is waited for.
 func SetOutage(s *Store, d time.Duration) { s.database.(*postgres).outage = d }
 
+// Hang begins a write and goes no further.
+func Hang(ctx context.Context, s *Store) error {
+	_, err := s.begin(ctx, true)
+	return err
+}
+
 // Exec runs a statement as no lease could.
 func Exec(ctx context.Context, s *Store, query string, args ...any) error {
 	_, err := s.write.ExecContext(ctx, query, args...)

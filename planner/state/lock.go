@@ -49,16 +49,15 @@ const (
 // A Lease is the right to write. All its methods return [ErrFenced], and write
 // nothing, once another process has taken the lock over.
 //
-// In a folder, the journal ([Lease.Begin], [Lease.SetHandle]) and what can be made again is
-// committed without waiting for the disk: after a crash of the process nothing
-// is lost, and after a power failure the database is whole but may miss the
+// In a folder, the journal ([Lease.Begin], [Lease.SetHandle]) and what can be made
+// again is committed without waiting for the disk: after a crash of the process
+// nothing is lost, and after a power failure the database is whole but may miss the
 // last of them. That is harmless, because local processes ended with the power
 // and remote ones are found again by their deterministic names. Outcomes,
 // models and revisions ([Lease.Finish], [Lease.Register], and so on) return
 // only once they are on the disk, with all that was written before them. In
-// PostgreSQL all writes return once they are on the server's disk: a server that
-// crashes does not end what was started elsewhere, so the journal of it must not
-// end either.
+// PostgreSQL everything does: its server may crash while what was started elsewhere
+// lives on, and tenon too.
 type Lease struct {
 	s       *Store
 	token   int64

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
 func TestOpenMakesAPrivateFolder(t *testing.T) {
@@ -267,13 +268,16 @@ func BenchmarkRead10000(b *testing.B) {
 }
 
 func BenchmarkOneRun(b *testing.B) {
-	s := open(b, b.TempDir())
-	fill(b, s, 10_000)
-	l := lock(b, s)
-	u := unit("a/b/c")
-	i := 0
-	for b.Loop() {
-		i++
-		finish(b, l, u, fmt.Sprint("bench", i), noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:x"}})
+	for name, where := range map[string]string{"sqlite": b.TempDir(), "postgres": statetest.URL(b)} {
+		b.Run(name, func(b *testing.B) {
+			s := open(b, where)
+			l := lock(b, s)
+			u := unit("a/b/c")
+			i := 0
+			for b.Loop() {
+				i++
+				finish(b, l, u, fmt.Sprint("bench", i), noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:x"}})
+			}
+		})
 	}
 }

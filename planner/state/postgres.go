@@ -102,14 +102,14 @@ func parse(where string) (*pgx.ConnConfig, string, error) {
 		config.ConnectTimeout = busyTimeout
 	}
 	for name, value := range map[string]string{
-		"search_path": quoted(schema),
+		"application_name": "tenon",
 		// Who was stopped in the middle of a transaction keeps nobody else from theirs.
 		"idle_in_transaction_session_timeout": strconv.FormatInt(busyTimeout.Milliseconds(), 10),
 		"lock_timeout":                        strconv.FormatInt(busyTimeout.Milliseconds(), 10),
 	} {
-		config.RuntimeParams[name] = value
+		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], value)
 	}
-	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "tenon")
+	config.RuntimeParams["search_path"] = quoted(schema)
 	return config, schema, nil
 }
 

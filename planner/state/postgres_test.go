@@ -308,6 +308,39 @@ func TestACommitThatIsNotAnswered(t *testing.T) {
 	}
 }
 
+// A write that was given up, and whose commit went through all the same, is not taken
+// for the next one.
+func TestACommitThatWasGivenUp(t *testing.T) {
+	ctx := t.Context()
+	where := statetest.URL(t)
+	u, err := url.Parse(where)
+	ok(t, err)
+	p := newProxy(t, u.Host, "after")
+	s := open(t, strings.Replace(where, u.Host, p.addr, 1))
+	state.SetOutage(s, 500*time.Millisecond)
+	l := lock(t, s)
+	p.down.Store(true) // for who comes after the cut
+	p.arm()
+	var away *state.UnreachableError
+	if _, err := l.BeginRevision(ctx, state.Revision{System: "one"}); !errors.As(err, &away) {
+		t.Fatalf("got %v, want UnreachableError", err)
+	}
+	state.SetOutage(s, time.Minute)
+	refused := p.refused.Load()
+	go func() {
+		for p.refused.Load() == refused {
+			time.Sleep(time.Millisecond)
+		}
+		p.down.Store(false)
+	}()
+	if n := must[int](t)(l.BeginRevision(ctx, state.Revision{System: "two"})); n != 2 {
+		t.Errorf("revision %d, want 2", n)
+	}
+	if rs := must[[]state.Revision](t)(s.Revisions(ctx, 0)); len(rs) != 2 || rs[0].System != "two" || rs[1].System != "one" {
+		t.Errorf("revisions %+v", rs)
+	}
+}
+
 // A proxy stands before a server and cuts a connection at a commit: before it, after
 // it, or before it and hands it over later all the same.
 type proxy struct {
@@ -315,6 +348,9 @@ type proxy struct {
 	cut   string
 	armed atomic.Bool
 	cuts  atomic.Int32
+
+	down    atomic.Bool // it takes no connections
+	refused atomic.Int32
 }
 
 func newProxy(t *testing.T, server, cut string) *proxy {
@@ -328,6 +364,11 @@ func newProxy(t *testing.T, server, cut string) *proxy {
 			client, err := listener.Accept()
 			if err != nil {
 				return
+			}
+			if p.down.Load() {
+				p.refused.Add(1)
+				client.Close()
+				continue
 			}
 			back, err := net.Dial("tcp", server)
 			if err != nil {
@@ -388,6 +429,24 @@ func (p *proxy) pass(client, server net.Conn) {
 		if _, err := server.Write(b[:n]); err != nil {
 			return
 		}
+	}
+}
+
+// A writer that goes no further in the middle of a write, because it is stopped or its
+// machine is gone, is thrown out by the server. Until then others try again.
+func TestAWriterThatHangsIsThrownOut(t *testing.T) {
+	ctx := t.Context()
+	where := statetest.URL(t)
+	s := open(t, where+"&lock_timeout=50")
+	l := lock(t, s)
+	ok(t, state.Hang(ctx, open(t, where+"&idle_in_transaction_session_timeout=400")))
+	if n := must[int](t)(l.BeginRevision(ctx, state.Revision{})); n != 1 {
+		t.Errorf("revision %d", n)
+	}
+	state.SetOutage(s, 300*time.Millisecond)
+	ok(t, state.Hang(ctx, open(t, where)))
+	if _, err := l.BeginRevision(ctx, state.Revision{}); err == nil || !strings.Contains(err.Error(), "is busy: another process has been writing") {
+		t.Errorf("got %v", err)
 	}
 }
 

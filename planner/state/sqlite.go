@@ -43,11 +43,11 @@ func openSQLite(dir string) (*Store, error) {
 		return nil, f.explain("open state", err)
 	}
 	if b, err := boundTo(dir); err != nil {
-		return nil, fmt.Errorf("open state: %w", err)
-	} else if b != nil && Lost(dir) {
+		return nil, f.explain("open state", err)
+	} else if b != nil && lost(dir) {
 		return nil, &ElsewhereError{Dir: dir, Record: b.Where}
 	}
-	if Lost(dir) {
+	if lost(dir) {
 		return nil, &LostError{Path: f.path, Gone: f.path, Way: folderAnew}
 	}
 	s := &Store{where: dir, database: f, layout: f, now: time.Now}
@@ -80,9 +80,9 @@ func hasFile(dir string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// Lost reports whether dir holds what units made, and no record of it. To begin a
+// lost reports whether dir holds what units made, and no record of it. To begin a
 // new record there would start a second one of every service that still runs.
-func Lost(dir string) bool {
+func lost(dir string) bool {
 	// The database is made first: so it is looked for last.
 	return used(dir) && !hasFile(dir)
 }

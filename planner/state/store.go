@@ -95,7 +95,7 @@ func Open(ctx context.Context, where string) (*Store, error) {
 func Exists(ctx context.Context, where string) (bool, error) {
 	if !IsURL(where) {
 		b, err := boundTo(where)
-		return b != nil || hasFile(where) || Lost(where), err
+		return b != nil || err != nil || hasFile(where) || lost(where), nil
 	}
 	s, err := openPostgres(where)
 	if err != nil {

@@ -29,12 +29,8 @@ func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(t
 	defer l.s.mu.Unlock()
 	l.s.tell(doing, false)
 	defer l.s.tell(doing, true)
-	ours := false // the write whose commit was not seen to end is this one
-	err := l.s.try(ctx, func(ctx context.Context) error {
-		err := l.tx(ctx, durable, f, ours)
-		ours = l.unsure
-		return err
-	})
+	ours := false // the commit that was not seen to end is of this write
+	err := l.s.try(ctx, func(ctx context.Context) error { return l.tx(ctx, durable, f, &ours) })
 	if err != nil && !errors.Is(err, errSame) {
 		if errors.Is(err, ErrFenced) {
 			l.fence()
@@ -46,8 +42,9 @@ func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(t
 
 // tx runs f in a transaction. Whether a commit went through that ended with an
 // error is told by the serial, which nobody else raises while the lease stands:
-// begin waits until the transaction it belonged to is over.
-func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error, ours bool) error {
+// begin waits until the transaction it belonged to is over. If it did, and was ours,
+// nothing is left to do.
+func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error, ours *bool) error {
 	tx, err := l.s.begin(ctx, durable)
 	if err != nil {
 		return err
@@ -64,20 +61,21 @@ func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error, 
 	}
 	if l.unsure && serial == l.serial+1 {
 		l.serial, l.unsure = serial, false
-		if ours {
+		if *ours {
 			return nil
 		}
 	}
 	if lineage != l.lineage || serial != l.serial {
 		return errReplaced
 	}
+	l.unsure, *ours = false, false
 	if err := f(tx); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, "UPDATE meta SET serial = serial + 1"); err != nil {
 		return err
 	}
-	l.unsure = true
+	l.unsure, *ours = true, true
 	if err := tx.Commit(); err != nil {
 		return err
 	}
