@@ -87,8 +87,11 @@ func parse(where string) (*pgx.ConnConfig, string, error) {
 		return nil, "", unreadable(where, err)
 	}
 	schema := cmp.Or(params.Get("schema"), defaultSchema)
+	if strings.Contains(query, "@") { // a password with a question mark
+		return nil, "", unreadable(where, nil)
+	}
 	if !schemaName.MatchString(schema) || strings.HasPrefix(schema, "pg_") || schema == "information_schema" {
-		return nil, "", fmt.Errorf("open state: schema=%s is not the name of a schema: it takes small letters, digits and _, up to 63 of them, and begins with a letter", schema)
+		return nil, "", fmt.Errorf("open state: schema=%s is not the name of a schema: it takes small letters, digits and _, up to 63 of them, and begins with no digit", schema)
 	}
 	params.Del("schema")
 	if len(params) > 0 {

@@ -71,6 +71,8 @@ func TestOpenRefusesADatabase(t *testing.T) {
 			[]string{"schema=pg_catalog is not the name of a schema"}},
 		{"a password that is not escaped", with("tenon", "s3cret-%zz/of?the#test", "/postgres"),
 			[]string{"the URL of the database cannot be read: in a user or password", "PGPASSFILE"}},
+		{"a question mark in a password", "postgres://tenon:a?schema=s3cret@" + at + "/postgres",
+			[]string{"the URL of the database cannot be read: in a user or password"}},
 		{"an option that is none", "postgres://127.0.0.1/postgres?sslmode=sometimes",
 			[]string{"the URL of the database cannot be read", "sslmode is invalid"}},
 		{"no encryption where it is asked for", with("tenon", statetest.Password, "/postgres?sslmode=require"),
