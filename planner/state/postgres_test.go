@@ -261,6 +261,33 @@ func TestAWaitForAServerEndsWithTheContext(t *testing.T) {
 	ok(t, server.Restart()) // for the lock to be given back
 }
 
+// While the server is away a holder cannot renew its lease. Who waits for it does not
+// count that time.
+func TestTheLockIsNotTakenForAnOutage(t *testing.T) {
+	const ttl = 2 * time.Second
+	ctx := t.Context()
+	server := statetest.Start(t)
+	where := server.URL()
+	l, err := open(t, where).Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: ttl})
+	ok(t, err)
+	waiter := open(t, where)
+	waited := make(chan error)
+	go func() {
+		_, err := waiter.Lock(ctx, state.Holder{}, state.LockOptions{Wait: 2 * ttl})
+		waited <- err
+	}()
+	time.Sleep(ttl / 2) // it is watched
+	ok(t, server.Kill())
+	time.Sleep(ttl)
+	ok(t, server.Restart())
+	var held *state.HeldError
+	if err := <-waited; !errors.As(err, &held) {
+		t.Errorf("got %v, want HeldError", err)
+	}
+	ok(t, l.Check(ctx))
+	ok(t, l.Release(ctx))
+}
+
 // A commit whose answer is lost is neither made twice nor left out, whatever became
 // of it on the server.
 func TestACommitThatIsNotAnswered(t *testing.T) {
