@@ -140,19 +140,16 @@ func (w *walk) beginRevision(ctx context.Context) error {
 	}
 	// With them the revision can be brought back when the sources are gone.
 	for _, digest := range sortedKeys(w.plan.Blobs) {
-		if w.o.Artifacts.Has(digest) {
-			continue
-		}
-		if _, err := w.o.Artifacts.PutBytes(w.plan.Blobs[digest]); err != nil {
+		if _, err := w.o.Artifacts.PutBytes(ctx, w.plan.Blobs[digest]); err != nil {
 			return fmt.Errorf("begin revision: %w", err)
 		}
 	}
-	if r.IR, err = w.keep(w.plan.System); err != nil {
+	if r.IR, err = w.keep(ctx, w.plan.System); err != nil {
 		return err
 	}
 	p := *w.plan
 	p.Blobs = nil // they are kept by themselves, and the units name them by digest
-	if r.Plan, err = w.keep(p); err != nil {
+	if r.Plan, err = w.keep(ctx, p); err != nil {
 		return err
 	}
 	if w.result.Revision, err = w.o.Lease.BeginRevision(ctx, r); err != nil {
@@ -163,12 +160,12 @@ func (w *walk) beginRevision(ctx context.Context) error {
 }
 
 // keep stores what the revision is made of as a blob.
-func (w *walk) keep(v any) (string, error) {
+func (w *walk) keep(ctx context.Context, v any) (string, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("begin revision: %w", err)
 	}
-	digest, err := w.o.Artifacts.PutBytes(b)
+	digest, err := w.o.Artifacts.PutBytes(ctx, b)
 	if err != nil {
 		return "", fmt.Errorf("begin revision: %w", err)
 	}
@@ -216,7 +213,7 @@ func (w *walk) keepStanding(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest, err := w.o.Artifacts.PutBytes(state.StandingOf(current).Bytes())
+	digest, err := w.o.Artifacts.PutBytes(ctx, state.StandingOf(current).Bytes())
 	if err != nil {
 		return "", fmt.Errorf("end revision: %w", err)
 	}

@@ -89,7 +89,7 @@ func collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 			c.Revisions = append(c.Revisions, r)
 			continue
 		}
-		if err := c.revision(r, &l, blobs); err != nil {
+		if err := c.revision(ctx, r, &l, blobs); err != nil {
 			return nil, err
 		}
 	}
@@ -111,7 +111,7 @@ func collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 
 // revision reads what a revision that stays needs. What was removed by hand of it
 // cannot be brought back, and needs nothing.
-func (c *Collection) revision(r state.Revision, l *roots, blobs map[string]bool) error {
+func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, blobs map[string]bool) error {
 	for _, digest := range []string{r.IR, r.Plan, r.Standing} {
 		blobs[digest] = true
 	}
@@ -124,7 +124,7 @@ func (c *Collection) revision(r state.Revision, l *roots, blobs map[string]bool)
 		if digest == "" {
 			continue
 		}
-		b, err := c.o.Artifacts.Bytes(digest)
+		b, err := c.o.Artifacts.Bytes(ctx, digest)
 		if errors.Is(err, artifact.ErrMissing) {
 			continue
 		}

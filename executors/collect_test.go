@@ -336,7 +336,7 @@ func (w *world) possible(ctx context.Context, oldest int) map[string]string {
 		}
 		past := planner.Past{Revision: r.Number, System: new(ir.System)}
 		for digest, v := range map[string]any{r.IR: past.System, r.Standing: &past.Standing} {
-			b, err := w.arts.Bytes(digest)
+			b, err := w.arts.Bytes(ctx, digest)
 			must(err)
 			must(json.Unmarshal(b, v))
 		}

@@ -86,7 +86,11 @@ func (c *call) commit(ctx context.Context) error {
 		a := outputs[port]
 		path := c.out(port)
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && c.o.Artifacts.Has(a.Digest) {
-			continue // moved by an apply that was killed then
+			// Moved by an apply that was killed then.
+			if err := c.o.Artifacts.Share(ctx, a.Digest); err != nil {
+				return fmt.Errorf("output %s: %w", port, err)
+			}
+			continue
 		}
 		stored, err := c.o.Artifacts.Put(ctx, path, a.Kind)
 		if err != nil {

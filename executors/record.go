@@ -115,7 +115,7 @@ func (w *walk) unwrite(ctx context.Context, r state.Run) error {
 	if err != nil {
 		return err
 	}
-	b, err := w.o.Artifacts.Bytes(rev.IR)
+	b, err := w.o.Artifacts.Bytes(ctx, rev.IR)
 	if err != nil {
 		return nil // lost with all else that tells of it
 	}
@@ -157,12 +157,12 @@ func rulesOf(u *ir.Unit) (rulesFile, error) {
 
 // writeRules writes a file of Prometheus rules below rules/ of the state folder,
 // and keeps it as an artifact.
-func writeRules(_ context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error) {
+func writeRules(ctx context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error) {
 	r, err := rulesOf(n.unit)
 	if err != nil {
 		return nil, nil, err
 	}
-	digest, err := w.o.Artifacts.PutBytes([]byte(r.Content))
+	digest, err := w.o.Artifacts.PutBytes(ctx, []byte(r.Content))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -240,6 +240,13 @@ func (w *walk) stand(ctx context.Context, n *work, r *state.Run) error {
 	if r != nil {
 		w.stood(n.unit.ID, r)
 	}
+	if r != nil {
+		for _, port := range sortedKeys(r.Outputs) {
+			if err := w.o.Artifacts.Share(ctx, r.Outputs[port].Digest); err != nil {
+				return fmt.Errorf("output %s: %w", port, err)
+			}
+		}
+	}
 	c, ok := w.current[n.unit.ID]
 	if n.unit.Kind != ir.Job || ok && c.Key == n.key && c.Run == r.ID && c.Kind == n.unit.Kind {
 		return nil

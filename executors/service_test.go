@@ -203,7 +203,7 @@ func TestRulesAreWrittenMovedAndRemoved(t *testing.T) {
 	expect("created", "a.rules.yml=one ")
 	run, err := b.store.Run(t.Context(), b.current("slos/a").Run)
 	b.ok(err)
-	if c, err := b.arts.Bytes(run.Outputs["rules"].Digest); string(c) != "one" {
+	if c, err := b.arts.Bytes(t.Context(), run.Outputs["rules"].Digest); string(c) != "one" {
 		t.Errorf("kept as %q, %v", c, err)
 	}
 	b.mustApply(rules("a", "b.rules.yml", "one"))

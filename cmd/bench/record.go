@@ -58,7 +58,7 @@ func record(ctx context.Context, dir, name string, units []*ir.Unit) (err error)
 		r.Outputs = map[string]artifact.Artifact{}
 		for _, o := range u.Outputs {
 			content := []byte(r.Key + o.Port)
-			digest, err := artifacts.PutBytes(content)
+			digest, err := artifacts.PutBytes(ctx, content)
 			if err != nil {
 				return err
 			}

@@ -115,6 +115,9 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease
 	if !c.json {
 		fmt.Fprintln(a.stdout)
 	}
+	if err := w.artifacts.Look(ctx); err != nil {
+		return err
+	}
 	view := a.newView(c.json, p)
 	o, err := a.options(w, lease, p.System.Target, p.System.Name, view.event)
 	if err != nil {

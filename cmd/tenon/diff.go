@@ -142,11 +142,11 @@ func (a *app) revision(ctx context.Context, dir string, number int) (v compared,
 		if err != nil {
 			return err
 		}
-		sys, err := w.system(r)
+		sys, err := w.system(ctx, r)
 		if err != nil {
 			return err
 		}
-		v = compared{Kind: "applied", Name: fmt.Sprintf("@%d", number), Commit: r.Commit, System: sys.Name, side: planner.Side{System: sys, Blobs: w.code(sys.Units)}}
+		v = compared{Kind: "applied", Name: fmt.Sprintf("@%d", number), Commit: r.Commit, System: sys.Name, side: planner.Side{System: sys, Blobs: w.code(ctx, sys.Units)}}
 		return nil
 	})
 	return v, err
@@ -178,13 +178,13 @@ func (a *app) standing(ctx context.Context, dir string) (v compared, err error) 
 		return v, err
 	}
 	if len(last) > 0 && len(sys.Units) > 0 {
-		r, err := w.system(&last[0])
+		r, err := w.system(ctx, &last[0])
 		if err != nil {
 			return v, err
 		}
 		sys.Name, sys.Target, sys.Pools = r.Name, r.Target, r.Pools
 	}
-	return compared{Kind: "applied", Name: "applied", System: sys.Name, side: planner.Side{System: sys, Blobs: w.code(sys.Units)}}, nil
+	return compared{Kind: "applied", Name: "applied", System: sys.Name, side: planner.Side{System: sys, Blobs: w.code(ctx, sys.Units)}}, nil
 }
 
 // times are how long units took before, if anything was applied.

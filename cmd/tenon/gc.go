@@ -194,7 +194,7 @@ func (w *workspace) lastTarget(ctx context.Context) (ir.Target, error) {
 		return ir.Target{}, err
 	}
 	if len(last) > 0 {
-		if sys, err := w.system(&last[0]); err == nil && sys.Target.Executor != "" {
+		if sys, err := w.system(ctx, &last[0]); err == nil && sys.Target.Executor != "" {
 			return sys.Target, nil
 		}
 	}

@@ -78,7 +78,7 @@ type deed struct {
 // recap tells a revision from its plan and its runs, given all revisions.
 func (w *workspace) recap(ctx context.Context, r state.Revision, all []state.Revision) (recap, error) {
 	out := recap{Revision: r, Units: []deed{}}
-	p, err := w.recordedPlan(&r)
+	p, err := w.recordedPlan(ctx, &r)
 	if errors.Is(err, artifact.ErrMissing) {
 		return out, nil // what was removed by hand is not told
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/tenon-ml/tenon/lang/reads"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
@@ -210,6 +211,7 @@ type workspace struct {
 	dir       string
 	store     *state.Store
 	artifacts *artifact.Store
+	shared    *shared // or nil
 }
 
 // open opens the state of the system in dir, making it if it is not there.
@@ -222,12 +224,69 @@ func (a *app) open(ctx context.Context, dir string) (*workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	artifacts, err := artifact.Open(filepath.Join(stateDir, "artifacts"))
+	w := &workspace{dir: stateDir, store: store}
+	folder := filepath.Join(stateDir, "artifacts")
+	if a.store == "" {
+		w.artifacts, err = artifact.Open(folder)
+	} else if err = remote.Check(a.store); err == nil {
+		w.shared = &shared{url: a.store}
+		w.artifacts, err = artifact.OpenShared(folder, w.shared)
+	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	store.OnWrite = a.faults.onWrite
-	return &workspace{stateDir, store, artifacts}, nil
+	return w, nil
+}
+
+// shared is a store of artifacts that is opened when it is first used: many
+// commands read the state alone.
+type shared struct {
+	url  string
+	mu   sync.Mutex
+	open *remote.Store
+}
+
+func (s *shared) store(ctx context.Context) (*remote.Store, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open != nil {
+		return s.open, nil
+	}
+	var err error
+	s.open, err = remote.Open(ctx, s.url)
+	return s.open, err
+}
+
+func (s *shared) Put(ctx context.Context, path string) (artifact.Ref, error) {
+	r, err := s.store(ctx)
+	if err != nil {
+		return artifact.Ref{}, err
+	}
+	return r.Put(ctx, path)
+}
+
+func (s *shared) Fetch(ctx context.Context, digest, to string) error {
+	r, err := s.store(ctx)
+	if err != nil {
+		return err
+	}
+	return r.Fetch(ctx, digest, to)
+}
+
+func (s *shared) All(ctx context.Context) ([]string, error) {
+	r, err := s.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.All(ctx)
+}
+
+func (s *shared) close() error {
+	if s == nil || s.open == nil {
+		return nil
+	}
+	return s.open.Close()
 }
 
 // openState opens the state whose folder is stateDir.
@@ -288,7 +347,7 @@ func (a *app) hasState(ctx context.Context, dir string) (bool, error) {
 	return state.Exists(ctx, a.recordAt(stateDir))
 }
 
-func (w *workspace) close() error { return w.store.Close() }
+func (w *workspace) close() error { return errors.Join(w.store.Close(), w.shared.close()) }
 
 // digests digest data files, and say so if what they kept could not be used.
 func (a *app) digests(w *workspace) *planner.FileDigests {
@@ -319,7 +378,7 @@ func (o *planning) flags(c *cobra.Command) {
 
 // plan makes the plan for a compiled system.
 func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Result, o planning) (*planner.Plan, error) {
-	in, err := a.inputs(dir, w, r.System)
+	in, err := a.inputs(ctx, dir, w, r.System)
 	if err != nil {
 		return nil, err
 	}
@@ -342,7 +401,7 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 }
 
 // inputs are what a plan for a system in dir is made from.
-func (a *app) inputs(dir string, w *workspace, sys *ir.System) (planner.Inputs, error) {
+func (a *app) inputs(ctx context.Context, dir string, w *workspace, sys *ir.System) (planner.Inputs, error) {
 	x, err := a.route(sys.Target, setting{sys.Name, w.dir}, nil)
 	if err != nil {
 		return planner.Inputs{}, err
@@ -350,6 +409,9 @@ func (a *app) inputs(dir string, w *workspace, sys *ir.System) (planner.Inputs, 
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return planner.Inputs{}, fmt.Errorf("find the system: %w", err)
+	}
+	if err := w.artifacts.Look(ctx); err != nil {
+		return planner.Inputs{}, err
 	}
 	return planner.Inputs{
 		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: a.digests(w), Inspector: x, Written: executors.Written(w.dir),

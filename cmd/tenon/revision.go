@@ -63,14 +63,14 @@ func (w *workspace) revision(ctx context.Context, number int) (*state.Revision, 
 }
 
 // recordedPlan is the plan of a revision, without its code.
-func (w *workspace) recordedPlan(r *state.Revision) (*planner.Plan, error) {
+func (w *workspace) recordedPlan(ctx context.Context, r *state.Revision) (*planner.Plan, error) {
 	p := new(planner.Plan)
-	return p, w.recorded(r, "plan", r.Plan, p)
+	return p, w.recorded(ctx, r, "plan", r.Plan, p)
 }
 
 // recorded reads one of the documents that a revision is made of.
-func (w *workspace) recorded(r *state.Revision, what, digest string, v any) error {
-	b, err := w.artifacts.Bytes(digest)
+func (w *workspace) recorded(ctx context.Context, r *state.Revision, what, digest string, v any) error {
+	b, err := w.artifacts.Bytes(ctx, digest)
 	if err == nil {
 		err = json.Unmarshal(b, v)
 	}
@@ -84,9 +84,9 @@ func (w *workspace) recorded(r *state.Revision, what, digest string, v any) erro
 }
 
 // system is what a revision has applied, or was to.
-func (w *workspace) system(r *state.Revision) (*ir.System, error) {
+func (w *workspace) system(ctx context.Context, r *state.Revision) (*ir.System, error) {
 	sys := new(ir.System)
-	if err := w.recorded(r, "system", r.IR, sys); err != nil {
+	if err := w.recorded(ctx, r, "system", r.IR, sys); err != nil {
 		return nil, err
 	}
 	if sys.Version != ir.Version {
@@ -96,14 +96,14 @@ func (w *workspace) system(r *state.Revision) (*ir.System, error) {
 }
 
 // code is what is kept of the code and the locks of units, by digest.
-func (w *workspace) code(units []ir.Unit) map[string][]byte {
+func (w *workspace) code(ctx context.Context, units []ir.Unit) map[string][]byte {
 	blobs := map[string][]byte{}
 	for _, u := range units {
 		for _, digest := range codeOf(u) {
 			if blobs[digest] != nil {
 				continue
 			}
-			if b, err := w.artifacts.Bytes(digest); err == nil {
+			if b, err := w.artifacts.Bytes(ctx, digest); err == nil {
 				blobs[digest] = b
 			}
 		}

@@ -189,12 +189,12 @@ func thereIs(all []state.Revision) string {
 
 // recall makes the plan that brings a revision back.
 func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Revision) (*planner.Plan, error) {
-	sys, err := w.system(r)
+	sys, err := w.system(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	past := planner.Past{Revision: r.Number, System: sys, Check: w.artifacts.Check}
-	if err := w.recorded(r, "record of what stood", r.Standing, &past.Standing); err != nil {
+	if err := w.recorded(ctx, r, "record of what stood", r.Standing, &past.Standing); err != nil {
 		return nil, err
 	}
 	all, err := w.store.Revisions(ctx, 0)
@@ -206,12 +206,12 @@ func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Rev
 			past.Moves = append(past.Moves, later.Moves...)
 		}
 	}
-	in, err := a.inputs(dir, w, sys)
+	in, err := a.inputs(ctx, dir, w, sys)
 	if err != nil {
 		return nil, err
 	}
 	if sys.Target.Base() != "" {
-		then, err := w.recordedPlan(r)
+		then, err := w.recordedPlan(ctx, r)
 		if err != nil {
 			return nil, err
 		}
@@ -227,7 +227,7 @@ func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Rev
 			starts = append(starts, *u)
 		}
 	}
-	p.Blobs = w.code(starts)
+	p.Blobs = w.code(ctx, starts)
 	for _, u := range starts {
 		for _, digest := range codeOf(u) {
 			if p.Blobs[digest] == nil {

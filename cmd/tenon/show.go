@@ -80,7 +80,7 @@ A revision such as @3 shows what that apply was, and what became of each unit; w
 						fmt.Fprintln(a.stdout)
 					}
 					a.printShown(s, i == len(all)-1)
-					if err := a.printRows(ctx, s, rows); err != nil {
+					if err := a.printRows(ctx, w, s, rows); err != nil {
 						return err
 					}
 				}
@@ -347,13 +347,16 @@ func printLineage(w io.Writer, l *lineage, indent string, seen map[string]bool) 
 }
 
 // printRows prints the first rows of a unit's tables.
-func (a *app) printRows(ctx context.Context, s *shown, n int) error {
+func (a *app) printRows(ctx context.Context, w *workspace, s *shown, n int) error {
 	if n <= 0 || s.Run == nil {
 		return nil
 	}
 	for _, port := range slices.Sorted(maps.Keys(s.Artifacts)) {
 		if s.Run.Outputs[port].Kind != string(ir.Table) {
 			continue
+		}
+		if err := w.artifacts.Fetch(ctx, s.Run.Outputs[port].Digest); err != nil {
+			return fmt.Errorf("read the table %s of %s: %w", port, s.Unit.ID, err)
 		}
 		cols, rows, total, err := duck.Preview(ctx, s.Artifacts[port], n)
 		if err != nil {

@@ -35,10 +35,10 @@ func (a *app) showRevision(ctx context.Context, w *workspace, name string, asJSO
 		IR   json.RawMessage `json:"system_ir"`
 		Plan json.RawMessage `json:"system_plan"`
 	}{recap: re}
-	if err := w.recorded(r, "IR", r.IR, &doc.IR); err != nil {
+	if err := w.recorded(ctx, r, "IR", r.IR, &doc.IR); err != nil {
 		return err
 	}
-	if err := w.recorded(r, "plan", r.Plan, &doc.Plan); err != nil {
+	if err := w.recorded(ctx, r, "plan", r.Plan, &doc.Plan); err != nil {
 		return err
 	}
 	return a.printJSON(doc)

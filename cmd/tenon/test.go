@@ -238,7 +238,7 @@ func (a *app) appliedSystem(ctx context.Context, dir string, number int) (sys *i
 		if err != nil {
 			return err
 		}
-		sys, err = w.system(r)
+		sys, err = w.system(ctx, r)
 		return err
 	})
 	return sys, err

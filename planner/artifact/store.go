@@ -21,6 +21,7 @@ type Store struct {
 	dir    string
 	tmp    string
 	synced sync.Map // folders below dir that are on the disk
+	behind *behind  // or nil
 }
 
 // ErrMissing means that an artifact is not in the store.
@@ -61,7 +62,8 @@ func (s *Store) Sweep() error {
 	return err
 }
 
-// Path is where the artifact lies, or would lie; "" if digest is not one.
+// Path is where the artifact lies on this machine, or would lie; "" if digest is
+// not one. [Store.Check] fetches what is not there.
 func (s *Store) Path(digest string) string {
 	h, ok := Hex(digest)
 	if !ok {
@@ -70,8 +72,14 @@ func (s *Store) Path(digest string) string {
 	return filepath.Join(s.dir, h[:2], h[2:])
 }
 
-// Has reports whether the artifact is there.
+// Has reports whether the artifact is there, or was in the remote store at the
+// last [Store.Look].
 func (s *Store) Has(digest string) bool {
+	return s.here(digest) || s.behind != nil && s.behind.knows(digest)
+}
+
+// here reports whether the artifact is on this machine.
+func (s *Store) here(digest string) bool {
 	p := s.Path(digest)
 	if p == "" {
 		return false
@@ -80,7 +88,7 @@ func (s *Store) Has(digest string) bool {
 	return err == nil
 }
 
-// All returns the digests of the artifacts that are there.
+// All returns the digests of the artifacts that are on this machine.
 func (s *Store) All() ([]string, error) {
 	folders, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -104,7 +112,8 @@ func (s *Store) All() ([]string, error) {
 	return digests, nil
 }
 
-// Remove takes an artifact away. At every moment it is there whole or not at all.
+// Remove takes an artifact away from this machine. At every moment it is there
+// whole or not at all.
 func (s *Store) Remove(digest string) error {
 	err := s.away(digest)
 	if err != nil {
@@ -118,6 +127,15 @@ func (s *Store) Remove(digest string) error {
 // where the store had it already, unless that was damaged and is replaced; after
 // an error it is in one of the two places, whole.
 func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
+	a, err := s.take(ctx, path, kind)
+	if err == nil {
+		err = s.Share(ctx, a.Digest)
+	}
+	return a, err
+}
+
+// take is Put on this machine.
+func (s *Store) take(ctx context.Context, path, kind string) (Artifact, error) {
 	t, err := scan(ctx, path)
 	if err != nil {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
@@ -126,7 +144,7 @@ func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
 	if err := s.heal(ctx, a.Digest); err != nil {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
 	}
-	if s.Has(a.Digest) {
+	if s.here(a.Digest) {
 		if err := files.RemoveAll(path); err != nil {
 			return Artifact{}, fmt.Errorf("put artifact: %w", err)
 		}
@@ -152,10 +170,10 @@ func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
 }
 
 // PutBytes stores b as a file and returns its digest.
-func (s *Store) PutBytes(b []byte) (string, error) {
+func (s *Store) PutBytes(ctx context.Context, b []byte) (string, error) {
 	digest := digestOf(b)
-	if s.Has(digest) {
-		return digest, nil
+	if s.here(digest) {
+		return digest, s.Share(ctx, digest)
 	}
 	f, err := os.CreateTemp(s.tmp, "bytes-")
 	if err != nil {
@@ -169,13 +187,13 @@ func (s *Store) PutBytes(b []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("put artifact: %w", errors.Join(err, files.RemoveAll(f.Name())))
 	}
-	return digest, nil
+	return digest, s.Share(ctx, digest)
 }
 
 // Bytes returns the content of an artifact that is a file, checked.
-func (s *Store) Bytes(digest string) ([]byte, error) {
-	if !s.Has(digest) {
-		return nil, fmt.Errorf("%s: %w", digest, ErrMissing)
+func (s *Store) Bytes(ctx context.Context, digest string) ([]byte, error) {
+	if err := s.Fetch(ctx, digest); err != nil {
+		return nil, err
 	}
 	b, err := os.ReadFile(s.Path(digest))
 	if err != nil {
@@ -190,7 +208,15 @@ func (s *Store) Bytes(digest string) ([]byte, error) {
 // Check reads the artifact and compares it with its digest: [ErrMissing], a
 // [DamagedError], or nil.
 func (s *Store) Check(ctx context.Context, digest string) error {
-	if !s.Has(digest) {
+	if err := s.Fetch(ctx, digest); err != nil {
+		return err
+	}
+	return s.sound(ctx, digest)
+}
+
+// sound is Check on this machine.
+func (s *Store) sound(ctx context.Context, digest string) error {
+	if !s.here(digest) {
 		return fmt.Errorf("%s: %w", digest, ErrMissing)
 	}
 	got, err := Digest(ctx, s.Path(digest))
@@ -205,7 +231,7 @@ func (s *Store) Check(ctx context.Context, digest string) error {
 
 // heal takes an artifact away that is not what was put there.
 func (s *Store) heal(ctx context.Context, digest string) error {
-	if err := s.Check(ctx, digest); err == nil || errors.Is(err, ErrMissing) {
+	if err := s.sound(ctx, digest); err == nil || errors.Is(err, ErrMissing) {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -255,7 +281,7 @@ func (s *Store) adopt(path string, t tree) error {
 	}
 	if err := os.Rename(path, final); err != nil {
 		// Another process may have put the same content there first.
-		if s.Has(t.digest) {
+		if s.here(t.digest) {
 			return files.RemoveAll(path)
 		}
 		return err

@@ -87,7 +87,7 @@ func TestPutMovesAFileInAndMakesItReadOnly(t *testing.T) {
 	if info.Mode().Perm() != 0o444 {
 		t.Errorf("mode %v, want 0444", info.Mode())
 	}
-	b, err := s.Bytes(a.Digest)
+	b, err := s.Bytes(t.Context(), a.Digest)
 	ok(t, err)
 	if string(b) != "rows" {
 		t.Errorf("content %q", b)
@@ -231,14 +231,14 @@ func TestBytes(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			d, err := s.PutBytes([]byte("x"))
+			d, err := s.PutBytes(t.Context(), []byte("x"))
 			if err != nil || d != ir.Sum([]byte("x")) {
 				t.Errorf("got %s, %v", d, err)
 			}
 		})
 	}
 	wg.Wait()
-	b, err := s.Bytes(ir.Sum([]byte("x")))
+	b, err := s.Bytes(t.Context(), ir.Sum([]byte("x")))
 	ok(t, err)
 	if !bytes.Equal(b, []byte("x")) {
 		t.Errorf("content %q", b)
@@ -250,7 +250,7 @@ func TestBytes(t *testing.T) {
 
 func TestDamageIsFound(t *testing.T) {
 	s := open(t)
-	d, err := s.PutBytes([]byte("x"))
+	d, err := s.PutBytes(t.Context(), []byte("x"))
 	ok(t, err)
 	ok(t, os.Chmod(s.Path(d), 0o644))
 	ok(t, os.WriteFile(s.Path(d), []byte("y"), 0o644))
@@ -258,7 +258,7 @@ func TestDamageIsFound(t *testing.T) {
 	if err := s.Check(t.Context(), d); !errors.As(err, &damaged) {
 		t.Errorf("check: %v", err)
 	}
-	if _, err := s.Bytes(d); !errors.As(err, &damaged) {
+	if _, err := s.Bytes(t.Context(), d); !errors.As(err, &damaged) {
 		t.Errorf("bytes: %v", err)
 	}
 }
@@ -296,7 +296,7 @@ func TestNamesThatAreNoDigestAreNotThere(t *testing.T) {
 		if s.Has(d) {
 			t.Errorf("has %q", d)
 		}
-		if _, err := s.Bytes(d); !errors.Is(err, artifact.ErrMissing) {
+		if _, err := s.Bytes(t.Context(), d); !errors.Is(err, artifact.ErrMissing) {
 			t.Errorf("bytes of %q: %v", d, err)
 		}
 		if err := s.Check(t.Context(), d); !errors.Is(err, artifact.ErrMissing) {
@@ -308,7 +308,7 @@ func TestNamesThatAreNoDigestAreNotThere(t *testing.T) {
 func TestWhatIsRemovedIsGoneWholeAndNothingElse(t *testing.T) {
 	s := open(t)
 	dir := folder(t, map[string]string{"a/b": "1", "c": "2"})
-	kept, err := s.PutBytes([]byte("kept"))
+	kept, err := s.PutBytes(t.Context(), []byte("kept"))
 	ok(t, err)
 	a, err := s.Put(t.Context(), dir, "model")
 	ok(t, err)

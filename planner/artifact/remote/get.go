@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -51,6 +52,44 @@ func (s *Store) Get(ctx context.Context, ref artifact.Ref, to string) (err error
 		return fmt.Errorf("store %s: %w", s.name, err)
 	}
 	return nil
+}
+
+// Fetch is [Store.Get] for whom does not know whether the artifact is a folder: it
+// is one if what is there reads as a listing. So an empty folder is fetched as an
+// empty file, which has the same digest.
+func (s *Store) Fetch(ctx context.Context, digest, to string) error {
+	if err := s.Get(ctx, artifact.Ref{Digest: digest}, to); err != nil {
+		return err
+	}
+	if !isListing(to) {
+		return nil
+	}
+	if err := os.Remove(to); err != nil {
+		return fmt.Errorf("store %s: %w", s.name, err)
+	}
+	return s.Get(ctx, artifact.Ref{Digest: digest, Dir: true}, to)
+}
+
+// isListing reads no more of a file than has to be.
+func isListing(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	begin, err := bufio.NewReader(io.LimitReader(f, 64<<10)).ReadString('\n')
+	if err != nil {
+		return false
+	}
+	if _, err := artifact.ParseListing([]byte(begin)); err != nil {
+		return false
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	_, err = artifact.ParseListing(text)
+	return err == nil
 }
 
 func (s *Store) same(ctx context.Context, ref artifact.Ref, to string) error {

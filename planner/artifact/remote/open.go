@@ -74,6 +74,12 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	return open(ctx, url, patience{tries: 7, pause: time.Second, stall: time.Minute})
 }
 
+// Check tells what is wrong with the URL of a store, without asking anybody.
+func Check(url string) error {
+	_, _, err := parse(url)
+	return err
+}
+
 func open(ctx context.Context, text string, p patience) (*Store, error) {
 	u, service, err := parse(text)
 	if err != nil {
