@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
 // Whatever a step writes beside its outputs, it is refused or it is what it says.
@@ -20,6 +21,10 @@ func FuzzNotes(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	signature := &ir.Signature{Task: "classification", Input: ir.Schema{{Name: "age", Type: "int64"}}, Output: ir.Column{Name: "late"}}
+	store, err := artifact.Open(f.TempDir())
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, content []byte) {
 		dir := t.TempDir()
 		for _, name := range []string{"metrics.json", "report.json", "signature.json", "progress.jsonl", "log", "outputs.json"} {
@@ -48,7 +53,7 @@ func FuzzNotes(f *testing.F) {
 		if lines := logTail(filepath.Join(dir, "log"), map[string]string{"S": "secret"}); len(lines) > 20 {
 			t.Errorf("%d lines of the log", len(lines))
 		}
-		c := call{walk: &walk{}, dir: dir, n: &work{unit: &ir.Unit{Outputs: []ir.Output{{Port: "out"}}}}}
+		c := call{walk: &walk{o: Options{Artifacts: store}}, dir: dir, n: &work{unit: &ir.Unit{Outputs: []ir.Output{{Port: "out"}}}}}
 		if listed := c.listed(); listed != nil {
 			t.Errorf("a receipt %q of what is not there", content)
 		}

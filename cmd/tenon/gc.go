@@ -36,7 +36,8 @@ ask for; so are all versions of models, unless they are bounded. Of the runs tha
 go, the last ten of a unit still tell what they took.
 
 What all systems of a user share, such as Python environments, goes only with
---cache, and only if no system used it for 30 days.`,
+--cache, and only if no system used it for 30 days. From a store of artifacts
+nothing is removed: others may need what this state does not.`,
 		Example: `  tenon gc --dry-run
   tenon gc --keep 3 --older-than 30d
   tenon gc --keep-models 5 --cache --yes

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -226,10 +227,10 @@ func (a *app) open(ctx context.Context, dir string) (*workspace, error) {
 	}
 	w := &workspace{dir: stateDir, store: store}
 	folder := filepath.Join(stateDir, "artifacts")
-	if a.store == "" {
+	if url := cmp.Or(a.store, os.Getenv("TENON_ARTIFACTS")); url == "" {
 		w.artifacts, err = artifact.Open(folder)
-	} else if err = remote.Check(a.store); err == nil {
-		w.shared = &shared{url: a.store}
+	} else if err = remote.Check(url); err == nil {
+		w.shared = &shared{url: url}
 		w.artifacts, err = artifact.OpenShared(folder, w.shared)
 	}
 	if err != nil {

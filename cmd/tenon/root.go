@@ -216,7 +216,7 @@ func (a *app) tagFlag(c *cobra.Command) {
 // stateFlag adds the flag of commands that read or write the state.
 func (a *app) stateFlag(c *cobra.Command) {
 	c.Flags().StringVar(&a.state, "state", "", "keep the state in `FOLDER` or a database (default $TENON_STATE or DIR/.tenon)")
-	c.Flags().StringVar(&a.store, "artifacts", os.Getenv("TENON_ARTIFACTS"), "keep artifacts at `URL` too, where other machines reach them (default $TENON_ARTIFACTS)")
+	c.Flags().StringVar(&a.store, "artifacts", "", "keep artifacts at `URL` as well (default $TENON_ARTIFACTS)")
 }
 
 // folder is the system's folder from a command's arguments, by default the
