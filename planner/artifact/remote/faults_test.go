@@ -30,7 +30,8 @@ import (
 // A faulty is a real S3 server behind something that does not work all the time.
 type faulty struct {
 	*s3test.Server
-	url string // of a bucket, through the proxy
+	url   string // of a bucket, through the proxy
+	proxy *httputil.ReverseProxy
 	// fault is asked before a request goes on, and answers it or not; nil for none.
 	fault atomic.Pointer[func(w http.ResponseWriter, r *http.Request) (answered bool)]
 	// cut is how many bytes of the next answers get through; 0 for all.
@@ -44,7 +45,7 @@ func newFaulty(t *testing.T) *faulty {
 	f.Setenv(t)
 	target, err := url.Parse(f.Endpoint)
 	ok(t, err)
-	proxy := &httputil.ReverseProxy{
+	f.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host // it is signed
@@ -62,7 +63,7 @@ func newFaulty(t *testing.T) *faulty {
 		if fault := f.fault.Load(); fault != nil && (*fault)(w, r) {
 			return
 		}
-		proxy.ServeHTTP(w, r)
+		f.proxy.ServeHTTP(w, r)
 	}))
 	at.Config.ErrorLog = log.New(io.Discard, "", 0)
 	at.Start()
@@ -271,6 +272,29 @@ func wholeOrNot(t *testing.T, s *remote.Store) {
 			t.Errorf("half-written: %v", err)
 		}
 	}
+}
+
+// Where the answer to the last request of an upload is lost, it is made again.
+// Whatever a server does then, what Put says was put is there.
+func TestAnswerThatIsLost(t *testing.T) {
+	f := newFaulty(t)
+	s := open(t, f.url)
+	now := times(1)
+	f.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost && r.URL.Query().Has("uploadId") && now() {
+			f.proxy.ServeHTTP(httptest.NewRecorder(), r)
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	p := file(t, 2*remote.PartSize)
+	ref, err := s.Put(t.Context(), p)
+	if err != nil {
+		t.Logf("the server does not take it twice: %v", err)
+		ref, err = s.Put(t.Context(), p)
+		ok(t, err)
+	}
+	ok(t, s.Get(t.Context(), ref, filepath.Join(t.TempDir(), "to")))
 }
 
 func TestServerThatIsKilledWhilePartsAreSent(t *testing.T) {

@@ -262,7 +262,9 @@ func openS3(ctx context.Context, s *Store, u *url.URL) error {
 		})
 	}
 	if c, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
-		cfg.HTTPClient = c.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = s.patience.stall })
+		cfg.HTTPClient = c.WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = 5 * s.patience.stall // putting many parts together takes its time
+		})
 	}
 	// Digests are compared here, and they say more.
 	cfg.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired

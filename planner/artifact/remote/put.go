@@ -107,7 +107,15 @@ func (s *Store) put(ctx context.Context, digest, what string, size int64, r io.R
 		return err
 	}
 	h, _ := artifact.Hex(digest)
-	return s.write(ctx, k, "store "+what, size, &proof{r: r, h: sha256.New(), want: h, what: what})
+	if err := s.write(ctx, k, "store "+what, size, &proof{r: r, h: sha256.New(), want: h, what: what}); err != nil || size < partSize {
+		return err
+	}
+	// Some servers lose an object whose parts they were told twice to put together,
+	// because the first answer was late.
+	if there, err := s.has(ctx, digest, size); err != nil || there {
+		return err
+	}
+	return fmt.Errorf("store %s: %s was sent, and is not there: try again", s.name, what)
 }
 
 // write stores what r gives, or nothing.
