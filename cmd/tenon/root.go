@@ -231,10 +231,14 @@ func folder(args []string) string {
 // stateDir is the folder of the state of a system in dir, absolute. Where the state
 // is in a database, all else is in there: artifacts, runs, caches.
 func (a *app) stateDir(dir string) (string, error) {
-	if at := a.stateAt(); at != "" && !state.IsURL(at) {
-		dir = at
-	} else {
+	switch at := a.stateAt(); {
+	case at == "" || state.IsURL(at):
 		dir = filepath.Join(dir, ".tenon")
+	case strings.Contains(at, "://"):
+		scheme, _, _ := strings.Cut(at, "://")
+		return "", &usageError{fmt.Errorf("a state is kept in a folder or at postgres://...: %s:// is neither", scheme)}
+	default:
+		dir = at
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
