@@ -16,6 +16,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
 )
 
 var tenonPath string
@@ -29,12 +32,19 @@ func TestMain(m *testing.M) {
 	if out, err := exec.Command("go", "build", "-o", tenonPath, "github.com/tenon-ml/tenon/cmd/tenon").CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build tenon: %v\n%s", err, out))
 	}
-	run := exec.Command("go", "build", "-o", tenonPath+"-run", "github.com/tenon-ml/tenon/cmd/tenon-run")
-	run.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := run.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("build tenon-run: %v\n%s", err, out))
+	for _, name := range []string{"tenon-run", "tenon-pod"} {
+		if err := executortest.BuildStatic(filepath.Join(dir, name), "github.com/tenon-ml/tenon/cmd/"+name); err != nil {
+			panic(err)
+		}
+	}
+	release, err := kubernetestest.Shared(dir)
+	if err != nil {
+		panic(err)
 	}
 	code := m.Run()
+	if err := release(); err != nil {
+		panic(err)
+	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }

@@ -12,7 +12,7 @@ import (
 func TestTheManifestsOfFlights(t *testing.T) {
 	const golden = "testdata/flights.manifests.yaml"
 	s := &system{t: t, dir: "flights"}
-	got := s.must("compile", "--tag", "target=cluster", "--format=manifests")
+	got := s.must("compile", "--tag", "target=kubernetes", "--format=manifests")
 	if os.Getenv("TENON_UPDATE") != "" {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 			t.Fatal(err)

@@ -41,6 +41,7 @@ type Event struct {
 	Duration time.Duration      `json:"duration_ns,omitempty"`
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
 	By       string             `json:"by,omitempty"`
+	Endpoint string             `json:"endpoint,omitempty"` // ready: URL, where it is not what the unit says
 	Error    string             `json:"error,omitempty"`
 	Log      string             `json:"log,omitempty"`     // absolute path
 	Devices  []string           `json:"devices,omitempty"` // started: the GPUs that it has

@@ -117,11 +117,11 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 	}
 	c.recorded = true
 	c.stood(n.unit.ID, &c.run)
-	kind := EventFinished
+	e := Event{Unit: n.unit.ID, Type: EventFinished, Attempt: n.tries, Adopted: c.adopted, Duration: c.took(), Metrics: c.run.Metrics, Log: c.log()}
 	if n.unit.Kind == ir.Service {
-		kind = EventReady
+		e.Type, e.Endpoint = EventReady, h.Endpoint
 	}
-	c.tell.tell(Event{Unit: n.unit.ID, Type: kind, Attempt: n.tries, Adopted: c.adopted, Duration: c.took(), Metrics: c.run.Metrics, Log: c.log()})
+	c.tell.tell(e)
 	if n.unit.Kind == ir.Job {
 		c.destroy(ctx)
 	}

@@ -99,7 +99,7 @@ func (a *app) unitStatuses(ctx context.Context, w *workspace) ([]unitStatus, err
 			}
 			s.Phase, s.Message = st.Phase, st.Message
 			if u, err := w.store.Unit(ctx, id); err == nil && u != nil && u.Endpoint != nil {
-				s.Endpoint = endpointURL(u.Endpoint)
+				s.Endpoint = cmp.Or(c.Handle.Endpoint, endpointURL(u.Endpoint))
 			}
 		}
 		out = append(out, s)

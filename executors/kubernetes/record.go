@@ -25,6 +25,7 @@ type record struct {
 	Dir     string    `json:"dir,omitempty"`     // of the run
 	Memory  int64     `json:"memory,omitempty"`  // bytes it may use
 	Disk    int64     `json:"disk,omitempty"`    // bytes it may write
+	Port    int       `json:"port,omitempty"`    // of its Service
 	Service string    `json:"service,omitempty"` // the Service that leads to the version of a service that is ready
 	Origin  Origin    `json:"origin"`
 
@@ -47,6 +48,7 @@ const (
 func (e *Executor) record(t executors.Task, p Place) (record, error) {
 	r := record{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
 	if t.Unit.Kind == ir.Service {
+		r.Port = t.Unit.Endpoint.Port
 		r.Service = ServiceName(e.opts.System, t.Unit.ID)
 		b, err := json.Marshal(e.settings(r).Service(t))
 		if err != nil {
@@ -80,7 +82,13 @@ func fromConfigMap(m *corev1.ConfigMap, p Place, dir string) (record, error) {
 	return r, nil
 }
 
-func (r record) handle() (state.Handle, error) { return local.Handle(Name, r.Name, r) }
+func (r record) handle() (state.Handle, error) {
+	h, err := local.Handle(Name, r.Name, r)
+	if r.Service != "" {
+		h.Endpoint = fmt.Sprintf("http://%s.%s.svc:%d", r.Service, r.Namespace, r.Port)
+	}
+	return h, err
+}
 
 // fromHandle reads what a handle says. It may have been made on another machine, where
 // the folder of the run is elsewhere.

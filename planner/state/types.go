@@ -25,6 +25,7 @@ type Handle struct {
 	Executor string          `json:"executor"`
 	ID       string          `json:"id"` // deterministic: unit and run key
 	Data     json.RawMessage `json:"data,omitempty"`
+	Endpoint string          `json:"endpoint,omitempty"` // URL of a service, where it is not what the unit says
 }
 
 // Phase is where something an executor started stands.

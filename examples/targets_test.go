@@ -12,9 +12,32 @@ import (
 // base is the image that `make base-image` makes.
 const base = "localhost/tenon/python:3.11"
 
-// The same system, on another target: what its components make is the same byte
-// for byte, and its endpoint answers from a container.
-func TestFlightsRunInContainers(t *testing.T) {
+// The same system, on another target: what its components make is the same byte for
+// byte.
+func TestFlightsOnEveryTarget(t *testing.T) {
+	local := newSystem(t, "flights")
+	local.edit("flights.cue", "8080", fmt.Sprint(freePort(t)))
+	local.must("apply", "--yes")
+	want := digests(local)
+	if len(want) < 9 {
+		t.Errorf("artifacts of local processes: %v", want)
+	}
+	local.must("destroy", "--yes")
+	same := func(t *testing.T, s *system) {
+		t.Helper()
+		got := digests(s)
+		for output, digest := range want {
+			if got[output] != digest {
+				t.Errorf("%s is %s, and of local processes %s", output, got[output], digest)
+			}
+		}
+	}
+	t.Run("containerd", func(t *testing.T) { testContainers(t, same) })
+	t.Run("kubernetes", func(t *testing.T) { testCluster(t, same) })
+}
+
+// Its endpoint answers from a container.
+func testContainers(t *testing.T, same func(*testing.T, *system)) {
 	d, err := containerdtest.Start("/tmp")
 	if err != nil {
 		t.Fatal(err)
@@ -24,24 +47,11 @@ func TestFlightsRunInContainers(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	local, contained := newSystem(t, "flights"), newSystem(t, "flights")
+	contained := newSystem(t, "flights")
 	contained.env = []string{"CONTAINERD_ADDRESS=" + d.Address}
-	for _, s := range []*system{local, contained} {
-		s.edit("flights.cue", "8080", fmt.Sprint(freePort(t)))
-	}
-	tags := []string{"--yes", "-t", "target=containerd", "-t", "base=" + base}
-	local.must("apply", "--yes")
-	contained.must(append([]string{"apply"}, tags...)...)
-
-	want, got := digests(local), digests(contained)
-	if len(want) < 9 {
-		t.Errorf("artifacts of local processes: %v", want)
-	}
-	for output, digest := range want {
-		if got[output] != digest {
-			t.Errorf("%s is %s, and of local processes %s", output, got[output], digest)
-		}
-	}
+	contained.edit("flights.cue", "8080", fmt.Sprint(freePort(t)))
+	contained.must("apply", "--yes", "-t", "target=containerd", "-t", "base="+base)
+	same(t, contained)
 	endpoint := ""
 	for _, u := range contained.status() {
 		if u.Unit == "deployments/api" {
