@@ -135,12 +135,17 @@ func (e *Executor) store(ctx context.Context, url string) (*remote.Store, error)
 	return s, nil
 }
 
-// patiently does something again while the cluster does not answer, for so long.
+// patiently does something again while the cluster does not answer, for so long. What
+// went well for longer than that has all of it before it.
 func (e *Executor) patiently(ctx context.Context, do func() error) error {
-	until := time.Now().Add(e.opts.Patience)
+	var since time.Time
 	for pause := againFirst; ; pause = min(2*pause, againLast) {
+		began := time.Now()
 		err := do()
-		if err == nil || !passing(err) || time.Now().After(until) {
+		if since.IsZero() || time.Since(began) > e.opts.Patience {
+			since, pause = time.Now(), againFirst
+		}
+		if err == nil || !passing(err) || time.Since(since) > e.opts.Patience {
 			return err
 		}
 		select {

@@ -139,6 +139,7 @@ func newPlace(t testing.TB) *place {
 				p.kubeconfig = c.ServiceAccount(t, p.namespace, role.Rules...)
 			}
 		}
+		p.publish(t)
 		p.watch(t)
 	}
 	return p
@@ -163,6 +164,17 @@ func (p *place) create(t testing.TB, o *corev1.Secret) {
 			t.Error(err)
 		}
 	})
+}
+
+// publish puts the image of the tests into the registry, before many executors do at
+// once: it does not take the same layer from two of them.
+func (p *place) publish(t testing.TB) {
+	t.Helper()
+	images := image.New(image.Options{Dir: os.Getenv(imagesVar), Hosts: p.hosts})
+	built, err := images.Build(t.Context(), image.Recipe{Base: os.Getenv(imageVar), Pod: os.Getenv(runnerVar)})
+	ok(t, err)
+	_, err = images.Publish(t.Context(), built, p.Registry+"/tenon")
+	ok(t, err)
 }
 
 // watch notes which pods there are, as long as the test lasts.
