@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -259,6 +260,8 @@ func (c *cluster) explain(err error) error {
 		return fmt.Errorf("the cluster at %s has a certificate that the kubeconfig does not trust: set certificate-authority there: %w", c.host, err)
 	case errors.As(err, &status):
 		return err
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return &unreachable{c.host, "breaks off: see whether it runs and can be reached from here, and apply again; what runs in it is found again", err}
 	case errors.As(err, &op):
 		return &unreachable{c.host, "does not answer: see whether it runs and can be reached from here, and apply again; what runs in it is found again: " + op.Err.Error(), err}
 	}

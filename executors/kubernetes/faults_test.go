@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -214,4 +217,127 @@ func TestManyJobs(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A wire leads to the cluster, and can be cut.
+type wire struct {
+	listener net.Listener
+	to       string
+
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]bool
+}
+
+// newWire returns a wire, and a kubeconfig that leads over it.
+func newWire(t testing.TB, kubeconfig string) (*wire, string) {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(kubeconfig)
+	ok(t, err)
+	w := &wire{conns: map[net.Conn]bool{}}
+	w.listener, err = net.Listen("tcp", "127.0.0.1:0")
+	ok(t, err)
+	t.Cleanup(func() { _ = w.listener.Close() })
+	for _, c := range config.Clusters {
+		at, err := url.Parse(c.Server)
+		ok(t, err)
+		w.to, c.TLSServerName, c.Server = at.Host, at.Hostname(), "https://"+w.listener.Addr().String()
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	ok(t, clientcmd.WriteToFile(*config, path))
+	go func() {
+		for {
+			from, err := w.listener.Accept()
+			if err != nil {
+				return
+			}
+			go w.lead(from)
+		}
+	}()
+	return w, path
+}
+
+func (w *wire) lead(from net.Conn) {
+	defer from.Close()
+	to, err := net.Dial("tcp", w.to)
+	if err != nil {
+		return
+	}
+	defer to.Close()
+	w.mu.Lock()
+	w.conns[from] = true
+	cut := w.cut
+	w.mu.Unlock()
+	if cut {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(to, from)
+		_ = to.Close()
+	}()
+	_, _ = io.Copy(from, to)
+}
+
+// set cuts the wire, with all that goes over it, or mends it.
+func (w *wire) set(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = cut
+	for c := range w.conns {
+		_ = c.Close()
+		delete(w.conns, c)
+	}
+}
+
+// What ends while nobody can be asked is known, and its log is whole, once they can.
+func TestAClusterThatGoesAway(t *testing.T) {
+	p := newPlace(t)
+	w, kubeconfig := newWire(t, p.kubeconfig)
+	e := p.executor(t, func(o *kubernetes.Options) { o.Kubeconfig = kubeconfig })
+	task := job(t, "away", "lines", "40", "50ms")
+	h := apply(t, e, task)
+	type end struct {
+		st  state.Status
+		err error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		st, err := e.Wait(t.Context(), h)
+		ended <- end{st, err}
+	}()
+	log := filepath.Join(task.Dir, "log")
+	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		if b, err := os.ReadFile(log); err == nil && len(b) > 0 {
+			break
+		}
+		if time.Since(begun) > program.Patience {
+			t.Fatal("no log was written")
+		}
+	}
+	w.set(true)
+	other := p.executor(t)
+	for st, err := other.Inspect(t.Context(), h); st.Phase != state.Succeeded; st, err = other.Inspect(t.Context(), h) {
+		ok(t, err)
+	}
+	w.set(false)
+	got := <-ended
+	if got.err != nil || got.st.Phase != state.Succeeded {
+		t.Errorf("status %+v, %v", got.st, got.err)
+	}
+	b, err := os.ReadFile(log)
+	if err != nil || strings.Count(string(b), "\n") != 40 || !strings.HasPrefix(string(b), "line 0\n") {
+		t.Errorf("the log is %q, %v", b, err)
+	}
+}
+
+// One that stays away is an error, in time.
+func TestAClusterThatStaysAway(t *testing.T) {
+	p := newPlace(t)
+	w, kubeconfig := newWire(t, p.kubeconfig)
+	h := apply(t, p.executor(t), job(t, "away", "sleep"))
+	e := p.executor(t, func(o *kubernetes.Options) { o.Kubeconfig, o.Patience = kubeconfig, 300*time.Millisecond })
+	time.AfterFunc(200*time.Millisecond, func() { w.set(true) })
+	if st, err := e.Wait(t.Context(), h); err == nil || !strings.Contains(err.Error(), "apply again") {
+		t.Errorf("status %+v, %v; want an error that says what to do", st, err)
+	}
 }

@@ -142,7 +142,7 @@ func (e *Executor) patiently(ctx context.Context, do func() error) error {
 	for pause := againFirst; ; pause = min(2*pause, againLast) {
 		began := time.Now()
 		err := do()
-		if since.IsZero() || time.Since(began) > e.opts.Patience {
+		if since.IsZero() || time.Since(began) > e.opts.Patience+time.Minute { // the client itself tries for a while
 			since, pause = time.Now(), againFirst
 		}
 		if err == nil || !passing(err) || time.Since(since) > e.opts.Patience {

@@ -77,6 +77,7 @@ const (
 // behind, is begun again from a new list.
 func (v *view) run(ctx context.Context, l listOf) {
 	selector := metav1.ListOptions{LabelSelector: labelManagedBy + "=" + manager}
+	var began time.Time // of the last watch
 	source := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.LabelSelector = selector.LabelSelector
@@ -85,6 +86,14 @@ func (v *view) run(ctx context.Context, l listOf) {
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.LabelSelector, o.Watch = selector.LabelSelector, true
+			// A watch that breaks off at once is no error to the client.
+			if time.Since(began) < againLast {
+				one := reflect.New(reflect.TypeOf(l.many).Elem()).Interface().(runtime.Object)
+				if err := v.heard(v.w.c.list(ctx, one, metav1.ListOptions{Limit: 1})); err != nil {
+					return nil, err
+				}
+			}
+			began = time.Now()
 			r, err := v.w.c.request("GET", l.one)
 			if err != nil {
 				return nil, err
