@@ -63,8 +63,7 @@ bench: tools build ## measure speed and memory beside cue, ninja and ctr
 golden: tools test-tools ## write every golden file anew
 	TENON_UPDATE=1 go test ./compiler ./stdlib/docgen ./executors/kubernetes
 	TENON_UPDATE=1 go test ./cmd/... -skip 'Killed|Paused|Share'
-	TENON_UPDATE=1 go test ./examples -run 'Readme|Guide|OwnTests|Manifests'
-	go run ./cmd/tenon graph examples/flights --format svg --out docs/flights.svg
+	TENON_UPDATE=1 go test ./examples -run 'Readme|Picture|Guide|OwnTests|Manifests'
 
 .PHONY: lint
 lint: tools ## check formatting and run the linters

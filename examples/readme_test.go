@@ -68,3 +68,22 @@ func TestTheReadmeShowsWhatHappens(t *testing.T) {
 		}
 	}
 }
+
+// The picture of the README is what `tenon graph` draws. TENON_UPDATE=1 draws it anew.
+func TestThePictureIsCurrent(t *testing.T) {
+	const picture = "../docs/flights.svg"
+	s := &system{t: t, dir: "flights"}
+	drawn := s.must("graph", "--format", "svg")
+	if os.Getenv("TENON_UPDATE") != "" {
+		if err := os.WriteFile(picture, []byte(drawn), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown, err := os.ReadFile(picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(drawn, string(shown)); diff != "" {
+		t.Errorf("docs/flights.svg is not what tenon draws; make golden draws it (-drawn +shown):\n%s", diff)
+	}
+}

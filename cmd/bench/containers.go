@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -128,7 +130,7 @@ func (b *bench) prepareContainers(ctx context.Context, d *containerdtest.Daemon)
 		return c, fmt.Errorf("build tenon-run: %w\n%s", err, out)
 	}
 	tarball := b.path("true.tar")
-	if err := writeTrue(ctx, tarball); err != nil {
+	if err := writeImage(ctx, tarball, "/bin/true"); err != nil {
 		return c, err
 	}
 	store := image.New(image.Options{Dir: c.Images})
@@ -148,13 +150,12 @@ func (b *bench) prepareContainers(ctx context.Context, d *containerdtest.Daemon)
 	return c, err
 }
 
-// writeTrue writes a root file system with /bin/true of this machine, and what it
-// is linked with.
-func writeTrue(ctx context.Context, path string) error {
-	const program = "/bin/true"
-	linked, err := exec.CommandContext(ctx, "ldd", program).Output()
+// writeImage writes a root file system with programs of this machine, and what they
+// are linked with.
+func writeImage(ctx context.Context, path string, programs ...string) error {
+	linked, err := exec.CommandContext(ctx, "ldd", programs...).Output()
 	if err != nil {
-		return fmt.Errorf("ldd %s: %w", program, err)
+		return fmt.Errorf("ldd %s: %w", strings.Join(programs, " "), err)
 	}
 	f, err := os.Create(path)
 	if err != nil {
@@ -162,7 +163,9 @@ func writeTrue(ctx context.Context, path string) error {
 	}
 	defer f.Close()
 	w := tar.NewWriter(f)
-	for _, name := range append([]string{program}, regexp.MustCompile(`/\S+`).FindAllString(string(linked), -1)...) {
+	names := append(programs, regexp.MustCompile(`/\S+[^\s:]`).FindAllString(string(linked), -1)...)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			return err

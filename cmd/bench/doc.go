@@ -11,8 +11,8 @@
 // whose main function writes one, and the top entries stand below the table. What
 // a process does before its main function is not in it.
 //
-// What runs in containers runs in those of a containerd of its own, which needs
-// root.
+// What runs in containers runs in those of a containerd of its own, what runs in a
+// cluster in the one that tests have; both need root.
 //
 // system.go makes systems, ninja.go their graphs for ninja, record.go states;
 // measure.go runs commands; there is one file for each kind of row.

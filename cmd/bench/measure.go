@@ -132,6 +132,16 @@ func has(text string) func(string) error {
 	}
 }
 
+// hasTimes is a check that the output holds a text so many times.
+func hasTimes(text string, n int) func(string) error {
+	return func(out string) error {
+		if got := strings.Count(out, text); got != n {
+			return fmt.Errorf("the output says %q %d times, want %d", text, got, n)
+		}
+		return nil
+	}
+}
+
 // silent is a check that there is no output.
 func silent(out string) error {
 	if out != "" {
