@@ -55,7 +55,7 @@ build: ## build bin/tenon, bin/tenon-run, the first process of containers, and b
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/tenon-pod ./cmd/tenon-pod
 
 .PHONY: bench
-bench: tools build ## measure speed and memory beside cue, ninja and ctr
+bench: tools build ## measure speed and memory beside cue, ninja, ctr and kubectl
 	@.ci/tools bench
 	@go run ./cmd/bench $(BENCH)
 
