@@ -93,8 +93,11 @@ func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		h, err := start()
 		contested = contested || underway(err)
-		if err == nil || !contested || !errors.Is(err, errUnmade) && !errors.Is(err, errImageGone) || time.Now().After(until) {
+		if err == nil || !contested || !errors.Is(err, errUnmade) && !errors.Is(err, errImageGone) {
 			return h, err
+		}
+		if time.Now().After(until) {
+			return h, fmt.Errorf("%w: a containerd that was killed has left it, and this one does not remove it; the next attempt has another name", err)
 		}
 		select {
 		case <-ctx.Done():
