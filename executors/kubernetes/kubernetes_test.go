@@ -238,7 +238,7 @@ func (p *place) uids(task executors.Task) (uids []string) {
 // Output reads from the disk of the node.
 func (p *place) Output(task executors.Task, name string) (string, bool) {
 	for _, uid := range p.uids(task) {
-		b, err := os.ReadFile(filepath.Join(p.Dir, "run/kubelet/pods", uid, "volumes/kubernetes.io~empty-dir/work/out/out", name))
+		b, err := os.ReadFile(filepath.Join(p.Dir, "run", "kubelet", "pods", uid, "volumes", "kubernetes.io~empty-dir", "work", "out", "out", name))
 		if err == nil {
 			return string(b), true
 		}
