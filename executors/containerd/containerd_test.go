@@ -52,7 +52,12 @@ func shared(dir string) (stop func() error, err error) {
 		return nil, err
 	}
 	tarball := filepath.Join(dir, "program.tar")
-	if err := programImage(tarball); err != nil {
+	if err := executortest.WriteImage(tarball, // and once more with the rights of root, and what all may write to
+		tar.Header{Typeflag: tar.TypeReg, Name: "bin/root", Mode: 0o4755},
+		tar.Header{Typeflag: tar.TypeDir, Name: "etc/", Mode: 0o755},
+		tar.Header{Typeflag: tar.TypeDir, Name: "open/", Mode: 0o777},
+		tar.Header{Typeflag: tar.TypeReg, Name: "open/file", Mode: 0o666},
+	); err != nil {
 		return nil, err
 	}
 	if _, err := image.New(image.Options{Dir: images}).Import(context.Background(), tarball, programRef); err != nil {
@@ -66,38 +71,6 @@ func shared(dir string) (stop func() error, err error) {
 		}
 	}
 	return d.Stop, nil
-}
-
-// programImage is a root file system with the suite's program in /bin, once more
-// as one that runs with the rights of root, and a folder that all may write to.
-func programImage(path string) error {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	program, err := os.ReadFile(executortest.Program())
-	if err != nil {
-		return err
-	}
-	for _, h := range []tar.Header{
-		{Typeflag: tar.TypeDir, Name: "bin/", Mode: 0o755},
-		{Typeflag: tar.TypeReg, Name: "bin/program", Mode: 0o755, Size: int64(len(program))},
-		{Typeflag: tar.TypeReg, Name: "bin/root", Mode: 0o4755, Size: int64(len(program))},
-		{Typeflag: tar.TypeDir, Name: "etc/", Mode: 0o755},
-		{Typeflag: tar.TypeDir, Name: "open/", Mode: 0o777},
-		{Typeflag: tar.TypeReg, Name: "open/file", Mode: 0o666},
-	} {
-		if err := w.WriteHeader(&h); err != nil {
-			return err
-		}
-		if h.Size > 0 {
-			if _, err := w.Write(program); err != nil {
-				return err
-			}
-		}
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
 func newExecutor(t testing.TB, change ...func(*containerd.Options)) *containerd.Executor {

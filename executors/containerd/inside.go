@@ -82,7 +82,7 @@ func data(patterns map[string][]string) (map[string][]string, []specs.Mount) {
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)
-	common := commonDir(all)
+	common := local.CommonDir(all)
 	at := func(file string) string {
 		rel, err := filepath.Rel(common, file)
 		if err != nil { // both are absolute
@@ -150,18 +150,6 @@ func isMount(path string) bool {
 	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
-// commonDir is the deepest folder that all the files are below.
-func commonDir(sorted []string) string {
-	if len(sorted) == 0 {
-		return "/"
-	}
-	dir := filepath.Dir(sorted[0])
-	for last := sorted[len(sorted)-1]; dir != "/" && !strings.HasPrefix(last, dir+"/"); {
-		dir = filepath.Dir(dir)
-	}
-	return dir
-}
-
 func bind(from, to, mode string) specs.Mount {
 	return specs.Mount{Type: "bind", Source: from, Destination: to, Options: []string{"bind", mode, "nosuid", "nodev"}}
 }
@@ -172,14 +160,7 @@ func command(t executors.Task, doc step.Step, secrets bool) []string {
 	if secrets {
 		argv = append(argv, "-secrets", path.Join(secretsDir, variables))
 	}
-	argv = append(argv, "--")
-	switch t.Unit.Code.Runtime {
-	case ir.Builtin:
-		return append(argv, image.TenonPath, "step")
-	case ir.Python:
-		argv = append(argv, path.Join(image.EnvDir, "bin", "python"))
-	}
-	return append(argv, t.Unit.Code.Command...)
+	return append(append(argv, "--"), image.Command(t.Unit.Code)...)
 }
 
 // proxies are the variables of tenon's environment that tell the way to the

@@ -1,6 +1,7 @@
 package executortest
 
 import (
+	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -110,6 +111,38 @@ func BuildStatic(to, pkg string) error {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
 	return nil
+}
+
+// WriteImage writes a root file system with what the units of the suite run, as
+// /bin/program, and more. Files in /bin are that program, others are empty.
+func WriteImage(path string, more ...tar.Header) (err error) {
+	program, err := os.ReadFile(Program())
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := tar.NewWriter(f)
+	for _, h := range append([]tar.Header{
+		{Typeflag: tar.TypeDir, Name: "bin/", Mode: 0o755},
+		{Typeflag: tar.TypeReg, Name: "bin/program", Mode: 0o755},
+	}, more...) {
+		var content []byte
+		if h.Typeflag == tar.TypeReg && strings.HasPrefix(h.Name, "bin/") {
+			content = program
+		}
+		h.Size = int64(len(content))
+		if err := w.WriteHeader(&h); err != nil {
+			return err
+		}
+		if _, err := w.Write(content); err != nil {
+			return err
+		}
+	}
+	return w.Close()
 }
 
 type suite struct {

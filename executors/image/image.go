@@ -352,3 +352,14 @@ func sumFile(name string) (string, error) {
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
+
+// Command is the program of a unit, and its arguments, in the image of a [Recipe].
+func Command(c ir.Code) []string {
+	switch c.Runtime {
+	case ir.Builtin:
+		return []string{TenonPath, "step"}
+	case ir.Python:
+		return append([]string{path.Join(EnvDir, "bin", "python")}, c.Command...)
+	}
+	return c.Command
+}

@@ -4,7 +4,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -41,7 +40,7 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 		at.Host, at.Replicas, at.Scale = "0.0.0.0", 1, nil
 		doc.Endpoint = &at
 	}
-	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: Grace, Env: environ(t)}
+	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: image.Command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: Grace, Env: environ(t)}
 	for port, p := range doc.Outputs {
 		p.Path = path.Join(pod.Work, "out", port)
 		doc.Outputs[port] = p
@@ -80,7 +79,7 @@ func data(patterns map[string][]string) (map[string][]string, []passage) {
 		}
 	}
 	slices.Sort(all)
-	common := commonDir(all)
+	common := local.CommonDir(all)
 	at := func(file string) string {
 		rel, err := filepath.Rel(common, file)
 		if err != nil { // both are absolute
@@ -100,29 +99,6 @@ func data(patterns map[string][]string) (map[string][]string, []passage) {
 		pass = append(pass, passage{from: f, to: at(f), name: "data " + of[f]})
 	}
 	return found, pass
-}
-
-// commonDir is the deepest folder that all the files are below.
-func commonDir(sorted []string) string {
-	if len(sorted) == 0 {
-		return "/"
-	}
-	dir := filepath.Dir(sorted[0])
-	for last := sorted[len(sorted)-1]; dir != "/" && !strings.HasPrefix(last, dir+"/"); {
-		dir = filepath.Dir(dir)
-	}
-	return dir
-}
-
-// command is the program of a unit in its image.
-func command(c ir.Code) []string {
-	switch c.Runtime {
-	case ir.Builtin:
-		return []string{image.TenonPath, "step"}
-	case ir.Python:
-		return append([]string{path.Join(image.EnvDir, "bin", "python")}, c.Command...)
-	}
-	return c.Command
 }
 
 // environ are the variables of the program besides those of its image.

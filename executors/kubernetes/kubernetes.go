@@ -307,14 +307,11 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	return &h, err
 }
 
-// Inspect tells how the task stands. A service is ready when as many pods as it
-// wants are, and its Service leads to them.
-func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status, err error) {
-	r, err := e.fromHandle(h)
-	if err != nil {
-		return st, err
-	}
-	err = e.patiently(ctx, func() error {
+// visit calls do with the connection to where a task is, and with its record as the
+// cluster has it; nil is that there is none. While the cluster does not answer, it is
+// called again.
+func (e *Executor) visit(ctx context.Context, r record, do func(l *link, now *record) error) error {
+	return e.patiently(ctx, func() error {
 		l, err := e.at(r.Place)
 		if err != nil {
 			return err
@@ -323,6 +320,18 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status
 		if err != nil {
 			return err
 		}
+		return do(l, now)
+	})
+}
+
+// Inspect tells how the task stands. A service is ready when as many pods as it
+// wants are, and its Service leads to them.
+func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status, err error) {
+	r, err := e.fromHandle(h)
+	if err != nil {
+		return st, err
+	}
+	err = e.visit(ctx, r, func(l *link, now *record) (err error) {
 		if now == nil {
 			st = state.Status{Phase: state.Absent}
 			return nil

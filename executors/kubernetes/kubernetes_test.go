@@ -1,14 +1,13 @@
 package kubernetes_test
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,7 +16,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -53,7 +51,7 @@ func shared(dir string) (stop func() error, err error) {
 	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-pod"); err != nil {
 		return nil, err
 	}
-	if err := programImage(tarball); err != nil {
+	if err := executortest.WriteImage(tarball); err != nil {
 		return nil, err
 	}
 	pinned := ""
@@ -68,33 +66,6 @@ func shared(dir string) (stop func() error, err error) {
 		err = errors.Join(err, os.Setenv(k, v))
 	}
 	return func() error { return nil }, err
-}
-
-// programImage is a root file system with the suite's program in /bin.
-func programImage(path string) error {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	program, err := os.ReadFile(executortest.Program())
-	if err != nil {
-		return err
-	}
-	for _, h := range []tar.Header{
-		{Typeflag: tar.TypeDir, Name: "bin/", Mode: 0o755},
-		{Typeflag: tar.TypeReg, Name: "bin/program", Mode: 0o755, Size: int64(len(program))},
-	} {
-		if err := w.WriteHeader(&h); err != nil {
-			return err
-		}
-		if h.Size > 0 {
-			if _, err := w.Write(program); err != nil {
-				return err
-			}
-		}
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
 func ok(t testing.TB, err error) {
@@ -121,24 +92,12 @@ func newPlace(t testing.TB) *place {
 	t.Helper()
 	c := kubernetestest.Up(t)
 	c.S3.Setenv(t)
-	p := &place{Cluster: c, namespace: os.Getenv(namespaceVar), store: os.Getenv(storeVar), kubeconfig: os.Getenv(kubeconfigVar), hosts: t.TempDir(), pods: map[string]map[string]int{}}
-	at := filepath.Join(p.hosts, c.Registry)
-	ok(t, os.MkdirAll(at, 0o755))
-	ok(t, os.WriteFile(filepath.Join(at, "hosts.toml"), fmt.Appendf(nil, "server = \"http://%s\"\n", c.Registry), 0o644))
+	p := &place{Cluster: c, namespace: os.Getenv(namespaceVar), store: os.Getenv(storeVar), kubeconfig: os.Getenv(kubeconfigVar), hosts: c.Hosts(t), pods: map[string]map[string]int{}}
 	if p.namespace == "" {
 		p.namespace = c.Namespace(t)
 		p.store = c.S3.Bucket(t, p.namespace)
-		data := map[string]string{}
-		for _, kv := range c.S3.Environ() {
-			k, v, _ := strings.Cut(kv, "=")
-			data[k] = v
-		}
-		p.create(t, &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: storeSecret}, StringData: data})
-		for _, o := range kubernetes.Rights(p.namespace, "tenon") {
-			if role, is := o.(*rbacv1.Role); is {
-				p.kubeconfig = c.ServiceAccount(t, p.namespace, role.Rules...)
-			}
-		}
+		c.StoreSecret(t, p.namespace, storeSecret)
+		p.kubeconfig = c.ServiceAccount(t, p.namespace, kubernetes.Rules()...)
 		p.publish(t)
 		p.watch(t)
 	}
@@ -146,25 +105,9 @@ func newPlace(t testing.TB) *place {
 }
 
 var (
-	secrets  = corev1.SchemeGroupVersion.WithResource("secrets")
 	services = corev1.SchemeGroupVersion.WithResource("services")
 	podsOf   = corev1.SchemeGroupVersion.WithResource("pods")
 )
-
-// create makes a Secret that goes with the test.
-func (p *place) create(t testing.TB, o *corev1.Secret) {
-	t.Helper()
-	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	ok(t, err)
-	in := p.Client(t).Resource(secrets).Namespace(p.namespace)
-	_, err = in.Create(t.Context(), &unstructured.Unstructured{Object: m}, metav1.CreateOptions{})
-	ok(t, err)
-	t.Cleanup(func() {
-		if err := in.Delete(context.Background(), o.Name, metav1.DeleteOptions{}); err != nil {
-			t.Error(err)
-		}
-	})
-}
 
 // publish puts the image of the tests into the registry, before many executors do at
 // once: it does not take the same layer from two of them.
@@ -215,14 +158,21 @@ func (p *place) watch(t testing.TB) {
 	})
 }
 
-// Starts counts the starts of containers.
+// Starts counts the starts of containers. The node tells of one some time after tenon
+// has the result, so a pod that is not known to have started is given that time.
 func (p *place) Starts(_ testing.TB, task executors.Task) (n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, starts := range p.pods[task.Name] {
-		n += starts
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		p.mu.Lock()
+		starts := slices.Collect(maps.Values(p.pods[task.Name]))
+		p.mu.Unlock()
+		if slices.Contains(starts, 0) && time.Now().Before(end) {
+			continue
+		}
+		for _, s := range starts {
+			n += s
+		}
+		return n
 	}
-	return n
 }
 
 // uids are those of all the pods that a task ever had.

@@ -28,14 +28,19 @@ var rights = []struct {
 	{"policy", "poddisruptionbudgets", []string{"create", "patch"}},
 }
 
+// Rules are the rights as a role has them.
+func Rules() (rules []rbacv1.PolicyRule) {
+	for _, r := range rights {
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{r.group}, Resources: []string{r.resource}, Verbs: r.verbs})
+	}
+	return rules
+}
+
 // Rights are a service account that may do what tenon does in a namespace, and no
 // more.
 func Rights(namespace, name string) []Object {
 	meta := metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{labelManagedBy: manager}}
-	role := &rbacv1.Role{TypeMeta: kind("rbac.authorization.k8s.io/v1", "Role"), ObjectMeta: meta}
-	for _, r := range rights {
-		role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{r.group}, Resources: []string{r.resource}, Verbs: r.verbs})
-	}
+	role := &rbacv1.Role{TypeMeta: kind("rbac.authorization.k8s.io/v1", "Role"), ObjectMeta: meta, Rules: Rules()}
 	return []Object{
 		&corev1.ServiceAccount{TypeMeta: kind("v1", "ServiceAccount"), ObjectMeta: meta},
 		role,

@@ -34,15 +34,10 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (st state.Status, e
 	if err != nil {
 		return st, err
 	}
-	err = e.patiently(ctx, func() error {
-		l, err := e.at(r.Place)
-		if err != nil {
-			return err
-		}
-		now, err := e.read(ctx, l, r.Name, r.Dir, r.Place)
-		if err != nil || now == nil {
+	err = e.visit(ctx, r, func(l *link, now *record) (err error) {
+		if now == nil {
 			st = state.Status{Phase: state.Absent}
-			return err
+			return nil
 		}
 		if r = *now; r.Kind == ir.Service {
 			st, err = e.waitForService(ctx, l, r)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -80,4 +81,16 @@ func Variables(u ir.Unit) map[string]string {
 		env[k] = threads
 	}
 	return env
+}
+
+// CommonDir is the deepest folder that all the files are below, which are sorted.
+func CommonDir(sorted []string) string {
+	if len(sorted) == 0 {
+		return "/"
+	}
+	dir := filepath.Dir(sorted[0])
+	for last := sorted[len(sorted)-1]; dir != "/" && !strings.HasPrefix(last, dir+"/"); {
+		dir = filepath.Dir(dir)
+	}
+	return dir
 }

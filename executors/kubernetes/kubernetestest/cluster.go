@@ -121,7 +121,45 @@ func (c *Cluster) Client(t testing.TB) dynamic.Interface {
 	return client
 }
 
+// StoreSecret makes a Secret with what the S3 server is asked with. It goes with the
+// test.
+func (c *Cluster) StoreSecret(t testing.TB, namespace, name string) {
+	t.Helper()
+	data := map[string]any{}
+	for _, v := range c.S3.Environ() {
+		name, value, _ := strings.Cut(v, "=")
+		data[name] = value
+	}
+	in := c.Client(t).Resource(secrets).Namespace(namespace)
+	secret := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name}, "stringData": data,
+	}}
+	if _, err := in.Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := in.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Hosts is a folder that tells how the registry is reached, which has no TLS.
+func (c *Cluster) Hosts(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	at := filepath.Join(dir, c.Registry)
+	if err := os.Mkdir(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(at, "hosts.toml"), fmt.Appendf(nil, "server = \"http://%s\"\n", c.Registry), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 var (
+	secrets         = corev1.SchemeGroupVersion.WithResource("secrets")
 	nodes           = corev1.SchemeGroupVersion.WithResource("nodes")
 	namespaces      = corev1.SchemeGroupVersion.WithResource("namespaces")
 	serviceAccounts = corev1.SchemeGroupVersion.WithResource("serviceaccounts")
