@@ -22,6 +22,9 @@ type Options struct {
 	Artifacts *artifact.Store
 	Executor  Executor
 	Dir       string // the state folder, absolute
+	// Sources is the folder of the system, absolute, where data files are. If it is
+	// empty, it is the one in which the plan was made.
+	Sources string
 
 	// Verify compares a table with its schema. Without it no table is accepted.
 	Verify VerifyFunc
@@ -78,9 +81,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Unmoved returns [ErrMoved] if the state is not the one the plan was made
-// against. Apply asks it first.
-func Unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
+// unmoved returns [ErrMoved] if the state is not the one the plan was made
+// against.
+func unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
 	m, err := s.Meta(ctx)
 	if err != nil {
 		return err
@@ -99,21 +102,15 @@ func Unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
 // the cause if ctx was canceled, or why the state could not be written. The
 // result is there from the moment that a revision has begun.
 //
+// The revision is a new one, unless one of this very plan was begun last and did not
+// come to its end: an apply was killed, or [Begin] was called. Then that one goes on,
+// and what was done in it is not done again.
+//
 // When ctx is canceled nothing more is started, and what runs is ended in
 // order. An apply that was fenced leaves what runs to its successor.
 func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
-	o = o.withDefaults()
-	if !filepath.IsAbs(o.Dir) {
-		return nil, fmt.Errorf("the state folder %q is not absolute", o.Dir)
-	}
-	if err := Unmoved(ctx, o.Store, p); err != nil {
-		return nil, err
-	}
-	w, err := newWalk(ctx, p, o)
+	w, err := begin(ctx, p, o)
 	if err != nil {
-		return nil, err
-	}
-	if err := w.beginRevision(ctx); err != nil {
 		return nil, err
 	}
 	wctx, cancel := context.WithCancelCause(ctx)
@@ -129,8 +126,33 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	return w.end(wctx)
 }
 
+// Begin begins the revision of a plan and does nothing of it. An [Apply] of the plan,
+// perhaps on another machine, goes on with it.
+func Begin(ctx context.Context, p *planner.Plan, o Options) (revision int, err error) {
+	w, err := begin(ctx, p, o)
+	if err != nil {
+		return 0, err
+	}
+	return w.result.Revision, nil
+}
+
+func begin(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
+	o = o.withDefaults()
+	if !filepath.IsAbs(o.Dir) {
+		return nil, fmt.Errorf("the state folder %q is not absolute", o.Dir)
+	}
+	if o.Sources == "" {
+		o.Sources = p.Dir
+	}
+	w, err := newWalk(ctx, p, o)
+	if err != nil {
+		return nil, err
+	}
+	return w, w.beginRevision(ctx)
+}
+
+// beginRevision records a new revision, or finds the one of the plan that was begun.
 func (w *walk) beginRevision(ctx context.Context) error {
-	var err error
 	r := state.Revision{
 		Act: w.o.act, BackTo: w.plan.BackTo, System: w.plan.System.Name, Target: w.plan.System.Target.Name, Started: w.o.Now(),
 		Tags: w.o.Tags, Commit: w.o.Commit, Moves: w.plan.Moves,
@@ -138,18 +160,37 @@ func (w *walk) beginRevision(ctx context.Context) error {
 	if r.BackTo > 0 {
 		r.Act = state.Rollback
 	}
+	plan := *w.plan
+	plan.Blobs = nil // they are kept by themselves, and the units name them by digest
+	text, err := encode(plan)
+	if err != nil {
+		return err
+	}
+	last, err := w.o.Store.Revisions(ctx, 1)
+	if err != nil {
+		return err
+	}
+	if len(last) > 0 && last[0].Outcome == state.Started && last[0].Plan == ir.Sum(text) {
+		w.result.Revision, w.began, w.resumed = last[0].Number, last[0].Started, true
+		return nil
+	}
+	if err := unmoved(ctx, w.o.Store, w.plan); err != nil {
+		return err
+	}
 	// With them the revision can be brought back when the sources are gone.
 	for _, digest := range sortedKeys(w.plan.Blobs) {
 		if _, err := w.o.Artifacts.PutBytes(ctx, w.plan.Blobs[digest]); err != nil {
 			return fmt.Errorf("begin revision: %w", err)
 		}
 	}
-	if r.IR, err = w.keep(ctx, w.plan.System); err != nil {
+	system, err := encode(w.plan.System)
+	if err != nil {
 		return err
 	}
-	p := *w.plan
-	p.Blobs = nil // they are kept by themselves, and the units name them by digest
-	if r.Plan, err = w.keep(ctx, p); err != nil {
+	if r.IR, err = w.keep(ctx, system); err != nil {
+		return err
+	}
+	if r.Plan, err = w.keep(ctx, text); err != nil {
 		return err
 	}
 	if w.result.Revision, err = w.o.Lease.BeginRevision(ctx, r); err != nil {
@@ -159,12 +200,16 @@ func (w *walk) beginRevision(ctx context.Context) error {
 	return nil
 }
 
-// keep stores what the revision is made of as a blob.
-func (w *walk) keep(ctx context.Context, v any) (string, error) {
+func encode(v any) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return "", fmt.Errorf("begin revision: %w", err)
+		return nil, fmt.Errorf("begin revision: %w", err)
 	}
+	return b, nil
+}
+
+// keep stores what the revision is made of as a blob.
+func (w *walk) keep(ctx context.Context, b []byte) (string, error) {
 	digest, err := w.o.Artifacts.PutBytes(ctx, b)
 	if err != nil {
 		return "", fmt.Errorf("begin revision: %w", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -111,7 +110,7 @@ func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
 		}
 	}
 	for {
-		if _, err := os.Lstat(w.layout.run(TaskName(n.unit.ID, n.key, number))); err != nil {
+		if !exists(w.layout.run(TaskName(n.unit.ID, n.key, number))) {
 			return number, nil
 		}
 		number++

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -178,12 +177,12 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 	name := TaskName(p.Run.Unit, p.Run.Key, p.Run.Attempt)
 	h := p.Handle
 	if h == nil {
-		if _, err := os.Stat(w.layout.run(name)); err != nil {
-			return w.unwrite(ctx, p.Run) // a record, or killed before the executor was asked
+		if p.Run.Log == "" {
+			return w.unwrite(ctx, p.Run) // a record
 		}
 		var err error
-		if h, err = w.find(ctx, p.Run); err != nil {
-			return err
+		if h, err = w.find(ctx, p.Run); err != nil || h == nil && !exists(w.layout.run(name)) {
+			return err // killed before the executor was asked
 		}
 	}
 	if h != nil {

@@ -82,6 +82,11 @@ func (l layout) sweepRun(task string) error {
 	return files.RemoveAll(filepath.Join(dir, "out"))
 }
 
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // sweep removes what was half written, see [files.Sweep].
 func (l layout) sweep() error {
 	return errors.Join(files.Sweep(filepath.Join(l.dir, "code")), files.Sweep(filepath.Join(l.dir, "rules")))
@@ -180,7 +185,7 @@ func (l layout) makeLock(digest string, blobs map[string][]byte) (string, error)
 		return "", fmt.Errorf("lay out the lock: %w", err)
 	}
 	path := l.lock(digest)
-	if _, err := os.Stat(path); err == nil {
+	if exists(path) {
 		return path, nil
 	}
 	err = os.MkdirAll(filepath.Dir(path), 0o755)

@@ -26,6 +26,8 @@ type walk struct {
 	began  time.Time
 	fault  atomic.Pointer[stateError] // why the walk had to stop
 
+	resumed bool // some of the revision may have been done before
+
 	works   []*work // by node of the schedule
 	byID    map[string]*work
 	deletes []string

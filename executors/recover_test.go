@@ -25,6 +25,7 @@ func (b *bench) began(u ir.Unit, asked bool) state.Run {
 	b.Helper()
 	b.ok(u.Define())
 	r := state.Run{Key: ir.RunKey(u.Digest, nil), Unit: u.ID, Definition: u.Digest, Revision: 1, Attempt: 1}
+	r.Log = "runs/" + executors.TaskName(u.ID, r.Key, 1) + "/log"
 	var err error
 	r.ID, err = b.lease.Begin(b.Context(), r)
 	b.ok(err)

@@ -77,7 +77,8 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 	}
 	if n.unit.Kind != ir.Job {
 		c, ok := w.current[n.unit.ID]
-		if !n.item.Unless || !ok || c.Key != n.key || !w.written(n.unit) {
+		made := ok && c.Revision == w.result.Revision // before this apply was killed
+		if !n.item.Unless && !made || !ok || c.Key != n.key || !w.written(n.unit) {
 			return false, nil
 		}
 	}
@@ -134,7 +135,7 @@ func (w *walk) data(ctx context.Context, u *ir.Unit) (map[string]string, error) 
 	if len(u.Files) == 0 {
 		return nil, nil
 	}
-	patterns, err := planner.Files(w.plan.Dir, u.Files)
+	patterns, err := planner.Files(w.o.Sources, u.Files)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +144,7 @@ func (w *walk) data(ctx context.Context, u *ir.Unit) (map[string]string, error) 
 		files = append(files, found...)
 	}
 	slices.Sort(files)
-	return w.o.Digests.Digest(ctx, w.plan.Dir, slices.Compact(files))
+	return w.o.Digests.Digest(ctx, w.o.Sources, slices.Compact(files))
 }
 
 // unread returns an error if a data file is not any more what the run's key says
@@ -369,7 +370,7 @@ func (w *walk) files(u *ir.Unit) (map[string][]string, error) {
 	if len(u.Files) == 0 {
 		return nil, nil
 	}
-	found, err := planner.Files(w.plan.Dir, u.Files)
+	found, err := planner.Files(w.o.Sources, u.Files)
 	if err != nil {
 		return nil, err
 	}
@@ -378,7 +379,7 @@ func (w *walk) files(u *ir.Unit) (map[string][]string, error) {
 		abs[pattern] = make([]string, len(paths))
 		for i, p := range paths {
 			if abs[pattern][i] = filepath.FromSlash(p); !filepath.IsAbs(abs[pattern][i]) {
-				abs[pattern][i] = filepath.Join(w.plan.Dir, abs[pattern][i])
+				abs[pattern][i] = filepath.Join(w.o.Sources, abs[pattern][i])
 			}
 		}
 	}

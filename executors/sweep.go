@@ -3,7 +3,6 @@ package executors
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -21,7 +20,7 @@ func (w *walk) sweep(ctx context.Context) {
 	// Who has the lease is the only one who writes, so these are of the dead.
 	_ = w.o.Artifacts.Sweep()
 	_ = w.layout.sweep()
-	for number := w.result.Revision - 1; number > 0; number-- {
+	for number := w.result.Revision; number > 0; number-- {
 		r, err := w.o.Store.Revision(ctx, number)
 		if errors.Is(err, state.ErrNotFound) {
 			return
@@ -30,7 +29,10 @@ func (w *walk) sweep(ctx context.Context) {
 			w.stop(err)
 			return
 		}
-		if r.Outcome != state.Killed {
+		if number == w.result.Revision && !w.resumed {
+			continue
+		}
+		if r.Outcome != state.Killed && number != w.result.Revision {
 			return // it came to its end, and so did the sweep it began with
 		}
 		runs, err := w.o.Store.RunsOf(ctx, number)
@@ -49,7 +51,7 @@ func (w *walk) sweep(ctx context.Context) {
 // sweepDone ends what the executor still keeps for a job that is recorded.
 func (w *walk) sweepDone(ctx context.Context, r state.Run) {
 	name := TaskName(r.Unit, r.Key, r.Attempt)
-	if _, err := os.Lstat(filepath.Join(w.layout.run(name), "out")); err != nil {
+	if exists(w.layout.run(name)) && !exists(filepath.Join(w.layout.run(name), "out")) {
 		return // it was swept
 	}
 	h, err := w.find(ctx, r)

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib"
@@ -191,7 +192,9 @@ func undisturbed(t *testing.T) *reference {
 }
 
 // kill goes through the phases, is killed at the n-th moment of each, and does
-// each again. The state is in a folder unless database is the URL of another.
+// each again. Every other time the edit is applied by a plan file, which then goes on
+// in the revision that was killed. The state is in a folder unless database is the URL
+// of another.
 func (ref *reference) kill(t *testing.T, n int, database string) {
 	s := newSystem(t, ref.ports)
 	s.database = database
@@ -205,13 +208,27 @@ func (ref *reference) kill(t *testing.T, n int, database string) {
 			t.Errorf("%s, killed %s: %s", p.name, at, fmt.Sprintf(format, args...))
 		}
 		s.edit(p.edit)
-		out, err := s.tenon(p.args, faultKill+"="+at)
-		if ended := (*exec.ExitError)(nil); !errors.As(err, &ended) || ended.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		args, before := p.args, 0
+		if byFile := i == 1 && n%2 == 1; byFile {
+			if out, err := s.tenon([]string{"plan", "--out", "edit.plan"}); err != nil {
+				fail("first: %v\n%s", err, out)
+				return
+			}
+			args, before = append(args[:len(args):len(args)], "edit.plan"), s.revisions()
+		}
+		out, err := s.tenon(args, faultKill+"="+at)
+		if killed := (*exec.ExitError)(nil); !errors.As(err, &killed) || killed.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 			fail("it was not: %v\n%s", err, out)
 			return
 		}
-		if out, err := s.tenon(p.args); err != nil {
+		ended := before > 0 && s.revisions() > before && s.ended()
+		out, err = s.tenon(args)
+		if ended != (err != nil && strings.Contains(out, executors.ErrMoved.Error())) || err != nil && !ended {
 			fail("then: %v\n%s", err, out)
+			return
+		}
+		if before > 0 && s.revisions() != before+1 {
+			fail("there are %d revisions, and were %d", s.revisions(), before)
 			return
 		}
 		if diff := difference(ref.outcomes[i], s.outcome()); diff != "" {
@@ -318,6 +335,30 @@ func (s *system) processes() map[int]string {
 		}
 	}
 	return alive
+}
+
+// revisions is how many there are.
+func (s *system) revisions() int { return len(s.history(0)) }
+
+// ended reports whether the last revision has come to its end.
+func (s *system) ended() bool {
+	last := s.history(1)
+	return len(last) > 0 && last[0].Outcome == state.Done
+}
+
+func (s *system) history(most int) []state.Revision {
+	ctx := context.Background()
+	store, err := state.Open(ctx, cmp.Or(s.database, filepath.Join(s.dir, ".tenon")))
+	if err != nil {
+		s.t.Error(err)
+		return nil
+	}
+	defer store.Close()
+	revisions, err := store.Revisions(ctx, most)
+	if err != nil {
+		s.t.Error(err)
+	}
+	return revisions
 }
 
 // outcome is all that can be told of the system, a fact a line: what stands, what
