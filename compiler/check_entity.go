@@ -526,7 +526,9 @@ func (c *compilation) checkStep(e *entity) {
 
 var (
 	secretName = regexp.MustCompile(`(?i)(^|[_-])(password|passwd|pwd|secret|((access|auth|api|bearer|refresh)_?)token|api_?key|access_?key|private_?key|credentials?)$`)
-	secretURL  = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)
+	// secretObjects are fields that name a Secret of a cluster.
+	secretObjects = []string{"store_secret", "state_secret"}
+	secretURL     = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)
 )
 
 // checkSecrets refuses what looks like a secret written out.
@@ -544,7 +546,7 @@ func (c *compilation) checkSecrets(e *entity) {
 			}
 		case string:
 			name := at[len(at)-1]
-			if (secretName.MatchString(name) && v != "") || secretURL.MatchString(v) {
+			if (secretName.MatchString(name) && !slices.Contains(secretObjects, name) && v != "") || secretURL.MatchString(v) {
 				c.fail(e, diag.Diagnostic{
 					Message: fmt.Sprintf("%s looks like a secret written into the system", strings.Join(at, ".")),
 					Wanted:  "a reference",
@@ -557,7 +559,7 @@ func (c *compilation) checkSecrets(e *entity) {
 	}
 	for _, f := range e.fields {
 		switch f.name {
-		case "schema", "secrets", "dsn", "out", "name", "component", "store_secret": // which are names, or looked at below
+		case "schema", "secrets", "dsn", "out", "name", "component": // which are names, or looked at below
 			continue
 		}
 		walk(f.value, e.path(f.name))

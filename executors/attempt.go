@@ -73,7 +73,8 @@ func (w *walk) open(ctx context.Context, n *work) (*call, error) {
 		c.handle, c.adopted, c.asked = p.Handle, true, true
 		c.run.Revision = w.result.Revision
 		if !c.lost(ctx) {
-			return c, nil
+			_, err := w.layout.makeRun(c.name) // it may have been begun on another machine
+			return c, err
 		}
 		w.discard(ctx, *p, "lost with the apply that was killed")
 	}
@@ -364,6 +365,9 @@ func (c *call) endAs(ctx context.Context, o state.Outcome) bool {
 
 // close records the end of the attempt.
 func (c *call) close(ctx context.Context, o state.Outcome, stands *state.Current) error {
+	if c.n.unit.Kind == ir.Job {
+		_ = c.o.Artifacts.ShareLog(context.WithoutCancel(ctx), c.name, c.log()) // without it the run is still what it was
+	}
 	c.run.Outcome, c.run.Usage = o, c.status.Usage
 	c.run.Finished = c.o.Now()
 	if c.adopted && !c.status.Finished.IsZero() {

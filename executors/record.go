@@ -28,9 +28,11 @@ type recordKind struct {
 	remove func(w *walk, u *ir.Unit, kept ...ir.Unit) error
 }
 
+const rulesComponent = "slo.rules"
+
 // records lists the components of records.
 var records = map[string]recordKind{
-	"slo.rules":      {write: writeRules, lost: rulesLost, remove: removeRules},
+	rulesComponent:   {write: writeRules, lost: rulesLost, remove: removeRules},
 	"registry.model": {write: registerModel},
 }
 
@@ -104,6 +106,49 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	return report{work: n, verdict: failed, err: &UnitError{Unit: u.ID, Attempt: n.tries, Err: err}}
 }
 
+// Bring makes the rules below the state folder dir those that stand, where another
+// machine has applied them. It is for a state that machines share; nobody on this one
+// may be applying.
+func Bring(ctx context.Context, s *state.Store, dir string) error {
+	current, err := s.Current(ctx)
+	if err != nil {
+		return err
+	}
+	l, stand := layout{dir}, map[string]bool{}
+	for unit, c := range current {
+		if c.Kind != ir.Record {
+			continue
+		}
+		u, err := s.Unit(ctx, unit)
+		if err != nil {
+			return err
+		}
+		if u.Component != rulesComponent {
+			continue
+		}
+		r, err := rulesOf(u)
+		if err != nil {
+			return err
+		}
+		stand[filepath.Clean(r.File)] = true
+		if rulesLost(l, u) == "" {
+			continue
+		}
+		if err := r.write(l); err != nil {
+			return err
+		}
+	}
+	return filepath.WalkDir(l.rules(""), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
+			return nil
+		}
+		if rel, relErr := filepath.Rel(l.rules(""), path); err == nil && relErr == nil && !stand[rel] {
+			err = os.Remove(path)
+		}
+		return err
+	})
+}
+
 // unwrite takes away what was written for a record that was killed before it was
 // recorded, as far as it is neither declared now nor recorded before. What that
 // was, the revision tells.
@@ -166,15 +211,22 @@ func writeRules(ctx context.Context, w *walk, n *work) (map[string]artifact.Arti
 	if err != nil {
 		return nil, nil, err
 	}
-	path := w.layout.rules(r.File)
-	err = os.MkdirAll(filepath.Dir(path), 0o755)
+	if err := r.write(w.layout); err != nil {
+		return nil, nil, err
+	}
+	return map[string]artifact.Artifact{"rules": {Digest: digest, Kind: string(ir.File), Size: int64(len(r.Content))}}, nil, nil
+}
+
+func (r rulesFile) write(l layout) error {
+	path := l.rules(r.File)
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
 		err = files.WriteSynced(path, []byte(r.Content), 0o644)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("write rules: %w", err)
+		return fmt.Errorf("write rules: %w", err)
 	}
-	return map[string]artifact.Artifact{"rules": {Digest: digest, Kind: string(ir.File), Size: int64(len(r.Content))}}, nil, nil
+	return nil
 }
 
 func rulesLost(l layout, u *ir.Unit) string {

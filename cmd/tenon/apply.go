@@ -38,11 +38,17 @@ state has moved since.
 
 With --audit some of what would be reused is run again and compared, byte by
 byte. What stands is not touched; a unit that comes out otherwise is said to be
-not deterministic from then on.`,
+not deterministic from then on.
+
+With --detach the plan is walked in the cluster of its target, and this machine is
+not needed any more: tenon logs -f follows it, tenon status tells how far it is, and
+tenon cancel ends it. The state and the artifacts have to be where the cluster
+reaches them.`,
 		Example: `  tenon apply
   tenon apply --yes -t env=prod
   tenon apply prod.plan
   tenon apply --audit 0.1
+  tenon apply --detach --yes -t target=cluster && tenon logs -f
   tenon apply --yes --json | jq -c 'select(.type == "failed")'`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			ctx := c.Context()
@@ -61,12 +67,16 @@ not deterministic from then on.`,
 			if audit > 0 && p.BackTo > 0 {
 				return &usageError{errors.New("a rollback carries only the code that it starts: audit after it, with tenon apply --audit")}
 			}
+			if audit > 0 && o.detach {
+				return &usageError{errors.New("--audit compares bytes on this machine: it does not go with --detach")}
+			}
 			p.Audit(audit, rand.Float64)
 			return a.carryOut(ctx, p, w, lease, o)
 		},
 	}
 	a.systemFlags(c)
 	o.flags(c)
+	c.Flags().BoolVar(&o.detach, "detach", false, "let the cluster of the target walk the plan, and return")
 	c.Flags().Float64Var(&audit, "audit", 0, "run this `SHARE` of what is reused again, and compare: 0.1 is a tenth")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for another apply to end")
 	how.flags(c)
@@ -76,6 +86,7 @@ not deterministic from then on.`,
 // A consent is how a plan is carried out.
 type consent struct {
 	yes, json bool
+	detach    bool // in the cluster
 	parallel  int
 }
 
@@ -118,8 +129,14 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease
 	if err := w.artifacts.Look(ctx); err != nil {
 		return err
 	}
+	if c.detach {
+		return a.detach(ctx, p, w, lease, c)
+	}
+	if err := a.endWalk(ctx, w); err != nil {
+		return err
+	}
 	view := a.newView(c.json, p)
-	o, err := a.options(w, lease, p.System.Target, p.System.Name, view.event)
+	o, err := a.options(w, lease, p.System.Target, setting{system: p.System.Name, dir: w.dir}, view.event)
 	if err != nil {
 		return err
 	}

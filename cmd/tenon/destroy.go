@@ -66,8 +66,11 @@ ones. To remove all of it, delete the state folder afterwards.`,
 			}
 			view := a.newView(asJSON, &planner.Plan{Items: items})
 			view.again = "tenon destroy"
-			o, err := a.options(w, lease, ir.Target{Executor: process.Name}, "", view.event)
+			o, err := a.options(w, lease, ir.Target{Executor: process.Name}, setting{dir: w.dir}, view.event)
 			if err != nil {
+				return err
+			}
+			if err := a.endWalk(ctx, w); err != nil {
 				return err
 			}
 			result, err := executors.Destroy(ctx, o)

@@ -22,8 +22,10 @@ var executorNames = []string{process.Name, containerd.Name, kubernetes.Name}
 
 // A setting is what an executor works within, besides its target.
 type setting struct {
-	system string // its name
-	dir    string // of the state
+	system string            // its name
+	dir    string            // of the state
+	home   string            // the context whose cluster this is, or ""
+	images map[string]string // of units, in the registry already
 }
 
 // executor makes the executor of a target.
@@ -60,7 +62,7 @@ func (a *app) executor(t ir.Target, in setting) (executors.Executor, error) {
 			return nil, err
 		}
 		o := kubernetes.Options{
-			Settings: settings, Build: a.images(t).Build, Publish: a.images(t).Publish, Tenon: self,
+			Settings: settings, Build: a.images(t).Build, Publish: a.images(t).Publish, Tenon: self, Home: in.home, Images: in.images,
 			Pod: cmp.Or(os.Getenv("TENON_POD"), filepath.Join(filepath.Dir(self), "tenon-pod")),
 		}
 		if in.dir != "" {

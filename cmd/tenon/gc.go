@@ -130,7 +130,7 @@ func (a *app) collectGarbage(ctx context.Context, w *workspace, lease *state.Lea
 	if err != nil {
 		return err
 	}
-	opts, err := a.options(w, lease, target, "", nil)
+	opts, err := a.options(w, lease, target, setting{dir: w.dir}, nil)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -22,17 +24,25 @@ func logsCommand(a *app) *cobra.Command {
 	var follow bool
 	var dir string
 	c := &cobra.Command{
-		Use: "logs UNIT", Short: "Print the log of a unit's last run", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
-		Long:    "Prints what the last run of a unit wrote to its standard output and error.",
-		Example: "  tenon logs models/late/train\n  tenon logs deployments/api -f",
+		Use: "logs [UNIT]", Short: "Print the log of a unit's last run, or of a detached apply", Args: atMost(1, "one unit"), ValidArgsFunction: a.completeUnits(&dir),
+		Long: `Prints what the last run of a unit wrote to its standard output and error. Without a
+unit it prints what the last tenon apply --detach has said.`,
+		Example: "  tenon logs models/late/train\n  tenon logs deployments/api -f\n  tenon logs -f",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			return a.withApplied(ctx, dir, func(w *workspace) error {
+				if len(args) == 0 {
+					return a.walkLog(ctx, w, follow)
+				}
 				run, err := a.lastRun(ctx, w, unitName(args[0]))
 				if err != nil {
 					return err
 				}
-				if h := standsInCluster(ctx, w, run); h != nil {
+				h, err := w.inCluster(ctx, run)
+				switch {
+				case err != nil:
+					return err
+				case h != nil:
 					return a.clusterLog(ctx, w, *h, follow)
 				}
 				return a.copyLog(ctx, w, run, follow)
@@ -87,7 +97,7 @@ func (a *app) copyLog(ctx context.Context, w *workspace, run *state.Run, follow 
 	path := filepath.Join(w.dir, filepath.FromSlash(run.Log))
 	f, err := os.Open(path)
 	if run.Log == "" || errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("the log of %s is no longer there", run.Unit)
+		return a.sharedLog(ctx, w, run)
 	}
 	if err != nil {
 		return fmt.Errorf("read the log of %s: %w", run.Unit, err)
@@ -109,15 +119,76 @@ func (a *app) copyLog(ctx context.Context, w *workspace, run *state.Run, follow 
 	}
 }
 
-// standsInCluster is the handle of a service whose log the cluster has, or nil. That
-// of a job is brought to the folder of its run.
-func standsInCluster(ctx context.Context, w *workspace, run *state.Run) *state.Handle {
+// sharedLog prints a log that another machine has.
+func (a *app) sharedLog(ctx context.Context, w *workspace, run *state.Run) error {
+	b, err := w.artifacts.Log(ctx, path.Base(path.Dir(run.Log)))
+	if errors.Is(err, artifact.ErrMissing) {
+		return fmt.Errorf("the log of %s is not on this machine, nor in the store", run.Unit)
+	}
+	if err == nil {
+		_, err = a.stdout.Write(b)
+	}
+	if err != nil {
+		return fmt.Errorf("print the log of %s: %w", run.Unit, err)
+	}
+	return nil
+}
+
+// walkLog prints what the walk of the last revision has said.
+func (a *app) walkLog(ctx context.Context, w *workspace, follow bool) error {
+	last, err := w.store.Revisions(ctx, 1)
+	if err != nil {
+		return err
+	}
+	if len(last) > 0 {
+		x, name, err := a.walkOf(ctx, w, last[0])
+		if err != nil {
+			return err
+		}
+		st := state.Status{Phase: state.Absent}
+		if x != nil {
+			if st, err = x.Walk(ctx, name); err != nil {
+				return err
+			}
+		}
+		if st.Phase != state.Absent {
+			if err := x.WalkLog(ctx, name, a.stdout, follow); err != nil && ctx.Err() == nil {
+				return err
+			}
+			return nil
+		}
+	}
+	return &usageError{errors.New("the last apply was not detached: name a unit, such as models/late/train; tenon status lists them")}
+}
+
+// inCluster is the handle of what has its log in the cluster, or nil: a service that
+// stands, and a job that another machine follows. That of other jobs is in the
+// folder of their run.
+func (w *workspace) inCluster(ctx context.Context, run *state.Run) (*state.Handle, error) {
 	current, err := w.store.Current(ctx)
-	c, ok := current[run.Unit]
-	if err != nil || !ok || c.Handle == nil || c.Key != run.Key || c.Handle.Executor != kubernetes.Name {
+	if err != nil {
+		return nil, err
+	}
+	if c := current[run.Unit]; c.Handle != nil && c.Key == run.Key {
+		return ofCluster(c.Handle), nil
+	}
+	if run.Outcome != state.Started || exists(filepath.Join(w.dir, filepath.FromSlash(run.Log))) {
+		return nil, nil
+	}
+	pending, err := w.store.Pending(ctx)
+	for _, p := range pending {
+		if p.Run.ID == run.ID {
+			return ofCluster(p.Handle), nil
+		}
+	}
+	return nil, err
+}
+
+func ofCluster(h *state.Handle) *state.Handle {
+	if h == nil || h.Executor != kubernetes.Name {
 		return nil
 	}
-	return c.Handle
+	return h
 }
 
 func (a *app) clusterLog(ctx context.Context, w *workspace, h state.Handle, follow bool) error {

@@ -283,6 +283,22 @@ func (s *shared) All(ctx context.Context) ([]string, error) {
 	return r.All(ctx)
 }
 
+func (s *shared) PutNote(ctx context.Context, name string, b []byte) error {
+	r, err := s.store(ctx)
+	if err != nil {
+		return err
+	}
+	return r.PutNote(ctx, name, b)
+}
+
+func (s *shared) Note(ctx context.Context, name string) ([]byte, error) {
+	r, err := s.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.Note(ctx, name)
+}
+
 func (s *shared) close() error {
 	if s == nil || s.open == nil {
 		return nil
@@ -403,7 +419,7 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 
 // inputs are what a plan for a system in dir is made from.
 func (a *app) inputs(ctx context.Context, dir string, w *workspace, sys *ir.System) (planner.Inputs, error) {
-	x, err := a.route(sys.Target, setting{sys.Name, w.dir}, nil)
+	x, err := a.route(sys.Target, setting{system: sys.Name, dir: w.dir}, nil)
 	if err != nil {
 		return planner.Inputs{}, err
 	}
@@ -414,9 +430,25 @@ func (a *app) inputs(ctx context.Context, dir string, w *workspace, sys *ir.Syst
 	if err := w.artifacts.Look(ctx); err != nil {
 		return planner.Inputs{}, err
 	}
+	if err := a.bring(ctx, w); err != nil {
+		return planner.Inputs{}, err
+	}
 	return planner.Inputs{
 		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: a.digests(w), Inspector: x, Written: executors.Written(w.dir),
 	}, nil
+}
+
+// bring makes this machine's files of records those that stand, unless somebody is
+// changing them.
+func (a *app) bring(ctx context.Context, w *workspace) error {
+	if !state.IsURL(a.stateAt()) {
+		return nil
+	}
+	held, err := w.store.Holder(ctx)
+	if err != nil || held != nil && held.Holder.PID != os.Getpid() {
+		return err
+	}
+	return executors.Bring(ctx, w.store, w.dir)
 }
 
 // unitNames lets a dot stand for the first slash, as in the language.
@@ -436,8 +468,8 @@ func unitName(n string) string {
 }
 
 // options are what an apply works with.
-func (a *app) options(w *workspace, lease *state.Lease, target ir.Target, system string, events func(executors.Event)) (executors.Options, error) {
-	x, err := a.route(target, setting{system, w.dir}, a.faults.executor)
+func (a *app) options(w *workspace, lease *state.Lease, target ir.Target, in setting, events func(executors.Event)) (executors.Options, error) {
+	x, err := a.route(target, in, a.faults.executor)
 	if err != nil {
 		return executors.Options{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -31,6 +33,9 @@ type app struct {
 	color          bool
 	stop           context.CancelCauseFunc
 	began          bool // a command took the command line
+	// leave, if it is set, is called before what runs is ended because of a signal. It
+	// may end the program instead.
+	leave atomic.Pointer[func()]
 
 	tags  []string
 	state string
@@ -52,9 +57,10 @@ type faults struct {
 // Exit codes.
 const (
 	exitOK      = 0
-	exitError   = 1
+	exitError   = kubernetes.WalkEnded
 	exitChanges = 2 // of diff, and with --detailed-exitcode
-	exitUsage   = 64
+	exitUsage   = kubernetes.WalkUsage
+	exitAgain   = 75 // of a walk in the cluster that has to be made again
 	exitStopped = 130
 )
 
@@ -121,6 +127,9 @@ func (a *app) watchSignals() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		<-signals
+		if leave := a.leave.Load(); leave != nil {
+			(*leave)()
+		}
 		fmt.Fprintln(a.stderr, "tenon: stopping; interrupt again to stop now")
 		a.stop(errStopped)
 		<-signals
@@ -137,6 +146,9 @@ func (a *app) exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errChanges):
 		return exitChanges
+	case errors.Is(err, errAgain):
+		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
+		return exitAgain
 	case errors.Is(err, errStopped):
 		return exitStopped
 	case errors.Is(err, errSaid):
@@ -193,9 +205,9 @@ to happen against what is already there, shows the plan, and applies it.`,
 	})
 	root.AddCommand(
 		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
-		statusCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), devicesCommand(a),
+		statusCommand(a), cancelCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), devicesCommand(a),
 		graphCommand(a), imageCommand(a), rbacCommand(a), gcCommand(a),
-		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a),
+		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a), walkCommand(a),
 	)
 	root.SetVersionTemplate("tenon {{.Version}}\n")
 	root.SetHelpCommand(helpCommand(root))

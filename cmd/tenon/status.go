@@ -32,7 +32,9 @@ func statusCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "status [DIR]", Short: "Show what stands and how it does", Args: atMost(1, "one folder"),
-		Long:    "Shows every unit that stands. Services are looked at: one that died is said to have,\nand one whose executor cannot be asked is unknown.",
+		Long: `Shows every unit that stands. Services are looked at: one that died is said to have,
+and one whose executor cannot be asked is unknown. While an apply is under way, here,
+on another machine or in the cluster, the units at work are shown as well.`,
 		Example: "  tenon status\n  tenon status --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
@@ -46,8 +48,14 @@ func statusCommand(a *app) *cobra.Command {
 					return err
 				}
 				var failed []state.Run
+				var now *underWay
 				if len(last) > 0 {
 					if failed, err = a.failedIn(ctx, w, last[0]); err != nil {
+						return err
+					}
+				}
+				if len(last) > 0 && last[0].Outcome == state.Started {
+					if now, err = a.underWayIn(ctx, w, last[0]); err != nil {
 						return err
 					}
 				}
@@ -56,9 +64,12 @@ func statusCommand(a *app) *cobra.Command {
 					if len(last) > 0 {
 						doc["revision"] = last[0]
 					}
+					if now != nil {
+						doc["under_way"] = now
+					}
 					return a.printJSON(doc)
 				}
-				return a.printStatus(units, last, failed)
+				return a.printStatus(units, last, failed, now)
 			})
 		},
 	}
@@ -152,16 +163,25 @@ func (a *app) failedIn(ctx context.Context, w *workspace, r state.Revision) ([]s
 	return failed, nil
 }
 
-func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []state.Run) error {
-	if len(units) == 0 && len(failed) == 0 {
+func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []state.Run, now *underWay) error {
+	if len(units) == 0 && len(failed) == 0 && now == nil {
 		_, err := fmt.Fprintln(a.stdout, "Nothing stands.")
 		return err
 	}
 	if len(last) > 0 {
 		r := last[0]
-		fmt.Fprintf(a.stdout, "%s on %s, revision %d, %s, %s\n\n", a.paint(bold, r.System), r.Target, r.Number, r.Outcome, r.Started.Local().Format(time.DateTime))
+		fmt.Fprintf(a.stdout, "%s on %s, revision %d, %s, %s\n", a.paint(bold, r.System), r.Target, r.Number, r.Outcome, r.Started.Local().Format(time.DateTime))
+		if now != nil {
+			fmt.Fprintln(a.stdout, now)
+		}
+		fmt.Fprintln(a.stdout)
 	}
 	width := 0
+	if now != nil {
+		for _, r := range now.Units {
+			width = max(width, len(r.Unit))
+		}
+	}
 	for _, u := range units {
 		width = max(width, len(u.Unit))
 	}
@@ -184,6 +204,15 @@ func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []st
 			text = "written"
 		}
 		fmt.Fprintf(a.stdout, "  %s %s  %s\n", a.paint(color, mark), pad(u.Unit, width), text)
+	}
+	if now != nil {
+		for _, r := range now.Units {
+			text := "at work for " + took(time.Since(r.Started).Round(time.Second))
+			if r.Attempt > 1 {
+				text += fmt.Sprintf(", attempt %d", r.Attempt)
+			}
+			fmt.Fprintf(a.stdout, "  %s %s  %s\n", a.paint(blue, "▸"), pad(r.Unit, width), text)
+		}
 	}
 	for _, f := range failed {
 		fmt.Fprintf(a.stdout, "  %s %s  failed: %s\n", a.paint(red, "✗"), pad(f.Unit, width), clipTo(f.Error, lineLimit))

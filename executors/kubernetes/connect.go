@@ -98,8 +98,14 @@ func settle(path string, p Place) (Place, error) {
 }
 
 // dial makes a connection. It asks the cluster nothing yet.
-func dial(path string, p Place) (*cluster, error) {
-	config, err := kubeconfig(path, p.Context).ClientConfig()
+func (o Options) dial(p Place) (*cluster, error) {
+	var config *rest.Config
+	var err error
+	if o.Home != "" && p.Context == o.Home {
+		config, err = rest.InClusterConfig()
+	} else {
+		config, err = kubeconfig(o.Kubeconfig, p.Context).ClientConfig()
+	}
 	if err != nil {
 		return nil, explainConfig(p.Context, err)
 	}

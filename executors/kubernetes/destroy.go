@@ -124,15 +124,8 @@ func (e *Executor) over(ctx context.Context, l *link, r record) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var list corev1.PodList
-	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelTask + "=" + r.Name}); err != nil {
-		return false, err
-	}
-	var all []*corev1.Pod
-	for i := range list.Items {
-		all = append(all, &list.Items[i])
-	}
-	return over(job, all) && !slices.ContainsFunc(all, runs), nil
+	all, err := l.podsOf(ctx, r.Name)
+	return err == nil && over(job, all) && !slices.ContainsFunc(all, runs), err
 }
 
 // gone waits until an object is gone.

@@ -6,17 +6,21 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/planner"
 )
 
 // repository is where all images of units are, below the target's registry.
 const repository = "/tenon"
 
-// image makes the task's image, sees to it that the registry has it, and returns its
-// name there. The unit's files are not in it: they pass through the store, so that a
-// change of them makes no other image.
+// image is the name of the task's image in the registry. The unit's files are not in
+// it: they pass through the store, so that a change of them makes no other image.
 func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) {
+	if name := e.opts.Images[t.Unit.ID]; name != "" {
+		return name, nil
+	}
 	var lock []byte
 	if t.Lock != "" {
 		var err error
@@ -24,13 +28,41 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 			return "", fmt.Errorf("read the lock of the Python environment: %w", err)
 		}
 	}
-	if _, err := os.Stat(e.opts.Pod); err != nil {
+	return e.publish(ctx, e.recipe(t.Unit, t.Image, lock))
+}
+
+// Publish sees to it that the registry has the images of all units of a plan, and
+// returns their names there, by unit.
+func (e *Executor) Publish(ctx context.Context, p *planner.Plan) (map[string]string, error) {
+	names := map[string]string{}
+	for i := range p.System.Units {
+		u := &p.System.Units[i]
+		if u.Kind == ir.Record {
+			continue
+		}
+		name, err := e.publish(ctx, e.recipe(*u, p.Image(u), p.Blobs[u.Code.Lock]))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", u.ID, err)
+		}
+		names[u.ID] = name
+	}
+	return names, nil
+}
+
+// recipe is what the image of a unit is made of, on a pinned one.
+func (e *Executor) recipe(u ir.Unit, on string, lock []byte) image.Recipe {
+	u.Code.Image = "" // on is that reference, by digest
+	r := image.RecipeFor(u, on, nil, lock, e.opts.Tenon)
+	r.Pod = e.opts.Pod
+	return r
+}
+
+// publish makes an image, sees to it that the registry has it, and returns its name
+// there.
+func (e *Executor) publish(ctx context.Context, recipe image.Recipe) (string, error) {
+	if _, err := os.Stat(recipe.Pod); err != nil {
 		return "", fmt.Errorf("tenon-pod, the program of pods, is not beside tenon: `make build` makes both: %w", err)
 	}
-	u := t.Unit
-	u.Code.Image = "" // t.Image is that reference, by digest
-	recipe := image.RecipeFor(u, t.Image, nil, lock, e.opts.Tenon)
-	recipe.Pod = e.opts.Pod
 	key, err := json.Marshal(recipe)
 	if err != nil {
 		return "", err

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ const Name = "kubernetes"
 type Options struct {
 	Settings          // a context or namespace that is empty is as the kubeconfig has it
 	Kubeconfig string // path of one, or "" for those that kubectl finds
+	// Home is the context of the cluster that tenon itself runs in, of which it needs no
+	// kubeconfig, or "".
+	Home string
 	// Runs is the folder with the folders of all runs, by the names of their tasks. If
 	// it is empty, a run's folder is where the tenon had it that started it.
 	Runs string
@@ -36,6 +40,8 @@ type Options struct {
 	// repository and returns its name there, by digest.
 	Build   func(context.Context, image.Recipe) (v1.Image, error)
 	Publish func(ctx context.Context, img v1.Image, repository string) (string, error)
+	// Images are those that were published before, by unit. No others are made for them.
+	Images map[string]string
 	// Tenon is the path of the tenon binary, which runs builtins as "tenon step", and
 	// Pod that of tenon-pod. They have to run on the nodes.
 	Tenon, Pod string
@@ -106,7 +112,7 @@ func (e *Executor) at(p Place) (*link, error) {
 	if l := e.links[p]; l != nil {
 		return l, nil
 	}
-	c, err := dial(e.opts.Kubeconfig, p)
+	c, err := e.opts.dial(p)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +123,7 @@ func (e *Executor) at(p Place) (*link, error) {
 
 // place is that of the target.
 func (e *Executor) place() (Place, error) {
-	return settle(e.opts.Kubeconfig, Place{e.opts.Context, e.opts.Namespace, e.opts.Store})
+	return settle(e.opts.Kubeconfig, Place{cmp.Or(e.opts.Context, e.opts.Home), e.opts.Namespace, e.opts.Store})
 }
 
 // store is the store of a URL.
@@ -355,13 +361,9 @@ func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, er
 	if err != nil {
 		return state.Status{}, err
 	}
-	var list corev1.PodList
-	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelTask + "=" + r.Name}); err != nil {
+	pods, err := l.podsOf(ctx, r.Name)
+	if err != nil {
 		return state.Status{}, err
-	}
-	var pods []*corev1.Pod
-	for i := range list.Items {
-		pods = append(pods, &list.Items[i])
 	}
 	if job, ok := w.(*batchv1.Job); ok {
 		st, _, err := e.lookAtJob(ctx, l, r, job, pods)

@@ -258,6 +258,19 @@ func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods
 	return "not ready yet", nil
 }
 
+// podsOf asks for the pods of a task.
+func (l *link) podsOf(ctx context.Context, task string) ([]*corev1.Pod, error) {
+	var list corev1.PodList
+	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelTask + "=" + task}); err != nil {
+		return nil, err
+	}
+	var all []*corev1.Pod
+	for i := range list.Items {
+		all = append(all, &list.Items[i])
+	}
+	return all, nil
+}
+
 // telling is the pod of a job that tells how it stands: the first one that failed, or
 // else the one whose outputs are the job's, or nil.
 func telling(pods []*corev1.Pod) *corev1.Pod {

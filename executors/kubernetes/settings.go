@@ -23,7 +23,9 @@ type Settings struct {
 	Base         string   `json:"base"`
 	PullSecrets  []string `json:"pull_secrets"`
 	Hosts        string   `json:"hosts"`
-	ir.Placement          // of all units, see [Settings.placement]
+	// Detached is what a plan is walked with in the cluster, or nil.
+	Detached     *Detached `json:"detached"`
+	ir.Placement           // of all units, see [Settings.placement]
 
 	// System is the name of the system. Services have it in their names.
 	System string `json:"-"`
@@ -33,6 +35,12 @@ type Settings struct {
 type Volume struct {
 	Claim string `json:"claim"`
 	Path  string `json:"path"`
+}
+
+// Detached is what a walk in the cluster needs besides what units do.
+type Detached struct {
+	ServiceAccount string `json:"service_account"` // with the rights of [Rights]
+	StateSecret    string `json:"state_secret"`    // a Secret whose keys are variables that the state is opened with
 }
 
 // SettingsOf reads what a target of a system says.

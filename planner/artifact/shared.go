@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -22,6 +23,10 @@ type Remote interface {
 	Fetch(ctx context.Context, digest, to string) error
 	// All returns the digests of what is there, perhaps with those of parts of it.
 	All(ctx context.Context) ([]string, error)
+	// PutNote stores bytes under a name, in place of what was there, and Note returns
+	// them, or [ErrMissing].
+	PutNote(ctx context.Context, name string, b []byte) error
+	Note(ctx context.Context, name string) ([]byte, error)
 }
 
 // OpenShared opens the store in dir as what this machine has of a remote one.
@@ -125,3 +130,46 @@ func (s *Store) Fetch(ctx context.Context, digest string) (err error) {
 	}
 	return nil
 }
+
+// maxLog is how many bytes of a log other machines can read, the last ones.
+const maxLog = 16 << 20
+
+// ShareLog lets other machines read the log of a task, which is the file at path.
+// Without a remote store, or a log, it does nothing.
+func (s *Store) ShareLog(ctx context.Context, task, path string) (err error) {
+	if s.behind == nil {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("share the log of %s: %w", task, err)
+		}
+	}()
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(io.NewSectionReader(f, max(0, info.Size()-maxLog), maxLog))
+	if err != nil {
+		return err
+	}
+	return s.behind.remote.PutNote(ctx, logOf(task), b)
+}
+
+// Log returns the log of a task that another machine has shared, or [ErrMissing].
+func (s *Store) Log(ctx context.Context, task string) ([]byte, error) {
+	if s.behind == nil {
+		return nil, ErrMissing
+	}
+	return s.behind.remote.Note(ctx, logOf(task))
+}
+
+func logOf(task string) string { return "logs/" + task }

@@ -120,6 +120,15 @@ func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, erro
 	}
 }
 
+// Holder returns who holds the lock now, by the clock on the wall; nil if nobody does.
+func (s *Store) Holder(ctx context.Context) (held *HeldError, err error) {
+	err = s.try(ctx, func(ctx context.Context) error {
+		held, err = s.holder(ctx, s.read, nil)
+		return err
+	})
+	return held, s.explain("read lock", err)
+}
+
 // A watch is what one who wants the lock saw of its holder.
 type watch struct {
 	token, expires int64

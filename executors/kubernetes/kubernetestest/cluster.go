@@ -125,16 +125,20 @@ func (c *Cluster) Client(t testing.TB) dynamic.Interface {
 // test.
 func (c *Cluster) StoreSecret(t testing.TB, namespace, name string) {
 	t.Helper()
-	data := map[string]any{}
+	data := map[string]string{}
 	for _, v := range c.S3.Environ() {
 		name, value, _ := strings.Cut(v, "=")
 		data[name] = value
 	}
+	c.Secret(t, namespace, name, data)
+}
+
+// Secret makes a Secret. It goes with the test.
+func (c *Cluster) Secret(t testing.TB, namespace, name string, data map[string]string) {
+	t.Helper()
 	in := c.Client(t).Resource(secrets).Namespace(namespace)
-	secret := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name}, "stringData": data,
-	}}
-	if _, err := in.Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+	secret := &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: data}
+	if _, err := in.Create(t.Context(), object(t, secret), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

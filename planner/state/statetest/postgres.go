@@ -34,6 +34,7 @@ type Server struct {
 	Port int
 
 	dir, bin string
+	at       string // an address at which others reach it, or ""
 	attr     *syscall.SysProcAttr
 	process  *os.Process
 	ended    chan struct{}
@@ -54,7 +55,7 @@ func URL(t testing.TB) string {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.Server == nil {
-		s, err := start()
+		s, err := start("")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +89,14 @@ func stop() error {
 // Start starts a server of the test's own.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s, err := start()
+	return StartAt(t, "")
+}
+
+// StartAt starts a server of the test's own that others than this machine reach at an
+// address.
+func StartAt(t testing.TB, address string) *Server {
+	t.Helper()
+	s, err := start(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +113,9 @@ func (s *Server) URL() string {
 	return fmt.Sprintf("%s?schema=s%d", s.Database(), schemas.Add(1))
 }
 
+// From is a URL of a state as who reaches the server at the address of [StartAt] has it.
+func (s *Server) From(url string) string { return strings.Replace(url, "127.0.0.1", s.at, 1) }
+
 // Database is the URL of the database that the states are in.
 func (s *Server) Database() string {
 	return fmt.Sprintf("postgres://tenon:%s@127.0.0.1:%d/postgres", Password, s.Port)
@@ -120,12 +131,12 @@ func (s *Server) Exec(ctx context.Context, statement string) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
-func start() (s *Server, err error) {
+func start(address string) (s *Server, err error) {
 	bins, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil || len(bins) == 0 {
 		return nil, errors.New("this test needs PostgreSQL: apt-get install postgresql")
 	}
-	s = &Server{bin: bins[len(bins)-1], attr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}}
+	s = &Server{bin: bins[len(bins)-1], at: address, attr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}}
 	if s.dir, err = os.MkdirTemp("", "tenon-postgres-"); err != nil { // short, for the path of a socket
 		return nil, err
 	}
@@ -148,6 +159,11 @@ func start() (s *Server, err error) {
 	initdb.Dir, initdb.SysProcAttr = s.dir, s.attr
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	if s.at != "" {
+		if err := os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte("host all all all scram-sha-256\n"), 0o644); err != nil {
+			return nil, err
+		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -182,8 +198,12 @@ func (s *Server) Restart() error {
 		return err
 	}
 	defer log.Close()
+	listen := "127.0.0.1"
+	if s.at != "" {
+		listen += "," + s.at
+	}
 	// The processes die, the machine does not: nothing has to be on the disk.
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port), "-k", s.dir, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off")
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port), "-k", s.dir, "-c", "listen_addresses="+listen, "-c", "fsync=off")
 	cmd.Dir, cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = s.dir, s.attr, log, log
 	began := make(chan error)
 	s.ended = make(chan struct{})

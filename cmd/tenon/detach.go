@@ -1,0 +1,315 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// An errand is what a walk in the cluster is sent with: all that this machine has
+// and the cluster has not. It is a blob of the store.
+type errand struct {
+	Plan     *planner.Plan           `json:"plan"`
+	Revision int                     `json:"revision"`
+	Home     string                  `json:"home"`  // the context that this machine calls the cluster
+	Files    map[string]artifact.Ref `json:"files"` // data files, by path as in [planner.Files]
+	Images   map[string]string       `json:"images"`
+	Parallel int                     `json:"parallel,omitempty"`
+}
+
+// detached is what --json prints of a plan that is walked in the cluster.
+type detached struct {
+	Type      string `json:"type"` // "detached"
+	Revision  int    `json:"revision"`
+	Namespace string `json:"namespace"`
+	Job       string `json:"job"`
+}
+
+// detach lets a plan be walked in the cluster of its target, and returns once the
+// cluster has all that it needs for that.
+func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *state.Lease, c consent) error {
+	settings, err := kubernetes.SettingsOf(p.System.Target, p.System.Name)
+	if err != nil {
+		return err
+	}
+	if err := a.detachable(ctx, p, w, settings); err != nil {
+		return err
+	}
+	made, err := a.executor(p.System.Target, setting{system: p.System.Name, dir: w.dir})
+	if err != nil {
+		return err
+	}
+	x := made.(*kubernetes.Executor)
+	fmt.Fprintln(a.stderr, "sending images, data and the plan to the cluster ...")
+	e := errand{Plan: p, Parallel: c.parallel}
+	if e.Home, err = x.Home(); err != nil {
+		return err
+	}
+	group, inGroup := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		e.Images, err = x.Publish(inGroup, p)
+		return err
+	})
+	group.Go(func() (err error) {
+		e.Files, err = w.send(inGroup, p)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := a.endWalk(ctx, w); err != nil {
+		return err
+	}
+	o, err := a.options(w, lease, p.System.Target, setting{system: p.System.Name, dir: w.dir}, nil)
+	if err != nil {
+		return err
+	}
+	o.Commit = gitCommit(p.Dir)
+	if e.Revision, err = executors.Begin(ctx, p, o); err != nil {
+		return err
+	}
+	name, err := w.startWalk(ctx, x, e)
+	if err != nil {
+		return errors.Join(err, lease.EndRevision(context.WithoutCancel(ctx), e.Revision, state.Failure, ""))
+	}
+	if c.json {
+		return a.printJSONLine(detached{"detached", e.Revision, settings.Namespace, name})
+	}
+	fmt.Fprintf(a.stdout, "\n%s as revision %d: Job %s in namespace %s goes on without this machine.\n", a.paint("1;"+green, "Detached"), e.Revision, name, settings.Namespace)
+	fmt.Fprint(a.stdout, "  tenon logs -f    follows it\n  tenon status     tells how far it is\n  tenon cancel     ends it, in order\n")
+	return nil
+}
+
+// startWalk stores the errand and makes the walk. It returns the name of its Job.
+func (w *workspace) startWalk(ctx context.Context, x *kubernetes.Executor, e errand) (string, error) {
+	meta, err := w.store.Meta(ctx)
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(e)
+	if err != nil {
+		return "", fmt.Errorf("send the plan: %w", err)
+	}
+	store, err := w.shared.store(ctx)
+	if err != nil {
+		return "", err
+	}
+	ref, err := store.PutBytes(ctx, text)
+	if err != nil {
+		return "", fmt.Errorf("send the plan: %w", err)
+	}
+	name := kubernetes.WalkName(meta.Lineage, e.Revision)
+	return name, x.Detach(ctx, kubernetes.Walk{
+		Name: name, Base: e.Plan.Images[e.Plan.System.Target.Base()],
+		Args: []string{"walk", "--artifacts", w.shared.url, "--errand", ref.Digest, "--job", name},
+	})
+}
+
+// send puts into the store the data files that units read which may run.
+func (w *workspace) send(ctx context.Context, p *planner.Plan) (map[string]artifact.Ref, error) {
+	store, err := w.shared.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sent := map[string]artifact.Ref{}
+	for _, i := range p.Items {
+		u := p.System.Unit(i.Unit)
+		if u == nil || !i.Action.Changes() || len(u.Files) == 0 {
+			continue
+		}
+		found, err := planner.Files(p.Dir, u.Files)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", u.ID, err)
+		}
+		for _, files := range found {
+			for _, f := range files {
+				if _, ok := sent[f]; ok {
+					continue
+				}
+				if sent[f], err = store.Put(ctx, filepath.Join(p.Dir, filepath.FromSlash(f))); err != nil {
+					return nil, fmt.Errorf("send %s: %w", f, err)
+				}
+			}
+		}
+	}
+	return sent, nil
+}
+
+// detachable returns all that is in the way of walking a plan in the cluster.
+func (a *app) detachable(ctx context.Context, p *planner.Plan, w *workspace, s kubernetes.Settings) error {
+	var errs []error
+	no := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if x := p.System.Target.Executor; x != kubernetes.Name {
+		return &usageError{fmt.Errorf("--detach walks the plan in a cluster, and the target %s is of the executor %s: choose a target of tenon.#Kubernetes", p.System.Target.Name, x)}
+	}
+	if s.Detached == nil {
+		no("the target %s does not say how: add detached: {state_secret: NAME}, a Secret with TENON_STATE as pods reach it, and a service account by `tenon rbac`", p.System.Target.Name)
+	}
+	if !state.IsURL(a.stateAt()) {
+		no("the state is in a folder of this machine: keep it in a database that the cluster reaches, with --state postgres://...")
+	}
+	switch {
+	case w.shared == nil:
+		no("artifacts are on this machine alone: keep them in the store of the target, with --artifacts %s", s.Store)
+	case w.shared.url != s.Store:
+		no("artifacts are kept in %s, and pods reach %s: name that with --artifacts", w.shared.url, s.Store)
+	}
+	for _, u := range p.System.Units {
+		for _, x := range u.Secrets {
+			if x.Kubernetes == nil {
+				no("%s: secret %s is taken from this machine: let it come from the cluster, as secret: kubernetes: {name, key}", u.ID, x.Name)
+			}
+		}
+		for _, f := range u.Files {
+			if path.IsAbs(f) {
+				no("%s: %s is a path of this machine: name it as seen from the system's folder", u.ID, f)
+			}
+		}
+	}
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return err
+	}
+	for _, unit := range slices.Sorted(maps.Keys(current)) {
+		if h := current[unit].Handle; h != nil && h.Executor != kubernetes.Name {
+			no("%s stands on this machine (%s), where the cluster cannot end it: apply once without --detach", unit, h.Executor)
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("the plan cannot be walked in the cluster:\n%w", errors.Join(errs...))
+	}
+	return nil
+}
+
+// walkOf is who tells of the walk of a revision, and its name; nil if it has none.
+func (a *app) walkOf(ctx context.Context, w *workspace, r state.Revision) (*kubernetes.Executor, string, error) {
+	if !state.IsURL(a.stateAt()) || r.Act != state.Apply {
+		return nil, "", nil
+	}
+	sys, err := w.system(ctx, &r)
+	if err != nil || sys.Target.Executor != kubernetes.Name || sys.Target.Settings["detached"] == nil {
+		return nil, "", err
+	}
+	meta, err := w.store.Meta(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	x, err := a.executor(sys.Target, setting{system: sys.Name, dir: w.dir})
+	if err != nil {
+		return nil, "", err
+	}
+	return x.(*kubernetes.Executor), kubernetes.WalkName(meta.Lineage, r.Number), nil
+}
+
+// endWalk removes the walk of the newest revision, which has come to its end or has
+// lost the lock.
+func (a *app) endWalk(ctx context.Context, w *workspace) error {
+	last, err := w.store.Revisions(ctx, 1)
+	if err != nil || len(last) == 0 {
+		return err
+	}
+	x, name, err := a.walkOf(ctx, w, last[0])
+	if err != nil || x == nil {
+		return err
+	}
+	return x.EndWalk(ctx, name)
+}
+
+// lay fetches the data files of an errand. The folder is as deep as the one that
+// they come from, so that paths may leave it.
+func (w *workspace) lay(ctx context.Context, e errand, dir string) (sources string, err error) {
+	sources = filepath.Join(dir, e.Plan.Dir)
+	if err := os.MkdirAll(sources, 0o755); err != nil {
+		return "", err
+	}
+	store, err := w.shared.store(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range slices.Sorted(maps.Keys(e.Files)) {
+		to := filepath.Join(sources, filepath.FromSlash(f))
+		if rel, err := filepath.Rel(dir, to); err != nil || !filepath.IsLocal(rel) {
+			return "", fmt.Errorf("the errand is damaged: %q leaves its folder", f)
+		}
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return "", err
+		}
+		if err := store.Get(ctx, e.Files[f], to); err != nil {
+			return "", fmt.Errorf("fetch %s: %w", f, err)
+		}
+	}
+	return sources, nil
+}
+
+// underWay is what an apply does that has not come to its end.
+type underWay struct {
+	Holder *state.Holder `json:"holder,omitempty"` // who has the lock
+	Job    string        `json:"job,omitempty"`    // in the cluster
+	Phase  state.Phase   `json:"phase,omitempty"`  // of it
+	Why    string        `json:"message,omitempty"`
+	Units  []state.Run   `json:"units"` // at work
+}
+
+// String tells who goes on with it, or that nobody does.
+func (u *underWay) String() string {
+	switch {
+	case u.Phase == state.Failed:
+		return fmt.Sprintf("Job %s has ended: %s; tenon logs tells more, and tenon apply goes on from here", u.Job, cmp.Or(u.Why, "nothing says why"))
+	case u.Job != "" && u.Why != "":
+		return fmt.Sprintf("goes on in the cluster, as Job %s: %s", u.Job, u.Why)
+	case u.Job != "":
+		return fmt.Sprintf("goes on in the cluster, as Job %s; tenon logs -f follows it", u.Job)
+	case u.Holder != nil:
+		return fmt.Sprintf("goes on in process %d on %s", u.Holder.PID, u.Holder.Host)
+	}
+	return "was killed; tenon apply goes on from here"
+}
+
+// underWayIn tells what is going on in a revision that has not ended.
+func (a *app) underWayIn(ctx context.Context, w *workspace, r state.Revision) (*underWay, error) {
+	pending, err := w.store.Pending(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u := &underWay{Units: []state.Run{}}
+	for _, p := range pending {
+		if p.Run.Attempt > 0 {
+			u.Units = append(u.Units, p.Run)
+		}
+	}
+	slices.SortFunc(u.Units, func(a, b state.Run) int { return cmp.Or(inOrder(a.Unit, b.Unit), cmp.Compare(a.ID, b.ID)) })
+	held, err := w.store.Holder(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if held != nil {
+		u.Holder = &held.Holder
+	}
+	x, name, err := a.walkOf(ctx, w, r)
+	if err != nil || x == nil {
+		return u, err
+	}
+	st, err := x.Walk(ctx, name)
+	if err != nil {
+		st = state.Status{Phase: unknown, Message: err.Error()}
+	}
+	if st.Phase != state.Absent {
+		u.Job, u.Phase, u.Why = name, st.Phase, st.Message
+	}
+	return u, nil
+}

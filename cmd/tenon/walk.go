@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// errAgain makes a walk end so that its Job makes it again.
+var errAgain = errors.New("the walk has not come to its end")
+
+// walkCommand walks a plan in the cluster. The Job of tenon apply --detach runs it;
+// users do not, so it is hidden.
+func walkCommand(a *app) *cobra.Command {
+	var digest, job string
+	c := &cobra.Command{
+		Use: "walk", Short: "Walk a plan in the cluster, as tenon apply --detach says", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			ctx := c.Context()
+			e, err := readErrand(ctx, a.store, digest)
+			if err != nil {
+				return errors.Join(err, errAgain)
+			}
+			dir, err := os.Getwd()
+			if err != nil {
+				return err
+			}
+			w, err := a.open(ctx, dir)
+			if err != nil {
+				return errors.Join(err, errAgain)
+			}
+			defer func() { err = errors.Join(err, w.close()) }()
+			return a.walk(ctx, w, e, job)
+		},
+	}
+	c.Flags().StringVar(&a.store, "artifacts", "", "`URL` of the store")
+	c.Flags().StringVar(&digest, "errand", "", "`DIGEST` of what to do")
+	c.Flags().StringVar(&job, "job", "", "`NAME` of the Job that this is a pod of")
+	return c
+}
+
+func readErrand(ctx context.Context, url, digest string) (e errand, err error) {
+	store, err := remote.Open(ctx, url)
+	if err != nil {
+		return e, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	text, err := store.Bytes(ctx, artifact.Ref{Digest: digest})
+	if err == nil {
+		err = json.Unmarshal(text, &e)
+	}
+	if err != nil {
+		return e, fmt.Errorf("read the errand: %w", err)
+	}
+	return e, nil
+}
+
+func (a *app) walk(ctx context.Context, w *workspace, e errand, job string) (err error) {
+	sources, err := w.lay(ctx, e, w.dir+"-sources")
+	if err != nil {
+		return errors.Join(err, errAgain)
+	}
+	in := setting{system: e.Plan.System.Name, dir: w.dir, home: e.Home, images: e.Images}
+	lease, err := w.store.Lock(ctx, state.Holder{Command: fmt.Sprintf("tenon apply --detach, revision %d", e.Revision)}, state.LockOptions{Wait: -1})
+	if err != nil {
+		return errors.Join(err, errAgain)
+	}
+	release := sync.OnceValue(func() error { return lease.Release(context.WithoutCancel(ctx)) })
+	defer func() { err = errors.Join(err, release()) }()
+	leave := func() {
+		// Whoever ended the walk wants an end in order. Where only its pod is lost, what
+		// runs goes on, and the next pod finds it.
+		if a.ending(ctx, e, in, job) {
+			return
+		}
+		fmt.Fprintln(a.stderr, "tenon: this pod ends; another one goes on")
+		_ = release()
+		os.Exit(exitStopped)
+	}
+	a.leave.Store(&leave)
+	view := a.newView(false, e.Plan)
+	o, err := a.options(w, lease, e.Plan.System.Target, in, view.event)
+	if err != nil {
+		return err
+	}
+	o.Parallel, o.Sources = e.Parallel, sources
+	if err := errors.Join(w.artifacts.Look(ctx), a.bring(ctx, w)); err != nil {
+		return errors.Join(err, errAgain)
+	}
+	result, err := executors.Apply(ctx, e.Plan, o)
+	switch {
+	case errors.Is(err, executors.ErrMoved):
+		return fmt.Errorf("revision %d is not the newest any more, or has ended: %w", e.Revision, err)
+	case result == nil || result.Fault != "":
+		return errors.Join(err, errAgain)
+	}
+	return view.end(ctx, result, err)
+}
+
+// ending reports whether somebody has ended the walk. If the cluster does not tell,
+// nobody has.
+func (a *app) ending(ctx context.Context, e errand, in setting, job string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	x, err := a.executor(e.Plan.System.Target, in)
+	if err != nil {
+		return false
+	}
+	ending, err := x.(*kubernetes.Executor).Ending(ctx, job)
+	return err == nil && ending
+}

@@ -1,0 +1,181 @@
+package examples_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/planner/state/statetest"
+)
+
+// A remote is a system whose plans are walked in the cluster.
+type remote struct {
+	*system
+	client    dynamic.Interface
+	namespace string
+	state     string // URL
+	tags      []string
+}
+
+func newRemote(t *testing.T) *remote {
+	c := kubernetestest.Up(t)
+	namespace := c.Namespace(t)
+	c.StoreSecret(t, namespace, "detach-store")
+	db := statetest.StartAt(t, c.HostIP)
+	url, store := db.URL(), c.S3.Bucket(t, namespace)
+	c.Secret(t, namespace, "detach-state", map[string]string{"TENON_STATE": db.From(url)})
+	kubeconfig := c.ServiceAccount(t, namespace, kubernetes.Rules()...)
+
+	s := newSystem(t, "testdata/detach")
+	s.env = append(c.S3.Environ(), "KUBECONFIG="+kubeconfig, "TENON_STATE="+url, "TENON_ARTIFACTS="+store)
+	return &remote{system: s, client: c.Client(t), namespace: namespace, state: url, tags: []string{
+		"-t", "base=" + base, "-t", "namespace=" + namespace, "-t", "registry=" + c.Registry, "-t", "store=" + store, "-t", "hosts=" + c.Hosts(t),
+	}}
+}
+
+func (r *remote) detach(text string) string {
+	r.t.Helper()
+	return r.must(append([]string{"apply", "--detach", "--yes", "-t", "text=" + text}, r.tags...)...)
+}
+
+// atWork waits until tenon status says that a unit is at work.
+func (r *remote) atWork(unit string) {
+	r.t.Helper()
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		out := r.must("status")
+		if strings.Contains(out, "▸ "+unit) {
+			return
+		}
+		if time.Now().After(end) {
+			log, err := r.run("logs")
+			r.t.Fatalf("%s is not at work:\n%s\nthe walk says, %v:\n%s", unit, out, err, log)
+		}
+	}
+}
+
+// outcomes are those of all runs of a unit, and of all revisions, the oldest first.
+func (r *remote) outcomes(unit string) (runs, revisions []state.Outcome) {
+	r.t.Helper()
+	s, err := state.Open(r.t.Context(), r.state)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer s.Close()
+	all, err := s.Runs(r.t.Context(), unit, 0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	history, err := s.Revisions(r.t.Context(), 0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, run := range slices.Backward(all) {
+		runs = append(runs, run.Outcome)
+	}
+	for _, rev := range slices.Backward(history) {
+		revisions = append(revisions, rev.Outcome)
+	}
+	return runs, revisions
+}
+
+// walk is the pod that walks the plan. Its node may not have told yet that it runs.
+func (r *remote) walk() string {
+	r.t.Helper()
+	list, err := r.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(r.namespace).List(r.t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/unit=apply"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, p := range list.Items {
+		if phase, _, _ := unstructured.NestedString(p.Object, "status", "phase"); phase != "Succeeded" && phase != "Failed" {
+			return p.GetName()
+		}
+	}
+	r.t.Fatalf("of %d pods of the walk, all have ended", len(list.Items))
+	return ""
+}
+
+// kill ends the walk as a crash does.
+func (r *remote) kill() {
+	r.t.Helper()
+	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	killed := false
+	for _, path := range found {
+		b, _ := os.ReadFile(path) // one that has ended since has none
+		if line := string(b); strings.Contains(line, "tenon\x00walk\x00") && strings.Contains(line, r.namespace) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			if err == nil {
+				err = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			killed = true
+		}
+	}
+	if !killed {
+		r.t.Fatal("the walk is not there to be killed")
+	}
+}
+
+// An apply goes on in the cluster without the machine that began it, with no more
+// rights there than tenon asks for; it survives the loss of its pod, and does
+// nothing twice.
+func TestAnApplyGoesOnInTheCluster(t *testing.T) {
+	r := newRemote(t)
+
+	contains(t, r.detach("one"), "Detached as revision 1", "tenon logs -f")
+	r.atWork("steps/slow")
+	contains(t, r.must("status"), "revision 1, started", "goes on in the cluster, as Job walk-")
+	out, err := r.run(append([]string{"apply", "--yes"}, r.tags...)...)
+	if err == nil {
+		t.Errorf("another apply was let in:\n%s", out)
+	}
+	contains(t, out, "the state is locked", "tenon apply --detach, revision 1")
+	r.kill()
+	contains(t, r.must("logs", "-f", "steps/slow"), "one begins", "one ends")
+	contains(t, r.must("logs", "-f"), "steps/slow", "found running", "Applied as revision 1")
+	contains(t, r.must("logs", "steps/slow"), "one begins", "one ends")
+	contains(t, r.must(append([]string{"plan", "-t", "text=one"}, r.tags...)...), "Nothing to do")
+
+	// A pod that is asked to end hands over at once.
+	r.detach("two")
+	r.atWork("steps/slow")
+	if err := r.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(r.namespace).Delete(t.Context(), r.walk(), metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, r.must("logs", "-f"), "found running", "Applied as revision 2")
+
+	// Who ends the walk ends what it runs.
+	r.detach("three")
+	r.atWork("steps/slow")
+	contains(t, r.must("cancel"), "Revision 3 is canceled")
+	jobs, err := r.client.Resource(batchv1.SchemeGroupVersion.WithResource("jobs")).Namespace(r.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(jobs.Items) > 0 {
+		t.Errorf("after cancel there are %d jobs: %v", len(jobs.Items), err)
+	}
+	contains(t, r.must(append([]string{"apply", "--yes", "-t", "text=three"}, r.tags...)...), "Applied as revision 4")
+	contains(t, r.must("cancel"), "No apply is under way")
+
+	runs, revisions := r.outcomes("steps/slow")
+	if want := []state.Outcome{state.Done, state.Done, state.Canceled, state.Done}; !slices.Equal(runs, want) || !slices.Equal(revisions, want) {
+		t.Errorf("runs of steps/slow are %v, and revisions %v; want %v of both", runs, revisions, want)
+	}
+	r.must("destroy", "--yes")
+}

@@ -1,0 +1,92 @@
+package executors_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// What one machine has begun goes on where others apply the plan.
+func TestARevisionThatWasBegunGoesOn(t *testing.T) {
+	b := newBench(t)
+	units := system("1")
+	for i := range units {
+		b.ok(units[i].Define())
+	}
+	p := b.plan(units)
+	number, err := executors.Begin(t.Context(), p, b.options())
+	b.ok(err)
+	if len(b.fake.started("sources/a")) > 0 {
+		t.Error("it does more than begin")
+	}
+	res, err := executors.Apply(t.Context(), p, b.options())
+	b.ok(err)
+	all, err := b.store.Revisions(t.Context(), 0)
+	b.ok(err)
+	if res.Revision != number || len(all) != 1 || all[0].Outcome != state.Done {
+		t.Errorf("revision %d was begun, %d went on; the record has %+v", number, res.Revision, all)
+	}
+	if _, err := executors.Apply(t.Context(), p, b.options()); err == nil {
+		t.Error("a plan is applied again that has been applied")
+	}
+}
+
+// A job that another machine has begun is adopted where there is no folder of its run.
+func TestAJobIsAdoptedFromAnotherMachine(t *testing.T) {
+	b := newBench(t)
+	b.fake.behave["sources/a"] = behaviour{takes: 30 * time.Millisecond}
+	r := b.began(table("sources/a", `{}`), true)
+	name := executors.TaskName(r.Unit, r.Key, 1)
+	b.ok(files.RemoveAll(filepath.Join(b.dir, "runs", name)))
+	b.mustApply(table("sources/a", `{}`))
+	if got := b.fake.started("sources/a"); len(got) != 1 {
+		t.Errorf("started %v", got)
+	}
+}
+
+// One whose handle was not saved is found by its name, also to be ended.
+func TestWhatIsNotWantedIsEndedFromAnotherMachine(t *testing.T) {
+	b := newBench(t)
+	b.fake.behave["sources/a"] = behaviour{hangs: true}
+	u := table("sources/a", `{}`)
+	r := b.began(u, false)
+	name := executors.TaskName(u.ID, r.Key, 1)
+	_, err := b.fake.Apply(t.Context(), executors.Task{Unit: u, Key: r.Key, Name: name, Dir: t.TempDir()}, nil)
+	b.ok(err)
+	b.mustApply(table("sources/b", `{}`))
+	if alive := b.fake.alive(); len(alive) > 0 {
+		t.Errorf("alive: %v", alive)
+	}
+}
+
+// The rules of a state that machines share are brought to each.
+func TestRulesAreBroughtFromAnotherMachine(t *testing.T) {
+	b := newBench(t)
+	b.mustApply(ir.Unit{
+		ID: "slos/late", Entity: "slos/late", Kind: ir.Record, Component: "slo.rules",
+		Params:  []byte(`{"content":"groups: []","file":"late.rules.yml"}`),
+		Outputs: []ir.Output{{Port: "rules", Kind: ir.File}},
+	})
+	here := t.TempDir()
+	for _, old := range []string{"gone.rules.yml", "late.rules.yml"} {
+		b.ok(os.MkdirAll(filepath.Join(here, "rules"), 0o755))
+		b.ok(os.WriteFile(filepath.Join(here, "rules", old), []byte("old"), 0o644))
+	}
+	for _, dir := range []string{here, t.TempDir()} {
+		b.ok(executors.Bring(t.Context(), b.store, dir))
+		found, err := filepath.Glob(filepath.Join(dir, "rules", "*"))
+		b.ok(err)
+		if len(found) != 1 || filepath.Base(found[0]) != "late.rules.yml" {
+			t.Fatalf("there are %v", found)
+		}
+		if text, err := os.ReadFile(found[0]); err != nil || string(text) != "groups: []" {
+			t.Errorf("%s: %q, %v", found[0], text, err)
+		}
+	}
+}
