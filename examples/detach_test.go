@@ -138,6 +138,7 @@ func (r *remote) kill() {
 // rights there than tenon asks for; it survives the loss of its pod, and does
 // nothing twice.
 func TestAnApplyGoesOnInTheCluster(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r := newRemote(t)
 
 	contains(t, r.detach("one"), "Detached as revision 1", "tenon logs -f")
@@ -178,4 +179,24 @@ func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 		t.Errorf("runs of steps/slow are %v, and revisions %v; want %v of both", runs, revisions, want)
 	}
 	r.must("destroy", "--yes")
+}
+
+// All that is in the way is said before anything is begun.
+func TestWhatKeepsAPlanFromTheCluster(t *testing.T) {
+	t.Parallel()
+	r := newRemote(t)
+	r.env = append(r.env, "TENON_STATE=", "TENON_ARTIFACTS=", "TOKEN=x")
+	r.edit("detach.cue", `detached: {service_account: "test", state_secret: "detach-state"}`, "")
+	r.edit("detach.cue", `after: step.#Command & {`, `after: step.#Command & {
+		secrets: TOKEN: secret: env: "TOKEN"`)
+	out, err := r.run(append([]string{"apply", "--detach", "--yes"}, r.tags...)...)
+	if err == nil {
+		t.Errorf("it is detached:\n%s", out)
+	}
+	contains(t, out, "the plan cannot be walked in the cluster",
+		"the target kubernetes does not say how: add detached: {state_secret: NAME}",
+		"the state is in a folder of this machine",
+		"keep them in the store of the target, with --artifacts s3://",
+		"steps/after: secret TOKEN is taken from this machine")
+	contains(t, r.must("status"), "Nothing stands")
 }

@@ -98,6 +98,11 @@ func (o *consent) flags(c *cobra.Command) {
 
 // carryOut shows a plan, asks, and does what it says.
 func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease *state.Lease, c consent) error {
+	if c.detach {
+		if err := a.detachable(ctx, p, w); err != nil {
+			return err
+		}
+	}
 	if !c.json {
 		if err := a.printPlan(p, false); err != nil {
 			return err

@@ -47,9 +47,6 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *
 	if err != nil {
 		return err
 	}
-	if err := a.detachable(ctx, p, w, settings); err != nil {
-		return err
-	}
 	made, err := a.executor(p.System.Target, setting{system: p.System.Name, dir: w.dir})
 	if err != nil {
 		return err
@@ -151,7 +148,11 @@ func (w *workspace) send(ctx context.Context, p *planner.Plan) (map[string]artif
 }
 
 // detachable returns all that is in the way of walking a plan in the cluster.
-func (a *app) detachable(ctx context.Context, p *planner.Plan, w *workspace, s kubernetes.Settings) error {
+func (a *app) detachable(ctx context.Context, p *planner.Plan, w *workspace) error {
+	s, err := kubernetes.SettingsOf(p.System.Target, p.System.Name)
+	if err != nil {
+		return err
+	}
 	var errs []error
 	no := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if x := p.System.Target.Executor; x != kubernetes.Name {

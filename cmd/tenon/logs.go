@@ -30,6 +30,9 @@ unit it prints what the last tenon apply --detach has said.`,
 		Example: "  tenon logs models/late/train\n  tenon logs deployments/api -f\n  tenon logs -f",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
+			if len(args) == 0 && !state.IsURL(a.stateAt()) { // only such a state is of detached applies
+				return oneUnit(c, args)
+			}
 			return a.withApplied(ctx, dir, func(w *workspace) error {
 				if len(args) == 0 {
 					return a.walkLog(ctx, w, follow)
@@ -94,9 +97,12 @@ func (a *app) unknownUnit(ctx context.Context, w *workspace, unit string) error 
 }
 
 func (a *app) copyLog(ctx context.Context, w *workspace, run *state.Run, follow bool) error {
+	if run.Log == "" {
+		return fmt.Errorf("%s has no log: tenon itself writes it", run.Unit)
+	}
 	path := filepath.Join(w.dir, filepath.FromSlash(run.Log))
 	f, err := os.Open(path)
-	if run.Log == "" || errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) {
 		return a.sharedLog(ctx, w, run)
 	}
 	if err != nil {
@@ -122,8 +128,11 @@ func (a *app) copyLog(ctx context.Context, w *workspace, run *state.Run, follow 
 // sharedLog prints a log that another machine has.
 func (a *app) sharedLog(ctx context.Context, w *workspace, run *state.Run) error {
 	b, err := w.artifacts.Log(ctx, path.Base(path.Dir(run.Log)))
+	if errors.Is(err, artifact.ErrMissing) && w.shared == nil {
+		return fmt.Errorf("the log of %s is no longer there", run.Unit)
+	}
 	if errors.Is(err, artifact.ErrMissing) {
-		return fmt.Errorf("the log of %s is not on this machine, nor in the store", run.Unit)
+		return fmt.Errorf("the log of %s is not on this machine, nor in %s", run.Unit, w.shared.url)
 	}
 	if err == nil {
 		_, err = a.stdout.Write(b)

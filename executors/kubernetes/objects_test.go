@@ -74,19 +74,39 @@ func TestObjects(t *testing.T) {
 			if err := Print(&b, objects); err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join("testdata", "objects", name+".yaml")
-			if os.Getenv("TENON_UPDATE") != "" {
-				if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), b.String()); diff != "" {
-				t.Errorf("TENON_UPDATE=1 accepts what it is now (-want +got):\n%s", diff)
-			}
+			golden(t, name, b.Bytes())
 		})
+	}
+}
+
+// A walk has a token of the cluster, and nothing else that other pods have not.
+func TestObjectsOfAWalk(t *testing.T) {
+	s := Settings{
+		Namespace: "ml", Store: "s3://acme/tenon", StoreSecret: "acme", System: "churn",
+		Detached: &Detached{ServiceAccount: "tenon", StateSecret: "state"},
+	}
+	w := Walk{Name: WalkName("0123456789abcdef", 7), Args: []string{"walk", "--errand", "sha256:2222"}}
+	record, policy, job := s.walk(w, "registry.acme.example/ml/tenon@sha256:1111")
+	var b bytes.Buffer
+	if err := Print(&b, []Object{record, policy, job}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "walk", b.Bytes())
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", "objects", name+".yaml")
+	if os.Getenv("TENON_UPDATE") != "" {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("TENON_UPDATE=1 accepts what it is now (-want +got):\n%s", diff)
 	}
 }
