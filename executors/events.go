@@ -28,6 +28,9 @@ const (
 	EventAudited   EventType = "audited"   // it was run again, only to compare; Error says what differed
 )
 
+// Waits begins the message of a progress that says why a task does not run yet.
+const Waits = "waits: "
+
 // An Event is one line of the story of an apply.
 type Event struct {
 	Time     time.Time          `json:"time"`

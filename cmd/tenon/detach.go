@@ -11,11 +11,14 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -263,7 +266,15 @@ type underWay struct {
 	Job    string        `json:"job,omitempty"`    // in the cluster
 	Phase  state.Phase   `json:"phase,omitempty"`  // of it
 	Why    string        `json:"message,omitempty"`
-	Units  []state.Run   `json:"units"` // at work
+	Units  []atWork      `json:"units"`
+}
+
+// atWork is a unit that runs.
+type atWork struct {
+	Unit    string    `json:"unit"`
+	Attempt int       `json:"attempt"`
+	Started time.Time `json:"started"`
+	Waits   string    `json:"message,omitempty"` // why it does not go on
 }
 
 // String tells who goes on with it, or that nobody does.
@@ -287,13 +298,24 @@ func (a *app) underWayIn(ctx context.Context, w *workspace, r state.Revision) (*
 	if err != nil {
 		return nil, err
 	}
-	u := &underWay{Units: []state.Run{}}
-	for _, p := range pending {
-		if p.Run.Attempt > 0 {
-			u.Units = append(u.Units, p.Run)
-		}
+	of, err := a.route(ir.Target{Executor: process.Name}, setting{dir: w.dir}, nil)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(u.Units, func(a, b state.Run) int { return cmp.Or(inOrder(a.Unit, b.Unit), cmp.Compare(a.ID, b.ID)) })
+	u := &underWay{Units: []atWork{}}
+	for _, p := range pending {
+		if p.Run.Attempt == 0 { // the end of a service
+			continue
+		}
+		at := atWork{Unit: p.Run.Unit, Attempt: p.Run.Attempt, Started: p.Run.Started}
+		if p.Handle != nil {
+			if st, err := of.Inspect(ctx, *p.Handle); err == nil && st.Phase == state.Running {
+				at.Waits = st.Message
+			}
+		}
+		u.Units = append(u.Units, at)
+	}
+	slices.SortFunc(u.Units, func(a, b atWork) int { return inOrder(a.Unit, b.Unit) })
 	held, err := w.store.Holder(ctx)
 	if err != nil {
 		return nil, err

@@ -211,6 +211,9 @@ func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []st
 			if r.Attempt > 1 {
 				text += fmt.Sprintf(", attempt %d", r.Attempt)
 			}
+			if r.Waits != "" {
+				text += "; waits: " + clipTo(r.Waits, lineLimit)
+			}
 			fmt.Fprintf(a.stdout, "  %s %s  %s\n", a.paint(blue, "▸"), pad(r.Unit, width), text)
 		}
 	}

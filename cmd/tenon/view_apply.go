@@ -26,6 +26,7 @@ type applyView struct {
 	width int
 	urls  map[string]string // of services
 	quiet map[string]bool   // units that the plan said nothing happens to
+	waits map[string]string // what units were last said to wait for
 	known map[string]bool   // units of which something else stands, or nothing
 	again string            // the command that goes on after a stop or a failure
 
@@ -56,7 +57,7 @@ func (a *app) printJSONLine(v any) error {
 }
 
 func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
-	v := &applyView{a: a, json: asJSON, again: "tenon apply", unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}, urls: map[string]string{}}
+	v := &applyView{a: a, json: asJSON, again: "tenon apply", unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}, urls: map[string]string{}, waits: map[string]string{}}
 	if p.System != nil {
 		for _, u := range p.System.Units {
 			if u.Endpoint != nil {
@@ -179,8 +180,12 @@ func (v *applyView) addBar(e executors.Event) {
 
 func (v *applyView) progress(e executors.Event) {
 	u := v.unit[e.Unit]
-	if u == nil {
-		return // plain lines would be too many
+	if u == nil { // plain lines would be too many, but for why nothing goes on
+		if strings.HasPrefix(e.Message, executors.Waits) && v.waits[e.Unit] != e.Message {
+			v.waits[e.Unit] = e.Message
+			v.line("·", faint, e, clipTo(e.Message, lineLimit))
+		}
+		return
 	}
 	v.mu.Lock()
 	u.message = e.Message

@@ -135,7 +135,7 @@ func (r record) say(message string) error {
 	if message == "" || r.Dir == "" {
 		return nil
 	}
-	return r.append(step.Progress{Message: "waits: " + message})
+	return r.append(step.Progress{Message: executors.Waits + message})
 }
 
 // openLog opens the log of a pod's program.

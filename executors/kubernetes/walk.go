@@ -66,7 +66,8 @@ func (s Settings) walk(w Walk, ref string) (*corev1.ConfigMap, *networkingv1.Net
 	if s.StoreSecret != "" {
 		c.EnvFrom = append(c.EnvFrom, fromSecret(s.StoreSecret))
 	}
-	c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("256Mi")}
+	// No cores: it mostly waits, and must not keep a unit that wants all of a node's from it.
+	c.Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}
 	job := &batchv1.Job{
 		TypeMeta: kind("batch/v1", "Job"), ObjectMeta: s.meta(t),
 		Spec: batchv1.JobSpec{
