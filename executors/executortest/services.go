@@ -1,11 +1,13 @@
 package executortest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +28,7 @@ func (s *suite) serviceCases() []testCase {
 		{"a service that dies before it is ready has failed", s.diesEarly},
 		{"a service that dies later has failed, and apply starts it again", s.diesLate},
 		{"a service that exits with 0 has failed", s.exitsCleanly},
+		{"a service that is not ready leaves its log", s.leavesLog},
 		{"a service takes over without one failed request", s.takeover},
 		{"a service survives the wait for it", s.readyTwice},
 		{"a service that is ready may still write", s.writesLater},
@@ -119,6 +122,35 @@ func (s *suite) exitsCleanly(t *testing.T) {
 	st := wait(t, e, s.apply(t, e, s.service(t, freePort(t), "exit", "0"), nil))
 	wantPhase(t, st, state.Failed)
 	wantMessage(t, st, "exit 0")
+}
+
+// Who gives a service up looks into its folder afterwards, when nothing else is left
+// of it.
+func (s *suite) leavesLog(t *testing.T) {
+	e := s.New(t)
+	for want, program := range map[string][]string{
+		"serving\n":                {"serve", "never"},
+		"line 0\nline 1\nline 2\n": {"lines", "3", "1ms"},
+	} {
+		task := s.service(t, freePort(t), program[0], program[1:]...)
+		task.Name = strings.Replace(task.Name, "0011223344556677", program[0]+"223344556677", 1)
+		h := s.apply(t, e, task, nil)
+		eventually(t, "it has printed all", func() bool {
+			var b bytes.Buffer
+			return logger(t, e).Logs(t.Context(), h, &b, false) == nil && b.String() == want
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if _, err := waitFor(ctx, e, h); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		cancel()
+		if err := e.Destroy(t.Context(), h); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(t, filepath.Join(task.Dir, "log")); got != want {
+			t.Errorf("%v left the log %q, want %q", program, got, want)
+		}
+	}
 }
 
 func (s *suite) readyTwice(t *testing.T) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -93,7 +95,7 @@ func (e *Executor) fetchLog(ctx context.Context, l *link, r record, res *pod.Res
 			return fmt.Errorf("its log: %w", err)
 		}
 	case started(p):
-		if err := r.readLog(ctx, l, p, log); err != nil {
+		if err := r.readLog(ctx, l, p, log, false); err != nil {
 			return err
 		}
 	default:
@@ -102,14 +104,53 @@ func (e *Executor) fetchLog(ctx context.Context, l *link, r record, res *pod.Res
 	return os.Rename(log, r.logPath())
 }
 
-// readLog reads the log of a pod that has ended. What is not there is said in it: it
-// is not worth the failure of what succeeded.
-func (r record) readLog(ctx context.Context, l *link, p *corev1.Pod, to string) error {
+// logPatience is how long it may take to read the log of a service that is given up.
+const logPatience = 10 * time.Second
+
+// keepLog puts the log of a service into the folder of the run: it goes with its
+// pods. If it died, it is that of the program that ended.
+func (r record) keepLog(ctx context.Context, l *link, p *corev1.Pod, died bool) error {
+	if r.Dir == "" || !started(p) {
+		return errors.New("it has printed nothing")
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logPatience)
+	defer cancel()
+	tmp, err := os.MkdirTemp(r.Dir, files.HalfWritten)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp) //nolint:errcheck // what is left is swept
+	log, before := filepath.Join(tmp, "log"), filepath.Join(tmp, "before")
+	s := p.Status.ContainerStatuses[0]
+	err = r.readLog(ctx, l, p, log, false)
+	// The cluster starts it again, after the first end at once: then what runs now has
+	// another log, whether or not that is known here yet.
+	if died && (s.State.Running != nil || s.RestartCount == 0) && r.readLog(ctx, l, p, before, true) == nil {
+		log, err = before, nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(log, r.logPath())
+}
+
+// readLog reads the log of a pod that has ended, or of the program before the one
+// that runs in it. Of the former, what is not there is said in it: it is not worth the
+// failure of what succeeded.
+func (r record) readLog(ctx context.Context, l *link, p *corev1.Pod, to string, before bool) error {
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
 	reader := pod.NewLogReader(f, nil)
+	if before {
+		var body io.ReadCloser
+		if body, err = l.openLog(ctx, p, false, true); err == nil {
+			_, err = io.Copy(reader, body)
+			body.Close()
+		}
+		return errors.Join(err, reader.Close(), f.Close())
+	}
 	err = l.copyLog(ctx, p, reader, false)
 	if err != nil && ctx.Err() == nil && !passing(err) {
 		_, err = fmt.Fprintf(f, "tenon: the rest of the log is not there: %v\n", err)

@@ -182,6 +182,28 @@ func explainRefusal(message string) string {
 	return "the cluster lets no pod be made: " + message
 }
 
+// explainProbe is what a service answers that is asked whether it is ready, as the
+// kubelet tells it of one of its pods.
+func explainProbe(p *corev1.Pod, message string) string {
+	message = oneLine(message)
+	asked := "not ready"
+	for _, c := range p.Spec.Containers {
+		if c.ReadinessProbe != nil && c.ReadinessProbe.HTTPGet != nil && len(c.Ports) > 0 {
+			asked = fmt.Sprintf("GET %s on port %d", c.ReadinessProbe.HTTPGet.Path, c.Ports[0].ContainerPort)
+		}
+	}
+	if _, code, answered := strings.Cut(message, "HTTP probe failed with statuscode: "); answered {
+		return asked + " gives " + code
+	}
+	switch {
+	case strings.Contains(message, "connection refused"):
+		message = "nothing listens there"
+	case strings.Contains(message, "context deadline exceeded"):
+		message = fmt.Sprintf("no answer within %s", probePeriod)
+	}
+	return asked + ": " + message
+}
+
 // explainJob is how a job that its pods tell nothing of has ended.
 func explainJob(job *batchv1.Job) string {
 	for _, c := range job.Status.Conditions {

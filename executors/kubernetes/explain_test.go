@@ -129,6 +129,23 @@ func TestHowAProgramEnded(t *testing.T) {
 	}
 }
 
+func TestWhatAServiceAnswersThatIsNotReady(t *testing.T) {
+	p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{
+		Ports:          []corev1.ContainerPort{{ContainerPort: 8080}},
+		ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz"}}},
+	}}}}
+	for told, want := range map[string]string{
+		"Startup probe failed: HTTP probe failed with statuscode: 503":                                                                          "GET /readyz on port 8080 gives 503",
+		`Startup probe failed: Get "http://10.0.0.7:8080/readyz": dial tcp 10.0.0.7:8080: connect: connection refused`:                          "GET /readyz on port 8080: nothing listens there",
+		`Readiness probe failed: Get "http://10.0.0.7:8080/readyz": context deadline exceeded (Client.Timeout exceeded while awaiting headers)`: "GET /readyz on port 8080: no answer within 2s",
+		`Readiness probe failed: Get "http://10.0.0.7:8080/readyz": read tcp 10.0.0.1:5->10.0.0.7:8080:` + "\n" + ` connection reset by peer`:   `GET /readyz on port 8080: Readiness probe failed: Get "http://10.0.0.7:8080/readyz": read tcp 10.0.0.1:5->10.0.0.7:8080: connection reset by peer`,
+	} {
+		if got := explainProbe(p, told); got != want {
+			t.Errorf("%s\ngives %q\nwant  %q", told, got, want)
+		}
+	}
+}
+
 func TestHowAJobEndedThatItsPodsTellNothingOf(t *testing.T) {
 	for reason, want := range map[string]string{
 		"DeadlineExceeded":     "it took longer than the deadline of its Job: raise timeout",

@@ -289,30 +289,22 @@ func (e *Executor) newest(ctx context.Context, l *link, r record, wait bool) (*c
 	}
 }
 
-// lastLine is what a service printed last, of the program that ended if it was
-// started again.
-func (l *link) lastLine(ctx context.Context, p *corev1.Pod) string {
-	if p == nil || len(p.Status.ContainerStatuses) == 0 {
-		return ""
-	}
-	body, err := l.openLog(ctx, p, false, p.Status.ContainerStatuses[0].RestartCount > 0)
+// withLog adds to a message what the program printed last, by the log in the folder.
+func (r record) withLog(message string) string {
+	f, err := os.Open(r.logPath())
 	if err != nil {
-		return ""
+		return message
 	}
-	defer body.Close()
-	var b strings.Builder
-	reader := pod.NewLogReader(&b, nil)
-	_, _ = io.Copy(reader, io.LimitReader(body, 1<<20)) // as far as it can be had
-	_ = reader.Close()
-	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(b.String(), "?")), "\n")
+	defer f.Close()
+	const window = 4 << 10
+	if info, err := f.Stat(); err == nil {
+		_, _ = f.Seek(max(0, info.Size()-window), io.SeekStart)
+	}
+	b, _ := io.ReadAll(io.LimitReader(f, window)) // as far as it can be had
+	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(b), "?")), "\n")
 	line := oneLine(lines[len(lines)-1])
-	return line[:min(len(line), 300)]
-}
-
-// withLog adds to a message what the program printed last.
-func (l *link) withLog(ctx context.Context, message string, p *corev1.Pod) string {
-	if line := l.lastLine(ctx, p); line != "" {
-		return cmp.Or(message, "it ended") + "; it printed last: " + line
+	if line == "" {
+		return message
 	}
-	return message
+	return cmp.Or(message, "it ended") + "; it printed last: " + line[:min(len(line), 300)]
 }

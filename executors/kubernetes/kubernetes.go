@@ -369,7 +369,8 @@ func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, er
 		st, _, err := e.lookAtJob(ctx, l, r, job, pods)
 		return st, err
 	}
-	return e.lookAtService(ctx, l, r, w.(*appsv1.Deployment), pods, nil)
+	st, _, err := e.lookAtService(ctx, l, r, w.(*appsv1.Deployment), pods, nil)
+	return st, err
 }
 
 // Check returns one fault per field that the cluster cannot honour.

@@ -161,22 +161,22 @@ func (e *Executor) result(ctx context.Context, r record) (*pod.Result, error) {
 }
 
 // lookAtService tells how a service stands. The message of one that is not ready
-// says what its pods say.
-func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *appsv1.Deployment, pods []*corev1.Pod, known map[ending]bool) (state.Status, error) {
+// says what its pods say; it comes with the pod that it is about, if it is of one.
+func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *appsv1.Deployment, pods []*corev1.Pod, known map[ending]bool) (state.Status, *corev1.Pod, error) {
 	st := state.Status{Phase: state.Running, Started: d.CreationTimestamp.UTC()}
 	if available(d) {
 		leads, err := r.leads(ctx, l)
 		if err != nil || leads {
 			st.Phase = state.Ready
 		}
-		return st, err
+		return st, nil, err
 	}
-	if r.died(&st, pods, known) {
-		return st, nil
+	if p := r.died(&st, pods, known); p != nil {
+		return st, p, nil
 	}
-	var err error
-	st.Message, err = r.unready(ctx, l, d, pods)
-	return st, err
+	message, p, err := r.unready(ctx, l, d, pods)
+	st.Message = message
+	return st, p, err
 }
 
 // available reports whether all of a deployment's pods are ready.
@@ -198,9 +198,10 @@ func (r record) leads(ctx context.Context, l *link) (bool, error) {
 	return s.Spec.Selector[labelTask] == r.Name, err
 }
 
-// died says of a service whose program ended, and is not ready again, how it did. The
-// cluster starts it again by itself. Ends that are known already do not count.
-func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool) bool {
+// died says of a service whose program ended, and is not ready again, how it did, and
+// returns its pod. The cluster starts it again by itself. Ends that are known already
+// do not count.
+func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool) *corev1.Pod {
 	for _, p := range slices.Backward(pods) {
 		for end := range endsOf(p) {
 			if known[end] {
@@ -210,14 +211,14 @@ func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool
 			if st.ExitCode == 0 {
 				st.Phase, st.Message = state.Failed, "exit 0, but a service has to stay up"
 			}
-			return true
+			return p
 		}
 		if y := r.explainPod(p); y.final {
 			st.Phase, st.Message = state.Failed, y.message
-			return true
+			return p
 		}
 	}
-	return false
+	return nil
 }
 
 // An ending is the end of one start of a container.
@@ -239,23 +240,31 @@ func endsOf(p *corev1.Pod) map[ending]bool {
 	return ends
 }
 
-// unready is why a service that runs is not ready.
-func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods []*corev1.Pod) (string, error) {
+// unready is why a service that runs is not ready, and the pod that says so.
+func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods []*corev1.Pod) (string, *corev1.Pod, error) {
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			return explainRefusal(c.Message), nil
+			return explainRefusal(c.Message), nil, nil
 		}
 	}
 	for _, p := range slices.Backward(pods) {
+		if isReady(p) {
+			continue
+		}
 		if y := r.explainPod(p); y.message != "" {
-			return y.message, nil
+			return y.message, p, nil
 		}
 		message, err := l.told(ctx, p.UID, "Unhealthy")
 		if err != nil || message != "" {
-			return "not ready: " + oneLine(message), err
+			return explainProbe(p, message), p, err
 		}
 	}
-	return "not ready yet", nil
+	return "not ready yet", last(pods), nil
+}
+
+func isReady(p *corev1.Pod) bool {
+	c := podCondition(p, corev1.PodReady)
+	return c != nil && c.Status == corev1.ConditionTrue
 }
 
 // podsOf asks for the pods of a task.

@@ -169,8 +169,14 @@ func (n *pulls) failed(p *corev1.Pod) bool {
 	return len(n.seen) >= pullTries
 }
 
-func (e *Executor) waitForService(ctx context.Context, l *link, r record) (state.Status, error) {
-	st := state.Status{Phase: state.Running}
+func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st state.Status, err error) {
+	st.Phase = state.Running
+	var telling *corev1.Pod // why it is not ready
+	defer func() {
+		if ctx.Err() != nil { // who waits no longer may take it away, and its log with it
+			_ = r.keepLog(ctx, l, telling, false)
+		}
+	}()
 	changed, end := l.watch(r.Name)
 	defer end()
 	tick := time.NewTicker(lookEvery)
@@ -179,7 +185,7 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (state
 	if err := l.ready(ctx, e.opts.Patience, deployments, pods); err != nil {
 		return st, err
 	}
-	pulls := newPulls()
+	pulls, said := newPulls(), ""
 	var known map[ending]bool // before this wait
 	for seen := false; ; {
 		d, all := one[*appsv1.Deployment](l.watcher, r.Name), of[*corev1.Pod](l.watcher, r.Name)
@@ -215,19 +221,24 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (state
 				continue
 			}
 		}
-		now, err := e.lookAtService(ctx, l, r, d, all, known)
+		now, p, err := e.lookAtService(ctx, l, r, d, all, known)
 		if err != nil {
 			return st, err
 		}
-		if st = now; st.Phase == state.Running && pulls.failed(last(all)) {
+		if st, telling = now, p; st.Phase == state.Running && pulls.failed(last(all)) {
 			st.Phase = state.Failed
 		}
-		if st.Phase == state.Failed {
-			e.keepLog(ctx, l, r, last(all))
-			st.Message = l.withLog(ctx, st.Message, last(all))
+		if st.Phase == state.Failed && r.keepLog(ctx, l, p, true) == nil {
+			st.Message = r.withLog(st.Message)
 		}
 		if st.Phase != state.Running {
 			return st, nil
+		}
+		if st.Message != said {
+			said = st.Message
+			if err := r.say(said); err != nil {
+				return st, err
+			}
 		}
 		if err := w.next(ctx, nil, e.opts.Patience); err != nil {
 			return st, err
@@ -235,11 +246,3 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (state
 	}
 }
 
-// keepLog puts the log of a service that died into the folder of the run, as far as
-// it can be had: the cluster throws it away.
-func (e *Executor) keepLog(ctx context.Context, l *link, r record, p *corev1.Pod) {
-	if r.Dir == "" || !started(p) {
-		return
-	}
-	_ = e.fetchLog(ctx, l, r, nil, p)
-}

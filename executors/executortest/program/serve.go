@@ -67,6 +67,7 @@ func serve(s *step.Step, ready string) error {
 		srv.SetKeepAlivesEnabled(false)
 		l.Close()
 	}()
+	fmt.Println("serving")
 	if err := srv.Serve(l); !errors.Is(err, net.ErrClosed) {
 		return err
 	}
