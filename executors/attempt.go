@@ -314,7 +314,20 @@ func (c *call) fail(ctx context.Context, why error) report {
 		return report{work: n, verdict: again, wait: wait}
 	}
 	c.tell.tell(e)
+	uerr.Stands = c.predecessorReady(ctx)
 	return report{work: n, verdict: failed, err: uerr, stuck: c.stuck}
+}
+
+// predecessorReady reports whether the service that was to be replaced answers.
+func (c *call) predecessorReady(ctx context.Context) bool {
+	old, ok := c.current[c.n.unit.ID]
+	if !ok || old.Handle == nil {
+		return false
+	}
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	st, err := c.o.Executor.Inspect(ctx, *old.Handle)
+	return err == nil && st.Phase == state.Ready
 }
 
 // abandon ends the attempt because the apply ends. One that was fenced leaves it

@@ -59,6 +59,7 @@ type UnitError struct {
 	Err     error
 	LogTail []string // the last lines of its log
 	LogPath string   // absolute; "" if it never started
+	Stands  bool     // a service: the one before it goes on answering
 }
 
 func (e *UnitError) Error() string { return fmt.Sprintf("%s: %v", e.Unit, e.Err) }
@@ -73,7 +74,8 @@ func (e *UnitError) MarshalJSON() ([]byte, error) {
 		Error   string   `json:"error"`
 		LogTail []string `json:"log_tail,omitempty"`
 		LogPath string   `json:"log,omitempty"`
-	}{e.Unit, e.Attempt, e.Err.Error(), e.LogTail, e.LogPath})), nil
+		Stands  bool     `json:"stands,omitempty"`
+	}{e.Unit, e.Attempt, e.Err.Error(), e.LogTail, e.LogPath, e.Stands})), nil
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {

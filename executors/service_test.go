@@ -76,11 +76,22 @@ func TestAServiceThatDoesNotBecomeReadyLeavesTheOneBefore(t *testing.T) {
 	bad := service("deployments/s", `{"n":2}`)
 	bad.Timeout = 30 * time.Millisecond
 	_, err := b.apply(bad)
-	if u := failure(t, err, "deployments/s"); u.Err.Error() != "was not ready within 30ms" {
-		t.Errorf("error %q", u)
+	if u := failure(t, err, "deployments/s"); u.Err.Error() != "was not ready within 30ms" || !u.Stands {
+		t.Errorf("error %q, and the one before stands: %t", u, u.Stands)
 	}
 	if got := b.current("deployments/s").Handle.ID; got != first || !slices.Equal(b.fake.alive(), []string{first}) {
 		t.Errorf("recorded is %s, alive are %v, before there was %s", got, b.fake.alive(), first)
+	}
+}
+
+func TestNothingStandsBeforeTheFirstVersionOfAService(t *testing.T) {
+	b := newBench(t)
+	b.fake.behave["deployments/s"] = behaviour{never: true}
+	first := service("deployments/s", `{}`)
+	first.Timeout = 30 * time.Millisecond
+	_, err := b.apply(first)
+	if u := failure(t, err, "deployments/s"); u.Stands {
+		t.Errorf("a service is said to stand before %q", u)
 	}
 }
 

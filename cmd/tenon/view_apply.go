@@ -231,6 +231,9 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 				fmt.Fprintf(out, "  | %s\n", printable(l))
 			}
 		}
+		if f.Stands {
+			fmt.Fprintln(out, "  The version before it goes on answering.")
+		}
 	}
 	for _, line := range auditLines(r.Audits) {
 		fmt.Fprintf(out, "\n%s %s\n", v.a.paint("1;"+yellow, "warning:"), line)
