@@ -610,6 +610,41 @@ func TestAPodThatIsAskedToEnd(t *testing.T) {
 	}
 }
 
+func TestAServiceThatIsAskedToEndGoesOnForItsDrain(t *testing.T) {
+	const script = "trap 'echo heard; exit 0' TERM; echo listens; while :; do sleep 0.01; done"
+	start := func(t *testing.T, drain time.Duration) *container {
+		t.Parallel()
+		b := newBed(t)
+		task := b.job(script)
+		task.Kind, task.Step.Outputs, task.Drain = ir.Service, nil, drain
+		c := b.start(task)
+		c.says("listens\n")
+		return c
+	}
+	t.Run("to its end", func(t *testing.T) {
+		c := start(t, 500*time.Millisecond)
+		c.ok(c.Process.Signal(unix.SIGTERM))
+		asked := time.Now()
+		if c.wait().want(pod.End{}); time.Since(asked) < c.task.Drain || !strings.Contains(c.said(), "heard\n") {
+			t.Errorf("it ended after %s of a drain of %s; it said %q", time.Since(asked), c.task.Drain, c.said())
+		}
+	})
+	t.Run("unless nobody is left", func(t *testing.T) {
+		c := start(t, time.Hour)
+		c.ok(c.store.PutNote(t.Context(), pod.IdleNote(c.task.Name), nil))
+		c.ok(c.Process.Signal(unix.SIGTERM))
+		c.wait().want(pod.End{})
+	})
+	t.Run("unless it is asked again", func(t *testing.T) {
+		c := start(t, time.Hour)
+		c.eventually("it ends", func() bool {
+			c.ok(c.Process.Signal(unix.SIGTERM))
+			return strings.Contains(c.said(), "heard\n")
+		})
+		c.wait().want(pod.End{})
+	})
+}
+
 func TestAPodIsAskedToEndBeforeItsProgramRuns(t *testing.T) {
 	b := newBed(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")

@@ -86,7 +86,7 @@ func (r *runner) follow(ctx context.Context, p *program) {
 	})
 	beside.Go(func() { r.watch(ctx, p, stop) })
 
-	r.ended(first.Follow(p.pid, r.signals))
+	r.ended(first.Follow(p.pid, r.drained()))
 	r.asked, r.result.Finished = ctx.Err() != nil, time.Now().UTC()
 	first.EndRest() // which also lets go of the pipe
 	<-printed
@@ -118,7 +118,7 @@ func (r *runner) watch(ctx context.Context, p *program, stop <-chan struct{}) {
 			return
 		case <-asked:
 			if asked = nil; r.task.Grace > 0 {
-				late = time.After(r.task.Grace)
+				late = time.After(r.task.Drain + r.task.Grace)
 			}
 		case <-late:
 			_ = unix.Kill(-1, unix.SIGKILL) // it may have ended

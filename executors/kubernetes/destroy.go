@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -73,6 +75,9 @@ func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
 		if err := e.leadBack(ctx, l, r); err != nil {
 			return err
 		}
+		if err := e.noteIdle(ctx, l, r); err != nil {
+			return err
+		}
 	}
 	over, err := e.over(ctx, l, r)
 	if err != nil {
@@ -93,6 +98,30 @@ func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
 		return err
 	}
 	return s.DeleteNotes(ctx, "runs/"+r.note()+"/")
+}
+
+// noteIdle tells the pods of a version of a service that they need not go on for a
+// while: none of them is ready, so that nobody sends them requests, or no other version
+// stands, so that there is nobody to take requests over.
+func (e *Executor) noteIdle(ctx context.Context, l *link, r record) error {
+	stand, err := e.versions(ctx, l, r)
+	if err != nil {
+		return err
+	}
+	d := r.workload().(*appsv1.Deployment)
+	if err := l.get(ctx, d); apierrors.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if len(stand) > 1 && d.Status.ReadyReplicas > 0 {
+		return nil
+	}
+	s, err := e.store(ctx, r.Store)
+	if err == nil {
+		_ = s.PutNote(ctx, pod.IdleNote(r.note()), nil) // without it they take some seconds more
+	}
+	return err
 }
 
 // ended waits until the record of a task, and so all of its pods, are gone. The pods

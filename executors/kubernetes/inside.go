@@ -41,6 +41,9 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 		doc.Endpoint = &at
 	}
 	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: image.Command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: Grace, Env: environ(t)}
+	if t.Unit.Kind == ir.Service {
+		out.Drain = drain
+	}
 	for port, p := range doc.Outputs {
 		p.Path = path.Join(pod.Work, "out", port)
 		doc.Outputs[port] = p

@@ -23,8 +23,8 @@ const nobody = 65532
 const (
 	// Grace is how long a program has after SIGTERM.
 	Grace = 10 * time.Second
-	// drain is how long a service goes on after it was told to end, until nobody
-	// sends it requests any more.
+	// drain is how long a service goes on after it was told to end, until all nodes
+	// have heard of it and nobody sends it requests any more.
 	drain = 5 * time.Second
 	// podGrace is how long a pod has in all. A job may have to store what it made.
 	podGrace = 60 * time.Second
@@ -89,8 +89,8 @@ func (s Settings) pod(t executors.Task, image, digest string) corev1.PodTemplate
 	}
 }
 
-// serve makes a pod answer, be asked whether it does, and leave without losing a
-// request.
+// serve makes a pod answer, and be asked whether it does. The first process sees to it
+// that it leaves without losing a request.
 func serve(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
 	e := t.Unit.Endpoint
 	spec.RestartPolicy = corev1.RestartPolicyAlways
@@ -99,7 +99,6 @@ func serve(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
 	c.Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: int32(e.Port), Protocol: corev1.ProtocolTCP}}
 	c.StartupProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: period, TimeoutSeconds: period, FailureThreshold: int32(seconds(patience(t.Unit)))/period + 1}
 	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: period, TimeoutSeconds: period}
-	c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: seconds(drain)}}}
 	if e.Port < 1024 {
 		spec.SecurityContext.Sysctls = []corev1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "0"}}
 	}

@@ -245,4 +245,3 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st st
 		}
 	}
 }
-

@@ -63,6 +63,10 @@ type Task struct {
 	// has to be shorter than the pod's, so that there is time to say how it ended.
 	// With 0 it has as long as the pod.
 	Grace time.Duration `json:"grace_ns,omitempty"`
+	// Drain is how long a service goes on after it was asked to end, before its program
+	// hears of it: until nobody sends it requests any more. Where there is no need for
+	// that, there is an [IdleNote].
+	Drain time.Duration `json:"drain_ns,omitempty"`
 }
 
 // A Fetch is an artifact and where it has to be.
@@ -116,6 +120,10 @@ func NodeNote(task, node string) string {
 	}
 	return ResultNote(task + "/nodes/" + node)
 }
+
+// IdleNote is the name of the empty note which says that the pods of a service need not
+// go on once they are asked to end. It is there before that.
+func IdleNote(task string) string { return "runs/" + task + "/idle" }
 
 // An End is the end of a pod in a few words: its termination message, which is
 // there also if the store cannot be reached.
