@@ -251,6 +251,9 @@ func resources(r ir.Resources) map[string]any {
 	if r.Disk != 0 {
 		t["disk"] = ir.FormatSize(r.Disk)
 	}
+	if r.PIDs != 0 {
+		t["pids"] = r.PIDs
+	}
 	if r.GPU != 0 {
 		gpu := map[string]any{"count": r.GPU}
 		if r.GPUMemory != 0 {

@@ -186,6 +186,10 @@ func (m *maker) reuse(item *Item, l *look) (err error) {
 // standingUnit decides about a service or a record.
 func (m *maker) standingUnit(item *Item, l *look) (err error) {
 	dead := m.dead(l)
+	given, err := m.givenOtherwise(l)
+	if err != nil {
+		return err
+	}
 	same := l.current != nil && l.current.Key == l.key && len(l.fault) == 0 && (l.run != nil || !l.u.HasArtifacts())
 	switch {
 	case l.current == nil:
@@ -207,6 +211,8 @@ func (m *maker) standingUnit(item *Item, l *look) (err error) {
 			more, err = m.why(l)
 			item.Reasons = append(item.Reasons, more...)
 		}
+	case same && len(given) > 0:
+		item.Action, item.Reasons = Update, append(given, m.changingInputs(l)...)
 	case same && len(l.unknown) == 0:
 		item.Action = None
 	case same:
@@ -216,8 +222,27 @@ func (m *maker) standingUnit(item *Item, l *look) (err error) {
 	default:
 		item.Action = Update
 		item.Reasons, err = m.why(l)
+		item.Reasons = append(item.Reasons, given...)
 	}
 	return err
+}
+
+// givenOtherwise tells what a service that stands was given, and where it was placed,
+// that it asks for otherwise now. A job is the same with other needs, but a service
+// has what it was started with for as long as it stands.
+func (m *maker) givenOtherwise(l *look) ([]Reason, error) {
+	if l.u.Kind != ir.Service || l.current == nil {
+		return nil, nil
+	}
+	old, err := m.applied(l.u.ID)
+	if err != nil || old == nil {
+		return nil, err
+	}
+	d := &differ{}
+	d.tree("needs", resources(old.Needs), resources(l.u.Needs))
+	placed := func(u *ir.Unit) any { return plain(cmp.Or(u.Kubernetes, &ir.Placement{})) }
+	d.tree("kubernetes", placed(old), placed(l.u))
+	return d.out, nil
 }
 
 // again is the action that makes the same thing once more.

@@ -68,7 +68,19 @@ func TestPlan(t *testing.T) {
 	}, {
 		name:   "what is not part of the definition changed",
 		before: sys(chain()...),
-		after:  sys(chain(func(u *ir.Unit) { u.Retries, u.Timeout, u.Needs.MilliCPU, u.Pos.Line = 3, 5, 2000, 9 })...),
+		after: sys(chain(func(u *ir.Unit) {
+			if u.Retries, u.Timeout, u.Priority, u.Pos.Line = 3, 5, 7, 9; u.Kind != ir.Service {
+				u.Needs.MilliCPU, u.Kubernetes = 2000, &ir.Placement{Queue: "research"}
+			}
+		})...),
+	}, {
+		name:   "a service is to have other needs, and another place",
+		before: sys(chain(on("deployments/late/serve", func(u *ir.Unit) { u.Needs.Memory = 64 << 20 }))...),
+		after: sys(chain(on("deployments/late/serve", func(u *ir.Unit) {
+			u.Needs.Memory, u.Kubernetes = 128<<20, &ir.Placement{PriorityClass: "high"}
+		}))...),
+		want: []string{`update deployments/late/serve: needs.memory ("64MiB" -> "128MiB"); kubernetes.priority_class ( -> "high")`},
+		ran:  []string{"deployments/late/serve"},
 	}, {
 		name:   "a parameter changed",
 		before: sys(chain(on("models/late/train", params(`{"max_depth":6,"p":{"alpha":0.50}}`)))...),
