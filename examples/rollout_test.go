@@ -38,10 +38,10 @@ func TestAModelIsRolledOutInACluster(t *testing.T) {
 	namespace := c.Namespace(t)
 	c.StoreSecret(t, namespace, "store")
 	env := append(c.S3.Environ(), "KUBECONFIG="+c.ServiceAccount(t, namespace, kubernetes.Rules()...))
-	r := rollout{system: newSystem(t, "testdata/rollout"), cluster: c.Client(t), namespace: namespace}
-	r.env = env
-	r.tags = []string{"-t", "base=" + base, "-t", "namespace=" + namespace, "-t", "registry=" + c.Registry,
+	tags := []string{"-t", "base=" + base, "-t", "namespace=" + namespace, "-t", "registry=" + c.Registry,
 		"-t", "store=" + c.S3.Bucket(t, namespace), "-t", "hosts=" + c.Hosts(t)}
+	r := rollout{system: newSystem(t, "testdata/rollout"), cluster: c.Client(t), namespace: namespace, tags: tags}
+	r.env = env
 
 	r.must(r.command("apply", "says=1")...)
 	first := r.bounded(t)
@@ -86,8 +86,8 @@ func TestAModelIsRolledOutInACluster(t *testing.T) {
 
 	load.stop()
 	load.check(t, 1, 2, 5)
-	if n := fewest(); n < 1 {
-		t.Errorf("at one time the Service had %d endpoints that were ready", n)
+	if n := fewest(); n < 1 || n > 2 {
+		t.Errorf("when they were fewest, the Service had %d endpoints that were ready; want 1 or 2", n)
 	}
 	r.must("destroy", "--yes")
 }
