@@ -141,7 +141,11 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease
 		return err
 	}
 	view := a.newView(c.json, p)
-	o, err := a.options(w, lease, p.System.Target, setting{system: p.System.Name, dir: w.dir}, view.event)
+	in, err := w.setting(ctx, p.System.Name)
+	if err != nil {
+		return err
+	}
+	o, err := a.options(w, lease, p.System.Target, in, view.event)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,11 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *
 	if err != nil {
 		return err
 	}
-	made, err := a.executor(p.System.Target, setting{system: p.System.Name, dir: w.dir})
+	in, err := w.setting(ctx, p.System.Name)
+	if err != nil {
+		return err
+	}
+	made, err := a.executor(p.System.Target, in)
 	if err != nil {
 		return err
 	}
@@ -75,7 +79,7 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *
 	if err := a.endWalk(ctx, w); err != nil {
 		return err
 	}
-	o, err := a.options(w, lease, p.System.Target, setting{system: p.System.Name, dir: w.dir}, nil)
+	o, err := a.options(w, lease, p.System.Target, in, nil)
 	if err != nil {
 		return err
 	}
@@ -97,10 +101,6 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *
 
 // startWalk stores the errand and makes the walk. It returns the name of its Job.
 func (w *workspace) startWalk(ctx context.Context, x *kubernetes.Executor, e errand) (string, error) {
-	meta, err := w.store.Meta(ctx)
-	if err != nil {
-		return "", err
-	}
 	text, err := json.Marshal(e)
 	if err != nil {
 		return "", fmt.Errorf("send the plan: %w", err)
@@ -113,7 +113,7 @@ func (w *workspace) startWalk(ctx context.Context, x *kubernetes.Executor, e err
 	if err != nil {
 		return "", fmt.Errorf("send the plan: %w", err)
 	}
-	name := kubernetes.WalkName(meta.Lineage, e.Revision)
+	name := kubernetes.WalkName(e.Plan.State.Lineage, e.Revision)
 	return name, x.Detach(ctx, kubernetes.Walk{
 		Name: name, Base: e.Plan.Images[e.Plan.System.Target.Base()],
 		Args: []string{"walk", "--artifacts", w.shared.url, "--errand", ref.Digest, "--job", name},
@@ -209,15 +209,15 @@ func (a *app) walkOf(ctx context.Context, w *workspace, r state.Revision) (*kube
 	if err != nil || sys.Target.Executor != kubernetes.Name || sys.Target.Settings["detached"] == nil {
 		return nil, "", err
 	}
-	meta, err := w.store.Meta(ctx)
+	in, err := w.setting(ctx, sys.Name)
 	if err != nil {
 		return nil, "", err
 	}
-	x, err := a.executor(sys.Target, setting{system: sys.Name, dir: w.dir})
+	x, err := a.executor(sys.Target, in)
 	if err != nil {
 		return nil, "", err
 	}
-	return x.(*kubernetes.Executor), kubernetes.WalkName(meta.Lineage, r.Number), nil
+	return x.(*kubernetes.Executor), kubernetes.WalkName(in.state, r.Number), nil
 }
 
 // endWalk removes the walk of the newest revision, which has come to its end or has

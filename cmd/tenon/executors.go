@@ -26,6 +26,7 @@ type setting struct {
 	dir    string            // of the state
 	home   string            // the context whose cluster this is, or ""
 	images map[string]string // of units, in the registry already
+	state  string            // its lineage
 }
 
 // executor makes the executor of a target.
@@ -65,6 +66,7 @@ func (a *app) executor(t ir.Target, in setting) (executors.Executor, error) {
 			Settings: settings, Build: a.images(t).Build, Publish: a.images(t).Publish, Tenon: self, Home: in.home, Images: in.images,
 			Pod: cmp.Or(os.Getenv("TENON_POD"), filepath.Join(filepath.Dir(self), "tenon-pod")),
 		}
+		o.State = in.state
 		if in.dir != "" {
 			o.Runs = filepath.Join(in.dir, "runs")
 		}

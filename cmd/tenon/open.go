@@ -366,6 +366,12 @@ func (a *app) hasState(ctx context.Context, dir string) (bool, error) {
 
 func (w *workspace) close() error { return errors.Join(w.store.Close(), w.shared.close()) }
 
+// setting is what executors of a system work within.
+func (w *workspace) setting(ctx context.Context, system string) (setting, error) {
+	meta, err := w.store.Meta(ctx)
+	return setting{system: system, dir: w.dir, state: meta.Lineage}, err
+}
+
 // digests digest data files, and say so if what they kept could not be used.
 func (a *app) digests(w *workspace) *planner.FileDigests {
 	d := planner.NewFileDigests(w.dir)
@@ -419,7 +425,11 @@ func (a *app) plan(ctx context.Context, dir string, w *workspace, r *compiler.Re
 
 // inputs are what a plan for a system in dir is made from.
 func (a *app) inputs(ctx context.Context, dir string, w *workspace, sys *ir.System) (planner.Inputs, error) {
-	x, err := a.route(sys.Target, setting{system: sys.Name, dir: w.dir}, nil)
+	s, err := w.setting(ctx, sys.Name)
+	if err != nil {
+		return planner.Inputs{}, err
+	}
+	x, err := a.route(sys.Target, s, nil)
 	if err != nil {
 		return planner.Inputs{}, err
 	}

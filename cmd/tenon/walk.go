@@ -72,7 +72,11 @@ func (a *app) walk(ctx context.Context, w *workspace, e errand, job string) (err
 	if err != nil {
 		return errors.Join(err, errAgain)
 	}
-	in := setting{system: e.Plan.System.Name, dir: w.dir, home: e.Home, images: e.Images}
+	in, err := w.setting(ctx, e.Plan.System.Name)
+	if err != nil {
+		return errors.Join(err, errAgain)
+	}
+	in.home, in.images = e.Home, e.Images
 	lease, err := w.store.Lock(ctx, state.Holder{Command: fmt.Sprintf("tenon apply --detach, revision %d", e.Revision)}, state.LockOptions{Wait: -1})
 	if err != nil {
 		return errors.Join(err, errAgain)

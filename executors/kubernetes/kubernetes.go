@@ -257,6 +257,9 @@ func (e *Executor) enter(ctx context.Context, l *link, r record, t executors.Tas
 		if now.Unit != r.Unit || now.Kind != r.Kind {
 			return r, false, fmt.Errorf("namespace %s holds %s already, of %s: remove it, or choose another namespace", r.Namespace, r.Name, now.Unit)
 		}
+		if now.State != r.State {
+			return r, false, fmt.Errorf("namespace %s holds %s already, of another state: choose another namespace; if that state is lost, `kubectl -n %[1]s delete configmap %[2]s` removes it", r.Namespace, r.Name)
+		}
 		return *now, true, nil
 	}
 }

@@ -28,16 +28,9 @@ func (e *Executor) leadFirst(ctx context.Context, l *link, r record) error {
 // lead lets the Service of a unit lead to this version of it. The Service belongs to
 // the versions that stand: it goes with the last of them.
 func (e *Executor) lead(ctx context.Context, l *link, r record) error {
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: r.Service}}
-	err := l.get(ctx, s)
-	if err != nil && !apierrors.IsNotFound(err) {
+	s, err := r.front(ctx, l)
+	if err != nil || s != nil && s.Spec.Selector[labelTask] == r.Name {
 		return err
-	}
-	if err == nil && s.Labels[labelManagedBy] != manager {
-		return fmt.Errorf("namespace %s has a Service %s that is not tenon's: remove it, or choose another namespace", r.Namespace, r.Service)
-	}
-	if err == nil && s.Spec.Selector[labelTask] == r.Name {
-		return nil
 	}
 	stand, err := e.versions(ctx, l, r)
 	if err != nil {
@@ -51,6 +44,23 @@ func (e *Executor) lead(ctx context.Context, l *link, r record) error {
 		Own(v.owner(), to)
 	}
 	return l.apply(ctx, to)
+}
+
+// front is the Service of a unit, or nil. One that is somebody else's is an error.
+func (r record) front(ctx context.Context, l *link) (*corev1.Service, error) {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: r.Service}}
+	err := l.get(ctx, s)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case s.Labels[labelManagedBy] != manager:
+		return nil, fmt.Errorf("namespace %s has a Service %s that is not tenon's: remove it, or choose another namespace", r.Namespace, r.Service)
+	case s.Labels[labelState] != r.State:
+		return nil, fmt.Errorf("namespace %s has a Service %s of another state: choose another namespace, or another name for the system", r.Namespace, r.Service)
+	}
+	return s, nil
 }
 
 // leadBack lets the Service of a unit lead to another version that is ready, before
@@ -112,7 +122,7 @@ func (e *Executor) versions(ctx context.Context, l *link, r record) ([]record, e
 	var all []record
 	for _, m := range list.Items {
 		v, err := fromConfigMap(&m, r.Place, "")
-		if err == nil && m.DeletionTimestamp == nil && v.Kind == ir.Service && v.Service == r.Service {
+		if err == nil && m.DeletionTimestamp == nil && v.Kind == ir.Service && v.Service == r.Service && v.State == r.State {
 			all = append(all, v)
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	labelSystem    = "tenon.dev/system"
 	labelUnit      = "tenon.dev/unit"
 	labelTask      = "tenon.dev/task"
+	labelState     = "tenon.dev/state"
 	labelQueue     = "kueue.x-k8s.io/queue-name"
 
 	annotationUnit = "tenon.dev/unit"
@@ -72,6 +73,9 @@ func (s Settings) labels(u ir.Unit) map[string]string {
 	own := map[string]string{labelManagedBy: manager, labelUnit: labelValue(u.ID)}
 	if s.System != "" {
 		own[labelSystem] = labelValue(s.System)
+	}
+	if s.State != "" {
+		own[labelState] = s.State
 	}
 	return merged(s.placement(u).Labels, own)
 }

@@ -27,6 +27,7 @@ type record struct {
 	Disk    int64     `json:"disk,omitempty"`    // bytes it may write
 	Port    int       `json:"port,omitempty"`    // of its Service
 	Service string    `json:"service,omitempty"` // the Service that leads to the version of a service that is ready
+	State   string    `json:"state,omitempty"`   // lineage of the state that tells of it
 	Origin  Origin    `json:"origin"`
 
 	toward string // the Service as it leads to this version, in JSON; not in a handle
@@ -46,7 +47,7 @@ const (
 )
 
 func (e *Executor) record(t executors.Task, p Place) (record, error) {
-	r := record{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
+	r := record{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
 	if t.Unit.Kind == ir.Service {
 		r.Port = t.Unit.Endpoint.Port
 		r.Service = ServiceName(e.opts.System, t.Unit.ID)

@@ -29,6 +29,9 @@ type Settings struct {
 
 	// System is the name of the system. Services have it in their names.
 	System string `json:"-"`
+	// State is the lineage of the state that tells of what is started. What is another's
+	// is left alone.
+	State string `json:"-"`
 }
 
 // A Volume is a PersistentVolumeClaim and where pods find it.

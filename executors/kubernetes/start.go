@@ -35,6 +35,11 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 	if err := local.Present(t); err != nil {
 		return err
 	}
+	if r.Kind == ir.Service {
+		if _, err := r.front(ctx, l); err != nil {
+			return err
+		}
+	}
 	var image, digest string
 	group, inGroup := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
@@ -64,7 +69,7 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 // settings are those of the target, in the namespace of a record.
 func (e *Executor) settings(r record) Settings {
 	s := e.opts.Settings
-	s.Namespace = r.Namespace
+	s.Namespace, s.State = r.Namespace, r.State
 	return s
 }
 
