@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -90,6 +91,9 @@ func open(ctx context.Context, text string, p patience) (*Store, error) {
 		tune: func(func(any) bool) error { return nil },
 	}
 	if err := service.open(ctx, s, u); err != nil {
+		if _, is := s.refused(err); is {
+			return nil, s.explain("open", err)
+		}
 		return nil, fmt.Errorf("open the store %s: %w", s.name, err)
 	}
 	if prefix := strings.Trim(u.Path, "/"); prefix != "" && u.Scheme != "file" {
@@ -117,7 +121,7 @@ type service struct {
 
 var services = map[string]service{
 	"file": {
-		way:  "the user that runs tenon has to be allowed to read and write that folder",
+		way:  "who runs tenon, and in a cluster user 65532, has to be allowed to read and write that folder and what is in it: `chgrp -R 65532 FOLDER && chmod -R g+rwXs FOLDER` lets that group",
 		open: openFile, refused: refusedFile,
 	},
 	"s3": {
@@ -186,13 +190,31 @@ const forms = "file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or azblob:
 
 func openFile(_ context.Context, s *Store, u *url.URL) (err error) {
 	dir := filepath.FromSlash(u.Path)
-	// Folders get 0777 less the umask: who shares the store decides.
-	s.bucket, err = fileblob.OpenBucket(dir, &fileblob.Options{CreateDir: true, NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
+	if err := makeFolder(dir); err != nil {
+		return err
+	}
+	if s.bucket, err = fileblob.OpenBucket(dir, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite}); err != nil {
+		return err
+	}
+	s.tune = func(as func(any) bool) error {
+		var f *os.File
+		if !as(&f) {
+			return nil
+		}
+		mode, err := shared(filepath.Dir(f.Name()))
+		if err != nil || mode == 0 {
+			return err
+		}
+		return f.Chmod(mode.Perm() & 0o666)
+	}
 	s.upload = func(ctx context.Context, key string, r io.Reader, o *blob.WriterOptions) error {
+		at := filepath.Join(dir, filepath.FromSlash(key))
+		if err := makeFolder(filepath.Dir(at)); err != nil {
+			return err
+		}
 		if err := writeFile(ctx, s.bucket, key, r, o); err != nil {
 			return err
 		}
-		at := filepath.Join(dir, filepath.FromSlash(key))
 		for range 3 { // the file, its name, and that of its folder
 			if err := syncPath(at); err != nil {
 				return err
@@ -201,7 +223,57 @@ func openFile(_ context.Context, s *Store, u *url.URL) (err error) {
 		}
 		return nil
 	}
+	return nil
+}
+
+// makeFolder makes a folder, unless it is there, and those that it is in. It has the
+// rights of the one that it is in where that is shared, whatever the umask: another
+// user would not get into it otherwise. Else the umask decides.
+func makeFolder(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeFolder(parent); err != nil {
+		return err
+	}
+	mode, err := shared(parent)
+	if err != nil {
+		return err
+	}
+	if mode == 0 {
+		if err := os.Mkdir(dir, 0o777); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
+	}
+	// Nobody finds it before it is as it has to be.
+	tmp, err := os.MkdirTemp(parent, "*.tmp")
+	if err != nil {
+		return err
+	}
+	if err = os.Chmod(tmp, mode); err == nil {
+		err = os.Rename(tmp, dir)
+	}
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(err, os.Remove(tmp))
+	if _, there := os.Stat(dir); there == nil { // somebody was faster
+		return nil
+	}
 	return err
+}
+
+// shared is the mode that a folder hands on to what is made in it. It is 0 where it
+// hands on nothing: only its owner may write to it, or everybody to what is their
+// own, as in /tmp.
+func shared(dir string) (fs.FileMode, error) {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode()&0o022 == 0 || info.Mode()&fs.ModeSticky != 0 {
+		return 0, err
+	}
+	return info.Mode() & (fs.ModePerm | fs.ModeSetgid), nil
 }
 
 // writeFile does what Upload does, which stores what it has when the disk is full.

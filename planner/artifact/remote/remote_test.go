@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
@@ -415,4 +417,45 @@ func TestGetWithoutAFolderForIt(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// A folder that others may write to stays one for them in all its depth, whatever
+// the umask. One of which only its owner may, or that is like /tmp, hands on nothing.
+func TestAFolderIsSharedInAllItsDepth(t *testing.T) {
+	was := unix.Umask(0o077)
+	t.Cleanup(func() { unix.Umask(was) })
+	for _, c := range []struct{ of, folders, files fs.FileMode }{
+		{0o755, 0o700, 0o600},
+		{0o777 | fs.ModeSticky, 0o700, 0o600},
+		{0o770 | fs.ModeSetgid, 0o770 | fs.ModeSetgid, 0o660},
+		{0o775 | fs.ModeSetgid, 0o775 | fs.ModeSetgid, 0o664},
+		{0o777, 0o777, 0o666},
+	} {
+		dir := t.TempDir()
+		ok(t, os.Chmod(dir, c.of))
+		s := open(t, "file://"+dir+"/made/store")
+		_, err := s.PutBytes(t.Context(), []byte("one"))
+		ok(t, err)
+		ok(t, s.PutNote(t.Context(), "runs/one", []byte("note")))
+		found := 0
+		ok(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || path == dir {
+				return err
+			}
+			found++
+			info, err := d.Info()
+			ok(t, err)
+			want := c.files
+			if d.IsDir() {
+				want = c.folders | fs.ModeDir
+			}
+			if info.Mode() != want {
+				t.Errorf("in a folder with mode %v, %s has %v, want %v", c.of, strings.TrimPrefix(path, dir), info.Mode(), want)
+			}
+			return nil
+		}))
+		if found != 9 { // folders: made, store, cas, sha256, the first byte, notes, runs; and two files
+			t.Errorf("%d files and folders", found)
+		}
+	}
 }
