@@ -17,8 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -129,16 +127,10 @@ func TestAnImageThatTheRegistryLost(t *testing.T) {
 
 func TestAQuotaThatIsUsedUp(t *testing.T) {
 	p := newPlace(t)
-	quota := &corev1.ResourceQuota{
+	p.made(t, p.Client(t).Resource(quotas).Namespace(p.namespace), &corev1.ResourceQuota{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ResourceQuota"}, ObjectMeta: metav1.ObjectMeta{Name: "small"},
 		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceLimitsMemory: resource.MustParse("1Gi")}},
-	}
-	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(quota)
-	ok(t, err)
-	in := p.Client(t).Resource(corev1.SchemeGroupVersion.WithResource("resourcequotas")).Namespace(p.namespace)
-	_, err = in.Create(t.Context(), &unstructured.Unstructured{Object: m}, metav1.CreateOptions{})
-	ok(t, err)
-	t.Cleanup(func() { ok(t, in.Delete(context.Background(), "small", metav1.DeleteOptions{})) })
+	})
 	e := p.executor(t)
 	task := job(t, "large", "exit", "0")
 	task.Unit.Needs = ir.Resources{Memory: 2 << 30}

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 
@@ -107,7 +108,23 @@ func newPlace(t testing.TB) *place {
 var (
 	services = corev1.SchemeGroupVersion.WithResource("services")
 	podsOf   = corev1.SchemeGroupVersion.WithResource("pods")
+	quotas   = corev1.SchemeGroupVersion.WithResource("resourcequotas")
 )
+
+// made makes an object that goes with the test.
+func (p *place) made(t testing.TB, in dynamic.ResourceInterface, o any) *unstructured.Unstructured {
+	t.Helper()
+	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	ok(t, err)
+	u, err := in.Create(t.Context(), &unstructured.Unstructured{Object: m}, metav1.CreateOptions{})
+	ok(t, err)
+	t.Cleanup(func() {
+		if err := in.Delete(context.Background(), u.GetName(), metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	return u
+}
 
 // publish puts the image of the tests into the registry, before many executors do at
 // once: it does not take the same layer from two of them.
