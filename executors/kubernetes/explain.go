@@ -44,7 +44,7 @@ func (r record) explainPod(p *corev1.Pod) why {
 		}
 	}
 	if c := podCondition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-		return why{explainScheduling(c.Message), false}
+		return why{explainScheduling(p, c.Message), false}
 	}
 	if p.Status.Phase == corev1.PodFailed && p.Status.Reason != "" && len(terminated(p)) == 0 { // the kubelet refused it
 		return why{fmt.Sprintf("node %s refused its pod: %s: %s", p.Spec.NodeName, p.Status.Reason, oneLine(p.Status.Message)), true}
@@ -140,7 +140,7 @@ func (r record) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string 
 }
 
 // explainScheduling keeps the scheduler's own words, and says what to change.
-func explainScheduling(message string) string {
+func explainScheduling(p *corev1.Pod, message string) string {
 	message = oneLine(message)
 	message, _, _ = strings.Cut(message, " preemption: ")
 	message = strings.TrimSuffix(message, ".")
@@ -148,7 +148,7 @@ func explainScheduling(message string) string {
 	for _, c := range []struct{ sign, field string }{
 		{"Insufficient cpu", "ask for less in needs.cpu"}, {"Insufficient memory", "ask for less in needs.memory"},
 		{"Insufficient ephemeral-storage", "ask for less in needs.disk"}, {"Insufficient nvidia.com/", "ask for less in needs.gpu"},
-		{"didn't match Pod's node affinity/selector", "correct node_selector"}, {"untolerated taint", "name the taint in tolerations"},
+		{"didn't match Pod's node affinity/selector", "correct " + choices(p)}, {"untolerated taint", "name the taint in tolerations"},
 		{"persistentvolumeclaim", "make the claim of store_volume"},
 	} {
 		if strings.Contains(message, c.sign) {
@@ -159,6 +159,20 @@ func explainScheduling(message string) string {
 		return "no node takes it: " + message
 	}
 	return fmt.Sprintf("no node takes it: %s: %s, or wait for a node", message, strings.Join(change, ", "))
+}
+
+// choices are the fields by which a pod chooses among nodes.
+func choices(p *corev1.Pod) string {
+	var fields []string
+	if len(p.Spec.NodeSelector) > 0 {
+		fields = append(fields, "node_selector")
+	}
+	for _, c := range chosen(p.Spec) {
+		if field := map[string]string{labelGPUModel: "needs.gpu.model", labelGPUMemory: "needs.gpu.memory"}[c.Key]; field != "" {
+			fields = append(fields, field)
+		}
+	}
+	return cmp.Or(strings.Join(fields, " or "), "node_selector")
 }
 
 // explainRefusal is why the cluster does not let a pod be made at all, as it tells

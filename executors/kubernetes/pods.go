@@ -229,6 +229,17 @@ func gpus(needs ir.Resources, spec *corev1.PodSpec) {
 	}
 }
 
+// chosen is what [gpus] has put into a pod, and what others may have.
+func chosen(spec corev1.PodSpec) (all []corev1.NodeSelectorRequirement) {
+	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil || spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	for _, term := range spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+		all = append(all, term.MatchExpressions...)
+	}
+	return all
+}
+
 func gpuModel(needs ir.Resources) string { return strings.ReplaceAll(needs.GPUModel, " ", "-") }
 
 func toleration(x ir.Toleration) corev1.Toleration {
