@@ -215,6 +215,31 @@ func TestAJobThatTakesTooLongIsEnded(t *testing.T) {
 	}
 }
 
+// What waits in a queue of the cluster takes no time yet, and what began later than we
+// to wait for it has all of its own.
+func TestTheTimeOfAJobBeginsWhenItDoes(t *testing.T) {
+	b := newBench(t)
+	a := table("sources/a", `{}`)
+	a.Timeout = 30 * time.Millisecond
+	var waits int
+	b.fake.behave["sources/a"] = behaviour{hangs: true, late: func() state.Status {
+		switch waits++; waits {
+		case 1, 2:
+			return state.Status{Phase: state.Running, Queued: true}
+		case 3:
+			return state.Status{Phase: state.Running, Started: time.Now()}
+		}
+		return state.Status{Phase: state.Running, Started: time.Now().Add(-time.Hour), Message: "no node takes it"}
+	}}
+	_, err := b.apply(a)
+	if u := failure(t, err, "sources/a"); u.Err.Error() != "took longer than its timeout 30ms: no node takes it" {
+		t.Errorf("error %q", u)
+	}
+	if waits != 4 {
+		t.Errorf("it was waited for %d times", waits)
+	}
+}
+
 func TestCancelEndsWhatRunsAndStartsNothingMore(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["sources/a"] = behaviour{hangs: true}

@@ -152,32 +152,16 @@ func (c *call) perform(ctx context.Context) error {
 	if err := c.start(ctx); err != nil {
 		return err
 	}
-	limit, late := c.limit()
-	if limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, late)
-		defer cancel()
-	}
-	err := c.wait(ctx)
-	if err != nil && context.Cause(ctx) == late {
-		if c.status.Message != "" {
-			return fmt.Errorf("%w: %s", late, c.status.Message)
-		}
-		return late
-	}
-	return err
+	return c.wait(ctx)
 }
 
 // limit is how long the attempt may take from now on, and what to say if it takes
-// longer. What comes before the start, such as to install an environment, does
-// not count. The time that an adopted job had already counts, but leaves enough
+// longer. What comes before the start, such as to install an environment or to wait
+// in a queue of the cluster, does not count. The time that an adopted job had already counts, but leaves enough
 // to see that it has ended.
 func (c *call) limit() (time.Duration, error) {
-	d := c.n.unit.Timeout
+	d := c.allowed()
 	if c.n.unit.Kind == ir.Service {
-		if d == 0 {
-			d = c.o.Ready
-		}
 		return d, fmt.Errorf("was not ready within %s", d)
 	}
 	late := fmt.Errorf("took longer than its timeout %s", d)
@@ -185,6 +169,21 @@ func (c *call) limit() (time.Duration, error) {
 		d = max(d-c.o.Now().Sub(c.status.Started), time.Second)
 	}
 	return d, late
+}
+
+// allowed is how long an attempt may take in all; 0 is without an end.
+func (c *call) allowed() time.Duration {
+	if d := c.n.unit.Timeout; d > 0 || c.n.unit.Kind != ir.Service {
+		return d
+	}
+	return c.o.Ready
+}
+
+// timeLeft reports whether an attempt whose time is up by our clock has some left: it
+// began later than we to wait for it, or has not yet.
+func (c *call) timeLeft(since time.Time) bool {
+	st := c.status
+	return st.Queued || st.Started.After(since) && c.o.Now().Sub(st.Started) < c.allowed()
 }
 
 func (c *call) start(ctx context.Context) error {
@@ -245,14 +244,37 @@ func (c *call) wait(ctx context.Context) error {
 			c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message})
 		})
 	}()
-	var err error
-	c.status, err = await(ctx, c.o.Executor, *c.handle)
+	err := c.await(ctx)
 	close(stop)
 	<-told
 	if err != nil {
 		return err
 	}
 	return ended(c.n.unit.Kind, c.status)
+}
+
+// await waits as long as the attempt may take.
+func (c *call) await(ctx context.Context) error {
+	for {
+		since := c.o.Now()
+		limit, late := c.limit()
+		within, cancel := ctx, func() {}
+		if limit > 0 {
+			within, cancel = context.WithTimeoutCause(ctx, limit, late)
+		}
+		var err error
+		c.status, err = await(within, c.o.Executor, *c.handle)
+		cancel()
+		switch {
+		case err == nil || context.Cause(within) != late: //nolint:errorlint // that very one
+			return err
+		case c.timeLeft(since):
+		case c.status.Message != "":
+			return fmt.Errorf("%w: %s", late, c.status.Message)
+		default:
+			return late
+		}
+	}
 }
 
 // await waits with the executor's own means, or else looks again and again.

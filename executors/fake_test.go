@@ -34,10 +34,12 @@ type fake struct {
 }
 
 type behaviour struct {
-	takes   time.Duration
-	fails   int  // so many attempts first
-	code    int  // exit code of a failure, 1 if 0
-	hangs   bool // until it is destroyed
+	takes time.Duration
+	fails int  // so many attempts first
+	code  int  // exit code of a failure, 1 if 0
+	hangs bool // until it is destroyed
+	// late is how it stands each time that a wait for it is given up.
+	late    func() state.Status
 	never   bool // service: never becomes ready
 	refuses error
 	loses   int                    // handles: so many calls of Apply return an error although the task is there
@@ -228,6 +230,11 @@ func (f *fake) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
 	if ft != nil {
 		select {
 		case <-ctx.Done():
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if late := f.behave[ft.task.Unit.ID].late; late != nil {
+				return late(), ctx.Err()
+			}
 			return state.Status{}, ctx.Err()
 		case <-ft.ended:
 		}

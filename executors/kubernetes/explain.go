@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
@@ -45,6 +46,8 @@ func (r record) explainPod(p *corev1.Pod) why {
 	}
 	if c := podCondition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
 		return why{explainScheduling(p, c.Message), false}
+	} else if c != nil && c.Reason == corev1.PodReasonSchedulingGated {
+		return why{inQueue(p), false}
 	}
 	if p.Status.Phase == corev1.PodFailed && p.Status.Reason != "" && len(terminated(p)) == 0 { // the kubelet refused it
 		return why{fmt.Sprintf("node %s refused its pod: %s: %s", p.Spec.NodeName, p.Status.Reason, oneLine(p.Status.Message)), true}
@@ -159,6 +162,14 @@ func explainScheduling(p *corev1.Pod, message string) string {
 		return "no node takes it: " + message
 	}
 	return fmt.Sprintf("no node takes it: %s: %s, or wait for a node", message, strings.Join(change, ", "))
+}
+
+// inQueue says that something is not let in yet.
+func inQueue(o metav1.Object) string {
+	if queue := o.GetLabels()[labelQueue]; queue != "" {
+		return fmt.Sprintf("it is in queue %q until it is let in", queue)
+	}
+	return "somebody holds it back: it has no queue that lets it in"
 }
 
 // choices are the fields by which a pod chooses among nodes.

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -28,6 +29,7 @@ import (
 
 // A follower writes the log and the progress of a job to its folder while it runs.
 type follower struct {
+	pod    types.UID
 	cancel context.CancelFunc
 	over   chan struct{} // closed when there is no more to come
 	err    error         // then: why the log in the folder is not all of it
@@ -39,7 +41,7 @@ var errElsewhere = errors.New("another tenon writes the log")
 // left to it.
 func (e *Executor) follow(ctx context.Context, l *link, r record, p *corev1.Pod) *follower {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &follower{cancel: cancel, over: make(chan struct{})}
+	f := &follower{pod: p.UID, cancel: cancel, over: make(chan struct{})}
 	go func() {
 		defer close(f.over)
 		f.err = r.writeLog(ctx, l, p)

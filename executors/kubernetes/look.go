@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -33,7 +34,7 @@ func (r record) workload() Object {
 // lookAtJob tells how a job stands, and the result that its pod has noted down once
 // it has ended. Something else may have ended it, and then there is none.
 func (e *Executor) lookAtJob(ctx context.Context, l *link, r record, job *batchv1.Job, pods []*corev1.Pod) (state.Status, *pod.Result, error) {
-	pods = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return !metav1.IsControlledBy(p, job) })
+	pods = current(job, pods)
 	p := telling(pods)
 	if st := r.running(job, p); !over(job, pods) {
 		y, err := e.delay(ctx, l, r, job, p)
@@ -52,9 +53,33 @@ func (e *Executor) lookAtJob(ctx context.Context, l *link, r record, job *batchv
 	return r.end(job, res, p), res, nil
 }
 
-// running is the status of a job that has not ended.
+// suspended reports whether a job is not let in yet, or not any more.
+func suspended(job *batchv1.Job) bool { return job.Spec.Suspend != nil && *job.Spec.Suspend }
+
+// current are the pods of a job that count. One that was suspended has ended its pods,
+// and makes others once it goes on.
+func current(job *batchv1.Job, pods []*corev1.Pod) []*corev1.Pod {
+	own := slices.DeleteFunc(slices.Clone(pods), func(p *corev1.Pod) bool { return !metav1.IsControlledBy(p, job) })
+	if suspended(job) && !failed(job) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(own), func(p *corev1.Pod) bool {
+		return p.DeletionTimestamp != nil && slices.ContainsFunc(own, func(q *corev1.Pod) bool {
+			return q.DeletionTimestamp == nil && q.Labels[batchv1.JobCompletionIndexAnnotation] == p.Labels[batchv1.JobCompletionIndexAnnotation]
+		})
+	})
+}
+
+// running is the status of a job that has not ended. It has started when its program
+// has, or else when it was let in.
 func (r record) running(job *batchv1.Job, p *corev1.Pod) state.Status {
+	if suspended(job) {
+		return state.Status{Phase: state.Running, Queued: true}
+	}
 	st := state.Status{Phase: state.Running, Started: job.CreationTimestamp.UTC()}
+	if t := job.Status.StartTime; t != nil {
+		st.Started = t.UTC()
+	}
 	if p != nil {
 		for _, s := range p.Status.ContainerStatuses {
 			if s.State.Running != nil {
@@ -89,8 +114,9 @@ func over(job *batchv1.Job, pods []*corev1.Pod) bool {
 	if several(job) {
 		return false
 	}
+	// Of one that is being removed only the Job knows whether that ends it.
 	p := last(pods)
-	return p != nil && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed)
+	return p != nil && p.DeletionTimestamp == nil && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed)
 }
 
 // several reports whether a job has more than one pod.
@@ -108,10 +134,10 @@ const refusedAfter = time.Second
 // delay is why a job does not run yet.
 func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Job, p *corev1.Pod) (why, error) {
 	switch {
+	case suspended(job):
+		return l.explainQueue(ctx, job)
 	case p != nil:
 		return r.explainPod(p), nil
-	case job.Spec.Suspend != nil && *job.Spec.Suspend:
-		return why{"it waits in its queue", false}, nil
 	case time.Since(job.CreationTimestamp.Time) > refusedAfter:
 		message, err := l.told(ctx, job.UID, "FailedCreate")
 		if err != nil || message == "" {
@@ -122,10 +148,29 @@ func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Jo
 	return why{}, nil
 }
 
+// explainQueue is why a job is not let in, in the words of Kueue if it has any.
+func (l *link) explainQueue(ctx context.Context, job *batchv1.Job) (why, error) {
+	message := inQueue(job)
+	made, err := l.told(ctx, job.UID, "CreatedWorkload") // "Created Workload: NAMESPACE/NAME"
+	if err != nil || made == "" {
+		return why{message, false}, err
+	}
+	told, err := l.lastTold(ctx, "involvedObject.kind=Workload,type=Warning,involvedObject.name="+made[strings.LastIndex(made, "/")+1:])
+	if told != "" {
+		message += ": " + oneLine(told)
+	}
+	return why{message, false}, err
+}
+
 // told is what the cluster has last told of an object for that reason.
 func (l *link) told(ctx context.Context, uid types.UID, reason string) (string, error) {
+	return l.lastTold(ctx, fmt.Sprintf("involvedObject.uid=%s,reason=%s", uid, reason))
+}
+
+// lastTold is the last message among the events that are selected.
+func (l *link) lastTold(ctx context.Context, selector string) (string, error) {
 	var events corev1.EventList
-	err := l.list(ctx, &events, metav1.ListOptions{FieldSelector: fmt.Sprintf("involvedObject.uid=%s,reason=%s", uid, reason)})
+	err := l.list(ctx, &events, metav1.ListOptions{FieldSelector: selector})
 	if err != nil || len(events.Items) == 0 {
 		return "", err
 	}
@@ -173,6 +218,15 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *apps
 	}
 	if p := r.died(&st, pods, known); p != nil {
 		return st, p, nil
+	}
+	if p := last(pods); p != nil {
+		switch c := podCondition(p, corev1.PodScheduled); {
+		case c == nil:
+		case c.Reason == corev1.PodReasonSchedulingGated:
+			st.Queued, st.Started = true, time.Time{}
+		case c.Status == corev1.ConditionTrue:
+			st.Started = c.LastTransitionTime.UTC()
+		}
 	}
 	message, p, err := r.unready(ctx, l, d, pods)
 	st.Message = message

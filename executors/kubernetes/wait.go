@@ -100,13 +100,13 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 			continue
 		}
 		seen = true
-		all := of[*corev1.Pod](l.watcher, r.Name)
+		all := current(job, of[*corev1.Pod](l.watcher, r.Name))
 		now, res, err := e.lookAtJob(ctx, l, r, job, all)
 		if err != nil {
 			return st, err
 		}
 		st = now
-		if st.Phase == state.Running && f.ended() && !several(job) { // the program has said so; the kubelet takes a second to notice
+		if st.Phase == state.Running && !st.Queued && f.ended() && !several(job) { // the program has said so; the kubelet takes a second to notice
 			if res, err = e.result(ctx, r); err != nil {
 				return st, err
 			}
@@ -120,6 +120,10 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 		}
 		if st.Phase != state.Running {
 			return e.bring(ctx, l, r, st, res, p, f)
+		}
+		if f != nil && (st.Queued || started(p) && p.UID != f.pod) { // it was suspended, and begins anew
+			f.stop()
+			f = nil
 		}
 		if f == nil && started(p) {
 			f = e.follow(ctx, l, r, p)

@@ -45,6 +45,7 @@ type Status struct {
 	ExitCode int       `json:"exit_code,omitempty"`
 	Signal   string    `json:"signal,omitempty"`
 	Message  string    `json:"message,omitempty"` // why, in one line
+	Queued   bool      `json:"queued,omitempty"`  // it is running only in name: it waits to be let in, and its time has not begun
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
 	Usage    Usage     `json:"usage,omitzero"`
