@@ -32,8 +32,8 @@
 //
 // # What it does not do
 //
-//   - It has no retries and no timeouts: those are the engine's. A Job ends after its
-//     timeout and some more all the same, in case no tenon is there.
+//   - It has no retries and no timeouts: those are the engine's. A Job ends after twice
+//     its timeout and some more all the same, in case no tenon is there.
 //   - It removes no blobs from the store.
 //   - It starts no service again that died: the cluster does.
 package kubernetes

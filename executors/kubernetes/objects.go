@@ -85,8 +85,8 @@ func (s Settings) secret(t executors.Task) *corev1.Secret {
 	return &corev1.Secret{TypeMeta: kind("v1", "Secret"), ObjectMeta: s.meta(t), Data: data}
 }
 
-// slack is how much longer than its timeout a job may stand: tenon itself ends an
-// attempt that takes too long, and the cluster only if tenon is not there.
+// slack is how much longer than tenon would let it a job may stand: tenon itself ends
+// an attempt that takes too long, and the cluster only if tenon is not there.
 const slack = 10 * time.Minute
 
 func (s Settings) job(t executors.Task, pod corev1.PodTemplateSpec) *batchv1.Job {
@@ -95,7 +95,7 @@ func (s Settings) job(t executors.Task, pod corev1.PodTemplateSpec) *batchv1.Job
 		Spec: batchv1.JobSpec{BackoffLimit: ptr(int32(0)), Template: pod}, // attempts are counted by tenon
 	}
 	if t.Unit.Timeout > 0 {
-		j.Spec.ActiveDeadlineSeconds = ptr(seconds(t.Unit.Timeout + slack))
+		j.Spec.ActiveDeadlineSeconds = ptr(seconds(2*t.Unit.Timeout + slack)) // to find a node, and to run
 	}
 	if n := t.Unit.Needs.Nodes; n > 1 {
 		j.Spec.CompletionMode = ptr(batchv1.IndexedCompletion)
