@@ -235,6 +235,12 @@ func (s *suite) nodes(t *testing.T) {
 	if f.Env["MASTER_ADDR"] == "" || f.Env["MASTER_PORT"] == "" {
 		t.Errorf("the first node is at %q:%q", f.Env["MASTER_ADDR"], f.Env["MASTER_PORT"])
 	}
+	e, several := s.New(t), s.job(t, "meet")
+	s.ask(Nodes, &several.Unit)
+	wantPhase(t, wait(t, e, s.apply(t, e, several, nil)), state.Succeeded)
+	if met := read(t, out(several, "met")); met != "1\n" {
+		t.Errorf("the first node met %q, want 1", met)
+	}
 }
 
 func (s *suite) memory(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -113,6 +114,8 @@ func run(name string, args []string) error {
 		return cmd.Run()
 	case "report": // tells what it found
 		return report(s, dir)
+	case "meet":
+		return meet(dir)
 	case "work":
 		return work(s, dir)
 	case "fill": // BYTES AFTERWARDS
@@ -211,6 +214,47 @@ func report(s *step.Step, dir string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "found.json"), b, 0o644)
+}
+
+// meet lets the programs of several nodes find the first one, by the variables that
+// PyTorch goes by. That one lists the others.
+func meet(dir string) error {
+	at, rank := net.JoinHostPort(os.Getenv("MASTER_ADDR"), os.Getenv("MASTER_PORT")), os.Getenv("RANK")
+	if rank != "0" {
+		for end := time.Now().Add(Patience); ; time.Sleep(20 * time.Millisecond) { // it may not be there yet, or have no name
+			c, err := net.DialTimeout("tcp", at, time.Second)
+			if err == nil {
+				_, err = fmt.Fprintln(c, rank)
+				return errors.Join(err, c.Close())
+			}
+			if time.Now().After(end) {
+				return err
+			}
+		}
+	}
+	nodes, err := strconv.Atoi(os.Getenv("WORLD_SIZE"))
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", ":"+os.Getenv("MASTER_PORT"))
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for range nodes - 1 {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		b, err := io.ReadAll(c)
+		if err = errors.Join(err, c.Close()); err != nil {
+			return err
+		}
+		if err := appendTo(filepath.Join(dir, "met"), string(b)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func work(s *step.Step, dir string) error {

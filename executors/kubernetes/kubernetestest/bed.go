@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -199,13 +200,17 @@ func start(dir string, w io.Writer) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
+	names, err := Names(w)
+	if err != nil {
+		return record{}, err
+	}
 	r := record{Cluster: Cluster{Dir: dir, Context: contextName}}
 	for _, d := range []string{"log", "pki", "cni", "s3", "etcd"} {
 		if err := os.MkdirAll(r.path(d), 0o700); err != nil {
 			return r, err
 		}
 	}
-	if err := os.Symlink(kubeall, r.path("kubeall")); err != nil {
+	if err := errors.Join(os.Symlink(kubeall, r.path("kubeall")), os.Symlink(names, r.path("names"))); err != nil {
 		return r, err
 	}
 	for _, program := range []string{"bed", "box"} {
@@ -296,6 +301,7 @@ func (r *record) await(exited <-chan error) error {
 		}},
 		{"the image of pods", func() error { return push(r.pause(), r.path("box"), "/box", "pause") }},
 		{"the image of tests", func() error { return push(r.Box, r.path("box"), "/box") }},
+		{"the server of names", func() error { return r.resolve(ctx, "kubernetes.default.svc."+domain) }},
 		{"the node", func() error { return r.nodeReady(ctx) }},
 	} {
 		for err := step.ready(); err != nil; err = step.ready() {
@@ -309,6 +315,19 @@ func (r *record) await(exited <-chan error) error {
 		}
 	}
 	return nil
+}
+
+// domain is that of the names of the cluster.
+const domain = "cluster.local"
+
+// resolve asks the cluster for a name.
+func (r *record) resolve(ctx context.Context, name string) error {
+	dns := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, net.JoinHostPort(r.NodeIP, "53"))
+	}}
+	_, err := dns.LookupHost(ctx, name+".")
+	return err
 }
 
 // pause is the image that holds the namespaces of a pod.
@@ -428,6 +447,7 @@ func (r *record) configure() error {
 		"cni/bed.conflist": fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "bed", "plugins": [{"type": "ptp", "ipam": {"type": "host-local",
 	"dataDir": %q, "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 `, r.path("ipam"), r.Net.pods()),
+		"Corefile": fmt.Sprintf(".:53 {\n\terrors\n\tkubernetes %s {\n\t\tkubeconfig %q %s\n\t}\n}\n", domain, r.Kubeconfig, r.Context),
 		"registry.yml": fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\nhttp: {addr: %q}\n",
 			r.path("registry"), r.Registry),
 		certs + "/hosts.toml": fmt.Sprintf("server = \"http://%[1]s\"\n[host.\"http://%[1]s\"]\n", r.Registry),
@@ -459,11 +479,13 @@ failCgroupV1: false
 failSwapOn: false
 oomScoreAdj: 0
 resolvConf: /etc/resolv.conf
+clusterDNS: [%s]
+clusterDomain: %s
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, nodefs.inodesFree: 1%%, imagefs.available: 1%%}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 serializeImagePulls: false
-`, r.Net.name()),
+`, r.Net.name(), r.NodeIP, domain),
 	} {
 		err = errors.Join(err, os.WriteFile(r.path(name), []byte(content), 0o600))
 	}

@@ -50,21 +50,34 @@ func installed() error {
 // cache does not have that of the sources. It tells w before it does: it takes
 // minutes.
 func Kubernetes(w io.Writer) (string, error) {
+	return built(w, "kubeall", "k8s.io/kubernetes", func(version string) string {
+		parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+		ldflags := ""
+		for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+			ldflags += fmt.Sprintf(" -X %[1]s.gitVersion=%[2]s -X %[1]s.gitMajor=%[3]s -X %[1]s.gitMinor=%[4]s", pkg, version, parts[0], parts[1])
+		}
+		return ldflags
+	})
+}
+
+// Names returns the program that answers for names in [Cluster]s, as [Kubernetes] does.
+func Names(w io.Writer) (string, error) {
+	return built(w, "names", "github.com/coredns/coredns", func(string) string { return "" })
+}
+
+// built is the program of a module of the test bed, most of which is another module
+// of a version that ldflags are made of.
+func built(w io.Writer, name, most string, ldflags func(version string) string) (string, error) {
 	module, err := output("", "go", "env", "GOMOD")
 	if err != nil {
 		return "", err
 	}
-	source := filepath.Join(filepath.Dir(module), "executors", "kubernetes", "testbed", "kubeall")
-	version, err := output(source, "go", "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes")
+	source := filepath.Join(filepath.Dir(module), "executors", "kubernetes", "testbed", name)
+	version, err := output(source, "go", "list", "-m", "-f", "{{.Version}}", most)
 	if err != nil {
 		return "", err
 	}
-	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
-	ldflags := "-s -w"
-	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-		ldflags += fmt.Sprintf(" -X %[1]s.gitVersion=%[2]s -X %[1]s.gitMajor=%[3]s -X %[1]s.gitMinor=%[4]s", pkg, version, parts[0], parts[1])
-	}
-	args := []string{"build", "-trimpath", "-ldflags", ldflags}
+	args := []string{"build", "-trimpath", "-ldflags", "-s -w" + ldflags(version)}
 
 	sum := sha256.New()
 	fmt.Fprintln(sum, runtime.Version(), args)
@@ -79,7 +92,7 @@ func Kubernetes(w io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "tenon", "kubeall")
+	dir := filepath.Join(cache, "tenon", name)
 	program := filepath.Join(dir, fmt.Sprintf("%x", sum.Sum(nil)[:8]))
 	unlock, err := lock(dir)
 	if err != nil {
@@ -89,7 +102,7 @@ func Kubernetes(w io.Writer) (string, error) {
 	if _, err := os.Stat(program); err == nil {
 		return program, nil
 	}
-	fmt.Fprintf(w, "building Kubernetes %s, once: this takes some minutes\n", version)
+	fmt.Fprintf(w, "building %s %s, once: this takes some minutes\n", most, version)
 	if err := build(source, program+".part", append(args, "-o", program+".part", ".")...); err != nil {
 		return "", err
 	}

@@ -1,9 +1,10 @@
 // Package kubernetestest runs a real cluster of Kubernetes for tests: one node with
 // etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy,
-// containerd and runc, a registry that it pulls from, and an S3 server.
+// CoreDNS, containerd and runc, a registry that it pulls from, and an S3 server.
 //
-// It needs root and what `.ci/tools cluster` installs. Kubernetes is built from its
-// Go module, once for a user: minutes. Then a cluster is there within seconds.
+// It needs root and what `.ci/tools cluster` installs. Kubernetes and CoreDNS are built
+// from their Go modules, once for a user: minutes. Then a cluster is there within
+// seconds.
 //
 // A cluster lives in a folder: one in the user's cache, or what $TENON_TEST_CLUSTER
 // names. Those who name the same folder share it, in any number of processes: the
@@ -23,8 +24,7 @@
 // # What it does not have
 //
 // Whoever reaches the node may do anything to it: the kubelet asks nobody for a key,
-// nor does the registry. There is no DNS within the cluster: services are found by
-// address. No network policies are enforced: they are kept, and nothing more. There
-// are no dynamic volumes and no metrics, so that autoscalers never scale. Pods do not
-// reach other networks than the cluster's and the machine.
+// nor does the registry. No network policies are enforced: they are kept, and nothing
+// more. There are no dynamic volumes and no metrics, so that autoscalers never scale.
+// Pods do not reach other networks than the cluster's and the machine.
 package kubernetestest

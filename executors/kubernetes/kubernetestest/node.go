@@ -139,6 +139,7 @@ func (n *node) serve() error {
 		return err
 	}
 	for _, cmd := range []*exec.Cmd{
+		exec.Command(n.path("names"), "-conf", n.path("Corefile")),
 		n.kube("kube-controller-manager", kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1", "--node-monitor-period=1s",
 			"--service-account-private-key-file="+key, "--root-ca-file="+n.path("pki/apiserver.crt")),
 		n.kube("kube-scheduler", kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1"),

@@ -53,6 +53,9 @@ func run(args []string) error {
 		return kubernetestest.Down(dir)
 	case "build":
 		_, err := kubernetestest.Kubernetes(os.Stderr)
+		if err == nil {
+			_, err = kubernetestest.Names(os.Stderr)
+		}
 		return err
 	case "node":
 		return kubernetestest.Node(dir)
