@@ -120,6 +120,10 @@ func TestGPUs(t *testing.T) {
 			t.Errorf("the pod has %v", got)
 		}
 	})
+	t.Run("one of two pods finds no node", func(t *testing.T) {
+		_, h := start(t, "half", ir.Resources{GPU: 2, Nodes: 2}, "meet")
+		says(t, e, h, state.Running, "1 Insufficient nvidia.com/gpu: ask for less in needs.gpu, or wait for a node")
+	})
 	for name, c := range map[string]struct {
 		needs  ir.Resources
 		limits map[string]string

@@ -37,7 +37,7 @@ func (e *Executor) lookAtJob(ctx context.Context, l *link, r record, job *batchv
 	pods = current(job, pods)
 	p := telling(pods)
 	if st := r.running(job, p); !over(job, pods) {
-		y, err := e.delay(ctx, l, r, job, p)
+		y, err := e.delay(ctx, l, r, job, pods)
 		if st.Message = y.message; y.final {
 			st.Phase = state.Failed
 		}
@@ -131,13 +131,18 @@ func failed(job *batchv1.Job) bool {
 // refusedAfter is how old a Job has to be before somebody asks why it has no pod.
 const refusedAfter = time.Second
 
-// delay is why a job does not run yet.
-func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Job, p *corev1.Pod) (why, error) {
+// delay is why a job does not run yet: of several pods all have to.
+func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Job, pods []*corev1.Pod) (why, error) {
 	switch {
 	case suspended(job):
 		return l.explainQueue(ctx, job)
-	case p != nil:
-		return r.explainPod(p), nil
+	case len(pods) > 0:
+		for _, p := range append([]*corev1.Pod{telling(pods)}, pods...) {
+			if y := r.explainPod(p); y.message != "" {
+				return y, nil
+			}
+		}
+		return why{}, nil
 	case time.Since(job.CreationTimestamp.Time) > refusedAfter:
 		message, err := l.told(ctx, job.UID, "FailedCreate")
 		if err != nil || message == "" {

@@ -184,7 +184,7 @@ func (e *Executor) lookAtWalk(ctx context.Context, name string) (state.Status, e
 		}
 		return st, nil
 	}
-	y, err := e.delay(ctx, l, record{Name: name}, job, last(pods))
+	y, err := e.delay(ctx, l, record{Name: name}, job, current(job, pods))
 	st.Message = y.message
 	return st, err
 }

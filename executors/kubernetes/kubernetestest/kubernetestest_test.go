@@ -210,8 +210,8 @@ func serves(t *testing.T, c *Cluster) {
 		}
 		return err
 	})
-	if got := outcomeIn(t, c, ns, "fetch", url); !strings.HasPrefix(got, "hello from web-") {
-		t.Errorf("the service says to a pod: %q", got)
+	if got := outcomeIn(t, c, ns, "fetch", "http://web/"); !strings.HasPrefix(got, "hello from web-") {
+		t.Errorf("the service says to a pod that knows its name: %q", got)
 	}
 }
 
