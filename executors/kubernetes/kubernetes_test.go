@@ -143,25 +143,8 @@ func (p *place) watch(t testing.TB) {
 	all := dynamicinformer.NewFilteredDynamicSharedInformerFactory(p.Client(t), 0, p.namespace, nil)
 	informer := all.ForResource(podsOf).Informer()
 	note := func(o any) {
-		u, is := o.(*unstructured.Unstructured)
-		if !is {
-			return
-		}
-		var now corev1.Pod
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &now); err != nil {
-			t.Error(err)
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		task := now.Labels["tenon.dev/task"]
-		if p.pods[task] == nil {
-			p.pods[task] = map[string]int{}
-		}
-		p.pods[task][string(now.UID)] += 0
-		for _, s := range now.Status.ContainerStatuses {
-			if s.State.Running != nil || s.State.Terminated != nil {
-				p.pods[task][string(now.UID)] = int(s.RestartCount) + 1
-			}
+		if u, is := o.(*unstructured.Unstructured); is {
+			p.note(t, u)
 		}
 	}
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, now any) { note(now) }, DeleteFunc: note})
@@ -175,10 +158,38 @@ func (p *place) watch(t testing.TB) {
 	})
 }
 
-// Starts counts the starts of containers. The node tells of one some time after tenon
-// has the result, so a pod that is not known to have started is given that time.
-func (p *place) Starts(_ testing.TB, task executors.Task) (n int) {
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+// note notes how often the program of a pod was started.
+func (p *place) note(t testing.TB, u *unstructured.Unstructured) {
+	var now corev1.Pod
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &now); err != nil {
+		t.Error(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	task, uid := now.Labels["tenon.dev/task"], string(now.UID)
+	if p.pods[task] == nil {
+		p.pods[task] = map[string]int{}
+	}
+	p.pods[task][uid] += 0
+	for _, s := range now.Status.ContainerStatuses {
+		if s.State.Running != nil || s.State.Terminated != nil {
+			p.pods[task][uid] = max(p.pods[task][uid], int(s.RestartCount)+1)
+		}
+	}
+}
+
+// Starts counts the starts of containers: of pods that there were, and of those that
+// there are, of which the watch may not have heard yet. The node tells of a start some
+// time after tenon has the result, so a pod that is not known to have started is given
+// that time.
+func (p *place) Starts(t testing.TB, task executors.Task) (n int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		all, err := p.Client(t).Resource(podsOf).Namespace(p.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/task=" + task.Name})
+		ok(t, err)
+		for i := range all.Items {
+			p.note(t, &all.Items[i])
+		}
 		p.mu.Lock()
 		starts := slices.Collect(maps.Values(p.pods[task.Name]))
 		p.mu.Unlock()
