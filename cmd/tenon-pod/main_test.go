@@ -593,9 +593,9 @@ func TestAPodThatIsAskedToEnd(t *testing.T) {
 		grace  time.Duration
 		want   pod.End
 	}{
-		"ends with its program":       {"echo listens; exec sleep 600", 0, pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was asked to end"}},
+		"ends with its program":       {"echo listens; exec sleep 600", 0, pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was asked to end", Asked: true}},
 		"succeeds all the same":       {"trap 'echo 42 > ../out/result; exit 0' TERM; echo listens; while :; do sleep 0.01; done", 0, pod.End{Stored: true}},
-		"kills a program after grace": {deaf, time.Millisecond, pod.End{ExitCode: 137, Signal: "SIGKILL", Fault: "the pod was asked to end"}},
+		"kills a program after grace": {deaf, time.Millisecond, pod.End{ExitCode: 137, Signal: "SIGKILL", Fault: "the pod was asked to end", Asked: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -656,7 +656,7 @@ func TestAPodIsAskedToEndBeforeItsProgramRuns(t *testing.T) {
 	b.ok(err)
 	defer asks.Close()
 	b.ok(c.Process.Signal(unix.SIGTERM))
-	c.wait().want(pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was asked to end before its program ran"})
+	c.wait().want(pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was asked to end before its program ran", Asked: true})
 }
 
 func TestAStoreOnS3(t *testing.T) {

@@ -87,7 +87,8 @@ func (r *runner) follow(ctx context.Context, p *program) {
 	beside.Go(func() { r.watch(ctx, p, stop) })
 
 	r.ended(first.Follow(p.pid, r.drained()))
-	r.asked, r.result.Finished = ctx.Err() != nil, time.Now().UTC()
+	asked := ctx.Err() != nil
+	r.result.Finished = time.Now().UTC()
 	first.EndRest() // which also lets go of the pipe
 	<-printed
 	close(stop)
@@ -95,12 +96,10 @@ func (r *runner) follow(ctx context.Context, p *program) {
 	_ = p.output.Close()
 
 	r.result.Usage, r.result.OutOfMemory = p.meter.read()
-	if r.result.Fault != "" {
-		return
-	}
-	if wrote := r.written(); r.result.ExitCode == 0 && wrote > r.task.Disk {
+	if wrote := r.written(); r.result.Fault == "" && r.result.ExitCode == 0 && wrote > r.task.Disk {
 		r.result.Fault = disk.OverQuota(wrote, r.task.Disk)
-	} else if r.asked && r.result.ExitCode != 0 {
+	}
+	if r.result.Asked = asked && r.result.Status() != 0; r.result.Asked && r.result.Fault == "" {
 		r.result.Fault = "the pod was asked to end"
 	}
 }

@@ -34,7 +34,6 @@ type runner struct {
 	store     *remote.Store
 	task      pod.Task
 	tail      *tail // of what the program prints; nil for a service
-	asked     bool  // to end, before the program did
 	result    pod.Result
 }
 
@@ -82,7 +81,7 @@ func (r *runner) do(ctx context.Context) {
 		r.patience = 0 // nothing would be lost
 	}
 	// What was asked to end may be asked to begin anew, unless it has succeeded.
-	if r.task.Kind == ir.Job && (!r.asked || r.result.Status() == 0) {
+	if r.task.Kind == ir.Job && !r.result.Asked {
 		r.keep(context.WithoutCancel(ctx))
 	}
 }
@@ -90,7 +89,7 @@ func (r *runner) do(ctx context.Context) {
 // fail notes, and prints, why the program could not be started.
 func (r *runner) fail(ctx context.Context, err error) {
 	r.result.Finished = time.Now().UTC()
-	if r.asked = ctx.Err() != nil; r.asked {
+	if r.result.Asked = ctx.Err() != nil; r.result.Asked {
 		r.ended(128 + int(unix.SIGTERM))
 		err = errors.New("the pod was asked to end before its program ran")
 	}

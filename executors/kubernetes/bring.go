@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/local"
@@ -104,7 +105,8 @@ func (e *Executor) fetchLog(ctx context.Context, l *link, r record, res *pod.Res
 	return os.Rename(log, r.logPath())
 }
 
-// logPatience is how long it may take to read the log of a service that is given up.
+// logPatience is how long it may take to read the log of what is given up: its node may
+// not answer.
 const logPatience = 10 * time.Second
 
 // keepLog puts the log of a service into the folder of the run: it goes with its
@@ -142,7 +144,7 @@ func (r record) readLog(ctx context.Context, l *link, p *corev1.Pod, to string, 
 	if err != nil {
 		return err
 	}
-	reader := pod.NewLogReader(f, nil)
+	reader, lost := pod.NewLogReader(f, nil), (*unreachable)(nil)
 	if before {
 		var body io.ReadCloser
 		if body, err = l.openLog(ctx, p, false, true); err == nil {
@@ -151,8 +153,10 @@ func (r record) readLog(ctx context.Context, l *link, p *corev1.Pod, to string, 
 		}
 		return errors.Join(err, reader.Close(), f.Close())
 	}
-	err = l.copyLog(ctx, p, reader, false)
-	if err != nil && ctx.Err() == nil && !passing(err) {
+	limited, cancel := context.WithTimeout(ctx, logPatience)
+	defer cancel()
+	err = l.copyLog(limited, p, reader, r.Kind == ir.Job) // it has ended, so that follows what is there, again and again
+	if err != nil && ctx.Err() == nil && !errors.As(err, &lost) {
 		_, err = fmt.Fprintf(f, "tenon: the rest of the log is not there: %v\n", err)
 	}
 	return errors.Join(err, reader.Close(), f.Close())

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 	batchv1 "k8s.io/api/batch/v1"
@@ -23,19 +25,33 @@ type why struct {
 	final   bool // it does not pass by itself
 }
 
+// tryAgain is the way out of what is no fault of the unit.
+const tryAgain = ": let it try again with retries"
+
 // explainPod is why a pod does not run. It is empty of one that does, or that is
 // about to.
 func (r record) explainPod(p *corev1.Pod) why {
+	if stuck(p) {
+		return why{fmt.Sprintf("its node %[1]s does not answer, and keeps the pod, which was to end: see `kubectl describe node %[1]s`%[2]s", p.Spec.NodeName, tryAgain), true}
+	}
 	switch p.Status.Reason {
 	case "Evicted":
 		return why{r.explainEviction(p.Status.Message), true}
 	case "NodeLost":
-		return why{fmt.Sprintf("its node %s does not answer any more: see `kubectl describe node %s`", p.Spec.NodeName, p.Spec.NodeName), false}
+		return why{unanswering(p), false}
 	case "Shutdown", "Terminated", "NodeShutdown":
-		return why{fmt.Sprintf("its node %s was shut down", p.Spec.NodeName), true}
+		return why{fmt.Sprintf("its node %s was shut down%s", p.Spec.NodeName, tryAgain), true}
 	}
-	if c := podCondition(p, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue {
-		return why{r.explainDisruption(p, c), true}
+	if c := disrupted(p); c != nil {
+		return why{r.explainDisruption(p, c), done(p)} // until then its program has its grace, and may succeed
+	}
+	if silent(p) {
+		return why{unanswering(p), false}
+	}
+	for _, s := range p.Status.InitContainerStatuses { // tenon makes none
+		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
+			return why{fmt.Sprintf("its container %s, which the cluster put before it, failed with %d: see `kubectl -n %s logs %s -c %[1]s`", s.Name, t.ExitCode, p.Namespace, p.Name), true}
+		}
 	}
 	for _, s := range containerStatuses(p) {
 		if w := s.State.Waiting; w != nil {
@@ -44,15 +60,49 @@ func (r record) explainPod(p *corev1.Pod) why {
 			}
 		}
 	}
-	if c := podCondition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-		return why{explainScheduling(p, c.Message), false}
-	} else if c != nil && c.Reason == corev1.PodReasonSchedulingGated {
-		return why{inQueue(p), false}
+	if c := podCondition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse {
+		switch c.Reason {
+		case corev1.PodReasonUnschedulable:
+			return why{explainScheduling(p, c.Message), false}
+		case corev1.PodReasonSchedulingGated:
+			return why{inQueue(p), false}
+		}
 	}
-	if p.Status.Phase == corev1.PodFailed && p.Status.Reason != "" && len(terminated(p)) == 0 { // the kubelet refused it
-		return why{fmt.Sprintf("node %s refused its pod: %s: %s", p.Spec.NodeName, p.Status.Reason, oneLine(p.Status.Message)), true}
+	if p.Status.Phase == corev1.PodFailed && p.Status.Reason != "" && terminated(p) == nil { // the kubelet refused it
+		return why{fmt.Sprintf("node %s refused its pod: %s: %s%s", p.Spec.NodeName, p.Status.Reason, strings.TrimSuffix(oneLine(p.Status.Message), "."), tryAgain), true}
 	}
 	return why{}
+}
+
+// done reports whether a pod has ended.
+func done(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}
+
+// stuck reports whether a pod should have been gone for so long that its node will
+// not see to it.
+func stuck(p *corev1.Pod) bool {
+	return p.DeletionTimestamp != nil && !done(p) && time.Since(p.DeletionTimestamp.Time) > killPatience // its grace is over by then
+}
+
+// silent reports whether the node of a pod is not heard of: the cluster then says
+// that the pod is not ready, although by its node's last word its containers are.
+func silent(p *corev1.Pod) bool {
+	is := func(t corev1.PodConditionType, status corev1.ConditionStatus) bool {
+		c := podCondition(p, t)
+		return c != nil && c.Status == status
+	}
+	return p.Status.Phase == corev1.PodRunning && len(p.Spec.ReadinessGates) == 0 && is(corev1.ContainersReady, corev1.ConditionTrue) && is(corev1.PodReady, corev1.ConditionFalse)
+}
+
+// unanswering says how long the cluster waits for a node.
+func unanswering(p *corev1.Pod) string {
+	for _, t := range p.Spec.Tolerations {
+		if t.Key == corev1.TaintNodeUnreachable && t.TolerationSeconds != nil {
+			return fmt.Sprintf("its node %[1]s does not answer: the cluster waits %[2]s for it, see `kubectl describe node %[1]s`", p.Spec.NodeName, time.Duration(*t.TolerationSeconds)*time.Second)
+		}
+	}
+	return fmt.Sprintf("its node %[1]s does not answer: see `kubectl describe node %[1]s`", p.Spec.NodeName)
 }
 
 // explainWaiting is why a container does not start, as the kubelet tells it.
@@ -67,12 +117,18 @@ func explainWaiting(image, reason, message string) why {
 		}
 		final, hint := false, ""
 		switch low := strings.ToLower(message); {
+		case strings.Contains(low, "no match for platform"):
+			final, hint = true, ": it is for other machines than the node: correct node_selector, or image in the unit"
 		case strings.Contains(low, "not found") || strings.Contains(low, "manifest unknown"):
 			final, hint = true, ": the registry does not have it; is it the one that the target names?"
 		case strings.Contains(low, "unauthorized") || strings.Contains(low, "forbidden") || strings.Contains(low, "denied") || strings.Contains(low, "no basic auth"):
 			final, hint = true, ": name a Secret with the registry's credentials in pull_secrets of the target"
 		case strings.Contains(low, "http response to https client"):
 			final, hint = true, ": the registry speaks HTTP, which the nodes have to be told in their configuration"
+		case strings.Contains(low, "x509: "):
+			final, hint = true, ": the nodes have to trust the registry's certificate"
+		case strings.Contains(low, "no space left on device"):
+			hint = ": the disk of the node is full"
 		}
 		return why{fmt.Sprintf("its image %s cannot be pulled: %s%s", image, message, hint), final}
 	case "InvalidImageName":
@@ -80,17 +136,37 @@ func explainWaiting(image, reason, message string) why {
 	case "ErrImageNeverPull":
 		return why{fmt.Sprintf("its image %s is not on the node, and must not be pulled", image), true}
 	case "CreateContainerConfigError":
-		return why{explainConfigError(message), true}
+		return why{explainConfigError(message), !slow.MatchString(message)}
 	case "CreateContainerError", "RunContainerError":
-		return why{"its container cannot be made: " + message, true}
+		return why{"its container cannot be made: " + message, !slow.MatchString(message)}
 	}
 	return why{}
 }
 
+// slow is what a node says that has much to do, and tries again.
+var slow = regexp.MustCompile(`context deadline exceeded|timed out waiting|failed to reserve container name`)
+
 var (
 	noObject = regexp.MustCompile(`^(secret|configmap) "([^"]+)" not found`)
-	noKey    = regexp.MustCompile(`couldn't find key ([^ ]+) in (Secret|ConfigMap) ([^ ]+)`)
+	// What a volume lacks is told without the name of the Secret.
+	noKeyInVolume = regexp.MustCompile(`references non-existent secret key: (.+)$`)
+	noKey         = regexp.MustCompile(`couldn't find key ([^ ]+) in (Secret|ConfigMap) ([^ ]+)`)
 )
+
+// explainSetUp is why a node does not begin with a pod's containers, as it tells in
+// events.
+func explainSetUp(message string) why {
+	message = oneLine(message)
+	if _, told, ok := strings.Cut(message, " : "); ok && strings.HasPrefix(message, "MountVolume.SetUp failed") {
+		if m := noKeyInVolume.FindStringSubmatch(told); m != nil {
+			return why{fmt.Sprintf("a Secret that is to be a file has no key %q: add it, or name another key in the system", m[1]), true}
+		}
+		if noObject.MatchString(told) {
+			return why{explainConfigError(told), true}
+		}
+	}
+	return why{"its node cannot make room for it: " + message, false}
+}
 
 // explainConfigError names what a container was to have and is not there.
 func explainConfigError(message string) string {
@@ -105,12 +181,17 @@ func explainConfigError(message string) string {
 	return "its container cannot be made: " + message
 }
 
-var ephemeral = regexp.MustCompile(`(?i)ephemeral.*(exceed|limit)|EmptyDir.*exceeds`)
+var (
+	ephemeral = regexp.MustCompile(`(?i)ephemeral.*(exceed|limit)`)
+	memoryDir = regexp.MustCompile(`(?i)EmptyDir volume "memory" exceeds`)
+)
 
 // explainEviction is why a node threw a pod out.
 func (r record) explainEviction(message string) string {
 	message = oneLine(message)
 	switch {
+	case memoryDir.MatchString(message) && r.Memory > 0:
+		return fmt.Sprintf("it wrote more to /dev/shm than half of needs.memory %s, and was evicted", disk.Size(r.Memory))
 	case ephemeral.MatchString(message) && r.Disk > 0:
 		return fmt.Sprintf("it wrote more than needs.disk %s, and was evicted", disk.Size(r.Disk))
 	case strings.Contains(message, "low on resource: memory"):
@@ -120,9 +201,9 @@ func (r record) explainEviction(message string) string {
 	case strings.Contains(message, "low on resource: "):
 		_, what, _ := strings.Cut(message, "low on resource: ")
 		what, _, _ = strings.Cut(what, ".")
-		return fmt.Sprintf("its node ran out of %s and evicted it", what)
+		return fmt.Sprintf("its node ran out of %s and evicted it%s", what, tryAgain)
 	}
-	return "it was evicted: " + message
+	return "it was evicted: " + strings.TrimSuffix(message, ".") + tryAgain
 }
 
 // explainDisruption is why somebody ended a pod.
@@ -131,16 +212,19 @@ func (r record) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string 
 	case "PreemptionByScheduler":
 		return "it was ended to make room for a pod of higher priority: raise priority_class, or let it try again with retries"
 	case "DeletionByTaintManager":
-		return fmt.Sprintf("its node %s was lost, or given a taint that it does not tolerate", p.Spec.NodeName)
+		return fmt.Sprintf("its node %s was lost, or given a taint that it does not tolerate: let it try again with retries, or name the taint in tolerations", p.Spec.NodeName)
 	case "EvictionByEvictionAPI":
-		return fmt.Sprintf("somebody drained its node %s", p.Spec.NodeName)
+		return fmt.Sprintf("somebody drained its node %s%s", p.Spec.NodeName, tryAgain)
 	case "DeletionByPodGC":
-		return fmt.Sprintf("its node %s is gone", p.Spec.NodeName)
+		return fmt.Sprintf("its node %s is gone%s", p.Spec.NodeName, tryAgain)
 	case "TerminationByKubelet":
 		return r.explainEviction(cmp.Or(p.Status.Message, c.Message))
 	}
-	return "it was ended: " + oneLine(c.Message)
+	return "it was ended: " + strings.TrimSuffix(oneLine(c.Message), ".") + tryAgain
 }
+
+// away is a taint by which the cluster itself says that nothing can run on a node now.
+var away = regexp.MustCompile(`untolerated taint \{node\.kubernetes\.io/[^}]*\}`)
 
 // explainScheduling keeps the scheduler's own words, and says what to change.
 func explainScheduling(p *corev1.Pod, message string) string {
@@ -148,13 +232,14 @@ func explainScheduling(p *corev1.Pod, message string) string {
 	message, _, _ = strings.Cut(message, " preemption: ")
 	message = strings.TrimSuffix(message, ".")
 	var change []string
+	signs := away.ReplaceAllString(message, "")
 	for _, c := range []struct{ sign, field string }{
 		{"Insufficient cpu", "ask for less in needs.cpu"}, {"Insufficient memory", "ask for less in needs.memory"},
 		{"Insufficient ephemeral-storage", "ask for less in needs.disk"}, {"Insufficient nvidia.com/", "ask for less in needs.gpu"},
 		{"didn't match Pod's node affinity/selector", "correct " + choices(p)}, {"untolerated taint", "name the taint in tolerations"},
 		{"persistentvolumeclaim", "make the claim of store_volume"},
 	} {
-		if strings.Contains(message, c.sign) {
+		if strings.Contains(signs, c.sign) {
 			change = append(change, c.field)
 		}
 	}
@@ -188,23 +273,30 @@ func choices(p *corev1.Pod) string {
 
 // explainRefusal is why the cluster does not let a pod be made at all, as it tells
 // the Job or Deployment that wanted to.
-func explainRefusal(message string) string {
-	message = oneLine(message)
+func explainRefusal(message string) why {
+	message = strings.TrimSuffix(oneLine(message), ".")
 	_, message, _ = cutAny(message, "Error creating: ", ` is forbidden: `)
 	if _, rest, ok := strings.Cut(message, " is forbidden: "); ok {
 		message = rest
 	}
+	if m := denied.FindStringSubmatch(message); m != nil {
+		return why{fmt.Sprintf("the cluster's policy %s refuses its pod: %s: change what it asks for, or the policy", m[1], m[2]), true}
+	}
 	switch {
 	case strings.Contains(message, "exceeded quota"):
-		return "the quota of the namespace is used up: " + message + ": ask for less in needs, or for a larger quota"
+		return why{"the quota of the namespace is used up: " + message + ": ask for less in needs, or for a larger quota", false}
+	case strings.Contains(message, "failed quota"), strings.Contains(message, "must specify"):
+		return why{"the namespace sets limits: " + message + ": ask for it in needs", true}
+	case strings.Contains(message, "usage per"):
+		return why{"the namespace sets limits: " + message + ": ask in needs for what they allow", true}
 	case strings.Contains(message, "violates PodSecurity"):
-		return "the namespace does not allow such pods: " + message
-	case strings.Contains(message, "maximum") && strings.Contains(message, "usage per"), strings.Contains(message, "must specify"):
-		return "the namespace sets limits: " + message + ": ask in needs for what they allow"
+		return why{"the namespace does not allow such pods: " + message + ": name another one in namespace of the target, or have it allow them", true}
 	case strings.Contains(message, "serviceaccount"):
-		return "the service account is not there: " + message + ": name another one in service_account"
+		return why{"the service account is not there: " + message + ": make it, or name another one in service_account", true}
+	case strings.Contains(message, "PriorityClass"):
+		return why{"the priority class is not there: " + message + ": make it, or name another one in priority_class", true}
 	}
-	return "the cluster lets no pod be made: " + message
+	return why{"the cluster lets no pod be made: " + message, false}
 }
 
 // explainProbe is what a service answers that is asked whether it is ready, as the
@@ -229,22 +321,27 @@ func explainProbe(p *corev1.Pod, message string) string {
 	return asked + ": " + message
 }
 
-// explainJob is how a job that its pods tell nothing of has ended.
+// denied is what a policy says, of whatever kind it is.
+var denied = regexp.MustCompile(`^(?:ValidatingAdmissionPolicy|admission webhook) ['"]([^'"]+)['"](?: with binding '[^']*')? denied (?:the )?request: (.*)$`)
+
+// explainJob is how a job that its pods tell nothing of has ended, or is about to.
 func explainJob(job *batchv1.Job) string {
 	for _, c := range job.Status.Conditions {
-		if c.Type != batchv1.JobFailed || c.Status != corev1.ConditionTrue {
+		if c.Type != batchv1.JobFailed && c.Type != batchv1.JobFailureTarget || c.Status != corev1.ConditionTrue {
 			continue
 		}
 		switch c.Reason {
-		case "DeadlineExceeded":
-			return "it took longer than the deadline of its Job: raise timeout"
-		case "BackoffLimitExceeded", "FailedIndexes":
-			return "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost"
+		case batchv1.JobReasonDeadlineExceeded:
+			return fmt.Sprintf("it took longer than its Job may, which is timeout and %s: raise timeout", slack)
+		case batchv1.JobReasonBackoffLimitExceeded, batchv1.JobReasonFailedIndexes:
+			continue // it only counts pods
 		}
 		return oneLine(c.Reason + ": " + c.Message)
 	}
 	return ""
 }
+
+const unknown = "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost" + tryAgain
 
 // explainEnd says how a program ended, by the result that its pod has stored, by what
 // the pod said at last, and by what the kubelet says of its container. Any may be
@@ -255,8 +352,7 @@ func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 	var end *corev1.ContainerStateTerminated
 	heard := false
 	if p != nil {
-		if all := terminated(p); len(all) > 0 {
-			end = all[0]
+		if end = terminated(p); end != nil {
 			said, heard = pod.ReadMessage(end.Message)
 			st.ExitCode, st.Started, st.Finished = int(end.ExitCode), end.StartedAt.UTC(), end.FinishedAt.UTC()
 		}
@@ -273,11 +369,15 @@ func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 		st.Signal, st.ExitCode = "SIGKILL", 128+int(unix.SIGKILL)
 	}
 	switch y := r.explainPodIf(p); {
+	case said.Asked && y != "":
+		st.Message = y
+	case said.Asked:
+		st.Message = said.Fault + ": somebody removed it" + tryAgain
 	case said.Fault != "":
 		st.Message = said.Fault
 	case res != nil && said.ExitCode == 0:
 		st.Phase = state.Succeeded
-	case y != "" && !outOfMemory:
+	case res == nil && y != "" && !outOfMemory:
 		st.Message = y
 	case st.Signal == "SIGKILL" && outOfMemory:
 		st.Message = "killed by SIGKILL" + r.explainMemory()
@@ -288,7 +388,7 @@ func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 	case end != nil && !heard && (end.Reason == "ContainerCannotRun" || end.Reason == "StartError"):
 		st.Message = "its container cannot be started: " + oneLine(end.Message)
 	case !heard && end == nil:
-		st.Message = "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost"
+		st.Message = unknown
 	case st.ExitCode == 0 && r.Kind != ir.Service:
 		st.Message = "its result is not in the store"
 	default:
@@ -322,21 +422,39 @@ func podCondition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition
 	return nil
 }
 
+// disrupted is what says that a pod was ended for a reason that is not its own, or
+// nil.
+func disrupted(p *corev1.Pod) *corev1.PodCondition {
+	if c := podCondition(p, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue {
+		return c
+	}
+	return nil
+}
+
 // containerStatuses are those of what runs before the program, and of it.
 func containerStatuses(p *corev1.Pod) []corev1.ContainerStatus {
 	return append(append([]corev1.ContainerStatus(nil), p.Status.InitContainerStatuses...), p.Status.ContainerStatuses...)
 }
 
-// terminated are the ends of a pod's containers, as they ended last.
-func terminated(p *corev1.Pod) (ends []*corev1.ContainerStateTerminated) {
-	for _, s := range p.Status.ContainerStatuses {
-		if s.State.Terminated != nil {
-			ends = append(ends, s.State.Terminated)
-		} else if s.LastTerminationState.Terminated != nil {
-			ends = append(ends, s.LastTerminationState.Terminated)
-		}
+// terminated is how a pod's program ended last, or nil.
+func terminated(p *corev1.Pod) *corev1.ContainerStateTerminated {
+	i := slices.IndexFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == container })
+	if i < 0 {
+		return nil
 	}
-	return ends
+	s := p.Status.ContainerStatuses[i]
+	return cmp.Or(s.State.Terminated, s.LastTerminationState.Terminated)
+}
+
+// asked reports whether a pod has ended because it was asked to, before its program
+// had succeeded.
+func asked(p *corev1.Pod) bool {
+	end := terminated(p)
+	if end == nil {
+		return false
+	}
+	said, _ := pod.ReadMessage(end.Message)
+	return said.Asked
 }
 
 // cutAny cuts at the first separator that is there; without any, all is after it.

@@ -16,7 +16,7 @@ import (
 // waits is a pod whose container waits for a reason.
 func waits(reason, message string) *corev1.Pod {
 	return &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
-		Image: "registry/units@sha256:0", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}},
+		Name: container, Image: "registry/units@sha256:0", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}},
 	}}}}
 }
 
@@ -29,6 +29,41 @@ func is(t corev1.PodConditionType, status corev1.ConditionStatus, reason, messag
 	return &corev1.Pod{Spec: corev1.PodSpec{NodeName: "n1"}, Status: corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
 		{Type: t, Status: status, Reason: reason, Message: message},
 	}}}
+}
+
+// gone is a pod that has ended.
+func gone(p *corev1.Pod) *corev1.Pod {
+	p.Status.Phase = corev1.PodFailed
+	return p
+}
+
+// disrupt is a pod that was ended for that reason.
+func disrupt(p *corev1.Pod, reason string) *corev1.Pod {
+	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: reason})
+	return p
+}
+
+// unheard is a pod whose node is not heard of, for which the cluster waits so long.
+func unheard(seconds int64) *corev1.Pod {
+	return &corev1.Pod{
+		Spec: corev1.PodSpec{NodeName: "n1", Tolerations: []corev1.Toleration{{Key: corev1.TaintNodeUnreachable, TolerationSeconds: &seconds}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: corev1.ConditionFalse}, {Type: corev1.ContainersReady, Status: corev1.ConditionTrue},
+		}},
+	}
+}
+
+// kept is a pod that was to be gone long ago.
+func kept(p *corev1.Pod) *corev1.Pod {
+	p.DeletionTimestamp = &metav1.Time{Time: time.Now().Add(-time.Hour)}
+	return p
+}
+
+// before is a pod in which something failed before its program began.
+func before(code int32) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "a-b"}, Status: corev1.PodStatus{Phase: corev1.PodFailed, InitContainerStatuses: []corev1.ContainerStatus{{
+		Name: "proxy", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code}},
+	}}}}
 }
 
 func TestWhyAPodDoesNotRun(t *testing.T) {
@@ -55,16 +90,31 @@ func TestWhyAPodDoesNotRun(t *testing.T) {
 			"no node takes it: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector: correct node_selector, or wait for a node", false},
 		"a taint": {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}."),
 			"no node takes it: 0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}: name the taint in tolerations, or wait for a node", false},
-		"no disk":             {fails("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "), "it wrote more than needs.disk 1 MiB, and was evicted", true},
-		"a node short of it":  {fails("Evicted", "The node was low on resource: memory. Threshold quantity: 100Mi"), "its node ran out of memory and evicted it: ask for as much as it uses in needs.memory", true},
-		"a full node":         {fails("Evicted", "The node was low on resource: ephemeral-storage. Container x was using 2Gi"), "the disk of its node was full, and it was evicted: ask for as much as it writes in needs.disk", true},
-		"a node of many":      {fails("Evicted", "The node was low on resource: pids. x"), "its node ran out of pids and evicted it", true},
-		"a lost node":         {fails("NodeLost", ""), "its node n1 does not answer any more: see `kubectl describe node n1`", false},
-		"a node shut down":    {fails("NodeShutdown", ""), "its node n1 was shut down", true},
-		"a node that says no": {fails("OutOfcpu", "Pod was rejected:\n too much"), "node n1 refused its pod: OutOfcpu: Pod was rejected: too much", true},
-		"a drained node":      {is(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI", "x"), "somebody drained its node n1", true},
-		"a tainted node":      {is(corev1.DisruptionTarget, corev1.ConditionTrue, "DeletionByTaintManager", "x"), "its node n1 was lost, or given a taint that it does not tolerate", true},
-		"somebody before it":  {is(corev1.DisruptionTarget, corev1.ConditionTrue, "PreemptionByScheduler", "x"), "it was ended to make room for a pod of higher priority: raise priority_class, or let it try again with retries", true},
+		"nodes that are away": {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }."),
+			"no node takes it: 0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }", false},
+		"a queue":              {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "x"), "it waits in its queue", false},
+		"a slow node":          {waits("CreateContainerError", "context deadline exceeded"), "its container cannot be made: context deadline exceeded", false},
+		"a slow cluster":       {waits("CreateContainerConfigError", "failed to sync secret cache: timed out waiting for the condition"), "its container cannot be made: failed to sync secret cache: timed out waiting for the condition", false},
+		"no disk":              {fails("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "), "it wrote more than needs.disk 1 MiB, and was evicted", true},
+		"a node short of it":   {fails("Evicted", "The node was low on resource: memory. Threshold quantity: 100Mi"), "its node ran out of memory and evicted it: ask for as much as it uses in needs.memory", true},
+		"a full node":          {fails("Evicted", "The node was low on resource: ephemeral-storage. Container x was using 2Gi"), "the disk of its node was full, and it was evicted: ask for as much as it writes in needs.disk", true},
+		"a node of many":       {fails("Evicted", "The node was low on resource: pids. x"), "its node ran out of pids and evicted it: let it try again with retries", true},
+		"a lost node":          {fails("NodeLost", ""), "its node n1 does not answer: see `kubectl describe node n1`", false},
+		"a node shut down":     {fails("NodeShutdown", ""), "its node n1 was shut down: let it try again with retries", true},
+		"a node that says no":  {fails("OutOfcpu", "Pod was rejected:\n too much"), "node n1 refused its pod: OutOfcpu: Pod was rejected: too much: let it try again with retries", true},
+		"a drained node":       {is(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI", "x"), "somebody drained its node n1: let it try again with retries", false},
+		"a tainted node":       {is(corev1.DisruptionTarget, corev1.ConditionTrue, "DeletionByTaintManager", "x"), "its node n1 was lost, or given a taint that it does not tolerate: let it try again with retries, or name the taint in tolerations", false},
+		"somebody before it":   {is(corev1.DisruptionTarget, corev1.ConditionTrue, "PreemptionByScheduler", "x"), "it was ended to make room for a pod of higher priority: raise priority_class, or let it try again with retries", false},
+		"after its grace":      {gone(is(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI", "x")), "somebody drained its node n1: let it try again with retries", true},
+		"a collected pod":      {gone(is(corev1.DisruptionTarget, corev1.ConditionTrue, "DeletionByPodGC", "x")), "its node n1 is gone: let it try again with retries", true},
+		"a pod in the way":     {gone(is(corev1.DisruptionTarget, corev1.ConditionTrue, "TerminationByKubelet", "Preempted in order to admit critical pod.")), "it was evicted: Preempted in order to admit critical pod: let it try again with retries", true},
+		"a memory of files":    {fails("Evicted", `Usage of EmptyDir volume "memory" exceeds the limit "32Mi". `), "it wrote more to /dev/shm than half of needs.memory 64 MiB, and was evicted", true},
+		"a log on the node":    {fails("Evicted", `Container unit exceeded its local ephemeral storage limit "1Mi". `), "it wrote more than needs.disk 1 MiB, and was evicted", true},
+		"a silent node":        {unheard(300), "its node n1 does not answer: the cluster waits 5m0s for it, see `kubectl describe node n1`", false},
+		"a node that keeps it": {kept(unheard(300)), "its node n1 does not answer, and keeps the pod, which was to end: see `kubectl describe node n1`: let it try again with retries", true},
+		"one before it":        {before(7), "its container proxy, which the cluster put before it, failed with 7: see `kubectl -n ml logs a-b -c proxy`", true},
+		"an unknown registry":  {waits("ErrImagePull", "tls: failed to verify certificate: x509: certificate signed by unknown authority"), "its image registry/units@sha256:0 cannot be pulled: tls: failed to verify certificate: x509: certificate signed by unknown authority: the nodes have to trust the registry's certificate", true},
+		"another machine":      {waits("ErrImagePull", "no match for platform in manifest: not found"), "its image registry/units@sha256:0 cannot be pulled: no match for platform in manifest: not found: it is for other machines than the node: correct node_selector, or image in the unit", true},
 	} {
 		if got := r.explainPod(c.pod); got.message != c.want || got.final != c.final {
 			t.Errorf("%s: %q, final %t; want %q, %t", name, got.message, got.final, c.want, c.final)
@@ -73,15 +123,32 @@ func TestWhyAPodDoesNotRun(t *testing.T) {
 }
 
 func TestWhyNoPodCanBeMade(t *testing.T) {
-	for message, want := range map[string]string{
-		`Error creating: pods "a-b" is forbidden: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1`:            "the quota of the namespace is used up: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1: ask for less in needs, or for a larger quota",
-		`Error creating: pods "a-b" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false`:     `the namespace does not allow such pods: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false`,
-		`Error creating: pods "a-b" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi`:                     "the namespace sets limits: maximum memory usage per Container is 1Gi, but limit is 2Gi: ask in needs for what they allow",
-		`Error creating: pods "a-b" is forbidden: error looking up service account ml/trainer: serviceaccount "trainer" not found`: `the service account is not there: error looking up service account ml/trainer: serviceaccount "trainer" not found: name another one in service_account`,
-		`Error creating: Internal error occurred: failed calling webhook "x": no endpoints`:                                        `the cluster lets no pod be made: Internal error occurred: failed calling webhook "x": no endpoints`,
+	for message, want := range map[string]why{
+		`Error creating: pods "a-b" is forbidden: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1`:              {"the quota of the namespace is used up: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1: ask for less in needs, or for a larger quota", false},
+		`Error creating: pods "a-b" is forbidden: failed quota: small: must specify limits.memory for: unit`:                         {"the namespace sets limits: failed quota: small: must specify limits.memory for: unit: ask for it in needs", true},
+		`Error creating: pods "a-b" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false`:       {`the namespace does not allow such pods: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false: name another one in namespace of the target, or have it allow them`, true},
+		`Error creating: pods "a-b" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi`:                       {"the namespace sets limits: maximum memory usage per Container is 1Gi, but limit is 2Gi: ask in needs for what they allow", true},
+		`Error creating: pods "a-b" is forbidden: error looking up service account ml/trainer: serviceaccount "trainer" not found`:   {`the service account is not there: error looking up service account ml/trainer: serviceaccount "trainer" not found: make it, or name another one in service_account`, true},
+		`Error creating: pods "a-b" is forbidden: no PriorityClass with name high was found`:                                         {"the priority class is not there: no PriorityClass with name high was found: make it, or name another one in priority_class", true},
+		`Error creating: pods "a-b" is forbidden: ValidatingAdmissionPolicy 'images' with binding 'ours' denied request: no latest.`: {"the cluster's policy images refuses its pod: no latest: change what it asks for, or the policy", true},
+		`Error creating: admission webhook "validation.gatekeeper.sh" denied the request: [owner] no owner`:                          {"the cluster's policy validation.gatekeeper.sh refuses its pod: [owner] no owner: change what it asks for, or the policy", true},
+		`Error creating: Internal error occurred: failed calling webhook "x": no endpoints`:                                          {`the cluster lets no pod be made: Internal error occurred: failed calling webhook "x": no endpoints`, false},
 	} {
 		if got := explainRefusal(message); got != want {
-			t.Errorf("%s:\n got %q\nwant %q", message, got, want)
+			t.Errorf("%s:\n got %+v\nwant %+v", message, got, want)
+		}
+	}
+}
+
+func TestWhyANodeDoesNotBegin(t *testing.T) {
+	for message, want := range map[string]why{
+		`MountVolume.SetUp failed for volume "secrets" : secret "outer" not found`:                                       {`the Secret "outer" is not in the namespace: make it, or name another one in the system`, true},
+		`MountVolume.SetUp failed for volume "secrets" : references non-existent secret key: value`:                      {`a Secret that is to be a file has no key "value": add it, or name another key in the system`, true},
+		`MountVolume.SetUp failed for volume "secrets" : failed to sync secret cache: timed out`:                         {`its node cannot make room for it: MountVolume.SetUp failed for volume "secrets" : failed to sync secret cache: timed out`, false},
+		`Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network: no addresses available`: {"its node cannot make room for it: Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network: no addresses available", false},
+	} {
+		if got := explainSetUp(message); got != want {
+			t.Errorf("%s:\n got %+v\nwant %+v", message, got, want)
 		}
 	}
 }
@@ -89,7 +156,7 @@ func TestWhyNoPodCanBeMade(t *testing.T) {
 // over is a pod whose container has ended.
 func ended(reason string, code int32, message string) *corev1.Pod {
 	return &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{
-		State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+		Name: container, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 			Reason: reason, ExitCode: code, Message: message, StartedAt: metav1.Unix(1, 0), FinishedAt: metav1.Unix(2, 0),
 		}},
 	}}}}
@@ -109,6 +176,9 @@ func TestHowAProgramEnded(t *testing.T) {
 	}{
 		"well":                 {result(pod.End{Stored: true}), nil, state.Succeeded, 0, "", ""},
 		"with a status":        {result(pod.End{ExitCode: 3}), ended("Error", 3, ""), state.Failed, 3, "", "exit 3"},
+		"before it was asked":  {result(pod.End{ExitCode: 3, Stored: true}), gone(is(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI", "x")), state.Failed, 3, "", "exit 3"},
+		"asked by somebody":    {nil, ended("Error", 143, `{"exit_code":143,"signal":"SIGTERM","fault":"the pod was asked to end","asked":true}`), state.Failed, 143, "SIGTERM", "the pod was asked to end: somebody removed it: let it try again with retries"},
+		"asked by a drain":     {nil, disrupt(ended("Error", 143, `{"exit_code":143,"signal":"SIGTERM","fault":"the pod was asked to end","asked":true}`), "EvictionByEvictionAPI"), state.Failed, 143, "SIGTERM", "somebody drained its node : let it try again with retries"},
 		"by a signal":          {result(pod.End{ExitCode: 143, Signal: "SIGTERM"}), nil, state.Failed, 143, "SIGTERM", "killed by SIGTERM"},
 		"for a fault":          {result(pod.End{ExitCode: 126, Fault: "wrote 8 MiB, more than needs.disk 1 MiB"}), nil, state.Failed, 126, "", "wrote 8 MiB, more than needs.disk 1 MiB"},
 		"out of memory":        {result(pod.End{ExitCode: 137, Signal: "SIGKILL", OutOfMemory: true}), nil, state.Failed, 137, "SIGKILL", "killed by SIGKILL: it used more than needs.memory 64 MiB"},
@@ -118,7 +188,7 @@ func TestHowAProgramEnded(t *testing.T) {
 		"not stored":           {nil, ended("Error", 126, `{"exit_code":0,"fault":"the store is full"}`), state.Failed, 0, "", "the store is full"},
 		"evicted":              {nil, fails("Evicted", "The node was low on resource: memory."), state.Failed, 0, "", "its node ran out of memory and evicted it: ask for as much as it uses in needs.memory"},
 		"never started":        {nil, ended("StartError", 128, "exec: \"/tenon/bin/tenon-pod\": no such file"), state.Failed, 128, "", `its container cannot be started: exec: "/tenon/bin/tenon-pod": no such file`},
-		"unseen":               {nil, nil, state.Failed, 0, "", "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost"},
+		"unseen":               {nil, nil, state.Failed, 0, "", "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost: let it try again with retries"},
 		"well, but unseen":     {result(pod.End{Stored: true}), fails("NodeShutdown", ""), state.Succeeded, 0, "", ""},
 	} {
 		var st state.Status
@@ -148,8 +218,8 @@ func TestWhatAServiceAnswersThatIsNotReady(t *testing.T) {
 
 func TestHowAJobEndedThatItsPodsTellNothingOf(t *testing.T) {
 	for reason, want := range map[string]string{
-		"DeadlineExceeded":     "it took longer than the deadline of its Job: raise timeout",
-		"BackoffLimitExceeded": "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost",
+		"DeadlineExceeded":     "it took longer than its Job may, which is timeout and 10m0s: raise timeout",
+		"BackoffLimitExceeded": "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost: let it try again with retries",
 		"PodFailurePolicy":     "PodFailurePolicy: why",
 	} {
 		job := &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: reason, Message: "why"}}}}

@@ -146,7 +146,7 @@ func (l *link) openLog(ctx context.Context, p *corev1.Pod, follow, previous bool
 	if err != nil {
 		return nil, err
 	}
-	r = r.Name(p.Name).SubResource("log").Param("container", p.Spec.Containers[0].Name)
+	r = r.Name(p.Name).SubResource("log").Param("container", container)
 	if follow {
 		r = r.Param("follow", "true")
 	}
@@ -162,6 +162,7 @@ func (l *link) openLog(ctx context.Context, p *corev1.Pod, follow, previous bool
 func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow bool) error {
 	changed, end := l.watch(p.Labels[labelTask])
 	defer end()
+	pause := againFirst
 	for taken := int64(0); ; {
 		// Asked before the copy: what is printed before the end is then copied.
 		now, err := l.pod(ctx, p)
@@ -184,9 +185,11 @@ func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow 
 		case errors.Is(err, errLast):
 			return nil
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return errors.Join(ctx.Err(), err)
 		case err == nil && (over || !follow):
 			return nil
+		case err == nil:
+			pause = againFirst
 		case apierrors.IsNotFound(err):
 			return fmt.Errorf("its log went with its pod: %w", err)
 		case err != nil && !follow:
@@ -196,7 +199,8 @@ func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow 
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
-		case <-time.After(againFirst):
+		case <-time.After(pause):
+			pause = min(2*pause, againLast) // its node may be away for long
 		}
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/executortest/program"
-	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -51,21 +50,6 @@ func (p *place) lend(t testing.TB, devices, labels map[string]string) {
 	}
 	t.Cleanup(func() { patch(true) })
 	patch(false)
-}
-
-// says waits until a task stands so, and its message has that in it.
-func says(t testing.TB, e *kubernetes.Executor, h state.Handle, phase state.Phase, want string) {
-	t.Helper()
-	for end := time.Now().Add(program.Patience); ; time.Sleep(20 * time.Millisecond) {
-		st, err := e.Inspect(t.Context(), h)
-		ok(t, err)
-		if st.Phase == phase && strings.Contains(st.Message, want) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("status %+v, want %s, %q", st, phase, want)
-		}
-	}
 }
 
 // limits are those of the pod of a task.
@@ -109,9 +93,9 @@ func TestGPUs(t *testing.T) {
 		}
 		task, both := start(t, "both", ir.Resources{GPU: 2}, "exit", "0")
 		const want = "no node takes it: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu: ask for less in needs.gpu, or wait for a node"
-		says(t, e, both, state.Running, want)
+		says(t, e, both, want)
 		ok(t, e.Destroy(t.Context(), a))
-		says(t, e, both, state.Running, want)
+		says(t, e, both, want)
 		ok(t, e.Destroy(t.Context(), b))
 		if st, err := e.Wait(t.Context(), both); err != nil || st.Phase != state.Succeeded {
 			t.Errorf("status %+v, %v", st, err)
@@ -122,7 +106,7 @@ func TestGPUs(t *testing.T) {
 	})
 	t.Run("one of two pods finds no node", func(t *testing.T) {
 		_, h := start(t, "half", ir.Resources{GPU: 2, Nodes: 2}, "meet")
-		says(t, e, h, state.Running, "1 Insufficient nvidia.com/gpu: ask for less in needs.gpu, or wait for a node")
+		says(t, e, h, "1 Insufficient nvidia.com/gpu: ask for less in needs.gpu, or wait for a node")
 	})
 	for name, c := range map[string]struct {
 		needs  ir.Resources
@@ -141,7 +125,7 @@ func TestGPUs(t *testing.T) {
 			t.Parallel()
 			task, h := start(t, name, c.needs, "exit", "0")
 			if c.want != "" {
-				says(t, e, h, state.Running, c.want)
+				says(t, e, h, c.want)
 			} else if st, err := e.Wait(t.Context(), h); err != nil || st.Phase != state.Succeeded {
 				t.Errorf("status %+v, %v", st, err)
 			}

@@ -19,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 
@@ -88,11 +87,17 @@ type place struct {
 }
 
 // newPlace makes a place for a test, or finds that of the test which started this
-// process.
+// process. What opens its store is in the environment.
 func newPlace(t testing.TB) *place {
 	t.Helper()
 	c := kubernetestest.Up(t)
 	c.S3.Setenv(t)
+	return placeIn(t, c)
+}
+
+// placeIn is newPlace for one of several tests that share an environment.
+func placeIn(t testing.TB, c *kubernetestest.Cluster) *place {
+	t.Helper()
 	p := &place{Cluster: c, namespace: os.Getenv(namespaceVar), store: os.Getenv(storeVar), kubeconfig: os.Getenv(kubeconfigVar), hosts: c.Hosts(t), pods: map[string]map[string]int{}}
 	if p.namespace == "" {
 		p.namespace = c.Namespace(t)
@@ -110,21 +115,6 @@ var (
 	podsOf   = corev1.SchemeGroupVersion.WithResource("pods")
 	quotas   = corev1.SchemeGroupVersion.WithResource("resourcequotas")
 )
-
-// made makes an object that goes with the test.
-func (p *place) made(t testing.TB, in dynamic.ResourceInterface, o any) *unstructured.Unstructured {
-	t.Helper()
-	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	ok(t, err)
-	u, err := in.Create(t.Context(), &unstructured.Unstructured{Object: m}, metav1.CreateOptions{})
-	ok(t, err)
-	t.Cleanup(func() {
-		if err := in.Delete(context.Background(), u.GetName(), metav1.DeleteOptions{}); err != nil {
-			t.Error(err)
-		}
-	})
-	return u
-}
 
 // publish puts the image of the tests into the registry, before many executors do at
 // once: it does not take the same layer from two of them.

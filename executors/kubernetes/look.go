@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,14 +98,14 @@ func (r record) end(job *batchv1.Job, res *pod.Result, p *corev1.Pod) state.Stat
 		res = nil // it is that of the first pod, which may have done well
 	}
 	r.explainEnd(&st, res, p)
-	if why := explainJob(job); why != "" && res == nil && (p == nil || len(terminated(p)) == 0 && r.explainPodIf(p) == "") {
+	if why := explainJob(job); why != "" && res == nil && (p == nil || r.explainPodIf(p) == "" && (terminated(p) == nil || asked(p))) {
 		st.Message = why
 	}
 	return st
 }
 
 // over reports whether a job has ended. Its pod says so before its Job does, which
-// only counts pods.
+// only counts pods. But of one that was asked to end, only its Job may know why.
 func over(job *batchv1.Job, pods []*corev1.Pod) bool {
 	for _, c := range job.Status.Conditions {
 		if (c.Type == batchv1.JobFailed || c.Type == batchv1.JobComplete) && c.Status == corev1.ConditionTrue {
@@ -114,9 +115,8 @@ func over(job *batchv1.Job, pods []*corev1.Pod) bool {
 	if several(job) {
 		return false
 	}
-	// Of one that is being removed only the Job knows whether that ends it.
 	p := last(pods)
-	return p != nil && p.DeletionTimestamp == nil && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed)
+	return p != nil && done(p) && (!asked(p) || disrupted(p) != nil || p.Status.Reason != "" || explainJob(job) != "")
 }
 
 // several reports whether a job has more than one pod.
@@ -131,26 +131,37 @@ func failed(job *batchv1.Job) bool {
 // refusedAfter is how old a Job has to be before somebody asks why it has no pod.
 const refusedAfter = time.Second
 
-// delay is why a job does not run yet: of several pods all have to.
+// delay is why a job does not run, or not all of it.
 func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Job, pods []*corev1.Pod) (why, error) {
-	switch {
-	case suspended(job):
+	if suspended(job) {
 		return l.explainQueue(ctx, job)
-	case len(pods) > 0:
-		for _, p := range append([]*corev1.Pod{telling(pods)}, pods...) {
-			if y := r.explainPod(p); y.message != "" {
-				return y, nil
-			}
-		}
-		return why{}, nil
-	case time.Since(job.CreationTimestamp.Time) > refusedAfter:
-		message, err := l.told(ctx, job.UID, "FailedCreate")
-		if err != nil || message == "" {
-			return why{}, err
-		}
-		return why{explainRefusal(message), false}, nil
 	}
-	return why{}, nil
+	y, _, err := r.hindrance(ctx, l, pods)
+	if err != nil || y.message != "" || len(pods) >= int(*cmp.Or(job.Spec.Parallelism, ptr(int32(1)))) || time.Since(job.CreationTimestamp.Time) < refusedAfter {
+		return y, err
+	}
+	message, err := l.told(ctx, job.UID, "FailedCreate")
+	if err != nil || message == "" {
+		return why{}, err
+	}
+	return explainRefusal(message), nil
+}
+
+// hindrance is why one of the pods does not run, and that pod.
+func (r record) hindrance(ctx context.Context, l *link, pods []*corev1.Pod) (why, *corev1.Pod, error) {
+	for _, p := range slices.Backward(pods) {
+		if y := r.explainPod(p); y.message != "" {
+			return y, p, nil
+		}
+		if started(p) || done(p) || time.Since(p.CreationTimestamp.Time) < lookEvery {
+			continue
+		}
+		message, err := l.told(ctx, p.UID, "FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox")
+		if err != nil || message != "" {
+			return explainSetUp(message), p, err
+		}
+	}
+	return why{}, nil, nil
 }
 
 // explainQueue is why a job is not let in, in the words of Kueue if it has any.
@@ -167,15 +178,17 @@ func (l *link) explainQueue(ctx context.Context, job *batchv1.Job) (why, error) 
 	return why{message, false}, err
 }
 
-// told is what the cluster has last told of an object for that reason.
-func (l *link) told(ctx context.Context, uid types.UID, reason string) (string, error) {
-	return l.lastTold(ctx, fmt.Sprintf("involvedObject.uid=%s,reason=%s", uid, reason))
+// told is what the cluster has last told of an object for one of the reasons.
+func (l *link) told(ctx context.Context, uid types.UID, reasons ...string) (string, error) {
+	return l.lastTold(ctx, "involvedObject.uid="+string(uid), reasons...)
 }
 
-// lastTold is the last message among the events that are selected.
-func (l *link) lastTold(ctx context.Context, selector string) (string, error) {
+// lastTold is the last message among the events that are selected; without reasons,
+// for whatever reason.
+func (l *link) lastTold(ctx context.Context, selector string, reasons ...string) (string, error) {
 	var events corev1.EventList
 	err := l.list(ctx, &events, metav1.ListOptions{FieldSelector: selector})
+	events.Items = slices.DeleteFunc(events.Items, func(e corev1.Event) bool { return len(reasons) > 0 && !slices.Contains(reasons, e.Reason) })
 	if err != nil || len(events.Items) == 0 {
 		return "", err
 	}
@@ -211,8 +224,15 @@ func (e *Executor) result(ctx context.Context, r record) (*pod.Result, error) {
 }
 
 // lookAtService tells how a service stands. The message of one that is not ready
-// says what its pods say; it comes with the pod that it is about, if it is of one.
-func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *appsv1.Deployment, pods []*corev1.Pod, known map[ending]bool) (state.Status, *corev1.Pod, error) {
+// says what its pods say, but for those that somebody removed: the cluster makes
+// others in their place. It comes with the pod that it is about, if it is of one.
+func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *appsv1.Deployment, all []*corev1.Pod, known map[ending]bool) (state.Status, *corev1.Pod, error) {
+	var pods []*corev1.Pod
+	for _, p := range all {
+		if p.DeletionTimestamp == nil {
+			pods = append(pods, p)
+		}
+	}
 	st := state.Status{Phase: state.Running, Started: d.CreationTimestamp.UTC()}
 	if available(d) {
 		leads, err := r.leads(ctx, l)
@@ -233,8 +253,10 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *apps
 			st.Started = c.LastTransitionTime.UTC()
 		}
 	}
-	message, p, err := r.unready(ctx, l, d, pods)
-	st.Message = message
+	y, p, err := r.unready(ctx, l, d, pods)
+	if st.Message = y.message; y.final {
+		st.Phase = state.Failed
+	}
 	return st, p, err
 }
 
@@ -272,10 +294,6 @@ func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool
 			}
 			return p
 		}
-		if y := r.explainPod(p); y.final {
-			st.Phase, st.Message = state.Failed, y.message
-			return p
-		}
 	}
 	return nil
 }
@@ -300,25 +318,25 @@ func endsOf(p *corev1.Pod) map[ending]bool {
 }
 
 // unready is why a service that runs is not ready, and the pod that says so.
-func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods []*corev1.Pod) (string, *corev1.Pod, error) {
+func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods []*corev1.Pod) (why, *corev1.Pod, error) {
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
 			return explainRefusal(c.Message), nil, nil
 		}
 	}
+	if y, p, err := r.hindrance(ctx, l, pods); err != nil || y.message != "" {
+		return y, p, err
+	}
 	for _, p := range slices.Backward(pods) {
 		if isReady(p) {
 			continue
 		}
-		if y := r.explainPod(p); y.message != "" {
-			return y.message, p, nil
-		}
 		message, err := l.told(ctx, p.UID, "Unhealthy")
 		if err != nil || message != "" {
-			return explainProbe(p, message), p, err
+			return why{explainProbe(p, message), false}, p, err
 		}
 	}
-	return "not ready yet", last(pods), nil
+	return why{"not ready yet", false}, last(pods), nil
 }
 
 func isReady(p *corev1.Pod) bool {
@@ -339,8 +357,8 @@ func (l *link) podsOf(ctx context.Context, task string) ([]*corev1.Pod, error) {
 	return all, nil
 }
 
-// telling is the pod of a job that tells how it stands: the first one that failed, or
-// else the one whose outputs are the job's, or nil.
+// telling is the pod of a job that tells how it stands: the first one that failed by
+// itself, or else the one whose outputs are the job's, or nil.
 func telling(pods []*corev1.Pod) *corev1.Pod {
 	tell := last(pods)
 	for _, p := range slices.Backward(pods) {
@@ -348,12 +366,24 @@ func telling(pods []*corev1.Pod) *corev1.Pod {
 			tell = p
 		}
 	}
+	var first time.Time
 	for _, p := range pods {
-		if ends := terminated(p); len(ends) > 0 && ends[0].ExitCode != 0 && (terminated(tell) == nil || terminated(tell)[0].ExitCode == 0 || ends[0].FinishedAt.Before(&terminated(tell)[0].FinishedAt)) {
-			tell = p
+		if at := fell(p); !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first, tell = at, p
 		}
 	}
 	return tell
+}
+
+// fell is when a pod failed by itself, and not because another one of its job did.
+func fell(p *corev1.Pod) time.Time {
+	if c := disrupted(p); c != nil {
+		return c.LastTransitionTime.Time
+	}
+	if end := terminated(p); end != nil && end.ExitCode != 0 && !asked(p) {
+		return end.FinishedAt.Time
+	}
+	return time.Time{}
 }
 
 // last is the newest pod, or nil.

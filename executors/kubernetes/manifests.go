@@ -27,12 +27,12 @@ func (s Settings) Manifests(units []ir.Unit) []Object {
 				t.Env[x.Name] = ""
 			}
 		}
-		objects := s.Objects(t, s.image(u), unsettled)
+		objects := s.Objects(t, s.image(u), unsettled, 0)
 		if u.Kind == ir.Service {
 			objects = append(objects, s.Service(t))
 		}
 		for _, o := range objects {
-			note(o)
+			note(o, u)
 		}
 		all = append(all, objects...)
 	}
@@ -50,8 +50,8 @@ func (s Settings) image(u ir.Unit) string {
 	return s.Base
 }
 
-// note lists in an object what of it an apply settles.
-func note(o Object) {
+// note lists in an object of a unit what of it an apply settles.
+func note(o Object, u ir.Unit) {
 	what := "the digest in the name of the task"
 	switch o.GetObjectKind().GroupVersionKind().Kind {
 	case "ConfigMap":
@@ -60,6 +60,9 @@ func note(o Object) {
 		what += ", the values"
 	case "Job", "Deployment":
 		what += ", the image, which is built on this one, the digest of --task"
+		if u.Needs.Disk > 0 {
+			what += ", the limit of ephemeral-storage, with room for what it reads"
+		}
 	}
 	o.SetAnnotations(merged(o.GetAnnotations(), map[string]string{annotationSettled: what}))
 }

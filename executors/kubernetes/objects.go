@@ -26,15 +26,16 @@ type Object interface {
 
 // Objects are those of one task, but for the Service, which a unit's versions share.
 // The first is the record, a ConfigMap, which is to own all others, see [Own]. image
-// is the reference of the image, and digest that of the pod.Task in the store. The
-// unit is one that [Check] has nothing against.
-func (s Settings) Objects(t executors.Task, image, digest string) []Object {
+// is the reference of the image, and digest that of the pod.Task in the store. What
+// the pod fetches takes up so many bytes. The unit is one that [Check] has nothing
+// against.
+func (s Settings) Objects(t executors.Task, image, digest string, fetched int64) []Object {
 	objects := []Object{s.record(t)}
 	if len(t.Env) > 0 {
 		objects = append(objects, s.secret(t))
 	}
 	objects = append(objects, s.networkPolicy(t))
-	pod := s.pod(t, image, digest)
+	pod := s.pod(t, image, digest, fetched)
 	if t.Unit.Kind != ir.Service {
 		if t.Unit.Needs.Nodes > 1 {
 			objects = append(objects, s.nodes(t))

@@ -66,7 +66,7 @@ func TestObjects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			task := executors.Task{Unit: c.unit, Name: executors.TaskName(c.unit.ID, "0123456789abcdef", 1), Env: c.env}
-			objects := c.settings.Objects(task, "registry.acme.example/ml/tenon@sha256:1111", "sha256:2222")
+			objects := c.settings.Objects(task, "registry.acme.example/ml/tenon@sha256:1111", "sha256:2222", 1<<30)
 			if c.unit.Kind == ir.Service {
 				objects = append(objects, c.settings.Service(task))
 			}

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"maps"
 	"path"
 	"strings"
 	"time"
@@ -39,13 +40,13 @@ const probePeriod = 2 * time.Second
 const masterPort = 29500
 
 // pod is what a task's pods are made of.
-func (s Settings) pod(t executors.Task, image, digest string) corev1.PodTemplateSpec {
+func (s Settings) pod(t executors.Task, image, digest string, fetched int64) corev1.PodTemplateSpec {
 	u, place := t.Unit, s.placement(t.Unit)
 	c := corev1.Container{
 		Name: container, Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:   []string{pod.Program, "run", "--store", s.Store, "--task", digest},
 		Env:       variables(t),
-		Resources: resources(u.Needs),
+		Resources: resources(u.Needs, fetched),
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: ptr(false), ReadOnlyRootFilesystem: ptr(true),
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
@@ -152,7 +153,8 @@ func (s Settings) volumes(t executors.Task, spec *corev1.PodSpec, c *corev1.Cont
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: at, ReadOnly: readOnly})
 	}
 	mount("work", pod.Work, false, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
-	mount("tmp", "/tmp", false, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
+	// What is written there counts as well.
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "work", MountPath: "/tmp", SubPath: "scratch"})
 	// It counts as memory of the container, of which it is at most half.
 	shared := &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}
 	if m := t.Unit.Needs.Memory; m > 0 {
@@ -176,8 +178,14 @@ func (s Settings) volumes(t executors.Task, spec *corev1.PodSpec, c *corev1.Cont
 	}
 }
 
-// resources are what a unit asks for and no more: it is given all of it, always.
-func resources(needs ir.Resources) corev1.ResourceRequirements {
+// logRoom is how much disk the log of a unit may take up: what is to be stored, with as
+// much to put it in order, and what its node keeps.
+const logRoom = 2*pod.MaxLog + 64<<20
+
+// resources are what a unit asks for and no more: it is given all of it, always. To its
+// node, what it reads and prints is written as well. So the node bounds only what is
+// written beside out and scratch, which tenon-pod measures.
+func resources(needs ir.Resources, fetched int64) corev1.ResourceRequirements {
 	list := corev1.ResourceList{}
 	if needs.MilliCPU > 0 {
 		list[corev1.ResourceCPU] = *resource.NewMilliQuantity(needs.MilliCPU, resource.DecimalSI)
@@ -194,7 +202,11 @@ func resources(needs ir.Resources) corev1.ResourceRequirements {
 	if len(list) == 0 {
 		return corev1.ResourceRequirements{}
 	}
-	return corev1.ResourceRequirements{Requests: list, Limits: list}
+	limits := maps.Clone(list)
+	if needs.Disk > 0 {
+		limits[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(needs.Disk+fetched+logRoom, resource.BinarySI)
+	}
+	return corev1.ResourceRequirements{Requests: list, Limits: limits}
 }
 
 // gpuResource is what NVIDIA's device plugin calls devices, and slices of them.

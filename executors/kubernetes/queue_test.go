@@ -38,7 +38,6 @@ import (
 const queueLabel = "kueue.x-k8s.io/queue-name"
 
 var (
-	jobsOf   = batchv1.SchemeGroupVersion.WithResource("jobs")
 	eventsOf = corev1.SchemeGroupVersion.WithResource("events")
 	webhooks = admissionregistrationv1.SchemeGroupVersion.WithResource("mutatingwebhookconfigurations")
 )
@@ -70,7 +69,7 @@ func (p *place) queue(t testing.TB) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	none := admissionregistrationv1.SideEffectClassNone
-	p.made(t, p.Client(t).Resource(webhooks), &admissionregistrationv1.MutatingWebhookConfiguration{
+	p.put(t, webhooks, "", &admissionregistrationv1.MutatingWebhookConfiguration{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "MutatingWebhookConfiguration"},
 		ObjectMeta: metav1.ObjectMeta{Name: p.namespace},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
@@ -178,7 +177,7 @@ func TestAJobInAQueue(t *testing.T) {
 			InvolvedObject: corev1.ObjectReference{Kind: "Workload", Namespace: p.namespace, Name: "job-queued-1a2b3"}},
 	} {
 		event.TypeMeta, event.ObjectMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Event"}, metav1.ObjectMeta{Name: strings.ToLower(event.Reason)}
-		p.made(t, p.Client(t).Resource(eventsOf).Namespace(p.namespace), &event)
+		p.put(t, eventsOf, p.namespace, &event)
 	}
 	has(t, filepath.Join(task.Dir, executors.ProgressFile), waits+": couldn't assign flavors to pod set main: insufficient unused quota for cpu")
 

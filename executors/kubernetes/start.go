@@ -22,6 +22,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 )
@@ -41,19 +42,20 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 		}
 	}
 	var image, digest string
+	var fetched int64
 	group, inGroup := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		image, err = e.image(inGroup, t)
 		return err
 	})
 	group.Go(func() (err error) {
-		digest, err = e.send(inGroup, r, t)
+		digest, fetched, err = e.send(inGroup, r, t)
 		return err
 	})
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	objects := e.settings(r).Objects(t, image, digest)[1:]
+	objects := e.settings(r).Objects(t, image, digest, fetched)[1:]
 	Own(r.owner(), objects...)
 	for _, o := range objects {
 		if err := e.make(ctx, l, r, o); err != nil {
@@ -104,11 +106,11 @@ func (e *Executor) make(ctx context.Context, l *link, r record, o Object) error 
 func (r record) owns(o metav1.OwnerReference) bool { return o.UID == r.UID }
 
 // send puts what the task reads into the store, and what its pod is to do. It returns
-// the digest of the latter.
-func (e *Executor) send(ctx context.Context, r record, t executors.Task) (string, error) {
+// the digest of the latter, and how many bytes of disk the former takes up.
+func (e *Executor) send(ctx context.Context, r record, t executors.Task) (digest string, taken int64, err error) {
 	s, err := e.store(ctx, r.Store)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	task, pass := inside(t, e.opts.System)
 	task.Name = r.note()
@@ -116,6 +118,7 @@ func (e *Executor) send(ctx context.Context, r record, t executors.Task) (string
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i, p := range pass {
+		taken += disk.Taken(p.from)
 		group.Go(func() error {
 			ref, err := e.put(inGroup, s, p)
 			if err != nil {
@@ -127,14 +130,14 @@ func (e *Executor) send(ctx context.Context, r record, t executors.Task) (string
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return "", err
+		return "", 0, err
 	}
 	b, err := json.Marshal(task)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	ref, err := s.PutBytes(ctx, b)
-	return ref.Digest, err
+	return ref.Digest, taken, err
 }
 
 // put sees to it that something is in the store. What was seen there before is not

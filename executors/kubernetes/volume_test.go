@@ -33,13 +33,13 @@ func (p *place) volume(t testing.TB, name, dir string, source corev1.PersistentV
 	t.Helper()
 	none, size := "", corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
 	many := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
-	claim := p.made(t, p.Client(t).Resource(claims).Namespace(p.namespace), &corev1.PersistentVolumeClaim{
+	claim := p.put(t, claims, p.namespace, &corev1.PersistentVolumeClaim{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}, ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: &none, AccessModes: many, Resources: corev1.VolumeResourceRequirements{Requests: size}},
 	})
 	// A volume that names its claim wakes it. One that is claimed by name may be looked
 	// for long after it was made.
-	p.made(t, p.Client(t).Resource(volumes), &corev1.PersistentVolume{
+	p.put(t, volumes, "", &corev1.PersistentVolume{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolume"}, ObjectMeta: metav1.ObjectMeta{Name: p.namespace + "-" + name},
 		Spec: corev1.PersistentVolumeSpec{
 			Capacity: size, AccessModes: many, PersistentVolumeSource: source, PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,

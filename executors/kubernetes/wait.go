@@ -87,6 +87,7 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 	var f *follower
 	defer func() { f.stop() }()
 	pulls, said := newPulls(), ""
+	var all []*corev1.Pod
 	for seen := false; ; {
 		job := one[*batchv1.Job](l.watcher, r.Name)
 		if job == nil {
@@ -100,7 +101,9 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 			continue
 		}
 		seen = true
-		all := current(job, of[*corev1.Pod](l.watcher, r.Name))
+		if there := current(job, of[*corev1.Pod](l.watcher, r.Name)); len(there) > 0 {
+			all = there // one that is gone has said why, before its Job does
+		}
 		now, res, err := e.lookAtJob(ctx, l, r, job, all)
 		if err != nil {
 			return st, err

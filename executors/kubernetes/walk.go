@@ -54,7 +54,7 @@ func WalkName(lineage string, revision int) string {
 // walk are the objects of a walk. The first owns the others.
 func (s Settings) walk(w Walk, ref string) (*corev1.ConfigMap, *networkingv1.NetworkPolicy, *batchv1.Job) {
 	t := executors.Task{Name: w.Name, Unit: ir.Unit{ID: "apply", Kind: ir.Job, Network: ir.NetworkOpen}}
-	template := s.pod(t, ref, "")
+	template := s.pod(t, ref, "", 0)
 	spec := &template.Spec
 	spec.ServiceAccountName, spec.AutomountServiceAccountToken = s.Detached.ServiceAccount, ptr(true)
 	spec.TerminationGracePeriodSeconds = ptr(seconds(walkGrace))

@@ -3,6 +3,7 @@
 package program
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -118,12 +119,12 @@ func run(name string, args []string) error {
 		return meet(dir)
 	case "work":
 		return work(s, dir)
-	case "fill": // BYTES AFTERWARDS
+	case "fill": // BYTES AFTERWARDS [FILE]
 		n, err := strconv.Atoi(arg(0))
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, "big"), make([]byte, n), 0o644); err != nil {
+		if err := keep(cmp.Or(arg(2), filepath.Join(dir, "big")), n); err != nil {
 			return err
 		}
 		time.Sleep(duration(arg(1)))

@@ -468,6 +468,7 @@ conf_dir = %q
 config_path = %q
 `, r.path("containerd"), r.path("opt"), r.pause(), plugins, r.path("cni"), r.path("certs.d")),
 		// Images are not collected: the disk is shared with what is none of the cluster's.
+		// What pods write is measured often, so that one that writes too much is evicted soon.
 		"kubelet.yaml": fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
@@ -485,6 +486,7 @@ evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, nodefs.inodesFree
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 serializeImagePulls: false
+volumeStatsAggPeriod: 5s
 `, r.Net.name(), r.NodeIP, domain),
 	} {
 		err = errors.Join(err, os.WriteFile(r.path(name), []byte(content), 0o600))

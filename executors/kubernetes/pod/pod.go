@@ -135,6 +135,9 @@ type End struct {
 	Fault string `json:"fault,omitempty"`
 	// OutOfMemory is that the kernel killed in the container for want of memory.
 	OutOfMemory bool `json:"out_of_memory,omitempty"`
+	// Asked is that the pod was asked to end before its program had succeeded. By whom
+	// and why, only the cluster knows.
+	Asked bool `json:"asked,omitempty"`
 	// Stored is that the store has the [Result].
 	Stored bool `json:"stored,omitempty"`
 }

@@ -29,6 +29,28 @@ func Written(dir string) (n int64) {
 	return n
 }
 
+// block is what files take up multiples of, on most disks.
+const block = 4096
+
+// Taken is how many bytes of disk a copy of a file or folder takes up.
+func Taken(path string) (n int64) {
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		path = to
+	}
+	// Whoever copies it says what cannot be read.
+	_ = filepath.WalkDir(path, func(_ string, d os.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		n += block
+		if fi, err := d.Info(); err == nil && fi.Mode().IsRegular() {
+			n += fi.Size() / block * block
+		}
+		return nil
+	})
+	return n
+}
+
 // OverQuota says that a task wrote more than it may.
 func OverQuota(wrote, limit int64) string {
 	return fmt.Sprintf("wrote %s, more than needs.disk %s", Size(wrote), Size(limit))
