@@ -81,10 +81,19 @@ func (c *checks) target(s Settings) {
 		switch v := s.StoreVolume; {
 		case v == nil:
 			c.fault("store", `add store_volume: {claim: "NAME", path: "/mnt"}, or choose a store of objects`, "pods share no files without a volume")
+		case own(v.Path):
+			c.fault("store_volume", `choose another path, such as "/mnt"`, "pods have %s to themselves", v.Path)
 		case !strings.HasPrefix(path.Clean(folder)+"/", path.Clean(v.Path)+"/"):
 			c.fault("store", fmt.Sprintf("write file://%s", v.Path), "%s is not in store_volume, which is at %s", folder, v.Path)
 		}
 	}
+}
+
+// own reports whether a path is below what every pod has of its own.
+func own(at string) bool {
+	return slices.ContainsFunc([]string{"/tmp", "/tenon", "/dev", "/proc", "/sys"}, func(dir string) bool {
+		return strings.HasPrefix(path.Clean(at)+"/", dir+"/")
+	})
 }
 
 // placement refuses what the cluster would.

@@ -53,6 +53,7 @@ func TestCheck(t *testing.T) {
 		"files without a volume":             {Settings{Store: "file:///mnt"}, ir.Unit{}, []string{"target store"}},
 		"files beside the volume":            {Settings{Store: "file:///mnt2/store", StoreVolume: &Volume{Path: "/mnt"}}, ir.Unit{}, []string{"target store"}},
 		"files that leave the volume":        {Settings{Store: "file:///mnt/../srv", StoreVolume: &Volume{Path: "/mnt"}}, ir.Unit{}, []string{"target store"}},
+		"a volume where pods have their own": {Settings{Store: "file:///tmp/s", StoreVolume: &Volume{Path: "/tmp/s"}}, ir.Unit{}, []string{"target store_volume"}},
 		"files that are the volume as whole": {Settings{Store: "file:///mnt", StoreVolume: &Volume{Path: "/mnt/"}}, ir.Unit{}, nil},
 	} {
 		c.unit.Code = ir.Code{Runtime: ir.Command, Command: []string{"true"}}

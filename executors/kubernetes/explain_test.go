@@ -92,7 +92,7 @@ func TestWhyAPodDoesNotRun(t *testing.T) {
 			"no node takes it: 0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}: name the taint in tolerations, or wait for a node", false},
 		"nodes that are away": {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }."),
 			"no node takes it: 0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }", false},
-		"a queue":              {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "x"), "it waits in its queue", false},
+		"a queue":              {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "x"), "somebody holds it back: it has no queue that lets it in", false},
 		"a slow node":          {waits("CreateContainerError", "context deadline exceeded"), "its container cannot be made: context deadline exceeded", false},
 		"a slow cluster":       {waits("CreateContainerConfigError", "failed to sync secret cache: timed out waiting for the condition"), "its container cannot be made: failed to sync secret cache: timed out waiting for the condition", false},
 		"no disk":              {fails("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "), "it wrote more than needs.disk 1 MiB, and was evicted", true},

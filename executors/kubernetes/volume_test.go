@@ -17,6 +17,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -75,7 +76,9 @@ func TestAVolumeIsTheStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
+			dir, err := os.MkdirTemp("/var/tmp", "tenon-test-") // pods have /tmp to themselves
+			ok(t, err)
+			t.Cleanup(func() { ok(t, files.RemoveAll(dir)) })
 			ok(t, c.ready(dir))
 			source := corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}}
 			if c.local {

@@ -108,7 +108,9 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 		if err != nil {
 			return st, err
 		}
-		st = now
+		if st = now; st.Queued {
+			all = nil
+		}
 		if st.Phase == state.Running && !st.Queued && f.ended() && !several(job) { // the program has said so; the kubelet takes a second to notice
 			if res, err = e.result(ctx, r); err != nil {
 				return st, err
