@@ -329,6 +329,7 @@ type Placement struct {
 	PriorityClass  string            `json:"priority_class,omitempty"`
 	Queue          string            `json:"queue,omitempty"` // of Kueue
 	ServiceAccount string            `json:"service_account,omitempty"`
+	Token          bool              `json:"token,omitempty"` // of the service account, for the program
 	Labels         map[string]string `json:"labels,omitempty"`
 	Annotations    map[string]string `json:"annotations,omitempty"`
 }

@@ -42,7 +42,7 @@ func TestObjects(t *testing.T) {
 		"job_on_nodes":  {closed, ir.Unit{ID: "steps/train", Kind: ir.Job, Needs: ir.Resources{MilliCPU: 1000, Nodes: 4}}, nil},
 		"job_placed": {shared, ir.Unit{ID: "steps/report", Kind: ir.Job, Network: ir.NetworkNone, Kubernetes: &ir.Placement{
 			NodeSelector: map[string]string{"pool": "gpu"}, Tolerations: []ir.Toleration{{Key: "nvidia.com/gpu", Value: "yes", Effect: "NoSchedule"}},
-			PriorityClass: "urgent", Queue: "training", ServiceAccount: "trainer",
+			PriorityClass: "urgent", Queue: "training", ServiceAccount: "trainer", Token: true,
 			Labels: map[string]string{"cost": "2"}, Annotations: map[string]string{"acme.example/ticket": "ML-7"},
 		}}, nil},
 		"job_with_secrets": {closed, ir.Unit{ID: "steps/publish", Kind: ir.Job, Network: ir.NetworkOpen, Secrets: []ir.Secret{

@@ -55,7 +55,7 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 	spec := corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		TerminationGracePeriodSeconds: ptr(seconds(podGrace)),
-		AutomountServiceAccountToken:  ptr(false),
+		AutomountServiceAccountToken:  ptr(place.Token),
 		EnableServiceLinks:            ptr(false), // they would be variables of the program
 		ServiceAccountName:            place.ServiceAccount,
 		PriorityClassName:             place.PriorityClass,

@@ -71,6 +71,7 @@ func (s Settings) placement(u ir.Unit) ir.Placement {
 		PriorityClass:  cmp.Or(p.PriorityClass, s.PriorityClass),
 		Queue:          cmp.Or(p.Queue, s.Queue),
 		ServiceAccount: cmp.Or(p.ServiceAccount, s.ServiceAccount),
+		Token:          p.Token || s.Token,
 		Labels:         merged(s.Labels, p.Labels),
 		Annotations:    merged(s.Annotations, p.Annotations),
 	}
