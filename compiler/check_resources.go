@@ -311,6 +311,9 @@ func (c *compilation) target() ir.Target {
 
 // checkExecutor refuses what the target's executor cannot honour.
 func (c *compilation) checkExecutor(units []ir.Unit, t ir.Target) {
+	if name, err := c.sys.Lookup("target").String(); err == nil && t.Name != name {
+		return // the one that is chosen has a fault of its own
+	}
 	honour, ok := c.options.Executors[t.Executor]
 	if !ok {
 		var names []string

@@ -491,7 +491,14 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 		d.Message = strings.Join(f.path, ".") + " has no value yet"
 		d.Wanted = describe(f.arg(0))
 		if s.Written(f.path...) {
-			d.Spans = []diag.Span{s.At("", f.path...)}
+			at := s.At("", f.path...)
+			d.Spans = []diag.Span{at}
+			m := starred.FindSubmatch(s.textAt(at))
+			if m == nil {
+				break
+			}
+			d.Spans[0].Label = "this default is not taken: another one, perhaps the library's, differs from it, or it does not fit"
+			d.Hint = fmt.Sprintf("give the default to a field of your own, `_%s: %s`, and write `%[1]s: \"\\(_%[1]s)\"` here", f.path[len(f.path)-1], m[0])
 		}
 	case strings.Contains(message, carries):
 		_, d.Message, _ = strings.Cut(message, carries)
@@ -512,6 +519,9 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 	}
 	return d
 }
+
+// starred matches a text that is a default among others, with its tag.
+var starred = regexp.MustCompile(`^\*"[^"]*" *\| *[^@/]*[^@/ ](?: +@tag\([^)]*\))?`)
 
 var packageName = regexp.MustCompile(`package "?([^\s":]+)`)
 
