@@ -459,9 +459,28 @@ func TestBucketThatIsNotThere(t *testing.T) {
 }
 
 func TestServerThatIsNotThere(t *testing.T) {
-	f := newFaulty(t)
+	f := newFaulty(t) // for the credentials
 	f.Stop()
 	if _, err := remote.OpenHasty(t.Context(), f.url); err == nil || !strings.Contains(err.Error(), "store s3://bucket") {
-		t.Errorf("got %v", err)
+		t.Errorf("behind a proxy that is there: got %v", err)
+	}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	for endpoint, why := range map[string]string{
+		gone.URL:            "connection refused",
+		"http://s3.invalid": "no host has the name s3.invalid",
+	} {
+		_, err := remote.OpenHasty(t.Context(), "s3://bucket?region=us-east-1&use_path_style=true&endpoint="+endpoint)
+		if err == nil {
+			t.Fatalf("a store at %s was opened", endpoint)
+		}
+		for _, want := range []string{"store s3://bucket cannot be reached", why, "endpoint=http://HOST:PORT"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("got %q, want %q", err, want)
+			}
+		}
+		if strings.Contains(err.Error(), "RequestID") {
+			t.Errorf("%q is in the words of a library", err)
+		}
 	}
 }

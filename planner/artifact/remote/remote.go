@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"path"
 	"strings"
 
@@ -187,8 +188,33 @@ func (s *Store) explain(what string, err error) error {
 	if why, is := s.refused(err); is {
 		return &RefusedError{Store: s.name, What: what, Why: why, Way: s.way, err: err}
 	}
+	if why := unreached(err); why != "" {
+		return &worded{fmt.Sprintf("store %s cannot be reached to %s: %s\n  see whether the server runs and can be reached; its URL says where it is, for S3 by region=... or endpoint=http://HOST:PORT", s.name, what, why), err}
+	}
 	return fmt.Errorf("store %s: %s: %w", s.name, what, err)
 }
+
+// unreached tells why there is no way to a server, "" if there is one.
+func unreached(err error) string {
+	var name *net.DNSError
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &name) && name.IsNotFound:
+		return "no host has the name " + name.Name
+	case errors.As(err, &dial) && dial.Op == "dial" && dial.Addr != nil:
+		return fmt.Sprintf("%s: %v", dial.Addr, dial.Err)
+	}
+	return ""
+}
+
+// A worded error says what err is in words for users.
+type worded struct {
+	text string
+	err  error
+}
+
+func (e *worded) Error() string { return e.text }
+func (e *worded) Unwrap() error { return e.err }
 
 // A RefusedError means that a store did not take the credentials, or that they
 // do not allow what was asked for.
