@@ -65,6 +65,8 @@ func (s *Store) explain(ctx context.Context, n named, err error) error {
 		return fmt.Errorf("%s: %s broke off: try again", n, host)
 	case address != nil && n.host == "localhost": // without a port: only what was imported has such a name
 		return fmt.Errorf("there is no image %s here: tenon image import one under that name", n)
+	case errors.Is(failed, http.ErrSchemeMismatch):
+		return fmt.Errorf("%s: %s speaks HTTP without TLS: if that is meant, write [host.\"http://%s\"] into %s", n, host, host, filepath.Join(dir, "hosts.toml"))
 	case address != nil:
 		return fmt.Errorf("%s: no way to %s: %s; a mirror or another address for it goes into %s", n, host, clean(failed), filepath.Join(dir, "hosts.toml"))
 	}

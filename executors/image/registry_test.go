@@ -239,6 +239,9 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 	secure.trust(t, false)
 	broken := &hub{Registry: plain.Registry, hosts: t.TempDir()}
 	broken.write(t, broken.Host, "hosts.toml", "server = ")
+	noTLS := &hub{hosts: t.TempDir()} // and not on loopback by its name, where HTTP is tried as well
+	anywhere := strings.Replace(plain.Host, "127.0.0.1", "0.0.0.0", 1)
+	noTLS.write(t, "registry.invalid", "hosts.toml", fmt.Sprintf("[host.%q]", "https://"+anywhere))
 	gone := newHub(t, registrytest.Options{})
 	gone.Stop()
 	for what, c := range map[string]struct {
@@ -257,9 +260,11 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 			[]string{"find credentials for " + closed.Host + ": no helper"}},
 		"an unknown authority": {secure, secure.ref("team/app:1"), nil, []string{"of an unknown authority", filepath.Join(secure.hosts, secure.Host, "ca.crt")}},
 		"a broken hosts.toml":  {broken, broken.ref("team/app:1"), nil, []string{"how " + broken.Host + " is reached", filepath.Join(broken.hosts, broken.Host)}},
-		"nobody there":         {gone, gone.ref("team/app:1"), nil, []string{"no way to " + gone.Host, "connection refused", "hosts.toml"}},
-		"a local name":         {plain, "localhost/team/app:1", nil, []string{"there is no image localhost/team/app:1 here", "tenon image import"}},
-		"no such host":         {plain, "registry.invalid/team/app:1", nil, []string{"no way to registry.invalid", filepath.Join(plain.hosts, "registry.invalid", "hosts.toml")}},
+		"no TLS": {noTLS, "registry.invalid/team/app:1", nil, []string{
+			anywhere + " speaks HTTP without TLS", `[host."http://` + anywhere + `"]`, filepath.Join(noTLS.hosts, "registry.invalid", "hosts.toml")}},
+		"nobody there": {gone, gone.ref("team/app:1"), nil, []string{"no way to " + gone.Host, "connection refused", "hosts.toml"}},
+		"a local name": {plain, "localhost/team/app:1", nil, []string{"there is no image localhost/team/app:1 here", "tenon image import"}},
+		"no such host": {plain, "registry.invalid/team/app:1", nil, []string{"no way to registry.invalid", filepath.Join(plain.hosts, "registry.invalid", "hosts.toml")}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			if c.creds == nil {
