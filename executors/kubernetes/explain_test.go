@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -225,6 +226,23 @@ func TestHowAJobEndedThatItsPodsTellNothingOf(t *testing.T) {
 		job := &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: reason, Message: "why"}}}}
 		if st := (record{}).end(job, nil, nil); st.Phase != state.Failed || st.Message != want {
 			t.Errorf("%s: %+v, want %q", reason, st, want)
+		}
+	}
+}
+
+func TestWhatAServicePrintedLastIsToldOnce(t *testing.T) {
+	for _, tt := range []struct{ message, log, want string }{
+		{"exit 1", "reading\nRuntimeError: no index\n", "exit 1; it printed last: RuntimeError: no index"},
+		{"", "no index\n", "it ended; it printed last: no index"},
+		{"exit 1", "", "exit 1"},
+		{"store s3://a refused to open: no", "tenon: store s3://a refused to open: no\n", "store s3://a refused to open: no"},
+	} {
+		r := record{Dir: t.TempDir()}
+		if err := os.WriteFile(r.logPath(), []byte(tt.log), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.withLog(tt.message); got != tt.want {
+			t.Errorf("%q with the log %q is told as %q, want %q", tt.message, tt.log, got, tt.want)
 		}
 	}
 }

@@ -309,8 +309,8 @@ func (r record) withLog(message string) string {
 	b, _ := io.ReadAll(io.LimitReader(f, window)) // as far as it can be had
 	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(b), "?")), "\n")
 	line := oneLine(lines[len(lines)-1])
-	if line == "" {
-		return message
+	if line == "" || message != "" && strings.HasPrefix(strings.TrimPrefix(line, "tenon: "), message) {
+		return message // the runner has printed it, too
 	}
 	return cmp.Or(message, "it ended") + "; it printed last: " + line[:min(len(line), 300)]
 }

@@ -130,7 +130,7 @@ var services = map[string]service{
 			"anonymous", "dualstack", "endpoint", "fips", "kmskeyid", "profile", "region", "request_checksum_calculation", "role",
 			"ssetype", "use_path_style",
 		},
-		way:  "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to who may list, get, put and delete there; the endpoint and the region are in the URL",
+		way:  "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (for pods in the Secret that the target names as store_secret), to who may list, get, put and delete there; the endpoint and the region are in the URL",
 		open: openS3, refused: refusedS3,
 	},
 	"gs": {
