@@ -57,6 +57,12 @@ type Fault struct {
 	Target  bool // the field is one of the target
 }
 
+// A Harbour has ports of its own for each service, so that none of them is in the way of
+// what stands elsewhere on the same port.
+type Harbour interface {
+	OwnPorts() bool
+}
+
 // A Logger gives a unit's output. With follow, it goes on until the task ends
 // or ctx is done.
 type Logger interface {

@@ -28,16 +28,27 @@ type router struct {
 	of     func(name string) (Executor, error)
 }
 
-// Apply ends a service of another executor first: two of them cannot share a port,
-// for they run as different users.
+// Apply ends a service of another executor first if both want the same port of this
+// machine: they cannot share it, for they run as different users.
 func (r *router) Apply(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error) {
 	if prior != nil && prior.Executor != r.name {
-		if err := r.Destroy(ctx, *prior); err != nil {
+		from, err := r.of(prior.Executor)
+		if err != nil {
 			return state.Handle{}, err
+		}
+		if !ownPorts(from) && !ownPorts(r.target) {
+			if err := from.Destroy(ctx, *prior); err != nil {
+				return state.Handle{}, err
+			}
 		}
 		prior = nil
 	}
 	return r.target.Apply(ctx, t, prior)
+}
+
+func ownPorts(x Executor) bool {
+	h, ok := x.(Harbour)
+	return ok && h.OwnPorts()
 }
 
 // Find asks the target's executor first, and then the others: the target may have

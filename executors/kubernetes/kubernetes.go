@@ -50,8 +50,8 @@ type Options struct {
 }
 
 // Executor runs units in a cluster. It implements [executors.Executor],
-// [executors.Waiter], [executors.Checker], [executors.Logger] and
-// [executors.Collector].
+// [executors.Waiter], [executors.Checker], [executors.Logger], [executors.Collector]
+// and [executors.Harbour].
 type Executor struct {
 	opts Options
 
@@ -59,6 +59,7 @@ type Executor struct {
 	links  map[Place]*link
 	stores map[string]*remote.Store
 	sent   map[string]artifact.Ref // by store, and path or digest: what was seen to be there
+	silent time.Time               // since when the cluster does not answer
 
 	publishing sync.Mutex
 	published  map[string]string // by recipe: images that were seen to be in the registry
@@ -76,6 +77,7 @@ var (
 	_ executors.Checker   = (*Executor)(nil)
 	_ executors.Logger    = (*Executor)(nil)
 	_ executors.Collector = (*Executor)(nil)
+	_ executors.Harbour   = (*Executor)(nil)
 )
 
 // New returns an executor. It connects when it is first asked for something.
@@ -141,17 +143,23 @@ func (e *Executor) store(ctx context.Context, url string) (*remote.Store, error)
 	return s, nil
 }
 
-// patiently does something again while the cluster does not answer, for so long. What
-// went well for longer than that has all of it before it.
+// patiently does something again while the cluster does not answer, for so long since it
+// last did, whoever asked. What went well for longer than that has all of it before it.
 func (e *Executor) patiently(ctx context.Context, do func() error) error {
-	var since time.Time
 	for pause := againFirst; ; pause = min(2*pause, againLast) {
 		began := time.Now()
 		err := do()
-		if since.IsZero() || time.Since(began) > e.opts.Patience+time.Minute { // the client itself tries for a while
-			since, pause = time.Now(), againFirst
+		fails := err != nil && passing(err)
+		e.mu.Lock()
+		switch {
+		case !fails:
+			e.silent = time.Time{}
+		case e.silent.IsZero() || time.Since(began) > e.opts.Patience+time.Minute: // the client itself tries for a while
+			e.silent, pause = time.Now(), againFirst
 		}
-		if err == nil || !passing(err) || time.Since(since) > e.opts.Patience {
+		silent := e.silent
+		e.mu.Unlock()
+		if !fails || time.Since(silent) > e.opts.Patience {
 			return err
 		}
 		select {
@@ -375,6 +383,9 @@ func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, er
 	st, _, err := e.lookAtService(ctx, l, r, w.(*appsv1.Deployment), pods, nil)
 	return st, err
 }
+
+// OwnPorts says that a pod has ports of its own.
+func (e *Executor) OwnPorts() bool { return true }
 
 // Check returns one fault per field that the cluster cannot honour.
 func (e *Executor) Check(u ir.Unit) []executors.Fault { return Check(e.opts.Settings, u) }

@@ -1,0 +1,47 @@
+package executors_test
+
+import (
+	"testing"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// apart is an executor whose services have ports of their own.
+type apart struct{ *fake }
+
+func (apart) OwnPorts() bool { return true }
+
+// A service that moves to another executor goes on until the new one is ready, unless
+// the two are on one port.
+func TestAServiceMovesToAnotherExecutor(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, to bool // has ports of its own
+		stands   bool
+	}{
+		"on the same machine":   {false, false, false},
+		"to where it has ports": {false, true, true},
+		"from where it has":     {true, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			fakes, made := map[string]*fake{"from": newFake(), "to": newFake()}, map[string]executors.Executor{}
+			for x, own := range map[string]bool{"from": c.from, "to": c.to} {
+				if made[x] = fakes[x]; own {
+					made[x] = apart{fakes[x]}
+				}
+			}
+			r, err := executors.Route("to", []string{"from", "to"}, func(x string) (executors.Executor, error) { return made[x], nil })
+			b.ok(err)
+			task := executors.Task{Unit: service("deployments/api", `{}`), Name: "old", Dir: t.TempDir()}
+			prior, err := fakes["from"].Apply(t.Context(), task, nil)
+			b.ok(err)
+			task.Name = "new"
+			_, err = r.Apply(t.Context(), task, &state.Handle{Executor: "from", ID: prior.ID, Data: prior.Data})
+			b.ok(err)
+			if stands := len(fakes["from"].alive()) > 0; stands != c.stands {
+				t.Errorf("the old one stands: %t, want %t", stands, c.stands)
+			}
+		})
+	}
+}
