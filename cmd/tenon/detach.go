@@ -206,6 +206,9 @@ func (a *app) walkOf(ctx context.Context, w *workspace, r state.Revision) (*kube
 		return nil, "", nil
 	}
 	sys, err := w.system(ctx, &r)
+	if w.unshared(err) {
+		err = fmt.Errorf("%w; if it was detached, --artifacts names the store that has it", err)
+	}
 	if err != nil || sys.Target.Executor != kubernetes.Name || sys.Target.Settings["detached"] == nil {
 		return nil, "", err
 	}
@@ -221,17 +224,30 @@ func (a *app) walkOf(ctx context.Context, w *workspace, r state.Revision) (*kube
 }
 
 // endWalk removes the walk of the newest revision, which has come to its end or has
-// lost the lock.
+// lost the lock. One that cannot be found or removed does no more, so that it is only
+// said to be left.
 func (a *app) endWalk(ctx context.Context, w *workspace) error {
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil || len(last) == 0 {
 		return err
 	}
 	x, name, err := a.walkOf(ctx, w, last[0])
-	if err != nil || x == nil {
-		return err
+	if err == nil && x != nil {
+		err = x.EndWalk(ctx, name)
 	}
-	return x.EndWalk(ctx, name)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil && !w.unshared(err):
+		fmt.Fprintf(a.stderr, "tenon: a Job of revision %d may be left in the cluster: %v\n", last[0].Number, err)
+	}
+	return nil
+}
+
+// unshared reports whether what is missing is on another machine alone, where no walk
+// could have read it either.
+func (w *workspace) unshared(err error) bool {
+	return w.shared == nil && errors.Is(err, artifact.ErrMissing)
 }
 
 // lay fetches the data files of an errand. The folder is as deep as the one that
@@ -282,6 +298,10 @@ func (u *underWay) String() string {
 	switch {
 	case u.Phase == state.Failed:
 		return fmt.Sprintf("Job %s has ended: %s; tenon logs tells more, and tenon apply goes on from here", u.Job, cmp.Or(u.Why, "nothing says why"))
+	case u.Phase == unknown && u.Holder == nil:
+		return "may go on in the cluster, which cannot be asked: " + u.Why
+	case u.Phase == unknown:
+		return fmt.Sprintf("goes on in process %d on %s, or in the cluster, which cannot be asked: %s", u.Holder.PID, u.Holder.Host, u.Why)
 	case u.Job != "" && u.Why != "":
 		return fmt.Sprintf("goes on in the cluster, as Job %s: %s", u.Job, u.Why)
 	case u.Job != "":
@@ -323,12 +343,15 @@ func (a *app) underWayIn(ctx context.Context, w *workspace, r state.Revision) (*
 	if held != nil {
 		u.Holder = &held.Holder
 	}
+	st := state.Status{Phase: state.Absent}
 	x, name, err := a.walkOf(ctx, w, r)
-	if err != nil || x == nil {
-		return u, err
+	if err == nil && x != nil {
+		st, err = x.Walk(ctx, name)
 	}
-	st, err := x.Walk(ctx, name)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil && !w.unshared(err):
 		st = state.Status{Phase: unknown, Message: err.Error()}
 	}
 	if st.Phase != state.Absent {
