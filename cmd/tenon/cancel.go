@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -41,11 +42,24 @@ ended in order. What was done is kept, and the next apply goes on from there.`,
 				if err != nil {
 					return err
 				}
-				if r.Outcome == state.Started { // it had no time to say so
-					r.Outcome = state.Killed
+				if r.Outcome != state.Started {
+					_, err = fmt.Fprintf(a.stdout, "Revision %d is %s. tenon apply goes on from here.\n", r.Number, r.Outcome)
+					return err
 				}
-				_, err = fmt.Fprintf(a.stdout, "Revision %d is %s. tenon apply goes on from here.\n", r.Number, r.Outcome)
-				return err
+				// Its pod was not there, or had no time to say so.
+				now, err := a.underWayIn(ctx, w, *r)
+				if err != nil {
+					return err
+				}
+				if len(now.Units) == 0 {
+					_, err = fmt.Fprintf(a.stdout, "Revision %d is killed. tenon apply goes on from here.\n", r.Number)
+					return err
+				}
+				names := make([]string, len(now.Units))
+				for i, u := range now.Units {
+					names[i] = u.Unit
+				}
+				return fmt.Errorf("revision %d is killed, and no pod of it was there to end %s: tenon apply goes on from here, tenon destroy ends all", r.Number, strings.Join(names, ", "))
 			})
 		},
 	}
