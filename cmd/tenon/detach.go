@@ -141,7 +141,11 @@ func (w *workspace) send(ctx context.Context, p *planner.Plan) (map[string]artif
 				if _, ok := sent[f]; ok {
 					continue
 				}
-				if sent[f], err = store.Put(ctx, filepath.Join(p.Dir, filepath.FromSlash(f))); err != nil {
+				real, err := filepath.EvalSymlinks(filepath.Join(p.Dir, filepath.FromSlash(f)))
+				if err == nil {
+					sent[f], err = store.Put(ctx, real)
+				}
+				if err != nil {
 					return nil, fmt.Errorf("send %s: %w", f, err)
 				}
 			}

@@ -37,6 +37,9 @@ func walkCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.reaches(ctx, e.Plan.State.Lineage); err != nil {
+				return err
+			}
 			w, err := a.open(ctx, dir)
 			if err != nil {
 				return errors.Join(err, errAgain)
@@ -49,6 +52,35 @@ func walkCommand(a *app) *cobra.Command {
 	c.Flags().StringVar(&digest, "errand", "", "`DIGEST` of what to do")
 	c.Flags().StringVar(&job, "job", "", "`NAME` of the Job that this is a pod of")
 	return c
+}
+
+// reaches returns an error unless the state of the environment is the one that the
+// plan is of. What another database has is left as it is.
+func (a *app) reaches(ctx context.Context, lineage string) error {
+	where := a.stateAt()
+	if !state.IsURL(where) {
+		return errors.New("the target's state_secret has no TENON_STATE=postgres://...: add it, and apply again")
+	}
+	there, err := state.Exists(ctx, where)
+	if err != nil {
+		return errors.Join(err, errAgain)
+	}
+	found := "no state"
+	if there {
+		s, err := state.Open(ctx, where)
+		if err != nil {
+			return errors.Join(err, errAgain)
+		}
+		meta, err := s.Meta(ctx)
+		if err := errors.Join(err, s.Close()); err != nil {
+			return errors.Join(err, errAgain)
+		}
+		if meta.Lineage == lineage {
+			return nil
+		}
+		found = "another state"
+	}
+	return fmt.Errorf("TENON_STATE in the target's state_secret is %s, where %s is: it has to be the database that --state names, as pods reach it", state.Shown(where), found)
 }
 
 func readErrand(ctx context.Context, url, digest string) (e errand, err error) {
