@@ -186,6 +186,9 @@ func (e *Executor) lookAtWalk(ctx context.Context, name string) (state.Status, e
 	}
 	y, err := e.delay(ctx, l, record{Name: name}, job, current(job, pods))
 	st.Message = y.message
+	if p := last(pods); st.Message == "" && p != nil && p.Status.Phase == corev1.PodFailed {
+		st.Message = "its last pod did not come to the end, and another one is made: tenon logs tells more"
+	}
 	return st, err
 }
 
