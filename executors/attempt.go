@@ -353,10 +353,11 @@ func (c *call) predecessorReady(ctx context.Context) bool {
 }
 
 // abandon ends the attempt because the apply ends. One that was fenced leaves it
-// to its successor, which finds it in the journal.
+// to its successor, which finds it in the journal; so does one that does not reach a
+// state any more that others may reach: there may be a successor by now.
 func (c *call) abandon(ctx context.Context) report {
 	r := report{work: c.n, verdict: canceled}
-	if c.fenced() || c.recorded {
+	if c.fenced() || c.recorded || c.broken() != nil && c.o.Store.Shared() {
 		return r
 	}
 	var p *preemption

@@ -1,8 +1,11 @@
 package executors_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
 // What one machine has begun goes on where others apply the plan.
@@ -88,5 +92,30 @@ func TestRulesAreBroughtFromAnotherMachine(t *testing.T) {
 		if text, err := os.ReadFile(found[0]); err != nil || string(text) != "groups: []" {
 			t.Errorf("%s: %q, %v", found[0], text, err)
 		}
+	}
+}
+
+// An apply that loses a state which others reach leaves what runs: there may be a
+// successor, which goes on with it.
+func TestWhatRunsIsLeftWhereTheStateIsLost(t *testing.T) {
+	b := newBench(t)
+	db := statetest.Start(t)
+	url := db.URL()
+	_, schema, _ := strings.Cut(url, "schema=")
+	b.ok(b.store.Close())
+	var err error
+	b.store, err = state.Open(t.Context(), url)
+	b.ok(err)
+	b.lock()
+	b.fake.behave["sources/long"] = behaviour{hangs: true}
+	b.fake.behave["sources/short"] = behaviour{
+		takes:  time.Second, // by then the other one runs
+		leaves: func(string) error { return db.Exec(context.Background(), "DROP SCHEMA "+schema+" CASCADE") },
+	}
+	if _, err := b.apply(table("sources/long", `{"n":1}`), table("sources/short", `{"n":2}`)); err == nil {
+		t.Error("the state is gone, and the apply has done well")
+	}
+	if alive := b.fake.alive(); !slices.ContainsFunc(alive, func(task string) bool { return strings.HasPrefix(task, "sources-long-") }) {
+		t.Errorf("alive: %v", alive)
 	}
 }

@@ -173,7 +173,7 @@ func (a *app) detachable(ctx context.Context, p *planner.Plan, w *workspace) err
 	}
 	switch {
 	case w.shared == nil:
-		no("artifacts are on this machine alone: keep them in the store of the target, with --artifacts %s", s.Store)
+		no("artifacts are on this machine alone: keep them in the store of the target, with --artifacts '%s'", s.Store)
 	case w.shared.url != s.Store:
 		no("artifacts are kept in %s, and pods reach %s: name that with --artifacts", w.shared.url, s.Store)
 	}
@@ -196,6 +196,15 @@ func (a *app) detachable(ctx context.Context, p *planner.Plan, w *workspace) err
 	for _, unit := range slices.Sorted(maps.Keys(current)) {
 		if h := current[unit].Handle; h != nil && h.Executor != kubernetes.Name {
 			no("%s stands on this machine (%s), where the cluster cannot end it: apply once without --detach", unit, h.Executor)
+		}
+	}
+	pending, err := w.store.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	for _, left := range pending {
+		if left.Handle != nil && left.Handle.Executor != kubernetes.Name {
+			no("a killed apply has left %s on this machine (%s): apply once without --detach", left.Run.Unit, left.Handle.Executor)
 		}
 	}
 	if len(errs) > 0 {

@@ -30,6 +30,8 @@ unit it prints what the last tenon apply --detach has said.`,
 		Example: "  tenon logs models/late/train\n  tenon logs deployments/api -f\n  tenon logs -f",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
+			quietly := func() bool { return true } // an interrupt ends nothing but this
+			a.leave.Store(&quietly)
 			if len(args) == 0 && !state.IsURL(a.stateAt()) { // only such a state is of detached applies
 				return oneUnit(c, args)
 			}

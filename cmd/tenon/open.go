@@ -455,8 +455,11 @@ func (a *app) bring(ctx context.Context, w *workspace) error {
 		return nil
 	}
 	held, err := w.store.Holder(ctx)
-	if err != nil || held != nil && held.Holder.PID != os.Getpid() {
+	if err != nil {
 		return err
+	}
+	if host, _ := os.Hostname(); held != nil && (held.Holder.PID != os.Getpid() || held.Holder.Host != host) {
+		return nil
 	}
 	return executors.Bring(ctx, w.store, w.dir)
 }

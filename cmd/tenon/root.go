@@ -34,8 +34,8 @@ type app struct {
 	stop           context.CancelCauseFunc
 	began          bool // a command took the command line
 	// leave, if it is set, is called before what runs is ended because of a signal. It
-	// may end the program instead.
-	leave atomic.Pointer[func()]
+	// may end the program instead, and reports whether nothing has to be said.
+	leave atomic.Pointer[func() bool]
 
 	tags  []string
 	state string
@@ -127,10 +127,9 @@ func (a *app) watchSignals() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		<-signals
-		if leave := a.leave.Load(); leave != nil {
-			(*leave)()
+		if leave := a.leave.Load(); leave == nil || !(*leave)() {
+			fmt.Fprintln(a.stderr, "tenon: stopping; interrupt again to stop now")
 		}
-		fmt.Fprintln(a.stderr, "tenon: stopping; interrupt again to stop now")
 		a.stop(errStopped)
 		<-signals
 		os.Exit(exitStopped)

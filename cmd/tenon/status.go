@@ -199,7 +199,7 @@ func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []st
 			text = fmt.Sprintf("%s unknown: %s", u.Endpoint, u.Message)
 		case u.Kind == ir.Service:
 			mark, color = "✗", red
-			text = fmt.Sprintf("%s %s: %s; tenon apply replaces it", u.Endpoint, u.Phase, u.Message)
+			text = fmt.Sprintf("%s %s: %s; tenon apply replaces it", u.Endpoint, u.Phase, cmp.Or(u.Message, "something other than tenon ended it"))
 		case u.Kind == ir.Record:
 			text = "written"
 		}
@@ -212,7 +212,7 @@ func (a *app) printStatus(units []unitStatus, last []state.Revision, failed []st
 				text += fmt.Sprintf(", attempt %d", r.Attempt)
 			}
 			if r.Waits != "" {
-				text += "; waits: " + clipTo(r.Waits, lineLimit)
+				text += "; waits: " + a.clip(r.Waits)
 			}
 			fmt.Fprintf(a.stdout, "  %s %s  %s\n", a.paint(blue, "▸"), pad(r.Unit, width), text)
 		}

@@ -183,7 +183,7 @@ func (v *applyView) progress(e executors.Event) {
 	if u == nil { // plain lines would be too many, but for why nothing goes on
 		if strings.HasPrefix(e.Message, executors.Waits) && v.waits[e.Unit] != e.Message {
 			v.waits[e.Unit] = e.Message
-			v.line("·", faint, e, clipTo(e.Message, lineLimit))
+			v.line("·", faint, e, v.a.clip(e.Message))
 		}
 		return
 	}

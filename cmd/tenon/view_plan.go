@@ -178,6 +178,14 @@ func clipTo(s string, n int) string {
 	return s
 }
 
+// clip makes a line that fits on a terminal; elsewhere nothing is left out of it.
+func (a *app) clip(s string) string {
+	if a.terminal {
+		return clipTo(s, lineLimit)
+	}
+	return strings.Join(strings.Fields(s), " ")
+}
+
 func pad(s string, n int) string {
 	if len(s) >= n {
 		return s

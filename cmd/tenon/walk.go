@@ -115,15 +115,16 @@ func (a *app) walk(ctx context.Context, w *workspace, e errand, job string) (err
 	}
 	release := sync.OnceValue(func() error { return lease.Release(context.WithoutCancel(ctx)) })
 	defer func() { err = errors.Join(err, release()) }()
-	leave := func() {
+	leave := func() bool {
 		// Whoever ended the walk wants an end in order. Where only its pod is lost, what
 		// runs goes on, and the next pod finds it.
 		if a.ending(ctx, e, in, job) {
-			return
+			return false
 		}
 		fmt.Fprintln(a.stderr, "tenon: this pod ends; another one goes on")
 		_ = release()
 		os.Exit(exitStopped)
+		return true
 	}
 	a.leave.Store(&leave)
 	view := a.newView(false, e.Plan)

@@ -41,7 +41,7 @@ const (
 
 // walkTries is how often a walk may die by itself. That its pod is evicted or its
 // node is lost does not count.
-const walkTries = 20
+const walkTries = 6
 
 // walkGrace is how long a walk has to end what runs, if somebody ends it.
 const walkGrace = 5 * time.Minute
@@ -60,7 +60,7 @@ func (s Settings) walk(w Walk, ref string) (*corev1.ConfigMap, *networkingv1.Net
 	spec.TerminationGracePeriodSeconds = ptr(seconds(walkGrace))
 	c := &spec.Containers[0]
 	c.Command = append([]string{image.TenonPath}, w.Args...)
-	c.WorkingDir = pod.Work
+	c.WorkingDir, c.TerminationMessagePolicy = pod.Work, corev1.TerminationMessageFallbackToLogsOnError
 	c.Env = []corev1.EnvVar{{Name: "HOME", Value: pod.Work}}
 	c.EnvFrom = []corev1.EnvFromSource{fromSecret(s.Detached.StateSecret)}
 	if s.StoreSecret != "" {
@@ -181,6 +181,10 @@ func (e *Executor) lookAtWalk(ctx context.Context, name string) (state.Status, e
 		if p := last(pods); p != nil {
 			r.explainEnd(&st, nil, p)
 			st.Phase = state.Failed
+			if end := terminated(p); end != nil && end.Message != "" { // the end of its log
+				lines := strings.Split(strings.TrimSpace(end.Message), "\n")
+				st.Message += ", and said last: " + oneLine(lines[len(lines)-1])
+			}
 		}
 		return st, nil
 	}

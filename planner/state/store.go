@@ -123,6 +123,13 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
+// Shared reports whether other machines reach the state, and may go on with what one
+// has begun.
+func (s *Store) Shared() bool {
+	_, is := s.database.(*postgres)
+	return is
+}
+
 // Where says where the state is: the folder, absolute, or the URL of the database
 // without its password.
 func (s *Store) Where() string { return s.where }
