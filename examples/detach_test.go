@@ -196,7 +196,7 @@ func TestWhatKeepsAPlanFromTheCluster(t *testing.T) {
 	contains(t, out, "the plan cannot be walked in the cluster",
 		"the target kubernetes does not say how: add detached: {state_secret: NAME}",
 		"the state is in a folder of this machine",
-		"keep them in the store of the target, with --artifacts s3://",
+		"keep them in the store of the target, with --artifacts 's3://",
 		"steps/after: secret TOKEN is taken from this machine")
 	contains(t, r.must("status"), "Nothing stands")
 }

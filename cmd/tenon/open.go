@@ -451,7 +451,7 @@ func (a *app) inputs(ctx context.Context, dir string, w *workspace, sys *ir.Syst
 // bring makes this machine's files of records those that stand, unless somebody is
 // changing them.
 func (a *app) bring(ctx context.Context, w *workspace) error {
-	if !state.IsURL(a.stateAt()) {
+	if !w.store.Shared() {
 		return nil
 	}
 	held, err := w.store.Holder(ctx)
