@@ -1,6 +1,7 @@
 package examples_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,13 +32,14 @@ type remote struct {
 	tags      []string
 }
 
-func newRemote(t *testing.T) *remote {
+// newRemote makes one whose pods find the state at what stateOf makes of its URL.
+func newRemote(t *testing.T, stateOf func(url string) string) *remote {
 	c := kubernetestest.Up(t)
 	namespace := c.Namespace(t)
 	c.StoreSecret(t, namespace, "detach-store")
 	db := statetest.StartAt(t, c.HostIP)
 	url, store := db.URL(), c.S3.Bucket(t, namespace)
-	c.Secret(t, namespace, "detach-state", map[string]string{"TENON_STATE": db.From(url)})
+	c.Secret(t, namespace, "detach-state", map[string]string{"TENON_STATE": stateOf(db.From(url))})
 	kubeconfig := c.ServiceAccount(t, namespace, kubernetes.Rules()...)
 
 	s := newSystem(t, "testdata/detach")
@@ -139,7 +141,11 @@ func (r *remote) kill() {
 // nothing twice.
 func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 	t.Parallel() // it mostly waits
-	r := newRemote(t)
+	r := newRemote(t, same)
+	data := filepath.Join(r.dir, "data", "rows.csv") // a link is as good
+	if err := errors.Join(os.Rename(data, filepath.Join(r.dir, "rows")), os.Symlink("../rows", data)); err != nil {
+		t.Fatal(err)
+	}
 
 	contains(t, r.detach("one"), "Detached as revision 1", "tenon logs -f")
 	r.atWork("steps/slow")
@@ -181,10 +187,22 @@ func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 	r.must("destroy", "--yes")
 }
 
+// A walk that finds another state touches nothing, and says so.
+func TestAWalkFindsAnotherState(t *testing.T) {
+	t.Parallel()
+	r := newRemote(t, func(url string) string { return url + "9" }) // another schema
+	r.detach("one")
+	contains(t, r.must("logs", "-f"), "TENON_STATE in the target's state_secret is postgres://", "where no state is")
+	contains(t, r.must("status"), "revision 1, started", "has ended: exit 1, and said last: tenon: TENON_STATE in the target's state_secret is")
+	contains(t, r.must("cancel"), "Revision 1 is killed")
+}
+
+func same(url string) string { return url }
+
 // All that is in the way is said before anything is begun.
 func TestWhatKeepsAPlanFromTheCluster(t *testing.T) {
 	t.Parallel()
-	r := newRemote(t)
+	r := newRemote(t, same)
 	r.env = append(r.env, "TENON_STATE=", "TENON_ARTIFACTS=", "TOKEN=x")
 	r.edit("detach.cue", `detached: {service_account: "test", state_secret: "detach-state"}`, "")
 	r.edit("detach.cue", `after: step.#Command & {`, `after: step.#Command & {
