@@ -61,7 +61,7 @@ bench: tools build ## measure speed and memory beside cue, ninja, ctr and kubect
 
 .PHONY: golden
 golden: tools test-tools ## write every golden file anew
-	TENON_UPDATE=1 go test ./compiler ./stdlib/docgen ./executors/kubernetes
+	TENON_UPDATE=1 go test ./compiler ./stdlib/docgen ./executors/containerd ./executors/gpu ./executors/kubernetes
 	TENON_UPDATE=1 go test ./cmd/... -skip 'Killed|Paused|Share'
 	TENON_UPDATE=1 go test ./examples -run 'Readme|Picture|Guide|OwnTests|Manifests'
 

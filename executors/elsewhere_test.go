@@ -54,21 +54,6 @@ func TestAJobIsAdoptedFromAnotherMachine(t *testing.T) {
 	}
 }
 
-// One whose handle was not saved is found by its name, also to be ended.
-func TestWhatIsNotWantedIsEndedFromAnotherMachine(t *testing.T) {
-	b := newBench(t)
-	b.fake.behave["sources/a"] = behaviour{hangs: true}
-	u := table("sources/a", `{}`)
-	r := b.began(u, false)
-	name := executors.TaskName(u.ID, r.Key, 1)
-	_, err := b.fake.Apply(t.Context(), executors.Task{Unit: u, Key: r.Key, Name: name, Dir: t.TempDir()}, nil)
-	b.ok(err)
-	b.mustApply(table("sources/b", `{}`))
-	if alive := b.fake.alive(); len(alive) > 0 {
-		t.Errorf("alive: %v", alive)
-	}
-}
-
 // The rules of a state that machines share are brought to each.
 func TestRulesAreBroughtFromAnotherMachine(t *testing.T) {
 	b := newBench(t)

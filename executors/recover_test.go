@@ -198,17 +198,23 @@ func TestWhatIsNoLongerWantedIsEnded(t *testing.T) {
 }
 
 func TestWhatIsNoLongerWantedIsEndedEvenWithoutAHandle(t *testing.T) {
-	b := newBench(t)
-	b.fake.behave["sources/a"] = behaviour{hangs: true}
-	u := table("sources/a", `{}`)
-	r := b.began(u, false)
-	name := executors.TaskName("sources/a", r.Key, 1)
-	b.ok(os.MkdirAll(filepath.Join(b.dir, "runs", name), 0o755))
-	_, err := b.fake.Apply(t.Context(), executors.Task{Unit: u, Name: name}, nil)
-	b.ok(err)
-	b.mustApply(table("sources/z", `{}`))
-	if left := b.fake.alive(); len(left) > 0 {
-		t.Errorf("alive: %v", left)
+	for where, here := range map[string]bool{"begun here": true, "begun on another machine": false} {
+		t.Run(where, func(t *testing.T) {
+			b := newBench(t)
+			b.fake.behave["sources/a"] = behaviour{hangs: true}
+			u := table("sources/a", `{}`)
+			r := b.began(u, false)
+			name := executors.TaskName("sources/a", r.Key, 1)
+			if here {
+				b.ok(os.MkdirAll(filepath.Join(b.dir, "runs", name), 0o755))
+			}
+			_, err := b.fake.Apply(t.Context(), executors.Task{Unit: u, Name: name}, nil)
+			b.ok(err)
+			b.mustApply(table("sources/z", `{}`))
+			if left := b.fake.alive(); len(left) > 0 {
+				t.Errorf("alive: %v", left)
+			}
+		})
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -68,19 +69,7 @@ func TestSpecification(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, '\n')
-			path := filepath.Join("testdata", name+".json")
-			if os.Getenv("TENON_UPDATE") != "" {
-				if err := os.WriteFile(path, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("the specification is another (-want +got):\n%s", diff)
-			}
+			executortest.Golden(t, filepath.Join("testdata", name+".json"), got)
 			for _, secret := range task.Env {
 				if strings.Contains(string(got), secret) {
 					t.Error("it holds a secret")

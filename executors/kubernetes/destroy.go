@@ -83,9 +83,7 @@ func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
 	if err != nil {
 		return err
 	}
-	// What the record owns goes first, pods with it, and then the record.
-	foreground := metav1.DeletePropagationForeground
-	if err := l.delete(ctx, m, metav1.DeleteOptions{PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &r.UID}}); err != nil {
+	if err := l.remove(ctx, m); err != nil {
 		return err
 	}
 	if !over {
@@ -98,6 +96,12 @@ func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
 		return err
 	}
 	return s.DeleteNotes(ctx, "runs/"+r.note()+"/")
+}
+
+// remove removes a ConfigMap and what it owns: that goes first, pods with it.
+func (l *link) remove(ctx context.Context, m *corev1.ConfigMap) error {
+	foreground := metav1.DeletePropagationForeground
+	return l.delete(ctx, m, metav1.DeleteOptions{PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &m.UID}})
 }
 
 // noteIdle tells the pods of a version of a service that they need not go on for a

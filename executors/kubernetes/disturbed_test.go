@@ -39,6 +39,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/lang/files"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
@@ -200,7 +201,7 @@ func whatIsWrittenToTmpCounts(t *testing.T, p *place) {
 // Elsewhere the node measures, and throws the pod out.
 func anEvictionByTheNode(t *testing.T, p *place) {
 	e := p.executor(t)
-	task := job(t, "evicted", "fill", strconv.Itoa(256<<20), aLongWhile.String(), "/tenon/work/beside")
+	task := job(t, "evicted", "fill", strconv.Itoa(256<<20), aLongWhile.String(), path.Join(pod.Work, "beside"))
 	task.Unit.Needs.Disk = 1 << 20
 	if st := wait(t, e, apply(t, e, task))(); st.Phase != state.Failed || st.Message != "it wrote more than needs.disk 1 MiB, and was evicted" {
 		t.Errorf("status %+v", st)

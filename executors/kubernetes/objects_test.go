@@ -2,15 +2,13 @@ package kubernetes
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/executortest"
 )
 
 // What a cluster gets for a task is in testdata, a file for each case. TENON_UPDATE=1
@@ -74,7 +72,7 @@ func TestObjects(t *testing.T) {
 			if err := Print(&b, objects); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name, b.Bytes())
+			executortest.Golden(t, filepath.Join("testdata", "objects", name+".yaml"), b.Bytes())
 		})
 	}
 }
@@ -91,22 +89,5 @@ func TestObjectsOfAWalk(t *testing.T) {
 	if err := Print(&b, []Object{record, policy, job}); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "walk", b.Bytes())
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", "objects", name+".yaml")
-	if os.Getenv("TENON_UPDATE") != "" {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("TENON_UPDATE=1 accepts what it is now (-want +got):\n%s", diff)
-	}
+	executortest.Golden(t, "testdata/objects/walk.yaml", b.Bytes())
 }

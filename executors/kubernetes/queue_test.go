@@ -26,12 +26,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/executortest/program"
-	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -116,24 +114,7 @@ func certificateOf(t testing.TB, ip net.IP) (tls.Certificate, []byte) {
 // suspend holds a job back, or lets it in.
 func (p *place) suspend(t testing.TB, task executors.Task, yes string) {
 	t.Helper()
-	_, err := p.Client(t).Resource(jobsOf).Namespace(p.namespace).Patch(t.Context(), task.Name, types.MergePatchType, []byte(`{"spec": {"suspend": `+yes+`}}`), metav1.PatchOptions{})
-	ok(t, err)
-}
-
-// ended is how a wait ends.
-type ended struct {
-	st  state.Status
-	err error
-}
-
-func waitFor(t testing.TB, e *kubernetes.Executor, h state.Handle) <-chan ended {
-	t.Helper()
-	c := make(chan ended, 1)
-	go func() {
-		st, err := e.Wait(t.Context(), h)
-		c <- ended{st, err}
-	}()
-	return c
+	patch(t, p.Client(t).Resource(jobsOf).Namespace(p.namespace), task.Name, `{"spec": {"suspend": `+yes+`}}`)
 }
 
 // has waits until a file has something in it.
@@ -159,7 +140,7 @@ func TestAJobInAQueue(t *testing.T) {
 	task := job(t, "queued", "exit", "0")
 	task.Unit.Kubernetes = &ir.Placement{Queue: "research"}
 	h := apply(t, e, task)
-	end := waitFor(t, e, h)
+	end := wait(t, e, h)
 	const waits = `it is in queue \"research\" until it is let in`
 	has(t, filepath.Join(task.Dir, executors.ProgressFile), "waits: "+waits+`"`)
 	st, err := e.Inspect(t.Context(), h)
@@ -182,8 +163,8 @@ func TestAJobInAQueue(t *testing.T) {
 	has(t, filepath.Join(task.Dir, executors.ProgressFile), waits+": couldn't assign flavors to pod set main: insufficient unused quota for cpu")
 
 	p.suspend(t, task, "false")
-	if got := <-end; got.err != nil || got.st.Phase != state.Succeeded || got.st.Started.Before(u.GetCreationTimestamp().Time) {
-		t.Errorf("status %+v, %v", got.st, got.err)
+	if st := end(); st.Phase != state.Succeeded || st.Started.Before(u.GetCreationTimestamp().Time) {
+		t.Errorf("status %+v", st)
 	}
 }
 
@@ -194,7 +175,7 @@ func TestAJobThatIsTakenBack(t *testing.T) {
 	e := p.executor(t)
 	task := job(t, "taken", "lines", "30", "50ms")
 	h := apply(t, e, task)
-	end := waitFor(t, e, h)
+	end := wait(t, e, h)
 	has(t, filepath.Join(task.Dir, "log"), "line 1\n")
 	p.suspend(t, task, "true")
 	has(t, filepath.Join(task.Dir, executors.ProgressFile), "waits: somebody holds it back")
@@ -215,8 +196,8 @@ func TestAJobThatIsTakenBack(t *testing.T) {
 		t.Errorf("status %+v, %v", st, err)
 	}
 	p.suspend(t, task, "false")
-	if got := <-end; got.err != nil || got.st.Phase != state.Succeeded {
-		t.Errorf("status %+v, %v", got.st, got.err)
+	if st := end(); st.Phase != state.Succeeded {
+		t.Errorf("status %+v", st)
 	}
 	if n := p.Starts(t, task); n != 2 {
 		t.Errorf("its program was started %d times", n)

@@ -227,8 +227,7 @@ func (e *Executor) EndWalk(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		foreground := metav1.DeletePropagationForeground
-		if err := l.delete(ctx, owner, metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
+		if err := l.remove(ctx, owner); err != nil {
 			return err
 		}
 		return l.gone(ctx, owner)
