@@ -28,11 +28,11 @@ test: tools test-tools base-image test-python ## run all tests
 .PHONY: cluster-up
 cluster-up: ## start a cluster of Kubernetes for tests, and keep it
 	@.ci/tools cluster
-	@go run ./executors/kubernetes/kubernetestest/bed up
+	@go run ./internal/test/kubernetestest/cluster up
 
 .PHONY: cluster-down
 cluster-down: ## end it
-	@go run ./executors/kubernetes/kubernetestest/bed down
+	@go run ./internal/test/kubernetestest/cluster down
 
 FUZZTIME ?= 30s
 .PHONY: fuzz

@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang/diag"
-	"github.com/tenon-ml/tenon/lang/reads"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
@@ -151,7 +151,7 @@ func (c *compilation) userFolder(e *entity, code *ir.Code, name, full, field str
 	}
 	var names []string
 	for _, f := range entries {
-		if reads.Counts(f.Name()) {
+		if fingerprint.Counts(f.Name()) {
 			names = append(names, f.Name())
 			c.userFile(e, code, path.Join(name, f.Name()), field)
 		}

@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
-	"github.com/tenon-ml/tenon/lang/reads"
 )
 
 // Options of a compilation.
@@ -21,7 +21,7 @@ type Options struct {
 	// cannot honour of a unit on a target.
 	Executors map[string]func(ir.Target, ir.Unit) []Fault
 	// Record, if set, is told what is read besides the system's CUE.
-	Record *reads.Record
+	Record *fingerprint.Record
 }
 
 // A Fault is a field of a unit that an executor cannot honour.

@@ -18,12 +18,12 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/tenon-ml/tenon/executors/kubernetes"
-	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
+	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
-// A remote is a system whose plans are walked in the cluster.
+// A remote is a system whose plans are applied in the cluster.
 type remote struct {
 	*system
 	client    dynamic.Interface
@@ -37,7 +37,7 @@ func newRemote(t *testing.T, stateOf func(url string) string) *remote {
 	c := kubernetestest.Up(t)
 	namespace := c.Namespace(t)
 	c.StoreSecret(t, namespace, "detach-store")
-	db := statetest.StartAt(t, c.HostIP)
+	db := postgrestest.StartAt(t, c.HostIP)
 	url, store := db.URL(), c.S3.Bucket(t, namespace)
 	c.Secret(t, namespace, "detach-state", map[string]string{"TENON_STATE": stateOf(db.From(url))})
 	kubeconfig := c.ServiceAccount(t, namespace, kubernetes.Rules()...)
@@ -94,8 +94,8 @@ func (r *remote) outcomes(unit string) (runs, revisions []state.Outcome) {
 	return runs, revisions
 }
 
-// walk is the pod that walks the plan. Its node may not have told yet that it runs.
-func (r *remote) walk() string {
+// pod is the pod that applies the plan. Its node may not have told yet that it runs.
+func (r *remote) pod() string {
 	r.t.Helper()
 	list, err := r.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(r.namespace).List(r.t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/unit=apply"})
 	if err != nil {
@@ -106,11 +106,11 @@ func (r *remote) walk() string {
 			return p.GetName()
 		}
 	}
-	r.t.Fatalf("of %d pods of the walk, all have ended", len(list.Items))
+	r.t.Fatalf("of %d pods of the detached apply, all have ended", len(list.Items))
 	return ""
 }
 
-// kill ends the walk as a crash does.
+// kill ends the detached apply as a crash does.
 func (r *remote) kill() {
 	r.t.Helper()
 	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -120,7 +120,7 @@ func (r *remote) kill() {
 	killed := false
 	for _, path := range found {
 		b, _ := os.ReadFile(path) // one that has ended since has none
-		if line := string(b); strings.Contains(line, "tenon\x00walk\x00") && strings.Contains(line, r.namespace) {
+		if line := string(b); strings.Contains(line, "tenon\x00run-detached\x00") && strings.Contains(line, r.namespace) {
 			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 			if err == nil {
 				err = syscall.Kill(pid, syscall.SIGKILL)
@@ -132,7 +132,7 @@ func (r *remote) kill() {
 		}
 	}
 	if !killed {
-		r.t.Fatal("the walk is not there to be killed")
+		r.t.Fatal("the detached apply is not there to be killed")
 	}
 }
 
@@ -149,7 +149,7 @@ func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 
 	contains(t, r.detach("one"), "Detached as revision 1", "tenon logs -f")
 	r.atWork("steps/slow")
-	contains(t, r.must("status"), "revision 1, started", "goes on in the cluster, as Job walk-")
+	contains(t, r.must("status"), "revision 1, started", "goes on in the cluster, as Job apply-")
 	out, err := r.run(append([]string{"apply", "--yes"}, r.tags...)...)
 	if err == nil {
 		t.Errorf("another apply was let in:\n%s", out)
@@ -164,12 +164,12 @@ func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 	// A pod that is asked to end hands over at once.
 	r.detach("two")
 	r.atWork("steps/slow")
-	if err := r.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(r.namespace).Delete(t.Context(), r.walk(), metav1.DeleteOptions{}); err != nil {
+	if err := r.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(r.namespace).Delete(t.Context(), r.pod(), metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	contains(t, r.must("logs", "-f"), "found running", "Applied as revision 2")
 
-	// Who ends the walk ends what it runs.
+	// Who ends the detached apply ends what it runs.
 	r.detach("three")
 	r.atWork("steps/slow")
 	contains(t, r.must("cancel"), "Revision 3 is canceled")
@@ -187,8 +187,8 @@ func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 	r.must("destroy", "--yes")
 }
 
-// A walk that finds another state touches nothing, and says so.
-func TestAWalkFindsAnotherState(t *testing.T) {
+// A detached apply that finds another state touches nothing, and says so.
+func TestADetachedApplyFindsAnotherState(t *testing.T) {
 	t.Parallel()
 	r := newRemote(t, func(url string) string { return url + "9" }) // another schema
 	r.detach("one")
@@ -211,7 +211,7 @@ func TestWhatKeepsAPlanFromTheCluster(t *testing.T) {
 	if err == nil {
 		t.Errorf("it is detached:\n%s", out)
 	}
-	contains(t, out, "the plan cannot be walked in the cluster",
+	contains(t, out, "the plan cannot be applied in the cluster",
 		"the target kubernetes does not say how: add detached: {state_secret: NAME}",
 		"the state is in a folder of this machine",
 		"keep them in the store of the target, with --artifacts 's3://",

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/executors/executortest"
-	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
+	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
 )
 
 var tenonPath string

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tenon-ml/tenon/planner/state/statetest"
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 )
 
 func TestFuelGoesFromPostgresToATableOfPredictions(t *testing.T) {
-	dsn := statetest.Start(t).Database()
+	dsn := postgrestest.Start(t).Database()
 	s := newSystem(t, "fuel")
 	s.env = []string{"FUEL_DSN=" + dsn}
 	psql := exec.Command("psql", dsn, "-q", "-v", "ON_ERROR_STOP=1", "-f", "cars.sql")

@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/tenon-ml/tenon/executors/kubernetes"
-	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
+	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
 )
 
 // Its units run as jobs of a cluster, with no more rights than tenon asks for, its

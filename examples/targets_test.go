@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tenon-ml/tenon/executors/containerd/containerdtest"
+	"github.com/tenon-ml/tenon/internal/test/containerdtest"
 )
 
 // base is the image that `make base-image` makes.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/left"
+	"github.com/tenon-ml/tenon/executors/outputs"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -240,7 +240,7 @@ func (c *call) wait(ctx context.Context) error {
 	stop, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
-		left.Tail(filepath.Join(c.dir, ProgressFile), stop, func(p step.Progress) {
+		outputs.Tail(filepath.Join(c.dir, ProgressFile), stop, func(p step.Progress) {
 			c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message})
 		})
 	}()

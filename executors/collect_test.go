@@ -340,7 +340,7 @@ func (w *world) possible(ctx context.Context, oldest int) map[string]string {
 			must(err)
 			must(json.Unmarshal(b, v))
 		}
-		p, err := planner.Recall(ctx, past, planner.Inputs{
+		p, err := planner.PlanRollback(ctx, past, planner.Inputs{
 			Dir: w.dir, State: w.store, Artifacts: w.arts, Digests: planner.NewFileDigests(w.stateDir()), Inspector: w.liar,
 			Options: planner.Options{Now: w.now},
 		})

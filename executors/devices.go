@@ -28,8 +28,8 @@ func namesOf(ds []Device) []string {
 	return names
 }
 
-// A rack is the GPUs of one pool, and who has what of them.
-type rack struct {
+// A gpuInventory is the GPUs of one pool, and who has what of them.
+type gpuInventory struct {
 	pool ir.Pool
 	bins []bin
 	held map[string]int64 // parts, by team
@@ -63,10 +63,10 @@ func (l lease) total() (n int64) {
 	return n
 }
 
-// newRack lends the devices that were found for a pool. If none were, as many as
+// newGPUInventory lends the devices that were found for a pool. If none were, as many as
 // it declares are counted, and have no names.
-func newRack(p ir.Pool, found []GPU) *rack {
-	r := &rack{pool: p, held: map[string]int64{}}
+func newGPUInventory(p ir.Pool, found []GPU) *gpuInventory {
+	r := &gpuInventory{pool: p, held: map[string]int64{}}
 	for i := range int(p.GPU) {
 		var g GPU
 		if i < len(found) {
@@ -91,13 +91,13 @@ func newRack(p ir.Pool, found []GPU) *rack {
 	return r
 }
 
-func (r *rack) clone() *rack {
-	return &rack{pool: r.pool, bins: slices.Clone(r.bins), held: maps.Clone(r.held)}
+func (r *gpuInventory) clone() *gpuInventory {
+	return &gpuInventory{pool: r.pool, bins: slices.Clone(r.bins), held: maps.Clone(r.held)}
 }
 
 // place finds room for the parts on as few devices as possible, and rather fills
 // one up than opens another. It takes nothing.
-func (r *rack) place(p ir.Parts) ([]grant, bool) {
+func (r *gpuInventory) place(p ir.Parts) ([]grant, bool) {
 	if p.Count == 0 {
 		return nil, true
 	}
@@ -139,7 +139,7 @@ func (r *rack) place(p ir.Parts) ([]grant, bool) {
 // beyond reports whether so many parts more are more than the team is guaranteed.
 // Without teams nothing is. lends says whether it may have them all the same, of
 // what is idle.
-func (r *rack) beyond(team string, more int64) (beyond, lends bool) {
+func (r *gpuInventory) beyond(team string, more int64) (beyond, lends bool) {
 	if len(r.pool.Teams) == 0 {
 		return false, true
 	}
@@ -151,7 +151,7 @@ func (r *rack) beyond(team string, more int64) (beyond, lends bool) {
 }
 
 // yields reports whether what the team has beyond its guarantee is taken back.
-func (r *rack) yields(team string) bool {
+func (r *gpuInventory) yields(team string) bool {
 	over, _ := r.beyond(team, 0)
 	t := r.pool.Team(team)
 	return over && (t == nil || t.Yields)
@@ -163,7 +163,7 @@ func (l ledger) giveParts(t lease) { l.enter(t, -1) }
 
 func (l ledger) enter(t lease, sign int64) {
 	for _, g := range t.grants {
-		r := l[g.pool].rack
+		r := l[g.pool].gpus
 		r.bins[g.bin].free -= sign * g.parts
 		r.held[t.team] += sign * g.parts
 	}
@@ -171,14 +171,14 @@ func (l ledger) enter(t lease, sign int64) {
 
 // place finds what a claim gets of the GPUs of its pool.
 func (l ledger) place(c claim) (lease, bool) {
-	grants, ok := l[c.pool].rack.place(c.parts)
+	grants, ok := l[c.pool].gpus.place(c.parts)
 	return lease{c.team, grants}, ok
 }
 
 // satisfies reports whether a lease is what the claim would get.
 func (l ledger) satisfies(t lease, c claim) bool {
 	return t.total() == c.parts.Total() && !slices.ContainsFunc(t.grants, func(g grant) bool {
-		b := l[g.pool].rack.bins[g.bin]
+		b := l[g.pool].gpus.bins[g.bin]
 		return g.pool != c.pool || b.slice != c.parts.Slice || g.parts > b.size || g.parts%c.parts.Each != 0
 	})
 }
@@ -187,7 +187,7 @@ func (l ledger) satisfies(t lease, c claim) bool {
 // any more is nobody's to lend. Where devices have no names, whoever is there is
 // counted as what it asks for.
 func (l ledger) leased(c claim, devices []string) lease {
-	if r := l[c.pool].rack; len(r.bins) > 0 && r.bins[0].device.Name == "" {
+	if r := l[c.pool].gpus; len(r.bins) > 0 && r.bins[0].device.Name == "" {
 		t, _ := l.place(c)
 		return t
 	}
@@ -195,9 +195,9 @@ func (l ledger) leased(c claim, devices []string) lease {
 	for _, text := range devices {
 		name, part, _ := strings.Cut(text, " ")
 		for _, pool := range sortedKeys(l) {
-			at := slices.IndexFunc(l[pool].rack.bins, func(b bin) bool { return b.device.Name == name })
+			at := slices.IndexFunc(l[pool].gpus.bins, func(b bin) bool { return b.device.Name == name })
 			if at >= 0 {
-				t.grants = append(t.grants, grant{pool, at, l[pool].rack.bins[at].partsOf(part)})
+				t.grants = append(t.grants, grant{pool, at, l[pool].gpus.bins[at].partsOf(part)})
 				break
 			}
 		}
@@ -219,7 +219,7 @@ func (b bin) partsOf(part string) int64 {
 func (l ledger) devices(t lease) []Device {
 	ds := []Device{}
 	for _, g := range t.grants {
-		b := l[g.pool].rack.bins[g.bin]
+		b := l[g.pool].gpus.bins[g.bin]
 		d := b.device
 		if d.Name == "" {
 			continue

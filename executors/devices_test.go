@@ -277,7 +277,7 @@ type world struct {
 // exact: what is lent is what the running and standing units have, each what it
 // asked for, nothing twice, and no team more than it may have.
 func (w *world) exact() {
-	r := w.l["p"].rack
+	r := w.l["p"].gpus
 	lent, held := make([]int64, len(r.bins)), map[string]int64{}
 	for i := range w.s.nodes {
 		n := &w.s.nodes[i]
@@ -335,7 +335,7 @@ func (w *world) losses(losses []loss) {
 	soon := w.l.clone()
 	for _, x := range losses {
 		from, to := &w.s.nodes[x.from], &w.s.nodes[x.to]
-		over, _ := w.l["p"].rack.beyond(from.claim.team, 0)
+		over, _ := w.l["p"].gpus.beyond(from.claim.team, 0)
 		t := w.pool.Team(from.claim.team)
 		if from.service || !from.runs || !over || t != nil && !t.Yields {
 			w.Fatalf("%d of %v loses what it has", x.from, t)
@@ -353,14 +353,14 @@ func (w *world) losses(losses []loss) {
 	}
 	for _, i := range w.s.queued {
 		n := &w.s.nodes[i]
-		if beyond, _ := soon["p"].rack.beyond(n.claim.team, n.claim.parts.Total()); beyond || n.claim.parts.Count == 0 {
+		if beyond, _ := soon["p"].gpus.beyond(n.claim.team, n.claim.parts.Total()); beyond || n.claim.parts.Count == 0 {
 			continue
 		}
 		if _, ok := soon.place(n.claim); ok || w.pool.Shares > 0 || len(w.pool.Slices) > 0 || !soon.fits(n.claim) {
 			return // of parts, or cores, those that are taken back may be the wrong ones
 		}
 		for j := range w.s.nodes {
-			if b := &w.s.nodes[j]; b.runs && !b.leaving && !b.service && soon["p"].rack.yields(b.claim.team) {
+			if b := &w.s.nodes[j]; b.runs && !b.leaving && !b.service && soon["p"].gpus.yields(b.claim.team) {
 				soon.giveParts(b.lease)
 				soon.give(b.claim)
 				if _, ok := soon.place(n.claim); ok && soon.fits(n.claim) && len(b.lease.grants) > 0 {

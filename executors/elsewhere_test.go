@@ -11,9 +11,9 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
 // What one machine has begun goes on where others apply the plan.
@@ -84,7 +84,7 @@ func TestRulesAreBroughtFromAnotherMachine(t *testing.T) {
 // successor, which goes on with it.
 func TestWhatRunsIsLeftWhereTheStateIsLost(t *testing.T) {
 	b := newBench(t)
-	db := statetest.Start(t)
+	db := postgrestest.Start(t)
 	url := db.URL()
 	_, schema, _ := strings.Cut(url, "schema=")
 	b.ok(b.store.Close())

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tenon-ml/tenon/executors/left"
+	"github.com/tenon-ml/tenon/executors/outputs"
 )
 
 // EventType says what happened to a unit.
@@ -50,14 +50,14 @@ type Event struct {
 	Devices  []string           `json:"devices,omitempty"` // started: the GPUs that it has
 }
 
-// A teller hands out events one at a time, so that a view needs no lock.
-type teller struct {
+// An eventSink hands out events one at a time, so that a view needs no lock.
+type eventSink struct {
 	mu  sync.Mutex
 	to  func(Event)
 	now func() time.Time
 }
 
-func (t *teller) tell(e Event) {
+func (t *eventSink) tell(e Event) {
 	if t.to == nil {
 		return
 	}
@@ -70,7 +70,7 @@ func (t *teller) tell(e Event) {
 // logTail returns the last lines of a log, without the values of secrets.
 func logTail(path string, secrets map[string]string) []string {
 	const lines, window = 20, 32 << 10
-	f, err := left.Open(path)
+	f, err := outputs.Open(path)
 	if err != nil {
 		return nil
 	}

@@ -57,9 +57,9 @@ type Fault struct {
 	Target  bool // the field is one of the target
 }
 
-// A Harbour has ports of its own for each service, so that none of them is in the way of
+// A PortIsolation has ports of its own for each service, so that none of them is in the way of
 // what stands elsewhere on the same port.
-type Harbour interface {
+type PortIsolation interface {
 	OwnPorts() bool
 }
 

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/left"
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/executors/outputs"
+	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -176,7 +176,7 @@ const receiptName = "outputs.json"
 
 // receiptIn is the receipt in the folder of a run, or nil.
 func receiptIn(dir string) map[string]artifact.Artifact {
-	b, err := left.Read(filepath.Join(dir, receiptName))
+	b, err := outputs.Read(filepath.Join(dir, receiptName))
 	if err != nil {
 		return nil
 	}

@@ -31,7 +31,7 @@ type ledger map[string]*account
 
 type account struct {
 	total, used ir.Resources
-	rack        *rack
+	gpus        *gpuInventory
 	unbounded   bool // nothing is drawn from it
 }
 
@@ -44,7 +44,7 @@ func newLedger(pools []ir.Pool, machine ir.Resources, found map[string][]GPU) le
 	}
 	l := ledger{}
 	for _, p := range append([]ir.Pool{machinePool(machine, found[MachinePool])}, pools...) {
-		l[p.Name] = &account{total: p.Resources, rack: newRack(p, found[p.Name])}
+		l[p.Name] = &account{total: p.Resources, gpus: newGPUInventory(p, found[p.Name])}
 	}
 	return l
 }
@@ -52,7 +52,7 @@ func newLedger(pools []ir.Pool, machine ir.Resources, found map[string][]GPU) le
 func (l ledger) clone() ledger {
 	c := make(ledger, len(l))
 	for name, a := range l {
-		c[name] = &account{total: a.total, used: a.used, rack: a.rack.clone(), unbounded: a.unbounded}
+		c[name] = &account{total: a.total, used: a.used, gpus: a.gpus.clone(), unbounded: a.unbounded}
 	}
 	return c
 }
@@ -78,7 +78,7 @@ func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
 	if u.Kind == ir.Job && c.MilliCPU == 0 {
 		c.MilliCPU = min(defaultMilliCPU*max(u.Needs.Nodes, 1), a.total.MilliCPU)
 	}
-	parts, has := a.rack.pool.Lend(u)
+	parts, has := a.gpus.pool.Lend(u)
 	switch {
 	case has != "" && !runs:
 		return c, nil
@@ -126,7 +126,7 @@ func (l ledger) lackingParts(c claim, services map[string]claim, job bool) strin
 	if c.parts.Count == 0 {
 		return ""
 	}
-	p := l[c.pool].rack.pool
+	p := l[c.pool].gpus.pool
 	var same, team int64 // of the same kind, and of the same team
 	for _, s := range services {
 		if s.pool == c.pool && s.parts.Slice == c.parts.Slice {

@@ -47,7 +47,7 @@ func (r *router) Apply(ctx context.Context, t Task, prior *state.Handle) (state.
 }
 
 func ownPorts(x Executor) bool {
-	h, ok := x.(Harbour)
+	h, ok := x.(PortIsolation)
 	return ok && h.OwnPorts()
 }
 

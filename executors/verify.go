@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/left"
+	"github.com/tenon-ml/tenon/executors/outputs"
 )
 
 // A Violation is a rule of a table's schema that its rows break.
@@ -46,7 +46,7 @@ type VerifyFunc func(ctx context.Context, path string, schema ir.Schema) ([]Viol
 // verifyOutput checks one output of a run that has ended well. It returns the
 // number of rows of a table.
 func verifyOutput(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (rows int64, err error) {
-	if err := left.Output(out.Port, out.Kind, path); err != nil {
+	if err := outputs.Output(out.Port, out.Kind, path); err != nil {
 		return 0, err
 	}
 	switch out.Kind {
@@ -79,7 +79,7 @@ func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyF
 // verifyModel asks that signature.json is the declared signature.
 func verifyModel(out ir.Output, dir string) error {
 	path := filepath.Join(dir, "signature.json")
-	b, err := left.Read(path)
+	b, err := outputs.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("output %s is a model: the step wrote no %s", out.Port, path)
 	}
@@ -143,7 +143,7 @@ func brief(s string) string {
 // readReport reads the metrics of a report.
 func readReport(dir string) (map[string]float64, error) {
 	path := filepath.Join(dir, "report.json")
-	b, err := left.Read(path)
+	b, err := outputs.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the step wrote no %s", path)
 	}
@@ -168,7 +168,7 @@ func readReport(dir string) (map[string]float64, error) {
 
 // readMetrics reads what a run measured. To write no metrics is fine.
 func readMetrics(path string) (map[string]float64, error) {
-	b, err := left.Read(path)
+	b, err := outputs.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -1,403 +1,440 @@
 package executors
 
 import (
-	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// patience is how often a unit that waits for a large share of its pool may be
-// overtaken by smaller ones before the pool is kept free for it.
-const patience = 8
+// A walk is one apply under way. Its loop runs in one goroutine, which alone
+// touches the schedule and the result; every unit that is looked at or run has
+// a goroutine of its own, which reports to the loop.
+type walk struct {
+	plan   *planner.Plan
+	o      Options
+	layout layout
+	tell   *eventSink
+	cancel context.CancelCauseFunc
+	began  time.Time
+	fault  atomic.Pointer[stateError] // why the walk had to stop
 
-// A node is one unit as the schedule sees it.
-type node struct {
-	claim   claim
-	rank    int  // of what waits, the highest goes first
-	service bool // keeps its claim once it stands
-	held    bool // stands already, so that its claim is taken
-	way     time.Duration
-	next    []int // that depend on it
+	resumed bool // some of the revision may have been done before
 
-	lease     lease // what it has of GPUs
-	former    lease // what its predecessor keeps until it has taken over
-	moves     bool  // from the former lease to another
-	runs      bool
-	turn      int  // when it was admitted
-	leaving   bool // is being ended, for others are owed what it has borrowed
-	stuck     bool // could not be ended, so that nobody gets what it has
-	waits     int  // for how many it still waits
-	overtaken int
-	blockedBy int // the node whose failure blocks it, or -1
+	works   []*work // by node of the schedule
+	byID    map[string]*work
+	deletes []string
+	leases  map[string]lease // of what is to be deleted
+	lends   bool             // GPUs
+	sched   *schedule
+	reports chan report
+	flying  int            // goroutines that will report
+	byKey   map[string]int // the job that runs under a key
+	twins   map[string][]int
+	lookers chan struct{} // bounds how many units are looked at at once
+	result  Result
+
+	laying  sync.Mutex // of code, so that nobody replaces what another just laid out
+	mu      sync.Mutex
+	results map[string]*state.Run // of units that stand, by unit
+	pending map[string][]state.Pending
+	current map[string]state.Current // as it was when the walk began, by the names that the plan gives
+	sound   map[string]bool          // digests of artifacts that need no check
 }
 
-// A schedule decides which unit may start next. It does nothing itself: the
-// walk asks it what is due, looks whether that has to run, queues what does,
-// starts what the pools admit, and tells it what ended.
-//
-//	waiting --due--> looked at --queue--> queued --admit--> running --succeed/fail
-type schedule struct {
-	nodes    []node
-	pools    ledger
-	parallel int // how many may run at once; 0 is no bound
-
-	due     []int
-	queued  []int // highest rank first, then the longest way, then in the plan's order
-	running int
-	turns   int
+// A work is one unit on its way.
+type work struct {
+	node int
+	item planner.Item
+	unit *ir.Unit
+	// Set once the unit is looked at.
+	key    string
+	inputs map[string]string
+	tries  int // attempts made in this apply
+	// Set when it is admitted.
+	devices []Device
+	preempt context.CancelCauseFunc
+	audit   bool // it stands, and is run again to compare
+	ended   bool
+	failed  bool
 }
 
-func newSchedule(nodes []node, pools ledger, parallel int) *schedule {
-	s := &schedule{nodes: nodes, pools: pools, parallel: parallel}
-	for i := range nodes {
-		nodes[i].blockedBy = -1
+// A report is what became of a unit's goroutine.
+type report struct {
+	work    *work
+	verdict verdict
+	err     *UnitError
+	wait    time.Duration // before it is tried again
+	stuck   bool          // what it left runs on
+}
+
+type verdict int
+
+const (
+	unfit    verdict = iota // looked at: it cannot run
+	stands                  // looked at: nothing to do
+	due                     // looked at: it has to run
+	done                    // ran well
+	failed                  // ran badly for the last time
+	again                   // ran badly and will be tried again
+	rested                  // has waited to be tried again
+	yielded                 // was ended because others are owed its GPUs
+	freed                   // will not run, and what a killed apply left of it was ended
+	canceled                // was ended, or left to a successor
+)
+
+func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
+	w := &walk{
+		plan: p, o: o, layout: layout{o.Dir}, tell: &eventSink{to: o.Events, now: o.Now},
+		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
+		pending: map[string][]state.Pending{}, sound: map[string]bool{}, leases: map[string]lease{},
+	}
+	var err error
+	if w.current, err = o.Store.Current(ctx); err != nil {
+		return nil, err
+	}
+	standing, err := o.Store.Standing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.results = make(map[string]*state.Run, len(standing))
+	for id, r := range standing {
+		w.results[id] = &r
+	}
+	for _, m := range p.Moves {
+		if c, ok := w.current[m.From]; ok {
+			c.Unit = m.To
+			w.current[m.To], w.results[m.To] = c, w.results[m.From]
+			delete(w.current, m.From)
+			delete(w.results, m.From)
+		}
+	}
+	return w, w.plant(ctx)
+}
+
+// plant makes the schedule out of the plan.
+func (w *walk) plant(ctx context.Context) error {
+	units := make(map[string]*ir.Unit, len(w.plan.System.Units))
+	for i := range w.plan.System.Units {
+		units[w.plan.System.Units[i].ID] = &w.plan.System.Units[i]
+	}
+	w.byID = make(map[string]*work, len(units))
+	for _, item := range w.plan.Items {
+		if item.Action == planner.Delete {
+			w.deletes = append(w.deletes, item.Unit)
+			continue
+		}
+		u := units[item.Unit]
+		if u == nil {
+			return fmt.Errorf("the plan is damaged: it has no unit %s", item.Unit)
+		}
+		n := &work{node: len(w.works), item: item, unit: u}
+		w.works, w.byID[u.ID] = append(w.works, n), n
+	}
+	w.lends = slices.ContainsFunc(w.plan.System.Pools, func(p ir.Pool) bool { return p.GPU > 0 }) ||
+		slices.ContainsFunc(w.works, func(n *work) bool { return n.unit.Needs.GPU > 0 })
+	found, err := w.findGPUs(ctx)
+	if err != nil {
+		return err
+	}
+	pools := newLedger(w.plan.System.Pools, w.o.Machine, found)
+	pools[MachinePool].unbounded = w.o.Unbounded
+	priorities := planner.Priorities(w.plan)
+	nodes := make([]node, len(w.works))
+	jobs, services := map[string]claim{}, map[string]claim{}
+	for i, n := range w.works {
+		c, err := pools.claimOf(n.unit, n.changes())
+		if err != nil {
+			return err
+		}
+		nodes[i].claim, nodes[i].way, nodes[i].rank = c, priorities[n.unit.ID], n.unit.Priority
+		nodes[i].service = n.unit.Kind == ir.Service
+		nodes[i].held = nodes[i].service && w.current[n.unit.ID].Kind == ir.Service
 		if nodes[i].held {
-			pools.take(nodes[i].claim)
+			nodes[i].lease = w.leaseOf(pools, c, n.unit.ID)
 		}
-		pools.takeParts(nodes[i].lease)
-		for _, j := range nodes[i].next {
-			nodes[j].waits++
+		switch {
+		case nodes[i].service:
+			services[n.unit.ID] = c
+		case n.changes():
+			jobs[n.unit.ID] = c
 		}
-	}
-	for i := range nodes {
-		if nodes[i].waits == 0 {
-			s.due = append(s.due, i)
-		}
-	}
-	return s
-}
-
-// takeDue returns the nodes that wait for nothing any more, each once.
-func (s *schedule) takeDue() []int {
-	d := s.due
-	s.due = nil
-	slices.SortFunc(d, s.order)
-	return d
-}
-
-// order is by rank, and then the critical path first: the node with the most work
-// behind it.
-func (s *schedule) order(a, b int) int {
-	return cmp.Or(
-		cmp.Compare(s.nodes[b].rank, s.nodes[a].rank),
-		cmp.Compare(s.nodes[b].way, s.nodes[a].way),
-		cmp.Compare(a, b),
-	)
-}
-
-// queue lets a node wait for its pool.
-func (s *schedule) queue(i int) {
-	at, _ := slices.BinarySearchFunc(s.queued, i, s.order)
-	s.queued = slices.Insert(s.queued, at, i)
-}
-
-// admit takes what fits out of the queue and returns it as running. First come
-// those whose teams are guaranteed what they ask for, and then, of what is left
-// idle, those that borrow; nobody borrows GPUs while a unit waits for some that its
-// team is guaranteed. A node that does not fit is overtaken by those behind it, but
-// only so often: then its pool is kept free for it until it fits. One that waits
-// for its own team alone keeps only that from going on.
-func (s *schedule) admit() []int {
-	var started, later []int
-	a := admission{schedule: s, kept: map[keep]bool{}, owed: map[string]bool{}}
-	for _, i := range s.queued {
-		if s.standing(i) == borrows {
-			later = append(later, i)
-		} else if a.admit(i, false) {
-			started = append(started, i)
+		for _, in := range n.unit.Inputs {
+			if in.Incumbent {
+				continue
+			}
+			from := w.byID[in.Unit]
+			if from == nil {
+				return fmt.Errorf("the plan is damaged: %s reads from %s, which it does not hold", n.unit.ID, in.Unit)
+			}
+			nodes[from.node].next = append(nodes[from.node].next, i)
 		}
 	}
-	if len(later) > 0 {
-		for _, i := range a.rest {
-			if _, ok := s.room(i); !ok && s.standing(i) == within {
-				a.owed[s.nodes[i].claim.pool] = true
+	if err := pools.check(jobs, services); err != nil {
+		return err
+	}
+	w.sched = newSchedule(nodes, pools, w.o.Parallel)
+	// A service that is to be taken away has its GPUs until then.
+	for _, unit := range w.deletes {
+		if w.current[unit].Kind == ir.Service {
+			w.leases[unit] = w.leaseOf(pools, claim{pool: MachinePool}, unit)
+			pools.takeParts(w.leases[unit])
+		}
+	}
+	return nil
+}
+
+// changes reports whether the plan runs the unit.
+func (n *work) changes() bool { return n.item.Action.Changes() || n.item.Audit }
+
+// findGPUs looks for GPUs if a unit that the plan runs wants some.
+func (w *walk) findGPUs(ctx context.Context) (map[string][]GPU, error) {
+	wants := func(n *work) bool { return n.unit.Needs.GPU > 0 && n.changes() }
+	if w.o.Devices == nil || !slices.ContainsFunc(w.works, wants) {
+		return nil, nil
+	}
+	found, err := w.o.Devices(ctx, w.plan.System.Pools)
+	if err != nil {
+		return nil, fmt.Errorf("find the GPUs: %w", err)
+	}
+	return found, nil
+}
+
+// leaseOf is what the run that stands for a unit has of the GPUs.
+func (w *walk) leaseOf(pools ledger, c claim, unit string) lease {
+	var devices []string
+	if r := w.results[unit]; r != nil {
+		devices = r.Devices
+	}
+	return pools.leased(c, devices)
+}
+
+// loop goes on until nothing runs and nothing more can.
+func (w *walk) loop(ctx context.Context) {
+	lost := w.o.Lease.Lost()
+	for {
+		if ctx.Err() == nil {
+			for _, i := range w.sched.takeDue() {
+				w.look(ctx, w.works[i])
+			}
+			for _, i := range w.sched.admit() {
+				w.start(ctx, w.works[i])
+			}
+			for _, l := range w.sched.reclaim() {
+				w.works[l.from].preempt(&preemption{w.works[l.to].unit.ID})
+			}
+		}
+		if w.flying == 0 {
+			if ctx.Err() == nil && w.makeRoom(ctx) {
+				continue
+			}
+			break
+		}
+		select {
+		case r := <-w.reports:
+			w.flying--
+			w.settle(ctx, r)
+		case <-lost:
+			lost = nil
+			w.stop(state.ErrFenced)
+		}
+	}
+	if ctx.Err() != nil {
+		for i, n := range w.works {
+			if !n.ended && w.sched.nodes[i].blockedBy < 0 {
+				w.result.Canceled = append(w.result.Canceled, n.unit.ID)
 			}
 		}
 	}
-	for _, i := range later {
-		if a.admit(i, true) {
-			started = append(started, i)
-		}
+}
+
+func (w *walk) fly(n *work, f func(*work) report) {
+	w.flying++
+	go func() { w.reports <- f(n) }()
+}
+
+// start runs an attempt of a unit that was admitted.
+func (w *walk) start(ctx context.Context, n *work) {
+	if w.lends {
+		n.devices = w.sched.pools.devices(w.sched.nodes[n.node].lease)
 	}
-	slices.SortFunc(a.rest, s.order)
-	s.queued = a.rest
-	return started
+	ctx, n.preempt = context.WithCancelCause(ctx)
+	w.fly(n, func(n *work) report {
+		defer n.preempt(nil)
+		return w.run(ctx, n)
+	})
 }
 
-// takeQueued returns what waits, which waits no more.
-func (s *schedule) takeQueued() []int {
-	q := s.queued
-	s.queued = nil
-	return q
-}
+// A preemption is why a job is ended that has borrowed its GPUs.
+type preemption struct{ by string }
 
-// A standing is how what a node asks for compares with the guarantee of its team.
-type standing int
+func (p *preemption) Error() string { return "preempted: its GPUs are owed to " + p.by }
 
-const (
-	within  standing = iota // it is owed what it asks for
-	borrows                 // it may have it, of what is idle
-	barred                  // it has to wait for its own team
-)
-
-func (s *schedule) standing(i int) standing {
-	n := &s.nodes[i]
-	if n.claim.parts.Count == 0 || s.pools.satisfies(n.lease, n.claim) {
-		return within
-	}
-	beyond, lends := s.pools[n.claim.pool].rack.beyond(n.claim.team, n.claim.parts.Total())
-	switch {
-	case !beyond:
-		return within
-	case lends && !n.service: // which would stay
-		return borrows
-	}
-	return barred
-}
-
-// room is the lease that the node would get, or has.
-func (s *schedule) room(i int) (lease, bool) {
-	n := &s.nodes[i]
-	if s.pools.satisfies(n.lease, n.claim) {
-		return n.lease, true
-	}
-	return s.pools.place(n.claim)
-}
-
-// An admission is one look through the queue.
-type admission struct {
-	*schedule
-	rest []int           // what still waits
-	kept map[keep]bool   // what is kept free for one that was overtaken too often
-	owed map[string]bool // pools where a unit waits for GPUs that its team is guaranteed
-}
-
-// A keep is a pool, or what it has for one team.
-type keep struct{ pool, team string }
-
-func (a *admission) keepOf(i int) keep {
-	n := &a.nodes[i]
-	if a.standing(i) == barred {
-		return keep{n.claim.pool, n.claim.team}
-	}
-	return keep{pool: n.claim.pool}
-}
-
-// admit starts the node, or lets it wait on.
-func (a *admission) admit(i int, borrowing bool) bool {
-	n := &a.nodes[i]
-	if a.parallel > 0 && a.running >= a.parallel {
-		a.rest = append(a.rest, i)
+// makeRoom is for when nothing runs and yet some units wait. It ends what a killed
+// apply left of others, then what is not declared any more. If they do not fit
+// even then, beside the services that stand, they fail. It returns false if there
+// is nothing to do.
+func (w *walk) makeRoom(ctx context.Context) bool {
+	if len(w.sched.queued) == 0 {
 		return false
 	}
-	pool := n.claim.pool
-	got, placed := a.room(i)
-	barred := a.standing(i) == barred
-	kept := a.kept[keep{pool: pool}] || n.claim.parts.Count > 0 && a.kept[keep{pool, n.claim.team}]
-	switch {
-	case barred, !placed, borrowing && a.owed[pool], !n.held && (kept || !a.pools.fits(n.claim)):
-		if n.overtaken >= patience {
-			a.kept[a.keepOf(i)] = true
+	for i, n := range w.works {
+		if w.sched.reserved(i) && !slices.Contains(w.sched.queued, i) {
+			w.free(ctx, n)
 		}
-		a.rest = append(a.rest, i)
-		return false
 	}
-	a.start(i, got)
-	if n.held {
+	if w.flying > 0 {
 		return true
 	}
-	for _, j := range a.rest {
-		k := a.keepOf(j)
-		if k.pool == pool && (k.team == "" || k.team == n.claim.team && n.claim.parts.Count > 0) {
-			a.nodes[j].overtaken++
-			a.kept[k] = a.kept[k] || a.nodes[j].overtaken >= patience
-		}
+	if len(w.deletes) > 0 {
+		w.removeUnwanted(ctx)
+		return ctx.Err() == nil
+	}
+	for _, i := range w.sched.takeQueued() {
+		n := w.works[i]
+		c := w.sched.nodes[i].claim
+		err := fmt.Errorf("there is no room for it in pool %s: it waits for %s, and what stands there keeps them",
+			c.pool, partsOf(w.sched.pools[c.pool].gpus.pool, c.parts.Total()))
+		w.leave(&UnitError{Unit: n.unit.ID, Err: err})
+		n.ended, n.failed = true, true
+		w.block(ctx, n, w.sched.settle(i, false))
 	}
 	return true
 }
 
-// start enters what a node takes.
-func (s *schedule) start(i int, got lease) {
-	n := &s.nodes[i]
-	s.running++
-	s.turns++
-	n.runs, n.turn = true, s.turns
-	if !n.held {
-		s.pools.take(n.claim)
-	}
-	if s.pools.satisfies(n.lease, n.claim) {
-		return
-	}
-	if n.moves = n.held; n.moves {
-		n.former = n.lease
-	}
-	n.lease = got
-	s.pools.takeParts(got)
-}
-
-// A loss is a node that has to give back what it borrowed, and to whom.
-type loss struct{ from, to int }
-
-// reclaim finds what has to end so that units get the GPUs that their teams are
-// guaranteed: jobs of teams that have more than that and yield it, those of the
-// lowest rank first and of them the latest, and no more than are needed. It marks
-// them as leaving; who ends one tells [schedule.pause].
-func (s *schedule) reclaim() []loss {
-	if !slices.ContainsFunc(s.queued, func(i int) bool { return len(s.pools[s.nodes[i].claim.pool].rack.pool.Teams) > 0 }) {
-		return nil
-	}
-	var losses []loss
-	soon := s.pools.clone() // as it will be when those that are leaving have left
-	for i := range s.nodes {
-		if n := &s.nodes[i]; n.leaving {
-			soon.give(n.claim)
-			soon.giveParts(n.lease)
-		}
-	}
-	for _, i := range s.queued {
-		c := s.nodes[i].claim
-		if c.parts.Count == 0 || len(soon[c.pool].rack.pool.Teams) == 0 || s.pools.satisfies(s.nodes[i].lease, c) {
+// free ends what a killed apply left of units that will not run now, so that
+// others get the GPUs that it has.
+func (w *walk) free(ctx context.Context, nodes ...*work) {
+	for _, n := range nodes {
+		if !w.sched.reserved(n.node) {
 			continue
 		}
-		if beyond, _ := soon[c.pool].rack.beyond(c.team, c.parts.Total()); beyond {
-			continue
-		}
-		got, ok := soon.place(c)
-		if !ok {
-			var from []int
-			if from, got, ok = s.losers(soon, i); !ok {
-				continue
+		w.fly(n, func(n *work) report {
+			if w.dropPending(ctx, n.unit.ID) {
+				return report{work: n, verdict: freed}
 			}
-			for _, j := range from {
-				s.nodes[j].leaving = true
-				losses = append(losses, loss{j, i})
-			}
-		}
-		soon.takeParts(got)
-		if !s.nodes[i].held {
-			soon.take(c)
-		}
+			return report{work: n, verdict: freed, stuck: true}
+		})
 	}
-	return losses
 }
 
-// losers chooses whom to end for a node, and takes them out of soon. It returns
-// false, and leaves soon as it was, if all that can be taken back is not enough.
-func (s *schedule) losers(soon ledger, to int) (chosen []int, got lease, ok bool) {
-	want := &s.nodes[to]
-	leave := func(j int) { soon.give(s.nodes[j].claim); soon.giveParts(s.nodes[j].lease) }
-	stay := func(j int) { soon.take(s.nodes[j].claim); soon.takeParts(s.nodes[j].lease) }
-	enough := func() bool {
-		got, ok = soon.place(want.claim)
-		return ok && (want.held || soon.fits(want.claim))
-	}
-	var borrowers []int
-	for j := range s.nodes {
-		if n := &s.nodes[j]; n.runs && !n.leaving && !n.service && n.claim.pool == want.claim.pool && len(n.lease.grants) > 0 {
-			borrowers = append(borrowers, j)
-		}
-	}
-	slices.SortFunc(borrowers, func(a, b int) int {
-		return cmp.Or(cmp.Compare(s.nodes[a].rank, s.nodes[b].rank), cmp.Compare(s.nodes[b].turn, s.nodes[a].turn))
+func (w *walk) look(ctx context.Context, n *work) {
+	w.fly(n, func(n *work) report {
+		w.lookers <- struct{}{}
+		defer func() { <-w.lookers }()
+		return w.examine(ctx, n)
 	})
-	for _, j := range borrowers {
-		if soon[want.claim.pool].rack.yields(s.nodes[j].claim.team) {
-			leave(j)
-			if chosen = append(chosen, j); enough() {
-				break
+}
+
+// run runs one attempt of a unit.
+func (w *walk) run(ctx context.Context, n *work) report {
+	n.tries++
+	switch {
+	case n.unit.Kind == ir.Record:
+		return w.record(ctx, n)
+	case n.audit:
+		return w.audit(ctx, n)
+	}
+	return w.attempt(ctx, n)
+}
+
+// settle takes in what a goroutine reports.
+func (w *walk) settle(ctx context.Context, r report) {
+	n := r.work
+	if r.err != nil {
+		w.mu.Lock()
+		w.result.Failed = append(w.result.Failed, r.err)
+		w.mu.Unlock()
+	}
+	w.sched.nodes[n.node].stuck = w.sched.nodes[n.node].stuck || r.stuck
+	switch r.verdict {
+	case due:
+		if _, runs := w.byKey[n.key]; runs && n.unit.Kind == ir.Job {
+			w.twins[n.key] = append(w.twins[n.key], n.node)
+			w.free(ctx, n)
+			return
+		}
+		w.byKey[n.key] = n.node
+		w.sched.queue(n.node)
+	case stands:
+		n.ended = true
+		w.count(n, true)
+		w.free(ctx, n)
+		w.block(ctx, n, w.sched.settle(n.node, true))
+	case unfit:
+		n.ended, n.failed = true, true
+		w.free(ctx, n)
+		w.block(ctx, n, w.sched.settle(n.node, false))
+	case again:
+		w.sched.pause(n.node)
+		w.fly(n, func(n *work) report {
+			select {
+			case <-ctx.Done():
+				return report{work: n, verdict: canceled}
+			case <-time.After(r.wait):
+				return report{work: n, verdict: rested}
 			}
+		})
+	case rested:
+		w.sched.queue(n.node)
+	case yielded:
+		w.sched.pause(n.node)
+		w.sched.queue(n.node)
+	case freed:
+		if !r.stuck {
+			w.sched.release(n.node)
 		}
-	}
-	if !enough() {
-		for _, j := range chosen {
-			stay(j)
+	case canceled:
+	case done, failed:
+		n.ended, n.failed = true, r.verdict == failed
+		if r.verdict == done {
+			w.count(n, n.audit)
 		}
-		return nil, lease{}, false
-	}
-	for k := len(chosen) - 2; k >= 0; k-- { // some may have been too small to matter
-		if stay(chosen[k]); enough() {
-			chosen = slices.Delete(chosen, k, k+1)
-		} else {
-			leave(chosen[k])
+		w.block(ctx, n, w.sched.end(n.node, r.verdict == done))
+		delete(w.byKey, n.key)
+		for _, i := range w.twins[n.key] {
+			w.look(ctx, w.works[i])
 		}
+		delete(w.twins, n.key)
 	}
-	enough()
-	return chosen, got, ok
 }
 
-// pause gives back what a running node holds: it will queue again.
-func (s *schedule) pause(i int) {
-	n := &s.nodes[i]
-	s.running--
-	n.runs, n.leaving = false, false
-	if !n.held {
-		s.pools.give(n.claim)
+func (w *walk) block(ctx context.Context, by *work, nodes []int) {
+	for _, i := range nodes {
+		w.free(ctx, w.works[i])
+		unit := w.works[i].unit.ID
+		w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: by.unit.ID})
+		w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: by.unit.ID, Message: "blocked by " + by.unit.ID})
 	}
-	if n.stuck || n.held && !n.moves {
-		return
-	}
-	s.pools.giveParts(n.lease)
-	n.lease, n.former, n.moves = n.former, lease{}, false
 }
 
-// end is told that a running node ended.
-func (s *schedule) end(i int, ok bool) (blocked []int) {
-	if n := &s.nodes[i]; ok && n.service {
-		s.running--
-		n.held, n.runs = true, false
-		if !n.stuck {
-			s.pools.giveParts(n.former)
-		}
-		n.former, n.moves = lease{}, false
-	} else {
-		s.pause(i)
+func (w *walk) count(n *work, asIs bool) {
+	c := &w.result.Counts
+	switch {
+	case n.unit.Kind == ir.Job && asIs:
+		c.Reused++
+	case n.unit.Kind == ir.Job:
+		c.Ran++
+	case asIs:
+		c.Unchanged++
+	case n.item.Action == planner.Create:
+		c.Created++
+	case n.item.Action == planner.Replace:
+		c.Replaced++
+	default:
+		c.Updated++
 	}
-	return s.settle(i, ok)
 }
 
-// reserve lets a node that waits have a lease already: what a killed apply left of
-// it has the GPUs.
-func (s *schedule) reserve(i int, t lease) {
-	s.nodes[i].lease = t
-	s.pools.takeParts(t)
-}
-
-// reserved reports whether it has a lease and does not run.
-func (s *schedule) reserved(i int) bool {
-	n := &s.nodes[i]
-	return !n.runs && !n.held && !n.stuck && len(n.lease.grants) > 0
-}
-
-// release takes the lease of a node that does not run.
-func (s *schedule) release(i int) {
-	s.pools.giveParts(s.nodes[i].lease)
-	s.nodes[i].lease = lease{}
-}
-
-// settle is told how a node came out that has not run, or has just ended. It
-// returns the nodes that can no longer run, in the order of the plan.
-func (s *schedule) settle(i int, ok bool) (blocked []int) {
-	if ok {
-		for _, j := range s.nodes[i].next {
-			s.nodes[j].waits--
-			if s.nodes[j].waits == 0 && s.nodes[j].blockedBy < 0 {
-				s.due = append(s.due, j)
-			}
-		}
-		return nil
-	}
-	todo := []int{i}
-	for len(todo) > 0 {
-		n := todo[0]
-		todo = todo[1:]
-		for _, j := range s.nodes[n].next {
-			if s.nodes[j].blockedBy < 0 {
-				s.nodes[j].blockedBy = i
-				blocked = append(blocked, j)
-				todo = append(todo, j)
-			}
-		}
-	}
-	slices.Sort(blocked)
-	return blocked
+// backoff is the pause before the next attempt after so many.
+func (w *walk) backoff(tries int) time.Duration {
+	d := min(w.o.Backoff<<min(tries-1, 16), max(time.Minute, w.o.Backoff))
+	return d/2 + rand.N(d/2+1)
 }

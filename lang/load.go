@@ -20,8 +20,8 @@ import (
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
 
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang/diag"
-	"github.com/tenon-ml/tenon/lang/reads"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
@@ -33,7 +33,7 @@ type Options struct {
 	// Env is the environment that CUE's module system reads, as os.Environ.
 	Env []string
 	// Record, if set, is told what is read.
-	Record *reads.Record
+	Record *fingerprint.Record
 }
 
 // A System is the evaluated CUE of one system. Its value may hold errors; they

@@ -8,14 +8,14 @@ import (
 
 	"cuelang.org/go/cue/build"
 
-	"github.com/tenon-ml/tenon/lang/reads"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 )
 
 // unrecorded is what makes CUE read more than its files: the clock and the
 // machine for a tag, or other files.
 var unrecorded = regexp.MustCompile(`@extern\(|@tag\([^)]*\bvar\b`)
 
-func recordSource(r *reads.Record, file string, content []byte) {
+func recordSource(r *fingerprint.Record, file string, content []byte) {
 	r.File(file, content)
 	if unrecorded.Match(content) {
 		r.Cannot(file + " reads more than its text")
@@ -24,7 +24,7 @@ func recordSource(r *reads.Record, file string, content []byte) {
 
 // recordModule records where the module of the system in dir begins, and all of
 // its folder cue.mod.
-func recordModule(r *reads.Record, dir, root string) {
+func recordModule(r *fingerprint.Record, dir, root string) {
 	if r == nil {
 		return
 	}
@@ -43,7 +43,7 @@ func recordModule(r *reads.Record, dir, root string) {
 		entries, err := os.ReadDir(path)
 		var names []string
 		for _, e := range entries {
-			if reads.Counts(e.Name()) {
+			if fingerprint.Counts(e.Name()) {
 				names = append(names, e.Name())
 			}
 		}
@@ -58,7 +58,7 @@ func recordModule(r *reads.Record, dir, root string) {
 // recordFolders records the names of the files that the loader found in the
 // folders of the package, of those it imports from its own module, and above
 // them: a package has the files of the folders above as well.
-func recordFolders(r *reads.Record, root string, inst *build.Instance) {
+func recordFolders(r *fingerprint.Record, root string, inst *build.Instance) {
 	if r == nil {
 		return
 	}

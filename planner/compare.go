@@ -88,7 +88,7 @@ type Affected struct {
 // Compare tells how after differs from before, and what follows from it. times
 // are how long units took before, newest first, and may be nil.
 func Compare(ctx context.Context, before, after Side, times map[string][]time.Duration) (*Comparison, error) {
-	plan, err := Suppose(ctx, before.System, after.System, times)
+	plan, err := Simulate(ctx, before.System, after.System, times)
 	if err != nil {
 		return nil, err
 	}

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang/files"
-	"github.com/tenon-ml/tenon/lang/reads"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
@@ -39,7 +39,7 @@ type FileDigests struct {
 
 // An entry is what a file looked like when it had the digest.
 type entry struct {
-	reads.Looks
+	fingerprint.Looks
 	Digest string `json:"digest"`
 }
 
@@ -123,7 +123,7 @@ func (d *FileDigests) file(ctx context.Context, path string, info fs.FileInfo) (
 	}
 	for again := true; ; again = false {
 		begin := time.Now()
-		before := reads.Look(info)
+		before := fingerprint.Look(info)
 		if digest, ok := d.get(path, before); ok {
 			return digest, nil
 		}
@@ -135,7 +135,7 @@ func (d *FileDigests) file(ctx context.Context, path string, info fs.FileInfo) (
 		if info, statErr = os.Stat(path); statErr != nil {
 			return "", statErr
 		}
-		if err == nil && reads.Look(info) == before {
+		if err == nil && fingerprint.Look(info) == before {
 			d.put(path, entry{before, digest}, before.Settled(begin))
 			return digest, nil
 		}
@@ -145,7 +145,7 @@ func (d *FileDigests) file(ctx context.Context, path string, info fs.FileInfo) (
 	}
 }
 
-func (d *FileDigests) get(path string, now reads.Looks) (string, bool) {
+func (d *FileDigests) get(path string, now fingerprint.Looks) (string, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.used[path] = true

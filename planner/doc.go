@@ -13,8 +13,8 @@
 // what stands would do if they came out as they were. The walk of the plan finds
 // out, by computing the key in the same way, see [Sources].
 //
-// [Recall] plans from the record of a revision instead, to bring it back.
-// [Plan.Audit] has some of what would be reused run again. [Suppose] plans from a
+// [PlanRollback] plans from the record of a revision instead, to bring it back.
+// [Plan.Audit] has some of what would be reused run again. [Simulate] plans from a
 // system that is taken to stand, and [Compare] tells how two systems differ,
 // without any state.
 //

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // ErrEdited means that a plan file is not as it was written.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
 )
 
 const (

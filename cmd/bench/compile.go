@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // measureCompile measures a cold compile beside `cue vet -c` of the same files.

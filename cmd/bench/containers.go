@@ -20,8 +20,8 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/containerd"
-	"github.com/tenon-ml/tenon/executors/containerd/containerdtest"
 	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/internal/test/containerdtest"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 

@@ -17,8 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/lang"
-	"github.com/tenon-ml/tenon/lang/files"
 )
 
 func main() {

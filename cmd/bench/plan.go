@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // What a plan may take at most, by units; and how many times what ninja takes.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 const (

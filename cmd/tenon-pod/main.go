@@ -50,13 +50,13 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
-	"github.com/tenon-ml/tenon/executors/local/first"
+	"github.com/tenon-ml/tenon/executors/local/pid1"
 )
 
 func main() {
 	if len(os.Args) < 2 || os.Args[1] != "run" {
 		fmt.Fprintln(os.Stderr, "usage: tenon-pod run --store URL --task DIGEST")
-		os.Exit(first.ExitFault)
+		os.Exit(pid1.ExitFault)
 	}
 	var o options
 	flags := flag.NewFlagSet("run", flag.ExitOnError)

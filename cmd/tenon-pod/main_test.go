@@ -24,10 +24,10 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/internal/test/s3test"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
-	"github.com/tenon-ml/tenon/planner/artifact/remote/s3test"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A bed is a store and a work folder.
-type bed struct {
+// A fixture is a store and a work folder.
+type fixture struct {
 	*testing.T
 	store         *remote.Store
 	url, dir      string // of the store
@@ -50,15 +50,15 @@ type bed struct {
 	patience      string
 }
 
-func newBed(t *testing.T) *bed {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	dir := t.TempDir()
-	return newBedAt(t, "file://"+dir, dir)
+	return newFixtureAt(t, "file://"+dir, dir)
 }
 
-func newBedAt(t *testing.T, url, dir string) *bed {
+func newFixtureAt(t *testing.T, url, dir string) *fixture {
 	t.Helper()
-	b := &bed{T: t, url: url, dir: dir, work: t.TempDir(), message: filepath.Join(t.TempDir(), "message"), patience: "1m"}
+	b := &fixture{T: t, url: url, dir: dir, work: t.TempDir(), message: filepath.Join(t.TempDir(), "message"), patience: "1m"}
 	var err error
 	b.store, err = remote.Open(t.Context(), b.url)
 	b.ok(err)
@@ -66,7 +66,7 @@ func newBedAt(t *testing.T, url, dir string) *bed {
 	return b
 }
 
-func (b *bed) ok(err error) {
+func (b *fixture) ok(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)
@@ -74,11 +74,11 @@ func (b *bed) ok(err error) {
 }
 
 // at is a path in the work folder.
-func (b *bed) at(path string) string { return filepath.Join(b.work, path) }
+func (b *fixture) at(path string) string { return filepath.Join(b.work, path) }
 
 // job is one that runs a script of the shell in its scratch folder, with an output
 // that it may write.
-func (b *bed) job(script string) pod.Task {
+func (b *fixture) job(script string) pod.Task {
 	return pod.Task{
 		Name: "models-late-train-0123456789ab-1", Kind: ir.Job, Command: []string{"sh", "-c", script},
 		Step: step.Step{
@@ -90,7 +90,7 @@ func (b *bed) job(script string) pod.Task {
 }
 
 // put stores a file or, where names end the paths of files, a folder.
-func (b *bed) put(text string, more ...string) artifact.Ref {
+func (b *fixture) put(text string, more ...string) artifact.Ref {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "artifact")
 	if len(more) == 0 {
@@ -107,7 +107,7 @@ func (b *bed) put(text string, more ...string) artifact.Ref {
 
 // A container is tenon-pod as the first process of a namespace of its own.
 type container struct {
-	*bed
+	*fixture
 	*exec.Cmd
 	task   pod.Task
 	mu     sync.Mutex
@@ -121,19 +121,19 @@ func (c *container) Write(p []byte) (int, error) {
 	return c.raw.Write(p)
 }
 
-func (b *bed) start(task pod.Task, env ...string) *container {
+func (b *fixture) start(task pod.Task, env ...string) *container {
 	b.Helper()
 	return b.command(task, env, os.Args[0])
 }
 
 // command starts a command that ends in the arguments of tenon-pod.
-func (b *bed) command(task pod.Task, env []string, command ...string) *container {
+func (b *fixture) command(task pod.Task, env []string, command ...string) *container {
 	b.Helper()
 	text, err := json.Marshal(task)
 	b.ok(err)
 	ref, err := b.store.PutBytes(b.Context(), text)
 	b.ok(err)
-	c := &container{bed: b, task: task, status: -1}
+	c := &container{fixture: b, task: task, status: -1}
 	args := append(command[1:], "run", "--store", b.url, "--task", ref.Digest, "--work", b.work, "--message", b.message, "--patience", b.patience)
 	c.Cmd = exec.Command(command[0], args...)
 	c.Env = append([]string{asPod + "=1", "PATH=/usr/bin:/bin"}, env...)
@@ -158,7 +158,7 @@ func (c *container) wait() *container {
 }
 
 // run runs a task to its end.
-func (b *bed) run(task pod.Task, env ...string) *container {
+func (b *fixture) run(task pod.Task, env ...string) *container {
 	b.Helper()
 	return b.start(task, env...).wait()
 }
@@ -233,7 +233,7 @@ func (c *container) says(text string) {
 }
 
 func TestAJobIsLaidOutRunAndKept(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job(`set -e
 		cat ../in/flights ../data/2024/a.csv; ../code/tool
 		cp -r ../in/model ../out/model; echo 42 > ../out/result
@@ -285,7 +285,7 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 	} {
 		t.Run(script, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t)
+			b := newFixture(t)
 			want.Stored = true
 			c := b.run(b.job("echo 42 > ../out/result; " + script)).want(want)
 			if got := c.result(); len(got.Outputs) > 0 != (want.ExitCode == 0) || got.Log == nil {
@@ -297,7 +297,7 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 
 // Of several pods that do one task together the first one has its outputs.
 func TestATaskOfSeveralPods(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job(`echo "I am $JOB_COMPLETION_INDEX" | tee ../out/result; exit $JOB_COMPLETION_INDEX`)
 	for _, node := range []string{"0", "1"} {
 		b.run(task, pod.NodeEnv+"="+node)
@@ -326,7 +326,7 @@ func TestATaskOfSeveralPods(t *testing.T) {
 }
 
 func TestACodeFolderIsThereThoughNothingIsInIt(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job("pwd; ls -A")
 	task.Step.Code = b.at("code")
 	if c := b.run(task).want(pod.End{Stored: true}); c.said() != b.at("code")+"\n" {
@@ -335,7 +335,7 @@ func TestACodeFolderIsThereThoughNothingIsInIt(t *testing.T) {
 }
 
 func TestAServiceLeavesOnlyAMessage(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job("trap 'echo bye; exit 0' TERM; cat ../in/model; while :; do sleep 0.01; done")
 	task.Kind, task.Step.Outputs = ir.Service, nil
 	task.Fetch = []pod.Fetch{{Ref: b.put("a model\n"), Path: "in/model", Name: "input model"}}
@@ -359,7 +359,7 @@ func TestAJobThatCameToItsEndDoesNotRunAgain(t *testing.T) {
 		"echo 42 > ../out/result": {Stored: true}, "exit 3": {ExitCode: 3, Stored: true}, "mkfifo ../out/result": {Stored: true,
 			Fault: "output result is a file: a file or a folder is expected at WORK/out/result, where the step left something else (p---------)"},
 	} {
-		b := newBed(t)
+		b := newFixture(t)
 		want.Fault = strings.ReplaceAll(want.Fault, "WORK", b.work)
 		task := b.job("echo ran; " + script)
 		first := b.run(task).want(want)
@@ -372,7 +372,7 @@ func TestAJobThatCameToItsEndDoesNotRunAgain(t *testing.T) {
 }
 
 func TestAPodThatIsKilledMidwayBeginsAnew(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job(`ls -A . ../out ../notes ../in; cat ../in/*
 		chmod u+w ../in/changed && echo damaged > ../in/changed
 		mkdir -p deep/er && touch deep/er/x ../out/result ../notes/metrics.json ../in/more ../more && chmod 555 deep/er
@@ -397,7 +397,7 @@ func TestAPodThatIsKilledMidwayBeginsAnew(t *testing.T) {
 }
 
 func TestEveryByteIsInBothLogs(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	data := make([]byte, 300<<10)
 	r := rand.NewChaCha8(sha256.Sum256(nil))
 	_, _ = r.Read(data)
@@ -424,7 +424,7 @@ func TestEveryByteIsInBothLogs(t *testing.T) {
 }
 
 func TestBothOutputsKeepTheirOrder(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	c := b.run(b.job("for i in 1 2 3; do echo out $i; echo err $i >&2; done")).want(pod.End{Stored: true})
 	if got, want := c.said(), "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\n"; got != want {
 		t.Errorf("the log is %q, want %q", got, want)
@@ -432,14 +432,14 @@ func TestBothOutputsKeepTheirOrder(t *testing.T) {
 }
 
 func TestNoCoreIsWritten(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	if c := b.run(b.job("ulimit -S -c; ulimit -H -c")).want(pod.End{Stored: true}); c.said() != "0\n0\n" {
 		t.Errorf("it said %q", c.said())
 	}
 }
 
 func TestTheVariablesOfTheProgram(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job("env | sort; cat $TENON_STEP | head -c 12")
 	task.Env = map[string]string{"OMP_NUM_THREADS": "2", "OF_BOTH": "the task", "VIRTUAL_ENV": "/opt/tenon/env", "HOME": "/root"}
 	c := b.run(task, "OF_IMAGE=1", "OF_BOTH=the image", "OMP_NUM_THREADS=64", "HOME=/",
@@ -458,7 +458,7 @@ func TestTheVariablesOfTheProgram(t *testing.T) {
 // The credentials of the store are in the memory and in the variables of the first
 // process.
 func TestTheProgramCannotLookIntoTheFirstProcess(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job(`id -u; cat /proc/self/environ > /dev/null && echo can read; exec 2>&1
 		cat /proc/1/environ; head -c 1 /proc/1/mem; ls /proc/1/fd; readlink /proc/1/cwd`)
 	b.ok(errors.Join(os.Chmod(filepath.Dir(b.work), 0o755), os.Chmod(b.work, 0o777), os.WriteFile(b.message, nil, 0o666), os.Chmod(b.message, 0o666)))
@@ -491,33 +491,33 @@ func copied(t *testing.T) string {
 
 func TestWhatCannotBeStartedIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(b *bed, t *pod.Task)
+		change func(b *fixture, t *pod.Task)
 		want   pod.End
 	}{
-		"no such program": {func(_ *bed, t *pod.Task) { t.Command = []string{"no-such-program"} },
+		"no such program": {func(_ *fixture, t *pod.Task) { t.Command = []string{"no-such-program"} },
 			pod.End{ExitCode: 127, Fault: `program "no-such-program" not found in the PATH of the image (/usr/bin:/bin)`}},
-		"no program": {func(_ *bed, t *pod.Task) { t.Command = nil },
+		"no program": {func(_ *fixture, t *pod.Task) { t.Command = nil },
 			pod.End{ExitCode: 126, Fault: `the task is damaged: there is no program to run`}},
-		"no folder": {func(_ *bed, t *pod.Task) { t.Step.Code = "/no/such" },
+		"no folder": {func(_ *fixture, t *pod.Task) { t.Step.Code = "/no/such" },
 			pod.End{ExitCode: 126, Fault: "chdir /no/such: no such file or directory"}},
-		"an input that is missing": {func(b *bed, t *pod.Task) {
+		"an input that is missing": {func(b *fixture, t *pod.Task) {
 			t.Fetch = []pod.Fetch{{Ref: artifact.Ref{Digest: ir.Sum([]byte("gone"))}, Path: "in/flights", Name: "input flights"}}
 		}, pod.End{ExitCode: 126, Fault: "fetch input flights: " + ir.Sum([]byte("gone")) + " in STORE: artifact is not in the store"}},
-		"an input that is damaged": {func(b *bed, t *pod.Task) {
+		"an input that is damaged": {func(b *fixture, t *pod.Task) {
 			ref := b.put("rows")
 			h := strings.TrimPrefix(ref.Digest, "sha256:")
 			path := filepath.Join(b.dir, "cas/sha256", h[:2], h[2:])
 			b.ok(errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, []byte("RowS"), 0o644)))
 			t.Fetch = []pod.Fetch{{Ref: ref, Path: "in/flights", Name: "input flights"}}
 		}, pod.End{ExitCode: 126, Fault: "fetch input flights: artifact " + ir.Sum([]byte("rows")) + " was changed: STORE/cas/sha256/f3/6b now has the digest " + ir.Sum([]byte("RowS"))}},
-		"a path out of the work folder": {func(b *bed, t *pod.Task) {
+		"a path out of the work folder": {func(b *fixture, t *pod.Task) {
 			t.Fetch = []pod.Fetch{{Ref: b.put("rows"), Path: "../in", Name: "input flights"}}
 		}, pod.End{ExitCode: 126, Fault: `the task is damaged: "../in" leaves the work folder`}},
-		"a task of another version": {func(_ *bed, t *pod.Task) { t.Step.Version = 99 },
+		"a task of another version": {func(_ *fixture, t *pod.Task) { t.Step.Version = 99 },
 			pod.End{ExitCode: 126, Fault: "the task is of version 99 of the contract; this tenon-pod knows version 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t)
+			b := newFixture(t)
 			task := b.job("echo ran")
 			c.change(b, &task)
 			c.want.Stored = task.Step.Version == step.Version
@@ -543,7 +543,7 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 }
 
 func TestAStoreThatCannotBeUsedIsTold(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	good := b.url
 	for name, c := range map[string]struct{ url, want string }{
 		"none":          {"", "the URL of the store"},
@@ -566,7 +566,7 @@ func TestAStoreThatCannotBeUsedIsTold(t *testing.T) {
 }
 
 func TestAProgramThatWritesTooMuchIsEnded(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job("trap '' TERM; head -c 3M /dev/zero > ../all; mv ../all .; sleep 600 & wait; sleep 600")
 	task.Disk = 1 << 20
 	b.run(task).want(pod.End{ExitCode: 137, Signal: "SIGKILL", Fault: "wrote 3 MiB, more than needs.disk 1 MiB", Stored: true})
@@ -574,7 +574,7 @@ func TestAProgramThatWritesTooMuchIsEnded(t *testing.T) {
 
 // However fast it was: whether it was ended or had ended makes no difference.
 func TestAProgramThatWroteTooMuchHasFailed(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job("head -c 3M /dev/zero > ../all; mv ../all ../out/result")
 	task.Disk = 1 << 20
 	c := b.run(task)
@@ -599,7 +599,7 @@ func TestAPodThatIsAskedToEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t)
+			b := newFixture(t)
 			task := b.job(c.script)
 			task.Grace = c.grace
 			run := b.start(task)
@@ -614,7 +614,7 @@ func TestAServiceThatIsAskedToEndGoesOnForItsDrain(t *testing.T) {
 	const script = "trap 'echo heard; exit 0' TERM; echo listens; while :; do sleep 0.01; done"
 	start := func(t *testing.T, drain time.Duration) *container {
 		t.Parallel()
-		b := newBed(t)
+		b := newFixture(t)
 		task := b.job(script)
 		task.Kind, task.Step.Outputs, task.Drain = ir.Service, nil, drain
 		c := b.start(task)
@@ -646,7 +646,7 @@ func TestAServiceThatIsAskedToEndGoesOnForItsDrain(t *testing.T) {
 }
 
 func TestAPodIsAskedToEndBeforeItsProgramRuns(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	b.ok(err)
 	t.Cleanup(func() { b.ok(silent.Close()) })
@@ -662,7 +662,7 @@ func TestAPodIsAskedToEndBeforeItsProgramRuns(t *testing.T) {
 func TestAStoreOnS3(t *testing.T) {
 	server := s3test.Start(t)
 	server.Setenv(t)
-	b := newBedAt(t, server.Bucket(t, "runs"), "")
+	b := newFixtureAt(t, server.Bucket(t, "runs"), "")
 	task := b.job("cat ../in/flights | tee ../out/result; env | grep ^AWS")
 	task.Fetch = []pod.Fetch{{Ref: b.put("rows\n"), Path: "in/flights", Name: "input flights"}}
 	keys := func(env []string) (own []string) {
@@ -696,7 +696,7 @@ func TestOutputsAreOfTheirKind(t *testing.T) {
 			"store output result: digest WORK/out/result: p is a pipe: only files, folders and links within the folder are kept"},
 		"metrics that are no file": {ir.File, "echo 42 > ../out/result; ln -s /dev/zero ../notes/metrics.json", "metrics: open WORK/notes/metrics.json: too many levels of symbolic links"},
 	} {
-		b := newBed(t)
+		b := newFixture(t)
 		task := b.job(c.script)
 		task.Step.Outputs["result"] = step.Port{Kind: c.kind, Path: b.at("out/result")}
 		run := b.run(task).want(pod.End{Fault: strings.ReplaceAll(c.fault, "WORK", b.work), Stored: true})
@@ -707,7 +707,7 @@ func TestOutputsAreOfTheirKind(t *testing.T) {
 }
 
 // away moves what the store has out of the way of every write, and back.
-func (b *bed) away() (back func()) {
+func (b *fixture) away() (back func()) {
 	b.Helper()
 	cas, notes := filepath.Join(b.dir, "cas"), filepath.Join(b.dir, "notes")
 	for _, dir := range []string{cas, notes} {
@@ -727,7 +727,7 @@ func (b *bed) away() (back func()) {
 }
 
 func TestAStoreThatTakesNothingIsAskedAgain(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	task := b.job("echo 42 > ../out/result; echo written; while [ ! -e go ]; do sleep 0.01; done")
 	c := b.start(task)
 	c.says("written\n")
@@ -746,7 +746,7 @@ func TestAStoreThatTakesNothingIsAskedAgain(t *testing.T) {
 }
 
 func TestWhatCannotBeStoredIsInTheMessage(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	b.patience = "1ms"
 	task := b.job("echo 42 > ../out/result; echo written; while [ ! -e go ]; do sleep 0.01; done")
 	c := b.start(task)
@@ -823,7 +823,7 @@ func TestWhereTheControlGroupIs(t *testing.T) {
 
 // The kernel kills the largest process, which need not be the program itself.
 func TestAnEndForWantOfMemoryIsTold(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	root, limit := "/sys/fs/cgroup", "memory.max"
 	if _, err := os.Stat(filepath.Join(root, "memory/memory.stat")); err == nil {
 		root, limit = filepath.Join(root, "memory"), "memory.limit_in_bytes"
@@ -844,7 +844,7 @@ func TestAnEndForWantOfMemoryIsTold(t *testing.T) {
 }
 
 func TestItIsTheFirstProcessOrNone(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	cmd := exec.Command(os.Args[0], "run", "--store", b.url, "--task", "sha256:"+hex.EncodeToString(make([]byte, 32)), "--message", b.message)
 	cmd.Env = []string{asPod + "=1"}
 	out, err := cmd.CombinedOutput()

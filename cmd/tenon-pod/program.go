@@ -15,9 +15,9 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
-	"github.com/tenon-ml/tenon/executors/left"
 	"github.com/tenon-ml/tenon/executors/local/disk"
-	"github.com/tenon-ml/tenon/executors/local/first"
+	"github.com/tenon-ml/tenon/executors/local/pid1"
+	"github.com/tenon-ml/tenon/executors/outputs"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -65,7 +65,7 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 	p := &program{output: output, meter: newMeter(cgroups)}
 	r.result.Started = time.Now().UTC()
 	var status int
-	if p.pid, status, err = first.Start(r.task.Step.Code, r.task.Command, env, os.Stdin, printing, printing); err != nil {
+	if p.pid, status, err = pid1.Start(r.task.Step.Code, r.task.Command, env, os.Stdin, printing, printing); err != nil {
 		r.ended(status)
 		return nil, errors.Join(err, output.Close())
 	}
@@ -82,14 +82,14 @@ func (r *runner) follow(ctx context.Context, p *program) {
 	}()
 	var beside sync.WaitGroup
 	beside.Go(func() {
-		left.Tail(r.task.Step.Progress, stop, func(p step.Progress) { _ = r.log.Progress(p) })
+		outputs.Tail(r.task.Step.Progress, stop, func(p step.Progress) { _ = r.log.Progress(p) })
 	})
 	beside.Go(func() { r.watch(ctx, p, stop) })
 
-	r.ended(first.Follow(p.pid, r.drained()))
+	r.ended(pid1.Follow(p.pid, r.drained()))
 	asked := ctx.Err() != nil
 	r.result.Finished = time.Now().UTC()
-	first.EndRest() // which also lets go of the pipe
+	pid1.EndRest() // which also lets go of the pipe
 	<-printed
 	close(stop)
 	beside.Wait()

@@ -14,7 +14,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
-	"github.com/tenon-ml/tenon/executors/local/first"
+	"github.com/tenon-ml/tenon/executors/local/pid1"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 )
 
@@ -40,7 +40,7 @@ type runner struct {
 // run does all of it, and says how it ended.
 func (o options) run(stdout io.Writer) pod.End {
 	r := &runner{options: o, log: pod.NewLogWriter(stdout)}
-	r.result.ExitCode, r.result.Started = first.ExitFault, time.Now().UTC()
+	r.result.ExitCode, r.result.Started = pid1.ExitFault, time.Now().UTC()
 	// It is done once the pod was asked to end.
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
@@ -61,10 +61,10 @@ func (o options) run(stdout io.Writer) pod.End {
 // begin takes hold of what a first process has, and reads the task. If that has
 // come to its end before, it is done.
 func (r *runner) begin(ctx context.Context) (done bool, err error) {
-	if err := first.Check(); err != nil {
+	if err := pid1.Check(); err != nil {
 		return false, err
 	}
-	r.signals, r.container = first.Signals(), os.Environ()
+	r.signals, r.container = pid1.Signals(), os.Environ()
 	if err := withdraw(r.container); err != nil {
 		return false, err
 	}

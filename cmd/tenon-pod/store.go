@@ -13,7 +13,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
-	"github.com/tenon-ml/tenon/executors/left"
+	"github.com/tenon-ml/tenon/executors/outputs"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -86,8 +86,8 @@ func (r *runner) keepOutputs(ctx context.Context) error {
 	r.result.Outputs = map[string]artifact.Ref{}
 	for _, port := range slices.Sorted(maps.Keys(r.task.Step.Outputs)) {
 		out := r.task.Step.Outputs[port]
-		err := left.Output(port, out.Kind, out.Path)
-		if errors.Is(err, left.ErrMissing) {
+		err := outputs.Output(port, out.Kind, out.Path)
+		if errors.Is(err, outputs.ErrMissing) {
 			continue // as whoever wants it will say
 		}
 		if err != nil {
@@ -110,7 +110,7 @@ func (r *runner) keepNotes(ctx context.Context) error {
 			r.result.Log, r.result.LogCut = &ref, cut
 		}
 	}
-	metrics, err := left.Read(r.task.Step.Metrics)
+	metrics, err := outputs.Read(r.task.Step.Metrics)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("metrics: %w", err)
 	}

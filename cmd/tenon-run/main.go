@@ -29,7 +29,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tenon-ml/tenon/executors/local/first"
+	"github.com/tenon-ml/tenon/executors/local/pid1"
 )
 
 func main() {
@@ -68,26 +68,26 @@ func note(name, text string) {
 
 func run(logFile, secrets, dir string, argv []string) (status int, err error) {
 	if len(argv) == 0 {
-		return first.ExitFault, errors.New("there is no program to run")
+		return pid1.ExitFault, errors.New("there is no program to run")
 	}
-	if err := first.Check(); err != nil {
-		return first.ExitFault, err
+	if err := pid1.Check(); err != nil {
+		return pid1.ExitFault, err
 	}
-	signals := first.Signals()
+	signals := pid1.Signals()
 	if err := openLog(logFile); err != nil {
-		return first.ExitFault, fmt.Errorf("open the log: %w", err)
+		return pid1.ExitFault, fmt.Errorf("open the log: %w", err)
 	}
 	env := os.Environ()
 	if secrets != "" {
 		if env, err = addSecrets(env, secrets); err != nil {
-			return first.ExitFault, fmt.Errorf("read the secrets: %w", err)
+			return pid1.ExitFault, fmt.Errorf("read the secrets: %w", err)
 		}
 	}
-	pid, status, err := first.Start(dir, argv, env, os.Stdin, os.Stdout, os.Stderr)
+	pid, status, err := pid1.Start(dir, argv, env, os.Stdin, os.Stdout, os.Stderr)
 	if err != nil {
 		return status, err
 	}
-	return first.Follow(pid, signals), nil // and the kernel kills what it left
+	return pid1.Follow(pid, signals), nil // and the kernel kills what it left
 }
 
 // openLog lets both outputs go to one open file, so that they keep their order.

@@ -40,7 +40,7 @@ With --audit some of what would be reused is run again and compared, byte by
 byte. What stands is not touched; a unit that comes out otherwise is said to be
 not deterministic from then on.
 
-With --detach the plan is walked in the cluster of its target, and this machine is
+With --detach the plan is applied in the cluster of its target, and this machine is
 not needed any more: tenon logs -f follows it, tenon status tells how far it is, and
 tenon cancel ends it. The state and the artifacts have to be where the cluster
 reaches them.`,
@@ -76,7 +76,7 @@ reaches them.`,
 	}
 	a.systemFlags(c)
 	o.flags(c)
-	c.Flags().BoolVar(&o.detach, "detach", false, "let the cluster of the target walk the plan, and return")
+	c.Flags().BoolVar(&o.detach, "detach", false, "let the cluster of the target apply the plan, and return")
 	c.Flags().Float64Var(&audit, "audit", 0, "run this `SHARE` of what is reused again, and compare: 0.1 is a tenth")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for another apply to end")
 	how.flags(c)
@@ -137,7 +137,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease
 	if c.detach {
 		return a.detach(ctx, p, w, lease, c)
 	}
-	if err := a.endWalk(ctx, w); err != nil {
+	if err := a.endDetached(ctx, w); err != nil {
 		return err
 	}
 	view := a.newView(c.json, p)

@@ -27,7 +27,7 @@ ended in order. What was done is kept, and the next apply goes on from there.`,
 					fmt.Fprintln(a.stdout, "No apply is under way.")
 					return nil
 				}
-				x, name, err := a.walkOf(ctx, w, last[0])
+				x, name, err := a.detachedOf(ctx, w, last[0])
 				if err != nil {
 					return err
 				}
@@ -35,7 +35,7 @@ ended in order. What was done is kept, and the next apply goes on from there.`,
 					return errors.New("the apply does not run in the cluster: interrupt it where it runs")
 				}
 				fmt.Fprintf(a.stderr, "ending Job %s ...\n", name)
-				if err := x.EndWalk(ctx, name); err != nil {
+				if err := x.EndDetached(ctx, name); err != nil {
 					return err
 				}
 				r, err := w.store.Revision(ctx, last[0].Number)

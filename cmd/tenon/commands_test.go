@@ -24,8 +24,8 @@ import (
 	_ "github.com/mattn/go-sqlite3" // the driver of states
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/tenon-ml/tenon/executors/image/registrytest"
-	"github.com/tenon-ml/tenon/planner/state/statetest"
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
+	"github.com/tenon-ml/tenon/internal/test/registrytest"
 	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -335,7 +335,7 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 // NAME_DATABASE to that of the database it is in, without a schema.
 func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 1, "postgres NAME")
-	url := statetest.URL(ts.Value(testKey{}).(testing.TB))
+	url := postgrestest.URL(ts.Value(testKey{}).(testing.TB))
 	database, _, _ := strings.Cut(url, "?")
 	ts.Setenv(args[0], url)
 	ts.Setenv(args[0]+"_DATABASE", database)

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tenon-ml/tenon/executors/containerd/containerdtest"
 	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/internal/test/containerdtest"
 )
 
 // madeImage is the base that `make base-image` makes.

@@ -70,7 +70,7 @@ ones. To remove all of it, delete the state folder afterwards.`,
 			if err != nil {
 				return err
 			}
-			if err := a.endWalk(ctx, w); err != nil {
+			if err := a.endDetached(ctx, w); err != nil {
 				return err
 			}
 			result, err := executors.Destroy(ctx, o)

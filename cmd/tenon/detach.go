@@ -20,9 +20,9 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// An errand is what a walk in the cluster is sent with: all that this machine has
+// a detached apply is what a detached apply in the cluster is sent with: all that this machine has
 // and the cluster has not. It is a blob of the store.
-type errand struct {
+type detachedApply struct {
 	Plan     *planner.Plan           `json:"plan"`
 	Revision int                     `json:"revision"`
 	Home     string                  `json:"home"`  // the context that this machine calls the cluster
@@ -31,7 +31,7 @@ type errand struct {
 	Parallel int                     `json:"parallel,omitempty"`
 }
 
-// detached is what --json prints of a plan that is walked in the cluster.
+// detached is what --json prints of a plan that is applied in the cluster.
 type detached struct {
 	Type      string `json:"type"` // "detached"
 	Revision  int    `json:"revision"`
@@ -39,7 +39,7 @@ type detached struct {
 	Job       string `json:"job"`
 }
 
-// detach lets a plan be walked in the cluster of its target, and returns once the
+// detach lets the cluster apply a plan of its target, and returns once the
 // cluster has all that it needs for that.
 func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *state.Lease, c consent) error {
 	settings, err := kubernetes.SettingsOf(p.System.Target, p.System.Name)
@@ -56,7 +56,7 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *
 	}
 	x := made.(*kubernetes.Executor)
 	fmt.Fprintln(a.stderr, "sending images, data and the plan to the cluster ...")
-	e := errand{Plan: p, Parallel: c.parallel}
+	e := detachedApply{Plan: p, Parallel: c.parallel}
 	if e.Home, err = x.Home(); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := a.endWalk(ctx, w); err != nil {
+	if err := a.endDetached(ctx, w); err != nil {
 		return err
 	}
 	o, err := a.options(w, lease, p.System.Target, in, nil)
@@ -83,7 +83,7 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *
 	if e.Revision, err = executors.Begin(ctx, p, o); err != nil {
 		return err
 	}
-	name, err := w.startWalk(ctx, x, e)
+	name, err := w.startDetached(ctx, x, e)
 	if err != nil {
 		return errors.Join(err, lease.EndRevision(context.WithoutCancel(ctx), e.Revision, state.Failure, ""))
 	}
@@ -95,8 +95,8 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, w *workspace, lease *
 	return nil
 }
 
-// startWalk stores the errand and makes the walk. It returns the name of its Job.
-func (w *workspace) startWalk(ctx context.Context, x *kubernetes.Executor, e errand) (string, error) {
+// startDetached stores the detachedApply and makes the detached apply. It returns the name of its Job.
+func (w *workspace) startDetached(ctx context.Context, x *kubernetes.Executor, e detachedApply) (string, error) {
 	text, err := json.Marshal(e)
 	if err != nil {
 		return "", fmt.Errorf("send the plan: %w", err)
@@ -109,10 +109,10 @@ func (w *workspace) startWalk(ctx context.Context, x *kubernetes.Executor, e err
 	if err != nil {
 		return "", fmt.Errorf("send the plan: %w", err)
 	}
-	name := kubernetes.WalkName(e.Plan.State.Lineage, e.Revision)
-	return name, x.Detach(ctx, kubernetes.Walk{
+	name := kubernetes.DetachedName(e.Plan.State.Lineage, e.Revision)
+	return name, x.Detach(ctx, kubernetes.DetachedApply{
 		Name: name, Base: e.Plan.Images[e.Plan.System.Target.Base()],
-		Args: []string{"walk", "--artifacts", w.shared.url, "--errand", ref.Digest, "--job", name},
+		Args: []string{"run-detached", "--artifacts", w.shared.url, "--request", ref.Digest, "--job", name},
 	})
 }
 
@@ -159,7 +159,7 @@ func (a *app) detachable(ctx context.Context, p *planner.Plan, w *workspace) err
 	var errs []error
 	no := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if x := p.System.Target.Executor; x != kubernetes.Name {
-		return &usageError{fmt.Errorf("--detach walks the plan in a cluster, and the target %s is of the executor %s: choose a target of tenon.#Kubernetes", p.System.Target.Name, x)}
+		return &usageError{fmt.Errorf("--detach applies the plan in a cluster, and the target %s is of the executor %s: choose a target of tenon.#Kubernetes", p.System.Target.Name, x)}
 	}
 	if s.Detached == nil {
 		no("the target %s does not say how: add detached: {state_secret: NAME}, a Secret with TENON_STATE as pods reach it, and a service account by `tenon rbac`", p.System.Target.Name)
@@ -204,13 +204,13 @@ func (a *app) detachable(ctx context.Context, p *planner.Plan, w *workspace) err
 		}
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("the plan cannot be walked in the cluster:\n%w", errors.Join(errs...))
+		return fmt.Errorf("the plan cannot be applied in the cluster:\n%w", errors.Join(errs...))
 	}
 	return nil
 }
 
-// walkOf is who tells of the walk of a revision, and its name; nil if it has none.
-func (a *app) walkOf(ctx context.Context, w *workspace, r state.Revision) (*kubernetes.Executor, string, error) {
+// detachedOf is who tells of the detached apply of a revision, and its name; nil if it has none.
+func (a *app) detachedOf(ctx context.Context, w *workspace, r state.Revision) (*kubernetes.Executor, string, error) {
 	if !w.store.Shared() || r.Act != state.Apply {
 		return nil, "", nil
 	}
@@ -229,20 +229,20 @@ func (a *app) walkOf(ctx context.Context, w *workspace, r state.Revision) (*kube
 	if err != nil {
 		return nil, "", err
 	}
-	return x.(*kubernetes.Executor), kubernetes.WalkName(in.state, r.Number), nil
+	return x.(*kubernetes.Executor), kubernetes.DetachedName(in.state, r.Number), nil
 }
 
-// endWalk removes the walk of the newest revision, which has come to its end or has
+// endDetached removes the detached apply of the newest revision, which has come to its end or has
 // lost the lock. One that cannot be found or removed does no more, so that it is only
 // said to be left.
-func (a *app) endWalk(ctx context.Context, w *workspace) error {
+func (a *app) endDetached(ctx context.Context, w *workspace) error {
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil || len(last) == 0 {
 		return err
 	}
-	x, name, err := a.walkOf(ctx, w, last[0])
+	x, name, err := a.detachedOf(ctx, w, last[0])
 	if err == nil && x != nil {
-		err = x.EndWalk(ctx, name)
+		err = x.EndDetached(ctx, name)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -253,15 +253,15 @@ func (a *app) endWalk(ctx context.Context, w *workspace) error {
 	return nil
 }
 
-// unshared reports whether what is missing is on another machine alone, where no walk
+// unshared reports whether what is missing is on another machine alone, where no detached apply
 // could have read it either.
 func (w *workspace) unshared(err error) bool {
 	return w.shared == nil && errors.Is(err, artifact.ErrMissing)
 }
 
-// lay fetches the data files of an errand. The folder is as deep as the one that
+// lay fetches the data files of a detached apply. The folder is as deep as the one that
 // they come from, so that paths may leave it.
-func (w *workspace) lay(ctx context.Context, e errand, dir string) (sources string, err error) {
+func (w *workspace) lay(ctx context.Context, e detachedApply, dir string) (sources string, err error) {
 	sources = filepath.Join(dir, e.Plan.Dir)
 	if err := os.MkdirAll(sources, 0o755); err != nil {
 		return "", err
@@ -273,7 +273,7 @@ func (w *workspace) lay(ctx context.Context, e errand, dir string) (sources stri
 	for _, f := range slices.Sorted(maps.Keys(e.Files)) {
 		to := filepath.Join(sources, filepath.FromSlash(f))
 		if rel, err := filepath.Rel(dir, to); err != nil || !filepath.IsLocal(rel) {
-			return "", fmt.Errorf("the errand is damaged: %q leaves its folder", f)
+			return "", fmt.Errorf("the detachedApply is damaged: %q leaves its folder", f)
 		}
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return "", err

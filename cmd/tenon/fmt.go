@@ -13,8 +13,8 @@ import (
 	"cuelang.org/go/cue/parser"
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/lang"
-	"github.com/tenon-ml/tenon/lang/files"
 )
 
 func fmtCommand(a *app) *cobra.Command {

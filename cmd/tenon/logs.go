@@ -37,7 +37,7 @@ unit it prints what the last tenon apply --detach has said.`,
 			}
 			return a.withApplied(ctx, dir, func(w *workspace) error {
 				if len(args) == 0 {
-					return a.walkLog(ctx, w, follow)
+					return a.detachedLog(ctx, w, follow)
 				}
 				run, err := a.lastRun(ctx, w, unitName(args[0]))
 				if err != nil {
@@ -145,25 +145,25 @@ func (a *app) sharedLog(ctx context.Context, w *workspace, run *state.Run) error
 	return nil
 }
 
-// walkLog prints what the walk of the last revision has said.
-func (a *app) walkLog(ctx context.Context, w *workspace, follow bool) error {
+// detachedLog prints what the detached apply of the last revision has said.
+func (a *app) detachedLog(ctx context.Context, w *workspace, follow bool) error {
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil {
 		return err
 	}
 	if len(last) > 0 {
-		x, name, err := a.walkOf(ctx, w, last[0])
+		x, name, err := a.detachedOf(ctx, w, last[0])
 		if err != nil {
 			return err
 		}
 		st := state.Status{Phase: state.Absent}
 		if x != nil {
-			if st, err = x.Walk(ctx, name); err != nil {
+			if st, err = x.DetachedStatus(ctx, name); err != nil {
 				return err
 			}
 		}
 		if st.Phase != state.Absent {
-			if err := x.WalkLog(ctx, name, a.stdout, follow); err != nil && ctx.Err() == nil {
+			if err := x.DetachedLog(ctx, name, a.stdout, follow); err != nil && ctx.Err() == nil {
 				return err
 			}
 			return nil

@@ -28,8 +28,8 @@ import (
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
-	"github.com/tenon-ml/tenon/lang/reads"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
@@ -53,7 +53,7 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 		if r := kept.Get(); r != nil {
 			return r, nil
 		}
-		c.record = reads.New()
+		c.record = fingerprint.New()
 	}
 	r, err := a.compileAnew(ctx, c)
 	if err != nil {
@@ -77,7 +77,7 @@ type compilation struct {
 	tags      []string
 	executors map[string]func(ir.Target, ir.Unit) []compiler.Fault
 	resolve   lockfile.Resolver
-	record    *reads.Record // or nil
+	record    *fingerprint.Record // or nil
 
 	source func(file string) []byte // what was read, to be shown with faults
 	locks  *lockfile.File           // still to be written
@@ -147,11 +147,11 @@ func (a *app) kept(dir string, executors []string) (*cache.Entry, error) {
 	}
 	slices.Sort(env)
 	key := struct {
-		Program        reads.Looks
+		Program        fingerprint.Looks
 		Dir            string
 		Tags           []string
 		Env, Executors []string
-	}{reads.LooksOf(self), abs, a.tags, env, executors}
+	}{fingerprint.LooksOf(self), abs, a.tags, env, executors}
 	return cache.Open(filepath.Join(stateDir, "cache", "compiled"), key, func(err error) { fmt.Fprintf(a.stderr, "tenon: %v\n", err) })
 }
 

@@ -15,10 +15,10 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 
-	"github.com/tenon-ml/tenon/executors/containerd/containerdtest"
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/executors/image"
-	"github.com/tenon-ml/tenon/executors/image/registrytest"
+	"github.com/tenon-ml/tenon/internal/test/containerdtest"
+	"github.com/tenon-ml/tenon/internal/test/registrytest"
 )
 
 // A lab is a system with one step, in an image of a registry that wants to know

@@ -52,7 +52,7 @@ the next tenon apply goes forward again unless they are brought back as well.`,
 				if err != nil {
 					return err
 				}
-				p, err := a.recall(ctx, dir, w, r)
+				p, err := a.rollback(ctx, dir, w, r)
 				if err != nil {
 					return err
 				}
@@ -188,7 +188,7 @@ func thereIs(all []state.Revision) string {
 }
 
 // recall makes the plan that brings a revision back.
-func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Revision) (*planner.Plan, error) {
+func (a *app) rollback(ctx context.Context, dir string, w *workspace, r *state.Revision) (*planner.Plan, error) {
 	sys, err := w.system(ctx, r)
 	if err != nil {
 		return nil, err
@@ -217,7 +217,7 @@ func (a *app) recall(ctx context.Context, dir string, w *workspace, r *state.Rev
 		}
 		in.Images = then.Images
 	}
-	p, err := planner.Recall(ctx, past, in)
+	p, err := planner.PlanRollback(ctx, past, in)
 	if err != nil {
 		return nil, fmt.Errorf("%w\nTo make it anew, apply the sources of that time", err)
 	}

@@ -57,10 +57,10 @@ type faults struct {
 // Exit codes.
 const (
 	exitOK      = 0
-	exitError   = kubernetes.WalkEnded
+	exitError   = kubernetes.DetachedFailed
 	exitChanges = 2 // of diff, and with --detailed-exitcode
-	exitUsage   = kubernetes.WalkUsage
-	exitAgain   = 75 // of a walk in the cluster that has to be made again
+	exitUsage   = kubernetes.DetachedUsage
+	exitAgain   = 75 // of a detached apply in the cluster that has to be made again
 	exitStopped = 130
 )
 
@@ -206,7 +206,7 @@ to happen against what is already there, shows the plan, and applies it.`,
 		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
 		statusCommand(a), cancelCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), devicesCommand(a),
 		graphCommand(a), imageCommand(a), rbacCommand(a), gcCommand(a),
-		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a), walkCommand(a),
+		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a), runDetachedCommand(a),
 	)
 	root.SetVersionTemplate("tenon {{.Version}}\n")
 	root.SetHelpCommand(helpCommand(root))

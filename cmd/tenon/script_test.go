@@ -12,7 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/pflag"
 
-	"github.com/tenon-ml/tenon/planner/state/statetest"
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -57,7 +57,7 @@ func sharedCache(t *testing.T) string {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(statetest.M{M: m}, map[string]func(){"tenon": main, "port": port, "tenon-faulty": faulty, "component": component})
+	testscript.Main(postgrestest.M{M: m}, map[string]func(){"tenon": main, "port": port, "tenon-faulty": faulty, "component": component})
 }
 
 // port prints what a step's document says, for steps that are shell scripts:

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tenon-ml/tenon/planner/state/statetest"
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 )
 
 // An apply whose state is in a database, and is killed, comes to the same as one whose
@@ -21,7 +21,7 @@ func TestKilledWithItsStateInADatabase(t *testing.T) {
 		ref := undisturbed(t)
 		wg.Go(func() {
 			for i := range next {
-				ref.kill(t, i*len(ref.moments[0])/moments, statetest.URL(t))
+				ref.kill(t, i*len(ref.moments[0])/moments, postgrestest.URL(t))
 			}
 		})
 	}
@@ -35,7 +35,7 @@ func TestKilledWithItsStateInADatabase(t *testing.T) {
 // The server of the state may be killed and come back while units run: nothing is
 // done twice, whether tenon waits for it or is killed as well.
 func TestTheServerOfTheStateIsKilled(t *testing.T) {
-	server := statetest.Start(t)
+	server := postgrestest.Start(t)
 	s := newGated(t)
 	s.database = server.URL()
 
@@ -56,7 +56,7 @@ func TestTheServerOfTheStateIsKilled(t *testing.T) {
 	s.check(second.cmd.Process.Kill())
 	second.end()
 	s.write("go", "")
-	if out, err := s.tenon([]string{"apply", "--yes"}); err == nil || !strings.Contains(out, "cannot reach the state") || strings.Contains(out, statetest.Password) {
+	if out, err := s.tenon([]string{"apply", "--yes"}); err == nil || !strings.Contains(out, "cannot reach the state") || strings.Contains(out, postgrestest.Password) {
 		t.Errorf("without the server: %v\n%s", err, out)
 	}
 	s.check(server.Restart())

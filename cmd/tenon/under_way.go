@@ -80,9 +80,9 @@ func (a *app) underWayIn(ctx context.Context, w *workspace, r state.Revision) (*
 		u.Holder = &held.Holder
 	}
 	st := state.Status{Phase: state.Absent}
-	x, name, err := a.walkOf(ctx, w, r)
+	x, name, err := a.detachedOf(ctx, w, r)
 	if err == nil && x != nil {
-		st, err = x.Walk(ctx, name)
+		st, err = x.DetachedStatus(ctx, name)
 	}
 	switch {
 	case ctx.Err() != nil:

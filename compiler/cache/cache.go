@@ -14,8 +14,8 @@ import (
 	"slices"
 
 	"github.com/tenon-ml/tenon/compiler"
-	"github.com/tenon-ml/tenon/lang/files"
-	"github.com/tenon-ml/tenon/lang/reads"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 )
 
 // most is the number of entries that are kept: one for each way in which a
@@ -47,7 +47,7 @@ func (e *Entry) Get() *compiler.Result {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	var inputs []reads.Read
+	var inputs []fingerprint.Read
 	var body []byte
 	if err == nil {
 		inputs, body, err = open(b)
@@ -74,7 +74,7 @@ func (e *Entry) Get() *compiler.Result {
 }
 
 // Put keeps a result with what was read for it. Without that, nothing is kept.
-func (e *Entry) Put(inputs []reads.Read, r *compiler.Result) {
+func (e *Entry) Put(inputs []fingerprint.Read, r *compiler.Result) {
 	if len(inputs) == 0 {
 		return
 	}
@@ -92,7 +92,7 @@ func (e *Entry) drop(why error) *compiler.Result {
 	return nil
 }
 
-func (e *Entry) write(inputs []reads.Read, body []byte) {
+func (e *Entry) write(inputs []fingerprint.Read, body []byte) {
 	head, err := encode(&inputs)
 	if err == nil {
 		err = write(e.path, seal(head, body))
@@ -113,7 +113,7 @@ func seal(head, body []byte) []byte {
 }
 
 // open takes an entry apart.
-func open(b []byte) (inputs []reads.Read, body []byte, err error) {
+func open(b []byte) (inputs []fingerprint.Read, body []byte, err error) {
 	if len(b) < sha256.Size {
 		return nil, nil, errDamaged
 	}

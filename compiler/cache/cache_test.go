@@ -18,8 +18,8 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
-	"github.com/tenon-ml/tenon/lang/reads"
 )
 
 const moduleFile = `module: "acme.example/system@v0"
@@ -210,7 +210,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func FuzzOpen(f *testing.F) {
-	head, err := encode(&[]reads.Read{{Path: "/a", Kind: reads.Absent}})
+	head, err := encode(&[]fingerprint.Read{{Path: "/a", Kind: fingerprint.Absent}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func place(t *testing.T) (e *Entry, told *[]string) {
 }
 
 var (
-	nothing = []reads.Read{{Path: "/there/is/nothing", Kind: reads.Absent}}
+	nothing = []fingerprint.Read{{Path: "/there/is/nothing", Kind: fingerprint.Absent}}
 	small   = &compiler.Result{System: &ir.System{Version: ir.Version, Name: "small", Units: []ir.Unit{{ID: "sources/a"}}}}
 )
 

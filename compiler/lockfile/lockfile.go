@@ -16,7 +16,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // Name of the file.

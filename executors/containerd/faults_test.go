@@ -31,9 +31,9 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/containerd"
-	"github.com/tenon-ml/tenon/executors/containerd/containerdtest"
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/executors/executortest/program"
+	"github.com/tenon-ml/tenon/internal/test/containerdtest"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 

@@ -24,7 +24,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/pyenv"
-	"github.com/tenon-ml/tenon/lang/reads"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 )
 
 // DefaultBase is the base of units that name no other.
@@ -174,7 +174,7 @@ func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool
 	if err != nil {
 		return layer{}, false, err
 	}
-	looks, err := json.Marshal(reads.LooksOf(name))
+	looks, err := json.Marshal(fingerprint.LooksOf(name))
 	if err != nil {
 		return layer{}, false, err
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/tenon-ml/tenon/executors/pyenv"
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // Annotations in index.json: the name of an image, which is pinned unless it was

@@ -25,7 +25,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/image"
-	"github.com/tenon-ml/tenon/executors/image/registrytest"
+	"github.com/tenon-ml/tenon/internal/test/registrytest"
 )
 
 // A hub is a registry with an image in it, and what a store needs to reach it.

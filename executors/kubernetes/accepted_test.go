@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
+	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
 )
 
 // A real cluster takes the objects that are in testdata, every field of them, and

@@ -38,9 +38,9 @@ import (
 	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
-	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -449,7 +449,7 @@ func aPullThatFailsOnce(t *testing.T, p *place) {
 func imagesThatCannotRun(t *testing.T, p *place) {
 	for name, c := range map[string]struct{ image, want string }{
 		"no-name":   {"No Name", `its image "No Name" has no valid name: correct image in the unit, or registry in the target`},
-		"no-runner": {p.Box, "its container cannot be started: "},
+		"no-runner": {p.TestImage, "its container cannot be started: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

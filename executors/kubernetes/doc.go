@@ -13,7 +13,7 @@
 //	look.go, explain.go                         how a task stands, in the words of users
 //	wait.go, follow.go, bring.go                the end of a job, and what it left
 //	lead.go                                     which version of a service gets requests
-//	walk.go                                     an apply that goes on in the cluster itself
+//	detached.go                                  an apply that goes on in the cluster itself
 //	destroy.go, collect.go
 //
 // # Objects

@@ -51,7 +51,7 @@ type Options struct {
 
 // Executor runs units in a cluster. It implements [executors.Executor],
 // [executors.Waiter], [executors.Checker], [executors.Logger], [executors.Collector]
-// and [executors.Harbour].
+// and [executors.PortIsolation].
 type Executor struct {
 	opts Options
 
@@ -72,12 +72,12 @@ type link struct {
 }
 
 var (
-	_ executors.Executor  = (*Executor)(nil)
-	_ executors.Waiter    = (*Executor)(nil)
-	_ executors.Checker   = (*Executor)(nil)
-	_ executors.Logger    = (*Executor)(nil)
-	_ executors.Collector = (*Executor)(nil)
-	_ executors.Harbour   = (*Executor)(nil)
+	_ executors.Executor      = (*Executor)(nil)
+	_ executors.Waiter        = (*Executor)(nil)
+	_ executors.Checker       = (*Executor)(nil)
+	_ executors.Logger        = (*Executor)(nil)
+	_ executors.Collector     = (*Executor)(nil)
+	_ executors.PortIsolation = (*Executor)(nil)
 )
 
 // New returns an executor. It connects when it is first asked for something.

@@ -27,7 +27,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
-	"github.com/tenon-ml/tenon/executors/kubernetes/kubernetestest"
+	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
 )
 
 // What the tests share, also with the tenons that they start and kill.

@@ -77,17 +77,17 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// A walk has a token of the cluster, and nothing else that other pods have not.
-func TestObjectsOfAWalk(t *testing.T) {
+// A detached apply has a token of the cluster, and nothing else that other pods have not.
+func TestObjectsOfADetachedApply(t *testing.T) {
 	s := Settings{
 		Namespace: "ml", Store: "s3://acme/tenon", StoreSecret: "acme", System: "churn",
 		Detached: &Detached{ServiceAccount: "tenon", StateSecret: "state"},
 	}
-	w := Walk{Name: WalkName("0123456789abcdef", 7), Args: []string{"walk", "--errand", "sha256:2222"}}
-	record, policy, job := s.walk(w, "registry.acme.example/ml/tenon@sha256:1111")
+	w := DetachedApply{Name: DetachedName("0123456789abcdef", 7), Args: []string{"run-detached", "--request", "sha256:2222"}}
+	record, policy, job := s.detachedApply(w, "registry.acme.example/ml/tenon@sha256:1111")
 	var b bytes.Buffer
 	if err := Print(&b, []Object{record, policy, job}); err != nil {
 		t.Fatal(err)
 	}
-	executortest.Golden(t, "testdata/objects/walk.yaml", b.Bytes())
+	executortest.Golden(t, "testdata/objects/detached.yaml", b.Bytes())
 }

@@ -40,7 +40,7 @@ type Volume struct {
 	Path  string `json:"path"`
 }
 
-// Detached is what a walk in the cluster needs besides what units do.
+// Detached is what a detached apply in the cluster needs besides what units do.
 type Detached struct {
 	ServiceAccount string `json:"service_account"` // with the rights of [Rights]
 	StateSecret    string `json:"state_secret"`    // a Secret whose keys are variables that the state is opened with

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 

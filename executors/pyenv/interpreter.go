@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // An interpreter is the Python that environments are made from.

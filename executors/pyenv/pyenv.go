@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // PythonVersion is the version that locks are made for, and that environments

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/tenon-ml/tenon/lang/files"
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // A Store is a folder of artifacts. It is safe for concurrent use, also by

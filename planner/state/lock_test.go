@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
 // helper is the environment variable that turns the test binary into another
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(statetest.M{M: m}.Run())
+	os.Exit(postgrestest.M{M: m}.Run())
 }
 
 func work(where, what string) error {
@@ -192,7 +192,7 @@ func TestClocksThatAreWrong(t *testing.T) {
 		{"the other's jumps ahead", 0, 0, 0, 24 * time.Hour},
 		{"the other's jumps back", 0, 0, 0, -24 * time.Hour},
 	} {
-		for _, where := range []string{t.TempDir(), statetest.URL(t)} {
+		for _, where := range []string{t.TempDir(), postgrestest.URL(t)} {
 			wg.Go(func() { // all at once, for they mostly wait
 				if err := c.try(t.Context(), where); err != nil {
 					t.Errorf("%s: %v", c.name, err)

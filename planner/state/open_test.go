@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
 func TestOpenMakesAPrivateFolder(t *testing.T) {
@@ -268,7 +268,7 @@ func BenchmarkRead10000(b *testing.B) {
 }
 
 func BenchmarkOneRun(b *testing.B) {
-	for name, where := range map[string]string{"sqlite": b.TempDir(), "postgres": statetest.URL(b)} {
+	for name, where := range map[string]string{"sqlite": b.TempDir(), "postgres": postgrestest.URL(b)} {
 		b.Run(name, func(b *testing.B) {
 			s := open(b, where)
 			l := lock(b, s)

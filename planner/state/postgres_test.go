@@ -16,16 +16,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
 // A database that cannot be used is named, with the user and the way out, and
 // without the password.
 func TestOpenRefusesADatabase(t *testing.T) {
-	server := statetest.Start(t)
+	server := postgrestest.Start(t)
 	for _, statement := range []string{
-		"CREATE ROLE reader LOGIN PASSWORD '" + statetest.Password + "'",
+		"CREATE ROLE reader LOGIN PASSWORD '" + postgrestest.Password + "'",
 		"CREATE DATABASE closed",
 		"CREATE SCHEMA other",
 		"CREATE TABLE other.orders (id BIGINT)",
@@ -49,25 +49,25 @@ func TestOpenRefusesADatabase(t *testing.T) {
 		where string
 		want  []string
 	}{
-		{"nobody listens", "postgres://tenon:" + statetest.Password + "@127.0.0.1:1/postgres",
+		{"nobody listens", "postgres://tenon:" + postgrestest.Password + "@127.0.0.1:1/postgres",
 			[]string{"cannot reach the state postgres://tenon@127.0.0.1:1/postgres?schema=tenon: connect: connection refused"}},
 		{"no such host", "postgres://tenon@db.invalid/postgres",
 			[]string{"cannot reach the state postgres://tenon@db.invalid:5432/postgres", "lookup db.invalid"}},
 		{"a wrong password", with("tenon", "wr0ng", "/postgres"),
 			[]string{"cannot open the state postgres://tenon@" + at + "/postgres", "password authentication failed", "PGPASSFILE"}},
-		{"no such user", with("nobody", statetest.Password, "/postgres"),
+		{"no such user", with("nobody", postgrestest.Password, "/postgres"),
 			[]string{"postgres://nobody@" + at, "password authentication failed"}},
-		{"no such database", with("tenon", statetest.Password, "/none"),
+		{"no such database", with("tenon", postgrestest.Password, "/none"),
 			[]string{`database "none" does not exist`, "createdb none makes it"}},
-		{"no right to make the schema", with("reader", statetest.Password, "/closed"),
+		{"no right to make the schema", with("reader", postgrestest.Password, "/closed"),
 			[]string{"postgres://reader@" + at + "/closed?schema=tenon", "permission denied for database closed", `the user "reader" needs more rights: CREATE on the database "closed"`}},
-		{"no right to read", with("reader", statetest.Password, "/postgres?schema="+schemaOf(mine)),
+		{"no right to read", with("reader", postgrestest.Password, "/postgres?schema="+schemaOf(mine)),
 			[]string{"permission denied for schema " + schemaOf(mine), `the user "reader" needs more rights`}},
-		{"another program's schema", with("tenon", statetest.Password, "/postgres?schema=other"),
+		{"another program's schema", with("tenon", postgrestest.Password, "/postgres?schema=other"),
 			[]string{`the schema "other" of postgres://tenon@` + at, "name another one with ?schema=NAME"}},
-		{"a schema that is none", with("tenon", statetest.Password, "/postgres?schema=a;b"),
+		{"a schema that is none", with("tenon", postgrestest.Password, "/postgres?schema=a;b"),
 			[]string{"the URL of the database cannot be read"}},
-		{"a schema of the server's", with("tenon", statetest.Password, "/postgres?schema=pg_catalog"),
+		{"a schema of the server's", with("tenon", postgrestest.Password, "/postgres?schema=pg_catalog"),
 			[]string{"schema=pg_catalog is not the name of a schema"}},
 		{"a password that is not escaped", with("tenon", "s3cret-%zz/of?the#test", "/postgres"),
 			[]string{"the URL of the database cannot be read: in a user or password", "PGPASSFILE"}},
@@ -75,7 +75,7 @@ func TestOpenRefusesADatabase(t *testing.T) {
 			[]string{"the URL of the database cannot be read: in a user or password"}},
 		{"an option that is none", "postgres://127.0.0.1/postgres?sslmode=sometimes",
 			[]string{"the URL of the database cannot be read", "sslmode is invalid"}},
-		{"no encryption where it is asked for", with("tenon", statetest.Password, "/postgres?sslmode=require"),
+		{"no encryption where it is asked for", with("tenon", postgrestest.Password, "/postgres?sslmode=require"),
 			[]string{"cannot reach the state", "TLS"}},
 		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one knows 3): upgrade tenon"}},
 		{"a layout that is none", unknown, []string{"is damaged: layout 0 is not known", "restore it from a backup", "drop the schema"}},
@@ -91,7 +91,7 @@ func TestOpenRefusesADatabase(t *testing.T) {
 					t.Errorf("error %q does not say %q", err, w)
 				}
 			}
-			for _, secret := range []string{statetest.Password, "wr0ng", "s3cret"} {
+			for _, secret := range []string{postgrestest.Password, "wr0ng", "s3cret"} {
 				if shown := err.Error() + state.Shown(tt.where); strings.Contains(shown, secret) {
 					t.Errorf("%q tells the password", shown)
 				}
@@ -109,7 +109,7 @@ func schemaOf(where string) string {
 // tables, and who may only read can look.
 func TestRightsThatAreEnough(t *testing.T) {
 	ctx := t.Context()
-	server := statetest.Start(t)
+	server := postgrestest.Start(t)
 	where := server.URL()
 	open(t, where)
 	schema := schemaOf(where)
@@ -123,7 +123,7 @@ func TestRightsThatAreEnough(t *testing.T) {
 		ok(t, server.Exec(ctx, statement))
 	}
 	as := func(user string) string {
-		return strings.Replace(where, "tenon:"+statetest.Password, user+":"+user[:1], 1)
+		return strings.Replace(where, "tenon:"+postgrestest.Password, user+":"+user[:1], 1)
 	}
 	l := lock(t, open(t, as("writer")))
 	finish(t, l, unit("a"), "k", noon, time.Second, nil)
@@ -142,10 +142,10 @@ func TestRightsThatAreEnough(t *testing.T) {
 
 // The variables and files of libpq say what the URL does not.
 func TestTheEnvironmentCompletesAURL(t *testing.T) {
-	where := statetest.URL(t)
+	where := postgrestest.URL(t)
 	u, err := url.Parse(where)
 	ok(t, err)
-	for name, value := range map[string]string{"PGHOST": u.Hostname(), "PGPORT": u.Port(), "PGUSER": "tenon", "PGPASSWORD": statetest.Password, "PGDATABASE": "postgres"} {
+	for name, value := range map[string]string{"PGHOST": u.Hostname(), "PGPORT": u.Port(), "PGUSER": "tenon", "PGPASSWORD": postgrestest.Password, "PGDATABASE": "postgres"} {
 		t.Setenv(name, value)
 	}
 	s := open(t, "postgres://?schema="+schemaOf(where))
@@ -153,7 +153,7 @@ func TestTheEnvironmentCompletesAURL(t *testing.T) {
 		t.Errorf("it is %s, want %s", s.Where(), want)
 	}
 	passfile := filepath.Join(t.TempDir(), "pgpass")
-	ok(t, os.WriteFile(passfile, []byte("*:*:*:tenon:"+statetest.Password+"\n"), 0o600))
+	ok(t, os.WriteFile(passfile, []byte("*:*:*:tenon:"+postgrestest.Password+"\n"), 0o600))
 	t.Setenv("PGPASSWORD", "")
 	t.Setenv("PGPASSFILE", passfile)
 	open(t, "postgresql:///?schema="+schemaOf(where))
@@ -161,7 +161,7 @@ func TestTheEnvironmentCompletesAURL(t *testing.T) {
 
 func TestStatesInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 	ctx := t.Context()
-	one, two := open(t, statetest.URL(t)), open(t, statetest.URL(t))
+	one, two := open(t, postgrestest.URL(t)), open(t, postgrestest.URL(t))
 	finish(t, lock(t, one), unit("a"), "k", noon, time.Second, nil)
 	l := lock(t, two) // it has a lock of its own
 	if len(must[map[string]state.Current](t)(two.Current(ctx))) != 0 {
@@ -179,7 +179,7 @@ func TestStatesInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 // written once, and what was written before is there.
 func TestWritesWaitForAServerThatComesBack(t *testing.T) {
 	ctx := t.Context()
-	server := statetest.Start(t)
+	server := postgrestest.Start(t)
 	s := open(t, server.URL())
 	l := lock(t, s)
 	u := unit("a/b/c")
@@ -219,7 +219,7 @@ func TestWritesWaitForAServerThatComesBack(t *testing.T) {
 // as it was when it comes back.
 func TestAServerThatStaysAway(t *testing.T) {
 	ctx := t.Context()
-	server := statetest.Start(t)
+	server := postgrestest.Start(t)
 	s := open(t, server.URL())
 	state.SetOutage(s, 2*time.Second)
 	l := lock(t, s)
@@ -230,7 +230,7 @@ func TestAServerThatStaysAway(t *testing.T) {
 	for range 3 {
 		_, err := l.Begin(ctx, state.Run{Key: "2", Unit: "a"})
 		var away *state.UnreachableError
-		if !errors.As(err, &away) || away.After < 2*time.Second || strings.Contains(err.Error(), statetest.Password) {
+		if !errors.As(err, &away) || away.After < 2*time.Second || strings.Contains(err.Error(), postgrestest.Password) {
 			t.Fatalf("got %v, want UnreachableError", err)
 		}
 		tries = append(tries, time.Since(began))
@@ -249,7 +249,7 @@ func TestAServerThatStaysAway(t *testing.T) {
 }
 
 func TestAWaitForAServerEndsWithTheContext(t *testing.T) {
-	server := statetest.Start(t)
+	server := postgrestest.Start(t)
 	l := lock(t, open(t, server.URL()))
 	ok(t, server.Kill())
 	stop := errors.New("stop")
@@ -266,7 +266,7 @@ func TestAWaitForAServerEndsWithTheContext(t *testing.T) {
 func TestTheLockIsNotTakenForAnOutage(t *testing.T) {
 	const ttl = 2 * time.Second
 	ctx := t.Context()
-	server := statetest.Start(t)
+	server := postgrestest.Start(t)
 	where := server.URL()
 	l, err := open(t, where).Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: ttl})
 	ok(t, err)
@@ -292,12 +292,12 @@ func TestTheLockIsNotTakenForAnOutage(t *testing.T) {
 // of it on the server.
 func TestACommitThatIsNotAnswered(t *testing.T) {
 	ctx := t.Context()
-	where := statetest.URL(t)
+	where := postgrestest.URL(t)
 	u, err := url.Parse(where)
 	ok(t, err)
 	for _, cut := range []string{"before", "after", "late"} {
 		t.Run(cut, func(t *testing.T) {
-			where := statetest.URL(t)
+			where := postgrestest.URL(t)
 			p := newProxy(t, u.Host, cut)
 			s := open(t, strings.Replace(where, u.Host, p.addr, 1))
 			direct := open(t, where)
@@ -341,7 +341,7 @@ func TestACommitThatIsNotAnswered(t *testing.T) {
 // for the next one.
 func TestACommitThatWasGivenUp(t *testing.T) {
 	ctx := t.Context()
-	where := statetest.URL(t)
+	where := postgrestest.URL(t)
 	u, err := url.Parse(where)
 	ok(t, err)
 	p := newProxy(t, u.Host, "after")
@@ -465,7 +465,7 @@ func (p *proxy) pass(client, server net.Conn) {
 // machine is gone, is thrown out by the server. Until then others try again.
 func TestAWriterThatHangsIsThrownOut(t *testing.T) {
 	ctx := t.Context()
-	where := statetest.URL(t)
+	where := postgrestest.URL(t)
 	s := open(t, where+"&lock_timeout=50")
 	l := lock(t, s)
 	ok(t, state.Hang(ctx, open(t, where+"&idle_in_transaction_session_timeout=400")))
@@ -535,7 +535,7 @@ func TestAWriteNoticesThatTheRecordIsAnother(t *testing.T) {
 		{"brought back from a backup", "UPDATE %s.meta SET serial = serial - 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			where := statetest.URL(t)
+			where := postgrestest.URL(t)
 			l := lock(t, open(t, where))
 			n := must[int](t)(l.BeginRevision(t.Context(), state.Revision{}))
 			ok(t, state.Exec(t.Context(), open(t, where), fmt.Sprintf(tt.done, schemaOf(where))))
@@ -564,7 +564,7 @@ func TestAnErrorOfAnyBytesIsRecorded(t *testing.T) {
 func TestBind(t *testing.T) {
 	ctx := t.Context()
 	work := func(dir string) { ok(t, os.MkdirAll(filepath.Join(dir, "runs"), 0o700)) }
-	one, two := open(t, statetest.URL(t)), open(t, statetest.URL(t))
+	one, two := open(t, postgrestest.URL(t)), open(t, postgrestest.URL(t))
 	var elsewhere *state.ElsewhereError
 	var lost *state.LostError
 

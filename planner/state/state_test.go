@@ -8,16 +8,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/planner/state/statetest"
 )
 
 // onBoth runs a test with a folder, and with a database, in which there is no state
 // yet.
 func onBoth(t *testing.T, f func(t *testing.T, where string)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, t.TempDir()) })
-	t.Run("postgres", func(t *testing.T) { f(t, statetest.URL(t)) })
+	t.Run("postgres", func(t *testing.T) { f(t, postgrestest.URL(t)) })
 }
 
 func open(t testing.TB, where string) *state.Store {

@@ -22,9 +22,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/test/s3test"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
-	"github.com/tenon-ml/tenon/planner/artifact/remote/s3test"
 )
 
 // A faulty is a real S3 server behind something that does not work all the time.

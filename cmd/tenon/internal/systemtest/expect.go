@@ -70,7 +70,7 @@ func (t *test) expectPlan(ctx context.Context, declared compiled, sys *ir.System
 		t.archive.use("plan")
 		return
 	}
-	p, err := planner.Suppose(ctx, before, sys, nil)
+	p, err := planner.Simulate(ctx, before, sys, nil)
 	if err == nil {
 		var text string
 		if text, err = t.Plan(p); err == nil {

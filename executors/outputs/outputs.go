@@ -1,0 +1,167 @@
+// Package outputs looks at what a step left: outputs, metrics, progress. A step may
+// leave anything, so nothing is followed, waited for, or read without a bound.
+//
+// It does not know what an output has to hold.
+package outputs
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// ErrMissing means that a step wrote nothing where an output is expected.
+var ErrMissing = errors.New("it is missing")
+
+// Output tells what was expected where, unless an output is a file or a folder, as
+// its kind wants. If nothing is there, that is [ErrMissing].
+func Output(port string, kind ir.PortKind, path string) error {
+	info, err := os.Lstat(path) // a link may lead to what the step could not read
+	if errors.Is(err, fs.ErrNotExist) {
+		return &missing{port, path}
+	}
+	if err != nil {
+		return fmt.Errorf("output %s: %w", port, err)
+	}
+	switch kind {
+	case ir.Table:
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("output %s is a table: one Parquet file is expected at %s, where the step left %s", port, path, what(info))
+		}
+	case ir.Model, ir.Report:
+		if !info.IsDir() {
+			return fmt.Errorf("output %s is a %s: a folder is expected at %s, where the step left %s", port, kind, path, what(info))
+		}
+	case ir.File:
+		if !info.Mode().IsRegular() && !info.IsDir() {
+			return fmt.Errorf("output %s is a file: a file or a folder is expected at %s, where the step left %s", port, path, what(info))
+		}
+	default:
+		return fmt.Errorf("output %s is of kind %q, which a step cannot write", port, kind)
+	}
+	return nil
+}
+
+type missing struct{ port, path string }
+
+func (m *missing) Error() string {
+	return fmt.Sprintf("output %s is missing: the step wrote nothing at %s", m.port, m.path)
+}
+
+func (m *missing) Is(err error) bool { return err == ErrMissing }
+
+func what(info fs.FileInfo) string {
+	switch {
+	case info.IsDir():
+		return "a folder"
+	case info.Mode().IsRegular():
+		return "a file"
+	case info.Mode()&fs.ModeSymlink != 0:
+		return "a link"
+	}
+	return "something else (" + info.Mode().Type().String() + ")"
+}
+
+// maxNote bounds the small files that a step writes beside its outputs.
+const maxNote = 16 << 20
+
+// Read reads a small file that a step wrote.
+func Read(path string) ([]byte, error) {
+	f, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxNote+1))
+	if err == nil && len(b) > maxNote {
+		err = fmt.Errorf("%s is larger than %d MiB", path, maxNote>>20)
+	}
+	return b, err
+}
+
+// Open opens a file that a step wrote, if it is one: not a pipe that nobody writes
+// to, nor a link to a device that never ends.
+func Open(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0) // to open a pipe would wait for a writer
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is %s where a file is expected", path, what(info))
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// tailEvery is how often the progress of a step is looked at.
+const tailEvery = 200 * time.Millisecond
+
+// maxLine bounds a line of progress; a longer one is dropped.
+const maxLine = 64 << 10
+
+// Tail reads a growing file of progress and passes on the newest line, until
+// stop is closed, and once more then. What is no progress is ignored.
+func Tail(path string, stop <-chan struct{}, tell func(step.Progress)) {
+	ticker := time.NewTicker(tailEvery)
+	defer ticker.Stop()
+	t := tailer{path: path}
+	for {
+		select {
+		case <-stop:
+			if p, ok := t.read(); ok {
+				tell(p)
+			}
+			return
+		case <-ticker.C:
+			if p, ok := t.read(); ok {
+				tell(p)
+			}
+		}
+	}
+}
+
+type tailer struct {
+	path string
+	at   int64
+}
+
+// read returns the last progress among the lines that were completed since.
+func (t *tailer) read() (last step.Progress, ok bool) {
+	f, err := Open(t.path)
+	if err != nil {
+		return last, false
+	}
+	defer f.Close()
+	if _, err := f.Seek(t.at, io.SeekStart); err != nil {
+		return last, false
+	}
+	r := bufio.NewReaderSize(f, maxLine)
+	for {
+		line, err := r.ReadSlice('\n')
+		if err == bufio.ErrBufferFull {
+			t.at += int64(len(line))
+			continue
+		}
+		if err != nil {
+			return last, ok
+		}
+		t.at += int64(len(line))
+		var p step.Progress
+		if json.Unmarshal(line, &p) == nil && bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")) {
+			last, ok = p, true
+		}
+	}
+}

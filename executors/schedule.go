@@ -1,0 +1,403 @@
+package executors
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// patience is how often a unit that waits for a large share of its pool may be
+// overtaken by smaller ones before the pool is kept free for it.
+const patience = 8
+
+// A node is one unit as the schedule sees it.
+type node struct {
+	claim   claim
+	rank    int  // of what waits, the highest goes first
+	service bool // keeps its claim once it stands
+	held    bool // stands already, so that its claim is taken
+	way     time.Duration
+	next    []int // that depend on it
+
+	lease     lease // what it has of GPUs
+	former    lease // what its predecessor keeps until it has taken over
+	moves     bool  // from the former lease to another
+	runs      bool
+	turn      int  // when it was admitted
+	leaving   bool // is being ended, for others are owed what it has borrowed
+	stuck     bool // could not be ended, so that nobody gets what it has
+	waits     int  // for how many it still waits
+	overtaken int
+	blockedBy int // the node whose failure blocks it, or -1
+}
+
+// A schedule decides which unit may start next. It does nothing itself: the
+// walk asks it what is due, looks whether that has to run, queues what does,
+// starts what the pools admit, and tells it what ended.
+//
+//	waiting --due--> looked at --queue--> queued --admit--> running --succeed/fail
+type schedule struct {
+	nodes    []node
+	pools    ledger
+	parallel int // how many may run at once; 0 is no bound
+
+	due     []int
+	queued  []int // highest rank first, then the longest way, then in the plan's order
+	running int
+	turns   int
+}
+
+func newSchedule(nodes []node, pools ledger, parallel int) *schedule {
+	s := &schedule{nodes: nodes, pools: pools, parallel: parallel}
+	for i := range nodes {
+		nodes[i].blockedBy = -1
+		if nodes[i].held {
+			pools.take(nodes[i].claim)
+		}
+		pools.takeParts(nodes[i].lease)
+		for _, j := range nodes[i].next {
+			nodes[j].waits++
+		}
+	}
+	for i := range nodes {
+		if nodes[i].waits == 0 {
+			s.due = append(s.due, i)
+		}
+	}
+	return s
+}
+
+// takeDue returns the nodes that wait for nothing any more, each once.
+func (s *schedule) takeDue() []int {
+	d := s.due
+	s.due = nil
+	slices.SortFunc(d, s.order)
+	return d
+}
+
+// order is by rank, and then the critical path first: the node with the most work
+// behind it.
+func (s *schedule) order(a, b int) int {
+	return cmp.Or(
+		cmp.Compare(s.nodes[b].rank, s.nodes[a].rank),
+		cmp.Compare(s.nodes[b].way, s.nodes[a].way),
+		cmp.Compare(a, b),
+	)
+}
+
+// queue lets a node wait for its pool.
+func (s *schedule) queue(i int) {
+	at, _ := slices.BinarySearchFunc(s.queued, i, s.order)
+	s.queued = slices.Insert(s.queued, at, i)
+}
+
+// admit takes what fits out of the queue and returns it as running. First come
+// those whose teams are guaranteed what they ask for, and then, of what is left
+// idle, those that borrow; nobody borrows GPUs while a unit waits for some that its
+// team is guaranteed. A node that does not fit is overtaken by those behind it, but
+// only so often: then its pool is kept free for it until it fits. One that waits
+// for its own team alone keeps only that from going on.
+func (s *schedule) admit() []int {
+	var started, later []int
+	a := admission{schedule: s, kept: map[keep]bool{}, owed: map[string]bool{}}
+	for _, i := range s.queued {
+		if s.standing(i) == borrows {
+			later = append(later, i)
+		} else if a.admit(i, false) {
+			started = append(started, i)
+		}
+	}
+	if len(later) > 0 {
+		for _, i := range a.rest {
+			if _, ok := s.room(i); !ok && s.standing(i) == within {
+				a.owed[s.nodes[i].claim.pool] = true
+			}
+		}
+	}
+	for _, i := range later {
+		if a.admit(i, true) {
+			started = append(started, i)
+		}
+	}
+	slices.SortFunc(a.rest, s.order)
+	s.queued = a.rest
+	return started
+}
+
+// takeQueued returns what waits, which waits no more.
+func (s *schedule) takeQueued() []int {
+	q := s.queued
+	s.queued = nil
+	return q
+}
+
+// A standing is how what a node asks for compares with the guarantee of its team.
+type standing int
+
+const (
+	within  standing = iota // it is owed what it asks for
+	borrows                 // it may have it, of what is idle
+	barred                  // it has to wait for its own team
+)
+
+func (s *schedule) standing(i int) standing {
+	n := &s.nodes[i]
+	if n.claim.parts.Count == 0 || s.pools.satisfies(n.lease, n.claim) {
+		return within
+	}
+	beyond, lends := s.pools[n.claim.pool].gpus.beyond(n.claim.team, n.claim.parts.Total())
+	switch {
+	case !beyond:
+		return within
+	case lends && !n.service: // which would stay
+		return borrows
+	}
+	return barred
+}
+
+// room is the lease that the node would get, or has.
+func (s *schedule) room(i int) (lease, bool) {
+	n := &s.nodes[i]
+	if s.pools.satisfies(n.lease, n.claim) {
+		return n.lease, true
+	}
+	return s.pools.place(n.claim)
+}
+
+// An admission is one look through the queue.
+type admission struct {
+	*schedule
+	rest []int           // what still waits
+	kept map[keep]bool   // what is kept free for one that was overtaken too often
+	owed map[string]bool // pools where a unit waits for GPUs that its team is guaranteed
+}
+
+// A keep is a pool, or what it has for one team.
+type keep struct{ pool, team string }
+
+func (a *admission) keepOf(i int) keep {
+	n := &a.nodes[i]
+	if a.standing(i) == barred {
+		return keep{n.claim.pool, n.claim.team}
+	}
+	return keep{pool: n.claim.pool}
+}
+
+// admit starts the node, or lets it wait on.
+func (a *admission) admit(i int, borrowing bool) bool {
+	n := &a.nodes[i]
+	if a.parallel > 0 && a.running >= a.parallel {
+		a.rest = append(a.rest, i)
+		return false
+	}
+	pool := n.claim.pool
+	got, placed := a.room(i)
+	barred := a.standing(i) == barred
+	kept := a.kept[keep{pool: pool}] || n.claim.parts.Count > 0 && a.kept[keep{pool, n.claim.team}]
+	switch {
+	case barred, !placed, borrowing && a.owed[pool], !n.held && (kept || !a.pools.fits(n.claim)):
+		if n.overtaken >= patience {
+			a.kept[a.keepOf(i)] = true
+		}
+		a.rest = append(a.rest, i)
+		return false
+	}
+	a.start(i, got)
+	if n.held {
+		return true
+	}
+	for _, j := range a.rest {
+		k := a.keepOf(j)
+		if k.pool == pool && (k.team == "" || k.team == n.claim.team && n.claim.parts.Count > 0) {
+			a.nodes[j].overtaken++
+			a.kept[k] = a.kept[k] || a.nodes[j].overtaken >= patience
+		}
+	}
+	return true
+}
+
+// start enters what a node takes.
+func (s *schedule) start(i int, got lease) {
+	n := &s.nodes[i]
+	s.running++
+	s.turns++
+	n.runs, n.turn = true, s.turns
+	if !n.held {
+		s.pools.take(n.claim)
+	}
+	if s.pools.satisfies(n.lease, n.claim) {
+		return
+	}
+	if n.moves = n.held; n.moves {
+		n.former = n.lease
+	}
+	n.lease = got
+	s.pools.takeParts(got)
+}
+
+// A loss is a node that has to give back what it borrowed, and to whom.
+type loss struct{ from, to int }
+
+// reclaim finds what has to end so that units get the GPUs that their teams are
+// guaranteed: jobs of teams that have more than that and yield it, those of the
+// lowest rank first and of them the latest, and no more than are needed. It marks
+// them as leaving; who ends one tells [schedule.pause].
+func (s *schedule) reclaim() []loss {
+	if !slices.ContainsFunc(s.queued, func(i int) bool { return len(s.pools[s.nodes[i].claim.pool].gpus.pool.Teams) > 0 }) {
+		return nil
+	}
+	var losses []loss
+	soon := s.pools.clone() // as it will be when those that are leaving have left
+	for i := range s.nodes {
+		if n := &s.nodes[i]; n.leaving {
+			soon.give(n.claim)
+			soon.giveParts(n.lease)
+		}
+	}
+	for _, i := range s.queued {
+		c := s.nodes[i].claim
+		if c.parts.Count == 0 || len(soon[c.pool].gpus.pool.Teams) == 0 || s.pools.satisfies(s.nodes[i].lease, c) {
+			continue
+		}
+		if beyond, _ := soon[c.pool].gpus.beyond(c.team, c.parts.Total()); beyond {
+			continue
+		}
+		got, ok := soon.place(c)
+		if !ok {
+			var from []int
+			if from, got, ok = s.losers(soon, i); !ok {
+				continue
+			}
+			for _, j := range from {
+				s.nodes[j].leaving = true
+				losses = append(losses, loss{j, i})
+			}
+		}
+		soon.takeParts(got)
+		if !s.nodes[i].held {
+			soon.take(c)
+		}
+	}
+	return losses
+}
+
+// losers chooses whom to end for a node, and takes them out of soon. It returns
+// false, and leaves soon as it was, if all that can be taken back is not enough.
+func (s *schedule) losers(soon ledger, to int) (chosen []int, got lease, ok bool) {
+	want := &s.nodes[to]
+	leave := func(j int) { soon.give(s.nodes[j].claim); soon.giveParts(s.nodes[j].lease) }
+	stay := func(j int) { soon.take(s.nodes[j].claim); soon.takeParts(s.nodes[j].lease) }
+	enough := func() bool {
+		got, ok = soon.place(want.claim)
+		return ok && (want.held || soon.fits(want.claim))
+	}
+	var borrowers []int
+	for j := range s.nodes {
+		if n := &s.nodes[j]; n.runs && !n.leaving && !n.service && n.claim.pool == want.claim.pool && len(n.lease.grants) > 0 {
+			borrowers = append(borrowers, j)
+		}
+	}
+	slices.SortFunc(borrowers, func(a, b int) int {
+		return cmp.Or(cmp.Compare(s.nodes[a].rank, s.nodes[b].rank), cmp.Compare(s.nodes[b].turn, s.nodes[a].turn))
+	})
+	for _, j := range borrowers {
+		if soon[want.claim.pool].gpus.yields(s.nodes[j].claim.team) {
+			leave(j)
+			if chosen = append(chosen, j); enough() {
+				break
+			}
+		}
+	}
+	if !enough() {
+		for _, j := range chosen {
+			stay(j)
+		}
+		return nil, lease{}, false
+	}
+	for k := len(chosen) - 2; k >= 0; k-- { // some may have been too small to matter
+		if stay(chosen[k]); enough() {
+			chosen = slices.Delete(chosen, k, k+1)
+		} else {
+			leave(chosen[k])
+		}
+	}
+	enough()
+	return chosen, got, ok
+}
+
+// pause gives back what a running node holds: it will queue again.
+func (s *schedule) pause(i int) {
+	n := &s.nodes[i]
+	s.running--
+	n.runs, n.leaving = false, false
+	if !n.held {
+		s.pools.give(n.claim)
+	}
+	if n.stuck || n.held && !n.moves {
+		return
+	}
+	s.pools.giveParts(n.lease)
+	n.lease, n.former, n.moves = n.former, lease{}, false
+}
+
+// end is told that a running node ended.
+func (s *schedule) end(i int, ok bool) (blocked []int) {
+	if n := &s.nodes[i]; ok && n.service {
+		s.running--
+		n.held, n.runs = true, false
+		if !n.stuck {
+			s.pools.giveParts(n.former)
+		}
+		n.former, n.moves = lease{}, false
+	} else {
+		s.pause(i)
+	}
+	return s.settle(i, ok)
+}
+
+// reserve lets a node that waits have a lease already: what a killed apply left of
+// it has the GPUs.
+func (s *schedule) reserve(i int, t lease) {
+	s.nodes[i].lease = t
+	s.pools.takeParts(t)
+}
+
+// reserved reports whether it has a lease and does not run.
+func (s *schedule) reserved(i int) bool {
+	n := &s.nodes[i]
+	return !n.runs && !n.held && !n.stuck && len(n.lease.grants) > 0
+}
+
+// release takes the lease of a node that does not run.
+func (s *schedule) release(i int) {
+	s.pools.giveParts(s.nodes[i].lease)
+	s.nodes[i].lease = lease{}
+}
+
+// settle is told how a node came out that has not run, or has just ended. It
+// returns the nodes that can no longer run, in the order of the plan.
+func (s *schedule) settle(i int, ok bool) (blocked []int) {
+	if ok {
+		for _, j := range s.nodes[i].next {
+			s.nodes[j].waits--
+			if s.nodes[j].waits == 0 && s.nodes[j].blockedBy < 0 {
+				s.due = append(s.due, j)
+			}
+		}
+		return nil
+	}
+	todo := []int{i}
+	for len(todo) > 0 {
+		n := todo[0]
+		todo = todo[1:]
+		for _, j := range s.nodes[n].next {
+			if s.nodes[j].blockedBy < 0 {
+				s.nodes[j].blockedBy = i
+				blocked = append(blocked, j)
+				todo = append(todo, j)
+			}
+		}
+	}
+	slices.Sort(blocked)
+	return blocked
+}

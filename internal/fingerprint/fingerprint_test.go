@@ -1,0 +1,101 @@
+package fingerprint
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// aged is a record that begins when the files of a test are old.
+func aged() *Record {
+	r := New()
+	r.begin = r.begin.Add(time.Hour)
+	return r
+}
+
+func TestAnOldFileIsKnownByItsLooks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	write(t, path, "before")
+	r := aged()
+	r.File(path, []byte("something else")) // so a look at the content would tell
+	x := r.Reads()[0]
+	if !x.Same() {
+		t.Error("a file that looks the same was read")
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, "after!")
+	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if x.Same() {
+		t.Error("a new content of the same size and time was not noticed")
+	}
+}
+
+func TestAYoungFileIsKnownByItsContentOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	write(t, path, "before")
+	r := New()
+	r.File(path, []byte("before"))
+	x := r.Reads()[0]
+	if x.Looks != (Looks{}) {
+		t.Error("the times of a file that was just written prove something")
+	}
+	if !x.Same() || x.Looks != (Looks{}) {
+		t.Error("a file that was just written is not the same, or is taken for old")
+	}
+	write(t, path, "after!")
+	if x.Same() {
+		t.Error("a new content was not noticed")
+	}
+}
+
+func TestAFileThatBecameOldIsNotReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	write(t, path, "before")
+	r := New()
+	r.File(path, []byte("before"))
+	x := r.Reads()[0]
+	if !x.sameFile(time.Now().Add(time.Hour)) || x.Looks != LooksOf(path) {
+		t.Error("what it looks like was not noted")
+	}
+}
+
+func TestAFileThatChangesWhileItIsReadIsNotRecorded(t *testing.T) {
+	r := New()
+	r.File("/a", []byte("before"))
+	r.File("/a", []byte("after"))
+	if r.Reads() != nil {
+		t.Error("it is recorded")
+	}
+}
+
+func TestWhatCannotBeRecordedMakesTheRecordEmpty(t *testing.T) {
+	r := New()
+	r.Absent("/a")
+	r.Cannot("the clock was read")
+	if r.Reads() != nil {
+		t.Error("something is recorded")
+	}
+}
+
+func TestANilRecordTakesAll(t *testing.T) {
+	var r *Record
+	r.File("/a", nil)
+	r.Absent("/a")
+	r.Link("/a", "/b")
+	r.Names("/a", nil)
+	r.Sources("/a", r.Files("/a"))
+	r.Cannot("")
+}

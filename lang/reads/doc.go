@@ -1,6 +1,0 @@
-// Package reads notes what a compilation has read of the file system, and tells
-// later whether another one would read the same: contents of files, names in
-// folders, what links stand for, and what was looked for and not there.
-//
-// It does not know what is read or why, and keeps nothing itself.
-package reads

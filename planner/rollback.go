@@ -1,0 +1,132 @@
+package planner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A Past is a revision that was applied whole.
+type Past struct {
+	Revision int
+	System   *ir.System
+	Standing state.Standing // what stood at its end
+	// Moves are those of the revisions since, oldest first.
+	Moves []state.Move
+	// Check reads an artifact and holds it against its digest. It is asked for
+	// what is to stand again. Nil takes all for what they were.
+	Check func(ctx context.Context, digest string) error
+}
+
+// PlanRollback makes the plan that brings a revision back from what is recorded of it:
+// every result stands as it stood then, and services and records are made from
+// it. Nothing is run again, and data is not looked at. What is lost cannot be
+// brought back; the error names all of it.
+func PlanRollback(ctx context.Context, past Past, in Inputs) (*Plan, error) {
+	m := newMaker(ctx, in)
+	p, err := m.rollback(past)
+	if err != nil {
+		return nil, fmt.Errorf("bring revision %d back: %w", past.Revision, err)
+	}
+	return p, nil
+}
+
+func (m *maker) rollback(past Past) (*Plan, error) {
+	meta, err := m.in.State.Meta(m.ctx)
+	if err != nil {
+		return nil, err
+	}
+	sys := *past.System
+	sys.Moved = nil // they were made on the way there; now they are undone
+	for _, mv := range slices.Backward(past.Moves) {
+		from, _ := ir.SplitID(mv.To)
+		to, _ := ir.SplitID(mv.From)
+		if back := (ir.Move{From: from, To: to}); !slices.Contains(sys.Moved, back) {
+			sys.Moved = append(sys.Moved, back)
+		}
+	}
+	if err := m.load(withoutFiles(&sys)); err != nil {
+		return nil, err
+	}
+	order, err := sort(sys.Units)
+	if err != nil {
+		return nil, err
+	}
+	p := m.plan(&sys, meta)
+	p.BackTo = past.Revision
+	var lost []error
+	for _, i := range order {
+		u := &sys.Units[i]
+		item, err := m.recallUnit(u, past.Standing[u.ID], past.Check)
+		if err != nil {
+			lost = append(lost, fmt.Errorf("%s: %w", u.ID, err))
+			continue
+		}
+		p.Items = append(p.Items, item)
+	}
+	if len(lost) > 0 {
+		return nil, errors.Join(lost...)
+	}
+	gone, err := m.deletes(&sys)
+	if err != nil {
+		return nil, err
+	}
+	p.Items = append(p.Items, gone...)
+	return p, m.estimate(p)
+}
+
+// recallUnit plans a unit to stand as it stood under that key.
+func (m *maker) recallUnit(u *ir.Unit, stood state.Stood, check func(context.Context, string) error) (Item, error) {
+	if stood.Key == "" {
+		return Item{}, errors.New("what stood of it was not recorded")
+	}
+	l := look{u: u, key: stood.Key}
+	if c, ok := m.current[u.ID]; ok {
+		l.current = &c
+		if becomesOther(u, c) {
+			return Item{}, fmt.Errorf("it was a %s and stands as a service: tenon destroy first", u.Kind)
+		}
+	}
+	run, err := m.stood(&l, stood)
+	if err != nil {
+		return Item{}, err
+	}
+	for _, o := range u.Outputs {
+		if a, ok := run.Outputs[o.Port]; o.Kind != ir.EndpointOf && (!ok || !m.in.Artifacts.Has(a.Digest)) {
+			return Item{}, fmt.Errorf("its artifact %s is lost (%s)", o.Port, describe(a))
+		}
+	}
+	l.run, l.inputs = run, maps.Clone(run.Inputs)
+	if again := l.current == nil || l.current.Run != run.ID; again && check != nil && u.Kind == ir.Job {
+		for _, port := range slices.Sorted(maps.Keys(run.Outputs)) {
+			if err := check(m.ctx, run.Outputs[port].Digest); err != nil {
+				return Item{}, fmt.Errorf("its artifact %s is damaged: %w", port, err)
+			}
+		}
+	}
+	item := Item{Unit: u.ID, Kind: u.Kind, Key: stood.Key}
+	if u.Kind == ir.Job {
+		err = m.reuse(&item, &l)
+	} else {
+		err = m.standingUnit(&item, &l)
+	}
+	return item, err
+}
+
+// stood is the run whose result stood.
+func (m *maker) stood(l *look, stood state.Stood) (run *state.Run, err error) {
+	if stood.Run > 0 {
+		run, err = m.in.State.Run(m.ctx, stood.Run)
+	} else {
+		run, err = m.recordedRun(l)
+	}
+	if errors.Is(err, state.ErrNotFound) || err == nil && (run == nil || run.Key != stood.Key) {
+		return nil, errors.New("its run is not recorded any more")
+	}
+	return run, err
+}
