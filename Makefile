@@ -46,7 +46,7 @@ fuzz: ## feed every reader with bytes nobody meant, each for FUZZTIME
 
 .PHONY: test-python
 test-python: tools test-tools ## run the tests of the Python components
-	UV=$$(command -v uv) stdlib/python/tests/run.sh
+	UV=$$(command -v uv) stdlib/lib/test/run.sh
 
 .PHONY: build
 build: ## build bin/tenon, bin/tenon-run, the first process of containers, and bin/tenon-pod, that of pods
@@ -79,7 +79,7 @@ test-tools: ## install what the tests need besides
 
 .PHONY: locks
 locks: tools ## lock the Python environments of the standard library anew
-	stdlib/python/requirements/lock.sh
+	stdlib/lib/lock.sh
 
 .PHONY: base-image
 base-image: tools build ## make a base image from Debian packages, where no public registry is reached
