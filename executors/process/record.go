@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/internal/files"
@@ -47,14 +48,13 @@ func (r record) save() error { return local.SaveRecord(recordPath(r.Dir), r) }
 
 func (r record) handle() (state.Handle, error) { return local.Handle(Name, r.Name, r) }
 
-// Running tells which tasks still run of those whose folders are in dir: the unit,
-// by the number of the process group to end.
-func Running(dir string) map[int]string {
-	running := map[int]string{}
+// Running returns the tasks that run and whose folders are in dir.
+func (e *Executor) Running(dir string) []executors.Running {
+	var running []executors.Running
 	entries, _ := os.ReadDir(dir) // without one, none is known
-	for _, e := range entries {
-		if r, err := readRecord(filepath.Join(dir, e.Name())); err == nil && r.alive() {
-			running[r.Pid] = r.Unit
+	for _, entry := range entries {
+		if r, err := readRecord(filepath.Join(dir, entry.Name())); err == nil && r.alive() {
+			running = append(running, executors.Running{Unit: r.Unit, PID: r.Pid})
 		}
 	}
 	return running
