@@ -281,7 +281,7 @@ func (l *lab) age() func(*images.Image) {
 	return func(img *images.Image) {
 		for name, value := range img.Labels {
 			if _, err := time.Parse(time.RFC3339, value); err == nil {
-				img.Labels[name] = time.Now().Add(-2 * 30*24*time.Hour).UTC().Format(time.RFC3339)
+				img.Labels[name] = time.Now().Add(-2 * 30 * 24 * time.Hour).UTC().Format(time.RFC3339)
 			}
 		}
 	}
