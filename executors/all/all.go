@@ -75,10 +75,10 @@ func New(t ir.Target, s Setup) (executors.Executor, error) {
 
 // Check returns one fault for each field of a unit or its target that the executor cannot
 // honour.
-func Check(t ir.Target, u ir.Unit) []executors.Fault {
+func Check(t ir.Target, u ir.Unit) []ir.Fault {
 	x, err := New(t, Setup{})
 	if err != nil {
-		return []executors.Fault{{Field: "executor", Message: err.Error(), Target: true}}
+		return []ir.Fault{{Field: "executor", Message: err.Error(), Target: true}}
 	}
 	if c, ok := x.(executors.Checker); ok {
 		return c.Check(u)

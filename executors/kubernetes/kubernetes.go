@@ -399,4 +399,4 @@ func (e *Executor) Remote() bool { return true }
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
 // Check returns one fault per field that the cluster cannot honour.
-func (e *Executor) Check(u ir.Unit) []executors.Fault { return Check(e.opts.Settings, u) }
+func (e *Executor) Check(u ir.Unit) []ir.Fault { return Check(e.opts.Settings, u) }

@@ -89,7 +89,7 @@ type compilation struct {
 	environ   []string
 	resolve   lockfile.Resolver
 	record    *fingerprint.Record // or nil
-	executors map[string]func(ir.Target, ir.Unit) []compiler.Fault
+	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 
 	locks *lockfile.File // still to be written
 }
@@ -105,15 +105,10 @@ func (p *Project) resolve(ctx context.Context, requirements []string) ([]byte, e
 }
 
 // checks says of each executor what it cannot honour.
-func checks() map[string]func(ir.Target, ir.Unit) []compiler.Fault {
-	out := map[string]func(ir.Target, ir.Unit) []compiler.Fault{}
+func checks() map[string]func(ir.Target, ir.Unit) []ir.Fault {
+	out := map[string]func(ir.Target, ir.Unit) []ir.Fault{}
 	for _, name := range all.Names() {
-		out[name] = func(t ir.Target, u ir.Unit) (faults []compiler.Fault) {
-			for _, f := range all.Check(t, u) {
-				faults = append(faults, compiler.Fault(f))
-			}
-			return faults
-		}
+		out[name] = all.Check
 	}
 	return out
 }
