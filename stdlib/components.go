@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 	"sync"
 )
 
-//go:embed python/*.py python/components.json python/requirements/*.lock
+//go:embed python/*.py python/components.json python/requirements/*.lock python/requirements/sizes.txt
 var pythonFiles embed.FS
 
 // A PythonComponent is a component written in Python.
@@ -53,6 +54,29 @@ func PythonFile(name string) ([]byte, error) {
 // Lock returns the lock of a Python environment, with digests.
 func Lock(environment string) ([]byte, error) {
 	return fs.ReadFile(pythonFiles, "python/requirements/"+environment+".lock")
+}
+
+// WheelSizes returns the sizes in bytes of the wheels that environments of the library
+// install on machines of an architecture, as Go names it. They are by digest, as
+// locks write it.
+func WheelSizes(arch string) map[string]int64 {
+	b, err := pythonFiles.ReadFile("python/requirements/sizes.txt")
+	if err != nil {
+		panic(err) // the file is embedded
+	}
+	sizes := map[string]int64{}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) != 4 || f[0] != arch {
+			continue
+		}
+		n, err := strconv.ParseInt(f[2], 10, 64)
+		if err != nil {
+			panic(fmt.Sprintf("stdlib: sizes.txt: %v", err))
+		}
+		sizes[f[1]] = n
+	}
+	return sizes
 }
 
 // Pins returns what a lock pins, as requirements without digests.

@@ -47,7 +47,7 @@ func (a *app) executor(t ir.Target, in setting) (executors.Executor, error) {
 			if err != nil {
 				return "", fmt.Errorf("read the lock of the Python environment: %w", err)
 			}
-			return envs().Ensure(ctx, lock)
+			return envs().Ensure(ctx, lock, nil)
 		}}), nil
 	case containerd.Name:
 		return containerd.New(containerd.Options{

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Regenerates every *.lock beside this script from its *.in, with hashes, for all platforms.
+# Regenerates every *.lock beside this script from its *.in, with hashes, for all platforms, and sizes.txt,
+# which says how large the wheels are: a lock has no room for that.
 # Pins that are there are kept; `lock.sh --upgrade` moves them. Needs uv.
 set -eu
 cd "$(dirname "$0")"
@@ -24,3 +25,13 @@ compile postgres model "$@"
 compile xgboost model "$@"
 compile lightgbm model "$@"
 compile test "model postgres xgboost lightgbm" "$@"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for name in base model postgres xgboost lightgbm; do
+	"$uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-deps --no-header \
+		--format pylock.toml --output-file "$work/pylock.$name.toml" "$name.lock"
+done
+"$uv" run --quiet --no-project --python 3.11 --with packaging sizes.py "$work"/*.toml >"$work/sizes.txt"
+mv "$work/sizes.txt" sizes.txt
+echo "sizes.txt: $(wc -l <sizes.txt) wheels"
