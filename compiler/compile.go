@@ -19,17 +19,9 @@ type Options struct {
 	Lock func(ctx context.Context, requirements []string) ([]byte, error)
 	// Executors are those that can be targeted, by name, each with what it
 	// cannot honour of a unit on a target.
-	Executors map[string]func(ir.Target, ir.Unit) []Fault
+	Executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	// Record, if set, is told what is read besides the system's CUE.
 	Record *fingerprint.Record
-}
-
-// A Fault is a field of a unit that an executor cannot honour.
-type Fault struct {
-	Field   string // as the user wrote it: "needs.gpu"
-	Message string
-	Hint    string
-	Target  bool // the field is one of the target
 }
 
 // A Result is a compiled system with the files it needs.

@@ -108,7 +108,7 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 		return nil, func(f string) []byte { b, _ := os.ReadFile(filepath.Join(dir, f)); return b }, err
 	}
 	r, err := compiler.Compile(context.Background(), sys, compiler.Options{
-		Executors: map[string]func(ir.Target, ir.Unit) []compiler.Fault{"process": bare, "kubernetes": nil},
+		Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": bare, "kubernetes": nil},
 		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
 			return []byte(strings.Join(requirements, "\n") + "\n"), nil
 		},
@@ -117,10 +117,10 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 }
 
 // bare is an executor without images.
-func bare(_ ir.Target, u ir.Unit) []compiler.Fault {
-	var faults []compiler.Fault
+func bare(_ ir.Target, u ir.Unit) []ir.Fault {
+	var faults []ir.Fault
 	if u.Code.Image != "" {
-		faults = append(faults, compiler.Fault{Field: "image", Message: "it runs no containers", Hint: "choose a target that runs containers, or remove image"})
+		faults = append(faults, ir.Fault{Field: "image", Message: "it runs no containers", Hint: "choose a target that runs containers, or remove image"})
 	}
 	return faults
 }

@@ -46,15 +46,7 @@ type Waiter interface {
 // A Checker refuses at compile time what the executor cannot honour.
 type Checker interface {
 	// Check returns one fault per field of the unit it cannot honour.
-	Check(u ir.Unit) []Fault
-}
-
-// A Fault is a field of a unit that an executor cannot honour.
-type Fault struct {
-	Field   string // as the user wrote it: "needs.gpu"
-	Message string
-	Hint    string
-	Target  bool // the field is one of the target
+	Check(u ir.Unit) []ir.Fault
 }
 
 // A PortIsolation has ports of its own for each service, so that none of them is in the way of

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/containerd"
@@ -133,8 +132,8 @@ func (a *app) pin(ctx context.Context, sys *ir.System, again bool) (map[string]s
 }
 
 // honoured lists the executors with what each cannot honour.
-func (a *app) honoured() map[string]func(ir.Target, ir.Unit) []compiler.Fault {
-	out := map[string]func(ir.Target, ir.Unit) []compiler.Fault{}
+func (a *app) honoured() map[string]func(ir.Target, ir.Unit) []ir.Fault {
+	out := map[string]func(ir.Target, ir.Unit) []ir.Fault{}
 	for _, name := range executorNames {
 		x, err := a.executor(ir.Target{Executor: name}, setting{})
 		if err != nil {
@@ -148,24 +147,16 @@ func (a *app) honoured() map[string]func(ir.Target, ir.Unit) []compiler.Fault {
 			out[name] = nil
 			continue
 		}
-		out[name] = func(_ ir.Target, u ir.Unit) []compiler.Fault {
-			return asFaults(checker.Check(u))
+		out[name] = func(_ ir.Target, u ir.Unit) []ir.Fault {
+			return checker.Check(u)
 		}
 	}
-	out[kubernetes.Name] = func(t ir.Target, u ir.Unit) []compiler.Fault {
+	out[kubernetes.Name] = func(t ir.Target, u ir.Unit) []ir.Fault {
 		s, err := kubernetes.SettingsOf(t, "")
 		if err != nil {
-			return []compiler.Fault{{Field: "executor", Message: err.Error(), Target: true}}
+			return []ir.Fault{{Field: "executor", Message: err.Error(), Target: true}}
 		}
-		return asFaults(kubernetes.Check(s, u))
-	}
-	return out
-}
-
-func asFaults(fs []executors.Fault) []compiler.Fault {
-	var out []compiler.Fault
-	for _, f := range fs {
-		out = append(out, compiler.Fault(f))
+		return kubernetes.Check(s, u)
 	}
 	return out
 }

@@ -75,7 +75,7 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 type compilation struct {
 	dir       string
 	tags      []string
-	executors map[string]func(ir.Target, ir.Unit) []compiler.Fault
+	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	resolve   lockfile.Resolver
 	record    *fingerprint.Record // or nil
 

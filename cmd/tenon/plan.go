@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
-	"github.com/tenon-ml/tenon/planner/state"
 )
 
 func planCommand(a *app) *cobra.Command {
@@ -89,7 +89,7 @@ func planDocument(p *planner.Plan) any {
 		Target  string            `json:"target"`
 		State   any               `json:"state"`
 		BackTo  int               `json:"back_to,omitempty"`
-		Moves   []state.Move      `json:"moves,omitempty"`
+		Moves   []ir.Move         `json:"moves,omitempty"`
 		Images  map[string]string `json:"images,omitempty"`
 		Items   []planner.Item    `json:"items"`
 		Summary planner.Summary   `json:"summary"`

@@ -23,10 +23,18 @@ type System struct {
 	Units   []Unit `json:"units"`
 }
 
-// A Move is an entity that has been given another name.
+// A Move is an entity, or a unit, that has been given another name.
 type Move struct {
 	From string `json:"from"` // "models/late"
 	To   string `json:"to"`
+}
+
+// A Fault is a field of a unit that an executor cannot honour.
+type Fault struct {
+	Field   string // as the user wrote it: "needs.gpu"
+	Message string
+	Hint    string
+	Target  bool // the field is one of the target
 }
 
 // Unit returns the unit with the given id, or nil.

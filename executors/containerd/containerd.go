@@ -147,7 +147,7 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	}
 	defer locked.Close()
 
-	r, err := readRecord(t.Dir)
+	r, err := records.Read(t.Dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return state.Handle{}, err
 	}
@@ -157,7 +157,7 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 			return state.Handle{}, err
 		}
 		if stands {
-			return r.handle()
+			return records.Handle(r)
 		}
 	}
 	if err := local.Present(t); err != nil {
@@ -167,7 +167,7 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	if err := local.Readable(t, uid, gid); err != nil {
 		return state.Handle{}, err
 	}
-	if err := local.PortFree(ctx, t, prior, stands); err != nil {
+	if err := local.PortFree(ctx, t, prior, records.In); err != nil {
 		return state.Handle{}, err
 	}
 	return e.settle(ctx, func() (state.Handle, error) { return e.start(ctx, c, t) })
@@ -216,21 +216,15 @@ func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool
 	return r.Kind != ir.Service, nil
 }
 
-// stands says whether a run folder is that of a task that was not destroyed.
-func stands(dir string) bool {
-	_, err := os.Stat(recordPath(dir))
-	return err == nil
-}
-
 // Find returns the handle of what there is of a task: a record in its folder, or
 // a container that was made and not recorded yet.
 func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
-	r, err := readRecord(dir)
+	r, err := records.Read(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	if err == nil && r.Name == name {
-		h, err := r.handle()
+		h, err := records.Handle(r)
 		return &h, err
 	}
 	r = e.record(executors.Task{Name: name, Dir: dir})
@@ -251,7 +245,7 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	if !there {
 		return nil, nil
 	}
-	h, err := r.handle()
+	h, err := records.Handle(r)
 	return &h, err
 }
 
@@ -272,20 +266,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	if err != nil {
 		return state.Status{}, e.explain(err)
 	}
-	return r.probe(ctx, st), nil
-}
-
-// probe asks a service that runs whether it is ready.
-func (r record) probe(ctx context.Context, st state.Status) state.Status {
-	if st.Phase != state.Running || r.Kind != ir.Service {
-		return st
-	}
-	ready, why := local.Ready(ctx, r.Endpoint, r.Instance)
-	if ready {
-		st.Phase = state.Ready
-	}
-	st.Message = why
-	return st
+	return r.Probe(ctx, st), nil
 }
 
 // logPath is where the log of a run is.

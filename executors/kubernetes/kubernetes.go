@@ -388,4 +388,4 @@ func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, er
 func (e *Executor) OwnPorts() bool { return true }
 
 // Check returns one fault per field that the cluster cannot honour.
-func (e *Executor) Check(u ir.Unit) []executors.Fault { return Check(e.opts.Settings, u) }
+func (e *Executor) Check(u ir.Unit) []ir.Fault { return Check(e.opts.Settings, u) }

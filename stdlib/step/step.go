@@ -68,6 +68,8 @@ type Progress struct {
 	Done    float64 `json:"done"`
 	Total   float64 `json:"total,omitempty"`
 	Message string  `json:"message,omitempty"`
+	// Waits says why the step does not run yet. Its executor writes it.
+	Waits string `json:"waits,omitempty"`
 }
 
 // Read reads the document that $TENON_STEP names.
