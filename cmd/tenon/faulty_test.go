@@ -39,18 +39,18 @@ const (
 // pauses are short. And what is written in Python is done by component.
 func faulty() {
 	m := &moments{seen: map[string]int{}, kill: os.Getenv(faultKill), stop: os.Getenv(faultStop), trace: os.Getenv(faultTrace)}
-	injected.onWrite = func(doing string, ended bool) {
+	injected.OnWrite = func(doing string, ended bool) {
 		if ended {
 			m.pass("after " + doing)
 		} else {
 			m.pass("before " + doing)
 		}
 	}
-	injected.executor = func(x executors.Executor) executors.Executor { return &faultyExecutor{x.(waiter), m} }
-	injected.backoff = time.Millisecond
+	injected.Executor = func(x executors.Executor) executors.Executor { return &faultyExecutor{x.(waiter), m} }
+	injected.Backoff = time.Millisecond
 	if text := os.Getenv(faultLease); text != "" {
 		var err error
-		if injected.lease, err = time.ParseDuration(text); err != nil {
+		if injected.Lease, err = time.ParseDuration(text); err != nil {
 			fatal(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package project
 
 import (
 	"context"
@@ -8,9 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
@@ -19,12 +16,12 @@ import (
 )
 
 // revisionNamed reads "@3", or "@" for the newest revision.
-func (w *workspace) revisionNamed(ctx context.Context, name string) (*state.Revision, error) {
+func (w *Workspace) revisionNamed(ctx context.Context, name string) (*state.Revision, error) {
 	if n, ok := revisionNumber(name); ok {
 		return w.revision(ctx, n)
 	}
 	if name != "@" {
-		return nil, &usageError{fmt.Errorf("%q is not a revision: they are written @1, @2, ...; see tenon history", name)}
+		return nil, &RequestError{fmt.Errorf("%q is not a revision: they are written @1, @2, ...; see tenon history", name)}
 	}
 	last, err := w.store.Revisions(ctx, 1)
 	if err == nil && len(last) == 0 {
@@ -45,7 +42,7 @@ func revisionNumber(name string) (int, bool) {
 
 var errNoRevision = errors.New("nothing was applied yet: there is no revision")
 
-func (w *workspace) revision(ctx context.Context, number int) (*state.Revision, error) {
+func (w *Workspace) revision(ctx context.Context, number int) (*state.Revision, error) {
 	r, err := w.store.Revision(ctx, number)
 	if !errors.Is(err, state.ErrNotFound) {
 		return r, err
@@ -63,13 +60,13 @@ func (w *workspace) revision(ctx context.Context, number int) (*state.Revision, 
 }
 
 // recordedPlan is the plan of a revision, without its code.
-func (w *workspace) recordedPlan(ctx context.Context, r *state.Revision) (*planner.Plan, error) {
+func (w *Workspace) recordedPlan(ctx context.Context, r *state.Revision) (*planner.Plan, error) {
 	p := new(planner.Plan)
 	return p, w.recorded(ctx, r, "plan", r.Plan, p)
 }
 
 // recorded reads one of the documents that a revision is made of.
-func (w *workspace) recorded(ctx context.Context, r *state.Revision, what, digest string, v any) error {
+func (w *Workspace) recorded(ctx context.Context, r *state.Revision, what, digest string, v any) error {
 	b, err := w.artifacts.Bytes(ctx, digest)
 	if err == nil {
 		err = json.Unmarshal(b, v)
@@ -84,7 +81,7 @@ func (w *workspace) recorded(ctx context.Context, r *state.Revision, what, diges
 }
 
 // system is what a revision has applied, or was to.
-func (w *workspace) system(ctx context.Context, r *state.Revision) (*ir.System, error) {
+func (w *Workspace) system(ctx context.Context, r *state.Revision) (*ir.System, error) {
 	sys := new(ir.System)
 	if err := w.recorded(ctx, r, "system", r.IR, sys); err != nil {
 		return nil, err
@@ -96,7 +93,7 @@ func (w *workspace) system(ctx context.Context, r *state.Revision) (*ir.System, 
 }
 
 // code is what is kept of the code and the locks of units, by digest.
-func (w *workspace) code(ctx context.Context, units []ir.Unit) map[string][]byte {
+func (w *Workspace) code(ctx context.Context, units []ir.Unit) map[string][]byte {
 	blobs := map[string][]byte{}
 	for _, u := range units {
 		for _, digest := range codeOf(u) {
@@ -141,29 +138,11 @@ func namesSince(r state.Revision, all []state.Revision) map[string]string {
 	return now
 }
 
-// standsNow is the digest of what stands, as a revision would record it.
-func (w *workspace) standsNow(ctx context.Context) (string, error) {
+// deployedDigest is the digest of what is deployed, as a revision would record it.
+func (w *Workspace) deployedDigest(ctx context.Context) (string, error) {
 	current, err := w.store.Current(ctx)
 	if err != nil {
 		return "", err
 	}
 	return state.StandingOf(current).Digest(), nil
-}
-
-// completeRevisions are the applied revisions, newest first.
-func (a *app) completeRevisions(ctx context.Context, dir string) []string {
-	w, err := a.openApplied(ctx, dir)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = w.close() }()
-	revisions, err := w.store.Revisions(ctx, 20)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, r := range revisions {
-		out = append(out, cobra.CompletionWithDesc(fmt.Sprintf("@%d", r.Number), fmt.Sprintf("%s, %s", r.Started.Local().Format(time.DateTime), r.Outcome)))
-	}
-	return out
 }

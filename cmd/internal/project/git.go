@@ -1,4 +1,4 @@
-package main
+package project
 
 import (
 	"archive/tar"
@@ -19,8 +19,8 @@ import (
 )
 
 // gitVersion compiles the system as it is in a git revision.
-func (a *app) gitVersion(ctx context.Context, dir, name string) (v compared, err error) {
-	top, place, err := gitPlace(ctx, dir)
+func (p *Project) gitVersion(ctx context.Context, name string) (v Version, err error) {
+	top, place, err := gitPlace(ctx, p.set.Dir)
 	if err != nil {
 		return v, noVersion(name, nil, err.Error())
 	}
@@ -49,11 +49,11 @@ func (a *app) gitVersion(ctx context.Context, dir, name string) (v compared, err
 	if files, _ := filepath.Glob(filepath.Join(system, "*.cue")); len(files) == 0 {
 		return v, fmt.Errorf("there is no system in %s: it holds no .cue file; -C FOLDER says where the system is", strings.TrimSuffix(name+":"+place, ":."))
 	}
-	r, err := a.compileAnew(ctx, a.compilation(system))
+	r, err := p.in(system).compilation(p.set.Tags, p.resolve).run(ctx)
 	if err != nil {
-		return v, a.placedIn(err, name, tmp, place)
+		return v, placedIn(err, name, tmp, place)
 	}
-	return compared{Kind: "git", Name: name, Commit: commit, System: r.System.Name, side: planner.Side{System: r.System, Blobs: r.Blobs}}, nil
+	return Version{Kind: "git", Name: name, Commit: commit, System: r.System.Name, side: planner.Side{System: r.System, Blobs: r.Blobs}}, nil
 }
 
 // noVersion is the error of an argument that names nothing.
@@ -212,17 +212,16 @@ func write(root *os.Root, name string, from io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// placedIn makes the places of an error those of a git revision, in git's own
-// notation: main:shop/shop.cue.
-func (a *app) placedIn(err error, name, tmp, place string) error {
+// placedIn makes the places of an error those of a git revision, in git's own notation:
+// main:shop/shop.cue.
+func placedIn(err error, name, tmp, place string) error {
 	text := strings.NewReplacer(tmp+string(filepath.Separator), name+":", tmp, name+":")
-	var faults diag.List
-	if !errors.As(err, &faults) {
+	var sources *SourceError
+	if !errors.As(err, &sources) {
 		return errors.New(text.Replace(err.Error()))
 	}
-	source, files := a.source, map[string]string{}
-	a.source = func(file string) []byte { return source(files[file]) }
-	faults = slices.Clone(faults)
+	files := map[string]string{}
+	faults := slices.Clone(sources.Faults)
 	for i := range faults {
 		d := &faults[i]
 		d.Message, d.Wanted, d.Found, d.Hint = text.Replace(d.Message), text.Replace(d.Wanted), text.Replace(d.Found), text.Replace(d.Hint)
@@ -244,5 +243,5 @@ func (a *app) placedIn(err error, name, tmp, place string) error {
 			files[shown] = file
 		}
 	}
-	return faults
+	return &SourceError{Faults: faults, Source: func(file string) []byte { return sources.Source(files[file]) }}
 }

@@ -1,17 +1,16 @@
-package main
+package project
 
 import (
-	"bytes"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/tenon-ml/tenon/executors/all"
 )
 
 // keptSystem is a package with files in two folders, a package that it imports,
@@ -73,22 +72,29 @@ func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool
 	if err := os.MkdirAll(filepath.Join(dir, ".tenon"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var stderr bytes.Buffer
-	a := &app{stdout: &stderr, stderr: &stderr}
-	if _, err := a.compile(t.Context(), dir); err != nil || stderr.Len() > 0 {
-		t.Fatalf("%v %s", err, &stderr)
+	if _, err := quiet(t, dir).Compile(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	return dir, func(tags ...string) bool {
-		e, err := (&app{tags: tags, stderr: &stderr}).kept(dir, slices.Sorted(maps.Keys(a.honoured())))
+		e, err := quiet(t, dir, tags...).cached()
 		if err != nil {
 			t.Fatal(err)
 		}
-		found := e.Get() != nil
-		if stderr.Len() > 0 {
-			t.Errorf("it says %s", &stderr)
-		}
-		return found
+		return e.Get() != nil
 	}
+}
+
+// quiet is a project that must have nothing to say.
+func quiet(t *testing.T, dir string, tags ...string) *Project {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(Settings{
+		Dir: dir, Tags: tags, Config: all.Config{Tenon: self, Environ: os.Environ()},
+		Notify: func(n Notice) { t.Errorf("it says %s", n.Text) },
+	})
 }
 
 func writeFile(t *testing.T, path, content string) {
@@ -232,12 +238,12 @@ func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
 	} {
 		root := t.TempDir()
 		dir, _ := keep(t, root)
-		a := &app{stderr: &bytes.Buffer{}}
+		p := quiet(t, dir)
 		writeFile(t, filepath.Join(dir, "more.cue"), "package people\n\n"+line+"\n")
-		if _, err := a.compile(t.Context(), dir); err != nil {
+		if _, err := p.Compile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		e, err := a.kept(dir, slices.Sorted(maps.Keys(a.honoured())))
+		e, err := p.cached()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,16 +255,16 @@ func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
 
 func TestWhatIsKeptIsWhatWasCompiled(t *testing.T) {
 	dir, _ := keep(t, t.TempDir())
-	a := &app{stderr: &bytes.Buffer{}}
-	kept, err := a.compile(t.Context(), dir)
+	p := quiet(t, dir)
+	kept, err := p.Compile(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	anew, err := a.compileAnew(t.Context(), a.compilation(dir))
+	compiled, err := p.compilation(nil, p.resolve).run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(anew, kept); diff != "" {
-		t.Errorf("(-anew +kept)\n%s", diff)
+	if diff := cmp.Diff(compiled, kept); diff != "" {
+		t.Errorf("(-compiled +kept)\n%s", diff)
 	}
 }
