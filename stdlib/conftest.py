@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 STDLIB = Path(__file__).parent
@@ -80,6 +81,20 @@ class Lab:
         with tenon_step.TableWriter(path, columns, "test", "drop") as writer:
             writer.write(data)
         return {"kind": "table", "format": "parquet", "path": str(path), "schema": schema}
+
+    def spoiled(self, table: dict[str, Any], but: list[str]) -> dict[str, Any]:
+        """The same port, with a table of which only the columns `but` can be read."""
+        path = self.root / f"table{next(self._count)}.parquet"
+        content = bytearray(Path(table["path"]).read_bytes())
+        metadata = pq.read_metadata(table["path"])
+        for group in range(metadata.num_row_groups):
+            for i in range(metadata.num_columns):
+                chunk = metadata.row_group(group).column(i)
+                if chunk.path_in_schema not in but:
+                    at = chunk.dictionary_page_offset or chunk.data_page_offset
+                    content[at : at + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+        path.write_bytes(content)
+        return {**table, "path": str(path)}
 
     def build(self, component: str, *, scripts: dict[str, str] | None = None, **doc: Any) -> dict[str, Any]:
         """A step document and its code folder. Outputs are given without paths."""

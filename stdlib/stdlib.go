@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -82,6 +83,29 @@ func modulePath(p string) (string, bool) {
 		return parts[0] + "/" + parts[2], true
 	}
 	return "", false
+}
+
+// WheelSizes returns the sizes in bytes of the wheels that environments of the library
+// install on machines of an architecture, as Go names it. They are by digest, as
+// locks write it.
+func WheelSizes(arch string) map[string]int64 {
+	b, err := files.ReadFile("lib/sizes.txt")
+	if err != nil {
+		panic(err) // the file is embedded
+	}
+	sizes := map[string]int64{}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) != 4 || f[0] != arch {
+			continue
+		}
+		n, err := strconv.ParseInt(f[2], 10, 64)
+		if err != nil {
+			panic(fmt.Sprintf("stdlib: sizes.txt: %v", err))
+		}
+		sizes[f[1]] = n
+	}
+	return sizes
 }
 
 // Pins returns what a lock pins, as requirements without digests.

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Regenerates every requirements.lock of the library from the requirements.in beside it, with hashes, for all
-# platforms. Pins that are there are kept; `lock.sh --upgrade` moves them. Needs uv.
+# platforms, and sizes.txt, which says how large the wheels are: a lock has no room for that. Pins that are there are kept; `lock.sh --upgrade` moves them. Needs uv.
 set -eu
 cd "$(dirname "$0")/.."
 uv=${UV:-uv}
@@ -28,3 +28,13 @@ for c in $components; do lock "$c" lib/model "$@"; done
 	printf 'pytest\nhttpx\nruff\n'
 } >lib/test/requirements.in
 lock lib/test "lib/model $components" "$@"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for folder in lib/step lib/model $components; do
+	"$uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-deps --no-header \
+		--format pylock.toml --output-file "$work/pylock.$(echo "$folder" | tr / -).toml" "$folder/requirements.lock"
+done
+"$uv" run --quiet --no-project --python 3.11 --with packaging lib/sizes.py "$work"/*.toml >"$work/sizes.txt"
+mv "$work/sizes.txt" lib/sizes.txt
+echo "lib/sizes.txt: $(wc -l <lib/sizes.txt) wheels"

@@ -58,9 +58,7 @@ def read(step: Step) -> Data:
     rounds = step.params.get("rounds") or 100
     if not isinstance(rounds, int) or rounds < 1:
         raise StepError(f"parameter rounds is {rounds!r}, wanted a positive integer")
-    table = step.arrow("train")
-    frame = tenon_model.prepare(table, port.signature, "input train")
-    y = tenon_model.labels(table, port.signature, "input train")
+    frame, y = tenon_model.training_data(step, port.signature)
     if not len(frame):
         raise StepError("input train has no rows")
     label = tenon_model.describe(y, port.signature)

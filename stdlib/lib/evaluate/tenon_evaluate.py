@@ -19,6 +19,7 @@ out, with a note.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import warnings
@@ -27,11 +28,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tenon_step
-from tenon_step import Step, StepError, nearest
+from tenon_step import LazyTable, Signature, Step, StepError, nearest
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from tenon_model import Model
 
 # Whether a higher value is better.
@@ -65,7 +64,6 @@ DUMMY = {
 
 def main(step: Step) -> None:
     import tenon_model
-    import tenon_sklearn
 
     model = tenon_model.load(step.input("model", "model").path)
     task = step.params.get("task") or model.signature.task
@@ -76,7 +74,7 @@ def main(step: Step) -> None:
     for name in wanted:
         if name not in better:
             raise StepError(f"no metric {name} for {task}{nearest(name, better)}")
-    test = step.arrow("test")
+    test = step.lazy("test")
     if not len(test):
         raise StepError("input test has no rows")
 
@@ -88,17 +86,8 @@ def main(step: Step) -> None:
         raise StepError(f"metric {missing[0]} is asked for but not defined here: {'; '.join(notes)}")
 
     step.progress(1, 3, "baseline")
-    train = step.arrow("train")
-    spec = step.params.get("baseline") or DUMMY[task]
-    fitted = tenon_sklearn.fit(
-        spec,
-        tenon_model.prepare(train, model.signature, "input train"),
-        tenon_model.labels(train, model.signature, "input train"),
-        model.signature,
-        step.seed32,
-        step.threads,
-    )
-    report["baseline"] = Result(fitted.model(), test).metrics([])
+    baseline = fit_baseline(step, step.params.get("baseline") or DUMMY[task], model.signature)
+    report["baseline"] = Result(baseline, test).metrics([])
 
     step.progress(2, 3, "incumbent")
     if port := step.inputs.get("incumbent"):
@@ -117,7 +106,19 @@ def main(step: Step) -> None:
     step.progress(3, 3, "done")
 
 
-def serving(path: Path, version: int, model: Model, test: pa.Table, notes: list[str]) -> dict[str, Any]:
+def fit_baseline(step: Step, spec: Mapping[str, Any], signature: Signature) -> Model:
+    """The baseline, fitted to the training data. A dummy looks at no features, so it is given none."""
+    import tenon_model
+    import tenon_sklearn
+
+    if spec["estimator"].startswith("sklearn.dummy.") and not spec.get("pipeline"):
+        spec = {**spec, "preprocess": "none"}
+        signature = dataclasses.replace(signature, input=())
+    frame, y = tenon_model.training_data(step, signature)
+    return tenon_sklearn.fit(spec, frame, y, signature, step.seed32, step.threads).model()
+
+
+def serving(path: Path, version: int, model: Model, test: LazyTable, notes: list[str]) -> dict[str, Any]:
     """The incumbent's metrics, or none and a note that says why it cannot be compared."""
     import tenon_model
 
@@ -140,7 +141,7 @@ def serving(path: Path, version: int, model: Model, test: pa.Table, notes: list[
 class Result:
     """The predictions of a model for a test set, beside the truth."""
 
-    def __init__(self, model: Model, test: pa.Table) -> None:
+    def __init__(self, model: Model, test: LazyTable) -> None:
         import numpy as np
 
         import tenon_model

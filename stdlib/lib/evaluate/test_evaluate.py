@@ -5,7 +5,7 @@ import pytest
 import sklearn.metrics as m
 
 import tenon_model
-from conftest import col, features, mixed, model_out
+from conftest import FEATURES, col, features, mixed, model_out
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,11 @@ def made(shared):
 
 @pytest.fixture
 def evaluate(lab, made):
-    def run(name, run=None, incumbent=None, test=None, **params):
+    def run(name, run=None, incumbent=None, test=None, train=None, **params):
         task = "regression" if name == "delay" else "classification"
         inputs = {
             "model": {"kind": "model", "path": str(made[name])},
-            "train": made["train"],
+            "train": train or made["train"],
             "test": test or made["test"],
         }
         if incumbent:
@@ -115,6 +115,29 @@ def test_regression(made, evaluate):
     assert set(got.files("report")) == {"report.json", "predicted.svg", "residuals.svg"}
 
 
+@pytest.mark.parametrize("label", ["late", "kind", "delay"])
+def test_a_dummy_needs_no_features(lab, made, evaluate, label):
+    whole = evaluate(label, incumbent=made[label])
+    train = lab.spoiled(made["train"], but=[label])
+    test = lab.spoiled(made["test"], but=[*FEATURES, label])
+    again = evaluate(label, incumbent=made[label], train=train, test=test)
+    assert again.files("report") == whole.files("report")
+    if label == "delay":
+        return
+    drawn = {"estimator": "sklearn.dummy.DummyClassifier", "params": {"strategy": "stratified"}}
+    report = evaluate(label, train=train, test=test, baseline=drawn).json("report", "report.json")
+    assert 0.3 < report["baseline"]["accuracy"] < 0.7
+
+
+def test_a_baseline_that_is_no_dummy_reads_features_and_label(lab, made, evaluate):
+    tree = {"estimator": "sklearn.tree.DecisionTreeClassifier", "params": {"max_depth": 1}}
+    train = lab.spoiled(made["train"], but=[*FEATURES, "late"])
+    got, whole = evaluate("late", train=train, baseline=tree), evaluate("late", baseline=tree)
+    assert got.files("report") == whole.files("report")
+    failed = evaluate("late", lab.run, train=lab.spoiled(made["train"], but=["late"]), baseline=tree)
+    assert failed.status != 0, "the spoiled columns can be read"
+
+
 def test_what_is_not_defined_is_noted(lab, made, evaluate):
     frame = made["frame"]
     schema = made["test"]["schema"]
@@ -155,6 +178,9 @@ def test_batch_keeps_keys_and_adds_predictions(lab, made):
     ]
     outputs = {"out": {"kind": "table", "format": "parquet", "schema": schema}}
     got = lab.ok("serve.batch", params={"batch": 64}, inputs=inputs, outputs=outputs)
+    spoiled = {**inputs, "table": lab.spoiled(made["test"], but=["id", *FEATURES])}
+    again = lab.ok("serve.batch", params={"batch": 64}, inputs=spoiled, outputs=outputs)
+    assert again.files("out") == got.files("out")
     want = tenon_model.load(made["late"]).predict(made["frame"])
     assert got.table()["id"].tolist() == made["frame"]["id"].tolist()
     assert np.allclose(got.table()["probability"], want["probability"])

@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 import tenon_step
-from tenon_step import Column, Signature, StepError
+from tenon_step import Column, Signature, Step, StepError
 
 FORMAT = 1
 
@@ -49,7 +49,8 @@ def prepare(data: Any, signature: Signature, what: str = "the input") -> pd.Data
     """
     table = tenon_step.conform(data, signature.input, what, extra="ignore")
     series = {c.name: _series(table.column(c.name), c) for c in signature.input}
-    return pd.DataFrame(series, index=pd.RangeIndex(len(table)))
+    rows = len(table) if signature.input else len(data)  # a table without columns has no length
+    return pd.DataFrame(series, index=pd.RangeIndex(rows))
 
 
 def labels(data: Any, signature: Signature, what: str = "the input") -> np.ndarray:
@@ -67,6 +68,12 @@ def labels(data: Any, signature: Signature, what: str = "the input") -> np.ndarr
     if signature.task == "regression" and values.dtype.kind not in "iuf":
         raise StepError(f"label {column.name}: regression wants a number, the column is {column.type}")
     return values.astype(object) if column.type == "string" else values
+
+
+def training_data(step: Step, signature: Signature) -> tuple[pd.DataFrame, np.ndarray]:
+    """What `prepare` and `labels` make of the input `train`. No other column of it is read."""
+    train = step.lazy("train")
+    return prepare(train, signature, "input train"), labels(train, signature, "input train")
 
 
 def _series(values: pa.ChunkedArray, column: Column) -> pd.Series:

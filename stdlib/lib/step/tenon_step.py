@@ -157,6 +157,10 @@ class Step:
         """The output port `name`. Raises StepError if it is not there or is of another kind."""
         return _port("output", self.outputs, name, kind)
 
+    def lazy(self, name: str) -> LazyTable:
+        """The input table `name`, of which only the columns that are asked for are read."""
+        return LazyTable(self.input(name, "table").path)
+
     def arrow(self, name: str) -> pa.Table:
         """The input table `name` as an Arrow table with exactly the columns of its schema."""
         import pyarrow.parquet as pq
@@ -368,9 +372,9 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
 def conform(data: Any, columns: Sequence[Column], what: str = "the table", extra: str = "error") -> pa.Table:
     """Casts `data` to the declared columns, in their order.
 
-    `data` is as for `Step.write_table`. Casts never lose information: an integer may become a float, a
-    decimal either, a float an integer only if it is whole. Text is never parsed. `extra` says what is done
-    with columns that are not declared: "error", "drop" (with a note in the log) or "ignore".
+    `data` is as for `Step.write_table`, or a `LazyTable`. Casts never lose information: an integer may become
+    a float, a decimal either, a float an integer only if it is whole. Text is never parsed. `extra` says what
+    is done with columns that are not declared: "error", "drop" (with a note in the log) or "ignore".
     """
     import pyarrow as pa
 
@@ -392,6 +396,27 @@ def conform(data: Any, columns: Sequence[Column], what: str = "the table", extra
         sizes = ", ".join(f"{c.name} {len(a)}" for c, a in zip(columns, arrays, strict=True))
         raise StepError(f"{what}: columns differ in length: {sizes}")
     return pa.table(arrays, schema=arrow_schema(columns))
+
+
+class LazyTable:
+    """A Parquet table on disk. It is taken wherever a table is, and only the columns asked for are read."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = pq.ParquetFile(path)
+        self.names: list[str] = self._file.schema_arrow.names
+
+    def __len__(self) -> int:
+        return self._file.metadata.num_rows
+
+    def read(self, names: Sequence[str]) -> pa.Table:
+        """The columns `names`. Names that the table does not have are ignored."""
+        return self._file.read([n for n in self.names if n in names])
+
+    def first(self, names: Sequence[str]) -> pa.RecordBatch:
+        """The first row of the columns `names`. There has to be one."""
+        return next(self._file.iter_batches(1, columns=[n for n in self.names if n in names]))
 
 
 class TableWriter:
@@ -456,6 +481,10 @@ def _columns(data: Any, declared: Sequence[str]) -> dict[str, Any]:
     """Columns by name: Series, Arrow arrays or sequences, whatever `data` is made of."""
     import pyarrow as pa
 
+    if isinstance(data, LazyTable):
+        # The others are only named, so that an error can say what there is.
+        table = data.read(declared)
+        return {n: table.column(n) if n in declared else None for n in data.names}
     if _is_dataframe(data):
         indexed = [n for n in data.index.names if n is not None]
         if any(n in declared and n not in data.columns for n in indexed):

@@ -103,6 +103,18 @@ def test_the_same_rows_are_the_same_bytes_however_divided(tmp_path):
     assert file.read().to_pandas().equals(frame)
 
 
+def test_a_lazy_table_reads_what_is_declared(tmp_path):
+    names = ["a", "a.b", "c"]
+    with TableWriter(tmp_path / "t", [Column(n, "int64") for n in names], "out") as writer:
+        writer.write({n: [i] for i, n in enumerate(names)})
+    lazy = tenon_step.LazyTable(tmp_path / "t")
+    assert len(lazy) == 1
+    assert lazy.names == names
+    assert conform(lazy, [Column("a.b", "int64")], extra="ignore").to_pylist() == [{"a.b": 1}]
+    with pytest.raises(StepError, match="column b is missing; it has: a, a.b, c"):
+        conform(lazy, [Column("b", "int64")], extra="ignore")
+
+
 def test_types_survive_parquet(tmp_path):
     types = ["bool", "uint8", "int16", "uint32", "uint64", "float32", "string", "bytes", "date", "time"]
     columns = [Column(t, t, nullable=True) for t in [*types, "timestamp", "timestamptz"]]

@@ -37,9 +37,7 @@ def main(step: Step) -> None:
     script, name = step.params.get("script"), step.params.get("function") or "train"
     if not script or not (step.code / script).is_file():
         tenon_step.user_module(step, script)  # says what is wrong
-    table = step.arrow("train")
-    frame = tenon_model.prepare(table, port.signature, "input train")
-    y = tenon_model.labels(table, port.signature, "input train")
+    frame, y = tenon_model.training_data(step, port.signature)
     label = tenon_model.describe(y, port.signature)
 
     files = code_files(step.code)
@@ -84,7 +82,8 @@ def main(step: Step) -> None:
         **label,
     }
     tenon_model.save(port.path, port.signature, info)
-    tenon_model.load(port.path).predict(table.slice(0, 1))  # fail here rather than where it is served
+    first = step.lazy("train").first([c.name for c in port.signature.input])
+    tenon_model.load(port.path).predict(first)  # fail here rather than where it is served
     step.metrics(rows=len(frame), features=frame.shape[1])
 
 

@@ -24,9 +24,7 @@ def main(step: Step) -> None:
         raise StepError("output model has no signature")
     if not step.params.get("estimator"):
         raise StepError("parameter estimator is not set")
-    table = step.arrow("train")
-    frame = tenon_model.prepare(table, port.signature, "input train")
-    y = tenon_model.labels(table, port.signature, "input train")
+    frame, y = tenon_model.training_data(step, port.signature)
     if not len(frame):
         raise StepError("input train has no rows")
     fitted = tenon_sklearn.fit(step.params, frame, y, port.signature, step.seed32, step.threads)
