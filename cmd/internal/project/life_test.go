@@ -16,7 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/builtin"
+	library "github.com/tenon-ml/tenon/stdlib/all"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	}
 	s, err := step.Read()
 	if err == nil {
-		err = builtin.Run(context.Background(), s)
+		err = library.Run(context.Background(), s)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

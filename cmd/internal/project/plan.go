@@ -135,7 +135,7 @@ func (w *Workspace) setupApart() all.Setup {
 			if err != nil {
 				return "", fmt.Errorf("read the lock of the Python environment: %w", err)
 			}
-			return envs().Ensure(ctx, lock)
+			return envs().Ensure(ctx, lock, nil)
 		},
 	}
 }
