@@ -128,6 +128,7 @@ func (a *app) exitCode(err error) int {
 	var faults *project.SourceError
 	var usage *usageError
 	var request *project.RequestError
+	var obstacles *project.DetachError
 	switch {
 	case err == nil:
 		return exitOK
@@ -143,6 +144,9 @@ func (a *app) exitCode(err error) int {
 	case errors.As(err, &faults):
 		_ = printFaults(a.stderr, faults, a.style())
 		return exitError
+	case errors.As(err, &obstacles):
+		fmt.Fprintf(a.stderr, "tenon: %v\n", withFlags(obstacles))
+		return exitError
 	case errors.As(err, &usage), errors.As(err, &request):
 		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
 		return exitUsage
@@ -151,12 +155,32 @@ func (a *app) exitCode(err error) int {
 	return exitError
 }
 
+// withFlags adds the flags that remove what is in the way of a detached apply.
+func withFlags(e *project.DetachError) error {
+	out := &project.DetachError{}
+	for _, o := range e.Obstacles {
+		switch o.Setting {
+		case project.StateSetting:
+			o.Message += ", with --state postgres://..."
+		case project.ArtifactsSetting:
+			o.Message += fmt.Sprintf(", with --artifacts '%s'", o.Value)
+		}
+		out.Obstacles = append(out.Obstacles, o)
+	}
+	return out
+}
+
 // wayOut names the flag that helps against an error of the engine, or is "".
 func (a *app) wayOut(err error) string {
+	var setting *project.SettingError
 	var held *state.HeldError
 	var refused *state.AccessError
 	var elsewhere *state.ElsewhereError
 	switch {
+	case errors.As(err, &setting) && setting.Setting == project.ArtifactsSetting:
+		return "; if it was detached, --artifacts names the store that has it"
+	case errors.As(err, &setting):
+		return ": give it a state of its own with --state, or destroy the other first"
 	case errors.As(err, &held):
 		return "; --lock-timeout 10m waits for it"
 	case errors.As(err, &refused) && !state.IsURL(a.stateAt()):

@@ -24,16 +24,20 @@ type ApplyOptions struct {
 	Events   func(executors.Event) // is told what happens, one event at a time; may be nil
 }
 
-// HasWork reports whether there is something to do for a plan: changes, audits, or what a
-// killed apply has left.
-func (s *Session) HasWork(ctx context.Context, p *planner.Plan) (bool, error) {
-	unfinished, err := executors.Unfinished(ctx, s.store)
-	return unfinished || Changes(p), err
+// Work is what an apply of a plan has to do.
+type Work struct {
+	Planned    bool // the plan changes or audits something
+	Unfinished bool // a killed apply has left something to end
 }
 
-// Changes reports whether a plan changes or audits anything.
-func Changes(p *planner.Plan) bool {
-	return p.Changes() || slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Audit })
+// None reports whether there is nothing to do.
+func (w Work) None() bool { return !w.Planned && !w.Unfinished }
+
+// Work finds out what an apply of a plan has to do.
+func (s *Session) Work(ctx context.Context, p *planner.Plan) (w Work, err error) {
+	w.Planned = p.Changes() || slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Audit })
+	w.Unfinished, err = executors.Unfinished(ctx, s.store)
+	return w, err
 }
 
 // CheckSecrets looks for the secrets of everything that a plan runs, before any of it does.

@@ -20,17 +20,6 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// A SourceError holds the faults of a system's sources and what is needed to show them.
-type SourceError struct {
-	Faults diag.List
-	Source func(file string) []byte // content of a file that the faults name, or nil
-}
-
-func (e *SourceError) Error() string { return e.Faults.Error() }
-
-// Unwrap returns the faults.
-func (e *SourceError) Unwrap() error { return e.Faults }
-
 // Compile checks and lowers the system, or takes the result that is cached beside its
 // state. It writes tenon.lock if the system's Python packages are not locked yet. Faults of
 // the user come as a [SourceError].

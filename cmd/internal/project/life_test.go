@@ -148,9 +148,9 @@ func (l *life) apply(w *project.Workspace, p *planner.Plan) (*executors.Result, 
 	last := map[string]executors.EventType{}
 	var result *executors.Result
 	l.locked(w, func(s *project.Session) {
-		work, err := s.HasWork(l.Context(), p)
+		work, err := s.Work(l.Context(), p)
 		l.ok(err)
-		if !work {
+		if work.None() {
 			l.Fatal("there is nothing to apply")
 		}
 		l.ok(s.CheckSecrets(p))
@@ -225,7 +225,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 	again := l.plan(w)
 	l.equal("second plan", actions(again), map[string]planner.Action{})
 	l.locked(w, func(s *project.Session) {
-		if work, err := s.HasWork(ctx, again); work || err != nil {
+		if work, err := s.Work(ctx, again); !work.None() || err != nil {
 			t.Errorf("after an apply there is work: %v %v", work, err)
 		}
 	})

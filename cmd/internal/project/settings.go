@@ -40,12 +40,6 @@ type Faults struct {
 	Backoff  time.Duration                               // the pause before a first retry
 }
 
-// A RequestError is a request that cannot be taken, whatever the state is.
-type RequestError struct{ error }
-
-// Unwrap returns the cause.
-func (e *RequestError) Unwrap() error { return e.error }
-
 func (s *Settings) notify(n Notice) {
 	if s.Notify != nil {
 		s.Notify(n)
