@@ -49,8 +49,9 @@ test-python: tools test-tools ## run the tests of the Python components
 	UV=$$(command -v uv) stdlib/python/tests/run.sh
 
 .PHONY: build
-build: ## build bin/tenon, bin/tenon-run, the first process of containers, and bin/tenon-pod, that of pods
+build: ## build bin/tenon, bin/tenon-duck, which runs SQL, bin/tenon-run, the first process of containers, and bin/tenon-pod, that of pods
 	go build -trimpath -o bin/tenon ./cmd/tenon
+	go build -trimpath -o bin/tenon-duck ./cmd/tenon-duck
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/tenon-run ./cmd/tenon-run
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/tenon-pod ./cmd/tenon-pod
 

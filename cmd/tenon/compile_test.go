@@ -12,6 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/tenon-ml/tenon/internal/version"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
 // keptSystem is a package with files in two folders, a package that it imports,
@@ -63,6 +66,9 @@ B = 1
 {"version": 1, "python": []}
 `
 
+// testDuck is the tenon-duck that the test binary is, too.
+var testDuck = worker.New(worker.Name, version.Version)
+
 // keep compiles a system until its result is kept, and returns what asks for it.
 func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool) {
 	t.Helper()
@@ -74,12 +80,12 @@ func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	a := &app{stdout: &stderr, stderr: &stderr}
+	a := &app{stdout: &stderr, stderr: &stderr, duck: testDuck}
 	if _, err := a.compile(t.Context(), dir); err != nil || stderr.Len() > 0 {
 		t.Fatalf("%v %s", err, &stderr)
 	}
 	return dir, func(tags ...string) bool {
-		e, err := (&app{tags: tags, stderr: &stderr}).kept(dir, slices.Sorted(maps.Keys(a.honoured())))
+		e, err := (&app{tags: tags, stderr: &stderr, duck: testDuck}).kept(dir, slices.Sorted(maps.Keys(a.honoured())))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +238,7 @@ func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
 	} {
 		root := t.TempDir()
 		dir, _ := keep(t, root)
-		a := &app{stderr: &bytes.Buffer{}}
+		a := &app{stderr: &bytes.Buffer{}, duck: testDuck}
 		writeFile(t, filepath.Join(dir, "more.cue"), "package people\n\n"+line+"\n")
 		if _, err := a.compile(t.Context(), dir); err != nil {
 			t.Fatal(err)
@@ -249,7 +255,7 @@ func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
 
 func TestWhatIsKeptIsWhatWasCompiled(t *testing.T) {
 	dir, _ := keep(t, t.TempDir())
-	a := &app{stderr: &bytes.Buffer{}}
+	a := &app{stderr: &bytes.Buffer{}, duck: testDuck}
 	kept, err := a.compile(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func (a *app) executor(t ir.Target, in setting) (executors.Executor, error) {
 	switch t.Executor {
 	case process.Name:
 		envs := sync.OnceValue(a.environments) // to look for uv takes time, and few need it
-		return process.New(process.Options{Tenon: self, Python: func(ctx context.Context, lockPath string) (string, error) {
+		return process.New(process.Options{Duck: a.duck.Program, Python: func(ctx context.Context, lockPath string) (string, error) {
 			lock, err := os.ReadFile(lockPath)
 			if err != nil {
 				return "", fmt.Errorf("read the lock of the Python environment: %w", err)
@@ -53,7 +53,7 @@ func (a *app) executor(t ir.Target, in setting) (executors.Executor, error) {
 		return containerd.New(containerd.Options{
 			Place: containerd.Place{Address: cmp.Or(said("address"), os.Getenv("CONTAINERD_ADDRESS")), Namespace: cmp.Or(said("namespace"), os.Getenv("CONTAINERD_NAMESPACE")),
 				Snapshotter: said("snapshotter")},
-			Build: a.images(t).Build, Tenon: self,
+			Build: a.images(t).Build, Duck: a.duck.Program,
 			Runner: cmp.Or(os.Getenv("TENON_RUN"), filepath.Join(filepath.Dir(self), "tenon-run")),
 			CDI:    gpuOptions().CDIDirs,
 		}), nil
@@ -63,7 +63,7 @@ func (a *app) executor(t ir.Target, in setting) (executors.Executor, error) {
 			return nil, err
 		}
 		o := kubernetes.Options{
-			Settings: settings, Build: a.images(t).Build, Publish: a.images(t).Publish, Tenon: self, Home: in.home, Images: in.images,
+			Settings: settings, Build: a.images(t).Build, Publish: a.images(t).Publish, Duck: a.duck.Program, Tenon: self, Home: in.home, Images: in.images,
 			Pod: cmp.Or(os.Getenv("TENON_POD"), filepath.Join(filepath.Dir(self), "tenon-pod")),
 		}
 		o.State = in.state

@@ -228,13 +228,9 @@ func (a *app) buildImages(ctx context.Context, o buildOf, names []string, f func
 		return err
 	}
 	store, base := a.images(r.System.Target), cmp.Or(o.base, r.System.Target.Base(), image.DefaultBase)
-	tenon, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	pins := map[string]string{}
 	for _, u := range units {
-		img, err := a.buildImage(ctx, store, r, u, base, tenon, o.pull, pins)
+		img, err := a.buildImage(ctx, store, r, u, base, o.pull, pins)
 		if err != nil {
 			return fmt.Errorf("%s: %w", u.ID, err)
 		}
@@ -246,7 +242,7 @@ func (a *app) buildImages(ctx context.Context, o buildOf, names []string, f func
 }
 
 // buildImage builds the image of a unit. Every name is pinned once.
-func (a *app) buildImage(ctx context.Context, store *image.Store, r *compiler.Result, u ir.Unit, base, tenon string, pull bool, pins map[string]string) (v1.Image, error) {
+func (a *app) buildImage(ctx context.Context, store *image.Store, r *compiler.Result, u ir.Unit, base string, pull bool, pins map[string]string) (v1.Image, error) {
 	dir, err := os.MkdirTemp("", "tenon-image-")
 	if err != nil {
 		return nil, err
@@ -258,7 +254,13 @@ func (a *app) buildImage(ctx context.Context, store *image.Store, r *compiler.Re
 			return nil, err
 		}
 	}
-	recipe := image.RecipeFor(u, base, os.DirFS(dir), r.Blobs[u.Code.Lock], tenon)
+	duck := ""
+	if u.Code.Runtime == ir.Builtin {
+		if duck, err = a.duck.Program(ctx); err != nil {
+			return nil, err
+		}
+	}
+	recipe := image.RecipeFor(u, base, os.DirFS(dir), r.Blobs[u.Code.Lock], duck)
 	if pins[recipe.Base] == "" {
 		if pins[recipe.Base], err = store.Pin(ctx, recipe.Base, pull); err != nil {
 			return nil, err

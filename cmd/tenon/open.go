@@ -29,12 +29,13 @@ import (
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
+	"github.com/tenon-ml/tenon/internal/version"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
 // compile reads and compiles the system in dir, or takes what is kept of it
@@ -77,6 +78,7 @@ type compilation struct {
 	tags      []string
 	executors map[string]func(ir.Target, ir.Unit) []compiler.Fault
 	resolve   lockfile.Resolver
+	duck      *worker.Client
 	record    *fingerprint.Record // or nil
 
 	source func(file string) []byte // what was read, to be shown with faults
@@ -86,7 +88,7 @@ type compilation struct {
 // compilation is that of the system in dir with the tags of the command line.
 func (a *app) compilation(dir string) *compilation {
 	return &compilation{
-		dir: dir, tags: a.tags, executors: a.honoured(),
+		dir: dir, tags: a.tags, executors: a.honoured(), duck: a.duck,
 		resolve: func(ctx context.Context, requirements []string) ([]byte, error) {
 			fmt.Fprintln(a.stderr, "locking Python packages ...")
 			return a.environments().Lock(ctx, requirements)
@@ -104,6 +106,7 @@ func (a *app) compileAnew(ctx context.Context, c *compilation) (*compiler.Result
 // run compiles and writes nothing.
 func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
 	c.source = func(file string) []byte { b, _ := os.ReadFile(filepath.Join(c.dir, file)); return b }
+	c.duck.Start() // while CUE is evaluated
 	sys, err := lang.Load(c.dir, lang.Options{Tags: c.tags, Env: os.Environ(), Record: c.record})
 	if err != nil {
 		return nil, err
@@ -117,7 +120,7 @@ func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
 	} else {
 		c.record.File(c.locks.Path, c.locks.Content)
 	}
-	return compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Executors: c.executors, Record: c.record})
+	return compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Describe: c.duck.Describe, Executors: c.executors, Record: c.record})
 }
 
 // kept is where the compiled system is kept: beside its state, if it has one,
@@ -147,13 +150,27 @@ func (a *app) kept(dir string, executors []string) (*cache.Entry, error) {
 	}
 	slices.Sort(env)
 	key := struct {
-		Program        fingerprint.Looks
+		Programs       [2]fingerprint.Looks // tenon and tenon-duck
 		Dir            string
 		Tags           []string
 		Env, Executors []string
-	}{fingerprint.LooksOf(self), abs, a.tags, env, executors}
+	}{[2]fingerprint.Looks{fingerprint.LooksOf(self), fingerprint.LooksOf(duckProgram())}, abs, a.tags, env, executors}
 	return cache.Open(filepath.Join(stateDir, "cache", "compiled"), key, func(err error) { fmt.Fprintf(a.stderr, "tenon: %v\n", err) })
 }
+
+// duckProgram is the path of tenon-duck.
+func duckProgram() string {
+	if program := os.Getenv("TENON_DUCK"); program != "" {
+		return program
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return worker.Name // in $PATH
+	}
+	return filepath.Join(filepath.Dir(self), worker.Name)
+}
+
+func newDuck() *worker.Client { return worker.New(duckProgram(), version.Version) }
 
 func (a *app) environments() *pyenv.Env {
 	return pyenv.New(pyenv.Options{Dir: filepath.Join(cacheDir(), "python"), UV: findUV(), Log: &notice{w: a.stderr}})
@@ -488,7 +505,7 @@ func (a *app) options(w *workspace, lease *state.Lease, target ir.Target, in set
 	}
 	o := executors.Options{
 		Store: w.store, Lease: lease, Artifacts: w.artifacts, Executor: x, Dir: w.dir,
-		Verify: verify, Secrets: resolveSecret, Events: events, Machine: machine(),
+		Verify: a.verify, Secrets: resolveSecret, Events: events, Machine: machine(),
 		Tags: a.tags, Backoff: a.faults.backoff, Devices: lentGPUs,
 	}
 	if target.Executor == "kubernetes" { // which knows best what it has
@@ -512,8 +529,8 @@ func lentGPUs(ctx context.Context, pools []ir.Pool) (map[string][]executors.GPU,
 	return gpu.Match(pools, found)
 }
 
-func verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
-	found, rows, err := duck.Verify(ctx, path, schema)
+func (a *app) verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
+	found, rows, err := a.duck.Verify(ctx, path, schema)
 	out := make([]executors.Violation, len(found))
 	for i, v := range found {
 		out[i] = executors.Violation{Column: v.Column, Rule: v.Rule, Count: v.Count, Examples: v.Examples, Message: v.String()}

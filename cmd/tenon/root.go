@@ -21,8 +21,10 @@ import (
 
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/internal/version"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
 // An app is what all commands share: where they read and write, and how.
@@ -42,6 +44,8 @@ type app struct {
 	store string // URL of the store of artifacts that other machines reach, or ""
 	// source finds the files that faults point into.
 	source func(file string) []byte
+
+	duck *worker.Client // types and runs SQL, and reads tables
 
 	faults faults
 }
@@ -79,7 +83,8 @@ var injected faults
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel, faults: injected}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel, duck: newDuck(), faults: injected}
+	defer a.duck.Close()
 	if f, ok := stdout.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
 	}
@@ -185,7 +190,7 @@ to happen against what is already there, shows the plan, and applies it.`,
   tenon plan                       what would happen
   tenon apply                      make it so
   tenon status                     what stands`,
-		Version:           version,
+		Version:           version.Version,
 		PersistentPreRun:  func(*cobra.Command, []string) { a.began = true },
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -206,7 +211,7 @@ to happen against what is already there, shows the plan, and applies it.`,
 		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
 		statusCommand(a), cancelCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), devicesCommand(a),
 		graphCommand(a), imageCommand(a), rbacCommand(a), gcCommand(a),
-		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a), runDetachedCommand(a),
+		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), runDetachedCommand(a),
 	)
 	root.SetVersionTemplate("tenon {{.Version}}\n")
 	root.SetHelpCommand(helpCommand(root))

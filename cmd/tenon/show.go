@@ -16,7 +16,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
 // A shown is what tenon show tells of a unit.
@@ -358,14 +357,14 @@ func (a *app) printRows(ctx context.Context, w *workspace, s *shown, n int) erro
 		if err := w.artifacts.Fetch(ctx, s.Run.Outputs[port].Digest); err != nil {
 			return fmt.Errorf("read the table %s of %s: %w", port, s.Unit.ID, err)
 		}
-		cols, rows, total, err := duck.Preview(ctx, s.Artifacts[port], n)
+		p, err := a.duck.Preview(ctx, s.Artifacts[port], n)
 		if err != nil {
 			return fmt.Errorf("read the table %s of %s: %w", port, s.Unit.ID, err)
 		}
-		fmt.Fprintf(a.stdout, "\n%s, %d of %d rows\n", port, len(rows), total)
+		fmt.Fprintf(a.stdout, "\n%s, %d of %d rows\n", port, len(p.Rows), p.Total)
 		t := table(a.stdout)
-		fmt.Fprintln(t, strings.Join(cols, "\t"))
-		for _, r := range rows {
+		fmt.Fprintln(t, strings.Join(p.Columns, "\t"))
+		for _, r := range p.Rows {
 			fmt.Fprintln(t, strings.Join(r, "\t"))
 		}
 		if err := t.Flush(); err != nil {

@@ -97,7 +97,11 @@ func (e *Executor) Home() (string, error) {
 
 // Detach makes the objects of a detached apply, or finds them.
 func (e *Executor) Detach(ctx context.Context, w DetachedApply) error {
-	name, err := e.publish(ctx, image.Recipe{Base: w.Base, Tenon: e.opts.Tenon, Pod: e.opts.Pod})
+	duck, err := e.opts.Duck(ctx)
+	name := ""
+	if err == nil {
+		name, err = e.publish(ctx, image.Recipe{Base: w.Base, Tenon: e.opts.Tenon, Duck: duck, Pod: e.opts.Pod})
+	}
 	if err == nil {
 		err = e.patiently(ctx, func() error { return e.detach(ctx, w, name) })
 	}

@@ -1,7 +1,6 @@
-// Package builtin is the components that tenon runs itself, as "tenon step".
+// Package builtin lists the components that are written in Go, on DuckDB.
 //
-// In go the document of a step and the files it names; out come the outputs of
-// the step, or an error that is meant for the person who wrote the system. The
-// work on tables is done by package duck. A component reads and writes what its
-// step names and nothing else; only source.http uses the network.
+// It is what the rest of Tenon has to know of them: names and versions. Package
+// builtin/components is their code, which the program tenon-duck runs as "tenon-duck
+// step"; it links DuckDB, and this package does not.
 package builtin
