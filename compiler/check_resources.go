@@ -335,7 +335,7 @@ func (c *compilation) checkExecutor(units []ir.Unit, t ir.Target) {
 			continue
 		}
 		e := c.entities[u.Entity]
-		var faults []Fault
+		var faults []ir.Fault
 		if honour != nil {
 			faults = append(faults, honour(t, u)...)
 		}

@@ -31,10 +31,10 @@ func (c *compilation) typeSQL() (end func()) {
 	var wg sync.WaitGroup
 	for _, id := range c.order {
 		e := c.entities[id]
-		if e.component != "feature.sql" || c.broken[id] {
+		if e.component.SQL == "" || c.broken[id] {
 			continue
 		}
-		t, tables, query := &typing{done: make(chan struct{})}, e.inputTables(), e.string("sql")
+		t, tables, query := &typing{done: make(chan struct{})}, e.inputTables(), e.string(e.component.SQL)
 		e.typing = t
 		wg.Go(func() {
 			defer close(t.done)
@@ -68,7 +68,7 @@ func (c *compilation) checkSQL() error {
 }
 
 func (c *compilation) checkQuery(e *entity) error {
-	query := e.string("sql")
+	query := e.string(e.component.SQL)
 	for _, p := range e.ports {
 		if c.broken[p.from] {
 			return nil // said there
@@ -246,8 +246,8 @@ func columnOffset(query, name string) int {
 // sqlSpan is the place in the .cue file of a byte of the query; without one,
 // the query's beginning.
 func (c *compilation) sqlSpan(e *entity, query string, offset int) diag.Span {
-	at := c.sys.At("in this query", e.path("sql")...)
-	lit := c.sys.Literal(e.path("sql")...)
+	at := c.sys.At("in this query", e.path(e.component.SQL)...)
+	lit := c.sys.Literal(e.path(e.component.SQL)...)
 	if lit == nil {
 		return at
 	}

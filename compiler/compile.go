@@ -23,17 +23,9 @@ type Options struct {
 	Describe func(ctx context.Context, tables map[string]ir.Schema, query string) (duck.Description, error)
 	// Executors are those that can be targeted, by name, each with what it
 	// cannot honour of a unit on a target.
-	Executors map[string]func(ir.Target, ir.Unit) []Fault
+	Executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	// Record, if set, is told what is read besides the system's CUE.
 	Record *fingerprint.Record
-}
-
-// A Fault is a field of a unit that an executor cannot honour.
-type Fault struct {
-	Field   string // as the user wrote it: "needs.gpu"
-	Message string
-	Hint    string
-	Target  bool // the field is one of the target
 }
 
 // A Result is a compiled system with the files it needs.
@@ -50,7 +42,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	// are said, and those of the rest still have to be found.
 	c := &compilation{
 		ctx: ctx, sys: sys, options: o,
-		entities: map[string]*entity{}, broken: map[string]bool{}, misfits: map[string]bool{}, blobs: map[string][]byte{},
+		entities: map[string]*entity{}, broken: map[string]bool{}, misfits: map[string]bool{}, blobs: map[string][]byte{}, components: map[string]*component{},
 	}
 	c.checkRoot()
 	c.decodeAll()
@@ -115,8 +107,10 @@ type compilation struct {
 	broken   map[string]bool    // entities that cannot be lowered
 	misfits  map[string]bool    // entities that fit no pool
 	blobs    map[string][]byte
-	faults   diag.List
-	err      error // our own fault, the first
+	// components are those that were asked for, by name.
+	components map[string]*component
+	faults     diag.List
+	err        error // our own fault, the first
 }
 
 func (c *compilation) fault(d diag.Diagnostic) { c.faults = append(c.faults, d) }
@@ -135,7 +129,7 @@ func (c *compilation) blob(b []byte) string {
 }
 
 // knownRoot are the fields of a system besides the sections of entities.
-var knownRoot = []string{"name", "target", "env", "moved"}
+var knownRoot = []string{"name", "target", "env", "moved", "components"}
 
 func (c *compilation) checkRoot() {
 	if !c.sys.Lookup("name").Exists() && c.sys.Value.Err() == nil {

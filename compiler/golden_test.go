@@ -113,7 +113,7 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 	}
 	r, err := compiler.Compile(context.Background(), sys, compiler.Options{
 		Describe:  sql.Describe,
-		Executors: map[string]func(ir.Target, ir.Unit) []compiler.Fault{"process": bare, "kubernetes": nil},
+		Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": bare, "kubernetes": nil},
 		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
 			return []byte(strings.Join(requirements, "\n") + "\n"), nil
 		},
@@ -122,10 +122,10 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 }
 
 // bare is an executor without images.
-func bare(_ ir.Target, u ir.Unit) []compiler.Fault {
-	var faults []compiler.Fault
+func bare(_ ir.Target, u ir.Unit) []ir.Fault {
+	var faults []ir.Fault
 	if u.Code.Image != "" {
-		faults = append(faults, compiler.Fault{Field: "image", Message: "it runs no containers", Hint: "choose a target that runs containers, or remove image"})
+		faults = append(faults, ir.Fault{Field: "image", Message: "it runs no containers", Hint: "choose a target that runs containers, or remove image"})
 	}
 	return faults
 }

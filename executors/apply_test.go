@@ -373,6 +373,23 @@ func TestProgressIsToldAndGarbageIgnored(t *testing.T) {
 	}
 }
 
+func TestProgressSaysWhyATaskWaits(t *testing.T) {
+	b := newBench(t)
+	b.fake.behave["sources/a"] = behaviour{writes: map[string]string{
+		"out/out": "x", executors.ProgressFile: `{"done": 0, "waits": "no node has room"}` + "\n",
+	}}
+	b.mustApply(table("sources/a", `{}`))
+	var waits []string
+	for _, e := range b.events {
+		if e.Type == executors.EventProgress {
+			waits = append(waits, e.Waits+e.Message)
+		}
+	}
+	if !slices.Equal(waits, []string{"no node has room"}) {
+		t.Errorf("it waits for %q", waits)
+	}
+}
+
 func TestThePlanAfterAnApplyIsEmpty(t *testing.T) {
 	b := newBench(t)
 	units := system("1")

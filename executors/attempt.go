@@ -241,7 +241,7 @@ func (c *call) wait(ctx context.Context) error {
 	go func() {
 		defer close(told)
 		outputs.Tail(filepath.Join(c.dir, ProgressFile), stop, func(p step.Progress) {
-			c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message})
+			c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message, Waits: p.Waits})
 		})
 	}()
 	err := c.await(ctx)

@@ -14,7 +14,7 @@ type EventType string
 
 const (
 	EventStarted   EventType = "started"   // an attempt begins
-	EventProgress  EventType = "progress"  // a step told how far it is
+	EventProgress  EventType = "progress"  // a step reports how far it is, or its executor why it waits
 	EventReady     EventType = "ready"     // a service answers
 	EventFinished  EventType = "finished"  // it is done and recorded
 	EventReused    EventType = "reused"    // what is recorded stands
@@ -28,9 +28,6 @@ const (
 	EventAudited   EventType = "audited"   // it was run again, only to compare; Error says what differed
 )
 
-// Waits begins the message of a progress that says why a task does not run yet.
-const Waits = "waits: "
-
 // An Event is one line of the story of an apply.
 type Event struct {
 	Time     time.Time          `json:"time"`
@@ -41,6 +38,7 @@ type Event struct {
 	Done     float64            `json:"done,omitempty"`
 	Total    float64            `json:"total,omitempty"`
 	Message  string             `json:"message,omitempty"`
+	Waits    string             `json:"waits,omitempty"` // progress: why the task does not run
 	Duration time.Duration      `json:"duration_ns,omitempty"`
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
 	By       string             `json:"by,omitempty"`

@@ -2,6 +2,8 @@ package executors
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -46,15 +48,7 @@ type Waiter interface {
 // A Checker refuses at compile time what the executor cannot honour.
 type Checker interface {
 	// Check returns one fault per field of the unit it cannot honour.
-	Check(u ir.Unit) []Fault
-}
-
-// A Fault is a field of a unit that an executor cannot honour.
-type Fault struct {
-	Field   string // as the user wrote it: "needs.gpu"
-	Message string
-	Hint    string
-	Target  bool // the field is one of the target
+	Check(u ir.Unit) []ir.Fault
 }
 
 // A PortIsolation has ports of its own for each service, so that none of them is in the way of
@@ -67,6 +61,18 @@ type PortIsolation interface {
 // or ctx is done.
 type Logger interface {
 	Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error
+}
+
+// DecodeSettings reads the settings of a target into an executor's own type.
+func DecodeSettings(t ir.Target, into any) error {
+	b, err := json.Marshal(t.Settings)
+	if err == nil {
+		err = json.Unmarshal(b, into)
+	}
+	if err != nil {
+		return fmt.Errorf("read the settings of target %s: %w", t.Name, err)
+	}
+	return nil
 }
 
 // A Task is one unit made ready to run.

@@ -102,7 +102,7 @@ func (r *router) Wait(ctx context.Context, h state.Handle) (state.Status, error)
 	return x.Inspect(ctx, h)
 }
 
-func (r *router) Check(u ir.Unit) []Fault {
+func (r *router) Check(u ir.Unit) []ir.Fault {
 	if c, ok := r.target.(Checker); ok {
 		return c.Check(u)
 	}

@@ -128,7 +128,7 @@ type maker struct {
 	in       Inputs
 	forced   map[string]bool
 	target   string // its executor
-	moves    []state.Move
+	moves    []ir.Move
 	was      map[string]string // the former id of a unit, or entity, that moves
 	current  map[string]state.Current
 	standing map[string]state.Run

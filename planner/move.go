@@ -56,7 +56,7 @@ func (m *maker) moved(from, to string) {
 			return
 		}
 	}
-	m.moves = append(m.moves, state.Move{From: from, To: to})
+	m.moves = append(m.moves, ir.Move{From: from, To: to})
 }
 
 func stands(current map[string]state.Current, entity string) bool {

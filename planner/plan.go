@@ -23,7 +23,7 @@ type Plan struct {
 	Images  map[string]string `json:"images,omitempty"`  // references by digest, by those that targets and units name
 	State   state.Meta        `json:"state"`             // the state it was made against
 	BackTo  int               `json:"back_to,omitempty"` // the revision that it brings back
-	Moves   []state.Move      `json:"moves,omitempty"`   // units that go on under another name, before all else
+	Moves   []ir.Move         `json:"moves,omitempty"`   // units that go on under another name, before all else
 	Items   []Item            `json:"items"`             // in an order that can be walked; deletes last
 }
 

@@ -17,7 +17,7 @@ type Past struct {
 	System   *ir.System
 	Standing state.Standing // what stood at its end
 	// Moves are those of the revisions since, oldest first.
-	Moves []state.Move
+	Moves []ir.Move
 	// Check reads an artifact and holds it against its digest. It is asked for
 	// what is to stand again. Nil takes all for what they were.
 	Check func(ctx context.Context, digest string) error

@@ -134,14 +134,14 @@ func TestPlanRollback(t *testing.T) {
 	t.Run("names are those of that time", func(t *testing.T) {
 		w, _ := applied(t)
 		past := w.past(second)
-		past.Moves = []state.Move{{From: "models/old/train", To: "models/m/train"}}
+		past.Moves = []ir.Move{{From: "models/old/train", To: "models/m/train"}}
 		past.System = sys(job("models/old/train", params(`{"depth":2}`), reads("in", "sources/a.table")), job("sources/a", files("a.csv")))
 		past.Standing["models/old/train"] = past.Standing["models/m/train"]
 		p, err := w.rollback(past)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff([]state.Move{{From: "models/m/train", To: "models/old/train"}}, p.Moves); d != "" {
+		if d := cmp.Diff([]ir.Move{{From: "models/m/train", To: "models/old/train"}}, p.Moves); d != "" {
 			t.Error(d)
 		}
 		if d := cmp.Diff([]string{"delete deployments/new: no longer declared", "delete deployments/api: no longer declared"}, lines(p)); d != "" {
@@ -160,25 +160,25 @@ func TestMoves(t *testing.T) {
 	for name, tt := range map[string]struct {
 		moved []ir.Move
 		after *ir.System
-		moves []state.Move
+		moves []ir.Move
 		want  []string
 	}{
 		"an entity goes on under another name": {
 			[]ir.Move{{From: "models/a", To: "models/b"}}, sys(job("sources/a"), train("models/b"), api("models/b")),
-			[]state.Move{{From: "models/a/train", To: "models/b/train"}}, nil,
+			[]ir.Move{{From: "models/a/train", To: "models/b/train"}}, nil,
 		},
 		"twice renamed": {
 			[]ir.Move{{From: "models/a", To: "models/b"}, {From: "models/b", To: "models/c"}}, sys(job("sources/a"), train("models/c"), api("models/c")),
-			[]state.Move{{From: "models/a/train", To: "models/c/train"}}, nil,
+			[]ir.Move{{From: "models/a/train", To: "models/c/train"}}, nil,
 		},
 		"renamed and changed": {
 			[]ir.Move{{From: "deployments/api", To: "deployments/web"}},
 			sys(job("sources/a"), train("models/a"), service("deployments/web", reads("in", "models/a/train.table"), params(`{"x":1}`))),
-			[]state.Move{{From: "deployments/api", To: "deployments/web"}}, []string{"update deployments/web: params.x ( -> 1)"},
+			[]ir.Move{{From: "deployments/api", To: "deployments/web"}}, []string{"update deployments/web: params.x ( -> 1)"},
 		},
 		"renamed, and one unit less": {
 			[]ir.Move{{From: "models/a", To: "models/b"}}, sys(job("sources/a"), job("models/b/other", params(`{"o":1}`)), api2("models/b/other")),
-			[]state.Move{{From: "models/a/train", To: "models/b/train"}},
+			[]ir.Move{{From: "models/a/train", To: "models/b/train"}},
 			[]string{"run models/b/other: new", "update deployments/api unless same: input in changes ( -> models/b/other)", "delete models/b/train: no longer declared"},
 		},
 		"what is declared still does not move": {

@@ -14,6 +14,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -61,7 +62,7 @@ func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
 	if p.System != nil {
 		for _, u := range p.System.Units {
 			if u.Endpoint != nil {
-				v.urls[u.ID] = endpointURL(u.Endpoint)
+				v.urls[u.ID] = project.EndpointURL(u.Endpoint)
 			}
 		}
 	}
@@ -180,15 +181,19 @@ func (v *applyView) addBar(e executors.Event) {
 
 func (v *applyView) progress(e executors.Event) {
 	u := v.unit[e.Unit]
-	if u == nil { // plain lines would be too many, but for why nothing goes on
-		if strings.HasPrefix(e.Message, executors.Waits) && v.waits[e.Unit] != e.Message {
-			v.waits[e.Unit] = e.Message
-			v.line("·", faint, e, v.a.clip(e.Message))
+	text := e.Message
+	if e.Waits != "" {
+		text = "waits: " + e.Waits
+	}
+	if u == nil { // a line for every progress would be too many
+		if e.Waits != "" && v.waits[e.Unit] != e.Waits {
+			v.waits[e.Unit] = e.Waits
+			v.line("·", faint, e, v.a.clip(text))
 		}
 		return
 	}
 	v.mu.Lock()
-	u.message = e.Message
+	u.message = text
 	v.mu.Unlock()
 	if e.Total > 0 {
 		u.bar.SetCurrent(int64(min(99, 100*e.Done/e.Total)))

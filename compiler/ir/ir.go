@@ -23,10 +23,18 @@ type System struct {
 	Units   []Unit `json:"units"`
 }
 
-// A Move is an entity that has been given another name.
+// A Move is an entity, or a unit, that has been given another name.
 type Move struct {
 	From string `json:"from"` // "models/late"
 	To   string `json:"to"`
+}
+
+// A Fault is a field of a unit that an executor cannot honour.
+type Fault struct {
+	Field   string // as the user wrote it: "needs.gpu"
+	Message string
+	Hint    string
+	Target  bool // the field is one of the target
 }
 
 // Unit returns the unit with the given id, or nil.
@@ -171,7 +179,7 @@ func SplitID(id string) (entity, stage string) {
 // Code is what a unit runs.
 type Code struct {
 	Runtime Runtime    `json:"runtime"`
-	Version int        `json:"version,omitempty"` // of a builtin's meaning
+	Source  string     `json:"source,omitempty"`  // digest of the sources of a builtin
 	Python  string     `json:"python,omitempty"`  // version of the interpreter, "3.11"
 	Lock    string     `json:"lock,omitempty"`    // digest of the locked Python environment, a blob
 	Image   string     `json:"image,omitempty"`   // reference of the container image that the user named

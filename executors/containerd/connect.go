@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/tenon-ml/tenon/executors/local"
 )
 
 // connect returns the connection to containerd, which mends itself when containerd
@@ -114,7 +116,7 @@ func (e *Executor) patiently(ctx context.Context, do func(*client.Client) error)
 			if broken.IsZero() {
 				broken = time.Now()
 			}
-			if time.Since(broken) > killPatience {
+			if time.Since(broken) > local.KillPatience {
 				return err
 			}
 		case !away(err) || time.Since(began) > e.opts.Patience && time.Since(time.Unix(0, e.heard.Load())) > e.opts.Patience:

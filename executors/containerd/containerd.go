@@ -26,6 +26,16 @@ import (
 // Name is the executor's name in handles and targets.
 const Name = "containerd"
 
+// Settings are what a target says, as tenon.#Containerd has it.
+type Settings struct {
+	Place
+	Base  string `json:"base"`
+	Hosts string `json:"hosts"`
+}
+
+// SettingsOf reads what a target says.
+func SettingsOf(t ir.Target) (s Settings, err error) { return s, executors.DecodeSettings(t, &s) }
+
 // Defaults of a target's settings.
 const (
 	defaultAddress     = "/run/containerd/containerd.sock"
@@ -51,11 +61,12 @@ type Options struct {
 	Patience time.Duration
 	// CDI are the folders of the specifications of devices. Nil are the usual ones.
 	CDI []string
+	// Hosts is the folder that says how registries are reached.
+	Hosts string
 }
 
-// Executor runs units in containers. It implements [executors.Executor],
-// [executors.Waiter], [executors.Checker], [executors.Logger] and
-// [executors.Collector].
+// Executor runs units in containers. The list below says what it implements besides
+// [executors.Executor].
 type Executor struct {
 	opts Options
 
@@ -70,11 +81,12 @@ type Executor struct {
 }
 
 var (
-	_ executors.Executor  = (*Executor)(nil)
-	_ executors.Waiter    = (*Executor)(nil)
-	_ executors.Checker   = (*Executor)(nil)
-	_ executors.Logger    = (*Executor)(nil)
-	_ executors.Collector = (*Executor)(nil)
+	_ executors.Executor    = (*Executor)(nil)
+	_ executors.Waiter      = (*Executor)(nil)
+	_ executors.Checker     = (*Executor)(nil)
+	_ executors.Logger      = (*Executor)(nil)
+	_ executors.Collector   = (*Executor)(nil)
+	_ executors.ImageRunner = (*Executor)(nil)
 )
 
 // New returns an executor. It connects when it is first asked for something.
@@ -99,6 +111,9 @@ func New(o Options) *Executor {
 	}
 	return &Executor{opts: o, images: map[string]*loaded{}, others: map[Place]*Executor{}}
 }
+
+// RegistryHosts is the folder that says how registries are reached.
+func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
 // Close ends the connection. What runs goes on.
 func (e *Executor) Close() error {
@@ -148,7 +163,7 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	}
 	defer locked.Close()
 
-	r, err := readRecord(t.Dir)
+	r, err := records.Read(t.Dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return state.Handle{}, err
 	}
@@ -158,7 +173,7 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 			return state.Handle{}, err
 		}
 		if stands {
-			return r.handle()
+			return records.Handle(r)
 		}
 	}
 	if err := local.Present(t); err != nil {
@@ -168,7 +183,7 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	if err := local.Readable(t, uid, gid); err != nil {
 		return state.Handle{}, err
 	}
-	if err := local.PortFree(ctx, t, prior, stands); err != nil {
+	if err := local.PortFree(ctx, t, prior, records.In); err != nil {
 		return state.Handle{}, err
 	}
 	return e.settle(ctx, func() (state.Handle, error) { return e.start(ctx, c, t) })
@@ -217,21 +232,15 @@ func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool
 	return r.Kind != ir.Service, nil
 }
 
-// stands says whether a run folder is that of a task that was not destroyed.
-func stands(dir string) bool {
-	_, err := os.Stat(recordPath(dir))
-	return err == nil
-}
-
 // Find returns the handle of what there is of a task: a record in its folder, or
 // a container that was made and not recorded yet.
 func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
-	r, err := readRecord(dir)
+	r, err := records.Read(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	if err == nil && r.Name == name {
-		h, err := r.handle()
+		h, err := records.Handle(r)
 		return &h, err
 	}
 	r = e.record(executors.Task{Name: name, Dir: dir})
@@ -252,7 +261,7 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	if !there {
 		return nil, nil
 	}
-	h, err := r.handle()
+	h, err := records.Handle(r)
 	return &h, err
 }
 
@@ -273,20 +282,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	if err != nil {
 		return state.Status{}, e.explain(err)
 	}
-	return r.probe(ctx, st), nil
-}
-
-// probe asks a service that runs whether it is ready.
-func (r record) probe(ctx context.Context, st state.Status) state.Status {
-	if st.Phase != state.Running || r.Kind != ir.Service {
-		return st
-	}
-	ready, why := local.Ready(ctx, r.Endpoint, r.Instance)
-	if ready {
-		st.Phase = state.Ready
-	}
-	st.Message = why
-	return st
+	return r.Probe(ctx, st), nil
 }
 
 // logPath is where the log of a run is.

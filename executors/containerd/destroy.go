@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
@@ -17,13 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/executors/local"
-	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
-
-// killPatience is how long processes may take to vanish after SIGKILL. Longer
-// takes one that hangs in the kernel, on a dead network disk for instance.
-const killPatience = 10 * time.Second
 
 // Destroy asks the container's processes to end, kills after the grace what has
 // not, and removes the container with its root file system. Then it removes
@@ -52,25 +45,14 @@ func (e *Executor) destroy(ctx, whole context.Context, c *client.Client, r recor
 	if err := e.end(soft, whole, c, r.ID); err != nil {
 		return err
 	}
-	locked, err := local.Lock(whole, r.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return e.remove(whole, c, r.ID, 0)
-	}
-	if err != nil {
-		return err
-	}
-	defer locked.Close()
 	// The folder may have gone to another task, or to another start, meanwhile.
-	if now, err := readRecord(r.Dir); err == nil && (now.ID != r.ID || !now.Began.Equal(r.Began)) {
-		return nil
-	}
-	if err := e.remove(whole, c, r.ID, 0); err != nil {
-		return err
-	}
-	if err := files.RemoveAll(filepath.Join(r.Dir, "scratch")); err != nil {
-		return err
-	}
-	return errors.Join(reclaim(r.Dir), forget(r.Dir))
+	same := func(now record) bool { return now.ID == r.ID && now.Began.Equal(r.Began) }
+	return records.Clear(whole, r.Dir, same, func() error {
+		if err := e.remove(whole, c, r.ID, 0); err != nil {
+			return err
+		}
+		return reclaim(r.Dir)
+	})
 }
 
 // stop ends the task of a container: SIGTERM, the grace, SIGKILL.
@@ -115,7 +97,7 @@ func (e *Executor) end(soft, whole context.Context, c *client.Client, id string)
 			return end.err
 		}
 		return nil
-	case <-time.After(killPatience):
+	case <-time.After(local.KillPatience):
 		return fmt.Errorf("process %d does not end after SIGKILL", now.Pid)
 	}
 }
@@ -156,7 +138,7 @@ func (e *Executor) remove(ctx context.Context, c *client.Client, id string, grac
 
 // killRest ends what containerd knows of no more, see [Executor.processes].
 func (e *Executor) killRest(id string) error {
-	for until := time.Now().Add(killPatience); ; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(local.KillPatience); ; time.Sleep(10 * time.Millisecond) {
 		rest := e.processes(id)
 		if len(rest) == 0 {
 			return nil

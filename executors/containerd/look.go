@@ -28,7 +28,7 @@ import (
 // it is ready.
 func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.Status, error) {
 	st := state.Status{Phase: state.Running, Started: r.Began}
-	switch now, err := readRecord(r.Dir); {
+	switch now, err := records.Read(r.Dir); {
 	case errors.Is(err, os.ErrNotExist), err == nil && now.ID != r.ID:
 		return state.Status{Phase: state.Absent}, nil
 	case err != nil:

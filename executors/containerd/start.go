@@ -33,7 +33,7 @@ const (
 // start starts the task in a folder that is locked, and of which no container is
 // there.
 func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task) (_ state.Handle, err error) {
-	if err := forget(t.Dir); err != nil {
+	if err := records.Forget(t.Dir); err != nil {
 		return state.Handle{}, err
 	}
 	if _, err := os.Stat(e.opts.Runner); err != nil {
@@ -65,7 +65,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	ctx = context.WithoutCancel(ctx)
 	defer func() {
 		if err != nil && !away(err) && !shimDied(err) {
-			err = errors.Join(err, forget(t.Dir), e.remove(ctx, c, r.ID, 0))
+			err = errors.Join(err, records.Forget(t.Dir), e.remove(ctx, c, r.ID, 0))
 		}
 	}()
 	if err := e.writeSecrets(t); err != nil {
@@ -75,13 +75,13 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 		return state.Handle{}, err
 	}
 	r.Began = time.Now().UTC()
-	if err := r.save(); err != nil {
+	if err := records.Save(r); err != nil {
 		return state.Handle{}, err
 	}
 	if err := letGo(ctx, c, r.ID); err != nil {
 		return state.Handle{}, err
 	}
-	return r.handle()
+	return records.Handle(r)
 }
 
 // settle tries to start again while containerd still makes, or takes apart, the
@@ -89,7 +89,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 // has done, and until then any step may fail. An image that somebody removed is
 // forgotten, and made again.
 func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error)) (state.Handle, error) {
-	until, contested := time.Now().Add(min(killPatience, e.opts.Patience)), false
+	until, contested := time.Now().Add(min(local.KillPatience, e.opts.Patience)), false
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		h, err := start()
 		contested = contested || underway(err)

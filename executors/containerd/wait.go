@@ -73,7 +73,7 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 		pause := time.Hour
 		switch {
 		case r.Kind == ir.Service:
-			if st = r.probe(ctx, st); st.Phase != state.Running {
+			if st = r.Probe(ctx, st); st.Phase != state.Running {
 				return st, nil
 			}
 			pause, next = next, min(2*next, probeLast)

@@ -92,7 +92,7 @@ func (s *suite) featureCases() []testCase {
 	return cases
 }
 
-func (s *suite) check(t *testing.T, u ir.Unit) []executors.Fault {
+func (s *suite) check(t *testing.T, u ir.Unit) []ir.Fault {
 	t.Helper()
 	c, ok := s.New(t).(executors.Checker)
 	if !ok {

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 )
 
@@ -22,7 +21,7 @@ const leastMemory = 32 << 20
 
 // Check returns one fault per field of the target, or of the unit, that a cluster
 // cannot honour.
-func Check(s Settings, u ir.Unit) []executors.Fault {
+func Check(s Settings, u ir.Unit) []ir.Fault {
 	c := checks{faults: local.CheckProgram(u)}
 	c.target(s)
 	if u.Kubernetes != nil {
@@ -60,12 +59,12 @@ var anyHost = []string{"", "127.0.0.1", "localhost", "::1", "0.0.0.0", "::"}
 var secretName = regexp.MustCompile(`^[-._a-zA-Z0-9]+$`)
 
 type checks struct {
-	faults []executors.Fault
+	faults []ir.Fault
 	of     bool // the target
 }
 
 func (c *checks) fault(field, hint, format string, args ...any) {
-	c.faults = append(c.faults, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint, Target: c.of})
+	c.faults = append(c.faults, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint, Target: c.of})
 }
 
 func (c *checks) target(s Settings) {

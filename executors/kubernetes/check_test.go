@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 )
 
 // What a cluster cannot honour is a fault of its field. What it can is none.
@@ -70,7 +69,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func field(f executors.Fault) string {
+func field(f ir.Fault) string {
 	if f.Target {
 		return "target " + f.Field
 	}

@@ -543,7 +543,7 @@ func nodesThatAreLost(t *testing.T, p *place) {
 		ok(t, err)
 		return string(b)
 	}
-	for end := time.Now().Add(program.Patience); !strings.Contains(progress(), "waits: "+want); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(program.Patience); !strings.Contains(progress(), `"waits":"`+want); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("progress is %q", progress())
 		}

@@ -112,7 +112,7 @@ func TestFaultsOfTheCluster(t *testing.T) {
 			}
 			if !c.fails {
 				b, err := os.ReadFile(filepath.Join(task.Dir, executors.ProgressFile))
-				if err != nil || !strings.Contains(string(b), "waits: ") {
+				if err != nil || !strings.Contains(string(b), `"waits":"`) {
 					t.Errorf("progress is %q, %v: it does not say why it waits", b, err)
 				}
 			}

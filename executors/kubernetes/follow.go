@@ -132,12 +132,12 @@ func (r record) append(s step.Progress) error {
 	return errors.Join(err, f.Close())
 }
 
-// say tells who follows the progress why the task does not run.
-func (r record) say(message string) error {
-	if message == "" || r.Dir == "" {
+// say adds to the progress of a run why the task does not run.
+func (r record) say(waits string) error {
+	if waits == "" || r.Dir == "" {
 		return nil
 	}
-	return r.append(step.Progress{Message: executors.Waits + message})
+	return r.append(step.Progress{Waits: waits})
 }
 
 // openLog opens the log of a pod's program.

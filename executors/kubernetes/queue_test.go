@@ -142,7 +142,7 @@ func TestAJobInAQueue(t *testing.T) {
 	h := apply(t, e, task)
 	end := wait(t, e, h)
 	const waits = `it is in queue \"research\" until it is let in`
-	has(t, filepath.Join(task.Dir, executors.ProgressFile), "waits: "+waits+`"`)
+	has(t, filepath.Join(task.Dir, executors.ProgressFile), `"waits":"`+waits+`"`)
 	st, err := e.Inspect(t.Context(), h)
 	if err != nil || st.Phase != state.Running || !st.Queued || !st.Started.IsZero() {
 		t.Errorf("status %+v, %v", st, err)
@@ -178,7 +178,7 @@ func TestAJobThatIsTakenBack(t *testing.T) {
 	end := wait(t, e, h)
 	has(t, filepath.Join(task.Dir, "log"), "line 1\n")
 	p.suspend(t, task, "true")
-	has(t, filepath.Join(task.Dir, executors.ProgressFile), "waits: somebody holds it back")
+	has(t, filepath.Join(task.Dir, executors.ProgressFile), `"waits":"somebody holds it back`)
 	for first := ""; ; time.Sleep(20 * time.Millisecond) { // its pod is gone before another one comes
 		all, err := p.Client(t).Resource(podsOf).Namespace(p.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/task=" + task.Name})
 		ok(t, err)

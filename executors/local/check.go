@@ -7,16 +7,15 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // Check returns one fault per field of the unit that cannot be honoured on this
 // machine, whether in a container or not.
-func Check(u ir.Unit) []executors.Fault {
+func Check(u ir.Unit) []ir.Fault {
 	fs := CheckProgram(u)
 	fault := func(field, hint, format string, args ...any) {
-		fs = append(fs, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
+		fs = append(fs, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	if u.Kind == ir.Service && u.Needs.Disk > 0 {
 		fault("needs.disk", "leave needs.disk out, or "+cluster,
@@ -43,11 +42,11 @@ const cluster = "choose a target with the executor kubernetes"
 
 // CheckProgram returns one fault per field of the unit without which no program
 // could be started anywhere, or could not find what is its own.
-func CheckProgram(u ir.Unit) []executors.Fault {
-	var fs []executors.Fault
+func CheckProgram(u ir.Unit) []ir.Fault {
+	var fs []ir.Fault
 	fault := func(field, hint, format string, args ...any) {
-		if !slices.ContainsFunc(fs, func(f executors.Fault) bool { return f.Field == field }) {
-			fs = append(fs, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
+		if !slices.ContainsFunc(fs, func(f ir.Fault) bool { return f.Field == field }) {
+			fs = append(fs, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 		}
 	}
 	if u.Kind == ir.Service && (u.Endpoint == nil || u.Endpoint.Port < 1 || u.Endpoint.Port > 65535) {

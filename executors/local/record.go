@@ -1,16 +1,161 @@
 package local
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"time"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// ReadRecord reads what an executor keeps of a task in its run folder. What was cut
-// off by a power failure counts as absent: what it told of is gone as well.
+// KillPatience is how long processes may take to vanish after SIGKILL. One that
+// hangs in the kernel, on a dead network disk for instance, takes longer.
+const KillPatience = 10 * time.Second
+
+// A Record is the part of a task's record that all executors of this machine
+// share. They embed it.
+type Record struct {
+	Name     string       `json:"name"`
+	Unit     string       `json:"unit"`
+	Kind     ir.Kind      `json:"kind"`
+	Dir      string       `json:"dir"`
+	Began    time.Time    `json:"began"`
+	Disk     int64        `json:"disk,omitempty"` // bytes it may write
+	Instance string       `json:"instance,omitempty"`
+	Endpoint *ir.Endpoint `json:"endpoint,omitempty"`
+}
+
+func (r *Record) common() *Record { return r }
+
+// Probe completes the status of a task that runs: whether it is ready, if it is a
+// service.
+func (r *Record) Probe(ctx context.Context, st state.Status) state.Status {
+	if st.Phase != state.Running || r.Kind != ir.Service {
+		return st
+	}
+	ready, why := Ready(ctx, r.Endpoint, r.Instance)
+	if ready {
+		st.Phase = state.Ready
+	}
+	st.Message = why
+	return st
+}
+
+// Recorded is a pointer to a record of an executor.
+type Recorded[R any] interface {
+	*R
+	common() *Record
+}
+
+// Records are the records of an executor: each is a file in the run's folder, and
+// is copied into the handle.
+type Records[R any, P Recorded[R]] struct {
+	Executor string   // its name in handles
+	File     string   // name of the record in a run's folder
+	Beside   []string // names of what else the executor writes there about a start
+}
+
+// Read reads the record of a folder, or returns [os.ErrNotExist].
+func (s Records[R, P]) Read(dir string) (R, error) {
+	var r R
+	err := ReadRecord(filepath.Join(dir, s.File), &r)
+	P(&r).common().Dir = dir
+	return r, err
+}
+
+// Save writes the record into its folder.
+func (s Records[R, P]) Save(r R) error {
+	return SaveRecord(filepath.Join(P(&r).common().Dir, s.File), r)
+}
+
+// In reports whether a folder has a record: a task was started there and has not
+// been destroyed.
+func (s Records[R, P]) In(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, s.File))
+	return err == nil
+}
+
+// Handle returns the handle of a record.
+func (s Records[R, P]) Handle(r R) (state.Handle, error) {
+	return Handle(s.Executor, P(&r).common().Name, r)
+}
+
+// Of reads the record that a handle holds.
+func (s Records[R, P]) Of(h state.Handle) (R, error) {
+	var r R
+	if h.Executor != s.Executor {
+		return r, fmt.Errorf("handle %s is of executor %q, not of %q", h.ID, h.Executor, s.Executor)
+	}
+	if err := json.Unmarshal(h.Data, &r); err != nil {
+		return r, fmt.Errorf("handle %s: %w", h.ID, err)
+	}
+	if P(&r).common().Dir == "" {
+		return r, fmt.Errorf("handle %s names no folder", h.ID)
+	}
+	return r, nil
+}
+
+// Current is [Records.Of], or the record of the same name in the folder: that one
+// is newer if a service was started again.
+func (s Records[R, P]) Current(h state.Handle) (R, error) {
+	r, err := s.Of(h)
+	if err != nil {
+		return r, err
+	}
+	was := P(&r).common()
+	if now, err := s.Read(was.Dir); err == nil && P(&now).common().Name == was.Name {
+		return now, nil
+	}
+	return r, nil
+}
+
+// Forget removes what an executor wrote about an earlier start in the folder, and
+// what was half written. The record goes last, because it leads to the rest.
+func (s Records[R, P]) Forget(dir string) error {
+	if err := files.Sweep(dir); err != nil {
+		return err
+	}
+	for _, name := range append(s.Beside[:len(s.Beside):len(s.Beside)], s.File) {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Clear removes what is kept of a task that has ended: what end removes, scratch
+// and the record. It does nothing if the folder has come to hold a start that is
+// not the same.
+func (s Records[R, P]) Clear(ctx context.Context, dir string, same func(now R) bool, end func() error) error {
+	locked, err := Lock(ctx, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return end()
+	}
+	if err != nil {
+		return err
+	}
+	defer locked.Close()
+	if now, err := s.Read(dir); err == nil && !same(now) {
+		return nil
+	}
+	if err := end(); err != nil {
+		return err
+	}
+	if err := files.RemoveAll(filepath.Join(dir, "scratch")); err != nil {
+		return err
+	}
+	return s.Forget(dir)
+}
+
+// ReadRecord reads a record from a file. One that was cut off by a power failure
+// counts as absent: what it described is gone as well.
 func ReadRecord(path string, record any) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -22,7 +167,7 @@ func ReadRecord(path string, record any) error {
 	return nil
 }
 
-// SaveRecord writes it.
+// SaveRecord writes a record to a file.
 func SaveRecord(path string, record any) error {
 	b, err := json.Marshal(record)
 	if err != nil {
@@ -31,7 +176,7 @@ func SaveRecord(path string, record any) error {
 	return files.Write(path, append(b, '\n'), 0o644)
 }
 
-// Handle is the handle that holds it.
+// Handle returns the handle that holds a record.
 func Handle(executor, id string, record any) (state.Handle, error) {
 	b, err := json.Marshal(record)
 	if err != nil {

@@ -4,16 +4,15 @@ import (
 	"fmt"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 )
 
 // Check returns one fault per field of the unit that local processes cannot
 // honour.
-func (e *Executor) Check(u ir.Unit) []executors.Fault {
+func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	fs := local.Check(u)
 	fault := func(field, hint, format string, args ...any) {
-		fs = append(fs, executors.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
+		fs = append(fs, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	if u.Needs.PIDs > 0 {
 		fault("needs.pids", "choose a target that runs containers, or leave needs.pids out",

@@ -2,10 +2,7 @@ package process
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,20 +11,16 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// killPatience is how long processes may take to vanish after SIGKILL. Longer
-// takes one that hangs in the kernel, on a dead network disk for instance.
-const killPatience = 10 * time.Second
-
 // Destroy asks every process of the task's session to end, kills after the
 // grace what has not, and returns once none is left. Then it removes scratch and
 // what the executor keeps; outputs, metrics and log stay. If ctx is done the
 // grace is over at once.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
-	given, err := fromHandle(h)
+	given, err := records.Of(h)
 	if err != nil {
 		return err
 	}
-	r, err := current(h)
+	r, err := records.Current(h)
 	if err != nil {
 		return err
 	}
@@ -39,32 +32,11 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 			return fmt.Errorf("destroy %s: %w", r.Unit, err)
 		}
 	}
-	if err := e.remove(context.WithoutCancel(ctx), r); err != nil {
+	same := func(now record) bool { return now.ident == r.ident }
+	if err := records.Clear(context.WithoutCancel(ctx), r.Dir, same, func() error { e.disclaim(r); return nil }); err != nil {
 		return fmt.Errorf("destroy %s: %w", r.Unit, err)
 	}
 	return nil
-}
-
-func (e *Executor) remove(ctx context.Context, r record) error {
-	locked, err := local.Lock(ctx, r.Dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer locked.Close()
-	// The folder may have gone to another task meanwhile.
-	if now, err := readRecord(r.Dir); err == nil && now.ident != r.ident {
-		return nil
-	}
-	e.mu.Lock()
-	delete(e.children, r.Dir)
-	e.mu.Unlock()
-	if err := os.RemoveAll(filepath.Join(r.Dir, "scratch")); err != nil {
-		return err
-	}
-	return forget(r.Dir)
 }
 
 // kill ends the session: SIGTERM, the grace, SIGKILL. Without grace, SIGKILL
@@ -82,7 +54,7 @@ func (r record) kill(ctx context.Context, grace time.Duration) error {
 			return err
 		}
 	}
-	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), killPatience)
+	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), local.KillPatience)
 	defer cancel()
 	if ps, err = r.drain(hard, unix.SIGKILL); err == nil && len(ps) > 0 {
 		err = fmt.Errorf("process %d does not end after SIGKILL", ps[0].pid)

@@ -24,7 +24,7 @@ func FuzzLook(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		r, err := readRecord(dir)
+		r, err := records.Read(dir)
 		if err != nil {
 			return
 		}
@@ -36,13 +36,13 @@ func FuzzLook(f *testing.F) {
 		default:
 			t.Errorf("status %+v", st)
 		}
-		h, err := r.handle()
+		h, err := records.Handle(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := fromHandle(h); err != nil || again.Dir != dir {
+		if again, err := records.Of(h); err != nil || again.Dir != dir {
 			t.Errorf("the handle comes back as %+v, %v", again, err)
 		}
-		_, _ = fromHandle(state.Handle{Executor: Name, Data: json.RawMessage(process)})
+		_, _ = records.Of(state.Handle{Executor: Name, Data: json.RawMessage(process)})
 	})
 }

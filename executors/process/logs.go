@@ -13,7 +13,7 @@ import (
 // Logs copies to w what the task has printed. With follow it goes on until the
 // task has ended, and gives all of it; if ctx is done first, that is the error.
 func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
-	r, err := current(h)
+	r, err := records.Current(h)
 	if err != nil {
 		return err
 	}

@@ -31,8 +31,8 @@ type Options struct {
 	Grace time.Duration
 }
 
-// Executor runs units as local processes. It implements [executors.Executor],
-// [executors.Waiter], [executors.Checker] and [executors.Logger].
+// Executor runs units as local processes. The list below says what it implements besides
+// [executors.Executor].
 type Executor struct {
 	opts Options
 
@@ -45,6 +45,7 @@ var (
 	_ executors.Waiter   = (*Executor)(nil)
 	_ executors.Checker  = (*Executor)(nil)
 	_ executors.Logger   = (*Executor)(nil)
+	_ executors.Lister   = (*Executor)(nil)
 )
 
 // New returns an executor.
@@ -80,12 +81,12 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	}
 	defer locked.Close()
 
-	switch r, err := readRecord(t.Dir); {
+	switch r, err := records.Read(t.Dir); {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
 		return state.Handle{}, err
 	case r.Name == t.Name && r.stands():
-		return r.handle()
+		return records.Handle(r)
 	case r.running():
 		return state.Handle{}, fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name)
 	default:
@@ -97,10 +98,10 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	if err := local.Present(t); err != nil {
 		return state.Handle{}, err
 	}
-	if err := local.PortFree(ctx, t, prior, stands); err != nil {
+	if err := local.PortFree(ctx, t, prior, records.In); err != nil {
 		return state.Handle{}, err
 	}
-	if err := forget(t.Dir); err != nil {
+	if err := records.Forget(t.Dir); err != nil {
 		return state.Handle{}, err
 	}
 	return e.start(ctx, t, locked)
@@ -121,45 +122,25 @@ func (r record) stands() bool {
 // Find returns the handle of what was started in the folder under that name and
 // not destroyed. What was not recorded was never let go.
 func (e *Executor) Find(_ context.Context, name, dir string) (*state.Handle, error) {
-	r, err := readRecord(dir)
+	r, err := records.Read(dir)
 	if errors.Is(err, os.ErrNotExist) || err == nil && r.Name != name {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	h, err := r.handle()
+	h, err := records.Handle(r)
 	return &h, err
 }
 
 // Inspect tells how the task stands. A service is ready when it answers its
 // readiness path with 200 and its own instance.
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
-	r, err := current(h)
+	r, err := records.Current(h)
 	if err != nil {
 		return state.Status{}, err
 	}
-	st := e.look(r)
-	if st.Phase == state.Running && r.Kind == ir.Service {
-		st = r.probe(ctx, st)
-	}
-	return st, nil
-}
-
-// probe is the status of a service that runs.
-func (r record) probe(ctx context.Context, st state.Status) state.Status {
-	ready, why := local.Ready(ctx, r.Endpoint, r.Instance)
-	if ready {
-		st.Phase = state.Ready
-	}
-	st.Message = why
-	return st
-}
-
-// stands says whether a run folder is that of a task that was not destroyed.
-func stands(dir string) bool {
-	_, err := os.Stat(recordPath(dir))
-	return err == nil
+	return r.Probe(ctx, e.look(r)), nil
 }
 
 // look is record.look with what only the parent of a process knows.
@@ -173,6 +154,13 @@ func (e *Executor) look(r record) state.Status {
 		}
 	}
 	return st
+}
+
+// disclaim drops what this executor knows of a process.
+func (e *Executor) disclaim(r record) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.children, r.Dir)
 }
 
 // child returns what this executor knows of a process it started itself.

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,94 +11,36 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/local/disk"
-	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // A record is what process.json and a handle say of a task that was started.
 type record struct {
-	Name     string       `json:"name"`
-	Unit     string       `json:"unit"`
-	Kind     ir.Kind      `json:"kind"`
-	Dir      string       `json:"dir"`
-	ident                 // of the wrapper, which leads the session and its process group
-	Began    time.Time    `json:"began"`
-	Disk     int64        `json:"disk,omitempty"`      // bytes it may write
-	OOMKills int64        `json:"oom_kills,omitempty"` // of this kernel until the start
-	Instance string       `json:"instance,omitempty"`
-	Endpoint *ir.Endpoint `json:"endpoint,omitempty"`
-	Fault    string       `json:"fault,omitempty"` // why nothing could be started
+	local.Record
+	ident           // of the wrapper, which leads the session and its process group
+	OOMKills int64  `json:"oom_kills,omitempty"` // of this kernel until the start
+	Fault    string `json:"fault,omitempty"`     // why nothing could be started
 }
+
+var records = local.Records[record, *record]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict"}}
 
 func recordPath(dir string) string  { return filepath.Join(dir, "process.json") }
 func exitPath(dir string) string    { return filepath.Join(dir, "exit") }
 func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
 
-func readRecord(dir string) (r record, err error) {
-	err = local.ReadRecord(recordPath(dir), &r)
-	r.Dir = dir
-	return r, err
-}
-
-func (r record) save() error { return local.SaveRecord(recordPath(r.Dir), r) }
-
-func (r record) handle() (state.Handle, error) { return local.Handle(Name, r.Name, r) }
-
-// Running tells which tasks still run of those whose folders are in dir: the unit,
-// by the number of the process group to end.
-func Running(dir string) map[int]string {
-	running := map[int]string{}
+// Running returns the tasks that run and whose folders are in dir.
+func (e *Executor) Running(dir string) []executors.Running {
+	var running []executors.Running
 	entries, _ := os.ReadDir(dir) // without one, none is known
-	for _, e := range entries {
-		if r, err := readRecord(filepath.Join(dir, e.Name())); err == nil && r.alive() {
-			running[r.Pid] = r.Unit
+	for _, entry := range entries {
+		if r, err := records.Read(filepath.Join(dir, entry.Name())); err == nil && r.alive() {
+			running = append(running, executors.Running{Unit: r.Unit, PID: r.Pid})
 		}
 	}
 	return running
-}
-
-// fromHandle reads what a handle says.
-func fromHandle(h state.Handle) (record, error) {
-	var r record
-	if h.Executor != Name {
-		return r, fmt.Errorf("handle %s is of executor %q, not of %q", h.ID, h.Executor, Name)
-	}
-	if err := json.Unmarshal(h.Data, &r); err != nil {
-		return r, fmt.Errorf("handle %s: %w", h.ID, err)
-	}
-	if r.Dir == "" {
-		return r, fmt.Errorf("handle %s names no folder", h.ID)
-	}
-	return r, nil
-}
-
-// current is fromHandle, or the folder's own record of the same name, which is
-// newer if a service was started again.
-func current(h state.Handle) (record, error) {
-	r, err := fromHandle(h)
-	if err != nil {
-		return r, err
-	}
-	if now, err := readRecord(r.Dir); err == nil && now.Name == r.Name {
-		return now, nil
-	}
-	return r, nil
-}
-
-// forget removes what tells of an earlier start in the folder, and what was half
-// written. The record goes last, for by it the rest is found.
-func forget(dir string) error {
-	if err := files.Sweep(dir); err != nil {
-		return err
-	}
-	for _, p := range []string{exitPath(dir), verdictPath(dir), recordPath(dir)} {
-		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // forgotten says whether Destroy has removed the record.

@@ -81,10 +81,10 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File)
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
 	}
-	r := record{
+	r := record{Record: local.Record{
 		Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir, Disk: t.Unit.Needs.Disk,
 		Began: time.Now().UTC(), Instance: doc.Instance, Endpoint: doc.Endpoint,
-	}
+	}}
 	env := e.environ(t, doc, python)
 	argv, fault := e.argv(t.Unit.Code, python, duck, doc.Code, env)
 	if fault != "" {
@@ -92,10 +92,10 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File)
 		// unit that fails, and not tenon.
 		fmt.Fprintf(log, "tenon: %s\n", fault)
 		r.Fault = fault
-		if err := r.save(); err != nil {
+		if err := records.Save(r); err != nil {
 			return state.Handle{}, err
 		}
-		return r.handle()
+		return records.Handle(r)
 	}
 	return e.spawn(r, argv, env, doc.Code, log, locked)
 }
@@ -134,7 +134,7 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *
 	if r.ident, err = identify(p.Pid); err != nil {
 		return state.Handle{}, err
 	}
-	if err := r.save(); err != nil {
+	if err := records.Save(r); err != nil {
 		return state.Handle{}, err
 	}
 	c.id = r.ident
@@ -144,7 +144,7 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *
 	if _, err := io.WriteString(goAhead, "go\n"); err != nil {
 		return state.Handle{}, fmt.Errorf("let %s go on: %w", argv[0], err)
 	}
-	return r.handle()
+	return records.Handle(r)
 }
 
 // reap waits for the end. The kernel counts the memory of tenon itself, at most

@@ -27,7 +27,7 @@ const (
 // waits it ends a job that writes more than it may. When ctx is done it returns
 // the status so far and leaves the task running.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
-	r, err := current(h)
+	r, err := records.Current(h)
 	if err != nil {
 		return state.Status{}, err
 	}
@@ -42,7 +42,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		case st.Phase != state.Running:
 			return st, nil
 		case r.Kind == ir.Service:
-			if st = r.probe(ctx, st); st.Phase != state.Running {
+			if st = r.Probe(ctx, st); st.Phase != state.Running {
 				return st, nil
 			}
 			pause = next

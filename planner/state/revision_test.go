@@ -21,14 +21,14 @@ func TestARevisionThatWasKilledIsNotedByTheNext(t *testing.T) {
 			_ = must[int](t)(l.BeginRevision(t.Context(), state.Revision{System: "late"}))
 		}
 		ok(t, l.EndRevision(t.Context(), 2, state.Done, "sha256:s"))
-		_ = must[int](t)(l.BeginRevision(t.Context(), state.Revision{System: "late", Act: state.Rollback, BackTo: 2, Moves: []state.Move{{From: "a", To: "b"}}}))
+		_ = must[int](t)(l.BeginRevision(t.Context(), state.Revision{System: "late", Act: state.Rollback, BackTo: 2, Moves: []ir.Move{{From: "a", To: "b"}}}))
 		var got []state.Revision
 		for _, r := range must[[]state.Revision](t)(s.Revisions(t.Context(), 0)) {
 			r.Started, r.Finished = time.Time{}, time.Time{}
 			got = append(got, r)
 		}
 		want := []state.Revision{
-			{Number: 3, Act: state.Rollback, BackTo: 2, System: "late", Outcome: state.Started, Moves: []state.Move{{From: "a", To: "b"}}},
+			{Number: 3, Act: state.Rollback, BackTo: 2, System: "late", Outcome: state.Started, Moves: []ir.Move{{From: "a", To: "b"}}},
 			{Number: 2, Act: state.Apply, System: "late", Outcome: state.Done, Standing: "sha256:s"},
 			{Number: 1, Act: state.Apply, System: "late", Outcome: state.Killed},
 		}
@@ -78,7 +78,7 @@ func TestAUnitMovesWithItsHistory(t *testing.T) {
 		}
 		ok(t, l.MarkUnstable(ctx, state.Unstable{Unit: train.ID, Definition: train.Digest, Revision: 1, Ports: []string{"model"}}))
 
-		ok(t, l.Move(ctx, []state.Move{{From: "models/old/train", To: "models/new/train"}}))
+		ok(t, l.Move(ctx, []ir.Move{{From: "models/old/train", To: "models/new/train"}}))
 
 		current := must[map[string]state.Current](t)(s.Current(ctx))
 		if _, still := current["models/old/train"]; still || current["models/new/train"].Key != "k" {

@@ -159,7 +159,7 @@ type Revision struct {
 	Plan     string    `json:"plan"` // digest of the plan, a blob
 	Tags     []string  `json:"tags,omitempty"`
 	Commit   string    `json:"commit,omitempty"`
-	Moves    []Move    `json:"moves,omitempty"`
+	Moves    []ir.Move `json:"moves,omitempty"`
 	// Standing is the digest of a [Standing], a blob: what stood at the end. It
 	// is empty unless all of the plan was applied.
 	Standing string `json:"standing,omitempty"`
@@ -196,12 +196,6 @@ func (s Standing) Bytes() []byte {
 
 // Digest is that of its bytes.
 func (s Standing) Digest() string { return ir.Sum(s.Bytes()) }
-
-// A Move is a unit that goes on under another name.
-type Move struct {
-	From string `json:"from"`
-	To   string `json:"to"`
-}
 
 // An Unstable unit came out otherwise when an audit ran it again.
 type Unstable struct {

@@ -321,7 +321,7 @@ func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 // Move lets units go on under other names, with their history: what stands,
 // runs, times and, where an entity moves, its models. A unit to which nothing
 // moves from has to be free.
-func (l *Lease) Move(ctx context.Context, moves []Move) error {
+func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
 	to := make(map[string]string, len(moves))
 	for _, m := range moves {
 		to[m.From] = m.To

@@ -1,6 +1,6 @@
-// Package builtin lists the components that are written in Go, on DuckDB.
+// Package builtin is what the components in Go share: how they read their
+// parameters, ports and limits, and report progress.
 //
-// It is what the rest of Tenon has to know of them: names and versions. Package
-// builtin/components is their code, which the program tenon-duck runs as "tenon-duck
-// step"; it links DuckDB, and this package does not.
+// In goes a [step.Step], out come the files it asks for. The components
+// themselves are in the folders of the library; package all lists them.
 package builtin

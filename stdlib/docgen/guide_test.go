@@ -125,7 +125,7 @@ func compile(t *testing.T, files map[string]string, tag string) string {
 	if err == nil {
 		_, err = compiler.Compile(context.Background(), sys, compiler.Options{
 			Describe:  sql.Describe,
-			Executors: map[string]func(ir.Target, ir.Unit) []compiler.Fault{"process": nil},
+			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil},
 			Lock:      func(context.Context, []string) ([]byte, error) { return []byte("locked\n"), nil },
 		})
 	}

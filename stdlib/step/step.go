@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
@@ -63,11 +64,22 @@ type Port struct {
 	Created string `json:"created,omitempty"`
 }
 
+// RowOrder lists the columns that the rows of a feature are sorted by.
+func RowOrder(keys []string, timestamp string) []string {
+	order := slices.Clone(keys)
+	if timestamp != "" && !slices.Contains(order, timestamp) {
+		order = append(order, timestamp)
+	}
+	return order
+}
+
 // Progress is one line of the progress file.
 type Progress struct {
 	Done    float64 `json:"done"`
 	Total   float64 `json:"total,omitempty"`
 	Message string  `json:"message,omitempty"`
+	// Waits says why the step does not run yet. Its executor writes it.
+	Waits string `json:"waits,omitempty"`
 }
 
 // Read reads the document that $TENON_STEP names.

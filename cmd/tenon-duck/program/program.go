@@ -10,8 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/tenon-ml/tenon/internal/version"
-	"github.com/tenon-ml/tenon/stdlib/builtin/components"
+	"github.com/tenon-ml/tenon/stdlib/all"
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -33,7 +32,7 @@ func Run(args []string) int {
 	case len(args) == 1 && args[0] == "step":
 		err = doStep()
 	case len(args) == 1 && args[0] == "serve":
-		err = worker.Serve(os.Stdin, os.Stdout, version.Version, new(engine.Engine))
+		err = worker.Serve(os.Stdin, os.Stdout, new(engine.Engine))
 	default:
 		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|serve; it is started by tenon")
 		return exitUsage
@@ -58,7 +57,7 @@ func doStep() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	if err = components.Run(ctx, s); ctx.Err() != nil {
+	if err = all.Run(ctx, s); ctx.Err() != nil {
 		return errStopped
 	}
 	return err

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -24,7 +23,7 @@ const Name = "tenon-duck"
 // A Client is DuckDB in a process of its own. The process is started by the first
 // call, and again by the first one after it has died.
 type Client struct {
-	program, version string
+	program string
 
 	mu     sync.Mutex
 	proc   *process // nil before the first call
@@ -33,9 +32,11 @@ type Client struct {
 
 var _ duck.Engine = (*Client)(nil)
 
-// New returns a client of the program at a path, which has to be of this version.
-// It starts nothing.
-func New(program, version string) *Client { return &Client{program: program, version: version} }
+// New returns a client of the program at a path. It starts nothing.
+func New(program string) *Client { return &Client{program: program} }
+
+// Path is where the program is looked for.
+func (c *Client) Path() string { return c.program }
 
 // Start starts the process and a database in it, for a caller who is about to need
 // them. It does not wait; what goes wrong is the error of the next call.
@@ -43,8 +44,8 @@ func (c *Client) Start() {
 	go func() { _, _ = c.Describe(context.Background(), nil, "SELECT 1") }()
 }
 
-// Program returns the path of the program, once it has been seen to be of the
-// client's version.
+// Program returns the path of the program, once it has been seen to have the same
+// version and code as this one.
 func (c *Client) Program(ctx context.Context) (string, error) {
 	p, err := c.process()
 	if err == nil {
@@ -127,7 +128,7 @@ func (c *Client) process() (*process, error) {
 		return nil, errors.New(Name + " was ended")
 	}
 	if c.proc == nil || c.proc.over() {
-		p, err := start(c.program, c.version)
+		p, err := start(c.program)
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +153,7 @@ type process struct {
 	waiting map[int64]chan response
 }
 
-func start(program, version string) (*process, error) {
+func start(program string) (*process, error) {
 	p := &process{
 		cmd: exec.Command(program, "serve"), ready: make(chan struct{}), ended: make(chan struct{}), waiting: map[int64]chan response{},
 	}
@@ -173,7 +174,7 @@ func start(program, version string) (*process, error) {
 		return nil, fmt.Errorf("start %s: %w", Name, err)
 	}
 	go func() {
-		err := p.receive(out, version)
+		err := p.receive(out)
 		_ = p.in.Close()
 		if err != nil {
 			_ = p.cmd.Process.Kill() // it need not be a program that ends with its input
@@ -185,7 +186,7 @@ func start(program, version string) (*process, error) {
 }
 
 // receive hands out responses until the output of the process ends.
-func (p *process) receive(out io.Reader, version string) error {
+func (p *process) receive(out io.Reader) error {
 	d := json.NewDecoder(bufio.NewReader(out))
 	var h hello
 	if err := d.Decode(&h); errors.Is(err, io.EOF) {
@@ -193,9 +194,9 @@ func (p *process) receive(out io.Reader, version string) error {
 	} else if err != nil || h.Protocol == 0 {
 		return fmt.Errorf("%s is not the program of that name", p.cmd.Path)
 	}
-	if h.Protocol != protocol || h.Version != version {
-		return fmt.Errorf("%s is of version %s (protocol %d), and this tenon is of version %s (protocol %d): `make build` makes both",
-			p.cmd.Path, h.Version, h.Protocol, version, protocol)
+	if h != (hello{protocol, code()}) {
+		return fmt.Errorf("%s is of version %s, protocol %d, and this tenon is of version %s, protocol %d: `make build` makes both",
+			p.cmd.Path, h.Version, h.Protocol, code(), protocol)
 	}
 	close(p.ready)
 	for {
@@ -310,6 +311,3 @@ func (t *tail) Write(b []byte) (int, error) {
 	t.b = t.b[max(0, len(t.b)-most):]
 	return len(b), nil
 }
-
-// Beside returns where the program is, if it is beside another one.
-func Beside(program string) string { return filepath.Join(filepath.Dir(program), Name) }

@@ -18,9 +18,9 @@ const patience = 10 * time.Second
 
 // Serve answers requests until in ends. It then cancels those that still run,
 // and returns when they have ended.
-func Serve(in io.Reader, out io.Writer, version string, e duck.Engine) error {
+func Serve(in io.Reader, out io.Writer, e duck.Engine) error {
 	s := &server{out: out, calls: callsOf(e), cancels: map[int64]context.CancelFunc{}}
-	if err := s.send(hello{protocol, version}); err != nil {
+	if err := s.send(hello{protocol, code()}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
