@@ -20,8 +20,10 @@ import (
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/internal/version"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
 // An app is what all commands share: where they read and write, and how.
@@ -39,6 +41,8 @@ type app struct {
 	tags  []string
 	state string
 	store string // URL of the store of artifacts that other machines reach, or ""
+
+	duck *worker.Client // types and runs SQL, and reads tables
 }
 
 // Exit codes.
@@ -66,7 +70,8 @@ var injected project.Faults
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel, duck: newDuck()}
+	defer a.duck.Close()
 	if f, ok := stdout.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
 	}
@@ -213,7 +218,7 @@ to happen against what is already there, shows the plan, and applies it.`,
   tenon plan                       what would happen
   tenon apply                      make it so
   tenon status                     what stands`,
-		Version:           version,
+		Version:           version.Version,
 		PersistentPreRun:  func(*cobra.Command, []string) { a.began = true },
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -234,7 +239,7 @@ to happen against what is already there, shows the plan, and applies it.`,
 		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
 		statusCommand(a), cancelCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), devicesCommand(a),
 		graphCommand(a), imageCommand(a), rbacCommand(a), gcCommand(a),
-		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a), runDetachedCommand(a),
+		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), runDetachedCommand(a),
 	)
 	root.SetVersionTemplate("tenon {{.Version}}\n")
 	root.SetHelpCommand(helpCommand(root))

@@ -15,7 +15,6 @@ import (
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/executors/gpu"
 	"github.com/tenon-ml/tenon/planner"
-	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
 // ApplyOptions say how a plan is applied.
@@ -122,7 +121,7 @@ func (s *Session) options(t ir.Target, setup all.Setup, o ApplyOptions) (executo
 	}
 	opts := executors.Options{
 		Store: s.store, Lease: s.lease, Artifacts: s.artifacts, Executor: to, Dir: s.dir,
-		Records: s.records(s.lease), Verify: verify, Secrets: s.secret, Events: o.Events, Machine: machine(), Parallel: o.Parallel,
+		Records: s.records(s.lease), Verify: s.verify, Secrets: s.secret, Events: o.Events, Machine: machine(), Parallel: o.Parallel,
 		Tags: s.set.Tags, Backoff: s.set.Faults.Backoff, Devices: s.lentGPUs,
 	}
 	if q, ok := x.(executors.Scheduler); ok {
@@ -145,8 +144,8 @@ func (p *Project) lentGPUs(ctx context.Context, pools []ir.Pool) (map[string][]e
 	return gpu.Match(pools, found)
 }
 
-func verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
-	found, rows, err := duck.Verify(ctx, path, schema)
+func (p *Project) verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
+	found, rows, err := p.set.SQL.Verify(ctx, path, schema)
 	out := make([]executors.Violation, len(found))
 	for i, v := range found {
 		out[i] = executors.Violation{Column: v.Column, Rule: v.Rule, Count: v.Count, Examples: v.Examples, Message: v.String()}
