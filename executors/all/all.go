@@ -2,7 +2,6 @@ package all
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -41,9 +40,8 @@ type Config struct {
 // A Setup is what executors work with besides their target.
 type Setup struct {
 	Config
-	// Python returns the interpreter of the environment that the file at lockPath locks,
-	// and makes it first if need be.
-	Python func(ctx context.Context, lockPath string) (string, error)
+	// Python makes Python environments.
+	Python process.Environments
 	// Images returns the store of images that reaches registries as hosts says.
 	Images func(hosts string) *image.Store
 

@@ -1,0 +1,80 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local/disk"
+	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Environments makes and finds Python environments. [pyenv.Env] does.
+type Environments interface {
+	Ensure(ctx context.Context, lock []byte, tell func(pyenv.Progress)) (python string, err error)
+	Missing(lock []byte) *pyenv.Missing
+}
+
+// Prepares names the Python environment of a unit, or returns "" if it has none.
+func (e *Executor) Prepares(u ir.Unit, _ string) string {
+	if u.Code.Lock == "" || u.Code.Runtime == ir.Builtin || e.opts.Python == nil {
+		return ""
+	}
+	digest := strings.TrimPrefix(u.Code.Lock, "sha256:")
+	return "Python environment " + digest[:min(8, len(digest))]
+}
+
+// Missing tells which packages the environment of a unit is made of, or nil if it is there.
+func (e *Executor) Missing(u ir.Unit, image string, lock []byte) *planner.Preparation {
+	m := e.opts.Python.Missing(lock)
+	if m == nil {
+		return nil
+	}
+	p := &planner.Preparation{What: e.Prepares(u, image)}
+	if m.Problem != nil {
+		p.Problem = m.Problem.Error()
+	}
+	for _, pkg := range m.Packages {
+		p.Packages = append(p.Packages, planner.Package{Name: pkg.Name, Bytes: pkg.Bytes})
+	}
+	return p
+}
+
+// Prepare makes the environment of the task's unit.
+func (e *Executor) Prepare(ctx context.Context, t executors.Task, tell func(step.Progress)) error {
+	_, err := e.python(ctx, t.Lock, func(p pyenv.Progress) { tell(progress(p)) })
+	return err
+}
+
+// python is the interpreter of the environment that a file locks.
+func (e *Executor) python(ctx context.Context, lockPath string, tell func(pyenv.Progress)) (string, error) {
+	lock, err := os.ReadFile(lockPath)
+	if err != nil {
+		return "", fmt.Errorf("read the lock of the Python environment: %w", err)
+	}
+	return e.opts.Python.Ensure(ctx, lock, tell)
+}
+
+// progress says how far an environment is: in bytes while they are downloaded, then in modules.
+func progress(p pyenv.Progress) step.Progress {
+	packages := "packages"
+	if p.Packages > 0 {
+		packages = fmt.Sprintf("%d packages", p.Packages)
+	}
+	switch p.Stage {
+	case pyenv.Waiting:
+		return step.Progress{Message: "waiting for another one"}
+	case pyenv.Compiling:
+		return step.Progress{Done: float64(p.Files), Total: float64(p.AllFiles), Message: fmt.Sprintf("%s, %s downloaded: compiling %d of %d modules", packages, disk.Size(p.Bytes), p.Files, p.AllFiles)}
+	}
+	text := "installing " + packages
+	if p.Total > 0 {
+		text += fmt.Sprintf(": %s of %s downloaded", disk.Size(p.Bytes), disk.Size(p.Total))
+	}
+	return step.Progress{Done: float64(p.Bytes), Total: float64(p.Total), Message: text}
+}
