@@ -22,7 +22,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/builtin"
+	"github.com/tenon-ml/tenon/stdlib/all"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -170,7 +170,7 @@ func component() {
 	case "serve.http":
 		err = serve(s)
 	default:
-		err = builtin.Run(context.Background(), s)
+		err = all.Run(context.Background(), s)
 	}
 	if err != nil {
 		fatal(err)

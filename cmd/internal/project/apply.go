@@ -75,7 +75,7 @@ func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	opts.Commit = gitCommit(p.Dir)
+	opts.Commit = s.gitCommit(p.Dir)
 	return executors.Apply(ctx, p, opts)
 }
 
@@ -179,9 +179,9 @@ func machine() ir.Resources {
 }
 
 // gitCommit is the commit that the system's folder is at, or "".
-func gitCommit(dir string) string {
+func (p *Project) gitCommit(dir string) string {
 	cmd := exec.Command("git", "-C", dir, "rev-parse", "HEAD")
-	cmd.Env = append(os.Environ(), "GIT_OPTIONAL_LOCKS=0")
+	cmd.Env = append(slices.Clone(p.set.Environ), "GIT_OPTIONAL_LOCKS=0")
 	out, err := cmd.Output()
 	if err != nil {
 		return ""

@@ -72,7 +72,7 @@ func (s *Session) Detach(ctx context.Context, p *planner.Plan, parallel int) (*D
 	if err != nil {
 		return nil, err
 	}
-	opts.Commit = gitCommit(p.Dir)
+	opts.Commit = s.gitCommit(p.Dir)
 	if d.Revision, err = executors.Begin(ctx, p, opts); err != nil {
 		return nil, err
 	}
