@@ -75,11 +75,12 @@ func (w *walk) prepare(ctx context.Context, p *preparation) {
 	w.making++
 	go func() {
 		var missing bool
+		var said string
 		err := w.make(ctx, p, func(at step.Progress) {
-			missing = true
+			missing, said = true, at.Message
 			w.tell.tell(Event{Type: EventPreparing, What: p.name, Units: p.units, Done: at.Done, Total: at.Total, Message: at.Message, Waits: at.Waits})
 		})
-		r := report{made: p, cause: err}
+		r := report{made: p, cause: err, said: said}
 		if missing {
 			r.wait = w.o.Now().Sub(p.began)
 		}
@@ -123,6 +124,8 @@ func (w *walk) made(ctx context.Context, r report) {
 		e := Event{Type: EventPrepared, What: p.name, Units: p.units, Duration: w.o.Now().Sub(p.began)}
 		if p.err != nil {
 			e.Error = p.err.Error()
+		} else {
+			e.Message = r.said
 		}
 		w.tell.tell(e)
 	}

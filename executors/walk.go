@@ -83,6 +83,7 @@ type report struct {
 
 	made  *preparation // or nil
 	cause error        // why it could not be made
+	said  string       // by the preparation at last
 }
 
 type verdict int

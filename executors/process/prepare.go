@@ -47,8 +47,19 @@ func (e *Executor) Missing(u ir.Unit, image string, lock []byte) *planner.Prepar
 
 // Prepare makes the environment of the task's unit.
 func (e *Executor) Prepare(ctx context.Context, t executors.Task, tell func(step.Progress)) error {
-	_, err := e.python(ctx, t.Lock, func(p pyenv.Progress) { tell(progress(p)) })
+	var last pyenv.Progress
+	_, err := e.python(ctx, t.Lock, func(p pyenv.Progress) { last = p; tell(progress(p)) })
+	if err == nil && last.Packages > 0 {
+		tell(step.Progress{Done: 1, Total: 1, Message: fmt.Sprintf("%s, %s downloaded", count(last.Packages, "package"), disk.Size(last.Bytes))})
+	}
 	return err
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // python is the interpreter of the environment that a file locks.
@@ -64,13 +75,13 @@ func (e *Executor) python(ctx context.Context, lockPath string, tell func(pyenv.
 func progress(p pyenv.Progress) step.Progress {
 	packages := "packages"
 	if p.Packages > 0 {
-		packages = fmt.Sprintf("%d packages", p.Packages)
+		packages = count(p.Packages, "package")
 	}
 	switch p.Stage {
 	case pyenv.Waiting:
-		return step.Progress{Message: "waiting for another one"}
+		return step.Progress{}
 	case pyenv.Compiling:
-		return step.Progress{Done: float64(p.Files), Total: float64(p.AllFiles), Message: fmt.Sprintf("%s, %s downloaded: compiling %d of %d modules", packages, disk.Size(p.Bytes), p.Files, p.AllFiles)}
+		return step.Progress{Done: float64(p.Files), Total: float64(p.AllFiles), Message: fmt.Sprintf("compiling %s: %d of %d modules", packages, p.Files, p.AllFiles)}
 	}
 	text := "installing " + packages
 	if p.Total > 0 {

@@ -157,7 +157,7 @@ func TestAnEnvironmentIsPrepared(t *testing.T) {
 	if err := e.Prepare(t.Context(), task, func(p step.Progress) { said = p }); err != nil {
 		t.Fatal(err)
 	}
-	if said.Done*4 != said.Total || said.Message != "installing 3 packages: 1 MiB of 4 MiB downloaded" {
+	if said.Message != "3 packages, 1 MiB downloaded" {
 		t.Errorf("it says %+v", said)
 	}
 	broken := process.New(process.Options{Python: environments{err: pyenv.ErrNoUV}})
