@@ -30,7 +30,7 @@ const (
 // locked for.
 const PythonVersion = "3.11"
 
-//go:embed *
+//go:embed builtin col cue.mod duck evaluate feature lib serve slo source split step tenon train
 var files embed.FS
 
 // Files returns the tree of the library as it is in the repository.
