@@ -186,7 +186,7 @@ func TestRuntimes(t *testing.T) {
 		}
 	}
 	e := process.New(process.Options{
-		Tenon:  filepath.Join(bin, "python"),
+		Duck:   func(context.Context) (string, error) { return filepath.Join(bin, "python"), nil },
 		Python: environments{python: filepath.Join(bin, "python")},
 	})
 	for _, c := range []struct {
