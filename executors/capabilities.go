@@ -10,6 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // What follows are capabilities that only some executors have, with [Collector]. Each is an
@@ -154,3 +155,15 @@ const (
 	ExitFailed = 1  // it came to its end, and something failed
 	ExitUsage  = 64 // it does not know its arguments
 )
+
+// A Preparer makes what units need before they can start, and what several of them may
+// share, such as a Python environment. The engine asks for it before a unit takes
+// resources and apart from the time of its runs.
+type Preparer interface {
+	planner.Preparer
+	// Prepare makes what the task needs, or finds it. Of the task, only what the unit
+	// is made of is set: Unit, Code, Lock and Image. tell hears how far it is; it is
+	// not called if nothing is missing. It is idempotent, and what a call that was
+	// killed leaves does no harm to the next one.
+	Prepare(ctx context.Context, t Task, tell func(step.Progress)) error
+}
