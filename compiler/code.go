@@ -103,7 +103,7 @@ func (c *compilation) environment(e *entity, s *stage, w work) (owner *entity, l
 	case env.Shared != "":
 		lock, err = fs.ReadFile(stdlib.Files(), "lib/"+env.Shared+"/requirements.lock")
 		if err != nil {
-			err = &componentError{of: w.of, message: fmt.Sprintf("takes the environment %q, which the library does not share", env.Shared)}
+			err = &componentError{of: w.of, message: fmt.Sprintf("uses the shared environment %q, which the library does not have", env.Shared)}
 		}
 		return e, lock, packages, err
 	case env.Stage != "":
@@ -111,7 +111,7 @@ func (c *compilation) environment(e *entity, s *stage, w work) (owner *entity, l
 	case env.Model != "":
 		in := e.input(env.Model)
 		if in == nil {
-			return e, nil, "", &componentError{of: w.of, message: fmt.Sprintf("takes the environment of the model on the input %q, which there is not", env.Model)}
+			return e, nil, "", &componentError{of: w.of, message: fmt.Sprintf("uses the environment of the model on the input %q, which does not exist", env.Model)}
 		}
 		trainer := in.out.entity
 		for i := range trainer.component.stages {
@@ -120,13 +120,13 @@ func (c *compilation) environment(e *entity, s *stage, w work) (owner *entity, l
 				return c.environmentOf(trainer, st.name)
 			}
 		}
-		return e, nil, "", &componentError{of: trainer.component, message: "has no stage that makes its model"}
+		return e, nil, "", &componentError{of: trainer.component, message: "has no stage that produces its model"}
 	}
 	sources, err := c.sources(w.of, w.run.Runtime)
 	if err == nil && sources.lock == nil {
 		err = &componentError{
 			of: w.of, message: fmt.Sprintf("has no requirements.lock in its folder %q", w.of.folder),
-			hint: `lock its requirements.in, or take an environment that the library shares: environment: shared: "step"`,
+			hint: `lock its requirements.in, or use an environment that the library shares: environment: shared: "step"`,
 		}
 	}
 	if err != nil {

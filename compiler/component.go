@@ -143,7 +143,7 @@ type noComponentError struct{ found, hint string }
 
 func (e *noComponentError) Error() string { return e.found }
 
-// A componentError is a fault of a component, which whoever wrote it has to mend.
+// A componentError is a fault of a component, which its author has to fix.
 type componentError struct {
 	of      *component
 	field   []string // of what the package states, "" for all of it
@@ -201,7 +201,7 @@ func (c *compilation) decodeComponent(k *component, v cue.Value) error {
 	if !k.pkg.Library() {
 		tenon, err := c.sys.Package("tenon.dev/tenon")
 		if err != nil {
-			return &componentError{of: k, message: "is no tenon.#Component: " + err.Error()}
+			return &componentError{of: k, message: "cannot be checked against tenon.#Component: " + err.Error()}
 		}
 		v = v.Unify(tenon.Value.LookupPath(cue.ParsePath("#Component")))
 	}
@@ -236,7 +236,7 @@ func (k *component) invalid(err error) error {
 		field = field[2:]
 	}
 	return &componentError{
-		of: k, field: field, message: fmt.Sprintf("is no tenon.#Component: %s is wrong", strings.Join(field, ".")),
+		of: k, field: field, message: fmt.Sprintf("is not a valid tenon.#Component: see %s", strings.Join(field, ".")),
 		found: strings.Join(said, "\n"), hint: "docs/components.md shows what a component states",
 	}
 }
@@ -265,15 +265,15 @@ func (k *component) check() error {
 		runs := s.Part == "" && s.Use == "" && s.As == ""
 		switch {
 		case ownCode && runs && s.Kind == string(ir.Record):
-			return fault(s, "kind", "is a record, which only the library writes", "make it a job")
+			return fault(s, "kind", "is a record; only the library has records", "make it a job")
 		case ownCode && s.Runtime == string(ir.Builtin):
-			return fault(s, "runtime", "has the runtime \"builtin\", which is code in the tenon program itself", "write it in Python, or as a command")
+			return fault(s, "runtime", "has the runtime \"builtin\", which runs code of the tenon program itself", "write it in Python, or as a command")
 		case ownCode && s.Computed:
-			return fault(s, "computed", "has computed parameters, which take code in the tenon program itself", "declare the parameters as fields")
+			return fault(s, "computed", "has computed parameters, which need code in the tenon program itself", "declare the parameters as fields")
 		case runs && s.Runtime == "" && s.Kind != string(ir.Record):
 			return fault(s, "runtime", "does not say what runs it", `write runtime: "python" or "command"`)
 		case s.Runtime == string(ir.Command) && s.Command == "":
-			return fault(s, "command", "is a command and names no field with its arguments", `write command: "command"`)
+			return fault(s, "command", "has the runtime \"command\" and names no field with the command", `write command: "command"`)
 		case s.Environment.Stage != "" && k.stage(s.Environment.Stage) == nil:
 			return fault(s, "environment.stage", fmt.Sprintf("has no stage %q, whose environment it takes", s.Environment.Stage), diag.DidYouMean(s.Environment.Stage, k.stageNames()))
 		}
@@ -471,7 +471,7 @@ func (c *compilation) addFolder(k *component) error {
 			return &componentError{of: k, message: fmt.Sprintf("has a link among its code, %s to %s", p, to), hint: "copy the file: a module holds no links"}
 		}
 		if !d.Type().IsRegular() {
-			return fault("has a file %s that is not a regular one", p)
+			return fault("has a file %s that is not a regular file", p)
 		}
 		b, err := fs.ReadFile(fsys, p)
 		if err != nil {
@@ -504,7 +504,7 @@ func (code *codeOf) addImports(k *component) error {
 	if !k.pkg.Library() {
 		for _, name := range code.names() {
 			if found, _ := fs.Glob(library, "lib/*/"+name); len(found) > 0 {
-				return &componentError{of: k, message: fmt.Sprintf("has a file %s, and so has the library", name), hint: "give it another name: the files of both are put in one folder"}
+				return &componentError{of: k, message: fmt.Sprintf("has a file %s, which is also the name of a file of the library", name), hint: "rename it: both are placed in one folder"}
 			}
 		}
 	}

@@ -28,7 +28,7 @@ type Module struct {
 
 // Modules returns the modules from registries that packages of the system come from,
 // by name. The embedded library, the system's own module and those that a folder
-// replaces are not among them. The record is told what is read of them.
+// replaces are left out. What is read is noted in the record.
 func (s *System) Modules(record *fingerprint.Record) ([]Module, error) {
 	found := map[string]module.Version{}
 	for _, insts := range s.packages() {
