@@ -10,11 +10,11 @@ help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
-demo: tools build ## train and serve a real model from examples/flights
+demo: tools bin-tenon ## train and serve a real model from examples/flights
 	@examples/flights/demo.sh
 
 .PHONY: demo-containerd
-demo-containerd: tools build ## the same in containers of the local containerd, or of one of its own
+demo-containerd: tools bin-tenon bin-tenon-run ## the same in containers of the local containerd, or of one of its own
 	@.ci/tools containers
 	@examples/flights/demo.sh containerd
 
@@ -46,13 +46,28 @@ fuzz: ## feed every reader with bytes nobody meant, each for FUZZTIME
 
 .PHONY: test-python
 test-python: tools test-tools ## run the tests of the Python components
-	UV=$$(command -v uv) stdlib/python/tests/run.sh
+	UV=$$(command -v uv) stdlib/lib/test/run.sh
+
+# Flags that change how packages are compiled are those of plain `go test`, so that both
+# share Go's cache. Only `make release` compiles everything for itself.
+BUILD = go build -ldflags='-s -w' -o bin/ $(FLAGS)
 
 .PHONY: build
-build: ## build bin/tenon, bin/tenon-run, the first process of containers, and bin/tenon-pod, that of pods
-	go build -trimpath -o bin/tenon ./cmd/tenon
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/tenon-run ./cmd/tenon-run
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/tenon-pod ./cmd/tenon-pod
+build: bin-tenon bin-tenon-run bin-tenon-pod ## build bin/tenon, bin/tenon-run, the init of containers, and bin/tenon-pod, that of pods
+
+.PHONY: bin-tenon bin-tenon-run bin-tenon-pod
+bin-tenon:
+	$(BUILD) ./cmd/tenon
+bin-tenon-run bin-tenon-pod: bin-%:
+	CGO_ENABLED=0 $(BUILD) ./cmd/$*
+
+.PHONY: release
+release: FLAGS = -trimpath
+release: build ## the same, for others: the bytes do not depend on the folder
+
+.PHONY: size
+size: build ## show the size of each program and the time of a cold build, beside the goals
+	@.ci/size
 
 .PHONY: bench
 bench: tools build ## measure speed and memory beside cue, ninja, ctr and kubectl
@@ -79,10 +94,10 @@ test-tools: ## install what the tests need besides
 
 .PHONY: locks
 locks: tools ## lock the Python environments of the standard library anew
-	stdlib/python/requirements/lock.sh
+	stdlib/lib/lock.sh
 
 .PHONY: base-image
-base-image: tools build ## make a base image from Debian packages, where no public registry is reached
+base-image: tools bin-tenon ## make a base image from Debian packages, where no public registry is reached
 	@.ci/tools image
 	@.ci/base-image
 

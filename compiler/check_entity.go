@@ -3,6 +3,7 @@ package compiler
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
 	"regexp"
 	"slices"
@@ -10,12 +11,13 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/duration"
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 // checkEntities makes the checks of one entity at a time.
 func (c *compilation) checkEntities() {
-	endpoints := map[int64]*entity{}
+	endpoints := map[int64]*listener{}
 	for _, id := range c.order {
 		e := c.entities[id]
 		if c.broken[id] {
@@ -25,11 +27,18 @@ func (c *compilation) checkEntities() {
 		c.checkNodes(e)
 		c.checkSchema(e)
 		c.checkSecrets(e)
+		c.checkFields(e)
+		for i := range e.component.stages {
+			if f := e.component.stages[i].Endpoint; f != nil {
+				c.checkEndpoint(e, f, endpoints)
+			}
+		}
+		if p := e.component.Predicts; p != nil {
+			c.checkPredicts(e, p)
+		}
 		switch e.section {
 		case "models":
 			c.checkModel(e)
-		case "deployments":
-			c.checkDeployment(e, endpoints)
 		case "slos":
 			c.checkObjectives(e)
 		case "steps":
@@ -56,7 +65,7 @@ func (c *compilation) checkAmounts(e *entity) {
 		}
 	}
 	for _, name := range []string{"timeout", "max_age", "window", "freshness"} {
-		if duration(e.string(name)) >= century {
+		if duration.Parse(e.string(name)) >= duration.Century {
 			c.tooLarge(e, at(name), "less than a hundred years")
 		}
 	}
@@ -67,15 +76,11 @@ func (c *compilation) checkAmounts(e *entity) {
 	}
 }
 
-// distributed are the components whose programs can share their work between
-// nodes. What the others give comes from one.
-var distributed = []string{"train.script", "step.command", "step.python"}
-
 func (c *compilation) checkNodes(e *entity) {
 	needs, _ := e.fields.get("needs").(object)
-	if n := whole(needs.get("nodes")); n > 1 && !slices.Contains(distributed, e.component) {
+	if n := whole(needs.get("nodes")); n > 1 && !e.component.Distributed {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s asks for %d nodes, and a %s runs on one", e, n, e.component),
+			Message: fmt.Sprintf("%s asks for %d nodes, and a %s runs on one", e, n, e.component.name),
 			Spans:   []diag.Span{c.sys.At("", e.path("needs", "nodes")...)},
 			Hint:    "leave nodes out; train.#Script and the steps can share their work between nodes",
 		})
@@ -241,15 +246,8 @@ func (c *compilation) checkModel(e *entity) {
 		}
 	}
 	col := schema.Column(label)
-	if col == nil {
-		c.noColumn(e, "the label", label, table.out, schema, "label")
-	} else {
+	if col != nil {
 		c.checkLabel(e, *col, task, table.out)
-	}
-	for _, x := range e.strings("exclude") {
-		if schema.Column(x) == nil {
-			c.noColumn(e, "exclude", x, table.out, schema, "exclude")
-		}
 	}
 	if len(model.signature.Input) == 0 {
 		c.fail(e, diag.Diagnostic{
@@ -258,41 +256,73 @@ func (c *compilation) checkModel(e *entity) {
 			Spans:   []diag.Span{c.sys.Label("", e.path("in", "table")...), c.sys.Label("its columns", table.out.entity.path("schema")...)},
 		})
 	}
-	test, _ := e.fields.get("test").(object)
-	for _, f := range []string{"column", "stratify"} {
-		name, ok := test.get(f).(string)
-		if !ok {
+}
+
+// checkFields checks the fields whose meaning the component states, and those of
+// its parts.
+func (c *compilation) checkFields(e *entity) {
+	c.checkFieldsOf(e, e.component, "")
+	for i := range e.component.stages {
+		if s := &e.component.stages[i]; s.Part != "" {
+			if k, err := c.component(stringOf(e.fields.at(s.Part + ".component"))); err == nil {
+				c.checkFieldsOf(e, k, s.Part)
+			}
+		}
+	}
+}
+
+func (c *compilation) checkFieldsOf(e *entity, k *component, part string) {
+	fields, path, dotted := e.fields, []string{}, ""
+	if part != "" {
+		fields, _ = e.fields.at(part).(object)
+		path, dotted = []string{part}, part+"."
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.Columns)) {
+		in := e.input(k.Columns[name].Of)
+		if in == nil {
 			continue
 		}
-		col := schema.Column(name)
-		if col == nil {
-			c.noColumn(e, "test."+f, name, table.out, schema, "test", f)
-			continue
+		at := append(slices.Clone(path), name)
+		for _, column := range append(stringsOf(fields.get(name)), stringOf(fields.get(name))) {
+			if column == "" {
+				continue
+			}
+			col := in.out.schema.Column(column)
+			if col == nil {
+				what := dotted + name
+				if name == "label" {
+					what = "the label"
+				}
+				c.noColumn(e, what, column, in.out, in.out.schema, at...)
+			} else if k.Columns[name].Type == "time" && !isTime(col.Type) {
+				c.fail(e, diag.Diagnostic{
+					Message: fmt.Sprintf("%s%s of %s is column %q, which is no point in time", dotted, name, e, column),
+					Wanted:  "a column of type timestamp, timestamptz or date",
+					Found:   col.Type,
+					Spans:   []diag.Span{c.sys.At("", e.path(at...)...), c.columnSpan(in.out.entity, column)},
+				})
+			}
 		}
-		if test.get("kind") == "by_time" && !isTime(col.Type) {
+	}
+	for _, name := range k.Times {
+		if s := stringOf(fields.get(name)); s != "" && !parsesAsTime(s) {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s is split by time on column %q, which is no point in time", e, name),
-				Wanted:  "a column of type timestamp, timestamptz or date",
-				Found:   col.Type,
-				Spans:   []diag.Span{c.sys.At("", e.path("test", f)...), c.columnSpan(table.out.entity, name)},
+				Message: fmt.Sprintf("%s%s of %s is no date or time", dotted, name, e),
+				Wanted:  `a date such as "2024-07-01" or a time such as "2024-07-01 12:00:00"`,
+				Found:   fmt.Sprintf("%q", s),
+				Spans:   []diag.Span{c.sys.At("", e.path(append(path, name)...)...)},
 			})
 		}
 	}
-	if after, ok := test.get("after").(string); ok && !parsesAsTime(after) {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("test.after of %s is no date or time", e),
-			Wanted:  `a date such as "2024-07-01" or a time such as "2024-07-01 12:00:00"`,
-			Found:   fmt.Sprintf("%q", after),
-			Spans:   []diag.Span{c.sys.At("", e.path("test", "after")...)},
-		})
-	}
-	if est, ok := e.fields.get("estimator").(string); ok && !importPath.MatchString(est) {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("the estimator of %s is no import path", e),
-			Wanted:  `a dotted path such as "sklearn.linear_model.LogisticRegression"`,
-			Found:   fmt.Sprintf("%q", est),
-			Spans:   []diag.Span{c.sys.At("", e.path("estimator")...)},
-		})
+	for _, name := range k.ImportPaths {
+		if s := stringOf(fields.get(name)); s != "" && !importPath.MatchString(s) {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("the %s of %s is no import path", name, e),
+				Wanted:  `a dotted path such as "sklearn.linear_model.LogisticRegression"`,
+				Found:   fmt.Sprintf("%q", s),
+				Spans:   []diag.Span{c.sys.At("", e.path(append(path, name)...)...)},
+			})
+		}
 	}
 }
 
@@ -346,42 +376,53 @@ func (e *entity) input(name string) *port {
 	return nil
 }
 
-func (c *compilation) checkDeployment(e *entity, endpoints map[int64]*entity) {
-	if e.component == "serve.http" {
-		at := e.int("port")
-		if other := endpoints[at]; other != nil && overlap(e.string("host"), other.string("host")) {
+// checkEndpoint checks where a service listens.
+func (c *compilation) checkEndpoint(e *entity, f *endpointFields, endpoints map[int64]*listener) {
+	if f.Port != "" {
+		port, host := whole(e.fields.at(f.Port)), stringOf(e.fields.at(f.Host))
+		if other := endpoints[port]; other != nil && overlap(host, other.host) {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s and %s both listen on port %d", other, e, at),
-				Spans:   []diag.Span{c.sys.At("", e.path("port")...), c.sys.At("taken here", other.path("port")...)},
+				Message: fmt.Sprintf("%s and %s both listen on port %d", other.entity, e, port),
+				Spans:   []diag.Span{c.sys.At("", e.path(f.Port)...), c.sys.At("taken here", other.entity.path(other.field)...)},
 				Hint:    "give one of them another port",
 			})
 		}
-		endpoints[at] = e
-		if o, _ := e.fields.get("replicas").(object); whole(o.get("max")) < whole(o.get("min")) {
-			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s has fewer replicas at most than at least", e),
-				Wanted:  fmt.Sprintf("at least %d", whole(o.get("min"))), Found: fmt.Sprintf("max: %d", whole(o.get("max"))),
-				Spans: []diag.Span{c.sys.Label("", e.path("replicas")...)},
-			})
-		}
-		return
+		endpoints[port] = &listener{e, f.Port, host}
 	}
-	model, table := e.input("model"), e.input("table")
+	if o, _ := e.fields.at(f.Replicas).(object); whole(o.get("max")) < whole(o.get("min")) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the replicas of %s: max is below min", e),
+			Wanted:  fmt.Sprintf("at least %d", whole(o.get("min"))), Found: fmt.Sprintf("max: %d", whole(o.get("max"))),
+			Spans: []diag.Span{c.sys.Label("", e.path(f.Replicas)...)},
+		})
+	}
+}
+
+// A listener is an entity that listens on a port.
+type listener struct {
+	entity *entity
+	field  string
+	host   string
+}
+
+// checkPredicts checks that a table has the columns that a model reads.
+func (c *compilation) checkPredicts(e *entity, p *predicts) {
+	model, table := e.input(p.Model), e.input(p.Table)
 	if model == nil || table == nil || model.out.signature == nil {
 		return
 	}
-	for _, name := range []string{"prediction", "probability"} {
+	for _, name := range p.Adds {
 		if slices.Contains(table.out.keys, name) || table.out.timestamp == name {
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("%s writes a column %q, which is also a key of %s", e, name, table.out.entity),
-				Spans:   []diag.Span{c.sys.At("", e.path("in", "table")...), c.columnSpan(table.out.entity, name)},
+				Spans:   []diag.Span{c.sys.At("", e.path("in", p.Table)...), c.columnSpan(table.out.entity, name)},
 				Hint:    "give the key another name",
 			})
 		}
 	}
 	for _, want := range model.out.signature.Input {
 		got := table.out.schema.Column(want.Name)
-		spans := []diag.Span{c.sys.At("read here", e.path("in", "table")...)}
+		spans := []diag.Span{c.sys.At("read here", e.path("in", p.Table)...)}
 		switch {
 		case got == nil:
 			c.fail(e, diag.Diagnostic{
@@ -434,7 +475,7 @@ func (c *compilation) checkObjectives(e *entity) {
 			Spans:   []diag.Span{c.sys.Label("", e.path()...)},
 		})
 	}
-	if w := duration(e.string("window")); w < minWindow {
+	if w := duration.Parse(e.string("window")); w < minWindow {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("the window of %s is too short for alerts over up to three days", e),
 			Wanted:  "7d or more",

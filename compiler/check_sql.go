@@ -35,7 +35,7 @@ const manyQueries = 50
 func (c *compilation) typeSQL() (end func()) {
 	var queries []*entity
 	for _, id := range c.order {
-		if e := c.entities[id]; e.component == "feature.sql" && !c.broken[id] {
+		if e := c.entities[id]; e.component.SQL != "" && !c.broken[id] {
 			e.typing = &typing{done: make(chan struct{})}
 			queries = append(queries, e)
 		}
@@ -52,7 +52,7 @@ func (c *compilation) typeSQL() (end func()) {
 			for i := int(next.Add(1)) - 1; i < len(queries); i = int(next.Add(1)) - 1 {
 				t := queries[i].typing
 				if t.err = err; err == nil {
-					t.find(ctx, checker, queries[i].inputTables(), queries[i].string("sql"))
+					t.find(ctx, checker, queries[i].inputTables(), queries[i].string(queries[i].component.SQL))
 				}
 				close(t.done)
 			}
@@ -92,7 +92,7 @@ func (c *compilation) checkSQL() error {
 }
 
 func (c *compilation) checkQuery(e *entity) error {
-	query := e.string("sql")
+	query := e.string(e.component.SQL)
 	for _, p := range e.ports {
 		if c.broken[p.from] {
 			return nil // said there
@@ -270,8 +270,8 @@ func columnOffset(query, name string) int {
 // sqlSpan is the place in the .cue file of a byte of the query; without one,
 // the query's beginning.
 func (c *compilation) sqlSpan(e *entity, query string, offset int) diag.Span {
-	at := c.sys.At("in this query", e.path("sql")...)
-	lit := c.sys.Literal(e.path("sql")...)
+	at := c.sys.At("in this query", e.path(e.component.SQL)...)
+	lit := c.sys.Literal(e.path(e.component.SQL)...)
 	if lit == nil {
 		return at
 	}

@@ -1,7 +1,7 @@
 package compiler
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,73 +21,138 @@ import (
 // apart from the user's.
 const libraryFolder = "_tenon"
 
-// python is the code of a component written in Python: its own files, the
-// user's, and a locked environment.
-func (c *compilation) python(e *entity, component, environment string) ir.Code {
-	impl, ok := stdlib.Python(component)
-	if !ok {
-		c.internal(fmt.Errorf("there is no component %q", component))
-		return ir.Code{}
+// code is what a stage runs: the files of its component, and for Python a locked
+// environment.
+func (c *compilation) code(e *entity, s *stage, w work) ir.Code {
+	code := ir.Code{Runtime: ir.Runtime(w.run.Runtime)}
+	if s.Kind == string(ir.Record) {
+		code.Runtime = ir.Builtin
+		return code
 	}
-	if impl.Environment != stdlib.ModelEnvironment {
-		environment = impl.Environment
-	}
-	code := ir.Code{Runtime: ir.Python, Python: stdlib.PythonVersion, Command: []string{libraryFolder + "/" + impl.Main}}
-	for _, name := range append([]string{impl.Main}, impl.Files...) {
-		b, err := stdlib.PythonFile(name)
-		if err != nil {
-			c.internal(fmt.Errorf("component %s: %w", component, err))
-			continue
+	if code.Runtime == ir.Command {
+		code.Image, code.Command = stringOf(w.fields.at(w.run.Image)), stringsOf(w.fields.at(w.run.Command))
+		if len(stringsOf(e.fields.at(w.run.Packages))) > 0 {
+			code.Lock, code.Python = c.lock(e, s, w), stdlib.PythonVersion
 		}
-		code.Files = append(code.Files, ir.CodeFile{Path: libraryFolder + "/" + name, Digest: c.blob(b)})
+		return code
 	}
-	code.Lock = c.lock(e, environment)
+	sources, err := c.sources(w.of, w.run.Runtime)
+	if err != nil {
+		c.internal(fmt.Errorf("component %s: %w", w.component, err))
+		return code
+	}
+	if code.Runtime == ir.Builtin {
+		code.Source = sources.digest()
+		return code
+	}
+	code.Python = stdlib.PythonVersion
+	code.Command = []string{libraryFolder + "/" + w.run.Main}
+	for _, name := range sources.names() {
+		code.Files = append(code.Files, ir.CodeFile{Path: libraryFolder + "/" + name, Digest: c.blob(sources.files[name])})
+	}
+	code.Lock = c.lock(e, s, w)
 	return code
 }
 
-// environmentOf is the environment that a trainer's model lives in.
-func environmentOf(trainer string) string {
-	impl, _ := stdlib.Python(trainer)
-	return impl.Environment
+func stringsOf(v any) []string {
+	l, _ := v.([]any)
+	var out []string
+	for _, x := range l {
+		out = append(out, stringOf(x))
+	}
+	return out
 }
 
-// lock returns the digest of an environment's lock: the library's, or one made
-// for it together with the packages that the entity asks for.
-func (c *compilation) lock(e *entity, environment string) string {
-	base, err := stdlib.Lock(environment)
+// lock returns the digest of the lock of a stage: the component's, or one made of it
+// together with the packages that the entity asks for.
+func (c *compilation) lock(e *entity, s *stage, w work) string {
+	owner, base, packages, err := c.environment(e, s, w)
 	if err != nil {
-		c.internal(fmt.Errorf("the environment %q: %w", environment, err))
+		c.internal(fmt.Errorf("the environment of %s: %w", e, err))
 		return ""
 	}
-	packages := e.strings("packages")
-	if len(packages) == 0 {
+	asked := stringsOf(owner.fields.at(packages))
+	if packages == "" || len(asked) == 0 {
 		return c.blob(base)
 	}
 	if c.options.Lock == nil {
 		c.internal(errors.New("no way to lock Python packages"))
 		return ""
 	}
-	slices.Sort(packages)
-	lock, err := c.options.Lock(c.ctx, append(stdlib.Pins(base), packages...))
+	slices.Sort(asked)
+	lock, err := c.options.Lock(c.ctx, append(stdlib.Pins(base), asked...))
 	if err != nil {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("the packages of %s cannot be locked: %v", e, err),
-			Spans:   []diag.Span{c.sys.At("", e.path("packages")...)},
+		c.fail(owner, diag.Diagnostic{
+			Message: fmt.Sprintf("the packages of %s cannot be locked: %v", owner, err),
+			Spans:   []diag.Span{c.sys.At("", owner.path(strings.Split(packages, ".")...)...)},
 		})
 		return ""
 	}
 	return c.blob(lock)
 }
 
-// userFiles adds the files that an entity names beside itself: its script and
-// whatever it lists under files.
-func (c *compilation) userFiles(e *entity, code *ir.Code) {
-	if script := e.string("script"); script != "" {
-		c.userFile(e, code, script, "script")
+// environment finds the lock of a stage, the entity whose packages are added to it,
+// and the field that lists them.
+func (c *compilation) environment(e *entity, s *stage, w work) (owner *entity, lock []byte, packages string, err error) {
+	env := w.run.Environment
+	if s.Environment != (environment{}) {
+		env = s.Environment
 	}
-	for _, f := range e.strings("files") {
-		c.userFile(e, code, f, "files")
+	packages = cmp.Or(s.Packages, w.run.Packages)
+	switch {
+	case env.Shared != "":
+		lock, err = fs.ReadFile(stdlib.Files(), "lib/"+env.Shared+"/requirements.lock")
+		return e, lock, packages, err
+	case env.Stage != "":
+		return c.environmentOf(e, env.Stage)
+	case env.Model != "":
+		in := e.input(env.Model)
+		if in == nil {
+			return e, nil, "", fmt.Errorf("there is no input %q", env.Model)
+		}
+		trainer := in.out.entity
+		for i := range trainer.component.stages {
+			st := &trainer.component.stages[i]
+			if slices.ContainsFunc(st.outputs, func(o stageOutput) bool { return o.Out == in.port }) {
+				return c.environmentOf(trainer, st.name)
+			}
+		}
+		return e, nil, "", fmt.Errorf("no stage of %s makes its model", trainer)
 	}
+	sources, err := c.sources(w.of, w.run.Runtime)
+	if err == nil && sources.lock == nil {
+		err = fmt.Errorf("the component %s has no requirements.lock", w.component)
+	}
+	if err != nil {
+		return e, nil, "", err
+	}
+	return e, sources.lock, packages, nil
+}
+
+func (c *compilation) environmentOf(e *entity, name string) (*entity, []byte, string, error) {
+	s := e.component.stage(name)
+	if s == nil {
+		return e, nil, "", fmt.Errorf("the component %s has no stage %q", e.component.name, name)
+	}
+	w, err := c.work(e, s)
+	if err != nil {
+		return e, nil, "", err
+	}
+	return c.environment(e, s, w)
+}
+
+// userFiles adds the files that a field of an entity names.
+func (c *compilation) userFiles(e *entity, code *ir.Code, field string) {
+	v := e.fields.at(field)
+	if script := stringOf(v); script != "" {
+		c.userFile(e, code, script, field)
+	}
+	for _, f := range stringsOf(v) {
+		c.userFile(e, code, f, field)
+	}
+}
+
+func sortCode(code *ir.Code) {
 	slices.SortFunc(code.Files, func(a, b ir.CodeFile) int { return strings.Compare(a.Path, b.Path) })
 	code.Files = slices.CompactFunc(code.Files, func(a, b ir.CodeFile) bool { return a.Path == b.Path })
 }
@@ -178,6 +243,3 @@ func (c *compilation) internal(err error) {
 		c.err = fmt.Errorf("compile: %w", err)
 	}
 }
-
-// params marshals what a component is given.
-func params(o object) json.RawMessage { return o.json() }

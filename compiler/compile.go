@@ -38,7 +38,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	// are said, and those of the rest still have to be found.
 	c := &compilation{
 		ctx: ctx, sys: sys, options: o,
-		entities: map[string]*entity{}, broken: map[string]bool{}, misfits: map[string]bool{}, blobs: map[string][]byte{},
+		entities: map[string]*entity{}, broken: map[string]bool{}, misfits: map[string]bool{}, blobs: map[string][]byte{}, components: map[string]*component{},
 	}
 	c.checkRoot()
 	c.decodeAll()
@@ -103,8 +103,10 @@ type compilation struct {
 	broken   map[string]bool    // entities that cannot be lowered
 	misfits  map[string]bool    // entities that fit no pool
 	blobs    map[string][]byte
-	faults   diag.List
-	err      error // our own fault, the first
+	// components are those that were asked for, by name.
+	components map[string]*component
+	faults     diag.List
+	err        error // our own fault, the first
 }
 
 func (c *compilation) fault(d diag.Diagnostic) { c.faults = append(c.faults, d) }
@@ -123,7 +125,7 @@ func (c *compilation) blob(b []byte) string {
 }
 
 // knownRoot are the fields of a system besides the sections of entities.
-var knownRoot = []string{"name", "target", "env", "moved"}
+var knownRoot = []string{"name", "target", "env", "moved", "components"}
 
 func (c *compilation) checkRoot() {
 	if !c.sys.Lookup("name").Exists() && c.sys.Value.Err() == nil {

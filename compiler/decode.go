@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"cuelang.org/go/cue"
 
@@ -19,12 +19,14 @@ import (
 
 // An entity is one entry of a section, as plain data.
 type entity struct {
-	section, name, component string
-	value                    cue.Value
-	fields                   object          // without its ports and its schema
-	ports                    []port          // its inputs, in order
-	outs                     map[string]*out // its outputs by port
-	typing                   *typing         // of its query, if it has one
+	section, name string
+	component     *component
+	value         cue.Value
+	fields        object          // without its ports and its schema
+	ports         []port          // its inputs, in order
+	outs          map[string]*out // its outputs by port
+	outNames      []string        // the ports of outs, as written
+	typing        *typing         // of its query, if it has one
 }
 
 func (e *entity) id() string                { return e.section + "/" + e.name }
@@ -47,6 +49,9 @@ func (e *entity) int(name string) int64 {
 	i, _ := n.Int64()
 	return i
 }
+
+// outOrder is the place of an output among those of the entity.
+func (e *entity) outOrder(port string) int { return slices.Index(e.outNames, port) }
 
 // A port is one input of an entity, bound to an output of another.
 type port struct {
@@ -95,7 +100,52 @@ func (o object) has(name string) bool {
 	return false
 }
 
-// with returns only the named fields that are there.
+// at is the value at a path such as "evaluation.gates", nil if there is none.
+func (o object) at(path string) any {
+	v, _ := o.find(path)
+	return v
+}
+
+func (o object) find(path string) (any, bool) {
+	first, rest, nested := strings.Cut(path, ".")
+	if !nested {
+		return o.get(path), o.has(path)
+	}
+	sub, _ := o.get(first).(object)
+	return sub.find(rest)
+}
+
+func (o object) without(name string) object {
+	return slices.DeleteFunc(slices.Clone(o), func(f field) bool { return f.name == name })
+}
+
+// present reports whether there is anything at a path, where "*" stands for any
+// name: an empty struct is nothing.
+func present(o object, path string) bool {
+	first, rest, nested := strings.Cut(path, ".")
+	for _, f := range o {
+		if first != "*" && f.name != first {
+			continue
+		}
+		sub, isStruct := f.value.(object)
+		if nested && present(sub, rest) || !nested && (!isStruct || len(sub) > 0) {
+			return true
+		}
+	}
+	return false
+}
+
+func stringOf(v any) string { s, _ := v.(string); return s }
+
+// cutPath cuts off the last part of a path: "in.table" is "in" and "table".
+func cutPath(path string) (before, last string) {
+	i := strings.LastIndex(path, ".")
+	return path[:max(i, 0)], path[i+1:]
+}
+
+func lastOf(path string) string { _, last := cutPath(path); return last }
+
+// only returns the named fields that are there.
 func (o object) only(names ...string) object {
 	var out object
 	for _, n := range names {
@@ -227,22 +277,6 @@ func formatFloat(f float64) string {
 	return s
 }
 
-// prefixes of the components that belong in a section, with the definition to
-// suggest.
-var sectionComponents = map[string]struct {
-	prefix, example string
-	gives           bool // something that others can read
-}{
-	"sources":     {"source.", "source.#CSV", true},
-	"features":    {"feature.", "feature.#SQL", true},
-	"models":      {"train.", "train.#SKLearn", true},
-	"deployments": {"serve.", "serve.#HTTP", true},
-	"slos":        {"slo.", "slo.#Objectives", false},
-	"steps":       {"step.", "step.#Command", true},
-	"resources":   {"pool", "tenon.#Pool", false},
-	"targets":     {"target", "tenon.#Process", false},
-}
-
 // decodeAll reads every entity that CUE finds sound, then binds their ports.
 func (c *compilation) decodeAll() {
 	for _, section := range lang.Sections {
@@ -258,27 +292,11 @@ func (c *compilation) decodeAll() {
 func (c *compilation) decodeEntity(section, name string) {
 	v := c.sys.Lookup(section, name)
 	e := &entity{section: section, name: name, value: v, outs: map[string]*out{}}
-	e.component = stringAt(v, "component")
 	if !c.sys.Valid() && v.Validate(cue.Concrete(true), cue.Final()) != nil {
 		c.broken[e.id()] = true // said by Faults
 		return
 	}
-	want := sectionComponents[section]
-	if e.component == "" {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s is not typed", e),
-			Spans:   []diag.Span{c.sys.Label("", section, name)},
-			Wanted:  "a definition of the standard library",
-			Hint:    fmt.Sprintf("write `%s: %s: %s & {...}`", section, name, want.example),
-		})
-		return
-	}
-	if !strings.HasPrefix(e.component, want.prefix) {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s is a %s, which does not belong in %s", e, e.component, section),
-			Spans:   []diag.Span{c.sys.Label("", section, name)},
-			Hint:    fmt.Sprintf("%s holds definitions such as %s", section, want.example),
-		})
+	if !c.componentOf(e) {
 		return
 	}
 	if !goodName(name) {
@@ -310,12 +328,7 @@ func (c *compilation) decodeEntity(section, name string) {
 		return
 	}
 	e.fields, _ = tree.(object)
-	if want.gives && len(e.outs) == 0 && e.fields.get("outputs") == nil {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s names a component without its definition", e),
-			Spans:   []diag.Span{c.sys.Label("", section, name)},
-			Hint:    fmt.Sprintf("write `%s: %s: %s & {...}`", section, name, want.example),
-		})
+	if !c.checkBound(e) {
 		return
 	}
 	c.entities[e.id()] = e
@@ -375,6 +388,7 @@ func decodePort(e *entity, v cue.Value) error {
 		}
 	}
 	e.outs[x.port] = x
+	e.outNames = append(e.outNames, x.port)
 	return nil
 }
 
@@ -535,27 +549,6 @@ func (c *compilation) sameAs(v cue.Value, o *out) bool {
 	}
 	return n == len(o.schema)
 }
-
-// duration reads what tenon.#Duration allows; "" is 0. What is longer than a
-// century is the century: checkAmounts has refused it.
-func duration(s string) time.Duration {
-	if s == "" {
-		return 0
-	}
-	unit, hours := s, 1.0
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		unit, hours = days+"h", 24
-	}
-	number := strings.TrimRight(unit, "smh")
-	f, err := strconv.ParseFloat(number, 64)
-	seconds := f * hours * map[string]float64{"ms": 1e-3, "s": 1, "m": 60, "h": 3600}[unit[len(number):]]
-	if err != nil || seconds > century.Seconds() {
-		return century
-	}
-	return time.Duration(math.Round(seconds * float64(time.Second)))
-}
-
-const century = 100 * 365 * 24 * time.Hour
 
 // ceil rounds up to an int64, or to the largest there is.
 func ceil(r *big.Rat) int64 {

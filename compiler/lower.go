@@ -5,49 +5,123 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/stdlib"
-	"github.com/tenon-ml/tenon/stdlib/builtin"
+	"github.com/tenon-ml/tenon/internal/duration"
 )
 
 // lowerAll makes the units of every entity that is sound.
 func (c *compilation) lowerAll() []ir.Unit {
 	var units []ir.Unit
 	for _, id := range c.order {
-		e := c.entities[id]
-		if c.broken[id] {
-			continue
-		}
-		switch e.section {
-		case "sources":
-			units = append(units, c.lowerSource(e))
-		case "features":
-			units = append(units, c.lowerFeature(e))
-		case "models":
-			units = append(units, c.lowerModel(e)...)
-		case "deployments":
-			units = append(units, c.lowerDeployment(e))
-		case "slos":
-			units = append(units, c.lowerObjectives(e))
-		case "steps":
-			units = append(units, c.lowerStep(e))
+		if !c.broken[id] {
+			units = append(units, c.lower(c.entities[id])...)
 		}
 	}
 	return units
 }
 
+// lower makes the units of an entity as its component states.
+func (c *compilation) lower(e *entity) []ir.Unit {
+	var units []ir.Unit
+	for i := range e.component.stages {
+		s := &e.component.stages[i]
+		if s.If != "" && !present(e.fields, s.If) {
+			continue
+		}
+		w, err := c.work(e, s)
+		if err != nil {
+			c.internal(fmt.Errorf("%s: %w", e, err))
+			return nil
+		}
+		units = append(units, c.lowerStage(e, s, w))
+	}
+	return units
+}
+
+// work is what a stage runs: its own component's, or that of a part of the entity.
+type work struct {
+	component string
+	of        *component // nil for a record that no component writes
+	run       *stage
+	fields    object // which the parameters are fields of
+}
+
+func (c *compilation) work(e *entity, s *stage) (work, error) {
+	w := work{component: e.component.name, of: e.component, run: s, fields: e.fields}
+	switch {
+	case s.As != "":
+		return work{component: s.As, run: s}, nil
+	case s.Part != "":
+		w.fields, _ = e.fields.at(s.Part).(object)
+		w.component, _ = w.fields.get("component").(string)
+	case s.Use != "":
+		w.component = s.Use
+		if s.Of != "" {
+			w.fields, _ = e.fields.at(s.Of).(object)
+		}
+	default:
+		return w, nil
+	}
+	var err error
+	if w.of, err = c.component(w.component); err != nil {
+		return w, err
+	}
+	if w.run = w.of.stage(""); w.run == nil {
+		return w, fmt.Errorf("the component %s has no unit", w.component)
+	}
+	return w, nil
+}
+
+func (c *compilation) lowerStage(e *entity, s *stage, w work) ir.Unit {
+	u := c.unit(e, s, w.component)
+	r := w.run
+	u.Code = c.code(e, s, w)
+	for _, f := range r.Code {
+		c.userFiles(e, &u.Code, f)
+	}
+	sortCode(&u.Code)
+	for _, f := range r.Files {
+		u.Files = append(u.Files, filepath.ToSlash(stringOf(w.fields.at(f))))
+	}
+	u.Params = c.params(e, w)
+	if s.Seed != "" {
+		u.Seed = whole(e.fields.at(s.Seed))
+	}
+	u.Secrets = secretsOf(w.fields, r.Secrets)
+	u.Network = cmp.Or(u.Network, ir.Network(r.Network))
+	u.Inputs = c.stageInputs(e, s)
+	u.Outputs = stageOutputs(e, s)
+	if s.Endpoint != nil {
+		u.Endpoint = endpointOf(e.fields, s.Endpoint)
+	}
+	return u
+}
+
 // unit is what the units of an entity share: how it is run.
-func (c *compilation) unit(e *entity, id, component string) ir.Unit {
+func (c *compilation) unit(e *entity, s *stage, component string) ir.Unit {
 	at := c.sys.Label("", e.path()...)
 	u := ir.Unit{
-		ID: id, Entity: e.id(), Kind: ir.Job, Component: component,
-		Retries: int(e.int("retries")),
-		Timeout: duration(e.string("timeout")),
-		Network: networkOf(e), Kubernetes: placementOf(e),
-		Pos: ir.Pos{File: at.File, Line: at.Line, Col: at.Col},
+		ID: e.id(), Entity: e.id(), Kind: ir.Kind(s.Kind), Component: component,
+		Network: networkOf(e),
+		Pos:     ir.Pos{File: at.File, Line: at.Line, Col: at.Col},
+	}
+	if s.name != "" {
+		u.ID += "/" + s.name
+	}
+	if len(e.component.stages) == 1 {
+		u.MaxAge = duration.Parse(e.string("max_age"))
 	}
 	setNeeds(&u, e)
+	if s.Light {
+		u.Needs, u.Team = ir.Resources{}, ""
+		return u
+	}
+	u.Retries, u.Timeout, u.Kubernetes = int(e.int("retries")), duration.Parse(e.string("timeout")), placementOf(e)
+	if s.Alone {
+		u.Needs.Nodes = 0
+	}
 	return u
 }
 
@@ -74,75 +148,61 @@ func placementOf(e *entity) *ir.Placement {
 	return &p
 }
 
-// small takes from a unit what its entity says of how it is run: that is for
-// the units that do the work, not for the light ones beside them.
-func small(u ir.Unit) ir.Unit {
-	u.Needs, u.Team, u.Retries, u.Timeout, u.Kubernetes = ir.Resources{}, "", 0, 0, nil
-	return u
-}
-
-func (c *compilation) builtin(component string) ir.Code {
-	version := builtin.Version(component)
-	if version == 0 {
-		c.internal(fmt.Errorf("there is no component %q", component))
+// params are the parameters of a unit, a JSON object.
+func (c *compilation) params(e *entity, w work) json.RawMessage {
+	if w.run.Document != "" {
+		o, _ := w.fields.at(w.run.Document).(object)
+		return o.json()
 	}
-	return ir.Code{Runtime: ir.Builtin, Version: version}
-}
-
-// inputs binds all ports of an entity.
-func inputs(e *entity) []ir.Input {
-	var in []ir.Input
-	for _, p := range e.ports {
-		in = append(in, bound(p, p.name))
+	var o object
+	for _, p := range w.run.Params {
+		if v, ok := w.fields.find(p); ok {
+			o = o.with(lastOf(p), v)
+		}
 	}
-	return in
-}
-
-// bound binds one port to the unit that produces it.
-func bound(p port, as string) ir.Input {
-	unit := p.from
-	if p.out.kind == ir.Model {
-		unit += "/register"
+	for name, of := range w.run.Names {
+		o = o.with(name, c.nameOf(e, of))
 	}
-	return ir.Input{
-		Port: as, Unit: unit, From: p.port, Kind: p.out.kind,
-		Schema: p.out.schema, Keys: p.out.keys, Timestamp: p.out.timestamp,
+	if w.run.Computed {
+		more, err := c.compute(e, w)
+		if err != nil {
+			c.internal(fmt.Errorf("parameters of %s: %w", e, err))
+		}
+		o = append(o, more...)
 	}
-}
-
-func table(o *out, port string) ir.Output {
-	return ir.Output{Port: port, Kind: ir.Table, Schema: o.schema, Keys: o.keys, Timestamp: o.timestamp}
-}
-
-var csvOptions = []string{"delimiter", "header", "quote", "nulls", "decimal", "encoding", "timestamp_format", "date_format"}
-
-func (c *compilation) lowerSource(e *entity) ir.Unit {
-	u := c.unit(e, e.id(), e.component)
-	u.Outputs = []ir.Output{table(e.outs["out"], "out")}
-	u.MaxAge = duration(e.string("max_age"))
-	switch e.component {
-	case "source.csv":
-		u.Code, u.Params = c.builtin(e.component), params(e.fields.only(csvOptions...))
-		u.Files = []string{filepath.ToSlash(e.string("path"))}
-	case "source.parquet", "source.json":
-		u.Code, u.Params = c.builtin(e.component), params(nil)
-		u.Files = []string{filepath.ToSlash(e.string("path"))}
-	case "source.http":
-		u.Code, u.Params = c.builtin(e.component), params(e.fields.only("url", "sha256", "format", "csv"))
-		u.Network = remote(u.Network)
-	case "source.postgres":
-		u.Code, u.Params = c.python(e, e.component, ""), params(e.fields.only("query"))
-		u.Secrets = []ir.Secret{secret("DSN", e.fields.get("dsn"))}
-		u.Network = remote(u.Network)
-	case "source.python":
-		u.Code, u.Params = c.python(e, e.component, ""), params(e.fields.only("script", "function", "args"))
-		c.userFiles(e, &u.Code)
+	if len(o) == 0 && w.run.Runtime == "" {
+		return nil
 	}
-	return u
+	return o.json()
 }
 
-// remote is the network of a component that fetches from elsewhere.
-func remote(n ir.Network) ir.Network { return cmp.Or(n, ir.NetworkOpen) }
+// nameOf is what a parameter that holds a name is given.
+func (c *compilation) nameOf(e *entity, of string) string {
+	switch of {
+	case "system":
+		return c.systemName()
+	case "entity":
+		return e.name
+	}
+	if p := e.input(lastOf(of)); p != nil {
+		return p.out.entity.name
+	}
+	return ""
+}
+
+func secretsOf(o object, fields secretFields) []ir.Secret {
+	var out []ir.Secret
+	if fields.field != "" {
+		all, _ := o.at(fields.field).(object)
+		for _, f := range all {
+			out = append(out, secret(f.name, f.value))
+		}
+	}
+	for name, field := range fields.byName {
+		out = append(out, secret(name, o.at(field)))
+	}
+	return out
+}
 
 func secret(name string, ref any) ir.Secret {
 	o, _ := ref.(object)
@@ -161,47 +221,118 @@ func secret(name string, ref any) ir.Secret {
 	return out
 }
 
-func (c *compilation) lowerFeature(e *entity) ir.Unit {
-	u := c.unit(e, e.id(), e.component)
-	u.Inputs, u.Outputs = inputs(e), []ir.Output{table(e.outs["out"], "out")}
-	switch e.component {
-	case "feature.sql":
-		u.Code, u.Params = c.builtin(e.component), params(e.fields.only("sql"))
-	case "feature.python":
-		u.Code, u.Params = c.python(e, e.component, ""), params(e.fields.only("script", "function", "args"))
-		c.userFiles(e, &u.Code)
+func endpointOf(o object, f *endpointFields) *ir.Endpoint {
+	end := &ir.Endpoint{Host: stringOf(o.at(f.Host)), Port: int(whole(o.at(f.Port))), Ready: f.Ready, Replicas: int(whole(o.at(f.Replicas)))}
+	if scale, ok := o.at(f.Replicas).(object); ok {
+		end.Replicas = int(whole(scale.get("min")))
+		end.Scale = &ir.Scale{Max: int(whole(scale.get("max"))), CPU: int(whole(scale.get("cpu")))}
 	}
-	return u
+	return end
 }
 
-func (c *compilation) lowerStep(e *entity) ir.Unit {
-	u := c.unit(e, e.id(), e.component)
-	u.Inputs = inputs(e)
-	u.Seed = e.int("seed")
-	outputs, _ := e.fields.get("outputs").(object)
-	for _, f := range outputs {
-		if o := e.outs[f.name]; o != nil && o.kind == ir.Table {
-			u.Outputs = append(u.Outputs, table(o, f.name))
-		} else {
-			u.Outputs = append(u.Outputs, ir.Output{Port: f.name, Kind: ir.File})
+// stageInputs binds the inputs of a stage.
+func (c *compilation) stageInputs(e *entity, s *stage) []ir.Input {
+	var in []ir.Input
+	if s.inputs == nil {
+		for _, p := range e.ports {
+			in = append(in, bound(p, p.name))
+		}
+		return in
+	}
+	for _, i := range s.inputs {
+		if i.If != "" && !present(e.fields, i.If) {
+			continue
+		}
+		stage, port := cutPath(i.From)
+		switch {
+		case stage == "in":
+			if p := e.input(port); p != nil {
+				in = append(in, bound(*p, i.port))
+			}
+		case i.Model != "":
+			if p := e.input(i.Model); p != nil {
+				in = append(in, ir.Input{Port: i.port, Unit: p.from + "/" + stage, From: port, Kind: ir.PortKind(i.Kind)})
+			}
+		default:
+			from := e.id() + "/" + stage
+			input := ir.Input{Port: i.port, Unit: from, From: port, Incumbent: i.Incumbent}
+			if st := e.component.stage(stage); st != nil {
+				if o := outputOf(e, st, port); o != nil {
+					input.Kind, input.Schema, input.Keys, input.Timestamp = o.Kind, o.Schema, o.Keys, o.Timestamp
+				}
+			}
+			in = append(in, input)
 		}
 	}
-	secrets, _ := e.fields.get("secrets").(object)
-	for _, f := range secrets {
-		u.Secrets = append(u.Secrets, secret(f.name, f.value))
+	return in
+}
+
+// bound binds one port to the unit that produces it.
+func bound(p port, as string) ir.Input {
+	return ir.Input{
+		Port: as, Unit: p.out.entity.component.unit(p.from, p.port), From: p.port, Kind: p.out.kind,
+		Schema: p.out.schema, Keys: p.out.keys, Timestamp: p.out.timestamp,
 	}
-	switch e.component {
-	case "step.command":
-		p, _ := e.fields.get("params").(object)
-		u.Params = params(p)
-		u.Code = ir.Code{Runtime: ir.Command, Image: e.string("image"), Command: e.strings("command")}
-		if len(e.strings("packages")) > 0 {
-			u.Code.Lock, u.Code.Python = c.lock(e, "base"), stdlib.PythonVersion
+}
+
+func stageOutputs(e *entity, s *stage) []ir.Output {
+	var outs []ir.Output
+	if s.outputs != nil {
+		for _, o := range s.outputs {
+			outs = append(outs, *outputOf(e, s, o.port))
 		}
-	case "step.python":
-		u.Params = params(e.fields.only("script", "function", "args"))
-		u.Code = c.python(e, e.component, "")
+		return outs
 	}
-	c.userFiles(e, &u.Code)
-	return u
+	for _, o := range e.outs {
+		outs = append(outs, outputFor(o, o.port))
+	}
+	slices.SortStableFunc(outs, func(a, b ir.Output) int { return cmp.Compare(e.outOrder(a.Port), e.outOrder(b.Port)) })
+	return outs
+}
+
+// outputOf is an output of a stage, or nil.
+func outputOf(e *entity, s *stage, port string) *ir.Output {
+	for _, o := range s.outputs {
+		if o.port != port {
+			continue
+		}
+		out := ir.Output{Port: port, Kind: ir.PortKind(o.Kind)}
+		if o.Like != "" {
+			if in := e.input(lastOf(o.Like)); in != nil {
+				out = outputFor(in.out, port)
+			}
+		} else if from := e.outs[o.Out]; from != nil {
+			out = outputFor(from, port)
+		}
+		if o.KeysFirst {
+			out.Schema = keysFirst(out)
+		}
+		return &out
+	}
+	return nil
+}
+
+func outputFor(o *out, port string) ir.Output {
+	switch o.kind {
+	case ir.Table:
+		return ir.Output{Port: port, Kind: ir.Table, Schema: o.schema, Keys: o.keys, Timestamp: o.timestamp}
+	case ir.Model:
+		return ir.Output{Port: port, Kind: ir.Model, Signature: o.signature}
+	}
+	return ir.Output{Port: port, Kind: o.kind}
+}
+
+// keysFirst orders the columns of predictions as people read them: which row,
+// when, and then what is predicted.
+func keysFirst(o ir.Output) ir.Schema {
+	rank := func(c ir.Column) int {
+		if i := slices.Index(o.Keys, c.Name); i >= 0 {
+			return i
+		}
+		if c.Name == o.Timestamp {
+			return len(o.Keys)
+		}
+		return len(o.Keys) + 1
+	}
+	return slices.SortedStableFunc(slices.Values(o.Schema), func(a, b ir.Column) int { return rank(a) - rank(b) })
 }

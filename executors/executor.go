@@ -2,6 +2,8 @@ package executors
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -59,6 +61,18 @@ type PortIsolation interface {
 // or ctx is done.
 type Logger interface {
 	Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error
+}
+
+// DecodeSettings reads the settings of a target into an executor's own type.
+func DecodeSettings(t ir.Target, into any) error {
+	b, err := json.Marshal(t.Settings)
+	if err == nil {
+		err = json.Unmarshal(b, into)
+	}
+	if err != nil {
+		return fmt.Errorf("read the settings of target %s: %w", t.Name, err)
+	}
+	return nil
 }
 
 // A Task is one unit made ready to run.

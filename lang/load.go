@@ -44,14 +44,17 @@ type System struct {
 	// Files are the user's files that were read, by the name positions give them.
 	Files map[string][]byte
 
-	tags      []string
-	cue       *cue.Context
-	syntax    []*ast.File
-	imports   []*build.Instance
-	indexOnce sync.Once
-	index     index
-	validOnce sync.Once
-	valid     bool
+	tags         []string
+	cue          *cue.Context
+	syntax       []*ast.File
+	imports      []*build.Instance
+	instance     *build.Instance
+	indexOnce    sync.Once
+	packagesOnce sync.Once
+	byPath       map[string]*build.Instance
+	index        index
+	validOnce    sync.Once
+	valid        bool
 	// Of a valid system, by section, see list.
 	entities map[string]map[string]cue.Value
 	names    map[string][]string
@@ -99,7 +102,7 @@ func Load(dir string, o Options) (*System, error) {
 	}
 	recordFolders(o.Record, root, inst)
 	recordModule(o.Record, abs, root) // once more: the loader read it in between
-	s.syntax, s.imports = inst.Files, inst.Imports
+	s.instance, s.syntax, s.imports = inst, inst.Files, inst.Imports
 	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))
 	s.Value = s.cue.BuildInstance(inst)
 	return s, nil

@@ -327,7 +327,7 @@ func userCode(u *ir.Unit) []ir.CodeFile {
 // implementation names the code of the library that a component runs.
 func implementation(u *ir.Unit) any {
 	if u.Code.Runtime != ir.Python {
-		return u.Code.Version
+		return short(u.Code.Source)
 	}
 	own := slices.DeleteFunc(slices.Clone(u.Code.Files), func(f ir.CodeFile) bool { return !strings.HasPrefix(f.Path, libraryFiles) })
 	return short(ir.Sum([]byte(compact([]any{own, u.Code.Python}))))

@@ -25,7 +25,7 @@ func diffUnits(old, u *ir.Unit) []Reason {
 	d := &differ{}
 	d.text("kind", string(old.Kind), string(u.Kind))
 	d.text("component", old.Component, u.Component)
-	d.value("component version", old.Code.Version, u.Code.Version)
+	d.text("component code", short(old.Code.Source), short(u.Code.Source))
 	d.text("runtime", string(old.Code.Runtime), string(u.Code.Runtime))
 	d.text("lock", short(old.Code.Lock), short(u.Code.Lock))
 	d.text("image", old.Code.Image, u.Code.Image)

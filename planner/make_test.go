@@ -302,7 +302,7 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 		{"command", func(u *ir.Unit) { u.Code.Command = []string{"main.py", "-v"} }, `command (["main.py"] -> ["main.py","-v"])`},
 		{"image", func(u *ir.Unit) { u.Code.Image = "acme/tool:2" }, "image (acme/tool:1 -> acme/tool:2)"},
 		{"no image", func(u *ir.Unit) { u.Code.Image = "" }, "image (acme/tool:1 -> )"},
-		{"version", func(u *ir.Unit) { u.Code.Version = 2 }, "component version (1 -> 2)"},
+		{"source", func(u *ir.Unit) { u.Code.Source = "sha256:2" }, "component code (1 -> 2)"},
 		{"component", func(u *ir.Unit) { u.Component = "other" }, "component (sql -> other)"},
 		{"nested parameter", func(u *ir.Unit) { u.Params = json.RawMessage(`{"a":{"b":[1,3]},"sql":"x < 1"}`) }, "params.a.b[1] (2 -> 3)"},
 		{"parameter gone", func(u *ir.Unit) { u.Params = json.RawMessage(`{"a":{"b":[1,2]}}`) }, `params.sql ("x < 1" -> )`},
@@ -330,7 +330,7 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 	}
 	base := func() ir.Unit {
 		return job("a/b/c", func(u *ir.Unit) {
-			u.Code = ir.Code{Runtime: ir.Python, Version: 1, Image: "acme/tool:1", Lock: "sha256:ab", Command: []string{"main.py"}, Files: []ir.CodeFile{{Path: "main.py", Digest: ir.Sum([]byte("x"))}}}
+			u.Code = ir.Code{Runtime: ir.Python, Source: "sha256:1", Image: "acme/tool:1", Lock: "sha256:ab", Command: []string{"main.py"}, Files: []ir.CodeFile{{Path: "main.py", Digest: ir.Sum([]byte("x"))}}}
 			u.Params = json.RawMessage(`{"a":{"b":[1,2]},"sql":"x < 1"}`)
 			u.Seed = 7
 			u.Secrets = []ir.Secret{{Name: "PW", Env: "A"}}

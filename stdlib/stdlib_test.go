@@ -2,72 +2,68 @@ package stdlib_test
 
 import (
 	"io/fs"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon/stdlib"
-	"github.com/tenon-ml/tenon/stdlib/builtin"
 )
 
-// Components that are no code: the walk writes them, or the user brings it.
-var noCode = map[string]bool{"pool": true, "target": true, "slo.rules": true, "step.command": true}
-
-func TestEveryDefinitionHasWorkingCodeBehindIt(t *testing.T) {
-	component := regexp.MustCompile(`component:\s+"([a-z._]+)"`)
-	found := 0
-	err := fs.WalkDir(stdlib.CUE(), ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+// The name of a component and the folder that it is in are the same everywhere.
+func TestAComponentIsNamedAfterItsFolder(t *testing.T) {
+	uses := regexp.MustCompile(`component: +"([a-z._]+)"`)
+	states := regexp.MustCompile(`(?m)^components: (\w+): `)
+	folders, err := fs.Glob(stdlib.Files(), "*/*/*.cue")
+	if err != nil || len(folders) < 15 {
+		t.Fatalf("%d definitions, %v", len(folders), err)
+	}
+	for _, file := range folders {
+		dir := path.Dir(file)
+		if base := path.Base(file); base != path.Base(dir)+".cue" {
+			continue // an example
 		}
-		b, err := fs.ReadFile(stdlib.CUE(), path)
-		for _, m := range component.FindAllStringSubmatch(string(b), -1) {
-			found++
-			_, python := stdlib.Python(m[1])
-			if !python && builtin.Version(m[1]) == 0 && !noCode[m[1]] {
-				t.Errorf("%s: nothing runs %s", path, m[1])
+		b, err := fs.ReadFile(stdlib.Files(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := states.FindSubmatch(b)
+		if m == nil || string(m[1]) != path.Base(dir) {
+			t.Errorf("%s does not state components: %s", file, path.Base(dir))
+		}
+		want := strings.ReplaceAll(dir, "/", ".")
+		for _, m := range uses.FindAllSubmatch(b, -1) {
+			if string(m[1]) != want {
+				t.Errorf("%s names the component %s; want %s", file, m[1], want)
 			}
 		}
-		return err
-	})
-	if err != nil || found < 15 {
-		t.Errorf("%d components, %v", found, err)
 	}
 }
 
-func TestEveryPythonComponentIsEmbeddedWholeAndLocked(t *testing.T) {
-	imports := regexp.MustCompile(`(?m)^(?:\s*)(?:import|from) (tenon_\w+)`)
-	for _, name := range []string{
-		"source.python", "source.postgres", "feature.python", "step.python", "train.sklearn", "train.xgboost",
-		"train.lightgbm", "train.script", "evaluate.classification", "evaluate.regression", "serve.batch", "serve.http",
-	} {
-		c, ok := stdlib.Python(name)
-		if !ok {
-			t.Errorf("there is no %s", name)
-			continue
-		}
-		files := append([]string{c.Main}, c.Files...)
-		for _, file := range files {
-			b, err := stdlib.PythonFile(file)
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-			for _, m := range imports.FindAllStringSubmatch(string(b), -1) {
-				if !strings.Contains(strings.Join(files, " "), m[1]+".py") {
-					t.Errorf("%s: %s imports %s, which components.json does not list", name, file, m[1])
-				}
-			}
-		}
-		if c.Environment == stdlib.ModelEnvironment {
-			continue
-		}
-		lock, err := stdlib.Lock(c.Environment)
+func TestEveryLockIsPinned(t *testing.T) {
+	var locks []string
+	for _, pattern := range []string{"lib/*/requirements.lock", "*/*/requirements.lock"} {
+		found, err := fs.Glob(stdlib.Files(), pattern)
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Fatal(err)
 		}
-		for _, pin := range stdlib.Pins(lock) {
+		locks = append(locks, found...)
+	}
+	if len(locks) < 6 {
+		t.Fatalf("only %d locks", len(locks))
+	}
+	for _, lock := range locks {
+		b, err := fs.ReadFile(stdlib.Files(), lock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pins := stdlib.Pins(b)
+		if len(pins) == 0 {
+			t.Errorf("%s is empty", lock)
+		}
+		for _, pin := range pins {
 			if !strings.Contains(pin, "==") {
-				t.Errorf("%s: %q is not pinned", c.Environment, pin)
+				t.Errorf("%s: %q is not pinned", lock, pin)
 			}
 		}
 	}

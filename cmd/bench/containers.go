@@ -124,7 +124,7 @@ func (b *bench) prepareContainers(ctx context.Context, d *containerdtest.Daemon)
 		Place:  containerd.Place{Address: d.Address, Namespace: d.Namespace, Snapshotter: containerd.DefaultSnapshotter},
 		Runner: b.path("tenon-run"), Images: b.path("images"),
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", c.Runner, "github.com/tenon-ml/tenon/cmd/tenon-run")
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", c.Runner, "github.com/tenon-ml/tenon/cmd/tenon-run")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return c, fmt.Errorf("build tenon-run: %w\n%s", err, out)

@@ -107,7 +107,7 @@ func (b *bench) buildProfiled(ctx context.Context) error {
 		return f.err
 	}
 	path := b.path("tenon-profiled")
-	if _, err := goTool(ctx, "build", "-trimpath", "-overlay", b.path("overlay.json"), "-o", path, tenonPackage); err != nil {
+	if _, err := goTool(ctx, "build", "-overlay", b.path("overlay.json"), "-o", path, tenonPackage); err != nil {
 		return err
 	}
 	b.profiled = path

@@ -8,22 +8,19 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/compiler"
-	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner"
-	"github.com/tenon-ml/tenon/planner/state"
 )
 
 func applyCommand(a *app) *cobra.Command {
 	var o consent
-	var how planning
+	var how project.PlanOptions
 	var wait time.Duration
 	var audit float64
 	c := &cobra.Command{
@@ -58,12 +55,11 @@ reaches them.`,
 			case !(audit >= 0 && audit <= 1):
 				return &usageError{fmt.Errorf("--audit takes a share between 0 and 1, not %v", audit)}
 			}
-			p, w, lease, err := a.prepare(ctx, folder(args), how, wait)
+			p, s, err := a.prepare(ctx, folder(args), how, wait)
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, w.close()) }()
-			defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
+			defer func() { err = errors.Join(err, s.Release(ctx), s.Close()) }()
 			if audit > 0 && p.BackTo > 0 {
 				return &usageError{errors.New("a rollback carries only the code that it starts: audit after it, with tenon apply --audit")}
 			}
@@ -71,7 +67,7 @@ reaches them.`,
 				return &usageError{errors.New("--audit compares bytes on this machine: it does not go with --detach")}
 			}
 			p.Audit(audit, rand.Float64)
-			return a.carryOut(ctx, p, w, lease, o)
+			return a.carryOut(ctx, p, s, o)
 		},
 	}
 	a.systemFlags(c)
@@ -79,7 +75,7 @@ reaches them.`,
 	c.Flags().BoolVar(&o.detach, "detach", false, "let the cluster of the target apply the plan, and return")
 	c.Flags().Float64Var(&audit, "audit", 0, "run this `SHARE` of what is reused again, and compare: 0.1 is a tenth")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for another apply to end")
-	how.flags(c)
+	planFlags(c, &how)
 	return c
 }
 
@@ -97,9 +93,9 @@ func (o *consent) flags(c *cobra.Command) {
 }
 
 // carryOut shows a plan, asks, and does what it says.
-func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease *state.Lease, c consent) error {
+func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session, c consent) error {
 	if c.detach {
-		if err := a.detachable(ctx, p, w); err != nil {
+		if err := s.CheckDetach(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -108,22 +104,20 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease
 			return err
 		}
 	}
-	audits := slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Audit })
-	// What a killed apply left is ended also where nothing changes, unasked.
-	unfinished, err := executors.Unfinished(ctx, w.store)
+	work, err := s.HasWork(ctx, p)
 	if err != nil {
 		return err
 	}
-	if !p.Changes() && !audits && !unfinished {
+	if !work {
 		if c.json {
 			return a.printJSONLine(event{Type: "nothing"})
 		}
 		return nil
 	}
-	if err := checkSecrets(p); err != nil {
+	if err := s.CheckSecrets(p); err != nil {
 		return err
 	}
-	if !c.yes && (p.Changes() || audits) {
+	if !c.yes && project.Changes(p) { // what a killed apply left is ended without a question
 		if err := a.confirm("Apply this plan?"); err != nil {
 			return err
 		}
@@ -131,90 +125,74 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, w *workspace, lease
 	if !c.json {
 		fmt.Fprintln(a.stdout)
 	}
-	if err := w.artifacts.Look(ctx); err != nil {
-		return err
-	}
 	if c.detach {
-		return a.detach(ctx, p, w, lease, c)
-	}
-	if err := a.endDetached(ctx, w); err != nil {
-		return err
+		return a.detach(ctx, p, s, c)
 	}
 	view := a.newView(c.json, p)
-	in, err := w.setting(ctx, p.System.Name)
-	if err != nil {
-		return err
-	}
-	o, err := a.options(w, lease, p.System.Target, in, view.event)
-	if err != nil {
-		return err
-	}
-	o.Parallel, o.Commit = c.parallel, gitCommit(p.Dir)
-	result, err := executors.Apply(ctx, p, o)
+	result, err := s.Apply(ctx, p, project.ApplyOptions{Parallel: c.parallel, Events: view.event})
 	return view.end(ctx, result, err)
 }
 
-// checkSecrets finds the secrets of what will run before any of it does.
-func checkSecrets(p *planner.Plan) error {
-	var errs []error
-	for _, i := range p.Items {
-		u := p.System.Unit(i.Unit)
-		if u == nil || !i.Action.Changes() && !i.Audit {
-			continue
-		}
-		for _, s := range u.Secrets {
-			if s.Kubernetes != nil {
-				continue // the cluster says so where it is not there
-			}
-			if _, err := resolveSecret(s); err != nil {
-				errs = append(errs, fmt.Errorf("%s: secret %s: %w", u.ID, s.Name, err))
-			}
-		}
+// detach starts the apply of a plan in the cluster, and says how to go on.
+func (a *app) detach(ctx context.Context, p *planner.Plan, s *project.Session, c consent) error {
+	d, err := s.Detach(ctx, p, c.parallel)
+	if err != nil {
+		return err
 	}
-	if len(errs) > 0 {
-		return fmt.Errorf("nothing was done, for want of secrets:\n%w", errors.Join(errs...))
+	if c.json {
+		return a.printJSONLine(struct {
+			Type string `json:"type"`
+			*project.Detached
+		}{"detached", d})
 	}
+	fmt.Fprintf(a.stdout, "\n%s as revision %d: Job %s in namespace %s goes on without this machine.\n", a.paint("1;"+green, "Detached"), d.Revision, d.Job, d.Namespace)
+	fmt.Fprint(a.stdout, "  tenon logs -f    follows it\n  tenon status     tells how far it is\n  tenon cancel     ends it, in order\n")
 	return nil
 }
 
-// prepare makes or reads the plan, under the lock that the apply will hold.
-func (a *app) prepare(ctx context.Context, target string, o planning, wait time.Duration) (_ *planner.Plan, _ *workspace, lease *state.Lease, err error) {
+// prepare makes or reads the plan, under the lock that the apply will hold. Release the
+// session and close it.
+func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions, wait time.Duration) (_ *planner.Plan, s *project.Session, err error) {
 	dir, saved := target, (*planner.Plan)(nil)
 	if info, err := os.Stat(target); err == nil && info.Mode().IsRegular() {
-		if len(o.rerun) > 0 || len(a.tags) > 0 || o.pull {
-			return nil, nil, nil, &usageError{errors.New("a saved plan is applied exactly: --tag, --rerun and --pull go with tenon plan")}
+		if len(o.Rerun) > 0 || len(a.tags) > 0 || o.Pull {
+			return nil, nil, &usageError{errors.New("a saved plan is applied exactly: --tag, --rerun and --pull go with tenon plan")}
 		}
 		if saved, err = planner.Read(target); err != nil {
-			return nil, nil, nil, err
+			return nil, nil, err
 		}
 		dir = saved.Dir
 	}
+	p, err := a.project(dir)
+	if err != nil {
+		return nil, nil, err
+	}
 	var r *compiler.Result
 	if saved == nil {
-		if r, err = a.compile(ctx, dir); err != nil {
-			return nil, nil, nil, err
+		if r, err = p.Compile(ctx); err != nil {
+			return nil, nil, err
 		}
 	}
-	w, err := a.open(ctx, dir)
+	w, err := p.Open(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, w.close())
+			err = errors.Join(err, w.Close())
 		}
 	}()
-	if lease, err = a.lock(ctx, w, "tenon apply", wait); err != nil {
-		return nil, nil, nil, err
+	if s, err = w.Lock(ctx, "tenon apply", wait); err != nil {
+		return nil, nil, err
 	}
 	if saved != nil {
-		return saved, w, lease, nil
+		return saved, s, nil
 	}
-	p, err := a.plan(ctx, dir, w, r, o)
+	plan, err := w.Plan(ctx, r, o)
 	if err != nil {
-		return nil, nil, nil, errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+		return nil, nil, errors.Join(err, s.Release(ctx))
 	}
-	return p, w, lease, nil
+	return plan, s, nil
 }
 
 // errUnasked is what --json without --yes gets: a question would spoil the JSON.
@@ -235,15 +213,4 @@ func (a *app) confirm(question string) error {
 		return errSaid
 	}
 	return nil
-}
-
-// gitCommit is the commit that the system's folder is at, or "".
-func gitCommit(dir string) string {
-	cmd := exec.Command("git", "-C", dir, "rev-parse", "HEAD")
-	cmd.Env = append(os.Environ(), "GIT_OPTIONAL_LOCKS=0")
-	out, err := cmd.Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(out))
 }

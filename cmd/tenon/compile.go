@@ -8,8 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
 func compileCommand(a *app) *cobra.Command {
@@ -40,7 +42,7 @@ Nothing is run, no cluster is asked, and the state is not read.`,
 			if err != nil {
 				return err
 			}
-			units := slices.SortedFunc(slices.Values(r.System.Units), func(a, b ir.Unit) int { return inOrder(a.ID, b.ID) })
+			units := slices.SortedFunc(slices.Values(r.System.Units), func(a, b ir.Unit) int { return project.Order(a.ID, b.ID) })
 			switch format {
 			case "ir":
 				return a.printJSON(r.System)
@@ -52,7 +54,7 @@ Nothing is run, no cluster is asked, and the state is not read.`,
 				fmt.Fprintf(w, "UNIT\tKIND\tCOMPONENT\tDIGEST\n")
 			}
 			for _, u := range units {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.ID, u.Kind, u.Component, short(u.Digest))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.ID, u.Kind, u.Component, artifact.Short(u.Digest))
 			}
 			if err := w.Flush(); err != nil {
 				return err
@@ -75,12 +77,19 @@ Nothing is run, no cluster is asked, and the state is not read.`,
 var formats = []string{"table", "ir", "manifests"}
 
 func (a *app) printManifests(sys *ir.System, units []ir.Unit) error {
-	if sys.Target.Executor != "kubernetes" {
-		return fmt.Errorf("%s runs on %s (%s): a target of tenon.#Kubernetes has manifests", sys.Name, sys.Target.Name, sys.Target.Executor)
-	}
-	s, err := kubernetes.SettingsOf(sys.Target, sys.Name)
+	all, err := project.Manifests(sys, units)
 	if err != nil {
 		return err
 	}
-	return kubernetes.Print(a.stdout, s.Manifests(units))
+	return a.printYAML(all)
+}
+
+// printYAML prints objects as documents of YAML.
+func (a *app) printYAML(objects []executors.Manifest) error {
+	for _, m := range objects {
+		if _, err := fmt.Fprintf(a.stdout, "---\n%s", m.YAML); err != nil {
+			return err
+		}
+	}
+	return nil
 }

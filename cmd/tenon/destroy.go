@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,9 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -24,63 +21,40 @@ func destroyCommand(a *app) *cobra.Command {
 artifacts remain: an apply afterwards reuses them, and tenon gc removes old
 ones. To remove all of it, delete the state folder afterwards.`,
 		Example: "  tenon destroy\n  tenon destroy --yes",
-		RunE: func(c *cobra.Command, args []string) (err error) {
+		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			if asJSON && !yes {
 				return errUnasked
 			}
-			w, err := a.openApplied(ctx, folder(args))
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, w.close()) }()
-			lease, err := a.lock(ctx, w, "tenon destroy", wait)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
-			current, err := w.store.Current(ctx)
-			if err != nil {
-				return err
-			}
-			var units []string
-			for u := range current {
-				units = append(units, u)
-			}
-			slices.Sort(units)
-			if len(units) == 0 && !asJSON {
-				fmt.Fprintln(a.stdout, "Nothing stands.")
-			}
-			if !yes && len(units) > 0 {
-				for _, u := range units {
-					fmt.Fprintf(a.stdout, "  %s %s\n", a.paint(red, "-"), u)
-				}
-				if err := a.confirm(fmt.Sprintf("Destroy %s?", plural(int64(len(units)), "unit"))); err != nil {
+			return a.withApplied(ctx, folder(args), func(w *project.Workspace) (err error) {
+				s, err := w.Lock(ctx, "tenon destroy", wait)
+				if err != nil {
 					return err
 				}
-				fmt.Fprintln(a.stdout)
-			}
-			items := make([]planner.Item, len(units))
-			for i, u := range units {
-				items[i] = planner.Item{Unit: u, Action: planner.Delete}
-			}
-			view := a.newView(asJSON, &planner.Plan{Items: items})
-			view.again = "tenon destroy"
-			o, err := a.options(w, lease, ir.Target{Executor: process.Name}, setting{dir: w.dir}, view.event)
-			if err != nil {
-				return err
-			}
-			if err := a.endDetached(ctx, w); err != nil {
-				return err
-			}
-			result, err := executors.Destroy(ctx, o)
-			if err == nil && result.Revision == 0 {
-				if asJSON {
-					return a.printJSONLine(event{Type: "nothing"})
+				defer func() { err = errors.Join(err, s.Release(ctx)) }()
+				units, err := w.Deployed(ctx)
+				if err != nil {
+					return err
 				}
-				return nil
-			}
-			return view.end(ctx, result, err)
+				slices.Sort(units)
+				if err := a.confirmDestroy(units, yes, asJSON); err != nil {
+					return err
+				}
+				items := make([]planner.Item, len(units))
+				for i, u := range units {
+					items[i] = planner.Item{Unit: u, Action: planner.Delete}
+				}
+				view := a.newView(asJSON, &planner.Plan{Items: items})
+				view.again = "tenon destroy"
+				result, err := s.Destroy(ctx, project.ApplyOptions{Events: view.event})
+				if err == nil && result.Revision == 0 {
+					if asJSON {
+						return a.printJSONLine(event{Type: "nothing"})
+					}
+					return nil
+				}
+				return view.end(ctx, result, err)
+			})
 		},
 	}
 	a.stateFlag(c)
@@ -88,4 +62,22 @@ ones. To remove all of it, delete the state folder afterwards.`,
 	c.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON; needs --yes")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for an apply to end")
 	return c
+}
+
+// confirmDestroy shows what is destroyed, and asks.
+func (a *app) confirmDestroy(units []string, yes, asJSON bool) error {
+	if len(units) == 0 && !asJSON {
+		fmt.Fprintln(a.stdout, "Nothing stands.")
+	}
+	if yes || len(units) == 0 {
+		return nil
+	}
+	for _, u := range units {
+		fmt.Fprintf(a.stdout, "  %s %s\n", a.paint(red, "-"), u)
+	}
+	if err := a.confirm(fmt.Sprintf("Destroy %s?", plural(int64(len(units)), "unit"))); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout)
+	return nil
 }

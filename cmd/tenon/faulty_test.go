@@ -22,7 +22,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/builtin"
+	"github.com/tenon-ml/tenon/stdlib/all"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -39,18 +39,18 @@ const (
 // pauses are short. And what is written in Python is done by component.
 func faulty() {
 	m := &moments{seen: map[string]int{}, kill: os.Getenv(faultKill), stop: os.Getenv(faultStop), trace: os.Getenv(faultTrace)}
-	injected.onWrite = func(doing string, ended bool) {
+	injected.OnWrite = func(doing string, ended bool) {
 		if ended {
 			m.pass("after " + doing)
 		} else {
 			m.pass("before " + doing)
 		}
 	}
-	injected.executor = func(x executors.Executor) executors.Executor { return &faultyExecutor{x.(waiter), m} }
-	injected.backoff = time.Millisecond
+	injected.Executor = func(x executors.Executor) executors.Executor { return &faultyExecutor{x.(waiter), m} }
+	injected.Backoff = time.Millisecond
 	if text := os.Getenv(faultLease); text != "" {
 		var err error
-		if injected.lease, err = time.ParseDuration(text); err != nil {
+		if injected.Lease, err = time.ParseDuration(text); err != nil {
 			fatal(err)
 		}
 	}
@@ -170,7 +170,7 @@ func component() {
 	case "serve.http":
 		err = serve(s)
 	default:
-		err = builtin.Run(context.Background(), s)
+		err = all.Run(context.Background(), s)
 	}
 	if err != nil {
 		fatal(err)

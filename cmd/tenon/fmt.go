@@ -13,6 +13,7 @@ import (
 	"cuelang.org/go/cue/parser"
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/lang"
 )
@@ -63,8 +64,7 @@ func (a *app) formatBelow(root string, check bool) (changed int, err error) {
 		}
 		file, err := parser.ParseFile(path, src, parser.ParseComments)
 		if err != nil {
-			a.source = func(string) []byte { return src }
-			return lang.SyntaxFaults(path, err)
+			return &project.SourceError{Faults: lang.SyntaxFaults(path, err), Source: func(string) []byte { return src }}
 		}
 		out, err := format.Node(file)
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,14 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/planner/state"
 )
-
-// sharedAge is how long nobody used of a cache what is garbage there.
-const sharedAge = 30 * 24 * time.Hour
 
 func gcCommand(a *app) *cobra.Command {
 	var o gcOptions
@@ -47,29 +41,29 @@ nothing is removed: others may need what this state does not.`,
 			if o.json && !o.yes && !o.dry {
 				return errUnasked
 			}
-			if o.keep.Revisions < 1 {
-				return &usageError{fmt.Errorf("--keep takes a number of revisions, at least 1, not %d", o.keep.Revisions)}
+			if o.Keep.Revisions < 1 {
+				return &usageError{fmt.Errorf("--keep takes a number of revisions, at least 1, not %d", o.Keep.Revisions)}
 			}
-			if o.keep.Models, err = modelsToKeep(keepModels); err != nil {
+			if o.Keep.Models, err = modelsToKeep(keepModels); err != nil {
 				return err
 			}
-			o.keep.Age = time.Duration(olderThan)
-			return a.withApplied(ctx, folder(args), func(w *workspace) (err error) {
-				lease, err := a.lock(ctx, w, "tenon gc", wait)
+			o.Keep.Age = time.Duration(olderThan)
+			return a.withApplied(ctx, folder(args), func(w *project.Workspace) (err error) {
+				s, err := w.Lock(ctx, "tenon gc", wait)
 				if err != nil {
 					return err
 				}
-				defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
-				return a.collectGarbage(ctx, w, lease, o)
+				defer func() { err = errors.Join(err, s.Release(ctx)) }()
+				return a.collectGarbage(ctx, s, o)
 			})
 		},
 	}
 	a.stateFlag(c)
 	f := c.Flags()
-	f.IntVar(&o.keep.Revisions, "keep", 10, "keep the newest `N` revisions")
+	f.IntVar(&o.Keep.Revisions, "keep", 10, "keep the newest `N` revisions")
 	f.StringVar(&keepModels, "keep-models", "all", "keep the newest `N` versions of each model, at least 2")
 	f.Var(&olderThan, "older-than", "keep all revisions that are younger than an `AGE` such as 30d")
-	f.BoolVar(&o.cache, "cache", false, "look into what all systems share as well")
+	f.BoolVar(&o.Cache, "cache", false, "look into what all systems share as well")
 	f.BoolVar(&o.dry, "dry-run", false, "show what would go and remove nothing")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	f.BoolVar(&o.json, "json", false, "print JSON; needs --yes or --dry-run")
@@ -78,8 +72,8 @@ nothing is removed: others may need what this state does not.`,
 }
 
 type gcOptions struct {
-	keep                  executors.Keep
-	cache, dry, yes, json bool
+	project.CollectOptions
+	dry, yes, json bool
 }
 
 func modelsToKeep(s string) (int, error) {
@@ -114,92 +108,33 @@ func (d *age) Set(s string) error {
 	return err
 }
 
-// A gcDocument is what went, or would, for machines.
-type gcDocument struct {
-	Oldest    int                  `json:"oldest"` // revision that is kept
-	Revisions []int                `json:"revisions"`
-	Runs      int                  `json:"runs"`
-	Models    []state.ModelVersion `json:"models"`
-	Garbage   []executors.Garbage  `json:"garbage"`
-	Size      int64                `json:"size"` // bytes
-	Removed   bool                 `json:"removed"`
-}
-
-func (a *app) collectGarbage(ctx context.Context, w *workspace, lease *state.Lease, o gcOptions) error {
-	target, err := w.lastTarget(ctx)
+func (a *app) collectGarbage(ctx context.Context, s *project.Session, o gcOptions) error {
+	g, err := s.Collect(ctx, o.CollectOptions)
 	if err != nil {
 		return err
 	}
-	opts, err := a.options(w, lease, target, setting{dir: w.dir}, nil)
-	if err != nil {
-		return err
-	}
-	if o.cache {
-		o.keep.Since = time.Now().Add(-sharedAge)
-	}
-	found, err := executors.Collect(ctx, opts, o.keep)
-	if err != nil {
-		return err
-	}
-	doc := gcDocument{Oldest: found.Oldest, Revisions: []int{}, Runs: found.Runs, Models: append([]state.ModelVersion{}, found.Models...), Garbage: append([]executors.Garbage{}, found.Garbage...)}
-	for _, r := range found.Revisions {
-		doc.Revisions = append(doc.Revisions, r.Number)
-	}
-	if o.cache {
-		unused, err := a.environments().Collect(o.keep.Since, true)
-		if err != nil {
-			return err
-		}
-		for _, name := range slices.Sorted(maps.Keys(unused)) {
-			doc.Garbage = append(doc.Garbage, executors.Garbage{Kind: "python environment", Name: name, Size: unused[name]})
-		}
-	}
-	for _, g := range doc.Garbage {
-		doc.Size += g.Size
-	}
-	empty := found.Empty() && len(doc.Garbage) == 0
 	if !o.json {
-		if err := a.printGarbage(doc, empty); err != nil {
+		if err := a.printGarbage(g); err != nil {
 			return err
 		}
 	}
-	if !o.dry && !empty {
+	if !o.dry && !g.Empty() {
 		if !o.yes {
 			if err := a.confirm("Remove this?"); err != nil {
 				return err
 			}
 		}
-		if err := found.Remove(ctx); err != nil {
+		if err := g.Remove(ctx); err != nil {
 			return err
 		}
-		if o.cache {
-			if _, err := a.environments().Collect(o.keep.Since, false); err != nil {
-				return err
-			}
-		}
-		doc.Removed = true
 	}
 	switch {
 	case o.json:
-		return a.printJSON(doc)
-	case doc.Removed:
-		fmt.Fprintf(a.stdout, "\nRemoved %s. Revisions are kept from @%d on.\n", bytesOf(doc.Size), doc.Oldest)
+		return a.printJSON(g)
+	case g.Removed:
+		fmt.Fprintf(a.stdout, "\nRemoved %s. Revisions are kept from @%d on.\n", bytesOf(g.Size), g.Oldest)
 	}
 	return nil
-}
-
-// lastTarget is the target that the last revision ran on.
-func (w *workspace) lastTarget(ctx context.Context) (ir.Target, error) {
-	last, err := w.store.Revisions(ctx, 1)
-	if err != nil {
-		return ir.Target{}, err
-	}
-	if len(last) > 0 {
-		if sys, err := w.system(ctx, &last[0]); err == nil && sys.Target.Executor != "" {
-			return sys.Target, nil
-		}
-	}
-	return ir.Target{Executor: process.Name}, nil
 }
 
 // garbageKinds are what kinds of garbage are called, in the order they are shown.
@@ -207,8 +142,8 @@ var garbageKinds = []struct{ kind, one string }{
 	{"artifact", "artifact"}, {"run", "run folder"}, {"code", "code folder"}, {"python environment", "python environment"},
 }
 
-func (a *app) printGarbage(doc gcDocument, empty bool) error {
-	if empty {
+func (a *app) printGarbage(doc *project.Garbage) error {
+	if doc.Empty() {
 		_, err := fmt.Fprintln(a.stdout, "There is nothing to remove.")
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -108,7 +109,7 @@ func shareGPUs(t *testing.T, target string, killedAt []string, env ...string) {
 			}
 			lentWell(t, s)
 			out, err := s.tenon([]string{"devices", "--json"}, env...)
-			var devices []device
+			var devices []project.Device
 			if err == nil {
 				err = json.Unmarshal([]byte(out), &devices)
 			}

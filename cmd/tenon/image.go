@@ -1,24 +1,15 @@
 package main
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
-	"github.com/tenon-ml/tenon/compiler"
-	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/image"
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
 func imageCommand(a *app) *cobra.Command {
@@ -46,21 +37,17 @@ Images are kept in the cache folder, as an OCI layout.`,
 	return c
 }
 
-// A buildOf says what is built.
-type buildOf struct {
-	dir, base string
-	pull      bool
-}
-
-func (o *buildOf) flags(a *app, c *cobra.Command) {
+// imageFlags adds the flags of commands that build images.
+func imageFlags(a *app, c *cobra.Command, dir *string, o *project.ImageOptions) {
 	a.tagFlag(c)
-	c.Flags().StringVarP(&o.dir, "dir", "C", ".", "the system's `FOLDER`")
-	c.Flags().StringVar(&o.base, "base", "", "put units on this `IMAGE` (default that of the target)")
-	c.Flags().BoolVar(&o.pull, "pull", false, "ask registries again which images names stand for")
+	c.Flags().StringVarP(dir, "dir", "C", ".", "the system's `FOLDER`")
+	c.Flags().StringVar(&o.Base, "base", "", "put units on this `IMAGE` (default that of the target)")
+	c.Flags().BoolVar(&o.Pull, "pull", false, "ask registries again which images names stand for")
 }
 
 func imageBuildCommand(a *app) *cobra.Command {
-	var o buildOf
+	var o project.ImageOptions
+	var dir string
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "build [ENTITY | UNIT]...", Short: "Build the images of a system, or of some of its units",
@@ -68,12 +55,13 @@ func imageBuildCommand(a *app) *cobra.Command {
 its layers. What was built before is found again.`,
 		Example: "  tenon image build\n  tenon image build models/late --base localhost/tenon/python:3.11",
 		RunE: func(c *cobra.Command, args []string) error {
-			all := []unitImage{}
-			err := a.buildImages(c.Context(), o, args, func(_ *image.Store, u ir.Unit, img v1.Image) error {
-				i, err := imageOf(u, img)
-				if err != nil {
-					return err
-				}
+			p, err := a.project(dir)
+			if err != nil {
+				return err
+			}
+			o.Names = args
+			all := []project.Image{}
+			err = p.BuildImages(c.Context(), o, func(i project.Image) error {
 				all = append(all, i)
 				if asJSON {
 					return nil
@@ -86,13 +74,14 @@ its layers. What was built before is found again.`,
 			return err
 		},
 	}
-	o.flags(a, c)
+	imageFlags(a, c, &dir, &o)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 func imagePushCommand(a *app) *cobra.Command {
-	var o buildOf
+	var o project.ImageOptions
+	var dir string
 	c := &cobra.Command{
 		Use: "push REPOSITORY [ENTITY | UNIT]...", Short: "Build images and push them to a registry",
 		Long: `Builds the images of units, by default of all, and pushes them to a repository,
@@ -108,17 +97,18 @@ Credentials are those of docker login.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.buildImages(c.Context(), o, args[1:], func(store *image.Store, u ir.Unit, img v1.Image) error {
-				pinned, err := store.Push(c.Context(), img, args[0]+":"+strings.ReplaceAll(u.ID, "/", "-"))
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintln(a.stdout, pinned)
+			p, err := a.project(dir)
+			if err != nil {
+				return err
+			}
+			o.Push, o.Names = args[0], args[1:]
+			return p.BuildImages(c.Context(), o, func(i project.Image) error {
+				_, err := fmt.Fprintln(a.stdout, i.Pushed)
 				return err
 			})
 		},
 	}
-	o.flags(a, c)
+	imageFlags(a, c, &dir, &o)
 	return c
 }
 
@@ -137,7 +127,11 @@ here before a registry is asked.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			pinned, err := a.images(ir.Target{}).Import(c.Context(), args[0], name)
+			p, err := a.project(".")
+			if err != nil {
+				return err
+			}
+			pinned, err := p.ImportImage(c.Context(), args[0], name)
 			if err != nil {
 				return err
 			}
@@ -156,7 +150,11 @@ func imageListCommand(a *app) *cobra.Command {
 		Long:    "Lists the images that were imported, and those that were fetched from a registry.",
 		Example: "  tenon image list\n  tenon image list --json",
 		RunE: func(*cobra.Command, []string) error {
-			entries, err := a.images(ir.Target{}).List()
+			p, err := a.project(".")
+			if err != nil {
+				return err
+			}
+			entries, err := p.Images()
 			if err != nil {
 				return err
 			}
@@ -178,7 +176,7 @@ func imageListCommand(a *app) *cobra.Command {
 				case !e.Resolved.IsZero():
 					resolved = e.Resolved.Local().Format(time.DateTime)
 				}
-				fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", name, short(e.Digest.String()), bytesOf(e.Size), e.Layers, resolved)
+				fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", name, artifact.Short(e.Digest.String()), bytesOf(e.Size), e.Layers, resolved)
 			}
 			return t.Flush()
 		},
@@ -187,23 +185,7 @@ func imageListCommand(a *app) *cobra.Command {
 	return c
 }
 
-// A unitImage is what is told of an image that was built.
-type unitImage struct {
-	Unit   string        `json:"unit"`
-	Digest v1.Hash       `json:"digest"`
-	Layers []image.Layer `json:"layers"`
-}
-
-func imageOf(u ir.Unit, img v1.Image) (unitImage, error) {
-	h, err := img.Digest()
-	if err != nil {
-		return unitImage{}, err
-	}
-	layers, err := image.Layers(img)
-	return unitImage{Unit: u.ID, Digest: h, Layers: layers}, err
-}
-
-func (a *app) printImage(i unitImage) error {
+func (a *app) printImage(i project.Image) error {
 	t := table(a.stdout)
 	fmt.Fprintf(t, "%s  %s\n", i.Unit, i.Digest)
 	for _, l := range i.Layers {
@@ -211,90 +193,7 @@ func (a *app) printImage(i unitImage) error {
 		if l.Made {
 			made = "\tmade"
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s%s\n", l.What, short(l.Digest.String()), bytesOf(l.Size), made)
+		fmt.Fprintf(t, "  %s\t%s\t%s%s\n", l.What, artifact.Short(l.Digest.String()), bytesOf(l.Size), made)
 	}
 	return t.Flush()
-}
-
-// buildImages builds the images of the units that are named, or of all, and hands
-// each to f, with the store that reaches the registries of the system's target.
-func (a *app) buildImages(ctx context.Context, o buildOf, names []string, f func(*image.Store, ir.Unit, v1.Image) error) error {
-	r, err := a.compile(ctx, o.dir)
-	if err != nil {
-		return err
-	}
-	units, err := unitsToBuild(r.System, unitNames(names))
-	if err != nil {
-		return err
-	}
-	store, base := a.images(r.System.Target), cmp.Or(o.base, r.System.Target.Base(), image.DefaultBase)
-	tenon, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	pins := map[string]string{}
-	for _, u := range units {
-		img, err := a.buildImage(ctx, store, r, u, base, tenon, o.pull, pins)
-		if err != nil {
-			return fmt.Errorf("%s: %w", u.ID, err)
-		}
-		if err := f(store, u, img); err != nil {
-			return fmt.Errorf("%s: %w", u.ID, err)
-		}
-	}
-	return nil
-}
-
-// buildImage builds the image of a unit. Every name is pinned once.
-func (a *app) buildImage(ctx context.Context, store *image.Store, r *compiler.Result, u ir.Unit, base, tenon string, pull bool, pins map[string]string) (v1.Image, error) {
-	dir, err := os.MkdirTemp("", "tenon-image-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	for _, f := range u.Code.Files {
-		name := filepath.Join(dir, filepath.FromSlash(f.Path))
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, r.Blobs[f.Digest], 0o644)); err != nil {
-			return nil, err
-		}
-	}
-	recipe := image.RecipeFor(u, base, os.DirFS(dir), r.Blobs[u.Code.Lock], tenon)
-	if pins[recipe.Base] == "" {
-		if pins[recipe.Base], err = store.Pin(ctx, recipe.Base, pull); err != nil {
-			return nil, err
-		}
-	}
-	recipe.Base = pins[recipe.Base]
-	return store.Build(ctx, recipe)
-}
-
-// unitsToBuild are the units that run as a program, in the order of the list that
-// is shown everywhere.
-func unitsToBuild(s *ir.System, names []string) ([]ir.Unit, error) {
-	var units []ir.Unit
-	var known []string
-	for _, u := range s.Units {
-		if u.Kind != ir.Record {
-			units = append(units, u)
-			known = append(known, u.ID, u.Entity)
-		}
-	}
-	for _, n := range names {
-		if !slices.Contains(known, n) {
-			return nil, fmt.Errorf("no unit or entity %s runs as a program here%s", n, hint(n, known))
-		}
-	}
-	if len(names) > 0 {
-		units = slices.DeleteFunc(units, func(u ir.Unit) bool { return !slices.Contains(names, u.ID) && !slices.Contains(names, u.Entity) })
-	}
-	slices.SortFunc(units, func(a, b ir.Unit) int { return inOrder(a.ID, b.ID) })
-	return units, nil
-}
-
-func hint(name string, known []string) string {
-	slices.Sort(known)
-	if h := diag.DidYouMean(name, slices.Compact(known)); h != "" {
-		return ": " + h
-	}
-	return ""
 }

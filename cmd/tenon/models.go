@@ -7,7 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
 func modelsCommand(a *app) *cobra.Command {
@@ -19,18 +20,10 @@ metrics it was registered with. "*" marks the version that stands.`,
 		Example: "  tenon models\n  tenon models --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
-			return a.withApplied(ctx, folder(args), func(w *workspace) error {
-				newest, err := w.store.Models(ctx)
+			return a.withApplied(ctx, folder(args), func(w *project.Workspace) error {
+				models, err := w.Models(ctx)
 				if err != nil {
 					return err
-				}
-				models := []state.ModelVersion{}
-				for _, m := range newest {
-					versions, err := w.store.ModelVersions(ctx, m.Model)
-					if err != nil {
-						return err
-					}
-					models = append(models, versions...)
 				}
 				if asJSON {
 					return a.printJSON(models)
@@ -39,18 +32,14 @@ metrics it was registered with. "*" marks the version that stands.`,
 					_, err := fmt.Fprintln(a.stdout, "No model is registered yet.")
 					return err
 				}
-				standing, err := w.store.Standing(ctx)
-				if err != nil {
-					return err
-				}
 				t := table(a.stdout)
 				fmt.Fprintln(t, "MODEL\tVERSION\tDIGEST\tREGISTERED\tMETRICS")
 				for _, m := range models {
 					mark := ""
-					if standing[m.Model+"/register"].Outputs["model"].Digest == m.Digest {
+					if m.Current {
 						mark = " *"
 					}
-					fmt.Fprintf(t, "%s\t%d%s\t%s\t%s\t%s\n", m.Model, m.Version, mark, short(m.Digest), m.Created.Local().Format(time.DateTime), allMetrics(m.Metrics, 4))
+					fmt.Fprintf(t, "%s\t%d%s\t%s\t%s\t%s\n", m.Model, m.Version, mark, artifact.Short(m.Digest), m.Created.Local().Format(time.DateTime), allMetrics(m.Metrics, 4))
 				}
 				return t.Flush()
 			})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -13,7 +14,7 @@ import (
 func planCommand(a *app) *cobra.Command {
 	var asJSON, detailed, all bool
 	var out string
-	var o planning
+	var o project.PlanOptions
 	c := &cobra.Command{
 		Use: "plan [DIR]", Short: "Show what apply would do, and why", Args: atMost(1, "one folder"),
 		Long: `Compares the system with what stands and shows, for every unit, what would
@@ -26,17 +27,20 @@ records). "run?" is run unless what it reads comes out the same.`,
   tenon plan --detailed-exitcode     0 nothing to do, 1 error, 2 changes
   tenon plan --rerun sources/flights`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			dir := folder(args)
-			r, err := a.compile(c.Context(), dir)
+			of, err := a.project(folder(args))
 			if err != nil {
 				return err
 			}
-			w, err := a.open(c.Context(), dir)
+			r, err := of.Compile(c.Context())
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, w.close()) }()
-			p, err := a.plan(c.Context(), dir, w, r, o)
+			w, err := of.Open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.Close()) }()
+			p, err := w.Plan(c.Context(), r, o)
 			if err != nil {
 				return err
 			}
@@ -64,8 +68,14 @@ records). "run?" is run unless what it reads comes out the same.`,
 	c.Flags().BoolVar(&all, "all", false, "show the units that nothing happens to as well")
 	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 for nothing to do, 1 for an error, 2 for changes")
 	c.Flags().StringVarP(&out, "out", "o", "", "write the plan to `FILE`, for tenon apply FILE")
-	o.flags(c)
+	planFlags(c, &o)
 	return c
+}
+
+// planFlags adds the flags of commands that make a plan.
+func planFlags(c *cobra.Command, o *project.PlanOptions) {
+	c.Flags().StringArrayVar(&o.Rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
+	c.Flags().BoolVar(&o.Pull, "pull", false, "ask registries again which images names stand for")
 }
 
 // writePlan writes a plan to a file and says so, unless quiet.

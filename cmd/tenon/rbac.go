@@ -1,12 +1,14 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/executors"
 )
 
 func rbacCommand(a *app) *cobra.Command {
@@ -20,17 +22,21 @@ and what binds the two, in YAML.
 Nothing is sent to a cluster. The pods that tenon starts have none of these rights.`,
 		Example: "  tenon rbac --namespace ml | kubectl apply -f -\n  tenon rbac --namespace ml --json",
 		RunE: func(*cobra.Command, []string) error {
-			if errs := validation.IsDNS1123Label(namespace); len(errs) > 0 {
-				return &usageError{fmt.Errorf("--namespace takes the name of a namespace, not %q", namespace)}
+			objects, err := project.Rights(namespace, name)
+			var refused *executors.ArgumentError
+			switch {
+			case errors.As(err, &refused):
+				return &usageError{fmt.Errorf("--%w", err)}
+			case err != nil:
+				return err
+			case asJSON:
+				items := make([]json.RawMessage, len(objects))
+				for i, m := range objects {
+					items[i] = m.JSON
+				}
+				return a.printJSON(map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
 			}
-			if errs := validation.IsDNS1123Subdomain(name); len(errs) > 0 {
-				return &usageError{fmt.Errorf("--name takes the name of a service account, not %q", name)}
-			}
-			objects := kubernetes.Rights(namespace, name)
-			if asJSON {
-				return a.printJSON(map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
-			}
-			return kubernetes.Print(a.stdout, objects)
+			return a.printYAML(objects)
 		},
 	}
 	c.Flags().StringVarP(&namespace, "namespace", "n", "default", "`NAMESPACE` of the target")

@@ -19,6 +19,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/internal/test/containerdtest"
 	"github.com/tenon-ml/tenon/internal/test/registrytest"
+	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
 // A lab is a system with one step, in an image of a registry that wants to know
@@ -168,7 +169,7 @@ func (l *lab) wrote(want string) {
 // digestOf is how much of a reference's digest is shown.
 func digestOf(pinned string) string {
 	_, digest, _ := strings.Cut(pinned, "@")
-	return short(digest)
+	return artifact.Short(digest)
 }
 
 // A name of an image is pinned in the plan, and what was pinned is what runs: also
@@ -280,7 +281,7 @@ func (l *lab) age() func(*images.Image) {
 	return func(img *images.Image) {
 		for name, value := range img.Labels {
 			if _, err := time.Parse(time.RFC3339, value); err == nil {
-				img.Labels[name] = time.Now().Add(-2 * sharedAge).UTC().Format(time.RFC3339)
+				img.Labels[name] = time.Now().Add(-2 * 30 * 24 * time.Hour).UTC().Format(time.RFC3339)
 			}
 		}
 	}

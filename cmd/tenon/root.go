@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,8 +18,8 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -40,27 +39,15 @@ type app struct {
 	tags  []string
 	state string
 	store string // URL of the store of artifacts that other machines reach, or ""
-	// source finds the files that faults point into.
-	source func(file string) []byte
-
-	faults faults
-}
-
-// faults are where tests make an apply fail. In the program they are not set.
-type faults struct {
-	onWrite  func(doing string, ended bool)              // see [state.Store]
-	executor func(executors.Executor) executors.Executor // stands between the engine and an executor
-	lease    time.Duration                               // how long a lock outlives its last renewal
-	backoff  time.Duration                               // the pause before a first retry
 }
 
 // Exit codes.
 const (
 	exitOK      = 0
-	exitError   = kubernetes.DetachedFailed
+	exitError   = executors.ExitFailed
 	exitChanges = 2 // of diff, and with --detailed-exitcode
-	exitUsage   = kubernetes.DetachedUsage
-	exitAgain   = 75 // of a detached apply in the cluster that has to be made again
+	exitUsage   = executors.ExitUsage
+	exitAgain   = 75 // of a detached apply that has to be started again
 	exitStopped = 130
 )
 
@@ -74,12 +61,12 @@ var errSaid = errors.New("said already")
 var errStopped = errors.New("interrupted")
 
 // injected is what a test binary sets before it runs the program.
-var injected faults
+var injected project.Faults
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel, faults: injected}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel}
 	if f, ok := stdout.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
 	}
@@ -138,14 +125,15 @@ func (a *app) watchSignals() {
 
 // exitCode prints an error and tells how to exit.
 func (a *app) exitCode(err error) int {
-	var faults diag.List
+	var faults *project.SourceError
 	var usage *usageError
+	var request *project.RequestError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errChanges):
 		return exitChanges
-	case errors.Is(err, errAgain):
+	case errors.Is(err, project.ErrAgain):
 		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
 		return exitAgain
 	case errors.Is(err, errStopped):
@@ -153,20 +141,36 @@ func (a *app) exitCode(err error) int {
 	case errors.Is(err, errSaid):
 		return exitError
 	case errors.As(err, &faults):
-		_ = printFaults(a.stderr, faults, a.source, a.style())
+		_ = printFaults(a.stderr, faults, a.style())
 		return exitError
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &request):
 		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
 		return exitUsage
 	}
-	fmt.Fprintf(a.stderr, "tenon: %v\n", err)
+	fmt.Fprintf(a.stderr, "tenon: %v%s\n", err, a.wayOut(err))
 	return exitError
 }
 
+// wayOut names the flag that helps against an error of the engine, or is "".
+func (a *app) wayOut(err error) string {
+	var held *state.HeldError
+	var refused *state.AccessError
+	var elsewhere *state.ElsewhereError
+	switch {
+	case errors.As(err, &held):
+		return "; --lock-timeout 10m waits for it"
+	case errors.As(err, &refused) && !state.IsURL(a.stateAt()):
+		return "; --state FOLDER keeps it elsewhere"
+	case errors.As(err, &elsewhere):
+		return ": name that one with --state, or apply the system in a folder of its own"
+	}
+	return ""
+}
+
 // printFaults writes faults, and how many they are.
-func printFaults(w io.Writer, faults diag.List, source func(string) []byte, style diag.Style) error {
-	err := diag.Print(w, faults, source, style)
-	if n := len(faults); n > 1 && err == nil {
+func printFaults(w io.Writer, e *project.SourceError, style diag.Style) error {
+	err := diag.Print(w, e.Faults, e.Source, style)
+	if n := len(e.Faults); n > 1 && err == nil {
 		_, err = fmt.Fprintf(w, "\n%d errors\n", n)
 	}
 	return err
@@ -239,33 +243,6 @@ func folder(args []string) string {
 	return args[0]
 }
 
-// stateDir is the folder of the state of a system in dir, absolute. Where the state
-// is in a database, all else is in there: artifacts, runs, caches.
-func (a *app) stateDir(dir string) (string, error) {
-	switch at := a.stateAt(); {
-	case at == "" || state.IsURL(at):
-		dir = filepath.Join(dir, ".tenon")
-	case strings.Contains(at, "://"):
-		scheme, _, _ := strings.Cut(at, "://")
-		return "", &usageError{fmt.Errorf("a state is kept in a folder or at postgres://...: %s:// is neither", scheme)}
-	default:
-		dir = at
-	}
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return "", fmt.Errorf("find the state: %w", err)
-	}
-	return abs, nil
-}
-
-// recordAt is where the state itself is, for [state.Open].
-func (a *app) recordAt(stateDir string) string {
-	if at := a.stateAt(); state.IsURL(at) {
-		return at
-	}
-	return stateDir
-}
-
 // stateAt is what the user says of where the state is.
 func (a *app) stateAt() string { return cmp.Or(a.state, os.Getenv("TENON_STATE")) }
 
@@ -304,25 +281,28 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// completeUnits completes the names of units that stand.
+// completeUnits completes the names of units that are deployed.
 func (a *app) completeUnits(dir *string) cobra.CompletionFunc {
-	return func(c *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-		w, err := a.openApplied(c.Context(), *dir)
-		if err != nil || len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+	return func(c *cobra.Command, args []string, toComplete string) (units []string, _ cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			_ = a.withApplied(c.Context(), *dir, func(w *project.Workspace) (err error) {
+				units, err = w.Deployed(c.Context())
+				return err
+			})
 		}
-		defer func() { _ = w.close() }()
-		current, err := w.store.Current(c.Context())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		var units []string
-		for u := range current {
-			if strings.HasPrefix(u, toComplete) {
-				units = append(units, u)
-			}
-		}
-		slices.SortFunc(units, inOrder)
+		units = slices.DeleteFunc(units, func(u string) bool { return !strings.HasPrefix(u, toComplete) })
 		return units, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// completeRevisions are the applied revisions, newest first.
+func (a *app) completeRevisions(ctx context.Context, dir string) (names []string) {
+	_ = a.withApplied(ctx, dir, func(w *project.Workspace) error {
+		revisions, err := w.Revisions(ctx, 20)
+		for _, r := range revisions {
+			names = append(names, cobra.CompletionWithDesc(fmt.Sprintf("@%d", r.Number), fmt.Sprintf("%s, %s", r.Started.Local().Format(time.DateTime), r.Outcome)))
+		}
+		return err
+	})
+	return names
 }

@@ -35,6 +35,12 @@ func TestScript(t *testing.T) {
 			} {
 				e.Setenv(name, value)
 			}
+			// Where packages come from, and who vouches for it, is a matter of the machine.
+			for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "UV_DEFAULT_INDEX", "UV_SYSTEM_CERTS"} {
+				if value := os.Getenv(name); value != "" {
+					e.Setenv(name, value)
+				}
+			}
 			e.Values[testKey{}] = e.T()
 			// No repository above the temporary folder is the system's.
 			e.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(e.WorkDir))

@@ -2,49 +2,31 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // showRevision shows a revision: what it was, and what became of each unit.
-func (a *app) showRevision(ctx context.Context, w *workspace, name string, asJSON bool) error {
-	r, err := w.revisionNamed(ctx, name)
+func (a *app) showRevision(ctx context.Context, w *project.Workspace, name string, asJSON bool) error {
+	r, err := w.RevisionDetail(ctx, name, asJSON)
 	if err != nil {
 		return err
 	}
-	all, err := w.store.Revisions(ctx, 0)
-	if err != nil {
-		return err
+	if asJSON {
+		return a.printJSON(r)
 	}
-	re, err := w.recap(ctx, *r, all)
-	if err != nil {
-		return err
-	}
-	if !asJSON {
-		a.printRevision(re)
-		return nil
-	}
-	doc := struct {
-		recap
-		IR   json.RawMessage `json:"system_ir"`
-		Plan json.RawMessage `json:"system_plan"`
-	}{recap: re}
-	if err := w.recorded(ctx, r, "IR", r.IR, &doc.IR); err != nil {
-		return err
-	}
-	if err := w.recorded(ctx, r, "plan", r.Plan, &doc.Plan); err != nil {
-		return err
-	}
-	return a.printJSON(doc)
+	a.printRevision(r.Revision)
+	return nil
 }
 
-func (a *app) printRevision(r recap) {
+func (a *app) printRevision(r project.Revision) {
 	out := a.stdout
 	fmt.Fprintf(out, "%s  %s on %s: %s\n", a.paint(bold, fmt.Sprintf("@%d", r.Number)), r.System, r.Target, r.Outcome)
 	row := func(name, text string) {
@@ -61,8 +43,8 @@ func (a *app) printRevision(r recap) {
 	}
 	row("commit", r.Commit)
 	row("tags", strings.Join(r.Tags, " "))
-	row("ir", short(r.IR))
-	row("plan", short(r.Plan))
+	row("ir", artifact.Short(r.IR))
+	row("plan", artifact.Short(r.Plan))
 	for _, m := range r.Moves {
 		row("moved", m.From+" -> "+m.To)
 	}
@@ -70,23 +52,23 @@ func (a *app) printRevision(r recap) {
 		return
 	}
 	fmt.Fprintln(out)
-	slices.SortStableFunc(r.Units, func(a, b deed) int { return inOrder(a.Unit, b.Unit) })
+	slices.SortStableFunc(r.Units, func(a, b project.Outcome) int { return project.Order(a.Unit, b.Unit) })
 	width := 0
 	for _, d := range r.Units {
 		width = max(width, len(d.Unit))
 	}
 	for _, d := range r.Units {
-		a.printDeed(d, width)
+		a.printOutcome(d, width)
 	}
 }
 
-var deedMarks = map[string]struct{ mark, color string }{
+var outcomeMarks = map[string]struct{ mark, color string }{
 	"ran": {"✓", green}, "created": {"+", green}, "updated": {"~", yellow}, "replaced": {"±", yellow}, "deleted": {"-", red},
 	"failed": {"✗", red}, "killed": {"✗", red}, "stopped": {"-", yellow}, "audited": {"?", cyan},
 }
 
-func (a *app) printDeed(d deed, width int) {
-	m, ok := deedMarks[d.Did]
+func (a *app) printOutcome(d project.Outcome, width int) {
+	m, ok := outcomeMarks[d.Did]
 	if !ok {
 		m.mark, m.color = "=", faint
 	}

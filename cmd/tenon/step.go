@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/tenon-ml/tenon/stdlib/builtin"
+	"github.com/tenon-ml/tenon/stdlib/all"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -17,7 +17,7 @@ func stepCommand(*app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return builtin.Run(c.Context(), s)
+			return all.Run(c.Context(), s)
 		},
 	}
 }

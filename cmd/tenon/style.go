@@ -76,12 +76,3 @@ func plural(n int64, one string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, one)
 }
-
-// short is the part of a digest that people look at.
-func short(digest string) string {
-	const prefix = len("sha256:")
-	if len(digest) >= prefix+12 && digest[:prefix] == "sha256:" {
-		return digest[prefix : prefix+12]
-	}
-	return digest
-}

@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/cmd/tenon/internal/systemtest"
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/compiler/lockfile"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -199,29 +199,20 @@ func writeTest(path string, b []byte) error {
 	return writeWhole(real, b, info.Mode())
 }
 
-// compileTest compiles a system and writes nothing beside it.
+// compileTest compiles a system and writes nothing beside it. Faults are returned as text.
 func (a *app) compileTest(ctx context.Context, dir string, tags []string, edited bool) (*ir.System, string, error) {
-	c := a.compilation(dir)
-	c.tags = tags
-	c.resolve = func(_ context.Context, requirements []string) ([]byte, error) {
-		if !edited {
-			return nil, fmt.Errorf("%s does not hold them: tenon compile writes it", lockfile.Name)
-		}
-		// What an edit asks for is not resolved: a test comes out the same
-		// whatever the package index holds.
-		return []byte(strings.Join(requirements, "\n") + "\n"), nil
-	}
-	r, err := c.run(ctx)
-	var faults diag.List
-	if errors.As(err, &faults) {
-		var b bytes.Buffer
-		err := printFaults(&b, faults, c.source, diag.Style{})
-		return nil, b.String(), err
-	}
+	p, err := a.project(dir)
 	if err != nil {
 		return nil, "", err
 	}
-	return r.System, "", nil
+	sys, err := p.CompileEdited(ctx, dir, tags, edited)
+	var faults *project.SourceError
+	if errors.As(err, &faults) {
+		var b bytes.Buffer
+		err := printFaults(&b, faults, diag.Style{})
+		return nil, b.String(), err
+	}
+	return sys, "", err
 }
 
 // planText is what tenon plan prints, without colours.
@@ -233,12 +224,8 @@ func planText(p *planner.Plan) (string, error) {
 
 // appliedSystem returns the system as a revision applied it.
 func (a *app) appliedSystem(ctx context.Context, dir string, number int) (sys *ir.System, err error) {
-	err = a.withApplied(ctx, dir, func(w *workspace) error {
-		r, err := w.revision(ctx, number)
-		if err != nil {
-			return err
-		}
-		sys, err = w.system(ctx, r)
+	err = a.withApplied(ctx, dir, func(w *project.Workspace) error {
+		sys, err = w.System(ctx, number)
 		return err
 	})
 	return sys, err

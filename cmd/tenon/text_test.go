@@ -77,14 +77,6 @@ func TestMarkdownCell(t *testing.T) {
 	}
 }
 
-func TestModuleName(t *testing.T) {
-	for dir, want := range map[string]string{"/a/Churn Model": "churn-model", "/a/日本": "system", "/": "system", "/a/_x_1": "x_1"} {
-		if got := moduleName(dir); got != want {
-			t.Errorf("%s: %s, want %s", dir, got, want)
-		}
-	}
-}
-
 func TestShellQuote(t *testing.T) {
 	for s, want := range map[string]string{"iris": "iris", "a b": "'a b'", "it's": `'it'\''s'`, "a#b": "'a#b'", "a`b": "'a`b'", "Été": "Été", "../x": "../x"} {
 		if got := shellQuote(s); got != want {

@@ -14,6 +14,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -61,7 +62,7 @@ func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
 	if p.System != nil {
 		for _, u := range p.System.Units {
 			if u.Endpoint != nil {
-				v.urls[u.ID] = endpointURL(u.Endpoint)
+				v.urls[u.ID] = project.EndpointURL(u.Endpoint)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -21,7 +22,7 @@ var changeMarks = map[planner.Changed]struct{ mark, color string }{
 // mostLines is how much of a difference of texts is shown on a terminal.
 const mostLines = 60
 
-func (a *app) printDiff(d *diffDocument) error {
+func (a *app) printDiff(d *project.Diff) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s -> %s\n", a.paint(bold, diffTitle(d)), d.Before.Name, d.After.Name)
 	if d.Same() {
@@ -51,14 +52,14 @@ func (a *app) printDiff(d *diffDocument) error {
 	return err
 }
 
-func diffTitle(d *diffDocument) string {
+func diffTitle(d *project.Diff) string {
 	if d.Before.System == d.After.System || d.Before.System == "" {
 		return d.After.System
 	}
 	return d.Before.System + " -> " + d.After.System
 }
 
-func systemsDiffer(d *diffDocument) string {
+func systemsDiffer(d *project.Diff) string {
 	if d.Before.System == d.After.System || d.Before.System == "" {
 		return ""
 	}

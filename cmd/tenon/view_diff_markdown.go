@@ -5,12 +5,13 @@ import (
 	"html"
 	"strings"
 
+	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/planner"
 )
 
 // printDiffMarkdown prints a diff as GitHub and GitLab show it: what breaks
 // first, a table for each section, long texts folded away.
-func (a *app) printDiffMarkdown(d *diffDocument) error {
+func (a *app) printDiffMarkdown(d *project.Diff) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s: %s → %s\n\n", markdownText(diffTitle(d)), markdownCode(d.Before.Name), markdownCode(d.After.Name))
 	if d.Same() {

@@ -179,7 +179,7 @@ func SplitID(id string) (entity, stage string) {
 // Code is what a unit runs.
 type Code struct {
 	Runtime Runtime    `json:"runtime"`
-	Version int        `json:"version,omitempty"` // of a builtin's meaning
+	Source  string     `json:"source,omitempty"`  // digest of the sources of a builtin
 	Python  string     `json:"python,omitempty"`  // version of the interpreter, "3.11"
 	Lock    string     `json:"lock,omitempty"`    // digest of the locked Python environment, a blob
 	Image   string     `json:"image,omitempty"`   // reference of the container image that the user named

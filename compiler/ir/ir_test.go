@@ -48,7 +48,7 @@ func TestTheDigestCoversWhatChangesAResultAndNothingElse(t *testing.T) {
 		"an input's keys":        func(u *Unit) { u.Inputs[0].Keys = []string{"n"} },
 		"the interpreter":        func(u *Unit) { u.Code.Python = "3.12" },
 		"the environment":        func(u *Unit) { u.Code.Lock = "sha256:9" },
-		"a builtin's version":    func(u *Unit) { u.Code.Version = 2 },
+		"a builtin's version":    func(u *Unit) { u.Code.Source = "sha256:2" },
 		"an input's schema":      func(u *Unit) { u.Inputs[0].Schema[0].Type = "int32" },
 		"an output's schema":     func(u *Unit) { u.Outputs[0].Schema = Schema{{Name: "n", Type: "bool"}} },
 		"a data file":            func(u *Unit) { u.Files = []string{"a.csv"} },

@@ -26,6 +26,16 @@ import (
 // Name is the executor's name in handles and targets.
 const Name = "containerd"
 
+// Settings are what a target says, as tenon.#Containerd has it.
+type Settings struct {
+	Place
+	Base  string `json:"base"`
+	Hosts string `json:"hosts"`
+}
+
+// SettingsOf reads what a target says.
+func SettingsOf(t ir.Target) (s Settings, err error) { return s, executors.DecodeSettings(t, &s) }
+
 // Defaults of a target's settings.
 const (
 	defaultAddress     = "/run/containerd/containerd.sock"
@@ -50,11 +60,12 @@ type Options struct {
 	Patience time.Duration
 	// CDI are the folders of the specifications of devices. Nil are the usual ones.
 	CDI []string
+	// Hosts is the folder that says how registries are reached.
+	Hosts string
 }
 
-// Executor runs units in containers. It implements [executors.Executor],
-// [executors.Waiter], [executors.Checker], [executors.Logger] and
-// [executors.Collector].
+// Executor runs units in containers. The list below says what it implements besides
+// [executors.Executor].
 type Executor struct {
 	opts Options
 
@@ -69,11 +80,12 @@ type Executor struct {
 }
 
 var (
-	_ executors.Executor  = (*Executor)(nil)
-	_ executors.Waiter    = (*Executor)(nil)
-	_ executors.Checker   = (*Executor)(nil)
-	_ executors.Logger    = (*Executor)(nil)
-	_ executors.Collector = (*Executor)(nil)
+	_ executors.Executor    = (*Executor)(nil)
+	_ executors.Waiter      = (*Executor)(nil)
+	_ executors.Checker     = (*Executor)(nil)
+	_ executors.Logger      = (*Executor)(nil)
+	_ executors.Collector   = (*Executor)(nil)
+	_ executors.ImageRunner = (*Executor)(nil)
 )
 
 // New returns an executor. It connects when it is first asked for something.
@@ -98,6 +110,9 @@ func New(o Options) *Executor {
 	}
 	return &Executor{opts: o, images: map[string]*loaded{}, others: map[Place]*Executor{}}
 }
+
+// RegistryHosts is the folder that says how registries are reached.
+func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
 // Close ends the connection. What runs goes on.
 func (e *Executor) Close() error {

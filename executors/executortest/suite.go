@@ -105,7 +105,7 @@ func Program() string { return os.Getenv(programVar) }
 
 // BuildStatic builds a package into a program that runs in any image.
 func BuildStatic(to, pkg string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-o", to, pkg)
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", to, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)

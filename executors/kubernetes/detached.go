@@ -21,45 +21,67 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A DetachedApply is an apply that goes on in the cluster: a Job that runs tenon. Its pod is
-// made again when it is lost, and goes on from the state.
-type DetachedApply struct {
-	Name string   // of its objects
-	Base string   // pinned image that has what tenon needs
-	Args []string // of tenon
+// A detachedApply is an apply that runs in the cluster: a Job that runs tenon. When its
+// pod is lost, the Job makes another one, which goes on from the state. It implements
+// [executors.DetachedApply].
+type detachedApply struct {
+	e    *Executor
+	name string // of its objects
 }
 
-// Exit codes of a detached apply that say what its Job does. Any other one means that it is
-// to be made again.
-const (
-	DetachedFailed = 1  // it came to its end, and something failed
-	DetachedUsage  = 64 // it was called in a way that it does not know
-)
+var _ executors.DetachedApply = detachedApply{}
 
-// detachedTries is how often a detached apply may die by itself. That its pod is evicted or its
+// detachedTries is how often tenon may die by itself. That its pod is evicted or its
 // node is lost does not count.
 const detachedTries = 6
 
-// detachedGrace is how long a detached apply has to end what runs, if somebody ends it.
+// detachedGrace is how long tenon has to end what runs, if somebody ends the apply.
 const detachedGrace = 5 * time.Minute
 
-// DetachedName is the name of the detached apply of a revision of the state with that lineage.
-func DetachedName(lineage string, revision int) string {
-	return fmt.Sprintf("apply-%s-%d", lineage[:min(8, len(lineage))], revision)
+// DetachedStore is the store of the target.
+func (e *Executor) DetachedStore() (string, error) {
+	if e.opts.Detached == nil {
+		return e.opts.Store, errors.New("add detached: {state_secret: NAME}, a Secret with TENON_STATE as pods reach it, and a service account by `tenon rbac`")
+	}
+	return e.opts.Store, nil
 }
 
-// walk are the objects of a detached apply. The first owns the others.
-func (s Settings) detachedApply(w DetachedApply, ref string) (*corev1.ConfigMap, *networkingv1.NetworkPolicy, *batchv1.Job) {
-	t := executors.Task{Name: w.Name, Unit: ir.Unit{ID: "apply", Kind: ir.Job, Network: ir.NetworkOpen}}
+// Pack publishes the images of a plan: pods may pull images and not push them.
+func (e *Executor) Pack(ctx context.Context, p *planner.Plan) (executors.Packed, error) {
+	at, err := e.place()
+	if err != nil {
+		return executors.Packed{}, err
+	}
+	images, err := e.publishAll(ctx, p)
+	return executors.Packed{Home: at.Context, Images: images}, err
+}
+
+// Detached is the detached apply of a revision.
+func (e *Executor) Detached(lineage string, revision int) executors.DetachedApply {
+	if e.opts.Detached == nil {
+		return nil
+	}
+	return detachedApply{e, fmt.Sprintf("apply-%s-%d", lineage[:min(8, len(lineage))], revision)}
+}
+
+// Job names the Job of the apply.
+func (d detachedApply) Job() executors.Job {
+	return executors.Job{Name: d.name, Namespace: d.e.opts.Namespace}
+}
+
+// detached are the objects of a detached apply. The first owns the others.
+func (s Settings) detached(name, ref string, args []string) (*corev1.ConfigMap, *networkingv1.NetworkPolicy, *batchv1.Job) {
+	t := executors.Task{Name: name, Unit: ir.Unit{ID: "apply", Kind: ir.Job, Network: ir.NetworkOpen}}
 	template := s.pod(t, ref, "", 0)
 	spec := &template.Spec
 	spec.ServiceAccountName, spec.AutomountServiceAccountToken = s.Detached.ServiceAccount, ptr(true)
 	spec.TerminationGracePeriodSeconds = ptr(seconds(detachedGrace))
 	c := &spec.Containers[0]
-	c.Command = append([]string{image.TenonPath}, w.Args...)
+	c.Command = append([]string{image.TenonPath}, args...)
 	c.WorkingDir, c.TerminationMessagePolicy = pod.Work, corev1.TerminationMessageFallbackToLogsOnError
 	c.Env = []corev1.EnvVar{{Name: "HOME", Value: pod.Work}}
 	c.EnvFrom = []corev1.EnvFromSource{fromSecret(s.Detached.StateSecret)}
@@ -74,7 +96,7 @@ func (s Settings) detachedApply(w DetachedApply, ref string) (*corev1.ConfigMap,
 			BackoffLimit: ptr(int32(detachedTries)), Template: template,
 			PodFailurePolicy: &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
 				{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
-					Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{DetachedFailed, DetachedUsage},
+					Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{executors.ExitFailed, executors.ExitUsage},
 				}},
 				{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
 					{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue},
@@ -89,30 +111,24 @@ func fromSecret(name string) corev1.EnvFromSource {
 	return corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}}
 }
 
-// Home is the context of the target's cluster, as the kubeconfig has it.
-func (e *Executor) Home() (string, error) {
-	p, err := e.place()
-	return p.Context, err
-}
-
-// Detach makes the objects of a detached apply, or finds them.
-func (e *Executor) Detach(ctx context.Context, w DetachedApply) error {
-	name, err := e.publish(ctx, image.Recipe{Base: w.Base, Tenon: e.opts.Tenon, Pod: e.opts.Pod})
+// Start makes the objects of the apply, or finds them.
+func (d detachedApply) Start(ctx context.Context, base string, args []string) error {
+	ref, err := d.e.publish(ctx, image.Recipe{Base: base, Tenon: d.e.opts.Tenon, Pod: d.e.opts.Pod})
 	if err == nil {
-		err = e.patiently(ctx, func() error { return e.detach(ctx, w, name) })
+		err = d.e.patiently(ctx, func() error { return d.start(ctx, ref, args) })
 	}
 	if err != nil {
-		return fmt.Errorf("start the detached apply %s: %w", w.Name, err)
+		return fmt.Errorf("start the detached apply %s: %w", d.name, err)
 	}
 	return nil
 }
 
-func (e *Executor) detach(ctx context.Context, w DetachedApply, ref string) error {
-	l, s, err := e.home()
+func (d detachedApply) start(ctx context.Context, ref string, args []string) error {
+	l, s, err := d.e.home()
 	if err != nil {
 		return err
 	}
-	owner, policy, job := s.detachedApply(w, ref)
+	owner, policy, job := s.detached(d.name, ref, args)
 	if err = l.create(ctx, owner); apierrors.IsAlreadyExists(err) {
 		err = l.get(ctx, owner)
 	}
@@ -141,24 +157,24 @@ func (e *Executor) home() (*link, Settings, error) {
 	return l, s, err
 }
 
-// DetachedStatus tells how a detached apply stands. One that has been killed and is made again is running.
-func (e *Executor) DetachedStatus(ctx context.Context, name string) (st state.Status, err error) {
-	err = e.patiently(ctx, func() error {
-		st, err = e.lookAtDetached(ctx, name)
+// Status is that of the Job. One whose pod was killed and is made again is running.
+func (d detachedApply) Status(ctx context.Context) (st state.Status, err error) {
+	err = d.e.patiently(ctx, func() error {
+		st, err = d.look(ctx)
 		return err
 	})
 	if err != nil {
-		return st, fmt.Errorf("look at the detached apply %s: %w", name, err)
+		return st, fmt.Errorf("look at the detached apply %s: %w", d.name, err)
 	}
 	return st, nil
 }
 
-func (e *Executor) lookAtDetached(ctx context.Context, name string) (state.Status, error) {
-	l, _, err := e.home()
+func (d detachedApply) look(ctx context.Context) (state.Status, error) {
+	l, _, err := d.e.home()
 	if err != nil {
 		return state.Status{}, err
 	}
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: d.name}}
 	err = l.get(ctx, job)
 	if apierrors.IsNotFound(err) || err == nil && job.DeletionTimestamp != nil {
 		return state.Status{Phase: state.Absent}, nil
@@ -171,12 +187,12 @@ func (e *Executor) lookAtDetached(ctx context.Context, name string) (state.Statu
 		st.Phase, st.Finished = state.Succeeded, job.Status.CompletionTime.UTC()
 		return st, nil
 	}
-	pods, err := l.podsOf(ctx, name)
+	pods, err := l.podsOf(ctx, d.name)
 	if err != nil {
 		return st, err
 	}
 	if failed(job) {
-		r := record{Name: name}
+		r := record{Name: d.name}
 		st.Phase, st.Message = state.Failed, explainJob(job)
 		if p := last(pods); p != nil {
 			r.explainEnd(&st, nil, p)
@@ -188,7 +204,7 @@ func (e *Executor) lookAtDetached(ctx context.Context, name string) (state.Statu
 		}
 		return st, nil
 	}
-	y, err := e.delay(ctx, l, record{Name: name}, job, current(job, pods))
+	y, err := d.e.delay(ctx, l, record{Name: d.name}, job, current(job, pods))
 	st.Message = y.message
 	if p := last(pods); st.Message == "" && p != nil && p.Status.Phase == corev1.PodFailed {
 		st.Message = "its last pod did not come to the end, and another one is made: tenon logs tells more"
@@ -196,14 +212,14 @@ func (e *Executor) lookAtDetached(ctx context.Context, name string) (state.Statu
 	return st, err
 }
 
-// Ending reports whether somebody has ended a detached apply, which is then asked to end in
-// order. One whose pod is lost is made again instead.
-func (e *Executor) Ending(ctx context.Context, name string) (bool, error) {
-	l, _, err := e.home()
+// Ending reports whether the record of the apply is being removed. If only its pod is
+// lost, the record stays and the Job makes another pod.
+func (d detachedApply) Ending(ctx context.Context) (bool, error) {
+	l, _, err := d.e.home()
 	if err != nil {
 		return false, err
 	}
-	owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: d.name}}
 	err = l.get(ctx, owner)
 	if apierrors.IsNotFound(err) {
 		return true, nil
@@ -211,15 +227,15 @@ func (e *Executor) Ending(ctx context.Context, name string) (bool, error) {
 	return err == nil && owner.DeletionTimestamp != nil, err
 }
 
-// EndDetached removes a detached apply, and waits until it has ended what it runs. One that is not
-// there is removed.
-func (e *Executor) EndDetached(ctx context.Context, name string) error {
-	err := e.patiently(ctx, func() error {
-		l, _, err := e.home()
+// End removes the record of the apply, and with it the Job, and waits until its pod has
+// ended what it runs.
+func (d detachedApply) End(ctx context.Context) error {
+	err := d.e.patiently(ctx, func() error {
+		l, _, err := d.e.home()
 		if err != nil {
 			return err
 		}
-		owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: d.name}}
 		err = l.get(ctx, owner)
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -233,42 +249,41 @@ func (e *Executor) EndDetached(ctx context.Context, name string) error {
 		return l.gone(ctx, owner)
 	})
 	if err != nil {
-		return fmt.Errorf("end the detached apply %s: %w", name, err)
+		return fmt.Errorf("end the detached apply %s: %w", d.name, err)
 	}
 	return nil
 }
 
-// DetachedLog copies what a detached apply has printed, by each of its pods that is still known.
-// With follow it goes on until the detached apply has ended.
-func (e *Executor) DetachedLog(ctx context.Context, name string, to io.Writer, follow bool) error {
-	err := e.detachedLog(ctx, name, to, follow)
+// Log copies what each pod of the apply that is still known has printed.
+func (d detachedApply) Log(ctx context.Context, to io.Writer, follow bool) error {
+	err := d.log(ctx, to, follow)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("log of the detached apply %s: %w", name, err)
+		return fmt.Errorf("log of the detached apply %s: %w", d.name, err)
 	}
 	return nil
 }
 
-func (e *Executor) detachedLog(ctx context.Context, name string, to io.Writer, follow bool) error {
-	l, _, err := e.home()
+func (d detachedApply) log(ctx context.Context, to io.Writer, follow bool) error {
+	l, _, err := d.e.home()
 	if err != nil {
 		return err
 	}
-	changed, end := l.watch(name)
+	changed, end := l.watch(d.name)
 	defer end()
-	if err := l.ready(ctx, e.opts.Patience, jobs, pods); err != nil {
+	if err := l.ready(ctx, d.e.opts.Patience, jobs, pods); err != nil {
 		return err
 	}
 	told := map[types.UID]bool{}
 	waits := ""
 	for {
-		st, err := e.lookAtDetached(ctx, name)
+		st, err := d.look(ctx)
 		if err != nil {
 			return err
 		}
-		for _, p := range of[*corev1.Pod](l.watcher, name) {
+		for _, p := range of[*corev1.Pod](l.watcher, d.name) {
 			if told[p.UID] || !started(p) {
 				continue
 			}
@@ -277,7 +292,7 @@ func (e *Executor) detachedLog(ctx context.Context, name string, to io.Writer, f
 				return err
 			}
 		}
-		known := !slices.ContainsFunc(of[*corev1.Pod](l.watcher, name), func(p *corev1.Pod) bool { return !told[p.UID] })
+		known := !slices.ContainsFunc(of[*corev1.Pod](l.watcher, d.name), func(p *corev1.Pod) bool { return !told[p.UID] })
 		if !follow || st.Phase != state.Running && known {
 			return nil
 		}
@@ -293,7 +308,7 @@ func (e *Executor) detachedLog(ctx context.Context, name string, to io.Writer, f
 		case <-changed:
 		case <-time.After(lookEvery):
 		}
-		if err := l.broken(e.opts.Patience); err != nil {
+		if err := l.broken(d.e.opts.Patience); err != nil {
 			return err
 		}
 	}

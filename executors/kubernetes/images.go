@@ -31,9 +31,9 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 	return e.publish(ctx, e.recipe(t.Unit, t.Image, lock))
 }
 
-// Publish sees to it that the registry has the images of all units of a plan, and
+// publishAll pushes the images of all units of a plan that the registry lacks, and
 // returns their names there, by unit.
-func (e *Executor) Publish(ctx context.Context, p *planner.Plan) (map[string]string, error) {
+func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]string, error) {
 	names := map[string]string{}
 	for i := range p.System.Units {
 		u := &p.System.Units[i]

@@ -49,9 +49,8 @@ type Options struct {
 	Patience time.Duration
 }
 
-// Executor runs units in a cluster. It implements [executors.Executor],
-// [executors.Waiter], [executors.Checker], [executors.Logger], [executors.Collector]
-// and [executors.PortIsolation].
+// Executor runs units in a cluster. The list below says what it implements besides
+// [executors.Executor].
 type Executor struct {
 	opts Options
 
@@ -78,6 +77,12 @@ var (
 	_ executors.Logger        = (*Executor)(nil)
 	_ executors.Collector     = (*Executor)(nil)
 	_ executors.PortIsolation = (*Executor)(nil)
+	_ executors.Scheduler     = (*Executor)(nil)
+	_ executors.Remote        = (*Executor)(nil)
+	_ executors.ImageRunner   = (*Executor)(nil)
+	_ executors.Renderer      = (*Executor)(nil)
+	_ executors.Granter       = (*Executor)(nil)
+	_ executors.Detacher      = (*Executor)(nil)
 )
 
 // New returns an executor. It connects when it is first asked for something.
@@ -386,6 +391,12 @@ func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, er
 
 // OwnPorts says that a pod has ports of its own.
 func (e *Executor) OwnPorts() bool { return true }
+
+// Remote says that pods run on other machines.
+func (e *Executor) Remote() bool { return true }
+
+// RegistryHosts is the folder that says how registries are reached.
+func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
 // Check returns one fault per field that the cluster cannot honour.
 func (e *Executor) Check(u ir.Unit) []ir.Fault { return Check(e.opts.Settings, u) }

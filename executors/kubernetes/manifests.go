@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"sigs.k8s.io/yaml"
 
@@ -12,10 +11,14 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// Manifests are the objects that a cluster would get for all units of a system, as
-// far as they are known without a plan: what only an apply settles has a value that
-// says so, and each object lists it in an annotation.
-func (s Settings) Manifests(units []ir.Unit) []Object {
+// Manifests are the objects that a cluster would get for units, as far as they are known
+// without a plan. What only an apply settles has a value that says so, and each object
+// lists it in an annotation.
+func (e *Executor) Manifests(units []ir.Unit) ([]executors.Manifest, error) {
+	return manifests(e.opts.Settings.manifests(units))
+}
+
+func (s Settings) manifests(units []ir.Unit) []Object {
 	var all []Object
 	for _, u := range units {
 		if u.Kind == ir.Record {
@@ -67,32 +70,30 @@ func note(o Object, u ir.Unit) {
 	o.SetAnnotations(merged(o.GetAnnotations(), map[string]string{annotationSettled: what}))
 }
 
-// Print writes objects as documents of YAML.
-func Print(w io.Writer, objects []Object) error {
+// manifests writes objects as documents, without the fields that only a cluster fills in.
+func manifests(objects []Object) ([]executors.Manifest, error) {
+	var all []executors.Manifest
 	for _, o := range objects {
-		b, err := document(o)
+		m, err := manifest(o)
 		if err != nil {
-			return fmt.Errorf("print %s %s: %w", o.GetObjectKind().GroupVersionKind().Kind, o.GetName(), err)
+			return nil, fmt.Errorf("write %s %s: %w", o.GetObjectKind().GroupVersionKind().Kind, o.GetName(), err)
 		}
-		if _, err := fmt.Fprintf(w, "---\n%s", b); err != nil {
-			return err
-		}
+		all = append(all, m)
 	}
-	return nil
+	return all, nil
 }
 
-// document is an object in YAML, without the fields that only a cluster fills in.
-func document(o Object) ([]byte, error) {
-	b, err := json.Marshal(o)
-	if err != nil {
-		return nil, err
+func manifest(o Object) (m executors.Manifest, err error) {
+	if m.JSON, err = json.Marshal(o); err != nil {
+		return m, err
 	}
 	var fields map[string]any
-	d := json.NewDecoder(bytes.NewReader(b))
+	d := json.NewDecoder(bytes.NewReader(m.JSON))
 	d.UseNumber()
 	if err := d.Decode(&fields); err != nil {
-		return nil, err
+		return m, err
 	}
 	delete(fields, "status")
-	return yaml.Marshal(fields)
+	m.YAML, err = yaml.Marshal(fields)
+	return m, err
 }

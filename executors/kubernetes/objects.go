@@ -116,9 +116,12 @@ func (s Settings) nodes(t executors.Task) *corev1.Service {
 	}
 }
 
-// Patience is how long a service may take to be ready that says nothing: there may
-// be an image to pull and a node to wait for.
-const Patience = 10 * time.Minute
+// readyWithin is how long a service without a timeout may take to become ready: an
+// image may have to be pulled, and a node to be free.
+const readyWithin = 10 * time.Minute
+
+// ReadyWithin is how long a service without a timeout may take to become ready.
+func (e *Executor) ReadyWithin() time.Duration { return readyWithin }
 
 func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *appsv1.Deployment {
 	return &appsv1.Deployment{
@@ -230,7 +233,7 @@ func patience(u ir.Unit) time.Duration {
 	if u.Timeout > 0 {
 		return u.Timeout
 	}
-	return Patience
+	return readyWithin
 }
 
 func kind(version, kind string) metav1.TypeMeta {

@@ -68,26 +68,33 @@ func TestObjects(t *testing.T) {
 			if c.unit.Kind == ir.Service {
 				objects = append(objects, c.settings.Service(task))
 			}
-			var b bytes.Buffer
-			if err := Print(&b, objects); err != nil {
-				t.Fatal(err)
-			}
-			executortest.Golden(t, filepath.Join("testdata", "objects", name+".yaml"), b.Bytes())
+			executortest.Golden(t, filepath.Join("testdata", "objects", name+".yaml"), documents(t, objects))
 		})
 	}
 }
 
-// A detached apply has a token of the cluster, and nothing else that other pods have not.
+// A detached apply has a token of the cluster, and otherwise only what every pod has.
 func TestObjectsOfADetachedApply(t *testing.T) {
 	s := Settings{
 		Namespace: "ml", Store: "s3://acme/tenon", StoreSecret: "acme", System: "churn",
 		Detached: &Detached{ServiceAccount: "tenon", StateSecret: "state"},
 	}
-	w := DetachedApply{Name: DetachedName("0123456789abcdef", 7), Args: []string{"run-detached", "--request", "sha256:2222"}}
-	record, policy, job := s.detachedApply(w, "registry.acme.example/ml/tenon@sha256:1111")
-	var b bytes.Buffer
-	if err := Print(&b, []Object{record, policy, job}); err != nil {
+	name := New(Options{Settings: s}).Detached("0123456789abcdef", 7).Job().Name
+	record, policy, job := s.detached(name, "registry.acme.example/ml/tenon@sha256:1111", []string{"run-detached", "--request", "sha256:2222"})
+	executortest.Golden(t, "testdata/objects/detached.yaml", documents(t, []Object{record, policy, job}))
+}
+
+// documents are objects as tenon compile --format=manifests prints them.
+func documents(t *testing.T, objects []Object) []byte {
+	t.Helper()
+	all, err := manifests(objects)
+	if err != nil {
 		t.Fatal(err)
 	}
-	executortest.Golden(t, "testdata/objects/detached.yaml", b.Bytes())
+	var b bytes.Buffer
+	for _, m := range all {
+		b.WriteString("---\n")
+		b.Write(m.YAML)
+	}
+	return b.Bytes()
 }

@@ -1,10 +1,12 @@
 package kubernetes
 
 import (
-	rbacv1 "k8s.io/api/rbac/v1"
-
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/tenon-ml/tenon/executors"
 )
 
 // rights are all that tenon does in its namespace. It deletes records, and nothing
@@ -36,18 +38,22 @@ func Rules() (rules []rbacv1.PolicyRule) {
 	return rules
 }
 
-// Rights are a service account that may do what tenon does in a namespace, and no
-// more.
-func Rights(namespace, name string) []Object {
-	meta := metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{labelManagedBy: manager}}
-	role := &rbacv1.Role{TypeMeta: kind("rbac.authorization.k8s.io/v1", "Role"), ObjectMeta: meta, Rules: Rules()}
-	return []Object{
+// Rights are a service account, a role and their binding.
+func (e *Executor) Rights(namespace, account string) ([]executors.Manifest, error) {
+	if errs := validation.IsDNS1123Label(namespace); len(errs) > 0 {
+		return nil, &executors.ArgumentError{Argument: "namespace", Wants: "the name of a namespace", Got: namespace}
+	}
+	if errs := validation.IsDNS1123Subdomain(account); len(errs) > 0 {
+		return nil, &executors.ArgumentError{Argument: "name", Wants: "the name of a service account", Got: account}
+	}
+	meta := metav1.ObjectMeta{Name: account, Namespace: namespace, Labels: map[string]string{labelManagedBy: manager}}
+	return manifests([]Object{
 		&corev1.ServiceAccount{TypeMeta: kind("v1", "ServiceAccount"), ObjectMeta: meta},
-		role,
+		&rbacv1.Role{TypeMeta: kind("rbac.authorization.k8s.io/v1", "Role"), ObjectMeta: meta, Rules: Rules()},
 		&rbacv1.RoleBinding{
 			TypeMeta: kind("rbac.authorization.k8s.io/v1", "RoleBinding"), ObjectMeta: meta,
-			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
-			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: name, Namespace: namespace}},
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: namespace}},
 		},
-	}
+	})
 }

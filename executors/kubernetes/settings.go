@@ -2,13 +2,12 @@ package kubernetes
 
 import (
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 )
 
 // Settings are what a target says, as tenon.#Kubernetes has it.
@@ -49,14 +48,7 @@ type Detached struct {
 // SettingsOf reads what a target of a system says.
 func SettingsOf(t ir.Target, system string) (Settings, error) {
 	s := Settings{System: system}
-	b, err := json.Marshal(t.Settings)
-	if err == nil {
-		err = json.Unmarshal(b, &s)
-	}
-	if err != nil {
-		return s, fmt.Errorf("read the settings of target %s: %w", t.Name, err)
-	}
-	return s, nil
+	return s, executors.DecodeSettings(t, &s)
 }
 
 // placement is where a unit goes: what it says itself before what the target says.

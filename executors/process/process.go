@@ -31,8 +31,8 @@ type Options struct {
 	Grace time.Duration
 }
 
-// Executor runs units as local processes. It implements [executors.Executor],
-// [executors.Waiter], [executors.Checker] and [executors.Logger].
+// Executor runs units as local processes. The list below says what it implements besides
+// [executors.Executor].
 type Executor struct {
 	opts Options
 
@@ -45,6 +45,7 @@ var (
 	_ executors.Waiter   = (*Executor)(nil)
 	_ executors.Checker  = (*Executor)(nil)
 	_ executors.Logger   = (*Executor)(nil)
+	_ executors.Lister   = (*Executor)(nil)
 )
 
 // New returns an executor.

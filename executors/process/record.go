@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -30,14 +31,13 @@ func recordPath(dir string) string  { return filepath.Join(dir, "process.json") 
 func exitPath(dir string) string    { return filepath.Join(dir, "exit") }
 func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
 
-// Running tells which tasks still run of those whose folders are in dir: the unit,
-// by the number of the process group to end.
-func Running(dir string) map[int]string {
-	running := map[int]string{}
+// Running returns the tasks that run and whose folders are in dir.
+func (e *Executor) Running(dir string) []executors.Running {
+	var running []executors.Running
 	entries, _ := os.ReadDir(dir) // without one, none is known
-	for _, e := range entries {
-		if r, err := records.Read(filepath.Join(dir, e.Name())); err == nil && r.alive() {
-			running[r.Pid] = r.Unit
+	for _, entry := range entries {
+		if r, err := records.Read(filepath.Join(dir, entry.Name())); err == nil && r.alive() {
+			running = append(running, executors.Running{Unit: r.Unit, PID: r.Pid})
 		}
 	}
 	return running

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -95,12 +96,14 @@ func running(dir string) bool {
 	return false
 }
 
+// sizeOf is what is freed if the folder goes: files that another environment or uv's
+// cache has as well stay.
 func sizeOf(dir string) (n int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return nil
 		}
-		if info, err := d.Info(); err == nil {
+		if info, err := d.Info(); err == nil && info.Sys().(*syscall.Stat_t).Nlink == 1 {
 			n += info.Size()
 		}
 		return nil

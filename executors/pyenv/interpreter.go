@@ -28,6 +28,13 @@ type interpreter struct {
 // String is what an environment depends on.
 func (in *interpreter) String() string { return in.Version + " " + in.ABI }
 
+// cacheTag is what the names of files with bytecode have before their end: "cpython-311".
+func (in *interpreter) cacheTag() string {
+	name, rest, _ := strings.Cut(in.ABI, "-")
+	version, _, _ := strings.Cut(rest, "-")
+	return name + "-" + version
+}
+
 // interpreter finds the interpreter. To ask uv takes a tenth of a second, so the
 // answer is kept.
 func (e *Env) interpreter(ctx context.Context) (*interpreter, error) {
@@ -36,8 +43,7 @@ func (e *Env) interpreter(ctx context.Context) (*interpreter, error) {
 	if e.found != nil {
 		return e.found, nil
 	}
-	sum := sha256.Sum256([]byte(e.opts.Python))
-	kept := filepath.Join(e.opts.Dir, "python-"+hex.EncodeToString(sum[:8])+".json")
+	kept := e.kept()
 	if in := load(kept); in != nil {
 		e.found = in
 		return in, nil
@@ -58,6 +64,12 @@ func (e *Env) interpreter(ctx context.Context) (*interpreter, error) {
 	}
 	e.found = in
 	return in, nil
+}
+
+// kept is where it is noted which interpreter was found.
+func (e *Env) kept() string {
+	sum := sha256.Sum256([]byte(e.opts.Python))
+	return filepath.Join(e.opts.Dir, "python-"+hex.EncodeToString(sum[:8])+".json")
 }
 
 // load returns the kept answer if it still holds.
@@ -83,12 +95,12 @@ func (e *Env) find(ctx context.Context) (*interpreter, error) {
 	path := e.opts.Python
 	if !strings.ContainsRune(path, filepath.Separator) {
 		// A broken interpreter in PATH is an error, too, and one of uv's own helps.
-		out, err := e.uv(ctx, nil, nil, "python", "find", "--no-project", path)
+		out, err := e.uv(ctx, uvRun{}, "python", "find", "--no-project", path)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNoUV) {
-			if _, ierr := e.uv(ctx, nil, nil, "python", "install", path); ierr != nil {
+			if _, ierr := e.uv(ctx, uvRun{}, "python", "install", path); ierr != nil {
 				return nil, fmt.Errorf("there is no Python %s, and it could not be installed: %w", path, ierr)
 			}
-			out, err = e.uv(ctx, nil, nil, "python", "find", "--no-project", "--managed-python", path)
+			out, err = e.uv(ctx, uvRun{}, "python", "find", "--no-project", "--managed-python", path)
 		}
 		if err != nil {
 			return nil, err

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // PythonVersion is the version that locks are made for, and that environments
@@ -27,6 +25,8 @@ type Options struct {
 	UV     string    // path or name of uv; empty is "uv"
 	Python string    // path or version of the interpreter; empty is [PythonVersion]
 	Log    io.Writer // gets what uv says; nil is nobody
+	// Sizes are those of wheels for this machine, by digest as locks write it. Nil knows none.
+	Sizes func() map[string]int64
 }
 
 // Env makes and finds environments. Its methods are safe for concurrent use,
@@ -53,10 +53,30 @@ func New(o Options) *Env {
 	return &Env{opts: o}
 }
 
+// A Progress is how far an environment is that is being made.
+type Progress struct {
+	Stage    Stage
+	Packages int   // of the environment; 0 until it is known
+	Bytes    int64 // downloaded of Total, as far as uv names it
+	Total    int64
+	Files    int // compiled of AllFiles; what another environment has compiled is shared
+	AllFiles int
+}
+
+// A Stage is what is done for an environment. Stages follow each other in this order.
+type Stage string
+
+const (
+	Waiting   Stage = "waiting"   // for another environment that is being made
+	Fetching  Stage = "fetching"  // packages are downloaded and installed
+	Compiling Stage = "compiling" // modules are compiled to bytecode
+)
+
 // Ensure returns the interpreter of the environment that the lock describes, and
 // makes the environment first if it is not there. Of several callers one makes
-// it and the others wait.
-func (e *Env) Ensure(ctx context.Context, lockText []byte) (python string, err error) {
+// it and the others wait. tell, which may be nil, hears how far it is; it is not
+// called if the environment is there.
+func (e *Env) Ensure(ctx context.Context, lockText []byte, tell func(Progress)) (python string, err error) {
 	in, err := e.interpreter(ctx)
 	if err != nil {
 		return "", fmt.Errorf("python environment: %w", err)
@@ -68,6 +88,10 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte) (python string, err e
 	if complete(dir) {
 		return python, nil
 	}
+	if tell == nil {
+		tell = func(Progress) {}
+	}
+	tell(Progress{Stage: Waiting})
 	held, err := LockFile(ctx, dir+".lock")
 	if err != nil {
 		return "", fmt.Errorf("python environment: %w", err)
@@ -76,30 +100,11 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte) (python string, err e
 	if complete(dir) {
 		return python, nil
 	}
-	if err := e.build(ctx, dir, lockText, in, held); err != nil {
+	b := build{env: e, dir: dir, in: in, held: held, tell: tell}
+	if err := b.run(ctx, lockText); err != nil {
 		return "", fmt.Errorf("python environment: %w", err)
 	}
 	return python, nil
-}
-
-// build makes the environment in a folder that nobody else has.
-func (e *Env) build(ctx context.Context, dir string, lockText []byte, in *interpreter, held *os.File) error {
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	if _, err := e.uv(ctx, nil, held, "venv", "--no-project", "--python", in.Path, dir); err != nil {
-		return err
-	}
-	path := filepath.Join(dir, "requirements.txt")
-	if err := os.WriteFile(path, lockText, 0o644); err != nil {
-		return err
-	}
-	_, err := e.uv(ctx, nil, held, "pip", "sync", "--require-hashes", "--allow-empty-requirements", "--compile-bytecode",
-		"--python", filepath.Join(dir, "bin", "python"), path)
-	if err != nil {
-		return err
-	}
-	return files.Write(filepath.Join(dir, marker), []byte(in.String()+"\n"), 0o600)
 }
 
 const marker = ".complete"
@@ -127,7 +132,7 @@ func key(lockText []byte, in *interpreter) string {
 // by name and does not say where the packages come from.
 func (e *Env) Lock(ctx context.Context, requirements []string) ([]byte, error) {
 	sorted := slices.Sorted(slices.Values(requirements))
-	out, err := e.uv(ctx, strings.NewReader(strings.Join(sorted, "\n")+"\n"), nil, "pip", "compile", "--universal",
+	out, err := e.uv(ctx, uvRun{stdin: strings.NewReader(strings.Join(sorted, "\n") + "\n")}, "pip", "compile", "--universal",
 		"--python-version", PythonVersion, "--generate-hashes", "--no-header", "--no-annotate",
 		"--no-emit-index-url", "--no-emit-find-links", "-")
 	if err != nil {

@@ -54,7 +54,7 @@ func (c *counter) made() int {
 
 func ensure(t *testing.T, e *pyenv.Env, lock string) string {
 	t.Helper()
-	python, err := e.Ensure(t.Context(), []byte(lock))
+	python, err := e.Ensure(t.Context(), []byte(lock), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +84,10 @@ func TestAnEnvironmentHasExactlyWhatTheLockSays(t *testing.T) {
 	cached := python(t, path, `import importlib.util, os, iniconfig; print(os.path.exists(importlib.util.cache_from_source(iniconfig.__file__)))`)
 	if cached != "True" {
 		t.Error("modules are not compiled")
+	}
+
+	if m := pyenv.New(o).Missing([]byte(lockText)); m != nil {
+		t.Errorf("it is said to be missing: %+v", m)
 	}
 
 	// The second time, also in another process, uv is not asked at all.
@@ -118,7 +122,7 @@ func TestOfManyCallersOneMakesIt(t *testing.T) {
 		// Each is another Env, so they share nothing but the folder.
 		e := pyenv.New(pyenv.Options{Dir: dir, UV: uv(t), Log: &log})
 		wg.Go(func() {
-			path, err := e.Ensure(t.Context(), []byte(lockText))
+			path, err := e.Ensure(t.Context(), []byte(lockText), nil)
 			if err != nil {
 				t.Error(err)
 			}
@@ -172,7 +176,7 @@ func TestWaitingForAnotherMakerEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	made := make(chan error, 1)
 	go func() {
-		_, err := pyenv.New(pyenv.Options{Dir: dir, UV: slow}).Ensure(ctx, []byte(lockText))
+		_, err := pyenv.New(pyenv.Options{Dir: dir, UV: slow}).Ensure(ctx, []byte(lockText), nil)
 		made <- err
 	}()
 	for locks := []string{}; len(locks) == 0; time.Sleep(5 * time.Millisecond) {
@@ -181,7 +185,7 @@ func TestWaitingForAnotherMakerEndsWithTheContext(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	waiting, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer stop()
-	_, err := pyenv.New(pyenv.Options{Dir: dir, UV: uv(t)}).Ensure(waiting, []byte(lockText))
+	_, err := pyenv.New(pyenv.Options{Dir: dir, UV: uv(t)}).Ensure(waiting, []byte(lockText), nil)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another process is making") {
 		t.Errorf("waiting gave %v", err)
 	}
@@ -219,7 +223,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
 	none := pyenv.New(pyenv.Options{Dir: dir, UV: "no-such-uv"})
-	if _, err := none.Ensure(ctx, []byte(lockText)); !errors.Is(err, pyenv.ErrNoUV) {
+	if _, err := none.Ensure(ctx, []byte(lockText), nil); !errors.Is(err, pyenv.ErrNoUV) {
 		t.Errorf("ensure without uv gave %v", err)
 	}
 	if _, err := none.Lock(ctx, []string{"six"}); !errors.Is(err, pyenv.ErrNoUV) || !strings.Contains(err.Error(), "python3 -m pip install uv") {
@@ -231,11 +235,11 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	wantError(t, err, "do not fit together: ", "six==1.16.0", "six==1.15.0", "unsatisfiable")
 	_, err = e.Lock(ctx, []string{"six=="})
 	wantError(t, err, "lock six==: ", "parse")
-	_, err = e.Ensure(ctx, []byte(strings.NewReplacer("2d91", "0000", "b6a8", "0000").Replace(lockText)))
+	_, err = e.Ensure(ctx, []byte(strings.NewReplacer("2d91", "0000", "b6a8", "0000").Replace(lockText)), nil)
 	wantError(t, err, "python environment: ", "Hash mismatch")
-	_, err = e.Ensure(ctx, []byte("iniconfig==2.0.0\n"))
+	_, err = e.Ensure(ctx, []byte("iniconfig==2.0.0\n"), nil)
 	wantError(t, err, "python environment: ", "hash")
-	_, err = pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t), Python: "/no/such/python"}).Ensure(ctx, nil)
+	_, err = pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t), Python: "/no/such/python"}).Ensure(ctx, nil, nil)
 	wantError(t, err, "python environment: ", "/no/such/python")
 }
 
@@ -249,7 +253,7 @@ func TestAnUnreachableIndexIsTold(t *testing.T) {
 	e := pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t)})
 	_, err := e.Lock(t.Context(), []string{"six"})
 	wantError(t, err, "lock six: no way to the package index: ", "127.0.0.1:1")
-	_, err = e.Ensure(t.Context(), []byte(lockText))
+	_, err = e.Ensure(t.Context(), []byte(lockText), nil)
 	wantError(t, err, "python environment: no way to the package index: ", "127.0.0.1:1")
 }
 

@@ -65,7 +65,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 		return err
 	}
 	defer os.Remove(lockFile)
-	_, err = e.uv(ctx, nil, held, "pip", "sync", "--require-hashes", "--allow-empty-requirements", "--link-mode", "copy",
+	_, err = e.uv(ctx, uvRun{held: []*os.File{held}}, "pip", "sync", "--require-hashes", "--allow-empty-requirements", "--link-mode", "copy",
 		"--python", in.Path, "--python-version", version, "--python-platform", platform, "--prefix", t.Dir, lockFile)
 	if err != nil {
 		return err

@@ -19,23 +19,22 @@ import (
 // ErrNoUV says that uv was not found.
 var ErrNoUV = errors.New("uv is not installed: python3 -m pip install uv")
 
-// uv runs uv and returns its standard output. It inherits held, if any, so that
-// a lock lasts for as long as uv does, also when we are killed.
-func (e *Env) uv(ctx context.Context, stdin io.Reader, held *os.File, args ...string) ([]byte, error) {
+// A uvRun is how uv is run.
+type uvRun struct {
+	stdin io.Reader
+	held  []*os.File   // locks, which uv inherits: they last as long as uv does, also when we are killed
+	line  func(string) // is given each line that uv prints for people, or nil
+}
+
+// uv runs uv and returns its standard output.
+func (e *Env) uv(ctx context.Context, r uvRun, args ...string) ([]byte, error) {
 	path, err := exec.LookPath(e.opts.UV)
 	if err != nil {
 		return nil, ErrNoUV
 	}
-	cmd := exec.CommandContext(ctx, path, append([]string{"--color", "never", "--no-progress"}, args...)...)
+	cmd := command(ctx, r.held, path, append([]string{"--color", "never", "--no-progress"}, args...)...)
 	var out, said bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, io.MultiWriter(&said, logWriter{e})
-	if held != nil {
-		cmd.ExtraFiles = []*os.File{held}
-	}
-	// uv builds packages in processes of its own. All of them have to end.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = r.stdin, &out, io.MultiWriter(&said, logWriter{e}, &lines{to: r.line})
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("uv %s: %w", args[0], context.Cause(ctx))
@@ -46,6 +45,37 @@ func (e *Env) uv(ctx context.Context, stdin io.Reader, held *os.File, args ...st
 		return nil, fmt.Errorf("uv %s: %w", strings.Join(args, " "), err)
 	}
 	return out.Bytes(), nil
+}
+
+// command is a program that may start others: all of them end when ctx does.
+func command(ctx context.Context, held []*os.File, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.ExtraFiles = held
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// lines hands on what is written to it line by line.
+type lines struct {
+	to   func(string)
+	rest []byte
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	if l.to == nil {
+		return len(b), nil
+	}
+	l.rest = append(l.rest, b...)
+	for {
+		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
+		if !ok {
+			return len(b), nil
+		}
+		l.rest = rest
+		l.to(string(line))
+	}
 }
 
 // A logWriter passes on what uv says. Several uv may speak at once.

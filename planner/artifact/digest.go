@@ -17,6 +17,12 @@ import (
 // ErrChanged means that a file changed while it was read.
 var ErrChanged = errors.New("it changed while it was read")
 
+// Short is the part of a digest that people compare by eye.
+func Short(digest string) string {
+	d := strings.TrimPrefix(digest, "sha256:")
+	return d[:min(len(d), 12)]
+}
+
 // Digest returns the digest of a file or a folder: "sha256:" and the SHA-256,
 // in hexadecimal, of the file's bytes or of the folder's [Listing].
 //

@@ -11,53 +11,15 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A Component is work that tenon does itself.
+// A Component is work that Tenon does itself.
 type Component struct {
-	Name string
-	// Version is raised when the same parameters and inputs come to mean
-	// another result, so that what was made before is made again.
-	Version int
-
-	run func(context.Context, *step.Step) error
+	Name string // "source.csv"
+	Run  func(context.Context, *step.Step) error
 }
 
-// Components are all of them.
-func Components() []Component {
-	return []Component{
-		{"source.csv", 1, sourceFiles("csv")},
-		{"source.parquet", 1, sourceFiles("parquet")},
-		{"source.json", 1, sourceFiles("json")},
-		{"source.http", 1, sourceHTTP},
-		{"feature.sql", 1, featureSQL},
-		{"split.random", 1, splitRandom},
-		{"split.by_time", 1, splitByTime},
-		{"split.by_group", 1, splitByGroup},
-		{"evaluate.gate", 1, gate},
-	}
-}
-
-// Lookup returns the component of that name.
-func Lookup(name string) (Component, bool) {
-	for _, c := range Components() {
-		if c.Name == name {
-			return c, true
-		}
-	}
-	return Component{}, false
-}
-
-// Run does the work of a step.
-func Run(ctx context.Context, s *step.Step) error {
-	c, ok := Lookup(s.Component)
-	if !ok {
-		return fmt.Errorf("component %q is not one that tenon runs itself", s.Component)
-	}
-	return c.run(ctx, s)
-}
-
-// params reads the parameters of a step. A field that the component does not
+// Params reads the parameters of a step. A field that the component does not
 // know is an error, because it would have no effect.
-func params(s *step.Step, to any) error {
+func Params(s *step.Step, to any) error {
 	if len(s.Params) == 0 {
 		return nil
 	}
@@ -69,7 +31,8 @@ func params(s *step.Step, to any) error {
 	return nil
 }
 
-func input(s *step.Step, port string) (step.Port, error) {
+// Input returns an input port that the step must have.
+func Input(s *step.Step, port string) (step.Port, error) {
 	p, ok := s.Inputs[port]
 	if !ok {
 		return p, fmt.Errorf("%s has no input %q", s.Component, port)
@@ -77,7 +40,8 @@ func input(s *step.Step, port string) (step.Port, error) {
 	return p, nil
 }
 
-func output(s *step.Step, port string) (step.Port, error) {
+// Output returns an output port that the step must have.
+func Output(s *step.Step, port string) (step.Port, error) {
 	p, ok := s.Outputs[port]
 	if !ok {
 		return p, fmt.Errorf("%s has no output %q", s.Component, port)
@@ -85,9 +49,9 @@ func output(s *step.Step, port string) (step.Port, error) {
 	return p, nil
 }
 
-// limits are what the unit may take. A step that asked for nothing gets what
-// DuckDB takes by itself.
-func limits(s *step.Step) duck.Limits {
+// Limits are the resources that the step may use. A step that asked for nothing
+// gets DuckDB's defaults.
+func Limits(s *step.Step) duck.Limits {
 	// Some of the memory is for the program around the database.
 	return duck.Limits{
 		Threads: int((s.Resources.MilliCPU + 999) / 1000),
@@ -96,9 +60,9 @@ func limits(s *step.Step) duck.Limits {
 	}
 }
 
-// report appends a line to the progress of the step. Progress is a courtesy:
-// a step does not fail for want of it.
-func report(s *step.Step, done, total float64, message string) {
+// Report appends a line to the progress of the step. A step does not fail
+// because its progress cannot be written.
+func Report(s *step.Step, done, total float64, message string) {
 	if s.Progress == "" {
 		return
 	}
@@ -112,10 +76,4 @@ func report(s *step.Step, done, total float64, message string) {
 		return
 	}
 	f.Write(append(line, '\n'))
-}
-
-// Version returns the version of a component's meaning, 0 for one unknown.
-func Version(name string) int {
-	c, _ := Lookup(name)
-	return c.Version
 }

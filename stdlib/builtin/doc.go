@@ -1,7 +1,6 @@
-// Package builtin is the components that tenon runs itself, as "tenon step".
+// Package builtin is what the components in Go share: how they read their
+// parameters, ports and limits, and report progress.
 //
-// In go the document of a step and the files it names; out come the outputs of
-// the step, or an error that is meant for the person who wrote the system. The
-// work on tables is done by package duck. A component reads and writes what its
-// step names and nothing else; only source.http uses the network.
+// In goes a [step.Step], out come the files it asks for. The components
+// themselves are in the folders of the library; package all lists them.
 package builtin

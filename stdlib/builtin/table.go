@@ -3,93 +3,66 @@ package builtin
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/tenon-ml/tenon/stdlib/duck"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// featureSQL runs a query over the inputs, each known by its port.
-func featureSQL(ctx context.Context, s *step.Step) error {
-	var p struct {
-		SQL string `json:"sql"`
+// SourceFiles lists the data files of a step, in the order of their paths. A
+// file that two patterns match is listed once.
+func SourceFiles(s *step.Step) ([]string, error) {
+	var files []string
+	for _, pattern := range slices.Sorted(maps.Keys(s.Files)) {
+		if len(s.Files[pattern]) == 0 {
+			return nil, fmt.Errorf("no file matches %q", pattern)
+		}
+		files = append(files, s.Files[pattern]...)
 	}
-	if err := params(s, &p); err != nil {
-		return err
+	slices.Sort(files)
+	files = slices.Compact(files)
+	if len(files) == 0 {
+		return nil, errors.New("the source names no file")
 	}
-	out, err := output(s, "out")
+	return files, nil
+}
+
+// Ingest reads files as the table of the port "out".
+func Ingest(ctx context.Context, s *step.Step, src duck.Source) error {
+	out, err := Output(s, "out")
 	if err != nil {
 		return err
 	}
-	inputs := map[string]string{}
-	for name, in := range s.Inputs {
-		inputs[name] = in.Path
+	files := "1 file"
+	if n := len(src.Files); n != 1 {
+		files = fmt.Sprintf("%d files", n)
 	}
-	return duck.Query(ctx, p.SQL, inputs, duck.Table{Path: out.Path, Schema: out.Schema, OrderBy: Order(out.Keys, out.Timestamp)}, limits(s))
-}
-
-// Order is the order of the rows of a feature: the columns to sort them by.
-func Order(keys []string, timestamp string) []string {
-	order := slices.Clone(keys)
-	if timestamp != "" && !slices.Contains(order, timestamp) {
-		order = append(order, timestamp)
-	}
-	return order
-}
-
-func splitRandom(ctx context.Context, s *step.Step) error {
-	var p struct {
-		Fraction float64 `json:"fraction"`
-		Stratify string  `json:"stratify"`
-	}
-	if err := params(s, &p); err != nil {
-		return err
-	}
-	return split(ctx, s, duck.Division{Test: p.Fraction, Stratify: p.Stratify})
-}
-
-func splitByTime(ctx context.Context, s *step.Step) error {
-	var p struct {
-		Column string `json:"column"`
-		After  string `json:"after"`
-	}
-	if err := params(s, &p); err != nil {
-		return err
-	}
-	if p.Column == "" || p.After == "" {
-		return errors.New("split.by_time needs a column and a time after which the test begins")
-	}
-	return split(ctx, s, duck.Division{Time: p.Column, After: p.After})
-}
-
-func splitByGroup(ctx context.Context, s *step.Step) error {
-	var p struct {
-		Column   string  `json:"column"`
-		Fraction float64 `json:"fraction"`
-	}
-	if err := params(s, &p); err != nil {
-		return err
-	}
-	if p.Column == "" {
-		return errors.New("split.by_group needs a column")
-	}
-	return split(ctx, s, duck.Division{Group: p.Column, Test: p.Fraction})
-}
-
-func split(ctx context.Context, s *step.Step, d duck.Division) error {
-	table, err := input(s, "table")
+	Report(s, 0, 1, "reading "+files)
+	rows, err := duck.Ingest(ctx, src, out.Schema, out.Path, Limits(s))
 	if err != nil {
 		return err
 	}
-	train, err := output(s, "train")
+	Report(s, 1, 1, fmt.Sprintf("%d rows from %s", rows, files))
+	return nil
+}
+
+// Split divides the port "table" into the ports "train" and "test".
+func Split(ctx context.Context, s *step.Step, d duck.Division) error {
+	table, err := Input(s, "table")
 	if err != nil {
 		return err
 	}
-	test, err := output(s, "test")
+	train, err := Output(s, "train")
+	if err != nil {
+		return err
+	}
+	test, err := Output(s, "test")
 	if err != nil {
 		return err
 	}
 	d.Seed = s.Seed
 	d.Keys = table.Keys
-	return duck.Split(ctx, table.Path, d, train.Path, test.Path, limits(s))
+	return duck.Split(ctx, table.Path, d, train.Path, test.Path, Limits(s))
 }

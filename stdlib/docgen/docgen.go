@@ -23,7 +23,7 @@ import (
 
 const intro = `# The standard library
 
-Generated from the comments in ` + "`stdlib/cue`" + `: change them there, and write this page anew with
+Generated from the comments in the definitions below ` + "`stdlib`" + `: change them there, and rewrite this page with
 ` + "`TENON_UPDATE=1 go test ./stdlib/docgen`" + `. How the pieces fit together is said in [language.md](language.md).
 
 A package is imported as ` + "`tenon.dev/NAME`" + `. In the column *needed*, **yes** is a field that has to be given, *no* one that
@@ -54,6 +54,10 @@ func Library(fsys fs.FS) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	key := func(file string) string { // what a package shares comes first
+		return strings.Replace(file, "/"+path.Dir(file)+".cue", "/", 1)
+	}
+	slices.SortFunc(files, func(a, b string) int { return strings.Compare(key(a), key(b)) })
 	var pkgs []*pkg
 	for _, file := range files {
 		if n := len(pkgs); n == 0 || pkgs[n-1].name != path.Dir(file) {
@@ -70,7 +74,7 @@ func Library(fsys fs.FS) ([]byte, error) {
 		p := pkgs[len(pkgs)-1]
 		for _, d := range f.Decls {
 			if clause, ok := d.(*ast.Package); ok {
-				p.doc = comment(clause)
+				p.doc = cmp.Or(p.doc, comment(clause))
 			} else if field, ok := d.(*ast.Field); ok {
 				p.fields = append(p.fields, field)
 			}
@@ -129,14 +133,14 @@ func (p *pkg) body(f *ast.Field) string {
 	return b.String() + "\n" + strings.Join(more, " ")
 }
 
-// rows are the fields of a struct, those of hidden structs that it embeds
-// included, and sentences on what else there is.
+// rows are the fields of a struct, with those of the definitions of its package
+// that it embeds, and sentences on what else there is.
 func (p *pkg) rows(s *ast.StructLit, prefix string) (rows []row, more []string) {
 	for _, e := range s.Elts {
 		switch e := e.(type) {
 		case *ast.EmbedDecl:
-			if hidden := p.hidden(e.Expr); hidden != nil {
-				r, m := p.rows(hidden, prefix)
+			if own := p.own(e.Expr); own != nil {
+				r, m := p.rows(own, prefix)
 				rows, more = append(rows, r...), append(more, m...)
 			} else {
 				more = append(more, "It has the fields of "+p.words(e.Expr)+" too.")
@@ -158,9 +162,6 @@ func (p *pkg) rows(s *ast.StructLit, prefix string) (rows []row, more []string) 
 func (p *pkg) row(f *ast.Field, path string) []row {
 	own := row{"`" + path + "`", p.words(f.Value), need(f), comment(f)}
 	value := f.Value
-	if hidden := p.hidden(value); hidden != nil {
-		value = hidden
-	}
 	if by := pattern(value); by != nil {
 		value, path = by.Value, path+".NAME"
 	}
@@ -178,11 +179,11 @@ func (p *pkg) row(f *ast.Field, path string) []row {
 	return append([]row{own}, inner...)
 }
 
-// hidden returns the struct that a name such as _source stands for, or nil.
-func (p *pkg) hidden(x ast.Expr) *ast.StructLit {
+// own returns the struct behind a definition of the package, or nil.
+func (p *pkg) own(x ast.Expr) *ast.StructLit {
 	ident, _ := x.(*ast.Ident)
 	for _, f := range p.fields {
-		if n := name(f.Label); ident != nil && n == ident.Name && strings.HasPrefix(n, "_") {
+		if ident != nil && name(f.Label) == ident.Name {
 			s, _ := f.Value.(*ast.StructLit)
 			return s
 		}

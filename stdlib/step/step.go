@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
@@ -61,6 +62,15 @@ type Port struct {
 	Digest  string `json:"digest,omitempty"`
 	Version int    `json:"version,omitempty"`
 	Created string `json:"created,omitempty"`
+}
+
+// RowOrder lists the columns that the rows of a feature are sorted by.
+func RowOrder(keys []string, timestamp string) []string {
+	order := slices.Clone(keys)
+	if timestamp != "" && !slices.Contains(order, timestamp) {
+		order = append(order, timestamp)
+	}
+	return order
 }
 
 // Progress is one line of the progress file.

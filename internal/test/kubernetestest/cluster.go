@@ -214,7 +214,7 @@ func start(dir string, w io.Writer) (record, error) {
 		return r, err
 	}
 	for _, program := range []string{"cluster", "image"} {
-		if err := build("", r.path(program), "build", "-trimpath", "-o", r.path(program), base+"/"+program); err != nil {
+		if err := build("", r.path(program), "build", "-o", r.path(program), base+"/"+program); err != nil {
 			return r, err
 		}
 	}

@@ -15,8 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"gocloud.dev/blob"
-	_ "gocloud.dev/blob/s3blob"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -216,19 +215,17 @@ func serves(t *testing.T, c *Cluster) {
 }
 
 func reachesS3(t *testing.T, c *Cluster) {
-	b, err := blob.OpenBucket(t.Context(), c.S3.Bucket(t, "bucket"))
+	c.S3.Bucket(t, "bucket")
+	bucket, key := "bucket", "a/b"
+	put := &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader("stored")}
+	if _, err := c.S3.Client().PutObject(t.Context(), put); err != nil {
+		t.Fatal(err)
+	}
+	signed, err := s3.NewPresignClient(c.S3.Client()).PresignGetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
-	if err := b.WriteAll(t.Context(), "a/b", []byte("stored"), nil); err != nil {
-		t.Fatal(err)
-	}
-	url, err := b.SignedURL(t.Context(), "a/b", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := outcome(t, c, "fetch", url); got != "stored" {
+	if got := outcome(t, c, "fetch", signed.URL); got != "stored" {
 		t.Errorf("a pod reads %q", got)
 	}
 }

@@ -16,6 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 // A Server answers S3's protocol at Endpoint.
@@ -127,8 +130,8 @@ func (s *Server) Ready() error {
 // Stop ends the server of a test before the test ends.
 func (s *Server) Stop() { s.stop() }
 
-// Bucket makes a bucket for the time of a test and returns its URL for
-// gocloud.dev/blob, which finds the keys in the environment, see [Server.Setenv].
+// Bucket makes a bucket for the duration of a test and returns its URL as a store.
+// The keys are in the environment after [Server.Setenv].
 func (s *Server) Bucket(t testing.TB, name string) string {
 	t.Helper()
 	dir := filepath.Join(s.Dir, name)
@@ -143,10 +146,18 @@ func (s *Server) Bucket(t testing.TB, name string) string {
 	return s.URL(name)
 }
 
-// URL is that of a bucket, for gocloud.dev/blob.
+// URL is that of a bucket as a store.
 func (s *Server) URL(bucket string) string {
 	q := url.Values{"endpoint": {s.Endpoint}, "region": {Region}, "use_path_style": {"true"}}
 	return "s3://" + bucket + "?" + q.Encode()
+}
+
+// Client has the keys of the server.
+func (s *Server) Client() *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: &s.Endpoint, Region: Region, UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
+	})
 }
 
 // Environ are the variables in which clients of S3 find the keys, as "NAME=value".

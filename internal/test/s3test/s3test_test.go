@@ -1,46 +1,47 @@
 package s3test_test
 
 import (
+	"errors"
+	"io"
+	"strings"
 	"testing"
 
-	"gocloud.dev/blob"
-	_ "gocloud.dev/blob/s3blob"
-	"gocloud.dev/gcerrors"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 
 	"github.com/tenon-ml/tenon/internal/test/s3test"
 )
 
-// An S3 server keeps what it is given, writes what is there only if it is asked to,
-// and serves none but who has its keys.
+// The server keeps what it is given, honours conditional writes, and refuses clients
+// without its keys.
 func TestServer(t *testing.T) {
 	ctx := t.Context()
 	s := s3test.Start(t)
-	s.Setenv(t)
-	url := s.Bucket(t, "bucket")
-	b, err := blob.OpenBucket(ctx, url)
+	s.Bucket(t, "bucket")
+	bucket, key := aws.String("bucket"), aws.String("a/b")
+	put := &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader("one")}
+	if _, err := s.Client().PutObject(ctx, put); err != nil {
+		t.Fatal(err)
+	}
+	put.Body, put.IfNoneMatch = strings.NewReader("two"), aws.String("*")
+	_, err := s.Client().PutObject(ctx, put)
+	if api := smithy.APIError(nil); !errors.As(err, &api) || api.ErrorCode() != "PreconditionFailed" {
+		t.Errorf("writing what is there: %v", err)
+	}
+	get := &s3.GetObjectInput{Bucket: bucket, Key: key}
+	out, err := s.Client().GetObject(ctx, get)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
-
-	if err := b.WriteAll(ctx, "a/b", []byte("one"), nil); err != nil {
-		t.Fatal(err)
-	}
-	err = b.WriteAll(ctx, "a/b", []byte("two"), &blob.WriterOptions{IfNotExist: true})
-	if gcerrors.Code(err) != gcerrors.FailedPrecondition {
-		t.Errorf("writing what is there: %v", err)
-	}
-	if got, err := b.ReadAll(ctx, "a/b"); err != nil || string(got) != "one" {
+	defer out.Body.Close()
+	if got, err := io.ReadAll(out.Body); err != nil || string(got) != "one" {
 		t.Errorf("read %q, %v", got, err)
 	}
 
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-	stranger, err := blob.OpenBucket(ctx, url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stranger.Close()
-	if _, err := stranger.ReadAll(ctx, "a/b"); err == nil {
+	stranger := *s
+	stranger.SecretKey = "wrong"
+	if _, err := stranger.Client().GetObject(ctx, get); err == nil {
 		t.Error("a stranger reads")
 	}
 

@@ -17,3 +17,17 @@ const PartSize = partSize
 func (s *Store) PutAs(ctx context.Context, digest, path string, size int64) error {
 	return s.putFile(ctx, path, digest, size)
 }
+
+// GoogleToken returns the token that a store on Google Cloud Storage sends.
+func GoogleToken(ctx context.Context) (string, error) {
+	tokens, err := gcsTokens(ctx)
+	if err != nil {
+		s := &Store{name: "gs://bucket", way: services["gs"].way}
+		return "", s.explain("open", err)
+	}
+	token, err := tokens.Token()
+	if err != nil {
+		return "", err
+	}
+	return token.AccessToken, nil
+}

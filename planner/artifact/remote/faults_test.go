@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -97,9 +96,7 @@ func (f *faulty) mend() { f.fault.Store(nil) }
 // uploads are how many uploads in parts the server knows that have no end.
 func (f *faulty) uploads(t *testing.T) int {
 	t.Helper()
-	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithRegion(s3test.Region), config.WithBaseEndpoint(f.Endpoint))
-	ok(t, err)
-	out, err := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }).ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: aws.String("bucket")})
+	out, err := f.Client().ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: aws.String("bucket")})
 	ok(t, err)
 	return len(out.Uploads)
 }

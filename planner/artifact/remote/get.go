@@ -205,7 +205,7 @@ func (s *Store) read(ctx context.Context, key, what string, w io.Writer) error {
 		if n += m; m > 0 {
 			tries = 0
 		}
-		if tries++; s.missing(err) {
+		if tries++; errors.Is(err, errAbsent) {
 			return fmt.Errorf("%s in %s: %w", what, s.name, artifact.ErrMissing)
 		} else if !again || tries > s.patience.tries {
 			return s.explain("get "+what, err)
@@ -221,7 +221,7 @@ func (s *Store) read(ctx context.Context, key, what string, w io.Writer) error {
 func (s *Store) readFrom(ctx context.Context, key string, offset int64, w io.Writer) (n int64, again bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r, err := s.bucket.NewRangeReader(ctx, key, offset, -1, nil)
+	r, size, err := s.bucket.read(ctx, s.prefix+key, offset)
 	if err != nil {
 		return 0, false, err
 	}
@@ -236,7 +236,7 @@ func (s *Store) readFrom(ctx context.Context, key string, offset int64, w io.Wri
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		return n, errors.Is(cause, errStalled), cause
 	}
-	return n, offset+n < r.Size(), err
+	return n, offset+n < size, err
 }
 
 var errStalled = errors.New("nothing came from it any more")

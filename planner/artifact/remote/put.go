@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"gocloud.dev/blob"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
@@ -24,8 +23,10 @@ const (
 	partSize   = 8 << 20 // bytes
 	parts      = 16
 	partsOfOne = 8      // of one file
-	maxParts   = 10_000 // that S3 takes
+	maxParts   = 10_000 // that S3 takes; Azure takes more
 )
+
+const contentType = "application/octet-stream"
 
 // Put stores the file or folder at path, which stays where it is and must not
 // be written to. Only what is missing is sent. It fails with
@@ -123,10 +124,7 @@ func (s *Store) write(ctx context.Context, key, what string, size int64, r io.Re
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	from := &source{r: r, cancel: cancel}
-	err := s.upload(ctx, key, from, &blob.WriterOptions{
-		ContentType: "application/octet-stream", BeforeWrite: s.tune, MaxConcurrency: partsOfOne,
-		BufferSize: max(partSize, int(size/maxParts)+1),
-	})
+	err := s.bucket.write(ctx, s.prefix+key, from, size)
 	if from.err != nil {
 		err = from.err // the driver may only know that it was cancelled
 	}

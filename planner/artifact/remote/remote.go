@@ -9,9 +9,6 @@ import (
 	"path"
 	"strings"
 
-	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
-
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
@@ -19,15 +16,10 @@ import (
 // A Store keeps artifacts and notes under a URL. It is safe for concurrent use,
 // also by several machines.
 type Store struct {
-	bucket *blob.Bucket
-	name   string // the URL without its settings
-	way    string // out of a refusal
-	// upload writes a blob whole, or not at all.
-	upload func(ctx context.Context, key string, r io.Reader, o *blob.WriterOptions) error
-	// tune is called before a blob is written, to set what only one service has.
-	tune func(as func(any) bool) error
-	// refused tells whether an error is a refusal, and the service's own word for it.
-	refused  func(error) (why string, is bool)
+	bucket   bucket
+	prefix   string // of all keys in the bucket
+	name     string // the URL without its settings
+	way      string // out of a refusal
 	patience patience
 }
 
@@ -35,7 +27,12 @@ type Store struct {
 func (s *Store) String() string { return s.name }
 
 // Close ends the use of the store.
-func (s *Store) Close() error { return s.bucket.Close() }
+func (s *Store) Close() error {
+	if b, ok := s.bucket.(io.Closer); ok {
+		return b.Close()
+	}
+	return nil
+}
 
 // Where things are in a store.
 const (
@@ -68,14 +65,14 @@ func (s *Store) has(ctx context.Context, digest string, size int64) (bool, error
 	if err != nil {
 		return false, nil //nolint:nilerr // nothing has that name
 	}
-	a, err := s.bucket.Attributes(ctx, k)
-	if s.missing(err) {
+	is, err := s.bucket.size(ctx, s.prefix+k)
+	if errors.Is(err, errAbsent) {
 		return false, nil
 	}
 	if err != nil {
 		return false, s.explain("look for "+digest, err)
 	}
-	return size < 0 || a.Size == size, nil
+	return size < 0 || is == size, nil
 }
 
 // PutBytes stores b as a file.
@@ -114,12 +111,12 @@ func (s *Store) Note(ctx context.Context, name string) ([]byte, error) {
 // DeleteNotes removes the notes whose names begin with prefix, which may be
 // none.
 func (s *Store) DeleteNotes(ctx context.Context, prefix string) error {
-	return s.each(ctx, notes+prefix, func(o *blob.ListObject) error { return s.remove(ctx, o.Key) })
+	return s.each(ctx, notes+prefix, func(key string) error { return s.remove(ctx, key) })
 }
 
 // checkNote refuses names that would mean something else to one of the services.
 func checkNote(name string) error {
-	if name == "" || path.Clean("/"+name) != "/"+name || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/") != "" || strings.HasSuffix(name, ".attrs") {
+	if name == "" || path.Clean("/"+name) != "/"+name || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/") != "" {
 		return fmt.Errorf("%q is no name for a note: want words of letters, digits, dots and dashes with slashes between them", name)
 	}
 	return nil
@@ -129,9 +126,9 @@ func checkNote(name string) error {
 // listings.
 func (s *Store) All(ctx context.Context) ([]string, error) {
 	var digests []string
-	err := s.each(ctx, blobs, func(o *blob.ListObject) error {
-		digest := "sha256:" + strings.ReplaceAll(strings.TrimPrefix(o.Key, blobs), "/", "")
-		if k, err := key(digest); err == nil && k == o.Key {
+	err := s.each(ctx, blobs, func(at string) error {
+		digest := "sha256:" + strings.ReplaceAll(strings.TrimPrefix(at, blobs), "/", "")
+		if k, err := key(digest); err == nil && k == at {
 			digests = append(digests, digest)
 		}
 		return nil
@@ -150,43 +147,29 @@ func (s *Store) Remove(ctx context.Context, digest string) error {
 }
 
 func (s *Store) remove(ctx context.Context, key string) error {
-	err := s.bucket.Delete(ctx, key)
-	if err == nil || s.missing(err) {
-		return nil
+	if err := s.bucket.remove(ctx, s.prefix+key); err != nil {
+		return s.explain("remove "+key, err)
 	}
-	return s.explain("remove "+key, err)
+	return nil
 }
 
-func (s *Store) each(ctx context.Context, prefix string, f func(*blob.ListObject) error) error {
-	list := s.bucket.List(&blob.ListOptions{Prefix: prefix})
-	for {
-		o, err := list.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+// each calls f with the keys that begin with prefix.
+func (s *Store) each(ctx context.Context, prefix string, f func(key string) error) error {
+	for key, err := range s.bucket.list(ctx, s.prefix+prefix, pageSize) {
 		if err != nil {
 			return s.explain("list "+prefix, err)
 		}
-		if err := f(o); err != nil {
+		if err := f(strings.TrimPrefix(key, s.prefix)); err != nil {
 			return err
 		}
 	}
-}
-
-// missing tells whether an error says that there is nothing. Google's driver takes
-// a refusal for that.
-func (s *Store) missing(err error) bool {
-	if gcerrors.Code(err) != gcerrors.NotFound {
-		return false
-	}
-	_, refused := s.refused(err)
-	return !refused
+	return nil
 }
 
 // explain says what could not be done where and, if it was refused, the way out.
 func (s *Store) explain(what string, err error) error {
-	if why, is := s.refused(err); is {
-		return &RefusedError{Store: s.name, What: what, Why: why, Way: s.way, err: err}
+	if refused := (*refusal)(nil); errors.As(err, &refused) {
+		return &RefusedError{Store: s.name, What: what, Why: refused.why, Way: s.way, err: err}
 	}
 	if why := unreached(err); why != "" {
 		return &worded{fmt.Sprintf("store %s cannot be reached to %s: %s\n  see whether the server runs and can be reached; its URL says where it is, for S3 by region=... or endpoint=http://HOST:PORT", s.name, what, why), err}

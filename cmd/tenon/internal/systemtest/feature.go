@@ -12,8 +12,8 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/lang/diag"
-	"github.com/tenon-ml/tenon/stdlib/builtin"
 	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 const (
@@ -51,7 +51,7 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	for name, in := range inputs {
 		literals[name] = in.Literal
 	}
-	got, err := t.checker.Evaluate(ctx, params.SQL, literals, duck.Table{Schema: out.Schema, OrderBy: builtin.Order(out.Keys, out.Timestamp)})
+	got, err := t.checker.Evaluate(ctx, params.SQL, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp)})
 	if wrong := (*duck.ValueError)(nil); errors.As(err, &wrong) {
 		t.fail(inputs[wrong.Input].lines[wrong.Row], "%s: %v", wrong.Input+ending, err)
 		return
@@ -210,7 +210,7 @@ func (t *test) expectRows(ctx context.Context, d *directive, out ir.Output, got 
 		return
 	}
 	wanted, is := lines(formatCSV(typed)), lines(now)
-	if len(builtin.Order(out.Keys, out.Timestamp)) > 0 {
+	if len(step.RowOrder(out.Keys, out.Timestamp)) > 0 {
 		slices.Sort(wanted[1:])
 		slices.Sort(is[1:])
 	}

@@ -1,0 +1,190 @@
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/executors/gpu"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+// ApplyOptions say how a plan is applied.
+type ApplyOptions struct {
+	Parallel int                   // how many units may run at once; 0 leaves it to the pools
+	Events   func(executors.Event) // is told what happens, one event at a time; may be nil
+}
+
+// HasWork reports whether there is something to do for a plan: changes, audits, or what a
+// killed apply has left.
+func (s *Session) HasWork(ctx context.Context, p *planner.Plan) (bool, error) {
+	unfinished, err := executors.Unfinished(ctx, s.store)
+	return unfinished || Changes(p), err
+}
+
+// Changes reports whether a plan changes or audits anything.
+func Changes(p *planner.Plan) bool {
+	return p.Changes() || slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Audit })
+}
+
+// CheckSecrets looks for the secrets of everything that a plan runs, before any of it does.
+func (p *Project) CheckSecrets(plan *planner.Plan) error {
+	var errs []error
+	for _, i := range plan.Items {
+		u := plan.System.Unit(i.Unit)
+		if u == nil || !i.Action.Changes() && !i.Audit {
+			continue
+		}
+		for _, s := range u.Secrets {
+			if s.Kubernetes != nil {
+				continue // the cluster says so if it does not exist
+			}
+			if _, err := p.secret(s); err != nil {
+				errs = append(errs, fmt.Errorf("%s: secret %s: %w", u.ID, s.Name, err))
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("nothing was done, for want of secrets:\n%w", errors.Join(errs...))
+	}
+	return nil
+}
+
+// Apply does what a plan says. The result and the error are those of [executors.Apply].
+func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*executors.Result, error) {
+	if err := s.artifacts.Look(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.endDetached(ctx); err != nil {
+		return nil, err
+	}
+	setup, err := s.setup(ctx, p.System.Name)
+	if err != nil {
+		return nil, err
+	}
+	opts, err := s.options(p.System.Target, setup, o)
+	if err != nil {
+		return nil, err
+	}
+	opts.Commit = s.gitCommit(p.Dir)
+	return executors.Apply(ctx, p, opts)
+}
+
+// Deployed are the units that are deployed, sorted.
+func (w *Workspace) Deployed(ctx context.Context) ([]string, error) {
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var units []string
+	for u := range current {
+		units = append(units, u)
+	}
+	slices.SortFunc(units, Order)
+	return units, nil
+}
+
+// Destroy ends every service, removes rule files and forgets what is deployed. If there was
+// nothing to do, the result has no revision.
+func (s *Session) Destroy(ctx context.Context, o ApplyOptions) (*executors.Result, error) {
+	opts, err := s.options(anyTarget, s.setupApart(), o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.endDetached(ctx); err != nil {
+		return nil, err
+	}
+	return executors.Destroy(ctx, opts)
+}
+
+// options are what an apply works with.
+func (s *Session) options(t ir.Target, setup all.Setup, o ApplyOptions) (executors.Options, error) {
+	x, err := all.New(t, setup)
+	if err != nil {
+		return executors.Options{}, err
+	}
+	to, err := route(t, setup, s.set.Faults.Executor)
+	if err != nil {
+		return executors.Options{}, err
+	}
+	opts := executors.Options{
+		Store: s.store, Lease: s.lease, Artifacts: s.artifacts, Executor: to, Dir: s.dir,
+		Verify: verify, Secrets: s.secret, Events: o.Events, Machine: machine(), Parallel: o.Parallel,
+		Tags: s.set.Tags, Backoff: s.set.Faults.Backoff, Devices: s.lentGPUs,
+	}
+	if q, ok := x.(executors.Scheduler); ok {
+		opts.Unbounded, opts.Devices, opts.Ready = true, nil, q.ReadyWithin()
+	}
+	return opts, nil
+}
+
+// gpus are the GPUs of this machine.
+func (p *Project) gpus(ctx context.Context) ([]executors.GPU, error) {
+	return gpu.Discover(ctx, gpu.Options{CDIDirs: p.set.CDI})
+}
+
+// lentGPUs are the GPUs of this machine, by the pool that lends them.
+func (p *Project) lentGPUs(ctx context.Context, pools []ir.Pool) (map[string][]executors.GPU, error) {
+	found, err := p.gpus(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return gpu.Match(pools, found)
+}
+
+func verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
+	found, rows, err := duck.Verify(ctx, path, schema)
+	out := make([]executors.Violation, len(found))
+	for i, v := range found {
+		out[i] = executors.Violation{Column: v.Column, Rule: v.Rule, Count: v.Count, Examples: v.Examples, Message: v.String()}
+	}
+	return out, rows, err
+}
+
+// secret reads a secret where it is kept.
+func (p *Project) secret(s ir.Secret) (string, error) {
+	if s.Env != "" {
+		v, ok := p.set.lookup(s.Env)
+		if !ok {
+			return "", fmt.Errorf("it is taken from $%s, which is not set where tenon runs", s.Env)
+		}
+		return v, nil
+	}
+	b, err := os.ReadFile(s.File)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// machine is what units without a pool share.
+func machine() ir.Resources {
+	r := ir.Resources{MilliCPU: int64(runtime.NumCPU()) * 1000}
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		var kib int64
+		if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &kib); err == nil {
+			r.Memory = kib << 10
+		}
+	}
+	return r
+}
+
+// gitCommit is the commit that the system's folder is at, or "".
+func (p *Project) gitCommit(dir string) string {
+	cmd := exec.Command("git", "-C", dir, "rev-parse", "HEAD")
+	cmd.Env = append(slices.Clone(p.set.Environ), "GIT_OPTIONAL_LOCKS=0")
+	out, err := cmd.Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}

@@ -1,0 +1,176 @@
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/compiler/cache"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/compiler/lockfile"
+	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
+	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// A SourceError holds the faults of a system's sources and what is needed to show them.
+type SourceError struct {
+	Faults diag.List
+	Source func(file string) []byte // content of a file that the faults name, or nil
+}
+
+func (e *SourceError) Error() string { return e.Faults.Error() }
+
+// Unwrap returns the faults.
+func (e *SourceError) Unwrap() error { return e.Faults }
+
+// Compile checks and lowers the system, or takes the result that is cached beside its
+// state. It writes tenon.lock if the system's Python packages are not locked yet. Faults of
+// the user come as a [SourceError].
+func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
+	// Below a size that every machine has, collecting garbage takes longer than
+	// leaving it. This is never touched, so it takes no memory.
+	headroom := make([]byte, 256<<20)
+	defer runtime.KeepAlive(headroom)
+	entry, err := p.cached()
+	if err != nil {
+		return nil, err
+	}
+	c := p.compilation(p.set.Tags, p.resolve)
+	if entry != nil {
+		if r := entry.Get(); r != nil {
+			return r, nil
+		}
+		c.record = fingerprint.New()
+	}
+	r, err := c.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if wrote, err := c.locks.Write(); err != nil {
+		return nil, err
+	} else if wrote {
+		c.record.Cannot(c.locks.Path + " was written")
+		p.set.notify(Notice{Text: fmt.Sprintf("wrote %s; commit it with the system", lockfile.Name)})
+	}
+	if entry != nil {
+		entry.Put(c.record.Reads(), r)
+	}
+	return r, nil
+}
+
+// CompileEdited compiles the system in dir with other tags, for a test of the user, and
+// writes nothing. A system that was edited may ask for packages that are not locked. They
+// are not resolved, so that a test has the same result whatever the package index holds.
+func (p *Project) CompileEdited(ctx context.Context, dir string, tags []string, edited bool) (*ir.System, error) {
+	r, err := p.in(dir).compilation(tags, func(_ context.Context, requirements []string) ([]byte, error) {
+		if !edited {
+			return nil, fmt.Errorf("%s does not hold them: tenon compile writes it", lockfile.Name)
+		}
+		return []byte(strings.Join(requirements, "\n") + "\n"), nil
+	}).run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.System, nil
+}
+
+// A compilation is what is compiled, and how.
+type compilation struct {
+	dir       string
+	tags      []string
+	environ   []string
+	resolve   lockfile.Resolver
+	record    *fingerprint.Record // or nil
+	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
+
+	locks *lockfile.File // still to be written
+}
+
+func (p *Project) compilation(tags []string, resolve lockfile.Resolver) *compilation {
+	return &compilation{dir: p.set.Dir, tags: tags, environ: p.set.Environ, resolve: resolve, executors: checks()}
+}
+
+// resolve locks Python packages.
+func (p *Project) resolve(ctx context.Context, requirements []string) ([]byte, error) {
+	p.set.notify(Notice{Text: "locking Python packages ..."})
+	return p.environments().Lock(ctx, requirements)
+}
+
+// checks says of each executor what it cannot honour.
+func checks() map[string]func(ir.Target, ir.Unit) []ir.Fault {
+	out := map[string]func(ir.Target, ir.Unit) []ir.Fault{}
+	for _, name := range all.Names() {
+		out[name] = all.Check
+	}
+	return out
+}
+
+// run compiles and writes nothing.
+func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
+	sys, err := lang.Load(c.dir, lang.Options{Tags: c.tags, Env: c.environ, Record: c.record})
+	if err != nil {
+		return nil, withSource(err, func(file string) []byte { b, _ := os.ReadFile(filepath.Join(c.dir, file)); return b })
+	}
+	if c.locks, err = lockfile.Open(sys.Dir, c.resolve); err != nil {
+		return nil, withSource(err, sys.Source)
+	}
+	if c.locks.Content == nil {
+		c.record.Absent(c.locks.Path)
+	} else {
+		c.record.File(c.locks.Path, c.locks.Content)
+	}
+	r, err := compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Executors: c.executors, Record: c.record})
+	return r, withSource(err, sys.Source)
+}
+
+// withSource adds the sources to faults of the user.
+func withSource(err error, source func(string) []byte) error {
+	var faults diag.List
+	if !errors.As(err, &faults) {
+		return err
+	}
+	return &SourceError{Faults: faults, Source: source}
+}
+
+// cached is where the compiled system is cached: beside its state, if there is one, with an
+// entry for each program, folder and set of tags, and for what the environment tells CUE.
+func (p *Project) cached() (*cache.Entry, error) {
+	stateDir, err := p.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	abs, err := filepath.Abs(p.set.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the system: %w", err)
+	}
+	if p.set.Tenon == "" || !exists(stateDir) {
+		return nil, nil
+	}
+	var env []string
+	for _, v := range p.set.Environ {
+		if strings.HasPrefix(v, "CUE_") {
+			if strings.Contains(v, "=file:") {
+				return nil, nil // what is in that file is not looked at
+			}
+			env = append(env, v)
+		}
+	}
+	slices.Sort(env)
+	executors := all.Names()
+	slices.Sort(executors)
+	key := struct {
+		Program        fingerprint.Looks
+		Dir            string
+		Tags           []string
+		Env, Executors []string
+	}{fingerprint.LooksOf(p.set.Tenon), abs, p.set.Tags, env, executors}
+	return cache.Open(filepath.Join(stateDir, "cache", "compiled"), key, p.set.warn)
+}

@@ -1,0 +1,269 @@
+package project
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A detachedApply is what an apply in the cluster is sent with: everything that this machine
+// has and the cluster lacks. It is a blob of the store.
+type detachedApply struct {
+	Plan     *planner.Plan `json:"plan"`
+	Revision int           `json:"revision"`
+	executors.Packed
+	Files    map[string]artifact.Ref `json:"files"` // data files, by path as in [planner.Files]
+	Parallel int                     `json:"parallel,omitempty"`
+}
+
+// Detached is an apply that was started in the cluster.
+type Detached struct {
+	Revision  int    `json:"revision"`
+	Namespace string `json:"namespace"`
+	Job       string `json:"job"`
+}
+
+// Detach starts the apply of a plan in the cluster of its target. It returns once the
+// cluster has everything that it needs for that.
+func (s *Session) Detach(ctx context.Context, p *planner.Plan, parallel int) (*Detached, error) {
+	if err := s.artifacts.Look(ctx); err != nil {
+		return nil, err
+	}
+	setup, err := s.setup(ctx, p.System.Name)
+	if err != nil {
+		return nil, err
+	}
+	x, err := detacher(p.System.Target, setup)
+	if err != nil {
+		return nil, err
+	}
+	s.set.notify(Notice{Text: "sending images, data and the plan to the cluster ..."})
+	d := detachedApply{Plan: p, Parallel: parallel}
+	group, inGroup := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		d.Packed, err = x.Pack(inGroup, p)
+		return err
+	})
+	group.Go(func() (err error) {
+		d.Files, err = s.send(inGroup, p)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	if err := s.endDetached(ctx); err != nil {
+		return nil, err
+	}
+	opts, err := s.options(p.System.Target, setup, ApplyOptions{})
+	if err != nil {
+		return nil, err
+	}
+	opts.Commit = s.gitCommit(p.Dir)
+	if d.Revision, err = executors.Begin(ctx, p, opts); err != nil {
+		return nil, err
+	}
+	job := x.Detached(p.State.Lineage, d.Revision)
+	if err := s.start(ctx, job, d); err != nil {
+		return nil, errors.Join(err, s.lease.EndRevision(context.WithoutCancel(ctx), d.Revision, state.Failure, ""))
+	}
+	return &Detached{d.Revision, job.Job().Namespace, job.Job().Name}, nil
+}
+
+// start stores what the apply needs and starts it.
+func (w *Workspace) start(ctx context.Context, job executors.DetachedApply, d detachedApply) error {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return fmt.Errorf("send the plan: %w", err)
+	}
+	store, err := w.shared.store(ctx)
+	if err != nil {
+		return err
+	}
+	ref, err := store.PutBytes(ctx, text)
+	if err != nil {
+		return fmt.Errorf("send the plan: %w", err)
+	}
+	args := []string{"run-detached", "--artifacts", w.shared.url, "--request", ref.Digest}
+	return job.Start(ctx, d.Plan.Images[d.Plan.System.Target.Base()], args)
+}
+
+// send puts the data files into the store that units read which may run.
+func (w *Workspace) send(ctx context.Context, p *planner.Plan) (map[string]artifact.Ref, error) {
+	store, err := w.shared.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sent := map[string]artifact.Ref{}
+	for _, i := range p.Items {
+		u := p.System.Unit(i.Unit)
+		if u == nil || !i.Action.Changes() || len(u.Files) == 0 {
+			continue
+		}
+		found, err := planner.Files(p.Dir, u.Files)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", u.ID, err)
+		}
+		for _, files := range found {
+			for _, f := range files {
+				if _, ok := sent[f]; ok {
+					continue
+				}
+				real, err := filepath.EvalSymlinks(filepath.Join(p.Dir, filepath.FromSlash(f)))
+				if err == nil {
+					sent[f], err = store.Put(ctx, real)
+				}
+				if err != nil {
+					return nil, fmt.Errorf("send %s: %w", f, err)
+				}
+			}
+		}
+	}
+	return sent, nil
+}
+
+// detacher is the executor of a target that can apply plans by itself.
+func detacher(t ir.Target, s all.Setup) (executors.Detacher, error) {
+	x, err := all.New(t, s)
+	if err != nil {
+		return nil, err
+	}
+	d, ok := x.(executors.Detacher)
+	if !ok {
+		return nil, &RequestError{fmt.Errorf("--detach applies the plan in a cluster, and the target %s is of the executor %s: choose a target of tenon.#Kubernetes", t.Name, t.Executor)}
+	}
+	return d, nil
+}
+
+// CheckDetach returns everything that prevents a plan from being applied in the cluster.
+func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
+	setup := s.setupApart()
+	setup.System = p.System.Name
+	x, err := detacher(p.System.Target, setup)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	no := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	store, err := x.DetachedStore()
+	if err != nil {
+		no("the target %s does not say how: %w", p.System.Target.Name, err)
+	}
+	if !s.store.Shared() {
+		no("the state is in a folder of this machine: keep it in a database that the cluster reaches, with --state postgres://...")
+	}
+	switch {
+	case s.shared == nil:
+		no("artifacts are on this machine alone: keep them in the store of the target, with --artifacts '%s'", store)
+	case s.shared.url != store:
+		no("artifacts are kept in %s, and pods reach %s: name that with --artifacts", s.shared.url, store)
+	}
+	for _, u := range p.System.Units {
+		for _, x := range u.Secrets {
+			if x.Kubernetes == nil {
+				no("%s: secret %s is taken from this machine: let it come from the cluster, as secret: kubernetes: {name, key}", u.ID, x.Name)
+			}
+		}
+		for _, f := range u.Files {
+			if path.IsAbs(f) {
+				no("%s: %s is a path of this machine: name it as seen from the system's folder", u.ID, f)
+			}
+		}
+	}
+	current, err := s.store.Current(ctx)
+	if err != nil {
+		return err
+	}
+	for _, unit := range slices.Sorted(maps.Keys(current)) {
+		if h := current[unit].Handle; h != nil && !s.remote(*h) {
+			no("%s stands on this machine (%s), where the cluster cannot end it: apply once without --detach", unit, h.Executor)
+		}
+	}
+	pending, err := s.store.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	for _, left := range pending {
+		if left.Handle != nil && !s.remote(*left.Handle) {
+			no("a killed apply has left %s on this machine (%s): apply once without --detach", left.Run.Unit, left.Handle.Executor)
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("the plan cannot be applied in the cluster:\n%w", errors.Join(errs...))
+	}
+	return nil
+}
+
+// remote reports whether a task runs on other machines.
+func (w *Workspace) remote(h state.Handle) bool {
+	x, err := all.New(ir.Target{Executor: h.Executor}, w.setupApart())
+	r, ok := x.(executors.Remote)
+	return err == nil && ok && r.Remote()
+}
+
+// detachedIn is the detached apply of a revision, or nil if it has none.
+func (w *Workspace) detachedIn(ctx context.Context, r state.Revision) (executors.DetachedApply, error) {
+	if !w.store.Shared() || r.Act != state.Apply {
+		return nil, nil
+	}
+	sys, err := w.system(ctx, &r)
+	if w.unshared(err) {
+		err = fmt.Errorf("%w; if it was detached, --artifacts names the store that has it", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	setup, err := w.setup(ctx, sys.Name)
+	if err != nil {
+		return nil, err
+	}
+	x, err := all.New(sys.Target, setup)
+	if err != nil {
+		return nil, err
+	}
+	d, ok := x.(executors.Detacher)
+	if !ok {
+		return nil, nil
+	}
+	return d.Detached(setup.State, r.Number), nil
+}
+
+// endDetached removes the detached apply of the newest revision, which has come to its end
+// or has lost the lock. One that cannot be found or removed does nothing any more, and is
+// only reported.
+func (w *Workspace) endDetached(ctx context.Context) error {
+	last, err := w.store.Revisions(ctx, 1)
+	if err != nil || len(last) == 0 {
+		return err
+	}
+	d, err := w.detachedIn(ctx, last[0])
+	if err == nil && d != nil {
+		err = d.End(ctx)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil && !w.unshared(err):
+		w.set.warn(fmt.Errorf("a Job of revision %d may be left in the cluster: %w", last[0].Number, err))
+	}
+	return nil
+}
+
+// unshared reports whether something is missing because it is on another machine alone,
+// where no detached apply could have read it either.
+func (w *Workspace) unshared(err error) bool {
+	return w.shared == nil && errors.Is(err, artifact.ErrMissing)
+}

@@ -1,0 +1,191 @@
+package project
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// ErrAgain means that a detached apply has not come to its end: its Job starts it again.
+var ErrAgain = errors.New("the detached apply has not come to its end")
+
+// A DetachedRun is an apply that runs inside the cluster, where [Session.Detach] started it.
+// Close it.
+type DetachedRun struct {
+	Plan *planner.Plan
+
+	w       *Workspace
+	sent    detachedApply
+	job     executors.DetachedApply // or nil
+	setup   all.Setup
+	lease   *state.Lease
+	release func() error
+	sources string
+}
+
+// OpenDetached fetches what the apply was sent with, opens its state, and waits for the lock
+// of it. The digest is that of the blob in the store of artifacts; Dir of the settings is a
+// folder that the run has to itself.
+func OpenDetached(ctx context.Context, s Settings, digest string) (_ *DetachedRun, err error) {
+	sent, err := readDetached(ctx, s.Artifacts, digest)
+	if err != nil {
+		return nil, errors.Join(err, ErrAgain)
+	}
+	p := New(s)
+	if err := p.reaches(ctx, sent.Plan.State.Lineage); err != nil {
+		return nil, err
+	}
+	w, err := p.Open(ctx)
+	if err != nil {
+		return nil, errors.Join(err, ErrAgain)
+	}
+	r := &DetachedRun{Plan: sent.Plan, w: w, sent: sent}
+	if err := r.open(ctx); err != nil {
+		return nil, errors.Join(err, ErrAgain, w.Close())
+	}
+	return r, nil
+}
+
+func (r *DetachedRun) open(ctx context.Context) (err error) {
+	if r.sources, err = r.w.fetchFiles(ctx, r.sent, r.w.dir+"-sources"); err != nil {
+		return err
+	}
+	if r.setup, err = r.w.setup(ctx, r.Plan.System.Name); err != nil {
+		return err
+	}
+	r.setup.Packed = r.sent.Packed
+	if x, err := detacher(r.Plan.System.Target, r.setup); err == nil {
+		r.job = x.Detached(r.Plan.State.Lineage, r.sent.Revision)
+	}
+	h := state.Holder{Command: fmt.Sprintf("tenon apply --detach, revision %d", r.sent.Revision)}
+	if r.lease, err = r.w.store.Lock(ctx, h, state.LockOptions{Wait: -1}); err != nil {
+		return err
+	}
+	r.release = sync.OnceValue(func() error { return r.lease.Release(context.WithoutCancel(ctx)) })
+	return nil
+}
+
+// Close releases the lock and closes the state.
+func (r *DetachedRun) Close() error { return errors.Join(r.release(), r.w.Close()) }
+
+// Leave is for a process that is asked to end. If somebody ends the apply, it reports false:
+// what runs has to be ended in order. Otherwise only this process is lost; it releases the
+// lock, so that the next one goes on with what runs, and reports true. If the cluster cannot
+// be asked, nobody ends the apply.
+func (r *DetachedRun) Leave(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if r.job != nil {
+		if ending, err := r.job.Ending(ctx); err == nil && ending {
+			return false
+		}
+	}
+	_ = r.release()
+	return true
+}
+
+// Apply applies the plan. An error that is [ErrAgain] means that it has to be run again.
+func (r *DetachedRun) Apply(ctx context.Context, events func(executors.Event)) (*executors.Result, error) {
+	s := &Session{r.w, r.lease}
+	o, err := s.options(r.Plan.System.Target, r.setup, ApplyOptions{Parallel: r.sent.Parallel, Events: events})
+	if err != nil {
+		return nil, err
+	}
+	o.Sources = r.sources
+	if err := errors.Join(r.w.artifacts.Look(ctx), r.w.bring(ctx)); err != nil {
+		return nil, errors.Join(err, ErrAgain)
+	}
+	result, err := executors.Apply(ctx, r.Plan, o)
+	switch {
+	case errors.Is(err, executors.ErrMoved):
+		return nil, fmt.Errorf("revision %d is not the newest any more, or has ended: %w", r.sent.Revision, err)
+	case result == nil || result.Fault != "":
+		return nil, errors.Join(err, ErrAgain)
+	}
+	return result, err
+}
+
+// reaches returns an error unless the state of the settings is the one that the plan is of.
+// Another database is left as it is.
+func (p *Project) reaches(ctx context.Context, lineage string) error {
+	where := p.set.State
+	if !state.IsURL(where) {
+		return errors.New("the target's state_secret has no TENON_STATE=postgres://...: add it, and apply again")
+	}
+	there, err := state.Exists(ctx, where)
+	if err != nil {
+		return errors.Join(err, ErrAgain)
+	}
+	found := "no state"
+	if there {
+		s, err := state.Open(ctx, where)
+		if err != nil {
+			return errors.Join(err, ErrAgain)
+		}
+		meta, err := s.Meta(ctx)
+		if err := errors.Join(err, s.Close()); err != nil {
+			return errors.Join(err, ErrAgain)
+		}
+		if meta.Lineage == lineage {
+			return nil
+		}
+		found = "another state"
+	}
+	return fmt.Errorf("TENON_STATE in the target's state_secret is %s, where %s is: it has to be the database that --state names, as pods reach it", state.Shown(where), found)
+}
+
+func readDetached(ctx context.Context, url, digest string) (d detachedApply, err error) {
+	store, err := remote.Open(ctx, url)
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	text, err := store.Bytes(ctx, artifact.Ref{Digest: digest})
+	if err == nil {
+		err = json.Unmarshal(text, &d)
+	}
+	if err != nil {
+		return d, fmt.Errorf("read the detached apply: %w", err)
+	}
+	return d, nil
+}
+
+// fetchFiles fetches the data files of a detached apply. The folder is as deep as the one
+// that they come from, so that paths may lead out of it.
+func (w *Workspace) fetchFiles(ctx context.Context, d detachedApply, dir string) (sources string, err error) {
+	sources = filepath.Join(dir, d.Plan.Dir)
+	if err := os.MkdirAll(sources, 0o755); err != nil {
+		return "", err
+	}
+	store, err := w.shared.store(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range slices.Sorted(maps.Keys(d.Files)) {
+		to := filepath.Join(sources, filepath.FromSlash(f))
+		if rel, err := filepath.Rel(dir, to); err != nil || !filepath.IsLocal(rel) {
+			return "", fmt.Errorf("the detached apply is damaged: %q leaves its folder", f)
+		}
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return "", err
+		}
+		if err := store.Get(ctx, d.Files[f], to); err != nil {
+			return "", fmt.Errorf("fetch %s: %w", f, err)
+		}
+	}
+	return sources, nil
+}

@@ -1,0 +1,34 @@
+package project
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/all"
+)
+
+// Manifests are the objects that the target of a system would get for units, as far as they
+// are known without a plan.
+func Manifests(sys *ir.System, units []ir.Unit) ([]executors.Manifest, error) {
+	x, err := all.New(sys.Target, all.Setup{System: sys.Name})
+	if err != nil {
+		return nil, err
+	}
+	r, ok := x.(executors.Renderer)
+	if !ok {
+		return nil, fmt.Errorf("%s runs on %s (%s): a target of tenon.#Kubernetes has manifests", sys.Name, sys.Target.Name, sys.Target.Executor)
+	}
+	return r.Manifests(units)
+}
+
+// Rights are the objects that let an account of that name do what tenon does in a namespace
+// of a cluster.
+func Rights(namespace, name string) ([]executors.Manifest, error) {
+	g, ok := all.Find[executors.Granter]()
+	if !ok {
+		return nil, errors.New("no executor of this tenon needs rights")
+	}
+	return g.Rights(namespace, name)
+}

@@ -1,0 +1,182 @@
+package project
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/planner"
+)
+
+// PlanOptions say how a plan is made.
+type PlanOptions struct {
+	Rerun []string // units and entities that run even if nothing changed
+	Pull  bool     // ask registries again which images names stand for
+}
+
+// Plan compares a compiled system with the state.
+func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions) (*planner.Plan, error) {
+	in, err := w.inputs(ctx, r.System)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := w.store.Meta(ctx)
+	if err != nil {
+		return nil, err
+	}
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(current) > 0 && meta.System != r.System.Name {
+		return nil, fmt.Errorf("the state in %s is of the system %q, and this one is %q: give it a state of its own with --state, or destroy the other first", w.store.Where(), meta.System, r.System.Name)
+	}
+	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(o.Rerun)
+	if in.Images, err = w.pin(ctx, r.System, o.Pull); err != nil {
+		return nil, err
+	}
+	return planner.Make(ctx, r.System, in)
+}
+
+// inputs are what a plan for a system is made from.
+func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs, error) {
+	s, err := w.setup(ctx, sys.Name)
+	if err != nil {
+		return planner.Inputs{}, err
+	}
+	x, err := route(sys.Target, s, nil)
+	if err != nil {
+		return planner.Inputs{}, err
+	}
+	abs, err := filepath.Abs(w.set.Dir)
+	if err != nil {
+		return planner.Inputs{}, fmt.Errorf("find the system: %w", err)
+	}
+	if err := w.artifacts.Look(ctx); err != nil {
+		return planner.Inputs{}, err
+	}
+	if err := w.bring(ctx); err != nil {
+		return planner.Inputs{}, err
+	}
+	digests := planner.NewFileDigests(w.dir)
+	digests.OnDrop = w.set.warn
+	return planner.Inputs{
+		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Written: executors.Written(w.dir),
+	}, nil
+}
+
+// bring updates this machine's files of records from a state that machines share, unless
+// somebody else is changing them.
+func (w *Workspace) bring(ctx context.Context) error {
+	if !w.store.Shared() {
+		return nil
+	}
+	held, err := w.store.Holder(ctx)
+	if err != nil {
+		return err
+	}
+	if host, _ := os.Hostname(); held != nil && (held.Holder.PID != os.Getpid() || held.Holder.Host != host) {
+		return nil
+	}
+	return executors.Bring(ctx, w.store, w.dir)
+}
+
+// pin finds by digest the images that a system names, if its target runs images. With
+// again, registries are asked also for names that were resolved before.
+func (p *Project) pin(ctx context.Context, sys *ir.System, again bool) (map[string]string, error) {
+	if sys.Target.Base() == "" {
+		return nil, nil
+	}
+	store, pinned := p.imagesOf(sys.Target), map[string]string{}
+	for _, u := range sys.Units {
+		ref := u.Code.Image
+		if ref == "" {
+			ref = sys.Target.Base()
+		}
+		if pinned[ref] != "" || u.Kind == ir.Record {
+			continue
+		}
+		var err error
+		if pinned[ref], err = store.Pin(ctx, ref, again); err != nil {
+			return nil, fmt.Errorf("the image of %s: %w", u.ID, err)
+		}
+	}
+	return pinned, nil
+}
+
+// setup is what executors work with, with the state if the system is known.
+func (w *Workspace) setup(ctx context.Context, system string) (all.Setup, error) {
+	s := w.setupApart()
+	meta, err := w.store.Meta(ctx)
+	s.System, s.State = system, meta.Lineage
+	return s, err
+}
+
+// setupApart is what executors work with that only look at what handles name.
+func (w *Workspace) setupApart() all.Setup {
+	envs := sync.OnceValue(w.environments) // few units need one
+	return all.Setup{
+		Config: w.set.Config, Images: w.images, Runs: filepath.Join(w.dir, "runs"),
+		Python: func(ctx context.Context, lockPath string) (string, error) {
+			lock, err := os.ReadFile(lockPath)
+			if err != nil {
+				return "", fmt.Errorf("read the lock of the Python environment: %w", err)
+			}
+			return envs().Ensure(ctx, lock, nil)
+		},
+	}
+}
+
+// route makes the executor that starts what the target runs, and finds what other executors
+// have started. wrap, which may be nil, is put around each.
+func route(t ir.Target, s all.Setup, wrap func(executors.Executor) executors.Executor) (executors.Executor, error) {
+	var mu sync.Mutex
+	made := map[string]executors.Executor{}
+	return executors.Route(t.Executor, all.Names(), func(name string) (executors.Executor, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if x := made[name]; x != nil {
+			return x, nil
+		}
+		of := t
+		if name != t.Executor {
+			of = ir.Target{Executor: name}
+		}
+		x, err := all.New(of, s)
+		if err != nil {
+			return nil, err
+		}
+		if wrap != nil {
+			x = wrap(x)
+		}
+		made[name] = x
+		return x, nil
+	})
+}
+
+// anyTarget is for calls that start nothing: every executor is found by its handles.
+var anyTarget = ir.Target{Executor: all.Default}
+
+// unitNames lets a dot stand for the first slash, as in the language.
+func unitNames(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = UnitName(n)
+	}
+	return out
+}
+
+// UnitName is the name of a unit that may be written with a dot, as in the language.
+func UnitName(n string) string {
+	if strings.Contains(n, "/") {
+		return n
+	}
+	return strings.Replace(n, ".", "/", 1)
+}

@@ -1,0 +1,148 @@
+package project
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// revisionNamed reads "@3", or "@" for the newest revision.
+func (w *Workspace) revisionNamed(ctx context.Context, name string) (*state.Revision, error) {
+	if n, ok := revisionNumber(name); ok {
+		return w.revision(ctx, n)
+	}
+	if name != "@" {
+		return nil, &RequestError{fmt.Errorf("%q is not a revision: they are written @1, @2, ...; see tenon history", name)}
+	}
+	last, err := w.store.Revisions(ctx, 1)
+	if err == nil && len(last) == 0 {
+		err = errNoRevision
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &last[0], nil
+}
+
+// revisionNumber reads @3.
+func revisionNumber(name string) (int, bool) {
+	digits, ok := strings.CutPrefix(name, "@")
+	n, err := strconv.Atoi(digits)
+	return n, ok && err == nil && n >= 0 && digits[0] != '+'
+}
+
+var errNoRevision = errors.New("nothing was applied yet: there is no revision")
+
+func (w *Workspace) revision(ctx context.Context, number int) (*state.Revision, error) {
+	r, err := w.store.Revision(ctx, number)
+	if !errors.Is(err, state.ErrNotFound) {
+		return r, err
+	}
+	last, err := w.store.Revisions(ctx, 1)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(last) == 0:
+		return nil, errNoRevision
+	case number > 0 && number < last[0].Number:
+		return nil, fmt.Errorf("revision @%d is gone: tenon gc removed it; tenon history lists those that are kept", number)
+	}
+	return nil, fmt.Errorf("there is no revision @%d: the newest is @%d; see tenon history", number, last[0].Number)
+}
+
+// recordedPlan is the plan of a revision, without its code.
+func (w *Workspace) recordedPlan(ctx context.Context, r *state.Revision) (*planner.Plan, error) {
+	p := new(planner.Plan)
+	return p, w.recorded(ctx, r, "plan", r.Plan, p)
+}
+
+// recorded reads one of the documents that a revision is made of.
+func (w *Workspace) recorded(ctx context.Context, r *state.Revision, what, digest string, v any) error {
+	b, err := w.artifacts.Bytes(ctx, digest)
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if errors.Is(err, artifact.ErrMissing) {
+		return fmt.Errorf("the %s of revision @%d is not kept any more: its file was removed from the folder of artifacts: %w", what, r.Number, err)
+	}
+	if err != nil {
+		return fmt.Errorf("the %s of revision @%d: %w", what, r.Number, err)
+	}
+	return nil
+}
+
+// system is what a revision has applied, or was to.
+func (w *Workspace) system(ctx context.Context, r *state.Revision) (*ir.System, error) {
+	sys := new(ir.System)
+	if err := w.recorded(ctx, r, "system", r.IR, sys); err != nil {
+		return nil, err
+	}
+	if sys.Version != ir.Version {
+		return nil, fmt.Errorf("revision @%d was applied by another version of tenon, which this one cannot read", r.Number)
+	}
+	return sys, nil
+}
+
+// code is what is kept of the code and the locks of units, by digest.
+func (w *Workspace) code(ctx context.Context, units []ir.Unit) map[string][]byte {
+	blobs := map[string][]byte{}
+	for _, u := range units {
+		for _, digest := range codeOf(u) {
+			if blobs[digest] != nil {
+				continue
+			}
+			if b, err := w.artifacts.Bytes(ctx, digest); err == nil {
+				blobs[digest] = b
+			}
+		}
+	}
+	return blobs
+}
+
+// codeOf are the digests of a unit's code and lock.
+func codeOf(u ir.Unit) (digests []string) {
+	if u.Code.Lock != "" {
+		digests = append(digests, u.Code.Lock)
+	}
+	for _, f := range u.Code.Files {
+		digests = append(digests, f.Digest)
+	}
+	return digests
+}
+
+// namesSince are the names that units were given after a revision, by those they
+// had then.
+func namesSince(r state.Revision, all []state.Revision) map[string]string {
+	now, was := map[string]string{}, map[string]string{}
+	for _, later := range slices.Backward(all) {
+		if later.Number <= r.Number {
+			continue
+		}
+		for _, m := range later.Moves {
+			then := m.From
+			if w, ok := was[m.From]; ok {
+				then = w
+			}
+			now[then], was[m.To] = m.To, then
+		}
+	}
+	return now
+}
+
+// deployedDigest is the digest of what is deployed, as a revision would record it.
+func (w *Workspace) deployedDigest(ctx context.Context) (string, error) {
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return "", err
+	}
+	return state.StandingOf(current).Digest(), nil
+}

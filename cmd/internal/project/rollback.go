@@ -1,0 +1,173 @@
+package project
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// RollbackTo is the revision that a name such as "@3" stands for, if it can be brought
+// back. Without a name it is the one before the current one.
+func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revision, error) {
+	if name != "" {
+		r, err := w.revisionNamed(ctx, name)
+		switch {
+		case err != nil:
+		case r.Standing == "":
+			err = w.notWhole(ctx, r)
+		case r.Act == state.Destroy:
+			err = fmt.Errorf("@%d took everything away: tenon destroy does that again", r.Number)
+		}
+		return r, err
+	}
+	revisions, err := w.store.Revisions(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	if len(revisions) == 0 {
+		return nil, errNoRevision
+	}
+	now, err := w.deployedDigest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r := earlier(revisions, now); r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("no earlier revision was applied whole%s", thereIs(revisions))
+}
+
+// earlier is the revision to go back to, of all, newest first; now is the digest
+// of what stands. An apply that did not come to its end goes back to what stood
+// before it, and a rollback that did not, to where it was going.
+func earlier(all []state.Revision, now string) *state.Revision {
+	if last := all[0]; last.Standing == "" {
+		if last.Act == state.Rollback {
+			return numbered(all, last.BackTo)
+		}
+		now = ""
+	}
+	before := position(all)
+	for i := range all {
+		r := &all[i]
+		if r.Number <= before && r.Standing != "" && r.Standing != now && r.Act != state.Destroy {
+			return r
+		}
+	}
+	return nil
+}
+
+// numbered is the revision of that number, or nil if it was removed.
+func numbered(all []state.Revision, number int) *state.Revision {
+	for i := range all {
+		if all[i].Number == number {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// position is the number of the revision where a search for an earlier one
+// begins. A rollback counts as the revision that it brought back.
+func position(all []state.Revision) int {
+	at := &all[0]
+	for at.Act == state.Rollback {
+		back := numbered(all, at.BackTo)
+		if back == nil {
+			return at.BackTo
+		}
+		at = back
+	}
+	return at.Number
+}
+
+// notWhole tells why a revision cannot be brought back, and which can.
+func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
+	all, err := w.store.Revisions(ctx, 0)
+	if err != nil {
+		return err
+	}
+	why := "it failed, so the system never stood so"
+	switch r.Outcome {
+	case state.Done:
+		why = "an older tenon applied it and did not record what stood"
+	case state.Started:
+		why = "it has not ended"
+	case state.Killed:
+		why = "it was killed, so the system never stood so"
+	case state.Canceled:
+		why = "it was stopped, so the system never stood so"
+	}
+	return fmt.Errorf("@%d cannot be brought back: %s%s", r.Number, why, thereIs(all))
+}
+
+// thereIs names the newest revisions that can be brought back.
+func thereIs(all []state.Revision) string {
+	var whole []string
+	for _, r := range all {
+		if r.Standing != "" && r.Act != state.Destroy && len(whole) < 5 {
+			whole = append(whole, fmt.Sprintf("@%d", r.Number))
+		}
+	}
+	if len(whole) == 0 {
+		return ""
+	}
+	return "; there is " + strings.Join(whole, ", ")
+}
+
+// PlanRollback makes the plan that brings a revision back.
+func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*planner.Plan, error) {
+	sys, err := w.system(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	past := planner.Past{Revision: r.Number, System: sys, Check: w.artifacts.Check}
+	if err := w.recorded(ctx, r, "record of what stood", r.Standing, &past.Standing); err != nil {
+		return nil, err
+	}
+	all, err := w.store.Revisions(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, later := range slices.Backward(all) {
+		if later.Number > r.Number {
+			past.Moves = append(past.Moves, later.Moves...)
+		}
+	}
+	in, err := w.inputs(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	if sys.Target.Base() != "" {
+		then, err := w.recordedPlan(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		in.Images = then.Images
+	}
+	p, err := planner.PlanRollback(ctx, past, in)
+	if err != nil {
+		return nil, fmt.Errorf("%w\nTo make it anew, apply the sources of that time", err)
+	}
+	var starts []ir.Unit
+	for _, i := range p.Items {
+		if u := sys.Unit(i.Unit); u != nil && i.Action.Changes() {
+			starts = append(starts, *u)
+		}
+	}
+	p.Blobs = w.code(ctx, starts)
+	for _, u := range starts {
+		for _, digest := range codeOf(u) {
+			if p.Blobs[digest] == nil {
+				return nil, fmt.Errorf("%s cannot be brought back: its code is not kept any more (%s)", u.ID, artifact.Short(digest))
+			}
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,34 @@
+package project
+
+import (
+	"context"
+	"os/user"
+	"time"
+
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A Session is a workspace whose lock is held: nobody else changes the state. Release it.
+type Session struct {
+	*Workspace
+	lease *state.Lease
+}
+
+// Lock takes the lock of the state for a command, which others are told who have to wait.
+// It waits up to wait for another holder to release it.
+func (w *Workspace) Lock(ctx context.Context, command string, wait time.Duration) (*Session, error) {
+	h := state.Holder{Command: command}
+	if u, err := user.Current(); err == nil {
+		h.User = u.Username
+	}
+	lease, err := w.store.Lock(ctx, h, state.LockOptions{Wait: wait, TTL: w.set.Faults.Lease})
+	if err != nil {
+		return nil, err
+	}
+	return &Session{w, lease}, nil
+}
+
+// Release gives the lock back.
+func (s *Session) Release(ctx context.Context) error {
+	return s.lease.Release(context.WithoutCancel(ctx))
+}

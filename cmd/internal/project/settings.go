@@ -1,0 +1,89 @@
+package project
+
+import (
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/all"
+)
+
+// Settings say where a project is and what the engine works with.
+type Settings struct {
+	Dir       string   // folder of the system; "" is the current one
+	State     string   // folder, or postgres://...; "" is Dir/.tenon
+	Artifacts string   // URL of a store of artifacts that other machines reach, or ""
+	Tags      []string // of CUE
+	Cache     string   // folder for what all systems of a user share: environments, images
+	UV        []string // paths or names of uv; the first that exists is used
+	all.Config
+
+	// Notify is told what a person may want to know while the engine works. It may be
+	// nil. Nothing depends on it.
+	Notify func(Notice)
+	// Faults make an apply fail, for tests.
+	Faults Faults
+}
+
+// A Notice is something that a person may want to know.
+type Notice struct {
+	Text    string
+	Warning bool // something is not as it should be, and the engine goes on without it
+}
+
+// Faults are where tests make an apply fail.
+type Faults struct {
+	OnWrite  func(doing string, ended bool)              // see [state.Store]
+	Executor func(executors.Executor) executors.Executor // stands between the engine and an executor
+	Lease    time.Duration                               // how long a lock outlives its last renewal
+	Backoff  time.Duration                               // the pause before a first retry
+}
+
+// A RequestError is a request that cannot be taken, whatever the state is.
+type RequestError struct{ error }
+
+// Unwrap returns the cause.
+func (e *RequestError) Unwrap() error { return e.error }
+
+func (s *Settings) notify(n Notice) {
+	if s.Notify != nil {
+		s.Notify(n)
+	}
+}
+
+// warn reports an error that the engine goes on without.
+func (s *Settings) warn(err error) { s.notify(Notice{Text: err.Error(), Warning: true}) }
+
+// uv is the uv to run.
+func (s *Settings) uv() string {
+	if len(s.UV) == 1 {
+		return s.UV[0]
+	}
+	for _, uv := range s.UV {
+		if _, err := exec.LookPath(uv); err == nil {
+			return uv
+		}
+	}
+	return ""
+}
+
+// lookup finds a variable of the environment.
+func (s *Settings) lookup(name string) (string, bool) {
+	for _, v := range s.Environ {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// notices passes lines of text on as notices.
+type notices struct{ *Settings }
+
+func (n notices) Write(b []byte) (int, error) {
+	for line := range strings.Lines(string(b)) {
+		n.notify(Notice{Text: strings.TrimSuffix(line, "\n")})
+	}
+	return len(b), nil
+}

@@ -1,0 +1,141 @@
+package project
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A Status is what is deployed and what happens to it.
+type Status struct {
+	Failed   []state.Run     `json:"failed"` // in the last revision, the last attempt of each unit
+	Revision *state.Revision `json:"revision,omitempty"`
+	UnderWay *UnderWay       `json:"under_way,omitempty"`
+	Units    []UnitStatus    `json:"units"`
+}
+
+// A UnitStatus is a unit that is deployed.
+type UnitStatus struct {
+	Unit     string             `json:"unit"`
+	Kind     ir.Kind            `json:"kind"`
+	Phase    state.Phase        `json:"phase"`
+	Message  string             `json:"message,omitempty"`
+	Endpoint string             `json:"endpoint,omitempty"`
+	Since    time.Time          `json:"since"`
+	Took     time.Duration      `json:"took_ns,omitempty"`
+	Metrics  map[string]float64 `json:"metrics,omitempty"`
+}
+
+// Unknown is the phase of what cannot be asked.
+const Unknown state.Phase = "unknown"
+
+// Status looks at everything that is deployed, and at an apply that is under way.
+func (w *Workspace) Status(ctx context.Context) (*Status, error) {
+	units, err := w.unitStatuses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{Units: units}
+	last, err := w.store.Revisions(ctx, 1)
+	if err != nil || len(last) == 0 {
+		return s, err
+	}
+	s.Revision = &last[0]
+	if s.Failed, err = w.failedIn(ctx, last[0]); err != nil {
+		return nil, err
+	}
+	if last[0].Outcome == state.Started {
+		s.UnderWay, err = w.underWay(ctx, last[0])
+	}
+	return s, err
+}
+
+func (w *Workspace) unitStatuses(ctx context.Context) ([]UnitStatus, error) {
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := w.currentRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x, err := route(anyTarget, w.setupApart(), nil)
+	if err != nil {
+		return nil, err
+	}
+	out := []UnitStatus{}
+	for id, c := range current {
+		s := UnitStatus{Unit: id, Kind: c.Kind, Phase: state.Succeeded, Since: c.Since}
+		if run, ok := runs[id]; ok {
+			s.Took, s.Metrics = run.Took(), run.Metrics
+		}
+		if c.Handle != nil {
+			st, err := x.Inspect(ctx, *c.Handle)
+			switch {
+			case ctx.Err() != nil:
+				return nil, context.Cause(ctx)
+			case err != nil: // the others can still be shown
+				st = state.Status{Phase: Unknown, Message: err.Error()}
+			}
+			s.Phase, s.Message = st.Phase, st.Message
+			if u, err := w.store.Unit(ctx, id); err == nil && u != nil && u.Endpoint != nil {
+				s.Endpoint = cmp.Or(c.Handle.Endpoint, EndpointURL(u.Endpoint))
+			}
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b UnitStatus) int { return Order(a.Unit, b.Unit) })
+	return out, nil
+}
+
+// failedIn are the runs of a revision that failed, the last attempt of each unit.
+func (w *Workspace) failedIn(ctx context.Context, r state.Revision) ([]state.Run, error) {
+	runs, err := w.store.RunsOf(ctx, r.Number)
+	if err != nil {
+		return nil, err
+	}
+	last := map[string]state.Run{}
+	for _, run := range runs {
+		if prev, ok := last[run.Unit]; !ok || run.ID > prev.ID {
+			last[run.Unit] = run
+		}
+	}
+	failed := []state.Run{}
+	for _, run := range last {
+		if run.Outcome == state.Failure {
+			failed = append(failed, run)
+		}
+	}
+	slices.SortFunc(failed, func(a, b state.Run) int { return Order(a.Unit, b.Unit) })
+	return failed, nil
+}
+
+// EndpointURL is the address of a service as its unit says it.
+func EndpointURL(e *ir.Endpoint) string { return fmt.Sprintf("http://%s:%d", e.Host, e.Port) }
+
+// stages of a model, in the order they run.
+var stages = []string{"split", "train", "evaluate", "gate", "register"}
+
+// Order compares the names of units as people think of them: sources first, services last,
+// the stages of a model as they run.
+func Order(a, b string) int {
+	entityA, stageA := ir.SplitID(a)
+	entityB, stageB := ir.SplitID(b)
+	section := func(entity string) int {
+		name, _, _ := strings.Cut(entity, "/")
+		return slices.Index(lang.Sections, name)
+	}
+	return cmp.Or(
+		cmp.Compare(section(entityA), section(entityB)),
+		cmp.Compare(entityA, entityB),
+		cmp.Compare(slices.Index(stages, stageA), slices.Index(stages, stageB)),
+		cmp.Compare(a, b),
+	)
+}

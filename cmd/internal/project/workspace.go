@@ -1,0 +1,186 @@
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A Workspace is an opened state with the artifacts that belong to it. Close it.
+type Workspace struct {
+	*Project
+	dir       string // of the state
+	store     *state.Store
+	artifacts *artifact.Store
+	shared    *shared // or nil
+}
+
+// Open opens the state, and makes it if it does not exist.
+func (p *Project) Open(ctx context.Context) (*Workspace, error) {
+	dir, err := p.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	store, err := p.openState(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	w := &Workspace{Project: p, dir: dir, store: store}
+	folder := filepath.Join(dir, "artifacts")
+	if url := p.set.Artifacts; url == "" {
+		w.artifacts, err = artifact.Open(folder)
+	} else if err = remote.Check(url); err == nil {
+		w.shared = &shared{url: url}
+		w.artifacts, err = artifact.OpenShared(folder, w.shared)
+	}
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	store.OnWrite = p.set.Faults.OnWrite
+	return w, nil
+}
+
+// OpenApplied opens a state that has to exist.
+func (p *Project) OpenApplied(ctx context.Context) (*Workspace, error) {
+	dir, err := p.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	where := p.record(dir)
+	if there, err := state.Exists(ctx, where); err != nil {
+		return nil, err
+	} else if !there {
+		return nil, fmt.Errorf("nothing was applied here yet: there is no state in %s; run tenon apply", state.Shown(where))
+	}
+	return p.Open(ctx)
+}
+
+// WithApplied calls f with a state that has to exist, and closes it.
+func (p *Project) WithApplied(ctx context.Context, f func(w *Workspace) error) error {
+	w, err := p.OpenApplied(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(w), w.Close())
+}
+
+// hasState reports whether there is a state to open.
+func (p *Project) hasState(ctx context.Context) (bool, error) {
+	dir, err := p.stateDir()
+	if err != nil {
+		return false, err
+	}
+	return state.Exists(ctx, p.record(dir))
+}
+
+// Close closes the state and the store of artifacts.
+func (w *Workspace) Close() error { return errors.Join(w.store.Close(), w.shared.close()) }
+
+// openState opens the state whose folder is dir.
+func (p *Project) openState(ctx context.Context, dir string) (*state.Store, error) {
+	store, err := state.Open(ctx, p.record(dir))
+	if err == nil {
+		if err = store.Bind(ctx, dir); err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}
+	if lost := (*state.LostError)(nil); errors.As(err, &lost) {
+		return nil, fmt.Errorf("%w%s", err, stillRunning(dir))
+	}
+	return store, err
+}
+
+// stillRunning names what runs although no state records it.
+func stillRunning(stateDir string) string {
+	l, ok := all.Find[executors.Lister]()
+	if !ok {
+		return ""
+	}
+	running := l.Running(filepath.Join(stateDir, "runs"))
+	if len(running) == 0 {
+		return ""
+	}
+	slices.SortFunc(running, func(a, b executors.Running) int { return a.PID - b.PID })
+	var units, groups []string
+	for _, r := range running {
+		units = append(units, r.Unit)
+		groups = append(groups, fmt.Sprint(-r.PID))
+	}
+	return fmt.Sprintf("\n  still running: %s; kill -- %s ends them", strings.Join(units, ", "), strings.Join(groups, " "))
+}
+
+// shared is a store of artifacts that is opened when it is first used: many calls read the
+// state alone.
+type shared struct {
+	url  string
+	mu   sync.Mutex
+	open *remote.Store
+}
+
+func (s *shared) store(ctx context.Context) (*remote.Store, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open != nil {
+		return s.open, nil
+	}
+	var err error
+	s.open, err = remote.Open(ctx, s.url)
+	return s.open, err
+}
+
+func (s *shared) Put(ctx context.Context, path string) (artifact.Ref, error) {
+	r, err := s.store(ctx)
+	if err != nil {
+		return artifact.Ref{}, err
+	}
+	return r.Put(ctx, path)
+}
+
+func (s *shared) Fetch(ctx context.Context, digest, to string) error {
+	r, err := s.store(ctx)
+	if err != nil {
+		return err
+	}
+	return r.Fetch(ctx, digest, to)
+}
+
+func (s *shared) All(ctx context.Context) ([]string, error) {
+	r, err := s.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.All(ctx)
+}
+
+func (s *shared) PutNote(ctx context.Context, name string, b []byte) error {
+	r, err := s.store(ctx)
+	if err != nil {
+		return err
+	}
+	return r.PutNote(ctx, name, b)
+}
+
+func (s *shared) Note(ctx context.Context, name string) ([]byte, error) {
+	r, err := s.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.Note(ctx, name)
+}
+
+func (s *shared) close() error {
+	if s == nil || s.open == nil {
+		return nil
+	}
+	return s.open.Close()
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/executors/all"
+)
+
+// project is the engine for the system in dir, with the settings that the command line and
+// the environment give.
+func (a *app) project(dir string) (*project.Project, error) {
+	s, err := a.settings(dir)
+	return project.New(s), err
+}
+
+func (a *app) settings(dir string) (project.Settings, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return project.Settings{}, fmt.Errorf("find the tenon binary: %w", err)
+	}
+	beside := func(name string) string { return filepath.Join(filepath.Dir(self), name) }
+	return project.Settings{
+		Dir: dir, State: a.stateAt(), Artifacts: cmp.Or(a.store, os.Getenv("TENON_ARTIFACTS")), Tags: a.tags,
+		Cache: cacheDir(), UV: uvs(beside("../.tools/bin/uv")),
+		Config: all.Config{
+			Tenon: self, Environ: os.Environ(),
+			Runner:            cmp.Or(os.Getenv("TENON_RUN"), beside("tenon-run")),
+			Pod:               cmp.Or(os.Getenv("TENON_POD"), beside("tenon-pod")),
+			ContainerdAddress: os.Getenv("CONTAINERD_ADDRESS"), ContainerdNamespace: os.Getenv("CONTAINERD_NAMESPACE"),
+			CDI: filepath.SplitList(os.Getenv("TENON_CDI")), // instead of the usual folders
+		},
+		Notify: a.notify, Faults: injected,
+	}, nil
+}
+
+// uvs is $TENON_UV, or the uv in the path, or the one that make installed beside the binary.
+func uvs(installed string) []string {
+	if uv := os.Getenv("TENON_UV"); uv != "" {
+		return []string{uv}
+	}
+	return []string{"uv", installed}
+}
+
+// cacheDir holds what all systems of a user share and can be made again.
+func cacheDir() string {
+	if dir := os.Getenv("TENON_CACHE"); dir != "" {
+		return dir
+	}
+	base, err := os.UserCacheDir()
+	if err != nil {
+		base = os.TempDir()
+	}
+	return filepath.Join(base, "tenon")
+}
+
+// notify prints what the engine has to say while it works.
+func (a *app) notify(n project.Notice) {
+	if n.Warning {
+		n.Text = "tenon: " + n.Text
+	}
+	fmt.Fprintln(a.stderr, n.Text)
+}
+
+// compile compiles the system in dir.
+func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error) {
+	p, err := a.project(dir)
+	if err != nil {
+		return nil, err
+	}
+	return p.Compile(ctx)
+}
+
+// withApplied calls f with the state of the system in dir, which has to exist.
+func (a *app) withApplied(ctx context.Context, dir string, f func(w *project.Workspace) error) error {
+	p, err := a.project(dir)
+	if err != nil {
+		return err
+	}
+	return p.WithApplied(ctx, f)
+}

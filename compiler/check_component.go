@@ -1,0 +1,205 @@
+package compiler
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/stdlib"
+)
+
+// sectionPackages are the packages of the library whose definitions are entries of
+// a section.
+var sectionPackages = map[string]string{
+	"sources": "source", "features": "feature", "models": "train", "deployments": "serve", "slos": "slo", "steps": "step",
+}
+
+// examples lists definitions for a section: "source.#CSV".
+func examples(section string) []string {
+	switch section {
+	case "resources":
+		return []string{"tenon.#Pool"}
+	case "targets":
+		return []string{"tenon.#Process", "tenon.#Containerd", "tenon.#Kubernetes"}
+	}
+	pkg := sectionPackages[section]
+	files, err := fs.Glob(stdlib.CUE(), pkg+"/*.cue")
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, f := range files {
+		if b, err := fs.ReadFile(stdlib.CUE(), f); err == nil && path.Base(f) != pkg+".cue" {
+			if m := firstDefinition.FindSubmatch(b); m != nil {
+				out = append(out, pkg+"."+string(m[1]))
+			}
+		}
+	}
+	return out
+}
+
+var firstDefinition = regexp.MustCompile(`(?m)^(#\w+): \{`)
+
+// exampleHint says how an entry of a section is written.
+func exampleHint(e *entity) string {
+	all := examples(e.section)
+	hint := fmt.Sprintf("write `%s: %s: %s & {...}`", e.section, e.name, all[0])
+	if len(all) > 1 {
+		hint += "; there is " + strings.Join(all, ", ")
+	}
+	return hint
+}
+
+// componentOf finds the component of an entity, and reports whether it is one that
+// can stand in its section.
+func (c *compilation) componentOf(e *entity) bool {
+	name := stringAt(e.value, "component")
+	here := []diag.Span{c.sys.Label("", e.section, e.name)}
+	if name == "" {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s is not typed", e), Spans: here,
+			Wanted: "a definition of the standard library, or of a module that the system imports",
+			Hint:   exampleHint(e),
+		})
+		return false
+	}
+	k, err := c.component(name)
+	if errors.Is(err, errNoComponent) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s names a component %q that does not exist", e, name), Spans: append(here, c.sys.At("", e.path("component")...)),
+			Found: strings.TrimPrefix(err.Error(), errNoComponent.Error()+": "),
+			Hint:  exampleHint(e),
+		})
+		return false
+	} else if err != nil {
+		c.fail(e, diag.Diagnostic{Message: fmt.Sprintf("%s: %v", e, err), Spans: here})
+		return false
+	}
+	if k.Section != e.section {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s is a %s, which does not belong in %s", e, name, e.section), Spans: here,
+			Hint: fmt.Sprintf("%s holds definitions such as %s", e.section, strings.Join(examples(e.section), ", ")),
+		})
+		return false
+	}
+	e.component = k
+	return true
+}
+
+// checkParts finds the components of the parts of an entity.
+func (c *compilation) checkParts(e *entity) bool {
+	for i := range e.component.stages {
+		s := &e.component.stages[i]
+		if s.Part == "" {
+			continue
+		}
+		name := stringOf(e.fields.at(s.Part + ".component"))
+		k, err := c.component(name)
+		switch {
+		case err == nil && (k.Section != "" || k.stage("") == nil):
+			err = fmt.Errorf("%s is no part of a model", name)
+			fallthrough
+		case err != nil:
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s of %s: %s", s.Part, e, strings.TrimPrefix(err.Error(), errNoComponent.Error()+": ")),
+				Spans:   []diag.Span{c.sys.At("", e.path(s.Part)...)},
+				Hint:    "write a definition of the library there",
+			})
+			return false
+		}
+	}
+	return true
+}
+
+// alwaysBound are the fields that mean the same for every entity.
+var alwaysBound = []string{
+	"name", "component", "needs", "retries", "timeout", "network", "kubernetes", "keys", "timestamp", "max_age",
+}
+
+// checkBound refuses a field of an entity that its component hands to no unit: it
+// would have no effect.
+func (c *compilation) checkBound(e *entity) bool {
+	if len(e.component.stages) == 0 { // a pool or a target
+		return true
+	}
+	if !c.checkParts(e) {
+		return false
+	}
+	bound := slices.Concat(alwaysBound, e.component.Declares)
+	for i := range e.component.stages {
+		s := &e.component.stages[i]
+		w, err := c.work(e, s)
+		if err != nil {
+			c.internal(fmt.Errorf("%s: %w", e, err))
+			return false
+		}
+		prefix := ""
+		if s.Part != "" {
+			prefix = s.Part + "."
+			bound = append(bound, prefix+"component")
+		} else if s.Of != "" {
+			prefix = s.Of + "."
+		}
+		for _, f := range w.run.binds() {
+			bound = append(bound, prefix+f)
+		}
+		if w.of != nil {
+			for _, f := range w.of.Declares {
+				bound = append(bound, prefix+f)
+			}
+		}
+		bound = append(bound, s.wires()...)
+	}
+	ok := true
+	for _, f := range unbound(e.fields, "", bound) {
+		ok = false
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s has a field %s that its component %s does not use", e, f, e.component.name),
+			Spans:   []diag.Span{c.sys.Label("", e.path(strings.Split(f, ".")...)...)},
+			Hint:    "the component has to bind it, as a parameter for example; or remove it",
+		})
+	}
+	return ok
+}
+
+// binds are the fields that a stage hands to its unit, but for those of its wiring.
+func (s *stage) binds() []string {
+	out := slices.Concat(s.Params, s.Files, s.Code, []string{s.Document, s.Image, s.Command, s.Packages, s.Secrets.field})
+	for _, f := range s.Secrets.byName {
+		out = append(out, f)
+	}
+	return slices.DeleteFunc(out, func(f string) bool { return f == "" })
+}
+
+// wires are the fields of the entity that a stage itself looks at.
+func (s *stage) wires() []string {
+	out := []string{s.Seed, s.Packages}
+	if s.Endpoint != nil {
+		out = append(out, s.Endpoint.Host, s.Endpoint.Port, s.Endpoint.Replicas)
+	}
+	return slices.DeleteFunc(out, func(f string) bool { return f == "" })
+}
+
+// unbound are the paths of fields that no bound path covers.
+func unbound(o object, prefix string, bound []string) []string {
+	var out []string
+	for _, f := range o {
+		p := prefix + f.name
+		if slices.Contains(bound, p) {
+			continue
+		}
+		sub, isStruct := f.value.(object)
+		below := slices.ContainsFunc(bound, func(b string) bool { return strings.HasPrefix(b, p+".") })
+		if isStruct && below {
+			out = append(out, unbound(sub, p+".", bound)...)
+		} else {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,135 @@
+package all
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/containerd"
+	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/executors/process"
+)
+
+// list has every executor, in the order in which they are asked for what was started.
+var list = []struct {
+	name string
+	make func(ir.Target, Setup) (executors.Executor, error)
+}{
+	{process.Name, newProcess},
+	{containerd.Name, newContainerd},
+	{kubernetes.Name, newKubernetes},
+}
+
+// Default is the executor of systems that name no target. It needs nothing but the machine.
+const Default = process.Name
+
+// Config is what executors take from the machine, for all systems alike.
+type Config struct {
+	Tenon   string   // path of tenon, which runs builtin components as "tenon step"
+	Runner  string   // path of tenon-run, the first process of containers
+	Pod     string   // path of tenon-pod, the first process of pods
+	Environ []string // tenon's environment, as of os.Environ
+	// ContainerdAddress and ContainerdNamespace are for targets that do not say them.
+	ContainerdAddress, ContainerdNamespace string
+	// CDI are the folders with specifications of devices; nil are the usual ones.
+	CDI []string
+}
+
+// A Setup is what executors work with besides their target.
+type Setup struct {
+	Config
+	// Python returns the interpreter of the environment that the file at lockPath locks,
+	// and makes it first if need be.
+	Python func(ctx context.Context, lockPath string) (string, error)
+	// Images returns the store of images that reaches registries as hosts says.
+	Images func(hosts string) *image.Store
+
+	System string // name of the system, if it is known
+	State  string // lineage of the state, if there is one
+	Runs   string // folder of runs, if there is one
+	// Packed is what a detached apply was sent with.
+	Packed executors.Packed
+}
+
+// Names are the executors that there are.
+func Names() []string {
+	names := make([]string, len(list))
+	for i, x := range list {
+		names[i] = x.name
+	}
+	return names
+}
+
+// New makes the executor of a target. It connects to nothing yet.
+func New(t ir.Target, s Setup) (executors.Executor, error) {
+	for _, x := range list {
+		if x.name == t.Executor {
+			return x.make(t, s)
+		}
+	}
+	return nil, fmt.Errorf("this tenon has no executor %q", t.Executor)
+}
+
+// Check returns one fault for each field of a unit or its target that the executor cannot
+// honour.
+func Check(t ir.Target, u ir.Unit) []ir.Fault {
+	x, err := New(t, Setup{})
+	if err != nil {
+		return []ir.Fault{{Field: "executor", Message: err.Error(), Target: true}}
+	}
+	if c, ok := x.(executors.Checker); ok {
+		return c.Check(u)
+	}
+	return nil
+}
+
+// Find returns the first executor that has a capability, with the settings of no target.
+func Find[Capability any]() (Capability, bool) {
+	for _, x := range list {
+		made, err := x.make(ir.Target{Executor: x.name}, Setup{})
+		if c, ok := made.(Capability); err == nil && ok {
+			return c, true
+		}
+	}
+	var none Capability
+	return none, false
+}
+
+func newProcess(_ ir.Target, s Setup) (executors.Executor, error) {
+	return process.New(process.Options{Tenon: s.Tenon, Python: s.Python, Env: s.Environ}), nil
+}
+
+func newContainerd(t ir.Target, s Setup) (executors.Executor, error) {
+	settings, err := containerd.SettingsOf(t)
+	if err != nil {
+		return nil, err
+	}
+	o := containerd.Options{
+		Place: settings.Place, Hosts: settings.Hosts, Tenon: s.Tenon, Runner: s.Runner, Env: s.Environ, CDI: s.CDI,
+	}
+	o.Address = cmp.Or(o.Address, s.ContainerdAddress)
+	o.Namespace = cmp.Or(o.Namespace, s.ContainerdNamespace)
+	if s.Images != nil {
+		o.Build = s.Images(settings.Hosts).Build
+	}
+	return containerd.New(o), nil
+}
+
+func newKubernetes(t ir.Target, s Setup) (executors.Executor, error) {
+	settings, err := kubernetes.SettingsOf(t, s.System)
+	if err != nil {
+		return nil, err
+	}
+	settings.State = s.State
+	o := kubernetes.Options{
+		Settings: settings, Tenon: s.Tenon, Pod: s.Pod, Runs: s.Runs, Home: s.Packed.Home, Images: s.Packed.Images,
+	}
+	if s.Images != nil {
+		store := s.Images(settings.Hosts)
+		o.Build, o.Publish = store.Build, store.Publish
+	}
+	return kubernetes.New(o), nil
+}

@@ -1,0 +1,158 @@
+package pyenv
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/internal/files"
+)
+
+// A build makes one environment in a folder that nobody else has.
+//
+// Environments that are made at the same time take turns in each stage, so that a
+// package that two of them need is downloaded once and compiled once: while one
+// compiles, the next one fetches.
+type build struct {
+	env  *Env
+	dir  string
+	in   *interpreter
+	held *os.File // the lock of the folder
+
+	tell func(Progress)
+	at   Progress
+}
+
+// Who fetches and who compiles holds these files in the root of the cache.
+const (
+	fetchTurn   = "fetch.lock"
+	compileTurn = "compile.lock"
+)
+
+func (b *build) run(ctx context.Context, lockText []byte) error {
+	if err := os.RemoveAll(b.dir); err != nil {
+		return err
+	}
+	if err := b.turn(ctx, fetchTurn, func(turn *os.File) error { return b.fetch(ctx, turn, lockText) }); err != nil {
+		return err
+	}
+	return b.turn(ctx, compileTurn, func(turn *os.File) error {
+		if err := b.share(ctx); err != nil {
+			return err
+		}
+		if err := b.compile(ctx, turn); err != nil {
+			return err
+		}
+		// Others share with this one from now on.
+		return files.Write(filepath.Join(b.dir, marker), []byte(b.in.String()+"\n"), 0o600)
+	})
+}
+
+// turn calls f while the build holds a file that all builds share.
+func (b *build) turn(ctx context.Context, name string, f func(turn *os.File) error) error {
+	turn, err := LockFile(ctx, filepath.Join(b.env.opts.Dir, name))
+	if err != nil {
+		return err
+	}
+	defer turn.Close()
+	return f(turn)
+}
+
+// fetch installs the packages. Their files are links into uv's cache where that is
+// on the same file system.
+func (b *build) fetch(ctx context.Context, turn *os.File, lockText []byte) error {
+	held := []*os.File{b.held, turn}
+	b.at.Stage = Fetching
+	b.tell(b.at)
+	if _, err := b.env.uv(ctx, uvRun{held: held}, "venv", "--no-project", "--python", b.in.Path, b.dir); err != nil {
+		return err
+	}
+	path := filepath.Join(b.dir, "requirements.txt")
+	if err := os.WriteFile(path, lockText, 0o644); err != nil {
+		return err
+	}
+	said := reader{at: &b.at, sizes: map[string]int64{}}
+	_, err := b.env.uv(ctx, uvRun{held: held, line: func(line string) {
+		if said.read(line) {
+			b.tell(b.at)
+		}
+	}}, "pip", "sync", "--require-hashes", "--allow-empty-requirements", "--link-mode", "hardlink",
+		"--python", filepath.Join(b.dir, "bin", "python"), path)
+	return err
+}
+
+// A reader understands what uv prints about packages. Only progress depends on it.
+type reader struct {
+	at    *Progress
+	sizes map[string]int64 // of what is being downloaded, by package
+}
+
+var (
+	resolved    = regexp.MustCompile(`^Resolved (\d+) packages? `)
+	downloading = regexp.MustCompile(`^Downloading (\S+) \(([\d.]+)([KMGT]?i?B)\)$`)
+	downloaded  = regexp.MustCompile(`^ *Downloaded (\S+)$`)
+)
+
+// read reports whether the line says how far it is.
+func (r reader) read(line string) bool {
+	if m := resolved.FindStringSubmatch(line); m != nil {
+		r.at.Packages, _ = strconv.Atoi(m[1])
+		return true
+	}
+	if m := downloading.FindStringSubmatch(line); m != nil {
+		n, _ := strconv.ParseFloat(m[2], 64)
+		r.sizes[m[1]] = int64(n * units[strings.TrimSuffix(m[3], "iB")])
+		r.at.Total += r.sizes[m[1]]
+		return true
+	}
+	if m := downloaded.FindStringSubmatch(line); m != nil {
+		r.at.Bytes += r.sizes[m[1]]
+		delete(r.sizes, m[1])
+		return true
+	}
+	return false
+}
+
+var units = map[string]float64{"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+//go:embed precompile.py
+var precompile string
+
+// compile compiles what no other environment has compiled. A module that cannot be
+// compiled is left: it may be meant for another version of Python.
+func (b *build) compile(ctx context.Context, turn *os.File) error {
+	b.at.Stage = Compiling
+	cmd := command(ctx, []*os.File{b.held, turn}, filepath.Join(b.dir, "bin", "python"), "-I", "-W", "ignore", "-c", precompile, sitePackages(b.dir))
+	cmd.Env = []string{"LC_ALL=C.UTF-8"}
+	var said strings.Builder
+	last := time.Time{}
+	cmd.Stderr, cmd.Stdout = &said, &lines{to: func(line string) {
+		_, _ = fmt.Sscan(line, &b.at.Files, &b.at.AllFiles)
+		if b.at.Files == b.at.AllFiles || time.Since(last) > 200*time.Millisecond {
+			last = time.Now()
+			b.tell(b.at)
+		}
+	}}
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("compile to bytecode: %w: %s", err, explain(said.String()))
+	}
+	return nil
+}
+
+// sitePackages is where an environment has its packages.
+func sitePackages(dir string) string {
+	found, _ := filepath.Glob(filepath.Join(dir, "lib", "python*", "site-packages"))
+	if len(found) == 0 {
+		return filepath.Join(dir, "lib", "site-packages")
+	}
+	return found[0]
+}

@@ -1,0 +1,154 @@
+package pyenv
+
+import (
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// Missing is what it takes to make an environment.
+type Missing struct {
+	Packages int   // as the lock lists them for this machine
+	Bytes    int64 // of their wheels, as far as their sizes are known; what uv has kept is not downloaded again
+	Unsized  int   // packages whose sizes are not known
+	Problem  error // why it cannot be made here, or nil
+}
+
+// Missing tells what it takes to make the environment that the lock describes, or
+// nil if it is there. It reaches no network and starts nothing.
+func (e *Env) Missing(lockText []byte) *Missing {
+	if in := load(e.kept()); in != nil && complete(filepath.Join(e.opts.Dir, key(lockText, in))) {
+		return nil
+	}
+	m := &Missing{}
+	if _, err := exec.LookPath(e.opts.UV); err != nil {
+		m.Problem = ErrNoUV
+	}
+	var sizes map[string]int64
+	if e.opts.Sizes != nil {
+		sizes = e.opts.Sizes()
+	}
+	for _, p := range packages(lockText) {
+		if p.marker != "" && evaluate(p.marker) == no {
+			continue
+		}
+		m.Packages++
+		i := slices.IndexFunc(p.hashes, func(h string) bool { return sizes[h] > 0 })
+		if i < 0 {
+			m.Unsized++
+			continue
+		}
+		m.Bytes += sizes[p.hashes[i]]
+	}
+	return m
+}
+
+// A locked package is one requirement of a lock.
+type locked struct {
+	name   string // with the version: "numpy==2.4.6"
+	marker string
+	hashes []string // "sha256:...", of its wheels for all platforms
+}
+
+func packages(lockText []byte) []locked {
+	var all []locked
+	joined := strings.ReplaceAll(string(lockText), "\\\n", " ")
+	for line := range strings.Lines(joined) {
+		line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
+		if line == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, "-") {
+			continue
+		}
+		text, rest, _ := strings.Cut(line, " --hash=")
+		name, marker, _ := strings.Cut(text, ";")
+		p := locked{name: strings.TrimSpace(name), marker: strings.TrimSpace(marker)}
+		for _, h := range strings.Split(rest, " --hash=") {
+			p.hashes = append(p.hashes, strings.TrimSpace(h))
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// A truth is what is known of a condition.
+type truth int
+
+const (
+	no truth = iota
+	unknown
+	yes
+)
+
+// machine is what the variables of markers are here that depend on the platform.
+var machine = map[string]string{
+	"sys_platform": runtime.GOOS, "platform_system": strings.ToUpper(runtime.GOOS[:1]) + runtime.GOOS[1:],
+	"os_name": "posix", "platform_machine": map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH],
+	"platform_python_implementation": "CPython", "implementation_name": "cpython",
+}
+
+var token = regexp.MustCompile(`\(|\)|'[^']*'|"[^"]*"|[A-Za-z_]+|[=!<>~]+`)
+
+// evaluate tells of a marker, as packages have them for whom they are needed, whether
+// it holds here. Comparisons of versions are not made: they are unknown.
+func evaluate(marker string) truth {
+	p := parser{tokens: token.FindAllString(marker, -1)}
+	return p.any()
+}
+
+type parser struct{ tokens []string }
+
+func (p *parser) next() (t string) {
+	if len(p.tokens) > 0 {
+		t, p.tokens = p.tokens[0], p.tokens[1:]
+	}
+	return t
+}
+
+func (p *parser) peek(t string) bool { return len(p.tokens) > 0 && p.tokens[0] == t }
+
+func (p *parser) any() truth {
+	t := p.all()
+	for p.peek("or") {
+		p.next()
+		t = max(t, p.all())
+	}
+	return t
+}
+
+func (p *parser) all() truth {
+	t := p.one()
+	for p.peek("and") {
+		p.next()
+		t = min(t, p.one())
+	}
+	return t
+}
+
+func (p *parser) one() truth {
+	if p.peek("(") {
+		p.next()
+		t := p.any()
+		p.next()
+		return t
+	}
+	name, op, value := p.next(), p.next(), strings.Trim(p.next(), `'"`)
+	have, known := machine[name]
+	switch {
+	case known && op == "==":
+		return truthOf(have == value)
+	case known && op == "!=":
+		return truthOf(have != value)
+	case op == "not": // "not in" has a value of its own
+		p.next()
+	}
+	return unknown
+}
+
+func truthOf(ok bool) truth {
+	if ok {
+		return yes
+	}
+	return no
+}

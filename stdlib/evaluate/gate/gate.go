@@ -1,0 +1,226 @@
+// Package gate decides whether a model may be registered.
+package gate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/tenon-ml/tenon/stdlib/builtin"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// gates are the conditions on one metric.
+type gates struct {
+	Min *float64 `json:"min"`
+	Max *float64 `json:"max"`
+	// BaselineGain is by how much the model has to be better than the baseline.
+	BaselineGain *float64 `json:"baseline_gain"`
+	// ServingDrop is by how much it may be worse than the model in service.
+	ServingDrop *float64 `json:"serving_drop"`
+}
+
+// evaluation is what report.json holds for a gate.
+type evaluation struct {
+	Metrics        figures         `json:"metrics"`
+	Baseline       figures         `json:"baseline"`
+	Serving        figures         `json:"serving"` // empty if no model is in service
+	HigherIsBetter map[string]bool `json:"higher_is_better"`
+}
+
+// figures are metrics that have a value. A metric that could not be computed is
+// null in a report, which must not count as 0.
+type figures map[string]float64
+
+func (f *figures) UnmarshalJSON(b []byte) error {
+	var values map[string]*float64
+	if err := json.Unmarshal(b, &values); err != nil {
+		return err
+	}
+	*f = figures{}
+	for name, v := range values {
+		if v != nil {
+			(*f)[name] = *v
+		}
+	}
+	return nil
+}
+
+// verdict is the output of a gate.
+type verdict struct {
+	Passed bool         `json:"passed"`
+	Checks []gateResult `json:"checks"`
+}
+
+// gateResult is one condition and what came of it. Value is what was compared:
+// the metric, the gain or the drop; it is absent if it is not known.
+type gateResult struct {
+	Metric string   `json:"metric"`
+	Rule   string   `json:"rule"` // "min", "max", "baseline_gain" or "serving_drop"
+	Value  *float64 `json:"value,omitempty"`
+	Wanted float64  `json:"wanted"`
+	Passed bool     `json:"passed"`
+	Note   string   `json:"note,omitempty"`
+
+	text string // of the failure
+}
+
+// Run lets a model through or not. The verdict is written in both cases.
+func Run(_ context.Context, s *step.Step) error {
+	var p struct {
+		Gates map[string]gates `json:"gates"`
+	}
+	if err := builtin.Params(s, &p); err != nil {
+		return err
+	}
+	in, err := builtin.Input(s, "report")
+	if err != nil {
+		return err
+	}
+	out, err := builtin.Output(s, "verdict")
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile(filepath.Join(in.Path, "report.json"))
+	if err != nil {
+		return fmt.Errorf("read the report: %w", err)
+	}
+	var e evaluation
+	if err := json.Unmarshal(b, &e); err != nil {
+		return fmt.Errorf("read the report: %w", err)
+	}
+	v := judge(p.Gates, e)
+	if b, err = json.MarshalIndent(v, "", "  "); err != nil {
+		return fmt.Errorf("write the verdict: %w", err)
+	}
+	if err := os.WriteFile(out.Path, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the verdict: %w", err)
+	}
+	var failed []error
+	for _, c := range v.Checks {
+		if !c.Passed {
+			failed = append(failed, errors.New(c.text))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// judge checks every condition, in the order of the metrics' names.
+func judge(all map[string]gates, e evaluation) verdict {
+	v := verdict{Passed: true, Checks: []gateResult{}}
+	for _, metric := range slices.Sorted(maps.Keys(all)) {
+		g := all[metric]
+		for _, c := range []struct {
+			rule   string
+			wanted *float64
+			check  func(string, float64, evaluation) gateResult
+		}{
+			{"min", g.Min, floor}, {"max", g.Max, ceiling}, {"baseline_gain", g.BaselineGain, gain}, {"serving_drop", g.ServingDrop, drop},
+		} {
+			if c.wanted == nil {
+				continue
+			}
+			r := c.check(metric, *c.wanted, e)
+			r.Metric, r.Rule, r.Wanted = metric, c.rule, *c.wanted
+			v.Passed = v.Passed && r.Passed
+			v.Checks = append(v.Checks, r)
+		}
+	}
+	return v
+}
+
+func floor(metric string, wanted float64, e evaluation) gateResult {
+	value, ok := e.Metrics[metric]
+	if !ok {
+		return unknown(metric, "the report")
+	}
+	return gateResult{Value: &value, Passed: value >= wanted,
+		text: fmt.Sprintf("%s %s is below the floor %s", metric, number(value), number(wanted))}
+}
+
+func ceiling(metric string, wanted float64, e evaluation) gateResult {
+	value, ok := e.Metrics[metric]
+	if !ok {
+		return unknown(metric, "the report")
+	}
+	return gateResult{Value: &value, Passed: value <= wanted,
+		text: fmt.Sprintf("%s %s is above the ceiling %s", metric, number(value), number(wanted))}
+}
+
+func gain(metric string, wanted float64, e evaluation) gateResult {
+	better, r, ok := improvement(metric, e, e.Baseline, "the baseline")
+	if !ok {
+		return r
+	}
+	return gateResult{Value: &better, Passed: better >= wanted,
+		text: fmt.Sprintf("%s %s is %s the baseline %s, wanted at least %s better",
+			metric, number(e.Metrics[metric]), comparison(better), number(e.Baseline[metric]), number(wanted))}
+}
+
+func drop(metric string, wanted float64, e evaluation) gateResult {
+	if len(e.Serving) == 0 {
+		return gateResult{Passed: true, Note: "no model is in service"}
+	}
+	better, r, ok := improvement(metric, e, e.Serving, "the model in service")
+	if !ok {
+		return r
+	}
+	worse := 0 - better // not -0 for no difference
+	return gateResult{Value: &worse, Passed: worse <= wanted,
+		text: fmt.Sprintf("%s %s is %s the model in service %s, wanted at most %s worse",
+			metric, number(e.Metrics[metric]), comparison(better), number(e.Serving[metric]), number(wanted))}
+}
+
+// improvement is how much better the metric is than in other, in the metric's
+// good direction.
+func improvement(metric string, e evaluation, other figures, name string) (float64, gateResult, bool) {
+	value, ok := e.Metrics[metric]
+	if !ok {
+		return 0, unknown(metric, "the report"), false
+	}
+	base, ok := other[metric]
+	if !ok {
+		return 0, unknown(metric, "the report's figures of "+name), false
+	}
+	higher, ok := e.HigherIsBetter[metric]
+	if !ok {
+		text := fmt.Sprintf("the report does not say whether a higher %s is better", metric)
+		return 0, gateResult{Note: text, text: text}, false
+	}
+	if higher {
+		return exact(value - base), gateResult{}, true
+	}
+	return exact(base - value), gateResult{}, true
+}
+
+// exact takes away what subtraction of decimal fractions adds, so that 0.70 is
+// 0.05 better than 0.65.
+func exact(difference float64) float64 {
+	const digits = 1e12
+	if r := math.Round(difference*digits) / digits; math.Abs(difference) < 1000 {
+		return r
+	}
+	return difference
+}
+
+func unknown(metric, where string) gateResult {
+	text := fmt.Sprintf("%s is not in %s", metric, where)
+	return gateResult{Note: text, text: text}
+}
+
+func comparison(better float64) string {
+	if better < 0 {
+		return number(-better) + " worse than"
+	}
+	return number(better) + " better than"
+}
+
+// number writes a metric as people do, with at most six significant digits.
+func number(f float64) string { return strconv.FormatFloat(f, 'g', 6, 64) }

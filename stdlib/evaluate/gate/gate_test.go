@@ -1,0 +1,80 @@
+package gate
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/test/steptest"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+var component = steptest.Component(Run)
+
+const evaluated = `{
+	"metrics": {"roc_auc": 0.70, "log_loss": 0.40, "f1": null},
+	"baseline": {"roc_auc": 0.65, "log_loss": 0.50},
+	"serving": {"roc_auc": 0.72, "log_loss": 0.38},
+	"higher_is_better": {"roc_auc": true, "log_loss": false},
+	"notes": []
+}`
+
+func TestGateChecksEachCondition(t *testing.T) {
+	alone := strings.Replace(evaluated, `"serving": {"roc_auc": 0.72, "log_loss": 0.38},`, "", 1)
+	for _, tt := range []struct{ name, report, gates, want string }{
+		{"nothing to check", evaluated, `{}`, ""},
+		{"at the floor", evaluated, `{"roc_auc": {"min": 0.7}}`, ""},
+		{"below the floor", evaluated, `{"roc_auc": {"min": 0.71}}`, "roc_auc 0.7 is below the floor 0.71"},
+		{"above the ceiling", evaluated, `{"log_loss": {"max": 0.39}}`, "log_loss 0.4 is above the ceiling 0.39"},
+		{"enough better than the baseline", evaluated, `{"roc_auc": {"baseline_gain": 0.05}, "log_loss": {"baseline_gain": 0.1}}`, ""},
+		{"not enough better, higher is better", evaluated, `{"roc_auc": {"baseline_gain": 0.06}}`, "roc_auc 0.7 is 0.05 better than the baseline 0.65, wanted at least 0.06 better"},
+		{"not enough better, lower is better", evaluated, `{"log_loss": {"baseline_gain": 0.2}}`, "log_loss 0.4 is 0.1 better than the baseline 0.5, wanted at least 0.2 better"},
+		{"a little worse than in service", evaluated, `{"roc_auc": {"serving_drop": 0.02}, "log_loss": {"serving_drop": 0.02}}`, ""},
+		{"too much worse, higher is better", evaluated, `{"roc_auc": {"serving_drop": 0.01}}`, "roc_auc 0.7 is 0.02 worse than the model in service 0.72, wanted at most 0.01 worse"},
+		{"too much worse, lower is better", evaluated, `{"log_loss": {"serving_drop": 0}}`, "log_loss 0.4 is 0.02 worse than the model in service 0.38, wanted at most 0 worse"},
+		{"no model in service", alone, `{"roc_auc": {"serving_drop": 0}}`, ""},
+		{"a metric that is null", evaluated, `{"f1": {"max": 1}}`, "f1 is not in the report"},
+		{"a metric that is not there", evaluated, `{"rmse": {"max": 1}}`, "rmse is not in the report"},
+		{"no baseline of it", `{"metrics": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "f1 is not in the report's figures of the baseline"},
+		{"no direction", `{"metrics": {"f1": 1}, "baseline": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "the report does not say whether a higher f1 is better"},
+		{"each failure, by metric", evaluated, `{"roc_auc": {"min": 0.8, "max": 0.6}, "log_loss": {"max": 0.1}}`,
+			"log_loss 0.4 is above the ceiling 0.1\nroc_auc 0.7 is below the floor 0.8\nroc_auc 0.7 is above the ceiling 0.6"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := gateStep(t, tt.report, tt.gates)
+			if tt.want == "" {
+				component.Run(t, s)
+			} else {
+				component.Fails(t, s, tt.want)
+			}
+			b, err := os.ReadFile(s.Outputs["verdict"].Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var v verdict
+			if err := json.Unmarshal(b, &v); err != nil {
+				t.Fatal(err)
+			}
+			if v.Passed != (tt.want == "") || v.Checks == nil {
+				t.Errorf("verdict %s", b)
+			}
+			if tt.name == "no model in service" && v.Checks[0].Note != "no model is in service" {
+				t.Errorf("verdict %s", b)
+			}
+		})
+	}
+}
+
+func TestGateRefusesAnUnknownCondition(t *testing.T) {
+	component.Fails(t, gateStep(t, evaluated, `{"roc_auc": {"minimum": 1}}`), `unknown field "minimum"`)
+}
+
+func gateStep(t *testing.T, report, gates string) *step.Step {
+	t.Helper()
+	s := steptest.New(t, "evaluate.gate", `{"gates": `+gates+`}`, "verdict")
+	s.Inputs["report"] = step.Port{Kind: ir.Report, Path: filepath.Dir(steptest.Write(t, "report.json", report))}
+	return s
+}

@@ -1,0 +1,108 @@
+"""What the trainers of gradient boosting share: data, classes, a part held out for early stopping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import tenon_model
+from tenon_model import Encoding
+from tenon_step import Port, Signature, Step, StepError, log, nearest
+
+
+@dataclass
+class Data:
+    """Encoded features and targets (class numbers if classes), and the part held out, which may be empty."""
+
+    port: Port
+    signature: Signature
+    encoding: Encoding
+    label: dict[str, Any]
+    train: pd.DataFrame
+    train_y: np.ndarray
+    held: pd.DataFrame
+    held_y: np.ndarray
+    stop_after: int | None  # rounds without improvement
+    rounds: int
+
+    @property
+    def classes(self) -> int:
+        """How many, 0 in a regression."""
+        return len(self.label.get("classes", ()))
+
+    def save(self, flavour: str, step: Step, rounds: int) -> None:
+        """Writes the model folder's JSON files and the metrics. `rounds` is the number of those kept."""
+        rows = len(self.train) + len(self.held)
+        info = {
+            "flavour": flavour,
+            "estimator": flavour,
+            "params": step.params.get("params") or {},
+            "rounds": rounds,
+            "seed": step.seed32,
+            "rows": rows,
+            "encoding": list(self.encoding.columns),
+            **self.label,
+        }
+        tenon_model.save(self.port.path, self.signature, info)
+        step.metrics(rows=rows, features=self.train.shape[1], rounds=rounds)
+
+
+def read(step: Step) -> Data:
+    """Reads the input `train` and the parameters `rounds` and `early_stopping`."""
+    port = step.output("model", "model")
+    if port.signature is None:
+        raise StepError("output model has no signature")
+    rounds = step.params.get("rounds") or 100
+    if not isinstance(rounds, int) or rounds < 1:
+        raise StepError(f"parameter rounds is {rounds!r}, wanted a positive integer")
+    frame, y = tenon_model.training_data(step, port.signature)
+    if not len(frame):
+        raise StepError("input train has no rows")
+    label = tenon_model.describe(y, port.signature)
+    if "classes" in label:
+        y = np.searchsorted(np.array(label["classes"], dtype=y.dtype), y)
+    held = np.zeros(len(y), dtype=bool)
+    stopping = step.params.get("early_stopping") or {}
+    if stopping:
+        fraction = stopping.get("fraction", 0.1)
+        if not 0 < fraction < 1:
+            raise StepError(f"early_stopping.fraction is {fraction}, wanted a number between 0 and 1")
+        held[np.random.default_rng(step.seed32).permutation(len(y))[: max(1, int(len(y) * fraction))]] = True
+        if "classes" in label and len(np.unique(y[~held])) < len(label["classes"]):
+            raise StepError("early_stopping holds out all rows of a class; lower its fraction")
+    # Categories and classes are those of all rows: the part held out is training data too.
+    encoding = Encoding.fit(frame, port.signature, native=True)
+    features = encoding.apply(frame)
+    features.columns = [tenon_model.feature_name(name, i) for i, name in enumerate(features.columns)]
+    return Data(
+        port=port,
+        signature=port.signature,
+        encoding=encoding,
+        label=label,
+        train=features[~held],
+        train_y=y[~held],
+        held=features[held],
+        held_y=y[held],
+        stop_after=stopping.get("rounds", 10) if stopping else None,
+        rounds=rounds,
+    )
+
+
+def reject_unknown(library: str, unknown: list[str], known: list[str]) -> None:
+    """StepError for parameters that the library says it does not know; it would only warn."""
+    if unknown:
+        raise StepError(f"{library} has no parameter {unknown[0]}{nearest(unknown[0], known)}")
+
+
+def report(step: Step, done: int, total: int) -> None:
+    """Progress every 10 rounds."""
+    if done % 10 == 0 or done == total:
+        step.progress(done, total, f"round {done}")
+
+
+def note_early(best: int, rounds: int) -> None:
+    if best < rounds:
+        log(f"stopped early: {best} of {rounds} rounds kept")

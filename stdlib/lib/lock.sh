@@ -1,0 +1,40 @@
+#!/bin/sh
+# Regenerates every requirements.lock of the library from the requirements.in beside it, with hashes, for all
+# platforms, and sizes.txt, which says how large the wheels are: a lock has no room for that. Pins that are there are kept; `lock.sh --upgrade` moves them. Needs uv.
+set -eu
+cd "$(dirname "$0")/.."
+uv=${UV:-uv}
+
+# lock FOLDER "CONSTRAINING FOLDERS" [OPTION...]: a lock made earlier constrains a later one, so that a package has
+# one version in all environments. A lock names packages and hashes, never where they are fetched from.
+lock() {
+	folder=$1
+	constraints=$(for c in $2; do printf -- '--constraint %s/requirements.lock ' "$c"; done)
+	shift 2
+	# shellcheck disable=SC2086
+	"$uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links $constraints "$@" \
+		--output-file "$folder/requirements.lock" "$folder/requirements.in"
+	echo "$folder: $(grep -c '==' "$folder/requirements.lock") packages"
+}
+
+lock lib/model "" "$@"
+lock lib/step lib/model "$@"
+components=$(ls -d */*/requirements.in | grep -v '^lib/' | xargs -n1 dirname)
+for c in $components; do lock "$c" lib/model "$@"; done
+{
+	printf '# Runs all tests of the library. Written by lock.sh.\n-r ../model/requirements.in\n'
+	for c in $components; do printf -- '-r ../../%s/requirements.in\n' "$c"; done
+	printf 'pytest\nhttpx\nruff\n'
+} >lib/test/requirements.in
+lock lib/test "lib/model $components" "$@"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for folder in lib/step lib/model $components; do
+	"$uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-deps --no-header \
+		--format pylock.toml --output-file "$work/pylock.$(echo "$folder" | tr / -).toml" "$folder/requirements.lock"
+done
+"$uv" run --quiet --no-project --python 3.11 --with packaging lib/sizes.py "$work"/*.toml >"$work/sizes.txt"
+mv "$work/sizes.txt" lib/sizes.txt
+echo "lib/sizes.txt: $(wc -l <lib/sizes.txt) wheels"

@@ -1,0 +1,414 @@
+"""Model folders of any flavour: how they are written, loaded and asked.
+
+Training, evaluation, batch and HTTP all make the features by `prepare` and `Model.predict`, so that a model
+sees in production what it has seen in training.
+
+A model folder holds `signature.json`, `model.json` (flavour, estimator, parameters, versions, classes,
+encoding) and what the flavour adds: `model.joblib` (sklearn), `model.ubj` (xgboost), `model.txt` (lightgbm),
+or `model.pkl` and `code/` (script). The same data, parameters, seed and cores make the same bytes: there are
+no times in it. Except for HistGradientBoosting*, which keeps it, the number of cores does not matter either.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+import tenon_step
+from tenon_step import Column, Signature, Step, StepError
+
+FORMAT = 1
+
+# Predictors that predict the most probable class, so that asking them twice would be waste. Others may not,
+# such as scikit-learn's TunedThresholdClassifierCV.
+MOST_PROBABLE = ("_XGBoost", "_LightGBM", "HistGradientBoostingClassifier", "RandomForestClassifier")
+LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "lightgbm")
+
+
+# --- From tables to features and labels ---
+
+
+def prepare(data: Any, signature: Signature, what: str = "the input") -> pd.DataFrame:
+    """The model's features: the columns of the signature, in its order, always of the same dtypes.
+
+    Integers and booleans keep their dtype, or are float64 with NaN if nullable. Floats have NaN for null.
+    Strings are of dtype object with None, dates and timestamps datetime64 (UTC for timestamptz), times
+    timedelta64, bytes object. Columns that the signature does not name are ignored. StepError if one is
+    missing or does not fit its type.
+    """
+    table = tenon_step.conform(data, signature.input, what, extra="ignore")
+    series = {c.name: _series(table.column(c.name), c) for c in signature.input}
+    rows = len(table) if signature.input else len(data)  # a table without columns has no length
+    return pd.DataFrame(series, index=pd.RangeIndex(rows))
+
+
+def labels(data: Any, signature: Signature, what: str = "the input") -> np.ndarray:
+    """The labels, one per row: bool, integer, float or object (strings). StepError if one is null."""
+    column = signature.output
+    table = tenon_step.conform(data, [column], what, extra="ignore")
+    nulls = table.column(0).null_count
+    if nulls:
+        raise StepError(
+            f"{what}: label {column.name} is null in {nulls} of {len(table)} rows; leave them out"
+        )
+    values = table.column(0).to_numpy()
+    if column.type in ("date", "time", "timestamp", "timestamptz", "bytes"):
+        raise StepError(f"label {column.name}: a {column.type} cannot be predicted")
+    if signature.task == "regression" and values.dtype.kind not in "iuf":
+        raise StepError(f"label {column.name}: regression wants a number, the column is {column.type}")
+    return values.astype(object) if column.type == "string" else values
+
+
+def training_data(step: Step, signature: Signature) -> tuple[pd.DataFrame, np.ndarray]:
+    """What `prepare` and `labels` make of the input `train`. No other column of it is read."""
+    train = step.lazy("train")
+    return prepare(train, signature, "input train"), labels(train, signature, "input train")
+
+
+def _series(values: pa.ChunkedArray, column: Column) -> pd.Series:
+    kind = column.type
+    if kind in ("string", "bytes"):
+        return pd.Series(values.to_numpy(), dtype=object)
+    if kind == "time":
+        return values.cast(pa.int64()).cast(pa.duration("us")).to_pandas()
+    if kind in ("date", "timestamp", "timestamptz"):
+        return values.to_pandas() if kind != "date" else values.cast(pa.timestamp("us")).to_pandas()
+    if kind == "bool" and column.nullable:
+        values = values.cast(pa.uint8())
+    array = values.to_numpy()
+    return pd.Series(array.astype(np.float64) if column.nullable and kind[:5] != "float" else array)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How features become what an estimator digests; fitted on the training data, kept in model.json.
+
+    Each entry of `columns` has a `name` and `as`: "number" (float), "category" (pandas categorical with fixed
+    `categories`; any other value is missing), "text" (left as it is), "years" (since 2000, of dates and
+    timestamps) or "seconds" (of times of the day).
+    """
+
+    columns: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def fit(
+        cls, frame: pd.DataFrame, signature: Signature, native: bool, most: int | None = None
+    ) -> Encoding:
+        """`native` makes strings categories; of more than `most` values the most frequent are kept."""
+        columns: list[dict[str, Any]] = []
+        for c in signature.input:
+            entry: dict[str, Any] = {"name": c.name, "as": "number"}
+            if c.type == "bytes":
+                raise StepError(
+                    f'column {c.name}: bytes are no feature; leave it out or say preprocess: "none"'
+                )
+            if c.type in ("date", "timestamp", "timestamptz"):
+                entry["as"] = "years"
+            elif c.type == "time":
+                entry["as"] = "seconds"
+            elif c.type == "string" and native:
+                counts = frame[c.name].value_counts()
+                values = list(c.values) or sorted(counts.index)
+                if most is not None and len(values) > most:
+                    frequent = sorted(values, key=lambda v: (-counts.get(v, 0), v))[:most]
+                    tenon_step.log(
+                        f"note: column {c.name} has {len(values)} values; the {most} most frequent are kept"
+                    )
+                    values = sorted(frequent)
+                entry |= {"as": "category", "categories": values}
+            elif c.type == "string":
+                entry["as"] = "text"
+            columns.append(entry)
+        return cls(columns)
+
+    @cached_property
+    def _dtypes(self) -> dict[str, pd.CategoricalDtype]:
+        return {
+            c["name"]: pd.CategoricalDtype(pd.Index(c["categories"], dtype=object))
+            for c in self.columns
+            if c["as"] == "category"
+        }
+
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Encodes the output of `prepare`. Values never seen in training never fail."""
+        return pd.DataFrame(
+            {c["name"]: self._column(frame[c["name"]], c) for c in self.columns}, index=frame.index
+        )
+
+    def _column(self, values: pd.Series, entry: Mapping[str, Any]) -> Any:
+        match entry["as"]:
+            case "number":
+                return values if values.dtype == np.float32 else values.astype(np.float64)
+            case "category":
+                dtype = self._dtypes[entry["name"]]
+                return pd.Categorical.from_codes(dtype.categories.get_indexer(values), dtype=dtype)
+            case "years":
+                # Small numbers, which neither overwhelm a linear model nor lose days in float32.
+                return (values - pd.Timestamp("2000-01-01", tz=values.dt.tz)) / pd.Timedelta(days=365.25)
+            case "seconds":
+                return values / pd.Timedelta(seconds=1)
+            case _:
+                return values
+
+
+# --- Model folders ---
+
+
+class Model:
+    """A fitted model. `info` is its model.json; `classes` are the labels of a classifier, sorted."""
+
+    def __init__(self, signature: Signature, info: Mapping[str, Any], predictor: Any) -> None:
+        self.signature = signature
+        self.info = info
+        self.predictor = predictor
+        self.classes: list[Any] = list(info.get("classes") or ())
+        self.encoding = Encoding(info["encoding"]) if info.get("encoding") else None
+        self._label = _label_dtype(signature)
+
+    @property
+    def classification(self) -> bool:
+        return self.signature.task == "classification"
+
+    def features(self, data: Any) -> pd.DataFrame:
+        """What the estimator is given for `data`, a table with the columns of the signature."""
+        frame = prepare(data, self.signature)
+        return self.encoding.apply(frame) if self.encoding else frame
+
+    def predict(self, data: Any, probabilities: bool = False) -> pd.DataFrame:
+        """One row per row of `data`.
+
+        `prediction` is of the label's type, or float64 in a regression. For a classifier that knows
+        probabilities, `probability` is that of True if the label is a bool, and otherwise that of the
+        predicted class, and `probabilities`, on demand, is a dict from class to probability.
+        """
+        return self.outcome(self.features(data), probabilities)
+
+    def outcome(self, features: pd.DataFrame, probabilities: bool = False) -> pd.DataFrame:
+        """`predict` for rows that went through `features` already."""
+        if not self.classification:
+            values = np.asarray(self.predictor.predict(features), dtype=np.float64).reshape(len(features))
+            return pd.DataFrame({"prediction": values})
+        best, p = self.classify(features)
+        out = pd.DataFrame(
+            {"prediction": pd.Series(np.array(self.classes, dtype=self._label)[best], dtype=self._label)}
+        )
+        if p is None:
+            return out
+        if self.signature.output.type == "bool":
+            out["probability"] = p[:, self.classes.index(True)]
+        else:
+            out["probability"] = p[np.arange(len(p)), best]
+        if probabilities:
+            names = [label_name(c) for c in self.classes]
+            out["probabilities"] = [dict(zip(names, row, strict=True)) for row in p.tolist()]
+        return out
+
+    def classify(self, features: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
+        """For each row the index of its class in `classes`, and what `predict_proba` gives."""
+        p = self.predict_proba(features)
+        if p is not None and type(self.predictor).__name__ in MOST_PROBABLE:
+            return p.argmax(axis=1), p
+        found = np.asarray(self.predictor.predict(features)).reshape(len(features))
+        index = {name: i for i, name in enumerate(self.classes)}
+        try:
+            return np.array([index[label] for label in found.tolist()], dtype=np.intp), p
+        except KeyError as e:
+            raise StepError(f"predict gave {e}, which is no class of the training data") from None
+
+    def predict_proba(self, features: pd.DataFrame) -> np.ndarray | None:
+        """Probabilities of shape (rows, classes), in the order of `classes`; None if the model has none."""
+        if not hasattr(self.predictor, "predict_proba"):
+            return None
+        p = np.asarray(self.predictor.predict_proba(features), dtype=np.float64)
+        if p.shape != (len(features), len(self.classes)):
+            wanted = (len(features), len(self.classes))
+            raise StepError(f"predict_proba gave an array of shape {p.shape}, wanted {wanted}")
+        return p
+
+
+def save(folder: Path, signature: Signature, info: Mapping[str, Any]) -> None:
+    """Writes signature.json and model.json. The flavour's own file is the trainer's to write, beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    doc = {
+        "format": FORMAT,
+        **info,
+        # The patch level does not count: the environment is locked for a minor version.
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "libraries": _libraries(info["flavour"]),
+    }
+    _write_json(folder / "signature.json", signature.doc)
+    _write_json(folder / "model.json", doc)
+
+
+def load(folder: str | Path) -> Model:
+    """Loads a model folder of any flavour. StepError if it is none."""
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        signature = Signature.parse(json.loads((folder / "signature.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError) as e:
+        raise StepError(f"{folder} is no model folder: {e}") from e
+    if info.get("format") != FORMAT:
+        raise StepError(f"{folder} has model format {info.get('format')}; this loader knows {FORMAT}")
+    loaders = {"sklearn": _load_sklearn, "xgboost": _XGBoost, "lightgbm": _LightGBM, "script": _load_script}
+    if info["flavour"] not in loaders:
+        raise StepError(
+            f"{folder}: unknown flavour {info['flavour']}{tenon_step.nearest(info['flavour'], loaders)}"
+        )
+    return Model(signature, info, loaders[info["flavour"]](folder, info))
+
+
+def describe(y: np.ndarray, signature: Signature) -> dict[str, Any]:
+    """What model.json keeps of the labels: the sorted classes, or 21 quantiles of a regression's target."""
+    if signature.task == "classification":
+        classes = [c.item() if hasattr(c, "item") else c for c in np.unique(y)]
+        if len(classes) < 2:
+            raise StepError(
+                f"label {signature.output.name} has only the value {classes[0]!r} in the training data"
+            )
+        return {"classes": classes}
+    return {"quantiles": [float(q) for q in np.quantile(y.astype(np.float64), np.linspace(0, 1, 21))]}
+
+
+def label_name(label: Any) -> str:
+    """A class as text, as in JSON: true, 3, setosa."""
+    return str(bool(label)).lower() if isinstance(label, bool | np.bool_) else str(label)
+
+
+def _label_dtype(signature: Signature) -> Any:
+    kind = signature.output.type
+    return object if kind == "string" else np.dtype(kind)
+
+
+def _libraries(flavour: str) -> dict[str, str]:
+    """The versions that matter to the flavour; other trainers may be installed too, and are left out."""
+    versions = {}
+    for name in LIBRARIES:
+        if name.startswith(("xgboost", "lightgbm")) and not name.startswith(flavour):
+            continue
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _write_json(path: Path, doc: Any) -> None:
+    path.write_text(json.dumps(doc, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+# --- Flavours: folder, model.json -> an object with predict, and predict_proba for a classifier ---
+
+
+def _load_sklearn(folder: Path, info: Mapping[str, Any]) -> Any:
+    import joblib
+
+    return joblib.load(folder / "model.joblib")
+
+
+class _XGBoost:
+    def __init__(self, folder: Path, info: Mapping[str, Any]) -> None:
+        import xgboost
+
+        self.names = [feature_name(c["name"], i) for i, c in enumerate(info["encoding"])]
+        self.booster = xgboost.Booster(model_file=folder / "model.ubj")
+        if info.get("classes"):
+            self.predict_proba = self._proba
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        import xgboost
+
+        return self.booster.predict(
+            xgboost.DMatrix(frame.set_axis(self.names, axis=1), enable_categorical=True)
+        )
+
+    def _proba(self, frame: pd.DataFrame) -> np.ndarray:
+        return two_columns(self.predict(frame))
+
+
+class _LightGBM:
+    def __init__(self, folder: Path, info: Mapping[str, Any]) -> None:
+        import lightgbm
+
+        self.booster = lightgbm.Booster(model_file=folder / "model.txt")
+        if info.get("classes"):
+            self.predict_proba = self._proba
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        return np.asarray(self.booster.predict(frame))
+
+    def _proba(self, frame: pd.DataFrame) -> np.ndarray:
+        return two_columns(self.predict(frame))
+
+
+def _load_script(folder: Path, info: Mapping[str, Any]) -> Any:
+    import pickle
+
+    module = script_module(folder / "code", info["script"], info["module"])
+    before = set(sys.modules)
+    path = list(sys.path)
+    sys.path.insert(0, str((folder / "code").resolve()))
+    try:
+        if info["load"]:
+            model = tenon_step.find_function(module, info["script"], info["load"])(folder)
+        else:
+            with open(folder / "model.pkl", "rb") as f:
+                model = pickle.load(f)
+    finally:
+        sys.path[:] = path
+        _forget(set(sys.modules) - before, folder / "code")
+    if not hasattr(model, "predict"):
+        raise StepError(
+            f"{info['script']}: {info['load']}() returned {type(model).__name__}, which has no predict"
+        )
+    return model
+
+
+def script_module(code: Path, script: str, name: str) -> Any:
+    """Imports a training script as the module `name`, which is unique to its content.
+
+    Two versions of a script can so be loaded side by side. Modules that it imports from its own folder are
+    forgotten afterwards for the same reason; they live on in the script.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    before = set(sys.modules)
+    path = list(sys.path)
+    sys.path[:0] = [str((code / script).parent.resolve()), str(code.resolve())]
+    try:
+        return tenon_step.import_file(name, (code / script).resolve())
+    finally:
+        sys.path[:] = path
+        _forget(set(sys.modules) - before - {name}, code)
+
+
+def _forget(names: set[str], folder: Path) -> None:
+    for name in names:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).resolve().is_relative_to(folder.resolve()) and not _component(Path(file)):
+            del sys.modules[name]
+
+
+def _component(path: Path) -> bool:
+    return path.resolve().parent == Path(__file__).resolve().parent
+
+
+def two_columns(p: np.ndarray) -> np.ndarray:
+    """Probabilities of shape (rows, classes), also from one number per row, which two classes may have."""
+    return np.column_stack([1 - p, p]) if p.ndim == 1 else p
+
+
+def feature_name(name: str, index: int) -> str:
+    """A name that XGBoost and LightGBM take: the column's, unless it has characters that they do not."""
+    return name if name.isidentifier() else f"f{index}"

@@ -1,0 +1,614 @@
+"""The contract of a step in Python: read the document, read inputs, write outputs.
+
+A whole step::
+
+    import tenon_step
+
+    def main(step: tenon_step.Step) -> None:
+        people = step.table("people")
+        step.write_table("out", people[people.age >= step.params["min_age"]])
+
+    if __name__ == "__main__":
+        tenon_step.run(main)
+
+It is a convenience, not a requirement: docs/step.md describes what it does. It needs pandas and pyarrow only
+when a table is read or written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib.util
+import inspect
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+VERSION = 1
+ENV = "TENON_STEP"
+
+# One row group of DuckDB, so that both make files of the same shape.
+ROW_GROUP = 122_880
+
+
+class StepError(Exception):
+    """A fault of the user's: `run` reports it as one line, without a traceback."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A declared column. `type` is a name of docs/step.md, such as "int64" or "timestamptz"."""
+
+    name: str
+    type: str
+    nullable: bool = False
+    unique: bool = False
+    min: float | int | None = None
+    max: float | int | None = None
+    values: tuple[str, ...] = ()
+    doc: str = ""
+
+    @classmethod
+    def parse(cls, doc: Mapping[str, Any]) -> Column:
+        return cls(
+            name=doc["name"],
+            type=doc["type"],
+            nullable=doc.get("nullable", False),
+            unique=doc.get("unique", False),
+            min=doc.get("min"),
+            max=doc.get("max"),
+            values=tuple(doc.get("values") or ()),
+            doc=doc.get("doc", ""),
+        )
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes (`input`, in order) and gives (`output`, the label). `doc` is its JSON form."""
+
+    task: str
+    input: tuple[Column, ...]
+    output: Column
+    doc: dict[str, Any] = field(compare=False, repr=False, default_factory=dict)
+
+    @classmethod
+    def parse(cls, doc: Mapping[str, Any]) -> Signature:
+        columns = tuple(Column.parse(c) for c in doc["input"])
+        return cls(doc["task"], columns, Column.parse(doc["output"]), dict(doc))
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output. `path` is a Parquet file for a table, a folder for a model or a report."""
+
+    name: str
+    kind: str
+    path: Path
+    schema: tuple[Column, ...] = ()
+    keys: tuple[str, ...] = ()
+    timestamp: str = ""
+    signature: Signature | None = None
+    digest: str = ""
+    version: int = 0
+    created: str = ""
+
+    @classmethod
+    def parse(cls, name: str, doc: Mapping[str, Any]) -> Port:
+        return cls(
+            name=name,
+            kind=doc["kind"],
+            path=Path(doc["path"]),
+            schema=tuple(Column.parse(c) for c in doc.get("schema") or ()),
+            keys=tuple(doc.get("keys") or ()),
+            timestamp=doc.get("timestamp") or "",
+            signature=Signature.parse(doc["signature"]) if doc.get("signature") else None,
+            digest=doc.get("digest") or "",
+            version=doc.get("version") or 0,
+            created=doc.get("created") or "",
+        )
+
+
+class Step:
+    """The document of one run. Inputs are read-only; outputs count once the program has exited with 0."""
+
+    def __init__(self, doc: Mapping[str, Any]) -> None:
+        self.doc = doc
+        self.unit: str = doc.get("unit", "")
+        self.component: str = doc.get("component", "")
+        self.params: dict[str, Any] = doc.get("params") or {}
+        self.inputs = {name: Port.parse(name, p) for name, p in (doc.get("inputs") or {}).items()}
+        self.outputs = {name: Port.parse(name, p) for name, p in (doc.get("outputs") or {}).items()}
+        self.files: dict[str, list[str]] = doc.get("files") or {}
+        self.seed: int = doc.get("seed") or 0
+        self.resources: dict[str, Any] = doc.get("resources") or {}
+        self.code = Path(doc.get("code") or ".")
+        self.scratch = Path(doc.get("scratch") or ".")
+        self.endpoint: dict[str, Any] = doc.get("endpoint") or {}
+        self.instance: str = doc.get("instance") or ""
+        self._metrics: dict[str, float] = {}
+
+    @property
+    def threads(self) -> int | None:
+        """Whole cores the unit asked for, at least 1; None if it did not say."""
+        milli = self.resources.get("milli_cpu") or 0
+        return max(1, milli // 1000) if milli else None
+
+    @property
+    def seed32(self) -> int:
+        """The seed folded into 32 bits, which is what NumPy and scikit-learn take."""
+        return self.seed % 2**32
+
+    def input(self, name: str, kind: str | None = None) -> Port:
+        """The input port `name`. Raises StepError if it is not there or is of another kind."""
+        return _port("input", self.inputs, name, kind)
+
+    def output(self, name: str, kind: str | None = None) -> Port:
+        """The output port `name`. Raises StepError if it is not there or is of another kind."""
+        return _port("output", self.outputs, name, kind)
+
+    def lazy(self, name: str) -> LazyTable:
+        """The input table `name`, of which only the columns that are asked for are read."""
+        return LazyTable(self.input(name, "table").path)
+
+    def arrow(self, name: str) -> pa.Table:
+        """The input table `name` as an Arrow table with exactly the columns of its schema."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.input(name, "table").path)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """The input table `name` as a DataFrame.
+
+        Dates and timestamps are datetime64. A column of integers with nulls is float64, since pandas' own
+        integers have no null; `arrow` gives the exact values.
+        """
+        return self.arrow(name).to_pandas(date_as_object=False)
+
+    @contextlib.contextmanager
+    def writer(self, name: str, extra: str = "error") -> Iterator[TableWriter]:
+        """Writes the output table `name` part by part: `with step.writer("out") as w: w.write(part)`."""
+        port = self.output(name, "table")
+        with TableWriter(port.path, port.schema, f"output {name}", extra) as writer:
+            yield writer
+
+    def write_table(self, name: str, data: Any, extra: str = "error") -> int:
+        """Writes `data` as the output table `name` and returns the number of rows.
+
+        `data` is a DataFrame, an Arrow table or batch, anything with the Arrow stream interface, a dict of
+        columns or a list of dicts. It is cast to the declared schema, in the declared order. StepError names
+        the column and the wanted and found type if a value does not fit, if a column is missing, or, unless
+        `extra` is "drop", if there is one that is not declared. The same rows always make the same bytes.
+        """
+        with self.writer(name, extra) as writer:
+            writer.write(data)
+        return writer.rows
+
+    def metrics(self, values: Mapping[str, float] | None = None, /, **more: float) -> None:
+        """Adds to the metrics of the step. What is no finite number is left out, with a note in the log."""
+        for name, value in {**(values or {}), **more}.items():
+            if math.isfinite(value):
+                self._metrics[name] = float(value)
+            else:
+                log(f"metric {name} is {value}: left out")
+        if path := self.doc.get("metrics"):
+            Path(path).write_text(json.dumps(self._metrics, sort_keys=True))
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Reports that `done` of `total` units of work, of any unit, are done."""
+        line: dict[str, Any] = {"done": done}
+        if total is not None:
+            line["total"] = total
+        if message:
+            line["message"] = message
+        if path := self.doc.get("progress"):
+            with open(path, "a", encoding="utf-8") as f:
+                f.write(json.dumps(line) + "\n")
+
+    def function(self, name: str | None = None, default: str = "main") -> Callable[..., Any]:
+        """The function that params `script` and `function` name, imported from the code folder."""
+        return user_function(self, self.params.get("script"), name or self.params.get("function") or default)
+
+
+def load() -> Step:
+    """Reads the document that $TENON_STEP names. Raises StepError if there is none."""
+    path = os.environ.get(ENV)
+    if not path:
+        raise StepError(f"${ENV} is not set: a step is started by tenon apply")
+    try:
+        doc = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise StepError(f"cannot read the step {path}: {e}") from e
+    if doc.get("version") != VERSION:
+        raise StepError(
+            f"{path} has version {doc.get('version')} of the contract; this helper knows {VERSION}"
+        )
+    step = Step(doc)
+    if step.threads:
+        # OpenMP and BLAS read these when they are loaded, which is why components import libraries after
+        # this.
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, str(step.threads))
+    return step
+
+
+def run(main: Callable[[Step], Any]) -> None:
+    """Loads the step, calls `main(step)` and exits.
+
+    A StepError ends the program with status 1 and one line on standard error. Any other exception keeps its
+    traceback, which starts at the user's script if it passes through one.
+    """
+    try:
+        main(load())
+    except StepError as e:
+        log("error: " + " ".join(str(e).split()))
+        sys.exit(1)
+    except Exception as e:
+        sys.stdout.flush()
+        print(_traceback(e), end="", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def log(message: str) -> None:
+    """Writes one line to the log of the unit."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def nearest(name: str, names: Iterable[str], wanted: str = "known") -> str:
+    """The end of an error message for a name that is not there: the nearest, or all if they are few."""
+    names = sorted(set(names))
+    if close := difflib.get_close_matches(name, names, n=3, cutoff=0.6):
+        return f"; did you mean {' or '.join(close)}?"
+    if not names:
+        return f"; {wanted}: none"
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"; {wanted}: {shown}"
+
+
+# --- The user's code ---
+
+_user_files: set[str] = set()
+
+
+def user_module(step: Step, script: str | None) -> Any:
+    """Imports `script`, a path relative to the code folder, and returns the module."""
+    if not script:
+        raise StepError("parameter script is not set")
+    path = (step.code / script).resolve()
+    if not path.is_file():
+        there = [str(p.relative_to(step.code)) for p in step.code.rglob("*.py") if not _own(p)]
+        raise StepError(f"script {script} is not in the code folder{nearest(script, there, 'it holds')}")
+    for folder in (str(path.parent), str(step.code.resolve())):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    return import_file(path.stem, path)
+
+
+def import_file(name: str, path: Path) -> Any:
+    """Imports the file as the module `name`."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise StepError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    _user_files.add(str(path))
+    spec.loader.exec_module(module)
+    return module
+
+
+def user_function(step: Step, script: str | None, name: str) -> Callable[..., Any]:
+    """The function `name` of `script`. StepError gives the nearest names if it is not there."""
+    return find_function(user_module(step, script), str(script), name)
+
+
+def find_function(module: Any, script: str, name: str) -> Callable[..., Any]:
+    """The function `name` of an imported script. StepError gives the nearest names if it is not there."""
+    found = getattr(module, name, None)
+    if not callable(found):
+        names = [
+            n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__
+        ]
+        raise StepError(f"{script} has no function {name}{nearest(name, names, 'it has')}")
+    return found
+
+
+def call(function: Callable[..., Any], args: Mapping[str, Any], where: str) -> Any:
+    """Calls `function(**args)`. StepError if the arguments do not fit its parameters."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return function(**args)
+    try:
+        signature.bind(**args)
+    except TypeError as e:
+        takes = ", ".join(str(p) for p in signature.parameters.values())
+        raise StepError(f"{where}: {e}; it takes ({takes}) and is given ({', '.join(args)})") from None
+    return function(**args)
+
+
+# --- Tables ---
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The Arrow type of a column type."""
+    import pyarrow as pa
+
+    types = {
+        "bool": pa.bool_(),
+        "float32": pa.float32(),
+        "float64": pa.float64(),
+        "string": pa.string(),
+        "bytes": pa.binary(),
+        "date": pa.date32(),
+        "time": pa.time64("us"),
+        "timestamp": pa.timestamp("us"),
+        "timestamptz": pa.timestamp("us", tz="UTC"),
+    }
+    for bits in (8, 16, 32, 64):
+        types[f"int{bits}"] = getattr(pa, f"int{bits}")()
+        types[f"uint{bits}"] = getattr(pa, f"uint{bits}")()
+    if name not in types:
+        raise StepError(f"unknown column type {name}{nearest(name, types)}")
+    return types[name]
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    """The Arrow schema of declared columns."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(c.name, arrow_type(c.type)) for c in columns])
+
+
+def conform(data: Any, columns: Sequence[Column], what: str = "the table", extra: str = "error") -> pa.Table:
+    """Casts `data` to the declared columns, in their order.
+
+    `data` is as for `Step.write_table`, or a `LazyTable`. Casts never lose information: an integer may become
+    a float, a decimal either, a float an integer only if it is whole. Text is never parsed. `extra` says what
+    is done with columns that are not declared: "error", "drop" (with a note in the log) or "ignore".
+    """
+    import pyarrow as pa
+
+    found = _columns(data, [c.name for c in columns])
+    missing = [c.name for c in columns if c.name not in found]
+    if missing:
+        name = missing[0]
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise StepError(f"{what}: column {name}{more} is missing{nearest(name, map(str, found), 'it has')}")
+    declared = {c.name for c in columns}
+    surplus = [str(name) for name in found if name not in declared]
+    if surplus and extra == "error":
+        raise StepError(f"{what}: column {', '.join(surplus)} is not declared; declare it or leave it out")
+    if surplus and extra == "drop":
+        log(f"note: {what}: dropped what is not declared: {', '.join(surplus)}")
+    arrays = [_cast(found[c.name], c, what) for c in columns]
+    lengths = {len(a) for a in arrays}
+    if len(lengths) > 1:
+        sizes = ", ".join(f"{c.name} {len(a)}" for c, a in zip(columns, arrays, strict=True))
+        raise StepError(f"{what}: columns differ in length: {sizes}")
+    return pa.table(arrays, schema=arrow_schema(columns))
+
+
+class LazyTable:
+    """A Parquet table on disk. It is taken wherever a table is, and only the columns asked for are read."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = pq.ParquetFile(path)
+        self.names: list[str] = self._file.schema_arrow.names
+
+    def __len__(self) -> int:
+        return self._file.metadata.num_rows
+
+    def read(self, names: Sequence[str]) -> pa.Table:
+        """The columns `names`. Names that the table does not have are ignored."""
+        return self._file.read([n for n in self.names if n in names])
+
+    def first(self, names: Sequence[str]) -> pa.RecordBatch:
+        """The first row of the columns `names`. There has to be one."""
+        return next(self._file.iter_batches(1, columns=[n for n in self.names if n in names]))
+
+
+class TableWriter:
+    """Writes parts of a table to one Parquet file. How rows are divided does not change the bytes."""
+
+    def __init__(self, path: Path, columns: Sequence[Column], what: str, extra: str = "error") -> None:
+        import pyarrow.parquet as pq
+
+        self.rows = 0
+        self._columns, self._what, self._extra = columns, what, extra
+        self._parts: list[pa.Table] = []
+        self._pending = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # No Arrow schema in the metadata: Parquet's own types say it all.
+        self._file = pq.ParquetWriter(
+            path, arrow_schema(columns), version="2.6", compression="zstd", store_schema=False
+        )
+
+    def write(self, data: Any) -> None:
+        """Adds rows. `data` is as for `Step.write_table`."""
+        table = conform(data, self._columns, self._what, self._extra)
+        if self._extra == "drop":
+            self._extra = "ignore"  # said once is enough
+        self.rows += len(table)
+        self._parts.append(table)
+        self._pending += len(table)
+        if self._pending >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self, last: bool = False) -> None:
+        import pyarrow as pa
+
+        table = pa.concat_tables(self._parts) if self._parts else None
+        at = 0
+        while table is not None and (len(table) - at >= ROW_GROUP or (last and at < len(table))):
+            # Page boundaries follow chunks, so a row group is made of one.
+            self._file.write_table(table.slice(at, ROW_GROUP).combine_chunks(), row_group_size=ROW_GROUP)
+            at += ROW_GROUP
+        rest = table.slice(at) if table is not None and at < len(table) else None
+        self._parts = [rest] if rest is not None else []
+        self._pending = len(rest) if rest is not None else 0
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush(last=True)
+        self._file.close()
+
+
+def _port(direction: str, ports: Mapping[str, Port], name: str, kind: str | None) -> Port:
+    if name not in ports:
+        raise StepError(f"the step has no {direction} {name}{nearest(name, ports, 'it has')}")
+    port = ports[name]
+    if kind and port.kind != kind:
+        raise StepError(f"{direction} {name} is a {port.kind}, wanted a {kind}")
+    return port
+
+
+def _columns(data: Any, declared: Sequence[str]) -> dict[str, Any]:
+    """Columns by name: Series, Arrow arrays or sequences, whatever `data` is made of."""
+    import pyarrow as pa
+
+    if isinstance(data, LazyTable):
+        # The others are only named, so that an error can say what there is.
+        table = data.read(declared)
+        return {n: table.column(n) if n in declared else None for n in data.names}
+    if _is_dataframe(data):
+        indexed = [n for n in data.index.names if n is not None]
+        if any(n in declared and n not in data.columns for n in indexed):
+            data = data.reset_index()
+        twice = data.columns[data.columns.duplicated()]
+        if len(twice):
+            raise StepError(f"column {twice[0]} is there twice")
+        return {name: data[name] for name in data.columns}
+    if not isinstance(data, pa.Table | pa.RecordBatch) and hasattr(data, "__arrow_c_stream__"):
+        data = pa.table(data)
+    if isinstance(data, pa.Table | pa.RecordBatch):
+        return dict(zip(data.schema.names, data.columns, strict=True))
+    if isinstance(data, Mapping):
+        return dict(data)
+    if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
+        names = dict.fromkeys(name for row in data for name in row) if data else dict.fromkeys(declared)
+        return {name: [row.get(name) for row in data] for name in names}
+    raise StepError(
+        f"cannot make a table of {_kind(data)}: "
+        "wanted a DataFrame, an Arrow table, a dict of columns or a list of dicts"
+    )
+
+
+def _cast(values: Any, column: Column, what: str) -> Any:
+    """`values` as an Arrow array of the declared type, or a StepError that says why not."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    want = arrow_type(column.type)
+    where = f"{what}: column {column.name}: wanted {column.type}"
+    if not isinstance(values, pa.Array | pa.ChunkedArray):
+        values = _array(values, want, where)
+    if isinstance(values.type, pa.BaseExtensionType):
+        values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        values = values.storage
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    have = values.type
+    if have != want:
+        if not _castable(have, want):
+            raise StepError(f"{where}, found {have}{_hint(have, want)}")
+        try:
+            cast = values.cast(want, safe=True)
+            # Arrow drops the time of the day without a word.
+            to_date = pa.types.is_timestamp(have) and pa.types.is_date(want)
+            if to_date and pc.any(pc.not_equal(cast.cast(have), values)).as_py():
+                raise StepError(f"{where}, found {have} with times of the day")
+        except pa.ArrowInvalid as e:
+            raise StepError(f"{where}, found {have} that does not fit: {e}") from None
+        values = cast
+    if values.null_count and not column.nullable:
+        raise StepError(f"{where}, not nullable, found {values.null_count} nulls in {len(values)} rows")
+    return values
+
+
+def _array(values: Any, want: pa.DataType, where: str) -> Any:
+    import pyarrow as pa
+
+    try:
+        # The type is inferred first, so that "12" is seen to be text and is not parsed as a number.
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as e:
+        try:
+            return pa.array(values, type=want, from_pandas=True)
+        except (pa.ArrowException, OverflowError, TypeError):
+            raise StepError(f"{where}, found values of mixed or unknown type: {e}") from None
+    except TypeError:
+        raise StepError(f"{where}, found {_kind(values)}, which is not a column of values") from None
+
+
+def _castable(have: pa.DataType, want: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    t = pa.types
+
+    def number(x: pa.DataType) -> bool:
+        return t.is_integer(x) or t.is_floating(x) or t.is_decimal(x)
+
+    def text(x: pa.DataType) -> bool:
+        return t.is_string(x) or t.is_large_string(x) or t.is_string_view(x)
+
+    def binary(x: pa.DataType) -> bool:
+        return t.is_binary(x) or t.is_large_binary(x) or t.is_binary_view(x) or t.is_fixed_size_binary(x)
+
+    if t.is_null(have):
+        return True
+    if t.is_timestamp(have) and t.is_timestamp(want):
+        return (have.tz is None) == (want.tz is None)
+    if t.is_date(have):
+        return t.is_date(want) or (t.is_timestamp(want) and want.tz is None)
+    if t.is_timestamp(have) and have.tz is None and t.is_date(want):
+        return True
+    return any(test(have) and test(want) for test in (number, text, binary, t.is_time))
+
+
+def _hint(have: pa.DataType, want: pa.DataType) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(have) and pa.types.is_timestamp(want):
+        if want.tz:
+            return '; give it a time zone, with pandas .dt.tz_localize("UTC")'
+        return '; drop its time zone, with pandas .dt.tz_convert("UTC").dt.tz_localize(None)'
+    return ""
+
+
+def _is_dataframe(data: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(data, pandas.DataFrame)
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+def _own(path: Path) -> bool:
+    """Whether the file is a component, not the user's."""
+    return Path(__file__).parent in path.parents
+
+
+def _traceback(e: BaseException) -> str:
+    """The traceback from the user's first frame on; the whole if there is none."""
+    report = traceback.TracebackException.from_exception(e)
+    for i, frame in enumerate(report.stack):
+        if frame.filename in _user_files:
+            report.stack = traceback.StackSummary.from_list(report.stack[i:])
+            break
+    return "".join(report.format())

@@ -1,0 +1,214 @@
+// Package rules turns objectives into Prometheus rules: recorded error ratios and
+// burn-rate alerts.
+package rules
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/tenon-ml/tenon/internal/duration"
+	"github.com/tenon-ml/tenon/stdlib/compute/entity"
+)
+
+// promises are the fields of an objective.
+type promises struct {
+	Window       string                            `json:"window,omitempty"`
+	Availability json.Number                       `json:"availability,omitempty"`
+	Latency      map[string]string                 `json:"latency,omitempty"`
+	Freshness    string                            `json:"freshness,omitempty"`
+	Quality      map[string]map[string]json.Number `json:"quality,omitempty"`
+	Labels       map[string]string                 `json:"labels,omitempty"`
+}
+
+// Params are the rule file, its name and the objectives that it follows from.
+func Params(e entity.Entity) (map[string]any, error) {
+	var p promises
+	if err := e.Decode(&p); err != nil {
+		return nil, err
+	}
+	content, err := ruleText(e, p)
+	if err != nil {
+		return nil, err
+	}
+	var objectives map[string]any
+	d := json.NewDecoder(bytes.NewReader(e.Fields))
+	d.UseNumber()
+	if err := d.Decode(&objectives); err != nil {
+		return nil, err
+	}
+	known := []string{"window", "availability", "latency", "freshness", "quality", "labels"}
+	maps.DeleteFunc(objectives, func(name string, _ any) bool { return !slices.Contains(known, name) })
+	return map[string]any{"file": e.Name + ".rules.yml", "content": content, "objectives": objectives}, nil
+}
+
+// The shape of a Prometheus rule file.
+type (
+	ruleFile  struct{ Groups []ruleGroup }
+	ruleGroup struct {
+		Name  string
+		Rules []rule
+	}
+	rule struct {
+		Record      string            `yaml:",omitempty"`
+		Alert       string            `yaml:",omitempty"`
+		Expr        string            ``
+		For         string            `yaml:",omitempty"`
+		Labels      map[string]string `yaml:",omitempty"`
+		Annotations map[string]string `yaml:",omitempty"`
+	}
+)
+
+// burnRates are the multi-window, multi-burn-rate alerts of the Site
+// Reliability Workbook, chapter 5, table 5-8: an alert fires when the error
+// budget burns at the rate over both windows. The rates are for a budget of 30
+// days, and scaled to other windows.
+var burnRates = []struct {
+	long, short string
+	budget      float64 // the share of the budget that is gone in the long window
+	hours       float64 // the long window
+	severity    string
+}{
+	{"1h", "5m", 0.02, 1, "page"},
+	{"6h", "30m", 0.05, 6, "page"},
+	{"1d", "2h", 0.10, 24, "ticket"},
+	{"3d", "6h", 0.10, 72, "ticket"},
+}
+
+// burnWindows are all windows above, each once.
+var burnWindows = []string{"5m", "30m", "1h", "2h", "6h", "1d", "3d"}
+
+// ruleText writes the rule file.
+func ruleText(e entity.Entity, p promises) (string, error) {
+	on := e.Inputs["on"]
+	onName := on.Section + "." + on.Name
+	o := objectives{
+		entity: e.Section + "." + e.Name, deployment: on.Name, windowText: p.Window,
+		service:  fmt.Sprintf(`system=%q,deployment=%q`, e.System, on.Name),
+		selector: fmt.Sprintf(`system=%q,deployment=%q,path="/predict"`, e.System, on.Name),
+		own:      fmt.Sprintf(`{system=%q,slo=%q}`, e.System, e.Name),
+		prefix:   "slo:" + metricName(e.Name),
+		window:   duration.Parse(p.Window),
+		labels:   map[string]string{"system": e.System, "deployment": on.Name, "slo": e.Name},
+	}
+	maps.Copy(o.labels, p.Labels)
+	var records, alerts []rule
+	if p.Availability != "" {
+		o.budget(&records, &alerts, "availability", "Availability", p.Availability,
+			fmt.Sprintf(`sum(rate(tenon_http_requests_total{%s,code=~"5.."}[%%[1]s])) / sum(rate(tenon_http_requests_total{%s}[%%[1]s]))`, o.selector, o.selector),
+			fmt.Sprintf("requests to %s fail", onName))
+	}
+	for _, quantile := range slices.Sorted(maps.Keys(p.Latency)) {
+		threshold := p.Latency[quantile]
+		seconds := duration.Parse(threshold).Seconds()
+		q, err := strconv.Atoi(quantile[1:])
+		if err != nil {
+			return "", fmt.Errorf("quantile %q: %w", quantile, err)
+		}
+		le := strconv.FormatFloat(seconds, 'g', -1, 64)
+		if seconds == math.Trunc(seconds) {
+			le += ".0" // as the client writes the label
+		}
+		o.budget(&records, &alerts, "latency_"+quantile, "Latency"+quantile, json.Number(strconv.FormatFloat(float64(q)/100, 'g', -1, 64)),
+			fmt.Sprintf(`1 - sum(rate(tenon_http_request_duration_seconds_bucket{%s,le=%q}[%%[1]s])) / sum(rate(tenon_http_request_duration_seconds_count{%s}[%%[1]s]))`, o.selector, le, o.selector),
+			fmt.Sprintf("requests to %s take longer than %s", onName, threshold))
+	}
+	if p.Freshness != "" {
+		alerts = append(alerts, o.alert("Freshness", "ticket",
+			fmt.Sprintf(`time() - max(tenon_model_created_timestamp_seconds{%s}) > %s`, o.service, formatSeconds(duration.Parse(p.Freshness))), "5m",
+			fmt.Sprintf("the model behind %s is older than %s", onName, p.Freshness)))
+	}
+	for _, metric := range slices.Sorted(maps.Keys(p.Quality)) {
+		for _, b := range []struct{ name, op, words string }{{"min", "<", "below"}, {"max", ">", "above"}} {
+			if n, ok := p.Quality[metric][b.name]; ok {
+				a := o.alert("Quality", "ticket",
+					fmt.Sprintf(`max(tenon_model_evaluation{%s,metric=%q}) %s %s`, o.service, metric, b.op, n), "5m",
+					fmt.Sprintf("%s of the model behind %s is %s %s", metric, onName, b.words, n))
+				a.Labels["metric"], a.Labels["bound"] = metric, b.name
+				alerts = append(alerts, a)
+			}
+		}
+	}
+	file := ruleFile{}
+	for _, g := range []ruleGroup{{e.System + "-" + e.Name + "-ratios", records}, {e.System + "-" + e.Name + "-alerts", alerts}} {
+		if len(g.Rules) > 0 {
+			file.Groups = append(file.Groups, g)
+		}
+	}
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := enc.Encode(file); err != nil {
+		return "", err
+	}
+	return b.String(), enc.Close()
+}
+
+// objectives are what the rules of one entity share.
+type objectives struct {
+	entity     string // "slos.api"
+	deployment string
+	service    string // selects what the service exports
+	selector   string // selects its predictions
+	own        string // selects what this objective records
+	prefix     string
+	window     time.Duration
+	windowText string
+	labels     map[string]string
+}
+
+// budget makes the recorded error ratios of one objective and the alerts on
+// how fast they use up its error budget, 1 - target. ratio holds %[1]s where
+// the window goes.
+func (o objectives) budget(records, alerts *[]rule, name, title string, target json.Number, ratio, summary string) {
+	record := func(window string) string { return fmt.Sprintf("%s:%s:errors_%s", o.prefix, name, window) }
+	for _, w := range burnWindows {
+		*records = append(*records, rule{Record: record(w), Expr: fmt.Sprintf(ratio, w), Labels: o.labels})
+	}
+	for _, b := range burnRates {
+		rate := b.budget * o.window.Hours() / b.hours
+		if goal, err := target.Float64(); err != nil || rate*(1-goal) >= 1 {
+			continue // more than every request would have to fail
+		}
+		condition := func(w string) string {
+			return fmt.Sprintf("%s%s > %s * (1 - %s)", record(w), o.own, strconv.FormatFloat(rate, 'g', 4, 64), target)
+		}
+		a := o.alert(title+"Burn", b.severity, condition(b.long)+" and "+condition(b.short), "",
+			fmt.Sprintf("%s: %s%% of the error budget of %s is used up in %s", summary, strconv.FormatFloat(b.budget*100, 'g', -1, 64), o.windowText, b.long))
+		a.Labels["window"] = b.long
+		*alerts = append(*alerts, a)
+	}
+}
+
+func (o objectives) alert(name, severity, expr, wait, summary string) rule {
+	labels := map[string]string{"severity": severity}
+	for k, v := range o.labels {
+		labels[k] = v
+	}
+	return rule{
+		Alert: "Tenon" + name, Expr: expr, For: wait, Labels: labels,
+		Annotations: map[string]string{"summary": summary, "description": fmt.Sprintf("Declared as %s.", o.entity)},
+	}
+}
+
+// metricName turns a name into what Prometheus allows in the name of a metric.
+func metricName(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}
+
+func formatSeconds(d time.Duration) string {
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+}

@@ -1,0 +1,36 @@
+"""train.sklearn: any estimator with scikit-learn's interface.
+
+Parameters: `estimator` (import path), `params`, `preprocess` ("auto" or "none"), and `pipeline`, a list of
+{transformer: import path, params, name?, columns?}. A transformer with `columns` runs before the automatic
+preprocessing, on those columns; one without runs after it, on everything.
+Input: `train`, a table with the columns of the model's signature. Output: `model`.
+
+The automatic preprocessing makes dates and timestamps years since 2000, times seconds, and strings categories
+that HistGradientBoosting* takes natively and other estimators get as one-hot columns. Missing numbers become
+the median where the estimator takes no NaN. Values never seen in training never fail. "none" hands over what
+`tenon_model.prepare` makes.
+"""
+
+import tenon_step
+from tenon_step import Step, StepError
+
+
+def main(step: Step) -> None:
+    import tenon_model
+    import tenon_sklearn
+
+    port = step.output("model", "model")
+    if port.signature is None:
+        raise StepError("output model has no signature")
+    if not step.params.get("estimator"):
+        raise StepError("parameter estimator is not set")
+    frame, y = tenon_model.training_data(step, port.signature)
+    if not len(frame):
+        raise StepError("input train has no rows")
+    fitted = tenon_sklearn.fit(step.params, frame, y, port.signature, step.seed32, step.threads)
+    fitted.save(port.path)
+    step.metrics(rows=len(frame), features=frame.shape[1])
+
+
+if __name__ == "__main__":
+    tenon_step.run(main)
