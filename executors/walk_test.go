@@ -239,3 +239,46 @@ func TestScheduleNeverOvercommits(t *testing.T) {
 		}
 	})
 }
+
+// A pass that stops early starts the same units as one that looks at all of them.
+func TestAdmitLooksNoFurtherThanItHasTo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var nodes []node
+		for range rapid.IntRange(1, 40).Draw(t, "units") {
+			service := rapid.Bool().Draw(t, "service")
+			nodes = append(nodes, node{
+				claim: cpu(250 * rapid.Int64Range(0, 8).Draw(t, "cpu")), way: time.Duration(rapid.IntRange(0, 3).Draw(t, "way")),
+				rank: rapid.IntRange(0, 2).Draw(t, "rank"), service: service, held: service && rapid.IntRange(0, 9).Draw(t, "held") == 0,
+			})
+		}
+		parallel := rapid.IntRange(0, 4).Draw(t, "parallel")
+		quick := newSchedule(slices.Clone(nodes), machine(2000), parallel)
+		whole := newSchedule(slices.Clone(nodes), machine(2000), parallel)
+		due := whole.takeDue()
+		quick.takeDue()
+		var running []int
+		for len(due) > 0 || len(running) > 0 {
+			for range min(len(due), rapid.IntRange(0, 5).Draw(t, "queued")) {
+				quick.queue(due[0])
+				whole.queue(due[0])
+				due = due[1:]
+			}
+			whole.asked["everything"] = &asked{held: true}
+			got, want := quick.admit(), whole.admit()
+			if !slices.Equal(got, want) || !slices.Equal(quick.queued, whole.queued) {
+				t.Fatalf("it starts %v and leaves %v, not %v and %v", got, quick.queued, want, whole.queued)
+			}
+			running = append(running, got...)
+			if len(running) == 0 {
+				if len(due) == 0 {
+					return // the rest does not fit beside the services
+				}
+				continue
+			}
+			at := rapid.IntRange(0, len(running)-1).Draw(t, "ends")
+			quick.end(running[at], true)
+			whole.end(running[at], true)
+			running = slices.Delete(running, at, at+1)
+		}
+	})
+}
