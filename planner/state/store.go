@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 )
@@ -45,15 +46,16 @@ type Store struct {
 	read  *sql.DB
 	write *sql.DB
 	now   func() time.Time // of the lock
-	mu    sync.Mutex       // a setting of the writer and the transaction it is for go together
+	mu    sync.Mutex       // one writes at a time
 }
 
 // A database is what SQLite and PostgreSQL do each in their way. Statements are
 // the same for both, see [translate].
 type database interface {
-	// begin starts a transaction beside which nobody else writes to the state. With
-	// durable set, its commit returns only once all is on the disk.
-	begin(ctx context.Context, durable bool) (*sql.Tx, error)
+	// begin starts a transaction beside which nobody else writes to the state.
+	begin(ctx context.Context) (*sql.Tx, error)
+	// sync returns once all that was committed before is on the disk.
+	sync() error
 	// try calls f, and again where the database could not be reached and may be
 	// within a bounded time. So f has to be such that it can be called again.
 	try(ctx context.Context, f func(context.Context) error) error
@@ -119,6 +121,9 @@ func (s *Store) Close() error {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
+	}
+	if c, ok := s.database.(io.Closer); ok {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }
