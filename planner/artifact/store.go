@@ -6,22 +6,32 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 
+	"github.com/tenon-ml/tenon/internal/batch"
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // A Store is a folder of artifacts. It is safe for concurrent use, also by
 // several processes.
 type Store struct {
-	dir    string
-	tmp    string
-	synced sync.Map // folders below dir that are on the disk
-	behind *behind  // or nil
+	dir     string
+	tmp     string
+	placing sync.Map // digests whose names are not on the disk yet
+	names   batch.Batcher[*name]
+	synced  map[string]bool // folders below dir whose own names are on the disk; of [Store.syncNames]
+	behind  *behind         // or nil
+}
+
+// A name is that of an artifact, on its way to the disk.
+type name struct {
+	folder string
+	err    error
 }
 
 // ErrMissing means that an artifact is not in the store.
@@ -43,7 +53,8 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open artifacts: %w", err)
 	}
-	s := &Store{dir: dir, tmp: filepath.Join(dir, "tmp")}
+	s := &Store{dir: dir, tmp: filepath.Join(dir, "tmp"), synced: map[string]bool{}}
+	s.names.Run = s.syncNames
 	if err := os.MkdirAll(s.tmp, 0o700); err != nil {
 		return nil, fmt.Errorf("open artifacts: %w", err)
 	}
@@ -145,7 +156,7 @@ func (s *Store) take(ctx context.Context, path, kind string) (Artifact, error) {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
 	}
 	if s.here(a.Digest) {
-		if err := files.RemoveAll(path); err != nil {
+		if err := errors.Join(s.placed(a.Digest), files.RemoveAll(path)); err != nil {
 			return Artifact{}, fmt.Errorf("put artifact: %w", err)
 		}
 		return a, nil
@@ -173,7 +184,7 @@ func (s *Store) take(ctx context.Context, path, kind string) (Artifact, error) {
 func (s *Store) PutBytes(ctx context.Context, b []byte) (string, error) {
 	digest := digestOf(b)
 	if s.here(digest) {
-		return digest, s.Share(ctx, digest)
+		return digest, errors.Join(s.placed(digest), s.Share(ctx, digest))
 	}
 	f, err := os.CreateTemp(s.tmp, "bytes-")
 	if err != nil {
@@ -279,6 +290,8 @@ func (s *Store) adopt(path string, t tree) error {
 	if err := os.MkdirAll(filepath.Dir(final), 0o700); err != nil {
 		return err
 	}
+	s.placing.Store(t.digest, true)
+	defer s.placing.Delete(t.digest)
 	if err := os.Rename(path, final); err != nil {
 		// Another process may have put the same content there first.
 		if s.here(t.digest) {
@@ -291,24 +304,54 @@ func (s *Store) adopt(path string, t tree) error {
 			return err
 		}
 	}
-	return s.syncAround(final)
+	return s.syncName(final)
 }
 
-// syncAround waits until the name of an artifact is on the disk. The folder that
-// it lies in may be new, but only once.
-func (s *Store) syncAround(final string) error {
-	dir := filepath.Dir(final)
-	if err := syncPath(dir); err != nil {
-		return err
-	}
-	if _, known := s.synced.Load(dir); known {
+// placed waits for the name of an artifact that another call is putting there.
+func (s *Store) placed(digest string) error {
+	if _, busy := s.placing.Load(digest); !busy {
 		return nil
 	}
-	if err := syncPath(s.dir); err != nil {
-		return err
+	return s.syncName(s.Path(digest))
+}
+
+// syncName waits until the name of an artifact is on the disk.
+func (s *Store) syncName(final string) error {
+	n := &name{folder: filepath.Dir(final)}
+	s.names.Do(n)
+	return n.err
+}
+
+// syncNames waits for those that come together: the disk is waited for as often as
+// there are folders, all at once. A folder may be new, but only once.
+func (s *Store) syncNames(names []*name) {
+	folders := map[string]error{}
+	for _, n := range names {
+		folders[n.folder] = nil
+		if !s.synced[n.folder] {
+			folders[s.dir] = nil
+		}
 	}
-	s.synced.Store(dir, true)
-	return nil
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, folder := range slices.Collect(maps.Keys(folders)) {
+		wg.Go(func() {
+			err := syncPath(folder)
+			mu.Lock()
+			defer mu.Unlock()
+			folders[folder] = err
+		})
+	}
+	wg.Wait()
+	for _, n := range names {
+		n.err = folders[n.folder]
+		if !s.synced[n.folder] {
+			n.err = errors.Join(n.err, folders[s.dir])
+		}
+	}
+	for _, n := range names {
+		s.synced[n.folder] = s.synced[n.folder] || n.err == nil
+	}
 }
 
 // seal makes a file read-only and waits until it is on the disk. A file within
