@@ -82,6 +82,7 @@ func (c *call) commit(ctx context.Context) error {
 	if c.run.Metrics, err = readMetrics(filepath.Join(c.dir, MetricsFile)); err != nil {
 		return err
 	}
+	c.vacate()
 	for _, port := range sortedKeys(outputs) {
 		a := outputs[port]
 		path := c.out(port)
@@ -122,10 +123,28 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 		e.Type, e.Endpoint = EventReady, h.Endpoint
 	}
 	c.tell.tell(e)
-	if n.unit.Kind == ir.Job {
+	switch {
+	case c.vacated:
+		c.sweeps.Go(func() {
+			defer func() { <-c.outgoing }()
+			c.destroy(ctx)
+		})
+	case n.unit.Kind == ir.Job:
 		c.destroy(ctx)
 	}
 	return nil
+}
+
+// vacate lets other units have what the job held, if its executor knows that nothing
+// of it runs any more. What is left to do mostly waits for the disk, and many jobs
+// can wait at once. GPUs stay with the job for as long as the journal says so.
+func (c *call) vacate() {
+	if !c.status.Over || len(c.run.Devices) > 0 {
+		return
+	}
+	c.outgoing <- struct{}{}
+	c.vacated = true
+	c.reports <- report{work: c.n, verdict: vacated}
 }
 
 // A receipt is the list of a run's verified outputs, by port. It is written

@@ -25,7 +25,7 @@ type node struct {
 	former    lease // what its predecessor keeps until it has taken over
 	moves     bool  // from the former lease to another
 	runs      bool
-	vacated   bool // its program has ended, and its outcome is on the way
+	vacated   bool // it has given back what it held, and is yet to come out
 	turn      int  // when it was admitted
 	leaving   bool // is being ended, for others are owed what it has borrowed
 	stuck     bool // could not be ended, so that nobody gets what it has
@@ -392,6 +392,10 @@ func (s *schedule) losers(soon ledger, to int) (chosen []int, got lease, ok bool
 // pause gives back what a running node holds: it will queue again.
 func (s *schedule) pause(i int) {
 	n := &s.nodes[i]
+	if n.vacated {
+		n.vacated = false
+		return
+	}
 	s.running--
 	n.runs, n.leaving = false, false
 	if !n.held {
@@ -404,8 +408,8 @@ func (s *schedule) pause(i int) {
 	n.lease, n.former, n.moves = n.former, lease{}, false
 }
 
-// vacate gives back what a running node holds: its program has ended, and what
-// becomes of it is yet to be told by [schedule.end].
+// vacate gives back what a running node holds: its program has ended, but how it
+// came out is not recorded yet.
 func (s *schedule) vacate(i int) {
 	s.pause(i)
 	s.nodes[i].vacated = true
@@ -413,9 +417,7 @@ func (s *schedule) vacate(i int) {
 
 // end is told that a running node ended.
 func (s *schedule) end(i int, ok bool) (blocked []int) {
-	if n := &s.nodes[i]; n.vacated {
-		n.vacated = false
-	} else if ok && n.service {
+	if n := &s.nodes[i]; ok && n.service {
 		s.running--
 		n.held, n.runs = true, false
 		if !n.stuck {
