@@ -138,46 +138,59 @@ func (s *Store) Remove(digest string) error {
 // where the store had it already, unless that was damaged and is replaced; after
 // an error it is in one of the two places, whole.
 func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
-	a, err := s.take(ctx, path, kind)
+	a, err := s.take(ctx, path, kind, true)
 	if err == nil {
 		err = s.Share(ctx, a.Digest)
 	}
 	return a, err
 }
 
-// take is Put on this machine.
-func (s *Store) take(ctx context.Context, path, kind string) (Artifact, error) {
-	t, err := scan(ctx, path)
+// Add is [Store.Put] of a file that stays at path, too: it is the same file as the
+// artifact's, where the file system can do that.
+func (s *Store) Add(ctx context.Context, path, kind string) (Artifact, error) {
+	a, err := s.take(ctx, path, kind, false)
+	if err == nil {
+		err = s.Share(ctx, a.Digest)
+	}
+	return a, err
+}
+
+// take is Put on this machine, and leaves what is at path if place does.
+func (s *Store) take(ctx context.Context, path, kind string, moves bool) (Artifact, error) {
+	a, err := s.place(ctx, path, kind, moves)
+	if err == nil && moves {
+		err = files.RemoveAll(path) // what is still there
+	}
 	if err != nil {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
 	}
+	return a, nil
+}
+
+func (s *Store) place(ctx context.Context, path, kind string, moves bool) (Artifact, error) {
+	t, err := scan(ctx, path)
+	if err != nil {
+		return Artifact{}, err
+	}
 	a := Artifact{Digest: t.digest, Kind: kind, Size: t.size}
 	if err := s.heal(ctx, a.Digest); err != nil {
-		return Artifact{}, fmt.Errorf("put artifact: %w", err)
+		return a, err
 	}
 	if s.here(a.Digest) {
-		if err := errors.Join(s.placed(a.Digest), files.RemoveAll(path)); err != nil {
-			return Artifact{}, fmt.Errorf("put artifact: %w", err)
-		}
-		return a, nil
+		return a, s.placed(a.Digest)
 	}
 	// A file that has another name could be changed through it.
-	if !t.shared {
-		err := s.adopt(path, t)
-		if err == nil {
-			return a, nil
+	if !t.shared && (moves || len(t.dirs) == 0) {
+		name := os.Rename
+		if !moves {
+			name = os.Link
 		}
-		if !errors.Is(err, syscall.EXDEV) {
-			return Artifact{}, fmt.Errorf("put artifact: %w", err)
+		err := s.adopt(path, t, name)
+		if err == nil || moves && !errors.Is(err, syscall.EXDEV) {
+			return a, err
 		}
 	}
-	if err := s.copyIn(ctx, path, t.digest); err != nil {
-		return Artifact{}, fmt.Errorf("put artifact: %w", err)
-	}
-	if err := files.RemoveAll(path); err != nil {
-		return Artifact{}, fmt.Errorf("put artifact: %w", err)
-	}
-	return a, nil
+	return a, s.copyIn(ctx, path, t.digest)
 }
 
 // PutBytes stores b as a file and returns its digest.
@@ -193,10 +206,10 @@ func (s *Store) PutBytes(ctx context.Context, b []byte) (string, error) {
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = s.adopt(f.Name(), tree{digest: digest, files: []string{f.Name()}})
+		err = s.adopt(f.Name(), tree{digest: digest, files: []string{f.Name()}}, os.Rename)
 	}
-	if err != nil {
-		return "", fmt.Errorf("put artifact: %w", errors.Join(err, files.RemoveAll(f.Name())))
+	if err = errors.Join(err, files.RemoveAll(f.Name())); err != nil {
+		return "", fmt.Errorf("put artifact: %w", err)
 	}
 	return digest, s.Share(ctx, digest)
 }
@@ -269,9 +282,9 @@ func (s *Store) away(digest string) error {
 	return nil
 }
 
-// adopt makes what is at path read-only, waits for the disk and renames it to
+// adopt makes what is at path read-only, waits for the disk and gives it the name of
 // its place.
-func (s *Store) adopt(path string, t tree) error {
+func (s *Store) adopt(path string, t tree, name func(from, to string) error) error {
 	final := s.Path(t.digest)
 	for _, f := range t.files {
 		if err := seal(f, f == path); err != nil {
@@ -292,10 +305,10 @@ func (s *Store) adopt(path string, t tree) error {
 	}
 	s.placing.Store(t.digest, true)
 	defer s.placing.Delete(t.digest)
-	if err := os.Rename(path, final); err != nil {
+	if err := name(path, final); err != nil {
 		// Another process may have put the same content there first.
 		if s.here(t.digest) {
-			return files.RemoveAll(path)
+			return s.syncName(final)
 		}
 		return err
 	}
@@ -402,7 +415,7 @@ func (s *Store) copyIn(ctx context.Context, path, digest string) error {
 	if t.digest != digest {
 		return fmt.Errorf("%s: %w", path, ErrChanged)
 	}
-	return s.adopt(to, t)
+	return s.adopt(to, t, os.Rename)
 }
 
 func copyTree(ctx context.Context, from, to string) error {
