@@ -282,3 +282,30 @@ func TestAdmitLooksNoFurtherThanItHasTo(t *testing.T) {
 		}
 	})
 }
+
+// What is given back early is not given back twice.
+func TestVacateGivesBackOnce(t *testing.T) {
+	for name, then := range map[string]func(*schedule){
+		"it came out":     func(s *schedule) { s.end(0, true) },
+		"it failed":       func(s *schedule) { s.end(0, false) },
+		"it runs again":   func(s *schedule) { s.pause(0); s.queue(0); s.admit(); s.end(0, true) },
+		"it is not known": func(*schedule) {},
+	} {
+		s := newSchedule([]node{{claim: cpu(1000)}, {claim: cpu(1000)}}, machine(1000), 1)
+		for _, i := range s.takeDue() {
+			s.queue(i)
+		}
+		if got := s.admit(); !slices.Equal(got, []int{0}) {
+			t.Fatalf("%v start", got)
+		}
+		s.vacate(0)
+		if got := s.admit(); !slices.Equal(got, []int{1}) {
+			t.Errorf("%s: %v start once there is room", name, got)
+		}
+		s.end(1, true)
+		then(s)
+		if used := s.pools[MachinePool].used; used != (ir.Resources{}) || s.running != 0 {
+			t.Errorf("%s: in the end %d run, and %+v is in use", name, s.running, used)
+		}
+	}
+}
