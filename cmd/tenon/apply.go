@@ -114,7 +114,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 		}
 		return nil
 	}
-	if err := s.CheckSecrets(p); err != nil {
+	if err := errors.Join(s.CheckSecrets(p), s.CheckPreparations(ctx, p)); err != nil {
 		return err
 	}
 	if !c.yes && work.Planned { // what a killed apply left is ended without a question

@@ -103,5 +103,8 @@ func planDocument(p *planner.Plan) any {
 		Images  map[string]string `json:"images,omitempty"`
 		Items   []planner.Item    `json:"items"`
 		Summary planner.Summary   `json:"summary"`
-	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Items, p.Summary()}
+		// What has to be made before units can start.
+		Prepare   []planner.Preparation  `json:"prepare,omitempty"`
+		Preparing planner.PrepareSummary `json:"preparing,omitzero"`
+	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Items, p.Summary(), p.Prepare, p.Preparing()}
 }
