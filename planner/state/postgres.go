@@ -167,7 +167,10 @@ func quoted(schema string) string { return `"` + schema + `"` }
 //
 // When begin has the row, no transaction that was begun on another connection is
 // still to be committed.
-func (p *postgres) begin(ctx context.Context, _ bool) (*sql.Tx, error) {
+// sync has nothing to wait for: see [openPostgres] for how a commit does.
+func (p *postgres) sync() error { return nil }
+
+func (p *postgres) begin(ctx context.Context) (*sql.Tx, error) {
 	tx, err := p.write.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return nil, err
