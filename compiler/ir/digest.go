@@ -15,8 +15,8 @@ func Sum(b []byte) string {
 }
 
 // Define computes the digest of the unit's definition: what changes its
-// result, and nothing else. The unit's id, positions, resources, retries, timeouts
-// and maximum ages are left out, so the jobs of a renamed entity find what they
+// result, and nothing else. The unit's id, positions, resources, replicas, retries,
+// timeouts and maximum ages are left out, so the jobs of a renamed entity find what they
 // made before. Services and records bear names in what they are or write: their
 // parameters hold them, and a rename makes others of them. It is set by the
 // compiler once, last.
@@ -25,6 +25,10 @@ func (u *Unit) Define() error {
 	for i, in := range u.Inputs {
 		in.Unit, in.From = "", ""
 		inputs[i] = in
+	}
+	endpoint := u.Endpoint
+	if endpoint != nil {
+		endpoint = &Endpoint{Host: endpoint.Host, Port: endpoint.Port, Ready: endpoint.Ready}
 	}
 	d := struct {
 		Kind      Kind
@@ -37,7 +41,7 @@ func (u *Unit) Define() error {
 		Secrets   []Secret
 		Seed      int64
 		Endpoint  *Endpoint
-	}{u.Kind, u.Component, u.Code, u.Params, u.Files, inputs, u.Outputs, u.Secrets, u.Seed, u.Endpoint}
+	}{u.Kind, u.Component, u.Code, u.Params, u.Files, inputs, u.Outputs, u.Secrets, u.Seed, endpoint}
 	b, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("digest of %s: %w", u.ID, err)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
 // A Unit is everything that is known of a unit that is deployed.
@@ -200,8 +199,8 @@ func (w *Workspace) preview(ctx context.Context, u *Unit, port string, n int) (P
 	if err := w.artifacts.Fetch(ctx, u.Run.Outputs[port].Digest); err != nil {
 		return Preview{}, err
 	}
-	columns, rows, total, err := duck.Preview(ctx, u.Artifacts[port], n)
-	return Preview{port, columns, rows, total}, err
+	p, err := w.set.SQL.Preview(ctx, u.Artifacts[port], n)
+	return Preview{port, p.Columns, p.Rows, p.Total}, err
 }
 
 // A RevisionDetail is a revision with the documents that it was made from.
