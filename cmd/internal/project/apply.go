@@ -57,7 +57,7 @@ func (p *Project) CheckSecrets(plan *planner.Plan) error {
 		}
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("nothing was done, for want of secrets:\n%w", errors.Join(errs...))
+		return fmt.Errorf("nothing was done, because secrets are missing:\n%w", errors.Join(errs...))
 	}
 	return nil
 }

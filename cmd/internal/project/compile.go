@@ -133,7 +133,7 @@ func withSource(err error, source func(string) []byte) error {
 }
 
 // cached is where the compiled system is cached: beside its state, if there is one, with an
-// entry for each program, folder and set of tags, and for what the environment tells CUE.
+// entry for each program, folder and set of tags, and for the variables of the environment that CUE reads.
 func (p *Project) cached() (*cache.Entry, error) {
 	stateDir, err := p.stateDir()
 	if err != nil {

@@ -195,7 +195,7 @@ func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
 	}
 	for _, unit := range slices.Sorted(maps.Keys(current)) {
 		if h := current[unit].Handle; h != nil && !s.remote(*h) {
-			no.add("", "", "%s stands on this machine (%s), where the cluster cannot end it: apply once from this machine", unit, h.Executor)
+			no.add("", "", "%s runs on this machine (%s), where the cluster cannot end it: apply once from this machine", unit, h.Executor)
 		}
 	}
 	pending, err := s.store.Pending(ctx)

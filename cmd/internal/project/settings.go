@@ -39,7 +39,7 @@ type Notice struct {
 // Faults are where tests make an apply fail.
 type Faults struct {
 	OnWrite  func(doing string, ended bool)              // see [state.Store]
-	Executor func(executors.Executor) executors.Executor // stands between the engine and an executor
+	Executor func(executors.Executor) executors.Executor // is put around each executor
 	Lease    time.Duration                               // how long a lock outlives its last renewal
 	Backoff  time.Duration                               // the pause before a first retry
 }

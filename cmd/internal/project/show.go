@@ -210,7 +210,7 @@ type RevisionDetail struct {
 	Plan json.RawMessage `json:"system_plan"`
 }
 
-// RevisionDetail returns the revision that a name such as "@3" stands for; "@" is the
+// RevisionDetail returns the revision with a name such as "@3"; "@" is the
 // newest. Without documents they are left out.
 func (w *Workspace) RevisionDetail(ctx context.Context, name string, documents bool) (*RevisionDetail, error) {
 	r, err := w.revisionNamed(ctx, name)
