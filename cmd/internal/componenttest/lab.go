@@ -37,6 +37,7 @@ type lab struct {
 	server    *server
 	port      int
 	secrets   []string // what must not be printed, besides the values of secrets
+	made      []string // variables that secrets come from, the same in every trial
 	count     int
 }
 
@@ -208,15 +209,17 @@ func (l *lab) try(ctx context.Context, t trial) (*outcome, error) {
 
 // withSecrets sets the variables that secrets of the units come from and nobody has set.
 func (l *lab) withSecrets(environ []string, units []ir.Unit) []string {
+	set := func(name string) bool {
+		return slices.ContainsFunc(append(l.made, environ...), func(v string) bool { return strings.HasPrefix(v, name+"=") })
+	}
 	for _, u := range units {
 		for _, secret := range u.Secrets {
-			set := slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, secret.Env+"=") })
-			if secret.Env != "" && !set {
-				environ = append(environ, secret.Env+"="+rand.Text())
+			if secret.Env != "" && !set(secret.Env) {
+				l.made = append(l.made, secret.Env+"="+rand.Text())
 			}
 		}
 	}
-	return environ
+	return append(slices.Clone(environ), l.made...)
 }
 
 func (l *lab) apply(ctx context.Context, ws *project.Workspace, r *compiler.Result, t trial, w *watch, o *outcome) (err error) {

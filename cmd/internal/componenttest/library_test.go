@@ -1,32 +1,23 @@
 package componenttest_test
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/tenon-ml/tenon/cmd/internal/componenttest"
 	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
 	"github.com/tenon-ml/tenon/executors/all"
-	library "github.com/tenon-ml/tenon/stdlib/all"
-	"github.com/tenon-ml/tenon/stdlib/step"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
-// The test binary is also what tenon is to the units that it starts, as "tenon step".
+// The test binary is tenon-duck, too.
 func TestMain(m *testing.M) {
-	if len(os.Args) != 2 || os.Args[1] != "step" {
-		os.Exit(m.Run())
+	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
+		os.Exit(program.Run(os.Args[1:]))
 	}
-	s, err := step.Read()
-	if err == nil {
-		err = library.Run(context.Background(), s)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	os.Exit(m.Run())
 }
 
 // settings are those of an engine on this machine.
@@ -48,7 +39,9 @@ func settings(t *testing.T) project.Settings {
 	if uv == "" {
 		uv = "uv"
 	}
-	return project.Settings{Cache: cache, UV: []string{uv}, Config: all.Config{Tenon: self, Environ: os.Environ()}}
+	duck := worker.New(self)
+	t.Cleanup(duck.Close)
+	return project.Settings{SQL: duck, Cache: cache, UV: []string{uv}, Config: all.Config{Tenon: self, Environ: os.Environ()}}
 }
 
 // Every component of the library passes the suite. A component is tested because its

@@ -224,7 +224,7 @@ func (s *suite) progress(context.Context) {
 		s.add(checkProgress, OK, "it reports none, which the contract allows")
 		return
 	}
-	s.judge(checkProgress, errors.Join(faults...), "%d lines", reported)
+	s.judge(checkProgress, errors.Join(faults...), "%s", plural(reported, "line"))
 }
 
 // checkLines checks the lines of a progress file and counts them.
@@ -402,7 +402,7 @@ func (s *suite) cancellation(ctx context.Context) {
 		t.after = max(t.after, r.took/2)
 	}
 	if runsOn {
-		t.after = max(t.after, 100*time.Millisecond) // it is surely at work
+		t.after = max(4*t.after, 200*time.Millisecond) // it is surely at work
 	}
 	// A program that has ended before it could be ended shows nothing: try earlier.
 	for tries := 0; ; tries++ {
@@ -511,4 +511,11 @@ func (s *suite) make(ctx context.Context, check string, about func(testCase) boo
 		return
 	}
 	s.judge(check, errors.Join(faults...), "%s", strings.Join(made, ", "))
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }
