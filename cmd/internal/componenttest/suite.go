@@ -60,10 +60,9 @@ func Run(ctx context.Context, all []Component, s project.Settings, parallel int,
 type suite struct {
 	*lab
 	Result
-	dir     string // of the example as it is
-	cases   []testCase
-	first   *outcome
-	network error // why nothing could be kept from it
+	dir   string // of the example as it is
+	cases []testCase
+	first *outcome
 }
 
 func test(ctx context.Context, c Component, settings project.Settings) (r Result, err error) {
