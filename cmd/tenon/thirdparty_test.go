@@ -169,6 +169,7 @@ func TestAPublishedModule(t *testing.T) {
 		t.Errorf("tenon.lock pins %v", pins)
 	}
 	g.says(g.must("plan"), "Nothing to do")
+	g.says(g.must("graph"), `models/usage\nacme.example/lake.ridge`)
 	table, checksum := g.digest("sources/cars", "out"), g.digest("steps/checksum", "out")
 
 	// Its code is in the IR, file by file; tests and the rest are not.
