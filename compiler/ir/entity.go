@@ -1,0 +1,79 @@
+package ir
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// An Entity is one entry of a section as its user declared it, and what became of
+// it. It explains units; it is part of no digest, and nothing runs because of it.
+type Entity struct {
+	ID        string `json:"id"`        // "models/late"
+	Component string `json:"component"` // "train.sklearn"
+	Pos       Pos    `json:"pos"`
+	// Fields are the declared fields with their defaults, a JSON object with sorted
+	// keys. It lacks the name, the component, what the entity reads, and the columns
+	// that it declares: those are in Inputs and in the outputs of units. Secrets are
+	// references.
+	Fields json.RawMessage `json:"fields,omitempty"`
+	// Places are where fields and columns are written, "FILE:LINE:COL" by their path,
+	// such as "test.fraction". A field that has none is a default, or is written
+	// elsewhere; see [Entity.Place].
+	Places  map[string]string `json:"places,omitempty"`
+	Inputs  []EntityInput     `json:"inputs,omitempty"`
+	Outputs []EntityOutput    `json:"outputs,omitempty"`
+	Stages  []Stage           `json:"stages,omitempty"` // its units, in order
+}
+
+// An EntityInput is an output of another entity that an entity reads.
+type EntityInput struct {
+	Field  string   `json:"field"`  // "in.table"
+	Entity string   `json:"entity"` // "features/late"
+	Out    string   `json:"out"`    // as it is written there: "out", "out.rows"
+	Kind   PortKind `json:"kind"`
+	// Columns are those of a table that the entity names, for example in a query. It
+	// is nil where the compiler does not know which columns are read.
+	Columns []string `json:"columns,omitzero"`
+}
+
+// An EntityOutput is what others read of an entity.
+type EntityOutput struct {
+	Port string `json:"port"`
+	Unit string `json:"unit"` // which has the port
+	// Schema is the field that declares the columns of a table, "" where they follow
+	// from what the entity reads.
+	Schema string `json:"schema,omitempty"`
+}
+
+// A Stage is a unit of an entity.
+type Stage struct {
+	Unit string `json:"unit"` // its id
+	// Fields are the fields behind parameters, by parameter, where their names differ:
+	// "fraction": "test.fraction". It is "" for a parameter that is no field although
+	// there is one of that name.
+	Fields map[string]string `json:"fields,omitempty"`
+}
+
+// Entity returns the entity with the given id, or nil.
+func (s *System) Entity(id string) *Entity {
+	for i := range s.Entities {
+		if s.Entities[i].ID == id {
+			return &s.Entities[i]
+		}
+	}
+	return nil
+}
+
+// Place is where a field is written, or the nearest part of the entity around it.
+func (e *Entity) Place(path string) string {
+	for path != "" {
+		if at, ok := e.Places[path]; ok {
+			return at
+		}
+		path = path[:max(strings.LastIndexByte(path, '.'), 0)]
+	}
+	if e.Pos == (Pos{}) {
+		return ""
+	}
+	return e.Pos.String()
+}
