@@ -26,6 +26,8 @@ type Options struct {
 	// empty, it is the one in which the plan was made.
 	Sources string
 
+	// Records writes records, by component.
+	Records Records
 	// Verify compares a table with its schema. Without it no table is accepted.
 	Verify VerifyFunc
 	// Digests digests data files; nil keeps the planner's cache below Dir.
@@ -274,6 +276,10 @@ func (e *stateError) Error() string {
 }
 
 func (e *stateError) Unwrap() error { return e.err }
+
+// StateFailed marks an error of the state that a [Recorder] returns: the apply stops, because
+// nothing could be recorded any more.
+func StateFailed(err error) error { return &stateError{err} }
 
 // stop ends the walk because the state could not be read or written. The first
 // such error counts, also after a cancel.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/records"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -71,7 +72,7 @@ func (b *bench) ok(err error) {
 
 func (b *bench) options() executors.Options {
 	return executors.Options{
-		Store: b.store, Lease: b.lease, Artifacts: b.arts, Executor: b.fake, Dir: b.dir,
+		Store: b.store, Lease: b.lease, Artifacts: b.arts, Executor: b.fake, Dir: b.dir, Records: records.New(b.dir, b.arts, b.lease),
 		Machine: ir.Resources{MilliCPU: 4000, Memory: 1 << 30}, Backoff: time.Millisecond,
 		Verify: func(_ context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
 			content, err := os.ReadFile(path)

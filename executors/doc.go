@@ -33,7 +33,7 @@
 //	audit.go    a job runs once more, to be compared
 //	job.go      what a job is given, and what becomes of its outputs
 //	service.go  a service takes over from its predecessor
-//	record.go   units that are written by the engine itself
+//	record.go   units that are written and not run, by a [Recorder] for each component
 //	remove.go   deletes, and Destroy
 //	journal.go  what a killed apply left
 //	sweep.go    and what it left that no journal tells of

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/records"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -68,7 +69,7 @@ func TestRulesAreBroughtFromAnotherMachine(t *testing.T) {
 		b.ok(os.WriteFile(filepath.Join(here, "rules", old), []byte("old"), 0o644))
 	}
 	for _, dir := range []string{here, t.TempDir()} {
-		b.ok(executors.Bring(t.Context(), b.store, dir))
+		b.ok(records.New(dir, nil, nil).Sync(t.Context(), b.store))
 		found, err := filepath.Glob(filepath.Join(dir, "rules", "*"))
 		b.ok(err)
 		if len(found) != 1 || filepath.Base(found[0]) != "late.rules.yml" {

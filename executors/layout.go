@@ -20,13 +20,9 @@ import (
 //	runs/<task>/     one attempt: log, step.json, out/, scratch/, notes/
 //	code/<digest>/   a unit's files, read-only
 //	code/<digest>.lock
-//	rules/<file>     the rules that stand
 type layout struct{ dir string }
 
 func (l layout) run(task string) string { return filepath.Join(l.dir, "runs", task) }
-func (l layout) rules(file string) string {
-	return filepath.Join(l.dir, "rules", file)
-}
 
 // slugLen bounds the part of a task's name that a reader recognises. With key
 // and attempt it stays below the 63 characters of a DNS label.
@@ -89,7 +85,7 @@ func exists(path string) bool {
 
 // sweep removes what was half written, see [files.Sweep].
 func (l layout) sweep() error {
-	return errors.Join(files.Sweep(filepath.Join(l.dir, "code")), files.Sweep(filepath.Join(l.dir, "rules")))
+	return files.Sweep(filepath.Join(l.dir, "code"))
 }
 
 // logPath is where the log of a task is, relative to the state folder.

@@ -16,12 +16,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/records"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
-	"pgregory.net/rapid"
 )
 
 // A sketch is an entity as the property changes it.
@@ -496,6 +498,7 @@ func (w *world) plan(ctx context.Context, rerun ...string) (*planner.Plan, error
 func (w *world) options(e executors.Executor) executors.Options {
 	return executors.Options{
 		Store: w.store, Lease: w.lease, Artifacts: w.arts, Executor: e, Dir: w.stateDir(),
+		Records: records.New(w.stateDir(), w.arts, w.lease),
 		Machine: ir.Resources{MilliCPU: 2000}, Verify: verifyFooter(w.liar.verified),
 		Devices: func(context.Context, []ir.Pool) (map[string][]executors.GPU, error) {
 			gpus := make([]executors.GPU, len(w.sketches)+2) // one for each service, and two for a job

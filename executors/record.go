@@ -5,50 +5,105 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A recordKind is how the engine writes one kind of record. Each function may
-// be called again after a kill, and then changes nothing more.
-type recordKind struct {
-	// write makes the record so, and returns its outputs and what it is judged by.
-	write func(ctx context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error)
-	// lost tells why what was written is not there as it was, or "". Nil is never.
-	lost func(l layout, u *ir.Unit) string
-	// remove takes away what was written for the unit, as far as it is not that
-	// of a unit of the plan, or of kept. Nil leaves it as history.
-	remove func(w *walk, u *ir.Unit, kept ...ir.Unit) error
+// A Recorder writes the records of one component. All methods may be called again after a
+// kill, and then change nothing more.
+type Recorder interface {
+	// Write makes the record as the unit says, and returns its outputs and the metrics
+	// of its run. If the state fails, it returns the error of [StateFailed].
+	Write(ctx context.Context, r Record) (map[string]artifact.Artifact, map[string]float64, error)
+	// Lost says why what was written is no longer there as it was, or "".
+	Lost(u *ir.Unit) string
+	// Remove removes what was written for the unit, unless a unit of keep, of the same
+	// component, has it as well.
+	Remove(u *ir.Unit, keep []ir.Unit) error
 }
 
-const rulesComponent = "slo.rules"
-
-// records lists the components of records.
-var records = map[string]recordKind{
-	rulesComponent:   {write: writeRules, lost: rulesLost, remove: removeRules},
-	"registry.model": {write: registerModel},
+// A Filer is a [Recorder] whose records are files of this machine.
+type Filer interface {
+	// Sync makes the files those of the units, and removes all others.
+	Sync(units []ir.Unit) error
+	// Sweep removes files that a killed apply has half written.
+	Sweep() error
 }
 
-// Written returns a function that tells why what was written for a record, below
-// the state folder dir, is not there any more as it was; "" if it is.
-func Written(dir string) func(u *ir.Unit) string {
-	return func(u *ir.Unit) string {
-		if kind := records[u.Component]; u.Kind == ir.Record && kind.lost != nil {
-			return kind.lost(layout{dir}, u)
+// A Record is a unit that is written, with what it reads.
+type Record struct {
+	Unit    *ir.Unit
+	Inputs  map[string]RecordInput // by port
+	Metrics map[string]float64     // of the report that it reads, or nil
+	Now     time.Time
+}
+
+// A RecordInput is what a record reads.
+type RecordInput struct {
+	artifact.Artifact
+	Key string // of the run that made it
+}
+
+// Records has what writes records, by component.
+type Records map[string]Recorder
+
+// Lost says why what was written for a record is no longer there as it was, or "".
+func (r Records) Lost(u *ir.Unit) string {
+	if x := r[u.Component]; u.Kind == ir.Record && x != nil {
+		return x.Lost(u)
+	}
+	return ""
+}
+
+// Sync updates the files of records on this machine, where another machine has applied them.
+// It is for a state that machines share; nobody on this one may be applying.
+func (r Records) Sync(ctx context.Context, s *state.Store) error {
+	current, err := s.Current(ctx)
+	if err != nil {
+		return err
+	}
+	units := map[string][]ir.Unit{}
+	for unit, c := range current {
+		if c.Kind != ir.Record {
+			continue
 		}
-		return ""
+		u, err := s.Unit(ctx, unit)
+		if err != nil {
+			return err
+		}
+		units[u.Component] = append(units[u.Component], *u)
+	}
+	for _, component := range sortedKeys(r) {
+		if f, ok := r[component].(Filer); ok {
+			if err := f.Sync(units[component]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sweep removes what was half written.
+func (r Records) sweep() {
+	for _, x := range r {
+		if f, ok := x.(Filer); ok {
+			_ = f.Sweep()
+		}
 	}
 }
 
-// written reports whether what was written for a record is still there.
-func (w *walk) written(u *ir.Unit) bool { return Written(w.o.Dir)(u) == "" }
+// remove removes what was written for a unit, unless one of keep has it as well.
+func (r Records) remove(u *ir.Unit, keep []ir.Unit) error {
+	x := r[u.Component]
+	if x == nil {
+		return nil
+	}
+	return x.Remove(u, slices.DeleteFunc(slices.Clone(keep), func(k ir.Unit) bool { return k.Component != u.Component }))
+}
 
 // record writes a record: journal, write, record.
 func (w *walk) record(ctx context.Context, n *work) report {
@@ -68,11 +123,10 @@ func (w *walk) record(ctx context.Context, n *work) report {
 		return report{work: n, verdict: canceled}
 	}
 	w.tell.tell(Event{Unit: u.ID, Type: EventStarted, Attempt: n.tries})
-	kind, known := records[u.Component]
-	if !known {
+	if x := w.o.Records[u.Component]; x == nil {
 		err = fmt.Errorf("there is no record %q", u.Component)
 	} else if err = w.hold(ctx); err == nil {
-		c.run.Outputs, c.run.Metrics, err = kind.write(ctx, w, n)
+		c.run.Outputs, c.run.Metrics, err = w.write(ctx, u, x)
 	}
 	for _, out := range u.Outputs {
 		if _, ok := c.run.Outputs[out.Port]; err == nil && !ok {
@@ -82,9 +136,9 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	if err == nil {
 		err = c.finish(ctx, nil)
 	}
-	if err == nil && before != nil && kind.remove != nil && before.Component == u.Component {
+	if err == nil && before != nil && before.Component == u.Component {
 		if err = w.hold(ctx); err == nil {
-			err = kind.remove(w, before) // of its former self, what is not its own any more
+			err = w.o.Records.remove(before, w.plan.System.Units) // unless it is its own still
 		}
 	}
 	var broken *stateError
@@ -106,47 +160,13 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	return report{work: n, verdict: failed, err: &UnitError{Unit: u.ID, Attempt: n.tries, Err: err}}
 }
 
-// Bring makes the rules below the state folder dir those that stand, where another
-// machine has applied them. It is for a state that machines share; nobody on this one
-// may be applying.
-func Bring(ctx context.Context, s *state.Store, dir string) error {
-	current, err := s.Current(ctx)
+// write reads what the record needs and makes it.
+func (w *walk) write(ctx context.Context, u *ir.Unit, x Recorder) (map[string]artifact.Artifact, map[string]float64, error) {
+	r, err := w.read(ctx, u)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	l, stand := layout{dir}, map[string]bool{}
-	for unit, c := range current {
-		if c.Kind != ir.Record {
-			continue
-		}
-		u, err := s.Unit(ctx, unit)
-		if err != nil {
-			return err
-		}
-		if u.Component != rulesComponent {
-			continue
-		}
-		r, err := rulesOf(u)
-		if err != nil {
-			return err
-		}
-		stand[filepath.Clean(r.File)] = true
-		if rulesLost(l, u) == "" {
-			continue
-		}
-		if err := r.write(l); err != nil {
-			return err
-		}
-	}
-	return filepath.WalkDir(l.rules(""), func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
-			return nil
-		}
-		if rel, relErr := filepath.Rel(l.rules(""), path); err == nil && relErr == nil && !stand[rel] {
-			err = os.Remove(path)
-		}
-		return err
-	})
+	return x.Write(ctx, r)
 }
 
 // unwrite takes away what was written for a record that was killed before it was
@@ -169,124 +189,39 @@ func (w *walk) unwrite(ctx context.Context, r state.Run) error {
 		return fmt.Errorf("system of revision %d: %w", r.Revision, err)
 	}
 	u := sys.Unit(r.Unit)
-	if u == nil || u.Kind != ir.Record || records[u.Component].remove == nil {
+	if u == nil || u.Kind != ir.Record {
 		return nil
 	}
 	before, err := w.o.Store.Unit(ctx, r.Unit)
 	if err != nil && !errors.Is(err, state.ErrNotFound) {
 		return err
 	}
-	var kept []ir.Unit
+	keep := slices.Clone(w.plan.System.Units)
 	if before != nil {
-		kept = append(kept, *before)
+		keep = append(keep, *before)
 	}
-	return records[u.Component].remove(w, u, kept...)
+	return w.o.Records.remove(u, keep)
 }
 
-// A rulesFile is the parameters of "slo.rules".
-type rulesFile struct {
-	File    string `json:"file"`
-	Content string `json:"content"`
-}
-
-func rulesOf(u *ir.Unit) (rulesFile, error) {
-	var r rulesFile
-	if err := json.Unmarshal(u.Params, &r); err != nil {
-		return r, fmt.Errorf("parameters of %s: %w", u.ID, err)
-	}
-	if !filepath.IsLocal(filepath.FromSlash(r.File)) {
-		return r, fmt.Errorf("%q is no name of a file of rules", r.File)
-	}
-	return r, nil
-}
-
-// writeRules writes a file of Prometheus rules below rules/ of the state folder,
-// and keeps it as an artifact.
-func writeRules(ctx context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error) {
-	r, err := rulesOf(n.unit)
-	if err != nil {
-		return nil, nil, err
-	}
-	digest, err := w.o.Artifacts.PutBytes(ctx, []byte(r.Content))
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := r.write(w.layout); err != nil {
-		return nil, nil, err
-	}
-	return map[string]artifact.Artifact{"rules": {Digest: digest, Kind: string(ir.File), Size: int64(len(r.Content))}}, nil, nil
-}
-
-func (r rulesFile) write(l layout) error {
-	path := l.rules(r.File)
-	err := os.MkdirAll(filepath.Dir(path), 0o755)
-	if err == nil {
-		err = files.WriteSynced(path, []byte(r.Content), 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("write rules: %w", err)
-	}
-	return nil
-}
-
-func rulesLost(l layout, u *ir.Unit) string {
-	r, err := rulesOf(u)
-	if err != nil {
-		return err.Error()
-	}
-	b, err := os.ReadFile(l.rules(r.File))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Sprintf("rules/%s is gone", r.File)
-	case err != nil:
-		return fmt.Sprintf("rules/%s cannot be read: %v", r.File, err)
-	case string(b) != r.Content:
-		return fmt.Sprintf("rules/%s was changed by hand", r.File)
-	}
-	return ""
-}
-
-func removeRules(w *walk, u *ir.Unit, kept ...ir.Unit) error {
-	r, err := rulesOf(u)
-	if err != nil {
-		return nil // it was never written
-	}
-	for _, other := range slices.Concat(w.plan.System.Units, kept) {
-		if other.Component != u.Component {
+// read collects what a record reads.
+func (w *walk) read(ctx context.Context, u *ir.Unit) (Record, error) {
+	r := Record{Unit: u, Inputs: map[string]RecordInput{}, Now: w.o.Now()}
+	for _, in := range u.Inputs {
+		a, run := w.input(u, in.Port)
+		if run == nil {
 			continue
 		}
-		if o, err := rulesOf(&other); err == nil && filepath.Clean(o.File) == filepath.Clean(r.File) {
-			return nil
+		r.Inputs[in.Port] = RecordInput{a, run.Key}
+		if a.Kind != string(ir.Report) {
+			continue
 		}
-	}
-	if err := os.Remove(w.layout.rules(r.File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove rules: %w", err)
-	}
-	return nil
-}
-
-// registerModel adds the model on port "model" to the registry, with the metrics
-// of the report on port "report" if there is one, and passes the model on. A
-// verdict on port "verdict" is only waited for.
-func registerModel(ctx context.Context, w *walk, n *work) (map[string]artifact.Artifact, map[string]float64, error) {
-	model, run := w.input(n.unit, "model")
-	if run == nil {
-		return nil, nil, errors.New("it has no input model")
-	}
-	var metrics map[string]float64
-	if report, from := w.input(n.unit, "report"); from != nil {
-		err := w.check(ctx, report.Digest)
+		err := w.check(ctx, a.Digest)
 		if err == nil {
-			metrics, err = readReport(w.o.Artifacts.Path(report.Digest))
+			r.Metrics, err = readReport(w.o.Artifacts.Path(a.Digest))
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("input report: %w", err)
+			return r, fmt.Errorf("input %s: %w", in.Port, err)
 		}
 	}
-	if _, err := w.o.Lease.Register(ctx, state.ModelVersion{
-		Model: n.unit.Entity, Digest: model.Digest, Key: run.Key, Metrics: metrics, Created: w.o.Now(),
-	}); err != nil {
-		return nil, nil, &stateError{err}
-	}
-	return map[string]artifact.Artifact{"model": model}, metrics, nil
+	return r, nil
 }

@@ -106,10 +106,8 @@ func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
 		err = w.quit(ctx, *c.Handle)
 	}
 	if u != nil && u.Kind == ir.Record && err == nil {
-		if kind := records[u.Component]; kind.remove != nil {
-			if err = w.hold(ctx); err == nil {
-				err = kind.remove(w, u)
-			}
+		if err = w.hold(ctx); err == nil {
+			err = w.o.Records.remove(u, w.plan.System.Units)
 		}
 	}
 	if err != nil && w.broken() != nil {

@@ -53,7 +53,7 @@ func (w *walk) examine(ctx context.Context, n *work) report {
 // asPlanned lets stand what the plan says stands. It returns false if what was
 // written for a record is not there any more.
 func (w *walk) asPlanned(ctx context.Context, n *work) (bool, error) {
-	if !w.written(n.unit) {
+	if w.o.Records.Lost(n.unit) != "" {
 		return false, w.resolve(ctx, n)
 	}
 	n.key = n.item.Key
@@ -78,7 +78,7 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 	if n.unit.Kind != ir.Job {
 		c, ok := w.current[n.unit.ID]
 		made := ok && c.Revision == w.result.Revision // before this apply was killed
-		if !n.item.Unless && !made || !ok || c.Key != n.key || !w.written(n.unit) {
+		if !n.item.Unless && !made || !ok || c.Key != n.key || w.o.Records.Lost(n.unit) != "" {
 			return false, nil
 		}
 	}

@@ -20,6 +20,7 @@ func (w *walk) sweep(ctx context.Context) {
 	// Who has the lease is the only one who writes, so these are of the dead.
 	_ = w.o.Artifacts.Sweep()
 	_ = w.layout.sweep()
+	w.o.Records.sweep()
 	for number := w.result.Revision; number > 0; number-- {
 		r, err := w.o.Store.Revision(ctx, number)
 		if errors.Is(err, state.ErrNotFound) {

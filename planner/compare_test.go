@@ -285,7 +285,6 @@ func TestCompare(t *testing.T) {
 			"changed deployments/api",
 			`  replicas: 1 -> {"cpu":70,"max":4,"min":1}`,
 			"roll out deployments/api",
-			"write slos/api",
 		}},
 		"where it listens": {with(edit("deployments/api", func(u *ir.Unit) {
 			u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 9090, Replicas: 2}

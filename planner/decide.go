@@ -227,8 +227,8 @@ func (m *maker) standingUnit(item *Item, l *look) (err error) {
 	return err
 }
 
-// givenOtherwise tells what a service that stands was given, and where it was placed,
-// that it asks for otherwise now. A job is the same with other needs, but a service
+// givenOtherwise lists what a service asks for that is not what it was started with:
+// its needs, its placement and its replicas. A job is the same with other needs, but a service
 // has what it was started with for as long as it stands.
 func (m *maker) givenOtherwise(l *look) ([]Reason, error) {
 	if l.u.Kind != ir.Service || l.current == nil {
@@ -242,7 +242,17 @@ func (m *maker) givenOtherwise(l *look) ([]Reason, error) {
 	d.tree("needs", resources(old.Needs), resources(l.u.Needs))
 	placed := func(u *ir.Unit) any { return plain(cmp.Or(u.Kubernetes, &ir.Placement{})) }
 	d.tree("kubernetes", placed(old), placed(l.u))
+	d.tree("replicas", replicas(old), replicas(l.u))
 	return d.out, nil
+}
+
+// replicas are how many of a service run at once.
+func replicas(u *ir.Unit) any {
+	e := cmp.Or(u.Endpoint, &ir.Endpoint{})
+	if e.Scale == nil {
+		return plain(e.Replicas)
+	}
+	return plain(map[string]int{"min": e.Replicas, "max": e.Scale.Max, "cpu": e.Scale.CPU})
 }
 
 // again is the action that makes the same thing once more.

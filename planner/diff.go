@@ -54,8 +54,17 @@ func diffUnits(old, u *ir.Unit) []Reason {
 	each(old.Secrets, u.Secrets, func(s ir.Secret) string { return s.Name }, func(name string, a, b *ir.Secret) {
 		d.text("secret "+name, reference(a), reference(b))
 	})
-	d.tree("endpoint", plain(old.Endpoint), plain(u.Endpoint))
+	d.tree("endpoint", listens(old), listens(u))
 	return d.out
+}
+
+// listens is where a service listens, which is all of its endpoint that is part of
+// its definition.
+func listens(u *ir.Unit) any {
+	if u.Endpoint == nil {
+		return plain(u.Endpoint)
+	}
+	return plain(&ir.Endpoint{Host: u.Endpoint.Host, Port: u.Endpoint.Port, Ready: u.Endpoint.Ready})
 }
 
 func (d *differ) add(what, before, after string) {

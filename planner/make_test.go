@@ -82,6 +82,12 @@ func TestPlan(t *testing.T) {
 		want: []string{`update deployments/late/serve: needs.memory ("64MiB" -> "128MiB"); kubernetes.priority_class ( -> "high")`},
 		ran:  []string{"deployments/late/serve"},
 	}, {
+		name:   "a service is to have more replicas",
+		before: sys(chain(on("deployments/late/serve", func(u *ir.Unit) { u.Endpoint = &ir.Endpoint{Port: 1, Replicas: 1} }))...),
+		after:  sys(chain(on("deployments/late/serve", func(u *ir.Unit) { u.Endpoint = &ir.Endpoint{Port: 1, Replicas: 3} }))...),
+		want:   []string{`update deployments/late/serve: replicas (1 -> 3)`},
+		ran:    []string{"deployments/late/serve"},
+	}, {
 		name:   "a parameter changed",
 		before: sys(chain(on("models/late/train", params(`{"max_depth":6,"p":{"alpha":0.50}}`)))...),
 		after:  sys(chain(on("models/late/train", params(`{"max_depth":8,"p":{"alpha":0.5}}`)))...),

@@ -9,12 +9,13 @@ import (
 func unit() Unit {
 	return Unit{
 		ID: "models/a/train", Entity: "models/a", Kind: Job, Component: "train.sklearn",
-		Code:    Code{Runtime: Python, Lock: "sha256:1", Command: []string{"x.py"}, Files: []CodeFile{{Path: "x.py", Digest: "sha256:2"}}},
-		Params:  json.RawMessage(`{"depth":3}`),
-		Inputs:  []Input{{Port: "t", Unit: "features/a", From: "out", Kind: Table, Schema: Schema{{Name: "n", Type: "int64"}}}},
-		Outputs: []Output{{Port: "m", Kind: Model}},
-		Secrets: []Secret{{Name: "KEY", Env: "KEY"}},
-		Seed:    1,
+		Code:     Code{Runtime: Python, Lock: "sha256:1", Command: []string{"x.py"}, Files: []CodeFile{{Path: "x.py", Digest: "sha256:2"}}},
+		Params:   json.RawMessage(`{"depth":3}`),
+		Inputs:   []Input{{Port: "t", Unit: "features/a", From: "out", Kind: Table, Schema: Schema{{Name: "n", Type: "int64"}}}},
+		Outputs:  []Output{{Port: "m", Kind: Model}},
+		Secrets:  []Secret{{Name: "KEY", Env: "KEY"}},
+		Endpoint: &Endpoint{Host: "h", Port: 2, Ready: "/", Replicas: 1},
+		Seed:     1,
 	}
 }
 
@@ -36,7 +37,10 @@ func TestTheDigestCoversWhatChangesAResultAndNothingElse(t *testing.T) {
 		"its place":            func(u *Unit) { u.Pos = Pos{"b.cue", 7, 1} },
 		"retries and timeouts": func(u *Unit) { u.Retries, u.Timeout, u.MaxAge = 3, time.Hour, time.Hour },
 		"resources":            func(u *Unit) { u.Needs, u.Pool = Resources{MilliCPU: 1, Memory: 2, Nodes: 3}, "big" },
-		"where it is placed":   func(u *Unit) { u.Kubernetes = &Placement{Queue: "research"} },
+		"replicas": func(u *Unit) {
+			u.Endpoint = &Endpoint{Host: u.Endpoint.Host, Port: u.Endpoint.Port, Ready: u.Endpoint.Ready, Replicas: 9, Scale: &Scale{Max: 12, CPU: 50}}
+		},
+		"where it is placed": func(u *Unit) { u.Kubernetes = &Placement{Queue: "research"} },
 	} {
 		if digest(t, change) != same {
 			t.Errorf("%s changes the digest", name)

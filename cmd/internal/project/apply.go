@@ -118,7 +118,7 @@ func (s *Session) options(t ir.Target, setup all.Setup, o ApplyOptions) (executo
 	}
 	opts := executors.Options{
 		Store: s.store, Lease: s.lease, Artifacts: s.artifacts, Executor: to, Dir: s.dir,
-		Verify: verify, Secrets: s.secret, Events: o.Events, Machine: machine(), Parallel: o.Parallel,
+		Records: s.records(s.lease), Verify: verify, Secrets: s.secret, Events: o.Events, Machine: machine(), Parallel: o.Parallel,
 		Tags: s.set.Tags, Backoff: s.set.Faults.Backoff, Devices: s.lentGPUs,
 	}
 	if q, ok := x.(executors.Scheduler); ok {

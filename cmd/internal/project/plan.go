@@ -12,6 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/executors/records"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -68,7 +69,7 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	digests := planner.NewFileDigests(w.dir)
 	digests.OnDrop = w.set.warn
 	return planner.Inputs{
-		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Written: executors.Written(w.dir),
+		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Written: w.records(nil).Lost,
 	}, nil
 }
 
@@ -85,7 +86,12 @@ func (w *Workspace) bring(ctx context.Context) error {
 	if host, _ := os.Hostname(); held != nil && (held.Holder.PID != os.Getpid() || held.Holder.Host != host) {
 		return nil
 	}
-	return executors.Bring(ctx, w.store, w.dir)
+	return w.records(nil).Sync(ctx, w.store)
+}
+
+// records has what writes records. To only look at them, the registry is nil.
+func (w *Workspace) records(r records.Registry) executors.Records {
+	return records.New(w.dir, w.artifacts, r)
 }
 
 // pin finds by digest the images that a system names, if its target runs images. With

@@ -167,6 +167,10 @@ func newGCS(t *testing.T) *fake {
 	on("POST /upload/storage/v1/b/{bucket}/o", func(w http.ResponseWriter, r *http.Request, _ string) {
 		key := r.URL.Query().Get("name")
 		if r.URL.Query().Get("uploadType") == "resumable" {
+			if kind := r.Header.Get("Content-Type"); kind != "" || r.ContentLength != 0 { // it would be the blob's metadata, as JSON
+				http.Error(w, "Unsupported content with type: "+kind, http.StatusBadRequest)
+				return
+			}
 			id := strconv.Itoa(len(f.uploads))
 			f.uploads[id] = &upload{key: key}
 			w.Header().Set("Location", f.endpoint+r.URL.Path+"?uploadType=resumable&upload_id="+id)

@@ -115,13 +115,14 @@ func gcsAnswer(r *http.Response) error {
 
 func gcsError(err error) error {
 	var status *gcsStatus
-	if errors.As(err, &status) {
-		switch status.code {
-		case http.StatusNotFound:
-			return absent(err)
-		case http.StatusUnauthorized, http.StatusForbidden:
-			return &refusal{status.message, err}
-		}
+	var token *oauth2.RetrieveError
+	switch {
+	case errors.As(err, &status) && status.code == http.StatusNotFound:
+		return absent(err)
+	case errors.As(err, &status) && (status.code == http.StatusUnauthorized || status.code == http.StatusForbidden):
+		return &refusal{status.message, err}
+	case errors.As(err, &token) && !temporary(err):
+		return &refusal{"the credentials were not accepted: " + token.Error(), err}
 	}
 	return err
 }
@@ -278,16 +279,18 @@ func (b *gcsBucket) write(ctx context.Context, key string, r io.Reader, _ int64)
 	case err == nil:
 		return gcsError(b.writeParts(ctx, key, part.Bytes(), r))
 	case errors.Is(err, io.EOF):
-		return b.object(ctx, b.upload("media", key, part.Bytes()), nil)
+		return b.object(ctx, b.upload("media", key, "Content-Type", part.Bytes()), nil)
 	}
 	return err
 }
 
-func (b *gcsBucket) upload(kind, key string, body []byte) gcsRequest {
+// upload begins an upload. The header says what the blob will be; for an upload in
+// parts that is not what this request holds.
+func (b *gcsBucket) upload(kind, key, header string, body []byte) gcsRequest {
 	return gcsRequest{
 		method: http.MethodPost,
 		url:    b.endpoint + "/upload/storage/v1/b/" + url.PathEscape(b.name) + "/o?" + url.Values{"uploadType": {kind}, "name": {key}}.Encode(),
-		header: map[string]string{"Content-Type": contentType}, body: body,
+		header: map[string]string{header: contentType}, body: body,
 	}
 }
 
@@ -295,7 +298,7 @@ func (b *gcsBucket) upload(kind, key string, body []byte) gcsRequest {
 // with its last part.
 func (b *gcsBucket) writeParts(ctx context.Context, key string, part []byte, r io.Reader) error {
 	var session string
-	err := b.try(ctx, b.upload("resumable", key, nil), func(r *http.Response) error {
+	err := b.try(ctx, b.upload("resumable", key, "X-Upload-Content-Type", nil), func(r *http.Response) error {
 		session = r.Header.Get("Location")
 		return r.Body.Close()
 	})

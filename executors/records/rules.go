@@ -1,0 +1,130 @@
+package records
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+// rules writes files of Prometheus rules into a folder, and keeps each as an artifact.
+type rules struct {
+	dir       string
+	artifacts *artifact.Store
+}
+
+// ruleFile is the parameters of a unit.
+type ruleFile struct {
+	File    string `json:"file"`
+	Content string `json:"content"`
+}
+
+func ruleFileOf(u *ir.Unit) (ruleFile, error) {
+	var f ruleFile
+	if err := json.Unmarshal(u.Params, &f); err != nil {
+		return f, fmt.Errorf("parameters of %s: %w", u.ID, err)
+	}
+	if !filepath.IsLocal(filepath.FromSlash(f.File)) {
+		return f, fmt.Errorf("%q is no name of a file of rules", f.File)
+	}
+	return f, nil
+}
+
+func (r rules) path(f ruleFile) string { return filepath.Join(r.dir, f.File) }
+
+func (r rules) Write(ctx context.Context, rec executors.Record) (map[string]artifact.Artifact, map[string]float64, error) {
+	f, err := ruleFileOf(rec.Unit)
+	if err != nil {
+		return nil, nil, err
+	}
+	digest, err := r.artifacts.PutBytes(ctx, []byte(f.Content))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := r.write(f); err != nil {
+		return nil, nil, err
+	}
+	return map[string]artifact.Artifact{"rules": {Digest: digest, Kind: string(ir.File), Size: int64(len(f.Content))}}, nil, nil
+}
+
+func (r rules) write(f ruleFile) error {
+	err := os.MkdirAll(filepath.Dir(r.path(f)), 0o755)
+	if err == nil {
+		err = files.WriteSynced(r.path(f), []byte(f.Content), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write rules: %w", err)
+	}
+	return nil
+}
+
+func (r rules) Lost(u *ir.Unit) string {
+	f, err := ruleFileOf(u)
+	if err != nil {
+		return err.Error()
+	}
+	b, err := os.ReadFile(r.path(f))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("rules/%s is gone", f.File)
+	case err != nil:
+		return fmt.Sprintf("rules/%s cannot be read: %v", f.File, err)
+	case string(b) != f.Content:
+		return fmt.Sprintf("rules/%s was changed by hand", f.File)
+	}
+	return ""
+}
+
+func (r rules) Remove(u *ir.Unit, keep []ir.Unit) error {
+	f, err := ruleFileOf(u)
+	if err != nil {
+		return nil // it was never written
+	}
+	for _, other := range keep {
+		if kept, err := ruleFileOf(&other); err == nil && filepath.Clean(kept.File) == filepath.Clean(f.File) {
+			return nil
+		}
+	}
+	if err := os.Remove(r.path(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove rules: %w", err)
+	}
+	return nil
+}
+
+// Sync makes the files of the folder those of the units.
+func (r rules) Sync(units []ir.Unit) error {
+	declared := map[string]bool{}
+	for i := range units {
+		f, err := ruleFileOf(&units[i])
+		if err != nil {
+			return err
+		}
+		declared[filepath.Clean(f.File)] = true
+		if r.Lost(&units[i]) == "" {
+			continue
+		}
+		if err := r.write(f); err != nil {
+			return err
+		}
+	}
+	return filepath.WalkDir(r.dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
+			return nil
+		}
+		if rel, relErr := filepath.Rel(r.dir, path); err == nil && relErr == nil && !declared[rel] {
+			err = os.Remove(path)
+		}
+		return err
+	})
+}
+
+// Sweep removes files that were half written.
+func (r rules) Sweep() error { return files.Sweep(r.dir) }
