@@ -38,6 +38,7 @@ type component struct {
 	Predicts    *predicts              `json:"predicts"`
 	SQL         string                 `json:"sql"`
 	Distributed bool                   `json:"distributed"`
+	Limits      []string               `json:"limits"`
 
 	stages []stage // in the order of the definition; one without a name is the only one
 	code   *codeOf // once it is asked for

@@ -2,6 +2,7 @@ package ir
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 )
 
@@ -23,6 +24,9 @@ type Entity struct {
 	Inputs  []EntityInput     `json:"inputs,omitempty"`
 	Outputs []EntityOutput    `json:"outputs,omitempty"`
 	Stages  []Stage           `json:"stages,omitempty"` // its units, in order
+	// Limits are fields that bound what callers may ask: a lower one refuses what was
+	// allowed.
+	Limits []string `json:"limits,omitempty"`
 }
 
 // An EntityInput is an output of another entity that an entity reads.
@@ -49,8 +53,8 @@ type EntityOutput struct {
 type Stage struct {
 	Unit string `json:"unit"` // its id
 	// Fields are the fields behind parameters, by parameter, where their names differ:
-	// "fraction": "test.fraction". It is "" for a parameter that is no field although
-	// there is one of that name.
+	// "fraction": "test.fraction". It is "" for a parameter that is no field. Those
+	// behind the endpoint are "endpoint.host" and "endpoint.port".
 	Fields map[string]string `json:"fields,omitempty"`
 }
 
@@ -70,10 +74,60 @@ func (e *Entity) Place(path string) string {
 		if at, ok := e.Places[path]; ok {
 			return at
 		}
-		path = path[:max(strings.LastIndexByte(path, '.'), 0)]
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
 	if e.Pos == (Pos{}) {
 		return ""
 	}
 	return e.Pos.String()
+}
+
+// Field is the field behind a part of the definition of one of the entity's units,
+// such as "params.fraction" or "output out column age", or "" if it is none.
+func (e *Entity) Field(unit, part string) string {
+	for i := range e.Stages {
+		if s := &e.Stages[i]; s.Unit == unit {
+			if field := s.field(part); field != "" {
+				return field
+			}
+		}
+	}
+	for _, o := range e.Outputs {
+		if column, ok := strings.CutPrefix(part, "output "+o.Port+" column "); ok && o.Unit == unit && o.Schema != "" {
+			return o.Schema + "." + column
+		}
+	}
+	return ""
+}
+
+func (s *Stage) field(part string) string {
+	path, ok := strings.CutPrefix(part, "params.")
+	if !ok {
+		return s.Fields[part]
+	}
+	param, rest := path, ""
+	if i := strings.IndexAny(path, ".["); i >= 0 && path[0] != '"' {
+		param, rest = path[:i], path[i:]
+	}
+	field, mapped := s.Fields[param]
+	switch {
+	case !mapped:
+		return path
+	case field == "":
+		return ""
+	}
+	return field + rest
+}
+
+// JoinPath is the path of a field below another, as one would write it in CUE.
+func JoinPath(path, field string) string {
+	if field == "" || strings.ContainsFunc(field, func(r rune) bool {
+		return r != '_' && !(r >= 'a' && r <= 'z') && !(r >= 'A' && r <= 'Z') && !(r >= '0' && r <= '9')
+	}) || field[0] >= '0' && field[0] <= '9' {
+		field = strconv.Quote(field)
+	}
+	if path == "" {
+		return field
+	}
+	return path + "." + field
 }
