@@ -10,11 +10,11 @@ help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
-demo: tools bin-tenon ## train and serve a real model from examples/flights
+demo: tools bin-tenon bin-tenon-duck ## train and serve a real model from examples/flights
 	@examples/flights/demo.sh
 
 .PHONY: demo-containerd
-demo-containerd: tools bin-tenon bin-tenon-run ## the same in containers of the local containerd, or of one of its own
+demo-containerd: tools bin-tenon bin-tenon-duck bin-tenon-run ## the same in containers of the local containerd, or of one of its own
 	@.ci/tools containers
 	@examples/flights/demo.sh containerd
 
@@ -53,11 +53,11 @@ test-python: tools test-tools ## run the tests of the Python components
 BUILD = go build -ldflags='-s -w' -o bin/ $(FLAGS)
 
 .PHONY: build
-build: bin-tenon bin-tenon-run bin-tenon-pod ## build bin/tenon, bin/tenon-run, the init of containers, and bin/tenon-pod, that of pods
+build: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod ## build bin/tenon, bin/tenon-duck, which runs SQL, bin/tenon-run, the init of containers, and bin/tenon-pod, that of pods
 
-.PHONY: bin-tenon bin-tenon-run bin-tenon-pod
-bin-tenon:
-	$(BUILD) ./cmd/tenon
+.PHONY: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod
+bin-tenon bin-tenon-duck: bin-%:
+	$(BUILD) ./cmd/$*
 bin-tenon-run bin-tenon-pod: bin-%:
 	CGO_ENABLED=0 $(BUILD) ./cmd/$*
 

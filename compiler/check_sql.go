@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"cuelang.org/go/cue/ast"
 
@@ -21,51 +19,29 @@ import (
 // A typing is what DuckDB makes of a query. It is found beside the rest of the
 // compilation, see typeSQL.
 type typing struct {
-	done     chan struct{}
-	columns  []duck.Column
-	compared []duck.Comparison
-	err      error
+	done chan struct{}
+	duck.Description
+	err error
 }
-
-// manyQueries is the number from which another DuckDB is worth starting.
-const manyQueries = 50
 
 // typeSQL begins to type every query whose inputs are known against their
 // declared columns. The function it returns ends that.
 func (c *compilation) typeSQL() (end func()) {
-	var queries []*entity
-	for _, id := range c.order {
-		if e := c.entities[id]; e.component.SQL != "" && !c.broken[id] {
-			e.typing = &typing{done: make(chan struct{})}
-			queries = append(queries, e)
-		}
-	}
 	ctx, cancel := context.WithCancel(c.ctx)
-	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), (len(queries)+manyQueries-1)/manyQueries) {
+	for _, id := range c.order {
+		e := c.entities[id]
+		if e.component.SQL == "" || c.broken[id] {
+			continue
+		}
+		t, tables, query := &typing{done: make(chan struct{})}, e.inputTables(), e.string(e.component.SQL)
+		e.typing = t
 		wg.Go(func() {
-			checker, err := duck.NewChecker()
-			if err == nil {
-				defer func() { _ = checker.Close() }()
-			}
-			for i := int(next.Add(1)) - 1; i < len(queries); i = int(next.Add(1)) - 1 {
-				t := queries[i].typing
-				if t.err = err; err == nil {
-					t.find(ctx, checker, queries[i].inputTables(), queries[i].string(queries[i].component.SQL))
-				}
-				close(t.done)
-			}
+			defer close(t.done)
+			t.Description, t.err = c.options.Describe(ctx, tables, query)
 		})
 	}
 	return func() { cancel(); wg.Wait() }
-}
-
-func (t *typing) find(ctx context.Context, checker *duck.Checker, tables map[string]ir.Schema, query string) {
-	t.columns, t.err = checker.Describe(ctx, tables, query)
-	if t.err == nil && len(tables) > 1 { // otherwise nothing is joined but a table with itself
-		t.compared, t.err = checker.Comparisons(ctx, tables, query)
-	}
 }
 
 // inputTables are the tables that a query reads, by their names in it.
@@ -122,7 +98,7 @@ func (c *compilation) checkQuery(e *entity) error {
 		})
 	}
 	c.checkComparisons(e, query)
-	c.compareColumns(e, query, e.typing.columns)
+	c.compareColumns(e, query, e.typing.Columns)
 	return nil
 }
 
@@ -134,7 +110,7 @@ var otherEveryTime = regexp.MustCompile(`(?i)\b((?:random|setseed|uuid|uuidv4|uu
 // join of a text on a number: DuckDB would convert the text, row by row, and
 // fail on the first that does not.
 func (c *compilation) checkComparisons(e *entity, query string) {
-	for _, cmp := range e.typing.compared {
+	for _, cmp := range e.typing.Compared {
 		if family(cmp.Left.Type) == family(cmp.Right.Type) {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
 // Options of a compilation.
@@ -17,6 +18,9 @@ type Options struct {
 	// Lock resolves Python requirements to a lock with digests. It is called
 	// only for units that ask for packages besides the library's own.
 	Lock func(ctx context.Context, requirements []string) ([]byte, error)
+	// Describe types a query over tables of the given schemas, see [duck.Engine].
+	// It is called for many queries at once.
+	Describe func(ctx context.Context, tables map[string]ir.Schema, query string) (duck.Description, error)
 	// Executors are those that can be targeted, by name, each with what it
 	// cannot honour of a unit on a target.
 	Executors map[string]func(ir.Target, ir.Unit) []ir.Fault

@@ -33,17 +33,6 @@ func (e *entity) id() string                { return e.section + "/" + e.name }
 func (e *entity) String() string            { return e.section + "." + e.name }
 func (e *entity) path(p ...string) []string { return append([]string{e.section, e.name}, p...) }
 func (e *entity) string(name string) string { s, _ := e.fields.get(name).(string); return s }
-func (e *entity) strings(name string) []string {
-	l, _ := e.fields.get(name).([]any)
-	out := make([]string, 0, len(l))
-	for _, x := range l {
-		if s, ok := x.(string); ok {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
 func (e *entity) int(name string) int64 {
 	n, _ := e.fields.get(name).(json.Number)
 	i, _ := n.Int64()

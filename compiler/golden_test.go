@@ -17,6 +17,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 )
 
 // Every archive in testdata holds a system and what the compiler says of it:
@@ -102,12 +103,16 @@ func compile(t *testing.T, dir string, tags []string) map[string]string {
 	return map[string]string{"ir.json": string(b) + "\n"}
 }
 
+// sql types the queries of all tests.
+var sql = new(engine.Engine)
+
 func load(dir string, tags []string) (*compiler.Result, func(string) []byte, error) {
 	sys, err := lang.Load(dir, lang.Options{Tags: tags, Env: os.Environ()})
 	if err != nil {
 		return nil, func(f string) []byte { b, _ := os.ReadFile(filepath.Join(dir, f)); return b }, err
 	}
 	r, err := compiler.Compile(context.Background(), sys, compiler.Options{
+		Describe:  sql.Describe,
 		Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": bare, "kubernetes": nil},
 		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
 			return []byte(strings.Join(requirements, "\n") + "\n"), nil

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	tenonPath = filepath.Join(dir, "tenon")
-	if out, err := exec.Command("go", "build", "-o", tenonPath, "github.com/tenon-ml/tenon/cmd/tenon").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", dir, "github.com/tenon-ml/tenon/cmd/tenon", "github.com/tenon-ml/tenon/cmd/tenon-duck").CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build tenon: %v\n%s", err, out))
 	}
 	for _, name := range []string{"tenon-run", "tenon-pod"} {

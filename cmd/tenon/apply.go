@@ -104,11 +104,11 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 			return err
 		}
 	}
-	work, err := s.HasWork(ctx, p)
+	work, err := s.Work(ctx, p)
 	if err != nil {
 		return err
 	}
-	if !work {
+	if work.None() {
 		if c.json {
 			return a.printJSONLine(event{Type: "nothing"})
 		}
@@ -117,7 +117,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 	if err := s.CheckSecrets(p); err != nil {
 		return err
 	}
-	if !c.yes && project.Changes(p) { // what a killed apply left is ended without a question
+	if !c.yes && work.Planned { // what a killed apply left is ended without a question
 		if err := a.confirm("Apply this plan?"); err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 
 // detach starts the apply of a plan in the cluster, and says how to go on.
 func (a *app) detach(ctx context.Context, p *planner.Plan, s *project.Session, c consent) error {
-	d, err := s.Detach(ctx, p, c.parallel)
+	d, err := s.Detach(ctx, p, project.DetachOptions{Parallel: c.parallel, Args: runDetachedArgs})
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,7 +43,7 @@ A query knows a file by its name without ending; give another with NAME=FILE.`,
 			if query == "" && len(sources) > 1 {
 				return &usageError{fmt.Errorf("several files need a query: --sql \"SELECT ...\"")}
 			}
-			cols, err := inferColumns(c.Context(), query, sources)
+			cols, err := a.duck.Infer(c.Context(), query, sources)
 			if err != nil {
 				return err
 			}
@@ -92,10 +91,6 @@ func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.S
 		sources[name] = duck.Source{Files: files, Format: format, CSV: csv}
 	}
 	return sources, nil
-}
-
-func inferColumns(ctx context.Context, query string, sources map[string]duck.Source) ([]duck.Inferred, error) {
-	return duck.Infer(ctx, query, sources, duck.Limits{})
 }
 
 // columnsAsCUE writes a schema, ready to be pasted.

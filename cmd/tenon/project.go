@@ -10,6 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
 // project is the engine for the system in dir, with the settings that the command line and
@@ -26,7 +27,7 @@ func (a *app) settings(dir string) (project.Settings, error) {
 	}
 	beside := func(name string) string { return filepath.Join(filepath.Dir(self), name) }
 	return project.Settings{
-		Dir: dir, State: a.stateAt(), Artifacts: cmp.Or(a.store, os.Getenv("TENON_ARTIFACTS")), Tags: a.tags,
+		SQL: a.duck, Dir: dir, State: a.stateAt(), Artifacts: cmp.Or(a.store, os.Getenv("TENON_ARTIFACTS")), Tags: a.tags,
 		Cache: cacheDir(), UV: uvs(beside("../.tools/bin/uv")),
 		Config: all.Config{
 			Tenon: self, Environ: os.Environ(),
@@ -37,6 +38,15 @@ func (a *app) settings(dir string) (project.Settings, error) {
 		},
 		Notify: a.notify, Faults: injected,
 	}, nil
+}
+
+// newDuck returns a client of tenon-duck.
+func newDuck() *worker.Client {
+	program := os.Getenv("TENON_DUCK")
+	if self, err := os.Executable(); program == "" && err == nil {
+		program = filepath.Join(filepath.Dir(self), worker.Name)
+	}
+	return worker.New(program)
 }
 
 // uvs is $TENON_UV, or the uv in the path, or the one that make installed beside the binary.

@@ -20,8 +20,10 @@ import (
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/internal/version"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
 // An app is what all commands share: where they read and write, and how.
@@ -39,6 +41,8 @@ type app struct {
 	tags  []string
 	state string
 	store string // URL of the store of artifacts that other machines reach, or ""
+
+	duck *worker.Client // types and runs SQL, and reads tables
 }
 
 // Exit codes.
@@ -66,7 +70,8 @@ var injected project.Faults
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, stop: cancel, duck: newDuck()}
+	defer a.duck.Close()
 	if f, ok := stdout.(*os.File); ok {
 		a.terminal = term.IsTerminal(int(f.Fd()))
 	}
@@ -128,6 +133,7 @@ func (a *app) exitCode(err error) int {
 	var faults *project.SourceError
 	var usage *usageError
 	var request *project.RequestError
+	var obstacles *project.DetachError
 	switch {
 	case err == nil:
 		return exitOK
@@ -143,6 +149,9 @@ func (a *app) exitCode(err error) int {
 	case errors.As(err, &faults):
 		_ = printFaults(a.stderr, faults, a.style())
 		return exitError
+	case errors.As(err, &obstacles):
+		fmt.Fprintf(a.stderr, "tenon: %v\n", withFlags(obstacles))
+		return exitError
 	case errors.As(err, &usage), errors.As(err, &request):
 		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
 		return exitUsage
@@ -151,12 +160,32 @@ func (a *app) exitCode(err error) int {
 	return exitError
 }
 
+// withFlags adds the flags that remove what is in the way of a detached apply.
+func withFlags(e *project.DetachError) error {
+	out := &project.DetachError{}
+	for _, o := range e.Obstacles {
+		switch o.Setting {
+		case project.StateSetting:
+			o.Message += ", with --state postgres://..."
+		case project.ArtifactsSetting:
+			o.Message += fmt.Sprintf(", with --artifacts '%s'", o.Value)
+		}
+		out.Obstacles = append(out.Obstacles, o)
+	}
+	return out
+}
+
 // wayOut names the flag that helps against an error of the engine, or is "".
 func (a *app) wayOut(err error) string {
+	var setting *project.SettingError
 	var held *state.HeldError
 	var refused *state.AccessError
 	var elsewhere *state.ElsewhereError
 	switch {
+	case errors.As(err, &setting) && setting.Setting == project.ArtifactsSetting:
+		return "; if it was detached, --artifacts names the store that has it"
+	case errors.As(err, &setting):
+		return ": give it a state of its own with --state, or destroy the other first"
 	case errors.As(err, &held):
 		return "; --lock-timeout 10m waits for it"
 	case errors.As(err, &refused) && !state.IsURL(a.stateAt()):
@@ -189,7 +218,7 @@ to happen against what is already there, shows the plan, and applies it.`,
   tenon plan                       what would happen
   tenon apply                      make it so
   tenon status                     what stands`,
-		Version:           version,
+		Version:           version.Version,
 		PersistentPreRun:  func(*cobra.Command, []string) { a.began = true },
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -210,7 +239,7 @@ to happen against what is already there, shows the plan, and applies it.`,
 		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
 		statusCommand(a), cancelCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), logsCommand(a), modelsCommand(a), devicesCommand(a),
 		graphCommand(a), imageCommand(a), rbacCommand(a), gcCommand(a),
-		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), stepCommand(a), runDetachedCommand(a),
+		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), runDetachedCommand(a),
 	)
 	root.SetVersionTemplate("tenon {{.Version}}\n")
 	root.SetHelpCommand(helpCommand(root))

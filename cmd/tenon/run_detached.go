@@ -10,10 +10,15 @@ import (
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 )
 
+// runDetachedArgs are the arguments of the command below.
+func runDetachedArgs(artifacts, request string) []string {
+	return []string{"run-detached", "--artifacts", artifacts, "--request", request}
+}
+
 // runDetachedCommand applies a plan inside the cluster. The Job of tenon apply --detach runs it;
 // users do not, so it is hidden.
 func runDetachedCommand(a *app) *cobra.Command {
-	var digest string
+	var request string
 	c := &cobra.Command{
 		Use: "run-detached", Short: "Apply a plan in the cluster, as tenon apply --detach says", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
@@ -26,7 +31,7 @@ func runDetachedCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			run, err := project.OpenDetached(ctx, settings, digest)
+			run, err := project.OpenDetached(ctx, settings, request, "tenon apply --detach")
 			if err != nil {
 				return err
 			}
@@ -45,6 +50,6 @@ func runDetachedCommand(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&a.store, "artifacts", "", "`URL` of the store")
-	c.Flags().StringVar(&digest, "request", "", "`DIGEST` of what to do")
+	c.Flags().StringVar(&request, "request", "", "`DIGEST` of what to do")
 	return c
 }

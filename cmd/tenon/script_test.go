@@ -12,13 +12,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/pflag"
 
+	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
 	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // The scripts in testdata/script specify the command line, an archive per
 // feature. They run this test binary under the name tenon; so do the units that
-// tenon starts, as `tenon step`. TENON_UPDATE=1 writes their goldens anew.
+// tenon starts, as `tenon-duck step`. TENON_UPDATE=1 writes their goldens anew.
 func TestScript(t *testing.T) {
 	cache := sharedCache(t)
 	cueDir = t.TempDir()
@@ -63,8 +64,10 @@ func sharedCache(t *testing.T) string {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(postgrestest.M{M: m}, map[string]func(){"tenon": main, "port": port, "tenon-faulty": faulty, "component": component})
+	testscript.Main(postgrestest.M{M: m}, map[string]func(){"tenon": main, "port": port, "tenon-duck": duckMain, "tenon-faulty": faulty, "component": component})
 }
+
+func duckMain() { os.Exit(program.Run(os.Args[1:])) }
 
 // port prints what a step's document says, for steps that are shell scripts:
 // the path of a port, as in $(port outputs.out), or a field, as in $(port

@@ -36,7 +36,7 @@ it. docs/testing.md says how a test is written.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			dir := folder(args)
 			o := systemtest.Options{
-				Dir: dir, Full: verbose, Compile: a.compileTest, Plan: planText,
+				Dir: dir, Full: verbose, Compile: a.compileTest, Plan: planText, SQL: a.duck,
 				Revision: func(ctx context.Context, n int) (*ir.System, error) { return a.appliedSystem(ctx, dir, n) },
 			}
 			if a.terminal && !asJSON {

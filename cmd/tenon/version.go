@@ -7,12 +7,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/version"
 	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
-
-// version of tenon. The linker sets it for a release.
-var version = "0.1.0-dev"
 
 func versionCommand(a *app) *cobra.Command {
 	var asJSON bool
@@ -23,11 +21,11 @@ func versionCommand(a *app) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			if asJSON {
 				return a.printJSON(map[string]any{
-					"version": version, "library": stdlib.Version, "ir": ir.Version, "step": step.Version,
+					"version": version.Version, "library": stdlib.Version, "ir": ir.Version, "step": step.Version,
 					"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 				})
 			}
-			_, err := fmt.Fprintf(a.stdout, "tenon %s (%s %s, %s/%s)\n", version, stdlib.Module, stdlib.Version, runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(a.stdout, "tenon %s (%s %s, %s/%s)\n", version.Version, stdlib.Module, stdlib.Version, runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -20,7 +20,11 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 )
+
+// sql types the queries of all tests.
+var sql = new(engine.Engine)
 
 const moduleFile = `module: "acme.example/system@v0"
 language: version: "v0.17.0"
@@ -57,6 +61,7 @@ func systems(t *testing.T) map[string]*compiler.Result {
 			t.Fatalf("%s: %v", path, err)
 		}
 		r, err := compiler.Compile(context.Background(), sys, compiler.Options{
+			Describe:  sql.Describe,
 			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil, "kubernetes": nil},
 			Lock:      func(_ context.Context, r []string) ([]byte, error) { return []byte(strings.Join(r, "\n")), nil },
 		})

@@ -28,7 +28,9 @@ const Default = process.Name
 
 // Config is what executors take from the machine, for all systems alike.
 type Config struct {
-	Tenon   string   // path of tenon, which runs builtin components as "tenon step"
+	// Duck returns the path of tenon-duck, which runs builtin components as "tenon-duck step".
+	Duck    func(ctx context.Context) (program string, err error)
+	Tenon   string   // path of tenon, which runs detached applies
 	Runner  string   // path of tenon-run, the first process of containers
 	Pod     string   // path of tenon-pod, the first process of pods
 	Environ []string // tenon's environment, as of os.Environ
@@ -99,7 +101,7 @@ func Find[Capability any]() (Capability, bool) {
 }
 
 func newProcess(_ ir.Target, s Setup) (executors.Executor, error) {
-	return process.New(process.Options{Tenon: s.Tenon, Python: s.Python, Env: s.Environ}), nil
+	return process.New(process.Options{Duck: s.Duck, Python: s.Python, Env: s.Environ}), nil
 }
 
 func newContainerd(t ir.Target, s Setup) (executors.Executor, error) {
@@ -108,7 +110,7 @@ func newContainerd(t ir.Target, s Setup) (executors.Executor, error) {
 		return nil, err
 	}
 	o := containerd.Options{
-		Place: settings.Place, Hosts: settings.Hosts, Tenon: s.Tenon, Runner: s.Runner, Env: s.Environ, CDI: s.CDI,
+		Place: settings.Place, Hosts: settings.Hosts, Duck: s.Duck, Runner: s.Runner, Env: s.Environ, CDI: s.CDI,
 	}
 	o.Address = cmp.Or(o.Address, s.ContainerdAddress)
 	o.Namespace = cmp.Or(o.Namespace, s.ContainerdNamespace)
@@ -125,7 +127,7 @@ func newKubernetes(t ir.Target, s Setup) (executors.Executor, error) {
 	}
 	settings.State = s.State
 	o := kubernetes.Options{
-		Settings: settings, Tenon: s.Tenon, Pod: s.Pod, Runs: s.Runs, Home: s.Packed.Home, Images: s.Packed.Images,
+		Settings: settings, Duck: s.Duck, Tenon: s.Tenon, Pod: s.Pod, Runs: s.Runs, Home: s.Packed.Home, Images: s.Packed.Images,
 	}
 	if s.Images != nil {
 		store := s.Images(settings.Hosts)

@@ -48,9 +48,10 @@ type Options struct {
 	Place // what is empty has its default
 	// Build makes the image of a recipe, or finds it.
 	Build func(context.Context, image.Recipe) (v1.Image, error)
-	// Tenon is the path of the tenon binary, which runs builtins as "tenon step",
-	// and Runner that of tenon-run.
-	Tenon, Runner string
+	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
+	Duck func(ctx context.Context) (program string, err error)
+	// Runner is the path of tenon-run.
+	Runner string
 	// Env is tenon's environment, of which a few variables are passed on. Nil is
 	// os.Environ.
 	Env []string

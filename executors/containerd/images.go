@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
 )
@@ -36,7 +37,14 @@ func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task
 	}
 	u := t.Unit
 	u.Code.Image = "" // t.Image is that reference, by digest
-	built, err := e.opts.Build(ctx, image.RecipeFor(u, t.Image, os.DirFS(t.Code), lock, e.opts.Tenon))
+	duck := ""
+	if u.Code.Runtime == ir.Builtin {
+		var err error
+		if duck, err = e.opts.Duck(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	built, err := e.opts.Build(ctx, image.RecipeFor(u, t.Image, os.DirFS(t.Code), lock, duck))
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the image: %w", err)
 	}

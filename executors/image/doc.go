@@ -1,7 +1,7 @@
 // Package image makes and keeps the images that units run in, without a daemon.
 //
 // In goes a [Recipe]: a base image, a locked Python environment, the unit's code,
-// the tenon binary, the program of a pod. Out comes an image in which each of these is a layer of its
+// programs of Tenon. Out comes an image in which each of these is a layer of its
 // own. Equal recipes give equal digests, and a change of one part changes its
 // layer only. A [Store] also resolves names, fetches and pushes images, and
 // imports archives:
@@ -9,6 +9,7 @@
 //	base         as it is at the registry, or was imported
 //	environment  /opt/tenon/env, see [EnvDir]
 //	tenon        /tenon/bin/tenon, see [TenonPath]
+//	duck         /tenon/bin/tenon-duck, see [DuckPath]
 //	pod          /tenon/bin/tenon-pod, see [PodPath]
 //	code         /tenon/code, see [CodeDir]: what changes most comes last
 //

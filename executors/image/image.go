@@ -32,10 +32,11 @@ const DefaultBase = "python:3.11-slim-bookworm"
 
 // Where things are in an image.
 const (
-	EnvDir    = "/opt/tenon/env"   // the Python environment; its interpreter is bin/python
-	CodeDir   = "/tenon/code"      // the unit's files
-	TenonPath = "/tenon/bin/tenon" // the tenon binary
-	PodPath   = pod.Program        // the program of a pod
+	EnvDir    = "/opt/tenon/env"        // the Python environment; its interpreter is bin/python
+	CodeDir   = "/tenon/code"           // the unit's files
+	TenonPath = "/tenon/bin/tenon"      // the tenon binary
+	DuckPath  = "/tenon/bin/tenon-duck" // the program that runs components that are built in
+	PodPath   = pod.Program             // the program of a pod
 )
 
 // Options say where images are kept and how registries are reached.
@@ -80,20 +81,21 @@ type Recipe struct {
 	Lock   []byte // text of a lock, see executors/pyenv
 	Python string // version of Python, if the image is to have an environment: "3.11"
 	Code   fs.FS  // the unit's files
-	Tenon  string // path of a tenon binary
+	Tenon  string // path of a tenon binary, if tenon itself is to run in the image
+	Duck   string // path of a tenon-duck binary, if the unit or tenon needs it
 	Pod    string // path of a tenon-pod binary, if the image is to run in a pod
 }
 
 // RecipeFor is the recipe of a unit's image, given the target's base, the unit's
-// files, the text of its lock and the path of a tenon binary. Where files come to
+// files, the text of its lock and the path of a tenon-duck binary. Where files come to
 // the unit in another way, code is nil, and the image is the same whatever they are.
-func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, tenon string) Recipe {
+func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, duck string) Recipe {
 	if u.Code.Image != "" {
 		base = u.Code.Image
 	}
 	r := Recipe{Base: base}
 	if u.Code.Runtime == ir.Builtin {
-		r.Tenon = tenon
+		r.Duck = duck
 		return r
 	}
 	if len(u.Code.Files) > 0 {
@@ -131,6 +133,7 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	}{
 		{"environment", r.Python != "", func() (layer, bool, error) { return s.environment(ctx, r, base, config.Architecture) }},
 		{"tenon", r.Tenon != "", func() (layer, bool, error) { return s.program(ctx, "tenon", r.Tenon, TenonPath) }},
+		{"duck", r.Duck != "", func() (layer, bool, error) { return s.program(ctx, "duck", r.Duck, DuckPath) }},
 		{"pod", r.Pod != "", func() (layer, bool, error) { return s.program(ctx, "pod", r.Pod, PodPath) }},
 		{"code", r.Code != nil, func() (layer, bool, error) { return s.code(ctx, r.Code) }},
 	} {
@@ -303,7 +306,7 @@ type built struct {
 
 // A Layer is a layer of an image.
 type Layer struct {
-	What   string  `json:"what"` // "base", "environment", "tenon", "pod", "code"
+	What   string  `json:"what"` // "base", "environment", "tenon", "duck", "pod", "code"
 	Digest v1.Hash `json:"digest"`
 	Size   int64   `json:"size"` // compressed
 	Made   bool    `json:"made"` // by this Build; else it was there
@@ -357,7 +360,7 @@ func sumFile(name string) (string, error) {
 func Command(c ir.Code) []string {
 	switch c.Runtime {
 	case ir.Builtin:
-		return []string{TenonPath, "step"}
+		return []string{DuckPath, "step"}
 	case ir.Python:
 		return append([]string{path.Join(EnvDir, "bin", "python")}, c.Command...)
 	}

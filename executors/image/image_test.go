@@ -170,7 +170,7 @@ func layers(t *testing.T, img v1.Image) []image.Layer {
 
 func whole(t *testing.T, s *image.Store) image.Recipe {
 	return image.Recipe{
-		Base: base(t, s), Lock: []byte(lockText), Python: "3.11", Tenon: save(t, "tenon", []byte("a program")), Pod: save(t, "tenon-pod", []byte("of a pod")),
+		Base: base(t, s), Lock: []byte(lockText), Python: "3.11", Tenon: save(t, "tenon", []byte("a program")), Duck: save(t, "tenon-duck", []byte("of SQL")), Pod: save(t, "tenon-pod", []byte("of a pod")),
 		Code: fstest.MapFS{"train.py": {Data: []byte("print()")}, "_tenon/table.py": {Data: []byte("pass"), Mode: 0o600}},
 	}
 }
@@ -195,6 +195,7 @@ func TestAChangeChangesItsLayerOnly(t *testing.T) {
 		"base":        func(r *image.Recipe) { r.Base = base(t, s, file{"./etc/motd", "hello"}) },
 		"environment": func(r *image.Recipe) { r.Lock = []byte(lockText[:strings.Index(lockText, "tabulate")]) },
 		"tenon":       func(r *image.Recipe) { r.Tenon = save(t, "tenon", []byte("another program")) },
+		"duck":        func(r *image.Recipe) { r.Duck = save(t, "tenon-duck", []byte("of another SQL")) },
 		"pod":         func(r *image.Recipe) { r.Pod = save(t, "tenon-pod", []byte("of another pod")) },
 		"code":        func(r *image.Recipe) { r.Code = fstest.MapFS{"train.py": {Data: []byte("print(1)")}} },
 	} {
@@ -240,7 +241,7 @@ func TestTheSameIsMadeOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if want := map[string]int{"environment": 1, "tenon": 1, "pod": 1, "code": 1}; !cmp.Equal(made, want) {
+	if want := map[string]int{"environment": 1, "tenon": 1, "duck": 1, "pod": 1, "code": 1}; !cmp.Equal(made, want) {
 		t.Errorf("made %v, want %v", made, want)
 	}
 	// Nothing is left of the work, and uv is not asked again.
@@ -396,6 +397,11 @@ func TestWhatAnImageHolds(t *testing.T) {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(map[string]member{
+		"tenon/": {Mode: 0o755}, "tenon/bin/": {Mode: 0o755}, "tenon/bin/tenon-duck": {Mode: 0o755, Text: "of SQL"},
+	}, members(t, img, "duck")); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]member{
 		"tenon/": {Mode: 0o755}, "tenon/bin/": {Mode: 0o755}, "tenon/bin/tenon-pod": {Mode: 0o755, Text: "of a pod"},
 	}, members(t, img, "pod")); diff != "" {
 		t.Error(diff)
@@ -465,14 +471,14 @@ func TestRecipeFor(t *testing.T) {
 		lock []byte
 		want image.Recipe
 	}{
-		"builtin":                  {ir.Code{Runtime: ir.Builtin}, nil, image.Recipe{Base: "base", Tenon: "tenon"}},
+		"builtin":                  {ir.Code{Runtime: ir.Builtin}, nil, image.Recipe{Base: "base", Duck: "duck"}},
 		"python":                   {ir.Code{Runtime: ir.Python, Python: "3.12", Files: files}, lock, image.Recipe{Base: "base", Code: code, Lock: lock, Python: "3.12"}},
 		"python without packages":  {ir.Code{Runtime: ir.Python, Python: "3.11", Files: files}, nil, image.Recipe{Base: "base", Code: code, Python: "3.11"}},
 		"command":                  {ir.Code{Runtime: ir.Command, Files: files}, nil, image.Recipe{Base: "base", Code: code}},
 		"command with packages":    {ir.Code{Runtime: ir.Command, Files: files}, lock, image.Recipe{Base: "base", Code: code, Lock: lock, Python: "3.11"}},
 		"command in its own image": {ir.Code{Runtime: ir.Command, Image: "own"}, nil, image.Recipe{Base: "own"}},
 	} {
-		got := image.RecipeFor(ir.Unit{Code: c.unit}, "base", code, c.lock, "tenon")
+		got := image.RecipeFor(ir.Unit{Code: c.unit}, "base", code, c.lock, "duck")
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
@@ -482,7 +488,7 @@ func TestRecipeFor(t *testing.T) {
 // Code that comes in another way changes no image.
 func TestRecipeForCodeThatIsNotInTheImage(t *testing.T) {
 	for _, unit := range []ir.Code{{Runtime: ir.Python, Python: "3.12", Files: []ir.CodeFile{{Path: "train.py"}}}, {Runtime: ir.Python, Python: "3.12", Files: []ir.CodeFile{{Path: "other.py"}}}} {
-		if diff := cmp.Diff(image.Recipe{Base: "base", Lock: []byte("six"), Python: "3.12"}, image.RecipeFor(ir.Unit{Code: unit}, "base", nil, []byte("six"), "tenon")); diff != "" {
+		if diff := cmp.Diff(image.Recipe{Base: "base", Lock: []byte("six"), Python: "3.12"}, image.RecipeFor(ir.Unit{Code: unit}, "base", nil, []byte("six"), "duck")); diff != "" {
 			t.Error(diff)
 		}
 	}

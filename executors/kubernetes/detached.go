@@ -113,7 +113,11 @@ func fromSecret(name string) corev1.EnvFromSource {
 
 // Start makes the objects of the apply, or finds them.
 func (d detachedApply) Start(ctx context.Context, base string, args []string) error {
-	ref, err := d.e.publish(ctx, image.Recipe{Base: base, Tenon: d.e.opts.Tenon, Pod: d.e.opts.Pod})
+	duck, err := d.e.opts.Duck(ctx)
+	ref := ""
+	if err == nil {
+		ref, err = d.e.publish(ctx, image.Recipe{Base: base, Tenon: d.e.opts.Tenon, Duck: duck, Pod: d.e.opts.Pod})
+	}
 	if err == nil {
 		err = d.e.patiently(ctx, func() error { return d.start(ctx, ref, args) })
 	}

@@ -28,7 +28,11 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 			return "", fmt.Errorf("read the lock of the Python environment: %w", err)
 		}
 	}
-	return e.publish(ctx, e.recipe(t.Unit, t.Image, lock))
+	recipe, err := e.recipe(ctx, t.Unit, t.Image, lock)
+	if err != nil {
+		return "", err
+	}
+	return e.publish(ctx, recipe)
 }
 
 // publishAll pushes the images of all units of a plan that the registry lacks, and
@@ -40,7 +44,11 @@ func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]
 		if u.Kind == ir.Record {
 			continue
 		}
-		name, err := e.publish(ctx, e.recipe(*u, p.Image(u), p.Blobs[u.Code.Lock]))
+		recipe, err := e.recipe(ctx, *u, p.Image(u), p.Blobs[u.Code.Lock])
+		if err != nil {
+			return nil, err
+		}
+		name, err := e.publish(ctx, recipe)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", u.ID, err)
 		}
@@ -50,11 +58,17 @@ func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]
 }
 
 // recipe is what the image of a unit is made of, on a pinned one.
-func (e *Executor) recipe(u ir.Unit, on string, lock []byte) image.Recipe {
+func (e *Executor) recipe(ctx context.Context, u ir.Unit, on string, lock []byte) (r image.Recipe, err error) {
+	duck := ""
+	if u.Code.Runtime == ir.Builtin {
+		if duck, err = e.opts.Duck(ctx); err != nil {
+			return r, err
+		}
+	}
 	u.Code.Image = "" // on is that reference, by digest
-	r := image.RecipeFor(u, on, nil, lock, e.opts.Tenon)
+	r = image.RecipeFor(u, on, nil, lock, duck)
 	r.Pod = e.opts.Pod
-	return r
+	return r, nil
 }
 
 // publish makes an image, sees to it that the registry has it, and returns its name

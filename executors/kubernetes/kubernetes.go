@@ -42,8 +42,10 @@ type Options struct {
 	Publish func(ctx context.Context, img v1.Image, repository string) (string, error)
 	// Images are those that were published before, by unit. No others are made for them.
 	Images map[string]string
-	// Tenon is the path of the tenon binary, which runs builtins as "tenon step", and
-	// Pod that of tenon-pod. They have to run on the nodes.
+	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
+	Duck func(ctx context.Context) (program string, err error)
+	// Tenon is the path of the tenon binary, and Pod that of tenon-pod. All of them have
+	// to run on the nodes.
 	Tenon, Pod string
 	// Patience is how long to wait for a cluster that does not answer. Zero is 1 min.
 	Patience time.Duration

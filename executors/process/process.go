@@ -19,8 +19,8 @@ const Name = "process"
 
 // Options say what the executor runs units with.
 type Options struct {
-	// Tenon is the path of the tenon binary, which runs builtins as "tenon step".
-	Tenon string
+	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
+	Duck func(ctx context.Context) (program string, err error)
 	// Python returns the interpreter of the environment that the file at
 	// lockPath locks, and makes it first if need be.
 	Python func(ctx context.Context, lockPath string) (python string, err error)

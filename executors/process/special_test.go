@@ -129,7 +129,7 @@ func TestRuntimes(t *testing.T) {
 		}
 	}
 	e := process.New(process.Options{
-		Tenon:  filepath.Join(bin, "python"),
+		Duck:   func(context.Context) (string, error) { return filepath.Join(bin, "python"), nil },
 		Python: func(context.Context, string) (string, error) { return filepath.Join(bin, "python"), nil },
 	})
 	for _, c := range []struct {

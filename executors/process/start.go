@@ -61,7 +61,7 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File)
 	}
 	defer log.Close()
 
-	python := ""
+	python, duck := "", ""
 	if t.Lock != "" && t.Unit.Code.Runtime != ir.Builtin {
 		if e.opts.Python == nil {
 			return state.Handle{}, fmt.Errorf("no Python environments here, and the unit has a lock")
@@ -73,6 +73,11 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File)
 	if t.Unit.Code.Runtime == ir.Python && python == "" {
 		return state.Handle{}, fmt.Errorf("a Python unit needs the lock of its environment")
 	}
+	if t.Unit.Code.Runtime == ir.Builtin {
+		if duck, err = e.opts.Duck(ctx); err != nil {
+			return state.Handle{}, err
+		}
+	}
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
 	}
@@ -81,7 +86,7 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File)
 		Began: time.Now().UTC(), Instance: doc.Instance, Endpoint: doc.Endpoint,
 	}}
 	env := e.environ(t, doc, python)
-	argv, fault := e.argv(t.Unit.Code, python, doc.Code, env)
+	argv, fault := e.argv(t.Unit.Code, python, duck, doc.Code, env)
 	if fault != "" {
 		// Only a container would find out after the start. Here, too, it is the
 		// unit that fails, and not tenon.
@@ -173,10 +178,10 @@ func peakMem(who int) int64 {
 
 // argv resolves the program to an absolute path, or says in one line why there
 // is none. The shell would take some names for its own commands.
-func (e *Executor) argv(c ir.Code, python, cwd string, env []string) (argv []string, fault string) {
+func (e *Executor) argv(c ir.Code, python, duck, cwd string, env []string) (argv []string, fault string) {
 	switch c.Runtime {
 	case ir.Builtin:
-		return []string{e.opts.Tenon, "step"}, ""
+		return []string{duck, "step"}, ""
 	case ir.Python:
 		return append([]string{python}, c.Command...), ""
 	}

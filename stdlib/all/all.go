@@ -39,5 +39,5 @@ func Run(ctx context.Context, s *step.Step) error {
 			return c.Run(ctx, s)
 		}
 	}
-	return fmt.Errorf("component %q is not one that tenon runs itself", s.Component)
+	return fmt.Errorf("component %q is not built in", s.Component)
 }

@@ -23,7 +23,7 @@ func TestEveryComponentHasItsOwnName(t *testing.T) {
 		}
 		seen[c.Name] = true
 	}
-	component.Fails(t, steptest.New(t, "train.sklearn", "{}"), `component "train.sklearn" is not one that tenon runs itself`)
+	component.Fails(t, steptest.New(t, "train.sklearn", "{}"), `component "train.sklearn" is not built in`)
 }
 
 func TestSourcesReadAllFilesInSortedOrder(t *testing.T) {

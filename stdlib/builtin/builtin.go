@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A Component is work that Tenon does itself.
+// A Component is work that tenon-duck does.
 type Component struct {
 	Name string // "source.csv"
 	Run  func(context.Context, *step.Step) error
@@ -51,9 +51,9 @@ func Output(s *step.Step, port string) (step.Port, error) {
 
 // Limits are the resources that the step may use. A step that asked for nothing
 // gets DuckDB's defaults.
-func Limits(s *step.Step) duck.Limits {
+func Limits(s *step.Step) engine.Limits {
 	// Some of the memory is for the program around the database.
-	return duck.Limits{
+	return engine.Limits{
 		Threads: int((s.Resources.MilliCPU + 999) / 1000),
 		Memory:  s.Resources.Memory / 10 * 8,
 		TempDir: s.Scratch,

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -40,7 +41,7 @@ func Ingest(ctx context.Context, s *step.Step, src duck.Source) error {
 		files = fmt.Sprintf("%d files", n)
 	}
 	Report(s, 0, 1, "reading "+files)
-	rows, err := duck.Ingest(ctx, src, out.Schema, out.Path, Limits(s))
+	rows, err := engine.Ingest(ctx, src, out.Schema, out.Path, Limits(s))
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func Ingest(ctx context.Context, s *step.Step, src duck.Source) error {
 }
 
 // Split divides the port "table" into the ports "train" and "test".
-func Split(ctx context.Context, s *step.Step, d duck.Division) error {
+func Split(ctx context.Context, s *step.Step, d engine.Division) error {
 	table, err := Input(s, "table")
 	if err != nil {
 		return err
@@ -64,5 +65,5 @@ func Split(ctx context.Context, s *step.Step, d duck.Division) error {
 	}
 	d.Seed = s.Seed
 	d.Keys = table.Keys
-	return duck.Split(ctx, table.Path, d, train.Path, test.Path, Limits(s))
+	return engine.Split(ctx, table.Path, d, train.Path, test.Path, Limits(s))
 }

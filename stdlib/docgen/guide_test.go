@@ -15,7 +15,11 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 )
+
+// sql types the queries of all tests.
+var sql = new(engine.Engine)
 
 // What the guide shows is so. A block that begins with "file: NAME" is a whole
 // file of the system that the guide builds, which compiles, also as every
@@ -120,6 +124,7 @@ func compile(t *testing.T, files map[string]string, tag string) string {
 	sys, err := lang.Load(dir, o)
 	if err == nil {
 		_, err = compiler.Compile(context.Background(), sys, compiler.Options{
+			Describe:  sql.Describe,
 			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil},
 			Lock:      func(context.Context, []string) ([]byte, error) { return []byte("locked\n"), nil },
 		})

@@ -1,22 +1,7 @@
-// Package duck is everything Tenon does with DuckDB.
+// Package duck says what Tenon asks of DuckDB, and in which terms it answers.
 //
-// In go SQL text, files (CSV, JSON lines, Parquet) and declared schemas; out
-// come the columns of a query, Parquet files, and what is wrong with a table:
-//
-//   - [Checker] types a query against declared schemas, without data, and
-//     evaluates it over rows that are written down;
-//   - [Verify] compares a Parquet file with its schema;
-//   - [Ingest] turns source files into one Parquet file of a declared schema;
-//   - [Query] and [Split] turn Parquet files into Parquet files;
-//   - [Infer] and [Preview] tell a person what is in a file.
-//
-// What is written is the same bytes for the same input, whatever the number of
-// threads, unless the SQL itself is not deterministic. Every database is in
-// memory, its time zone is UTC, and it loads no extension. A query of the user
-// reads the inputs it is given and nothing else; it is one SELECT, never a
-// statement that changes something.
-//
-// The package knows nothing of units, plans or steps, keeps no data between
-// calls, and prints nothing. It does not resolve globs and does not use the
-// network.
+// It is types only: schemas, tables, sources and queries go in; columns, rows,
+// violations and errors come out. [Engine] lists the questions. Package
+// duck/engine answers them with DuckDB linked in; package duck/worker has a
+// process of its own answer them, so that tenon itself does not link DuckDB.
 package duck

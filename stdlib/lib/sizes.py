@@ -1,7 +1,7 @@
 """Prints the sizes of the wheels that locks install, for `tenon plan`: "ARCHITECTURE DIGEST BYTES FILE".
 
-usage: sizes.py PYLOCK..., the locks in the format pylock.toml of uv. Needs the package `packaging`. Digest and
-bytes are those of the wheel that uv takes on Linux, with the C library that images are made for.
+usage: sizes.py PYLOCK..., the locks in the format pylock.toml of uv. Needs the package `packaging`. Digest
+and bytes are those of the wheel that uv takes on Linux, with the C library that images are made for.
 """
 
 import sys

@@ -15,7 +15,6 @@ import (
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/executors/gpu"
 	"github.com/tenon-ml/tenon/planner"
-	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
 // ApplyOptions say how a plan is applied.
@@ -24,16 +23,20 @@ type ApplyOptions struct {
 	Events   func(executors.Event) // is told what happens, one event at a time; may be nil
 }
 
-// HasWork reports whether there is something to do for a plan: changes, audits, or what a
-// killed apply has left.
-func (s *Session) HasWork(ctx context.Context, p *planner.Plan) (bool, error) {
-	unfinished, err := executors.Unfinished(ctx, s.store)
-	return unfinished || Changes(p), err
+// Work is what an apply of a plan has to do.
+type Work struct {
+	Planned    bool // the plan changes or audits something
+	Unfinished bool // a killed apply has left something to end
 }
 
-// Changes reports whether a plan changes or audits anything.
-func Changes(p *planner.Plan) bool {
-	return p.Changes() || slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Audit })
+// None reports whether there is nothing to do.
+func (w Work) None() bool { return !w.Planned && !w.Unfinished }
+
+// Work finds out what an apply of a plan has to do.
+func (s *Session) Work(ctx context.Context, p *planner.Plan) (w Work, err error) {
+	w.Planned = p.Changes() || slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Audit })
+	w.Unfinished, err = executors.Unfinished(ctx, s.store)
+	return w, err
 }
 
 // CheckSecrets looks for the secrets of everything that a plan runs, before any of it does.
@@ -54,7 +57,7 @@ func (p *Project) CheckSecrets(plan *planner.Plan) error {
 		}
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("nothing was done, for want of secrets:\n%w", errors.Join(errs...))
+		return fmt.Errorf("nothing was done, because secrets are missing:\n%w", errors.Join(errs...))
 	}
 	return nil
 }
@@ -118,7 +121,7 @@ func (s *Session) options(t ir.Target, setup all.Setup, o ApplyOptions) (executo
 	}
 	opts := executors.Options{
 		Store: s.store, Lease: s.lease, Artifacts: s.artifacts, Executor: to, Dir: s.dir,
-		Records: s.records(s.lease), Verify: verify, Secrets: s.secret, Events: o.Events, Machine: machine(), Parallel: o.Parallel,
+		Records: s.records(s.lease), Verify: s.verify, Secrets: s.secret, Events: o.Events, Machine: machine(), Parallel: o.Parallel,
 		Tags: s.set.Tags, Backoff: s.set.Faults.Backoff, Devices: s.lentGPUs,
 	}
 	if q, ok := x.(executors.Scheduler); ok {
@@ -141,8 +144,8 @@ func (p *Project) lentGPUs(ctx context.Context, pools []ir.Pool) (map[string][]e
 	return gpu.Match(pools, found)
 }
 
-func verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
-	found, rows, err := duck.Verify(ctx, path, schema)
+func (p *Project) verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
+	found, rows, err := p.set.SQL.Verify(ctx, path, schema)
 	out := make([]executors.Violation, len(found))
 	for i, v := range found {
 		out[i] = executors.Violation{Column: v.Column, Rule: v.Rule, Count: v.Count, Examples: v.Examples, Message: v.String()}

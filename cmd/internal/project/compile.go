@@ -18,18 +18,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
-
-// A SourceError holds the faults of a system's sources and what is needed to show them.
-type SourceError struct {
-	Faults diag.List
-	Source func(file string) []byte // content of a file that the faults name, or nil
-}
-
-func (e *SourceError) Error() string { return e.Faults.Error() }
-
-// Unwrap returns the faults.
-func (e *SourceError) Unwrap() error { return e.Faults }
 
 // Compile checks and lowers the system, or takes the result that is cached beside its
 // state. It writes tenon.lock if the system's Python packages are not locked yet. Faults of
@@ -90,12 +80,13 @@ type compilation struct {
 	resolve   lockfile.Resolver
 	record    *fingerprint.Record // or nil
 	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
+	sql       *worker.Client
 
 	locks *lockfile.File // still to be written
 }
 
 func (p *Project) compilation(tags []string, resolve lockfile.Resolver) *compilation {
-	return &compilation{dir: p.set.Dir, tags: tags, environ: p.set.Environ, resolve: resolve, executors: checks()}
+	return &compilation{dir: p.set.Dir, tags: tags, environ: p.set.Environ, resolve: resolve, executors: checks(), sql: p.set.SQL}
 }
 
 // resolve locks Python packages.
@@ -115,6 +106,7 @@ func checks() map[string]func(ir.Target, ir.Unit) []ir.Fault {
 
 // run compiles and writes nothing.
 func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
+	c.sql.Start() // while CUE is evaluated
 	sys, err := lang.Load(c.dir, lang.Options{Tags: c.tags, Env: c.environ, Record: c.record})
 	if err != nil {
 		return nil, withSource(err, func(file string) []byte { b, _ := os.ReadFile(filepath.Join(c.dir, file)); return b })
@@ -127,7 +119,7 @@ func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
 	} else {
 		c.record.File(c.locks.Path, c.locks.Content)
 	}
-	r, err := compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Executors: c.executors, Record: c.record})
+	r, err := compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Describe: c.sql.Describe, Executors: c.executors, Record: c.record})
 	return r, withSource(err, sys.Source)
 }
 
@@ -141,7 +133,7 @@ func withSource(err error, source func(string) []byte) error {
 }
 
 // cached is where the compiled system is cached: beside its state, if there is one, with an
-// entry for each program, folder and set of tags, and for what the environment tells CUE.
+// entry for each program, folder and set of tags, and for the variables of the environment that CUE reads.
 func (p *Project) cached() (*cache.Entry, error) {
 	stateDir, err := p.stateDir()
 	if err != nil {
@@ -167,10 +159,10 @@ func (p *Project) cached() (*cache.Entry, error) {
 	executors := all.Names()
 	slices.Sort(executors)
 	key := struct {
-		Program        fingerprint.Looks
+		Programs       []fingerprint.Looks
 		Dir            string
 		Tags           []string
 		Env, Executors []string
-	}{fingerprint.LooksOf(p.set.Tenon), abs, p.set.Tags, env, executors}
+	}{[]fingerprint.Looks{fingerprint.LooksOf(p.set.Tenon), fingerprint.LooksOf(p.set.SQL.Path())}, abs, p.set.Tags, env, executors}
 	return cache.Open(filepath.Join(stateDir, "cache", "compiled"), key, p.set.warn)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
 // keptSystem is a package with files in two folders, a package that it imports,
@@ -92,7 +93,7 @@ func quiet(t *testing.T, dir string, tags ...string) *Project {
 		t.Fatal(err)
 	}
 	return New(Settings{
-		Dir: dir, Tags: tags, Config: all.Config{Tenon: self, Environ: os.Environ()},
+		Dir: dir, Tags: tags, SQL: worker.New(self), Config: all.Config{Tenon: self, Environ: os.Environ()},
 		Notify: func(n Notice) { t.Errorf("it says %s", n.Text) },
 	})
 }

@@ -37,9 +37,17 @@ type Detached struct {
 	Job       string `json:"job"`
 }
 
+// DetachOptions say how a plan is applied in the cluster.
+type DetachOptions struct {
+	Parallel int // how many units may run at once; 0 leaves it to the pools
+	// Args are those with which tenon calls [OpenDetached] in the cluster, given the
+	// URL of the store of artifacts and the digest of the request.
+	Args func(artifacts, request string) []string
+}
+
 // Detach starts the apply of a plan in the cluster of its target. It returns once the
 // cluster has everything that it needs for that.
-func (s *Session) Detach(ctx context.Context, p *planner.Plan, parallel int) (*Detached, error) {
+func (s *Session) Detach(ctx context.Context, p *planner.Plan, o DetachOptions) (*Detached, error) {
 	if err := s.artifacts.Look(ctx); err != nil {
 		return nil, err
 	}
@@ -52,7 +60,7 @@ func (s *Session) Detach(ctx context.Context, p *planner.Plan, parallel int) (*D
 		return nil, err
 	}
 	s.set.notify(Notice{Text: "sending images, data and the plan to the cluster ..."})
-	d := detachedApply{Plan: p, Parallel: parallel}
+	d := detachedApply{Plan: p, Parallel: o.Parallel}
 	group, inGroup := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		d.Packed, err = x.Pack(inGroup, p)
@@ -77,14 +85,14 @@ func (s *Session) Detach(ctx context.Context, p *planner.Plan, parallel int) (*D
 		return nil, err
 	}
 	job := x.Detached(p.State.Lineage, d.Revision)
-	if err := s.start(ctx, job, d); err != nil {
+	if err := s.start(ctx, job, d, o); err != nil {
 		return nil, errors.Join(err, s.lease.EndRevision(context.WithoutCancel(ctx), d.Revision, state.Failure, ""))
 	}
 	return &Detached{d.Revision, job.Job().Namespace, job.Job().Name}, nil
 }
 
 // start stores what the apply needs and starts it.
-func (w *Workspace) start(ctx context.Context, job executors.DetachedApply, d detachedApply) error {
+func (w *Workspace) start(ctx context.Context, job executors.DetachedApply, d detachedApply, o DetachOptions) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("send the plan: %w", err)
@@ -97,8 +105,7 @@ func (w *Workspace) start(ctx context.Context, job executors.DetachedApply, d de
 	if err != nil {
 		return fmt.Errorf("send the plan: %w", err)
 	}
-	args := []string{"run-detached", "--artifacts", w.shared.url, "--request", ref.Digest}
-	return job.Start(ctx, d.Plan.Images[d.Plan.System.Target.Base()], args)
+	return job.Start(ctx, d.Plan.Images[d.Plan.System.Target.Base()], o.Args(w.shared.url, ref.Digest))
 }
 
 // send puts the data files into the store that units read which may run.
@@ -143,7 +150,7 @@ func detacher(t ir.Target, s all.Setup) (executors.Detacher, error) {
 	}
 	d, ok := x.(executors.Detacher)
 	if !ok {
-		return nil, &RequestError{fmt.Errorf("--detach applies the plan in a cluster, and the target %s is of the executor %s: choose a target of tenon.#Kubernetes", t.Name, t.Executor)}
+		return nil, &RequestError{fmt.Errorf("a detached apply runs in a cluster, and the target %s is of the executor %s: choose a target of tenon.#Kubernetes", t.Name, t.Executor)}
 	}
 	return d, nil
 }
@@ -156,30 +163,29 @@ func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	no := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var no DetachError
 	store, err := x.DetachedStore()
 	if err != nil {
-		no("the target %s does not say how: %w", p.System.Target.Name, err)
+		no.add("", "", "the target %s does not say how: %v", p.System.Target.Name, err)
 	}
 	if !s.store.Shared() {
-		no("the state is in a folder of this machine: keep it in a database that the cluster reaches, with --state postgres://...")
+		no.add(StateSetting, "", "the state is in a folder of this machine: keep it in a database that the cluster reaches")
 	}
 	switch {
 	case s.shared == nil:
-		no("artifacts are on this machine alone: keep them in the store of the target, with --artifacts '%s'", store)
+		no.add(ArtifactsSetting, store, "artifacts are on this machine alone: keep them in the store of the target")
 	case s.shared.url != store:
-		no("artifacts are kept in %s, and pods reach %s: name that with --artifacts", s.shared.url, store)
+		no.add(ArtifactsSetting, store, "artifacts are kept in %s, and pods reach %s: keep them there", s.shared.url, store)
 	}
 	for _, u := range p.System.Units {
 		for _, x := range u.Secrets {
 			if x.Kubernetes == nil {
-				no("%s: secret %s is taken from this machine: let it come from the cluster, as secret: kubernetes: {name, key}", u.ID, x.Name)
+				no.add("", "", "%s: secret %s is taken from this machine: let it come from the cluster, as secret: kubernetes: {name, key}", u.ID, x.Name)
 			}
 		}
 		for _, f := range u.Files {
 			if path.IsAbs(f) {
-				no("%s: %s is a path of this machine: name it as seen from the system's folder", u.ID, f)
+				no.add("", "", "%s: %s is a path of this machine: name it as seen from the system's folder", u.ID, f)
 			}
 		}
 	}
@@ -189,7 +195,7 @@ func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
 	}
 	for _, unit := range slices.Sorted(maps.Keys(current)) {
 		if h := current[unit].Handle; h != nil && !s.remote(*h) {
-			no("%s stands on this machine (%s), where the cluster cannot end it: apply once without --detach", unit, h.Executor)
+			no.add("", "", "%s runs on this machine (%s), where the cluster cannot end it: apply once from this machine", unit, h.Executor)
 		}
 	}
 	pending, err := s.store.Pending(ctx)
@@ -198,11 +204,11 @@ func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
 	}
 	for _, left := range pending {
 		if left.Handle != nil && !s.remote(*left.Handle) {
-			no("a killed apply has left %s on this machine (%s): apply once without --detach", left.Run.Unit, left.Handle.Executor)
+			no.add("", "", "a killed apply has left %s on this machine (%s): apply once from this machine", left.Run.Unit, left.Handle.Executor)
 		}
 	}
-	if len(errs) > 0 {
-		return fmt.Errorf("the plan cannot be applied in the cluster:\n%w", errors.Join(errs...))
+	if len(no.Obstacles) > 0 {
+		return &no
 	}
 	return nil
 }
@@ -221,7 +227,7 @@ func (w *Workspace) detachedIn(ctx context.Context, r state.Revision) (executors
 	}
 	sys, err := w.system(ctx, &r)
 	if w.unshared(err) {
-		err = fmt.Errorf("%w; if it was detached, --artifacts names the store that has it", err)
+		err = &SettingError{ArtifactsSetting, err}
 	}
 	if err != nil {
 		return nil, err

@@ -38,10 +38,10 @@ type DetachedRun struct {
 }
 
 // OpenDetached fetches what the apply was sent with, opens its state, and waits for the lock
-// of it. The digest is that of the blob in the store of artifacts; Dir of the settings is a
-// folder that the run has to itself.
-func OpenDetached(ctx context.Context, s Settings, digest string) (_ *DetachedRun, err error) {
-	sent, err := readDetached(ctx, s.Artifacts, digest)
+// of it for a command, as [Workspace.Lock] does. The request is the digest of the blob in the
+// store of artifacts. Dir of the settings is a folder that the run has to itself.
+func OpenDetached(ctx context.Context, s Settings, request, command string) (_ *DetachedRun, err error) {
+	sent, err := readDetached(ctx, s.Artifacts, request)
 	if err != nil {
 		return nil, errors.Join(err, ErrAgain)
 	}
@@ -54,13 +54,13 @@ func OpenDetached(ctx context.Context, s Settings, digest string) (_ *DetachedRu
 		return nil, errors.Join(err, ErrAgain)
 	}
 	r := &DetachedRun{Plan: sent.Plan, w: w, sent: sent}
-	if err := r.open(ctx); err != nil {
+	if err := r.open(ctx, command); err != nil {
 		return nil, errors.Join(err, ErrAgain, w.Close())
 	}
 	return r, nil
 }
 
-func (r *DetachedRun) open(ctx context.Context) (err error) {
+func (r *DetachedRun) open(ctx context.Context, command string) (err error) {
 	if r.sources, err = r.w.fetchFiles(ctx, r.sent, r.w.dir+"-sources"); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (r *DetachedRun) open(ctx context.Context) (err error) {
 	if x, err := detacher(r.Plan.System.Target, r.setup); err == nil {
 		r.job = x.Detached(r.Plan.State.Lineage, r.sent.Revision)
 	}
-	h := state.Holder{Command: fmt.Sprintf("tenon apply --detach, revision %d", r.sent.Revision)}
+	h := state.Holder{Command: fmt.Sprintf("%s, revision %d", command, r.sent.Revision)}
 	if r.lease, err = r.w.store.Lock(ctx, h, state.LockOptions{Wait: -1}); err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (p *Project) reaches(ctx context.Context, lineage string) error {
 		}
 		found = "another state"
 	}
-	return fmt.Errorf("TENON_STATE in the target's state_secret is %s, where %s is: it has to be the database that --state names, as pods reach it", state.Shown(where), found)
+	return fmt.Errorf("TENON_STATE in the target's state_secret is %s, where %s is: it has to be the database that the plan was made against, as pods reach it", state.Shown(where), found)
 }
 
 func readDetached(ctx context.Context, url, digest string) (d detachedApply, err error) {

@@ -48,7 +48,7 @@ func (p *Project) BuildImages(ctx context.Context, o ImageOptions, done func(Ima
 		return err
 	}
 	b := builder{
-		Result: r, store: p.imagesOf(r.System.Target), pull: o.Pull, tenon: p.set.Tenon, pins: map[string]string{},
+		Result: r, store: p.imagesOf(r.System.Target), pull: o.Pull, program: p.set.Duck, pins: map[string]string{},
 		base: cmp.Or(o.Base, r.System.Target.Base(), image.DefaultBase),
 	}
 	for _, u := range units {
@@ -75,10 +75,11 @@ func (p *Project) Images() ([]image.Entry, error) { return p.images("").List() }
 // A builder builds the images of a compiled system. It pins every name once.
 type builder struct {
 	*compiler.Result
-	store       *image.Store
-	base, tenon string
-	pull        bool
-	pins        map[string]string
+	store   *image.Store
+	base    string
+	pull    bool
+	pins    map[string]string
+	program func(context.Context) (string, error) // that runs components that are built in
 }
 
 // build builds the image of a unit, and pushes it to a repository, if there is one.
@@ -111,7 +112,13 @@ func (b *builder) image(ctx context.Context, u ir.Unit) (v1.Image, error) {
 			return nil, err
 		}
 	}
-	recipe := image.RecipeFor(u, b.base, os.DirFS(dir), b.Blobs[u.Code.Lock], b.tenon)
+	duck := ""
+	if u.Code.Runtime == ir.Builtin {
+		if duck, err = b.program(ctx); err != nil {
+			return nil, err
+		}
+	}
+	recipe := image.RecipeFor(u, b.base, os.DirFS(dir), b.Blobs[u.Code.Lock], duck)
 	if b.pins[recipe.Base] == "" {
 		if b.pins[recipe.Base], err = b.store.Pin(ctx, recipe.Base, b.pull); err != nil {
 			return nil, err

@@ -12,27 +12,20 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
-	library "github.com/tenon-ml/tenon/stdlib/all"
-	"github.com/tenon-ml/tenon/stdlib/step"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
-// The test binary is tenon to the units that it starts, as "tenon step".
+// The test binary is tenon-duck, too.
 func TestMain(m *testing.M) {
-	if len(os.Args) != 2 || os.Args[1] != "step" {
-		os.Exit(m.Run())
+	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
+		os.Exit(program.Run(os.Args[1:]))
 	}
-	s, err := step.Read()
-	if err == nil {
-		err = library.Run(context.Background(), s)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	os.Exit(m.Run())
 }
 
 // orders is a source in CSV, a feature in SQL, and a step that is a shell script and takes
@@ -92,7 +85,7 @@ func newLife(t *testing.T) *life {
 	l := &life{T: t}
 	dir := t.TempDir()
 	l.settings = project.Settings{
-		Dir: dir, Cache: filepath.Join(dir, "cache"),
+		Dir: dir, Cache: filepath.Join(dir, "cache"), SQL: worker.New(self),
 		Config: all.Config{Tenon: self, Environ: append(os.Environ(), "ORDERS_GREETING=hello", "CUE_CACHE_DIR="+filepath.Join(dir, "cue"))},
 		Notify: func(n project.Notice) { l.notices = append(l.notices, n.Text) },
 	}
@@ -148,9 +141,9 @@ func (l *life) apply(w *project.Workspace, p *planner.Plan) (*executors.Result, 
 	last := map[string]executors.EventType{}
 	var result *executors.Result
 	l.locked(w, func(s *project.Session) {
-		work, err := s.HasWork(l.Context(), p)
+		work, err := s.Work(l.Context(), p)
 		l.ok(err)
-		if !work {
+		if work.None() {
 			l.Fatal("there is nothing to apply")
 		}
 		l.ok(s.CheckSecrets(p))
@@ -225,7 +218,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 	again := l.plan(w)
 	l.equal("second plan", actions(again), map[string]planner.Action{})
 	l.locked(w, func(s *project.Session) {
-		if work, err := s.HasWork(ctx, again); work || err != nil {
+		if work, err := s.Work(ctx, again); !work.None() || err != nil {
 			t.Errorf("after an apply there is work: %v %v", work, err)
 		}
 	})

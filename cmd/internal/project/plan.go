@@ -37,7 +37,7 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 		return nil, err
 	}
 	if len(current) > 0 && meta.System != r.System.Name {
-		return nil, fmt.Errorf("the state in %s is of the system %q, and this one is %q: give it a state of its own with --state, or destroy the other first", w.store.Where(), meta.System, r.System.Name)
+		return nil, &SettingError{StateSetting, fmt.Errorf("the state in %s is of the system %q, and this one is %q", w.store.Where(), meta.System, r.System.Name)}
 	}
 	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(o.Rerun)
 	if in.Images, err = w.pin(ctx, r.System, o.Pull); err != nil {

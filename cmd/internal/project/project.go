@@ -23,6 +23,7 @@ func New(s Settings) *Project {
 	if s.Dir == "" {
 		s.Dir = "."
 	}
+	s.Duck = s.SQL.Program
 	return &Project{s}
 }
 

@@ -80,7 +80,7 @@ func (w *Workspace) recorded(ctx context.Context, r *state.Revision, what, diges
 	return nil
 }
 
-// system is what a revision has applied, or was to.
+// system is what a revision has applied, or was to apply.
 func (w *Workspace) system(ctx context.Context, r *state.Revision) (*ir.System, error) {
 	sys := new(ir.System)
 	if err := w.recorded(ctx, r, "system", r.IR, sys); err != nil {
@@ -119,7 +119,7 @@ func codeOf(u ir.Unit) (digests []string) {
 	return digests
 }
 
-// namesSince are the names that units were given after a revision, by those they
+// namesSince are the names that units were given after a revision, by the names that they
 // had then.
 func namesSince(r state.Revision, all []state.Revision) map[string]string {
 	now, was := map[string]string{}, map[string]string{}

@@ -43,9 +43,9 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 	return nil, fmt.Errorf("no earlier revision was applied whole%s", thereIs(revisions))
 }
 
-// earlier is the revision to go back to, of all, newest first; now is the digest
-// of what stands. An apply that did not come to its end goes back to what stood
-// before it, and a rollback that did not, to where it was going.
+// earlier is the revision to go back to, of all, newest first. now is the digest of what is
+// deployed. After an apply that did not come to its end, it is the one before that apply;
+// after such a rollback, it is where the rollback was going.
 func earlier(all []state.Revision, now string) *state.Revision {
 	if last := all[0]; last.Standing == "" {
 		if last.Act == state.Rollback {
@@ -73,8 +73,8 @@ func numbered(all []state.Revision, number int) *state.Revision {
 	return nil
 }
 
-// position is the number of the revision where a search for an earlier one
-// begins. A rollback counts as the revision that it brought back.
+// position is the number of the revision from which an earlier one is searched. A rollback
+// counts as the revision that it brought back.
 func position(all []state.Revision) int {
 	at := &all[0]
 	for at.Act == state.Rollback {
@@ -87,22 +87,22 @@ func position(all []state.Revision) int {
 	return at.Number
 }
 
-// notWhole tells why a revision cannot be brought back, and which can.
+// notWhole says why a revision cannot be brought back, and which ones can.
 func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 	all, err := w.store.Revisions(ctx, 0)
 	if err != nil {
 		return err
 	}
-	why := "it failed, so the system never stood so"
+	why := "it failed, so it was never deployed as a whole"
 	switch r.Outcome {
 	case state.Done:
-		why = "an older tenon applied it and did not record what stood"
+		why = "an older tenon applied it and did not record what was deployed"
 	case state.Started:
 		why = "it has not ended"
 	case state.Killed:
-		why = "it was killed, so the system never stood so"
+		why = "it was killed, so it was never deployed as a whole"
 	case state.Canceled:
-		why = "it was stopped, so the system never stood so"
+		why = "it was stopped, so it was never deployed as a whole"
 	}
 	return fmt.Errorf("@%d cannot be brought back: %s%s", r.Number, why, thereIs(all))
 }
@@ -128,7 +128,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 		return nil, err
 	}
 	past := planner.Past{Revision: r.Number, System: sys, Check: w.artifacts.Check}
-	if err := w.recorded(ctx, r, "record of what stood", r.Standing, &past.Standing); err != nil {
+	if err := w.recorded(ctx, r, "record of what was deployed", r.Standing, &past.Standing); err != nil {
 		return nil, err
 	}
 	all, err := w.store.Revisions(ctx, 0)
@@ -153,7 +153,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 	}
 	p, err := planner.PlanRollback(ctx, past, in)
 	if err != nil {
-		return nil, fmt.Errorf("%w\nTo make it anew, apply the sources of that time", err)
+		return nil, fmt.Errorf("%w\nTo make it again, apply the sources of that time", err)
 	}
 	var starts []ir.Unit
 	for _, i := range p.Items {

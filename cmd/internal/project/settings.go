@@ -7,6 +7,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
 // Settings say where a project is and what the engine works with.
@@ -17,6 +18,9 @@ type Settings struct {
 	Tags      []string // of CUE
 	Cache     string   // folder for what all systems of a user share: environments, images
 	UV        []string // paths or names of uv; the first that exists is used
+	// SQL types and runs queries and reads tables. Its program runs components that are
+	// built in.
+	SQL *worker.Client
 	all.Config
 
 	// Notify is told what a person may want to know while the engine works. It may be
@@ -35,16 +39,10 @@ type Notice struct {
 // Faults are where tests make an apply fail.
 type Faults struct {
 	OnWrite  func(doing string, ended bool)              // see [state.Store]
-	Executor func(executors.Executor) executors.Executor // stands between the engine and an executor
+	Executor func(executors.Executor) executors.Executor // is put around each executor
 	Lease    time.Duration                               // how long a lock outlives its last renewal
 	Backoff  time.Duration                               // the pause before a first retry
 }
-
-// A RequestError is a request that cannot be taken, whatever the state is.
-type RequestError struct{ error }
-
-// Unwrap returns the cause.
-func (e *RequestError) Unwrap() error { return e.error }
 
 func (s *Settings) notify(n Notice) {
 	if s.Notify != nil {

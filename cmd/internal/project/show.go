@@ -11,7 +11,6 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
 // A Unit is everything that is known of a unit that is deployed.
@@ -201,8 +200,8 @@ func (w *Workspace) preview(ctx context.Context, u *Unit, port string, n int) (P
 	if err := w.artifacts.Fetch(ctx, u.Run.Outputs[port].Digest); err != nil {
 		return Preview{}, err
 	}
-	columns, rows, total, err := duck.Preview(ctx, u.Artifacts[port], n)
-	return Preview{port, columns, rows, total}, err
+	p, err := w.set.SQL.Preview(ctx, u.Artifacts[port], n)
+	return Preview{port, p.Columns, p.Rows, p.Total}, err
 }
 
 // A RevisionDetail is a revision with the documents that it was made from.
@@ -212,7 +211,7 @@ type RevisionDetail struct {
 	Plan json.RawMessage `json:"system_plan"`
 }
 
-// RevisionDetail returns the revision that a name such as "@3" stands for; "@" is the
+// RevisionDetail returns the revision with a name such as "@3"; "@" is the
 // newest. Without documents they are left out.
 func (w *Workspace) RevisionDetail(ctx context.Context, name string, documents bool) (*RevisionDetail, error) {
 	r, err := w.revisionNamed(ctx, name)

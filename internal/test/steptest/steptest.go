@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -75,12 +75,12 @@ func (c Component) Fails(t *testing.T, s *step.Step, want string) {
 // Rows returns the rows of a table, with "|" between the cells.
 func Rows(t *testing.T, path string) []string {
 	t.Helper()
-	_, cells, _, err := duck.Preview(context.Background(), path, 1000)
+	p, err := engine.Preview(context.Background(), path, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := []string{}
-	for _, c := range cells {
+	for _, c := range p.Rows {
 		lines = append(lines, strings.Join(c, "|"))
 	}
 	return lines

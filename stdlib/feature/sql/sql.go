@@ -6,6 +6,7 @@ import (
 
 	"github.com/tenon-ml/tenon/stdlib/builtin"
 	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -25,5 +26,5 @@ func Run(ctx context.Context, s *step.Step) error {
 	for name, in := range s.Inputs {
 		inputs[name] = in.Path
 	}
-	return duck.Query(ctx, p.SQL, inputs, duck.Table{Path: out.Path, Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp)}, builtin.Limits(s))
+	return engine.Query(ctx, p.SQL, inputs, duck.Table{Path: out.Path, Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp)}, builtin.Limits(s))
 }

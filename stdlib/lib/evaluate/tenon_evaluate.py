@@ -27,7 +27,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tenon_step
 from tenon_step import LazyTable, Signature, Step, StepError, nearest
 
 if TYPE_CHECKING:
@@ -304,4 +303,3 @@ def finish(path: Path) -> None:
     plt.tight_layout()
     plt.savefig(path, metadata={"Date": None, "Creator": None})
     plt.close("all")
-

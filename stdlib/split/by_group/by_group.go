@@ -6,7 +6,7 @@ import (
 	"errors"
 
 	"github.com/tenon-ml/tenon/stdlib/builtin"
-	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -22,5 +22,5 @@ func Run(ctx context.Context, s *step.Step) error {
 	if p.Column == "" {
 		return errors.New("split.by_group needs a column")
 	}
-	return builtin.Split(ctx, s, duck.Division{Group: p.Column, Test: p.Fraction})
+	return builtin.Split(ctx, s, engine.Division{Group: p.Column, Test: p.Fraction})
 }

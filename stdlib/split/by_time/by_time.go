@@ -6,7 +6,7 @@ import (
 	"errors"
 
 	"github.com/tenon-ml/tenon/stdlib/builtin"
-	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -22,5 +22,5 @@ func Run(ctx context.Context, s *step.Step) error {
 	if p.Column == "" || p.After == "" {
 		return errors.New("split.by_time needs a column and a time after which the test begins")
 	}
-	return builtin.Split(ctx, s, duck.Division{Time: p.Column, After: p.After})
+	return builtin.Split(ctx, s, engine.Division{Time: p.Column, After: p.After})
 }

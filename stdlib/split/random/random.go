@@ -5,7 +5,7 @@ import (
 	"context"
 
 	"github.com/tenon-ml/tenon/stdlib/builtin"
-	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -18,5 +18,5 @@ func Run(ctx context.Context, s *step.Step) error {
 	if err := builtin.Params(s, &p); err != nil {
 		return err
 	}
-	return builtin.Split(ctx, s, duck.Division{Test: p.Fraction, Stratify: p.Stratify})
+	return builtin.Split(ctx, s, engine.Division{Test: p.Fraction, Stratify: p.Stratify})
 }

@@ -51,12 +51,12 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	for name, in := range inputs {
 		literals[name] = in.Literal
 	}
-	got, err := t.checker.Evaluate(ctx, params.SQL, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp)})
+	got, err := t.SQL.Evaluate(ctx, params.SQL, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp)})
 	if wrong := (*duck.ValueError)(nil); errors.As(err, &wrong) {
 		t.fail(inputs[wrong.Input].lines[wrong.Row], "%s: %v", wrong.Input+ending, err)
 		return
 	}
-	if got != nil && len(got.Inputs) > 0 {
+	if len(got.Inputs) > 0 {
 		for _, in := range u.Inputs {
 			if broken := got.Inputs[in.Port]; len(broken) > 0 {
 				t.fail(inputs[in.Port].section.line, "%s: such rows are never read: %s", in.Port+ending, violations(broken))
@@ -158,7 +158,7 @@ func (t *test) rows(s *section, schema ir.Schema) (rows duck.Rows, at []int, ok 
 }
 
 // expectErrors holds against a section what is wrong with the result.
-func (t *test) expectErrors(u *ir.Unit, got *duck.Evaluated, err error) {
+func (t *test) expectErrors(u *ir.Unit, got duck.Evaluated, err error) {
 	d := t.head.errors
 	switch {
 	case err != nil:
@@ -175,7 +175,7 @@ func (t *test) expectErrors(u *ir.Unit, got *duck.Evaluated, err error) {
 }
 
 // expectRows compares the columns that are wanted.
-func (t *test) expectRows(ctx context.Context, d *directive, out ir.Output, got *duck.Evaluated) {
+func (t *test) expectRows(ctx context.Context, d *directive, out ir.Output, got duck.Evaluated) {
 	s := t.archive.use(wantCSV)
 	want := duck.Rows{Columns: got.Rows.Columns}
 	var at []int
@@ -200,7 +200,7 @@ func (t *test) expectRows(ctx context.Context, d *directive, out ir.Output, got 
 	}
 	// 1.50 is 1.5, and the order of keys is that of the feature, however both are
 	// written.
-	typed, err := t.checker.Typed(ctx, want, out.Schema)
+	typed, err := t.SQL.Typed(ctx, want, out.Schema)
 	if wrong := (*duck.ValueError)(nil); errors.As(err, &wrong) {
 		t.fail(at[wrong.Row], "%s: %v", wantCSV, err)
 		return

@@ -33,6 +33,8 @@ type Options struct {
 	Compile func(ctx context.Context, dir string, tags []string, edited bool) (sys *ir.System, faults string, err error)
 	// Plan prints a plan.
 	Plan func(*planner.Plan) (string, error)
+	// SQL runs the queries of features.
+	SQL duck.Engine
 	// Revision returns the system as a revision applied it.
 	Revision func(ctx context.Context, number int) (*ir.System, error)
 	// Waiting is called for a test that takes long. It may be nil.
@@ -79,10 +81,6 @@ func Run(ctx context.Context, o Options, report func(Result)) error {
 	if r.root, err = moduleRoot(dir); err != nil {
 		return err
 	}
-	if r.checker, err = duck.NewChecker(); err != nil {
-		return err
-	}
-	defer func() { _ = r.checker.Close() }()
 	results := make([]chan Result, len(files))
 	for i := range results {
 		results[i] = make(chan Result, 1)
@@ -161,8 +159,7 @@ func find(o Options) ([]string, error) {
 // A runner runs the tests of one system.
 type runner struct {
 	Options
-	root    string // of its module
-	checker *duck.Checker
+	root string // of its module
 
 	mu       sync.Mutex
 	compiled map[string]func() compiled // as it is declared, by tags

@@ -1,0 +1,67 @@
+package project
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// A SourceError holds the faults of a system's sources and what is needed to show them.
+type SourceError struct {
+	Faults diag.List
+	Source func(file string) []byte // content of a file that the faults name, or nil
+}
+
+func (e *SourceError) Error() string { return e.Faults.Error() }
+
+// Unwrap returns the faults.
+func (e *SourceError) Unwrap() error { return e.Faults }
+
+// A RequestError is a request that cannot be taken, whatever the state is.
+type RequestError struct{ error }
+
+// Unwrap returns the cause.
+func (e *RequestError) Unwrap() error { return e.error }
+
+// A Setting is one of [Settings] that an error is about.
+type Setting string
+
+// The settings that another value of may help.
+const (
+	StateSetting     Setting = "state"
+	ArtifactsSetting Setting = "artifacts"
+)
+
+// A SettingError may be solved by another value of a setting.
+type SettingError struct {
+	Setting Setting
+	Err     error
+}
+
+func (e *SettingError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *SettingError) Unwrap() error { return e.Err }
+
+// A DetachError says why a plan cannot be applied in the cluster.
+type DetachError struct{ Obstacles []Obstacle }
+
+// An Obstacle is one thing that has to be changed before.
+type Obstacle struct {
+	Message string
+	Setting Setting // that removes it, or ""
+	Value   string  // that the setting has to have, or "" for a choice
+}
+
+func (e *DetachError) Error() string {
+	lines := []string{"the plan cannot be applied in the cluster:"}
+	for _, o := range e.Obstacles {
+		lines = append(lines, o.Message)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (e *DetachError) add(s Setting, value, format string, args ...any) {
+	e.Obstacles = append(e.Obstacles, Obstacle{fmt.Sprintf(format, args...), s, value})
+}

@@ -1,0 +1,13 @@
+// Command tenon-duck is the part of Tenon that links DuckDB. People do not run it:
+//
+//	tenon-duck step     does the work of one unit whose component is built in, as $TENON_STEP says
+//	tenon-duck serve    answers questions of tenon, see package worker, until its input ends
+package main
+
+import (
+	"os"
+
+	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
+)
+
+func main() { os.Exit(program.Run(os.Args[1:])) }

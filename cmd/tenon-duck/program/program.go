@@ -1,0 +1,64 @@
+// Package program is the command tenon-duck, for tests that run it as a part of
+// themselves.
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tenon-ml/tenon/stdlib/all"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
+	"github.com/tenon-ml/tenon/stdlib/duck/worker"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+const (
+	exitError   = 1
+	exitUsage   = 2
+	exitStopped = 130
+)
+
+var errStopped = errors.New("interrupted")
+
+// Run does what the arguments say, with the standard files of the process, and
+// returns how to exit.
+func Run(args []string) int {
+	var err error
+	switch {
+	case len(args) == 1 && args[0] == "step":
+		err = doStep()
+	case len(args) == 1 && args[0] == "serve":
+		err = worker.Serve(os.Stdin, os.Stdout, new(engine.Engine))
+	default:
+		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|serve; it is started by tenon")
+		return exitUsage
+	}
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errStopped):
+		return exitStopped
+	}
+	fmt.Fprintf(os.Stderr, "tenon: %v\n", err)
+	return exitError
+}
+
+// doStep does the work of a unit. A first signal ends it in order, a second one at
+// once.
+func doStep() error {
+	s, err := step.Read()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	if err = all.Run(ctx, s); ctx.Err() != nil {
+		return errStopped
+	}
+	return err
+}

@@ -1,0 +1,199 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
+)
+
+var people = map[string]ir.Schema{
+	"people": {{Name: "age", Type: "int64"}, {Name: "naïve name", Type: "string"}, {Name: "at", Type: "timestamp"}},
+	"orders": {{Name: "order", Type: "uint64"}, {Name: "age", Type: "int64"}, {Name: "paid", Type: "bool"}},
+}
+
+func newChecker(t *testing.T) *engine.Checker {
+	t.Helper()
+	c, err := engine.NewChecker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestDescribeReturnsTheColumnsOfAQuery(t *testing.T) {
+	c := newChecker(t)
+	for _, tt := range []struct {
+		query string
+		want  []duck.Column
+	}{
+		{"SELECT age, age / 2 AS half FROM people", []duck.Column{{Name: "age", Type: "BIGINT"}, {Name: "half", Type: "DOUBLE"}}},
+		{"FROM orders", []duck.Column{{Name: "order", Type: "UBIGINT"}, {Name: "age", Type: "BIGINT"}, {Name: "paid", Type: "BOOLEAN"}}},
+		{"WITH a AS (SELECT sum(age) AS s FROM people) SELECT * FROM a;", []duck.Column{{Name: "s", Type: "HUGEINT"}}},
+		{"-- a note; with a semicolon\nSELECT ';' AS s /* ; /* nested */ */ ; -- end\n", []duck.Column{{Name: "s", Type: "VARCHAR"}}},
+		{"(SELECT $$a;b$$ AS s) ;;", []duck.Column{{Name: "s", Type: "VARCHAR"}}},
+		{`SELECT E'it\'s; so' AS s, "naïve name" FROM people`, []duck.Column{{Name: "s", Type: "VARCHAR"}, {Name: "naïve name", Type: "VARCHAR"}}},
+		{"SELECT now() AS t, 1.5 * age AS d FROM people", []duck.Column{{Name: "t", Type: "TIMESTAMP WITH TIME ZONE"}, {Name: "d", Type: "DECIMAL(21,1)"}}},
+		{"SELECT 1.25 AS d", []duck.Column{{Name: "d", Type: "DECIMAL(3,2)"}}},
+	} {
+		got, err := c.Describe(context.Background(), people, tt.query)
+		if err != nil {
+			t.Errorf("%s: %v", tt.query, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", tt.query, diff)
+		}
+	}
+}
+
+func TestDescribePointsIntoTheQueryAndNamesCandidates(t *testing.T) {
+	c := newChecker(t)
+	for _, tt := range []struct {
+		query string
+		want  duck.SQLError
+	}{
+		{"SELECT agee FROM people", duck.SQLError{Message: `Referenced column "agee" not found in FROM clause!`, Offset: 7, Candidates: []string{"age", "at", "naïve name"}, Kind: "column"}},
+		{"SELECT 'é',\n agee FROM people", duck.SQLError{Message: `Referenced column "agee" not found in FROM clause!`, Offset: 14, Candidates: []string{"age", "at", "naïve name"}, Kind: "column"}},
+		{"SELECT p.agee FROM people p", duck.SQLError{Message: `Table "p" does not have a column named "agee"`, Offset: 7, Candidates: []string{"age", "at"}, Kind: "column"}},
+		{"SELECT age FROM peple", duck.SQLError{Message: "Table with name peple does not exist!", Offset: 16, Candidates: []string{"people"}, Kind: "table"}},
+		{"SELECT age FROM zzz", duck.SQLError{Message: "Table with name zzz does not exist!", Offset: 16, Kind: "table"}},
+		{"SELECT x.age FROM people", duck.SQLError{Message: `Referenced table "x" not found!`, Offset: 7, Candidates: []string{"people"}, Kind: "table"}},
+		{"SELECT lenght('a')", duck.SQLError{Message: "Scalar Function with name lenght does not exist!", Offset: 7, Candidates: []string{"length"}, Kind: "function"}},
+		{"SELECT age FRM people", duck.SQLError{Message: `syntax error at or near "people"`, Offset: 15, Kind: "syntax"}},
+		{"SELECT age FROM people LIMIT", duck.SQLError{Message: "syntax error at end of input", Offset: 28, Kind: "syntax"}},
+		{"SELECT 1 AS a, 2 AS a", duck.SQLError{Message: `two columns of the result are named "a"`, Offset: -1, Kind: "other"}},
+		{"SELECT 1 AS a, 2 AS A", duck.SQLError{Message: `columns "a" and "A" of the result differ in case only`, Offset: -1, Kind: "other"}},
+		{"SELECT ?", duck.SQLError{Message: "a query takes no parameters such as ? or $1", Offset: -1, Kind: "other"}},
+	} {
+		_, err := c.Describe(context.Background(), people, tt.query)
+		var got *duck.SQLError
+		if !errors.As(err, &got) {
+			t.Errorf("%s: error %v is not a SQLError", tt.query, err)
+			continue
+		}
+		if diff := cmp.Diff(&tt.want, got); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", tt.query, diff)
+		}
+	}
+}
+
+func TestDescribeRefusesAllButOneSelect(t *testing.T) {
+	c := newChecker(t)
+	for _, tt := range []struct {
+		query  string
+		kind   string
+		offset int
+	}{
+		{"", "statement", 0},
+		{"-- nothing", "statement", 0},
+		{"INSERT INTO people VALUES (1)", "statement", 0},
+		{"  COPY people TO 'x'", "statement", 2},
+		{"ATTACH 'x.db'", "statement", 0},
+		{"SET threads = 1", "statement", 0},
+		{"DESCRIBE people", "statement", 0},
+		{"SELECT 1; SELECT 2", "statement", 10},
+		{"SELECT 1; DROP TABLE people", "statement", 10},
+		{"SELECT 1) TO 'x'; --", "syntax", 8},
+		{"WITH a AS (INSERT INTO people VALUES (1) RETURNING age) SELECT * FROM a", "syntax", -1},
+		{"SELECT * FROM read_csv('/etc/passwd')", "access", 14},
+		{"SELECT * FROM '/etc/passwd.csv'", "access", -1},
+		{"SELECT * FROM 'https://example.com/a.parquet'", "access", -1},
+	} {
+		_, err := c.Describe(context.Background(), people, tt.query)
+		var got *duck.SQLError
+		if !errors.As(err, &got) || got.Kind != tt.kind || got.Offset != tt.offset {
+			t.Errorf("%q: got %#v (%v), want kind %s at %d", tt.query, got, err, tt.kind, tt.offset)
+		}
+	}
+	if _, err := c.Describe(context.Background(), people, "SELECT age FROM people"); err != nil {
+		t.Errorf("after refusals: %v", err)
+	}
+}
+
+func TestDescribeKeepsNothingBetweenCalls(t *testing.T) {
+	c := newChecker(t)
+	ctx := context.Background()
+	one := map[string]ir.Schema{"t": {{Name: "a", Type: "int8"}}}
+	two := map[string]ir.Schema{"t": {{Name: "b", Type: "date"}}, `we"ird -- name`: {{Name: `c"d`, Type: "bytes"}}}
+	if _, err := c.Describe(ctx, one, "SELECT a FROM t"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Describe(ctx, two, `SELECT b, "c""d" FROM t, "we""ird -- name"`); err != nil || got[0].Type != "DATE" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if _, err := c.Describe(ctx, nil, "SELECT * FROM t"); err == nil {
+		t.Error("a table of an earlier call is still there")
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := c.Describe(cancelled, one, "SELECT a FROM t"); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if _, err := c.Describe(ctx, one, "SELECT a FROM t"); err != nil {
+		t.Errorf("after a cancelled call: %v", err)
+	}
+	if _, err := c.Describe(ctx, map[string]ir.Schema{"t": {{Name: "a", Type: "int"}}}, "SELECT 1"); err == nil {
+		t.Error("an unknown type is accepted")
+	}
+}
+
+func TestDescribeMayBeCalledFromManyGoroutines(t *testing.T) {
+	c := newChecker(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 20 {
+				name := fmt.Sprintf("c%d_%d", i, j)
+				tables := map[string]ir.Schema{"t": {{Name: name, Type: "int32"}}}
+				got, err := c.Describe(context.Background(), tables, "FROM t")
+				if err != nil || len(got) != 1 || got[0].Name != name {
+					t.Errorf("got %v, %v", got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestSuggestCastNamesTheNearestType(t *testing.T) {
+	for _, tt := range [][3]string{
+		{"BIGINT", "int64", "BIGINT"},
+		{"HUGEINT", "int64", "BIGINT"},
+		{"UHUGEINT", "uint64", "UBIGINT"},
+		{"DECIMAL(18,3)", "float64", "DOUBLE"},
+		{"TIMESTAMP_NS", "timestamp", "TIMESTAMP"},
+		{"TIMESTAMP WITH TIME ZONE", "timestamptz", "TIMESTAMP WITH TIME ZONE"},
+		{"TIME WITH TIME ZONE", "time", "TIME"},
+		{"INTEGER[]", "string", "VARCHAR"},
+		{"DECIMAL(3,1)[]", "string", "VARCHAR"},
+		{"STRUCT(a INTEGER)", "string", "VARCHAR"},
+		{"ENUM('a', 'b')", "string", "VARCHAR"},
+		{"UUID", "string", "VARCHAR"},
+	} {
+		if typ, sql := duck.SuggestCast(tt[0]); typ != tt[1] || sql != tt[2] {
+			t.Errorf("%s: got %s, %s, want %s, %s", tt[0], typ, sql, tt[1], tt[2])
+		}
+	}
+}
+
+func BenchmarkDescribe(b *testing.B) {
+	c, err := engine.NewChecker()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	for b.Loop() {
+		if _, err := c.Describe(context.Background(), people, "SELECT p.age, paid FROM people p JOIN orders o USING (age)"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

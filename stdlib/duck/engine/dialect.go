@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+// dialect reads just enough CSV to know the header and the line of a row.
+// DuckDB reads the data.
+type dialect struct {
+	delimiter, quote byte
+}
+
+func dialectOf(o duck.CSV) (dialect, error) {
+	d := dialect{',', '"'}
+	for _, f := range []struct {
+		name, value string
+		to          *byte
+	}{{"delimiter", o.Delimiter, &d.delimiter}, {"quote", o.Quote, &d.quote}} {
+		if f.value == "" {
+			continue
+		}
+		if len(f.value) != 1 || f.value[0] >= 0x80 || f.value == "\n" || f.value == "\r" {
+			return d, fmt.Errorf("%s %q: it has to be one ASCII character", f.name, f.value)
+		}
+		*f.to = f.value[0]
+	}
+	if d.delimiter == d.quote {
+		return d, fmt.Errorf("delimiter and quote are both %q", string(d.quote))
+	}
+	return d, nil
+}
+
+// sql is the table function for the rows of a file of n columns, c0, c1 and so
+// on, all text. Names of the user do not occur: DuckDB's ignore case.
+func (d dialect) sql(path string, n int, header bool, nulls []string) string {
+	cols := make([]string, n)
+	for i := range cols {
+		cols[i] = fmt.Sprintf("'c%d': 'VARCHAR'", i)
+	}
+	if nulls == nil {
+		nulls = []string{""}
+	}
+	if len(nulls) == 0 {
+		nulls = []string{"\x01\x02\x01"} // DuckDB's default is the empty string; an empty list is refused
+	}
+	quoted := make([]string, len(nulls))
+	for i, s := range nulls {
+		quoted[i] = quote(s)
+	}
+	q := quote(string(d.quote))
+	return fmt.Sprintf("read_csv(%s, auto_detect = false, strict_mode = true, delim = %s, quote = %s, escape = %s, header = %t, compression = 'none', nullstr = [%s], columns = {%s})",
+		quote(globs.Replace(path)), quote(string(d.delimiter)), q, q, header, strings.Join(quoted, ", "), strings.Join(cols, ", "))
+}
+
+var errMalformed = errors.New("a field in quotes is followed by something else than the delimiter")
+
+// record reads one record. It returns the fields, the number of line ends
+// read, and io.EOF if there was nothing left.
+func (d dialect) record(r *bufio.Reader) (fields []string, lines int, err error) {
+	var field []byte
+	quoted, closed, any := false, false, false
+	for {
+		c, err := r.ReadByte()
+		if err == io.EOF && !any {
+			return nil, lines, io.EOF
+		}
+		if err != nil && err != io.EOF {
+			return nil, lines, err
+		}
+		any = true
+		if err == nil && c == '\r' && !quoted {
+			if next, _ := r.Peek(1); len(next) == 1 && next[0] == '\n' {
+				continue
+			}
+			c = '\n'
+		}
+		switch {
+		case err == io.EOF:
+			return append(fields, string(field)), lines, nil
+		case quoted && c == d.quote:
+			if next, _ := r.Peek(1); len(next) == 1 && next[0] == d.quote {
+				r.Discard(1)
+				field = append(field, c)
+				continue
+			}
+			quoted, closed = false, true
+		case quoted:
+			if c == '\n' {
+				lines++
+			}
+			field = append(field, c)
+		case c == '\n':
+			return append(fields, string(field)), lines + 1, nil
+		case c == d.delimiter:
+			fields = append(fields, string(field))
+			field, closed = nil, false
+		case closed:
+			return nil, lines, errMalformed
+		case c == d.quote && len(field) == 0:
+			quoted = true
+		default:
+			field = append(field, c)
+		}
+	}
+}
+
+func openText(path string) (*os.File, *bufio.Reader, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := bufio.NewReaderSize(f, 1<<16)
+	if b, _ := r.Peek(3); string(b) == "\xef\xbb\xbf" {
+		r.Discard(3)
+	}
+	return f, r, nil
+}
+
+// first returns the fields of the first record; nil if the file is empty.
+func (d dialect) first(file, path string) ([]string, error) {
+	f, r, err := openText(path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	defer f.Close()
+	fields, _, err := d.record(r)
+	switch {
+	case err == io.EOF:
+		return nil, fmt.Errorf("%s: the file is empty", file)
+	case err != nil:
+		return nil, fmt.Errorf("%s:1: %w", file, err)
+	}
+	return fields, nil
+}
+
+// lineOf returns the line at which the n-th record, from 1, begins. DuckDB
+// skips empty lines, except where a row has one field only.
+func (d dialect) lineOf(path string, n int64, columns int) (int, error) {
+	line := 0
+	err := d.walk(path, func(at int, fields []string) bool {
+		if columns > 1 && len(fields) == 1 && fields[0] == "" {
+			return true
+		}
+		n--
+		line = at
+		return n > 0
+	})
+	return line, err
+}
+
+// malformed returns the first line that is not CSV, with the reason, or 0.
+func (d dialect) malformed(path string) (int, string) {
+	last := 0
+	err := d.walk(path, func(at int, _ []string) bool { last = at; return true })
+	if errors.Is(err, errMalformed) {
+		return last + 1, errMalformed.Error()
+	}
+	f, r, err := openText(path)
+	if err != nil {
+		return 0, ""
+	}
+	defer f.Close()
+	crlf := false
+	for line := 1; ; line++ {
+		s, err := r.ReadSlice('\n')
+		if err == bufio.ErrBufferFull {
+			line--
+			continue
+		}
+		if err != nil {
+			return 0, ""
+		}
+		this := strings.HasSuffix(string(s), "\r\n")
+		if line == 1 {
+			crlf = this
+		}
+		if this != crlf {
+			return line, "the line ends differently from the first one (LF, CRLF)"
+		}
+	}
+}
+
+func (d dialect) walk(path string, f func(line int, fields []string) bool) error {
+	file, r, err := openText(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for line := 1; ; {
+		fields, lines, err := d.record(r)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !f(line, fields) {
+			return nil
+		}
+		line += lines
+	}
+}

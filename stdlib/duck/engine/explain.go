@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+// explain says where and why reading failed. DuckDB names no line for a cast,
+// so the rows are read again: an error may take its time.
+func (s *session) explain(ctx context.Context, err error, relations []relation, schema ir.Schema, o duck.CSV) error {
+	var e *duck.SQLError
+	if !errors.As(err, &e) {
+		return err
+	}
+	// One thread, so that rows are numbered in the order of the file.
+	if err := s.exec(ctx, "SET threads = 1"); err != nil {
+		return err
+	}
+	for _, r := range relations {
+		if strings.HasPrefix(r.from, "read_csv") {
+			if found := s.malformedCSV(ctx, r, o); found != nil {
+				return found
+			}
+		}
+		if strings.HasPrefix(r.from, "read_json") {
+			if found := malformedJSON(r); found != nil {
+				return found
+			}
+		}
+		if found := s.badValue(ctx, r, schema); found != nil {
+			return found
+		}
+	}
+	return fmt.Errorf("make the table: %s", firstLine(e.Message))
+}
+
+var (
+	csvLine   = regexp.MustCompile(`CSV Error on Line: (\d+)`)
+	csvCounts = regexp.MustCompile(`Expected Number of Columns: (\d+) Found: (\d+)`)
+)
+
+// malformedCSV reads only the structure of a file.
+func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) error {
+	var n int64
+	err := s.one(ctx, "SELECT count(c0) FROM "+r.from, &n)
+	if err == nil {
+		return nil
+	}
+	var e *duck.SQLError
+	if !errors.As(err, &e) {
+		return err
+	}
+	m := csvLine.FindStringSubmatch(e.Message)
+	if m == nil {
+		if d, err := dialectOf(o); err == nil {
+			if line, why := d.malformed(r.path); line > 0 {
+				return fmt.Errorf("%s:%d: %s", r.file, line, why)
+			}
+		}
+		return fmt.Errorf("%s: the file is not CSV as RFC 4180 describes it: %s", r.file, firstLine(e.Message))
+	}
+	where := r.file + ":" + m[1]
+	if c := csvCounts.FindStringSubmatch(e.Message); c != nil {
+		return fmt.Errorf("%s: the row has %s fields, the first one has %s", where, c[2], c[1])
+	}
+	switch {
+	case strings.Contains(e.Message, "unterminated quote"):
+		if d, err := dialectOf(o); err == nil {
+			if line, why := d.malformed(r.path); why == errMalformed.Error() {
+				return fmt.Errorf("%s:%d: %s", r.file, line, why)
+			}
+		}
+		return fmt.Errorf("%s: a quote is opened and not closed; the file may be truncated", where)
+	case strings.Contains(e.Message, "aximum line size"):
+		return fmt.Errorf("%s: the line is too long; a quote may be missing", where)
+	}
+	for _, line := range strings.Split(e.Message, "\n")[1:] {
+		if !strings.HasPrefix(line, "Original Line") && line != "" {
+			return fmt.Errorf("%s: %s", where, line)
+		}
+	}
+	return fmt.Errorf("%s: the row is not CSV as RFC 4180 describes it", where)
+}
+
+// malformedJSON finds the first line that is not a JSON object. DuckDB's own
+// line numbers are one too high at the end of a file.
+func malformedJSON(r relation) error {
+	f, in, err := openText(r.path)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", r.file, err)
+	}
+	defer f.Close()
+	lines := lineReader{r: in}
+	for {
+		b, ok := lines.next()
+		if !ok {
+			return nil
+		}
+		if json.Valid(b) && b[0] == '{' {
+			continue
+		}
+		if b[0] == '[' {
+			return fmt.Errorf("%s:%d: the line is an array; JSON is read with one object a line", r.file, lines.n)
+		}
+		return fmt.Errorf("%s:%d: the line is not a JSON object", r.file, lines.n)
+	}
+}
+
+// lineReader reads the lines of JSON lines that are not blank.
+type lineReader struct {
+	r *bufio.Reader
+	n int // of the line last returned
+}
+
+func (l *lineReader) next() ([]byte, bool) {
+	for {
+		b, err := l.r.ReadBytes('\n')
+		if len(b) > 0 {
+			l.n++
+		}
+		if b = bytes.TrimSpace(b); len(b) > 0 {
+			return b, true
+		}
+		if err != nil {
+			return nil, false
+		}
+	}
+}
+
+// badValue finds the first value that does not convert.
+func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema) error {
+	var cases, values []string
+	for i, e := range r.exprs {
+		if e == r.cols[i] {
+			continue
+		}
+		bad := fmt.Sprintf("%s IS NOT NULL AND TRY(%s) IS NULL", r.cols[i], e)
+		cases = append(cases, fmt.Sprintf("WHEN %s THEN %d", bad, i))
+		values = append(values, fmt.Sprintf("WHEN %d THEN CAST(%s AS VARCHAR)", i, r.cols[i]))
+	}
+	if len(cases) == 0 {
+		return nil
+	}
+	query := fmt.Sprintf("SELECT row, bad, CASE bad %s END FROM (SELECT row_number() OVER () AS row, CASE %s END AS bad, * FROM %s) WHERE bad IS NOT NULL LIMIT 1",
+		strings.Join(values, " "), strings.Join(cases, " "), r.from)
+	var found error
+	err := s.each(ctx, query, func(scan func(...any) error) error {
+		var row int64
+		var bad int
+		var value string
+		if err := scan(&row, &bad, &value); err != nil {
+			return err
+		}
+		where, err := r.line(row)
+		if err != nil {
+			where = fmt.Sprintf("%s: row %d", r.file, row)
+		}
+		found = fmt.Errorf("%s: column %q: %s is not %s", where, schema[bad].Name, excerpt(value), article(schema[bad].Type))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return found
+}
+
+// excerpt quotes a value that may be long.
+func excerpt(s string) string {
+	const most = 40
+	if r := []rune(s); len(r) > most {
+		s = string(r[:most]) + "..."
+	}
+	return strconv.Quote(s)
+}
+
+func article(typ string) string {
+	if strings.HasPrefix(typ, "int") {
+		return "an " + typ
+	}
+	return "a " + typ
+}
+
+// relateJSON reads every value as text: DuckDB would round 1.5 to a whole
+// number without a word.
+func relateJSON(file, path string, schema ir.Schema) relation {
+	r := relation{file: file, path: path, line: func(row int64) (string, error) {
+		f, in, err := openText(path)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		lines := lineReader{r: in}
+		for ; row > 0; row-- {
+			lines.next()
+		}
+		return fmt.Sprintf("%s:%d", file, lines.n), nil
+	}}
+	var cols []string
+	for _, c := range schema {
+		col := ident(c.Name)
+		cols = append(cols, col+": 'VARCHAR'")
+		r.cols = append(r.cols, col)
+		r.exprs = append(r.exprs, fromText(col, c.Type, duck.CSV{}))
+	}
+	r.from = fmt.Sprintf("read_json(%s, format = 'newline_delimited', compression = 'uncompressed', columns = {%s})",
+		quote(globs.Replace(path)), strings.Join(cols, ", "))
+	return r
+}
+
+// checkKeys refuses a column that is null in every row because no object has
+// its key: a null and an absent key are the same in JSON lines, but a column
+// that is nowhere has the wrong name.
+func (s *session) checkKeys(ctx context.Context, out string, relations []relation, schema ir.Schema) error {
+	counts := make([]string, len(schema))
+	filled := make([]int64, len(schema))
+	dest := make([]any, len(schema))
+	for i, c := range schema {
+		counts[i] = "count(" + ident(c.Name) + ")"
+		dest[i] = &filled[i]
+	}
+	if err := s.one(ctx, "SELECT "+strings.Join(counts, ", ")+" FROM "+parquet(out), dest...); err != nil {
+		return err
+	}
+	for i, c := range schema {
+		if filled[i] > 0 {
+			continue
+		}
+		found := false
+		for _, r := range relations {
+			var has bool
+			query := fmt.Sprintf("SELECT coalesce(bool_or(list_contains(json_keys(json), %s)), false) FROM read_ndjson_objects(%s, compression = 'uncompressed')",
+				quote(c.Name), quote(globs.Replace(r.path)))
+			if err := s.one(ctx, query, &has); err != nil {
+				return err
+			}
+			found = found || has
+		}
+		if !found {
+			return fmt.Errorf("%s: column %q is missing: no object has that key", relations[0].file, c.Name)
+		}
+	}
+	return nil
+}

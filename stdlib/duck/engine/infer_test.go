@@ -1,0 +1,105 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
+)
+
+func infer(t *testing.T, sql string, sources map[string]duck.Source) []duck.Inferred {
+	t.Helper()
+	got, err := engine.Infer(context.Background(), sql, sources, engine.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestInferFindsTheTypesOfCSV(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("id,zip,price,ok,day,at,tz,color,empty\n")
+	for i := range 40 {
+		fmt.Fprintf(&b, "%d,0%d,%d.5,%t,2024-01-02,2024-01-02 03:04:05,2024-01-02 03:04:05+02:00,%s,\n", i, 1000+i, i%7, i%2 == 0, []string{"red", "blue"}[i%2])
+	}
+	file := write(t, "a.csv", b.String())
+	got := infer(t, "", map[string]duck.Source{"a": {Files: []string{file}}})
+	want := []duck.Inferred{
+		{Column: ir.Column{Name: "id", Type: "int64", Unique: true, Min: "0", Max: "39"}, DuckType: "BIGINT", Rows: 40, Distinct: 40},
+		{Column: ir.Column{Name: "zip", Type: "string", Unique: true}, DuckType: "VARCHAR", Rows: 40, Distinct: 40},
+		{Column: ir.Column{Name: "price", Type: "float64", Min: "0.5", Max: "6.5"}, DuckType: "DOUBLE", Rows: 40, Distinct: 7},
+		{Column: ir.Column{Name: "ok", Type: "bool"}, DuckType: "BOOLEAN", Rows: 40, Distinct: 2},
+		{Column: ir.Column{Name: "day", Type: "date"}, DuckType: "DATE", Rows: 40, Distinct: 1},
+		{Column: ir.Column{Name: "at", Type: "timestamp"}, DuckType: "TIMESTAMP", Rows: 40, Distinct: 1},
+		{Column: ir.Column{Name: "tz", Type: "timestamptz"}, DuckType: "TIMESTAMP WITH TIME ZONE", Rows: 40, Distinct: 1},
+		{Column: ir.Column{Name: "color", Type: "string", Values: []string{"blue", "red"}}, DuckType: "VARCHAR", Rows: 40, Distinct: 2},
+		{Column: ir.Column{Name: "empty", Type: "string", Nullable: true}, DuckType: "VARCHAR", Rows: 40, Nulls: 40},
+	}
+	equal(t, want, got)
+
+	// What it finds, Ingest takes.
+	var schema ir.Schema
+	for _, c := range got {
+		schema = append(schema, c.Column)
+	}
+	out, err := ingest(t, duck.Source{Files: []string{file}}, schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, _, err := engine.Verify(context.Background(), out, schema); err != nil || len(v) > 0 {
+		t.Error(v, err)
+	}
+}
+
+func TestInferReadsJSONLines(t *testing.T) {
+	file := write(t, "a.jsonl", "{\"a\": 1, \"s\": \"01\", \"n\": {\"x\": 1}}\n{\"a\": 2.5, \"s\": \"02\"}\n")
+	got := infer(t, "", map[string]duck.Source{"a": {Files: []string{file}}})
+	equal(t, []duck.Inferred{
+		{Column: ir.Column{Name: "a", Type: "float64", Min: "1.0", Max: "2.5"}, DuckType: "DOUBLE", Rows: 2, Distinct: 2},
+		{Column: ir.Column{Name: "s", Type: "string", Unique: true}, DuckType: "VARCHAR", Rows: 2, Distinct: 2},
+		{Column: ir.Column{Name: "n", Type: "string", Nullable: true}, DuckType: "STRUCT(x BIGINT)", Cast: "VARCHAR", Rows: 2, Nulls: 1, Distinct: 1},
+	}, got)
+}
+
+func TestInferTypesAQueryOverSeveralFiles(t *testing.T) {
+	a := write(t, "a.csv", "k,x\n1,2\n2,3\n")
+	b := write(t, "b.csv", "k,x\n3,4\n")
+	p := table(t, "SELECT 1::BIGINT AS k, 'one' AS v", pairs)
+	got := infer(t, "SELECT t.k, sum(x) AS s FROM t JOIN p USING (k) GROUP BY t.k", map[string]duck.Source{
+		"t": {Files: []string{a, b}}, "p": {Files: []string{p}},
+	})
+	equal(t, []duck.Inferred{
+		{Column: ir.Column{Name: "k", Type: "int64", Min: "1", Max: "1"}, DuckType: "BIGINT", Rows: 1, Distinct: 1},
+		{Column: ir.Column{Name: "s", Type: "int64", Min: "2", Max: "2"}, DuckType: "HUGEINT", Cast: "BIGINT", Rows: 1, Distinct: 1},
+	}, got)
+}
+
+func TestInferLeavesOutInfinityAndNaNOfBounds(t *testing.T) {
+	p := table(t, "SELECT unnest(['1.5', 'inf', 'nan', '-2'])::DOUBLE AS x", ir.Schema{{Name: "x", Type: "float64"}})
+	got := infer(t, "", map[string]duck.Source{"p": {Files: []string{p}}})
+	equal(t, []duck.Inferred{{Column: ir.Column{Name: "x", Type: "float64", Min: "-2.0", Max: "1.5"}, DuckType: "DOUBLE", Rows: 4, Distinct: 4}}, got)
+}
+
+func TestInferSaysWhatIsWrong(t *testing.T) {
+	ctx := context.Background()
+	good := duck.Source{Files: []string{write(t, "a.csv", "k\n1\n")}}
+	for _, tt := range []struct {
+		sql     string
+		sources map[string]duck.Source
+		want    string
+	}{
+		{"", map[string]duck.Source{"a": good, "b": good}, "without a query there has to be exactly one source"},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a,b\n1,2\n1\n")}}}, "a.csv:3: the row has 1 fields, the first one has 2"},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a\n\xe9\n")}}}, `a.csv:2: byte 3 (0xe9) is not UTF-8; if the file is in another encoding, say so, such as encoding: "latin-1"`},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", "{\"a\": 1}\n{")}}}, "a.json:2: the line is not a JSON object"},
+		{"FROM b", map[string]duck.Source{"a": good}, "Table with name b does not exist!"},
+		{"DROP TABLE a", map[string]duck.Source{"a": good}, "a query begins with SELECT, WITH or FROM, not with DROP"},
+	} {
+		_, err := engine.Infer(ctx, tt.sql, tt.sources, engine.Limits{})
+		wantError(t, err, tt.want)
+	}
+}

@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+// Query runs one SELECT over Parquet files, each known by its name, and writes
+// the result. Nothing else can be read. The result's columns have to be the
+// declared ones, of the declared types.
+//
+// Rows that are equal in the columns of OrderBy are sorted by the others, so
+// the bytes do not depend on how the work was divided. Without OrderBy the
+// query itself has to say the order for that to hold.
+func Query(ctx context.Context, query string, inputs map[string]string, out duck.Table, l Limits) error {
+	query, err := selectOnly(query)
+	if err != nil {
+		return err
+	}
+	s, err := open(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.views(ctx, inputs); err != nil {
+		return err
+	}
+	if err := s.restrict(ctx, append(slices.Collect(maps.Values(inputs)), out.Path)...); err != nil {
+		return err
+	}
+	cols, err := s.describe(ctx, query)
+	if err != nil {
+		return keepTables(err, func(name string) bool { _, ok := inputs[name]; return ok })
+	}
+	if err := distinctNames(cols); err != nil {
+		return err
+	}
+	if v := compareColumns(cols, out.Schema); len(v) > 0 {
+		return fmt.Errorf("the query does not give the declared columns: %s", violationList(v))
+	}
+	for _, name := range out.OrderBy {
+		if out.Schema.Column(name) == nil {
+			return fmt.Errorf("the order names column %q, which the query does not give", name)
+		}
+	}
+	if _, err := s.writeParquet(ctx, ordered(query, out), out.Path); err != nil {
+		return fmt.Errorf("run the query: %w", err)
+	}
+	return nil
+}
+
+// ordered is the query with the columns and the order of its table.
+func ordered(query string, out duck.Table) string {
+	query = "SELECT " + idents(columnNames(out.Schema)) + " FROM (" + query + "\n)"
+	if order := orderOf(out); len(order) > 0 {
+		query += " ORDER BY " + idents(order)
+	}
+	return query
+}
+
+// orderOf makes the order total, unless a column says that it already is.
+func orderOf(out duck.Table) []string {
+	if len(out.OrderBy) == 0 {
+		return nil
+	}
+	order := slices.Clone(out.OrderBy)
+	for _, name := range out.OrderBy {
+		if out.Schema.Column(name).Unique {
+			return order
+		}
+	}
+	for _, c := range out.Schema {
+		if !slices.Contains(order, c.Name) {
+			order = append(order, c.Name)
+		}
+	}
+	return order
+}
+
+// views makes each file known by its name.
+func (s *session) views(ctx context.Context, inputs map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		if _, err := s.parquetColumns(ctx, inputs[name]); err != nil {
+			return fmt.Errorf("input %q: %w", name, err)
+		}
+		if err := s.exec(ctx, "CREATE TEMP VIEW "+ident(name)+" AS SELECT * FROM "+parquet(inputs[name])); err != nil {
+			return fmt.Errorf("input %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func violationList(v []duck.Violation) string {
+	text := make([]string, len(v))
+	for i := range v {
+		text[i] = v[i].String()
+	}
+	return strings.Join(text, "; ")
+}
+
+// Preview returns the first n rows of a Parquet file.
+func Preview(ctx context.Context, path string, n int) (p duck.Preview, err error) {
+	s, err := borrow(ctx)
+	if err != nil {
+		return p, err
+	}
+	defer func() { s.giveBack(err) }()
+	cols, err := s.parquetColumns(ctx, path)
+	if err != nil {
+		return p, err
+	}
+	var selects []string
+	for _, c := range cols {
+		p.Columns = append(p.Columns, c.Name)
+		selects = append(selects, "coalesce(CAST("+ident(c.Name)+" AS VARCHAR), 'NULL')")
+	}
+	if err := s.one(ctx, "SELECT count(*) FROM "+parquet(path), &p.Total); err != nil {
+		return p, parquetError(path, err)
+	}
+	query := fmt.Sprintf("SELECT %s FROM %s LIMIT %d", strings.Join(selects, ", "), parquet(path), n)
+	err = s.each(ctx, query, func(scan func(...any) error) error {
+		row := make([]string, len(p.Columns))
+		dest := make([]any, len(p.Columns))
+		for i := range row {
+			dest[i] = &row[i]
+		}
+		p.Rows = append(p.Rows, row)
+		return scan(dest...)
+	})
+	if err != nil {
+		return p, parquetError(path, err)
+	}
+	return p, nil
+}

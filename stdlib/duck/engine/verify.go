@@ -1,0 +1,238 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+// Verify compares a Parquet file with a schema: exactly the declared columns,
+// in any order, with exactly their types, and rows within the rules. It reads
+// the file once, and again only for examples. Nulls break no rule but "not
+// null". Bounds hold for numbers; NaN is not within any bound, and is allowed
+// in a column without one. If columns are not as declared, rows are not looked
+// at. A file that is not whole is an error, not a violation.
+func Verify(ctx context.Context, path string, schema ir.Schema) (violations []duck.Violation, rows int64, err error) {
+	s, err := borrow(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { s.giveBack(err) }()
+	found, err := s.parquetColumns(ctx, path)
+	if err != nil {
+		return nil, 0, err
+	}
+	if v := compareColumns(found, schema); len(v) > 0 {
+		if err := s.one(ctx, "SELECT count(*) FROM "+parquet(path), &rows); err != nil {
+			return nil, 0, parquetError(path, err)
+		}
+		return v, rows, nil
+	}
+	numbered := "(SELECT *, " + rowNumber + " FROM read_parquet(" + quote(globs.Replace(path)) + "))"
+	if violations, rows, err = s.checkRows(ctx, parquet(path), numbered, schema); err != nil {
+		return nil, 0, parquetError(path, err)
+	}
+	return violations, rows, nil
+}
+
+// rowNumber is what DuckDB calls the number of a row in a Parquet file, from 0.
+const rowNumber = "file_row_number"
+
+// checkRows counts the rows of a table, given as SQL, and finds those that break
+// the schema. In numbered they have a rowNumber.
+func (s *session) checkRows(ctx context.Context, from, numbered string, schema ir.Schema) (violations []duck.Violation, rows int64, err error) {
+	checks := checksOf(schema)
+	selects := []string{"count(*)"}
+	counts := make([]int64, len(checks)+1)
+	dest := []any{&counts[0]}
+	for i, c := range checks {
+		selects = append(selects, c.count())
+		dest = append(dest, &counts[i+1])
+	}
+	if err := s.one(ctx, "SELECT "+strings.Join(selects, ", ")+" FROM "+from, dest...); err != nil {
+		return nil, 0, err
+	}
+	var broken []check
+	for i, c := range checks {
+		if c.Count = counts[i+1]; c.Count > 0 {
+			broken = append(broken, c)
+		}
+	}
+	if err := s.examples(ctx, numbered, broken); err != nil {
+		return nil, 0, err
+	}
+	for _, c := range broken {
+		violations = append(violations, c.Violation)
+	}
+	return violations, counts[0], nil
+}
+
+// compareColumns compares names and types.
+func compareColumns(found []duck.Column, schema ir.Schema) []duck.Violation {
+	types := map[string]string{}
+	for _, c := range found {
+		types[c.Name] = c.Type
+	}
+	var v []duck.Violation
+	for _, c := range schema {
+		wanted := fmt.Sprintf("%s (%s)", ir.Types[c.Type], c.Type)
+		switch typ, ok := types[c.Name]; {
+		case !ok:
+			v = append(v, duck.Violation{Column: c.Name, Rule: "missing", Wanted: wanted})
+		case typ != ir.Types[c.Type]:
+			v = append(v, duck.Violation{Column: c.Name, Rule: "type", Wanted: wanted, Found: typ})
+		}
+	}
+	for _, c := range found {
+		if schema.Column(c.Name) == nil {
+			v = append(v, duck.Violation{Column: c.Name, Rule: "extra", Found: c.Type})
+		}
+	}
+	return v
+}
+
+// check is a rule as SQL: the rows for which bad is true break it.
+type check struct {
+	duck.Violation
+	bad string
+}
+
+func (c check) count() string {
+	if c.Rule == "unique" {
+		col := ident(c.Column)
+		return fmt.Sprintf("count(%[1]s) - count(DISTINCT %[1]s)", col)
+	}
+	return "count(*) FILTER (WHERE " + c.bad + ")"
+}
+
+func checksOf(schema ir.Schema) []check {
+	var checks []check
+	for _, c := range schema {
+		col := ident(c.Name)
+		add := func(rule, wanted, bad string) {
+			checks = append(checks, check{duck.Violation{Column: c.Name, Rule: rule, Wanted: wanted}, bad})
+		}
+		if !c.Nullable {
+			add("not null", "", col+" IS NULL")
+		}
+		nan := ""
+		if isFloat(c.Type) {
+			nan = fmt.Sprintf(" OR isnan(%s)", col)
+		}
+		if b := bound(c.Type, string(c.Min), true); b != "" {
+			add("min", string(c.Min), col+" < "+b+nan)
+		}
+		if b := bound(c.Type, string(c.Max), false); b != "" {
+			above := col + " > " + b
+			switch {
+			case nan != "" && c.Min != "":
+				above = fmt.Sprintf("%s AND NOT isnan(%s)", above, col) // counted as below min
+			case nan != "":
+				above += nan
+			}
+			add("max", string(c.Max), above)
+		}
+		if len(c.Values) > 0 && c.Type == "string" {
+			quoted := make([]string, len(c.Values))
+			for i, v := range c.Values {
+				quoted[i] = quote(v)
+			}
+			add("values", strings.Join(c.Values, ", "), col+" NOT IN ("+strings.Join(quoted, ", ")+")")
+		}
+		if c.Unique {
+			add("unique", "", "")
+		}
+	}
+	return checks
+}
+
+// bound writes a bound as SQL of the column's own type: 0.1 as a FLOAT is not
+// 0.1 as a DOUBLE. It is "" if there is none.
+func bound(typ, text string, lower bool) string {
+	if text == "" {
+		return ""
+	}
+	if isFloat(typ) {
+		return fmt.Sprintf("CAST('%s' AS %s)", text, ir.Types[typ])
+	}
+	r, ok := new(big.Rat).SetString(text)
+	if !isInteger(typ) || !ok {
+		return ""
+	}
+	// The nearest whole number inside the bound, kept within DuckDB's widest.
+	n := new(big.Int).Div(r.Num(), r.Denom()) // rounds down
+	if lower && !r.IsInt() {
+		n.Add(n, big.NewInt(1))
+	}
+	most := new(big.Int).Lsh(big.NewInt(1), 100)
+	if n.CmpAbs(most) > 0 {
+		n.Mul(most, big.NewInt(int64(n.Sign())))
+	}
+	return fmt.Sprintf("CAST('%s' AS HUGEINT)", n)
+}
+
+// examples fills in the first three rows that break each check, from rows that
+// have a rowNumber.
+func (s *session) examples(ctx context.Context, from string, broken []check) error {
+	var selects []string
+	var of []*check
+	var found []any
+	for i := range broken {
+		c := &broken[i]
+		if c.Rule == "unique" {
+			if err := s.repeated(ctx, from, c); err != nil {
+				return err
+			}
+			continue
+		}
+		text := fmt.Sprintf("coalesce(CAST(%s AS VARCHAR), 'null')", ident(c.Column))
+		selects = append(selects, fmt.Sprintf("arg_min({'row': %s + 1, 'value': %s}, %[1]s, 3) FILTER (WHERE %[3]s)", rowNumber, text, c.bad))
+		of = append(of, c)
+		found = append(found, new(any))
+	}
+	if len(selects) == 0 {
+		return nil
+	}
+	if err := s.one(ctx, "SELECT "+strings.Join(selects, ", ")+" FROM "+from, found...); err != nil {
+		return err
+	}
+	for i, c := range of {
+		list, _ := (*found[i].(*any)).([]any)
+		for _, e := range list {
+			fields, _ := e.(map[string]any)
+			value, _ := fields["value"].(string)
+			at, _ := fields["row"].(int64)
+			c.Examples = append(c.Examples, exampleText(*c, value, at))
+		}
+	}
+	return nil
+}
+
+func exampleText(c check, value string, row int64) string {
+	if c.Rule == "not null" {
+		return fmt.Sprintf("row %d", row)
+	}
+	if c.Rule == "values" {
+		value = excerpt(value)
+	}
+	return fmt.Sprintf("%s (row %d)", value, row)
+}
+
+// repeated finds values that occur more than once.
+func (s *session) repeated(ctx context.Context, from string, c *check) error {
+	query := fmt.Sprintf("SELECT v, l[1], l[2] FROM (SELECT CAST(%[1]s AS VARCHAR) AS v, min(file_row_number + 1, 2) AS l FROM %[2]s"+
+		" WHERE %[1]s IS NOT NULL GROUP BY %[1]s HAVING count(*) > 1) ORDER BY l[2] LIMIT 3", ident(c.Column), from)
+	return s.each(ctx, query, func(scan func(...any) error) error {
+		var value string
+		var first, second int64
+		if err := scan(&value, &first, &second); err != nil {
+			return err
+		}
+		c.Examples = append(c.Examples, fmt.Sprintf("%s (rows %d and %d)", value, first, second))
+		return nil
+	})
+}

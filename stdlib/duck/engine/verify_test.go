@@ -1,0 +1,127 @@
+package engine_test
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
+)
+
+func TestVerifyReportsEachRuleThatIsBroken(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		query  string
+		column ir.Column
+		want   string // "" for none
+	}{
+		{"within the bounds", "SELECT unnest([0, 120])::BIGINT", ir.Column{Type: "int64", Min: "0", Max: "120"}, ""},
+		{"below", "SELECT unnest([1, -3, 5, -4])::BIGINT", ir.Column{Type: "int64", Min: "0"}, `column "c": 2 rows below min 0, such as -3 (row 2)`},
+		{"above", "SELECT unnest([1, 200])::UTINYINT", ir.Column{Type: "uint8", Max: "199"}, `column "c": 1 row above max 199, such as 200 (row 2)`},
+		{"whole numbers and fractional bounds", "SELECT unnest([0, 1, 2, 3])::INTEGER", ir.Column{Type: "int32", Min: "0.5", Max: "2.5"}, `column "c": 1 row below min 0.5, such as 0 (row 1); column "c": 1 row above max 2.5, such as 3 (row 4)`},
+		{"a bound beyond the type", "SELECT 1::TINYINT", ir.Column{Type: "int8", Min: "-1e30", Max: "1e30"}, ""},
+		{"the largest uint64", "SELECT 18446744073709551615::UBIGINT", ir.Column{Type: "uint64", Max: "18446744073709551614"}, `column "c": 1 row above max 18446744073709551614, such as 18446744073709551615 (row 1)`},
+		{"a bound that float32 rounds", "SELECT 0.1::FLOAT", ir.Column{Type: "float32", Max: "0.1", Min: "0.1"}, ""},
+		{"infinity", "SELECT 'inf'::DOUBLE", ir.Column{Type: "float64", Max: "1e300"}, `column "c": 1 row above max 1e300, such as inf (row 1)`},
+		{"NaN without bounds", "SELECT 'nan'::DOUBLE", ir.Column{Type: "float64"}, ""},
+		{"NaN with a min", "SELECT 'nan'::DOUBLE", ir.Column{Type: "float64", Min: "0"}, `column "c": 1 row below min 0, such as nan (row 1)`},
+		{"NaN with a max", "SELECT 'nan'::DOUBLE", ir.Column{Type: "float64", Max: "0"}, `column "c": 1 row above max 0, such as nan (row 1)`},
+		{"NaN with both counts once", "SELECT 'nan'::FLOAT", ir.Column{Type: "float32", Min: "0", Max: "1"}, `column "c": 1 row below min 0, such as nan (row 1)`},
+		{"null", "SELECT unnest([1, NULL, NULL])::BIGINT", ir.Column{Type: "int64"}, `column "c": 2 rows null, such as row 2`},
+		{"null where it may be breaks nothing else", "SELECT unnest(['a', NULL, NULL])", ir.Column{Type: "string", Nullable: true, Unique: true, Values: []string{"a"}}, ""},
+		{"values", "SELECT unnest(['a', 'it''s', 'b'])", ir.Column{Type: "string", Values: []string{"a", "b"}}, `column "c": 1 row outside a, b, such as "it's" (row 2)`},
+		{"unique", "SELECT unnest([7, 8, 7, 7])::BIGINT", ir.Column{Type: "int64", Unique: true}, `column "c": 2 rows repeated, such as 7 (rows 1 and 3)`},
+		{"bounds of a date are not looked at", "SELECT DATE '2024-01-01'", ir.Column{Type: "date", Min: "0"}, ""},
+		{"no rows", "SELECT 1::BIGINT WHERE false", ir.Column{Type: "int64", Min: "0", Unique: true}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.column.Name = "c"
+			path := table(t, "SELECT * FROM ("+tt.query+") t(c)", ir.Schema{{Name: "c", Type: tt.column.Type}})
+			v, n, err := engine.Verify(context.Background(), path, ir.Schema{tt.column})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := int64(len(rows(t, path))); n != got {
+				t.Errorf("%d rows, want %d", n, got)
+			}
+			var text []string
+			for _, v := range v {
+				text = append(text, v.String())
+			}
+			equal(t, tt.want, strings.Join(text, "; "))
+		})
+	}
+}
+
+func TestVerifyGivesThreeExamples(t *testing.T) {
+	path := table(t, "SELECT (i % 100)::BIGINT AS a, i % 7 = 0 AS b FROM range(500000) t(i)", ir.Schema{{Name: "a", Type: "int64"}, {Name: "b", Type: "bool"}})
+	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Max: "97", Unique: true}, {Name: "b", Type: "bool"}})
+	if err != nil || n != 500_000 {
+		t.Fatal(n, err)
+	}
+	equal(t, []duck.Violation{
+		{Column: "a", Rule: "max", Wanted: "97", Count: 10_000, Examples: []string{"98 (row 99)", "99 (row 100)", "98 (row 199)"}},
+		{Column: "a", Rule: "unique", Count: 499_900, Examples: []string{"0 (rows 1 and 101)", "1 (rows 2 and 102)", "2 (rows 3 and 103)"}},
+	}, v)
+}
+
+func TestVerifyWantsExactlyTheDeclaredColumnsInAnyOrder(t *testing.T) {
+	path := table(t, "SELECT 1::INTEGER AS a, 'x' AS b", ir.Schema{{Name: "a", Type: "int32"}, {Name: "b", Type: "string"}})
+	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "b", Type: "string"}, {Name: "a", Type: "int32"}})
+	if err != nil || len(v) > 0 || n != 1 {
+		t.Error(v, n, err)
+	}
+	v, n, err = engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Min: "5"}, {Name: "B", Type: "string"}})
+	if err != nil || n != 1 {
+		t.Error(n, err)
+	}
+	var text []string
+	for _, v := range v {
+		text = append(text, v.String())
+	}
+	equal(t, []string{
+		`column "a": INTEGER, wanted BIGINT (int64)`,
+		`column "B": missing, wanted VARCHAR (string)`,
+		`column "b": not in the schema`,
+	}, text)
+}
+
+func TestVerifyAcceptsEveryTypeOfTheIR(t *testing.T) {
+	var selects []string
+	var schema ir.Schema
+	for name, sql := range ir.Types {
+		selects = append(selects, "CAST(NULL AS "+sql+") AS "+name+"_")
+		schema = append(schema, ir.Column{Name: name + "_", Type: name, Nullable: true, Unique: true})
+	}
+	path := table(t, "SELECT "+strings.Join(selects, ", "), schema)
+	if v, _, err := engine.Verify(context.Background(), path, schema); err != nil || len(v) > 0 {
+		t.Error(v, err)
+	}
+}
+
+func TestVerifySaysThatAFileIsNotWhole(t *testing.T) {
+	schema := ir.Schema{{Name: "a", Type: "int64"}}
+	whole := table(t, "SELECT i AS a FROM range(1000) t(i)", schema)
+	b, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := append([]byte(nil), b...)
+	for i := 20; i < len(b)/2; i++ {
+		damaged[i] = 0xff
+	}
+	for name, content := range map[string]string{
+		"cut.parquet": string(b[:len(b)-10]), "empty.parquet": "", "text.parquet": "a,b\n1,2\n3,4\n5,6\n",
+	} {
+		_, _, err := engine.Verify(context.Background(), write(t, name, content), schema)
+		wantError(t, err, name+" is not a Parquet file, or its end is missing")
+	}
+	if _, _, err := engine.Verify(context.Background(), write(t, "damaged.parquet", string(damaged)), schema); err == nil || !strings.Contains(err.Error(), "may be damaged") {
+		t.Errorf("damaged: %v", err)
+	}
+	_, _, err = engine.Verify(context.Background(), "none.parquet", schema)
+	wantError(t, err, "none.parquet: no such file or directory")
+}

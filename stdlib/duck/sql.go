@@ -1,0 +1,90 @@
+package duck
+
+import (
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// A Description is what a query gives, and what it compares.
+type Description struct {
+	Columns []Column
+	// Compared is left out where there is one input, which is compared with
+	// itself at most.
+	Compared []Comparison
+}
+
+// A Column is one column of a result, with DuckDB's name for its type, such as
+// "BIGINT" or "DECIMAL(18,3)". [SuggestCast] relates it to a type of the IR.
+type Column struct {
+	Name string
+	Type string
+}
+
+// An Operand is a column of an input table, as a query names it.
+type Operand struct {
+	Table  string // the input
+	Column string
+	Type   string // of the IR
+}
+
+// A Comparison is a place where a query compares two columns of its inputs,
+// such as the condition of a join. Offset is the byte in the query.
+type Comparison struct {
+	Left, Right Operand
+	Offset      int
+}
+
+// A SQLError is what DuckDB has against a query.
+type SQLError struct {
+	// Message is DuckDB's own, one line, without its prefix and its excerpt.
+	Message string
+	// Offset is the byte in the query text that the message is about, or -1.
+	Offset int
+	// Candidates are the names of tables, columns or functions that could have
+	// been meant, the nearest first as far as DuckDB knows.
+	Candidates []string
+	// Kind is "syntax", "statement" (more than one, or not a SELECT), "table",
+	// "column" or "function" (an unknown one, or for a function, arguments it
+	// does not take), "access" (to a file), or "other".
+	Kind string
+}
+
+func (e *SQLError) Error() string { return e.Message }
+
+// irTypes is ir.Types from the other side.
+var irTypes = func() map[string]string {
+	m := map[string]string{}
+	for name, duck := range ir.Types {
+		m[duck] = name
+	}
+	return m
+}()
+
+// SuggestCast returns the type of the IR that is nearest to a type of DuckDB,
+// and the SQL type to cast to in order to get it. They are the type itself
+// where the IR has it; the caller can tell by sqlType == duckType. Whole
+// numbers of more than 64 bits become int64, which fails on a value that does
+// not fit; decimals become float64; what has no counterpart becomes a string.
+func SuggestCast(duckType string) (irType, sqlType string) {
+	base, _, _ := strings.Cut(duckType, "(")
+	switch {
+	case strings.HasSuffix(duckType, "]"):
+		irType = "string"
+	case irTypes[duckType] != "":
+		irType = irTypes[duckType]
+	case base == "DECIMAL":
+		irType = "float64"
+	case base == "HUGEINT" || base == "BIGNUM":
+		irType = "int64"
+	case base == "UHUGEINT":
+		irType = "uint64"
+	case strings.HasPrefix(base, "TIMESTAMP_"):
+		irType = "timestamp"
+	case base == "TIME WITH TIME ZONE" || base == "TIME_NS":
+		irType = "time"
+	default:
+		irType = "string"
+	}
+	return irType, ir.Types[irType]
+}
