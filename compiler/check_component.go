@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -69,15 +70,15 @@ func (c *compilation) componentOf(e *entity) bool {
 		return false
 	}
 	k, err := c.component(name)
-	if errors.Is(err, errNoComponent) {
+	var none *noComponentError
+	if errors.As(err, &none) {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s names a component %q that does not exist", e, name), Spans: append(here, c.sys.At("", e.path("component")...)),
-			Found: strings.TrimPrefix(err.Error(), errNoComponent.Error()+": "),
-			Hint:  exampleHint(e),
+			Message: fmt.Sprintf("%s names a component %q that does not exist", e, name), Spans: append(here, c.statedAt(e, "component")...),
+			Found: none.found, Hint: cmp.Or(none.hint, exampleHint(e)),
 		})
 		return false
 	} else if err != nil {
-		c.fail(e, diag.Diagnostic{Message: fmt.Sprintf("%s: %v", e, err), Spans: here})
+		c.componentFault(e, err)
 		return false
 	}
 	if k.Section != e.section {
@@ -91,6 +92,31 @@ func (c *compilation) componentOf(e *entity) bool {
 	return true
 }
 
+// componentFault reports a fault of the component of an entity, at the place where the
+// component is stated and at the entity.
+func (c *compilation) componentFault(e *entity, err error) {
+	var f *componentError
+	if !errors.As(err, &f) {
+		c.internal(fmt.Errorf("%s: %w", e, err))
+		return
+	}
+	c.fail(e, diag.Diagnostic{
+		Message: f.Error(),
+		Spans:   []diag.Span{f.of.pkg.Label("", append([]string{"components", f.of.folder}, f.field...)...), c.sys.Label("used here", e.section, e.name)},
+		Found:   f.found, Hint: f.hint,
+	})
+}
+
+// statedAt is the place where a definition gives a field its value, if that is not
+// in the library.
+func (c *compilation) statedAt(e *entity, name string) []diag.Span {
+	at := c.sys.Pos(at(e.value, name).Pos())
+	if at.Line == 0 || strings.HasPrefix(at.File, "tenon.dev/") {
+		return nil
+	}
+	return []diag.Span{{Pos: at}}
+}
+
 // checkParts finds the components of the parts of an entity.
 func (c *compilation) checkParts(e *entity) bool {
 	for i := range e.component.stages {
@@ -100,13 +126,17 @@ func (c *compilation) checkParts(e *entity) bool {
 		}
 		name := stringOf(e.fields.at(s.Part + ".component"))
 		k, err := c.component(name)
+		var own *componentError
 		switch {
+		case errors.As(err, &own):
+			c.componentFault(e, err)
+			return false
 		case err == nil && (k.Section != "" || k.stage("") == nil):
 			err = fmt.Errorf("%s is no part of a model", name)
 			fallthrough
 		case err != nil:
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s of %s: %s", s.Part, e, strings.TrimPrefix(err.Error(), errNoComponent.Error()+": ")),
+				Message: fmt.Sprintf("%s of %s: %v", s.Part, e, err),
 				Spans:   []diag.Span{c.sys.At("", e.path(s.Part)...)},
 				Hint:    "write a definition of the library there",
 			})
@@ -135,7 +165,7 @@ func (c *compilation) checkBound(e *entity) bool {
 		s := &e.component.stages[i]
 		w, err := c.work(e, s)
 		if err != nil {
-			c.internal(fmt.Errorf("%s: %w", e, err))
+			c.componentFault(e, err)
 			return false
 		}
 		prefix := ""
@@ -158,9 +188,13 @@ func (c *compilation) checkBound(e *entity) bool {
 	ok := true
 	for _, f := range unbound(e.fields, "", bound) {
 		ok = false
+		spans := []diag.Span{c.sys.Label("", e.path(strings.Split(f, ".")...)...)}
+		if k := e.component; !k.pkg.Library() {
+			spans = append(spans, k.pkg.Label("the component", "components", k.folder))
+		}
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s has a field %s that its component %s does not use", e, f, e.component.name),
-			Spans:   []diag.Span{c.sys.Label("", e.path(strings.Split(f, ".")...)...)},
+			Spans:   spans,
 			Hint:    "the component has to bind it, as a parameter for example; or remove it",
 		})
 	}

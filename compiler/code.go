@@ -29,6 +29,18 @@ func (c *compilation) code(e *entity, s *stage, w work) ir.Code {
 		code.Runtime = ir.Builtin
 		return code
 	}
+	sources, err := c.sources(w.of, w.run.Runtime)
+	if err != nil {
+		c.componentFault(e, err)
+		return code
+	}
+	if code.Runtime == ir.Builtin {
+		code.Source = sources.digest()
+		return code
+	}
+	for _, name := range sources.names() {
+		code.Files = append(code.Files, ir.CodeFile{Path: libraryFolder + "/" + name, Digest: c.blob(sources.files[name])})
+	}
 	if code.Runtime == ir.Command {
 		code.Image, code.Command = stringOf(w.fields.at(w.run.Image)), stringsOf(w.fields.at(w.run.Command))
 		if len(stringsOf(e.fields.at(w.run.Packages))) > 0 {
@@ -36,20 +48,8 @@ func (c *compilation) code(e *entity, s *stage, w work) ir.Code {
 		}
 		return code
 	}
-	sources, err := c.sources(w.of, w.run.Runtime)
-	if err != nil {
-		c.internal(fmt.Errorf("component %s: %w", w.component, err))
-		return code
-	}
-	if code.Runtime == ir.Builtin {
-		code.Source = sources.digest()
-		return code
-	}
 	code.Python = stdlib.PythonVersion
 	code.Command = []string{libraryFolder + "/" + w.run.Main}
-	for _, name := range sources.names() {
-		code.Files = append(code.Files, ir.CodeFile{Path: libraryFolder + "/" + name, Digest: c.blob(sources.files[name])})
-	}
 	code.Lock = c.lock(e, s, w)
 	return code
 }
@@ -68,7 +68,7 @@ func stringsOf(v any) []string {
 func (c *compilation) lock(e *entity, s *stage, w work) string {
 	owner, base, packages, err := c.environment(e, s, w)
 	if err != nil {
-		c.internal(fmt.Errorf("the environment of %s: %w", e, err))
+		c.componentFault(e, err)
 		return ""
 	}
 	asked := stringsOf(owner.fields.at(packages))
@@ -102,13 +102,16 @@ func (c *compilation) environment(e *entity, s *stage, w work) (owner *entity, l
 	switch {
 	case env.Shared != "":
 		lock, err = fs.ReadFile(stdlib.Files(), "lib/"+env.Shared+"/requirements.lock")
+		if err != nil {
+			err = &componentError{of: w.of, message: fmt.Sprintf("uses the shared environment %q, which the library does not have", env.Shared)}
+		}
 		return e, lock, packages, err
 	case env.Stage != "":
 		return c.environmentOf(e, env.Stage)
 	case env.Model != "":
 		in := e.input(env.Model)
 		if in == nil {
-			return e, nil, "", fmt.Errorf("there is no input %q", env.Model)
+			return e, nil, "", &componentError{of: w.of, message: fmt.Sprintf("uses the environment of the model on the input %q, which does not exist", env.Model)}
 		}
 		trainer := in.out.entity
 		for i := range trainer.component.stages {
@@ -117,11 +120,14 @@ func (c *compilation) environment(e *entity, s *stage, w work) (owner *entity, l
 				return c.environmentOf(trainer, st.name)
 			}
 		}
-		return e, nil, "", fmt.Errorf("no stage of %s makes its model", trainer)
+		return e, nil, "", &componentError{of: trainer.component, message: "has no stage that produces its model"}
 	}
 	sources, err := c.sources(w.of, w.run.Runtime)
 	if err == nil && sources.lock == nil {
-		err = fmt.Errorf("the component %s has no requirements.lock", w.component)
+		err = &componentError{
+			of: w.of, message: fmt.Sprintf("has no requirements.lock in its folder %q", w.of.folder),
+			hint: `lock its requirements.in, or use an environment that the library shares: environment: shared: "step"`,
+		}
 	}
 	if err != nil {
 		return e, nil, "", err
@@ -132,7 +138,7 @@ func (c *compilation) environment(e *entity, s *stage, w work) (owner *entity, l
 func (c *compilation) environmentOf(e *entity, name string) (*entity, []byte, string, error) {
 	s := e.component.stage(name)
 	if s == nil {
-		return e, nil, "", fmt.Errorf("the component %s has no stage %q", e.component.name, name)
+		return e, nil, "", &componentError{of: e.component, message: fmt.Sprintf("has no stage %q", name)}
 	}
 	w, err := c.work(e, s)
 	if err != nil {

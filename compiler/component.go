@@ -15,10 +15,12 @@ import (
 	"strings"
 
 	"cuelang.org/go/cue"
+	cueerrors "cuelang.org/go/cue/errors"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
@@ -40,6 +42,7 @@ type component struct {
 	Distributed bool                   `json:"distributed"`
 	Limits      []string               `json:"limits"`
 
+	fault  error   // of the component itself
 	stages []stage // in the order of the definition; one without a name is the only one
 	code   *codeOf // once it is asked for
 }
@@ -135,54 +138,182 @@ type stageOutput struct {
 	KeysFirst bool   `json:"keys_first"`
 }
 
-// errNoComponent is the fault of a definition whose package does not state what
+// A noComponentError is the fault of a definition whose package does not state what
 // its component is.
-var errNoComponent = errors.New("no such component")
+type noComponentError struct{ found, hint string }
+
+func (e *noComponentError) Error() string { return e.found }
+
+// A componentError is a fault of a component, which its author has to fix.
+type componentError struct {
+	of      *component
+	field   []string // of what the package states, "" for all of it
+	message string   // after "the component NAME"
+	found   string
+	hint    string
+}
+
+func (e *componentError) Error() string { return "the component " + e.of.name + " " + e.message }
 
 // component returns what a package states of a component. The last part of the
 // name is its own, the rest that of the package; one without a domain is of the
 // library.
 func (c *compilation) component(name string) (*component, error) {
 	if k, ok := c.components[name]; ok {
-		return k, nil
+		return k, k.fault
 	}
 	at := strings.LastIndex(name, ".")
-	if at < 0 {
-		return nil, fmt.Errorf("%w: %q has no package", errNoComponent, name)
+	if at < 0 || strings.Contains(name[at:], "/") {
+		return nil, &noComponentError{found: fmt.Sprintf("%q, which is not written PACKAGE.NAME", name)}
 	}
 	pkgPath, own := name[:at], name[at+1:]
 	if first, _, _ := strings.Cut(pkgPath, "/"); !strings.Contains(first, ".") {
 		pkgPath = "tenon.dev/" + pkgPath
 	}
-	pkg, ok := c.sys.Package(pkgPath)
-	if !ok {
-		return nil, fmt.Errorf("%w: the package %s is not imported", errNoComponent, pkgPath)
+	pkg, err := c.sys.Package(pkgPath)
+	if err != nil {
+		return nil, &noComponentError{found: err.Error(), hint: "a component is named by the path of its package, a dot, and its name under `components` there"}
 	}
 	v := pkg.Value.LookupPath(cue.MakePath(cue.Str("components"), cue.Str(own)))
 	if !v.Exists() {
-		return nil, fmt.Errorf("%w: %s states no components: %s", errNoComponent, pkgPath, own)
+		return nil, &noComponentError{found: fmt.Sprintf("%s states no components: %s", pkgPath, own), hint: diag.DidYouMean(own, componentNames(pkg))}
 	}
-	k, err := decodeComponent(v)
-	if err != nil {
-		return nil, fmt.Errorf("the component %s: %w", name, err)
-	}
-	k.name, k.folder, k.pkg = name, own, pkg
+	k := &component{name: name, folder: own, pkg: pkg}
 	c.components[name] = k
-	return k, nil
+	if k.fault = c.decodeComponent(k, v); k.fault == nil {
+		k.fault = k.check()
+	}
+	return k, k.fault
 }
 
-func decodeComponent(v cue.Value) (*component, error) {
-	if err := v.Validate(cue.Concrete(true), cue.Final()); err != nil {
-		return nil, err
+func componentNames(pkg lang.Package) []string {
+	var names []string
+	if it, err := at(pkg.Value, "components").Fields(); err == nil {
+		for it.Next() {
+			names = append(names, it.Selector().Unquoted())
+		}
 	}
+	return names
+}
+
+// decodeComponent reads what a package states of a component. That of the library is
+// known to be a tenon.#Component; any other is held to it here.
+func (c *compilation) decodeComponent(k *component, v cue.Value) error {
+	if !k.pkg.Library() {
+		tenon, err := c.sys.Package("tenon.dev/tenon")
+		if err != nil {
+			return &componentError{of: k, message: "cannot be checked against tenon.#Component: " + err.Error()}
+		}
+		v = v.Unify(tenon.Value.LookupPath(cue.ParsePath("#Component")))
+	}
+	if err := v.Validate(cue.Concrete(true), cue.Final()); err != nil {
+		return k.invalid(err)
+	}
+	if err := k.decode(v); err != nil {
+		return &componentError{of: k, message: "cannot be read: " + err.Error()}
+	}
+	return nil
+}
+
+// invalid is the first of the errors that CUE finds.
+func (k *component) invalid(err error) error {
+	var said []string
+	var field []string
+	for _, e := range cueerrors.Errors(err) {
+		format, args := e.Msg()
+		text := fmt.Sprintf(format, args...)
+		switch {
+		case said == nil:
+			field = e.Path()
+		case !slices.Equal(e.Path(), field) || slices.Contains(said, text):
+			continue
+		}
+		said = append(said, text)
+	}
+	if len(said) > 1 {
+		said = said[1:] // the first only counts the others
+	}
+	if len(field) > 2 && field[0] == "components" {
+		field = field[2:]
+	}
+	return &componentError{
+		of: k, field: field, message: fmt.Sprintf("is not a valid tenon.#Component: see %s", strings.Join(field, ".")),
+		found: strings.Join(said, "\n"), hint: "docs/components.md shows what a component states",
+	}
+}
+
+// check finds what its schema cannot say: stages that refer to others, and what only
+// the library has.
+func (k *component) check() error {
+	fault := func(s *stage, field, message, hint string) error {
+		at := []string{"unit"}
+		if s != nil && s.name != "" {
+			at = []string{"stages", s.name}
+		}
+		return &componentError{of: k, field: append(at, strings.Split(field, ".")...), message: message, hint: hint}
+	}
+	ownCode := !k.pkg.Library()
+	if ownCode && len(k.stages) == 0 {
+		return &componentError{of: k, message: "states neither a unit nor stages", hint: "write unit: {runtime: \"python\"}, for example"}
+	}
+	for port, name := range k.Gives {
+		if k.stage(name) == nil {
+			return &componentError{of: k, field: []string{"gives", port}, message: fmt.Sprintf("has no stage %q, which gives %s", name, port), hint: diag.DidYouMean(name, k.stageNames())}
+		}
+	}
+	for i := range k.stages {
+		s := &k.stages[i]
+		runs := s.Part == "" && s.Use == "" && s.As == ""
+		switch {
+		case ownCode && runs && s.Kind == string(ir.Record):
+			return fault(s, "kind", "is a record; only the library has records", "make it a job")
+		case ownCode && s.Runtime == string(ir.Builtin):
+			return fault(s, "runtime", "has the runtime \"builtin\", which runs code of the tenon program itself", "write it in Python, or as a command")
+		case ownCode && s.Computed:
+			return fault(s, "computed", "has computed parameters, which need code in the tenon program itself", "declare the parameters as fields")
+		case runs && s.Runtime == "" && s.Kind != string(ir.Record):
+			return fault(s, "runtime", "does not say what runs it", `write runtime: "python" or "command"`)
+		case s.Runtime == string(ir.Command) && s.Command == "":
+			return fault(s, "command", "has the runtime \"command\" and names no field with the command", `write command: "command"`)
+		case s.Environment.Stage != "" && k.stage(s.Environment.Stage) == nil:
+			return fault(s, "environment.stage", fmt.Sprintf("has no stage %q, whose environment it takes", s.Environment.Stage), diag.DidYouMean(s.Environment.Stage, k.stageNames()))
+		}
+		for _, in := range s.inputs {
+			from, port := cutPath(in.From)
+			if from == "in" || in.Model != "" {
+				continue
+			}
+			of := k.stage(from)
+			if of == nil || of.outputs != nil && !slices.ContainsFunc(of.outputs, func(o stageOutput) bool { return o.port == port }) {
+				return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, from which an input comes", in.From), "an input is in.PORT of the entity, or STAGE.PORT")
+			}
+		}
+		for _, out := range s.outputs {
+			if out.Like == "" && out.Out == "" && out.Kind == "" {
+				return fault(s, "outputs."+out.port, fmt.Sprintf("does not say what its output %s is", out.port), "write like, out or kind")
+			}
+		}
+	}
+	return nil
+}
+
+func (k *component) stageNames() []string {
+	var names []string
+	for i := range k.stages {
+		names = append(names, k.stages[i].name)
+	}
+	return names
+}
+
+// decode reads a valid statement.
+func (k *component) decode(v cue.Value) error {
 	tree, err := decode(v, false)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o, _ := tree.(object)
-	k := &component{}
 	if err := json.Unmarshal(o.json(), k); err != nil {
-		return nil, err
+		return err
 	}
 	if unit, ok := o.get("unit").(object); ok {
 		o = append(o, field{"stages", object{{"", unit}}})
@@ -192,11 +323,11 @@ func decodeComponent(v cue.Value) (*component, error) {
 		s, _ := f.value.(object)
 		st, err := decodeStage(f.name, s)
 		if err != nil {
-			return nil, fmt.Errorf("stage %q: %w", f.name, err)
+			return fmt.Errorf("stage %q: %w", f.name, err)
 		}
 		k.stages = append(k.stages, st)
 	}
-	return k, nil
+	return nil
 }
 
 func decodeStage(name string, o object) (stage, error) {
@@ -273,39 +404,61 @@ var (
 )
 
 // sources returns the code of the component: files in Go for one that Tenon runs
-// itself, and all others for one in Python.
+// itself, and all others for any other. A fault of it is a [componentError].
 func (c *compilation) sources(k *component, runtime string) (*codeOf, error) {
 	if k.code == nil {
-		k.code = c.collect(k, runtime)
+		k.code = &codeOf{files: map[string][]byte{}}
+		k.code.err = c.collect(k, runtime)
 	}
 	return k.code, k.code.err
 }
 
-func (c *compilation) collect(k *component, runtime string) *codeOf {
-	code := &codeOf{files: map[string][]byte{}}
-	code.err = c.addFolder(code, k.pkg.Files, k.pkg.Dir, k.folder)
+func (c *compilation) collect(k *component, runtime string) error {
+	code := k.code
+	if err := c.addFolder(k); err != nil {
+		return err
+	}
 	code.lock = code.files["requirements.lock"]
 	maps.DeleteFunc(code.files, func(name string, _ []byte) bool {
 		return name == "requirements.lock" || runtime == string(ir.Builtin) != (path.Ext(name) == ".go")
 	})
-	if code.err == nil && len(code.files) == 0 {
-		code.err = fmt.Errorf("there is no code in its folder %s", k.folder)
+	if len(code.files) == 0 && runtime != string(ir.Command) {
+		return &componentError{of: k, message: fmt.Sprintf("has no code in its folder %q", k.folder), hint: "put its main.py there"}
 	}
-	if code.err == nil {
-		code.err = code.addImports()
+	if err := code.addImports(k); err != nil {
+		return err
 	}
-	return code
+	for i := range k.stages {
+		if s := &k.stages[i]; s.Runtime == string(ir.Python) && code.files[s.Main] == nil {
+			return &componentError{of: k, message: fmt.Sprintf("has no %s in its folder %q", s.Main, k.folder), hint: diag.DidYouMean(s.Main, code.names())}
+		}
+	}
+	return nil
 }
 
-// addFolder adds the files of a folder by their paths below it. dir is where its
-// file system is on disk, or "".
-func (c *compilation) addFolder(code *codeOf, fsys fs.FS, dir, folder string) error {
-	return fs.WalkDir(fsys, folder, func(p string, d fs.DirEntry, err error) error {
+// addFolder adds the files of the component's folder by their paths below it.
+func (c *compilation) addFolder(k *component) error {
+	fsys, dir := k.pkg.Files, k.pkg.Dir
+	fault := func(format string, args ...any) error {
+		return &componentError{of: k, message: fmt.Sprintf(format, args...), hint: "the code of a component is in the folder with its name, beside the CUE of the package"}
+	}
+	switch info, err := fs.Lstat(fsys, k.folder); {
+	case errors.Is(err, fs.ErrNotExist):
+		if dir != "" {
+			c.options.Record.Absent(filepath.Join(dir, k.folder))
+		}
+		return nil
+	case err != nil:
+		return fault("cannot be read: %v", err)
+	case !info.IsDir():
+		return fault("has a link or a file %q where the folder with its code should be", k.folder)
+	}
+	return fs.WalkDir(fsys, k.folder, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			return fault("cannot be read: %v", err)
 		}
 		if d.IsDir() {
-			if p != folder && !isCodeFolder(d.Name()) {
+			if p != k.folder && !isCodeFolder(d.Name()) {
 				return fs.SkipDir
 			}
 			c.recordNames(fsys, dir, p)
@@ -314,15 +467,19 @@ func (c *compilation) addFolder(code *codeOf, fsys fs.FS, dir, folder string) er
 		if !isCode(d.Name()) {
 			return nil
 		}
+		if d.Type()&fs.ModeSymlink != 0 {
+			to, _ := fs.ReadLink(fsys, p)
+			return &componentError{of: k, message: fmt.Sprintf("has a link among its code, %s to %s", p, to), hint: "copy the file: a module holds no links"}
+		}
 		if !d.Type().IsRegular() {
-			return fmt.Errorf("%s is not a regular file", p)
+			return fault("has a file %s that is not a regular file", p)
 		}
 		b, err := fs.ReadFile(fsys, p)
 		if err != nil {
-			return err
+			return fault("cannot be read: %v", err)
 		}
 		c.recordFile(dir, p, b)
-		code.files[strings.TrimPrefix(p, folder+"/")] = b
+		k.code.files[strings.TrimPrefix(p, k.folder+"/")] = b
 		return nil
 	})
 }
@@ -343,8 +500,15 @@ func isCode(name string) bool {
 }
 
 // addImports adds files of the library until all that is imported is there.
-func (code *codeOf) addImports() error {
+func (code *codeOf) addImports(k *component) error {
 	library := stdlib.Files()
+	if !k.pkg.Library() {
+		for _, name := range code.names() {
+			if found, _ := fs.Glob(library, "lib/*/"+name); len(found) > 0 {
+				return &componentError{of: k, message: fmt.Sprintf("has a file %s, which is also the name of a file of the library", name), hint: "rename it: both are placed in one folder"}
+			}
+		}
+	}
 	for added := true; added; {
 		added = false
 		for _, name := range code.names() {
@@ -367,7 +531,11 @@ func (code *codeOf) addImports() error {
 					return err
 				}
 				if len(found) == 0 {
-					return fmt.Errorf("%s imports %s, which is not in the library", name, strings.TrimPrefix(pattern, "lib/*/"))
+					missing := strings.TrimSuffix(strings.TrimPrefix(pattern, "lib/*/"), ".py")
+					return &componentError{
+						of: k, message: fmt.Sprintf("imports %s in %s, which is neither beside it nor in the library", missing, name),
+						hint: diag.DidYouMean(missing, sharedModules()),
+					}
 				}
 				for _, f := range found {
 					key := f
@@ -386,6 +554,15 @@ func (code *codeOf) addImports() error {
 		}
 	}
 	return nil
+}
+
+// sharedModules are the names of the modules in Python that the library shares.
+func sharedModules() []string {
+	found, _ := fs.Glob(stdlib.Files(), "lib/*/tenon_*.py")
+	for i, f := range found {
+		found[i] = strings.TrimSuffix(path.Base(f), ".py")
+	}
+	return found
 }
 
 func (code *codeOf) names() []string {
@@ -410,9 +587,14 @@ func (code *codeOf) digest() string {
 // recordFile and recordNames tell the record of a compilation what was read of a
 // component that is not embedded.
 func (c *compilation) recordFile(dir, name string, b []byte) {
-	if dir != "" {
-		c.options.Record.File(filepath.Join(dir, filepath.FromSlash(name)), b)
+	if dir == "" {
+		return
 	}
+	full := filepath.Join(dir, filepath.FromSlash(name))
+	if real, err := filepath.EvalSymlinks(full); err == nil {
+		c.options.Record.Link(full, real)
+	}
+	c.options.Record.File(full, b)
 }
 
 func (c *compilation) recordNames(fsys fs.FS, dir, folder string) {

@@ -3,6 +3,7 @@ package compiler
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ func (c *compilation) lower(e *entity) []ir.Unit {
 		}
 		w, err := c.work(e, s)
 		if err != nil {
-			c.internal(fmt.Errorf("%s: %w", e, err))
+			c.componentFault(e, err)
 			return nil
 		}
 		units = append(units, c.lowerStage(e, s, w))
@@ -65,11 +66,15 @@ func (c *compilation) work(e *entity, s *stage) (work, error) {
 		return w, nil
 	}
 	var err error
-	if w.of, err = c.component(w.component); err != nil {
+	var none *noComponentError
+	if w.of, err = c.component(w.component); errors.As(err, &none) {
+		err = &componentError{of: e.component, field: []string{"stages", s.name, "use"}, message: fmt.Sprintf("uses a component %q that does not exist", w.component)}
+	}
+	if err != nil {
 		return w, err
 	}
 	if w.run = w.of.stage(""); w.run == nil {
-		return w, fmt.Errorf("the component %s has no unit", w.component)
+		return w, &componentError{of: w.of, message: "has stages, and only a single unit can be part of a model"}
 	}
 	return w, nil
 }

@@ -88,6 +88,9 @@ func (w *walk) open(ctx context.Context, n *work) (*call, error) {
 		Devices: namesOf(n.devices),
 	})
 	c.run.Log = w.layout.logPath(c.name)
+	if n.needs != nil && n.tries <= 1 {
+		c.run.Prepared = n.needs.took
+	}
 	c.run.ID, err = w.o.Lease.Begin(context.WithoutCancel(ctx), c.run)
 	return c, err
 }

@@ -10,10 +10,38 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// What follows are capabilities that only some executors have. Each is an interface of
-// its own; code that needs one asks for the interface and never for an executor by name.
+// What follows are capabilities that only some executors have, with [Collector]. Each is an
+// interface of its own; code that needs one asks for the interface and never for an executor
+// by name.
+
+// A Waiter can wait better than by calling Inspect again and again. Wait
+// returns once the phase is no longer [state.Running]: ready or failed for a
+// service, succeeded or failed for a job; absent if it is gone. When ctx is done
+// it returns ctx's error and leaves the task alone.
+type Waiter interface {
+	Wait(ctx context.Context, h state.Handle) (state.Status, error)
+}
+
+// A Checker refuses at compile time what the executor cannot honour.
+type Checker interface {
+	// Check returns one fault per field of the unit it cannot honour.
+	Check(u ir.Unit) []ir.Fault
+}
+
+// A PortIsolation gives each service ports of its own, so that none is in the way of what
+// listens elsewhere on the same port.
+type PortIsolation interface {
+	OwnPorts() bool
+}
+
+// A Logger gives a unit's output. With follow, it goes on until the task ends
+// or ctx is done.
+type Logger interface {
+	Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error
+}
 
 // A Scheduler has resources of its own and queues tasks until what they need is free. The
 // engine then neither bounds what units without a pool take nor lends them devices.
@@ -127,3 +155,15 @@ const (
 	ExitFailed = 1  // it came to its end, and something failed
 	ExitUsage  = 64 // it does not know its arguments
 )
+
+// A Preparer makes what units need before they can start, and what several of them may
+// share, such as a Python environment. The engine asks for it before a unit takes
+// resources and apart from the time of its runs.
+type Preparer interface {
+	planner.Preparer
+	// Prepare makes what the task needs, or finds it. Of the task, only what the unit
+	// is made of is set: Unit, Code, Lock and Image. tell hears how far it is; it is
+	// not called if nothing is missing. It is idempotent, and what a call that was
+	// killed leaves does no harm to the next one.
+	Prepare(ctx context.Context, t Task, tell func(step.Progress)) error
+}

@@ -29,6 +29,7 @@
 //	pools.go    exact accounts of resources; pure
 //	devices.go  and of GPUs and their parts, by name; pure
 //	resolve.go  what a unit reads, its run key, whether its result stands
+//	prepare.go  what units need made before they can start, such as an environment
 //	attempt.go  one attempt of a job or service, from journal to record
 //	audit.go    a job runs once more, to be compared
 //	job.go      what a job is given, and what becomes of its outputs

@@ -26,12 +26,14 @@ const (
 	EventDestroyed EventType = "destroyed" // it was taken away
 	EventMoved     EventType = "moved"     // it goes on under this name
 	EventAudited   EventType = "audited"   // it was run again, only to compare; Error says what differed
+	EventPreparing EventType = "preparing" // What is being made, which Units need before they can start
+	EventPrepared  EventType = "prepared"  // it was made, or could not be: Error says why
 )
 
 // An Event is one line of the story of an apply.
 type Event struct {
 	Time     time.Time          `json:"time"`
-	Unit     string             `json:"unit"`
+	Unit     string             `json:"unit"` // "" if it is about several
 	Type     EventType          `json:"type"`
 	Attempt  int                `json:"attempt,omitempty"`
 	Adopted  bool               `json:"adopted,omitempty"` // started: by an apply that was killed
@@ -46,6 +48,8 @@ type Event struct {
 	Error    string             `json:"error,omitempty"`
 	Log      string             `json:"log,omitempty"`     // absolute path
 	Devices  []string           `json:"devices,omitempty"` // started: the GPUs that it has
+	What     string             `json:"what,omitempty"`    // preparing, prepared
+	Units    []string           `json:"units,omitempty"`   // preparing, prepared
 }
 
 // An eventSink hands out events one at a time, so that a view needs no lock.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -35,32 +34,6 @@ type Executor interface {
 	// outputs, metrics and log stay. It is idempotent, and returns once
 	// everything is gone. If ctx is done it does not wait for a clean end.
 	Destroy(ctx context.Context, h state.Handle) error
-}
-
-// A Waiter can wait better than by calling Inspect again and again. Wait
-// returns once the phase is no longer [state.Running]: ready or failed for a
-// service, succeeded or failed for a job; absent if it is gone. When ctx is done
-// it returns ctx's error and leaves the task alone.
-type Waiter interface {
-	Wait(ctx context.Context, h state.Handle) (state.Status, error)
-}
-
-// A Checker refuses at compile time what the executor cannot honour.
-type Checker interface {
-	// Check returns one fault per field of the unit it cannot honour.
-	Check(u ir.Unit) []ir.Fault
-}
-
-// A PortIsolation has ports of its own for each service, so that none of them is in the way of
-// what stands elsewhere on the same port.
-type PortIsolation interface {
-	OwnPorts() bool
-}
-
-// A Logger gives a unit's output. With follow, it goes on until the task ends
-// or ctx is done.
-type Logger interface {
-	Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error
 }
 
 // DecodeSettings reads the settings of a target into an executor's own type.

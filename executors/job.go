@@ -26,13 +26,7 @@ func (c *call) task(ctx context.Context) (Task, error) {
 	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
 		return t, err
 	}
-	c.laying.Lock()
-	t.Code, err = c.layout.makeCode(u.Code.Files, c.plan.Blobs)
-	c.laying.Unlock()
-	if err != nil {
-		return t, err
-	}
-	if t.Lock, err = c.layout.makeLock(u.Code.Lock, c.plan.Blobs); err != nil {
+	if t.Code, t.Lock, err = c.layCode(u); err != nil {
 		return t, err
 	}
 	if t.Inputs, err = c.ports(ctx, c.n); err != nil {
@@ -44,6 +38,18 @@ func (c *call) task(ctx context.Context) (Task, error) {
 	t.Env, err = c.env(u)
 	c.secrets = t.Env
 	return t, err
+}
+
+// layCode lays out what the unit is made of: the folder with its code, and the file that
+// locks its environment, if it has one.
+func (w *walk) layCode(u *ir.Unit) (code, lock string, err error) {
+	w.laying.Lock()
+	defer w.laying.Unlock()
+	if code, err = w.layout.makeCode(u.Code.Files, w.plan.Blobs); err != nil {
+		return "", "", err
+	}
+	lock, err = w.layout.makeLock(u.Code.Lock, w.plan.Blobs)
+	return code, lock, err
 }
 
 // env resolves the unit's secrets.

@@ -6,7 +6,9 @@ import (
 	"io"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // Route is an executor that starts tasks with the executor named target, and
@@ -105,6 +107,28 @@ func (r *router) Wait(ctx context.Context, h state.Handle) (state.Status, error)
 func (r *router) Check(u ir.Unit) []ir.Fault {
 	if c, ok := r.target.(Checker); ok {
 		return c.Check(u)
+	}
+	return nil
+}
+
+// Prepares, Missing and Prepare ask the target's executor.
+func (r *router) Prepares(u ir.Unit, image string) string {
+	if p, ok := r.target.(Preparer); ok {
+		return p.Prepares(u, image)
+	}
+	return ""
+}
+
+func (r *router) Missing(u ir.Unit, image string, lock []byte) *planner.Preparation {
+	if p, ok := r.target.(Preparer); ok {
+		return p.Missing(u, image, lock)
+	}
+	return nil
+}
+
+func (r *router) Prepare(ctx context.Context, t Task, tell func(step.Progress)) error {
+	if p, ok := r.target.(Preparer); ok {
+		return p.Prepare(ctx, t, tell)
 	}
 	return nil
 }

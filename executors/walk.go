@@ -41,6 +41,10 @@ type walk struct {
 	lookers chan struct{} // bounds how many units are looked at at once
 	result  Result
 
+	preparations []*preparation
+	making       int           // of those, how many are under way
+	preparers    chan struct{} // bounds how many are at work
+
 	laying  sync.Mutex // of code, so that nobody replaces what another just laid out
 	mu      sync.Mutex
 	results map[string]*state.Run // of units that stand, by unit
@@ -54,6 +58,8 @@ type work struct {
 	node int
 	item planner.Item
 	unit *ir.Unit
+	// What has to be made before it can start, or nil.
+	needs *preparation
 	// Set once the unit is looked at.
 	key    string
 	inputs map[string]string
@@ -66,13 +72,18 @@ type work struct {
 	failed  bool
 }
 
-// A report is what became of a unit's goroutine.
+// A report is what became of a unit's goroutine, or of a preparation's.
 type report struct {
 	work    *work
 	verdict verdict
 	err     *UnitError
-	wait    time.Duration // before it is tried again
+	wait    time.Duration // before it is tried again; how long a preparation took
 	stuck   bool          // what it left runs on
+	idle    bool          // it failed before it was admitted
+
+	made  *preparation // or nil
+	cause error        // why it could not be made
+	said  string       // by the preparation at last
 }
 
 type verdict int
@@ -94,7 +105,8 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	w := &walk{
 		plan: p, o: o, layout: layout{o.Dir}, tell: &eventSink{to: o.Events, now: o.Now},
 		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
-		pending: map[string][]state.Pending{}, sound: map[string]bool{}, leases: map[string]lease{},
+		preparers: make(chan struct{}, preparers),
+		pending:   map[string][]state.Pending{}, sound: map[string]bool{}, leases: map[string]lease{},
 	}
 	var err error
 	if w.current, err = o.Store.Current(ctx); err != nil {
@@ -180,6 +192,7 @@ func (w *walk) plant(ctx context.Context) error {
 	if err := pools.check(jobs, services); err != nil {
 		return err
 	}
+	w.findPreparations()
 	w.sched = newSchedule(nodes, pools, w.o.Parallel)
 	// A service that is to be taken away has its GPUs until then.
 	for _, unit := range w.deletes {
@@ -219,6 +232,7 @@ func (w *walk) leaseOf(pools ledger, c claim, unit string) lease {
 // loop goes on until nothing runs and nothing more can.
 func (w *walk) loop(ctx context.Context) {
 	lost := w.o.Lease.Lost()
+	w.prepareAhead(ctx)
 	for {
 		if ctx.Err() == nil {
 			for _, i := range w.sched.takeDue() {
@@ -237,6 +251,7 @@ func (w *walk) loop(ctx context.Context) {
 			}
 			break
 		}
+		w.dropPreparations()
 		select {
 		case r := <-w.reports:
 			w.flying--
@@ -347,6 +362,10 @@ func (w *walk) run(ctx context.Context, n *work) report {
 
 // settle takes in what a goroutine reports.
 func (w *walk) settle(ctx context.Context, r report) {
+	if r.made != nil {
+		w.made(ctx, r)
+		return
+	}
 	n := r.work
 	if r.err != nil {
 		w.mu.Lock()
@@ -362,7 +381,7 @@ func (w *walk) settle(ctx context.Context, r report) {
 			return
 		}
 		w.byKey[n.key] = n.node
-		w.sched.queue(n.node)
+		w.queue(ctx, n)
 	case stands:
 		n.ended = true
 		w.count(n, true)
@@ -373,7 +392,9 @@ func (w *walk) settle(ctx context.Context, r report) {
 		w.free(ctx, n)
 		w.block(ctx, n, w.sched.settle(n.node, false))
 	case again:
-		w.sched.pause(n.node)
+		if !r.idle {
+			w.sched.pause(n.node)
+		}
 		w.fly(n, func(n *work) report {
 			select {
 			case <-ctx.Done():
@@ -383,7 +404,10 @@ func (w *walk) settle(ctx context.Context, r report) {
 			}
 		})
 	case rested:
-		w.sched.queue(n.node)
+		if p := n.needs; p != nil && !p.running {
+			p.err = nil // it is tried again, too
+		}
+		w.queue(ctx, n)
 	case yielded:
 		w.sched.pause(n.node)
 		w.sched.queue(n.node)
@@ -397,7 +421,11 @@ func (w *walk) settle(ctx context.Context, r report) {
 		if r.verdict == done {
 			w.count(n, n.audit)
 		}
-		w.block(ctx, n, w.sched.end(n.node, r.verdict == done))
+		if r.idle {
+			w.block(ctx, n, w.sched.settle(n.node, false))
+		} else {
+			w.block(ctx, n, w.sched.end(n.node, r.verdict == done))
+		}
 		delete(w.byKey, n.key)
 		for _, i := range w.twins[n.key] {
 			w.look(ctx, w.works[i])

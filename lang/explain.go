@@ -503,6 +503,13 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 	case strings.Contains(message, carries):
 		_, d.Message, _ = strings.Cut(message, carries)
 		d.Message, d.Hint, _ = strings.Cut(carries+d.Message, ": ")
+	case cannotFetch.MatchString(message):
+		m := cannotFetch.FindStringSubmatch(message)
+		modulePath, _, _ := strings.Cut(m[1], "@")
+		major, _, _ := strings.Cut(m[2], ".")
+		d.Message, d.Found = fmt.Sprintf("the module %s cannot be fetched", m[1]), m[3]
+		d.Spans = append(d.Spans, s.ModuleSpan(modulePath+"@"+major))
+		d.Hint = fmt.Sprintf("modules are fetched from %s, as $CUE_REGISTRY says", s.registry.from)
 	case strings.Contains(message, "cannot find package"), strings.Contains(message, "cannot find module providing package"):
 		if m := packageName.FindStringSubmatch(message); m != nil && strings.HasPrefix(m[1], libraryName+"/") {
 			d.Message = fmt.Sprintf("the standard library has no package %q", m[1])
@@ -511,6 +518,9 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 				d.Message = "the module does not depend on the standard library " + libraryName
 				d.Hint = "`tenon init` adds it to cue.mod/module.cue"
 			}
+		} else if m != nil {
+			d.Message = fmt.Sprintf("no module that the system requires has the package %q", m[1])
+			d.Hint = "require its module under deps in cue.mod/module.cue; `cue mod get MODULE@VERSION` does"
 		}
 	case strings.HasPrefix(f.format, "imported and not used"):
 		d.Hint = "remove the import; or, where a field of the same name hides it, write the field's name in quotes"
@@ -522,6 +532,8 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 
 // starred matches a text that is a default among others, with its tag.
 var starred = regexp.MustCompile(`^\*"[^"]*" *\| *[^@/]*[^@/ ](?: +@tag\([^)]*\))?`)
+
+var cannotFetch = regexp.MustCompile(`cannot fetch (\S+@(v[^\s:]+)): (?:module \S+: )?((?s:.*))`)
 
 var packageName = regexp.MustCompile(`package "?([^\s":]+)`)
 

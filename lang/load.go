@@ -51,7 +51,9 @@ type System struct {
 	instance     *build.Instance
 	indexOnce    sync.Once
 	packagesOnce sync.Once
-	byPath       map[string]*build.Instance
+	byPath       map[string][]*build.Instance
+	root         string // of the module
+	registry     *registry
 	index        index
 	validOnce    sync.Once
 	valid        bool
@@ -72,14 +74,14 @@ func Load(dir string, o Options) (*System, error) {
 		return nil, err
 	}
 	recordModule(o.Record, abs, root)
-	s := &System{Dir: abs, Files: map[string][]byte{}, tags: o.Tags}
+	s := &System{Dir: abs, Files: map[string][]byte{}, tags: o.Tags, root: root, registry: newRegistry(o.Env)}
 	var mu sync.Mutex // the loader parses files side by side
 	cfg := &load.Config{
 		Dir:      abs,
 		Tags:     withFileTags(abs, o.Tags),
 		TagVars:  load.DefaultTagVars(),
 		Env:      o.Env,
-		Registry: newRegistry(o.Env),
+		Registry: s.registry,
 		Overlay:  libraryOverlay(),
 		ParseFile: func(name string, src any, cfg parser.Config) (*ast.File, error) {
 			b, err := readSource(name, src)
@@ -100,9 +102,9 @@ func Load(dir string, o Options) (*System, error) {
 	if inst.Err != nil {
 		return nil, s.loadFaults(inst)
 	}
-	recordFolders(o.Record, root, inst)
-	recordModule(o.Record, abs, root) // once more: the loader read it in between
 	s.instance, s.syntax, s.imports = inst, inst.Files, inst.Imports
+	s.recordFolders(o.Record)
+	recordModule(o.Record, abs, root) // once more: the loader read it in between
 	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))
 	s.Value = s.cue.BuildInstance(inst)
 	return s, nil
@@ -158,13 +160,21 @@ func checkFolder(shown, abs string) (root string, err error) {
 	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return filepath.Ext(e.Name()) == ".cue" && !e.IsDir() }) {
 		return fail(fmt.Sprintf("there is no .cue file in %s", here), init+" makes a small system that runs")
 	}
-	for d := abs; ; d = filepath.Dir(d) {
+	if root = moduleAbove(abs); root == "" {
+		return fail(fmt.Sprintf("%s is not part of a CUE module: no cue.mod/module.cue there or above", here),
+			init+" makes it one")
+	}
+	return root, nil
+}
+
+// moduleAbove is the folder of the module that a folder is part of, "" without one.
+func moduleAbove(dir string) string {
+	for d := dir; ; d = filepath.Dir(d) {
 		if _, err := os.Stat(filepath.Join(d, "cue.mod", "module.cue")); err == nil {
-			return d, nil
+			return d
 		}
 		if d == filepath.Dir(d) {
-			return fail(fmt.Sprintf("%s is not part of a CUE module: no cue.mod/module.cue there or above", here),
-				init+" makes it one")
+			return ""
 		}
 	}
 }

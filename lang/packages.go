@@ -1,13 +1,17 @@
 package lang
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/build"
 
+	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
@@ -21,38 +25,73 @@ type Package struct {
 	Files fs.FS
 	// Dir is that folder on disk, "" for the embedded library.
 	Dir string
+
+	sys   *System
+	files []*ast.File
 }
 
-// Package returns the package with an import path, without its version.
-func (s *System) Package(path string) (Package, bool) {
-	inst := s.packages()[path]
-	if inst == nil {
-		return Package{}, false
+// Library reports whether the package is one of the embedded library.
+func (p Package) Library() bool { return p.Dir == "" }
+
+// Label returns the place of a field's name, by the field's path from the root of
+// the package. Where the field is not written out, it is the place of the nearest
+// parent that is.
+func (p Package) Label(label string, path ...string) diag.Span {
+	ix := indexFiles(p.files)
+	for n := len(path); n > 0; n-- {
+		if ds := ix[strings.Join(path[:n], ".")]; len(ds) > 0 {
+			return diag.Span{Pos: p.sys.Pos(ds[len(ds)-1].label.Pos()), Label: label}
+		}
 	}
-	p := Package{Path: path, Value: s.cue.BuildInstance(inst), Dir: inst.Dir}
-	if rest, ok := strings.CutPrefix(path, libraryName+"/"); ok {
+	return diag.Span{Pos: diag.Pos{File: p.sys.display(p.Dir)}, Label: label}
+}
+
+// Package returns the package with an import path, without its version. It is an
+// error if the system does not import it, or imports it in several versions.
+func (s *System) Package(path string) (Package, error) {
+	insts := s.packages()[path]
+	if len(insts) == 0 {
+		return Package{}, fmt.Errorf("the package %s is not imported", path)
+	}
+	inst := insts[0]
+	for _, other := range insts[1:] {
+		if other.Dir != inst.Dir {
+			return Package{}, fmt.Errorf("the package %s is imported in two versions, %s and %s", path, inst.ModuleVersion.Version(), other.ModuleVersion.Version())
+		}
+	}
+	p := Package{Path: path, Value: s.cue.BuildInstance(inst), Dir: inst.Dir, sys: s, files: inst.Files}
+	if rest, ok := libraryPath(inst.Dir); ok {
 		sub, err := fs.Sub(stdlib.Files(), rest)
 		if err != nil {
-			return Package{}, false
+			return Package{}, fmt.Errorf("open the package %s: %w", path, err)
 		}
 		p.Files, p.Dir = sub, ""
-		return p, true
+		return p, nil
 	}
 	p.Files = os.DirFS(inst.Dir)
-	return p, true
+	return p, nil
 }
 
-// packages are the instances behind the system by their import paths.
-func (s *System) packages() map[string]*build.Instance {
+// libraryPath is the path in the embedded library of a file or folder there.
+func libraryPath(name string) (string, bool) {
+	rest, ok := strings.CutPrefix(name, libraryRoot+string(filepath.Separator))
+	return filepath.ToSlash(rest), ok
+}
+
+// packages are the instances behind the system by their import paths. One that is
+// imported in several versions, or by several paths, has several.
+func (s *System) packages() map[string][]*build.Instance {
 	s.packagesOnce.Do(func() {
-		s.byPath = map[string]*build.Instance{}
+		s.byPath = map[string][]*build.Instance{}
+		seen := map[*build.Instance]bool{}
 		var add func(inst *build.Instance)
 		add = func(inst *build.Instance) {
-			path := barePath(inst.ImportPath)
-			if s.byPath[path] != nil {
+			if seen[inst] {
 				return
 			}
-			s.byPath[path] = inst
+			seen[inst] = true
+			path := barePath(inst.ImportPath)
+			s.byPath[path] = append(s.byPath[path], inst)
 			for _, i := range inst.Imports {
 				add(i)
 			}

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"cuelang.org/go/cue/build"
-
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 )
 
@@ -40,36 +38,50 @@ func recordModule(r *fingerprint.Record, dir, root string) {
 			r.File(path, b)
 			return err
 		}
-		entries, err := os.ReadDir(path)
-		var names []string
-		for _, e := range entries {
-			if fingerprint.Counts(e.Name()) {
-				names = append(names, e.Name())
-			}
-		}
-		r.Names(path, names)
-		return err
+		return recordNames(r, path)
 	})
 	if err != nil {
 		r.Cannot(err.Error())
 	}
 }
 
+// recordNames records the names in a folder.
+func recordNames(r *fingerprint.Record, dir string) error {
+	entries, err := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		if fingerprint.Counts(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	r.Names(dir, names)
+	return err
+}
+
 // recordFolders records the names of the files that the loader found in the
-// folders of the package, of those it imports from its own module, and above
-// them: a package has the files of the folders above as well.
-func recordFolders(r *fingerprint.Record, root string, inst *build.Instance) {
+// folders of the package, of those it imports, and above them: a package has the
+// files of the folders above as well. Of a module that a folder replaces, it records
+// the folder cue.mod too. What comes from a registry is recorded by
+// [System.Modules].
+func (s *System) recordFolders(r *fingerprint.Record) {
 	if r == nil {
 		return
 	}
-	seen := map[*build.Instance]bool{}
-	var visit func(*build.Instance)
-	visit = func(inst *build.Instance) {
-		if seen[inst] {
-			return
-		}
-		seen[inst] = true
-		if rel, err := filepath.Rel(root, inst.Dir); err == nil && filepath.IsLocal(rel) {
+	for _, insts := range s.packages() {
+		for _, inst := range insts {
+			_, library := libraryPath(inst.Dir)
+			fetched, _ := s.registry.origin(inst.Dir)
+			if library || fetched != "" {
+				continue
+			}
+			root := s.root
+			if rel, err := filepath.Rel(root, inst.Dir); err != nil || !filepath.IsLocal(rel) {
+				if root = moduleAbove(inst.Dir); root == "" {
+					r.Cannot("the module of " + inst.Dir + " is not known")
+					continue
+				}
+				recordModule(r, root, root)
+			}
 			for d := inst.Dir; ; d = filepath.Dir(d) {
 				r.Sources(d, r.Files(d))
 				if d == root {
@@ -77,9 +89,5 @@ func recordFolders(r *fingerprint.Record, root string, inst *build.Instance) {
 				}
 			}
 		}
-		for _, i := range inst.Imports {
-			visit(i)
-		}
 	}
-	visit(inst)
 }

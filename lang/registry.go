@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"cuelang.org/go/cue/load"
@@ -24,10 +25,20 @@ var libraryRoot = filepath.FromSlash("/" + stdlib.Module)
 // registries that the user configured.
 type registry struct {
 	rest func() (modconfig.Registry, error)
+	from string // what the user configured
+
+	mu      sync.Mutex
+	fetched map[string]module.Version // by the folder that they are in
 }
 
 func newRegistry(env []string) *registry {
-	return &registry{rest: sync.OnceValues(func() (modconfig.Registry, error) {
+	from := "registry.cue.works"
+	for _, v := range env {
+		if value, ok := strings.CutPrefix(v, "CUE_REGISTRY="); ok && value != "" {
+			from = value
+		}
+	}
+	return &registry{from: from, fetched: map[string]module.Version{}, rest: sync.OnceValues(func() (modconfig.Registry, error) {
 		return modconfig.NewRegistry(&modconfig.Config{Env: env, ClientType: "tenon"})
 	})}
 }
@@ -56,12 +67,33 @@ func (r *registry) Fetch(ctx context.Context, m module.Version) (module.SourceLo
 		if err != nil {
 			return module.SourceLoc{}, err
 		}
-		return rest.Fetch(ctx, m)
+		loc, err := rest.Fetch(ctx, m)
+		if root, ok := loc.FS.(module.OSRootFS); ok && err == nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.fetched[filepath.Join(root.OSRoot(), filepath.FromSlash(loc.Dir))] = m
+		}
+		return loc, err
 	}
 	if err := checkVersion(m); err != nil {
 		return module.SourceLoc{}, err
 	}
 	return module.SourceLoc{FS: libraryFS{stdlib.CUE()}, Dir: "."}, nil
+}
+
+// origin is the module that the folder of a package was fetched with, and where that
+// is; "" if it was not. ([build.Instance.Root] is that of the system's module.)
+func (r *registry) origin(dir string) (string, module.Version) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for d := dir; ; d = filepath.Dir(d) {
+		if v, ok := r.fetched[d]; ok {
+			return d, v
+		}
+		if d == filepath.Dir(d) {
+			return "", module.Version{}
+		}
+	}
 }
 
 func (r *registry) ModuleVersions(ctx context.Context, path string) ([]string, error) {

@@ -12,7 +12,7 @@ import (
 // serves to rank chains by their length.
 const guess = time.Second
 
-// estimate sets the estimates of what changes.
+// estimate sets the estimates of what changes, and of what has to be made for it.
 func (m *maker) estimate(p *Plan) error {
 	if !slices.ContainsFunc(p.Items, func(i Item) bool { return i.Action.Changes() && i.Action != Delete }) {
 		return nil
@@ -31,7 +31,7 @@ func (m *maker) estimate(p *Plan) error {
 			it.Estimate = Estimate{Runs: len(ts), Time: median(ts)}
 		}
 	}
-	return nil
+	return m.prepare(p)
 }
 
 func median(ts []time.Duration) time.Duration {

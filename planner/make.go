@@ -24,6 +24,7 @@ type State interface {
 	Current(context.Context) (map[string]state.Current, error)
 	Standing(context.Context) (map[string]state.Run, error)
 	Estimates(context.Context) (map[string][]time.Duration, error)
+	PrepareTimes(context.Context) (map[string]time.Duration, error)
 	Unstable(context.Context) (map[string]state.Unstable, error)
 	Used(ctx context.Context, definitions map[string]string) (map[string]state.Used, error)
 	Unit(ctx context.Context, id string) (*ir.Unit, error)
@@ -60,6 +61,8 @@ type Inputs struct {
 	// Inspector looks at the services that stand. Without it they are taken to
 	// stand as recorded.
 	Inspector Inspector
+	// Preparer tells what has to be made before units can start. Without it nothing is.
+	Preparer Preparer
 	// Written tells why what was written for a record is not there any more as it
 	// was, or "". Without it records are taken to be as they were written.
 	Written func(u *ir.Unit) string

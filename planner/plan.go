@@ -25,6 +25,7 @@ type Plan struct {
 	BackTo  int               `json:"back_to,omitempty"` // the revision that it brings back
 	Moves   []ir.Move         `json:"moves,omitempty"`   // units that go on under another name, before all else
 	Items   []Item            `json:"items"`             // in an order that can be walked; deletes last
+	Prepare []Preparation     `json:"prepare,omitempty"` // what was missing when the plan was made
 }
 
 // Image is the image that a unit runs in, by digest, or "" if its target runs none.

@@ -89,6 +89,8 @@ func (a *assumed) Standing(context.Context) (map[string]state.Run, error) { retu
 
 func (a *assumed) Estimates(context.Context) (map[string][]time.Duration, error) { return a.times, nil }
 
+func (a *assumed) PrepareTimes(context.Context) (map[string]time.Duration, error) { return nil, nil }
+
 func (a *assumed) Unstable(context.Context) (map[string]state.Unstable, error) { return nil, nil }
 
 func (a *assumed) Used(context.Context, map[string]string) (map[string]state.Used, error) {

@@ -24,23 +24,23 @@ func applyCommand(a *app) *cobra.Command {
 	var wait time.Duration
 	var audit float64
 	c := &cobra.Command{
-		Use: "apply [DIR | PLANFILE]", Short: "Make the system so", Args: atMost(1, "one folder or plan file"),
-		Long: `Plans, asks, and does what the plan says: as much side by side as the declared
-resources allow, the longest way first. What was done before and still holds is
-reused. A unit that fails stops what depends on it and nothing else. After an
-interrupt or a failure, the next apply goes on from there.
+		Use: "apply [DIR | PLANFILE]", Short: "Apply a system: run, deploy and remove what the plan says", Args: atMost(1, "one folder or plan file"),
+		Long: `Makes a plan, asks for confirmation, and applies it. Units run in parallel as far
+as the declared resources allow, the longest path first. Results that are still
+valid are reused. A failed unit stops only what depends on it. After an interrupt
+or a failure, the next apply continues from there.
 
 A plan file made with tenon plan --out is applied exactly, or refused if the
-state has moved since.
+state has changed since.
 
-With --audit some of what would be reused is run again and compared, byte by
-byte. What stands is not touched; a unit that comes out otherwise is said to be
-not deterministic from then on.
+With --audit, a share of the units that would be reused runs again, and the bytes
+are compared. What is deployed does not change. A unit with a different result is
+reported as not deterministic from then on.
 
-With --detach the plan is applied in the cluster of its target, and this machine is
-not needed any more: tenon logs -f follows it, tenon status tells how far it is, and
-tenon cancel ends it. The state and the artifacts have to be where the cluster
-reaches them.`,
+With --detach, the plan is applied in the cluster of its target, independently of
+this machine. tenon logs -f follows it, tenon status shows its progress, and
+tenon cancel stops it. The cluster must be able to reach the state and the
+artifacts.`,
 		Example: `  tenon apply
   tenon apply --yes -t env=prod
   tenon apply prod.plan
@@ -72,8 +72,8 @@ reaches them.`,
 	}
 	a.systemFlags(c)
 	o.flags(c)
-	c.Flags().BoolVar(&o.detach, "detach", false, "let the cluster of the target apply the plan, and return")
-	c.Flags().Float64Var(&audit, "audit", 0, "run this `SHARE` of what is reused again, and compare: 0.1 is a tenth")
+	c.Flags().BoolVar(&o.detach, "detach", false, "apply the plan in the cluster of the target, and return")
+	c.Flags().Float64Var(&audit, "audit", 0, "repeat this `SHARE` of the reused units and compare: 0.1 is a tenth")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for another apply to end")
 	planFlags(c, &how)
 	return c
@@ -87,9 +87,9 @@ type consent struct {
 }
 
 func (o *consent) flags(c *cobra.Command) {
-	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	c.Flags().BoolVar(&o.json, "json", false, "print one event a line, as JSON; needs --yes")
-	c.Flags().IntVarP(&o.parallel, "parallel", "p", 0, "run at most `N` units at once (0: as resources allow)")
+	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
+	c.Flags().BoolVar(&o.json, "json", false, "print events as JSON, one per line; needs --yes")
+	c.Flags().IntVarP(&o.parallel, "parallel", "p", 0, "run at most `N` units at a time (0: as resources allow)")
 }
 
 // carryOut shows a plan, asks, and does what it says.
@@ -114,7 +114,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 		}
 		return nil
 	}
-	if err := s.CheckSecrets(p); err != nil {
+	if err := errors.Join(s.CheckSecrets(p), s.CheckPreparations(ctx, p)); err != nil {
 		return err
 	}
 	if !c.yes && work.Planned { // what a killed apply left is ended without a question

@@ -11,9 +11,10 @@ import (
 
 func cancelCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "cancel [DIR]", Short: "End an apply that goes on in the cluster", Args: atMost(1, "one folder"),
-		Long: `Ends what tenon apply --detach has begun: nothing more is started, and what runs is
-ended in order. What was done is kept, and the next apply goes on from there.`,
+		Use: "cancel [DIR]", Short: "Stop an apply that runs in the cluster", Args: atMost(1, "one folder"),
+		Long: `Stops an apply that tenon apply --detach started. No more units start, and running
+units are stopped cleanly. Results are kept, and the next apply continues from
+there.`,
 		Example: "  tenon cancel\n  tenon cancel churn",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()

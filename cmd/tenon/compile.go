@@ -18,15 +18,15 @@ func compileCommand(a *app) *cobra.Command {
 	var asJSON bool
 	var format string
 	c := &cobra.Command{
-		Use: "compile [DIR]", Short: "Check a system and print what it compiles to", Args: atMost(1, "one folder"),
-		Long: `Checks the system and prints its units; with --json, or --format=ir, the whole
-intermediate representation, the same bytes for the same system on every machine.
+		Use: "compile [DIR]", Short: "Check a system and print its units", Args: atMost(1, "one folder"),
+		Long: `Checks the system and prints its units. With --json or --format=ir, it prints the
+intermediate representation, which is the same on every machine.
 
-With --format=manifests it prints the objects that a cluster would get, in YAML, of a
-system whose target is one. They are to be read: names, images and digests that only
-an apply settles are in the annotation tenon.dev/settled-by-apply.
+With --format=manifests, it prints the objects for a target in a cluster, as YAML.
+They are for reading: the annotation tenon.dev/settled-by-apply lists names,
+images and digests that only an apply determines.
 
-Nothing is run, no cluster is asked, and the state is not read.`,
+It runs nothing, contacts no cluster, and does not read the state.`,
 		Example: "  tenon compile\n  tenon compile -t env=prod --json > prod.ir.json\n  tenon compile -t target=cluster --format=manifests",
 		RunE: func(c *cobra.Command, args []string) error {
 			if asJSON && format != formats[0] {

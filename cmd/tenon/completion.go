@@ -11,7 +11,7 @@ import (
 func completionCommand(a *app) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
-		Use: "completion SHELL", Short: "Write a script that completes commands in a shell", ValidArgs: shells,
+		Use: "completion SHELL", Short: "Print a completion script for a shell", ValidArgs: shells,
 		Long: "Writes the script for bash, zsh, fish or powershell. It completes commands, flags and units.",
 		Example: `  source <(tenon completion bash)     in this shell; in ~/.bashrc for every one
   tenon completion zsh > "${fpath[1]}/_tenon"

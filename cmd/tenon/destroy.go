@@ -16,10 +16,10 @@ func destroyCommand(a *app) *cobra.Command {
 	var yes, asJSON bool
 	var wait time.Duration
 	c := &cobra.Command{
-		Use: "destroy [DIR]", Short: "End every service and take away what stands", Args: atMost(1, "one folder"),
-		Long: `Ends every service, removes rule files, and forgets what stands. Runs, models and
-artifacts remain: an apply afterwards reuses them, and tenon gc removes old
-ones. To remove all of it, delete the state folder afterwards.`,
+		Use: "destroy [DIR]", Short: "Stop every service and remove what is deployed", Args: atMost(1, "one folder"),
+		Long: `Stops every service and removes rule files. Runs, models and artifacts remain: the
+next apply reuses them, and tenon gc removes old ones. To remove everything,
+delete the state folder afterwards.`,
 		Example: "  tenon destroy\n  tenon destroy --yes",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
@@ -58,8 +58,8 @@ ones. To remove all of it, delete the state folder afterwards.`,
 		},
 	}
 	a.stateFlag(c)
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	c.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON; needs --yes")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
+	c.Flags().BoolVar(&asJSON, "json", false, "print events as JSON, one per line; needs --yes")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for an apply to end")
 	return c
 }

@@ -15,13 +15,13 @@ import (
 func devicesCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "devices [DIR]", Short: "List the GPUs of this machine and who has them", Args: atMost(1, "one folder"),
-		Long: `Lists the GPUs that CDI specifications and nvidia-smi tell of: their model and
-memory, which pool of the system lends them, and which of its units have them now.
-What other systems on this machine have is not known.
+		Use: "devices [DIR]", Short: "List the GPUs of this machine and the units that use them", Args: atMost(1, "one folder"),
+		Long: `Lists the GPUs that CDI specifications and nvidia-smi report: model, memory, the
+pool of the system that they belong to, and the units that use them now. Other
+systems on this machine are not visible.
 
-CDI specifications are looked for in /etc/cdi and /var/run/cdi, or in the folders
-that $TENON_CDI lists.`,
+CDI specifications are read from /etc/cdi and /var/run/cdi, or from the folders in
+$TENON_CDI.`,
 		Example: "  tenon devices\n  tenon devices --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()

@@ -14,17 +14,17 @@ func diffCommand(a *app) *cobra.Command {
 	var asJSON, markdown bool
 	var dir string
 	c := &cobra.Command{
-		Use: "diff [[BEFORE] AFTER]", Short: "Show how two versions of a system differ, and what follows", Args: atMost(2, "two versions of a system"),
-		Long: `Compares two versions of a system, field by field, and tells which changes of
-columns break whom, what would run, train and roll out because of it, and how
-long that took before. Data are taken to be the same.
+		Use: "diff [[BEFORE] AFTER]", Short: "Compare two versions of a system", Args: atMost(2, "two versions of a system"),
+		Long: `Compares two versions of a system field by field. It shows which readers and callers
+a changed column breaks, what would run, train and roll out as a consequence, and
+how long that took before. It assumes that the data is unchanged.
 
 A version is an applied revision (@3), a folder, or a git revision (main,
-HEAD~2). A folder goes before a git revision of the same name; ./main is always
-a folder. Without BEFORE it is what is applied; without AFTER as well, that is
-compared with the system's folder.
+HEAD~2). A folder takes precedence over a git revision of the same name; ./main
+is always a folder. The default for BEFORE is the current revision, and for AFTER
+the folder of the system.
 
-Exits with 0 if nothing differs, 1 for an error, 2 if something does.`,
+The exit code is 0 if nothing differs, 1 for an error, and 2 if something differs.`,
 		Example: `  tenon diff                         what is applied, and the folder
   tenon diff main .                  what a branch changes
   tenon diff @3 @5                   two revisions that were applied

@@ -21,17 +21,18 @@ func gcCommand(a *app) *cobra.Command {
 	var olderThan age
 	var wait time.Duration
 	c := &cobra.Command{
-		Use: "gc [DIR]", Short: "Remove what nothing needs any more", Args: atMost(1, "one folder"),
-		Long: `Removes old revisions, and what neither stands nor can be brought back by one that
-is kept: runs with their logs, artifacts, code. What it would remove is shown first.
+		Use: "gc [DIR]", Short: "Remove what is neither deployed nor needed for a rollback", Args: atMost(1, "one folder"),
+		Long: `Removes old revisions, and the runs, logs, artifacts and code that are neither
+deployed nor needed for a rollback to a revision that is kept. It lists everything
+first.
 
-The newest revisions are kept, and with them all that tenon rollback and a plan may
-ask for; so are all versions of models, unless they are bounded. Of the runs that
-go, the last ten of a unit still tell what they took.
+The newest revisions are kept, with everything that tenon rollback and a plan need,
+and all versions of models unless limited. The resource usage of the last ten runs
+of a unit is kept for estimates.
 
-What all systems of a user share, such as Python environments, goes only with
---cache, and only if no system used it for 30 days. From a store of artifacts
-nothing is removed: others may need what this state does not.`,
+What all systems of a user share, such as Python environments, is removed only
+with --cache, and only if no system used it for 30 days. Nothing is removed from a
+shared artifact store, because other states may need it.`,
 		Example: `  tenon gc --dry-run
   tenon gc --keep 3 --older-than 30d
   tenon gc --keep-models 5 --cache --yes
@@ -65,7 +66,7 @@ nothing is removed: others may need what this state does not.`,
 	f.Var(&olderThan, "older-than", "keep all revisions that are younger than an `AGE` such as 30d")
 	f.BoolVar(&o.Cache, "cache", false, "look into what all systems share as well")
 	f.BoolVar(&o.dry, "dry-run", false, "show what would go and remove nothing")
-	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	f.BoolVar(&o.json, "json", false, "print JSON; needs --yes or --dry-run")
 	f.DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for an apply to end")
 	return c

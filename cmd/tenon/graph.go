@@ -14,7 +14,7 @@ func graphCommand(a *app) *cobra.Command {
 	var units bool
 	c := &cobra.Command{
 		Use: "graph [DIR]", Short: "Draw the system as a graph", Args: atMost(1, "one folder"),
-		Long: `Draws the entities of a system, or its units, and what flows between them, as SVG
+		Long: `Draws the entities or the units of a system and the data flow between them, as SVG
 or in the DOT language of Graphviz.`,
 		Example: "  tenon graph --format svg --out system.svg\n  tenon graph --units | dot -Tpng > system.png",
 		RunE: func(c *cobra.Command, args []string) error {

@@ -15,10 +15,10 @@ func historyCommand(a *app) *cobra.Command {
 	var asJSON bool
 	var limit int
 	c := &cobra.Command{
-		Use: "history [DIR]", Short: "List the revisions: every apply, what it did", Args: atMost(1, "one folder"),
-		Long: `Lists every apply, newest first: when, how it ended, how long it took, at which
-git commit and with which tags, and what it did. "*" marks the revisions that are
-what stands now. tenon show @N tells all of one.`,
+		Use: "history [DIR]", Short: "List revisions: every apply and its result", Args: atMost(1, "one folder"),
+		Long: `Lists every apply, newest first: time, result, duration, git commit, tags, and what
+it did. "*" marks the revisions that are deployed now. tenon show @N shows the
+details of one.`,
 		Example: "  tenon history\n  tenon history -n 0\n  tenon show @3\n  tenon rollback @3",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()

@@ -16,11 +16,10 @@ func imageCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "image", Short: "Build, push, import and list the images that units run in",
 		Long: `Executors that run containers build the image of a unit when they need it: a base,
-the locked Python environment, the unit's code, each a layer of its own. These
-commands do the same by hand. No daemon is needed, and equal systems give equal
-digests.
+the locked Python environment and the code, one layer each. These commands do the
+same by hand. They need no daemon, and equal systems give equal digests.
 
-Images are kept in the cache folder, as an OCI layout.`,
+Images are stored in the cache folder, as an OCI layout.`,
 		Example: `  tenon image build
   tenon image push registry.example.com/team/churn
   tenon image import rootfs.tar --name localhost/tenon/python:3.11
@@ -41,8 +40,8 @@ Images are kept in the cache folder, as an OCI layout.`,
 func imageFlags(a *app, c *cobra.Command, dir *string, o *project.ImageOptions) {
 	a.tagFlag(c)
 	c.Flags().StringVarP(dir, "dir", "C", ".", "the system's `FOLDER`")
-	c.Flags().StringVar(&o.Base, "base", "", "put units on this `IMAGE` (default that of the target)")
-	c.Flags().BoolVar(&o.Pull, "pull", false, "ask registries again which images names stand for")
+	c.Flags().StringVar(&o.Base, "base", "", "base `IMAGE` (default that of the target)")
+	c.Flags().BoolVar(&o.Pull, "pull", false, "resolve the names of images again")
 }
 
 func imageBuildCommand(a *app) *cobra.Command {
@@ -51,8 +50,8 @@ func imageBuildCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "build [ENTITY | UNIT]...", Short: "Build the images of a system, or of some of its units",
-		Long: `Builds the images of units, by default of all, and prints for each its digest and
-its layers. What was built before is found again.`,
+		Long: `Builds the images of units, by default of all, and prints their digests and layers.
+Existing layers are reused.`,
 		Example: "  tenon image build\n  tenon image build models/late --base localhost/tenon/python:3.11",
 		RunE: func(c *cobra.Command, args []string) error {
 			p, err := a.project(dir)
@@ -84,11 +83,11 @@ func imagePushCommand(a *app) *cobra.Command {
 	var dir string
 	c := &cobra.Command{
 		Use: "push REPOSITORY [ENTITY | UNIT]...", Short: "Build images and push them to a registry",
-		Long: `Builds the images of units, by default of all, and pushes them to a repository,
-each under a tag that is made of the unit's name. Prints the digests under which
-they can be pulled. Layers that the registry has are not sent.
+		Long: `Builds the images of units, by default of all, and pushes each to a repository under
+a tag made of the name of the unit. Prints the digests for pulling. Layers that the
+registry already has are not sent.
 
-Credentials are those of docker login.`,
+Credentials come from docker login.`,
 		Example: "  tenon image push registry.example.com/team/churn\n  tenon image push localhost:5000/churn models/late",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -115,10 +114,10 @@ Credentials are those of docker login.`,
 func imageImportCommand(a *app) *cobra.Command {
 	var name string
 	c := &cobra.Command{
-		Use: "import ARCHIVE", Short: "Take in an image, or a root filesystem as one",
-		Long: `Takes in an OCI layout as a tar, what docker save wrote, or a tar of a root
-filesystem; any of them may be compressed. From then on its name is looked for
-here before a registry is asked.`,
+		Use: "import ARCHIVE", Short: "Import an image or a root filesystem",
+		Long: `Imports an OCI layout as a tar file, the output of docker save, or a tar file of a
+root filesystem; each may be compressed. From then on, this name is resolved
+locally before any registry.`,
 		Example: "  tenon image import rootfs.tar --name localhost/tenon/python:3.11",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || name == "" {
@@ -139,14 +138,14 @@ here before a registry is asked.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&name, "name", "", "give it this `NAME`, such as localhost/tenon/python:3.11")
+	c.Flags().StringVar(&name, "name", "", "`NAME` of the image, such as localhost/tenon/python:3.11")
 	return c
 }
 
 func imageListCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "list", Short: "List images that were imported or fetched", Args: atMost(0, "no argument"),
+		Use: "list", Short: "List imported and fetched images", Args: atMost(0, "no argument"),
 		Long:    "Lists the images that were imported, and those that were fetched from a registry.",
 		Example: "  tenon image list\n  tenon image list --json",
 		RunE: func(*cobra.Command, []string) error {

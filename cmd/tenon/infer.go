@@ -19,10 +19,10 @@ func inferCommand(a *app) *cobra.Command {
 	var asJSON, noBounds bool
 	c := &cobra.Command{
 		Use: "infer FILE... [--sql QUERY]", Short: "Write the column declarations of a file or a query",
-		Long: `Looks at all rows of CSV, Parquet or JSON lines, or of a query over them, and
-writes the columns as they are declared in CUE: types, nulls, bounds, values.
+		Long: `Reads all rows of CSV, Parquet or JSON lines, or of a query over them, and prints
+the column declarations in CUE: types, nulls, bounds and values.
 
-A query knows a file by its name without ending; give another with NAME=FILE.`,
+The name of a file in a query is its base name; NAME=FILE gives it another one.`,
 		Example: `  tenon infer data/customers.csv
   tenon infer customers.csv orders.parquet --sql "SELECT * FROM orders JOIN customers USING (customer_id)"
   tenon infer c=data/2024-*.csv --sql "SELECT c.age, count(*) AS n FROM c GROUP BY 1"`,

@@ -11,13 +11,13 @@ import (
 
 func initCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "init [DIR]", Short: "Make a small system that runs, or set up a folder that holds one", Args: atMost(1, "one folder"),
-		Long: `In an empty folder, makes a small system on real data that runs as it is. In one
-with .cue files, makes sure that it is a CUE module that depends on the standard
-library. Nothing that exists is overwritten.
+		Use: "init [DIR]", Short: "Create a small system that runs, or set up an existing folder", Args: atMost(1, "one folder"),
+		Long: `In an empty folder, creates a small system on real data that runs as it is. In a
+folder with .cue files, makes it a CUE module that depends on the standard
+library. Existing files are not overwritten.
 
-Either way the standard library is put into the cache of the stock cue command,
-so that cue vet and CUE's language server resolve the same imports.`,
+It also puts the standard library into the cache of the stock cue command, so that
+cue vet and CUE's language server resolve the same imports.`,
 		Example: "  tenon init iris && cd iris && tenon apply\n  tenon init        set up the current folder",
 		RunE: func(c *cobra.Command, args []string) error {
 			dir := folder(args)

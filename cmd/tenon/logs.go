@@ -35,6 +35,6 @@ unit it prints what the last tenon apply --detach has said.`,
 	}
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")
 	a.stateFlag(c)
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on as the log grows, until the unit ends or you interrupt")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "follow the log until the unit ends")
 	return c
 }

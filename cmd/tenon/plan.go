@@ -16,12 +16,12 @@ func planCommand(a *app) *cobra.Command {
 	var out string
 	var o project.PlanOptions
 	c := &cobra.Command{
-		Use: "plan [DIR]", Short: "Show what apply would do, and why", Args: atMost(1, "one folder"),
-		Long: `Compares the system with what stands and shows, for every unit, what would
-happen, why, and how long it took before.
+		Use: "plan [DIR]", Short: "Show what apply would change, and why", Args: atMost(1, "one folder"),
+		Long: `Compares the system with what is deployed and shows, for every unit, the action, the
+reason, and how long it took before.
 
 Actions: run, reuse (jobs); create, update, replace, delete, none (services and
-records). "run?" is run unless what it reads comes out the same.`,
+records). "run?" means run unless its inputs come out the same.`,
 		Example: `  tenon plan
   tenon plan -t env=prod --out prod.plan && tenon apply prod.plan
   tenon plan --detailed-exitcode     0 nothing to do, 1 error, 2 changes
@@ -65,8 +65,8 @@ records). "run?" is run unless what it reads comes out the same.`,
 	}
 	a.systemFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVar(&all, "all", false, "show the units that nothing happens to as well")
-	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 for nothing to do, 1 for an error, 2 for changes")
+	c.Flags().BoolVar(&all, "all", false, "also show units that do not change")
+	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 if nothing changes, 1 on error, 2 if something changes")
 	c.Flags().StringVarP(&out, "out", "o", "", "write the plan to `FILE`, for tenon apply FILE")
 	planFlags(c, &o)
 	return c
@@ -75,7 +75,7 @@ records). "run?" is run unless what it reads comes out the same.`,
 // planFlags adds the flags of commands that make a plan.
 func planFlags(c *cobra.Command, o *project.PlanOptions) {
 	c.Flags().StringArrayVar(&o.Rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
-	c.Flags().BoolVar(&o.Pull, "pull", false, "ask registries again which images names stand for")
+	c.Flags().BoolVar(&o.Pull, "pull", false, "resolve the names of images again")
 }
 
 // writePlan writes a plan to a file and says so, unless quiet.
@@ -103,5 +103,8 @@ func planDocument(p *planner.Plan) any {
 		Images  map[string]string `json:"images,omitempty"`
 		Items   []planner.Item    `json:"items"`
 		Summary planner.Summary   `json:"summary"`
-	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Items, p.Summary()}
+		// What has to be made before units can start.
+		Prepare   []planner.Preparation  `json:"prepare,omitempty"`
+		Preparing planner.PrepareSummary `json:"preparing,omitzero"`
+	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Items, p.Summary(), p.Prepare, p.Preparing()}
 }

@@ -15,7 +15,7 @@ func rollbackCommand(a *app) *cobra.Command {
 	var dir, out string
 	var wait time.Duration
 	c := &cobra.Command{
-		Use: "rollback [@N]", Short: "Bring the whole system back to an applied revision", Args: atMost(1, "one revision, such as @3"),
+		Use: "rollback [@N]", Short: "Restore the system as it was after a revision", Args: atMost(1, "one revision, such as @3"),
 		Long: `Brings back what stood at the end of a revision: every result, model, service and
 rule file, as one act, from what is recorded. Nothing is trained again, the sources
 are not read, and data may have changed or be gone. It is shown as a plan first,
@@ -73,7 +73,7 @@ the next tenon apply goes forward again unless they are brought back as well.`,
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")
 	a.stateFlag(c)
 	o.flags(c)
-	c.Flags().StringVarP(&out, "out", "o", "", "write the plan to `FILE` and do nothing more")
+	c.Flags().StringVarP(&out, "out", "o", "", "write the plan to `FILE` and stop")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for an apply to end")
 	return c
 }

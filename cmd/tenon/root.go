@@ -212,12 +212,12 @@ func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tenon",
 		Short: "A compiler for machine-learning systems",
-		Long: `Tenon compiles a machine-learning system that is declared in CUE, plans what has
-to happen against what is already there, shows the plan, and applies it.`,
+		Long: `Tenon compiles a machine-learning system that is described in CUE, compares it with
+what already exists, shows a plan, and applies it.`,
 		Example: `  tenon init churn && cd churn     a small system that runs
-  tenon plan                       what would happen
-  tenon apply                      make it so
-  tenon status                     what stands`,
+  tenon plan                       show what would change
+  tenon apply                      change it
+  tenon status                     show what is deployed`,
 		Version:           version.Version,
 		PersistentPreRun:  func(*cobra.Command, []string) { a.began = true },
 		SilenceErrors:     true,
@@ -259,8 +259,8 @@ func (a *app) tagFlag(c *cobra.Command) {
 
 // stateFlag adds the flag of commands that read or write the state.
 func (a *app) stateFlag(c *cobra.Command) {
-	c.Flags().StringVar(&a.state, "state", "", "keep the state in `FOLDER` or a database (default $TENON_STATE or DIR/.tenon)")
-	c.Flags().StringVar(&a.store, "artifacts", "", "keep artifacts at `URL` as well (default $TENON_ARTIFACTS)")
+	c.Flags().StringVar(&a.state, "state", "", "state `FOLDER` or database URL (default $TENON_STATE or DIR/.tenon)")
+	c.Flags().StringVar(&a.store, "artifacts", "", "also keep artifacts at `URL` (default $TENON_ARTIFACTS)")
 }
 
 // folder is the system's folder from a command's arguments, by default the
@@ -295,7 +295,7 @@ func oneUnit(c *cobra.Command, args []string) error {
 
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
-		Use: "help [COMMAND]", Short: "Explain tenon or a command",
+		Use: "help [COMMAND]", Short: "Help about a command",
 		Long:    "Explains tenon, or the command that is named. tenon COMMAND --help says the same.",
 		Example: "  tenon help\n  tenon help plan",
 		RunE: func(_ *cobra.Command, args []string) error {

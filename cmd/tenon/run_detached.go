@@ -20,7 +20,7 @@ func runDetachedArgs(artifacts, request string) []string {
 func runDetachedCommand(a *app) *cobra.Command {
 	var request string
 	c := &cobra.Command{
-		Use: "run-detached", Short: "Apply a plan in the cluster, as tenon apply --detach says", Hidden: true, Args: cobra.NoArgs,
+		Use: "run-detached", Short: "Apply a plan in the cluster for tenon apply --detach", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			ctx := c.Context()
 			dir, err := os.Getwd()

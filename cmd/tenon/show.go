@@ -89,6 +89,9 @@ func (a *app) printUnit(s *project.Unit, withLineage bool) {
 	if r := s.Run; r != nil {
 		text := fmt.Sprintf("revision %d, %s, %s", r.Revision, r.Started.Local().Format(time.DateTime), took(r.Took()))
 		row("run", text)
+		if r.Prepared > 0 {
+			row("prepared", "in "+took(r.Prepared)+", before it began")
+		}
 		row("used", usageLine(r.Usage))
 		for i, d := range r.Devices {
 			title := "devices"

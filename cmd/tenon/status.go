@@ -15,7 +15,7 @@ import (
 func statusCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "status [DIR]", Short: "Show what stands and how it does", Args: atMost(1, "one folder"),
+		Use: "status [DIR]", Short: "Show what is deployed and its health", Args: atMost(1, "one folder"),
 		Long: `Shows every unit that stands. Services are looked at: one that died is said to have,
 and one whose executor cannot be asked is unknown. While an apply is under way, here,
 on another machine or in the cluster, the units at work are shown as well.`,

@@ -24,7 +24,7 @@ func testCommand(a *app) *cobra.Command {
 	var only string
 	var update, asJSON, verbose bool
 	c := &cobra.Command{
-		Use: "test [DIR]", Short: "Run the tests that are kept beside a system", Args: atMost(1, "one folder"),
+		Use: "test [DIR]", Short: "Run the tests of a system", Args: atMost(1, "one folder"),
 		Long: `Runs the tests in DIR/tests, one txtar archive each: the expected rows of a
 feature in SQL, the expected plan after an edit, from nothing or from a
 revision, the expected errors, the expected intermediate representation.
@@ -53,9 +53,9 @@ it. docs/testing.md says how a test is written.`,
 	}
 	a.stateFlag(c)
 	c.Flags().StringVar(&only, "run", "", "run the tests whose name matches `REGEXP`")
-	c.Flags().BoolVar(&update, "update", false, "write what comes out now into the tests that differ")
+	c.Flags().BoolVar(&update, "update", false, "write the current results into the tests that differ")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "show all lines of what differs")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "show all lines of a difference")
 	return c
 }
 

@@ -22,14 +22,15 @@ import (
 // An applyView tells how an apply goes on: bars on a terminal, plain lines
 // elsewhere, a JSON event a line for machines.
 type applyView struct {
-	a     *app
-	json  bool
-	width int
-	urls  map[string]string // of services
-	quiet map[string]bool   // units that the plan said nothing happens to
-	waits map[string]string // what units were last said to wait for
-	known map[string]bool   // units of which something else stands, or nothing
-	again string            // the command that goes on after a stop or a failure
+	a        *app
+	json     bool
+	width    int
+	urls     map[string]string    // of services
+	quiet    map[string]bool      // units that the plan said nothing happens to
+	waits    map[string]string    // what units were last said to wait for
+	prepares map[string]time.Time // when a preparation last said how far it is
+	known    map[string]bool      // units of which something else stands, or nothing
+	again    string               // the command that goes on after a stop or a failure
 
 	bars *mpb.Progress // on a terminal
 	mu   sync.Mutex
@@ -58,7 +59,7 @@ func (a *app) printJSONLine(v any) error {
 }
 
 func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
-	v := &applyView{a: a, json: asJSON, again: "tenon apply", unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}, urls: map[string]string{}, waits: map[string]string{}}
+	v := &applyView{a: a, json: asJSON, again: "tenon apply", unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}, urls: map[string]string{}, waits: map[string]string{}, prepares: map[string]time.Time{}}
 	if p.System != nil {
 		for _, u := range p.System.Units {
 			if u.Endpoint != nil {
@@ -73,6 +74,9 @@ func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
 			v.quiet[i.Unit] = true
 		}
 		v.known[i.Unit] = i.Restores() || isNew(i)
+	}
+	for _, m := range p.Prepare {
+		v.width = max(v.width, len(m.What))
 	}
 	if p.BackTo > 0 {
 		v.again = fmt.Sprintf("tenon rollback @%d", p.BackTo)
@@ -115,6 +119,10 @@ func (v *applyView) event(e executors.Event) {
 			what += fmt.Sprintf(", attempt %d", e.Attempt)
 		}
 		v.line("·", faint, e, what)
+	case executors.EventPreparing:
+		v.preparing(e)
+	case executors.EventPrepared:
+		v.prepared(e)
 	case executors.EventProgress:
 		v.progress(e)
 	case executors.EventFinished:
@@ -228,7 +236,7 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 		return nil
 	}
 	out := v.a.stdout
-	for _, f := range r.Failed {
+	for _, f := range together(r.Failed) {
 		fmt.Fprintf(out, "\n%s %s: %s\n", v.a.paint("1;"+red, "error:"), f.Unit, describeFailure(f.Err))
 		if len(f.LogTail) > 0 {
 			fmt.Fprintf(out, "  the last lines of its log (tenon logs %s):\n", f.Unit)

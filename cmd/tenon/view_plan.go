@@ -46,7 +46,11 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 		a.writeItem(&b, i, width)
 	}
 	a.writeAdvice(&b, p, all)
+	a.writePrepare(&b, p)
 	b.WriteString("\n" + a.summary(p) + "\n")
+	if line := preparing(p); line != "" {
+		b.WriteString(line + "\n")
+	}
 	_, err := fmt.Fprint(a.stdout, b.String())
 	return err
 }

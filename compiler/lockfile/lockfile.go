@@ -1,7 +1,7 @@
-// Package lockfile keeps the locks of the Python environments that a system
-// asks for besides the standard library's, in the file tenon.lock beside it.
-// The file is to be committed: with it, a system compiles to the same bytes on
-// every machine, without a network.
+// Package lockfile keeps what a system depends on besides its own files, in the file
+// tenon.lock beside it: the locks of the Python environments that it asks for besides
+// the standard library's, and the digests of the CUE modules that it imports. The file
+// is to be committed: with it, a system compiles to the same bytes on every machine.
 package lockfile
 
 import (
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,11 +23,13 @@ import (
 // Name of the file.
 const Name = "tenon.lock"
 
-const version = 1
+// version 2 added modules, which a reader of version 1 would neither check nor keep.
+const version = 2
 
 type document struct {
-	Version int     `json:"version"`
-	Python  []entry `json:"python"`
+	Version int               `json:"version"`
+	Modules map[string]string `json:"modules,omitempty"` // digests by "acme.example/lake@v0.1.0"
+	Python  []entry           `json:"python"`
 }
 
 type entry struct {
@@ -38,7 +41,7 @@ type entry struct {
 type Resolver func(ctx context.Context, requirements []string) ([]byte, error)
 
 // A File answers from the lock file in a folder and resolves what is not in it.
-// It keeps what nobody asked for: another environment of the system may.
+// It keeps the locks that nobody asked for: another environment of the system may.
 type File struct {
 	// Path of the file, and its content when it was opened; nil if it was not there.
 	Path    string
@@ -48,12 +51,14 @@ type File struct {
 
 	mu      sync.Mutex
 	entries map[string]entry
+	modules map[string]string
+	used    map[string]bool // modules
 	changed bool
 }
 
 // Open reads the lock file in dir. A missing one is empty.
 func Open(dir string, resolve Resolver) (*File, error) {
-	f := &File{Path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}}
+	f := &File{Path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}, modules: map[string]string{}, used: map[string]bool{}}
 	b, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
@@ -66,9 +71,10 @@ func Open(dir string, resolve Resolver) (*File, error) {
 	if err := json.Unmarshal(b, &d); err != nil {
 		return nil, fmt.Errorf("%s is damaged: %w: restore it, or remove it to lock anew", f.Path, err)
 	}
-	if d.Version != version {
-		return nil, fmt.Errorf("%s has version %d, and this tenon knows version %d: upgrade tenon", f.Path, d.Version, version)
+	if d.Version < 1 || d.Version > version {
+		return nil, fmt.Errorf("%s has version %d, and this tenon knows versions 1 to %d: upgrade tenon", f.Path, d.Version, version)
 	}
+	maps.Copy(f.modules, d.Modules)
 	for _, e := range d.Python {
 		f.entries[key(e.Requirements)] = e
 	}
@@ -96,6 +102,32 @@ func (f *File) Lock(ctx context.Context, requirements []string) ([]byte, error) 
 	return []byte(strings.Join(e.Lock, "\n") + "\n"), nil
 }
 
+// Pin returns the digest that a module has to have. One that has none is pinned by
+// the digest that was found.
+func (f *File) Pin(module, found string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.used[module] = true
+	if f.modules[module] == "" {
+		f.modules[module] = found
+		f.changed = true
+	}
+	return f.modules[module]
+}
+
+// Prune removes the pins of modules that were not asked for and that the system does
+// not require: it took another version, or does without.
+func (f *File) Prune(required func(module string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for m := range f.modules {
+		if !f.used[m] && !required(m) {
+			delete(f.modules, m)
+			f.changed = true
+		}
+	}
+}
+
 // Write writes the file if it changed, and reports whether it did.
 func (f *File) Write() (bool, error) {
 	f.mu.Lock()
@@ -103,7 +135,7 @@ func (f *File) Write() (bool, error) {
 	if !f.changed {
 		return false, nil
 	}
-	d := document{Version: version, Python: []entry{}}
+	d := document{Version: version, Modules: f.modules, Python: []entry{}}
 	for _, e := range f.entries {
 		d.Python = append(d.Python, e)
 	}

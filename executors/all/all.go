@@ -43,9 +43,8 @@ type Config struct {
 // A Setup is what executors work with besides their target.
 type Setup struct {
 	Config
-	// Python returns the interpreter of the environment that the file at lockPath locks,
-	// and makes it first if need be.
-	Python func(ctx context.Context, lockPath string) (string, error)
+	// Python makes Python environments.
+	Python process.Environments
 	// Images returns the store of images that reaches registries as hosts says.
 	Images func(hosts string) *image.Store
 

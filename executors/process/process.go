@@ -21,9 +21,8 @@ const Name = "process"
 type Options struct {
 	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
 	Duck func(ctx context.Context) (program string, err error)
-	// Python returns the interpreter of the environment that the file at
-	// lockPath locks, and makes it first if need be.
-	Python func(ctx context.Context, lockPath string) (python string, err error)
+	// Python makes Python environments. Without it no unit may need one.
+	Python Environments
 	// Env is tenon's environment, of which a few variables are passed on. Nil
 	// is os.Environ.
 	Env []string
@@ -43,6 +42,7 @@ type Executor struct {
 var (
 	_ executors.Executor = (*Executor)(nil)
 	_ executors.Waiter   = (*Executor)(nil)
+	_ executors.Preparer = (*Executor)(nil)
 	_ executors.Checker  = (*Executor)(nil)
 	_ executors.Logger   = (*Executor)(nil)
 	_ executors.Lister   = (*Executor)(nil)

@@ -15,7 +15,9 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 func mkdir(tb testing.TB, dir string) {
@@ -118,6 +120,61 @@ func TestOnlyAllowedVariablesArePassedOn(t *testing.T) {
 	}
 }
 
+// environments are those of a test: one interpreter, or why there is none.
+type environments struct {
+	python string
+	err    error
+}
+
+func (e environments) Ensure(_ context.Context, _ []byte, tell func(pyenv.Progress)) (string, error) {
+	if tell != nil {
+		tell(pyenv.Progress{Stage: pyenv.Fetching, Packages: 3, Bytes: 1 << 20, Total: 4 << 20})
+	}
+	return e.python, e.err
+}
+
+func (e environments) Missing([]byte) *pyenv.Missing {
+	return &pyenv.Missing{Packages: []pyenv.Package{{Name: "six==1", Bytes: 9}}, Problem: e.err}
+}
+
+// lockFile is a file that locks nothing.
+func lockFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "lock")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestAnEnvironmentIsPrepared(t *testing.T) {
+	task := executors.Task{Unit: ir.Unit{Code: ir.Code{Runtime: ir.Python, Lock: "sha256:0123456789"}}, Lock: lockFile(t)}
+	e := process.New(process.Options{Python: environments{python: "python"}})
+	if got := e.Prepares(task.Unit, ""); got != "Python environment 01234567" {
+		t.Errorf("it prepares %q", got)
+	}
+	var said step.Progress
+	if err := e.Prepare(t.Context(), task, func(p step.Progress) { said = p }); err != nil {
+		t.Fatal(err)
+	}
+	if said.Message != "3 packages, 1 MiB downloaded" {
+		t.Errorf("it says %+v", said)
+	}
+	broken := process.New(process.Options{Python: environments{err: pyenv.ErrNoUV}})
+	if err := broken.Prepare(t.Context(), task, func(step.Progress) {}); !errors.Is(err, pyenv.ErrNoUV) {
+		t.Errorf("prepare gave %v", err)
+	}
+	m := broken.Missing(task.Unit, "", nil)
+	if m.Problem != pyenv.ErrNoUV.Error() || len(m.Packages) != 1 || m.Packages[0].Bytes != 9 {
+		t.Errorf("missing is %+v", m)
+	}
+	for _, u := range []ir.Unit{{Code: ir.Code{Runtime: ir.Builtin, Lock: "sha256:01"}}, {Code: ir.Code{Runtime: ir.Command}}} {
+		if got := e.Prepares(u, ""); got != "" {
+			t.Errorf("of a unit without an environment it prepares %q", got)
+		}
+	}
+}
+
 func TestRuntimes(t *testing.T) {
 	venv := filepath.Join(t.TempDir(), "venv")
 	bin := filepath.Join(venv, "bin")
@@ -130,7 +187,7 @@ func TestRuntimes(t *testing.T) {
 	}
 	e := process.New(process.Options{
 		Duck:   func(context.Context) (string, error) { return filepath.Join(bin, "python"), nil },
-		Python: func(context.Context, string) (string, error) { return filepath.Join(bin, "python"), nil },
+		Python: environments{python: filepath.Join(bin, "python")},
 	})
 	for _, c := range []struct {
 		code ir.Code
@@ -141,7 +198,7 @@ func TestRuntimes(t *testing.T) {
 		{ir.Code{Runtime: ir.Builtin}, "python step"},
 	} {
 		task := command(t, t.TempDir())
-		task.Unit.Code, task.Lock = c.code, "/some/lock"
+		task.Unit.Code, task.Lock = c.code, lockFile(t)
 		if _, st := run(t, e, task); st.Phase != state.Succeeded {
 			t.Errorf("%s: %+v", c.code.Runtime, st)
 		}
@@ -172,9 +229,9 @@ func TestAProgramSeesTheDevicesItWasLent(t *testing.T) {
 
 func TestAnEnvironmentThatCannotBeMadeIsAnErrorOfApply(t *testing.T) {
 	broken := errors.New("no network")
-	e := process.New(process.Options{Python: func(context.Context, string) (string, error) { return "", broken }})
+	e := process.New(process.Options{Python: environments{err: broken}})
 	task := command(t, t.TempDir(), "train.py")
-	task.Unit.Code.Runtime, task.Unit.Code.Lock, task.Lock = ir.Python, "sha256:0", "/some/lock"
+	task.Unit.Code.Runtime, task.Unit.Code.Lock, task.Lock = ir.Python, "sha256:0", lockFile(t)
 	if _, err := e.Apply(t.Context(), task, nil); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "start steps/x/run: ") {
 		t.Errorf("apply gave %v", err)
 	}

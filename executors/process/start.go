@@ -66,7 +66,7 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File)
 		if e.opts.Python == nil {
 			return state.Handle{}, fmt.Errorf("no Python environments here, and the unit has a lock")
 		}
-		if python, err = e.opts.Python(ctx, t.Lock); err != nil {
+		if python, err = e.python(ctx, t.Lock, nil); err != nil {
 			return state.Handle{}, err
 		}
 	}

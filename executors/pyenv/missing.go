@@ -5,16 +5,19 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 )
 
 // Missing is what it takes to make an environment.
 type Missing struct {
-	Packages int   // as the lock lists them for this machine
-	Bytes    int64 // of their wheels, as far as their sizes are known; what uv has kept is not downloaded again
-	Unsized  int   // packages whose sizes are not known
-	Problem  error // why it cannot be made here, or nil
+	Packages []Package // as the lock lists them for this machine
+	Problem  error     // why it cannot be made here, or nil
+}
+
+// A Package is what a lock says of one.
+type Package struct {
+	Name  string // with the version: "numpy==2.4.6"
+	Bytes int64  // of its wheel, or 0 if it is not known; what uv has kept is not downloaded again
 }
 
 // Missing tells what it takes to make the environment that the lock describes, or
@@ -35,13 +38,11 @@ func (e *Env) Missing(lockText []byte) *Missing {
 		if p.marker != "" && evaluate(p.marker) == no {
 			continue
 		}
-		m.Packages++
-		i := slices.IndexFunc(p.hashes, func(h string) bool { return sizes[h] > 0 })
-		if i < 0 {
-			m.Unsized++
-			continue
+		pkg := Package{Name: p.name}
+		for _, h := range p.hashes {
+			pkg.Bytes = max(pkg.Bytes, sizes[h])
 		}
-		m.Bytes += sizes[p.hashes[i]]
+		m.Packages = append(m.Packages, pkg)
 	}
 	return m
 }

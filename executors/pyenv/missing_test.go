@@ -1,7 +1,6 @@
 package pyenv
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,15 +22,15 @@ own==1.0 \
 	dir := t.TempDir()
 	sizes := func() map[string]int64 { return map[string]int64{"sha256:a2": 20, "sha256:b1": 300, "sha256:c1": 4000} }
 	got := New(Options{Dir: dir, UV: "no-such-uv", Sizes: sizes}).Missing([]byte(lock))
-	want := &Missing{Packages: 3, Bytes: 320, Unsized: 1, Problem: ErrNoUV}
+	want := &Missing{Packages: []Package{{"six==1.16.0", 20}, {"numpy==2.4.6", 300}, {"own==1.0", 0}}, Problem: ErrNoUV}
 	if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	got = New(Options{Dir: dir, UV: "true"}).Missing([]byte(lock))
-	if got.Problem != nil || got.Unsized != 3 || errors.Is(got.Problem, ErrNoUV) {
+	if got.Problem != nil || len(got.Packages) != 3 || got.Packages[0].Bytes != 0 {
 		t.Errorf("without sizes it is %+v", got)
 	}
-	if got := New(Options{Dir: dir, UV: "true"}).Missing(nil); got == nil || got.Packages != 0 {
+	if got := New(Options{Dir: dir, UV: "true"}).Missing(nil); got == nil || len(got.Packages) != 0 {
 		t.Errorf("of an empty lock it is %+v", got)
 	}
 }

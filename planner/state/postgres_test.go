@@ -77,7 +77,7 @@ func TestOpenRefusesADatabase(t *testing.T) {
 			[]string{"the URL of the database cannot be read", "sslmode is invalid"}},
 		{"no encryption where it is asked for", with("tenon", postgrestest.Password, "/postgres?sslmode=require"),
 			[]string{"cannot reach the state", "TLS"}},
-		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one knows 3): upgrade tenon"}},
+		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one knows 4): upgrade tenon"}},
 		{"a layout that is none", unknown, []string{"is damaged: layout 0 is not known", "restore it from a backup", "drop the schema"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -89,7 +89,7 @@ func (s *Store) Unit(ctx context.Context, id string) (*ir.Unit, error) {
 	return u, nil
 }
 
-const runColumns = "id, key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices, read_bytes, write_bytes"
+const runColumns = "id, key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices, read_bytes, write_bytes, prepared"
 
 // Run returns a run, or [ErrNotFound].
 func (s *Store) Run(ctx context.Context, id int64) (*Run, error) {
@@ -175,7 +175,7 @@ func scanRun(rows *sql.Rows, more ...any) (Run, error) {
 	var outcome, inputs, metrics, devices string
 	var started, finished, cpu int64
 	dest := []any{&r.ID, &r.Key, &r.Unit, &r.Definition, &r.Revision, &outcome, &r.Attempt, &started, &finished,
-		&inputs, &metrics, &cpu, &r.Usage.PeakMem, &r.Error, &r.Log, &devices, &r.Usage.ReadBytes, &r.Usage.WriteBytes}
+		&inputs, &metrics, &cpu, &r.Usage.PeakMem, &r.Error, &r.Log, &devices, &r.Usage.ReadBytes, &r.Usage.WriteBytes, &r.Prepared}
 	if err := rows.Scan(append(dest, more...)...); err != nil {
 		return r, err
 	}
@@ -209,6 +209,22 @@ func (s *Store) Estimates(ctx context.Context) (map[string][]time.Duration, erro
 		out[unit] = ds
 		return nil
 	}, "SELECT unit, last FROM took")
+	return out, err
+}
+
+// PrepareTimes returns how long it took to prepare what a unit needs, by unit, the
+// last time that it was not there.
+func (s *Store) PrepareTimes(ctx context.Context) (map[string]time.Duration, error) {
+	out := map[string]time.Duration{}
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var unit string
+		var took time.Duration
+		if err := rows.Scan(&unit, &took); err != nil {
+			return err
+		}
+		out[unit] = took
+		return nil
+	}, "SELECT unit, prepared FROM took WHERE prepared > 0")
 	return out, err
 }
 

@@ -51,7 +51,8 @@ CREATE TABLE run (
 	log        TEXT NOT NULL,
 	devices     TEXT NOT NULL DEFAULT '', -- JSON: names of what it has to itself
 	read_bytes  INTEGER NOT NULL DEFAULT 0,
-	write_bytes INTEGER NOT NULL DEFAULT 0
+	write_bytes INTEGER NOT NULL DEFAULT 0,
+	prepared    INTEGER NOT NULL DEFAULT 0 -- nanoseconds before it began
 ) STRICT;
 CREATE INDEX run_done ON run(key, unit, id) WHERE outcome = 'done';
 CREATE INDEX run_unit ON run(unit, id);
@@ -94,7 +95,8 @@ CREATE TABLE applied (
 -- read the history.
 CREATE TABLE took (
 	unit TEXT PRIMARY KEY,
-	last TEXT NOT NULL -- nanoseconds, comma-separated
+	last TEXT NOT NULL, -- nanoseconds, comma-separated
+	prepared INTEGER NOT NULL DEFAULT 0 -- nanoseconds, the last time that something was prepared for it
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE model (

@@ -178,6 +178,30 @@ func TestFailedRunLeavesWhatStood(t *testing.T) {
 	})
 }
 
+func TestPreparationsHaveTimesOfTheirOwn(t *testing.T) {
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		u := unit("a/b/c")
+		for i, prepared := range []time.Duration{time.Minute, 0} {
+			r := state.Run{Key: "k", Unit: u.ID, Started: noon}
+			r.ID = must[int64](t)(l.Begin(ctx, r))
+			r.Outcome, r.Finished, r.Prepared = state.Done, noon.Add(time.Second), prepared
+			ok(t, l.Finish(ctx, r, u, nil))
+			if got := must[*state.Run](t)(s.Run(ctx, r.ID)); got.Prepared != prepared || got.Took() != time.Second {
+				t.Errorf("run %d took %s, and %s before", i, got.Took(), got.Prepared)
+			}
+		}
+		if got := must[map[string]time.Duration](t)(s.PrepareTimes(ctx))[u.ID]; got != time.Minute {
+			t.Errorf("it is said to take %s to prepare, want what it took when something was missing", got)
+		}
+		if diff := cmp.Diff([]time.Duration{time.Second, time.Second}, must[map[string][]time.Duration](t)(s.Estimates(ctx))[u.ID]); diff != "" {
+			t.Errorf("estimates (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestStandMovesOnlyWhatStands(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()

@@ -28,7 +28,10 @@ var migrate1 string
 //go:embed migrate2.sql
 var migrate2 string
 
-var migrations = []string{migrate1, migrate2}
+//go:embed migrate3.sql
+var migrate3 string
+
+var migrations = []string{migrate1, migrate2, migrate3}
 
 // A Store is an open state. Its methods read; they are safe for concurrent use
 // and see what other processes committed.

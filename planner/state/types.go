@@ -9,7 +9,7 @@ import (
 )
 
 // Version is the version of the layout of the database. A newer one is refused.
-const Version = 3
+const Version = 4
 
 // Meta identifies a state. Serial grows with every change, so that a saved plan
 // can tell whether the state moved.
@@ -98,9 +98,12 @@ type Run struct {
 	Outputs    map[string]artifact.Artifact `json:"outputs,omitempty"` // by port
 	Metrics    map[string]float64           `json:"metrics,omitempty"`
 	Usage      Usage                        `json:"usage,omitzero"`
-	Devices    []string                     `json:"devices,omitempty"` // that it has to itself while it runs or stands
-	Error      string                       `json:"error,omitempty"`
-	Log        string                       `json:"log,omitempty"` // path below the state folder
+	// Prepared is how long it took to prepare what the run needed, such as a Python
+	// environment, before it began. It is 0 if all was there.
+	Prepared time.Duration `json:"prepared_ns,omitempty"`
+	Devices  []string      `json:"devices,omitempty"` // that it has to itself while it runs or stands
+	Error    string        `json:"error,omitempty"`
+	Log      string        `json:"log,omitempty"` // path below the state folder
 }
 
 // Took is how long the run lasted.

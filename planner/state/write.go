@@ -172,8 +172,8 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 	r.Finished = orNow(r.Finished)
 	return l.change(ctx, true, fmt.Sprintf("finish run %d of %s", r.ID, r.Unit), func(tx *sql.Tx) error {
 		var began int64
-		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, started = coalesce(?, started), finished = ?, metrics = ?, cpu = ?, peak_mem = ?, read_bytes = ?, write_bytes = ?, error = ?, log = coalesce(?, log) WHERE id = ? RETURNING started",
-			r.Revision, r.Outcome, orNull(fromTime(r.Started)), fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Usage.ReadBytes, r.Usage.WriteBytes, asText(r.Error), orNull(r.Log), r.ID).Scan(&began); err != nil {
+		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, started = coalesce(?, started), finished = ?, metrics = ?, cpu = ?, peak_mem = ?, read_bytes = ?, write_bytes = ?, prepared = ?, error = ?, log = coalesce(?, log) WHERE id = ? RETURNING started",
+			r.Revision, r.Outcome, orNull(fromTime(r.Started)), fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Usage.ReadBytes, r.Usage.WriteBytes, r.Prepared.Nanoseconds(), asText(r.Error), orNull(r.Log), r.ID).Scan(&began); err != nil {
 			return err
 		}
 		if err := one(tx.ExecContext(ctx, "DELETE FROM pending WHERE run = ?", r.ID)); err != nil {
@@ -189,7 +189,7 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 		if r.Outcome != Done {
 			return nil
 		}
-		if err := addTime(ctx, tx, r.Unit, fromTime(r.Finished)-began); err != nil {
+		if err := addTime(ctx, tx, r.Unit, fromTime(r.Finished)-began, r.Prepared); err != nil {
 			return err
 		}
 		if c == nil {
@@ -202,7 +202,7 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 	})
 }
 
-func addTime(ctx context.Context, tx *sql.Tx, unit string, took int64) error {
+func addTime(ctx context.Context, tx *sql.Tx, unit string, took int64, prepared time.Duration) error {
 	var last string
 	err := tx.QueryRowContext(ctx, "SELECT last FROM took WHERE unit = ?", unit).Scan(&last)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -213,7 +213,9 @@ func addTime(ctx context.Context, tx *sql.Tx, unit string, took int64) error {
 		times = append(times, strings.Split(last, ",")...)
 	}
 	times = times[:min(len(times), keptTimes)]
-	_, err = tx.ExecContext(ctx, "INSERT INTO took(unit, last) VALUES (?, ?) ON CONFLICT(unit) DO UPDATE SET last = excluded.last", unit, strings.Join(times, ","))
+	_, err = tx.ExecContext(ctx, `INSERT INTO took(unit, last, prepared) VALUES (?, ?, ?) ON CONFLICT(unit) DO UPDATE
+		SET last = excluded.last, prepared = CASE WHEN excluded.prepared > 0 THEN excluded.prepared ELSE took.prepared END`,
+		unit, strings.Join(times, ","), prepared.Nanoseconds())
 	return err
 }
 

@@ -107,6 +107,12 @@ func piece(body string) string {
 // compile returns what the compiler says against the files.
 func compile(t *testing.T, files map[string]string, tag string) string {
 	t.Helper()
+	return compileIn(t, ".", files, tag)
+}
+
+// inFolder writes the files into a folder of the test.
+func inFolder(t *testing.T, files map[string]string) string {
+	t.Helper()
 	dir := t.TempDir()
 	for name, body := range files {
 		path := filepath.Join(dir, name)
@@ -117,6 +123,13 @@ func compile(t *testing.T, files map[string]string, tag string) string {
 			t.Fatal(err)
 		}
 	}
+	return dir
+}
+
+// compileIn compiles the system in a folder of the files.
+func compileIn(t *testing.T, folder string, files map[string]string, tag string) string {
+	t.Helper()
+	dir := filepath.Join(inFolder(t, files), folder)
 	o := lang.Options{Env: os.Environ()}
 	if tag != "" {
 		o.Tags = []string{tag}

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Regenerates every requirements.lock of the library from the requirements.in beside it, with hashes, for all
-# platforms, and sizes.txt, which says how large the wheels are: a lock has no room for that. Pins that are there are kept; `lock.sh --upgrade` moves them. Needs uv.
+# platforms, and sizes.txt, which says how large the wheels are: a lock has no room for that. Pins that are there
+# are kept; `lock.sh --upgrade` moves them. Needs uv.
 set -eu
 cd "$(dirname "$0")/.."
 uv=${UV:-uv}

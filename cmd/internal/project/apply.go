@@ -62,6 +62,29 @@ func (p *Project) CheckSecrets(plan *planner.Plan) error {
 	return nil
 }
 
+// CheckPreparations returns an error if a plan needs something for sure that is not there
+// and cannot be made on this machine, before anything runs.
+func (w *Workspace) CheckPreparations(ctx context.Context, p *planner.Plan) error {
+	setup, err := w.setup(ctx, p.System.Name)
+	if err != nil {
+		return err
+	}
+	x, err := route(p.System.Target, setup, nil)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range planner.Missing(p, preparer(x)) {
+		if m.Problem != "" && !m.Optional {
+			errs = append(errs, fmt.Errorf("%s, which %s needs, cannot be made: %s", m.What, m.Units[0], m.Problem))
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("nothing was done:\n%w", errors.Join(errs...))
+	}
+	return nil
+}
+
 // Apply does what a plan says. The result and the error are those of [executors.Apply].
 func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*executors.Result, error) {
 	if err := s.artifacts.Look(ctx); err != nil {

@@ -22,8 +22,8 @@ import (
 )
 
 // Compile checks and lowers the system, or takes the result that is cached beside its
-// state. It writes tenon.lock if the system's Python packages are not locked yet. Faults of
-// the user come as a [SourceError].
+// state. It writes tenon.lock if the system's Python packages or modules are not locked
+// yet. Faults of the user come as a [SourceError].
 func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 	// Below a size that every machine has, collecting garbage takes longer than
 	// leaving it. This is never touched, so it takes no memory.
@@ -44,6 +44,7 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.locks.Prune(c.sys.Requires)
 	if wrote, err := c.locks.Write(); err != nil {
 		return nil, err
 	} else if wrote {
@@ -82,6 +83,7 @@ type compilation struct {
 	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	sql       *worker.Client
 
+	sys   *lang.System   // once it is loaded
 	locks *lockfile.File // still to be written
 }
 
@@ -119,8 +121,37 @@ func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
 	} else {
 		c.record.File(c.locks.Path, c.locks.Content)
 	}
+	c.sys = sys
+	if err := c.checkModules(); err != nil {
+		return nil, withSource(err, sys.Source)
+	}
 	r, err := compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Describe: c.sql.Describe, Executors: c.executors, Record: c.record})
 	return r, withSource(err, sys.Source)
+}
+
+// checkModules compares the modules that the system imports with those that are locked.
+func (c *compilation) checkModules() error {
+	modules, err := c.sys.Modules(c.record)
+	if err != nil {
+		return err
+	}
+	var faults diag.List
+	for _, m := range modules {
+		if pinned := c.locks.Pin(m.Name, m.Digest); pinned != m.Digest {
+			faults = append(faults, diag.Diagnostic{
+				Message: fmt.Sprintf("the module %s is not the one that %s pins", m.Name, lockfile.Name),
+				Wanted:  pinned, Found: m.Digest + ", in " + m.Dir,
+				Spans: []diag.Span{c.sys.ModuleSpan(m.Path)},
+				Hint: "its files were changed in that folder, or the version was published again with other content\n" +
+					"remove the folder and its zip in CUE's cache, and compile again to fetch it\n" +
+					"if it is still another one and you trust it, remove its line from " + lockfile.Name,
+			})
+		}
+	}
+	if len(faults) > 0 {
+		return faults.Sort()
+	}
+	return nil
 }
 
 // withSource adds the sources to faults of the user.

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,12 +16,21 @@ import (
 )
 
 // keptSystem is a package with files in two folders, a package that it imports,
-// and code of the user's.
+// code of the user's, a component in a package of its own, and one in a module for
+// which a folder stands in.
 const keptSystem = `
 -- cue.mod/module.cue --
 module: "acme.example/system@v0"
 language: version: "v0.17.0"
-deps: "tenon.dev@v0": {v: "v0.1.0", default: true}
+deps: {
+	"acme.example/lake@v0": v: "v0.1.0"
+	"tenon.dev@v0": {v: "v0.1.0", default: true}
+}
+-- cue.mod/local-module.cue --
+deps: {
+	"acme.example/lake@v0": replaceWith: "%s"
+	"tenon.dev@v0": default: true
+}
 -- above.cue --
 package people
 
@@ -39,18 +49,34 @@ people: {id: col.#Int64, age: col.#Int64}
 package people
 
 import (
+	"acme.example/lake"
 	"acme.example/system/columns"
+	"acme.example/system/own"
 	"tenon.dev/feature"
 	"tenon.dev/source"
 )
 
 sources: people: source.#CSV & {path: "people.csv", schema: columns.people}
+sources: rows: own.#Rows & {schema: columns.people}
+sources: far: lake.#Rows & {schema: columns.people}
 features: old: feature.#Python & {
 	in: people: sources.people.out
 	script: "old.py"
 	files: ["lib"]
 	schema: columns.people
 }
+-- own/own.cue --
+package own
+
+import (
+	"tenon.dev/source"
+	"tenon.dev/tenon"
+)
+
+#Rows: {source.#Base, component: "acme.example/system/own.rows"}
+components: rows: tenon.#Component & {section: "sources", unit: {runtime: "python", environment: shared: "step"}}
+-- own/rows/main.py --
+import tenon_step
 -- system/people.csv --
 id,age
 -- system/old.py --
@@ -63,11 +89,37 @@ B = 1
 {"version": 1, "python": []}
 `
 
+// keptLake is the other module.
+const keptLake = `
+-- cue.mod/module.cue --
+module: "acme.example/lake@v0"
+language: version: "v0.17.0"
+deps: "tenon.dev@v0": {v: "v0.1.0", default: true}
+-- lake.cue --
+package lake
+
+import (
+	"tenon.dev/source"
+	"tenon.dev/tenon"
+)
+
+#Rows: {source.#Base, component: "acme.example/lake.rows"}
+components: rows: tenon.#Component & {section: "sources", unit: {runtime: "python", environment: shared: "step"}}
+-- rows/main.py --
+import tenon_step
+`
+
+// lakeOf is the folder of the other module.
+func lakeOf(root string) string { return root + "-lake" }
+
 // keep compiles a system until its result is kept, and returns what asks for it.
 func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool) {
 	t.Helper()
-	for _, f := range txtar.Parse([]byte(keptSystem)).Files {
+	for _, f := range txtar.Parse([]byte(fmt.Sprintf(keptSystem, lakeOf(root)))).Files {
 		writeFile(t, filepath.Join(root, f.Name), string(f.Data))
+	}
+	for _, f := range txtar.Parse([]byte(keptLake)).Files {
+		writeFile(t, filepath.Join(lakeOf(root), f.Name), string(f.Data))
 	}
 	dir = filepath.Join(root, "system")
 	if err := os.MkdirAll(filepath.Join(dir, ".tenon"), 0o700); err != nil {
@@ -202,13 +254,40 @@ func TestWhatIsKeptIsTakenUntilACompilationWouldReadSomethingElse(t *testing.T) 
 			must(t, os.Remove(filepath.Join(root, "system/lib/a.py")))
 			must(t, os.Mkdir(filepath.Join(root, "system/lib/a.py"), 0o755))
 		}, false},
+		{"the code of a component", func(t *testing.T, root string) {
+			writeFile(t, filepath.Join(root, "own/rows/main.py"), "import tenon_step, os\n")
+		}, false},
+		{"a new file of a component", func(t *testing.T, root string) {
+			writeFile(t, filepath.Join(root, "own/rows/deep/b.py"), "")
+		}, false},
+		{"the code of a component that is a link now", func(t *testing.T, root string) {
+			path := filepath.Join(root, "own/rows/main.py")
+			must(t, os.Rename(path, filepath.Join(root, "own/main.py")))
+			must(t, os.Symlink("../main.py", path))
+		}, false},
+		{"a component less", func(t *testing.T, root string) { must(t, os.RemoveAll(filepath.Join(root, "own/rows"))) }, false},
+		{"the definition of a component in another folder", func(t *testing.T, root string) {
+			writeFile(t, filepath.Join(lakeOf(root), "lake.cue"), "package lake\n")
+		}, false},
+		{"a new definition in another folder", func(t *testing.T, root string) {
+			writeFile(t, filepath.Join(lakeOf(root), "more.cue"), "package lake\n")
+		}, false},
+		{"the code of a component in another folder", func(t *testing.T, root string) {
+			writeFile(t, filepath.Join(lakeOf(root), "rows/main.py"), "import tenon_step, os\n")
+		}, false},
+		{"the module in another folder", func(t *testing.T, root string) {
+			writeFile(t, filepath.Join(lakeOf(root), "cue.mod/module.cue"), "module: \"acme.example/lake@v0\"\n")
+		}, false},
+		{"what is beside the module in another folder", func(t *testing.T, root string) {
+			writeFile(t, filepath.Join(lakeOf(root), "docs/page.md"), "")
+		}, true},
 		{"the lock", func(t *testing.T, root string) {
 			writeFile(t, filepath.Join(root, "system/tenon.lock"), `{"version": 1}`)
 		}, false},
 		{"the lock less", func(t *testing.T, root string) { must(t, os.Remove(filepath.Join(root, "system/tenon.lock"))) }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			root := t.TempDir()
+			root := filepath.Join(t.TempDir(), "system")
 			_, kept := keep(t, root)
 			if !kept() {
 				t.Fatal("nothing is kept")
@@ -222,7 +301,7 @@ func TestWhatIsKeptIsTakenUntilACompilationWouldReadSomethingElse(t *testing.T) 
 }
 
 func TestTagsAndTheEnvironmentOfCUEAreKeptApart(t *testing.T) {
-	_, kept := keep(t, t.TempDir())
+	_, kept := keep(t, filepath.Join(t.TempDir(), "system"))
 	if kept("env=prod") {
 		t.Error("another tag gives the same")
 	}
@@ -237,8 +316,7 @@ func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
 		`_at: string @tag(at,var=now)`,
 		"_host:\n\tstring @tag(host, short=a|b, var=hostname)",
 	} {
-		root := t.TempDir()
-		dir, _ := keep(t, root)
+		dir, _ := keep(t, filepath.Join(t.TempDir(), "system"))
 		p := quiet(t, dir)
 		writeFile(t, filepath.Join(dir, "more.cue"), "package people\n\n"+line+"\n")
 		if _, err := p.Compile(t.Context()); err != nil {
@@ -255,7 +333,7 @@ func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
 }
 
 func TestWhatIsKeptIsWhatWasCompiled(t *testing.T) {
-	dir, _ := keep(t, t.TempDir())
+	dir, _ := keep(t, filepath.Join(t.TempDir(), "system"))
 	p := quiet(t, dir)
 	kept, err := p.Compile(t.Context())
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/executors/records"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -69,8 +70,14 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	digests := planner.NewFileDigests(w.dir)
 	digests.OnDrop = w.set.warn
 	return planner.Inputs{
-		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Written: w.records(nil).Lost,
+		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
 	}, nil
+}
+
+// preparer is the executor, if it prepares anything.
+func preparer(x executors.Executor) planner.Preparer {
+	p, _ := x.(planner.Preparer)
+	return p
 }
 
 // bring updates this machine's files of records from a state that machines share, unless
@@ -127,18 +134,28 @@ func (w *Workspace) setup(ctx context.Context, system string) (all.Setup, error)
 
 // setupApart is what executors work with that only look at what handles name.
 func (w *Workspace) setupApart() all.Setup {
-	envs := sync.OnceValue(w.environments) // few units need one
 	return all.Setup{
-		Config: w.set.Config, Images: w.images, Runs: filepath.Join(w.dir, "runs"),
-		Python: func(ctx context.Context, lockPath string) (string, error) {
-			lock, err := os.ReadFile(lockPath)
-			if err != nil {
-				return "", fmt.Errorf("read the lock of the Python environment: %w", err)
-			}
-			return envs().Ensure(ctx, lock, nil)
-		},
+		Config: w.set.Config, Images: w.images, Runs: filepath.Join(w.dir, "runs"), Python: &environments{make: w.environments},
 	}
 }
+
+// environments looks for uv only when an environment is asked for: few units need one.
+type environments struct {
+	make func() *pyenv.Env
+	once sync.Once
+	env  *pyenv.Env
+}
+
+func (e *environments) made() *pyenv.Env {
+	e.once.Do(func() { e.env = e.make() })
+	return e.env
+}
+
+func (e *environments) Ensure(ctx context.Context, lock []byte, tell func(pyenv.Progress)) (string, error) {
+	return e.made().Ensure(ctx, lock, tell)
+}
+
+func (e *environments) Missing(lock []byte) *pyenv.Missing { return e.made().Missing(lock) }
 
 // route makes the executor that starts what the target runs, and finds what other executors
 // have started. wrap, which may be nil, is put around each.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"sync"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -13,6 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib"
 )
 
 // A Project is a system in a folder. Nothing of it is open.
@@ -65,21 +66,9 @@ func (p *Project) Shared() bool { return state.IsURL(p.set.State) }
 
 // environments are the Python environments that all systems of a user share.
 func (p *Project) environments() *pyenv.Env {
-	return pyenv.New(pyenv.Options{Dir: filepath.Join(p.set.Cache, "python"), UV: p.set.uv(), Log: &preparing{set: &p.set}})
-}
-
-// preparing says once that an environment is prepared. What uv prints comes with the error
-// if it fails.
-type preparing struct {
-	set  *Settings
-	once sync.Once
-}
-
-func (n *preparing) Write(b []byte) (int, error) {
-	n.once.Do(func() {
-		n.set.notify(Notice{Text: "  preparing a Python environment; it is kept for the next time"})
+	return pyenv.New(pyenv.Options{
+		Dir: filepath.Join(p.set.Cache, "python"), UV: p.set.uv(), Sizes: func() map[string]int64 { return stdlib.WheelSizes(runtime.GOARCH) },
 	})
-	return len(b), nil
 }
 
 // images is the store of images that all systems of a user share. It reaches registries as

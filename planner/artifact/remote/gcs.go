@@ -174,8 +174,8 @@ func (b *gcsBucket) send(ctx context.Context, q gcsRequest) (*http.Response, err
 	return answer, nil
 }
 
-// try makes a request, again while its failure is temporary. Between them, done reads
-// the answer, whose errors count too.
+// try makes a request, and repeats it while its failure is temporary. done reads the
+// answer; if that fails, so has the request.
 func (b *gcsBucket) try(ctx context.Context, q gcsRequest, done func(*http.Response) error) error {
 	for tries := 1; ; tries++ {
 		answer, err := b.send(ctx, q)

@@ -1,0 +1,200 @@
+package executors
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// preparers is how many preparations are under way at once.
+const preparers = 4
+
+// A preparation is what units need made before they can start. It takes nothing of
+// the pools. The loop alone touches it; a goroutine of its own makes it.
+type preparation struct {
+	name    string
+	unit    *ir.Unit // one that needs it
+	units   []string // all that the plan runs and that need it
+	ahead   bool     // one of them runs for sure
+	waiting []*work  // that could start but for this
+
+	running bool
+	cancel  context.CancelFunc
+	began   time.Time
+	ready   bool
+	err     error         // why it could not be made
+	took    time.Duration // 0 if nothing was missing
+}
+
+// findPreparations gives each unit that the plan runs what it needs made.
+func (w *walk) findPreparations() {
+	x, ok := w.o.Executor.(Preparer)
+	if !ok {
+		return
+	}
+	found := map[string]*preparation{}
+	for _, n := range w.works {
+		if n.unit.Kind == ir.Record || !n.changes() {
+			continue
+		}
+		name := x.Prepares(*n.unit, w.plan.Image(n.unit))
+		if name == "" {
+			continue
+		}
+		p := found[name]
+		if p == nil {
+			p = &preparation{name: name, unit: n.unit}
+			found[name] = p
+			w.preparations = append(w.preparations, p)
+		}
+		p.units = append(p.units, n.unit.ID)
+		p.ahead = p.ahead || !n.item.Unless
+		n.needs = p
+	}
+}
+
+// prepareAhead begins what is needed for sure, while the units before are at work.
+func (w *walk) prepareAhead(ctx context.Context) {
+	for _, p := range w.preparations {
+		if p.ahead && ctx.Err() == nil {
+			w.prepare(ctx, p)
+		}
+	}
+}
+
+// prepare makes a preparation in a goroutine.
+func (w *walk) prepare(ctx context.Context, p *preparation) {
+	p.running, p.err, p.began = true, nil, w.o.Now()
+	ctx, p.cancel = context.WithCancel(ctx)
+	w.flying++
+	w.making++
+	go func() {
+		var missing bool
+		var said string
+		err := w.make(ctx, p, func(at step.Progress) {
+			missing, said = true, at.Message
+			w.tell.tell(Event{Type: EventPreparing, What: p.name, Units: p.units, Done: at.Done, Total: at.Total, Message: at.Message, Waits: at.Waits})
+		})
+		r := report{made: p, cause: err, said: said}
+		if missing {
+			r.wait = w.o.Now().Sub(p.began)
+		}
+		w.reports <- r
+	}()
+}
+
+func (w *walk) make(ctx context.Context, p *preparation, tell func(step.Progress)) error {
+	select {
+	case w.preparers <- struct{}{}:
+		defer func() { <-w.preparers }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	t := Task{Unit: *p.unit, Image: w.plan.Image(p.unit)}
+	var err error
+	if t.Code, t.Lock, err = w.layCode(p.unit); err != nil {
+		return err
+	}
+	return w.o.Executor.(Preparer).Prepare(ctx, t, tell) //nolint:forcetypeassert // or nothing would be prepared
+}
+
+// made takes in how a preparation came out.
+func (w *walk) made(ctx context.Context, r report) {
+	p := r.made
+	dropped := p.cancel == nil
+	if !dropped {
+		p.cancel()
+	}
+	w.making--
+	p.running, p.ready, p.err = false, r.cause == nil, r.cause
+	p.took = r.wait
+	if ctx.Err() != nil {
+		return // nothing starts any more
+	}
+	if dropped {
+		p.err = nil
+		return
+	}
+	if p.took > 0 || p.err != nil {
+		e := Event{Type: EventPrepared, What: p.name, Units: p.units, Duration: w.o.Now().Sub(p.began)}
+		if p.err != nil {
+			e.Error = p.err.Error()
+		} else {
+			e.Message = r.said
+		}
+		w.tell.tell(e)
+	}
+	waiting := p.waiting
+	p.waiting = nil
+	for _, n := range waiting {
+		w.queue(ctx, n)
+	}
+}
+
+// queue lets a unit that has to run wait for its pool, once what it needs is made.
+func (w *walk) queue(ctx context.Context, n *work) {
+	p := n.needs
+	switch {
+	case p == nil || p.ready || ctx.Err() != nil || w.mayRun(n.unit.ID), p.err != nil && n.audit: // which fails by itself, and says so
+		w.sched.queue(n.node)
+	case p.err != nil:
+		w.unprepared(ctx, n, *p)
+	default:
+		p.waiting = append(p.waiting, n)
+		w.tell.tell(Event{Unit: n.unit.ID, Type: EventProgress, Waits: p.name + " is being prepared"})
+		if !p.running {
+			w.prepare(ctx, p)
+		}
+	}
+}
+
+// mayRun reports whether a killed apply has started something for the unit that may be
+// adopted. That needs nothing made.
+func (w *walk) mayRun(unit string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.pending[unit], func(p state.Pending) bool { return p.Handle != nil })
+}
+
+// unprepared fails an attempt of a unit whose preparation failed.
+func (w *walk) unprepared(ctx context.Context, n *work, p preparation) {
+	w.fly(n, func(n *work) report {
+		if ctx.Err() != nil {
+			return report{work: n, verdict: canceled}
+		}
+		n.tries++
+		c, err := w.open(ctx, n)
+		if err != nil {
+			w.stop(err)
+			return report{work: n, verdict: canceled}
+		}
+		c.began = p.began
+		r := c.fail(ctx, fmt.Errorf("prepare: %w", p.err))
+		r.idle = true
+		return r
+	})
+}
+
+// dropPreparations ends those that no unit will need any more: nothing is at work,
+// and nothing waits for them.
+func (w *walk) dropPreparations() {
+	if w.making == 0 || w.flying > w.making {
+		return
+	}
+	for _, p := range w.preparations {
+		if len(p.waiting) > 0 {
+			return
+		}
+	}
+	for _, p := range w.preparations {
+		if p.running && p.cancel != nil {
+			p.cancel()
+			p.cancel = nil
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local/disk"
+	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Environments makes and finds Python environments. [pyenv.Env] does.
+type Environments interface {
+	Ensure(ctx context.Context, lock []byte, tell func(pyenv.Progress)) (python string, err error)
+	Missing(lock []byte) *pyenv.Missing
+}
+
+// Prepares names the Python environment of a unit, or returns "" if it has none.
+func (e *Executor) Prepares(u ir.Unit, _ string) string {
+	if u.Code.Lock == "" || u.Code.Runtime == ir.Builtin || e.opts.Python == nil {
+		return ""
+	}
+	digest := strings.TrimPrefix(u.Code.Lock, "sha256:")
+	return "Python environment " + digest[:min(8, len(digest))]
+}
+
+// Missing tells which packages the environment of a unit is made of, or nil if it is there.
+func (e *Executor) Missing(u ir.Unit, image string, lock []byte) *planner.Preparation {
+	m := e.opts.Python.Missing(lock)
+	if m == nil {
+		return nil
+	}
+	p := &planner.Preparation{What: e.Prepares(u, image)}
+	if m.Problem != nil {
+		p.Problem = m.Problem.Error()
+	}
+	for _, pkg := range m.Packages {
+		p.Packages = append(p.Packages, planner.Package{Name: pkg.Name, Bytes: pkg.Bytes})
+	}
+	return p
+}
+
+// Prepare makes the environment of the task's unit.
+func (e *Executor) Prepare(ctx context.Context, t executors.Task, tell func(step.Progress)) error {
+	var last pyenv.Progress
+	_, err := e.python(ctx, t.Lock, func(p pyenv.Progress) { last = p; tell(progress(p)) })
+	if err == nil && last.Packages > 0 {
+		tell(step.Progress{Done: 1, Total: 1, Message: fmt.Sprintf("%s, %s downloaded", count(last.Packages, "package"), disk.Size(last.Bytes))})
+	}
+	return err
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// python is the interpreter of the environment that a file locks.
+func (e *Executor) python(ctx context.Context, lockPath string, tell func(pyenv.Progress)) (string, error) {
+	lock, err := os.ReadFile(lockPath)
+	if err != nil {
+		return "", fmt.Errorf("read the lock of the Python environment: %w", err)
+	}
+	return e.opts.Python.Ensure(ctx, lock, tell)
+}
+
+// progress says how far an environment is: in bytes while they are downloaded, then in modules.
+func progress(p pyenv.Progress) step.Progress {
+	packages := "packages"
+	if p.Packages > 0 {
+		packages = count(p.Packages, "package")
+	}
+	switch p.Stage {
+	case pyenv.Waiting:
+		return step.Progress{}
+	case pyenv.Compiling:
+		return step.Progress{Done: float64(p.Files), Total: float64(p.AllFiles), Message: fmt.Sprintf("compiling %s: %d of %d modules", packages, p.Files, p.AllFiles)}
+	}
+	text := "installing " + packages
+	if p.Total > 0 {
+		text += fmt.Sprintf(": %s of %s downloaded", disk.Size(p.Bytes), disk.Size(p.Total))
+	}
+	return step.Progress{Done: float64(p.Bytes), Total: float64(p.Total), Message: text}
+}
