@@ -93,8 +93,14 @@ func (e *Entity) Field(unit, part string) string {
 		}
 	}
 	for _, o := range e.Outputs {
-		if column, ok := strings.CutPrefix(part, "output "+o.Port+" column "); ok && o.Unit == unit && o.Schema != "" {
-			return o.Schema + "." + column
+		rest, ok := strings.CutPrefix(part, "output "+o.Port+" ")
+		if of, column, found := strings.Cut(rest, "column "); ok && found && o.Unit == unit {
+			if of = strings.TrimSpace(of); of == "" { // of a table; else of the request or the response
+				of = o.Schema
+			}
+			if of != "" {
+				return of + "." + column
+			}
 		}
 	}
 	return ""
