@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib"
 )
@@ -44,7 +44,7 @@ func examples(section string) []string {
 	return out
 }
 
-var firstDefinition = regexp.MustCompile(`(?m)^(#\w+): \{`)
+var firstDefinition = lazyregexp.New(`(?m)^(#\w+): \{`)
 
 // exampleHint says how an entry of a section is written.
 func exampleHint(e *entity) string {

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/duration"
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
@@ -326,7 +326,7 @@ func (c *compilation) checkFieldsOf(e *entity, k *component, part string) {
 	}
 }
 
-var importPath = regexp.MustCompile(`^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$`)
+var importPath = lazyregexp.New(`^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$`)
 
 func parsesAsTime(s string) bool {
 	for _, layout := range []string{time.DateOnly, time.DateTime, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04"} {
@@ -566,10 +566,10 @@ func (c *compilation) checkStep(e *entity) {
 }
 
 var (
-	secretName = regexp.MustCompile(`(?i)(^|[_-])(password|passwd|pwd|secret|((access|auth|api|bearer|refresh)_?)token|api_?key|access_?key|private_?key|credentials?)$`)
+	secretName = lazyregexp.New(`(?i)(^|[_-])(password|passwd|pwd|secret|((access|auth|api|bearer|refresh)_?)token|api_?key|access_?key|private_?key|credentials?)$`)
 	// secretObjects are fields that name a Secret of a cluster.
 	secretObjects = []string{"store_secret", "state_secret"}
-	secretURL     = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)
+	secretURL     = lazyregexp.New(`^[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)
 )
 
 // checkSecrets refuses what looks like a secret written out.

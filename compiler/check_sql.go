@@ -12,6 +12,7 @@ import (
 	"cuelang.org/go/cue/ast"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
@@ -104,7 +105,7 @@ func (c *compilation) checkQuery(e *entity) error {
 
 // otherEveryTime finds what DuckDB calls volatile, and what depends on when a
 // query runs.
-var otherEveryTime = regexp.MustCompile(`(?i)\b((?:random|setseed|uuid|uuidv4|uuidv7|gen_random_uuid|now|today|get_current_time|get_current_timestamp|transaction_timestamp|nextval)\s*\(|current_(?:date|time|timestamp)\b|localtime(?:stamp)?\b)`)
+var otherEveryTime = lazyregexp.New(`(?i)\b((?:random|setseed|uuid|uuidv4|uuidv7|gen_random_uuid|now|today|get_current_time|get_current_timestamp|transaction_timestamp|nextval)\s*\(|current_(?:date|time|timestamp)\b|localtime(?:stamp)?\b)`)
 
 // checkComparisons refuses to compare columns of two families of types, as in a
 // join of a text on a number: DuckDB would convert the text, row by row, and

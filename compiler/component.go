@@ -10,7 +10,6 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -19,6 +18,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib"
@@ -399,8 +399,8 @@ type codeOf struct {
 }
 
 var (
-	pythonImport = regexp.MustCompile(`(?m)^\s*(?:import|from) (tenon_\w+)`)
-	goImport     = regexp.MustCompile(`(?m)^\s*(?:\w+ )?"github\.com/tenon-ml/tenon/stdlib/([\w/]+)"`)
+	pythonImport = lazyregexp.New(`(?m)^\s*(?:import|from) (tenon_\w+)`)
+	goImport     = lazyregexp.New(`(?m)^\s*(?:\w+ )?"github\.com/tenon-ml/tenon/stdlib/([\w/]+)"`)
 )
 
 // sources returns the code of the component: files in Go for one that Tenon runs

@@ -14,7 +14,7 @@ var times = regexp.MustCompile(`\b[0-9.]+m?s\b`)
 
 // What the README shows is what a newcomer gets. TENON_UPDATE=1 writes it anew.
 func TestTheReadmeShowsWhatHappens(t *testing.T) {
-	s := &system{t: t, dir: t.TempDir()}
+	s := &system{t: t, dir: t.TempDir(), env: []string{"TENON_CACHE=" + t.TempDir()}} // a newcomer has no environments
 	s.must("init")
 	read := func(path string) string {
 		b, err := os.ReadFile(path)

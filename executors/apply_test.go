@@ -3,11 +3,13 @@ package executors_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -387,6 +389,52 @@ func TestProgressSaysWhyATaskWaits(t *testing.T) {
 	}
 	if !slices.Equal(waits, []string{"no node has room"}) {
 		t.Errorf("it waits for %q", waits)
+	}
+}
+
+// A job that is over gives its cores to the next one before it is recorded. One that
+// may have left something that runs keeps them until that is gone.
+func TestAJobThatIsOverHoldsNothing(t *testing.T) {
+	for _, trails := range []bool{false, true} {
+		t.Run(fmt.Sprintf("trails %v", trails), func(t *testing.T) {
+			b := newBench(t)
+			for _, unit := range []string{"sources/a", "sources/b"} {
+				b.fake.behave[unit] = behaviour{trails: trails}
+			}
+			var started atomic.Int32
+			both := make(chan bool)
+			b.watch = func(e executors.Event) {
+				if e.Type == executors.EventStarted && started.Add(1) == 2 {
+					close(both)
+				}
+			}
+			b.store.OnWrite = func(doing string, ended bool) {
+				if !strings.HasPrefix(doing, "finish run") || ended {
+					return
+				}
+				if trails {
+					if n := started.Load(); n == 1 {
+						time.Sleep(50 * time.Millisecond) // for the other one to start
+						if started.Load() != 1 {
+							t.Error("both run in a pool for one")
+						}
+					}
+					return
+				}
+				select {
+				case <-both:
+				case <-time.After(10 * time.Second):
+					t.Error("the second one waits until the first is recorded")
+				}
+			}
+			o := b.options()
+			o.Machine.MilliCPU = 1000
+			_, err := executors.Apply(t.Context(), b.plan([]ir.Unit{table("sources/a", `{}`), table("sources/b", `{"n":2}`)}), o)
+			b.ok(err)
+			if left := b.fake.alive(); len(left) > 0 {
+				t.Errorf("alive: %v", left)
+			}
+		})
 	}
 }
 

@@ -32,6 +32,8 @@ type call struct {
 	recorded bool
 	// stuck is set if what it left, or what it replaced, could not be ended.
 	stuck bool
+	// vacated is set once it has given back what it held, to be one of the outgoing.
+	vacated bool
 }
 
 // attempt runs a job to its end or a service until it is ready.
@@ -52,6 +54,9 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 		} else {
 			err = c.commit(ctx)
 		}
+	}
+	if c.vacated && !c.recorded {
+		<-c.outgoing
 	}
 	var broken *stateError
 	switch {
@@ -103,22 +108,15 @@ func (w *walk) call(n *work, r state.Run) *call {
 // nextAttempt numbers attempts over all applies, so that a name, and a folder,
 // is never used for two of them.
 func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
-	runs, err := w.o.Store.Runs(context.WithoutCancel(ctx), n.unit.ID, 20)
+	last, err := w.o.Store.LastAttempt(context.WithoutCancel(ctx), n.unit.ID, n.key)
 	if err != nil {
 		return 0, err
 	}
-	number := 1
-	for _, r := range runs {
-		if r.Key == n.key && r.Attempt >= number {
-			number = r.Attempt + 1
-		}
-	}
-	for {
-		if !exists(w.layout.run(TaskName(n.unit.ID, n.key, number))) {
-			return number, nil
-		}
+	number := last + 1
+	for exists(w.layout.run(TaskName(n.unit.ID, n.key, number))) {
 		number++
 	}
+	return number, nil
 }
 
 // lost reports whether there is nothing left to adopt: the executor knows of

@@ -52,7 +52,7 @@ func (w *walk) audit(ctx context.Context, n *work) report {
 	}
 	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Message: "audit", Log: c.log()})
 	if err = c.perform(ctx); err == nil {
-		c.run.Outputs, err = c.receipt(ctx)
+		c.run.Outputs, err = c.outputs(ctx)
 	}
 	var broken *stateError
 	switch {

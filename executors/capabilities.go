@@ -157,7 +157,7 @@ const (
 )
 
 // A Preparer makes what units need before they can start, and what several of them may
-// share, such as a Python environment. The engine asks for it before a unit takes
+// share, such as a Python environment or an image. The engine asks for it before a unit takes
 // resources and apart from the time of its runs.
 type Preparer interface {
 	planner.Preparer

@@ -45,6 +45,7 @@ type behaviour struct {
 	loses   int                    // handles: so many calls of Apply return an error although the task is there
 	undying error                  // Destroy fails
 	lingers bool                   // Destroy does not return before its time is up
+	trails  bool                   // the job may leave something that runs
 	writes  map[string]string      // relative to the run's folder: content; replaces the outputs
 	leaves  func(dir string) error // does something in the run's folder besides
 	log     string
@@ -138,7 +139,7 @@ func (f *fake) end(name string) {
 	if b.leaves != nil {
 		must(b.leaves(ft.task.Dir))
 	}
-	f.settle(ft, state.Status{Phase: state.Succeeded, Usage: state.Usage{CPU: time.Second}})
+	f.settle(ft, state.Status{Phase: state.Succeeded, Usage: state.Usage{CPU: time.Second}, Over: !b.trails})
 }
 
 func (f *fake) settle(ft *fakeTask, st state.Status) {

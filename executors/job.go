@@ -78,7 +78,7 @@ func (w *walk) env(u *ir.Unit) (map[string]string, error) {
 // records the run. A cancel does not stop it: the work is done.
 func (c *call) commit(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
-	outputs, err := c.receipt(ctx)
+	outputs, err := c.outputs(ctx)
 	if err != nil {
 		return err
 	}
@@ -86,6 +86,13 @@ func (c *call) commit(ctx context.Context) error {
 		return err
 	}
 	if c.run.Metrics, err = readMetrics(filepath.Join(c.dir, MetricsFile)); err != nil {
+		return err
+	}
+	c.vacate()
+	put := c.o.Artifacts.Put
+	if c.mayStay(outputs) {
+		put = c.o.Artifacts.Add
+	} else if err := c.list(outputs); err != nil {
 		return err
 	}
 	for _, port := range sortedKeys(outputs) {
@@ -98,7 +105,7 @@ func (c *call) commit(ctx context.Context) error {
 			}
 			continue
 		}
-		stored, err := c.o.Artifacts.Put(ctx, path, a.Kind)
+		stored, err := put(ctx, path, a.Kind)
 		if err != nil {
 			return fmt.Errorf("output %s: %w", port, err)
 		}
@@ -128,16 +135,32 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 		e.Type, e.Endpoint = EventReady, h.Endpoint
 	}
 	c.tell.tell(e)
-	if n.unit.Kind == ir.Job {
+	switch {
+	case c.vacated:
+		c.sweeps.Go(func() {
+			defer func() { <-c.outgoing }()
+			c.destroy(ctx)
+		})
+	case n.unit.Kind == ir.Job:
 		c.destroy(ctx)
 	}
 	return nil
 }
 
-// A receipt is the list of a run's verified outputs, by port. It is written
-// before the first of them is moved into the store, so that an apply that is
-// killed while they move loses none and runs nothing twice.
-func (c *call) receipt(ctx context.Context) (map[string]artifact.Artifact, error) {
+// vacate lets other units have what the job held, if its executor knows that nothing
+// of it runs any more. What is left to do mostly waits for the disk, and many jobs
+// can wait at once. GPUs stay with the job for as long as the journal says so.
+func (c *call) vacate() {
+	if !c.status.Over || len(c.run.Devices) > 0 {
+		return
+	}
+	c.outgoing <- struct{}{}
+	c.vacated = true
+	c.reports <- report{work: c.n, verdict: vacated}
+}
+
+// outputs returns the verified outputs of a run, by port.
+func (c *call) outputs(ctx context.Context) (map[string]artifact.Artifact, error) {
 	if c.adopted {
 		if outputs := c.listed(); outputs != nil {
 			return outputs, nil
@@ -168,14 +191,35 @@ func (c *call) receipt(ctx context.Context) (map[string]artifact.Artifact, error
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
+	return outputs, nil
+}
+
+// mayStay reports whether the outputs can stay in the run's folder until the run is
+// recorded, as second names of the artifacts: they are files, and nothing runs that
+// could write to them. Folders have one name only.
+func (c *call) mayStay(outputs map[string]artifact.Artifact) bool {
+	if !c.status.Over {
+		return false
+	}
+	for port := range outputs {
+		if info, err := os.Lstat(c.out(port)); err != nil || !info.Mode().IsRegular() {
+			return false
+		}
+	}
+	return true
+}
+
+// list writes down the outputs before the first of them is moved into the store, so
+// that an apply that is killed while they move loses none and runs nothing twice.
+func (c *call) list(outputs map[string]artifact.Artifact) error {
 	b, err := json.Marshal(outputs)
 	if err == nil {
 		err = files.WriteSynced(filepath.Join(c.dir, receiptName), b, 0o644)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list the outputs: %w", err)
+		return fmt.Errorf("list the outputs: %w", err)
 	}
-	return outputs, nil
+	return nil
 }
 
 const receiptName = "outputs.json"

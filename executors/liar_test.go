@@ -427,7 +427,7 @@ func (l *liar) Inspect(ctx context.Context, h state.Handle) (state.Status, error
 	case "says failed":
 		return state.Status{Phase: state.Failed, ExitCode: 1}, nil
 	}
-	st := state.Status{Phase: x.phase}
+	st := state.Status{Phase: x.phase, Over: x.phase == state.Succeeded && x.fate != "writes later" && x.Key[0]%2 == 0} // of half of them it cannot tell
 	if x.phase == state.Failed {
 		st.ExitCode = 1
 	}

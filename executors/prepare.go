@@ -15,13 +15,17 @@ import (
 const preparers = 4
 
 // A preparation is what units need made before they can start. It takes nothing of
-// the pools. The loop alone touches it; a goroutine of its own makes it.
+// the pools. A goroutine of its own makes it; what is not said to be otherwise, the
+// loop alone touches.
 type preparation struct {
-	name    string
-	unit    *ir.Unit // one that needs it
-	units   []string // all that the plan runs and that need it
-	ahead   bool     // one of them runs for sure
-	waiting []*work  // that could start but for this
+	name  string
+	unit  *ir.Unit // one that needs it
+	units []string // all that the plan runs and that need it
+	ahead bool     // one of them runs for sure
+
+	// Under the lock of the walk:
+	waiting []*work // that could start but for this
+	missing bool    // it is not there, as far as that is known
 
 	running bool
 	cancel  context.CancelFunc
@@ -73,19 +77,63 @@ func (w *walk) prepare(ctx context.Context, p *preparation) {
 	ctx, p.cancel = context.WithCancel(ctx)
 	w.flying++
 	w.making++
+	w.setMissing(p, false)
 	go func() {
-		var missing bool
-		var said string
-		err := w.make(ctx, p, func(at step.Progress) {
-			missing, said = true, at.Message
-			w.tell.tell(Event{Type: EventPreparing, What: p.name, Units: p.units, Done: at.Done, Total: at.Total, Message: at.Message, Waits: at.Waits})
+		r := report{made: p}
+		r.cause = w.make(ctx, p, func(at step.Progress) {
+			r.said = at.Message
+			w.tell.tell(Event{Type: EventPreparing, What: p.name, Units: p.units, Done: at.Done, Total: at.Total, Message: at.Message})
+			for _, n := range w.setMissing(p, true) {
+				w.tellWaits(n, p)
+			}
 		})
-		r := report{made: p, cause: err, said: said}
-		if missing {
+		if w.isMissing(p) {
 			r.wait = w.o.Now().Sub(p.began)
 		}
 		w.reports <- r
 	}()
+}
+
+// setMissing notes whether a preparation has to be made. It returns the units that wait for it
+// and have not been said to.
+func (w *walk) setMissing(p *preparation, missing bool) []*work {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p.missing == missing {
+		return nil
+	}
+	p.missing = missing
+	return slices.Clone(p.waiting)
+}
+
+func (w *walk) isMissing(p *preparation) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return p.missing
+}
+
+// awaits lets a unit wait for a preparation.
+func (w *walk) awaits(n *work, p *preparation) {
+	w.mu.Lock()
+	p.waiting = append(p.waiting, n)
+	missing := p.missing
+	w.mu.Unlock()
+	if missing {
+		w.tellWaits(n, p)
+	}
+}
+
+// released are the units that waited for a preparation, which wait no more.
+func (w *walk) released(p *preparation) []*work {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	waiting := p.waiting
+	p.waiting = nil
+	return waiting
+}
+
+func (w *walk) tellWaits(n *work, p *preparation) {
+	w.tell.tell(Event{Unit: n.unit.ID, Type: EventProgress, Waits: p.name + " is being prepared"})
 }
 
 func (w *walk) make(ctx context.Context, p *preparation, tell func(step.Progress)) error {
@@ -129,9 +177,7 @@ func (w *walk) made(ctx context.Context, r report) {
 		}
 		w.tell.tell(e)
 	}
-	waiting := p.waiting
-	p.waiting = nil
-	for _, n := range waiting {
+	for _, n := range w.released(p) {
 		w.queue(ctx, n)
 	}
 }
@@ -145,11 +191,10 @@ func (w *walk) queue(ctx context.Context, n *work) {
 	case p.err != nil:
 		w.unprepared(ctx, n, *p)
 	default:
-		p.waiting = append(p.waiting, n)
-		w.tell.tell(Event{Unit: n.unit.ID, Type: EventProgress, Waits: p.name + " is being prepared"})
 		if !p.running {
 			w.prepare(ctx, p)
 		}
+		w.awaits(n, p)
 	}
 }
 

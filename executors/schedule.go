@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
 // patience is how often a unit that waits for a large share of its pool may be
@@ -23,6 +25,7 @@ type node struct {
 	former    lease // what its predecessor keeps until it has taken over
 	moves     bool  // from the former lease to another
 	runs      bool
+	vacated   bool // it has given back what it held, and is yet to come out
 	turn      int  // when it was admitted
 	leaving   bool // is being ended, for others are owed what it has borrowed
 	stuck     bool // could not be ended, so that nobody gets what it has
@@ -39,16 +42,21 @@ type node struct {
 type schedule struct {
 	nodes    []node
 	pools    ledger
-	parallel int // how many may run at once; 0 is no bound
+	parallel int  // how many may run at once; 0 is no bound
+	teams    bool // some pool guarantees GPUs to teams
 
 	due     []int
-	queued  []int // highest rank first, then the longest way, then in the plan's order
+	queued  []int             // highest rank first, then the longest way, then in the plan's order
+	asked   map[string]*asked // by pool, of what is queued
 	running int
 	turns   int
 }
 
 func newSchedule(nodes []node, pools ledger, parallel int) *schedule {
-	s := &schedule{nodes: nodes, pools: pools, parallel: parallel}
+	s := &schedule{nodes: nodes, pools: pools, parallel: parallel, asked: map[string]*asked{}}
+	for _, a := range pools {
+		s.teams = s.teams || len(a.gpus.pool.Teams) > 0
+	}
 	for i := range nodes {
 		nodes[i].blockedBy = -1
 		if nodes[i].held {
@@ -89,6 +97,41 @@ func (s *schedule) order(a, b int) int {
 func (s *schedule) queue(i int) {
 	at, _ := slices.BinarySearchFunc(s.queued, i, s.order)
 	s.queued = slices.Insert(s.queued, at, i)
+	s.notice(i)
+}
+
+// asked is what the queued units of a pool ask for.
+type asked struct {
+	least ir.Resources // no unit asks for less, of anything
+	held  bool         // one of them has its place already
+}
+
+// notice enters a unit that is queued in what its pool is asked for.
+func (s *schedule) notice(i int) {
+	n := &s.nodes[i]
+	a, ok := s.asked[n.claim.pool]
+	if !ok {
+		a = &asked{least: n.claim.Resources}
+		s.asked[n.claim.pool] = a
+	}
+	a.held = a.held || n.held
+	a.least = ir.Resources{
+		MilliCPU: min(a.least.MilliCPU, n.claim.MilliCPU), Memory: min(a.least.Memory, n.claim.Memory),
+		Disk: min(a.least.Disk, n.claim.Disk),
+	}
+}
+
+// closed reports that no queued unit can start, without a look at each.
+func (s *schedule) closed() bool {
+	if len(s.queued) == 0 || s.parallel > 0 && s.running >= s.parallel {
+		return true
+	}
+	for pool, a := range s.asked {
+		if a.held || s.pools.fits(claim{pool: pool, Resources: a.least}) {
+			return false
+		}
+	}
+	return true
 }
 
 // admit takes what fits out of the queue and returns it as running. First come
@@ -97,10 +140,21 @@ func (s *schedule) queue(i int) {
 // team is guaranteed. A node that does not fit is overtaken by those behind it, but
 // only so often: then its pool is kept free for it until it fits. One that waits
 // for its own team alone keeps only that from going on.
+//
+// It stops once nothing that is behind can start: with a long queue, that is most
+// often at once.
 func (s *schedule) admit() []int {
+	if s.closed() {
+		return nil
+	}
 	var started, later []int
+	behind := -1
 	a := admission{schedule: s, kept: map[keep]bool{}, owed: map[string]bool{}}
-	for _, i := range s.queued {
+	for at, i := range s.queued {
+		if len(later) == 0 && s.closed() {
+			behind = at
+			break
+		}
 		if s.standing(i) == borrows {
 			later = append(later, i)
 		} else if a.admit(i, false) {
@@ -119,8 +173,18 @@ func (s *schedule) admit() []int {
 			started = append(started, i)
 		}
 	}
+	if behind >= 0 { // nothing was put off, so the rest is in order
+		from := behind - len(a.rest)
+		copy(s.queued[from:], a.rest)
+		s.queued = s.queued[from:]
+		return started
+	}
 	slices.SortFunc(a.rest, s.order)
 	s.queued = a.rest
+	clear(s.asked)
+	for _, i := range s.queued {
+		s.notice(i)
+	}
 	return started
 }
 
@@ -243,7 +307,7 @@ type loss struct{ from, to int }
 // lowest rank first and of them the latest, and no more than are needed. It marks
 // them as leaving; who ends one tells [schedule.pause].
 func (s *schedule) reclaim() []loss {
-	if !slices.ContainsFunc(s.queued, func(i int) bool { return len(s.pools[s.nodes[i].claim.pool].gpus.pool.Teams) > 0 }) {
+	if !s.teams || len(s.queued) == 0 {
 		return nil
 	}
 	var losses []loss
@@ -328,6 +392,10 @@ func (s *schedule) losers(soon ledger, to int) (chosen []int, got lease, ok bool
 // pause gives back what a running node holds: it will queue again.
 func (s *schedule) pause(i int) {
 	n := &s.nodes[i]
+	if n.vacated {
+		n.vacated = false
+		return
+	}
 	s.running--
 	n.runs, n.leaving = false, false
 	if !n.held {
@@ -338,6 +406,13 @@ func (s *schedule) pause(i int) {
 	}
 	s.pools.giveParts(n.lease)
 	n.lease, n.former, n.moves = n.former, lease{}, false
+}
+
+// vacate gives back what a running node holds: its program has ended, but how it
+// came out is not recorded yet.
+func (s *schedule) vacate(i int) {
+	s.pause(i)
+	s.nodes[i].vacated = true
 }
 
 // end is told that a running node ended.

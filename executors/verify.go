@@ -10,11 +10,11 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/outputs"
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
 // A Violation is a rule of a table's schema that its rows break.
@@ -184,7 +184,7 @@ func readMetrics(path string) (map[string]float64, error) {
 
 // notFinite finds what Python's json module writes for NaN and infinity, which
 // is not JSON.
-var notFinite = regexp.MustCompile(`"((?:[^"\\]|\\.)*)"\s*:\s*(-?(?:NaN|Infinity|nan|inf))\b`)
+var notFinite = lazyregexp.New(`"((?:[^"\\]|\\.)*)"\s*:\s*(-?(?:NaN|Infinity|nan|inf))\b`)
 
 func parseMetrics(b []byte) (map[string]float64, error) {
 	if len(bytes.TrimSpace(b)) == 0 {

@@ -28,18 +28,20 @@ type walk struct {
 
 	resumed bool // some of the revision may have been done before
 
-	works   []*work // by node of the schedule
-	byID    map[string]*work
-	deletes []string
-	leases  map[string]lease // of what is to be deleted
-	lends   bool             // GPUs
-	sched   *schedule
-	reports chan report
-	flying  int            // goroutines that will report
-	byKey   map[string]int // the job that runs under a key
-	twins   map[string][]int
-	lookers chan struct{} // bounds how many units are looked at at once
-	result  Result
+	works    []*work // by node of the schedule
+	byID     map[string]*work
+	deletes  []string
+	leases   map[string]lease // of what is to be deleted
+	lends    bool             // GPUs
+	sched    *schedule
+	reports  chan report
+	flying   int            // goroutines that will report
+	byKey    map[string]int // the job that runs under a key
+	twins    map[string][]int
+	lookers  chan struct{} // bounds how many units are looked at at once
+	outgoing chan struct{} // and how many jobs are recorded and swept beside those that run
+	sweeps   sync.WaitGroup
+	result   Result
 
 	preparations []*preparation
 	making       int           // of those, how many are under way
@@ -96,6 +98,7 @@ const (
 	failed                  // ran badly for the last time
 	again                   // ran badly and will be tried again
 	rested                  // has waited to be tried again
+	vacated                 // holds nothing any more; how it came out follows
 	yielded                 // was ended because others are owed its GPUs
 	freed                   // will not run, and what a killed apply left of it was ended
 	canceled                // was ended, or left to a successor
@@ -105,8 +108,8 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	w := &walk{
 		plan: p, o: o, layout: layout{o.Dir}, tell: &eventSink{to: o.Events, now: o.Now},
 		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
-		preparers: make(chan struct{}, preparers),
-		pending:   map[string][]state.Pending{}, sound: map[string]bool{}, leases: map[string]lease{},
+		outgoing: make(chan struct{}, 64), preparers: make(chan struct{}, preparers),
+		pending: map[string][]state.Pending{}, sound: map[string]bool{}, leases: map[string]lease{},
 	}
 	var err error
 	if w.current, err = o.Store.Current(ctx); err != nil {
@@ -254,6 +257,10 @@ func (w *walk) loop(ctx context.Context) {
 		w.dropPreparations()
 		select {
 		case r := <-w.reports:
+			if r.verdict == vacated {
+				w.sched.vacate(r.work.node)
+				continue
+			}
 			w.flying--
 			w.settle(ctx, r)
 		case <-lost:
@@ -261,6 +268,7 @@ func (w *walk) loop(ctx context.Context) {
 			w.stop(state.ErrFenced)
 		}
 	}
+	w.sweeps.Wait()
 	if ctx.Err() != nil {
 		for i, n := range w.works {
 			if !n.ended && w.sched.nodes[i].blockedBy < 0 {

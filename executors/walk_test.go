@@ -239,3 +239,73 @@ func TestScheduleNeverOvercommits(t *testing.T) {
 		}
 	})
 }
+
+// A pass that stops early starts the same units as one that looks at all of them.
+func TestAdmitLooksNoFurtherThanItHasTo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var nodes []node
+		for range rapid.IntRange(1, 40).Draw(t, "units") {
+			service := rapid.Bool().Draw(t, "service")
+			nodes = append(nodes, node{
+				claim: cpu(250 * rapid.Int64Range(0, 8).Draw(t, "cpu")), way: time.Duration(rapid.IntRange(0, 3).Draw(t, "way")),
+				rank: rapid.IntRange(0, 2).Draw(t, "rank"), service: service, held: service && rapid.IntRange(0, 9).Draw(t, "held") == 0,
+			})
+		}
+		parallel := rapid.IntRange(0, 4).Draw(t, "parallel")
+		quick := newSchedule(slices.Clone(nodes), machine(2000), parallel)
+		whole := newSchedule(slices.Clone(nodes), machine(2000), parallel)
+		due := whole.takeDue()
+		quick.takeDue()
+		var running []int
+		for len(due) > 0 || len(running) > 0 {
+			for range min(len(due), rapid.IntRange(0, 5).Draw(t, "queued")) {
+				quick.queue(due[0])
+				whole.queue(due[0])
+				due = due[1:]
+			}
+			whole.asked["everything"] = &asked{held: true}
+			got, want := quick.admit(), whole.admit()
+			if !slices.Equal(got, want) || !slices.Equal(quick.queued, whole.queued) {
+				t.Fatalf("it starts %v and leaves %v, not %v and %v", got, quick.queued, want, whole.queued)
+			}
+			running = append(running, got...)
+			if len(running) == 0 {
+				if len(due) == 0 {
+					return // the rest does not fit beside the services
+				}
+				continue
+			}
+			at := rapid.IntRange(0, len(running)-1).Draw(t, "ends")
+			quick.end(running[at], true)
+			whole.end(running[at], true)
+			running = slices.Delete(running, at, at+1)
+		}
+	})
+}
+
+// What is given back early is not given back twice.
+func TestVacateGivesBackOnce(t *testing.T) {
+	for name, then := range map[string]func(*schedule){
+		"it came out":     func(s *schedule) { s.end(0, true) },
+		"it failed":       func(s *schedule) { s.end(0, false) },
+		"it runs again":   func(s *schedule) { s.pause(0); s.queue(0); s.admit(); s.end(0, true) },
+		"it is not known": func(*schedule) {},
+	} {
+		s := newSchedule([]node{{claim: cpu(1000)}, {claim: cpu(1000)}}, machine(1000), 1)
+		for _, i := range s.takeDue() {
+			s.queue(i)
+		}
+		if got := s.admit(); !slices.Equal(got, []int{0}) {
+			t.Fatalf("%v start", got)
+		}
+		s.vacate(0)
+		if got := s.admit(); !slices.Equal(got, []int{1}) {
+			t.Errorf("%s: %v start once there is room", name, got)
+		}
+		s.end(1, true)
+		then(s)
+		if used := s.pools[MachinePool].used; used != (ir.Resources{}) || s.running != 0 {
+			t.Errorf("%s: in the end %d run, and %+v is in use", name, s.running, used)
+		}
+	}
+}

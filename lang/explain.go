@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/parser"
 
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib"
 )
@@ -446,7 +446,7 @@ func (s *System) explainValue(f fault) diag.Diagnostic {
 	return d
 }
 
-var tagged = regexp.MustCompile(`^(.*?)\s*@tag\(([^,)]+)`)
+var tagged = lazyregexp.New(`^(.*?)\s*@tag\(([^,)]+)`)
 
 // explainTag words the fault of a field that a tag gave a wrong value.
 func (s *System) explainTag(f fault) (diag.Diagnostic, bool) {
@@ -531,11 +531,11 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 }
 
 // starred matches a text that is a default among others, with its tag.
-var starred = regexp.MustCompile(`^\*"[^"]*" *\| *[^@/]*[^@/ ](?: +@tag\([^)]*\))?`)
+var starred = lazyregexp.New(`^\*"[^"]*" *\| *[^@/]*[^@/ ](?: +@tag\([^)]*\))?`)
 
-var cannotFetch = regexp.MustCompile(`cannot fetch (\S+@(v[^\s:]+)): (?:module \S+: )?((?s:.*))`)
+var cannotFetch = lazyregexp.New(`cannot fetch (\S+@(v[^\s:]+)): (?:module \S+: )?((?s:.*))`)
 
-var packageName = regexp.MustCompile(`package "?([^\s":]+)`)
+var packageName = lazyregexp.New(`package "?([^\s":]+)`)
 
 func (s *System) libraryPackages() []string {
 	entries, _ := fs.ReadDir(stdlib.CUE(), ".")
@@ -548,7 +548,7 @@ func (s *System) libraryPackages() []string {
 	return out
 }
 
-var enumeration = regexp.MustCompile(`^=~"\^\(([A-Za-z_|]+)\)\$"$`)
+var enumeration = lazyregexp.New(`^=~"\^\(([A-Za-z_|]+)\)\$"$`)
 
 // describe puts a constraint of the library into words.
 func describe(c string) string {

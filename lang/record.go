@@ -4,14 +4,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 
 	"github.com/tenon-ml/tenon/internal/fingerprint"
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
 // unrecorded is what makes CUE read more than its files: the clock and the
 // machine for a tag, or other files.
-var unrecorded = regexp.MustCompile(`@extern\(|@tag\([^)]*\bvar\b`)
+var unrecorded = lazyregexp.New(`@extern\(|@tag\([^)]*\bvar\b`)
 
 func recordSource(r *fingerprint.Record, file string, content []byte) {
 	r.File(file, content)

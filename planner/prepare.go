@@ -31,8 +31,8 @@ type Preparer interface {
 	// Prepares names what a unit needs made that runs in the image, or returns "" if
 	// it needs nothing. What has the same name is made once.
 	Prepares(u ir.Unit, image string) string
-	// Missing tells what it takes to make that, or nil if it is there. lock is the
-	// text of the unit's lock. Units and Estimate are left open.
+	// Missing tells what it takes to make that, or nil if it is there or nobody can
+	// tell. lock is the text of the unit's lock. Units and Estimate are left open.
 	Missing(u ir.Unit, image string, lock []byte) *Preparation
 }
 

@@ -35,7 +35,7 @@ func main() {
 type scale struct {
 	compile, plan []int         // entities
 	applied       int           // up to which size a plan's state is made by an apply
-	steps         int           // of one apply
+	steps         []int         // of one apply
 	containers    int           // run two at a time
 	jobs          []int         // of a cluster
 	few, many     int           // recorded units of a state
@@ -43,8 +43,8 @@ type scale struct {
 }
 
 var (
-	full  = scale{compile: []int{100, 1000, 10_000}, plan: []int{1000, 10_000}, applied: 1000, steps: 1000, containers: 100, jobs: []int{1, 10, 50}, few: 100, many: 100_000, time: 20 * time.Second}
-	quick = scale{compile: []int{100, 1000}, plan: []int{1000}, applied: 100, steps: 100, containers: 10, jobs: []int{1, 10}, few: 100, many: 10_000, time: 2 * time.Second}
+	full  = scale{compile: []int{100, 1000, 10_000}, plan: []int{1000, 10_000}, applied: 1000, steps: []int{200, 1000}, containers: 100, jobs: []int{1, 10, 50}, few: 100, many: 100_000, time: 20 * time.Second}
+	quick = scale{compile: []int{100, 1000}, plan: []int{1000}, applied: 100, steps: []int{20, 100}, containers: 10, jobs: []int{1, 10}, few: 100, many: 10_000, time: 2 * time.Second}
 )
 
 // A bench is one run of the program.

@@ -83,6 +83,7 @@ type Executor struct {
 var (
 	_ executors.Executor    = (*Executor)(nil)
 	_ executors.Waiter      = (*Executor)(nil)
+	_ executors.Preparer    = (*Executor)(nil)
 	_ executors.Checker     = (*Executor)(nil)
 	_ executors.Logger      = (*Executor)(nil)
 	_ executors.Collector   = (*Executor)(nil)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/internal/test/containerdtest"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // What the tests share, also with the tenons that they start and kill.
@@ -212,6 +214,34 @@ func (b bare) RawManifest() ([]byte, error) {
 }
 
 func (b bare) Digest() (v1.Hash, error) { return partial.Digest(b) }
+
+func TestAnImageIsPrepared(t *testing.T) {
+	store := image.New(image.Options{Dir: os.Getenv(imagesVar)})
+	built := 0
+	e := newExecutor(t, func(o *containerd.Options) {
+		o.Build = func(ctx context.Context, r image.Recipe) (v1.Image, error) {
+			built++
+			return store.Build(ctx, r)
+		}
+	})
+	task := job(t, "exit", "0")
+	ok(t, os.WriteFile(filepath.Join(task.Code, "x"), []byte(t.TempDir()), 0o644)) // as no image has it
+	task.Unit.Code.Files = []ir.CodeFile{{Path: "x", Digest: "sha256:x"}}
+	name, other := e.Prepares(task.Unit, task.Image), task.Unit
+	other.Code.Files = nil
+	if !strings.HasPrefix(name, "image ") || name == e.Prepares(other, task.Image) {
+		t.Errorf("the image is %q, also with other code", name)
+	}
+	ok(t, e.Prepare(t.Context(), executors.Task{Unit: task.Unit, Code: task.Code, Image: task.Image}, func(step.Progress) {}))
+	if built != 1 {
+		t.Errorf("built %d times, want once", built)
+	}
+	st, err := e.Wait(t.Context(), apply(t, e, task))
+	ok(t, err)
+	if st.Phase != state.Succeeded {
+		t.Errorf("status %+v", st)
+	}
+}
 
 func TestAnImageThatDoesNotSayItsType(t *testing.T) {
 	store := image.New(image.Options{Dir: os.Getenv(imagesVar)})

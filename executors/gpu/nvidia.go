@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
 // nvidia is the kind of the CDI devices of NVIDIA.
@@ -97,8 +98,8 @@ func parseTable(out []byte) ([]card, error) {
 }
 
 var (
-	cardLine = regexp.MustCompile(`^GPU (\d+): `)
-	migLine  = regexp.MustCompile(`^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (MIG-\S+)\)`)
+	cardLine = lazyregexp.New(`^GPU (\d+): `)
+	migLine  = lazyregexp.New(`^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (MIG-\S+)\)`)
 )
 
 // parseList adds the slices, which the table does not have.

@@ -11,12 +11,13 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"regexp"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
 // explain makes an error of the registry client one that says what to do. It
@@ -114,7 +115,7 @@ func said(body []byte) string {
 	return " (" + clean(errors.New(b.Errors[0].Message)) + ")"
 }
 
-var query = regexp.MustCompile(`\?[^\s"]*`)
+var query = lazyregexp.New(`\?[^\s"]*`)
 
 // clean is an error's text without what an address may carry, in one line.
 func clean(err error) string { return query.ReplaceAllString(err.Error(), "") }

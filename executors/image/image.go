@@ -107,6 +107,18 @@ func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, duck string) Rec
 	return r
 }
 
+// Name is a short name of the image of a unit on a pinned one, the same for units whose
+// images are the same. The unit's files count if they are part of the image.
+func Name(u ir.Unit, on string, code bool) string {
+	parts := []string{"unit", on, string(u.Code.Runtime), u.Code.Lock, u.Code.Python}
+	if code && u.Code.Runtime != ir.Builtin {
+		for _, f := range u.Code.Files {
+			parts = append(parts, f.Path, f.Digest)
+		}
+	}
+	return "image " + key(parts...)[:8]
+}
+
 // epoch is the time of all that is made. Archives of Python modules cannot tell
 // one before 1980.
 var epoch = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)

@@ -48,7 +48,7 @@ func (s *Store) blobLayer(ctx context.Context, key, doing string, write func(wor
 		return l, false, nil
 	}
 	if doing != "" {
-		s.say("%s", doing)
+		s.say(ctx, "%s", doing)
 	}
 	l, err = s.compress(work+".tar", func(w io.Writer) error { return write(work, w) })
 	if err != nil {

@@ -241,8 +241,20 @@ func (s *sum) hash() v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(s.h.Sum(nil))}
 }
 
-// say tells of slow work.
-func (s *Store) say(format string, args ...any) {
+type tellKey struct{}
+
+// Telling returns a context whose calls report slow work to tell, a line each, instead of
+// to the log of the store.
+func Telling(ctx context.Context, tell func(string)) context.Context {
+	return context.WithValue(ctx, tellKey{}, tell)
+}
+
+// say reports slow work.
+func (s *Store) say(ctx context.Context, format string, args ...any) {
+	if tell, ok := ctx.Value(tellKey{}).(func(string)); ok {
+		tell(fmt.Sprintf(format, args...))
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fmt.Fprintf(s.opts.Log, format+"\n", args...)

@@ -8,16 +8,17 @@ import (
 	"io"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
 // interpreters are where Python is looked for in a base: Docker's own images and
 // what is built from source have it in the first, distributions in the second.
 var interpreters = []string{"usr/local/bin", "usr/bin"}
 
-var interpreter = regexp.MustCompile(`^usr/(?:local/)?bin/python3\.[0-9]+$`)
+var interpreter = lazyregexp.New(`^usr/(?:local/)?bin/python3\.[0-9]+$`)
 
 // python finds the interpreter of that version in a base. All layers are read
 // once for it.

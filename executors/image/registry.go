@@ -134,7 +134,7 @@ func (s *Store) fetch(ctx context.Context, ref string, d v1.Descriptor) (err err
 		return nil
 	}
 	if d.Size > loud {
-		s.say("fetching %d MB of %s", d.Size/1e6, n.name())
+		s.say(ctx, "fetching %d MB of %s", d.Size/1e6, n.name())
 	}
 	fetcher, err := s.resolver(ctx).Fetcher(quiet(ctx, nil), n.String())
 	if err != nil {
@@ -274,7 +274,7 @@ func (s *Store) push(ctx context.Context, to remotes.Pusher, n named, d v1.Descr
 	}
 	defer r.Close()
 	if d.Size > loud {
-		s.say("pushing %d MB to %s", d.Size/1e6, n.name())
+		s.say(ctx, "pushing %d MB to %s", d.Size/1e6, n.name())
 	}
 	err = content.Copy(quiet(ctx, nil), w, r, d.Size, digest.Digest(d.Digest.String()))
 	if err != nil && !errdefs.IsAlreadyExists(err) {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
 // leastMemory is what a container and the program of the pod need themselves.
@@ -56,7 +56,7 @@ func Check(s Settings, u ir.Unit) []ir.Fault {
 // anyHost are the hosts of services that mean no machine in particular.
 var anyHost = []string{"", "127.0.0.1", "localhost", "::1", "0.0.0.0", "::"}
 
-var secretName = regexp.MustCompile(`^[-._a-zA-Z0-9]+$`)
+var secretName = lazyregexp.New(`^[-._a-zA-Z0-9]+$`)
 
 type checks struct {
 	faults []ir.Fault

@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/local/disk"
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -144,13 +144,13 @@ func explainWaiting(image, reason, message string) why {
 }
 
 // slow is what a node says that has much to do, and tries again.
-var slow = regexp.MustCompile(`context deadline exceeded|timed out waiting|failed to reserve container name`)
+var slow = lazyregexp.New(`context deadline exceeded|timed out waiting|failed to reserve container name`)
 
 var (
-	noObject = regexp.MustCompile(`^(secret|configmap) "([^"]+)" not found`)
+	noObject = lazyregexp.New(`^(secret|configmap) "([^"]+)" not found`)
 	// What a volume lacks is told without the name of the Secret.
-	noKeyInVolume = regexp.MustCompile(`references non-existent secret key: (.+)$`)
-	noKey         = regexp.MustCompile(`couldn't find key ([^ ]+) in (Secret|ConfigMap) ([^ ]+)`)
+	noKeyInVolume = lazyregexp.New(`references non-existent secret key: (.+)$`)
+	noKey         = lazyregexp.New(`couldn't find key ([^ ]+) in (Secret|ConfigMap) ([^ ]+)`)
 )
 
 // explainSetUp is why a node does not begin with a pod's containers, as it tells in
@@ -182,8 +182,8 @@ func explainConfigError(message string) string {
 }
 
 var (
-	ephemeral = regexp.MustCompile(`(?i)ephemeral.*(exceed|limit)`)
-	memoryDir = regexp.MustCompile(`(?i)EmptyDir volume "memory" exceeds`)
+	ephemeral = lazyregexp.New(`(?i)ephemeral.*(exceed|limit)`)
+	memoryDir = lazyregexp.New(`(?i)EmptyDir volume "memory" exceeds`)
 )
 
 // explainEviction is why a node threw a pod out.
@@ -224,7 +224,7 @@ func (r record) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string 
 }
 
 // away is a taint by which the cluster itself says that nothing can run on a node now.
-var away = regexp.MustCompile(`untolerated taint \{node\.kubernetes\.io/[^}]*\}`)
+var away = lazyregexp.New(`untolerated taint \{node\.kubernetes\.io/[^}]*\}`)
 
 // explainScheduling keeps the scheduler's own words, and says what to change.
 func explainScheduling(p *corev1.Pod, message string) string {
@@ -322,7 +322,7 @@ func explainProbe(p *corev1.Pod, message string) string {
 }
 
 // denied is what a policy says, of whatever kind it is.
-var denied = regexp.MustCompile(`^(?:ValidatingAdmissionPolicy|admission webhook) ['"]([^'"]+)['"](?: with binding '[^']*')? denied (?:the )?request: (.*)$`)
+var denied = lazyregexp.New(`^(?:ValidatingAdmissionPolicy|admission webhook) ['"]([^'"]+)['"](?: with binding '[^']*')? denied (?:the )?request: (.*)$`)
 
 // explainJob is how a job that its pods tell nothing of has ended, or is about to.
 func explainJob(job *batchv1.Job) string {

@@ -50,7 +50,11 @@ func (e *Executor) Prepare(ctx context.Context, t executors.Task, tell func(step
 	var last pyenv.Progress
 	_, err := e.python(ctx, t.Lock, func(p pyenv.Progress) { last = p; tell(progress(p)) })
 	if err == nil && last.Packages > 0 {
-		tell(step.Progress{Done: 1, Total: 1, Message: fmt.Sprintf("%s, %s downloaded", count(last.Packages, "package"), disk.Size(last.Bytes))})
+		text := count(last.Packages, "package")
+		if last.Bytes > 0 {
+			text += fmt.Sprintf(", %s downloaded", disk.Size(last.Bytes))
+		}
+		tell(step.Progress{Done: 1, Total: 1, Message: text})
 	}
 	return err
 }

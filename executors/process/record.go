@@ -111,7 +111,7 @@ func (r record) look() state.Status {
 	if r.forgotten() || end.never {
 		return state.Status{Phase: state.Absent}
 	}
-	st.Finished = end.at
+	st.Finished, st.Over = end.at, r.over()
 	switch {
 	case err == nil:
 		r.explain(&st, end)

@@ -311,21 +311,31 @@ func TestWhatAJobLeavesBehindIsAskedToEnd(t *testing.T) {
 }
 
 func TestDestroyFindsWhatOutlivedItsJob(t *testing.T) {
-	e := process.New(process.Options{Grace: 50 * time.Millisecond})
-	task := sh(t, `(trap '' TERM; exec sleep 60) & echo $! >"$TMPDIR/pid"; sleep 0.05`)
-	h, st := run(t, e, task)
-	if st.Phase != state.Succeeded {
-		t.Fatalf("%+v", st)
+	for name, before := range map[string]string{"in the group of its job": "", "in a group of its own": "set -m; "} {
+		t.Run(name, func(t *testing.T) {
+			e := process.New(process.Options{Grace: 50 * time.Millisecond})
+			task := sh(t, before+`(trap '' TERM; exec sleep 60) & echo $! >"$TMPDIR/pid"; sleep 0.05`)
+			h, st := run(t, e, task)
+			if st.Phase != state.Succeeded || st.Over {
+				t.Fatalf("%+v", st)
+			}
+			pid := pidIn(t, filepath.Join(task.Dir, "scratch", "pid"))
+			if gone(pid) {
+				t.Fatal("the leftover was to ignore SIGTERM")
+			}
+			if err := e.Destroy(t.Context(), h); err != nil {
+				t.Fatal(err)
+			}
+			if !gone(pid) {
+				t.Error("the leftover still lives")
+			}
+		})
 	}
-	pid := pidIn(t, filepath.Join(task.Dir, "scratch", "pid"))
-	if gone(pid) {
-		t.Fatal("the leftover was to ignore SIGTERM")
-	}
-	if err := e.Destroy(t.Context(), h); err != nil {
-		t.Fatal(err)
-	}
-	if !gone(pid) {
-		t.Error("the leftover still lives")
+}
+
+func TestAJobThatLeavesNothingIsOver(t *testing.T) {
+	if _, st := run(t, process.New(process.Options{}), sh(t, "(sleep 0.01); true")); st.Phase != state.Succeeded || !st.Over {
+		t.Errorf("%+v", st)
 	}
 }
 

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
 // A build makes one environment in a folder that nobody else has.
@@ -94,9 +94,9 @@ type reader struct {
 }
 
 var (
-	resolved    = regexp.MustCompile(`^Resolved (\d+) packages? `)
-	downloading = regexp.MustCompile(`^Downloading (\S+) \(([\d.]+)([KMGT]?i?B)\)$`)
-	downloaded  = regexp.MustCompile(`^ *Downloaded (\S+)$`)
+	resolved    = lazyregexp.New(`^Resolved (\d+) packages? `)
+	downloading = lazyregexp.New(`^Downloading (\S+) \(([\d.]+)([KMGT]?i?B)\)$`)
+	downloaded  = lazyregexp.New(`^ *Downloaded (\S+)$`)
 )
 
 // read reports whether the line says how far it is.

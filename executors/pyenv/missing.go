@@ -3,9 +3,10 @@ package pyenv
 import (
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
+
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
 // Missing is what it takes to make an environment.
@@ -89,7 +90,7 @@ var machine = map[string]string{
 	"platform_python_implementation": "CPython", "implementation_name": "cpython",
 }
 
-var token = regexp.MustCompile(`\(|\)|'[^']*'|"[^"]*"|[A-Za-z_]+|[=!<>~]+`)
+var token = lazyregexp.New(`\(|\)|'[^']*'|"[^"]*"|[A-Za-z_]+|[=!<>~]+`)
 
 // evaluate tells of a marker, as packages have them for whom they are needed, whether
 // it holds here. Comparisons of versions are not made: they are unknown.

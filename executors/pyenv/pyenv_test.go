@@ -197,6 +197,48 @@ func TestWaitingForAnotherMakerEndsWithTheContext(t *testing.T) {
 	ensure(t, pyenv.New(pyenv.Options{Dir: dir, UV: uv(t)}), lockText)
 }
 
+// killedMaker is set for the process that TestAKilledMakerLeavesNothingHarmful kills: where
+// it makes an environment, and with which uv.
+const killedMaker = "TENON_TEST_KILLED_MAKER"
+
+// A process that is killed while it makes an environment leaves a uv that still writes. The
+// next one waits for that, and takes over nothing of what was written.
+func TestAKilledMakerLeavesNothingHarmful(t *testing.T) {
+	if at := os.Getenv(killedMaker); at != "" {
+		_, _ = pyenv.New(pyenv.Options{Dir: at, UV: at + "/uv"}).Ensure(t.Context(), []byte(lockText), nil)
+		return
+	}
+	dir := t.TempDir()
+	script := "#!/bin/sh\ncase \"$*\" in *'pip sync'*) touch " + dir + "/begun; sleep 1;; esac\n" + uv(t) + " \"$@\"; touch " + dir + "/ended\n"
+	if err := os.WriteFile(filepath.Join(dir, "uv"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	maker := exec.Command(os.Args[0], "-test.run", "^TestAKilledMakerLeavesNothingHarmful$")
+	maker.Env = append(os.Environ(), killedMaker+"="+dir)
+	if err := maker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for begun := false; !begun; time.Sleep(5 * time.Millisecond) {
+		_, err := os.Stat(filepath.Join(dir, "begun"))
+		begun = err == nil
+	}
+	if err := errors.Join(os.Remove(filepath.Join(dir, "ended")), maker.Process.Kill()); err != nil {
+		t.Fatal(err)
+	}
+	_ = maker.Wait() // it was killed
+	o := pyenv.Options{Dir: dir, UV: uv(t)}
+	if m := pyenv.New(o).Missing([]byte(lockText)); m == nil {
+		t.Error("what was half made passes for an environment")
+	}
+	path := ensure(t, pyenv.New(o), lockText)
+	if _, err := os.Stat(filepath.Join(dir, "ended")); err != nil {
+		t.Errorf("the uv that was left was not waited for: %v", err)
+	}
+	if got := python(t, path, `import iniconfig; print(iniconfig.__cached__.startswith(__import__("sys").prefix))`); got != "True" {
+		t.Errorf("the environment gives %s", got)
+	}
+}
+
 func TestALockIsSortedHashedAndNamesNoHost(t *testing.T) {
 	// As if the user had configured all that names hosts.
 	config := filepath.Join(t.TempDir(), "uv.toml")

@@ -123,7 +123,7 @@ func (s *Store) Fetch(ctx context.Context, digest string) (err error) {
 		err = &DamagedError{Digest: digest, Path: to, Got: t.digest}
 	}
 	if err == nil {
-		err = s.adopt(to, t)
+		err = s.adopt(to, t, os.Rename)
 	}
 	if err != nil {
 		return fmt.Errorf("fetch artifact: %w", err)

@@ -6,22 +6,32 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 
+	"github.com/tenon-ml/tenon/internal/batch"
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // A Store is a folder of artifacts. It is safe for concurrent use, also by
 // several processes.
 type Store struct {
-	dir    string
-	tmp    string
-	synced sync.Map // folders below dir that are on the disk
-	behind *behind  // or nil
+	dir     string
+	tmp     string
+	placing sync.Map // digests whose names are not on the disk yet
+	names   batch.Batcher[*name]
+	synced  map[string]bool // folders below dir whose own names are on the disk; of [Store.syncNames]
+	behind  *behind         // or nil
+}
+
+// A name is that of an artifact, on its way to the disk.
+type name struct {
+	folder string
+	err    error
 }
 
 // ErrMissing means that an artifact is not in the store.
@@ -43,7 +53,8 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open artifacts: %w", err)
 	}
-	s := &Store{dir: dir, tmp: filepath.Join(dir, "tmp")}
+	s := &Store{dir: dir, tmp: filepath.Join(dir, "tmp"), synced: map[string]bool{}}
+	s.names.Run = s.syncNames
 	if err := os.MkdirAll(s.tmp, 0o700); err != nil {
 		return nil, fmt.Errorf("open artifacts: %w", err)
 	}
@@ -127,53 +138,66 @@ func (s *Store) Remove(digest string) error {
 // where the store had it already, unless that was damaged and is replaced; after
 // an error it is in one of the two places, whole.
 func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
-	a, err := s.take(ctx, path, kind)
+	a, err := s.take(ctx, path, kind, true)
 	if err == nil {
 		err = s.Share(ctx, a.Digest)
 	}
 	return a, err
 }
 
-// take is Put on this machine.
-func (s *Store) take(ctx context.Context, path, kind string) (Artifact, error) {
-	t, err := scan(ctx, path)
+// Add is [Store.Put] of a file that stays at path, too: it is the same file as the
+// artifact's, where the file system can do that.
+func (s *Store) Add(ctx context.Context, path, kind string) (Artifact, error) {
+	a, err := s.take(ctx, path, kind, false)
+	if err == nil {
+		err = s.Share(ctx, a.Digest)
+	}
+	return a, err
+}
+
+// take is Put on this machine, and leaves what is at path if place does.
+func (s *Store) take(ctx context.Context, path, kind string, moves bool) (Artifact, error) {
+	a, err := s.place(ctx, path, kind, moves)
+	if err == nil && moves {
+		err = files.RemoveAll(path) // what is still there
+	}
 	if err != nil {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
 	}
+	return a, nil
+}
+
+func (s *Store) place(ctx context.Context, path, kind string, moves bool) (Artifact, error) {
+	t, err := scan(ctx, path)
+	if err != nil {
+		return Artifact{}, err
+	}
 	a := Artifact{Digest: t.digest, Kind: kind, Size: t.size}
 	if err := s.heal(ctx, a.Digest); err != nil {
-		return Artifact{}, fmt.Errorf("put artifact: %w", err)
+		return a, err
 	}
 	if s.here(a.Digest) {
-		if err := files.RemoveAll(path); err != nil {
-			return Artifact{}, fmt.Errorf("put artifact: %w", err)
-		}
-		return a, nil
+		return a, s.placed(a.Digest)
 	}
 	// A file that has another name could be changed through it.
-	if !t.shared {
-		err := s.adopt(path, t)
-		if err == nil {
-			return a, nil
+	if !t.shared && (moves || len(t.dirs) == 0) {
+		name := os.Rename
+		if !moves {
+			name = os.Link
 		}
-		if !errors.Is(err, syscall.EXDEV) {
-			return Artifact{}, fmt.Errorf("put artifact: %w", err)
+		err := s.adopt(path, t, name)
+		if err == nil || moves && !errors.Is(err, syscall.EXDEV) {
+			return a, err
 		}
 	}
-	if err := s.copyIn(ctx, path, t.digest); err != nil {
-		return Artifact{}, fmt.Errorf("put artifact: %w", err)
-	}
-	if err := files.RemoveAll(path); err != nil {
-		return Artifact{}, fmt.Errorf("put artifact: %w", err)
-	}
-	return a, nil
+	return a, s.copyIn(ctx, path, t.digest)
 }
 
 // PutBytes stores b as a file and returns its digest.
 func (s *Store) PutBytes(ctx context.Context, b []byte) (string, error) {
 	digest := digestOf(b)
 	if s.here(digest) {
-		return digest, s.Share(ctx, digest)
+		return digest, errors.Join(s.placed(digest), s.Share(ctx, digest))
 	}
 	f, err := os.CreateTemp(s.tmp, "bytes-")
 	if err != nil {
@@ -182,10 +206,10 @@ func (s *Store) PutBytes(ctx context.Context, b []byte) (string, error) {
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = s.adopt(f.Name(), tree{digest: digest, files: []string{f.Name()}})
+		err = s.adopt(f.Name(), tree{digest: digest, files: []string{f.Name()}}, os.Rename)
 	}
-	if err != nil {
-		return "", fmt.Errorf("put artifact: %w", errors.Join(err, files.RemoveAll(f.Name())))
+	if err = errors.Join(err, files.RemoveAll(f.Name())); err != nil {
+		return "", fmt.Errorf("put artifact: %w", err)
 	}
 	return digest, s.Share(ctx, digest)
 }
@@ -258,9 +282,9 @@ func (s *Store) away(digest string) error {
 	return nil
 }
 
-// adopt makes what is at path read-only, waits for the disk and renames it to
+// adopt makes what is at path read-only, waits for the disk and gives it the name of
 // its place.
-func (s *Store) adopt(path string, t tree) error {
+func (s *Store) adopt(path string, t tree, name func(from, to string) error) error {
 	final := s.Path(t.digest)
 	for _, f := range t.files {
 		if err := seal(f, f == path); err != nil {
@@ -279,10 +303,12 @@ func (s *Store) adopt(path string, t tree) error {
 	if err := os.MkdirAll(filepath.Dir(final), 0o700); err != nil {
 		return err
 	}
-	if err := os.Rename(path, final); err != nil {
+	s.placing.Store(t.digest, true)
+	defer s.placing.Delete(t.digest)
+	if err := name(path, final); err != nil {
 		// Another process may have put the same content there first.
 		if s.here(t.digest) {
-			return files.RemoveAll(path)
+			return s.syncName(final)
 		}
 		return err
 	}
@@ -291,24 +317,54 @@ func (s *Store) adopt(path string, t tree) error {
 			return err
 		}
 	}
-	return s.syncAround(final)
+	return s.syncName(final)
 }
 
-// syncAround waits until the name of an artifact is on the disk. The folder that
-// it lies in may be new, but only once.
-func (s *Store) syncAround(final string) error {
-	dir := filepath.Dir(final)
-	if err := syncPath(dir); err != nil {
-		return err
-	}
-	if _, known := s.synced.Load(dir); known {
+// placed waits for the name of an artifact that another call is putting there.
+func (s *Store) placed(digest string) error {
+	if _, busy := s.placing.Load(digest); !busy {
 		return nil
 	}
-	if err := syncPath(s.dir); err != nil {
-		return err
+	return s.syncName(s.Path(digest))
+}
+
+// syncName waits until the name of an artifact is on the disk.
+func (s *Store) syncName(final string) error {
+	n := &name{folder: filepath.Dir(final)}
+	s.names.Do(n)
+	return n.err
+}
+
+// syncNames waits for those that come together: the disk is waited for as often as
+// there are folders, all at once. A folder may be new, but only once.
+func (s *Store) syncNames(names []*name) {
+	folders := map[string]error{}
+	for _, n := range names {
+		folders[n.folder] = nil
+		if !s.synced[n.folder] {
+			folders[s.dir] = nil
+		}
 	}
-	s.synced.Store(dir, true)
-	return nil
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, folder := range slices.Collect(maps.Keys(folders)) {
+		wg.Go(func() {
+			err := syncPath(folder)
+			mu.Lock()
+			defer mu.Unlock()
+			folders[folder] = err
+		})
+	}
+	wg.Wait()
+	for _, n := range names {
+		n.err = folders[n.folder]
+		if !s.synced[n.folder] {
+			n.err = errors.Join(n.err, folders[s.dir])
+		}
+	}
+	for _, n := range names {
+		s.synced[n.folder] = s.synced[n.folder] || n.err == nil
+	}
 }
 
 // seal makes a file read-only and waits until it is on the disk. A file within
@@ -359,7 +415,7 @@ func (s *Store) copyIn(ctx context.Context, path, digest string) error {
 	if t.digest != digest {
 		return fmt.Errorf("%s: %w", path, ErrChanged)
 	}
-	return s.adopt(to, t)
+	return s.adopt(to, t, os.Rename)
 }
 
 func copyTree(ctx context.Context, from, to string) error {

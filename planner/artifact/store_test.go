@@ -95,6 +95,38 @@ func TestPutMovesAFileInAndMakesItReadOnly(t *testing.T) {
 	ok(t, s.Check(t.Context(), a.Digest))
 }
 
+func TestWhatIsAddedStaysWhereItIs(t *testing.T) {
+	s := open(t)
+	file := filepath.Join(t.TempDir(), "out")
+	ok(t, os.WriteFile(file, []byte("result"), 0o644))
+	for path, text := range map[string]string{file: "", folder(t, map[string]string{"a": "x", "b/c": "y"}): "a folder"} {
+		want := digest(t, path)
+		for _, name := range []string{"first", "again"} {
+			a, err := s.Add(t.Context(), path, "file")
+			ok(t, err)
+			if a.Digest != want || digest(t, path) != want || s.Check(t.Context(), want) != nil {
+				t.Errorf("%s, %s: %+v; at its path is %s, in the store %v", text, name, a, digest(t, path), s.Check(t.Context(), want))
+			}
+		}
+		stored, err := os.Stat(s.Path(want))
+		ok(t, err)
+		here, err := os.Stat(path)
+		ok(t, err)
+		if info := stored; os.SameFile(info, here) != (text == "") {
+			t.Errorf("%s: one file, or two of the same content: %v", text, os.SameFile(info, here))
+		}
+		ok(t, os.RemoveAll(path))
+		ok(t, s.Check(t.Context(), want))
+	}
+	// A file that has another name is not trusted to stay what it is.
+	ok(t, os.WriteFile(file, []byte("other"), 0o644))
+	ok(t, os.Link(file, file+"-too"))
+	a, err := s.Add(t.Context(), file, "file")
+	ok(t, err)
+	ok(t, os.WriteFile(file+"-too", []byte("wrong"), 0o644))
+	ok(t, s.Check(t.Context(), a.Digest))
+}
+
 func TestPutMovesAFolderIn(t *testing.T) {
 	s := open(t)
 	content := map[string]string{"signature.json": "{}", "deep/er/weights": "w", "run": "#!/bin/sh", "empty/": "", "latest": "-> deep/er/weights"}

@@ -48,7 +48,7 @@ func SetOutage(s *Store, d time.Duration) { s.database.(*postgres).outage = d }
 
 // Hang begins a write and goes no further.
 func Hang(ctx context.Context, s *Store) error {
-	_, err := s.begin(ctx, true)
+	_, err := s.begin(ctx)
 	return err
 }
 
@@ -92,4 +92,10 @@ func Fill(s *Store, n int) error {
 		}
 	}
 	return tx.Commit()
+}
+
+// Hold keeps all writes waiting until it is told to let them go on.
+func Hold(s *Store) (goOn func()) {
+	s.mu.Lock()
+	return s.mu.Unlock
 }

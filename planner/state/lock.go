@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/tenon-ml/tenon/internal/batch"
 )
 
 // A Holder says who holds the lock. Lock fills in what is empty of host and
@@ -64,7 +66,9 @@ type Lease struct {
 	ttl     time.Duration
 	lineage string
 	serial  int64 // after the last write
-	unsure  bool  // whether one more was committed
+	unsure  int64 // how many more may have been committed
+
+	writes batch.Batcher[*write]
 
 	stop context.CancelFunc
 	done chan struct{} // the heartbeat has ended
@@ -186,6 +190,7 @@ func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error)
 	s.tell("lock state", false)
 	defer s.tell("lock state", true)
 	l := &Lease{s: s, ttl: h.TTL, done: make(chan struct{}), lost: make(chan struct{})}
+	l.writes.Run = l.make
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var tries int
@@ -194,7 +199,7 @@ func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error)
 		if tries++; tries > 1 {
 			*w = watch{} // the holder could not renew it either
 		}
-		tx, err := s.begin(ctx, false)
+		tx, err := s.begin(ctx)
 		if err != nil {
 			return err
 		}

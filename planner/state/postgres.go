@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
 const (
@@ -77,7 +78,7 @@ func openPostgres(where string) (*Store, error) {
 	return s, nil
 }
 
-var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+var schemaName = lazyregexp.New(`^[a-z_][a-z0-9_]{0,62}$`)
 
 // parse reads a URL. The schema is ours; the rest is as libpq has it.
 func parse(where string) (*pgx.ConnConfig, string, error) {
@@ -166,7 +167,10 @@ func quoted(schema string) string { return `"` + schema + `"` }
 //
 // When begin has the row, no transaction that was begun on another connection is
 // still to be committed.
-func (p *postgres) begin(ctx context.Context, _ bool) (*sql.Tx, error) {
+// sync has nothing to wait for: see [openPostgres] for how a commit does.
+func (p *postgres) sync() error { return nil }
+
+func (p *postgres) begin(ctx context.Context) (*sql.Tx, error) {
 	tx, err := p.write.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return nil, err
@@ -400,7 +404,7 @@ var words = strings.NewReplacer(
 	"json_each(", "json_each_text(",
 )
 
-var placeholder = regexp.MustCompile(`\?(\d*)`)
+var placeholder = lazyregexp.New(`\?(\d*)`)
 
 // translate says in the words of PostgreSQL what is written for SQLite. All else in
 // the statements means the same in both.

@@ -113,6 +113,14 @@ func (s *Store) Runs(ctx context.Context, unit string, limit int) ([]Run, error)
 	return s.runs(ctx, "SELECT "+runColumns+" FROM run "+where+" ORDER BY id DESC LIMIT ?", append(args, noLimit(limit))...)
 }
 
+// LastAttempt returns the highest attempt of the key among the last runs of a unit, 0 if
+// there is none.
+func (s *Store) LastAttempt(ctx context.Context, unit, key string) (last int, err error) {
+	err = s.row(ctx, "read runs of "+unit, []any{&last}, `SELECT coalesce(max(attempt), 0)
+		FROM (SELECT key, attempt FROM run WHERE unit = ? ORDER BY id DESC LIMIT 20) AS r WHERE key = ?`, unit, key)
+	return last, err
+}
+
 func (s *Store) oneRun(ctx context.Context, query string, args ...any) (*Run, error) {
 	runs, err := s.runs(ctx, query, args...)
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-sqlite3"
+
+	"github.com/tenon-ml/tenon/internal/batch"
 )
 
 const (
@@ -31,6 +33,8 @@ type sqlite struct {
 	path  string
 	write *sql.DB
 	files map[string]os.FileInfo // that were written to first
+	log   *os.File               // the write-ahead log
+	syncs batch.Batcher[*error]
 }
 
 func openSQLite(dir string) (*Store, error) {
@@ -39,6 +43,7 @@ func openSQLite(dir string) (*Store, error) {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	f := &sqlite{path: filepath.Join(dir, fileName)}
+	f.syncs.Run = f.syncAll
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, f.explain("open state", err)
 	}
@@ -65,9 +70,9 @@ func openSQLite(dir string) (*Store, error) {
 }
 
 func (f *sqlite) open(params string) (*sql.DB, error) {
-	// A file: URI, escaped, because a path may hold a question mark. NORMAL
-	// is the base; writes that must outlive a power failure raise it, see
-	// [Lease].
+	// A file: URI, escaped, because a path may hold a question mark. With NORMAL a
+	// commit does not wait for the disk; what must outlive a power failure does, see
+	// [sqlite.sync].
 	u := url.URL{Path: f.path}
 	dsn := "file:" + u.EscapedPath() + "?_busy_timeout=" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) +
 		"&_synchronous=NORMAL&_foreign_keys=true&_stmt_cache_size=64&" + params
@@ -122,11 +127,7 @@ func (f *sqlite) there() error {
 	return nil
 }
 
-func (f *sqlite) begin(ctx context.Context, durable bool) (*sql.Tx, error) {
-	mode := "NORMAL"
-	if durable {
-		mode = "FULL"
-	}
+func (f *sqlite) begin(ctx context.Context) (*sql.Tx, error) {
 	if f.files == nil {
 		// A copy that a backup made has its tables and need not be in this mode.
 		if err := f.useWAL(ctx); err != nil {
@@ -135,18 +136,44 @@ func (f *sqlite) begin(ctx context.Context, durable bool) (*sql.Tx, error) {
 	} else if err := f.there(); err != nil {
 		return nil, err
 	}
-	// There is one connection for writing, so this holds for what follows.
-	if _, err := f.write.ExecContext(ctx, "PRAGMA synchronous="+mode); err != nil {
-		return nil, err
-	}
 	tx, err := f.write.BeginTx(ctx, nil)
 	if err != nil || f.files != nil {
 		return tx, err
 	}
-	if f.files, err = f.found(); err != nil {
+	files, err := f.found()
+	if err == nil {
+		f.log, err = os.Open(f.path + "-wal")
+	}
+	if err != nil {
 		return nil, errors.Join(err, tx.Rollback())
 	}
+	f.files = files
 	return tx, nil
+}
+
+// sync makes durable what was committed: all of it is in the log, or has been taken
+// from there into the database, which SQLite waits for by itself. Here it is done
+// outside of the transaction, so that others can commit meanwhile, and one wait
+// serves all that have.
+func (f *sqlite) sync() error {
+	var err error
+	f.syncs.Do(&err)
+	return err
+}
+
+// Close closes what is not a connection.
+func (f *sqlite) Close() error {
+	if f.log == nil {
+		return nil
+	}
+	return f.log.Close()
+}
+
+func (f *sqlite) syncAll(waiting []*error) {
+	err := f.log.Sync()
+	for _, w := range waiting {
+		*w = err
+	}
 }
 
 // try has nothing to try again: SQLite waits for others by itself.

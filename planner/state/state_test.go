@@ -3,6 +3,9 @@ package state_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -352,4 +355,72 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("models %+v, want the version that came back", ms)
 		}
 	})
+}
+
+func TestWritesAtTheSameTimeAreOnesOfTheirOwn(t *testing.T) {
+	onBoth(t, func(t *testing.T, where string) {
+		const writers = 9
+		s := open(t, where)
+		var told atomic.Int32
+		s.OnWrite = func(_ string, ended bool) {
+			if !ended {
+				told.Add(1)
+			}
+		}
+		l := lock(t, s)
+		before := must[state.Meta](t)(s.Meta(t.Context())).Serial
+		told.Store(0)
+		goOn := state.Hold(s)
+		ids := make([]int64, writers)
+		var wg sync.WaitGroup
+		for i := range writers {
+			wg.Go(func() {
+				if i == 4 { // it has not begun
+					if err := l.Finish(t.Context(), state.Run{ID: 99, Outcome: state.Canceled}, nil, nil); !errors.Is(err, state.ErrNotFound) {
+						t.Errorf("the end of a run that never began: %v", err)
+					}
+					return
+				}
+				var err error
+				if ids[i], err = l.Begin(t.Context(), state.Run{Unit: fmt.Sprint("a/", i), Key: "k"}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for told.Load() < writers {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(50 * time.Millisecond) // until they wait for their turn
+		goOn()
+		wg.Wait()
+		for i, id := range ids {
+			if i == 4 {
+				continue
+			}
+			if r, err := s.Run(t.Context(), id); err != nil || r.Unit != fmt.Sprint("a/", i) {
+				t.Errorf("run %d is of %+v, %v", id, r, err)
+			}
+		}
+		if after := must[state.Meta](t)(s.Meta(t.Context())).Serial; after-before != writers-1 {
+			t.Errorf("the serial moved by %d", after-before)
+		}
+		if got := must[[]state.Pending](t)(s.Pending(t.Context())); len(got) != writers-1 {
+			t.Errorf("%d runs in the journal", len(got))
+		}
+	})
+}
+
+func BenchmarkRecordRuns(b *testing.B) {
+	for _, beside := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("%d at once", beside), func(b *testing.B) {
+			l := lock(b, open(b, b.TempDir()))
+			b.SetParallelism(beside)
+			var n atomic.Int64
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					finish(b, l, unit(fmt.Sprint("a/", n.Add(1))), "k", noon, time.Second, nil)
+				}
+			})
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 )
@@ -37,7 +38,8 @@ var migrations = []string{migrate1, migrate2, migrate3}
 // and see what other processes committed.
 type Store struct {
 	// OnWrite, if set, is told what is about to be written, and when it has been
-	// committed or has failed. It must be set before the first write.
+	// committed or has failed. It must be set before the first write, and is called
+	// by several goroutines at once.
 	OnWrite func(doing string, ended bool)
 
 	where string // for people: it holds no password
@@ -48,15 +50,16 @@ type Store struct {
 	read  *sql.DB
 	write *sql.DB
 	now   func() time.Time // of the lock
-	mu    sync.Mutex       // a setting of the writer and the transaction it is for go together
+	mu    sync.Mutex       // one writes at a time
 }
 
 // A database is what SQLite and PostgreSQL do each in their way. Statements are
 // the same for both, see [translate].
 type database interface {
-	// begin starts a transaction beside which nobody else writes to the state. With
-	// durable set, its commit returns only once all is on the disk.
-	begin(ctx context.Context, durable bool) (*sql.Tx, error)
+	// begin starts a transaction beside which nobody else writes to the state.
+	begin(ctx context.Context) (*sql.Tx, error)
+	// sync returns once all that was committed before is on the disk.
+	sync() error
 	// try calls f, and again where the database could not be reached and may be
 	// within a bounded time. So f has to be such that it can be called again.
 	try(ctx context.Context, f func(context.Context) error) error
@@ -122,6 +125,9 @@ func (s *Store) Close() error {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
+	}
+	if c, ok := s.database.(io.Closer); ok {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }

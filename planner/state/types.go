@@ -49,6 +49,9 @@ type Status struct {
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
 	Usage    Usage     `json:"usage,omitzero"`
+	// Over is that it has ended, and all that it started with it. Not every executor
+	// can tell; without it, something may run until it is destroyed.
+	Over bool `json:"-"`
 }
 
 // Usage is what a run took.

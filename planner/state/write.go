@@ -21,31 +21,84 @@ const keptTimes = 5
 // errSame ends a transaction that has nothing to change.
 var errSame = errors.New("nothing to change")
 
-// change runs one write: it checks the fencing token, raises the serial and
-// commits. With durable set it returns once all is on the disk. f may be called
-// more than once.
-func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(tx *sql.Tx) error) error {
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
+// A write is one change of the state.
+type write struct {
+	ctx     context.Context
+	doing   string
+	durable bool
+	f       func(ctx context.Context, tx *sql.Tx) error
+	err     error // once it is made
+}
+
+// change makes one write: it checks the fencing token, raises the serial and
+// commits. With durable set it returns once all is on the disk. Writes that come at
+// the same time share a transaction, and the wait for the disk. f may be called more
+// than once; it returns [errSame] only if it has changed nothing.
+func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(ctx context.Context, tx *sql.Tx) error) error {
 	l.s.tell(doing, false)
 	defer l.s.tell(doing, true)
-	ours := false // the commit that was not seen to end is of this write
-	err := l.s.try(ctx, func(ctx context.Context) error { return l.tx(ctx, durable, f, &ours) })
-	if err != nil && !errors.Is(err, errSame) {
-		if errors.Is(err, ErrFenced) {
+	w := &write{ctx: ctx, doing: doing, durable: durable, f: f}
+	l.writes.Do(w)
+	if w.err == nil && durable {
+		w.err = l.s.sync()
+	}
+	if w.err != nil && !errors.Is(w.err, errSame) {
+		if errors.Is(w.err, ErrFenced) {
 			l.fence()
 		}
-		return l.s.explain(doing, err)
+		return l.s.explain(doing, w.err)
 	}
 	return nil
 }
 
-// tx runs f in a transaction. Whether a commit went through that ended with an
+// refused reports whether the write itself failed, and not what is around it.
+func (w *write) refused() bool { return w.err != nil && !errors.Is(w.err, errSame) }
+
+// make makes writes in one transaction. If one of them is refused, each is made in
+// one of its own, so that no other is.
+func (l *Lease) make(writes []*write) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	wanted := writes[:0:0]
+	for _, w := range writes {
+		if w.err = context.Cause(w.ctx); w.err == nil {
+			wanted = append(wanted, w)
+		}
+	}
+	if len(wanted) > 1 && !l.together(context.WithoutCancel(wanted[0].ctx), wanted) {
+		return
+	}
+	for _, w := range wanted {
+		l.together(w.ctx, []*write{w})
+	}
+}
+
+// together makes writes in one transaction. If that fails, it says whether one of
+// them was refused; then none was made.
+func (l *Lease) together(ctx context.Context, writes []*write) (refused bool) {
+	ours := false // the commit that was not seen to end is of these writes
+	err := l.s.try(ctx, func(ctx context.Context) error { return l.tx(ctx, writes, &ours) })
+	switch {
+	case err == nil || errors.Is(err, errSame):
+		return false
+	case slices.ContainsFunc(writes, (*write).refused):
+		return true
+	}
+	for _, w := range writes {
+		w.err = err
+	}
+	return false
+}
+
+// tx makes writes in a transaction. Whether a commit went through that ended with an
 // error is told by the serial, which nobody else raises while the lease stands:
 // begin waits until the transaction it belonged to is over. If it did, and was ours,
 // nothing is left to do.
-func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error, ours *bool) error {
-	tx, err := l.s.begin(ctx, durable)
+func (l *Lease) tx(ctx context.Context, writes []*write, ours *bool) error {
+	for _, w := range writes {
+		w.err = nil
+	}
+	tx, err := l.s.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -59,8 +112,8 @@ func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error, 
 	if token.Int64 != l.token {
 		return ErrFenced
 	}
-	if l.unsure && serial == l.serial+1 {
-		l.serial, l.unsure = serial, false
+	if l.unsure > 0 && serial == l.serial+l.unsure {
+		l.serial, l.unsure = serial, 0
 		if *ours {
 			return nil
 		}
@@ -68,18 +121,27 @@ func (l *Lease) tx(ctx context.Context, durable bool, f func(tx *sql.Tx) error, 
 	if lineage != l.lineage || serial != l.serial {
 		return errReplaced
 	}
-	l.unsure, *ours = false, false
-	if err := f(tx); err != nil {
+	l.unsure, *ours = 0, false
+	var changes int64
+	for _, w := range writes {
+		switch w.err = w.f(ctx, tx); {
+		case w.err == nil:
+			changes++
+		case !errors.Is(w.err, errSame):
+			return w.err
+		}
+	}
+	if changes == 0 {
+		return errSame
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE meta SET serial = serial + ?", changes); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE meta SET serial = serial + 1"); err != nil {
-		return err
-	}
-	l.unsure, *ours = true, true
+	l.unsure, *ours = changes, true
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	l.serial, l.unsure = serial+1, false
+	l.serial, l.unsure = serial+changes, 0
 	return nil
 }
 
@@ -99,7 +161,7 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 		r.Act = Apply
 	}
 	var number int
-	err = l.change(ctx, true, "begin revision", func(tx *sql.Tx) error {
+	err = l.change(ctx, true, "begin revision", func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE revision SET outcome = ? WHERE outcome = ? AND number = (SELECT max(number) FROM revision)", Killed, Started); err != nil {
 			return err
 		}
@@ -117,7 +179,7 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 // EndRevision records how an apply ended; standing is the digest of what stands
 // then, or empty.
 func (l *Lease) EndRevision(ctx context.Context, number int, outcome Outcome, standing string) error {
-	return l.change(ctx, true, fmt.Sprintf("end revision %d", number), func(tx *sql.Tx) error {
+	return l.change(ctx, true, fmt.Sprintf("end revision %d", number), func(ctx context.Context, tx *sql.Tx) error {
 		return one(tx.ExecContext(ctx, "UPDATE revision SET finished = ?, outcome = ?, standing = ? WHERE number = ?", fromTime(time.Now()), outcome, standing, number))
 	})
 }
@@ -134,7 +196,7 @@ func (l *Lease) Begin(ctx context.Context, r Run) (int64, error) {
 		return 0, fmt.Errorf("begin run of %s: %w", r.Unit, err)
 	}
 	var id int64
-	err = l.change(ctx, false, "begin run of "+r.Unit, func(tx *sql.Tx) error {
+	err = l.change(ctx, false, "begin run of "+r.Unit, func(ctx context.Context, tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, `INSERT INTO run(key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices)
 			VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, '', 0, 0, '', ?, ?) RETURNING id`,
 			r.Key, r.Unit, r.Definition, r.Revision, Started, r.Attempt, fromTime(orNow(r.Started)), inputs, r.Log, devices).Scan(&id); err != nil {
@@ -152,7 +214,7 @@ func (l *Lease) SetHandle(ctx context.Context, run int64, h Handle) error {
 	if err != nil {
 		return fmt.Errorf("handle of run %d: %w", run, err)
 	}
-	return l.change(ctx, false, fmt.Sprintf("record handle of run %d", run), func(tx *sql.Tx) error {
+	return l.change(ctx, false, fmt.Sprintf("record handle of run %d", run), func(ctx context.Context, tx *sql.Tx) error {
 		return one(tx.ExecContext(ctx, "UPDATE pending SET handle = ? WHERE run = ?", handle, run))
 	})
 }
@@ -170,7 +232,7 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 		return fmt.Errorf("finish run %d: %w", r.ID, err)
 	}
 	r.Finished = orNow(r.Finished)
-	return l.change(ctx, true, fmt.Sprintf("finish run %d of %s", r.ID, r.Unit), func(tx *sql.Tx) error {
+	return l.change(ctx, true, fmt.Sprintf("finish run %d of %s", r.ID, r.Unit), func(ctx context.Context, tx *sql.Tx) error {
 		var began int64
 		if err := tx.QueryRowContext(ctx, "UPDATE run SET revision = ?, outcome = ?, started = coalesce(?, started), finished = ?, metrics = ?, cpu = ?, peak_mem = ?, read_bytes = ?, write_bytes = ?, prepared = ?, error = ?, log = coalesce(?, log) WHERE id = ? RETURNING started",
 			r.Revision, r.Outcome, orNull(fromTime(r.Started)), fromTime(r.Finished), metrics, r.Usage.CPU.Nanoseconds(), r.Usage.PeakMem, r.Usage.ReadBytes, r.Usage.WriteBytes, r.Prepared.Nanoseconds(), asText(r.Error), orNull(r.Log), r.ID).Scan(&began); err != nil {
@@ -222,7 +284,7 @@ func addTime(ctx context.Context, tx *sql.Tx, unit string, took int64, prepared 
 // Stand records that an earlier result stands for the unit. It changes nothing,
 // not even the serial, where that is so already.
 func (l *Lease) Stand(ctx context.Context, u *ir.Unit, c Current) error {
-	return l.change(ctx, true, "record "+c.Unit, func(tx *sql.Tx) error {
+	return l.change(ctx, true, "record "+c.Unit, func(ctx context.Context, tx *sql.Tx) error {
 		changed, err := stand(ctx, tx, u, c, false)
 		if err == nil && !changed {
 			return errSame
@@ -260,7 +322,7 @@ func stand(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) 
 
 // Forget records that nothing stands for the unit any more. Its runs remain.
 func (l *Lease) Forget(ctx context.Context, unit string) error {
-	return l.change(ctx, true, "forget "+unit, func(tx *sql.Tx) error {
+	return l.change(ctx, true, "forget "+unit, func(ctx context.Context, tx *sql.Tx) error {
 		n, err := affected(tx.ExecContext(ctx, "DELETE FROM current WHERE unit = ?", unit))
 		if err != nil {
 			return err
@@ -296,7 +358,7 @@ func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 		return 0, fmt.Errorf("register %s: %w", v.Model, err)
 	}
 	var version int
-	err = l.change(ctx, true, "register "+v.Model, func(tx *sql.Tx) error {
+	err = l.change(ctx, true, "register "+v.Model, func(ctx context.Context, tx *sql.Tx) error {
 		var newest, highest, rank int
 		var before string
 		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version), 0), coalesce(max(rank), 0) FROM model WHERE model = ?", v.Model).Scan(&newest, &highest); err != nil {
@@ -328,7 +390,7 @@ func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
 	for _, m := range moves {
 		to[m.From] = m.To
 	}
-	return l.change(ctx, true, fmt.Sprintf("move %d units", len(moves)), func(tx *sql.Tx) error {
+	return l.change(ctx, true, fmt.Sprintf("move %d units", len(moves)), func(ctx context.Context, tx *sql.Tx) error {
 		for _, m := range moves {
 			for _, table := range []string{"current", "took", "unstable"} {
 				// What is replaced is left from an earlier unit of that name.
@@ -426,7 +488,7 @@ func (l *Lease) MarkUnstable(ctx context.Context, u Unstable) error {
 	if err != nil {
 		return fmt.Errorf("mark %s: %w", u.Unit, err)
 	}
-	return l.change(ctx, true, "mark "+u.Unit, func(tx *sql.Tx) error {
+	return l.change(ctx, true, "mark "+u.Unit, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO unstable(unit, definition, revision, ports) VALUES (?, ?, ?, ?)
 			ON CONFLICT(unit) DO UPDATE SET definition = excluded.definition, revision = excluded.revision, ports = excluded.ports`, u.Unit, u.Definition, u.Revision, ports)
 		return err

@@ -25,10 +25,6 @@ import (
 // state. It writes tenon.lock if the system's Python packages or modules are not locked
 // yet. Faults of the user come as a [SourceError].
 func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
-	// Below a size that every machine has, collecting garbage takes longer than
-	// leaving it. This is never touched, so it takes no memory.
-	headroom := make([]byte, 256<<20)
-	defer runtime.KeepAlive(headroom)
 	entry, err := p.cached()
 	if err != nil {
 		return nil, err
@@ -40,6 +36,10 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 		}
 		c.record = fingerprint.New()
 	}
+	// Below a size that every machine has, collecting garbage takes longer than
+	// leaving it. This is never touched, so it takes no memory.
+	headroom := make([]byte, 256<<20)
+	defer runtime.KeepAlive(headroom)
 	r, err := c.run(ctx)
 	if err != nil {
 		return nil, err

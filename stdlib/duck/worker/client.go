@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/duck"
@@ -59,8 +60,14 @@ func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	if c.proc != nil {
-		_ = c.proc.in.Close()
+	if c.proc == nil {
+		return
+	}
+	_ = c.proc.in.Close()
+	select {
+	case <-c.proc.ended:
+	case <-time.After(2 * patience): // it need not be a program that ends with its input
+		c.proc.kill()
 		<-c.proc.ended
 	}
 }
@@ -177,13 +184,16 @@ func start(program string) (*process, error) {
 		err := p.receive(out)
 		_ = p.in.Close()
 		if err != nil {
-			_ = p.cmd.Process.Kill() // it need not be a program that ends with its input
+			p.kill()
 		}
 		p.err = p.why(err, p.cmd.Wait())
 		close(p.ended)
 	}()
 	return p, nil
 }
+
+// kill ends the process and what it has started, which is all in a group of its own.
+func (p *process) kill() { _ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
 
 // receive hands out responses until the output of the process ends.
 func (p *process) receive(out io.Reader) error {

@@ -288,7 +288,7 @@ func TestProgramsThatAreRefused(t *testing.T) {
 		}
 		return path
 	}
-	missing, other := filepath.Join(dir, "missing"), script("other", "echo hello; exec sleep 1000")
+	missing, other := filepath.Join(dir, "missing"), script("other", "echo hello; sleep 1000")
 	out, err := exec.Command("sh", "-c", `"$0" serve </dev/null | sed 's/.*"version":"\([^"]*\)".*/\1/'`, self()).Output()
 	if err != nil {
 		t.Fatal(err)

@@ -38,6 +38,8 @@ def main(step: Step) -> None:
     if not script or not (step.code / script).is_file():
         tenon_step.user_module(step, script)  # says what is wrong
     frame, y = tenon_model.training_data(step, port.signature)
+    if not len(frame):
+        raise StepError("input train has no rows")
     label = tenon_model.describe(y, port.signature)
 
     files = code_files(step.code)

@@ -1,0 +1,28 @@
+package containerd
+
+import (
+	"context"
+
+	"github.com/containerd/containerd/v2/client"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Prepares names the image of a unit, which holds its environment and its code.
+func (e *Executor) Prepares(u ir.Unit, on string) string { return image.Name(u, on, true) }
+
+// Missing returns nil: only who makes an image knows whether its layers are there.
+func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }
+
+// Prepare makes the image of the task's unit, and has containerd unpack it.
+func (e *Executor) Prepare(ctx context.Context, t executors.Task, tell func(step.Progress)) error {
+	ctx = image.Telling(e.in(ctx), func(text string) { tell(step.Progress{Message: text}) })
+	return e.patiently(ctx, func(c *client.Client) error {
+		_, _, err := e.image(ctx, c, t)
+		return err
+	})
+}

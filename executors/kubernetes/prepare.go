@@ -1,0 +1,28 @@
+package kubernetes
+
+import (
+	"context"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Prepares names the image of a unit, unless the registry has it for sure.
+func (e *Executor) Prepares(u ir.Unit, on string) string {
+	if e.opts.Images[u.ID] != "" {
+		return ""
+	}
+	return image.Name(u, on, false)
+}
+
+// Missing returns nil: only who makes an image knows whether its layers are there.
+func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }
+
+// Prepare makes the image of the task's unit, and puts it into the registry.
+func (e *Executor) Prepare(ctx context.Context, t executors.Task, tell func(step.Progress)) error {
+	_, err := e.image(image.Telling(ctx, func(text string) { tell(step.Progress{Message: text}) }), t)
+	return err
+}
