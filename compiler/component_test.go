@@ -140,6 +140,50 @@ func TestALinkAmongTheCodeOfAComponentIsRefused(t *testing.T) {
 	}
 }
 
+// A system may define a component in its own package.
+func TestAComponentInThePackageOfTheSystem(t *testing.T) {
+	r, err := host(t, func(dir string) error {
+		write(t, filepath.Join(dir, "more.cue"), []byte(`package system
+
+import (
+	"tenon.dev/col"
+	"tenon.dev/source"
+	"tenon.dev/tenon"
+)
+
+#Own: {source.#Base, component: "acme.example/system.own", n!: int}
+components: own: tenon.#Component & {section: "sources", unit: {runtime: "python", environment: shared: "step", params: ["n"]}}
+sources: own: #Own & {n: 3, schema: id: col.#Int64}
+`))
+		write(t, filepath.Join(dir, "own/main.py"), []byte("import tenon_step\n"))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := r.System.Unit("sources/own"); u == nil || u.Component != "acme.example/system.own" || string(u.Params) != `{"n":3}` {
+		t.Errorf("it is %+v", u)
+	}
+}
+
+// Two packages of one folder, or two versions of one, cannot both be the package of a
+// component.
+func TestTwoPackagesInAFolder(t *testing.T) {
+	_, err := host(t, func(dir string) error {
+		write(t, filepath.Join(dir, "lake/other.cue"), []byte("package other\n\nx: 1\n"))
+		system, err := os.ReadFile(filepath.Join(dir, "system.cue"))
+		if err != nil {
+			return err
+		}
+		text := strings.Replace(string(system), `"acme.example/system/lake"`, "\"acme.example/system/lake\"\n\t\"acme.example/system/lake:other\"", 1)
+		return os.WriteFile(filepath.Join(dir, "system.cue"), []byte(text+"_x: other.x\n"), 0o644)
+	})
+	var faults diag.List
+	if !errors.As(err, &faults) || !strings.Contains(faults[0].Found, "has two packages that are imported") {
+		t.Errorf("it says %+v", err)
+	}
+}
+
 // Two versions of a package cannot both be the component of that name.
 func TestAPackageInTwoVersions(t *testing.T) {
 	_, err := host(t, func(dir string) error {

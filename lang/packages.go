@@ -47,7 +47,7 @@ func (p Package) Label(label string, path ...string) diag.Span {
 }
 
 // Package returns the package with an import path, without its version. It is an
-// error if the system does not import it, or imports it in several versions.
+// error if the system does not import it, or if that is not one package.
 func (s *System) Package(path string) (Package, error) {
 	insts := s.packages()[path]
 	if len(insts) == 0 {
@@ -57,6 +57,9 @@ func (s *System) Package(path string) (Package, error) {
 	for _, other := range insts[1:] {
 		if other.Dir != inst.Dir {
 			return Package{}, fmt.Errorf("the package %s is imported in two versions, %s and %s", path, inst.ModuleVersion.Version(), other.ModuleVersion.Version())
+		}
+		if other.PkgName != inst.PkgName {
+			return Package{}, fmt.Errorf("the folder of %s has two packages that are imported, %s and %s", path, inst.PkgName, other.PkgName)
 		}
 	}
 	p := Package{Path: path, Value: s.cue.BuildInstance(inst), Dir: inst.Dir, sys: s, files: inst.Files}

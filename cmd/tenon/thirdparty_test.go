@@ -73,6 +73,16 @@ func (g *guest) publish(version string) {
 	g.check(client.PutModule(g.t.Context(), v, bytes.NewReader(zip.Bytes()), int64(zip.Len())))
 }
 
+// cached is a file of the module in CUE's cache.
+func (g *guest) cached(name string) string {
+	g.t.Helper()
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(g.dir), "cue/mod/extract/acme.example/lake@*", name))
+	if err != nil || len(found) != 1 {
+		g.t.Fatalf("the cache holds %v: %v", found, err)
+	}
+	return found[0]
+}
+
 // forget removes CUE's cache of modules.
 func (g *guest) forget() {
 	g.t.Helper()
@@ -169,6 +179,7 @@ func TestAPublishedModule(t *testing.T) {
 		t.Errorf("tenon.lock pins %v", pins)
 	}
 	g.says(g.must("plan"), "Nothing to do")
+	g.says(g.must("graph"), `models/usage\nacme.example/lake.ridge`)
 	table, checksum := g.digest("sources/cars", "out"), g.digest("steps/checksum", "out")
 
 	// Its code is in the IR, file by file; tests and the rest are not.
@@ -196,6 +207,12 @@ func TestAPublishedModule(t *testing.T) {
 			t.Errorf("the code of %s is %s, want %s", unit, files[unit], want)
 		}
 	}
+
+	// The compiled system is kept, and yet a change in CUE's cache is noticed.
+	g.replaceIn(g.cached("checksum/checksum.sh"), "sha256sum", "md5sum")
+	g.says(g.refused("plan"), "is not the one that tenon.lock pins")
+	g.replaceIn(g.cached("checksum/checksum.sh"), "md5sum", "sha256sum")
+	g.says(g.must("plan"), "Nothing to do")
 
 	// What is only beside the code changes nothing; a change of code runs the unit, and
 	// what it gives is the same, so nothing else runs.
@@ -240,11 +257,7 @@ func TestAModuleThatIsNotThePinnedOne(t *testing.T) {
 	before, err := os.ReadFile(filepath.Join(g.dir, "tenon.lock"))
 	g.check(err)
 
-	cached, err := filepath.Glob(filepath.Join(filepath.Dir(g.dir), "cue/mod/extract/acme.example/lake@*/yaml/main.py"))
-	if err != nil || len(cached) != 1 {
-		t.Fatalf("the cache holds %v: %v", cached, err)
-	}
-	g.replaceIn(cached[0], "safe_load", "unsafe_load")
+	g.replaceIn(g.cached("yaml/main.py"), "safe_load", "unsafe_load")
 	refusal := g.refused("compile")
 	g.says(refusal, "the module acme.example/lake@v0.1.0 is not the one that tenon.lock pins", "cue.mod/module.cue:4:2", "wanted: sha256:", "remove its line")
 

@@ -244,7 +244,7 @@ func (p *pkg) words(x ast.Expr) string {
 		return comparison[x.Op] + text
 	case *ast.BinaryExpr:
 		if _, choice := x.Y.(*ast.BasicLit); x.Op == token.OR && choice {
-			return strings.ReplaceAll("`"+source(x)[1:]+"`", " | ", "` or `")
+			return strings.ReplaceAll("`"+strings.TrimPrefix(source(x), "*")+"`", " | ", "` or `")
 		} else if x.Op == token.OR {
 			if or, more := x.X.(*ast.BinaryExpr); more && or.Op == token.OR {
 				return p.words(or) + ", or " + p.words(x.Y)
