@@ -86,7 +86,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 		}
 	}
 	return &Result{
-		System: &ir.System{Version: ir.Version, Name: c.systemName(), Target: target, Pools: pools, Moved: moved, Units: units},
+		System: &ir.System{Version: ir.Version, Name: c.systemName(), Target: target, Pools: pools, Moved: moved, Units: units, Entities: c.declared(units)},
 		Blobs:  c.blobs,
 	}, nil
 }

@@ -40,6 +40,7 @@ type component struct {
 	Predicts    *predicts              `json:"predicts"`
 	SQL         string                 `json:"sql"`
 	Distributed bool                   `json:"distributed"`
+	Limits      []string               `json:"limits"`
 
 	fault  error   // of the component itself
 	stages []stage // in the order of the definition; one without a name is the only one

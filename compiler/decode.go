@@ -61,6 +61,8 @@ type out struct {
 	keys      []string
 	timestamp string
 	signature *ir.Signature
+	request   ir.Schema
+	response  ir.Schema
 }
 
 // An object is a CUE struct with its fields in order.
@@ -365,6 +367,12 @@ func decodePort(e *entity, v cue.Value) error {
 	if x.schema, err = columns(at(v, "schema")); err != nil {
 		return err
 	}
+	if x.request, err = columns(at(v, "request")); err != nil {
+		return err
+	}
+	if x.response, err = columns(at(v, "response")); err != nil {
+		return err
+	}
 	if x.kind == ir.Model {
 		x.signature = &ir.Signature{Task: stringAt(v, "task")}
 		if x.signature.Input, err = columns(at(v, "input")); err != nil {
@@ -417,6 +425,7 @@ func column(name string, v cue.Value) (ir.Column, error) {
 	if x := at(v, "values"); x.Exists() {
 		err = x.Decode(&col.Values)
 	}
+	col.Unit, col.Description = stringAt(v, "unit"), stringAt(v, "description")
 	return col, err
 }
 

@@ -326,7 +326,7 @@ func outputFor(o *out, port string) ir.Output {
 	case ir.Model:
 		return ir.Output{Port: port, Kind: ir.Model, Signature: o.signature}
 	}
-	return ir.Output{Port: port, Kind: o.kind}
+	return ir.Output{Port: port, Kind: o.kind, Request: o.request, Response: o.response}
 }
 
 // keysFirst orders the columns of predictions as people read them: which row,

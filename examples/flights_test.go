@@ -65,7 +65,7 @@ func TestFlightsGoFromDataToAServedPrediction(t *testing.T) {
 	// What does not reach the model is not run again: the split is the same.
 	s.edit("flights.cue", "max_iter: 200", "max_iter: 20")
 	plan := s.must("plan")
-	contains(t, plan, "params.params.max_iter: 200 -> 20", "models/late/train", "run?", "5 unchanged")
+	contains(t, plan, "params.max_iter: 200 -> 20", "models/late/train", "run?", "5 unchanged")
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)

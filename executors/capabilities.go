@@ -162,8 +162,8 @@ const (
 type Preparer interface {
 	planner.Preparer
 	// Prepare makes what the task needs, or finds it. Of the task, only what the unit
-	// is made of is set: Unit, Code, Lock and Image. tell hears how far it is; it is
-	// not called if nothing is missing. It is idempotent, and what a call that was
-	// killed leaves does no harm to the next one.
-	Prepare(ctx context.Context, t Task, tell func(step.Progress)) error
+	// is made of is set: Unit, Code, Lock and Image. report is called with the progress,
+	// and not at all if nothing is missing. It is idempotent: a call that was killed
+	// does not affect the next one.
+	Prepare(ctx context.Context, t Task, report func(step.Progress)) error
 }

@@ -24,8 +24,8 @@
 //	executor.go what an executor is, and a task
 //	route.go    several of them as one
 //	apply.go    the door: options, the revision, how it ends
-//	loop.go     the walk: looks at units, starts them, takes in how they ended
-//	walk.go     which unit may start next; pure
+//	walk.go     the walk: looks at units, starts them, takes in how they ended
+//	schedule.go which unit may start next; pure
 //	pools.go    exact accounts of resources; pure
 //	devices.go  and of GPUs and their parts, by name; pure
 //	resolve.go  what a unit reads, its run key, whether its result stands

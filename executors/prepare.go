@@ -11,12 +11,12 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// preparers is how many preparations are under way at once.
+// preparers is how many preparations run at once.
 const preparers = 4
 
-// A preparation is what units need made before they can start. It takes nothing of
-// the pools. A goroutine of its own makes it; what is not said to be otherwise, the
-// loop alone touches.
+// A preparation is something that units need before they can start. It takes no
+// resources of the pools. A goroutine makes it; only the loop touches the fields, except
+// where stated.
 type preparation struct {
 	name  string
 	unit  *ir.Unit // one that needs it
@@ -35,7 +35,7 @@ type preparation struct {
 	took    time.Duration // 0 if nothing was missing
 }
 
-// findPreparations gives each unit that the plan runs what it needs made.
+// findPreparations finds what the units that the plan runs need.
 func (w *walk) findPreparations() {
 	x, ok := w.o.Executor.(Preparer)
 	if !ok {
@@ -62,7 +62,7 @@ func (w *walk) findPreparations() {
 	}
 }
 
-// prepareAhead begins what is needed for sure, while the units before are at work.
+// prepareAhead starts what is certainly needed, while earlier units run.
 func (w *walk) prepareAhead(ctx context.Context) {
 	for _, p := range w.preparations {
 		if p.ahead && ctx.Err() == nil {
@@ -71,7 +71,7 @@ func (w *walk) prepareAhead(ctx context.Context) {
 	}
 }
 
-// prepare makes a preparation in a goroutine.
+// prepare starts a preparation.
 func (w *walk) prepare(ctx context.Context, p *preparation) {
 	p.running, p.err, p.began = true, nil, w.o.Now()
 	ctx, p.cancel = context.WithCancel(ctx)
@@ -94,8 +94,8 @@ func (w *walk) prepare(ctx context.Context, p *preparation) {
 	}()
 }
 
-// setMissing notes whether a preparation has to be made. It returns the units that wait for it
-// and have not been said to.
+// setMissing records whether a preparation is missing. It returns the waiting units of which
+// no event was sent.
 func (w *walk) setMissing(p *preparation, missing bool) []*work {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -112,7 +112,7 @@ func (w *walk) isMissing(p *preparation) bool {
 	return p.missing
 }
 
-// awaits lets a unit wait for a preparation.
+// awaits makes a unit wait for a preparation.
 func (w *walk) awaits(n *work, p *preparation) {
 	w.mu.Lock()
 	p.waiting = append(p.waiting, n)
@@ -123,7 +123,7 @@ func (w *walk) awaits(n *work, p *preparation) {
 	}
 }
 
-// released are the units that waited for a preparation, which wait no more.
+// released removes and returns the units that wait for a preparation.
 func (w *walk) released(p *preparation) []*work {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -136,7 +136,7 @@ func (w *walk) tellWaits(n *work, p *preparation) {
 	w.tell.tell(Event{Unit: n.unit.ID, Type: EventProgress, Waits: p.name + " is being prepared"})
 }
 
-func (w *walk) make(ctx context.Context, p *preparation, tell func(step.Progress)) error {
+func (w *walk) make(ctx context.Context, p *preparation, report func(step.Progress)) error {
 	select {
 	case w.preparers <- struct{}{}:
 		defer func() { <-w.preparers }()
@@ -148,10 +148,10 @@ func (w *walk) make(ctx context.Context, p *preparation, tell func(step.Progress
 	if t.Code, t.Lock, err = w.layCode(p.unit); err != nil {
 		return err
 	}
-	return w.o.Executor.(Preparer).Prepare(ctx, t, tell) //nolint:forcetypeassert // or nothing would be prepared
+	return w.o.Executor.(Preparer).Prepare(ctx, t, report) //nolint:forcetypeassert // otherwise there are no preparations
 }
 
-// made takes in how a preparation came out.
+// made handles the end of a preparation.
 func (w *walk) made(ctx context.Context, r report) {
 	p := r.made
 	dropped := p.cancel == nil
@@ -182,7 +182,7 @@ func (w *walk) made(ctx context.Context, r report) {
 	}
 }
 
-// queue lets a unit that has to run wait for its pool, once what it needs is made.
+// queue queues a unit that has to run, once what it needs is prepared.
 func (w *walk) queue(ctx context.Context, n *work) {
 	p := n.needs
 	switch {
@@ -198,8 +198,8 @@ func (w *walk) queue(ctx context.Context, n *work) {
 	}
 }
 
-// mayRun reports whether a killed apply has started something for the unit that may be
-// adopted. That needs nothing made.
+// mayRun reports whether a killed apply started a task of the unit that may be adopted. It
+// needs no preparation.
 func (w *walk) mayRun(unit string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -225,8 +225,8 @@ func (w *walk) unprepared(ctx context.Context, n *work, p preparation) {
 	})
 }
 
-// dropPreparations ends those that no unit will need any more: nothing is at work,
-// and nothing waits for them.
+// dropPreparations cancels preparations that no unit needs any more: no unit runs, and none
+// waits for one.
 func (w *walk) dropPreparations() {
 	if w.making == 0 || w.flying > w.making {
 		return

@@ -283,7 +283,7 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 		if digest == "" {
 			continue // there is no incumbent
 		}
-		p := step.Port{Kind: in.Kind, Schema: in.Schema, Keys: in.Keys, Timestamp: in.Timestamp, Digest: digest}
+		p := step.Port{Kind: in.Kind, Schema: in.Schema.Bare(), Keys: in.Keys, Timestamp: in.Timestamp, Digest: digest}
 		if from := w.byID[in.Unit]; from != nil {
 			if in.Kind == ir.EndpointOf {
 				p.Path = address(from.unit.Endpoint)
@@ -291,7 +291,7 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 				continue
 			}
 			if out := outputOf(from.unit, in.From); out != nil {
-				p.Signature = out.Signature
+				p.Signature = out.Signature.Bare()
 			}
 		}
 		if !w.o.Artifacts.Has(digest) {

@@ -126,9 +126,9 @@ func (r *router) Missing(u ir.Unit, image string, lock []byte) *planner.Preparat
 	return nil
 }
 
-func (r *router) Prepare(ctx context.Context, t Task, tell func(step.Progress)) error {
+func (r *router) Prepare(ctx context.Context, t Task, report func(step.Progress)) error {
 	if p, ok := r.target.(Preparer); ok {
-		return p.Prepare(ctx, t, tell)
+		return p.Prepare(ctx, t, report)
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func verifyModel(out ir.Output, dir string) error {
 	if out.Signature == nil {
 		return nil
 	}
-	if diff := compareSignatures(out.Signature, &got); diff != "" {
+	if diff := compareSignatures(out.Signature.Bare(), got.Bare()); diff != "" {
 		return fmt.Errorf("output %s: the model's signature is not the declared one: %s", out.Port, diff)
 	}
 	return nil

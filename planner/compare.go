@@ -45,6 +45,7 @@ type EntityChange struct {
 	Change    Changed       `json:"change"`
 	Was       string        `json:"was,omitempty"` // its former name
 	Component string        `json:"component,omitempty"`
+	At        string        `json:"at,omitempty"` // where it is declared: "churn.cue:40:9"
 	Fields    []FieldChange `json:"fields,omitempty"`
 	Effect    *Effect       `json:"effect,omitempty"` // of its removal
 }
@@ -58,6 +59,7 @@ type FieldChange struct {
 	Field  string          `json:"field"` // "params.max_depth", "schema.amount.max", "code report.sh"
 	Before json.RawMessage `json:"before,omitempty"`
 	After  json.RawMessage `json:"after,omitempty"`
+	At     string          `json:"at,omitempty"`     // where it is written; without After, where it was
 	Lines  string          `json:"lines,omitempty"`  // the difference of texts of several lines, unified
 	Effect *Effect         `json:"effect,omitempty"` // of a change of what others read or call
 }
@@ -100,18 +102,18 @@ func Compare(ctx context.Context, before, after Side, times map[string][]time.Du
 	if fields := c.systemFields(); len(fields) > 0 {
 		out.Entities = append(out.Entities, EntityChange{Entity: "system", Change: Edited, Fields: fields})
 	}
-	changes := c.pools()
+	var changes []EntityChange
 	for id, e := range c.old {
 		now := c.now(id)
-		change := EntityChange{Entity: id, Component: e.component()}
+		change := EntityChange{Entity: id, Component: e.Component, At: e.Place("")}
 		if now == nil {
 			change.Change = Removed
 			changes = append(changes, change)
 			continue
 		}
-		change.Entity, change.Component, change.Fields = now.id, now.component(), c.fields(e, now)
+		change.Entity, change.Component, change.At, change.Fields = now.ID, now.Component, now.Place(""), c.fields(e, now)
 		switch {
-		case now.id != id:
+		case now.ID != id:
 			change.Change, change.Was = Renamed, id
 		case len(change.Fields) > 0:
 			change.Change = Edited
@@ -120,7 +122,7 @@ func Compare(ctx context.Context, before, after Side, times map[string][]time.Du
 	}
 	for id, e := range c.new {
 		if c.was(id) == nil {
-			changes = append(changes, EntityChange{Entity: id, Change: Added, Component: e.component()})
+			changes = append(changes, EntityChange{Entity: id, Change: Added, Component: e.Component, At: e.Place("")})
 		}
 	}
 	c.contracts(changes)
@@ -128,6 +130,9 @@ func Compare(ctx context.Context, before, after Side, times map[string][]time.Du
 	slices.SortFunc(changes, func(a, b EntityChange) int {
 		return cmp.Or(cmp.Compare(rank(a.Section()), rank(b.Section())), cmp.Compare(a.Entity, b.Entity))
 	})
+	for i := range changes {
+		c.places(&changes[i])
+	}
 	out.Entities = append(out.Entities, changes...)
 	out.Impact = c.impact(plan)
 	return out, nil
@@ -148,42 +153,82 @@ type comparer struct {
 	readers       map[string][]ir.Input // by producer before: the entity that reads it, and which port
 }
 
-// An entity is the units that came of one.
+// An entity is a declared entity with its units.
 type entity struct {
-	id    string
+	*ir.Entity
 	units []ir.Unit
-	main  *ir.Unit // the one that does the work
+	// bare is set if nothing is known of it but its units, because a version of tenon
+	// that recorded no entities stored it.
+	bare bool
 }
 
-func (e *entity) component() string { return e.main.Component }
+func (e *entity) section() string { s, _, _ := strings.Cut(e.ID, "/"); return s }
 
-func (e *entity) section() string { s, _, _ := strings.Cut(e.id, "/"); return s }
-
-// stage returns the unit of that stage, or nil.
-func (e *entity) stage(name string) *ir.Unit {
+// gives returns an output of the entity, or nil.
+func (e *entity) gives(o ir.EntityOutput) *ir.Output {
 	for i := range e.units {
-		if _, s := ir.SplitID(e.units[i].ID); s == name {
-			return &e.units[i]
+		if e.units[i].ID != o.Unit {
+			continue
+		}
+		for j := range e.units[i].Outputs {
+			if out := &e.units[i].Outputs[j]; out.Port == o.Port {
+				return out
+			}
 		}
 	}
 	return nil
 }
 
-// entities groups the units of a system.
+// serves reports whether the entity is a service with an endpoint.
+func (e *entity) serves() bool {
+	return slices.ContainsFunc(e.units, func(u ir.Unit) bool { return u.Kind == ir.Service && gives(&u, ir.EndpointOf) })
+}
+
+// trains reports whether a job of the entity makes a model.
+func (e *entity) trains() bool { return slices.ContainsFunc(e.units, makesModel) }
+
+func makesModel(u ir.Unit) bool { return u.Kind == ir.Job && gives(&u, ir.Model) }
+
+func gives(u *ir.Unit, kind ir.PortKind) bool {
+	return slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return o.Kind == kind })
+}
+
+// declares reports whether columns of what the entity gives are written by the user.
+func (e *entity) declares() bool {
+	return slices.ContainsFunc(e.Outputs, func(o ir.EntityOutput) bool { return o.Schema != "" })
+}
+
+// schemas are the columns that the user has declared.
+func (e *entity) schemas() []ir.Schema {
+	var out []ir.Schema
+	for _, o := range e.Outputs {
+		if given := e.gives(o); o.Schema != "" && given != nil {
+			out = append(out, given.Schema)
+		}
+	}
+	return out
+}
+
+// entities are those of a system with their units.
 func entities(sys *ir.System) map[string]*entity {
 	out := map[string]*entity{}
-	for _, u := range sys.Units {
-		e := out[u.Entity]
-		if e == nil {
-			e = &entity{id: u.Entity}
-			out[u.Entity] = e
-		}
-		e.units = append(e.units, u)
+	for i := range sys.Entities {
+		out[sys.Entities[i].ID] = &entity{Entity: &sys.Entities[i]}
 	}
-	for _, e := range out {
-		if e.main = e.stage("train"); e.main == nil {
-			e.main = &e.units[0]
+	bare := func(id, component string, pos ir.Pos) *entity {
+		if out[id] == nil {
+			out[id] = &entity{Entity: &ir.Entity{ID: id, Component: component, Pos: pos}, bare: true}
 		}
+		return out[id]
+	}
+	for _, u := range sys.Units {
+		e := bare(u.Entity, u.Component, u.Pos)
+		if e.units = append(e.units, u); e.bare && makesModel(u) {
+			e.Component = u.Component
+		}
+	}
+	for _, p := range sys.Pools {
+		bare("resources/"+p.Name, "", ir.Pos{})
 	}
 	return out
 }
@@ -250,17 +295,43 @@ func (c *comparer) findRenames() {
 
 // says is all that an entity says of itself, but for how it is run.
 func (c *comparer) says(e *entity) string {
-	t := c.describe(e)
-	for _, how := range []string{"needs", "retries", "timeout", "max_age"} {
+	if e.bare {
+		var digests []string
+		for _, u := range e.units {
+			_, stage := ir.SplitID(u.ID)
+			digests = append(digests, stage+" "+u.Digest)
+		}
+		if len(digests) == 0 {
+			return e.ID
+		}
+		return compact([]any{e.section(), digests})
+	}
+	all := c.new
+	if c.old[e.ID] == e {
+		all = c.old
+	}
+	var locks []string
+	for _, u := range ownPackages(e, all) {
+		locks = append(locks, u.Code.Lock)
+	}
+	t := fieldsOf(e)
+	for _, how := range []string{"needs", "retries", "timeout", "max_age", "network", "kubernetes"} {
 		delete(t, how)
 	}
-	var schemas []ir.Schema
-	if declares(e) {
-		for _, o := range e.main.Outputs {
-			schemas = append(schemas, o.Schema)
+	return compact([]any{e.section(), t, c.reads(e), userCode(e), locks, e.schemas()})
+}
+
+// places notes where the fields of a change are written.
+func (c *comparer) places(change *EntityChange) {
+	old, now := c.old[cmp.Or(change.Was, change.Entity)], c.new[change.Entity]
+	for i := range change.Fields {
+		f := &change.Fields[i]
+		if e := now; f.After != nil && e != nil {
+			f.At = e.Place(f.Field)
+		} else if old != nil {
+			f.At = old.Place(f.Field)
 		}
 	}
-	return compact([]any{e.section(), t, userCode(e.main), e.main.Code.Lock, schemas})
 }
 
 // systemFields compares the names, and the target of before with that of after.
@@ -281,27 +352,6 @@ func (c *comparer) systemFields() []FieldChange {
 	return t.out
 }
 
-func (c *comparer) pools() []EntityChange {
-	var out []EntityChange
-	each(c.before.System.Pools, c.after.System.Pools, func(p ir.Pool) string { return p.Name }, func(name string, a, b *ir.Pool) {
-		change := EntityChange{Entity: "resources/" + name, Component: "pool"}
-		switch {
-		case a == nil:
-			change.Change = Added
-		case b == nil:
-			change.Change = Removed
-		default:
-			t := &treeDiff{}
-			t.diff("", poolFields(a), poolFields(b))
-			if change.Fields = t.out; len(t.out) > 0 {
-				change.Change = Edited
-			}
-		}
-		out = append(out, change)
-	})
-	return out
-}
-
 // Kinds of what happens to an entity. Of several, the first is told: it says the
 // most.
 const (
@@ -314,18 +364,18 @@ const (
 	kinds
 )
 
-func kindOf(it Item) int {
-	_, stage := ir.SplitID(it.Unit)
-	switch {
+func (c *comparer) kindOf(it Item) int {
+	id, _ := ir.SplitID(it.Unit)
+	switch e := c.new[id]; {
 	case it.Action == Delete:
 		return remove
 	case it.Kind == ir.Service:
 		return rollOut
 	case it.Kind == ir.Record:
 		return write
-	case stage == "train":
+	case slices.ContainsFunc(e.units, func(u ir.Unit) bool { return u.ID == it.Unit && makesModel(u) }):
 		return retrain
-	case stage != "":
+	case e.trains():
 		return evaluate
 	}
 	return run
@@ -353,7 +403,7 @@ func (c *comparer) impact(p *Plan) Impact {
 		if found[id] == nil {
 			found[id] = &happens{}
 		}
-		h := &found[id][kindOf(it)]
+		h := &found[id][c.kindOf(it)]
 		h.may, h.sure = true, h.sure || !it.Unless
 	}
 	lists := [kinds]*[]Affected{

@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 
@@ -19,18 +18,25 @@ import (
 // fields are the fields of an entity that differ, but for the columns of what it
 // gives.
 func (c *comparer) fields(old, now *entity) []FieldChange {
-	a, b := c.describe(old), c.describe(now)
-	if old.component() != now.component() { // which says it
-		delete(a, "implementation")
-		delete(b, "implementation")
+	if old.bare || now.bare {
+		return c.definitions(old, now)
 	}
 	t := &treeDiff{}
-	t.diff("", a, b)
-	t.out = slices.DeleteFunc(t.out, func(f FieldChange) bool { // of units that the entity did not have, or has no more
-		return strings.HasPrefix(f.Field, "implementation.") && (f.Before == nil || f.After == nil)
-	})
+	t.diff("", fieldsOf(old), fieldsOf(now))
+	a, b := c.reads(old), c.reads(now)
+	for field := range merged(a, b) {
+		t.diff(field, lookup(a, field), lookup(b, field))
+	}
+	if old.Component == now.Component { // otherwise it says it
+		each(old.units, now.units, func(u ir.Unit) string { return u.Component }, func(component string, a, b *ir.Unit) {
+			if a != nil && b != nil {
+				t.diff(ir.JoinPath("implementation", component), implementation(a), implementation(b))
+			}
+		})
+	}
+	slices.SortStableFunc(t.out, func(a, b FieldChange) int { return strings.Compare(a.Field, b.Field) })
 	c.packages(t, old, now)
-	each(userCode(old.main), userCode(now.main), func(f ir.CodeFile) string { return f.Path }, func(path string, a, b *ir.CodeFile) {
+	each(userCode(old), userCode(now), func(f ir.CodeFile) string { return f.Path }, func(path string, a, b *ir.CodeFile) {
 		digest := func(f *ir.CodeFile) any {
 			if f == nil {
 				return absent{}
@@ -46,34 +52,113 @@ func (c *comparer) fields(old, now *entity) []FieldChange {
 		}
 		t.out = append(t.out, change)
 	})
-	if len(t.out) == 0 && old.id == now.id {
+	if len(t.out) == 0 && old.ID == now.ID {
 		t.out = unexplained(old, now)
 	}
 	return t.out
 }
 
-// unexplained tells why units of an entity have another definition where none of
-// its fields is another: what follows from other entities, or from another
-// tenon. What they read and give is told elsewhere.
+// fieldsOf are the declared fields of an entity and its component.
+func fieldsOf(e *entity) map[string]any {
+	t, _ := parse(e.Fields).(map[string]any)
+	if t == nil {
+		t = map[string]any{}
+	}
+	t["component"] = e.Component
+	return t
+}
+
+// reads are the fields in which an entity refers to others, as these are called in
+// the system after.
+func (c *comparer) reads(e *entity) map[string]any {
+	t := map[string]any{}
+	for _, in := range e.Inputs {
+		producer := c.called(e, in.Entity)
+		t[in.Field] = strings.Replace(producer, "/", ".", 1) + "." + in.Out
+	}
+	return t
+}
+
+// called is the name in the system after of what an entity reads.
+func (c *comparer) called(e *entity, producer string) string {
+	if name, ok := c.renamed[producer]; ok && c.old[e.ID] == e {
+		return name
+	}
+	return producer
+}
+
+// unexplained lists how units of an entity differ where none of its fields does:
+// this follows from other entities, or from another tenon. What they read and give
+// is told elsewhere.
 func unexplained(old, now *entity) []FieldChange {
+	return slices.DeleteFunc(diffStages(old.units, now.units), func(f FieldChange) bool {
+		_, what, _ := strings.Cut(" "+f.Field, "put ")
+		return what != "" && !strings.HasSuffix(what, " kind")
+	})
+}
+
+// definitions lists how units differ where the fields behind them are not recorded.
+func (c *comparer) definitions(old, now *entity) []FieldChange {
+	t := &treeDiff{}
+	if old.Component != "" && now.Component != "" { // it is not known of a pool
+		t.diff("component", old.Component, now.Component)
+	}
+	pool := func(sys *ir.System, e *entity) any {
+		i := slices.IndexFunc(sys.Pools, func(p ir.Pool) bool { return "resources/"+p.Name == e.ID })
+		if i < 0 {
+			return map[string]any{}
+		}
+		m, _ := plain(sys.Pools[i]).(map[string]any)
+		delete(m, "name")
+		return m
+	}
+	t.diff("", pool(c.before.System, old), pool(c.after.System, now))
+	units := slices.Clone(old.units)
+	for i := range units {
+		u := &units[i]
+		u.Inputs = slices.Clone(u.Inputs)
+		for j := range u.Inputs {
+			producer, _ := ir.SplitID(u.Inputs[j].Unit)
+			u.Inputs[j].Unit = c.called(old, producer) + strings.TrimPrefix(u.Inputs[j].Unit, producer)
+		}
+	}
+	out := append(t.out, diffStages(units, now.units)...)
+	each(units, now.units, stageOf, func(stage string, a, b *ir.Unit) {
+		if a != nil && b != nil {
+			t := &treeDiff{}
+			t.diff(stage, howItRuns(a), howItRuns(b))
+			out = append(out, t.out...)
+		}
+	})
+	return out
+}
+
+func stageOf(u ir.Unit) string { _, s := ir.SplitID(u.ID); return s }
+
+// diffStages compares the definitions of units stage by stage.
+func diffStages(old, now []ir.Unit) []FieldChange {
 	var out []FieldChange
-	stage := func(u ir.Unit) string { _, s := ir.SplitID(u.ID); return s }
-	each(old.units, now.units, stage, func(stage string, a, b *ir.Unit) {
+	each(old, now, stageOf, func(stage string, a, b *ir.Unit) {
 		switch {
 		case a == nil:
 			out = append(out, FieldChange{Field: stage, After: raw(b.Component)})
 		case b == nil:
 			out = append(out, FieldChange{Field: stage, Before: raw(a.Component)})
-		case a.Digest != b.Digest:
+		default:
 			for _, r := range diffUnits(a, b) {
-				isPort := strings.HasPrefix(r.What, "input ") || strings.HasPrefix(r.What, "output ")
-				if !isPort || strings.HasSuffix(r.What, " kind") {
-					out = append(out, FieldChange{Field: strings.TrimSpace(stage + " " + r.What), Before: said(r.Before), After: said(r.After)})
-				}
+				out = append(out, FieldChange{Field: strings.TrimSpace(stage + " " + r.What), Before: said(r.Before), After: said(r.After)})
 			}
 		}
 	})
 	return out
+}
+
+// howItRuns is what a unit has besides its definition.
+func howItRuns(u *ir.Unit) any {
+	return plain(map[string]any{
+		"needs": resources(u.Needs), "pool": u.Pool, "team": u.Team, "priority": u.Priority, "retries": u.Retries,
+		"timeout_ns": u.Timeout, "max_age_ns": u.MaxAge, "network": u.Network, "kubernetes": u.Kubernetes, "replicas": replicas(u),
+	})
 }
 
 // said is a value of a reason, which is JSON or just text.
@@ -85,159 +170,6 @@ func said(text string) json.RawMessage {
 		return json.RawMessage(text)
 	}
 	return raw(text)
-}
-
-// describe is an entity as its user writes it, as far as it can be told from its
-// units: plain data, without the columns of what it gives, and without code.
-// What it reads is named as it is called in the system after.
-func (c *comparer) describe(e *entity) map[string]any {
-	u := e.main
-	t := map[string]any{"component": u.Component}
-	merge := func(into map[string]any, v any) {
-		if m, ok := v.(map[string]any); ok {
-			maps.Copy(into, m)
-		}
-	}
-	part := func(name string) map[string]any {
-		p, ok := t[name].(map[string]any)
-		if !ok {
-			p = map[string]any{}
-			t[name] = p
-		}
-		return p
-	}
-	for _, u := range e.units {
-		params, _ := parse(u.Params).(map[string]any)
-		_, stage := ir.SplitID(u.ID)
-		switch {
-		case stage == "split":
-			part("test")["kind"] = strings.TrimPrefix(u.Component, "split.")
-			merge(part("test"), params)
-		case stage == "evaluate" || stage == "gate":
-			merge(part("evaluation"), params)
-		case stage == "register":
-			continue
-		case u.Component == "slo.rules":
-			merge(t, params["objectives"])
-		case u.Component == "step.command":
-			t["params"] = params
-		case u.Component == "serve.http":
-			for _, derived := range []string{"system", "deployment", "model"} {
-				delete(params, derived)
-			}
-			merge(t, params)
-		default:
-			merge(t, params)
-		}
-		part("implementation")[u.Component] = implementation(&u)
-	}
-	if len(u.Files) > 0 {
-		t["path"] = strings.Join(u.Files, ", ")
-	}
-	if u.Code.Image != "" {
-		t["image"] = u.Code.Image
-	}
-	if u.Code.Runtime == ir.Command {
-		t["command"] = plain(u.Code.Command)
-	}
-	if u.Seed != 0 {
-		t["seed"] = u.Seed
-	}
-	for _, s := range u.Secrets {
-		secret := map[string]any{"secret": strings.Replace(reference(&s), " ", ": ", 1)}
-		if e.section() == "sources" {
-			t[strings.ToLower(s.Name)] = secret
-		} else {
-			part("secrets")[s.Name] = secret
-		}
-	}
-	c.describeInputs(e, t)
-	if declares(e) {
-		for _, o := range u.Outputs {
-			out := t
-			if e.section() == "steps" {
-				out = map[string]any{"kind": string(o.Kind)}
-				part("outputs")[o.Port] = out
-			}
-			if len(o.Keys) > 0 {
-				out["keys"] = plain(o.Keys)
-			}
-			if o.Timestamp != "" {
-				out["timestamp"] = o.Timestamp
-			}
-		}
-	}
-	describeRun(u, t)
-	return t
-}
-
-// declares reports whether the columns of what the entity gives are written by
-// the user.
-func declares(e *entity) bool {
-	return slices.Contains([]string{"sources", "features", "steps"}, e.section())
-}
-
-// describeInputs names what an entity reads.
-func (c *comparer) describeInputs(e *entity, t map[string]any) {
-	from := e.main
-	if split := e.stage("split"); split != nil {
-		from = split
-	}
-	in := map[string]any{}
-	for _, i := range from.Inputs {
-		producer, stage := ir.SplitID(i.Unit)
-		if i.Incumbent || stage == "evaluate" { // a service's report of its model
-			continue
-		}
-		if c.old[e.id] == e {
-			if name, ok := c.renamed[producer]; ok {
-				producer = name
-			}
-		}
-		ref := strings.ReplaceAll(producer, "/", ".") + ".out"
-		if strings.HasPrefix(producer, "steps/") {
-			ref += "." + i.From
-		}
-		if e.section() == "slos" {
-			t[i.Port] = ref
-		} else {
-			in[i.Port] = ref
-		}
-	}
-	t["in"] = in
-}
-
-// describeRun tells how a unit is run.
-func describeRun(u *ir.Unit, t map[string]any) {
-	needs := resources(u.Needs)
-	if u.Pool != "" {
-		needs["pool"] = u.Pool
-	}
-	if u.Team != "" {
-		needs["team"] = u.Team
-	}
-	if u.Priority != 0 {
-		needs["priority"] = u.Priority
-	}
-	t["needs"] = needs
-	if u.Retries != 0 {
-		t["retries"] = u.Retries
-	}
-	if u.Timeout != 0 {
-		t["timeout"] = duration(u.Timeout)
-	}
-	if u.MaxAge != 0 {
-		t["max_age"] = duration(u.MaxAge)
-	}
-	if e := u.Endpoint; e != nil {
-		t["host"], t["port"], t["replicas"] = e.Host, e.Port, e.Replicas
-		if e.Scale != nil {
-			t["replicas"] = map[string]any{"min": e.Replicas, "max": e.Scale.Max, "cpu": e.Scale.CPU}
-		}
-	}
-	if u.Kubernetes != nil {
-		t["kubernetes"] = plain(u.Kubernetes)
-	}
 }
 
 func resources(r ir.Resources) map[string]any {
@@ -273,55 +205,26 @@ func resources(r ir.Resources) map[string]any {
 	return t
 }
 
-// poolFields tells what a pool has, as it is declared.
-func poolFields(p *ir.Pool) map[string]any {
-	t := resources(p.Resources)
-	if gpu, ok := t["gpu"].(map[string]any); ok {
-		if p.Shares > 0 {
-			gpu["shares"] = p.Shares
-		}
-		cuts := map[string]any{}
-		for _, s := range p.Slices {
-			cuts[s.Name] = map[string]any{"count": s.Count, "memory": ir.FormatSize(s.Memory)}
-		}
-		if len(cuts) > 0 {
-			gpu["slices"] = cuts
-		}
-	}
-	teams := map[string]any{}
-	for _, m := range p.Teams {
-		teams[m.Name] = map[string]any{"gpu": m.GPU, "borrow": m.Borrow, "yields": m.Yields}
-	}
-	if len(teams) > 0 {
-		t["teams"] = teams
-	}
-	return t
-}
-
 // decimal writes a number of at most three decimals.
 func decimal(r *big.Rat) string {
 	return strings.TrimRight(strings.TrimRight(r.FloatString(3), "0"), ".")
 }
 
-// duration writes a time as in the language, in the largest unit that is exact.
-func duration(d time.Duration) string {
-	for _, u := range []struct {
-		name string
-		unit time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
-		if d%u.unit == 0 {
-			return fmt.Sprintf("%d%s", d/u.unit, u.name)
-		}
-	}
-	return fmt.Sprintf("%dms", d.Milliseconds())
-}
-
 // libraryFiles are where the library's own code lies in a unit's folder.
 const libraryFiles = "_tenon/"
 
-// userCode is the user's own files.
-func userCode(u *ir.Unit) []ir.CodeFile {
-	return slices.DeleteFunc(slices.Clone(u.Code.Files), func(f ir.CodeFile) bool { return strings.HasPrefix(f.Path, libraryFiles) })
+// userCode are the user's own files, by path.
+func userCode(e *entity) []ir.CodeFile {
+	var out []ir.CodeFile
+	for _, u := range e.units {
+		for _, f := range u.Code.Files {
+			if !strings.HasPrefix(f.Path, libraryFiles) && !slices.Contains(out, f) {
+				out = append(out, f)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b ir.CodeFile) int { return strings.Compare(a.Path, b.Path) })
+	return out
 }
 
 // implementation names the code of the library that a component runs.
@@ -333,20 +236,38 @@ func implementation(u *ir.Unit) any {
 	return short(ir.Sum([]byte(compact([]any{own, u.Code.Python}))))
 }
 
-// packages tells how the Python packages of an entity differ. A service runs on
-// those that its model was trained on, and another component on its own.
+// packages compares the Python packages of the units. Another component has its own.
 func (c *comparer) packages(t *treeDiff, old, now *entity) {
-	before, after := old.main.Code.Lock, now.main.Code.Lock
-	if before == after || now.section() == "deployments" || old.component() != now.component() {
+	if old.Component != now.Component {
 		return
 	}
-	_, known := c.before.Blobs[before]
-	_, knownNow := c.after.Blobs[after]
-	if before != "" && !known || after != "" && !knownNow {
-		t.diff("packages", short(before), short(after))
-		return
-	}
-	t.diff("packages", pins(c.before.Blobs[before]), pins(c.after.Blobs[after]))
+	seen := map[[2]string]bool{}
+	each(ownPackages(old, c.old), ownPackages(now, c.new), stageOf, func(_ string, a, b *ir.Unit) {
+		if a == nil || b == nil || a.Code.Lock == b.Code.Lock || seen[[2]string{a.Code.Lock, b.Code.Lock}] {
+			return
+		}
+		seen[[2]string{a.Code.Lock, b.Code.Lock}] = true
+		before, known := c.before.Blobs[a.Code.Lock]
+		after, knownNow := c.after.Blobs[b.Code.Lock]
+		if a.Code.Lock != "" && !known || b.Code.Lock != "" && !knownNow {
+			t.diff("packages", short(a.Code.Lock), short(b.Code.Lock))
+			return
+		}
+		t.diff("packages", pins(before), pins(after))
+	})
+}
+
+// ownPackages are the units of an entity but for those that run on the packages with
+// which the model that they read was made.
+func ownPackages(e *entity, all map[string]*entity) []ir.Unit {
+	return slices.DeleteFunc(slices.Clone(e.units), func(u ir.Unit) bool {
+		return slices.ContainsFunc(e.Inputs, func(in ir.EntityInput) bool {
+			model := all[in.Entity]
+			return in.Kind == ir.Model && model != nil && slices.ContainsFunc(model.units, func(of ir.Unit) bool {
+				return makesModel(of) && of.Code.Lock == u.Code.Lock
+			})
+		})
+	})
 }
 
 // pins are the versions that a lock holds.
@@ -371,13 +292,8 @@ func (t *treeDiff) diff(path string, before, after any) {
 	a, wasTree := before.(map[string]any)
 	b, isTree := after.(map[string]any)
 	if wasTree && isTree || wasTree && after == (any)(absent{}) || isTree && before == (any)(absent{}) {
-		keys := maps.Clone(a)
-		if keys == nil {
-			keys = map[string]any{}
-		}
-		maps.Copy(keys, b)
-		for _, k := range slices.Sorted(maps.Keys(keys)) {
-			t.diff(strings.TrimPrefix(join(path, k), "."), lookup(a, k), lookup(b, k))
+		for _, k := range slices.Sorted(maps.Keys(merged(a, b))) {
+			t.diff(ir.JoinPath(path, k), lookup(a, k), lookup(b, k))
 		}
 		return
 	}
@@ -399,6 +315,14 @@ func (t *treeDiff) diff(path string, before, after any) {
 		return // numbers of another Go type
 	}
 	t.out = append(t.out, change)
+}
+
+// merged has the keys of both.
+func merged(a, b map[string]any) map[string]any {
+	m := map[string]any{}
+	maps.Copy(m, a)
+	maps.Copy(m, b)
+	return m
 }
 
 func scalars(l []any) bool {

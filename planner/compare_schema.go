@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"math/big"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -37,7 +36,8 @@ const (
 	New         Shift = "new"          // a column that may be left out
 	NewRequired Shift = "new_required" // a column that may not
 	Gone        Shift = "gone"
-	Reordered   Shift = "reordered" // columns are found by name
+	Reordered   Shift = "reordered"  // columns are found by name
+	Documented  Shift = "documented" // only what is written about it for people
 )
 
 // breaks says whom a shift breaks: those who read the values, or those who give
@@ -50,6 +50,7 @@ var breaks = map[Shift]struct{ readers, givers bool }{
 	NewRequired: {readers: false, givers: true},
 	Gone:        {readers: true, givers: true},
 	Reordered:   {readers: false, givers: false},
+	Documented:  {readers: false, givers: false},
 }
 
 // A columnChange is one property of one column, or the column itself.
@@ -121,7 +122,19 @@ func diffColumns(a, b *ir.Column) []columnChange {
 		}
 		add("values", list(a.Values), list(b.Values), shiftOf(len(after) == 0 || len(before) > 0 && within(before, after), len(before) == 0 || len(after) > 0 && within(after, before)))
 	}
+	for _, text := range []struct{ name, before, after string }{{"unit", a.Unit, b.Unit}, {"description", a.Description, b.Description}} {
+		if text.before != text.after {
+			add(text.name, textOrAbsent(text.before), textOrAbsent(text.after), Documented)
+		}
+	}
 	return out
+}
+
+func textOrAbsent(s string) any {
+	if s == "" {
+		return absent{}
+	}
+	return s
 }
 
 // shiftOf tells from whether the new values hold all old ones, and the old all
@@ -177,7 +190,7 @@ func (c *comparer) contracts(changes []EntityChange) {
 	for _, change := range changes {
 		id := cmp.Or(change.Was, change.Entity)
 		if old, now := c.old[id], c.now(id); old != nil && now != nil {
-			c.edited[id] = len(change.Fields) > 0 || declares(old) && compact(old.main.Outputs) != compact(now.main.Outputs)
+			c.edited[id] = len(change.Fields) > 0 || compact(old.schemas()) != compact(now.schemas())
 		}
 	}
 	for i := range changes {
@@ -199,7 +212,7 @@ func (c *comparer) contracts(changes []EntityChange) {
 			for _, d := range diffSchemas(p.before, p.after) {
 				field := p.name
 				if d.column != "" {
-					field = join(field, d.column)
+					field = ir.JoinPath(field, d.column)
 				} else {
 					field += " order"
 				}
@@ -214,7 +227,7 @@ func (c *comparer) contracts(changes []EntityChange) {
 		}
 		if change.Change == "" && len(change.Fields) > before {
 			change.Change = Follows
-			if declares(old) {
+			if old.declares() {
 				change.Change = Edited
 			}
 		}
@@ -230,65 +243,33 @@ type portPair struct {
 }
 
 func (c *comparer) ports(old, now *entity) []portPair {
-	switch {
-	case declares(old) || old.component() == "serve.batch":
-		var out []portPair
-		for _, a := range old.main.Outputs {
-			for _, b := range now.main.Outputs {
-				if a.Port == b.Port && a.Kind == ir.Table && b.Kind == ir.Table {
-					name := "schema"
-					if old.section() == "steps" {
-						name = join("outputs", a.Port) + ".schema"
-					}
-					out = append(out, portPair{name: name, port: a.Port, before: a.Schema, after: b.Schema})
-				}
+	var out []portPair
+	for _, o := range old.Outputs {
+		i := slices.IndexFunc(now.Outputs, func(n ir.EntityOutput) bool { return n.Port == o.Port })
+		if i < 0 {
+			continue // its field says so
+		}
+		a, b := old.gives(o), now.gives(now.Outputs[i])
+		if a == nil || b == nil || a.Kind != b.Kind {
+			continue
+		}
+		switch a.Kind {
+		case ir.Table:
+			name := cmp.Or(now.Outputs[i].Schema, o.Schema, "schema")
+			out = append(out, portPair{name: name, port: o.Port, before: a.Schema, after: b.Schema})
+		case ir.Model:
+			if a.Signature == nil || b.Signature == nil {
+				continue
 			}
-		}
-		return out
-	case old.section() == "models":
-		a, b := signature(old), signature(now)
-		return []portPair{
-			{name: "input", before: a.Input, after: b.Input, given: true},
-			{name: "output", before: ir.Schema{a.Output}, after: ir.Schema{b.Output}},
-		}
-	case old.component() == "serve.http" && now.component() == "serve.http":
-		a, b := served(old, c.old), served(now, c.new)
-		return []portPair{
-			{name: "request", before: a.Input, after: b.Input, given: true},
-			{name: "response", before: response(a), after: response(b)},
-		}
-	}
-	return nil
-}
-
-func signature(e *entity) ir.Signature {
-	for _, u := range e.units {
-		for _, o := range u.Outputs {
-			if o.Signature != nil {
-				return *o.Signature
+			out = append(out, portPair{name: "input", before: a.Signature.Input, after: b.Signature.Input, given: true},
+				portPair{name: "output", before: ir.Schema{a.Signature.Output}, after: ir.Schema{b.Signature.Output}})
+		case ir.EndpointOf:
+			if a.Request == nil || b.Request == nil { // nothing is known of what it takes
+				continue
 			}
+			out = append(out, portPair{name: "request", before: a.Request, after: b.Request, given: true},
+				portPair{name: "response", before: a.Response, after: b.Response})
 		}
-	}
-	return ir.Signature{}
-}
-
-// served is the signature of the model behind a deployment.
-func served(e *entity, all map[string]*entity) ir.Signature {
-	for _, in := range e.main.Inputs {
-		if model, _ := ir.SplitID(in.Unit); in.Kind == ir.Model && all[model] != nil {
-			return signature(all[model])
-		}
-	}
-	return ir.Signature{}
-}
-
-// response is what an endpoint answers for one row.
-func response(s ir.Signature) ir.Schema {
-	prediction := s.Output
-	prediction.Name = "prediction"
-	out := ir.Schema{prediction}
-	if s.Task == "classification" {
-		out = append(out, ir.Column{Name: "probability", Type: "float64", Nullable: true, Min: "0", Max: "1"})
 	}
 	return out
 }
@@ -296,21 +277,31 @@ func response(s ir.Signature) ir.Schema {
 // judge finds the fields that those who read from an entity, or call it, depend
 // on besides columns.
 func (c *comparer) judge(old, now *entity, fields []FieldChange) {
-	serves := old.component() == "serve.http"
+	serves := old.serves()
 	for i := range fields {
 		f := &fields[i]
 		switch name, port := f.Field, strings.Split(f.Field, "."); {
-		case serves && (name == "host" || name == "port"):
+		case serves && (name == now.bound("endpoint.host") || name == now.bound("endpoint.port")):
 			f.Effect = c.effect(old, "", columnChange{shift: Other}, true)
-		case serves && name == "component":
+		case serves && name == "component" && !now.serves():
 			f.Effect = c.effect(old, "", columnChange{shift: Gone}, true)
-		case serves && name == "max_instances":
+		case slices.Contains(now.Limits, name):
 			more := compareNumbers(json.Number(f.After), json.Number(f.Before)) > 0
 			f.Effect = c.effect(old, "", columnChange{shift: shiftOf(more, !more)}, false)
 		case len(port) == 3 && port[0] == "outputs" && port[2] == "kind" && f.Before != nil:
 			f.Effect = c.effect(old, port[1], columnChange{shift: Gone}, true)
 		}
 	}
+}
+
+// bound is the field behind a parameter of a unit of the entity, "" if it is none.
+func (e *entity) bound(param string) string {
+	for _, s := range e.Stages {
+		if field, ok := s.Fields[param]; ok {
+			return field
+		}
+	}
+	return ""
 }
 
 func callers(deployment string) []Broken { return []Broken{{Who: "callers of " + deployment}} }
@@ -322,8 +313,8 @@ func (c *comparer) effect(e *entity, port string, d columnChange, readers bool) 
 	if rule := breaks[d.shift]; readers && !rule.readers || !readers && !rule.givers {
 		return out
 	}
-	if e.component() == "serve.http" {
-		out.Breaks = callers(e.id)
+	if e.serves() {
+		out.Breaks = callers(e.ID)
 	} else {
 		out.Breaks = c.broken(e, port, d)
 	}
@@ -344,19 +335,19 @@ func (c *comparer) broken(e *entity, port string, d columnChange) []Broken {
 			continue // it goes with what it reads
 		case now == nil:
 			broken.Now = "removed"
-		case r.component() == "serve.http":
+		case r.serves():
 			continue // its callers are told of at the endpoint
 		case c.edited[id]:
 			broken.Now = "changed"
-		case proven && r.compiled():
+		case proven && r.compiled(e):
 			continue
 		}
-		if d.column == "" || r.uses(d.column, proven) {
+		if d.column == "" || r.uses(e, d.column, proven) {
 			out = append(out, broken)
 		}
 	}
-	if e.section() == "steps" || e.component() == "serve.batch" { // made to be taken elsewhere
-		out = append(out, Broken{Who: "readers of " + e.id})
+	if slices.Contains(ends, e.section()) { // made to be taken elsewhere
+		out = append(out, Broken{Who: "readers of " + e.ID})
 	}
 	return out
 }
@@ -375,7 +366,7 @@ func (c *comparer) readersOf(e *entity, port string) []string {
 		}
 	}
 	var out []string
-	for _, r := range c.readers[e.id] {
+	for _, r := range c.readers[e.ID] {
 		if port == "" || r.From == port {
 			out = append(out, r.Unit)
 		}
@@ -384,25 +375,35 @@ func (c *comparer) readersOf(e *entity, port string) []string {
 	return slices.Compact(out)
 }
 
-// compiled reports whether the compiler knows which columns the entity reads.
-func (e *entity) compiled() bool {
-	return e.component() == "feature.sql" || e.section() == "models" || e.section() == "deployments"
+// ends are the sections whose results leave the system.
+var ends = []string{"deployments", "steps"}
+
+// compiled reports whether the compiler knows which columns the entity reads of
+// another one.
+func (e *entity) compiled(of *entity) bool {
+	return !e.bare && !slices.ContainsFunc(e.Inputs, func(in ir.EntityInput) bool {
+		return in.Entity == of.ID && in.Kind != ir.Model && in.Columns == nil
+	})
 }
 
-// uses reports whether an entity may read the column: it does not if it says
-// which ones it reads, and this is not among them. A model takes the columns that
-// there are; what is proven breaks it only where it names one.
-func (e *entity) uses(column string, proven bool) bool {
-	word := regexp.MustCompile(`(?i)(^|\W)` + regexp.QuoteMeta(column) + `($|\W)`)
-	switch {
-	case e.component() == "feature.sql":
-		params, _ := parse(e.main.Params).(map[string]any)
-		sql, _ := params["sql"].(string)
-		return word.MatchString(sql) || strings.Contains(sql, "*")
-	case e.section() == "models":
-		s := signature(e)
-		named := slices.ContainsFunc(e.units, func(u ir.Unit) bool { return word.Match(u.Params) })
-		return named || s.Output.Name == column || !proven && s.Input.Column(column) != nil
+// uses reports whether an entity may read a column of another one: it does not if it
+// is known which ones it reads, and this is not among them. A model takes the
+// columns that there are; what is proven breaks it only where it names one.
+func (e *entity) uses(of *entity, column string, proven bool) bool {
+	if !e.compiled(of) {
+		return true
 	}
-	return true
+	for _, in := range e.Inputs {
+		if in.Entity == of.ID && (in.Kind == ir.Model || slices.Contains(in.Columns, column)) {
+			return true
+		}
+	}
+	for _, u := range e.units {
+		for _, o := range u.Outputs {
+			if s := o.Signature; s != nil && !proven && s.Input.Column(column) != nil {
+				return true
+			}
+		}
+	}
+	return false
 }

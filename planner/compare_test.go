@@ -62,6 +62,7 @@ func TestAChangeOfAColumnBreaks(t *testing.T) {
 		"any value":      {values("a"), values(), []string{"values looser, breaks readers"}},
 		"a list of them": {values(), values("a"), []string{"values tighter, breaks callers"}},
 		"values shifted": {values("a", "b"), values("b", "a"), nil},
+		"another text":   {col(ir.Column{Type: "int64", Unit: "km"}), col(ir.Column{Type: "int64", Unit: "m", Description: "x"}), []string{"unit documented", "description documented"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if d := cmp.Diff(tt.want, planner.DiffColumns(tt.before, tt.after)); d != "" {
@@ -91,6 +92,10 @@ func shop(edits ...func(*ir.System)) *ir.System {
 	signed := func(u *ir.Unit) {
 		u.Outputs = []ir.Output{{Port: "model", Kind: ir.Model, Signature: &ir.Signature{Task: "classification", Input: spend[:1], Output: spend[1]}}}
 	}
+	answers := func(u *ir.Unit) {
+		probability := ir.Column{Name: "probability", Type: "float64", Nullable: true, Min: "0", Max: "1"}
+		u.Outputs = []ir.Output{{Port: "endpoint", Kind: ir.EndpointOf, Request: spend[:1], Response: ir.Schema{{Name: "prediction", Type: "bool"}, probability}}}
+	}
 	model := func(u *ir.Unit) {
 		u.Inputs = append(u.Inputs, ir.Input{Port: "model", Unit: "models/leaver/register", From: "model", Kind: ir.Model})
 	}
@@ -105,7 +110,7 @@ func shop(edits ...func(*ir.System)) *ir.System {
 			unit("models/leaver/register", "registry.model", `{}`, model, signed, func(u *ir.Unit) {
 				u.Kind, u.Inputs[0].Unit = ir.Record, "models/leaver/train"
 			}),
-			service("deployments/api", params(`{"deployment":"api","max_instances":10,"model":"leaver","system":"shop"}`), model, func(u *ir.Unit) {
+			service("deployments/api", params(`{"deployment":"api","max_instances":10,"model":"leaver","system":"shop"}`), model, answers, func(u *ir.Unit) {
 				u.Component, u.Endpoint = "serve.http", &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Replicas: 1}
 			}),
 			record("slos/api", params(`{"content":"groups: 1","objectives":{"availability":0.999}}`), reads("on", "deployments/api.endpoint"), func(u *ir.Unit) { u.Component = "slo.rules" }),
@@ -114,7 +119,22 @@ func shop(edits ...func(*ir.System)) *ir.System {
 				u.Outputs = []ir.Output{{Port: "page", Kind: ir.File}}
 			}),
 		},
+		Entities: []ir.Entity{
+			declared("sources/orders", "source.csv", `{"path":"orders.csv"}`, ir.EntityOutput{Port: "out", Unit: "sources/orders", Schema: "schema"}),
+			declared("features/spend", "feature.sql", `{"sql":"SELECT amount, amount > 9 AS left\nFROM o"}`,
+				ir.EntityOutput{Port: "out", Unit: "features/spend", Schema: "schema"}, ir.EntityInput{Field: "in.o", Entity: "sources/orders", Out: "out", Kind: ir.Table, Columns: []string{"amount"}}),
+			declared("models/leaver", "train.sklearn", `{"label":"left","params":{"depth":6},"test":{"component":"split.random","fraction":0.2}}`,
+				ir.EntityOutput{Port: "model", Unit: "models/leaver/register"}, ir.EntityInput{Field: "in.table", Entity: "features/spend", Out: "out", Kind: ir.Table, Columns: []string{"left"}}),
+			declared("deployments/api", "serve.http", `{"host":"127.0.0.1","max_instances":10,"port":8080,"replicas":1}`,
+				ir.EntityOutput{Port: "endpoint", Unit: "deployments/api"}, ir.EntityInput{Field: "in.model", Entity: "models/leaver", Out: "out", Kind: ir.Model},
+				ir.Stage{Unit: "deployments/api", Fields: map[string]string{"endpoint.host": "host", "endpoint.port": "port"}}),
+			declared("slos/api", "slo.rules", `{"availability":0.999}`, ir.EntityInput{Field: "on", Entity: "deployments/api", Out: "out", Kind: ir.EndpointOf}),
+			declared("steps/report", "step.command", `{"command":["sh","report.sh"],"outputs":{"page":{"kind":"file"}},"params":{"title":"Spend"}}`,
+				ir.EntityOutput{Port: "page", Unit: "steps/report"}, ir.EntityInput{Field: "in.spend", Entity: "features/spend", Out: "out", Kind: ir.Table}),
+			declared("resources/small", "tenon.pool", `{"cpu":2,"memory":"4GiB"}`),
+		},
 	}
+	s.Entity("deployments/api").Limits = []string{"max_instances"}
 	for _, e := range edits {
 		e(s)
 	}
@@ -125,6 +145,46 @@ func shop(edits ...func(*ir.System)) *ir.System {
 		}
 	}
 	return s
+}
+
+// declared is an entity with its fields and with its inputs, outputs and stages.
+func declared(id, component, fields string, parts ...any) ir.Entity {
+	e := ir.Entity{ID: id, Component: component, Fields: json.RawMessage(fields)}
+	for _, p := range parts {
+		switch p := p.(type) {
+		case ir.EntityInput:
+			e.Inputs = append(e.Inputs, p)
+		case ir.EntityOutput:
+			e.Outputs = append(e.Outputs, p)
+		case ir.Stage:
+			e.Stages = append(e.Stages, p)
+		}
+	}
+	return e
+}
+
+// says gives an entity a field. Without a value the field is removed.
+func says(id, path, value string) func(*ir.System) {
+	return func(s *ir.System) {
+		e := s.Entity(id)
+		fields := map[string]any{}
+		if err := json.Unmarshal(e.Fields, &fields); err != nil {
+			panic(err)
+		}
+		names := strings.Split(path, ".")
+		at := fields
+		for _, n := range names[:len(names)-1] {
+			if at[n] == nil {
+				at[n] = map[string]any{}
+			}
+			at = at[n].(map[string]any)
+		}
+		delete(at, names[len(names)-1])
+		if value != "" {
+			at[names[len(names)-1]] = json.RawMessage(value)
+		}
+		e.Fields, _ = json.Marshal(fields)
+	}
 }
 
 func edit(id string, f func(*ir.Unit)) func(*ir.System) {
@@ -144,7 +204,7 @@ func column(name string, f func(*ir.Column)) func(*ir.System) {
 		for i := range s.Units {
 			for j := range s.Units[i].Outputs {
 				o := &s.Units[i].Outputs[j]
-				o.Schema = change(o.Schema)
+				o.Schema, o.Request = change(o.Schema), change(o.Request)
 				if o.Signature != nil {
 					signature := *o.Signature
 					signature.Input = change(signature.Input)
@@ -169,12 +229,27 @@ func renames(from, to string) func(*ir.System) {
 				}
 			}
 		}
+		for i := range s.Entities {
+			e := &s.Entities[i]
+			for j := range e.Inputs {
+				if e.Inputs[j].Entity == from {
+					e.Inputs[j].Entity = to
+				}
+			}
+			if e.ID == from {
+				e.ID = to
+				for j := range e.Outputs {
+					e.Outputs[j].Unit = to + strings.TrimPrefix(e.Outputs[j].Unit, from)
+				}
+			}
+		}
 	}
 }
 
 func drops(id string) func(*ir.System) {
 	return func(s *ir.System) {
 		s.Units = slices.DeleteFunc(s.Units, func(u ir.Unit) bool { return u.Entity == id })
+		s.Entities = slices.DeleteFunc(s.Entities, func(e ir.Entity) bool { return e.ID == id })
 	}
 }
 
@@ -235,14 +310,14 @@ func TestCompare(t *testing.T) {
 	}{
 		"nothing":                {nil, nil},
 		"a place in the sources": {with(edit("steps/report", func(u *ir.Unit) { u.Pos.Line = 7 })), nil},
-		"a parameter": {with(edit("models/leaver/train", params(`{"params":{"depth":8}}`))), []string{
+		"a parameter": {with(says("models/leaver", "params.depth", "8"), edit("models/leaver/train", params(`{"params":{"depth":8}}`))), []string{
 			"changed models/leaver",
 			"  params.depth: 6 -> 8",
 			"retrain models/leaver",
 			"roll out? deployments/api",
 			"write? slos/api",
 		}},
-		"sql": {with(edit("features/spend", params(`{"sql":"SELECT amount, amount > 8 AS left\nFROM o"}`))), []string{
+		"sql": {with(says("features/spend", "sql", `"SELECT amount, amount > 8 AS left\nFROM o"`), edit("features/spend", params(`{"sql":"SELECT amount, amount > 8 AS left\nFROM o"}`))), []string{
 			"changed features/spend",
 			"  sql: @@ -1,2 +1,2 @@|-SELECT amount, amount > 9 AS left|+SELECT amount, amount > 8 AS left| FROM o|",
 			"run features/spend",
@@ -251,42 +326,25 @@ func TestCompare(t *testing.T) {
 			"roll out? deployments/api",
 			"write? slos/api",
 		}},
-		"how it is run": {with(edit("models/leaver/train", func(u *ir.Unit) {
-			u.Needs, u.Pool = ir.Resources{MilliCPU: 1500, Memory: 500e6, Disk: 1 << 30, GPU: 1, GPUModel: "H100", GPUMemory: 40e9, GPUSlice: "3g"}, "small"
-			u.Team, u.Priority = "lab", 3
-			u.Retries, u.Timeout, u.MaxAge = 2, 90*time.Minute, 48*time.Hour
-		})), []string{
+		"how it is run": {with(says("models/leaver", "needs", `{"cpu":1.5,"gpu":{"count":1,"memory":"40GB"},"pool":"small"}`),
+			says("models/leaver", "timeout", `"90m"`), says("models/leaver", "kubernetes.queue", `"research"`),
+			edit("models/leaver/train", func(u *ir.Unit) { u.Needs.MilliCPU, u.Pool, u.Timeout = 1500, "small", 90*time.Minute })), []string{
 			"changed models/leaver",
-			`  max_age:  -> "2d"`,
+			`  kubernetes.queue:  -> "research"`,
 			"  needs.cpu:  -> 1.5",
-			`  needs.disk:  -> "1GiB"`,
 			"  needs.gpu.count:  -> 1",
 			`  needs.gpu.memory:  -> "40GB"`,
-			`  needs.gpu.model:  -> "H100"`,
-			`  needs.gpu.slice:  -> "3g"`,
-			`  needs.memory:  -> "500MB"`,
 			`  needs.pool:  -> "small"`,
-			"  needs.priority:  -> 3",
-			`  needs.team:  -> "lab"`,
-			"  retries:  -> 2",
 			`  timeout:  -> "90m"`,
 		}},
-		"where it is placed": {with(edit("models/leaver/train", func(u *ir.Unit) {
-			u.Needs.Nodes, u.Kubernetes = 4, &ir.Placement{Queue: "research", Labels: map[string]string{"team": "ml"}}
-		})), []string{
-			"changed models/leaver",
-			`  kubernetes.labels.team:  -> "ml"`,
-			`  kubernetes.queue:  -> "research"`,
-			"  needs.nodes:  -> 4",
-		}},
-		"where it scales": {with(edit("deployments/api", func(u *ir.Unit) {
+		"where it scales": {with(says("deployments/api", "replicas", `{"cpu":70,"max":4,"min":1}`), edit("deployments/api", func(u *ir.Unit) {
 			u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Replicas: 1, Scale: &ir.Scale{Max: 4, CPU: 70}}
 		})), []string{
 			"changed deployments/api",
 			`  replicas: 1 -> {"cpu":70,"max":4,"min":1}`,
 			"roll out deployments/api",
 		}},
-		"where it listens": {with(edit("deployments/api", func(u *ir.Unit) {
+		"where it listens": {with(says("deployments/api", "port", "9090"), says("deployments/api", "replicas", "2"), edit("deployments/api", func(u *ir.Unit) {
 			u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 9090, Replicas: 2}
 		})), []string{
 			"changed deployments/api",
@@ -295,13 +353,13 @@ func TestCompare(t *testing.T) {
 			"roll out deployments/api",
 			"write slos/api",
 		}},
-		"how much may be asked at once": {with(edit("deployments/api", params(`{"deployment":"api","max_instances":5,"model":"leaver","system":"shop"}`))), []string{
+		"how much may be asked at once": {with(says("deployments/api", "max_instances", "5"), edit("deployments/api", params(`{"deployment":"api","max_instances":5,"model":"leaver","system":"shop"}`))), []string{
 			"changed deployments/api",
 			"  max_instances: 10 -> 5 (breaks callers of deployments/api)",
 			"roll out deployments/api",
 			"write slos/api",
 		}},
-		"an objective": {with(edit("slos/api", params(`{"content":"groups: 2","objectives":{"availability":0.9995}}`))), []string{
+		"an objective": {with(says("slos/api", "availability", "0.9995"), edit("slos/api", params(`{"content":"groups: 2","objectives":{"availability":0.9995}}`))), []string{
 			"changed slos/api",
 			"  availability: 0.999 -> 0.9995",
 			"write slos/api",
@@ -311,22 +369,20 @@ func TestCompare(t *testing.T) {
 			`  params.content: "groups: 1" -> "groups: 2"`,
 			"write slos/api",
 		}},
-		"a pool": {with(func(s *ir.System) { s.Pools[0].Memory = 8 << 30 }), []string{
+		"a pool": {with(says("resources/small", "memory", `"8GiB"`), func(s *ir.System) { s.Pools[0].Memory = 8 << 30 }), []string{
 			"changed resources/small",
 			`  memory: "4GiB" -> "8GiB"`,
 		}},
-		"its GPUs and teams": {with(func(s *ir.System) {
-			s.Pools[0].GPU, s.Pools[0].Slices, s.Pools[0].Teams = 2, []ir.Slice{{Name: "1g", Count: 2, Memory: 5 << 30}}, []ir.Team{{Name: "lab", GPU: 3, Borrow: true}}
-		}), []string{
+		"its GPUs and teams": {with(says("resources/small", "gpu", `{"count":2,"slices":{"1g":{"count":2}}}`), says("resources/small", "teams.lab.borrow", "true")), []string{
 			"changed resources/small",
 			"  gpu.count:  -> 2",
 			`  gpu.slices."1g".count:  -> 2`,
-			`  gpu.slices."1g".memory:  -> "5GiB"`,
 			"  teams.lab.borrow:  -> true",
-			"  teams.lab.gpu:  -> 3",
-			"  teams.lab.yields:  -> false",
 		}},
-		"another pool": {with(func(s *ir.System) { s.Pools = []ir.Pool{{Name: "large", Resources: ir.Resources{MilliCPU: 500}}} }), []string{
+		"another pool": {with(drops("resources/small"), func(s *ir.System) {
+			s.Pools = []ir.Pool{{Name: "large", Resources: ir.Resources{MilliCPU: 500}}}
+			s.Entities = append(s.Entities, declared("resources/large", "tenon.pool", `{"cpu":0.5}`))
+		}), []string{
 			"added resources/large",
 			"removed resources/small",
 		}},
@@ -350,7 +406,7 @@ func TestCompare(t *testing.T) {
 			`  code more.sh:  -> "#"`,
 			"run steps/report",
 		}},
-		"an image": {with(edit("steps/report", func(u *ir.Unit) { u.Code.Image = "acme/tool:1" })), []string{
+		"an image": {with(says("steps/report", "image", `"acme/tool:1"`), edit("steps/report", func(u *ir.Unit) { u.Code.Image = "acme/tool:1" })), []string{
 			"changed steps/report",
 			`  image:  -> "acme/tool:1"`,
 			"run steps/report",
@@ -371,7 +427,8 @@ func TestCompare(t *testing.T) {
 			"roll out? deployments/api",
 			"write? slos/api",
 		}},
-		"another trainer": {with(edit("models/leaver/train", func(u *ir.Unit) { u.Component, u.Params = "train.xgboost", json.RawMessage(`{"rounds":50}`) })), []string{
+		"another trainer": {with(func(s *ir.System) { s.Entity("models/leaver").Component = "train.xgboost" }, says("models/leaver", "params", ""), says("models/leaver", "rounds", "50"),
+			edit("models/leaver/train", func(u *ir.Unit) { u.Component, u.Params = "train.xgboost", json.RawMessage(`{"rounds":50}`) })), []string{
 			"changed models/leaver",
 			`  component: "train.sklearn" -> "train.xgboost"`,
 			"  params.depth: 6 -> ",
@@ -380,11 +437,11 @@ func TestCompare(t *testing.T) {
 			"roll out? deployments/api",
 			"write? slos/api",
 		}},
-		"another split": {with(edit("models/leaver/split", func(u *ir.Unit) { u.Component, u.Params = "split.by_time", json.RawMessage(`{"column":"at"}`) })), []string{
+		"another split": {with(says("models/leaver", "test", `{"column":"at","component":"split.by_time"}`), edit("models/leaver/split", func(u *ir.Unit) { u.Component, u.Params = "split.by_time", json.RawMessage(`{"column":"at"}`) })), []string{
 			"changed models/leaver",
 			`  test.column:  -> "at"`,
+			`  test.component: "split.random" -> "split.by_time"`,
 			"  test.fraction: 0.2 -> ",
-			`  test.kind: "random" -> "by_time"`,
 			"retrain? models/leaver",
 			"roll out? deployments/api",
 			"write? slos/api",
@@ -399,7 +456,7 @@ func TestCompare(t *testing.T) {
 			"roll out? deployments/api",
 			"write? slos/api",
 		}},
-		"a column that no query named": {with(column("id", func(c *ir.Column) { c.Nullable = true }), edit("features/spend", params(`{"sql":"SELECT id"}`))), []string{
+		"a column that no query named": {with(column("id", func(c *ir.Column) { c.Nullable = true }), says("features/spend", "sql", `"SELECT id"`), edit("features/spend", params(`{"sql":"SELECT id"}`))), []string{
 			"changed sources/orders",
 			"  schema.id.nullable: false -> true (compatible)",
 			"changed features/spend",
@@ -437,7 +494,7 @@ func TestCompare(t *testing.T) {
 			"roll out? deployments/api",
 			"write? slos/api",
 		}},
-		"what ages": {with(edit("sources/orders", func(u *ir.Unit) { u.MaxAge = time.Hour })), []string{
+		"what ages": {with(says("sources/orders", "max_age", `"1h"`), edit("sources/orders", func(u *ir.Unit) { u.MaxAge = time.Hour })), []string{
 			"changed sources/orders",
 			`  max_age:  -> "1h"`,
 		}},
@@ -454,7 +511,7 @@ func TestCompare(t *testing.T) {
 			"run features/spend",
 			"run? steps/report",
 			"retrain models/leaver",
-			"roll out? deployments/api",
+			"roll out deployments/api",
 			"write? slos/api",
 		}},
 		"a tighter bound, all the way": {with(column("amount", func(c *ir.Column) { c.Min = "1" })), []string{
@@ -470,7 +527,7 @@ func TestCompare(t *testing.T) {
 			"run features/spend",
 			"run? steps/report",
 			"retrain models/leaver",
-			"roll out? deployments/api",
+			"roll out deployments/api",
 			"write? slos/api",
 		}},
 		"a column less, all the way": {with(column("amount", func(c *ir.Column) { c.Type = "" })), []string{
@@ -486,21 +543,33 @@ func TestCompare(t *testing.T) {
 			"run features/spend",
 			"run? steps/report",
 			"retrain models/leaver",
-			"roll out? deployments/api",
+			"roll out deployments/api",
 			"write? slos/api",
+		}},
+		"what is written about a column": {with(column("amount", func(c *ir.Column) { c.Unit = "EUR" })), []string{
+			"changed sources/orders",
+			`  schema.amount.unit:  -> "EUR" (compatible)`,
+			"changed features/spend",
+			`  schema.amount.unit:  -> "EUR" (compatible)`,
+			"follows models/leaver",
+			`  input.amount.unit:  -> "EUR" (compatible)`,
+			"follows deployments/api",
+			`  request.amount.unit:  -> "EUR" (compatible)`,
+			"roll out deployments/api",
+			"write slos/api",
 		}},
 		"the label": {with(edit("models/leaver/train", func(u *ir.Unit) {
 			u.Outputs = []ir.Output{{Port: "model", Kind: ir.Model, Signature: &ir.Signature{Task: "regression", Input: shop().Unit("models/leaver/train").Outputs[0].Signature.Input, Output: ir.Column{Name: "left", Type: "float64"}}}}
 		}), edit("models/leaver/register", func(u *ir.Unit) {
 			u.Outputs = []ir.Output{{Port: "model", Kind: ir.Model, Signature: &ir.Signature{Task: "regression", Input: u.Outputs[0].Signature.Input, Output: ir.Column{Name: "left", Type: "float64"}}}}
-		})), []string{
+		}), edit("deployments/api", func(u *ir.Unit) { u.Outputs[0].Response = ir.Schema{{Name: "prediction", Type: "float64"}} })), []string{
 			"follows models/leaver",
 			`  output.left.type: "bool" -> "float64" (compatible)`,
 			"follows deployments/api",
 			`  response.prediction.type: "bool" -> "float64" (breaks callers of deployments/api)`,
 			`  response.probability: {"max":1,"min":0,"nullable":true,"type":"float64"} ->  (breaks callers of deployments/api)`,
 			"retrain models/leaver",
-			"roll out? deployments/api",
+			"roll out deployments/api",
 			"write? slos/api",
 		}},
 		"an entity less": {with(drops("steps/report")), []string{
@@ -515,6 +584,7 @@ func TestCompare(t *testing.T) {
 		}},
 		"an entity more": {with(func(s *ir.System) {
 			s.Units = append(s.Units, job("features/more", reads("o", "sources/orders.out")))
+			s.Entities = append(s.Entities, declared("features/more", "feature.sql", `{}`))
 		}), []string{
 			"added features/more",
 			"run features/more",
@@ -531,13 +601,13 @@ func TestCompare(t *testing.T) {
 			"write models/goer",
 			"write? slos/api",
 		}},
-		"moved and changed": {with(renames("steps/report", "steps/letter"), edit("steps/letter", func(u *ir.Unit) { u.Seed = 3 }), func(s *ir.System) {
+		"moved and changed": {with(renames("steps/report", "steps/letter"), says("steps/letter", "seed", "3"), edit("steps/letter", func(u *ir.Unit) { u.Seed = 3 }), func(s *ir.System) {
 			s.Moved = []ir.Move{{From: "steps/report", To: "steps/note"}, {From: "steps/note", To: "steps/letter"}}
 		}), []string{
 			"renamed steps/letter from steps/report",
 			"  seed:  -> 3", "run steps/letter",
 		}},
-		"renamed and run with more": {with(renames("steps/report", "steps/letter"), edit("steps/letter", func(u *ir.Unit) { u.Retries = 3 })), []string{
+		"renamed and run with more": {with(renames("steps/report", "steps/letter"), says("steps/letter", "retries", "3"), edit("steps/letter", func(u *ir.Unit) { u.Retries = 3 })), []string{
 			"renamed steps/letter from steps/report",
 			"  retries:  -> 3",
 		}},
@@ -545,6 +615,8 @@ func TestCompare(t *testing.T) {
 			other := *s.Unit("sources/orders")
 			other.ID, other.Entity, other.Files = "sources/other", "sources/other", []string{"other.csv"}
 			s.Units = append(s.Units, other)
+			s.Entities = append(s.Entities, declared("sources/other", "source.csv", `{"path":"other.csv"}`))
+			s.Entity("features/spend").Inputs[0].Entity = "sources/other"
 		}, edit("features/spend", func(u *ir.Unit) { u.Inputs[0].Unit = "sources/other" })), []string{
 			"added sources/other",
 			"changed features/spend",
@@ -573,6 +645,88 @@ func TestCompare(t *testing.T) {
 				t.Errorf("same is %t", c.Same())
 			}
 		})
+	}
+}
+
+// Of a system that was stored without entities, the units are compared.
+func TestCompareWithoutEntities(t *testing.T) {
+	bare := func(edits ...func(*ir.System)) *ir.System {
+		s := shop(edits...)
+		s.Entities = nil
+		return s
+	}
+	for name, tt := range map[string]struct {
+		before, after *ir.System
+		want          []string
+	}{
+		"nothing":              {bare(), bare(), nil},
+		"now there are some":   {bare(), shop(), nil},
+		"they are there again": {shop(), bare(), nil},
+		"a parameter": {bare(), shop(edit("models/leaver/train", params(`{"params":{"depth":8}}`))), []string{
+			"changed models/leaver",
+			"  train params.params.depth: 6 -> 8",
+			"retrain models/leaver",
+			"roll out? deployments/api",
+			"write? slos/api",
+		}},
+		"a column": {bare(), shop(column("note", func(c *ir.Column) { c.Type = "" })), []string{
+			"changed sources/orders",
+			`  output out column note is gone: "string" -> `,
+			"run sources/orders",
+			"run? features/spend",
+			"run? steps/report",
+			"retrain? models/leaver",
+			"roll out? deployments/api",
+			"write? slos/api",
+		}},
+		"how it is run": {bare(), bare(edit("models/leaver/train", func(u *ir.Unit) { u.Needs.MilliCPU, u.Retries = 1500, 2 })), []string{
+			"changed models/leaver",
+			"  train.needs.cpu:  -> 1.5",
+			"  train.retries: 0 -> 2",
+		}},
+		"a pool": {bare(), shop(func(s *ir.System) { s.Pools[0].Memory = 8 << 30 }), []string{
+			"changed resources/small",
+			"  memory: 4294967296 -> 8589934592",
+		}},
+		"a source renamed": {bare(), bare(renames("sources/orders", "sources/bought")), []string{
+			"renamed sources/bought from sources/orders",
+		}},
+		"an entity less": {bare(), bare(drops("steps/report")), []string{
+			"removed steps/report (breaks readers of steps/report)",
+			"remove steps/report",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := planner.Compare(t.Context(), planner.Side{System: tt.before}, planner.Side{System: tt.after}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, compared(c)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// A change points to where it is written, as exactly as that is known.
+func TestCompareSaysWhere(t *testing.T) {
+	placed := func(edits ...func(*ir.System)) planner.Side {
+		return planner.Side{System: shop(append(edits, func(s *ir.System) {
+			e := s.Entity("models/leaver")
+			e.Pos, e.Places = ir.Pos{File: "shop.cue", Line: 30, Col: 2}, map[string]string{"test": "shop.cue:32:3", "params.depth": "shop.cue:31:3"}
+		})...)}
+	}
+	c, err := planner.Compare(t.Context(), placed(), placed(says("models/leaver", "params", ""), says("models/leaver", "test.fraction", "0.3"), says("models/leaver", "retries", "1")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{"": c.Entities[0].At}
+	for _, f := range c.Entities[0].Fields {
+		got[f.Field] = f.At
+	}
+	want := map[string]string{"": "shop.cue:30:2", "params.depth": "shop.cue:31:3", "retries": "shop.cue:30:2", "test.fraction": "shop.cue:32:3"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }
 

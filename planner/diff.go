@@ -7,7 +7,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -95,7 +94,7 @@ func (d *differ) tree(path string, before, after any) {
 			keys := maps.Clone(a)
 			maps.Copy(keys, b)
 			for _, k := range slices.Sorted(maps.Keys(keys)) {
-				d.tree(join(path, k), lookup(a, k), lookup(b, k))
+				d.tree(ir.JoinPath(path, k), lookup(a, k), lookup(b, k))
 			}
 			return
 		}
@@ -131,7 +130,7 @@ func (d *differ) input(port string, a, b *ir.Input) {
 	default:
 		d.text(what, source(a), source(b))
 		d.text(what+" kind", string(a.Kind), string(b.Kind))
-		d.schema(what, a.Schema, b.Schema)
+		d.schema(what, a.Schema.Bare(), b.Schema.Bare())
 	}
 }
 
@@ -151,10 +150,12 @@ func (d *differ) output(port string, a, b *ir.Output) {
 		d.add(what+" is gone", string(a.Kind), "")
 	default:
 		d.text(what+" kind", string(a.Kind), string(b.Kind))
-		d.schema(what, a.Schema, b.Schema)
+		d.schema(what, a.Schema.Bare(), b.Schema.Bare())
 		d.value(what+" keys", a.Keys, b.Keys)
 		d.text(what+" timestamp", a.Timestamp, b.Timestamp)
-		d.tree(what+" signature", plain(a.Signature), plain(b.Signature))
+		d.tree(what+" signature", plain(a.Signature.Bare()), plain(b.Signature.Bare()))
+		d.schema(what+" request", a.Request, b.Request)
+		d.schema(what+" response", a.Response, b.Response)
 	}
 }
 
@@ -249,19 +250,6 @@ func compact(v any) string {
 		return fmt.Sprint(v)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
-}
-
-// join writes a path as one would in CUE.
-func join(path, key string) string {
-	for i, r := range key {
-		if r != '_' && !(r >= 'a' && r <= 'z') && !(r >= 'A' && r <= 'Z') && !(i > 0 && r >= '0' && r <= '9') {
-			return path + "." + strconv.Quote(key)
-		}
-	}
-	if key == "" {
-		return path + `.""`
-	}
-	return path + "." + key
 }
 
 func cut(s string) string {

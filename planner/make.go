@@ -131,6 +131,7 @@ type maker struct {
 	in       Inputs
 	forced   map[string]bool
 	target   string // its executor
+	entities map[string]*ir.Entity
 	moves    []ir.Move
 	was      map[string]string // the former id of a unit, or entity, that moves
 	current  map[string]state.Current
@@ -168,6 +169,10 @@ func (m *maker) load(sys *ir.System) error {
 	wg.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
+	}
+	m.entities = make(map[string]*ir.Entity, len(sys.Entities))
+	for i := range sys.Entities {
+		m.entities[sys.Entities[i].ID] = &sys.Entities[i]
 	}
 	m.move(sys)
 	m.target = sys.Target.Executor

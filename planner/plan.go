@@ -86,9 +86,10 @@ type Item struct {
 
 // A Reason says why, with what was and what is.
 type Reason struct {
-	What   string `json:"what"`             // "params.max_depth", "input flights", "code fetch.py", "new"
+	What   string `json:"what"`             // a field as the user wrote it, "test.fraction"; or "input flights", "code fetch.py", "new"
 	Before string `json:"before,omitempty"` //
 	After  string `json:"after,omitempty"`
+	At     string `json:"at,omitempty"` // where the field is written: "late.cue:12:3"
 }
 
 // An Estimate comes from earlier runs of the unit. Runs is how many; 0 means

@@ -9,7 +9,7 @@ import (
 )
 
 // A Preparation is what has to be made before units can start, once for all of
-// them, such as a Python environment. It informs: an apply makes what is missing then.
+// them, such as a Python environment. It is for information: an apply looks again.
 type Preparation struct {
 	What     string    `json:"what"` // "Python environment"
 	Units    []string  `json:"units"`
@@ -31,12 +31,12 @@ type Preparer interface {
 	// Prepares names what a unit needs made that runs in the image, or returns "" if
 	// it needs nothing. What has the same name is made once.
 	Prepares(u ir.Unit, image string) string
-	// Missing tells what it takes to make that, or nil if it is there or nobody can
-	// tell. lock is the text of the unit's lock. Units and Estimate are left open.
+	// Missing returns what has to be made, or nil if it exists or is not known. lock
+	// is the text of the unit's lock. Units and Estimate are left empty.
 	Missing(u ir.Unit, image string, lock []byte) *Preparation
 }
 
-// Missing finds what has to be made for a plan, in the order of the units.
+// Missing lists what has to be made for a plan, in the order of its units.
 func Missing(p *Plan, x Preparer) []Preparation {
 	var all []*Preparation
 	made := map[string]*Preparation{}
@@ -74,7 +74,7 @@ func Missing(p *Plan, x Preparer) []Preparation {
 	return out
 }
 
-// prepare tells what the plan has to make, and how long it took before.
+// prepare lists what the plan has to make, with estimates from earlier applies.
 func (m *maker) prepare(p *Plan) error {
 	if m.in.Preparer == nil {
 		return nil

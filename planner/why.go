@@ -24,7 +24,7 @@ func (m *maker) why(l *look) ([]Reason, error) {
 	}
 	var out []Reason
 	if old != nil {
-		out = diffUnits(old, l.u)
+		out = m.inFields(l.u, diffUnits(old, l.u))
 	}
 	if l.current.Definition != l.u.Digest && len(out) == 0 {
 		out = append(out, Reason{What: "definition", Before: short(l.current.Definition), After: short(l.u.Digest)})
@@ -42,6 +42,20 @@ func (m *maker) why(l *look) ([]Reason, error) {
 		out = []Reason{{What: "no run of it is recorded"}}
 	}
 	return out, nil
+}
+
+// inFields names the fields that the user wrote in the place of what became of them.
+func (m *maker) inFields(u *ir.Unit, reasons []Reason) []Reason {
+	e := m.entities[u.Entity]
+	if e == nil {
+		return reasons
+	}
+	for i := range reasons {
+		if field := e.Field(u.ID, reasons[i].What); field != "" {
+			reasons[i].What, reasons[i].At = field, e.Place(field)
+		}
+	}
+	return reasons
 }
 
 // diffInputs compares what the unit reads with what it has read.

@@ -108,7 +108,7 @@ func (a *app) printUnit(s *project.Unit, withLineage bool) {
 		}
 		row("image", strings.TrimSpace(fmt.Sprintf("%s  %s", ref, a.paint(faint, artifact.Short(digest)))))
 	}
-	for i, p := range describeParams(u.Params) {
+	for i, p := range describeParams(s) {
 		title := "params"
 		if i > 0 {
 			title = ""
@@ -168,16 +168,22 @@ func usageLine(u state.Usage) string {
 	return strings.Join(parts, ", ")
 }
 
-// describeParams writes one parameter a line.
-func describeParams(params json.RawMessage) []string {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(params, &fields); err != nil {
+// describeParams writes one parameter a line, by the field that the user wrote.
+func describeParams(s *project.Unit) []string {
+	var params map[string]json.RawMessage
+	if err := json.Unmarshal(s.Unit.Params, &params); err != nil {
 		return nil
 	}
 	var out []string
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		out = append(out, name+": "+clip(string(fields[name])))
+	for name, value := range params {
+		if s.Entity != nil {
+			if field := s.Entity.Field(s.Unit.ID, "params."+name); field != "" {
+				name = field
+			}
+		}
+		out = append(out, name+": "+clip(string(value)))
 	}
+	slices.Sort(out)
 	return out
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 )
 
@@ -17,14 +18,20 @@ func Sum(b []byte) string {
 // Define computes the digest of the unit's definition: what changes its
 // result, and nothing else. The unit's id, positions, resources, replicas, retries,
 // timeouts and maximum ages are left out, so the jobs of a renamed entity find what they
-// made before. Services and records bear names in what they are or write: their
-// parameters hold them, and a rename makes others of them. It is set by the
-// compiler once, last.
+// made before. So is the documentation of columns, except in the request and the
+// response of an endpoint, which a service shows. Services and records bear names in
+// what they are or write: their parameters hold them, and a rename makes others of
+// them. It is set by the compiler once, last.
 func (u *Unit) Define() error {
 	inputs := make([]Input, len(u.Inputs))
 	for i, in := range u.Inputs {
 		in.Unit, in.From = "", ""
+		in.Schema = in.Schema.Bare()
 		inputs[i] = in
+	}
+	outputs := slices.Clone(u.Outputs)
+	for i := range outputs {
+		outputs[i].Schema, outputs[i].Signature = outputs[i].Schema.Bare(), outputs[i].Signature.Bare()
 	}
 	endpoint := u.Endpoint
 	if endpoint != nil {
@@ -41,7 +48,7 @@ func (u *Unit) Define() error {
 		Secrets   []Secret
 		Seed      int64
 		Endpoint  *Endpoint
-	}{u.Kind, u.Component, u.Code, u.Params, u.Files, inputs, u.Outputs, u.Secrets, u.Seed, endpoint}
+	}{u.Kind, u.Component, u.Code, u.Params, u.Files, inputs, outputs, u.Secrets, u.Seed, endpoint}
 	b, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("digest of %s: %w", u.ID, err)

@@ -21,6 +21,9 @@ type System struct {
 	Pools   []Pool `json:"pools,omitempty"`
 	Moved   []Move `json:"moved,omitempty"` // in the order they are to be made
 	Units   []Unit `json:"units"`
+	// Entities are the declared entities but for targets, sorted by ID. A system that
+	// was stored by an earlier version has none.
+	Entities []Entity `json:"entities,omitempty"`
 }
 
 // A Move is an entity, or a unit, that has been given another name.
@@ -236,6 +239,8 @@ type Output struct {
 	Keys      []string   `json:"keys,omitempty"`      // tables: the entity keys
 	Timestamp string     `json:"timestamp,omitempty"` // tables: the event time
 	Signature *Signature `json:"signature,omitempty"` // models
+	Request   Schema     `json:"request,omitempty"`   // endpoints: of one row that is asked about
+	Response  Schema     `json:"response,omitempty"`  // endpoints: what is answered for it
 }
 
 // A Schema is the ordered columns of a table.
@@ -251,7 +256,9 @@ func (s Schema) Column(name string) *Column {
 	return nil
 }
 
-// A Column describes one column. Bounds are decimal numbers as written.
+// A Column describes one column. Bounds are decimal numbers as written. Unit and
+// Description are documentation for people: they change no result, see
+// [Schema.Bare].
 type Column struct {
 	Name     string      `json:"name"`
 	Type     string      `json:"type"` // one of [Types]
@@ -260,6 +267,35 @@ type Column struct {
 	Min      json.Number `json:"min,omitempty"`
 	Max      json.Number `json:"max,omitempty"`
 	Values   []string    `json:"values,omitempty"` // strings only: the allowed values
+
+	Unit        string `json:"unit,omitempty"` // "EUR"
+	Description string `json:"description,omitempty"`
+}
+
+// Bare is the column without documentation.
+func (c Column) Bare() Column {
+	c.Unit, c.Description = "", ""
+	return c
+}
+
+// Bare is the schema without documentation.
+func (s Schema) Bare() Schema {
+	if !slices.ContainsFunc(s, func(c Column) bool { return c.Unit != "" || c.Description != "" }) {
+		return s
+	}
+	out := make(Schema, len(s))
+	for i, c := range s {
+		out[i] = c.Bare()
+	}
+	return out
+}
+
+// Bare is the signature without documentation; nil if there is none.
+func (s *Signature) Bare() *Signature {
+	if s == nil {
+		return nil
+	}
+	return &Signature{Task: s.Task, Input: s.Input.Bare(), Output: s.Output.Bare()}
 }
 
 // Types are the column types, with DuckDB's name for each.

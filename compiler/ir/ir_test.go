@@ -12,7 +12,7 @@ func unit() Unit {
 		Code:     Code{Runtime: Python, Lock: "sha256:1", Command: []string{"x.py"}, Files: []CodeFile{{Path: "x.py", Digest: "sha256:2"}}},
 		Params:   json.RawMessage(`{"depth":3}`),
 		Inputs:   []Input{{Port: "t", Unit: "features/a", From: "out", Kind: Table, Schema: Schema{{Name: "n", Type: "int64"}}}},
-		Outputs:  []Output{{Port: "m", Kind: Model}},
+		Outputs:  []Output{{Port: "m", Kind: Model, Signature: &Signature{Input: Schema{{Name: "n"}}, Output: Column{Name: "late"}}}},
 		Secrets:  []Secret{{Name: "KEY", Env: "KEY"}},
 		Endpoint: &Endpoint{Host: "h", Port: 2, Ready: "/", Replicas: 1},
 		Seed:     1,
@@ -40,6 +40,10 @@ func TestTheDigestCoversWhatChangesAResultAndNothingElse(t *testing.T) {
 		"replicas": func(u *Unit) {
 			u.Endpoint = &Endpoint{Host: u.Endpoint.Host, Port: u.Endpoint.Port, Ready: u.Endpoint.Ready, Replicas: 9, Scale: &Scale{Max: 12, CPU: 50}}
 		},
+		"what is written about a column": func(u *Unit) {
+			u.Inputs[0].Schema[0].Unit = "km"
+			u.Outputs[0].Signature = &Signature{Input: Schema{{Name: "n", Description: "flown"}}, Output: Column{Name: "late", Unit: "min"}}
+		},
 		"where it is placed": func(u *Unit) { u.Kubernetes = &Placement{Queue: "research"} },
 	} {
 		if digest(t, change) != same {
@@ -59,6 +63,7 @@ func TestTheDigestCoversWhatChangesAResultAndNothingElse(t *testing.T) {
 		"the seed":               func(u *Unit) { u.Seed = 2 },
 		"a reference to secrets": func(u *Unit) { u.Secrets[0].Env = "OTHER" },
 		"a secret of a cluster":  func(u *Unit) { u.Secrets[0].Kubernetes = &SecretKey{Name: "hub", Key: "token"} },
+		"what a service shows":   func(u *Unit) { u.Outputs = []Output{{Kind: EndpointOf, Request: Schema{{Name: "n", Unit: "km"}}}} },
 		"an endpoint":            func(u *Unit) { u.Endpoint = &Endpoint{Port: 1} },
 	} {
 		if digest(t, change) == same {

@@ -15,12 +15,12 @@ import (
 // Prepares names the image of a unit, which holds its environment and its code.
 func (e *Executor) Prepares(u ir.Unit, on string) string { return image.Name(u, on, true) }
 
-// Missing returns nil: only who makes an image knows whether its layers are there.
+// Missing returns nil: which layers are missing is known only when the image is made.
 func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }
 
 // Prepare makes the image of the task's unit, and has containerd unpack it.
-func (e *Executor) Prepare(ctx context.Context, t executors.Task, tell func(step.Progress)) error {
-	ctx = image.Telling(e.in(ctx), func(text string) { tell(step.Progress{Message: text}) })
+func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(step.Progress)) error {
+	ctx = image.WithProgress(e.in(ctx), func(text string) { report(step.Progress{Message: text}) })
 	return e.patiently(ctx, func(c *client.Client) error {
 		_, _, err := e.image(ctx, c, t)
 		return err

@@ -215,14 +215,14 @@ func TestAChangeChangesItsLayerOnly(t *testing.T) {
 	}
 }
 
-// Who builds an image may hear of slow work instead of the log.
+// A caller can receive progress instead of the log.
 func TestSlowWorkIsTold(t *testing.T) {
 	var log bytes.Buffer
 	s := image.New(image.Options{Dir: t.TempDir(), UV: uv(t), Log: &log})
 	var said []string
 	r := whole(t, s)
 	log.Reset() // of what it imported
-	if _, err := s.Build(image.Telling(t.Context(), func(text string) { said = append(said, text) }), r); err != nil {
+	if _, err := s.Build(image.WithProgress(t.Context(), func(text string) { said = append(said, text) }), r); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Contains(said, "making a Python environment") || log.Len() > 0 {

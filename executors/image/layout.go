@@ -241,18 +241,18 @@ func (s *sum) hash() v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(s.h.Sum(nil))}
 }
 
-type tellKey struct{}
+type reportKey struct{}
 
-// Telling returns a context whose calls report slow work to tell, a line each, instead of
-// to the log of the store.
-func Telling(ctx context.Context, tell func(string)) context.Context {
-	return context.WithValue(ctx, tellKey{}, tell)
+// WithProgress returns a context whose calls pass slow work to report, a line each, instead
+// of the log of the store.
+func WithProgress(ctx context.Context, report func(string)) context.Context {
+	return context.WithValue(ctx, reportKey{}, report)
 }
 
 // say reports slow work.
 func (s *Store) say(ctx context.Context, format string, args ...any) {
-	if tell, ok := ctx.Value(tellKey{}).(func(string)); ok {
-		tell(fmt.Sprintf(format, args...))
+	if report, ok := ctx.Value(reportKey{}).(func(string)); ok {
+		report(fmt.Sprintf(format, args...))
 		return
 	}
 	s.mu.Lock()

@@ -18,11 +18,11 @@ func (e *Executor) Prepares(u ir.Unit, on string) string {
 	return image.Name(u, on, false)
 }
 
-// Missing returns nil: only who makes an image knows whether its layers are there.
+// Missing returns nil: which layers are missing is known only when the image is made.
 func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }
 
 // Prepare makes the image of the task's unit, and puts it into the registry.
-func (e *Executor) Prepare(ctx context.Context, t executors.Task, tell func(step.Progress)) error {
-	_, err := e.image(image.Telling(ctx, func(text string) { tell(step.Progress{Message: text}) }), t)
+func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(step.Progress)) error {
+	_, err := e.image(image.WithProgress(ctx, func(text string) { report(step.Progress{Message: text}) }), t)
 	return err
 }

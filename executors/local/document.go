@@ -12,7 +12,9 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Document is what the task's program finds, with the paths of this machine.
+// Document is what the task's program finds, with the paths of this machine. Units
+// and descriptions of columns are not in the digest of a unit, so a step does not see
+// them, except in the request and the response of an endpoint.
 func Document(t executors.Task) step.Step {
 	u := t.Unit
 	s := step.Step{
@@ -31,8 +33,8 @@ func Document(t executors.Task) step.Step {
 		s.Code = s.Scratch
 	}
 	for _, o := range u.Outputs {
-		p := step.Port{Kind: o.Kind, Path: filepath.Join(t.Dir, "out", o.Port), Schema: o.Schema,
-			Keys: o.Keys, Timestamp: o.Timestamp, Signature: o.Signature}
+		p := step.Port{Kind: o.Kind, Path: filepath.Join(t.Dir, "out", o.Port), Schema: o.Schema.Bare(),
+			Keys: o.Keys, Timestamp: o.Timestamp, Signature: o.Signature.Bare(), Request: o.Request, Response: o.Response}
 		if o.Kind == ir.Table {
 			p.Format = "parquet"
 		}

@@ -16,7 +16,7 @@ import (
 
 // Environments makes and finds Python environments. [pyenv.Env] does.
 type Environments interface {
-	Ensure(ctx context.Context, lock []byte, tell func(pyenv.Progress)) (python string, err error)
+	Ensure(ctx context.Context, lock []byte, report func(pyenv.Progress)) (python string, err error)
 	Missing(lock []byte) *pyenv.Missing
 }
 
@@ -29,7 +29,7 @@ func (e *Executor) Prepares(u ir.Unit, _ string) string {
 	return "Python environment " + digest[:min(8, len(digest))]
 }
 
-// Missing tells which packages the environment of a unit is made of, or nil if it is there.
+// Missing lists the packages of a unit's environment, or returns nil if it is installed.
 func (e *Executor) Missing(u ir.Unit, image string, lock []byte) *planner.Preparation {
 	m := e.opts.Python.Missing(lock)
 	if m == nil {
@@ -46,15 +46,15 @@ func (e *Executor) Missing(u ir.Unit, image string, lock []byte) *planner.Prepar
 }
 
 // Prepare makes the environment of the task's unit.
-func (e *Executor) Prepare(ctx context.Context, t executors.Task, tell func(step.Progress)) error {
+func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(step.Progress)) error {
 	var last pyenv.Progress
-	_, err := e.python(ctx, t.Lock, func(p pyenv.Progress) { last = p; tell(progress(p)) })
+	_, err := e.python(ctx, t.Lock, func(p pyenv.Progress) { last = p; report(progress(p)) })
 	if err == nil && last.Packages > 0 {
 		text := count(last.Packages, "package")
 		if last.Bytes > 0 {
 			text += fmt.Sprintf(", %s downloaded", disk.Size(last.Bytes))
 		}
-		tell(step.Progress{Done: 1, Total: 1, Message: text})
+		report(step.Progress{Done: 1, Total: 1, Message: text})
 	}
 	return err
 }
@@ -67,12 +67,12 @@ func count(n int, what string) string {
 }
 
 // python is the interpreter of the environment that a file locks.
-func (e *Executor) python(ctx context.Context, lockPath string, tell func(pyenv.Progress)) (string, error) {
+func (e *Executor) python(ctx context.Context, lockPath string, report func(pyenv.Progress)) (string, error) {
 	lock, err := os.ReadFile(lockPath)
 	if err != nil {
 		return "", fmt.Errorf("read the lock of the Python environment: %w", err)
 	}
-	return e.opts.Python.Ensure(ctx, lock, tell)
+	return e.opts.Python.Ensure(ctx, lock, report)
 }
 
 // progress says how far an environment is: in bytes while they are downloaded, then in modules.

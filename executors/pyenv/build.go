@@ -14,7 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
-// A build makes one environment in a folder that nobody else has.
+// A build makes one environment in a folder that it has locked.
 //
 // Environments that are made at the same time take turns in each stage, so that a
 // package that two of them need is downloaded once and compiled once: while one
@@ -25,11 +25,11 @@ type build struct {
 	in   *interpreter
 	held *os.File // the lock of the folder
 
-	tell func(Progress)
-	at   Progress
+	report func(Progress)
+	at     Progress
 }
 
-// Who fetches and who compiles holds these files in the root of the cache.
+// Files in the root of the cache that a build locks while it fetches and while it compiles.
 const (
 	fetchTurn   = "fetch.lock"
 	compileTurn = "compile.lock"
@@ -69,7 +69,7 @@ func (b *build) turn(ctx context.Context, name string, f func(turn *os.File) err
 func (b *build) fetch(ctx context.Context, turn *os.File, lockText []byte) error {
 	held := []*os.File{b.held, turn}
 	b.at.Stage = Fetching
-	b.tell(b.at)
+	b.report(b.at)
 	if _, err := b.env.uv(ctx, uvRun{held: held}, "venv", "--no-project", "--python", b.in.Path, b.dir); err != nil {
 		return err
 	}
@@ -80,14 +80,14 @@ func (b *build) fetch(ctx context.Context, turn *os.File, lockText []byte) error
 	said := reader{at: &b.at, sizes: map[string]int64{}}
 	_, err := b.env.uv(ctx, uvRun{held: held, line: func(line string) {
 		if said.read(line) {
-			b.tell(b.at)
+			b.report(b.at)
 		}
 	}}, "pip", "sync", "--require-hashes", "--allow-empty-requirements", "--link-mode", "hardlink",
 		"--python", filepath.Join(b.dir, "bin", "python"), path)
 	return err
 }
 
-// A reader understands what uv prints about packages. Only progress depends on it.
+// A reader parses what uv prints about packages. Only progress depends on it.
 type reader struct {
 	at    *Progress
 	sizes map[string]int64 // of what is being downloaded, by package
@@ -99,7 +99,7 @@ var (
 	downloaded  = lazyregexp.New(`^ *Downloaded (\S+)$`)
 )
 
-// read reports whether the line says how far it is.
+// read reports whether the line changed the progress.
 func (r reader) read(line string) bool {
 	if m := resolved.FindStringSubmatch(line); m != nil {
 		r.at.Packages, _ = strconv.Atoi(m[1])
@@ -136,7 +136,7 @@ func (b *build) compile(ctx context.Context, turn *os.File) error {
 		_, _ = fmt.Sscan(line, &b.at.Files, &b.at.AllFiles)
 		if b.at.Files == b.at.AllFiles || time.Since(last) > 200*time.Millisecond {
 			last = time.Now()
-			b.tell(b.at)
+			b.report(b.at)
 		}
 	}}
 	if err := cmd.Run(); err != nil {

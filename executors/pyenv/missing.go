@@ -9,7 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
-// Missing is what it takes to make an environment.
+// Missing is what has to be installed for an environment.
 type Missing struct {
 	Packages []Package // as the lock lists them for this machine
 	Problem  error     // why it cannot be made here, or nil
@@ -21,8 +21,8 @@ type Package struct {
 	Bytes int64  // of its wheel, or 0 if it is not known; what uv has kept is not downloaded again
 }
 
-// Missing tells what it takes to make the environment that the lock describes, or
-// nil if it is there. It reaches no network and starts nothing.
+// Missing returns what the environment of a lock is made of, or nil if it is installed.
+// It uses no network and starts no process.
 func (e *Env) Missing(lockText []byte) *Missing {
 	if in := load(e.kept()); in != nil && complete(filepath.Join(e.opts.Dir, key(lockText, in))) {
 		return nil
@@ -92,8 +92,8 @@ var machine = map[string]string{
 
 var token = lazyregexp.New(`\(|\)|'[^']*'|"[^"]*"|[A-Za-z_]+|[=!<>~]+`)
 
-// evaluate tells of a marker, as packages have them for whom they are needed, whether
-// it holds here. Comparisons of versions are not made: they are unknown.
+// evaluate evaluates the marker of a requirement for this machine. Versions are not
+// compared: the result is unknown.
 func evaluate(marker string) truth {
 	p := parser{tokens: token.FindAllString(marker, -1)}
 	return p.any()

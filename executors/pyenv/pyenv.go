@@ -74,9 +74,9 @@ const (
 
 // Ensure returns the interpreter of the environment that the lock describes, and
 // makes the environment first if it is not there. Of several callers one makes
-// it and the others wait. tell, which may be nil, hears how far it is; it is not
-// called if the environment is there.
-func (e *Env) Ensure(ctx context.Context, lockText []byte, tell func(Progress)) (python string, err error) {
+// it and the others wait. report, which may be nil, is called with the progress; it is
+// not called if the environment is there.
+func (e *Env) Ensure(ctx context.Context, lockText []byte, report func(Progress)) (python string, err error) {
 	in, err := e.interpreter(ctx)
 	if err != nil {
 		return "", fmt.Errorf("python environment: %w", err)
@@ -88,10 +88,10 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte, tell func(Progress)) 
 	if complete(dir) {
 		return python, nil
 	}
-	if tell == nil {
-		tell = func(Progress) {}
+	if report == nil {
+		report = func(Progress) {}
 	}
-	tell(Progress{Stage: Waiting})
+	report(Progress{Stage: Waiting})
 	held, err := LockFile(ctx, dir+".lock")
 	if err != nil {
 		return "", fmt.Errorf("python environment: %w", err)
@@ -100,7 +100,7 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte, tell func(Progress)) 
 	if complete(dir) {
 		return python, nil
 	}
-	b := build{env: e, dir: dir, in: in, held: held, tell: tell}
+	b := build{env: e, dir: dir, in: in, held: held, report: report}
 	if err := b.run(ctx, lockText); err != nil {
 		return "", fmt.Errorf("python environment: %w", err)
 	}

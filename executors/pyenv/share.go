@@ -16,11 +16,10 @@ import (
 	"strings"
 )
 
-// share makes files that the environment has in common with complete ones links to
-// the same file, and takes over the bytecode of modules. Python corrects the path
-// that bytecode names when it loads it.
+// share links files that other complete environments have as well, and the bytecode of
+// their modules. Python corrects the path in bytecode when it loads it.
 //
-// Files are the same if the packages say so: each lists the digests of its files.
+// Files are equal if the packages list them with the same digest.
 func (b *build) share(ctx context.Context) error {
 	site := sitePackages(b.dir)
 	wanted, err := installed(site)
@@ -34,7 +33,7 @@ func (b *build) share(ctx context.Context) error {
 		from := sitePackages(other)
 		theirs, err := installed(from)
 		if err != nil {
-			continue // whoever uses it will notice
+			continue // it is damaged, and cannot share
 		}
 		for name, file := range wanted {
 			if theirs[name] != file {

@@ -38,8 +38,7 @@ var migrations = []string{migrate1, migrate2, migrate3}
 // and see what other processes committed.
 type Store struct {
 	// OnWrite, if set, is told what is about to be written, and when it has been
-	// committed or has failed. It must be set before the first write, and is called
-	// by several goroutines at once.
+	// committed or has failed. It must be set before the first write.
 	OnWrite func(doing string, ended bool)
 
 	where string // for people: it holds no password

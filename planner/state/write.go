@@ -23,11 +23,10 @@ var errSame = errors.New("nothing to change")
 
 // A write is one change of the state.
 type write struct {
-	ctx     context.Context
-	doing   string
-	durable bool
-	f       func(ctx context.Context, tx *sql.Tx) error
-	err     error // once it is made
+	ctx   context.Context
+	doing string
+	f     func(ctx context.Context, tx *sql.Tx) error
+	err   error // once it is made
 }
 
 // change makes one write: it checks the fencing token, raises the serial and
@@ -35,9 +34,7 @@ type write struct {
 // the same time share a transaction, and the wait for the disk. f may be called more
 // than once; it returns [errSame] only if it has changed nothing.
 func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(ctx context.Context, tx *sql.Tx) error) error {
-	l.s.tell(doing, false)
-	defer l.s.tell(doing, true)
-	w := &write{ctx: ctx, doing: doing, durable: durable, f: f}
+	w := &write{ctx: ctx, doing: doing, f: f}
 	l.writes.Do(w)
 	if w.err == nil && durable {
 		w.err = l.s.sync()
@@ -61,6 +58,8 @@ func (l *Lease) make(writes []*write) {
 	defer l.s.mu.Unlock()
 	wanted := writes[:0:0]
 	for _, w := range writes {
+		l.s.tell(w.doing, false)
+		defer l.s.tell(w.doing, true)
 		if w.err = context.Cause(w.ctx); w.err == nil {
 			wanted = append(wanted, w)
 		}

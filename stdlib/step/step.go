@@ -57,6 +57,10 @@ type Port struct {
 	Keys      []string      `json:"keys,omitempty"`
 	Timestamp string        `json:"timestamp,omitempty"`
 	Signature *ir.Signature `json:"signature,omitempty"`
+	// Request and Response are the columns of one row that an endpoint is asked about,
+	// and of its answer, with what is written about them for people.
+	Request  ir.Schema `json:"request,omitempty"`
+	Response ir.Schema `json:"response,omitempty"`
 	// Digest, Version and Created tell of an input what the registry knows:
 	// its digest, the registered version of a model, and when it was made (RFC 3339).
 	Digest  string `json:"digest,omitempty"`

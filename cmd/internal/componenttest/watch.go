@@ -72,10 +72,20 @@ type watched struct {
 
 // around is the executor that the engine uses in place of x.
 func (w *watch) around(x executors.Executor) executors.Executor {
-	if r, ok := x.(runner); ok {
-		return &watched{r, w}
+	r, ok := x.(runner)
+	if !ok {
+		return x
 	}
-	return x
+	if p, ok := x.(executors.Preparer); ok {
+		return &prepared{&watched{r, w}, p}
+	}
+	return &watched{r, w}
+}
+
+// prepared is watched for an executor that prepares environments before units start.
+type prepared struct {
+	*watched
+	executors.Preparer
 }
 
 func (w *watched) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {

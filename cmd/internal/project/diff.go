@@ -123,6 +123,9 @@ func (p *Project) deployedVersion(ctx context.Context) (v Version, err error) {
 			return v, err
 		}
 		sys.Name, sys.Target, sys.Pools = r.Name, r.Target, r.Pools
+		if sys.Entities, err = w.entities(ctx, sys.Units, r); err != nil {
+			return v, err
+		}
 	}
 	return Version{Kind: "applied", Name: "applied", System: sys.Name, side: planner.Side{System: sys, Blobs: w.code(ctx, sys.Units)}}, nil
 }

@@ -151,8 +151,8 @@ func (e *environments) made() *pyenv.Env {
 	return e.env
 }
 
-func (e *environments) Ensure(ctx context.Context, lock []byte, tell func(pyenv.Progress)) (string, error) {
-	return e.made().Ensure(ctx, lock, tell)
+func (e *environments) Ensure(ctx context.Context, lock []byte, report func(pyenv.Progress)) (string, error) {
+	return e.made().Ensure(ctx, lock, report)
 }
 
 func (e *environments) Missing(lock []byte) *pyenv.Missing { return e.made().Missing(lock) }

@@ -16,6 +16,7 @@ import (
 // A Unit is everything that is known of a unit that is deployed.
 type Unit struct {
 	Unit      *ir.Unit          `json:"unit"`
+	Entity    *ir.Entity        `json:"entity,omitempty"` // which it is of, as declared
 	Run       *state.Run        `json:"run,omitempty"`
 	Status    *UnitStatus       `json:"status,omitempty"`
 	Unstable  *state.Unstable   `json:"unstable,omitempty"`
@@ -55,7 +56,7 @@ func (w *Workspace) Units(ctx context.Context, name string) ([]*Unit, error) {
 		}
 		all = append(all, u)
 	}
-	return all, nil
+	return all, w.declare(ctx, all)
 }
 
 func (w *Workspace) unitsNamed(ctx context.Context, name string) ([]string, error) {

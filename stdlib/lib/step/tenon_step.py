@@ -57,7 +57,8 @@ class Column:
     min: float | int | None = None
     max: float | int | None = None
     values: tuple[str, ...] = ()
-    doc: str = ""
+    unit: str = ""
+    description: str = ""
 
     @classmethod
     def parse(cls, doc: Mapping[str, Any]) -> Column:
@@ -69,7 +70,8 @@ class Column:
             min=doc.get("min"),
             max=doc.get("max"),
             values=tuple(doc.get("values") or ()),
-            doc=doc.get("doc", ""),
+            unit=doc.get("unit", ""),
+            description=doc.get("description", ""),
         )
 
 
@@ -99,6 +101,8 @@ class Port:
     keys: tuple[str, ...] = ()
     timestamp: str = ""
     signature: Signature | None = None
+    request: tuple[Column, ...] = ()
+    response: tuple[Column, ...] = ()
     digest: str = ""
     version: int = 0
     created: str = ""
@@ -113,6 +117,8 @@ class Port:
             keys=tuple(doc.get("keys") or ()),
             timestamp=doc.get("timestamp") or "",
             signature=Signature.parse(doc["signature"]) if doc.get("signature") else None,
+            request=tuple(Column.parse(c) for c in doc.get("request") or ()),
+            response=tuple(Column.parse(c) for c in doc.get("response") or ()),
             digest=doc.get("digest") or "",
             version=doc.get("version") or 0,
             created=doc.get("created") or "",

@@ -4,7 +4,8 @@
   "probability"}], "model"}; with ?probabilities=true also those of all classes.
 - `GET /healthz` and `GET /readyz` answer 200, with X-Tenon-Instance; /readyz gives 503 during a drain.
 - `GET /metrics` is for Prometheus.
-- `GET /docs` shows the schema, made from the model's signature; /openapi.json is the same for machines.
+- `GET /docs` shows the schema, made from the model's signature, with the units and descriptions of columns
+  that the step's endpoint has; /openapi.json is the same for machines.
 
 Values are checked against the signature, strictly: "12" is no integer and an unknown field is an error, both
 with status 422. A nullable field may be left out. Dates and times are ISO 8601 strings: a timestamp has no
@@ -66,7 +67,10 @@ class Service:
         self.draining = False
         name = step.params.get("model") or (step.unit.split("/") + ["model"])[1]
         self.about = {"name": str(name), "version": port.version, "digest": port.digest}
-        self.instance = instance_model(self.model.signature)
+        endpoint = next((p for p in step.outputs.values() if p.kind == "endpoint"), None)
+        self.request = {c.name: c for c in endpoint.request} if endpoint else {}
+        self.response = {c.name: c for c in endpoint.response} if endpoint else {}
+        self.instance = instance_model(self.model.signature, self.request)
         self.metrics = Metrics(step, self.model, self.about)
         self.paths = {"/predict", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
         self.paths.add(step.endpoint.get("ready") or "/readyz")
@@ -106,7 +110,7 @@ def application(service: Service) -> FastAPI:
         ),
         instances=(Annotated[list[service.instance], Field(min_length=1, max_length=most)], ...),
     )
-    response = response_model(signature)
+    response = response_model(signature, service.response)
     headers = {"X-Tenon-Instance": step.instance}
 
     @app.post("/predict", response_model=response, summary=f"Predict {label}")
@@ -146,12 +150,22 @@ def attribute(index: int) -> str:
     return f"c{index}"
 
 
-def instance_model(signature: Signature) -> type[BaseModel]:
-    """A pydantic model of one instance. Fields go by the names of the columns."""
+def documented(column: Column | None, otherwise: str) -> dict[str, Any]:
+    """What a field's schema says of a column for people."""
+    if column is None or not (column.description or column.unit):
+        return {"description": otherwise}
+    text = column.description or otherwise
+    if not column.unit:
+        return {"description": text}
+    return {"description": f"{text} ({column.unit})", "json_schema_extra": {"x-unit": column.unit}}
+
+
+def instance_model(signature: Signature, written: Mapping[str, Column]) -> type[BaseModel]:
+    """A pydantic model of one instance. Fields go by the names of the columns; `written` documents them."""
     fields: dict[str, Any] = {}
     for n, column in enumerate(signature.input):
         kind = field_type(column)
-        info: dict[str, Any] = {"alias": column.name, "description": column.doc or column.type}
+        info: dict[str, Any] = {"alias": column.name} | documented(written.get(column.name), column.type)
         if column.nullable:
             fields[attribute(n)] = (Optional[kind], Field(None, **info))  # noqa: UP045, kind is no class
         else:
@@ -208,13 +222,14 @@ def _from_base64(value: Any) -> Any:
     return base64.b64decode(value, validate=True)
 
 
-def response_model(signature: Signature) -> type[BaseModel]:
+def response_model(signature: Signature, written: Mapping[str, Column]) -> type[BaseModel]:
     kind: Any = float
     if signature.task == "classification":
         values = signature.output.values
         named = {"bool": bool, "string": Literal[values] if values else str}
         kind = named.get(signature.output.type, int)
-    fields: dict[str, Any] = {"prediction": (kind, Field(..., description=signature.output.name))}
+    about_it = documented(written.get("prediction"), signature.output.name)
+    fields: dict[str, Any] = {"prediction": (kind, Field(..., **about_it))}
     if signature.task == "classification":
         of = "true" if signature.output.type == "bool" else "the predicted class"
         fields["probability"] = (

@@ -63,7 +63,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def service(lab, inputs, port=None, instance="one", replicas=1, **params):
+def service(lab, inputs, port=None, instance="one", replicas=1, outputs=None, **params):
     """A running service: its process and its address, once it is ready."""
     port = port or free_port()
     endpoint = {"host": "127.0.0.1", "port": port, "ready": "/readyz", "replicas": replicas}
@@ -71,6 +71,7 @@ def service(lab, inputs, port=None, instance="one", replicas=1, **params):
         "serve.http",
         params=params,
         inputs=inputs,
+        outputs=outputs or {},
         endpoint=endpoint,
         instance=instance,
         unit="deployments/api",
@@ -189,6 +190,27 @@ def test_openapi_is_the_signature(late):
     example = schemas["PredictRequest"]["example"]["instances"]
     assert predict(late, *example).status_code == 200
     assert "swagger" in httpx.get(f"{late}/docs").text
+
+
+def test_openapi_shows_units_and_descriptions(shared, made):
+    request = [
+        {"name": "wind", "type": "float64", "unit": "m/s", "description": "at the origin"},
+        {"name": "hour", "type": "int64", "unit": "h"},
+        {"name": "origin", "type": "string", "description": "the airport"},
+    ]
+    response = [{"name": "prediction", "type": "float64", "unit": "min", "description": "late by"}]
+    outputs = {"endpoint": {"kind": "endpoint", "request": request, "response": response}}
+    with service(shared, {"model": made["delay"]}, outputs=outputs) as (_, url):
+        schemas = httpx.get(f"{url}/openapi.json").json()["components"]["schemas"]
+        assert predict(url, INSTANCE).status_code == 200
+    columns = schemas["Instance"]["properties"]
+    said = {name: (c["description"], c.get("x-unit")) for name, c in columns.items()}
+    assert said["wind"] == ("at the origin (m/s)", "m/s")
+    assert said["hour"] == ("int64 (h)", "h")
+    assert said["origin"] == ("the airport", None)
+    assert said["carrier"] == ("string", None)
+    prediction = schemas["Prediction"]["properties"]["prediction"]
+    assert (prediction["description"], prediction["x-unit"]) == ("late by (min)", "min")
 
 
 def test_metrics(late):

@@ -53,8 +53,8 @@ func Of(s *ir.System, units bool) *Graph {
 			section, _, _ := strings.Cut(id, "/")
 			g.Nodes = append(g.Nodes, Node{ID: id, Section: section, Text: u.Component})
 		}
-		// An entity is known by the component that its user wrote: for a model, the trainer.
-		if section, _, _ := strings.Cut(u.Entity, "/"); !units && section == "models" && u.ID == u.Entity+"/train" {
+		// A model is known by the component that its user wrote, which trains it.
+		if _, stage := ir.SplitID(u.ID); !units && stage == "train" {
 			for i := range g.Nodes {
 				if g.Nodes[i].ID == id {
 					g.Nodes[i].Text = u.Component

@@ -41,17 +41,13 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	if !ok {
 		return
 	}
-	var params struct{ SQL string }
-	if err := json.Unmarshal(u.Params, &params); err != nil {
-		t.fail(d.line, "%v", err)
-		return
-	}
+	query, _ := queryOf(u)
 	out := u.Outputs[0]
 	literals := map[string]duck.Literal{}
 	for name, in := range inputs {
 		literals[name] = in.Literal
 	}
-	got, err := t.SQL.Evaluate(ctx, params.SQL, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp)})
+	got, err := t.SQL.Evaluate(ctx, query, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp)})
 	if wrong := (*duck.ValueError)(nil); errors.As(err, &wrong) {
 		t.fail(inputs[wrong.Input].lines[wrong.Row], "%s: %v", wrong.Input+ending, err)
 		return
@@ -79,21 +75,30 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 func (t *test) unit(sys *ir.System, d *directive) *ir.Unit {
 	name := d.args[0]
 	u := sys.Unit(name)
-	if u != nil && u.Component == "feature.sql" {
-		return u
-	}
 	if u != nil {
+		if _, ok := queryOf(u); ok {
+			return u
+		}
 		t.fail(d.line, "%s is a %s, and only features in SQL are run in a test", name, u.Component)
 		return nil
 	}
 	var names []string
 	for _, u := range sys.Units {
-		if u.Component == "feature.sql" {
+		if _, ok := queryOf(&u); ok {
 			names = append(names, u.ID)
 		}
 	}
 	t.fail(d.line, "there is no feature %s%s", name, hint(diag.DidYouMean(name, names)))
 	return nil
+}
+
+// queryOf is the query that a unit runs, if that is all that it does.
+func queryOf(u *ir.Unit) (string, bool) {
+	var params struct{ SQL *string }
+	if u.Code.Runtime != ir.Builtin || json.Unmarshal(u.Params, &params) != nil || params.SQL == nil {
+		return "", false
+	}
+	return *params.SQL, true
 }
 
 // An input is a table of the test, with the lines of its rows.

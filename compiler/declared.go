@@ -1,0 +1,228 @@
+package compiler
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// declared are the entities as their user declared them. Targets are not among
+// them: the system has the one that is chosen.
+func (c *compilation) declared(units []ir.Unit) []ir.Entity {
+	params := map[string]json.RawMessage{}
+	for _, u := range units {
+		params[u.ID] = u.Params
+	}
+	var all []ir.Entity
+	for _, id := range c.order {
+		if e := c.entities[id]; e.section != "targets" && !c.broken[id] {
+			all = append(all, c.declare(e, params))
+		}
+	}
+	slices.SortFunc(all, func(a, b ir.Entity) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
+
+func (c *compilation) declare(e *entity, params map[string]json.RawMessage) ir.Entity {
+	d := ir.Entity{ID: e.id(), Component: e.component.name, Pos: c.posOf(e.path()...), Places: map[string]string{}, Limits: e.component.Limits}
+	fields := e.fields.without("name").without("component")
+	for _, port := range e.outNames {
+		o := ir.EntityOutput{Port: port, Unit: e.component.unit(e.id(), port)}
+		if path := e.declares(port); path != nil {
+			for _, name := range path {
+				o.Schema = ir.JoinPath(o.Schema, name)
+			}
+			fields = fields.withoutAt(path)
+			c.places(&d, e, o.Schema, path, columnsAsFields(e.outs[port].schema))
+		}
+		d.Outputs = append(d.Outputs, o)
+	}
+	c.places(&d, e, "", nil, fields)
+	if len(fields) > 0 {
+		d.Fields = fields.json()
+	}
+	for _, p := range e.ports {
+		d.Inputs = append(d.Inputs, declareInput(e, p))
+	}
+	for i := range e.component.stages {
+		if s := &e.component.stages[i]; s.If == "" || present(e.fields, s.If) {
+			d.Stages = append(d.Stages, c.declareStage(e, s, params))
+		}
+	}
+	return d
+}
+
+func (c *compilation) posOf(path ...string) ir.Pos {
+	at := c.sys.Label("", path...)
+	return ir.Pos{File: at.File, Line: at.Line, Col: at.Col}
+}
+
+// declares is the path of the field in which the user declares the columns of a
+// table that the entity gives, nil where they follow from what it reads.
+func (e *entity) declares(port string) []string {
+	if e.outs[port].kind != ir.Table {
+		return nil
+	}
+	outputs, _ := e.fields.get("outputs").(object)
+	output, _ := outputs.get(port).(object)
+	switch {
+	case output.has("schema"):
+		return []string{"outputs", port, "schema"}
+	case at(e.value, "schema").Exists():
+		return []string{"schema"}
+	}
+	return nil
+}
+
+// withoutAt is the object without the field at a path.
+func (o object) withoutAt(path []string) object {
+	if len(path) == 1 {
+		return o.without(path[0])
+	}
+	o = slices.Clone(o)
+	for i, f := range o {
+		if sub, ok := f.value.(object); ok && f.name == path[0] {
+			o[i].value = sub.withoutAt(path[1:])
+		}
+	}
+	return o
+}
+
+func columnsAsFields(s ir.Schema) object {
+	o := make(object, len(s))
+	for i, c := range s {
+		o[i].name = c.Name
+	}
+	return o
+}
+
+// places notes where the fields of a part of an entity are written.
+func (c *compilation) places(d *ir.Entity, e *entity, path string, raw []string, fields object) {
+	for _, f := range fields {
+		at := append(slices.Clip(raw), f.name)
+		key := ir.JoinPath(path, f.name)
+		if c.sys.Written(e.path(at...)...) {
+			d.Places[key] = c.posOf(e.path(at...)...).String()
+		}
+		if sub, ok := f.value.(object); ok {
+			c.places(d, e, key, at, sub)
+		}
+	}
+}
+
+func declareInput(e *entity, p port) ir.EntityInput {
+	in := ir.EntityInput{Field: ir.JoinPath("in", p.name), Entity: p.from, Out: "out", Kind: p.out.kind}
+	if p.name == "on" && !at(at(e.value, "in"), "on").Exists() {
+		in.Field = "on"
+	}
+	if stringAt(at(p.out.entity.value, "out"), "kind") == "" { // it has several
+		in.Out = ir.JoinPath("out", p.port)
+	}
+	if p.out.kind == ir.Table {
+		in.Columns = e.columnsOf(p)
+	}
+	return in
+}
+
+// columnsOf are the columns of an input that the entity names, nil where the
+// compiler does not know which ones it reads.
+func (e *entity) columnsOf(p port) []string {
+	var text []byte
+	switch k := e.component; {
+	case k.SQL != "":
+		text = []byte(e.string(k.SQL))
+	case k.Predicts != nil:
+		if model := e.input(k.Predicts.Model); model != nil {
+			read := model.out.signature.Input
+			return namesOf(p.out.schema, func(c ir.Column) bool {
+				return read.Column(c.Name) != nil || slices.Contains(p.out.keys, c.Name) || c.Name == p.out.timestamp
+			})
+		}
+		return nil
+	case slices.ContainsFunc(e.outNames, func(port string) bool { return e.outs[port].kind == ir.Model }):
+		text = e.fields.json() // besides these, a model reads the columns of its signature
+	default:
+		return nil
+	}
+	if e.component.SQL != "" && bytes.IndexByte(text, '*') >= 0 {
+		return namesOf(p.out.schema, func(ir.Column) bool { return true })
+	}
+	text = bytes.ToLower(text)
+	words := map[string]bool{}
+	for _, w := range word.FindAll(text, -1) {
+		words[string(w)] = true
+	}
+	return namesOf(p.out.schema, func(c ir.Column) bool {
+		name := strings.ToLower(c.Name)
+		return words[name] || word.FindString(name) != name && bytes.Contains(text, []byte(name))
+	})
+}
+
+var word = regexp.MustCompile(`[0-9A-Za-z_]+`)
+
+func namesOf(s ir.Schema, which func(ir.Column) bool) []string {
+	names := []string{}
+	for _, c := range s {
+		if which(c) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// declareStage names the fields behind the parameters of a stage. params are those
+// of all units.
+func (c *compilation) declareStage(e *entity, s *stage, params map[string]json.RawMessage) ir.Stage {
+	d := ir.Stage{Unit: e.id(), Fields: map[string]string{}}
+	if s.name != "" {
+		d.Unit += "/" + s.name
+	}
+	w, err := c.work(e, s)
+	if err != nil {
+		c.internal(err)
+		return d
+	}
+	prefix := s.Part
+	if prefix == "" {
+		prefix = s.Of
+	}
+	bound := map[string]bool{}
+	bind := func(param, field string) {
+		bound[param] = true
+		if prefix != "" {
+			field = prefix + "." + field
+		}
+		if param != field {
+			d.Fields[param] = field
+		}
+	}
+	for _, f := range w.run.Params {
+		bind(lastOf(f), f)
+	}
+	if w.run.Document != "" {
+		o, _ := w.fields.at(w.run.Document).(object)
+		for _, f := range o {
+			bind(f.name, ir.JoinPath(w.run.Document, f.name))
+		}
+	}
+	var made map[string]json.RawMessage
+	if raw := params[d.Unit]; raw != nil {
+		if err := json.Unmarshal(raw, &made); err != nil {
+			c.internal(fmt.Errorf("parameters of %s: %w", d.Unit, err))
+		}
+	}
+	for param := range made {
+		if !bound[param] {
+			d.Fields[param] = ""
+		}
+	}
+	if s.Endpoint != nil {
+		d.Fields["endpoint.host"], d.Fields["endpoint.port"] = s.Endpoint.Host, s.Endpoint.Port
+	}
+	return d
+}

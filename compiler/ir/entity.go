@@ -1,0 +1,139 @@
+package ir
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// An Entity is one entry of a section as its user declared it, and what became of
+// it. It explains units; it is part of no digest, and nothing runs because of it.
+type Entity struct {
+	ID        string `json:"id"`        // "models/late"
+	Component string `json:"component"` // "train.sklearn"
+	Pos       Pos    `json:"pos"`
+	// Fields are the declared fields with their defaults, a JSON object with sorted
+	// keys. It lacks the name, the component, what the entity reads, and the columns
+	// that it declares: those are in Inputs and in the outputs of units. Secrets are
+	// references.
+	Fields json.RawMessage `json:"fields,omitempty"`
+	// Places are where fields and columns are written, "FILE:LINE:COL" by their path,
+	// such as "test.fraction". A field that has none is a default, or is written
+	// elsewhere; see [Entity.Place].
+	Places  map[string]string `json:"places,omitempty"`
+	Inputs  []EntityInput     `json:"inputs,omitempty"`
+	Outputs []EntityOutput    `json:"outputs,omitempty"`
+	Stages  []Stage           `json:"stages,omitempty"` // its units, in order
+	// Limits are fields that bound what callers may ask: a lower one refuses what was
+	// allowed.
+	Limits []string `json:"limits,omitempty"`
+}
+
+// An EntityInput is an output of another entity that an entity reads.
+type EntityInput struct {
+	Field  string   `json:"field"`  // "in.table"
+	Entity string   `json:"entity"` // "features/late"
+	Out    string   `json:"out"`    // as it is written there: "out", "out.rows"
+	Kind   PortKind `json:"kind"`
+	// Columns are those of a table that the entity names, for example in a query. It
+	// is nil where the compiler does not know which columns are read.
+	Columns []string `json:"columns,omitzero"`
+}
+
+// An EntityOutput is what others read of an entity.
+type EntityOutput struct {
+	Port string `json:"port"`
+	Unit string `json:"unit"` // which has the port
+	// Schema is the field that declares the columns of a table, "" where they follow
+	// from what the entity reads.
+	Schema string `json:"schema,omitempty"`
+}
+
+// A Stage is a unit of an entity.
+type Stage struct {
+	Unit string `json:"unit"` // its id
+	// Fields are the fields behind parameters, by parameter, where their names differ:
+	// "fraction": "test.fraction". It is "" for a parameter that is no field. Those
+	// behind the endpoint are "endpoint.host" and "endpoint.port".
+	Fields map[string]string `json:"fields,omitempty"`
+}
+
+// Entity returns the entity with the given id, or nil.
+func (s *System) Entity(id string) *Entity {
+	for i := range s.Entities {
+		if s.Entities[i].ID == id {
+			return &s.Entities[i]
+		}
+	}
+	return nil
+}
+
+// Place is where a field is written, or the nearest part of the entity around it.
+func (e *Entity) Place(path string) string {
+	for path != "" {
+		if at, ok := e.Places[path]; ok {
+			return at
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	if e.Pos == (Pos{}) {
+		return ""
+	}
+	return e.Pos.String()
+}
+
+// Field is the field behind a part of the definition of one of the entity's units,
+// such as "params.fraction" or "output out column age", or "" if it is none.
+func (e *Entity) Field(unit, part string) string {
+	for i := range e.Stages {
+		if s := &e.Stages[i]; s.Unit == unit {
+			if field := s.field(part); field != "" {
+				return field
+			}
+		}
+	}
+	for _, o := range e.Outputs {
+		rest, ok := strings.CutPrefix(part, "output "+o.Port+" ")
+		if of, column, found := strings.Cut(rest, "column "); ok && found && o.Unit == unit {
+			if of = strings.TrimSpace(of); of == "" { // of a table; else of the request or the response
+				of = o.Schema
+			}
+			if of != "" {
+				return of + "." + column
+			}
+		}
+	}
+	return ""
+}
+
+func (s *Stage) field(part string) string {
+	path, ok := strings.CutPrefix(part, "params.")
+	if !ok {
+		return s.Fields[part]
+	}
+	param, rest := path, ""
+	if i := strings.IndexAny(path, ".["); i >= 0 && path[0] != '"' {
+		param, rest = path[:i], path[i:]
+	}
+	field, mapped := s.Fields[param]
+	switch {
+	case !mapped:
+		return path
+	case field == "":
+		return ""
+	}
+	return field + rest
+}
+
+// JoinPath is the path of a field below another, as one would write it in CUE.
+func JoinPath(path, field string) string {
+	if field == "" || strings.ContainsFunc(field, func(r rune) bool {
+		return r != '_' && !(r >= 'a' && r <= 'z') && !(r >= 'A' && r <= 'Z') && !(r >= '0' && r <= '9')
+	}) || field[0] >= '0' && field[0] <= '9' {
+		field = strconv.Quote(field)
+	}
+	if path == "" {
+		return field
+	}
+	return path + "." + field
+}
