@@ -33,12 +33,11 @@
 //
 // A unit has no network unless it asks for one, is a service or reads an endpoint. With
 // a network, it shares that of the machine, including its abstract Unix sockets. Its
-// root file system and its inputs are read-only.
-// The program runs as an unprivileged user without capabilities, with containerd's
-// default seccomp profile, in its own namespaces and in its own control group, which
-// limits memory, CPU and processes. No secret is part of a specification: secrets are
-// passed in files in memory, which stay until the container is removed. A crashing
-// program leaves no core dump on disk.
+// root file system and its inputs are read-only. The program runs as an unprivileged
+// user without capabilities, with containerd's default seccomp profile, in its own
+// namespaces and in its own control group, which limits memory, CPU and processes. No
+// secret is part of a specification: secrets are passed in files in memory, which stay
+// until the container is removed. A crashing program leaves no core dump on disk.
 //
 // Tenon reads as root what a program leaves behind, but follows none of its symbolic
 // links.
