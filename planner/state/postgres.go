@@ -158,19 +158,19 @@ func display(c *pgx.ConnConfig, schema string) string {
 
 func quoted(schema string) string { return `"` + schema + `"` }
 
-// begin locks the row that every write changes, so that writers come one after the
-// other, as they do in SQLite. What a transaction reads after that it reads as the
-// one before left it, because each statement of READ COMMITTED sees what was
-// committed when it began: a lease that was found to stand stands until the commit.
-// Only the renewal and the release of a lease go without. They change the lease's
-// row where it still has their token, which the server looks at again if it had to
-// wait for that row: so they undo nobody's taking over.
-//
-// When begin has the row, no transaction that was begun on another connection is
-// still to be committed.
-// sync has nothing to wait for: see [openPostgres] for how a commit does.
+// sync has nothing to do: every commit waits for the disk, see [openPostgres].
 func (p *postgres) sync() error { return nil }
 
+// begin locks the row that every write changes, so that writers come one after the other,
+// as they do in SQLite. Later reads of the transaction see what the previous writer left,
+// because each statement of READ COMMITTED sees what was committed when it began: a lease
+// found valid stays valid until the commit. Only the renewal and the release of a lease
+// work without this lock. They change the lease's row only if it still has their token,
+// which the server checks again if it had to wait for that row: so they never undo a
+// takeover.
+//
+// Once begin has the row, no earlier transaction of another connection is still
+// uncommitted.
 func (p *postgres) begin(ctx context.Context) (*sql.Tx, error) {
 	tx, err := p.write.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
