@@ -21,28 +21,28 @@
 //
 // # Files
 //
-//	executor.go an executor, and a task
+//	executor.go     an executor, and a task
 //	capabilities.go what only some executors can do
-//	route.go    several executors as one
-//	apply.go    the entry point: options, the revision, how it ends
-//	walk.go     the walk: examines units, starts them, handles their outcomes
-//	schedule.go which unit may start next; pure
-//	pools.go    exact accounts of resources; pure
-//	devices.go  exact accounts of GPUs and their parts, by name; pure
-//	resolve.go  the inputs of a unit, its run key, whether its result stays current
-//	prepare.go  what units need before they can start, such as an environment
-//	attempt.go  one attempt of a job or service, from journal to recorded result
-//	audit.go    runs a job again and compares the results
-//	job.go      the task of a job, and how its outputs are stored
-//	service.go  a service takes over from its predecessor
-//	record.go   units that are written and not run, by a [Recorder] for each component
-//	remove.go   deletes, and Destroy
-//	journal.go  what a killed apply left
-//	sweep.go    what a killed apply left without a journal entry
-//	keep.go     retention: what a collection keeps in the state; pure
-//	collect.go  garbage: finds it, lists it, removes it
-//	verify.go   outputs and metrics
-//	layout.go   folders below the state folder
-//	events.go   events during an apply
-//	result.go   the result at the end
+//	route.go        several executors as one
+//	apply.go        the entry point: options, the revision, how it ends
+//	walk.go         the walk: examines units, starts them, handles their outcomes
+//	schedule.go     which unit may start next; pure
+//	pools.go        exact accounts of resources; pure
+//	devices.go      exact accounts of GPUs and their parts, by name; pure
+//	resolve.go      the inputs of a unit, its run key, whether its result stays current
+//	prepare.go      what units need before they can start, such as an environment
+//	attempt.go      one attempt of a job or service, from journal to recorded result
+//	audit.go        runs a job again and compares the results
+//	job.go          the task of a job, and how its outputs are stored
+//	service.go      a service takes over from its predecessor
+//	record.go       units that are written and not run, by a [Recorder] for each component
+//	remove.go       deletes, and Destroy
+//	journal.go      what a killed apply left
+//	sweep.go        what a killed apply left without a journal entry
+//	keep.go         retention: what a collection keeps in the state; pure
+//	collect.go      garbage: finds it, lists it, removes it
+//	verify.go       outputs and metrics
+//	layout.go       folders below the state folder
+//	events.go       events during an apply
+//	result.go       the result at the end
 package executors
