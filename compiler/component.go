@@ -158,7 +158,7 @@ func (e *componentError) Error() string { return "the component " + e.of.name + 
 // component returns what a package states of a component. The last part of the
 // name is its own, the rest that of the package; one without a domain is of the
 // library.
-func (c *compilation) component(name string) (*component, error) {
+func (c *program) component(name string) (*component, error) {
 	if k, ok := c.components[name]; ok {
 		return k, k.fault
 	}
@@ -198,7 +198,7 @@ func componentNames(pkg lang.Package) []string {
 
 // decodeComponent reads what a package states of a component. That of the library is
 // known to be a tenon.#Component; any other is held to it here.
-func (c *compilation) decodeComponent(k *component, v cue.Value) error {
+func (c *program) decodeComponent(k *component, v cue.Value) error {
 	if !k.pkg.Library() {
 		tenon, err := c.sys.Package("tenon.dev/tenon")
 		if err != nil {
@@ -407,7 +407,7 @@ var (
 
 // sources returns the code of the component: files in Go for one that Tenon runs
 // itself, and all others for any other. A fault of it is a [componentError].
-func (c *compilation) sources(k *component, runtime string) (*codeOf, error) {
+func (c *program) sources(k *component, runtime string) (*codeOf, error) {
 	if k.code == nil {
 		k.code = &codeOf{files: map[string][]byte{}}
 		k.code.err = c.collect(k, runtime)
@@ -415,7 +415,7 @@ func (c *compilation) sources(k *component, runtime string) (*codeOf, error) {
 	return k.code, k.code.err
 }
 
-func (c *compilation) collect(k *component, runtime string) error {
+func (c *program) collect(k *component, runtime string) error {
 	code := k.code
 	if err := c.addFolder(k); err != nil {
 		return err
@@ -439,7 +439,7 @@ func (c *compilation) collect(k *component, runtime string) error {
 }
 
 // addFolder adds the files of the component's folder by their paths below it.
-func (c *compilation) addFolder(k *component) error {
+func (c *program) addFolder(k *component) error {
 	fsys, dir := k.pkg.Files, k.pkg.Dir
 	fault := func(format string, args ...any) error {
 		return &componentError{of: k, message: fmt.Sprintf(format, args...), hint: "the code of a component is in the folder with its name, beside the CUE of the package"}
@@ -588,7 +588,7 @@ func (code *codeOf) digest() string {
 
 // recordFile and recordNames tell the record of a compilation what was read of a
 // component that is not embedded.
-func (c *compilation) recordFile(dir, name string, b []byte) {
+func (c *program) recordFile(dir, name string, b []byte) {
 	if dir == "" {
 		return
 	}
@@ -599,7 +599,7 @@ func (c *compilation) recordFile(dir, name string, b []byte) {
 	c.options.Record.File(full, b)
 }
 
-func (c *compilation) recordNames(fsys fs.FS, dir, folder string) {
+func (c *program) recordNames(fsys fs.FS, dir, folder string) {
 	if dir == "" {
 		return
 	}

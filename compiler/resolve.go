@@ -58,7 +58,7 @@ func exampleHint(e *entity) string {
 
 // componentOf finds the component of an entity, and reports whether it is one that
 // can stand in its section.
-func (c *compilation) componentOf(e *entity) bool {
+func (c *decoder) componentOf(e *entity) bool {
 	name := stringAt(e.value, "component")
 	here := []diag.Span{c.sys.Label("", e.section, e.name)}
 	if name == "" {
@@ -94,7 +94,7 @@ func (c *compilation) componentOf(e *entity) bool {
 
 // componentFault reports a fault of the component of an entity, at the place where the
 // component is stated and at the entity.
-func (c *compilation) componentFault(e *entity, err error) {
+func (c *program) componentFault(e *entity, err error) {
 	var f *componentError
 	if !errors.As(err, &f) {
 		c.internal(fmt.Errorf("%s: %w", e, err))
@@ -109,7 +109,7 @@ func (c *compilation) componentFault(e *entity, err error) {
 
 // statedAt is the place where a definition gives a field its value, if that is not
 // in the library.
-func (c *compilation) statedAt(e *entity, name string) []diag.Span {
+func (c *program) statedAt(e *entity, name string) []diag.Span {
 	at := c.sys.Pos(at(e.value, name).Pos())
 	if at.Line == 0 || strings.HasPrefix(at.File, "tenon.dev/") {
 		return nil
@@ -118,7 +118,7 @@ func (c *compilation) statedAt(e *entity, name string) []diag.Span {
 }
 
 // checkParts finds the components of the parts of an entity.
-func (c *compilation) checkParts(e *entity) bool {
+func (c *decoder) checkParts(e *entity) bool {
 	for i := range e.component.stages {
 		s := &e.component.stages[i]
 		if s.Part == "" {
@@ -153,7 +153,7 @@ var alwaysBound = []string{
 
 // checkBound refuses a field of an entity that its component hands to no unit: it
 // would have no effect.
-func (c *compilation) checkBound(e *entity) bool {
+func (c *decoder) checkBound(e *entity) bool {
 	if len(e.component.stages) == 0 { // a pool or a target
 		return true
 	}
@@ -203,7 +203,7 @@ func (c *compilation) checkBound(e *entity) bool {
 
 // checkPorts refuses an input of an entity that reaches none of its units, and an
 // output that none of them writes.
-func (c *compilation) checkPorts(e *entity) {
+func (c *checker) checkPorts(e *entity) {
 	k := e.component
 	if len(k.stages) == 0 { // a pool or a target
 		return
