@@ -201,6 +201,36 @@ func (c *compilation) checkBound(e *entity) bool {
 	return ok
 }
 
+// checkPorts refuses an input of an entity that reaches none of its units, and an
+// output that none of them writes.
+func (c *compilation) checkPorts(e *entity) {
+	k := e.component
+	if len(k.stages) == 0 { // a pool or a target
+		return
+	}
+	fault := func(field []string, message, hint string) {
+		c.componentFault(e, &componentError{of: k, field: field, message: message, hint: hint})
+	}
+	for _, p := range e.ports {
+		if !slices.ContainsFunc(k.stages, func(s stage) bool { return s.takes(p.name) }) {
+			fault(nil, fmt.Sprintf("hands the input %s to none of its units", p.name), fmt.Sprintf(`add it to the inputs of a unit: inputs: %[1]s: "in.%[1]s"`, p.name))
+		}
+	}
+	for _, port := range e.outNames {
+		s := k.stage(k.Gives[port])
+		if s == nil || s.outputs != nil && !slices.ContainsFunc(s.outputs, func(o stageOutput) bool { return o.port == port }) {
+			fault([]string{"gives"}, fmt.Sprintf("does not say which unit writes the output %s", port), "a stage that gives it has it among its outputs")
+		}
+	}
+}
+
+// takes reports whether a stage is handed an input of the entity.
+func (s *stage) takes(port string) bool {
+	return s.inputs == nil && s.Part == "" && s.Use == "" && s.As == "" || slices.ContainsFunc(s.inputs, func(i stageInput) bool {
+		return i.From == "in."+port || i.Model == port
+	})
+}
+
 // binds are the fields that a stage hands to its unit, but for those of its wiring.
 func (s *stage) binds() []string {
 	out := slices.Concat(s.Params, s.Files, s.Code, []string{s.Document, s.Image, s.Command, s.Packages, s.Secrets.field})

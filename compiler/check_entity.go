@@ -23,6 +23,7 @@ func (c *compilation) checkEntities() {
 		if c.broken[id] {
 			continue
 		}
+		c.checkPorts(e)
 		c.checkAmounts(e)
 		c.checkNodes(e)
 		c.checkSchema(e)

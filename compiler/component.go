@@ -275,6 +275,8 @@ func (k *component) check() error {
 			return fault(s, "runtime", "does not say what runs it", `write runtime: "python" or "command"`)
 		case s.Runtime == string(ir.Command) && s.Command == "":
 			return fault(s, "command", "has the runtime \"command\" and names no field with the command", `write command: "command"`)
+		case s.Document != "" && len(s.Params)+len(s.Names) > 0:
+			return fault(s, "document", "states both a document and single parameters", "bind either one field with all parameters, or each of them")
 		case s.Environment.Stage != "" && k.stage(s.Environment.Stage) == nil:
 			return fault(s, "environment.stage", fmt.Sprintf("has no stage %q, whose environment it takes", s.Environment.Stage), diag.DidYouMean(s.Environment.Stage, k.stageNames()))
 		}

@@ -189,9 +189,11 @@ func (c *compilation) nameOf(e *entity, of string) string {
 	case "entity":
 		return e.name
 	}
-	if p := e.input(lastOf(of)); p != nil {
+	port := lastOf(of)
+	if p := e.input(port); p != nil {
 		return p.out.entity.name
 	}
+	c.componentFault(e, &componentError{of: e.component, message: fmt.Sprintf("asks for the name behind the input %q, which %s does not have", port, e)})
 	return ""
 }
 

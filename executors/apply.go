@@ -14,44 +14,44 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Options are what an apply works with. Store, Lease, Artifacts, Executor and
-// Dir are required.
+// Options are the inputs of an apply. Store, Lease, Artifacts, Executor and Dir are
+// required.
 type Options struct {
 	Store     *state.Store
 	Lease     *state.Lease
 	Artifacts *artifact.Store
 	Executor  Executor
 	Dir       string // the state folder, absolute
-	// Sources is the folder of the system, absolute, where data files are. If it is
-	// empty, it is the one in which the plan was made.
+	// Sources is the folder with the system's data files, absolute. If it is empty, it is
+	// the folder in which the plan was made.
 	Sources string
 
 	// Records writes records, by component.
 	Records Records
-	// Verify compares a table with its schema. Without it no table is accepted.
+	// Verify compares a table with its schema. Without it every table is rejected.
 	Verify VerifyFunc
-	// Digests digests data files; nil keeps the planner's cache below Dir.
+	// Digests digests data files; nil uses the planner's cache below Dir.
 	Digests planner.Digests
 	// Secrets resolves a reference. Without it no unit may have secrets.
 	Secrets func(ir.Secret) (string, error)
-	// Events is told what happens, one event at a time. It must not block.
+	// Events receives the events, one at a time. It must not block.
 	Events func(Event)
 
-	// Parallel is how many units may run at once; 0 leaves it to the pools.
+	// Parallel limits how many units run at once; 0 means that only the pools limit them.
 	Parallel int
-	// Machine is what units without a pool share. If it is zero, the machine
-	// has as many cores as Go sees and no other bound.
+	// Machine is what units without a pool share. If it is zero, the machine has as many
+	// cores as Go sees and no other limit.
 	Machine ir.Resources
-	// Unbounded is that units without a pool share nothing: who runs them lets them
-	// wait for what is not free, as a cluster does.
+	// Unbounded means that nothing limits units without a pool: the platform, such as a
+	// cluster, queues them until there is room.
 	Unbounded bool
-	// Devices finds the GPUs that the pools lend, by pool; those of [MachinePool] are
-	// for units without one. It is asked when a unit that is to run wants some. If
-	// it is nil, GPUs are counted and have no names.
+	// Devices finds the GPUs that the pools lend, by pool; those of [MachinePool] are for
+	// units without a pool. It is called if a unit that is going to run needs some. If it
+	// is nil, GPUs are counted and have no names.
 	Devices func(ctx context.Context, pools []ir.Pool) (map[string][]GPU, error)
-	// Backoff is the pause before the first retry, 1 s if it is 0. It doubles
-	// with every further one up to a minute; the actual pause is drawn between
-	// half of that and all of it.
+	// Backoff is the pause before the first retry, 1 s if it is 0. It doubles with each
+	// further retry up to a minute; the actual pause is random, between half of that and
+	// all of it.
 	Backoff time.Duration
 	// Ready is how long a service without a timeout may take to become ready,
 	// 60 s if it is 0.
@@ -83,8 +83,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// unmoved returns [ErrMoved] if the state is not the one the plan was made
-// against.
+// unmoved returns [ErrMoved] if the state has changed since the plan was made.
 func unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
 	m, err := s.Meta(ctx)
 	if err != nil {
@@ -99,17 +98,17 @@ func unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
 	return nil
 }
 
-// Apply does what the plan says, and returns once all of it has ended. It
-// returns an error unless all of the plan was applied: every [UnitError], or
-// the cause if ctx was canceled, or why the state could not be written. The
-// result is there from the moment that a revision has begun.
+// Apply executes the plan, and returns once everything has ended. It returns an error
+// unless the whole plan was applied: all [UnitError] values, or the cause if ctx was
+// canceled, or why the state could not be written. There is a result as soon as a
+// revision has begun.
 //
-// The revision is a new one, unless one of this very plan was begun last and did not
-// come to its end: an apply was killed, or [Begin] was called. Then that one goes on,
-// and what was done in it is not done again.
+// Apply begins a new revision, unless the last one was begun for this very plan and did
+// not finish: an apply was killed, or [Begin] was called. It then continues that
+// revision, and does not repeat what is done.
 //
-// When ctx is canceled nothing more is started, and what runs is ended in
-// order. An apply that was fenced leaves what runs to its successor.
+// When ctx is canceled, Apply starts nothing more and ends what runs in an orderly way.
+// An apply that was fenced leaves what runs to its successor.
 func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	w, err := begin(ctx, p, o)
 	if err != nil {
@@ -128,8 +127,8 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	return w.end(wctx)
 }
 
-// Begin begins the revision of a plan and does nothing of it. An [Apply] of the plan,
-// perhaps on another machine, goes on with it.
+// Begin begins the revision of a plan without executing anything. An [Apply] of the plan,
+// perhaps on another machine, continues it.
 func Begin(ctx context.Context, p *planner.Plan, o Options) (revision int, err error) {
 	w, err := begin(ctx, p, o)
 	if err != nil {
@@ -153,7 +152,7 @@ func begin(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	return w, w.beginRevision(ctx)
 }
 
-// beginRevision records a new revision, or finds the one of the plan that was begun.
+// beginRevision records a new revision, or finds the unfinished one of the plan.
 func (w *walk) beginRevision(ctx context.Context) error {
 	r := state.Revision{
 		Act: w.o.act, BackTo: w.plan.BackTo, System: w.plan.System.Name, Target: w.plan.System.Target.Name, Started: w.o.Now(),
@@ -163,7 +162,7 @@ func (w *walk) beginRevision(ctx context.Context) error {
 		r.Act = state.Rollback
 	}
 	plan := *w.plan
-	plan.Blobs = nil // they are kept by themselves, and the units name them by digest
+	plan.Blobs = nil // they are stored separately, and the units name them by digest
 	text, err := encode(plan)
 	if err != nil {
 		return err
@@ -179,7 +178,7 @@ func (w *walk) beginRevision(ctx context.Context) error {
 	if err := unmoved(ctx, w.o.Store, w.plan); err != nil {
 		return err
 	}
-	// With them the revision can be brought back when the sources are gone.
+	// They let a rollback restore the revision when the sources are gone.
 	for _, digest := range sortedKeys(w.plan.Blobs) {
 		if _, err := w.o.Artifacts.PutBytes(ctx, w.plan.Blobs[digest]); err != nil {
 			return fmt.Errorf("begin revision: %w", err)
@@ -210,7 +209,7 @@ func encode(v any) ([]byte, error) {
 	return b, nil
 }
 
-// keep stores what the revision is made of as a blob.
+// keep stores a part of the revision as a blob.
 func (w *walk) keep(ctx context.Context, b []byte) (string, error) {
 	digest, err := w.o.Artifacts.PutBytes(ctx, b)
 	if err != nil {
@@ -219,7 +218,7 @@ func (w *walk) keep(ctx context.Context, b []byte) (string, error) {
 	return digest, nil
 }
 
-// end records how the revision ended and says so.
+// end records how the revision ended and reports it.
 func (w *walk) end(ctx context.Context) (*Result, error) {
 	res := &w.result
 	res.Took = w.o.Now().Sub(w.began)
@@ -254,7 +253,7 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 	return res, err
 }
 
-// keepStanding stores what stands, so that the revision can be brought back.
+// keepStanding stores what is deployed, so that a rollback can restore the revision.
 func (w *walk) keepStanding(ctx context.Context) (string, error) {
 	current, err := w.o.Store.Current(ctx)
 	if err != nil {
@@ -267,8 +266,8 @@ func (w *walk) keepStanding(ctx context.Context) (string, error) {
 	return digest, nil
 }
 
-// A stateError is a failed read of the state or write to it. Nothing may go on after it,
-// because nothing could be recorded.
+// A stateError is a failed read or write of the state. The apply must stop after it,
+// because it can no longer record anything.
 type stateError struct{ err error }
 
 func (e *stateError) Error() string {
@@ -277,12 +276,12 @@ func (e *stateError) Error() string {
 
 func (e *stateError) Unwrap() error { return e.err }
 
-// StateFailed marks an error of the state that a [Recorder] returns: the apply stops, because
-// nothing could be recorded any more.
+// StateFailed marks an error of the state that a [Recorder] returns: the apply stops,
+// because it can no longer record anything.
 func StateFailed(err error) error { return &stateError{err} }
 
-// stop ends the walk because the state could not be read or written. The first
-// such error counts, also after a cancel.
+// stop ends the walk because the state could not be read or written. It keeps the first
+// such error, also after a cancel.
 func (w *walk) stop(err error) {
 	var e *stateError
 	if !errors.As(err, &e) {
@@ -300,7 +299,8 @@ func (w *walk) broken() error {
 	return nil
 }
 
-// fenced reports whether another process took over. What runs is its own now.
+// fenced reports whether another process took the lock over. What runs now belongs to
+// that process.
 func (w *walk) fenced() bool {
 	select {
 	case <-w.o.Lease.Lost():
@@ -310,18 +310,18 @@ func (w *walk) fenced() bool {
 	}
 }
 
-// hold returns an error if another process took the lock over. No lock guards what
-// an executor and files do, so it is asked for before: one that was paused
-// meanwhile must not meddle with what its successor goes on with.
+// hold returns an error if another process took the lock over. The lock does not guard
+// executors and files, so callers check it before they touch these: a process that was
+// paused must not interfere with its successor.
 func (w *walk) hold(ctx context.Context) error {
 	if err := w.o.Lease.Check(context.WithoutCancel(ctx)); errors.Is(err, state.ErrFenced) {
 		w.stop(err)
 		return &stateError{err}
 	}
-	return nil // what else is wrong with the state, the next write says
+	return nil // the next write reports any other problem with the state
 }
 
-// ask asks the executor for a task, and quit for its end.
+// ask starts a task with the executor, and quit ends one.
 func (w *walk) ask(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error) {
 	if err := w.hold(ctx); err != nil {
 		return state.Handle{}, err

@@ -14,8 +14,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A call is one attempt of a job or a service: from the journal, by way of the
-// executor, to the record.
+// A call is one attempt of a job or a service: from the journal, through the executor, to
+// the recorded result.
 type call struct {
 	*walk
 	n       *work
@@ -23,20 +23,20 @@ type call struct {
 	name    string
 	dir     string
 	handle  *state.Handle
-	asked   bool // the executor may have it, also where there is no handle
-	adopted bool // began in an apply that was killed
+	asked   bool // the executor may have started it, even if there is no handle
+	adopted bool // started by an apply that was killed
 	began   time.Time
 	secrets map[string]string
 	status  state.Status
-	// recorded is set once the result stands: it must not be destroyed any more.
+	// recorded is set once the result is recorded: from then on it must not be destroyed.
 	recorded bool
 	// stuck is set if what it left, or what it replaced, could not be ended.
 	stuck bool
-	// vacated is set once it has given back what it held, to be one of the outgoing.
+	// vacated is set once it has given back its resources and counts as outgoing.
 	vacated bool
 }
 
-// attempt runs a job to its end or a service until it is ready.
+// attempt runs a job until it ends, or a service until it is ready.
 func (w *walk) attempt(ctx context.Context, n *work) report {
 	c, err := w.open(ctx, n)
 	if err != nil {
@@ -46,7 +46,7 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Adopted: c.adopted, Log: c.log(), Devices: c.run.Devices})
 	err = c.perform(ctx)
 	if lost := w.hold(ctx); lost != nil {
-		err = lost // whatever became of it is the successor's
+		err = lost // the successor owns whatever became of it
 	}
 	if err == nil {
 		if n.unit.Kind == ir.Service {
@@ -71,14 +71,14 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 	return c.fail(ctx, err)
 }
 
-// open takes the run out of the journal of a killed apply, or enters a new one.
+// open takes the run from the journal of a killed apply, or enters a new one.
 func (w *walk) open(ctx context.Context, n *work) (*call, error) {
 	if p := w.claimPending(ctx, n.unit.ID, n.key); p != nil {
 		c := w.call(n, p.Run)
 		c.handle, c.adopted, c.asked = p.Handle, true, true
 		c.run.Revision = w.result.Revision
 		if !c.lost(ctx) {
-			_, err := w.layout.makeRun(c.name) // it may have been begun on another machine
+			_, err := w.layout.makeRun(c.name) // it may have begun on another machine
 			return c, err
 		}
 		w.discard(ctx, *p, "lost with the apply that was killed")
@@ -105,8 +105,8 @@ func (w *walk) call(n *work, r state.Run) *call {
 	return &call{walk: w, n: n, run: r, name: name, dir: w.layout.run(name), began: w.o.Now()}
 }
 
-// nextAttempt numbers attempts over all applies, so that a name, and a folder,
-// is never used for two of them.
+// nextAttempt numbers attempts across all applies, so that no two of them share a name or
+// a folder.
 func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
 	last, err := w.o.Store.LastAttempt(context.WithoutCancel(ctx), n.unit.ID, n.key)
 	if err != nil {
@@ -119,11 +119,10 @@ func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
 	return number, nil
 }
 
-// lost reports whether there is nothing left to adopt: the executor knows of
-// nothing, or of something that ended without an exit status of its own, as
-// after a restart of the machine. An entry without a handle is never lost: to
-// apply its task again finds it, and starts it if it was only made ready. If there
-// is nothing it begins only now.
+// lost reports whether there is nothing left to adopt: the executor knows of nothing, or
+// of something that ended without an exit status, as after a restart of the machine. An
+// entry without a handle is never lost: applying its task again finds the task, and
+// starts it if it was only prepared or does not exist.
 func (c *call) lost(ctx context.Context) bool {
 	if c.handle == nil {
 		if h, err := c.find(ctx, c.run); err == nil && h == nil {
@@ -145,10 +144,10 @@ func (c *call) lost(ctx context.Context) bool {
 	return false
 }
 
-// perform starts the task, unless that is done, and waits for it.
+// perform starts the task, unless it has run already, and waits for it.
 func (c *call) perform(ctx context.Context) error {
 	if c.adopted && c.listed() != nil {
-		return nil // it had ended, and its outputs were on their way
+		return nil // the job had ended, and its outputs were being stored
 	}
 	if err := c.start(ctx); err != nil {
 		return err
@@ -156,10 +155,10 @@ func (c *call) perform(ctx context.Context) error {
 	return c.wait(ctx)
 }
 
-// limit is how long the attempt may take from now on, and what to say if it takes
-// longer. What comes before the start, such as to install an environment or to wait
-// in a queue of the cluster, does not count. The time that an adopted job had already counts, but leaves enough
-// to see that it has ended.
+// limit returns how much longer the attempt may take, and the error for an attempt that
+// takes longer. Time before the start does not count, such as installing an environment
+// or waiting in a queue of the cluster. The time that an adopted job has run counts, but
+// the limit leaves enough to observe its end.
 func (c *call) limit() (time.Duration, error) {
 	d := c.allowed()
 	if c.n.unit.Kind == ir.Service {
@@ -172,7 +171,7 @@ func (c *call) limit() (time.Duration, error) {
 	return d, late
 }
 
-// allowed is how long an attempt may take in all; 0 is without an end.
+// allowed returns how long an attempt may take in total; 0 means no limit.
 func (c *call) allowed() time.Duration {
 	if d := c.n.unit.Timeout; d > 0 || c.n.unit.Kind != ir.Service {
 		return d
@@ -180,8 +179,8 @@ func (c *call) allowed() time.Duration {
 	return c.o.Ready
 }
 
-// timeLeft reports whether an attempt whose time is up by our clock has some left: it
-// began later than we to wait for it, or has not yet.
+// timeLeft reports whether an attempt has time left although our clock says that it is
+// up: it started after we began to wait, or has not started yet.
 func (c *call) timeLeft(since time.Time) bool {
 	st := c.status
 	return st.Queued || st.Started.After(since) && c.o.Now().Sub(st.Started) < c.allowed()
@@ -218,8 +217,8 @@ func (c *call) start(ctx context.Context) error {
 	return nil
 }
 
-// disown ends what was started in the moment in which the lock was lost, unless
-// the successor knows of it. Nobody would ever find it.
+// disown ends what was started at the moment in which the lock was lost, unless the
+// successor knows of it. Otherwise nobody would ever find it.
 func (c *call) disown(ctx context.Context) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
@@ -267,7 +266,7 @@ func (c *call) await(ctx context.Context) error {
 		c.status, err = await(within, c.o.Executor, *c.handle)
 		cancel()
 		switch {
-		case err == nil || context.Cause(within) != late: //nolint:errorlint // that very one
+		case err == nil || context.Cause(within) != late: //nolint:errorlint // compares with this very value
 			return err
 		case c.timeLeft(since):
 		case c.status.Message != "":
@@ -278,7 +277,7 @@ func (c *call) await(ctx context.Context) error {
 	}
 }
 
-// await waits with the executor's own means, or else looks again and again.
+// await waits in the executor's own way if it has one, and otherwise polls.
 func await(ctx context.Context, e Executor, h state.Handle) (state.Status, error) {
 	const often, seldom = 20 * time.Millisecond, time.Second
 	waiter, _ := e.(Waiter)
@@ -301,7 +300,7 @@ func await(ctx context.Context, e Executor, h state.Handle) (state.Status, error
 	}
 }
 
-// ended says what is wrong with the status of a unit that has been waited for.
+// ended returns what is wrong with the final status of a unit, or nil.
 func ended(kind ir.Kind, st state.Status) error {
 	switch {
 	case st.Phase == state.Ready && kind == ir.Service, st.Phase == state.Succeeded && kind == ir.Job:
@@ -318,10 +317,10 @@ func ended(kind ir.Kind, st state.Status) error {
 	return fmt.Errorf("exited with %d", st.ExitCode)
 }
 
-// fail ends the attempt, records why, and decides whether there is another.
+// fail ends the attempt, records why, and decides whether to retry.
 func (c *call) fail(ctx context.Context, why error) report {
 	n := c.n
-	if c.secrets == nil { // adopted: they are only needed to keep them out of what is shown
+	if c.secrets == nil { // adopted: secrets are only needed to redact them
 		c.secrets, _ = c.env(n.unit)
 	}
 	uerr := &UnitError{Unit: n.unit.ID, Attempt: n.tries, Err: why, LogTail: logTail(c.log(), c.secrets), LogPath: c.log()}
@@ -341,7 +340,7 @@ func (c *call) fail(ctx context.Context, why error) report {
 	return report{work: n, verdict: failed, err: uerr, stuck: c.stuck}
 }
 
-// predecessorReady reports whether the service that was to be replaced answers.
+// predecessorReady reports whether the service to be replaced answers.
 func (c *call) predecessorReady(ctx context.Context) bool {
 	old, ok := c.current[c.n.unit.ID]
 	if !ok || old.Handle == nil {
@@ -353,9 +352,9 @@ func (c *call) predecessorReady(ctx context.Context) bool {
 	return err == nil && st.Phase == state.Ready
 }
 
-// abandon ends the attempt because the apply ends. One that was fenced leaves it
-// to its successor, which finds it in the journal; so does one that does not reach a
-// state any more that others may reach: there may be a successor by now.
+// abandon ends the attempt because the apply ends. After a fence it leaves the attempt to
+// the successor, which finds it in the journal. It does the same if it can no longer
+// reach a shared state: there may already be a successor.
 func (c *call) abandon(ctx context.Context) report {
 	r := report{work: c.n, verdict: canceled}
 	if c.fenced() || c.recorded || c.broken() != nil && c.o.Store.Shared() {
@@ -371,14 +370,14 @@ func (c *call) abandon(ctx context.Context) report {
 	return r
 }
 
-// yield ends the attempt so that another unit gets its GPUs. It is no failure, and
-// does not count as one.
+// yield ends the attempt so that another unit gets its GPUs. This does not count as a
+// failure.
 func (c *call) yield(ctx context.Context, p *preemption) report {
 	c.run.Error = p.Error()
 	switch {
 	case !c.endAs(ctx, state.Canceled):
 		return report{work: c.n, verdict: canceled}
-	case c.stuck: // which is said
+	case c.stuck: // already reported
 		return report{work: c.n, verdict: failed, stuck: true}
 	}
 	c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventPreempted, Attempt: c.n.tries, By: p.by, Message: p.Error(), Duration: c.took(), Log: c.log()})
@@ -386,9 +385,9 @@ func (c *call) yield(ctx context.Context, p *preemption) report {
 	return report{work: c.n, verdict: yielded}
 }
 
-// endAs destroys what the attempt left and records its end. What could not be
-// destroyed stays in the journal, so that the next apply finds it. It returns
-// false if the state could not be written.
+// endAs destroys what the attempt left and records its end. What could not be destroyed
+// stays in the journal, where the next apply finds it. It returns false if the state
+// could not be written.
 func (c *call) endAs(ctx context.Context, o state.Outcome) bool {
 	if c.stuck = !c.destroy(ctx); c.stuck || c.broken() != nil {
 		return c.broken() == nil
@@ -403,7 +402,7 @@ func (c *call) endAs(ctx context.Context, o state.Outcome) bool {
 // close records the end of the attempt.
 func (c *call) close(ctx context.Context, o state.Outcome, stands *state.Current) error {
 	if c.n.unit.Kind == ir.Job {
-		_ = c.o.Artifacts.ShareLog(context.WithoutCancel(ctx), c.name, c.log()) // without it the run is still what it was
+		_ = c.o.Artifacts.ShareLog(context.WithoutCancel(ctx), c.name, c.log()) // a missing log does not change the result
 	}
 	c.run.Outcome, c.run.Usage = o, c.status.Usage
 	c.run.Finished = c.o.Now()
@@ -413,13 +412,13 @@ func (c *call) close(ctx context.Context, o state.Outcome, stands *state.Current
 	return c.o.Lease.Finish(context.WithoutCancel(ctx), c.run, c.n.unit, stands)
 }
 
-// destroy takes away what the attempt left: what the executor has, and outputs
-// that nobody will read. The log stays.
+// destroy removes what the attempt left: what the executor has, and outputs that nobody
+// will read. The log stays.
 func (c *call) destroy(ctx context.Context) bool {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	var err error
-	if c.handle == nil && c.asked { // an error does not say that it was not started
+	if c.handle == nil && c.asked { // an error does not prove that it was not started
 		c.handle, err = c.find(ctx, c.run)
 	}
 	if c.handle != nil {

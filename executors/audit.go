@@ -11,8 +11,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// audits reports whether a unit that stands is to be run again. It is not if what
-// it reads changed since the plan was made: there is nothing to compare with.
+// audits reports whether a reused unit is to be run again. It is not if its inputs
+// changed since the plan was made: then there is nothing to compare with.
 func (w *walk) audits(ctx context.Context, n *work) bool {
 	if !n.item.Audit || n.unit.Kind != ir.Job || w.resultOf(n.unit.ID) == nil {
 		return false
@@ -41,8 +41,8 @@ func (w *walk) audited(a Audit) {
 	slices.SortFunc(w.result.Audits, func(a, b Audit) int { return strings.Compare(a.Unit, b.Unit) })
 }
 
-// audit runs a unit again and compares what it makes with what is recorded. What
-// is recorded stands, however that comes out.
+// audit runs a unit again and compares the result with the recorded one. The recorded
+// result stays current, whatever the outcome.
 func (w *walk) audit(ctx context.Context, n *work) report {
 	recorded := w.resultOf(n.unit.ID)
 	c, err := w.open(ctx, n)
@@ -87,7 +87,7 @@ func (w *walk) audit(ctx context.Context, n *work) report {
 	return report{work: n, verdict: done}
 }
 
-// String says what is wrong, in one line, or is empty.
+// String describes the difference in one line, or is empty.
 func (a Audit) String() string {
 	switch {
 	case a.Error != "":

@@ -17,44 +17,44 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Garbage is something that nobody needs any more.
+// Garbage is something that is no longer needed.
 type Garbage struct {
-	Kind string `json:"kind"` // "artifact", "run", "code", or what a [Collector] calls its own
+	Kind string `json:"kind"` // "artifact", "run", "code", or a kind of the [Collector]
 	Name string `json:"name"`
 	Size int64  `json:"size"` // bytes
 }
 
-// A Collector keeps more for units than Destroy takes away, such as images.
+// A Collector keeps more for units than Destroy removes, such as images.
 type Collector interface {
-	// Collect returns what it keeps and nobody needs, and removes it unless dry. It
-	// may be called again after a kill.
+	// Collect returns what it keeps and nobody needs, and removes it unless dry. It may
+	// be called again after a kill.
 	Collect(ctx context.Context, n Needed, dry bool) ([]Garbage, error)
 }
 
-// Needed is what a [Collector] must leave.
+// Needed is what a [Collector] must keep.
 type Needed struct {
-	Tasks map[string]bool // by name: those that stand, are in the journal, or are kept with their logs
-	Units []ir.Unit       // that stand, or that a kept revision can bring back
+	Tasks map[string]bool // by name: those that are deployed, in the journal, or kept with their logs
+	Units []ir.Unit       // that are deployed, or that a kept revision can restore
 	Since time.Time       // see [Keep]
 }
 
-// A Collection is what can go.
+// A Collection is what can be removed.
 type Collection struct {
-	Oldest    int                  // number of the oldest revision that stays
-	Revisions []state.Revision     // that go
-	Runs      int                  // that go
-	Models    []state.ModelVersion // that go
-	Garbage   []Garbage            // what lies in files, and what an executor keeps
+	Oldest    int                  // number of the oldest revision to keep
+	Revisions []state.Revision     // to remove
+	Runs      int                  // to remove
+	Models    []state.ModelVersion // to remove
+	Garbage   []Garbage            // files, and what an executor keeps
 
 	o       Options
 	pruning state.Pruning
 	needed  Needed
-	// removing is told what is about to be removed. An error stops it there.
+	// removing is called before each removal. An error stops it.
 	removing func(g Garbage) error
 }
 
-// Collect finds what neither stands nor is needed for what k keeps, nor by what
-// is in the journal. Nothing is changed yet. The lease of o guards both this and
+// Collect finds what is neither deployed, nor kept by k, nor needed by what is in the
+// journal. It does not change anything yet. The lease of o guards both Collect and
 // [Collection.Remove].
 func Collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 	c, err := collect(ctx, o.withDefaults(), k)
@@ -83,7 +83,7 @@ func collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 		return nil, err
 	}
 	c := &Collection{o: o, Oldest: k.oldest(all, l.pending, o.Now())}
-	blobs := map[string]bool{} // that the revisions are made of
+	blobs := map[string]bool{} // of which the revisions consist
 	for _, r := range all {
 		if r.Number < c.Oldest {
 			c.Revisions = append(c.Revisions, r)
@@ -109,8 +109,8 @@ func collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 	return c, c.look(ctx, func(digest string) bool { return digests[digest] || blobs[digest] })
 }
 
-// revision reads what a revision that stays needs. What was removed by hand of it
-// cannot be brought back, and needs nothing.
+// revision adds what a kept revision needs. If parts of it were removed by hand, it
+// cannot be restored and needs nothing.
 func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, blobs map[string]bool) error {
 	for _, digest := range []string{r.IR, r.Plan, r.Standing} {
 		blobs[digest] = true
@@ -118,7 +118,7 @@ func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, b
 	var sys ir.System
 	var standing state.Standing
 	var plan struct { // of [planner.Plan]
-		Items []state.Stood // the key and the run that a unit was to have, if it was known
+		Items []state.Stood // the key and the run planned for each unit, where known
 	}
 	for digest, v := range map[string]any{r.IR: &sys, r.Plan: &plan, r.Standing: &standing} {
 		if digest == "" {
@@ -146,7 +146,7 @@ func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, b
 	return nil
 }
 
-// inUse adds what stands, and what the journal may go on with.
+// inUse adds what is deployed, and what the journal may continue.
 func (c *Collection) inUse(ctx context.Context, l *roots) error {
 	for id, current := range l.current {
 		l.units[id] = true
@@ -167,7 +167,7 @@ func (c *Collection) inUse(ctx context.Context, l *roots) error {
 	}
 	for _, p := range l.pending {
 		l.inputs = appendInputs(l.inputs, p.Run.Inputs)
-		// Its outputs may be in the store already, on their way into the record.
+		// Its outputs may be in the store already, but not recorded yet.
 		for _, a := range receiptIn(layout{c.o.Dir}.run(TaskName(p.Run.Unit, p.Run.Key, p.Run.Attempt))) {
 			l.inputs = append(l.inputs, a.Digest)
 		}
@@ -184,7 +184,7 @@ func appendInputs(digests []string, inputs map[string]string) []string {
 	return digests
 }
 
-// tasks are the names of the tasks whose folders stay.
+// tasks returns the names of the tasks whose folders are kept.
 func tasks(l roots, p state.Pruning) map[string]bool {
 	gone := map[int64]bool{}
 	for _, ids := range [][]int64{p.Runs, p.Strip} {
@@ -214,7 +214,7 @@ func tasks(l roots, p state.Pruning) map[string]bool {
 	return out
 }
 
-// look finds what lies in files for nobody, and asks the executor.
+// look finds unused files, and asks the executor.
 func (c *Collection) look(ctx context.Context, named func(digest string) bool) error {
 	digests, err := c.o.Artifacts.All()
 	if err != nil {
@@ -257,11 +257,11 @@ func (c *Collection) look(ctx context.Context, named func(digest string) bool) e
 }
 
 func (c *Collection) add(kind, name, path string) {
-	bytes, _ := size(path) // as far as it can be seen
+	bytes, _ := size(path) // as far as it is readable
 	c.Garbage = append(c.Garbage, Garbage{Kind: kind, Name: name, Size: bytes})
 }
 
-// below calls f for what is in a folder, if there is one.
+// below calls f for each entry of a folder, if the folder exists.
 func below(dir string, f func(name, path string)) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -278,9 +278,9 @@ func (c *Collection) Empty() bool {
 	return len(c.Revisions)+c.Runs+len(c.Models)+len(c.Garbage) == 0
 }
 
-// Remove removes what was found: first from the record, as a whole, and then what
-// nobody knows of any more. One that is killed is finished by the next collection.
-// What cannot be removed stays, and is in the error.
+// Remove removes what was found: first from the state, in one transaction, and then the
+// files that are no longer referenced. If it is killed, the next collection finishes the
+// work. What cannot be removed stays, and is reported in the error.
 func (c *Collection) Remove(ctx context.Context) error {
 	if err := c.o.Lease.Prune(ctx, c.pruning); err != nil {
 		return err
@@ -293,9 +293,9 @@ func (c *Collection) Remove(ctx context.Context) error {
 	var left error
 	for _, g := range c.Garbage {
 		if remove[g.Kind] == nil {
-			continue // the executor's
+			continue // the executor's own
 		}
-		// No lock guards files: a successor may use by now what nobody did before.
+		// No lock guards files: a successor may now use what was unused before.
 		err := c.o.Lease.Check(ctx)
 		if err == nil && c.removing != nil {
 			err = c.removing(g)

@@ -12,12 +12,12 @@ import (
 // A GPU is a device of the machine, as a pool lends it.
 type GPU struct {
 	Device
-	Model  string   // "" if it is not known
-	Memory int64    // bytes, 0 if they are not known
-	Slices []Device // what it is cut into; Part is the name of the slice
+	Model  string   // "" if unknown
+	Memory int64    // bytes, 0 if unknown
+	Slices []Device // how it is partitioned; Part is the name of the slice
 }
 
-// String is how a run records the device: its name, and what part of it.
+// String is how a run records the device: its name and the part of it.
 func (d Device) String() string { return strings.TrimSpace(d.Name + " " + d.Part) }
 
 func namesOf(ds []Device) []string {
@@ -28,23 +28,23 @@ func namesOf(ds []Device) []string {
 	return names
 }
 
-// A gpuInventory is the GPUs of one pool, and who has what of them.
+// A gpuInventory is the GPUs of one pool, and which leases hold them.
 type gpuInventory struct {
 	pool ir.Pool
 	bins []bin
 	held map[string]int64 // parts, by team
 }
 
-// A bin is a device that is lent whole or in shares, or one slice. It has less
-// than nothing free if the pool came to be divided otherwise while it was lent.
+// A bin is a device that is lent whole or in shares, or one slice. Its free space is
+// negative if the division of the pool changed while it was lent.
 type bin struct {
-	gpu        int // whose slice it is, or which it is
+	gpu        int // index of the GPU
 	device     Device
 	slice      string
 	size, free int64 // in parts
 }
 
-// A lease is what a unit has of GPUs.
+// A lease is the GPUs that a unit holds.
 type lease struct {
 	team   string
 	grants []grant
@@ -63,8 +63,8 @@ func (l lease) total() (n int64) {
 	return n
 }
 
-// newGPUInventory lends the devices that were found for a pool. If none were, as many as
-// it declares are counted, and have no names.
+// newGPUInventory lends the devices that were found for a pool. If none were found, it
+// counts as many as the pool declares, without names.
 func newGPUInventory(p ir.Pool, found []GPU) *gpuInventory {
 	r := &gpuInventory{pool: p, held: map[string]int64{}}
 	for i := range int(p.GPU) {
@@ -95,8 +95,8 @@ func (r *gpuInventory) clone() *gpuInventory {
 	return &gpuInventory{pool: r.pool, bins: slices.Clone(r.bins), held: maps.Clone(r.held)}
 }
 
-// place finds room for the parts on as few devices as possible, and rather fills
-// one up than opens another. It takes nothing.
+// place finds room for the parts on as few devices as possible, and prefers partly used
+// ones. It takes nothing.
 func (r *gpuInventory) place(p ir.Parts) ([]grant, bool) {
 	if p.Count == 0 {
 		return nil, true
@@ -136,9 +136,8 @@ func (r *gpuInventory) place(p ir.Parts) ([]grant, bool) {
 	return grants, true
 }
 
-// beyond reports whether so many parts more are more than the team is guaranteed.
-// Without teams nothing is. lends says whether it may have them all the same, of
-// what is idle.
+// beyond reports whether that many more parts exceed the guarantee of the team. Without
+// teams nothing does. lends says whether the team may borrow idle ones nevertheless.
 func (r *gpuInventory) beyond(team string, more int64) (beyond, lends bool) {
 	if len(r.pool.Teams) == 0 {
 		return false, true
@@ -150,14 +149,14 @@ func (r *gpuInventory) beyond(team string, more int64) (beyond, lends bool) {
 	return r.held[team]+more > t.GPU, t.Borrow
 }
 
-// yields reports whether what the team has beyond its guarantee is taken back.
+// yields reports whether what the team has beyond its guarantee is reclaimed.
 func (r *gpuInventory) yields(team string) bool {
 	over, _ := r.beyond(team, 0)
 	t := r.pool.Team(team)
 	return over && (t == nil || t.Yields)
 }
 
-// takeParts enters a lease, and giveParts takes it out.
+// takeParts adds a lease, and giveParts removes it.
 func (l ledger) takeParts(t lease) { l.enter(t, 1) }
 func (l ledger) giveParts(t lease) { l.enter(t, -1) }
 
@@ -169,7 +168,7 @@ func (l ledger) enter(t lease, sign int64) {
 	}
 }
 
-// place finds what a claim gets of the GPUs of its pool.
+// place finds the GPUs that a claim gets from its pool.
 func (l ledger) place(c claim) (lease, bool) {
 	grants, ok := l[c.pool].gpus.place(c.parts)
 	return lease{c.team, grants}, ok
@@ -183,9 +182,9 @@ func (l ledger) satisfies(t lease, c claim) bool {
 	})
 }
 
-// leased finds the devices that a run has, by what it recorded. What no pool has
-// any more is nobody's to lend. Where devices have no names, whoever is there is
-// counted as what it asks for.
+// leased finds the devices that a run holds, from what it recorded. It ignores devices
+// that are no longer in a pool. Where devices have no names, the run counts with what its
+// unit requests.
 func (l ledger) leased(c claim, devices []string) lease {
 	if r := l[c.pool].gpus; len(r.bins) > 0 && r.bins[0].device.Name == "" {
 		t, _ := l.place(c)
@@ -205,7 +204,7 @@ func (l ledger) leased(c claim, devices []string) lease {
 	return t
 }
 
-// partsOf is how much of the bin a recorded part is: "2/4" of a device, or all.
+// partsOf returns the size of a recorded part: "2/4" of a device, or all of it.
 func (b bin) partsOf(part string) int64 {
 	var n, of int64
 	if _, err := fmt.Sscanf(part, "%d/%d", &n, &of); err != nil || n <= 0 || n > of {
@@ -214,8 +213,8 @@ func (b bin) partsOf(part string) int64 {
 	return (n*b.size + of - 1) / of
 }
 
-// devices are what a lease is of, as a task gets them. They are none where they
-// have no names.
+// devices returns the devices of a lease as a task gets them, or none if they have no
+// names.
 func (l ledger) devices(t lease) []Device {
 	ds := []Device{}
 	for _, g := range t.grants {
@@ -232,7 +231,7 @@ func (l ledger) devices(t lease) []Device {
 	return ds
 }
 
-// machinePool is the machine as a pool, with the devices that were found there.
+// machinePool returns the machine as a pool, with the devices that were found on it.
 func machinePool(r ir.Resources, found []GPU) ir.Pool {
 	for i, g := range found {
 		if i == 0 {

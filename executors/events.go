@@ -14,26 +14,26 @@ type EventType string
 
 const (
 	EventStarted   EventType = "started"   // an attempt begins
-	EventProgress  EventType = "progress"  // a step reports how far it is, or its executor why it waits
+	EventProgress  EventType = "progress"  // a step reports its progress, or its executor why it waits
 	EventReady     EventType = "ready"     // a service answers
-	EventFinished  EventType = "finished"  // it is done and recorded
-	EventReused    EventType = "reused"    // what is recorded stands
-	EventRetried   EventType = "retried"   // an attempt failed, another follows after Duration
+	EventFinished  EventType = "finished"  // done and recorded
+	EventReused    EventType = "reused"    // the recorded result stays current
+	EventRetried   EventType = "retried"   // an attempt failed; the next one follows after Duration
 	EventFailed    EventType = "failed"    // the last attempt failed
 	EventBlocked   EventType = "blocked"   // it depends on the failed unit By
-	EventCanceled  EventType = "canceled"  // it was ended because the apply was
-	EventPreempted EventType = "preempted" // it was ended because By is owed its GPUs; it runs again later
-	EventDestroyed EventType = "destroyed" // it was taken away
-	EventMoved     EventType = "moved"     // it goes on under this name
-	EventAudited   EventType = "audited"   // it was run again, only to compare; Error says what differed
-	EventPreparing EventType = "preparing" // What is being made, which Units need before they can start
-	EventPrepared  EventType = "prepared"  // it was made, or could not be: Error says why
+	EventCanceled  EventType = "canceled"  // ended because the apply was canceled
+	EventPreempted EventType = "preempted" // ended because By is owed its GPUs; it runs again later
+	EventDestroyed EventType = "destroyed" // removed
+	EventMoved     EventType = "moved"     // continues under this name
+	EventAudited   EventType = "audited"   // run again only to compare; Error says what differed
+	EventPreparing EventType = "preparing" // What is being made, which Units need to start
+	EventPrepared  EventType = "prepared"  // made, or failed: Error says why
 )
 
-// An Event is one line of the story of an apply.
+// An Event is one event of an apply.
 type Event struct {
 	Time     time.Time          `json:"time"`
-	Unit     string             `json:"unit"` // "" if it is about several
+	Unit     string             `json:"unit"` // "" if it concerns several
 	Type     EventType          `json:"type"`
 	Attempt  int                `json:"attempt,omitempty"`
 	Adopted  bool               `json:"adopted,omitempty"` // started: by an apply that was killed
@@ -44,15 +44,15 @@ type Event struct {
 	Duration time.Duration      `json:"duration_ns,omitempty"`
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
 	By       string             `json:"by,omitempty"`
-	Endpoint string             `json:"endpoint,omitempty"` // ready: URL, where it is not what the unit says
+	Endpoint string             `json:"endpoint,omitempty"` // ready: URL, if it differs from what the unit says
 	Error    string             `json:"error,omitempty"`
 	Log      string             `json:"log,omitempty"`     // absolute path
-	Devices  []string           `json:"devices,omitempty"` // started: the GPUs that it has
+	Devices  []string           `json:"devices,omitempty"` // started: its GPUs
 	What     string             `json:"what,omitempty"`    // preparing, prepared
 	Units    []string           `json:"units,omitempty"`   // preparing, prepared
 }
 
-// An eventSink hands out events one at a time, so that a view needs no lock.
+// An eventSink passes on events one at a time, so that a view needs no lock.
 type eventSink struct {
 	mu  sync.Mutex
 	to  func(Event)
@@ -69,7 +69,7 @@ func (t *eventSink) tell(e Event) {
 	t.to(e)
 }
 
-// logTail returns the last lines of a log, without the values of secrets.
+// logTail returns the last lines of a log, with the values of secrets redacted.
 func logTail(path string, secrets map[string]string) []string {
 	const lines, window = 20, 32 << 10
 	f, err := outputs.Open(path)
@@ -93,7 +93,7 @@ func logTail(path string, secrets map[string]string) []string {
 		return nil
 	}
 	for _, v := range secrets {
-		if len(v) >= 4 { // shorter ones would blot out half the log
+		if len(v) >= 4 { // shorter ones would redact half the log
 			text = strings.ReplaceAll(text, v, "***")
 		}
 	}

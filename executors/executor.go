@@ -10,29 +10,29 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// An Executor starts what units need and finds it again. It keeps nothing
-// between calls: all it has to know is in the task or in the handle.
+// An Executor starts what units need and finds it again. It keeps no state between calls:
+// everything it has to know is in the task or in the handle.
 //
 // All methods are safe for concurrent use.
 type Executor interface {
-	// Apply makes the task exist and returns once it does, without waiting for
-	// its end. It is idempotent: for a task that was started before under the
-	// same name, by this process or by one that was killed, it returns the
-	// handle of what is there, a job that has ended included. Only a service
-	// that died is started again. A program that cannot be found is a failure
-	// of the unit, which Inspect tells, and not an error. prior is the handle
-	// of what stands for the same unit of an earlier revision, or nil; a service
-	// takes over from it and the engine destroys it afterwards.
+	// Apply makes the task exist and returns once it does, without waiting for its end.
+	// It is idempotent: for a task that was started before under the same name, by this
+	// process or by one that was killed, it returns the handle of the existing one, even
+	// of a job that has ended. Only a service that died is started again. A program that
+	// cannot be found is a failure of the unit, which Inspect reports, and not an error
+	// of Apply. prior is the handle of the unit's deployed service from an earlier
+	// revision, or nil; the new service takes over from it and the engine destroys it
+	// afterwards.
 	Apply(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error)
-	// Find returns the handle of what there is of a task by its name and its
-	// folder, or nil: an apply that was killed may have asked for it and never
-	// have got an answer. What was only made ready to start counts.
+	// Find returns the handle of an existing task by its name and its folder, or nil. A
+	// killed apply may have requested the task without receiving an answer. A task that
+	// was prepared but not started counts.
 	Find(ctx context.Context, name, dir string) (*state.Handle, error)
-	// Inspect tells how it stands. Absence is a status, not an error.
+	// Inspect returns the status. Absence is a status, not an error.
 	Inspect(ctx context.Context, h state.Handle) (state.Status, error)
-	// Destroy ends it and removes what the executor keeps for it and scratch;
-	// outputs, metrics and log stay. It is idempotent, and returns once
-	// everything is gone. If ctx is done it does not wait for a clean end.
+	// Destroy ends the task and removes scratch and what the executor keeps for it;
+	// outputs, metrics and log stay. It is idempotent, and returns once everything is
+	// gone. If ctx is done it does not wait for a clean end.
 	Destroy(ctx context.Context, h state.Handle) error
 }
 
@@ -48,16 +48,16 @@ func DecodeSettings(t ir.Target, into any) error {
 	return nil
 }
 
-// A Task is one unit made ready to run.
+// A Task is one unit that is ready to run.
 type Task struct {
 	Unit ir.Unit
 	Key  string // run key
-	// Name is deterministic, so that a task that was started by an apply that
-	// was killed is found again: made of unit, key and attempt.
+	// Name is deterministic, so that a task of a killed apply is found again: it consists
+	// of unit, key and attempt.
 	Name string
-	// Dir is the run's own folder, which the engine made. Outputs are written
-	// to Dir/out/<port>; the log is Dir/log; metrics and progress are below
-	// Dir/notes, see [MetricsFile].
+	// Dir is the run's own folder, which the engine created. Outputs are written to
+	// Dir/out/<port>; the log is Dir/log; metrics and progress are below Dir/notes, see
+	// [MetricsFile].
 	Dir string
 	// Code is the folder with the unit's files, read-only.
 	Code string
@@ -65,13 +65,13 @@ type Task struct {
 	Lock   string
 	Inputs map[string]step.Port // resolved, with absolute paths
 	Files  map[string][]string
-	// Env holds what secrets resolved to, by variable name. It is never stored.
+	// Env holds the resolved secrets, by variable name. It is never stored.
 	Env map[string]string
-	// Image is the reference of the image to run in, by digest; "" where the
-	// executor runs no images.
+	// Image is the reference of the image to run in, by digest; "" if the executor runs
+	// no images.
 	Image string
-	// Devices are the GPUs, or parts of them, that the task has to itself. They are
-	// nil where no pool lends any, and else not.
+	// Devices are the GPUs, or parts of them, reserved for the task. They are nil only
+	// where no pool lends any.
 	Devices []Device
 }
 
@@ -83,7 +83,7 @@ const (
 
 // A Device is a GPU, or a part of one, that is lent to a task.
 type Device struct {
-	Name string // of the Container Device Interface: "nvidia.com/gpu=0"
+	Name string // in the Container Device Interface: "nvidia.com/gpu=0"
 	ID   string // as CUDA_VISIBLE_DEVICES takes it: an index or a UUID
-	Part string // the name of a slice, or so many shares of it, "2/4"; "" if it is the whole device
+	Part string // the name of a slice, or a number of shares, "2/4"; "" for the whole device
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// task makes the unit ready to run: its folder, its code, its inputs.
+// task prepares the unit to run: its folder, its code, its inputs.
 func (c *call) task(ctx context.Context) (Task, error) {
 	u := c.n.unit
 	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}, Devices: c.n.devices}
@@ -40,8 +40,8 @@ func (c *call) task(ctx context.Context) (Task, error) {
 	return t, err
 }
 
-// layCode lays out what the unit is made of: the folder with its code, and the file that
-// locks its environment, if it has one.
+// layCode writes the folder with the unit's code and, if it has one, the file that locks
+// its environment.
 func (w *walk) layCode(u *ir.Unit) (code, lock string, err error) {
 	w.laying.Lock()
 	defer w.laying.Unlock()
@@ -63,7 +63,7 @@ func (w *walk) env(u *ir.Unit) (map[string]string, error) {
 	env := make(map[string]string, len(u.Secrets))
 	for _, s := range u.Secrets {
 		if s.Kubernetes != nil {
-			continue // the cluster hands it over
+			continue // the cluster provides it
 		}
 		v, err := w.o.Secrets(s)
 		if err != nil {
@@ -74,8 +74,8 @@ func (w *walk) env(u *ir.Unit) (map[string]string, error) {
 	return env, nil
 }
 
-// commit takes the outputs of a job that has succeeded into the store and
-// records the run. A cancel does not stop it: the work is done.
+// commit stores the outputs of a job that has succeeded and records the run. A cancel
+// does not stop it, because the work is done.
 func (c *call) commit(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	outputs, err := c.outputs(ctx)
@@ -99,7 +99,7 @@ func (c *call) commit(ctx context.Context) error {
 		a := outputs[port]
 		path := c.out(port)
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && c.o.Artifacts.Has(a.Digest) {
-			// Moved by an apply that was killed then.
+			// The apply that moved it was killed then.
 			if err := c.o.Artifacts.Share(ctx, a.Digest); err != nil {
 				return fmt.Errorf("output %s: %w", port, err)
 			}
@@ -118,7 +118,7 @@ func (c *call) commit(ctx context.Context) error {
 	return c.finish(ctx, nil)
 }
 
-// finish records the run, and that it stands for the unit.
+// finish records the run, and makes it current for the unit.
 func (c *call) finish(ctx context.Context, h *state.Handle) error {
 	n := c.n
 	stands := state.Current{
@@ -147,9 +147,9 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 	return nil
 }
 
-// vacate lets other units have what the job held, if its executor knows that nothing
-// of it runs any more. What is left to do mostly waits for the disk, and many jobs
-// can wait at once. GPUs stay with the job for as long as the journal says so.
+// vacate frees the resources of the job for other units, if its executor knows that
+// nothing of it runs any more. The remaining work mostly waits for the disk, which many
+// jobs can do at once. The job keeps its GPUs as long as it is in the journal.
 func (c *call) vacate() {
 	if !c.status.Over || len(c.run.Devices) > 0 {
 		return
@@ -169,8 +169,8 @@ func (c *call) outputs(ctx context.Context) (map[string]artifact.Artifact, error
 	outputs := map[string]artifact.Artifact{}
 	var faults []error
 	for _, out := range c.n.unit.Outputs {
-		// Digested first: what changes after that is noticed when it is moved, so
-		// that what is recorded is what was verified.
+		// Digest first: a later change is noticed when the output is moved, so that what
+		// is recorded is what was verified.
 		a := artifact.Artifact{Kind: string(out.Kind)}
 		var unread error
 		a.Digest, unread = artifact.Digest(ctx, c.out(out.Port))
@@ -195,8 +195,8 @@ func (c *call) outputs(ctx context.Context) (map[string]artifact.Artifact, error
 }
 
 // mayStay reports whether the outputs can stay in the run's folder until the run is
-// recorded, as second names of the artifacts: they are files, and nothing runs that
-// could write to them. Folders have one name only.
+// recorded, as hard links of the artifacts: they are files, and nothing runs that could
+// write to them. Folders cannot be hard linked.
 func (c *call) mayStay(outputs map[string]artifact.Artifact) bool {
 	if !c.status.Over {
 		return false
@@ -209,8 +209,8 @@ func (c *call) mayStay(outputs map[string]artifact.Artifact) bool {
 	return true
 }
 
-// list writes down the outputs before the first of them is moved into the store, so
-// that an apply that is killed while they move loses none and runs nothing twice.
+// list writes down the outputs before the first of them is moved into the store, so that
+// an apply that is killed in between loses none and runs nothing twice.
 func (c *call) list(outputs map[string]artifact.Artifact) error {
 	b, err := json.Marshal(outputs)
 	if err == nil {
@@ -224,7 +224,7 @@ func (c *call) list(outputs map[string]artifact.Artifact) error {
 
 const receiptName = "outputs.json"
 
-// receiptIn is the receipt in the folder of a run, or nil.
+// receiptIn returns the receipt in the folder of a run, or nil.
 func receiptIn(dir string) map[string]artifact.Artifact {
 	b, err := outputs.Read(filepath.Join(dir, receiptName))
 	if err != nil {
@@ -237,8 +237,8 @@ func receiptIn(dir string) map[string]artifact.Artifact {
 	return outputs
 }
 
-// listed returns the receipt of an earlier apply, or nil if there is none for the
-// outputs of the unit, or not all that it lists is still there.
+// listed returns the receipt of an earlier apply. It returns nil if there is none for the
+// outputs of the unit, or if an output that it lists no longer exists.
 func (c *call) listed() map[string]artifact.Artifact {
 	outputs := receiptIn(c.dir)
 	if outputs == nil || len(outputs) != len(c.n.unit.Outputs) {
@@ -255,7 +255,7 @@ func (c *call) listed() map[string]artifact.Artifact {
 
 func (c *call) out(port string) string { return filepath.Join(c.dir, "out", port) }
 
-// size is the bytes of all files at path.
+// size returns the total size of all files at path, in bytes.
 func size(path string) (total int64, err error) {
 	err = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -270,7 +270,7 @@ func size(path string) (total int64, err error) {
 	return total, err
 }
 
-// created is when an artifact was first made, as the contract writes it.
+// created returns when an artifact was first made, in the format of the step contract.
 func (w *walk) created(ctx context.Context, digest string) (string, error) {
 	at, err := w.o.Store.ArtifactCreated(ctx, digest)
 	if errors.Is(err, state.ErrNotFound) {

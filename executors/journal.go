@@ -11,17 +11,17 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// cleanupTime is how long it may take to end one thing after a cancel.
+// cleanupTime limits how long ending one thing may take after a cancel.
 const cleanupTime = time.Minute
 
-// The attempt 0 in the journal is the end of a service: it is entered before
-// another one takes its place in the record, so that the old one is found again
-// whatever happens in between.
+// Attempt 0 in the journal is the end of a service: it is entered before another service
+// replaces it in the state, so that the old one is found again whatever happens in
+// between.
 const ending = 0
 
-// Unfinished reports whether an apply was killed and none came to its end since,
-// or left something in the journal: then the next one has something to end even
-// if its plan has nothing to do.
+// Unfinished reports whether an apply was killed and none has finished since, or whether
+// one left something in the journal: then the next apply has something to end even if its
+// plan has nothing to do.
 func Unfinished(ctx context.Context, s *state.Store) (bool, error) {
 	pending, err := s.Pending(ctx)
 	if err != nil {
@@ -34,8 +34,8 @@ func Unfinished(ctx context.Context, s *state.Store) (bool, error) {
 	return len(pending) > 0 || len(last) > 0 && last[0].Outcome == state.Started, nil
 }
 
-// openJournal looks at what a killed apply left. What may still be wanted waits
-// until its unit is looked at; the rest is destroyed.
+// openJournal examines what a killed apply left. What may still be wanted waits until its
+// unit is examined; the rest is destroyed.
 func (w *walk) openJournal(ctx context.Context) {
 	entries, err := w.o.Store.Pending(ctx)
 	if err != nil {
@@ -50,7 +50,7 @@ func (w *walk) openJournal(ctx context.Context) {
 	}
 	for _, p := range entries {
 		if record := w.byID[p.Run.Unit]; record != nil && record.unit.Kind == ir.Record {
-			// Until the unit stands, only the entry tells what was written for it.
+			// Until the unit is recorded, only this entry shows what was written for it.
 			w.pending[p.Run.Unit] = append(w.pending[p.Run.Unit], p)
 			continue
 		}
@@ -64,9 +64,9 @@ func (w *walk) openJournal(ctx context.Context) {
 	w.reserve(ctx)
 }
 
-// reserve lets what is still there keep its GPUs: what may be adopted until its
-// unit is looked at, and what could not be ended for as long as the walk takes. What
-// has others than its unit now asks for is not adopted.
+// reserve keeps the GPUs of what still exists: of what may be adopted until its unit is
+// examined, and of what could not be ended until the walk ends. A task whose devices
+// differ from what its unit now requests is not adopted.
 func (w *walk) reserve(ctx context.Context) {
 	if !w.lends {
 		return
@@ -98,8 +98,8 @@ func (w *walk) reserve(ctx context.Context) {
 	}
 }
 
-// dropPending ends what a killed apply left of a unit. It returns false if some of
-// it could not be ended.
+// dropPending ends what a killed apply left of a unit. It returns false if some of it
+// could not be ended.
 func (w *walk) dropPending(ctx context.Context, unit string) bool {
 	w.mu.Lock()
 	entries := w.pending[unit]
@@ -112,8 +112,8 @@ func (w *walk) dropPending(ctx context.Context, unit string) bool {
 	return ok
 }
 
-// closeJournal discards what nobody adopted: nothing runs after an apply. Entries
-// of records that do not stand yet are left.
+// closeJournal discards what nobody adopted: no job runs after an apply. It keeps entries
+// of records that are not recorded yet.
 func (w *walk) closeJournal(ctx context.Context) {
 	for _, unit := range sortedKeys(w.pending) {
 		if n := w.byID[unit]; n != nil && n.unit.Kind == ir.Record && (!n.ended || n.failed) {
@@ -125,8 +125,8 @@ func (w *walk) closeJournal(ctx context.Context) {
 	}
 }
 
-// claimPending takes the entry for a run of the unit out of the journal, if there is
-// one, and discards entries for other runs of it.
+// claimPending takes the entry for a run of the unit out of the journal, if there is one,
+// and discards entries for other runs of it.
 func (w *walk) claimPending(ctx context.Context, unit, key string) *state.Pending {
 	w.mu.Lock()
 	entries := w.pending[unit]
@@ -143,8 +143,8 @@ func (w *walk) claimPending(ctx context.Context, unit, key string) *state.Pendin
 	return found
 }
 
-// discard ends what an entry stands for and clears it. What cannot be ended now
-// stays in the journal for the next apply: it returns false.
+// discard ends what an entry refers to and clears it. If that fails, it returns false,
+// and the entry stays in the journal for the next apply.
 func (w *walk) discard(ctx context.Context, p state.Pending, why string) bool {
 	if w.broken() != nil || w.fenced() {
 		return false
@@ -170,7 +170,7 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 	if p.Run.Attempt == ending {
 		c := w.current[w.renamed(p.Run.Unit)]
 		if p.Handle == nil || c.Handle != nil && sameJSON(c.Handle, p.Handle) {
-			return nil // killed before the other one took over: it stands
+			return nil // killed before the other one took over: it is current
 		}
 		return w.quit(ctx, *p.Handle)
 	}
@@ -182,7 +182,7 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 		}
 		var err error
 		if h, err = w.find(ctx, p.Run); err != nil || h == nil && !exists(w.layout.run(name)) {
-			return err // killed before the executor was asked
+			return err // killed before the executor was called
 		}
 	}
 	if h != nil {
@@ -194,8 +194,8 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 	return w.layout.sweepRun(name)
 }
 
-// move lets units go on under the names that the plan gives them. The names of
-// tasks are made from those of units, so nothing may be left in the journal.
+// move renames units as the plan says. The names of tasks are derived from those of
+// units, so nothing may be left in the journal.
 func (w *walk) move(ctx context.Context) {
 	if len(w.plan.Moves) == 0 || ctx.Err() != nil {
 		return
@@ -222,7 +222,7 @@ func (w *walk) move(ctx context.Context) {
 	}
 }
 
-// renamed is the name that the plan gives to a unit.
+// renamed returns the name that the plan gives to a unit.
 func (w *walk) renamed(unit string) string {
 	for _, m := range w.plan.Moves {
 		if m.From == unit {
@@ -232,7 +232,7 @@ func (w *walk) renamed(unit string) string {
 	return unit
 }
 
-// find asks the executor for what it has under the name of a run; nil is nothing.
+// find asks the executor for what it has under the name of a run; nil means nothing.
 func (w *walk) find(ctx context.Context, r state.Run) (*state.Handle, error) {
 	if err := w.hold(ctx); err != nil {
 		return nil, err
@@ -241,7 +241,7 @@ func (w *walk) find(ctx context.Context, r state.Run) (*state.Handle, error) {
 	return w.o.Executor.Find(ctx, name, w.layout.run(name))
 }
 
-// leave notes a fault that stops no unit: something that could not be taken away.
+// leave notes a failure that stops no unit: something that could not be removed.
 func (w *walk) leave(e *UnitError) {
 	w.tell.tell(Event{Unit: e.Unit, Type: EventFailed, Error: e.Err.Error()})
 	w.mu.Lock()
@@ -249,7 +249,7 @@ func (w *walk) leave(e *UnitError) {
 	w.result.Failed = append(w.result.Failed, e)
 }
 
-// cleanup is a context for what has to be done also after a cancel.
+// cleanup returns a context for work that has to be done even after a cancel.
 func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 }

@@ -7,32 +7,32 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Keep says what a collection leaves besides what stands.
+// Keep is the retention: what a collection keeps besides what is deployed.
 type Keep struct {
-	Revisions int           // the newest, at least 1
-	Age       time.Duration // and every one that is younger
-	Models    int           // newest versions of each model, at least 2; 0 is all
-	// Since is for what other systems may use as well: it goes only if nobody used it
-	// since then, and if this is zero not at all.
+	Revisions int           // number of newest revisions, at least 1
+	Age       time.Duration // and every revision that is younger
+	Models    int           // newest versions of each model, at least 2; 0 means all
+	// Since is for what other systems may use as well: it is removed only if nobody used
+	// it since then. If this is zero, it is kept.
 	Since time.Time
 }
 
 // keptRuns is how many runs of a unit remain for estimates and advice.
 const keptRuns = 10
 
-// Roots are the runs that are recorded, and what may refer to them.
+// roots are the recorded runs, and what may refer to them.
 type roots struct {
 	runs    []state.Run // in the order they began
 	current map[string]state.Current
 	pending []state.Pending
-	stood   []state.Stood        // at the end of the revisions that are kept, or was to
+	stood   []state.Stood        // at the end of the kept revisions, or planned to be
 	models  []state.ModelVersion // by model, the one in service first
-	units   map[string]bool      // whose numbers stay
-	inputs  []string             // digests of what runs read that stand or are in the journal
+	units   map[string]bool      // whose numbers are kept
+	inputs  []string             // digests that current or journalled runs read
 }
 
-// oldest is the number of the first revision that stays, of all, newest first.
-// Those after it stay as well, so that names can be followed through their moves.
+// oldest returns the number of the first revision to keep, given all of them, newest
+// first. Later ones are kept as well, so that names can be followed through their moves.
 func (k Keep) oldest(all []state.Revision, pending []state.Pending, now time.Time) int {
 	if len(all) == 0 {
 		return 0
@@ -44,21 +44,21 @@ func (k Keep) oldest(all []state.Revision, pending []state.Pending, now time.Tim
 			last = max(last, i)
 		}
 	}
-	// What a killed apply left is swept by the next one, which finds it by the record.
+	// The next apply sweeps what a killed one left, and finds it through the state.
 	for last < len(all)-1 && (all[last].Outcome == state.Killed || all[last].Outcome == state.Started) {
 		last++
 	}
 	return all[last].Number
 }
 
-// prune tells what of the record goes if revisions before oldest do, and which
-// digests are still named then.
+// prune returns what to remove from the state if revisions before oldest are removed, and
+// which digests are still referenced then.
 func (k Keep) prune(l roots, oldest int) (state.Pruning, map[string]bool) {
 	p := state.Pruning{Before: oldest}
 	var whole map[int64]bool
 	var digests map[string]bool
 	whole, digests, p.Models = k.whole(l, oldest)
-	told := map[string]int{} // runs of a unit that tell what they took
+	told := map[string]int{} // number of runs of a unit that count for usage
 	for _, r := range slices.Backward(l.runs) {
 		tells := r.Outcome == state.Done || r.Outcome == state.Audited || r.Outcome == state.Pruned
 		if tells {
@@ -75,12 +75,12 @@ func (k Keep) prune(l roots, oldest int) (state.Pruning, map[string]bool) {
 	return p, digests
 }
 
-// whole are the runs that stay as they are, and the digests of what they made or,
-// where they stand, read; and the versions of models that go.
+// whole returns the runs to keep unchanged, the digests of what they made or, if current,
+// read, and the versions of models to remove.
 func (k Keep) whole(l roots, oldest int) (whole map[int64]bool, digests map[string]bool, gone []state.ModelVersion) {
 	whole, digests = map[int64]bool{}, map[string]bool{}
-	byKey := map[string]map[string]int64{} // the last run of a key by each unit that did it
-	first := map[string]int64{}            // that made a digest: it says how old that is
+	byKey := map[string]map[string]int64{} // the last run of a key by each unit that ran it
+	first := map[string]int64{}            // the first run that made a digest, which dates it
 	byID := make(map[int64]*state.Run, len(l.runs))
 	for i := range l.runs {
 		r := &l.runs[i]
@@ -145,8 +145,8 @@ func (k Keep) whole(l roots, oldest int) (whole map[int64]bool, digests map[stri
 	}
 	for _, m := range l.models {
 		seen[m.Model]++
-		// A plan compares with the one in service, or the one before it. The highest
-		// number stays, so that none is given twice.
+		// A plan compares with the version in service, or the one before it. The highest
+		// number is kept, so that none is used twice.
 		if k.Models > 0 && seen[m.Model] > max(k.Models, 2) && m.Version != highest[m.Model] && !digests[m.Digest] {
 			gone = append(gone, m)
 		} else {

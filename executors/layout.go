@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// A layout knows the folders below the state folder:
+// A layout is the folder structure below the state folder:
 //
 //	runs/<task>/     one attempt: log, step.json, out/, scratch/, notes/
 //	code/<digest>/   a unit's files, read-only
@@ -24,19 +24,19 @@ type layout struct{ dir string }
 
 func (l layout) run(task string) string { return filepath.Join(l.dir, "runs", task) }
 
-// slugLen bounds the part of a task's name that a reader recognises. With key
-// and attempt it stays below the 63 characters of a DNS label.
+// slugLen limits the readable part of a task's name. With key and attempt the name stays
+// below the 63 characters of a DNS label.
 const slugLen = 40
 
-// TaskName is the name of one attempt of a unit: short, safe in a path and as a
-// DNS label, and the same each time it is computed.
+// TaskName returns the name of one attempt of a unit: short, safe in a path and as a DNS
+// label, and deterministic.
 func TaskName(unit, key string, attempt int) string {
 	return fmt.Sprintf("%s-%s-%d", slug(unit), key[:min(12, len(key))], attempt)
 }
 
-// slug keeps the end of a long id, which tells stages apart, behind a digest
-// that tells ids apart. Two ids may still share a slug; that is harmless, for
-// two units with one key never run at once and an attempt has a fresh folder.
+// slug keeps the end of a long id, which distinguishes stages, behind a digest that
+// distinguishes ids. Two ids may still share a slug. That is harmless: two units with the
+// same key never run at once, and each attempt has its own folder.
 func slug(unit string) string {
 	s := strings.Map(func(r rune) rune {
 		switch {
@@ -56,7 +56,7 @@ func slug(unit string) string {
 	return "u" + hex.EncodeToString(sum[:])[:7] + "-" + strings.TrimLeft(s, "-")
 }
 
-// makeRun makes the folder of a run, or finds what an earlier apply made.
+// makeRun creates the folder of a run, or finds the one of an earlier apply.
 func (l layout) makeRun(task string) (string, error) {
 	dir := l.run(task)
 	for _, sub := range []string{"out", "scratch", "notes"} {
@@ -67,9 +67,9 @@ func (l layout) makeRun(task string) (string, error) {
 	return dir, nil
 }
 
-// sweepRun removes what a run that ended leaves behind, and keeps what tells of
-// it: the log, the document, metrics and progress. The folder of outputs goes
-// last: one that is there was not swept.
+// sweepRun removes what a finished run leaves behind, and keeps the log, the document,
+// metrics and progress. The folder of outputs goes last: while it exists, the run is not
+// swept.
 func (l layout) sweepRun(task string) error {
 	dir := l.run(task)
 	if err := errors.Join(files.Sweep(dir), files.RemoveAll(filepath.Join(dir, "scratch"))); err != nil {
@@ -83,17 +83,17 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// sweep removes what was half written, see [files.Sweep].
+// sweep removes partial files, see [files.Sweep].
 func (l layout) sweep() error {
 	return files.Sweep(filepath.Join(l.dir, "code"))
 }
 
-// logPath is where the log of a task is, relative to the state folder.
+// logPath returns the path of a task's log, relative to the state folder.
 func (l layout) logPath(task string) string {
 	return filepath.ToSlash(filepath.Join("runs", task, "log"))
 }
 
-// code is the folder of a list of files, in any order.
+// code returns the folder of a list of files, in any order.
 func (l layout) code(code []ir.CodeFile) string {
 	code = slices.Clone(code)
 	slices.SortFunc(code, func(a, b ir.CodeFile) int { return strings.Compare(a.Path, b.Path) })
@@ -104,14 +104,14 @@ func (l layout) code(code []ir.CodeFile) string {
 	return filepath.Join(l.dir, "code", strings.TrimPrefix(ir.Sum([]byte(list.String())), "sha256:")[:32])
 }
 
-// lock is the file of the lock of that digest.
+// lock returns the file of the lock with that digest.
 func (l layout) lock(digest string) string {
 	return filepath.Join(l.dir, "code", strings.TrimPrefix(digest, "sha256:")+".lock")
 }
 
-// makeCode lays out the unit's files once per list of files and returns the
-// folder, which is read-only. One that was changed all the same is made anew; so
-// one call at a time.
+// makeCode writes the unit's files once per list of files and returns the folder, which
+// is read-only. It rewrites a folder that was changed nevertheless; so only one call may
+// run at a time.
 func (l layout) makeCode(code []ir.CodeFile, blobs map[string][]byte) (string, error) {
 	dir := l.code(code)
 	if holds(dir, code) {
@@ -136,7 +136,7 @@ func (l layout) makeCode(code []ir.CodeFile, blobs map[string][]byte) (string, e
 	if err := readOnly(tmp); err != nil {
 		return "", fmt.Errorf("lay out code: %w", err)
 	}
-	if err := os.Chmod(tmp, 0o755); err != nil { // some systems do not move a read-only folder
+	if err := os.Chmod(tmp, 0o755); err != nil { // some systems cannot move a read-only folder
 		return "", fmt.Errorf("lay out code: %w", err)
 	}
 	if err := os.Rename(tmp, dir); err != nil {
@@ -145,7 +145,7 @@ func (l layout) makeCode(code []ir.CodeFile, blobs map[string][]byte) (string, e
 	return dir, os.Chmod(dir, 0o555)
 }
 
-// holds reports whether the folder holds the files as they should be.
+// holds reports whether the folder has the right files.
 func holds(dir string, files []ir.CodeFile) bool {
 	if _, err := os.Stat(dir); err != nil {
 		return false
@@ -205,8 +205,8 @@ func blob(blobs map[string][]byte, digest string) ([]byte, error) {
 	return b, nil
 }
 
-// readOnly takes away the right to write, and lets every file be executed: a
-// command may be one of the unit's own files.
+// readOnly removes write permission, and makes every file executable: a command may be
+// one of the unit's own files.
 func readOnly(dir string) error {
 	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {

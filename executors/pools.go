@@ -13,12 +13,12 @@ import (
 // MachinePool is the pool of units that name none: the machine itself.
 const MachinePool = "machine"
 
-// defaultMilliCPU is what a job that asks for no cores is counted with: the
-// usual step keeps one core busy. A pool of less than a core lends all it has.
+// defaultMilliCPU is the claim of a job that requests no cores: the usual step keeps one
+// core busy. A pool with less than one core lends all of it.
 const defaultMilliCPU = 1000
 
-// A claim is what a unit draws from a pool while it is there. GPUs are not in the
-// amounts: its parts say what it gets of them.
+// A claim is what a unit takes from a pool. GPUs are not in the amounts: its parts say
+// what it gets of them.
 type claim struct {
 	pool string
 	ir.Resources
@@ -26,18 +26,18 @@ type claim struct {
 	team  string
 }
 
-// A ledger keeps exact account of the pools.
+// A ledger keeps exact accounts of the pools.
 type ledger map[string]*account
 
 type account struct {
 	total, used ir.Resources
 	gpus        *gpuInventory
-	unbounded   bool // nothing is drawn from it
+	unbounded   bool // nothing is taken from it
 }
 
-// newLedger opens one account per pool and one for the machine. A machine of
-// which nothing is known has as many cores as Go sees and no other bound. found
-// are the GPUs of each pool; without it they are counted.
+// newLedger opens one account per pool and one for the machine. An unknown machine has as
+// many cores as Go sees and no other limit. found are the GPUs of each pool; without it
+// they are only counted.
 func newLedger(pools []ir.Pool, machine ir.Resources, found map[string][]GPU) ledger {
 	if machine == (ir.Resources{}) {
 		machine = ir.Resources{MilliCPU: int64(runtime.NumCPU()) * 1000, Memory: math.MaxInt64}
@@ -57,11 +57,11 @@ func (l ledger) clone() ledger {
 	return c
 }
 
-// claimOf says what the unit draws. A job holds it until it ends; a service for
-// as long as it stands, and during a takeover its predecessor is not counted
-// beside it. Only jobs have a default: a service or record that asks for
-// nothing is idle most of the time. A unit that does not run has the GPUs that it
-// was given, whatever the pool is now.
+// claimOf returns what the unit takes. A job holds it until it ends; a service holds it
+// as long as it is deployed, and during a takeover its predecessor does not count. Only
+// jobs have a default: a service or record that requests nothing is idle most of the
+// time. A unit that does not run keeps the GPUs that it was given, whatever the pool is
+// now.
 func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
 	c := claim{pool: u.Pool, Resources: u.Draws(), team: u.Team}
 	c.GPU, c.GPUMemory, c.GPUModel, c.GPUSlice, c.Nodes = 0, 0, "", "", 0
@@ -89,8 +89,8 @@ func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
 	return c, nil
 }
 
-// check refuses a set of units that could never all run: a unit that would not
-// fit its pool beside all the services that stand there.
+// check refuses units that could never all run: a unit must fit its pool beside all
+// deployed services.
 func (l ledger) check(jobs, services map[string]claim) error {
 	held := map[string]ir.Resources{}
 	for _, c := range services {
@@ -120,8 +120,8 @@ func (l ledger) check(jobs, services map[string]claim) error {
 	return nil
 }
 
-// lackingParts is lacking for the parts of GPUs that all services have together,
-// and a job beside them.
+// lackingParts is lacking for the GPU parts of all services together, and one job beside
+// them.
 func (l ledger) lackingParts(c claim, services map[string]claim, job bool) string {
 	if c.parts.Count == 0 {
 		return ""
@@ -148,7 +148,7 @@ func (l ledger) lackingParts(c claim, services map[string]claim, job bool) strin
 	return ""
 }
 
-// partsOf names a number of what the pool lends.
+// partsOf describes an amount of what the pool lends.
 func partsOf(p ir.Pool, n int64) string {
 	switch {
 	case p.Shares > 0:
@@ -167,8 +167,8 @@ func (l ledger) fits(c claim) bool {
 func (l ledger) take(c claim) { l[c.pool].used = add(l[c.pool].used, c.Resources) }
 func (l ledger) give(c claim) { l[c.pool].used = sub(l[c.pool].used, c.Resources) }
 
-// lacking names the amounts of want that are more than there is, or is "".
-// Disk is only counted where a pool says how much it has.
+// lacking lists the amounts of want that exceed have, or returns "". Disk only counts
+// where a pool declares it.
 func lacking(have, want ir.Resources) string {
 	var s []string
 	if want.MilliCPU > have.MilliCPU {

@@ -14,18 +14,18 @@ import (
 // preparers is how many preparations run at once.
 const preparers = 4
 
-// A preparation is something that units need before they can start. It takes no
-// resources of the pools. A goroutine makes it; only the loop touches the fields, except
-// where stated.
+// A preparation is something that units need before they can start. It takes no resources
+// from the pools. A goroutine makes it; only the loop touches the fields, except where
+// stated.
 type preparation struct {
 	name  string
-	unit  *ir.Unit // one that needs it
+	unit  *ir.Unit // one of those that need it
 	units []string // all that the plan runs and that need it
-	ahead bool     // one of them runs for sure
+	ahead bool     // one of them certainly runs
 
-	// Under the lock of the walk:
-	waiting []*work // that could start but for this
-	missing bool    // it is not there, as far as that is known
+	// Guarded by the walk's mutex:
+	waiting []*work // could start but for this
+	missing bool    // does not exist, as far as known
 
 	running bool
 	cancel  context.CancelFunc
@@ -94,8 +94,8 @@ func (w *walk) prepare(ctx context.Context, p *preparation) {
 	}()
 }
 
-// setMissing records whether a preparation is missing. It returns the waiting units of which
-// no event was sent.
+// setMissing records whether a preparation is missing. It returns the waiting units for
+// which no event was sent.
 func (w *walk) setMissing(p *preparation, missing bool) []*work {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -186,7 +186,7 @@ func (w *walk) made(ctx context.Context, r report) {
 func (w *walk) queue(ctx context.Context, n *work) {
 	p := n.needs
 	switch {
-	case p == nil || p.ready || ctx.Err() != nil || w.mayRun(n.unit.ID), p.err != nil && n.audit: // which fails by itself, and says so
+	case p == nil || p.ready || ctx.Err() != nil || w.mayRun(n.unit.ID), p.err != nil && n.audit: // such a unit fails on its own
 		w.sched.queue(n.node)
 	case p.err != nil:
 		w.unprepared(ctx, n, *p)
@@ -198,8 +198,8 @@ func (w *walk) queue(ctx context.Context, n *work) {
 	}
 }
 
-// mayRun reports whether a killed apply started a task of the unit that may be adopted. It
-// needs no preparation.
+// mayRun reports whether a killed apply started a task of the unit that may be adopted.
+// Such a task needs no preparation.
 func (w *walk) mayRun(unit string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

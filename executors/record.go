@@ -16,25 +16,25 @@ import (
 // A Recorder writes the records of one component. All methods may be called again after a
 // kill, and then change nothing more.
 type Recorder interface {
-	// Write makes the record as the unit says, and returns its outputs and the metrics
-	// of its run. If the state fails, it returns the error of [StateFailed].
+	// Write makes the record that the unit defines, and returns its outputs and the
+	// metrics of its run. If the state fails, it returns the error of [StateFailed].
 	Write(ctx context.Context, r Record) (map[string]artifact.Artifact, map[string]float64, error)
-	// Lost says why what was written is no longer there as it was, or "".
+	// Lost says why what was written is missing or changed, or returns "".
 	Lost(u *ir.Unit) string
 	// Remove removes what was written for the unit, unless a unit of keep, of the same
-	// component, has it as well.
+	// component, needs it as well.
 	Remove(u *ir.Unit, keep []ir.Unit) error
 }
 
 // A Filer is a [Recorder] whose records are files of this machine.
 type Filer interface {
-	// Sync makes the files those of the units, and removes all others.
+	// Sync makes the files match the units, and removes all others.
 	Sync(units []ir.Unit) error
-	// Sweep removes files that a killed apply has half written.
+	// Sweep removes partial files of a killed apply.
 	Sweep() error
 }
 
-// A Record is a unit that is written, with what it reads.
+// A Record is a record unit, with its inputs.
 type Record struct {
 	Unit    *ir.Unit
 	Inputs  map[string]RecordInput // by port
@@ -48,10 +48,10 @@ type RecordInput struct {
 	Key string // of the run that made it
 }
 
-// Records has what writes records, by component.
+// Records holds the recorders, by component.
 type Records map[string]Recorder
 
-// Lost says why what was written for a record is no longer there as it was, or "".
+// Lost says why what was written for a record is missing or changed, or returns "".
 func (r Records) Lost(u *ir.Unit) string {
 	if x := r[u.Component]; u.Kind == ir.Record && x != nil {
 		return x.Lost(u)
@@ -59,8 +59,8 @@ func (r Records) Lost(u *ir.Unit) string {
 	return ""
 }
 
-// Sync updates the files of records on this machine, where another machine has applied them.
-// It is for a state that machines share; nobody on this one may be applying.
+// Sync updates the files of records on this machine after another machine applied them.
+// It is for a shared state; no apply may run on this machine.
 func (r Records) Sync(ctx context.Context, s *state.Store) error {
 	current, err := s.Current(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (r Records) Sync(ctx context.Context, s *state.Store) error {
 	return nil
 }
 
-// sweep removes what was half written.
+// sweep removes partial files.
 func (r Records) sweep() {
 	for _, x := range r {
 		if f, ok := x.(Filer); ok {
@@ -96,7 +96,7 @@ func (r Records) sweep() {
 	}
 }
 
-// remove removes what was written for a unit, unless one of keep has it as well.
+// remove removes what was written for a unit, unless one of keep needs it as well.
 func (r Records) remove(u *ir.Unit, keep []ir.Unit) error {
 	x := r[u.Component]
 	if x == nil {
@@ -105,7 +105,7 @@ func (r Records) remove(u *ir.Unit, keep []ir.Unit) error {
 	return x.Remove(u, slices.DeleteFunc(slices.Clone(keep), func(k ir.Unit) bool { return k.Component != u.Component }))
 }
 
-// record writes a record: journal, write, record.
+// record writes a record: it enters it in the journal, writes it and records the result.
 func (w *walk) record(ctx context.Context, n *work) report {
 	u := n.unit
 	before, err := w.o.Store.Unit(ctx, u.ID)
@@ -138,7 +138,7 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	}
 	if err == nil && before != nil && before.Component == u.Component {
 		if err = w.hold(ctx); err == nil {
-			err = w.o.Records.remove(before, w.plan.System.Units) // unless it is its own still
+			err = w.o.Records.remove(before, w.plan.System.Units) // unless the unit itself still needs it
 		}
 	}
 	var broken *stateError
@@ -160,7 +160,7 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	return report{work: n, verdict: failed, err: &UnitError{Unit: u.ID, Attempt: n.tries, Err: err}}
 }
 
-// write reads what the record needs and makes it.
+// write collects the inputs of the record and writes it.
 func (w *walk) write(ctx context.Context, u *ir.Unit, x Recorder) (map[string]artifact.Artifact, map[string]float64, error) {
 	r, err := w.read(ctx, u)
 	if err != nil {
@@ -169,9 +169,9 @@ func (w *walk) write(ctx context.Context, u *ir.Unit, x Recorder) (map[string]ar
 	return x.Write(ctx, r)
 }
 
-// unwrite takes away what was written for a record that was killed before it was
-// recorded, as far as it is neither declared now nor recorded before. What that
-// was, the revision tells.
+// unwrite removes what was written for a record whose apply was killed before it was
+// recorded, unless it is declared now or was recorded before. The revision shows what was
+// written.
 func (w *walk) unwrite(ctx context.Context, r state.Run) error {
 	rev, err := w.o.Store.Revision(ctx, r.Revision)
 	if errors.Is(err, state.ErrNotFound) {
@@ -182,7 +182,7 @@ func (w *walk) unwrite(ctx context.Context, r state.Run) error {
 	}
 	b, err := w.o.Artifacts.Bytes(ctx, rev.IR)
 	if err != nil {
-		return nil // lost with all else that tells of it
+		return nil // lost together with all other information on it
 	}
 	var sys ir.System
 	if err := json.Unmarshal(b, &sys); err != nil {
@@ -203,7 +203,7 @@ func (w *walk) unwrite(ctx context.Context, r state.Run) error {
 	return w.o.Records.remove(u, keep)
 }
 
-// read collects what a record reads.
+// read collects the inputs of a record.
 func (w *walk) read(ctx context.Context, u *ir.Unit) (Record, error) {
 	r := Record{Unit: u, Inputs: map[string]RecordInput{}, Now: w.o.Now()}
 	for _, in := range u.Inputs {

@@ -11,9 +11,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Destroy takes away everything that stands, what depends on something before
-// that, and forgets it. Runs, models and artifacts remain as history. Where
-// nothing stands it does nothing.
+// Destroy removes everything that is deployed, dependents first, and forgets it. Runs,
+// models and artifacts remain as history. If nothing is deployed it does nothing.
 func Destroy(ctx context.Context, o Options) (*Result, error) {
 	meta, err := o.Store.Meta(ctx)
 	if err != nil {
@@ -41,9 +40,9 @@ func Destroy(ctx context.Context, o Options) (*Result, error) {
 	return Apply(ctx, p, o)
 }
 
-// removeUnwanted takes away the units that are no longer declared, after all else
-// that can go on without. It waits for the next apply if a service did not come up: what would be
-// taken away may be what still serves in its place.
+// removeUnwanted removes the units that are no longer declared, after everything else
+// that can proceed without. If a service did not become ready it leaves them to the next
+// apply: one of them may still serve in its place.
 func (w *walk) removeUnwanted(ctx context.Context) {
 	deletes := w.deletes
 	w.deletes = nil
@@ -97,7 +96,7 @@ func (w *walk) removeAll(ctx context.Context, order []string, applied map[string
 	}
 }
 
-// remove takes away one unit and forgets it.
+// remove removes one unit and forgets it.
 func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
 	began := w.o.Now()
 	c := w.current[unit]

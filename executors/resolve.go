@@ -17,12 +17,12 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// examine finds out whether a unit, all of whose producers have come out, has to
-// run. The plan decides: Reuse and None stand, and what it says to do is done,
-// also where a run of the same key is recorded, because then somebody asked for
-// it, or the recorded one is too old or its artifacts are lost. Only "unless its
-// inputs come out the same" is decided here, by the run key. What another unit
-// made under the same key in this very apply is never made twice.
+// examine decides whether a unit has to run, once all its producers are done. The plan
+// decides: it skips units with Reuse and None. It does what the plan says even if a run
+// of the same key is recorded, because the user requested it, or because the recorded run
+// is too old or its artifacts are lost. Only "unless its inputs come out the same" is
+// decided here, by the run key. What another unit made under the same key in this apply
+// is never made twice.
 func (w *walk) examine(ctx context.Context, n *work) report {
 	var stood bool
 	var err error
@@ -50,8 +50,8 @@ func (w *walk) examine(ctx context.Context, n *work) report {
 	return report{work: n, verdict: due}
 }
 
-// asPlanned lets stand what the plan says stands. It returns false if what was
-// written for a record is not there any more.
+// asPlanned keeps what the plan says is current. It returns false if what was written for
+// a record no longer exists.
 func (w *walk) asPlanned(ctx context.Context, n *work) (bool, error) {
 	if w.o.Records.Lost(n.unit) != "" {
 		return false, w.resolve(ctx, n)
@@ -67,7 +67,7 @@ func (w *walk) asPlanned(ctx context.Context, n *work) (bool, error) {
 	return true, w.stand(ctx, n, r)
 }
 
-// unchanged computes the run key and reports whether what is recorded stands.
+// unchanged computes the run key and reports whether the recorded result stays current.
 func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 	if err := w.resolve(ctx, n); err != nil {
 		return false, err
@@ -99,7 +99,7 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 	return true, w.stand(ctx, n, r)
 }
 
-// resolve finds what the unit reads and computes its key, in the planner's way.
+// resolve finds the inputs of the unit and computes its key, as the planner does.
 func (w *walk) resolve(ctx context.Context, n *work) error {
 	data, err := w.data(ctx, n.unit)
 	if err != nil {
@@ -147,8 +147,7 @@ func (w *walk) data(ctx context.Context, u *ir.Unit) (map[string]string, error) 
 	return w.o.Digests.Digest(ctx, w.o.Sources, slices.Compact(files))
 }
 
-// unread returns an error if a data file is not any more what the run's key says
-// it has read.
+// unread returns an error if a data file no longer matches the digest in the run key.
 func (w *walk) unread(ctx context.Context, n *work) error {
 	data, err := w.data(ctx, n.unit)
 	if err != nil {
@@ -162,7 +161,7 @@ func (w *walk) unread(ctx context.Context, n *work) error {
 	return nil
 }
 
-// output is the digest of what a unit that has ended has on a port.
+// output returns the digest that a finished unit has on a port.
 func (w *walk) output(unit, port string) string {
 	n := w.byID[unit]
 	if n == nil {
@@ -186,7 +185,7 @@ func outputOf(u *ir.Unit, port string) *ir.Output {
 	return nil
 }
 
-// resultOf is the run whose result stands for the unit, or nil.
+// resultOf returns the run whose result is current for the unit, or nil.
 func (w *walk) resultOf(unit string) *state.Run {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -199,8 +198,8 @@ func (w *walk) stood(unit string, r *state.Run) {
 	w.results[unit] = r
 }
 
-// recorded returns the run of the unit's key that the plan names, or that stands,
-// or else the last one that is done; or nil.
+// recorded returns the run of the unit's key that the plan names, or else the current
+// one, or else the last one that is done; or nil.
 func (w *walk) recorded(ctx context.Context, n *work) (*state.Run, error) {
 	stands := w.resultOf(n.unit.ID)
 	var r *state.Run
@@ -222,7 +221,7 @@ func (w *walk) recorded(ctx context.Context, n *work) (*state.Run, error) {
 	return r, err
 }
 
-// intact reports whether the artifacts of a recorded run are there.
+// intact reports whether the artifacts of a recorded run exist.
 func (w *walk) intact(u *ir.Unit, r *state.Run) bool {
 	for _, out := range u.Outputs {
 		if out.Kind == ir.EndpointOf {
@@ -236,7 +235,7 @@ func (w *walk) intact(u *ir.Unit, r *state.Run) bool {
 	return true
 }
 
-// stand records that an earlier run stands for the unit, unless that is so.
+// stand records that an earlier run is current for the unit, unless it is already.
 func (w *walk) stand(ctx context.Context, n *work, r *state.Run) error {
 	if r != nil {
 		w.stood(n.unit.ID, r)
@@ -262,8 +261,8 @@ func (w *walk) stand(ctx context.Context, n *work, r *state.Run) error {
 	return nil
 }
 
-// input returns what is on an input port, and the run that made it; nil if the
-// unit has no such port.
+// input returns what is on an input port, and the run that made it; nil if the unit has
+// no such port.
 func (w *walk) input(u *ir.Unit, port string) (artifact.Artifact, *state.Run) {
 	for _, in := range u.Inputs {
 		if in.Port == port {
@@ -275,7 +274,7 @@ func (w *walk) input(u *ir.Unit, port string) (artifact.Artifact, *state.Run) {
 	return artifact.Artifact{}, nil
 }
 
-// ports are the inputs of a task.
+// ports returns the inputs of a task.
 func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error) {
 	ports := make(map[string]step.Port, len(n.unit.Inputs))
 	for _, in := range n.unit.Inputs {
@@ -318,9 +317,9 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 	return ports, nil
 }
 
-// check reads an artifact before a unit does, once in an apply, and not what this
-// apply has put there itself. What was damaged must not pass for what its digest
-// says, in all that is made from it.
+// check verifies an artifact before a unit reads it, once per apply, unless this apply
+// stored it. A damaged artifact must not pass for the content of its digest in everything
+// that is made from it.
 func (w *walk) check(ctx context.Context, digest string) error {
 	w.mu.Lock()
 	sound := w.sound[digest]
@@ -335,14 +334,14 @@ func (w *walk) check(ctx context.Context, digest string) error {
 	return nil
 }
 
-// vouch notes that the artifact is what its digest says.
+// vouch notes that the artifact matches its digest.
 func (w *walk) vouch(digest string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sound[digest] = true
 }
 
-// address is where a service listens, as a URL.
+// address returns where a service listens, as a URL.
 func address(e *ir.Endpoint) string {
 	if e == nil {
 		return ""
@@ -350,7 +349,7 @@ func address(e *ir.Endpoint) string {
 	return "http://" + net.JoinHostPort(e.Host, strconv.Itoa(e.Port))
 }
 
-// version is the registered version of a model, or 0.
+// version returns the registered version of a model, or 0.
 func (w *walk) version(ctx context.Context, unit, digest string) (int, error) {
 	model, _ := ir.SplitID(unit)
 	versions, err := w.o.Store.ModelVersions(ctx, model)
@@ -365,7 +364,7 @@ func (w *walk) version(ctx context.Context, unit, digest string) (int, error) {
 	return 0, nil
 }
 
-// files are the data files of a task, by pattern, with absolute paths.
+// files returns the data files of a task, by pattern, with absolute paths.
 func (w *walk) files(u *ir.Unit) (map[string][]string, error) {
 	if len(u.Files) == 0 {
 		return nil, nil

@@ -11,26 +11,26 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// ErrMoved is returned when the state changed since the plan was made.
+// ErrMoved means that the state has changed since the plan was made.
 var ErrMoved = errors.New("the state has moved since the plan was made")
 
-// A Result tells how an apply ended.
+// A Result is the outcome of an apply.
 type Result struct {
 	Revision int           `json:"revision"`
 	Outcome  state.Outcome `json:"outcome"`
 	Counts   Counts        `json:"counts"`
 	Failed   []*UnitError  `json:"failed,omitempty"`
 	Blocked  []Blocked     `json:"blocked,omitempty"`
-	Canceled []string      `json:"canceled,omitempty"` // ended or not started because the apply was
+	Canceled []string      `json:"canceled,omitempty"` // ended or not started because the apply was canceled
 	Audits   []Audit       `json:"audits,omitempty"`
-	Fault    string        `json:"fault,omitempty"` // why nothing could go on: the state could not be read or written
+	Fault    string        `json:"fault,omitempty"` // why everything stopped: the state could not be read or written
 	Took     time.Duration `json:"took_ns"`
 }
 
-// Counts counts units by what became of them.
+// Counts counts units by outcome.
 type Counts struct {
 	Ran       int `json:"ran"`       // jobs
-	Reused    int `json:"reused"`    // jobs whose recorded result stands
+	Reused    int `json:"reused"`    // jobs whose recorded result stays current
 	Created   int `json:"created"`   // services and records
 	Updated   int `json:"updated"`   // services and records
 	Replaced  int `json:"replaced"`  // services
@@ -44,22 +44,22 @@ type Blocked struct {
 	By   string `json:"by"`
 }
 
-// An Audit is what came of running a unit again that would have been reused.
+// An Audit is the outcome of running a unit again that would have been reused.
 type Audit struct {
 	Unit string `json:"unit"`
-	// Differs lists the output ports whose bytes were not those recorded.
+	// Differs lists the output ports whose bytes differ from the recorded ones.
 	Differs []string `json:"differs,omitempty"`
 	Error   string   `json:"error,omitempty"` // why it could not be compared
 }
 
-// A UnitError tells why a unit failed for good.
+// A UnitError says why a unit failed permanently.
 type UnitError struct {
 	Unit    string
 	Attempt int
 	Err     error
 	LogTail []string // the last lines of its log
 	LogPath string   // absolute; "" if it never started
-	Stands  bool     // a service: the one before it goes on answering
+	Stands  bool     // a service: its predecessor continues to answer
 }
 
 func (e *UnitError) Error() string { return fmt.Sprintf("%s: %v", e.Unit, e.Err) }

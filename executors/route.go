@@ -11,10 +11,9 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Route is an executor that starts tasks with the executor named target, and
-// looks for what was started before where its handle says it is: what stands may
-// be another target's. of returns the executor of a name, the same each time;
-// names are all that there are.
+// Route returns an executor that starts tasks with the executor named target. What was
+// started before it finds where its handle says, which may be another target. of returns
+// the executor of a name, the same one each time; names lists all of them.
 func Route(target string, names []string, of func(name string) (Executor, error)) (Executor, error) {
 	to, err := of(target)
 	if err != nil {
@@ -30,8 +29,8 @@ type router struct {
 	of     func(name string) (Executor, error)
 }
 
-// Apply ends a service of another executor first if both want the same port of this
-// machine: they cannot share it, for they run as different users.
+// Apply first ends a service of another executor if both want the same port of this
+// machine: they cannot share it, because they run as different users.
 func (r *router) Apply(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error) {
 	if prior != nil && prior.Executor != r.name {
 		from, err := r.of(prior.Executor)
@@ -53,8 +52,8 @@ func ownPorts(x Executor) bool {
 	return ok && h.OwnPorts()
 }
 
-// Find asks the target's executor first, and then the others: the target may have
-// changed since the task was started.
+// Find asks the target's executor first, and then the others: the target may have changed
+// since the task was started.
 func (r *router) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
 	h, err := r.target.Find(ctx, name, dir)
 	for _, other := range r.names {
@@ -68,9 +67,9 @@ func (r *router) Find(ctx context.Context, name, dir string) (*state.Handle, err
 		if xerr != nil {
 			return nil, xerr
 		}
-		// What was started is found by its folder alone. An executor that cannot be
-		// asked, because it is not installed for instance, can have no more than what
-		// was made ready and never runs.
+		// A started task is found by its folder alone. An executor that cannot be asked,
+		// for instance because it is not installed, can only have tasks that were
+		// prepared and will never run.
 		h, _ = x.Find(ctx, name, dir)
 	}
 	return h, err
@@ -92,7 +91,7 @@ func (r *router) Destroy(ctx context.Context, h state.Handle) error {
 	return x.Destroy(ctx, h)
 }
 
-// Wait waits as well as the executor can.
+// Wait waits in the executor's own way if it has one.
 func (r *router) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
 	x, err := r.of(h.Executor)
 	if err != nil {
@@ -133,7 +132,7 @@ func (r *router) Prepare(ctx context.Context, t Task, report func(step.Progress)
 	return nil
 }
 
-// Collect asks every executor. One that is not the target's need not be there.
+// Collect asks every executor. Executors other than the target's may be unavailable.
 func (r *router) Collect(ctx context.Context, n Needed, dry bool) ([]Garbage, error) {
 	var all []Garbage
 	for _, name := range r.names {

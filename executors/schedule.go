@@ -8,46 +8,46 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// patience is how often a unit that waits for a large share of its pool may be
-// overtaken by smaller ones before the pool is kept free for it.
+// patience is how often smaller units may overtake a unit that waits for a large share of
+// its pool, before the pool is kept free for it.
 const patience = 8
 
 // A node is one unit as the schedule sees it.
 type node struct {
 	claim   claim
-	rank    int  // of what waits, the highest goes first
-	service bool // keeps its claim once it stands
-	held    bool // stands already, so that its claim is taken
+	rank    int  // of the waiting nodes, the highest goes first
+	service bool // keeps its claim once it is ready
+	held    bool // already deployed, so that its claim is taken
 	way     time.Duration
 	next    []int // that depend on it
 
-	lease     lease // what it has of GPUs
-	former    lease // what its predecessor keeps until it has taken over
+	lease     lease // its GPUs
+	former    lease // what its predecessor keeps until the takeover
 	moves     bool  // from the former lease to another
 	runs      bool
-	vacated   bool // it has given back what it held, and is yet to come out
+	vacated   bool // it has returned its resources, but its outcome is not known yet
 	turn      int  // when it was admitted
-	leaving   bool // is being ended, for others are owed what it has borrowed
-	stuck     bool // could not be ended, so that nobody gets what it has
-	waits     int  // for how many it still waits
+	leaving   bool // is being ended, because others are owed what it borrowed
+	stuck     bool // could not be ended, so that nobody gets its resources
+	waits     int  // number of producers that it still waits for
 	overtaken int
 	blockedBy int // the node whose failure blocks it, or -1
 }
 
-// A schedule decides which unit may start next. It does nothing itself: the
-// walk asks it what is due, looks whether that has to run, queues what does,
-// starts what the pools admit, and tells it what ended.
+// A schedule decides which unit may start next. It does nothing itself: the walk asks it
+// what is due, examines whether that has to run, queues what does, starts what the pools
+// admit, and reports what ended.
 //
 //	waiting --due--> looked at --queue--> queued --admit--> running --succeed/fail
 type schedule struct {
 	nodes    []node
 	pools    ledger
-	parallel int  // how many may run at once; 0 is no bound
+	parallel int  // how many may run at once; 0 means no limit
 	teams    bool // some pool guarantees GPUs to teams
 
 	due     []int
-	queued  []int             // highest rank first, then the longest way, then in the plan's order
-	asked   map[string]*asked // by pool, of what is queued
+	queued  []int             // highest rank first, then the longest chain, then in the plan's order
+	asked   map[string]*asked // by pool, of the queued nodes
 	running int
 	turns   int
 }
@@ -75,7 +75,7 @@ func newSchedule(nodes []node, pools ledger, parallel int) *schedule {
 	return s
 }
 
-// takeDue returns the nodes that wait for nothing any more, each once.
+// takeDue returns the nodes that no longer wait for anything, each once.
 func (s *schedule) takeDue() []int {
 	d := s.due
 	s.due = nil
@@ -83,8 +83,8 @@ func (s *schedule) takeDue() []int {
 	return d
 }
 
-// order is by rank, and then the critical path first: the node with the most work
-// behind it.
+// order sorts by rank, and then by the critical path: the node with the most work behind
+// it first.
 func (s *schedule) order(a, b int) int {
 	return cmp.Or(
 		cmp.Compare(s.nodes[b].rank, s.nodes[a].rank),
@@ -100,13 +100,13 @@ func (s *schedule) queue(i int) {
 	s.notice(i)
 }
 
-// asked is what the queued units of a pool ask for.
+// asked is what the queued units of a pool request.
 type asked struct {
-	least ir.Resources // no unit asks for less, of anything
-	held  bool         // one of them has its place already
+	least ir.Resources // minimum of each amount over all units
+	held  bool         // one of them already has its lease
 }
 
-// notice enters a unit that is queued in what its pool is asked for.
+// notice adds a queued unit to what its pool is asked for.
 func (s *schedule) notice(i int) {
 	n := &s.nodes[i]
 	a, ok := s.asked[n.claim.pool]
@@ -121,7 +121,7 @@ func (s *schedule) notice(i int) {
 	}
 }
 
-// closed reports that no queued unit can start, without a look at each.
+// closed reports that no queued unit can start, without examining each.
 func (s *schedule) closed() bool {
 	if len(s.queued) == 0 || s.parallel > 0 && s.running >= s.parallel {
 		return true
@@ -134,15 +134,13 @@ func (s *schedule) closed() bool {
 	return true
 }
 
-// admit takes what fits out of the queue and returns it as running. First come
-// those whose teams are guaranteed what they ask for, and then, of what is left
-// idle, those that borrow; nobody borrows GPUs while a unit waits for some that its
-// team is guaranteed. A node that does not fit is overtaken by those behind it, but
-// only so often: then its pool is kept free for it until it fits. One that waits
-// for its own team alone keeps only that from going on.
+// admit takes what fits out of the queue and returns it as running. It starts with nodes
+// whose teams are guaranteed what they request. What remains idle goes to those that
+// borrow; nobody borrows GPUs while a unit waits for some that its team is guaranteed.
+// Nodes may overtake one that does not fit, but only so often: then its pool is kept free
+// until it fits. A node that waits only for its own team holds up only that team.
 //
-// It stops once nothing that is behind can start: with a long queue, that is most
-// often at once.
+// It stops once no later node can start: with a long queue, that is most often at once.
 func (s *schedule) admit() []int {
 	if s.closed() {
 		return nil
@@ -188,19 +186,19 @@ func (s *schedule) admit() []int {
 	return started
 }
 
-// takeQueued returns what waits, which waits no more.
+// takeQueued empties the queue and returns what was in it.
 func (s *schedule) takeQueued() []int {
 	q := s.queued
 	s.queued = nil
 	return q
 }
 
-// A standing is how what a node asks for compares with the guarantee of its team.
+// A standing is how the request of a node compares with the guarantee of its team.
 type standing int
 
 const (
-	within  standing = iota // it is owed what it asks for
-	borrows                 // it may have it, of what is idle
+	within  standing = iota // it is owed what it requests
+	borrows                 // it may have idle resources
 	barred                  // it has to wait for its own team
 )
 
@@ -213,13 +211,13 @@ func (s *schedule) standing(i int) standing {
 	switch {
 	case !beyond:
 		return within
-	case lends && !n.service: // which would stay
+	case lends && !n.service: // which would keep it
 		return borrows
 	}
 	return barred
 }
 
-// room is the lease that the node would get, or has.
+// room returns the lease that the node would get, or has.
 func (s *schedule) room(i int) (lease, bool) {
 	n := &s.nodes[i]
 	if s.pools.satisfies(n.lease, n.claim) {
@@ -228,15 +226,15 @@ func (s *schedule) room(i int) (lease, bool) {
 	return s.pools.place(n.claim)
 }
 
-// An admission is one look through the queue.
+// An admission is one pass through the queue.
 type admission struct {
 	*schedule
 	rest []int           // what still waits
-	kept map[keep]bool   // what is kept free for one that was overtaken too often
+	kept map[keep]bool   // reserved for nodes that were overtaken too often
 	owed map[string]bool // pools where a unit waits for GPUs that its team is guaranteed
 }
 
-// A keep is a pool, or what it has for one team.
+// A keep is a pool, or one team's part of it.
 type keep struct{ pool, team string }
 
 func (a *admission) keepOf(i int) keep {
@@ -247,7 +245,7 @@ func (a *admission) keepOf(i int) keep {
 	return keep{pool: n.claim.pool}
 }
 
-// admit starts the node, or lets it wait on.
+// admit starts the node, or leaves it waiting.
 func (a *admission) admit(i int, borrowing bool) bool {
 	n := &a.nodes[i]
 	if a.parallel > 0 && a.running >= a.parallel {
@@ -280,7 +278,7 @@ func (a *admission) admit(i int, borrowing bool) bool {
 	return true
 }
 
-// start enters what a node takes.
+// start takes the resources of a node.
 func (s *schedule) start(i int, got lease) {
 	n := &s.nodes[i]
 	s.running++
@@ -299,19 +297,19 @@ func (s *schedule) start(i int, got lease) {
 	s.pools.takeParts(got)
 }
 
-// A loss is a node that has to give back what it borrowed, and to whom.
+// A loss is a node that has to return what it borrowed, and the node that gets it.
 type loss struct{ from, to int }
 
 // reclaim finds what has to end so that units get the GPUs that their teams are
-// guaranteed: jobs of teams that have more than that and yield it, those of the
-// lowest rank first and of them the latest, and no more than are needed. It marks
-// them as leaving; who ends one tells [schedule.pause].
+// guaranteed: jobs of teams that have more than that and yield it, lowest rank first and
+// the latest of these first, and no more than needed. It marks them as leaving; the
+// caller ends them and reports each end to [schedule.pause].
 func (s *schedule) reclaim() []loss {
 	if !s.teams || len(s.queued) == 0 {
 		return nil
 	}
 	var losses []loss
-	soon := s.pools.clone() // as it will be when those that are leaving have left
+	soon := s.pools.clone() // the state once the leaving nodes have left
 	for i := range s.nodes {
 		if n := &s.nodes[i]; n.leaving {
 			soon.give(n.claim)
@@ -345,8 +343,8 @@ func (s *schedule) reclaim() []loss {
 	return losses
 }
 
-// losers chooses whom to end for a node, and takes them out of soon. It returns
-// false, and leaves soon as it was, if all that can be taken back is not enough.
+// losers chooses what to end for a node, and takes it out of soon. If all that can be
+// reclaimed is not enough, it returns false and leaves soon unchanged.
 func (s *schedule) losers(soon ledger, to int) (chosen []int, got lease, ok bool) {
 	want := &s.nodes[to]
 	leave := func(j int) { soon.give(s.nodes[j].claim); soon.giveParts(s.nodes[j].lease) }
@@ -389,7 +387,7 @@ func (s *schedule) losers(soon ledger, to int) (chosen []int, got lease, ok bool
 	return chosen, got, ok
 }
 
-// pause gives back what a running node holds: it will queue again.
+// pause returns the resources of a running node, which will be queued again.
 func (s *schedule) pause(i int) {
 	n := &s.nodes[i]
 	if n.vacated {
@@ -408,14 +406,14 @@ func (s *schedule) pause(i int) {
 	n.lease, n.former, n.moves = n.former, lease{}, false
 }
 
-// vacate gives back what a running node holds: its program has ended, but how it
-// came out is not recorded yet.
+// vacate returns the resources of a running node: its program has ended, but the outcome
+// is not recorded yet.
 func (s *schedule) vacate(i int) {
 	s.pause(i)
 	s.nodes[i].vacated = true
 }
 
-// end is told that a running node ended.
+// end handles the end of a running node.
 func (s *schedule) end(i int, ok bool) (blocked []int) {
 	if n := &s.nodes[i]; ok && n.service {
 		s.running--
@@ -430,27 +428,26 @@ func (s *schedule) end(i int, ok bool) (blocked []int) {
 	return s.settle(i, ok)
 }
 
-// reserve lets a node that waits have a lease already: what a killed apply left of
-// it has the GPUs.
+// reserve gives a waiting node a lease: what a killed apply left of it has the GPUs.
 func (s *schedule) reserve(i int, t lease) {
 	s.nodes[i].lease = t
 	s.pools.takeParts(t)
 }
 
-// reserved reports whether it has a lease and does not run.
+// reserved reports whether the node has a lease and does not run.
 func (s *schedule) reserved(i int) bool {
 	n := &s.nodes[i]
 	return !n.runs && !n.held && !n.stuck && len(n.lease.grants) > 0
 }
 
-// release takes the lease of a node that does not run.
+// release takes the lease from a node that does not run.
 func (s *schedule) release(i int) {
 	s.pools.giveParts(s.nodes[i].lease)
 	s.nodes[i].lease = lease{}
 }
 
-// settle is told how a node came out that has not run, or has just ended. It
-// returns the nodes that can no longer run, in the order of the plan.
+// settle handles the outcome of a node that has not run, or has just ended. It returns
+// the nodes that can no longer run, in the order of the plan.
 func (s *schedule) settle(i int, ok bool) (blocked []int) {
 	if ok {
 		for _, j := range s.nodes[i].next {

@@ -7,10 +7,9 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// takeOver puts a service that is ready in the place of its predecessor. The
-// order keeps one ready at every moment, and leaves none behind if the apply is
-// killed: the end of the old one is journalled, the new one is recorded, the old
-// one is destroyed, the journal is cleared.
+// takeOver replaces a service with its ready successor. The order keeps one ready at
+// every moment, and leaves none behind if the apply is killed: journal the end of the old
+// one, record the new one, destroy the old one, clear the journal.
 func (c *call) takeOver(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	id := c.n.unit.ID
@@ -54,7 +53,7 @@ func (c *call) takeOver(ctx context.Context) error {
 	return nil
 }
 
-// formerDevices are the GPUs of what stands for the unit.
+// formerDevices returns the GPUs of the unit's deployed service.
 func (c *call) formerDevices() []string {
 	if r := c.resultOf(c.n.unit.ID); r != nil {
 		return r.Devices

@@ -9,15 +9,15 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// sweep takes away what killed applies left that no journal tells of: files that
-// were half written, and the folders of jobs that were killed between their
-// record and the end of what the executor keeps for them. It only costs disk, so
-// what cannot be taken away stays without a word.
+// sweep removes what killed applies left without a journal entry: partial files, and the
+// folders of jobs of applies that were killed after the job was recorded, but before the
+// executor removed what it keeps for it. These only use disk space, so errors are
+// ignored.
 func (w *walk) sweep(ctx context.Context) {
 	if ctx.Err() != nil || w.hold(ctx) != nil {
 		return
 	}
-	// Who has the lease is the only one who writes, so these are of the dead.
+	// Only the holder of the lease writes, so these files belong to dead processes.
 	_ = w.o.Artifacts.Sweep()
 	_ = w.layout.sweep()
 	w.o.Records.sweep()
@@ -34,7 +34,7 @@ func (w *walk) sweep(ctx context.Context) {
 			continue
 		}
 		if r.Outcome != state.Killed && number != w.result.Revision {
-			return // it came to its end, and so did the sweep it began with
+			return // it finished, and so did its sweep
 		}
 		runs, err := w.o.Store.RunsOf(ctx, number)
 		if err != nil {
@@ -49,7 +49,7 @@ func (w *walk) sweep(ctx context.Context) {
 	}
 }
 
-// sweepDone ends what the executor still keeps for a job that is recorded.
+// sweepDone ends what the executor still keeps for a recorded job.
 func (w *walk) sweepDone(ctx context.Context, r state.Run) {
 	name := TaskName(r.Unit, r.Key, r.Attempt)
 	if exists(w.layout.run(name)) && !exists(filepath.Join(w.layout.run(name), "out")) {

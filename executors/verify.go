@@ -21,12 +21,12 @@ import (
 type Violation struct {
 	Column   string   `json:"column"`
 	Rule     string   `json:"rule"`            // "not null", "type", "min"
-	Count    int64    `json:"count,omitempty"` // of rows; 0 for a fault of the column itself
+	Count    int64    `json:"count,omitempty"` // of rows; 0 for a problem of the column itself
 	Examples []string `json:"examples,omitempty"`
-	Message  string   `json:"message"` // all of it in one line
+	Message  string   `json:"message"` // everything in one line
 }
 
-// A ViolationError is an output table that breaks its declared schema.
+// A ViolationError is an output table that violates its declared schema.
 type ViolationError struct {
 	Port       string
 	Violations []Violation
@@ -43,8 +43,8 @@ func (e *ViolationError) Error() string {
 // VerifyFunc compares a Parquet file with its declared schema, and counts rows.
 type VerifyFunc func(ctx context.Context, path string, schema ir.Schema) ([]Violation, int64, error)
 
-// verifyOutput checks one output of a run that has ended well. It returns the
-// number of rows of a table.
+// verifyOutput checks one output of a successful run. It returns the number of rows of a
+// table.
 func verifyOutput(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (rows int64, err error) {
 	if err := outputs.Output(out.Port, out.Kind, path); err != nil {
 		return 0, err
@@ -76,7 +76,7 @@ func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyF
 	return rows, nil
 }
 
-// verifyModel asks that signature.json is the declared signature.
+// verifyModel checks that signature.json matches the declared signature.
 func verifyModel(out ir.Output, dir string) error {
 	path := filepath.Join(dir, "signature.json")
 	b, err := outputs.Read(path)
@@ -99,7 +99,7 @@ func verifyModel(out ir.Output, dir string) error {
 	return nil
 }
 
-// compareSignatures names the first difference, or returns "".
+// compareSignatures describes the first difference, or returns "".
 func compareSignatures(want, got *ir.Signature) string {
 	if got.Task != want.Task {
 		return fmt.Sprintf("task is %q, declared is %q", got.Task, want.Task)
@@ -131,7 +131,7 @@ func compact(v any) string {
 	return string(b)
 }
 
-// brief is the beginning of a text that may be of any length.
+// brief returns the beginning of a text of any length.
 func brief(s string) string {
 	const most = 60
 	if len(s) <= most {
@@ -166,7 +166,7 @@ func readReport(dir string) (map[string]float64, error) {
 	return m, nil
 }
 
-// readMetrics reads what a run measured. To write no metrics is fine.
+// readMetrics reads the metrics of a run. There may be none.
 func readMetrics(path string) (map[string]float64, error) {
 	b, err := outputs.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -182,8 +182,8 @@ func readMetrics(path string) (map[string]float64, error) {
 	return m, nil
 }
 
-// notFinite finds what Python's json module writes for NaN and infinity, which
-// is not JSON.
+// notFinite matches what Python's json module writes for NaN and infinity, which is not
+// JSON.
 var notFinite = lazyregexp.New(`"((?:[^"\\]|\\.)*)"\s*:\s*(-?(?:NaN|Infinity|nan|inf))\b`)
 
 func parseMetrics(b []byte) (map[string]float64, error) {

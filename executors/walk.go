@@ -14,9 +14,9 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A walk is one apply under way. Its loop runs in one goroutine, which alone
-// touches the schedule and the result; every unit that is looked at or run has
-// a goroutine of its own, which reports to the loop.
+// A walk is the execution of one plan. Its loop runs in one goroutine, which alone
+// touches the schedule and the result. Every unit that is examined or run has its own
+// goroutine, which reports to the loop.
 type walk struct {
 	plan   *planner.Plan
 	o      Options
@@ -26,82 +26,82 @@ type walk struct {
 	began  time.Time
 	fault  atomic.Pointer[stateError] // why the walk had to stop
 
-	resumed bool // some of the revision may have been done before
+	resumed bool // parts of the revision may be done already
 
 	works    []*work // by node of the schedule
 	byID     map[string]*work
 	deletes  []string
-	leases   map[string]lease // of what is to be deleted
-	lends    bool             // GPUs
+	leases   map[string]lease // of units to delete
+	lends    bool             // whether pools lend GPUs
 	sched    *schedule
 	reports  chan report
 	flying   int            // goroutines that will report
 	byKey    map[string]int // the job that runs under a key
 	twins    map[string][]int
-	lookers  chan struct{} // bounds how many units are looked at at once
+	lookers  chan struct{} // limits how many units are examined at once
 	outgoing chan struct{} // and how many jobs are recorded and swept beside those that run
 	sweeps   sync.WaitGroup
 	result   Result
 
 	preparations []*preparation
-	making       int           // of those, how many are under way
-	preparers    chan struct{} // bounds how many are at work
+	making       int           // how many of them are in progress
+	preparers    chan struct{} // limits how many run at once
 
-	laying  sync.Mutex // of code, so that nobody replaces what another just laid out
+	laying  sync.Mutex // of code, so that no goroutine replaces what another just wrote
 	mu      sync.Mutex
-	results map[string]*state.Run // of units that stand, by unit
+	results map[string]*state.Run // current results, by unit
 	pending map[string][]state.Pending
-	current map[string]state.Current // as it was when the walk began, by the names that the plan gives
+	current map[string]state.Current // as it was when the walk began, by the plan's names
 	sound   map[string]bool          // digests of artifacts that need no check
 }
 
-// A work is one unit on its way.
+// A work is one unit during the walk.
 type work struct {
 	node int
 	item planner.Item
 	unit *ir.Unit
-	// What has to be made before it can start, or nil.
+	// What has to be prepared before it can start, or nil.
 	needs *preparation
-	// Set once the unit is looked at.
+	// Set once the unit is examined.
 	key    string
 	inputs map[string]string
 	tries  int // attempts made in this apply
 	// Set when it is admitted.
 	devices []Device
 	preempt context.CancelCauseFunc
-	audit   bool // it stands, and is run again to compare
+	audit   bool // it is current, and runs again to compare
 	ended   bool
 	failed  bool
 }
 
-// A report is what became of a unit's goroutine, or of a preparation's.
+// A report is the outcome of the goroutine of a unit or a preparation.
 type report struct {
 	work    *work
 	verdict verdict
 	err     *UnitError
-	wait    time.Duration // before it is tried again; how long a preparation took
-	stuck   bool          // what it left runs on
+	wait    time.Duration // before the next attempt; how long a preparation took
+	stuck   bool          // what it left still runs
 	idle    bool          // it failed before it was admitted
 
 	made  *preparation // or nil
 	cause error        // why it could not be made
-	said  string       // by the preparation at last
+	said  string       // last message of the preparation
 }
 
 type verdict int
 
 const (
-	unfit    verdict = iota // looked at: it cannot run
-	stands                  // looked at: nothing to do
-	due                     // looked at: it has to run
-	done                    // ran well
-	failed                  // ran badly for the last time
-	again                   // ran badly and will be tried again
-	rested                  // has waited to be tried again
-	vacated                 // holds nothing any more; how it came out follows
-	yielded                 // was ended because others are owed its GPUs
+	unfit    verdict = iota // examined: it cannot run
+	stands                  // examined: nothing to do
+	due                     // examined: it has to run
+	done                    // succeeded
+	failed                  // failed permanently
+	again                   // failed, and will be retried
+	rested                  // the pause before the retry is over
+	vacated                 // holds no resources any more; the outcome follows
+	yielded                 // ended because others are owed its GPUs
 	freed                   // will not run, and what a killed apply left of it was ended
-	canceled                // was ended, or left to a successor
+	canceled                // ended, or left to a successor
 )
 
 func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
@@ -134,7 +134,7 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	return w, w.plant(ctx)
 }
 
-// plant makes the schedule out of the plan.
+// plant builds the schedule from the plan.
 func (w *walk) plant(ctx context.Context) error {
 	units := make(map[string]*ir.Unit, len(w.plan.System.Units))
 	for i := range w.plan.System.Units {
@@ -197,7 +197,7 @@ func (w *walk) plant(ctx context.Context) error {
 	}
 	w.findPreparations()
 	w.sched = newSchedule(nodes, pools, w.o.Parallel)
-	// A service that is to be taken away has its GPUs until then.
+	// A service keeps its GPUs until it is removed.
 	for _, unit := range w.deletes {
 		if w.current[unit].Kind == ir.Service {
 			w.leases[unit] = w.leaseOf(pools, claim{pool: MachinePool}, unit)
@@ -210,7 +210,7 @@ func (w *walk) plant(ctx context.Context) error {
 // changes reports whether the plan runs the unit.
 func (n *work) changes() bool { return n.item.Action.Changes() || n.item.Audit }
 
-// findGPUs looks for GPUs if a unit that the plan runs wants some.
+// findGPUs looks for GPUs if a unit that the plan runs needs some.
 func (w *walk) findGPUs(ctx context.Context) (map[string][]GPU, error) {
 	wants := func(n *work) bool { return n.unit.Needs.GPU > 0 && n.changes() }
 	if w.o.Devices == nil || !slices.ContainsFunc(w.works, wants) {
@@ -223,7 +223,7 @@ func (w *walk) findGPUs(ctx context.Context) (map[string][]GPU, error) {
 	return found, nil
 }
 
-// leaseOf is what the run that stands for a unit has of the GPUs.
+// leaseOf returns the GPUs of the current run of a unit.
 func (w *walk) leaseOf(pools ledger, c claim, unit string) lease {
 	var devices []string
 	if r := w.results[unit]; r != nil {
@@ -232,7 +232,7 @@ func (w *walk) leaseOf(pools ledger, c claim, unit string) lease {
 	return pools.leased(c, devices)
 }
 
-// loop goes on until nothing runs and nothing more can.
+// loop runs until nothing runs and nothing more can.
 func (w *walk) loop(ctx context.Context) {
 	lost := w.o.Lease.Lost()
 	w.prepareAhead(ctx)
@@ -283,7 +283,7 @@ func (w *walk) fly(n *work, f func(*work) report) {
 	go func() { w.reports <- f(n) }()
 }
 
-// start runs an attempt of a unit that was admitted.
+// start runs an attempt of an admitted unit.
 func (w *walk) start(ctx context.Context, n *work) {
 	if w.lends {
 		n.devices = w.sched.pools.devices(w.sched.nodes[n.node].lease)
@@ -295,15 +295,14 @@ func (w *walk) start(ctx context.Context, n *work) {
 	})
 }
 
-// A preemption is why a job is ended that has borrowed its GPUs.
+// A preemption is the reason to end a job that has borrowed its GPUs.
 type preemption struct{ by string }
 
 func (p *preemption) Error() string { return "preempted: its GPUs are owed to " + p.by }
 
-// makeRoom is for when nothing runs and yet some units wait. It ends what a killed
-// apply left of others, then what is not declared any more. If they do not fit
-// even then, beside the services that stand, they fail. It returns false if there
-// is nothing to do.
+// makeRoom handles the case that nothing runs and yet some units wait. It first ends what
+// a killed apply left of others, then what is no longer declared. Units that still do not
+// fit beside the deployed services fail. It returns false if there is nothing to do.
 func (w *walk) makeRoom(ctx context.Context) bool {
 	if len(w.sched.queued) == 0 {
 		return false
@@ -332,8 +331,8 @@ func (w *walk) makeRoom(ctx context.Context) bool {
 	return true
 }
 
-// free ends what a killed apply left of units that will not run now, so that
-// others get the GPUs that it has.
+// free ends what a killed apply left of units that will not run now, so that others get
+// its GPUs.
 func (w *walk) free(ctx context.Context, nodes ...*work) {
 	for _, n := range nodes {
 		if !w.sched.reserved(n.node) {
@@ -368,7 +367,7 @@ func (w *walk) run(ctx context.Context, n *work) report {
 	return w.attempt(ctx, n)
 }
 
-// settle takes in what a goroutine reports.
+// settle handles the report of a goroutine.
 func (w *walk) settle(ctx context.Context, r report) {
 	if r.made != nil {
 		w.made(ctx, r)
@@ -413,7 +412,7 @@ func (w *walk) settle(ctx context.Context, r report) {
 		})
 	case rested:
 		if p := n.needs; p != nil && !p.running {
-			p.err = nil // it is tried again, too
+			p.err = nil // it is retried, too
 		}
 		w.queue(ctx, n)
 	case yielded:
@@ -469,7 +468,7 @@ func (w *walk) count(n *work, asIs bool) {
 	}
 }
 
-// backoff is the pause before the next attempt after so many.
+// backoff returns the pause before the next attempt after that many.
 func (w *walk) backoff(tries int) time.Duration {
 	d := min(w.o.Backoff<<min(tries-1, 16), max(time.Minute, w.o.Backoff))
 	return d/2 + rand.N(d/2+1)

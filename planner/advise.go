@@ -10,7 +10,7 @@ const (
 	core = 1000
 )
 
-// asking are the definitions of the units that say what they need.
+// asking returns the definition digests of the units that declare needs.
 func asking(sys *ir.System) map[string]string {
 	out := map[string]string{}
 	for i := range sys.Units {
@@ -21,7 +21,7 @@ func asking(sys *ir.System) map[string]string {
 	return out
 }
 
-// advise compares what units ask for with what they used.
+// advise compares what units request with what they used.
 func (p *Plan) advise(used map[string]state.Used) {
 	needs := make(map[string]ir.Resources, len(p.System.Units))
 	for i := range p.System.Units {
@@ -34,9 +34,9 @@ func (p *Plan) advise(used map[string]state.Used) {
 	}
 }
 
-// advice tells where the ask is at least twice what was used, and where what was
-// used comes near the ask or is above it: with less memory a run would have
-// ended, and units beside it count on the cores that it took.
+// advice reports requests that are at least twice the use, and use that comes close to
+// the request or exceeds it. With less memory a run would have been killed; units beside
+// it rely on the cores that it used.
 func advice(asked ir.Resources, used state.Used) []Advice {
 	var out []Advice
 	if need, most := asked.Memory, used.Memory; need > 0 && used.Runs > 0 {
@@ -60,7 +60,8 @@ func advice(asked ir.Resources, used state.Used) []Advice {
 	return out
 }
 
-// roomy is memory with room for half as much again, in steps that people write.
+// roomy adds half as much again to used and rounds it up to an amount that people would
+// write.
 func roomy(used int64) int64 {
 	n := used + used/2
 	switch {

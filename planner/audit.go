@@ -2,9 +2,9 @@ package planner
 
 import "github.com/tenon-ml/tenon/compiler/ir"
 
-// Audit marks a sample of the units that the plan reuses to be run again and
-// compared: each with the probability share, and at least one. Those that are
-// known to be unstable are left out. draw gives numbers in [0, 1).
+// Audit marks a sample of the reused units to be run again and compared: each with
+// probability share, and at least one. It skips units that are known to be unstable. draw
+// returns numbers in [0, 1).
 func (p *Plan) Audit(share float64, draw func() float64) {
 	var candidates []*Item
 	marked := false

@@ -12,13 +12,13 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// A Side is one of two systems that are compared.
+// A Side is one of the two systems to compare.
 type Side struct {
 	System *ir.System
-	Blobs  map[string][]byte // code and locks, by digest, as far as they are known
+	Blobs  map[string][]byte // code and locks by digest, where known
 }
 
-// A Comparison is how a system differs from another.
+// A Comparison lists how two systems differ.
 type Comparison struct {
 	Entities []EntityChange `json:"entities"`
 	Impact   Impact         `json:"impact"`
@@ -27,19 +27,19 @@ type Comparison struct {
 // Same reports whether nothing differs.
 func (c *Comparison) Same() bool { return len(c.Entities) == 0 && len(c.Impact.Items) == 0 }
 
-// Changed says how an entity differs.
+// Changed classifies how an entity differs.
 type Changed string
 
 const (
 	Added   Changed = "added"
 	Removed Changed = "removed"
-	Renamed Changed = "renamed" // and perhaps run in another way
+	Renamed Changed = "renamed" // and perhaps run differently
 	Edited  Changed = "changed"
-	Follows Changed = "follows" // only what it gives, because of what it reads
+	Follows Changed = "follows" // only its outputs, because its inputs changed
 )
 
-// An EntityChange is what differs in one entity. The name, the target and the
-// like are those of the entity "system".
+// An EntityChange lists what differs in one entity. The fields of the system itself, such
+// as its name and target, belong to an entity called "system".
 type EntityChange struct {
 	Entity    string        `json:"entity"` // "models/late"
 	Change    Changed       `json:"change"`
@@ -53,8 +53,8 @@ type EntityChange struct {
 // Section is the part of a system that the entity belongs to.
 func (e EntityChange) Section() string { s, _, _ := strings.Cut(e.Entity, "/"); return s }
 
-// A FieldChange is one field, named as the user writes it. Without Before it is
-// new, without After it is gone.
+// A FieldChange is one field, named as the user writes it. Without Before the field is
+// new; without After it was removed.
 type FieldChange struct {
 	Field  string          `json:"field"` // "params.max_depth", "schema.amount.max", "code report.sh"
 	Before json.RawMessage `json:"before,omitempty"`
@@ -64,31 +64,31 @@ type FieldChange struct {
 	Effect *Effect         `json:"effect,omitempty"` // of a change of what others read or call
 }
 
-// Impact is what applying the one system would do if the other stood applied and
-// no data had changed since.
+// Impact is what an apply of the second system would do if the first were deployed and no
+// data had changed since.
 type Impact struct {
 	Run      []Affected `json:"run,omitempty"`      // jobs that are not of a model
 	Retrain  []Affected `json:"retrain,omitempty"`  // models
-	Evaluate []Affected `json:"evaluate,omitempty"` // models that are judged anew and not trained
+	Evaluate []Affected `json:"evaluate,omitempty"` // models that are evaluated again but not trained
 	RollOut  []Affected `json:"roll_out,omitempty"` // services
 	Write    []Affected `json:"write,omitempty"`    // records
-	Remove   []Affected `json:"remove,omitempty"`   // whatever stands of them
+	Remove   []Affected `json:"remove,omitempty"`   // whatever of them is deployed
 
-	Items   []Item   `json:"items"`   // of the plan, those that do something
+	Items   []Item   `json:"items"`   // items of the plan that do something
 	Jobs    int      `json:"jobs"`    // how many of them are jobs
-	Unknown int      `json:"unknown"` // of how many of these no earlier run is known
+	Unknown int      `json:"unknown"` // how many of these jobs have no earlier run
 	Time    Estimate `json:"time"`    // along the critical path, see [Plan.Summary]
-	Work    Estimate `json:"work"`    // of all units together
+	Work    Estimate `json:"work"`    // sum over all units
 }
 
-// An Affected is an entity that something happens to; Unless as in [Item].
+// An Affected is an entity that the apply affects. See [Item] for Unless.
 type Affected struct {
 	Entity string `json:"entity"`
 	Unless bool   `json:"unless,omitempty"`
 }
 
-// Compare tells how after differs from before, and what follows from it. times
-// are how long units took before, newest first, and may be nil.
+// Compare returns how after differs from before, and the impact. times holds how long
+// units took before, newest first, and may be nil.
 func Compare(ctx context.Context, before, after Side, times map[string][]time.Duration) (*Comparison, error) {
 	plan, err := Simulate(ctx, before.System, after.System, times)
 	if err != nil {
@@ -138,7 +138,7 @@ func Compare(ctx context.Context, before, after Side, times map[string][]time.Du
 	return out, nil
 }
 
-// sections in the order that a comparison tells them.
+// sections lists the sections in the order in which a comparison reports them.
 var sections = []string{"system", "sources", "features", "models", "deployments", "slos", "steps", "resources"}
 
 func rank(section string) int { return slices.Index(sections, section) }
@@ -147,17 +147,17 @@ func rank(section string) int { return slices.Index(sections, section) }
 type comparer struct {
 	before, after Side
 	old, new      map[string]*entity
-	renamed       map[string]string     // former id to new id
-	former        map[string]string     // and back
-	edited        map[string]bool       // by former id: the user has changed it
-	readers       map[string][]ir.Input // by producer before: the entity that reads it, and which port
+	renamed       map[string]string     // old id to new id
+	former        map[string]string     // new id to old id
+	edited        map[string]bool       // by old id: the user changed it
+	readers       map[string][]ir.Input // by producer in before: the entity that reads it, and which port
 }
 
 // An entity is a declared entity with its units.
 type entity struct {
 	*ir.Entity
 	units []ir.Unit
-	// bare is set if nothing is known of it but its units, because a version of tenon
+	// bare is set if only the units of the entity are known, because a version of tenon
 	// that recorded no entities stored it.
 	bare bool
 }
@@ -193,12 +193,12 @@ func gives(u *ir.Unit, kind ir.PortKind) bool {
 	return slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return o.Kind == kind })
 }
 
-// declares reports whether columns of what the entity gives are written by the user.
+// declares reports whether the user wrote columns of the entity's outputs.
 func (e *entity) declares() bool {
 	return slices.ContainsFunc(e.Outputs, func(o ir.EntityOutput) bool { return o.Schema != "" })
 }
 
-// schemas are the columns that the user has declared.
+// schemas returns the columns that the user declared.
 func (e *entity) schemas() []ir.Schema {
 	var out []ir.Schema
 	for _, o := range e.Outputs {
@@ -209,7 +209,7 @@ func (e *entity) schemas() []ir.Schema {
 	return out
 }
 
-// entities are those of a system with their units.
+// entities returns the entities of a system with their units.
 func entities(sys *ir.System) map[string]*entity {
 	out := map[string]*entity{}
 	for i := range sys.Entities {
@@ -233,7 +233,7 @@ func entities(sys *ir.System) map[string]*entity {
 	return out
 }
 
-// now is what has become of an entity of the system before, or nil.
+// now returns the current form of an entity of the system before, or nil.
 func (c *comparer) now(id string) *entity {
 	if name, ok := c.renamed[id]; ok {
 		return c.new[name]
@@ -241,7 +241,7 @@ func (c *comparer) now(id string) *entity {
 	return c.new[id]
 }
 
-// was is what an entity of the system after was before, or nil.
+// was returns the earlier form of an entity of the system after, or nil.
 func (c *comparer) was(id string) *entity {
 	if name, ok := c.former[id]; ok {
 		return c.old[name]
@@ -249,9 +249,9 @@ func (c *comparer) was(id string) *entity {
 	return c.old[id]
 }
 
-// followMoves pairs what the system after says has been given another name.
+// followMoves pairs the entities that the system after declares as moved.
 func (c *comparer) followMoves(moved []ir.Move) {
-	at := map[string]string{} // where an entity is so far
+	at := map[string]string{} // current place of an entity
 	for _, m := range moved {
 		from := m.From
 		for was, now := range at {
@@ -268,8 +268,8 @@ func (c *comparer) followMoves(moved []ir.Move) {
 	}
 }
 
-// findRenames pairs what is gone with what is new and says the same, but for how
-// it is run. One rename may be what makes the next one alike.
+// findRenames pairs removed entities with new ones that are equal except for how they
+// run. One rename may make the next pair equal, so it repeats until it finds none.
 func (c *comparer) findRenames() {
 	for again := true; again; {
 		again = false
@@ -293,7 +293,7 @@ func (c *comparer) findRenames() {
 	}
 }
 
-// says is all that an entity says of itself, but for how it is run.
+// says returns all that an entity declares, except for how it runs.
 func (c *comparer) says(e *entity) string {
 	if e.bare {
 		var digests []string
@@ -321,7 +321,7 @@ func (c *comparer) says(e *entity) string {
 	return compact([]any{e.section(), t, c.reads(e), userCode(e), locks, e.schemas()})
 }
 
-// places notes where the fields of a change are written.
+// places fills in where the fields of a change are written.
 func (c *comparer) places(change *EntityChange) {
 	old, now := c.old[cmp.Or(change.Was, change.Entity)], c.new[change.Entity]
 	for i := range change.Fields {
@@ -334,10 +334,10 @@ func (c *comparer) places(change *EntityChange) {
 	}
 }
 
-// systemFields compares the names, and the target of before with that of after.
+// systemFields compares the names and the targets of the two systems.
 func (c *comparer) systemFields() []FieldChange {
 	before, after := c.before.System, c.after.System
-	if before.Name == "" && len(before.Units) == 0 { // nothing stands
+	if before.Name == "" && len(before.Units) == 0 { // nothing is deployed
 		return nil
 	}
 	describe := func(s *ir.System) map[string]any {
@@ -352,8 +352,8 @@ func (c *comparer) systemFields() []FieldChange {
 	return t.out
 }
 
-// Kinds of what happens to an entity. Of several, the first is told: it says the
-// most.
+// Kinds of what happens to an entity. If several apply, only the first is reported,
+// because it says the most.
 const (
 	retrain = iota
 	evaluate
@@ -389,9 +389,9 @@ func (c *comparer) impact(p *Plan) Impact {
 		id, _ := ir.SplitID(it.Unit)
 		_, isRenamed := c.renamed[id]
 		if !it.Action.Changes() || it.Action == Delete && isRenamed && it.Kind != ir.Service {
-			continue // of what is renamed, what it has made stands under its new name
+			continue // what a renamed entity made remains, under its new name
 		}
-		it.Key = "" // it is of a state that is not there
+		it.Key = "" // it belongs to a state that does not exist
 		out.Items = append(out.Items, it)
 		out.Work.Runs += it.Estimate.Runs
 		out.Work.Time += it.Estimate.Time
@@ -411,7 +411,7 @@ func (c *comparer) impact(p *Plan) Impact {
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(found), inSections) {
 		for kind, h := range found[id] {
-			if h.may && (kind != remove || c.new[id] == nil) { // a unit less is no entity less
+			if h.may && (kind != remove || c.new[id] == nil) { // removing a unit does not remove the entity
 				*lists[kind] = append(*lists[kind], Affected{Entity: id, Unless: !h.sure})
 				break
 			}

@@ -15,8 +15,8 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// fields are the fields of an entity that differ, but for the columns of what it
-// gives.
+// fields returns the fields of an entity that differ, except for the columns of its
+// outputs.
 func (c *comparer) fields(old, now *entity) []FieldChange {
 	if old.bare || now.bare {
 		return c.definitions(old, now)
@@ -27,7 +27,7 @@ func (c *comparer) fields(old, now *entity) []FieldChange {
 	for field := range merged(a, b) {
 		t.diff(field, lookup(a, field), lookup(b, field))
 	}
-	if old.Component == now.Component { // otherwise it says it
+	if old.Component == now.Component { // otherwise the component itself is reported
 		each(old.units, now.units, func(u ir.Unit) string { return u.Component }, func(component string, a, b *ir.Unit) {
 			if a != nil && b != nil {
 				t.diff(ir.JoinPath("implementation", component), implementation(a), implementation(b))
@@ -58,7 +58,7 @@ func (c *comparer) fields(old, now *entity) []FieldChange {
 	return t.out
 }
 
-// fieldsOf are the declared fields of an entity and its component.
+// fieldsOf returns the declared fields of an entity and its component.
 func fieldsOf(e *entity) map[string]any {
 	t, _ := parse(e.Fields).(map[string]any)
 	if t == nil {
@@ -68,8 +68,8 @@ func fieldsOf(e *entity) map[string]any {
 	return t
 }
 
-// reads are the fields in which an entity refers to others, as these are called in
-// the system after.
+// reads returns the fields in which an entity refers to others, under the names that
+// these have in the system after.
 func (c *comparer) reads(e *entity) map[string]any {
 	t := map[string]any{}
 	for _, in := range e.Inputs {
@@ -79,7 +79,7 @@ func (c *comparer) reads(e *entity) map[string]any {
 	return t
 }
 
-// called is the name in the system after of what an entity reads.
+// called returns the name, in the system after, of an entity that e reads.
 func (c *comparer) called(e *entity, producer string) string {
 	if name, ok := c.renamed[producer]; ok && c.old[e.ID] == e {
 		return name
@@ -87,9 +87,9 @@ func (c *comparer) called(e *entity, producer string) string {
 	return producer
 }
 
-// unexplained lists how units of an entity differ where none of its fields does:
-// this follows from other entities, or from another tenon. What they read and give
-// is told elsewhere.
+// unexplained lists how the units of an entity differ although none of its fields does:
+// because of other entities, or because another version of tenon compiled it. Differences
+// in inputs and outputs are reported elsewhere.
 func unexplained(old, now *entity) []FieldChange {
 	return slices.DeleteFunc(diffStages(old.units, now.units), func(f FieldChange) bool {
 		_, what, _ := strings.Cut(" "+f.Field, "put ")
@@ -97,10 +97,10 @@ func unexplained(old, now *entity) []FieldChange {
 	})
 }
 
-// definitions lists how units differ where the fields behind them are not recorded.
+// definitions lists how units differ whose fields are not recorded.
 func (c *comparer) definitions(old, now *entity) []FieldChange {
 	t := &treeDiff{}
-	if old.Component != "" && now.Component != "" { // it is not known of a pool
+	if old.Component != "" && now.Component != "" { // unknown for a pool
 		t.diff("component", old.Component, now.Component)
 	}
 	pool := func(sys *ir.System, e *entity) any {
@@ -153,7 +153,7 @@ func diffStages(old, now []ir.Unit) []FieldChange {
 	return out
 }
 
-// howItRuns is what a unit has besides its definition.
+// howItRuns returns what a unit has besides its definition.
 func howItRuns(u *ir.Unit) any {
 	return plain(map[string]any{
 		"needs": resources(u.Needs), "pool": u.Pool, "team": u.Team, "priority": u.Priority, "retries": u.Retries,
@@ -161,7 +161,7 @@ func howItRuns(u *ir.Unit) any {
 	})
 }
 
-// said is a value of a reason, which is JSON or just text.
+// said returns a value of a reason, which is JSON or plain text.
 func said(text string) json.RawMessage {
 	switch {
 	case text == "":
@@ -205,15 +205,15 @@ func resources(r ir.Resources) map[string]any {
 	return t
 }
 
-// decimal writes a number of at most three decimals.
+// decimal formats a number with at most three decimals.
 func decimal(r *big.Rat) string {
 	return strings.TrimRight(strings.TrimRight(r.FloatString(3), "0"), ".")
 }
 
-// libraryFiles are where the library's own code lies in a unit's folder.
+// libraryFiles is the folder of the library's own code in a unit's folder.
 const libraryFiles = "_tenon/"
 
-// userCode are the user's own files, by path.
+// userCode returns the user's own files, sorted by path.
 func userCode(e *entity) []ir.CodeFile {
 	var out []ir.CodeFile
 	for _, u := range e.units {
@@ -227,7 +227,7 @@ func userCode(e *entity) []ir.CodeFile {
 	return out
 }
 
-// implementation names the code of the library that a component runs.
+// implementation names the library code that a component runs.
 func implementation(u *ir.Unit) any {
 	if u.Code.Runtime != ir.Python {
 		return short(u.Code.Source)
@@ -236,7 +236,8 @@ func implementation(u *ir.Unit) any {
 	return short(ir.Sum([]byte(compact([]any{own, u.Code.Python}))))
 }
 
-// packages compares the Python packages of the units. Another component has its own.
+// packages compares the Python packages of the units, unless the component changed:
+// another component has its own packages.
 func (c *comparer) packages(t *treeDiff, old, now *entity) {
 	if old.Component != now.Component {
 		return
@@ -257,8 +258,8 @@ func (c *comparer) packages(t *treeDiff, old, now *entity) {
 	})
 }
 
-// ownPackages are the units of an entity but for those that run on the packages with
-// which the model that they read was made.
+// ownPackages returns the units of an entity, without those that run on the packages with
+// which the model they read was made.
 func ownPackages(e *entity, all map[string]*entity) []ir.Unit {
 	return slices.DeleteFunc(slices.Clone(e.units), func(u ir.Unit) bool {
 		return slices.ContainsFunc(e.Inputs, func(in ir.EntityInput) bool {
@@ -270,7 +271,7 @@ func ownPackages(e *entity, all map[string]*entity) []ir.Unit {
 	})
 }
 
-// pins are the versions that a lock holds.
+// pins returns the versions that a lock pins.
 func pins(lock []byte) map[string]any {
 	out := map[string]any{}
 	for line := range strings.Lines(string(lock)) {
@@ -312,12 +313,12 @@ func (t *treeDiff) diff(path string, before, after any) {
 		}
 	}
 	if bytes.Equal(change.Before, change.After) {
-		return // numbers of another Go type
+		return // equal numbers of different Go types
 	}
 	t.out = append(t.out, change)
 }
 
-// merged has the keys of both.
+// merged returns a map with the keys of both.
 func merged(a, b map[string]any) map[string]any {
 	m := map[string]any{}
 	maps.Copy(m, a)
@@ -335,7 +336,7 @@ func scalars(l []any) bool {
 	})
 }
 
-// raw is v as JSON; nil if it is absent.
+// raw returns v as JSON, or nil if it is absent.
 func raw(v any) json.RawMessage {
 	if v == (any)(absent{}) {
 		return nil
@@ -343,20 +344,20 @@ func raw(v any) json.RawMessage {
 	return json.RawMessage(compact(v))
 }
 
-// longestText is up to where texts are compared line by line.
+// longestText limits the size of texts that are compared line by line.
 const longestText = 256 << 10
 
-// lines is the unified difference of two texts, without its header; "" if one of
-// them is not known, or no text.
+// lines returns the unified diff of two texts without its header, or "" if one of them is
+// unknown or not text.
 func lines(a, b []byte) string {
 	if a == nil || b == nil || max(len(a), len(b)) > longestText || bytes.IndexByte(a, 0) >= 0 || bytes.IndexByte(b, 0) >= 0 {
 		return ""
 	}
-	end := func(text []byte) []byte { // so that nothing is said of a last line's end
+	end := func(text []byte) []byte { // ignores a missing newline at the end
 		return append(bytes.TrimRight(slices.Clone(text), "\n"), '\n')
 	}
 	out := string(diff.Diff("a", end(a), "b", end(b)))
-	for range 3 { // the names, three times
+	for range 3 { // skip the header
 		_, out, _ = strings.Cut(out, "\n")
 	}
 	return out

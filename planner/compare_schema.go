@@ -10,19 +10,19 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// An Effect is what the change of a port means to those on its other side.
+// An Effect is what the change of a port means for those at its other end.
 type Effect struct {
 	Shift    Shift    `json:"shift"`
 	Breaking bool     `json:"breaking"`
-	Breaks   []Broken `json:"breaks,omitempty"` // whom
+	Breaks   []Broken `json:"breaks,omitempty"` // those that the change breaks
 }
 
-// A Broken is somebody whom a change breaks.
+// A Broken is an entity, or a group outside the system, that a change breaks.
 type Broken struct {
 	Who string `json:"who"` // "features/spend", "callers of deployments/api"
-	// Now is how an entity stands in the system after: "changed", "removed" or,
-	// where the compiler cannot tell whether it still works, "unchanged". It is
-	// empty for those outside.
+	// Now is the status of an entity in the system after: "changed", "removed" or, where
+	// the compiler cannot tell whether it still works, "unchanged". It is empty for those
+	// outside the system.
 	Now string `json:"now,omitempty"`
 }
 
@@ -30,18 +30,18 @@ type Broken struct {
 type Shift string
 
 const (
-	Looser      Shift = "looser"       // more values than before
-	Tighter     Shift = "tighter"      // fewer
-	Other       Shift = "other"        // neither holds the other
-	New         Shift = "new"          // a column that may be left out
-	NewRequired Shift = "new_required" // a column that may not
+	Looser      Shift = "looser"       // all values of before, and more
+	Tighter     Shift = "tighter"      // only some of the values of before
+	Other       Shift = "other"        // neither contains the other
+	New         Shift = "new"          // an optional column
+	NewRequired Shift = "new_required" // a required column
 	Gone        Shift = "gone"
-	Reordered   Shift = "reordered"  // columns are found by name
-	Documented  Shift = "documented" // only what is written about it for people
+	Reordered   Shift = "reordered"  // columns are matched by name
+	Documented  Shift = "documented" // only the documentation changed
 )
 
-// breaks says whom a shift breaks: those who read the values, or those who give
-// them.
+// breaks says which side a shift breaks: those that read the values, or those that
+// provide them.
 var breaks = map[Shift]struct{ readers, givers bool }{
 	Looser:      {readers: true, givers: false},
 	Tighter:     {readers: false, givers: true},
@@ -53,9 +53,9 @@ var breaks = map[Shift]struct{ readers, givers bool }{
 	Documented:  {readers: false, givers: false},
 }
 
-// A columnChange is one property of one column, or the column itself.
+// A columnChange is the change of one property of a column, or of the column itself.
 type columnChange struct {
-	column, property string // without a property, the column; without a column, all of them
+	column, property string // no property: the whole column; no column: all columns
 	before, after    any
 	shift            Shift
 }
@@ -82,7 +82,7 @@ func diffSchemas(before, after ir.Schema) []columnChange {
 	return out
 }
 
-// columnOf is a column without its name.
+// columnOf returns a column without its name.
 func columnOf(c *ir.Column) any {
 	m, _ := plain(c).(map[string]any)
 	delete(m, "name")
@@ -137,8 +137,8 @@ func textOrAbsent(s string) any {
 	return s
 }
 
-// shiftOf tells from whether the new values hold all old ones, and the old all
-// new ones.
+// shiftOf returns the shift, given whether the new values contain all the old ones and
+// the old ones all the new ones.
 func shiftOf(holdsOld, heldByOld bool) Shift {
 	switch {
 	case holdsOld && !heldByOld:
@@ -160,7 +160,7 @@ func numberOrAbsent(n json.Number) any {
 	return n
 }
 
-// compareNumbers compares two numbers as written; 0 if one is none.
+// compareNumbers compares two numbers as written. It returns 0 if either is not a number.
 func compareNumbers(a, b json.Number) int {
 	x, ok := new(big.Rat).SetString(string(a))
 	y, okToo := new(big.Rat).SetString(string(b))
@@ -170,7 +170,7 @@ func compareNumbers(a, b json.Number) int {
 	return x.Cmp(y)
 }
 
-// wider lists, for a type, those that hold each of its values exactly.
+// wider lists, for each type, the types that represent all of its values exactly.
 var wider = map[string][]string{
 	"int8":    {"int16", "int32", "int64", "float32", "float64"},
 	"int16":   {"int32", "int64", "float32", "float64"},
@@ -183,8 +183,8 @@ var wider = map[string][]string{
 
 func holds(wide, narrow string) bool { return slices.Contains(wider[narrow], wide) }
 
-// contracts adds to the changes what becomes of the ports: tables, the
-// signatures of models, endpoints.
+// contracts adds the effects on ports to the changes: tables, model signatures and
+// endpoints.
 func (c *comparer) contracts(changes []EntityChange) {
 	c.edited = map[string]bool{}
 	for _, change := range changes {
@@ -234,12 +234,12 @@ func (c *comparer) contracts(changes []EntityChange) {
 	}
 }
 
-// A portPair is a schema of a port in both systems.
+// A portPair is the schema of a port in both systems.
 type portPair struct {
 	name          string // as the user writes it
 	port          string
 	before, after ir.Schema
-	given         bool // its values come from the other side
+	given         bool // the other side provides its values
 }
 
 func (c *comparer) ports(old, now *entity) []portPair {
@@ -247,7 +247,7 @@ func (c *comparer) ports(old, now *entity) []portPair {
 	for _, o := range old.Outputs {
 		i := slices.IndexFunc(now.Outputs, func(n ir.EntityOutput) bool { return n.Port == o.Port })
 		if i < 0 {
-			continue // its field says so
+			continue // reported with its field
 		}
 		a, b := old.gives(o), now.gives(now.Outputs[i])
 		if a == nil || b == nil || a.Kind != b.Kind {
@@ -264,7 +264,7 @@ func (c *comparer) ports(old, now *entity) []portPair {
 			out = append(out, portPair{name: "input", before: a.Signature.Input, after: b.Signature.Input, given: true},
 				portPair{name: "output", before: ir.Schema{a.Signature.Output}, after: ir.Schema{b.Signature.Output}})
 		case ir.EndpointOf:
-			if a.Request == nil || b.Request == nil { // nothing is known of what it takes
+			if a.Request == nil || b.Request == nil { // what it accepts is unknown
 				continue
 			}
 			out = append(out, portPair{name: "request", before: a.Request, after: b.Request, given: true},
@@ -274,8 +274,8 @@ func (c *comparer) ports(old, now *entity) []portPair {
 	return out
 }
 
-// judge finds the fields that those who read from an entity, or call it, depend
-// on besides columns.
+// judge finds changed fields, other than columns, on which readers or callers of an
+// entity depend.
 func (c *comparer) judge(old, now *entity, fields []FieldChange) {
 	serves := old.serves()
 	for i := range fields {
@@ -294,7 +294,7 @@ func (c *comparer) judge(old, now *entity, fields []FieldChange) {
 	}
 }
 
-// bound is the field behind a parameter of a unit of the entity, "" if it is none.
+// bound returns the field behind a parameter of a unit of the entity, or "".
 func (e *entity) bound(param string) string {
 	for _, s := range e.Stages {
 		if field, ok := s.Fields[param]; ok {
@@ -306,8 +306,9 @@ func (e *entity) bound(param string) string {
 
 func callers(deployment string) []Broken { return []Broken{{Who: "callers of " + deployment}} }
 
-// effect judges a change of a column or, without one, of all that a port gives.
-// Readers take what comes out of the port; the others give what goes into it.
+// effect returns the effect of the change of a column or, without a column, of all that a
+// port carries. With readers set, it affects those that read the port; otherwise those
+// that provide its input.
 func (c *comparer) effect(e *entity, port string, d columnChange, readers bool) *Effect {
 	out := &Effect{Shift: d.shift}
 	if rule := breaks[d.shift]; readers && !rule.readers || !readers && !rule.givers {
@@ -322,21 +323,21 @@ func (c *comparer) effect(e *entity, port string, d columnChange, readers bool) 
 	return out
 }
 
-// broken are the entities that a change breaks or may break.
+// broken returns the entities that a change breaks or may break.
 func (c *comparer) broken(e *entity, port string, d columnChange) []Broken {
 	var out []Broken
-	// The compiler holds columns and types against what reads them.
+	// The compiler checks columns and types against their readers.
 	proven := d.shift == Gone || d.property == "type"
 	for _, id := range c.readersOf(e, port) {
 		r, now := c.old[id], c.now(id)
 		broken := Broken{Who: id, Now: "unchanged"}
 		switch {
 		case now == nil && d.column == "":
-			continue // it goes with what it reads
+			continue // removed together with what it reads
 		case now == nil:
 			broken.Now = "removed"
 		case r.serves():
-			continue // its callers are told of at the endpoint
+			continue // its callers are reported with the endpoint
 		case c.edited[id]:
 			broken.Now = "changed"
 		case proven && r.compiled(e):
@@ -346,14 +347,14 @@ func (c *comparer) broken(e *entity, port string, d columnChange) []Broken {
 			out = append(out, broken)
 		}
 	}
-	if slices.Contains(ends, e.section()) { // made to be taken elsewhere
+	if slices.Contains(ends, e.section()) { // its results are used outside the system
 		out = append(out, Broken{Who: "readers of " + e.ID})
 	}
 	return out
 }
 
-// readersOf are the entities of the system before that read a port, or any port
-// if it is "".
+// readersOf returns the entities of the system before that read a port, or any port if it
+// is "".
 func (c *comparer) readersOf(e *entity, port string) []string {
 	if c.readers == nil {
 		c.readers = map[string][]ir.Input{}
@@ -375,20 +376,20 @@ func (c *comparer) readersOf(e *entity, port string) []string {
 	return slices.Compact(out)
 }
 
-// ends are the sections whose results leave the system.
+// ends lists the sections whose results leave the system.
 var ends = []string{"deployments", "steps"}
 
-// compiled reports whether the compiler knows which columns the entity reads of
-// another one.
+// compiled reports whether the compiler knows which columns the entity reads from another
+// one.
 func (e *entity) compiled(of *entity) bool {
 	return !e.bare && !slices.ContainsFunc(e.Inputs, func(in ir.EntityInput) bool {
 		return in.Entity == of.ID && in.Kind != ir.Model && in.Columns == nil
 	})
 }
 
-// uses reports whether an entity may read a column of another one: it does not if it
-// is known which ones it reads, and this is not among them. A model takes the
-// columns that there are; what is proven breaks it only where it names one.
+// uses reports whether an entity may read a column of another one. It does not if its
+// columns are known and this is not one of them. A model takes whatever columns there
+// are, so a proven change breaks it only where the model names the column.
 func (e *entity) uses(of *entity, column string, proven bool) bool {
 	if !e.compiled(of) {
 		return true

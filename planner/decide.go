@@ -13,22 +13,22 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A look is what is known of one unit when its action is decided.
+// A look is what is known of one unit when decide chooses its action.
 type look struct {
 	u       *ir.Unit
-	inputs  map[string]string // that are known, by port or "file:"+path
-	unknown []string          // ports
-	current *state.Current    // what stands, or nil
-	// key is the run key; where inputs are not known, what it will be if they
-	// come out as they were, or "" if that cannot be.
+	inputs  map[string]string // known inputs, by port or "file:"+path
+	unknown []string          // ports whose inputs are unknown
+	current *state.Current    // what is deployed, or nil
+	// key is the run key. With unknown inputs, it is the key that results if they come
+	// out unchanged, or "" if they cannot.
 	key string
 	run *state.Run // the last Done run of key, or nil
-	// fault is why run does not do: it is too old, or an artifact is lost.
+	// fault says why run cannot be reused: it is too old, or an artifact is lost.
 	fault []Reason
 	prior map[string]string // see [maker.priorInputs]
 }
 
-// decide plans one unit. The units it reads from have been decided.
+// decide plans one unit. The units that it reads from are already decided.
 func (m *maker) decide(u *ir.Unit) (Item, error) {
 	if err := m.ctx.Err(); err != nil {
 		return Item{}, err
@@ -63,8 +63,8 @@ func (m *maker) decide(u *ir.Unit) (Item, error) {
 	return item, nil
 }
 
-// becomesOther reports whether a service would have to end in silence, because its
-// name is that of something else now.
+// becomesOther reports whether another kind of unit now has the name of a service. The
+// service would have to end unannounced.
 func becomesOther(u *ir.Unit, c state.Current) bool {
 	return c.Kind == ir.Service && u.Kind != ir.Service && c.Handle != nil
 }
@@ -96,7 +96,7 @@ func (m *maker) find(l *look) error {
 	return nil
 }
 
-// priorInputs is what the run that stands has read.
+// priorInputs returns what the deployed run read.
 func (m *maker) priorInputs(l *look) (map[string]string, error) {
 	if l.current == nil || l.prior != nil {
 		return l.prior, nil
@@ -110,7 +110,7 @@ func (m *maker) priorInputs(l *look) (map[string]string, error) {
 	}
 	l.prior = r.Inputs
 	if l.prior == nil {
-		l.prior = map[string]string{} // a run that read nothing is not one that is not known
+		l.prior = map[string]string{} // not nil: the run is known and read nothing
 	}
 	return l.prior, nil
 }
@@ -126,7 +126,7 @@ func (m *maker) recordedRun(l *look) (*state.Run, error) {
 	return r, err
 }
 
-// faults tells why a recorded run does not do any more.
+// faults says why a recorded run can no longer be reused.
 func (m *maker) faults(u *ir.Unit, r *state.Run) []Reason {
 	var out []Reason
 	if age := m.in.Now.Sub(r.Finished); u.MaxAge > 0 && age > u.MaxAge {
@@ -166,13 +166,13 @@ func (m *maker) job(item *Item, l *look) (err error) {
 	return err
 }
 
-// reuse lets the result of a recorded run stand.
+// reuse keeps the result of a recorded run.
 func (m *maker) reuse(item *Item, l *look) (err error) {
 	item.Action, item.Run = Reuse, l.run.ID
 	switch {
 	case l.current == nil || l.current.Key != l.key:
 		item.Reasons, err = m.why(l)
-	case l.current.Run != l.run.ID: // what is not deterministic may have come out otherwise
+	case l.current.Run != l.run.ID: // a nondeterministic unit may have given another result
 		stands := m.standing[l.u.ID]
 		for _, o := range l.u.Outputs {
 			if before, after := stands.Outputs[o.Port], l.run.Outputs[o.Port]; before.Digest != after.Digest {
@@ -183,7 +183,7 @@ func (m *maker) reuse(item *Item, l *look) (err error) {
 	return err
 }
 
-// standingUnit decides about a service or a record.
+// standingUnit plans a service or a record.
 func (m *maker) standingUnit(item *Item, l *look) (err error) {
 	dead := m.dead(l)
 	given, err := m.givenOtherwise(l)
@@ -227,9 +227,9 @@ func (m *maker) standingUnit(item *Item, l *look) (err error) {
 	return err
 }
 
-// givenOtherwise lists what a service asks for that is not what it was started with:
-// its needs, its placement and its replicas. A job is the same with other needs, but a service
-// has what it was started with for as long as it stands.
+// givenOtherwise lists what a service requests that differs from what it was started
+// with: needs, placement and replicas. These do not affect the result of a job, but a
+// service keeps what it was started with.
 func (m *maker) givenOtherwise(l *look) ([]Reason, error) {
 	if l.u.Kind != ir.Service || l.current == nil {
 		return nil, nil
@@ -246,7 +246,7 @@ func (m *maker) givenOtherwise(l *look) ([]Reason, error) {
 	return d.out, nil
 }
 
-// replicas are how many of a service run at once.
+// replicas returns how many replicas of a service run at once.
 func replicas(u *ir.Unit) any {
 	e := cmp.Or(u.Endpoint, &ir.Endpoint{})
 	if e.Scale == nil {
@@ -255,7 +255,7 @@ func replicas(u *ir.Unit) any {
 	return plain(map[string]int{"min": e.Replicas, "max": e.Scale.Max, "cpu": e.Scale.CPU})
 }
 
-// again is the action that makes the same thing once more.
+// again returns the action that makes the same thing again.
 func (m *maker) again(l *look) Action {
 	switch {
 	case l.u.Kind == ir.Service:
@@ -266,8 +266,8 @@ func (m *maker) again(l *look) Action {
 	return Update
 }
 
-// dead tells why what stands does not do although it is what it should be, or
-// nil.
+// dead says why what is deployed does not work although its definition is right, or
+// returns nil.
 func (m *maker) dead(l *look) []Reason {
 	if l.current == nil {
 		return nil
@@ -306,7 +306,7 @@ func (m *maker) dead(l *look) []Reason {
 	return []Reason{{What: fmt.Sprintf("process died: exit %d", st.ExitCode)}}
 }
 
-// settle records what the units that read from this one may count on.
+// settle records what the units that read from this one may rely on.
 func (m *maker) settle(item Item, l *look) {
 	known := map[string]artifact.Artifact{}
 	if !item.Action.Changes() && l.run != nil {

@@ -12,14 +12,14 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// longest is how much of a value a reason shows.
+// longest limits how much of a value a reason shows.
 const longest = 200
 
 // A differ collects reasons.
 type differ struct{ out []Reason }
 
-// diffUnits tells field by field how the definition of a unit changed. What is
-// not part of the definition is left out.
+// diffUnits lists, field by field, how the definition of a unit changed. It ignores what
+// is not part of the definition.
 func diffUnits(old, u *ir.Unit) []Reason {
 	d := &differ{}
 	d.text("kind", string(old.Kind), string(u.Kind))
@@ -57,8 +57,8 @@ func diffUnits(old, u *ir.Unit) []Reason {
 	return d.out
 }
 
-// listens is where a service listens, which is all of its endpoint that is part of
-// its definition.
+// listens returns where a service listens: the only part of its endpoint that is in its
+// definition.
 func listens(u *ir.Unit) any {
 	if u.Endpoint == nil {
 		return plain(u.Endpoint)
@@ -84,7 +84,7 @@ func (d *differ) json(what string, before, after json.RawMessage) {
 	}
 }
 
-// tree compares decoded JSON and names the smallest part that differs.
+// tree compares decoded JSON and reports the smallest parts that differ.
 func (d *differ) tree(path string, before, after any) {
 	if reflect.DeepEqual(before, after) {
 		return
@@ -110,7 +110,7 @@ func (d *differ) tree(path string, before, after any) {
 	d.add(path, cut(compact(before)), cut(compact(after)))
 }
 
-// absent stands for a key that is not there, which null is not.
+// absent represents a missing key, as opposed to null.
 type absent struct{}
 
 func lookup(m map[string]any, k string) any {
@@ -197,8 +197,8 @@ func reference(s *ir.Secret) string {
 	return "file " + s.File
 }
 
-// each calls f for every name in a or b: those of a in their order, then those
-// that only b has.
+// each calls f for every name in a or b: first those of a in order, then those that only
+// b has.
 func each[T any](a, b []T, name func(T) string, f func(name string, a, b *T)) {
 	find := func(s []T, n string) *T {
 		if i := slices.IndexFunc(s, func(v T) bool { return name(v) == n }); i >= 0 {
@@ -217,7 +217,7 @@ func each[T any](a, b []T, name func(T) string, f func(name string, a, b *T)) {
 	}
 }
 
-// plain is v as decoded JSON.
+// plain returns v as decoded JSON.
 func plain(v any) any {
 	b, err := json.Marshal(v)
 	if err != nil {

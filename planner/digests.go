@@ -22,10 +22,10 @@ import (
 
 const cacheVersion = 1
 
-// FileDigests digests data files and remembers, by what the file system says of
-// a file, what it has read before. It is safe for concurrent use.
+// FileDigests digests data files and caches the digests by the metadata of the file. It
+// is safe for concurrent use.
 type FileDigests struct {
-	// OnDrop, if set, is told why a cache that could not be used was dropped.
+	// OnDrop, if set, is called with the reason when an unusable cache is dropped.
 	OnDrop func(error)
 
 	path string
@@ -37,7 +37,7 @@ type FileDigests struct {
 	changed bool
 }
 
-// An entry is what a file looked like when it had the digest.
+// An entry is the metadata that a file had when it had the digest.
 type entry struct {
 	fingerprint.Looks
 	Digest string `json:"digest"`
@@ -48,15 +48,15 @@ type cacheFile struct {
 	Files   map[string]entry `json:"files"`
 }
 
-// NewFileDigests keeps its cache below the state folder. The cache is
-// disposable: one that cannot be read is dropped.
+// NewFileDigests returns a FileDigests with its cache below the state folder. The cache
+// is disposable: one that cannot be read is dropped.
 func NewFileDigests(stateDir string) *FileDigests {
 	return &FileDigests{path: filepath.Join(stateDir, "cache", "files.json")}
 }
 
-// Digest returns the digests of files and folders, by path. Paths are relative
-// to dir or absolute. A file that changes while it is read is read once more,
-// and is an error if it changes again. All errors come at once.
+// Digest returns the digests of files and folders, by path. Paths are relative to dir or
+// absolute. A file that changes while it is read is read once more; a second change is an
+// error. All errors are returned together.
 func (d *FileDigests) Digest(ctx context.Context, dir string, paths []string) (map[string]string, error) {
 	d.load.Do(d.read)
 	digests := make([]string, len(paths))
@@ -193,7 +193,7 @@ func (d *FileDigests) save() error {
 	if !d.changed {
 		return nil
 	}
-	if len(d.known) > 2*len(d.used)+1000 { // mostly files of the past
+	if len(d.known) > 2*len(d.used)+1000 { // mostly files that are no longer used
 		for p := range d.known {
 			if !d.used[p] {
 				delete(d.known, p)

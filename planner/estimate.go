@@ -8,11 +8,12 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// guess is what a unit is taken to need where nothing at all is known. It only
-// serves to rank chains by their length.
+// guess is the assumed duration of a unit when nothing at all is known. It only serves to
+// rank chains by length.
 const guess = time.Second
 
-// estimate sets the estimates of what changes, and of what has to be made for it.
+// estimate sets the estimates of the items that change, and of what has to be prepared
+// for them.
 func (m *maker) estimate(p *Plan) error {
 	if !slices.ContainsFunc(p.Items, func(i Item) bool { return i.Action.Changes() && i.Action != Delete }) {
 		return nil
@@ -25,7 +26,7 @@ func (m *maker) estimate(p *Plan) error {
 		it := &p.Items[i]
 		ts := times[m.former(it.Unit)]
 		if len(ts) == 0 {
-			ts = times[it.Unit] // of a supposed state the names are those of now
+			ts = times[it.Unit] // the names in an assumed state are the current ones
 		}
 		if it.Action.Changes() && it.Action != Delete && len(ts) > 0 {
 			it.Estimate = Estimate{Runs: len(ts), Time: median(ts)}
@@ -42,10 +43,9 @@ func median(ts []time.Duration) time.Duration {
 	return ts[len(ts)/2]
 }
 
-// Priorities returns, for every unit of the plan that is not deleted, the length
-// of the longest chain of work that starts with it. A walk that takes the
-// largest first follows the critical path. What was never run counts as much as
-// a usual unit of the plan.
+// Priorities returns, for every unit of the plan that is not deleted, the length of the
+// longest chain of work that starts with it. A walk that takes the largest first follows
+// the critical path. A unit that was never run counts as an average unit of the plan.
 func Priorities(p *Plan) map[string]time.Duration {
 	var known []time.Duration
 	for _, it := range p.Items {
@@ -64,10 +64,10 @@ func Priorities(p *Plan) map[string]time.Duration {
 	return out
 }
 
-// A chain is the longest one that starts with a unit.
+// A chain is the longest chain that starts with a unit.
 type chain struct {
 	time time.Duration
-	runs int // that its time is estimated from
+	runs int // on which its time is based
 }
 
 func chains(p *Plan, unknown time.Duration) map[string]chain {
@@ -76,8 +76,8 @@ func chains(p *Plan, unknown time.Duration) map[string]chain {
 		units[p.System.Units[i].ID] = &p.System.Units[i]
 	}
 	out := make(map[string]chain, len(p.Items))
-	// Backwards, so that all that reads from a unit has been seen before it;
-	// until then, out holds the longest chain behind it.
+	// Go backwards, so that everything that reads from a unit comes before it. Until a
+	// unit is reached, out holds the longest chain behind it.
 	for _, it := range slices.Backward(p.Items) {
 		u := units[it.Unit]
 		if it.Action == Delete || u == nil {
@@ -102,8 +102,8 @@ func chains(p *Plan, unknown time.Duration) map[string]chain {
 	return out
 }
 
-// busiest is how long the work takes that the GPUs of one pool have to do, if none
-// of them is ever idle: of the pool, or the kind of slice, where that is longest.
+// busiest returns how long the GPU work takes if no GPU is ever idle: the longest over
+// all pools and kinds of slices.
 func (p *Plan) busiest() Estimate {
 	units := make(map[string]*ir.Unit, len(p.System.Units))
 	for i := range p.System.Units {
@@ -136,9 +136,9 @@ func (p *Plan) busiest() Estimate {
 	return most
 }
 
-// Summary counts what the plan does. Time is the longest chain of work as far as
-// it is known, or what the GPUs have to do if that is longer, and as if all inputs
-// came out changed; its Runs is how many earlier runs it is estimated from.
+// Summary counts what the plan does. Time is the longest chain of work as far as it is
+// known, or the work of the GPUs if that is longer, assuming that all inputs change. Its
+// Runs is the number of earlier runs behind the estimate.
 func (p *Plan) Summary() Summary {
 	var s Summary
 	for _, it := range p.Items {

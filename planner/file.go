@@ -13,20 +13,20 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// ErrEdited means that a plan file is not as it was written.
+// ErrEdited means that a plan file changed after it was written.
 var ErrEdited = errors.New("plan file was changed after it was made: make it again with tenon plan --out")
 
-// planFile is the file of a plan. The digest is that of the plan's bytes as
-// they stand in the file.
+// planFile is the content of a plan file. The digest covers the bytes of the plan as they
+// are in the file.
 type planFile struct {
 	Version int             `json:"tenon_plan"`
 	Digest  string          `json:"digest"`
 	Plan    json.RawMessage `json:"plan"`
 }
 
-// Write writes a plan to a file that only its owner may read: it says how the
-// system is made, if not its secrets. The same plan gives the same bytes. The
-// file is whole or not there.
+// Write writes a plan to a file that only its owner may read: it contains the whole
+// system, though not its secrets. The same plan gives the same bytes. The file is written
+// completely or not at all.
 func Write(path string, p *Plan) error {
 	content, err := json.Marshal(p)
 	if err != nil {
@@ -44,8 +44,8 @@ func Write(path string, p *Plan) error {
 	return nil
 }
 
-// Read reads a plan that [Write] wrote. It returns [ErrEdited] if the file is
-// not as it was written.
+// Read reads a plan that [Write] wrote. It returns [ErrEdited] if the file has changed
+// since.
 func Read(path string) (*Plan, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -54,7 +54,7 @@ func Read(path string) (*Plan, error) {
 	var f planFile
 	if err := json.Unmarshal(b, &f); err != nil || f.Version == 0 {
 		if bytes.HasPrefix(b, []byte(`{"tenon_plan":`)) {
-			return nil, fmt.Errorf("%s: %w", path, ErrEdited) // truncated, or more was added
+			return nil, fmt.Errorf("%s: %w", path, ErrEdited) // truncated, or something was appended
 		}
 		return nil, fmt.Errorf("%s is not a plan file", path)
 	}

@@ -11,13 +11,12 @@ import (
 	"strings"
 )
 
-// Files finds the data files that each pattern stands for: a path, or a glob
-// with *, ?, [a-z] in a name and ** for any folders. Patterns are slash-separated
-// and relative to dir, or absolute. Paths come back in the same form, sorted; a
-// path without a glob may be that of a folder. A name that begins with a dot is
-// matched only by a pattern that says so.
+// Files finds the data files that match each pattern: a path, or a glob with *, ?, [a-z]
+// in a name and ** for any folders. Patterns are slash-separated and relative to dir, or
+// absolute. Paths are returned in the same form, sorted. A path without a glob may be a
+// folder. Only a pattern with an explicit dot matches a name that begins with one.
 //
-// A pattern that stands for nothing is an error. All errors come at once.
+// A pattern without a match is an error. All errors are returned together.
 func Files(dir string, patterns []string) (map[string][]string, error) {
 	out := make(map[string][]string, len(patterns))
 	var errs []error
@@ -48,7 +47,7 @@ func find(dir, pattern string) ([]string, error) {
 		}
 		return []string{clean}, nil
 	}
-	// The part before the first glob is where the search begins.
+	// The search begins at the part before the first glob.
 	var base, rest []string
 	for part := range strings.SplitSeq(clean, "/") {
 		if len(rest) > 0 || hasGlob(part) {
@@ -78,7 +77,7 @@ type walker struct {
 	found map[string]bool
 }
 
-// match adds the files below from that the parts of a pattern match.
+// match adds the files below from that match the parts of a pattern.
 func (w *walker) match(from string, parts []string) error {
 	part := parts[0]
 	if part == "**" && len(parts) > 1 {
@@ -100,9 +99,9 @@ func (w *walker) match(from string, parts []string) error {
 		if e.Type()&fs.ModeSymlink != 0 {
 			info, err := os.Stat(onDisk(w.dir, full))
 			if err != nil {
-				continue // a link to nothing is no file
+				continue // a dangling link is not a file
 			}
-			// ** does not follow links: they may lead in a circle.
+			// ** does not follow links: they may form a cycle.
 			isDir = info.IsDir()
 			if isDir && part == "**" {
 				continue
@@ -131,7 +130,7 @@ func (w *walker) match(from string, parts []string) error {
 
 func hasGlob(s string) bool { return strings.ContainsAny(s, `*?[\`) }
 
-// onDisk is where a path of [Files] lies.
+// onDisk returns where a path of [Files] is on disk.
 func onDisk(dir, p string) string {
 	native := filepath.FromSlash(p)
 	if filepath.IsAbs(native) {
@@ -140,7 +139,7 @@ func onDisk(dir, p string) string {
 	return filepath.Join(dir, native)
 }
 
-// missing takes "there is none" for an answer.
+// missing turns a "does not exist" error into nil.
 func missing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -148,7 +147,7 @@ func missing(err error) error {
 	return err
 }
 
-// similar proposes a file whose name is near the one that is not there.
+// similar suggests an existing file whose name resembles the missing one.
 func similar(dir, pattern string) string {
 	at, name := path.Split(path.Clean(pattern))
 	if hasGlob(at) {
@@ -165,7 +164,7 @@ func similar(dir, pattern string) string {
 	return didYouMean(at+name, names)
 }
 
-// didYouMean proposes the name nearest to the wanted one, if it is near.
+// didYouMean suggests the name closest to the wanted one, if any is close.
 func didYouMean(wanted string, names []string) string {
 	best, nearest := max(2, len(wanted)/4)+1, ""
 	for _, n := range names {
@@ -179,7 +178,7 @@ func didYouMean(wanted string, names []string) string {
 	return fmt.Sprintf("; did you mean %s?", nearest)
 }
 
-// distance is the number of letters to insert, remove or exchange.
+// distance returns the edit distance of a and b: letters to insert, remove or replace.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -7,31 +7,30 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// candidatePort is the port whose artifact an incumbent has to differ from.
+// candidatePort is the port whose artifact an incumbent must differ from.
 const candidatePort = "model"
 
-// Sources tells what units read. Planner and walk compute run keys through it,
-// so that a key means the same to both.
+// Sources provides what units read. The planner and the walk both compute run keys
+// through it, so that a key means the same to both.
 type Sources struct {
-	// Output returns the digest of what the unit has on that output port, or ""
-	// while that is not known. On a port of kind endpoint it is
-	// [EndpointDigest] of the key of the unit, which is known before the unit
-	// is up.
+	// Output returns the digest of what the unit has on that output port, or "" while it
+	// is unknown. For a port of kind endpoint it is the [EndpointDigest] of the unit's
+	// key, which is known before the unit is up.
 	Output func(unit, port string) string
 	// Incumbent returns the digest of the newest registered version of the
 	// model that is not the candidate, or "" if there is none.
 	Incumbent func(model, candidate string) (string, error)
 	// Files holds the digests of data files by path, see [Files].
 	Files map[string]string
-	// Images holds the references of images by digest, see [Plan]. Of one that is
-	// not there, the reference counts itself.
+	// Images maps images to their references by digest, see [Plan]. A missing image
+	// enters the key under its own reference.
 	Images map[string]string
 }
 
-// Inputs returns what enters the run key of u, for [ir.RunKey]: digests by port,
-// by "file:" and path for its data files, and by "image:" and reference for the
-// image that it names. unknown lists the ports whose
-// digest is not known yet; the key is not known unless it is empty.
+// Inputs returns what enters the run key of u, for [ir.RunKey]: digests by port, by
+// "file:" and path for its data files, and by "image:" and reference for the image that
+// it names. unknown lists the ports whose digest is not known yet; the key is only known
+// if it is empty.
 func (s Sources) Inputs(u *ir.Unit, files []string) (inputs map[string]string, unknown []string, err error) {
 	inputs = make(map[string]string, len(u.Inputs)+len(files))
 	for _, in := range u.Inputs {
@@ -85,7 +84,7 @@ func (s Sources) incumbent(u *ir.Unit, in ir.Input) (digest string, known bool, 
 	return "", false, fmt.Errorf("%s asks on port %s for an incumbent and has no candidate on port %s", u.ID, in.Port, candidatePort)
 }
 
-// EndpointDigest stands for the endpoint of a service in the run keys of the
-// units that use it. It changes with whatever the service is made from, and not
-// when the service is merely started again.
+// EndpointDigest represents the endpoint of a service in the run keys of the units that
+// use it. It changes with anything the service is made from, but not when the service is
+// merely restarted.
 func EndpointDigest(key string) string { return ir.Sum([]byte("endpoint " + key)) }

@@ -15,10 +15,10 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// inspections is how many services are looked at at once.
+// inspections is how many services are inspected at once.
 const inspections = 16
 
-// A State is what the planner reads of the record: [state.Store] has it all.
+// A State is the part of the state that the planner reads; [state.Store] implements it.
 type State interface {
 	Meta(context.Context) (state.Meta, error)
 	Current(context.Context) (map[string]state.Current, error)
@@ -34,56 +34,57 @@ type State interface {
 	Incumbent(ctx context.Context, model, candidate string, there func(digest string) bool) (*state.ModelVersion, error)
 }
 
-// Artifacts tells which artifacts are still there.
+// Artifacts reports which artifacts still exist.
 type Artifacts interface {
 	Has(digest string) bool
 }
 
-// An Inspector tells how something that an executor started stands. Absence is
-// a status, not an error.
+// An Inspector returns the status of something that an executor started. Absence is a
+// status, not an error.
 type Inspector interface {
 	Inspect(ctx context.Context, h state.Handle) (state.Status, error)
 }
 
-// Digests digests data files: paths as [Files] returns them, relative to dir or
-// absolute.
+// Digests returns the digests of data files. Paths are as [Files] returns them, relative
+// to dir or absolute.
 type Digests interface {
 	Digest(ctx context.Context, dir string, paths []string) (map[string]string, error)
 }
 
-// Inputs is what a plan is made from, beside the system.
+// Inputs is what a plan is made from, besides the system.
 type Inputs struct {
 	Dir       string            // the system's folder, absolute
 	Blobs     map[string][]byte // code and locks, by digest
 	State     State
 	Artifacts Artifacts
 	Digests   Digests
-	// Inspector looks at the services that stand. Without it they are taken to
-	// stand as recorded.
+	// Inspector inspects the deployed services. Without it they are assumed to be as
+	// recorded.
 	Inspector Inspector
-	// Preparer tells what has to be made before units can start. Without it nothing is.
+	// Preparer knows what has to be prepared before units can start. Without it nothing
+	// is prepared.
 	Preparer Preparer
-	// Written tells why what was written for a record is not there any more as it
-	// was, or "". Without it records are taken to be as they were written.
+	// Written says why what was written for a record has changed or disappeared, or
+	// returns "". Without it records are assumed to be unchanged.
 	Written func(u *ir.Unit) string
-	// Images are the references of images by digest, see [Plan].
+	// Images maps images to their references by digest, see [Plan].
 	Images map[string]string
 	Options
 }
 
-// Options are what the user may ask for.
+// Options are the choices of the user.
 type Options struct {
-	// Rerun names units or entities that are run even if nothing changed.
+	// Rerun names units or entities to run even if nothing changed.
 	Rerun []string
-	// Now is the time the plan is made at; zero is now.
+	// Now is the time at which the plan is made; zero means the current time.
 	Now time.Time
 }
 
-// Make makes the plan that brings what stands to what sys says.
+// Make returns the plan that turns what is deployed into what sys declares.
 func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 	m := newMaker(ctx, in)
-	// The serial is read before all else: if the state moves while it is read,
-	// the plan is of an older serial and will be refused, never wrongly taken.
+	// Read the serial first: if the state changes while it is read, the plan has an older
+	// serial and is refused, never wrongly accepted.
 	meta, err := in.State.Meta(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
@@ -95,7 +96,7 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 	if m.forced, err = forced(sys, in.Rerun); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	// Nothing waits for what units used until all is decided.
+	// Read concurrently what units used; it is only needed once all is decided.
 	var used map[string]state.Used
 	var usedErr error
 	var wg sync.WaitGroup
@@ -133,15 +134,15 @@ type maker struct {
 	target   string // its executor
 	entities map[string]*ir.Entity
 	moves    []ir.Move
-	was      map[string]string // the former id of a unit, or entity, that moves
+	was      map[string]string // old id of a moved unit or entity
 	current  map[string]state.Current
 	standing map[string]state.Run
 	unstable map[string]state.Unstable
 	statuses map[string]state.Status
-	files    map[string][]string // of a unit
+	files    map[string][]string // by unit
 	sources  Sources
 
-	outputs map[string]map[string]artifact.Artifact // that are known, by unit and port
+	outputs map[string]map[string]artifact.Artifact // known outputs, by unit and port
 }
 
 func newMaker(ctx context.Context, in Inputs) *maker {
@@ -188,8 +189,8 @@ func (m *maker) load(sys *ir.System) error {
 	return m.inspect(sys)
 }
 
-// loadFiles finds and digests the data files of all units. All errors come at
-// once.
+// loadFiles finds and digests the data files of all units. All errors are returned
+// together.
 func (m *maker) loadFiles(sys *ir.System) error {
 	m.files = map[string][]string{}
 	var patterns []string
@@ -220,7 +221,7 @@ func (m *maker) loadFiles(sys *ir.System) error {
 	return err
 }
 
-// explainFiles says whose files are missing.
+// explainFiles says which units miss files.
 func (m *maker) explainFiles(sys *ir.System, err error) error {
 	var errs []error
 	for _, u := range sys.Units {
@@ -229,12 +230,12 @@ func (m *maker) explainFiles(sys *ir.System, err error) error {
 		}
 	}
 	if len(errs) == 0 {
-		return err // it was there when it was looked for again
+		return err // it existed on the second look
 	}
 	return errors.Join(errs...)
 }
 
-// inspect looks at what stands and is still declared.
+// inspect inspects what is deployed and still declared.
 func (m *maker) inspect(sys *ir.System) error {
 	m.statuses = map[string]state.Status{}
 	if m.in.Inspector == nil {
@@ -266,11 +267,11 @@ func (m *maker) inspect(sys *ir.System) error {
 	return errors.Join(errs...)
 }
 
-// busy is how long a service that runs may take to answer: to replace one that is
-// only busy would cost more than to wait for it.
+// busy is how long a running service may take to answer. Replacing a service that is only
+// busy would cost more than waiting.
 const busy = 5 * time.Second
 
-// look asks how something stands.
+// look returns the status of a service or record.
 func (m *maker) look(kind ir.Kind, h state.Handle) (state.Status, error) {
 	for began := time.Now(); ; {
 		st, err := m.in.Inspector.Inspect(m.ctx, h)
@@ -285,7 +286,7 @@ func (m *maker) look(kind ir.Kind, h state.Handle) (state.Status, error) {
 	}
 }
 
-// forced resolves the names given to Rerun.
+// forced resolves the names in Rerun.
 func forced(sys *ir.System, names []string) (map[string]bool, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -310,8 +311,7 @@ func forced(sys *ir.System, names []string) (map[string]bool, error) {
 	return units, errors.Join(errs...)
 }
 
-// deletes plans the end of what stands and is no longer declared, what depends
-// on others first.
+// deletes plans the removal of what is deployed but no longer declared, dependents first.
 func (m *maker) deletes(sys *ir.System) ([]Item, error) {
 	declared := make(map[string]bool, len(sys.Units))
 	for _, u := range sys.Units {
@@ -330,12 +330,12 @@ func (m *maker) deletes(sys *ir.System) ([]Item, error) {
 			u = &ir.Unit{}
 		}
 		g := *u
-		g.ID = id // it may have been moved since it was applied
+		g.ID = id // it may have moved since it was applied
 		gone = append(gone, g)
 	}
 	slices.SortFunc(gone, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
 	for i := range gone {
-		// Only edges between what goes count here, and they need not be valid.
+		// Only edges between removed units count here, and they may be invalid.
 		gone[i].Inputs = slices.Clone(gone[i].Inputs)
 		for j := range gone[i].Inputs {
 			gone[i].Inputs[j].Unit = m.latter(gone[i].Inputs[j].Unit)
@@ -353,7 +353,7 @@ func (m *maker) deletes(sys *ir.System) ([]Item, error) {
 	return items, nil
 }
 
-// applied returns the unit as it was applied, or nil if that is not known.
+// applied returns the unit as it was applied, or nil if it is not known.
 func (m *maker) applied(id string) (*ir.Unit, error) {
 	u, err := m.in.State.Unit(m.ctx, m.former(id))
 	if errors.Is(err, state.ErrNotFound) {

@@ -9,9 +9,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// move lets what stands under a former name stand under the new one, in what this
-// plan is made from. A move that was made before, or whose new name is taken, does
-// nothing.
+// move carries what is deployed under an old name over to the new one, in the inputs of
+// this plan. A move that was made before, or whose new name is taken, does nothing.
 func (m *maker) move(sys *ir.System) {
 	m.was = map[string]string{}
 	if len(sys.Moved) == 0 {
@@ -47,7 +46,7 @@ func (m *maker) move(sys *ir.System) {
 	m.current, m.standing = current, standing
 }
 
-// moved notes a move. A unit that has just been moved goes on from where it was.
+// moved notes a move. If the unit was just moved, the two moves become one.
 func (m *maker) moved(from, to string) {
 	m.was[to] = m.former(from)
 	for i := range m.moves {
@@ -68,7 +67,7 @@ func stands(current map[string]state.Current, entity string) bool {
 	return false
 }
 
-// latter is the name that this plan gives to a unit of the state.
+// latter returns the name in this plan of a unit of the state.
 func (m *maker) latter(id string) string {
 	for _, mv := range m.moves {
 		if mv.From == id {
@@ -78,7 +77,7 @@ func (m *maker) latter(id string) string {
 	return id
 }
 
-// former is the name that a unit or an entity has in the state.
+// former returns the name in the state of a unit or an entity.
 func (m *maker) former(id string) string {
 	if was, ok := m.was[id]; ok {
 		return was

@@ -10,8 +10,8 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// sort returns the indices of units in an order in which each comes after those
-// it reads from; among those that could come next, the first listed is.
+// sort returns the indices of units in an order in which each comes after those it reads
+// from. Among several candidates, the first in the list comes first.
 func sort(units []ir.Unit) ([]int, error) {
 	index := make(map[string]int, len(units))
 	var errs []error
@@ -43,8 +43,8 @@ func sort(units []ir.Unit) ([]int, error) {
 	return order, nil
 }
 
-// walkable is as much of the order as there is: units in a cycle, and those that
-// read from one, are left out.
+// walkable returns as much of the order as exists: it leaves out units in a cycle, and
+// those that read from one.
 func walkable(units []ir.Unit) []int {
 	index := make(map[string]int, len(units))
 	for i, u := range units {
@@ -98,13 +98,13 @@ func cycle(units []ir.Unit, index map[string]int, order []int) []string {
 		}
 		seen[at] = len(path)
 		path = append(path, units[at].ID)
-		// What is left reads from something that is left.
+		// Every remaining unit reads from another remaining one.
 		i := slices.IndexFunc(units[at].Inputs, func(in ir.Input) bool { return !in.Incumbent && !done[index[in.Unit]] })
 		at = index[units[at].Inputs[i].Unit]
 	}
 }
 
-// ints is a heap, the smallest first.
+// ints is a heap with the smallest element first.
 type ints []int
 
 func (h ints) Len() int           { return len(h) }

@@ -11,8 +11,8 @@ import (
 // Version is the version of a plan file.
 const Version = 1
 
-// A Plan is what an apply will do. It is complete in itself: it carries the
-// system and the code, so that a saved plan is applied exactly.
+// A Plan is what an apply will do. It is self-contained: it carries the system and the
+// code, so that a saved plan is applied exactly.
 type Plan struct {
 	Version int               `json:"plan"`
 	Created time.Time         `json:"created"`
@@ -20,15 +20,15 @@ type Plan struct {
 	System  *ir.System        `json:"system"`
 	Blobs   map[string][]byte `json:"blobs"`             // code and locks, by digest
 	Files   map[string]string `json:"files"`             // digests of the data files, by path as in [Files]
-	Images  map[string]string `json:"images,omitempty"`  // references by digest, by those that targets and units name
+	Images  map[string]string `json:"images,omitempty"`  // references by digest, by the references that targets and units name
 	State   state.Meta        `json:"state"`             // the state it was made against
-	BackTo  int               `json:"back_to,omitempty"` // the revision that it brings back
-	Moves   []ir.Move         `json:"moves,omitempty"`   // units that go on under another name, before all else
-	Items   []Item            `json:"items"`             // in an order that can be walked; deletes last
+	BackTo  int               `json:"back_to,omitempty"` // the revision that it restores
+	Moves   []ir.Move         `json:"moves,omitempty"`   // renamed units, before all else
+	Items   []Item            `json:"items"`             // in the order of execution; deletes last
 	Prepare []Preparation     `json:"prepare,omitempty"` // what was missing when the plan was made
 }
 
-// Image is the image that a unit runs in, by digest, or "" if its target runs none.
+// Image returns the image in which a unit runs, by digest, or "" if its target runs none.
 func (p *Plan) Image(u *ir.Unit) string {
 	if u.Code.Image != "" {
 		return p.Images[u.Code.Image]
@@ -36,27 +36,26 @@ func (p *Plan) Image(u *ir.Unit) string {
 	return p.Images[p.System.Target.Base()]
 }
 
-// Action is what happens to a unit. It decides; a [Reason] only explains.
+// Action is what happens to a unit. It decides; a [Reason] only explains it.
 type Action string
 
 const (
 	Run     Action = "run"     // a job is run
-	Reuse   Action = "reuse"   // a job's recorded result stands
-	Create  Action = "create"  // a service or record appears
+	Reuse   Action = "reuse"   // the recorded result of a job is kept
+	Create  Action = "create"  // a service or record is added
 	Update  Action = "update"  // a service or record changes
-	Replace Action = "replace" // a service that died or cannot be changed is made anew
-	Delete  Action = "delete"  // a unit that is no longer declared goes
-	None    Action = "none"    // a service or record stands as it is
+	Replace Action = "replace" // a service that died, or cannot be changed, is made again
+	Delete  Action = "delete"  // a unit that is no longer declared is removed
+	None    Action = "none"    // a service or record stays unchanged
 )
 
-// Changes reports whether the plan changes what stands. A result of an earlier run
-// that takes the place of the one that stands is a change, and so is a move.
+// Changes reports whether the plan changes what is deployed. Moving a unit is a change,
+// and so is restoring the result of an earlier run.
 func (p *Plan) Changes() bool {
 	return len(p.Moves) > 0 || slices.ContainsFunc(p.Items, func(i Item) bool { return i.Action.Changes() || i.Restores() })
 }
 
-// Restores reports whether the result of an earlier run takes the place of the one
-// that stands.
+// Restores reports whether the result of an earlier run replaces the current one.
 func (i Item) Restores() bool { return i.Action == Reuse && len(i.Reasons) > 0 }
 
 // Changes reports whether the action does anything.
@@ -67,24 +66,24 @@ type Item struct {
 	Unit   string  `json:"unit"`
 	Kind   ir.Kind `json:"kind"`
 	Action Action  `json:"action"`
-	// Unless is set when the action is only needed if a unit before it gives
-	// something new: "run unless its inputs come out the same".
+	// Unless is set when the action is only needed if an input changes: "run unless its
+	// inputs come out the same".
 	Unless  bool     `json:"unless,omitempty"`
 	Reasons []Reason `json:"reasons,omitempty"`
-	// Key is the run key, where all inputs are known already.
+	// Key is the run key, if all inputs are already known.
 	Key string `json:"key,omitempty"`
 	// Run is the run whose result is reused.
 	Run      int64    `json:"run,omitempty"`
 	Estimate Estimate `json:"estimate,omitzero"`
-	// Unstable is set if the unit came out otherwise when an audit ran it again.
+	// Unstable is set if an audit ran the unit again and got another result.
 	Unstable bool `json:"unstable,omitempty"`
-	// Advice is where the unit asks for far more, or hardly more, than it used.
+	// Advice is set where the unit requests far more, or hardly more, than it used.
 	Advice []Advice `json:"advice,omitempty"`
-	// Audit asks to run a unit that is reused once more, and to compare.
+	// Audit asks to run a reused unit again and compare the results.
 	Audit bool `json:"audit,omitempty"`
 }
 
-// A Reason says why, with what was and what is.
+// A Reason says why, with the values before and after.
 type Reason struct {
 	What   string `json:"what"`             // a field as the user wrote it, "test.fraction"; or "input flights", "code fetch.py", "new"
 	Before string `json:"before,omitempty"` //
@@ -92,26 +91,26 @@ type Reason struct {
 	At     string `json:"at,omitempty"` // where the field is written: "late.cue:12:3"
 }
 
-// An Estimate comes from earlier runs of the unit. Runs is how many; 0 means
-// that nothing is known.
+// An Estimate is derived from earlier runs of the unit. Runs is how many; 0 means that
+// nothing is known.
 type Estimate struct {
 	Runs int           `json:"runs"`
 	Time time.Duration `json:"time_ns"`
 }
 
-// Advice says how what a unit asks for compares with what its last runs used.
+// Advice compares what a unit requests with what its last runs used.
 type Advice struct {
 	Need  string `json:"need"`  // "memory" or "cpu"
 	Asked int64  `json:"asked"` // bytes, or thousandths of a core
-	Used  int64  `json:"used"`  // at most
+	Used  int64  `json:"used"`  // maximum
 	Runs  int    `json:"runs"`
-	Would int64  `json:"would"` // do
+	Would int64  `json:"would"` // sufficient amount
 }
 
 // A Summary counts a plan's actions.
 type Summary struct {
 	Run     int      `json:"run"`
-	Unless  int      `json:"unless"` // of Run: those that may turn out to be reuse
+	Unless  int      `json:"unless"` // how many of Run may turn out to be reused
 	Reuse   int      `json:"reuse"`
 	Create  int      `json:"create"`
 	Update  int      `json:"update"`

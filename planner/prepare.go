@@ -8,35 +8,35 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// A Preparation is what has to be made before units can start, once for all of
-// them, such as a Python environment. It is for information: an apply looks again.
+// A Preparation is something to make before units can start, once for all of them, such
+// as a Python environment. It is informational: an apply checks again.
 type Preparation struct {
 	What     string    `json:"what"` // "Python environment"
 	Units    []string  `json:"units"`
 	Packages []Package `json:"packages,omitempty"`
 	Problem  string    `json:"problem,omitempty"`  // why it cannot be made here, and what to do
-	Optional bool      `json:"optional,omitempty"` // none of the units may have to run
-	// Estimate is how long that took the last time, if a unit is known for which it was made.
+	Optional bool      `json:"optional,omitempty"` // perhaps none of the units has to run
+	// Estimate is how long it took last time, if that is known from one of the units.
 	Estimate Estimate `json:"estimate,omitzero"`
 }
 
-// A Package is part of a preparation. Two preparations share what has the same name.
+// A Package is part of a preparation. Preparations share packages of the same name.
 type Package struct {
 	Name  string `json:"name"`            // with the version: "numpy==2.4.6"
-	Bytes int64  `json:"bytes,omitempty"` // to download, unless it is kept; 0 if it is not known
+	Bytes int64  `json:"bytes,omitempty"` // to download, unless cached; 0 if unknown
 }
 
-// A Preparer knows what has to be made before units can start.
+// A Preparer knows what has to be prepared before units can start.
 type Preparer interface {
-	// Prepares names what a unit needs made that runs in the image, or returns "" if
-	// it needs nothing. What has the same name is made once.
+	// Prepares names what a unit that runs in the image needs prepared, or returns "" if
+	// it needs nothing. Preparations with the same name are made once.
 	Prepares(u ir.Unit, image string) string
-	// Missing returns what has to be made, or nil if it exists or is not known. lock
-	// is the text of the unit's lock. Units and Estimate are left empty.
+	// Missing returns what has to be prepared, or nil if it exists or is unknown. lock is
+	// the text of the unit's lock. Units and Estimate are left empty.
 	Missing(u ir.Unit, image string, lock []byte) *Preparation
 }
 
-// Missing lists what has to be made for a plan, in the order of its units.
+// Missing lists what has to be prepared for a plan, in the order of its units.
 func Missing(p *Plan, x Preparer) []Preparation {
 	var all []*Preparation
 	made := map[string]*Preparation{}
@@ -74,7 +74,7 @@ func Missing(p *Plan, x Preparer) []Preparation {
 	return out
 }
 
-// prepare lists what the plan has to make, with estimates from earlier applies.
+// prepare lists what the plan has to prepare, with estimates from earlier applies.
 func (m *maker) prepare(p *Plan) error {
 	if m.in.Preparer == nil {
 		return nil
@@ -97,16 +97,16 @@ func (m *maker) prepare(p *Plan) error {
 	return nil
 }
 
-// A PrepareSummary sums up what a plan has to make.
+// A PrepareSummary summarizes what a plan has to prepare.
 type PrepareSummary struct {
 	Count    int           `json:"count"`
 	Packages int           `json:"packages"` // each counted once
-	Bytes    int64         `json:"bytes"`    // to download at most, of packages whose size is known
-	Unsized  int           `json:"unsized"`  // packages whose size is not known
-	Time     time.Duration `json:"time_ns"`  // of the longest, if that is known of all
+	Bytes    int64         `json:"bytes"`    // to download at most, over packages of known size
+	Unsized  int           `json:"unsized"`  // packages of unknown size
+	Time     time.Duration `json:"time_ns"`  // of the longest, if known for all
 }
 
-// Preparing sums up what the plan has to make.
+// Preparing summarizes what the plan has to prepare.
 func (p *Plan) Preparing() PrepareSummary {
 	s := PrepareSummary{Count: len(p.Prepare)}
 	seen := map[Package]bool{}

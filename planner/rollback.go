@@ -11,22 +11,22 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A Past is a revision that was applied whole.
+// A Past is a revision that was applied completely.
 type Past struct {
 	Revision int
 	System   *ir.System
-	Standing state.Standing // what stood at its end
-	// Moves are those of the revisions since, oldest first.
+	Standing state.Standing // what was deployed at its end
+	// Moves are those of the later revisions, oldest first.
 	Moves []ir.Move
-	// Check reads an artifact and holds it against its digest. It is asked for
-	// what is to stand again. Nil takes all for what they were.
+	// Check reads an artifact and compares it with its digest. It is called for
+	// everything to be restored. Nil assumes that all artifacts are intact.
 	Check func(ctx context.Context, digest string) error
 }
 
-// PlanRollback makes the plan that brings a revision back from what is recorded of it:
-// every result stands as it stood then, and services and records are made from
-// it. Nothing is run again, and data is not looked at. What is lost cannot be
-// brought back; the error names all of it.
+// PlanRollback returns the plan that restores a recorded revision: each result becomes
+// current as it was then, and services and records are made from these results. No job
+// runs again, and no data is read. What is lost cannot be restored; the error lists all
+// of it.
 func PlanRollback(ctx context.Context, past Past, in Inputs) (*Plan, error) {
 	m := newMaker(ctx, in)
 	p, err := m.rollback(past)
@@ -42,7 +42,7 @@ func (m *maker) rollback(past Past) (*Plan, error) {
 		return nil, err
 	}
 	sys := *past.System
-	sys.Moved = nil // they were made on the way there; now they are undone
+	sys.Moved = nil // they led to that revision; now they are undone
 	for _, mv := range slices.Backward(past.Moves) {
 		from, _ := ir.SplitID(mv.To)
 		to, _ := ir.SplitID(mv.From)
@@ -80,7 +80,7 @@ func (m *maker) rollback(past Past) (*Plan, error) {
 	return p, m.estimate(p)
 }
 
-// recallUnit plans a unit to stand as it stood under that key.
+// recallUnit plans to restore a unit as it was deployed under that key.
 func (m *maker) recallUnit(u *ir.Unit, stood state.Stood, check func(context.Context, string) error) (Item, error) {
 	if stood.Key == "" {
 		return Item{}, errors.New("what stood of it was not recorded")
@@ -118,7 +118,7 @@ func (m *maker) recallUnit(u *ir.Unit, stood state.Stood, check func(context.Con
 	return item, err
 }
 
-// stood is the run whose result stood.
+// stood returns the run whose result was deployed.
 func (m *maker) stood(l *look, stood state.Stood) (run *state.Run, err error) {
 	if stood.Run > 0 {
 		run, err = m.in.State.Run(m.ctx, stood.Run)

@@ -11,10 +11,10 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Simulate makes the plan that would bring before to after if before stood
-// applied, whole, and no data had changed since. Without before, nothing stands.
-// No file is read and nothing is looked at; times are how long units took before,
-// newest first, and may be nil. The plan cannot be applied.
+// Simulate returns the plan that would turn before into after if before were fully
+// deployed and no data had changed since. Without before, nothing is deployed. It reads
+// no files and inspects nothing. times holds how long units took before, newest first,
+// and may be nil. The plan cannot be applied.
 func Simulate(ctx context.Context, before, after *ir.System, times map[string][]time.Duration) (*Plan, error) {
 	a := &assumed{units: map[string]*ir.Unit{}, current: map[string]state.Current{}, runs: map[string]state.Run{}, first: map[string]string{}, times: times}
 	if before != nil {
@@ -25,8 +25,8 @@ func Simulate(ctx context.Context, before, after *ir.System, times map[string][]
 	return Make(ctx, withoutFiles(after), Inputs{State: a, Artifacts: a, Digests: a})
 }
 
-// withoutFiles is the system with no data to look for. What a unit reads stays
-// in its digest.
+// withoutFiles returns the system with no data files to find. The digest of a unit still
+// covers what it reads.
 func withoutFiles(sys *ir.System) *ir.System {
 	s := *sys
 	s.Units = slices.Clone(sys.Units)
@@ -36,13 +36,13 @@ func withoutFiles(sys *ir.System) *ir.System {
 	return &s
 }
 
-// An assumed state is one in which every unit has come out once, with results
-// that are told apart by their run key.
+// An assumed state is one in which every unit has one result. Results are distinguished
+// by run key.
 type assumed struct {
 	units   map[string]*ir.Unit
 	current map[string]state.Current
 	runs    map[string]state.Run // by unit
-	first   map[string]string    // by key, of the units that share it
+	first   map[string]string    // by key: the first of the units that share it
 	times   map[string][]time.Duration
 }
 
@@ -56,7 +56,7 @@ func (a *assumed) apply(sys *ir.System) error {
 		Output:    func(unit, port string) string { return a.runs[unit].Outputs[port].Digest },
 		Incumbent: func(string, string) (string, error) { return "", nil },
 	}
-	now := time.Now() // nothing is too old
+	now := time.Now() // so that nothing is too old
 	for _, i := range order {
 		u := &sys.Units[i]
 		inputs, _, err := src.Inputs(u, nil)

@@ -12,12 +12,12 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// most bounds an amount of a resource, so that sums stay exact.
+// most bounds the amount of a resource, so that sums stay exact.
 const most = 1 << 48
 
-// valid returns an error unless the plan can be walked, and every name in it that
-// becomes one of a file stays in its folder. What [Make] makes is valid; a file
-// may hold anything.
+// valid returns an error unless the plan can be executed and every name in it that
+// becomes a file name stays in its folder. Plans from [Make] are valid; a file may hold
+// anything.
 func (p *Plan) valid() error {
 	if !filepath.IsAbs(p.Dir) {
 		return fmt.Errorf("the folder of the system, %q, is not absolute", p.Dir)
@@ -42,7 +42,7 @@ func (p *Plan) valid() error {
 	return errors.Join(append(errs, p.validItems())...)
 }
 
-// validItems asks for one item for every unit, and for deletes of others only.
+// validItems requires one item for every unit, and allows deletes only of other units.
 func (p *Plan) validItems() error {
 	units := make(map[string]*ir.Unit, len(p.System.Units))
 	for i := range p.System.Units {
@@ -73,7 +73,7 @@ func (p *Plan) validItems() error {
 	return nil
 }
 
-// actions are what may happen to a unit of a kind, but for Delete.
+// actions lists what may happen to a unit of each kind, except for Delete.
 var actions = map[ir.Kind][]Action{
 	ir.Job:     {Run, Reuse},
 	ir.Service: {Create, Update, Replace, None},
@@ -119,7 +119,7 @@ func validUnit(u *ir.Unit) error {
 	return nil
 }
 
-// validName refuses what is not one plain element of a path.
+// validName rejects anything but a single plain path element.
 func validName(s string) error {
 	if s == "" || s == "." || s == ".." || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '/' || r == '\\' }) {
 		return fmt.Errorf("%q is no name", s)
@@ -127,7 +127,7 @@ func validName(s string) error {
 	return nil
 }
 
-// mostDevices bounds GPUs, of which each is a thing of its own, and their parts.
+// mostDevices bounds GPUs and their parts, because each is a separate object.
 const mostDevices = 1 << 20
 
 func validPool(p ir.Pool) error {

@@ -12,8 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// why compares the unit with what stands: its definition first, then what it
-// reads.
+// why compares the unit with what is deployed: first its definition, then its inputs.
 func (m *maker) why(l *look) ([]Reason, error) {
 	if l.current == nil {
 		return append([]Reason{{What: "new"}}, m.changingInputs(l)...), nil
@@ -44,7 +43,7 @@ func (m *maker) why(l *look) ([]Reason, error) {
 	return out, nil
 }
 
-// inFields names the fields that the user wrote in the place of what became of them.
+// inFields replaces fields of the unit with the fields that the user wrote.
 func (m *maker) inFields(u *ir.Unit, reasons []Reason) []Reason {
 	e := m.entities[u.Entity]
 	if e == nil {
@@ -58,7 +57,7 @@ func (m *maker) inFields(u *ir.Unit, reasons []Reason) []Reason {
 	return reasons
 }
 
-// diffInputs compares what the unit reads with what it has read.
+// diffInputs compares the inputs of the unit with those of its previous run.
 func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
 	if prior == nil {
 		return nil, nil
@@ -73,7 +72,7 @@ func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
 			continue
 		}
 		if in := l.u.Inputs; was && is {
-			// What stands behind an endpoint has no digest that a reader knows.
+			// What is behind an endpoint has no digest that a reader knows.
 			if i := slices.IndexFunc(in, func(i ir.Input) bool { return i.Port == name && i.Kind == ir.EndpointOf }); i >= 0 {
 				out = append(out, Reason{What: "input " + name + " changes", After: in[i].Unit})
 				continue
@@ -82,7 +81,7 @@ func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
 		file, isFile := strings.CutPrefix(name, "file:")
 		ref, isImage := strings.CutPrefix(name, "image:")
 		switch {
-		case isImage && was && is: // else another one is named, which the definition tells
+		case isImage && was && is: // otherwise the unit names another image, which the definition reports
 			out = append(out, Reason{What: "image " + ref, Before: pinned(before), After: pinned(after)})
 		case isImage:
 		case isFile && !was:
@@ -91,7 +90,7 @@ func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
 			out = append(out, Reason{What: "file " + file + " is gone", Before: short(before)})
 		case isFile:
 			out = append(out, Reason{What: "file " + file, Before: short(before), After: short(after)})
-		case was && is: // else the port itself came or went, which the definition tells
+		case was && is: // otherwise the port itself was added or removed, which the definition reports
 			b, err := m.recorded(before)
 			if err != nil {
 				return nil, err
@@ -106,7 +105,7 @@ func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
 	return out, nil
 }
 
-// changingInputs names the inputs that are not known yet, and who makes them.
+// changingInputs names the inputs that are not known yet, and which units make them.
 func (m *maker) changingInputs(l *look) []Reason {
 	var out []Reason
 	for _, in := range l.u.Inputs {
@@ -136,7 +135,7 @@ func describe(a artifact.Artifact) string {
 	return short(a.Digest)
 }
 
-// pinned is enough of the digest in an image's reference.
+// pinned returns a short form of the digest in an image reference.
 func pinned(ref string) string {
 	_, digest, ok := strings.Cut(ref, "@")
 	if !ok {
@@ -145,7 +144,7 @@ func pinned(ref string) string {
 	return short(digest)
 }
 
-// short is enough of a digest to tell it from others by eye.
+// short returns a prefix of a digest that is long enough to compare by eye.
 func short(digest string) string {
 	d := strings.TrimPrefix(digest, "sha256:")
 	return d[:min(len(d), 12)]

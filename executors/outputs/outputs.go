@@ -1,7 +1,7 @@
-// Package outputs looks at what a step left: outputs, metrics, progress. A step may
-// leave anything, so nothing is followed, waited for, or read without a bound.
+// Package outputs examines what a step left: outputs, metrics, progress. A step may leave
+// anything, so the package follows no links, waits for nothing, and bounds every read.
 //
-// It does not know what an output has to hold.
+// It does not know what the content of an output has to be.
 package outputs
 
 import (
@@ -23,10 +23,10 @@ import (
 // ErrMissing means that a step wrote nothing where an output is expected.
 var ErrMissing = errors.New("it is missing")
 
-// Output tells what was expected where, unless an output is a file or a folder, as
-// its kind wants. If nothing is there, that is [ErrMissing].
+// Output returns an error unless there is a file or a folder, as the kind requires. The
+// error says what was expected where; it is [ErrMissing] if nothing exists.
 func Output(port string, kind ir.PortKind, path string) error {
-	info, err := os.Lstat(path) // a link may lead to what the step could not read
+	info, err := os.Lstat(path) // a link could point to what the step could not read
 	if errors.Is(err, fs.ErrNotExist) {
 		return &missing{port, path}
 	}
@@ -72,7 +72,7 @@ func what(info fs.FileInfo) string {
 	return "something else (" + info.Mode().Type().String() + ")"
 }
 
-// maxNote bounds the small files that a step writes beside its outputs.
+// maxNote limits the size of the small files that a step writes beside its outputs.
 const maxNote = 16 << 20
 
 // Read reads a small file that a step wrote.
@@ -89,10 +89,10 @@ func Read(path string) ([]byte, error) {
 	return b, err
 }
 
-// Open opens a file that a step wrote, if it is one: not a pipe that nobody writes
-// to, nor a link to a device that never ends.
+// Open opens a file that a step wrote, if it is a regular file: not a pipe without a
+// writer, nor a link to a device that never ends.
 func Open(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0) // to open a pipe would wait for a writer
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0) // opening a pipe would otherwise wait for a writer
 	if err != nil {
 		return nil, err
 	}
@@ -106,14 +106,14 @@ func Open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// tailEvery is how often the progress of a step is looked at.
+// tailEvery is how often to check the progress of a step.
 const tailEvery = 200 * time.Millisecond
 
-// maxLine bounds a line of progress; a longer one is dropped.
+// maxLine limits a line of progress; a longer one is dropped.
 const maxLine = 64 << 10
 
-// Tail reads a growing file of progress and passes on the newest line, until
-// stop is closed, and once more then. What is no progress is ignored.
+// Tail reads a growing progress file and passes on the newest line, until stop is closed,
+// and once more after that. It ignores everything else in the file.
 func Tail(path string, stop <-chan struct{}, tell func(step.Progress)) {
 	ticker := time.NewTicker(tailEvery)
 	defer ticker.Stop()
@@ -138,7 +138,7 @@ type tailer struct {
 	at   int64
 }
 
-// read returns the last progress among the lines that were completed since.
+// read returns the last progress among the lines completed since the last call.
 func (t *tailer) read() (last step.Progress, ok bool) {
 	f, err := Open(t.path)
 	if err != nil {

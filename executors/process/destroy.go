@@ -11,10 +11,9 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Destroy asks every process of the task's session to end, kills after the
-// grace what has not, and returns once none is left. Then it removes scratch and
-// what the executor keeps; outputs, metrics and log stay. If ctx is done the
-// grace is over at once.
+// Destroy terminates every process of the task's session, kills those that remain after
+// the grace, and returns once none is left. Then it removes scratch and what the executor
+// keeps; outputs, metrics and log stay. If ctx is done it does not wait for the grace.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	given, err := records.Of(h)
 	if err != nil {
@@ -39,8 +38,8 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	return nil
 }
 
-// kill ends the session: SIGTERM, the grace, SIGKILL. Without grace, SIGKILL
-// comes at once.
+// kill ends the session: SIGTERM, the grace, SIGKILL. Without grace, it sends SIGKILL at
+// once.
 func (r record) kill(ctx context.Context, grace time.Duration) error {
 	ps, err := r.members()
 	if err != nil || len(ps) == 0 {
@@ -62,8 +61,9 @@ func (r record) kill(ctx context.Context, grace time.Duration) error {
 	return err
 }
 
-// drain waits until the session is empty or ctx is done, and returns who is
-// left. With a signal, it sends it again and again: a process may fork meanwhile.
+// drain waits until the session is empty or ctx is done, and returns the remaining
+// processes. It sends sig, if any, repeatedly, because a process may fork in the
+// meantime.
 func (r record) drain(ctx context.Context, sig unix.Signal) ([]proc, error) {
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		ps, err := r.members()
@@ -81,7 +81,7 @@ func (r record) drain(ctx context.Context, sig unix.Signal) ([]proc, error) {
 	}
 }
 
-// signal reaches the process group as one, so that no fork escapes, and the
+// signal signals the process group as a whole, so that no fork escapes, and then the
 // other members of the session one by one.
 func (r record) signal(sig unix.Signal, ps []proc) {
 	if r.alive() {

@@ -11,22 +11,22 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// inherited are the variables of tenon's environment that a program finds, and
+// inherited lists the variables that a program inherits from tenon's environment, besides
 // those that begin with "LC_".
 var inherited = map[string]bool{
 	// where programs, the home folder and its caches are
 	"PATH": true, "HOME": true, "USER": true, "LOGNAME": true, "SHELL": true, "XDG_CACHE_HOME": true,
 	// how text and times are written
 	"LANG": true, "LANGUAGE": true, "TZ": true, "TZDIR": true,
-	// whom to trust
+	// which certificates to trust
 	"SSL_CERT_FILE": true, "SSL_CERT_DIR": true, "REQUESTS_CA_BUNDLE": true, "CURL_CA_BUNDLE": true,
-	// the way out
+	// proxies
 	"HTTP_PROXY": true, "HTTPS_PROXY": true, "ALL_PROXY": true, "NO_PROXY": true,
 	"http_proxy": true, "https_proxy": true, "all_proxy": true, "no_proxy": true,
 }
 
-// environ makes the program's environment, sorted. A secret wins over an
-// inherited variable; the contract's own variables win over everything.
+// environ returns the program's environment, sorted. A secret overrides an inherited
+// variable; the variables of the step contract override everything.
 func (e *Executor) environ(t executors.Task, doc step.Step, python string) []string {
 	env := map[string]string{}
 	for _, kv := range e.opts.Env {

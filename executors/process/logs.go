@@ -10,8 +10,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Logs copies to w what the task has printed. With follow it goes on until the
-// task has ended, and gives all of it; if ctx is done first, that is the error.
+// Logs copies the task's output to w. With follow it continues until the task has ended,
+// and copies all of it; if ctx is done first, it returns that error.
 func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
 	r, err := records.Current(h)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Environments makes and finds Python environments. [pyenv.Env] does.
+// Environments makes and finds Python environments; [pyenv.Env] implements it.
 type Environments interface {
 	Ensure(ctx context.Context, lock []byte, report func(pyenv.Progress)) (python string, err error)
 	Missing(lock []byte) *pyenv.Missing
@@ -66,7 +66,7 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// python is the interpreter of the environment that a file locks.
+// python returns the interpreter of the environment that a file locks.
 func (e *Executor) python(ctx context.Context, lockPath string, report func(pyenv.Progress)) (string, error) {
 	lock, err := os.ReadFile(lockPath)
 	if err != nil {
@@ -75,7 +75,8 @@ func (e *Executor) python(ctx context.Context, lockPath string, report func(pyen
 	return e.opts.Python.Ensure(ctx, lock, report)
 }
 
-// progress says how far an environment is: in bytes while they are downloaded, then in modules.
+// progress converts the progress of an environment: in bytes during the download, then in
+// modules.
 func progress(p pyenv.Progress) step.Progress {
 	packages := "packages"
 	if p.Packages > 0 {

@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// An ident names one process for good: a pid alone is given out again.
+// An ident identifies one process for good: a pid alone is reused.
 type ident struct {
 	Pid   int    `json:"pid,omitempty"`
 	Start uint64 `json:"start,omitempty"` // in clock ticks after the boot
@@ -30,7 +30,7 @@ var bootID = sync.OnceValue(func() string {
 	return strings.TrimSpace(string(b))
 })
 
-// identify names the process that has the pid now.
+// identify returns the identity of the process that has the pid now.
 func identify(pid int) (ident, error) {
 	p, err := readStat(pid)
 	if err != nil {
@@ -39,14 +39,14 @@ func identify(pid int) (ident, error) {
 	return ident{Pid: pid, Start: p.start, Boot: bootID()}, nil
 }
 
-// alive says whether that very process is there and not a zombie.
+// alive reports whether that very process exists and is not a zombie.
 func (i ident) alive() bool {
 	if i.Pid <= 1 || i.Boot != bootID() {
 		return false
 	}
 	p, err := readStat(i.Pid)
 	if err != nil {
-		// Too many open files, for instance, say nothing about the process.
+		// Other errors, such as too many open files, do not mean that it is gone.
 		return !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ESRCH)
 	}
 	return p.start == i.Start && !p.dead
@@ -56,11 +56,11 @@ func (i ident) alive() bool {
 type proc struct {
 	pid, session int
 	start        uint64
-	dead         bool // a zombie, or on the way
+	dead         bool // a zombie, or about to be one
 }
 
 func readStat(pid int) (proc, error) {
-	// Plain system calls, because a look at all processes makes many of them.
+	// Use plain system calls, because listing all processes makes many of them.
 	path := "/proc/" + strconv.Itoa(pid) + "/stat"
 	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
@@ -73,7 +73,7 @@ func readStat(pid int) (proc, error) {
 		return proc{}, err
 	}
 	b := buf[:n]
-	// The name stands in parentheses and may hold any byte.
+	// The name is in parentheses and may contain any byte.
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(f) < 20 {
 		return proc{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
@@ -95,10 +95,10 @@ func again(call func() (int, error)) (int, error) {
 	}
 }
 
-// over reports that no process is left in the task's session. It does not look at
-// processes: the kernel knows a number as long as it is that of a process, a group
-// or a session, and F_SETOWN fails where it knows none. If it succeeds, that says
-// nothing: the leader may not be reaped yet, or the number be another's by now.
+// over reports that no process is left in the task's session. It does not list processes:
+// the kernel knows a number as long as a process, a group or a session has it, and
+// F_SETOWN fails for an unknown number. Success proves nothing: the leader may not be
+// reaped yet, or the number may have been reused.
 func (r record) over() bool {
 	if r.Pid <= 1 || r.Boot != bootID() || asker() == nil {
 		return false
@@ -107,9 +107,9 @@ func (r record) over() bool {
 	return err == unix.ESRCH
 }
 
-// asker is the file that F_SETOWN is called on, which changes nothing about it. It is
-// nil where the answer may be wrong: before Linux 4.15, and in gVisor, which looks
-// for processes only.
+// asker returns the file for calls of F_SETOWN, which change nothing about it. It is nil
+// where the result may be wrong: before Linux 4.15, and in gVisor, which considers
+// processes only.
 var asker = sync.OnceValue(func() *os.File {
 	var u unix.Utsname
 	var major, minor int
@@ -161,10 +161,10 @@ func (r record) members() ([]proc, error) {
 	return nil, nil
 }
 
-// anyIsOurs tells our session, whose leader has ended, from a later one of the
-// same number. The kernel gives the number out again only when no process is
-// left in the session, so one process that is ours speaks for all. It is ours
-// if it has our document in its environment or prints to our log.
+// anyIsOurs distinguishes our session, whose leader has ended, from a later one of the
+// same number. The kernel reuses the number only when no process is left in the session,
+// so one process of ours proves that the session is ours. A process is ours if its
+// environment names our document or its output goes to our log.
 func (r record) anyIsOurs(ps []proc) bool {
 	mark := []byte(step.Env + "=" + filepath.Join(r.Dir, "step.json") + "\x00")
 	log, logErr := os.Stat(filepath.Join(r.Dir, "log"))

@@ -17,26 +17,26 @@ import (
 // Name is the executor's name in handles and targets.
 const Name = "process"
 
-// Options say what the executor runs units with.
+// Options configure the executor.
 type Options struct {
 	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
 	Duck func(ctx context.Context) (program string, err error)
 	// Python makes Python environments. Without it no unit may need one.
 	Python Environments
-	// Env is tenon's environment, of which a few variables are passed on. Nil
-	// is os.Environ.
+	// Env is tenon's environment, from which a few variables are passed on. Nil means
+	// os.Environ.
 	Env []string
 	// Grace is how long a program may take to end after SIGTERM. Zero is 10 s.
 	Grace time.Duration
 }
 
-// Executor runs units as local processes. The list below says what it implements besides
+// Executor runs units as local processes. The list below shows what it implements besides
 // [executors.Executor].
 type Executor struct {
 	opts Options
 
 	mu       sync.Mutex
-	children map[string]*child // by run folder: what this process started
+	children map[string]*child // by run folder: started by this process
 }
 
 var (
@@ -59,10 +59,10 @@ func New(o Options) *Executor {
 	return &Executor{opts: o, children: map[string]*child{}}
 }
 
-// Apply starts the task, or finds what was started under its name before: a job
-// that runs or has ended, a service that runs. A service that died is started
-// again. The prior service keeps running; both listen on the same port until it
-// is destroyed. A port that anybody else answers on is refused.
+// Apply starts the task, or finds what was started under its name before: a job that runs
+// or has ended, or a service that runs. A service that died is started again. The prior
+// service keeps running; both listen on the same port until it is destroyed. Apply
+// refuses a port on which any other program answers.
 func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
 	h, err := e.apply(ctx, t, prior)
 	if err != nil {
@@ -90,7 +90,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	case r.running():
 		return state.Handle{}, fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name)
 	default:
-		// Children of what ended may still hold its files or its port.
+		// Children of an ended process may still hold its files or its port.
 		if err := r.kill(ctx, e.opts.Grace); err != nil {
 			return state.Handle{}, err
 		}
@@ -107,8 +107,8 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	return e.start(ctx, t, locked)
 }
 
-// stands says whether there is something to come back to. A job that has ended
-// is; a service that has is not.
+// stands reports whether there is something to return to: a job, even one that has ended,
+// or a service that runs.
 func (r record) stands() bool {
 	switch r.look().Phase {
 	case state.Running:
@@ -119,8 +119,8 @@ func (r record) stands() bool {
 	return r.Kind != ir.Service
 }
 
-// Find returns the handle of what was started in the folder under that name and
-// not destroyed. What was not recorded was never let go.
+// Find returns the handle of what was started in the folder under that name and not
+// destroyed. A process that was not recorded never started its program.
 func (e *Executor) Find(_ context.Context, name, dir string) (*state.Handle, error) {
 	r, err := records.Read(dir)
 	if errors.Is(err, os.ErrNotExist) || err == nil && r.Name != name {
@@ -133,8 +133,8 @@ func (e *Executor) Find(_ context.Context, name, dir string) (*state.Handle, err
 	return &h, err
 }
 
-// Inspect tells how the task stands. A service is ready when it answers its
-// readiness path with 200 and its own instance.
+// Inspect returns the status of the task. A service is ready when its readiness path
+// answers 200 with its own instance.
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
 	r, err := records.Current(h)
 	if err != nil {
@@ -143,7 +143,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	return r.Probe(ctx, e.look(r)), nil
 }
 
-// look is record.look with what only the parent of a process knows.
+// look is record.look plus what only the parent of a process knows.
 func (e *Executor) look(r record) state.Status {
 	st := r.look()
 	if c := e.child(r); c != nil && st.Phase != state.Running {
@@ -156,7 +156,7 @@ func (e *Executor) look(r record) state.Status {
 	return st
 }
 
-// disclaim drops what this executor knows of a process.
+// disclaim forgets what this executor knows of a process.
 func (e *Executor) disclaim(r record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -17,11 +17,11 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A record is what process.json and a handle say of a task that was started.
+// A record is what process.json and a handle store about a started task.
 type record struct {
 	local.Record
 	ident           // of the wrapper, which leads the session and its process group
-	OOMKills int64  `json:"oom_kills,omitempty"` // of this kernel until the start
+	OOMKills int64  `json:"oom_kills,omitempty"` // OOM kills of this kernel before the start
 	Fault    string `json:"fault,omitempty"`     // why nothing could be started
 }
 
@@ -34,7 +34,7 @@ func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
 // Running returns the tasks that run and whose folders are in dir.
 func (e *Executor) Running(dir string) []executors.Running {
 	var running []executors.Running
-	entries, _ := os.ReadDir(dir) // without one, none is known
+	entries, _ := os.ReadDir(dir) // without the folder, no task is known
 	for _, entry := range entries {
 		if r, err := records.Read(filepath.Join(dir, entry.Name())); err == nil && r.alive() {
 			running = append(running, executors.Running{Unit: r.Unit, PID: r.Pid})
@@ -43,13 +43,13 @@ func (e *Executor) Running(dir string) []executors.Running {
 	return running
 }
 
-// forgotten says whether Destroy has removed the record.
+// forgotten reports whether Destroy has removed the record.
 func (r record) forgotten() bool {
 	_, err := os.Stat(recordPath(r.Dir))
 	return errors.Is(err, os.ErrNotExist)
 }
 
-// ending is what the exit file says.
+// ending is the content of the exit file.
 type ending struct {
 	code  int
 	oom   int64 // kills of this kernel at the end, or -1
@@ -57,7 +57,7 @@ type ending struct {
 	at    time.Time
 }
 
-// readEnding reads the exit file. It is whole once it ends in a full stop; until
+// readEnding reads the exit file. The file is complete once it ends in a full stop; until
 // then the error is os.ErrNotExist.
 func readEnding(dir string) (ending, error) {
 	b, err := os.ReadFile(exitPath(dir))
@@ -83,11 +83,11 @@ func readEnding(dir string) (ending, error) {
 	return e, nil
 }
 
-// running says whether the wrapper is there and has not recorded an end.
+// running reports whether the wrapper exists and has not recorded an end.
 func (r record) running() bool { return r.look().Phase == state.Running }
 
-// look tells from the folder and /proc how the task stands. Of a service it
-// cannot tell whether it is ready.
+// look derives the status of the task from the folder and /proc. It cannot tell whether a
+// service is ready.
 func (r record) look() state.Status {
 	st := state.Status{Phase: state.Running, Started: r.Began}
 	if r.Fault != "" {
@@ -99,7 +99,7 @@ func (r record) look() state.Status {
 	}
 	end, err := readEnding(r.Dir)
 	if err != nil && !r.alive() {
-		// It may have ended between the two looks.
+		// It may have ended between the two checks.
 		end, err = readEnding(r.Dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			st.Message = fmt.Sprintf("cannot see how it stands: %v", err)
@@ -131,13 +131,13 @@ func (r record) look() state.Status {
 	return st
 }
 
-// diskFull reports whether there is no room for as much as an exit status.
+// diskFull reports whether there is not even room for an exit status.
 func diskFull(dir string) bool {
 	var fs unix.Statfs_t
 	return unix.Statfs(dir, &fs) == nil && fs.Bavail == 0
 }
 
-// explain puts an exit status into words.
+// explain describes an exit status in words.
 func (r record) explain(st *state.Status, end ending) {
 	st.ExitCode = end.code
 	if end.code > 128 {

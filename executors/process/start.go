@@ -19,13 +19,13 @@ import (
 
 // wrapper runs "$@" and writes how it ended to the file in its first argument.
 //
-// It holds the folder's lock (descriptor 4) until it has read the go-ahead
-// (descriptor 3) or has seen that tenon died before giving it. Signals to the
-// process group are the program's to answer; a trapped signal, unlike an ignored
-// one, has its default again after exec. The exit file is one short write that
-// ends in a full stop: that is as atomic as a rename and costs no second program.
-// After SIGKILL it also tells how many processes this kernel has killed for want
-// of memory. At last, what the program left behind is asked to end.
+// It holds the folder's lock (descriptor 4) until it has read the go-ahead (descriptor 3)
+// or has seen that tenon died before giving it. The program handles signals to the
+// process group; a trapped signal, unlike an ignored one, has its default action again
+// after exec. The exit file is one short write that ends in a full stop: this is as
+// atomic as a rename and needs no second program. After SIGKILL it also contains the
+// kernel's count of OOM kills. Finally, the wrapper terminates what the program left
+// behind.
 const wrapper = `trap : HUP INT QUIT PIPE ALRM TERM USR1 USR2 XFSZ
 _tenon_exit=$1
 shift
@@ -88,8 +88,8 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File)
 	env := e.environ(t, doc, python)
 	argv, fault := e.argv(t.Unit.Code, python, duck, doc.Code, env)
 	if fault != "" {
-		// Only a container would find out after the start. Here, too, it is the
-		// unit that fails, and not tenon.
+		// Only a container would discover this after the start. Here, too, it is the unit
+		// that fails, and not tenon.
 		fmt.Fprintf(log, "tenon: %s\n", fault)
 		r.Fault = fault
 		if err := records.Save(r); err != nil {
@@ -100,8 +100,8 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File)
 	return e.spawn(r, argv, env, doc.Code, log, locked)
 }
 
-// spawn starts the wrapper, records it, and only then lets it go on. If tenon
-// dies before that, the wrapper sees the pipe end and starts nothing.
+// spawn starts the wrapper, records it, and only then lets it continue. If tenon dies
+// before that, the wrapper sees the end of the pipe and starts nothing.
 func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *os.File) (state.Handle, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
@@ -120,7 +120,8 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *
 		append([]string{"sh", "-c", wrapper, "tenon", exitPath(r.Dir)}, argv...),
 		&os.ProcAttr{
 			Dir: cwd, Env: env,
-			// The shell's own standard error would tell of signals in the program's log.
+			// The shell's own standard error would add messages about signals to the
+			// program's log.
 			Files: []*os.File{null, log, null, gate, locked},
 			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})
@@ -147,9 +148,8 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *
 	return records.Handle(r)
 }
 
-// reap waits for the end. The kernel counts the memory of tenon itself, at most
-// own, as the peak of what it starts, so a peak that is not above that is not
-// known.
+// reap waits for the end. The kernel counts the memory of tenon itself, at most own,
+// towards the peak of a child, so a peak that does not exceed own is unknown.
 func (c *child) reap(p *os.Process, own int64) {
 	defer close(c.gone)
 	st, err := p.Wait()
@@ -161,7 +161,7 @@ func (c *child) reap(p *os.Process, own int64) {
 	if !ok {
 		return
 	}
-	const block = 512 // bytes, whatever the disk has
+	const block = 512 // bytes, whatever the block size of the disk
 	c.usage.ReadBytes, c.usage.WriteBytes = ru.Inblock*block, ru.Oublock*block
 	if ru.Maxrss*1024 > own {
 		c.usage.PeakMem = ru.Maxrss * 1024
@@ -176,8 +176,8 @@ func peakMem(who int) int64 {
 	return ru.Maxrss * 1024
 }
 
-// argv resolves the program to an absolute path, or says in one line why there
-// is none. The shell would take some names for its own commands.
+// argv resolves the program to an absolute path, or says in one line why it cannot. The
+// shell would run some names as its own commands.
 func (e *Executor) argv(c ir.Code, python, duck, cwd string, env []string) (argv []string, fault string) {
 	switch c.Runtime {
 	case ir.Builtin:
@@ -211,8 +211,7 @@ func (e *Executor) argv(c ir.Code, python, duck, cwd string, env []string) (argv
 	return nil, fmt.Sprintf("program %q not found in PATH (%s)", name, search)
 }
 
-// oomKills is how many processes the kernel has killed for want of memory since
-// it started, or -1.
+// oomKills returns how many processes the kernel has OOM-killed since boot, or -1.
 func oomKills() int64 {
 	b, err := os.ReadFile("/proc/vmstat")
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// How often is looked: at a service that is not ready yet, at the disk, and at
-// a process that the kernel does not tell us of.
+// How often to check a service that is not ready yet, the disk, and a process whose end
+// the kernel does not report.
 const (
 	probeFirst = 2 * time.Millisecond
 	probeLast  = 100 * time.Millisecond
@@ -23,9 +23,9 @@ const (
 	pollEvery  = time.Millisecond
 )
 
-// Wait returns once a job has ended or a service is ready or has died. While it
-// waits it ends a job that writes more than it may. When ctx is done it returns
-// the status so far and leaves the task running.
+// Wait returns once a job has ended or a service is ready or has died. Meanwhile it ends
+// a job that exceeds its disk limit. When ctx is done it returns the current status and
+// leaves the task running.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
 	r, err := records.Current(h)
 	if err != nil {
@@ -55,7 +55,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 				}
 				continue
 			}
-			// A large tree is measured less often, so that measuring stays cheap.
+			// Measure a large tree less often, so that measuring stays cheap.
 			pause = max(diskEvery, 20*time.Since(began))
 		case gone != nil:
 			pause = time.Hour
@@ -73,9 +73,9 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 	}
 }
 
-// gone returns a channel that is closed when the process has ended, and a
-// function that ends the watch. Without help from the kernel the channel is
-// nil, or closed too early: it only ever says that it is time to look.
+// gone returns a channel that is closed when the process has ended, and a function that
+// stops the watch. Without support from the kernel the channel is nil, or closed too
+// early: it is only a hint to check.
 func (e *Executor) gone(r record) (<-chan struct{}, func()) {
 	if c := e.child(r); c != nil {
 		return c.gone, func() {}
@@ -96,7 +96,7 @@ func (e *Executor) gone(r record) (<-chan struct{}, func()) {
 	}
 	go func() {
 		defer close(ch)
-		// The runtime's poller waits; a pidfd is readable once the process is dead.
+		// The runtime's poller waits; a pidfd becomes readable when the process ends.
 		_ = conn.Read(func(fd uintptr) bool {
 			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 			return n > 0 || (err != nil && err != unix.EINTR)
@@ -105,7 +105,7 @@ func (e *Executor) gone(r record) (<-chan struct{}, func()) {
 	return ch, func() { f.Close() }
 }
 
-// condemn ends a task for a reason that outlives us.
+// condemn ends a task and stores the reason, which outlives this process.
 func (r record) condemn(ctx context.Context, reason string) error {
 	if err := files.Write(verdictPath(r.Dir), []byte(reason+"\n"), 0o644); err != nil {
 		return fmt.Errorf("end %s, which %s: %w", r.Unit, reason, err)
@@ -113,7 +113,7 @@ func (r record) condemn(ctx context.Context, reason string) error {
 	return r.kill(ctx, 0)
 }
 
-// written is how much disk the task takes up, if that is bounded.
+// written returns how much disk the task uses, if that is limited.
 func (r record) written() int64 {
 	if r.Disk == 0 {
 		return 0

@@ -16,9 +16,8 @@ import (
 
 // A build makes one environment in a folder that it has locked.
 //
-// Environments that are made at the same time take turns in each stage, so that a
-// package that two of them need is downloaded once and compiled once: while one
-// compiles, the next one fetches.
+// Concurrent builds take turns in each stage, so that a package that two of them need is
+// downloaded once and compiled once: while one compiles, the next one fetches.
 type build struct {
 	env  *Env
 	dir  string
@@ -29,7 +28,8 @@ type build struct {
 	at     Progress
 }
 
-// Files in the root of the cache that a build locks while it fetches and while it compiles.
+// Files in the root of the cache that a build locks while it fetches and while it
+// compiles.
 const (
 	fetchTurn   = "fetch.lock"
 	compileTurn = "compile.lock"
@@ -49,12 +49,12 @@ func (b *build) run(ctx context.Context, lockText []byte) error {
 		if err := b.compile(ctx, turn); err != nil {
 			return err
 		}
-		// Others share with this one from now on.
+		// From now on others can share files with this environment.
 		return files.Write(filepath.Join(b.dir, marker), []byte(b.in.String()+"\n"), 0o600)
 	})
 }
 
-// turn calls f while the build holds a file that all builds share.
+// turn calls f while the build holds a lock file that all builds share.
 func (b *build) turn(ctx context.Context, name string, f func(turn *os.File) error) error {
 	turn, err := LockFile(ctx, filepath.Join(b.env.opts.Dir, name))
 	if err != nil {
@@ -64,8 +64,8 @@ func (b *build) turn(ctx context.Context, name string, f func(turn *os.File) err
 	return f(turn)
 }
 
-// fetch installs the packages. Their files are links into uv's cache where that is
-// on the same file system.
+// fetch installs the packages. Their files are hard links into uv's cache if that is on
+// the same file system.
 func (b *build) fetch(ctx context.Context, turn *os.File, lockText []byte) error {
 	held := []*os.File{b.held, turn}
 	b.at.Stage = Fetching
@@ -87,10 +87,10 @@ func (b *build) fetch(ctx context.Context, turn *os.File, lockText []byte) error
 	return err
 }
 
-// A reader parses what uv prints about packages. Only progress depends on it.
+// A reader parses what uv prints about packages. It only affects progress reports.
 type reader struct {
 	at    *Progress
-	sizes map[string]int64 // of what is being downloaded, by package
+	sizes map[string]int64 // of current downloads, by package
 }
 
 var (
@@ -124,8 +124,8 @@ var units = map[string]float64{"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30,
 //go:embed precompile.py
 var precompile string
 
-// compile compiles what no other environment has compiled. A module that cannot be
-// compiled is left: it may be meant for another version of Python.
+// compile compiles what no other environment has compiled. It skips a module that cannot
+// be compiled, which may be meant for another version of Python.
 func (b *build) compile(ctx context.Context, turn *os.File) error {
 	b.at.Stage = Compiling
 	cmd := command(ctx, []*os.File{b.held, turn}, filepath.Join(b.dir, "bin", "python"), "-I", "-W", "ignore", "-c", precompile, sitePackages(b.dir))
@@ -148,7 +148,7 @@ func (b *build) compile(ctx context.Context, turn *os.File) error {
 	return nil
 }
 
-// sitePackages is where an environment has its packages.
+// sitePackages returns the folder of an environment's packages.
 func sitePackages(dir string) string {
 	found, _ := filepath.Glob(filepath.Join(dir, "lib", "python*", "site-packages"))
 	if len(found) == 0 {

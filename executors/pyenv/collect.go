@@ -16,9 +16,9 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// Collect returns the size of the environments that nobody asked for since then
-// and no process of this machine runs in, by name. Unless dry, it removes them,
-// and what an earlier call left half removed. Who needs one again makes it again.
+// Collect returns the size, by name, of the environments that were not requested since
+// then and that no process of this machine uses. Unless dry, it removes them, and what an
+// earlier call left half removed. They are made again when needed.
 func (e *Env) Collect(since time.Time, dry bool) (map[string]int64, error) {
 	entries, err := os.ReadDir(e.opts.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -50,8 +50,8 @@ func (e *Env) Collect(since time.Time, dry bool) (map[string]int64, error) {
 	return found, left
 }
 
-// remove takes an environment out of its place before it removes it: one that is
-// there is whole.
+// remove moves an environment out of its place before it removes it, so that an
+// environment in its place is always complete.
 func (e *Env) remove(dir string, half bool, since time.Time) error {
 	if half {
 		return files.RemoveAll(dir)
@@ -62,7 +62,7 @@ func (e *Env) remove(dir string, half bool, since time.Time) error {
 	}
 	defer held.Close()
 	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil // somebody is making it
+		return nil // another process is making it
 	}
 	if usedSince(dir, since) {
 		return nil
@@ -74,8 +74,8 @@ func (e *Env) remove(dir string, half bool, since time.Time) error {
 	return files.RemoveAll(gone)
 }
 
-// usedSince reports whether the environment was asked for since then. One that is
-// not complete was last used when somebody worked on it.
+// usedSince reports whether the environment was requested since then. An incomplete one
+// was last used when a build worked on it.
 func usedSince(dir string, since time.Time) bool {
 	info, err := os.Stat(filepath.Join(dir, marker))
 	if err != nil {
@@ -84,8 +84,8 @@ func usedSince(dir string, since time.Time) bool {
 	return err == nil && !info.ModTime().Before(since)
 }
 
-// running reports whether a process was started with something of the folder: a
-// service may run for longer than it takes to be forgotten.
+// running reports whether a running process was started with a file of the folder: a
+// service may run for longer than the age limit.
 func running(dir string) bool {
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range lines {
@@ -96,8 +96,8 @@ func running(dir string) bool {
 	return false
 }
 
-// sizeOf is what is freed if the folder goes: files that another environment or uv's
-// cache has as well stay.
+// sizeOf returns what removing the folder frees: files that another environment or uv's
+// cache shares do not count.
 func sizeOf(dir string) (n int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {

@@ -21,22 +21,22 @@ type interpreter struct {
 	Path    string    `json:"path"`
 	Version string    `json:"version"` // "cpython 3.11.7 final"
 	ABI     string    `json:"abi"`     // "cpython-311-x86_64-linux-gnu"
-	Size    int64     `json:"size"`    // with ModTime: whether it is still the same
+	Size    int64     `json:"size"`    // with ModTime: detects a changed interpreter
 	ModTime time.Time `json:"mod_time"`
 }
 
-// String is what an environment depends on.
+// String identifies the interpreter in the key of an environment.
 func (in *interpreter) String() string { return in.Version + " " + in.ABI }
 
-// cacheTag is what the names of files with bytecode have before their end: "cpython-311".
+// cacheTag returns the tag in the names of bytecode files: "cpython-311".
 func (in *interpreter) cacheTag() string {
 	name, rest, _ := strings.Cut(in.ABI, "-")
 	version, _, _ := strings.Cut(rest, "-")
 	return name + "-" + version
 }
 
-// interpreter finds the interpreter. To ask uv takes a tenth of a second, so the
-// answer is kept.
+// interpreter finds the interpreter. Calling uv takes a tenth of a second, so the answer
+// is cached.
 func (e *Env) interpreter(ctx context.Context) (*interpreter, error) {
 	e.finding.Lock()
 	defer e.finding.Unlock()
@@ -66,13 +66,13 @@ func (e *Env) interpreter(ctx context.Context) (*interpreter, error) {
 	return in, nil
 }
 
-// kept is where it is noted which interpreter was found.
+// kept returns the file in which the interpreter is cached.
 func (e *Env) kept() string {
 	sum := sha256.Sum256([]byte(e.opts.Python))
 	return filepath.Join(e.opts.Dir, "python-"+hex.EncodeToString(sum[:8])+".json")
 }
 
-// load returns the kept answer if it still holds.
+// load returns the cached interpreter if it is still valid.
 func load(path string) *interpreter {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -89,12 +89,12 @@ func load(path string) *interpreter {
 	return &in
 }
 
-// find asks uv for the interpreter, lets uv install it if there is none, and
-// asks the interpreter what it is.
+// find asks uv for the interpreter, lets uv install one if there is none, and asks the
+// interpreter for its version.
 func (e *Env) find(ctx context.Context) (*interpreter, error) {
 	path := e.opts.Python
 	if !strings.ContainsRune(path, filepath.Separator) {
-		// A broken interpreter in PATH is an error, too, and one of uv's own helps.
+		// A broken interpreter in PATH is an error, too; one that uv installs helps.
 		out, err := e.uv(ctx, uvRun{}, "python", "find", "--no-project", path)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNoUV) {
 			if _, ierr := e.uv(ctx, uvRun{}, "python", "install", path); ierr != nil {

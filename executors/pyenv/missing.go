@@ -12,16 +12,16 @@ import (
 // Missing is what has to be installed for an environment.
 type Missing struct {
 	Packages []Package // as the lock lists them for this machine
-	Problem  error     // why it cannot be made here, or nil
+	Problem  error     // why the environment cannot be made here, or nil
 }
 
-// A Package is what a lock says of one.
+// A Package is one package of a lock.
 type Package struct {
 	Name  string // with the version: "numpy==2.4.6"
-	Bytes int64  // of its wheel, or 0 if it is not known; what uv has kept is not downloaded again
+	Bytes int64  // of its wheel, or 0 if unknown; what uv has cached is not downloaded again
 }
 
-// Missing returns what the environment of a lock is made of, or nil if it is installed.
+// Missing returns what the environment of a lock consists of, or nil if it is installed.
 // It uses no network and starts no process.
 func (e *Env) Missing(lockText []byte) *Missing {
 	if in := load(e.kept()); in != nil && complete(filepath.Join(e.opts.Dir, key(lockText, in))) {
@@ -74,7 +74,7 @@ func packages(lockText []byte) []locked {
 	return all
 }
 
-// A truth is what is known of a condition.
+// A truth is the value of a condition, which may be unknown.
 type truth int
 
 const (
@@ -83,7 +83,7 @@ const (
 	yes
 )
 
-// machine is what the variables of markers are here that depend on the platform.
+// machine holds the values of the platform-dependent marker variables on this machine.
 var machine = map[string]string{
 	"sys_platform": runtime.GOOS, "platform_system": strings.ToUpper(runtime.GOOS[:1]) + runtime.GOOS[1:],
 	"os_name": "posix", "platform_machine": map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH],
@@ -92,8 +92,8 @@ var machine = map[string]string{
 
 var token = lazyregexp.New(`\(|\)|'[^']*'|"[^"]*"|[A-Za-z_]+|[=!<>~]+`)
 
-// evaluate evaluates the marker of a requirement for this machine. Versions are not
-// compared: the result is unknown.
+// evaluate evaluates the marker of a requirement for this machine. It does not compare
+// versions: that result is unknown.
 func evaluate(marker string) truth {
 	p := parser{tokens: token.FindAllString(marker, -1)}
 	return p.any()
@@ -142,7 +142,7 @@ func (p *parser) one() truth {
 		return truthOf(have == value)
 	case known && op == "!=":
 		return truthOf(have != value)
-	case op == "not": // "not in" has a value of its own
+	case op == "not": // "not in" is handled as one operator
 		p.next()
 	}
 	return unknown

@@ -15,17 +15,18 @@ import (
 	"time"
 )
 
-// PythonVersion is the version that locks are made for, and that environments
-// have unless Options ask for another.
+// PythonVersion is the Python version of locks, and of environments unless Options select
+// another.
 const PythonVersion = "3.11"
 
-// Options say where environments are kept and what makes them.
+// Options configure where environments are kept and what makes them.
 type Options struct {
-	Dir    string    // root of the cache; made if need be
+	Dir    string    // root of the cache; created if missing
 	UV     string    // path or name of uv; empty is "uv"
 	Python string    // path or version of the interpreter; empty is [PythonVersion]
-	Log    io.Writer // gets what uv says; nil is nobody
-	// Sizes are those of wheels for this machine, by digest as locks write it. Nil knows none.
+	Log    io.Writer // receives the output of uv; nil discards it
+	// Sizes returns the sizes of wheels for this machine, by digest as in locks. Nil
+	// knows none.
 	Sizes func() map[string]int64
 }
 
@@ -39,7 +40,7 @@ type Env struct {
 	found   *interpreter
 }
 
-// New returns an Env. It does nothing yet.
+// New returns an Env. It does nothing else yet.
 func New(o Options) *Env {
 	if o.UV == "" {
 		o.UV = "uv"
@@ -53,29 +54,29 @@ func New(o Options) *Env {
 	return &Env{opts: o}
 }
 
-// A Progress is how far an environment is that is being made.
+// A Progress is the progress of an environment in the making.
 type Progress struct {
 	Stage    Stage
-	Packages int   // of the environment; 0 until it is known
-	Bytes    int64 // downloaded of Total, as far as uv names it
+	Packages int   // of the environment; 0 while unknown
+	Bytes    int64 // downloaded of Total, as far as uv reports it
 	Total    int64
-	Files    int // compiled of AllFiles; what another environment has compiled is shared
+	Files    int // compiled of AllFiles; bytecode of another environment is shared
 	AllFiles int
 }
 
-// A Stage is what is done for an environment. Stages follow each other in this order.
+// A Stage is a step in making an environment. Stages follow each other in this order.
 type Stage string
 
 const (
-	Waiting   Stage = "waiting"   // for another environment that is being made
+	Waiting   Stage = "waiting"   // for another environment in the making
 	Fetching  Stage = "fetching"  // packages are downloaded and installed
 	Compiling Stage = "compiling" // modules are compiled to bytecode
 )
 
-// Ensure returns the interpreter of the environment that the lock describes, and
-// makes the environment first if it is not there. Of several callers one makes
-// it and the others wait. report, which may be nil, is called with the progress; it is
-// not called if the environment is there.
+// Ensure returns the interpreter of the environment that the lock describes, and makes
+// the environment first if it does not exist. Of several callers one makes it and the
+// others wait. report, which may be nil, is called with the progress; it is not called if
+// the environment exists.
 func (e *Env) Ensure(ctx context.Context, lockText []byte, report func(Progress)) (python string, err error) {
 	in, err := e.interpreter(ctx)
 	if err != nil {
@@ -83,7 +84,8 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte, report func(Progress)
 	}
 	dir := filepath.Join(e.opts.Dir, key(lockText, in))
 	python = filepath.Join(dir, "bin", "python")
-	// When it was last asked for says whether it may be collected, see [Env.Collect].
+	// The time of the last request decides whether it may be collected, see
+	// [Env.Collect].
 	_ = os.Chtimes(filepath.Join(dir, marker), time.Time{}, time.Now())
 	if complete(dir) {
 		return python, nil
@@ -109,8 +111,8 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte, report func(Progress)
 
 const marker = ".complete"
 
-// complete says whether the environment can be used: it was finished, and the
-// interpreter that it links to is still there.
+// complete reports whether the environment can be used: it was finished, and the
+// interpreter that it links to still exists.
 func complete(dir string) bool {
 	if _, err := os.Stat(filepath.Join(dir, marker)); err != nil {
 		return false
@@ -119,7 +121,7 @@ func complete(dir string) bool {
 	return err == nil
 }
 
-// key names an environment by what it is made of.
+// key names an environment by a digest of what it is made from.
 func key(lockText []byte, in *interpreter) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "pyenv 1\n%s\n", in)
@@ -127,9 +129,9 @@ func key(lockText []byte, in *interpreter) string {
 	return hex.EncodeToString(h.Sum(nil))[:32]
 }
 
-// Lock resolves requirements such as "scikit-learn>=1.5" to exact versions with
-// hashes, for all platforms and Python from [PythonVersion]. The result is sorted
-// by name and does not say where the packages come from.
+// Lock resolves requirements such as "scikit-learn>=1.5" to exact versions with hashes,
+// for all platforms and Python from [PythonVersion] on. The result is sorted by name and
+// does not say where the packages come from.
 func (e *Env) Lock(ctx context.Context, requirements []string) ([]byte, error) {
 	sorted := slices.Sorted(slices.Values(requirements))
 	out, err := e.uv(ctx, uvRun{stdin: strings.NewReader(strings.Join(sorted, "\n") + "\n")}, "pip", "compile", "--universal",
@@ -138,7 +140,7 @@ func (e *Env) Lock(ctx context.Context, requirements []string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", strings.Join(sorted, ", "), err)
 	}
-	// The user's configuration may ask for comments and options that name hosts.
+	// The user's configuration may add comments and options that name hosts.
 	var b bytes.Buffer
 	for line := range strings.Lines(string(out)) {
 		s := strings.TrimSpace(line)

@@ -33,14 +33,14 @@ func (b *build) share(ctx context.Context) error {
 		from := sitePackages(other)
 		theirs, err := installed(from)
 		if err != nil {
-			continue // it is damaged, and cannot share
+			continue // damaged: it cannot be shared
 		}
 		for name, file := range wanted {
 			if theirs[name] != file {
 				continue
 			}
 			if !link(filepath.Join(from, name), filepath.Join(site, name), file.digest) {
-				continue // another one may have it
+				continue // another environment may have it
 			}
 			delete(wanted, name)
 			if filepath.Ext(name) == ".py" {
@@ -51,7 +51,8 @@ func (b *build) share(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// siblings are the other complete environments of the interpreter, the last used first.
+// siblings returns the other complete environments of the interpreter, the last used
+// first.
 func (e *Env) siblings(dir string, in *interpreter) []string {
 	type found struct {
 		dir  string
@@ -77,11 +78,11 @@ func (e *Env) siblings(dir string, in *interpreter) []string {
 	return dirs
 }
 
-// A listed file is what a package says of one of its files.
+// A listed file is an entry in a package's list of its files.
 type listed struct{ digest, size string }
 
-// installed are the files of all packages, as the packages list them, by path. Scripts are not among them: they name the interpreter of their
-// environment.
+// installed returns the files of all packages, as the packages list them, by path. It
+// omits scripts: they name the interpreter of their environment.
 func installed(site string) (map[string]listed, error) {
 	lists, err := filepath.Glob(filepath.Join(site, "*.dist-info", "RECORD"))
 	if err != nil {
@@ -108,9 +109,9 @@ func installed(site string) (map[string]listed, error) {
 	return all, nil
 }
 
-// link makes to another name of the file from, unless it is that already. It
-// returns false, and leaves to as it is, where it cannot be: on another file system,
-// or if from is not what its package says.
+// link makes to a hard link of from, unless it is one already. If it cannot, it returns
+// false and leaves to unchanged: on another file system, or if from does not match the
+// list of its package.
 func link(from, to, digest string) bool {
 	a, errA := os.Lstat(from)
 	b, errB := os.Lstat(to)
@@ -133,7 +134,7 @@ func link(from, to, digest string) bool {
 	return true
 }
 
-// holds reports whether a file has a digest as packages write it.
+// holds reports whether a file has the digest, in the notation of packages.
 func holds(path, digest string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -145,8 +146,8 @@ func holds(path, digest string) bool {
 	return err == nil && digest == "sha256="+base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// shareBytecode links what a module was compiled to. Both names of the module are
-// the same file, so it fits. What is not shared is compiled again.
+// shareBytecode links the bytecode of a module. Both names of the module are the same
+// file, so it fits. Bytecode that is not shared is compiled again.
 func shareBytecode(from, to, tag string) {
 	name := filepath.Join("__pycache__", strings.TrimSuffix(filepath.Base(from), ".py")+"."+tag+".pyc")
 	compiled := filepath.Join(filepath.Dir(from), name)

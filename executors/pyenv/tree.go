@@ -19,21 +19,21 @@ import (
 
 // A Tree is an environment that will be used elsewhere, such as in an image.
 type Tree struct {
-	Dir    string // where it is laid out anew; Dir.uv.lock is held for as long as anybody writes there
-	At     string // where it will be: "/opt/tenon/env"
+	Dir    string // where to write it; Dir.uv.lock is held while any process writes there
+	At     string // its final place: "/opt/tenon/env"
 	Python string // the interpreter there: "/usr/local/bin/python3.11"
 	Arch   string // of the machine there, as Go names it
 }
 
-// platforms are the wheels that a machine takes, by its architecture.
+// platforms maps architectures to the platform of their wheels.
 var platforms = map[string]string{
 	"amd64": "x86_64-manylinux_2_28",
 	"arm64": "aarch64-manylinux_2_28",
 }
 
-// Lay lays out the environment that the lock describes for another place. Equal
-// locks and trees give equal files, wherever and whenever that is done, if all
-// packages have wheels; what others come to is up to who builds them.
+// Lay writes the environment that the lock describes for another place. Equal locks and
+// trees give equal files, wherever and whenever, if all packages have wheels; for other
+// packages that depends on how they are built.
 func (e *Env) Lay(ctx context.Context, lockText []byte, t Tree) error {
 	if err := e.lay(ctx, lockText, t); err != nil {
 		return fmt.Errorf("python environment: %w", err)
@@ -54,7 +54,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 	if err != nil {
 		return err
 	}
-	// A uv that outlived who started it has the lock and still writes.
+	// A uv that outlived its parent holds the lock and still writes.
 	held, err := LockFile(ctx, t.Dir+".uv.lock")
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 	return compile(ctx, held, in.Path, packages, path.Join(t.At, "lib", "python"+version, "site-packages"))
 }
 
-// minor is "3.11" of "cpython 3.11.7 final".
+// minor returns "3.11" for "cpython 3.11.7 final".
 func minor(version string) (string, error) {
 	f := strings.Fields(version)
 	if len(f) < 2 || f[0] != "cpython" {
@@ -94,8 +94,8 @@ func minor(version string) (string, error) {
 	return major + "." + second, nil
 }
 
-// scripts lets console scripts be run by the interpreter of the other place. uv
-// has them run by the one that it was given.
+// scripts makes console scripts use the interpreter of the other place. uv makes them use
+// the one that it was given.
 func scripts(t Tree, python string) error {
 	bin := filepath.Join(t.Dir, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
@@ -112,7 +112,7 @@ func scripts(t Tree, python string) error {
 			return err
 		}
 		rest, ok := bytes.CutPrefix(b, []byte("#!"+python+"\n"))
-		if !ok { // as it is where the path is long or has spaces
+		if !ok { // unchanged where the path is long or has spaces
 			if head, after, found := bytes.Cut(b, []byte("\n' '''\n")); found && bytes.HasPrefix(head, []byte("#!/bin/sh\n'''exec' ")) {
 				rest, ok = after, true
 			}
@@ -128,11 +128,10 @@ func scripts(t Tree, python string) error {
 	return nil
 }
 
-// cacheNote is where uv keeps what only its cache needs to know.
+// cacheNote is the file in which uv notes what only its cache needs.
 const cacheNote = "uv_cache.json"
 
-// records brings the lists of installed files up to date with the scripts, and
-// sorts them.
+// records updates the lists of installed files for the changed scripts, and sorts them.
 func records(packages string) error {
 	lists, err := filepath.Glob(filepath.Join(packages, "*.dist-info", "RECORD"))
 	if err != nil {
@@ -172,7 +171,7 @@ func records(packages string) error {
 	return nil
 }
 
-// root makes what lets the interpreter find the environment.
+// root writes the files that let the interpreter find the environment.
 func root(t Tree, version string) error {
 	config := fmt.Sprintf("home = %s\ninclude-system-site-packages = false\nversion = %s\n", path.Dir(t.Python), version)
 	if err := os.WriteFile(filepath.Join(t.Dir, "pyvenv.cfg"), []byte(config), 0o644); err != nil {
@@ -189,12 +188,12 @@ func root(t Tree, version string) error {
 //go:embed compile.py
 var compileScript string
 
-// compilers is how many processes compile side by side. It is constant, because
-// what a module's bytecode shares depends on which were compiled before it.
+// compilers is how many processes compile in parallel. It is constant, because the
+// bytecode of a module depends on which modules were compiled before it.
 const compilers = 2
 
-// compile compiles all modules to bytecode that is taken unseen: nobody changes
-// a file of an image.
+// compile compiles all modules to bytecode that Python loads without a check: nobody
+// changes a file of an image.
 func compile(ctx context.Context, held *os.File, python, packages, at string) error {
 	errs := make(chan error, compilers)
 	for i := range compilers {

@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoUV says that uv was not found.
+// ErrNoUV means that uv was not found.
 var ErrNoUV = errors.New("uv is not installed: python3 -m pip install uv")
 
-// A uvRun is how uv is run.
+// A uvRun configures a run of uv.
 type uvRun struct {
 	stdin io.Reader
-	held  []*os.File   // locks, which uv inherits: they last as long as uv does, also when we are killed
-	line  func(string) // is given each line that uv prints for people, or nil
+	held  []*os.File   // locks that uv inherits: they last as long as uv does, even if this process is killed
+	line  func(string) // called with each line that uv prints for people, or nil
 }
 
 // uv runs uv and returns its standard output.
@@ -47,7 +47,8 @@ func (e *Env) uv(ctx context.Context, r uvRun, args ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// command is a program that may start others: all of them end when ctx does.
+// command returns a command that may start other processes: all of them end when ctx
+// does.
 func command(ctx context.Context, held []*os.File, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.ExtraFiles = held
@@ -57,7 +58,7 @@ func command(ctx context.Context, held []*os.File, path string, args ...string) 
 	return cmd
 }
 
-// lines hands on what is written to it line by line.
+// lines passes on what is written to it line by line.
 type lines struct {
 	to   func(string)
 	rest []byte
@@ -78,7 +79,7 @@ func (l *lines) Write(b []byte) (int, error) {
 	}
 }
 
-// A logWriter passes on what uv says. Several uv may speak at once.
+// A logWriter passes on the output of uv. Several uv may write at once.
 type logWriter struct{ e *Env }
 
 func (w logWriter) Write(b []byte) (int, error) {
@@ -87,22 +88,22 @@ func (w logWriter) Write(b []byte) (int, error) {
 	return w.e.opts.Log.Write(b)
 }
 
-// unreachable are the words by which uv tells that it could not reach an index.
+// unreachable lists the phrases with which uv reports that it could not reach an index.
 var unreachable = []string{
 	"error sending request", "dns error", "tcp connect error", "operation timed out", "connection closed",
 	"network connectivity is disabled", "was not found in the cache",
 }
 
-// longest is how many bytes of uv's message are passed on.
+// longest limits how many bytes of uv's message are passed on.
 const longest = 2000
 
-// explain makes an error message of what uv printed: one line if it can be.
+// explain turns the output of uv into an error message: one line if possible.
 func explain(said string) string {
 	_, text, found := strings.Cut(said, "error: ")
 	if !found {
 		text = said
 	}
-	// Boxes and arrows are for a terminal.
+	// Boxes and arrows are meant for a terminal.
 	text = strings.Map(func(r rune) rune {
 		if strings.ContainsRune("×╰╭│├─▶", r) {
 			return ' '
@@ -127,8 +128,9 @@ func explain(said string) string {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// LockFile waits until nobody else has the file locked, and makes it if need be.
-// The lock belongs to the open file and ends with the last process that has it.
+// LockFile waits until no other process holds the lock, and creates the file if
+// necessary. The lock belongs to the open file and ends with the last process that has it
+// open.
 func LockFile(ctx context.Context, path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err

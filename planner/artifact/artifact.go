@@ -8,7 +8,7 @@ type Artifact struct {
 	Rows   int64  `json:"rows,omitempty"`
 }
 
-// A Ref names a file or a folder in a store that other machines reach.
+// A Ref names a file or a folder in a store that other machines can reach.
 type Ref struct {
 	Digest string `json:"digest"`
 	Dir    bool   `json:"dir,omitempty"`

@@ -23,21 +23,21 @@ func Short(digest string) string {
 	return d[:min(len(d), 12)]
 }
 
-// Digest returns the digest of a file or a folder: "sha256:" and the SHA-256,
-// in hexadecimal, of the file's bytes or of the folder's [Listing].
+// Digest returns the digest of a file or a folder: "sha256:" and the SHA-256, in
+// hexadecimal, of the file's bytes or of the folder's [Listing].
 //
-// What cannot be kept is refused: symbolic links that lead out of the folder or
-// nowhere, devices, sockets and pipes.
+// It refuses what cannot be kept: dangling symbolic links, symbolic links that point
+// outside the folder, devices, sockets and pipes.
 func Digest(ctx context.Context, path string) (string, error) {
 	t, err := scan(ctx, path)
 	return t.digest, err
 }
 
-// A tree is a file or a folder that was looked through.
+// A tree is a file or a folder that was scanned.
 type tree struct {
 	digest  string
 	size    int64
-	shared  bool     // a file in it has another name elsewhere
+	shared  bool     // a file in it has another hard link elsewhere
 	files   []string // paths
 	dirs    []string // paths, parents first
 	listing []Entry  // of a folder
@@ -68,8 +68,8 @@ func scan(ctx context.Context, root string) (tree, error) {
 	return t, nil
 }
 
-// list adds what is in one folder. Depth first and each folder sorted by name:
-// an order that depends on the names alone.
+// list adds the contents of one folder: depth first, each folder sorted by name, so that
+// the order depends on the names alone.
 func (t *tree) list(ctx context.Context, root, physical, rel string) error {
 	entries, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(rel)))
 	if err != nil {
@@ -115,7 +115,7 @@ func (t *tree) list(ctx context.Context, root, physical, rel string) error {
 	return nil
 }
 
-// CheckLink refuses a symbolic link below root that leads out of it or nowhere.
+// CheckLink refuses a symbolic link below root that is dangling or points outside it.
 func CheckLink(root, link string) error {
 	physical, err := filepath.EvalSymlinks(root)
 	if err != nil {
@@ -125,7 +125,7 @@ func CheckLink(root, link string) error {
 	return err
 }
 
-// checkLink refuses a link that would mean something else elsewhere.
+// checkLink refuses a link that would have another meaning elsewhere.
 func checkLink(root, physical, link string) (string, error) {
 	target, err := os.Readlink(link)
 	if err != nil {
@@ -135,7 +135,7 @@ func checkLink(root, physical, link string) (string, error) {
 	if filepath.IsAbs(target) || !within(root, filepath.Join(filepath.Dir(link), target)) {
 		return "", out
 	}
-	// The names alone do not tell: a folder on the way may be a link itself.
+	// The text of the link is not enough: a folder on the way may be a link itself.
 	at, err := filepath.EvalSymlinks(link)
 	if err != nil {
 		return "", fmt.Errorf("the link %s leads nowhere: %w", link, err)
@@ -151,8 +151,8 @@ func within(root, path string) bool {
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// File returns the digest of one file. It fails with [ErrChanged] if the file
-// changes meanwhile.
+// File returns the digest of one file. It fails with [ErrChanged] if the file changes
+// while it is read.
 func File(ctx context.Context, path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -200,7 +200,7 @@ func sum(b []byte) string { return prefix + hex.EncodeToString(b) }
 
 const prefix = "sha256:"
 
-// Hex returns the hexadecimal part of a digest that is well formed.
+// Hex returns the hexadecimal part of a well-formed digest.
 func Hex(digest string) (string, bool) {
 	h, ok := strings.CutPrefix(digest, prefix)
 	if !ok || len(h) != hex.EncodedLen(sha256.Size) || strings.Trim(h, "0123456789abcdef") != "" {

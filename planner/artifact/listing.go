@@ -14,7 +14,7 @@ import (
 const (
 	Folder     = 'd'
 	Plain      = 'f' // a file
-	Executable = 'x' // a file, too
+	Executable = 'x' // an executable file
 	Link       = 'l' // a symbolic link
 )
 
@@ -26,18 +26,17 @@ type Entry struct {
 	Path   string // from the folder, with slashes
 }
 
-// Look returns what [Digest] does, the bytes of all files and, of a folder, what
-// is in it.
+// Look returns the digest as [Digest] does, the size of all files and, for a folder, its
+// entries.
 func Look(ctx context.Context, path string) (Ref, []Entry, error) {
 	t, err := scan(ctx, path)
 	return Ref{Digest: t.digest, Dir: len(t.dirs) > 0, Size: t.size}, t.listing, err
 }
 
-// Listing returns the text that a folder's digest is of. It has a line for
-// everything below the folder, sorted by path, with a letter (d for a folder, f
-// for a file, x for an executable file, l for a symbolic link), the size, the
-// digest, and the path in quotes with slashes. The digest of a link is that of
-// its target's text.
+// Listing returns the text from which a folder's digest is computed. It has a line for
+// each entry below the folder, sorted by path, with a letter (d for a folder, f for a
+// file, x for an executable file, l for a symbolic link), the size, the digest, and the
+// path in quotes with slashes. The digest of a link is that of its target's text.
 func Listing(entries []Entry) []byte {
 	var b bytes.Buffer
 	for _, e := range entries {
@@ -50,9 +49,9 @@ func Listing(entries []Entry) []byte {
 	return b.Bytes()
 }
 
-// ParseListing reads what [Listing] wrote. It trusts nobody: paths stay within
-// the folder, each lies in a folder that was listed before it, and none is
-// there twice. What links say is not known here.
+// ParseListing parses the output of [Listing]. It does not trust its input: paths must
+// stay within the folder, each must be in a folder that was listed before it, and none
+// may repeat. It does not see the targets of links.
 func ParseListing(text []byte) ([]Entry, error) {
 	var entries []Entry
 	kinds := map[string]rune{".": Folder}

@@ -13,25 +13,25 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// A Remote is a store that other machines reach, too.
+// A Remote is a store that other machines can reach, too.
 type Remote interface {
-	// Put stores the file or folder at path, which stays where it is, unless it is
-	// there already. After it the artifact is there whole.
+	// Put stores the file or folder at path, unless the store has it already, and leaves
+	// path in place. Afterwards the store has the complete artifact.
 	Put(ctx context.Context, path string) (Ref, error)
-	// Fetch puts the artifact at the path to, whole and as its digest says, or fails
-	// with [ErrMissing] or another error and leaves nothing.
+	// Fetch writes the verified, complete artifact to the path to. If it fails, with
+	// [ErrMissing] or another error, it leaves nothing behind.
 	Fetch(ctx context.Context, digest, to string) error
-	// All returns the digests of what is there, perhaps with those of parts of it.
+	// All returns the digests of what is stored, perhaps with those of parts of it.
 	All(ctx context.Context) ([]string, error)
-	// PutNote stores bytes under a name, in place of what was there, and Note returns
-	// them, or [ErrMissing].
+	// PutNote stores bytes under a name and replaces any earlier note. Note returns them,
+	// or [ErrMissing].
 	PutNote(ctx context.Context, name string, b []byte) error
 	Note(ctx context.Context, name string) ([]byte, error)
 }
 
-// OpenShared opens the store in dir as what this machine has of a remote one.
-// What is put is in both before it is known under its digest. What only the
-// remote one has is fetched when it is read.
+// OpenShared opens the store in dir as this machine's copy of a remote one. What is put
+// is in both stores before it is known under its digest. What only the remote store has
+// is fetched when it is read.
 func OpenShared(dir string, r Remote) (*Store, error) {
 	s, err := Open(dir)
 	if err == nil {
@@ -40,12 +40,12 @@ func OpenShared(dir string, r Remote) (*Store, error) {
 	return s, err
 }
 
-// behind is what lies behind a store.
+// behind is the remote store behind a store.
 type behind struct {
 	remote Remote
 	looked atomic.Bool
 	mu     sync.Mutex
-	has    map[string]bool // what it is known to have
+	has    map[string]bool // what the remote store is known to have
 }
 
 func (b *behind) knows(digest string) bool {
@@ -62,8 +62,8 @@ func (b *behind) learn(digests ...string) {
 	}
 }
 
-// Look learns what the remote store has, so that Has knows of it: one question
-// for a command, however many are asked of Has. Without a remote store it does nothing.
+// Look lists the remote store so that Has can answer from the list: one request for a
+// command, however often Has is called. Without a remote store it does nothing.
 func (s *Store) Look(ctx context.Context) error {
 	if s.behind == nil || s.behind.looked.Load() {
 		return nil
@@ -77,14 +77,14 @@ func (s *Store) Look(ctx context.Context) error {
 	return nil
 }
 
-// Share makes sure that the remote store has an artifact that is here. Without
-// one it does nothing.
+// Share makes sure that the remote store has an artifact of this machine. Without a
+// remote store it does nothing.
 func (s *Store) Share(ctx context.Context, digest string) error {
 	if s.behind == nil || s.behind.knows(digest) {
 		return nil
 	}
 	if !s.here(digest) {
-		return nil // it is where it came from
+		return nil // it came from there
 	}
 	ref, err := s.behind.remote.Put(ctx, s.Path(digest))
 	if err != nil {
@@ -97,8 +97,8 @@ func (s *Store) Share(ctx context.Context, digest string) error {
 	return nil
 }
 
-// Fetch brings an artifact to this machine, unless it is here: [ErrMissing] if it
-// is nowhere.
+// Fetch brings an artifact to this machine, unless it is here. It returns [ErrMissing] if
+// no store has it.
 func (s *Store) Fetch(ctx context.Context, digest string) (err error) {
 	if s.Path(digest) == "" {
 		return fmt.Errorf("%s: %w", digest, ErrMissing)
@@ -131,11 +131,11 @@ func (s *Store) Fetch(ctx context.Context, digest string) (err error) {
 	return nil
 }
 
-// maxLog is how many bytes of a log other machines can read, the last ones.
+// maxLog is how many bytes, counted from the end of a log, other machines can read.
 const maxLog = 16 << 20
 
-// ShareLog lets other machines read the log of a task, which is the file at path.
-// Without a remote store, or a log, it does nothing.
+// ShareLog lets other machines read the log of a task, the file at path. Without a remote
+// store, or without a log, it does nothing.
 func (s *Store) ShareLog(ctx context.Context, task, path string) (err error) {
 	if s.behind == nil {
 		return nil
@@ -164,7 +164,7 @@ func (s *Store) ShareLog(ctx context.Context, task, path string) (err error) {
 	return s.behind.remote.PutNote(ctx, logOf(task), b)
 }
 
-// Log returns the log of a task that another machine has shared, or [ErrMissing].
+// Log returns the log of a task that another machine shared, or [ErrMissing].
 func (s *Store) Log(ctx context.Context, task string) ([]byte, error) {
 	if s.behind == nil {
 		return nil, ErrMissing

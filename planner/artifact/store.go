@@ -17,18 +17,18 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// A Store is a folder of artifacts. It is safe for concurrent use, also by
-// several processes.
+// A Store is a folder of artifacts. It is safe for concurrent use, also by several
+// processes.
 type Store struct {
 	dir     string
 	tmp     string
-	placing sync.Map // digests whose names are not on the disk yet
+	placing sync.Map // digests whose names are not on disk yet
 	names   batch.Batcher[*name]
-	synced  map[string]bool // folders below dir whose own names are on the disk; of [Store.syncNames]
+	synced  map[string]bool // folders below dir whose own names are on disk; used by [Store.syncNames]
 	behind  *behind         // or nil
 }
 
-// A name is that of an artifact, on its way to the disk.
+// A name is the name of an artifact, until it is on disk.
 type name struct {
 	folder string
 	err    error
@@ -37,17 +37,17 @@ type name struct {
 // ErrMissing means that an artifact is not in the store.
 var ErrMissing = errors.New("artifact is not in the store")
 
-// A DamagedError means that what is in the store is not what was put there.
+// A DamagedError means that an artifact in the store has changed.
 type DamagedError struct {
 	Digest, Path string
-	Got          string // digest of what is there
+	Got          string // digest of what is stored
 }
 
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("artifact %s was changed: %s now has the digest %s; remove it, and it is made again", e.Digest, e.Path, e.Got)
 }
 
-// Open opens the store in dir and makes it where there is none.
+// Open opens the store in dir and creates it if it does not exist.
 func Open(dir string) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -61,7 +61,7 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Sweep removes what was left half done. Nobody may be putting anything.
+// Sweep removes unfinished work. No other process may be putting anything.
 func (s *Store) Sweep() error {
 	left, err := os.ReadDir(s.tmp)
 	if err != nil {
@@ -73,8 +73,8 @@ func (s *Store) Sweep() error {
 	return err
 }
 
-// Path is where the artifact lies on this machine, or would lie; "" if digest is
-// not one. [Store.Check] fetches what is not there.
+// Path returns where the artifact is, or would be, on this machine; "" if digest is
+// malformed. [Store.Check] fetches what is missing.
 func (s *Store) Path(digest string) string {
 	h, ok := Hex(digest)
 	if !ok {
@@ -83,8 +83,8 @@ func (s *Store) Path(digest string) string {
 	return filepath.Join(s.dir, h[:2], h[2:])
 }
 
-// Has reports whether the artifact is there, or was in the remote store at the
-// last [Store.Look].
+// Has reports whether the artifact is here, or was in the remote store at the last
+// [Store.Look].
 func (s *Store) Has(digest string) bool {
 	return s.here(digest) || s.behind != nil && s.behind.knows(digest)
 }
@@ -123,8 +123,8 @@ func (s *Store) All() ([]string, error) {
 	return digests, nil
 }
 
-// Remove takes an artifact away from this machine. At every moment it is there
-// whole or not at all.
+// Remove removes an artifact from this machine. At any moment it is there completely or
+// not at all.
 func (s *Store) Remove(digest string) error {
 	err := s.away(digest)
 	if err != nil {
@@ -133,10 +133,10 @@ func (s *Store) Remove(digest string) error {
 	return err
 }
 
-// Put moves a finished file or folder into the store, as an artifact of that
-// kind. Nobody may write to it any more. It is gone from path afterwards, also
-// where the store had it already, unless that was damaged and is replaced; after
-// an error it is in one of the two places, whole.
+// Put moves a finished file or folder into the store, as an artifact of the given kind.
+// Nobody may write to it any more. Afterwards it is gone from path, even if the store had
+// it already; a damaged copy in the store is replaced. After an error it is complete in
+// one of the two places.
 func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
 	a, err := s.take(ctx, path, kind, true)
 	if err == nil {
@@ -145,8 +145,8 @@ func (s *Store) Put(ctx context.Context, path, kind string) (Artifact, error) {
 	return a, err
 }
 
-// Add is [Store.Put] of a file that stays at path, too: it is the same file as the
-// artifact's, where the file system can do that.
+// Add is like [Store.Put], but the file stays at path: if the file system allows it, as a
+// hard link to the artifact.
 func (s *Store) Add(ctx context.Context, path, kind string) (Artifact, error) {
 	a, err := s.take(ctx, path, kind, false)
 	if err == nil {
@@ -155,11 +155,11 @@ func (s *Store) Add(ctx context.Context, path, kind string) (Artifact, error) {
 	return a, err
 }
 
-// take is Put on this machine, and leaves what is at path if place does.
+// take is Put on this machine. It leaves path in place if place does.
 func (s *Store) take(ctx context.Context, path, kind string, moves bool) (Artifact, error) {
 	a, err := s.place(ctx, path, kind, moves)
 	if err == nil && moves {
-		err = files.RemoveAll(path) // what is still there
+		err = files.RemoveAll(path) // whatever is left there
 	}
 	if err != nil {
 		return Artifact{}, fmt.Errorf("put artifact: %w", err)
@@ -179,7 +179,7 @@ func (s *Store) place(ctx context.Context, path, kind string, moves bool) (Artif
 	if s.here(a.Digest) {
 		return a, s.placed(a.Digest)
 	}
-	// A file that has another name could be changed through it.
+	// A file with another hard link could be changed through it.
 	if !t.shared && (moves || len(t.dirs) == 0) {
 		name := os.Rename
 		if !moves {
@@ -214,7 +214,7 @@ func (s *Store) PutBytes(ctx context.Context, b []byte) (string, error) {
 	return digest, s.Share(ctx, digest)
 }
 
-// Bytes returns the content of an artifact that is a file, checked.
+// Bytes returns the verified content of an artifact that is a file.
 func (s *Store) Bytes(ctx context.Context, digest string) ([]byte, error) {
 	if err := s.Fetch(ctx, digest); err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ func (s *Store) Bytes(ctx context.Context, digest string) ([]byte, error) {
 	return b, nil
 }
 
-// Check reads the artifact and compares it with its digest: [ErrMissing], a
+// Check reads the artifact and compares it with its digest. It returns [ErrMissing], a
 // [DamagedError], or nil.
 func (s *Store) Check(ctx context.Context, digest string) error {
 	if err := s.Fetch(ctx, digest); err != nil {
@@ -253,7 +253,7 @@ func (s *Store) sound(ctx context.Context, digest string) error {
 	return nil
 }
 
-// heal takes an artifact away that is not what was put there.
+// heal removes an artifact that is damaged.
 func (s *Store) heal(ctx context.Context, digest string) error {
 	if err := s.sound(ctx, digest); err == nil || errors.Is(err, ErrMissing) {
 		return nil
@@ -264,7 +264,7 @@ func (s *Store) heal(ctx context.Context, digest string) error {
 	return s.away(digest)
 }
 
-// away moves an artifact out of its place and removes it. A reader keeps what it
+// away moves an artifact out of its place and removes it. A reader can still read what it
 // has opened.
 func (s *Store) away(digest string) error {
 	old, err := os.MkdirTemp(s.tmp, "old-")
@@ -274,7 +274,7 @@ func (s *Store) away(digest string) error {
 	defer files.RemoveAll(old) //nolint:errcheck // Sweep tries again
 	path := s.Path(digest)
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		_ = os.Chmod(path, 0o755) // a folder is only moved by who may write to it
+		_ = os.Chmod(path, 0o755) // moving a folder needs write permission on it
 	}
 	if err := os.Rename(path, filepath.Join(old, "content")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -282,8 +282,7 @@ func (s *Store) away(digest string) error {
 	return nil
 }
 
-// adopt makes what is at path read-only, waits for the disk and gives it the name of
-// its place.
+// adopt makes what is at path read-only, syncs it and gives it its final name.
 func (s *Store) adopt(path string, t tree, name func(from, to string) error) error {
 	final := s.Path(t.digest)
 	for _, f := range t.files {
@@ -294,7 +293,7 @@ func (s *Store) adopt(path string, t tree, name func(from, to string) error) err
 	for _, d := range slices.Backward(t.dirs) {
 		mode := fs.FileMode(0o555)
 		if d == path {
-			mode = 0o755 // a folder is only moved by who may write to it
+			mode = 0o755 // moving a folder needs write permission on it
 		}
 		if err := errors.Join(os.Chmod(d, mode), syncPath(d)); err != nil {
 			return err
@@ -320,7 +319,7 @@ func (s *Store) adopt(path string, t tree, name func(from, to string) error) err
 	return s.syncName(final)
 }
 
-// placed waits for the name of an artifact that another call is putting there.
+// placed waits for the name of an artifact that another call is placing.
 func (s *Store) placed(digest string) error {
 	if _, busy := s.placing.Load(digest); !busy {
 		return nil
@@ -328,15 +327,15 @@ func (s *Store) placed(digest string) error {
 	return s.syncName(s.Path(digest))
 }
 
-// syncName waits until the name of an artifact is on the disk.
+// syncName waits until the name of an artifact is on disk.
 func (s *Store) syncName(final string) error {
 	n := &name{folder: filepath.Dir(final)}
 	s.names.Do(n)
 	return n.err
 }
 
-// syncNames waits for those that come together: the disk is waited for as often as
-// there are folders, all at once. A folder may be new, but only once.
+// syncNames syncs the names that arrive together: once per folder, all folders at once.
+// The name of a new folder is synced only once.
 func (s *Store) syncNames(names []*name) {
 	folders := map[string]error{}
 	for _, n := range names {
@@ -367,8 +366,8 @@ func (s *Store) syncNames(names []*name) {
 	}
 }
 
-// seal makes a file read-only and waits until it is on the disk. A file within
-// a folder stays executable, because that is part of the folder's digest.
+// seal makes a file read-only and syncs it. A file within a folder stays executable,
+// because that is part of the folder's digest.
 func seal(path string, alone bool) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -390,14 +389,14 @@ func syncPath(path string) error {
 		return err
 	}
 	defer f.Close()
-	// Some file systems cannot sync a folder; they say EINVAL.
+	// Some file systems cannot sync a folder and return EINVAL.
 	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) {
 		return err
 	}
 	return nil
 }
 
-// copyIn copies what is at path into the store, and checks the copy.
+// copyIn copies what is at path into the store, and verifies the copy.
 func (s *Store) copyIn(ctx context.Context, path, digest string) error {
 	tmp, err := os.MkdirTemp(s.tmp, "copy-")
 	if err != nil {

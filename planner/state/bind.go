@@ -12,8 +12,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// boundName is the file in a folder that says whose runs and artifacts are in it,
-// where the record is in a database.
+// boundName is the file in a folder that says to which state its runs and artifacts
+// belong, if the state is in a database.
 const boundName = "record.json"
 
 type bound struct {
@@ -21,8 +21,8 @@ type bound struct {
 	Where   string `json:"where"` // without a password
 }
 
-// An ElsewhereError means that a folder holds what belongs to the record of another
-// state than the one that was asked for. That one would know nothing of what runs.
+// An ElsewhereError means that a folder belongs to another state than the requested one,
+// which would know nothing of what runs.
 type ElsewhereError struct {
 	Dir    string
 	Record string // where it is
@@ -32,10 +32,9 @@ func (e *ElsewhereError) Error() string {
 	return fmt.Sprintf("%s belongs to the state in %s", e.Dir, e.Record)
 }
 
-// Bind makes dir the folder in which this machine keeps what belongs to the state:
-// runs, artifacts, caches. It returns an [ElsewhereError] if that of another state
-// is there, and a [LostError] if nothing tells of what is there. A state in a folder
-// has its own.
+// Bind makes dir the folder in which this machine keeps what belongs to the state: runs,
+// artifacts, caches. It returns an [ElsewhereError] if dir belongs to another state, and
+// a [LostError] if no state knows its contents. A state in a folder uses that folder.
 func (s *Store) Bind(ctx context.Context, dir string) error {
 	p, ok := s.database.(*postgres)
 	if !ok {
@@ -56,7 +55,7 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 	case !used(dir):
 	case b == nil:
 		return &LostError{Path: p.where, Gone: filepath.Join(dir, boundName), Way: folderAnew}
-	case b.Lineage == meta.Lineage: // it moved
+	case b.Lineage == meta.Lineage: // the state moved
 	case b.Where == p.where:
 		return &LostError{Path: p.where, Gone: "the record " + b.Lineage + " in " + p.where, Way: schemaAnew + " with " + dir + " moved away"}
 	default:
@@ -75,7 +74,7 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 	return nil
 }
 
-// boundTo returns whose folder dir is, nil for nobody's.
+// boundTo returns which state dir belongs to, or nil for none.
 func boundTo(dir string) (*bound, error) {
 	path := filepath.Join(dir, boundName)
 	text, err := os.ReadFile(path)

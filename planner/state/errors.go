@@ -6,18 +6,17 @@ import (
 	"time"
 )
 
-// ErrFenced is returned by every write of a lease that another process took
-// over. Nothing was written after that.
+// ErrFenced is returned by every write of a lease that another process took over. Nothing
+// is written after that.
 var ErrFenced = errors.New("the lock on the state was taken over by another process")
 
-// ErrNotFound is returned where something was asked for by name and is not
-// there.
+// ErrNotFound means that the requested name is not in the state.
 var ErrNotFound = errors.New("not in the state")
 
-// errReplaced means that a lease writes to another record than it was taken on.
+// errReplaced means that the state is no longer the one on which the lease was taken.
 var errReplaced = errors.New("the record is another one")
 
-// A tornError is of rows of which some were read.
+// A tornError means that reading failed after some rows were read.
 type tornError struct{ error }
 
 func (e *tornError) Unwrap() error { return e.error }
@@ -36,7 +35,7 @@ func (e *NewerError) Error() string {
 type DamagedError struct {
 	Path string
 	Err  error
-	Way  string // out
+	Way  string // remedy
 }
 
 func (e *DamagedError) Error() string {
@@ -45,12 +44,12 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// A LostError means that the database is gone, but not what it told of.
+// A LostError means that the database is gone, but not the things that it recorded.
 type LostError struct {
 	Path string
 	Gone string // the part of the database that is gone
-	Used bool   // it was, while it was written to
-	Way  string // out: what the record told of does not end with it
+	Used bool   // it disappeared while it was written to
+	Way  string // remedy: what the database recorded may still run
 }
 
 func (e *LostError) Error() string {
@@ -65,7 +64,7 @@ func (e *LostError) Error() string {
 type AccessError struct {
 	Path string
 	Err  error
-	Way  string // out
+	Way  string // remedy
 }
 
 func (e *AccessError) Error() string {
@@ -79,7 +78,7 @@ type UnreachableError struct {
 	Path  string
 	Doing string
 	Err   error
-	After time.Duration // for which it was asked again; 0 for once
+	After time.Duration // how long it was retried; 0 for one attempt
 }
 
 func (e *UnreachableError) Error() string {

@@ -14,8 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/batch"
 )
 
-// A Holder says who holds the lock. Lock fills in what is empty of host and
-// process.
+// A Holder says who holds the lock. Lock fills in an empty host and process.
 type Holder struct {
 	Host    string `json:"host"`
 	PID     int    `json:"pid"`
@@ -26,17 +25,17 @@ type Holder struct {
 	TTL     time.Duration `json:"ttl_ns,omitempty"` // filled in by Lock: how long the lock outlives its last renewal
 }
 
-// A Process tells a process from another one that has the same number.
+// A Process distinguishes processes that have the same number.
 type Process struct {
 	Boot      string `json:"boot,omitempty"`      // of the kernel it ran on
-	Namespace string `json:"namespace,omitempty"` // in which its number holds
+	Namespace string `json:"namespace,omitempty"` // in which its number is valid
 	Start     string `json:"start,omitempty"`
 }
 
 // LockOptions tune [Store.Lock].
 type LockOptions struct {
-	// Wait is how long to wait for another holder: 0 is not at all, and less
-	// than 0 is until the context ends.
+	// Wait is how long to wait for another holder: 0 does not wait, and a negative value
+	// waits until the context ends.
 	Wait time.Duration
 	// TTL is how long the lock outlives its last renewal; 0 is 30 seconds.
 	// It is renewed in the background at a third of that.
@@ -48,18 +47,17 @@ const (
 	poll       = 100 * time.Millisecond
 )
 
-// A Lease is the right to write. All its methods return [ErrFenced], and write
-// nothing, once another process has taken the lock over.
+// A Lease is the right to write. All its methods return [ErrFenced], and write nothing,
+// once another process has taken the lock over.
 //
-// In a folder, the journal ([Lease.Begin], [Lease.SetHandle]) and what can be made
-// again is committed without waiting for the disk: after a crash of the process
-// nothing is lost, and after a power failure the database is whole but may miss the
-// last of them. That is harmless, because local processes ended with the power
-// and remote ones are found again by their deterministic names. Outcomes,
-// models and revisions ([Lease.Finish], [Lease.Register], and so on) return
-// only once they are on the disk, with all that was written before them. In
-// PostgreSQL everything does: its server may crash while what was started elsewhere
-// lives on, and tenon too.
+// In a folder, the journal ([Lease.Begin], [Lease.SetHandle]) and anything that can be
+// made again is committed without waiting for the disk. A crash of the process loses
+// nothing. After a power failure the database is intact but may miss the last of these
+// commits. That is harmless: local processes ended with the power, and remote ones are
+// found again by their deterministic names. Outcomes, models and revisions
+// ([Lease.Finish], [Lease.Register], and so on) return only once they are on disk, with
+// all that was written before them. In PostgreSQL every write waits for the disk: the
+// server and tenon may crash while what was started elsewhere lives on.
 type Lease struct {
 	s       *Store
 	token   int64
@@ -71,21 +69,20 @@ type Lease struct {
 	writes batch.Batcher[*write]
 
 	stop context.CancelFunc
-	done chan struct{} // the heartbeat has ended
+	done chan struct{} // closed when the heartbeat has ended
 	lost chan struct{}
 	once sync.Once
 }
 
-// Lock takes the lock on the state. It returns a [HeldError] if another process
-// has it and does not give it up in time. The lock is taken from a holder that
-// ran on this host and is gone, and from one that does not renew it for its TTL.
+// Lock takes the lock on the state. It returns a [HeldError] if another process holds it
+// and does not release it in time. It takes the lock over from a holder that ran on this
+// host and is gone, and from one that does not renew it for its TTL.
 //
-// That time is measured by whoever wants the lock, from when it first saw the
-// holder's last renewal, and by a clock that cannot be set. What the clocks on the
-// walls say does not matter: one that is wrong takes the lock from nobody who
-// renews it, and keeps it for nobody who does not. They only tell whom to wait
-// for: a lock whose time seems to be over is watched for its TTL also by who does
-// not want to wait.
+// The waiting process measures the TTL itself, with a monotonic clock, from when it first
+// saw the holder's last renewal. So wall clocks do not matter: a wrong one takes the lock
+// from nobody who renews it, and keeps it for nobody who does not. Wall clocks only
+// decide whom to wait for: a lock that seems to have expired is watched for its TTL even
+// if the caller does not want to wait.
 func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, error) {
 	if h.Host == "" {
 		host, err := os.Hostname()
@@ -124,7 +121,7 @@ func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, erro
 	}
 }
 
-// Holder returns who holds the lock now, by the clock on the wall; nil if nobody does.
+// Holder returns who holds the lock now, by the wall clock, or nil if nobody does.
 func (s *Store) Holder(ctx context.Context) (held *HeldError, err error) {
 	err = s.try(ctx, func(ctx context.Context) error {
 		held, err = s.holder(ctx, s.read, nil)
@@ -133,16 +130,16 @@ func (s *Store) Holder(ctx context.Context) (held *HeldError, err error) {
 	return held, s.explain("read lock", err)
 }
 
-// A watch is what one who wants the lock saw of its holder.
+// A watch is what a process that wants the lock has seen of its holder.
 type watch struct {
 	token, expires int64
-	since          time.Time // when that was first seen, by a clock that cannot be set
+	since          time.Time // when that was first seen, by a monotonic clock
 	renewed        bool      // under watch
-	hopeful        bool      // its time seems to be over, and it was not renewed
+	hopeful        bool      // it seems to have expired, and was not renewed
 }
 
-// holder returns who holds the lock now; nil if it is free. Without a watch the
-// clock on the wall has to do.
+// holder returns who holds the lock now, or nil if it is free. Without a watch it relies
+// on the wall clock.
 func (s *Store) holder(ctx context.Context, q querier, w *watch) (*HeldError, error) {
 	var text string
 	var token, acquired, expires int64
@@ -177,7 +174,7 @@ func (s *Store) holder(ctx context.Context, q querier, w *watch) (*HeldError, er
 	}
 	w.hopeful = over && !w.renewed
 	if latest := now.Add(ttl); over || e.Expires.After(latest) {
-		e.Expires = latest // by another clock than ours
+		e.Expires = latest // by another machine's clock
 	}
 	return e, nil
 }
@@ -194,7 +191,7 @@ func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var tries int
-	var at int64 // when the last try wrote that it has the lock
+	var at int64 // when the last attempt wrote that it has the lock
 	err = s.try(ctx, func(ctx context.Context) error {
 		if tries++; tries > 1 {
 			*w = watch{} // the holder could not renew it either
@@ -235,9 +232,9 @@ func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error)
 	return l, s.explain("lock state", err)
 }
 
-// gone reports whether the holder ran on this host and surely runs no more.
-// Names of hosts may repeat, and the number of a process means nothing in
-// another namespace: where in doubt, the lease has to run out.
+// gone reports whether the holder ran on this host and has certainly ended. Host names
+// may repeat, and the number of a process means nothing in another namespace: when in
+// doubt, the lease has to expire.
 func gone(h Holder) bool {
 	host, err := os.Hostname()
 	if err != nil || host != h.Host {
@@ -247,9 +244,8 @@ func gone(h Holder) bool {
 	return self.Boot == h.Process.Boot && self.Namespace == h.Process.Namespace && !alive(h.PID, h.Process.Start)
 }
 
-// heartbeat renews the lease. It goes on after an error, because a busy disk
-// may be free again before the lease runs out; and even later, as long as
-// nobody else took it.
+// heartbeat renews the lease. It continues after an error, because a busy disk may
+// recover before the lease expires, or later, as long as no other process has taken it.
 func (l *Lease) heartbeat(ctx context.Context) {
 	defer close(l.done)
 	t := time.NewTicker(l.ttl / 3)
@@ -267,21 +263,21 @@ func (l *Lease) heartbeat(ctx context.Context) {
 	}
 }
 
-// renew returns 0 if the lease is another's.
+// renew returns 0 if another process has the lease.
 func (l *Lease) renew(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.ttl) // a server that does not answer may do so over another connection
+	ctx, cancel := context.WithTimeout(ctx, l.ttl) // a server that does not answer may answer on another connection
 	defer cancel()
 	return affected(l.s.write.ExecContext(ctx, "UPDATE lease SET expires = ? WHERE token = ?", fromTime(l.s.now().Add(l.ttl)), l.token))
 }
 
 func (l *Lease) fence() { l.once.Do(func() { close(l.lost) }) }
 
-// Lost is closed once it is known that another process took the lock over. All
-// writes fail from then on; work that is under way should stop.
+// Lost is closed once another process is known to have taken the lock over. From then on
+// all writes fail; the caller should stop its work.
 func (l *Lease) Lost() <-chan struct{} { return l.lost }
 
-// Check returns [ErrFenced] if another process took the lock over. Writes look for
-// themselves; this is for what is done elsewhere, right before it.
+// Check returns [ErrFenced] if another process took the lock over. Writes check this
+// themselves; call Check right before an action outside the state.
 func (l *Lease) Check(ctx context.Context) error {
 	var token int64
 	err := l.s.row(ctx, "read lock", []any{&token}, "SELECT token FROM lease")
@@ -295,7 +291,7 @@ func (l *Lease) Check(ctx context.Context) error {
 // Token is the fencing token: it grows with every lease of the state.
 func (l *Lease) Token() int64 { return l.token }
 
-// Release gives the lock back. It may be called after it was lost, and again.
+// Release releases the lock. It may be called repeatedly, and after the lock was lost.
 func (l *Lease) Release(ctx context.Context) error {
 	l.stop()
 	<-l.done

@@ -24,20 +24,20 @@ import (
 )
 
 const (
-	// outage is how long a server that went away is waited for: it is restarted, or
-	// another one takes its place.
+	// outage is how long to wait for a server that went away: it is restarted, or another
+	// one takes its place.
 	outage     = time.Minute
 	outagePoll = 200 * time.Millisecond
-	// schemaAnew is the way out where the record in a schema is lost.
+	// schemaAnew is the remedy when the state in a schema is lost.
 	schemaAnew = "restore it from a backup; without one, end what still runs and drop the schema to begin anew"
-	// defaultSchema is the schema of a URL that names none.
+	// defaultSchema is the schema of a URL that does not name one.
 	defaultSchema = "tenon"
 )
 
-// IsURL reports whether a state is kept in a PostgreSQL database, and where is its
-// URL: postgres://USER@HOST:PORT/DATABASE?schema=NAME. All of it may be left out;
-// libpq's variables and files say the rest, as PGHOST, PGPASSFILE or PGSERVICE do.
-// A schema holds one state: [defaultSchema] unless the URL names another.
+// IsURL reports whether where is the URL of a state in a PostgreSQL database:
+// postgres://USER@HOST:PORT/DATABASE?schema=NAME. Every part is optional; libpq's
+// variables and files, such as PGHOST, PGPASSFILE or PGSERVICE, provide the rest. A
+// schema holds one state: [defaultSchema] unless the URL names another.
 func IsURL(where string) bool {
 	return strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://")
 }
@@ -49,7 +49,7 @@ type postgres struct {
 	base   string // name of the database
 	schema string
 	write  *sql.DB
-	outage time.Duration // how long it is waited for
+	outage time.Duration // how long to wait for the server
 
 	mu   sync.Mutex
 	away time.Time // since when the server has not answered; zero if it has
@@ -80,7 +80,7 @@ func openPostgres(where string) (*Store, error) {
 
 var schemaName = lazyregexp.New(`^[a-z_][a-z0-9_]{0,62}$`)
 
-// parse reads a URL. The schema is ours; the rest is as libpq has it.
+// parse parses a URL. The schema parameter is ours; libpq's rules apply to the rest.
 func parse(where string) (*pgx.ConnConfig, string, error) {
 	base, query, _ := strings.Cut(where, "?")
 	params, err := url.ParseQuery(query)
@@ -88,7 +88,7 @@ func parse(where string) (*pgx.ConnConfig, string, error) {
 		return nil, "", unreadable(where, err)
 	}
 	schema := cmp.Or(params.Get("schema"), defaultSchema)
-	if strings.Contains(query, "@") { // a password with a question mark
+	if strings.Contains(query, "@") { // a password that contains a question mark
 		return nil, "", unreadable(where, nil)
 	}
 	if !schemaName.MatchString(schema) || strings.HasPrefix(schema, "pg_") || schema == "information_schema" {
@@ -107,7 +107,8 @@ func parse(where string) (*pgx.ConnConfig, string, error) {
 	}
 	for name, value := range map[string]string{
 		"application_name": "tenon",
-		// Who was stopped in the middle of a transaction keeps nobody else from theirs.
+		// A process that was stopped in the middle of a transaction must not block
+		// others.
 		"idle_in_transaction_session_timeout": strconv.FormatInt(busyTimeout.Milliseconds(), 10),
 		"lock_timeout":                        strconv.FormatInt(busyTimeout.Milliseconds(), 10),
 	} {
@@ -117,7 +118,7 @@ func parse(where string) (*pgx.ConnConfig, string, error) {
 	return config, schema, nil
 }
 
-// unreadable says what is wrong with a URL, unless that could repeat a password.
+// unreadable says what is wrong with a URL, unless that could reveal a password.
 func unreadable(where string, err error) error {
 	if strings.ContainsAny(where, "@%") || strings.Contains(where, "password") {
 		err = errors.New("in a user or password, characters other than letters and digits are written as %2F, and a password is better kept in PGPASSFILE or PGPASSWORD")
@@ -125,7 +126,7 @@ func unreadable(where string, err error) error {
 	return fmt.Errorf("open state: the URL of the database cannot be read: %w", err)
 }
 
-// Shown is where a state is, for people: without a password.
+// Shown returns where a state is, for display: without a password.
 func Shown(where string) string {
 	if !IsURL(where) {
 		return where
@@ -137,7 +138,7 @@ func Shown(where string) string {
 	return display(config, schema)
 }
 
-// display is the URL without what must not be shown.
+// display returns the URL without secrets.
 func display(c *pgx.ConnConfig, schema string) string {
 	var hosts []string
 	socket := ""
@@ -157,19 +158,19 @@ func display(c *pgx.ConnConfig, schema string) string {
 
 func quoted(schema string) string { return `"` + schema + `"` }
 
-// begin locks the row that every write changes, so that writers come one after the
-// other, as they do in SQLite. What a transaction reads after that it reads as the
-// one before left it, because each statement of READ COMMITTED sees what was
-// committed when it began: a lease that was found to stand stands until the commit.
-// Only the renewal and the release of a lease go without. They change the lease's
-// row where it still has their token, which the server looks at again if it had to
-// wait for that row: so they undo nobody's taking over.
-//
-// When begin has the row, no transaction that was begun on another connection is
-// still to be committed.
-// sync has nothing to wait for: see [openPostgres] for how a commit does.
+// sync has nothing to do: every commit waits for the disk, see [openPostgres].
 func (p *postgres) sync() error { return nil }
 
+// begin locks the row that every write changes, so that writers come one after the other,
+// as they do in SQLite. Later reads of the transaction see what the previous writer left,
+// because each statement of READ COMMITTED sees what was committed when it began: a lease
+// found valid stays valid until the commit. Only the renewal and the release of a lease
+// work without this lock. They change the lease's row only if it still has their token,
+// which the server checks again if it had to wait for that row: so they never undo a
+// takeover.
+//
+// Once begin has the row, no earlier transaction of another connection is still
+// uncommitted.
 func (p *postgres) begin(ctx context.Context) (*sql.Tx, error) {
 	tx, err := p.write.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
@@ -181,8 +182,8 @@ func (p *postgres) begin(ctx context.Context) (*sql.Tx, error) {
 	return tx, nil
 }
 
-// try waits for a server that is away until it has been so for an outage, over all
-// calls: of many that come after each other only the first one waits.
+// try retries f while the server is away, until the outage is over. All calls share one
+// outage: of many calls in sequence only the first one waits.
 func (p *postgres) try(ctx context.Context, f func(context.Context) error) error {
 	for {
 		began := time.Now()
@@ -205,8 +206,8 @@ func within(ctx context.Context, d time.Duration, f func(context.Context) error)
 	return f(ctx)
 }
 
-// answered notes whether the server answered what was begun then, and returns since
-// when it has not.
+// answered notes whether the server answered the call that began at began, and returns
+// since when it has not answered.
 func (p *postgres) answered(began time.Time, yes bool) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -218,17 +219,17 @@ func (p *postgres) answered(began time.Time, yes bool) time.Time {
 	return p.away
 }
 
-// transient reports whether the server could not be reached, or could not go on,
-// and may be able to soon.
+// transient reports whether the server could not be reached, or could not continue, but
+// may soon be able to.
 func transient(err error) bool {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
 		switch answer.Code {
-		case "57P01", "57P02", "57P03", // it is being stopped or started
+		case "57P01", "57P02", "57P03", // it is stopping or starting
 			"53300",          // it has too many connections
-			"55P03",          // another writer was too long
-			"25P03",          // we were
-			"40001", "40P01": // it undid one of several
+			"55P03",          // another writer took too long
+			"25P03",          // we took too long
+			"40001", "40P01": // it rolled back one of several transactions
 			return true
 		}
 		return strings.HasPrefix(answer.Code, "08") // the connection was lost
@@ -283,7 +284,7 @@ func (p *postgres) explain(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// inShort leaves out what the name of the state says already.
+// inShort removes what the name of the state already says.
 func inShort(err error) error {
 	var answer *pgconn.PgError
 	var dial *net.OpError
@@ -310,7 +311,7 @@ type shortError struct {
 func (e *shortError) Error() string { return e.text }
 func (e *shortError) Unwrap() error { return e.err }
 
-// The table tenon says that the schema is Tenon's, and its layout.
+// The table tenon marks the schema as Tenon's, and holds its layout version.
 func (p *postgres) version(ctx context.Context, q querier) (int, error) {
 	_, tables, ours, err := p.look(ctx, q)
 	if err == nil && !ours {
@@ -329,8 +330,8 @@ func (p *postgres) version(ctx context.Context, q querier) (int, error) {
 	return known(p.where, schemaAnew, version)
 }
 
-// look tells what there is of the schema. Only the catalog itself tells what others
-// just committed.
+// look reports what exists of the schema. Only the catalog itself shows what others just
+// committed.
 func (p *postgres) look(ctx context.Context, q querier) (there, tables, ours bool, err error) {
 	err = q.QueryRowContext(ctx, `SELECT count(*) > 0, count(relname) > 0, count(*) FILTER (WHERE relname = 'tenon') > 0
 		FROM pg_namespace n LEFT JOIN pg_class ON relnamespace = n.oid WHERE nspname = ?`, p.schema).Scan(&there, &tables, &ours)
@@ -355,7 +356,7 @@ func (p *postgres) makeSchema(ctx context.Context, tx *sql.Tx) error {
 	there, _, ours, err := p.look(ctx, tx)
 	switch {
 	case err != nil:
-	case !there: // IF NOT EXISTS would ask for the right to make it also where it is there
+	case !there: // even IF NOT EXISTS needs the privilege to create
 		_, err = tx.ExecContext(ctx, "CREATE SCHEMA "+quoted(p.schema))
 	case ours:
 		_, err = tx.ExecContext(ctx, "SELECT FROM meta FOR UPDATE")
@@ -368,7 +369,7 @@ func (p *postgres) mark(ctx context.Context, tx *sql.Tx, version int) error {
 	return err
 }
 
-// A connector makes connections on which statements are translated.
+// A connector opens connections that translate their statements.
 type connector struct{ driver.Connector }
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -393,8 +394,8 @@ func (c translated) QueryContext(ctx context.Context, query string, args []drive
 	return c.Conn.QueryContext(ctx, translate(query), args)
 }
 
-// words are those of SQLite, of the ones used here, that PostgreSQL has others for.
-// Text is compared by its bytes.
+// words maps the terms of SQLite that are used here to those of PostgreSQL, where these
+// differ. Text is compared by its bytes.
 var words = strings.NewReplacer(
 	"INTEGER PRIMARY KEY AUTOINCREMENT", "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
 	"INTEGER", "BIGINT",
@@ -406,8 +407,8 @@ var words = strings.NewReplacer(
 
 var placeholder = lazyregexp.New(`\?(\d*)`)
 
-// translate says in the words of PostgreSQL what is written for SQLite. All else in
-// the statements means the same in both.
+// translate turns a statement for SQLite into one for PostgreSQL. Everything else in the
+// statements has the same meaning in both.
 func translate(query string) string {
 	n := 0
 	return placeholder.ReplaceAllStringFunc(words.Replace(query), func(mark string) string {

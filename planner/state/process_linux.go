@@ -21,15 +21,15 @@ func processOf(pid int) Process {
 	return p
 }
 
-// startOf returns when the process started, in clock ticks since boot, or ""
-// if there is none.
+// startOf returns when the process started, in clock ticks since boot, or "" if it does
+// not exist.
 func startOf(pid int) string {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return ""
 	}
-	// The second field is the name in parentheses and may hold anything. The
-	// third is the state, the twenty-second the start.
+	// The second field is the name in parentheses and may contain anything. The third is
+	// the state, the twenty-second the start time.
 	_, rest, ok := cutLast(string(b), ") ")
 	f := strings.Fields(rest)
 	if !ok || len(f) < 20 || f[0] == "Z" {
@@ -53,7 +53,7 @@ func alive(pid int, start string) bool {
 	}
 	now := startOf(pid)
 	if now == "" {
-		// A zombie, or /proc is not there to ask.
+		// A zombie, or /proc is not available.
 		_, err := os.Stat("/proc/self/stat")
 		return err != nil
 	}

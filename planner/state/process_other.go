@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Where a process's start cannot be asked for, only a free number is proof
-// that it is gone; otherwise its lease has to run out.
+// Where the start of a process is not available, only a free number proves that it is
+// gone; otherwise its lease has to expire.
 func processOf(int) Process { return Process{} }
 
 func alive(pid int, _ string) bool {

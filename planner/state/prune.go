@@ -8,8 +8,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// Ledger returns all runs in the order they began, with what others may refer
-// to: no inputs, metrics or errors.
+// Ledger returns all runs in the order they began, with what others may refer to, but
+// without inputs, metrics and errors.
 func (s *Store) Ledger(ctx context.Context) ([]Run, error) {
 	var out []Run
 	err := s.each(ctx, func(rows *sql.Rows) error {
@@ -33,23 +33,23 @@ func (s *Store) Ledger(ctx context.Context) ([]Run, error) {
 	return out, err
 }
 
-// Registry returns the versions of all models, by model, the one in service
+// Registry returns the versions of all models, by model. The version in service comes
 // first.
 func (s *Store) Registry(ctx context.Context) ([]ModelVersion, error) {
 	return s.models(ctx, "SELECT "+modelColumns+" FROM model ORDER BY model, rank DESC, version DESC")
 }
 
-// A Pruning is what goes from the record.
+// A Pruning lists what to remove from the state.
 type Pruning struct {
 	Before int     // revisions before that number
-	Runs   []int64 // runs that go whole
-	Strip  []int64 // runs of which it remains what they took, see [Pruned]
+	Runs   []int64 // runs to remove completely
+	Strip  []int64 // runs of which only the usage is kept, see [Pruned]
 	Models []ModelVersion
 }
 
-// Prune takes out of the record what is no longer needed, all of it or nothing.
-// It changes nothing, not even the serial, where there is nothing to take. What
-// is known of units that neither stand nor have a run goes as well.
+// Prune removes from the state what p lists, completely or not at all. If there is
+// nothing to remove it changes nothing, not even the serial. It also removes what is
+// known about units that are neither current nor have a run.
 func (l *Lease) Prune(ctx context.Context, p Pruning) error {
 	gone, strip := idSet(append(slices.Clone(p.Runs), p.Strip...)), idSet(p.Strip)
 	return l.change(ctx, true, "prune the record", func(ctx context.Context, tx *sql.Tx) error {

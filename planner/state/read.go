@@ -17,15 +17,15 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// Meta returns the lineage and the serial of the state. Who reads it first and
-// then the rest can tell later, by the serial, whether the rest has moved.
+// Meta returns the lineage and the serial of the state. A caller that reads it first can
+// tell later, by the serial, whether the rest has changed.
 func (s *Store) Meta(ctx context.Context) (Meta, error) {
 	var m Meta
 	err := s.row(ctx, "read state", []any{&m.Lineage, &m.Serial, &m.System}, "SELECT lineage, serial, system FROM meta")
 	return m, err
 }
 
-// Current returns what stands, by unit.
+// Current returns what is deployed, by unit.
 func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 	out := map[string]Current{}
 	err := s.each(ctx, func(rows *sql.Rows) error {
@@ -45,8 +45,8 @@ func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 	return out, err
 }
 
-// Standing returns, by unit, the run whose result stands, with key, times,
-// devices and outputs only. Units without one are left out.
+// Standing returns, by unit, the run whose result is current, with key, times, devices
+// and outputs only. It leaves out units without such a run.
 func (s *Store) Standing(ctx context.Context) (map[string]Run, error) {
 	out := map[string]Run{}
 	err := s.each(ctx, func(rows *sql.Rows) error {
@@ -96,15 +96,15 @@ func (s *Store) Run(ctx context.Context, id int64) (*Run, error) {
 	return s.oneRun(ctx, "SELECT "+runColumns+" FROM run WHERE id = ?", id)
 }
 
-// RunFor returns the last Done run of the key by that unit or, if it has none,
-// by any unit; or [ErrNotFound]. Two units of one definition share keys, and
-// need not come to the same result.
+// RunFor returns the last Done run of the key by that unit or, if it has none, by any
+// unit; or [ErrNotFound]. Units with the same definition share keys, but may have
+// different results.
 func (s *Store) RunFor(ctx context.Context, unit, key string) (*Run, error) {
 	return s.oneRun(ctx, "SELECT "+runColumns+" FROM run WHERE key = ? AND outcome = 'done' ORDER BY (unit = ?) DESC, id DESC LIMIT 1", key, unit)
 }
 
-// Runs returns the last runs of a unit, newest first; of all units if unit is
-// "". A limit of 0 is none.
+// Runs returns the last runs of a unit, newest first, or of all units if unit is "". A
+// limit of 0 means no limit.
 func (s *Store) Runs(ctx context.Context, unit string, limit int) ([]Run, error) {
 	where, args := "", []any{}
 	if unit != "" {
@@ -113,8 +113,8 @@ func (s *Store) Runs(ctx context.Context, unit string, limit int) ([]Run, error)
 	return s.runs(ctx, "SELECT "+runColumns+" FROM run "+where+" ORDER BY id DESC LIMIT ?", append(args, noLimit(limit))...)
 }
 
-// LastAttempt returns the highest attempt of the key among the last runs of a unit, 0 if
-// there is none.
+// LastAttempt returns the highest attempt of the key among the last runs of a unit, or 0
+// if there is none.
 func (s *Store) LastAttempt(ctx context.Context, unit, key string) (last int, err error) {
 	err = s.row(ctx, "read runs of "+unit, []any{&last}, `SELECT coalesce(max(attempt), 0)
 		FROM (SELECT key, attempt FROM run WHERE unit = ? ORDER BY id DESC LIMIT 20) AS r WHERE key = ?`, unit, key)
@@ -165,16 +165,16 @@ func (s *Store) runs(ctx context.Context, query string, args ...any) ([]Run, err
 	return out, err
 }
 
-// idsIn are the numbers that [idSet] has, in a statement.
+// idsIn selects the numbers of an [idSet] in a statement.
 const idsIn = "(SELECT CAST(key AS BIGINT) FROM json_each(?))"
 
-// idSet is a set of numbers for [idsIn].
+// idSet encodes a set of numbers for [idsIn].
 func idSet(ids []int64) string {
 	set := make(map[int64]bool, len(ids))
 	for _, id := range ids {
 		set[id] = true
 	}
-	b, _ := json.Marshal(set) // it always encodes
+	b, _ := json.Marshal(set) // this cannot fail
 	return string(b)
 }
 
@@ -220,8 +220,8 @@ func (s *Store) Estimates(ctx context.Context) (map[string][]time.Duration, erro
 	return out, err
 }
 
-// PrepareTimes returns how long it took to prepare what a unit needs, by unit, the
-// last time that it was not there.
+// PrepareTimes returns, by unit, how long it took to prepare what the unit needs, the
+// last time that it had to be prepared.
 func (s *Store) PrepareTimes(ctx context.Context) (map[string]time.Duration, error) {
 	out := map[string]time.Duration{}
 	err := s.each(ctx, func(rows *sql.Rows) error {
@@ -237,16 +237,15 @@ func (s *Store) PrepareTimes(ctx context.Context) (map[string]time.Duration, err
 }
 
 const (
-	// usedRuns is how many runs of a unit are looked at for what it uses.
+	// usedRuns is how many runs of a unit count for its usage.
 	usedRuns = 10
-	// longRun is how long a run takes that tells what it uses of cores. A shorter
-	// one mostly starts a program.
+	// longRun is how long a run must take for its CPU usage to count. A shorter one
+	// mostly starts a program.
 	longRun = 10 * time.Second
 )
 
-// Used returns what the last runs of units used, of those that ended well under
-// the same definition. It is asked for units by their definitions, and leaves
-// out what is not known.
+// Used returns, by unit, what its last successful runs under the same definition used. It
+// takes the definition digest of each unit, and leaves out units whose usage is unknown.
 func (s *Store) Used(ctx context.Context, definitions map[string]string) (map[string]Used, error) {
 	if len(definitions) == 0 {
 		return nil, nil
@@ -277,7 +276,7 @@ func (s *Store) Used(ctx context.Context, definitions map[string]string) (map[st
 	return out, err
 }
 
-// Pending returns what was begun and is not known to have ended, oldest first.
+// Pending returns what began and is not known to have ended, oldest first.
 func (s *Store) Pending(ctx context.Context) ([]Pending, error) {
 	var out []Pending
 	err := s.each(ctx, func(rows *sql.Rows) error {
@@ -304,14 +303,14 @@ func (s *Store) ArtifactCreated(ctx context.Context, digest string) (time.Time, 
 	return toTime(at.Int64), err
 }
 
-// Artifact returns what is recorded of an artifact, or [ErrNotFound].
+// Artifact returns what is recorded about an artifact, or [ErrNotFound].
 func (s *Store) Artifact(ctx context.Context, digest string) (artifact.Artifact, error) {
 	a := artifact.Artifact{Digest: digest}
 	err := s.row(ctx, "read artifact "+digest, []any{&a.Kind, &a.Size, &a.Rows}, "SELECT kind, size, rows FROM output WHERE digest = ? LIMIT 1", digest)
 	return a, err
 }
 
-// row reads what is one row, or [ErrNotFound].
+// row reads a single row, or returns [ErrNotFound].
 func (s *Store) row(ctx context.Context, doing string, into []any, query string, args ...any) error {
 	return s.explain(doing, s.try(ctx, func(ctx context.Context) error {
 		return s.read.QueryRowContext(ctx, query, args...).Scan(into...)
@@ -333,7 +332,7 @@ func (s *Store) each(ctx context.Context, row func(*sql.Rows) error, query strin
 			}
 		}
 		if err = rows.Err(); err != nil && told {
-			err = &tornError{err} // no row may be told twice
+			err = &tornError{err} // no row may be reported twice
 		}
 		return err
 	}))
@@ -367,7 +366,7 @@ func fromTime(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// decode reads a JSON column; empty stands for nothing.
+// decode decodes a JSON column; an empty one leaves v unchanged.
 func decode(text string, v any) error {
 	if text == "" {
 		return nil
@@ -375,8 +374,8 @@ func decode(text string, v any) error {
 	return json.Unmarshal([]byte(text), v)
 }
 
-// encode is the inverse of decode. The types stored cannot fail to encode,
-// but for a metric that is not a number.
+// encode is the inverse of decode. Encoding the stored types cannot fail, except for a
+// metric that is not a number.
 func encode(empty bool, v any) (string, error) {
 	if empty {
 		return "", nil
@@ -385,8 +384,8 @@ func encode(empty bool, v any) (string, error) {
 	return string(b), err
 }
 
-// RunsOf returns, in the order they began, the runs that ended in a revision, or
-// began in it and are not known to have ended.
+// RunsOf returns, in the order they began, the runs that ended in a revision, or began in
+// it and are not known to have ended.
 func (s *Store) RunsOf(ctx context.Context, revision int) ([]Run, error) {
 	return s.runs(ctx, "SELECT "+runColumns+" FROM run WHERE revision = ? ORDER BY id", revision)
 }

@@ -11,7 +11,7 @@ const modelColumns = "model, version, digest, key, metrics, created"
 // inService orders the versions of a model, the one in service first.
 const inService = " ORDER BY rank DESC, version DESC"
 
-// Models returns of every model the version that was registered last, by name.
+// Models returns, by name, the version of each model that was registered last.
 func (s *Store) Models(ctx context.Context) ([]ModelVersion, error) {
 	return s.models(ctx, "SELECT "+modelColumns+" FROM model m WHERE version = (SELECT version FROM model WHERE model = m.model"+inService+" LIMIT 1) ORDER BY model")
 }
@@ -21,10 +21,10 @@ func (s *Store) ModelVersions(ctx context.Context, model string) ([]ModelVersion
 	return s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? ORDER BY version DESC", model)
 }
 
-// Incumbent returns the last registered version of the model whose digest is
-// not the candidate's and whose artifact is there, or nil where there is none:
-// what the candidate has to beat. One whose artifact is lost cannot be made again
-// and would be in the way of every candidate.
+// Incumbent returns the last registered version of the model whose digest is not the
+// candidate's and whose artifact exists, or nil if there is none: the version that the
+// candidate has to beat. A version whose artifact is lost cannot be made again and would
+// block every candidate.
 func (s *Store) Incumbent(ctx context.Context, model, candidate string, there func(digest string) bool) (*ModelVersion, error) {
 	vs, err := s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? AND digest <> ?"+inService, model, candidate)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Store) models(ctx context.Context, query string, args ...any) ([]ModelV
 
 const revisionColumns = "number, system, target, started, finished, outcome, ir, plan, tags, git, act, back_to, moves, standing"
 
-// Revisions returns the last revisions, newest first. A limit of 0 is none.
+// Revisions returns the last revisions, newest first. A limit of 0 means no limit.
 func (s *Store) Revisions(ctx context.Context, limit int) ([]Revision, error) {
 	return s.revisions(ctx, "SELECT "+revisionColumns+" FROM revision ORDER BY number DESC LIMIT ?", noLimit(limit))
 }
@@ -92,8 +92,7 @@ func (s *Store) revisions(ctx context.Context, query string, args ...any) ([]Rev
 	return out, err
 }
 
-// Unstable returns the units that are not known to come out the same again, by
-// name.
+// Unstable returns, by name, the units that gave different results when run again.
 func (s *Store) Unstable(ctx context.Context) (map[string]Unstable, error) {
 	out := map[string]Unstable{}
 	err := s.each(ctx, func(rows *sql.Rows) error {

@@ -24,7 +24,7 @@ const (
 	// application marks the file as Tenon's in SQLite's header: "tenn".
 	application  = 0x74656e6e
 	folderRights = "the folder and its files must be writable by the user who runs tenon"
-	// folderAnew is the way out where the record in a folder is lost.
+	// folderAnew is the remedy when the state in a folder is lost.
 	folderAnew = "restore it from a backup, with its -wal if it has one; without one, end what still runs and move the folder away to begin anew"
 )
 
@@ -32,7 +32,7 @@ const (
 type sqlite struct {
 	path  string
 	write *sql.DB
-	files map[string]os.FileInfo // that were written to first
+	files map[string]os.FileInfo // the files that the first write went to
 	log   *os.File               // the write-ahead log
 	syncs batch.Batcher[*error]
 }
@@ -70,36 +70,36 @@ func openSQLite(dir string) (*Store, error) {
 }
 
 func (f *sqlite) open(params string) (*sql.DB, error) {
-	// A file: URI, escaped, because a path may hold a question mark. With NORMAL a
-	// commit does not wait for the disk; what must outlive a power failure does, see
-	// [sqlite.sync].
+	// Use a file: URI, escaped, because a path may contain a question mark. With NORMAL a
+	// commit does not wait for the disk; [sqlite.sync] makes durable what must survive a
+	// power failure.
 	u := url.URL{Path: f.path}
 	dsn := "file:" + u.EscapedPath() + "?_busy_timeout=" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) +
 		"&_synchronous=NORMAL&_foreign_keys=true&_stmt_cache_size=64&" + params
 	return sql.Open("sqlite3", dsn)
 }
 
-// hasFile reports whether dir holds a database.
+// hasFile reports whether dir contains a database.
 func hasFile(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, fileName))
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// lost reports whether dir holds what units made, and no record of it. To begin a
-// new record there would start a second one of every service that still runs.
+// lost reports whether dir contains results of units, but no state. A new state would
+// start a second copy of every service that still runs.
 func lost(dir string) bool {
-	// The database is made first: so it is looked for last.
+	// The database is created first, so look for it last.
 	return used(dir) && !hasFile(dir)
 }
 
-// used reports whether dir holds what units made.
+// used reports whether dir contains results of units.
 func used(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, "runs"))
 	artifacts, _ := os.ReadDir(filepath.Join(dir, "artifacts"))
 	return err == nil || slices.ContainsFunc(artifacts, func(e os.DirEntry) bool { return e.Name() != "tmp" })
 }
 
-// found are the files that make up the database while it is open.
+// found returns the files that make up the open database.
 func (f *sqlite) found() (map[string]os.FileInfo, error) {
 	files := map[string]os.FileInfo{}
 	for _, path := range []string{f.path, f.path + "-wal"} {
@@ -112,8 +112,8 @@ func (f *sqlite) found() (map[string]os.FileInfo, error) {
 	return files, nil
 }
 
-// there returns a [LostError] if the files that are written to are not those that
-// others find under their names. SQLite would not notice.
+// there returns a [LostError] if the open files are not those that others find under
+// their names. SQLite would not notice.
 func (f *sqlite) there() error {
 	now, err := f.found()
 	if err != nil {
@@ -129,7 +129,7 @@ func (f *sqlite) there() error {
 
 func (f *sqlite) begin(ctx context.Context) (*sql.Tx, error) {
 	if f.files == nil {
-		// A copy that a backup made has its tables and need not be in this mode.
+		// A copy from a backup has its tables, but may not be in WAL mode.
 		if err := f.useWAL(ctx); err != nil {
 			return nil, err
 		}
@@ -151,17 +151,16 @@ func (f *sqlite) begin(ctx context.Context) (*sql.Tx, error) {
 	return tx, nil
 }
 
-// sync makes durable what was committed: all of it is in the log, or has been taken
-// from there into the database, which SQLite waits for by itself. Here it is done
-// outside of the transaction, so that others can commit meanwhile, and one wait
-// serves all that have.
+// sync makes all commits durable: they are in the log, or were moved from there into the
+// database, for which SQLite waits itself. Syncing outside of the transaction lets others
+// commit in the meantime, and one wait serves all of them.
 func (f *sqlite) sync() error {
 	var err error
 	f.syncs.Do(&err)
 	return err
 }
 
-// Close closes what is not a connection.
+// Close closes the open files.
 func (f *sqlite) Close() error {
 	if f.log == nil {
 		return nil
@@ -176,7 +175,7 @@ func (f *sqlite) syncAll(waiting []*error) {
 	}
 }
 
-// try has nothing to try again: SQLite waits for others by itself.
+// try calls do once: SQLite itself waits for other processes.
 func (f *sqlite) try(ctx context.Context, do func(context.Context) error) error { return do(ctx) }
 
 func (f *sqlite) version(ctx context.Context, q querier) (int, error) {
@@ -208,7 +207,8 @@ func (f *sqlite) mark(ctx context.Context, tx *sql.Tx, version int) error {
 	return err
 }
 
-// useWAL sets the mode of the database. SQLite does not wait for others to do so.
+// useWAL switches the database to WAL mode. SQLite does not wait for other processes
+// here.
 func (f *sqlite) useWAL(ctx context.Context) error {
 	for deadline := time.Now().Add(busyTimeout); ; {
 		var mode string

@@ -37,42 +37,42 @@ var migrations = []string{migrate1, migrate2, migrate3}
 // A Store is an open state. Its methods read; they are safe for concurrent use
 // and see what other processes committed.
 type Store struct {
-	// OnWrite, if set, is told what is about to be written, and when it has been
-	// committed or has failed. It must be set before the first write.
+	// OnWrite, if set, is called before each write, and again when it has been committed
+	// or has failed. Set it before the first write.
 	OnWrite func(doing string, ended bool)
 
-	where string // for people: it holds no password
+	where string // for display: it contains no password
 	database
 	layout
-	// Readers and the writer have connections of their own, so that a long
-	// read never makes a write wait. There is one writer per process.
+	// Readers and the writer have separate connections, so that a long read never blocks
+	// a write. There is one writer per process.
 	read  *sql.DB
 	write *sql.DB
-	now   func() time.Time // of the lock
-	mu    sync.Mutex       // one writes at a time
+	now   func() time.Time // clock of the lock
+	mu    sync.Mutex       // serializes writes
 }
 
-// A database is what SQLite and PostgreSQL do each in their way. Statements are
-// the same for both, see [translate].
+// A database is what SQLite and PostgreSQL do differently. Statements are the same for
+// both, see [translate].
 type database interface {
-	// begin starts a transaction beside which nobody else writes to the state.
+	// begin starts a transaction that excludes all other writers.
 	begin(ctx context.Context) (*sql.Tx, error)
-	// sync returns once all that was committed before is on the disk.
+	// sync returns once all earlier commits are on disk.
 	sync() error
-	// try calls f, and again where the database could not be reached and may be
-	// within a bounded time. So f has to be such that it can be called again.
+	// try calls f, and repeats it for a bounded time while the database cannot be
+	// reached. So f must be safe to repeat.
 	try(ctx context.Context, f func(context.Context) error) error
 	// explain turns an error of the database into one that says what to do.
 	explain(doing string, err error) error
 }
 
-// A layout is how the tables are told from none, and from those of others.
+// A layout recognizes Tenon's tables.
 type layout interface {
-	// version returns the layout of the tables, 0 where there are none.
+	// version returns the layout of the tables, or 0 if there are none.
 	version(ctx context.Context, q querier) (int, error)
-	// alone starts a transaction beside which nobody else makes or changes tables.
+	// alone starts a transaction that excludes other creation and migration of tables.
 	alone(ctx context.Context) (*sql.Tx, error)
-	// mark notes the layout that the tables are of.
+	// mark notes the layout of the tables.
 	mark(ctx context.Context, tx *sql.Tx, version int) error
 }
 
@@ -80,10 +80,9 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// Open opens a state and makes it where there is none. It is in the folder where,
-// or in the PostgreSQL database where, if that is a URL; see [IsURL]. The errors
-// it returns include [NewerError], [DamagedError], [LostError], [AccessError],
-// [UnreachableError] and [ElsewhereError].
+// Open opens a state and creates it if there is none. where is a folder or, see [IsURL],
+// the URL of a PostgreSQL database. The errors it returns include [NewerError],
+// [DamagedError], [LostError], [AccessError], [UnreachableError] and [ElsewhereError].
 func Open(ctx context.Context, where string) (*Store, error) {
 	s, err := opened(where)
 	if err != nil {
@@ -95,8 +94,8 @@ func Open(ctx context.Context, where string) (*Store, error) {
 	return s, nil
 }
 
-// Exists reports whether there is something to open, be it a state that is lost or
-// elsewhere. It makes nothing.
+// Exists reports whether there is a state to open, even one that is lost or elsewhere. It
+// creates nothing.
 func Exists(ctx context.Context, where string) (bool, error) {
 	if !IsURL(where) {
 		b, err := boundTo(where)
@@ -117,7 +116,7 @@ func opened(where string) (*Store, error) {
 	return openSQLite(where)
 }
 
-// Close closes the state. A lease that is still held is not released.
+// Close closes the state. It does not release a lease that is still held.
 func (s *Store) Close() error {
 	var errs []error
 	for _, db := range []*sql.DB{s.read, s.write} {
@@ -131,20 +130,20 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Shared reports whether other machines reach the state, and may go on with what one
-// has begun.
+// Shared reports whether other machines can reach the state and continue what this one
+// began.
 func (s *Store) Shared() bool {
 	_, is := s.database.(*postgres)
 	return is
 }
 
-// Where says where the state is: the folder, absolute, or the URL of the database
+// Where returns where the state is: the absolute folder, or the URL of the database
 // without its password.
 func (s *Store) Where() string { return s.where }
 
-// init makes the tables where there are none, brings an older layout up to date
-// and refuses those it does not know. Two processes may find no tables at once:
-// the second one waits for the first and finds them made.
+// init creates missing tables, migrates an older layout and refuses an unknown one. Two
+// processes may find no tables at once: the second one waits for the first and then finds
+// them.
 func (s *Store) init(ctx context.Context) error {
 	version, err := s.version(ctx, s.write)
 	if err != nil || version == Version {
@@ -174,7 +173,7 @@ func (s *Store) init(ctx context.Context) error {
 	return s.explain("make state", tx.Commit())
 }
 
-// known refuses a layout that this tenon does not know.
+// known refuses a layout that this version of tenon does not know.
 func known(where, way string, version int) (int, error) {
 	switch {
 	case version > Version:
@@ -191,7 +190,7 @@ func (s *Store) tell(doing string, ended bool) {
 	}
 }
 
-// upgrade brings an older layout up to date, unless an older tenon works on it.
+// upgrade migrates an older layout, unless an older version of tenon is using it.
 func (s *Store) upgrade(ctx context.Context, tx *sql.Tx, version int) error {
 	held, err := s.holder(ctx, tx, nil)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// keptTimes is how many runs an estimate is made from.
+// keptTimes is how many runs an estimate is based on.
 const keptTimes = 5
 
 // errSame ends a transaction that has nothing to change.
@@ -26,13 +26,13 @@ type write struct {
 	ctx   context.Context
 	doing string
 	f     func(ctx context.Context, tx *sql.Tx) error
-	err   error // once it is made
+	err   error // set once it is made
 }
 
-// change makes one write: it checks the fencing token, raises the serial and
-// commits. With durable set it returns once all is on the disk. Writes that come at
-// the same time share a transaction, and the wait for the disk. f may be called more
-// than once; it returns [errSame] only if it has changed nothing.
+// change makes one write: it checks the fencing token, raises the serial and commits.
+// With durable set it returns once everything is on disk. Writes that arrive at the same
+// time share a transaction and a sync. f may be called more than once; it may only return
+// [errSame] if it has changed nothing.
 func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(ctx context.Context, tx *sql.Tx) error) error {
 	w := &write{ctx: ctx, doing: doing, f: f}
 	l.writes.Do(w)
@@ -48,11 +48,12 @@ func (l *Lease) change(ctx context.Context, durable bool, doing string, f func(c
 	return nil
 }
 
-// refused reports whether the write itself failed, and not what is around it.
+// refused reports whether the write itself failed, as opposed to the transaction around
+// it.
 func (w *write) refused() bool { return w.err != nil && !errors.Is(w.err, errSame) }
 
-// make makes writes in one transaction. If one of them is refused, each is made in
-// one of its own, so that no other is.
+// make makes writes in one transaction. If one of them is refused, it makes each in a
+// transaction of its own, so that no other write fails with it.
 func (l *Lease) make(writes []*write) {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
@@ -72,10 +73,10 @@ func (l *Lease) make(writes []*write) {
 	}
 }
 
-// together makes writes in one transaction. If that fails, it says whether one of
-// them was refused; then none was made.
+// together makes writes in one transaction. If that fails, it reports whether one of them
+// was refused; in that case none was made.
 func (l *Lease) together(ctx context.Context, writes []*write) (refused bool) {
-	ours := false // the commit that was not seen to end is of these writes
+	ours := false // the commit with an unknown result is of these writes
 	err := l.s.try(ctx, func(ctx context.Context) error { return l.tx(ctx, writes, &ours) })
 	switch {
 	case err == nil || errors.Is(err, errSame):
@@ -89,9 +90,9 @@ func (l *Lease) together(ctx context.Context, writes []*write) (refused bool) {
 	return false
 }
 
-// tx makes writes in a transaction. Whether a commit went through that ended with an
-// error is told by the serial, which nobody else raises while the lease stands:
-// begin waits until the transaction it belonged to is over. If it did, and was ours,
+// tx makes writes in a transaction. If a commit ends with an error, the serial tells
+// whether it succeeded: no other process raises it while the lease is valid, and begin
+// waits until the earlier transaction is over. If that commit succeeded and was ours,
 // nothing is left to do.
 func (l *Lease) tx(ctx context.Context, writes []*write, ours *bool) error {
 	for _, w := range writes {
@@ -144,9 +145,9 @@ func (l *Lease) tx(ctx context.Context, writes []*write, ours *bool) error {
 	return nil
 }
 
-// BeginRevision records that an apply has begun and returns its number, and that
-// the one before it was killed if its end is not recorded. Number and outcome of
-// r are ignored.
+// BeginRevision records that an apply has begun and returns its number. If the end of the
+// previous one is not recorded, it records that one as killed. It ignores the number and
+// outcome of r.
 func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 	tags, err := encode(len(r.Tags) == 0, r.Tags)
 	if err != nil {
@@ -175,16 +176,16 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 	return number, err
 }
 
-// EndRevision records how an apply ended; standing is the digest of what stands
-// then, or empty.
+// EndRevision records how an apply ended. standing is the digest of what is then current,
+// or empty.
 func (l *Lease) EndRevision(ctx context.Context, number int, outcome Outcome, standing string) error {
 	return l.change(ctx, true, fmt.Sprintf("end revision %d", number), func(ctx context.Context, tx *sql.Tx) error {
 		return one(tx.ExecContext(ctx, "UPDATE revision SET finished = ?, outcome = ?, standing = ? WHERE number = ?", fromTime(time.Now()), outcome, standing, number))
 	})
 }
 
-// Begin journals that a run is about to be handed to an executor, and returns
-// its id. ID, outcome and end of r are ignored.
+// Begin journals that a run is about to be handed to an executor, and returns its id. It
+// ignores ID, outcome and end of r.
 func (l *Lease) Begin(ctx context.Context, r Run) (int64, error) {
 	inputs, err := encode(len(r.Inputs) == 0, r.Inputs)
 	if err != nil {
@@ -218,10 +219,9 @@ func (l *Lease) SetHandle(ctx context.Context, run int64, h Handle) error {
 	})
 }
 
-// Finish records the end of a run that was begun: outcome, outputs, metrics,
-// usage, and the revision that saw it end. If it is Done and c is not nil, c
-// stands for the unit from then on, in the same transaction; u is the unit as it
-// was applied.
+// Finish records the end of a run: outcome, outputs, metrics, usage, and the revision
+// that saw it end. If the run is Done and c is not nil, the same transaction makes c
+// current for the unit; u is the unit as it was applied.
 func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error {
 	if r.Outcome != Done && r.Outcome != Failure && r.Outcome != Canceled && r.Outcome != Audited {
 		return fmt.Errorf("finish run %d: %q is not an outcome", r.ID, r.Outcome)
@@ -280,8 +280,8 @@ func addTime(ctx context.Context, tx *sql.Tx, unit string, took int64, prepared 
 	return err
 }
 
-// Stand records that an earlier result stands for the unit. It changes nothing,
-// not even the serial, where that is so already.
+// Stand records that an earlier result is current for the unit. If it is current already,
+// nothing changes, not even the serial.
 func (l *Lease) Stand(ctx context.Context, u *ir.Unit, c Current) error {
 	return l.change(ctx, true, "record "+c.Unit, func(ctx context.Context, tx *sql.Tx) error {
 		changed, err := stand(ctx, tx, u, c, false)
@@ -292,8 +292,8 @@ func (l *Lease) Stand(ctx context.Context, u *ir.Unit, c Current) error {
 	})
 }
 
-// stand makes c what stands for u. Without always, what differs in revision and
-// time alone is left as it is.
+// stand makes c current for u. Without always, a difference in revision and time alone
+// changes nothing.
 func stand(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) (changed bool, err error) {
 	if u == nil || u.ID != c.Unit {
 		return false, fmt.Errorf("what stands for %s is not given with its unit", c.Unit)
@@ -319,7 +319,7 @@ func stand(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) 
 	return a+b > 0, err
 }
 
-// Forget records that nothing stands for the unit any more. Its runs remain.
+// Forget records that nothing is deployed for the unit any more. Its runs remain.
 func (l *Lease) Forget(ctx context.Context, unit string) error {
 	return l.change(ctx, true, "forget "+unit, func(ctx context.Context, tx *sql.Tx) error {
 		n, err := affected(tx.ExecContext(ctx, "DELETE FROM current WHERE unit = ?", unit))
@@ -334,9 +334,8 @@ func (l *Lease) Forget(ctx context.Context, unit string) error {
 	})
 }
 
-// Clear takes an entry out of the journal whose run ended unseen. The run is
-// recorded with the outcome and the error of p.Run, or as canceled if its
-// outcome is still Started.
+// Clear removes a journal entry whose run ended unobserved. It records the run with the
+// outcome and the error of p.Run, or as canceled if its outcome is still Started.
 func (l *Lease) Clear(ctx context.Context, p Pending) error {
 	if p.Run.Outcome == Done {
 		return fmt.Errorf("clear run %d: a run that is done is finished, not cleared", p.Run.ID)
@@ -347,10 +346,9 @@ func (l *Lease) Clear(ctx context.Context, p Pending) error {
 	return l.Finish(ctx, p.Run, nil, nil)
 }
 
-// Register puts a model in service and returns the number of its version. One
-// that was never registered becomes a new version; another one comes back under
-// the number it had, with the metrics of its newest evaluation. Version of v is
-// ignored.
+// Register puts a model in service and returns the number of its version. A model that
+// was never registered becomes a new version. Any other gets its old number back, with
+// the metrics of its newest evaluation. Register ignores the version of v.
 func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 	metrics, err := encode(len(v.Metrics) == 0, v.Metrics)
 	if err != nil {
@@ -381,9 +379,9 @@ func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 	return version, err
 }
 
-// Move lets units go on under other names, with their history: what stands,
-// runs, times and, where an entity moves, its models. A unit to which nothing
-// moves from has to be free.
+// Move renames units together with their history: what is current, runs, times and, if an
+// entity moves, its models. Each new name must be free, unless its unit moves away as
+// well.
 func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
 	to := make(map[string]string, len(moves))
 	for _, m := range moves {
@@ -392,7 +390,7 @@ func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
 	return l.change(ctx, true, fmt.Sprintf("move %d units", len(moves)), func(ctx context.Context, tx *sql.Tx) error {
 		for _, m := range moves {
 			for _, table := range []string{"current", "took", "unstable"} {
-				// What is replaced is left from an earlier unit of that name.
+				// Replace what an earlier unit of that name left behind.
 				if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE unit = ? AND EXISTS (SELECT 1 FROM "+table+" WHERE unit = ?)", m.To, m.From); err != nil {
 					return err
 				}
@@ -412,8 +410,8 @@ func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
 	})
 }
 
-// moveModels lets the versions of a model follow on those that an earlier model
-// of the new name has.
+// moveModels numbers the versions of a moved model after those of an earlier model with
+// the new name.
 func moveModels(ctx context.Context, tx *sql.Tx, from, to string) error {
 	if from == to {
 		return nil
@@ -426,8 +424,8 @@ func moveModels(ctx context.Context, tx *sql.Tx, from, to string) error {
 	return err
 }
 
-// renameApplied renames units in what was applied: as themselves, and where
-// others read from them.
+// renameApplied renames units in the applied definitions: the units themselves, and
+// references from other units.
 func renameApplied(ctx context.Context, tx *sql.Tx, to map[string]string) error {
 	rows, err := tx.QueryContext(ctx, "SELECT unit, ir FROM applied")
 	if err != nil {
@@ -481,7 +479,7 @@ func rename(u *ir.Unit, to map[string]string) (changed bool) {
 	return changed
 }
 
-// MarkUnstable records that a unit came out otherwise when it was run again.
+// MarkUnstable records that a unit gave another result when it was run again.
 func (l *Lease) MarkUnstable(ctx context.Context, u Unstable) error {
 	ports, err := encode(len(u.Ports) == 0, u.Ports)
 	if err != nil {
@@ -501,13 +499,14 @@ func orNow(t time.Time) time.Time {
 	return t
 }
 
-// orNull is v, or NULL for nothing.
+// orNull returns v, or NULL for the zero value.
 func orNull[T comparable](v T) sql.Null[T] {
 	var zero T
 	return sql.Null[T]{V: v, Valid: v != zero}
 }
 
-// asText is s as every database takes it: what a program wrote need not be text.
+// asText makes s acceptable to every database: what a program wrote may not be valid
+// text.
 func asText(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
@@ -519,7 +518,7 @@ func affected(r sql.Result, err error) (int64, error) {
 	return r.RowsAffected()
 }
 
-// one refuses a statement that found nothing to change.
+// one returns an error for a statement that found nothing to change.
 func one(r sql.Result, err error) error {
 	n, err := affected(r, err)
 	if err == nil && n == 0 {

@@ -67,7 +67,7 @@ func azureClient(name string, q url.Values, options *container.ClientOptions) (*
 	return container.NewClient(address, found, options)
 }
 
-// azureAddress is that of an account. Settings that the URL does not have come from
+// azureAddress returns the address of an account. Settings missing from the URL come from
 // the environment.
 func azureAddress(account string, q url.Values) (string, error) {
 	if account == "" {
@@ -95,7 +95,7 @@ func azureAddress(account string, q url.Values) (string, error) {
 	return protocol + "://" + account + "." + domain, nil
 }
 
-// An azureTransport keeps SAS tokens, which are in the queries of URLs, out of errors.
+// An azureTransport keeps SAS tokens, which are in the query of a URL, out of errors.
 type azureTransport struct{ *http.Client }
 
 func (t azureTransport) Do(r *http.Request) (*http.Response, error) {

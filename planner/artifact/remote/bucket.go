@@ -10,31 +10,31 @@ import (
 	"net/url"
 )
 
-// A bucket keeps blobs under keys at one service. It is safe for concurrent use
-// and retries what is temporary. Its errors wrap [errAbsent] or a [*refusal]
-// where the service says so.
+// A bucket keeps blobs under keys at one service. It is safe for concurrent use and
+// retries temporary failures. Its errors wrap [errAbsent] or a [*refusal] if the service
+// reports one.
 type bucket interface {
 	// size returns the size of a blob.
 	size(ctx context.Context, key string) (int64, error)
 	// read opens a blob at an offset. It also returns the size of the whole blob.
 	read(ctx context.Context, key string, offset int64) (io.ReadCloser, int64, error)
-	// write stores what r holds, which is about size bytes, and replaces what was
-	// there. If r or write fails, nothing has changed.
+	// write stores what r yields, about size bytes, and replaces any earlier blob. If r
+	// or write fails, nothing has changed.
 	write(ctx context.Context, key string, r io.Reader, size int64) error
-	// remove removes a blob. Without one, it does nothing.
+	// remove removes a blob. It does nothing if there is none.
 	remove(ctx context.Context, key string) error
-	// list yields the keys that begin with prefix, or an error and then no more.
-	// It asks for that many at once.
+	// list yields the keys that begin with prefix, or an error and then no more. It
+	// requests page keys at once.
 	list(ctx context.Context, prefix string, page int) iter.Seq2[string, error]
 }
 
-// pageSize is how many keys are asked for at once. No service gives more of them.
+// pageSize is how many keys are requested at once. No service returns more.
 const pageSize = 1000
 
-// errAbsent means that there is no such blob, or no such bucket.
+// errAbsent means that the blob or the bucket does not exist.
 var errAbsent = errors.New("not found")
 
-// errWhole means that a server does not send a part of a blob.
+// errWhole means that a server does not send part of a blob.
 var errWhole = errors.New("the server sent the whole blob where only its end was asked for")
 
 // absent marks an error as [errAbsent].
@@ -50,8 +50,8 @@ type refusal struct {
 func (e *refusal) Error() string { return e.err.Error() }
 func (e *refusal) Unwrap() error { return e.err }
 
-// transport gives up on a server that does not answer, and keeps a connection for
-// each file that is under way.
+// transport gives up on a server that does not answer, and keeps a connection for each
+// file in transfer.
 func transport(p patience) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = 5 * p.stall
@@ -59,8 +59,8 @@ func transport(p patience) *http.Transport {
 	return t
 }
 
-// withoutQuery removes the query of a URL from an error of net/http. It may hold a
-// signature or the name of an upload, which are as good as a password.
+// withoutQuery removes the query of a URL from an error of net/http. It may contain a
+// signature or the name of an upload, which are as sensitive as a password.
 func withoutQuery(err error) error {
 	var e *url.Error
 	if !errors.As(err, &e) {

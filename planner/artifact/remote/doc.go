@@ -1,12 +1,12 @@
-// Package remote keeps artifacts where other machines reach them: in a folder
-// that they share, on S3, on Google Cloud Storage or on Azure Blob Storage.
+// Package remote keeps artifacts where other machines can reach them: in a shared folder,
+// on S3, on Google Cloud Storage or on Azure Blob Storage.
 //
-// A file goes in as a blob of its bytes under its digest. A folder goes in as a
-// blob for every file and link in it and then, last, one of its listing, of
-// which the folder's digest is made. So a folder is there whole or not at all,
-// and what two of them share is kept once. What comes out is compared with its
-// digest: the store is not trusted, nor are the paths in a listing.
+// A file is stored as a blob of its bytes under its digest. A folder is stored as a blob
+// for each file and link in it and then, last, a blob of its listing, from which the
+// folder's digest is computed. So a folder exists completely or not at all, and what two
+// folders share is kept once. Everything read is compared with its digest: neither the
+// store nor the paths in a listing are trusted.
 //
-// Beside the artifacts there are notes, small texts under names. The package
-// does not know what is still wanted, and removes only what it is told to.
+// Beside the artifacts there are notes, small texts under names. The package does not
+// decide what is still needed, and removes only what it is told to.
 package remote

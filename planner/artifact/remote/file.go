@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// A folder keeps a blob as a file. The key is its path.
+// A folder keeps each blob as a file. The key is its path.
 type folder string
 
 func openFile(_ context.Context, _ *Store, u *url.URL) (bucket, error) {
@@ -86,11 +86,12 @@ func (dir folder) write(ctx context.Context, key string, r io.Reader, _ int64) e
 	if err := os.Rename(tmp, to); err != nil {
 		return errors.Join(fileError(err), os.Remove(tmp))
 	}
-	// The name of the file, and that of its folder, which may be new.
+	// Sync the name of the file, and that of its folder, which may be new.
 	return errors.Join(syncPath(parent), syncPath(filepath.Dir(parent)))
 }
 
-// writeSynced makes a file, or nothing. Where the folder is shared, so is the file.
+// writeSynced writes a file completely or not at all. In a shared folder the file is
+// shared, too.
 func writeSynced(ctx context.Context, name string, r io.Reader) (err error) {
 	mode, err := shared(filepath.Dir(name))
 	if err != nil {
@@ -136,9 +137,9 @@ func (dir folder) remove(_ context.Context, key string) error {
 
 func (dir folder) list(ctx context.Context, prefix string, _ int) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		root := dir.path(path.Dir(prefix + "x")) // the deepest folder that all keys are in
+		root := dir.path(path.Dir(prefix + "x")) // the deepest folder that contains all keys
 		err := filepath.WalkDir(root, func(at string, d fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) { // removed meanwhile, or never made
+			if errors.Is(err, fs.ErrNotExist) { // removed in the meantime, or never created
 				return nil
 			}
 			if err != nil {
@@ -162,9 +163,9 @@ func (dir folder) list(ctx context.Context, prefix string, _ int) iter.Seq2[stri
 	}
 }
 
-// makeFolder makes a folder and its parents where they are missing. A new folder
-// gets the rights of a shared parent, whatever the umask: other users could not
-// enter it otherwise. In a folder that is not shared, the umask decides.
+// makeFolder creates a folder and its missing parents. A new folder gets the permissions
+// of a shared parent, whatever the umask: otherwise other users could not enter it. In a
+// folder that is not shared, the umask decides.
 func makeFolder(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -183,7 +184,7 @@ func makeFolder(dir string) error {
 		}
 		return nil
 	}
-	// Nobody sees it before it has its rights.
+	// The folder becomes visible only once it has its permissions.
 	tmp, err := os.MkdirTemp(parent, "*.tmp")
 	if err != nil {
 		return err
@@ -201,9 +202,9 @@ func makeFolder(dir string) error {
 	return err
 }
 
-// shared returns the mode that a folder passes on to what is made in it. It is 0 if
-// the folder passes on nothing: only its owner may write to it, or everybody may
-// write what is their own, as in /tmp.
+// shared returns the mode that new entries of a folder inherit. It is 0 if they inherit
+// none: only the owner may write to the folder, or, as in /tmp, everybody may write but
+// only change their own files.
 func shared(dir string) (fs.FileMode, error) {
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode()&0o022 == 0 || info.Mode()&fs.ModeSticky != 0 {

@@ -39,8 +39,8 @@ func openGCS(ctx context.Context, s *Store, u *url.URL) (bucket, error) {
 	b := &gcsBucket{
 		client: &http.Client{
 			Transport: base,
-			// The answer to a part of an upload has the status of a redirect. Credentials go
-			// nowhere else.
+			// The response to part of an upload has the status of a redirect. Never send
+			// credentials elsewhere.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		endpoint: "https://storage.googleapis.com", name: u.Host, patience: s.patience,
@@ -83,7 +83,7 @@ func (b *gcsBucket) Close() error {
 	return nil
 }
 
-// A gcsStatus is an answer that is an error.
+// A gcsStatus is an error response.
 type gcsStatus struct {
 	code    int
 	message string
@@ -93,7 +93,7 @@ func (e *gcsStatus) Error() string {
 	return strings.TrimSuffix(fmt.Sprintf("%d %s: %s", e.code, http.StatusText(e.code), e.message), ": ")
 }
 
-// gcsAnswer is nil for a success, and for 308, which means that an upload goes on.
+// gcsAnswer returns nil for a success, and for 308, which means that an upload continues.
 func gcsAnswer(r *http.Response) error {
 	if r.StatusCode/100 == 2 || r.StatusCode == http.StatusPermanentRedirect {
 		return nil
@@ -108,7 +108,7 @@ func gcsAnswer(r *http.Response) error {
 		} `json:"error"`
 	}
 	if json.Unmarshal(text, &is) != nil {
-		is.Error.Message = strings.TrimSpace(string(text)) // some are plain text
+		is.Error.Message = strings.TrimSpace(string(text)) // some errors are plain text
 	}
 	return &gcsStatus{r.StatusCode, is.Error.Message}
 }
@@ -127,13 +127,13 @@ func gcsError(err error) error {
 	return err
 }
 
-// temporary tells whether a request that failed may succeed later.
+// temporary reports whether a failed request may succeed later.
 func temporary(err error) bool {
 	var status *gcsStatus
 	var token *oauth2.RetrieveError
 	var host *net.DNSError
 	var certificate *tls.CertificateVerificationError
-	code := http.StatusServiceUnavailable // for a connection that failed
+	code := http.StatusServiceUnavailable // for a failed connection
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, errWhole), errors.As(err, &certificate), errors.As(err, &host) && host.IsNotFound:
 		return false
@@ -145,7 +145,7 @@ func temporary(err error) bool {
 	return code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout
 }
 
-// A gcsRequest is one that may be made several times.
+// A gcsRequest is a request that may be repeated.
 type gcsRequest struct {
 	method string
 	url    string
@@ -153,7 +153,7 @@ type gcsRequest struct {
 	body   []byte
 }
 
-// send makes a request once. The caller closes the body of the answer.
+// send sends a request once. The caller closes the body of the response.
 func (b *gcsBucket) send(ctx context.Context, q gcsRequest) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, q.method, q.url, bytes.NewReader(q.body))
 	if err != nil {
@@ -162,7 +162,7 @@ func (b *gcsBucket) send(ctx context.Context, q gcsRequest) (*http.Response, err
 	for name, value := range q.header {
 		r.Header.Set(name, value)
 	}
-	r.Header.Set("Accept-Encoding", "identity") // blobs as they are
+	r.Header.Set("Accept-Encoding", "identity") // blobs without recompression
 	r.Header.Set("User-Agent", "tenon")
 	answer, err := b.client.Do(r)
 	if err != nil {
@@ -174,8 +174,8 @@ func (b *gcsBucket) send(ctx context.Context, q gcsRequest) (*http.Response, err
 	return answer, nil
 }
 
-// try makes a request, and repeats it while its failure is temporary. done reads the
-// answer; if that fails, so has the request.
+// try sends a request, and repeats it while its failure is temporary. done reads the
+// response; if that fails, so does the request.
 func (b *gcsBucket) try(ctx context.Context, q gcsRequest, done func(*http.Response) error) error {
 	for tries := 1; ; tries++ {
 		answer, err := b.send(ctx, q)
@@ -193,7 +193,7 @@ func (b *gcsBucket) try(ctx context.Context, q gcsRequest, done func(*http.Respo
 	}
 }
 
-// object makes a request whose answer is JSON, or nothing where to is nil.
+// object sends a request and decodes its JSON response into to, unless to is nil.
 func (b *gcsBucket) object(ctx context.Context, q gcsRequest, to any) error {
 	return b.try(ctx, q, func(r *http.Response) error {
 		text, err := io.ReadAll(r.Body)
@@ -204,7 +204,7 @@ func (b *gcsBucket) object(ctx context.Context, q gcsRequest, to any) error {
 	})
 }
 
-// url is that of the bucket's objects, or of one of them.
+// url returns the URL of the bucket's objects, or of one of them.
 func (b *gcsBucket) url(key string, query url.Values) string {
 	u := b.endpoint + "/storage/v1/b/" + url.PathEscape(b.name) + "/o"
 	if key != "" {
@@ -271,7 +271,7 @@ func (b *gcsBucket) list(ctx context.Context, prefix string, page int) iter.Seq2
 	}
 }
 
-// write sends a small blob with one request, a larger one in parts.
+// write sends a small blob in one request, a larger one in parts.
 func (b *gcsBucket) write(ctx context.Context, key string, r io.Reader, _ int64) error {
 	var part bytes.Buffer
 	_, err := io.CopyN(&part, r, partSize)
@@ -284,8 +284,8 @@ func (b *gcsBucket) write(ctx context.Context, key string, r io.Reader, _ int64)
 	return err
 }
 
-// upload begins an upload. The header says what the blob will be; for an upload in
-// parts that is not what this request holds.
+// upload returns the request that begins an upload. The header declares the type of the
+// blob, which for an upload in parts is not the type of this request's body.
 func (b *gcsBucket) upload(kind, key, header string, body []byte) gcsRequest {
 	return gcsRequest{
 		method: http.MethodPost,
@@ -294,8 +294,8 @@ func (b *gcsBucket) upload(kind, key, header string, body []byte) gcsRequest {
 	}
 }
 
-// writeParts sends the part, which is full, and then what r holds. The blob appears
-// with its last part.
+// writeParts sends the full part, and then the rest of r. The blob appears with its last
+// part.
 func (b *gcsBucket) writeParts(ctx context.Context, key string, part []byte, r io.Reader) error {
 	var session string
 	err := b.try(ctx, b.upload("resumable", key, "X-Upload-Content-Type", nil), func(r *http.Response) error {
@@ -327,8 +327,8 @@ func (b *gcsBucket) writeParts(ctx context.Context, key string, part []byte, r i
 	return err
 }
 
-// cancel lets the server drop the parts of an upload. Otherwise it does so after a
-// week.
+// cancel lets the server drop the parts of an upload. Without it, the server drops them
+// after a week.
 func (b *gcsBucket) cancel(ctx context.Context, session string) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), b.patience.stall)
 	defer stop()
@@ -337,8 +337,8 @@ func (b *gcsBucket) cancel(ctx context.Context, session string) {
 	}
 }
 
-// sendPart sends the part of an upload that begins at from. After a failure it asks
-// how much of it arrived, and sends the rest.
+// sendPart sends the part of an upload that begins at from. After a failure it asks how
+// much has arrived, and sends the rest.
 func (b *gcsBucket) sendPart(ctx context.Context, session string, part []byte, from int64, last bool) error {
 	end, total := from+int64(len(part)), "*"
 	if last {
@@ -378,8 +378,8 @@ func (b *gcsBucket) sendPart(ctx context.Context, session string, part []byte, f
 	}
 }
 
-// sendSpan sends some bytes of an upload, or none to ask. It returns how many bytes
-// the server has, or that it has the whole blob.
+// sendSpan sends some bytes of an upload, or none to query its status. It returns how
+// many bytes the server has, or that it has the whole blob.
 func (b *gcsBucket) sendSpan(ctx context.Context, session, span string, body []byte) (has int64, whole bool, err error) {
 	answer, err := b.send(ctx, gcsRequest{method: http.MethodPut, url: session, header: map[string]string{"Content-Range": span}, body: body})
 	if err != nil {

@@ -20,13 +20,13 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// filesAtOnce is how many files of a folder are fetched side by side.
+// filesAtOnce is how many files of a folder are fetched in parallel.
 const filesAtOnce = 16
 
-// Get puts an artifact at the path to, whose folder has to be there. It appears
-// there whole, once all of it has been compared with its digests:
-// [artifact.ErrMissing] or an [artifact.DamagedError] if it is not in the store
-// as it was put. If something is at the path already, it has to be the artifact.
+// Get writes an artifact to the path to, whose folder must exist. The artifact appears
+// there completely, after all of it has been compared with its digests. Get returns
+// [artifact.ErrMissing] or an [artifact.DamagedError] if the store does not hold it
+// intact. If the path exists already, it must hold this artifact.
 func (s *Store) Get(ctx context.Context, ref artifact.Ref, to string) (err error) {
 	if _, err := os.Lstat(to); err == nil {
 		return s.same(ctx, ref, to)
@@ -46,7 +46,7 @@ func (s *Store) Get(ctx context.Context, ref artifact.Ref, to string) (err error
 		return err
 	}
 	if err := os.Rename(content, to); err != nil {
-		if _, there := os.Lstat(to); there == nil { // somebody was faster
+		if _, there := os.Lstat(to); there == nil { // another process was faster
 			return s.same(ctx, ref, to)
 		}
 		return fmt.Errorf("store %s: %w", s.name, err)
@@ -54,9 +54,9 @@ func (s *Store) Get(ctx context.Context, ref artifact.Ref, to string) (err error
 	return nil
 }
 
-// Fetch is [Store.Get] for whom does not know whether the artifact is a folder: it
-// is one if what is there reads as a listing. So an empty folder is fetched as an
-// empty file, which has the same digest.
+// Fetch is [Store.Get] for callers that do not know whether the artifact is a folder: it
+// is one if the blob parses as a listing. So an empty folder is fetched as an empty file,
+// which has the same digest.
 func (s *Store) Fetch(ctx context.Context, digest, to string) error {
 	if err := s.Get(ctx, artifact.Ref{Digest: digest}, to); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (s *Store) Fetch(ctx context.Context, digest, to string) error {
 	return s.Get(ctx, artifact.Ref{Digest: digest, Dir: true}, to)
 }
 
-// isListing reads no more of a file than has to be.
+// isListing reads no more of a file than necessary.
 func isListing(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *Store) getFolder(ctx context.Context, ref artifact.Ref, to string) erro
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	// Links come last: nothing is ever written through one.
+	// Links come last, so that nothing is ever written through one.
 	for _, e := range links {
 		if err := s.getLink(ctx, e, filepath.Join(to, filepath.FromSlash(e.Path))); err != nil {
 			return err
@@ -177,7 +177,7 @@ func (s *Store) bytes(ctx context.Context, digest string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// copy writes a blob to w. What was written is good only if there is no error.
+// copy writes a blob to w. After an error, discard what was written.
 func (s *Store) copy(ctx context.Context, digest string, w io.Writer) error {
 	k, err := key(digest)
 	if err != nil {
@@ -193,8 +193,8 @@ func (s *Store) copy(ctx context.Context, digest string, w io.Writer) error {
 	return nil
 }
 
-// read writes what is under a key to w. Where the connection is cut it goes on,
-// and gives up when nothing came of it several times.
+// read writes the blob under a key to w. If the connection breaks it resumes, and gives
+// up after several attempts without progress.
 func (s *Store) read(ctx context.Context, key, what string, w io.Writer) error {
 	var n int64
 	for tries := 0; ; {
@@ -216,8 +216,8 @@ func (s *Store) read(ctx context.Context, key, what string, w io.Writer) error {
 	}
 }
 
-// readFrom writes what is under a key from an offset on, and says how much that
-// was and whether it might go on after an error.
+// readFrom writes the blob under a key to w, from an offset on. It returns the number of
+// bytes, and whether the read may be resumed after an error.
 func (s *Store) readFrom(ctx context.Context, key string, offset int64, w io.Writer) (n int64, again bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -241,8 +241,7 @@ func (s *Store) readFrom(ctx context.Context, key string, offset int64, w io.Wri
 
 var errStalled = errors.New("nothing came from it any more")
 
-// A progress tells that something is written, and keeps its error apart from
-// those of reading.
+// A progress reports writes, and keeps write errors apart from read errors.
 type progress struct {
 	w     io.Writer
 	moved func()

@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// A patience is how long something is tried.
+// A patience is how long to keep trying.
 type patience struct {
-	tries int           // after the first
+	tries int           // after the first attempt
 	pause time.Duration // before the first of them; it doubles, up to longest
 	stall time.Duration // without an answer
 }
 
 const longest = 20 * time.Second
 
-// wait waits before a try, the first of which is 1.
+// wait waits before a retry. The first retry is 1.
 func (p patience) wait(ctx context.Context, try int) error {
 	select {
 	case <-time.After(p.delay(try)):
@@ -32,14 +32,14 @@ func (p patience) wait(ctx context.Context, try int) error {
 	}
 }
 
-// delay is between half and all of the pause, so that many do not come at once.
+// delay is between half of the pause and the whole pause, so that many clients do not
+// retry at once.
 func (p patience) delay(try int) time.Duration {
 	d := min(p.pause<<min(try-1, 16), longest)
 	return d/2 + rand.N(d/2+1)
 }
 
-// Open opens the store at a URL, and makes sure that it is there and may be
-// read:
+// Open opens the store at a URL, and checks that it exists and is readable:
 //
 //	file:///folder
 //	s3://bucket/prefix?region=...&endpoint=...&use_path_style=true
@@ -51,7 +51,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	return open(ctx, url, patience{tries: 7, pause: time.Second, stall: time.Minute})
 }
 
-// Check tells what is wrong with the URL of a store, without asking anybody.
+// Check returns what is wrong with the URL of a store. It does not access the network.
 func Check(url string) error {
 	_, _, err := parse(url)
 	return err
@@ -84,11 +84,11 @@ func open(ctx context.Context, text string, p patience) (*Store, error) {
 	return s, nil
 }
 
-// A service is a kind of store.
+// A service is a type of store.
 type service struct {
-	bucket   string   // what it calls a bucket; "" for none
+	bucket   string   // the service's term for a bucket; "" for none
 	settings []string // parameters of its URLs
-	way      string   // out of a refusal
+	way      string   // remedy after a refusal
 	open     func(ctx context.Context, s *Store, u *url.URL) (bucket, error)
 }
 
@@ -115,7 +115,7 @@ var services = map[string]service{
 	},
 }
 
-// parse looks at all of a URL that can be wrong without asking anybody.
+// parse checks everything in a URL that can be checked offline.
 func parse(text string) (*url.URL, service, error) {
 	u, err := url.Parse(text)
 	if err != nil {

@@ -17,22 +17,21 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// How much of a file is sent at once, and how many such parts are under way:
-// their product bounds the memory that a Put takes.
+// How much of a file is sent at once, and how many such parts are in transfer: their
+// product bounds the memory of a Put.
 const (
 	partSize   = 8 << 20 // bytes
 	parts      = 16
 	partsOfOne = 8      // of one file
-	maxParts   = 10_000 // that S3 takes; Azure takes more
+	maxParts   = 10_000 // limit of S3; Azure allows more
 )
 
 const contentType = "application/octet-stream"
 
-// Put stores the file or folder at path, which stays where it is and must not
-// be written to. Only what is missing is sent. It fails with
-// [artifact.ErrChanged] if something changes meanwhile, and then, as after any
-// error, what is in the store is what was there, and perhaps some of the files
-// of a folder that is not.
+// Put stores the file or folder at path, which is left in place and must not be written
+// to. Only missing blobs are sent. It fails with [artifact.ErrChanged] if something
+// changes in the meantime. After an error the store is unchanged, except that it may have
+// some of the files of a folder.
 func (s *Store) Put(ctx context.Context, path string) (artifact.Ref, error) {
 	ref, entries, err := artifact.Look(ctx, path)
 	if err != nil {
@@ -61,7 +60,7 @@ func (s *Store) putEntries(ctx context.Context, root string, entries []artifact.
 		seen[e.Digest] = true
 		weight := int64(min(partsOfOne, 1+e.Size/partSize))
 		if free.Acquire(ctx, weight) != nil {
-			break // the group knows why
+			break // the group has the error
 		}
 		group.Go(func() error {
 			defer free.Release(weight)
@@ -101,7 +100,7 @@ func (s *Store) putBytes(ctx context.Context, digest string, b []byte) error {
 	return s.put(ctx, digest, digest, int64(len(b)), bytes.NewReader(b))
 }
 
-// put sends a blob. What does not have its digest is not stored.
+// put sends a blob. Content that does not match the digest is not stored.
 func (s *Store) put(ctx context.Context, digest, what string, size int64, r io.Reader) error {
 	k, err := key(digest)
 	if err != nil {
@@ -111,22 +110,22 @@ func (s *Store) put(ctx context.Context, digest, what string, size int64, r io.R
 	if err := s.write(ctx, k, "store "+what, size, &proof{r: r, h: sha256.New(), want: h, what: what}); err != nil || size < partSize {
 		return err
 	}
-	// Some servers lose an object whose parts they were told twice to put together,
-	// because the first answer was late.
+	// Some servers lose an object if they are told twice to assemble its parts, because
+	// the first response was late.
 	if there, err := s.has(ctx, digest, size); err != nil || there {
 		return err
 	}
 	return fmt.Errorf("store %s: %s was sent, and is not there: try again", s.name, what)
 }
 
-// write stores what r gives, or nothing.
+// write stores what r yields, or nothing.
 func (s *Store) write(ctx context.Context, key, what string, size int64, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	from := &source{r: r, cancel: cancel}
 	err := s.bucket.write(ctx, s.prefix+key, from, size)
 	if from.err != nil {
-		err = from.err // the driver may only know that it was cancelled
+		err = from.err // the driver may only report that it was cancelled
 	}
 	if err != nil {
 		return s.explain(what, err)
@@ -134,8 +133,8 @@ func (s *Store) write(ctx context.Context, key, what string, size int64, r io.Re
 	return nil
 }
 
-// A source cancels what reads it when it fails: a driver that is only told of the
-// error stores what it has.
+// A source cancels its consumer when it fails: a driver that only sees the read error
+// stores what it has.
 type source struct {
 	r      io.Reader
 	cancel func()
@@ -151,7 +150,7 @@ func (s *source) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A proof reads what has to have a digest, and fails at its end if it has not.
+// A proof reads content that must match a digest, and fails at its end if it does not.
 type proof struct {
 	r    io.Reader
 	h    hash.Hash

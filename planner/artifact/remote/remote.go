@@ -13,20 +13,20 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// A Store keeps artifacts and notes under a URL. It is safe for concurrent use,
-// also by several machines.
+// A Store keeps artifacts and notes under a URL. It is safe for concurrent use, also by
+// several machines.
 type Store struct {
 	bucket   bucket
 	prefix   string // of all keys in the bucket
 	name     string // the URL without its settings
-	way      string // out of a refusal
+	way      string // remedy after a refusal
 	patience patience
 }
 
 // String returns the URL of the store without its settings.
 func (s *Store) String() string { return s.name }
 
-// Close ends the use of the store.
+// Close releases the resources of the store.
 func (s *Store) Close() error {
 	if b, ok := s.bucket.(io.Closer); ok {
 		return b.Close()
@@ -34,13 +34,13 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Where things are in a store.
+// Prefixes of the keys in a store.
 const (
 	blobs = "cas/sha256/"
 	notes = "notes/"
 )
 
-// key is where the blob of a digest is.
+// key returns the key of the blob with a digest.
 func key(digest string) (string, error) {
 	h, ok := artifact.Hex(digest)
 	if !ok {
@@ -49,17 +49,17 @@ func key(digest string) (string, error) {
 	return blobs + h[:2] + "/" + h[2:], nil
 }
 
-// Has reports whether the artifact is there, whole.
+// Has reports whether the store has the complete artifact.
 func (s *Store) Has(ctx context.Context, ref artifact.Ref) (bool, error) {
 	size := ref.Size
 	if ref.Dir {
-		size = -1 // it is not that of the listing
+		size = -1 // a folder's size is not that of its listing
 	}
 	return s.has(ctx, ref.Digest, size)
 }
 
-// has looks for a blob of that many bytes, -1 for any number. One that has
-// another size was damaged, and is not there.
+// has looks for a blob of that many bytes, or of any size if size is -1. One of another
+// size is damaged and does not count.
 func (s *Store) has(ctx context.Context, digest string, size int64) (bool, error) {
 	k, err := key(digest)
 	if err != nil {
@@ -81,8 +81,8 @@ func (s *Store) PutBytes(ctx context.Context, b []byte) (artifact.Ref, error) {
 	return ref, s.putBytes(ctx, ref.Digest, b)
 }
 
-// Bytes returns the content of a file, checked: [artifact.ErrMissing] or an
-// [artifact.DamagedError] if it is not there as it was put.
+// Bytes returns the verified content of a file. It returns [artifact.ErrMissing] or an
+// [artifact.DamagedError] if the store does not hold it intact.
 func (s *Store) Bytes(ctx context.Context, ref artifact.Ref) ([]byte, error) {
 	if ref.Dir {
 		return nil, fmt.Errorf("%s in %s is a folder, not a file", ref.Digest, s)
@@ -90,7 +90,7 @@ func (s *Store) Bytes(ctx context.Context, ref artifact.Ref) ([]byte, error) {
 	return s.bytes(ctx, ref.Digest)
 }
 
-// PutNote stores b under a name, in place of what was there.
+// PutNote stores b under a name and replaces any earlier note.
 func (s *Store) PutNote(ctx context.Context, name string, b []byte) error {
 	if err := checkNote(name); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (s *Store) PutNote(ctx context.Context, name string, b []byte) error {
 	return s.write(ctx, notes+name, "write the note "+name, int64(len(b)), strings.NewReader(string(b)))
 }
 
-// Note returns what was stored under a name, or [artifact.ErrMissing].
+// Note returns the note under a name, or [artifact.ErrMissing].
 func (s *Store) Note(ctx context.Context, name string) ([]byte, error) {
 	if err := checkNote(name); err != nil {
 		return nil, err
@@ -108,13 +108,12 @@ func (s *Store) Note(ctx context.Context, name string) ([]byte, error) {
 	return []byte(b.String()), err
 }
 
-// DeleteNotes removes the notes whose names begin with prefix, which may be
-// none.
+// DeleteNotes removes the notes whose names begin with prefix. There may be none.
 func (s *Store) DeleteNotes(ctx context.Context, prefix string) error {
 	return s.each(ctx, notes+prefix, func(key string) error { return s.remove(ctx, key) })
 }
 
-// checkNote refuses names that would mean something else to one of the services.
+// checkNote refuses names that have another meaning to one of the services.
 func checkNote(name string) error {
 	if name == "" || path.Clean("/"+name) != "/"+name || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/") != "" {
 		return fmt.Errorf("%q is no name for a note: want words of letters, digits, dots and dashes with slashes between them", name)
@@ -136,8 +135,8 @@ func (s *Store) All(ctx context.Context) ([]string, error) {
 	return digests, err
 }
 
-// Remove takes a blob away. One that is not there is removed. The listing of a
-// folder has to go before what is in the folder.
+// Remove removes a blob, and succeeds if there is none. Remove the listing of a folder
+// before its contents.
 func (s *Store) Remove(ctx context.Context, digest string) error {
 	k, err := key(digest)
 	if err != nil {
@@ -153,7 +152,7 @@ func (s *Store) remove(ctx context.Context, key string) error {
 	return nil
 }
 
-// each calls f with the keys that begin with prefix.
+// each calls f with each key that begins with prefix.
 func (s *Store) each(ctx context.Context, prefix string, f func(key string) error) error {
 	for key, err := range s.bucket.list(ctx, s.prefix+prefix, pageSize) {
 		if err != nil {
@@ -166,7 +165,7 @@ func (s *Store) each(ctx context.Context, prefix string, f func(key string) erro
 	return nil
 }
 
-// explain says what could not be done where and, if it was refused, the way out.
+// explain adds which operation failed where and, after a refusal, the remedy.
 func (s *Store) explain(what string, err error) error {
 	if refused := (*refusal)(nil); errors.As(err, &refused) {
 		return &RefusedError{Store: s.name, What: what, Why: refused.why, Way: s.way, err: err}
@@ -177,7 +176,7 @@ func (s *Store) explain(what string, err error) error {
 	return fmt.Errorf("store %s: %s: %w", s.name, what, err)
 }
 
-// unreached tells why there is no way to a server, "" if there is one.
+// unreached returns why a server cannot be reached, or "" if it can.
 func unreached(err error) string {
 	var name *net.DNSError
 	var dial *net.OpError
@@ -190,7 +189,7 @@ func unreached(err error) string {
 	return ""
 }
 
-// A worded error says what err is in words for users.
+// A worded error describes err in words for users.
 type worded struct {
 	text string
 	err  error
@@ -199,12 +198,12 @@ type worded struct {
 func (e *worded) Error() string { return e.text }
 func (e *worded) Unwrap() error { return e.err }
 
-// A RefusedError means that a store did not take the credentials, or that they
-// do not allow what was asked for.
+// A RefusedError means that a store rejected the credentials, or that they do not allow
+// the operation.
 type RefusedError struct {
 	Store string // its URL, without settings
-	What  string // what was asked for
-	Why   string // in the words of the service
+	What  string // the operation
+	Why   string // the message of the service
 	Way   string // what to set
 	err   error
 }

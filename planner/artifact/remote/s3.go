@@ -78,7 +78,7 @@ func openS3(ctx context.Context, s *Store, u *url.URL) (bucket, error) {
 	}
 	if c, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		cfg.HTTPClient = c.WithTransportOptions(func(t *http.Transport) {
-			t.ResponseHeaderTimeout = 5 * s.patience.stall // a server takes its time to put many parts together
+			t.ResponseHeaderTimeout = 5 * s.patience.stall // a server needs time to assemble many parts
 		})
 	}
 	// The store compares digests itself.
@@ -93,7 +93,7 @@ func openS3(ctx context.Context, s *Store, u *url.URL) (bucket, error) {
 	return b, nil
 }
 
-// s3Config is the configuration that the AWS command line would use, with the
+// s3Config returns the configuration that the AWS command line would use, with the
 // settings of a URL.
 func s3Config(ctx context.Context, q url.Values) (aws.Config, error) {
 	opts := []func(*config.LoadOptions) error{config.WithRegion(q.Get("region")), config.WithSharedConfigProfile(q.Get("profile"))}
@@ -157,8 +157,8 @@ func endpointOf(text string) (string, error) {
 	return text, nil
 }
 
-// s3Error knows the codes of S3, see ErrorResponses in its API reference, and the
-// one that versitygw has for a key that it does not know.
+// s3Error maps the error codes of S3, see ErrorResponses in its API reference, and the
+// one that versitygw returns for an unknown key.
 func s3Error(err error) error {
 	if err == nil {
 		return nil
@@ -216,7 +216,7 @@ func (b *s3Bucket) write(ctx context.Context, key string, r io.Reader, size int6
 	manager := transfermanager.New(b.client, func(o *transfermanager.Options) {
 		o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = part, part, partsOfOne
 		o.RequestChecksumCalculation = b.checksums
-		// The parts of an upload that failed are removed, even if tenon was told to stop.
+		// Remove the parts of a failed upload, even if tenon was told to stop.
 		o.FailTimeout = b.stall
 	})
 	in := &transfermanager.UploadObjectInput{
