@@ -18,9 +18,9 @@ import (
 // InstanceHeader is the header in which a service repeats its instance.
 const InstanceHeader = "X-Tenon-Instance"
 
-// During a takeover the kernel distributes connections over the old and the new
-// service. An answer of the old one says nothing about the new one, so tenon asks
-// again.
+// probeTries is how often tenon asks for an answer of the right instance. During a
+// takeover the kernel distributes connections over the old and the new service, so an
+// answer of the wrong one says nothing.
 const probeTries = 16
 
 // probes never reuse a connection, which would reach the same service again. They use

@@ -9,9 +9,9 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A pod's log holds the output of the program, with progress on separate lines in
-// between, so that people can read it as it is. [escape] starts everything that is
-// added, so that each byte of the program can be told from the rest:
+// escape starts everything in a pod's log that the program did not print. A log holds
+// the output of the program, with progress on separate lines in between, so that people
+// can read it as it is and each byte of the program can be told from the rest:
 //
 //	escape "tenon:progress " JSON "\n"   progress, at the beginning of a line
 //	escape "tenon:end\n"                 the last line, see [LastMark]
