@@ -149,9 +149,10 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 
 // vacate lets other units have what the job held, if its executor knows that nothing
 // of it runs any more. What is left to do mostly waits for the disk, and many jobs
-// can wait at once. GPUs stay with the job for as long as the journal says so.
+// can wait at once. GPUs stay with the job for as long as the journal says so, and so
+// does its place where the user bounds how many units are at work.
 func (c *call) vacate() {
-	if !c.status.Over || len(c.run.Devices) > 0 {
+	if !c.status.Over || len(c.run.Devices) > 0 || c.o.Parallel > 0 {
 		return
 	}
 	c.outgoing <- struct{}{}
