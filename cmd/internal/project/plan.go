@@ -191,13 +191,13 @@ var anyTarget = ir.Target{Executor: all.Default}
 func unitNames(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {
-		out[i] = UnitName(n)
+		out[i] = unitName(n)
 	}
 	return out
 }
 
-// UnitName is the name of a unit that may be written with a dot, as in the language.
-func UnitName(n string) string {
+// unitName is the name of a unit that may be written with a dot, as in the language.
+func unitName(n string) string {
 	if strings.Contains(n, "/") {
 		return n
 	}
