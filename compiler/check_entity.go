@@ -16,13 +16,14 @@ import (
 )
 
 // checkEntities makes the checks of one entity at a time.
-func (c *compilation) checkEntities() {
+func (c *checker) checkEntities() {
 	endpoints := map[int64]*listener{}
 	for _, id := range c.order {
 		e := c.entities[id]
 		if c.broken[id] {
 			continue
 		}
+		c.checkPorts(e)
 		c.checkAmounts(e)
 		c.checkNodes(e)
 		c.checkSchema(e)
@@ -49,7 +50,7 @@ func (c *compilation) checkEntities() {
 
 // checkAmounts refuses amounts that are beyond any machine or any patience, so
 // that none of them overflows later.
-func (c *compilation) checkAmounts(e *entity) {
+func (c *checker) checkAmounts(e *entity) {
 	at := func(p ...string) diag.Pos { return c.sys.At("", e.path(p...)...).Pos }
 	needs, _ := e.fields.get("needs").(object)
 	amounts := map[string]object{"needs": needs}
@@ -76,7 +77,7 @@ func (c *compilation) checkAmounts(e *entity) {
 	}
 }
 
-func (c *compilation) checkNodes(e *entity) {
+func (c *checker) checkNodes(e *entity) {
 	needs, _ := e.fields.get("needs").(object)
 	if n := whole(needs.get("nodes")); n > 1 && !e.component.Distributed {
 		c.fail(e, diag.Diagnostic{
@@ -87,7 +88,7 @@ func (c *compilation) checkNodes(e *entity) {
 	}
 }
 
-func (c *compilation) tooLarge(e *entity, at diag.Pos, wanted string) {
+func (c *program) tooLarge(e *entity, at diag.Pos, wanted string) {
 	c.fail(e, diag.Diagnostic{
 		Message: fmt.Sprintf("a number of %s is too large", e),
 		Wanted:  wanted,
@@ -97,7 +98,7 @@ func (c *compilation) tooLarge(e *entity, at diag.Pos, wanted string) {
 
 // noColumn is the fault of naming a column that a table does not have. at is
 // the path of the field that names it.
-func (c *compilation) noColumn(e *entity, what, column string, in *out, schema ir.Schema, at ...string) {
+func (c *checker) noColumn(e *entity, what, column string, in *out, schema ir.Schema, at ...string) {
 	d := diag.Diagnostic{
 		Message: fmt.Sprintf("%s of %s names a column %q that %s does not have", what, e, column, owner(in)),
 		Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
@@ -127,7 +128,7 @@ func columnNames(s ir.Schema) []string {
 }
 
 // checkSchema checks what an entity declares of its own table.
-func (c *compilation) checkSchema(e *entity) {
+func (c *checker) checkSchema(e *entity) {
 	for _, o := range e.outs {
 		if o.kind != ir.Table || e.section == "deployments" {
 			continue
@@ -177,7 +178,7 @@ func isNumber(t string) bool {
 	return strings.HasPrefix(t, "int") || strings.HasPrefix(t, "uint") || strings.HasPrefix(t, "float")
 }
 
-func (c *compilation) columnSpan(e *entity, column string) diag.Span {
+func (c *checker) columnSpan(e *entity, column string) diag.Span {
 	if sp, ok := c.sys.Column(e.section, e.name, column); ok {
 		sp.Label = "declared here"
 		return sp
@@ -185,7 +186,7 @@ func (c *compilation) columnSpan(e *entity, column string) diag.Span {
 	return c.sys.Label("declared here", e.path("schema", column)...)
 }
 
-func (c *compilation) checkColumn(e *entity, col ir.Column, at []string) {
+func (c *checker) checkColumn(e *entity, col ir.Column, at []string) {
 	if _, ok := ir.Types[col.Type]; !ok {
 		var types []string
 		for t := range ir.Types {
@@ -222,7 +223,7 @@ func number(n json.Number) *big.Rat {
 	return r
 }
 
-func (c *compilation) checkModel(e *entity) {
+func (c *checker) checkModel(e *entity) {
 	table, model := e.input("table"), e.outs["model"]
 	if table == nil || model == nil {
 		return
@@ -260,7 +261,7 @@ func (c *compilation) checkModel(e *entity) {
 
 // checkFields checks the fields whose meaning the component states, and those of
 // its parts.
-func (c *compilation) checkFields(e *entity) {
+func (c *checker) checkFields(e *entity) {
 	c.checkFieldsOf(e, e.component, "")
 	for i := range e.component.stages {
 		if s := &e.component.stages[i]; s.Part != "" {
@@ -271,7 +272,7 @@ func (c *compilation) checkFields(e *entity) {
 	}
 }
 
-func (c *compilation) checkFieldsOf(e *entity, k *component, part string) {
+func (c *checker) checkFieldsOf(e *entity, k *component, part string) {
 	fields, path, dotted := e.fields, []string{}, ""
 	if part != "" {
 		fields, _ = e.fields.at(part).(object)
@@ -337,7 +338,7 @@ func parsesAsTime(s string) bool {
 	return false
 }
 
-func (c *compilation) checkLabel(e *entity, col ir.Column, task string, from *out) {
+func (c *checker) checkLabel(e *entity, col ir.Column, task string, from *out) {
 	spans := []diag.Span{c.sys.At("", e.path("label")...), c.columnSpan(from.entity, col.Name)}
 	if col.Nullable {
 		c.fail(e, diag.Diagnostic{
@@ -377,7 +378,7 @@ func (e *entity) input(name string) *port {
 }
 
 // checkEndpoint checks where a service listens.
-func (c *compilation) checkEndpoint(e *entity, f *endpointFields, endpoints map[int64]*listener) {
+func (c *checker) checkEndpoint(e *entity, f *endpointFields, endpoints map[int64]*listener) {
 	if f.Port != "" {
 		port, host := whole(e.fields.at(f.Port)), stringOf(e.fields.at(f.Host))
 		if other := endpoints[port]; other != nil && overlap(host, other.host) {
@@ -406,7 +407,7 @@ type listener struct {
 }
 
 // checkPredicts checks that a table has the columns that a model reads.
-func (c *compilation) checkPredicts(e *entity, p *predicts) {
+func (c *checker) checkPredicts(e *entity, p *predicts) {
 	model, table := e.input(p.Model), e.input(p.Table)
 	if model == nil || table == nil || model.out.signature == nil {
 		return
@@ -461,7 +462,7 @@ var metricsOf = map[string][]string{
 	"regression":     {"r2", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "median_absolute_error", "mean_absolute_percentage_error", "max_error", "explained_variance"},
 }
 
-func (c *compilation) checkObjectives(e *entity) {
+func (c *checker) checkObjectives(e *entity) {
 	asks := 0
 	for _, f := range []string{"availability", "latency", "freshness", "quality"} {
 		if v := e.fields.get(f); v != nil && len(objectOr(v)) != 0 {
@@ -521,7 +522,7 @@ func objectOr(v any) object {
 }
 
 // asksNothing is the fault of a standard that is empty.
-func (c *compilation) asksNothing(e *entity, at ...string) {
+func (c *checker) asksNothing(e *entity, at ...string) {
 	c.fail(e, diag.Diagnostic{
 		Message: fmt.Sprintf("%s of %s asks nothing", strings.Join(at, "."), e),
 		Spans:   []diag.Span{c.sys.Label("", e.path(at...)...)},
@@ -537,7 +538,7 @@ func nearest(name string, candidates []string) string {
 	return ""
 }
 
-func (c *compilation) checkStep(e *entity) {
+func (c *checker) checkStep(e *entity) {
 	outputs, _ := e.fields.get("outputs").(object)
 	if len(outputs) == 0 {
 		c.fail(e, diag.Diagnostic{
@@ -573,7 +574,7 @@ var (
 )
 
 // checkSecrets refuses what looks like a secret written out.
-func (c *compilation) checkSecrets(e *entity) {
+func (c *checker) checkSecrets(e *entity) {
 	var walk func(v any, at []string)
 	walk = func(v any, at []string) {
 		switch v := v.(type) {
@@ -617,7 +618,7 @@ func (c *compilation) checkSecrets(e *entity) {
 	}
 }
 
-func (c *compilation) secretHint(e *entity, name string) string {
+func (c *checker) secretHint(e *entity, name string) string {
 	if e.section == "steps" {
 		return fmt.Sprintf("write `secrets: %s: secret: env: \"%s\"` and read it from the environment", strings.ToUpper(name), strings.ToUpper(name))
 	}
@@ -625,7 +626,7 @@ func (c *compilation) secretHint(e *entity, name string) string {
 }
 
 // secretRefs are the references an entity makes, by the path of the field.
-func (c *compilation) secretRefs(e *entity) map[string]object {
+func (c *checker) secretRefs(e *entity) map[string]object {
 	refs := map[string]object{}
 	add := func(at string, v any) {
 		o, _ := v.(object)

@@ -10,7 +10,7 @@ import (
 
 // checkCycles finds entities that read from one another in a circle. CUE sees
 // no fault there: identities are plain strings.
-func (c *compilation) checkCycles() {
+func (c *checker) checkCycles() {
 	const (
 		unseen = iota
 		open
@@ -40,7 +40,7 @@ func (c *compilation) checkCycles() {
 	}
 }
 
-func (c *compilation) reportCycle(cycle []string) {
+func (c *checker) reportCycle(cycle []string) {
 	// Begin with the entity that comes first, whichever way it was found.
 	first := slices.Index(cycle, slices.MinFunc(cycle, func(a, b string) int {
 		return slices.Index(c.order, a) - slices.Index(c.order, b)

@@ -15,7 +15,7 @@ import (
 
 // moved reads which entities have been given another name. The new name has to
 // be there, or move on, and the former one must not.
-func (c *compilation) moved() []ir.Move {
+func (c *checker) moved() []ir.Move {
 	list, err := c.sys.Lookup("moved").List()
 	if err != nil {
 		return nil // none, or said by Faults
@@ -69,7 +69,7 @@ func (m move) entity(field string) string {
 
 // checkMoveFields refuses what a move does not have: CUE takes it, because a
 // system is open.
-func (c *compilation) checkMoveFields(m move) {
+func (c *checker) checkMoveFields(m move) {
 	it, err := m.value.Fields()
 	if err != nil {
 		return // said by Faults
@@ -84,7 +84,7 @@ func (c *compilation) checkMoveFields(m move) {
 	}
 }
 
-func (c *compilation) checkMove(m move, earlier, later []move) {
+func (c *checker) checkMove(m move, earlier, later []move) {
 	at := func(field string) []diag.Span { return []diag.Span{c.moveSpan(m, field)} }
 	from, _, _ := strings.Cut(m.From, "/")
 	to, _, _ := strings.Cut(m.To, "/")
@@ -137,7 +137,7 @@ func isEntity(id string) bool {
 	return slices.Contains(lang.Sections, section) && name != "" && !strings.ContainsAny(name, "./")
 }
 
-func (c *compilation) moveSpan(m move, field string) diag.Span {
+func (c *checker) moveSpan(m move, field string) diag.Span {
 	return diag.Span{Pos: c.sys.Pos(m.value.LookupPath(cue.ParsePath(field)).Pos())}
 }
 

@@ -53,7 +53,7 @@ func milli(n json.Number) int64 {
 	return ceil(r.Mul(r, big.NewRat(1000, 1)))
 }
 
-func (c *compilation) pools() []ir.Pool {
+func (c *checker) pools() []ir.Pool {
 	var pools []ir.Pool
 	for _, id := range c.order {
 		if e := c.entities[id]; e.section == "resources" {
@@ -65,7 +65,7 @@ func (c *compilation) pools() []ir.Pool {
 }
 
 // pool reads a pool and refuses one that makes no sense of its GPUs.
-func (c *compilation) pool(e *entity) ir.Pool {
+func (c *checker) pool(e *entity) ir.Pool {
 	p := ir.Pool{Name: e.name, Resources: resourcesOf(e.fields)}
 	gpu, _ := e.fields.get("gpu").(object)
 	p.Shares = whole(gpu.get("shares"))
@@ -92,7 +92,7 @@ func (c *compilation) pool(e *entity) ir.Pool {
 // mostDevices is more GPUs, or parts of them, than any pool has.
 const mostDevices = 1 << 20
 
-func (c *compilation) checkPool(e *entity, p *ir.Pool) {
+func (c *checker) checkPool(e *entity, p *ir.Pool) {
 	label := func(label string, at ...string) diag.Span { return c.sys.Label(label, e.path(at...)...) }
 	var cut, guaranteed int64
 	parts := big.NewInt(max(p.Shares, 1))
@@ -142,7 +142,7 @@ func (c *compilation) checkPool(e *entity, p *ir.Pool) {
 
 // checkResources proves that every unit fits a pool, and sets the one it draws
 // from. Without any pool the machine decides when the plan is applied.
-func (c *compilation) checkResources(units []ir.Unit, pools []ir.Pool) {
+func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 	for i := range units {
 		u := &units[i]
 		e := c.entities[u.Entity]
@@ -207,7 +207,7 @@ func (c *compilation) checkResources(units []ir.Unit, pools []ir.Pool) {
 }
 
 // unknownTeam is the fault of a team that no pool has, if it is that.
-func (c *compilation) unknownTeam(e *entity, u *ir.Unit, pools []ir.Pool) bool {
+func (c *checker) unknownTeam(e *entity, u *ir.Unit, pools []ir.Pool) bool {
 	var names []string
 	d := diag.Diagnostic{
 		Message: fmt.Sprintf("%s is of a team %q that no pool has", e, u.Team),
@@ -283,7 +283,7 @@ func cores(m int64) string { return strings.TrimSuffix(formatFloat(float64(m)/10
 
 // target is the entry of targets that the system names, local processes if it
 // names none.
-func (c *compilation) target() ir.Target {
+func (c *checker) target() ir.Target {
 	name, err := c.sys.Lookup("target").String()
 	if err != nil {
 		return ir.Target{Name: "local", Executor: "process"}
@@ -310,7 +310,7 @@ func (c *compilation) target() ir.Target {
 }
 
 // checkExecutor refuses what the target's executor cannot honour.
-func (c *compilation) checkExecutor(units []ir.Unit, t ir.Target) {
+func (c *checker) checkExecutor(units []ir.Unit, t ir.Target) {
 	if name, err := c.sys.Lookup("target").String(); err == nil && t.Name != name {
 		return // the one that is chosen has a fault of its own
 	}

@@ -27,7 +27,7 @@ type typing struct {
 
 // typeSQL begins to type every query whose inputs are known against their
 // declared columns. The function it returns ends that.
-func (c *compilation) typeSQL() (end func()) {
+func (c *checker) typeSQL() (end func()) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	var wg sync.WaitGroup
 	for _, id := range c.order {
@@ -55,7 +55,7 @@ func (e *entity) inputTables() map[string]ir.Schema {
 }
 
 // checkSQL holds what was found about every query against what is declared.
-func (c *compilation) checkSQL() error {
+func (c *checker) checkSQL() error {
 	for _, id := range c.order {
 		e := c.entities[id]
 		if e.typing == nil || c.broken[id] {
@@ -68,7 +68,7 @@ func (c *compilation) checkSQL() error {
 	return nil
 }
 
-func (c *compilation) checkQuery(e *entity) error {
+func (c *checker) checkQuery(e *entity) error {
 	query := e.string(e.component.SQL)
 	for _, p := range e.ports {
 		if c.broken[p.from] {
@@ -110,7 +110,7 @@ var otherEveryTime = lazyregexp.New(`(?i)\b((?:random|setseed|uuid|uuidv4|uuidv7
 // checkComparisons refuses to compare columns of two families of types, as in a
 // join of a text on a number: DuckDB would convert the text, row by row, and
 // fail on the first that does not.
-func (c *compilation) checkComparisons(e *entity, query string) {
+func (c *checker) checkComparisons(e *entity, query string) {
 	for _, cmp := range e.typing.Compared {
 		if family(cmp.Left.Type) == family(cmp.Right.Type) {
 			continue
@@ -143,7 +143,7 @@ func family(t string) string {
 	return t
 }
 
-func (c *compilation) sqlFault(e *entity, query string, err *duck.SQLError) diag.Diagnostic {
+func (c *checker) sqlFault(e *entity, query string, err *duck.SQLError) diag.Diagnostic {
 	d := diag.Diagnostic{
 		Message: fmt.Sprintf("the SQL of %s: %s", e, strings.TrimSuffix(err.Message, "!")),
 		Spans:   []diag.Span{c.sqlSpan(e, query, err.Offset)},
@@ -170,7 +170,7 @@ func (c *compilation) sqlFault(e *entity, query string, err *duck.SQLError) diag
 }
 
 // compareColumns holds the columns of the result against the declared ones.
-func (c *compilation) compareColumns(e *entity, query string, found []duck.Column) {
+func (c *checker) compareColumns(e *entity, query string, found []duck.Column) {
 	declared := e.outs["out"].schema
 	byName := map[string]duck.Column{}
 	var names []string
@@ -246,7 +246,7 @@ func columnOffset(query, name string) int {
 
 // sqlSpan is the place in the .cue file of a byte of the query; without one,
 // the query's beginning.
-func (c *compilation) sqlSpan(e *entity, query string, offset int) diag.Span {
+func (c *checker) sqlSpan(e *entity, query string, offset int) diag.Span {
 	at := c.sys.At("in this query", e.path(e.component.SQL)...)
 	lit := c.sys.Literal(e.path(e.component.SQL)...)
 	if lit == nil {
@@ -264,7 +264,7 @@ func (c *compilation) sqlSpan(e *entity, query string, offset int) diag.Span {
 // literalPos maps a byte of a string's value to its place in the source. It
 // knows plain and multi-line strings without interpolation or escapes before
 // the byte; elsewhere it gives up.
-func (c *compilation) literalPos(lit *ast.BasicLit, value string, offset int) (diag.Pos, bool) {
+func (c *checker) literalPos(lit *ast.BasicLit, value string, offset int) (diag.Pos, bool) {
 	start := c.sys.Pos(lit.Pos())
 	before := value[:min(offset, len(value))]
 	line, col := strings.Count(before, "\n"), len(before)-(strings.LastIndex(before, "\n")+1)

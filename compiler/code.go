@@ -23,7 +23,7 @@ const libraryFolder = "_tenon"
 
 // code is what a stage runs: the files of its component, and for Python a locked
 // environment.
-func (c *compilation) code(e *entity, s *stage, w work) ir.Code {
+func (c *lowerer) code(e *entity, s *stage, w work) ir.Code {
 	code := ir.Code{Runtime: ir.Runtime(w.run.Runtime)}
 	if s.Kind == string(ir.Record) {
 		code.Runtime = ir.Builtin
@@ -65,7 +65,7 @@ func stringsOf(v any) []string {
 
 // lock returns the digest of the lock of a stage: the component's, or one made of it
 // together with the packages that the entity asks for.
-func (c *compilation) lock(e *entity, s *stage, w work) string {
+func (c *lowerer) lock(e *entity, s *stage, w work) string {
 	owner, base, packages, err := c.environment(e, s, w)
 	if err != nil {
 		c.componentFault(e, err)
@@ -93,7 +93,7 @@ func (c *compilation) lock(e *entity, s *stage, w work) string {
 
 // environment finds the lock of a stage, the entity whose packages are added to it,
 // and the field that lists them.
-func (c *compilation) environment(e *entity, s *stage, w work) (owner *entity, lock []byte, packages string, err error) {
+func (c *lowerer) environment(e *entity, s *stage, w work) (owner *entity, lock []byte, packages string, err error) {
 	env := w.run.Environment
 	if s.Environment != (environment{}) {
 		env = s.Environment
@@ -135,7 +135,7 @@ func (c *compilation) environment(e *entity, s *stage, w work) (owner *entity, l
 	return e, sources.lock, packages, nil
 }
 
-func (c *compilation) environmentOf(e *entity, name string) (*entity, []byte, string, error) {
+func (c *lowerer) environmentOf(e *entity, name string) (*entity, []byte, string, error) {
 	s := e.component.stage(name)
 	if s == nil {
 		return e, nil, "", &componentError{of: e.component, message: fmt.Sprintf("has no stage %q", name)}
@@ -148,7 +148,7 @@ func (c *compilation) environmentOf(e *entity, name string) (*entity, []byte, st
 }
 
 // userFiles adds the files that a field of an entity names.
-func (c *compilation) userFiles(e *entity, code *ir.Code, field string) {
+func (c *lowerer) userFiles(e *entity, code *ir.Code, field string) {
 	v := e.fields.at(field)
 	if script := stringOf(v); script != "" {
 		c.userFile(e, code, script, field)
@@ -163,7 +163,7 @@ func sortCode(code *ir.Code) {
 	code.Files = slices.CompactFunc(code.Files, func(a, b ir.CodeFile) bool { return a.Path == b.Path })
 }
 
-func (c *compilation) userFile(e *entity, code *ir.Code, name, field string) {
+func (c *lowerer) userFile(e *entity, code *ir.Code, name, field string) {
 	clean := path.Clean(filepath.ToSlash(name))
 	refuse := func(message, hint string) {
 		c.fail(e, diag.Diagnostic{Message: message, Spans: []diag.Span{c.sys.At("", e.path(field)...)}, Hint: hint})
@@ -202,7 +202,7 @@ func (c *compilation) userFile(e *entity, code *ir.Code, name, field string) {
 }
 
 // within reports whether a path without links lies in the system's folder.
-func (c *compilation) within(path string) bool {
+func (c *lowerer) within(path string) bool {
 	dir, err := filepath.EvalSymlinks(c.sys.Dir)
 	if err != nil {
 		return false
@@ -211,7 +211,7 @@ func (c *compilation) within(path string) bool {
 	return err == nil && filepath.IsLocal(rel)
 }
 
-func (c *compilation) userFolder(e *entity, code *ir.Code, name, full, field string) {
+func (c *lowerer) userFolder(e *entity, code *ir.Code, name, full, field string) {
 	entries, err := os.ReadDir(full)
 	if err != nil {
 		c.fail(e, diag.Diagnostic{
@@ -244,7 +244,7 @@ func filesBeside(full string) []string {
 	return names
 }
 
-func (c *compilation) internal(err error) {
+func (c *program) internal(err error) {
 	if c.err == nil {
 		c.err = fmt.Errorf("compile: %w", err)
 	}

@@ -40,44 +40,33 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	faults := sys.Faults()
 	// What CUE could not make sense of is not looked at again below: its faults
 	// are said, and those of the rest still have to be found.
-	c := &compilation{
+	p := &program{
 		ctx: ctx, sys: sys, options: o,
-		entities: map[string]*entity{}, broken: map[string]bool{}, misfits: map[string]bool{}, blobs: map[string][]byte{}, components: map[string]*component{},
+		entities: map[string]*entity{}, components: map[string]*component{}, broken: map[string]bool{},
 	}
-	c.checkRoot()
-	c.decodeAll()
-	end := c.typeSQL()
+	(&decoder{p}).decodeAll()
+	check := &checker{program: p, misfits: map[string]bool{}}
+	end := check.typeSQL()
 	defer end()
-	c.checkCycles()
-	c.checkEntities()
-	if err := c.checkSQL(); err != nil {
+	check.checkRoot()
+	check.checkCycles()
+	check.checkEntities()
+	if err := check.checkSQL(); err != nil {
 		return nil, err
 	}
-	target := c.target()
-	pools := c.pools()
-	moved := c.moved()
-	units := slices.DeleteFunc(c.lowerAll(), func(u ir.Unit) bool { return c.broken[u.Entity] })
-	c.checkResources(units, pools)
-	c.checkExecutor(units, target)
-	if c.err != nil {
-		return nil, c.err
+	target, pools, moved := check.target(), check.pools(), check.moved()
+	lower := &lowerer{program: p, blobs: map[string][]byte{}}
+	units := slices.DeleteFunc(lower.lowerAll(), func(u ir.Unit) bool { return p.broken[u.Entity] })
+	check.checkResources(units, pools)
+	check.checkExecutor(units, target)
+	if p.err != nil {
+		return nil, p.err
 	}
-	if all := append(faults, c.faults...); len(all) > 0 {
+	if all := append(faults, p.faults...); len(all) > 0 {
 		return nil, all.Sort()
 	}
-	for id := range c.broken { // a fault that went unsaid must not become a deletion
-		section, name, _ := strings.Cut(id, "/")
-		if slices.ContainsFunc(sys.Reads(section, name), func(from string) bool { return c.broken[from] }) {
-			continue // for the same cause
-		}
-		c.fault(diag.Diagnostic{
-			Message: fmt.Sprintf("%s.%s cannot be evaluated", section, name),
-			Spans:   []diag.Span{sys.Label("", section, name)},
-			Hint:    "look for values that depend on one another in a circle",
-		})
-	}
-	if len(c.faults) > 0 {
-		return nil, c.faults.Sort()
+	if p.unexplained(); len(p.faults) > 0 {
+		return nil, p.faults.Sort()
 	}
 	slices.SortFunc(units, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
 	for i := range units {
@@ -86,43 +75,79 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 		}
 	}
 	return &Result{
-		System: &ir.System{Version: ir.Version, Name: c.systemName(), Target: target, Pools: pools, Moved: moved, Units: units, Entities: c.declared(units)},
-		Blobs:  c.blobs,
+		System: &ir.System{
+			Version: ir.Version, Name: p.systemName(), Target: target, Pools: pools, Moved: moved,
+			Units: units, Entities: lower.declared(units),
+		},
+		Blobs: lower.blobs,
 	}, nil
 }
 
+// unexplained reports entities that are broken for no reported reason: otherwise they
+// would look deleted.
+func (c *program) unexplained() {
+	for id := range c.broken {
+		section, name, _ := strings.Cut(id, "/")
+		if slices.ContainsFunc(c.sys.Reads(section, name), func(from string) bool { return c.broken[from] }) {
+			continue // for the same cause
+		}
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("%s.%s cannot be evaluated", section, name),
+			Spans:   []diag.Span{c.sys.Label("", section, name)},
+			Hint:    "look for values that depend on one another in a circle",
+		})
+	}
+}
+
 // systemName is the name of the system, "" if that is a fault.
-func (c *compilation) systemName() string {
+func (c *program) systemName() string {
 	name, _ := c.sys.Lookup("name").String()
 	return name
 }
 
-// A compilation collects faults while the stages go on with what they can.
-type compilation struct {
+// A program is what the passes share: the entities as plain data, and the faults
+// that were found so far. A pass continues with every entity that is not broken.
+type program struct {
 	ctx      context.Context
 	sys      *lang.System
 	options  Options
 	entities map[string]*entity // by "section/name"
 	order    []string           // of entities, as written
-	broken   map[string]bool    // entities that cannot be lowered
-	misfits  map[string]bool    // entities that fit no pool
-	blobs    map[string][]byte
 	// components are those that were asked for, by name.
 	components map[string]*component
-	faults     diag.List
-	err        error // our own fault, the first
+
+	broken map[string]bool // entities with a fault
+	faults diag.List
+	err    error // the first internal error
 }
 
-func (c *compilation) fault(d diag.Diagnostic) { c.faults = append(c.faults, d) }
+// The passes, in their order. Each adds to the program: a decoder its entities, the
+// other two only faults.
+type (
+	// A decoder reads the entities, resolves their components and binds their ports.
+	decoder struct{ *program }
+	// A checker checks what CUE cannot.
+	checker struct {
+		*program
+		misfits map[string]bool // entities that fit no pool
+	}
+	// A lowerer makes the units of entities that are not broken.
+	lowerer struct {
+		*program
+		blobs map[string][]byte // by digest
+	}
+)
+
+func (c *program) fault(d diag.Diagnostic) { c.faults = append(c.faults, d) }
 
 // fail notes a fault at an entity and keeps it from being lowered.
-func (c *compilation) fail(e *entity, d diag.Diagnostic) {
+func (c *program) fail(e *entity, d diag.Diagnostic) {
 	c.broken[e.id()] = true
 	c.fault(d)
 }
 
 // blob keeps content under its digest.
-func (c *compilation) blob(b []byte) string {
+func (c *lowerer) blob(b []byte) string {
 	d := ir.Sum(b)
 	c.blobs[d] = b
 	return d
@@ -131,7 +156,7 @@ func (c *compilation) blob(b []byte) string {
 // knownRoot are the fields of a system besides the sections of entities.
 var knownRoot = []string{"name", "target", "env", "moved", "components"}
 
-func (c *compilation) checkRoot() {
+func (c *checker) checkRoot() {
 	if !c.sys.Lookup("name").Exists() && c.sys.Value.Err() == nil {
 		c.fault(diag.Diagnostic{Message: "the system has no name", Hint: "write `tenon.#System` and `name: \"...\"` at the top"})
 	}

@@ -158,7 +158,7 @@ func (e *componentError) Error() string { return "the component " + e.of.name + 
 // component returns what a package states of a component. The last part of the
 // name is its own, the rest that of the package; one without a domain is of the
 // library.
-func (c *compilation) component(name string) (*component, error) {
+func (c *program) component(name string) (*component, error) {
 	if k, ok := c.components[name]; ok {
 		return k, k.fault
 	}
@@ -198,7 +198,7 @@ func componentNames(pkg lang.Package) []string {
 
 // decodeComponent reads what a package states of a component. That of the library is
 // known to be a tenon.#Component; any other is held to it here.
-func (c *compilation) decodeComponent(k *component, v cue.Value) error {
+func (c *program) decodeComponent(k *component, v cue.Value) error {
 	if !k.pkg.Library() {
 		tenon, err := c.sys.Package("tenon.dev/tenon")
 		if err != nil {
@@ -275,6 +275,8 @@ func (k *component) check() error {
 			return fault(s, "runtime", "does not say what runs it", `write runtime: "python" or "command"`)
 		case s.Runtime == string(ir.Command) && s.Command == "":
 			return fault(s, "command", "has the runtime \"command\" and names no field with the command", `write command: "command"`)
+		case s.Document != "" && len(s.Params)+len(s.Names) > 0:
+			return fault(s, "document", "states both a document and single parameters", "bind either one field with all parameters, or each of them")
 		case s.Environment.Stage != "" && k.stage(s.Environment.Stage) == nil:
 			return fault(s, "environment.stage", fmt.Sprintf("has no stage %q, whose environment it takes", s.Environment.Stage), diag.DidYouMean(s.Environment.Stage, k.stageNames()))
 		}
@@ -405,7 +407,7 @@ var (
 
 // sources returns the code of the component: files in Go for one that Tenon runs
 // itself, and all others for any other. A fault of it is a [componentError].
-func (c *compilation) sources(k *component, runtime string) (*codeOf, error) {
+func (c *program) sources(k *component, runtime string) (*codeOf, error) {
 	if k.code == nil {
 		k.code = &codeOf{files: map[string][]byte{}}
 		k.code.err = c.collect(k, runtime)
@@ -413,7 +415,7 @@ func (c *compilation) sources(k *component, runtime string) (*codeOf, error) {
 	return k.code, k.code.err
 }
 
-func (c *compilation) collect(k *component, runtime string) error {
+func (c *program) collect(k *component, runtime string) error {
 	code := k.code
 	if err := c.addFolder(k); err != nil {
 		return err
@@ -437,7 +439,7 @@ func (c *compilation) collect(k *component, runtime string) error {
 }
 
 // addFolder adds the files of the component's folder by their paths below it.
-func (c *compilation) addFolder(k *component) error {
+func (c *program) addFolder(k *component) error {
 	fsys, dir := k.pkg.Files, k.pkg.Dir
 	fault := func(format string, args ...any) error {
 		return &componentError{of: k, message: fmt.Sprintf(format, args...), hint: "the code of a component is in the folder with its name, beside the CUE of the package"}
@@ -586,7 +588,7 @@ func (code *codeOf) digest() string {
 
 // recordFile and recordNames tell the record of a compilation what was read of a
 // component that is not embedded.
-func (c *compilation) recordFile(dir, name string, b []byte) {
+func (c *program) recordFile(dir, name string, b []byte) {
 	if dir == "" {
 		return
 	}
@@ -597,7 +599,7 @@ func (c *compilation) recordFile(dir, name string, b []byte) {
 	c.options.Record.File(full, b)
 }
 
-func (c *compilation) recordNames(fsys fs.FS, dir, folder string) {
+func (c *program) recordNames(fsys fs.FS, dir, folder string) {
 	if dir == "" {
 		return
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // compute returns the parameters that Go code of the library adds to a unit.
-func (c *compilation) compute(e *entity, w work) (object, error) {
+func (c *lowerer) compute(e *entity, w work) (object, error) {
 	f := compute.Params[w.component]
 	if f == nil {
 		return nil, fmt.Errorf("the component %s computes parameters, and the library has no code for it", w.component)
@@ -39,6 +39,6 @@ func (c *compilation) compute(e *entity, w work) (object, error) {
 }
 
 // shown is an entity without what it reads and who reads it.
-func (c *compilation) shown(e *entity) shown.Entity {
+func (c *lowerer) shown(e *entity) shown.Entity {
 	return shown.Entity{System: c.systemName(), Section: e.section, Name: e.name, Component: e.component.name, Fields: e.fields.json()}
 }

@@ -13,7 +13,7 @@ import (
 
 // declared are the entities as their user declared them. Targets are not among
 // them: the system has the one that is chosen.
-func (c *compilation) declared(units []ir.Unit) []ir.Entity {
+func (c *lowerer) declared(units []ir.Unit) []ir.Entity {
 	params := map[string]json.RawMessage{}
 	for _, u := range units {
 		params[u.ID] = u.Params
@@ -28,7 +28,7 @@ func (c *compilation) declared(units []ir.Unit) []ir.Entity {
 	return all
 }
 
-func (c *compilation) declare(e *entity, params map[string]json.RawMessage) ir.Entity {
+func (c *lowerer) declare(e *entity, params map[string]json.RawMessage) ir.Entity {
 	d := ir.Entity{ID: e.id(), Component: e.component.name, Pos: c.posOf(e.path()...), Places: map[string]string{}, Limits: e.component.Limits}
 	fields := e.fields.without("name").without("component")
 	for _, port := range e.outNames {
@@ -57,7 +57,7 @@ func (c *compilation) declare(e *entity, params map[string]json.RawMessage) ir.E
 	return d
 }
 
-func (c *compilation) posOf(path ...string) ir.Pos {
+func (c *lowerer) posOf(path ...string) ir.Pos {
 	at := c.sys.Label("", path...)
 	return ir.Pos{File: at.File, Line: at.Line, Col: at.Col}
 }
@@ -102,7 +102,7 @@ func columnsAsFields(s ir.Schema) object {
 }
 
 // places notes where the fields of a part of an entity are written.
-func (c *compilation) places(d *ir.Entity, e *entity, path string, raw []string, fields object) {
+func (c *lowerer) places(d *ir.Entity, e *entity, path string, raw []string, fields object) {
 	for _, f := range fields {
 		at := append(slices.Clip(raw), f.name)
 		key := ir.JoinPath(path, f.name)
@@ -177,7 +177,7 @@ func namesOf(s ir.Schema, which func(ir.Column) bool) []string {
 
 // declareStage names the fields behind the parameters of a stage. params are those
 // of all units.
-func (c *compilation) declareStage(e *entity, s *stage, params map[string]json.RawMessage) ir.Stage {
+func (c *lowerer) declareStage(e *entity, s *stage, params map[string]json.RawMessage) ir.Stage {
 	d := ir.Stage{Unit: e.id(), Fields: map[string]string{}}
 	if s.name != "" {
 		d.Unit += "/" + s.name

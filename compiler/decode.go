@@ -269,7 +269,7 @@ func formatFloat(f float64) string {
 }
 
 // decodeAll reads every entity that CUE finds sound, then binds their ports.
-func (c *compilation) decodeAll() {
+func (c *decoder) decodeAll() {
 	for _, section := range lang.Sections {
 		for _, name := range c.sys.EntityNames(section) {
 			c.decodeEntity(section, name)
@@ -280,7 +280,7 @@ func (c *compilation) decodeAll() {
 	}
 }
 
-func (c *compilation) decodeEntity(section, name string) {
+func (c *decoder) decodeEntity(section, name string) {
 	v := c.sys.Lookup(section, name)
 	e := &entity{section: section, name: name, value: v, outs: map[string]*out{}}
 	if !c.sys.Valid() && v.Validate(cue.Concrete(true), cue.Final()) != nil {
@@ -336,7 +336,7 @@ func goodName(s string) bool {
 	return s != "" && len(s) <= 100
 }
 
-func (c *compilation) decodeOut(e *entity, v cue.Value) error {
+func (c *decoder) decodeOut(e *entity, v cue.Value) error {
 	if !v.Exists() {
 		return nil
 	}
@@ -443,7 +443,7 @@ func numberAt(v cue.Value, name string) (json.Number, error) {
 }
 
 // bind reads the identities under "in" and "on" and finds what they name.
-func (c *compilation) bind(e *entity) {
+func (c *decoder) bind(e *entity) {
 	if on := at(e.value, "on"); on.Exists() {
 		c.bindPort(e, "on", on, e.path("on"))
 	}
@@ -457,7 +457,7 @@ func (c *compilation) bind(e *entity) {
 	}
 }
 
-func (c *compilation) bindPort(e *entity, name string, v cue.Value, path []string) {
+func (c *decoder) bindPort(e *entity, name string, v cue.Value, path []string) {
 	p := port{name: name, kind: ir.PortKind(stringAt(v, "kind")), from: stringAt(v, "from"), port: stringAt(v, "port")}
 	producer := c.entities[p.from]
 	if producer != nil {
@@ -495,7 +495,7 @@ func (c *compilation) bindPort(e *entity, name string, v cue.Value, path []strin
 	e.ports = append(e.ports, p)
 }
 
-func (c *compilation) literalHint(p port) string {
+func (c *decoder) literalHint(p port) string {
 	if c.entities[p.from] != nil {
 		return fmt.Sprintf("write %s.out", strings.ReplaceAll(p.from, "/", "."))
 	}
@@ -517,7 +517,7 @@ func (c *compilation) literalHint(p port) string {
 }
 
 // added is a column of a bound value that its producer does not have, or "".
-func (c *compilation) added(v cue.Value, o *out) string {
+func (c *decoder) added(v cue.Value, o *out) string {
 	it, err := at(v, "schema").Fields()
 	if err != nil {
 		return ""
@@ -532,7 +532,7 @@ func (c *compilation) added(v cue.Value, o *out) string {
 
 // sameAs reports whether a bound value is what the producer gives. It is not
 // when somebody copied the identity and wrote a schema of their own.
-func (c *compilation) sameAs(v cue.Value, o *out) bool {
+func (c *decoder) sameAs(v cue.Value, o *out) bool {
 	it, err := at(v, "schema").Fields()
 	if err != nil {
 		return o.kind != ir.Table

@@ -8,6 +8,7 @@
 // files that the system names, and reaches the network only through
 // [Options.Lock].
 //
-// compile.go is the door. decode.go reads values, check_*.go are the checks,
-// lower_*.go make units, one file per kind of entity.
+// compile.go has the entry point and the order of the passes: decode.go and
+// resolve.go read entities and find their components (component.go), check_*.go
+// check them, and lower.go makes units, with code.go for what they run.
 package compiler

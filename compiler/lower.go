@@ -13,7 +13,7 @@ import (
 )
 
 // lowerAll makes the units of every entity that is sound.
-func (c *compilation) lowerAll() []ir.Unit {
+func (c *lowerer) lowerAll() []ir.Unit {
 	var units []ir.Unit
 	for _, id := range c.order {
 		if !c.broken[id] {
@@ -24,7 +24,7 @@ func (c *compilation) lowerAll() []ir.Unit {
 }
 
 // lower makes the units of an entity as its component states.
-func (c *compilation) lower(e *entity) []ir.Unit {
+func (c *lowerer) lower(e *entity) []ir.Unit {
 	var units []ir.Unit
 	for i := range e.component.stages {
 		s := &e.component.stages[i]
@@ -49,7 +49,7 @@ type work struct {
 	fields    object // which the parameters are fields of
 }
 
-func (c *compilation) work(e *entity, s *stage) (work, error) {
+func (c *program) work(e *entity, s *stage) (work, error) {
 	w := work{component: e.component.name, of: e.component, run: s, fields: e.fields}
 	switch {
 	case s.As != "":
@@ -79,7 +79,7 @@ func (c *compilation) work(e *entity, s *stage) (work, error) {
 	return w, nil
 }
 
-func (c *compilation) lowerStage(e *entity, s *stage, w work) ir.Unit {
+func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	u := c.unit(e, s, w.component)
 	r := w.run
 	u.Code = c.code(e, s, w)
@@ -105,7 +105,7 @@ func (c *compilation) lowerStage(e *entity, s *stage, w work) ir.Unit {
 }
 
 // unit is what the units of an entity share: how it is run.
-func (c *compilation) unit(e *entity, s *stage, component string) ir.Unit {
+func (c *lowerer) unit(e *entity, s *stage, component string) ir.Unit {
 	at := c.sys.Label("", e.path()...)
 	u := ir.Unit{
 		ID: e.id(), Entity: e.id(), Kind: ir.Kind(s.Kind), Component: component,
@@ -154,7 +154,7 @@ func placementOf(e *entity) *ir.Placement {
 }
 
 // params are the parameters of a unit, a JSON object.
-func (c *compilation) params(e *entity, w work) json.RawMessage {
+func (c *lowerer) params(e *entity, w work) json.RawMessage {
 	if w.run.Document != "" {
 		o, _ := w.fields.at(w.run.Document).(object)
 		return o.json()
@@ -182,16 +182,18 @@ func (c *compilation) params(e *entity, w work) json.RawMessage {
 }
 
 // nameOf is what a parameter that holds a name is given.
-func (c *compilation) nameOf(e *entity, of string) string {
+func (c *lowerer) nameOf(e *entity, of string) string {
 	switch of {
 	case "system":
 		return c.systemName()
 	case "entity":
 		return e.name
 	}
-	if p := e.input(lastOf(of)); p != nil {
+	port := lastOf(of)
+	if p := e.input(port); p != nil {
 		return p.out.entity.name
 	}
+	c.componentFault(e, &componentError{of: e.component, message: fmt.Sprintf("asks for the name behind the input %q, which %s does not have", port, e)})
 	return ""
 }
 
@@ -236,7 +238,7 @@ func endpointOf(o object, f *endpointFields) *ir.Endpoint {
 }
 
 // stageInputs binds the inputs of a stage.
-func (c *compilation) stageInputs(e *entity, s *stage) []ir.Input {
+func (c *lowerer) stageInputs(e *entity, s *stage) []ir.Input {
 	var in []ir.Input
 	if s.inputs == nil {
 		for _, p := range e.ports {

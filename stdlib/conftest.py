@@ -21,7 +21,8 @@ import pytest
 STDLIB = Path(__file__).parent
 LIBRARY = "_tenon"  # where the compiler lays the components' own files
 SHARED = {p.name: p for p in STDLIB.glob("lib/*/tenon_*.py")}
-sys.path[:0] = sorted({str(p.parent) for p in SHARED.values()})
+sys.path[:0] = sorted({str(p.parent) for p in SHARED.values()} | {str(STDLIB / "lib" / "test")})
+pytest_plugins = ["testing_models"]
 
 
 def code(component: str) -> dict[str, Path]:

@@ -9,14 +9,14 @@ import (
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
 
-// drained are the signals for the program. A service that is asked to end hears of it
-// only after its drain, or once it is asked again.
+// drained returns the signals for the program. A service that is asked to end gets the
+// signal only after its drain, or when it is asked again.
 func (r *runner) drained() <-chan os.Signal {
 	if r.task.Drain == 0 {
 		return r.signals
 	}
 	signals := make(chan os.Signal)
-	go func() { // as long as the process
+	go func() { // runs as long as the process
 		var asked os.Signal
 		var over <-chan struct{}
 		for {
@@ -36,8 +36,8 @@ func (r *runner) drained() <-chan os.Signal {
 	return signals
 }
 
-// drain returns what is closed once the service may end: at once if a note says so, or
-// else after the time in which all nodes have heard that it gets no more requests.
+// drain returns a channel that is closed once the service may end: at once if a note
+// says so, otherwise after the time that all nodes need to stop sending it requests.
 func (r *runner) drain() <-chan struct{} {
 	over := make(chan struct{})
 	go func() {

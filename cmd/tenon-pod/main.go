@@ -1,44 +1,44 @@
-// Command tenon-pod is the program of every pod of Tenon: it fetches what a unit
-// reads, runs the unit's program, and stores what that wrote.
+// Command tenon-pod runs in every pod of Tenon: it fetches a unit's inputs, runs the
+// unit's program and stores its outputs.
 //
 //	tenon-pod run --store URL --task DIGEST
 //
-// The task, a [pod.Task], is in the store. It is laid out below [pod.Work]:
+// The store holds the task, a [pod.Task]. Its files are below [pod.Work]:
 //
-//	in, data, code  as the task says where, read-only
+//	in, data, code  at the paths in the task, read-only
 //	out             outputs
 //	notes           metrics.json and progress.jsonl
 //	scratch         also $TMPDIR and $HOME
 //	step.json       the document
 //	log             the end of what the program printed
 //
-// A pod that is started again has the folder of the one before it: what was fetched
-// and is still what it should be stays, all else is made anew. If a job has come to
-// its end before, it does not run again.
+// A pod that restarts finds the folder of its predecessor: it keeps what was fetched
+// and is still correct, and recreates everything else. A job that has ended before does
+// not run again.
 //
 // # What the program finds
 //
-// The variables of the container, which are those of the image and of the pod, but
-// for those that [pod.StoreEnv] begins; over them those of the task; over them
-// HOME, TMPDIR, USER and LOGNAME, and PATH where the task has VIRTUAL_ENV;
-// over them those that [pod.SecretEnv] begins; and $TENON_STEP. It cannot look into
-// this process.
+// The program gets the variables of the container, which come from the image and the
+// pod, without those that begin with [pod.StoreEnv]. The following override them, in
+// this order: the variables of the task; HOME, TMPDIR, USER and LOGNAME, and PATH if
+// the task has VIRTUAL_ENV; those that begin with [pod.SecretEnv]; and $TENON_STEP. The
+// program cannot inspect this process.
 //
 // # What it does for the program
 //
-// It is the first process, see package first: it hands signals on and reaps. It
-// ends a program that writes more than it may, or takes longer to end than its
-// grace, and all that a program leaves behind. Standard output and error go to this
-// process's standard output in the order in which they were printed, with progress
-// in between, see [pod.LogWriter].
+// It is the first process of the container, see package pid1: it forwards signals and
+// reaps processes. It kills a program that exceeds its disk limit or its grace period,
+// and everything that a program leaves behind. Standard output and error go to this
+// process's standard output in the order in which they were printed, with progress in
+// between, see [pod.LogWriter].
 //
 // # How it ends
 //
-// With the program's status, or 128 and the signal that killed it; with 127 if the
-// program was not found, and 126 if something else went wrong. A job's
-// [pod.Result] is written to the store last, when all that it names is there; a
-// [pod.End] is the termination message. A store that does not take what a program
-// has made is asked again for some time.
+// It exits with the program's status, or 128 plus the signal that killed it; with 127
+// if the program was not found, and 126 if something else failed. It writes a job's
+// [pod.Result] to the store last, when everything that the result refers to is there. A
+// [pod.End] is the termination message. If the store does not accept the outputs, it
+// retries for some time.
 //
 // It is built without cgo, so that it runs in any image.
 package main

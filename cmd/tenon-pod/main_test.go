@@ -31,7 +31,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// asPod makes the test binary be the command.
+// asPod makes the test binary act as the command.
 const asPod = "TENON_POD_TEST"
 
 func TestMain(m *testing.M) {
@@ -73,11 +73,11 @@ func (b *fixture) ok(err error) {
 	}
 }
 
-// at is a path in the work folder.
+// at returns a path in the work folder.
 func (b *fixture) at(path string) string { return filepath.Join(b.work, path) }
 
-// job is one that runs a script of the shell in its scratch folder, with an output
-// that it may write.
+// job returns a job that runs a shell script in its scratch folder and may write one
+// output.
 func (b *fixture) job(script string) pod.Task {
 	return pod.Task{
 		Name: "models-late-train-0123456789ab-1", Kind: ir.Job, Command: []string{"sh", "-c", script},
@@ -89,7 +89,7 @@ func (b *fixture) job(script string) pod.Task {
 	}
 }
 
-// put stores a file or, where names end the paths of files, a folder.
+// put stores a file or, if more holds names, a folder of files with these paths.
 func (b *fixture) put(text string, more ...string) artifact.Ref {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "artifact")
@@ -144,7 +144,7 @@ func (b *fixture) command(task pod.Task, env []string, command ...string) *conta
 	return c
 }
 
-// wait waits for its end.
+// wait waits for the end of the container.
 func (c *container) wait() *container {
 	c.Helper()
 	timer := time.AfterFunc(60*time.Second, func() { _ = c.Process.Kill() })
@@ -163,7 +163,7 @@ func (b *fixture) run(task pod.Task, env ...string) *container {
 	return b.start(task, env...).wait()
 }
 
-// log is what the pod has printed so far: the program's, and progress.
+// log returns what the pod has printed so far: output of the program, and progress.
 func (c *container) log() (string, []step.Progress) {
 	c.Helper()
 	c.mu.Lock()
@@ -178,7 +178,7 @@ func (c *container) log() (string, []step.Progress) {
 
 func (c *container) said() string { c.Helper(); s, _ := c.log(); return s }
 
-// end is the termination message.
+// end returns the termination message.
 func (c *container) end() pod.End {
 	c.Helper()
 	b, err := os.ReadFile(c.message)
@@ -190,7 +190,7 @@ func (c *container) end() pod.End {
 	return end
 }
 
-// result is what is in the store.
+// result returns the result in the store.
 func (c *container) result() (r pod.Result) {
 	c.Helper()
 	b, err := c.store.Note(c.Context(), pod.ResultNote(c.task.Name))
@@ -199,7 +199,7 @@ func (c *container) result() (r pod.Result) {
 	return r
 }
 
-// want holds status, termination message and result against an end.
+// want checks exit status, termination message and result.
 func (c *container) want(end pod.End) *container {
 	c.Helper()
 	if c.status != end.Status() {
@@ -281,7 +281,7 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 		"exit 0": {}, "exit 3": {ExitCode: 3}, "exit 127": {ExitCode: 127}, "exit 255": {ExitCode: 255, Signal: ""},
 		"kill -TERM $$":      {ExitCode: 128 + 15, Signal: "SIGTERM"},
 		"kill -KILL $$":      {ExitCode: 128 + 9, Signal: "SIGKILL"},
-		"sleep 600 & exit 4": {ExitCode: 4}, // what it leaves behind holds its output open
+		"sleep 600 & exit 4": {ExitCode: 4}, // what it leaves behind keeps its output open
 	} {
 		t.Run(script, func(t *testing.T) {
 			t.Parallel()
@@ -295,7 +295,7 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 	}
 }
 
-// Of several pods that do one task together the first one has its outputs.
+// Of several pods of a task, the outputs of the first count.
 func TestATaskOfSeveralPods(t *testing.T) {
 	b := newFixture(t)
 	task := b.job(`echo "I am $JOB_COMPLETION_INDEX" | tee ../out/result; exit $JOB_COMPLETION_INDEX`)
@@ -345,7 +345,7 @@ func TestAServiceLeavesOnlyAMessage(t *testing.T) {
 	if c.wait().want(pod.End{}); !strings.HasSuffix(c.said(), "bye\n") {
 		t.Errorf("it said %q", c.said())
 	}
-	// It is started again, also where the store has lost what is still there.
+	// It restarts, although the store has lost what is still in the folder.
 	b.ok(b.store.Remove(t.Context(), task.Fetch[0].Ref.Digest))
 	task.Command[2] = "cat ../in/model; exit 1"
 	c = b.run(task)
@@ -383,7 +383,7 @@ func TestAPodThatIsKilledMidwayBeginsAnew(t *testing.T) {
 	before, err := os.Stat(b.at("in/kept"))
 	b.ok(err)
 	b.ok(c.Process.Kill())
-	b.ok(os.Mkdir(b.at("in/"+files.HalfWritten+"x"), 0o755)) // of a fetch that was cut off
+	b.ok(os.Mkdir(b.at("in/"+files.HalfWritten+"x"), 0o755)) // of an interrupted fetch
 	task.Command[2] = strings.ReplaceAll(task.Command[2], "exec sleep 600", "exit 0")
 	again := b.run(task).want(pod.End{Stored: true})
 	if again.said() != c.said() {
@@ -474,7 +474,7 @@ func TestTheProgramCannotLookIntoTheFirstProcess(t *testing.T) {
 	}
 }
 
-// copied is the test binary where every user may execute it.
+// copied returns a copy of the test binary that every user may execute.
 func copied(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tenon-pod")
@@ -524,7 +524,7 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 			run := b.run(task)
 			c.want.Fault = strings.ReplaceAll(c.want.Fault, "STORE", b.url)
 			if strings.Contains(name, "damaged") && strings.HasPrefix(run.end().Fault, "fetch input flights: artifact "+ir.Sum([]byte("rows"))+" was changed") {
-				c.want.Fault = run.end().Fault // it names places of the store
+				c.want.Fault = run.end().Fault // it names paths of the store
 			}
 			run.want(c.want)
 			if c.want.Stored && run.result().Finished.Before(run.result().Started) {
@@ -572,7 +572,7 @@ func TestAProgramThatWritesTooMuchIsEnded(t *testing.T) {
 	b.run(task).want(pod.End{ExitCode: 137, Signal: "SIGKILL", Fault: "wrote 3 MiB, more than needs.disk 1 MiB", Stored: true})
 }
 
-// However fast it was: whether it was ended or had ended makes no difference.
+// Speed makes no difference: the program fails whether it was killed or had ended.
 func TestAProgramThatWroteTooMuchHasFailed(t *testing.T) {
 	b := newFixture(t)
 	task := b.job("head -c 3M /dev/zero > ../all; mv ../all ../out/result")
@@ -706,7 +706,7 @@ func TestOutputsAreOfTheirKind(t *testing.T) {
 	}
 }
 
-// away moves what the store has out of the way of every write, and back.
+// away makes the store reject every write. back undoes that.
 func (b *fixture) away() (back func()) {
 	b.Helper()
 	cas, notes := filepath.Join(b.dir, "cas"), filepath.Join(b.dir, "notes")
@@ -833,7 +833,7 @@ func TestAnEndForWantOfMemoryIsTold(t *testing.T) {
 	group, err := os.MkdirTemp(root, "tenon-pod-test")
 	b.ok(err)
 	b.ok(os.WriteFile(filepath.Join(group, limit), []byte("128M"), 0))
-	// To be in it is a matter of the processes, to see it as a container does of mounts.
+	// Processes join the control group; a mount makes it visible, as in a container.
 	join := fmt.Sprintf(`echo 0 > %[1]s/cgroup.procs && mount --make-rprivate / && mount --bind %[1]s %[2]s && exec "$0" "$@"`, group, root)
 	c := b.command(b.job("head -c 1G /dev/zero | tail -c 1G | wc -c; echo goes on; exit 3"), nil, "sh", "-c", join, os.Args[0]).wait()
 	c.want(pod.End{ExitCode: 3, OutOfMemory: true, Stored: true})

@@ -21,17 +21,17 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// lookEvery is how often is looked at what the program writes and uses.
+// lookEvery is how often the disk and memory usage of the program is measured.
 const lookEvery = 200 * time.Millisecond
 
-// A program is one that runs.
+// A program is a running program.
 type program struct {
 	pid    int
-	output *os.File // what it prints
+	output *os.File // its output
 	meter  *meter
 }
 
-// start lays out the task and starts its program.
+// start fetches the inputs of the task and starts its program.
 func (r *runner) start(ctx context.Context) (*program, error) {
 	if len(r.task.Command) == 0 {
 		return nil, errors.New("the task is damaged: there is no program to run")
@@ -43,7 +43,7 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 		r.tail = newTail(r.at("log"), pod.MaxLog)
 	}
 	env := r.environ()
-	for _, kv := range env { // by which the program is found
+	for _, kv := range env { // needed to find the program
 		if path, is := strings.CutPrefix(kv, "PATH="); is {
 			if err := os.Setenv("PATH", path); err != nil {
 				return nil, err
@@ -58,7 +58,7 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 		return nil, err
 	}
 	defer printing.Close()
-	// What it has in memory, secrets too, is written to no disk.
+	// No core dump: it would write the memory, secrets included, to a disk.
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return nil, errors.Join(err, output.Close())
 	}
@@ -72,8 +72,8 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 	return p, nil
 }
 
-// follow stays with the program until nothing of it is left, and notes how it
-// ended and what it took.
+// follow waits until the program and its children are gone, and records how the program
+// ended and what it used.
 func (r *runner) follow(ctx context.Context, p *program) {
 	printed, stop := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -89,7 +89,7 @@ func (r *runner) follow(ctx context.Context, p *program) {
 	r.ended(pid1.Follow(p.pid, r.drained()))
 	asked := ctx.Err() != nil
 	r.result.Finished = time.Now().UTC()
-	pid1.EndRest() // which also lets go of the pipe
+	pid1.EndRest() // this also closes the pipe
 	<-printed
 	close(stop)
 	beside.Wait()
@@ -104,8 +104,7 @@ func (r *runner) follow(ctx context.Context, p *program) {
 	}
 }
 
-// watch ends a program that writes more than it may, or does not end within its
-// grace.
+// watch ends a program that exceeds its disk limit or its grace period.
 func (r *runner) watch(ctx context.Context, p *program, stop <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -128,13 +127,13 @@ func (r *runner) watch(ctx context.Context, p *program, stop <-chan struct{}) {
 				r.result.Fault = disk.OverQuota(wrote, r.task.Disk)
 				_ = unix.Kill(-1, unix.SIGKILL)
 			}
-			// A large tree is measured less often, so that measuring stays cheap.
+			// Measure a large tree less often, so that measuring stays cheap.
 			timer.Reset(max(lookEvery, 20*time.Since(began)))
 		}
 	}
 }
 
-// written is how much disk the program takes up, if that is bounded.
+// written returns the disk usage of the program, or 0 if it has no limit.
 func (r *runner) written() int64 {
 	if r.task.Disk == 0 {
 		return 0
@@ -142,8 +141,8 @@ func (r *runner) written() int64 {
 	return disk.Written(r.work)
 }
 
-// both writes to the log of the pod and to that of the store. A fault of one is no
-// reason to keep it from the other, or to stop the program.
+// both writes to the log of the pod and to that of the store. An error of one must
+// neither affect the other nor stop the program.
 type both struct {
 	log  io.Writer
 	tail *tail
@@ -155,13 +154,12 @@ func (b both) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A tail is a file that holds the last bytes of all that was written to it, in a
-// ring.
+// A tail is a file that keeps the last bytes written to it, as a ring buffer.
 type tail struct {
 	file  *os.File
 	max   int64
-	total int64 // bytes that were written
-	err   error // why it is of no use
+	total int64 // bytes written in all
+	err   error // why it is unusable
 }
 
 func newTail(path string, max int64) *tail {
@@ -184,8 +182,8 @@ func (t *tail) write(b []byte) {
 	}
 }
 
-// end returns the file with the bytes in their order, and how many went before
-// them.
+// end returns the file with the bytes in order, and how many earlier bytes were
+// dropped.
 func (t *tail) end() (path string, cut int64, err error) {
 	if t.err != nil {
 		return "", 0, t.err

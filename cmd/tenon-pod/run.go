@@ -18,9 +18,9 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 )
 
-// options are what the pod's command says.
+// options are the flags of the command.
 type options struct {
-	url, digest   string // of the store, of the task
+	url, digest   string // of the store, and of the task
 	work, message string // paths
 	patience      time.Duration
 }
@@ -30,18 +30,18 @@ type runner struct {
 	options
 	log       *pod.LogWriter
 	signals   <-chan os.Signal // for the program
-	container []string         // its variables
+	container []string         // the variables of the container
 	store     *remote.Store
 	task      pod.Task
-	tail      *tail // of what the program prints; nil for a service
+	tail      *tail // the end of the program's output; nil for a service
 	result    pod.Result
 }
 
-// run does all of it, and says how it ended.
+// run runs the task and returns how it ended.
 func (o options) run(stdout io.Writer) pod.End {
 	r := &runner{options: o, log: pod.NewLogWriter(stdout)}
 	r.result.ExitCode, r.result.Started = pid1.ExitFault, time.Now().UTC()
-	// It is done once the pod was asked to end.
+	// ctx is done once the pod was asked to end.
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	if done, err := r.begin(ctx); err != nil {
@@ -50,16 +50,16 @@ func (o options) run(stdout io.Writer) pod.End {
 		r.do(ctx)
 	}
 	if r.store != nil {
-		_ = r.store.Close() // what it has it has acknowledged
+		_ = r.store.Close() // it has acknowledged everything it has
 	}
 	if r.result.Stored {
-		_ = r.log.Last() // who does not see it waits for the cluster to say so
+		_ = r.log.Last() // without it, a reader waits for the cluster to report the end
 	}
 	return r.result.End
 }
 
-// begin takes hold of what a first process has, and reads the task. If that has
-// come to its end before, it is done.
+// begin sets up the first process of a container and reads the task. done reports that
+// the task has ended before.
 func (r *runner) begin(ctx context.Context) (done bool, err error) {
 	if err := pid1.Check(); err != nil {
 		return false, err
@@ -71,22 +71,22 @@ func (r *runner) begin(ctx context.Context) (done bool, err error) {
 	return r.open(ctx)
 }
 
-// do runs the program of a task that was read.
+// do runs the program of the task.
 func (r *runner) do(ctx context.Context) {
 	p, err := r.start(ctx)
 	if err == nil {
 		r.follow(ctx, p)
 	} else {
 		r.fail(ctx, err)
-		r.patience = 0 // nothing would be lost
+		r.patience = 0 // there are no outputs to lose
 	}
-	// What was asked to end may be asked to begin anew, unless it has succeeded.
+	// A pod that was asked to end may have to start over, unless it has succeeded.
 	if r.task.Kind == ir.Job && !r.result.Asked {
 		r.keep(context.WithoutCancel(ctx))
 	}
 }
 
-// fail notes, and prints, why the program could not be started.
+// fail records and prints why the program could not be started.
 func (r *runner) fail(ctx context.Context, err error) {
 	r.result.Finished = time.Now().UTC()
 	if r.result.Asked = ctx.Err() != nil; r.result.Asked {
@@ -97,10 +97,10 @@ func (r *runner) fail(ctx context.Context, err error) {
 	fmt.Fprintf(both{r.log, r.tail}, "tenon: %s\n", r.result.Fault)
 }
 
-// fault notes in one line why the run failed.
+// fault records in one line why the run failed.
 func (r *runner) fault(err error) { r.result.Fault = strings.Join(strings.Fields(err.Error()), " ") }
 
-// ended notes a status.
+// ended records an exit status.
 func (r *runner) ended(status int) {
 	if r.result.ExitCode, r.result.Signal = status, ""; status > 128 {
 		r.result.Signal = unix.SignalName(unix.Signal(status - 128))

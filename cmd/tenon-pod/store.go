@@ -19,8 +19,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// open opens the store and reads the task. If that has come to its end before,
-// its result is read as well, and it is done.
+// open opens the store and reads the task. If the task has ended before, open also
+// reads its result, and done is true.
 func (r *runner) open(ctx context.Context) (done bool, err error) {
 	if r.store, err = remote.Open(ctx, r.url); err != nil {
 		return false, err
@@ -51,10 +51,10 @@ func (r *runner) open(ctx context.Context) (done bool, err error) {
 	return true, nil
 }
 
-// note is where the result of this pod is.
+// note returns the name of the note with the result of this pod.
 func (r *runner) note() string { return pod.NodeNote(r.task.Name, os.Getenv(pod.NodeEnv)) }
 
-// keep stores what a job has made and then its result.
+// keep stores the outputs of a job and then its result.
 func (r *runner) keep(ctx context.Context) {
 	if r.result.Status() == 0 && r.note() == pod.ResultNote(r.task.Name) {
 		if err := r.keepOutputs(ctx); err != nil {
@@ -88,7 +88,7 @@ func (r *runner) keepOutputs(ctx context.Context) error {
 		out := r.task.Step.Outputs[port]
 		err := outputs.Output(port, out.Kind, out.Path)
 		if errors.Is(err, outputs.ErrMissing) {
-			continue // as whoever wants it will say
+			continue // the reader of the output will report it
 		}
 		if err != nil {
 			return err
@@ -100,9 +100,9 @@ func (r *runner) keepOutputs(ctx context.Context) error {
 	return nil
 }
 
-// keepNotes keeps metrics and log. Without a log a run is still what it was.
+// keepNotes stores metrics and log. A failure to store the log does not fail the run.
 func (r *runner) keepNotes(ctx context.Context) error {
-	if r.tail == nil { // it did not come to that
+	if r.tail == nil { // the program never started
 		return nil
 	}
 	if path, cut, err := r.tail.end(); err == nil {
@@ -124,7 +124,7 @@ func (r *runner) put(ctx context.Context, what, path string) (ref artifact.Ref, 
 		if ref, err = r.store.Put(ctx, path); err == nil {
 			return false, nil
 		}
-		if _, own := artifact.Digest(ctx, path); own != nil { // it is not for the store
+		if _, own := artifact.Digest(ctx, path); own != nil { // the fault is in the file, not in the store
 			return false, own
 		}
 		return true, err
@@ -132,8 +132,8 @@ func (r *runner) put(ctx context.Context, what, path string) (ref artifact.Ref, 
 	return ref, err
 }
 
-// insist does something again and again until there is no error that may pass, or
-// no patience any more. Meanwhile users are told why they wait.
+// insist repeats do until it succeeds, fails with a permanent error, or the patience is
+// used up. Meanwhile it reports to users why they wait.
 func (r *runner) insist(trouble string, do func() (again bool, err error)) error {
 	var since time.Time
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
@@ -146,7 +146,7 @@ func (r *runner) insist(trouble string, do func() (again bool, err error)) error
 			since = time.Now()
 		}
 		if time.Since(since)+pause > r.patience {
-			r.patience = 0 // for all that comes after
+			r.patience = 0 // for all later calls
 			return err
 		}
 		_ = r.log.Progress(step.Progress{Message: fmt.Sprintf("%s, and is asked again: %v", trouble, err)})

@@ -15,19 +15,19 @@ import (
 // cgroups is where a container finds its control group.
 const cgroups = "/sys/fs/cgroup"
 
-// A meter measures what the program takes. What its processes used the kernel adds
-// up when they are reaped, which leaves out what this process uses to fetch and to
-// store; so does the memory, of which pages of files are no part. That of all of
-// them at once, and whether the kernel killed one, only the control group tells.
+// A meter measures what the program uses. The kernel adds up the CPU time and disk
+// traffic of processes when they are reaped, which leaves out what this process uses to
+// fetch and to store. The memory leaves out cached pages of files. Only the control
+// group reports the memory of all processes at once, and whether the kernel killed one.
 type meter struct {
 	memory, events string   // files of the control group, "" if there is none
-	fields         []string // in memory, whose sum is used
+	fields         []string // fields of memory, whose sum is the memory in use
 	peak           int64
-	kills          int64 // before the program ran
+	kills          int64 // before the program started
 }
 
-// newMeter looks for the control group, of the second version of their interface
-// or of the first. That of the machine is none.
+// newMeter looks for the container's control group, of version 2 or 1. It ignores the
+// root control group of the machine.
 func newMeter(root string) *meter {
 	m := &meter{}
 	exists := func(path string) bool {
@@ -46,7 +46,7 @@ func newMeter(root string) *meter {
 	return m
 }
 
-// look notes how much memory is used now.
+// look samples the memory in use.
 func (m *meter) look() {
 	var now int64
 	for _, name := range m.fields {
@@ -55,8 +55,8 @@ func (m *meter) look() {
 	m.peak = max(m.peak, now)
 }
 
-// read tells what the program took, of which nothing is left, and whether the
-// kernel killed in the container for want of memory.
+// read returns what the program used, after all its processes have ended, and whether
+// the kernel killed a process of the container because it ran out of memory.
 func (m *meter) read() (u pod.Usage, outOfMemory bool) {
 	var r unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_CHILDREN, &r) == nil {
@@ -68,7 +68,7 @@ func (m *meter) read() (u pod.Usage, outOfMemory bool) {
 	return u, field(m.events, "oom_kill") > m.kills
 }
 
-// field is the number on the line of a file that begins with a name, or 0.
+// field returns the number on the line of a file that begins with name, or 0.
 func field(path, name string) int64 {
 	if path == "" {
 		return 0

@@ -21,14 +21,14 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// fetches is how many artifacts are fetched at once. The store bounds how many
-// files of each are.
+// fetches is how many artifacts are fetched in parallel. The store limits the parallel
+// files of each.
 const fetches = 4
 
-// lay lays out the task below the work folder, in which the pod may have been
+// lay sets up the files of the task below the work folder, where the pod may have
 // started before.
 func (r *runner) lay(ctx context.Context) error {
-	at := map[string]bool{} // what stays: where artifacts are, and, with false, folders on the way
+	at := map[string]bool{} // what to keep: true for artifacts, false for the folders above them
 	for _, f := range r.task.Fetch {
 		if !filepath.IsLocal(f.Path) {
 			return fmt.Errorf("the task is damaged: %q leaves the work folder", f.Path)
@@ -41,9 +41,10 @@ func (r *runner) lay(ctx context.Context) error {
 		at[r.at(f.Path)] = true
 	}
 	if code, err := filepath.Rel(r.work, r.task.Step.Code); err == nil && filepath.IsLocal(code) && !at[r.at(code)] {
-		at[r.at(code)] = false // it has to be there, whether or not it holds anything
+		at[r.at(code)] = false // it must exist, even if it is empty
 	}
-	// These stay as well, since they may be mounted elsewhere, but not what is in them.
+	// These folders stay too, since they may be mount points, but their contents are
+	// removed.
 	written := []string{r.at("out"), r.at("notes"), r.at("scratch")}
 	for _, dir := range written {
 		at[dir] = false
@@ -83,7 +84,7 @@ const document = "step.json"
 
 func (r *runner) at(path string) string { return filepath.Join(r.work, path) }
 
-// sweep removes what is in a folder but for what stays.
+// sweep removes everything in a folder except for what stays.
 func sweep(dir string, stays map[string]bool) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -99,7 +100,7 @@ func sweep(dir string, stays map[string]bool) error {
 	return err
 }
 
-// fetch fetches an artifact that is not there, or is not what it should be.
+// fetch fetches an artifact unless the right one is already there.
 func (r *runner) fetch(ctx context.Context, ref artifact.Ref, to string) error {
 	if got, err := artifact.Digest(ctx, to); err != nil || got != ref.Digest {
 		if err := files.RemoveAll(to); err != nil {
@@ -121,8 +122,8 @@ func (r *runner) fetch(ctx context.Context, ref artifact.Ref, to string) error {
 	})
 }
 
-// withdraw takes the variables of the program from this process, which gets its
-// own in their place, and lets no other process look into it.
+// withdraw removes the program's variables from this process, sets its own instead, and
+// prevents other processes from inspecting it.
 func withdraw(container []string) error {
 	for _, kv := range container {
 		k, v, _ := strings.Cut(kv, "=")
@@ -140,7 +141,7 @@ func withdraw(container []string) error {
 	return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
-// environ are the variables of the program, sorted.
+// environ returns the variables of the program, sorted.
 func (r *runner) environ() []string {
 	env := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 	secrets := map[string]string{}

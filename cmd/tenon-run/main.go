@@ -1,18 +1,18 @@
-// Command tenon-run is the first process of a container of Tenon: it runs the
-// program of a unit and does for it what nobody else in a container does.
+// Command tenon-run is the first process of a container of Tenon. It runs the program
+// of a unit and does for it what the first process of a container must do.
 //
 //	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
 //
-// Standard output and standard error both go to the log, in the order in which
-// they were printed. Secrets are read from a JSON object of variables, and win
-// over variables of the image. Signals are handed on to all processes, orphans are
-// reaped, and when the program has ended, the kernel ends what it left behind. It
-// exits as the program did: with its status, or with 128 and the signal that
-// killed it. Why a program could not be started is written to the fault file, and
-// the status is 127, or 126 if the fault is another. The status is written to the
-// exit file as well, for those who lose the process; the file is there, and empty,
-// from before the program is started. How many files the program may have open does
-// not depend on who started the container.
+// Standard output and standard error both go to the log, in the order in which they
+// were printed. Secrets are read from a JSON object of variables, and override
+// variables of the image. The command forwards signals to all processes and reaps
+// orphans. When the program has ended, the kernel kills what it left behind. The
+// command exits with the program's status, or with 128 plus the signal that killed it.
+// If the program could not be started, it writes the reason to the fault file, and the
+// status is 127 if the program was not found, otherwise 126. It also writes the status
+// to the exit file, for callers that lose the process; that file exists, empty, from
+// before the program starts. The limit of open files does not depend on who started the
+// container.
 //
 // It is built without cgo, so that it runs in any image.
 package main
@@ -41,13 +41,13 @@ func main() {
 	flag.Parse()
 
 	if *exitFile != "" {
-		note(*exitFile, "") // it began
+		note(*exitFile, "") // tells that the first process has run
 	}
 	status, err := run(*logFile, *secrets, *dir, flag.Args())
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "tenon: %v\n", err)
 		if *faultFile != "" {
-			_ = os.WriteFile(*faultFile, []byte(err.Error()+"\n"), 0o644) // the log tells it as well
+			_ = os.WriteFile(*faultFile, []byte(err.Error()+"\n"), 0o644) // the log says it too
 		}
 	}
 	if *exitFile != "" {
@@ -56,11 +56,11 @@ func main() {
 	os.Exit(status)
 }
 
-// note writes to a file where the program may have put anything.
+// note writes to a path where the program may have put anything.
 func note(name, text string) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 	if err != nil {
-		return // the process tells how it ended as well
+		return // the exit status of the process tells the same
 	}
 	defer f.Close()
 	_, _ = f.WriteString(text)
@@ -87,10 +87,10 @@ func run(logFile, secrets, dir string, argv []string) (status int, err error) {
 	if err != nil {
 		return status, err
 	}
-	return pid1.Follow(pid, signals), nil // and the kernel kills what it left
+	return pid1.Follow(pid, signals), nil // and the kernel kills what it left behind
 }
 
-// openLog lets both outputs go to one open file, so that they keep their order.
+// openLog sends both outputs to one open file, so that they keep their order.
 func openLog(name string) error {
 	if name == "" {
 		return nil
@@ -103,8 +103,8 @@ func openLog(name string) error {
 	return errors.Join(unix.Dup3(fd, 1, 0), unix.Dup3(fd, 2, 0))
 }
 
-// addSecrets puts secrets in the place of variables of the same names: of two,
-// most programs find the first.
+// addSecrets replaces variables of the same names by secrets: of two equal names, most
+// programs use the first.
 func addSecrets(env []string, name string) ([]string, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asRun makes the test binary be the command.
+// asRun makes the test binary act as the command.
 const asRun = "TENON_RUN_TEST"
 
 func TestMain(m *testing.M) {
@@ -87,7 +87,7 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 	for script, want := range map[string]int{
 		"exit 0": 0, "exit 3": 3, "exit 127": 127, "exit 255": 255,
 		"kill -TERM $$": 128 + 15, "kill -KILL $$": 128 + 9, "kill -SEGV $$": 128 + 11,
-		"sleep 600 & exit 4": 4, // and what it leaves behind does not keep it
+		"sleep 600 & exit 4": 4, // what it leaves behind does not delay its end
 	} {
 		f := start(t, nil, "sh", "-c", script)
 		if got := f.status(t); got != want {
@@ -99,7 +99,7 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 	}
 }
 
-// Who finds no process has to know whether there ever was one.
+// A caller that finds no process has to know whether there ever was one.
 func TestItTellsThatItBegan(t *testing.T) {
 	exit := filepath.Join(t.TempDir(), "exit")
 	f := start(t, nil, "-exit", exit, "sh", "-c", "cat "+exit+" && exit 3")
@@ -156,8 +156,7 @@ func TestBothOutputsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// Secrets win over variables of the same names, of which a program would find the
-// first.
+// Secrets override variables of the same names, although a program would use the first.
 func TestSecretsAreVariables(t *testing.T) {
 	secrets := filepath.Join(t.TempDir(), "secrets")
 	const text = `{"PASSWORD": "a b\nc", "EMPTY": "", "TOKEN": "x=y"}`

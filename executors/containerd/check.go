@@ -9,7 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/local"
 )
 
-// Check returns one fault per field of the unit that containers cannot honour.
+// Check returns one fault for each field of the unit that containers cannot honour.
 func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	fs := local.Check(u)
 	fault := func(field, hint, format string, args ...any) {
@@ -38,5 +38,5 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	return fs
 }
 
-// leastMemory is what the first process and the runtime need themselves.
+// leastMemory is what tenon-run and the runtime need for themselves.
 const leastMemory = 16 << 20

@@ -15,11 +15,11 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// Collect finds what all systems of the machine have left in containerd: images
-// that no container is made from and that nobody used since, and containers whose
-// run folder was removed since. Without a time it finds nothing.
+// Collect finds what all systems of the machine have left in containerd: images that no
+// container uses and that were not used since then, and containers whose run folder was
+// removed since then. Without a time it finds nothing.
 //
-// What an image shares with others that stay is counted, and stays.
+// The size of an image includes layers that it shares with other images, which stay.
 func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) (found []executors.Garbage, err error) {
 	if n.Since.IsZero() {
 		return nil, nil
@@ -44,8 +44,8 @@ func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) (f
 			}
 		}
 		for _, g := range unused {
-			// Whether somebody uses it now is looked at last of all. Who begins to do so
-			// in this very moment finds it gone, and loads it again.
+			// Check as late as possible whether somebody uses it now. A task that
+			// starts to use it at this very moment finds it gone and loads it again.
 			img, err := c.ImageService().Get(ctx, g.Name)
 			if err == nil && !usedSince(img, n.Since) {
 				err = c.ImageService().Delete(ctx, g.Name, images.SynchronousDelete())
@@ -62,8 +62,8 @@ func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) (f
 	return found, nil
 }
 
-// orphans are containers, and root file systems without one, whose run folder is
-// gone. It tells also which images have containers.
+// orphans returns the containers, and root file systems without a container, whose run
+// folder is gone. It also returns which images have containers.
 func (e *Executor) orphans(ctx context.Context, c *client.Client, since time.Time) (images map[string]bool, orphans []executors.Garbage, err error) {
 	all, err := c.ContainerService().List(ctx)
 	if err != nil {
@@ -91,13 +91,13 @@ func (e *Executor) orphans(ctx context.Context, c *client.Client, since time.Tim
 		if _, err := os.Stat(dirs[id]); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		used, _ := store.Usage(ctx, id) // as far as it can be seen
+		used, _ := store.Usage(ctx, id) // as far as it is known
 		orphans = append(orphans, executors.Garbage{Kind: "container", Name: id, Size: used.Size})
 	}
 	return images, orphans, nil
 }
 
-// unused are the images of tenon that nobody used since.
+// unused returns the images of tenon that nobody has used since then.
 func (e *Executor) unused(ctx context.Context, c *client.Client, inUse map[string]bool, since time.Time) ([]executors.Garbage, error) {
 	all, err := c.ImageService().List(ctx, fmt.Sprintf("labels.%q==image", labelName))
 	if err != nil {
@@ -108,7 +108,7 @@ func (e *Executor) unused(ctx context.Context, c *client.Client, inUse map[strin
 		if inUse[img.Name] || usedSince(img, since) {
 			continue
 		}
-		size, _ := client.NewImage(c, img).Usage(ctx, client.WithSnapshotUsage()) // as far as it can be seen
+		size, _ := client.NewImage(c, img).Usage(ctx, client.WithSnapshotUsage()) // as far as it is known
 		out = append(out, executors.Garbage{Kind: "image", Name: img.Name, Size: size})
 	}
 	return out, nil
@@ -119,5 +119,5 @@ func usedSince(img images.Image, since time.Time) bool {
 	if err != nil {
 		used = img.CreatedAt
 	}
-	return used.Add(usedEvery).After(since) // it is noted no more often than that
+	return used.Add(usedEvery).After(since) // the label is updated no more often than that
 }

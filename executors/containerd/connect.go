@@ -23,15 +23,15 @@ import (
 	"github.com/tenon-ml/tenon/executors/local"
 )
 
-// connect returns the connection to containerd, which mends itself when containerd
-// is started again.
+// connect returns the connection to containerd, which recovers when containerd
+// restarts.
 func (e *Executor) connect(ctx context.Context) (*client.Client, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.client != nil {
 		return e.client, nil
 	}
-	// The client would only say that it waited in vain.
+	// The client itself would only report a timeout.
 	conn, err := (&net.Dialer{Timeout: e.silence()}).DialContext(ctx, "unix", e.opts.Address)
 	if err != nil {
 		return nil, e.explain(err)
@@ -39,7 +39,7 @@ func (e *Executor) connect(ctx context.Context) (*client.Client, error) {
 	_ = conn.Close()
 	c, err := client.New(e.opts.Address, client.WithDefaultNamespace(e.opts.Namespace), client.WithExtraDialOpts([]grpc.DialOption{
 		grpc.WithChainUnaryInterceptor(e.watch), grpc.WithChainStreamInterceptor(e.watchStream),
-		// One that was started again is found soon.
+		// Reconnect soon after a restart.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			MinConnectTimeout: e.silence(),
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
@@ -52,7 +52,7 @@ func (e *Executor) connect(ctx context.Context) (*client.Client, error) {
 	return c, nil
 }
 
-// An unreachable error says that containerd does not answer.
+// An unreachable error means that containerd does not answer.
 type unreachable struct {
 	address, why string
 	err          error
@@ -61,7 +61,7 @@ type unreachable struct {
 func (u *unreachable) Error() string { return fmt.Sprintf("containerd at %s %s", u.address, u.why) }
 func (u *unreachable) Unwrap() error { return u.err }
 
-// explain says of an error of containerd what to do about it.
+// explain adds to an error of containerd what to do about it.
 func (e *Executor) explain(err error) error {
 	known := (*unreachable)(nil)
 	switch {
@@ -76,7 +76,7 @@ func (e *Executor) explain(err error) error {
 	case away(err):
 		return &unreachable{e.opts.Address, "does not answer: see whether it runs, and apply again; what runs in it is found again", err}
 	case errors.Is(err, unix.ENOSPC):
-		return err // of the run folder, which it names
+		return err // an error of the run folder, which it names
 	case strings.Contains(err.Error(), unix.ENOSPC.Error()):
 		return fmt.Errorf("no space is left where containerd keeps images and containers: make room, for instance with `tenon gc`, and apply again: %w", err)
 	case strings.Contains(err.Error(), "exec: \"runc\": executable file not found"):
@@ -90,17 +90,16 @@ func isDial(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// away reports whether an error says that containerd is not there now.
+// away reports whether an error means that containerd is not running now.
 func away(err error) bool {
 	return errdefs.IsUnavailable(err) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) && isDial(err)
 }
 
-// shimDied reports whether an error says that a container's shim ended while
-// containerd spoke with it.
+// shimDied reports whether an error means that a container's shim ended during a call.
 func shimDied(err error) bool { return strings.Contains(err.Error(), "ttrpc: closed") }
 
-// patiently does what is idempotent again while containerd is away, as long as it
-// is likely to come back. One that was not there from the start is not waited for.
+// patiently repeats do, which must be idempotent, while containerd is away and likely
+// to come back. It does not wait for a containerd that was unreachable from the start.
 func (e *Executor) patiently(ctx context.Context, do func(*client.Client) error) error {
 	c, err := e.connect(ctx)
 	if err != nil {
@@ -130,19 +129,19 @@ func (e *Executor) patiently(ctx context.Context, do func(*client.Client) error)
 	}
 }
 
-// silence is how long containerd may be silent before it is asked whether it is
-// still there.
+// silence is how long containerd may be silent before tenon checks whether it is still
+// there.
 func (e *Executor) silence() time.Duration { return e.opts.Patience / 6 }
 
-// Methods that are treated apart.
+// Methods with special treatment.
 const (
 	methodTasks   = "/containerd.services.tasks.v1.Tasks/"
 	methodWait    = methodTasks + "Wait"
 	methodVersion = "/containerd.services.version.v1.Version/Version"
 )
 
-// watch bounds a call. It may take as long as containerd answers others
-// meanwhile; but what is passed on to a shim does not take long, except to wait.
+// watch bounds a call. The call may take as long as containerd answers other calls. A
+// call that containerd forwards to a shim has a shorter limit, except for Wait.
 func (e *Executor) watch(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if method == methodVersion {
 		return invoke(ctx, method, req, reply, conn, opts...)
@@ -164,9 +163,9 @@ func (e *Executor) watch(ctx context.Context, method string, req, reply any, con
 	return err
 }
 
-// guard looks again and again whether containerd is there, and cancels a call if
-// it is not, or if the call takes longer than the limit, if there is one. It goes
-// on until it is stopped.
+// guard checks repeatedly whether containerd is there. It cancels a call if containerd
+// is gone or if the call exceeds the limit, if there is one. It runs until it is
+// stopped.
 func (e *Executor) guard(ctx context.Context, conn *grpc.ClientConn, limit time.Duration, cancel context.CancelCauseFunc) (stop func()) {
 	began := time.Now()
 	var timer *time.Timer
@@ -198,7 +197,7 @@ func (e *Executor) guard(ctx context.Context, conn *grpc.ClientConn, limit time.
 	}
 }
 
-// watchStream does the same for a stream, such as that of an image's content.
+// watchStream does the same for a stream, such as the content of an image.
 func (e *Executor) watchStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	call, cancel := context.WithCancelCause(ctx)
 	stop := e.guard(call, conn, 0, cancel)
@@ -212,7 +211,7 @@ func (e *Executor) watchStream(ctx context.Context, desc *grpc.StreamDesc, conn 
 	return &watched{s, call, stop, cancel}, nil
 }
 
-// watched tells of a stream that was cancelled why.
+// watched is a stream that returns the cause when it was cancelled.
 type watched struct {
 	grpc.ClientStream
 	call   context.Context
@@ -220,8 +219,7 @@ type watched struct {
 	cancel context.CancelCauseFunc
 }
 
-// RecvMsg is what gives the error, or the end, of a stream: nothing of it is left
-// then.
+// RecvMsg returns the error or the end of a stream, and then releases the stream.
 func (w *watched) RecvMsg(m any) error {
 	err := w.end(w.ClientStream.RecvMsg(m))
 	if err != nil {

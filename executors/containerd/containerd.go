@@ -26,14 +26,14 @@ import (
 // Name is the executor's name in handles and targets.
 const Name = "containerd"
 
-// Settings are what a target says, as tenon.#Containerd has it.
+// Settings are the settings of a target, as defined by tenon.#Containerd.
 type Settings struct {
 	Place
 	Base  string `json:"base"`
 	Hosts string `json:"hosts"`
 }
 
-// SettingsOf reads what a target says.
+// SettingsOf decodes the settings of a target.
 func SettingsOf(t ir.Target) (s Settings, err error) { return s, executors.DecodeSettings(t, &s) }
 
 // Defaults of a target's settings.
@@ -43,40 +43,40 @@ const (
 	DefaultSnapshotter = "overlayfs"
 )
 
-// Options say where containerd is and what it runs units with.
+// Options configure an executor: where containerd is and what units run with.
 type Options struct {
-	Place // what is empty has its default
-	// Build makes the image of a recipe, or finds it.
+	Place // empty fields have their defaults
+	// Build makes or finds the image of a recipe.
 	Build func(context.Context, image.Recipe) (v1.Image, error)
 	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
 	Duck func(ctx context.Context) (program string, err error)
 	// Runner is the path of tenon-run.
 	Runner string
-	// Env is tenon's environment, of which a few variables are passed on. Nil is
+	// Env is tenon's environment, of which a few variables are passed on. Nil means
 	// os.Environ.
 	Env []string
-	// Grace is how long a program may take to end after SIGTERM. Zero is 10 s.
+	// Grace is how long a program may take to end after SIGTERM. Zero means 10 s.
 	Grace time.Duration
-	// Patience is how long to wait for a containerd that went away. Zero is 1 min.
+	// Patience is how long to wait for a containerd that went away. Zero means 1 min.
 	Patience time.Duration
-	// CDI are the folders of the specifications of devices. Nil are the usual ones.
+	// CDI are the folders with device specifications. Nil means the usual ones.
 	CDI []string
-	// Hosts is the folder that says how registries are reached.
+	// Hosts is the folder with the configuration of registries.
 	Hosts string
 }
 
-// Executor runs units in containers. The list below says what it implements besides
-// [executors.Executor].
+// Executor runs units in containers. The assertions below list what it implements
+// besides [executors.Executor].
 type Executor struct {
 	opts Options
 
 	mu     sync.Mutex
 	client *client.Client
 
-	heard atomic.Int64 // when containerd answered last, as Unix nanoseconds
+	heard atomic.Int64 // when containerd last answered, in Unix nanoseconds
 
 	loading sync.Mutex
-	images  map[string]*loaded // by digest: those that were seen to be unpacked
+	images  map[string]*loaded // images known to be unpacked, by digest
 	others  map[Place]*Executor
 }
 
@@ -90,7 +90,7 @@ var (
 	_ executors.ImageRunner = (*Executor)(nil)
 )
 
-// New returns an executor. It connects when it is first asked for something.
+// New returns an executor. It connects on first use.
 func New(o Options) *Executor {
 	if o.Address == "" {
 		o.Address = defaultAddress
@@ -113,10 +113,10 @@ func New(o Options) *Executor {
 	return &Executor{opts: o, images: map[string]*loaded{}, others: map[Place]*Executor{}}
 }
 
-// RegistryHosts is the folder that says how registries are reached.
+// RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
-// Close ends the connection. What runs goes on.
+// Close closes the connection. Running tasks continue.
 func (e *Executor) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -132,15 +132,15 @@ func (e *Executor) Close() error {
 	return errors.Join(err, c.Close())
 }
 
-// in is ctx in tenon's namespace.
+// in returns ctx with tenon's namespace.
 func (e *Executor) in(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, e.opts.Namespace)
 }
 
-// Apply starts the task, or finds what was started under its name before: a job
-// that runs or has ended, a service that runs. A service that died is started
-// again. The prior service keeps running; both listen on the same port until it
-// is destroyed. A port that anybody else answers on is refused.
+// Apply starts the task, or finds the one started earlier under its name: a job that
+// runs or has ended, or a running service. It restarts a service that died. The prior
+// service keeps running; both listen on the same port until the prior one is destroyed.
+// A port that anybody else uses is an error.
 func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (h state.Handle, err error) {
 	if faults := e.Check(t.Unit); len(faults) > 0 {
 		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
@@ -190,8 +190,9 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	return e.settle(ctx, func() (state.Handle, error) { return e.start(ctx, c, t) })
 }
 
-// earlier says whether a task was started before, wherever that was, and stands.
-// If it does not, nothing of it is left.
+// earlier reports whether the task was started before, wherever that was, and can be
+// kept. Otherwise it removes what is left of that start. It fails if another task still
+// runs in the folder.
 func (e *Executor) earlier(ctx context.Context, r record, t executors.Task) (stands bool, err error) {
 	e = e.at(r.Place)
 	ctx = e.in(ctx)
@@ -209,9 +210,9 @@ func (e *Executor) earlier(ctx context.Context, r record, t executors.Task) (sta
 	return false, e.remove(ctx, c, r.ID, e.opts.Grace)
 }
 
-// resume says whether there is something to come back to. A job that has ended
-// is; a service that has is not. What an apply that was killed had only made
-// ready is let go.
+// resume reports whether an earlier start can be kept. That holds for a job that has
+// ended, but not for a service that has. It starts the program of a task that a killed
+// apply had only created.
 func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool, error) {
 	now, err := e.task(ctx, c, r.ID)
 	if err != nil {
@@ -233,8 +234,8 @@ func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool
 	return r.Kind != ir.Service, nil
 }
 
-// Find returns the handle of what there is of a task: a record in its folder, or
-// a container that was made and not recorded yet.
+// Find returns the handle of a task: from the record in its folder, or from a container
+// that was created but not yet recorded. Otherwise it returns nil.
 func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
 	r, err := records.Read(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -248,7 +249,7 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	ctx = e.in(ctx)
 	there := false
 	err = e.patiently(ctx, func(c *client.Client) error {
-		// A snapshot is made before its container.
+		// The snapshot is created before its container.
 		_, err := c.SnapshotService(e.opts.Snapshotter).Stat(ctx, r.ID)
 		if errdefs.IsNotFound(err) {
 			_, err = c.ContainerService().Get(ctx, r.ID)
@@ -266,7 +267,7 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	return &h, err
 }
 
-// Inspect tells how the task stands. A service is ready when it answers its
+// Inspect returns the status of the task. A service is ready when it answers its
 // readiness path with 200 and its own instance.
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
 	r, err := current(h)
@@ -286,5 +287,5 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	return r.Probe(ctx, st), nil
 }
 
-// logPath is where the log of a run is.
+// logPath returns the path of the log.
 func (r record) logPath() string { return filepath.Join(r.Dir, "log") }

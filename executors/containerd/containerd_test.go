@@ -26,19 +26,19 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// What the tests share, also with the tenons that they start and kill.
+// Environment that the tests share with the tenon processes that they start and kill.
 const (
 	addressVar   = "TENON_TEST_CONTAINERD"
 	namespaceVar = "TENON_TEST_NAMESPACE"
 	daemonVar    = "TENON_TEST_CONTAINERD_DIR"
 	runnerVar    = "TENON_TEST_RUNNER"
 	imagesVar    = "TENON_TEST_IMAGES"
-	programRef   = "localhost/program:1" // an image with nothing but the suite's program
+	programRef   = "localhost/program:1" // an image with only the suite's program
 )
 
 func TestMain(m *testing.M) { executortest.Main(m, shared) }
 
-// shared starts a containerd, and makes an image, for all tests of the package.
+// shared starts a containerd and builds an image for all tests of the package.
 func shared(dir string) (stop func() error, err error) {
 	d, err := containerdtest.Start("/tmp")
 	if err != nil {
@@ -54,7 +54,7 @@ func shared(dir string) (stop func() error, err error) {
 		return nil, err
 	}
 	tarball := filepath.Join(dir, "program.tar")
-	if err := executortest.WriteImage(tarball, // and once more with the rights of root, and what all may write to
+	if err := executortest.WriteImage(tarball, // and again, setuid root and with files that everybody may write
 		tar.Header{Typeflag: tar.TypeReg, Name: "bin/root", Mode: 0o4755},
 		tar.Header{Typeflag: tar.TypeDir, Name: "etc/", Mode: 0o755},
 		tar.Header{Typeflag: tar.TypeDir, Name: "open/", Mode: 0o777},
@@ -94,7 +94,7 @@ func newExecutor(t testing.TB, change ...func(*containerd.Options)) *containerd.
 	return e
 }
 
-// pinned is the reference of the suite's image, by digest.
+// pinned returns the reference of the suite's image, by digest.
 func pinned(t testing.TB) string {
 	t.Helper()
 	ref, err := image.New(image.Options{Dir: os.Getenv(imagesVar)}).Pin(t.Context(), programRef, false)
@@ -114,7 +114,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// job makes a task of one of the programs of the suite.
+// job returns a task that runs one of the suite's programs.
 func job(t testing.TB, args ...string) executors.Task {
 	t.Helper()
 	root := t.TempDir()
@@ -162,8 +162,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// Where containers are may be set anew between an apply that was killed and the
-// next one.
+// The settings of the target may change between a killed apply and the next one.
 func TestATaskIsFoundWhereItWasStarted(t *testing.T) {
 	task := job(t, "sleep")
 	first := apply(t, newExecutor(t), task)
@@ -179,7 +178,7 @@ func TestATaskIsFoundWhereItWasStarted(t *testing.T) {
 	}
 }
 
-// Of a record that cannot be read nobody knows that it is gone.
+// A record that cannot be read does not mean that the task is gone.
 func TestARecordThatCannotBeReadIsNoAbsence(t *testing.T) {
 	task := job(t, "exit", "0")
 	e := newExecutor(t)
@@ -192,7 +191,8 @@ func TestARecordThatCannotBeReadIsNoAbsence(t *testing.T) {
 	}
 }
 
-// A bare image is one whose manifest does not say its own type, which it need not.
+// A bare image is one whose manifest does not contain its media type, which is
+// optional.
 type bare struct{ v1.Image }
 
 func (b bare) Manifest() (*v1.Manifest, error) {
@@ -225,7 +225,7 @@ func TestAnImageIsPrepared(t *testing.T) {
 		}
 	})
 	task := job(t, "exit", "0")
-	ok(t, os.WriteFile(filepath.Join(task.Code, "x"), []byte(t.TempDir()), 0o644)) // as no image has it
+	ok(t, os.WriteFile(filepath.Join(task.Code, "x"), []byte(t.TempDir()), 0o644)) // so that no image has it yet
 	task.Unit.Code.Files = []ir.CodeFile{{Path: "x", Digest: "sha256:x"}}
 	name, other := e.Prepares(task.Unit, task.Image), task.Unit
 	other.Code.Files = nil

@@ -18,17 +18,17 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Destroy asks the container's processes to end, kills after the grace what has
-// not, and removes the container with its root file system. Then it removes
-// scratch and what the executor keeps; outputs, metrics and log stay. If ctx is
-// done the grace is over at once.
+// Destroy asks the container's processes to end and kills those that exceed the grace
+// period. It removes the container with its root file system, then scratch and the
+// executor's own files; outputs, metrics and log stay. If ctx is done, the grace period
+// ends at once.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	r, err := current(h)
 	if err != nil {
 		return err
 	}
 	e = e.at(r.Place)
-	// What is begun is finished: a container that is half removed helps nobody.
+	// Finish what has begun: a half-removed container helps nobody.
 	whole := e.in(context.WithoutCancel(ctx))
 	err = e.patiently(whole, func(c *client.Client) error { return e.destroy(ctx, whole, c, r) })
 	if err != nil {
@@ -38,14 +38,14 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 }
 
 func (e *Executor) destroy(ctx, whole context.Context, c *client.Client, r record) error {
-	// If ctx is done the grace is over.
+	// A done ctx ends the grace period.
 	soft, cancel := context.WithTimeout(whole, e.opts.Grace)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	if err := e.end(soft, whole, c, r.ID); err != nil {
 		return err
 	}
-	// The folder may have gone to another task, or to another start, meanwhile.
+	// Meanwhile the folder may belong to another task or another start.
 	same := func(now record) bool { return now.ID == r.ID && now.Began.Equal(r.Began) }
 	return records.Clear(whole, r.Dir, same, func() error {
 		if err := e.remove(whole, c, r.ID, 0); err != nil {
@@ -55,15 +55,15 @@ func (e *Executor) destroy(ctx, whole context.Context, c *client.Client, r recor
 	})
 }
 
-// stop ends the task of a container: SIGTERM, the grace, SIGKILL.
+// stop ends the task of a container: SIGTERM, the grace period, SIGKILL.
 func (e *Executor) stop(ctx context.Context, c *client.Client, id string, grace time.Duration) error {
 	soft, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	return e.end(soft, context.WithoutCancel(ctx), c, id)
 }
 
-// end gives the task until the end of soft to end by itself. The kernel ends all
-// processes of the container with the first one.
+// end gives the task until the end of soft to exit by itself. When the first process of
+// a container ends, the kernel kills the others.
 func (e *Executor) end(soft, whole context.Context, c *client.Client, id string) error {
 	now, err := e.task(whole, c, id)
 	if err != nil || now == nil || now.Status == task.Status_STOPPED {
@@ -72,13 +72,13 @@ func (e *Executor) end(soft, whole context.Context, c *client.Client, id string)
 	hard, cancel := context.WithCancel(whole)
 	defer cancel()
 	exited := exit(hard, c, id)
-	if now.Status == task.Status_PAUSED { // what is paused hears nothing
+	if now.Status == task.Status_PAUSED { // a paused process gets no signals
 		_, err := c.TaskService().Resume(whole, &tasks.ResumeTaskRequest{ContainerID: id})
 		if err = errgrpc.ToNative(err); err != nil && !over(err) {
 			return err
 		}
 	}
-	if soft.Err() == nil && now.Status != task.Status_CREATED { // what never ran does not listen
+	if soft.Err() == nil && now.Status != task.Status_CREATED { // a program that never ran does not listen
 		if err := signal(whole, c, id, unix.SIGTERM, false); err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (e *Executor) end(soft, whole context.Context, c *client.Client, id string)
 	}
 }
 
-// signal sends a signal to what may have ended meanwhile.
+// signal sends a signal to a task. It is no error if the task has ended.
 func signal(ctx context.Context, c *client.Client, id string, s unix.Signal, all bool) error {
 	_, err := c.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(s), All: all})
 	if err = errgrpc.ToNative(err); over(err) {
@@ -111,10 +111,10 @@ func signal(ctx context.Context, c *client.Client, id string, s unix.Signal, all
 	return err
 }
 
-// over reports whether an error says that the task has ended.
+// over reports whether an error means that the task has ended.
 func over(err error) bool { return errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err) }
 
-// remove takes away a container with all that is its own, whatever of it is there.
+// remove removes a container and everything that belongs to it, as far as it exists.
 func (e *Executor) remove(ctx context.Context, c *client.Client, id string, grace time.Duration) error {
 	if err := e.stop(ctx, c, id, grace); err != nil {
 		return err
@@ -129,14 +129,15 @@ func (e *Executor) remove(ctx context.Context, c *client.Client, id string, grac
 	if err := ignoreMissing(c.ContainerService().Delete(ctx, id)); err != nil {
 		return err
 	}
-	// A snapshot is made before its container.
+	// The snapshot is created before its container.
 	if err := ignoreMissing(c.SnapshotService(e.opts.Snapshotter).Remove(ctx, id)); err != nil {
 		return err
 	}
 	return os.RemoveAll(e.secretsDir(id))
 }
 
-// killRest ends what containerd knows of no more, see [Executor.processes].
+// killRest kills the processes that containerd no longer knows of, see
+// [Executor.processes].
 func (e *Executor) killRest(id string) error {
 	for until := time.Now().Add(local.KillPatience); ; time.Sleep(10 * time.Millisecond) {
 		rest := e.processes(id)

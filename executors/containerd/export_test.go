@@ -1,4 +1,4 @@
 package containerd
 
-// ContainerID is the name of a task's container.
+// ContainerID returns the name of a task's container.
 var ContainerID = containerID

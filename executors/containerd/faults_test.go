@@ -37,8 +37,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// daemon starts a containerd that a test may treat badly. What the test leaves in
-// it is an error.
+// daemon starts a containerd that a test may disturb. It is an error if the test leaves
+// something in it.
 func daemon(t *testing.T, prepare ...func(dir string) error) *containerdtest.Daemon {
 	t.Helper()
 	d, err := containerdtest.Start("/tmp", prepare...)
@@ -69,7 +69,7 @@ func service(t testing.TB) executors.Task {
 	return task
 }
 
-// wait waits for an end, and that it is the wanted one.
+// wait waits for an end and checks it.
 func wait(t *testing.T, e *containerd.Executor, h state.Handle, want state.Phase, message string) state.Status {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), program.Patience)
@@ -113,7 +113,7 @@ func wantError(t *testing.T, err error, parts ...string) {
 	}
 }
 
-// dial connects to the daemon as somebody does who interferes.
+// dial connects to the daemon as a third party that interferes.
 func dial(t *testing.T, d *containerdtest.Daemon, namespace string) (*client.Client, context.Context) {
 	t.Helper()
 	c, err := d.Client()
@@ -122,7 +122,7 @@ func dial(t *testing.T, d *containerdtest.Daemon, namespace string) (*client.Cli
 	return c, namespaces.WithNamespace(context.Background(), namespace)
 }
 
-// only is the daemon's only container.
+// only returns the daemon's only container.
 func only(t *testing.T, c *client.Client, ctx context.Context) client.Container {
 	t.Helper()
 	all, err := c.Containers(ctx)
@@ -133,7 +133,7 @@ func only(t *testing.T, c *client.Client, ctx context.Context) client.Container 
 	return all[0]
 }
 
-// shim is the process of the daemon's only shim.
+// shim returns the process of the daemon's only shim.
 func shim(t *testing.T, d *containerdtest.Daemon) int {
 	t.Helper()
 	for pid := range d.Shims() {
@@ -158,7 +158,8 @@ func TestContainerdIsKilledAtAnyMoment(t *testing.T) {
 			defer close(done)
 			h, err := e.Apply(t.Context(), task, nil)
 			if err != nil && strings.Contains(err.Error(), "shim has not answered") {
-				// It may hang with the containerd that made it; the next apply goes on.
+				// The shim may hang with the containerd that started it. The next apply
+				// goes on.
 				h, err = e.Apply(t.Context(), task, nil)
 			}
 			if err != nil && strings.Contains(err.Error(), "the next attempt has another name") {
@@ -195,7 +196,7 @@ func TestContainerdIsAwayForAWhile(t *testing.T) {
 	task := job(t, "exit", "3", "2s")
 	h := apply(t, newExecutor(t, on(d)), task)
 	killed := make(chan struct{})
-	time.AfterFunc(patience+200*time.Millisecond, func() { d.Kill(); close(killed) }) // patience counts from then, not from now
+	time.AfterFunc(patience+200*time.Millisecond, func() { d.Kill(); close(killed) }) // patience must count from then, not from now
 	t.Cleanup(func() { <-killed })
 	began := time.Now()
 	_, err := e.Wait(t.Context(), h)
@@ -396,7 +397,7 @@ func TestWhatSomebodyRemovedFromContainerdIsLoadedAgain(t *testing.T) {
 			var names []string
 			ok(t, store.Walk(ctx, func(_ context.Context, s snapshots.Info) error { names = append(names, s.Name); return nil }))
 			for _, name := range names {
-				_ = store.Remove(ctx, name) // one that others are on goes later
+				_ = store.Remove(ctx, name) // a snapshot with children is removed in a later round
 			}
 			n = len(names)
 		}
@@ -437,7 +438,7 @@ func TestUnreachable(t *testing.T) {
 	stale := filepath.Join(dir, "stale")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	ok(t, err)
-	ok(t, unix.Bind(fd, &unix.SockaddrUnix{Name: stale})) // and nobody listens
+	ok(t, unix.Bind(fd, &unix.SockaddrUnix{Name: stale})) // nobody listens
 	ok(t, unix.Close(fd))
 
 	hangs := filepath.Join(dir, "hangs")
@@ -465,7 +466,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// recorded is the handle of a container that its folder tells of.
+// recorded returns the handle of a container that is recorded in its folder.
 func recorded(t *testing.T, address string) state.Handle {
 	t.Helper()
 	dir := t.TempDir()
@@ -475,7 +476,7 @@ func recorded(t *testing.T, address string) state.Handle {
 	return state.Handle{Executor: containerd.Name, ID: "x", Data: data}
 }
 
-// TestContainerdThatHangs is about one that answered before.
+// TestContainerdThatHangs is about a containerd that answered before.
 func TestContainerdThatHangs(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)
@@ -592,14 +593,13 @@ func TestSomebodyInterferes(t *testing.T) {
 	})
 }
 
-// TestLeftovers is about what a tenon that was killed has left and no record
-// tells of.
+// TestLeftovers is about what a killed tenon leaves without a record.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)
 	e := newExecutor(t, on(d))
 	c, ctx := dial(t, d, d.Namespace)
-	first := apply(t, e, job(t, "exit", "0")) // so that the image is there
+	first := apply(t, e, job(t, "exit", "0")) // loads the image
 	wait(t, e, first, state.Succeeded, "")
 	img, err := c.ImageService().List(ctx)
 	ok(t, err)
@@ -653,8 +653,8 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// containerd 2 does not know a task any more after a restart that was made ready
-// before it. The first process tells whether it ever ran.
+// After a restart, containerd 2 no longer knows a task that had been created before.
+// The note of the first process tells whether the program ever ran.
 func TestATaskThatNobodyKnows(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)
@@ -746,7 +746,7 @@ func TestCollect(t *testing.T) {
 	want(collect(time.Time{}, false))
 	want(collect(time.Now().Add(-time.Hour), false)) // too young
 	want(collect(later, true), "container")
-	want(collect(later, true), "container") // it was dry
+	want(collect(later, true), "container") // it was a dry run
 	want(collect(later, false), "container")
 	ok(t, os.Rename(task.Dir+".away", task.Dir))
 	st, err := e.Inspect(t.Context(), h)
@@ -768,7 +768,7 @@ func TestCollect(t *testing.T) {
 	wait(t, e, again, state.Succeeded, "")
 }
 
-// logOf is the run folder that a handle names.
+// logOf returns the run folder of a handle.
 func logOf(h state.Handle) string {
 	var r struct{ Dir string }
 	if json.Unmarshal(h.Data, &r) != nil {

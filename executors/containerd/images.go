@@ -23,10 +23,10 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 )
 
-// ImageName is the name that tenon's image of a digest has in containerd.
+// ImageName returns the name that tenon's image with a digest has in containerd.
 func ImageName(digest string) string { return "tenon/image@" + digest }
 
-// image makes the task's image and sees to it that containerd has it unpacked.
+// image makes the task's image and makes sure that containerd has unpacked it.
 func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task) (*loaded, *v1.ConfigFile, error) {
 	var lock []byte
 	if t.Lock != "" {
@@ -64,15 +64,15 @@ func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task
 // A loaded image is in containerd, and unpacked.
 type loaded struct {
 	name, digest string
-	top          string    // the snapshot of its uppermost layer
-	used         time.Time // when containerd was told last that it is used
+	top          string    // the snapshot of its topmost layer
+	used         time.Time // when its label of use was last updated
 }
 
-// usedEvery is how often containerd is told that an image is used.
+// usedEvery is how often tenon updates the label that says when an image was used.
 const usedEvery = time.Hour
 
-// loaded sees to it that an image is in containerd. What it saw there before is
-// not looked for again: whoever finds it gone forgets it, see [Executor.forgetImage].
+// loaded makes sure that an image is in containerd. It does not look again for an image
+// that it has seen there: whoever finds it gone calls [Executor.forgetImage].
 func (e *Executor) loaded(ctx context.Context, c *client.Client, built v1.Image, config *v1.ConfigFile) (*loaded, error) {
 	hash, err := built.Digest()
 	if err != nil {
@@ -98,7 +98,7 @@ func (e *Executor) loaded(ctx context.Context, c *client.Client, built v1.Image,
 	return l, nil
 }
 
-// forgetImage lets an image be looked for when it is used next.
+// forgetImage makes the next use of an image look for it again.
 func (e *Executor) forgetImage(l *loaded) {
 	e.loading.Lock()
 	defer e.loading.Unlock()
@@ -107,15 +107,15 @@ func (e *Executor) forgetImage(l *loaded) {
 
 func now() string { return time.Now().UTC().Format(time.RFC3339) }
 
-// load copies to containerd what it lacks of an image, and unpacks it. A lease
-// keeps containerd from collecting what nothing refers to yet.
+// load copies the missing parts of an image to containerd and unpacks it. A lease keeps
+// containerd from collecting parts that nothing refers to yet.
 func (e *Executor) load(ctx context.Context, c *client.Client, l *loaded, built v1.Image) error {
 	if there, err := e.there(ctx, c, l); err != nil || there {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// A tenon that is killed leaves the lease, which then ends by itself.
+	// If tenon is killed, the lease expires by itself.
 	ctx, release, err := c.WithLease(ctx, leases.WithRandomID(), leases.WithExpiration(time.Hour))
 	if err != nil {
 		return err
@@ -136,8 +136,8 @@ func (e *Executor) load(ctx context.Context, c *client.Client, l *loaded, built 
 	return client.NewImage(c, img).Unpack(ctx, e.opts.Snapshotter)
 }
 
-// there reports whether an image is loaded, and notes that it is used. What it was
-// unpacked from is not needed any more.
+// there reports whether an image is loaded, and marks it as used. The blobs that it was
+// unpacked from are not needed.
 func (e *Executor) there(ctx context.Context, c *client.Client, l *loaded) (bool, error) {
 	img, err := c.ImageService().Get(ctx, l.name)
 	if err != nil {
@@ -153,7 +153,7 @@ func (e *Executor) there(ctx context.Context, c *client.Client, l *loaded) (bool
 	return e.use(ctx, c, l)
 }
 
-// use notes that an image is used, if it is there.
+// use marks an image as used, and reports whether it exists.
 func (e *Executor) use(ctx context.Context, c *client.Client, l *loaded) (bool, error) {
 	_, err := c.ImageService().Update(ctx, images.Image{Name: l.name, Labels: map[string]string{labelUsed: now()}}, "labels."+labelUsed)
 	if err != nil {
@@ -191,7 +191,7 @@ func copyContent(ctx context.Context, store content.Store, built v1.Image) (targ
 	if err != nil {
 		return target, err
 	}
-	kind, err := built.MediaType() // which the manifest need not say
+	kind, err := built.MediaType() // the manifest need not contain it
 	if err != nil {
 		return target, err
 	}
@@ -203,8 +203,8 @@ func descriptor(d v1.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: string(d.MediaType), Digest: digest.Digest(d.Digest.String()), Size: d.Size}
 }
 
-// put writes a blob that is not there yet. What is there, another image may have
-// brought, with labels of its own.
+// put writes a blob unless it exists. An existing blob may come from another image,
+// with labels of its own.
 func put(ctx context.Context, store content.Store, d ocispec.Descriptor, labels map[string]string, open func() (io.ReadCloser, error)) error {
 	if _, err := store.Info(ctx, d.Digest); err == nil {
 		if labels == nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Where a program finds what belongs to its run.
+// Paths of the run's files inside the container.
 const (
 	runnerPath   = "/tenon/run"
 	documentPath = "/tenon/step.json"
@@ -33,8 +33,8 @@ const (
 	variables    = "variables.json" // in secretsDir
 )
 
-// inside is the document with the paths of the container, and the mounts that
-// put there what the document names.
+// inside returns the document with paths inside the container, and the mounts for these
+// paths.
 func inside(t executors.Task) (step.Step, []specs.Mount) {
 	doc := local.Document(t)
 	mounts := []specs.Mount{
@@ -73,8 +73,8 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 	return doc, mounts
 }
 
-// data maps data files below the folder that they have in common, so that the
-// names of their folders, which may say something, are kept.
+// data maps data files below their common folder. This keeps the names of their
+// folders, which may carry meaning.
 func data(patterns map[string][]string) (map[string][]string, []specs.Mount) {
 	var all []string
 	for _, found := range patterns {
@@ -85,7 +85,7 @@ func data(patterns map[string][]string) (map[string][]string, []specs.Mount) {
 	common := local.CommonDir(all)
 	at := func(file string) string {
 		rel, err := filepath.Rel(common, file)
-		if err != nil { // both are absolute
+		if err != nil { // cannot happen: both are absolute
 			rel = filepath.Base(file)
 		}
 		return path.Join(dataDir, filepath.ToSlash(rel))
@@ -105,10 +105,10 @@ func data(patterns map[string][]string) (map[string][]string, []specs.Mount) {
 	return out, mounts
 }
 
-// cover is the files below dir, or, instead of all that a folder holds, the
-// folder: a mount takes milliseconds. whole says that dir holds nothing else, and
-// that the program may look into it. What a link leads to, or what is mounted in a
-// folder, would not be there.
+// cover returns the files below dir. It replaces all files of a folder by the folder
+// itself if it can, because each mount takes milliseconds. whole reports whether dir
+// holds nothing else and the program may read it. Folders with symbolic links or mount
+// points are not replaced, because their targets would be missing.
 func cover(dir string, sorted []string) (paths []string, whole bool) {
 	const others = 0o005
 	info, err := os.Stat(dir)
@@ -142,8 +142,7 @@ func cover(dir string, sorted []string) (paths []string, whole bool) {
 	return paths, false
 }
 
-// isMount reports whether something is mounted at a path. Kernels before 5.8 do
-// not tell.
+// isMount reports whether path is a mount point. Kernels before 5.8 do not tell.
 func isMount(path string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
@@ -154,7 +153,7 @@ func bind(from, to, mode string) specs.Mount {
 	return specs.Mount{Type: "bind", Source: from, Destination: to, Options: []string{"bind", mode, "nosuid", "nodev"}}
 }
 
-// command is what the container runs.
+// command returns the command line of the container.
 func command(t executors.Task, doc step.Step, secrets bool) []string {
 	argv := []string{runnerPath, "-log", logPath, "-fault", path.Join(notesDir, "fault"), "-exit", path.Join(notesDir, "exit"), "-dir", doc.Code}
 	if secrets {
@@ -163,12 +162,11 @@ func command(t executors.Task, doc step.Step, secrets bool) []string {
 	return append(append(argv, "--"), image.Command(t.Unit.Code)...)
 }
 
-// proxies are the variables of tenon's environment that tell the way to the
-// network.
+// proxies are the variables of tenon's environment that configure network proxies.
 var proxies = []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
-// environ makes the program's environment, sorted, without secrets: what the
-// image says, then what every program finds.
+// environ returns the program's environment, sorted, without secrets: the variables of
+// the image, overridden by those that every program gets.
 func environ(t executors.Task, ofImage, ofTenon []string, open bool) []string {
 	env := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 	for _, kv := range ofImage {
@@ -193,7 +191,7 @@ func environ(t executors.Task, ofImage, ofTenon []string, open bool) []string {
 	}
 	env["HOME"], env["TMPDIR"], env[step.Env] = scratchDir, scratchDir, documentPath
 	env["USER"], env["LOGNAME"] = hostname, hostname // the user has no other name in an image
-	// Where runc is wrapped for it, an image that wants GPUs would get all of them.
+	// With NVIDIA's wrapper of runc, an image that asks for GPUs would get all of them.
 	env["NVIDIA_VISIBLE_DEVICES"] = "void"
 	list := make([]string, 0, len(env))
 	for _, k := range sortedKeys(env) {
@@ -208,8 +206,7 @@ func open(u ir.Unit) bool {
 		slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
 }
 
-// quota is so many thousandths of a core as the kernel counts them: microseconds
-// in a period.
+// quota converts thousandths of a core to the kernel's unit: microseconds in a period.
 func quota(milliCPU int64) (quota int64, period uint64) {
 	return max(milliCPU*100, 1000), 100_000
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// The document names paths of the container, and each is mounted or made there.
+// Every path in the document is mounted or created in the container.
 func TestDocument(t *testing.T) {
 	task := exampleJob()
 	task.Inputs["api"] = step.Port{Kind: ir.EndpointOf, Path: "http://127.0.0.1:8080"}
@@ -66,9 +66,9 @@ func listed(mounts []specs.Mount) (lines []string) {
 	return lines
 }
 
-// Data files are found below the folder that they have in common. A folder whose
-// files are all asked for is mounted as a whole, if others may look into it: a
-// program runs as another user.
+// Data files keep their layout below their common folder. A folder of which all files
+// are wanted is mounted as a whole if others may read it, because a program runs as
+// another user.
 func TestDataFiles(t *testing.T) {
 	root := t.TempDir()
 	for _, name := range []string{
@@ -172,9 +172,9 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// The contract's own variables win over those of the image, and these over what
-// every program finds otherwise. Of tenon's own environment only the way to the
-// network is passed on.
+// The contract's own variables override those of the image, and these override the
+// defaults of every program. Only the proxy variables of tenon's own environment are
+// passed on.
 func TestVariables(t *testing.T) {
 	ofImage := []string{"PATH=/image", "HOME=/root", "TENON_STEP=/etc/x", "TMPDIR=/var", "OMP_NUM_THREADS=99", "http_proxy=http://image", "KEEP=a=b", "EMPTY="}
 	ofTenon := []string{"http_proxy=http://proxy", "PASSWORD=x", "LD_PRELOAD=/x", "PATH=/mine"}
@@ -183,7 +183,7 @@ func TestVariables(t *testing.T) {
 		task  executors.Task
 		image []string
 		open  bool
-		want  map[string]string // "-" is not there
+		want  map[string]string // "-" means absent
 	}{
 		"nothing said":        {want: map[string]string{"LANG": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tenon/scratch", "http_proxy": "-", "VIRTUAL_ENV": "-"}},
 		"what the image says": {image: ofImage, want: map[string]string{"PATH": "/image", "KEEP": "a=b", "EMPTY": "", "http_proxy": "http://image"}},

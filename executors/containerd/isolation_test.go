@@ -32,8 +32,8 @@ import (
 // nobody is the user that programs run as.
 const nobody = 65532
 
-// file makes one that all may write to, and that belongs to the user whom
-// programs run as: nothing but the way it is mounted protects it.
+// file creates a file that everybody may write and that belongs to the user of the
+// programs: only the way it is mounted protects it.
 func file(t *testing.T, path, text string) string {
 	t.Helper()
 	mkdir(t, filepath.Dir(path))
@@ -76,7 +76,7 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-// sleeper is a process of this machine that is in no container.
+// sleeper starts a process outside any container.
 func sleeper(t *testing.T) string {
 	t.Helper()
 	cmd := exec.Command("sleep", "600")
@@ -85,7 +85,7 @@ func sleeper(t *testing.T) string {
 	return strconv.Itoa(cmd.Process.Pid)
 }
 
-// tcp and abstract are what listens on this machine, for whoever may call.
+// tcp and abstract are listeners on this machine that accept any client.
 func tcp(t *testing.T) string { return listen(t, "tcp", "127.0.0.1:0") }
 func abstract(t *testing.T) string {
 	return listen(t, "unix", "@tenon-isolation-"+strconv.FormatInt(time.Now().UnixNano(), 36))
@@ -99,9 +99,9 @@ func listen(t *testing.T, network, address string) string {
 	return l.Addr().String()
 }
 
-// Each attempt is made by a unit, and once more by this test, which is in no
-// container, on something of the same kind: there it has to come through, or
-// that it is stopped would prove nothing.
+// A unit makes each attempt, and then this test makes a similar one outside any
+// container. There it must succeed, or the failure in the container would prove
+// nothing.
 func TestAUnitCannotLeaveItsContainer(t *testing.T) {
 	const (
 		readOnly  = "read-only file system"
@@ -173,7 +173,7 @@ func TestAUnitCannotLeaveItsContainer(t *testing.T) {
 		{"run as the owner of a program", []string{"setuid", "/bin/root"}, "it runs as user 65532", []string{"setuid", suid}},
 		{"have rights", []string{"rights"}, "it has no rights", []string{"rights"}},
 		{"take more memory as files", []string{"memory", "/dev/shm/big", "50331648"}, "no space left on device", []string{"memory", of("big"), "50331648"}},
-		// What it may.
+		// What it may do.
 		{"call itself", []string{"loopback"}, "", nil},
 		{"find itself by name", []string{"resolve", "localhost"}, "", nil},
 		{"find itself by its own name", []string{"resolve", "tenon"}, "", nil},
@@ -201,7 +201,7 @@ func TestAUnitCannotLeaveItsContainer(t *testing.T) {
 	}
 }
 
-// outside makes an attempt in a process of its own, whose mounts nobody sees.
+// outside makes an attempt in a process of its own, with private mounts.
 func outside(t *testing.T, attempt []string) string {
 	t.Helper()
 	list, err := json.Marshal([][]string{attempt})
@@ -222,8 +222,8 @@ func outside(t *testing.T, attempt []string) string {
 	return result[0]
 }
 
-// A unit that says it needs the network has that of the machine, and one that
-// says nothing has none.
+// A unit that asks for the network has that of the machine. A unit that does not has
+// none.
 func TestANetworkIsAskedFor(t *testing.T) {
 	for asked, stopped := range map[ir.Network]string{ir.NetworkUnsaid: "connection refused", ir.NetworkNone: "connection refused", ir.NetworkOpen: ""} {
 		task := job(t)
@@ -235,8 +235,8 @@ func TestANetworkIsAskedFor(t *testing.T) {
 	}
 }
 
-// What a unit leaves is taken over by tenon, which is root: it must not be led
-// elsewhere by it.
+// Tenon, which is root, takes over what a unit leaves. Symbolic links of the unit must
+// not redirect it.
 func TestLinksThatAUnitLeavesLeadNowhere(t *testing.T) {
 	victim := file(t, filepath.Join(t.TempDir(), "victim"), "private")
 	task := job(t)
@@ -267,8 +267,8 @@ func owner(t *testing.T, path string) (uid int, mode fs.FileMode) {
 	return int(info.Sys().(*syscall.Stat_t).Uid), info.Mode()
 }
 
-// A message of a unit that could not be started is read from a file that the unit
-// can write as well.
+// The message of a unit that could not start is read from a file that the unit can
+// write too.
 func TestAFaultIsNotReadThroughALink(t *testing.T) {
 	victim := file(t, filepath.Join(t.TempDir(), "victim"), "private")
 	task := job(t, "exit", "127")
@@ -298,8 +298,8 @@ func TestAFaultIsNotReadThroughALink(t *testing.T) {
 	}
 }
 
-// A secret is where the program looks for it and nowhere else: in no record of
-// containerd, in no file on a disk, in the environment of no process but its own.
+// A secret is only where the program expects it: not in a record of containerd, not in
+// a file on a disk, not in the environment of another process.
 func TestSecretsStayInMemory(t *testing.T) {
 	const value = "correct-horse-battery-staple"
 	task := job(t, "sleep")
@@ -342,13 +342,13 @@ func TestSecretsStayInMemory(t *testing.T) {
 	}
 }
 
-// inMemory are the folders in which an executor may keep secrets.
+// inMemory returns the folders in which an executor may keep secrets.
 func inMemory() []string {
 	name := "tenon-" + strconv.Itoa(os.Getuid())
 	return []string{filepath.Join("/run", name), filepath.Join("/dev/shm", name)}
 }
 
-// holding are the files below folders that hold a text.
+// holding returns the files below folders that contain a text.
 func holding(t *testing.T, text string, dirs ...string) (found []string) {
 	t.Helper()
 	for _, dir := range dirs {
@@ -358,14 +358,14 @@ func holding(t *testing.T, text string, dirs ...string) (found []string) {
 					found = append(found, path)
 				}
 			}
-			return nil // what goes while we look is not there
+			return nil // it vanished meanwhile
 		})
 		ok(t, err)
 	}
 	return found
 }
 
-// told are the processes that have a text in their environment or arguments.
+// told returns the processes that have a text in their environment or arguments.
 func told(t *testing.T, text string) (pids []string) {
 	t.Helper()
 	for _, file := range []string{"environ", "cmdline"} {
@@ -390,7 +390,7 @@ func containerOf(ctx context.Context, t *testing.T, c *client.Client, task execu
 	return found[0]
 }
 
-// What a unit puts into files in memory counts as memory that it uses.
+// Files in memory that a unit writes count as memory of the unit.
 func TestFilesInMemoryCount(t *testing.T) {
 	task := job(t)
 	if got := attack(t, task, [][]string{{"memory", "/dev/shm/big", "100663296"}}); got[0] != "" {
@@ -429,8 +429,8 @@ func TestThousandsOfDataFiles(t *testing.T) {
 	}
 }
 
-// A program runs as another user than tenon. What it may not read is refused
-// before it runs, by the name of the file.
+// A program runs as another user than tenon. A data file that it may not read is an
+// error before it runs, which names the file.
 func TestDataThatProgramsMayNotRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		mode     fs.FileMode

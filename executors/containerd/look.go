@@ -24,8 +24,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// look asks containerd how the task stands. Of a service it cannot tell whether
-// it is ready.
+// look returns the status of the task according to containerd. It cannot tell whether a
+// service is ready.
 func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.Status, error) {
 	st := state.Status{Phase: state.Running, Started: r.Began}
 	switch now, err := records.Read(r.Dir); {
@@ -53,7 +53,7 @@ func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.
 	return st, nil
 }
 
-// lookBehind tells how a task stood that containerd does not know any more.
+// lookBehind returns the status of a task that containerd no longer knows.
 func (e *Executor) lookBehind(ctx context.Context, c *client.Client, r record, st state.Status) (state.Status, error) {
 	_, err := c.ContainerService().Get(ctx, r.ID)
 	switch {
@@ -66,8 +66,8 @@ func (e *Executor) lookBehind(ctx context.Context, c *client.Client, r record, s
 		st.Message = "its shim was killed; containerd is about to end it"
 		return st, nil
 	}
-	// One that was started again keeps no task that had ended, nor one that was
-	// only made ready.
+	// A containerd that restarts keeps neither a task that had ended nor one that had
+	// not started.
 	if !begun(r.Dir) {
 		st.Phase = state.Absent
 		return st, nil
@@ -80,7 +80,7 @@ func (e *Executor) lookBehind(ctx context.Context, c *client.Client, r record, s
 	return st, nil
 }
 
-// task asks how the task of a container stands. Nil is that there is none.
+// task returns the task of a container, or nil if there is none.
 func (e *Executor) task(ctx context.Context, c *client.Client, id string) (*task.Process, error) {
 	got, err := c.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
 	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
@@ -92,7 +92,7 @@ func (e *Executor) task(ctx context.Context, c *client.Client, id string) (*task
 	return got.Process, nil
 }
 
-// ended says of a task how it ended, and what it used.
+// ended sets in st how a task ended and what it used.
 func (e *Executor) ended(r record, st *state.Status, code uint32, at time.Time) {
 	st.Finished = at.UTC()
 	var outOfMemory bool
@@ -103,7 +103,7 @@ func (e *Executor) ended(r record, st *state.Status, code uint32, at time.Time) 
 	}
 }
 
-// readVerdict reads why tenon ended a task, if it did.
+// readVerdict reads why tenon ended a task, or returns "".
 func readVerdict(dir string) string {
 	b, err := os.ReadFile(verdictPath(dir))
 	if err != nil {
@@ -112,8 +112,8 @@ func readVerdict(dir string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// explainEnd puts an exit status into words. outOfMemory is that the kernel killed
-// in the container for want of memory.
+// explainEnd sets in st an exit status and its explanation. outOfMemory says that the
+// kernel killed a process of the container because it ran out of memory.
 func (r record) explainEnd(st *state.Status, code int, outOfMemory bool) {
 	st.ExitCode = code
 	if code > 128 {
@@ -132,7 +132,7 @@ func (r record) explainEnd(st *state.Status, code int, outOfMemory bool) {
 		st.Phase = state.Succeeded
 	case (code == 126 || code == 127) && fault != "":
 		st.Message = fault
-	case st.Signal == "SIGKILL" && r.Disk > 0 && disk.Written(r.Dir) > r.Disk: // there may have been no room for a verdict
+	case st.Signal == "SIGKILL" && r.Disk > 0 && disk.Written(r.Dir) > r.Disk: // there may have been no space for a verdict
 		st.Message = disk.OverQuota(disk.Written(r.Dir), r.Disk)
 	case st.Signal == "SIGKILL":
 		st.Message = "killed by SIGKILL" + cmp.Or(r.explainMemory(outOfMemory), " (not for want of memory)")
@@ -166,8 +166,8 @@ func readFault(dir string) string {
 	return line
 }
 
-// exitStatus reads how and when the program ended, as the first process wrote it
-// down. The status is -1 if it did not.
+// exitStatus reads how and when the program ended, as written by the first process. The
+// status is -1 if there is none.
 func exitStatus(dir string) (code int, at time.Time) {
 	line, at := readNote(exitPath(dir))
 	code, err := strconv.Atoi(line)
@@ -177,14 +177,14 @@ func exitStatus(dir string) (code int, at time.Time) {
 	return code, at
 }
 
-// begun says whether the first process ever ran.
+// begun reports whether the first process ever ran.
 func begun(dir string) bool {
 	_, err := os.Lstat(exitPath(dir))
 	return err == nil
 }
 
-// readNote reads what the first process wrote, and when. The program could have
-// written that file as well, so it is taken for one line of text and no more.
+// readNote reads a file of the first process, and when it was written. The program
+// could have written it too, so it counts as one line of text and no more.
 func readNote(path string) (line string, at time.Time) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -18,15 +18,15 @@ import (
 	"github.com/containerd/typeurl/v2"
 )
 
-// errImageGone says that the snapshot of a loaded image is not there: somebody
-// removed it.
+// errImageGone means that the snapshot of a loaded image is missing: somebody removed
+// it.
 var errImageGone = errors.New("the image is not in containerd any more")
 
-// errUnmade says that there is no container, so that nothing can have run.
+// errUnmade means that there is no container, so that nothing can have run.
 var errUnmade = errors.New("make the container")
 
-// ready makes the container and its task. It asks containerd for no more than has
-// to be: the client's own functions read again what is known here.
+// ready creates the container and its task. It sends no call that it can avoid: the
+// client's own functions would read again what is known here.
 func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *loaded, spec oci.SpecOpts) error {
 	labels := map[string]string{labelUnit: r.Unit, labelName: r.Name, labelDir: r.Dir}
 	container := containers.Container{
@@ -40,8 +40,8 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 	if container.Spec, err = typeurl.MarshalAny(s); err != nil {
 		return fmt.Errorf("%w: %w", errUnmade, err)
 	}
-	// The label keeps containerd from collecting it before it has a container, as
-	// a lease would, which takes two calls more.
+	// Like a lease, the label keeps containerd from collecting the snapshot before it
+	// has a container, but saves two calls.
 	root, err := c.SnapshotService(e.opts.Snapshotter).Prepare(ctx, r.ID, img.top, snapshots.WithLabels(map[string]string{
 		"containerd.io/gc.root": time.Now().UTC().Format(time.RFC3339), labelName: r.Name, labelDir: r.Dir,
 	}))
@@ -61,7 +61,7 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 	return nil
 }
 
-// letGo starts the program of a container that is ready.
+// letGo starts the program of a created container.
 func letGo(ctx context.Context, c *client.Client, id string) error {
 	if _, err := c.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
 		return fmt.Errorf("start the container: %w", errgrpc.ToNative(err))

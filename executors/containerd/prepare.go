@@ -12,13 +12,14 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Prepares names the image of a unit, which holds its environment and its code.
+// Prepares returns the name of the unit's image, which holds its environment and its
+// code.
 func (e *Executor) Prepares(u ir.Unit, on string) string { return image.Name(u, on, true) }
 
 // Missing returns nil: which layers are missing is known only when the image is made.
 func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }
 
-// Prepare makes the image of the task's unit, and has containerd unpack it.
+// Prepare makes the image of the task's unit and makes containerd unpack it.
 func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(step.Progress)) error {
 	ctx = image.WithProgress(e.in(ctx), func(text string) { report(step.Progress{Message: text}) })
 	return e.patiently(ctx, func(c *client.Client) error {

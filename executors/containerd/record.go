@@ -19,13 +19,13 @@ type Place struct {
 	Snapshotter string `json:"snapshotter"`
 }
 
-// A record is what container.json and a handle say of a task.
+// A record is what container.json and a handle store about a task.
 type record struct {
 	local.Record
 	Place
 	ID     string `json:"id"`               // of the container
 	Image  string `json:"image,omitempty"`  // digest
-	Memory int64  `json:"memory,omitempty"` // bytes it may use
+	Memory int64  `json:"memory,omitempty"` // limit, in bytes
 }
 
 var records = local.Records[record, *record]{
@@ -43,8 +43,8 @@ func (e *Executor) record(t executors.Task) record {
 	return r
 }
 
-// containerID tells the task apart from one of the same name in another state
-// folder: all systems of a machine share one namespace.
+// containerID returns the id of a task's container. It depends on the state folder,
+// because all systems of a machine share one namespace.
 func containerID(t executors.Task) string {
 	sum := sha256.Sum256([]byte(t.Dir))
 	return t.Name + "-" + hex.EncodeToString(sum[:])[:8]
@@ -53,8 +53,8 @@ func containerID(t executors.Task) string {
 func hostsPath(dir string) string   { return filepath.Join(dir, "hosts") }
 func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
 
-// at is the executor for a place: what stands may be elsewhere than the target is
-// now.
+// at returns the executor for a place. A deployed task may be in another place than the
+// target now names.
 func (e *Executor) at(p Place) *Executor {
 	if p == e.opts.Place || p == (Place{}) {
 		return e
@@ -69,7 +69,7 @@ func (e *Executor) at(p Place) *Executor {
 	return e.others[p]
 }
 
-// current is the record of a handle.
+// current returns the record of a handle.
 func current(h state.Handle) (record, error) {
 	r, err := records.Current(h)
 	if err == nil && r.ID == "" {

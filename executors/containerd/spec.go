@@ -19,21 +19,20 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// nobody is the user that programs run as if tenon itself is root. No image and
-// no machine has one of that number, by convention of images without a root.
+// nobody is the user that programs run as if tenon runs as root. By convention of
+// rootless images, no image and no machine has a user with this number.
 const nobody = 65532
 
-// defaultPIDs is how many processes and threads a unit has that says nothing.
+// defaultPIDs is the limit of processes and threads of a unit that sets none.
 const defaultPIDs = 4096
 
-// hostname is what a container calls itself.
+// hostname is the host name of every container.
 const hostname = "tenon"
 
-// hosts are the names that a container without a network knows: not every image
-// knows its own.
+// hosts is /etc/hosts of a container without a network. Not every image has its own.
 const hosts = "127.0.0.1 localhost " + hostname + "\n::1 localhost ip6-localhost ip6-loopback\n"
 
-// owner is the user that a program runs as.
+// owner returns the user that a program runs as.
 func owner() (uid, gid int) {
 	if os.Getuid() != 0 {
 		return os.Getuid(), os.Getgid()
@@ -41,8 +40,8 @@ func owner() (uid, gid int) {
 	return nobody, nobody
 }
 
-// specification is the container as the runtime is told of it. No secret is in
-// it: containerd keeps it.
+// specification describes the container to the runtime. It holds no secret, because
+// containerd stores it.
 func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs.Mount, ofImage []string) oci.SpecOpts {
 	return oci.Compose(
 		oci.WithDefaultSpec(),
@@ -55,7 +54,7 @@ func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs
 				User: specs.User{UID: uint32(uid), GID: uint32(gid)}, Cwd: "/",
 				Args: command(t, doc, len(t.Env) > 0), Env: environ(t, ofImage, e.opts.Env, open(t.Unit)),
 				NoNewPrivileges: true, Capabilities: &specs.LinuxCapabilities{},
-				// What it has in memory, secrets too, is written to no disk.
+				// No core dump: it would write the memory, secrets included, to a disk.
 				Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}},
 			}
 			s.Mounts = append(s.Mounts, mounts...)
@@ -84,8 +83,8 @@ func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs
 	)
 }
 
-// sharedMemory is half of the memory: libraries that load data side by side pass
-// it there.
+// sharedMemory sets /dev/shm to half of the memory: libraries that load data in
+// parallel pass it there.
 func sharedMemory(s *specs.Spec, memory int64) {
 	for i, m := range s.Mounts {
 		if m.Destination == "/dev/shm" {
@@ -97,8 +96,8 @@ func sharedMemory(s *specs.Spec, memory int64) {
 	}
 }
 
-// limit bounds what the container may use. The runtime knows what the kernel's
-// control groups call it.
+// limit sets what the container may use. The runtime translates it to the control
+// groups of the kernel.
 func limit(r *specs.LinuxResources, needs ir.Resources, swap bool) {
 	pids := cmp.Or(needs.PIDs, defaultPIDs)
 	r.Pids = &specs.LinuxPids{Limit: &pids}
@@ -115,7 +114,7 @@ func limit(r *specs.LinuxResources, needs ir.Resources, swap bool) {
 	}
 }
 
-// countsSwap reports whether the kernel can bound swap.
+// countsSwap reports whether the kernel can limit swap.
 func countsSwap() bool {
 	if cgroups.Mode() == cgroups.Unified {
 		return true

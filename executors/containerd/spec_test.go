@@ -58,8 +58,7 @@ func exampleService() executors.Task {
 	}
 }
 
-// The whole of what a runtime is told of a container. TENON_UPDATE=1 writes it
-// anew.
+// The whole specification of a container. TENON_UPDATE=1 rewrites it.
 func TestSpecification(t *testing.T) {
 	for name, task := range map[string]executors.Task{"job": exampleJob(), "service": exampleService()} {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +78,7 @@ func TestSpecification(t *testing.T) {
 	}
 }
 
-// withoutMachine is a specification without what differs from machine to machine.
+// withoutMachine removes from a specification what differs from machine to machine.
 func withoutMachine(t *testing.T, s *specs.Spec) *specs.Spec {
 	t.Helper()
 	profile := seccomp.DefaultProfile(s)
@@ -121,9 +120,9 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
-// The runtime turns these into files of control groups of either version: cpu
-// quota and shares into cpu.max and cpu.weight, memory and swap together into
-// memory.max and memory.swap.max, processes into pids.max.
+// The runtime translates these for both versions of control groups: CPU quota and
+// shares into cpu.max and cpu.weight, memory and swap together into memory.max and
+// memory.swap.max, processes into pids.max.
 func TestLimits(t *testing.T) {
 	pids := func(n int64) *specs.LinuxPids { return &specs.LinuxPids{Limit: &n} }
 	memory := func(n, swap int64) *specs.LinuxMemory {

@@ -27,11 +27,10 @@ const (
 	labelUnit = "tenon.dev/unit"
 	labelName = "tenon.dev/name"
 	labelDir  = "tenon.dev/dir"  // the run's folder
-	labelUsed = "tenon.dev/used" // when an image was used last, within an hour
+	labelUsed = "tenon.dev/used" // when an image was last used, within an hour
 )
 
-// start starts the task in a folder that is locked, and of which no container is
-// there.
+// start starts the task. Its folder is locked and it has no container yet.
 func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task) (_ state.Handle, err error) {
 	if err := records.Forget(t.Dir); err != nil {
 		return state.Handle{}, err
@@ -61,7 +60,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
 	}
-	// From here on it is made whole, or not at all.
+	// From here on the container is completed or removed.
 	ctx = context.WithoutCancel(ctx)
 	defer func() {
 		if err != nil && !away(err) && !shimDied(err) {
@@ -84,10 +83,9 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	return records.Handle(r)
 }
 
-// settle tries to start again while containerd still makes, or takes apart, the
-// container of an apply that was killed in the middle of it: nobody tells when it
-// has done, and until then any step may fail. An image that somebody removed is
-// forgotten, and made again.
+// settle retries a start while containerd still creates or removes the container of a
+// killed apply. Nothing reports when containerd is done, and until then any step may
+// fail. If somebody removed the image, settle forgets it and makes it again.
 func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error)) (state.Handle, error) {
 	until, contested := time.Now().Add(min(local.KillPatience, e.opts.Patience)), false
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
@@ -107,8 +105,8 @@ func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error
 	}
 }
 
-// underway reports whether a start found another one of the same container. The
-// folder of a shim is not told of in any better way.
+// underway reports whether a start failed because another start of the same container
+// is in progress. For the folder of a shim, only the text of the error tells.
 func underway(err error) bool {
 	if err == nil {
 		return false
@@ -118,7 +116,7 @@ func underway(err error) bool {
 		strings.Contains(text, "start shim") && strings.Contains(text, unix.ENOENT.Error())
 }
 
-// handOver gives the program what it has to write to.
+// handOver makes the program the owner of what it writes to.
 func handOver(dir string) error {
 	log := filepath.Join(dir, "log")
 	f, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
@@ -138,8 +136,8 @@ func handOver(dir string) error {
 // reclaim makes tenon the owner of what the program wrote.
 func reclaim(dir string) error { return own(dir, os.Getuid(), os.Getgid(), "out", "notes") }
 
-// own gives folders below dir, with all that is in them, to a user. Only root has
-// to: otherwise programs run as tenon's own user.
+// own changes the owner of folders below dir and of everything in them. Only root needs
+// that: otherwise programs run as tenon's own user.
 func own(dir string, uid, gid int, folders ...string) error {
 	if os.Getuid() != 0 {
 		return nil
@@ -161,10 +159,10 @@ func own(dir string, uid, gid int, folders ...string) error {
 	return nil
 }
 
-// writeSecrets puts the secrets where the first process of the container finds
-// them: in memory. They stay until the container is removed, which a tenon that
-// takes over may have to start. The program cannot write there: it would take the
-// machine's memory.
+// writeSecrets writes the secrets to memory, where the first process of the container
+// reads them. They stay until the container is removed, because another tenon that
+// takes over may have to start it. The program cannot write there: it could fill the
+// memory of the machine.
 func (e *Executor) writeSecrets(t executors.Task) error {
 	if len(t.Env) == 0 {
 		return nil
@@ -208,8 +206,8 @@ func (e *Executor) writeSecrets(t executors.Task) error {
 	return errors.Join(put(variables, b), os.Chown(dir, uid, gid))
 }
 
-// ownFolder makes a folder that is this user's alone. Everybody may write to
-// /dev/shm, so what is there under its name may be somebody else's.
+// ownFolder creates a folder that only this user can access. Everybody may write to
+// /dev/shm, so an existing folder may belong to somebody else.
 func ownFolder(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -224,12 +222,12 @@ func ownFolder(dir string) error {
 	return nil
 }
 
-// secretsDir is the folder of a container's secrets.
+// secretsDir returns the folder of a container's secrets.
 func (e *Executor) secretsDir(id string) string {
 	return filepath.Join(e.memory(), "tenon-"+fmt.Sprint(os.Getuid()), e.opts.Namespace, id)
 }
 
-// memory is a folder whose files are in memory and on no disk, or "".
+// memory returns a folder that is in memory and on no disk, or "".
 func (e *Executor) memory() string {
 	const tmpfs = 0x01021994
 	for _, dir := range []string{"/run", "/dev/shm"} {

@@ -12,12 +12,12 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// cgroupPath is the control group of a container in every hierarchy.
+// cgroupPath returns the control group of a container, the same in every hierarchy.
 func (e *Executor) cgroupPath(id string) string { return path.Join("/", e.opts.Namespace, id) }
 
-// usage is what the container has used so far, and whether the kernel killed in it
-// for want of memory, as far as the kernel tells. The control group is there until
-// the task is removed.
+// usage returns what the container has used so far, and whether the kernel killed a
+// process in it because it ran out of memory, as far as the kernel tells. The control
+// group exists until the task is removed.
 func (e *Executor) usage(id string) (u state.Usage, outOfMemory bool) {
 	if cgroups.Mode() == cgroups.Unified {
 		group, err := cgroup2.Load(e.cgroupPath(id))
@@ -57,8 +57,8 @@ func (e *Executor) usage(id string) (u state.Usage, outOfMemory bool) {
 	return u, m.GetMemoryOomControl().GetOomKill() > 0
 }
 
-// processes are those of a container that the kernel still counts: containerd may
-// know of a task no more although it is not dead yet, if its shim was killed.
+// processes returns the processes that the kernel still counts for a container. If its
+// shim was killed, containerd may have forgotten a task that is still alive.
 func (e *Executor) processes(id string) []int {
 	var pids []int
 	if cgroups.Mode() == cgroups.Unified {
@@ -68,7 +68,7 @@ func (e *Executor) processes(id string) []int {
 		}
 		found, err := group.Procs(true)
 		if err != nil {
-			return nil // it went meanwhile
+			return nil // it has ended meanwhile
 		}
 		for _, pid := range found {
 			pids = append(pids, int(pid))

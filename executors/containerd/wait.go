@@ -19,25 +19,24 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// How often is looked: at a service that is not ready yet, and at the disk.
+// The polling intervals: of a service that is not ready yet, and of the disk usage.
 const (
 	probeFirst = 2 * time.Millisecond
 	probeLast  = 100 * time.Millisecond
 	diskEvery  = 200 * time.Millisecond
 )
 
-// Wait returns once a job has ended or a service is ready or has died. While it
-// waits it ends a job that writes more than it may. When ctx is done it returns
-// the status so far and leaves the task running. A containerd that is started
-// again meanwhile is waited for.
+// Wait returns when a job has ended, or when a service is ready or has died. Meanwhile
+// it ends a job that exceeds its disk limit. When ctx is done, it returns the current
+// status and leaves the task running. It waits for a containerd that restarts.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
 	r, err := current(h)
 	if err != nil {
 		return state.Status{}, err
 	}
 	e = e.at(r.Place)
-	// Containerd is told of no deadline: it would answer that it is late, in words
-	// of its own, before it is so here.
+	// Do not pass the deadline to containerd: it would report that it is exceeded, in
+	// its own words, before it is exceeded here.
 	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
@@ -66,7 +65,7 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 	if err != nil || st.Phase != state.Running {
 		return st, err
 	}
-	exited := exit(ctx, c, r.ID) // nil: what containerd knows of no more is looked at again and again
+	exited := exit(ctx, c, r.ID) // nil if containerd has forgotten the task, which is then polled
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for next := probeFirst; ; {
@@ -85,7 +84,7 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 				}
 				break
 			}
-			// A large tree is measured less often, so that measuring stays cheap.
+			// Measure a large tree less often, so that measuring stays cheap.
 			pause = max(diskEvery, 20*time.Since(began))
 		case exited == nil:
 			pause = probeLast
@@ -105,7 +104,7 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 			}
 		case <-timer.C:
 			if r.Kind == ir.Job && exited != nil {
-				continue // whether containerd is there is watched, see [Executor.watch]
+				continue // [Executor.watch] detects a containerd that is gone
 			}
 		}
 		if st, err = e.look(ctx, c, r); err != nil || st.Phase != state.Running {
@@ -121,7 +120,7 @@ type ending struct {
 	err  error
 }
 
-// exit tells of the end of a container's task.
+// exit returns a channel that receives the end of a container's task.
 func exit(ctx context.Context, c *client.Client, id string) <-chan ending {
 	exited := make(chan ending, 1)
 	go func() {
@@ -131,17 +130,18 @@ func exit(ctx context.Context, c *client.Client, id string) <-chan ending {
 	return exited
 }
 
-// condemn ends a task for a reason that outlives us, if there is room to write it.
+// condemn ends a task. It first writes the reason to a file, if there is space for it,
+// so that a later tenon can read it.
 func (e *Executor) condemn(ctx context.Context, c *client.Client, r record, reason string) error {
 	err := files.Write(verdictPath(r.Dir), []byte(reason+"\n"), 0o644)
 	if errors.Is(err, unix.ENOSPC) {
-		err = nil // it may be the task that has left no room
+		err = nil // the task itself may have used up the space
 	}
 	return errors.Join(err, e.stop(ctx, c, r.ID, 0))
 }
 
-// Logs copies to w what the task has printed. With follow it goes on until the
-// task has ended, and gives all of it; if ctx is done first, that is the error.
+// Logs copies the output of the task to w. With follow it continues until the task has
+// ended, and copies all of it. If ctx is done first, it returns its error.
 func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
 	r, err := current(h)
 	if err != nil {

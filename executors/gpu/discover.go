@@ -16,23 +16,23 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// Annotations of a CDI specification, or of one device in it, that say what
-// nvidia-smi does not.
+// Annotations of a CDI specification, or of a device in it, for what nvidia-smi does
+// not report.
 const (
 	modelKey  = "tenon.dev/model"
 	memoryKey = "tenon.dev/memory" // "80GiB"
 	sliceKey  = "tenon.dev/slice"  // of a device that is a slice: "1g.10gb"
 )
 
-// Options say where to look.
+// Options configure where to look.
 type Options struct {
-	CDIDirs   []string // with CDI specifications; /etc/cdi and /var/run/cdi if there are none
-	NvidiaSMI string   // the program; "" is nvidia-smi in the path, if it is there
+	CDIDirs   []string // folders with CDI specifications; default /etc/cdi and /var/run/cdi
+	NvidiaSMI string   // path of the program; "" is nvidia-smi in $PATH, if it exists
 }
 
-// Discover finds the GPUs of this machine: the devices of the class "gpu" that
-// CDI specifications name, and those that nvidia-smi lists. What both know is named
-// as CDI does and described as nvidia-smi does. A machine without any is no error.
+// Discover finds the GPUs of this machine: the devices of class "gpu" in CDI
+// specifications, and those that nvidia-smi lists. A device that both list has its CDI
+// name and nvidia-smi's description. It is no error if the machine has none.
 func Discover(ctx context.Context, o Options) ([]executors.GPU, error) {
 	cards, err := askNvidia(ctx, o.NvidiaSMI)
 	if err != nil {
@@ -43,8 +43,8 @@ func Discover(ctx context.Context, o Options) ([]executors.GPU, error) {
 		return nil, err
 	}
 	f := finder{cards: cards, gpus: map[key]*executors.GPU{}, seen: map[string]bool{}}
-	// A device may have several names. Its index is shorter than what is unique in
-	// the world.
+	// A device may have several names. Prefer its index, which is shorter than its
+	// unique id.
 	names := cache.ListDevices()
 	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) })
 	for _, name := range names {
@@ -58,8 +58,7 @@ func Discover(ctx context.Context, o Options) ([]executors.GPU, error) {
 	return f.found(), nil
 }
 
-// Inject adds the devices to what a container is started with. dirs are as in
-// [Options].
+// Inject adds the devices to the specification of a container. dirs is as in [Options].
 func Inject(spec *specs.Spec, devices []executors.Device, dirs []string) error {
 	var names []string
 	for _, d := range devices {
@@ -99,19 +98,19 @@ func readCDI(dirs []string) (*cdi.Cache, error) {
 	return cache, nil
 }
 
-// A key tells devices apart whatever they are called: the kind, the index of the
-// device, and that of the slice or "".
+// A key identifies a device regardless of its name: the kind, the index of the device,
+// and the index of the slice or "".
 type key struct{ kind, device, slice string }
 
-// A finder joins what is known of each device.
+// A finder merges what is known about each device.
 type finder struct {
 	cards []card
 	gpus  map[key]*executors.GPU
-	seen  map[string]bool // keys and sets of device nodes that are taken
+	seen  map[string]bool // keys and sets of device nodes already added
 }
 
-// add takes in what CDI names, unless it is no GPU, or several, or one that is
-// there under another name.
+// add adds a device that CDI names, unless it is not a single GPU or was already added
+// under another name.
 func (f *finder) add(name string, d *cdi.Device) error {
 	spec := d.GetSpec()
 	if spec.GetClass() != "gpu" || d.Name == "all" {
@@ -145,7 +144,7 @@ func (f *finder) add(name string, d *cdi.Device) error {
 	return nil
 }
 
-// gpu is the device of that key, which may be known by its slices only.
+// gpu returns the device of a key, and creates it if only its slices are known so far.
 func (f *finder) gpu(k key) *executors.GPU {
 	k.slice = ""
 	if f.gpus[k] == nil {
@@ -154,8 +153,8 @@ func (f *finder) gpu(k key) *executors.GPU {
 	return f.gpus[k]
 }
 
-// nvidiaKey is the key behind one of the names that nvidia-ctk gives: an index
-// ("0", "gpu0", "0:1", "mig0:1") or what is unique ("GPU-...", "MIG-...").
+// nvidiaKey returns the key for a name from nvidia-ctk: an index ("0", "gpu0", "0:1",
+// "mig0:1") or a unique id ("GPU-...", "MIG-...").
 func (f *finder) nvidiaKey(name string) key {
 	for _, c := range f.cards {
 		if name == c.uuid {
@@ -174,7 +173,7 @@ func (f *finder) nvidiaKey(name string) key {
 	return key{nvidia, device, slice}
 }
 
-// addCard describes a device as nvidia-smi does.
+// addCard adds nvidia-smi's description of a device.
 func (f *finder) addCard(c card) {
 	g := f.gpu(key{nvidia, c.index, ""})
 	g.ID, g.Model, g.Memory = c.uuid, cmp.Or(c.model, g.Model), cmp.Or(c.memory, g.Memory)
@@ -191,8 +190,8 @@ func (f *finder) addCard(c card) {
 	}
 }
 
-// found lists the devices. Where nvidia-smi lists any, those of NVIDIA that it
-// does not list are gone.
+// found returns the devices. If nvidia-smi lists any, it omits NVIDIA's devices that
+// nvidia-smi does not list: they are gone.
 func (f *finder) found() []executors.GPU {
 	var gpus []executors.GPU
 	for k, g := range f.gpus {
@@ -206,7 +205,7 @@ func (f *finder) found() []executors.GPU {
 	return gpus
 }
 
-// byName puts 2 before 10.
+// byName sorts names by number, 2 before 10.
 func byName(a, b executors.Device) int {
 	split := func(d executors.Device) (string, int) {
 		n := len(strings.TrimRight(d.Name, "0123456789"))
@@ -218,8 +217,8 @@ func byName(a, b executors.Device) int {
 	return cmp.Or(strings.Compare(an, bn), cmp.Compare(ai, bi))
 }
 
-// nodesOf is the set of device nodes of this machine that the device brings, by
-// which two names of one are told.
+// nodesOf returns the device nodes of a device, by which two names of one device are
+// recognised.
 func nodesOf(d *cdi.Device) string {
 	var nodes []string
 	for _, n := range d.ContainerEdits.DeviceNodes {

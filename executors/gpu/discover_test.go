@@ -26,8 +26,8 @@ esac
 exit $(cat code 2>/dev/null)
 `
 
-// Every archive in testdata is a machine: what nvidia-smi prints there, its CDI
-// specifications, and the devices that are found. TENON_UPDATE=1 writes them anew.
+// Every archive in testdata is a machine: the output of nvidia-smi, the CDI
+// specifications, and the devices that must be found. TENON_UPDATE=1 rewrites them.
 func TestDiscover(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -57,7 +57,7 @@ func TestDiscover(t *testing.T) {
 	}
 }
 
-// machine lays out an archive. The last file is what is found.
+// machine unpacks an archive. The last file holds the expected devices.
 func machine(t *testing.T, a *txtar.Archive) (gpu.Options, string) {
 	t.Helper()
 	dir := t.TempDir()

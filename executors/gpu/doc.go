@@ -1,7 +1,7 @@
-// Package gpu finds the GPUs of this machine and says which pool lends which of
-// them. In go folders with CDI specifications and the program nvidia-smi, out
-// come devices with their names of the Container Device Interface.
+// Package gpu finds the GPUs of this machine and assigns them to pools. The inputs are
+// folders with CDI specifications and the program nvidia-smi. The output is a list of
+// devices with their names in the Container Device Interface (CDI).
 //
-// It lends nothing, which is for package executors, and it changes nothing: a
-// device is sliced by whoever runs the machine.
+// The package does not lend devices to units, which package executors does. It changes
+// nothing: the administrator of the machine slices devices.
 package gpu

@@ -12,10 +12,11 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// Match says which pool lends which of the devices that were found. A pool gets
-// the smallest that are what it declares; a model fits if all words of the declared
-// name are in it, and what is not known of a device is taken to be as declared. If
-// no pool has GPUs, all that are not sliced are those of the machine.
+// Match assigns the found devices to pools, and returns an error for pools that need
+// more devices than there are. A pool gets the smallest devices that match its
+// declaration. A model matches if it contains all words of the declared name. Unknown
+// properties of a device count as matching. If no pool has GPUs, all devices without
+// slices belong to the machine's own pool.
 func Match(pools []ir.Pool, found []executors.GPU) (map[string][]executors.GPU, error) {
 	out := map[string][]executors.GPU{}
 	if !slices.ContainsFunc(pools, func(p ir.Pool) bool { return p.GPU > 0 }) {
@@ -23,7 +24,7 @@ func Match(pools []ir.Pool, found []executors.GPU) (map[string][]executors.GPU, 
 		return out, nil
 	}
 	free := slices.Clone(found)
-	bySize := func(a, b executors.GPU) int { // and what is not known last
+	bySize := func(a, b executors.GPU) int { // devices with unknown properties last
 		known := func(g executors.GPU) int {
 			if g.Model == "" || g.Memory == 0 {
 				return 0
@@ -52,7 +53,7 @@ func Match(pools []ir.Pool, found []executors.GPU) (map[string][]executors.GPU, 
 	return out, errors.Join(errs...)
 }
 
-// pickiest puts pools that fewer devices fit before others.
+// pickiest orders pools with stricter requirements first.
 func pickiest(a, b ir.Pool) int {
 	return cmp.Or(
 		cmp.Compare(len(b.Slices), len(a.Slices)),
@@ -84,7 +85,7 @@ func fit(p ir.Pool, g executors.GPU) bool {
 	return (len(p.Slices) > 0) == (len(g.Slices) > 0)
 }
 
-// words are those of a model's name, in lower case.
+// words returns the words of a model's name, in lower case.
 func words(model string) []string {
 	return strings.FieldsFunc(strings.ToLower(model), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
@@ -107,7 +108,7 @@ func describe(p ir.Pool) string {
 	return text
 }
 
-// list names devices, and not too many.
+// list lists the names of devices, up to a maximum.
 func list(gpus []executors.GPU) string {
 	const most = 8
 	var names []string

@@ -14,23 +14,23 @@ import (
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
-// nvidia is the kind of the CDI devices of NVIDIA.
+// nvidia is the CDI kind of NVIDIA's devices.
 const nvidia = "nvidia.com/gpu"
 
-// patience is how long nvidia-smi may take: it starts the driver if need be.
+// patience is how long nvidia-smi may take: it may have to start the driver.
 const patience = 30 * time.Second
 
-// A card is a GPU as nvidia-smi tells of it.
+// A card is a GPU as reported by nvidia-smi.
 type card struct {
 	index, uuid, model string
-	memory             int64 // bytes, 0 if it does not say
+	memory             int64 // bytes, 0 if unknown
 	slices             []mig
 }
 
-// A mig is a slice of a card.
+// A mig is a slice (MIG instance) of a card.
 type mig struct{ index, uuid, profile string }
 
-// askNvidia lists the GPUs of NVIDIA. A machine without nvidia-smi has none.
+// askNvidia lists NVIDIA's GPUs. A machine without nvidia-smi has none.
 func askNvidia(ctx context.Context, program string) ([]card, error) {
 	if program == "" {
 		var err error
@@ -56,7 +56,7 @@ func askNvidia(ctx context.Context, program string) ([]card, error) {
 	return cards, nil
 }
 
-// ask runs nvidia-smi. It ends with 6 where it finds no device.
+// ask runs nvidia-smi. Exit status 6 means that it found no device.
 func ask(ctx context.Context, program string, args ...string) ([]byte, error) {
 	out, err := exec.CommandContext(ctx, program, args...).Output()
 	var ended *exec.ExitError
@@ -77,8 +77,8 @@ func noDevices(out []byte) bool {
 	return len(bytes.TrimSpace(out)) == 0 || bytes.HasPrefix(out, []byte("No devices were found"))
 }
 
-// parseTable reads index, UUID, name and memory in MiB, which some devices do not
-// say.
+// parseTable parses rows of index, UUID, name and memory in MiB. Some devices do not
+// report their memory.
 func parseTable(out []byte) ([]card, error) {
 	r := csv.NewReader(bytes.NewReader(out))
 	r.TrimLeadingSpace, r.FieldsPerRecord = true, 4
@@ -102,7 +102,7 @@ var (
 	migLine  = lazyregexp.New(`^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (MIG-\S+)\)`)
 )
 
-// parseList adds the slices, which the table does not have.
+// parseList adds the slices to cards. The table does not list them.
 func parseList(out []byte, cards []card) {
 	var of *card
 	for line := range strings.Lines(string(out)) {

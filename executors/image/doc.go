@@ -1,28 +1,27 @@
-// Package image makes and keeps the images that units run in, without a daemon.
+// Package image builds and stores the images that units run in, without a daemon.
 //
-// In goes a [Recipe]: a base image, a locked Python environment, the unit's code,
-// programs of Tenon. Out comes an image in which each of these is a layer of its
-// own. Equal recipes give equal digests, and a change of one part changes its
-// layer only. A [Store] also resolves names, fetches and pushes images, and
-// imports archives:
+// The input is a [Recipe]: a base image, a locked Python environment, the unit's code
+// and programs of Tenon. The output is an image with one layer for each of them. Equal
+// recipes give equal digests, and a change of one part changes only its layer. A
+// [Store] also resolves names, fetches and pushes images, and imports archives:
 //
-//	base         as it is at the registry, or was imported
+//	base         as fetched from the registry or imported
 //	environment  /opt/tenon/env, see [EnvDir]
 //	tenon        /tenon/bin/tenon, see [TenonPath]
 //	duck         /tenon/bin/tenon-duck, see [DuckPath]
 //	pod          /tenon/bin/tenon-pod, see [PodPath]
-//	code         /tenon/code, see [CodeDir]: what changes most comes last
+//	code         /tenon/code, see [CodeDir]: last, because it changes most often
 //
-// A store is a folder, an OCI image layout with more beside it:
+// A store is a folder. It is an OCI image layout with additional files:
 //
-//	oci-layout, index.json, blobs/  images that were imported or fetched, what names stand for, layers that were made
-//	found/KEY.json                  what was found out before: the layer that a key stands for, the interpreters of a base
-//	work/NAME                       what is being made or fetched, and NAME.lock, held by who does it
-//	python/                         which interpreter compiles modules, see executors/pyenv
+//	oci-layout, index.json, blobs/  imported and fetched images, resolved names, layers that were built
+//	found/KEY.json                  cached facts: the layer of a key, the interpreters of a base
+//	work/NAME                       work in progress, with NAME.lock held by the process that does it
+//	python/                         the interpreter that compiles modules, see executors/pyenv
 //
-// All of it is a cache, except for what was imported: it may be deleted when
-// nothing runs, and nothing is ever cleaned up. Secrets are not kept in it.
+// All of it is a cache, except for imported images. It may be deleted when nothing
+// runs, and nothing cleans it up. It holds no secrets.
 //
-// The package runs no container and unpacks no image; executors do. It does not
-// run what is in a base: modules are compiled by an interpreter of this machine.
+// The package runs no container and unpacks no image; executors do that. It runs
+// nothing from a base: an interpreter of this machine compiles the modules.
 package image

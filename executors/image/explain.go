@@ -20,8 +20,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
-// explain makes an error of the registry client one that says what to do. It
-// takes no address over, because some carry tokens.
+// explain turns an error of the registry client into one that says what to do. It
+// quotes no URLs of the original, because some contain tokens.
 func (s *Store) explain(ctx context.Context, n named, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", n, context.Cause(ctx))
@@ -64,7 +64,7 @@ func (s *Store) explain(ctx context.Context, n named, err error) error {
 		return fmt.Errorf("%s: %s answers %s%s", n, host, status.Status, said(status.Body))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s: %s broke off: try again", n, host)
-	case address != nil && n.host == "localhost": // without a port: only what was imported has such a name
+	case address != nil && n.host == "localhost": // no port: only imported images have such a name
 		return fmt.Errorf("there is no image %s here: tenon image import one under that name", n)
 	case errors.Is(failed, http.ErrSchemeMismatch):
 		return fmt.Errorf("%s: %s speaks HTTP without TLS: if that is meant, write [host.\"http://%s\"] into %s", n, host, host, filepath.Join(dir, "hosts.toml"))
@@ -74,7 +74,7 @@ func (s *Store) explain(ctx context.Context, n named, err error) error {
 	return fmt.Errorf("%s: %s: %s", n, host, clean(failed))
 }
 
-// denied tells what to do about a refusal.
+// denied says what to do when a registry denies access.
 func (s *Store) denied(n named, host string, status remoteerrors.ErrUnexpectedStatus) error {
 	asks := host
 	if host == "docker.io" {
@@ -95,7 +95,7 @@ func login(host string) string {
 	return "docker login " + host
 }
 
-// untrusted tells what to do about a certificate.
+// untrusted says what to do about a certificate that cannot be verified.
 func untrusted(host, dir string, err error) error {
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
@@ -104,7 +104,7 @@ func untrusted(host, dir string, err error) error {
 	return fmt.Errorf("the certificate of %s cannot be trusted: %w", host, err)
 }
 
-// said is what a registry says about an error, or nothing.
+// said returns the message in a registry's error response, or "".
 func said(body []byte) string {
 	var b struct {
 		Errors []struct{ Message string }
@@ -117,5 +117,5 @@ func said(body []byte) string {
 
 var query = lazyregexp.New(`\?[^\s"]*`)
 
-// clean is an error's text without what an address may carry, in one line.
+// clean returns an error's text on one line, without the query of a URL.
 func clean(err error) string { return query.ReplaceAllString(err.Error(), "") }

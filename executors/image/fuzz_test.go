@@ -8,8 +8,8 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 )
 
-// Whatever an archive holds, it is taken in whole or refused, and nothing is
-// written beside the store.
+// Any archive is either imported as a whole or rejected, and nothing is written outside
+// the store.
 func FuzzImport(f *testing.F) {
 	img := randomImage(f)
 	for _, file := range []string{archive(f, "root.tar", file{"usr/", ""}, file{"usr/env", "x"}), dockerArchive(f, img), ociArchive(f, nil, img)} {

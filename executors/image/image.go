@@ -30,37 +30,37 @@ import (
 // DefaultBase is the base of units that name no other.
 const DefaultBase = "python:3.11-slim-bookworm"
 
-// Where things are in an image.
+// Paths in an image.
 const (
 	EnvDir    = "/opt/tenon/env"        // the Python environment; its interpreter is bin/python
 	CodeDir   = "/tenon/code"           // the unit's files
 	TenonPath = "/tenon/bin/tenon"      // the tenon binary
-	DuckPath  = "/tenon/bin/tenon-duck" // the program that runs components that are built in
+	DuckPath  = "/tenon/bin/tenon-duck" // the program that runs built-in components
 	PodPath   = pod.Program             // the program of a pod
 )
 
-// Options say where images are kept and how registries are reached.
+// Options configure a store: where it is and how it reaches registries.
 type Options struct {
-	Dir   string // root of the store; made if need be
+	Dir   string // root of the store; created if needed
 	Hosts string // folder with HOST/hosts.toml in containerd's format; "" is /etc/containerd/certs.d
-	// Credentials are the user and secret for a host, or a token as the secret of
-	// no user, or nothing. Nil asks the user's docker configuration.
+	// Credentials returns the user and the secret for a host; or "" and a token; or
+	// nothing. Nil means the user's docker configuration.
 	Credentials func(host string) (user, secret string, err error)
 	UV          string    // path or name of uv, see executors/pyenv
-	Log         io.Writer // is told of slow work, a line each; nil is nobody
+	Log         io.Writer // receives slow work, one line each; may be nil
 }
 
-// A Store makes, fetches and keeps images. Its methods are safe for concurrent
-// use, also by several processes.
+// A Store builds, fetches and stores images. Its methods are safe for concurrent use,
+// also by several processes.
 type Store struct {
 	opts Options
 
 	mu    sync.Mutex
 	hosts map[string][]docker.RegistryHost
-	given map[string]bool // hosts that credentials were given to
+	given map[string]bool // hosts that credentials were sent to
 }
 
-// New returns a Store. It does nothing yet.
+// New returns a Store. It touches neither disk nor network yet.
 func New(o Options) *Store {
 	if o.Hosts == "" {
 		o.Hosts = "/etc/containerd/certs.d"
@@ -74,8 +74,8 @@ func New(o Options) *Store {
 	return &Store{opts: o, hosts: map[string][]docker.RegistryHost{}, given: map[string]bool{}}
 }
 
-// A Recipe is what an image is made of. Its parts are put on the base one by
-// one; those that are not there are left out.
+// A Recipe lists the parts of an image. They are added to the base in order; empty
+// parts are left out.
 type Recipe struct {
 	Base   string // pinned
 	Lock   []byte // text of a lock, see executors/pyenv
@@ -86,9 +86,10 @@ type Recipe struct {
 	Pod    string // path of a tenon-pod binary, if the image is to run in a pod
 }
 
-// RecipeFor is the recipe of a unit's image, given the target's base, the unit's
-// files, the text of its lock and the path of a tenon-duck binary. Where files come to
-// the unit in another way, code is nil, and the image is the same whatever they are.
+// RecipeFor returns the recipe of a unit's image. base is the base of the target, code
+// the unit's files, lock the text of its lock, and duck the path of a tenon-duck
+// binary. If the files reach the unit in another way, code is nil, and the image does
+// not depend on them.
 func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, duck string) Recipe {
 	if u.Code.Image != "" {
 		base = u.Code.Image
@@ -107,8 +108,8 @@ func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, duck string) Rec
 	return r
 }
 
-// Name is a short name of the image of a unit on a pinned one, the same for units whose
-// images are the same. The unit's files count if they are part of the image.
+// Name returns a short name of a unit's image on a pinned base. Units with equal images
+// have equal names. With code, the unit's files count as part of the image.
 func Name(u ir.Unit, on string, code bool) string {
 	parts := []string{"unit", on, string(u.Code.Runtime), u.Code.Lock, u.Code.Python}
 	if code && u.Code.Runtime != ir.Builtin {
@@ -119,12 +120,12 @@ func Name(u ir.Unit, on string, code bool) string {
 	return "image " + key(parts...)[:8]
 }
 
-// epoch is the time of all that is made. Archives of Python modules cannot tell
-// one before 1980.
+// epoch is the modification time of everything in a layer. Zip archives of Python
+// modules cannot store a time before 1980.
 var epoch = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
 
-// Build makes the image of a recipe. Layers that were made before are found.
-// The context bounds also the reading of the image's layers.
+// Build builds the image of a recipe and reuses existing layers. The context also
+// bounds later reads of the image's layers.
 func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	base, err := s.open(ctx, r.Base)
 	if err != nil {
@@ -164,7 +165,7 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	return s.assemble(ctx, base, parts)
 }
 
-// environment makes the layer of a Python environment.
+// environment builds the layer of a Python environment.
 func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch string) (layer, bool, error) {
 	python, err := s.python(ctx, r.Base, base, r.Python)
 	if err != nil {
@@ -182,8 +183,8 @@ func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch st
 	})
 }
 
-// program makes the layer of a binary. A binary is large, so whether it is the
-// same is seen from its looks.
+// program builds the layer of a binary. A binary is large, so its file metadata tells
+// whether it has changed.
 func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool, error) {
 	name, err := filepath.Abs(name)
 	if err != nil {
@@ -217,7 +218,7 @@ func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool
 	})
 }
 
-// code makes the layer of a unit's files.
+// code builds the layer of a unit's files.
 func (s *Store) code(ctx context.Context, files fs.FS) (layer, bool, error) {
 	list := []string{"code"}
 	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
@@ -245,15 +246,15 @@ func (s *Store) code(ctx context.Context, files fs.FS) (layer, bool, error) {
 	})
 }
 
-// A part is a layer with what it is and whether it was made just now.
+// A part is a layer, what it contains, and whether it was built just now.
 type part struct {
 	what string
 	layer
 	made bool
 }
 
-// assemble puts layers on a base. The base itself may be of docker's types; the
-// image is of OCI's.
+// assemble adds layers to a base. The base may use docker's media types; the image uses
+// those of OCI.
 func (s *Store) assemble(ctx context.Context, base *stored, parts []part) (v1.Image, error) {
 	m, err := base.Manifest()
 	if err != nil {
@@ -287,7 +288,7 @@ func (s *Store) assemble(ctx context.Context, base *stored, parts []part) (v1.Im
 	return &built{Image: img, parts: parts}, nil
 }
 
-// historyFits reports whether a history tells of so many layers.
+// historyFits reports whether a history describes exactly that many layers.
 func historyFits(history []v1.History, layers int) bool {
 	for _, h := range history {
 		if !h.EmptyLayer {
@@ -297,7 +298,7 @@ func historyFits(history []v1.History, layers int) bool {
 	return layers == 0
 }
 
-// ociLayer is OCI's name for the type of a layer.
+// ociLayer returns OCI's name of a layer's media type.
 func ociLayer(t types.MediaType) types.MediaType {
 	switch t {
 	case types.DockerLayer:
@@ -310,7 +311,7 @@ func ociLayer(t types.MediaType) types.MediaType {
 	return t
 }
 
-// A built image knows what its layers are.
+// A built image knows the contents of its layers.
 type built struct {
 	v1.Image
 	parts []part
@@ -321,11 +322,11 @@ type Layer struct {
 	What   string  `json:"what"` // "base", "environment", "tenon", "duck", "pod", "code"
 	Digest v1.Hash `json:"digest"`
 	Size   int64   `json:"size"` // compressed
-	Made   bool    `json:"made"` // by this Build; else it was there
+	Made   bool    `json:"made"` // by this Build; false if it was reused
 }
 
-// Layers tells of an image's layers, from the base up. Only of one that Build
-// returned it knows more than the base.
+// Layers lists an image's layers, from the base up. For images that Build did not
+// return, all layers count as base.
 func Layers(img v1.Image) ([]Layer, error) {
 	m, err := img.Manifest()
 	if err != nil {
@@ -344,8 +345,8 @@ func Layers(img v1.Image) ([]Layer, error) {
 	return out, nil
 }
 
-// key names something by what it is made of. A change of how layers are made
-// raises the version.
+// key derives a name from the parts that something is built of. Raise the version when
+// the construction of layers changes.
 func key(parts ...string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "image 1\n")
@@ -368,7 +369,8 @@ func sumFile(name string) (string, error) {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// Command is the program of a unit, and its arguments, in the image of a [Recipe].
+// Command returns the program of a unit and its arguments inside the image of a
+// [Recipe].
 func Command(c ir.Code) []string {
 	switch c.Runtime {
 	case ir.Builtin:

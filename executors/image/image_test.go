@@ -28,7 +28,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 )
 
-// A package with a console script, and one without.
+// lockText locks a package with a console script, and one without.
 const lockText = `iniconfig==2.0.0 \
     --hash=sha256:2d91e135bf72d31a410b17c16da610a82cb55f6b0477d1a902134b24a455b8b3 \
     --hash=sha256:b6a85871a79d2e3b22d2d1b94ac2824226a63c6b741c88f7ae975f18b6778374
@@ -37,7 +37,7 @@ tabulate==0.9.0 \
     --hash=sha256:024ca478df22e9340661486f85298cff5f6dcdba14f3813e8830015b9ed1948f
 `
 
-// uv is needed by the tests of environments. Without it they fail.
+// The tests of environments need uv. Without it they fail.
 func uv(t *testing.T) string {
 	t.Helper()
 	name := os.Getenv("TENON_UV")
@@ -51,7 +51,7 @@ func uv(t *testing.T) string {
 	return name
 }
 
-// A file is a member of an archive; a name that ends in a slash is a folder's.
+// A file is a member of an archive; a name that ends in a slash is a folder.
 type file struct{ name, text string }
 
 func archive(t testing.TB, name string, files ...file) string {
@@ -115,10 +115,10 @@ func build(t *testing.T, s *image.Store, r image.Recipe) v1.Image {
 	return img
 }
 
-// valid reads an image through and holds all of it against its digests.
+// valid reads an image completely and verifies its digests.
 func valid(t *testing.T, img v1.Image) {
 	t.Helper()
-	if err := validate.Image(img, validate.Fast); err != nil { // not fast, it takes every layer for gzip
+	if err := validate.Image(img, validate.Fast); err != nil { // only the fast checks: the others expect every layer to be gzip
 		t.Errorf("the image is not valid: %v", err)
 	}
 	m, err := img.Manifest()
@@ -221,7 +221,7 @@ func TestSlowWorkIsTold(t *testing.T) {
 	s := image.New(image.Options{Dir: t.TempDir(), UV: uv(t), Log: &log})
 	var said []string
 	r := whole(t, s)
-	log.Reset() // of what it imported
+	log.Reset() // drop the lines of the import
 	if _, err := s.Build(image.WithProgress(t.Context(), func(text string) { said = append(said, text) }), r); err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func TestTheSameIsMadeOnce(t *testing.T) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	made := map[string]int{}
-	for range 4 { // each is another Store, so they share nothing but the folder
+	for range 4 { // each round uses another Store, so that they share only the folder
 		wg.Go(func() {
 			o := o
 			o.Log = nil
@@ -259,7 +259,7 @@ func TestTheSameIsMadeOnce(t *testing.T) {
 	if want := map[string]int{"environment": 1, "tenon": 1, "duck": 1, "pod": 1, "code": 1}; !cmp.Equal(made, want) {
 		t.Errorf("made %v, want %v", made, want)
 	}
-	// Nothing is left of the work, and uv is not asked again.
+	// No work files are left, and uv does not run again.
 	left, err := filepath.Glob(filepath.Join(o.Dir, "work", "*"))
 	if err != nil {
 		t.Fatal(err)
@@ -356,14 +356,14 @@ func TestWhatAKilledBuildLeftIsNotUsed(t *testing.T) {
 	}
 }
 
-// member is what a layer says of a file.
+// member is what a layer holds of a file.
 type member struct {
 	Mode int64
 	Link string
 	Text string
 }
 
-// members reads a layer and checks what holds for all of its members.
+// members reads a layer and checks what must hold for all of its members.
 func members(t *testing.T, img v1.Image, what string) map[string]member {
 	t.Helper()
 	i := slices.IndexFunc(layers(t, img), func(l image.Layer) bool { return l.What == what })
@@ -500,7 +500,7 @@ func TestRecipeFor(t *testing.T) {
 	}
 }
 
-// Code that comes in another way changes no image.
+// Code that reaches the unit in another way does not change the image.
 func TestRecipeForCodeThatIsNotInTheImage(t *testing.T) {
 	for _, unit := range []ir.Code{{Runtime: ir.Python, Python: "3.12", Files: []ir.CodeFile{{Path: "train.py"}}}, {Runtime: ir.Python, Python: "3.12", Files: []ir.CodeFile{{Path: "other.py"}}}} {
 		if diff := cmp.Diff(image.Recipe{Base: "base", Lock: []byte("six"), Python: "3.12"}, image.RecipeFor(ir.Unit{Code: unit}, "base", nil, []byte("six"), "duck")); diff != "" {

@@ -23,9 +23,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Import takes an archive in under a name, and returns that name, pinned. The
-// archive is an OCI layout, what docker save wrote, or a root filesystem, as a
-// tar that may be compressed.
+// Import adds an archive to the store under a name, and returns that name, pinned. The
+// archive is an OCI layout, the output of docker save, or a root file system, as a tar
+// file that may be compressed.
 func (s *Store) Import(ctx context.Context, file, name string) (string, error) {
 	n, err := parse(name)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Store) importFile(ctx context.Context, file string, n named) (v1.Descri
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	if _, err := io.Copy(sum, f); err != nil { // what lies behind the archive
+	if _, err := io.Copy(sum, f); err != nil { // what follows the archive
 		return v1.Descriptor{}, err
 	}
 	switch {
@@ -70,13 +70,13 @@ func (s *Store) importFile(ctx context.Context, file string, n named) (v1.Descri
 	return v1.Descriptor{}, errors.New("it holds neither an image nor a root filesystem")
 }
 
-// An archive is what was seen in one.
+// An archive describes the contents of one.
 type archive struct {
 	members map[string]bool // of its root folder
-	root    bool            // they are those of a root filesystem
+	root    bool            // members are those of a root file system
 }
 
-// look reads an archive through, and fails if a member lies outside.
+// look reads through an archive. It fails if a member lies outside.
 func look(ctx context.Context, r io.Reader) (archive, error) {
 	a := archive{members: map[string]bool{}}
 	err := each(ctx, r, func(h *tar.Header, _ io.Reader) error {
@@ -88,7 +88,7 @@ func look(ctx context.Context, r io.Reader) (archive, error) {
 	return a, err
 }
 
-// each calls f with every member of an archive that may be compressed.
+// each calls f for each member of an archive that may be compressed.
 func each(ctx context.Context, r io.Reader, f func(h *tar.Header, r io.Reader) error) error {
 	plain, err := decompress(r)
 	if err != nil {
@@ -117,10 +117,10 @@ func each(ctx context.Context, r io.Reader, f func(h *tar.Header, r io.Reader) e
 	}
 }
 
-// inside reports whether a member of an archive stays in it.
+// inside reports whether a member's path stays inside the archive.
 func inside(name string) bool { return filepath.IsLocal(filepath.FromSlash(name)) }
 
-// decompress reads gzip, zstd, or what is not compressed.
+// decompress reads gzip, zstd or uncompressed data.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, 1<<16)
 	magic, err := b.Peek(4)
@@ -140,7 +140,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(b), nil
 }
 
-// importRoot makes an image of one layer.
+// importRoot turns a root file system into an image of one layer.
 func (s *Store) importRoot(ctx context.Context, file string, n named, digest v1.Hash) (v1.Descriptor, error) {
 	l, _, err := s.blobLayer(ctx, key("root", digest.String()), "packing "+file, func(_ string, w io.Writer) error {
 		f, err := os.Open(file)
@@ -166,7 +166,7 @@ func (s *Store) importRoot(ctx context.Context, file string, n named, digest v1.
 	return s.store(ctx, n, config, []layer{l})
 }
 
-// importDocker takes the one image that docker save wrote.
+// importDocker imports the only image in an output of docker save.
 func (s *Store) importDocker(ctx context.Context, file string, n named) (v1.Descriptor, error) {
 	img, err := tarball.Image(func() (io.ReadCloser, error) {
 		f, err := os.Open(file)
@@ -216,7 +216,7 @@ func (s *Store) importDocker(ctx context.Context, file string, n named) (v1.Desc
 	return s.store(ctx, n, config, layers)
 }
 
-// both closes a reader and what it reads from.
+// both closes a reader and its source.
 type both struct {
 	io.ReadCloser
 	from io.Closer
@@ -224,7 +224,7 @@ type both struct {
 
 func (b both) Close() error { return errors.Join(b.ReadCloser.Close(), b.from.Close()) }
 
-// store writes config and manifest of an image whose layers are in the store.
+// store writes the config and the manifest of an image whose layers are in the store.
 func (s *Store) store(ctx context.Context, n named, config *v1.ConfigFile, layers []layer) (v1.Descriptor, error) {
 	m := &v1.Manifest{}
 	config.RootFS = v1.RootFS{Type: "layers"}
@@ -257,7 +257,7 @@ func (s *Store) store(ctx context.Context, n named, config *v1.ConfigFile, layer
 	return v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: int64(len(raw)), Digest: h}, err
 }
 
-// importOCI takes the one image of an OCI layout.
+// importOCI imports the only image of an OCI layout.
 func (s *Store) importOCI(ctx context.Context, file string, n named) (v1.Descriptor, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -296,7 +296,7 @@ func (s *Store) importOCI(ctx context.Context, file string, n named) (v1.Descrip
 	return d, nil
 }
 
-// importBlob takes a blob whose bytes are what its name says.
+// importBlob imports a blob and verifies that its bytes match its digest.
 func (s *Store) importBlob(ctx context.Context, h v1.Hash, size int64, r io.Reader) (err error) {
 	if s.has(h, size) {
 		return nil

@@ -24,7 +24,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 )
 
-// dockerArchive is an archive of an image as docker save writes it.
+// dockerArchive returns an archive of an image as docker save writes it.
 func dockerArchive(t testing.TB, img v1.Image) string {
 	t.Helper()
 	tag, err := name.NewTag("example.com/saved:1")
@@ -38,7 +38,7 @@ func dockerArchive(t testing.TB, img v1.Image) string {
 	return file
 }
 
-// ociArchive is an archive of an OCI layout, in which harm may have been done.
+// ociArchive returns an archive of an OCI layout, which harm may have damaged.
 func ociArchive(t testing.TB, harm func(dir string), images ...v1.Image) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -180,7 +180,7 @@ func TestAnImportedNameStandsForWhatWasImportedLast(t *testing.T) {
 	if err != nil || len(entries) != 1 || entries[0].Name != baseName || entries[0].Layers != 1 || entries[0].Size == 0 {
 		t.Errorf("it lists %+v, %v", entries, err)
 	}
-	// Any tool can read it.
+	// Any other tool can read it.
 	l, err := layout.FromPath(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func TestWhatCannotBeImported(t *testing.T) {
 	}
 }
 
-// A base that docker wrote becomes an image of OCI's types.
+// A base with docker's media types becomes an image with OCI's.
 func TestABaseOfDockersTypes(t *testing.T) {
 	s := image.New(image.Options{Dir: t.TempDir()})
 	img := randomImage(t)
@@ -303,7 +303,7 @@ func TestAnIndexGivesTheImageOfThisMachine(t *testing.T) {
 	}
 }
 
-// onlyManifest makes a text the one manifest of a layout.
+// onlyManifest makes a text the only manifest of a layout.
 func onlyManifest(t *testing.T, dir, text string) {
 	t.Helper()
 	h, n, err := v1.SHA256(strings.NewReader(text))
@@ -320,7 +320,7 @@ func onlyManifest(t *testing.T, dir, text string) {
 	}
 }
 
-// wrapIndex puts the index of a layout into another one.
+// wrapIndex puts the index of a layout into another index.
 func wrapIndex(t *testing.T, dir, arch string) {
 	t.Helper()
 	name := filepath.Join(dir, "index.json")

@@ -15,15 +15,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A layer is what a key came to be.
+// A layer is the result of building what a key names.
 type layer struct {
 	Digest v1.Hash `json:"digest"`
 	DiffID v1.Hash `json:"diff_id"` // digest of the tar
 	Size   int64   `json:"size"`
 }
 
-// layer finds the layer of a key or makes it, and says which. Whoever makes it is
-// given a folder that is not there yet and will be removed, and writes the tar.
+// layer returns the layer of a key, and whether it was built just now. write builds it:
+// it receives a path for temporary files, where nothing exists yet and which is removed
+// afterwards, and writes the tar.
 func (s *Store) layer(ctx context.Context, key, doing string, write func(work string, t tarWriter) error) (layer, bool, error) {
 	return s.blobLayer(ctx, key, doing, func(work string, w io.Writer) error {
 		t := tarWriter{tar.NewWriter(w)}
@@ -34,7 +35,7 @@ func (s *Store) layer(ctx context.Context, key, doing string, write func(work st
 	})
 }
 
-// blobLayer is layer for who has a tar already.
+// blobLayer is like layer, for callers that already have a tar.
 func (s *Store) blobLayer(ctx context.Context, key, doing string, write func(work string, w io.Writer) error) (l layer, made bool, err error) {
 	if s.found(key, &l) && s.has(l.Digest, l.Size) {
 		return l, false, nil
@@ -57,7 +58,7 @@ func (s *Store) blobLayer(ctx context.Context, key, doing string, write func(wor
 	return l, true, s.keep(key, l)
 }
 
-// compress makes a blob of the tar that is written to it.
+// compress writes a tar as a compressed blob.
 func (s *Store) compress(name string, write func(w io.Writer) error) (layer, error) {
 	f, err := os.Create(name)
 	if err != nil {
@@ -66,7 +67,7 @@ func (s *Store) compress(name string, write func(w io.Writer) error) (layer, err
 	defer os.Remove(name)
 	defer f.Close()
 	sum := newSum(f)
-	// One encoder, so that the bytes do not depend on the machine.
+	// A single encoder, so that the bytes do not depend on the machine.
 	z, err := zstd.NewWriter(sum, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return layer{}, err
@@ -82,8 +83,7 @@ func (s *Store) compress(name string, write func(w io.Writer) error) (layer, err
 	return l, s.adopt(f, l.Digest)
 }
 
-// normalMode is the mode of a file whose own mode says only whether it may be
-// executed.
+// normalMode normalises the mode of a file to whether it is executable.
 func normalMode(m fs.FileMode) fs.FileMode {
 	if m&0o100 != 0 {
 		return 0o755
@@ -91,7 +91,8 @@ func normalMode(m fs.FileMode) fs.FileMode {
 	return 0o644
 }
 
-// A tarWriter writes the tar of a layer. Nothing in it tells who wrote it or when.
+// A tarWriter writes the tar of a layer. The tar does not depend on who wrote it or
+// when.
 type tarWriter struct{ *tar.Writer }
 
 func (t tarWriter) header(name string, kind byte, mode fs.FileMode) *tar.Header {
@@ -119,7 +120,7 @@ func (t tarWriter) file(name string, mode fs.FileMode, f fs.File) error {
 	return err
 }
 
-// tree writes all files, sorted, as they lie at a path.
+// tree writes all files, sorted, below a path.
 func (t tarWriter) tree(at string, files fs.FS, mode func(fs.FileMode) fs.FileMode) error {
 	return fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -24,8 +24,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// Annotations in index.json: the name of an image, which is pinned unless it was
-// imported, and when a registry said that the name stands for it.
+// Annotations in index.json: the name of an image, which is pinned unless the image was
+// imported, and when a registry last resolved the name to it.
 const (
 	nameKey     = "org.opencontainers.image.ref.name"
 	resolvedKey = "dev.tenon.resolved"
@@ -35,14 +35,13 @@ func (s *Store) blob(h v1.Hash) string {
 	return filepath.Join(s.opts.Dir, "blobs", h.Algorithm, h.Hex)
 }
 
-// has reports whether a blob is there. It is held against its digest when it is
-// read.
+// has reports whether a blob exists. Its digest is verified when it is read.
 func (s *Store) has(h v1.Hash, size int64) bool {
 	info, err := os.Stat(s.blob(h))
 	return err == nil && info.Size() == size
 }
 
-// read reads a small blob. One that is damaged is as good as none.
+// read reads a small blob. A damaged blob counts as missing.
 func (s *Store) read(h v1.Hash) ([]byte, error) {
 	b, err := os.ReadFile(s.blob(h))
 	if err != nil {
@@ -54,7 +53,7 @@ func (s *Store) read(h v1.Hash) ([]byte, error) {
 	return b, nil
 }
 
-// adopt makes a file that was written as a whole the blob of that digest.
+// adopt moves a completely written file to the path of the blob with that digest.
 func (s *Store) adopt(f *os.File, h v1.Hash) error {
 	to := s.blob(h)
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
@@ -75,13 +74,13 @@ func (s *Store) put(b []byte) (v1.Hash, error) {
 	return h, writeFile(s.blob(h), b)
 }
 
-// found reads what was found out under a key.
+// found reads the cached value of a key.
 func (s *Store) found(key string, v any) bool {
 	b, err := os.ReadFile(filepath.Join(s.opts.Dir, "found", key+".json"))
 	return err == nil && json.Unmarshal(b, v) == nil
 }
 
-// keep keeps it.
+// keep caches the value of a key.
 func (s *Store) keep(key string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -90,16 +89,16 @@ func (s *Store) keep(key string, v any) error {
 	return writeFile(filepath.Join(s.opts.Dir, "found", key+".json"), append(b, '\n'))
 }
 
-// An Entry is an image that is kept.
+// An Entry describes an image in the store.
 type Entry struct {
-	Name     string    `json:"name"` // of one that was fetched, pinned
+	Name     string    `json:"name"` // pinned if the image was fetched
 	Digest   v1.Hash   `json:"digest"`
 	Size     int64     `json:"size"` // compressed, of all layers
 	Layers   int       `json:"layers"`
-	Resolved time.Time `json:"resolved,omitzero"` // when the registry said that the name stands for it, if it still does as far as is known
+	Resolved time.Time `json:"resolved,omitzero"` // when the registry last resolved the name to it; zero if it has since resolved to another
 }
 
-// List lists the images that were imported or fetched, by name.
+// List lists the imported and fetched images, by name.
 func (s *Store) List() ([]Entry, error) {
 	index, err := s.index()
 	if err != nil {
@@ -141,8 +140,9 @@ func (s *Store) index() (*v1.IndexManifest, error) {
 	return index, nil
 }
 
-// name gives an image its name in index.json. With a time, its registry said then
-// that the name without the digest stands for it, and for no other one any more.
+// name gives an image its name in index.json. resolved is when its registry resolved
+// the name without the digest to it; if it is set, the name no longer stands for any
+// other image.
 func (s *Store) name(ctx context.Context, n named, d v1.Descriptor, resolved time.Time) (err error) {
 	_, release, err := s.work(ctx, "index")
 	if err != nil {
@@ -181,8 +181,8 @@ func (s *Store) name(ctx context.Context, n named, d v1.Descriptor, resolved tim
 	)
 }
 
-// named finds in index.json what a name stands for: what was imported under it, or
-// else what a registry said. The digest is zero of a name that is not there.
+// named looks up a name in index.json: the image imported under it, otherwise the one
+// that a registry last resolved it to. The digest is zero if there is none.
 func (s *Store) named(n named) (h v1.Hash, imported bool, err error) {
 	index, err := s.index()
 	if err != nil {
@@ -199,8 +199,8 @@ func (s *Store) named(n named) (h v1.Hash, imported bool, err error) {
 	return h, false, nil
 }
 
-// work waits until nobody else works on what is of that name, and returns a path
-// where nothing is. What lies there is removed by release.
+// work waits until no other process works on that name. It returns a path at which
+// nothing exists; release removes what was written there.
 func (s *Store) work(ctx context.Context, name string) (dir string, release func() error, err error) {
 	dir = filepath.Join(s.opts.Dir, "work", name)
 	held, err := pyenv.LockFile(ctx, dir+".lock")
@@ -213,7 +213,7 @@ func (s *Store) work(ctx context.Context, name string) (dir string, release func
 	return dir, func() error { return errors.Join(os.RemoveAll(dir), held.Close()) }, nil
 }
 
-// writeFile writes a file, and the folders in which it lies.
+// writeFile writes a file and creates its parent folders.
 func writeFile(path string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -221,7 +221,7 @@ func writeFile(path string, b []byte) error {
 	return files.WriteSynced(path, b, 0o644)
 }
 
-// A sum digests and counts what is written through it.
+// A sum computes the digest and the size of what is written through it.
 type sum struct {
 	w io.Writer
 	h hash.Hash
@@ -243,8 +243,8 @@ func (s *sum) hash() v1.Hash {
 
 type reportKey struct{}
 
-// WithProgress returns a context whose calls pass slow work to report, a line each, instead
-// of the log of the store.
+// WithProgress returns a context whose calls report slow work to report, one line each,
+// instead of to the log of the store.
 func WithProgress(ctx context.Context, report func(string)) context.Context {
 	return context.WithValue(ctx, reportKey{}, report)
 }

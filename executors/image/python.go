@@ -14,14 +14,14 @@ import (
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
-// interpreters are where Python is looked for in a base: Docker's own images and
-// what is built from source have it in the first, distributions in the second.
+// interpreters are the folders of a base that may contain Python: the first in Docker's
+// own images and in builds from source, the second in distributions.
 var interpreters = []string{"usr/local/bin", "usr/bin"}
 
 var interpreter = lazyregexp.New(`^usr/(?:local/)?bin/python3\.[0-9]+$`)
 
-// python finds the interpreter of that version in a base. All layers are read
-// once for it.
+// python returns the path of the interpreter with that version in a base. It reads all
+// layers once.
 func (s *Store) python(ctx context.Context, name string, base *stored, version string) (string, error) {
 	h, err := base.Digest()
 	if err != nil {
@@ -88,7 +88,7 @@ func scanLayer(r io.Reader, found map[string]bool) error {
 		dir, file := path.Split(name)
 		gone, marks := strings.CutPrefix(file, ".wh.")
 		switch {
-		case marks: // a file or folder of a lower layer is taken away, or all in a folder
+		case marks: // a whiteout: it removes a path of a lower layer, or the contents of a folder
 			maps.DeleteFunc(found, func(f string, _ bool) bool {
 				return f == dir+gone || strings.HasPrefix(f, dir+gone+"/") || gone == ".wh..opq" && strings.HasPrefix(f, dir)
 			})

@@ -25,15 +25,15 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// A named is a reference to an image, in full.
+// A named is a complete reference to an image.
 type named struct {
 	host   string  // "docker.io"
 	path   string  // "library/python"
-	tag    string  // "3.11", or "" beside a digest
-	digest v1.Hash // zero of one that is not pinned
+	tag    string  // "3.11", or "" if there is a digest
+	digest v1.Hash // zero if it is not pinned
 }
 
-// name is the reference without its digest.
+// name returns the reference without its digest.
 func (n named) name() string {
 	if n.tag == "" {
 		return n.host + "/" + n.path
@@ -48,7 +48,7 @@ func (n named) String() string {
 	return n.name() + "@" + n.digest.String()
 }
 
-// parse reads a reference as docker does: "python" is
+// parse reads a reference as docker does: "python" means
 // "docker.io/library/python:latest".
 func parse(ref string) (named, error) {
 	r, err := reference.ParseNormalizedNamed(ref)
@@ -69,11 +69,10 @@ func parse(ref string) (named, error) {
 	return n, nil
 }
 
-// Pin gives the full name of an image with the digest that it stands for:
-// "docker.io/library/python:3.11@sha256:...". What was imported under that name
-// comes first, then what its registry said when it was asked before, unless it is
-// to be asked again. Its answer is kept, with the image's manifest and config. A
-// name with a digest is pinned already.
+// Pin returns the full name of an image with its digest:
+// "docker.io/library/python:3.11@sha256:...". An image imported under that name comes
+// first, then the cached answer of its registry, unless again is set. Pin caches the
+// answer, with the image's manifest and config. A name with a digest is already pinned.
 func (s *Store) Pin(ctx context.Context, ref string, again bool) (string, error) {
 	n, err := parse(ref)
 	if err != nil || n.digest != (v1.Hash{}) {
@@ -101,7 +100,7 @@ func (s *Store) Pin(ctx context.Context, ref string, again bool) (string, error)
 	return n.String(), s.name(ctx, n, d, time.Now())
 }
 
-// fetchManifest fetches the manifest of that digest from where the image is.
+// fetchManifest fetches the manifest with that digest from the image's registry.
 func (s *Store) fetchManifest(ctx context.Context, n named, h v1.Hash) (*v1.Descriptor, []byte, error) {
 	at := named{host: n.host, path: n.path, digest: h}
 	_, desc, err := s.resolver(ctx).Resolve(quiet(ctx, nil), at.String())
@@ -116,7 +115,7 @@ func (s *Store) fetchManifest(ctx context.Context, n named, h v1.Hash) (*v1.Desc
 	return &d, b, err
 }
 
-// fetch fetches a blob if it is not there. What has another digest is not kept.
+// fetch fetches a blob unless it exists. It discards a blob with another digest.
 func (s *Store) fetch(ctx context.Context, ref string, d v1.Descriptor) (err error) {
 	if s.has(d.Digest, d.Size) {
 		return nil
@@ -152,7 +151,7 @@ func (s *Store) fetch(ctx context.Context, ref string, d v1.Descriptor) (err err
 	defer f.Close()
 	sum := newSum(f)
 	_, err = io.Copy(sum, io.LimitReader(r, d.Size+1))
-	if err != nil && !errdefs.IsFailedPrecondition(err) { // which says that it is too long
+	if err != nil && !errdefs.IsFailedPrecondition(err) { // which means that it is too long
 		return s.explain(ctx, n, err)
 	}
 	if err != nil || sum.hash() != d.Digest {
@@ -161,15 +160,15 @@ func (s *Store) fetch(ctx context.Context, ref string, d v1.Descriptor) (err err
 	return s.adopt(f, d.Digest)
 }
 
-// loud is from how many bytes on a transfer is told of.
+// loud is the size in bytes from which a transfer is reported.
 const loud = 1 << 20
 
 func descriptor(d v1.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: string(d.MediaType), Size: d.Size, Digest: digest.Digest(d.Digest.String())}
 }
 
-// Push gives an image a name at its registry, and returns that name, pinned.
-// Layers that the registry has are not sent.
+// Push pushes an image to its registry under a name, and returns that name, pinned. It
+// does not send layers that the registry has.
 func (s *Store) Push(ctx context.Context, img v1.Image, ref string) (string, error) {
 	n, err := parse(ref)
 	if err != nil {
@@ -210,7 +209,7 @@ func (s *Store) Push(ctx context.Context, img v1.Image, ref string) (string, err
 	if err != nil {
 		return "", err
 	}
-	kind, err := img.MediaType() // which the manifest need not say
+	kind, err := img.MediaType() // the manifest need not contain it
 	if err != nil {
 		return "", err
 	}
@@ -222,10 +221,10 @@ func (s *Store) Push(ctx context.Context, img v1.Image, ref string) (string, err
 	return n.String(), nil
 }
 
-// Publish puts an image into a repository, such as "registry:5000/team/units", and
-// returns its name there, "registry:5000/team/units@sha256:...". The registry is
-// asked first whether it has it. A tag of its own keeps it from what registries
-// clean up.
+// Publish pushes an image to a repository, such as "registry:5000/team/units", unless
+// the registry has it. It returns its name there,
+// "registry:5000/team/units@sha256:...". It also gives the image a tag of its own, so
+// that the registry's clean-up does not remove it.
 func (s *Store) Publish(ctx context.Context, img v1.Image, repository string) (string, error) {
 	n, err := parse(repository)
 	if err != nil {
@@ -247,7 +246,8 @@ func (s *Store) Publish(ctx context.Context, img v1.Image, repository string) (s
 	return n.String(), err
 }
 
-// pusher speaks to the registries themselves, and to no mirror of one.
+// pusher returns a resolver that uses only the registries themselves, not their
+// mirrors.
 func (s *Store) pusher(ctx context.Context) remotes.Resolver {
 	return docker.NewResolver(docker.ResolverOptions{Hosts: func(host string) ([]docker.RegistryHost, error) {
 		all, err := s.endpoints(ctx, host)
@@ -283,13 +283,13 @@ func (s *Store) push(ctx context.Context, to remotes.Pusher, n named, d v1.Descr
 	return nil
 }
 
-// resolver speaks to registries.
+// resolver returns a client of registries.
 func (s *Store) resolver(ctx context.Context) remotes.Resolver {
 	return docker.NewResolver(docker.ResolverOptions{Hosts: func(host string) ([]docker.RegistryHost, error) { return s.endpoints(ctx, host) }})
 }
 
-// endpoints are the mirrors of a host and the host itself, as hosts.toml says.
-// They are kept, for they hold connections and tokens.
+// endpoints returns the mirrors of a host and the host itself, as configured in
+// hosts.toml. They are cached, because they hold connections and tokens.
 func (s *Store) endpoints(ctx context.Context, host string) ([]docker.RegistryHost, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,12 +308,11 @@ func (s *Store) endpoints(ctx context.Context, host string) ([]docker.RegistryHo
 	return e, nil
 }
 
-// A hostsError is a fault in the files that say how a host is reached.
+// A hostsError is an error in the configuration of a host.
 type hostsError struct{ error }
 
-// quiet keeps the client's log from the user's terminal. Of what it logs as an
-// error, which it does about a hosts.toml that it passes over, told gets the
-// first.
+// quiet keeps the client's log off the user's terminal. told receives the first message
+// that the client logs as an error, such as that it ignores a hosts.toml.
 func quiet(ctx context.Context, told *error) context.Context {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
@@ -338,8 +337,8 @@ func (h hook) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// credentials notes whom credentials were given to, because what can be done
-// about a refusal depends on it.
+// credentials returns the credentials for a host and records that the host received
+// some: the hint after a denied access depends on it.
 func (s *Store) credentials(host string) (user, secret string, err error) {
 	user, secret, err = s.opts.Credentials(host)
 	if err != nil {
@@ -353,8 +352,8 @@ func (s *Store) credentials(host string) (user, secret string, err error) {
 	return user, secret, nil
 }
 
-// dockerCredentials are those of docker login and of the helpers that its
-// configuration names.
+// dockerCredentials returns the credentials of docker login and of the helpers in
+// docker's configuration.
 func dockerCredentials(host string) (user, secret string, err error) {
 	if host == "registry-1.docker.io" {
 		host = "index.docker.io"

@@ -28,7 +28,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/test/registrytest"
 )
 
-// A hub is a registry with an image in it, and what a store needs to reach it.
+// A hub is a registry with an image, and what a store needs to reach it.
 type hub struct {
 	*registrytest.Registry
 	pinned string // of the image
@@ -62,8 +62,8 @@ func newHub(t *testing.T, o registrytest.Options) *hub {
 
 func (h *hub) ref(name string) string { return h.Host + "/" + name }
 
-// trust writes the hosts.toml that asks for a certificate, and, if it is to be
-// trusted, the authority's.
+// trust writes a hosts.toml that requires HTTPS and, if trusted, names the certificate
+// of the registry's authority.
 func (h *hub) trust(t *testing.T, trusted bool) {
 	t.Helper()
 	text := fmt.Sprintf("server = \"https://%[1]s\"\n[host.\"https://%[1]s\"]\n", h.Host)
@@ -82,7 +82,7 @@ func (h *hub) write(t *testing.T, host, name, text string) {
 	}
 }
 
-// store is one that has nothing yet.
+// store returns an empty store.
 func (h *hub) store(t *testing.T, c func(string) (string, string, error)) *image.Store {
 	t.Helper()
 	return image.New(image.Options{Dir: t.TempDir(), Hosts: h.hosts, Credentials: c})
@@ -110,7 +110,8 @@ func TestWhatIsPushedCanBePinnedAndOpened(t *testing.T) {
 				t.Errorf("it is %s", digest(t, img))
 			}
 			valid(t, img)
-			// To push it once more sends nothing, under another tag only the manifest.
+			// A second push sends nothing; under another tag it sends only the
+			// manifest.
 			for _, tag := range []string{"1", "2"} {
 				if again, err := s.Push(t.Context(), img, h.ref("team/app:"+tag)); err != nil || again != h.ref("team/app:"+tag)+"@"+digest(t, img) {
 					t.Errorf("it is pushed as %s, %v", again, err)
@@ -141,7 +142,7 @@ func TestAnImageIsPublishedOnce(t *testing.T) {
 				if got, err := s.Publish(t.Context(), img, h.ref("team/units")); err != nil || got != want {
 					t.Fatalf("it is published as %s, %v, want %s", got, err, want)
 				}
-				// The registry has all of it: a second time nothing is read here.
+				// The registry has all of it: a second push reads nothing here.
 				if err := os.RemoveAll(filepath.Join(dir, "blobs")); err != nil {
 					t.Fatal(err)
 				}
@@ -155,7 +156,7 @@ func TestAnImageIsPublishedOnce(t *testing.T) {
 	}
 }
 
-// A mirror may have what its host does not.
+// A mirror may have what its host does not have.
 func TestAnImageIsPublishedAtItsHostAndNotAtAMirror(t *testing.T) {
 	mirror, h := newHub(t, registrytest.Options{}), newHub(t, registrytest.Options{})
 	h.write(t, h.Host, "hosts.toml", fmt.Sprintf("server = \"http://%s\"\n[host.\"http://%s\"]\ncapabilities = [\"pull\", \"resolve\"]\n", h.Host, mirror.Host))
@@ -183,7 +184,7 @@ func TestWhatCannotBePublished(t *testing.T) {
 	}
 }
 
-// A manifest need not say its own type. An image of a unit without layers is its
+// A manifest need not contain its media type. The image of a unit without layers is its
 // base, unchanged.
 func TestABaseThatDoesNotSayItsTypeIsPushed(t *testing.T) {
 	h := newHub(t, registrytest.Options{})
@@ -239,7 +240,7 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 	secure.trust(t, false)
 	broken := &hub{Registry: plain.Registry, hosts: t.TempDir()}
 	broken.write(t, broken.Host, "hosts.toml", "server = ")
-	noTLS := &hub{hosts: t.TempDir()} // and not on loopback by its name, where HTTP is tried as well
+	noTLS := &hub{hosts: t.TempDir()} // not loopback by its name, for which the client tries HTTP too
 	anywhere := strings.Replace(plain.Host, "127.0.0.1", "0.0.0.0", 1)
 	noTLS.write(t, "registry.invalid", "hosts.toml", fmt.Sprintf("[host.%q]", "https://"+anywhere))
 	gone := newHub(t, registrytest.Options{})
@@ -307,7 +308,7 @@ func TestDockersCredentialsAreTheDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	valid(t, img)
-	// Nothing of them is kept.
+	// The store keeps none of the credentials.
 	err = filepath.WalkDir(cache, func(name string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -341,7 +342,7 @@ func TestAMirrorStandsInForItsHost(t *testing.T) {
 	}
 }
 
-// What a registry said a name stands for holds until it is asked again.
+// The answer of a registry is used until it is asked again.
 func TestARegistryIsAskedOnce(t *testing.T) {
 	h := newHub(t, registrytest.Options{})
 	s := h.store(t, credentials("", ""))
@@ -376,14 +377,14 @@ func TestARegistryIsAskedOnce(t *testing.T) {
 	}
 	pins(false, h.pinned)
 	lists(h.pinned)
-	if _, err := s.Open(t.Context(), moved); err != nil { // by its digest, which says nothing of the name
+	if _, err := s.Open(t.Context(), moved); err != nil { // by its digest, which does not resolve the name
 		t.Fatal(err)
 	}
 	pins(false, h.pinned)
 	pins(true, moved)
 	pins(false, moved)
 	lists(moved)
-	// It goes back to what is here already.
+	// It resolves to an earlier image that is already stored.
 	if _, err := other.Push(t.Context(), h.img, ref); err != nil {
 		t.Fatal(err)
 	}
@@ -394,7 +395,7 @@ func TestARegistryIsAskedOnce(t *testing.T) {
 	pins(false, h.pinned)
 	_, err = s.Pin(t.Context(), ref, true)
 	wantError(t, err, "no way to "+h.Host)
-	// What is imported under the name goes before, and no registry is asked.
+	// An image imported under the name comes first, and no registry is asked.
 	imported, err := s.Import(t.Context(), archive(t, "root.tar", file{"usr/", ""}), ref)
 	if err != nil {
 		t.Fatal(err)
@@ -403,7 +404,7 @@ func TestARegistryIsAskedOnce(t *testing.T) {
 	pins(true, imported)
 }
 
-// An index is pinned as it is, so that a pin holds on every machine.
+// An index is pinned itself, so that a pin is valid on every machine.
 func TestAnIndexAtARegistry(t *testing.T) {
 	h := newHub(t, registrytest.Options{})
 	other := h.store(t, credentials("", ""))
@@ -464,7 +465,7 @@ func TestAnIndexAtARegistry(t *testing.T) {
 	}
 }
 
-// isLayer picks the requests for a layer.
+// isLayer reports whether a request is for a layer.
 func isLayer(h *hub, t *testing.T, r *http.Request) bool {
 	return strings.HasSuffix(r.URL.Path, "/blobs/"+layers(t, h.img)[0].Digest.String())
 }
@@ -511,7 +512,7 @@ func TestABlobIsKeptOnlyIfItIsWhatItsNameSays(t *testing.T) {
 	}
 }
 
-// through is a hub whose requests pass a handler.
+// through returns a hub whose requests pass a handler.
 func through(t *testing.T, h *hub, handle func(w http.ResponseWriter, r *http.Request, next http.Handler)) *hub {
 	t.Helper()
 	next := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: h.Host})

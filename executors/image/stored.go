@@ -19,8 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// A stored image is one whose manifest and config are in the store. Its layers
-// are fetched when they are read.
+// A stored image is one whose manifest and config are in the store. Its layers are
+// fetched when they are read.
 type stored struct {
 	v1.Image
 	ref string // where to fetch from, pinned
@@ -65,7 +65,7 @@ func (l *storedLayer) Size() (int64, error)                { return l.d.Size, ni
 func (l *storedLayer) MediaType() (types.MediaType, error) { return l.d.MediaType, nil }
 func (l *storedLayer) Descriptor() (*v1.Descriptor, error) { return &l.d, nil }
 
-// DiffID implements [partial.WithDiffID], so that nothing is fetched to know it.
+// DiffID implements [partial.WithDiffID]. It avoids fetching the layer.
 func (l *storedLayer) DiffID() (v1.Hash, error) {
 	config, err := v1.ParseConfigFile(bytes.NewReader(l.c.config))
 	if err != nil {
@@ -88,8 +88,8 @@ func (l *storedLayer) Compressed() (io.ReadCloser, error) {
 	return &checked{f, newSum(io.Discard), l.d.Digest}, nil
 }
 
-// checked reads a blob and holds it against its digest. One that is damaged is
-// removed, so that it is made or fetched again.
+// checked reads a blob and verifies its digest. It removes a damaged blob, so that it
+// is built or fetched again.
 type checked struct {
 	f    *os.File
 	sum  *sum
@@ -107,7 +107,7 @@ func (c *checked) Read(b []byte) (int, error) {
 
 func (c *checked) Close() error { return c.f.Close() }
 
-// image makes an image of a manifest and a config, in OCI's types.
+// image builds an image from a manifest and a config, with OCI's media types.
 func (s *Store) image(ctx context.Context, ref string, m *v1.Manifest, config *v1.ConfigFile) (v1.Image, error) {
 	c, err := json.Marshal(config)
 	if err != nil {
@@ -126,9 +126,9 @@ func (s *Store) image(ctx context.Context, ref string, m *v1.Manifest, config *v
 	return partial.CompressedToImage(&core{ctx: ctx, s: s, ref: ref, manifest: b, config: c, parsed: m})
 }
 
-// Open opens an image that [Store.Pin] named: of an index, the one for Linux on
-// this machine's architecture. Layers are fetched when they are first read, and
-// kept; the context bounds that, too.
+// Open opens an image by a name that [Store.Pin] returned. From an index it takes the
+// image for Linux on this machine's architecture. Layers are fetched when they are
+// first read, and stored; the context also bounds that.
 func (s *Store) Open(ctx context.Context, pinned string) (v1.Image, error) {
 	return s.open(ctx, pinned)
 }
@@ -141,7 +141,7 @@ func (s *Store) open(ctx context.Context, pinned string) (*stored, error) {
 	if ref.digest == (v1.Hash{}) {
 		return nil, fmt.Errorf("the image %s is not pinned: its name ends in no digest", ref)
 	}
-	var fetched *v1.Descriptor // of what the name stands for
+	var fetched *v1.Descriptor // of the image that the name stands for
 	m, raw, err := s.manifest(ref.digest, ref.String(), func(h v1.Hash) ([]byte, error) {
 		d, b, err := s.fetchManifest(ctx, ref, h)
 		if h == ref.digest {
@@ -171,10 +171,10 @@ func (s *Store) open(ctx context.Context, pinned string) (*stored, error) {
 	return &stored{img, ref.String()}, nil
 }
 
-// manifest reads a manifest, of an index the one for this machine. What is not
-// in the store is asked for.
+// manifest reads a manifest, from an index that for this machine. It fetches what is
+// not in the store.
 func (s *Store) manifest(h v1.Hash, name string, fetch func(v1.Hash) ([]byte, error)) (*v1.Manifest, []byte, error) {
-	for range 3 { // an index of an index is enough
+	for range 3 { // an index in an index is enough
 		if h == (v1.Hash{}) {
 			return nil, nil, fmt.Errorf("%s is no image", name)
 		}
@@ -210,14 +210,14 @@ func (s *Store) manifest(h v1.Hash, name string, fetch func(v1.Hash) ([]byte, er
 	return nil, nil, fmt.Errorf("%s is an index of indexes", name)
 }
 
-// choose picks the image for this machine from an index.
+// choose returns the image for this machine from an index.
 func choose(manifests []v1.Descriptor, name string) (v1.Hash, error) {
 	var there []string
 	for _, d := range manifests {
 		switch p := d.Platform; {
 		case p == nil && len(manifests) == 1, p != nil && p.OS == "linux" && p.Architecture == runtime.GOARCH:
 			return d.Digest, nil
-		case p != nil && p.OS != "unknown": // else what tells of another image
+		case p != nil && p.OS != "unknown": // otherwise it is an attestation of another image
 			there = append(there, p.String())
 		}
 	}

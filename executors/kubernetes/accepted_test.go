@@ -20,8 +20,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
 )
 
-// A real cluster takes the objects that are in testdata, every field of them, and
-// their pods where only restricted ones are allowed.
+// A real cluster accepts all fields of the objects in testdata, and their pods under
+// the restricted security standard.
 func TestAClusterTakesTheObjects(t *testing.T) {
 	c := kubernetestest.Up(t)
 	namespace := c.Namespace(t)
@@ -41,7 +41,8 @@ func TestAClusterTakesTheObjects(t *testing.T) {
 			t.Errorf("%s %s: %v", u.GetKind(), u.GetName(), err)
 		}
 	}
-	// aPod is one of a template's, with nothing that is not in this cluster.
+	// aPod returns a pod of a template, without references that do not exist in this
+	// cluster.
 	aPod := func(template corev1.PodTemplateSpec) *corev1.Pod {
 		p := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 		p.Name, p.Spec.ServiceAccountName, p.Spec.PriorityClassName = "one", "", ""

@@ -22,8 +22,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// What is left is what the folder of a run has of a job whose end is known here, with
-// all that it left: the cluster need not be asked again.
+// left is what the folder of a run holds of a job that has ended and whose outputs and
+// log are all here: the cluster need not be asked again.
 type left struct {
 	UID    types.UID    `json:"uid"` // of the record
 	Status state.Status `json:"status"`
@@ -33,7 +33,7 @@ func leftPath(dir string) string     { return filepath.Join(dir, "kubernetes.jso
 func (r record) logPath() string     { return filepath.Join(r.Dir, "log") }
 func (r record) metricsPath() string { return filepath.Join(r.Dir, executors.MetricsFile) }
 
-// ended is how the job ended, if that is in its folder.
+// ended returns how the job ended, if its folder says so.
 func (r record) ended() (state.Status, bool) {
 	var e left
 	if r.Dir == "" || local.ReadRecord(leftPath(r.Dir), &e) != nil || e.UID != r.UID {
@@ -42,8 +42,8 @@ func (r record) ended() (state.Status, bool) {
 	return e.Status, true
 }
 
-// bring puts what a job left where the engine looks for it: its log, its metrics,
-// and its outputs if it succeeded.
+// bring puts the log, the metrics and, if the job succeeded, the outputs where the
+// engine looks for them.
 func (e *Executor) bring(ctx context.Context, l *link, r record, st state.Status, res *pod.Result, p *corev1.Pod, f *follower) (state.Status, error) {
 	whole := f.stop() == nil && r.whole(res)
 	locked, err := local.Lock(ctx, r.Dir)
@@ -67,8 +67,8 @@ func (e *Executor) bring(ctx context.Context, l *link, r record, st state.Status
 	return st, local.SaveRecord(leftPath(r.Dir), left{r.UID, st})
 }
 
-// whole reports whether the log in the folder is as long as the one that the pod has
-// stored: nodes keep the end of a long one only.
+// whole reports whether the log in the folder is as long as the one that the pod
+// stored. Nodes keep only the end of a long log.
 func (r record) whole(res *pod.Result) bool {
 	if res == nil || res.Log == nil {
 		return true
@@ -77,8 +77,8 @@ func (r record) whole(res *pod.Result) bool {
 	return err == nil && info.Size() == res.Log.Size
 }
 
-// fetchLog writes the whole log anew: from the store, or from the node if the pod
-// could not store it.
+// fetchLog replaces the log with the whole one: from the store, or from the node if the
+// pod could not store it.
 func (e *Executor) fetchLog(ctx context.Context, l *link, r record, res *pod.Result, p *corev1.Pod) error {
 	tmp, err := os.MkdirTemp(r.Dir, files.HalfWritten)
 	if err != nil {
@@ -105,12 +105,12 @@ func (e *Executor) fetchLog(ctx context.Context, l *link, r record, res *pod.Res
 	return os.Rename(log, r.logPath())
 }
 
-// logPatience is how long it may take to read the log of what is given up: its node may
+// logPatience is how long reading the log of an abandoned task may take: its node may
 // not answer.
 const logPatience = 10 * time.Second
 
-// keepLog puts the log of a service into the folder of the run: it goes with its
-// pods. If it died, it is that of the program that ended.
+// keepLog saves the log of a service in the folder of the run, because it is deleted
+// with the pods. If the service died, the log is that of the program that ended.
 func (r record) keepLog(ctx context.Context, l *link, p *corev1.Pod, died bool) error {
 	if r.Dir == "" || !started(p) {
 		return errors.New("it has printed nothing")
@@ -125,8 +125,8 @@ func (r record) keepLog(ctx context.Context, l *link, p *corev1.Pod, died bool) 
 	log, before := filepath.Join(tmp, "log"), filepath.Join(tmp, "before")
 	s := p.Status.ContainerStatuses[0]
 	err = r.readLog(ctx, l, p, log, false)
-	// The cluster starts it again, after the first end at once: then what runs now has
-	// another log, whether or not that is known here yet.
+	// The cluster restarts the program, at once after its first end. What runs now then
+	// has another log, even if that is not visible here yet.
 	if died && (s.State.Running != nil || s.RestartCount == 0) && r.readLog(ctx, l, p, before, true) == nil {
 		log, err = before, nil
 	}
@@ -136,9 +136,9 @@ func (r record) keepLog(ctx context.Context, l *link, p *corev1.Pod, died bool) 
 	return os.Rename(log, r.logPath())
 }
 
-// readLog reads the log of a pod that has ended, or of the program before the one
-// that runs in it. Of the former, what is not there is said in it: it is not worth the
-// failure of what succeeded.
+// readLog reads the log of a pod that has ended, or with before that of the program
+// that ran before the current one. If the log of an ended pod cannot be read, the file
+// says so: a missing log must not fail a task that succeeded.
 func (r record) readLog(ctx context.Context, l *link, p *corev1.Pod, to string, before bool) error {
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -155,14 +155,14 @@ func (r record) readLog(ctx context.Context, l *link, p *corev1.Pod, to string, 
 	}
 	limited, cancel := context.WithTimeout(ctx, logPatience)
 	defer cancel()
-	err = l.copyLog(limited, p, reader, r.Kind == ir.Job) // it has ended, so that follows what is there, again and again
+	err = l.copyLog(limited, p, reader, r.Kind == ir.Job) // it has ended, so following only resumes broken connections
 	if err != nil && ctx.Err() == nil && !errors.As(err, &lost) {
 		_, err = fmt.Fprintf(f, "tenon: the rest of the log is not there: %v\n", err)
 	}
 	return errors.Join(err, reader.Close(), f.Close())
 }
 
-// fetch gets metrics and outputs from the store.
+// fetch gets the metrics and outputs from the store.
 func (e *Executor) fetch(ctx context.Context, r record, st state.Status, res *pod.Result) error {
 	if len(res.Metrics) > 0 {
 		if err := os.MkdirAll(filepath.Dir(r.metricsPath()), 0o755); err != nil {
@@ -194,10 +194,10 @@ func (e *Executor) fetch(ctx context.Context, r record, st state.Status, res *po
 	})
 }
 
-// atOnce is how many artifacts of a task pass side by side.
+// atOnce is how many artifacts of a task are transferred in parallel.
 const atOnce = 8
 
-// each does something for all of the names, side by side.
+// each calls do for all names in parallel.
 func (e *Executor) each(ctx context.Context, names []string, do func(context.Context, string) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
@@ -207,7 +207,7 @@ func (e *Executor) each(ctx context.Context, names []string, do func(context.Con
 	return group.Wait()
 }
 
-// forget removes from the folder what the executor keeps there.
+// forget removes the executor's own files from the folder.
 func (r record) forget(ctx context.Context) error {
 	if r.Dir == "" {
 		return nil

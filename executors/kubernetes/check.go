@@ -16,10 +16,10 @@ import (
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
-// leastMemory is what a container and the program of the pod need themselves.
+// leastMemory is what a container and tenon-pod need for themselves.
 const leastMemory = 32 << 20
 
-// Check returns one fault per field of the target, or of the unit, that a cluster
+// Check returns one fault for each field of the target or the unit that a cluster
 // cannot honour.
 func Check(s Settings, u ir.Unit) []ir.Fault {
 	c := checks{faults: local.CheckProgram(u)}
@@ -53,14 +53,14 @@ func Check(s Settings, u ir.Unit) []ir.Fault {
 	return c.faults
 }
 
-// anyHost are the hosts of services that mean no machine in particular.
+// anyHost are the hosts of services that name no particular machine.
 var anyHost = []string{"", "127.0.0.1", "localhost", "::1", "0.0.0.0", "::"}
 
 var secretName = lazyregexp.New(`^[-._a-zA-Z0-9]+$`)
 
 type checks struct {
 	faults []ir.Fault
-	of     bool // the target
+	of     bool // the fault is in the target
 }
 
 func (c *checks) fault(field, hint, format string, args ...any) {
@@ -88,14 +88,14 @@ func (c *checks) target(s Settings) {
 	}
 }
 
-// own reports whether a path is below what every pod has of its own.
+// own reports whether a path is below a folder that every pod has of its own.
 func own(at string) bool {
 	return slices.ContainsFunc([]string{"/tmp", "/tenon", "/dev", "/proc", "/sys"}, func(dir string) bool {
 		return strings.HasPrefix(path.Clean(at)+"/", dir+"/")
 	})
 }
 
-// placement refuses what the cluster would.
+// placement reports what the cluster would refuse.
 func (c *checks) placement(at string, p ir.Placement) {
 	labels := func(field string, m map[string]string) {
 		for _, k := range slices.Sorted(maps.Keys(m)) {
@@ -134,7 +134,7 @@ func (c *checks) placement(at string, p ir.Placement) {
 	}
 }
 
-// rule is what the cluster's own check wants, without the pattern.
+// rule returns the requirement in the cluster's own error message, without the pattern.
 func rule(errs []string) string {
 	text, _, _ := strings.Cut(errs[0], " (e.g.")
 	return text

@@ -7,7 +7,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// What a cluster cannot honour is a fault of its field. What it can is none.
+// Each field that a cluster cannot honour is a fault, and no other field.
 func TestCheck(t *testing.T) {
 	open := Settings{Store: "s3://acme"}
 	known := Settings{Store: "s3://acme", StoreNetwork: []string{"10.0.0.0/8"}}

@@ -14,8 +14,9 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Collect finds in the namespace of the target what was started from this machine by
-// a system whose folder was removed since. Without a time or a target it finds nothing.
+// Collect finds tasks in the namespace of the target that were started from this
+// machine by a system whose folder was removed since then. Without a time or a target
+// it finds nothing.
 func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) (found []executors.Garbage, err error) {
 	if n.Since.IsZero() || e.opts.Store == "" {
 		return nil, nil

@@ -37,8 +37,8 @@ type Place struct {
 	Store     string `json:"store"` // URL of the store through which artifacts pass
 }
 
-// kinds are what tenon makes and looks at, and no more: to know all that a cluster
-// may have takes longer than most commands of tenon.
+// kinds are the types that tenon creates and reads, and no others: registering every
+// type of a cluster takes longer than most commands of tenon.
 var kinds = sync.OnceValue(func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
@@ -46,14 +46,14 @@ var kinds = sync.OnceValue(func() *runtime.Scheme {
 		policyv1.AddToScheme, autoscalingv2.AddToScheme, discoveryv1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
-			panic(err) // of the program: a type that is there twice
+			panic(err) // a bug: a type registered twice
 		}
 	}
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
 	return s
 })
 
-// A cluster is a connection to a namespace of a cluster.
+// A cluster is a connection to one namespace of a cluster.
 type cluster struct {
 	namespace string
 	host      string
@@ -65,7 +65,7 @@ type cluster struct {
 	clients map[schema.GroupVersion]rest.Interface
 }
 
-// kubeconfig is what the user has, by the rules that kubectl goes by.
+// kubeconfig loads the user's configuration by the same rules as kubectl.
 func kubeconfig(path, name string) clientcmd.ClientConfig {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = path
@@ -73,8 +73,8 @@ func kubeconfig(path, name string) clientcmd.ClientConfig {
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: name})
 }
 
-// settle fills in what a place leaves to the kubeconfig, so that a handle goes on to
-// mean the same when somebody makes another context the current one.
+// settle fills in what a place leaves to the kubeconfig. A handle then keeps its
+// meaning when the user switches the current context.
 func settle(path string, p Place) (Place, error) {
 	if p.Context != "" && p.Namespace != "" {
 		return p, nil
@@ -97,7 +97,7 @@ func settle(path string, p Place) (Place, error) {
 	return p, nil
 }
 
-// dial makes a connection. It asks the cluster nothing yet.
+// dial creates a connection. It sends no request yet.
 func (o Options) dial(p Place) (*cluster, error) {
 	var config *rest.Config
 	var err error
@@ -109,8 +109,8 @@ func (o Options) dial(p Place) (*cluster, error) {
 	if err != nil {
 		return nil, explainConfig(p.Context, err)
 	}
-	// The server knows how much it can take, and says so (429). To wait here as well
-	// would make 50 jobs wait for one another.
+	// The server limits its own load and says so (429). A limit in the client would
+	// make 50 jobs wait for one another.
 	config.QPS = -1
 	config.WarningHandler = rest.NoWarnings{}
 	config.UserAgent = "tenon"
@@ -134,7 +134,7 @@ func explainConfig(name string, err error) error {
 	return fmt.Errorf("read the kubeconfig: %w", err)
 }
 
-// client speaks one version of one group.
+// client returns the client for one version of an API group.
 func (c *cluster) client(gv schema.GroupVersion) (rest.Interface, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,16 +155,16 @@ func (c *cluster) client(gv schema.GroupVersion) (rest.Interface, error) {
 	return r, nil
 }
 
-// kindOf is the kind of an object, also of one that does not say it.
+// kindOf returns the kind of an object, even if the object does not carry it.
 func kindOf(o runtime.Object) schema.GroupVersionKind {
 	gvks, _, err := kinds().ObjectKinds(o)
 	if err != nil {
-		panic(err) // of the program: a type that is not in kinds
+		panic(err) // a bug: a type that is not in kinds
 	}
 	return gvks[0]
 }
 
-// plural is the last part but one of an object's address: "jobs".
+// plural returns the resource name in the object's URL: "jobs".
 func plural(o runtime.Object) string {
 	kind := kindOf(o)
 	kind.Kind = strings.TrimSuffix(kind.Kind, "List")
@@ -172,7 +172,7 @@ func plural(o runtime.Object) string {
 	return many.Resource
 }
 
-// request begins a call about objects of the kind of o.
+// request starts a call about objects of the kind of o.
 func (c *cluster) request(verb string, o runtime.Object) (*rest.Request, error) {
 	r, err := c.client(kindOf(o).GroupVersion())
 	if err != nil {
@@ -181,7 +181,7 @@ func (c *cluster) request(verb string, o runtime.Object) (*rest.Request, error) 
 	return r.Verb(verb).Namespace(c.namespace).Resource(plural(o)), nil
 }
 
-// get reads the object that has o's name into o.
+// get reads the object with o's name into o.
 func (c *cluster) get(ctx context.Context, o Object) error {
 	r, err := c.request(http.MethodGet, o)
 	if err != nil {
@@ -190,7 +190,7 @@ func (c *cluster) get(ctx context.Context, o Object) error {
 	return c.explain(r.Name(o.GetName()).Do(ctx).Into(o))
 }
 
-// list reads what there is of a kind.
+// list reads all objects of a kind that the options select.
 func (c *cluster) list(ctx context.Context, list runtime.Object, o metav1.ListOptions) error {
 	r, err := c.request(http.MethodGet, list)
 	if err != nil {
@@ -199,7 +199,7 @@ func (c *cluster) list(ctx context.Context, list runtime.Object, o metav1.ListOp
 	return c.explain(r.VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(list))
 }
 
-// create makes an object that must not be there yet, and reads it into o.
+// create creates an object, fails if it exists, and reads the result into o.
 func (c *cluster) create(ctx context.Context, o Object) error {
 	r, err := c.request(http.MethodPost, o)
 	if err != nil {
@@ -209,8 +209,8 @@ func (c *cluster) create(ctx context.Context, o Object) error {
 	return c.explain(r.Param("fieldManager", manager).Body(o).Do(ctx).Into(o))
 }
 
-// apply makes an object as it is said, or makes one that is there so, and reads it
-// into o. What others have said of other fields stays.
+// apply creates or updates an object by server-side apply, and reads the result into o.
+// Fields that it does not set stay as they are.
 func (c *cluster) apply(ctx context.Context, o Object) error {
 	r, err := c.request(http.MethodPatch, o)
 	if err != nil {
@@ -225,7 +225,7 @@ func (c *cluster) apply(ctx context.Context, o Object) error {
 	return c.explain(r.Param("fieldManager", manager).Param("force", "true").Body(b).Do(ctx).Into(o))
 }
 
-// delete removes the object that has o's name. One that is not there is removed.
+// delete deletes the object with o's name. An object that does not exist is no error.
 func (c *cluster) delete(ctx context.Context, o Object, how metav1.DeleteOptions) error {
 	r, err := c.request(http.MethodDelete, o)
 	if err != nil {
@@ -239,7 +239,7 @@ func (c *cluster) delete(ctx context.Context, o Object, how metav1.DeleteOptions
 	return err
 }
 
-// An unreachable error says that the cluster does not answer.
+// An unreachable error means that the cluster does not answer.
 type unreachable struct {
 	host, why string
 	err       error
@@ -248,7 +248,7 @@ type unreachable struct {
 func (u *unreachable) Error() string { return fmt.Sprintf("the cluster at %s %s", u.host, u.why) }
 func (u *unreachable) Unwrap() error { return u.err }
 
-// explain says of an error of the cluster what to do about it.
+// explain adds to an error of the cluster what to do about it.
 func (c *cluster) explain(err error) error {
 	var status *apierrors.StatusError
 	var untrusted x509.UnknownAuthorityError

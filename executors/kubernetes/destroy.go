@@ -20,24 +20,24 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// killPatience is how long pods may take to vanish once their grace is over. Longer
-// takes one whose node does not answer.
+// killPatience is how long pods may take to vanish after their grace period. It takes
+// longer only if their node does not answer.
 const killPatience = 30 * time.Second
 
-// Destroy removes the record of a task, with which the cluster removes all that was
-// made for it, and waits until its pods are gone: their programs have been asked to
-// end, and killed after their grace. A job that has ended is not waited for. Then it
-// removes what the pods have noted down, and what the executor keeps in the run's
-// folder; outputs, metrics and log stay. A Service that leads to this version of a
-// service is led to another one first, if one stands.
+// Destroy deletes the record of a task, with which the cluster deletes all other
+// objects of the task, and waits until its pods are gone. Their programs are asked to
+// end, and killed after their grace period. It does not wait for a job that has ended.
+// Then it removes the notes of the pods and the executor's own files in the run's
+// folder; outputs, metrics and log stay. If the Service selects this version of a
+// service, Destroy first switches it to another ready version, if there is one.
 //
-// A ctx that is done changes nothing: the grace is known to the cluster alone.
+// A done ctx changes nothing: only the cluster knows how much grace is left.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	r, err := e.fromHandle(h)
 	if err != nil {
 		return err
 	}
-	// What is begun is finished: half of a task helps nobody.
+	// Finish what has begun: a half-removed task helps nobody.
 	ctx = context.WithoutCancel(ctx)
 	err = e.patiently(ctx, func() error {
 		l, err := e.at(r.Place)
@@ -65,7 +65,7 @@ func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
 		return err
 	}
 	if r.UID != "" && m.UID != r.UID && r.Kind == ir.Job {
-		return nil // it was destroyed, and the name is another start's
+		return nil // it was destroyed, and the name belongs to another start
 	}
 	now, err := fromConfigMap(m, r.Place, r.Dir)
 	if err != nil {
@@ -98,15 +98,15 @@ func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
 	return s.DeleteNotes(ctx, "runs/"+r.note()+"/")
 }
 
-// remove removes a ConfigMap and what it owns: that goes first, pods with it.
+// remove deletes a ConfigMap and first everything that it owns, including pods.
 func (l *link) remove(ctx context.Context, m *corev1.ConfigMap) error {
 	foreground := metav1.DeletePropagationForeground
 	return l.delete(ctx, m, metav1.DeleteOptions{PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &m.UID}})
 }
 
-// noteIdle tells the pods of a version of a service that they need not go on for a
-// while: none of them is ready, so that nobody sends them requests, or no other version
-// stands, so that there is nobody to take requests over.
+// noteIdle tells the pods of a version of a service that they need not drain: either
+// none of them is ready, so that they receive no requests, or there is no other version
+// that could take over.
 func (e *Executor) noteIdle(ctx context.Context, l *link, r record) error {
 	stand, err := e.versions(ctx, l, r)
 	if err != nil {
@@ -123,13 +123,13 @@ func (e *Executor) noteIdle(ctx context.Context, l *link, r record) error {
 	}
 	s, err := e.store(ctx, r.Store)
 	if err == nil {
-		_ = s.PutNote(ctx, pod.IdleNote(r.note()), nil) // without it they take some seconds more
+		_ = s.PutNote(ctx, pod.IdleNote(r.note()), nil) // without it they take some seconds longer
 	}
 	return err
 }
 
-// ended waits until the record of a task, and so all of its pods, are gone. The pods
-// have their own grace, which the cluster was told.
+// ended waits until the record of a task is gone, and so all its pods. The pods have
+// their own grace period, which the cluster knows.
 func (l *link) ended(ctx context.Context, r record, m *corev1.ConfigMap) error {
 	limited, cancel := context.WithTimeout(ctx, podGrace+killPatience)
 	defer cancel()
@@ -140,8 +140,8 @@ func (l *link) ended(ctx context.Context, r record, m *corev1.ConfigMap) error {
 	return err
 }
 
-// over reports whether nothing of a task can run any more, so that nobody has to
-// wait for its pods.
+// over reports whether nothing of a task can run any more, so that waiting for its pods
+// is pointless.
 func (e *Executor) over(ctx context.Context, l *link, r record) (bool, error) {
 	if r.Kind == ir.Service {
 		return false, nil
@@ -191,7 +191,7 @@ func (l *link) gone(ctx context.Context, o Object) error {
 	}
 }
 
-// deleted reads events until one says that the object is gone, or there are no more.
+// deleted reads events until one says that the object is gone, or until they end.
 func deleted(ctx context.Context, events watch.Interface) bool {
 	defer events.Stop()
 	for {

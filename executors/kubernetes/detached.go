@@ -25,9 +25,9 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A detachedApply is an apply that runs in the cluster: a Job that runs tenon. When its
-// pod is lost, the Job makes another one, which goes on from the state. It implements
-// [executors.DetachedApply].
+// A detachedApply is an apply that runs in the cluster: a Job that runs tenon. If its
+// pod is lost, the Job creates another one, which continues from the state. It
+// implements [executors.DetachedApply].
 type detachedApply struct {
 	e    *Executor
 	name string // of its objects
@@ -35,14 +35,16 @@ type detachedApply struct {
 
 var _ executors.DetachedApply = detachedApply{}
 
-// detachedTries is how often tenon may die by itself. That its pod is evicted or its
-// node is lost does not count.
+// detachedTries is how often tenon itself may fail. Evictions and lost nodes do not
+// count.
 const detachedTries = 6
 
-// detachedGrace is how long tenon has to end what runs, if somebody ends the apply.
+// detachedGrace is how long tenon has to stop the running units when the apply is
+// ended.
 const detachedGrace = 5 * time.Minute
 
-// DetachedStore is the store of the target.
+// DetachedStore returns the store of the target. It fails if the target has no settings
+// for a detached apply.
 func (e *Executor) DetachedStore() (string, error) {
 	if e.opts.Detached == nil {
 		return e.opts.Store, errors.New("add detached: {state_secret: NAME}, a Secret with TENON_STATE as pods reach it, and a service account by `tenon rbac`")
@@ -50,7 +52,8 @@ func (e *Executor) DetachedStore() (string, error) {
 	return e.opts.Store, nil
 }
 
-// Pack publishes the images of a plan: pods may pull images and not push them.
+// Pack publishes the images of a plan from this machine, because pods may pull images
+// but not push them.
 func (e *Executor) Pack(ctx context.Context, p *planner.Plan) (executors.Packed, error) {
 	at, err := e.place()
 	if err != nil {
@@ -60,7 +63,8 @@ func (e *Executor) Pack(ctx context.Context, p *planner.Plan) (executors.Packed,
 	return executors.Packed{Home: at.Context, Images: images}, err
 }
 
-// Detached is the detached apply of a revision.
+// Detached returns the detached apply of a revision, or nil if the target has no
+// settings for it.
 func (e *Executor) Detached(lineage string, revision int) executors.DetachedApply {
 	if e.opts.Detached == nil {
 		return nil
@@ -68,12 +72,12 @@ func (e *Executor) Detached(lineage string, revision int) executors.DetachedAppl
 	return detachedApply{e, fmt.Sprintf("apply-%s-%d", lineage[:min(8, len(lineage))], revision)}
 }
 
-// Job names the Job of the apply.
+// Job returns the name and namespace of the apply's Job.
 func (d detachedApply) Job() executors.Job {
 	return executors.Job{Name: d.name, Namespace: d.e.opts.Namespace}
 }
 
-// detached are the objects of a detached apply. The first owns the others.
+// detached returns the objects of a detached apply. The first owns the others.
 func (s Settings) detached(name, ref string, args []string) (*corev1.ConfigMap, *networkingv1.NetworkPolicy, *batchv1.Job) {
 	t := executors.Task{Name: name, Unit: ir.Unit{ID: "apply", Kind: ir.Job, Network: ir.NetworkOpen}}
 	template := s.pod(t, ref, "", 0)
@@ -88,7 +92,8 @@ func (s Settings) detached(name, ref string, args []string) (*corev1.ConfigMap, 
 	if s.StoreSecret != "" {
 		c.EnvFrom = append(c.EnvFrom, fromSecret(s.StoreSecret))
 	}
-	// No cores: it mostly waits, and must not keep a unit that wants all of a node's from it.
+	// No CPU request: tenon mostly waits, and must not block a unit that wants all CPUs
+	// of a node.
 	c.Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}
 	job := &batchv1.Job{
 		TypeMeta: kind("batch/v1", "Job"), ObjectMeta: s.meta(t),
@@ -111,7 +116,7 @@ func fromSecret(name string) corev1.EnvFromSource {
 	return corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}}
 }
 
-// Start makes the objects of the apply, or finds them.
+// Start creates the objects of the apply, or finds them.
 func (d detachedApply) Start(ctx context.Context, base string, args []string) error {
 	duck, err := d.e.opts.Duck(ctx)
 	ref := ""
@@ -149,7 +154,8 @@ func (d detachedApply) start(ctx context.Context, ref string, args []string) err
 	return nil
 }
 
-// home is the connection to the namespace of the target, with its settings there.
+// home returns the connection to the namespace of the target, and the settings with
+// that namespace.
 func (e *Executor) home() (*link, Settings, error) {
 	p, err := e.place()
 	if err != nil {
@@ -161,7 +167,8 @@ func (e *Executor) home() (*link, Settings, error) {
 	return l, s, err
 }
 
-// Status is that of the Job. One whose pod was killed and is made again is running.
+// Status returns the status of the Job. While the Job replaces a lost pod, the apply
+// counts as running.
 func (d detachedApply) Status(ctx context.Context) (st state.Status, err error) {
 	err = d.e.patiently(ctx, func() error {
 		st, err = d.look(ctx)
@@ -201,7 +208,7 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 		if p := last(pods); p != nil {
 			r.explainEnd(&st, nil, p)
 			st.Phase = state.Failed
-			if end := terminated(p); end != nil && end.Message != "" { // the end of its log
+			if end := terminated(p); end != nil && end.Message != "" { // the tail of its log
 				lines := strings.Split(strings.TrimSpace(end.Message), "\n")
 				st.Message += ", and said last: " + oneLine(lines[len(lines)-1])
 			}
@@ -216,8 +223,8 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 	return st, err
 }
 
-// Ending reports whether the record of the apply is being removed. If only its pod is
-// lost, the record stays and the Job makes another pod.
+// Ending reports whether the record of the apply is being deleted. A lost pod does not
+// count: the record stays and the Job creates another pod.
 func (d detachedApply) Ending(ctx context.Context) (bool, error) {
 	l, _, err := d.e.home()
 	if err != nil {
@@ -231,8 +238,8 @@ func (d detachedApply) Ending(ctx context.Context) (bool, error) {
 	return err == nil && owner.DeletionTimestamp != nil, err
 }
 
-// End removes the record of the apply, and with it the Job, and waits until its pod has
-// ended what it runs.
+// End deletes the record of the apply, and the Job with it. It waits until the pod has
+// stopped what it runs.
 func (d detachedApply) End(ctx context.Context) error {
 	err := d.e.patiently(ctx, func() error {
 		l, _, err := d.e.home()
@@ -258,7 +265,7 @@ func (d detachedApply) End(ctx context.Context) error {
 	return nil
 }
 
-// Log copies what each pod of the apply that is still known has printed.
+// Log copies the output of each pod of the apply that still exists.
 func (d detachedApply) Log(ctx context.Context, to io.Writer, follow bool) error {
 	err := d.log(ctx, to, follow)
 	if err != nil && ctx.Err() != nil {

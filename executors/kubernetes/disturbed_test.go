@@ -56,12 +56,12 @@ var (
 )
 
 const (
-	theNode    = "node" // that the cluster has
+	theNode    = "node" // the cluster's only node
 	aLongWhile = 3 * time.Minute
 )
 
-// What may befall a pod, each in a place of its own, side by side: the cluster takes
-// its time for some.
+// Disturbances of pods, each in its own place and in parallel, because the cluster is
+// slow to react to some.
 func TestDisturbances(t *testing.T) {
 	c := kubernetestest.Up(t)
 	c.S3.Setenv(t)
@@ -86,7 +86,7 @@ func TestDisturbances(t *testing.T) {
 	}
 }
 
-// put makes an object, of no namespace or in that of the place, that goes with the
+// put creates an object, in the given namespace or in none, and deletes it after the
 // test.
 func (p *place) put(t testing.TB, kind schema.GroupVersionResource, namespace string, o any) *unstructured.Unstructured {
 	t.Helper()
@@ -106,7 +106,7 @@ func (p *place) put(t testing.TB, kind schema.GroupVersionResource, namespace st
 	return made
 }
 
-// pod waits until a pod of a task, or of any, is as it should be.
+// pod waits for a pod of a task, or of any task, that satisfies is.
 func (p *place) pod(t testing.TB, task string, is func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
 	for end := time.Now().Add(program.Patience); ; time.Sleep(50 * time.Millisecond) {
@@ -131,7 +131,7 @@ func runs(p *corev1.Pod) bool {
 	return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Running != nil && p.DeletionTimestamp == nil
 }
 
-// evict does what `kubectl drain` does with each pod.
+// evict does to a pod what `kubectl drain` does.
 func (p *place) evict(t testing.TB, pod *corev1.Pod, grace int64) {
 	t.Helper()
 	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&policyv1.Eviction{
@@ -173,7 +173,7 @@ func wait(t testing.TB, e *kubernetes.Executor, h state.Handle) func() state.Sta
 	}
 }
 
-// says looks at a task until it says something.
+// says inspects a task until its message contains want.
 func says(t testing.TB, e *kubernetes.Executor, h state.Handle, want string) {
 	t.Helper()
 	for end := time.Now().Add(program.Patience); ; time.Sleep(50 * time.Millisecond) {
@@ -188,7 +188,7 @@ func says(t testing.TB, e *kubernetes.Executor, h state.Handle, want string) {
 	}
 }
 
-// What is written to /tmp is measured as well, by tenon itself.
+// Tenon itself measures what is written to /tmp too.
 func whatIsWrittenToTmpCounts(t *testing.T, p *place) {
 	e := p.executor(t)
 	task := job(t, "tmp", "fill", "8388608", program.Patience.String(), "/tmp/big")
@@ -198,7 +198,7 @@ func whatIsWrittenToTmpCounts(t *testing.T, p *place) {
 	}
 }
 
-// Elsewhere the node measures, and throws the pod out.
+// Elsewhere the node measures, and evicts the pod.
 func anEvictionByTheNode(t *testing.T, p *place) {
 	e := p.executor(t)
 	task := job(t, "evicted", "fill", strconv.Itoa(256<<20), aLongWhile.String(), path.Join(pod.Work, "beside"))
@@ -208,8 +208,8 @@ func anEvictionByTheNode(t *testing.T, p *place) {
 	}
 }
 
-// What a unit reads is not what it writes, although its node cannot tell them apart: it
-// is given more room.
+// Inputs do not count against a unit's disk limit. The node cannot tell them apart, so
+// its limit is higher.
 func inputsThatAreLargerThanTheDisk(t *testing.T, p *place) {
 	e, large := p.executor(t), filepath.Join(t.TempDir(), "large")
 	ok(t, os.WriteFile(large, make([]byte, 8<<20), 0o644))
@@ -228,8 +228,8 @@ func inputsThatAreLargerThanTheDisk(t *testing.T, p *place) {
 	}
 }
 
-// A drained node is no fault of a unit: one with retries runs through elsewhere, or
-// there again.
+// A drained node is not the unit's fault: a unit with retries succeeds on another node,
+// or later on the same one.
 func aDrainedNode(t *testing.T, p *place) {
 	unit := job(t, "drained", "exit", "0", "5s").Unit
 	unit.Retries = 1
@@ -240,8 +240,8 @@ func aDrainedNode(t *testing.T, p *place) {
 	}
 }
 
-// Of two that want the same device, the one of the higher class has it, and the
-// other one afterwards.
+// Of two tasks that want the same device, the one with the higher priority gets it
+// first, and the other one afterwards.
 func aPreemption(t *testing.T, p *place) {
 	p.device(t)
 	p.put(t, classes, "", &schedulingv1.PriorityClass{
@@ -263,7 +263,7 @@ func aPreemption(t *testing.T, p *place) {
 	}
 }
 
-// A job on several nodes waits for all of them, and says what one waits for.
+// A job on several nodes waits for all of them, and says what one of them waits for.
 func oneOfSeveralThatHasNoRoom(t *testing.T, p *place) {
 	p.device(t)
 	e, task := p.executor(t), job(t, "several", "sleep")
@@ -273,8 +273,8 @@ func oneOfSeveralThatHasNoRoom(t *testing.T, p *place) {
 	says(t, e, h, "Insufficient nvidia.com/mig-"+p.namespace)
 }
 
-// device gives the node one slice of a GPU that has the name of the place, so that
-// only the pods of the place can be in each other's way.
+// device adds one GPU slice to the node, named after the place, so that only pods of
+// this place compete for it.
 func (p *place) device(t testing.TB) {
 	t.Helper()
 	in := p.Client(t).Resource(nodesOf)
@@ -283,8 +283,8 @@ func (p *place) device(t testing.TB) {
 	t.Cleanup(func() { patch(t, in, theNode, fmt.Sprintf(fields, p.namespace, "null"), "status") })
 }
 
-// applyUnit applies a unit with the engine, in the background. At the end the unit
-// has succeeded, and it returns why its attempts before that failed.
+// applyUnit applies a unit with the engine in the background. end waits until the unit
+// has succeeded, and returns the messages of the attempts that failed before.
 func (p *place) applyUnit(t testing.TB, unit ir.Unit) (end func() (tries []string)) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), ".tenon")
@@ -326,8 +326,8 @@ func (p *place) applyUnit(t testing.TB, unit ir.Unit) (end func() (tries []strin
 	}
 }
 
-// Its Job has a deadline of its own, for when no tenon is there. Tenon's comes much
-// earlier, so the test shortens it.
+// A Job has its own deadline in case no tenon is running. Tenon's timeout is much
+// shorter, so the test lowers the deadline.
 func theDeadlineOfAJob(t *testing.T, p *place) {
 	e, task := p.executor(t), job(t, "late", "sleep")
 	task.Unit.Timeout = time.Hour
@@ -339,7 +339,7 @@ func theDeadlineOfAJob(t *testing.T, p *place) {
 	}
 }
 
-// A pod that somebody removes says so.
+// The message of a removed pod says that somebody removed it.
 func aPodThatIsRemoved(t *testing.T, p *place) {
 	e := p.executor(t)
 	end := wait(t, e, apply(t, e, job(t, "removed", "sleep")))
@@ -350,7 +350,7 @@ func aPodThatIsRemoved(t *testing.T, p *place) {
 	}
 }
 
-// What a policy refuses is never made, and nobody waits for it.
+// A pod that a policy refuses is never created, and the wait ends.
 func aPolicyThatRefusesThePod(t *testing.T, p *place) {
 	meta := metav1.ObjectMeta{Name: p.namespace}
 	p.put(t, policies, "", &admissionv1.ValidatingAdmissionPolicy{
@@ -370,7 +370,7 @@ func aPolicyThatRefusesThePod(t *testing.T, p *place) {
 			MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: p.namespace}}},
 		},
 	})
-	// It holds a moment after it was made.
+	// The policy takes effect a moment after it was created.
 	for end := time.Now().Add(program.Patience); ; time.Sleep(50 * time.Millisecond) {
 		yes, no := true, false
 		m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&corev1.Pod{
@@ -400,7 +400,7 @@ func aPolicyThatRefusesThePod(t *testing.T, p *place) {
 	}
 }
 
-// A registry that is away for a moment delays a job, and no more.
+// A registry that fails once delays a job, but does not fail it.
 func aPullThatFailsOnce(t *testing.T, p *place) {
 	to, err := url.Parse("http://" + p.Registry)
 	ok(t, err)
@@ -418,7 +418,7 @@ func aPullThatFailsOnce(t *testing.T, p *place) {
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { ok(t, server.Close()) })
 	at := listener.Addr().String()
-	// The node is told that this registry speaks HTTP, as of the one behind it.
+	// Configure the node to use HTTP for this registry, like the one behind it.
 	hosts := filepath.Join(p.Dir, "run", "certs.d", at)
 	ok(t, os.MkdirAll(hosts, 0o700))
 	t.Cleanup(func() { ok(t, os.RemoveAll(hosts)) })
@@ -445,7 +445,7 @@ func aPullThatFailsOnce(t *testing.T, p *place) {
 	}
 }
 
-// Images that there are, and that nothing can be run of.
+// Images that exist but cannot run.
 func imagesThatCannotRun(t *testing.T, p *place) {
 	for name, c := range map[string]struct{ image, want string }{
 		"no-name":   {"No Name", `its image "No Name" has no valid name: correct image in the unit, or registry in the target`},
@@ -461,10 +461,10 @@ func imagesThatCannotRun(t *testing.T, p *place) {
 	}
 }
 
-// A hollow node is one that was lost: the cluster has a Node, and no kubelet that
-// answers for it. All else is real: the scheduler that binds a pod to it, and the
-// controllers that find out, tell of it in the pod, and at last take the pod away. What
-// a kubelet would say is said here in its place. No other pod is ever put there.
+// A hollow node simulates a lost node: the cluster has a Node, but no kubelet answers
+// for it. The scheduler that binds a pod to it is real, and so are the controllers that
+// notice the loss, report it in the pod and finally delete the pod. The test itself
+// sets what a kubelet would report. No other pod can be scheduled there.
 func (p *place) hollow(t testing.TB, task *executors.Task) (name string) {
 	t.Helper()
 	name = p.namespace + "-" + path.Base(task.Unit.Entity)
@@ -483,7 +483,7 @@ func (p *place) hollow(t testing.TB, task *executors.Task) (name string) {
 	return name
 }
 
-// begin says of the pod on a hollow node that it runs.
+// begin reports the pod on a hollow node as running.
 func (p *place) begin(t testing.TB, task executors.Task) *corev1.Pod {
 	t.Helper()
 	pod, now := p.pod(t, task.Name, bound), metav1.Now()
@@ -498,7 +498,7 @@ func (p *place) begin(t testing.TB, task executors.Task) *corev1.Pod {
 	b, err := json.Marshal(map[string]any{"status": pod.Status})
 	ok(t, err)
 	patch(t, p.Client(t).Resource(podsOf).Namespace(p.namespace), pod.Name, string(b), "status")
-	// Nobody else removes it while its node is there.
+	// Nobody else deletes it while its node exists.
 	t.Cleanup(func() {
 		at := int64(0)
 		err := p.Client(t).Resource(podsOf).Namespace(p.namespace).Delete(context.Background(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &at})
@@ -509,8 +509,8 @@ func (p *place) begin(t testing.TB, task executors.Task) *corev1.Pod {
 	return pod
 }
 
-// What becomes of a pod whose node is lost, and what is told of it meanwhile. All of it
-// takes the cluster about a minute.
+// Pods of a lost node, and what tenon reports about them. The cluster takes about a
+// minute for all of it.
 func nodesThatAreLost(t *testing.T, p *place) {
 	e, in := p.executor(t), p.Client(t).Resource(nodesOf)
 	begin := func(name string) (node string, task executors.Task, h state.Handle, end func() state.Status) {

@@ -1,39 +1,39 @@
 // Package kubernetes runs units in a cluster: jobs as Jobs, services as Deployments
-// behind a Service. One pod runs one unit; package pod says what passes between it and
-// tenon.
+// behind a Service. One pod runs one unit. Package pod defines what tenon and a pod
+// exchange.
 //
-// In goes an [executors.Task]; out come objects of a namespace and the files of the
-// run's folder. The package keeps nothing in memory that it could not do without: every
-// question is answered by the cluster, the store and the folder.
+// The input is an [executors.Task]. The output is a set of objects in a namespace and
+// the files in the run's folder. The package keeps nothing in memory that it cannot
+// read again from the cluster, the store or the folder.
 //
-//	settings.go, names.go, objects.go, pods.go  the objects of a task: pure functions of it and of the target
-//	check.go, rights.go, manifests.go           what a cluster cannot honour, what tenon may do there, how objects are printed
+//	settings.go, names.go, objects.go, pods.go  the objects of a task: pure functions of the task and the target
+//	check.go, rights.go, manifests.go           what a cluster cannot honour, the rights tenon needs, how objects are printed
 //	connect.go, watch.go                        calls and watches
-//	start.go, inside.go, images.go              what a pod finds: store, document, image
-//	look.go, explain.go                         how a task stands, in the words of users
-//	wait.go, follow.go, bring.go                the end of a job, and what it left
-//	lead.go                                     which version of a service gets requests
-//	detached.go                                  an apply that goes on in the cluster itself
+//	start.go, inside.go, images.go              what a pod needs: artifacts, document, image
+//	look.go, explain.go                         the status of a task, explained to users
+//	wait.go, follow.go, bring.go                the end of a job, its outputs and its log
+//	lead.go                                     which version of a service receives requests
+//	detached.go                                 an apply that runs in the cluster
 //	destroy.go, collect.go
 //
 // # Objects
 //
-//	ConfigMap NAME  the record: made first, owns all others, removed last
+//	ConfigMap NAME  the record: created first, owns all other objects, deleted last
 //	Job, Deployment, NetworkPolicy, ... NAME
-//	Service UNIT    leads to the version that is ready, is owned by those that stand
+//	Service UNIT    selects the version that is ready; owned by all existing versions
 //
-// NAME is the task's. Objects are tenon's by the label app.kubernetes.io/managed-by,
-// and a task's by tenon.dev/task.
+// NAME is the name of the task. The label app.kubernetes.io/managed-by marks the
+// objects of tenon, the label tenon.dev/task those of one task.
 //
 // # Files
 //
-//	Dir/log, Dir/notes, Dir/out   as package local has them; outputs once the job has succeeded
-//	Dir/kubernetes.json           how it ended, once all that it left is here
+//	Dir/log, Dir/notes, Dir/out   as in package local; outputs only after the job has succeeded
+//	Dir/kubernetes.json           how the job ended, written once everything else is here
 //
 // # What it does not do
 //
-//   - It has no retries and no timeouts: those are the engine's. A Job ends after twice
-//     its timeout and some more all the same, in case no tenon is there.
-//   - It removes no blobs from the store.
-//   - It starts no service again that died: the cluster does.
+//   - It does not retry and has no timeouts: the engine does that. A Job still has a
+//     deadline of twice its timeout plus some slack, in case no tenon is running.
+//   - It does not remove blobs from the store.
+//   - It does not restart a service that died: the cluster does.
 package kubernetes

@@ -12,8 +12,9 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// The pods of a version that was replaced go on for a while, because nodes may not have
-// heard of it yet. Those of one that was never ready need not, nor do the last ones.
+// The pods of a replaced version keep running for a while, because some nodes may still
+// send them requests. A version that was never ready, or that is the last one, ends at
+// once.
 func TestOnlyPodsThatMayGetRequestsGoOn(t *testing.T) {
 	p := newPlace(t)
 	e := p.executor(t)
@@ -48,8 +49,8 @@ func TestOnlyPodsThatMayGetRequestsGoOn(t *testing.T) {
 	}
 }
 
-// idleUntilGone destroys a service, and reports whether its pods found meanwhile that
-// nobody sends them requests.
+// idleUntilGone destroys a service, and reports whether its pods were told meanwhile
+// that they receive no requests.
 func (p *place) idleUntilGone(t *testing.T, e *kubernetes.Executor, h state.Handle) (idle bool) {
 	t.Helper()
 	gone := make(chan error, 1)

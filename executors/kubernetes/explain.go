@@ -19,16 +19,16 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A why says in words of the user why a pod does not run, or not any more.
+// A why explains to the user why a pod does not run, or no longer runs.
 type why struct {
 	message string
-	final   bool // it does not pass by itself
+	final   bool // it does not resolve by itself
 }
 
-// tryAgain is the way out of what is no fault of the unit.
+// tryAgain is the hint for failures that are not the unit's fault.
 const tryAgain = ": let it try again with retries"
 
-// explainPod is why a pod does not run. It is empty of one that does, or that is
+// explainPod returns why a pod does not run. It is empty for a pod that runs or is
 // about to.
 func (r record) explainPod(p *corev1.Pod) why {
 	if stuck(p) {
@@ -43,12 +43,12 @@ func (r record) explainPod(p *corev1.Pod) why {
 		return why{fmt.Sprintf("its node %s was shut down%s", p.Spec.NodeName, tryAgain), true}
 	}
 	if c := disrupted(p); c != nil {
-		return why{r.explainDisruption(p, c), done(p)} // until then its program has its grace, and may succeed
+		return why{r.explainDisruption(p, c), done(p)} // until then its program may still succeed within its grace period
 	}
 	if silent(p) {
 		return why{unanswering(p), false}
 	}
-	for _, s := range p.Status.InitContainerStatuses { // tenon makes none
+	for _, s := range p.Status.InitContainerStatuses { // tenon adds none
 		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
 			return why{fmt.Sprintf("its container %s, which the cluster put before it, failed with %d: see `kubectl -n %s logs %s -c %[1]s`", s.Name, t.ExitCode, p.Namespace, p.Name), true}
 		}
@@ -68,7 +68,7 @@ func (r record) explainPod(p *corev1.Pod) why {
 			return why{inQueue(p), false}
 		}
 	}
-	if p.Status.Phase == corev1.PodFailed && p.Status.Reason != "" && terminated(p) == nil { // the kubelet refused it
+	if p.Status.Phase == corev1.PodFailed && p.Status.Reason != "" && terminated(p) == nil { // the kubelet rejected it
 		return why{fmt.Sprintf("node %s refused its pod: %s: %s%s", p.Spec.NodeName, p.Status.Reason, strings.TrimSuffix(oneLine(p.Status.Message), "."), tryAgain), true}
 	}
 	return why{}
@@ -79,14 +79,15 @@ func done(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
-// stuck reports whether a pod should have been gone for so long that its node will
-// not see to it.
+// stuck reports whether a pod is so long past its deletion that its node will not
+// remove it.
 func stuck(p *corev1.Pod) bool {
-	return p.DeletionTimestamp != nil && !done(p) && time.Since(p.DeletionTimestamp.Time) > killPatience // its grace is over by then
+	return p.DeletionTimestamp != nil && !done(p) && time.Since(p.DeletionTimestamp.Time) > killPatience // the timestamp includes the grace period
 }
 
-// silent reports whether the node of a pod is not heard of: the cluster then says
-// that the pod is not ready, although by its node's last word its containers are.
+// silent reports whether the cluster no longer hears from the node of a pod. Then the
+// pod counts as not ready, although its containers were ready in the node's last
+// report.
 func silent(p *corev1.Pod) bool {
 	is := func(t corev1.PodConditionType, status corev1.ConditionStatus) bool {
 		c := podCondition(p, t)
@@ -105,7 +106,8 @@ func unanswering(p *corev1.Pod) string {
 	return fmt.Sprintf("its node %[1]s does not answer: see `kubectl describe node %[1]s`", p.Spec.NodeName)
 }
 
-// explainWaiting is why a container does not start, as the kubelet tells it.
+// explainWaiting returns why a container does not start, from the kubelet's reason and
+// message.
 func explainWaiting(image, reason, message string) why {
 	message = oneLine(message)
 	switch reason {
@@ -143,18 +145,18 @@ func explainWaiting(image, reason, message string) why {
 	return why{}
 }
 
-// slow is what a node says that has much to do, and tries again.
+// slow matches the messages of an overloaded node, which tries again by itself.
 var slow = lazyregexp.New(`context deadline exceeded|timed out waiting|failed to reserve container name`)
 
 var (
 	noObject = lazyregexp.New(`^(secret|configmap) "([^"]+)" not found`)
-	// What a volume lacks is told without the name of the Secret.
+	// For a volume, the message omits the name of the Secret.
 	noKeyInVolume = lazyregexp.New(`references non-existent secret key: (.+)$`)
 	noKey         = lazyregexp.New(`couldn't find key ([^ ]+) in (Secret|ConfigMap) ([^ ]+)`)
 )
 
-// explainSetUp is why a node does not begin with a pod's containers, as it tells in
-// events.
+// explainSetUp returns why a node does not start the containers of a pod, from the
+// message of an event.
 func explainSetUp(message string) why {
 	message = oneLine(message)
 	if _, told, ok := strings.Cut(message, " : "); ok && strings.HasPrefix(message, "MountVolume.SetUp failed") {
@@ -168,7 +170,8 @@ func explainSetUp(message string) why {
 	return why{"its node cannot make room for it: " + message, false}
 }
 
-// explainConfigError names what a container was to have and is not there.
+// explainConfigError names the object or key that a container needs and that does not
+// exist.
 func explainConfigError(message string) string {
 	if m := noObject.FindStringSubmatch(message); m != nil {
 		kind := map[string]string{"secret": "Secret", "configmap": "ConfigMap"}[m[1]]
@@ -186,7 +189,7 @@ var (
 	memoryDir = lazyregexp.New(`(?i)EmptyDir volume "memory" exceeds`)
 )
 
-// explainEviction is why a node threw a pod out.
+// explainEviction returns why a node evicted a pod.
 func (r record) explainEviction(message string) string {
 	message = oneLine(message)
 	switch {
@@ -206,7 +209,7 @@ func (r record) explainEviction(message string) string {
 	return "it was evicted: " + strings.TrimSuffix(message, ".") + tryAgain
 }
 
-// explainDisruption is why somebody ended a pod.
+// explainDisruption returns who or what ended a pod, and why.
 func (r record) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string {
 	switch c.Reason {
 	case "PreemptionByScheduler":
@@ -223,10 +226,10 @@ func (r record) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string 
 	return "it was ended: " + strings.TrimSuffix(oneLine(c.Message), ".") + tryAgain
 }
 
-// away is a taint by which the cluster itself says that nothing can run on a node now.
+// away matches a taint with which the cluster marks a node as unusable for now.
 var away = lazyregexp.New(`untolerated taint \{node\.kubernetes\.io/[^}]*\}`)
 
-// explainScheduling keeps the scheduler's own words, and says what to change.
+// explainScheduling keeps the scheduler's own words and adds what to change.
 func explainScheduling(p *corev1.Pod, message string) string {
 	message = oneLine(message)
 	message, _, _ = strings.Cut(message, " preemption: ")
@@ -249,7 +252,7 @@ func explainScheduling(p *corev1.Pod, message string) string {
 	return fmt.Sprintf("no node takes it: %s: %s, or wait for a node", message, strings.Join(change, ", "))
 }
 
-// inQueue says that something is not let in yet.
+// inQueue says that an object has not been admitted yet.
 func inQueue(o metav1.Object) string {
 	if queue := o.GetLabels()[labelQueue]; queue != "" {
 		return fmt.Sprintf("it is in queue %q until it is let in", queue)
@@ -257,7 +260,7 @@ func inQueue(o metav1.Object) string {
 	return "somebody holds it back: it has no queue that lets it in"
 }
 
-// choices are the fields by which a pod chooses among nodes.
+// choices returns the fields that restrict the nodes of a pod.
 func choices(p *corev1.Pod) string {
 	var fields []string
 	if len(p.Spec.NodeSelector) > 0 {
@@ -271,8 +274,8 @@ func choices(p *corev1.Pod) string {
 	return cmp.Or(strings.Join(fields, " or "), "node_selector")
 }
 
-// explainRefusal is why the cluster does not let a pod be made at all, as it tells
-// the Job or Deployment that wanted to.
+// explainRefusal returns why the cluster refuses to create a pod at all, from its
+// message to the Job or Deployment.
 func explainRefusal(message string) why {
 	message = strings.TrimSuffix(oneLine(message), ".")
 	_, message, _ = cutAny(message, "Error creating: ", ` is forbidden: `)
@@ -299,8 +302,8 @@ func explainRefusal(message string) why {
 	return why{"the cluster lets no pod be made: " + message, false}
 }
 
-// explainProbe is what a service answers that is asked whether it is ready, as the
-// kubelet tells it of one of its pods.
+// explainProbe returns how a service answers its readiness probe, from the kubelet's
+// message about one of its pods.
 func explainProbe(p *corev1.Pod, message string) string {
 	message = oneLine(message)
 	asked := "not ready"
@@ -321,10 +324,10 @@ func explainProbe(p *corev1.Pod, message string) string {
 	return asked + ": " + message
 }
 
-// denied is what a policy says, of whatever kind it is.
+// denied matches the message of an admission policy or webhook.
 var denied = lazyregexp.New(`^(?:ValidatingAdmissionPolicy|admission webhook) ['"]([^'"]+)['"](?: with binding '[^']*')? denied (?:the )?request: (.*)$`)
 
-// explainJob is how a job that its pods tell nothing of has ended, or is about to.
+// explainJob returns how a job ended, or is about to end, when its pods do not tell.
 func explainJob(job *batchv1.Job) string {
 	for _, c := range job.Status.Conditions {
 		if c.Type != batchv1.JobFailed && c.Type != batchv1.JobFailureTarget || c.Status != corev1.ConditionTrue {
@@ -343,9 +346,9 @@ func explainJob(job *batchv1.Job) string {
 
 const unknown = "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost" + tryAgain
 
-// explainEnd says how a program ended, by the result that its pod has stored, by what
-// the pod said at last, and by what the kubelet says of its container. Any may be
-// missing.
+// explainEnd sets in st how a program ended. Its sources are the result that the pod
+// stored, the pod's termination message and the kubelet's status of the container. Each
+// of them may be missing.
 func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 	st.Phase = state.Failed
 	var said pod.End
@@ -422,8 +425,7 @@ func podCondition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition
 	return nil
 }
 
-// disrupted is what says that a pod was ended for a reason that is not its own, or
-// nil.
+// disrupted returns the condition which says that something else ended the pod, or nil.
 func disrupted(p *corev1.Pod) *corev1.PodCondition {
 	if c := podCondition(p, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue {
 		return c
@@ -431,12 +433,12 @@ func disrupted(p *corev1.Pod) *corev1.PodCondition {
 	return nil
 }
 
-// containerStatuses are those of what runs before the program, and of it.
+// containerStatuses returns the statuses of the init containers and of the program.
 func containerStatuses(p *corev1.Pod) []corev1.ContainerStatus {
 	return append(append([]corev1.ContainerStatus(nil), p.Status.InitContainerStatuses...), p.Status.ContainerStatuses...)
 }
 
-// terminated is how a pod's program ended last, or nil.
+// terminated returns how the program of a pod last ended, or nil.
 func terminated(p *corev1.Pod) *corev1.ContainerStateTerminated {
 	i := slices.IndexFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == container })
 	if i < 0 {
@@ -446,8 +448,8 @@ func terminated(p *corev1.Pod) *corev1.ContainerStateTerminated {
 	return cmp.Or(s.State.Terminated, s.LastTerminationState.Terminated)
 }
 
-// asked reports whether a pod has ended because it was asked to, before its program
-// had succeeded.
+// asked reports whether a pod ended because it was asked to, before its program had
+// succeeded.
 func asked(p *corev1.Pod) bool {
 	end := terminated(p)
 	if end == nil {
@@ -457,7 +459,8 @@ func asked(p *corev1.Pod) bool {
 	return said.Asked
 }
 
-// cutAny cuts at the first separator that is there; without any, all is after it.
+// cutAny cuts s at the first of seps that occurs in it. If none does, after is all of
+// s.
 func cutAny(s string, seps ...string) (before, after string, found bool) {
 	for _, sep := range seps {
 		if before, after, ok := strings.Cut(s, sep); ok {

@@ -14,7 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// waits is a pod whose container waits for a reason.
+// waits returns a pod whose container waits for a reason.
 func waits(reason, message string) *corev1.Pod {
 	return &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
 		Name: container, Image: "registry/units@sha256:0", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}},
@@ -25,26 +25,27 @@ func fails(reason, message string) *corev1.Pod {
 	return &corev1.Pod{Spec: corev1.PodSpec{NodeName: "n1"}, Status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: reason, Message: message}}
 }
 
-// is is a pod of which something is so.
+// is returns a pod with a condition.
 func is(t corev1.PodConditionType, status corev1.ConditionStatus, reason, message string) *corev1.Pod {
 	return &corev1.Pod{Spec: corev1.PodSpec{NodeName: "n1"}, Status: corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
 		{Type: t, Status: status, Reason: reason, Message: message},
 	}}}
 }
 
-// gone is a pod that has ended.
+// gone marks a pod as failed.
 func gone(p *corev1.Pod) *corev1.Pod {
 	p.Status.Phase = corev1.PodFailed
 	return p
 }
 
-// disrupt is a pod that was ended for that reason.
+// disrupt marks a pod as disrupted for a reason.
 func disrupt(p *corev1.Pod, reason string) *corev1.Pod {
 	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: reason})
 	return p
 }
 
-// unheard is a pod whose node is not heard of, for which the cluster waits so long.
+// unheard returns a pod whose node does not report, which the cluster tolerates for
+// that many seconds.
 func unheard(seconds int64) *corev1.Pod {
 	return &corev1.Pod{
 		Spec: corev1.PodSpec{NodeName: "n1", Tolerations: []corev1.Toleration{{Key: corev1.TaintNodeUnreachable, TolerationSeconds: &seconds}}},
@@ -54,13 +55,13 @@ func unheard(seconds int64) *corev1.Pod {
 	}
 }
 
-// kept is a pod that was to be gone long ago.
+// kept marks a pod as deleted long ago.
 func kept(p *corev1.Pod) *corev1.Pod {
 	p.DeletionTimestamp = &metav1.Time{Time: time.Now().Add(-time.Hour)}
 	return p
 }
 
-// before is a pod in which something failed before its program began.
+// before returns a pod that failed before its program started.
 func before(code int32) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "a-b"}, Status: corev1.PodStatus{Phase: corev1.PodFailed, InitContainerStatuses: []corev1.ContainerStatus{{
 		Name: "proxy", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code}},
@@ -154,7 +155,7 @@ func TestWhyANodeDoesNotBegin(t *testing.T) {
 	}
 }
 
-// over is a pod whose container has ended.
+// ended returns a pod whose container has ended.
 func ended(reason string, code int32, message string) *corev1.Pod {
 	return &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{
 		Name: container, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{

@@ -26,7 +26,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// job makes a task of one of the programs of the suite.
+// job returns a task that runs one of the suite's programs.
 func job(t testing.TB, name string, args ...string) executors.Task {
 	t.Helper()
 	root := t.TempDir()
@@ -56,14 +56,14 @@ func apply(t testing.TB, e *kubernetes.Executor, task executors.Task) state.Hand
 	return h
 }
 
-// Each fault of a cluster is told in one line that says what to change.
+// The message of each fault of a cluster is one line that says what to change.
 func TestFaultsOfTheCluster(t *testing.T) {
 	p := newPlace(t)
 	e := p.executor(t)
 	for name, c := range map[string]struct {
 		change func(*executors.Task)
 		want   string
-		fails  bool // by itself; else it waits
+		fails  bool // the task fails by itself; otherwise it waits
 	}{
 		"no-secret": {func(task *executors.Task) {
 			task.Unit.Secrets = []ir.Secret{{Name: program.SecretName, Kubernetes: &ir.SecretKey{Name: "outer", Key: "value"}}}
@@ -95,11 +95,11 @@ func TestFaultsOfTheCluster(t *testing.T) {
 			h := apply(t, e, task)
 			ctx, cancel := context.WithTimeout(t.Context(), program.Patience)
 			defer cancel()
-			if !c.fails { // it is told while it waits
+			if !c.fails { // the message appears while it waits
 				go func() {
 					for ctx.Err() == nil {
 						if st, err := e.Inspect(ctx, h); err == nil && strings.Contains(st.Message, c.want) {
-							time.AfterFunc(4*time.Second, cancel) // Wait sees it, too
+							time.AfterFunc(4*time.Second, cancel) // Wait reports it too
 							return
 						}
 						time.Sleep(50 * time.Millisecond)
@@ -144,7 +144,7 @@ func TestAQuotaThatIsUsedUp(t *testing.T) {
 	says(t, e, h, "the quota of the namespace is used up: exceeded quota: small")
 }
 
-// What cannot be asked for is said with the way out.
+// The errors of a connection that cannot be made say what to do.
 func TestFaultsOfTheConnection(t *testing.T) {
 	p := newPlace(t)
 	config, err := clientcmd.LoadFromFile(p.Kubeconfig)
@@ -172,7 +172,7 @@ func TestFaultsOfTheConnection(t *testing.T) {
 	}
 }
 
-// elsewhere is a kubeconfig of a cluster that is not there.
+// elsewhere returns a kubeconfig of a cluster that does not exist.
 func elsewhere(t testing.TB, p *place) string {
 	t.Helper()
 	config, err := clientcmd.LoadFromFile(p.Kubeconfig)
@@ -185,7 +185,7 @@ func elsewhere(t testing.TB, p *place) string {
 	return path
 }
 
-// Many jobs are waited for with as many watches as one.
+// Many waits share the watches of one.
 func TestManyJobs(t *testing.T) {
 	p := newPlace(t)
 	e := p.executor(t)
@@ -207,7 +207,7 @@ func TestManyJobs(t *testing.T) {
 	wg.Wait()
 }
 
-// A wire leads to the cluster, and can be cut.
+// A wire is a connection to the cluster that can be cut.
 type wire struct {
 	listener net.Listener
 	to       string
@@ -217,7 +217,7 @@ type wire struct {
 	conns map[net.Conn]bool
 }
 
-// newWire returns a wire, and a kubeconfig that leads over it.
+// newWire returns a wire, and a kubeconfig that connects through it.
 func newWire(t testing.TB, kubeconfig string) (*wire, string) {
 	t.Helper()
 	config, err := clientcmd.LoadFromFile(kubeconfig)
@@ -266,7 +266,7 @@ func (w *wire) lead(from net.Conn) {
 	_, _ = io.Copy(from, to)
 }
 
-// set cuts the wire, with all that goes over it, or mends it.
+// set cuts the wire, including open connections, or repairs it.
 func (w *wire) set(cut bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -277,7 +277,7 @@ func (w *wire) set(cut bool) {
 	}
 }
 
-// What ends while nobody can be asked is known, and its log is whole, once they can.
+// After an outage, tenon knows what ended meanwhile, and the log is complete.
 func TestAClusterThatGoesAway(t *testing.T) {
 	p := newPlace(t)
 	w, kubeconfig := newWire(t, p.kubeconfig)
@@ -318,7 +318,7 @@ func TestAClusterThatGoesAway(t *testing.T) {
 	}
 }
 
-// One that stays away is an error, in time.
+// An outage that lasts becomes an error in time.
 func TestAClusterThatStaysAway(t *testing.T) {
 	p := newPlace(t)
 	w, kubeconfig := newWire(t, p.kubeconfig)

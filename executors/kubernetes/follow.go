@@ -27,18 +27,18 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A follower writes the log and the progress of a job to its folder while it runs.
+// A follower writes the log and the progress of a job to its folder while the job runs.
 type follower struct {
 	pod    types.UID
 	cancel context.CancelFunc
-	over   chan struct{} // closed when there is no more to come
-	err    error         // then: why the log in the folder is not all of it
+	over   chan struct{} // closed at the end of the log
+	err    error         // valid once over is closed: why the log in the folder is incomplete
 }
 
 var errElsewhere = errors.New("another tenon writes the log")
 
-// follow begins to follow the log of a pod. Another tenon that does so already is
-// left to it.
+// follow starts to follow the log of a pod. If another tenon already follows it, this
+// one does not.
 func (e *Executor) follow(ctx context.Context, l *link, r record, p *corev1.Pod) *follower {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &follower{pod: p.UID, cancel: cancel, over: make(chan struct{})}
@@ -49,7 +49,7 @@ func (e *Executor) follow(ctx context.Context, l *link, r record, p *corev1.Pod)
 	return f
 }
 
-// done is closed when there is no more to come.
+// done returns a channel that is closed at the end of the log.
 func (f *follower) done() <-chan struct{} {
 	if f == nil || f.ended() {
 		return nil
@@ -57,7 +57,7 @@ func (f *follower) done() <-chan struct{} {
 	return f.over
 }
 
-// ended reports whether it has seen the end of the log.
+// ended reports whether the follower has reached the end of the log.
 func (f *follower) ended() bool {
 	if f == nil {
 		return false
@@ -70,7 +70,7 @@ func (f *follower) ended() bool {
 	}
 }
 
-// stop ends it, and returns nil if it has written all of the log.
+// stop stops the follower. It returns nil if all of the log was written.
 func (f *follower) stop() error {
 	if f == nil {
 		return errElsewhere
@@ -80,7 +80,7 @@ func (f *follower) stop() error {
 	return f.err
 }
 
-// writeLog writes the log to the folder of the run as it comes.
+// writeLog appends the log to the folder of the run as it arrives.
 func (r record) writeLog(ctx context.Context, l *link, p *corev1.Pod) (err error) {
 	log, err := openToWrite(r.logPath())
 	if err != nil {
@@ -97,7 +97,7 @@ func (r record) writeLog(ctx context.Context, l *link, p *corev1.Pod) (err error
 	return errors.Join(l.copyLog(ctx, p, untilLast{reader}, true), reader.Close())
 }
 
-// untilLast is a reader that takes no more after the last line.
+// untilLast is a writer that accepts nothing after the last line.
 type untilLast struct{ *pod.LogReader }
 
 var errLast = errors.New("that was the last line")
@@ -110,8 +110,7 @@ func (u untilLast) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// openToWrite opens a file for what is put at its end. What is there is not
-// followed if it is a link.
+// openToWrite opens a file for appending. It does not follow a symbolic link.
 func openToWrite(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -157,14 +156,14 @@ func (l *link) openLog(ctx context.Context, p *corev1.Pod, follow, previous bool
 	return body, l.explain(err)
 }
 
-// copyLog copies the log of a pod. With follow it goes on until the program has
-// ended; a connection that breaks is made again, and what was copied is left out.
+// copyLog copies the log of a pod. With follow it continues until the program has
+// ended. It reconnects when a connection breaks, and skips what it has already copied.
 func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow bool) error {
 	changed, end := l.watch(p.Labels[labelTask])
 	defer end()
 	pause := againFirst
 	for taken := int64(0); ; {
-		// Asked before the copy: what is printed before the end is then copied.
+		// Ask before copying, so that everything printed before the end is copied.
 		now, err := l.pod(ctx, p)
 		if err != nil && !passing(err) {
 			return err
@@ -177,7 +176,7 @@ func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow 
 				n, err = io.Copy(to, body)
 				taken += n
 			} else if errors.Is(err, io.EOF) {
-				err = nil // the node has begun a new file
+				err = nil // the node has rotated the log
 			}
 			body.Close()
 		}
@@ -195,7 +194,7 @@ func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow 
 		case err != nil && !follow:
 			return err
 		}
-		select { // it may be about to be known that it has ended
+		select { // the end may become visible any moment
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
@@ -205,7 +204,7 @@ func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow 
 	}
 }
 
-// pod is a pod as it is now, or nil.
+// pod returns the current version of a pod, or nil.
 func (l *link) pod(ctx context.Context, p *corev1.Pod) (*corev1.Pod, error) {
 	now := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}
 	err := l.get(ctx, now)
@@ -225,10 +224,10 @@ func runs(p *corev1.Pod) bool {
 	return len(p.Status.ContainerStatuses) == 0
 }
 
-// Logs copies to w what the task has printed: from the folder of the run if all of it
-// is there, and else from the cluster. With follow it goes on until the task has
-// ended; if ctx is done first, that is the error. Of a service with several pods it
-// is that of the newest.
+// Logs copies the output of the task to w: from the folder of the run if the log there
+// is complete, otherwise from the cluster. With follow it continues until the task has
+// ended. If ctx is done first, it returns its error. For a service with several pods it
+// copies the log of the newest pod.
 func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
 	r, err := e.fromHandle(h)
 	if err == nil {
@@ -263,8 +262,8 @@ func (e *Executor) logs(ctx context.Context, r record, w io.Writer, follow bool)
 	return errors.Join(l.copyLog(ctx, p, untilLast{reader}, follow), reader.Close())
 }
 
-// newest is the newest pod of a task whose program was started, or nil. With wait it
-// is waited for.
+// newest returns the newest pod of a task whose program has started, or nil. With wait
+// it waits for one.
 func (e *Executor) newest(ctx context.Context, l *link, r record, wait bool) (*corev1.Pod, error) {
 	changed, end := l.watch(r.Name)
 	defer end()
@@ -295,7 +294,7 @@ func (e *Executor) newest(ctx context.Context, l *link, r record, wait bool) (*c
 	}
 }
 
-// withLog adds to a message what the program printed last, by the log in the folder.
+// withLog adds the last output of the program to a message, from the log in the folder.
 func (r record) withLog(message string) string {
 	f, err := os.Open(r.logPath())
 	if err != nil {
@@ -306,11 +305,11 @@ func (r record) withLog(message string) string {
 	if info, err := f.Stat(); err == nil {
 		_, _ = f.Seek(max(0, info.Size()-window), io.SeekStart)
 	}
-	b, _ := io.ReadAll(io.LimitReader(f, window)) // as far as it can be had
+	b, _ := io.ReadAll(io.LimitReader(f, window)) // as much as can be read
 	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(b), "?")), "\n")
 	line := oneLine(lines[len(lines)-1])
 	if line == "" || message != "" && strings.HasPrefix(strings.TrimPrefix(line, "tenon: "), message) {
-		return message // the runner has printed it, too
+		return message // the runner has printed it too
 	}
 	return cmp.Or(message, "it ended") + "; it printed last: " + line[:min(len(line), 300)]
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// lend makes the node lend devices, and say what they are, as NVIDIA's device plugin
-// and feature discovery do, as long as the test lasts.
+// lend gives the node devices and the labels that describe them, as NVIDIA's device
+// plugin and feature discovery do, for the duration of the test.
 func (p *place) lend(t testing.TB, devices, labels map[string]string) {
 	t.Helper()
 	nodes := p.Client(t).Resource(corev1.SchemeGroupVersion.WithResource("nodes"))
@@ -52,7 +52,7 @@ func (p *place) lend(t testing.TB, devices, labels map[string]string) {
 	patch(false)
 }
 
-// limits are those of the pod of a task.
+// limits returns the limits of a task's pod.
 func (p *place) limits(t testing.TB, task executors.Task) map[string]string {
 	t.Helper()
 	all, err := p.Client(t).Resource(podsOf).Namespace(p.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/task=" + task.Name})
@@ -69,8 +69,8 @@ func (p *place) limits(t testing.TB, task executors.Task) map[string]string {
 	return found
 }
 
-// The scheduler lends what a node has of devices and slices, and units wait for one
-// another. What no node has is told in words of the system.
+// The scheduler assigns the node's devices and slices, and units wait for one another.
+// If no node has a device, the message names the fields of the system.
 func TestGPUs(t *testing.T) {
 	p := newPlace(t)
 	p.lend(t, map[string]string{"nvidia.com/gpu": "2", "nvidia.com/mig-1g.10gb": "1"},

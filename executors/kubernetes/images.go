@@ -12,11 +12,12 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// repository is where all images of units are, below the target's registry.
+// repository holds the images of all units, below the target's registry.
 const repository = "/tenon"
 
-// image is the name of the task's image in the registry. The unit's files are not in
-// it: they pass through the store, so that a change of them makes no other image.
+// image returns the name of the task's image in the registry. The image does not
+// contain the unit's files: they go through the store, so that editing them does not
+// create another image.
 func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) {
 	if name := e.opts.Images[t.Unit.ID]; name != "" {
 		return name, nil
@@ -35,8 +36,8 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 	return e.publish(ctx, recipe)
 }
 
-// publishAll pushes the images of all units of a plan that the registry lacks, and
-// returns their names there, by unit.
+// publishAll pushes the images of a plan that the registry lacks, and returns the names
+// of all of them, by unit.
 func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]string, error) {
 	names := map[string]string{}
 	for i := range p.System.Units {
@@ -57,7 +58,7 @@ func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]
 	return names, nil
 }
 
-// recipe is what the image of a unit is made of, on a pinned one.
+// recipe returns the recipe of a unit's image, on a pinned base.
 func (e *Executor) recipe(ctx context.Context, u ir.Unit, on string, lock []byte) (r image.Recipe, err error) {
 	duck := ""
 	if u.Code.Runtime == ir.Builtin {
@@ -71,7 +72,7 @@ func (e *Executor) recipe(ctx context.Context, u ir.Unit, on string, lock []byte
 	return r, nil
 }
 
-// publish makes an image, sees to it that the registry has it, and returns its name
+// publish makes an image and pushes it unless the registry has it. It returns its name
 // there.
 func (e *Executor) publish(ctx context.Context, recipe image.Recipe) (string, error) {
 	if _, err := os.Stat(recipe.Pod); err != nil {

@@ -13,17 +13,17 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A passage is something of this machine that a pod is to find.
+// A passage is a file or folder of this machine that a pod needs.
 type passage struct {
 	from string // path on this machine
 	to   string // path in the pod
-	name string // what users call it
-	// digest is known of what cannot change.
+	name string // as shown to users
+	// digest is set for content that cannot change.
 	digest string
 }
 
-// inside is what a pod is to do, with the paths of the pod, and what has to pass
-// there for it.
+// inside returns what a pod has to do, with paths inside the pod, and what must be
+// uploaded for it.
 func inside(t executors.Task, system string) (pod.Task, []passage) {
 	doc, pass := local.Document(t), []passage(nil)
 	doc.Scratch = path.Join(pod.Work, "scratch")
@@ -34,8 +34,8 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 		pass = append(pass, passage{from: t.Code, to: doc.Code, name: "code"})
 	}
 	if t.Unit.Kind == ir.Service {
-		// The pod has an address of its own, on which probes and the Service reach it,
-		// and is one replica.
+		// The pod has an address of its own for probes and the Service, and is one
+		// replica.
 		at := *t.Unit.Endpoint
 		at.Host, at.Replicas, at.Scale = "0.0.0.0", 1, nil
 		doc.Endpoint = &at
@@ -69,11 +69,11 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 	return out, pass
 }
 
-// data lays data files out below the folder that they have in common, so that the
-// names of their folders, which may say something, are kept.
+// data lays out data files below their common folder. This keeps the names of their
+// folders, which may carry meaning.
 func data(patterns map[string][]string) (map[string][]string, []passage) {
 	var all []string
-	of := map[string]string{} // the pattern that a file came by first
+	of := map[string]string{} // the first pattern that matched a file
 	for _, p := range sortedKeys(patterns) {
 		for _, f := range patterns[p] {
 			if of[f] == "" {
@@ -85,7 +85,7 @@ func data(patterns map[string][]string) (map[string][]string, []passage) {
 	common := local.CommonDir(all)
 	at := func(file string) string {
 		rel, err := filepath.Rel(common, file)
-		if err != nil { // both are absolute
+		if err != nil { // cannot happen: both are absolute
 			rel = filepath.Base(file)
 		}
 		return path.Join(pod.Work, "data", filepath.ToSlash(rel))
@@ -104,7 +104,7 @@ func data(patterns map[string][]string) (map[string][]string, []passage) {
 	return found, pass
 }
 
-// environ are the variables of the program besides those of its image.
+// environ returns the variables of the program that its image does not set.
 func environ(t executors.Task) map[string]string {
 	env := local.Variables(t.Unit)
 	if t.Lock != "" {

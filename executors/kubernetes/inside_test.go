@@ -9,7 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// The cluster starts the replicas of a service: the program of a pod is one.
+// The cluster starts the replicas of a service: the program of a pod is one replica.
 func TestAPodIsOneReplica(t *testing.T) {
 	said := &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/readyz", Replicas: 3, Scale: &ir.Scale{Max: 9, CPU: 70}}
 	task, _ := inside(executors.Task{Unit: ir.Unit{ID: "deployments/api", Kind: ir.Service, Endpoint: said}}, "churn")

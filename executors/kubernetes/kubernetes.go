@@ -26,47 +26,49 @@ import (
 // Name is the executor's name in handles and targets.
 const Name = "kubernetes"
 
-// Options say where the cluster is and what it runs units with.
+// Options configure an executor: where the cluster is and what units run with.
 type Options struct {
-	Settings          // a context or namespace that is empty is as the kubeconfig has it
-	Kubeconfig string // path of one, or "" for those that kubectl finds
-	// Home is the context of the cluster that tenon itself runs in, of which it needs no
-	// kubeconfig, or "".
+	Settings          // an empty context or namespace comes from the kubeconfig
+	Kubeconfig string // path of a kubeconfig, or "" for the ones that kubectl finds
+	// Home is the context of the cluster that tenon itself runs in, or "". It needs no
+	// kubeconfig.
 	Home string
-	// Runs is the folder with the folders of all runs, by the names of their tasks. If
-	// it is empty, a run's folder is where the tenon had it that started it.
+	// Runs is the folder that holds the folders of all runs, named after their tasks.
+	// If it is empty, the folder of a run is the one that the handle names.
 	Runs string
-	// Build makes the image of a recipe, or finds it, and Publish puts it into a
+	// Build makes or finds the image of a recipe. Publish pushes an image to a
 	// repository and returns its name there, by digest.
 	Build   func(context.Context, image.Recipe) (v1.Image, error)
 	Publish func(ctx context.Context, img v1.Image, repository string) (string, error)
-	// Images are those that were published before, by unit. No others are made for them.
+	// Images are the images already published, by unit. No others are made for these
+	// units.
 	Images map[string]string
 	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
 	Duck func(ctx context.Context) (program string, err error)
-	// Tenon is the path of the tenon binary, and Pod that of tenon-pod. All of them have
-	// to run on the nodes.
+	// Tenon is the path of the tenon binary, and Pod that of tenon-pod. All three
+	// programs must be able to run on the nodes.
 	Tenon, Pod string
-	// Patience is how long to wait for a cluster that does not answer. Zero is 1 min.
+	// Patience is how long to wait for a cluster that does not answer. Zero means 1
+	// min.
 	Patience time.Duration
 }
 
-// Executor runs units in a cluster. The list below says what it implements besides
-// [executors.Executor].
+// Executor runs units in a cluster. The assertions below list what it implements
+// besides [executors.Executor].
 type Executor struct {
 	opts Options
 
 	mu     sync.Mutex
 	links  map[Place]*link
 	stores map[string]*remote.Store
-	sent   map[string]artifact.Ref // by store, and path or digest: what was seen to be there
-	silent time.Time               // since when the cluster does not answer
+	sent   map[string]artifact.Ref // artifacts known to be in the store, by store and path or digest
+	silent time.Time               // when the cluster stopped answering
 
 	publishing sync.Mutex
-	published  map[string]string // by recipe: images that were seen to be in the registry
+	published  map[string]string // images known to be in the registry, by recipe
 }
 
-// A link is a connection to a namespace, with what is watched there.
+// A link is a connection to a namespace, with its watches.
 type link struct {
 	*cluster
 	*watcher
@@ -88,7 +90,7 @@ var (
 	_ executors.Detacher      = (*Executor)(nil)
 )
 
-// New returns an executor. It connects when it is first asked for something.
+// New returns an executor. It connects on first use.
 func New(o Options) *Executor {
 	if o.Patience == 0 {
 		o.Patience = time.Minute
@@ -96,7 +98,7 @@ func New(o Options) *Executor {
 	return &Executor{opts: o, links: map[Place]*link{}, stores: map[string]*remote.Store{}, sent: map[string]artifact.Ref{}, published: map[string]string{}}
 }
 
-// Close ends the connections. What runs goes on.
+// Close closes the connections. Running tasks continue.
 func (e *Executor) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -113,8 +115,8 @@ func (e *Executor) Close() error {
 	return err
 }
 
-// at is the connection to a place: what stands may be elsewhere than the target is
-// now.
+// at returns the connection to a place. A deployed task may be in another place than
+// the target now names.
 func (e *Executor) at(p Place) (*link, error) {
 	p.Store = ""
 	e.mu.Lock()
@@ -131,12 +133,12 @@ func (e *Executor) at(p Place) (*link, error) {
 	return l, nil
 }
 
-// place is that of the target.
+// place returns the place of the target.
 func (e *Executor) place() (Place, error) {
 	return settle(e.opts.Kubeconfig, Place{cmp.Or(e.opts.Context, e.opts.Home), e.opts.Namespace, e.opts.Store})
 }
 
-// store is the store of a URL.
+// store returns the store at a URL.
 func (e *Executor) store(ctx context.Context, url string) (*remote.Store, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -151,8 +153,9 @@ func (e *Executor) store(ctx context.Context, url string) (*remote.Store, error)
 	return s, nil
 }
 
-// patiently does something again while the cluster does not answer, for so long since it
-// last did, whoever asked. What went well for longer than that has all of it before it.
+// patiently repeats do while the cluster does not answer, until it has been silent for
+// the patience of the executor across all callers. A call that worked for longer than
+// that before it failed gets the full patience again.
 func (e *Executor) patiently(ctx context.Context, do func() error) error {
 	for pause := againFirst; ; pause = min(2*pause, againLast) {
 		began := time.Now()
@@ -162,7 +165,7 @@ func (e *Executor) patiently(ctx context.Context, do func() error) error {
 		switch {
 		case !fails:
 			e.silent = time.Time{}
-		case e.silent.IsZero() || time.Since(began) > e.opts.Patience+time.Minute: // the client itself tries for a while
+		case e.silent.IsZero() || time.Since(began) > e.opts.Patience+time.Minute: // the client retries for a while by itself
 			e.silent, pause = time.Now(), againFirst
 		}
 		silent := e.silent
@@ -178,10 +181,10 @@ func (e *Executor) patiently(ctx context.Context, do func() error) error {
 	}
 }
 
-// Apply makes the task's record and its objects, or finds what was made under its
-// name before: a job that runs or has ended, a service that stands. What it reads is
-// put into the store first. The prior service keeps standing, and its Service goes
-// on to lead to it until the new one is ready, see [Executor.Wait].
+// Apply creates the record and the objects of the task, or finds the ones created
+// earlier under its name: a job that runs or has ended, or a deployed service. It first
+// uploads the task's inputs to the store. The prior service keeps running, and its
+// Service keeps selecting it until the new version is ready, see [Executor.Wait].
 func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (h state.Handle, err error) {
 	if faults := e.Check(t.Unit); len(faults) > 0 {
 		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
@@ -235,8 +238,8 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, e
 	return r.handle()
 }
 
-// withdraw removes the record of what could not be started, unless its workload was
-// made all the same.
+// withdraw deletes the record of a task that could not be started, unless its workload
+// was created anyway.
 func (r record) withdraw(ctx context.Context, l *link) error {
 	if made, err := r.made(ctx, l); err != nil || made {
 		return err
@@ -244,8 +247,8 @@ func (r record) withdraw(ctx context.Context, l *link) error {
 	return l.delete(ctx, r.owner(), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &r.UID}})
 }
 
-// enter makes the record of a task, or finds it. One that is being removed is waited
-// for.
+// enter creates the record of a task, or finds it. If the record is being deleted,
+// enter waits until it is gone.
 func (e *Executor) enter(ctx context.Context, l *link, r record, t executors.Task) (_ record, there bool, err error) {
 	for {
 		m := e.settings(r).record(t)
@@ -265,7 +268,7 @@ func (e *Executor) enter(ctx context.Context, l *link, r record, t executors.Tas
 			if err != nil {
 				return r, false, err
 			}
-			if err := l.gone(ctx, m); err != nil { // it is on its way out
+			if err := l.gone(ctx, m); err != nil { // it is being deleted
 				return r, false, err
 			}
 			continue
@@ -280,7 +283,8 @@ func (e *Executor) enter(ctx context.Context, l *link, r record, t executors.Tas
 	}
 }
 
-// read reads the record of a name. Nil is that there is none, or none that stays.
+// read returns the record with a name. It returns nil if there is none or if it is
+// being deleted.
 func (e *Executor) read(ctx context.Context, l *link, name, dir string, p Place) (*record, error) {
 	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	err := l.get(ctx, m)
@@ -294,7 +298,7 @@ func (e *Executor) read(ctx context.Context, l *link, name, dir string, p Place)
 	return &r, err
 }
 
-// made reports whether what the record is of was made.
+// made reports whether the workload of the record exists.
 func (r record) made(ctx context.Context, l *link) (bool, error) {
 	err := l.get(ctx, r.workload())
 	if apierrors.IsNotFound(err) {
@@ -303,8 +307,8 @@ func (r record) made(ctx context.Context, l *link) (bool, error) {
 	return err == nil, err
 }
 
-// Find returns the handle of what there is of a task in the namespace of the target.
-// Without a target there is no namespace to look in.
+// Find returns the handle of a task in the namespace of the target, or nil. Without a
+// target there is no namespace to search.
 func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
 	if e.opts.Store == "" {
 		return nil, nil
@@ -332,9 +336,9 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	return &h, err
 }
 
-// visit calls do with the connection to where a task is, and with its record as the
-// cluster has it; nil is that there is none. While the cluster does not answer, it is
-// called again.
+// visit calls do with the connection to the place of a task and with its current record
+// in the cluster, which is nil if there is none. It repeats the call while the cluster
+// does not answer.
 func (e *Executor) visit(ctx context.Context, r record, do func(l *link, now *record) error) error {
 	return e.patiently(ctx, func() error {
 		l, err := e.at(r.Place)
@@ -349,8 +353,8 @@ func (e *Executor) visit(ctx context.Context, r record, do func(l *link, now *re
 	})
 }
 
-// Inspect tells how the task stands. A service is ready when as many pods as it
-// wants are, and its Service leads to them.
+// Inspect returns the status of the task. A service is ready when all the pods that it
+// wants are ready and its Service selects them.
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status, err error) {
 	r, err := e.fromHandle(h)
 	if err != nil {
@@ -370,7 +374,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status
 	return st, nil
 }
 
-// ask asks the cluster itself how a task stands, not what is watched.
+// ask reads the status of a task from the cluster itself, not from the watches.
 func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, error) {
 	w := r.workload()
 	err := l.get(ctx, w)
@@ -392,13 +396,13 @@ func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, er
 	return st, err
 }
 
-// OwnPorts says that a pod has ports of its own.
+// OwnPorts returns true: each pod has its own ports.
 func (e *Executor) OwnPorts() bool { return true }
 
-// Remote says that pods run on other machines.
+// Remote returns true: pods run on other machines.
 func (e *Executor) Remote() bool { return true }
 
-// RegistryHosts is the folder that says how registries are reached.
+// RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
 // Check returns one fault per field that the cluster cannot honour.

@@ -30,7 +30,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
 )
 
-// What the tests share, also with the tenons that they start and kill.
+// Environment that the tests share with the tenon processes that they start and kill.
 const (
 	runnerVar     = "TENON_TEST_POD"
 	imagesVar     = "TENON_TEST_IMAGES"
@@ -38,14 +38,14 @@ const (
 	namespaceVar  = "TENON_TEST_NAMESPACE"
 	storeVar      = "TENON_TEST_STORE"
 	kubeconfigVar = "TENON_TEST_KUBECONFIG"
-	programRef    = "localhost/program:1" // an image with nothing but the suite's program
+	programRef    = "localhost/program:1" // an image with only the suite's program
 	storeSecret   = "store"
 )
 
 func TestMain(m *testing.M) { executortest.Main(m, kubernetestest.Shared, shared) }
 
-// shared makes what all tests of the package run: the program of pods, and an image of
-// the suite's program.
+// shared builds what all tests of the package use: tenon-pod, and an image of the
+// suite's program.
 func shared(dir string) (stop func() error, err error) {
 	runner, images, tarball := filepath.Join(dir, "tenon-pod"), filepath.Join(dir, "images"), filepath.Join(dir, "program.tar")
 	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-pod"); err != nil {
@@ -79,15 +79,15 @@ func ok(t testing.TB, err error) {
 type place struct {
 	*kubernetestest.Cluster
 	namespace, store string
-	kubeconfig       string // of one who may do what tenon needs, and nothing else
-	hosts            string // folder that tells how the registry is reached
+	kubeconfig       string // of an account with only the rights that tenon needs
+	hosts            string // folder with the configuration of the registry
 
 	mu   sync.Mutex
-	pods map[string]map[string]int // by task and UID: how often their programs were started
+	pods map[string]map[string]int // by task and UID: how often their programs started
 }
 
-// newPlace makes a place for a test, or finds that of the test which started this
-// process. What opens its store is in the environment.
+// newPlace creates a place for a test, or returns that of the test which started this
+// process. The credentials of its store are in the environment.
 func newPlace(t testing.TB) *place {
 	t.Helper()
 	c := kubernetestest.Up(t)
@@ -95,7 +95,7 @@ func newPlace(t testing.TB) *place {
 	return placeIn(t, c)
 }
 
-// placeIn is newPlace for one of several tests that share an environment.
+// placeIn is like newPlace, for one of several tests that share an environment.
 func placeIn(t testing.TB, c *kubernetestest.Cluster) *place {
 	t.Helper()
 	p := &place{Cluster: c, namespace: os.Getenv(namespaceVar), store: os.Getenv(storeVar), kubeconfig: os.Getenv(kubeconfigVar), hosts: c.Hosts(t), pods: map[string]map[string]int{}}
@@ -116,8 +116,8 @@ var (
 	quotas   = corev1.SchemeGroupVersion.WithResource("resourcequotas")
 )
 
-// publish puts the image of the tests into the registry, before many executors do at
-// once: it does not take the same layer from two of them.
+// publish pushes the image of the tests, before many executors do so at once: the
+// registry does not accept the same layer from two of them in parallel.
 func (p *place) publish(t testing.TB) {
 	t.Helper()
 	images := image.New(image.Options{Dir: os.Getenv(imagesVar), Hosts: p.hosts})
@@ -127,7 +127,7 @@ func (p *place) publish(t testing.TB) {
 	ok(t, err)
 }
 
-// watch notes which pods there are, as long as the test lasts.
+// watch records the pods that exist, for the duration of the test.
 func (p *place) watch(t testing.TB) {
 	t.Helper()
 	all := dynamicinformer.NewFilteredDynamicSharedInformerFactory(p.Client(t), 0, p.namespace, nil)
@@ -148,7 +148,7 @@ func (p *place) watch(t testing.TB) {
 	})
 }
 
-// note notes how often the program of a pod was started.
+// note records how often the program of a pod started.
 func (p *place) note(t testing.TB, u *unstructured.Unstructured) {
 	var now corev1.Pod
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &now); err != nil {
@@ -168,10 +168,9 @@ func (p *place) note(t testing.TB, u *unstructured.Unstructured) {
 	}
 }
 
-// Starts counts the starts of containers: of pods that there were, and of those that
-// there are, of which the watch may not have heard yet. The node tells of a start some
-// time after tenon has the result, so a pod that is not known to have started is given
-// that time.
+// Starts counts the starts of containers: of past pods, and of current ones that the
+// watch may not have seen yet. The node reports a start some time after tenon has the
+// result, so Starts waits that time for a pod without a known start.
 func (p *place) Starts(t testing.TB, task executors.Task) (n int) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
@@ -193,7 +192,7 @@ func (p *place) Starts(t testing.TB, task executors.Task) (n int) {
 	}
 }
 
-// uids are those of all the pods that a task ever had.
+// uids returns the UIDs of all pods that a task ever had.
 func (p *place) uids(task executors.Task) (uids []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -214,7 +213,7 @@ func (p *place) Output(task executors.Task, name string) (string, bool) {
 	return "", false
 }
 
-// Processes looks for processes in the control groups of the task's pods.
+// Processes counts processes in the control groups of the task's pods.
 func (p *place) Processes(t testing.TB, task executors.Task) (n int) {
 	t.Helper()
 	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
@@ -234,7 +233,7 @@ func (p *place) Processes(t testing.TB, task executors.Task) (n int) {
 	return n
 }
 
-// Address is that of the unit's Service.
+// Address returns the address of the unit's Service.
 func (p *place) Address(t testing.TB, task executors.Task) string {
 	t.Helper()
 	s, err := p.Client(t).Resource(services).Namespace(p.namespace).Get(t.Context(), kubernetes.ServiceName("", task.Unit.ID), metav1.GetOptions{})
@@ -242,7 +241,7 @@ func (p *place) Address(t testing.TB, task executors.Task) string {
 	ip, _, err := unstructured.NestedString(s.Object, "spec", "clusterIP")
 	ok(t, err)
 	at := net.JoinHostPort(ip, strconv.Itoa(task.Unit.Endpoint.Port))
-	// The node takes a moment to lead there.
+	// The node takes a moment to route it.
 	for end := time.Now().Add(program.Patience); ; {
 		conn, err := net.DialTimeout("tcp", at, time.Second)
 		if err == nil {
@@ -255,7 +254,7 @@ func (p *place) Address(t testing.TB, task executors.Task) string {
 	}
 }
 
-// Host is where pods find this machine.
+// Host returns the address of this machine for pods.
 func (p *place) Host() string { return p.HostIP }
 
 func (p *place) executor(t testing.TB, change ...func(*kubernetes.Options)) *kubernetes.Executor {

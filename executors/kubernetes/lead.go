@@ -15,8 +15,8 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// leadFirst makes the Service of a unit of which no other version stands: its address
-// is known to all nodes by the time that its pods are ready.
+// leadFirst creates the Service of a unit that has no other version. All nodes then
+// know its address by the time its pods are ready.
 func (e *Executor) leadFirst(ctx context.Context, l *link, r record) error {
 	stand, err := e.versions(ctx, l, r)
 	if err != nil || len(stand) > 1 {
@@ -25,8 +25,8 @@ func (e *Executor) leadFirst(ctx context.Context, l *link, r record) error {
 	return e.lead(ctx, l, r)
 }
 
-// lead lets the Service of a unit lead to this version of it. The Service belongs to
-// the versions that stand: it goes with the last of them.
+// lead makes the Service of a unit select this version. All existing versions own the
+// Service, so it goes with the last of them.
 func (e *Executor) lead(ctx context.Context, l *link, r record) error {
 	s, err := r.front(ctx, l)
 	if err != nil || s != nil && s.Spec.Selector[labelTask] == r.Name {
@@ -46,7 +46,8 @@ func (e *Executor) lead(ctx context.Context, l *link, r record) error {
 	return l.apply(ctx, to)
 }
 
-// front is the Service of a unit, or nil. One that is somebody else's is an error.
+// front returns the Service of a unit, or nil. A Service that belongs to somebody else
+// is an error.
 func (r record) front(ctx context.Context, l *link) (*corev1.Service, error) {
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: r.Service}}
 	err := l.get(ctx, s)
@@ -63,8 +64,8 @@ func (r record) front(ctx context.Context, l *link) (*corev1.Service, error) {
 	return s, nil
 }
 
-// leadBack lets the Service of a unit lead to another version that is ready, before
-// this one goes.
+// leadBack makes the Service of a unit select another ready version before this one is
+// removed.
 func (e *Executor) leadBack(ctx context.Context, l *link, r record) error {
 	leads, err := r.leads(ctx, l)
 	if err != nil || !leads {
@@ -91,7 +92,7 @@ func (e *Executor) leadBack(ctx context.Context, l *link, r record) error {
 	return nil
 }
 
-// moved reports whether requests go to the pods of this version and to no others.
+// moved reports whether requests reach the pods of this version and no others.
 func (r record) moved(ctx context.Context, l *link, pods []*corev1.Pod) (bool, error) {
 	var list discoveryv1.EndpointSliceList
 	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + r.Service}); err != nil {
@@ -112,7 +113,7 @@ func (r record) moved(ctx context.Context, l *link, pods []*corev1.Pod) (bool, e
 	return some, nil
 }
 
-// versions are the records of all versions of a service that stand, the oldest first.
+// versions returns the records of all existing versions of a service, oldest first.
 func (e *Executor) versions(ctx context.Context, l *link, r record) ([]record, error) {
 	var list corev1.ConfigMapList
 	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelUnit + "=" + labelValue(r.Unit)}); err != nil {

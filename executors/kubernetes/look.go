@@ -23,7 +23,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// workload is what runs the pods of a task, as far as its name says.
+// workload returns the object that runs the pods of a task. It has only a name.
 func (r record) workload() Object {
 	meta := metav1.ObjectMeta{Name: r.Name}
 	if r.Kind == ir.Service {
@@ -32,8 +32,8 @@ func (r record) workload() Object {
 	return &batchv1.Job{ObjectMeta: meta}
 }
 
-// lookAtJob tells how a job stands, and the result that its pod has noted down once
-// it has ended. Something else may have ended it, and then there is none.
+// lookAtJob returns the status of a job, and the result that its pod noted once the job
+// has ended. The result is nil if something else ended the job.
 func (e *Executor) lookAtJob(ctx context.Context, l *link, r record, job *batchv1.Job, pods []*corev1.Pod) (state.Status, *pod.Result, error) {
 	pods = current(job, pods)
 	p := telling(pods)
@@ -54,11 +54,11 @@ func (e *Executor) lookAtJob(ctx context.Context, l *link, r record, job *batchv
 	return r.end(job, res, p), res, nil
 }
 
-// suspended reports whether a job is not let in yet, or not any more.
+// suspended reports whether a job is not admitted yet, or no longer admitted.
 func suspended(job *batchv1.Job) bool { return job.Spec.Suspend != nil && *job.Spec.Suspend }
 
-// current are the pods of a job that count. One that was suspended has ended its pods,
-// and makes others once it goes on.
+// current returns the pods of a job that count. A suspended job has ended its pods and
+// creates new ones when it resumes.
 func current(job *batchv1.Job, pods []*corev1.Pod) []*corev1.Pod {
 	own := slices.DeleteFunc(slices.Clone(pods), func(p *corev1.Pod) bool { return !metav1.IsControlledBy(p, job) })
 	if suspended(job) && !failed(job) {
@@ -71,8 +71,8 @@ func current(job *batchv1.Job, pods []*corev1.Pod) []*corev1.Pod {
 	})
 }
 
-// running is the status of a job that has not ended. It has started when its program
-// has, or else when it was let in.
+// running returns the status of a job that has not ended. It started when its program
+// did, or else when it was admitted.
 func (r record) running(job *batchv1.Job, p *corev1.Pod) state.Status {
 	if suspended(job) {
 		return state.Status{Phase: state.Running, Queued: true}
@@ -91,11 +91,11 @@ func (r record) running(job *batchv1.Job, p *corev1.Pod) state.Status {
 	return st
 }
 
-// end is the status of a job that has.
+// end returns the status of a job that has ended.
 func (r record) end(job *batchv1.Job, res *pod.Result, p *corev1.Pod) state.Status {
 	st := state.Status{Started: job.CreationTimestamp.UTC(), Finished: time.Now().UTC()}
 	if several(job) && failed(job) {
-		res = nil // it is that of the first pod, which may have done well
+		res = nil // it comes from the first pod, which may have succeeded
 	}
 	r.explainEnd(&st, res, p)
 	if why := explainJob(job); why != "" && res == nil && (p == nil || r.explainPodIf(p) == "" && (terminated(p) == nil || asked(p))) {
@@ -104,8 +104,8 @@ func (r record) end(job *batchv1.Job, res *pod.Result, p *corev1.Pod) state.Stat
 	return st
 }
 
-// over reports whether a job has ended. Its pod says so before its Job does, which
-// only counts pods. But of one that was asked to end, only its Job may know why.
+// over reports whether a job has ended. Its pod shows that before its Job does, which
+// only counts pods. But if the pod was asked to end, only the Job may know why.
 func over(job *batchv1.Job, pods []*corev1.Pod) bool {
 	for _, c := range job.Status.Conditions {
 		if (c.Type == batchv1.JobFailed || c.Type == batchv1.JobComplete) && c.Status == corev1.ConditionTrue {
@@ -128,10 +128,10 @@ func failed(job *batchv1.Job) bool {
 	})
 }
 
-// refusedAfter is how old a Job has to be before somebody asks why it has no pod.
+// refusedAfter is the age of a Job without a pod from which tenon asks for the reason.
 const refusedAfter = time.Second
 
-// delay is why a job does not run, or not all of it.
+// delay returns why a job does not run, or not all of it.
 func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Job, pods []*corev1.Pod) (why, error) {
 	if suspended(job) {
 		return l.explainQueue(ctx, job)
@@ -147,7 +147,7 @@ func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Jo
 	return explainRefusal(message), nil
 }
 
-// hindrance is why one of the pods does not run, and that pod.
+// hindrance returns why one of the pods does not run, and that pod.
 func (r record) hindrance(ctx context.Context, l *link, pods []*corev1.Pod) (why, *corev1.Pod, error) {
 	for _, p := range slices.Backward(pods) {
 		if y := r.explainPod(p); y.message != "" {
@@ -164,7 +164,7 @@ func (r record) hindrance(ctx context.Context, l *link, pods []*corev1.Pod) (why
 	return why{}, nil, nil
 }
 
-// explainQueue is why a job is not let in, in the words of Kueue if it has any.
+// explainQueue returns why a job is not admitted, in the words of Kueue if it has any.
 func (l *link) explainQueue(ctx context.Context, job *batchv1.Job) (why, error) {
 	message := inQueue(job)
 	made, err := l.told(ctx, job.UID, "CreatedWorkload") // "Created Workload: NAMESPACE/NAME"
@@ -178,13 +178,14 @@ func (l *link) explainQueue(ctx context.Context, job *batchv1.Job) (why, error) 
 	return why{message, false}, err
 }
 
-// told is what the cluster has last told of an object for one of the reasons.
+// told returns the message of the last event about an object that has one of the
+// reasons.
 func (l *link) told(ctx context.Context, uid types.UID, reasons ...string) (string, error) {
 	return l.lastTold(ctx, "involvedObject.uid="+string(uid), reasons...)
 }
 
-// lastTold is the last message among the events that are selected; without reasons,
-// for whatever reason.
+// lastTold returns the message of the last selected event that has one of the reasons,
+// or any reason if none are given.
 func (l *link) lastTold(ctx context.Context, selector string, reasons ...string) (string, error) {
 	var events corev1.EventList
 	err := l.list(ctx, &events, metav1.ListOptions{FieldSelector: selector})
@@ -198,12 +199,12 @@ func (l *link) lastTold(ctx context.Context, selector string, reasons ...string)
 	return slices.MaxFunc(events.Items, func(a, b corev1.Event) int { return at(a).Compare(at(b)) }).Message, nil
 }
 
-// note is under which name the pod of a task leaves its result: another start of
-// the same task leaves another one.
+// note returns the name under which the pod of a task stores its result. It differs for
+// each start of the task.
 func (r record) note() string { return r.Name + "/" + string(r.UID) }
 
-// result reads how a program ended, as its pod has noted it down. Nil is that it has
-// not.
+// result reads how a program ended, as noted by its pod. It returns nil if there is no
+// note.
 func (e *Executor) result(ctx context.Context, r record) (*pod.Result, error) {
 	s, err := e.store(ctx, r.Store)
 	if err != nil {
@@ -223,9 +224,9 @@ func (e *Executor) result(ctx context.Context, r record) (*pod.Result, error) {
 	return &res, nil
 }
 
-// lookAtService tells how a service stands. The message of one that is not ready
-// says what its pods say, but for those that somebody removed: the cluster makes
-// others in their place. It comes with the pod that it is about, if it is of one.
+// lookAtService returns the status of a service. If the service is not ready, the
+// message quotes its pods, and the returned pod is the one that it is about, if any.
+// Deleted pods do not count: the cluster replaces them.
 func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *appsv1.Deployment, all []*corev1.Pod, known map[ending]bool) (state.Status, *corev1.Pod, error) {
 	var pods []*corev1.Pod
 	for _, p := range all {
@@ -260,7 +261,7 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *apps
 	return st, p, err
 }
 
-// available reports whether all of a deployment's pods are ready.
+// available reports whether all pods of a deployment are ready.
 func available(d *appsv1.Deployment) bool {
 	want := int32(1)
 	if d.Spec.Replicas != nil {
@@ -269,7 +270,7 @@ func available(d *appsv1.Deployment) bool {
 	return d.Status.ObservedGeneration >= d.Generation && d.Status.AvailableReplicas >= want && d.Status.UpdatedReplicas >= want
 }
 
-// leads reports whether the Service of the unit leads to this version of it.
+// leads reports whether the Service of the unit selects this version.
 func (r record) leads(ctx context.Context, l *link) (bool, error) {
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: r.Service}}
 	err := l.get(ctx, s)
@@ -279,9 +280,9 @@ func (r record) leads(ctx context.Context, l *link) (bool, error) {
 	return s.Spec.Selector[labelTask] == r.Name, err
 }
 
-// died says of a service whose program ended, and is not ready again, how it did, and
-// returns its pod. The cluster starts it again by itself. Ends that are known already
-// do not count.
+// died sets in st how a service ended whose program stopped and is not ready again, and
+// returns its pod. The cluster restarts the program by itself. Ends in known do not
+// count.
 func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool) *corev1.Pod {
 	for _, p := range slices.Backward(pods) {
 		for end := range endsOf(p) {
@@ -298,13 +299,13 @@ func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool
 	return nil
 }
 
-// An ending is the end of one start of a container.
+// An ending identifies the end of one start of a container.
 type ending struct {
 	pod types.UID
 	at  time.Time
 }
 
-// endsOf are the last ends of a pod's containers that are not ready again.
+// endsOf returns the last ends of those containers of a pod that are not ready again.
 func endsOf(p *corev1.Pod) map[ending]bool {
 	ends := map[ending]bool{}
 	for _, s := range p.Status.ContainerStatuses {
@@ -317,7 +318,7 @@ func endsOf(p *corev1.Pod) map[ending]bool {
 	return ends
 }
 
-// unready is why a service that runs is not ready, and the pod that says so.
+// unready returns why a running service is not ready, and the pod that shows it.
 func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods []*corev1.Pod) (why, *corev1.Pod, error) {
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
@@ -344,7 +345,7 @@ func isReady(p *corev1.Pod) bool {
 	return c != nil && c.Status == corev1.ConditionTrue
 }
 
-// podsOf asks for the pods of a task.
+// podsOf lists the pods of a task.
 func (l *link) podsOf(ctx context.Context, task string) ([]*corev1.Pod, error) {
 	var list corev1.PodList
 	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelTask + "=" + task}); err != nil {
@@ -357,8 +358,9 @@ func (l *link) podsOf(ctx context.Context, task string) ([]*corev1.Pod, error) {
 	return all, nil
 }
 
-// telling is the pod of a job that tells how it stands: the first one that failed by
-// itself, or else the one whose outputs are the job's, or nil.
+// telling returns the pod that determines the status of a job: the first one that
+// failed by itself, otherwise the one whose outputs are the job's. It returns nil if
+// there is neither.
 func telling(pods []*corev1.Pod) *corev1.Pod {
 	tell := last(pods)
 	for _, p := range slices.Backward(pods) {
@@ -375,7 +377,8 @@ func telling(pods []*corev1.Pod) *corev1.Pod {
 	return tell
 }
 
-// fell is when a pod failed by itself, and not because another one of its job did.
+// fell returns when a pod failed by itself, rather than because another pod of its job
+// did.
 func fell(p *corev1.Pod) time.Time {
 	if c := disrupted(p); c != nil {
 		return c.LastTransitionTime.Time
@@ -386,7 +389,7 @@ func fell(p *corev1.Pod) time.Time {
 	return time.Time{}
 }
 
-// last is the newest pod, or nil.
+// last returns the newest pod, or nil.
 func last(pods []*corev1.Pod) *corev1.Pod {
 	if len(pods) == 0 {
 		return nil

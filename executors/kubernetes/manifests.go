@@ -11,9 +11,9 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// Manifests are the objects that a cluster would get for units, as far as they are known
-// without a plan. What only an apply settles has a value that says so, and each object
-// lists it in an annotation.
+// Manifests returns the objects that a cluster would get for units, as far as they are
+// known without a plan. Values that only an apply can settle hold a placeholder, and an
+// annotation of each object lists them.
 func (e *Executor) Manifests(units []ir.Unit) ([]executors.Manifest, error) {
 	return manifests(e.opts.Settings.manifests(units))
 }
@@ -22,7 +22,7 @@ func (s Settings) manifests(units []ir.Unit) []Object {
 	var all []Object
 	for _, u := range units {
 		if u.Kind == ir.Record {
-			continue // tenon writes them itself
+			continue // tenon writes records itself
 		}
 		t := executors.Task{Unit: u, Name: executors.TaskName(u.ID, unsettled, 1), Env: map[string]string{}}
 		for _, x := range u.Secrets {
@@ -42,10 +42,10 @@ func (s Settings) manifests(units []ir.Unit) []Object {
 	return all
 }
 
-// unsettled stands for a digest that an apply finds out.
+// unsettled is the placeholder for a digest that only an apply can compute.
 const unsettled = "unsettled"
 
-// image is what a unit's image is made on, or is.
+// image returns the image of a unit, or the base that its image is built on.
 func (s Settings) image(u ir.Unit) string {
 	if u.Code.Image != "" {
 		return u.Code.Image
@@ -53,7 +53,7 @@ func (s Settings) image(u ir.Unit) string {
 	return s.Base
 }
 
-// note lists in an object of a unit what of it an apply settles.
+// note lists in an annotation of an object which of its values an apply settles.
 func note(o Object, u ir.Unit) {
 	what := "the digest in the name of the task"
 	switch o.GetObjectKind().GroupVersionKind().Kind {
@@ -70,7 +70,8 @@ func note(o Object, u ir.Unit) {
 	o.SetAnnotations(merged(o.GetAnnotations(), map[string]string{annotationSettled: what}))
 }
 
-// manifests writes objects as documents, without the fields that only a cluster fills in.
+// manifests renders objects as documents, without the fields that only a cluster fills
+// in.
 func manifests(objects []Object) ([]executors.Manifest, error) {
 	var all []executors.Manifest
 	for _, o := range objects {

@@ -13,11 +13,11 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// manager is who makes the objects, to the cluster.
+// manager is the value of the managed-by label and the name of the field manager.
 const manager = "tenon"
 
-// Labels of all objects. The annotation of a unit has its whole id, which a label
-// may not hold.
+// Labels of all objects. The annotation of a unit holds its full id, which is not a
+// valid label value.
 const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	labelSystem    = "tenon.dev/system"
@@ -27,28 +27,30 @@ const (
 	labelQueue     = "kueue.x-k8s.io/queue-name"
 
 	annotationUnit = "tenon.dev/unit"
-	// annotationSettled lists what is not known before an apply.
+	// annotationSettled lists the values that are unknown before an apply.
 	annotationSettled = "tenon.dev/settled-by-apply"
 )
 
-// maxLabel is how long the value of a label may be, and the name of a Service.
+// maxLabel is the maximum length of a label value and of the name of a Service.
 const maxLabel = 63
 
-// ServiceName is the name of the Service of a unit, the same for all its versions.
+// ServiceName returns the name of the Service of a unit. All versions of the unit share
+// it.
 func ServiceName(system, unit string) string {
 	_, name, _ := strings.Cut(unit, "/")
 	return short(cmp.Or(system, manager)+"-"+name, func(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' }, "-")
 }
 
-// labelValue is an id as the value of a label.
+// labelValue turns an id into a valid label value.
 func labelValue(id string) string {
 	return short(strings.ReplaceAll(id, "/", "."), func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r)
 	}, "-_.")
 }
 
-// short is a name of at most [maxLabel] letters that are all allowed, and with none
-// of ends at its ends. One that had to be changed has a digest of what it was.
+// short turns a name into one of at most [maxLabel] characters, all of them allowed,
+// that neither begins nor ends with a character of ends. If it changes the name, it
+// appends a digest of the original.
 func short(name string, allowed func(rune) bool, ends string) string {
 	s := strings.Map(func(r rune) rune {
 		switch lower := unicode.ToLower(r); {
@@ -68,7 +70,7 @@ func short(name string, allowed func(rune) bool, ends string) string {
 	return s + "-" + digest
 }
 
-// labels of the objects of a unit. Those of tenon win.
+// labels returns the labels of the objects of a unit. Tenon's own labels win.
 func (s Settings) labels(u ir.Unit) map[string]string {
 	own := map[string]string{labelManagedBy: manager, labelUnit: labelValue(u.ID)}
 	if s.System != "" {
@@ -84,7 +86,7 @@ func (s Settings) annotations(u ir.Unit) map[string]string {
 	return merged(s.placement(u).Annotations, map[string]string{annotationUnit: u.ID})
 }
 
-// meta is what the objects of a task have in common.
+// meta returns the metadata that all objects of a task share.
 func (s Settings) meta(t executors.Task) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name: t.Name, Namespace: s.Namespace,
@@ -92,5 +94,5 @@ func (s Settings) meta(t executors.Task) metav1.ObjectMeta {
 	}
 }
 
-// ofTask is the label by which the objects of a task are found.
+// ofTask returns the label that selects the objects of a task.
 func ofTask(t executors.Task) map[string]string { return map[string]string{labelTask: t.Name} }

@@ -28,8 +28,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Whatever entities are called, a cluster takes the names that are made of it, and
-// no two are the same.
+// Any names of entities give valid and distinct names in a cluster.
 func TestNamesAreThoseOfACluster(t *testing.T) {
 	entity := rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,99}`)
 	system := rapid.StringMatching(`[a-z][a-z0-9_-]{0,80}`)

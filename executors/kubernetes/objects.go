@@ -18,17 +18,17 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// An Object is one object of a cluster. It says its kind.
+// An Object is an object of a cluster that carries its kind.
 type Object interface {
 	runtime.Object
 	metav1.Object
 }
 
-// Objects are those of one task, but for the Service, which a unit's versions share.
-// The first is the record, a ConfigMap, which is to own all others, see [Own]. image
-// is the reference of the image, and digest that of the pod.Task in the store. What
-// the pod fetches takes up so many bytes. The unit is one that [Check] has nothing
-// against.
+// Objects returns the objects of one task, except for the Service, which all versions
+// of a unit share. The first is the record, a ConfigMap, which is to own all others,
+// see [Own]. image is the reference of the image, digest that of the pod.Task in the
+// store, and fetched the size in bytes of what the pod downloads. The unit must have
+// passed [Check].
 func (s Settings) Objects(t executors.Task, image, digest string, fetched int64) []Object {
 	objects := []Object{s.record(t)}
 	if len(t.Env) > 0 {
@@ -53,8 +53,8 @@ func (s Settings) Objects(t executors.Task, image, digest string, fetched int64)
 	return objects
 }
 
-// Own makes the record, as the cluster has it, the owner of objects: they go when it
-// goes.
+// Own makes the record, as read from the cluster, the owner of objects. They are then
+// deleted with it.
 func Own(record *corev1.ConfigMap, objects ...Object) {
 	yes := true
 	for _, o := range objects {
@@ -64,7 +64,7 @@ func Own(record *corev1.ConfigMap, objects ...Object) {
 	}
 }
 
-// most is how many replicas there may be at once.
+// most returns the maximum number of replicas.
 func most(e *ir.Endpoint) int {
 	if e.Scale != nil {
 		return e.Scale.Max
@@ -72,12 +72,13 @@ func most(e *ir.Endpoint) int {
 	return max(e.Replicas, 1)
 }
 
-// record is what says that a task is there. The executor adds its data.
+// record returns the ConfigMap that marks the existence of a task. The executor adds
+// its data.
 func (s Settings) record(t executors.Task) *corev1.ConfigMap {
 	return &corev1.ConfigMap{TypeMeta: kind("v1", "ConfigMap"), ObjectMeta: s.meta(t)}
 }
 
-// secret holds what tenon resolved. What is by reference is not in it.
+// secret holds the secrets that tenon resolved. Secrets by reference are not in it.
 func (s Settings) secret(t executors.Task) *corev1.Secret {
 	data := make(map[string][]byte, len(t.Env))
 	for name, value := range t.Env {
@@ -86,14 +87,14 @@ func (s Settings) secret(t executors.Task) *corev1.Secret {
 	return &corev1.Secret{TypeMeta: kind("v1", "Secret"), ObjectMeta: s.meta(t), Data: data}
 }
 
-// slack is how much longer than tenon would let it a job may stand: tenon itself ends
-// an attempt that takes too long, and the cluster only if tenon is not there.
+// slack is added to the deadline of a job. Tenon itself ends an attempt that takes too
+// long, and the cluster does so only if no tenon is running.
 const slack = 10 * time.Minute
 
 func (s Settings) job(t executors.Task, pod corev1.PodTemplateSpec) *batchv1.Job {
 	j := &batchv1.Job{
 		TypeMeta: kind("batch/v1", "Job"), ObjectMeta: s.queued(t),
-		Spec: batchv1.JobSpec{BackoffLimit: ptr(int32(0)), Template: pod}, // attempts are counted by tenon
+		Spec: batchv1.JobSpec{BackoffLimit: ptr(int32(0)), Template: pod}, // tenon counts the attempts
 	}
 	if t.Unit.Timeout > 0 {
 		j.Spec.ActiveDeadlineSeconds = ptr(seconds(2*t.Unit.Timeout + slack)) // to find a node, and to run
@@ -105,7 +106,7 @@ func (s Settings) job(t executors.Task, pod corev1.PodTemplateSpec) *batchv1.Job
 	return j
 }
 
-// nodes gives the pods of a job on several nodes their names.
+// nodes returns the Service that gives the pods of a job on several nodes their names.
 func (s Settings) nodes(t executors.Task) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta: kind("v1", "Service"), ObjectMeta: s.meta(t),
@@ -116,11 +117,11 @@ func (s Settings) nodes(t executors.Task) *corev1.Service {
 	}
 }
 
-// readyWithin is how long a service without a timeout may take to become ready: an
-// image may have to be pulled, and a node to be free.
+// readyWithin is how long a service without a timeout may take to become ready: its
+// image may have to be pulled, and a node to become free.
 const readyWithin = 10 * time.Minute
 
-// ReadyWithin is how long a service without a timeout may take to become ready.
+// ReadyWithin returns how long a service without a timeout may take to become ready.
 func (e *Executor) ReadyWithin() time.Duration { return readyWithin }
 
 func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *appsv1.Deployment {
@@ -130,12 +131,13 @@ func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *apps
 			Selector: &metav1.LabelSelector{MatchLabels: ofTask(t)}, Template: pod,
 			RevisionHistoryLimit:    ptr(int32(0)), // a new version is a Deployment of its own
 			ProgressDeadlineSeconds: ptr(int32(seconds(patience(t.Unit)))),
-			Replicas:                ptr(int32(max(t.Unit.Endpoint.Replicas, 1))), // to begin with
+			Replicas:                ptr(int32(max(t.Unit.Endpoint.Replicas, 1))), // the initial number
 		},
 	}
 }
 
-// Service is where a unit answers, at whichever task of it the selector says.
+// Service returns the Service of a unit. The selector decides which version receives
+// its requests.
 func (s Settings) Service(t executors.Task) *corev1.Service {
 	meta := metav1.ObjectMeta{Name: ServiceName(s.System, t.Unit.ID), Namespace: s.Namespace, Labels: s.labels(t.Unit), Annotations: s.annotations(t.Unit)}
 	port := int32(t.Unit.Endpoint.Port)
@@ -148,8 +150,8 @@ func (s Settings) Service(t executors.Task) *corev1.Service {
 	}
 }
 
-// disruptionBudget lets nodes be drained one replica at a time. One that is not ready
-// keeps no node.
+// disruptionBudget lets nodes be drained one replica at a time. A pod that is not ready
+// does not block a drain.
 func (s Settings) disruptionBudget(t executors.Task) *policyv1.PodDisruptionBudget {
 	one := intstr.FromInt32(1)
 	return &policyv1.PodDisruptionBudget{
@@ -176,11 +178,11 @@ func (s Settings) autoscaler(t executors.Task) *autoscalingv2.HorizontalPodAutos
 	}
 }
 
-// dnsNamespace is where a cluster answers for names.
+// dnsNamespace is where the DNS service of a cluster runs.
 const dnsNamespace = "kube-system"
 
-// networkPolicy says who may reach the pods of a task, and what they may reach. It
-// is a wish: a cluster without a network that knows policies ignores it.
+// networkPolicy restricts who may reach the pods of a task and what they may reach. A
+// cluster whose network does not support policies ignores it.
 func (s Settings) networkPolicy(t executors.Task) *networkingv1.NetworkPolicy {
 	p := &networkingv1.NetworkPolicy{
 		TypeMeta: kind("networking.k8s.io/v1", "NetworkPolicy"), ObjectMeta: s.meta(t),
@@ -219,7 +221,7 @@ func (s Settings) networkPolicy(t executors.Task) *networkingv1.NetworkPolicy {
 	return p
 }
 
-// queued is meta with the queue that lets the pods in.
+// queued returns meta with the label of the queue that admits the pods.
 func (s Settings) queued(t executors.Task) metav1.ObjectMeta {
 	meta := s.meta(t)
 	if q := s.placement(t.Unit).Queue; q != "" {
@@ -228,7 +230,7 @@ func (s Settings) queued(t executors.Task) metav1.ObjectMeta {
 	return meta
 }
 
-// patience is how long a service may take to be ready.
+// patience returns how long a service may take to become ready.
 func patience(u ir.Unit) time.Duration {
 	if u.Timeout > 0 {
 		return u.Timeout
@@ -240,7 +242,7 @@ func kind(version, kind string) metav1.TypeMeta {
 	return metav1.TypeMeta{APIVersion: version, Kind: kind}
 }
 
-// seconds are whole ones, at least one.
+// seconds rounds up to whole seconds, at least one.
 func seconds(d time.Duration) int64 { return max(int64((d+time.Second-1)/time.Second), 1) }
 
 func ptr[T any](v T) *T { return &v }

@@ -11,8 +11,8 @@ import (
 	"github.com/tenon-ml/tenon/executors/executortest"
 )
 
-// What a cluster gets for a task is in testdata, a file for each case. TENON_UPDATE=1
-// writes it anew.
+// The files in testdata hold the objects of a task, one file per case. TENON_UPDATE=1
+// rewrites them.
 func TestObjects(t *testing.T) {
 	plain := Settings{Namespace: "ml", Store: "s3://acme/tenon", System: "churn"}
 	closed := plain
@@ -73,7 +73,7 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// A detached apply has a token of the cluster, and otherwise only what every pod has.
+// A detached apply has a token of the cluster, but otherwise only what every pod has.
 func TestObjectsOfADetachedApply(t *testing.T) {
 	s := Settings{
 		Namespace: "ml", Store: "s3://acme/tenon", StoreSecret: "acme", System: "churn",
@@ -84,7 +84,7 @@ func TestObjectsOfADetachedApply(t *testing.T) {
 	executortest.Golden(t, "testdata/objects/detached.yaml", documents(t, []Object{record, policy, job}))
 }
 
-// documents are objects as tenon compile --format=manifests prints them.
+// documents returns objects as tenon compile --format=manifests prints them.
 func documents(t *testing.T, objects []Object) []byte {
 	t.Helper()
 	all, err := manifests(objects)

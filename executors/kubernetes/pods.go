@@ -16,30 +16,31 @@ import (
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
 
-// nobody is the user that pods run as. No image and no node has one of that number,
-// by convention of images without a root.
+// nobody is the user that pods run as. By convention of rootless images, no image and
+// no node has a user with this number.
 const nobody = 65532
 
-// How a pod ends.
+// The phases of stopping a pod.
 const (
 	// Grace is how long a program has after SIGTERM.
 	Grace = 10 * time.Second
-	// drain is how long a service goes on after it was told to end, until all nodes
-	// have heard of it and nobody sends it requests any more.
+	// drain is how long a service continues after it was told to end, until all nodes
+	// have heard of it and no requests arrive any more.
 	drain = 5 * time.Second
-	// podGrace is how long a pod has in all. A job may have to store what it made.
+	// podGrace is the grace period of a pod in all. A job may have to store its
+	// outputs.
 	podGrace = 60 * time.Second
 )
 
 const container = "unit" // its name
 
-// probePeriod is how often a service is asked whether it is ready.
+// probePeriod is how often the readiness of a service is probed.
 const probePeriod = 2 * time.Second
 
-// masterPort is where the first of several nodes listens, by torchrun's custom.
+// masterPort is where the first of several nodes listens, as is usual with torchrun.
 const masterPort = 29500
 
-// pod is what a task's pods are made of.
+// pod returns the template of a task's pods.
 func (s Settings) pod(t executors.Task, image, digest string, fetched int64) corev1.PodTemplateSpec {
 	u, place := t.Unit, s.placement(t.Unit)
 	c := corev1.Container{
@@ -56,7 +57,7 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		TerminationGracePeriodSeconds: ptr(seconds(podGrace)),
 		AutomountServiceAccountToken:  ptr(place.Token),
-		EnableServiceLinks:            ptr(false), // they would be variables of the program
+		EnableServiceLinks:            ptr(false), // they would become variables of the program
 		ServiceAccountName:            place.ServiceAccount,
 		PriorityClassName:             place.PriorityClass,
 		NodeSelector:                  place.NodeSelector,
@@ -90,8 +91,8 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 	}
 }
 
-// serve makes a pod answer, and be asked whether it does. The first process sees to it
-// that it leaves without losing a request.
+// serve adds the port and the probes of a service. tenon-pod, the first process, makes
+// sure that a pod stops without losing requests.
 func serve(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
 	e := t.Unit.Endpoint
 	spec.RestartPolicy = corev1.RestartPolicyAlways
@@ -111,8 +112,8 @@ func serve(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
 	}
 }
 
-// variables of a pod besides those of its image: where the other nodes are, and the
-// secrets.
+// variables returns the variables of a pod that its image does not set: the addresses
+// of the other nodes, and the secrets.
 func variables(t executors.Task) []corev1.EnvVar {
 	var env []corev1.EnvVar
 	if n := t.Unit.Needs.Nodes; n > 1 {
@@ -137,7 +138,7 @@ func variables(t executors.Task) []corev1.EnvVar {
 	return env
 }
 
-// secretKey is where the cluster has a secret.
+// secretKey returns the Secret and the key that hold a secret.
 func secretKey(t executors.Task, x ir.Secret) (name, key string) {
 	if x.Kubernetes != nil {
 		return x.Kubernetes.Name, x.Kubernetes.Key
@@ -145,17 +146,17 @@ func secretKey(t executors.Task, x ir.Secret) (name, key string) {
 	return t.Name, x.Name
 }
 
-// volumes of a pod: the folder it works in, memory that its processes share, the
-// secrets that are files, and the store if that is a volume.
+// volumes adds the volumes of a pod: its working folder, shared memory, secrets as
+// files, and the store if that is a volume.
 func (s Settings) volumes(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
 	mount := func(name, at string, readOnly bool, source corev1.VolumeSource) {
 		spec.Volumes = append(spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: at, ReadOnly: readOnly})
 	}
 	mount("work", pod.Work, false, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
-	// What is written there counts as well.
+	// What is written to /tmp counts against the disk limit too.
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "work", MountPath: "/tmp", SubPath: "scratch"})
-	// It counts as memory of the container, of which it is at most half.
+	// Shared memory counts as memory of the container. It gets at most half of it.
 	shared := &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}
 	if m := t.Unit.Needs.Memory; m > 0 {
 		shared.SizeLimit = resource.NewQuantity(m/2, resource.BinarySI)
@@ -178,13 +179,14 @@ func (s Settings) volumes(t executors.Task, spec *corev1.PodSpec, c *corev1.Cont
 	}
 }
 
-// logRoom is how much disk the log of a unit may take up: what is to be stored, with as
-// much to put it in order, and what its node keeps.
+// logRoom is the disk space of a unit's log: the stored log, the same again to rearrange
+// it, and what its node keeps.
 const logRoom = 2*pod.MaxLog + 64<<20
 
-// resources are what a unit asks for and no more: it is given all of it, always. To its
-// node, what it reads and prints is written as well. So the node bounds only what is
-// written beside out and scratch, which tenon-pod measures.
+// resources returns the requests and limits of a unit. They are equal, so that it always
+// gets all of them. Only the limit of the disk is higher, because the node also counts
+// what the unit reads and prints. So the node bounds only what is written outside out and
+// scratch, which tenon-pod measures.
 func resources(needs ir.Resources, fetched int64) corev1.ResourceRequirements {
 	list := corev1.ResourceList{}
 	if needs.MilliCPU > 0 {
@@ -209,7 +211,8 @@ func resources(needs ir.Resources, fetched int64) corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{Requests: list, Limits: limits}
 }
 
-// gpuResource is what NVIDIA's device plugin calls devices, and slices of them.
+// gpuResource returns the name that NVIDIA's device plugin gives to devices and their
+// slices.
 func gpuResource(needs ir.Resources) corev1.ResourceName {
 	if needs.GPUSlice != "" {
 		return corev1.ResourceName("nvidia.com/mig-" + needs.GPUSlice)
@@ -219,12 +222,12 @@ func gpuResource(needs ir.Resources) corev1.ResourceName {
 
 // Labels that NVIDIA's feature discovery gives to nodes.
 const (
-	labelGPUModel  = "nvidia.com/gpu.product" // as nvidia-smi has it, with "-" for spaces
+	labelGPUModel  = "nvidia.com/gpu.product" // as nvidia-smi prints it, with "-" for spaces
 	labelGPUMemory = "nvidia.com/gpu.memory"  // MiB
 )
 
-// gpus chooses nodes whose devices are of a model, or have so much memory. A slice
-// has its memory in its name.
+// gpus selects nodes whose devices are of a model or have enough memory. A slice names
+// its memory itself.
 func gpus(needs ir.Resources, spec *corev1.PodSpec) {
 	var wanted []corev1.NodeSelectorRequirement
 	if needs.GPUModel != "" {
@@ -241,7 +244,7 @@ func gpus(needs ir.Resources, spec *corev1.PodSpec) {
 	}
 }
 
-// chosen is what [gpus] has put into a pod, and what others may have.
+// chosen returns the node requirements that [gpus] has added to a pod.
 func chosen(spec corev1.PodSpec) (all []corev1.NodeSelectorRequirement) {
 	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil || spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
 		return nil

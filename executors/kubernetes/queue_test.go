@@ -40,8 +40,7 @@ var (
 	webhooks = admissionregistrationv1.SchemeGroupVersion.WithResource("mutatingwebhookconfigurations")
 )
 
-// queue suspends the jobs of the namespace that have a queue when they are made, as
-// Kueue's webhook does.
+// queue suspends new jobs of the namespace that have a queue, as Kueue's webhook does.
 func (p *place) queue(t testing.TB) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +80,7 @@ func (p *place) queue(t testing.TB) {
 			}},
 		}},
 	})
-	// The API server takes a moment to know it.
+	// The API server takes a moment to register the webhook.
 	for end := time.Now().Add(program.Patience); ; time.Sleep(20 * time.Millisecond) {
 		one := batchv1.Job{
 			TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}, ObjectMeta: metav1.ObjectMeta{Name: "probe", Labels: map[string]string{queueLabel: "any"}},
@@ -100,7 +99,7 @@ func (p *place) queue(t testing.TB) {
 	}
 }
 
-// certificateOf makes a certificate for an address, and what trusts it.
+// certificateOf returns a certificate for an address, and the authority that trusts it.
 func certificateOf(t testing.TB, ip net.IP) (tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -111,13 +110,13 @@ func certificateOf(t testing.TB, ip net.IP) (tls.Certificate, []byte) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// suspend holds a job back, or lets it in.
+// suspend suspends a job, or admits it.
 func (p *place) suspend(t testing.TB, task executors.Task, yes string) {
 	t.Helper()
 	patch(t, p.Client(t).Resource(jobsOf).Namespace(p.namespace), task.Name, `{"spec": {"suspend": `+yes+`}}`)
 }
 
-// has waits until a file has something in it.
+// has waits until a file contains a text.
 func has(t testing.TB, path, want string) {
 	t.Helper()
 	for end := time.Now().Add(program.Patience); ; time.Sleep(10 * time.Millisecond) {
@@ -131,8 +130,8 @@ func has(t testing.TB, path, want string) {
 	}
 }
 
-// A job that is held back in a queue says so, and why; its time has not begun. It
-// goes on once it is let in.
+// A job that is suspended in a queue says so and why; its timeout has not started. It
+// runs once it is admitted.
 func TestAJobInAQueue(t *testing.T) {
 	p := newPlace(t)
 	p.queue(t)
@@ -148,7 +147,8 @@ func TestAJobInAQueue(t *testing.T) {
 		t.Errorf("status %+v, %v", st, err)
 	}
 
-	// Kueue tells with events what it makes of a job, and why that has to wait.
+	// Kueue reports in events which workload it created for a job, and why that has to
+	// wait.
 	u, err := p.Client(t).Resource(jobsOf).Namespace(p.namespace).Get(t.Context(), task.Name, metav1.GetOptions{})
 	ok(t, err)
 	for _, event := range []corev1.Event{
@@ -168,8 +168,8 @@ func TestAJobInAQueue(t *testing.T) {
 	}
 }
 
-// A job that its queue takes back has not failed. It begins anew when it is let in
-// again, and so does its log.
+// A job that its queue suspends again has not failed. It starts over when it is
+// admitted again, and so does its log.
 func TestAJobThatIsTakenBack(t *testing.T) {
 	p := newPlace(t)
 	e := p.executor(t)
@@ -179,7 +179,7 @@ func TestAJobThatIsTakenBack(t *testing.T) {
 	has(t, filepath.Join(task.Dir, "log"), "line 1\n")
 	p.suspend(t, task, "true")
 	has(t, filepath.Join(task.Dir, executors.ProgressFile), `"waits":"somebody holds it back`)
-	for first := ""; ; time.Sleep(20 * time.Millisecond) { // its pod is gone before another one comes
+	for first := ""; ; time.Sleep(20 * time.Millisecond) { // its pod is gone before the next one starts
 		all, err := p.Client(t).Resource(podsOf).Namespace(p.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/task=" + task.Name})
 		ok(t, err)
 		if len(all.Items) == 0 {

@@ -14,8 +14,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A record is what the ConfigMap of a task and a handle say of it. The ConfigMap
-// does not say where the run's folder is: each tenon has its own.
+// A record is what the ConfigMap and the handle of a task store about it. The ConfigMap
+// does not name the run's folder, because it differs for each machine.
 type record struct {
 	Place
 	Name    string    `json:"name"` // of the task, and of its objects
@@ -23,18 +23,18 @@ type record struct {
 	Kind    ir.Kind   `json:"kind"`
 	UID     types.UID `json:"uid,omitempty"`     // of the ConfigMap
 	Dir     string    `json:"dir,omitempty"`     // of the run
-	Memory  int64     `json:"memory,omitempty"`  // bytes it may use
-	Disk    int64     `json:"disk,omitempty"`    // bytes it may write
-	Port    int       `json:"port,omitempty"`    // of its Service
-	Service string    `json:"service,omitempty"` // the Service that leads to the version of a service that is ready
-	State   string    `json:"state,omitempty"`   // lineage of the state that tells of it
+	Memory  int64     `json:"memory,omitempty"`  // limit, in bytes
+	Disk    int64     `json:"disk,omitempty"`    // limit, in bytes
+	Port    int       `json:"port,omitempty"`    // port of its Service
+	Service string    `json:"service,omitempty"` // the Service that selects the ready version of a service
+	State   string    `json:"state,omitempty"`   // lineage of the state that records the task
 	Origin  Origin    `json:"origin"`
 
-	toward string // the Service as it leads to this version, in JSON; not in a handle
+	toward string // the Service that selects this version, in JSON; not in a handle
 }
 
-// An Origin is where a task was started: only there can it be told that nobody needs
-// it any more.
+// An Origin is where a task was started. Only there can tenon tell that nobody needs
+// the task any more.
 type Origin struct {
 	Machine string `json:"machine"`
 	Dir     string `json:"dir"` // of the run
@@ -61,7 +61,7 @@ func (e *Executor) record(t executors.Task, p Place) (record, error) {
 	return r, nil
 }
 
-// data is the record as its ConfigMap has it.
+// data returns the contents of the record's ConfigMap.
 func (r record) data() (map[string]string, error) {
 	r.Dir, r.UID, r.Context = "", "", ""
 	b, err := json.Marshal(r)
@@ -72,7 +72,8 @@ func (r record) data() (map[string]string, error) {
 	return data, err
 }
 
-// fromConfigMap reads a record. The place is where it was found, but for the store.
+// fromConfigMap decodes a record. Its place is the one it was found in, except for the
+// store.
 func fromConfigMap(m *corev1.ConfigMap, p Place, dir string) (record, error) {
 	var r record
 	if err := json.Unmarshal([]byte(m.Data[recordKey]), &r); err != nil || r.Name != m.Name {
@@ -91,8 +92,8 @@ func (r record) handle() (state.Handle, error) {
 	return h, err
 }
 
-// fromHandle reads what a handle says. It may have been made on another machine, where
-// the folder of the run is elsewhere.
+// fromHandle decodes the record in a handle. The handle may come from another machine,
+// where the folder of the run has another path.
 func (e *Executor) fromHandle(h state.Handle) (record, error) {
 	var r record
 	if h.Executor != Name {

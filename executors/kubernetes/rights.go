@@ -9,28 +9,28 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// rights are all that tenon does in its namespace. It deletes records, and nothing
-// else: what a task has besides goes with the record that owns it.
+// rights are everything that tenon does in its namespace. It deletes only records: the
+// other objects of a task go with the record that owns them.
 var rights = []struct {
 	group, resource string
 	verbs           []string
 }{
 	{"", "configmaps", []string{"get", "list", "watch", "create", "delete"}}, // the records
-	{"", "configmaps/finalizers", []string{"update"}},                        // they end only when what they own has
+	{"", "configmaps/finalizers", []string{"update"}},                        // to delete a record only after the objects that it owns
 	{"apps", "deployments", []string{"get", "list", "watch", "create"}},
 	{"batch", "jobs", []string{"get", "list", "watch", "create"}},
 	{"", "pods", []string{"get", "list", "watch"}},
 	{"", "pods/log", []string{"get"}},
-	{"", "events", []string{"list"}}, // why there is no pod
+	{"", "events", []string{"list"}}, // to explain why there is no pod
 	{"", "services", []string{"get", "create", "patch"}},
-	{"discovery.k8s.io", "endpointslices", []string{"list"}}, // whether a service leads to the new version
-	{"", "secrets", []string{"create", "patch"}},             // what tenon resolved; it reads none
+	{"discovery.k8s.io", "endpointslices", []string{"list"}}, // to see whether a Service selects the new version
+	{"", "secrets", []string{"create", "patch"}},             // secrets that tenon resolved; it reads none
 	{"autoscaling", "horizontalpodautoscalers", []string{"create", "patch"}},
 	{"networking.k8s.io", "networkpolicies", []string{"create", "patch"}},
 	{"policy", "poddisruptionbudgets", []string{"create", "patch"}},
 }
 
-// Rules are the rights as a role has them.
+// Rules returns the rights as the rules of a role.
 func Rules() (rules []rbacv1.PolicyRule) {
 	for _, r := range rights {
 		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{r.group}, Resources: []string{r.resource}, Verbs: r.verbs})
@@ -38,7 +38,7 @@ func Rules() (rules []rbacv1.PolicyRule) {
 	return rules
 }
 
-// Rights are a service account, a role and their binding.
+// Rights returns a service account, a role and their binding.
 func (e *Executor) Rights(namespace, account string) ([]executors.Manifest, error) {
 	if errs := validation.IsDNS1123Label(namespace); len(errs) > 0 {
 		return nil, &executors.ArgumentError{Argument: "namespace", Wants: "the name of a namespace", Got: namespace}

@@ -10,48 +10,49 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// Settings are what a target says, as tenon.#Kubernetes has it.
+// Settings are the settings of a target, as defined by tenon.#Kubernetes.
 type Settings struct {
 	Context      string   `json:"context"`
 	Namespace    string   `json:"namespace"`
 	Store        string   `json:"store"`        // URL, as pods reach it
-	StoreSecret  string   `json:"store_secret"` // a Secret whose keys are variables that the store is opened with
+	StoreSecret  string   `json:"store_secret"` // a Secret whose keys are environment variables for opening the store
 	StoreVolume  *Volume  `json:"store_volume"`
 	StoreNetwork []string `json:"store_network"` // CIDR
 	Registry     string   `json:"registry"`
 	Base         string   `json:"base"`
 	PullSecrets  []string `json:"pull_secrets"`
 	Hosts        string   `json:"hosts"`
-	// Detached is what a plan is walked with in the cluster, or nil.
+	// Detached holds the settings of a detached apply, or nil.
 	Detached     *Detached `json:"detached"`
-	ir.Placement           // of all units, see [Settings.placement]
+	ir.Placement           // the default of all units, see [Settings.placement]
 
-	// System is the name of the system. Services have it in their names.
+	// System is the name of the system. It is part of the names of Services.
 	System string `json:"-"`
-	// State is the lineage of the state that tells of what is started. What is another's
-	// is left alone.
+	// State is the lineage of the state that records the started tasks. Objects of
+	// another lineage are left alone.
 	State string `json:"-"`
 }
 
-// A Volume is a PersistentVolumeClaim and where pods find it.
+// A Volume is a PersistentVolumeClaim and its mount path in pods.
 type Volume struct {
 	Claim string `json:"claim"`
 	Path  string `json:"path"`
 }
 
-// Detached is what a detached apply in the cluster needs besides what units do.
+// Detached holds what a detached apply needs in addition to the settings of units.
 type Detached struct {
 	ServiceAccount string `json:"service_account"` // with the rights of [Rights]
-	StateSecret    string `json:"state_secret"`    // a Secret whose keys are variables that the state is opened with
+	StateSecret    string `json:"state_secret"`    // a Secret whose keys are environment variables for opening the state
 }
 
-// SettingsOf reads what a target of a system says.
+// SettingsOf decodes the settings of a target.
 func SettingsOf(t ir.Target, system string) (Settings, error) {
 	s := Settings{System: system}
 	return s, executors.DecodeSettings(t, &s)
 }
 
-// placement is where a unit goes: what it says itself before what the target says.
+// placement returns the placement of a unit. Fields of the unit override fields of the
+// target.
 func (s Settings) placement(u ir.Unit) ir.Placement {
 	if u.Kubernetes == nil {
 		return s.Placement
@@ -69,21 +70,21 @@ func (s Settings) placement(u ir.Unit) ir.Placement {
 	}
 }
 
-// closed reports whether a unit is kept from the network, but for the store and the
-// names of the cluster. What says nothing is, where that can be done.
+// closed reports whether a unit is cut off from the network, except for the store and
+// DNS. That is the default of a unit that sets no network, where the target allows it.
 func (s Settings) closed(u ir.Unit) bool {
 	reads := slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
 	return !reads && (u.Network == ir.NetworkNone || u.Network == ir.NetworkUnsaid && s.closes())
 }
 
-// closes reports whether it is known where the store is, without which a pod that
-// is kept from the network could not reach it.
+// closes reports whether the address of the store is known. Otherwise a pod without
+// network access could not reach the store.
 func (s Settings) closes() bool { return len(s.StoreNetwork) > 0 || s.ofFiles() }
 
 // ofFiles reports whether the store is a folder of a volume.
 func (s Settings) ofFiles() bool { return strings.HasPrefix(s.Store, "file:") }
 
-// merged is a map with what any of them has; later ones win.
+// merged returns the union of the maps. Later maps win.
 func merged(all ...map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, m := range all {

@@ -27,8 +27,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 )
 
-// start puts what the task reads into the store and its image into the registry, and
-// makes its objects. The workload is made last: until then nothing runs.
+// start uploads the inputs of the task, publishes its image and creates its objects.
+// The workload comes last: until then nothing runs.
 func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Task) error {
 	if t.Image == "" {
 		return errors.New("the plan names no image for it: plan again")
@@ -68,19 +68,20 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 	return nil
 }
 
-// settings are those of the target, in the namespace of a record.
+// settings returns the settings of the target, with the namespace and state of a
+// record.
 func (e *Executor) settings(r record) Settings {
 	s := e.opts.Settings
 	s.Namespace, s.State = r.Namespace, r.State
 	return s
 }
 
-// owner is the record's ConfigMap as owner of other objects.
+// owner returns the record's ConfigMap as the owner of other objects.
 func (r record) owner() *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: r.Name, UID: r.UID}}
 }
 
-// make makes an object of a task. The workload is never changed once it is there.
+// make creates an object of a task. It never changes an existing workload.
 func (e *Executor) make(ctx context.Context, l *link, r record, o Object) error {
 	if kindOf(o) != kindOf(r.workload()) {
 		return l.apply(ctx, o)
@@ -96,7 +97,7 @@ func (e *Executor) make(ctx context.Context, l *link, r record, o Object) error 
 		} else if err == nil && now.GetDeletionTimestamp() == nil && slices.ContainsFunc(now.GetOwnerReferences(), r.owns) {
 			return nil
 		}
-		// It is of a start that was destroyed, and goes with it.
+		// It belongs to a destroyed start, and is deleted with it.
 		if err := l.gone(ctx, now); err != nil {
 			return err
 		}
@@ -105,8 +106,8 @@ func (e *Executor) make(ctx context.Context, l *link, r record, o Object) error 
 
 func (r record) owns(o metav1.OwnerReference) bool { return o.UID == r.UID }
 
-// send puts what the task reads into the store, and what its pod is to do. It returns
-// the digest of the latter, and how many bytes of disk the former takes up.
+// send uploads the inputs of the task and the document for its pod. It returns the
+// digest of the document and the disk space in bytes that the inputs take.
 func (e *Executor) send(ctx context.Context, r record, t executors.Task) (digest string, taken int64, err error) {
 	s, err := e.store(ctx, r.Store)
 	if err != nil {
@@ -140,8 +141,8 @@ func (e *Executor) send(ctx context.Context, r record, t executors.Task) (digest
 	return ref.Digest, taken, err
 }
 
-// put sees to it that something is in the store. What was seen there before is not
-// looked for again.
+// put makes sure that something is in the store. It does not look again for what it has
+// seen there.
 func (e *Executor) put(ctx context.Context, s *remote.Store, p passage) (artifact.Ref, error) {
 	key := s.String() + " " + p.digest
 	if p.digest != "" {
@@ -164,8 +165,8 @@ func (e *Executor) put(ctx context.Context, s *remote.Store, p passage) (artifac
 	return ref, err
 }
 
-// lookUp finds an artifact in the store by the digest that it is known by here, so
-// that it is not read for that.
+// lookUp finds an artifact in the store by its local digest, so that it need not be
+// read.
 func (e *Executor) lookUp(ctx context.Context, s *remote.Store, p passage) (artifact.Ref, error) {
 	if _, ok := artifact.Hex(p.digest); !ok {
 		return artifact.Ref{}, nil
@@ -185,7 +186,8 @@ func (e *Executor) lookUp(ctx context.Context, s *remote.Store, p passage) (arti
 	return ref, nil
 }
 
-// address is where a program in the cluster finds the service that is on a port.
+// address returns the address inside the cluster of the service that an input port is
+// connected to.
 func address(system string, u ir.Unit, port, here string) string {
 	i := slices.IndexFunc(u.Inputs, func(in ir.Input) bool { return in.Port == port })
 	at, err := url.Parse(here)
@@ -197,13 +199,13 @@ func address(system string, u ir.Unit, port, here string) string {
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// machine names this machine among those of the users of a cluster.
+// machine identifies this machine among those that use a cluster.
 func machine() string {
 	for _, path := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
 		if b, err := os.ReadFile(path); err == nil && len(strings.TrimSpace(string(b))) > 0 {
 			return strings.TrimSpace(string(b))
 		}
 	}
-	name, _ := os.Hostname() // without one, all machines without a name are one
+	name, _ := os.Hostname() // machines without a name share one identity
 	return name
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 )
 
-// Two states in one namespace leave what is the other's alone, and say so.
+// Two states in one namespace leave each other's objects alone, and say so.
 func TestWhatIsOfAnotherState(t *testing.T) {
 	p := newPlace(t)
 	of := func(state string) *kubernetes.Executor {

@@ -9,7 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A program finds a token of the cluster if its unit declares one, and else none.
+// A program finds a token of the cluster only if its unit declares one.
 func TestATokenThatIsDeclared(t *testing.T) {
 	p := newPlace(t)
 	e := p.executor(t)

@@ -28,8 +28,8 @@ var (
 	claims  = corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims")
 )
 
-// volume makes a volume of a folder that pods find under the same path as this
-// machine does, and a claim to it. It returns what makes it the store.
+// volume creates a volume of a folder that pods find at the same path as this machine,
+// and a claim to it. It returns the option that makes it the store.
 func (p *place) volume(t testing.TB, name, dir string, source corev1.PersistentVolumeSource) func(*kubernetes.Options) {
 	t.Helper()
 	none, size := "", corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
@@ -38,8 +38,8 @@ func (p *place) volume(t testing.TB, name, dir string, source corev1.PersistentV
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}, ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: &none, AccessModes: many, Resources: corev1.VolumeResourceRequirements{Requests: size}},
 	})
-	// A volume that names its claim wakes it. One that is claimed by name may be looked
-	// for long after it was made.
+	// A volume that names its claim is bound at once. Otherwise the cluster may take
+	// long to match the claim to it.
 	p.put(t, volumes, "", &corev1.PersistentVolume{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolume"}, ObjectMeta: metav1.ObjectMeta{Name: p.namespace + "-" + name},
 		Spec: corev1.PersistentVolumeSpec{
@@ -56,8 +56,8 @@ func (p *place) volume(t testing.TB, name, dir string, source corev1.PersistentV
 	}
 }
 
-// What one job made another one reads, through a folder that pods and this machine
-// share: as other users, of whom this one's umask lets nobody else in.
+// A job reads what another one wrote through a folder that pods and this machine share.
+// They are different users, and the umask of this one excludes others.
 func TestAVolumeIsTheStore(t *testing.T) {
 	p := newPlace(t)
 	was := unix.Umask(0o077)
@@ -76,7 +76,7 @@ func TestAVolumeIsTheStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, err := os.MkdirTemp("/var/tmp", "tenon-test-") // pods have /tmp to themselves
+			dir, err := os.MkdirTemp("/var/tmp", "tenon-test-") // pods have a /tmp of their own
 			ok(t, err)
 			t.Cleanup(func() { ok(t, files.RemoveAll(dir)) })
 			ok(t, c.ready(dir))
@@ -98,7 +98,7 @@ func TestAVolumeIsTheStore(t *testing.T) {
 				t.Fatalf("status %+v", st)
 			}
 			made := filepath.Join(first.Dir, "out", "out")
-			digest, err := artifact.Digest(t.Context(), made) // it is in the store, where the pod has put it
+			digest, err := artifact.Digest(t.Context(), made) // the pod has put it into the store
 			ok(t, err)
 			second, data := job(t, name+"-second", "report"), filepath.Join(t.TempDir(), "data")
 			ok(t, os.WriteFile(data, []byte("rows"), 0o600))

@@ -14,21 +14,22 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// lookEvery is how often is looked at what no watch tells of: why no pod can be made,
-// and what a probe answers.
+// lookEvery is how often tenon polls for what no watch reports: why no pod can be
+// created, and what a probe answers.
 const lookEvery = 3 * time.Second
 
-// movedEvery is how often is looked whether requests go to another version by now.
+// movedEvery is how often tenon checks whether requests have moved to another version.
 const movedEvery = 50 * time.Millisecond
 
-// pullTries is how often the pull of an image may fail for a reason that may pass.
+// pullTries is how often an image pull may fail for a reason that may resolve by
+// itself.
 const pullTries = 3
 
-// Wait returns once a job has ended and what it left is in the run's folder, or once
-// a service is ready and its Service leads to it, or has died. While it waits, the
-// log and the progress of a job are written to the folder. When ctx is done it
-// returns the status so far and leaves the task running. A cluster that goes away
-// meanwhile is waited for.
+// Wait returns when a job has ended and its outputs and log are in the run's folder.
+// For a service it returns when the service is ready and its Service selects it, or
+// when it has died. Meanwhile it writes the log and the progress of a job to the
+// folder. When ctx is done, it returns the current status and leaves the task running.
+// It waits for a cluster that stops answering.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (st state.Status, err error) {
 	r, err := e.fromHandle(h)
 	if err != nil {
@@ -55,14 +56,14 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (st state.Status, e
 	return st, nil
 }
 
-// A waiting is a wait for a task: what wakes it.
+// A waiting is one wait for a task, with everything that wakes it.
 type waiting struct {
 	l       *link
 	changed <-chan struct{}
 	tick    *time.Ticker
 }
 
-// next waits until there is something to look at.
+// next waits until there may be something new to see.
 func (w *waiting) next(ctx context.Context, more <-chan struct{}, patience time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -91,7 +92,7 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 	for seen := false; ; {
 		job := one[*batchv1.Job](l.watcher, r.Name)
 		if job == nil {
-			// The watch may be behind what was just made.
+			// The watch may lag behind an object just created.
 			if now, err := e.ask(ctx, l, r); err != nil || now.Phase == state.Absent || seen {
 				return state.Status{Phase: state.Absent}, err
 			}
@@ -102,7 +103,7 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 		}
 		seen = true
 		if there := current(job, of[*corev1.Pod](l.watcher, r.Name)); len(there) > 0 {
-			all = there // one that is gone has said why, before its Job does
+			all = there // a deleted pod gave its reason before its Job does
 		}
 		now, res, err := e.lookAtJob(ctx, l, r, job, all)
 		if err != nil {
@@ -111,7 +112,7 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 		if st = now; st.Queued {
 			all = nil
 		}
-		if st.Phase == state.Running && !st.Queued && f.ended() && !several(job) { // the program has said so; the kubelet takes a second to notice
+		if st.Phase == state.Running && !st.Queued && f.ended() && !several(job) { // the program has reported its end; the kubelet takes a second to notice
 			if res, err = e.result(ctx, r); err != nil {
 				return st, err
 			}
@@ -126,7 +127,7 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 		if st.Phase != state.Running {
 			return e.bring(ctx, l, r, st, res, p, f)
 		}
-		if f != nil && (st.Queued || started(p) && p.UID != f.pod) { // it was suspended, and begins anew
+		if f != nil && (st.Queued || started(p) && p.UID != f.pod) { // it was suspended and starts over
 			f.stop()
 			f = nil
 		}
@@ -146,7 +147,7 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 	}
 }
 
-// started reports whether the program of a pod has been started.
+// started reports whether the program of a pod has started.
 func started(p *corev1.Pod) bool {
 	if p == nil {
 		return false
@@ -159,13 +160,13 @@ func started(p *corev1.Pod) bool {
 	return false
 }
 
-// pulls counts how often the pull of an image failed.
+// pulls counts the failed pulls of an image.
 type pulls struct{ seen map[string]bool }
 
 func newPulls() *pulls { return &pulls{map[string]bool{}} }
 
-// failed reports whether it failed too often. Each try is told once, as another
-// version of the pod.
+// failed reports whether the pull has failed too often. Each try is reported once, as a
+// new version of the pod.
 func (n *pulls) failed(p *corev1.Pod) bool {
 	if p == nil {
 		return false
@@ -182,7 +183,7 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st st
 	st.Phase = state.Running
 	var telling *corev1.Pod // why it is not ready
 	defer func() {
-		if ctx.Err() != nil { // who waits no longer may take it away, and its log with it
+		if ctx.Err() != nil { // the caller may remove the pod next, and its log with it
 			_ = r.keepLog(ctx, l, telling, false)
 		}
 	}()
@@ -199,7 +200,7 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st st
 	for seen := false; ; {
 		d, all := one[*appsv1.Deployment](l.watcher, r.Name), of[*corev1.Pod](l.watcher, r.Name)
 		if d == nil {
-			// The watch may be behind what was just made.
+			// The watch may lag behind an object just created.
 			if now, err := e.ask(ctx, l, r); err != nil || now.Phase == state.Absent || seen {
 				return state.Status{Phase: state.Absent}, err
 			}

@@ -21,7 +21,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// A watcher knows what there is of tenon in a namespace: one watch for each kind,
+// A watcher mirrors the objects of tenon in a namespace. It holds one watch per kind,
 // however many tasks are waited for.
 type watcher struct {
 	c    *cluster
@@ -31,18 +31,18 @@ type watcher struct {
 
 	mu       sync.Mutex
 	views    map[reflect.Type]*view                // by the type of its objects
-	watching map[string]map[chan struct{}]struct{} // by task: who is told that something changed
+	watching map[string]map[chan struct{}]struct{} // by task: the channels to notify of a change
 }
 
-// A view is what there is of a kind.
+// A view mirrors the objects of one kind.
 type view struct {
 	w      *watcher
-	synced chan struct{} // closed once it is complete
+	synced chan struct{} // closed once the view is complete
 	first  sync.Once
 
 	objects map[string]Object // by name
 	err     error             // why it is not up to date
-	since   time.Time         // when err came first
+	since   time.Time         // when err first occurred
 }
 
 func newWatcher(c *cluster) *watcher {
@@ -55,7 +55,7 @@ func (w *watcher) close() {
 	w.done.Wait()
 }
 
-// A listOf is a kind, by one and by many.
+// A listOf is a kind, as one object and as a list.
 type listOf struct {
 	one  Object
 	many runtime.Object
@@ -67,14 +67,14 @@ var (
 	deployments = listOf{&appsv1.Deployment{}, &appsv1.DeploymentList{}}
 )
 
-// How long to wait before a watch that broke is begun again.
+// The pauses before a broken watch is restarted.
 const (
 	againFirst = 50 * time.Millisecond
 	againLast  = 5 * time.Second
 )
 
-// run keeps the view up to date. A watch that the cluster ended, or that is too far
-// behind, is begun again from a new list.
+// run keeps the view up to date. A watch that the cluster closed, or that fell too far
+// behind, restarts from a new list.
 func (v *view) run(ctx context.Context, l listOf) {
 	selector := metav1.ListOptions{LabelSelector: labelManagedBy + "=" + manager}
 	var began time.Time // of the last watch
@@ -86,7 +86,7 @@ func (v *view) run(ctx context.Context, l listOf) {
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.LabelSelector, o.Watch = selector.LabelSelector, true
-			// A watch that breaks off at once is no error to the client.
+			// The client does not treat a watch that breaks at once as an error.
 			if time.Since(began) < againLast {
 				one := reflect.New(reflect.TypeOf(l.many).Elem()).Interface().(runtime.Object)
 				if err := v.heard(v.w.c.list(ctx, one, metav1.ListOptions{Limit: 1})); err != nil {
@@ -100,7 +100,7 @@ func (v *view) run(ctx context.Context, l listOf) {
 			}
 			events, err := r.VersionedParams(&o, metav1.ParameterCodec).Watch(ctx)
 			if err != nil && o.SendInitialEvents != nil {
-				return nil, err // not every cluster can, and then the reflector lists
+				return nil, err // not every cluster supports this, and then the reflector lists
 			}
 			return events, v.heard(v.w.c.explain(err))
 		},
@@ -119,7 +119,7 @@ func (v *view) run(ctx context.Context, l listOf) {
 	}
 }
 
-// heard notes whether the cluster answers, and tells everybody when that changes.
+// heard records whether the cluster answers, and notifies everybody when that changes.
 func (v *view) heard(err error) error {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
@@ -136,7 +136,7 @@ func (v *view) heard(err error) error {
 	return err
 }
 
-// Replace is called with all that there is.
+// Replace receives all existing objects.
 func (v *view) Replace(all []any, _ string) error {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
@@ -150,7 +150,7 @@ func (v *view) Replace(all []any, _ string) error {
 	return nil
 }
 
-// Add is called with what is there now.
+// Add receives a new object.
 func (v *view) Add(o any) error {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
@@ -160,10 +160,10 @@ func (v *view) Add(o any) error {
 	return nil
 }
 
-// Update is called with what is there in another form.
+// Update receives a changed object.
 func (v *view) Update(o any) error { return v.Add(o) }
 
-// Delete is called with what is gone.
+// Delete receives a deleted object.
 func (v *view) Delete(o any) error {
 	if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
 		o = last.Obj
@@ -179,7 +179,7 @@ func (v *view) Delete(o any) error {
 	return nil
 }
 
-// Resync has nothing to do.
+// Resync does nothing.
 func (v *view) Resync() error { return nil }
 
 // tell wakes those that wait for a task.
@@ -187,7 +187,7 @@ func (w *watcher) tell(task string) {
 	for ch := range w.watching[task] {
 		select {
 		case ch <- struct{}{}:
-		default: // it has been told, and has not looked yet
+		default: // it was notified and has not looked yet
 		}
 	}
 }
@@ -198,8 +198,8 @@ func (w *watcher) tellAll() {
 	}
 }
 
-// watch returns a channel on which something comes whenever something of the task
-// has changed, and a function that ends that.
+// watch returns a channel that receives a value whenever an object of the task changes,
+// and a function that ends the watch.
 func (w *watcher) watch(task string) (<-chan struct{}, func()) {
 	ch := make(chan struct{}, 1)
 	w.mu.Lock()
@@ -218,9 +218,9 @@ func (w *watcher) watch(task string) (<-chan struct{}, func()) {
 	}
 }
 
-// ready begins to watch the kinds, unless that is done, and waits until all is known
-// that there is of them. It returns why that cannot be known: at once if the cluster
-// refuses to tell, and after so long if it does not answer.
+// ready starts the watches of the kinds, unless they run, and waits until their views
+// are complete. It fails at once if the cluster refuses access, and after patience if
+// it does not answer.
 func (w *watcher) ready(ctx context.Context, patience time.Duration, kinds ...listOf) error {
 	var synced []<-chan struct{}
 	w.mu.Lock()
@@ -253,10 +253,11 @@ func (w *watcher) ready(ctx context.Context, patience time.Duration, kinds ...li
 	return nil
 }
 
-// everything is the name of no task. Who watches it is told when all may have changed.
+// everything is not the name of a task. Its watchers are notified when anything may
+// have changed.
 const everything = ""
 
-// broken is why the views are not up to date, if that lasts.
+// broken returns why the views are not up to date, if that lasts longer than patience.
 func (w *watcher) broken(patience time.Duration) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -269,14 +270,14 @@ func (w *watcher) broken(patience time.Duration) error {
 	return nil
 }
 
-// passing reports whether an error may pass by itself.
+// passing reports whether an error may resolve by itself.
 func passing(err error) bool {
 	lost := (*unreachable)(nil)
 	return errors.As(err, &lost) || apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) ||
 		apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err)
 }
 
-// one is the object of the kind and name, or nil.
+// one returns the object with a kind and name, or nil.
 func one[T Object](w *watcher, name string) T {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -284,7 +285,7 @@ func one[T Object](w *watcher, name string) T {
 	return o
 }
 
-// of are the objects of a kind that belong to a task, the oldest first.
+// of returns the objects of a kind that belong to a task, oldest first.
 func of[T Object](w *watcher, task string) []T {
 	w.mu.Lock()
 	defer w.mu.Unlock()

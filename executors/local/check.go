@@ -10,8 +10,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Check returns one fault per field of the unit that cannot be honoured on this
-// machine, whether in a container or not.
+// Check returns one fault for each field of the unit that this machine cannot honour,
+// with or without a container.
 func Check(u ir.Unit) []ir.Fault {
 	fs := CheckProgram(u)
 	fault := func(field, hint, format string, args ...any) {
@@ -40,8 +40,8 @@ func Check(u ir.Unit) []ir.Fault {
 
 const cluster = "choose a target with the executor kubernetes"
 
-// CheckProgram returns one fault per field of the unit without which no program
-// could be started anywhere, or could not find what is its own.
+// CheckProgram returns one fault for each field of the unit that would keep its program
+// from starting, or from finding its files, on any machine.
 func CheckProgram(u ir.Unit) []ir.Fault {
 	var fs []ir.Fault
 	fault := func(field, hint, format string, args ...any) {
@@ -85,7 +85,7 @@ func CheckProgram(u ir.Unit) []ir.Fault {
 	return fs
 }
 
-// fileName reports whether a name is that of one file in a folder.
+// fileName reports whether a name is that of a single file in a folder.
 func fileName(name string) bool {
 	return name != "" && name != "." && name != ".." && filepath.Base(name) == name && !strings.Contains(name, "\x00")
 }

@@ -12,9 +12,10 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Document is what the task's program finds, with the paths of this machine. Units
-// and descriptions of columns are not in the digest of a unit, so a step does not see
-// them, except in the request and the response of an endpoint.
+// Document returns the document for the task's program, with the paths of this machine.
+// The description of a column and its unit of measure are not part of a unit's digest,
+// so the document omits them too, except in the request and the response of an
+// endpoint.
 func Document(t executors.Task) step.Step {
 	u := t.Unit
 	s := step.Step{
@@ -46,8 +47,8 @@ func Document(t executors.Task) step.Step {
 	return s
 }
 
-// WriteDocument writes the document where [step.Env] will point, and makes the
-// folders that the program writes to.
+// WriteDocument writes the document to the path in [step.Env] and creates the folders
+// that the program writes to.
 func WriteDocument(t executors.Task, s step.Step) error {
 	for _, sub := range []string{"out", "scratch", "notes"} {
 		if err := os.MkdirAll(filepath.Join(t.Dir, sub), 0o755); err != nil {
@@ -61,18 +62,18 @@ func WriteDocument(t executors.Task, s step.Step) error {
 	return os.WriteFile(DocumentPath(t.Dir), append(b, '\n'), 0o644)
 }
 
-// DocumentPath is where a run folder has the document.
+// DocumentPath returns the path of the document in a run folder.
 func DocumentPath(dir string) string { return filepath.Join(dir, "step.json") }
 
-// threadVars tell numerical libraries how many threads to start. Without them
-// each starts one per core of the machine, in every unit that runs beside.
+// threadVars tell numerical libraries how many threads to start. Without them each
+// starts one per core of the machine, in every unit that runs in parallel.
 var threadVars = []string{
 	"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 	"LOKY_MAX_CPU_COUNT", "GOMAXPROCS",
 }
 
-// Variables are those that every program finds wherever it runs, but for those
-// that hold paths.
+// Variables returns the variables that every program gets wherever it runs, except
+// those that hold paths.
 func Variables(u ir.Unit) map[string]string {
 	env := map[string]string{
 		"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
@@ -85,7 +86,7 @@ func Variables(u ir.Unit) map[string]string {
 	return env
 }
 
-// CommonDir is the deepest folder that all the files are below, which are sorted.
+// CommonDir returns the deepest folder that contains all files of a sorted list.
 func CommonDir(sorted []string) string {
 	if len(sorted) == 0 {
 		return "/"

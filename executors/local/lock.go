@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock keeps everybody else from starting or removing something in dir. It is a
-// lock of the folder itself. It belongs to the open file, not to a process: it
-// ends when the last process that has it open is gone.
+// Lock prevents others from starting or removing something in dir. It locks the folder
+// itself. The lock belongs to the open file, not to a process: it ends when the last
+// process that has the file open closes it or exits.
 func Lock(ctx context.Context, dir string) (*os.File, error) {
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		f, err := os.Open(dir)
@@ -28,7 +28,7 @@ func Lock(ctx context.Context, dir string) (*os.File, error) {
 			return nil, fmt.Errorf("lock %s: %w", dir, err)
 		}
 		if err == nil {
-			continue // the folder was made anew while we waited for the old one
+			continue // the folder was replaced while we waited for the old one
 		}
 		select {
 		case <-ctx.Done():

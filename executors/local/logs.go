@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Follow copies a log to w, and goes on while running says that more may come. If
-// ctx is done first, that is the error. Who is told of the end has it come
-// through gone, which may be nil.
+// Follow copies a log to w, and continues as long as running returns true. If ctx is
+// done first, it returns its error. gone, which may be nil, makes it check running at
+// once when the end is known.
 func Follow(ctx context.Context, path string, w io.Writer, running func() bool, gone <-chan struct{}) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -17,7 +17,7 @@ func Follow(ctx context.Context, path string, w io.Writer, running func() bool, 
 	}
 	defer f.Close()
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		// Asked before the copy: what is printed before the end is then copied.
+		// Ask before copying, so that everything printed before the end is copied.
 		more := running()
 		n, err := io.Copy(w, f)
 		if err != nil || !more {

@@ -14,8 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// Present returns an error that names the first input, or data file, that is not
-// where the task says.
+// Present returns an error that names the first missing input or data file of the task.
 func Present(t executors.Task) error {
 	for _, port := range slices.Sorted(maps.Keys(t.Inputs)) {
 		if p := t.Inputs[port]; p.Kind != ir.EndpointOf {
@@ -34,8 +33,8 @@ func Present(t executors.Task) error {
 	return nil
 }
 
-// Readable returns an error that names the first data file that the user whom the
-// task's program runs as may not read.
+// Readable returns an error that names the first data file that the user of the task's
+// program may not read.
 func Readable(t executors.Task, uid, gid int) error {
 	for _, pattern := range slices.Sorted(maps.Keys(t.Files)) {
 		for _, path := range t.Files[pattern] {
@@ -52,8 +51,7 @@ func Readable(t executors.Task, uid, gid int) error {
 	return nil
 }
 
-// mayRead goes by the mode. What has an access control list as well is believed to
-// be readable.
+// mayRead checks the mode. A file with an access control list counts as readable.
 func mayRead(path string, info fs.FileInfo, uid, gid int) bool {
 	read := fs.FileMode(0o004)
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

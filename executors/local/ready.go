@@ -18,12 +18,13 @@ import (
 // InstanceHeader is the header in which a service repeats its instance.
 const InstanceHeader = "X-Tenon-Instance"
 
-// During a takeover the kernel deals connections to the old and the new service
-// alike, so an answer of the wrong one says nothing: another is asked for.
+// probeTries is how often tenon asks for an answer of the right instance. During a
+// takeover the kernel distributes connections over the old and the new service, so an
+// answer of the wrong one says nothing.
 const probeTries = 16
 
-// probes never reuse a connection, for that would reach the same service again,
-// and know no proxy: the service is on this machine.
+// probes never reuse a connection, which would reach the same service again. They use
+// no proxy, because the service is on this machine.
 var probes = &http.Client{
 	Timeout: 2 * time.Second,
 	Transport: &http.Transport{
@@ -34,7 +35,7 @@ var probes = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// Ready asks a service that runs whether it is ready. If not, why says what it
+// Ready asks a running service whether it is ready. If it is not, why says what it
 // answered.
 func Ready(ctx context.Context, at *ir.Endpoint, instance string) (ready bool, why string) {
 	if at == nil {
@@ -57,10 +58,10 @@ func Ready(ctx context.Context, at *ir.Endpoint, instance string) (ready bool, w
 	return false, why
 }
 
-// PortFree refuses the port of a service that a stranger answers on. The kernel
-// would let both listen and deal requests to either. A service of the same
-// system, whose run folder lies beside the task's, is one that is taken over;
-// ours says whether a run folder is that of a service that stands.
+// PortFree returns an error if a stranger answers on the port of a service. The kernel
+// would let both listen and send requests to either. A service of the same system,
+// whose run folder is next to the task's, may be taken over. ours reports whether a run
+// folder belongs to a deployed service.
 func PortFree(ctx context.Context, t executors.Task, prior *state.Handle, ours func(dir string) bool) error {
 	at := t.Unit.Endpoint
 	if t.Unit.Kind != ir.Service || at == nil {
@@ -99,7 +100,7 @@ func ask(ctx context.Context, url string) (code int, instance string, err error)
 	return resp.StatusCode, resp.Header.Get(InstanceHeader), nil
 }
 
-// reachable is an address at which a service that listens on host is reached.
+// reachable returns an address at which a service that listens on host can be reached.
 func reachable(host string) string {
 	if host == "" {
 		return "127.0.0.1"

@@ -15,27 +15,26 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// KillPatience is how long processes may take to vanish after SIGKILL. One that
-// hangs in the kernel, on a dead network disk for instance, takes longer.
+// KillPatience is how long processes may take to vanish after SIGKILL. A process that
+// hangs in the kernel, for example on a dead network disk, takes longer.
 const KillPatience = 10 * time.Second
 
-// A Record is the part of a task's record that all executors of this machine
-// share. They embed it.
+// A Record is the part of a task's record that all executors of this machine share.
+// They embed it.
 type Record struct {
 	Name     string       `json:"name"`
 	Unit     string       `json:"unit"`
 	Kind     ir.Kind      `json:"kind"`
 	Dir      string       `json:"dir"`
 	Began    time.Time    `json:"began"`
-	Disk     int64        `json:"disk,omitempty"` // bytes it may write
+	Disk     int64        `json:"disk,omitempty"` // limit, in bytes
 	Instance string       `json:"instance,omitempty"`
 	Endpoint *ir.Endpoint `json:"endpoint,omitempty"`
 }
 
 func (r *Record) common() *Record { return r }
 
-// Probe completes the status of a task that runs: whether it is ready, if it is a
-// service.
+// Probe completes the status of a running task: it asks a service whether it is ready.
 func (r *Record) Probe(ctx context.Context, st state.Status) state.Status {
 	if st.Phase != state.Running || r.Kind != ir.Service {
 		return st
@@ -48,21 +47,21 @@ func (r *Record) Probe(ctx context.Context, st state.Status) state.Status {
 	return st
 }
 
-// Recorded is a pointer to a record of an executor.
+// Recorded is a pointer to an executor's type of record.
 type Recorded[R any] interface {
 	*R
 	common() *Record
 }
 
-// Records are the records of an executor: each is a file in the run's folder, and
-// is copied into the handle.
+// Records stores the records of an executor: each is a file in the run's folder, with a
+// copy in the handle.
 type Records[R any, P Recorded[R]] struct {
 	Executor string   // its name in handles
-	File     string   // name of the record in a run's folder
-	Beside   []string // names of what else the executor writes there about a start
+	File     string   // file name of the record in a run's folder
+	Beside   []string // file names of what else the executor writes there for a start
 }
 
-// Read reads the record of a folder, or returns [os.ErrNotExist].
+// Read reads the record in a folder. It returns [os.ErrNotExist] if there is none.
 func (s Records[R, P]) Read(dir string) (R, error) {
 	var r R
 	err := ReadRecord(filepath.Join(dir, s.File), &r)
@@ -70,13 +69,13 @@ func (s Records[R, P]) Read(dir string) (R, error) {
 	return r, err
 }
 
-// Save writes the record into its folder.
+// Save writes the record to its folder.
 func (s Records[R, P]) Save(r R) error {
 	return SaveRecord(filepath.Join(P(&r).common().Dir, s.File), r)
 }
 
-// In reports whether a folder has a record: a task was started there and has not
-// been destroyed.
+// In reports whether a folder has a record: a task was started there and has not been
+// destroyed.
 func (s Records[R, P]) In(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, s.File))
 	return err == nil
@@ -87,7 +86,7 @@ func (s Records[R, P]) Handle(r R) (state.Handle, error) {
 	return Handle(s.Executor, P(&r).common().Name, r)
 }
 
-// Of reads the record that a handle holds.
+// Of returns the record in a handle.
 func (s Records[R, P]) Of(h state.Handle) (R, error) {
 	var r R
 	if h.Executor != s.Executor {
@@ -102,8 +101,9 @@ func (s Records[R, P]) Of(h state.Handle) (R, error) {
 	return r, nil
 }
 
-// Current is [Records.Of], or the record of the same name in the folder: that one
-// is newer if a service was started again.
+// Current returns the record in the folder if it has the same name as that in the
+// handle, otherwise the latter. After a restart of a service, the record in the folder
+// is newer.
 func (s Records[R, P]) Current(h state.Handle) (R, error) {
 	r, err := s.Of(h)
 	if err != nil {
@@ -116,8 +116,8 @@ func (s Records[R, P]) Current(h state.Handle) (R, error) {
 	return r, nil
 }
 
-// Forget removes what an executor wrote about an earlier start in the folder, and
-// what was half written. The record goes last, because it leads to the rest.
+// Forget removes what an executor wrote about an earlier start in the folder, including
+// half-written files. It removes the record last, because the rest is found through it.
 func (s Records[R, P]) Forget(dir string) error {
 	if err := files.Sweep(dir); err != nil {
 		return err
@@ -130,9 +130,8 @@ func (s Records[R, P]) Forget(dir string) error {
 	return nil
 }
 
-// Clear removes what is kept of a task that has ended: what end removes, scratch
-// and the record. It does nothing if the folder has come to hold a start that is
-// not the same.
+// Clear calls end to remove a task that has ended, then removes scratch and the record.
+// It does nothing if the folder now holds another start.
 func (s Records[R, P]) Clear(ctx context.Context, dir string, same func(now R) bool, end func() error) error {
 	locked, err := Lock(ctx, dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,8 +153,8 @@ func (s Records[R, P]) Clear(ctx context.Context, dir string, same func(now R) b
 	return s.Forget(dir)
 }
 
-// ReadRecord reads a record from a file. One that was cut off by a power failure
-// counts as absent: what it described is gone as well.
+// ReadRecord reads a record from a file. A record that was cut off by a power failure
+// counts as absent: what it described is gone too.
 func ReadRecord(path string, record any) error {
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -9,32 +9,31 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A pod's log holds what the program prints, and its progress on lines of their
-// own between, so that it can be read as it is. So that each byte of the program
-// can be told from what is not its own, [escape] begins everything that is put in:
+// escape starts everything in a pod's log that the program did not print. A log holds
+// the output of the program, with progress on separate lines in between, so that people
+// can read it as it is and each byte of the program can be told from the rest:
 //
 //	escape "tenon:progress " JSON "\n"   progress, at the beginning of a line
 //	escape "tenon:end\n"                 the last line, see [LastMark]
-//	escape "\n"                          an end of a line that the program did not print
+//	escape "\n"                          a line break that the program did not print
 //	escape escape                        an escape that the program printed
 const escape = '\x1e'
 
-// maxMarked bounds a line of progress. What is longer was not written by a
-// [LogWriter].
+// maxMarked bounds a line of progress. A longer line did not come from a [LogWriter].
 const maxMarked = 64 << 10
 
 // A LogWriter writes a pod's log. It is safe for concurrent use.
 type LogWriter struct {
 	mu   sync.Mutex
 	to   io.Writer
-	open bool // the line has no end yet
+	open bool // the current line has no line break yet
 	buf  []byte
 }
 
-// NewLogWriter returns one that writes to w.
+// NewLogWriter returns a LogWriter that writes to w.
 func NewLogWriter(w io.Writer) *LogWriter { return &LogWriter{to: w} }
 
-// Write writes what the program printed.
+// Write adds output of the program.
 func (l *LogWriter) Write(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
@@ -58,7 +57,7 @@ func (l *LogWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Progress writes a line of progress.
+// Progress adds a line of progress.
 func (l *LogWriter) Progress(p step.Progress) error {
 	text, err := json.Marshal(p) // without line breaks and control characters
 	if err != nil {
@@ -66,15 +65,15 @@ func (l *LogWriter) Progress(p step.Progress) error {
 	}
 	line := Mark + string(text) + "\n"
 	if len(line) > maxMarked {
-		return nil // nobody would read it as progress
+		return nil // a reader would not accept it as progress
 	}
 	return l.line(line)
 }
 
-// Last writes [LastMark].
+// Last adds [LastMark].
 func (l *LogWriter) Last() error { return l.line(LastMark) }
 
-// line writes a line that is not the program's.
+// line adds a line that is not the program's.
 func (l *LogWriter) line(text string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,19 +87,19 @@ func (l *LogWriter) line(text string) error {
 	return err
 }
 
-// A LogReader is given a pod's log in pieces of any size. It writes at once what
-// the program printed, byte by byte, and tells of progress. What is no log of a
-// [LogWriter], such as one that was cut off in the middle, is written as it is.
+// A LogReader decodes a pod's log, given in pieces of any size. It writes the output of
+// the program at once, byte by byte, and reports progress. It copies unchanged what a
+// [LogWriter] did not write, such as a log that was cut off in the middle.
 type LogReader struct {
 	to       io.Writer
 	progress func(step.Progress)
-	held     []byte // begins with an escape whose meaning is not known yet
+	held     []byte // starts with an escape whose meaning is not clear yet
 	last     bool   // [LastMark] was read
 	out      []byte
 }
 
-// NewLogReader returns one that writes to w. It calls progress, if that is not
-// nil, in between.
+// NewLogReader returns a LogReader that writes to w and calls progress, if that is not
+// nil, for each progress in the log.
 func NewLogReader(w io.Writer, progress func(step.Progress)) *LogReader {
 	if progress == nil {
 		progress = func(step.Progress) {}
@@ -108,7 +107,7 @@ func NewLogReader(w io.Writer, progress func(step.Progress)) *LogReader {
 	return &LogReader{to: w, progress: progress}
 }
 
-// Write takes a piece of the log.
+// Write decodes a piece of the log.
 func (l *LogReader) Write(b []byte) (int, error) {
 	l.out = l.out[:0]
 	for _, c := range b {
@@ -126,7 +125,7 @@ func (l *LogReader) Write(b []byte) (int, error) {
 	return len(b), l.flush()
 }
 
-// take looks what is held is, if it is known by now.
+// take interprets the held bytes if their meaning is clear by now.
 func (l *LogReader) take() error {
 	last := l.held[len(l.held)-1]
 	switch {
@@ -153,7 +152,7 @@ func (l *LogReader) take() error {
 	return nil
 }
 
-// marks reports whether what is held may become a mark.
+// marks reports whether the held bytes may become a mark.
 func marks(held []byte) bool {
 	n := len(held)
 	return n <= len(LastMark) && string(held) == LastMark[:n] || string(held[:min(n, len(Mark))]) == Mark[:min(n, len(Mark))]
@@ -162,8 +161,8 @@ func marks(held []byte) bool {
 // Last reports whether [LastMark] was read.
 func (l *LogReader) Last() bool { return l.last }
 
-// release takes what is held for the program's. Its last byte may be an escape
-// that means something.
+// release treats the held bytes as output of the program, except for a last byte that
+// may start another escape.
 func (l *LogReader) release() {
 	n := len(l.held)
 	if l.held[n-1] == escape {
@@ -182,7 +181,7 @@ func (l *LogReader) flush() error {
 	return err
 }
 
-// Close ends the log. What was held back is written.
+// Close ends the log. It writes what was held back.
 func (l *LogReader) Close() error {
 	l.out, l.held = append(l.out[:0], l.held...), l.held[:0]
 	return l.flush()

@@ -13,14 +13,14 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A piece is what the program printed, or its progress.
+// A piece is output of the program, or a progress.
 type piece struct {
 	Printed  string
 	Progress *step.Progress
 }
 
-// merged joins what was printed without progress in between: a reader need not
-// find it in the same pieces.
+// merged joins outputs without progress in between: a reader need not split them in the
+// same way.
 func merged(all []piece) (out []piece) {
 	for _, p := range all {
 		switch {
@@ -55,7 +55,7 @@ func written(t fataler, all []piece) string {
 
 type fataler interface{ Fatal(args ...any) }
 
-// A collector notes what a reader writes.
+// A collector records what a reader writes.
 type collector struct{ got []piece }
 
 func (c *collector) Write(b []byte) (int, error) {
@@ -63,7 +63,7 @@ func (c *collector) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// readBack reads a log in pieces, whose sizes next says.
+// readBack reads a log in pieces of the sizes that next returns.
 func readBack(t fataler, log string, next func(left int) int) []piece {
 	var c collector
 	r := pod.NewLogReader(&c, func(p step.Progress) { c.got = append(c.got, piece{Progress: &p}) })
@@ -80,7 +80,7 @@ func readBack(t fataler, log string, next func(left int) int) []piece {
 	return merged(c.got)
 }
 
-// What a program prints is any bytes, also those that mean something in the log.
+// A program may print any bytes, including those with a meaning in the log.
 func printed() *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		return strings.Join(rapid.SliceOfN(rapid.OneOf(
@@ -104,7 +104,7 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 		if diff := cmp.Diff(merged(all), got); diff != "" {
 			t.Fatalf("the log %q was read otherwise:\n%s", log, diff)
 		}
-		// Whoever reads it as it is finds progress on lines of its own.
+		// The raw log has progress on separate lines.
 		for _, line := range strings.Split(log, "\n") {
 			if at := strings.LastIndex(line, pod.Mark+"{\"done\""); at > 0 && line[at-1] != '\x1e' {
 				t.Fatalf("progress is in the middle of the line %q", line)
@@ -154,7 +154,7 @@ func TestTheLastLineIsSeenAndIsNotTheProgramsOwn(t *testing.T) {
 	}
 }
 
-// A followed log shows a line when it is there, not when the next one is.
+// A followed log shows a line when it is complete, not when the next one starts.
 func TestNothingIsHeldBackLongerThanItsMeaningIsOpen(t *testing.T) {
 	var out bytes.Buffer
 	told := 0
@@ -183,7 +183,7 @@ func TestWhatIsNoLogIsPassedOn(t *testing.T) {
 	}
 }
 
-// Progress that would not be read back is not written.
+// A progress that a reader would not accept is not written.
 func TestProgressIsOneLineOrNone(t *testing.T) {
 	long := &step.Progress{Message: strings.Repeat("x", 70<<10)}
 	if got := written(t, []piece{{Printed: "a"}, {Progress: long}, {Printed: "b"}}); got != "ab" {

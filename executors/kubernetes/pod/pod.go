@@ -1,5 +1,4 @@
-// Package pod is what passes between tenon and the program of its pods, which is
-// cmd/tenon-pod.
+// Package pod defines what tenon and the program of its pods, cmd/tenon-pod, exchange.
 package pod
 
 import (
@@ -12,108 +11,110 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Where things are in a pod.
+// Paths in a pod.
 const (
 	Program = "/tenon/bin/tenon-pod" // in the image
-	Work    = "/tenon/work"          // a volume of the pod's own
-	Secrets = "/tenon/secrets"       // files, one for each secret that a step finds as a file
+	Work    = "/tenon/work"          // a volume of the pod
+	Secrets = "/tenon/secrets"       // one file for each secret that a step reads from a file
 )
 
-// MessagePath is where a pod leaves its [End], which is its termination message.
+// MessagePath is where a pod writes its [End], which is its termination message.
 const MessagePath = "/dev/termination-log"
 
-// A container's variables are its program's, but for those that begin with
-// StoreEnv: they are the runner's alone, without that beginning, and are the
-// credentials of the store. Those that begin with SecretEnv are the program's
-// alone, and win over all others but [step.Env]: secrets, and the paths of those
-// that are files. So the store and a program may use one service as two users.
+// The variables of a container are passed to its program, except for two kinds. Those
+// with the prefix StoreEnv are the credentials of the store: only the runner gets them,
+// without the prefix. Those with the prefix SecretEnv are secrets and paths of secret
+// files: only the program gets them, without the prefix, and they override everything
+// except [step.Env]. The store and a program can therefore use one service as two
+// users.
 const (
 	StoreEnv  = "TENON_STORE_"
 	SecretEnv = "TENON_SECRET_"
 )
 
-// MaxLog is how many bytes of what a program prints are kept in the store, the last
-// ones. For that much, twice the room is needed below Work.
+// MaxLog is how many bytes of a program's output the store keeps: the last ones. It
+// needs twice that much space below Work.
 const MaxLog = 64 << 20
 
-// Mark begins a line of a pod's log that is not the program's, but a
-// [step.Progress] in JSON, see [LogReader].
+// Mark starts a line of a pod's log that holds a [step.Progress] in JSON rather than
+// output of the program, see [LogReader].
 const Mark = "\x1etenon:progress "
 
-// LastMark is the last line of the log of a job whose [Result] is in the store. It is
-// there before the cluster knows that the job has ended.
+// LastMark is the last line of the log of a job whose [Result] is in the store. It
+// appears before the cluster knows that the job has ended.
 const LastMark = "\x1etenon:end\n"
 
-// A Task is what a pod is to do. It lies in the store, under its digest.
+// A Task is what a pod has to do. The store holds it under its digest.
 type Task struct {
-	Name string  `json:"name"` // under which its result is kept
+	Name string  `json:"name"` // its result is stored under this name
 	Kind ir.Kind `json:"kind"`
-	// Step is the document that the program finds. Paths are those within the pod.
+	// Step is the document for the program, with paths inside the pod.
 	Step step.Step `json:"step"`
-	// Command is the program and its arguments. It is run in Step.Code.
+	// Command is the program and its arguments. It runs in Step.Code.
 	Command []string `json:"command"`
-	// Env are variables of the program that are no secrets. They win over those of
-	// the image.
+	// Env are variables of the program that are not secrets. They override those of the
+	// image.
 	Env map[string]string `json:"env,omitempty"`
-	// Fetch is what is laid out before: code, inputs and data files.
+	// Fetch is what is downloaded before the program starts: code, inputs and data
+	// files.
 	Fetch []Fetch `json:"fetch"`
-	// Disk is how many bytes the program may write below Work, 0 for any number.
+	// Disk is how many bytes the program may write below Work. 0 means no limit.
 	Disk int64 `json:"disk,omitempty"`
-	// Grace is how long the program has to end after SIGTERM, before it is killed. It
-	// has to be shorter than the pod's, so that there is time to say how it ended.
-	// With 0 it has as long as the pod.
+	// Grace is how long the program may run after SIGTERM before it is killed. It must
+	// be shorter than the pod's grace period, which leaves time to report how the
+	// program ended. With 0 it equals that of the pod.
 	Grace time.Duration `json:"grace_ns,omitempty"`
-	// Drain is how long a service goes on after it was asked to end, before its program
-	// hears of it: until nobody sends it requests any more. Where there is no need for
-	// that, there is an [IdleNote].
+	// Drain is how long a service keeps running after it was asked to end, before the
+	// program gets the signal: until it receives no more requests. An [IdleNote] says
+	// that this is not needed.
 	Drain time.Duration `json:"drain_ns,omitempty"`
 }
 
-// A Fetch is an artifact and where it has to be.
+// A Fetch is an artifact and where to put it.
 type Fetch struct {
 	Ref  artifact.Ref `json:"ref"`
 	Path string       `json:"path"` // relative to Work
-	// Name is what users call it: "input flights". Errors have it.
+	// Name is the name shown to users, also in errors: "input flights".
 	Name string `json:"name"`
 }
 
-// A Result is how a job ended. It is a note in the store, see [ResultNote]. A pod
-// that was asked to end before its program had succeeded leaves none, nor does a
-// service.
+// A Result is how a job ended. It is a note in the store, see [ResultNote]. A service
+// has no result, and neither has a pod that was asked to end before its program had
+// succeeded.
 type Result struct {
 	End
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
-	// Outputs are those of a program that succeeded, by port. One that was not
-	// written is not there.
+	// Outputs are the outputs of a program that succeeded, by port. An output that was
+	// not written is missing.
 	Outputs map[string]artifact.Ref `json:"outputs,omitempty"`
-	Metrics []byte                  `json:"metrics,omitempty"` // as the step wrote them, which need not be JSON
-	// Log is all that the program printed, or, if LogCut is not 0, all but that many
-	// bytes at the beginning. It is nil if there was no room for it.
+	Metrics []byte                  `json:"metrics,omitempty"` // as the step wrote them, not necessarily JSON
+	// Log is the output of the program. If LogCut is not 0, that many bytes at its
+	// beginning are missing. Log is nil if there was no space for it.
 	Log    *artifact.Ref `json:"log,omitempty"`
 	LogCut int64         `json:"log_cut,omitempty"`
 	Usage  Usage         `json:"usage,omitzero"`
 }
 
-// Usage is what the program took. It is the Usage of package state, which would
-// bring databases into every pod.
+// Usage is what the program used. It repeats the Usage of package state, which would
+// link databases into every pod.
 type Usage struct {
 	CPU        time.Duration `json:"cpu_ns,omitempty"`
-	PeakMem    int64         `json:"peak_mem,omitempty"`    // bytes that all processes had at once, as often as was looked, or the largest one
+	PeakMem    int64         `json:"peak_mem,omitempty"`    // bytes of all processes at the highest sample, or of the largest process
 	ReadBytes  int64         `json:"read_bytes,omitempty"`  // from disks
 	WriteBytes int64         `json:"write_bytes,omitempty"` // to disks
 }
 
-// NodeEnv is the variable in which Kubernetes tells a pod which one of a task with
-// several it is.
+// NodeEnv is the variable in which Kubernetes tells a pod its index within a job of
+// several pods.
 const NodeEnv = "JOB_COMPLETION_INDEX"
 
-// ResultNote is the name of the note that holds the [Result] of a task. If it has
-// several pods, it is that of pod 0, which is the one that has the outputs.
+// ResultNote returns the name of the note with the [Result] of a task. For a job of
+// several pods it is that of pod 0, whose outputs count.
 func ResultNote(task string) string { return "runs/" + task + "/result.json" }
 
-// NodeNote is the name of the note of one pod of a task, given what [NodeEnv] says,
-// which is nothing for an only one.
+// NodeNote returns the name of the note of one pod of a task. node is the value of
+// [NodeEnv], which is empty for a single pod.
 func NodeNote(task, node string) string {
 	if node == "" || node == "0" {
 		return ResultNote(task)
@@ -121,28 +122,29 @@ func NodeNote(task, node string) string {
 	return ResultNote(task + "/nodes/" + node)
 }
 
-// IdleNote is the name of the empty note which says that the pods of a service need not
-// go on once they are asked to end. It is there before that.
+// IdleNote returns the name of the empty note which says that the pods of a service
+// need not drain when they are asked to end. It is written before that.
 func IdleNote(task string) string { return "runs/" + task + "/idle" }
 
-// An End is the end of a pod in a few words: its termination message, which is
-// there also if the store cannot be reached.
+// An End summarises the end of a pod. It is the termination message, which is available
+// even if the store cannot be reached.
 type End struct {
-	ExitCode int    `json:"exit_code"`        // of the program; 128 and the signal's number for a signal
+	ExitCode int    `json:"exit_code"`        // of the program; 128 plus the number of the signal that killed it
 	Signal   string `json:"signal,omitempty"` // "SIGKILL"
-	// Fault says in one line why the program could not be started, or why it was
-	// ended, or why its outputs could not be stored.
+	// Fault says in one line why the program could not start, why it was ended, or why
+	// its outputs could not be stored.
 	Fault string `json:"fault,omitempty"`
-	// OutOfMemory is that the kernel killed in the container for want of memory.
+	// OutOfMemory says that the kernel killed a process of the container because it ran
+	// out of memory.
 	OutOfMemory bool `json:"out_of_memory,omitempty"`
-	// Asked is that the pod was asked to end before its program had succeeded. By whom
-	// and why, only the cluster knows.
+	// Asked says that the pod was asked to end before its program had succeeded. Only
+	// the cluster knows who asked and why.
 	Asked bool `json:"asked,omitempty"`
-	// Stored is that the store has the [Result].
+	// Stored says that the store has the [Result].
 	Stored bool `json:"stored,omitempty"`
 }
 
-// Status is what a pod exits with: with 0 only if all is well.
+// Status returns the exit status of the pod. It is 0 only if everything succeeded.
 func (e End) Status() int {
 	if e.ExitCode == 0 && e.Fault != "" {
 		return exitFault
@@ -150,13 +152,13 @@ func (e End) Status() int {
 	return e.ExitCode
 }
 
-const exitFault = 126 // as a shell has it
+const exitFault = 126 // as in a shell
 
 // maxMessage is how many bytes of a termination message Kubernetes keeps.
 const maxMessage = 4096
 
-// Message is the end in JSON, as a pod leaves it. A fault that is too long for it
-// is cut off.
+// Message returns the end in JSON, as the pod writes it. It cuts off a fault that is
+// too long.
 func (e End) Message() []byte {
 	for {
 		b, err := json.Marshal(e)
@@ -167,8 +169,8 @@ func (e End) Message() []byte {
 	}
 }
 
-// ReadMessage reads a termination message. One of a pod whose container could not
-// be started, or was killed as a whole, is none.
+// ReadMessage decodes a termination message. ok is false if there is none, for example
+// because the container could not start or was killed as a whole.
 func ReadMessage(message string) (e End, ok bool) {
 	err := json.Unmarshal([]byte(message), &e)
 	return e, err == nil && strings.HasPrefix(message, "{")

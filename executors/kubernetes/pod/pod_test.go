@@ -10,7 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
 
-// Kubernetes cuts off what is longer, and JSON that was cut off is none.
+// Kubernetes cuts off longer messages, and truncated JSON is invalid.
 func TestAMessageFitsAndCanBeRead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		fault := strings.Repeat(rapid.String().Draw(t, "fault"), rapid.IntRange(0, 3000).Draw(t, "times"))

@@ -1,5 +1,5 @@
-// Package disk measures what programs write, and says when it is too much. It is
-// apart from package local, so that the first process of a container stays small.
+// Package disk measures what programs write and reports when it is too much. It is
+// separate from package local to keep the first process of a container small.
 package disk
 
 import (
@@ -9,11 +9,11 @@ import (
 	"syscall"
 )
 
-// Written is how many bytes of disk the task whose folder is dir takes up, in
-// all that its program can write to.
+// Written returns how many bytes of disk a task uses in the folders of its run folder
+// dir that its program can write to.
 func Written(dir string) (n int64) {
 	for _, sub := range []string{"out", "scratch", "notes"} {
-		// What vanishes while we look is not there.
+		// Files that vanish meanwhile do not count.
 		_ = filepath.WalkDir(filepath.Join(dir, sub), func(_ string, d os.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return nil
@@ -29,15 +29,15 @@ func Written(dir string) (n int64) {
 	return n
 }
 
-// block is what files take up multiples of, on most disks.
+// block is the allocation unit of files on most disks.
 const block = 4096
 
-// Taken is how many bytes of disk a copy of a file or folder takes up.
+// Taken returns how many bytes of disk a copy of a file or folder needs.
 func Taken(path string) (n int64) {
 	if to, err := filepath.EvalSymlinks(path); err == nil {
 		path = to
 	}
-	// Whoever copies it says what cannot be read.
+	// The copy itself will report what cannot be read.
 	_ = filepath.WalkDir(path, func(_ string, d os.DirEntry, err error) error {
 		if err != nil {
 			return nil
@@ -51,12 +51,12 @@ func Taken(path string) (n int64) {
 	return n
 }
 
-// OverQuota says that a task wrote more than it may.
+// OverQuota returns the message for a task that wrote more than it may.
 func OverQuota(wrote, limit int64) string {
 	return fmt.Sprintf("wrote %s, more than needs.disk %s", Size(wrote), Size(limit))
 }
 
-// Size prints bytes as people do: "1.2 GiB", "1 GiB", "300 B".
+// Size formats bytes for people: "1.2 GiB", "1 GiB", "300 B".
 func Size(n int64) string {
 	f, unit := float64(n), "B"
 	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {

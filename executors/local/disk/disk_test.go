@@ -9,7 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/local/disk"
 )
 
-// A copy takes up no more than is said before, and hardly less.
+// A copy takes no more than predicted, and hardly less.
 func TestTaken(t *testing.T) {
 	dir := t.TempDir()
 	folder := filepath.Join(dir, "scratch")

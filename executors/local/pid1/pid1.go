@@ -1,8 +1,7 @@
-// Package pid1 is what the first process of a container does for its program,
-// because nobody else in a container does: it hands signals on to all processes,
-// reaps orphans, and has its statuses.
+// Package pid1 does for a program what the first process of a container must do: it
+// forwards signals to all processes, reaps orphans, and defines exit statuses.
 //
-// It is built into programs that run in any image, without cgo, so it imports
+// Programs that link it run in any image, without cgo, so it imports little.
 // little.
 package pid1
 
@@ -19,13 +18,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Statuses of what goes wrong before the program runs, as a shell has them.
+// Exit statuses of failures before the program runs, as in a shell.
 const (
 	ExitFault    = 126
 	ExitNotFound = 127
 )
 
-// Check refuses to run as any other process than the first.
+// Check returns an error unless this is the first process.
 func Check() error {
 	if os.Getpid() != 1 {
 		return errors.New("it is the first process of a container, or it would signal all of the machine")
@@ -33,17 +32,17 @@ func Check() error {
 	return nil
 }
 
-// Signals are those that [Follow] hands on. It is called early, so that none is
-// lost: one that came before ends the program as soon as it runs.
+// Signals returns the signals that [Follow] forwards. Call it early, so that none is
+// lost: a signal that arrives early ends the program as soon as it runs.
 func Signals() <-chan os.Signal {
 	signals := make(chan os.Signal, 32)
 	signal.Notify(signals, unix.SIGCHLD, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
 	return signals
 }
 
-// Start starts a program in a folder, "" being the current one, which is that of
-// this process from then on. Files are its standard input, output and error. An
-// error is one line for people, with the status to exit with.
+// Start starts a program in a folder, which also becomes the working folder of this
+// process; "" is the current one. files are its standard input, output and error. If it
+// fails, it returns an error of one line for users and the status to exit with.
 func Start(dir string, argv, env []string, files ...*os.File) (pid, status int, err error) {
 	if dir != "" {
 		if err := os.Chdir(dir); err != nil {
@@ -64,12 +63,13 @@ func Start(dir string, argv, env []string, files ...*os.File) (pid, status int, 
 	return child.Pid, 0, nil
 }
 
-// openFiles is how many files a program may have open that does not ask for more.
-// What is inherited may be too few for who reads data side by side, or a thousand
-// million, which some programs close one by one before they start another.
+// openFiles is how many files a program may have open unless it asks for more. The
+// inherited limit may be too low for programs that read data in parallel, or so high (a
+// billion) that programs which close all files before they start another take very
+// long.
 const openFiles = 65536
 
-// limitFiles bounds them, within what the container may.
+// limitFiles sets that limit, as far as the container may.
 func limitFiles() error {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
@@ -79,7 +79,7 @@ func limitFiles() error {
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r)
 }
 
-// find resolves the program as a shell would, and says in one line why it cannot.
+// find resolves the program as a shell would. Its error says in one line why it cannot.
 func find(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	switch {
@@ -93,13 +93,13 @@ func find(name string) (string, error) {
 	return "", fmt.Errorf("program %q not found in the PATH of the image (%s)", name, os.Getenv("PATH"))
 }
 
-// Follow hands signals on and reaps until the program has ended. It returns its
-// status, or 128 and the signal that killed it. It reaps whatever the signal was:
-// where many come at once, that of an end may be lost.
+// Follow forwards signals and reaps processes until the program has ended. It returns
+// the program's status, or 128 plus the signal that killed it. It reaps after every
+// signal, because a SIGCHLD may be lost when many signals arrive at once.
 func Follow(program int, signals <-chan os.Signal) int {
 	for s := range signals {
 		if s != unix.SIGCHLD {
-			_ = unix.Kill(-1, s.(unix.Signal)) // nobody may be left to tell
+			_ = unix.Kill(-1, s.(unix.Signal)) // no process may be left
 		}
 		for {
 			var st unix.WaitStatus
@@ -122,11 +122,11 @@ func Follow(program int, signals <-chan os.Signal) int {
 	return ExitFault
 }
 
-// EndRest kills what a program has left behind, and returns once it is gone. The
-// kernel does the same when the first process ends.
+// EndRest kills what a program has left behind, and returns when it is gone. The kernel
+// does the same when the first process ends.
 func EndRest() {
 	for {
-		_ = unix.Kill(-1, unix.SIGKILL) // nobody may be left to kill
+		_ = unix.Kill(-1, unix.SIGKILL) // no process may be left
 		if _, err := unix.Wait4(-1, nil, 0, nil); err != nil && err != unix.EINTR {
 			return
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/tenon-ml/tenon/executors/local/pid1"
 )
 
-// asFirst makes the test binary be a first process; endRest makes it end what the
-// program left, and say so.
+// asFirst makes the test binary act as a first process. endRest makes it end what the
+// program left, and print so.
 const asFirst, endRest = "TENON_FIRST_TEST", "TENON_FIRST_END_REST"
 
 func TestMain(m *testing.M) {
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	status = pid1.Follow(pid, signals)
 	if os.Getenv(endRest) != "" {
 		pid1.EndRest()
-		fmt.Println(unix.Kill(-1, 0)) // reaches everybody else, if there is anybody
+		fmt.Println(unix.Kill(-1, 0)) // signals all other processes, if there are any
 	}
 	os.Exit(status)
 }
@@ -106,7 +106,7 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 	for script, want := range map[string]int{
 		"exit 0": 0, "exit 3": 3, "exit 127": 127, "exit 255": 255,
 		"kill -TERM $$": 128 + 15, "kill -KILL $$": 128 + 9, "kill -SEGV $$": 128 + 11,
-		"sleep 600 >/dev/null 2>&1 & exit 4": 4, // and what it leaves behind does not keep it
+		"sleep 600 >/dev/null 2>&1 & exit 4": 4, // what it leaves behind does not delay its end
 	} {
 		p := start(t, nil, "", "sh", "-c", script)
 		if got := p.status(t); got != want || p.said() != "" {
@@ -116,7 +116,8 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 }
 
 func TestWhatIsLeftBehindCanBeEnded(t *testing.T) {
-	// One that hears nothing, one of another session, and one that starts more.
+	// One process that ignores signals, one in another session, and one that starts
+	// more.
 	p := start(t, []string{endRest + "=1"}, "", "sh", "-c", `
 		sh -c 'trap "" TERM HUP; while :; do sleep 600; done' &
 		setsid sleep 600 &
@@ -188,7 +189,7 @@ func TestSignalsReachTheProgram(t *testing.T) {
 	}
 }
 
-// A program may start others and be deaf itself.
+// A program may start others and ignore signals itself.
 func TestSignalsReachAllProcesses(t *testing.T) {
 	p := start(t, nil, "", "sh", "-c", `setsid sh -c 'trap "exit 7" TERM; echo listens; while :; do sleep 0.01; done' &
 		child=$!
@@ -204,14 +205,14 @@ func TestSignalsReachAllProcesses(t *testing.T) {
 	}
 }
 
-// What nobody waits for any more is the first process's to bury.
+// The first process reaps processes that nobody waits for.
 func TestOrphansAreReaped(t *testing.T) {
 	p := start(t, nil, "", "sh", "-c", "for i in 1 2 3 4 5; do (sleep 0.01 & echo orphan); done; echo ready; exec sleep 600")
 	eventually(t, "the orphans are there", func() bool { return strings.HasSuffix(p.said(), "ready\n") })
 	eventually(t, "only the program is left", func() bool { return len(children(t, p.Process.Pid)) == 1 })
 }
 
-// children are the processes, dead ones too, whose parent a process is.
+// children returns the children of a process, including dead ones.
 func children(t *testing.T, parent int) (pids []string) {
 	t.Helper()
 	paths, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -219,7 +220,7 @@ func children(t *testing.T, parent int) (pids []string) {
 	for _, path := range paths {
 		b, err := os.ReadFile(path)
 		if err != nil {
-			continue // it went
+			continue // it has ended
 		}
 		_, rest, _ := strings.Cut(string(b), ") ")
 		if f := strings.Fields(rest); len(f) > 1 && f[1] == fmt.Sprint(parent) {

@@ -58,7 +58,7 @@ func exampleHint(e *entity) string {
 
 // componentOf finds the component of an entity, and reports whether it is one that
 // can stand in its section.
-func (c *compilation) componentOf(e *entity) bool {
+func (c *decoder) componentOf(e *entity) bool {
 	name := stringAt(e.value, "component")
 	here := []diag.Span{c.sys.Label("", e.section, e.name)}
 	if name == "" {
@@ -94,7 +94,7 @@ func (c *compilation) componentOf(e *entity) bool {
 
 // componentFault reports a fault of the component of an entity, at the place where the
 // component is stated and at the entity.
-func (c *compilation) componentFault(e *entity, err error) {
+func (c *program) componentFault(e *entity, err error) {
 	var f *componentError
 	if !errors.As(err, &f) {
 		c.internal(fmt.Errorf("%s: %w", e, err))
@@ -109,7 +109,7 @@ func (c *compilation) componentFault(e *entity, err error) {
 
 // statedAt is the place where a definition gives a field its value, if that is not
 // in the library.
-func (c *compilation) statedAt(e *entity, name string) []diag.Span {
+func (c *program) statedAt(e *entity, name string) []diag.Span {
 	at := c.sys.Pos(at(e.value, name).Pos())
 	if at.Line == 0 || strings.HasPrefix(at.File, "tenon.dev/") {
 		return nil
@@ -118,7 +118,7 @@ func (c *compilation) statedAt(e *entity, name string) []diag.Span {
 }
 
 // checkParts finds the components of the parts of an entity.
-func (c *compilation) checkParts(e *entity) bool {
+func (c *decoder) checkParts(e *entity) bool {
 	for i := range e.component.stages {
 		s := &e.component.stages[i]
 		if s.Part == "" {
@@ -153,7 +153,7 @@ var alwaysBound = []string{
 
 // checkBound refuses a field of an entity that its component hands to no unit: it
 // would have no effect.
-func (c *compilation) checkBound(e *entity) bool {
+func (c *decoder) checkBound(e *entity) bool {
 	if len(e.component.stages) == 0 { // a pool or a target
 		return true
 	}
@@ -199,6 +199,36 @@ func (c *compilation) checkBound(e *entity) bool {
 		})
 	}
 	return ok
+}
+
+// checkPorts refuses an input of an entity that reaches none of its units, and an
+// output that none of them writes.
+func (c *checker) checkPorts(e *entity) {
+	k := e.component
+	if len(k.stages) == 0 { // a pool or a target
+		return
+	}
+	fault := func(field []string, message, hint string) {
+		c.componentFault(e, &componentError{of: k, field: field, message: message, hint: hint})
+	}
+	for _, p := range e.ports {
+		if !slices.ContainsFunc(k.stages, func(s stage) bool { return s.takes(p.name) }) {
+			fault(nil, fmt.Sprintf("hands the input %s to none of its units", p.name), fmt.Sprintf(`add it to the inputs of a unit: inputs: %[1]s: "in.%[1]s"`, p.name))
+		}
+	}
+	for _, port := range e.outNames {
+		s := k.stage(k.Gives[port])
+		if s == nil || s.outputs != nil && !slices.ContainsFunc(s.outputs, func(o stageOutput) bool { return o.port == port }) {
+			fault([]string{"gives"}, fmt.Sprintf("does not say which unit writes the output %s", port), "a stage that gives it has it among its outputs")
+		}
+	}
+}
+
+// takes reports whether a stage is handed an input of the entity.
+func (s *stage) takes(port string) bool {
+	return s.inputs == nil && s.Part == "" && s.Use == "" && s.As == "" || slices.ContainsFunc(s.inputs, func(i stageInput) bool {
+		return i.From == "in."+port || i.Model == port
+	})
 }
 
 // binds are the fields that a stage hands to its unit, but for those of its wiring.

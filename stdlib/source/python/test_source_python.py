@@ -1,4 +1,4 @@
-"""source.python, feature.python and step.python: the user's functions."""
+"""source.python: what a function of the user's may return, and errors in one line."""
 
 import pytest
 
@@ -65,37 +65,3 @@ def test_a_fault_of_the_script_shows_the_scripts_own_frames(lab):
     assert got.log.rstrip().endswith("KeyError: 'gone'")
     assert 'fetch.py", line 5, in inner' in got.log
     assert "tenon_step.py" not in got.log
-
-
-def test_feature_gets_its_tables_by_name(lab):
-    people = lab.table({"n": [1, 2], "s": ["a", "b"]}, OUT["out"]["schema"])
-    script = "def transform(people, more, plus): return people.assign(n=people.n + more.n + plus)"
-    got = lab.ok(
-        "feature.python",
-        params={"script": "f.py", "args": {"plus": 10}},
-        inputs={"people": people, "more": people},
-        scripts={"f.py": script},
-        outputs=OUT,
-    )
-    assert got.table()["n"].tolist() == [12, 14]
-
-
-def test_step_has_everything(lab):
-    script = """
-def main(step, word):
-    step.scratch.joinpath("x").write_text("x")
-    step.progress(1, 2, word)
-    step.metrics({"a": 1}, b=2.5, c=float("nan"))
-    step.output("notes").path.write_text(f"{step.params['args']} {step.seed} {len(step.table('t'))}")
-"""
-    table = lab.table({"n": [1]}, [col("n", "int64")])
-    got = lab.ok(
-        "step.python",
-        params={"script": "s.py", "args": {"word": "hello"}},
-        inputs={"t": table},
-        outputs={"notes": {"kind": "file"}},
-        scripts={"s.py": script},
-    )
-    assert got.path("notes").read_text() == "{'word': 'hello'} 7 1"
-    assert got.progress == [{"done": 1, "total": 2, "message": "hello"}]
-    assert got.metrics == {"a": 1.0, "b": 2.5}
