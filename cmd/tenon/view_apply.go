@@ -29,7 +29,7 @@ type applyView struct {
 	quiet    map[string]bool      // units that the plan leaves unchanged
 	waits    map[string]string    // what units wait for, as last printed
 	prepares map[string]time.Time // when the progress of a preparation was last printed
-	known    map[string]bool      // units whose deployed result changed or was removed
+	known    map[string]bool      // units with another result deployed, or none
 	again    string               // the command that continues after a stop or a failure
 
 	bars *mpb.Progress // on a terminal
