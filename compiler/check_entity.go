@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// checkEntities makes the checks of one entity at a time.
+// checkEntities runs the checks that concern a single entity.
 func (c *checker) checkEntities() {
 	endpoints := map[int64]*listener{}
 	for _, id := range c.order {
@@ -48,8 +48,8 @@ func (c *checker) checkEntities() {
 	}
 }
 
-// checkAmounts refuses amounts that are beyond any machine or any patience, so
-// that none of them overflows later.
+// checkAmounts refuses amounts beyond any machine or any reasonable time, so that none of
+// them overflows later.
 func (c *checker) checkAmounts(e *entity) {
 	at := func(p ...string) diag.Pos { return c.sys.At("", e.path(p...)...).Pos }
 	needs, _ := e.fields.get("needs").(object)
@@ -96,8 +96,8 @@ func (c *program) tooLarge(e *entity, at diag.Pos, wanted string) {
 	})
 }
 
-// noColumn is the fault of naming a column that a table does not have. at is
-// the path of the field that names it.
+// noColumn reports a reference to a column that a table does not have. at is the path of
+// the field that names it.
 func (c *checker) noColumn(e *entity, what, column string, in *out, schema ir.Schema, at ...string) {
 	d := diag.Diagnostic{
 		Message: fmt.Sprintf("%s of %s names a column %q that %s does not have", what, e, column, owner(in)),
@@ -127,7 +127,7 @@ func columnNames(s ir.Schema) []string {
 	return names
 }
 
-// checkSchema checks what an entity declares of its own table.
+// checkSchema checks what an entity declares about its own table.
 func (c *checker) checkSchema(e *entity) {
 	for _, o := range e.outs {
 		if o.kind != ir.Table || e.section == "deployments" {
@@ -147,7 +147,7 @@ func (c *checker) checkSchema(e *entity) {
 		}
 		for _, col := range o.schema {
 			if ref, _ := c.sys.Reference(e.path(append(slices.Clone(at), col.Name)...)...); len(ref) > 2 {
-				continue // checked where it is declared
+				continue // checked at its declaration
 			}
 			c.checkColumn(e, col, append(slices.Clone(at), col.Name))
 		}
@@ -259,8 +259,8 @@ func (c *checker) checkModel(e *entity) {
 	}
 }
 
-// checkFields checks the fields whose meaning the component states, and those of
-// its parts.
+// checkFields checks the fields whose meaning the component defines, and those of its
+// parts.
 func (c *checker) checkFields(e *entity) {
 	c.checkFieldsOf(e, e.component, "")
 	for i := range e.component.stages {
@@ -456,7 +456,7 @@ func overlap(a, b string) bool {
 	return a == b || every(a) || every(b) || local(a) && local(b)
 }
 
-// metricsOf are the metrics that an evaluation makes, by task.
+// metricsOf lists the metrics of an evaluation, by task.
 var metricsOf = map[string][]string{
 	"classification": {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "log_loss", "brier_score_loss", "matthews_corrcoef"},
 	"regression":     {"r2", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "median_absolute_error", "mean_absolute_percentage_error", "max_error", "explained_variance"},
@@ -509,11 +509,10 @@ func (c *checker) checkObjectives(e *entity) {
 	}
 }
 
-// minWindow is the shortest over which burn rates make sense.
+// minWindow is the shortest window over which burn rates make sense.
 const minWindow = 7 * 24 * time.Hour
 
-// objectOr is a value as a struct; of anything else it says only that it is
-// there.
+// objectOr returns a value as a struct; of any other value it only shows that it exists.
 func objectOr(v any) object {
 	if o, ok := v.(object); ok {
 		return o
@@ -521,7 +520,7 @@ func objectOr(v any) object {
 	return object{{"", v}}
 }
 
-// asksNothing is the fault of a standard that is empty.
+// asksNothing reports an objective that is empty.
 func (c *checker) asksNothing(e *entity, at ...string) {
 	c.fail(e, diag.Diagnostic{
 		Message: fmt.Sprintf("%s of %s asks nothing", strings.Join(at, "."), e),
@@ -530,7 +529,7 @@ func (c *checker) asksNothing(e *entity, at ...string) {
 	})
 }
 
-// nearest is the hint for a misspelt name whose candidates are listed already.
+// nearest returns the hint for a misspelt name whose candidates are already listed.
 func nearest(name string, candidates []string) string {
 	if near := diag.Nearest(name, candidates); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
@@ -568,12 +567,12 @@ func (c *checker) checkStep(e *entity) {
 
 var (
 	secretName = lazyregexp.New(`(?i)(^|[_-])(password|passwd|pwd|secret|((access|auth|api|bearer|refresh)_?)token|api_?key|access_?key|private_?key|credentials?)$`)
-	// secretObjects are fields that name a Secret of a cluster.
+	// secretObjects lists the fields that name a Secret of a cluster.
 	secretObjects = []string{"store_secret", "state_secret"}
 	secretURL     = lazyregexp.New(`^[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)
 )
 
-// checkSecrets refuses what looks like a secret written out.
+// checkSecrets refuses what looks like a literal secret.
 func (c *checker) checkSecrets(e *entity) {
 	var walk func(v any, at []string)
 	walk = func(v any, at []string) {
@@ -601,7 +600,7 @@ func (c *checker) checkSecrets(e *entity) {
 	}
 	for _, f := range e.fields {
 		switch f.name {
-		case "schema", "secrets", "dsn", "out", "name", "component": // which are names, or looked at below
+		case "schema", "secrets", "dsn", "out", "name", "component": // these are names, or are checked below
 			continue
 		}
 		walk(f.value, e.path(f.name))
@@ -625,7 +624,7 @@ func (c *checker) secretHint(e *entity, name string) string {
 	return "hand it over by reference: `secret: env: \"NAME\"`"
 }
 
-// secretRefs are the references an entity makes, by the path of the field.
+// secretRefs returns the secret references of an entity, by the path of the field.
 func (c *checker) secretRefs(e *entity) map[string]object {
 	refs := map[string]object{}
 	add := func(at string, v any) {

@@ -8,8 +8,8 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// checkCycles finds entities that read from one another in a circle. CUE sees
-// no fault there: identities are plain strings.
+// checkCycles finds entities that read from one another in a cycle. CUE does not detect
+// this: identities are plain strings.
 func (c *checker) checkCycles() {
 	const (
 		unseen = iota
@@ -41,7 +41,8 @@ func (c *checker) checkCycles() {
 }
 
 func (c *checker) reportCycle(cycle []string) {
-	// Begin with the entity that comes first, whichever way it was found.
+	// Begin with the entity that is declared first, so that the message does not depend
+	// on where the search began.
 	first := slices.Index(cycle, slices.MinFunc(cycle, func(a, b string) int {
 		return slices.Index(c.order, a) - slices.Index(c.order, b)
 	}))

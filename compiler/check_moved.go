@@ -13,12 +13,12 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// moved reads which entities have been given another name. The new name has to
-// be there, or move on, and the former one must not.
+// moved reads the renames of entities. The new name must exist, or move on; the old one
+// must not exist.
 func (c *checker) moved() []ir.Move {
 	list, err := c.sys.Lookup("moved").List()
 	if err != nil {
-		return nil // none, or said by Faults
+		return nil // none, or reported by Faults
 	}
 	var moves []move
 	for list.Next() {
@@ -52,13 +52,13 @@ func (c *checker) moved() []ir.Move {
 	return out
 }
 
-// A move is as it was written.
+// A move is a move as written.
 type move struct {
 	ir.Move
 	value cue.Value
 }
 
-// entity reads "models.late" as the compiler writes it: "models/late".
+// entity converts "models.late" to the compiler's notation, "models/late".
 func (m move) entity(field string) string {
 	name, err := m.value.LookupPath(cue.ParsePath(field)).String()
 	if err != nil || strings.Contains(name, "/") {
@@ -67,12 +67,12 @@ func (m move) entity(field string) string {
 	return strings.Replace(name, ".", "/", 1)
 }
 
-// checkMoveFields refuses what a move does not have: CUE takes it, because a
-// system is open.
+// checkMoveFields refuses unknown fields of a move: CUE accepts them, because a system is
+// open.
 func (c *checker) checkMoveFields(m move) {
 	it, err := m.value.Fields()
 	if err != nil {
-		return // said by Faults
+		return // reported by Faults
 	}
 	for known := []string{"from", "to"}; it.Next(); {
 		if name := it.Selector().Unquoted(); !slices.Contains(known, name) {
@@ -131,7 +131,7 @@ func (c *checker) checkMove(m move, earlier, later []move) {
 	}
 }
 
-// isEntity reports whether a name is one of an entity: a section and a name.
+// isEntity reports whether a name has the form of an entity's: a section and a name.
 func isEntity(id string) bool {
 	section, name, _ := strings.Cut(id, "/")
 	return slices.Contains(lang.Sections, section) && name != "" && !strings.ContainsAny(name, "./")

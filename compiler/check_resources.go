@@ -13,7 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// setNeeds reads what an entity asks for, in whole thousandths and bytes.
+// setNeeds reads what an entity requests, in whole thousandths and bytes.
 func setNeeds(u *ir.Unit, e *entity) {
 	needs, _ := e.fields.get("needs").(object)
 	u.Needs = resourcesOf(needs)
@@ -47,7 +47,7 @@ func resourcesOf(o object) ir.Resources {
 	return r
 }
 
-// milli is a number of cores in thousandths, rounded up.
+// milli returns a number of cores in thousandths, rounded up.
 func milli(n json.Number) int64 {
 	r := number(n)
 	return ceil(r.Mul(r, big.NewRat(1000, 1)))
@@ -64,7 +64,7 @@ func (c *checker) pools() []ir.Pool {
 	return pools
 }
 
-// pool reads a pool and refuses one that makes no sense of its GPUs.
+// pool reads a pool and refuses inconsistent GPUs.
 func (c *checker) pool(e *entity) ir.Pool {
 	p := ir.Pool{Name: e.name, Resources: resourcesOf(e.fields)}
 	gpu, _ := e.fields.get("gpu").(object)
@@ -89,7 +89,7 @@ func (c *checker) pool(e *entity) ir.Pool {
 	return p
 }
 
-// mostDevices is more GPUs, or parts of them, than any pool has.
+// mostDevices exceeds the number of GPUs, or parts of them, in any pool.
 const mostDevices = 1 << 20
 
 func (c *checker) checkPool(e *entity, p *ir.Pool) {
@@ -140,8 +140,8 @@ func (c *checker) checkPool(e *entity, p *ir.Pool) {
 	}
 }
 
-// checkResources proves that every unit fits a pool, and sets the one it draws
-// from. Without any pool the machine decides when the plan is applied.
+// checkResources proves that every unit fits a pool, and sets the pool that it draws
+// from. Without any pool the machine decides during the apply.
 func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 	for i := range units {
 		u := &units[i]
@@ -174,7 +174,7 @@ func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 		fit := ""
 		for _, p := range candidates {
 			if c.broken["resources/"+p.Name] {
-				fit = p.Name // what is wrong with it is said
+				fit = p.Name // its own faults are already reported
 				break
 			}
 			if has := misfit(u, &p); has == "" {
@@ -206,7 +206,7 @@ func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 	}
 }
 
-// unknownTeam is the fault of a team that no pool has, if it is that.
+// unknownTeam reports a team that no pool has, and whether that is the fault.
 func (c *checker) unknownTeam(e *entity, u *ir.Unit, pools []ir.Pool) bool {
 	var names []string
 	d := diag.Diagnostic{
@@ -229,13 +229,13 @@ func (c *checker) unknownTeam(e *entity, u *ir.Unit, pools []ir.Pool) bool {
 	return true
 }
 
-// bySize orders pools by what is scarce, so that a unit draws from the least
-// that it fits.
+// bySize orders pools by their scarce resources, so that a unit draws from the smallest
+// pool that it fits.
 func bySize(a, b ir.Pool) int {
 	return cmp.Or(cmp.Compare(a.GPU, b.GPU), cmp.Compare(a.MilliCPU, b.MilliCPU), cmp.Compare(a.Memory, b.Memory))
 }
 
-// misfit says what the pool has that is not enough for the unit, or "".
+// misfit returns which resources of the pool are insufficient for the unit, or "".
 func misfit(u *ir.Unit, p *ir.Pool) string {
 	var short []string
 	draws := u.Draws()
@@ -281,7 +281,7 @@ func amounts(u *ir.Unit) string {
 
 func cores(m int64) string { return strings.TrimSuffix(formatFloat(float64(m)/1000), ".0") }
 
-// target is the entry of targets that the system names, local processes if it
+// target returns the entry of targets that the system names, or local processes if it
 // names none.
 func (c *checker) target() ir.Target {
 	name, err := c.sys.Lookup("target").String()
@@ -312,7 +312,7 @@ func (c *checker) target() ir.Target {
 // checkExecutor refuses what the target's executor cannot honour.
 func (c *checker) checkExecutor(units []ir.Unit, t ir.Target) {
 	if name, err := c.sys.Lookup("target").String(); err == nil && t.Name != name {
-		return // the one that is chosen has a fault of its own
+		return // its choice is already reported as a fault
 	}
 	honour, ok := c.options.Executors[t.Executor]
 	if !ok {

@@ -17,16 +17,16 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
-// A typing is what DuckDB makes of a query. It is found beside the rest of the
-// compilation, see typeSQL.
+// A typing is the result of typing a query with DuckDB. It is computed in parallel to the
+// rest of the compilation, see typeSQL.
 type typing struct {
 	done chan struct{}
 	duck.Description
 	err error
 }
 
-// typeSQL begins to type every query whose inputs are known against their
-// declared columns. The function it returns ends that.
+// typeSQL begins to type every query whose inputs are known against their declared
+// columns. The returned function stops it.
 func (c *checker) typeSQL() (end func()) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	var wg sync.WaitGroup
@@ -45,7 +45,7 @@ func (c *checker) typeSQL() (end func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// inputTables are the tables that a query reads, by their names in it.
+// inputTables returns the tables that a query reads, by their names in it.
 func (e *entity) inputTables() map[string]ir.Schema {
 	tables := map[string]ir.Schema{}
 	for _, p := range e.ports {
@@ -54,7 +54,7 @@ func (e *entity) inputTables() map[string]ir.Schema {
 	return tables
 }
 
-// checkSQL holds what was found about every query against what is declared.
+// checkSQL compares the types of every query with its declarations.
 func (c *checker) checkSQL() error {
 	for _, id := range c.order {
 		e := c.entities[id]
@@ -72,7 +72,7 @@ func (c *checker) checkQuery(e *entity) error {
 	query := e.string(e.component.SQL)
 	for _, p := range e.ports {
 		if c.broken[p.from] {
-			return nil // said there
+			return nil // reported there
 		}
 	}
 	<-e.typing.done
@@ -103,13 +103,13 @@ func (c *checker) checkQuery(e *entity) error {
 	return nil
 }
 
-// otherEveryTime finds what DuckDB calls volatile, and what depends on when a
+// otherEveryTime matches functions that DuckDB calls volatile, and what depends on when a
 // query runs.
 var otherEveryTime = lazyregexp.New(`(?i)\b((?:random|setseed|uuid|uuidv4|uuidv7|gen_random_uuid|now|today|get_current_time|get_current_timestamp|transaction_timestamp|nextval)\s*\(|current_(?:date|time|timestamp)\b|localtime(?:stamp)?\b)`)
 
-// checkComparisons refuses to compare columns of two families of types, as in a
-// join of a text on a number: DuckDB would convert the text, row by row, and
-// fail on the first that does not.
+// checkComparisons refuses comparisons between columns of two families of types, as in a
+// join of a text on a number: DuckDB would convert the text, row by row, and fail on the
+// first that is not a number.
 func (c *checker) checkComparisons(e *entity, query string) {
 	for _, cmp := range e.typing.Compared {
 		if family(cmp.Left.Type) == family(cmp.Right.Type) {
@@ -132,7 +132,7 @@ func (c *checker) checkComparisons(e *entity, query string) {
 	}
 }
 
-// family groups types that compare without a conversion of text.
+// family groups types that compare without converting text.
 func family(t string) string {
 	switch {
 	case isNumber(t):
@@ -169,7 +169,7 @@ func (c *checker) sqlFault(e *entity, query string, err *duck.SQLError) diag.Dia
 	return d
 }
 
-// compareColumns holds the columns of the result against the declared ones.
+// compareColumns compares the columns of the result with the declared ones.
 func (c *checker) compareColumns(e *entity, query string, found []duck.Column) {
 	declared := e.outs["out"].schema
 	byName := map[string]duck.Column{}
@@ -218,7 +218,7 @@ func (c *checker) compareColumns(e *entity, query string, found []duck.Column) {
 	}
 }
 
-// ColumnDefinition is the definition of package col for a type: "#Int64".
+// ColumnDefinition returns the definition of package col for a type: "#Int64".
 func ColumnDefinition(irType string) string {
 	switch irType {
 	case "timestamptz":
@@ -232,7 +232,7 @@ func ColumnDefinition(irType string) string {
 	return "#" + strings.ToUpper(irType[:1]) + irType[1:]
 }
 
-// columnOffset is where a column of the result gets its name, as far as a text
+// columnOffset returns where a column of the result gets its name, as far as a text
 // search can tell: the last mention of it after AS, or before FROM.
 func columnOffset(query, name string) int {
 	if m := regexp.MustCompile(`(?i)\bAS\s+"?(`+regexp.QuoteMeta(name)+`)\b`).FindAllStringSubmatchIndex(query, -1); m != nil {
@@ -244,8 +244,8 @@ func columnOffset(query, name string) int {
 	return -1
 }
 
-// sqlSpan is the place in the .cue file of a byte of the query; without one,
-// the query's beginning.
+// sqlSpan returns the place in the .cue file of a byte of the query, or the query's
+// beginning if the offset is unknown.
 func (c *checker) sqlSpan(e *entity, query string, offset int) diag.Span {
 	at := c.sys.At("in this query", e.path(e.component.SQL)...)
 	lit := c.sys.Literal(e.path(e.component.SQL)...)
@@ -261,9 +261,8 @@ func (c *checker) sqlSpan(e *entity, query string, offset int) diag.Span {
 	return at
 }
 
-// literalPos maps a byte of a string's value to its place in the source. It
-// knows plain and multi-line strings without interpolation or escapes before
-// the byte; elsewhere it gives up.
+// literalPos maps a byte of a string's value to its place in the source. It handles plain
+// and multi-line strings without interpolation or escapes before the byte, and no others.
 func (c *checker) literalPos(lit *ast.BasicLit, value string, offset int) (diag.Pos, bool) {
 	start := c.sys.Pos(lit.Pos())
 	before := value[:min(offset, len(value))]
@@ -276,7 +275,7 @@ func (c *checker) literalPos(lit *ast.BasicLit, value string, offset int) (diag.
 		quote := strings.IndexAny(lit.Value, `"'`) + 1
 		return diag.Pos{File: start.File, Line: start.Line, Col: start.Col + quote + offset}, true
 	}
-	// A multi-line string: its lines carry the indentation of the closing quotes.
+	// The lines of a multi-line string have the indentation of the closing quotes.
 	if line+1 >= len(src) {
 		return diag.Pos{}, false
 	}

@@ -17,11 +17,11 @@ import (
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
-// libraryFolder is where the library's own files lie in a unit's code folder,
-// apart from the user's.
+// libraryFolder holds the library's own files in a unit's code folder, apart from the
+// user's.
 const libraryFolder = "_tenon"
 
-// code is what a stage runs: the files of its component, and for Python a locked
+// code returns what a stage runs: the files of its component, and for Python a locked
 // environment.
 func (c *lowerer) code(e *entity, s *stage, w work) ir.Code {
 	code := ir.Code{Runtime: ir.Runtime(w.run.Runtime)}
@@ -63,8 +63,8 @@ func stringsOf(v any) []string {
 	return out
 }
 
-// lock returns the digest of the lock of a stage: the component's, or one made of it
-// together with the packages that the entity asks for.
+// lock returns the digest of the lock of a stage: the component's, or a new one that also
+// covers the packages that the entity requests.
 func (c *lowerer) lock(e *entity, s *stage, w work) string {
 	owner, base, packages, err := c.environment(e, s, w)
 	if err != nil {
@@ -91,8 +91,8 @@ func (c *lowerer) lock(e *entity, s *stage, w work) string {
 	return c.blob(lock)
 }
 
-// environment finds the lock of a stage, the entity whose packages are added to it,
-// and the field that lists them.
+// environment returns the lock of a stage, the entity whose packages are added to it, and
+// the field that lists them.
 func (c *lowerer) environment(e *entity, s *stage, w work) (owner *entity, lock []byte, packages string, err error) {
 	env := w.run.Environment
 	if s.Environment != (environment{}) {
@@ -201,7 +201,7 @@ func (c *lowerer) userFile(e *entity, code *ir.Code, name, field string) {
 	code.Files = append(code.Files, ir.CodeFile{Path: clean, Digest: c.blob(b)})
 }
 
-// within reports whether a path without links lies in the system's folder.
+// within reports whether a path without links is in the system's folder.
 func (c *lowerer) within(path string) bool {
 	dir, err := filepath.EvalSymlinks(c.sys.Dir)
 	if err != nil {

@@ -15,16 +15,16 @@ import (
 
 // Options of a compilation.
 type Options struct {
-	// Lock resolves Python requirements to a lock with digests. It is called
-	// only for units that ask for packages besides the library's own.
+	// Lock resolves Python requirements to a lock with digests. It is called only for
+	// units that request packages besides the library's own.
 	Lock func(ctx context.Context, requirements []string) ([]byte, error)
-	// Describe types a query over tables of the given schemas, see [duck.Engine].
-	// It is called for many queries at once.
+	// Describe types a query over tables of the given schemas, see [duck.Engine]. Many
+	// calls run at once.
 	Describe func(ctx context.Context, tables map[string]ir.Schema, query string) (duck.Description, error)
-	// Executors are those that can be targeted, by name, each with what it
-	// cannot honour of a unit on a target.
+	// Executors maps each executor that a target may name to its check, which returns
+	// what it cannot honour of a unit on a target.
 	Executors map[string]func(ir.Target, ir.Unit) []ir.Fault
-	// Record, if set, is told what is read besides the system's CUE.
+	// Record, if set, records what is read besides the system's CUE.
 	Record *fingerprint.Record
 }
 
@@ -34,12 +34,12 @@ type Result struct {
 	Blobs  map[string][]byte // by digest
 }
 
-// Compile checks and lowers a system. The error is a [diag.List] where the
-// fault is the user's; it then holds every fault that could be found.
+// Compile checks and lowers a system. If the user has to fix something, the error is a
+// [diag.List] of every fault that could be found.
 func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) {
 	faults := sys.Faults()
-	// What CUE could not make sense of is not looked at again below: its faults
-	// are said, and those of the rest still have to be found.
+	// Do not check again what CUE found faulty: those faults are reported, but the rest
+	// may still have others.
 	p := &program{
 		ctx: ctx, sys: sys, options: o,
 		entities: map[string]*entity{}, components: map[string]*component{}, broken: map[string]bool{},
@@ -89,7 +89,7 @@ func (c *program) unexplained() {
 	for id := range c.broken {
 		section, name, _ := strings.Cut(id, "/")
 		if slices.ContainsFunc(c.sys.Reads(section, name), func(from string) bool { return c.broken[from] }) {
-			continue // for the same cause
+			continue // has the same cause
 		}
 		c.fault(diag.Diagnostic{
 			Message: fmt.Sprintf("%s.%s cannot be evaluated", section, name),
@@ -99,7 +99,7 @@ func (c *program) unexplained() {
 	}
 }
 
-// systemName is the name of the system, "" if that is a fault.
+// systemName returns the name of the system, or "" if it is faulty.
 func (c *program) systemName() string {
 	name, _ := c.sys.Lookup("name").String()
 	return name
@@ -112,8 +112,8 @@ type program struct {
 	sys      *lang.System
 	options  Options
 	entities map[string]*entity // by "section/name"
-	order    []string           // of entities, as written
-	// components are those that were asked for, by name.
+	order    []string           // of entities, in source order
+	// components holds the components that were requested, by name.
 	components map[string]*component
 
 	broken map[string]bool // entities with a fault
@@ -140,20 +140,20 @@ type (
 
 func (c *program) fault(d diag.Diagnostic) { c.faults = append(c.faults, d) }
 
-// fail notes a fault at an entity and keeps it from being lowered.
+// fail reports a fault of an entity, which is then not lowered.
 func (c *program) fail(e *entity, d diag.Diagnostic) {
 	c.broken[e.id()] = true
 	c.fault(d)
 }
 
-// blob keeps content under its digest.
+// blob stores content under its digest.
 func (c *lowerer) blob(b []byte) string {
 	d := ir.Sum(b)
 	c.blobs[d] = b
 	return d
 }
 
-// knownRoot are the fields of a system besides the sections of entities.
+// knownRoot lists the fields of a system besides the sections of entities.
 var knownRoot = []string{"name", "target", "env", "moved", "components"}
 
 func (c *checker) checkRoot() {
@@ -163,7 +163,7 @@ func (c *checker) checkRoot() {
 	known := append(slices.Clone(knownRoot), lang.Sections...)
 	it, err := c.sys.Value.Fields()
 	if err != nil {
-		return // said by Faults
+		return // reported by Faults
 	}
 	for it.Next() {
 		name := it.Selector().Unquoted()

@@ -25,7 +25,7 @@ import (
 )
 
 // A component is what the package of a definition states under `components`; see
-// tenon.#Component for what the fields mean.
+// tenon.#Component for the fields.
 type component struct {
 	name   string // "source.csv"
 	folder string // of its code, in the package
@@ -43,8 +43,8 @@ type component struct {
 	Limits      []string               `json:"limits"`
 
 	fault  error   // of the component itself
-	stages []stage // in the order of the definition; one without a name is the only one
-	code   *codeOf // once it is asked for
+	stages []stage // in the order of the definition; a single one may have no name
+	code   *codeOf // set by the first request
 }
 
 type columnField struct {
@@ -58,9 +58,9 @@ type predicts struct {
 	Adds  []string `json:"adds"`
 }
 
-// A stage is one unit that an entity becomes.
+// A stage becomes one unit of an entity.
 type stage struct {
-	name string // "" for the only one
+	name string // "" for a single stage
 
 	Part string `json:"part"`
 	Use  string `json:"use"`
@@ -88,19 +88,19 @@ type stage struct {
 	Light       bool              `json:"light"`
 	Alone       bool              `json:"alone"`
 
-	inputs  []stageInput  // nil for those of the entity
-	outputs []stageOutput // nil for those of the entity
+	inputs  []stageInput  // nil means those of the entity
+	outputs []stageOutput // nil means those of the entity
 }
 
-// environment says which lock of Python packages a stage has; the zero value is
-// the one beside the component's script.
+// environment selects the lock of Python packages of a stage; the zero value is the one
+// beside the component's script.
 type environment struct {
 	Shared string `json:"shared"`
 	Stage  string `json:"stage"`
 	Model  string `json:"model"`
 }
 
-// secretFields are fields with a secret by variable, or one field with secrets by
+// secretFields lists fields with a secret by variable, or one field with secrets by
 // variable.
 type secretFields struct {
 	field  string
@@ -138,8 +138,7 @@ type stageOutput struct {
 	KeysFirst bool   `json:"keys_first"`
 }
 
-// A noComponentError is the fault of a definition whose package does not state what
-// its component is.
+// A noComponentError means that the package of a definition does not state its component.
 type noComponentError struct{ found, hint string }
 
 func (e *noComponentError) Error() string { return e.found }
@@ -147,7 +146,7 @@ func (e *noComponentError) Error() string { return e.found }
 // A componentError is a fault of a component, which its author has to fix.
 type componentError struct {
 	of      *component
-	field   []string // of what the package states, "" for all of it
+	field   []string // within the statement; "" for all of it
 	message string   // after "the component NAME"
 	found   string
 	hint    string
@@ -155,9 +154,9 @@ type componentError struct {
 
 func (e *componentError) Error() string { return "the component " + e.of.name + " " + e.message }
 
-// component returns what a package states of a component. The last part of the
-// name is its own, the rest that of the package; one without a domain is of the
-// library.
+// component returns what a package states about a component. The last part of the name
+// belongs to the component, the rest to the package; a name without a domain belongs to
+// the library.
 func (c *program) component(name string) (*component, error) {
 	if k, ok := c.components[name]; ok {
 		return k, k.fault
@@ -196,8 +195,8 @@ func componentNames(pkg lang.Package) []string {
 	return names
 }
 
-// decodeComponent reads what a package states of a component. That of the library is
-// known to be a tenon.#Component; any other is held to it here.
+// decodeComponent decodes what a package states about a component. The library's
+// statements are known to be a tenon.#Component; any other is checked here.
 func (c *program) decodeComponent(k *component, v cue.Value) error {
 	if !k.pkg.Library() {
 		tenon, err := c.sys.Package("tenon.dev/tenon")
@@ -215,7 +214,7 @@ func (c *program) decodeComponent(k *component, v cue.Value) error {
 	return nil
 }
 
-// invalid is the first of the errors that CUE finds.
+// invalid returns the first of the errors that CUE finds.
 func (k *component) invalid(err error) error {
 	var said []string
 	var field []string
@@ -231,7 +230,7 @@ func (k *component) invalid(err error) error {
 		said = append(said, text)
 	}
 	if len(said) > 1 {
-		said = said[1:] // the first only counts the others
+		said = said[1:] // the first message only counts the others
 	}
 	if len(field) > 2 && field[0] == "components" {
 		field = field[2:]
@@ -242,8 +241,8 @@ func (k *component) invalid(err error) error {
 	}
 }
 
-// check finds what its schema cannot say: stages that refer to others, and what only
-// the library has.
+// check checks what the schema cannot express: references between stages, and what only
+// the library may use.
 func (k *component) check() error {
 	fault := func(s *stage, field, message, hint string) error {
 		at := []string{"unit"}
@@ -307,7 +306,7 @@ func (k *component) stageNames() []string {
 	return names
 }
 
-// decode reads a valid statement.
+// decode decodes a valid statement.
 func (k *component) decode(v cue.Value) error {
 	tree, err := decode(v, false)
 	if err != nil {
@@ -384,7 +383,7 @@ func (k *component) stage(name string) *stage {
 	return nil
 }
 
-// unit is the id of the unit behind an output that others read.
+// unit returns the id of the unit behind an output that others read.
 func (k *component) unit(entity, port string) string {
 	if s := k.Gives[port]; s != "" {
 		return entity + "/" + s
@@ -392,11 +391,11 @@ func (k *component) unit(entity, port string) string {
 	return entity
 }
 
-// A codeOf is the code of a component: its own files and those of the library that
-// they import, directly or not. Tests, examples and documentation are left out.
+// A codeOf is the code of a component: its own files and the library files that they
+// import, directly or not. It excludes tests, examples and documentation.
 type codeOf struct {
 	files map[string][]byte // by path in the unit's library folder
-	lock  []byte            // of its own environment, nil without one
+	lock  []byte            // of its own environment, or nil
 	err   error
 }
 
@@ -405,8 +404,8 @@ var (
 	goImport     = lazyregexp.New(`(?m)^\s*(?:\w+ )?"github\.com/tenon-ml/tenon/stdlib/([\w/]+)"`)
 )
 
-// sources returns the code of the component: files in Go for one that Tenon runs
-// itself, and all others for any other. A fault of it is a [componentError].
+// sources returns the code of the component: Go files if Tenon itself runs it, and all
+// other files otherwise. Faults of the code are returned as a [componentError].
 func (c *program) sources(k *component, runtime string) (*codeOf, error) {
 	if k.code == nil {
 		k.code = &codeOf{files: map[string][]byte{}}
@@ -438,7 +437,7 @@ func (c *program) collect(k *component, runtime string) error {
 	return nil
 }
 
-// addFolder adds the files of the component's folder by their paths below it.
+// addFolder adds the files of the component's folder by their relative paths.
 func (c *program) addFolder(k *component) error {
 	fsys, dir := k.pkg.Files, k.pkg.Dir
 	fault := func(format string, args ...any) error {
@@ -501,7 +500,7 @@ func isCode(name string) bool {
 	return true
 }
 
-// addImports adds files of the library until all that is imported is there.
+// addImports adds files of the library until all imports are resolved.
 func (code *codeOf) addImports(k *component) error {
 	library := stdlib.Files()
 	if !k.pkg.Library() {
@@ -558,7 +557,7 @@ func (code *codeOf) addImports(k *component) error {
 	return nil
 }
 
-// sharedModules are the names of the modules in Python that the library shares.
+// sharedModules returns the names of the library's shared Python modules.
 func sharedModules() []string {
 	found, _ := fs.Glob(stdlib.Files(), "lib/*/tenon_*.py")
 	for i, f := range found {
@@ -576,7 +575,7 @@ func (code *codeOf) names() []string {
 	return names
 }
 
-// digest names all the code by its content.
+// digest returns a digest of all the code.
 func (code *codeOf) digest() string {
 	h := sha256.New()
 	for _, n := range code.names() {
@@ -586,8 +585,7 @@ func (code *codeOf) digest() string {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
-// recordFile and recordNames tell the record of a compilation what was read of a
-// component that is not embedded.
+// recordFile and recordNames record what was read of a component that is not embedded.
 func (c *program) recordFile(dir, name string, b []byte) {
 	if dir == "" {
 		return
@@ -605,7 +603,7 @@ func (c *program) recordNames(fsys fs.FS, dir, folder string) {
 	}
 	entries, err := fs.ReadDir(fsys, folder)
 	if err != nil {
-		return // said by the walk
+		return // reported by the walk of the folder
 	}
 	var names []string
 	for _, e := range entries {

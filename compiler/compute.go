@@ -7,7 +7,7 @@ import (
 	shown "github.com/tenon-ml/tenon/stdlib/compute/entity"
 )
 
-// compute returns the parameters that Go code of the library adds to a unit.
+// compute returns the parameters that the library's Go code adds to a unit.
 func (c *lowerer) compute(e *entity, w work) (object, error) {
 	f := compute.Params[w.component]
 	if f == nil {
@@ -38,7 +38,7 @@ func (c *lowerer) compute(e *entity, w work) (object, error) {
 	return o, nil
 }
 
-// shown is an entity without what it reads and who reads it.
+// shown returns an entity without its inputs and its readers.
 func (c *lowerer) shown(e *entity) shown.Entity {
 	return shown.Entity{System: c.systemName(), Section: e.section, Name: e.name, Component: e.component.name, Fields: e.fields.json()}
 }

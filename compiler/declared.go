@@ -11,8 +11,8 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// declared are the entities as their user declared them. Targets are not among
-// them: the system has the one that is chosen.
+// declared returns the entities as the user declared them. It omits targets: the system
+// has the selected one.
 func (c *lowerer) declared(units []ir.Unit) []ir.Entity {
 	params := map[string]json.RawMessage{}
 	for _, u := range units {
@@ -62,8 +62,8 @@ func (c *lowerer) posOf(path ...string) ir.Pos {
 	return ir.Pos{File: at.File, Line: at.Line, Col: at.Col}
 }
 
-// declares is the path of the field in which the user declares the columns of a
-// table that the entity gives, nil where they follow from what it reads.
+// declares returns the path of the field in which the user declares the columns of an
+// output table of the entity, or nil if they follow from its inputs.
 func (e *entity) declares(port string) []string {
 	if e.outs[port].kind != ir.Table {
 		return nil
@@ -79,7 +79,7 @@ func (e *entity) declares(port string) []string {
 	return nil
 }
 
-// withoutAt is the object without the field at a path.
+// withoutAt returns the object without the field at a path.
 func (o object) withoutAt(path []string) object {
 	if len(path) == 1 {
 		return o.without(path[0])
@@ -101,7 +101,7 @@ func columnsAsFields(s ir.Schema) object {
 	return o
 }
 
-// places notes where the fields of a part of an entity are written.
+// places fills in where the fields of a part of an entity are written.
 func (c *lowerer) places(d *ir.Entity, e *entity, path string, raw []string, fields object) {
 	for _, f := range fields {
 		at := append(slices.Clip(raw), f.name)
@@ -129,8 +129,8 @@ func declareInput(e *entity, p port) ir.EntityInput {
 	return in
 }
 
-// columnsOf are the columns of an input that the entity names, nil where the
-// compiler does not know which ones it reads.
+// columnsOf returns the columns of an input that the entity names, or nil if the compiler
+// does not know which ones it reads.
 func (e *entity) columnsOf(p port) []string {
 	var text []byte
 	switch k := e.component; {
@@ -145,7 +145,7 @@ func (e *entity) columnsOf(p port) []string {
 		}
 		return nil
 	case slices.ContainsFunc(e.outNames, func(port string) bool { return e.outs[port].kind == ir.Model }):
-		text = e.fields.json() // besides these, a model reads the columns of its signature
+		text = e.fields.json() // a model also reads the columns of its signature
 	default:
 		return nil
 	}
@@ -175,8 +175,8 @@ func namesOf(s ir.Schema, which func(ir.Column) bool) []string {
 	return names
 }
 
-// declareStage names the fields behind the parameters of a stage. params are those
-// of all units.
+// declareStage returns the fields behind the parameters of a stage. params are those of
+// all units.
 func (c *lowerer) declareStage(e *entity, s *stage, params map[string]json.RawMessage) ir.Stage {
 	d := ir.Stage{Unit: e.id(), Fields: map[string]string{}}
 	if s.name != "" {

@@ -25,8 +25,8 @@ type entity struct {
 	fields        object          // without its ports and its schema
 	ports         []port          // its inputs, in order
 	outs          map[string]*out // its outputs by port
-	outNames      []string        // the ports of outs, as written
-	typing        *typing         // of its query, if it has one
+	outNames      []string        // the ports of outs, in source order
+	typing        *typing         // of its query, if any
 }
 
 func (e *entity) id() string                { return e.section + "/" + e.name }
@@ -39,7 +39,7 @@ func (e *entity) int(name string) int64 {
 	return i
 }
 
-// outOrder is the place of an output among those of the entity.
+// outOrder returns the position of an output among those of the entity.
 func (e *entity) outOrder(port string) int { return slices.Index(e.outNames, port) }
 
 // A port is one input of an entity, bound to an output of another.
@@ -48,10 +48,10 @@ type port struct {
 	kind ir.PortKind
 	from string // "sources/flights"
 	port string
-	out  *out // what it is bound to; nil if that does not exist
+	out  *out // the output it is bound to; nil if that does not exist
 }
 
-// An out is what an entity gives at one port.
+// An out is the output of an entity at one port.
 type out struct {
 	kind      ir.PortKind
 	entity    *entity
@@ -91,7 +91,7 @@ func (o object) has(name string) bool {
 	return false
 }
 
-// at is the value at a path such as "evaluation.gates", nil if there is none.
+// at returns the value at a path such as "evaluation.gates", or nil.
 func (o object) at(path string) any {
 	v, _ := o.find(path)
 	return v
@@ -110,8 +110,8 @@ func (o object) without(name string) object {
 	return slices.DeleteFunc(slices.Clone(o), func(f field) bool { return f.name == name })
 }
 
-// present reports whether there is anything at a path, where "*" stands for any
-// name: an empty struct is nothing.
+// present reports whether there is anything at a path, in which "*" matches any name: an
+// empty struct counts as nothing.
 func present(o object, path string) bool {
 	first, rest, nested := strings.Cut(path, ".")
 	for _, f := range o {
@@ -128,7 +128,7 @@ func present(o object, path string) bool {
 
 func stringOf(v any) string { s, _ := v.(string); return s }
 
-// cutPath cuts off the last part of a path: "in.table" is "in" and "table".
+// cutPath cuts off the last part of a path: "in.table" gives "in" and "table".
 func cutPath(path string) (before, last string) {
 	i := strings.LastIndex(path, ".")
 	return path[:max(i, 0)], path[i+1:]
@@ -136,7 +136,7 @@ func cutPath(path string) (before, last string) {
 
 func lastOf(path string) string { _, last := cutPath(path); return last }
 
-// only returns the named fields that are there.
+// only returns those of the named fields that exist.
 func (o object) only(names ...string) object {
 	var out object
 	for _, n := range names {
@@ -149,7 +149,7 @@ func (o object) only(names ...string) object {
 
 func (o object) with(name string, value any) object { return append(o, field{name, value}) }
 
-// plain turns the object into what encoding/json prints with sorted keys.
+// plain converts the object to what encoding/json prints with sorted keys.
 func plain(v any) any {
 	switch v := v.(type) {
 	case object:
@@ -176,9 +176,8 @@ func (o object) json() json.RawMessage {
 	return b
 }
 
-// decode reads a concrete value. Of an entity it leaves out what is read in
-// another way: its ports, by identity, and the schema, which is in what it
-// gives.
+// decode decodes a concrete value. For an entity it omits what is read in another way:
+// its ports, by identity, and the schema, which is in its outputs.
 func decode(v cue.Value, top bool) (any, error) {
 	if d, ok := v.Default(); ok {
 		v = d
@@ -244,22 +243,22 @@ func decode(v cue.Value, top bool) (any, error) {
 	return nil, fmt.Errorf("%s is not concrete", v.Path())
 }
 
-// at is a field of a struct.
+// at returns a field of a struct.
 func at(v cue.Value, name string) cue.Value { return v.LookupPath(cue.MakePath(cue.Str(name))) }
 
-// stringAt is a field's text, "" if it has none.
+// stringAt returns the text of a field, or "".
 func stringAt(v cue.Value, name string) string {
 	s, _ := at(v, name).String()
 	return s
 }
 
-// A numberError is a number that no program can be given as it is.
+// A numberError means that a number cannot be passed to programs exactly.
 type numberError struct{ value cue.Value }
 
 func (e *numberError) Error() string { return "a number beyond what a float64 holds" }
 
-// formatFloat writes a number the same way however it was spelt, and keeps it
-// apart from a whole number: 1.0, 1.00 and 1e0 are "1.0".
+// formatFloat formats a number in the same way for every spelling, and distinguishes it
+// from an integer: 1.0, 1.00 and 1e0 are "1.0".
 func formatFloat(f float64) string {
 	s := strconv.FormatFloat(f, 'g', -1, 64)
 	if !strings.ContainsAny(s, ".e") {
@@ -268,7 +267,7 @@ func formatFloat(f float64) string {
 	return s
 }
 
-// decodeAll reads every entity that CUE finds sound, then binds their ports.
+// decodeAll decodes every entity that CUE finds sound, then binds their ports.
 func (c *decoder) decodeAll() {
 	for _, section := range lang.Sections {
 		for _, name := range c.sys.EntityNames(section) {
@@ -284,7 +283,7 @@ func (c *decoder) decodeEntity(section, name string) {
 	v := c.sys.Lookup(section, name)
 	e := &entity{section: section, name: name, value: v, outs: map[string]*out{}}
 	if !c.sys.Valid() && v.Validate(cue.Concrete(true), cue.Final()) != nil {
-		c.broken[e.id()] = true // said by Faults
+		c.broken[e.id()] = true // reported by Faults
 		return
 	}
 	if !c.componentOf(e) {
@@ -301,7 +300,7 @@ func (c *decoder) decodeEntity(section, name string) {
 	tree, err := decode(v, true)
 	if err == nil {
 		if err = c.decodeOut(e, at(v, "out")); err != nil {
-			// What it gives is computed from the schema, where the place is.
+			// Its outputs are computed from the schema, which has the place.
 			if _, cause := decode(at(v, "schema"), false); cause != nil {
 				err = cause
 			}
@@ -389,7 +388,7 @@ func decodePort(e *entity, v cue.Value) error {
 	return nil
 }
 
-// columns reads a schema. It is nil where there is none.
+// columns decodes a schema. It returns nil if there is none.
 func columns(v cue.Value) (ir.Schema, error) {
 	if !v.Exists() {
 		return nil, nil
@@ -409,8 +408,8 @@ func columns(v cue.Value) (ir.Schema, error) {
 	return s, nil
 }
 
-// column reads its fields by name: to list the fields of a struct, CUE sorts
-// them, which takes much longer.
+// column looks up its fields by name: to list the fields of a struct, CUE sorts them,
+// which takes much longer.
 func column(name string, v cue.Value) (ir.Column, error) {
 	col := ir.Column{Name: name, Type: stringAt(v, "type")}
 	col.Nullable, _ = at(v, "nullable").Bool()
@@ -442,7 +441,7 @@ func numberAt(v cue.Value, name string) (json.Number, error) {
 	return number, nil
 }
 
-// bind reads the identities under "in" and "on" and finds what they name.
+// bind reads the identities under "in" and "on" and finds the outputs that they name.
 func (c *decoder) bind(e *entity) {
 	if on := at(e.value, "on"); on.Exists() {
 		c.bindPort(e, "on", on, e.path("on"))
@@ -464,7 +463,7 @@ func (c *decoder) bindPort(e *entity, name string, v cue.Value, path []string) {
 		p.out = producer.outs[p.port]
 	}
 	if p.out == nil && c.broken[p.from] {
-		c.broken[e.id()] = true // its producer's fault is said
+		c.broken[e.id()] = true // the fault of its producer is reported
 		return
 	}
 	if p.out != nil && at(v, "schema").Equals(at(p.out.value, "schema")) {
@@ -516,7 +515,7 @@ func (c *decoder) literalHint(p port) string {
 	return "refer to an entity by its name, such as sources.NAME.out"
 }
 
-// added is a column of a bound value that its producer does not have, or "".
+// added returns a column of a bound value that its producer does not have, or "".
 func (c *decoder) added(v cue.Value, o *out) string {
 	it, err := at(v, "schema").Fields()
 	if err != nil {
@@ -530,8 +529,8 @@ func (c *decoder) added(v cue.Value, o *out) string {
 	return ""
 }
 
-// sameAs reports whether a bound value is what the producer gives. It is not
-// when somebody copied the identity and wrote a schema of their own.
+// sameAs reports whether a bound value is the producer's output. It is not if the user
+// copied the identity and wrote another schema.
 func (c *decoder) sameAs(v cue.Value, o *out) bool {
 	it, err := at(v, "schema").Fields()
 	if err != nil {
@@ -548,7 +547,7 @@ func (c *decoder) sameAs(v cue.Value, o *out) bool {
 	return n == len(o.schema)
 }
 
-// ceil rounds up to an int64, or to the largest there is.
+// ceil rounds up to an int64, or to the largest one.
 func ceil(r *big.Rat) int64 {
 	q, m := new(big.Int).DivMod(r.Num(), r.Denom(), new(big.Int))
 	if m.Sign() != 0 {

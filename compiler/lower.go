@@ -12,7 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/duration"
 )
 
-// lowerAll makes the units of every entity that is sound.
+// lowerAll makes the units of every sound entity.
 func (c *lowerer) lowerAll() []ir.Unit {
 	var units []ir.Unit
 	for _, id := range c.order {
@@ -41,12 +41,12 @@ func (c *lowerer) lower(e *entity) []ir.Unit {
 	return units
 }
 
-// work is what a stage runs: its own component's, or that of a part of the entity.
+// work is what a stage runs: the code of its own component, or of a part of the entity.
 type work struct {
 	component string
 	of        *component // nil for a record that no component writes
 	run       *stage
-	fields    object // which the parameters are fields of
+	fields    object // the parameters are fields of these
 }
 
 func (c *program) work(e *entity, s *stage) (work, error) {
@@ -104,7 +104,7 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	return u
 }
 
-// unit is what the units of an entity share: how it is run.
+// unit returns what the units of an entity share: how they run.
 func (c *lowerer) unit(e *entity, s *stage, component string) ir.Unit {
 	at := c.sys.Label("", e.path()...)
 	u := ir.Unit{
@@ -140,7 +140,7 @@ func networkOf(e *entity) ir.Network {
 	return ir.NetworkUnsaid
 }
 
-// placementOf is what an entity says of its place in a cluster, nil if nothing.
+// placementOf returns an entity's placement in a cluster, or nil.
 func placementOf(e *entity) *ir.Placement {
 	o, _ := e.fields.get("kubernetes").(object)
 	if len(o) == 0 {
@@ -153,7 +153,7 @@ func placementOf(e *entity) *ir.Placement {
 	return &p
 }
 
-// params are the parameters of a unit, a JSON object.
+// params returns the parameters of a unit, a JSON object.
 func (c *lowerer) params(e *entity, w work) json.RawMessage {
 	if w.run.Document != "" {
 		o, _ := w.fields.at(w.run.Document).(object)
@@ -181,7 +181,7 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 	return o.json()
 }
 
-// nameOf is what a parameter that holds a name is given.
+// nameOf returns the value of a parameter that holds a name.
 func (c *lowerer) nameOf(e *entity, of string) string {
 	switch of {
 	case "system":
@@ -297,7 +297,7 @@ func stageOutputs(e *entity, s *stage) []ir.Output {
 	return outs
 }
 
-// outputOf is an output of a stage, or nil.
+// outputOf returns an output of a stage, or nil.
 func outputOf(e *entity, s *stage, port string) *ir.Output {
 	for _, o := range s.outputs {
 		if o.port != port {
@@ -329,8 +329,8 @@ func outputFor(o *out, port string) ir.Output {
 	return ir.Output{Port: port, Kind: o.kind, Request: o.request, Response: o.response}
 }
 
-// keysFirst orders the columns of predictions as people read them: which row,
-// when, and then what is predicted.
+// keysFirst orders the columns of predictions for readers: first the keys of the row,
+// then the time, then the prediction.
 func keysFirst(o ir.Output) ir.Schema {
 	rank := func(c ir.Column) int {
 		if i := slices.Index(o.Keys, c.Name); i >= 0 {

@@ -14,8 +14,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
-// sectionPackages are the packages of the library whose definitions are entries of
-// a section.
+// sectionPackages maps a section to the packages of the library whose definitions may be
+// its entries.
 var sectionPackages = map[string]string{
 	"sources": "source", "features": "feature", "models": "train", "deployments": "serve", "slos": "slo", "steps": "step",
 }
@@ -46,7 +46,7 @@ func examples(section string) []string {
 
 var firstDefinition = lazyregexp.New(`(?m)^(#\w+): \{`)
 
-// exampleHint says how an entry of a section is written.
+// exampleHint shows how to write an entry of a section.
 func exampleHint(e *entity) string {
 	all := examples(e.section)
 	hint := fmt.Sprintf("write `%s: %s: %s & {...}`", e.section, e.name, all[0])
@@ -56,8 +56,8 @@ func exampleHint(e *entity) string {
 	return hint
 }
 
-// componentOf finds the component of an entity, and reports whether it is one that
-// can stand in its section.
+// componentOf finds the component of an entity, and reports whether the component is
+// allowed in its section.
 func (c *decoder) componentOf(e *entity) bool {
 	name := stringAt(e.value, "component")
 	here := []diag.Span{c.sys.Label("", e.section, e.name)}
@@ -92,8 +92,8 @@ func (c *decoder) componentOf(e *entity) bool {
 	return true
 }
 
-// componentFault reports a fault of the component of an entity, at the place where the
-// component is stated and at the entity.
+// componentFault reports a fault of an entity's component, at the place that states the
+// component and at the entity.
 func (c *program) componentFault(e *entity, err error) {
 	var f *componentError
 	if !errors.As(err, &f) {
@@ -107,7 +107,7 @@ func (c *program) componentFault(e *entity, err error) {
 	})
 }
 
-// statedAt is the place where a definition gives a field its value, if that is not
+// statedAt returns the place where a definition gives a field its value, unless that is
 // in the library.
 func (c *program) statedAt(e *entity, name string) []diag.Span {
 	at := c.sys.Pos(at(e.value, name).Pos())
@@ -146,13 +146,13 @@ func (c *decoder) checkParts(e *entity) bool {
 	return true
 }
 
-// alwaysBound are the fields that mean the same for every entity.
+// alwaysBound lists the fields that mean the same for every entity.
 var alwaysBound = []string{
 	"name", "component", "needs", "retries", "timeout", "network", "kubernetes", "keys", "timestamp", "max_age",
 }
 
-// checkBound refuses a field of an entity that its component hands to no unit: it
-// would have no effect.
+// checkBound refuses a field of an entity that its component passes to no unit: it would
+// have no effect.
 func (c *decoder) checkBound(e *entity) bool {
 	if len(e.component.stages) == 0 { // a pool or a target
 		return true
@@ -231,7 +231,8 @@ func (s *stage) takes(port string) bool {
 	})
 }
 
-// binds are the fields that a stage hands to its unit, but for those of its wiring.
+// binds returns the fields that a stage passes to its unit, except for those of its
+// wiring.
 func (s *stage) binds() []string {
 	out := slices.Concat(s.Params, s.Files, s.Code, []string{s.Document, s.Image, s.Command, s.Packages, s.Secrets.field})
 	for _, f := range s.Secrets.byName {
@@ -240,7 +241,7 @@ func (s *stage) binds() []string {
 	return slices.DeleteFunc(out, func(f string) bool { return f == "" })
 }
 
-// wires are the fields of the entity that a stage itself looks at.
+// wires returns the fields of the entity that the stage itself uses.
 func (s *stage) wires() []string {
 	out := []string{s.Seed, s.Packages}
 	if s.Endpoint != nil {
@@ -249,7 +250,7 @@ func (s *stage) wires() []string {
 	return slices.DeleteFunc(out, func(f string) bool { return f == "" })
 }
 
-// unbound are the paths of fields that no bound path covers.
+// unbound returns the paths of fields that no bound path covers.
 func unbound(o object, prefix string, bound []string) []string {
 	var out []string
 	for _, f := range o {

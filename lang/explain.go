@@ -18,7 +18,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
-// explain words one fault.
+// explain describes one fault.
 func (s *System) explain(f fault) diag.Diagnostic {
 	switch f.format {
 	case undefinedField, notFound:
@@ -43,7 +43,7 @@ func (s *System) explain(f fault) diag.Diagnostic {
 	return s.explainOther(f)
 }
 
-// inPort takes apart a path below an entity's input port. For
+// inPort splits a path below an entity's input port. For
 // models.x.in.table.schema.age.type it returns the path of the port and "age".
 func inPort(p []string) (port []string, column string) {
 	if len(p) == 4 && p[2] == "on" {
@@ -108,7 +108,7 @@ func (s *System) explainUndefined(f fault) diag.Diagnostic {
 	return d
 }
 
-// selectorBase finds what stands before the name at pos: for `custmers` in
+// selectorBase returns what precedes the name at pos: for `custmers` in
 // `sources.custmers.out`, the path `sources`.
 func (s *System) selectorBase(pos diag.Pos) []string {
 	var base []string
@@ -126,8 +126,8 @@ func (s *System) selectorBase(pos diag.Pos) []string {
 	return base
 }
 
-// fieldNames lists the fields of what a selector's base means, seen from the
-// place of the fault: a package, a path from the root, or one in its entity.
+// fieldNames lists the fields of the base of a selector, as resolved at the place of the
+// fault: a package, a path from the root, or one in its entity.
 func (s *System) fieldNames(base, at []string) []string {
 	if len(base) == 1 {
 		if pkg := s.libraryPackage(base[0]); pkg != nil {
@@ -178,7 +178,7 @@ func (s *System) libraryPackage(name string) []string {
 	return defs
 }
 
-// rootLabels are the fields at the top of the user's files.
+// rootLabels lists the fields at the top level of the user's files.
 func (s *System) rootLabels() []string {
 	var names []string
 	for key := range s.decls() {
@@ -198,7 +198,7 @@ func (s *System) visibleNames() []string {
 	return out
 }
 
-// names lists the fields of a value, the optional ones too, as far as it has any.
+// names lists the fields of a value, including optional ones, if it has any.
 func names(v cue.Value) []string {
 	it, err := v.Fields(cue.Optional(true))
 	if err != nil {
@@ -307,11 +307,11 @@ func (s *System) explainTwice(f fault) diag.Diagnostic {
 	return d
 }
 
-// explainKind: a port is bound to something of another kind.
+// explainKind describes a port that is bound to something of another kind.
 func (s *System) explainKind(f fault, port []string) diag.Diagnostic {
 	ref, at := s.Reference(port...)
 	want, got := strings.Trim(f.arg(0), `"`), strings.Trim(f.arg(1), `"`)
-	// CUE does not say which is whose; the producer knows.
+	// CUE does not say which kind is whose; the producer shows it.
 	if len(ref) >= 2 {
 		if k, err := s.Lookup(append(ref[:len(ref):len(ref)], "kind")...).String(); err == nil && k == want {
 			want, got = got, want
@@ -334,7 +334,7 @@ func (s *System) explainKind(f fault, port []string) diag.Diagnostic {
 	return d
 }
 
-// a puts the article before a word.
+// a adds the indefinite article to a word.
 func a(word string) string {
 	if strings.ContainsAny(word[:min(1, len(word))], "aeiou") {
 		return "an " + word
@@ -342,8 +342,8 @@ func a(word string) string {
 	return "a " + word
 }
 
-// explainColumn: a table lacks a column that its reader needs, or has it with
-// another type or wider values.
+// explainColumn describes a table that lacks a column that its reader needs, or has it
+// with another type or wider values.
 func (s *System) explainColumn(f fault, port []string, column string) diag.Diagnostic {
 	reader := f.path[0] + "." + f.path[1]
 	ref, at := s.Reference(port...)
@@ -384,7 +384,7 @@ func (s *System) explainColumn(f fault, port []string, column string) diag.Diagn
 	default:
 		found, wanted := f.arg(0), f.arg(1)
 		if f.format == conflict && len(ref) >= 2 {
-			// Which of the two is the producer's is not said either.
+			// CUE does not say which of the two is the producer's, either.
 			if v := s.Lookup(append(ref[:len(ref):len(ref)], "schema", column, rule)...); v.Exists() && fmt.Sprint(v) == wanted {
 				found, wanted = wanted, found
 			}
@@ -414,7 +414,7 @@ func (s *System) explainValue(f fault) diag.Diagnostic {
 		return d
 	}
 	if f.format != outOfBound && s.Written(f.path...) {
-		// The user's value is the one that stands in the source.
+		// The user's value is the one in the source.
 		if at := s.At("", f.path...); strings.HasPrefix(string(s.textAt(at)), wanted) && !strings.HasPrefix(string(s.textAt(at)), found) {
 			found, wanted = wanted, found
 		}
@@ -448,7 +448,7 @@ func (s *System) explainValue(f fault) diag.Diagnostic {
 
 var tagged = lazyregexp.New(`^(.*?)\s*@tag\(([^,)]+)`)
 
-// explainTag words the fault of a field that a tag gave a wrong value.
+// explainTag describes the fault of a field that got a wrong value from a tag.
 func (s *System) explainTag(f fault) (diag.Diagnostic, bool) {
 	at := s.At("", f.path...)
 	m := tagged.FindStringSubmatch(string(s.textAt(at)))
@@ -466,7 +466,7 @@ func (s *System) explainTag(f fault) (diag.Diagnostic, bool) {
 	return diag.Diagnostic{}, false
 }
 
-// textAt is the source from a position to the end of its line.
+// textAt returns the source from a position to the end of its line.
 func (s *System) textAt(at diag.Span) []byte {
 	lines := strings.Split(string(s.Source(at.File)), "\n")
 	if at.Line == 0 || at.Line > len(lines) || at.Col > len(lines[at.Line-1]) {
@@ -530,7 +530,7 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 	return d
 }
 
-// starred matches a text that is a default among others, with its tag.
+// starred matches a default among alternatives, with its tag.
 var starred = lazyregexp.New(`^\*"[^"]*" *\| *[^@/]*[^@/ ](?: +@tag\([^)]*\))?`)
 
 var cannotFetch = lazyregexp.New(`cannot fetch (\S+@(v[^\s:]+)): (?:module \S+: )?((?s:.*))`)
@@ -550,7 +550,7 @@ func (s *System) libraryPackages() []string {
 
 var enumeration = lazyregexp.New(`^=~"\^\(([A-Za-z_|]+)\)\$"$`)
 
-// describe puts a constraint of the library into words.
+// describe describes a constraint of the library in words.
 func describe(c string) string {
 	if m := enumeration.FindStringSubmatch(c); m != nil {
 		return "one of " + strings.ReplaceAll(m[1], "|", ", ")

@@ -13,7 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// Sections are the fields of a system that hold entities.
+// Sections lists the fields of a system that hold entities.
 var Sections = []string{"targets", "resources", "sources", "features", "models", "deployments", "slos", "steps"}
 
 // Valid reports whether CUE finds nothing wrong with the whole system.
@@ -24,9 +24,9 @@ func (s *System) Valid() bool {
 	return s.valid
 }
 
-// Faults returns what CUE has found wrong, one fault per cause, in Tenon's
-// words. Entities are looked at one by one: the errors of one hide those of
-// another when a whole system is validated at once.
+// Faults returns what CUE finds wrong, one fault per cause, in Tenon's words. It checks
+// entities one by one: when a whole system is validated at once, the errors of one hide
+// those of another.
 func (s *System) Faults() diag.List {
 	if s.Valid() {
 		return nil
@@ -51,20 +51,20 @@ func (s *System) Faults() diag.List {
 		for _, name := range s.EntityNames(section) {
 			if l := whole[section+"."+name]; len(l) > 0 {
 				unread = append(unread, l...)
-				continue // what follows is CUE unifying a port with an entity
+				continue // a consequence: CUE unifies a port with an entity
 			}
 			err := s.Lookup(section, name).Validate(cue.Concrete(true), cue.Final())
 			fs = append(fs, causes(s.takeApart(err), section+"."+name)...)
 		}
 	}
-	if len(unread) > 0 { // all else may follow from it
+	if len(unread) > 0 { // everything else may be a consequence
 		fs = slices.DeleteFunc(fs, func(f fault) bool { return len(f.user) == 0 })
 	}
 	return append(unread, s.explainAll(fs)...).Sort()
 }
 
-// wholeEntities finds ports that are bound to an entity where what it gives was
-// meant, `features.x` for `features.x.out`, by the entity that reads.
+// wholeEntities finds ports that are bound to an entity instead of its output,
+// `features.x` instead of `features.x.out`, by the entity that reads.
 func (s *System) wholeEntities() map[string]diag.List {
 	names := map[string]bool{}
 	for _, section := range Sections {
@@ -94,7 +94,7 @@ func (s *System) wholeEntities() map[string]diag.List {
 	return found
 }
 
-// explainAll words the faults, leaving out what only follows from others.
+// explainAll describes the faults, without those that are consequences of others.
 func (s *System) explainAll(fs []fault) diag.List {
 	if slices.ContainsFunc(fs, fault.isCause) {
 		fs = slices.DeleteFunc(fs, func(f fault) bool { return !f.isCause() })
@@ -106,8 +106,8 @@ func (s *System) explainAll(fs []fault) diag.List {
 	return l
 }
 
-// built reports whether the package has a value whose fields can be looked at:
-// one with a name that stands for nothing has not, whatever its files say.
+// built reports whether the package has a value with fields. It has none if a name in it
+// is not defined, whatever its files contain.
 func (s *System) built() bool {
 	return slices.ContainsFunc(Sections, func(sec string) bool { return s.Lookup(sec).Exists() })
 }
@@ -116,7 +116,7 @@ func (s *System) anyEntity() bool {
 	return slices.ContainsFunc(Sections, func(sec string) bool { return len(s.EntityNames(sec)) > 0 })
 }
 
-// EntityNames returns the names in a section, in the order they are written.
+// EntityNames returns the names in a section, in source order.
 func (s *System) EntityNames(section string) []string {
 	if s.Valid() {
 		s.list(section)
@@ -135,8 +135,7 @@ func (s *System) EntityNames(section string) []string {
 			add(it.Selector().Unquoted())
 		}
 	}
-	// A section with a fault in it does not list all of its fields, or none; the
-	// sources do.
+	// A section with a fault lists none or only some of its fields; the sources list all.
 	for _, d := range s.decls()[section] {
 		var sels []*ast.SelectorExpr
 		var structs []*ast.StructLit
@@ -155,8 +154,8 @@ func (s *System) EntityNames(section string) []string {
 	return names
 }
 
-// list keeps the entities of a section of a valid system: CUE looks for a field
-// among all of its struct.
+// list caches the entities of a section of a valid system: a lookup in CUE searches all
+// fields of its struct.
 func (s *System) list(section string) {
 	if _, done := s.entities[section]; done {
 		return
@@ -176,13 +175,13 @@ func (s *System) list(section string) {
 	s.entities[section], s.names[section] = entities, names
 }
 
-// A fault is one error of CUE, taken apart.
+// A fault is one error of CUE, parsed.
 type fault struct {
 	err    errors.Error
 	format string
 	args   []any
 	path   []string
-	user   []diag.Pos // in the user's files, first the error's own
+	user   []diag.Pos // in the user's files; the error's own position first
 	lib    []diag.Pos
 }
 
@@ -193,20 +192,20 @@ func (f fault) arg(i int) string {
 	return fmt.Sprint(f.args[i])
 }
 
-// below reports whether the fault lies in the entity "section.name", or in a field
-// of the system.
+// below reports whether the fault is in the entity "section.name", or in a field of the
+// system.
 func (f fault) below(entity string) bool {
 	return entity == "" || len(f.path) >= 2 && f.path[0]+"."+f.path[1] == entity || len(f.path) >= 1 && f.path[0] == entity
 }
 
-// isCause reports whether the fault can be the cause of others. What is not a
-// cause is only worth telling when nothing else was found.
+// isCause reports whether the fault can be the cause of others. Other faults are only
+// reported if nothing else was found.
 func (f fault) isCause() bool {
 	return f.format != interpolation && f.format != comprehensionIn && f.format != emptyDisj &&
 		!strings.HasPrefix(f.format, "cannot reference optional field") && !strings.HasPrefix(f.format, "required field missing")
 }
 
-// translate turns the errors found at one entity into faults.
+// translate converts the errors of one entity to faults.
 func (s *System) translate(err error, entity string) diag.List {
 	return s.explainAll(causes(s.takeApart(err), entity))
 }
@@ -236,7 +235,7 @@ func (s *System) takeApart(err error) []fault {
 	return fs
 }
 
-// Formats of CUE's messages that are told apart.
+// CUE's message formats that need special treatment.
 const (
 	undefinedField  = "undefined field: %s"
 	notFound        = "reference %q not found"
@@ -250,8 +249,8 @@ const (
 	comprehensionIn = "missing required field in for comprehension: %v"
 )
 
-// causes keeps one fault per cause: it drops what only follows from another
-// fault, of this entity or of one it reads from.
+// causes keeps one fault per cause: it drops the consequences of other faults, of this
+// entity or of one it reads from.
 func causes(fs []fault, entity string) []fault {
 	elsewhere := slices.ContainsFunc(fs, func(f fault) bool { return !f.below(entity) })
 	kindConflict := map[string]bool{} // ports bound to a port of another kind
@@ -270,11 +269,11 @@ func causes(fs []fault, entity string) []fault {
 		p := strings.Join(f.path, ".")
 		switch {
 		case !f.below(entity):
-			continue // reported where it is
+			continue // reported at its own place
 		case !f.isCause() && elsewhere:
 			continue
 		case elsewhere && len(f.path) > 2 && (f.format == required || f.format == outOfBound || f.format == conflict) && slices.Contains(f.path, "in"):
-			continue // what is read is itself at fault
+			continue // the entity that is read has the fault
 		case twice && !(len(f.path) == 3 && f.path[2] == "component"):
 			continue
 		}
@@ -304,8 +303,8 @@ func causes(fs []fault, entity string) []fault {
 	return out
 }
 
-// rank tells which of several errors for one field says most: a bound says
-// more than a type, a type more than the default that was not taken.
+// rank orders several errors for one field by how informative they are: a bound is more
+// informative than a type, and a type more than a default that was not taken.
 func rank(f fault) int {
 	switch f.format {
 	case outOfBound:
@@ -319,12 +318,12 @@ func rank(f fault) int {
 	return 0
 }
 
-// plainSyntax puts the parser's words for what is not in a file into plain ones.
+// plainSyntax replaces the parser's terms for missing tokens with plain words.
 func plainSyntax(message string) string {
 	return strings.NewReplacer("'EOF'", "the end of the file", "'newline'", "the end of the line").Replace(message)
 }
 
-// SyntaxFaults words the errors of CUE's parser for one file.
+// SyntaxFaults describes the errors of CUE's parser for one file.
 func SyntaxFaults(file string, err error) diag.List {
 	var l diag.List
 	for _, e := range errors.Errors(err) {

@@ -20,9 +20,9 @@ type decl struct {
 	rel []string
 }
 
-// index finds the places where a field is written, by its path from the root:
-// "models.late.params.max_iter". Fields that come out of comprehensions or of
-// the user's own definitions are not in it.
+// index maps the path of a field from the root, such as "models.late.params.max_iter", to
+// the places where it is written. It omits fields that come from comprehensions or from
+// the user's own definitions.
 type index map[string][]decl
 
 func indexFiles(files []*ast.File) index {
@@ -73,7 +73,7 @@ func (ix index) addExpr(e ast.Expr, path string, def *ast.SelectorExpr, rel []st
 	}
 }
 
-// parts takes apart what `&` joins.
+// parts splits the operands of `&`.
 func parts(e ast.Expr, sels *[]*ast.SelectorExpr, structs *[]*ast.StructLit) {
 	switch e := e.(type) {
 	case *ast.BinaryExpr:
@@ -98,7 +98,7 @@ func selName(e *ast.SelectorExpr) string {
 	return name
 }
 
-// selectorPath is `a.b.c` as its names, or nil for anything else.
+// selectorPath returns the names in `a.b.c`, or nil for anything else.
 func selectorPath(e ast.Expr) []string {
 	switch e := e.(type) {
 	case *ast.Ident:
@@ -122,9 +122,8 @@ func (s *System) decls() index {
 	return s.index
 }
 
-// Label returns the place of a field's name, by the field's path from the root.
-// Where the field is not written out, it is the place of the nearest parent
-// that is.
+// Label returns the place of a field's name, by the field's path from the root. If the
+// field is not written, it returns the place of the nearest parent that is.
 func (s *System) Label(label string, path ...string) diag.Span {
 	return s.span(label, path, func(d decl) ast.Node { return d.label })
 }
@@ -153,8 +152,7 @@ func (s *System) span(label string, path []string, node func(decl) ast.Node) dia
 	return diag.Span{Pos: s.Pos(v.Pos()), Label: label}
 }
 
-// nodeSpan covers a node that stands on one line, and only the first token of
-// a longer one.
+// nodeSpan covers a node on a single line, or the first token of a longer one.
 func (s *System) nodeSpan(n ast.Node, label string) diag.Span {
 	sp := diag.Span{Pos: s.Pos(n.Pos()), Label: label}
 	if end := s.Pos(n.End()); end.Line == sp.Line && end.Col > sp.Col {
@@ -187,9 +185,9 @@ func (s *System) Lookup(path ...string) cue.Value {
 	return v.LookupPath(cue.MakePath(sels...))
 }
 
-// Reference returns the path that a field's value refers to, as written:
-// "in: c: sources.customers.out & {...}" at features.basic.in.c gives
-// sources, customers, out. It is nil where the value is no reference.
+// Reference returns the path to which a field's value refers, as written: "in: c:
+// sources.customers.out & {...}" at features.basic.in.c gives sources, customers, out. It
+// is nil if the value is not a reference.
 func (s *System) Reference(path ...string) ([]string, diag.Span) {
 	for _, d := range s.decls()[strings.Join(path, ".")] {
 		var sels []*ast.SelectorExpr
@@ -204,7 +202,7 @@ func (s *System) Reference(path ...string) ([]string, diag.Span) {
 	return nil, diag.Span{}
 }
 
-// Reads returns the entities that an entity is written to read, as
+// Reads returns the entities that an entity reads according to the source, as
 // "section/name".
 func (s *System) Reads(section, name string) []string {
 	var ids []string
@@ -219,8 +217,8 @@ func (s *System) Reads(section, name string) []string {
 	return ids
 }
 
-// Column returns the place where a column of an entity's table gets its
-// description, following references to other entities' columns.
+// Column returns the place where a column of an entity's table is declared, following
+// references to columns of other entities.
 func (s *System) Column(section, entity, column string) (diag.Span, bool) {
 	path := []string{section, entity, "schema", column}
 	for range 32 {
@@ -237,8 +235,8 @@ func (s *System) Column(section, entity, column string) (diag.Span, bool) {
 	return diag.Span{}, false
 }
 
-// follow turns a column's reference, as written inside an entity, into the path
-// of the column it means: `in.c.schema.age` through `in: c: sources.x.out`.
+// follow resolves the reference of a column, as written inside an entity, to the path of
+// the column: `in.c.schema.age` through `in: c: sources.x.out`.
 func (s *System) follow(at, ref []string) []string {
 	switch {
 	case len(ref) == 4 && ref[0] == "in" && ref[2] == "schema":
@@ -250,13 +248,13 @@ func (s *System) follow(at, ref []string) []string {
 		return ref
 	case len(ref) == 5 && ref[2] == "out" && ref[3] == "schema":
 		return []string{ref[0], ref[1], "schema", ref[4]}
-	case len(ref) == 3 && ref[1] == "schema": // a sibling: flights.schema.origin
+	case len(ref) == 3 && ref[1] == "schema": // of the same entity: flights.schema.origin
 		return []string{at[0], ref[0], "schema", ref[2]}
 	}
 	return nil
 }
 
-// Literal returns the string literal that a field is written as, or nil.
+// Literal returns the string literal of a field, or nil.
 func (s *System) Literal(path ...string) *ast.BasicLit {
 	for _, d := range s.decls()[strings.Join(path, ".")] {
 		if lit, ok := d.value.(*ast.BasicLit); ok && lit.Kind == token.STRING {

@@ -27,21 +27,21 @@ import (
 
 // Options of a load.
 type Options struct {
-	// Tags are CUE tags, "env=prod" or "prod", as with `cue -t`. The value of
-	// the former also chooses files that say @if(prod).
+	// Tags are CUE tags, "env=prod" or "prod", as with `cue -t`. The value of a tag such
+	// as env=prod also selects files with @if(prod).
 	Tags []string
-	// Env is the environment that CUE's module system reads, as os.Environ.
+	// Env is the environment for CUE's module system, in the format of os.Environ.
 	Env []string
-	// Record, if set, is told what is read.
+	// Record, if set, records what is read.
 	Record *fingerprint.Record
 }
 
-// A System is the evaluated CUE of one system. Its value may hold errors; they
-// are found with [System.Faults], entity by entity.
+// A System is the evaluated CUE of one system. Its value may contain errors;
+// [System.Faults] finds them, entity by entity.
 type System struct {
 	Dir   string // absolute
 	Value cue.Value
-	// Files are the user's files that were read, by the name positions give them.
+	// Files holds the user's files that were read, by the name used in positions.
 	Files map[string][]byte
 
 	tags         []string
@@ -57,13 +57,13 @@ type System struct {
 	index        index
 	validOnce    sync.Once
 	valid        bool
-	// Of a valid system, by section, see list.
+	// Entities of a valid system by section, see list.
 	entities map[string]map[string]cue.Value
 	names    map[string][]string
 }
 
-// Load reads and evaluates the CUE package in dir. The error is a [diag.List]
-// where the fault is the user's.
+// Load reads and evaluates the CUE package in dir. The error is a [diag.List] if the user
+// has to fix it.
 func Load(dir string, o Options) (*System, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -75,7 +75,7 @@ func Load(dir string, o Options) (*System, error) {
 	}
 	recordModule(o.Record, abs, root)
 	s := &System{Dir: abs, Files: map[string][]byte{}, tags: o.Tags, root: root, registry: newRegistry(o.Env)}
-	var mu sync.Mutex // the loader parses files side by side
+	var mu sync.Mutex // the loader parses files in parallel
 	cfg := &load.Config{
 		Dir:      abs,
 		Tags:     withFileTags(abs, o.Tags),
@@ -104,14 +104,14 @@ func Load(dir string, o Options) (*System, error) {
 	}
 	s.instance, s.syntax, s.imports = inst, inst.Files, inst.Imports
 	s.recordFolders(o.Record)
-	recordModule(o.Record, abs, root) // once more: the loader read it in between
+	recordModule(o.Record, abs, root) // again, because the loader has read it in between
 	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))
 	s.Value = s.cue.BuildInstance(inst)
 	return s, nil
 }
 
-// withFileTags makes `-t env=prod` choose files as well: where a file of the
-// folder says @if(prod), the value counts as a boolean tag too.
+// withFileTags lets `-t env=prod` select files as well: if a file in the folder has
+// @if(prod), the value also counts as a boolean tag.
 func withFileTags(dir string, tags []string) []string {
 	out := slices.Clone(tags)
 	for _, t := range tags {
@@ -134,8 +134,8 @@ func anyFile(dir string, holds *regexp.Regexp) bool {
 	})
 }
 
-// checkFolder gives the folder of the module, and the faults that the loader
-// would put in its own words.
+// checkFolder returns the folder of the module. It reports faults that the loader would
+// report in its own words.
 func checkFolder(shown, abs string) (root string, err error) {
 	fail := func(message, hint string) (string, error) {
 		return "", diag.List{{Message: message, Hint: hint}}
@@ -167,7 +167,7 @@ func checkFolder(shown, abs string) (root string, err error) {
 	return root, nil
 }
 
-// moduleAbove is the folder of the module that a folder is part of, "" without one.
+// moduleAbove returns the folder of the module that contains a folder, or "".
 func moduleAbove(dir string) string {
 	for d := dir; ; d = filepath.Dir(d) {
 		if _, err := os.Stat(filepath.Join(d, "cue.mod", "module.cue")); err == nil {
@@ -193,7 +193,7 @@ func readSource(name string, src any) ([]byte, error) {
 	return nil, fmt.Errorf("read %s: a source of type %T", name, src)
 }
 
-// display is the name of a file as positions give it: relative to the system's
+// display returns the name of a file as used in positions: relative to the system's
 // folder, or below the library's module path.
 func (s *System) display(file string) string {
 	if rest, ok := strings.CutPrefix(file, libraryRoot); ok {
@@ -218,7 +218,7 @@ func (s *System) Pos(p token.Pos) diag.Pos {
 	return diag.Pos{File: s.display(at.Filename), Line: at.Line, Col: at.Column}
 }
 
-// Source returns the content of a file by the name in a position.
+// Source returns the content of a file by its name in positions.
 func (s *System) Source(file string) []byte {
 	if b, ok := s.Files[file]; ok {
 		return b

@@ -26,9 +26,9 @@ type Module struct {
 	Digest string // of all its files
 }
 
-// Modules returns the modules from registries that packages of the system come from,
-// by name. The embedded library, the system's own module and those that a folder
-// replaces are left out. What is read is noted in the record.
+// Modules returns the modules from registries that provide packages of the system, by
+// name. It omits the embedded library, the system's own module and modules that are
+// replaced by a folder. It adds what it reads to the record.
 func (s *System) Modules(record *fingerprint.Record) ([]Module, error) {
 	found := map[string]module.Version{}
 	for _, insts := range s.packages() {
@@ -55,7 +55,7 @@ func (s *System) Requires(name string) bool {
 	return slices.ContainsFunc(s.instance.ModuleFile.DepVersions(), func(v module.Version) bool { return v.String() == name })
 }
 
-// ModuleSpan is where cue.mod/module.cue names a module.
+// ModuleSpan returns where cue.mod/module.cue names a module.
 func (s *System) ModuleSpan(path string) diag.Span {
 	file := filepath.Join(s.root, "cue.mod", "module.cue")
 	b, err := os.ReadFile(file)
@@ -75,7 +75,7 @@ func (s *System) ModuleSpan(path string) diag.Span {
 	return diag.Span{Pos: diag.Pos{File: shown}}
 }
 
-// moduleDigest names a module by the content of all its files.
+// moduleDigest returns a digest of all files of a module.
 func moduleDigest(dir string, record *fingerprint.Record) (string, error) {
 	h := sha256.New()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -15,13 +15,12 @@ import (
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
-// A Package is a CUE package that the system imports, directly or not, or the
-// system's own.
+// A Package is the system's own CUE package, or one that it imports, directly or not.
 type Package struct {
 	Path  string // "tenon.dev/source"
 	Value cue.Value
-	// Files is the folder of the package, with all that is beside its CUE. The
-	// library's is as in its repository, one folder for each component.
+	// Files is the folder of the package, with everything beside its CUE. For the library
+	// it has the structure of the repository, one folder for each component.
 	Files fs.FS
 	// Dir is that folder on disk, "" for the embedded library.
 	Dir string
@@ -30,12 +29,12 @@ type Package struct {
 	files []*ast.File
 }
 
-// Library reports whether the package is one of the embedded library.
+// Library reports whether the package is part of the embedded library.
 func (p Package) Library() bool { return p.Dir == "" }
 
-// Label returns the place of a field's name, by the field's path from the root of
-// the package. Where the field is not written out, it is the place of the nearest
-// parent that is.
+// Label returns the place of a field's name, by the field's path from the root of the
+// package. If the field is not written, it returns the place of the nearest parent that
+// is.
 func (p Package) Label(label string, path ...string) diag.Span {
 	ix := indexFiles(p.files)
 	for n := len(path); n > 0; n-- {
@@ -46,8 +45,8 @@ func (p Package) Label(label string, path ...string) diag.Span {
 	return diag.Span{Pos: diag.Pos{File: p.sys.display(p.Dir)}, Label: label}
 }
 
-// Package returns the package with an import path, without its version. It is an
-// error if the system does not import it, or if that is not one package.
+// Package returns the package with an import path, given without its version. It returns
+// an error if the system does not import it, or imports several such packages.
 func (s *System) Package(path string) (Package, error) {
 	insts := s.packages()[path]
 	if len(insts) == 0 {
@@ -75,14 +74,14 @@ func (s *System) Package(path string) (Package, error) {
 	return p, nil
 }
 
-// libraryPath is the path in the embedded library of a file or folder there.
+// libraryPath returns the path within the embedded library of a file or folder.
 func libraryPath(name string) (string, bool) {
 	rest, ok := strings.CutPrefix(name, libraryRoot+string(filepath.Separator))
 	return filepath.ToSlash(rest), ok
 }
 
-// packages are the instances behind the system by their import paths. One that is
-// imported in several versions, or by several paths, has several.
+// packages returns the instances behind the system by their import paths. A package that
+// is imported in several versions, or by several paths, has several.
 func (s *System) packages() map[string][]*build.Instance {
 	s.packagesOnce.Do(func() {
 		s.byPath = map[string][]*build.Instance{}
@@ -104,8 +103,8 @@ func (s *System) packages() map[string][]*build.Instance {
 	return s.byPath
 }
 
-// barePath is an import path without its version and package name:
-// "tenon.dev/source@v0:source" is "tenon.dev/source".
+// barePath returns an import path without its version and package name:
+// "tenon.dev/source@v0:source" becomes "tenon.dev/source".
 func barePath(p string) string {
 	p, _, _ = strings.Cut(p, ":")
 	module, rest, versioned := strings.Cut(p, "@")

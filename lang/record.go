@@ -9,8 +9,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
-// unrecorded is what makes CUE read more than its files: the clock and the
-// machine for a tag, or other files.
+// unrecorded matches what makes CUE read more than its files: the clock and the machine
+// for a tag, or other files.
 var unrecorded = lazyregexp.New(`@extern\(|@tag\([^)]*\bvar\b`)
 
 func recordSource(r *fingerprint.Record, file string, content []byte) {
@@ -20,8 +20,8 @@ func recordSource(r *fingerprint.Record, file string, content []byte) {
 	}
 }
 
-// recordModule records where the module of the system in dir begins, and all of
-// its folder cue.mod.
+// recordModule records where the module of the system in dir is, and its complete cue.mod
+// folder.
 func recordModule(r *fingerprint.Record, dir, root string) {
 	if r == nil {
 		return
@@ -58,11 +58,10 @@ func recordNames(r *fingerprint.Record, dir string) error {
 	return err
 }
 
-// recordFolders records the names of the files that the loader found in the
-// folders of the package, of those it imports, and above them: a package has the
-// files of the folders above as well. Of a module that a folder replaces, it records
-// the folder cue.mod too. What comes from a registry is recorded by
-// [System.Modules].
+// recordFolders records the names of the files that the loader found in the folders of
+// the package, of its imports, and above them: a package includes the files of the
+// folders above. For a module that a folder replaces, it also records the folder cue.mod.
+// [System.Modules] records what comes from a registry.
 func (s *System) recordFolders(r *fingerprint.Record) {
 	if r == nil {
 		return

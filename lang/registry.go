@@ -17,8 +17,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
-// libraryRoot is where the embedded library seems to stand. The loader wants a
-// path of the operating system; the files come from an overlay, not from disk.
+// libraryRoot is the virtual folder of the embedded library. The loader requires a path
+// of the operating system; the files come from an overlay, not from disk.
 var libraryRoot = filepath.FromSlash("/" + stdlib.Module)
 
 // registry serves the embedded library and leaves every other module to the
@@ -28,7 +28,7 @@ type registry struct {
 	from string // what the user configured
 
 	mu      sync.Mutex
-	fetched map[string]module.Version // by the folder that they are in
+	fetched map[string]module.Version // by folder
 }
 
 func newRegistry(env []string) *registry {
@@ -81,8 +81,8 @@ func (r *registry) Fetch(ctx context.Context, m module.Version) (module.SourceLo
 	return module.SourceLoc{FS: libraryFS{stdlib.CUE()}, Dir: "."}, nil
 }
 
-// origin is the module that the folder of a package was fetched with, and where that
-// is; "" if it was not. ([build.Instance.Root] is that of the system's module.)
+// origin returns the module with which the folder of a package was fetched, and its
+// version, or "". ([build.Instance.Root] is that of the system's module.)
 func (r *registry) origin(dir string) (string, module.Version) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

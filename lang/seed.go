@@ -20,7 +20,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
-// CacheDir is where the stock cue command keeps modules, given the environment.
+// CacheDir returns where the stock cue command keeps modules, given the environment.
 func CacheDir(getenv func(string) string) (string, error) {
 	if dir := getenv("CUE_CACHE_DIR"); dir != "" {
 		return dir, nil
@@ -32,9 +32,9 @@ func CacheDir(getenv func(string) string) (string, error) {
 	return filepath.Join(dir, "cue"), nil
 }
 
-// Seed puts the embedded library into the cache of the stock cue command, so
-// that it and CUE's language server resolve the same imports without a
-// registry. What is there already and the same is left alone.
+// Seed writes the embedded library into the cache of the stock cue command, so that it
+// and CUE's language server resolve the same imports without a registry. It leaves an
+// identical copy alone.
 func Seed(ctx context.Context, cacheDir string) error {
 	v, err := module.NewVersion(stdlib.Module, stdlib.Version)
 	if err != nil {
@@ -44,7 +44,7 @@ func Seed(ctx context.Context, cacheDir string) error {
 	if sameFiles(extracted) {
 		return nil
 	}
-	// Another build of this version was there: its files would win.
+	// Remove another build of this version: its files would win.
 	for _, dir := range []string{extracted, filepath.Join(cacheDir, "mod", "download", v.BasePath())} {
 		if err := removeReadOnly(dir); err != nil {
 			return fmt.Errorf("seed the cache of cue: %w", err)
@@ -112,7 +112,7 @@ func sameFiles(dir string) bool {
 	return n == 0
 }
 
-// removeReadOnly removes a folder whose subfolders may not be written to.
+// removeReadOnly removes a folder with read-only subfolders.
 func removeReadOnly(dir string) error {
 	_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {

@@ -79,7 +79,7 @@ artifacts.`,
 	return c
 }
 
-// A consent is how a plan is carried out.
+// A consent is how to apply a plan, and whether to ask first.
 type consent struct {
 	yes, json bool
 	detach    bool // in the cluster
@@ -92,7 +92,7 @@ func (o *consent) flags(c *cobra.Command) {
 	c.Flags().IntVarP(&o.parallel, "parallel", "p", 0, "run at most `N` units at a time (0: as resources allow)")
 }
 
-// carryOut shows a plan, asks, and does what it says.
+// carryOut shows a plan, asks for confirmation, and applies it.
 func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session, c consent) error {
 	if c.detach {
 		if err := s.CheckDetach(ctx, p); err != nil {
@@ -117,7 +117,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 	if err := errors.Join(s.CheckSecrets(p), s.CheckPreparations(ctx, p)); err != nil {
 		return err
 	}
-	if !c.yes && work.Planned { // what a killed apply left is ended without a question
+	if !c.yes && work.Planned { // ending what a killed apply left needs no confirmation
 		if err := a.confirm("Apply this plan?"); err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 	return view.end(ctx, result, err)
 }
 
-// detach starts the apply of a plan in the cluster, and says how to go on.
+// detach starts a detached apply of a plan, and prints how to follow it.
 func (a *app) detach(ctx context.Context, p *planner.Plan, s *project.Session, c consent) error {
 	d, err := s.Detach(ctx, p, project.DetachOptions{Parallel: c.parallel, Args: runDetachedArgs})
 	if err != nil {
@@ -195,10 +195,10 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 	return plan, s, nil
 }
 
-// errUnasked is what --json without --yes gets: a question would spoil the JSON.
+// errUnasked is the error for --json without --yes: a question would break the JSON.
 var errUnasked = &usageError{errors.New("--json asks nothing: it needs --yes")}
 
-// confirm asks on the terminal, and refuses where nobody can answer.
+// confirm asks on the terminal, and fails if nobody can answer.
 func (a *app) confirm(question string) error {
 	if !a.terminal {
 		return &usageError{errors.New("nobody is here to confirm: run it with --yes")}

@@ -73,7 +73,7 @@ It runs nothing, contacts no cluster, and does not read the state.`,
 	return c
 }
 
-// formats are those in which a compiled system is printed.
+// formats lists the output formats for a compiled system.
 var formats = []string{"table", "ir", "manifests"}
 
 func (a *app) printManifests(sys *ir.System, units []ir.Unit) error {
@@ -84,7 +84,7 @@ func (a *app) printManifests(sys *ir.System, units []ir.Unit) error {
 	return a.printYAML(all)
 }
 
-// printYAML prints objects as documents of YAML.
+// printYAML prints objects as YAML documents.
 func (a *app) printYAML(objects []executors.Manifest) error {
 	for _, m := range objects {
 		if _, err := fmt.Fprintf(a.stdout, "---\n%s", m.YAML); err != nil {

@@ -150,7 +150,7 @@ in one line, what comes of empty tables and of one row, and that a run can be en
 	return c
 }
 
-// A componentDocument is what the tests of components came to, for machines.
+// A componentDocument is the JSON output of component tests.
 type componentDocument struct {
 	Components []componentResult `json:"components"`
 	Failed     int               `json:"failed"`

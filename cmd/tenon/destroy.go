@@ -64,7 +64,7 @@ delete the state folder afterwards.`,
 	return c
 }
 
-// confirmDestroy shows what is destroyed, and asks.
+// confirmDestroy shows what will be destroyed, and asks for confirmation.
 func (a *app) confirmDestroy(units []string, yes, asJSON bool) error {
 	if len(units) == 0 && !asJSON {
 		fmt.Fprintln(a.stdout, "Nothing stands.")

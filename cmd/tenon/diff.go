@@ -68,7 +68,7 @@ The exit code is 0 if nothing differs, 1 for an error, and 2 if something differ
 	return c
 }
 
-// diff compares what the arguments name.
+// diff compares the versions that the arguments name.
 func (a *app) diff(ctx context.Context, dir string, args []string) (*project.Diff, error) {
 	p, err := a.project(dir)
 	if err != nil {

@@ -87,7 +87,7 @@ func (a *app) formatBelow(root string, check bool) (changed int, err error) {
 	return changed, err
 }
 
-// writeWhole replaces a file, or leaves it as it was.
+// writeWhole replaces a file completely, or leaves it unchanged.
 func writeWhole(path string, b []byte, mode fs.FileMode) error {
 	if err := files.Write(path, b, mode); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

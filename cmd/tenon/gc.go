@@ -91,7 +91,7 @@ func modelsToKeep(s string) (int, error) {
 // An age is a duration that may be written in days.
 type age time.Duration
 
-func (d *age) String() string { return "" } // of the default
+func (d *age) String() string { return "" } // no default value
 
 func (d *age) Type() string { return "age" }
 
@@ -138,7 +138,7 @@ func (a *app) collectGarbage(ctx context.Context, s *project.Session, o gcOption
 	return nil
 }
 
-// garbageKinds are what kinds of garbage are called, in the order they are shown.
+// garbageKinds lists the names of the kinds of garbage, in display order.
 var garbageKinds = []struct{ kind, one string }{
 	{"artifact", "artifact"}, {"run", "run folder"}, {"code", "code folder"}, {"python environment", "python environment"},
 }
@@ -180,7 +180,7 @@ func (a *app) printGarbage(doc *project.Garbage) error {
 	return t.Flush()
 }
 
-// spanOfModels names the models whose versions go.
+// spanOfModels describes the models whose versions are removed.
 func spanOfModels(models []state.ModelVersion) string {
 	var names []string
 	for _, m := range models {

@@ -69,7 +69,7 @@ func orDash(s string) string {
 	return s
 }
 
-// whatDid says in a few words what a revision did.
+// whatDid describes in a few words what a revision did.
 func whatDid(r project.Revision) string {
 	var parts []string
 	switch r.Act {

@@ -93,7 +93,7 @@ func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.S
 	return sources, nil
 }
 
-// columnsAsCUE writes a schema, ready to be pasted.
+// columnsAsCUE formats a schema so that it can be pasted.
 func columnsAsCUE(cols []duck.Inferred, bounds bool) string {
 	width := 0
 	for _, c := range cols {

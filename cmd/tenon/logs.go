@@ -16,13 +16,13 @@ unit it prints what the last tenon apply --detach has said.`,
 		Example: "  tenon logs models/late/train\n  tenon logs deployments/api -f\n  tenon logs -f",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
-			quietly := func() bool { return true } // an interrupt ends nothing but this
+			quietly := func() bool { return true } // an interrupt only ends this command
 			a.leave.Store(&quietly)
 			p, err := a.project(dir)
 			if err != nil {
 				return err
 			}
-			if len(args) == 0 && !p.Shared() { // only such a state is of detached applies
+			if len(args) == 0 && !p.Shared() { // only a shared state has detached applies
 				return oneUnit(c, args)
 			}
 			return p.WithApplied(ctx, func(w *project.Workspace) error {

@@ -50,7 +50,7 @@ metrics it was registered with. "*" marks the version that stands.`,
 	return c
 }
 
-// allMetrics writes at most n metrics, those people look at first.
+// allMetrics formats at most n metrics, the most important first.
 func allMetrics(m map[string]float64, n int) string {
 	var names []string
 	for _, h := range headline {

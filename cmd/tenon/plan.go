@@ -78,7 +78,7 @@ func planFlags(c *cobra.Command, o *project.PlanOptions) {
 	c.Flags().BoolVar(&o.Pull, "pull", false, "resolve the names of images again")
 }
 
-// writePlan writes a plan to a file and says so, unless quiet.
+// writePlan writes a plan to a file and reports that, unless quiet.
 func (a *app) writePlan(p *planner.Plan, out string, quiet bool) error {
 	if err := planner.Write(out, p); err != nil || quiet {
 		return err
@@ -87,11 +87,11 @@ func (a *app) writePlan(p *planner.Plan, out string, quiet bool) error {
 	return err
 }
 
-// changes reports whether something else stands after an item of a plan: also
-// where a result of an earlier run takes the place of the one that stands.
+// changes reports whether an item of a plan changes what is deployed. Restoring the
+// result of an earlier run counts.
 func changes(i planner.Item) bool { return i.Action.Changes() || i.Restores() }
 
-// planDocument is a plan for machines: without the code it carries.
+// planDocument returns the JSON form of a plan, without its code.
 func planDocument(p *planner.Plan) any {
 	return struct {
 		Version int               `json:"plan"`
@@ -103,7 +103,7 @@ func planDocument(p *planner.Plan) any {
 		Images  map[string]string `json:"images,omitempty"`
 		Items   []planner.Item    `json:"items"`
 		Summary planner.Summary   `json:"summary"`
-		// What has to be made before units can start.
+		// What has to be prepared before units can start.
 		Prepare   []planner.Preparation  `json:"prepare,omitempty"`
 		Preparing planner.PrepareSummary `json:"preparing,omitzero"`
 	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Items, p.Summary(), p.Prepare, p.Preparing()}

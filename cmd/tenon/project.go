@@ -13,8 +13,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
-// project is the engine for the system in dir, with the settings that the command line and
-// the environment give.
+// project returns the engine for the system in dir, with the settings from the command
+// line and the environment.
 func (a *app) project(dir string) (*project.Project, error) {
 	s, err := a.settings(dir)
 	return project.New(s), err
@@ -34,7 +34,7 @@ func (a *app) settings(dir string) (project.Settings, error) {
 			Runner:            cmp.Or(os.Getenv("TENON_RUN"), beside("tenon-run")),
 			Pod:               cmp.Or(os.Getenv("TENON_POD"), beside("tenon-pod")),
 			ContainerdAddress: os.Getenv("CONTAINERD_ADDRESS"), ContainerdNamespace: os.Getenv("CONTAINERD_NAMESPACE"),
-			CDI: filepath.SplitList(os.Getenv("TENON_CDI")), // instead of the usual folders
+			CDI: filepath.SplitList(os.Getenv("TENON_CDI")), // replaces the usual folders
 		},
 		Notify: a.notify, Faults: injected,
 	}, nil
@@ -49,7 +49,8 @@ func newDuck() *worker.Client {
 	return worker.New(program)
 }
 
-// uvs is $TENON_UV, or the uv in the path, or the one that make installed beside the binary.
+// uvs returns $TENON_UV, or the uv in the path and the one that make installed beside the
+// binary.
 func uvs(installed string) []string {
 	if uv := os.Getenv("TENON_UV"); uv != "" {
 		return []string{uv}
@@ -57,7 +58,7 @@ func uvs(installed string) []string {
 	return []string{"uv", installed}
 }
 
-// cacheDir holds what all systems of a user share and can be made again.
+// cacheDir is the folder for what all systems of a user share and can be made again.
 func cacheDir() string {
 	if dir := os.Getenv("TENON_CACHE"); dir != "" {
 		return dir
@@ -69,7 +70,7 @@ func cacheDir() string {
 	return filepath.Join(base, "tenon")
 }
 
-// notify prints what the engine has to say while it works.
+// notify prints a notice of the engine.
 func (a *app) notify(n project.Notice) {
 	if n.Warning {
 		n.Text = "tenon: " + n.Text
@@ -86,7 +87,7 @@ func (a *app) compile(ctx context.Context, dir string) (*compiler.Result, error)
 	return p.Compile(ctx)
 }
 
-// withApplied calls f with the state of the system in dir, which has to exist.
+// withApplied calls f with the state of the system in dir, which must exist.
 func (a *app) withApplied(ctx context.Context, dir string, f func(w *project.Workspace) error) error {
 	p, err := a.project(dir)
 	if err != nil {

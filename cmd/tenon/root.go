@@ -26,21 +26,21 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
-// An app is what all commands share: where they read and write, and how.
+// An app is what all commands share: input, output and global flags.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool // stdout is one
+	terminal       bool // stdout is a terminal
 	color          bool
 	stop           context.CancelCauseFunc
-	began          bool // a command took the command line
-	// leave, if it is set, is called before what runs is ended because of a signal. It
-	// may end the program instead, and reports whether nothing has to be said.
+	began          bool // a command accepted the command line
+	// leave, if set, is called when a signal arrives, before what runs is ended. It may
+	// end the program instead. It reports whether to print no message.
 	leave atomic.Pointer[func() bool]
 
 	tags  []string
 	state string
-	store string // URL of the store of artifacts that other machines reach, or ""
+	store string // URL of an artifact store that other machines can reach, or ""
 
 	duck *worker.Client // types and runs SQL, and reads tables
 }
@@ -49,22 +49,22 @@ type app struct {
 const (
 	exitOK      = 0
 	exitError   = executors.ExitFailed
-	exitChanges = 2 // of diff, and with --detailed-exitcode
+	exitChanges = 2 // for diff, and with --detailed-exitcode
 	exitUsage   = executors.ExitUsage
-	exitAgain   = 75 // of a detached apply that has to be started again
+	exitAgain   = 75 // for a detached apply that has to be restarted
 	exitStopped = 130
 )
 
-// errChanges makes a command end with exitChanges and say nothing.
+// errChanges makes a command exit with exitChanges, without a message.
 var errChanges = errors.New("there are changes")
 
-// errSaid makes a command end with exitError and say nothing more.
+// errSaid makes a command exit with exitError, without another message.
 var errSaid = errors.New("said already")
 
-// errStopped is the cause of a context that an interrupt ended.
+// errStopped is the cause of a context that was canceled by an interrupt.
 var errStopped = errors.New("interrupted")
 
-// injected is what a test binary sets before it runs the program.
+// injected is set by test binaries before they run the program.
 var injected project.Faults
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -86,7 +86,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return a.exitCode(err)
 }
 
-// misused is the error of a command line that no command took.
+// misused returns the error for a command line that no command accepted.
 func misused(root *cobra.Command, args []string, err error) error {
 	var usage *usageError
 	if errors.As(err, &usage) {
@@ -112,8 +112,8 @@ func noCommand(root *cobra.Command, name string) error {
 	return &usageError{fmt.Errorf("there is no command %q: %s", name, hint)}
 }
 
-// watchSignals lets a first interrupt end what runs in order, and a second one
-// at once.
+// watchSignals makes a first interrupt end everything in an orderly way, and a second one
+// end it at once.
 func (a *app) watchSignals() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -128,7 +128,7 @@ func (a *app) watchSignals() {
 	}()
 }
 
-// exitCode prints an error and tells how to exit.
+// exitCode prints an error and returns the exit code.
 func (a *app) exitCode(err error) int {
 	var faults *project.SourceError
 	var usage *usageError
@@ -160,7 +160,7 @@ func (a *app) exitCode(err error) int {
 	return exitError
 }
 
-// withFlags adds the flags that remove what is in the way of a detached apply.
+// withFlags adds the flags that remove the obstacles to a detached apply.
 func withFlags(e *project.DetachError) error {
 	out := &project.DetachError{}
 	for _, o := range e.Obstacles {
@@ -175,7 +175,7 @@ func withFlags(e *project.DetachError) error {
 	return out
 }
 
-// wayOut names the flag that helps against an error of the engine, or is "".
+// wayOut returns the flag that helps against an error of the engine, or "".
 func (a *app) wayOut(err error) string {
 	var setting *project.SettingError
 	var held *state.HeldError
@@ -196,7 +196,7 @@ func (a *app) wayOut(err error) string {
 	return ""
 }
 
-// printFaults writes faults, and how many they are.
+// printFaults prints faults and their number.
 func printFaults(w io.Writer, e *project.SourceError, style diag.Style) error {
 	err := diag.Print(w, e.Faults, e.Source, style)
 	if n := len(e.Faults); n > 1 && err == nil {
@@ -205,7 +205,7 @@ func printFaults(w io.Writer, e *project.SourceError, style diag.Style) error {
 	return err
 }
 
-// A usageError is a command line that cannot be taken.
+// A usageError means that the command line is invalid.
 type usageError struct{ error }
 
 func newRoot(a *app) *cobra.Command {
@@ -252,7 +252,7 @@ func (a *app) systemFlags(c *cobra.Command) {
 	a.stateFlag(c)
 }
 
-// tagFlag adds the flag of commands that read a system and not the state.
+// tagFlag adds the flag of commands that read a system but not its state.
 func (a *app) tagFlag(c *cobra.Command) {
 	c.Flags().StringArrayVarP(&a.tags, "tag", "t", nil, "set a CUE `TAG`: env=prod, target=cluster, or prod alone (repeatable)")
 }
@@ -263,8 +263,8 @@ func (a *app) stateFlag(c *cobra.Command) {
 	c.Flags().StringVar(&a.store, "artifacts", "", "also keep artifacts at `URL` (default $TENON_ARTIFACTS)")
 }
 
-// folder is the system's folder from a command's arguments, by default the
-// current one.
+// folder returns the system's folder from a command's arguments; the default is the
+// current folder.
 func folder(args []string) string {
 	if len(args) == 0 {
 		return "."
@@ -272,10 +272,10 @@ func folder(args []string) string {
 	return args[0]
 }
 
-// stateAt is what the user says of where the state is.
+// stateAt returns where the user says the state is.
 func (a *app) stateAt() string { return cmp.Or(a.state, os.Getenv("TENON_STATE")) }
 
-// atMost is cobra's MaximumNArgs with an error that helps.
+// atMost is cobra's MaximumNArgs with a helpful error.
 func atMost(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) > n {
@@ -285,7 +285,7 @@ func atMost(n int, what string) cobra.PositionalArgs {
 	}
 }
 
-// oneUnit asks for the name of a unit.
+// oneUnit requires the name of one unit.
 func oneUnit(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return &usageError{fmt.Errorf("tenon %s takes one unit, such as models/late/train, and was given %s; see tenon %[1]s --help", c.Name(), plural(int64(len(args)), "argument"))}
@@ -310,7 +310,7 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// completeUnits completes the names of units that are deployed.
+// completeUnits completes the names of deployed units.
 func (a *app) completeUnits(dir *string) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, toComplete string) (units []string, _ cobra.ShellCompDirective) {
 		if len(args) == 0 {
@@ -324,7 +324,7 @@ func (a *app) completeUnits(dir *string) cobra.CompletionFunc {
 	}
 }
 
-// completeRevisions are the applied revisions, newest first.
+// completeRevisions completes the applied revisions, newest first.
 func (a *app) completeRevisions(ctx context.Context, dir string) (names []string) {
 	_ = a.withApplied(ctx, dir, func(w *project.Workspace) error {
 		revisions, err := w.Revisions(ctx, 20)

@@ -10,13 +10,13 @@ import (
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 )
 
-// runDetachedArgs are the arguments of the command below.
+// runDetachedArgs returns the arguments of the command below.
 func runDetachedArgs(artifacts, request string) []string {
 	return []string{"run-detached", "--artifacts", artifacts, "--request", request}
 }
 
-// runDetachedCommand applies a plan inside the cluster. The Job of tenon apply --detach runs it;
-// users do not, so it is hidden.
+// runDetachedCommand applies a plan inside the cluster. The Job of tenon apply --detach
+// runs it; it is hidden because users do not.
 func runDetachedCommand(a *app) *cobra.Command {
 	var request string
 	c := &cobra.Command{

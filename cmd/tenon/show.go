@@ -150,7 +150,7 @@ func (a *app) printUnit(s *project.Unit, withLineage bool) {
 	}
 }
 
-// usageLine tells what a run took, as far as that is known.
+// usageLine describes what a run used, as far as it is known.
 func usageLine(u state.Usage) string {
 	var parts []string
 	if u.CPU > 0 {
@@ -168,7 +168,7 @@ func usageLine(u state.Usage) string {
 	return strings.Join(parts, ", ")
 }
 
-// describeParams writes one parameter a line, by the field that the user wrote.
+// describeParams returns one line per parameter, named by the field that the user wrote.
 func describeParams(s *project.Unit) []string {
 	var params map[string]json.RawMessage
 	if err := json.Unmarshal(s.Unit.Params, &params); err != nil {

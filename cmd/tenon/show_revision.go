@@ -13,7 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// showRevision shows a revision: what it was, and what became of each unit.
+// showRevision shows a revision and the outcome of each unit.
 func (a *app) showRevision(ctx context.Context, w *project.Workspace, name string, asJSON bool) error {
 	r, err := w.RevisionDetail(ctx, name, asJSON)
 	if err != nil {

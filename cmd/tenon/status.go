@@ -99,7 +99,7 @@ func (a *app) printStatus(s *project.Status) error {
 	return nil
 }
 
-// underWay says who goes on with an apply, or that nobody does.
+// underWay describes who continues an apply, or that nobody does.
 func underWay(u *project.UnderWay) string {
 	switch {
 	case u.Phase == state.Failed:

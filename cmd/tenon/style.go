@@ -10,7 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// Colours of a terminal, by what they stand for.
+// Terminal colours, by meaning.
 const (
 	red    = "31"
 	green  = "32"
@@ -33,7 +33,7 @@ func (a *app) style() diag.Style {
 	return diag.Style{Error: mark("1;" + red), Place: mark(cyan), Caret: mark(red), Note: mark(bold)}
 }
 
-// printJSON prints a document for machines.
+// printJSON prints a JSON document.
 func (a *app) printJSON(v any) error {
 	enc := json.NewEncoder(a.stdout)
 	enc.SetIndent("", "  ")
@@ -44,7 +44,7 @@ func (a *app) printJSON(v any) error {
 // table aligns columns. Close it to print.
 func table(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 2, 8, 2, ' ', 0) }
 
-// took writes a duration as people read it: "340ms", "12.4s", "3m05s".
+// took formats a duration for people: "340ms", "12.4s", "3m05s".
 func took(d time.Duration) string {
 	switch {
 	case d < time.Second:

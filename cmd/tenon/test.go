@@ -103,7 +103,7 @@ func (a *app) test(ctx context.Context, o systemtest.Options, update, asJSON boo
 	return err
 }
 
-// updateCommand is the command that accepts what comes out.
+// updateCommand returns the command that accepts the actual results.
 func updateCommand(dir string) string {
 	if dir == "." {
 		return "tenon test --update"
@@ -115,7 +115,7 @@ const firstTest = `    # From nothing, everything is made.
     plan from nothing
 `
 
-// A testDocument is what tests came to, for machines.
+// A testDocument is the JSON output of tests.
 type testDocument struct {
 	Tests     []testResult `json:"tests"`
 	Failed    int          `json:"failed"`
@@ -146,8 +146,8 @@ func (d testDocument) summary(dir string, in time.Duration) string {
 	return text
 }
 
-// printTest prints how a test came out. What several have in common, such as a
-// system that does not compile, is shown with the first of them.
+// printTest prints the result of a test. A message that several tests share, such as for
+// a system that does not compile, is shown with the first of them.
 func (a *app) printTest(dir string, t testResult, shown map[string]string) {
 	word := a.paint(green, "ok   ")
 	switch {
@@ -186,7 +186,7 @@ func (a *app) printTest(dir string, t testResult, shown map[string]string) {
 	}
 }
 
-// writeTest replaces a test, or what a link of its name leads to.
+// writeTest replaces a test, or the target of a link with its name.
 func writeTest(path string, b []byte) error {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -199,7 +199,8 @@ func writeTest(path string, b []byte) error {
 	return writeWhole(real, b, info.Mode())
 }
 
-// compileTest compiles a system and writes nothing beside it. Faults are returned as text.
+// compileTest compiles a system and writes no files beside it. Faults are returned as
+// text.
 func (a *app) compileTest(ctx context.Context, dir string, tags []string, edited bool) (*ir.System, string, error) {
 	p, err := a.project(dir)
 	if err != nil {
@@ -215,7 +216,7 @@ func (a *app) compileTest(ctx context.Context, dir string, tags []string, edited
 	return sys, "", err
 }
 
-// planText is what tenon plan prints, without colours.
+// planText returns what tenon plan prints, without colours.
 func planText(p *planner.Plan) (string, error) {
 	var b bytes.Buffer
 	err := (&app{stdout: &b}).printPlan(p, false)

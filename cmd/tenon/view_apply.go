@@ -19,18 +19,18 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// An applyView tells how an apply goes on: bars on a terminal, plain lines
-// elsewhere, a JSON event a line for machines.
+// An applyView shows the progress of an apply: bars on a terminal, plain lines elsewhere,
+// one JSON event per line with --json.
 type applyView struct {
 	a        *app
 	json     bool
 	width    int
 	urls     map[string]string    // of services
-	quiet    map[string]bool      // units that the plan said nothing happens to
-	waits    map[string]string    // what units were last said to wait for
-	prepares map[string]time.Time // when a preparation last said how far it is
-	known    map[string]bool      // units of which something else stands, or nothing
-	again    string               // the command that goes on after a stop or a failure
+	quiet    map[string]bool      // units that the plan leaves unchanged
+	waits    map[string]string    // what units wait for, as last printed
+	prepares map[string]time.Time // when the progress of a preparation was last printed
+	known    map[string]bool      // units with another result deployed, or none
+	again    string               // the command that continues after a stop or a failure
 
 	bars *mpb.Progress // on a terminal
 	mu   sync.Mutex
@@ -42,7 +42,7 @@ type unitBar struct {
 	message string
 }
 
-// event is what --json prints: the engine's events, and the end.
+// event is a line of --json: an event of the engine, or the end.
 type event struct {
 	Type   string            `json:"type"`
 	Time   *time.Time        `json:"time,omitempty"`
@@ -193,7 +193,7 @@ func (v *applyView) progress(e executors.Event) {
 	if e.Waits != "" {
 		text = "waits: " + e.Waits
 	}
-	if u == nil { // a line for every progress would be too many
+	if u == nil { // a line for each progress event would be too many
 		if e.Waits != "" && v.waits[e.Unit] != e.Waits {
 			v.waits[e.Unit] = e.Waits
 			v.line("·", faint, e, v.a.clip(text))
@@ -267,7 +267,7 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 	return err
 }
 
-// auditLines tell what an audit found, and what to do.
+// auditLines describe what an audit found, and the remedy.
 func auditLines(audits []executors.Audit) []string {
 	var lines []string
 	for _, f := range audits {
@@ -281,7 +281,7 @@ func auditLines(audits []executors.Audit) []string {
 	return lines
 }
 
-// describeFailure gives each broken rule of a table a line of its own.
+// describeFailure puts each violated rule of a table on its own line.
 func describeFailure(err error) string {
 	var broken *executors.ViolationError
 	if !errors.As(err, &broken) {
@@ -320,7 +320,7 @@ func (v *applyView) summary(r *executors.Result) string {
 	return fmt.Sprintf("%s as revision %d in %s: %s.", word, r.Revision, took(r.Took), strings.Join(parts, ", "))
 }
 
-// headline metrics are shown first; the rest is in tenon show.
+// headline metrics are shown first; tenon show has the rest.
 var headline = []string{"rows", "roc_auc", "accuracy", "f1", "r2", "mean_absolute_error", "root_mean_squared_error"}
 
 func metricsLine(m map[string]float64) string {
@@ -343,7 +343,7 @@ func number(x float64) string {
 	return fmt.Sprintf("%.4g", x)
 }
 
-// printable keeps control characters of a line off the terminal.
+// printable keeps the control characters of a line off the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || r == 0xfffd {

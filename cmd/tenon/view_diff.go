@@ -10,7 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// changeMarks say at a glance what became of an entity.
+// changeMarks mark how an entity changed.
 var changeMarks = map[planner.Changed]struct{ mark, color string }{
 	planner.Added:   {"+", green},
 	planner.Removed: {"-", red},
@@ -19,7 +19,7 @@ var changeMarks = map[planner.Changed]struct{ mark, color string }{
 	planner.Follows: {"~", faint},
 }
 
-// mostLines is how much of a difference of texts is shown on a terminal.
+// mostLines limits how much of a text difference is shown on a terminal.
 const mostLines = 60
 
 func (a *app) printDiff(d *project.Diff) error {
@@ -66,11 +66,11 @@ func systemsDiffer(d *project.Diff) string {
 	return "These are two systems: applying the one does not replace the other."
 }
 
-// repeats are the texts that were shown, with the entity where. Several entities
-// may run the same file.
+// repeats maps the texts that were shown to the entity that they were shown for. Several
+// entities may run the same file.
 type repeats map[string]string
 
-// before returns the entity whose field said the same before, or "".
+// before returns the entity for which the same field was shown before, or "".
 func (r repeats) before(entity string, f planner.FieldChange) string {
 	key := f.Field + "\n" + f.Lines
 	if first, ok := r[key]; ok || f.Lines == "" {
@@ -97,7 +97,7 @@ func (a *app) writeEntity(b *strings.Builder, e planner.EntityChange, seen repea
 	}
 }
 
-// entityNote is what there is to say of an entity besides its fields.
+// entityNote describes what changed about an entity besides its fields.
 func entityNote(e planner.EntityChange) string {
 	switch e.Change {
 	case planner.Added, planner.Removed:
@@ -132,7 +132,7 @@ func (a *app) field(f planner.FieldChange) string {
 
 func isCode(f planner.FieldChange) bool { return strings.HasPrefix(f.Field, "code ") }
 
-// fieldValues are the values of a field as people read them, on one line.
+// fieldValues formats the values of a field for people, on one line.
 func fieldValues(f planner.FieldChange) (before, after string) {
 	if a, b := list(f.Before), list(f.After); a != nil && b != nil && len(f.Before)+len(f.After) > reasonLimit {
 		if before, after = only("without ", a, b), only("with ", b, a); before+after != "" {
@@ -146,7 +146,7 @@ func fieldValues(f planner.FieldChange) (before, after string) {
 	return clipBoth(before, after)
 }
 
-// list is a list of plain values, or nil.
+// list returns a list of plain values, or nil.
 func list(raw json.RawMessage) []string {
 	var l []any
 	if json.Unmarshal(raw, &l) != nil {
@@ -163,7 +163,7 @@ func list(raw json.RawMessage) []string {
 	return out
 }
 
-// only names the values of a that are not in b, if there are any.
+// only lists the values of a that are not in b, if any.
 func only(what string, a, b []string) string {
 	out := slices.DeleteFunc(slices.Clone(a), func(v string) bool { return slices.Contains(b, v) })
 	if len(out) == 0 {
@@ -172,8 +172,8 @@ func only(what string, a, b []string) string {
 	return clip(what + strings.Join(out, ", "))
 }
 
-// value writes a value as people read it: without quotes where it cannot be
-// taken for something else, a column by what it allows.
+// value formats a value for people: without quotes if it is unambiguous, and a column by
+// what it allows.
 func value(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) == nil {
@@ -217,7 +217,7 @@ func (a *app) effect(e *planner.Effect) string {
 	return "  " + a.paint(faint, "✓ compatible")
 }
 
-// breaksWhom names those whom a change breaks, and those whom it may break.
+// breaksWhom lists what a change breaks, and what it may break.
 func breaksWhom(e *planner.Effect) string {
 	var sure, maybe []string
 	for _, b := range e.Breaks {
@@ -261,7 +261,7 @@ func (a *app) writeLines(b *strings.Builder, text string) {
 	}
 }
 
-// diffSummary counts what differs, in one line.
+// diffSummary counts the differences, in one line.
 func diffSummary(c *planner.Comparison) string {
 	counts := map[planner.Changed]int{}
 	for _, e := range c.Entities {
@@ -290,8 +290,8 @@ func diffSummary(c *planner.Comparison) string {
 	}
 }
 
-// A breakingChange is one that breaks somebody; without a field, the removal of
-// the entity.
+// A breakingChange is a change that breaks something; without a field, it is the removal
+// of the entity.
 type breakingChange struct {
 	entity, field string
 	effect        *planner.Effect
@@ -313,7 +313,7 @@ func breakingChanges(c *planner.Comparison) []breakingChange {
 	return out
 }
 
-// An impactRow is one kind of what would happen, and to whom.
+// An impactRow is one kind of impact, and the affected entities.
 type impactRow struct {
 	what  string
 	names []string
@@ -345,7 +345,7 @@ func impactRows(i planner.Impact) []impactRow {
 	return out
 }
 
-// mostNames is how many entities of one kind are named.
+// mostNames limits how many entities of one kind are named.
 const mostNames = 12
 
 func few(names []string) []string {
@@ -355,8 +355,8 @@ func few(names []string) []string {
 	return append(slices.Clone(names[:mostNames-1]), fmt.Sprintf("and %d more", len(names)-mostNames+1))
 }
 
-// wrap joins names in lines of at most width characters, indented but for the
-// first.
+// wrap joins names in lines of at most width characters, indented except for the first
+// line.
 func wrap(names []string, indent, width int) string {
 	var b strings.Builder
 	at := indent
@@ -375,7 +375,7 @@ func wrap(names []string, indent, width int) string {
 	return b.String()
 }
 
-// impactTime says what it costs in time, as far as that is known.
+// impactTime describes the time that the impact takes, as far as it is known.
 func impactTime(i planner.Impact) string {
 	switch {
 	case len(i.Items) == 0:

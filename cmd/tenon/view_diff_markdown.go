@@ -9,8 +9,8 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// printDiffMarkdown prints a diff as GitHub and GitLab show it: what breaks
-// first, a table for each section, long texts folded away.
+// printDiffMarkdown prints a diff for GitHub and GitLab: breaking changes first, a table
+// for each section, long texts folded.
 func (a *app) printDiffMarkdown(d *project.Diff) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s: %s → %s\n\n", markdownText(diffTitle(d)), markdownCode(d.Before.Name), markdownCode(d.After.Name))
@@ -67,8 +67,8 @@ func (a *app) printDiffMarkdown(d *project.Diff) error {
 	return err
 }
 
-// writeMarkdownEntity writes the rows of an entity and returns what is folded
-// away below the table.
+// writeMarkdownEntity writes the rows of an entity and returns what to fold below the
+// table.
 func writeMarkdownEntity(b *strings.Builder, e planner.EntityChange, seen repeats) (folded []string) {
 	row := func(cells ...string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
 	name := fmt.Sprintf("%s %s", changeMarks[e.Change].mark, markdownCell(e.Entity))
@@ -127,7 +127,7 @@ func markdownCode(s string) string {
 	return fence + s + fence
 }
 
-// backticks is the length of the longest run of them.
+// backticks returns the length of the longest run of backticks.
 func backticks(s string) int {
 	longest, run := 0, 0
 	for _, r := range s {

@@ -9,7 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// actionMarks say at a glance what happens to a unit.
+// actionMarks mark what happens to a unit.
 var actionMarks = map[planner.Action]struct{ mark, color string }{
 	planner.Run:     {"~", yellow},
 	planner.Reuse:   {"=", faint},
@@ -22,7 +22,7 @@ var actionMarks = map[planner.Action]struct{ mark, color string }{
 
 const (
 	reasonLimit = 60  // how much of a value a reason shows
-	lineLimit   = 100 // how much of an error a line shows that is given in full below
+	lineLimit   = 100 // how much of an error a line shows if the full text follows
 )
 
 func (a *app) printPlan(p *planner.Plan, all bool) error {
@@ -60,7 +60,7 @@ func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 	mark := m.mark
 	if isNew(i) {
 		mark, m.color = "+", green
-		i.Reasons = i.Reasons[:1] // that its inputs are new as well says nothing
+		i.Reasons = i.Reasons[:1] // changed inputs add nothing to the first reason
 	}
 	action := string(i.Action)
 	switch {
@@ -86,10 +86,10 @@ func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 	}
 }
 
-// mostAdvice is how much of it a plan shows unless all is asked for.
+// mostAdvice limits how much advice a plan shows by default.
 const mostAdvice = 5
 
-// writeAdvice tells which units ask for far more, or hardly more, than they used.
+// writeAdvice lists the units that request far more, or hardly more, than they used.
 func (a *app) writeAdvice(b *strings.Builder, p *planner.Plan, all bool) {
 	var lines []string
 	for _, i := range p.Items {
@@ -129,7 +129,7 @@ func adviceText(d planner.Advice) string {
 	return fmt.Sprintf("asks for %s and used %s at most%s in %s: %s", amount(d.Asked), amount(d.Used), average, in, would)
 }
 
-// coresOf writes thousandths of a core.
+// coresOf formats thousandths of a core.
 func coresOf(milli int64) string {
 	if milli == 1000 {
 		return "1 core"
@@ -154,7 +154,7 @@ func (a *app) reason(r planner.Reason) string {
 	return fmt.Sprintf("%s: %s -> %s", r.What, a.paint(red, before), a.paint(green, after))
 }
 
-// clipBoth clips two long values so that where they differ can be seen.
+// clipBoth clips two long values so that their difference stays visible.
 func clipBoth(before, after string) (string, string) {
 	b, a := []rune(strings.Join(strings.Fields(before), " ")), []rune(strings.Join(strings.Fields(after), " "))
 	if max(len(b), len(a)) <= reasonLimit {
@@ -182,7 +182,7 @@ func clipTo(s string, n int) string {
 	return s
 }
 
-// clip makes a line that fits on a terminal; elsewhere nothing is left out of it.
+// clip shortens a line to fit on a terminal; elsewhere it keeps the whole line.
 func (a *app) clip(s string) string {
 	if a.terminal {
 		return clipTo(s, lineLimit)

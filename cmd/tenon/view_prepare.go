@@ -10,8 +10,8 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// writePrepare writes what a plan has to make before units can start, and why that cannot be
-// done here.
+// writePrepare writes what a plan has to prepare before units can start, and why it
+// cannot be prepared here.
 func (a *app) writePrepare(b *strings.Builder, p *planner.Plan) {
 	if len(p.Prepare) == 0 {
 		return
@@ -33,7 +33,7 @@ func (a *app) writePrepare(b *strings.Builder, p *planner.Plan) {
 	}
 }
 
-// preparing sums up what a plan has to make.
+// preparing summarizes what a plan has to prepare.
 func preparing(p *planner.Plan) string {
 	s := p.Preparing()
 	if s.Count == 0 {
@@ -67,7 +67,7 @@ func packagesOf(packages []planner.Package) string {
 	return sized(len(packages), bytes, unsized)
 }
 
-// sized says how many packages there are, and how large they are as far as that is known.
+// sized describes the number of packages, and their size as far as it is known.
 func sized(n int, bytes int64, unsized int) string {
 	text := plural(int64(n), "package")
 	if bytes > 0 {
@@ -79,7 +79,7 @@ func sized(n int, bytes int64, unsized int) string {
 	return text
 }
 
-// several names the first of some units.
+// several names the first few of some units.
 func several(units []string) string {
 	if len(units) > 2 {
 		return fmt.Sprintf("%s and %d more units", units[0], len(units)-1)
@@ -87,12 +87,12 @@ func several(units []string) string {
 	return strings.Join(units, " and ")
 }
 
-// prepareEvery is how often a preparation says how far it is where there are no bars.
+// prepareEvery is how often to print the progress of a preparation without bars.
 const prepareEvery = 10 * time.Second
 
-// preparing shows how far a preparation is.
+// preparing shows the progress of a preparation.
 func (v *applyView) preparing(e executors.Event) {
-	e.Unit = e.What // as what it is shown
+	e.Unit = e.What // shown in place of a unit
 	_, seen := v.prepares[e.What]
 	if v.bars != nil {
 		if !seen {
@@ -127,7 +127,7 @@ func (v *applyView) prepared(e executors.Event) {
 	v.line("✓", green, e, text)
 }
 
-// together names the units that failed for the same reason, before one of them started.
+// together lists the units that failed for the same reason before any of them started.
 func together(failed []*executors.UnitError) []*executors.UnitError {
 	var out []*executors.UnitError
 	for _, f := range failed {

@@ -18,8 +18,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 )
 
-// most is the number of entries that are kept: one for each way in which a
-// system is compiled, such as with other tags.
+// most is the number of entries to keep: one for each way to compile a system, such as
+// with other tags.
 const most = 8
 
 // An Entry is the place of one result.
@@ -28,9 +28,9 @@ type Entry struct {
 	told func(error)
 }
 
-// Open returns the entry for a key below a folder, which is made when something
-// is kept. The key is all that a result depends on besides what is read, as
-// data that marshals. told hears of what is dropped, and of what cannot be kept.
+// Open returns the entry for a key below a folder, which Put creates. The key is
+// marshalled data: everything on which a result depends besides what is read. told
+// receives the reason when an entry is dropped or cannot be stored.
 func Open(dir string, key any, told func(error)) (*Entry, error) {
 	b, err := json.Marshal(key)
 	if err != nil {
@@ -40,8 +40,8 @@ func Open(dir string, key any, told func(error)) (*Entry, error) {
 	return &Entry{filepath.Join(dir, hex.EncodeToString(sum[:16])), told}, nil
 }
 
-// Get returns the result, or nil if there is none or a compilation would read
-// something else now.
+// Get returns the result, or nil if there is none or if a compilation would now read
+// something else.
 func (e *Entry) Get() *compiler.Result {
 	b, err := os.ReadFile(e.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,7 +73,7 @@ func (e *Entry) Get() *compiler.Result {
 	return r
 }
 
-// Put keeps a result with what was read for it. Without that, nothing is kept.
+// Put stores a result with what was read for it. Without inputs it stores nothing.
 func (e *Entry) Put(inputs []fingerprint.Read, r *compiler.Result) {
 	if len(inputs) == 0 {
 		return
@@ -88,7 +88,7 @@ func (e *Entry) Put(inputs []fingerprint.Read, r *compiler.Result) {
 
 func (e *Entry) drop(why error) *compiler.Result {
 	e.told(fmt.Errorf("drop the cache %s: %w", e.path, why))
-	_ = os.Remove(e.path) // or it is written over
+	_ = os.Remove(e.path) // otherwise it is overwritten
 	return nil
 }
 
@@ -112,7 +112,7 @@ func seal(head, body []byte) []byte {
 	return b
 }
 
-// open takes an entry apart.
+// open splits an entry.
 func open(b []byte) (inputs []fingerprint.Read, body []byte, err error) {
 	if len(b) < sha256.Size {
 		return nil, nil, errDamaged
@@ -130,8 +130,8 @@ func open(b []byte) (inputs []fingerprint.Read, body []byte, err error) {
 	return inputs, body, err
 }
 
-// write puts an entry in its place as a whole. It does not wait for the disk:
-// the checksum tells whether it got there.
+// write writes an entry atomically. It does not wait for the disk: the checksum detects
+// an incomplete entry.
 func write(path string, b []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -143,8 +143,8 @@ func write(path string, b []byte) error {
 	return prune(dir)
 }
 
-// prune leaves the newest entries, and nothing of writers that were killed
-// before them.
+// prune keeps the newest entries, and removes the partial files of older writers that
+// were killed.
 func prune(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) <= most {
@@ -152,7 +152,7 @@ func prune(dir string) error {
 	}
 	infos := make([]fs.FileInfo, 0, len(entries))
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil { // otherwise another one removed it
+		if info, err := e.Info(); err == nil { // otherwise another process removed it
 			infos = append(infos, info)
 		}
 	}

@@ -13,24 +13,24 @@ import (
 	"sync"
 )
 
-// The encoding is that of the types: fields and elements in order, without
-// names. It is read only by the program that wrote it. A text is written once
-// and referred to after that, and so is a list that several places share, such
-// as the schema of an output and of the inputs that read it; they share it
-// again when it is read. A system is mostly such repetitions.
+// The types define the encoding: fields and elements in order, without names. Only the
+// program that wrote it reads it. A text is written once and then referred to, and so is
+// a list that several places share, such as the schema of an output and of the inputs
+// that read it; decoding restores the sharing. A system consists mostly of such
+// repetitions.
 
 var errDamaged = errors.New("it is damaged")
 
-// encode returns the bytes of plain data: structs, pointers, lists, maps with
-// texts as keys, numbers, texts, and what encoding/json reads into an any.
+// encode returns the bytes of plain data: structs, pointers, lists, maps with texts as
+// keys, numbers, texts, and what encoding/json decodes into an any.
 func encode[T any](v *T) ([]byte, error) {
 	e := &encoder{texts: map[string]uint64{}, lists: map[list]uint64{}}
 	codecOf(reflect.TypeFor[T]()).encode(e, reflect.ValueOf(v).Elem())
 	return e.b, e.err
 }
 
-// decode is the opposite of encode. Bytes of the result lie in b, which must not
-// be changed after that.
+// decode is the inverse of encode. The result refers to bytes of b, which must not change
+// afterwards.
 func decode[T any](b []byte, v *T) error {
 	d := &decoder{b: b, text: string(b)}
 	codecOf(reflect.TypeFor[T]()).decode(d, reflect.ValueOf(v).Elem())
@@ -47,7 +47,7 @@ type encoder struct {
 	err   error
 }
 
-// A list is where a slice lies in memory.
+// A list is the position of a slice in memory.
 type list struct {
 	typ   reflect.Type
 	first uintptr
@@ -88,8 +88,7 @@ func (d *decoder) number() uint64 {
 	return n
 }
 
-// length reads how many things of at least a size follow, each of which takes
-// at least one byte of that size.
+// length reads a number of elements, each of which takes at least size bytes.
 func (d *decoder) length(size int) int {
 	n := d.number()
 	if n > uint64((len(d.b)-d.at)/size) {
@@ -113,8 +112,8 @@ func (d *decoder) string() string {
 	return s
 }
 
-// A codec writes and reads values of one type. Each takes at least size bytes,
-// so that a damaged length cannot ask for more memory than its bytes are worth.
+// A codec writes and reads values of one type. Each value takes at least size bytes, so
+// that a damaged length cannot request more memory than the remaining bytes justify.
 type codec struct {
 	size   int
 	encode func(*encoder, reflect.Value)
@@ -132,8 +131,8 @@ func codecOf(t reflect.Type) codec {
 	return c
 }
 
-// newCodec panics for a type that cannot be kept: those of the IR can, as the
-// tests show.
+// newCodec panics for a type that cannot be encoded; tests show that the types of the IR
+// can.
 func newCodec(t reflect.Type) codec {
 	switch t.Kind() {
 	case reflect.Bool:
@@ -225,8 +224,7 @@ func pointerCodec(t reflect.Type) codec {
 	}
 }
 
-// bytesCodec writes one more than the length: none and no bytes are not the
-// same.
+// bytesCodec writes the length plus one, to distinguish nil from empty.
 var bytesCodec = codec{1,
 	func(e *encoder, v reflect.Value) {
 		if v.IsNil() {
@@ -250,8 +248,8 @@ var bytesCodec = codec{1,
 	},
 }
 
-// sliceCodec writes 0 for none, 1 and a number for a list that was written
-// before, 2 and the elements for a new one.
+// sliceCodec writes 0 for nil, 1 and a number for a list that was written before, 2 and
+// the elements for a new one.
 func sliceCodec(t reflect.Type) codec {
 	elem := codecOf(t.Elem())
 	return codec{1,
@@ -341,7 +339,7 @@ func mapCodec(t reflect.Type) codec {
 	}
 }
 
-// anyCodec writes JSON: there is little of it.
+// anyCodec writes JSON, because there is little of it.
 var anyCodec = codec{1,
 	func(e *encoder, v reflect.Value) {
 		b, err := json.Marshal(v.Interface())

@@ -15,13 +15,13 @@ func Sum(b []byte) string {
 	return "sha256:" + hex.EncodeToString(h[:])
 }
 
-// Define computes the digest of the unit's definition: what changes its
-// result, and nothing else. The unit's id, positions, resources, replicas, retries,
-// timeouts and maximum ages are left out, so the jobs of a renamed entity find what they
-// made before. So is the documentation of columns, except in the request and the
-// response of an endpoint, which a service shows. Services and records bear names in
-// what they are or write: their parameters hold them, and a rename makes others of
-// them. It is set by the compiler once, last.
+// Define computes the digest of the unit's definition: what affects its result, and
+// nothing else. It excludes the unit's id, positions, resources, replicas, retries,
+// timeouts and maximum ages, so that the jobs of a renamed entity find their earlier
+// results. It also excludes the documentation of columns, except in the request and the
+// response of an endpoint, which a service shows. Services and records contain names in
+// what they are or write: these are in their parameters, so a rename changes their
+// digests. The compiler calls Define once, last.
 func (u *Unit) Define() error {
 	inputs := make([]Input, len(u.Inputs))
 	for i, in := range u.Inputs {
@@ -57,8 +57,8 @@ func (u *Unit) Define() error {
 	return nil
 }
 
-// RunKey names one run of a unit: its definition together with what it read.
-// inputs maps a port, or "file:"+path for a data file, to a digest.
+// RunKey identifies one run of a unit: its definition together with its inputs. inputs
+// maps a port, or "file:"+path for a data file, to a digest.
 func RunKey(definition string, inputs map[string]string) string {
 	ports := make([]string, 0, len(inputs))
 	for p := range inputs {

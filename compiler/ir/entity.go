@@ -6,26 +6,25 @@ import (
 	"strings"
 )
 
-// An Entity is one entry of a section as its user declared it, and what became of
+// An Entity is one entry of a section as the user declared it, with the units made from
 // it. It explains units; it is part of no digest, and nothing runs because of it.
 type Entity struct {
 	ID        string `json:"id"`        // "models/late"
 	Component string `json:"component"` // "train.sklearn"
 	Pos       Pos    `json:"pos"`
-	// Fields are the declared fields with their defaults, a JSON object with sorted
-	// keys. It lacks the name, the component, what the entity reads, and the columns
-	// that it declares: those are in Inputs and in the outputs of units. Secrets are
-	// references.
+	// Fields holds the declared fields with their defaults, a JSON object with sorted
+	// keys. It omits the name, the component, the inputs, and the declared columns: those
+	// are in Inputs and in the outputs of units. Secrets are references.
 	Fields json.RawMessage `json:"fields,omitempty"`
-	// Places are where fields and columns are written, "FILE:LINE:COL" by their path,
-	// such as "test.fraction". A field that has none is a default, or is written
+	// Places maps fields and columns, by path, such as "test.fraction", to where they are
+	// written, "FILE:LINE:COL". A field without a place is a default, or is written
 	// elsewhere; see [Entity.Place].
 	Places  map[string]string `json:"places,omitempty"`
 	Inputs  []EntityInput     `json:"inputs,omitempty"`
 	Outputs []EntityOutput    `json:"outputs,omitempty"`
 	Stages  []Stage           `json:"stages,omitempty"` // its units, in order
-	// Limits are fields that bound what callers may ask: a lower one refuses what was
-	// allowed.
+	// Limits lists fields that bound what callers may request: a lower value rejects
+	// requests that were allowed before.
 	Limits []string `json:"limits,omitempty"`
 }
 
@@ -33,28 +32,28 @@ type Entity struct {
 type EntityInput struct {
 	Field  string   `json:"field"`  // "in.table"
 	Entity string   `json:"entity"` // "features/late"
-	Out    string   `json:"out"`    // as it is written there: "out", "out.rows"
+	Out    string   `json:"out"`    // as written in the source: "out", "out.rows"
 	Kind   PortKind `json:"kind"`
-	// Columns are those of a table that the entity names, for example in a query. It
-	// is nil where the compiler does not know which columns are read.
+	// Columns lists the table columns that the entity names, for example in a query. It
+	// is nil if the compiler does not know which columns are read.
 	Columns []string `json:"columns,omitzero"`
 }
 
-// An EntityOutput is what others read of an entity.
+// An EntityOutput is an output that other entities may read.
 type EntityOutput struct {
 	Port string `json:"port"`
 	Unit string `json:"unit"` // which has the port
-	// Schema is the field that declares the columns of a table, "" where they follow
-	// from what the entity reads.
+	// Schema is the field that declares the columns of a table, or "" if they follow from
+	// the inputs of the entity.
 	Schema string `json:"schema,omitempty"`
 }
 
 // A Stage is a unit of an entity.
 type Stage struct {
 	Unit string `json:"unit"` // its id
-	// Fields are the fields behind parameters, by parameter, where their names differ:
-	// "fraction": "test.fraction". It is "" for a parameter that is no field. Those
-	// behind the endpoint are "endpoint.host" and "endpoint.port".
+	// Fields maps parameters to the fields behind them, if their names differ:
+	// "fraction": "test.fraction". A parameter without a field maps to "". The fields of
+	// the endpoint are under "endpoint.host" and "endpoint.port".
 	Fields map[string]string `json:"fields,omitempty"`
 }
 
@@ -68,7 +67,7 @@ func (s *System) Entity(id string) *Entity {
 	return nil
 }
 
-// Place is where a field is written, or the nearest part of the entity around it.
+// Place returns where a field is written, or the nearest part of the entity around it.
 func (e *Entity) Place(path string) string {
 	for path != "" {
 		if at, ok := e.Places[path]; ok {
@@ -82,8 +81,8 @@ func (e *Entity) Place(path string) string {
 	return e.Pos.String()
 }
 
-// Field is the field behind a part of the definition of one of the entity's units,
-// such as "params.fraction" or "output out column age", or "" if it is none.
+// Field returns the field behind a part of the definition of one of the entity's units,
+// such as "params.fraction" or "output out column age", or "".
 func (e *Entity) Field(unit, part string) string {
 	for i := range e.Stages {
 		if s := &e.Stages[i]; s.Unit == unit {
@@ -95,7 +94,7 @@ func (e *Entity) Field(unit, part string) string {
 	for _, o := range e.Outputs {
 		rest, ok := strings.CutPrefix(part, "output "+o.Port+" ")
 		if of, column, found := strings.Cut(rest, "column "); ok && found && o.Unit == unit {
-			if of = strings.TrimSpace(of); of == "" { // of a table; else of the request or the response
+			if of = strings.TrimSpace(of); of == "" { // of a table; otherwise of the request or the response
 				of = o.Schema
 			}
 			if of != "" {
@@ -125,7 +124,7 @@ func (s *Stage) field(part string) string {
 	return field + rest
 }
 
-// JoinPath is the path of a field below another, as one would write it in CUE.
+// JoinPath returns the path of a field below another, in CUE notation.
 func JoinPath(path, field string) string {
 	if field == "" || strings.ContainsFunc(field, func(r rune) bool {
 		return r != '_' && !(r >= 'a' && r <= 'z') && !(r >= 'A' && r <= 'Z') && !(r >= '0' && r <= '9')

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// Parts are what a unit gets of the GPUs of a pool: so many times something on
-// one device, which is a device, a number of shares of it, or a slice.
+// Parts is what a unit gets of the GPUs of a pool: Count times a device, a number of
+// shares of a device, or a slice.
 type Parts struct {
 	Count int64
-	Each  int64  // how many of the device's parts
-	Slice string // which slice; "" if it is none
+	Each  int64  // the size of each, in parts of a device
+	Slice string // which slice, or ""
 }
 
-// Total is how many of the pool's parts these are.
+// Total returns the number of parts of the pool.
 func (p Parts) Total() int64 { return p.Count * p.Each }
 
-// PerDevice is how many parts of a kind each device of the pool has. A device
-// that is lent whole is one part.
+// PerDevice returns how many parts of a kind each device of the pool has. A device that
+// is lent whole is one part.
 func (p *Pool) PerDevice(slice string) int64 {
 	for _, s := range p.Slices {
 		if s.Name == slice {
@@ -32,7 +32,8 @@ func (p *Pool) PerDevice(slice string) int64 {
 	return max(p.Shares, 1)
 }
 
-// Lends is how many parts the pool has in all. Guarantees are counted in them.
+// Lends returns how many parts the pool has in total. Guarantees are counted in these
+// parts.
 func (p *Pool) Lends() int64 {
 	var each int64
 	for _, s := range p.Slices {
@@ -54,10 +55,10 @@ func (p *Pool) Team(name string) *Team {
 	return nil
 }
 
-// Parts returns what a unit with these needs gets of the pool's GPUs, or what the
-// pool has instead, worded so as to follow "it has". With memory, that is devices
-// of at least that, or the smallest slice that has it, or as many shares of one
-// device as have it. Without, it is whole devices.
+// Parts returns what a unit with these needs gets of the pool's GPUs, or what the pool
+// has instead, worded to follow "it has". If the needs specify memory, these are devices
+// with at least that much, the smallest sufficient slice, or as many shares of one device
+// as are sufficient. Otherwise they are whole devices.
 func (p *Pool) Parts(need Resources) (parts Parts, has string) {
 	parts = Parts{Count: need.GPU, Each: 1}
 	switch {
@@ -93,9 +94,9 @@ func (p *Pool) Parts(need Resources) (parts Parts, has string) {
 	return parts, ""
 }
 
-// Lend is [Pool.Parts] with regard to the unit's team. A job may go beyond what its
-// team is guaranteed, if the team borrows; a service may not, because it stays. A
-// unit of no team is guaranteed nothing, and may borrow.
+// Lend is [Pool.Parts] limited by the unit's team. A job may exceed the guarantee of its
+// team, if the team borrows; a service may not, because it stays. A unit without a team
+// has no guarantee, and may borrow.
 func (p *Pool) Lend(u *Unit) (parts Parts, has string) {
 	parts, has = p.Parts(u.Draws())
 	if has != "" || u.Needs.GPU == 0 || u.Team == "" && len(p.Teams) == 0 {
@@ -146,14 +147,14 @@ func (p *Pool) slicesFor(need Resources) (parts Parts, has string) {
 	return parts, has
 }
 
-// sharesFor is how many of the shares of a device have so much memory together.
+// sharesFor returns how many shares of a device have that much memory together.
 func sharesFor(want, device, shares int64) int64 {
 	n := new(big.Int).Mul(big.NewInt(want), big.NewInt(shares))
 	n.Add(n, big.NewInt(device-1))
 	return n.Div(n, big.NewInt(device)).Int64()
 }
 
-// Count is a number of things: "1 GPU", "2 GPUs".
+// Count formats a number of things: "1 GPU", "2 GPUs".
 func Count(n int64, what string) string {
 	if n == 1 {
 		return "1 " + what

@@ -19,14 +19,14 @@ type System struct {
 	Name    string `json:"name"`
 	Target  Target `json:"target"`
 	Pools   []Pool `json:"pools,omitempty"`
-	Moved   []Move `json:"moved,omitempty"` // in the order they are to be made
+	Moved   []Move `json:"moved,omitempty"` // in the order of execution
 	Units   []Unit `json:"units"`
-	// Entities are the declared entities but for targets, sorted by ID. A system that
-	// was stored by an earlier version has none.
+	// Entities lists the declared entities except for targets, sorted by ID. A system
+	// that an earlier version stored has none.
 	Entities []Entity `json:"entities,omitempty"`
 }
 
-// A Move is an entity, or a unit, that has been given another name.
+// A Move is a rename of an entity or a unit.
 type Move struct {
 	From string `json:"from"` // "models/late"
 	To   string `json:"to"`
@@ -57,15 +57,15 @@ type Target struct {
 	Settings map[string]any `json:"settings,omitempty"`
 }
 
-// Base is the image on which the images of units are made, "" if the target runs
+// Base returns the image on which the images of units are built, or "" if the target runs
 // no images.
 func (t Target) Base() string {
 	base, _ := t.Settings["base"].(string)
 	return base
 }
 
-// A Pool is a named amount of resources that units draw from. Its GPUs are lent
-// whole, or each in equal shares, or each in slices.
+// A Pool is a named amount of resources that units draw from. Its GPUs are lent whole,
+// each in equal shares, or each in slices.
 type Pool struct {
 	Name string `json:"name"`
 	Resources
@@ -74,7 +74,7 @@ type Pool struct {
 	Teams  []Team  `json:"teams,omitempty"`      // sorted by name
 }
 
-// A Slice is a part of a device with a memory of its own.
+// A Slice is a part of a device with its own memory.
 type Slice struct {
 	Name   string `json:"name"`   // "1g.10gb"
 	Count  int64  `json:"count"`  // on each device
@@ -84,30 +84,30 @@ type Slice struct {
 // A Team is a group of units with a guarantee in a pool.
 type Team struct {
 	Name   string `json:"name"`
-	GPU    int64  `json:"gpu,omitempty"`    // parts it is guaranteed, see [Pool.Lends]
-	Borrow bool   `json:"borrow,omitempty"` // may have more, of what is idle
-	Yields bool   `json:"yields,omitempty"` // what it borrows is taken back
+	GPU    int64  `json:"gpu,omitempty"`    // guaranteed parts, see [Pool.Lends]
+	Borrow bool   `json:"borrow,omitempty"` // may use idle parts beyond that
+	Yields bool   `json:"yields,omitempty"` // what it borrows is reclaimed
 }
 
-// Resources are exact amounts: thousandths of a core, bytes, devices. Zero means
-// "none asked for"; for a pool, "none there".
+// Resources are exact amounts: thousandths of a core, bytes, devices. Zero means that
+// none are requested or, for a pool, that it has none.
 type Resources struct {
 	MilliCPU  int64  `json:"milli_cpu,omitempty"`
 	Memory    int64  `json:"memory,omitempty"`     // bytes
 	Disk      int64  `json:"disk,omitempty"`       // bytes a unit may write
-	PIDs      int64  `json:"pids,omitempty"`       // processes and threads a unit may have; pools have no such bound
+	PIDs      int64  `json:"pids,omitempty"`       // processes and threads a unit may have; pools do not limit them
 	GPU       int64  `json:"gpu,omitempty"`        // devices, or parts of devices
 	GPUMemory int64  `json:"gpu_memory,omitempty"` // bytes, of each
 	GPUModel  string `json:"gpu_model,omitempty"`
 	GPUSlice  string `json:"gpu_slice,omitempty"` // which slice a unit wants
-	Nodes     int64  `json:"nodes,omitempty"`     // machines on which a unit has all the rest at once; 0 is one
+	Nodes     int64  `json:"nodes,omitempty"`     // machines on which a unit has all the other amounts at once; 0 means one
 }
 
-// Kind says how a unit lives.
+// Kind is the lifecycle of a unit.
 type Kind string
 
 const (
-	Job     Kind = "job"     // runs to an end and leaves artifacts
+	Job     Kind = "job"     // runs to completion and leaves artifacts
 	Service Kind = "service" // stays up until replaced or destroyed
 	Record  Kind = "record"  // is written: a rule file, a registry entry
 )
@@ -128,20 +128,20 @@ type Unit struct {
 
 	Needs    Resources     `json:"needs,omitzero"`
 	Pool     string        `json:"pool,omitempty"`
-	Team     string        `json:"team,omitempty"`     // whose GPUs it has
-	Priority int           `json:"priority,omitempty"` // among what waits: higher first
+	Team     string        `json:"team,omitempty"`     // whose GPUs it uses
+	Priority int           `json:"priority,omitempty"` // among waiting units: higher first
 	Retries  int           `json:"retries,omitempty"`
 	Timeout  time.Duration `json:"timeout_ns,omitempty"`
 	Network  Network       `json:"network,omitempty"`
-	// Kubernetes is how a cluster places it.
+	// Kubernetes is the placement in a cluster.
 	Kubernetes *Placement    `json:"kubernetes,omitempty"`
-	MaxAge     time.Duration `json:"max_age_ns,omitempty"` // an older result is made again
+	MaxAge     time.Duration `json:"max_age_ns,omitempty"` // an older result is recomputed
 	Endpoint   *Endpoint     `json:"endpoint,omitempty"`   // services only
 	Pos        Pos           `json:"pos"`                  // where the entity is declared
 	Digest     string        `json:"digest"`               // of the definition, see [Unit.Define]
 }
 
-// Draws is what the unit takes from its pool: its needs on every node.
+// Draws returns what the unit takes from its pool: its needs on all nodes.
 func (u *Unit) Draws() Resources {
 	r, n := u.Needs, max(u.Needs.Nodes, 1)
 	for _, amount := range []*int64{&r.MilliCPU, &r.Memory, &r.Disk, &r.GPU} {
@@ -154,7 +154,7 @@ func (u *Unit) Draws() Resources {
 	return r
 }
 
-// SecretField is where the user wrote the secret: "secrets.TOKEN", or "dsn".
+// SecretField returns where the user wrote the secret: "secrets.TOKEN", or "dsn".
 func (u *Unit) SecretField(s Secret) string {
 	if strings.HasPrefix(u.Entity, "sources/") {
 		return strings.ToLower(s.Name)
@@ -162,7 +162,7 @@ func (u *Unit) SecretField(s Secret) string {
 	return "secrets." + s.Name
 }
 
-// beyond is more than any pool has, and can be added to.
+// beyond exceeds what any pool has, and can be added to without overflow.
 const beyond = 1 << 62
 
 // HasArtifacts reports whether the unit leaves more than an address.
@@ -170,7 +170,8 @@ func (u *Unit) HasArtifacts() bool {
 	return slices.ContainsFunc(u.Outputs, func(o Output) bool { return o.Kind != EndpointOf })
 }
 
-// Entity and stage of an id such as "models/late/train": "models/late", "train".
+// SplitID splits an id such as "models/late/train" into entity and stage: "models/late",
+// "train".
 func SplitID(id string) (entity, stage string) {
 	parts := strings.SplitN(id, "/", 3)
 	if len(parts) == 3 {
@@ -187,10 +188,10 @@ type Code struct {
 	Lock    string     `json:"lock,omitempty"`    // digest of the locked Python environment, a blob
 	Image   string     `json:"image,omitempty"`   // reference of the container image that the user named
 	Command []string   `json:"command,omitempty"` // argv; for Python, the script and its arguments
-	Files   []CodeFile `json:"files,omitempty"`   // laid out in the unit's code folder
+	Files   []CodeFile `json:"files,omitempty"`   // written to the unit's code folder
 }
 
-// Runtime names the way code is started.
+// Runtime is how code is started.
 type Runtime string
 
 const (
@@ -205,7 +206,7 @@ type CodeFile struct {
 	Digest string `json:"digest"`
 }
 
-// PortKind is the type of what passes between units.
+// PortKind is the type of the data or endpoint that units exchange.
 type PortKind string
 
 const (
@@ -222,9 +223,9 @@ type Input struct {
 	Unit string   `json:"unit"` // the producer
 	From string   `json:"from"` // its port
 	Kind PortKind `json:"kind"`
-	// Incumbent asks for the newest registered version of the producer's model
-	// that differs from the candidate on port "model". It may be absent, and it
-	// makes no edge.
+	// Incumbent requests the newest registered version of the producer's model that
+	// differs from the candidate on port "model". It may not exist, and it adds no edge
+	// to the graph.
 	Incumbent bool     `json:"incumbent,omitempty"`
 	Schema    Schema   `json:"schema,omitempty"`
 	Keys      []string `json:"keys,omitempty"`      // tables: the entity keys
@@ -239,8 +240,8 @@ type Output struct {
 	Keys      []string   `json:"keys,omitempty"`      // tables: the entity keys
 	Timestamp string     `json:"timestamp,omitempty"` // tables: the event time
 	Signature *Signature `json:"signature,omitempty"` // models
-	Request   Schema     `json:"request,omitempty"`   // endpoints: of one row that is asked about
-	Response  Schema     `json:"response,omitempty"`  // endpoints: what is answered for it
+	Request   Schema     `json:"request,omitempty"`   // endpoints: one row of a request
+	Response  Schema     `json:"response,omitempty"`  // endpoints: the response to one row
 }
 
 // A Schema is the ordered columns of a table.
@@ -257,8 +258,7 @@ func (s Schema) Column(name string) *Column {
 }
 
 // A Column describes one column. Bounds are decimal numbers as written. Unit and
-// Description are documentation for people: they change no result, see
-// [Schema.Bare].
+// Description are documentation and do not affect results, see [Schema.Bare].
 type Column struct {
 	Name     string      `json:"name"`
 	Type     string      `json:"type"` // one of [Types]
@@ -272,13 +272,13 @@ type Column struct {
 	Description string `json:"description,omitempty"`
 }
 
-// Bare is the column without documentation.
+// Bare returns the column without documentation.
 func (c Column) Bare() Column {
 	c.Unit, c.Description = "", ""
 	return c
 }
 
-// Bare is the schema without documentation.
+// Bare returns the schema without documentation.
 func (s Schema) Bare() Schema {
 	if !slices.ContainsFunc(s, func(c Column) bool { return c.Unit != "" || c.Description != "" }) {
 		return s
@@ -290,7 +290,7 @@ func (s Schema) Bare() Schema {
 	return out
 }
 
-// Bare is the signature without documentation; nil if there is none.
+// Bare returns the signature without documentation, or nil if there is none.
 func (s *Signature) Bare() *Signature {
 	if s == nil {
 		return nil
@@ -298,7 +298,7 @@ func (s *Signature) Bare() *Signature {
 	return &Signature{Task: s.Task, Input: s.Input.Bare(), Output: s.Output.Bare()}
 }
 
-// Types are the column types, with DuckDB's name for each.
+// Types maps the column types to DuckDB's names.
 var Types = map[string]string{
 	"bool": "BOOLEAN",
 	"int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT",
@@ -308,7 +308,7 @@ var Types = map[string]string{
 	"date": "DATE", "time": "TIME", "timestamp": "TIMESTAMP", "timestamptz": "TIMESTAMP WITH TIME ZONE",
 }
 
-// A Signature is what a model takes and gives, one row at a time.
+// A Signature is the input and output of a model, one row at a time.
 type Signature struct {
 	Task   string `json:"task"` // "classification" or "regression"
 	Input  Schema `json:"input"`
@@ -317,11 +317,11 @@ type Signature struct {
 
 // A Secret is a reference that is resolved where the unit runs.
 type Secret struct {
-	Name string `json:"name"`           // of the environment variable in which the step finds it
+	Name string `json:"name"`           // the environment variable that the step reads
 	Env  string `json:"env,omitempty"`  // taken from this variable of tenon's environment
 	File string `json:"file,omitempty"` // or from this file
-	// Kubernetes is the key of a Secret of the cluster, or it is from there. Only
-	// the cluster resolves that.
+	// Kubernetes is the key of a Secret of the cluster, if the secret is taken from
+	// there. Only the cluster resolves it.
 	Kubernetes *SecretKey `json:"kubernetes,omitempty"`
 	As         As         `json:"as,omitempty"`
 }
@@ -332,21 +332,21 @@ type SecretKey struct {
 	Key  string `json:"key"`
 }
 
-// As says how a step finds a secret.
+// As is how a step receives a secret.
 type As string
 
 const (
 	AsVariable As = ""     // in the environment variable Name
-	AsFile     As = "file" // in a file in memory, whose path is in the variable Name
+	AsFile     As = "file" // in a file in memory; the variable Name holds its path
 )
 
-// Network says what a unit may reach. A service has what it needs to listen,
-// and who reads an endpoint what it needs to reach it.
+// Network is what a unit may reach. A service can always listen, and a unit that reads an
+// endpoint can always reach it.
 type Network string
 
 const (
-	NetworkUnsaid Network = ""     // as little as the executor can give
-	NetworkNone   Network = "none" // nothing, or it must not run
+	NetworkUnsaid Network = ""     // as little as the executor can grant
+	NetworkNone   Network = "none" // nothing, or the unit must not run
 	NetworkOpen   Network = "open" // whatever the machine reaches
 )
 
@@ -355,30 +355,29 @@ type Endpoint struct {
 	Host     string `json:"host"`
 	Port     int    `json:"port"`
 	Ready    string `json:"ready"`    // path that answers 200 once ready
-	Replicas int    `json:"replicas"` // at least, if there is a Scale
+	Replicas int    `json:"replicas"` // minimum, if there is a Scale
 	Scale    *Scale `json:"scale,omitempty"`
 }
 
-// A Scale lets the replicas of a service follow its load.
+// A Scale adapts the replicas of a service to its load.
 type Scale struct {
-	Max int `json:"max"` // replicas
-	CPU int `json:"cpu"` // percent of Needs.MilliCPU that they are to use on average
+	Max int `json:"max"` // maximum number of replicas
+	CPU int `json:"cpu"` // target average usage, in percent of Needs.MilliCPU
 }
 
-// A Placement is what a cluster is told of pods besides their needs. Names are
-// those of objects of the cluster.
+// A Placement configures pods besides their needs. Names refer to objects of the cluster.
 type Placement struct {
 	NodeSelector   map[string]string `json:"node_selector,omitempty"`
 	Tolerations    []Toleration      `json:"tolerations,omitempty"`
 	PriorityClass  string            `json:"priority_class,omitempty"`
 	Queue          string            `json:"queue,omitempty"` // of Kueue
 	ServiceAccount string            `json:"service_account,omitempty"`
-	Token          bool              `json:"token,omitempty"` // of the service account, for the program
+	Token          bool              `json:"token,omitempty"` // mount the service account's token for the program
 	Labels         map[string]string `json:"labels,omitempty"`
 	Annotations    map[string]string `json:"annotations,omitempty"`
 }
 
-// A Toleration lets pods on nodes with a taint. What is empty is any.
+// A Toleration allows pods on nodes with a taint. Empty fields match anything.
 type Toleration struct {
 	Key    string `json:"key,omitempty"`
 	Value  string `json:"value,omitempty"`

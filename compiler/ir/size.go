@@ -7,15 +7,14 @@ import (
 	"strings"
 )
 
-// sizes are the units of tenon.#Size, the largest first.
+// sizes lists the units of tenon.#Size, the largest first.
 var sizes = []struct {
 	name  string
 	bytes int64
 }{{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1}}
 
-// ParseSize reads what tenon.#Size allows, in bytes. It is exact: half a byte is
-// rounded up. What is larger than an int64 is its largest value; what is no size
-// is 0.
+// ParseSize converts a tenon.#Size to bytes. It is exact: fractions of a byte are rounded
+// up. A size beyond int64 gives the largest int64; an invalid size gives 0.
 func ParseSize(s string) int64 {
 	for _, u := range sizes {
 		number, ok := strings.CutSuffix(s, u.name)
@@ -36,7 +35,7 @@ func ParseSize(s string) int64 {
 	return 0
 }
 
-// FormatSize writes bytes as in the language: 1.5GiB, where two decimals are exact.
+// FormatSize formats bytes as in the language: 1.5GiB, if two decimals are exact.
 func FormatSize(n int64) string {
 	for _, u := range sizes {
 		if r := big.NewRat(n, u.bytes); n >= u.bytes && 100%r.Denom().Int64() == 0 {

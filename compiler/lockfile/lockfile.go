@@ -1,7 +1,7 @@
-// Package lockfile keeps what a system depends on besides its own files, in the file
-// tenon.lock beside it: the locks of the Python environments that it asks for besides
-// the standard library's, and the digests of the CUE modules that it imports. The file
-// is to be committed: with it, a system compiles to the same bytes on every machine.
+// Package lockfile manages tenon.lock, the file beside a system that pins what the system
+// depends on besides its own files: the locks of its Python environments beyond the
+// standard library's, and the digests of the CUE modules that it imports. The file is
+// meant to be committed: with it, a system compiles to the same bytes on every machine.
 package lockfile
 
 import (
@@ -20,10 +20,10 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// Name of the file.
+// Name is the name of the file.
 const Name = "tenon.lock"
 
-// version 2 added modules, which a reader of version 1 would neither check nor keep.
+// Version 2 added modules, which a reader of version 1 would neither check nor keep.
 const version = 2
 
 type document struct {
@@ -40,10 +40,11 @@ type entry struct {
 // A Resolver turns requirements into a lock with digests.
 type Resolver func(ctx context.Context, requirements []string) ([]byte, error)
 
-// A File answers from the lock file in a folder and resolves what is not in it.
-// It keeps the locks that nobody asked for: another environment of the system may.
+// A File returns locks from the lock file in a folder and resolves missing ones. It also
+// keeps the locks that were not requested: another environment of the system may need
+// them.
 type File struct {
-	// Path of the file, and its content when it was opened; nil if it was not there.
+	// Path of the file, and its content when it was opened, or nil if it did not exist.
 	Path    string
 	Content []byte
 
@@ -56,7 +57,7 @@ type File struct {
 	changed bool
 }
 
-// Open reads the lock file in dir. A missing one is empty.
+// Open reads the lock file in dir. A missing file counts as empty.
 func Open(dir string, resolve Resolver) (*File, error) {
 	f := &File{Path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}, modules: map[string]string{}, used: map[string]bool{}}
 	b, err := os.ReadFile(f.Path)
@@ -83,7 +84,7 @@ func Open(dir string, resolve Resolver) (*File, error) {
 
 func key(requirements []string) string { return strings.Join(requirements, "\n") }
 
-// Lock returns the lock for the requirements, from the file where it has one.
+// Lock returns the lock for the requirements, from the file if it has one.
 func (f *File) Lock(ctx context.Context, requirements []string) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -102,8 +103,8 @@ func (f *File) Lock(ctx context.Context, requirements []string) ([]byte, error) 
 	return []byte(strings.Join(e.Lock, "\n") + "\n"), nil
 }
 
-// Pin returns the digest that a module has to have. One that has none is pinned by
-// the digest that was found.
+// Pin returns the digest that a module must have. A module without a pin is pinned to the
+// digest that was found.
 func (f *File) Pin(module, found string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -115,8 +116,8 @@ func (f *File) Pin(module, found string) string {
 	return f.modules[module]
 }
 
-// Prune removes the pins of modules that were not asked for and that the system does
-// not require: it took another version, or does without.
+// Prune removes the pins of modules that were neither requested nor are required by the
+// system, because it uses another version or no longer needs them.
 func (f *File) Prune(required func(module string) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

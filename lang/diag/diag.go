@@ -1,8 +1,8 @@
-// Package diag holds what Tenon tells a user about faults in a system: what is
-// wrong, what was wanted, every place that has to do with it, and a way out.
+// Package diag defines how Tenon reports faults in a system: what is wrong, what was
+// expected, every place that is involved, and a remedy.
 //
-// Faults are plain data, collected by the stages and printed once, at the top.
-// This package prints no colour and reads no file.
+// Faults are plain data, collected by the stages and printed once, at the top level. This
+// package adds no colours of its own and reads no files.
 package diag
 
 import (
@@ -30,8 +30,8 @@ func (p Pos) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
 }
 
-// A Span is a place with the length of what stands there and a few words on
-// its part in the fault.
+// A Span is a place with the length of the text there and a short label that says how it
+// is involved.
 type Span struct {
 	Pos
 	Len   int    `json:"len,omitempty"` // bytes; 0 means the token that begins there
@@ -41,13 +41,13 @@ type Span struct {
 // A Diagnostic is one fault, with one cause.
 type Diagnostic struct {
 	Message string `json:"message"`          // what is wrong, lower case, no full stop
-	Wanted  string `json:"wanted,omitempty"` // what was wanted
+	Wanted  string `json:"wanted,omitempty"` // what was expected
 	Found   string `json:"found,omitempty"`  // what was found instead
 	Spans   []Span `json:"spans,omitempty"`  // the first is where to look
-	Hint    string `json:"hint,omitempty"`   // what to do
+	Hint    string `json:"hint,omitempty"`   // the remedy
 }
 
-// List is every fault of a system. As an error it prints them all.
+// List contains every fault of a system. As an error it prints them all.
 type List []Diagnostic
 
 func (l List) Error() string {
@@ -64,7 +64,7 @@ func (l List) Error() string {
 	return b.String()
 }
 
-// Sort orders the faults by place and drops those said twice.
+// Sort orders the faults by place and drops duplicates.
 func (l List) Sort() List {
 	slices.SortStableFunc(l, func(a, b Diagnostic) int {
 		pa, pb := a.first(), b.first()
@@ -87,7 +87,7 @@ func (d Diagnostic) first() Pos {
 	return d.Spans[0].Pos
 }
 
-// Nearest returns the candidate that a misspelt name most likely meant, or "".
+// Nearest returns the candidate that a misspelt name most likely means, or "".
 func Nearest(name string, candidates []string) string {
 	best, bestDist := "", max(1, len(name)/3)+1
 	for _, c := range candidates {
@@ -103,8 +103,8 @@ func Nearest(name string, candidates []string) string {
 	return best
 }
 
-// DidYouMean is the hint for a misspelt name: the nearest candidate or, where
-// there is none, the few there are.
+// DidYouMean returns the hint for a misspelt name: the nearest candidate or, if none is
+// near, the candidates if they are few.
 func DidYouMean(name string, candidates []string) string {
 	if near := Nearest(name, candidates); near != "" && near != name {
 		return fmt.Sprintf("did you mean %q?", near)

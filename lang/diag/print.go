@@ -18,8 +18,8 @@ func apply(f func(string) string, s string) string {
 	return f(s)
 }
 
-// Print writes the faults with the source lines they speak of. source returns
-// the content of a file by the name in its positions, or nil.
+// Print writes the faults with the source lines that they refer to. source returns the
+// content of a file by the name in its positions, or nil.
 func Print(w io.Writer, l List, source func(file string) []byte, style Style) error {
 	var b strings.Builder
 	for i, d := range l {
@@ -89,7 +89,7 @@ func sourceLine(source func(string) []byte, p Pos) (string, bool) {
 	return line, line != ""
 }
 
-// printable keeps control characters off the terminal, one for one.
+// printable replaces control characters one for one, to keep them off the terminal.
 func printable(line string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 {
@@ -99,8 +99,8 @@ func printable(line string) string {
 	}, line)
 }
 
-// indent is the white space that brings a caret under column col: tabs stay
-// tabs, so that both lines look alike whatever a tab's width.
+// indent returns the white space that moves a caret under column col. It keeps tabs, so
+// that both lines match for any tab width.
 func indent(line string, col int) string {
 	var b strings.Builder
 	for _, r := range line[:col-1] {
@@ -122,8 +122,8 @@ func caretLen(line string, s Span) int {
 	return max(1, len([]rune(rest[:min(n, len(rest))])))
 }
 
-// tokenLen is the length of the CUE token at the start of s, as far as a caret
-// needs it: a string, or a run of name characters.
+// tokenLen returns the length of the CUE token at the start of s, as far as a caret needs
+// it: a string, or a run of name characters.
 func tokenLen(s string) int {
 	if strings.HasPrefix(s, `"`) && !strings.HasPrefix(s, `"""`) {
 		for i := 1; i < len(s); i++ {

@@ -18,16 +18,16 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A testCase is what an example is changed to, and what has to come of it.
+// A testCase is a modification of an example, and the expected outcome.
 type testCase struct {
 	name    string
 	files   map[string][]byte
 	refused []string // parts of the message
 	rows    int64    // of each table, or -1
-	runsOn  bool     // it runs until it is ended
+	runsOn  bool     // it runs until it is stopped
 
 	request  []byte
-	response []string // a status, and parts of the answer
+	response []string // a status, and parts of the response
 }
 
 // readCases reads the cases in the folder of an example.
@@ -86,12 +86,12 @@ func (c *testCase) want(text string) (err error) {
 	return nil
 }
 
-// refuses reports whether the case shows bad input.
+// refuses reports whether the case tests bad input.
 func (c *testCase) refuses() bool {
 	return len(c.refused) > 0 || len(c.response) > 0 && strings.HasPrefix(c.response[0], "4")
 }
 
-// compare says in what an outcome is not what the case wants.
+// compare returns how an outcome differs from what the case expects.
 func (c *testCase) compare(o *outcome) error {
 	if len(c.refused) > 0 {
 		return c.compareRefusal(o)
@@ -129,7 +129,7 @@ func (c *testCase) compareRefusal(o *outcome) error {
 			if failed.status.Phase != state.Succeeded {
 				return err
 			}
-			text = failed.fault // the engine refuses what it wrote
+			text = failed.fault // the engine rejects what it wrote
 		}
 	}
 	for _, part := range c.refused {
@@ -140,7 +140,7 @@ func (c *testCase) compareRefusal(o *outcome) error {
 	return nil
 }
 
-// refusal is the line with which a program refused its input.
+// refusal returns the line with which a program refused its input.
 func (r *ran) refusal() (string, error) {
 	all := lines(r.logPath())
 	last := tail(r.logPath())
@@ -164,7 +164,7 @@ func (r *ran) refusal() (string, error) {
 
 func (r *ran) logPath() string { return filepath.Join(r.task.Dir, "log") }
 
-// succeeded says why a unit of the component is not done.
+// succeeded says why a unit of the component is not done, or returns nil.
 func (o *outcome) succeeded() error {
 	if o.fault != "" {
 		return fmt.Errorf("it does not compile:\n%s", o.fault)
@@ -180,7 +180,7 @@ func (o *outcome) succeeded() error {
 	return nil
 }
 
-// ask sends the request of the case to a service and compares the answer.
+// ask sends the request of the case to a service and compares the response.
 func (c *testCase) ask(port int) error {
 	line, body, _ := bytes.Cut(c.request, []byte("\n"))
 	method, path, _ := strings.Cut(strings.TrimSpace(string(line)), " ")

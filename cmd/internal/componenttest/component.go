@@ -24,15 +24,14 @@ type Component struct {
 	Folder string `json:"folder"` // of its code and its example
 
 	module  string // folder of its module
-	library bool   // it is one of the library, which is embedded in this program
+	library bool   // part of the library, which is embedded in this program
 }
 
-// ErrNone says that there is no component in a folder.
+// ErrNone means that a folder contains no component.
 var ErrNone = errors.New("there is no component in it")
 
-// Find returns the components in folders and everything below them, sorted by name. A
-// component is a folder whose name is stated under `components` by a CUE file in it or
-// beside it.
+// Find returns the components in folders and below them, sorted by name. A component is a
+// folder whose name a CUE file in it or beside it states under `components`.
 func Find(folders ...string) ([]Component, error) {
 	byName := map[string]Component{}
 	for _, root := range folders {
@@ -66,12 +65,12 @@ func Find(folders ...string) ([]Component, error) {
 	return all, nil
 }
 
-// skipped are folders that hold no components.
+// skipped reports whether a folder never holds components.
 func skipped(name string) bool {
 	return name[0] == '.' || name == "cue.mod" || name == "testdata" || name == "example" || name == "__pycache__"
 }
 
-// component is the component whose folder dir is, if it is one.
+// component returns the component in the folder dir, if there is one.
 func component(dir string) (c Component, ok bool, err error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -112,7 +111,7 @@ func states(file, name string) (bool, error) {
 	return components != nil && fieldOf(components.Elts, name) != nil, nil
 }
 
-// fieldOf is the struct of a field among declarations, or nil.
+// fieldOf returns the struct of a field among declarations, or nil.
 func fieldOf(decls []ast.Decl, name string) *ast.StructLit {
 	for _, d := range decls {
 		f, ok := d.(*ast.Field)
@@ -130,7 +129,7 @@ func fieldOf(decls []ast.Decl, name string) *ast.StructLit {
 	return nil
 }
 
-// named finds the module of a component, which gives it its full name.
+// named finds the module of a component, which determines its full name.
 func named(dir, name, pkg string) (Component, bool, error) {
 	c := Component{Folder: filepath.Clean(dir)}
 	for c.module = pkg; ; c.module = filepath.Dir(c.module) {
@@ -159,8 +158,8 @@ func named(dir, name, pkg string) (Component, bool, error) {
 	}
 }
 
-// embedded returns an error if the folder of a component of the library is not what this
-// program holds: the suite would test other code than the folder's.
+// embedded returns an error if the folder of a library component differs from what this
+// program embeds: the suite would test other code than the folder's.
 func (c *Component) embedded() error {
 	if !c.library {
 		return nil

@@ -21,15 +21,15 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// Example is the folder of a component's example, and cases that of its cases.
+// Folders of a component's example and of its cases.
 const (
 	Example = "example"
 	cases   = "cases"
 	program = "server"
 )
 
-// A lab is a folder in which the example of one component is applied again and again, to
-// one state. Remove it.
+// A lab is a folder in which the example of one component is applied repeatedly, to one
+// state. Remove it.
 type lab struct {
 	component Component
 	settings  project.Settings
@@ -37,7 +37,7 @@ type lab struct {
 	server    *server
 	port      int
 	secrets   []string // what must not be printed, besides the values of secrets
-	made      []string // variables that secrets come from, the same in every trial
+	made      []string // variables that provide secrets, the same in every trial
 	count     int
 }
 
@@ -75,7 +75,7 @@ func freePort() (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
-// system lays out the example, with some of its files replaced, and returns its folder.
+// system writes the example, with some of its files replaced, and returns its folder.
 func (l *lab) system(ctx context.Context, replaced map[string][]byte) (string, error) {
 	l.count++
 	root := filepath.Join(l.dir, fmt.Sprintf("system%d", l.count))
@@ -85,7 +85,7 @@ func (l *lab) system(ctx context.Context, replaced map[string][]byte) (string, e
 	}
 	dir, from := root, example
 	if !l.component.library {
-		// The system imports the module that it is in.
+		// The system imports the module that contains it.
 		rel, err := filepath.Rel(l.component.module, example)
 		if err != nil {
 			return "", err
@@ -113,7 +113,7 @@ func (l *lab) system(ctx context.Context, replaced map[string][]byte) (string, e
 	return dir, err
 }
 
-// copyTree copies files, without what is hidden.
+// copyTree copies files, except for hidden ones.
 func copyTree(from, to string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -153,17 +153,17 @@ type trial struct {
 	dir       string // of the system
 	isolated  bool
 	change    func(context.Context, runner, *executors.Task) error
-	after     time.Duration // cancels it so long after a program has started
+	after     time.Duration // cancels the apply this long after a program has started
 	cancels   bool
-	meanwhile func(*outcome) error // is called while a service of the component is up
+	meanwhile func(*outcome) error // called while a service of the component is up
 }
 
-// An outcome is what came of a trial.
+// An outcome is the result of a trial.
 type outcome struct {
-	fault   string          // of the sources
+	fault   string          // in the sources
 	units   []ir.Unit       // of the component
 	runs    map[string]*ran // by unit
-	network error           // why programs were not kept from the network
+	network error           // why programs could not be isolated from the network
 }
 
 var (
@@ -207,7 +207,7 @@ func (l *lab) try(ctx context.Context, t trial) (*outcome, error) {
 	return o, err
 }
 
-// withSecrets sets the variables that secrets of the units come from and nobody has set.
+// withSecrets sets the variables that provide secrets of the units, unless they are set.
 func (l *lab) withSecrets(environ []string, units []ir.Unit) []string {
 	set := func(name string) bool {
 		return slices.ContainsFunc(append(l.made, environ...), func(v string) bool { return strings.HasPrefix(v, name+"=") })
@@ -297,7 +297,7 @@ func (l *lab) apply(ctx context.Context, ws *project.Workspace, r *compiler.Resu
 	return nil
 }
 
-// outputs notes what the units of the component have written.
+// outputs notes what the units of the component wrote.
 func (l *lab) outputs(ctx context.Context, ws *project.Workspace, o *outcome) error {
 	for id, r := range o.runs {
 		if !r.done {
@@ -318,7 +318,7 @@ func (l *lab) outputs(ctx context.Context, ws *project.Workspace, o *outcome) er
 	return nil
 }
 
-// rows are the beginnings of the tables that a unit has written, for a search.
+// rows returns the first rows of the tables that a unit wrote, as text to search.
 func (l *lab) rows(ctx context.Context, dir, unit string) (string, error) {
 	s := l.settings
 	s.Dir = dir

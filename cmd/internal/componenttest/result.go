@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// A Status says how a check came out.
+// A Status is the result of a check.
 type Status string
 
-// The ways in which a check comes out.
+// The results of a check.
 const (
 	OK      Status = "ok"
 	Failed  Status = "failed"
-	Skipped Status = "skipped" // it cannot be made here; Detail says why
-	None    Status = "none"    // the rule does not concern the component; Detail says why
+	Skipped Status = "skipped" // the check is impossible here; Detail says why
+	None    Status = "none"    // the rule does not apply to the component; Detail says why
 )
 
-// A Check is one rule, and whether a component keeps it.
+// A Check is one rule, and whether a component follows it.
 type Check struct {
 	Name   string `json:"name"`
 	Status Status `json:"status"`
 	Detail string `json:"detail,omitempty"`
 }
 
-// A Result is what the suite found of one component.
+// A Result is what the suite found about one component.
 type Result struct {
 	Component
 	Checks []Check       `json:"checks"`
@@ -40,18 +40,18 @@ func (r *Result) OK() bool {
 	return true
 }
 
-// The rules, in the order in which they are told.
+// The rules, in the order in which they are reported.
 const (
-	checkSchema   = "schema"       // the example runs, and every output is as declared
+	checkSchema   = "schema"       // the example runs, and every output matches its declaration
 	checkBytes    = "same bytes"   // the same inputs give the same bytes
-	checkNetwork  = "network"      // it does without, unless it declares it
-	checkProgress = "progress"     // it is reported as the contract says
+	checkNetwork  = "network"      // it uses none, unless it declares it
+	checkProgress = "progress"     // reported as the step contract says
 	checkSecrets  = "secrets"      // they are in no log and no output
-	checkBad      = "bad input"    // it is refused in one line that says where
+	checkBad      = "bad input"    // refused in one line that says where
 	checkEmpty    = "empty tables" // a result or one line
 	checkOne      = "one row"      // a result or one line
-	checkCancel   = "cancellation" // it ends soon, and nothing of it counts
-	checkCases    = "other cases"  // what else the example's cases want
+	checkCancel   = "cancellation" // it ends soon, and nothing of it counts as done
+	checkCases    = "other cases"  // everything else that the example's cases expect
 )
 
 func (r *Result) add(name string, s Status, format string, args ...any) {

@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// serverPatience is how long a server may take to start.
+// serverPatience limits how long a server may take to start.
 const serverPatience = time.Minute
 
-// A server is what a component talks to in the suite; see the package. The zero server is
-// none.
+// A server is what a component talks to in the suite; see the package documentation. The
+// zero server does nothing.
 type server struct {
 	tags, environ, secrets []string
 	cmd                    *exec.Cmd

@@ -22,13 +22,13 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// prompt is how soon a program has to end when it is asked to.
+// prompt limits how long a program may take to end after it is asked to.
 const prompt = 5 * time.Second
 
-// Run tests components, as many at once as parallel says, and passes on each result as it
-// comes. The settings are those of the engine; folder, state and faults are the suite's
-// own. What a component does wrong is in its result; an error means that the suite itself
-// could not go on.
+// Run tests components, at most parallel at once, and passes on each result as soon as it
+// is known. The settings are those of the engine, but the suite sets folder, state and
+// faults itself. Failures of a component are in its result; an error means that the suite
+// itself could not continue.
 func Run(ctx context.Context, all []Component, s project.Settings, parallel int, show func(Result)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -60,7 +60,7 @@ func Run(ctx context.Context, all []Component, s project.Settings, parallel int,
 type suite struct {
 	*lab
 	Result
-	dir   string // of the example as it is
+	dir   string // of the unmodified example
 	cases []testCase
 	first *outcome
 }
@@ -107,7 +107,7 @@ func (s *suite) run(ctx context.Context) error {
 	return nil
 }
 
-// fresh is a trial of the example as it is.
+// fresh returns a trial of the unmodified example.
 func (s *suite) fresh() trial { return trial{dir: s.dir} }
 
 // schema applies the example. The engine compares every output with its declaration.
@@ -135,7 +135,7 @@ func (s *suite) schema(ctx context.Context) bool {
 	return s.judge(checkSchema, err, "%s", strings.Join(wrote, ", "))
 }
 
-// probe sends a service the requests of the cases that need no other files.
+// probe sends a service the requests of the cases that replace no files.
 func (s *suite) probe(*outcome) error {
 	for _, c := range s.cases {
 		if len(c.request) == 0 {
@@ -148,10 +148,11 @@ func (s *suite) probe(*outcome) error {
 	return nil
 }
 
-// kind is that of the component's units.
+// kind returns the kind of the component's units.
 func (s *suite) kind() ir.Kind { return s.first.units[0].Kind }
 
-// noProgram adds a check for a component of which nothing runs, and reports whether it has.
+// noProgram adds a check for a component that runs no program, and reports whether it
+// has.
 func (s *suite) noProgram(check string) bool {
 	if s.kind() == ir.Record {
 		s.add(check, None, "nothing runs: Tenon writes its record itself")
@@ -160,7 +161,7 @@ func (s *suite) noProgram(check string) bool {
 	return false
 }
 
-// bytes runs the program again, without a network if there can be such a thing.
+// bytes runs the program again, without a network if possible.
 func (s *suite) bytes(ctx context.Context) {
 	if s.kind() == ir.Service {
 		s.add(checkBytes, OK, "each request of the cases has the same answer twice")
@@ -203,7 +204,7 @@ func (s *suite) bytes(ctx context.Context) {
 	s.noProgram(checkNetwork)
 }
 
-// progress reads what the programs have reported.
+// progress checks the progress that the programs reported.
 func (s *suite) progress(context.Context) {
 	if s.noProgram(checkProgress) {
 		return
@@ -251,8 +252,8 @@ func checkLines(text string) (n int, err error) {
 	return n, nil
 }
 
-// secrecy looks for the values of secrets in all that a run leaves, and in what it leaves
-// when they are wrong.
+// secrecy searches for the values of secrets in everything that a run leaves, including a
+// run with wrong secrets.
 func (s *suite) secrecy(ctx context.Context) {
 	if s.noProgram(checkSecrets) {
 		return
@@ -285,7 +286,7 @@ func (s *suite) secrecy(ctx context.Context) {
 	s.judge(checkSecrets, err, "nowhere, also where they are wrong")
 }
 
-// leaks finds secrets in what runs have left.
+// leaks searches for secrets in what runs left.
 func (s *suite) leaks(ctx context.Context, o *outcome) error {
 	var faults []error
 	for id, r := range o.runs {
@@ -325,14 +326,14 @@ func (s *suite) leaks(ctx context.Context, o *outcome) error {
 	return errors.Join(faults...)
 }
 
-// bad makes the cases of bad input.
+// bad runs the cases of bad input.
 func (s *suite) bad(ctx context.Context) {
 	s.make(ctx, checkBad, func(c testCase) bool { return c.refuses() },
 		fmt.Errorf("no case shows it: add %s with bad input and -- want --", filepath.Join(s.Folder, Example, cases, "NAME.txtar")))
 }
 
 // few gives the program empty tables, and tables of one row. A component that reads no
-// table of another one shows by cases what it makes of such data.
+// tables of other entities needs cases for such data.
 func (s *suite) few(ctx context.Context) {
 	reads := slices.ContainsFunc(s.first.units, func(u ir.Unit) bool {
 		return slices.ContainsFunc(u.Inputs, func(i ir.Input) bool { return i.Kind == ir.Table })
@@ -401,9 +402,9 @@ func (s *suite) cancellation(ctx context.Context) {
 		t.after = max(t.after, r.took/2)
 	}
 	if runsOn {
-		t.after = max(4*t.after, 200*time.Millisecond) // it is surely at work
+		t.after = max(4*t.after, 200*time.Millisecond) // by then it is certainly at work
 	}
-	// A program that has ended before it could be ended shows nothing: try earlier.
+	// A program that ended before it could be cancelled proves nothing: cancel earlier.
 	for tries := 0; ; tries++ {
 		o, err := s.try(ctx, t)
 		if err == nil && o.fault != "" {
@@ -436,7 +437,7 @@ func (s *suite) cancellation(ctx context.Context) {
 	}
 }
 
-// nothingCounts says which unit that was ended counts as done.
+// nothingCounts returns which cancelled unit counts as done.
 func (s *suite) nothingCounts(ctx context.Context, o *outcome) error {
 	set := s.settings
 	set.Dir = s.dir
@@ -473,14 +474,15 @@ func (s *suite) stopped(context.Context) {
 	s.add(checkCancel, OK, "it ended within %v", slowest.Round(time.Millisecond))
 }
 
-// others makes the cases that no other check has made.
+// others runs the cases that no other check has run.
 func (s *suite) others(ctx context.Context) {
 	s.make(ctx, checkCases, func(c testCase) bool {
 		return !c.refuses() && !c.runsOn && (c.rows < 0 || c.rows > 1) && len(c.request) == 0
 	}, nil)
 }
 
-// make makes the cases that a check is about. none is the fault if there is none, or nil.
+// make runs the cases that belong to a check. none is the error if there is no such case,
+// or nil.
 func (s *suite) make(ctx context.Context, check string, about func(testCase) bool, none error) {
 	var made []string
 	var faults []error

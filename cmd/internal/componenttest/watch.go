@@ -19,19 +19,19 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A ran is what the suite sees of one program of the component.
+// A ran is what the suite observes of one program of the component.
 type ran struct {
 	unit     ir.Unit
-	task     executors.Task // as the program got it
+	task     executors.Task // as the program received it
 	status   state.Status   // how it ended
 	began    time.Time
 	took     time.Duration // until it ended
-	stopping time.Duration // from the request to end it until it had ended
+	stopping time.Duration // from the request to end it until its end
 
-	done     bool   // it is recorded as done
-	canceled bool   // it was ended
+	done     bool   // recorded as done
+	canceled bool   // it was cancelled
 	fault    string // why it failed
-	// outputs are known once it is done.
+	// outputs is set once it is done.
 	outputs map[string]output
 }
 
@@ -43,20 +43,20 @@ type output struct {
 }
 
 // A watch stands between the engine and an executor. It notes how the programs of the
-// component run, and may change what they are given.
+// component run, and may change their input.
 type watch struct {
 	component string
-	port      int  // at which services listen
+	port      int  // on which services listen
 	isolated  bool // without a network
-	// change, if it is set, changes a task before it starts.
+	// change, if set, changes a task before it starts.
 	change func(context.Context, runner, *executors.Task) error
-	// started, if it is set, is called when a program has started.
+	// started, if set, is called when a program has started.
 	started func()
 
 	mu       sync.Mutex
 	runs     map[string]*ran // by unit
 	byHandle map[string]*ran // by the id of its handle
-	refused  error           // the network could not be taken away
+	refused  error           // why network isolation failed
 }
 
 // A runner is an executor that can wait.
@@ -70,7 +70,7 @@ type watched struct {
 	*watch
 }
 
-// around is the executor that the engine uses in place of x.
+// around returns the executor that the engine uses in place of x.
 func (w *watch) around(x executors.Executor) executors.Executor {
 	r, ok := x.(runner)
 	if !ok {
@@ -82,7 +82,7 @@ func (w *watch) around(x executors.Executor) executors.Executor {
 	return &watched{r, w}
 }
 
-// prepared is watched for an executor that prepares environments before units start.
+// prepared is the same for an executor that prepares environments before units start.
 type prepared struct {
 	*watched
 	executors.Preparer
@@ -155,12 +155,12 @@ func (w *watch) of(h state.Handle) *ran {
 	return w.byHandle[h.ID]
 }
 
-// withoutNetwork calls f on a thread in a network namespace that has no interface. What f
-// starts is in it as well. It does not call f if this user may not make one.
+// withoutNetwork calls f on a thread in a network namespace without interfaces. What f
+// starts is in it as well. If this user may not create a namespace, it does not call f.
 func withoutNetwork(f func()) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this function
+		runtime.LockOSThread() // never unlocked: the thread ends with this function
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
 			f()
@@ -170,8 +170,8 @@ func withoutNetwork(f func()) error {
 	return <-done
 }
 
-// cut gives a task only the first rows of each table that it reads. The library's own
-// queries cut them.
+// cut gives a task only the first rows of each table that it reads. It cuts the tables of
+// the library's own queries, too.
 func cut(rows int) func(context.Context, runner, *executors.Task) error {
 	return func(ctx context.Context, x runner, t *executors.Task) error {
 		inputs := map[string]step.Port{}
@@ -215,7 +215,7 @@ func firstRows(ctx context.Context, x runner, table step.Port, dir string, rows 
 	return filepath.Join(dir, "out", "out"), err
 }
 
-// lines are those of a log that say anything.
+// lines returns the lines of a log that are not blank.
 func lines(path string) []string {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -230,7 +230,7 @@ func lines(path string) []string {
 	return all
 }
 
-// tail is the last line of a log, or "".
+// tail returns the last line of a log, or "".
 func tail(path string) string {
 	all := lines(path)
 	if len(all) == 0 {

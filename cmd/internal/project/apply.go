@@ -17,29 +17,30 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// ApplyOptions say how a plan is applied.
+// ApplyOptions configure an apply.
 type ApplyOptions struct {
-	Parallel int                   // how many units may run at once; 0 leaves it to the pools
-	Events   func(executors.Event) // is told what happens, one event at a time; may be nil
+	Parallel int                   // how many units may run at once; 0 means that only the pools limit them
+	Events   func(executors.Event) // receives the events, one at a time; may be nil
 }
 
 // Work is what an apply of a plan has to do.
 type Work struct {
 	Planned    bool // the plan changes or audits something
-	Unfinished bool // a killed apply has left something to end
+	Unfinished bool // a killed apply left something to end
 }
 
 // None reports whether there is nothing to do.
 func (w Work) None() bool { return !w.Planned && !w.Unfinished }
 
-// Work finds out what an apply of a plan has to do.
+// Work returns what an apply of a plan has to do.
 func (s *Session) Work(ctx context.Context, p *planner.Plan) (w Work, err error) {
 	w.Planned = p.Changes() || slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Audit })
 	w.Unfinished, err = executors.Unfinished(ctx, s.store)
 	return w, err
 }
 
-// CheckSecrets looks for the secrets of everything that a plan runs, before any of it does.
+// CheckSecrets resolves the secrets of everything that a plan runs, before any of it
+// does.
 func (p *Project) CheckSecrets(plan *planner.Plan) error {
 	var errs []error
 	for _, i := range plan.Items {
@@ -49,7 +50,7 @@ func (p *Project) CheckSecrets(plan *planner.Plan) error {
 		}
 		for _, s := range u.Secrets {
 			if s.Kubernetes != nil {
-				continue // the cluster says so if it does not exist
+				continue // the cluster reports a missing one
 			}
 			if _, err := p.secret(s); err != nil {
 				errs = append(errs, fmt.Errorf("%s: secret %s: %w", u.ID, s.Name, err))
@@ -62,8 +63,8 @@ func (p *Project) CheckSecrets(plan *planner.Plan) error {
 	return nil
 }
 
-// CheckPreparations returns an error if a plan needs something for sure that is not there
-// and cannot be made on this machine, before anything runs.
+// CheckPreparations returns an error, before anything runs, if a plan certainly needs
+// something that does not exist and cannot be made on this machine.
 func (w *Workspace) CheckPreparations(ctx context.Context, p *planner.Plan) error {
 	setup, err := w.setup(ctx, p.System.Name)
 	if err != nil {
@@ -85,7 +86,7 @@ func (w *Workspace) CheckPreparations(ctx context.Context, p *planner.Plan) erro
 	return nil
 }
 
-// Apply does what a plan says. The result and the error are those of [executors.Apply].
+// Apply executes a plan. The result and the error are those of [executors.Apply].
 func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*executors.Result, error) {
 	if err := s.artifacts.Look(ctx); err != nil {
 		return nil, err
@@ -105,7 +106,7 @@ func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*
 	return executors.Apply(ctx, p, opts)
 }
 
-// Deployed are the units that are deployed, sorted.
+// Deployed returns the deployed units, sorted.
 func (w *Workspace) Deployed(ctx context.Context) ([]string, error) {
 	current, err := w.store.Current(ctx)
 	if err != nil {
@@ -119,8 +120,8 @@ func (w *Workspace) Deployed(ctx context.Context) ([]string, error) {
 	return units, nil
 }
 
-// Destroy ends every service, removes rule files and forgets what is deployed. If there was
-// nothing to do, the result has no revision.
+// Destroy ends every service, removes rule files and forgets what is deployed. If there
+// was nothing to do, the result has no revision.
 func (s *Session) Destroy(ctx context.Context, o ApplyOptions) (*executors.Result, error) {
 	opts, err := s.options(anyTarget, s.setupApart(), o)
 	if err != nil {
@@ -132,7 +133,7 @@ func (s *Session) Destroy(ctx context.Context, o ApplyOptions) (*executors.Resul
 	return executors.Destroy(ctx, opts)
 }
 
-// options are what an apply works with.
+// options returns the options of an apply.
 func (s *Session) options(t ir.Target, setup all.Setup, o ApplyOptions) (executors.Options, error) {
 	x, err := all.New(t, setup)
 	if err != nil {
@@ -153,12 +154,12 @@ func (s *Session) options(t ir.Target, setup all.Setup, o ApplyOptions) (executo
 	return opts, nil
 }
 
-// gpus are the GPUs of this machine.
+// gpus returns the GPUs of this machine.
 func (p *Project) gpus(ctx context.Context) ([]executors.GPU, error) {
 	return gpu.Discover(ctx, gpu.Options{CDIDirs: p.set.CDI})
 }
 
-// lentGPUs are the GPUs of this machine, by the pool that lends them.
+// lentGPUs returns the GPUs of this machine, by the pool that lends them.
 func (p *Project) lentGPUs(ctx context.Context, pools []ir.Pool) (map[string][]executors.GPU, error) {
 	found, err := p.gpus(ctx)
 	if err != nil {
@@ -176,7 +177,7 @@ func (p *Project) verify(ctx context.Context, path string, schema ir.Schema) ([]
 	return out, rows, err
 }
 
-// secret reads a secret where it is kept.
+// secret reads a secret from where it is kept.
 func (p *Project) secret(s ir.Secret) (string, error) {
 	if s.Env != "" {
 		v, ok := p.set.lookup(s.Env)
@@ -192,7 +193,7 @@ func (p *Project) secret(s ir.Secret) (string, error) {
 	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
-// machine is what units without a pool share.
+// machine returns what units without a pool share.
 func machine() ir.Resources {
 	r := ir.Resources{MilliCPU: int64(runtime.NumCPU()) * 1000}
 	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
@@ -204,7 +205,7 @@ func machine() ir.Resources {
 	return r
 }
 
-// gitCommit is the commit that the system's folder is at, or "".
+// gitCommit returns the commit of the system's folder, or "".
 func (p *Project) gitCommit(dir string) string {
 	cmd := exec.Command("git", "-C", dir, "rev-parse", "HEAD")
 	cmd.Env = append(slices.Clone(p.set.Environ), "GIT_OPTIONAL_LOCKS=0")

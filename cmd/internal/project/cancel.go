@@ -8,15 +8,15 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Canceled is a detached apply that was ended.
+// Canceled describes a detached apply that was ended.
 type Canceled struct {
 	Revision state.Revision
-	// Killed reports that no process of it was there to say how it ended.
+	// Killed reports that none of its processes was there to record how it ended.
 	Killed bool
-	Left   []string // units that run on, because nobody was there to end them
+	Left   []string // units that still run, because no process was there to end them
 }
 
-// Cancel ends a detached apply that is under way. It returns nil if none is.
+// Cancel ends the current detached apply. It returns nil if there is none.
 func (w *Workspace) Cancel(ctx context.Context) (*Canceled, error) {
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil {

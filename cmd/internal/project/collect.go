@@ -11,20 +11,20 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// CollectOptions say what a collection keeps.
+// CollectOptions configure the retention of a collection.
 type CollectOptions struct {
 	executors.Keep
-	// Cache looks also into what all systems of a user share. What nobody used for 30
-	// days is garbage there.
+	// Cache also collects what all systems of a user share. There, what was not used for
+	// 30 days is garbage.
 	Cache bool
 }
 
-// sharedAge is how long nobody used garbage in a cache.
+// sharedAge is how long something in a cache must be unused to be garbage.
 const sharedAge = 30 * 24 * time.Hour
 
-// Garbage is what neither is deployed nor needed for a rollback.
+// Garbage is what is neither deployed nor needed for a rollback.
 type Garbage struct {
-	Oldest    int                  `json:"oldest"` // revision that is kept
+	Oldest    int                  `json:"oldest"` // the oldest revision to keep
 	Revisions []int                `json:"revisions"`
 	Runs      int                  `json:"runs"`
 	Models    []state.ModelVersion `json:"models"`
@@ -34,10 +34,10 @@ type Garbage struct {
 
 	session *Session
 	found   *executors.Collection
-	cache   time.Time // since when nobody used what goes from the cache; zero leaves the cache
+	cache   time.Time // cutoff for unused parts of the cache; zero keeps the cache
 }
 
-// Collect finds garbage. Nothing is removed yet.
+// Collect finds garbage. It does not remove anything yet.
 func (s *Session) Collect(ctx context.Context, o CollectOptions) (*Garbage, error) {
 	target, err := s.lastTarget(ctx)
 	if err != nil {
@@ -93,7 +93,7 @@ func (g *Garbage) Remove(ctx context.Context) error {
 	return nil
 }
 
-// lastTarget is the target that the last revision ran on.
+// lastTarget returns the target of the last revision.
 func (w *Workspace) lastTarget(ctx context.Context) (ir.Target, error) {
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil {

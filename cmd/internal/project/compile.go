@@ -21,9 +21,9 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
-// Compile checks and lowers the system, or takes the result that is cached beside its
+// Compile checks and lowers the system, or returns the result that is cached beside its
 // state. It writes tenon.lock if the system's Python packages or modules are not locked
-// yet. Faults of the user come as a [SourceError].
+// yet. If the user has to fix something, it returns a [SourceError].
 func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 	entry, err := p.cached()
 	if err != nil {
@@ -36,8 +36,8 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 		}
 		c.record = fingerprint.New()
 	}
-	// Below a size that every machine has, collecting garbage takes longer than
-	// leaving it. This is never touched, so it takes no memory.
+	// Below a heap size that every machine can afford, garbage collection costs more time
+	// than it is worth. This block is never touched, so it takes no memory.
 	headroom := make([]byte, 256<<20)
 	defer runtime.KeepAlive(headroom)
 	r, err := c.run(ctx)
@@ -58,8 +58,8 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 }
 
 // CompileEdited compiles the system in dir with other tags, for a test of the user, and
-// writes nothing. A system that was edited may ask for packages that are not locked. They
-// are not resolved, so that a test has the same result whatever the package index holds.
+// writes nothing. An edited system may request packages that are not locked. They are not
+// resolved, so that the result of a test does not depend on the package index.
 func (p *Project) CompileEdited(ctx context.Context, dir string, tags []string, edited bool) (*ir.System, error) {
 	r, err := p.in(dir).compilation(tags, func(_ context.Context, requirements []string) ([]byte, error) {
 		if !edited {
@@ -73,7 +73,7 @@ func (p *Project) CompileEdited(ctx context.Context, dir string, tags []string, 
 	return r.System, nil
 }
 
-// A compilation is what is compiled, and how.
+// A compilation is what to compile, and how.
 type compilation struct {
 	dir       string
 	tags      []string
@@ -83,8 +83,8 @@ type compilation struct {
 	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	sql       *worker.Client
 
-	sys   *lang.System   // once it is loaded
-	locks *lockfile.File // still to be written
+	sys   *lang.System   // set once loaded
+	locks *lockfile.File // not written yet
 }
 
 func (p *Project) compilation(tags []string, resolve lockfile.Resolver) *compilation {
@@ -97,7 +97,7 @@ func (p *Project) resolve(ctx context.Context, requirements []string) ([]byte, e
 	return p.environments().Lock(ctx, requirements)
 }
 
-// checks says of each executor what it cannot honour.
+// checks returns a check for each executor, which reports what it cannot honour.
 func checks() map[string]func(ir.Target, ir.Unit) []ir.Fault {
 	out := map[string]func(ir.Target, ir.Unit) []ir.Fault{}
 	for _, name := range all.Names() {
@@ -106,9 +106,9 @@ func checks() map[string]func(ir.Target, ir.Unit) []ir.Fault {
 	return out
 }
 
-// run compiles and writes nothing.
+// run compiles without writing anything.
 func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
-	c.sql.Start() // while CUE is evaluated
+	c.sql.Start() // while CUE evaluates
 	sys, err := lang.Load(c.dir, lang.Options{Tags: c.tags, Env: c.environ, Record: c.record})
 	if err != nil {
 		return nil, withSource(err, func(file string) []byte { b, _ := os.ReadFile(filepath.Join(c.dir, file)); return b })
@@ -129,7 +129,7 @@ func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
 	return r, withSource(err, sys.Source)
 }
 
-// checkModules compares the modules that the system imports with those that are locked.
+// checkModules compares the modules that the system imports with the locked ones.
 func (c *compilation) checkModules() error {
 	modules, err := c.sys.Modules(c.record)
 	if err != nil {
@@ -154,7 +154,7 @@ func (c *compilation) checkModules() error {
 	return nil
 }
 
-// withSource adds the sources to faults of the user.
+// withSource adds the sources to faults that the user has to fix.
 func withSource(err error, source func(string) []byte) error {
 	var faults diag.List
 	if !errors.As(err, &faults) {
@@ -163,8 +163,9 @@ func withSource(err error, source func(string) []byte) error {
 	return &SourceError{Faults: faults, Source: source}
 }
 
-// cached is where the compiled system is cached: beside its state, if there is one, with an
-// entry for each program, folder and set of tags, and for the variables of the environment that CUE reads.
+// cached returns the cache entry of the compiled system: beside its state, if there is
+// one. The key covers the program, the folder, the tags, and the environment variables
+// that CUE reads.
 func (p *Project) cached() (*cache.Entry, error) {
 	stateDir, err := p.stateDir()
 	if err != nil {
@@ -181,7 +182,7 @@ func (p *Project) cached() (*cache.Entry, error) {
 	for _, v := range p.set.Environ {
 		if strings.HasPrefix(v, "CUE_") {
 			if strings.Contains(v, "=file:") {
-				return nil, nil // what is in that file is not looked at
+				return nil, nil // the content of that file is not recorded
 			}
 			env = append(env, v)
 		}

@@ -20,8 +20,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A detachedApply is what an apply in the cluster is sent with: everything that this machine
-// has and the cluster lacks. It is a blob of the store.
+// A detachedApply is what a detached apply receives: everything that this machine has and
+// the cluster lacks. It is a blob of the store.
 type detachedApply struct {
 	Plan     *planner.Plan `json:"plan"`
 	Revision int           `json:"revision"`
@@ -30,23 +30,23 @@ type detachedApply struct {
 	Parallel int                     `json:"parallel,omitempty"`
 }
 
-// Detached is an apply that was started in the cluster.
+// Detached describes a detached apply that was started.
 type Detached struct {
 	Revision  int    `json:"revision"`
 	Namespace string `json:"namespace"`
 	Job       string `json:"job"`
 }
 
-// DetachOptions say how a plan is applied in the cluster.
+// DetachOptions configure a detached apply.
 type DetachOptions struct {
-	Parallel int // how many units may run at once; 0 leaves it to the pools
-	// Args are those with which tenon calls [OpenDetached] in the cluster, given the
-	// URL of the store of artifacts and the digest of the request.
+	Parallel int // how many units may run at once; 0 means that only the pools limit them
+	// Args returns the arguments with which tenon calls [OpenDetached] in the cluster,
+	// given the URL of the artifact store and the digest of the request.
 	Args func(artifacts, request string) []string
 }
 
-// Detach starts the apply of a plan in the cluster of its target. It returns once the
-// cluster has everything that it needs for that.
+// Detach starts a detached apply of a plan. It returns once the cluster has everything
+// that the apply needs.
 func (s *Session) Detach(ctx context.Context, p *planner.Plan, o DetachOptions) (*Detached, error) {
 	if err := s.artifacts.Look(ctx); err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func (w *Workspace) start(ctx context.Context, job executors.DetachedApply, d de
 	return job.Start(ctx, d.Plan.Images[d.Plan.System.Target.Base()], o.Args(w.shared.url, ref.Digest))
 }
 
-// send puts the data files into the store that units read which may run.
+// send stores the data files of all units that may run in the artifact store.
 func (w *Workspace) send(ctx context.Context, p *planner.Plan) (map[string]artifact.Ref, error) {
 	store, err := w.shared.store(ctx)
 	if err != nil {
@@ -142,7 +142,7 @@ func (w *Workspace) send(ctx context.Context, p *planner.Plan) (map[string]artif
 	return sent, nil
 }
 
-// detacher is the executor of a target that can apply plans by itself.
+// detacher returns the executor of a target that supports detached applies.
 func detacher(t ir.Target, s all.Setup) (executors.Detacher, error) {
 	x, err := all.New(t, s)
 	if err != nil {
@@ -155,7 +155,7 @@ func detacher(t ir.Target, s all.Setup) (executors.Detacher, error) {
 	return d, nil
 }
 
-// CheckDetach returns everything that prevents a plan from being applied in the cluster.
+// CheckDetach returns everything that prevents a detached apply of a plan.
 func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
 	setup := s.setupApart()
 	setup.System = p.System.Name
@@ -220,7 +220,7 @@ func (w *Workspace) remote(h state.Handle) bool {
 	return err == nil && ok && r.Remote()
 }
 
-// detachedIn is the detached apply of a revision, or nil if it has none.
+// detachedIn returns the detached apply of a revision, or nil if it has none.
 func (w *Workspace) detachedIn(ctx context.Context, r state.Revision) (executors.DetachedApply, error) {
 	if !w.store.Shared() || r.Act != state.Apply {
 		return nil, nil
@@ -247,9 +247,9 @@ func (w *Workspace) detachedIn(ctx context.Context, r state.Revision) (executors
 	return d.Detached(setup.State, r.Number), nil
 }
 
-// endDetached removes the detached apply of the newest revision, which has come to its end
-// or has lost the lock. One that cannot be found or removed does nothing any more, and is
-// only reported.
+// endDetached removes the detached apply of the newest revision, after it has finished or
+// lost the lock. If it cannot be found or removed it can do no harm any more, and is only
+// reported.
 func (w *Workspace) endDetached(ctx context.Context) error {
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil || len(last) == 0 {
@@ -268,8 +268,8 @@ func (w *Workspace) endDetached(ctx context.Context) error {
 	return nil
 }
 
-// unshared reports whether something is missing because it is on another machine alone,
-// where no detached apply could have read it either.
+// unshared reports whether something is missing because it exists on another machine
+// only, where no detached apply could have read it either.
 func (w *Workspace) unshared(err error) bool {
 	return w.shared == nil && errors.Is(err, artifact.ErrMissing)
 }

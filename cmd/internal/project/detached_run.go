@@ -20,11 +20,11 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// ErrAgain means that a detached apply has not come to its end: its Job starts it again.
+// ErrAgain means that a detached apply has not finished: its Job restarts it.
 var ErrAgain = errors.New("the detached apply has not come to its end")
 
-// A DetachedRun is an apply that runs inside the cluster, where [Session.Detach] started it.
-// Close it.
+// A DetachedRun is a detached apply as it runs inside the cluster, where [Session.Detach]
+// started it. Close it.
 type DetachedRun struct {
 	Plan *planner.Plan
 
@@ -37,9 +37,9 @@ type DetachedRun struct {
 	sources string
 }
 
-// OpenDetached fetches what the apply was sent with, opens its state, and waits for the lock
-// of it for a command, as [Workspace.Lock] does. The request is the digest of the blob in the
-// store of artifacts. Dir of the settings is a folder that the run has to itself.
+// OpenDetached fetches the input of the apply, opens its state, and waits for its lock,
+// as [Workspace.Lock] does for a command. The request is the digest of the blob in the
+// artifact store. Dir of the settings is a folder for this run alone.
 func OpenDetached(ctx context.Context, s Settings, request, command string) (_ *DetachedRun, err error) {
 	sent, err := readDetached(ctx, s.Artifacts, request)
 	if err != nil {
@@ -82,10 +82,11 @@ func (r *DetachedRun) open(ctx context.Context, command string) (err error) {
 // Close releases the lock and closes the state.
 func (r *DetachedRun) Close() error { return errors.Join(r.release(), r.w.Close()) }
 
-// Leave is for a process that is asked to end. If somebody ends the apply, it reports false:
-// what runs has to be ended in order. Otherwise only this process is lost; it releases the
-// lock, so that the next one goes on with what runs, and reports true. If the cluster cannot
-// be asked, nobody ends the apply.
+// Leave is for a process that is asked to end. If a user ends the apply, it reports
+// false: what runs must be ended in an orderly way. Otherwise only this process is
+// stopped; Leave releases the lock, so that the next process continues what runs, and
+// reports true. If the cluster cannot be asked, Leave assumes that no user ends the
+// apply.
 func (r *DetachedRun) Leave(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -98,7 +99,7 @@ func (r *DetachedRun) Leave(ctx context.Context) bool {
 	return true
 }
 
-// Apply applies the plan. An error that is [ErrAgain] means that it has to be run again.
+// Apply applies the plan. [ErrAgain] means that it has to be run again.
 func (r *DetachedRun) Apply(ctx context.Context, events func(executors.Event)) (*executors.Result, error) {
 	s := &Session{r.w, r.lease}
 	o, err := s.options(r.Plan.System.Target, r.setup, ApplyOptions{Parallel: r.sent.Parallel, Events: events})
@@ -119,8 +120,8 @@ func (r *DetachedRun) Apply(ctx context.Context, events func(executors.Event)) (
 	return result, err
 }
 
-// reaches returns an error unless the state of the settings is the one that the plan is of.
-// Another database is left as it is.
+// reaches returns an error unless the settings lead to the state of the plan. It does not
+// change any other database.
 func (p *Project) reaches(ctx context.Context, lineage string) error {
 	where := p.set.State
 	if !state.IsURL(where) {
@@ -164,8 +165,8 @@ func readDetached(ctx context.Context, url, digest string) (d detachedApply, err
 	return d, nil
 }
 
-// fetchFiles fetches the data files of a detached apply. The folder is as deep as the one
-// that they come from, so that paths may lead out of it.
+// fetchFiles fetches the data files of a detached apply. The folder is as deep as the
+// original one, so that relative paths may point outside of it.
 func (w *Workspace) fetchFiles(ctx context.Context, d detachedApply, dir string) (sources string, err error) {
 	sources = filepath.Join(dir, d.Plan.Dir)
 	if err := os.MkdirAll(sources, 0o755); err != nil {

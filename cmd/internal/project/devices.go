@@ -23,14 +23,14 @@ type Device struct {
 	Slices []Device `json:"slices,omitempty"`
 }
 
-// A Holder is a unit that has a device, or a number of shares of it.
+// A Holder is a unit that uses a device, or a number of shares of it.
 type Holder struct {
 	Unit string `json:"unit"`
 	Part string `json:"part,omitempty"`
 }
 
-// Devices returns the GPUs of this machine and the units of the system that have them. If
-// they do not match the pools of the system, it returns an error along with them.
+// Devices returns the GPUs of this machine and the units of the system that use them. If
+// they do not match the pools of the system, it returns them together with an error.
 func (p *Project) Devices(ctx context.Context) (devices []Device, err error) {
 	found, err := p.gpus(ctx)
 	if err != nil {
@@ -52,8 +52,8 @@ func (p *Project) Devices(ctx context.Context) (devices []Device, err error) {
 	return devices, poolErr
 }
 
-// poolsOf are the pools of the system, by the devices that they lend. A folder without a
-// system has none.
+// poolsOf returns the pools of the system, by the devices that they lend. A folder
+// without a system has none.
 func (p *Project) poolsOf(ctx context.Context, found []executors.GPU) (map[string]string, error) {
 	if files, _ := filepath.Glob(filepath.Join(p.set.Dir, "*.cue")); len(files) == 0 {
 		return nil, nil
@@ -72,7 +72,7 @@ func (p *Project) poolsOf(ctx context.Context, found []executors.GPU) (map[strin
 	return pools, err
 }
 
-// heldDevices are the units that run with a device, by its name.
+// heldDevices returns the units that run with a device, by its name.
 func (p *Project) heldDevices(ctx context.Context) (map[string][]Holder, error) {
 	held := map[string][]Holder{}
 	if there, err := p.hasState(ctx); err != nil || !there {

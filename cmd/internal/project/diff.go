@@ -34,7 +34,7 @@ type Version struct {
 }
 
 // Diff compares two versions. Each is an applied revision ("@3"), a folder or a git
-// revision; before "" is what is deployed, after "" is the system's folder.
+// revision; an empty before means what is deployed, an empty after the system's folder.
 func (p *Project) Diff(ctx context.Context, before, after string) (*Diff, error) {
 	d := &Diff{Version: diffVersion}
 	var err error
@@ -60,7 +60,7 @@ func (p *Project) Diff(ctx context.Context, before, after string) (*Diff, error)
 	return d, err
 }
 
-// version finds what a name stands for and compiles or reads it.
+// version resolves a name to a version, and compiles or reads it.
 func (p *Project) version(ctx context.Context, name string) (Version, error) {
 	if n, ok := revisionNumber(name); ok {
 		return p.appliedVersion(ctx, n)
@@ -92,8 +92,8 @@ func (p *Project) appliedVersion(ctx context.Context, number int) (v Version, er
 	return v, err
 }
 
-// deployedVersion is what is deployed, unit by unit: the last apply may have failed in the
-// middle. Its target and pools are those of the last revision.
+// deployedVersion returns what is deployed, unit by unit: the last apply may have failed
+// halfway. Its target and pools are those of the last revision.
 func (p *Project) deployedVersion(ctx context.Context) (v Version, err error) {
 	w, err := p.OpenApplied(ctx)
 	if err != nil {
@@ -130,7 +130,7 @@ func (p *Project) deployedVersion(ctx context.Context) (v Version, err error) {
 	return Version{Kind: "applied", Name: "applied", System: sys.Name, side: planner.Side{System: sys, Blobs: w.code(ctx, sys.Units)}}, nil
 }
 
-// times are how long units took before, if anything was applied.
+// times returns how long units took before, if anything was applied.
 func (p *Project) times(ctx context.Context) (times map[string][]time.Duration, err error) {
 	if there, err := p.hasState(ctx); err != nil || !there {
 		return nil, err

@@ -2,16 +2,16 @@
 // controller, an API or a web page. It binds the stages together for one system in one
 // folder.
 //
-// In goes a [Settings]: plain data that says where the system, its state and its artifacts
-// are. Out comes plain data as well, which a front end shows or encodes. The engine reads no
-// flags and prints nothing. While it works it reports events of an apply
-// ([executors.Event]) and notices ([Notice]); contexts end it.
+// The input is [Settings]: plain data that says where the system, its state and its
+// artifacts are. The output is plain data as well, for a front end to show or encode. The
+// engine reads no flags and prints nothing. While it works it reports the events of an
+// apply ([executors.Event]) and notices ([Notice]). Contexts cancel it.
 //
 // There are three levels:
 //
 //	Project    a folder and its settings; nothing is open
 //	           Compile, Diff, Devices, BuildImages, ...
-//	Workspace  an opened state and its artifacts, from Open or OpenApplied
+//	Workspace  an open state and its artifacts, from Open or OpenApplied
 //	           Plan, PlanRollback, Status, Show, History, Logs, Cancel, ...
 //	Session    a workspace whose lock is held, from Lock
 //	           Apply, Destroy, Detach, Collect
@@ -19,5 +19,5 @@
 // An apply that runs inside a cluster is a [DetachedRun].
 //
 // The files follow the calls: project.go, compile.go, workspace.go, plan.go, session.go,
-// then one file for each thing that can be asked for.
+// then one file for each operation.
 package project

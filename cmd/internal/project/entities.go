@@ -8,9 +8,9 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// entities are the entities behind deployed units, as the newest revision declared
-// them that has these units; last is the newest of all. Those that no revision has
-// this way are left out: an apply that failed may have left units of two revisions.
+// entities returns the entities of deployed units, as declared by the newest revision
+// that has these units; last is the newest revision of all. It omits entities that no
+// revision has in this form: a failed apply may have left units of two revisions.
 func (w *Workspace) entities(ctx context.Context, units []ir.Unit, last *ir.System) ([]ir.Entity, error) {
 	missing := map[string][]ir.Unit{}
 	for _, u := range units {
@@ -35,13 +35,13 @@ func (w *Workspace) entities(ctx context.Context, units []ir.Unit, last *ir.Syst
 		}
 	}
 	take(last)
-	if len(missing) > 0 && len(last.Entities) > 0 { // else no older one has any
+	if len(missing) > 0 && len(last.Entities) > 0 { // otherwise no older revision has any
 		revisions, err := w.store.Revisions(ctx, 0)
 		if err != nil {
 			return nil, err
 		}
 		for i := 1; i < len(revisions) && len(missing) > 0; i++ {
-			if sys, err := w.system(ctx, &revisions[i]); err == nil { // otherwise it is not kept, or of another version
+			if sys, err := w.system(ctx, &revisions[i]); err == nil { // otherwise it was removed, or is of another version
 				take(sys)
 			}
 		}
@@ -50,12 +50,12 @@ func (w *Workspace) entities(ctx context.Context, units []ir.Unit, last *ir.Syst
 	return found, nil
 }
 
-// hasAll reports whether there are these units with these definitions.
+// hasAll reports whether all these units have these definitions.
 func hasAll(definitions map[string]string, units []ir.Unit) bool {
 	return !slices.ContainsFunc(units, func(u ir.Unit) bool { return definitions[u.ID] != u.Digest })
 }
 
-// declare finds the entity of each unit, as far as it is recorded.
+// declare finds the entity of each unit, if it is recorded.
 func (w *Workspace) declare(ctx context.Context, all []*Unit) error {
 	revisions, err := w.store.Revisions(ctx, 1)
 	if err != nil || len(revisions) == 0 {
@@ -63,7 +63,7 @@ func (w *Workspace) declare(ctx context.Context, all []*Unit) error {
 	}
 	last, err := w.system(ctx, &revisions[0])
 	if err != nil {
-		return nil // what a unit is does not depend on it
+		return nil // entities are optional information
 	}
 	units := make([]ir.Unit, len(all))
 	for i, u := range all {

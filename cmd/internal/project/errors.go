@@ -7,7 +7,8 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// A SourceError holds the faults of a system's sources and what is needed to show them.
+// A SourceError contains the faults of a system's sources and what is needed to show
+// them.
 type SourceError struct {
 	Faults diag.List
 	Source func(file string) []byte // content of a file that the faults name, or nil
@@ -18,22 +19,22 @@ func (e *SourceError) Error() string { return e.Faults.Error() }
 // Unwrap returns the faults.
 func (e *SourceError) Unwrap() error { return e.Faults }
 
-// A RequestError is a request that cannot be taken, whatever the state is.
+// A RequestError is an invalid request, whatever the state is.
 type RequestError struct{ error }
 
 // Unwrap returns the cause.
 func (e *RequestError) Unwrap() error { return e.error }
 
-// A Setting is one of [Settings] that an error is about.
+// A Setting names one of the [Settings] in an error.
 type Setting string
 
-// The settings that another value of may help.
+// The settings that may need another value.
 const (
 	StateSetting     Setting = "state"
 	ArtifactsSetting Setting = "artifacts"
 )
 
-// A SettingError may be solved by another value of a setting.
+// A SettingError may be resolved by another value of a setting.
 type SettingError struct {
 	Setting Setting
 	Err     error
@@ -44,14 +45,14 @@ func (e *SettingError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *SettingError) Unwrap() error { return e.Err }
 
-// A DetachError says why a plan cannot be applied in the cluster.
+// A DetachError says why a detached apply of a plan is impossible.
 type DetachError struct{ Obstacles []Obstacle }
 
-// An Obstacle is one thing that has to be changed before.
+// An Obstacle is one thing that must be changed first.
 type Obstacle struct {
 	Message string
-	Setting Setting // that removes it, or ""
-	Value   string  // that the setting has to have, or "" for a choice
+	Setting Setting // the setting that removes it, or ""
+	Value   string  // the required value of the setting, or "" if there is a choice
 }
 
 func (e *DetachError) Error() string {

@@ -56,7 +56,7 @@ func (p *Project) gitVersion(ctx context.Context, name string) (v Version, err e
 	return Version{Kind: "git", Name: name, Commit: commit, System: r.System.Name, side: planner.Side{System: r.System, Blobs: r.Blobs}}, nil
 }
 
-// noVersion is the error of an argument that names nothing.
+// noVersion returns the error for an argument that names nothing.
 func noVersion(name string, refs []string, why string) error {
 	if info, err := os.Stat(name); err == nil && !info.IsDir() {
 		return fmt.Errorf("%s is a file: give the system's folder, an applied revision such as @3, or a git revision such as main", name)
@@ -97,7 +97,7 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 	return strings.TrimRight(string(out), "\n"), nil
 }
 
-// gitPlace finds the repository of a folder, and where in it the folder is.
+// gitPlace finds the repository of a folder, and the folder's path in it.
 func gitPlace(ctx context.Context, dir string) (top, place string, err error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return "", "", fmt.Errorf("there is no folder %s", dir)
@@ -120,21 +120,21 @@ func shownFolder(dir string) string {
 	return dir
 }
 
-// gitModule is the folder with cue.mod at or above a place in a revision: all
-// that compiling what is there can read.
+// gitModule returns the folder with cue.mod at or above a place in a revision: compiling
+// the place reads nothing outside of it.
 func gitModule(ctx context.Context, top, commit, place string) string {
 	for at := place; ; at = path.Dir(at) {
 		if _, err := git(ctx, top, "cat-file", "-e", commit+":"+path.Join(at, "cue.mod/module.cue")); err == nil {
 			return at
 		}
 		if at == "." {
-			return place // which is not part of a module, and will be told
+			return place // it is not part of a module, which compiling it reports
 		}
 	}
 }
 
-// checkOut writes a folder of a revision below dir, where it is in the
-// repository. One that is not there is left out.
+// checkOut writes a folder of a revision below dir, at its path in the repository. It
+// skips a folder that does not exist.
 func checkOut(ctx context.Context, top, commit, folder, dir string) error {
 	tree := commit + ":"
 	if folder != "." {
@@ -154,15 +154,14 @@ func checkOut(ctx context.Context, top, commit, folder, dir string) error {
 		return err
 	}
 	err = unpack(tar.NewReader(out), dir)
-	_, _ = io.Copy(io.Discard, out) // else git would not end
+	_, _ = io.Copy(io.Discard, out) // otherwise git would not end
 	if ended := cmd.Wait(); ended != nil && err == nil {
 		err = fmt.Errorf("git archive: %w: %s", ended, strings.TrimSpace(said.String()))
 	}
 	return err
 }
 
-// unpack writes an archive below dir and nowhere else. A link that leads out is
-// left out.
+// unpack writes an archive below dir and nowhere else. It skips links that point outside.
 func unpack(archive *tar.Reader, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -212,8 +211,8 @@ func write(root *os.Root, name string, from io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// placedIn makes the places of an error those of a git revision, in git's own notation:
-// main:shop/shop.cue.
+// placedIn changes the places in an error to those in a git revision, in git's own
+// notation: main:shop/shop.cue.
 func placedIn(err error, name, tmp, place string) error {
 	text := strings.NewReplacer(tmp+string(filepath.Separator), name+":", tmp, name+":")
 	var sources *SourceError
@@ -225,7 +224,7 @@ func placedIn(err error, name, tmp, place string) error {
 	for i := range faults {
 		d := &faults[i]
 		d.Message, d.Wanted, d.Found, d.Hint = text.Replace(d.Message), text.Replace(d.Wanted), text.Replace(d.Found), text.Replace(d.Hint)
-		if strings.Contains(d.Hint, "tenon init") { // nothing can be made there
+		if strings.Contains(d.Hint, "tenon init") { // nothing can be created there
 			d.Hint = ""
 		}
 		d.Spans = slices.Clone(d.Spans)

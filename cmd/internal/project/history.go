@@ -16,7 +16,7 @@ import (
 type Revision struct {
 	state.Revision
 	Units []Outcome `json:"units"`
-	// Current reports whether what it applied is what is deployed.
+	// Current reports whether what it applied is still deployed.
 	Current bool `json:"-"`
 }
 
@@ -24,7 +24,7 @@ type Revision struct {
 type Outcome struct {
 	Unit     string             `json:"unit"`
 	Kind     ir.Kind            `json:"kind,omitempty"`
-	Action   planner.Action     `json:"action"` // that was planned
+	Action   planner.Action     `json:"action"` // as planned
 	Did      string             `json:"did"`    // "ran", "reused", "failed", ...
 	Attempts int                `json:"attempts,omitempty"`
 	Took     time.Duration      `json:"took_ns,omitempty"`
@@ -34,10 +34,10 @@ type Outcome struct {
 	Error    string             `json:"error,omitempty"`
 }
 
-// NotRun is what a revision did with a unit that depends on one that failed.
+// NotRun is the outcome of a unit that depends on a failed one.
 const NotRun = "not run"
 
-// History returns the newest revisions; limit 0 is all of them.
+// History returns the newest revisions; a limit of 0 means all.
 func (w *Workspace) History(ctx context.Context, limit int) ([]Revision, error) {
 	revisions, err := w.store.Revisions(ctx, 0)
 	if err != nil {
@@ -61,12 +61,12 @@ func (w *Workspace) History(ctx context.Context, limit int) ([]Revision, error) 
 	return out, nil
 }
 
-// Revisions returns the newest revisions as they are recorded.
+// Revisions returns the newest revisions as recorded.
 func (w *Workspace) Revisions(ctx context.Context, limit int) ([]state.Revision, error) {
 	return w.store.Revisions(ctx, limit)
 }
 
-// System is the system as a revision applied it.
+// System returns the system as a revision applied it.
 func (w *Workspace) System(ctx context.Context, number int) (*ir.System, error) {
 	r, err := w.revision(ctx, number)
 	if err != nil {
@@ -75,7 +75,7 @@ func (w *Workspace) System(ctx context.Context, number int) (*ir.System, error) 
 	return w.system(ctx, r)
 }
 
-// outcomes finds what a revision did from its plan and its runs, given all revisions.
+// outcomes derives what a revision did from its plan and its runs, given all revisions.
 func (w *Workspace) outcomes(ctx context.Context, r state.Revision, all []state.Revision) (Revision, error) {
 	out := Revision{Revision: r, Units: []Outcome{}}
 	p, err := w.recordedPlan(ctx, &r)
@@ -92,11 +92,11 @@ func (w *Workspace) outcomes(ctx context.Context, r state.Revision, all []state.
 	now := namesSince(r, all)
 	byUnit := map[string][]state.Run{}
 	for _, run := range runs {
-		if run.Attempt > 0 { // else the end of a service that was replaced
+		if run.Attempt > 0 { // otherwise it is the end of a replaced service
 			byUnit[run.Unit] = append(byUnit[run.Unit], run)
 		}
 	}
-	held := map[string]bool{} // by a unit that failed
+	held := map[string]bool{} // blocked by a failed unit
 	for _, i := range p.Items {
 		name := i.Unit
 		if renamed, ok := now[name]; ok {
@@ -112,7 +112,7 @@ func (w *Workspace) outcomes(ctx context.Context, r state.Revision, all []state.
 	return out, nil
 }
 
-// unfinished are the outcomes after which a unit that reads from this one did not run.
+// unfinished lists the outcomes of a unit after which its readers did not run.
 var unfinished = []string{"failed", "killed", "stopped", NotRun}
 
 func outcomeOf(r state.Revision, i planner.Item, runs []state.Run) Outcome {
@@ -141,13 +141,13 @@ func outcomeOf(r state.Revision, i planner.Item, runs []state.Run) Outcome {
 	return o
 }
 
-// past is what an action is called once it is done.
+// past maps an action to its outcome.
 var past = map[planner.Action]string{
 	planner.Run: "ran", planner.Reuse: "reused", planner.Create: "created", planner.Update: "updated",
 	planner.Replace: "replaced", planner.Delete: "deleted", planner.None: "unchanged",
 }
 
-// withoutRun is the outcome of a unit that has no run in the revision.
+// withoutRun returns the outcome of a unit that has no run in the revision.
 func withoutRun(r state.Revision, i planner.Item) string {
 	switch {
 	case !i.Action.Changes(), r.Outcome == state.Done && i.Action == planner.Delete:
@@ -155,9 +155,9 @@ func withoutRun(r state.Revision, i planner.Item) string {
 	case r.Outcome == state.Killed || r.Outcome == state.Started:
 		return "not finished"
 	case r.Outcome == state.Failure && i.Unless && i.Kind == ir.Job:
-		return past[planner.Reuse] // its inputs are complete, or it would be held
+		return past[planner.Reuse] // its inputs are complete, or it would be blocked
 	case r.Outcome != state.Done && (i.Unless || i.Action == planner.Delete):
-		return "not known" // it leaves no run, whether it was done or not
+		return "not known" // it leaves no run, done or not
 	case r.Outcome != state.Done:
 		return NotRun
 	case i.Kind == ir.Job:

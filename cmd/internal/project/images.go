@@ -18,13 +18,13 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// ImageOptions say which images are built, and on what.
+// ImageOptions select which images to build, and on what.
 type ImageOptions struct {
-	Names []string // units and entities; none is all
-	Base  string   // image that units are put on; "" is that of the target
-	Pull  bool     // ask registries again which images names stand for
-	// Push is a repository to which the images are pushed, each under a tag that is
-	// made of the unit's name, or "".
+	Names []string // units and entities; none means all
+	Base  string   // the base image; "" means that of the target
+	Pull  bool     // ask registries again to resolve image names
+	// Push is a repository to which the images are pushed, each under a tag made from the
+	// unit's name, or "".
 	Push string
 }
 
@@ -33,11 +33,11 @@ type Image struct {
 	Unit   string        `json:"unit"`
 	Digest v1.Hash       `json:"digest"`
 	Layers []image.Layer `json:"layers"`
-	// Pushed is the name, by digest, under which it can be pulled.
+	// Pushed is the name, by digest, to pull it by.
 	Pushed string `json:"-"`
 }
 
-// BuildImages builds the images of a system, and reports each when it is done.
+// BuildImages builds the images of a system, and passes each to done.
 func (p *Project) BuildImages(ctx context.Context, o ImageOptions, done func(Image) error) error {
 	r, err := p.Compile(ctx)
 	if err != nil {
@@ -63,26 +63,26 @@ func (p *Project) BuildImages(ctx context.Context, o ImageOptions, done func(Ima
 	return nil
 }
 
-// ImportImage adds an archive to the store of images under a name, and returns the name by
+// ImportImage adds an archive to the image store under a name, and returns the name by
 // digest.
 func (p *Project) ImportImage(ctx context.Context, archive, name string) (string, error) {
 	return p.images("").Import(ctx, archive, name)
 }
 
-// Images are those that were imported or fetched.
+// Images returns the images that were imported or fetched.
 func (p *Project) Images() ([]image.Entry, error) { return p.images("").List() }
 
-// A builder builds the images of a compiled system. It pins every name once.
+// A builder builds the images of a compiled system. It resolves every name once.
 type builder struct {
 	*compiler.Result
 	store   *image.Store
 	base    string
 	pull    bool
 	pins    map[string]string
-	program func(context.Context) (string, error) // that runs components that are built in
+	program func(context.Context) (string, error) // runs builtin components
 }
 
-// build builds the image of a unit, and pushes it to a repository, if there is one.
+// build builds the image of a unit, and pushes it to the repository, if there is one.
 func (b *builder) build(ctx context.Context, u ir.Unit, repository string) (i Image, err error) {
 	img, err := b.image(ctx, u)
 	if err != nil {
@@ -128,7 +128,7 @@ func (b *builder) image(ctx context.Context, u ir.Unit) (v1.Image, error) {
 	return b.store.Build(ctx, recipe)
 }
 
-// unitsToBuild are the units that run as a program, in the order in which lists show them.
+// unitsToBuild returns the units that run a program, in display order.
 func unitsToBuild(s *ir.System, names []string) ([]ir.Unit, error) {
 	var units []ir.Unit
 	var known []string

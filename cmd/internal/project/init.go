@@ -20,15 +20,16 @@ import (
 //go:embed starter
 var starter embed.FS
 
-// Initialized is what Init did. After an error it is what was done before.
+// Initialized describes what Init did. After an error it describes what was done before
+// it.
 type Initialized struct {
-	Module  string   // path of a module.cue that was changed to depend on the standard library, or ""
+	Module  string   // path of a module.cue to which the standard library was added, or ""
 	Wrote   []string // paths of new files
 	Starter bool     // a small system was written
 }
 
-// Init writes a small system into an empty folder, or makes a folder with .cue files a
-// module that depends on the standard library. It overwrites nothing. It also puts the
+// Init writes a small system into an empty folder, or turns a folder with .cue files into
+// a module that depends on the standard library. It overwrites nothing. It also puts the
 // standard library into the cache of the cue command.
 func (p *Project) Init(ctx context.Context) (Initialized, error) {
 	i := initializing{dir: p.set.Dir}
@@ -71,7 +72,7 @@ func (i *initializing) run(ctx context.Context, getenv func(string) string) erro
 	return nil
 }
 
-// module writes cue.mod, or adds the dependency to the one that exists.
+// module writes cue.mod, or adds the dependency to an existing one.
 func (i *initializing) module() error {
 	abs, err := filepath.Abs(i.dir)
 	if err != nil {
@@ -154,7 +155,7 @@ func (i *initializing) writeNew(path string, b []byte) error {
 	return nil
 }
 
-// moduleName turns a folder's name into the last part of a module path.
+// moduleName turns the name of a folder into the last part of a module path.
 func moduleName(dir string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

@@ -18,8 +18,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Logs copies the log of a unit's last run. With follow, it goes on until the unit ends or
-// ctx is done.
+// Logs copies the log of a unit's last run. With follow, it continues until the unit ends
+// or ctx is done.
 func (w *Workspace) Logs(ctx context.Context, unit string, to io.Writer, follow bool) error {
 	run, err := w.lastRun(ctx, unitName(unit))
 	if err != nil {
@@ -62,8 +62,8 @@ func (w *Workspace) DetachedLog(ctx context.Context, to io.Writer, follow bool) 
 	return &RequestError{errors.New("the last apply was not detached: name a unit, such as models/late/train; tenon status lists them")}
 }
 
-// lastRun is the newest run of a unit, running or not, or the one that it reuses. The end of
-// an old service is an entry of the journal, but no run.
+// lastRun returns the newest run of a unit, running or not, or the one that it reuses. It
+// ignores the end of an old service, which has an entry in the journal but is not a run.
 func (w *Workspace) lastRun(ctx context.Context, unit string) (*state.Run, error) {
 	runs, err := w.store.Runs(ctx, unit, 20)
 	if err != nil {
@@ -78,7 +78,7 @@ func (w *Workspace) lastRun(ctx context.Context, unit string) (*state.Run, error
 	if err != nil {
 		return nil, err
 	}
-	if run, ok := current[unit]; ok { // of another unit that is the same
+	if run, ok := current[unit]; ok { // of another, equal unit
 		return &run, nil
 	}
 	return nil, w.unknownUnit(ctx, unit)
@@ -124,7 +124,7 @@ func (w *Workspace) copyLog(ctx context.Context, run *state.Run, to io.Writer, f
 	}
 }
 
-// sharedLog copies a log that another machine has.
+// sharedLog copies a log from another machine.
 func (w *Workspace) sharedLog(ctx context.Context, run *state.Run, to io.Writer) error {
 	b, err := w.artifacts.Log(ctx, path.Base(path.Dir(run.Log)))
 	if errors.Is(err, artifact.ErrMissing) && w.shared == nil {
@@ -142,9 +142,9 @@ func (w *Workspace) sharedLog(ctx context.Context, run *state.Run, to io.Writer)
 	return nil
 }
 
-// logElsewhere is the handle of a run whose log its executor has, on other machines, or nil:
-// a service that is deployed, or a job that another machine follows. The log of every other
-// job is in the folder of its run.
+// logElsewhere returns the handle of a run whose log its executor keeps on other
+// machines, or nil. This is the case for a deployed service, or a job that another
+// machine follows. The log of every other job is in the folder of its run.
 func (w *Workspace) logElsewhere(ctx context.Context, run *state.Run) (*state.Handle, error) {
 	current, err := w.store.Current(ctx)
 	if err != nil {
@@ -187,7 +187,8 @@ func (w *Workspace) copyLogOf(ctx context.Context, h state.Handle, to io.Writer,
 	return nil
 }
 
-// alive reports whether a run still writes: a job that runs, or a service that is deployed.
+// alive reports whether a run still writes to its log: a running job, or a deployed
+// service.
 func (w *Workspace) alive(ctx context.Context, run *state.Run) bool {
 	r, err := w.store.Run(ctx, run.ID)
 	if err != nil || r == nil {

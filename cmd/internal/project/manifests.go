@@ -9,8 +9,8 @@ import (
 	"github.com/tenon-ml/tenon/executors/all"
 )
 
-// Manifests are the objects that the target of a system would get for units, as far as they
-// are known without a plan.
+// Manifests returns the objects that the target of a system would get for units, as far
+// as they are known without a plan.
 func Manifests(sys *ir.System, units []ir.Unit) ([]executors.Manifest, error) {
 	x, err := all.New(sys.Target, all.Setup{System: sys.Name})
 	if err != nil {
@@ -23,8 +23,8 @@ func Manifests(sys *ir.System, units []ir.Unit) ([]executors.Manifest, error) {
 	return r.Manifests(units)
 }
 
-// Rights are the objects that let an account of that name do what tenon does in a namespace
-// of a cluster.
+// Rights returns the objects that grant the account of that name the rights that tenon
+// needs in a namespace of a cluster.
 func Rights(namespace, name string) ([]executors.Manifest, error) {
 	g, ok := all.Find[executors.Granter]()
 	if !ok {

@@ -17,10 +17,10 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// PlanOptions say how a plan is made.
+// PlanOptions configure a plan.
 type PlanOptions struct {
-	Rerun []string // units and entities that run even if nothing changed
-	Pull  bool     // ask registries again which images names stand for
+	Rerun []string // units and entities to run even if nothing changed
+	Pull  bool     // ask registries again to resolve image names
 }
 
 // Plan compares a compiled system with the state.
@@ -47,7 +47,7 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 	return planner.Make(ctx, r.System, in)
 }
 
-// inputs are what a plan for a system is made from.
+// inputs returns what a plan for a system is made from.
 func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs, error) {
 	s, err := w.setup(ctx, sys.Name)
 	if err != nil {
@@ -74,14 +74,14 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	}, nil
 }
 
-// preparer is the executor, if it prepares anything.
+// preparer returns the executor, if it prepares anything, or nil.
 func preparer(x executors.Executor) planner.Preparer {
 	p, _ := x.(planner.Preparer)
 	return p
 }
 
-// bring updates this machine's files of records from a state that machines share, unless
-// somebody else is changing them.
+// bring updates this machine's files of records from a shared state, unless another
+// process is changing them.
 func (w *Workspace) bring(ctx context.Context) error {
 	if !w.store.Shared() {
 		return nil
@@ -96,13 +96,13 @@ func (w *Workspace) bring(ctx context.Context) error {
 	return w.records(nil).Sync(ctx, w.store)
 }
 
-// records has what writes records. To only look at them, the registry is nil.
+// records returns the recorders. The registry may be nil to only check records.
 func (w *Workspace) records(r records.Registry) executors.Records {
 	return records.New(w.dir, w.artifacts, r)
 }
 
-// pin finds by digest the images that a system names, if its target runs images. With
-// again, registries are asked also for names that were resolved before.
+// pin resolves the images that a system names to digests, if its target runs images. With
+// again, it also asks registries for names that were resolved before.
 func (p *Project) pin(ctx context.Context, sys *ir.System, again bool) (map[string]string, error) {
 	if sys.Target.Base() == "" {
 		return nil, nil
@@ -124,7 +124,7 @@ func (p *Project) pin(ctx context.Context, sys *ir.System, again bool) (map[stri
 	return pinned, nil
 }
 
-// setup is what executors work with, with the state if the system is known.
+// setup returns the setup of executors, with the state if the system is known.
 func (w *Workspace) setup(ctx context.Context, system string) (all.Setup, error) {
 	s := w.setupApart()
 	meta, err := w.store.Meta(ctx)
@@ -132,14 +132,14 @@ func (w *Workspace) setup(ctx context.Context, system string) (all.Setup, error)
 	return s, err
 }
 
-// setupApart is what executors work with that only look at what handles name.
+// setupApart returns the setup of executors that only inspect what handles name.
 func (w *Workspace) setupApart() all.Setup {
 	return all.Setup{
 		Config: w.set.Config, Images: w.images, Runs: filepath.Join(w.dir, "runs"), Python: &environments{make: w.environments},
 	}
 }
 
-// environments looks for uv only when an environment is asked for: few units need one.
+// environments locates uv only when an environment is requested: few units need one.
 type environments struct {
 	make func() *pyenv.Env
 	once sync.Once
@@ -157,8 +157,8 @@ func (e *environments) Ensure(ctx context.Context, lock []byte, report func(pyen
 
 func (e *environments) Missing(lock []byte) *pyenv.Missing { return e.made().Missing(lock) }
 
-// route makes the executor that starts what the target runs, and finds what other executors
-// have started. wrap, which may be nil, is put around each.
+// route returns an executor that starts what the target runs, and finds what other
+// executors started. wrap, which may be nil, wraps each executor.
 func route(t ir.Target, s all.Setup, wrap func(executors.Executor) executors.Executor) (executors.Executor, error) {
 	var mu sync.Mutex
 	made := map[string]executors.Executor{}
@@ -184,10 +184,10 @@ func route(t ir.Target, s all.Setup, wrap func(executors.Executor) executors.Exe
 	})
 }
 
-// anyTarget is for calls that start nothing: every executor is found by its handles.
+// anyTarget is for calls that start nothing: handles determine the executor.
 var anyTarget = ir.Target{Executor: all.Default}
 
-// unitNames lets a dot stand for the first slash, as in the language.
+// unitNames allows a dot in place of the first slash, as in the language.
 func unitNames(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {
@@ -196,7 +196,8 @@ func unitNames(names []string) []string {
 	return out
 }
 
-// unitName is the name of a unit that may be written with a dot, as in the language.
+// unitName returns the name of a unit, which may be written with a dot, as in the
+// language.
 func unitName(n string) string {
 	if strings.Contains(n, "/") {
 		return n

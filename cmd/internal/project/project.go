@@ -16,10 +16,10 @@ import (
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
-// A Project is a system in a folder. Nothing of it is open.
+// A Project is a system in a folder. It holds nothing open.
 type Project struct{ set Settings }
 
-// New returns the project that the settings say. It looks at nothing yet.
+// New returns the project for the settings. It does not access anything yet.
 func New(s Settings) *Project {
 	if s.Dir == "" {
 		s.Dir = "."
@@ -28,15 +28,15 @@ func New(s Settings) *Project {
 	return &Project{s}
 }
 
-// in is the project of another folder with the same settings.
+// in returns the project in another folder with the same settings.
 func (p *Project) in(dir string) *Project {
 	s := p.set
 	s.Dir = dir
 	return &Project{s}
 }
 
-// stateDir is the folder of the state, absolute. If the state is in a database, everything
-// else is there: artifacts, runs, caches.
+// stateDir returns the folder of the state, absolute. If the state is in a database, the
+// folder holds everything else: artifacts, runs, caches.
 func (p *Project) stateDir() (string, error) {
 	dir := p.set.State
 	switch {
@@ -53,7 +53,7 @@ func (p *Project) stateDir() (string, error) {
 	return abs, nil
 }
 
-// record is where the state itself is, for [state.Open].
+// record returns the location of the state itself, for [state.Open].
 func (p *Project) record(stateDir string) string {
 	if p.Shared() {
 		return p.set.State
@@ -61,23 +61,23 @@ func (p *Project) record(stateDir string) string {
 	return stateDir
 }
 
-// Shared reports whether the state is in a database, where other machines reach it.
+// Shared reports whether the state is in a database, where other machines can reach it.
 func (p *Project) Shared() bool { return state.IsURL(p.set.State) }
 
-// environments are the Python environments that all systems of a user share.
+// environments returns the Python environments that all systems of a user share.
 func (p *Project) environments() *pyenv.Env {
 	return pyenv.New(pyenv.Options{
 		Dir: filepath.Join(p.set.Cache, "python"), UV: p.set.uv(), Sizes: func() map[string]int64 { return stdlib.WheelSizes(runtime.GOARCH) },
 	})
 }
 
-// images is the store of images that all systems of a user share. It reaches registries as
-// the folder hosts says.
+// images returns the image store that all systems of a user share. The folder hosts
+// configures how it reaches registries.
 func (p *Project) images(hosts string) *image.Store {
 	return image.New(image.Options{Dir: filepath.Join(p.set.Cache, "images"), Hosts: hosts, UV: p.set.uv(), Log: notices{&p.set}})
 }
 
-// imagesOf is the store of images as a target reaches registries.
+// imagesOf returns the image store with a target's configuration of registries.
 func (p *Project) imagesOf(t ir.Target) *image.Store {
 	x, err := all.New(t, all.Setup{})
 	if r, ok := x.(executors.ImageRunner); err == nil && ok {

@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// revisionNamed reads "@3", or "@" for the newest revision.
+// revisionNamed resolves "@3", or "@" for the newest revision.
 func (w *Workspace) revisionNamed(ctx context.Context, name string) (*state.Revision, error) {
 	if n, ok := revisionNumber(name); ok {
 		return w.revision(ctx, n)
@@ -33,7 +33,7 @@ func (w *Workspace) revisionNamed(ctx context.Context, name string) (*state.Revi
 	return &last[0], nil
 }
 
-// revisionNumber reads @3.
+// revisionNumber parses "@3".
 func revisionNumber(name string) (int, bool) {
 	digits, ok := strings.CutPrefix(name, "@")
 	n, err := strconv.Atoi(digits)
@@ -59,13 +59,13 @@ func (w *Workspace) revision(ctx context.Context, number int) (*state.Revision, 
 	return nil, fmt.Errorf("there is no revision @%d: the newest is @%d; see tenon history", number, last[0].Number)
 }
 
-// recordedPlan is the plan of a revision, without its code.
+// recordedPlan returns the plan of a revision, without its code.
 func (w *Workspace) recordedPlan(ctx context.Context, r *state.Revision) (*planner.Plan, error) {
 	p := new(planner.Plan)
 	return p, w.recorded(ctx, r, "plan", r.Plan, p)
 }
 
-// recorded reads one of the documents that a revision is made of.
+// recorded reads one of the documents of a revision.
 func (w *Workspace) recorded(ctx context.Context, r *state.Revision, what, digest string, v any) error {
 	b, err := w.artifacts.Bytes(ctx, digest)
 	if err == nil {
@@ -80,7 +80,7 @@ func (w *Workspace) recorded(ctx context.Context, r *state.Revision, what, diges
 	return nil
 }
 
-// system is what a revision has applied, or was to apply.
+// system returns what a revision applied, or was meant to apply.
 func (w *Workspace) system(ctx context.Context, r *state.Revision) (*ir.System, error) {
 	sys := new(ir.System)
 	if err := w.recorded(ctx, r, "system", r.IR, sys); err != nil {
@@ -92,7 +92,7 @@ func (w *Workspace) system(ctx context.Context, r *state.Revision) (*ir.System, 
 	return sys, nil
 }
 
-// code is what is kept of the code and the locks of units, by digest.
+// code returns the code and the locks of units that still exist, by digest.
 func (w *Workspace) code(ctx context.Context, units []ir.Unit) map[string][]byte {
 	blobs := map[string][]byte{}
 	for _, u := range units {
@@ -108,7 +108,7 @@ func (w *Workspace) code(ctx context.Context, units []ir.Unit) map[string][]byte
 	return blobs
 }
 
-// codeOf are the digests of a unit's code and lock.
+// codeOf returns the digests of a unit's code and lock.
 func codeOf(u ir.Unit) (digests []string) {
 	if u.Code.Lock != "" {
 		digests = append(digests, u.Code.Lock)
@@ -119,8 +119,8 @@ func codeOf(u ir.Unit) (digests []string) {
 	return digests
 }
 
-// namesSince are the names that units were given after a revision, by the names that they
-// had then.
+// namesSince returns the names that units got after a revision, by the names in that
+// revision.
 func namesSince(r state.Revision, all []state.Revision) map[string]string {
 	now, was := map[string]string{}, map[string]string{}
 	for _, later := range slices.Backward(all) {
@@ -138,7 +138,7 @@ func namesSince(r state.Revision, all []state.Revision) map[string]string {
 	return now
 }
 
-// deployedDigest is the digest of what is deployed, as a revision would record it.
+// deployedDigest returns the digest of what is deployed, as a revision would record it.
 func (w *Workspace) deployedDigest(ctx context.Context) (string, error) {
 	current, err := w.store.Current(ctx)
 	if err != nil {

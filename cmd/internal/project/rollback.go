@@ -12,8 +12,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// RollbackTo is the revision that a name such as "@3" stands for, if it can be brought
-// back. Without a name it is the one before the current one.
+// RollbackTo returns the revision that a name such as "@3" refers to, if it can be
+// restored. Without a name it returns the one before the current one.
 func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revision, error) {
 	if name != "" {
 		r, err := w.revisionNamed(ctx, name)
@@ -43,9 +43,9 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 	return nil, fmt.Errorf("no earlier revision was applied whole%s", thereIs(revisions))
 }
 
-// earlier is the revision to go back to, of all, newest first. now is the digest of what is
-// deployed. After an apply that did not come to its end, it is the one before that apply;
-// after such a rollback, it is where the rollback was going.
+// earlier returns the revision to go back to, given all of them, newest first. now is the
+// digest of what is deployed. After an apply that did not finish, it is the revision
+// before that apply; after such a rollback, it is the target of the rollback.
 func earlier(all []state.Revision, now string) *state.Revision {
 	if last := all[0]; last.Standing == "" {
 		if last.Act == state.Rollback {
@@ -63,7 +63,7 @@ func earlier(all []state.Revision, now string) *state.Revision {
 	return nil
 }
 
-// numbered is the revision of that number, or nil if it was removed.
+// numbered returns the revision with that number, or nil if it was removed.
 func numbered(all []state.Revision, number int) *state.Revision {
 	for i := range all {
 		if all[i].Number == number {
@@ -73,8 +73,8 @@ func numbered(all []state.Revision, number int) *state.Revision {
 	return nil
 }
 
-// position is the number of the revision from which an earlier one is searched. A rollback
-// counts as the revision that it brought back.
+// position returns the number of the revision from which to search backwards. A rollback
+// counts as the revision that it restored.
 func position(all []state.Revision) int {
 	at := &all[0]
 	for at.Act == state.Rollback {
@@ -87,7 +87,7 @@ func position(all []state.Revision) int {
 	return at.Number
 }
 
-// notWhole says why a revision cannot be brought back, and which ones can.
+// notWhole says why a revision cannot be restored, and which ones can.
 func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 	all, err := w.store.Revisions(ctx, 0)
 	if err != nil {
@@ -107,7 +107,7 @@ func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 	return fmt.Errorf("@%d cannot be brought back: %s%s", r.Number, why, thereIs(all))
 }
 
-// thereIs names the newest revisions that can be brought back.
+// thereIs lists the newest revisions that can be restored.
 func thereIs(all []state.Revision) string {
 	var whole []string
 	for _, r := range all {
@@ -121,7 +121,7 @@ func thereIs(all []state.Revision) string {
 	return "; there is " + strings.Join(whole, ", ")
 }
 
-// PlanRollback makes the plan that brings a revision back.
+// PlanRollback returns the plan that restores a revision.
 func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*planner.Plan, error) {
 	sys, err := w.system(ctx, r)
 	if err != nil {

@@ -8,14 +8,15 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A Session is a workspace whose lock is held: nobody else changes the state. Release it.
+// A Session is a workspace whose lock is held: no other process changes the state.
+// Release it.
 type Session struct {
 	*Workspace
 	lease *state.Lease
 }
 
-// Lock takes the lock of the state for a command, which others are told who have to wait.
-// It waits up to wait for another holder to release it.
+// Lock takes the lock of the state for a command, whose name is shown to others that have
+// to wait. It waits up to wait for another holder to release it.
 func (w *Workspace) Lock(ctx context.Context, command string, wait time.Duration) (*Session, error) {
 	h := state.Holder{Command: command}
 	if u, err := user.Current(); err == nil {
@@ -28,7 +29,7 @@ func (w *Workspace) Lock(ctx context.Context, command string, wait time.Duration
 	return &Session{w, lease}, nil
 }
 
-// Release gives the lock back.
+// Release releases the lock.
 func (s *Session) Release(ctx context.Context) error {
 	return s.lease.Release(context.WithoutCancel(ctx))
 }

@@ -10,20 +10,19 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
-// Settings say where a project is and what the engine works with.
+// Settings say where a project is and configure the engine.
 type Settings struct {
-	Dir       string   // folder of the system; "" is the current one
-	State     string   // folder, or postgres://...; "" is Dir/.tenon
-	Artifacts string   // URL of a store of artifacts that other machines reach, or ""
-	Tags      []string // of CUE
+	Dir       string   // folder of the system; "" means the current one
+	State     string   // folder, or postgres://...; "" means Dir/.tenon
+	Artifacts string   // URL of an artifact store that other machines can reach, or ""
+	Tags      []string // CUE tags
 	Cache     string   // folder for what all systems of a user share: environments, images
 	UV        []string // paths or names of uv; the first that exists is used
-	// SQL types and runs queries and reads tables. Its program runs components that are
-	// built in.
+	// SQL types and runs queries and reads tables. Its program runs builtin components.
 	SQL *worker.Client
 	all.Config
 
-	// Notify is told what a person may want to know while the engine works. It may be
+	// Notify receives what a person may want to know while the engine works. It may be
 	// nil. Nothing depends on it.
 	Notify func(Notice)
 	// Faults make an apply fail, for tests.
@@ -33,13 +32,13 @@ type Settings struct {
 // A Notice is something that a person may want to know.
 type Notice struct {
 	Text    string
-	Warning bool // something is not as it should be, and the engine goes on without it
+	Warning bool // something is wrong, and the engine continues without it
 }
 
-// Faults are where tests make an apply fail.
+// Faults let tests make an apply fail.
 type Faults struct {
 	OnWrite  func(doing string, ended bool)              // see [state.Store]
-	Executor func(executors.Executor) executors.Executor // is put around each executor
+	Executor func(executors.Executor) executors.Executor // wraps each executor
 	Lease    time.Duration                               // how long a lock outlives its last renewal
 	Backoff  time.Duration                               // the pause before a first retry
 }
@@ -50,10 +49,10 @@ func (s *Settings) notify(n Notice) {
 	}
 }
 
-// warn reports an error that the engine goes on without.
+// warn reports an error despite which the engine continues.
 func (s *Settings) warn(err error) { s.notify(Notice{Text: err.Error(), Warning: true}) }
 
-// uv is the uv to run.
+// uv returns the uv to run.
 func (s *Settings) uv() string {
 	if len(s.UV) == 1 {
 		return s.UV[0]
@@ -66,7 +65,7 @@ func (s *Settings) uv() string {
 	return ""
 }
 
-// lookup finds a variable of the environment.
+// lookup looks up an environment variable.
 func (s *Settings) lookup(name string) (string, bool) {
 	for _, v := range s.Environ {
 		if value, ok := strings.CutPrefix(v, name+"="); ok {

@@ -13,10 +13,10 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A Unit is everything that is known of a unit that is deployed.
+// A Unit is everything that is known about a deployed unit.
 type Unit struct {
 	Unit      *ir.Unit          `json:"unit"`
-	Entity    *ir.Entity        `json:"entity,omitempty"` // which it is of, as declared
+	Entity    *ir.Entity        `json:"entity,omitempty"` // the entity of the unit, as declared
 	Run       *state.Run        `json:"run,omitempty"`
 	Status    *UnitStatus       `json:"status,omitempty"`
 	Unstable  *state.Unstable   `json:"unstable,omitempty"`
@@ -25,7 +25,7 @@ type Unit struct {
 	Runs      []state.Run       `json:"runs,omitempty"`
 }
 
-// A Lineage is a unit with what it was made from.
+// A Lineage is a unit with its origins.
 type Lineage struct {
 	Unit   string            `json:"unit"`
 	Digest string            `json:"digest,omitempty"`
@@ -41,8 +41,8 @@ type Preview struct {
 	Total   int64 // rows of the whole table
 }
 
-// Units looks at a unit, or at all units of an entity. A dot may stand for a slash, as in
-// the language.
+// Units returns a unit, or all units of an entity. A dot may replace a slash, as in the
+// language.
 func (w *Workspace) Units(ctx context.Context, name string) ([]*Unit, error) {
 	names, err := w.unitsNamed(ctx, name)
 	if err != nil {
@@ -124,7 +124,7 @@ func (w *Workspace) unit(ctx context.Context, id string) (*Unit, error) {
 	return s, err
 }
 
-// currentRuns are the runs behind what is deployed, by unit.
+// currentRuns returns the runs behind what is deployed, by unit.
 func (w *Workspace) currentRuns(ctx context.Context) (map[string]state.Run, error) {
 	current, err := w.store.Current(ctx)
 	if err != nil {
@@ -204,15 +204,15 @@ func (w *Workspace) preview(ctx context.Context, u *Unit, port string, n int) (P
 	return Preview{port, p.Columns, p.Rows, p.Total}, err
 }
 
-// A RevisionDetail is a revision with the documents that it was made from.
+// A RevisionDetail is a revision with the documents behind it.
 type RevisionDetail struct {
 	Revision
 	IR   json.RawMessage `json:"system_ir"`
 	Plan json.RawMessage `json:"system_plan"`
 }
 
-// RevisionDetail returns the revision with a name such as "@3"; "@" is the
-// newest. Without documents they are left out.
+// RevisionDetail returns the revision with a name such as "@3"; "@" is the newest. If
+// documents is false, it omits them.
 func (w *Workspace) RevisionDetail(ctx context.Context, name string, documents bool) (*RevisionDetail, error) {
 	r, err := w.revisionNamed(ctx, name)
 	if err != nil {

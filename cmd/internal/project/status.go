@@ -13,7 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A Status is what is deployed and what happens to it.
+// A Status is what is deployed and what is in progress.
 type Status struct {
 	Failed   []state.Run     `json:"failed"` // in the last revision, the last attempt of each unit
 	Revision *state.Revision `json:"revision,omitempty"`
@@ -21,7 +21,7 @@ type Status struct {
 	Units    []UnitStatus    `json:"units"`
 }
 
-// A UnitStatus is a unit that is deployed.
+// A UnitStatus is the status of a deployed unit.
 type UnitStatus struct {
 	Unit     string             `json:"unit"`
 	Kind     ir.Kind            `json:"kind"`
@@ -33,10 +33,10 @@ type UnitStatus struct {
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
 }
 
-// Unknown is the phase of what cannot be asked.
+// Unknown is the phase of a unit whose status is not available.
 const Unknown state.Phase = "unknown"
 
-// Status looks at everything that is deployed, and at an apply that is under way.
+// Status inspects everything that is deployed, and an unfinished apply.
 func (w *Workspace) Status(ctx context.Context) (*Status, error) {
 	units, err := w.unitStatuses(ctx)
 	if err != nil {
@@ -95,7 +95,7 @@ func (w *Workspace) unitStatuses(ctx context.Context) ([]UnitStatus, error) {
 	return out, nil
 }
 
-// failedIn are the runs of a revision that failed, the last attempt of each unit.
+// failedIn returns the failed runs of a revision, the last attempt of each unit.
 func (w *Workspace) failedIn(ctx context.Context, r state.Revision) ([]state.Run, error) {
 	runs, err := w.store.RunsOf(ctx, r.Number)
 	if err != nil {
@@ -117,14 +117,14 @@ func (w *Workspace) failedIn(ctx context.Context, r state.Revision) ([]state.Run
 	return failed, nil
 }
 
-// EndpointURL is the address of a service as its unit says it.
+// EndpointURL returns the address of a service as declared by its unit.
 func EndpointURL(e *ir.Endpoint) string { return fmt.Sprintf("http://%s:%d", e.Host, e.Port) }
 
-// stages of a model, in the order they run.
+// stages lists the stages of a model, in the order they run.
 var stages = []string{"split", "train", "evaluate", "gate", "register"}
 
-// Order compares the names of units as people think of them: sources first, services last,
-// the stages of a model as they run.
+// Order compares unit names in their natural order: sources first, services last, the
+// stages of a model in the order they run.
 func Order(a, b string) int {
 	entityA, stageA := ir.SplitID(a)
 	entityB, stageB := ir.SplitID(b)

@@ -8,7 +8,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// UnderWay is what an apply does that has not come to its end.
+// UnderWay describes an apply that has not finished.
 type UnderWay struct {
 	Holder  *state.Holder `json:"holder,omitempty"`  // of the lock
 	Job     string        `json:"job,omitempty"`     // in the cluster
@@ -17,7 +17,7 @@ type UnderWay struct {
 	Units   []AtWork      `json:"units"`
 }
 
-// AtWork is a unit that runs.
+// AtWork is a running unit.
 type AtWork struct {
 	Unit    string    `json:"unit"`
 	Attempt int       `json:"attempt"`
@@ -25,7 +25,7 @@ type AtWork struct {
 	Waits   string    `json:"message,omitempty"` // what it waits for
 }
 
-// underWay looks at a revision that has not ended.
+// underWay inspects an unfinished revision.
 func (w *Workspace) underWay(ctx context.Context, r state.Revision) (*UnderWay, error) {
 	pending, err := w.store.Pending(ctx)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A Workspace is an opened state with the artifacts that belong to it. Close it.
+// A Workspace is an open state with its artifacts. Close it.
 type Workspace struct {
 	*Project
 	dir       string // of the state
@@ -25,7 +25,7 @@ type Workspace struct {
 	shared    *shared // or nil
 }
 
-// Open opens the state, and makes it if it does not exist.
+// Open opens the state, and creates it if it does not exist.
 func (p *Project) Open(ctx context.Context) (*Workspace, error) {
 	dir, err := p.stateDir()
 	if err != nil {
@@ -50,7 +50,7 @@ func (p *Project) Open(ctx context.Context) (*Workspace, error) {
 	return w, nil
 }
 
-// OpenApplied opens a state that has to exist.
+// OpenApplied opens an existing state.
 func (p *Project) OpenApplied(ctx context.Context) (*Workspace, error) {
 	dir, err := p.stateDir()
 	if err != nil {
@@ -65,7 +65,7 @@ func (p *Project) OpenApplied(ctx context.Context) (*Workspace, error) {
 	return p.Open(ctx)
 }
 
-// WithApplied calls f with a state that has to exist, and closes it.
+// WithApplied calls f with an existing state, and closes it.
 func (p *Project) WithApplied(ctx context.Context, f func(w *Workspace) error) error {
 	w, err := p.OpenApplied(ctx)
 	if err != nil {
@@ -83,7 +83,7 @@ func (p *Project) hasState(ctx context.Context) (bool, error) {
 	return state.Exists(ctx, p.record(dir))
 }
 
-// Close closes the state and the store of artifacts.
+// Close closes the state and the artifact store.
 func (w *Workspace) Close() error { return errors.Join(w.store.Close(), w.shared.close()) }
 
 // openState opens the state whose folder is dir.
@@ -100,7 +100,7 @@ func (p *Project) openState(ctx context.Context, dir string) (*state.Store, erro
 	return store, err
 }
 
-// stillRunning names what runs although no state records it.
+// stillRunning describes what runs although no state records it.
 func stillRunning(stateDir string) string {
 	l, ok := all.Find[executors.Lister]()
 	if !ok {
@@ -119,8 +119,8 @@ func stillRunning(stateDir string) string {
 	return fmt.Sprintf("\n  still running: %s; kill -- %s ends them", strings.Join(units, ", "), strings.Join(groups, " "))
 }
 
-// shared is a store of artifacts that is opened when it is first used: many calls read the
-// state alone.
+// shared is an artifact store that is opened on first use: many calls only read the
+// state.
 type shared struct {
 	url  string
 	mu   sync.Mutex

@@ -1,6 +1,6 @@
-// Package scaffold writes the beginning of a component: a definition, its code, the lock of
-// its environment, and an example with cases, so that it compiles and passes package
-// componenttest as it is.
+// Package scaffold writes a new component: a definition, its code, the lock of its
+// environment, and an example with cases. It compiles and passes package componenttest as
+// it is.
 //
-// In goes a [Request], out come the files that were written. Nothing is overwritten.
+// A [Request] goes in, the list of written files comes out. Nothing is overwritten.
 package scaffold

@@ -19,29 +19,29 @@ import (
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
-// A Kind is what a component is for.
+// A Kind is the purpose of a component.
 type Kind string
 
-// Kinds are all that there are, with the lock of the library that each begins with.
+// Kinds maps each kind to the library lock that its components start with.
 var Kinds = map[Kind]string{"source": "step", "feature": "step", "step": "step", "train": "model"}
 
-// A Request says which component is written.
+// A Request says which component to write.
 type Request struct {
-	Dir     string // of the module, which is made if there is none
+	Dir     string // of the module, which is created if there is none
 	Package string // "lake"
 	Name    string // "kafka"
 	Kind    Kind
 }
 
-// Written is what there is now.
+// Written describes what was written.
 type Written struct {
 	Component string   `json:"component"` // "example.com/acme/lake.kafka"
 	Folder    string   `json:"folder"`    // of the component
 	Files     []string `json:"files"`     // that were written
-	Library   bool     `json:"library"`   // it is one of the library, which tenon embeds
+	Library   bool     `json:"library"`   // part of the library, which tenon embeds
 }
 
-// An ExistsError names what would have been overwritten.
+// An ExistsError names a file that would have been overwritten.
 type ExistsError struct{ Path string }
 
 func (e *ExistsError) Error() string { return e.Path + " exists" }
@@ -51,7 +51,7 @@ var templates embed.FS
 
 var word = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
-// Valid says why a package or a component cannot have a name.
+// Valid says why a name is not allowed for a package or a component, or returns nil.
 func Valid(name string) error {
 	if !word.MatchString(name) {
 		return fmt.Errorf("%q is no name: it begins with a letter and has lower-case letters, digits and underscores", name)
@@ -59,17 +59,17 @@ func Valid(name string) error {
 	return nil
 }
 
-// names is what the templates are filled in with.
+// names are the values for the templates.
 type names struct {
 	Package, Name, Type string
 	Component           string // as the definition names it
 	Import              string // path of the package
 	Base                string // "source.", or "" within that package
 	Imports             string // of the definition
-	First               bool   // it is the first of its package
+	First               bool   // the first component of its package
 }
 
-// Component writes a component. What a user can put right is an [ExistsError].
+// Component writes a component. It returns an [ExistsError] if a file exists already.
 func Component(r Request) (Written, error) {
 	if err := errors.Join(Valid(r.Package), Valid(r.Name)); err != nil {
 		return Written{}, err
@@ -118,7 +118,7 @@ func Component(r Request) (Written, error) {
 	return w, write(&w, files)
 }
 
-// fill fills in the templates of a kind.
+// fill executes the templates of a kind.
 func fill(kind Kind, n names, folder, definition string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	root := "templates/" + string(kind)
@@ -149,7 +149,7 @@ func fill(kind Kind, n names, folder, definition string) (map[string][]byte, err
 	return files, err
 }
 
-// requirements adds the packages of the library that the component begins with, and their
+// requirements adds the packages of the library that the component starts with, and their
 // lock.
 func requirements(files map[string][]byte, kind Kind, w Written) error {
 	shared := "lib/" + Kinds[kind] + "/"
@@ -173,7 +173,7 @@ func requirements(files map[string][]byte, kind Kind, w Written) error {
 const relock = "# uv pip compile --universal --generate-hashes --python-version " + stdlib.PythonVersion +
 	" -o requirements.lock requirements.in\n"
 
-// direct are the packages of a list of requirements of the library, and of those that it
+// direct returns the packages in a requirements file of the library, and in those that it
 // includes.
 func direct(file string) (packages []string, err error) {
 	b, err := fs.ReadFile(stdlib.Files(), file)
@@ -215,10 +215,10 @@ func write(w *Written, files map[string][]byte) error {
 	return nil
 }
 
-// A module is the CUE module that a folder is in.
+// A module is the CUE module that contains a folder.
 type module struct {
 	path  string // "example.com/acme@v0"
-	below string // where the folder is in it
+	below string // path of the folder in it
 	new   []byte // its module.cue, if it is still to be written
 }
 
@@ -257,7 +257,7 @@ func moduleOf(dir string) (module, error) {
 	return m, err
 }
 
-// lower makes a folder's name the last part of a module's path.
+// lower converts the name of a folder to the last part of a module path.
 func lower(name string) string {
 	name = strings.Trim(regexp.MustCompile(`[^a-z0-9_-]+`).ReplaceAllString(strings.ToLower(name), "-"), "-_")
 	if name == "" {
@@ -266,7 +266,7 @@ func lower(name string) string {
 	return name
 }
 
-// typeName is the name of the definition: #ByTime for by_time.
+// typeName returns the name of the definition: #ByTime for by_time.
 func typeName(name string) string {
 	var b strings.Builder
 	for part := range strings.SplitSeq(name, "_") {
