@@ -22,7 +22,7 @@ import (
 
 // Every archive in testdata holds a system and what the compiler says of it:
 // `errors`, as a user sees them, or `ir.json`. Lines of the comment that begin
-// with "tag: " are tags. TENON_UPDATE=1 writes the expectations anew.
+// with "tag: " are tags. TENON_UPDATE=1 rewrites the expectations.
 func TestGolden(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*/*.txtar")
 	if err != nil || len(archives) == 0 {

@@ -19,7 +19,7 @@ import (
 
 // The scripts in testdata/script specify the command line, an archive per
 // feature. They run this test binary under the name tenon; so do the units that
-// tenon starts, as `tenon-duck step`. TENON_UPDATE=1 writes their goldens anew.
+// tenon starts, as `tenon-duck step`. TENON_UPDATE=1 rewrites their goldens.
 func TestScript(t *testing.T) {
 	cache := sharedCache(t)
 	cueDir = t.TempDir()
