@@ -39,24 +39,6 @@ type Cluster struct {
 	S3         *s3test.Server `json:"s3"`         // pods reach it, too
 }
 
-// main runs the tests of a package that use a cluster.
-func main(m *testing.M) {
-	os.Exit(func() (code int) {
-		release, err := Shared("")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() {
-			if err := release(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				code = max(code, 1)
-			}
-		}()
-		return m.Run()
-	}())
-}
-
 // Shared sees to it that the user's cluster runs until what it returns is called. It
 // is for executortest.Main, whose folder it does not need.
 func Shared(string) (release func() error, err error) {
@@ -76,7 +58,7 @@ func Up(t testing.TB) *Cluster {
 	}
 	r, err := read(dir)
 	if err != nil {
-		t.Fatalf("does TestMain call kubernetestest.Main or Shared? %v", err)
+		t.Fatalf("does TestMain call kubernetestest.Shared? %v", err)
 	}
 	return &r.Cluster
 }
