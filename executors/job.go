@@ -149,9 +149,10 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 
 // vacate frees the resources of the job for other units, if its executor knows that
 // nothing of it runs any more. The remaining work mostly waits for the disk, which many
-// jobs can do at once. The job keeps its GPUs as long as it is in the journal.
+// jobs can do at once. The job keeps its GPUs as long as it is in the journal, and its
+// place if the user limits how many units run at a time.
 func (c *call) vacate() {
-	if !c.status.Over || len(c.run.Devices) > 0 {
+	if !c.status.Over || len(c.run.Devices) > 0 || c.o.Parallel > 0 {
 		return
 	}
 	c.outgoing <- struct{}{}

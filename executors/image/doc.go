@@ -8,8 +8,8 @@
 //	base         as fetched from the registry or imported
 //	environment  /opt/tenon/env, see [EnvDir]
 //	tenon        /tenon/bin/tenon, see [TenonPath]
-//	duck         /tenon/bin/tenon-duck, see [DuckPath]
-//	pod          /tenon/bin/tenon-pod, see [PodPath]
+//	duck         /tenon/bin/tenon-duck, see duckPath
+//	pod          /tenon/bin/tenon-pod, see podPath
 //	code         /tenon/code, see [CodeDir]: last, because it changes most often
 //
 // A store is a folder. It is an OCI image layout with additional files:

@@ -35,8 +35,8 @@ const (
 	EnvDir    = "/opt/tenon/env"        // the Python environment; its interpreter is bin/python
 	CodeDir   = "/tenon/code"           // the unit's files
 	TenonPath = "/tenon/bin/tenon"      // the tenon binary
-	DuckPath  = "/tenon/bin/tenon-duck" // the program that runs built-in components
-	PodPath   = pod.Program             // the program of a pod
+	duckPath  = "/tenon/bin/tenon-duck" // the program that runs built-in components
+	podPath   = pod.Program             // the program of a pod
 )
 
 // Options configure a store: where it is and how it reaches registries.
@@ -146,8 +146,8 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	}{
 		{"environment", r.Python != "", func() (layer, bool, error) { return s.environment(ctx, r, base, config.Architecture) }},
 		{"tenon", r.Tenon != "", func() (layer, bool, error) { return s.program(ctx, "tenon", r.Tenon, TenonPath) }},
-		{"duck", r.Duck != "", func() (layer, bool, error) { return s.program(ctx, "duck", r.Duck, DuckPath) }},
-		{"pod", r.Pod != "", func() (layer, bool, error) { return s.program(ctx, "pod", r.Pod, PodPath) }},
+		{"duck", r.Duck != "", func() (layer, bool, error) { return s.program(ctx, "duck", r.Duck, duckPath) }},
+		{"pod", r.Pod != "", func() (layer, bool, error) { return s.program(ctx, "pod", r.Pod, podPath) }},
 		{"code", r.Code != nil, func() (layer, bool, error) { return s.code(ctx, r.Code) }},
 	} {
 		if !p.wanted {
@@ -374,7 +374,7 @@ func sumFile(name string) (string, error) {
 func Command(c ir.Code) []string {
 	switch c.Runtime {
 	case ir.Builtin:
-		return []string{DuckPath, "step"}
+		return []string{duckPath, "step"}
 	case ir.Python:
 		return append([]string{path.Join(EnvDir, "bin", "python")}, c.Command...)
 	}

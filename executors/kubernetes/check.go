@@ -19,9 +19,9 @@ import (
 // leastMemory is what a container and tenon-pod need for themselves.
 const leastMemory = 32 << 20
 
-// Check returns one fault for each field of the target or the unit that a cluster
+// check returns one fault for each field of the target or the unit that a cluster
 // cannot honour.
-func Check(s Settings, u ir.Unit) []ir.Fault {
+func check(s Settings, u ir.Unit) []ir.Fault {
 	c := checks{faults: local.CheckProgram(u)}
 	c.target(s)
 	if u.Kubernetes != nil {

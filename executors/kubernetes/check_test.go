@@ -57,7 +57,7 @@ func TestCheck(t *testing.T) {
 	} {
 		c.unit.Code = ir.Code{Runtime: ir.Command, Command: []string{"true"}}
 		var got []string
-		for _, f := range Check(c.settings, c.unit) {
+		for _, f := range check(c.settings, c.unit) {
 			if f.Message == "" || f.Hint == "" {
 				t.Errorf("%s: %+v does not say what is wrong, or what to do", name, f)
 			}

@@ -40,7 +40,7 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 		at.Host, at.Replicas, at.Scale = "0.0.0.0", 1, nil
 		doc.Endpoint = &at
 	}
-	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: image.Command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: Grace, Env: environ(t)}
+	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: image.Command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: grace, Env: environ(t)}
 	if t.Unit.Kind == ir.Service {
 		out.Drain = drain
 	}

@@ -405,5 +405,5 @@ func (e *Executor) Remote() bool { return true }
 // RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
-// Check returns one fault per field that the cluster cannot honour.
-func (e *Executor) Check(u ir.Unit) []ir.Fault { return Check(e.opts.Settings, u) }
+// check returns one fault per field that the cluster cannot honour.
+func (e *Executor) Check(u ir.Unit) []ir.Fault { return check(e.opts.Settings, u) }

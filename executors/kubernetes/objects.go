@@ -28,7 +28,7 @@ type Object interface {
 // of a unit share. The first is the record, a ConfigMap, which is to own all others,
 // see [Own]. image is the reference of the image, digest that of the pod.Task in the
 // store, and fetched the size in bytes of what the pod downloads. The unit must have
-// passed [Check].
+// passed check.
 func (s Settings) Objects(t executors.Task, image, digest string, fetched int64) []Object {
 	objects := []Object{s.record(t)}
 	if len(t.Env) > 0 {

@@ -22,8 +22,8 @@ const nobody = 65532
 
 // The phases of stopping a pod.
 const (
-	// Grace is how long a program has after SIGTERM.
-	Grace = 10 * time.Second
+	// grace is how long a program has after SIGTERM.
+	grace = 10 * time.Second
 	// drain is how long a service continues after it was told to end, until all nodes
 	// have heard of it and no requests arrive any more.
 	drain = 5 * time.Second

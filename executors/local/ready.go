@@ -35,9 +35,9 @@ var probes = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// Ready asks a running service whether it is ready. If it is not, why says what it
+// ready asks a running service whether it is ready. If it is not, why says what it
 // answered.
-func Ready(ctx context.Context, at *ir.Endpoint, instance string) (ready bool, why string) {
+func ready(ctx context.Context, at *ir.Endpoint, instance string) (ready bool, why string) {
 	if at == nil {
 		return false, ""
 	}

@@ -39,7 +39,7 @@ func (r *Record) Probe(ctx context.Context, st state.Status) state.Status {
 	if st.Phase != state.Running || r.Kind != ir.Service {
 		return st
 	}
-	ready, why := Ready(ctx, r.Endpoint, r.Instance)
+	ready, why := ready(ctx, r.Endpoint, r.Instance)
 	if ready {
 		st.Phase = state.Ready
 	}

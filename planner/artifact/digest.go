@@ -94,7 +94,7 @@ func (t *tree) list(ctx context.Context, root, physical, rel string) error {
 			if err != nil {
 				return err
 			}
-			kind := Plain
+			kind := plain
 			if info.Mode()&0o111 != 0 {
 				kind = Executable
 			}

@@ -21,7 +21,7 @@ import (
 // Logs copies the log of a unit's last run. With follow, it continues until the unit ends
 // or ctx is done.
 func (w *Workspace) Logs(ctx context.Context, unit string, to io.Writer, follow bool) error {
-	run, err := w.lastRun(ctx, UnitName(unit))
+	run, err := w.lastRun(ctx, unitName(unit))
 	if err != nil {
 		return err
 	}

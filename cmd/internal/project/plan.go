@@ -191,14 +191,14 @@ var anyTarget = ir.Target{Executor: all.Default}
 func unitNames(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {
-		out[i] = UnitName(n)
+		out[i] = unitName(n)
 	}
 	return out
 }
 
-// UnitName returns the name of a unit, which may be written with a dot, as in the
+// unitName returns the name of a unit, which may be written with a dot, as in the
 // language.
-func UnitName(n string) string {
+func unitName(n string) string {
 	if strings.Contains(n, "/") {
 		return n
 	}

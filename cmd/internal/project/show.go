@@ -64,7 +64,7 @@ func (w *Workspace) unitsNamed(ctx context.Context, name string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range []string{name, UnitName(name)} {
+	for _, n := range []string{name, unitName(name)} {
 		if _, ok := current[n]; ok {
 			return []string{n}, nil
 		}

@@ -21,7 +21,7 @@ import (
 // Exit statuses of failures before the program runs, as in a shell.
 const (
 	ExitFault    = 126
-	ExitNotFound = 127
+	exitNotFound = 127
 )
 
 // Check returns an error unless this is the first process.
@@ -54,7 +54,7 @@ func Start(dir string, argv, env []string, files ...*os.File) (pid, status int, 
 	}
 	path, err := find(argv[0])
 	if err != nil {
-		return 0, ExitNotFound, err
+		return 0, exitNotFound, err
 	}
 	child, err := os.StartProcess(path, argv, &os.ProcAttr{Env: env, Files: files})
 	if err != nil {

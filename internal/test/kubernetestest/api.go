@@ -39,8 +39,8 @@ type Cluster struct {
 	S3         *s3test.Server `json:"s3"`         // pods reach it, too
 }
 
-// Main runs the tests of a package that use a cluster.
-func Main(m *testing.M) {
+// main runs the tests of a package that use a cluster.
+func main(m *testing.M) {
 	os.Exit(func() (code int) {
 		release, err := Shared("")
 		if err != nil {
@@ -67,7 +67,7 @@ func Shared(string) (release func() error, err error) {
 	return use(dir, os.Stderr)
 }
 
-// Up is the cluster that [Main] or [Shared] sees to.
+// Up is the cluster that main or [Shared] sees to.
 func Up(t testing.TB) *Cluster {
 	t.Helper()
 	dir, err := Dir()

@@ -16,8 +16,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Schema is that of every output of [New].
-var Schema = ir.Schema{{Name: "id", Type: "int64"}, {Name: "name", Type: "string"}}
+// schema is that of every output of [New].
+var schema = ir.Schema{{Name: "id", Type: "int64"}, {Name: "name", Type: "string"}}
 
 // New makes a step with an output for each port.
 func New(t *testing.T, component, params string, outputs ...string) *step.Step {
@@ -32,7 +32,7 @@ func New(t *testing.T, component, params string, outputs ...string) *step.Step {
 		Progress: filepath.Join(dir, "progress.jsonl"), Inputs: map[string]step.Port{}, Outputs: map[string]step.Port{},
 	}
 	for _, port := range outputs {
-		s.Outputs[port] = step.Port{Kind: ir.Table, Path: filepath.Join(dir, port), Schema: Schema}
+		s.Outputs[port] = step.Port{Kind: ir.Table, Path: filepath.Join(dir, port), Schema: schema}
 	}
 	t.Cleanup(func() {
 		if left, _ := os.ReadDir(scratch); len(left) > 0 {
