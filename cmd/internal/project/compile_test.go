@@ -112,8 +112,8 @@ import tenon_step
 // lakeOf returns the folder of the other module.
 func lakeOf(root string) string { return root + "-lake" }
 
-// keep compiles a system until its result is cached. kept reports whether a compilation
-// uses the cached result.
+// keep compiles a system until its result is cached. kept reports whether the cached
+// result is still valid.
 func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool) {
 	t.Helper()
 	for _, f := range txtar.Parse([]byte(fmt.Sprintf(keptSystem, lakeOf(root)))).Files {
