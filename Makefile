@@ -75,7 +75,7 @@ bench: tools build ## measure speed and memory beside cue, ninja, ctr and kubect
 	@go run ./cmd/bench $(BENCH)
 
 .PHONY: golden
-golden: tools test-tools ## write every golden file anew
+golden: tools test-tools ## rewrite every golden file
 	TENON_UPDATE=1 go test ./compiler ./stdlib/docgen ./executors/containerd ./executors/gpu ./executors/kubernetes
 	TENON_UPDATE=1 go test ./cmd/... -skip 'Killed|Paused|Share'
 	TENON_UPDATE=1 go test ./examples -run 'Readme|Picture|Guide|OwnTests|Manifests'
@@ -93,7 +93,7 @@ test-tools: ## install what the tests need besides
 	@.ci/tools test
 
 .PHONY: locks
-locks: tools ## lock the Python environments of the standard library anew
+locks: tools ## lock the Python environments of the standard library again
 	stdlib/lib/lock.sh
 
 .PHONY: base-image

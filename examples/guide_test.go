@@ -9,7 +9,7 @@ import (
 )
 
 // The tests that docs/testing.md shows are tests of examples/flights that pass.
-// TENON_UPDATE=1 writes their goldens anew.
+// TENON_UPDATE=1 rewrites their goldens.
 func TestTheGuideToTestsShowsTestsThatPass(t *testing.T) {
 	const guide = "../docs/testing.md"
 	page, err := os.ReadFile(guide)

@@ -12,7 +12,7 @@ import (
 // times are all that may differ from what is shown.
 var times = regexp.MustCompile(`\b[0-9.]+m?s\b`)
 
-// What the README shows is what a newcomer gets. TENON_UPDATE=1 writes it anew.
+// What the README shows is what a newcomer gets. TENON_UPDATE=1 rewrites it.
 func TestTheReadmeShowsWhatHappens(t *testing.T) {
 	s := &system{t: t, dir: t.TempDir(), env: []string{"TENON_CACHE=" + t.TempDir()}} // a newcomer has no environments
 	s.must("init")
@@ -69,7 +69,7 @@ func TestTheReadmeShowsWhatHappens(t *testing.T) {
 	}
 }
 
-// The picture of the README is what `tenon graph` draws. TENON_UPDATE=1 draws it anew.
+// The picture of the README is what `tenon graph` draws. TENON_UPDATE=1 redraws it.
 func TestThePictureIsCurrent(t *testing.T) {
 	const picture = "../docs/flights.svg"
 	s := &system{t: t, dir: "flights"}

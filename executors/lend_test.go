@@ -176,7 +176,7 @@ func TestAUnitForWhichThereIsNoRoomFails(t *testing.T) {
 	whole := on(1, table("features/c", `{"n":2}`))
 	whole.Needs.GPUMemory = 20
 	_, err := b.lend(p, share("a", 30), share("b", 30), whole, table("features/d", `{"n":3}`))
-	if want := "there is no room for it in pool gpus: it waits for 2 shares of GPUs, and what stands there keeps them"; failure(t, err, "features/c").Err.Error() != want {
+	if want := "there is no room for it in pool gpus: it waits for 2 shares of GPUs, and deployed services keep them"; failure(t, err, "features/c").Err.Error() != want {
 		t.Errorf("error %v", err)
 	}
 	if b.told("features/d") != "started finished" {

@@ -322,7 +322,7 @@ func (w *walk) makeRoom(ctx context.Context) bool {
 	for _, i := range w.sched.takeQueued() {
 		n := w.works[i]
 		c := w.sched.nodes[i].claim
-		err := fmt.Errorf("there is no room for it in pool %s: it waits for %s, and what stands there keeps them",
+		err := fmt.Errorf("there is no room for it in pool %s: it waits for %s, and deployed services keep them",
 			c.pool, partsOf(w.sched.pools[c.pool].gpus.pool, c.parts.Total()))
 		w.leave(&UnitError{Unit: n.unit.ID, Err: err})
 		n.ended, n.failed = true, true

@@ -135,7 +135,7 @@ func (d testDocument) summary(dir string, in time.Duration) string {
 	case d.Failed > 0:
 		text += fmt.Sprintf(", %d failed", d.Failed)
 	case d.Updated > 0:
-		text += fmt.Sprintf(", %d written anew", d.Updated)
+		text += fmt.Sprintf(", %d rewritten", d.Updated)
 	default:
 		text += " ok"
 	}

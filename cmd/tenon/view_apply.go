@@ -275,7 +275,7 @@ func auditLines(audits []executors.Audit) []string {
 			lines = append(lines, fmt.Sprintf("%s: %s", f.Unit, text))
 		}
 		if len(f.Differs) > 0 {
-			lines[len(lines)-1] += "\n  What stands was not touched. A seed, an order of rows or a clock may be missing; tenon show tells."
+			lines[len(lines)-1] += "\n  What is deployed did not change. A seed, an order of rows or a clock may be missing; tenon show tells."
 		}
 	}
 	return lines

@@ -135,7 +135,7 @@ func (r record) explainEnd(st *state.Status, code int, outOfMemory bool) {
 	case st.Signal == "SIGKILL" && r.Disk > 0 && disk.Written(r.Dir) > r.Disk: // there may have been no space for a verdict
 		st.Message = disk.OverQuota(disk.Written(r.Dir), r.Disk)
 	case st.Signal == "SIGKILL":
-		st.Message = "killed by SIGKILL" + cmp.Or(r.explainMemory(outOfMemory), " (not for want of memory)")
+		st.Message = "killed by SIGKILL" + cmp.Or(r.explainMemory(outOfMemory), " (not because of memory)")
 	default:
 		st.Message = fmt.Sprintf("exit %d", code)
 		if st.Signal != "" {

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Golden compares with a file what came out. TENON_UPDATE=1 writes it anew.
+// Golden compares with a file what came out. TENON_UPDATE=1 rewrites it.
 func Golden(t testing.TB, path string, got []byte) {
 	t.Helper()
 	if os.Getenv("TENON_UPDATE") != "" {

@@ -100,7 +100,7 @@ func (c *checked) Read(b []byte) (int, error) {
 	n, err := c.f.Read(b)
 	_, _ = c.sum.Write(b[:n])
 	if errors.Is(err, io.EOF) && c.sum.hash() != c.want {
-		return n, errors.Join(fmt.Errorf("%s was damaged and is removed: try again, it will be made or fetched anew", c.f.Name()), os.Remove(c.f.Name()))
+		return n, errors.Join(fmt.Errorf("%s was damaged and is removed: try again, it will be built or fetched again", c.f.Name()), os.Remove(c.f.Name()))
 	}
 	return n, err
 }

@@ -385,7 +385,7 @@ func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 	case st.Signal == "SIGKILL" && outOfMemory:
 		st.Message = "killed by SIGKILL" + r.explainMemory()
 	case st.Signal == "SIGKILL":
-		st.Message = "killed by SIGKILL (not for want of memory)"
+		st.Message = "killed by SIGKILL (not because of memory)"
 	case st.Signal != "":
 		st.Message = "killed by " + st.Signal
 	case end != nil && !heard && (end.Reason == "ContainerCannotRun" || end.Reason == "StartError"):

@@ -186,7 +186,7 @@ func TestHowAProgramEnded(t *testing.T) {
 		"out of memory":        {result(pod.End{ExitCode: 137, Signal: "SIGKILL", OutOfMemory: true}), nil, state.Failed, 137, "SIGKILL", "killed by SIGKILL: it used more than needs.memory 64 MiB"},
 		"a child of it":        {result(pod.End{ExitCode: 1, OutOfMemory: true}), nil, state.Failed, 1, "", "exit 1; the kernel killed a child of it: it used more than needs.memory 64 MiB"},
 		"all of it at once":    {nil, ended("OOMKilled", 137, ""), state.Failed, 137, "SIGKILL", "killed by SIGKILL: it used more than needs.memory 64 MiB"},
-		"killed for no reason": {result(pod.End{ExitCode: 137, Signal: "SIGKILL"}), nil, state.Failed, 137, "SIGKILL", "killed by SIGKILL (not for want of memory)"},
+		"killed for no reason": {result(pod.End{ExitCode: 137, Signal: "SIGKILL"}), nil, state.Failed, 137, "SIGKILL", "killed by SIGKILL (not because of memory)"},
 		"not stored":           {nil, ended("Error", 126, `{"exit_code":0,"fault":"the store is full"}`), state.Failed, 0, "", "the store is full"},
 		"evicted":              {nil, fails("Evicted", "The node was low on resource: memory."), state.Failed, 0, "", "its node ran out of memory and evicted it: ask for as much as it uses in needs.memory"},
 		"never started":        {nil, ended("StartError", 128, "exec: \"/tenon/bin/tenon-pod\": no such file"), state.Failed, 128, "", `its container cannot be started: exec: "/tenon/bin/tenon-pod": no such file`},

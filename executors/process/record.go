@@ -156,7 +156,7 @@ func (r record) explain(st *state.Status, end ending) {
 	case st.Signal == "SIGKILL" && end.oom > r.OOMKills && r.OOMKills >= 0:
 		st.Message = "killed by SIGKILL: the kernel ran out of memory while it ran"
 	case st.Signal == "SIGKILL" && end.oom >= 0:
-		st.Message = "killed by SIGKILL (not for want of memory: the kernel killed nothing meanwhile)"
+		st.Message = "killed by SIGKILL (not because of memory: the kernel killed nothing meanwhile)"
 	case st.Signal != "":
 		st.Message = "killed by " + st.Signal
 	default:

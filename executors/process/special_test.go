@@ -430,7 +430,7 @@ func TestWantOfMemoryIsToldApartFromOtherKills(t *testing.T) {
 	e := process.New(process.Options{})
 	task := sh(t, "kill -KILL $$")
 	h, st := run(t, e, task)
-	if st.Message != "killed by SIGKILL (not for want of memory: the kernel killed nothing meanwhile)" {
+	if st.Message != "killed by SIGKILL (not because of memory: the kernel killed nothing meanwhile)" {
 		t.Errorf("message is %q", st.Message)
 	}
 	// As if the kernel had killed one process since the start.

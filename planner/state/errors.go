@@ -56,7 +56,7 @@ func (e *LostError) Error() string {
 	if e.Used {
 		return fmt.Sprintf("%s was removed or replaced while it was in use: what was done since is recorded nowhere; %s", e.Gone, e.Way)
 	}
-	return fmt.Sprintf("%s is gone, and what it told of is still there: %s", e.Gone, e.Way)
+	return fmt.Sprintf("%s is gone, and what it recorded is still there: %s", e.Gone, e.Way)
 }
 
 // An AccessError means that the folder or the database cannot be opened or

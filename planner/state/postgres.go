@@ -29,7 +29,7 @@ const (
 	outage     = time.Minute
 	outagePoll = 200 * time.Millisecond
 	// schemaAnew is the remedy when the state in a schema is lost.
-	schemaAnew = "restore it from a backup; without one, end what still runs and drop the schema to begin anew"
+	schemaAnew = "restore it from a backup; without one, end what still runs and drop the schema to start over"
 	// defaultSchema is the schema of a URL that does not name one.
 	defaultSchema = "tenon"
 )

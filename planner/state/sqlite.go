@@ -25,7 +25,7 @@ const (
 	application  = 0x74656e6e
 	folderRights = "the folder and its files must be writable by the user who runs tenon"
 	// folderAnew is the remedy when the state in a folder is lost.
-	folderAnew = "restore it from a backup, with its -wal if it has one; without one, end what still runs and move the folder away to begin anew"
+	folderAnew = "restore it from a backup, with its -wal if it has one; without one, end what still runs and move the folder away to start over"
 )
 
 // An sqlite is a database in a folder.

@@ -296,7 +296,7 @@ func (l *Lease) Stand(ctx context.Context, u *ir.Unit, c Current) error {
 // changes nothing.
 func stand(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) (changed bool, err error) {
 	if u == nil || u.ID != c.Unit {
-		return false, fmt.Errorf("what stands for %s is not given with its unit", c.Unit)
+		return false, fmt.Errorf("the current run of %s is not given with its unit", c.Unit)
 	}
 	text, err := json.Marshal(u)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/docgen"
 )
 
-// The page is what the library says of itself. TENON_UPDATE=1 writes it anew.
+// The page is what the library says of itself. TENON_UPDATE=1 rewrites it.
 func TestLibrary(t *testing.T) {
 	const page = "../../docs/library.md"
 	got, err := docgen.Library(stdlib.CUE())
