@@ -12,8 +12,8 @@ import (
 	"github.com/tenon-ml/tenon/lang/diag"
 )
 
-// Whatever is in a file of a system, it compiles or there are faults, each with
-// a message and places that are there.
+// Whatever the file of a system contains, it compiles or gives faults, each with a
+// message and with places that exist.
 func FuzzCompile(f *testing.F) {
 	archives, err := filepath.Glob("testdata/*/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -21,7 +21,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	for i, path := range archives {
 		if i%4 > 0 {
-			continue // they are compiled by TestGolden already
+			continue // TestGolden already compiles them
 		}
 		a, err := txtar.ParseFile(path)
 		if err != nil {
@@ -35,7 +35,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 4000 || deep(text) {
-			return // CUE can be made to take any time
+			return // some CUE takes arbitrarily long
 		}
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
@@ -57,10 +57,10 @@ func FuzzCompile(f *testing.F) {
 			}
 			for _, s := range d.Spans {
 				if s.Line == 0 || !utf8.ValidString(text) {
-					continue // the whole file, or columns of what CUE has read for it
+					continue // the whole file, or columns that CUE computed
 				}
 				lines := strings.Split(string(source(s.File)), "\n")
-				// CUE's end of a file is one behind the last byte.
+				// CUE's end of a file is one position past the last byte.
 				if s.Line < 1 || s.Line > len(lines) || s.Col < 1 || s.Col > len(lines[s.Line-1])+2 {
 					t.Errorf("%q is said of %s, which is not there", d.Message, s.Pos)
 				}
@@ -69,8 +69,8 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-// deep reports whether the text is one that makes CUE slow on purpose: nested, or
-// multiplied by comprehensions, disjunctions and repetitions.
+// deep reports whether the text slows CUE down on purpose: nested, or multiplied by
+// comprehensions, disjunctions and repetitions.
 func deep(text string) bool {
 	depth, most := 0, 0
 	for _, r := range text {

@@ -20,9 +20,9 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 )
 
-// Every archive in testdata holds a system and what the compiler says of it:
-// `errors`, as a user sees them, or `ir.json`. Lines of the comment that begin
-// with "tag: " are tags. TENON_UPDATE=1 rewrites the expectations.
+// Every archive in testdata holds a system and the compiler's output: `errors`, as a user
+// sees them, or `ir.json`. Lines of the comment that begin with "tag: " are tags.
+// TENON_UPDATE=1 rewrites the expectations.
 func TestGolden(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -81,7 +81,7 @@ func golden(t *testing.T, path string) {
 	}
 }
 
-// compile says what the compiler makes of a folder, by the golden's name.
+// compile returns the compiler's output for a folder, by the golden's name.
 func compile(t *testing.T, dir string, tags []string) map[string]string {
 	t.Helper()
 	result, source, err := load(dir, tags)

@@ -10,7 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// The rules of an objective fire when they should, by Prometheus' own tool.
+// The rules of an objective fire when they should, according to Prometheus' own tool.
 func TestRulesFireInPrometheus(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {

@@ -131,8 +131,8 @@ func TestAUnitThatFitsNoPoolIsRefusedBeforeAnythingStarts(t *testing.T) {
 	}
 }
 
-// A cluster has more than this machine, and lets wait what it has no room for. A pool
-// bounds all the same what draws from it.
+// A cluster has more resources than this machine, and queues what it has no room for. A
+// pool still limits what draws from it.
 func TestWithoutABoundOnlyPoolsAreCounted(t *testing.T) {
 	b := newBench(t)
 	big := table("features/big", `{}`)
@@ -195,7 +195,7 @@ func TestAFailedUnitBlocksWhatDependsOnItAndNothingElse(t *testing.T) {
 	if runs[0].Outcome != state.Failure || runs[0].Error != "exited with 3" {
 		t.Errorf("recorded as %+v", runs[0])
 	}
-	// Nothing that succeeded is done again.
+	// What succeeded is not repeated.
 	b.fake.behave["sources/a"] = behaviour{}
 	res = b.mustApply(table("sources/a", `{"id":1}`), table("features/b", `{}`, "sources/a"), table("sources/z", `{"id":2}`))
 	if res.Counts != (executors.Counts{Ran: 2, Reused: 1}) {
@@ -217,8 +217,8 @@ func TestAJobThatTakesTooLongIsEnded(t *testing.T) {
 	}
 }
 
-// What waits in a queue of the cluster takes no time yet, and what began later than we
-// to wait for it has all of its own.
+// The time of a job that waits in a queue of the cluster has not begun, and a job that
+// started after we began to wait has its full time.
 func TestTheTimeOfAJobBeginsWhenItDoes(t *testing.T) {
 	b := newBench(t)
 	a := table("sources/a", `{}`)
@@ -320,7 +320,7 @@ func TestInputsAreGivenAsTheContractSays(t *testing.T) {
 				if got := task.Files["data/*.csv"]; !slices.Equal(got, []string{filepath.Join(filepath.Dir(b.dir), "data", "x.csv")}) {
 					t.Errorf("files %v", got)
 				}
-				if !maps.Equal(task.Env, map[string]string{"TOKEN": "hidden-X"}) { // the cluster has the other one
+				if !maps.Equal(task.Env, map[string]string{"TOKEN": "hidden-X"}) { // the cluster provides the other one
 					t.Errorf("environment %v", task.Env)
 				}
 				if c, err := os.ReadFile(filepath.Join(task.Code, "sub", "run")); string(c) != "#!" {
@@ -392,8 +392,8 @@ func TestProgressSaysWhyATaskWaits(t *testing.T) {
 	}
 }
 
-// A job that is over gives its cores to the next one before it is recorded. One that
-// may have left something that runs keeps them until that is gone.
+// A finished job returns its cores before it is recorded. A job that may have left
+// something running keeps them until that is gone.
 func TestAJobThatIsOverHoldsNothing(t *testing.T) {
 	for _, trails := range []bool{false, true} {
 		t.Run(fmt.Sprintf("trails %v", trails), func(t *testing.T) {
@@ -414,7 +414,7 @@ func TestAJobThatIsOverHoldsNothing(t *testing.T) {
 				}
 				if trails {
 					if n := started.Load(); n == 1 {
-						time.Sleep(50 * time.Millisecond) // for the other one to start
+						time.Sleep(50 * time.Millisecond) // time for the other one to start
 						if started.Load() != 1 {
 							t.Error("both run in a pool for one")
 						}
@@ -501,7 +501,7 @@ func TestADamagedInputIsNotRead(t *testing.T) {
 	if got := len(b.fake.started("features/f")); got != 1 {
 		t.Errorf("started %d times", got)
 	}
-	// As the error says: once it is gone, it is made again.
+	// The remedy in the error works: once the artifact is removed, it is made again.
 	b.ok(os.Remove(b.arts.Path(digest)))
 	b.mustApply(a, f)
 	b.ok(b.arts.Check(t.Context(), digest))

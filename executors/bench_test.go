@@ -45,7 +45,7 @@ func newBench(t *testing.T) *bench {
 	b.lock()
 	t.Cleanup(func() {
 		_ = b.store.Close()
-		// Read-only folders would keep the test's folder from being removed.
+		// Read-only folders would prevent the removal of the test's folder.
 		_ = filepath.WalkDir(b.dir, func(p string, e os.DirEntry, err error) error {
 			if err == nil && e.IsDir() {
 				_ = os.Chmod(p, 0o755)
@@ -93,7 +93,7 @@ func (b *bench) options() executors.Options {
 	}
 }
 
-// plan makes the plan for units, all of which are digested anew.
+// plan returns the plan for units, after it computed their digests.
 func (b *bench) plan(units []ir.Unit, rerun ...string) *planner.Plan {
 	b.Helper()
 	sys := &ir.System{Version: ir.Version, Name: "demo", Target: ir.Target{Name: "local", Executor: "fake"}}
@@ -115,7 +115,7 @@ func (b *bench) apply(units ...ir.Unit) (*executors.Result, error) {
 	return executors.Apply(b.Context(), b.plan(units), b.options())
 }
 
-// mustApply applies units and expects all of it to succeed.
+// mustApply applies units and requires success.
 func (b *bench) mustApply(units ...ir.Unit) *executors.Result {
 	b.Helper()
 	res, err := b.apply(units...)
@@ -148,7 +148,7 @@ func (b *bench) current(unit string) state.Current {
 	return c[unit]
 }
 
-// table declares a job that makes a table out of other units' first outputs.
+// table declares a job that makes a table from the first outputs of other units.
 func table(id, params string, from ...string) ir.Unit {
 	return unit(id, params, ir.Output{Port: "out", Kind: ir.Table, Schema: ir.Schema{{Name: "age", Type: "int64"}}}, from...)
 }
@@ -178,7 +178,7 @@ func model(id, params string, from ...string) ir.Unit {
 	return unit(id, params, ir.Output{Port: "model", Kind: ir.Model, Signature: signature}, from...)
 }
 
-// failure returns the error of a unit, which has to be there.
+// failure returns the error of a unit, which must exist.
 func failure(t *testing.T, err error, unit string) *executors.UnitError {
 	t.Helper()
 	var walk func(error) *executors.UnitError

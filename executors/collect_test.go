@@ -53,7 +53,7 @@ func TestACollectionTakesWhatOnlyOldRevisionsHad(t *testing.T) {
 	if c.Oldest != 4 || len(c.Revisions) != 3 || c.Runs != 3 {
 		t.Errorf("from @%d: %d revisions, %d runs", c.Oldest, len(c.Revisions), c.Runs)
 	}
-	// Of a revision: IR, plan, what stood, the code and the table of a.
+	// For each revision: IR, plan, standing, the code and the table of a.
 	if diff := cmp.Diff(map[string]int{"artifact": 15, "run": 3, "code": 3}, kinds(c)); diff != "" {
 		t.Errorf("garbage (-want +got):\n%s", diff)
 	}
@@ -73,7 +73,7 @@ func TestACollectionTakesWhatOnlyOldRevisionsHad(t *testing.T) {
 	if again := b.collect(executors.Keep{Revisions: 2}); !again.Empty() {
 		t.Errorf("there is more: %+v", again)
 	}
-	// What they took is still known.
+	// Their usage is still known.
 	runs, err := b.store.Runs(t.Context(), "sources/a", 0)
 	b.ok(err)
 	if len(runs) != 5 || runs[4].Outcome != state.Pruned || runs[4].Usage.CPU != time.Second || runs[4].Log != "" || len(runs[4].Outputs) > 0 {
@@ -85,7 +85,7 @@ func TestACollectionTakesWhatOnlyOldRevisionsHad(t *testing.T) {
 	if times, err := b.store.Estimates(t.Context()); err != nil || len(times["sources/a"]) != 5 {
 		t.Errorf("estimates %v, %v", times, err)
 	}
-	// And the next one is numbered on.
+	// The numbering of revisions continues.
 	if res := b.mustApply(table("sources/b", `{}`)); res.Revision != 6 {
 		t.Errorf("the next revision is %d", res.Revision)
 	}
@@ -122,7 +122,7 @@ func TestWhatMayBeYoungOrInTheJournalStays(t *testing.T) {
 	if c := b.collect(executors.Keep{Revisions: 1, Age: time.Nanosecond}); len(c.Revisions) != 3 {
 		t.Errorf("of what is older than nothing there goes %+v", c)
 	}
-	// An apply was killed after the output had moved and before that was recorded.
+	// An apply was killed after it moved the output and before it recorded that.
 	stray := filepath.Join(t.TempDir(), "out")
 	b.ok(os.WriteFile(stray, []byte("moved"), 0o644))
 	a, err := b.arts.Put(t.Context(), stray, "table")
@@ -168,7 +168,7 @@ func TestVersionsOfModelsStayUnlessTheyAreBounded(t *testing.T) {
 	if got := there(); !slices.Equal(got, []int{5, 4, 3, 2, 1}) {
 		t.Errorf("there are the versions %v", got)
 	}
-	for _, v := range versions[3:] { // 2, and then 1, come back
+	for _, v := range versions[3:] { // 2, and then 1, are restored
 		_, err := b.lease.Register(t.Context(), v)
 		b.ok(err)
 	}
@@ -235,9 +235,9 @@ func TestAnExecutorCollectsItsOwn(t *testing.T) {
 	}
 }
 
-// Whatever systems were applied, whatever went wrong, and wherever a collection
-// was stopped: afterwards what stands is planned as before, every revision that is
-// kept comes back as it did, and the next collection leaves nothing to collect.
+// Whatever systems were applied, whatever went wrong, and wherever a collection was
+// stopped: afterwards the plan for what is deployed is unchanged, every kept revision can
+// be restored as before, and the next collection finds nothing.
 func TestACollectionTakesNothingThatIsNeeded(t *testing.T) {
 	top := inMemory(t)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -276,7 +276,7 @@ func TestACollectionTakesNothingThatIsNeeded(t *testing.T) {
 	})
 }
 
-// collected collects, is stopped on the way, collects again, and compares.
+// collected collects, is stopped halfway, collects again, and compares.
 func (w *world) collected(ctx context.Context, keep executors.Keep, stop int) error {
 	o := w.options(w.liar)
 	c, err := executors.Collect(ctx, o, keep)
@@ -303,9 +303,8 @@ func (w *world) collected(ctx context.Context, keep executors.Keep, stop int) er
 	return w.converge(ctx)
 }
 
-// possible tells the plan of what is declared, if that is what stands, and for
-// every revision from that number on the plan that brings it back, or why there
-// is none.
+// possible returns the plan of what is declared, if that is deployed, and for every
+// revision from oldest on the plan that restores it, or why that is impossible.
 func (w *world) possible(ctx context.Context, oldest int) map[string]string {
 	out := map[string]string{}
 	tell := func(what string, p *planner.Plan, err error) {
@@ -318,7 +317,7 @@ func (w *world) possible(ctx context.Context, oldest int) map[string]string {
 		out[what] = string(b)
 	}
 	w.now = time.Now()
-	// What was never applied may find a run of long ago, or not.
+	// What was never applied may or may not find an old run.
 	current, err := w.store.Current(ctx)
 	must(err)
 	if !slices.ContainsFunc(units(w.sketches), func(u ir.Unit) bool {

@@ -12,7 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// found are devices with the names 0, 1, ..., and their slices.
+// found returns devices with the names 0, 1, ..., and their slices.
 func found(p ir.Pool) []GPU {
 	gpus := make([]GPU, p.GPU)
 	for i := range gpus {
@@ -36,7 +36,7 @@ func TestPartsAreFoundOnAsFewDevicesAsPossible(t *testing.T) {
 		name string
 		pool ir.Pool
 		asks []ir.Resources
-		want string // of the last
+		want string // of the last one
 	}{
 		{"the first that is free", whole, []ir.Resources{{GPU: 1}, {GPU: 1}}, "gpu=1"},
 		{"several", whole, []ir.Resources{{GPU: 1}, {GPU: 2, GPUMemory: 80}}, "gpu=1, gpu=2"},
@@ -76,8 +76,8 @@ func TestPartsAreFoundOnAsFewDevicesAsPossible(t *testing.T) {
 	}
 }
 
-// teams is a schedule of jobs with whole GPUs, and a function that looks through
-// the queue and says who started and who has to give back.
+// teams returns a schedule of jobs with whole GPUs, and a function that goes through the
+// queue and lists which jobs started and which have to return GPUs.
 func teams(gpus int64, ts []ir.Team, jobs ...node) (*schedule, func(queue ...int) string) {
 	l := newLedger([]ir.Pool{{Name: "p", Resources: ir.Resources{GPU: gpus}, Teams: ts}}, ir.Resources{}, nil)
 	s := newSchedule(jobs, l, 0)
@@ -118,7 +118,7 @@ func TestATeamGetsBackWhatItIsGuaranteed(t *testing.T) {
 	if got := look(2); got != "start [4]" {
 		t.Errorf("what was given back: %q, and it is owed to 4", got)
 	}
-	s.end(3, true) // it ended before it was ended
+	s.end(3, true) // it ended by itself first
 	if got := look(); got != "start [5]" {
 		t.Errorf("what was given back: %q, and it is owed to 5", got)
 	}
@@ -132,7 +132,7 @@ func TestWhoBorrowsIsEndedOnlyAsDeclared(t *testing.T) {
 	big := gpus("a", 3)
 	for _, c := range []struct {
 		name string
-		team ir.Team // that borrows
+		team ir.Team // which borrows
 		jobs []node  // the last one waits
 		want string
 	}{
@@ -233,7 +233,7 @@ func drawPool(t *rapid.T) ir.Pool {
 	return p
 }
 
-// drawNodes makes units that fit. Those that do not want no GPU.
+// drawNodes draws units that fit. Those that do not fit get no GPU.
 func drawNodes(t *rapid.T, l ledger, pool ir.Pool) []node {
 	nodes := make([]node, rapid.IntRange(1, 20).Draw(t, "units"))
 	jobs, services := map[string]claim{}, map[string]claim{}
@@ -274,8 +274,8 @@ type world struct {
 	running []int
 }
 
-// exact: what is lent is what the running and standing units have, each what it
-// asked for, nothing twice, and no team more than it may have.
+// exact: exactly what running and deployed units hold is lent, each has what it
+// requested, nothing is lent twice, and no team exceeds its limit.
 func (w *world) exact() {
 	r := w.l["p"].gpus
 	lent, held := make([]int64, len(r.bins)), map[string]int64{}
@@ -307,8 +307,8 @@ func (w *world) exact() {
 	}
 }
 
-// busy: nobody waits for what is idle, unless one that was overtaken too often
-// waits before it, or it would borrow what another one is owed.
+// busy: no node waits for idle resources, unless one that was overtaken too often waits
+// before it, or it would borrow what another one is owed.
 func (w *world) busy() {
 	if w.s.parallel > 0 && len(w.running) >= w.s.parallel {
 		return
@@ -329,8 +329,8 @@ func (w *world) busy() {
 	}
 }
 
-// losses: only jobs of teams that have more than they are guaranteed lose what
-// they have, and only if they yield, to units of teams that have less.
+// losses: only jobs of teams above their guarantee lose GPUs, and only if the teams
+// yield, to units of teams below theirs.
 func (w *world) losses(losses []loss) {
 	soon := w.l.clone()
 	for _, x := range losses {
@@ -344,7 +344,7 @@ func (w *world) losses(losses []loss) {
 			w.Fatalf("%d gets what %d loses", x.to, x.from)
 		}
 	}
-	// The first that is owed something gets it, or it is beyond what can be taken back.
+	// The first node that is owed something gets it, unless not enough can be reclaimed.
 	for i := range w.s.nodes {
 		if n := &w.s.nodes[i]; n.leaving {
 			soon.giveParts(n.lease)
@@ -357,7 +357,7 @@ func (w *world) losses(losses []loss) {
 			continue
 		}
 		if _, ok := soon.place(n.claim); ok || w.pool.Shares > 0 || len(w.pool.Slices) > 0 || !soon.fits(n.claim) {
-			return // of parts, or cores, those that are taken back may be the wrong ones
+			return // with parts, or cores, the reclaimed ones may be the wrong ones
 		}
 		for j := range w.s.nodes {
 			if b := &w.s.nodes[j]; b.runs && !b.leaving && !b.service && soon["p"].gpus.yields(b.claim.team) {
@@ -372,7 +372,7 @@ func (w *world) losses(losses []loss) {
 	}
 }
 
-// step lets something happen to one that runs.
+// step lets something happen to a running node.
 func (w *world) step() {
 	at := rapid.IntRange(0, len(w.running)-1).Draw(w.T, "which")
 	i := w.running[at]

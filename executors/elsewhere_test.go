@@ -17,7 +17,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// What one machine has begun goes on where others apply the plan.
+// A revision that one machine has begun continues where others apply the plan.
 func TestARevisionThatWasBegunGoesOn(t *testing.T) {
 	b := newBench(t)
 	units := system("1")
@@ -42,7 +42,7 @@ func TestARevisionThatWasBegunGoesOn(t *testing.T) {
 	}
 }
 
-// A job that another machine has begun is adopted where there is no folder of its run.
+// A job that another machine has started is adopted without a folder of its run.
 func TestAJobIsAdoptedFromAnotherMachine(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["sources/a"] = behaviour{takes: 30 * time.Millisecond}
@@ -55,7 +55,7 @@ func TestAJobIsAdoptedFromAnotherMachine(t *testing.T) {
 	}
 }
 
-// The rules of a state that machines share are brought to each.
+// The rules of a shared state are brought to each machine.
 func TestRulesAreBroughtFromAnotherMachine(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(ir.Unit{
@@ -81,8 +81,8 @@ func TestRulesAreBroughtFromAnotherMachine(t *testing.T) {
 	}
 }
 
-// An apply that loses a state which others reach leaves what runs: there may be a
-// successor, which goes on with it.
+// An apply that can no longer reach a shared state leaves what runs: a successor may be
+// continuing it.
 func TestWhatRunsIsLeftWhereTheStateIsLost(t *testing.T) {
 	b := newBench(t)
 	db := postgrestest.Start(t)

@@ -2,7 +2,7 @@ package executors
 
 import "errors"
 
-// ErrStopped is what a collection that was stopped returns.
+// ErrStopped is the error of a collection that was stopped.
 var ErrStopped = errors.New("stopped")
 
 // StopAfter stops a collection after it has removed n things, as a kill would.

@@ -17,8 +17,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A fake executor keeps tasks in memory. What a unit does is what its behaviour
-// says; the usual one writes the declared outputs at once and ends well.
+// A fake executor keeps tasks in memory. The behaviour of a unit says what it does; by
+// default it writes the declared outputs at once and succeeds.
 type fake struct {
 	mu     sync.Mutex
 	tasks  map[string]*fakeTask
@@ -29,25 +29,25 @@ type fake struct {
 	atOnce int
 	most   int
 	ready  int      // services
-	fewest int      // ready services at any time after the first was
-	shared []string // "features/a and features/b have gpu=0": devices that two units have at once
+	fewest int      // ready services, at any time after the first one
+	shared []string // "features/a and features/b have gpu=0": devices that two units hold at once
 }
 
 type behaviour struct {
 	takes time.Duration
-	fails int  // so many attempts first
+	fails int  // number of attempts that fail first
 	code  int  // exit code of a failure, 1 if 0
 	hangs bool // until it is destroyed
-	// late is how it stands each time that a wait for it is given up.
+	// late returns the status whenever a wait for it is given up.
 	late    func() state.Status
 	never   bool // service: never becomes ready
 	refuses error
-	loses   int                    // handles: so many calls of Apply return an error although the task is there
+	loses   int                    // handles: number of calls of Apply that return an error although the task exists
 	undying error                  // Destroy fails
 	lingers bool                   // Destroy does not return before its time is up
-	trails  bool                   // the job may leave something that runs
+	trails  bool                   // the job may leave something running
 	writes  map[string]string      // relative to the run's folder: content; replaces the outputs
-	leaves  func(dir string) error // does something in the run's folder besides
+	leaves  func(dir string) error // does something else in the run's folder
 	log     string
 }
 
@@ -100,7 +100,7 @@ func (f *fake) Apply(ctx context.Context, t executors.Task, prior *state.Handle)
 	return h, lost
 }
 
-// share notes what two tasks have both, unless it is shares of it.
+// share notes devices that two tasks both hold, unless they are shares.
 func (f *fake) share(a, b executors.Task) {
 	for _, d := range a.Devices {
 		for _, e := range b.Devices {
@@ -111,7 +111,7 @@ func (f *fake) share(a, b executors.Task) {
 	}
 }
 
-// end ends a task in the way its behaviour says, as if by itself.
+// end ends a task as its behaviour says, as if by itself.
 func (f *fake) end(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -134,7 +134,7 @@ func (f *fake) end(name string) {
 		f.settle(ft, state.Status{Phase: state.Failed, ExitCode: max(b.code, 1)})
 		return
 	}
-	must(os.MkdirAll(filepath.Join(ft.task.Dir, "out"), 0o755)) // as one does that works elsewhere
+	must(os.MkdirAll(filepath.Join(ft.task.Dir, "out"), 0o755)) // like an executor on another machine
 	write(ft.task, b)
 	if b.leaves != nil {
 		must(b.leaves(ft.task.Dir))
@@ -152,8 +152,8 @@ func (f *fake) settle(ft *fakeTask, st state.Status) {
 	close(ft.ended)
 }
 
-// write is the work of a step: what it makes depends on its parameters and on
-// what it reads, and on nothing else.
+// write does the work of a step: the result depends only on its parameters and its
+// inputs.
 func write(t executors.Task, b behaviour) {
 	if b.writes != nil {
 		for name, content := range b.writes {
@@ -168,7 +168,7 @@ func write(t executors.Task, b behaviour) {
 		content += " " + t.Inputs[in.Port].Digest
 	}
 	var p struct {
-		Always string `json:"always"` // the same bytes, whatever it reads
+		Always string `json:"always"` // the same bytes for any input
 	}
 	if len(t.Unit.Params) > 0 {
 		must(json.Unmarshal(t.Unit.Params, &p))

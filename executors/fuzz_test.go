@@ -11,7 +11,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// Whatever a step writes beside its outputs, it is refused or it is what it says.
+// Whatever a step writes beside its outputs is either refused or read as written.
 func FuzzNotes(f *testing.F) {
 	for _, s := range []string{
 		"", "{}", "null", `{"f1":0.5}`, `{"f1":1e400}`, `{"f1":NaN}`, `{"f1":-0.0,"f1":2}`, "{\"\xff\":1}", `{"a":1}{"b":2}`, `[[[[[[`,

@@ -14,7 +14,7 @@ func TestTheOldestRevisionThatStays(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		keep     Keep
-		outcomes []state.Outcome // oldest first, a day each, the last of today
+		outcomes []state.Outcome // oldest first, a day apart, the last of today
 		pending  []int           // revisions
 		want     int
 	}{

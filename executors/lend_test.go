@@ -47,13 +47,13 @@ func (b *bench) mustLend(p ir.Pool, units ...ir.Unit) {
 	}
 }
 
-// on lets a unit ask for GPUs.
+// on makes a unit request GPUs.
 func on(n int64, u ir.Unit) ir.Unit {
 	u.Needs.GPU = n
 	return u
 }
 
-// had are the devices of all runs of a unit, the newest first.
+// had returns the devices of all runs of a unit, newest first.
 func (b *bench) had(unit string) string {
 	b.Helper()
 	runs, err := b.store.Runs(b.Context(), unit, 20)
@@ -85,7 +85,7 @@ func TestGPUsAreLentByName(t *testing.T) {
 		t.Errorf("the service has %+v, recorded is %q", task.Devices, standing)
 	}
 
-	// In the next apply it has them still, and its successor gets them.
+	// In the next apply it still has them, and its successor gets them.
 	units[1] = on(2, table("features/f1", `{"n":100}`))
 	units[12] = on(1, service("deployments/s", `{"n":2}`))
 	b.mustLend(pool(3), units...)
@@ -102,7 +102,7 @@ func TestWhatIsNotGivenBackIsNotLentAgain(t *testing.T) {
 	b.fake.behave["features/a"] = behaviour{hangs: true, undying: errors.New("no answer")}
 	a := on(1, table("features/a", `{"n":1}`))
 	a.Timeout = 10 * time.Millisecond
-	b.fake.behave["features/b"] = behaviour{takes: 40 * time.Millisecond} // so that it is not all over before
+	b.fake.behave["features/b"] = behaviour{takes: 40 * time.Millisecond} // so that not everything ends before it
 	_, err := b.lend(pool(2), a, on(1, table("features/b", `{"n":2}`)), on(1, table("features/c", `{"n":3}`)), on(1, table("features/d", `{"n":4}`)))
 	failure(t, err, "features/a")
 	b.fake.behave["features/a"] = behaviour{}
@@ -143,7 +143,8 @@ func (b *bench) left(u ir.Unit, devices ...string) {
 	b.ok(b.lease.SetHandle(b.Context(), r.ID, h))
 }
 
-// What was left of a unit that cannot go on makes room for the one it waits for.
+// What a killed apply left of a unit that has to wait makes room for the unit that it
+// waits for.
 func TestWhatWaitsDoesNotKeepGPUsFromWhatItWaitsFor(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["features/b"] = behaviour{hangs: true}
@@ -162,7 +163,7 @@ func TestAServiceThatIsNotDeclaredAnyMoreMakesRoom(t *testing.T) {
 	}
 }
 
-// By number there is room, but on no device.
+// There is room by number, but on no single device.
 func TestAUnitForWhichThereIsNoRoomFails(t *testing.T) {
 	b := newBench(t)
 	p := ir.Pool{Resources: ir.Resources{GPU: 2, GPUMemory: 40}, Shares: 4}

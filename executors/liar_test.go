@@ -19,10 +19,10 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// A trouble is something that goes wrong with a unit, so many times.
+// A trouble is something that goes wrong with a unit, a number of times.
 type trouble struct {
 	what  string // one of [troubles]
-	unit  int    // modulo how many there are
+	unit  int    // modulo the number of units
 	times int
 }
 
@@ -30,17 +30,17 @@ func (t trouble) String() string {
 	return fmt.Sprintf("%s (unit %d, %d times)", t.what, t.unit, t.times)
 }
 
-// The troubles there are, in the order of a task's life.
+// The possible troubles, in the order of a task's life.
 var troubles = []string{
 	"apply refuses",          // nothing is started
-	"apply loses the handle", // it is started, and an error returned
-	"apply hangs",            // until it is canceled, and nothing is started
-	"apply makes it ready",   // and hangs: it is there, and starts when it is applied again
+	"apply loses the handle", // it is started, but an error is returned
+	"apply hangs",            // until it is canceled; nothing is started
+	"apply makes it ready",   // and hangs: it exists, and starts when it is applied again
 	"run fails",
 	"run hangs", // until it is ended
 	"run writes nothing",
 	"run writes some", // of its outputs
-	"run writes half", // of each
+	"run writes half", // of each output
 	"run writes later",
 	"run changes data", // while it reads it
 	"run changes outputs once they are verified",
@@ -52,28 +52,28 @@ var troubles = []string{
 	"end errs",
 	"end errs although it ends",
 	"end hangs",
-	"end lies", // it says so and ends nothing
+	"end lies", // it reports success and ends nothing
 }
 
-// A liar is an executor that does not always do what it says. What it has started
-// lives in memory, and goes on whatever becomes of those who asked for it.
+// A liar is an executor that does not always do what it reports. What it has started
+// lives in memory, and continues whatever becomes of the apply that started it.
 type liar struct {
 	dir string // of the data files
 
 	mu       sync.Mutex
 	tasks    map[string]*lie
-	ghosts   []*lie              // are said to have ended, and live on
-	troubles map[string][]string // that are still to come, by unit
-	declared map[string]bool     // units of the system that is applied
-	broken   []string            // what must not be
+	ghosts   []*lie              // reported as ended, but still alive
+	troubles map[string][]string // still to come, by unit
+	declared map[string]bool     // units of the applied system
+	broken   []string            // violated invariants
 	started  int
 	luck     int
-	changed  bool // the world changed by itself, since it was last looked at
+	changed  bool // the world has changed by itself since the last check
 
 	living sync.WaitGroup
 	end    chan struct{}
 
-	// stands returns the handle that is recorded for a unit.
+	// stands returns the recorded handle of a unit.
 	stands func(unit string) string
 }
 
@@ -82,10 +82,10 @@ type lie struct {
 	executors.Task
 	fate   string
 	phase  state.Phase
-	ended  chan struct{} // the phase is not Running any more
+	ended  chan struct{} // the phase is no longer Running
 	gone   chan struct{} // it was ended from outside
-	undead bool          // could not be ended: it may be there beside another one
-	asleep bool          // made, and not started
+	undead bool          // could not be ended: it may exist beside another one
+	asleep bool          // created, but not started
 }
 
 func newLiar(dir string) *liar {
@@ -94,7 +94,7 @@ func newLiar(dir string) *liar {
 
 var errLiar = errors.New("the executor is out of sorts")
 
-// next takes the first trouble of one kind that the unit still has, or "".
+// next takes the first trouble of a kind that the unit still has, or "".
 func (l *liar) next(unit, kind string) string {
 	for i, t := range l.troubles[unit] {
 		if strings.HasPrefix(t, kind+" ") {
@@ -158,7 +158,7 @@ func (l *liar) Find(ctx context.Context, name, _ string) (*state.Handle, error) 
 	return &state.Handle{Executor: "liar", ID: name}, nil
 }
 
-// hang waits until somebody loses patience, or the world ends.
+// hang waits until the caller gives up, or the world ends.
 func (l *liar) hang(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -168,7 +168,7 @@ func (l *liar) hang(ctx context.Context) error {
 	}
 }
 
-// ready is a task that is made and not started.
+// ready returns a task that is created but not started.
 func (l *liar) ready(t executors.Task) *lie {
 	return &lie{
 		Task: t, fate: l.next(t.Unit.ID, "run"), phase: state.Running, asleep: true, ended: make(chan struct{}), gone: make(chan struct{}),
@@ -271,7 +271,7 @@ func (l *liar) live(x *lie) {
 
 const forever = 1000 * time.Hour
 
-// sleep returns false if the task is ended meanwhile.
+// sleep returns false if the task is ended in the meantime.
 func (x *lie) sleep(d time.Duration) bool {
 	select {
 	case <-x.gone:
@@ -288,7 +288,7 @@ func (x *lie) settle(p state.Phase) {
 	x.phase = p
 }
 
-// die ends a service that is ready, as if by itself.
+// die ends a ready service, as if by itself.
 func (l *liar) die(x *lie) {
 	if x.phase == state.Ready {
 		x.phase, l.changed = state.Failed, true
@@ -341,11 +341,11 @@ func digests(ports map[string]step.Port) map[string]string {
 	return out
 }
 
-// footer ends a table, as in Parquet: half a one does not pass for a whole.
+// footer ends a table, as in Parquet, so that half a table is recognized.
 const footer = "PAR1"
 
-// produce is the work of every step: what it makes, by port and file. It depends
-// on the definition, on what is read and, for the component "random", on luck.
+// produce is the work of every step: it returns the outputs, by port and file. They
+// depend on the definition, the inputs and, for the component "random", on luck.
 func produce(u *ir.Unit, inputs, files map[string]string, luck string) map[string]map[string]string {
 	text := u.Component + " " + string(u.Params)
 	if u.Component != "constant" {
@@ -399,7 +399,7 @@ func verifyFooter(change func(path string)) executors.VerifyFunc {
 	}
 }
 
-// verified changes an output right after it was looked at, if that is its fate.
+// verified changes an output right after it was verified, if that is its fate.
 func (l *liar) verified(path string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -427,7 +427,7 @@ func (l *liar) Inspect(ctx context.Context, h state.Handle) (state.Status, error
 	case "says failed":
 		return state.Status{Phase: state.Failed, ExitCode: 1}, nil
 	}
-	st := state.Status{Phase: x.phase, Over: x.phase == state.Succeeded && x.fate != "writes later" && x.Key[0]%2 == 0} // of half of them it cannot tell
+	st := state.Status{Phase: x.phase, Over: x.phase == state.Succeeded && x.fate != "writes later" && x.Key[0]%2 == 0} // it cannot tell for half of them
 	if x.phase == state.Failed {
 		st.ExitCode = 1
 	}
@@ -490,7 +490,7 @@ func (l *liar) Destroy(ctx context.Context, h state.Handle) error {
 	return nil
 }
 
-// behave ends all troubles, also those of what runs already.
+// behave ends all troubles, also those of running tasks.
 func (l *liar) behave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -505,7 +505,7 @@ func (l *liar) behave() {
 	l.changed = false
 }
 
-// reboot takes away all that runs, and all that is known of what ran.
+// reboot removes everything that runs, and everything that is known of earlier tasks.
 func (l *liar) reboot() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -518,7 +518,7 @@ func (l *liar) reboot() {
 	}
 }
 
-// alive lists what runs, but for what only the executor knows to run.
+// alive lists what runs, except for what only the executor knows about.
 func (l *liar) alive() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -532,7 +532,7 @@ func (l *liar) alive() []string {
 	return names
 }
 
-// stop ends all that is left, so that the test can end.
+// stop ends everything that is left, so that the test can end.
 func (l *liar) stop() {
 	l.reboot()
 	l.mu.Lock()
@@ -546,11 +546,11 @@ func (l *liar) stop() {
 	l.living.Wait()
 }
 
-// A session is an executor as one apply sees it. Once it is cut, no call comes
-// back until the world ends.
+// A session is an executor as one apply sees it. Once it is cut, no call returns until
+// the world ends.
 type session struct {
 	*liar
-	pass func() // tells of every call, before and after
+	pass func() // called before and after every call
 	cut  chan struct{}
 }
 

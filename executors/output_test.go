@@ -18,7 +18,7 @@ func TestOutputsAreRefusedUnlessTheyAreWhatWasDeclared(t *testing.T) {
 		name   string
 		unit   ir.Unit
 		writes map[string]string
-		want   string // DIR is the folder of outputs
+		want   string // DIR stands for the folder of outputs
 	}{
 		{"nothing written", table("x/a", `{}`), map[string]string{},
 			"output out is missing: the step wrote nothing at DIR/out"},
@@ -95,7 +95,8 @@ func TestFilesThatNeverEndAreNotRead(t *testing.T) {
 	}
 }
 
-// A step may not be able to read what tenon can, and see in the error what is there.
+// A step must not learn from an error about files that tenon can read and the step
+// cannot.
 func TestAnOutputIsNotVerifiedThroughALink(t *testing.T) {
 	private := t.TempDir()
 	for name, text := range map[string]string{"table": "bad", "signature.json": `{"task":"private"}`, "report.json": `{"metrics":{"private":"x"}}`} {

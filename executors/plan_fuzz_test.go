@@ -15,8 +15,8 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// Whatever a plan file holds whose digest fits, it is refused, or it is applied:
-// all of it, and nothing outside of the folder of the state.
+// A plan file with a matching digest is, whatever it contains, either refused or applied
+// completely, and nothing outside of the state folder changes.
 func FuzzApply(f *testing.F) {
 	rules := ir.Unit{ID: "slos/s", Entity: "slos/s", Kind: ir.Record, Component: "slo.rules",
 		Params: []byte(`{"content":"x","file":"s.yml"}`), Outputs: []ir.Output{{Port: "rules", Kind: ir.File}}}
@@ -69,7 +69,7 @@ func FuzzApply(f *testing.F) {
 	})
 }
 
-// applyFile applies a plan by way of a file.
+// applyFile applies a plan through a file.
 func applyFile(ctx context.Context, dir string, p *planner.Plan) error {
 	must(os.MkdirAll(filepath.Join(dir, "data"), 0o755))
 	w := &world{dir: dir, liar: newLiar(dir)}
@@ -80,7 +80,7 @@ func applyFile(ctx context.Context, dir string, p *planner.Plan) error {
 	p.Dir, p.State = dir, meta
 	path := filepath.Join(dir, "plan")
 	if err := planner.Write(path, p); err != nil {
-		return nil // it holds no JSON
+		return nil // not JSON
 	}
 	if p, err = planner.Read(path); err != nil {
 		return nil

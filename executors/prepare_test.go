@@ -23,8 +23,8 @@ type preparer struct {
 
 	mu    sync.Mutex
 	there map[string]bool
-	fails map[string]int           // so often, first
-	holds map[string]chan struct{} // made when it is closed
+	fails map[string]int           // number of failures before a success
+	holds map[string]chan struct{} // done when it is closed
 	calls []string
 }
 
@@ -74,7 +74,7 @@ func TestWhatUnitsNeedIsPreparedOnceAndApartFromTheirRuns(t *testing.T) {
 	b := newBench(t)
 	p, o := newPreparer(b, map[string]string{"features/b": "env", "features/c": "env"})
 	p.holds["env"] = make(chan struct{})
-	o.Parallel = 1 // a preparation takes no place of a unit
+	o.Parallel = 1 // a preparation does not count as a running unit
 	units := []ir.Unit{table("sources/a", `{}`), table("features/b", `{"n":1}`), table("features/c", `{"n":2}`, "sources/a")}
 	open := sync.OnceFunc(func() { close(p.holds["env"]) })
 	b.watch = func(e executors.Event) {
@@ -182,7 +182,8 @@ func TestACancelEndsPreparations(t *testing.T) {
 	}
 }
 
-// What only a unit needs that will not run is given up, so that the apply ends.
+// A preparation that only a unit needs that will not run is given up, so that the apply
+// ends.
 func TestAPreparationThatNobodyWaitsForIsDropped(t *testing.T) {
 	b := newBench(t)
 	p, o := newPreparer(b, map[string]string{"features/b": "env"})

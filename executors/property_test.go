@@ -38,7 +38,7 @@ type sketch struct {
 	timeout   time.Duration
 	maxAge    time.Duration
 	milliCPU  int64
-	gpus      int64 // of its jobs; a service has one if they have any
+	gpus      int64 // of its jobs; a service has one if its jobs have any
 }
 
 func (s *sketch) String() string {
@@ -53,7 +53,7 @@ func (s *sketch) id(i int) string {
 	return fmt.Sprintf("%s/e%d_%d", section, i, s.name)
 }
 
-// out is the unit and port that others read.
+// out returns the unit and the port that others read.
 func (s *sketch) out(i int) (unit, port string, kind ir.PortKind) {
 	switch s.kind {
 	case "model":
@@ -80,7 +80,7 @@ func units(sketches []*sketch) []ir.Unit {
 				inputs = append(inputs, ir.Input{Port: fmt.Sprint("in", j), Unit: unit, From: port, Kind: kind})
 			}
 		}
-		of := -1 // units of one definition share their results, but for those that luck makes
+		of := -1 // units of one definition share their results, except for random ones
 		if s.component == "random" {
 			of = i
 		}
@@ -152,7 +152,7 @@ func drawSketch(t *rapid.T, i int) *sketch {
 	return s
 }
 
-// An edit is something that changes between two applies, by whatever hand.
+// An edit is a change between two applies, by whatever cause.
 type edit struct {
 	what string
 	n    int
@@ -180,14 +180,14 @@ func drawEdit(t *rapid.T, entities int) edit {
 	return e
 }
 
-// A round is some edits and an apply during which something goes wrong.
+// A round is some edits, and an apply during which something goes wrong.
 type round struct {
 	edits    []edit
-	rerun    int  // the number of a unit, or less than 0
+	rerun    int  // the index of a unit, or negative
 	between  bool // data changes between plan and apply
 	troubles []trouble
 	end      string // "", "killed", "fenced", "canceled"
-	after    int    // writes and calls; seconds for a cancel
+	after    int    // number of writes and calls; seconds for a cancel
 	parallel int
 	polls    bool // the executor has no Wait
 }
@@ -241,9 +241,9 @@ func drawRound(t *rapid.T, entities int) round {
 	return r
 }
 
-// Whatever systems are applied one after the other, by whatever executor, and
-// whatever happens to an apply on its way: once nothing goes wrong any more, what
-// is declared stands, as if it had been made in one go, and nothing else does.
+// Whatever systems are applied in sequence, by whatever executor, and whatever happens to
+// an apply: once nothing goes wrong any more, exactly what is declared is deployed, as if
+// it had been applied at once.
 func TestApplyConvergesWhateverTheExecutorDoes(t *testing.T) {
 	top := inMemory(t)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -267,9 +267,8 @@ func TestApplyConvergesWhateverTheExecutorDoes(t *testing.T) {
 	})
 }
 
-// inMemory is a folder that does not wait for a disk, where there is one: power
-// failures are not among what goes wrong here, and the state waits for the disk
-// with every write.
+// inMemory returns a folder on a file system in memory, if there is one. Power failures
+// are not tested here, and every write to the state would wait for the disk.
 func inMemory(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "tenon-")
 	if err != nil {
@@ -290,7 +289,7 @@ func storyOf(sketches []*sketch, rounds []round) string {
 	return b.String()
 }
 
-// inBubble runs f in time that passes when nothing else happens.
+// inBubble runs f in time that only passes when everything waits.
 func inBubble(t *testing.T, f func(context.Context) error) (err error) {
 	var panicked any
 	synctest.Test(t, func(t *testing.T) {
@@ -321,12 +320,12 @@ type world struct {
 	arts     *artifact.Store
 	lease    *state.Lease
 	sketches []*sketch
-	now      time.Time // of the last plan that was applied: what follows is not held against it for its age
+	now      time.Time // of the last applied plan: what follows is never too old
 	data     int
-	damaged  map[string]bool // artifacts that were changed behind everybody's back
-	wg       sync.WaitGroup  // of applies that were killed
+	damaged  map[string]bool // artifacts that were changed unnoticed
+	wg       sync.WaitGroup  // of killed applies
 
-	fuse atomic.Int64 // writes and calls until it burns down
+	fuse atomic.Int64 // number of writes and calls until it fires
 	blow atomic.Pointer[func()]
 }
 
@@ -364,8 +363,7 @@ func play(ctx context.Context, dir string, sketches []*sketch, rounds []round) e
 	return nil
 }
 
-// open opens the state, as a process that starts does. Whoever had it before is
-// gone.
+// open opens the state, like a new process. The previous holder is gone.
 func (w *world) open(ctx context.Context) {
 	var err error
 	w.store, err = state.Open(ctx, w.stateDir())
@@ -396,7 +394,7 @@ func (w *world) close() {
 	_ = w.store.Close()
 }
 
-// pass is told of every write to the state and every call to the executor.
+// pass is called on every write to the state and every call to the executor.
 func (w *world) pass() {
 	if w.fuse.Add(-1) == 0 {
 		(*w.blow.Load())()
@@ -511,7 +509,7 @@ func (w *world) options(e executors.Executor) executors.Options {
 }
 
 const (
-	patience = 10 * time.Minute // until somebody loses it and presses Ctrl-C
+	patience = 10 * time.Minute // until somebody presses Ctrl-C
 	stuck    = 2 * time.Hour
 )
 
@@ -580,7 +578,7 @@ func (w *world) round(ctx context.Context, r round) error {
 	select {
 	case err = <-done:
 	case <-s.cut:
-		synctest.Wait() // until all of it has come to a stop
+		synctest.Wait() // until all of it has stopped
 		err = errors.New("killed")
 	case <-timeout.C:
 		return fmt.Errorf("the apply does not end, %s after it was canceled", stuck-patience)
@@ -591,7 +589,7 @@ func (w *world) round(ctx context.Context, r round) error {
 	}
 	select {
 	case <-died:
-		_ = w.lease.Release(context.Background()) // it is not its own any more
+		_ = w.lease.Release(context.Background()) // it no longer holds it
 		_ = w.store.Close()
 		w.open(context.WithoutCancel(ctx))
 	default:
@@ -605,8 +603,8 @@ func (w *world) round(ctx context.Context, r round) error {
 	return nil
 }
 
-// converge applies until it succeeds. What earlier rounds left may fail an apply,
-// but not again and again.
+// converge applies until it succeeds. What earlier rounds left may fail an apply, but not
+// repeatedly.
 func (w *world) converge(ctx context.Context) error {
 	w.liar.behave()
 	var err error
@@ -637,7 +635,7 @@ func (w *world) apply(ctx context.Context) error {
 	return err
 }
 
-// check looks whether what is declared stands, and nothing else.
+// check checks that exactly what is declared is deployed.
 func (w *world) check(ctx context.Context) error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
@@ -730,8 +728,8 @@ func (w *world) check(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// checkRun looks whether the run that stands for a unit has read what stands for
-// those that it reads from, and made of it what its definition says.
+// checkRun checks that the current run of a unit read the current results of its
+// producers, and made from them what its definition says.
 func (w *world) checkRun(ctx context.Context, u *ir.Unit, run *state.Run, outputs map[string]map[string]artifact.Artifact, current map[string]state.Current) error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
@@ -794,7 +792,7 @@ func (w *world) checkRun(ctx context.Context, u *ir.Unit, run *state.Run, output
 	return errors.Join(faults...)
 }
 
-// digestOf is the digest of an output.
+// digestOf returns the digest of an output.
 func digestOf(files map[string]string) string {
 	dir, err := os.MkdirTemp("", "")
 	must(err)

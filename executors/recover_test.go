@@ -19,8 +19,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// began leaves in the journal what an apply leaves that is killed after it has
-// asked the executor, or before.
+// began leaves in the journal what a killed apply leaves: after it has called the
+// executor, or before.
 func (b *bench) began(u ir.Unit, asked bool) state.Run {
 	b.Helper()
 	b.ok(u.Define())
@@ -95,7 +95,7 @@ func TestWhatCannotBeEndedIsNotTriedAgainBesideItself(t *testing.T) {
 	b := newBench(t)
 	a := table("sources/a", `{}`)
 	a.Retries = 1
-	b.fake.behave["sources/a"] = behaviour{loses: 2} // when it is started, and when it is to be ended
+	b.fake.behave["sources/a"] = behaviour{loses: 2} // when it is started, and when it is ended
 	if _, err := b.apply(a); err == nil {
 		t.Fatal("no error")
 	}
@@ -327,9 +327,9 @@ func TestAnApplyThatCannotWriteTheStateStops(t *testing.T) {
 	b.mustApply(units...)
 }
 
-// TestAKillAtAnyPointLosesNothingAndRepeatsNothing fences an apply after each of
-// its writes in turn. Like a kill, that leaves all that runs as it is, and the
-// journal as it was. The next apply has to converge.
+// TestAKillAtAnyPointLosesNothingAndRepeatsNothing fences an apply after each of its
+// writes in turn. Like a kill, that leaves everything running and the journal unchanged.
+// The next apply has to converge.
 func TestAKillAtAnyPointLosesNothingAndRepeatsNothing(t *testing.T) {
 	writes := func(b *bench) int64 {
 		m, err := b.store.Meta(t.Context())
@@ -386,7 +386,7 @@ func (b *bench) exec(statement string) {
 	b.ok(execOn(filepath.Join(b.dir, "state.db"), statement))
 }
 
-// execOn runs a statement behind the back of whoever has the state open.
+// execOn runs a statement unnoticed by whoever has the state open.
 func execOn(path, statement string) error {
 	db, err := sql.Open("sqlite3", path+"?_busy_timeout=5000")
 	if err != nil {
@@ -396,7 +396,7 @@ func execOn(path, statement string) error {
 	return errors.Join(err, db.Close())
 }
 
-// What the journal does not tell of is found by the revision that has no end.
+// What has no journal entry is found through the revision that has no end.
 func TestWhatAKillLeftOfAJobThatIsRecordedIsTakenAway(t *testing.T) {
 	b := newBench(t)
 	u := table("sources/a", `{}`)

@@ -11,8 +11,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Route returns an executor that starts tasks with the executor named target. What was
-// started before it finds where its handle says, which may be another target. of returns
+// Route returns an executor that starts tasks with the executor named target. It finds
+// what was started before through its handle, which may name another executor. of returns
 // the executor of a name, the same one each time; names lists all of them.
 func Route(target string, names []string, of func(name string) (Executor, error)) (Executor, error) {
 	to, err := of(target)

@@ -7,16 +7,16 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// apart is an executor whose services have ports of their own.
+// apart is an executor whose services have their own ports.
 type apart struct{ *fake }
 
 func (apart) OwnPorts() bool { return true }
 
-// A service that moves to another executor goes on until the new one is ready, unless
-// the two are on one port.
+// A service that moves to another executor keeps running until the new one is ready,
+// unless the two share a port.
 func TestAServiceMovesToAnotherExecutor(t *testing.T) {
 	for name, c := range map[string]struct {
-		from, to bool // has ports of its own
+		from, to bool // has its own ports
 		stands   bool
 	}{
 		"on the same machine":   {false, false, false},

@@ -16,8 +16,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// system is a whole one: data, a model, its evaluation, its registration, a
-// service, and the rules for it. What n changes goes through to the service.
+// system returns a complete system: data, a model, its evaluation, its registration, a
+// service, and its rules. What n changes affects everything up to the service.
 func system(n string) []ir.Unit {
 	train := model("models/late/train", `{"n":`+n+`}`, "sources/a")
 	evaluate := unit("models/late/evaluate", `{}`, ir.Output{Port: "report", Kind: ir.Report})
@@ -50,7 +50,7 @@ func TestAServiceTakesOverFromTheOneBefore(t *testing.T) {
 	b.fake.behave["deployments/late"] = behaviour{takes: 20 * time.Millisecond}
 
 	res := b.mustApply(system("2")...)
-	if res.Counts.Updated != 3 { // the register entry, the service, and the rules on it
+	if res.Counts.Updated != 3 { // the register entry, the service, and its rules
 		t.Errorf("counts %+v", res.Counts)
 	}
 	second := b.current("deployments/late").Handle.ID

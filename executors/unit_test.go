@@ -105,7 +105,7 @@ func TestAwaitAsksLessAndLessOften(t *testing.T) {
 	})
 }
 
-// slow is an executor whose one job ends at some time.
+// slow is an executor whose only job ends at a given time.
 type slow struct {
 	Executor
 	until time.Time

@@ -150,8 +150,8 @@ func errText(err error) string {
 	return err.Error()
 }
 
-// TestScheduleNeverOvercommits runs random graphs with random failures: pools
-// are never over-committed, order is kept, and every unit ends or is blocked.
+// TestScheduleNeverOvercommits runs random graphs with random failures: pools are never
+// over-committed, the order is kept, and every unit ends or is blocked.
 func TestScheduleNeverOvercommits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		total := ir.Resources{MilliCPU: rapid.Int64Range(1000, 4000).Draw(t, "cpu"), Memory: 100}
@@ -240,7 +240,7 @@ func TestScheduleNeverOvercommits(t *testing.T) {
 	})
 }
 
-// A pass that stops early starts the same units as one that looks at all of them.
+// A pass that stops early starts the same units as one that examines all of them.
 func TestAdmitLooksNoFurtherThanItHasTo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var nodes []node
@@ -283,7 +283,7 @@ func TestAdmitLooksNoFurtherThanItHasTo(t *testing.T) {
 	})
 }
 
-// What is given back early is not given back twice.
+// What is returned early is not returned twice.
 func TestVacateGivesBackOnce(t *testing.T) {
 	for name, then := range map[string]func(*schedule){
 		"it came out":     func(s *schedule) { s.end(0, true) },

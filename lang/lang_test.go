@@ -149,7 +149,7 @@ func FuzzLoadNeverPanics(f *testing.F) {
 	f.Add("package x\nmodels: {#a: 1, _b: 2, \"c\": close({}) & {d: 3}}\n")
 	f.Fuzz(func(t *testing.T, src string) {
 		if len(src) > 2000 {
-			return // larger than what a fuzzer should spend its time on
+			return // too large for a fuzzer
 		}
 		dir := folder(t, map[string]string{"cue.mod/module.cue": moduleFile(stdlib.Version), "s.cue": src})
 		if s, err := Load(dir, Options{}); err == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// wide is a system of n units: fetches, each followed by a chain of four.
+// wide returns a system of n units: fetches, each followed by a chain of four.
 func wide(n int) *ir.System {
 	var units []ir.Unit
 	for i := range n {
@@ -22,8 +22,8 @@ func wide(n int) *ir.System {
 	return sys(units...)
 }
 
-// BenchmarkMake plans a system of which nothing changed, and one of which
-// everything did, and one that asks for something.
+// BenchmarkMake plans a system in which nothing changed, one in which everything did, and
+// one that requests resources.
 func BenchmarkMake(b *testing.B) {
 	for _, n := range []int{1000, 10_000} {
 		w := newWorld(b, b.TempDir())
@@ -36,7 +36,7 @@ func BenchmarkMake(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		asking := wide(n) // for memory, which is no part of a definition
+		asking := wide(n) // memory, which is not part of a definition
 		for i := range asking.Units {
 			asking.Units[i].Needs.Memory = 1 << 30
 			if err := asking.Units[i].Define(); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// What a change of a column does to those who read it, and to those who send it.
+// How a change of a column affects those who read it and those who send it.
 func TestAChangeOfAColumnBreaks(t *testing.T) {
 	none := ir.Schema(nil)
 	col := func(c ir.Column) ir.Schema { c.Name = "x"; return ir.Schema{c} }
@@ -79,7 +79,7 @@ const (
 
 var oldLock, newLock = ir.Sum([]byte(oldLockText)), ir.Sum([]byte(newLockText))
 
-// shop is a system with one of everything, edited by its options.
+// shop returns a system with one of everything, edited by its options.
 func shop(edits ...func(*ir.System)) *ir.System {
 	orders := ir.Schema{{Name: "id", Type: "int64", Unique: true}, {Name: "amount", Type: "float64", Min: "0"}, {Name: "note", Type: "string", Nullable: true}}
 	spend := ir.Schema{{Name: "amount", Type: "float64", Min: "0"}, {Name: "left", Type: "bool"}}
@@ -147,7 +147,7 @@ func shop(edits ...func(*ir.System)) *ir.System {
 	return s
 }
 
-// declared is an entity with its fields and with its inputs, outputs and stages.
+// declared returns an entity with its fields, inputs, outputs and stages.
 func declared(id, component, fields string, parts ...any) ir.Entity {
 	e := ir.Entity{ID: id, Component: component, Fields: json.RawMessage(fields)}
 	for _, p := range parts {
@@ -163,7 +163,7 @@ func declared(id, component, fields string, parts ...any) ir.Entity {
 	return e
 }
 
-// says gives an entity a field. Without a value the field is removed.
+// says sets a field of an entity. Without a value it removes the field.
 func says(id, path, value string) func(*ir.System) {
 	return func(s *ir.System) {
 		e := s.Entity(id)
@@ -191,7 +191,7 @@ func edit(id string, f func(*ir.Unit)) func(*ir.System) {
 	return func(s *ir.System) { f(s.Unit(id)) }
 }
 
-// column edits a column wherever it comes along.
+// column edits a column wherever it occurs.
 func column(name string, f func(*ir.Column)) func(*ir.System) {
 	return func(s *ir.System) {
 		change := func(schema ir.Schema) ir.Schema {
@@ -253,7 +253,7 @@ func drops(id string) func(*ir.System) {
 	}
 }
 
-// compared writes a comparison, a change and a consequence a line.
+// compared formats a comparison, one change or consequence per line.
 func compared(c *planner.Comparison) []string {
 	effect := func(e *planner.Effect) string {
 		switch {
@@ -648,7 +648,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// Of a system that was stored without entities, the units are compared.
+// For a system that was stored without entities, the units are compared.
 func TestCompareWithoutEntities(t *testing.T) {
 	bare := func(edits ...func(*ir.System)) *ir.System {
 		s := shop(edits...)
@@ -730,7 +730,7 @@ func TestCompareSaysWhere(t *testing.T) {
 	}
 }
 
-// What a change costs in time is told as far as it is known.
+// The time that a change costs is reported as far as it is known.
 func TestCompareEstimates(t *testing.T) {
 	after := shop(edit("features/spend", params(`{"sql":"SELECT 1"}`)))
 	for name, tt := range map[string]struct {
@@ -755,7 +755,7 @@ func TestCompareEstimates(t *testing.T) {
 	}
 }
 
-// Whatever differs is told, and nothing else is.
+// Exactly the differences are reported.
 func TestACompareTellsOfEveryUnit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sketches := make([]*sketch, rapid.IntRange(1, 8).Draw(t, "units"))

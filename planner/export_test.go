@@ -2,8 +2,8 @@ package planner
 
 import "github.com/tenon-ml/tenon/compiler/ir"
 
-// DiffColumns tells of each property of a column that differs how it has
-// changed, and whom that breaks.
+// DiffColumns describes how each property of a column changed, and what the change
+// breaks.
 func DiffColumns(a, b ir.Schema) []string {
 	var out []string
 	for _, d := range diffSchemas(a, b) {

@@ -51,7 +51,7 @@ func TestFiles(t *testing.T) {
 		"../*.csv":            {"../outside.csv"},
 		abs + "/data/b.csv":   {abs + "/data/b.csv"},
 		abs + "/da*/?.csv":    {abs + "/data/b.csv"},
-		"data/**/../data/b.*": nil, // a glob goes down only
+		"data/**/../data/b.*": nil, // a glob only goes down
 	}
 	for pattern, want := range tests {
 		got, err := planner.Files(dir, []string{pattern})
@@ -133,8 +133,8 @@ func TestDigestsOfFiles(t *testing.T) {
 	}
 }
 
-// A file that was just written may change again within one tick of the clock
-// of the file system, at the same size: only its content tells.
+// A file that was just written may change again within one tick of the file system's
+// clock, at the same size: only its content shows it.
 func TestFreshFileIsNotTrusted(t *testing.T) {
 	dir := tree(t, "a.csv")
 	state := filepath.Join(dir, ".tenon")
@@ -163,7 +163,7 @@ func TestOldFileIsReadOnceAndABrokenCacheIsDropped(t *testing.T) {
 	if err != nil || !strings.Contains(string(b), want) {
 		t.Fatalf("the cache is %q, %v", b, err)
 	}
-	// The cache is believed: that is how we see that it is used.
+	// The cache is trusted, which shows that it is used.
 	fake := ir.Sum([]byte("fake"))
 	if err := os.WriteFile(cache, []byte(strings.ReplaceAll(string(b), want, fake)), 0o600); err != nil {
 		t.Fatal(err)

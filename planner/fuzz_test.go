@@ -12,8 +12,8 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// Whatever is in a file, reading it as a plan gives an error or a plan that is as
-// it was written.
+// Whatever a file contains, reading it as a plan gives an error or a plan that writes the
+// same file.
 func FuzzRead(f *testing.F) {
 	w := newWorld(f, f.TempDir())
 	defer w.close()
@@ -54,8 +54,8 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// A plan that was made by hand, with a digest that fits, is refused if it cannot
-// be walked or would leave its folders.
+// A handmade plan with a matching digest is refused if it cannot be executed or would
+// leave its folders.
 func TestAPlanThatCannotBeWalkedIsRefused(t *testing.T) {
 	w := world1(t)
 	good, err := json.Marshal(w.plan(sys(chain()...)))

@@ -30,7 +30,7 @@ func chain(opts ...func(*ir.Unit)) []ir.Unit {
 	return us
 }
 
-// on makes an option one of a single unit.
+// on restricts options to a single unit.
 func on(id string, opts ...func(*ir.Unit)) func(*ir.Unit) {
 	return func(u *ir.Unit) {
 		for _, o := range opts {
@@ -356,7 +356,7 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 	}
 }
 
-// What the name of an image stands for is a part of what a unit reads.
+// The image that a name refers to is part of a unit's inputs.
 func TestAnImageThatMovedIsAReason(t *testing.T) {
 	const ref = "acme/tool:1"
 	pin := func(digit string) map[string]string {
@@ -366,7 +366,7 @@ func TestAnImageThatMovedIsAReason(t *testing.T) {
 	s := sys(job("steps/tool", func(u *ir.Unit) { u.Code.Image = ref }))
 	for _, step := range []struct {
 		images map[string]string
-		want   string // but for the marks of digests
+		want   string // without the marks of digests
 	}{
 		{pin("a"), "run steps/tool: new"},
 		{pin("a"), ""},
@@ -431,8 +431,8 @@ func TestEstimatesAndTheCriticalPath(t *testing.T) {
 		got[it.Unit] = it.Estimate
 	}
 	want := map[string]planner.Estimate{
-		"sources/raw/fetch":      {}, // it is not run
-		"features/new/build":     {}, // it was never run
+		"sources/raw/fetch":      {}, // it does not run
+		"features/new/build":     {}, // it has never run
 		"features/clean/build":   {Runs: 3, Time: 4 * time.Second},
 		"models/late/train":      {Runs: 3, Time: 4 * time.Second},
 		"deployments/late/serve": {Runs: 3, Time: 4 * time.Second},

@@ -19,7 +19,7 @@ type sketch struct {
 	from      []int // sketches before it
 }
 
-// draw makes the system of some sketches; those that are gone are nil.
+// draw returns the system of some sketches; removed ones are nil.
 func draw(sketches []*sketch) *ir.System {
 	id := func(i int) string { return fmt.Sprintf("features/u%02d/%s", i, sketches[i].kind) }
 	var units []ir.Unit
@@ -62,9 +62,8 @@ func drawSketch(t *rapid.T, i int) *sketch {
 	return s
 }
 
-// After an apply there is nothing left to do, whatever was changed before; what
-// the plan takes for the same is the same; and nothing runs that the plan did
-// not name.
+// After an apply there is nothing left to do, whatever changed before; what the plan
+// considers unchanged is unchanged; and nothing runs that the plan did not name.
 func TestApplyOfAPlanLeavesNothingToDo(t *testing.T) {
 	top := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// past is what stands now, as a revision would record it.
+// past returns what is deployed now, as a revision would record it.
 func (w *world) past(s *ir.System) planner.Past {
 	w.t.Helper()
 	current, err := w.store.Current(context.Background())
@@ -58,7 +58,7 @@ func TestPlanRollback(t *testing.T) {
 
 	t.Run("brings everything back and runs nothing", func(t *testing.T) {
 		w, past := applied(t)
-		w.data("a.csv", "3") // what data is now says nothing
+		w.data("a.csv", "3") // current data does not matter
 		p, err := w.rollback(past)
 		if err != nil {
 			t.Fatal(err)

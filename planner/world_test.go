@@ -30,7 +30,7 @@ type tb interface {
 	Errorf(format string, args ...any)
 }
 
-// sys is a system of these units.
+// sys returns a system of these units.
 func sys(units ...ir.Unit) *ir.System {
 	s := &ir.System{Version: ir.Version, Name: "late", Target: ir.Target{Name: "local", Executor: "process"}}
 	for _, u := range units {
@@ -43,7 +43,7 @@ func sys(units ...ir.Unit) *ir.System {
 	return s
 }
 
-// job is a unit that makes a table, from what its options say.
+// job returns a unit that makes a table, with the given options.
 func job(id string, opts ...func(*ir.Unit)) ir.Unit {
 	u := ir.Unit{ID: id, Kind: ir.Job, Component: "sql", Params: json.RawMessage(`{}`), Outputs: []ir.Output{{Port: "table", Kind: ir.Table}}}
 	u.Entity, _ = ir.SplitID(id)
@@ -84,11 +84,11 @@ func files(patterns ...string) func(*ir.Unit) {
 	return func(u *ir.Unit) { u.Files = patterns }
 }
 
-// constant makes the outputs of a unit the same whatever it reads.
+// constant makes the outputs of a unit independent of its inputs.
 func constant(u *ir.Unit) { u.Component = "constant" }
 
-// A world is a state, artifacts, data and services, and a walk that believes
-// whatever it does to succeed.
+// A world is a state, artifacts, data and services, and a walk that assumes that
+// everything it does succeeds.
 type world struct {
 	t        tb
 	dir      string
@@ -174,7 +174,7 @@ func (w *world) plan(s *ir.System, rerun ...string) *planner.Plan {
 	return p
 }
 
-// apply walks the plan as an apply would.
+// apply executes the plan as an apply would.
 func (w *world) apply(p *planner.Plan) {
 	w.t.Helper()
 	ctx := context.Background()
@@ -264,8 +264,8 @@ func (w *world) apply(p *planner.Plan) {
 	check(w.lease.EndRevision(ctx, rev, state.Done, ""))
 }
 
-// lines prints a plan, one unit a line, without what nothing happens to. Digests
-// are written as #.
+// lines formats a plan, one unit per line, without unchanged units. Digests are written
+// as #.
 func lines(p *planner.Plan) []string {
 	var out []string
 	for _, it := range p.Items {

@@ -30,7 +30,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// commands are what the scripts can say besides testscript's own commands.
+// commands are the commands of scripts in addition to testscript's own.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exit":     cmdExit,
 	"normal":   cmdNormal,
@@ -61,7 +61,7 @@ func positive(ts *testscript.TestScript, neg bool, args []string, least int, usa
 	}
 }
 
-// exit CODE PROGRAM ARGS... runs a program that has to exit with CODE.
+// exit CODE PROGRAM ARGS... runs a program that must exit with CODE.
 func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 2, "exit CODE PROGRAM ARGS...")
 	want, err := strconv.Atoi(args[0])
@@ -78,7 +78,7 @@ func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// varying is what differs from run to run, or between machines.
+// varying lists what differs between runs or machines.
 var varying = []struct {
 	pattern *regexp.Regexp
 	name    string
@@ -95,14 +95,14 @@ var varying = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "DIGEST"},
 }
 
-// A place in the library moves with every line that is written there, and the
-// margin of the lines around it with its number.
+// A position in the library changes with every line that is written there, and so does
+// the margin around its line number.
 var (
 	libraryPlace = regexp.MustCompile(`(tenon\.dev/\S+\.cue):\d+:\d+`)
 	margin       = regexp.MustCompile(`(?m)^ *(?:\d+ \||(\||-->|=)) ?`)
 )
 
-// normal FILE OUT writes FILE to OUT with names in place of what varies.
+// normal FILE OUT writes FILE to OUT with placeholders for what varies.
 func cmdNormal(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 2, "normal FILE OUT")
 	text := strings.ReplaceAll(ts.ReadFile(args[0]), ts.Getenv("WORK"), "$WORK")
@@ -149,8 +149,8 @@ func lookup(v any, path string) (any, error) {
 	return v, nil
 }
 
-// json FILE PATH [WANT] holds that a JSON document has a value, and that it is
-// WANT; see lookup. With ! there is to be no such value, or another one.
+// json FILE PATH [WANT] checks that a JSON document has a value, and that it is WANT; see
+// lookup. With ! the value must not exist, or must differ.
 func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: json FILE PATH [WANT]")
@@ -169,8 +169,8 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// events FILE OUT holds every line of FILE to be an event, and writes what
-// happened to which unit to OUT, in the order of units.
+// events FILE OUT checks that every line of FILE is an event, and writes what happened to
+// which unit to OUT, in the order of units.
 func cmdEvents(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 2, "events FILE OUT")
 	var lines []string
@@ -202,7 +202,7 @@ language: version: "v0.17.0"
 deps: %q: {v: %q, default: true}
 `
 
-// module [DIR] makes a folder a CUE module that depends on the library.
+// module [DIR] turns a folder into a CUE module that depends on the library.
 func cmdModule(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 0, "module [DIR]")
 	dir := ts.MkAbs(folder(args))
@@ -213,8 +213,8 @@ func cmdModule(ts *testscript.TestScript, neg bool, args []string) {
 
 var testdata = sync.OnceValues(func() (string, error) { return filepath.Abs("testdata") })
 
-// shop [DIR] makes the system of testdata/shop: orders from a CSV file, what
-// each customer spent, in SQL, and a report, by a shell script.
+// shop [DIR] writes the system of testdata/shop: orders from a CSV file, what each
+// customer spent, in SQL, and a report, by a shell script.
 func cmdShop(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 0, "shop [DIR]")
 	dir := ts.MkAbs(folder(args))
@@ -231,8 +231,8 @@ func cmdShop(ts *testscript.TestScript, neg bool, args []string) {
 	cmdModule(ts, false, args)
 }
 
-// replace FILE OLD NEW puts NEW in the place of OLD, which has to be there once.
-// \n and \t stand for a new line and a tab.
+// replace FILE OLD NEW replaces OLD, which must occur exactly once, with NEW. \n and \t
+// mean a new line and a tab.
 func cmdReplace(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 3, "replace FILE OLD NEW")
 	text := ts.ReadFile(args[0])
@@ -244,7 +244,7 @@ func cmdReplace(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Replace(text, before, after, 1)), 0o644))
 }
 
-// waitfor FILE [PATTERN] waits until FILE is there and has PATTERN in it.
+// waitfor FILE [PATTERN] waits until FILE exists and contains PATTERN.
 func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 1, "waitfor FILE [PATTERN]")
 	pattern := regexp.MustCompile(strings.Join(args[1:], " "))
@@ -262,7 +262,7 @@ func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// secret TEXT DIR holds that TEXT is in no file below DIR, nor in a name.
+// secret TEXT DIR checks that TEXT is in no file or file name below DIR.
 func cmdSecret(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 2, "secret TEXT DIR")
 	files := 0
@@ -285,7 +285,7 @@ func cmdSecret(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// units are the processes of units of this script, by their environment.
+// units returns the processes of this script's units, found by their environment.
 func units(ts *testscript.TestScript) []string {
 	found, err := filepath.Glob("/proc/[0-9]*/environ")
 	ts.Check(err)
@@ -299,7 +299,7 @@ func units(ts *testscript.TestScript) []string {
 	return alive
 }
 
-// idle holds that no unit of this script runs; with ! that one does.
+// idle checks that no unit of this script runs; with ! that one does.
 func cmdIdle(ts *testscript.TestScript, neg bool, _ []string) {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		alive := units(ts)
@@ -312,7 +312,7 @@ func cmdIdle(ts *testscript.TestScript, neg bool, _ []string) {
 	}
 }
 
-// freeport NAME puts the number of a free port into the variable NAME.
+// freeport NAME sets the variable NAME to the number of a free port.
 func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 1, "freeport NAME")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -331,8 +331,8 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], registrytest.Start(ts.Value(testKey{}).(testing.TB), o).Host)
 }
 
-// postgres NAME sets NAME to the URL of a state that is not there yet, and
-// NAME_DATABASE to that of the database it is in, without a schema.
+// postgres NAME sets NAME to the URL of a state that does not exist yet, and
+// NAME_DATABASE to that of its database, without a schema.
 func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 1, "postgres NAME")
 	url := postgrestest.URL(ts.Value(testKey{}).(testing.TB))
@@ -341,10 +341,10 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0]+"_DATABASE", database)
 }
 
-// testKey is under which a script finds its test.
+// testKey is the key under which a script finds its test.
 type testKey struct{}
 
-// http URL [BODY] prints the answer to stdout; with ! nobody may listen there.
+// http URL [BODY] prints the response to stdout; with ! nothing may listen there.
 func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: http URL [BODY]")
@@ -370,7 +370,7 @@ func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// sqlite FILE STATEMENT changes a state behind tenon's back.
+// sqlite FILE STATEMENT changes a state without tenon.
 func cmdSQLite(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 2, "sqlite FILE STATEMENT")
 	db, err := sql.Open("sqlite3", "file:"+ts.MkAbs(args[0]))
@@ -395,7 +395,7 @@ func cmdTmpfs(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() { _ = exec.Command("umount", "-l", dir).Run() })
 }
 
-// readonly DIR lets nobody write below DIR, not even root.
+// readonly DIR prevents writes below DIR, even by root.
 func cmdReadOnly(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 1, "readonly DIR")
 	dir := ts.MkAbs(args[0])
@@ -434,7 +434,7 @@ func cmdGenerate(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(filepath.Join(dir, "s.csv"), []byte("id,x\n1,0.5\n"), 0o644))
 }
 
-// cueDir is where the stock cue command is built.
+// cueDir is the folder of the stock cue command that was built.
 var cueDir string
 
 var stockCue = sync.OnceValues(func() (string, error) {
@@ -445,8 +445,8 @@ var stockCue = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// cue ARGS... runs the stock cue command of the version that tenon is built
-// with. No registry can be reached.
+// cue ARGS... runs the stock cue command in the version that tenon is built with. It
+// cannot reach a registry.
 func cmdCue(ts *testscript.TestScript, neg bool, args []string) {
 	path, err := stockCue()
 	ts.Check(err)
@@ -456,11 +456,11 @@ func cmdCue(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// jargon is what a user should not have to read.
+// jargon matches what a user should not have to read.
 var jargon = regexp.MustCompile(`(?i)panic|goroutine|\.go:\d|runtime error|nil pointer|0x[0-9a-f]{6,}|%!|<nil>|unmarshal|\bEOF\b|syscall|sql: |[^.]json: |strconv|context (canceled|deadline)|map\[|&\{`)
 
-// plainly holds that what the last command said is clear text: no talk of
-// Go's, and no line that goes on and on.
+// plainly checks that the output of the last command is plain text: no Go jargon, and no
+// overlong lines.
 func cmdPlainly(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 0, "plainly [LINES]")
 	text := ts.ReadFile("stdout") + ts.ReadFile("stderr")

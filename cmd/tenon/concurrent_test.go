@@ -50,7 +50,7 @@ func newGated(t *testing.T) *system {
 	return s
 }
 
-// A tenonProcess is a tenon that runs.
+// A tenonProcess is a running tenon.
 type tenonProcess struct {
 	cmd *exec.Cmd
 	out bytes.Buffer
@@ -66,13 +66,13 @@ func (s *system) start(args []string, env ...string) *tenonProcess {
 	return p
 }
 
-// end waits for the process and tells how it exited.
+// end waits for the process and returns its exit code.
 func (p *tenonProcess) end() int {
 	_ = p.cmd.Wait()
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Of ten applies at once one goes, and the others say who holds the lock.
+// Of ten concurrent applies one runs, and the others report who holds the lock.
 func TestTenAppliesThatDoNotWait(t *testing.T) {
 	s := newGated(t)
 	ended := make(chan *tenonProcess, 10)
@@ -98,7 +98,7 @@ func TestTenAppliesThatDoNotWait(t *testing.T) {
 	s.hasRun("start steps/only\nend steps/only\n")
 }
 
-// Of ten applies at once that wait one does the work, and the others find it done.
+// Of ten concurrent applies that wait one does the work, and the others find it done.
 func TestTenAppliesThatWait(t *testing.T) {
 	s := newGated(t)
 	s.write("go", "")
@@ -130,7 +130,7 @@ func TestTenAppliesThatWait(t *testing.T) {
 	s.hasRun("start steps/only\nend steps/only\n")
 }
 
-// A holder that is killed holds nothing: who waits for it goes on at once.
+// The lock of a killed holder is free: whoever waits for it continues at once.
 func TestTheLockOfAKilledApplyIsFree(t *testing.T) {
 	s := newGated(t)
 	first := s.start([]string{"apply", "--yes"}, faultLease+"=1h", faultKill+"=after the start of steps/only")
@@ -152,20 +152,20 @@ func (s *system) hasRun(want string) {
 	}
 }
 
-// pauses are the moments at which an apply is paused beyond its lease: of each
-// kind of unit one, and of the whole. What they do not name goes the same way.
+// pauses lists the moments at which an apply is paused beyond its lease: one for each
+// kind of unit, and some for the whole apply. Other moments behave the same.
 var pauses = []*regexp.Regexp{
 	regexp.MustCompile(`revision|lock|steps.(shaky|left)|deployments.c|slos.a|m.register|of run$`),
 	regexp.MustCompile(`deployments.a|steps.left|forget`),
 }
 
-// harmless are the moments at which an apply has not begun, or is over.
+// harmless matches the moments at which an apply has not begun, or is over.
 var harmless = regexp.MustCompile(`lock|after end revision`)
 
 var ranLines = regexp.MustCompile(`(?m)^ran: .*$`)
 
-// An apply that is paused in the middle, for so long that another one takes its
-// place, leaves all as that other one has made it.
+// An apply that is paused for so long that another one takes its place changes nothing of
+// what the other one did.
 func TestPausedBeyondTheLease(t *testing.T) {
 	type pause struct {
 		phase  int
@@ -212,9 +212,9 @@ func (ref *reference) pause(t *testing.T, phase int, moment string) {
 	}
 	s.edit(phases[phase].edit)
 	args := phases[phase].args
-	// One unit at a time: a process that is stopped keeps all it has locked, and
-	// is to be stopped between two writes. For the same reason it does not renew
-	// its lease meanwhile.
+	// One unit at a time: a stopped process keeps everything that it has locked, and must
+	// be stopped between two writes. For the same reason it does not renew its lease in
+	// the meantime.
 	alone := args
 	if args[0] == "apply" {
 		alone = append(slices.Clone(args), "--parallel", "1")
@@ -242,8 +242,8 @@ func (ref *reference) pause(t *testing.T, phase int, moment string) {
 	}
 	after := s.outcome()
 	if strings.Contains(moment, "before the start of") {
-		// Between the look at the lock and the start nothing can be looked at: it
-		// does start then, and is ended.
+		// Nothing can be checked between the check of the lock and the start: here the
+		// unit does start, and is ended.
 		before, after = ranLines.ReplaceAllString(before, ""), ranLines.ReplaceAllString(after, "")
 	}
 	if diff := difference(before, after); diff != "" {
@@ -251,7 +251,7 @@ func (ref *reference) pause(t *testing.T, phase int, moment string) {
 	}
 }
 
-// letLeaseEnd makes the holder's lease one whose time is over.
+// letLeaseEnd makes the holder's lease expire.
 func (s *system) letLeaseEnd() error {
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.dir, ".tenon/state.db"))
 	if err != nil {

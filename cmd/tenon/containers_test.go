@@ -11,12 +11,12 @@ import (
 	"github.com/tenon-ml/tenon/internal/test/containerdtest"
 )
 
-// madeImage is the base that `make base-image` makes.
+// madeImage is the base image that `make base-image` builds.
 const madeImage = "localhost/tenon/python:3.11"
 
-// startContainers starts a containerd of the test's own. target is one in it, with
-// settings besides, and env is what tenon needs for it. What is left in it when
-// the test ends is a failure.
+// startContainers starts a containerd for the test. target returns a target in it, with
+// additional settings, and env is what tenon needs for it. The test fails if anything is
+// left in it at the end.
 func startContainers(t *testing.T) (d *containerdtest.Daemon, target func(settings string) string, env []string) {
 	t.Helper()
 	runner := filepath.Join(t.TempDir(), "tenon-run")
@@ -38,8 +38,8 @@ func startContainers(t *testing.T) (d *containerdtest.Daemon, target func(settin
 	return d, target, []string{"CONTAINERD_ADDRESS=" + d.Address, "TENON_RUN=" + runner}
 }
 
-// A container has the devices that were lent to its unit, those that every
-// container has, and no other one of the machine.
+// A container has the devices that were lent to its unit, those that every container has,
+// and no other device of the machine.
 func TestContainersSeeTheirOwnDevices(t *testing.T) {
 	_, target, env := startContainers(t)
 	s := newSystem(t, nil)
@@ -69,7 +69,7 @@ steps: {
 	if out, err := s.tenon([]string{"apply", "--yes"}, env...); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	// Whether there is /dev/core is up to the kernel.
+	// The kernel decides whether there is a /dev/core.
 	every := []string{"fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"}
 	for unit, want := range map[string][]string{"none": every, "three": slices.Sorted(slices.Values(append([]string{"lab0", "lab1", "lab2"}, every...)))} {
 		out, err := s.tenon([]string{"logs", "steps/" + unit}, env...)

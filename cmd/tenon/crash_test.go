@@ -25,9 +25,9 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// twentyUnits is a system of twenty units: data, a model with its five stages,
-// three services, rules, a chain, a fan-in, a unit that fails at first, and one
-// that reads a service. %[1]d to %[3]d are ports, %[4]d is the edit.
+// twentyUnits is a system of twenty units: data, a model with its five stages, three
+// services, rules, a chain, a fan-in, a unit that fails at first, and one that reads a
+// service. %[1]d to %[3]d are ports, %[4]d is the edit.
 const twentyUnits = `package crash
 
 import (
@@ -92,8 +92,8 @@ steps: {
 }
 `
 
-// workSh is the work of a step: NAME TEXT [EDIT]. It finds its output where the
-// document says, without the time that reading it would take.
+// workSh is the work of a step: NAME TEXT [EDIT]. It derives its output folder from the
+// path of the document, to save the time to read it.
 const workSh = `dir=${TENON_STEP%/.tenon/*} run=${TENON_STEP%/step.json}
 echo "start steps/$1" >> "$dir/ran"
 if [ "$1" = shaky ] && [ ! -e "$dir/shaky$3" ]; then
@@ -104,11 +104,10 @@ echo "$1 $2" > "$run/out/out"
 echo "end steps/$1" >> "$dir/ran"
 `
 
-// phases are what is done to the system, one after the other, and killed at
-// every moment.
+// phases are the operations on the system, in sequence; each is killed at every moment.
 var phases = []struct {
 	name string
-	edit int // of the system, before it begins
+	edit int // of the system, before the phase begins
 	args []string
 }{
 	{"apply", 1, []string{"apply", "--yes"}},
@@ -116,8 +115,8 @@ var phases = []struct {
 	{"destroy", 2, []string{"destroy", "--yes"}},
 }
 
-// An apply that is killed, at whatever moment, and done again comes to the same
-// as one that is not: nothing is done twice, nothing is lost, nothing is left.
+// An apply that is killed at any moment and repeated has the same result as an
+// undisturbed one: nothing is done twice, nothing is lost, nothing is left over.
 func TestKilledAtEveryMoment(t *testing.T) {
 	const lanes = 4
 	var references [lanes]*reference
@@ -148,15 +147,15 @@ func TestKilledAtEveryMoment(t *testing.T) {
 	wg.Wait()
 }
 
-// A reference is how an undisturbed system comes out. Its ports are its own, so
-// that others can come out the same while it does not run.
+// A reference is the result of an undisturbed system. It has its own ports, so that
+// others can have the same result while it does not run.
 type reference struct {
 	ports    []int
 	moments  [][]string // by phase
 	outcomes []string   // by phase
 }
 
-// undisturbed goes through all phases and is not killed.
+// undisturbed runs all phases without a kill.
 func undisturbed(t *testing.T) *reference {
 	t.Helper()
 	ref := &reference{}
@@ -191,10 +190,9 @@ func undisturbed(t *testing.T) *reference {
 	return ref
 }
 
-// kill goes through the phases, is killed at the n-th moment of each, and does
-// each again. Every other time the edit is applied by a plan file, which then goes on
-// in the revision that was killed. The state is in a folder unless database is the URL
-// of another.
+// kill runs the phases, is killed at the n-th moment of each, and repeats each. Every
+// other time a plan file applies the edit, and then continues the killed revision. The
+// state is in a folder unless database is the URL of another one.
 func (ref *reference) kill(t *testing.T, n int, database string) {
 	s := newSystem(t, ref.ports)
 	s.database = database
@@ -247,14 +245,14 @@ func (ref *reference) kill(t *testing.T, n int, database string) {
 	}
 }
 
-// A system is the one of twenty units, in a folder of its own.
+// A system is the system of twenty units, in its own folder.
 type system struct {
 	t     *testing.T
 	dir   string
 	ports []int
-	// program is what is run on it.
+	// program is the program that is run on it.
 	program string
-	// database is where its state is, if it is not in its folder.
+	// database is the location of its state, if that is not in its folder.
 	database string
 }
 
@@ -298,7 +296,7 @@ func (s *system) command(args []string, env ...string) *exec.Cmd {
 	return c
 }
 
-// remove ends what a test that failed left running.
+// remove ends what a failed test left running.
 func (s *system) remove() {
 	for pid := range s.processes() {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -308,7 +306,7 @@ func (s *system) remove() {
 	}
 }
 
-// removeTree removes also what is read-only.
+// removeTree also removes what is read-only.
 func removeTree(dir string) error {
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
@@ -319,12 +317,12 @@ func removeTree(dir string) error {
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
-// processes are the units that run, by the name of their task.
+// processes returns the running units, by the name of their task.
 func (s *system) processes() map[int]string {
 	found, _ := filepath.Glob("/proc/[0-9]*/environ")
 	alive := map[int]string{}
 	for _, f := range found {
-		b, _ := os.ReadFile(f) // one that has ended since has none
+		b, _ := os.ReadFile(f) // one that has ended has none
 		mark := step.Env + "=" + s.dir + "/.tenon/runs/"
 		if _, rest, ok := bytes.Cut(b, []byte(mark)); ok {
 			task, _, _ := strings.Cut(string(rest), "/")
@@ -337,10 +335,10 @@ func (s *system) processes() map[int]string {
 	return alive
 }
 
-// revisions is how many there are.
+// revisions returns the number of revisions.
 func (s *system) revisions() int { return len(s.history(0)) }
 
-// ended reports whether the last revision has come to its end.
+// ended reports whether the last revision has finished.
 func (s *system) ended() bool {
 	last := s.history(1)
 	return len(last) > 0 && last[0].Outcome == state.Done
@@ -361,8 +359,8 @@ func (s *system) history(most int) []state.Revision {
 	return revisions
 }
 
-// outcome is all that can be told of the system, a fact a line: what stands, what
-// it came from, what ran, what runs; and what should not be there.
+// outcome lists all facts about the system, one per line: what is deployed, where it came
+// from, what ran, what runs; and what should not exist.
 func (s *system) outcome() string {
 	ctx := context.Background()
 	facts := map[string]int{}
@@ -379,7 +377,7 @@ func (s *system) outcome() string {
 	}
 	defer store.Close()
 
-	services := map[string]bool{} // the tasks of those that stand
+	services := map[string]bool{} // the tasks of deployed services
 	current, err := store.Current(ctx)
 	check(err)
 	standing, err := store.Standing(ctx)
@@ -448,14 +446,14 @@ func (s *system) outcome() string {
 	return strings.Join(lines, "\n")
 }
 
-// files tells of what lies in the state folder.
+// files lists what is in the state folder.
 func (s *system) files(dir string, services map[string]bool, fact func(string, ...any)) {
 	artifacts, err := artifact.Open(filepath.Join(dir, "artifacts"))
 	if err != nil {
 		fact("error: %v", err)
 		return
 	}
-	// What a run may leave for readers; a service that stands has all it needs.
+	// What a run may leave for readers; a deployed service keeps everything it needs.
 	kept := []string{"log", "step.json", "notes", "outputs.json"}
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {

@@ -29,14 +29,14 @@ import (
 // What tenon-faulty reads from its environment.
 const (
 	faultKill  = "TENON_FAULT_KILL"  // the moment at which it is killed
-	faultStop  = "TENON_FAULT_STOP"  // the moment at which it is stopped, until somebody lets it go on
+	faultStop  = "TENON_FAULT_STOP"  // the moment at which it is stopped, until it is continued
 	faultTrace = "TENON_FAULT_TRACE" // the file to which it writes every moment
 	faultLease = "TENON_FAULT_LEASE" // how long its lock outlives its last renewal
 )
 
-// faulty is tenon, but for three things. It is killed or stopped at a moment of
-// its choice: before or after a write to the state or a call of the executor. Its
-// pauses are short. And what is written in Python is done by component.
+// faulty is tenon with three differences. It is killed or stopped at a chosen moment:
+// before or after a write to the state or a call of the executor. Its pauses are short.
+// And component replaces what is written in Python.
 func faulty() {
 	m := &moments{seen: map[string]int{}, kill: os.Getenv(faultKill), stop: os.Getenv(faultStop), trace: os.Getenv(faultTrace)}
 	injected.OnWrite = func(doing string, ended bool) {
@@ -57,8 +57,8 @@ func faulty() {
 	main()
 }
 
-// moments are what a run of tenon goes through, by names that are the same in
-// every run: "after finish run of steps/x", and "... (2)" for a second time.
+// moments are the moments of a run of tenon, by names that are the same in every run:
+// "after finish run of steps/x", and "... (2)" for a second time.
 type moments struct {
 	mu                sync.Mutex
 	seen              map[string]int
@@ -89,8 +89,8 @@ func (m *moments) pass(name string) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // nothing else may happen until the signal arrives
 	case m.stop:
-		// Sent to this very thread, which then goes no further. To the process, it
-		// would stop a little later.
+		// Signal this very thread, which then stops at once. A signal to the process
+		// would stop it a little later.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
@@ -107,7 +107,7 @@ func appendLine(path, line string) error {
 	return err
 }
 
-// A faultyExecutor tells of every call.
+// A faultyExecutor reports every call.
 type faultyExecutor struct {
 	waiter
 	moments *moments
@@ -148,8 +148,8 @@ func (x *faultyExecutor) Destroy(ctx context.Context, h state.Handle) error {
 	return x.waiter.Destroy(ctx, h)
 }
 
-// component does the work of any component: tenon's own as it is, and what is
-// written in Python in a way that costs no time. It tells when it starts and ends.
+// component does the work of any component: tenon's own are unchanged, and those written
+// in Python are replaced by something fast. It reports its start and end.
 func component() {
 	s, err := step.Read()
 	if err != nil {
@@ -178,7 +178,7 @@ func component() {
 	tell("end")
 }
 
-// systemOf is the folder of the system whose state a path is in.
+// systemOf returns the folder of the system whose state contains a path.
 func systemOf(path string) string {
 	dir, _, _ := strings.Cut(path, "/.tenon/")
 	return dir
@@ -214,8 +214,8 @@ var sharedPort = net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) 
 	return err
 }}
 
-// reservePort finds a free port and keeps it from others: it is bound to, and
-// only who shares it, as services do, may listen there.
+// reservePort finds a free port and reserves it: the port is bound, and only those that
+// share it, as services do, may listen there.
 func reservePort() (port int, release func(), err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// fortyUnits share eight GPUs. Each wants one to three of them; some depend on
-// others. %[1]s is the target.
+// fortyUnits share eight GPUs. Each requests one to three of them; some depend on others.
+// %[1]s is the target.
 const fortyUnits = `package lab
 
 import (
@@ -48,8 +48,8 @@ for i in _numbers {
 _numbers: [%[2]s]
 `
 
-// holdSh says in its log from when to when it has which devices: those in the
-// variable for local processes, or else those that are in its container.
+// holdSh logs from when to when it has which devices: those in the variable for local
+// processes, or else those in its container.
 const holdSh = `ids=$CUDA_VISIBLE_DEVICES
 [ -n "$ids" ] || ids=$(cd /dev && echo lab* | sed 's/lab//g; s/ /,/g')
 echo "hold $ids $(date +%s%N)"
@@ -58,7 +58,7 @@ echo "free $(date +%s%N)"
 echo done > "${TENON_STEP%/step.json}/out/out"
 `
 
-// labSpec is the CDI specification of eight devices, each of which is /dev/null
+// labSpec returns the CDI specification of eight devices, each of which is /dev/null
 // under another name.
 func labSpec() string {
 	spec := "cdiVersion: 0.6.0\nkind: lab.example/gpu\nannotations: {tenon.dev/model: Lab X1, tenon.dev/memory: 16GiB}\ndevices:\n"
@@ -75,15 +75,14 @@ func TestFortyUnitsShareEightGPUs(t *testing.T) {
 	shareGPUs(t, "tenon.#Process", killedAt)
 }
 
-// In containers a unit has the devices that are in its /dev, and no variable tells
-// it of any.
+// In containers a unit has the devices in its /dev, and no variable lists them.
 func TestFortyContainersShareEightGPUs(t *testing.T) {
 	_, target, env := startContainers(t)
 	shareGPUs(t, target(fmt.Sprintf("base: %q", madeImage)), killedAt[1:3], append(env, "TENON_CACHE="+sharedCache(t))...)
 }
 
-// shareGPUs applies forty units on a target, kills the apply at some moments, and
-// looks at who had which device and when.
+// shareGPUs applies forty units on a target, kills the apply at some moments, and checks
+// which unit had which device when.
 func shareGPUs(t *testing.T, target string, killedAt []string, env ...string) {
 	numbers := make([]string, 40)
 	for i := range numbers {
@@ -125,14 +124,14 @@ func shareGPUs(t *testing.T, target string, killedAt []string, env ...string) {
 	}
 }
 
-// A hold is the time in which a run had a device.
+// A hold is the time during which a run had a device.
 type hold struct {
 	run      string
 	from, to int64
 }
 
-// lentWell: every unit ran, had the devices that are recorded and as many as it
-// asked for, never one that another had, and each device was used.
+// lentWell: every unit ran, had the recorded devices, as many as it requested, never one
+// that another unit had, and each device was used.
 func lentWell(t *testing.T, s *system) {
 	store, err := state.Open(context.Background(), filepath.Join(s.dir, ".tenon"))
 	if err != nil {
@@ -186,7 +185,7 @@ func lentWell(t *testing.T, s *system) {
 	}
 }
 
-// readHold reads what a run had and when. One that never began has nothing; one
+// readHold returns what a run had and when. A run that never began has nothing; a run
 // that was ended had it until then.
 func readHold(t *testing.T, s *system, r state.Run) (ids []string, from, to int64) {
 	b, err := os.ReadFile(filepath.Join(s.dir, ".tenon", r.Log))

@@ -22,8 +22,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// A lab is a system with one step, in an image of a registry that wants to know
-// who asks.
+// A lab is a system with one step, in an image of a registry that requires credentials.
 type lab struct {
 	*system
 	containers *containerdtest.Daemon
@@ -57,8 +56,7 @@ func newLab(t *testing.T) *lab {
 
 func (l *lab) ref(name string) string { return l.registry.Host + "/" + name }
 
-// push pushes an image whose version is that text, and returns its reference by
-// digest.
+// push pushes an image with the given version text, and returns its reference by digest.
 func (l *lab) push(name, version string) string {
 	l.t.Helper()
 	var b bytes.Buffer
@@ -92,14 +90,14 @@ func (l *lab) push(name, version string) string {
 	return pinned
 }
 
-// drop takes a repository out of the registry.
+// drop removes a repository from the registry.
 func (l *lab) drop(repository string) {
 	if err := os.RemoveAll(filepath.Join(l.registry.Dir, "docker/registry/v2/repositories", repository)); err != nil {
 		l.t.Fatal(err)
 	}
 }
 
-// uses makes the step's image another one.
+// uses gives the step another image.
 func (l *lab) uses(ref string) {
 	l.write("system.cue", fmt.Sprintf(`package lab
 
@@ -124,7 +122,7 @@ func (l *lab) as(who string) []string {
 	return append(l.env, "DOCKER_CONFIG="+filepath.Join(l.dir, who))
 }
 
-// must runs tenon, and looks for what it should print.
+// must runs tenon, and checks its output.
 func (l *lab) must(args string, wants ...string) string {
 	l.t.Helper()
 	out, err := l.tenon(strings.Fields(args), l.env...)
@@ -154,7 +152,7 @@ func (l *lab) has(out string, wants ...string) {
 	}
 }
 
-// wrote is what the step has written.
+// wrote checks what the step wrote.
 func (l *lab) wrote(want string) {
 	l.t.Helper()
 	var shown struct{ Artifacts map[string]string }
@@ -166,21 +164,21 @@ func (l *lab) wrote(want string) {
 	}
 }
 
-// digestOf is how much of a reference's digest is shown.
+// digestOf returns the part of a reference's digest that is shown.
 func digestOf(pinned string) string {
 	_, digest, _ := strings.Cut(pinned, "@")
 	return artifact.Short(digest)
 }
 
-// A name of an image is pinned in the plan, and what was pinned is what runs: also
-// where the name stands for another image by then, and where nobody can be asked.
+// A plan pins image names, and the pinned images run, even if a name refers to another
+// image by then or the registry is not reachable.
 func TestImagesOfARegistry(t *testing.T) {
 	l := newLab(t)
 	ref := l.ref("acme/tool:1")
 	first := l.push("acme/tool:1", "one")
 	l.uses(ref)
 
-	// Who may not read it is told what to do.
+	// The error for a user without access includes the remedy.
 	for _, command := range []string{"plan", "apply --yes"} {
 		l.refused(l.as("bob"), command, "the image of steps/tool", "refuses the credentials that are kept for it", "docker login "+l.registry.Host)
 	}
@@ -194,7 +192,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	l.must("show steps/tool", ref+"  "+digestOf(first))
 	l.must("image list", ref)
 
-	// What a name stands for is asked once, and again if the user says so.
+	// A name is resolved once, and again if the user requests it.
 	if out, err := l.tenon([]string{"plan", "--detailed-exitcode"}, l.as("bob")...); err != nil {
 		t.Errorf("there is something to do, or to ask: %v\n%s", err, out)
 	}
@@ -206,7 +204,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	l.must("plan --pull", "1 to run", moved)
 	l.must("plan", "1 to run", moved)
 
-	// A saved plan has its own.
+	// A saved plan has its own images.
 	l.refused(l.env, "apply --yes --pull saved.plan", "--pull go with tenon plan")
 	l.must("apply --yes saved.plan", "1 ran")
 	l.wrote("one")
@@ -218,14 +216,14 @@ func TestImagesOfARegistry(t *testing.T) {
 	l.must("apply --yes", "1 reused")
 	l.wrote("two")
 
-	// A mirror stands in for a host that is not there.
+	// A mirror replaces a host that does not exist.
 	l.write("hosts/registry.invalid/hosts.toml", fmt.Sprintf("server = \"https://registry.invalid\"\n[host.\"https://%s\"]\ncapabilities = [\"pull\", \"resolve\"]\nca = %q\n",
 		l.registry.Host, filepath.Join(l.dir, "hosts", l.registry.Host, "ca.crt")))
 	l.uses("registry.invalid/acme/tool:1")
 	l.must("apply --yes", `image: `+ref+` -> registry.invalid/acme/tool:1`, "1 ran")
 	l.wrote("two")
 
-	// It is gone before it was fetched.
+	// The image was removed before it was fetched.
 	gone := l.push("acme/gone:1", "three")
 	l.uses(l.ref("acme/gone:1"))
 	l.must("plan --out gone.plan", "1 to run")
@@ -234,7 +232,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	l.refused(l.env, "apply --yes --pull", "there is no image "+l.ref("acme/gone:1"), "tenon image import")
 	l.wrote("two")
 
-	// It is gone, but here.
+	// The image was removed from the registry, but is cached here.
 	l.uses(ref)
 	l.drop("acme/tool")
 	l.registry.Stop()
@@ -242,7 +240,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	l.wrote("two")
 	l.refused(l.env, "plan --pull", "no way to "+l.registry.Host, "hosts.toml")
 
-	// In the end nothing of it is left.
+	// At the end nothing of it is left.
 	if left := l.images(l.age()); len(left) < 2 {
 		t.Errorf("containerd has the images %v", left)
 	}
@@ -252,7 +250,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	}
 }
 
-// images are those that containerd has, each changed first.
+// images returns the images of containerd, after changing each.
 func (l *lab) images(change func(*images.Image)) (names []string) {
 	c, err := l.containers.Client()
 	if err != nil {
@@ -276,7 +274,7 @@ func (l *lab) images(change func(*images.Image)) (names []string) {
 	return names
 }
 
-// age lets images look as if they were used last so long ago that they are garbage.
+// age makes images look unused for so long that they are garbage.
 func (l *lab) age() func(*images.Image) {
 	return func(img *images.Image) {
 		for name, value := range img.Labels {

@@ -17,9 +17,9 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// The scripts in testdata/script specify the command line, an archive per
-// feature. They run this test binary under the name tenon; so do the units that
-// tenon starts, as `tenon-duck step`. TENON_UPDATE=1 rewrites their goldens.
+// The scripts in testdata/script specify the command line, one archive per feature. They
+// run this test binary under the name tenon; so do the units that tenon starts, as
+// `tenon-duck step`. TENON_UPDATE=1 rewrites their goldens.
 func TestScript(t *testing.T) {
 	cache := sharedCache(t)
 	cueDir = t.TempDir()
@@ -36,22 +36,22 @@ func TestScript(t *testing.T) {
 			} {
 				e.Setenv(name, value)
 			}
-			// Where packages come from, and who vouches for it, is a matter of the machine.
+			// Package indexes and certificates depend on the machine.
 			for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "UV_DEFAULT_INDEX", "UV_SYSTEM_CERTS"} {
 				if value := os.Getenv(name); value != "" {
 					e.Setenv(name, value)
 				}
 			}
 			e.Values[testKey{}] = e.T()
-			// No repository above the temporary folder is the system's.
+			// A repository above the temporary folder does not belong to the system.
 			e.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(e.WorkDir))
 			return os.MkdirAll(home, 0o755)
 		},
 	})
 }
 
-// sharedCache keeps Python environments between runs of the tests, which are
-// slow to make.
+// sharedCache keeps Python environments between runs of the tests, because they take long
+// to make.
 func sharedCache(t *testing.T) string {
 	if dir := os.Getenv("TENON_CACHE"); dir != "" {
 		return dir
@@ -69,9 +69,9 @@ func TestMain(m *testing.M) {
 
 func duckMain() { os.Exit(program.Run(os.Args[1:])) }
 
-// port prints what a step's document says, for steps that are shell scripts:
-// the path of a port, as in $(port outputs.out), or a field, as in $(port
-// params.title). It reads the document as any program would.
+// port prints values of a step's document, for steps that are shell scripts: the path of
+// a port, as in $(port outputs.out), or a field, as in $(port params.title). It reads the
+// document as any program would.
 func port() {
 	b, err := os.ReadFile(os.Getenv(step.Env))
 	if err != nil {
@@ -96,8 +96,7 @@ func fatal(err error) {
 	os.Exit(1)
 }
 
-// Every command has a help text with an example, and every flag says what it
-// takes.
+// Every command has a help text with an example, and every flag describes its value.
 func TestHelp(t *testing.T) {
 	root := newRoot(&app{stdin: strings.NewReader(""), stdout: os.Stdout, stderr: os.Stderr})
 	for _, c := range root.Commands() {

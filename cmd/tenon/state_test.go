@@ -11,8 +11,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 )
 
-// An apply whose state is in a database, and is killed, comes to the same as one whose
-// state is in a folder and that is not.
+// An apply that has its state in a database, and is killed and repeated, has the same
+// result as an undisturbed one with its state in a folder.
 func TestKilledWithItsStateInADatabase(t *testing.T) {
 	const moments = 8
 	var wg sync.WaitGroup
@@ -32,8 +32,8 @@ func TestKilledWithItsStateInADatabase(t *testing.T) {
 	wg.Wait()
 }
 
-// The server of the state may be killed and come back while units run: nothing is
-// done twice, whether tenon waits for it or is killed as well.
+// The server of the state may be killed and restarted while units run: nothing is done
+// twice, whether tenon waits for it or is killed as well.
 func TestTheServerOfTheStateIsKilled(t *testing.T) {
 	server := postgrestest.Start(t)
 	s := newGated(t)
@@ -76,7 +76,7 @@ func (s *system) check(err error) {
 	}
 }
 
-// untilRan waits until the units have written that.
+// untilRan waits until the units have written that text.
 func (s *system) untilRan(want string) {
 	s.t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {

@@ -25,7 +25,7 @@ func TestBytesOf(t *testing.T) {
 	}
 }
 
-// Where two long values differ can be seen, however late it is.
+// The difference of two long values stays visible, however late it is.
 func TestClipBoth(t *testing.T) {
 	same := strings.Repeat("the same ", 20)
 	for _, c := range []struct{ before, after, wantBefore, wantAfter string }{
@@ -50,7 +50,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// A value is shown without quotes where it cannot be taken for another one.
+// A value is shown without quotes where it is unambiguous.
 func TestValue(t *testing.T) {
 	for raw, want := range map[string]string{
 		`"2GiB"`: "2GiB", `"sources.a.out"`: "sources.a.out", `"8"`: `"8"`, `8`: "8", `"true"`: `"true"`, `""`: `""`, `"a b"`: `"a b"`,
@@ -63,7 +63,7 @@ func TestValue(t *testing.T) {
 	}
 }
 
-// Whatever a text holds, Markdown shows it as it is, and a table keeps its cells.
+// Markdown shows any text unchanged, and a table keeps its cells.
 func TestMarkdownCell(t *testing.T) {
 	for s, want := range map[string]string{
 		"": "", "a|b": "`a\\|b`", "a`b": "``a`b``", "`a`": "`` `a` ``", "a\nb": "`a b`", "``": "``` `` ```",

@@ -73,7 +73,7 @@ func (g *guest) publish(version string) {
 	g.check(client.PutModule(g.t.Context(), v, bytes.NewReader(zip.Bytes()), int64(zip.Len())))
 }
 
-// cached is a file of the module in CUE's cache.
+// cached returns the path of a module's file in CUE's cache.
 func (g *guest) cached(name string) string {
 	g.t.Helper()
 	found, err := filepath.Glob(filepath.Join(filepath.Dir(g.dir), "cue/mod/extract/acme.example/lake@*", name))
@@ -105,7 +105,7 @@ func (g *guest) must(args ...string) string {
 	return out
 }
 
-// refused is what tenon says when it refuses.
+// refused returns the error of a command that must fail.
 func (g *guest) refused(args ...string) string {
 	g.t.Helper()
 	out, err := g.tenon(args, g.env...)
@@ -124,7 +124,7 @@ func (g *guest) says(out string, wanted ...string) {
 	}
 }
 
-// digest is that of an artifact.
+// digest returns the digest of an artifact.
 func (g *guest) digest(unit, port string) string {
 	g.t.Helper()
 	var shown struct {
@@ -136,7 +136,7 @@ func (g *guest) digest(unit, port string) string {
 	return shown.Run.Outputs[port].Digest
 }
 
-// lockedModules are the pins of tenon.lock.
+// lockedModules returns the pins of tenon.lock.
 func (g *guest) lockedModules() map[string]string {
 	g.t.Helper()
 	var doc struct {
@@ -166,8 +166,8 @@ func (g *guest) replaceIn(path, old, new string) {
 	g.check(os.WriteFile(path, bytes.Replace(b, []byte(old), []byte(new), 1), 0o644))
 }
 
-// A module that somebody published brings a source, a trainer and a step, and a system
-// uses them like those of the library, on local processes.
+// A published module provides a source, a trainer and a step, and a system uses them like
+// those of the library, on local processes.
 func TestAPublishedModule(t *testing.T) {
 	registry := registrytest.Start(t, registrytest.Options{})
 	g := newGuest(t, registry.Host)
@@ -182,7 +182,7 @@ func TestAPublishedModule(t *testing.T) {
 	g.says(g.must("graph"), `models/usage\nacme.example/lake.ridge`)
 	table, checksum := g.digest("sources/cars", "out"), g.digest("steps/checksum", "out")
 
-	// Its code is in the IR, file by file; tests and the rest are not.
+	// Its code is in the IR, file by file, without tests and other files.
 	var doc struct {
 		Units []struct {
 			ID, Component string
@@ -208,14 +208,14 @@ func TestAPublishedModule(t *testing.T) {
 		}
 	}
 
-	// The compiled system is kept, and yet a change in CUE's cache is noticed.
+	// The compiled system is cached, but a change in CUE's cache is noticed.
 	g.replaceIn(g.cached("checksum/checksum.sh"), "sha256sum", "md5sum")
 	g.says(g.refused("plan"), "is not the one that tenon.lock pins")
 	g.replaceIn(g.cached("checksum/checksum.sh"), "md5sum", "sha256sum")
 	g.says(g.must("plan"), "Nothing to do")
 
-	// What is only beside the code changes nothing; a change of code runs the unit, and
-	// what it gives is the same, so nothing else runs.
+	// A change beside the code changes nothing. A change of code runs the unit again; its
+	// output is the same, so nothing else runs.
 	g.replaceIn(filepath.Join(g.module, "yaml/test_yaml.py"), "no code", "none")
 	g.publish("v0.1.1")
 	g.replaceIn(filepath.Join(g.dir, "cue.mod/module.cue"), "v0.1.0", "v0.1.1")
@@ -229,7 +229,7 @@ func TestAPublishedModule(t *testing.T) {
 	g.says(g.must("plan"), "sources/cars", "code")
 	g.must("plan", "--out", "saved.plan")
 
-	// The plan holds the code: the registry may be away, and the cache empty.
+	// The plan contains the code: the registry may be down, and the cache empty.
 	registry.Stop()
 	g.forget()
 	g.says(g.must("apply", "--yes", "saved.plan"), "1 ran")
@@ -248,7 +248,7 @@ func TestAPublishedModule(t *testing.T) {
 	}
 }
 
-// A module that is not the pinned one is refused, wherever it was changed.
+// A module that differs from the pinned one is refused, wherever it was changed.
 func TestAModuleThatIsNotThePinnedOne(t *testing.T) {
 	registry := registrytest.Start(t, registrytest.Options{})
 	g := newGuest(t, registry.Host)
@@ -272,12 +272,13 @@ func TestAModuleThatIsNotThePinnedOne(t *testing.T) {
 		t.Errorf("tenon.lock changed:\n%s", after)
 	}
 
-	// A folder in its place is not pinned, and the pin stays for those who do without.
+	// A folder that replaces it is not pinned, and the pin stays for users without the
+	// replacement.
 	g.write("cue.mod/local-module.cue", "deps: {\n\t\"acme.example/lake@v0\": replaceWith: \"../lake\"\n\t\"tenon.dev@v0\": default: true\n}\n")
 	g.must("compile")
 	g.check(os.Remove(filepath.Join(g.dir, "cue.mod/local-module.cue")))
 
-	// A system that does without it loses the pin.
+	// A system that no longer needs it loses the pin.
 	g.write("cue.mod/module.cue", "module: \"example.com/cars@v0\"\nlanguage: version: \"v0.17.0\"\ndeps: \"tenon.dev@v0\": {v: \"v0.1.0\", default: true}\n")
 	g.write("cars.cue", "package cars\n\nimport (\n\t\"tenon.dev/col\"\n\t\"tenon.dev/source\"\n\t\"tenon.dev/tenon\"\n)\n\ntenon.#System\nname: \"cars\"\nsources: cars: source.#CSV & {path: \"cars.csv\", schema: id: col.#Int64}\n")
 	g.must("compile")
@@ -286,7 +287,7 @@ func TestAModuleThatIsNotThePinnedOne(t *testing.T) {
 	}
 }
 
-// What cannot be fetched is said with the place that asks for it.
+// The error for a module that cannot be fetched shows the place that imports it.
 func TestAModuleThatCannotBeFetched(t *testing.T) {
 	registry := registrytest.Start(t, registrytest.Options{})
 	g := newGuest(t, registry.Host)

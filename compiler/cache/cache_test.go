@@ -199,7 +199,7 @@ func FuzzDecode(f *testing.F) {
 		if decode(b, &r) != nil {
 			return
 		}
-		// What is not damaged can be kept again.
+		// Intact data can be stored again.
 		b, err := encode(&r)
 		if err != nil {
 			t.Fatal(err)
@@ -226,7 +226,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// place is an entry in a new folder, with what is told of it.
+// place returns an entry in a new folder, and the messages that it reports.
 func place(t *testing.T) (e *Entry, told *[]string) {
 	t.Helper()
 	told = new([]string)
@@ -299,7 +299,7 @@ func TestADamagedEntryIsDroppedAndSaid(t *testing.T) {
 
 func TestAFailedWriteIsSaid(t *testing.T) {
 	e, told := place(t)
-	if err := os.WriteFile(filepath.Dir(e.path), nil, 0o600); err != nil { // a file in the place of the folder
+	if err := os.WriteFile(filepath.Dir(e.path), nil, 0o600); err != nil { // a file in place of the folder
 		t.Fatal(err)
 	}
 	e.Put(nothing, small)

@@ -93,7 +93,7 @@ func TestAModuleIsPinnedUntilItIsNotRequired(t *testing.T) {
 	if got := compile(both, map[string]string{"a@v0.1.0": "sha256:3"}); got["a@v0.1.0"] != "sha256:1" {
 		t.Errorf("the pin is %v", got)
 	}
-	// b is required and not asked for: another environment of the system imports it.
+	// b is required but not requested: another environment of the system imports it.
 	if got := compile([]string{"a@v0.2.0"}, map[string]string{"b@v0.1.0": "sha256:4"}); got["b@v0.1.0"] != "sha256:2" {
 		t.Errorf("the pin of what was not asked for is %v", got)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/process"
 )
 
-// The difference of these two is what a step costs above fork and exec.
+// The difference between these two is the cost of a step on top of fork and exec.
 
 func BenchmarkExec(b *testing.B) {
 	for b.Loop() {
@@ -69,7 +69,7 @@ func command(tb testing.TB, dir string, argv ...string) executors.Task {
 	}
 }
 
-// BenchmarkFiles makes what a run folder needs in any case: a slow disk shows here.
+// BenchmarkFiles creates what every run folder needs: a slow disk shows here.
 func BenchmarkFiles(b *testing.B) {
 	root := b.TempDir()
 	n := 0

@@ -8,7 +8,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Whatever is left in the files of a run, it is told how the task stands.
+// Whatever the files of a run contain, the task has a status.
 func FuzzLook(f *testing.F) {
 	f.Add([]byte(`{"name":"a","kind":"job","pid":1,"boot":"x"}`), []byte("0 12 .\n"), []byte(""))
 	f.Add([]byte(`{"name":"a","pid":-1,"disk":-5}`), []byte("never ."), []byte("killed"))

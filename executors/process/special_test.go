@@ -120,7 +120,7 @@ func TestOnlyAllowedVariablesArePassedOn(t *testing.T) {
 	}
 }
 
-// environments are those of a test: one interpreter, or why there is none.
+// environments fakes the environments: one interpreter, or an error.
 type environments struct {
 	python string
 	err    error
@@ -137,7 +137,7 @@ func (e environments) Missing([]byte) *pyenv.Missing {
 	return &pyenv.Missing{Packages: []pyenv.Package{{Name: "six==1", Bytes: 9}}, Problem: e.err}
 }
 
-// lockFile is a file that locks nothing.
+// lockFile returns a lock file that locks nothing.
 func lockFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "lock")
@@ -290,12 +290,12 @@ func TestAnEndIsKnownWithinMilliseconds(t *testing.T) {
 
 func TestUsageIsThatOfTheProgram(t *testing.T) {
 	e := process.New(process.Options{})
-	// The shell's arithmetic burns time, its variable memory.
+	// The shell's arithmetic uses time, its variable memory.
 	_, st := run(t, e, sh(t, `i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; x=$(head -c 150000000 /dev/zero | tr '\0' x)`))
 	if st.Phase != state.Succeeded || st.Usage.CPU < 20*time.Millisecond || st.Usage.PeakMem < 140_000_000 {
 		t.Errorf("%+v", st)
 	}
-	// What is not known is not made up: tenon's own memory would be reported.
+	// An unknown peak is not reported: it would be tenon's own memory.
 	if _, st = run(t, e, sh(t, "true")); st.Usage.PeakMem != 0 {
 		t.Errorf("peak memory of a tiny program is %d, want it unknown", st.Usage.PeakMem)
 	}
@@ -389,7 +389,7 @@ func TestAMachineThatWasRestartedIsTold(t *testing.T) {
 	task := sh(t, "exit 0")
 	h, _ := run(t, e, task)
 	h = change(t, task, h, func(m map[string]any) { m["boot"] = "another boot" })
-	// What ended before the restart has ended.
+	// A job that ended before the restart keeps its status.
 	if st, err := e.Inspect(t.Context(), h); err != nil || st.Phase != state.Succeeded {
 		t.Errorf("%+v, %v", st, err)
 	}
@@ -433,7 +433,7 @@ func TestWantOfMemoryIsToldApartFromOtherKills(t *testing.T) {
 	if st.Message != "killed by SIGKILL (not because of memory: the kernel killed nothing meanwhile)" {
 		t.Errorf("message is %q", st.Message)
 	}
-	// As if the kernel had killed one process since.
+	// As if the kernel had killed one process since the start.
 	if err := os.WriteFile(filepath.Join(task.Dir, "exit"), []byte("137 1000000 .\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/pyenv"
 )
 
-// uv is needed by most tests. Without it they fail: a skipped test proves nothing.
+// Most tests need uv. Without it they fail, because a skipped test proves nothing.
 func uv(t *testing.T) string {
 	t.Helper()
 	path := os.Getenv("UV")
@@ -45,7 +45,7 @@ func (c *counter) Write(b []byte) (int, error) {
 	return c.lines.Write(b)
 }
 
-// made is how many environments uv has told of.
+// made returns how many environments uv has reported.
 func (c *counter) made() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +90,7 @@ func TestAnEnvironmentHasExactlyWhatTheLockSays(t *testing.T) {
 		t.Errorf("it is said to be missing: %+v", m)
 	}
 
-	// The second time, also in another process, uv is not asked at all.
+	// The second time, even in another process, uv is not called at all.
 	o.UV = "/no/such/uv"
 	began := time.Now()
 	if again := ensure(t, pyenv.New(o), lockText); again != path {
@@ -193,16 +193,16 @@ func TestWaitingForAnotherMakerEndsWithTheContext(t *testing.T) {
 	if err := <-made; !errors.Is(err, context.Canceled) {
 		t.Errorf("the canceled maker gave %v", err)
 	}
-	// What it left does not keep the next one from making it.
+	// What it left does not prevent the next one.
 	ensure(t, pyenv.New(pyenv.Options{Dir: dir, UV: uv(t)}), lockText)
 }
 
-// killedMaker is set for the process that TestAKilledMakerLeavesNothingHarmful kills: where
-// it makes an environment, and with which uv.
+// killedMaker is set for the process that TestAKilledMakerLeavesNothingHarmful kills:
+// where it makes an environment, and with which uv.
 const killedMaker = "TENON_TEST_KILLED_MAKER"
 
-// A process that is killed while it makes an environment leaves a uv that still writes. The
-// next one waits for that, and takes over nothing of what was written.
+// A process that is killed while it makes an environment leaves a uv that still writes.
+// The next one waits for that uv, and reuses nothing of what it wrote.
 func TestAKilledMakerLeavesNothingHarmful(t *testing.T) {
 	if at := os.Getenv(killedMaker); at != "" {
 		_, _ = pyenv.New(pyenv.Options{Dir: at, UV: at + "/uv"}).Ensure(t.Context(), []byte(lockText), nil)
@@ -240,7 +240,7 @@ func TestAKilledMakerLeavesNothingHarmful(t *testing.T) {
 }
 
 func TestALockIsSortedHashedAndNamesNoHost(t *testing.T) {
-	// As if the user had configured all that names hosts.
+	// As if the user had configured everything that names hosts.
 	config := filepath.Join(t.TempDir(), "uv.toml")
 	if err := os.WriteFile(config, []byte("[pip]\nemit-index-url = true\nemit-index-annotation = true\n"), 0o644); err != nil {
 		t.Fatal(err)

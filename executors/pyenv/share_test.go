@@ -12,9 +12,8 @@ import (
 	"github.com/tenon-ml/tenon/executors/pyenv"
 )
 
-// Two environments with a package in common have its files, and what they were
-// compiled to, once: also where uv's cache is on another file system, so that uv has
-// to copy.
+// Two environments with a common package share its files and its bytecode, even if uv's
+// cache is on another file system, so that uv has to copy.
 func TestEnvironmentsShareTheFilesOfPackages(t *testing.T) {
 	for name, cache := range map[string]string{"one file system": t.TempDir(), "two": elsewhere(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +50,7 @@ print(iniconfig.IniConfig("x", "[a]\nb=c")["a"]["b"])`
 	}
 }
 
-// A file that is not what its package says is not handed on.
+// A file that does not match its package's list is not shared.
 func TestADamagedFileIsNotShared(t *testing.T) {
 	t.Setenv("UV_CACHE_DIR", elsewhere(t))
 	e := pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t)})
@@ -104,7 +103,7 @@ func TestProgressIsTold(t *testing.T) {
 	}
 }
 
-// elsewhere is a folder on another file system than that of temporary files.
+// elsewhere returns a folder on another file system than that of temporary files.
 func elsewhere(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "tenon-uv-")
@@ -122,7 +121,7 @@ type inode struct {
 	bytes    int64 // on the disk
 }
 
-// inodes are the regular files below dir.
+// inodes returns the regular files below dir.
 func inodes(t *testing.T, dir string) map[string]inode {
 	t.Helper()
 	all := map[string]inode{}
@@ -144,7 +143,7 @@ func inodes(t *testing.T, dir string) map[string]inode {
 	return all
 }
 
-// usage is what du says of folders: a file with several names counts once.
+// usage returns what du reports for folders: a file with several names counts once.
 func usage(t *testing.T, dirs ...string) (n int64) {
 	t.Helper()
 	seen := map[inode]bool{}
@@ -159,7 +158,7 @@ func usage(t *testing.T, dirs ...string) (n int64) {
 	return n
 }
 
-// numpy is large enough for uv to tell of its download.
+// numpy is large enough for uv to report its download.
 const numpy = `numpy==2.4.6 \
     --hash=sha256:001fbb8e08d942dd57599e781f2472269ee7f2755fae407b4f67b2f0b17da3f1 \
     --hash=sha256:0280e0356c0829a18d9de1cb7eee50ec22ca639878d7240307ca0943d73cd2c4 \

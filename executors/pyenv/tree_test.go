@@ -67,7 +67,7 @@ func TestATreeIsTheSameWhereverItIsLaidOut(t *testing.T) {
 	}
 }
 
-// Laid out where it will be used, it can be used.
+// An environment that is written to its final place works.
 func TestATreeIsAnEnvironment(t *testing.T) {
 	host, err := exec.LookPath("python3.11")
 	if err != nil {
@@ -91,8 +91,8 @@ func TestATreeIsAnEnvironment(t *testing.T) {
 	}
 }
 
-// Who was killed may have left a uv that still writes. It is waited for, and
-// nothing of what it wrote is taken over.
+// A killed process may have left a uv that still writes. The next one waits for it, and
+// reuses nothing of what it wrote.
 func TestATreeIsLaidOutByOneAtATime(t *testing.T) {
 	tree := pyenv.Tree{Dir: filepath.Join(t.TempDir(), "env"), At: "/opt/env", Python: "/usr/bin/python3.11", Arch: "amd64"}
 	if err := errors.Join(os.MkdirAll(tree.Dir, 0o755), os.WriteFile(filepath.Join(tree.Dir, "half"), nil, 0o644)); err != nil {
@@ -116,7 +116,7 @@ func TestATreeIsLaidOutByOneAtATime(t *testing.T) {
 	e := pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t)})
 	elsewhere := tree
 	elsewhere.Dir = filepath.Join(t.TempDir(), "env")
-	if err := e.Lay(t.Context(), nil, elsewhere); err != nil { // it has found its interpreter then
+	if err := e.Lay(t.Context(), nil, elsewhere); err != nil { // by then it has found its interpreter
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

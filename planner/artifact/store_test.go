@@ -40,9 +40,9 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// folder makes a folder from paths and contents. A content that begins with
-// "-> " is a link, one that begins with "#!" an executable; a path that ends
-// with a slash is a folder.
+// folder creates a folder from paths and contents. A content that begins with "-> " is a
+// link, one that begins with "#!" an executable; a path that ends with a slash is a
+// folder.
 func folder(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "made")
@@ -118,7 +118,7 @@ func TestWhatIsAddedStaysWhereItIs(t *testing.T) {
 		ok(t, os.RemoveAll(path))
 		ok(t, s.Check(t.Context(), want))
 	}
-	// A file that has another name is not trusted to stay what it is.
+	// A file with another hard link may change and is not trusted.
 	ok(t, os.WriteFile(file, []byte("other"), 0o644))
 	ok(t, os.Link(file, file+"-too"))
 	a, err := s.Add(t.Context(), file, "file")
@@ -344,7 +344,7 @@ func TestWhatIsRemovedIsGoneWholeAndNothingElse(t *testing.T) {
 	ok(t, err)
 	a, err := s.Put(t.Context(), dir, "model")
 	ok(t, err)
-	// What is no artifact is nobody's business.
+	// What is not an artifact is ignored.
 	ok(t, os.WriteFile(filepath.Join(filepath.Dir(s.Path(kept)), "note"), nil, 0o644))
 	all, err := s.All()
 	ok(t, err)

@@ -16,14 +16,14 @@ func Pause(l *Lease) {
 	<-l.done
 }
 
-// Expire lets the lease run out behind its holder's back.
+// Expire lets the lease expire without its holder noticing.
 func Expire(s *Store, l *Lease) {
 	if _, err := s.write.Exec("DELETE FROM lease WHERE token = ?", l.token); err != nil {
 		panic(err)
 	}
 }
 
-// SetClock lets the lock see a clock on the wall that is wrong by so much.
+// SetClock makes the wall clock of the lock wrong by that much.
 func SetClock(s *Store, by *atomic.Int64) {
 	s.now = func() time.Time { return time.Now().Add(time.Duration(by.Load())) }
 }
@@ -43,25 +43,25 @@ func SetStart(t *testing.T, s *Store, start string) {
 	}
 }
 
-// SetOutage sets how long a server that is away is waited for.
+// SetOutage sets how long to wait for a server that is away.
 func SetOutage(s *Store, d time.Duration) { s.database.(*postgres).outage = d }
 
-// Hang begins a write and goes no further.
+// Hang begins a write and does not finish it.
 func Hang(ctx context.Context, s *Store) error {
 	_, err := s.begin(ctx)
 	return err
 }
 
-// Exec runs a statement as no lease could.
+// Exec runs a statement that no lease could run.
 func Exec(ctx context.Context, s *Store, query string, args ...any) error {
 	_, err := s.write.ExecContext(ctx, query, args...)
 	return err
 }
 
-// Unmade is the state before its tables are made.
+// Unmade returns the state before its tables are created.
 func Unmade(where string) (*Store, error) { return opened(where) }
 
-// MakeLayout makes the tables of an older layout.
+// MakeLayout creates the tables of an older layout.
 func MakeLayout(ctx context.Context, s *Store, version int, tables string) error {
 	tx, err := s.alone(ctx)
 	if err != nil {
@@ -94,7 +94,7 @@ func Fill(s *Store, n int) error {
 	return tx.Commit()
 }
 
-// Hold keeps all writes waiting until it is told to let them go on.
+// Hold blocks all writes until goOn is called.
 func Hold(s *Store) (goOn func()) {
 	s.mu.Lock()
 	return s.mu.Unlock

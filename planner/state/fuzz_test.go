@@ -13,7 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// filled is the file of a state with something in every table.
+// filled returns the file of a state with something in every table.
 func filled(t testing.TB) []byte {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,7 +42,7 @@ func filled(t testing.TB) []byte {
 	return b
 }
 
-// use calls everything that can be asked of a state, and tries to write to it.
+// use calls every read of a state, and tries to write to it.
 func use(ctx context.Context, s *state.Store) {
 	_, _ = s.Meta(ctx)
 	_, _ = s.Current(ctx)
@@ -74,7 +74,7 @@ func use(ctx context.Context, s *state.Store) {
 	_ = l.Release(ctx)
 }
 
-// Whatever is in the database, it is refused or it is read, as far as it can be.
+// Whatever the database contains, it is refused, or read as far as possible.
 func FuzzOpen(f *testing.F) {
 	good := filled(f)
 	f.Add([]byte{}, uint16(0), byte(0))
@@ -84,7 +84,7 @@ func FuzzOpen(f *testing.F) {
 		f.Add([]byte{}, uint16(at*4), byte(0xff))
 	}
 	f.Fuzz(func(t *testing.T, content []byte, at uint16, flip byte) {
-		if len(content) == 0 { // the good one, with one byte that is not
+		if len(content) == 0 { // the valid one, with one byte changed
 			content = append(content, good...)
 			content[int(at)%len(content)] ^= flip
 			content[(int(at)*31+17)%len(content)] ^= flip
@@ -103,13 +103,13 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// columns hold text that is read as something.
+// columns lists columns whose text is decoded.
 var columns = []string{
 	"lease.holder", "revision.tags", "run.inputs", "run.metrics", "run.outcome", "pending.handle", "current.kind", "current.handle",
 	"applied.ir", "took.last", "model.metrics", "output.digest", "output.kind",
 }
 
-// Whatever is in a column, it is an error or what it says.
+// Whatever a column contains, reading it gives an error or its value.
 func FuzzColumn(f *testing.F) {
 	good := filled(f)
 	for i := range columns {

@@ -16,8 +16,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// helper is the environment variable that turns the test binary into another
-// process that works on the state that it names.
+// helper is the environment variable that turns the test binary into another process,
+// which works on the state that it names.
 const helper = "TENON_TEST_STATE"
 
 func TestMain(m *testing.M) {
@@ -126,13 +126,13 @@ func TestExpiredHolderIsFenced(t *testing.T) {
 		s1, s2 := open(t, where), open(t, where)
 		old, err := s1.Lock(ctx, state.Holder{Host: "elsewhere", PID: 1}, state.LockOptions{TTL: 300 * time.Millisecond})
 		ok(t, err)
-		// The heartbeat keeps it.
+		// The heartbeat keeps the lock.
 		time.Sleep(600 * time.Millisecond)
 		var held *state.HeldError
 		if _, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{}); !errors.As(err, &held) {
 			t.Fatalf("a renewed lease was taken over: %v", err)
 		}
-		// A paused process renews nothing.
+		// A paused process does not renew its lease.
 		state.Pause(old)
 		l, err := s2.Lock(ctx, state.Holder{}, state.LockOptions{Wait: 5 * time.Second})
 		ok(t, err)
@@ -168,16 +168,16 @@ func TestExpiredHolderIsFenced(t *testing.T) {
 	})
 }
 
-// A wrongClock is of a holder and of another that wants the lock: how wrong theirs
-// are at first, and then.
+// A wrongClock says how wrong the clocks of a holder and of a waiting process are, first
+// and later.
 type wrongClock struct {
 	name          string
 	holder, jumps time.Duration
 	other, leaps  time.Duration
 }
 
-// Clocks that are wrong, or jump, take the lock from nobody who renews it and keep
-// it for nobody who does not.
+// Wrong or jumping clocks take the lock from nobody who renews it and keep it for nobody
+// who does not.
 func TestClocksThatAreWrong(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, c := range []wrongClock{
@@ -193,7 +193,7 @@ func TestClocksThatAreWrong(t *testing.T) {
 		{"the other's jumps back", 0, 0, 0, -24 * time.Hour},
 	} {
 		for _, where := range []string{t.TempDir(), postgrestest.URL(t)} {
-			wg.Go(func() { // all at once, for they mostly wait
+			wg.Go(func() { // in parallel, because they mostly wait
 				if err := c.try(t.Context(), where); err != nil {
 					t.Errorf("%s: %v", c.name, err)
 				}
@@ -245,7 +245,7 @@ func (c wrongClock) try(ctx context.Context, where string) error {
 	return errors.Join(next.Check(ctx), next.Release(ctx))
 }
 
-// Who does not want to wait gets the lock all the same if its time is over.
+// Without waiting, an expired lock is taken all the same.
 func TestALockThatRanOutIsTakenWithoutAWait(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
@@ -307,7 +307,7 @@ func TestLockOfAKilledProcessIsTakenAtOnceAndItsJournalIsThere(t *testing.T) {
 	})
 }
 
-// A number that was given to another process since is not the holder's.
+// A number that was reused by another process is not the holder's.
 func TestHolderIsKnownByItsStart(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()

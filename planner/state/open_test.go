@@ -119,7 +119,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// A new record beside what an old one told of would know nothing of it.
+// A new state would know nothing of what the old one recorded.
 func TestOpenRefusesAFolderWhoseRecordIsGone(t *testing.T) {
 	for _, left := range []string{"runs/steps-x-1", "artifacts/ab"} {
 		dir := t.TempDir()
@@ -184,8 +184,8 @@ func TestOpenNeedsAWritableFolder(t *testing.T) {
 	}
 }
 
-// asNobody runs the calling test again as a user without rights, for root may
-// write everywhere.
+// asNobody runs the calling test again as a user without rights, because root may write
+// everywhere.
 func asNobody(t *testing.T) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tenon-nobody-")

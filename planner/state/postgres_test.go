@@ -20,8 +20,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A database that cannot be used is named, with the user and the way out, and
-// without the password.
+// The error names an unusable database, with the user and the remedy, and without the
+// password.
 func TestOpenRefusesADatabase(t *testing.T) {
 	server := postgrestest.Start(t)
 	for _, statement := range []string{
@@ -105,8 +105,8 @@ func schemaOf(where string) string {
 	return schema
 }
 
-// What a user may do in the database is enough: who may write needs not own the
-// tables, and who may only read can look.
+// The user's privileges in the database are sufficient: a writer need not own the tables,
+// and a user who may only read can inspect the state.
 func TestRightsThatAreEnough(t *testing.T) {
 	ctx := t.Context()
 	server := postgrestest.Start(t)
@@ -140,7 +140,7 @@ func TestRightsThatAreEnough(t *testing.T) {
 	}
 }
 
-// The variables and files of libpq say what the URL does not.
+// The variables and files of libpq provide what the URL omits.
 func TestTheEnvironmentCompletesAURL(t *testing.T) {
 	where := postgrestest.URL(t)
 	u, err := url.Parse(where)
@@ -175,8 +175,8 @@ func TestStatesInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 	}
 }
 
-// A server that is killed and started again is waited for: what is written is
-// written once, and what was written before is there.
+// Writes wait for a server that is killed and restarted: they are written once, and
+// earlier writes are there.
 func TestWritesWaitForAServerThatComesBack(t *testing.T) {
 	ctx := t.Context()
 	server := postgrestest.Start(t)
@@ -190,7 +190,7 @@ func TestWritesWaitForAServerThatComesBack(t *testing.T) {
 		restarted := make(chan error)
 		go func() { restarted <- server.Restart() }()
 		if i%2 == 0 {
-			ok(t, <-restarted) // the connections are dead all the same
+			ok(t, <-restarted) // the connections are dead nevertheless
 		}
 		if _, err := s.Run(ctx, r.ID); err != nil {
 			t.Error(err)
@@ -215,8 +215,8 @@ func TestWritesWaitForAServerThatComesBack(t *testing.T) {
 	ok(t, <-restarted)
 }
 
-// A server that stays away is an error, once and for all that follow; the lease is
-// as it was when it comes back.
+// A server that stays away gives an error, also for all later calls; when it returns, the
+// lease is unchanged.
 func TestAServerThatStaysAway(t *testing.T) {
 	ctx := t.Context()
 	server := postgrestest.Start(t)
@@ -258,10 +258,10 @@ func TestAWaitForAServerEndsWithTheContext(t *testing.T) {
 	if _, err := l.Begin(ctx, state.Run{}); !errors.Is(err, stop) {
 		t.Errorf("got %v, want the cause", err)
 	}
-	ok(t, server.Restart()) // for the lock to be given back
+	ok(t, server.Restart()) // so that the lock can be released
 }
 
-// While the server is away a holder cannot renew its lease. Who waits for it does not
+// While the server is away a holder cannot renew its lease. A waiting process does not
 // count that time.
 func TestTheLockIsNotTakenForAnOutage(t *testing.T) {
 	const ttl = 2 * time.Second
@@ -276,7 +276,7 @@ func TestTheLockIsNotTakenForAnOutage(t *testing.T) {
 		_, err := waiter.Lock(ctx, state.Holder{}, state.LockOptions{Wait: 2 * ttl})
 		waited <- err
 	}()
-	time.Sleep(ttl / 2) // it is watched
+	time.Sleep(ttl / 2) // it is being watched
 	ok(t, server.Kill())
 	time.Sleep(ttl)
 	ok(t, server.Restart())
@@ -288,8 +288,8 @@ func TestTheLockIsNotTakenForAnOutage(t *testing.T) {
 	ok(t, l.Release(ctx))
 }
 
-// A commit whose answer is lost is neither made twice nor left out, whatever became
-// of it on the server.
+// A commit whose response is lost is neither repeated nor lost, whether or not it
+// succeeded on the server.
 func TestACommitThatIsNotAnswered(t *testing.T) {
 	ctx := t.Context()
 	where := postgrestest.URL(t)
@@ -337,8 +337,8 @@ func TestACommitThatIsNotAnswered(t *testing.T) {
 	}
 }
 
-// A write that was given up, and whose commit went through all the same, is not taken
-// for the next one.
+// A write that was given up, but whose commit succeeded, is not mistaken for the next
+// one.
 func TestACommitThatWasGivenUp(t *testing.T) {
 	ctx := t.Context()
 	where := postgrestest.URL(t)
@@ -348,7 +348,7 @@ func TestACommitThatWasGivenUp(t *testing.T) {
 	s := open(t, strings.Replace(where, u.Host, p.addr, 1))
 	state.SetOutage(s, 500*time.Millisecond)
 	l := lock(t, s)
-	p.down.Store(true) // for who comes after the cut
+	p.down.Store(true) // for connections after the cut
 	p.arm()
 	var away *state.UnreachableError
 	if _, err := l.BeginRevision(ctx, state.Revision{System: "one"}); !errors.As(err, &away) {
@@ -370,15 +370,15 @@ func TestACommitThatWasGivenUp(t *testing.T) {
 	}
 }
 
-// A proxy stands before a server and cuts a connection at a commit: before it, after
-// it, or before it and hands it over later all the same.
+// A proxy stands before a server and cuts a connection at a commit: before it, after it,
+// or before it and forwards it later.
 type proxy struct {
 	addr  string
 	cut   string
 	armed atomic.Bool
 	cuts  atomic.Int32
 
-	down    atomic.Bool // it takes no connections
+	down    atomic.Bool // it accepts no connections
 	refused atomic.Int32
 }
 
@@ -410,7 +410,7 @@ func newProxy(t *testing.T, server, cut string) *proxy {
 	return p
 }
 
-// arm lets the next commit be cut.
+// arm makes it cut the next commit.
 func (p *proxy) arm() { p.armed.Store(true) }
 
 func (p *proxy) pass(client, server net.Conn) {
@@ -461,8 +461,8 @@ func (p *proxy) pass(client, server net.Conn) {
 	}
 }
 
-// A writer that goes no further in the middle of a write, because it is stopped or its
-// machine is gone, is thrown out by the server. Until then others try again.
+// The server ends the transaction of a writer that hangs in the middle of a write,
+// because it is stopped or its machine is gone. Until then others retry.
 func TestAWriterThatHangsIsThrownOut(t *testing.T) {
 	ctx := t.Context()
 	where := postgrestest.URL(t)
@@ -479,8 +479,8 @@ func TestAWriterThatHangsIsThrownOut(t *testing.T) {
 	}
 }
 
-// Once a lock was taken over not one write of the former holder comes after, however
-// they meet.
+// After a takeover of the lock no write of the former holder succeeds, however they
+// interleave.
 func TestNoWriteComesAfterTheLockWasTakenOver(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
@@ -524,7 +524,7 @@ func TestNoWriteComesAfterTheLockWasTakenOver(t *testing.T) {
 	})
 }
 
-// A record that was put in the place of the one that is written to is not written to.
+// A write fails if the state was replaced by another one.
 func TestAWriteNoticesThatTheRecordIsAnother(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -547,7 +547,7 @@ func TestAWriteNoticesThatTheRecordIsAnother(t *testing.T) {
 	}
 }
 
-// What a program writes need not be text.
+// What a program writes may not be valid text.
 func TestAnErrorOfAnyBytesIsRecorded(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		s := open(t, where)
@@ -560,7 +560,7 @@ func TestAnErrorOfAnyBytesIsRecorded(t *testing.T) {
 	})
 }
 
-// A folder keeps what belongs to one record.
+// A folder belongs to one state.
 func TestBind(t *testing.T) {
 	ctx := t.Context()
 	work := func(dir string) { ok(t, os.MkdirAll(filepath.Join(dir, "runs"), 0o700)) }
@@ -569,7 +569,7 @@ func TestBind(t *testing.T) {
 	var lost *state.LostError
 
 	dir := filepath.Join(t.TempDir(), "new")
-	for _, s := range []*state.Store{one, two, one, one} { // nothing is there, so it may change
+	for _, s := range []*state.Store{one, two, one, one} { // it is still empty, so it may change
 		ok(t, s.Bind(ctx, dir))
 	}
 	work(dir)

@@ -74,7 +74,7 @@ func TestPruneTakesWhatItIsToldAndNothingElse(t *testing.T) {
 		if now := must[state.Meta](t)(s.Meta(ctx)).Serial; now != serial {
 			t.Errorf("to prune what is pruned moves the state from %d to %d", serial, now)
 		}
-		// Numbers are never given twice.
+		// Numbers are never reused.
 		if n := must[int](t)(l.BeginRevision(ctx, state.Revision{System: "demo"})); n != 4 {
 			t.Errorf("the next revision is %d", n)
 		}

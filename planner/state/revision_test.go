@@ -112,8 +112,7 @@ func TestAUnitMovesWithItsHistory(t *testing.T) {
 	})
 }
 
-// A state that an older tenon wrote is brought up to date when it is opened, and
-// loses nothing.
+// A state of an older tenon is migrated when it is opened, and loses nothing.
 func TestOpenMigrates(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
@@ -128,7 +127,7 @@ func TestOpenMigrates(t *testing.T) {
 			ok(t, state.Exec(ctx, made, q))
 		}
 
-		// Not while an older tenon works on it.
+		// It is not migrated while an older tenon uses it.
 		ok(t, state.Exec(ctx, made, `INSERT INTO lease VALUES (1, 3, ?, ?, ?)`,
 			`{"host":"elsewhere","pid":1}`, time.Now().UnixNano(), time.Now().Add(time.Minute).UnixNano()))
 		var held *state.HeldError
@@ -160,7 +159,7 @@ func TestOpenMigrates(t *testing.T) {
 	})
 }
 
-// A copy that SQLite makes of a state is not in the mode that tenon works in.
+// SQLite's copy of a state is not in WAL mode.
 func TestOpenABackup(t *testing.T) {
 	s := open(t, t.TempDir())
 	dir := t.TempDir()

@@ -16,8 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// onBoth runs a test with a folder, and with a database, in which there is no state
-// yet.
+// onBoth runs a test with a folder and with a database that have no state yet.
 func onBoth(t *testing.T, f func(t *testing.T, where string)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, t.TempDir()) })
 	t.Run("postgres", func(t *testing.T) { f(t, postgrestest.URL(t)) })
@@ -64,7 +63,7 @@ func unit(id string) *ir.Unit {
 	return &ir.Unit{ID: id, Entity: id, Kind: ir.Job, Component: "c", Digest: "sha256:def"}
 }
 
-// finish records a whole run of u that gave out.
+// finish records a complete run of u with the outputs out.
 func finish(t testing.TB, l *state.Lease, u *ir.Unit, key string, at time.Time, took time.Duration, out map[string]artifact.Artifact) state.Run {
 	t.Helper()
 	r := state.Run{Key: key, Unit: u.ID, Definition: u.Digest, Attempt: 1, Started: at, Inputs: map[string]string{"in": "sha256:in"}}
@@ -290,7 +289,7 @@ func TestRerunOfTheSameKeyCounts(t *testing.T) {
 	})
 }
 
-// Units of one definition share a key, and each keeps what it made itself.
+// Units of one definition share a key, and each keeps its own results.
 func TestRunForPrefersTheUnitsOwn(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
@@ -307,7 +306,7 @@ func TestRunForPrefersTheUnitsOwn(t *testing.T) {
 			}
 		}
 
-		// What b makes later is its own: what c stands on does not move.
+		// A later result of b is its own: c keeps the result that it uses.
 		finish(t, l, unit("b"), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:later"}})
 		standing := must[map[string]state.Run](t)(s.Standing(ctx))
 		for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:later", "c": "sha256:b"} {

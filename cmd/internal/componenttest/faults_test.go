@@ -10,7 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/cmd/internal/scaffold"
 )
 
-// results runs the suite on what is below a folder.
+// results runs the suite on everything below a folder.
 func results(t *testing.T, dir string) []componenttest.Result {
 	t.Helper()
 	components, err := componenttest.Find(dir)
@@ -25,7 +25,7 @@ func results(t *testing.T, dir string) []componenttest.Result {
 	return all
 }
 
-// What the scaffold writes passes as it is, as a component of another module.
+// The output of the scaffold passes unchanged, as a component of another module.
 func TestScaffold(t *testing.T) {
 	for kind := range scaffold.Kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -118,7 +118,7 @@ def main(step: Step) -> None:
 tenon_step.run(main)
 `
 
-// The suite finds each fault that it looks for, and finds no other.
+// The suite finds each fault that it checks for, and no other.
 func TestFaultsAreFound(t *testing.T) {
 	for _, tt := range []struct{ name, does, check, says string }{
 		{"none", "pass", "", ""},

@@ -12,7 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
-// The test binary is tenon-duck, too.
+// The test binary also serves as tenon-duck.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
 		os.Exit(program.Run(os.Args[1:]))
@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// settings are those of an engine on this machine.
+// settings returns the settings of an engine on this machine.
 func settings(t *testing.T) project.Settings {
 	t.Helper()
 	self, err := os.Executable()

@@ -15,9 +15,9 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
-// keptSystem is a package with files in two folders, a package that it imports,
-// code of the user's, a component in a package of its own, and one in a module for
-// which a folder stands in.
+// keptSystem is a package with files in two folders, a package that it imports, the
+// user's code, a component in its own package, and one in a module that a folder
+// replaces.
 const keptSystem = `
 -- cue.mod/module.cue --
 module: "acme.example/system@v0"
@@ -109,10 +109,11 @@ components: rows: tenon.#Component & {section: "sources", unit: {runtime: "pytho
 import tenon_step
 `
 
-// lakeOf is the folder of the other module.
+// lakeOf returns the folder of the other module.
 func lakeOf(root string) string { return root + "-lake" }
 
-// keep compiles a system until its result is kept, and returns what asks for it.
+// keep compiles a system until its result is cached. kept reports whether the cached
+// result is still valid.
 func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool) {
 	t.Helper()
 	for _, f := range txtar.Parse([]byte(fmt.Sprintf(keptSystem, lakeOf(root)))).Files {
@@ -137,7 +138,7 @@ func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool
 	}
 }
 
-// quiet is a project that must have nothing to say.
+// quiet returns a project that must send no notices.
 func quiet(t *testing.T, dir string, tags ...string) *Project {
 	t.Helper()
 	self, err := os.Executable()

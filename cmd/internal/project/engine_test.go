@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// The engine has no terminal, no flags and no environment: what it needs is in its
-// settings, and what it has to say is returned or reported.
+// The engine has no terminal, no flags and no environment: its settings contain all it
+// needs, and it returns or reports all messages.
 func TestTheEngineHasNoCommandLine(t *testing.T) {
 	fset := token.NewFileSet()
 	files, err := filepath.Glob("*.go")

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Whatever an archive says, nothing is written outside of the folder, nor can
-// be read through it.
+// Whatever an archive contains, nothing outside of the folder is written, or can be read
+// through it.
 func TestUnpackStaysInside(t *testing.T) {
 	for name, tt := range map[string]struct {
 		entries []tar.Header

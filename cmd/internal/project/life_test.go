@@ -20,7 +20,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
-// The test binary is tenon-duck, too.
+// The test binary also serves as tenon-duck.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
 		os.Exit(program.Run(os.Args[1:]))
@@ -28,8 +28,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// orders is a source in CSV, a feature in SQL, and a step that is a shell script and takes
-// a secret from the environment. %s is the filter of the feature.
+// orders is a source in CSV, a feature in SQL, and a step that is a shell script and
+// takes a secret from the environment. %s is the filter of the feature.
 const orders = `package orders
 
 import (
@@ -62,8 +62,8 @@ steps: report: step.#Command & {
 }
 `
 
-// reportSh writes the digest of the table that it reads, so that another table is another
-// report.
+// reportSh writes the digest of the table that it reads, so that another table gives
+// another report.
 const reportSh = `[ "$GREETING" = hello ] || { echo "no greeting"; exit 3; }
 echo "writing the report"
 sed 's/.*"digest":"\([^"]*\)".*/\1/' "$TENON_STEP" > "${TENON_STEP%/step.json}/out/out"
@@ -135,7 +135,7 @@ func (l *life) plan(w *project.Workspace) *planner.Plan {
 	return p
 }
 
-// apply plans and applies the system, and returns what became of each unit.
+// apply plans and applies the system, and returns the outcome of each unit.
 func (l *life) apply(w *project.Workspace, p *planner.Plan) (*executors.Result, map[string]executors.EventType) {
 	l.Helper()
 	last := map[string]executors.EventType{}
@@ -155,7 +155,7 @@ func (l *life) apply(w *project.Workspace, p *planner.Plan) (*executors.Result, 
 	return result, last
 }
 
-// report is what the step has written.
+// report returns what the step wrote.
 func (l *life) report(w *project.Workspace) string {
 	l.Helper()
 	units, err := w.Units(l.Context(), "steps.report")
@@ -176,7 +176,7 @@ func (l *life) equal(what string, got, want any) {
 	}
 }
 
-// actions are those of a plan that change something.
+// actions returns the actions of a plan that change something.
 func actions(p *planner.Plan) map[string]planner.Action {
 	out := map[string]planner.Action{}
 	for _, i := range p.Items {
@@ -205,7 +205,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 		t.Error("a state is opened before there is one")
 	}
 
-	// From nothing, everything runs.
+	// At first, everything runs.
 	w := l.open()
 	first := l.plan(w)
 	l.equal("plan", actions(first), map[string]planner.Action{"sources/orders": "run", "features/large": "run", "steps/report": "run"})
@@ -214,7 +214,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 	l.equal("events", last, map[string]executors.EventType{"sources/orders": "finished", "features/large": "finished", "steps/report": "finished"})
 	before := l.report(w)
 
-	// Then nothing does.
+	// The second time, nothing does.
 	again := l.plan(w)
 	l.equal("second plan", actions(again), map[string]planner.Action{})
 	l.locked(w, func(s *project.Session) {
@@ -223,7 +223,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 		}
 	})
 
-	// It can be looked at.
+	// The status is available.
 	status, err := w.Status(ctx)
 	l.ok(err)
 	var names []string
@@ -241,7 +241,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 	l.ok(err)
 	l.equal("rows", tables, []project.Preview{{Port: "out", Columns: []string{"id", "amount"}, Rows: [][]string{{"2", "50.0"}}, Total: 2}})
 
-	// A change is seen, explained and applied.
+	// A change is detected, explained and applied.
 	l.declare("100")
 	diff, err := p.Diff(ctx, "", "")
 	l.ok(err)
@@ -267,7 +267,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 		t.Errorf("history: %+v", revisions)
 	}
 
-	// It goes back as one act, and trains nothing.
+	// A rollback is one revision, and trains nothing.
 	to, err := w.RollbackTo(ctx, "")
 	l.ok(err)
 	l.equal("back to", to.Number, 1)
@@ -280,7 +280,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 	l.ok(err)
 	l.equal("newest revision", []any{detail.Act, detail.BackTo, len(detail.IR) > 0}, []any{state.Rollback, 1, true})
 
-	// What is neither deployed nor needed for a rollback goes.
+	// What is neither deployed nor needed for a rollback is removed.
 	l.locked(w, func(s *project.Session) {
 		o := project.CollectOptions{Keep: executors.Keep{Revisions: 1}}
 		g, err := s.Collect(ctx, o)
@@ -294,7 +294,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 		}
 	})
 
-	// In the end nothing is deployed.
+	// At the end nothing is deployed.
 	l.locked(w, func(s *project.Session) {
 		destroyed, err := s.Destroy(ctx, project.ApplyOptions{})
 		l.ok(err)
@@ -309,7 +309,8 @@ func TestTheLifeOfASystem(t *testing.T) {
 	l.equal("notices", l.notices, []string(nil))
 }
 
-// Faults of the user come with their places and sources, and with all of them at once.
+// Faults that the user has to fix are returned all at once, with their places and
+// sources.
 func TestFaultsComeWithTheirSources(t *testing.T) {
 	l := newLife(t)
 	l.write("orders.csv", "id,amount\n")
@@ -329,8 +330,8 @@ func TestFaultsComeWithTheirSources(t *testing.T) {
 	}
 }
 
-// A unit that fails is reported with the cause, and what depends on it does not run. The
-// next apply goes on from there.
+// A failed unit is reported with the cause, and what depends on it does not run. The next
+// apply continues from there.
 func TestAFailureAndTheApplyAfterIt(t *testing.T) {
 	l := newLife(t)
 	l.declare("10")
@@ -356,7 +357,7 @@ func TestAFailureAndTheApplyAfterIt(t *testing.T) {
 	l.equal("apply", result.Counts, executors.Counts{Ran: 1, Reused: 2})
 }
 
-// Secrets are looked for before anything runs, where the settings say and nowhere else.
+// Secrets are checked before anything runs, only where the settings say.
 func TestASecretThatIsNotSet(t *testing.T) {
 	l := newLife(t)
 	l.declare("10")
@@ -384,7 +385,8 @@ func TestASecondSessionIsRefused(t *testing.T) {
 	l.locked(w, func(*project.Session) {})
 }
 
-// A context ends an apply in order, and the next one goes on from there.
+// A canceled context ends an apply in an orderly way, and the next one continues from
+// there.
 func TestAContextEndsAnApply(t *testing.T) {
 	l := newLife(t)
 	l.declare("10")

@@ -7,7 +7,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Without a revision, tenon rollback goes back from where the system is.
+// Without a revision, tenon rollback goes back from the current one.
 func TestTheRevisionBefore(t *testing.T) {
 	whole := func(standing string) state.Revision {
 		return state.Revision{Act: state.Apply, Outcome: state.Done, Standing: standing}

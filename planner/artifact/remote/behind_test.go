@@ -12,7 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 )
 
-// machine is the store of a machine that has nothing yet, with another behind it.
+// machine returns the empty store of a machine, with a remote store behind it.
 func machine(t *testing.T, behind *remote.Store) *artifact.Store {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "artifacts")
@@ -22,7 +22,7 @@ func machine(t *testing.T, behind *remote.Store) *artifact.Store {
 	return s
 }
 
-// What one machine puts another one has.
+// What one machine puts, another one can read.
 func TestMachinesShareArtifacts(t *testing.T) {
 	onEveryService(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
@@ -76,7 +76,7 @@ func TestHasKnowsWhatWasThereAtTheLook(t *testing.T) {
 	})
 }
 
-// What was put while there was no store behind is in it after Share.
+// Share sends what was put while no store was behind.
 func TestShare(t *testing.T) {
 	onFiles(t, func(t *testing.T, at place) {
 		dir := filepath.Join(t.TempDir(), "artifacts")
@@ -95,7 +95,7 @@ func TestShare(t *testing.T) {
 	})
 }
 
-// What is damaged on its way is not taken.
+// Data that is damaged in transfer is rejected.
 func TestDamageBehindIsFound(t *testing.T) {
 	onFiles(t, func(t *testing.T, at place) {
 		s := open(t, at.url)

@@ -31,12 +31,12 @@ func onFakes(t *testing.T, test func(t *testing.T, f *fake)) {
 	}
 }
 
-// isData tells whether a request carries some of a large file.
+// isData reports whether a request carries part of a large file.
 func isData(r *http.Request) bool {
 	return r.Method == http.MethodPut && r.ContentLength > 1<<20
 }
 
-// What is temporary is tried again.
+// Temporary failures are retried.
 func TestCloudsRecover(t *testing.T) {
 	status := func(code int, which func(*http.Request) bool) func() func(http.ResponseWriter, *http.Request) bool {
 		return func() func(http.ResponseWriter, *http.Request) bool {
@@ -115,8 +115,8 @@ func TestDownloadsFromCloudsGoOn(t *testing.T) {
 	})
 }
 
-// A server that ignores where a download goes on must not make a note that is twice
-// its beginning.
+// A server that ignores the offset of a resumed download must not produce a note with its
+// beginning twice.
 func TestServersThatSendAllAgain(t *testing.T) {
 	onFakes(t, func(t *testing.T, f *fake) {
 		s := open(t, f.url)
@@ -136,8 +136,8 @@ func TestServersThatSendAllAgain(t *testing.T) {
 	})
 }
 
-// A part of an upload to Google whose answer is lost is not sent again, and one that
-// arrived in part is sent on.
+// A part of an upload to Google whose response is lost is not sent again, and one that
+// arrived in part is continued.
 func TestUploadsToGoogleGoOn(t *testing.T) {
 	f := newGCS(t)
 	s := open(t, f.url)
@@ -168,8 +168,8 @@ func TestUploadsToGoogleGoOn(t *testing.T) {
 	ok(t, s.Get(t.Context(), ref, filepath.Join(t.TempDir(), "to")))
 }
 
-// After a Put that failed, nothing is there that is not whole, no upload is open, and
-// the next Put succeeds.
+// After a failed Put, nothing is incomplete, no upload is open, and the next Put
+// succeeds.
 func TestPutToCloudsThatFails(t *testing.T) {
 	for name, fault := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"errors of the server": func(w http.ResponseWriter, r *http.Request) bool {
@@ -276,7 +276,7 @@ func TestCloudsWithoutTheBucket(t *testing.T) {
 	})
 }
 
-// The token of a SAS is in the query of every URL.
+// The SAS token is in the query of every URL.
 func TestErrorsTellNoSAS(t *testing.T) {
 	f := newAzure(t)
 	t.Setenv("AZURE_STORAGE_KEY", "")

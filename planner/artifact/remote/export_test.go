@@ -13,7 +13,7 @@ func OpenHasty(ctx context.Context, url string) (*Store, error) {
 // PartSize is how many bytes are sent at once.
 const PartSize = partSize
 
-// PutAs stores a file under a digest that it may not have.
+// PutAs stores a file under a digest that may not be its own.
 func (s *Store) PutAs(ctx context.Context, digest, path string, size int64) error {
 	return s.putFile(ctx, path, digest, size)
 }

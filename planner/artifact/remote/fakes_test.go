@@ -18,12 +18,12 @@ import (
 	"testing"
 )
 
-// A fake speaks the part of a service's protocol that stores use, and fails when it
-// is told to.
+// A fake implements the part of a service's protocol that stores use, and fails on
+// request.
 type fake struct {
 	url      string // of a store in it
 	endpoint string
-	// fault sees a request first, and answers it or not; nil for none.
+	// fault sees a request first and may answer it; nil does nothing.
 	fault atomic.Pointer[func(w http.ResponseWriter, r *http.Request) (answered bool)]
 	// cut is how many bytes of the next blobs are sent; 0 for all.
 	cut      atomic.Int64
@@ -31,12 +31,12 @@ type fake struct {
 
 	mu      sync.Mutex
 	blobs   map[string][]byte
-	uploads map[string]*upload // GCS: by their number
-	blocks  map[string][]byte  // Azure: that are not in a blob yet
+	uploads map[string]*upload // GCS: by number
+	blocks  map[string][]byte  // Azure: not in a blob yet
 	handler http.Handler
 }
 
-// An upload is what arrived of a blob that is sent in parts.
+// An upload is what has arrived of a blob that is sent in parts.
 type upload struct {
 	key  string
 	data []byte
@@ -64,7 +64,7 @@ func (f *fake) set(fault func(w http.ResponseWriter, r *http.Request) bool) { f.
 
 func (f *fake) mend() { f.fault.Store(nil) }
 
-// blob answers a request for a blob, or the end of one.
+// blob answers a request for a blob, or for the end of one.
 func (f *fake) blob(w http.ResponseWriter, r *http.Request, data []byte) {
 	var from int64
 	span := r.Header.Get("x-ms-range") + r.Header.Get("Range")
@@ -90,7 +90,7 @@ func (f *fake) blob(w http.ResponseWriter, r *http.Request, data []byte) {
 	}
 }
 
-// page returns the keys after one of them that begin with a prefix. There are at most
+// page returns the keys after one of them that begin with a prefix. It returns at most
 // two, so that tests see several pages.
 func (f *fake) page(prefix, after, most string) (keys []string, more bool) {
 	for _, key := range slices.Sorted(maps.Keys(f.blobs)) {
@@ -108,7 +108,7 @@ func (f *fake) page(prefix, after, most string) (keys []string, more bool) {
 	return keys, false
 }
 
-// newGCS is like Google Cloud Storage, see
+// newGCS returns a fake of Google Cloud Storage, see
 // https://cloud.google.com/storage/docs/json_api/v1 and
 // https://cloud.google.com/storage/docs/performing-resumable-uploads.
 func newGCS(t *testing.T) *fake {
@@ -192,7 +192,7 @@ func newGCS(t *testing.T) *fake {
 	return f
 }
 
-// sendPart takes a part of an upload as far as it arrives.
+// sendPart takes as much of a part of an upload as arrives.
 func (f *fake) sendPart(w http.ResponseWriter, r *http.Request, u *upload) {
 	if u == nil {
 		http.Error(w, "no such upload", http.StatusNotFound)
@@ -209,7 +209,7 @@ func (f *fake) sendPart(w http.ResponseWriter, r *http.Request, u *upload) {
 			http.Error(w, "parts are multiples of 256 KiB", http.StatusBadRequest)
 			return
 		}
-		u.data = append(u.data, data[:len(data)-len(data)%(256<<10)]...) // of what was cut off, whole pieces
+		u.data = append(u.data, data[:len(data)-len(data)%(256<<10)]...) // only whole pieces of an interrupted part
 		if err != nil {
 			return
 		}
@@ -229,7 +229,7 @@ func (f *fake) sendPart(w http.ResponseWriter, r *http.Request, u *upload) {
 	w.WriteHeader(http.StatusPermanentRedirect)
 }
 
-// newAzure is like Azure Blob Storage, see
+// newAzure returns a fake of Azure Blob Storage, see
 // https://learn.microsoft.com/en-us/rest/api/storageservices/blob-service-rest-api.
 func newAzure(t *testing.T) *fake {
 	f := newFake(t)

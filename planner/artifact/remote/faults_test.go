@@ -26,14 +26,14 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 )
 
-// A faulty is a real S3 server behind something that does not work all the time.
+// A faulty is a real S3 server behind an unreliable proxy.
 type faulty struct {
 	*s3test.Server
 	url   string // of a bucket, through the proxy
 	proxy *httputil.ReverseProxy
-	// fault is asked before a request goes on, and answers it or not; nil for none.
+	// fault sees a request before it is forwarded and may answer it; nil does nothing.
 	fault atomic.Pointer[func(w http.ResponseWriter, r *http.Request) (answered bool)]
-	// cut is how many bytes of the next answers get through; 0 for all.
+	// cut is how many bytes of the next responses are passed on; 0 means all.
 	cut      atomic.Int64
 	requests atomic.Int64
 }
@@ -93,7 +93,7 @@ func (f *faulty) set(fault func(w http.ResponseWriter, r *http.Request) bool) {
 
 func (f *faulty) mend() { f.fault.Store(nil) }
 
-// uploads are how many uploads in parts the server knows that have no end.
+// uploads returns how many unfinished multipart uploads the server has.
 func (f *faulty) uploads(t *testing.T) int {
 	t.Helper()
 	out, err := f.Client().ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: aws.String("bucket")})
@@ -115,13 +115,13 @@ func refuse(w http.ResponseWriter, status int, code string) bool {
 	return true
 }
 
-// times is true for the first few calls.
+// times returns true for the first few calls.
 func times(n int64) func() bool {
 	var calls atomic.Int64
 	return func() bool { return calls.Add(1) <= n }
 }
 
-// What passes by itself is tried again, and nobody notices.
+// Temporary failures are retried, and nobody notices.
 func TestWhatPasses(t *testing.T) {
 	for name, fault := range map[string]func() func(w http.ResponseWriter, r *http.Request) bool{
 		"errors of the server": func() func(w http.ResponseWriter, r *http.Request) bool {
@@ -185,7 +185,7 @@ func TestDownloadsThatAreCutGoOn(t *testing.T) {
 	s := open(t, f.url)
 	ref, err := s.Put(t.Context(), file(t, 100_000))
 	ok(t, err)
-	f.cut.Store(10_001) // of every answer: more often than it is tried without success
+	f.cut.Store(10_001) // of every response: more often than retries without progress are allowed
 	to := filepath.Join(t.TempDir(), "to")
 	ok(t, s.Get(t.Context(), ref, to))
 	if digest(t, to) != ref.Digest {
@@ -211,8 +211,8 @@ func TestDownloadsThatStallGoOn(t *testing.T) {
 	ok(t, s.Get(t.Context(), ref, filepath.Join(t.TempDir(), "to")))
 }
 
-// After a Put that failed, nothing is there that is not whole, nor does the
-// server keep parts of it; and the next Put succeeds.
+// After a failed Put, nothing is incomplete, the server keeps no parts, and the next Put
+// succeeds.
 func TestPutThatFails(t *testing.T) {
 	for name, fault := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"errors of the server": func(w http.ResponseWriter, r *http.Request) bool {
@@ -259,7 +259,7 @@ func TestPutThatFails(t *testing.T) {
 	}
 }
 
-// wholeOrNot looks whether everything in a store is what its name says.
+// wholeOrNot checks that everything in a store matches its name.
 func wholeOrNot(t *testing.T, s *remote.Store) {
 	t.Helper()
 	all, err := s.All(t.Context())
@@ -271,8 +271,8 @@ func wholeOrNot(t *testing.T, s *remote.Store) {
 	}
 }
 
-// Where the answer to the last request of an upload is lost, it is made again.
-// Whatever a server does then, what Put says was put is there.
+// If the response to the last request of an upload is lost, the request is repeated.
+// Whatever a server does then, the store has what Put reports as stored.
 func TestAnswerThatIsLost(t *testing.T) {
 	f := newFaulty(t)
 	s := open(t, f.url)
@@ -321,7 +321,7 @@ func TestServerThatIsKilledWhilePartsAreSent(t *testing.T) {
 	ok(t, s.Get(t.Context(), ref, filepath.Join(t.TempDir(), "to")))
 }
 
-// restart runs the server, which was stopped, at its address with what it kept.
+// restart runs the stopped server again, at its address with its data.
 func (f *faulty) restart(t *testing.T) {
 	t.Helper()
 	cmd, err := f.Command()
@@ -421,7 +421,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 	}
 }
 
-// Who was refused once does not ask for every file of a folder.
+// After one refusal, Put does not try every file of a folder.
 func TestRefusalEndsAPut(t *testing.T) {
 	f := newFaulty(t)
 	s := open(t, f.url)

@@ -61,7 +61,7 @@ func TestURLsThatAreWrong(t *testing.T) {
 	}
 }
 
-// A service here is not the real one: it says what was asked of it, and refuses.
+// The service here is a fake: it records the requests, and refuses them.
 func TestWhatGCSAndAzureAreAsked(t *testing.T) {
 	var asked []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

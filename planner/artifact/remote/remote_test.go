@@ -37,12 +37,12 @@ func open(t *testing.T, url string) *remote.Store {
 	return s
 }
 
-// A place is an empty store, and the folder in which its service keeps blobs as
-// files, if it does.
+// A place is an empty store, and the folder in which its service keeps blobs as files, if
+// it does.
 type place struct{ url, dir string }
 
-// onEveryService runs a test on every service, the clouds of Google and Microsoft being
-// fakes, and on the stores whose URLs are in $TENON_STORES.
+// onEveryService runs a test on every service, with fakes for the clouds of Google and
+// Microsoft, and on the stores whose URLs are in $TENON_STORES.
 func onEveryService(t *testing.T, test func(t *testing.T, at place)) {
 	onFiles(t, test)
 	for name, start := range fakes {
@@ -72,15 +72,15 @@ func onFiles(t *testing.T, test func(t *testing.T, at place)) {
 	})
 }
 
-// blob is where the service of a store keeps a blob.
+// blob returns where the service of a store keeps a blob.
 func (p place) blob(digest string) string {
 	h := strings.TrimPrefix(digest, "sha256:")
 	return filepath.Join(p.dir, "cas", "sha256", h[:2], h[2:])
 }
 
-// folder makes a folder from paths and contents. A content that begins with
-// "-> " is a link, one that begins with "#!" an executable; a path that ends
-// with a slash is a folder.
+// folder creates a folder from paths and contents. A content that begins with "-> " is a
+// link, one that begins with "#!" an executable; a path that ends with a slash is a
+// folder.
 func folder(t *testing.T, content map[string]string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "made")
@@ -103,7 +103,7 @@ func folder(t *testing.T, content map[string]string) string {
 	return dir
 }
 
-// file makes a file of that many bytes.
+// file creates a file of that many bytes.
 func file(t *testing.T, size int) string {
 	t.Helper()
 	b := make([]byte, size)
@@ -120,7 +120,7 @@ func digest(t *testing.T, path string) string {
 	return d
 }
 
-// names are those in a folder.
+// names returns the names in a folder.
 func names(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -132,7 +132,7 @@ func names(t *testing.T, dir string) []string {
 	return out
 }
 
-// everything is a folder with all that can be in one.
+// everything is a folder with one of each kind of entry.
 var everything = map[string]string{
 	"weights": "w", "deep/er/weights": "w", "run": "#!/bin/sh", "empty/": "", "nothing": "", "latest": "-> deep/er/weights",
 	"here": "-> deep", "deep/up": "-> ../run", "größe/模型 α.json": "{}", "line\nbreak": "1", "a\"b\\c": "2", "sp ace.attrs": "3", "\xff\xfe": "4",
@@ -166,7 +166,7 @@ func TestWhatWasPutIsGotten(t *testing.T) {
 			if left := names(t, filepath.Dir(to)); len(left) != 1 {
 				t.Errorf("%s: beside it lies %q", name, left)
 			}
-			ok(t, s.Get(t.Context(), ref, to)) // it is there
+			ok(t, s.Get(t.Context(), ref, to)) // it exists already
 		}
 	})
 }
@@ -271,7 +271,7 @@ func TestAllAndRemove(t *testing.T) {
 		ok(t, err)
 		want := []string{a.Digest, b.Digest, ir.Sum([]byte("b")), ir.Sum([]byte("../b"))}
 		slices.Sort(want)
-		// What was not finished is no artifact.
+		// Unfinished writes are not artifacts.
 		if at.dir != "" {
 			ok(t, os.WriteFile(at.blob(a.Digest)+".1.tmp", nil, 0o644))
 		}
@@ -346,7 +346,7 @@ func TestWhatLostItsEndIsSentAgain(t *testing.T) {
 	})
 }
 
-// A store is not trusted: nothing that it says leads out of the folder.
+// A store is not trusted: nothing in it can write outside of the folder.
 func TestListingsThatLie(t *testing.T) {
 	onEveryService(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
@@ -422,8 +422,8 @@ func TestGetWithoutAFolderForIt(t *testing.T) {
 	})
 }
 
-// A folder that others may write to stays one for them in all its depth, whatever
-// the umask. One of which only its owner may, or that is like /tmp, hands on nothing.
+// Below a folder that others may write to, every folder is shared, whatever the umask. A
+// folder that only its owner may write to, or one like /tmp, passes on nothing.
 func TestAFolderIsSharedInAllItsDepth(t *testing.T) {
 	was := unix.Umask(0o077)
 	t.Cleanup(func() { unix.Umask(was) })
