@@ -122,7 +122,7 @@ func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
 // lost reports whether there is nothing left to adopt: the executor knows of nothing, or
 // of something that ended without an exit status, as after a restart of the machine. An
 // entry without a handle is never lost: applying its task again finds the task, and
-// starts it if it was only prepared or does not exist.
+// starts it if it was only prepared or does not exist. In the latter case it begins now.
 func (c *call) lost(ctx context.Context) bool {
 	if c.handle == nil {
 		if h, err := c.find(ctx, c.run); err == nil && h == nil {

@@ -45,7 +45,7 @@ func median(ts []time.Duration) time.Duration {
 
 // Priorities returns, for every unit of the plan that is not deleted, the length of the
 // longest chain of work that starts with it. A walk that takes the largest first follows
-// the critical path. A unit that was never run counts as an average unit of the plan.
+// the critical path. A unit that was never run counts with the median of the plan.
 func Priorities(p *Plan) map[string]time.Duration {
 	var known []time.Duration
 	for _, it := range p.Items {

@@ -380,8 +380,8 @@ func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 }
 
 // Move renames units together with their history: what is current, runs, times and, if an
-// entity moves, its models. Each new name must be free, unless its unit moves away as
-// well.
+// entity moves, its models. A new name must be free; what an earlier unit of that name left
+// behind is replaced.
 func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
 	to := make(map[string]string, len(moves))
 	for _, m := range moves {

@@ -152,7 +152,7 @@ func (s *suite) probe(*outcome) error {
 func (s *suite) kind() ir.Kind { return s.first.units[0].Kind }
 
 // noProgram adds a check for a component that runs no program, and reports whether it
-// has.
+// did.
 func (s *suite) noProgram(check string) bool {
 	if s.kind() == ir.Record {
 		s.add(check, None, "nothing runs: Tenon writes its record itself")

@@ -170,8 +170,8 @@ func withoutNetwork(f func()) error {
 	return <-done
 }
 
-// cut gives a task only the first rows of each table that it reads. It cuts the tables of
-// the library's own queries, too.
+// cut gives a task only the first rows of each table that it reads. The library's SQL
+// component cuts them.
 func cut(rows int) func(context.Context, runner, *executors.Task) error {
 	return func(ctx context.Context, x runner, t *executors.Task) error {
 		inputs := map[string]step.Port{}

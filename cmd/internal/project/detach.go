@@ -108,7 +108,7 @@ func (w *Workspace) start(ctx context.Context, job executors.DetachedApply, d de
 	return job.Start(ctx, d.Plan.Images[d.Plan.System.Target.Base()], o.Args(w.shared.url, ref.Digest))
 }
 
-// send stores the data files of all units that may run in the artifact store.
+// send copies the data files of all units that may run to the artifact store.
 func (w *Workspace) send(ctx context.Context, p *planner.Plan) (map[string]artifact.Ref, error) {
 	store, err := w.shared.store(ctx)
 	if err != nil {
