@@ -17,7 +17,7 @@ import (
 
 func componentCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "component", Short: "Begin a component of your own, and test components",
+		Use: "component", Short: "Create a component, or test components",
 		Long: `A component is a folder with code, beside a definition in CUE that says how its
 entities become units. docs/components.md explains both.`,
 		Example: "  tenon component new lake/kafka --kind source acme\n  tenon component test acme",

@@ -162,7 +162,7 @@ func TestCommands(t *testing.T) {
 	for want, code := range map[string]ir.Code{
 		run + "-- clean --all":                                  {Runtime: ir.Command, Command: []string{"clean", "--all"}},
 		run + "-- /opt/tenon/env/bin/python serve.py":           {Runtime: ir.Python, Command: []string{"serve.py"}},
-		run + "-- /tenon/bin/tenon step":                        {Runtime: ir.Builtin},
+		run + "-- /tenon/bin/tenon-duck step":                   {Runtime: ir.Builtin},
 		run + "-secrets /tenon/secrets/variables.json -- clean": {Runtime: ir.Command, Command: []string{"clean"}},
 	} {
 		task := executors.Task{Unit: ir.Unit{Code: code}}
