@@ -80,9 +80,9 @@ type Lease struct {
 //
 // The waiting process measures the TTL itself, with a monotonic clock, from when it first
 // saw the holder's last renewal. So wall clocks do not matter: a wrong one takes the lock
-// from nobody who renews it, and keeps it for nobody who does not. Wall clocks only
-// decide whom to wait for: a lock that seems to have expired is watched for its TTL even
-// if the caller does not want to wait.
+// from nobody who renews it, and keeps it for nobody who does not. Wall clocks have
+// one use: Lock watches a lock that seems to have expired for its TTL, even if the
+// caller does not want to wait.
 func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, error) {
 	if h.Host == "" {
 		host, err := os.Hostname()

@@ -8,5 +8,5 @@
 // store nor the paths in a listing are trusted.
 //
 // Beside the artifacts there are notes, small texts under names. The package does not
-// decide what is still needed, and removes only what it is told to.
+// decide what is still needed. It removes only what its caller names.
 package remote
