@@ -98,6 +98,13 @@ func away(err error) bool {
 // shimDied reports whether an error means that a container's shim ended during a call.
 func shimDied(err error) bool { return strings.Contains(err.Error(), "ttrpc: closed") }
 
+const shimSilent = "the container's shim has not answered for "
+
+// shimHangs reports whether an error means that a container's shim exists but does not
+// answer. When a client cancels the creation of a task, containerd 1.6 may leave such a
+// shim, and it hands that shim to the next task of the same name.
+func shimHangs(err error) bool { return err != nil && strings.Contains(err.Error(), shimSilent) }
+
 // patiently repeats do, which must be idempotent, while containerd is away and likely
 // to come back. It does not wait for a containerd that was unreachable from the start.
 func (e *Executor) patiently(ctx context.Context, do func(*client.Client) error) error {
@@ -136,6 +143,7 @@ func (e *Executor) silence() time.Duration { return e.opts.Patience / 6 }
 // Methods with special treatment.
 const (
 	methodTasks   = "/containerd.services.tasks.v1.Tasks/"
+	methodCreate  = methodTasks + "Create"
 	methodWait    = methodTasks + "Wait"
 	methodVersion = "/containerd.services.version.v1.Version/Version"
 )
@@ -149,7 +157,11 @@ func (e *Executor) watch(ctx context.Context, method string, req, reply any, con
 	call, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	limit := time.Duration(0)
-	if strings.HasPrefix(method, methodTasks) && method != methodWait {
+	switch {
+	case method == methodWait:
+	case method == methodCreate: // nothing runs yet, so another shim can take over
+		limit = e.opts.Patience / 3
+	case strings.HasPrefix(method, methodTasks):
 		limit = e.opts.Patience
 	}
 	defer e.guard(call, conn, limit, cancel)()
@@ -181,7 +193,7 @@ func (e *Executor) guard(ctx context.Context, conn *grpc.ClientConn, limit time.
 		}
 		e.heard.Store(time.Now().UnixNano())
 		if limit > 0 && time.Since(began) > limit {
-			cancel(status.Errorf(codes.Internal, "the container's shim has not answered for %s", limit))
+			cancel(status.Error(codes.Internal, shimSilent+limit.String()))
 			return
 		}
 		mu.Lock()

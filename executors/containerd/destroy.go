@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
@@ -153,6 +157,40 @@ func (e *Executor) killRest(id string) error {
 			}
 		}
 	}
+}
+
+// killShim kills the shims of a container in which nothing has run. containerd then
+// forgets its task. The shims are those whose arguments name the container, because
+// containerd does not report a shim that it has abandoned.
+func (e *Executor) killShim(id string) error {
+	cmdlines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return err
+	}
+	for _, path := range cmdlines {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		args := strings.Split(string(b), "\x00")
+		if !strings.HasPrefix(filepath.Base(args[0]), "containerd-shim") ||
+			!hasFlag(args, "-namespace", e.opts.Namespace) || !hasFlag(args, "-id", id) || !hasFlag(args, "-address", e.opts.Address) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			return err
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("end the shim, process %d: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+func hasFlag(args []string, name, value string) bool {
+	i := slices.Index(args, name)
+	return i >= 0 && i+1 < len(args) && args[i+1] == value
 }
 
 func ignoreMissing(err error) error {

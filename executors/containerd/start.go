@@ -63,6 +63,9 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	// From here on the container is completed or removed.
 	ctx = context.WithoutCancel(ctx)
 	defer func() {
+		if err != nil && shimHangs(err) {
+			err = errors.Join(err, e.killShim(r.ID))
+		}
 		if err != nil && !away(err) && !shimDied(err) {
 			err = errors.Join(err, records.Forget(t.Dir), e.remove(ctx, c, r.ID, 0))
 		}
@@ -85,17 +88,22 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 
 // settle retries a start while containerd still creates or removes the container of a
 // killed apply. Nothing reports when containerd is done, and until then any step may
-// fail. If somebody removed the image, settle forgets it and makes it again.
+// fail. If somebody removed the image, settle forgets it and makes it again. The time it
+// takes to notice that a shim hangs does not count.
 func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error)) (state.Handle, error) {
-	until, contested := time.Now().Add(min(local.KillPatience, e.opts.Patience)), false
+	patience := min(local.KillPatience, e.opts.Patience)
+	until, contested, hung := time.Now().Add(patience), false, 0
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		h, err := start()
 		contested = contested || underway(err)
+		if shimHangs(err) && hung < maxHungShims {
+			contested, hung, until = true, hung+1, time.Now().Add(patience)
+		}
 		if err == nil || !contested || !errors.Is(err, errUnmade) && !errors.Is(err, errImageGone) {
 			return h, err
 		}
 		if time.Now().After(until) {
-			return h, fmt.Errorf("%w: a containerd that was killed has left it, and this one does not remove it; the next attempt has another name", err)
+			return h, fmt.Errorf("%w: containerd does not clean up after an earlier start; the next attempt has another name", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -104,6 +112,9 @@ func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error
 		}
 	}
 }
+
+// maxHungShims is how many shims settle replaces before it gives up.
+const maxHungShims = 2
 
 // underway reports whether a start failed because another start of the same container
 // is in progress. For the folder of a shim, only the text of the error tells.
