@@ -106,7 +106,7 @@ func (w *watched) Apply(ctx context.Context, t executors.Task, prior *state.Hand
 	var h state.Handle
 	var err error
 	start := func() { h, err = w.runner.Apply(ctx, t, prior) }
-	if w.isolated && t.Unit.Network != ir.NetworkOpen && t.Unit.Kind == ir.Job {
+	if w.isolated && t.Unit.Network != ir.NetworkOpen && t.Unit.Endpoint == nil {
 		if refused := withoutNetwork(start); refused != nil {
 			w.mu.Lock()
 			w.refused = refused
