@@ -28,10 +28,13 @@ const prompt = 5 * time.Second
 // Run tests components, at most parallel at once, and passes on each result as soon as it
 // is known. The settings are those of the engine, but the suite sets folder, state and
 // faults itself. Failures of a component are in its result; an error means that the suite
-// itself could not continue.
+// itself could not continue. Before, it destroys what runs left behind that were killed.
 func Run(ctx context.Context, all []Component, s project.Settings, parallel int, show func(Result)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := clearLeft(ctx, s); err != nil && s.Notify != nil {
+		s.Notify(project.Notice{Text: err.Error(), Warning: true})
+	}
 	var wg sync.WaitGroup
 	var showing sync.Mutex
 	free := make(chan struct{}, max(1, parallel))
@@ -136,12 +139,12 @@ func (s *suite) schema(ctx context.Context) bool {
 }
 
 // probe sends a service the requests of the cases that replace no files.
-func (s *suite) probe(*outcome) error {
+func (s *suite) probe(ctx context.Context, o *outcome) error {
 	for _, c := range s.cases {
 		if len(c.request) == 0 {
 			continue
 		}
-		if err := c.ask(s.port); err != nil {
+		if err := c.ask(ctx, s.ports[o.units[0].ID]); err != nil {
 			return fmt.Errorf("case %s: %w", c.name, err)
 		}
 	}
