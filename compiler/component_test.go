@@ -80,7 +80,7 @@ func host(t *testing.T, edit func(dir string) error) (*compiler.Result, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return compiler.Compile(t.Context(), sys, compiler.Options{Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil}})
+	return compiler.Compile(t.Context(), sys, compiler.Options{Default: "process", Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil}})
 }
 
 func TestTheCodeOfAComponentIsItsFolderAndWhatItImports(t *testing.T) {
