@@ -53,7 +53,7 @@ components: rows: tenon.#Component & {
 	unit: {runtime: "python", environment: shared: "step", files: ["path"]}
 }
 -- lake/rows/main.py --
-import tenon_step
+import json, tenon_step
 from sub import helper
 -- lake/rows/sub/helper.py --
 -- lake/rows/sub/data.bin --
