@@ -3,6 +3,7 @@ package compiler
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -248,6 +249,9 @@ func (k *component) check() error {
 	}
 	for i := range k.stages {
 		s := &k.stages[i]
+		if name, in := s.twice(); name != "" {
+			return fault(s, in, fmt.Sprintf("has two parameters %q", name), "a parameter has the last part of the path of its field as its name")
+		}
 		runs := s.Part == "" && s.Use == "" && s.As == ""
 		switch {
 		case ownCode && runs && s.Kind == string(ir.Record):
@@ -284,6 +288,24 @@ func (k *component) check() error {
 		}
 	}
 	return nil
+}
+
+// twice returns the name that two parameters of the stage share, and where the second one
+// is stated, or "".
+func (s *stage) twice() (name, in string) {
+	seen := map[string]bool{}
+	for _, p := range s.Params {
+		if seen[lastOf(p)] {
+			return lastOf(p), "params"
+		}
+		seen[lastOf(p)] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Names)) {
+		if seen[name] {
+			return name, "names." + name
+		}
+	}
+	return "", ""
 }
 
 // at returns the path of a field of the stage within what states the component.

@@ -158,7 +158,7 @@ func (c *decoder) checkBound(e *entity) bool {
 	if len(e.component.stages) == 0 { // a pool or a target
 		return true
 	}
-	if !c.checkParts(e) {
+	if !c.checkParts(e) || !c.checkNamed(e) {
 		return false
 	}
 	bound := slices.Concat(alwaysBound, e.component.Declares)
