@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
 
 	"github.com/tenon-ml/tenon/lang/diag"
 )
@@ -126,8 +127,7 @@ func mayHave(v cue.Value, path string) bool {
 		next := v.LookupPath(cue.MakePath(field))
 		if !next.Exists() {
 			// For an entity, Allows goes by the "..." of its section, and not by its definition.
-			any := v.Context().CompileString("_")
-			if v.Err() == nil && v.FillPath(cue.MakePath(field), any).Err() != nil {
+			if v.Err() == nil && v.FillPath(cue.MakePath(field), ast.NewIdent("_")).Err() != nil {
 				return false
 			}
 			next = v.LookupPath(cue.MakePath(field.Optional()))
