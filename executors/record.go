@@ -225,7 +225,7 @@ func (w *walk) read(ctx context.Context, u *ir.Unit) (Record, error) {
 		if a.Kind != string(ir.Report) {
 			continue
 		}
-		err := w.check(ctx, a.Digest)
+		_, err := w.check(ctx, a.Digest)
 		if err == nil {
 			r.Metrics, err = readReport(w.o.Artifacts.Path(a.Digest))
 		}
