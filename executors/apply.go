@@ -57,6 +57,10 @@ type Options struct {
 	// 60 s if it is 0.
 	Ready time.Duration
 
+	// Settling is the least time that the verification of outputs may take, 1 min if it
+	// is 0. It may take as long as the timeout of the unit.
+	Settling time.Duration
+
 	// Tags and Commit are recorded with the revision.
 	Tags   []string
 	Commit string
@@ -73,6 +77,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Ready <= 0 {
 		o.Ready = time.Minute
+	}
+	if o.Settling <= 0 {
+		o.Settling = time.Minute
 	}
 	if o.Digests == nil {
 		o.Digests = planner.NewFileDigests(o.Dir)

@@ -163,11 +163,22 @@ func (c *call) vacate() {
 }
 
 // outputs returns the verified outputs of a run, by port.
-func (c *call) outputs(ctx context.Context) (map[string]artifact.Artifact, error) {
+func (c *call) outputs(ctx context.Context) (_ map[string]artifact.Artifact, err error) {
 	if c.adopted {
 		if outputs := c.listed(); outputs != nil {
 			return outputs, nil
 		}
+	}
+	if limit := c.verifiesWithin(); limit > 0 {
+		late := fmt.Errorf("its outputs were not verified within %s: they are too large for its timeout", limit)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, late)
+		defer cancel()
+		defer func() {
+			if err != nil && ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+		}()
 	}
 	outputs := map[string]artifact.Artifact{}
 	var faults []error
@@ -195,6 +206,15 @@ func (c *call) outputs(ctx context.Context) (map[string]artifact.Artifact, error
 		return nil, errors.Join(faults...)
 	}
 	return outputs, nil
+}
+
+// verifiesWithin returns how long the verification of the outputs may take: as long as
+// the unit itself, or longer if that is short. 0 means no limit.
+func (c *call) verifiesWithin() time.Duration {
+	if t := c.n.unit.Timeout; t > 0 {
+		return max(t, c.o.Settling)
+	}
+	return 0
 }
 
 // mayStay reports whether the outputs can stay in the run's folder until the run is

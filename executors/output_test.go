@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -133,5 +134,27 @@ func TestViolationsCanBeReadOneByOne(t *testing.T) {
 	var v *executors.ViolationError
 	if !errors.As(err, &v) || v.Port != "out" || v.Violations[0].Rule != "min" || v.Violations[0].Count != 2 {
 		t.Errorf("error %+v", v)
+	}
+}
+
+// TestVerificationHasADeadline leaves a sparse file that takes minutes to read.
+func TestVerificationHasADeadline(t *testing.T) {
+	b := newBench(t)
+	u := table("x/a", `{}`)
+	u.Outputs[0].Kind, u.Outputs[0].Schema = ir.File, nil
+	u.Timeout = 50 * time.Millisecond
+	b.fake.behave["x/a"] = behaviour{leaves: func(dir string) error {
+		path := filepath.Join(dir, "out", "out")
+		return errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, 400<<30))
+	}}
+	o := b.options()
+	o.Settling = 100 * time.Millisecond
+	began := time.Now()
+	_, err := executors.Apply(t.Context(), b.plan([]ir.Unit{u}), o)
+	if f := failure(t, err, "x/a"); !strings.Contains(f.Error(), "its outputs were not verified within 100ms: they are too large for its timeout") {
+		t.Errorf("got %v", f)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -195,5 +196,25 @@ func BenchmarkDescribe(b *testing.B) {
 		if _, err := c.Describe(context.Background(), people, "SELECT p.age, paid FROM people p JOIN orders o USING (age)"); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestDescribeComputesNothing(t *testing.T) {
+	c := newChecker(t)
+	began := time.Now()
+	for _, tt := range []struct{ query, want string }{
+		{"SELECT length(repeat('a', 2000000000)) AS n", "repeat makes a text of more than 10000000 characters"},
+		{"SELECT repeat(repeat('a', 100000), 100000) AS s FROM people", "repeat makes a text of more than 10000000 characters"},
+		{"SELECT age FROM people WHERE length(rpad('a', 2000000000, 'b')) > 1", "rpad makes a text of more than 10000000 characters"},
+		{"SELECT repeat('ab', 1000) || lpad('x', 9, '0') AS s", ""},
+		{"SELECT list_sum(range(1000000000)) AS n", ""},
+	} {
+		_, err := c.Describe(context.Background(), people, tt.query)
+		if got := fmt.Sprint(err); err != nil && got != tt.want || err == nil && tt.want != "" {
+			t.Errorf("%s: %v, want %q", tt.query, err, tt.want)
+		}
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took %s", took)
 	}
 }

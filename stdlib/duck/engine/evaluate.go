@@ -69,6 +69,10 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 		if len(e.Inputs) > 0 {
 			return nil
 		}
+		// An error about the query quotes it as the user wrote it.
+		if _, err := c.s.describe(ctx, query); err != nil {
+			return fmt.Errorf("run the query: %w", err)
+		}
 		// So few rows are the work of one thread.
 		r, err := c.s.makeRepeatable(ctx, query, columns, len(out.OrderBy) == 0)
 		if err != nil {
