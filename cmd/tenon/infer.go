@@ -67,8 +67,8 @@ func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.S
 	sources := map[string]duck.Source{}
 	for _, arg := range args {
 		name, pattern, named := strings.Cut(arg, "=")
-		if !named {
-			pattern = arg
+		if _, err := os.Stat(arg); err == nil || !named || strings.ContainsRune(name, filepath.Separator) {
+			pattern, named = arg, false // a folder may have a "=" in its name
 		}
 		files := []string{pattern}
 		info, err := os.Stat(pattern)

@@ -55,8 +55,8 @@ func (d dialect) sql(path string, n int, header bool, nulls []string) string {
 		quoted[i] = quote(s)
 	}
 	q := quote(string(d.quote))
-	return fmt.Sprintf("read_csv(%s, auto_detect = false, strict_mode = true, delim = %s, quote = %s, escape = %s, header = %t, compression = 'none', nullstr = [%s], columns = {%s})",
-		quote(globs.Replace(path)), quote(string(d.delimiter)), q, q, header, strings.Join(quoted, ", "), strings.Join(cols, ", "))
+	return reads("read_csv", path, fmt.Sprintf("auto_detect = false, strict_mode = true, delim = %s, quote = %s, escape = %s, header = %t, compression = 'none', nullstr = [%s], columns = {%s}",
+		quote(string(d.delimiter)), q, q, header, strings.Join(quoted, ", "), strings.Join(cols, ", ")))
 }
 
 var errMalformed = errors.New("a field in quotes is followed by something else than the delimiter")

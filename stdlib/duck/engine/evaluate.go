@@ -180,7 +180,6 @@ func (s *session) rows(ctx context.Context, name string, schema ir.Schema) (duck
 
 // broken holds a table against a schema.
 func (s *session) broken(ctx context.Context, name string, schema ir.Schema) ([]duck.Violation, error) {
-	numbered := "(SELECT *, row_number() OVER () - 1 AS " + rowNumber + " FROM " + ident(name) + ")"
-	broken, _, err := s.checkRows(ctx, ident(name), numbered, schema)
+	broken, _, err := s.checkRows(ctx, ident(name), numbered(ident(name)), schema)
 	return broken, err
 }

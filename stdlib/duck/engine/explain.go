@@ -212,8 +212,7 @@ func relateJSON(file, path string, schema ir.Schema) relation {
 		r.cols = append(r.cols, col)
 		r.exprs = append(r.exprs, fromText(col, c.Type, duck.CSV{}))
 	}
-	r.from = fmt.Sprintf("read_json(%s, format = 'newline_delimited', compression = 'uncompressed', columns = {%s})",
-		quote(globs.Replace(path)), strings.Join(cols, ", "))
+	r.from = jsonLines(path, "{"+strings.Join(cols, ", ")+"}")
 	return r
 }
 
@@ -238,8 +237,7 @@ func (s *session) checkKeys(ctx context.Context, out string, relations []relatio
 		found := false
 		for _, r := range relations {
 			var has bool
-			query := fmt.Sprintf("SELECT coalesce(bool_or(list_contains(json_keys(json), %s)), false) FROM read_ndjson_objects(%s, compression = 'uncompressed')",
-				quote(c.Name), quote(globs.Replace(r.path)))
+			query := fmt.Sprintf("SELECT coalesce(bool_or(list_contains(json_keys(json), %s)), false) FROM %s", quote(c.Name), jsonObjects(r.path))
 			if err := s.one(ctx, query, &has); err != nil {
 				return err
 			}

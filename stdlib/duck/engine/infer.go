@@ -89,7 +89,7 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 				return nil, err
 			}
 		case "json":
-			from = fmt.Sprintf("read_json(%s, format = 'newline_delimited', compression = 'uncompressed', sample_size = -1, convert_strings_to_integers = false)", quote(globs.Replace(path)))
+			from = guessedJSON(path)
 			if _, err := s.describe(ctx, "SELECT * FROM "+from); err != nil {
 				if found := malformedJSON(relation{file: file, path: path}); found != nil {
 					return nil, found

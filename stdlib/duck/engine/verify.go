@@ -32,15 +32,21 @@ func Verify(ctx context.Context, path string, schema ir.Schema) (violations []du
 		}
 		return v, rows, nil
 	}
-	numbered := "(SELECT *, " + rowNumber + " FROM read_parquet(" + quote(globs.Replace(path)) + "))"
-	if violations, rows, err = s.checkRows(ctx, parquet(path), numbered, schema); err != nil {
+	rowsOf := numbered(parquet(path))
+	if violations, rows, err = s.checkRows(ctx, parquet(path), rowsOf, schema); err != nil {
 		return nil, 0, parquetError(path, err)
 	}
 	return violations, rows, nil
 }
 
-// rowNumber is what DuckDB calls the number of a row in a Parquet file, from 0.
-const rowNumber = "file_row_number"
+// rowNumber is the column with the number of a row, from 1. No column of a user
+// has such a name.
+const rowNumber = "\"\x01row\""
+
+// numbered is the SQL for the rows of a table, given as SQL, with their numbers.
+func numbered(from string) string {
+	return "(SELECT *, row_number() OVER () AS " + rowNumber + " FROM " + from + ")"
+}
 
 // checkRows counts the rows of a table, given as SQL, and finds those that break
 // the schema. In numbered they have a rowNumber.
@@ -190,7 +196,7 @@ func (s *session) examples(ctx context.Context, from string, broken []check) err
 			continue
 		}
 		text := fmt.Sprintf("coalesce(CAST(%s AS VARCHAR), 'null')", ident(c.Column))
-		selects = append(selects, fmt.Sprintf("arg_min({'row': %s + 1, 'value': %s}, %[1]s, 3) FILTER (WHERE %[3]s)", rowNumber, text, c.bad))
+		selects = append(selects, fmt.Sprintf("arg_min({'row': %s, 'value': %s}, %[1]s, 3) FILTER (WHERE %[3]s)", rowNumber, text, c.bad))
 		of = append(of, c)
 		found = append(found, new(any))
 	}
@@ -224,8 +230,8 @@ func exampleText(c check, value string, row int64) string {
 
 // repeated finds values that occur more than once.
 func (s *session) repeated(ctx context.Context, from string, c *check) error {
-	query := fmt.Sprintf("SELECT v, l[1], l[2] FROM (SELECT CAST(%[1]s AS VARCHAR) AS v, min(file_row_number + 1, 2) AS l FROM %[2]s"+
-		" WHERE %[1]s IS NOT NULL GROUP BY %[1]s HAVING count(*) > 1) ORDER BY l[2] LIMIT 3", ident(c.Column), from)
+	query := fmt.Sprintf("SELECT v, l[1], l[2] FROM (SELECT CAST(%[1]s AS VARCHAR) AS v, min(%[3]s, 2) AS l FROM %[2]s"+
+		" WHERE %[1]s IS NOT NULL GROUP BY %[1]s HAVING count(*) > 1) ORDER BY l[2] LIMIT 3", ident(c.Column), from, rowNumber)
 	return s.each(ctx, query, func(scan func(...any) error) error {
 		var value string
 		var first, second int64
