@@ -18,7 +18,7 @@ type Table struct {
 type Violation struct {
 	Column string
 	// Rule is "missing", "extra" or "type" of the column itself, and "not
-	// null", "min", "max", "values" or "unique" of its rows.
+	// null", "nan", "min", "max", "values", "json" or "unique" of its rows.
 	Rule     string
 	Wanted   string   // the type, bound or values of the schema
 	Found    string   // the type that is there, for the rule "type"
@@ -45,6 +45,10 @@ func (v Violation) String() string {
 		return column + v.Found + ", wanted " + v.Wanted
 	case "not null":
 		return column + rows + " null" + such
+	case "nan":
+		return column + rows + " NaN" + such + "; write null, or declare nan: true"
+	case "json":
+		return column + rows + " not JSON" + such
 	case "min":
 		return column + rows + " below min " + v.Wanted + such
 	case "max":

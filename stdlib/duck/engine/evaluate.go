@@ -91,6 +91,9 @@ func (c *Checker) apart(ctx context.Context, f func() error) error {
 	return f()
 }
 
+// literalText is the text of rows that are written down.
+var literalText = textForm{escaped: true}
+
 // literal makes a table of rows that are written down. An error ends the
 // transaction.
 func (s *session) literal(ctx context.Context, name string, rows duck.Rows, schema ir.Schema) error {
@@ -99,7 +102,7 @@ func (s *session) literal(ctx context.Context, name string, rows duck.Rows, sche
 	for _, col := range schema {
 		value := fmt.Sprintf("CAST(NULL AS %s)", ir.Types[col.Type])
 		if i := slices.Index(rows.Columns, col.Name); i >= 0 {
-			value = fromText(fmt.Sprintf("c%d", i), col.Type, duck.CSV{})
+			value = fromText(fmt.Sprintf("c%d", i), col, literalText).sql(col)
 		}
 		selects = append(selects, value+" AS "+ident(col.Name))
 	}
@@ -117,7 +120,7 @@ func (s *session) literal(ctx context.Context, name string, rows duck.Rows, sche
 		}
 		var wrong error
 		text := fmt.Sprintf("c%d", i)
-		find := fmt.Sprintf("SELECT n%s WHERE %s IS NOT NULL AND TRY(%s) IS NULL ORDER BY n LIMIT 1", from, text, fromText(text, col.Type, duck.CSV{}))
+		find := fmt.Sprintf("SELECT n%s WHERE %s ORDER BY n LIMIT 1", from, fromText(text, *col, literalText).bad())
 		found := s.each(ctx, find, func(scan func(...any) error) error {
 			n := 0
 			err := scan(&n)

@@ -13,9 +13,9 @@ import (
 // Verify compares a Parquet file with a schema: exactly the declared columns,
 // in any order, with exactly their types, and rows within the rules. It reads
 // the file once, and again only for examples. Nulls break no rule but "not
-// null". Bounds hold for numbers; NaN is not within any bound, and is allowed
-// in a column without one. If columns are not as declared, rows are not looked
-// at. A file that is not whole is an error, not a violation.
+// null". NaN is a missing value that is not null, which breaks a rule of its own
+// unless the column takes it; it breaks no bound. If columns are not as declared,
+// rows are not looked at. A file that is not whole is an error, not a violation.
 func Verify(ctx context.Context, path string, schema ir.Schema) (violations []duck.Violation, rows int64, err error) {
 	s, err := borrow(ctx)
 	if err != nil {
@@ -125,22 +125,21 @@ func checksOf(schema ir.Schema) []check {
 		if !c.Nullable {
 			add("not null", "", col+" IS NULL")
 		}
-		nan := ""
+		number := "" // NaN is above every number
 		if isFloat(c.Type) {
-			nan = fmt.Sprintf(" OR isnan(%s)", col)
+			number = fmt.Sprintf(" AND NOT isnan(%s)", col)
+			if !c.NaN {
+				add("nan", "", fmt.Sprintf("isnan(%s)", col))
+			}
 		}
 		if b := bound(c.Type, string(c.Min), true); b != "" {
-			add("min", string(c.Min), col+" < "+b+nan)
+			add("min", string(c.Min), col+" < "+b)
 		}
 		if b := bound(c.Type, string(c.Max), false); b != "" {
-			above := col + " > " + b
-			switch {
-			case nan != "" && c.Min != "":
-				above = fmt.Sprintf("%s AND NOT isnan(%s)", above, col) // counted as below min
-			case nan != "":
-				above += nan
-			}
-			add("max", string(c.Max), above)
+			add("max", string(c.Max), col+" > "+b+number)
+		}
+		if c.JSON && c.Type == "string" {
+			add("json", "", "NOT ("+validJSON(col)+")")
 		}
 		if len(c.Values) > 0 && c.Type == "string" {
 			quoted := make([]string, len(c.Values))
@@ -219,10 +218,10 @@ func (s *session) examples(ctx context.Context, from string, broken []check) err
 }
 
 func exampleText(c check, value string, row int64) string {
-	if c.Rule == "not null" {
+	if c.Rule == "not null" || c.Rule == "nan" {
 		return fmt.Sprintf("row %d", row)
 	}
-	if c.Rule == "values" {
+	if c.Rule == "values" || c.Rule == "json" {
 		value = excerpt(value)
 	}
 	return fmt.Sprintf("%s (row %d)", value, row)
