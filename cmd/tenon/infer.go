@@ -40,6 +40,9 @@ The name of a file in a query is its base name; NAME=FILE gives it another one.`
 			if format != "" && !slices.Contains([]string{"csv", "parquet", "json"}, format) {
 				return &usageError{fmt.Errorf("--format is csv, parquet or json, not %q", format)}
 			}
+			if nulls == nil {
+				nulls = defaultNulls
+			}
 			sources, err := inferSources(args, format, duck.CSV{Delimiter: delimiter, Encoding: encoding, Nulls: nulls})
 			if err != nil {
 				return err
@@ -62,7 +65,7 @@ The name of a file in a query is its base name; NAME=FILE gives it another one.`
 	c.Flags().StringVar(&format, "format", "", "`FORMAT` of the files: csv, parquet or json (default: by their names)")
 	c.Flags().StringVar(&delimiter, "delimiter", "", "`CHARACTER` between the fields of CSV (default \",\")")
 	c.Flags().StringVar(&encoding, "encoding", "", "`ENCODING` of CSV: utf-8, latin-1, windows-1252 or utf-16")
-	c.Flags().StringArrayVar(&nulls, "null", defaultNulls, "`TEXT` of a missing value in CSV, where it is not in quotes; repeat it for several")
+	c.Flags().StringArrayVar(&nulls, "null", nil, "a `TEXT` that is null in CSV without quotes (default: as source.#CSV)")
 	c.Flags().BoolVar(&bounds, "bounds", false, "add the least and the greatest number as min and max")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
