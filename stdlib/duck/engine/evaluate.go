@@ -54,7 +54,7 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 			if err := c.s.literal(ctx, name, in.Rows, in.Schema); err != nil {
 				return err
 			}
-			broken, err := c.s.broken(ctx, name, given(in.Rows, in.Schema))
+			broken, err := c.s.broken(ctx, name, given(in.Rows, in.Schema), nil)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 		if e.Rows, err = c.s.rows(ctx, resultTable, out.Schema); err != nil {
 			return err
 		}
-		e.Broken, err = c.s.broken(ctx, resultTable, out.Schema)
+		e.Broken, err = c.s.broken(ctx, resultTable, out.Schema, out.Keys)
 		return err
 	})
 	return e, err
@@ -182,7 +182,7 @@ func (s *session) rows(ctx context.Context, name string, schema ir.Schema) (duck
 }
 
 // broken holds a table against a schema.
-func (s *session) broken(ctx context.Context, name string, schema ir.Schema) ([]duck.Violation, error) {
-	broken, _, err := s.checkRows(ctx, ident(name), numbered(ident(name)), schema)
+func (s *session) broken(ctx context.Context, name string, schema ir.Schema, keys []string) ([]duck.Violation, error) {
+	broken, _, err := s.checkRows(ctx, ident(name), numbered(ident(name)), schema, keys)
 	return broken, err
 }

@@ -4,19 +4,21 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
-// Verify compares a Parquet file with a schema: exactly the declared columns,
+// Verify compares a Parquet file with a schema and with the columns that identify
+// a row, of which there may be none: exactly the declared columns,
 // in any order, with exactly their types, and rows within the rules. It reads
 // the file once, and again only for examples. Nulls break no rule but "not
 // null". NaN is a missing value that is not null, which breaks a rule of its own
 // unless the column takes it; it breaks no bound. If columns are not as declared,
 // rows are not looked at. A file that is not whole is an error, not a violation.
-func Verify(ctx context.Context, path string, schema ir.Schema) (violations []duck.Violation, rows int64, err error) {
+func Verify(ctx context.Context, path string, schema ir.Schema, keys []string) (violations []duck.Violation, rows int64, err error) {
 	s, err := borrow(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -33,7 +35,7 @@ func Verify(ctx context.Context, path string, schema ir.Schema) (violations []du
 		return v, rows, nil
 	}
 	rowsOf := numbered(parquet(path))
-	if violations, rows, err = s.checkRows(ctx, parquet(path), rowsOf, schema); err != nil {
+	if violations, rows, err = s.checkRows(ctx, parquet(path), rowsOf, schema, keys); err != nil {
 		return nil, 0, parquetError(path, err)
 	}
 	return violations, rows, nil
@@ -50,8 +52,8 @@ func numbered(from string) string {
 
 // checkRows counts the rows of a table, given as SQL, and finds those that break
 // the schema. In numbered they have a rowNumber.
-func (s *session) checkRows(ctx context.Context, from, numbered string, schema ir.Schema) (violations []duck.Violation, rows int64, err error) {
-	checks := checksOf(schema)
+func (s *session) checkRows(ctx context.Context, from, numbered string, schema ir.Schema, keys []string) (violations []duck.Violation, rows int64, err error) {
+	checks := checksOf(schema, keys)
 	selects := []string{"count(*)"}
 	counts := make([]int64, len(checks)+1)
 	dest := []any{&counts[0]}
@@ -104,23 +106,27 @@ func compareColumns(found []duck.Column, schema ir.Schema) []duck.Violation {
 // check is a rule as SQL: the rows for which bad is true break it.
 type check struct {
 	duck.Violation
-	bad string
+	bad  string
+	keys []string // columns that together must not repeat
 }
 
 func (c check) count() string {
-	if c.Rule == "unique" {
+	switch c.Rule {
+	case "keys":
+		return fmt.Sprintf("count(*) - count(DISTINCT row(%s))", idents(c.keys))
+	case "unique":
 		col := ident(c.Column)
 		return fmt.Sprintf("count(%[1]s) - count(DISTINCT %[1]s)", col)
 	}
 	return "count(*) FILTER (WHERE " + c.bad + ")"
 }
 
-func checksOf(schema ir.Schema) []check {
+func checksOf(schema ir.Schema, keys []string) []check {
 	var checks []check
 	for _, c := range schema {
 		col := ident(c.Name)
 		add := func(rule, wanted, bad string) {
-			checks = append(checks, check{duck.Violation{Column: c.Name, Rule: rule, Wanted: wanted}, bad})
+			checks = append(checks, check{Violation: duck.Violation{Column: c.Name, Rule: rule, Wanted: wanted}, bad: bad})
 		}
 		if !c.Nullable {
 			add("not null", "", col+" IS NULL")
@@ -151,6 +157,11 @@ func checksOf(schema ir.Schema) []check {
 		if c.Unique {
 			add("unique", "", "")
 		}
+	}
+	unique := func(name string) bool { c := schema.Column(name); return c != nil && c.Unique && !c.Nullable }
+	if len(keys) > 0 && !slices.ContainsFunc(keys, unique) {
+		v := duck.Violation{Column: strings.Join(keys, ", "), Rule: "keys"}
+		checks = append(checks, check{Violation: v, keys: keys})
 	}
 	return checks
 }
@@ -188,7 +199,7 @@ func (s *session) examples(ctx context.Context, from string, broken []check) err
 	var found []any
 	for i := range broken {
 		c := &broken[i]
-		if c.Rule == "unique" {
+		if c.Rule == "unique" || c.Rule == "keys" {
 			if err := s.repeated(ctx, from, c); err != nil {
 				return err
 			}
@@ -227,10 +238,22 @@ func exampleText(c check, value string, row int64) string {
 	return fmt.Sprintf("%s (row %d)", value, row)
 }
 
-// repeated finds values that occur more than once.
+// repeated finds values, or keys, that occur more than once. A null is a value of a
+// key.
 func (s *session) repeated(ctx context.Context, from string, c *check) error {
-	query := fmt.Sprintf("SELECT v, l[1], l[2] FROM (SELECT CAST(%[1]s AS VARCHAR) AS v, min(%[3]s, 2) AS l FROM %[2]s"+
-		" WHERE %[1]s IS NOT NULL GROUP BY %[1]s HAVING count(*) > 1) ORDER BY l[2] LIMIT 3", ident(c.Column), from, rowNumber)
+	columns, where := c.keys, ""
+	if c.Rule == "unique" {
+		columns, where = []string{c.Column}, " WHERE "+ident(c.Column)+" IS NOT NULL"
+	}
+	texts := make([]string, len(columns))
+	for i, name := range columns {
+		texts[i] = fmt.Sprintf("coalesce(CAST(%s AS VARCHAR), 'null')", ident(name))
+		if c.Rule == "keys" {
+			texts[i] = quote(name+" ") + " || " + texts[i]
+		}
+	}
+	query := fmt.Sprintf("SELECT v, l[1], l[2] FROM (SELECT concat_ws(', ', %s) AS v, min(%s, 2) AS l FROM %s%s GROUP BY %s HAVING count(*) > 1) ORDER BY l[2] LIMIT 3",
+		strings.Join(texts, ", "), rowNumber, from, where, idents(columns))
 	return s.each(ctx, query, func(scan func(...any) error) error {
 		var value string
 		var first, second int64

@@ -44,7 +44,7 @@ func TestVerifyReportsEachRuleThatIsBroken(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.column.Name = "c"
 			path := table(t, "SELECT * FROM ("+tt.query+") t(c)", ir.Schema{{Name: "c", Type: tt.column.Type}})
-			v, n, err := engine.Verify(context.Background(), path, ir.Schema{tt.column})
+			v, n, err := engine.Verify(context.Background(), path, ir.Schema{tt.column}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestVerifyReportsEachRuleThatIsBroken(t *testing.T) {
 
 func TestVerifyGivesThreeExamples(t *testing.T) {
 	path := table(t, "SELECT (i % 100)::BIGINT AS a, i % 7 = 0 AS b FROM range(500000) t(i)", ir.Schema{{Name: "a", Type: "int64"}, {Name: "b", Type: "bool"}})
-	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Max: "97", Unique: true}, {Name: "b", Type: "bool"}})
+	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Max: "97", Unique: true}, {Name: "b", Type: "bool"}}, nil)
 	if err != nil || n != 500_000 {
 		t.Fatal(n, err)
 	}
@@ -74,11 +74,11 @@ func TestVerifyGivesThreeExamples(t *testing.T) {
 
 func TestVerifyWantsExactlyTheDeclaredColumnsInAnyOrder(t *testing.T) {
 	path := table(t, "SELECT 1::INTEGER AS a, 'x' AS b", ir.Schema{{Name: "a", Type: "int32"}, {Name: "b", Type: "string"}})
-	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "b", Type: "string"}, {Name: "a", Type: "int32"}})
+	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "b", Type: "string"}, {Name: "a", Type: "int32"}}, nil)
 	if err != nil || len(v) > 0 || n != 1 {
 		t.Error(v, n, err)
 	}
-	v, n, err = engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Min: "5"}, {Name: "B", Type: "string"}})
+	v, n, err = engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Min: "5"}, {Name: "B", Type: "string"}}, nil)
 	if err != nil || n != 1 {
 		t.Error(n, err)
 	}
@@ -101,7 +101,7 @@ func TestVerifyAcceptsEveryTypeOfTheIR(t *testing.T) {
 		schema = append(schema, ir.Column{Name: name + "_", Type: name, Nullable: true, Unique: true})
 	}
 	path := table(t, "SELECT "+strings.Join(selects, ", "), schema)
-	if v, _, err := engine.Verify(context.Background(), path, schema); err != nil || len(v) > 0 {
+	if v, _, err := engine.Verify(context.Background(), path, schema, nil); err != nil || len(v) > 0 {
 		t.Error(v, err)
 	}
 }
@@ -120,12 +120,40 @@ func TestVerifySaysThatAFileIsNotWhole(t *testing.T) {
 	for name, content := range map[string]string{
 		"cut.parquet": string(b[:len(b)-10]), "empty.parquet": "", "text.parquet": "a,b\n1,2\n3,4\n5,6\n",
 	} {
-		_, _, err := engine.Verify(context.Background(), write(t, name, content), schema)
+		_, _, err := engine.Verify(context.Background(), write(t, name, content), schema, nil)
 		wantError(t, err, name+" is not a Parquet file, or its end is missing")
 	}
-	if _, _, err := engine.Verify(context.Background(), write(t, "damaged.parquet", string(damaged)), schema); err == nil || !strings.Contains(err.Error(), "may be damaged") {
+	if _, _, err := engine.Verify(context.Background(), write(t, "damaged.parquet", string(damaged)), schema, nil); err == nil || !strings.Contains(err.Error(), "may be damaged") {
 		t.Errorf("damaged: %v", err)
 	}
-	_, _, err = engine.Verify(context.Background(), "none.parquet", schema)
+	_, _, err = engine.Verify(context.Background(), "none.parquet", schema, nil)
 	wantError(t, err, "none.parquet: no such file or directory")
+}
+
+func TestVerifyRefusesKeysThatRepeat(t *testing.T) {
+	schema := ir.Schema{{Name: "shop", Type: "int64", Nullable: true}, {Name: "day", Type: "date"}, {Name: "rain", Type: "float64"}}
+	path := table(t, `SELECT * FROM (VALUES (1::BIGINT, DATE '2024-01-01', 0::DOUBLE), (1, '2024-01-02', 3), (1, '2024-01-02', 3.5), (2, '2024-01-02', 3), (NULL, '2024-01-02', 1), (NULL, '2024-01-02', 2), (1, '2024-01-02', 4)) AS t(shop, day, rain)`, schema)
+	for _, tt := range []struct {
+		keys []string
+		want []string
+	}{
+		{nil, nil},
+		{[]string{"shop", "day", "rain"}, nil},
+		{[]string{"shop", "day"}, []string{"keys shop, day: 3 rows repeated, such as shop 1, day 2024-01-02 (rows 2 and 3); keys identify a row"}},
+		{[]string{"shop"}, []string{"keys shop: 4 rows repeated, such as shop 1 (rows 1 and 2); keys identify a row"}},
+	} {
+		found, n, err := engine.Verify(context.Background(), path, schema, tt.keys)
+		if err != nil || n != 7 {
+			t.Fatal(n, err)
+		}
+		var got []string
+		for _, v := range found {
+			got = append(got, v.String())
+		}
+		equal(t, tt.want, got)
+	}
+	single := table(t, "SELECT unnest([NULL, 1, 2])::BIGINT AS shop", schema[:1])
+	if found, _, err := engine.Verify(context.Background(), single, schema[:1], []string{"shop"}); err != nil || len(found) > 0 {
+		t.Error("one null is no repetition:", found, err)
+	}
 }
