@@ -413,7 +413,7 @@ func (c *checker) checkPredicts(e *entity, p *predicts) {
 		return
 	}
 	for _, name := range p.Adds {
-		if slices.Contains(table.out.keys, name) || table.out.timestamp == name {
+		if slices.ContainsFunc(table.out.keys, func(k string) bool { return folded(k) == folded(name) }) || folded(table.out.timestamp) == folded(name) {
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("%s writes a column %q, which is also a key of %s", e, name, table.out.entity),
 				Spans:   []diag.Span{c.sys.At("", e.path("in", p.Table)...), c.columnSpan(table.out.entity, name)},
