@@ -15,12 +15,13 @@ const (
 	wholeText   = `\s*[-+]?[0-9]+(\.0*)?\s*`
 	notFinite   = `(?i)\s*[-+]?(inf|infinity|nan)\s*`
 	nanText     = `(?i)\s*[-+]?nan\s*`
+	hourText    = `([01]?[0-9]|2[0-3]):[0-9]{2}`
 	secondText  = `(:[0-9]{2}(\.[0-9]{0,6}0*)?)?`
 	dayText     = `\s*[0-9]{4,}[-/][0-9]{1,2}[-/][0-9]{1,2}`
 	dateText    = dayText + `([ T]0?0:00(:00(\.0*)?)?)?\s*`
-	timeText    = `\s*[0-9]{1,2}:[0-9]{2}` + secondText + `\s*`
-	stampText   = dayText + `([ T][0-9]{1,2}:[0-9]{2}` + secondText + `)?\s*`
-	instantText = dayText + `[ T][0-9]{1,2}:[0-9]{2}` + secondText + `\s*(Z|UTC|[-+][0-9]{2}(:?[0-9]{2}(:[0-9]{2})?)?)\s*`
+	timeText    = `\s*` + hourText + secondText + `\s*`
+	stampText   = dayText + `([ T]` + hourText + secondText + `)?\s*`
+	instantText = dayText + `[ T]` + hourText + secondText + `\s*(Z|UTC|[-+][0-9]{2}(:?[0-9]{2}(:[0-9]{2})?)?)\s*`
 )
 
 // textForm is how text stands for values.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -115,12 +114,8 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 	for i, file := range src.Files {
 		format, path := formatOf(src, file), file
 		if format != "parquet" {
-			encoding := ""
-			if format == "csv" {
-				encoding = src.CSV.Encoding
-			}
 			var err error
-			if path, err = plainText(ctx, file, encoding, filepath.Join(s.temp, fmt.Sprintf("plain-%d-%d", n, i))); err != nil {
+			if path, err = s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d-%d", n, i)); err != nil {
 				return nil, err
 			}
 		}

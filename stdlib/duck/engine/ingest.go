@@ -101,6 +101,18 @@ func formatOf(src duck.Source, file string) string {
 	return ""
 }
 
+// plain is the path of the text of a file of CSV or JSON lines.
+func (s *session) plain(ctx context.Context, file, format string, o duck.CSV, name string) (string, error) {
+	if format != "csv" {
+		return plainText(ctx, file, "", filepath.Join(s.temp, name), nil)
+	}
+	d, err := dialectOf(o)
+	if err != nil {
+		return "", err
+	}
+	return plainText(ctx, file, o.Encoding, filepath.Join(s.temp, name), newCSVShape(d, file))
+}
+
 // relate opens the n-th file of a source for reading as the schema.
 func (s *session) relate(ctx context.Context, file string, src duck.Source, schema ir.Schema, n int) (relation, error) {
 	if _, err := os.Stat(file); err != nil {
@@ -114,11 +126,7 @@ func (s *session) relate(ctx context.Context, file string, src duck.Source, sche
 	default:
 		return relation{}, fmt.Errorf("%s: the format %q is not one of csv, json, parquet", file, format)
 	}
-	encoding := ""
-	if format == "csv" {
-		encoding = src.CSV.Encoding
-	}
-	path, err := plainText(ctx, file, encoding, filepath.Join(s.temp, fmt.Sprintf("plain-%d", n)))
+	path, err := s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d", n))
 	if err != nil {
 		return relation{}, err
 	}
@@ -227,6 +235,9 @@ func findColumn(file, name string, header []string, d dialect) (int, error) {
 }
 
 func missingColumn(where, name string, found []string) error {
+	if len(found) == 1 && found[0] == "" {
+		return fmt.Errorf("%s: column %q is missing: the first line is empty", where, name)
+	}
 	const shown = 20
 	more := ""
 	if len(found) > shown {
