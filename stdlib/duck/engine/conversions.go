@@ -99,17 +99,17 @@ var conversions = map[string]map[string]conversion{
 		"timestamptz": {refused, dropZone},
 	},
 	"time": {
-		"text": {checked, "it is a time of day, " + microsOnly + ", without a zone"},
+		"text": {checked, "it is a time of day in whole microseconds, without a zone"},
 		"time": {checked, microsOnly},
 	},
 	"timestamp": {
-		"text":        {checked, "it is a date and time in the format of the source, " + microsOnly + ", without a zone"},
+		"text":        {checked, "it is a date and time in the format of the source, in whole microseconds, without a zone"},
 		"date":        {exact, ""},
 		"timestamp":   {checked, microsOnly},
 		"timestamptz": {refused, dropZone},
 	},
 	"timestamptz": {
-		"text":        {checked, "it is a date and time in the format of the source, " + microsOnly + ", with a zone"},
+		"text":        {checked, "it is a date and time in the format of the source, in whole microseconds, with a zone"},
 		"date":        {refused, setZone},
 		"timestamp":   {refused, setZone},
 		"timestamptz": {checked, microsOnly},

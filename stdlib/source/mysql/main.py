@@ -144,7 +144,8 @@ class Converter:
                     if isinstance(v, Decimal) and Decimal(repr(float(v))) != v:
                         raise StepError(
                             f"{self.where}, found {v} in row {self.rows + n + 1}, "
-                            f"which it does not hold exactly: select CAST({name} AS CHAR) or CAST({name} AS DOUBLE)"
+                            "which it does not hold exactly: "
+                            f"select CAST({name} AS CHAR) or CAST({name} AS DOUBLE)"
                         )
             elif want == "bool":
                 values = [self.bool(v, n) for n, v in enumerate(values)]

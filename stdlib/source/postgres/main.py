@@ -6,7 +6,8 @@ Output: `out`, a table.
 
 The query runs in a read-only transaction. NUMERIC becomes the declared float or integer, or is refused if the
 float prints other digits. Rows come in the order that the server gives them: say ORDER BY if the same data
-should always make the same bytes. The DSN is never printed, and what libpq says of a failed connection is not either, since it may quote parts of the DSN.
+should always make the same bytes. The DSN is never printed, and what libpq says of a failed connection is
+not either, since it may quote parts of the DSN.
 """
 
 import os
@@ -105,7 +106,8 @@ def floats(values, column: Column):
         if Decimal(text.as_py()) != Decimal(repr(number.as_py())):
             raise StepError(
                 f"output out: column {column.name}: wanted {column.type}, found numeric {text}, "
-                f"which it does not hold exactly: select CAST({column.name} AS text) or CAST({column.name} AS float8)"
+                "which it does not hold exactly: "
+                f"select CAST({column.name} AS text) or CAST({column.name} AS float8)"
             )
     return found
 
