@@ -170,6 +170,10 @@ func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema, o 
 			where = fmt.Sprintf("%s: row %d", r.file, row)
 		}
 		c := schema[bad]
+		if isFloat(c.Type) && aNaN.MatchString(value) {
+			found = fmt.Errorf("%s: column %q: %s is a missing value, and the column is not nullable; declare nullable: true, or nan: true if it is a value", where, c.Name, excerpt(value))
+			return nil
+		}
 		why := ""
 		if w := whyNot(value, c); w != "" {
 			why = ": " + w
@@ -202,8 +206,6 @@ func whyNot(value string, c ir.Column) string {
 		return asJSON
 	case kind == "string" && aNumber.MatchString(value):
 		return conversions["string"]["number"].note
-	case aNaN.MatchString(value) && kind == "float":
-		return "NaN is a missing value, and the column is not nullable; declare nullable: true, or nan: true if it is a value"
 	case kind == "float" && aNumber.MatchString(value):
 		return "the type does not hold it exactly"
 	case aNano.MatchString(value) && (kind == "time" || strings.HasPrefix(kind, "timestamp")):

@@ -77,7 +77,7 @@ func TestNaNIsMissingUnlessDeclared(t *testing.T) {
 			} else {
 				where := map[string]string{"a.csv": "a.csv:3", "a.json": "a.json:2", "table.parquet": "table.parquet: row 2"}[name]
 				value := map[string]string{"a.csv": "NaN", "a.json": "NaN", "table.parquet": "nan"}[name]
-				wantError(t, err, where+`: column "v": "`+value+`" is not a float64: NaN is a missing value, and the column is not nullable; declare nullable: true, or nan: true if it is a value`)
+				wantError(t, err, where+`: column "v": "`+value+`" is a missing value, and the column is not nullable; declare nullable: true, or nan: true if it is a value`)
 			}
 			for _, tt := range []struct {
 				column ir.Column
