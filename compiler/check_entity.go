@@ -349,6 +349,15 @@ func (c *checker) checkLabel(e *entity, col ir.Column, task string, from *out) {
 			Hint:    fmt.Sprintf("drop the rows without a label in %s and declare the column without nullable", from.entity),
 		})
 	}
+	if col.NaN {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the label of %s may be NaN", e),
+			Wanted:  "a label that is always known",
+			Found:   fmt.Sprintf("column %q declares nan: true in %s", col.Name, from.entity),
+			Spans:   spans,
+			Hint:    fmt.Sprintf("drop the rows without a label in %s and declare the column without nan", from.entity),
+		})
+	}
 	if task == "regression" && !isNumber(col.Type) {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s is judged as a regression, and its label is a %s", e, col.Type),

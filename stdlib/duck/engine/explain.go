@@ -39,7 +39,7 @@ func (s *session) explain(ctx context.Context, err error, relations []relation, 
 			}
 		}
 		if found := s.badValue(ctx, r, schema, o); found != nil {
-			return found
+			return jsonFault(r, found)
 		}
 	}
 	return fmt.Errorf("make the table: %s", firstLine(e.Message))
@@ -91,6 +91,25 @@ func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) erro
 		}
 	}
 	return fmt.Errorf("%s: the row is not CSV as RFC 4180 describes it", where)
+}
+
+var jsonLine = regexp.MustCompile(`(?s)JSON.* in line (\d+): (.*)`)
+
+// jsonFault says where DuckDB found a fault in JSON that other readers take.
+func jsonFault(r relation, err error) error {
+	var e *duck.SQLError
+	if !errors.As(err, &e) {
+		return err
+	}
+	m := jsonLine.FindStringSubmatch(e.Message)
+	if m == nil {
+		return err
+	}
+	line, _ := strconv.Atoi(m[1])
+	if strings.HasPrefix(e.Message, "Malformed") {
+		line-- // it counts one too many
+	}
+	return fmt.Errorf("%s:%d: %s", r.file, line, strings.TrimSuffix(firstLine(strings.TrimSpace(m[2])), "."))
 }
 
 // notJSON is what programs write for numbers that JSON does not have, and what DuckDB

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -104,6 +105,40 @@ func FuzzCSV(f *testing.F) {
 			if !slices.Equal(got[i], want[i]) {
 				t.Fatalf("%q: row %d is read as %q, want %q", content, i+1, got[i], want[i])
 			}
+		}
+	})
+}
+
+// FuzzJSON compares the values that are read with those of another reader of JSON.
+func FuzzJSON(f *testing.F) {
+	for _, seed := range []string{
+		"", "{}", "1", "null", "[]", `{"v": 1}`, `{"v": 1}` + "\r\n" + `{"v": null}`, "\xef\xbb\xbf" + `{"v": "x"}`, `{"v": 1, "v": 2}`, `{"v": "\ud800"}`, `{"v": 1} {"v": 2}`, `{"v": [1, {"a": "b"}]}`,
+		`{"v": 9007199254740993}`, `{"v": 1e999}`, `{"v": 1.50}`, `{"v": tru}`, `{"v": 1,}`, `{"v": NaN}`, `{"v": 18446744073709551616}`, `{"v": -0}`, `{"v": "\u0000"}`, `{"V": 1}`, `{"v": true}`,
+	} {
+		f.Add(seed)
+	}
+	reader := newFuzzReader(f)
+	f.Fuzz(func(t *testing.T, content string) {
+		got := reader.read(t, "a.json", content, duck.CSV{}, ir.Schema{{Name: "v", Type: "string", Nullable: true}})
+		n := 0
+		for line := range strings.Lines(strings.TrimPrefix(content, "\xef\xbb\xbf")) {
+			if strings.TrimSpace(line) == "" {
+				continue
+			}
+			var object map[string]json.RawMessage
+			if n >= len(got) || json.Unmarshal([]byte(line), &object) != nil {
+				return // it is refused, or read by a reader that is less strict
+			}
+			value, text := string(object["v"]), ""
+			if json.Unmarshal(object["v"], &text) == nil && value != "null" {
+				value = text
+			} else if value == "" || value == "null" {
+				value = "NULL"
+			}
+			if value != got[n][0] && value != "-0" {
+				t.Fatalf("%q: the value of line %d is read as %q, want %q", content, n+1, got[n][0], value)
+			}
+			n++
 		}
 	})
 }

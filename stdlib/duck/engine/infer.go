@@ -178,6 +178,9 @@ func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, t
 			for j, typ := range candidates {
 				col := fmt.Sprintf("c%d", i)
 				test := "NOT (" + fromText(col, inferredAs(typ), textForm{CSV: o}).bad() + ")"
+				if typ == "bool" { // "NO" is a country, and "y" an answer
+					test += fmt.Sprintf(" AND lower(%s) IN ('true', 'false')", col)
+				}
 				if j < 3 {
 					test += fmt.Sprintf(" AND NOT regexp_matches(%s, '^\\s*[-+]?0[0-9]')", col)
 				}

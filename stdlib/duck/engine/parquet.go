@@ -48,6 +48,12 @@ func (s *session) relateParquet(ctx context.Context, file string, schema ir.Sche
 	var selects []string
 	for i, c := range schema {
 		f := picked[i]
+		col := fmt.Sprintf("c%d", i)
+		selects = append(selects, ident(f.column)+" AS "+col)
+		if f.found.kind == "null" { // nothing but nulls, of no type
+			r.conv = append(r.conv, converted{from: col, value: fmt.Sprintf("CAST(NULL AS %s)", ir.Types[c.Type])})
+			continue
+		}
 		conv := conversionOf(f.found.kind, c)
 		if f.lossy != "" {
 			conv = conversion{note: f.lossy}
@@ -59,8 +65,6 @@ func (s *session) relateParquet(ctx context.Context, file string, schema ir.Sche
 			}
 			return r, fmt.Errorf("%s: column %q is %s, which does not become %s%s", file, c.Name, f.shown, c.Type, why)
 		}
-		col := fmt.Sprintf("c%d", i)
-		selects = append(selects, ident(f.column)+" AS "+col)
 		r.conv = append(r.conv, fromTyped(col, f.found, c))
 	}
 	r.from = "(SELECT " + strings.Join(selects, ", ") + " FROM " + parquet(r.path) + ")"
@@ -75,6 +79,14 @@ type parquetField struct {
 	shown  string // its type, for people
 	lossy  string // what to do instead, if DuckDB does not read it exactly
 	hidden int    // times in nanoseconds in it that DuckDB would cut to microseconds
+}
+
+// written is the type in the file, where DuckDB would read another one.
+func (f parquetField) written() string {
+	if f.lossy == "" && f.hidden > 0 {
+		return f.shown + " in nanoseconds"
+	}
+	return f.shown
 }
 
 // parquetFields lists the columns of a file by what the file itself says.
@@ -130,6 +142,10 @@ func (f *parquetField) leaf(physical, logical, convertedType string, precision i
 	case (convertedType == "DECIMAL" || strings.HasPrefix(logical, "DecimalType")) && precision > 38:
 		f.lossy = "a decimal has at most 38 digits here: write a narrower decimal, or text"
 		f.shown = fmt.Sprintf("DECIMAL with %d digits", precision)
+	case physical == "FIXED_LEN_BYTE_ARRAY" && logical == "Float16Type()":
+		f.shown = "FLOAT of 16 bits"
+	case strings.HasPrefix(logical, "NullType"):
+		f.shown, f.found = "without a type", found{kind: "null", typ: f.found.typ}
 	case nanos && strings.HasPrefix(logical, "TimeType"), nanos && utc:
 		f.hidden++
 		f.found.nanos = f.found.kind != "nested"

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 )
 
 // The files in testdata are written by pyarrow, with what DuckDB itself cannot write.
@@ -30,6 +31,8 @@ func TestIngestReadsWhatOtherProgramsWriteAsParquet(t *testing.T) {
 		{"int96", "n", "int64", false, []string{"1"}, ""},
 		{"wide_decimal", "v", "float64", false, nil, `wide_decimal.parquet: column "v" is DECIMAL with 60 digits, which does not become float64: a decimal has at most 38 digits here: write a narrower decimal, or text`},
 		{"wide_decimal", "n", "int64", false, []string{"1"}, ""},
+		{"nulls", "v", "date", false, []string{"NULL"}, ""},
+		{"nulls", "half", "float64", false, []string{"1.5"}, ""},
 		{"names", "Status", "int64", false, []string{"1"}, ""},
 		{"names", "status", "int64", false, []string{"2"}, ""},
 		{"names", "status_1", "int64", false, []string{"3"}, ""},
@@ -53,6 +56,31 @@ func TestIngestReadsWhatOtherProgramsWriteAsParquet(t *testing.T) {
 			}
 			equal(t, tt.want, rows(t, out))
 		})
+	}
+}
+
+func TestVerifyRefusesTypesThatDuckDBCutsOrGuesses(t *testing.T) {
+	for _, tt := range []struct{ file, column, typ, want string }{
+		{"nanos", "instant", "timestamptz", `column "instant": TIMESTAMP WITH TIME ZONE in nanoseconds, wanted TIMESTAMP WITH TIME ZONE (timestamptz)`},
+		{"nanos", "naive", "timestamp", `column "naive": TIMESTAMP_NS, wanted TIMESTAMP (timestamp)`},
+		{"nanos", "clock", "time", `column "clock": TIME in nanoseconds, wanted TIME (time)`},
+		{"int96", "v", "timestamp", `column "v": INT96, wanted TIMESTAMP (timestamp)`},
+		{"wide_decimal", "v", "float64", `column "v": DECIMAL with 60 digits, wanted DOUBLE (float64)`},
+		{"nulls", "v", "int32", `column "v": without a type, wanted INTEGER (int32)`},
+		{"nulls", "half", "float32", `column "half": FLOAT of 16 bits, wanted FLOAT (float32)`},
+		{"names", "Status", "int64", ""},
+	} {
+		found, _, err := engine.Verify(t.Context(), filepath.Join("testdata", tt.file+".parquet"), ir.Schema{{Name: tt.column, Type: tt.typ, Nullable: true}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, v := range found {
+			if v.Rule != "extra" {
+				got += v.String()
+			}
+		}
+		equal(t, tt.want, got)
 	}
 }
 

@@ -27,7 +27,7 @@ func parquet(path string) string { return reads("read_parquet", path, "") }
 // jsonLines is the SQL for the rows of JSON lines. The columns are SQL, such as
 // {"a": 'JSON'}.
 func jsonLines(path, columns string) string {
-	return reads("read_json", path, "format = 'newline_delimited', compression = 'uncompressed', columns = "+columns)
+	return reads("read_json", path, "format = 'newline_delimited', records = true, compression = 'uncompressed', columns = "+columns)
 }
 
 // jsonObjects is the SQL for the rows of JSON lines as one column, json.
@@ -38,5 +38,5 @@ func jsonObjects(path string) string {
 // guessedJSON is the SQL for the rows of JSON lines with the columns that
 // DuckDB finds in them.
 func guessedJSON(path string) string {
-	return reads("read_json", path, "format = 'newline_delimited', compression = 'uncompressed', sample_size = -1, convert_strings_to_integers = false")
+	return reads("read_json", path, "format = 'newline_delimited', records = true, compression = 'uncompressed', sample_size = -1, convert_strings_to_integers = false")
 }

@@ -42,7 +42,19 @@ func plainText(ctx context.Context, file, enc, to string, shape *csvShape) (path
 		r = decoder.Reader(r)
 	}
 	path, w := file, io.Discard
-	if packed != "" || decoder != nil {
+	marked := false
+	if shape == nil { // DuckDB does not take a byte order mark in JSON
+		text := bufio.NewReaderSize(r, 1<<16)
+		if b, _ := text.Peek(3); string(b) == "\xef\xbb\xbf" {
+			_, err := text.Discard(3)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", file, err)
+			}
+			marked = true
+		}
+		r = text
+	}
+	if packed != "" || decoder != nil || marked {
 		o, err := os.Create(to)
 		if err != nil {
 			return "", fmt.Errorf("unpack %s: %w", file, err)

@@ -24,9 +24,13 @@ func Verify(ctx context.Context, path string, schema ir.Schema, keys []string) (
 		return nil, 0, err
 	}
 	defer func() { s.giveBack(err) }()
-	found, err := s.parquetColumns(ctx, path)
+	fields, err := s.parquetFields(ctx, path)
 	if err != nil {
 		return nil, 0, err
+	}
+	found := make([]duck.Column, len(fields))
+	for i, f := range fields {
+		found[i] = duck.Column{Name: f.column, Type: f.written()}
 	}
 	if v := compareColumns(found, schema); len(v) > 0 {
 		if err := s.one(ctx, "SELECT count(*) FROM "+parquet(path), &rows); err != nil {
