@@ -114,10 +114,14 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 	for i, file := range src.Files {
 		format, path := formatOf(src, file), file
 		if format != "parquet" {
-			var err error
-			if path, err = s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d-%d", n, i)); err != nil {
+			text, shape, err := s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d-%d", n, i))
+			if err != nil {
 				return nil, err
 			}
+			if shape.err != nil {
+				return nil, shape.err
+			}
+			path = text
 		}
 		paths = append(paths, path)
 		from := parquet(path)

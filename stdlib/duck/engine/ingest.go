@@ -101,16 +101,20 @@ func formatOf(src duck.Source, file string) string {
 	return ""
 }
 
-// plain is the path of the text of a file of CSV or JSON lines.
-func (s *session) plain(ctx context.Context, file, format string, o duck.CSV, name string) (string, error) {
+// plain is the path of the text of a file of CSV or JSON lines, and the shape of CSV.
+func (s *session) plain(ctx context.Context, file, format string, o duck.CSV, name string) (string, *csvShape, error) {
+	to := filepath.Join(s.temp, name)
 	if format != "csv" {
-		return plainText(ctx, file, "", filepath.Join(s.temp, name), nil)
+		path, err := plainText(ctx, file, "", to, nil)
+		return path, &csvShape{}, err
 	}
 	d, err := dialectOf(o)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return plainText(ctx, file, o.Encoding, filepath.Join(s.temp, name), newCSVShape(d, file))
+	shape := newCSVShape(d, file)
+	path, err := plainText(ctx, file, o.Encoding, to, shape)
+	return path, shape, err
 }
 
 // relate opens the n-th file of a source for reading as the schema.
@@ -126,14 +130,18 @@ func (s *session) relate(ctx context.Context, file string, src duck.Source, sche
 	default:
 		return relation{}, fmt.Errorf("%s: the format %q is not one of csv, json, parquet", file, format)
 	}
-	path, err := s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d", n))
+	path, shape, err := s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d", n))
 	if err != nil {
 		return relation{}, err
 	}
 	if format == "json" {
 		return relateJSON(file, path, schema), nil
 	}
-	return relateCSV(file, path, src.CSV, schema)
+	r, err := relateCSV(file, path, src.CSV, schema)
+	if err == nil {
+		err = shape.err
+	}
+	return r, err
 }
 
 func relateCSV(file, path string, o duck.CSV, schema ir.Schema) (relation, error) {

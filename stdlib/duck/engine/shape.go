@@ -6,9 +6,11 @@ import (
 )
 
 // csvShape checks that all records of a CSV file have as many fields as the first
-// one. DuckDB ignores an empty field too many, and says less about where.
+// one. DuckDB ignores an empty field too many, and says less about where. The header
+// is looked at before its error is: it may be a file of another kind.
 type csvShape struct {
 	dialect
+	err     error
 	file    string
 	columns int // of the first record; 0 before its end
 
@@ -26,7 +28,13 @@ func newCSVShape(d dialect, file string) *csvShape {
 	return &csvShape{dialect: d, file: file, line: 1, start: 1, empty: true}
 }
 
-// check reads the next bytes of the file.
+// read reads the next bytes of the file.
+func (s *csvShape) read(b []byte) {
+	if s.err == nil {
+		s.err = s.check(b)
+	}
+}
+
 func (s *csvShape) check(b []byte) error {
 	for len(b) > 0 {
 		end := bytes.IndexByte(b, '\n')
@@ -141,9 +149,8 @@ func (s *csvShape) end(lines int, style string) error {
 
 // finish ends the last record, which need not have a line end. Quotes that are open
 // are for DuckDB to report.
-func (s *csvShape) finish() error {
-	if !s.any || s.quoted {
-		return nil
+func (s *csvShape) finish() {
+	if s.err == nil && s.any && !s.quoted {
+		s.err = s.end(0, "")
 	}
-	return s.end(0, "")
 }

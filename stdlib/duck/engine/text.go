@@ -139,17 +139,15 @@ func (c *textCopy) run(r io.Reader, w io.Writer) error {
 			if c.offset == 0 {
 				text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 			}
-			if err := c.shape.check(text); err != nil {
-				return err
-			}
+			c.shape.read(text)
 		}
 		if _, err := w.Write(block[:whole]); err != nil {
 			return fmt.Errorf("unpack %s: %w", c.file, err)
 		}
-		if end && c.shape != nil {
-			return c.shape.finish()
-		}
 		if end {
+			if c.shape != nil {
+				c.shape.finish()
+			}
 			return nil
 		}
 		if err := c.ctx.Err(); err != nil {
