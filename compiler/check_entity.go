@@ -349,6 +349,15 @@ func (c *checker) checkLabel(e *entity, col ir.Column, task string, from *out) {
 			Hint:    fmt.Sprintf("drop the rows without a label in %s and declare the column without nullable", from.entity),
 		})
 	}
+	if col.NaN {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the label of %s may be NaN", e),
+			Wanted:  "a label that is always known",
+			Found:   fmt.Sprintf("column %q declares nan: true in %s", col.Name, from.entity),
+			Spans:   spans,
+			Hint:    fmt.Sprintf("drop the rows without a label in %s and declare the column without nan", from.entity),
+		})
+	}
 	if task == "regression" && !isNumber(col.Type) {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s is judged as a regression, and its label is a %s", e, col.Type),
@@ -411,7 +420,7 @@ func (c *checker) checkPredicts(e *entity, p *predicts) {
 		return
 	}
 	for _, name := range p.Adds {
-		if slices.Contains(table.out.keys, name) || table.out.timestamp == name {
+		if slices.ContainsFunc(table.out.keys, func(k string) bool { return folded(k) == folded(name) }) || folded(table.out.timestamp) == folded(name) {
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("%s writes a column %q, which is also a key of %s", e, name, table.out.entity),
 				Spans:   []diag.Span{c.sys.At("", e.path("in", p.Table)...), c.columnSpan(table.out.entity, name)},

@@ -31,7 +31,7 @@ func (c *checker) typeSQL() (end func()) {
 	var wg sync.WaitGroup
 	for _, id := range c.order {
 		e := c.entities[id]
-		if e.component.SQL == "" || c.broken[id] {
+		if e.component.SQL == "" || c.broken[id] || slices.ContainsFunc(e.ports, func(p port) bool { return c.broken[p.from] }) {
 			continue
 		}
 		t, tables, query := &typing{done: make(chan struct{})}, e.inputTables(), e.string(e.component.SQL)

@@ -48,6 +48,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	(&decoder{p}).decodeAll()
 	check := &checker{program: p, misfits: map[string]bool{}}
+	check.checkNames()
 	end := check.typeSQL()
 	defer end()
 	check.checkRoot()

@@ -414,6 +414,8 @@ func column(name string, v cue.Value) (ir.Column, error) {
 	col := ir.Column{Name: name, Type: stringAt(v, "type")}
 	col.Nullable, _ = at(v, "nullable").Bool()
 	col.Unique, _ = at(v, "unique").Bool()
+	col.NaN, _ = at(v, "nan").Bool()
+	col.JSON, _ = at(v, "json").Bool()
 	var err error
 	if col.Min, err = numberAt(v, "min"); err != nil {
 		return col, err

@@ -19,8 +19,8 @@ import (
 
 // A Violation is a rule of a table's schema that its rows break.
 type Violation struct {
-	Column   string   `json:"column"`
-	Rule     string   `json:"rule"`            // "not null", "type", "min"
+	Column   string   `json:"column"`          // of keys: all of them, as "shop, day"
+	Rule     string   `json:"rule"`            // "not null", "type", "min", "keys"
 	Count    int64    `json:"count,omitempty"` // of rows; 0 for a problem of the column itself
 	Examples []string `json:"examples,omitempty"`
 	Message  string   `json:"message"` // everything in one line
@@ -40,8 +40,9 @@ func (e *ViolationError) Error() string {
 	return fmt.Sprintf("output %s breaks its schema: %s", e.Port, strings.Join(lines, "; "))
 }
 
-// VerifyFunc compares a Parquet file with its declared schema, and counts rows.
-type VerifyFunc func(ctx context.Context, path string, schema ir.Schema) ([]Violation, int64, error)
+// VerifyFunc compares a Parquet file with its declared schema and keys, and counts
+// rows.
+type VerifyFunc func(ctx context.Context, path string, schema ir.Schema, keys []string) ([]Violation, int64, error)
 
 // verifyOutput checks one output of a successful run. It returns the number of rows of a
 // table.
@@ -66,7 +67,7 @@ func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyF
 	if verify == nil {
 		return 0, fmt.Errorf("output %s is a table, and this apply has no way to verify tables", out.Port)
 	}
-	bad, rows, err := verify(ctx, path, out.Schema)
+	bad, rows, err := verify(ctx, path, out.Schema, out.Keys)
 	if err != nil {
 		return 0, fmt.Errorf("output %s: %w", out.Port, err)
 	}

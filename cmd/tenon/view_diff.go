@@ -185,6 +185,7 @@ func value(raw json.RawMessage) string {
 	var column struct {
 		Type             string
 		Nullable, Unique bool
+		NaN, JSON        bool
 		Min, Max         json.Number
 		Values           json.RawMessage
 	}
@@ -196,7 +197,7 @@ func value(raw json.RawMessage) string {
 		there bool
 		text  string
 	}{
-		{column.Nullable, "nullable"}, {column.Unique, "unique"},
+		{column.Nullable, "nullable"}, {column.Unique, "unique"}, {column.NaN, "nan"}, {column.JSON, "json"},
 		{column.Min != "", "min " + string(column.Min)}, {column.Max != "", "max " + string(column.Max)},
 		{column.Values != nil, "values " + string(column.Values)},
 	} {

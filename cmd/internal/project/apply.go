@@ -172,8 +172,8 @@ func (p *Project) lentGPUs(ctx context.Context, pools []ir.Pool) (map[string][]e
 	return gpu.Match(pools, found)
 }
 
-func (p *Project) verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
-	found, rows, err := p.set.SQL.Verify(ctx, path, schema)
+func (p *Project) verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]executors.Violation, int64, error) {
+	found, rows, err := p.set.SQL.Verify(ctx, path, schema, keys)
 	out := make([]executors.Violation, len(found))
 	for i, v := range found {
 		out[i] = executors.Violation{Column: v.Column, Rule: v.Rule, Count: v.Count, Examples: v.Examples, Message: v.String()}

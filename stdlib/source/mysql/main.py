@@ -6,7 +6,7 @@ Output: `out`, a table.
 
 The query runs in a read-only session whose time zone is UTC. Every value is converted exactly or refused:
 
-- DECIMAL becomes the declared float or integer; an integer only if it is whole.
+- DECIMAL becomes the declared float if that prints the same digits, or the declared integer if it is whole.
 - A TIMESTAMP is a point in time: declare timestamptz. A DATETIME has no zone: declare timestamp.
 - TINYINT and BIT(1) become a bool if they hold nothing but 0 and 1.
 - A FLOAT is refused, because the server sends six digits of it. Select CAST(column AS DOUBLE).
@@ -19,6 +19,7 @@ same bytes. The DSN is never printed.
 import datetime as dt
 import os
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -138,6 +139,14 @@ class Converter:
                 values = [v if v is None else v.replace(tzinfo=dt.UTC) for v in values]
             elif kind == T.TIME:
                 values = [self.time(v, n) for n, v in enumerate(values)]
+            elif want.startswith("float"):
+                for n, v in enumerate(values):
+                    if isinstance(v, Decimal) and Decimal(repr(float(v))) != v:
+                        raise StepError(
+                            f"{self.where}, found {v} in row {self.rows + n + 1}, "
+                            "which it does not hold exactly: "
+                            f"select CAST({name} AS CHAR) or CAST({name} AS DOUBLE)"
+                        )
             elif want == "bool":
                 values = [self.bool(v, n) for n, v in enumerate(values)]
             found[name] = values

@@ -151,6 +151,15 @@ def test_errors(lab, query, sql, says):
     assert says in query(sql, col("n", "int64"), run=lab.error)
 
 
+def test_a_decimal_that_a_float_does_not_hold_is_refused(lab, query):
+    exact = query("SELECT CAST('0.10' AS DECIMAL(30, 2)) AS x", col("x", "float64")).table()["x"]
+    assert exact.tolist() == [0.1]
+    says = query(
+        "SELECT CAST('123456789012345678.91' AS DECIMAL(30, 2)) AS x", col("x", "float64"), run=lab.error
+    )
+    assert "found 123456789012345678.91 in row 1, which it does not hold exactly" in says
+
+
 def test_a_bool_is_0_or_1(lab, query):
     got = query("SELECT 1 AS b UNION ALL SELECT 0", col("b", "bool")).table()
     assert list(got["b"]) == [True, False]

@@ -47,7 +47,7 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	for name, in := range inputs {
 		literals[name] = in.Literal
 	}
-	got, err := t.SQL.Evaluate(ctx, query, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp)})
+	got, err := t.SQL.Evaluate(ctx, query, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp), Keys: out.Keys})
 	if wrong := (*duck.ValueError)(nil); errors.As(err, &wrong) {
 		t.fail(inputs[wrong.Input].lines[wrong.Row], "%s: %v", wrong.Input+ending, err)
 		return
