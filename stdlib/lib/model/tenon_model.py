@@ -36,6 +36,14 @@ MOST_PROBABLE = ("_XGBoost", "_LightGBM", "HistGradientBoostingClassifier", "Ran
 LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "lightgbm")
 
 
+class RefusedValueError(StepError):
+    """A value that the model cannot take, in the column `column` of the row `row`."""
+
+    def __init__(self, what: str, column: str, row: int, says: str, value: Any) -> None:
+        super().__init__(f"{what}: column {column}: {says}: {value} in row {row + 1}")
+        self.column, self.row, self.says = column, row, says
+
+
 # --- From tables to features and labels ---
 
 
@@ -45,10 +53,10 @@ def prepare(data: Any, signature: Signature, what: str = "the input") -> pd.Data
     Integers and booleans keep their dtype, or are float64 with NaN if nullable. Floats have NaN for null.
     Strings are of dtype object with None, dates and timestamps datetime64 (UTC for timestamptz), times
     timedelta64, bytes object. Columns that the signature does not name are ignored. StepError if one is
-    missing or does not fit its type.
+    missing or does not fit its type, or is nullable and has an integer that no float64 is.
     """
     table = tenon_step.conform(data, signature.input, what, extra="ignore")
-    series = {c.name: _series(table.column(c.name), c) for c in signature.input}
+    series = {c.name: _series(table.column(c.name), c, what) for c in signature.input}
     rows = len(table) if signature.input else len(data)  # a table without columns has no length
     return pd.DataFrame(series, index=pd.RangeIndex(rows))
 
@@ -65,8 +73,15 @@ def labels(data: Any, signature: Signature, what: str = "the input") -> np.ndarr
     values = table.column(0).to_numpy()
     if column.type in ("date", "time", "timestamp", "timestamptz", "bytes"):
         raise StepError(f"label {column.name}: a {column.type} cannot be predicted")
-    if signature.task == "regression" and values.dtype.kind not in "iuf":
-        raise StepError(f"label {column.name}: regression wants a number, the column is {column.type}")
+    if signature.task == "regression":
+        if values.dtype.kind not in "iuf":
+            raise StepError(f"label {column.name}: regression wants a number, the column is {column.type}")
+        check_exact(values, column.name, what)
+    if values.dtype.kind == "f" and len(bad := np.flatnonzero(~np.isfinite(values))):
+        raise StepError(
+            f"{what}: label {column.name} is {values[bad[0]]} in {len(bad)} of {len(values)} rows, "
+            f"the first of which is row {bad[0] + 1}; leave them out"
+        )
     return values.astype(object) if column.type == "string" else values
 
 
@@ -76,7 +91,27 @@ def training_data(step: Step, signature: Signature) -> tuple[pd.DataFrame, np.nd
     return prepare(train, signature, "input train"), labels(train, signature, "input train")
 
 
-def _series(values: pa.ChunkedArray, column: Column) -> pd.Series:
+def check_exact(values: np.ndarray, column: str, what: str = "the input") -> None:
+    """RefusedValueError for an integer that no float64 is: as one, it would be another integer."""
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8 or not len(values):
+        return
+    if max(int(values.max()), -int(values.min())) <= 2**53:
+        return
+    # An integer is exact if no more than 53 bits remain without the zeros at its end.
+    size = np.abs(values).astype(np.uint64)  # of the lowest integer, too
+    lowest = np.maximum(size & (~size + np.uint64(1)), np.uint64(1))
+    if len(bad := np.flatnonzero(size // lowest >= 2**53)):
+        row = int(bad[0])
+        raise RefusedValueError(what, column, row, "the model needs floats, and no float64 is", values[row])
+
+
+def check_frame(frame: pd.DataFrame) -> None:
+    """`check_exact` for every column: scikit-learn's estimators make one array of floats of them."""
+    for name in frame:
+        check_exact(frame[name].to_numpy(), str(name))
+
+
+def _series(values: pa.ChunkedArray, column: Column, what: str) -> pd.Series:
     kind = column.type
     if kind in ("string", "bytes"):
         return pd.Series(values.to_numpy(), dtype=object)
@@ -86,8 +121,12 @@ def _series(values: pa.ChunkedArray, column: Column) -> pd.Series:
         return values.to_pandas() if kind != "date" else values.cast(pa.timestamp("us")).to_pandas()
     if kind == "bool" and column.nullable:
         values = values.cast(pa.uint8())
-    array = values.to_numpy()
-    return pd.Series(array.astype(np.float64) if column.nullable and kind[:5] != "float" else array)
+    if column.nullable and kind[:5] != "float":
+        # Zeros stand in for nulls, of which NumPy's integers have none.
+        array = values.fill_null(0).to_numpy()
+        check_exact(array, column.name, what)
+        return pd.Series(np.where(values.is_null().to_numpy(), np.nan, array.astype(np.float64)))
+    return pd.Series(values.to_numpy())
 
 
 @dataclass(frozen=True)
@@ -149,6 +188,7 @@ class Encoding:
     def _column(self, values: pd.Series, entry: Mapping[str, Any]) -> Any:
         match entry["as"]:
             case "number":
+                check_exact(values.to_numpy(), entry["name"])
                 return values if values.dtype == np.float32 else values.astype(np.float64)
             case "category":
                 dtype = self._dtypes[entry["name"]]
@@ -183,7 +223,11 @@ class Model:
     def features(self, data: Any) -> pd.DataFrame:
         """What the estimator is given for `data`, a table with the columns of the signature."""
         frame = prepare(data, self.signature)
-        return self.encoding.apply(frame) if self.encoding else frame
+        if self.encoding:
+            return self.encoding.apply(frame)
+        if self.info["flavour"] == "sklearn" and not self.info.get("pipeline"):
+            check_frame(frame)
+        return frame
 
     def predict(self, data: Any, probabilities: bool = False) -> pd.DataFrame:
         """One row per row of `data`.

@@ -66,6 +66,8 @@ def fit(
     set_open(pipeline, "random_state", seed)
     jobs = set_open(estimator, "n_jobs", threads, outermost=True) if threads else []
     features = encoding.apply(frame) if encoding else frame
+    if not encoding and pipeline is estimator:
+        tenon_model.check_frame(frame)
     try:
         pipeline.fit(features, y)
     except ValueError as e:
