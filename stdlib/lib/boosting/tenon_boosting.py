@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,7 @@ def read(step: Step) -> Data:
     # Categories and classes are those of all rows: the part held out is training data too.
     encoding = Encoding.fit(frame, port.signature, native=True)
     features = encoding.apply(frame)
-    features.columns = [tenon_model.feature_name(name, i) for i, name in enumerate(features.columns)]
+    features.columns = tenon_model.codes(features.shape[1])
     return Data(
         port=port,
         signature=port.signature,
@@ -89,6 +90,35 @@ def read(step: Step) -> Data:
         stop_after=stopping.get("rounds", 10) if stopping else None,
         rounds=rounds,
     )
+
+
+def with_codes(params: Mapping[str, Any], signature: Signature, code: Callable[[int], Any]) -> dict[str, Any]:
+    """The user's parameters, with `code` of its position for each column that they name."""
+    names = [c.name for c in signature.input]
+
+    def coded(parameter: str, name: Any) -> Any:
+        if not isinstance(name, str):
+            return code(name)
+        if name not in names:
+            raise StepError(
+                f"parameter {parameter} names no column {name}{nearest(name, names, 'there are')}"
+            )
+        return code(names.index(name))
+
+    out = dict(params)
+    for parameter, value in params.items():
+        if parameter == "monotone_constraints" and isinstance(value, Mapping):
+            for name in value:
+                coded(parameter, name)
+            out[parameter] = tuple(value.get(name, 0) for name in names)
+        elif parameter == "monotone_constraints" and isinstance(value, list):
+            out[parameter] = tuple(value)  # XGBoost takes no list
+        elif parameter == "interaction_constraints" and isinstance(value, list):
+            out[parameter] = [[coded(parameter, name) for name in group] for group in value]
+        elif isinstance(value, str) and value.startswith("name:"):
+            found = [str(coded(parameter, name)) for name in value.removeprefix("name:").split(",")]
+            out[parameter] = ",".join(found)
+    return out
 
 
 def reject_unknown(library: str, unknown: list[str], known: list[str]) -> None:

@@ -236,6 +236,7 @@ class Result:
         matplotlib.rcParams.update(
             {"svg.hashsalt": "tenon", "svg.fonttype": "none", "figure.figsize": (5.5, 4.5)}
         )
+        matplotlib.rcParams["text.parse_math"] = False  # a class may have any name
         import sklearn.metrics as m
         from sklearn.calibration import CalibrationDisplay
 

@@ -365,7 +365,7 @@ class _XGBoost:
     def __init__(self, folder: Path, info: Mapping[str, Any]) -> None:
         import xgboost
 
-        self.names = [feature_name(c["name"], i) for i, c in enumerate(info["encoding"])]
+        self.names = codes(len(info["encoding"]))
         self.booster = xgboost.Booster(model_file=folder / "model.ubj")
         if info.get("classes"):
             self.predict_proba = self._proba
@@ -390,7 +390,7 @@ class _LightGBM:
             self.predict_proba = self._proba
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
-        return np.asarray(self.booster.predict(frame))
+        return np.asarray(self.booster.predict(frame.set_axis(codes(frame.shape[1]), axis=1)))
 
     def _proba(self, frame: pd.DataFrame) -> np.ndarray:
         return two_columns(self.predict(frame))
@@ -453,6 +453,9 @@ def two_columns(p: np.ndarray) -> np.ndarray:
     return np.column_stack([1 - p, p]) if p.ndim == 1 else p
 
 
-def feature_name(name: str, index: int) -> str:
-    """A name that XGBoost and LightGBM take: the column's, unless it has characters that they do not."""
-    return name if name.isidentifier() else f"f{index}"
+def codes(count: int) -> list[str]:
+    """The names of features in XGBoost and LightGBM: c0, c1 and so on, in the order of the encoding.
+
+    Neither library takes every name that a column may have.
+    """
+    return [f"c{i}" for i in range(count)]

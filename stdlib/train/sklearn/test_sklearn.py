@@ -6,7 +6,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 import tenon_model
 from conftest import col, mixed, model_out
-from testing_models import check_model
+from testing_models import check_model, check_names
 
 TREES = {"estimator": "sklearn.ensemble.HistGradientBoostingClassifier", "params": {"max_iter": 20}}
 LOGISTIC = {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 300}}
@@ -16,6 +16,11 @@ FOREST = {"estimator": "sklearn.ensemble.RandomForestRegressor", "params": {"n_e
 @pytest.mark.parametrize(("params", "label"), [(TREES, "late"), (LOGISTIC, "kind"), (FOREST, "delay")])
 def test_model(fit, params, label):
     check_model(fit, "train.sklearn", params, label)
+
+
+@pytest.mark.parametrize("params", [TREES, LOGISTIC])
+def test_any_name_of_a_column(lab, params):
+    check_names(lab, "train.sklearn", params)
 
 
 def test_columns_come_in_any_order_and_more_of_them(fit):

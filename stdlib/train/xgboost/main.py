@@ -5,7 +5,8 @@ after so many rounds without improvement on a random fraction of the rows, held 
 Input: `train`, a table with the columns of the model's signature. Output: `model`, with `model.ubj`.
 
 The objective follows from the task unless it is given. Strings are categories, natively; missing values stay
-missing.
+missing. The features are c0, c1 and so on in the model, in the order of `encoding` in model.json. Parameters
+name columns, as in `monotone_constraints: {age: 1}` and `interaction_constraints: [["age", "income"]]`.
 """
 
 import re
@@ -25,7 +26,7 @@ def main(step: Step) -> None:
         "seed": step.seed32,
         "tree_method": "hist",
         **objective(data.classes),
-        **(step.params.get("params") or {}),
+        **tenon_boosting.with_codes(step.params.get("params") or {}, data.signature, "c{}".format),
     }
     train = xgboost.DMatrix(data.train, data.train_y, enable_categorical=True)
     evals = (
