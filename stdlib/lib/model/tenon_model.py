@@ -358,6 +358,8 @@ def _write_json(path: Path, doc: Any) -> None:
 def _load_sklearn(folder: Path, info: Mapping[str, Any]) -> Any:
     import joblib
 
+    import tenon_pipeline  # noqa: F401, a pipeline may contain its classes
+
     return joblib.load(folder / "model.joblib")
 
 

@@ -2,7 +2,9 @@
 
 Parameters: `estimator` (import path), `params`, `preprocess` ("auto" or "none"), and `pipeline`, a list of
 {transformer: import path, params, name?, columns?}. A transformer with `columns` runs before the automatic
-preprocessing, on those columns; one without runs after it, on everything.
+preprocessing, on those columns; one without runs after it, on everything. One that takes no table, such as
+TfidfVectorizer, is fitted to each of its `columns`, and runs beside the automatic preprocessing. A matrix
+stays sparse as far as the steps take one.
 Input: `train`, a table with the columns of the model's signature. Output: `model`.
 
 The automatic preprocessing makes dates and timestamps years since 2000, times seconds, and strings categories
