@@ -16,12 +16,16 @@ from tenon_step import Port, Signature, Step, StepError, log, nearest
 
 @dataclass
 class Data:
-    """Encoded features and targets (class numbers if classes), and the part held out, which may be empty."""
+    """Encoded features and targets (class numbers if classes), and the part held out, which may be empty.
+
+    Those of `train` and `held` have the names that the library gets, `features` those of the columns.
+    """
 
     port: Port
     signature: Signature
     encoding: Encoding
     label: dict[str, Any]
+    features: pd.DataFrame
     train: pd.DataFrame
     train_y: np.ndarray
     held: pd.DataFrame
@@ -59,9 +63,9 @@ def read(step: Step) -> Data:
     rounds = step.params.get("rounds") or 100
     if not isinstance(rounds, int) or rounds < 1:
         raise StepError(f"parameter rounds is {rounds!r}, wanted a positive integer")
+    if not port.signature.input:
+        raise StepError(tenon_model.NO_INPUTS)
     frame, y = tenon_model.training_data(step, port.signature)
-    if not len(frame):
-        raise StepError("input train has no rows")
     label = tenon_model.describe(y, port.signature)
     if "classes" in label:
         y = np.searchsorted(np.array(label["classes"], dtype=y.dtype), y)
@@ -72,17 +76,21 @@ def read(step: Step) -> Data:
         if not 0 < fraction < 1:
             raise StepError(f"early_stopping.fraction is {fraction}, wanted a number between 0 and 1")
         held[np.random.default_rng(step.seed32).permutation(len(y))[: max(1, int(len(y) * fraction))]] = True
+        if held.all():
+            raise StepError("early_stopping holds out all rows; there are too few")
         if "classes" in label and len(np.unique(y[~held])) < len(label["classes"]):
             raise StepError("early_stopping holds out all rows of a class; lower its fraction")
     # Categories and classes are those of all rows: the part held out is training data too.
     encoding = Encoding.fit(frame, port.signature, native=True)
-    features = encoding.apply(frame)
+    encoded = encoding.apply(frame)
+    features = encoded.copy(deep=False)
     features.columns = tenon_model.codes(features.shape[1])
     return Data(
         port=port,
         signature=port.signature,
         encoding=encoding,
         label=label,
+        features=encoded,
         train=features[~held],
         train_y=y[~held],
         held=features[held],

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import tenon_step
 from tenon_step import Column, Signature, Step, StepError
@@ -35,13 +36,25 @@ FORMAT = 1
 MOST_PROBABLE = ("_XGBoost", "_LightGBM", "HistGradientBoostingClassifier", "RandomForestClassifier")
 LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "lightgbm")
 
+NO_INPUTS = (
+    "the model has no inputs: every column of the table is the label, a key, the timestamp or excluded"
+)
+
 
 class RefusedValueError(StepError):
     """A value that the model cannot take, in the column `column` of the row `row`."""
 
     def __init__(self, what: str, column: str, row: int, says: str, value: Any) -> None:
         super().__init__(f"{what}: column {column}: {says}: {value} in row {row + 1}")
-        self.column, self.row, self.says = column, row, says
+        self.column, self.row, self.says, self.value = column, row, says, value
+
+
+class NoPredictionError(StepError):
+    """The model gives no prediction for the row `row`."""
+
+    def __init__(self, row: int, says: str) -> None:
+        super().__init__(f"the model has no prediction for row {row + 1}: {says}")
+        self.row, self.says = row, says
 
 
 # --- From tables to features and labels ---
@@ -88,7 +101,34 @@ def labels(data: Any, signature: Signature, what: str = "the input") -> np.ndarr
 def training_data(step: Step, signature: Signature) -> tuple[pd.DataFrame, np.ndarray]:
     """What `prepare` and `labels` make of the input `train`. No other column of it is read."""
     train = step.lazy("train")
+    if not len(train):
+        raise StepError("input train has no rows")
     return prepare(train, signature, "input train"), labels(train, signature, "input train")
+
+
+def check_bounds(table: pa.RecordBatch, signature: Signature) -> None:
+    """RefusedValueError for a value that the signature excludes, as serve.http refuses it."""
+    for c in signature.input:
+        if c.name not in table.schema.names:
+            continue  # `prepare` says so
+        values = table.column(c.name)
+        checks: list[tuple[Any, str]] = []
+        if pa.types.is_floating(values.type):
+            checks.append((pc.is_inf(values), "wanted a finite number"))
+            if not c.nullable:
+                checks.append((pc.is_nan(values), "wanted a finite number"))
+        if c.min is not None:
+            checks.append((pc.less(values, c.min), f"wanted at least {c.min}"))
+        if c.max is not None:
+            checks.append((pc.greater(values, c.max), f"wanted at most {c.max}"))
+        if c.values:
+            known = pc.is_in(values, pa.array(c.values, values.type))
+            wanted = f"wanted one of {', '.join(c.values)}"
+            checks.append((pc.and_(pc.invert(known), pc.is_valid(values)), wanted))
+        for mask, says in checks:
+            if pc.any(mask).as_py():
+                row = pc.index(mask, True).as_py()
+                raise RefusedValueError("the input", c.name, row, says, values[row].as_py())
 
 
 def check_exact(values: np.ndarray, column: str, what: str = "the input") -> None:
@@ -102,7 +142,21 @@ def check_exact(values: np.ndarray, column: str, what: str = "the input") -> Non
     lowest = np.maximum(size & (~size + np.uint64(1)), np.uint64(1))
     if len(bad := np.flatnonzero(size // lowest >= 2**53)):
         row = int(bad[0])
-        raise RefusedValueError(what, column, row, "the model needs floats, and no float64 is", values[row])
+        raise RefusedValueError(
+            what, column, row, "the model needs a float64, which cannot hold this integer", values[row]
+        )
+
+
+def refuse_large(frame: pd.DataFrame, error: Exception, what: str = "the input") -> None:
+    """Says which number a library refused, if `error` is about one that is infinite or too large."""
+    if not any(word in str(error) for word in ("inf", "too large")):
+        return
+    for name in frame.select_dtypes("number"):
+        values = frame[name].to_numpy()
+        if len(bad := np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)):
+            row = int(bad[0])
+            says = "the model takes no number of this size"
+            raise RefusedValueError(what, str(name), row, says, values[row]) from error
 
 
 def check_frame(frame: pd.DataFrame) -> None:
@@ -135,7 +189,7 @@ class Encoding:
 
     Each entry of `columns` has a `name` and `as`: "number" (float), "category" (pandas categorical with fixed
     `categories`; any other value is missing), "text" (left as it is), "years" (since 2000, of dates and
-    timestamps) or "seconds" (of times of the day).
+    timestamps), "seconds" (of times of the day) or "nothing" (always 0, where training had no value).
     """
 
     columns: Sequence[Mapping[str, Any]]
@@ -152,7 +206,10 @@ class Encoding:
                 raise StepError(
                     f'column {c.name}: bytes are no feature; leave it out or say preprocess: "none"'
                 )
-            if c.type in ("date", "timestamp", "timestamptz"):
+            if c.nullable and frame[c.name].isna().all():
+                tenon_step.log(f"note: column {c.name} has no value in the training data: it is not used")
+                entry["as"] = "nothing"
+            elif c.type in ("date", "timestamp", "timestamptz"):
                 entry["as"] = "years"
             elif c.type == "time":
                 entry["as"] = "seconds"
@@ -187,6 +244,8 @@ class Encoding:
 
     def _column(self, values: pd.Series, entry: Mapping[str, Any]) -> Any:
         match entry["as"]:
+            case "nothing":
+                return np.zeros(len(values))
             case "number":
                 check_exact(values.to_numpy(), entry["name"])
                 return values if values.dtype == np.float32 else values.astype(np.float64)
@@ -234,14 +293,16 @@ class Model:
 
         `prediction` is of the label's type, or float64 in a regression. For a classifier that knows
         probabilities, `probability` is that of True if the label is a bool, and otherwise that of the
-        predicted class, and `probabilities`, on demand, is a dict from class to probability.
+        predicted class, and `probabilities`, on demand, is a dict from class to probability. Raises
+        RefusedValueError or NoPredictionError for a row that has no prediction.
         """
         return self.outcome(self.features(data), probabilities)
 
     def outcome(self, features: pd.DataFrame, probabilities: bool = False) -> pd.DataFrame:
         """`predict` for rows that went through `features` already."""
         if not self.classification:
-            values = np.asarray(self.predictor.predict(features), dtype=np.float64).reshape(len(features))
+            values = np.asarray(self._ask("predict", features), dtype=np.float64).reshape(len(features))
+            check_predicted(values)
             return pd.DataFrame({"prediction": values})
         best, p = self.classify(features)
         out = pd.DataFrame(
@@ -263,22 +324,42 @@ class Model:
         p = self.predict_proba(features)
         if p is not None and type(self.predictor).__name__ in MOST_PROBABLE:
             return p.argmax(axis=1), p
-        found = np.asarray(self.predictor.predict(features)).reshape(len(features))
+        found = np.asarray(self._ask("predict", features)).reshape(len(features))
         index = {name: i for i, name in enumerate(self.classes)}
         try:
             return np.array([index[label] for label in found.tolist()], dtype=np.intp), p
         except KeyError as e:
-            raise StepError(f"predict gave {e}, which is no class of the training data") from None
+            row = next(i for i, label in enumerate(found.tolist()) if label not in index)
+            raise NoPredictionError(
+                row, f"predict gave {e}, which is no class of the training data"
+            ) from None
+
+    def _ask(self, method: str, features: pd.DataFrame) -> Any:
+        try:
+            return getattr(self.predictor, method)(features)
+        except ValueError as e:
+            refuse_large(features, e)
+            raise
 
     def predict_proba(self, features: pd.DataFrame) -> np.ndarray | None:
         """Probabilities of shape (rows, classes), in the order of `classes`; None if the model has none."""
         if not hasattr(self.predictor, "predict_proba"):
             return None
-        p = np.asarray(self.predictor.predict_proba(features), dtype=np.float64)
+        p = np.asarray(self._ask("predict_proba", features), dtype=np.float64)
         if p.shape != (len(features), len(self.classes)):
             wanted = (len(features), len(self.classes))
             raise StepError(f"predict_proba gave an array of shape {p.shape}, wanted {wanted}")
+        check_predicted(p)
         return p
+
+
+def check_predicted(values: np.ndarray) -> None:
+    """NoPredictionError for the first row with what is no number."""
+    bad = ~np.isfinite(values)
+    rows = np.flatnonzero(bad.any(axis=1) if bad.ndim > 1 else bad)
+    if len(rows):
+        row = int(rows[0])
+        raise NoPredictionError(row, f"it is {values[row][bad[row]].flat[0]}")
 
 
 def save(folder: Path, signature: Signature, info: Mapping[str, Any]) -> None:
@@ -319,7 +400,8 @@ def describe(y: np.ndarray, signature: Signature) -> dict[str, Any]:
         classes = [c.item() if hasattr(c, "item") else c for c in np.unique(y)]
         if len(classes) < 2:
             raise StepError(
-                f"label {signature.output.name} has only the value {classes[0]!r} in the training data"
+                f"label {signature.output.name} has only the value {label_name(classes[0])} in the "
+                f"{len(y)} rows of the training data; a classifier needs two classes"
             )
         return {"classes": classes}
     return {"quantiles": [float(q) for q in np.quantile(y.astype(np.float64), np.linspace(0, 1, 21))]}

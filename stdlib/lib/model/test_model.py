@@ -25,7 +25,7 @@ def test_integers_that_a_float64_holds_are_exact(value):
 
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63) + 1, 2**60 + 1])
 def test_integers_that_no_float64_holds_are_refused_by_column_row_and_value(value):
-    with pytest.raises(RefusedValueError, match=f"column n: .*no float64 is: {value} in row 2"):
+    with pytest.raises(RefusedValueError, match=f"column n: .*cannot hold this integer: {value} in row 2"):
         tenon_model.check_exact(np.array([1, value], dtype=np.int64), "n")
 
 
@@ -59,7 +59,10 @@ def test_every_trainer_refuses_what_is_not_exact(lab, component, params):
     table = lab.table(rows, [*inputs, label])
     outputs = model_out("regression", inputs, label)
     got = lab.error(component, params=params, inputs={"train": table}, outputs=outputs)
-    assert "column n: the model needs floats, and no float64 is: 9007199254740993 in row 1" in got
+    assert (
+        "column n: the model needs a float64, which cannot hold this integer: 9007199254740993 in row 1"
+        in got
+    )
 
 
 def test_labels_of_a_regression_are_exact_and_finite():

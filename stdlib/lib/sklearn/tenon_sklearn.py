@@ -61,6 +61,8 @@ def fit(
     path, params = spec["estimator"], spec.get("params") or {}
     estimator = make(path, params)
     check_task(estimator, path, signature)
+    if not signature.input and not path.startswith("sklearn.dummy."):
+        raise StepError(tenon_model.NO_INPUTS)
     encoding, pipeline = assemble(spec, estimator, frame, signature)
     random.seed(seed)
     np.random.seed(seed)
@@ -75,6 +77,7 @@ def fit(
         # scikit-learn checks the values of parameters only here.
         if type(e).__name__ == "InvalidParameterError":
             raise StepError(str(e)) from e
+        tenon_model.refuse_large(features, e, "input train")
         raise
     # How many threads trained it is no part of a model, and serving has its own number.
     estimator.set_params(**dict.fromkeys(jobs))

@@ -27,8 +27,6 @@ def main(step: Step) -> None:
     if not step.params.get("estimator"):
         raise StepError("parameter estimator is not set")
     frame, y = tenon_model.training_data(step, port.signature)
-    if not len(frame):
-        raise StepError("input train has no rows")
     fitted = tenon_sklearn.fit(step.params, frame, y, port.signature, step.seed32, step.threads)
     fitted.save(port.path)
     step.metrics(rows=len(frame), features=frame.shape[1])

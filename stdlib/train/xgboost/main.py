@@ -20,6 +20,7 @@ def main(step: Step) -> None:
     import xgboost
 
     import tenon_boosting
+    import tenon_model
 
     data = tenon_boosting.read(step)
     params = {
@@ -28,22 +29,21 @@ def main(step: Step) -> None:
         **objective(data.classes),
         **tenon_boosting.with_codes(step.params.get("params") or {}, data.signature, "c{}".format),
     }
-    train = xgboost.DMatrix(data.train, data.train_y, enable_categorical=True)
-    evals = (
-        [(xgboost.DMatrix(data.held, data.held_y, enable_categorical=True), "held_out")]
-        if data.stop_after
-        else []
-    )
     callbacks: list = [Progress(step)]
     if data.stop_after:
         callbacks.append(xgboost.callback.EarlyStopping(rounds=data.stop_after, save_best=True))
     try:
+        train = xgboost.DMatrix(data.train, data.train_y, enable_categorical=True)
+        evals = []
+        if data.stop_after:
+            evals = [(xgboost.DMatrix(data.held, data.held_y, enable_categorical=True), "held_out")]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             booster = xgboost.train(
                 params, train, data.rounds, evals=evals, callbacks=callbacks, verbose_eval=False
             )
     except xgboost.core.XGBoostError as e:
+        tenon_model.refuse_large(data.features, e, "input train")
         text = re.sub(r"^\[[\d:]+\] \S+: ?", "", str(e).partition("\nStack trace")[0])
         candidates = re.findall(r"candidate: (\S+)", text)
         wrong = str(params.get("objective"))
