@@ -6,7 +6,7 @@ A whole step::
 
     def main(step: tenon_step.Step) -> None:
         people = step.table("people")
-        step.write_table("out", people[people.age >= step.params["min_age"]])
+        step.output("out").write(people[people.age >= step.params["min_age"]])
 
     if __name__ == "__main__":
         tenon_step.run(main)
@@ -106,9 +106,10 @@ class Port:
     digest: str = ""
     version: int = 0
     created: str = ""
+    written: bool = False  # by the step: an output
 
     @classmethod
-    def parse(cls, name: str, doc: Mapping[str, Any]) -> Port:
+    def parse(cls, name: str, doc: Mapping[str, Any], written: bool = False) -> Port:
         return cls(
             name=name,
             kind=doc["kind"],
@@ -122,7 +123,18 @@ class Port:
             digest=doc.get("digest") or "",
             version=doc.get("version") or 0,
             created=doc.get("created") or "",
+            written=written,
         )
+
+    def write(self, data: Any, extra: str = "error") -> int:
+        """Writes `data` as this output table and returns the number of rows, see `Step.write_table`."""
+        if not self.written:
+            raise StepError(f"{self.name} is an input, and inputs are read-only")
+        if self.kind != "table":
+            raise StepError(f"output {self.name} is a {self.kind}, not a table; write to its path")
+        with TableWriter(self.path, self.schema, f"output {self.name}", extra) as writer:
+            writer.write(data)
+        return writer.rows
 
 
 class Step:
@@ -134,7 +146,7 @@ class Step:
         self.component: str = doc.get("component", "")
         self.params: dict[str, Any] = doc.get("params") or {}
         self.inputs = {name: Port.parse(name, p) for name, p in (doc.get("inputs") or {}).items()}
-        self.outputs = {name: Port.parse(name, p) for name, p in (doc.get("outputs") or {}).items()}
+        self.outputs = {name: Port.parse(name, p, True) for name, p in (doc.get("outputs") or {}).items()}
         self.files: dict[str, list[str]] = doc.get("files") or {}
         self.seed: int = doc.get("seed") or 0
         self.resources: dict[str, Any] = doc.get("resources") or {}
@@ -192,14 +204,13 @@ class Step:
     def write_table(self, name: str, data: Any, extra: str = "error") -> int:
         """Writes `data` as the output table `name` and returns the number of rows.
 
-        `data` is a DataFrame, an Arrow table or batch, anything with the Arrow stream interface, a dict of
-        columns or a list of dicts. It is cast to the declared schema, in the declared order. StepError names
-        the column and the wanted and found type if a value does not fit, if a column is missing, or, unless
-        `extra` is "drop", if there is one that is not declared. The same rows always make the same bytes.
+        `data` is a DataFrame of pandas, an Arrow table or batch, anything with the Arrow stream interface,
+        such as a DataFrame of Polars, a dict of columns or a list of dicts. It is cast to the declared
+        schema, in the declared order. StepError names the column and the wanted and found type if a value
+        does not fit, if a column is missing, or, unless `extra` is "drop", if there is one that is not
+        declared. The same rows always make the same bytes.
         """
-        with self.writer(name, extra) as writer:
-            writer.write(data)
-        return writer.rows
+        return self.output(name, "table").write(data, extra)
 
     def metrics(self, values: Mapping[str, float] | None = None, /, **more: float) -> None:
         """Adds to the metrics of the step. What is no finite number is left out, with a note in the log."""

@@ -200,3 +200,24 @@ def test_a_merge_that_made_floats_of_large_integers_is_refused():
     left, right = pd.DataFrame({"k": [1, 2]}), pd.DataFrame({"k": [1], "x": [2**60 + 1]})
     with pytest.raises(StepError, match="column x: wanted int64, found double beyond 2"):
         conform(left.merge(right, how="left"), [Column("k", "int64"), Column("x", "int64", nullable=True)])
+
+
+class Stream:
+    """What Polars and others are to Arrow."""
+
+    def __init__(self, table):
+        self.__arrow_c_stream__ = table.__arrow_c_stream__
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pa.table, lambda rows: Stream(pa.table(rows)), dict])
+def test_an_output_writes_frames(tmp_path, frame):
+    port = {"kind": "table", "path": str(tmp_path / "out"), "schema": [{"name": "x", "type": "int64"}]}
+    step = tenon_step.Step(
+        {"inputs": {"in": port}, "outputs": {"out": port, "page": {**port, "kind": "file"}}}
+    )
+    assert step.output("out").write(frame({"x": [2**60 + 1, 2]})) == 2
+    assert pq.read_table(tmp_path / "out").to_pydict() == {"x": [2**60 + 1, 2]}
+    with pytest.raises(StepError, match="in is an input, and inputs are read-only"):
+        step.input("in").write(frame({"x": [1]}))
+    with pytest.raises(StepError, match="output page is a file, not a table"):
+        step.output("page").write(frame({"x": [1]}))
