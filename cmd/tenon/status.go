@@ -69,15 +69,18 @@ func (a *app) printStatus(s *project.Status) error {
 		text := took(u.Took) + metricsLine(u.Metrics)
 		switch {
 		case u.Kind == ir.Service && u.Phase == state.Ready:
-			text = u.Endpoint + " ready since " + u.Since.Local().Format(time.DateTime)
+			text = "ready since " + u.Since.Local().Format(time.DateTime)
 		case u.Kind == ir.Service && u.Phase == project.Unknown:
 			mark, color = "?", yellow
-			text = fmt.Sprintf("%s unknown: %s", u.Endpoint, u.Message)
+			text = "unknown: " + u.Message
 		case u.Kind == ir.Service:
 			mark, color = "✗", red
-			text = fmt.Sprintf("%s %s: %s; tenon apply replaces it", u.Endpoint, u.Phase, cmp.Or(u.Message, "something other than tenon ended it"))
+			text = fmt.Sprintf("%s: %s; tenon apply replaces it", u.Phase, cmp.Or(u.Message, "something other than tenon ended it"))
 		case u.Kind == ir.Record:
 			text = "written"
+		}
+		if u.Endpoint != "" {
+			text = u.Endpoint + " " + text
 		}
 		fmt.Fprintf(a.stdout, "  %s %s  %s\n", a.paint(color, mark), pad(u.Unit, width), text)
 	}

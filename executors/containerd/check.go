@@ -18,7 +18,7 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	if u.Network == ir.NetworkNone {
 		read := slices.IndexFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
 		switch {
-		case u.Kind == ir.Service:
+		case u.Endpoint != nil:
 			fault("network", "leave network out", "a service listens on the network of the machine")
 		case read >= 0:
 			fault("network", "leave network out", "it reads the endpoint of %s, which it reaches by the network", u.Inputs[read].Unit)
