@@ -184,9 +184,9 @@ class Result:
             "matthews_corrcoef": lambda: m.matthews_corrcoef(y, predicted),
         }
         if self.unseen:
-            shown = ", ".join(map(str, self.unseen[:5]))
             notes.append(
-                f"no metrics of probabilities: the test set has classes that training had not: {shown}"
+                "roc_auc, average_precision, log_loss and brier_score_loss are left out: "
+                f"the test set has classes that training had not: {shown(self.unseen)}"
             )
         elif score is not None:
             one = np.eye(n)[y]
@@ -202,10 +202,13 @@ class Result:
                     else m.average_precision_score(one, score, average="macro")
                 ),
             }
-            if len(np.unique(y)) < n:
+            if lacking := [c for i, c in enumerate(self.model.classes) if i not in y]:
                 for name in ("roc_auc", "average_precision"):
                     del table[name]
-                notes.append("roc_auc and average_precision are left out: the test set lacks a class")
+                lacks = f"the test set lacks the class {shown(lacking)}"
+                notes.append(f"roc_auc and average_precision are left out: {lacks}")
+        else:
+            notes.append("roc_auc and average_precision are left out: the model gives no scores")
         if p is None:
             notes.append("log_loss and brier_score_loss are left out: the model gives no probabilities")
         elif not self.unseen:
@@ -236,6 +239,7 @@ class Result:
         matplotlib.rcParams.update(
             {"svg.hashsalt": "tenon", "svg.fonttype": "none", "figure.figsize": (5.5, 4.5)}
         )
+        matplotlib.rcParams["text.parse_math"] = False  # a class may have any name
         import sklearn.metrics as m
         from sklearn.calibration import CalibrationDisplay
 
@@ -270,6 +274,13 @@ class Result:
         if self.p is not None:
             CalibrationDisplay.from_predictions(self.y, self.p[:, 1], n_bins=10, strategy="quantile")
             finish(folder / "calibration.svg")
+
+
+def shown(classes: list[Any]) -> str:
+    """Some of the classes, as in JSON."""
+    from tenon_model import label_name
+
+    return ", ".join(label_name(c) for c in classes[:5]) + (", ..." if len(classes) > 5 else "")
 
 
 def compute(
