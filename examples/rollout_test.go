@@ -50,7 +50,7 @@ func TestAModelIsRolledOutInACluster(t *testing.T) {
 	fewest := r.watchEndpoints(t)
 	load.until(t, 1)
 
-	contains(t, r.must(r.command("apply", "says=2")...), "✓ deployments/api           ready", "the one before it ended")
+	contains(t, r.must(r.command("apply", "says=2")...), "✓ deployments/api           ready", "stopped the previous version")
 	load.until(t, 2)
 	contains(t, r.must(r.command("plan", "says=2")...), "Nothing to do")
 	second := r.bounded(t)
@@ -69,7 +69,7 @@ func TestAModelIsRolledOutInACluster(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%v was applied:\n%s", bad.version, out)
 		}
-		contains(t, out, "error: deployments/api: "+bad.failure+"\n", "  | "+bad.print+"\n", "The version before it goes on answering.", "tenon apply goes on from here")
+		contains(t, out, "error: deployments/api: "+bad.failure+"\n", "  | "+bad.print+"\n", "The previous version keeps serving.", "tenon apply goes on from here")
 		contains(t, r.must("logs", "deployments/api"), bad.print)
 		contains(t, r.must("status"), "failed: "+bad.failure, "http://rollout-api."+namespace+".svc:8080 ready")
 		contains(t, r.must(r.command("plan", bad.version...)...), "~ deployments/api  update", "Plan: 1 to update; 5 unchanged.")

@@ -91,9 +91,9 @@ func unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
 	}
 	switch {
 	case m.Lineage != p.State.Lineage:
-		return fmt.Errorf("%w: the plan belongs to another state (%s, this one is %s)", ErrMoved, p.State.Lineage, m.Lineage)
+		return fmt.Errorf("%w: the plan belongs to another state (%s instead of %s)", ErrMoved, p.State.Lineage, m.Lineage)
 	case m.Serial != p.State.Serial:
-		return fmt.Errorf("%w: it was at serial %d and is at %d now: plan again", ErrMoved, p.State.Serial, m.Serial)
+		return fmt.Errorf("%w: the serial was %d and is now %d: plan again", ErrMoved, p.State.Serial, m.Serial)
 	}
 	return nil
 }

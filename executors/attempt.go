@@ -81,7 +81,7 @@ func (w *walk) open(ctx context.Context, n *work) (*call, error) {
 			_, err := w.layout.makeRun(c.name) // it may have begun on another machine
 			return c, err
 		}
-		w.discard(ctx, *p, "lost with the apply that was killed")
+		w.discard(ctx, *p, "lost when its apply was killed")
 	}
 	number, err := w.nextAttempt(ctx, n)
 	if err != nil {
@@ -306,13 +306,13 @@ func ended(kind ir.Kind, st state.Status) error {
 	case st.Phase == state.Ready && kind == ir.Service, st.Phase == state.Succeeded && kind == ir.Job:
 		return nil
 	case st.Phase == state.Absent:
-		return errors.New("disappeared: something other than tenon ended it")
+		return errors.New("disappeared: it was not stopped by tenon")
 	case st.Phase == state.Succeeded:
-		return errors.New("exited with 0, and a service has to stay")
+		return errors.New("exited with 0, but a service must keep running")
 	case st.Message != "":
 		return errors.New(st.Message)
 	case st.Signal != "":
-		return fmt.Errorf("was ended by %s", st.Signal)
+		return fmt.Errorf("was killed by %s", st.Signal)
 	}
 	return fmt.Errorf("exited with %d", st.ExitCode)
 }
@@ -331,7 +331,7 @@ func (c *call) fail(ctx context.Context, why error) report {
 	e := Event{Unit: n.unit.ID, Type: EventFailed, Attempt: n.tries, Error: why.Error(), Duration: c.took(), Log: c.log()}
 	if n.tries <= n.unit.Retries && ctx.Err() == nil && !c.stuck {
 		wait := c.backoff(n.tries)
-		e.Type, e.Message = EventRetried, fmt.Sprintf("tried again in %s", wait.Round(time.Millisecond))
+		e.Type, e.Message = EventRetried, fmt.Sprintf("retrying in %s", wait.Round(time.Millisecond))
 		c.tell.tell(e)
 		return report{work: n, verdict: again, wait: wait}
 	}
@@ -428,7 +428,7 @@ func (c *call) destroy(ctx context.Context) bool {
 		err = c.layout.sweepRun(c.name)
 	}
 	if err != nil && c.broken() == nil {
-		c.leave(&UnitError{Unit: c.n.unit.ID, Err: fmt.Errorf("take away %s: %w", c.name, err)})
+		c.leave(&UnitError{Unit: c.n.unit.ID, Err: fmt.Errorf("remove %s: %w", c.name, err)})
 	}
 	return err == nil
 }

@@ -59,7 +59,7 @@ type Collection struct {
 func Collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 	c, err := collect(ctx, o.withDefaults(), k)
 	if err != nil {
-		return nil, fmt.Errorf("look for garbage: %w", err)
+		return nil, fmt.Errorf("find garbage: %w", err)
 	}
 	return c, nil
 }
@@ -132,7 +132,7 @@ func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, b
 			err = json.Unmarshal(b, v)
 		}
 		if err != nil {
-			return fmt.Errorf("what revision %d needs is not known: %w", r.Number, err)
+			return fmt.Errorf("cannot determine what revision %d needs: %w", r.Number, err)
 		}
 	}
 	for _, s := range standing {

@@ -58,7 +58,7 @@ func (w *walk) env(u *ir.Unit) (map[string]string, error) {
 		return nil, nil
 	}
 	if w.o.Secrets == nil {
-		return nil, fmt.Errorf("secret %s: this apply resolves no secrets", u.Secrets[0].Name)
+		return nil, fmt.Errorf("secret %s: this apply does not resolve secrets", u.Secrets[0].Name)
 	}
 	env := make(map[string]string, len(u.Secrets))
 	for _, s := range u.Secrets {
@@ -110,7 +110,7 @@ func (c *call) commit(ctx context.Context) error {
 			return fmt.Errorf("output %s: %w", port, err)
 		}
 		if stored.Digest != a.Digest {
-			return fmt.Errorf("output %s changed after the step had ended: a process that it started must still be writing", port)
+			return fmt.Errorf("output %s changed after the step had ended: a process that it started is still writing", port)
 		}
 		c.vouch(a.Digest)
 	}

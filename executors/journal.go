@@ -153,7 +153,7 @@ func (w *walk) discard(ctx context.Context, p state.Pending, why string) bool {
 	defer cancel()
 	if err := w.dismiss(ctx, p); err != nil {
 		if w.broken() == nil {
-			w.leave(&UnitError{Unit: p.Run.Unit, Err: fmt.Errorf("end what an earlier apply left: %w", err)})
+			w.leave(&UnitError{Unit: p.Run.Unit, Err: fmt.Errorf("stop what an earlier apply left: %w", err)})
 		}
 		return false
 	}
@@ -207,7 +207,7 @@ func (w *walk) move(ctx context.Context) {
 	}
 	for _, p := range left {
 		if w.renamed(p.Run.Unit) != p.Run.Unit {
-			err := errors.New("it cannot be renamed while what an earlier apply left of it runs: end that, and apply again")
+			err := errors.New("it cannot be renamed while a process of an earlier apply runs: stop that process and run tenon apply again")
 			w.leave(&UnitError{Unit: p.Run.Unit, Err: err})
 			w.cancel(err)
 			return

@@ -176,7 +176,7 @@ func TestAUnitForWhichThereIsNoRoomFails(t *testing.T) {
 	whole := on(1, table("features/c", `{"n":2}`))
 	whole.Needs.GPUMemory = 20
 	_, err := b.lend(p, share("a", 30), share("b", 30), whole, table("features/d", `{"n":3}`))
-	if want := "there is no room for it in pool gpus: it waits for 2 shares of GPUs, and deployed services keep them"; failure(t, err, "features/c").Err.Error() != want {
+	if want := "no room in pool gpus: it waits for 2 shares of GPUs, which deployed services hold"; failure(t, err, "features/c").Err.Error() != want {
 		t.Errorf("error %v", err)
 	}
 	if b.told("features/d") != "started finished" {
@@ -210,7 +210,7 @@ func TestABorrowerIsEndedForATeamsGuaranteeAndRunsAgain(t *testing.T) {
 	}
 	runs, err := b.store.Runs(t.Context(), "features/a", 5)
 	b.ok(err)
-	if len(runs) != 2 || runs[0].Outcome != state.Done || runs[1].Outcome != state.Canceled || runs[1].Error != "preempted: its GPUs are owed to features/c" {
+	if len(runs) != 2 || runs[0].Outcome != state.Done || runs[1].Outcome != state.Canceled || runs[1].Error != "preempted: its GPUs are guaranteed to features/c" {
 		t.Errorf("runs: %+v", runs)
 	}
 }

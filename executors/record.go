@@ -124,7 +124,7 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	}
 	w.tell.tell(Event{Unit: u.ID, Type: EventStarted, Attempt: n.tries})
 	if x := w.o.Records[u.Component]; x == nil {
-		err = fmt.Errorf("there is no record %q", u.Component)
+		err = fmt.Errorf("unknown record %q", u.Component)
 	} else if err = w.hold(ctx); err == nil {
 		c.run.Outputs, c.run.Metrics, err = w.write(ctx, u, x)
 	}

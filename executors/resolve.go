@@ -20,7 +20,7 @@ import (
 // examine decides whether a unit has to run, once all its producers are done. The plan
 // decides: it skips units with Reuse and None. It does what the plan says even if a run
 // of the same key is recorded, because the user requested it, or because the recorded run
-// is too old or its artifacts are lost. Only "unless its inputs come out the same" is
+// is too old or its artifacts are lost. Only "unless its inputs turn out unchanged" is
 // decided here, by the run key. What another unit made under the same key in this apply
 // is never made twice.
 func (w *walk) examine(ctx context.Context, n *work) report {
@@ -73,7 +73,7 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 		return false, err
 	}
 	if w.plan.BackTo > 0 && n.key != n.item.Key {
-		return false, fmt.Errorf("it reads data that is not what it was in revision %d", w.plan.BackTo)
+		return false, fmt.Errorf("its data has changed since revision %d", w.plan.BackTo)
 	}
 	if n.unit.Kind != ir.Job {
 		c, ok := w.current[n.unit.ID]
@@ -124,7 +124,7 @@ func (w *walk) resolve(ctx context.Context, n *work) error {
 		return err
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("input %s is not there, although the unit it comes from has ended", unknown[0])
+		return fmt.Errorf("input %s is missing, although its producer has finished", unknown[0])
 	}
 	n.inputs, n.key = inputs, ir.RunKey(n.unit.Digest, inputs)
 	return nil
@@ -155,7 +155,7 @@ func (w *walk) unread(ctx context.Context, n *work) error {
 	}
 	for _, f := range sortedKeys(data) {
 		if n.inputs["file:"+f] != data[f] {
-			return fmt.Errorf("%s changed while the step may have read it", f)
+			return fmt.Errorf("%s changed while the step may have been reading it", f)
 		}
 	}
 	return nil
@@ -294,7 +294,7 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 			}
 		}
 		if !w.o.Artifacts.Has(digest) {
-			return nil, fmt.Errorf("input %s: %w: %s of %s: plan again, and it is made again", in.Port, artifact.ErrMissing, in.From, in.Unit)
+			return nil, fmt.Errorf("input %s: %w: %s of %s: plan again to make it again", in.Port, artifact.ErrMissing, in.From, in.Unit)
 		}
 		if err := w.check(ctx, digest); err != nil {
 			return nil, fmt.Errorf("input %s: %s of %s: %w", in.Port, in.From, in.Unit, err)

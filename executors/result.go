@@ -12,7 +12,7 @@ import (
 )
 
 // ErrMoved means that the state has changed since the plan was made.
-var ErrMoved = errors.New("the state has moved since the plan was made")
+var ErrMoved = errors.New("the state has changed since the plan was made")
 
 // A Result is the outcome of an apply.
 type Result struct {

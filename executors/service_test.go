@@ -148,7 +148,7 @@ func TestAPredecessorThatCannotBeEndedIsToldAndEndedNextTime(t *testing.T) {
 	b.fake.behave["deployments/s"] = behaviour{undying: errors.New("no answer")}
 	_, err := b.apply(service("deployments/s", `{"n":2}`))
 	u := failure(t, err, "deployments/s")
-	if want := "it is ready, but the one before it could not be ended: no answer"; u.Err.Error() != want {
+	if want := "it is ready, but the previous version could not be stopped: no answer"; u.Err.Error() != want {
 		t.Errorf("error %q", u)
 	}
 	if n := len(b.fake.alive()); n != 2 {
@@ -228,7 +228,7 @@ func TestRulesAreWrittenMovedAndRemoved(t *testing.T) {
 	expect("undeclared", "")
 
 	_, err = b.apply(rules("c", "../c.rules.yml", "x"))
-	if u := failure(t, err, "slos/c"); u.Err.Error() != `"../c.rules.yml" is no name of a file of rules` {
+	if u := failure(t, err, "slos/c"); u.Err.Error() != `"../c.rules.yml" is not a file name of rules` {
 		t.Errorf("error %q", u)
 	}
 }

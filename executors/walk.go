@@ -187,7 +187,7 @@ func (w *walk) plant(ctx context.Context) error {
 			}
 			from := w.byID[in.Unit]
 			if from == nil {
-				return fmt.Errorf("the plan is damaged: %s reads from %s, which it does not hold", n.unit.ID, in.Unit)
+				return fmt.Errorf("the plan is damaged: %s reads from %s, which it does not contain", n.unit.ID, in.Unit)
 			}
 			nodes[from.node].next = append(nodes[from.node].next, i)
 		}
@@ -298,7 +298,7 @@ func (w *walk) start(ctx context.Context, n *work) {
 // A preemption is the reason to end a job that has borrowed its GPUs.
 type preemption struct{ by string }
 
-func (p *preemption) Error() string { return "preempted: its GPUs are owed to " + p.by }
+func (p *preemption) Error() string { return "preempted: its GPUs are guaranteed to " + p.by }
 
 // makeRoom handles the case that nothing runs and yet some units wait. It first ends what
 // a killed apply left of others, then what is no longer declared. Units that still do not
@@ -322,7 +322,7 @@ func (w *walk) makeRoom(ctx context.Context) bool {
 	for _, i := range w.sched.takeQueued() {
 		n := w.works[i]
 		c := w.sched.nodes[i].claim
-		err := fmt.Errorf("there is no room for it in pool %s: it waits for %s, and deployed services keep them",
+		err := fmt.Errorf("no room in pool %s: it waits for %s, which deployed services hold",
 			c.pool, partsOf(w.sched.pools[c.pool].gpus.pool, c.parts.Total()))
 		w.leave(&UnitError{Unit: n.unit.ID, Err: err})
 		n.ended, n.failed = true, true

@@ -37,7 +37,7 @@ func (m *maker) decide(u *ir.Unit) (Item, error) {
 	if c, ok := m.current[u.ID]; ok {
 		l.current = &c
 		if becomesOther(u, c) {
-			return Item{}, fmt.Errorf("it is a %s and stands as a service: rename it, so that the service can end", u.Kind)
+			return Item{}, fmt.Errorf("it is a %s but deployed as a service: rename it, so that the service can be stopped", u.Kind)
 		}
 	}
 	var err error
@@ -150,7 +150,7 @@ func (m *maker) job(item *Item, l *look) (err error) {
 	good := l.run != nil && len(l.fault) == 0
 	switch {
 	case m.forced[l.u.ID]:
-		item.Action, item.Reasons = Run, []Reason{{What: "asked for"}}
+		item.Action, item.Reasons = Run, []Reason{{What: "requested"}}
 	case good && len(l.unknown) == 0:
 		err = m.reuse(item, l)
 	case good:
@@ -196,7 +196,7 @@ func (m *maker) standingUnit(item *Item, l *look) (err error) {
 		item.Action = Create
 		item.Reasons, err = m.why(l)
 	case m.forced[l.u.ID]:
-		item.Action, item.Reasons = m.again(l), []Reason{{What: "asked for"}}
+		item.Action, item.Reasons = m.again(l), []Reason{{What: "requested"}}
 	case dead != nil:
 		item.Action, item.Reasons = m.again(l), dead
 		if !same || len(l.unknown) > 0 {
@@ -283,7 +283,7 @@ func (m *maker) dead(l *look) []Reason {
 		if m.in.Inspector == nil || l.u.Kind != ir.Service {
 			return nil
 		}
-		return []Reason{{What: "it was never seen to run"}}
+		return []Reason{{What: "it never ran"}}
 	}
 	st, looked := m.statuses[l.u.ID]
 	if !looked {
@@ -291,11 +291,11 @@ func (m *maker) dead(l *look) []Reason {
 	}
 	switch {
 	case st.Phase == state.Absent && l.u.Kind == ir.Service:
-		return []Reason{{What: "it is gone: nothing runs"}}
+		return []Reason{{What: "it is gone: no process runs"}}
 	case st.Phase == state.Absent:
 		return []Reason{{What: "it is gone"}}
 	case st.Phase == state.Running && l.u.Kind == ir.Service:
-		return []Reason{{What: "it runs and is " + cmp.Or(st.Message, "not ready")}}
+		return []Reason{{What: "it runs but is " + cmp.Or(st.Message, "not ready")}}
 	case st.Phase != state.Failed:
 		return nil
 	case st.Signal != "":

@@ -302,7 +302,7 @@ func forced(sys *ir.System, names []string) (map[string]bool, error) {
 	var errs []error
 	for _, n := range names {
 		if byName[n] == nil {
-			errs = append(errs, fmt.Errorf("rerun %s: there is no such unit or entity%s", n, didYouMean(n, slices.Sorted(maps.Keys(byName)))))
+			errs = append(errs, fmt.Errorf("rerun %s: no such unit or entity%s", n, didYouMean(n, slices.Sorted(maps.Keys(byName)))))
 		}
 		for _, id := range byName[n] {
 			units[id] = true

@@ -31,7 +31,7 @@ func PlanRollback(ctx context.Context, past Past, in Inputs) (*Plan, error) {
 	m := newMaker(ctx, in)
 	p, err := m.rollback(past)
 	if err != nil {
-		return nil, fmt.Errorf("bring revision %d back: %w", past.Revision, err)
+		return nil, fmt.Errorf("roll back to revision %d: %w", past.Revision, err)
 	}
 	return p, nil
 }
@@ -83,13 +83,13 @@ func (m *maker) rollback(past Past) (*Plan, error) {
 // recallUnit plans to restore a unit as it was deployed under that key.
 func (m *maker) recallUnit(u *ir.Unit, stood state.Stood, check func(context.Context, string) error) (Item, error) {
 	if stood.Key == "" {
-		return Item{}, errors.New("what stood of it was not recorded")
+		return Item{}, errors.New("its deployment was not recorded")
 	}
 	l := look{u: u, key: stood.Key}
 	if c, ok := m.current[u.ID]; ok {
 		l.current = &c
 		if becomesOther(u, c) {
-			return Item{}, fmt.Errorf("it was a %s and stands as a service: tenon destroy first", u.Kind)
+			return Item{}, fmt.Errorf("it was a %s but is deployed as a service: run tenon destroy first", u.Kind)
 		}
 	}
 	run, err := m.stood(&l, stood)
@@ -126,7 +126,7 @@ func (m *maker) stood(l *look, stood state.Stood) (run *state.Run, err error) {
 		run, err = m.recordedRun(l)
 	}
 	if errors.Is(err, state.ErrNotFound) || err == nil && (run == nil || run.Key != stood.Key) {
-		return nil, errors.New("its run is not recorded any more")
+		return nil, errors.New("its run is no longer recorded")
 	}
 	return run, err
 }

@@ -89,7 +89,7 @@ func TestPlanRollback(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff([]string{"replace deployments/new: it is gone: nothing runs", "replace deployments/api: it is gone: nothing runs"}, lines(p)); d != "" {
+		if d := cmp.Diff([]string{"replace deployments/new: it is gone: no process runs", "replace deployments/api: it is gone: no process runs"}, lines(p)); d != "" {
 			t.Error(d)
 		}
 	})
@@ -113,8 +113,8 @@ func TestPlanRollback(t *testing.T) {
 		delete(past.Standing, "deployments/old")
 		_, err := w.rollback(past)
 		for _, want := range []string{
-			"bring revision 1 back: ", "sources/a: its artifact table is lost", "models/m/train: its artifact table is lost",
-			"deployments/old: what stood of it was not recorded",
+			"roll back to revision 1: ", "sources/a: its artifact table is lost", "models/m/train: its artifact table is lost",
+			"deployments/old: its deployment was not recorded",
 		} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v, want %s", err, want)
@@ -127,7 +127,7 @@ func TestPlanRollback(t *testing.T) {
 		w.apply(w.plan(batch))
 		past := w.past(batch)
 		w.apply(w.plan(sys(service("deployments/api"))))
-		if _, err := w.rollback(past); err == nil || !strings.Contains(err.Error(), "deployments/api: it was a job and stands as a service: tenon destroy first") {
+		if _, err := w.rollback(past); err == nil || !strings.Contains(err.Error(), "deployments/api: it was a job but is deployed as a service: run tenon destroy first") {
 			t.Errorf("error %v", err)
 		}
 	})

@@ -50,7 +50,7 @@ func (a *app) printDiffMarkdown(d *project.Diff) error {
 	}
 	end()
 	if rows := impactRows(d.Impact); len(rows) > 0 {
-		b.WriteString("\n#### Because of it\n\n")
+		b.WriteString("\n#### As a consequence\n\n")
 		for _, r := range rows {
 			var names []string
 			for _, n := range r.names {

@@ -44,7 +44,7 @@ func preparing(p *planner.Plan) string {
 		line = fmt.Sprintf("Before units start, %s prepared: %s to install", areOf(s.Count), plural(int64(s.Packages), "package"))
 	}
 	if s.Time > 0 {
-		line += fmt.Sprintf("; about %s, as it took before", took(s.Time))
+		line += fmt.Sprintf("; about %s, based on earlier runs", took(s.Time))
 	}
 	return line + "."
 }

@@ -80,7 +80,7 @@ func (e *Entry) Put(inputs []fingerprint.Read, r *compiler.Result) {
 	}
 	body, err := encode(r)
 	if err != nil {
-		e.told(fmt.Errorf("the compiled system is not kept: %w", err))
+		e.told(fmt.Errorf("cannot cache the compiled system: %w", err))
 		return
 	}
 	e.write(inputs, body)
@@ -98,7 +98,7 @@ func (e *Entry) write(inputs []fingerprint.Read, body []byte) {
 		err = write(e.path, seal(head, body))
 	}
 	if err != nil {
-		e.told(fmt.Errorf("the compiled system is not kept: %w", err))
+		e.told(fmt.Errorf("cannot cache the compiled system: %w", err))
 	}
 }
 

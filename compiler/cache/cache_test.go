@@ -303,7 +303,7 @@ func TestAFailedWriteIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Put(nothing, small)
-	if len(*told) != 1 || !strings.HasPrefix((*told)[0], "the compiled system is not kept: ") {
+	if len(*told) != 1 || !strings.HasPrefix((*told)[0], "cannot cache the compiled system: ") {
 		t.Errorf("told %q", *told)
 	}
 }

@@ -20,7 +20,7 @@ import (
 
 // errImageGone means that the snapshot of a loaded image is missing: somebody removed
 // it.
-var errImageGone = errors.New("the image is not in containerd any more")
+var errImageGone = errors.New("the image is no longer in containerd")
 
 // errUnmade means that there is no container, so that nothing can have run.
 var errUnmade = errors.New("make the container")

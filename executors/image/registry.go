@@ -53,12 +53,12 @@ func (n named) String() string {
 func parse(ref string) (named, error) {
 	r, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return named{}, fmt.Errorf("%q is no name of an image, such as %s: %w", ref, DefaultBase, err)
+		return named{}, fmt.Errorf("%q is not an image name, such as %s: %w", ref, DefaultBase, err)
 	}
 	n := named{host: reference.Domain(r), path: reference.Path(r)}
 	if d, ok := r.(reference.Digested); ok {
 		if n.digest, err = v1.NewHash(d.Digest().String()); err != nil {
-			return named{}, fmt.Errorf("%q is no name of an image: %w", ref, err)
+			return named{}, fmt.Errorf("%q is not an image name: %w", ref, err)
 		}
 	} else {
 		r = reference.TagNameOnly(r)
@@ -155,7 +155,7 @@ func (s *Store) fetch(ctx context.Context, ref string, d v1.Descriptor) (err err
 		return s.explain(ctx, n, err)
 	}
 	if err != nil || sum.hash() != d.Digest {
-		return fmt.Errorf("of %s the registry sent something else than %s: it is not kept; if it is so again, the registry or a mirror of it is damaged", n.name(), d.Digest)
+		return fmt.Errorf("%s: the registry sent other content than %s, which was discarded; if this happens again, the registry or its mirror is damaged", n.name(), d.Digest)
 	}
 	return s.adopt(f, d.Digest)
 }
@@ -175,7 +175,7 @@ func (s *Store) Push(ctx context.Context, img v1.Image, ref string) (string, err
 		return "", err
 	}
 	if n.digest != (v1.Hash{}) {
-		return "", fmt.Errorf("an image is pushed under a name with a tag, not a digest: %s", n.name())
+		return "", fmt.Errorf("an image must be pushed with a tag, not with a digest: %s", n.name())
 	}
 	h, err := img.Digest()
 	if err != nil {
@@ -231,7 +231,7 @@ func (s *Store) Publish(ctx context.Context, img v1.Image, repository string) (s
 		return "", err
 	}
 	if last := repository[strings.LastIndexByte(repository, '/')+1:]; strings.ContainsAny(last, ":@") {
-		return "", fmt.Errorf("%q is no repository: leave out what follows the last colon, images are known by their digests", repository)
+		return "", fmt.Errorf("%q is not a repository: remove the part after the last colon, because tenon refers to images by digest", repository)
 	}
 	if n.digest, err = img.Digest(); err != nil {
 		return "", err

@@ -135,7 +135,7 @@ func (l *link) ended(ctx context.Context, r record, m *corev1.ConfigMap) error {
 	defer cancel()
 	err := l.gone(limited, m)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("its pods do not end: see `kubectl -n %s get pods -l %s=%s`; a node that does not answer keeps them", r.Namespace, labelTask, r.Name)
+		return fmt.Errorf("its pods do not stop: see `kubectl -n %s get pods -l %s=%s`; a node that does not answer may keep them", r.Namespace, labelTask, r.Name)
 	}
 	return err
 }

@@ -47,7 +47,7 @@ const detachedGrace = 5 * time.Minute
 // for a detached apply.
 func (e *Executor) DetachedStore() (string, error) {
 	if e.opts.Detached == nil {
-		return e.opts.Store, errors.New("add detached: {state_secret: NAME}, a Secret with TENON_STATE as pods reach it, and a service account by `tenon rbac`")
+		return e.opts.Store, errors.New("add detached: {state_secret: NAME}, a Secret with TENON_STATE as pods reach it, and a service account from `tenon rbac`")
 	}
 	return e.opts.Store, nil
 }
@@ -175,7 +175,7 @@ func (d detachedApply) Status(ctx context.Context) (st state.Status, err error) 
 		return err
 	})
 	if err != nil {
-		return st, fmt.Errorf("look at the detached apply %s: %w", d.name, err)
+		return st, fmt.Errorf("inspect the detached apply %s: %w", d.name, err)
 	}
 	return st, nil
 }
@@ -210,7 +210,7 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 			st.Phase = state.Failed
 			if end := terminated(p); end != nil && end.Message != "" { // the tail of its log
 				lines := strings.Split(strings.TrimSpace(end.Message), "\n")
-				st.Message += ", and said last: " + oneLine(lines[len(lines)-1])
+				st.Message += ", last output: " + oneLine(lines[len(lines)-1])
 			}
 		}
 		return st, nil
@@ -218,7 +218,7 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 	y, err := d.e.delay(ctx, l, record{Name: d.name}, job, current(job, pods))
 	st.Message = y.message
 	if p := last(pods); st.Message == "" && p != nil && p.Status.Phase == corev1.PodFailed {
-		st.Message = "its last pod did not come to the end, and another one is made: tenon logs tells more"
+		st.Message = "its last pod did not finish, and another one is being created: see tenon logs"
 	}
 	return st, err
 }
@@ -260,7 +260,7 @@ func (d detachedApply) End(ctx context.Context) error {
 		return l.gone(ctx, owner)
 	})
 	if err != nil {
-		return fmt.Errorf("end the detached apply %s: %w", d.name, err)
+		return fmt.Errorf("stop the detached apply %s: %w", d.name, err)
 	}
 	return nil
 }

@@ -291,7 +291,7 @@ func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool
 			}
 			r.explainEnd(st, nil, p)
 			if st.ExitCode == 0 {
-				st.Phase, st.Message = state.Failed, "exit 0, but a service has to stay up"
+				st.Phase, st.Message = state.Failed, "exit 0, but a service must keep running"
 			}
 			return p
 		}

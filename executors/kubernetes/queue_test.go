@@ -140,7 +140,7 @@ func TestAJobInAQueue(t *testing.T) {
 	task.Unit.Kubernetes = &ir.Placement{Queue: "research"}
 	h := apply(t, e, task)
 	end := wait(t, e, h)
-	const waits = `it is in queue \"research\" until it is let in`
+	const waits = `it waits in queue \"research\" for admission`
 	has(t, filepath.Join(task.Dir, executors.ProgressFile), `"waits":"`+waits+`"`)
 	st, err := e.Inspect(t.Context(), h)
 	if err != nil || st.Phase != state.Running || !st.Queued || !st.Started.IsZero() {

@@ -17,7 +17,7 @@ type registry struct{ to Registry }
 func (r registry) Write(ctx context.Context, rec executors.Record) (map[string]artifact.Artifact, map[string]float64, error) {
 	model, ok := rec.Inputs["model"]
 	if !ok {
-		return nil, nil, errors.New("it has no input model")
+		return nil, nil, errors.New("it has no input named model")
 	}
 	if _, err := r.to.Register(ctx, state.ModelVersion{
 		Model: rec.Unit.Entity, Digest: model.Digest, Key: model.Key, Metrics: rec.Metrics, Created: rec.Now,

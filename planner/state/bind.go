@@ -86,7 +86,7 @@ func boundTo(dir string) (*bound, error) {
 		err = json.Unmarshal(text, b)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("whose folder it is: %s: %w", path, err)
+		return nil, fmt.Errorf("find the owner of the folder: %s: %w", path, err)
 	}
 	return b, nil
 }

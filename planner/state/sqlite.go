@@ -25,7 +25,7 @@ const (
 	application  = 0x74656e6e
 	folderRights = "the folder and its files must be writable by the user who runs tenon"
 	// folderAnew is the remedy when the state in a folder is lost.
-	folderAnew = "restore it from a backup, with its -wal if it has one; without one, end what still runs and move the folder away to start over"
+	folderAnew = "restore it from a backup, with its -wal if it has one; without one, stop what still runs and move the folder away to start over"
 )
 
 // An sqlite is a database in a folder.
@@ -238,7 +238,7 @@ func (f *sqlite) explain(doing string, err error) error {
 	var se sqlite3.Error
 	if errors.As(err, &se) {
 		if se.Code == sqlite3.ErrFull || se.SystemErrno == syscall.ENOSPC {
-			return fmt.Errorf("%s: no space left on the disk of %s: free some and do it again: %w", doing, f.path, err)
+			return fmt.Errorf("%s: no space left on the disk of %s: free some and try again: %w", doing, f.path, err)
 		}
 		switch se.Code {
 		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:

@@ -179,7 +179,7 @@ func known(where, way string, version int) (int, error) {
 	case version > Version:
 		return 0, &NewerError{Path: where, Version: version}
 	case version < 1:
-		return 0, &DamagedError{Path: where, Err: fmt.Errorf("layout %d is not known", version), Way: way}
+		return 0, &DamagedError{Path: where, Err: fmt.Errorf("unknown layout %d", version), Way: way}
 	}
 	return version, nil
 }

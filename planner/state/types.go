@@ -102,7 +102,7 @@ type Run struct {
 	Metrics    map[string]float64           `json:"metrics,omitempty"`
 	Usage      Usage                        `json:"usage,omitzero"`
 	// Prepared is how long it took to prepare what the run needed, such as a Python
-	// environment, before it began. It is 0 if everything existed.
+	// environment, before it started. It is 0 if everything existed.
 	Prepared time.Duration `json:"prepared_ns,omitempty"`
 	Devices  []string      `json:"devices,omitempty"` // reserved while it runs
 	Error    string        `json:"error,omitempty"`

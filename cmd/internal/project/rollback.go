@@ -22,7 +22,7 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 		case r.Standing == "":
 			err = w.notWhole(ctx, r)
 		case r.Act == state.Destroy:
-			err = fmt.Errorf("@%d took everything away: tenon destroy does that again", r.Number)
+			err = fmt.Errorf("@%d removed everything: use tenon destroy to do that again", r.Number)
 		}
 		return r, err
 	}
@@ -40,7 +40,7 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 	if r := earlier(revisions, now); r != nil {
 		return r, nil
 	}
-	return nil, fmt.Errorf("no earlier revision was applied whole%s", thereIs(revisions))
+	return nil, fmt.Errorf("no earlier revision was fully applied%s", thereIs(revisions))
 }
 
 // earlier returns the revision to go back to, given all of them, newest first. now is the
@@ -93,18 +93,18 @@ func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 	if err != nil {
 		return err
 	}
-	why := "it failed, so it was never deployed as a whole"
+	why := "it failed, so it was never fully deployed"
 	switch r.Outcome {
 	case state.Done:
 		why = "an older tenon applied it and did not record what was deployed"
 	case state.Started:
-		why = "it has not ended"
+		why = "it has not finished"
 	case state.Killed:
-		why = "it was killed, so it was never deployed as a whole"
+		why = "it was killed, so it was never fully deployed"
 	case state.Canceled:
-		why = "it was stopped, so it was never deployed as a whole"
+		why = "it was stopped, so it was never fully deployed"
 	}
-	return fmt.Errorf("@%d cannot be brought back: %s%s", r.Number, why, thereIs(all))
+	return fmt.Errorf("cannot roll back to @%d: %s%s", r.Number, why, thereIs(all))
 }
 
 // thereIs lists the newest revisions that can be restored.
@@ -118,7 +118,7 @@ func thereIs(all []state.Revision) string {
 	if len(whole) == 0 {
 		return ""
 	}
-	return "; there is " + strings.Join(whole, ", ")
+	return "; available: " + strings.Join(whole, ", ")
 }
 
 // PlanRollback returns the plan that restores a revision.
@@ -153,7 +153,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 	}
 	p, err := planner.PlanRollback(ctx, past, in)
 	if err != nil {
-		return nil, fmt.Errorf("%w\nTo make it again, apply the sources of that time", err)
+		return nil, fmt.Errorf("%w\nTo rebuild it, apply the sources of that revision", err)
 	}
 	var starts []ir.Unit
 	for _, i := range p.Items {
@@ -165,7 +165,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 	for _, u := range starts {
 		for _, digest := range codeOf(u) {
 			if p.Blobs[digest] == nil {
-				return nil, fmt.Errorf("%s cannot be brought back: its code is not kept any more (%s)", u.ID, artifact.Short(digest))
+				return nil, fmt.Errorf("cannot restore %s: its code is no longer kept (%s)", u.ID, artifact.Short(digest))
 			}
 		}
 	}

@@ -270,7 +270,7 @@ func TestCloudsThatRefuse(t *testing.T) {
 func TestCloudsWithoutTheBucket(t *testing.T) {
 	onFakes(t, func(t *testing.T, f *fake) {
 		url := strings.NewReplacer("gs://bucket", "gs://other", "azblob://container", "azblob://other").Replace(f.url)
-		if _, err := remote.OpenHasty(t.Context(), url); err == nil || !strings.Contains(err.Error(), `"other": make it, or correct the URL`) {
+		if _, err := remote.OpenHasty(t.Context(), url); err == nil || !strings.Contains(err.Error(), `"other": create it, or correct the URL`) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -465,7 +465,7 @@ func TestServerThatIsNotThere(t *testing.T) {
 	gone.Close()
 	for endpoint, why := range map[string]string{
 		gone.URL:            "connection refused",
-		"http://s3.invalid": "no host has the name s3.invalid",
+		"http://s3.invalid": "unknown host s3.invalid",
 	} {
 		_, err := remote.OpenHasty(t.Context(), "s3://bucket?region=us-east-1&use_path_style=true&endpoint="+endpoint)
 		if err == nil {

@@ -107,7 +107,7 @@ func TestIngestSaysWhereCSVIsWrong(t *testing.T) {
 		{"a column twice", "id,id,name,x,ok,day,at\n", duck.CSV{}, `a.csv:1: the header names column "id" twice`},
 		{"another delimiter", "id;name;x;ok;day;at\n1;a;;;;\n", duck.CSV{}, `a.csv:1: column "id" is missing: the header is one field, perhaps delimiter: ";" is meant`},
 		{"an open quote", head + ok + "1,\"abc\n", duck.CSV{}, `a.csv:3: a quote is opened and not closed; the file may be truncated`},
-		{"text after a quote", head + ok + "1,\"abc\"d,,,,\n", duck.CSV{}, `a.csv:3: a field in quotes is followed by something else than the delimiter`},
+		{"text after a quote", head + ok + "1,\"abc\"d,,,,\n", duck.CSV{}, `a.csv:3: a field in quotes is followed by other content than the delimiter`},
 		{"mixed line ends", head + "1,a,1,t,2024-01-02,2024-01-02\r\n", duck.CSV{}, `a.csv:2: the line ends differently from the first one (LF, CRLF)`},
 		{"not UTF-8", head + ok + "1,caf\xe9,,,,\n", duck.CSV{}, `a.csv:3: byte 56 (0xe9) is not UTF-8; if the file is in another encoding, say so, such as encoding: "latin-1"`},
 		{"not UTF-8 in a column that is not declared", "junk," + head + "\xe9," + ok, duck.CSV{}, `a.csv:2: byte 26 (0xe9) is not UTF-8; if the file is in another encoding, say so, such as encoding: "latin-1"`},

@@ -73,7 +73,7 @@ def fit(
         if type(e).__name__ == "InvalidParameterError":
             raise StepError(str(e)) from e
         raise
-    # How many threads trained it is no part of a model, and serving has its own number.
+    # How many threads trained it cannot be part of a model, and serving has its own number.
     estimator.set_params(**dict.fromkeys(jobs))
     info = {
         "flavour": "sklearn",

@@ -65,7 +65,7 @@ def main(step: Step) -> None:
             cursor.execute("SET SESSION TRANSACTION READ ONLY")
             cursor.execute(query)
             if cursor.description is None:
-                raise StepError("the query gives no rows: it has to be a SELECT")
+                raise StepError("the query returns no rows: it has to be a SELECT")
             with step.writer("out") as writer:
                 convert = Converter(cursor.description, columns)
                 writer.write(convert([]))

@@ -143,7 +143,7 @@ def test_no_rows_is_a_table(query):
             "CREATE TABLE n AS SELECT 1 AS n",
             "the query failed: Cannot execute statement in a READ ONLY transaction",
         ),
-        ("SET @a = 1", "the query gives no rows: it has to be a SELECT"),
+        ("SET @a = 1", "the query returns no rows: it has to be a SELECT"),
         ("SELECT NULL AS n", "not nullable, found 1 nulls"),
     ],
 )

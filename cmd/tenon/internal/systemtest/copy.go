@@ -50,7 +50,7 @@ func (t *test) put(d *directive, root *os.Root) error {
 	file := d.args[0]
 	s := t.archive.use(file)
 	if s == nil {
-		return fmt.Errorf("the section -- %s -- is missing: it is what the file holds", file)
+		return fmt.Errorf("section -- %s -- is missing: it is the content of the file", file)
 	}
 	err := root.MkdirAll(path.Dir(file), 0o700)
 	if err == nil {
@@ -62,7 +62,7 @@ func (t *test) put(d *directive, root *os.Root) error {
 		err = root.WriteFile(file, []byte(s.text), 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("%s cannot be written below the system: %w", file, err)
+		return fmt.Errorf("cannot write %s in the system's folder: %w", file, err)
 	}
 	return nil
 }
@@ -72,14 +72,14 @@ func (t *test) edit(d *directive, root *os.Root) error {
 	file, before, after := d.args[0], d.args[1], d.args[2]
 	b, err := root.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("%s cannot be edited: %w", file, err)
+		return fmt.Errorf("cannot edit %s: %w", file, err)
 	}
 	text := string(b)
 	switch n := strings.Count(text, before); {
 	case n == 0:
-		return fmt.Errorf("the edit is stale: %s does not hold %q%s", file, before, nearestLine(file, before, text))
+		return fmt.Errorf("the edit is stale: %s does not contain %q%s", file, before, nearestLine(file, before, text))
 	case n > 1:
-		return fmt.Errorf("the edit is not clear: %s holds %q %d times, on %s", file, before, n, linesOf(text, before))
+		return fmt.Errorf("the edit is ambiguous: %s contains %q %d times, on %s", file, before, n, linesOf(text, before))
 	}
 	return root.WriteFile(file, []byte(strings.Replace(text, before, after, 1)), 0o600)
 }

@@ -64,7 +64,7 @@ type Failure struct {
 }
 
 // ErrNone is returned where a system has no tests.
-var ErrNone = errors.New("there are no tests")
+var ErrNone = errors.New("no tests")
 
 // Run runs the tests side by side and reports them in the order of their names.
 func Run(ctx context.Context, o Options, report func(Result)) error {
@@ -123,7 +123,7 @@ func (r *runner) await(result <-chan Result, file string) Result {
 // find lists the files of the tests, and those that look like one and are not.
 func find(o Options) ([]string, error) {
 	if info, err := os.Stat(o.Dir); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("there is no folder %s", o.Dir)
+		return nil, fmt.Errorf("no such folder: %s", o.Dir)
 	}
 	entries, err := os.ReadDir(filepath.Join(o.Dir, Folder))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -151,7 +151,7 @@ func find(o Options) ([]string, error) {
 	case tests == 0 && len(files) == 0:
 		return nil, ErrNone
 	case len(files) == 0:
-		return nil, fmt.Errorf("none of %d tests is called like %q", tests, o.Only)
+		return nil, fmt.Errorf("none of %d tests matches %q", tests, o.Only)
 	}
 	return files, nil
 }
@@ -220,7 +220,7 @@ func (t *test) failure(f Failure) { t.res.Failures = append(t.res.Failures, f) }
 
 func (t *test) run(ctx context.Context) {
 	if filepath.Ext(t.res.File) != ".txtar" {
-		t.fail(0, "it is not run: tests end in .txtar")
+		t.fail(0, "not run: the names of tests end in .txtar")
 		return
 	}
 	b, err := os.ReadFile(filepath.Join(t.Dir, filepath.FromSlash(t.res.File)))
@@ -266,7 +266,7 @@ func (t *test) compiles(c compiled) bool {
 		t.fail(0, "%v", c.err)
 	case expected && c.faults == "":
 		t.archive.use("errors")
-		t.fail(t.head.errors.line, "the system compiles, and errors are expected")
+		t.fail(t.head.errors.line, "the system compiles, but errors are expected")
 		return false
 	case expected:
 		t.golden(t.head.errors, "errors", c.faults)
@@ -293,7 +293,7 @@ func (t *test) golden(d *directive, name, now string) {
 }
 
 func missing(d *directive, name, now string) Failure {
-	return Failure{Line: d.line, Message: fmt.Sprintf("the section -- %s -- is missing; --update writes it", name), golden: name, now: now}
+	return Failure{Line: d.line, Message: fmt.Sprintf("section -- %s -- is missing; use --update to write it", name), golden: name, now: now}
 }
 
 // orphans fails the test for sections that no directive names: they would look
@@ -303,6 +303,6 @@ func (t *test) orphans() {
 		if s.used {
 			continue
 		}
-		t.fail(s.line, "the section -- %s -- is an orphan: %s", s.name, t.head.uses(s.name))
+		t.fail(s.line, "section -- %s -- is unused: %s", s.name, t.head.uses(s.name))
 	}
 }
