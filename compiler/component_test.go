@@ -128,7 +128,7 @@ func TestALinkAmongTheCodeOfAComponentIsRefused(t *testing.T) {
 		"has a link in its code, from rows/main.py to " + outside: replace("rows/main.py", filepath.Join(outside, "main.py")),
 		"has a link in its code, from rows/sub to " + outside:     replace("rows/sub", outside),
 		"has a link in its code, from rows/sub to ../../lake":     replace("rows/sub", "../../lake"),
-		`has a link or a file "rows" where the folder`:          replace("rows", outside),
+		`has a link or a file "rows" where the folder`:            replace("rows", outside),
 	} {
 		_, err := host(t, edit)
 		var faults diag.List

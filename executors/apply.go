@@ -239,27 +239,27 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 		res.Outcome = state.Done
 	}
 	ctx = context.WithoutCancel(ctx)
-	standing := ""
+	deployed := ""
 	if res.Outcome == state.Done {
 		var keepErr error
-		if standing, keepErr = w.keepStanding(ctx); keepErr != nil {
+		if deployed, keepErr = w.keepDeployed(ctx); keepErr != nil {
 			res.Outcome, res.Fault, err = state.Failure, keepErr.Error(), keepErr
 		}
 	}
-	if endErr := w.o.Lease.EndRevision(ctx, res.Revision, res.Outcome, standing); endErr != nil && broken == nil {
+	if endErr := w.o.Lease.EndRevision(ctx, res.Revision, res.Outcome, deployed); endErr != nil && broken == nil {
 		endErr = &stateError{endErr}
 		res.Outcome, res.Fault, err = state.Failure, endErr.Error(), errors.Join(err, endErr)
 	}
 	return res, err
 }
 
-// keepStanding stores what is deployed, so that a rollback can restore the revision.
-func (w *walk) keepStanding(ctx context.Context) (string, error) {
+// keepDeployed stores what is deployed, so that a rollback can restore the revision.
+func (w *walk) keepDeployed(ctx context.Context) (string, error) {
 	current, err := w.o.Store.Current(ctx)
 	if err != nil {
 		return "", err
 	}
-	digest, err := w.o.Artifacts.PutBytes(ctx, state.StandingOf(current).Bytes())
+	digest, err := w.o.Artifacts.PutBytes(ctx, state.DeployedOf(current).Bytes())
 	if err != nil {
 		return "", fmt.Errorf("end revision: %w", err)
 	}

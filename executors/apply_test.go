@@ -60,7 +60,7 @@ func TestEarlyCutoffStopsAChangeThatMakesTheSameBytes(t *testing.T) {
 	if res.Counts != (executors.Counts{Ran: 1, Reused: 2}) {
 		t.Errorf("counts %+v", res.Counts)
 	}
-	if got := b.told("features/b"); got != "started finished reused" {
+	if got := b.eventsOf("features/b"); got != "started finished reused" {
 		t.Errorf("events of features/b: %s", got)
 	}
 }
@@ -159,7 +159,7 @@ func TestAFailedUnitIsRetriedAsDeclared(t *testing.T) {
 	a.Retries = 2
 	b.fake.behave["sources/a"] = behaviour{fails: 2}
 	b.mustApply(a)
-	if got := b.told("sources/a"); got != "started retried started retried started finished" {
+	if got := b.eventsOf("sources/a"); got != "started retried started retried started finished" {
 		t.Errorf("events: %s", got)
 	}
 	names := b.fake.started("sources/a")

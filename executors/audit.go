@@ -50,7 +50,7 @@ func (w *walk) audit(ctx context.Context, n *work) report {
 		w.stop(err)
 		return report{work: n, verdict: canceled}
 	}
-	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Message: "audit", Log: c.log()})
+	w.events.send(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Message: "audit", Log: c.log()})
 	if err = c.perform(ctx); err == nil {
 		c.run.Outputs, err = c.outputs(ctx)
 	}
@@ -83,7 +83,7 @@ func (w *walk) audit(ctx context.Context, n *work) report {
 		}
 	}
 	w.audited(found)
-	w.tell.tell(Event{Unit: n.unit.ID, Type: EventAudited, Attempt: n.tries, Duration: c.took(), Error: found.String(), Log: c.log()})
+	w.events.send(Event{Unit: n.unit.ID, Type: EventAudited, Attempt: n.tries, Duration: c.took(), Error: found.String(), Log: c.log()})
 	return report{work: n, verdict: done}
 }
 

@@ -190,7 +190,7 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 			return err
 		}
 	}
-	w.tell.tell(Event{Unit: p.Run.Unit, Type: EventDestroyed, Message: "left by an earlier apply"})
+	w.events.send(Event{Unit: p.Run.Unit, Type: EventDestroyed, Message: "left by an earlier apply"})
 	return w.layout.sweepRun(name)
 }
 
@@ -218,7 +218,7 @@ func (w *walk) move(ctx context.Context) {
 		return
 	}
 	for _, m := range w.plan.Moves {
-		w.tell.tell(Event{Unit: m.To, Type: EventMoved, Message: "from " + m.From})
+		w.events.send(Event{Unit: m.To, Type: EventMoved, Message: "from " + m.From})
 	}
 }
 
@@ -243,7 +243,7 @@ func (w *walk) find(ctx context.Context, r state.Run) (*state.Handle, error) {
 
 // leave notes a failure that stops no unit: something that could not be removed.
 func (w *walk) leave(e *UnitError) {
-	w.tell.tell(Event{Unit: e.Unit, Type: EventFailed, Error: e.Err.Error()})
+	w.events.send(Event{Unit: e.Unit, Type: EventFailed, Error: e.Err.Error()})
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.result.Failed = append(w.result.Failed, e)

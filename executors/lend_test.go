@@ -179,8 +179,8 @@ func TestAUnitForWhichThereIsNoRoomFails(t *testing.T) {
 	if want := "no room in pool gpus: it waits for 2 shares of GPUs, which deployed services hold"; failure(t, err, "features/c").Err.Error() != want {
 		t.Errorf("error %v", err)
 	}
-	if b.told("features/d") != "started finished" {
-		t.Errorf("what needs none: %s", b.told("features/d"))
+	if b.eventsOf("features/d") != "started finished" {
+		t.Errorf("what needs none: %s", b.eventsOf("features/d"))
 	}
 }
 
@@ -201,7 +201,7 @@ func TestABorrowerIsEndedForATeamsGuaranteeAndRunsAgain(t *testing.T) {
 	}
 	b.watch = again
 	b.mustLend(p, of("guests", on(2, table("features/a", `{"n":1}`))), o, of("owners", on(1, table("features/c", `{"n":3}`, "features/b"))))
-	if got := b.told("features/a"); got != "started preempted started finished" {
+	if got := b.eventsOf("features/a"); got != "started preempted started finished" {
 		t.Errorf("events: %s", got)
 	}
 	at := slices.IndexFunc(b.events, func(e executors.Event) bool { return e.Type == executors.EventPreempted })

@@ -119,7 +119,7 @@ func TestAnOutputIsNotVerifiedThroughALink(t *testing.T) {
 				return errors.Join(os.RemoveAll(path), os.Symlink(c.target, path))
 			}}
 			_, err := b.apply(c.unit)
-			if u := failure(t, err, "x/a"); !strings.Contains(u.Err.Error(), "the step left a link") {
+			if u := failure(t, err, "x/a"); !strings.Contains(u.Err.Error(), "the step wrote a link") {
 				t.Errorf("error %v, want that it is a link", u.Err)
 			}
 		})

@@ -122,7 +122,7 @@ func (w *walk) record(ctx context.Context, n *work) report {
 		w.stop(err)
 		return report{work: n, verdict: canceled}
 	}
-	w.tell.tell(Event{Unit: u.ID, Type: EventStarted, Attempt: n.tries})
+	w.events.send(Event{Unit: u.ID, Type: EventStarted, Attempt: n.tries})
 	if x := w.o.Records[u.Component]; x == nil {
 		err = fmt.Errorf("unknown record %q", u.Component)
 	} else if err = w.hold(ctx); err == nil {
@@ -156,7 +156,7 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	if err := c.close(ctx, state.Failure, nil); err != nil {
 		w.stop(err)
 	}
-	w.tell.tell(Event{Unit: u.ID, Type: EventFailed, Attempt: n.tries, Error: err.Error()})
+	w.events.send(Event{Unit: u.ID, Type: EventFailed, Attempt: n.tries, Error: err.Error()})
 	return report{work: n, verdict: failed, err: &UnitError{Unit: u.ID, Attempt: n.tries, Err: err}}
 }
 

@@ -24,12 +24,12 @@ import (
 // decided here, by the run key. What another unit made under the same key in this apply
 // is never made twice.
 func (w *walk) examine(ctx context.Context, n *work) report {
-	var stood bool
+	var current bool
 	var err error
 	if n.item.Action.Changes() {
-		stood, err = w.unchanged(ctx, n)
+		current, err = w.unchanged(ctx, n)
 	} else {
-		stood, err = w.asPlanned(ctx, n)
+		current, err = w.asPlanned(ctx, n)
 	}
 	var broken *stateError
 	switch {
@@ -39,13 +39,13 @@ func (w *walk) examine(ctx context.Context, n *work) report {
 	case err != nil && ctx.Err() != nil:
 		return report{work: n, verdict: canceled}
 	case err != nil:
-		w.tell.tell(Event{Unit: n.unit.ID, Type: EventFailed, Error: err.Error()})
+		w.events.send(Event{Unit: n.unit.ID, Type: EventFailed, Error: err.Error()})
 		return report{work: n, verdict: unfit, err: &UnitError{Unit: n.unit.ID, Err: err}}
-	case stood && w.audits(ctx, n):
+	case current && w.audits(ctx, n):
 		return report{work: n, verdict: due}
-	case stood:
-		w.tell.tell(Event{Unit: n.unit.ID, Type: EventReused})
-		return report{work: n, verdict: stands}
+	case current:
+		w.events.send(Event{Unit: n.unit.ID, Type: EventReused})
+		return report{work: n, verdict: upToDate}
 	}
 	return report{work: n, verdict: due}
 }
@@ -192,7 +192,8 @@ func (w *walk) resultOf(unit string) *state.Run {
 	return w.results[unit]
 }
 
-func (w *walk) stood(unit string, r *state.Run) {
+// setResult records the current run of a unit.
+func (w *walk) setResult(unit string, r *state.Run) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.results[unit] = r
@@ -201,14 +202,14 @@ func (w *walk) stood(unit string, r *state.Run) {
 // recorded returns the run of the unit's key that the plan names, or else the current
 // one, or else the last one that is done; or nil.
 func (w *walk) recorded(ctx context.Context, n *work) (*state.Run, error) {
-	stands := w.resultOf(n.unit.ID)
+	current := w.resultOf(n.unit.ID)
 	var r *state.Run
 	var err error
 	switch {
-	case n.item.Run > 0 && (stands == nil || stands.ID != n.item.Run):
+	case n.item.Run > 0 && (current == nil || current.ID != n.item.Run):
 		r, err = w.o.Store.Run(ctx, n.item.Run)
-	case stands != nil && stands.Key == n.key && (!n.item.Action.Changes() || n.item.Unless):
-		return stands, nil
+	case current != nil && current.Key == n.key && (!n.item.Action.Changes() || n.item.Unless):
+		return current, nil
 	default:
 		r, err = w.o.Store.RunFor(ctx, n.unit.ID, n.key)
 	}
@@ -238,7 +239,7 @@ func (w *walk) intact(u *ir.Unit, r *state.Run) bool {
 // stand records that an earlier run is current for the unit, unless it is already.
 func (w *walk) stand(ctx context.Context, n *work, r *state.Run) error {
 	if r != nil {
-		w.stood(n.unit.ID, r)
+		w.setResult(n.unit.ID, r)
 	}
 	if r != nil {
 		for _, port := range sortedKeys(r.Outputs) {

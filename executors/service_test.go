@@ -60,7 +60,7 @@ func TestAServiceTakesOverFromTheOneBefore(t *testing.T) {
 	if b.fake.fewest < 1 {
 		t.Error("there was a moment at which no service was ready")
 	}
-	if got := b.told("deployments/late"); got != "started ready started ready destroyed" {
+	if got := b.eventsOf("deployments/late"); got != "started ready started ready destroyed" {
 		t.Errorf("events: %s", got)
 	}
 	if res := b.mustApply(system("2")...); res.Counts != (executors.Counts{Reused: 3, Unchanged: 3}) {
@@ -76,8 +76,8 @@ func TestAServiceThatDoesNotBecomeReadyLeavesTheOneBefore(t *testing.T) {
 	bad := service("deployments/s", `{"n":2}`)
 	bad.Timeout = 30 * time.Millisecond
 	_, err := b.apply(bad)
-	if u := failure(t, err, "deployments/s"); u.Err.Error() != "was not ready within 30ms" || !u.Stands {
-		t.Errorf("error %q, and the one before stands: %t", u, u.Stands)
+	if u := failure(t, err, "deployments/s"); u.Err.Error() != "was not ready within 30ms" || !u.PredecessorReady {
+		t.Errorf("error %q, and the one before stands: %t", u, u.PredecessorReady)
 	}
 	if got := b.current("deployments/s").Handle.ID; got != first || !slices.Equal(b.fake.alive(), []string{first}) {
 		t.Errorf("recorded is %s, alive are %v, before there was %s", got, b.fake.alive(), first)
@@ -90,7 +90,7 @@ func TestNothingStandsBeforeTheFirstVersionOfAService(t *testing.T) {
 	first := service("deployments/s", `{}`)
 	first.Timeout = 30 * time.Millisecond
 	_, err := b.apply(first)
-	if u := failure(t, err, "deployments/s"); u.Stands {
+	if u := failure(t, err, "deployments/s"); u.PredecessorReady {
 		t.Errorf("a service is said to stand before %q", u)
 	}
 }

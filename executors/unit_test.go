@@ -60,7 +60,7 @@ func TestCodeIsLaidOutOnceAndReadOnly(t *testing.T) {
 	}
 	for want, f := range map[string]ir.CodeFile{
 		`lay out code: "../x" is outside the code folder`: {Path: "../x", Digest: ir.Sum(nil)},
-		"lay out code: y: the plan has no blob ?":  {Path: "y", Digest: "?"},
+		"lay out code: y: the plan has no blob ?":         {Path: "y", Digest: "?"},
 	} {
 		if _, err := l.makeCode([]ir.CodeFile{f}, blobs); errText(err) != want {
 			t.Errorf("error %v, want %s", err, want)

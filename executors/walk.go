@@ -21,7 +21,7 @@ type walk struct {
 	plan   *planner.Plan
 	o      Options
 	layout layout
-	tell   *eventSink
+	events *eventSink
 	cancel context.CancelCauseFunc
 	began  time.Time
 	fault  atomic.Pointer[stateError] // why the walk had to stop
@@ -92,7 +92,7 @@ type verdict int
 
 const (
 	unfit    verdict = iota // examined: it cannot run
-	stands                  // examined: nothing to do
+	upToDate                // examined: nothing to do
 	due                     // examined: it has to run
 	done                    // succeeded
 	failed                  // failed permanently
@@ -106,7 +106,7 @@ const (
 
 func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	w := &walk{
-		plan: p, o: o, layout: layout{o.Dir}, tell: &eventSink{to: o.Events, now: o.Now},
+		plan: p, o: o, layout: layout{o.Dir}, events: &eventSink{to: o.Events, now: o.Now},
 		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
 		outgoing: make(chan struct{}, 64), preparers: make(chan struct{}, preparers),
 		pending: map[string][]state.Pending{}, sound: map[string]bool{}, leases: map[string]lease{},
@@ -115,12 +115,12 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	if w.current, err = o.Store.Current(ctx); err != nil {
 		return nil, err
 	}
-	standing, err := o.Store.Standing(ctx)
+	runs, err := o.Store.CurrentRuns(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w.results = make(map[string]*state.Run, len(standing))
-	for id, r := range standing {
+	w.results = make(map[string]*state.Run, len(runs))
+	for id, r := range runs {
 		w.results[id] = &r
 	}
 	for _, m := range p.Moves {
@@ -389,7 +389,7 @@ func (w *walk) settle(ctx context.Context, r report) {
 		}
 		w.byKey[n.key] = n.node
 		w.queue(ctx, n)
-	case stands:
+	case upToDate:
 		n.ended = true
 		w.count(n, true)
 		w.free(ctx, n)
@@ -446,7 +446,7 @@ func (w *walk) block(ctx context.Context, by *work, nodes []int) {
 		w.free(ctx, w.works[i])
 		unit := w.works[i].unit.ID
 		w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: by.unit.ID})
-		w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: by.unit.ID, Message: "blocked by " + by.unit.ID})
+		w.events.send(Event{Unit: unit, Type: EventBlocked, By: by.unit.ID, Message: "blocked by " + by.unit.ID})
 	}
 }
 

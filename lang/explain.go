@@ -83,7 +83,7 @@ func (s *System) explainUndefined(f fault) diag.Diagnostic {
 		case slices.Contains(s.libraryPackages(), name):
 			d.Hint = fmt.Sprintf("import it: \"%s/%s\"", libraryName, name)
 		case name == "True" || name == "False":
-			d.Hint = "in CUE, write " +  strings.ToLower(name)
+			d.Hint = "in CUE, write " + strings.ToLower(name)
 		case slices.Contains(Sections, name):
 			d.Hint = fmt.Sprintf("the system has no field %s", name)
 			if near := diag.Nearest(name, s.rootLabels()); near != "" {

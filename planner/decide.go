@@ -54,7 +54,7 @@ func (m *maker) decide(u *ir.Unit) (Item, error) {
 	if u.Kind == ir.Job {
 		err = m.job(&item, &l)
 	} else {
-		err = m.standingUnit(&item, &l)
+		err = m.serviceOrRecord(&item, &l)
 	}
 	if err != nil {
 		return Item{}, err
@@ -116,7 +116,7 @@ func (m *maker) priorInputs(l *look) (map[string]string, error) {
 }
 
 func (m *maker) recordedRun(l *look) (*state.Run, error) {
-	if r, ok := m.standing[l.u.ID]; ok && r.Key == l.key {
+	if r, ok := m.currentRuns[l.u.ID]; ok && r.Key == l.key {
 		return &r, nil
 	}
 	r, err := m.in.State.RunFor(m.ctx, m.former(l.u.ID), l.key)
@@ -173,9 +173,9 @@ func (m *maker) reuse(item *Item, l *look) (err error) {
 	case l.current == nil || l.current.Key != l.key:
 		item.Reasons, err = m.why(l)
 	case l.current.Run != l.run.ID: // a nondeterministic unit may have given another result
-		stands := m.standing[l.u.ID]
+		current := m.currentRuns[l.u.ID]
 		for _, o := range l.u.Outputs {
-			if before, after := stands.Outputs[o.Port], l.run.Outputs[o.Port]; before.Digest != after.Digest {
+			if before, after := current.Outputs[o.Port], l.run.Outputs[o.Port]; before.Digest != after.Digest {
 				item.Reasons = append(item.Reasons, Reason{What: "output " + o.Port, Before: describe(before), After: describe(after)})
 			}
 		}
@@ -183,8 +183,8 @@ func (m *maker) reuse(item *Item, l *look) (err error) {
 	return err
 }
 
-// standingUnit plans a service or a record.
-func (m *maker) standingUnit(item *Item, l *look) (err error) {
+// serviceOrRecord plans a service or a record.
+func (m *maker) serviceOrRecord(item *Item, l *look) (err error) {
 	dead := m.dead(l)
 	given, err := m.givenOtherwise(l)
 	if err != nil {

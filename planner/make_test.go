@@ -414,7 +414,7 @@ func TestPlanRefuses(t *testing.T) {
 func TestServiceThatBecameAJobIsRefused(t *testing.T) {
 	w := world1(t)
 	w.apply(w.plan(sys(service("a/b/c"))))
-	if _, err := w.try(sys(job("a/b/c"))); err == nil || !strings.Contains(err.Error(), "stands as a service") {
+	if _, err := w.try(sys(job("a/b/c"))); err == nil || !strings.Contains(err.Error(), "deployed as a service") {
 		t.Errorf("got %v", err)
 	}
 }

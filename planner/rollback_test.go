@@ -19,7 +19,7 @@ func (w *world) past(s *ir.System) planner.Past {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return planner.Past{Revision: 1, System: s, Standing: state.StandingOf(current)}
+	return planner.Past{Revision: 1, System: s, Deployed: state.DeployedOf(current)}
 }
 
 func (w *world) rollback(p planner.Past) (*planner.Plan, error) {
@@ -70,8 +70,8 @@ func TestPlanRollback(t *testing.T) {
 			t.Errorf("it says it goes back to %d", p.BackTo)
 		}
 		for _, i := range p.Items {
-			if i.Action != planner.Delete && i.Key != past.Standing[i.Unit].Key {
-				t.Errorf("%s: key %s, stood under %s", i.Unit, i.Key, past.Standing[i.Unit].Key)
+			if i.Action != planner.Delete && i.Key != past.Deployed[i.Unit].Key {
+				t.Errorf("%s: key %s, stood under %s", i.Unit, i.Key, past.Deployed[i.Unit].Key)
 			}
 		}
 	})
@@ -104,13 +104,13 @@ func TestPlanRollback(t *testing.T) {
 	t.Run("all that is lost is named", func(t *testing.T) {
 		w, past := applied(t)
 		for _, unit := range []string{"sources/a", "models/m/train"} {
-			r, err := w.store.RunFor(t.Context(), unit, past.Standing[unit].Key)
+			r, err := w.store.RunFor(t.Context(), unit, past.Deployed[unit].Key)
 			if err != nil {
 				t.Fatal(err)
 			}
 			w.lost[r.Outputs["table"].Digest] = true
 		}
-		delete(past.Standing, "deployments/old")
+		delete(past.Deployed, "deployments/old")
 		_, err := w.rollback(past)
 		for _, want := range []string{
 			"roll back to revision 1: ", "sources/a: its artifact table is lost", "models/m/train: its artifact table is lost",
@@ -136,7 +136,7 @@ func TestPlanRollback(t *testing.T) {
 		past := w.past(second)
 		past.Moves = []ir.Move{{From: "models/old/train", To: "models/m/train"}}
 		past.System = sys(job("models/old/train", params(`{"depth":2}`), reads("in", "sources/a.table")), job("sources/a", files("a.csv")))
-		past.Standing["models/old/train"] = past.Standing["models/m/train"]
+		past.Deployed["models/old/train"] = past.Deployed["models/m/train"]
 		p, err := w.rollback(past)
 		if err != nil {
 			t.Fatal(err)

@@ -85,7 +85,7 @@ func (a *assumed) Meta(context.Context) (state.Meta, error) { return state.Meta{
 
 func (a *assumed) Current(context.Context) (map[string]state.Current, error) { return a.current, nil }
 
-func (a *assumed) Standing(context.Context) (map[string]state.Run, error) { return a.runs, nil }
+func (a *assumed) CurrentRuns(context.Context) (map[string]state.Run, error) { return a.runs, nil }
 
 func (a *assumed) Estimates(context.Context) (map[string][]time.Duration, error) { return a.times, nil }
 

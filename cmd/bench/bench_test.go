@@ -200,10 +200,10 @@ func TestFillState(t *testing.T) {
 	defer store.Close()
 	current, err := store.Current(t.Context())
 	ok(t, err)
-	standing, err := store.Standing(t.Context())
+	runs, err := store.CurrentRuns(t.Context())
 	ok(t, err)
-	if len(current) != 50 || len(standing) != 50 {
-		t.Errorf("%d units stand by %d runs, want 50", len(current), len(standing))
+	if len(current) != 50 || len(runs) != 50 {
+		t.Errorf("%d units are current and %d have a run, want 50", len(current), len(runs))
 	}
 	for i := range 50 {
 		u := recordedUnit(i)

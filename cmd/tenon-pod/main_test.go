@@ -509,7 +509,7 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 			path := filepath.Join(b.dir, "cas/sha256", h[:2], h[2:])
 			b.ok(errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, []byte("RowS"), 0o644)))
 			t.Fetch = []pod.Fetch{{Ref: ref, Path: "in/flights", Name: "input flights"}}
-		}, pod.End{ExitCode: 126, Fault: "fetch input flights: artifact " + ir.Sum([]byte("rows")) + " was changed: STORE/cas/sha256/f3/6b now has the digest " + ir.Sum([]byte("RowS"))}},
+		}, pod.End{ExitCode: 126, Fault: "fetch input flights: artifact " + ir.Sum([]byte("rows")) + " was modified: STORE/cas/sha256/f3/6b now has the digest " + ir.Sum([]byte("RowS"))}},
 		"a path out of the work folder": {func(b *fixture, t *pod.Task) {
 			t.Fetch = []pod.Fetch{{Ref: b.put("rows"), Path: "../in", Name: "input flights"}}
 		}, pod.End{ExitCode: 126, Fault: `the task is damaged: "../in" is outside the work folder`}},
@@ -523,7 +523,7 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 			c.want.Stored = task.Step.Version == step.Version
 			run := b.run(task)
 			c.want.Fault = strings.ReplaceAll(c.want.Fault, "STORE", b.url)
-			if strings.Contains(name, "damaged") && strings.HasPrefix(run.end().Fault, "fetch input flights: artifact "+ir.Sum([]byte("rows"))+" was changed") {
+			if strings.Contains(name, "damaged") && strings.HasPrefix(run.end().Fault, "fetch input flights: artifact "+ir.Sum([]byte("rows"))+" was modified") {
 				c.want.Fault = run.end().Fault // it names paths of the store
 			}
 			run.want(c.want)

@@ -201,7 +201,7 @@ var errUnasked = &usageError{errors.New("--json needs --yes: it cannot ask for c
 // confirm asks on the terminal, and fails if nobody can answer.
 func (a *app) confirm(question string) error {
 	if !a.terminal {
-		return &usageError{errors.New("cannot ask for confirmation, because the input is not a terminal: use --yes")}
+		return &usageError{errors.New("cannot ask for confirmation without a terminal: use --yes")}
 	}
 	fmt.Fprintf(a.stdout, "\n%s Type \"yes\" to confirm: ", question)
 	line, err := bufio.NewReader(a.stdin).ReadString('\n')
@@ -210,7 +210,7 @@ func (a *app) confirm(question string) error {
 	}
 	if strings.TrimSpace(line) != "yes" {
 		fmt.Fprintln(a.stdout, "Nothing was changed.")
-		return errSaid
+		return errReported
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ entities become units. docs/components.md explains both.`,
 		Example: "  tenon component new lake/kafka --kind source acme\n  tenon component test acme",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return &usageError{fmt.Errorf("unknown command component %q: see tenon component --help", args[0])}
+				return &usageError{fmt.Errorf("unknown command %q for tenon component; see tenon component --help", args[0])}
 			}
 			return nil
 		},
@@ -145,7 +145,7 @@ example of each on local processes, in temporary folders. It checks that:
 				_, err = fmt.Fprintln(a.stdout, doc.summary(time.Since(began)))
 			}
 			if err == nil && doc.Failed > 0 {
-				err = errSaid
+				err = errReported
 			}
 			return err
 		},

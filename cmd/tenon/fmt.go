@@ -37,7 +37,7 @@ func fmtCommand(a *app) *cobra.Command {
 				changed += n
 			}
 			if check && changed > 0 {
-				return errSaid
+				return errReported
 			}
 			return nil
 		},

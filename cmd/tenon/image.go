@@ -26,7 +26,7 @@ Images are stored in the cache folder, as an OCI layout.`,
   tenon image list`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return &usageError{fmt.Errorf("unknown command image %q: see tenon image --help", args[0])}
+				return &usageError{fmt.Errorf("unknown command %q for tenon image; see tenon image --help", args[0])}
 			}
 			return nil
 		},

@@ -58,8 +58,8 @@ const (
 // errChanges makes a command exit with exitChanges, without a message.
 var errChanges = errors.New("there are changes")
 
-// errSaid makes a command exit with exitError, without another message.
-var errSaid = errors.New("said already")
+// errReported makes a command exit with exitError, without another message.
+var errReported = errors.New("already reported")
 
 // errStopped is the cause of a context that was canceled by an interrupt.
 var errStopped = errors.New("interrupted")
@@ -144,7 +144,7 @@ func (a *app) exitCode(err error) int {
 		return exitAgain
 	case errors.Is(err, errStopped):
 		return exitStopped
-	case errors.Is(err, errSaid):
+	case errors.Is(err, errReported):
 		return exitError
 	case errors.As(err, &faults):
 		_ = printFaults(a.stderr, faults, a.style())
@@ -156,7 +156,7 @@ func (a *app) exitCode(err error) int {
 		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
 		return exitUsage
 	}
-	fmt.Fprintf(a.stderr, "tenon: %v%s\n", err, a.wayOut(err))
+	fmt.Fprintf(a.stderr, "tenon: %v%s\n", err, a.remedy(err))
 	return exitError
 }
 
@@ -175,8 +175,8 @@ func withFlags(e *project.DetachError) error {
 	return out
 }
 
-// wayOut returns the flag that helps against an error of the engine, or "".
-func (a *app) wayOut(err error) string {
+// remedy returns the flag that helps against an error of the engine, or "".
+func (a *app) remedy(err error) string {
 	var setting *project.SettingError
 	var held *state.HeldError
 	var refused *state.AccessError

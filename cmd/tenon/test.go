@@ -98,7 +98,7 @@ func (a *app) test(ctx context.Context, o systemtest.Options, update, asJSON boo
 		_, err = fmt.Fprintf(a.stdout, "\n%s\n", doc.summary(o.Dir, time.Since(began)))
 	}
 	if err == nil && doc.Failed > 0 {
-		err = errSaid
+		err = errReported
 	}
 	return err
 }

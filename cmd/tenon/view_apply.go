@@ -231,7 +231,7 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 			return errors.Join(err, perr)
 		}
 		if err != nil {
-			return errSaid
+			return errReported
 		}
 		return nil
 	}
@@ -244,7 +244,7 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 				fmt.Fprintf(out, "  | %s\n", printable(l))
 			}
 		}
-		if f.Stands {
+		if f.PredecessorReady {
 			fmt.Fprintln(out, "  The previous version keeps serving.")
 		}
 	}
@@ -262,7 +262,7 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 		return errStopped
 	case len(r.Failed) > 0:
 		fmt.Fprintf(out, "Completed work is kept. Fix the cause and run %s again to continue.\n", v.again)
-		return errSaid
+		return errReported
 	}
 	return err
 }

@@ -132,7 +132,7 @@ func together(failed []*executors.UnitError) []*executors.UnitError {
 	var out []*executors.UnitError
 	for _, f := range failed {
 		i := slices.IndexFunc(out, func(o *executors.UnitError) bool {
-			return o.LogTail == nil && f.LogTail == nil && !o.Stands && !f.Stands && o.Err.Error() == f.Err.Error()
+			return o.LogTail == nil && f.LogTail == nil && !o.PredecessorReady && !f.PredecessorReady && o.Err.Error() == f.Err.Error()
 		})
 		if i < 0 {
 			same := *f

@@ -61,8 +61,8 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 	return nil
 }
 
-// letGo starts the program of a created container.
-func letGo(ctx context.Context, c *client.Client, id string) error {
+// startProgram starts the program of a created container.
+func startProgram(ctx context.Context, c *client.Client, id string) error {
 	if _, err := c.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
 		return fmt.Errorf("start the container: %w", errgrpc.ToNative(err))
 	}

@@ -80,7 +80,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err := records.Save(r); err != nil {
 		return state.Handle{}, err
 	}
-	if err := letGo(ctx, c, r.ID); err != nil {
+	if err := startProgram(ctx, c, r.ID); err != nil {
 		return state.Handle{}, err
 	}
 	return records.Handle(r)

@@ -296,12 +296,12 @@ func (s *Store) endpoints(ctx context.Context, host string) ([]docker.RegistryHo
 	if e, ok := s.hosts[host]; ok {
 		return e, nil
 	}
-	var told error
-	configure := config.ConfigureHosts(quiet(ctx, &told), config.HostOptions{
+	var logged error
+	configure := config.ConfigureHosts(quiet(ctx, &logged), config.HostOptions{
 		HostDir: config.HostDirFromRoot(s.opts.Hosts), Credentials: s.credentials,
 	})
 	e, err := configure(host)
-	if err = errors.Join(err, told); err != nil {
+	if err = errors.Join(err, logged); err != nil {
 		return nil, &hostsError{err}
 	}
 	s.hosts[host] = e
@@ -311,27 +311,27 @@ func (s *Store) endpoints(ctx context.Context, host string) ([]docker.RegistryHo
 // A hostsError is an error in the configuration of a host.
 type hostsError struct{ error }
 
-// quiet keeps the client's log off the user's terminal. told receives the first message
+// quiet keeps the client's log off the user's terminal. logged receives the first message
 // that the client logs as an error, such as that it ignores a hosts.toml.
-func quiet(ctx context.Context, told *error) context.Context {
+func quiet(ctx context.Context, logged *error) context.Context {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
 	l.SetLevel(logrus.ErrorLevel)
-	if told != nil {
-		l.AddHook(hook{told})
+	if logged != nil {
+		l.AddHook(hook{logged})
 	}
 	return log.WithLogger(ctx, logrus.NewEntry(l))
 }
 
-type hook struct{ told *error }
+type hook struct{ logged *error }
 
 func (hook) Levels() []logrus.Level { return []logrus.Level{logrus.ErrorLevel} }
 
 func (h hook) Fire(e *logrus.Entry) error {
-	if *h.told == nil {
-		*h.told = errors.New(e.Message)
+	if *h.logged == nil {
+		*h.logged = errors.New(e.Message)
 		if err, ok := e.Data[logrus.ErrorKey].(error); ok {
-			*h.told = fmt.Errorf("%s: %w", e.Message, err)
+			*h.logged = fmt.Errorf("%s: %w", e.Message, err)
 		}
 	}
 	return nil

@@ -230,7 +230,7 @@ func TestLayersAreFetchedWhenTheyAreRead(t *testing.T) {
 		t.Errorf("what the manifest says is not known: %v", err)
 	}
 	_, err = all[0].Compressed()
-	wantError(t, err, h.pinned, "no way to "+h.Host, "connection refused", "hosts.toml")
+	wantError(t, err, h.pinned, "cannot reach "+h.Host, "connection refused", "hosts.toml")
 }
 
 func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
@@ -394,7 +394,7 @@ func TestARegistryIsAskedOnce(t *testing.T) {
 	h.Stop()
 	pins(false, h.pinned)
 	_, err = s.Pin(t.Context(), ref, true)
-	wantError(t, err, "no way to "+h.Host)
+	wantError(t, err, "cannot reach "+h.Host)
 	// An image imported under the name comes first, and no registry is asked.
 	imported, err := s.Import(t.Context(), archive(t, "root.tar", file{"usr/", ""}), ref)
 	if err != nil {
@@ -583,7 +583,7 @@ func TestWhatARegistrySaysIsPassedOn(t *testing.T) {
 	for code, want := range map[int]string{
 		http.StatusForbidden:       "(you are banned): log in with docker login",
 		http.StatusTooManyRequests: "limits the rate of requests",
-		http.StatusBadGateway:      "cannot answer (502 Bad Gateway): try again later",
+		http.StatusBadGateway:      "(502 Bad Gateway): try again later",
 		http.StatusTeapot:          "answers 418 I'm a teapot",
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

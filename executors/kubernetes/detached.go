@@ -287,7 +287,7 @@ func (d detachedApply) log(ctx context.Context, to io.Writer, follow bool) error
 	if err := l.ready(ctx, d.e.opts.Patience, jobs, pods); err != nil {
 		return err
 	}
-	told := map[types.UID]bool{}
+	seen := map[types.UID]bool{}
 	waits := ""
 	for {
 		st, err := d.look(ctx)
@@ -295,15 +295,15 @@ func (d detachedApply) log(ctx context.Context, to io.Writer, follow bool) error
 			return err
 		}
 		for _, p := range of[*corev1.Pod](l.watcher, d.name) {
-			if told[p.UID] || !started(p) {
+			if seen[p.UID] || !started(p) {
 				continue
 			}
-			told[p.UID] = true
+			seen[p.UID] = true
 			if err := l.copyLog(ctx, p, to, follow); err != nil && !apierrors.IsNotFound(errors.Unwrap(err)) {
 				return err
 			}
 		}
-		known := !slices.ContainsFunc(of[*corev1.Pod](l.watcher, d.name), func(p *corev1.Pod) bool { return !told[p.UID] })
+		known := !slices.ContainsFunc(of[*corev1.Pod](l.watcher, d.name), func(p *corev1.Pod) bool { return !seen[p.UID] })
 		if !follow || st.Phase != state.Running && known {
 			return nil
 		}

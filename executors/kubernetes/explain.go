@@ -112,8 +112,8 @@ func explainWaiting(image, reason, message string) why {
 	message = oneLine(message)
 	switch reason {
 	case "ErrImagePull", "ImagePullBackOff":
-		if _, told, ok := strings.Cut(message, "ErrImagePull: "); ok {
-			message = told
+		if _, detail, ok := strings.Cut(message, "ErrImagePull: "); ok {
+			message = detail
 		} else if reason == "ImagePullBackOff" {
 			return why{fmt.Sprintf("its image %s cannot be pulled", image), false}
 		}
@@ -159,12 +159,12 @@ var (
 // message of an event.
 func explainSetUp(message string) why {
 	message = oneLine(message)
-	if _, told, ok := strings.Cut(message, " : "); ok && strings.HasPrefix(message, "MountVolume.SetUp failed") {
-		if m := noKeyInVolume.FindStringSubmatch(told); m != nil {
+	if _, detail, ok := strings.Cut(message, " : "); ok && strings.HasPrefix(message, "MountVolume.SetUp failed") {
+		if m := noKeyInVolume.FindStringSubmatch(detail); m != nil {
 			return why{fmt.Sprintf("a Secret for a file has no key %q: add it, or use another key in the system", m[1]), true}
 		}
-		if noObject.MatchString(told) {
-			return why{explainConfigError(told), true}
+		if noObject.MatchString(detail) {
+			return why{explainConfigError(detail), true}
 		}
 	}
 	return why{"its node cannot set up its volumes: " + message, false}

@@ -27,7 +27,7 @@ func TestWhatIsOfAnotherState(t *testing.T) {
 	apply(t, one, service("first"))
 	for want, task := range map[string]executors.Task{
 		"already contains steps-same-run-001122334455-1 of another state": same,
-		"has a Service demo-api of another state":                       service("second"),
+		"has a Service demo-api of another state":                         service("second"),
 	} {
 		if _, err := other.Apply(t.Context(), task, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one that %q", err, want)

@@ -196,7 +196,7 @@ func TestPutRefusesWhatCannotBeKept(t *testing.T) {
 		{"a link out through a link", special(func(p string) error {
 			return errors.Join(os.Mkdir(p+"d", 0o755), os.Symlink("xd/up/../..", p), os.Symlink("..", p+"d/up"))
 		}), "points outside the folder"},
-		{"a link to nothing", special(func(p string) error { return os.Symlink("gone", p) }), "leads nowhere"},
+		{"a link to nothing", special(func(p string) error { return os.Symlink("gone", p) }), "is dangling"},
 		{"a pipe", special(func(p string) error { return syscall.Mkfifo(p, 0o600) }), "x is a pipe"},
 		{"a socket", special(func(p string) error {
 			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: p, Net: "unix"})

@@ -33,42 +33,42 @@ func (e *NewerError) Error() string {
 
 // A DamagedError means that the database cannot be read.
 type DamagedError struct {
-	Path string
-	Err  error
-	Way  string // remedy
+	Path   string
+	Err    error
+	Remedy string // remedy
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("%s is damaged: %v; %s", e.Path, e.Err, e.Way)
+	return fmt.Sprintf("%s is damaged: %v; %s", e.Path, e.Err, e.Remedy)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
 // A LostError means that the database is gone, but not the things that it recorded.
 type LostError struct {
-	Path string
-	Gone string // the part of the database that is gone
-	Used bool   // it disappeared while it was written to
-	Way  string // remedy: what the database recorded may still run
+	Path   string
+	Gone   string // the part of the database that is gone
+	Used   bool   // it disappeared while it was written to
+	Remedy string // remedy: what the database recorded may still run
 }
 
 func (e *LostError) Error() string {
 	if e.Used {
-		return fmt.Sprintf("%s was removed or replaced while it was in use: later changes were not recorded; %s", e.Gone, e.Way)
+		return fmt.Sprintf("%s was removed or replaced while it was in use: later changes were not recorded; %s", e.Gone, e.Remedy)
 	}
-	return fmt.Sprintf("%s is missing, but what it recorded still exists: %s", e.Gone, e.Way)
+	return fmt.Sprintf("%s is missing, but what it recorded still exists: %s", e.Gone, e.Remedy)
 }
 
 // An AccessError means that the folder or the database cannot be opened or
 // written by this user.
 type AccessError struct {
-	Path string
-	Err  error
-	Way  string // remedy
+	Path   string
+	Err    error
+	Remedy string // remedy
 }
 
 func (e *AccessError) Error() string {
-	return fmt.Sprintf("cannot open the state %s: %v; %s", e.Path, e.Err, e.Way)
+	return fmt.Sprintf("cannot open the state %s: %v; %s", e.Path, e.Err, e.Remedy)
 }
 
 func (e *AccessError) Unwrap() error { return e.Err }

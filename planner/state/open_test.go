@@ -223,7 +223,7 @@ func TestDamageInTheMiddleIsSaid(t *testing.T) {
 	if err == nil {
 		defer s.Close()
 		_, err1 := s.Current(ctx)
-		_, err2 := s.Standing(ctx)
+		_, err2 := s.CurrentRuns(ctx)
 		_, err3 := s.Runs(ctx, "", 0)
 		err = errors.Join(err1, err2, err3)
 	}
@@ -246,9 +246,9 @@ func BenchmarkRead10000(b *testing.B) {
 			must[map[string]state.Current](b)(s.Current(b.Context()))
 		}
 	})
-	b.Run("Standing", func(b *testing.B) {
+	b.Run("CurrentRuns", func(b *testing.B) {
 		for b.Loop() {
-			must[map[string]state.Run](b)(s.Standing(b.Context()))
+			must[map[string]state.Run](b)(s.CurrentRuns(b.Context()))
 		}
 	})
 	b.Run("Used", func(b *testing.B) {

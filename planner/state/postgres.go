@@ -28,8 +28,8 @@ const (
 	// one takes its place.
 	outage     = time.Minute
 	outagePoll = 200 * time.Millisecond
-	// schemaAnew is the remedy when the state in a schema is lost.
-	schemaAnew = "restore it from a backup; without one, stop what still runs and drop the schema to start over"
+	// restoreSchema is the remedy when the state in a schema is lost.
+	restoreSchema = "restore it from a backup; without one, stop what still runs and drop the schema to start over"
 	// defaultSchema is the schema of a URL that does not name one.
 	defaultSchema = "tenon"
 )
@@ -244,12 +244,12 @@ func (p *postgres) explain(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	lost := &LostError{Path: p.where, Gone: p.where, Used: true, Way: schemaAnew}
+	lost := &LostError{Path: p.where, Gone: p.where, Used: true, Remedy: restoreSchema}
 	if errors.Is(err, errReplaced) {
 		return lost
 	}
-	refused := func(way string, args ...any) error {
-		return &AccessError{Path: p.where, Err: inShort(err), Way: fmt.Sprintf(way, args...)}
+	refused := func(remedy string, args ...any) error {
+		return &AccessError{Path: p.where, Err: inShort(err), Remedy: fmt.Sprintf(remedy, args...)}
 	}
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
@@ -269,7 +269,7 @@ func (p *postgres) explain(doing string, err error) error {
 		case "55P03":
 			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, p.where, busyTimeout, err)
 		case "XX001", "XX002":
-			return &DamagedError{Path: p.where, Err: inShort(err), Way: schemaAnew}
+			return &DamagedError{Path: p.where, Err: inShort(err), Remedy: restoreSchema}
 		}
 	}
 	if transient(err) {
@@ -327,7 +327,7 @@ func (p *postgres) version(ctx context.Context, q querier) (int, error) {
 	if err != nil {
 		return 0, p.explain("open state", err)
 	}
-	return known(p.where, schemaAnew, version)
+	return known(p.where, restoreSchema, version)
 }
 
 // look reports what exists of the schema. Only the catalog itself shows what others just

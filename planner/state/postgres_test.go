@@ -78,7 +78,7 @@ func TestOpenRefusesADatabase(t *testing.T) {
 		{"no encryption where it is asked for", with("tenon", postgrestest.Password, "/postgres?sslmode=require"),
 			[]string{"cannot reach the state", "TLS"}},
 		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one supports 4): upgrade tenon"}},
-		{"a layout that is none", unknown, []string{"is damaged: layout 0 is not known", "restore it from a backup", "drop the schema"}},
+		{"a layout that is none", unknown, []string{"is damaged: unknown layout 0", "restore it from a backup", "drop the schema"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, err := state.Open(t.Context(), tt.where)

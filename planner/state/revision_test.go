@@ -29,7 +29,7 @@ func TestARevisionThatWasKilledIsNotedByTheNext(t *testing.T) {
 		}
 		want := []state.Revision{
 			{Number: 3, Act: state.Rollback, BackTo: 2, System: "late", Outcome: state.Started, Moves: []ir.Move{{From: "a", To: "b"}}},
-			{Number: 2, Act: state.Apply, System: "late", Outcome: state.Done, Standing: "sha256:s"},
+			{Number: 2, Act: state.Apply, System: "late", Outcome: state.Done, Deployed: "sha256:s"},
 			{Number: 1, Act: state.Apply, System: "late", Outcome: state.Killed},
 		}
 		if d := cmp.Diff(want, got); d != "" {

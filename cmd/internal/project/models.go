@@ -18,7 +18,7 @@ func (w *Workspace) Models(ctx context.Context) ([]Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	deployed, err := w.store.Standing(ctx)
+	deployed, err := w.store.CurrentRuns(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -144,5 +144,5 @@ func (w *Workspace) deployedDigest(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return state.StandingOf(current).Digest(), nil
+	return state.DeployedOf(current).Digest(), nil
 }

@@ -19,7 +19,7 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 		r, err := w.revisionNamed(ctx, name)
 		switch {
 		case err != nil:
-		case r.Standing == "":
+		case r.Deployed == "":
 			err = w.notWhole(ctx, r)
 		case r.Act == state.Destroy:
 			err = fmt.Errorf("@%d removed everything: use tenon destroy to do that again", r.Number)
@@ -47,7 +47,7 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 // digest of what is deployed. After an apply that did not finish, it is the revision
 // before that apply; after such a rollback, it is the target of the rollback.
 func earlier(all []state.Revision, now string) *state.Revision {
-	if last := all[0]; last.Standing == "" {
+	if last := all[0]; last.Deployed == "" {
 		if last.Act == state.Rollback {
 			return numbered(all, last.BackTo)
 		}
@@ -56,7 +56,7 @@ func earlier(all []state.Revision, now string) *state.Revision {
 	before := position(all)
 	for i := range all {
 		r := &all[i]
-		if r.Number <= before && r.Standing != "" && r.Standing != now && r.Act != state.Destroy {
+		if r.Number <= before && r.Deployed != "" && r.Deployed != now && r.Act != state.Destroy {
 			return r
 		}
 	}
@@ -111,7 +111,7 @@ func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 func thereIs(all []state.Revision) string {
 	var whole []string
 	for _, r := range all {
-		if r.Standing != "" && r.Act != state.Destroy && len(whole) < 5 {
+		if r.Deployed != "" && r.Act != state.Destroy && len(whole) < 5 {
 			whole = append(whole, fmt.Sprintf("@%d", r.Number))
 		}
 	}
@@ -128,7 +128,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 		return nil, err
 	}
 	past := planner.Past{Revision: r.Number, System: sys, Check: w.artifacts.Check}
-	if err := w.recorded(ctx, r, "record of what was deployed", r.Standing, &past.Standing); err != nil {
+	if err := w.recorded(ctx, r, "record of what was deployed", r.Deployed, &past.Deployed); err != nil {
 		return nil, err
 	}
 	all, err := w.store.Revisions(ctx, 0)

@@ -10,14 +10,14 @@ import (
 // Without a revision, tenon rollback goes back from the current one.
 func TestTheRevisionBefore(t *testing.T) {
 	whole := func(standing string) state.Revision {
-		return state.Revision{Act: state.Apply, Outcome: state.Done, Standing: standing}
+		return state.Revision{Act: state.Apply, Outcome: state.Done, Deployed: standing}
 	}
 	back := func(to int, standing string) state.Revision {
-		return state.Revision{Act: state.Rollback, BackTo: to, Outcome: state.Done, Standing: standing}
+		return state.Revision{Act: state.Rollback, BackTo: to, Outcome: state.Done, Deployed: standing}
 	}
 	failed := state.Revision{Act: state.Apply, Outcome: state.Failure}
 	failedBack := state.Revision{Act: state.Rollback, BackTo: 1, Outcome: state.Failure}
-	destroyed := state.Revision{Act: state.Destroy, Outcome: state.Done, Standing: "nothing"}
+	destroyed := state.Revision{Act: state.Destroy, Outcome: state.Done, Deployed: "nothing"}
 	for name, tt := range map[string]struct {
 		revisions []state.Revision // oldest first
 		now       string

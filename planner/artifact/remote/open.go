@@ -62,7 +62,7 @@ func open(ctx context.Context, text string, p patience) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, way: service.way, patience: p}
+	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, remedy: service.remedy, patience: p}
 	if prefix := strings.Trim(u.Path, "/"); prefix != "" && u.Scheme != "file" {
 		s.prefix = prefix + "/"
 	}
@@ -88,30 +88,30 @@ func open(ctx context.Context, text string, p patience) (*Store, error) {
 type service struct {
 	bucket   string   // the service's term for a bucket; "" for none
 	settings []string // parameters of its URLs
-	way      string   // remedy after a refusal
+	remedy   string   // remedy after a refusal
 	open     func(ctx context.Context, s *Store, u *url.URL) (bucket, error)
 }
 
 var services = map[string]service{
 	"file": {
-		way:  "the user of tenon, and user 65532 in a cluster, need to read and write that folder and its contents: `chgrp -R 65532 FOLDER && chmod -R g+rwXs FOLDER` allows it for the group",
-		open: openFile,
+		remedy: "the user of tenon, and user 65532 in a cluster, need to read and write that folder and its contents: `chgrp -R 65532 FOLDER && chmod -R g+rwXs FOLDER` allows it for the group",
+		open:   openFile,
 	},
 	"s3": {
 		bucket:   "bucket",
 		settings: s3Settings,
-		way:      "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (for pods in the Secret that the target names as store_secret), to credentials that may list, get, put and delete there; the endpoint and the region are in the URL",
+		remedy:   "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (for pods in the Secret that the target names as store_secret), to credentials that may list, get, put and delete there; the endpoint and the region are in the URL",
 		open:     openS3,
 	},
 	"gs": {
 		bucket: "bucket", settings: []string{"anonymous"},
-		way:  "set GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account that may list, get, create and delete objects there, or run gcloud auth application-default login",
-		open: openGCS,
+		remedy: "set GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account that may list, get, create and delete objects there, or run gcloud auth application-default login",
+		open:   openGCS,
 	},
 	"azblob": {
 		bucket: "container", settings: []string{"domain", "localemu", "protocol", "storage_account"},
-		way:  "set AZURE_STORAGE_ACCOUNT, and AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or what az login sets, to credentials that may list, read, write and delete blobs there",
-		open: openAzure,
+		remedy: "set AZURE_STORAGE_ACCOUNT, and AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or what az login sets, to credentials that may list, read, write and delete blobs there",
+		open:   openAzure,
 	},
 }
 
@@ -140,7 +140,7 @@ func parse(text string) (*url.URL, service, error) {
 		if !slices.Contains(x.settings, name) {
 			known := "it has no settings"
 			if len(x.settings) > 0 {
-				known = "use " +  strings.Join(x.settings, ", ")
+				known = "use " + strings.Join(x.settings, ", ")
 			}
 			return nil, x, fmt.Errorf("the URL of the store has the setting %q, which %s:// does not support: %s", name, u.Scheme, known)
 		}

@@ -19,7 +19,7 @@ type Store struct {
 	bucket   bucket
 	prefix   string // of all keys in the bucket
 	name     string // the URL without its settings
-	way      string // remedy after a refusal
+	remedy   string // remedy after a refusal
 	patience patience
 }
 
@@ -168,7 +168,7 @@ func (s *Store) each(ctx context.Context, prefix string, f func(key string) erro
 // explain adds which operation failed where and, after a refusal, the remedy.
 func (s *Store) explain(what string, err error) error {
 	if refused := (*refusal)(nil); errors.As(err, &refused) {
-		return &RefusedError{Store: s.name, What: what, Why: refused.why, Way: s.way, err: err}
+		return &RefusedError{Store: s.name, What: what, Why: refused.why, Remedy: s.remedy, err: err}
 	}
 	if why := unreached(err); why != "" {
 		return &worded{fmt.Sprintf("cannot reach store %s to %s: %s\n  check that the server runs, and that the URL is right, for S3 with region=... or endpoint=http://HOST:PORT", s.name, what, why), err}
@@ -201,15 +201,15 @@ func (e *worded) Unwrap() error { return e.err }
 // A RefusedError means that a store rejected the credentials, or that they do not allow
 // the operation.
 type RefusedError struct {
-	Store string // its URL, without settings
-	What  string // the operation
-	Why   string // the message of the service
-	Way   string // what to set
-	err   error
+	Store  string // its URL, without settings
+	What   string // the operation
+	Why    string // the message of the service
+	Remedy string // what to set
+	err    error
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("store %s refused to %s: %s\n  %s", e.Store, e.What, e.Why, e.Way)
+	return fmt.Sprintf("store %s refused to %s: %s\n  %s", e.Store, e.What, e.Why, e.Remedy)
 }
 
 func (e *RefusedError) Unwrap() error { return e.err }

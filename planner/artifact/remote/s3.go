@@ -48,7 +48,7 @@ func openS3(ctx context.Context, s *Store, u *url.URL) (bucket, error) {
 		return nil, err
 	}
 	if endpoint != "" {
-		s.way += " (asked: " + endpoint + ")"
+		s.remedy += " (asked: " + endpoint + ")"
 	}
 	pathStyle, err := flag(q, "use_path_style")
 	if err != nil {

@@ -60,13 +60,13 @@ def labels(data: Any, signature: Signature, what: str = "the input") -> np.ndarr
     nulls = table.column(0).null_count
     if nulls:
         raise StepError(
-            f"{what}: label {column.name} is null in {nulls} of {len(table)} rows; leave them out"
+            f"{what}: label {column.name} is null in {nulls} of {len(table)} rows; remove them"
         )
     values = table.column(0).to_numpy()
     if column.type in ("date", "time", "timestamp", "timestamptz", "bytes"):
-        raise StepError(f"label {column.name}: a {column.type} cannot be predicted")
+        raise StepError(f"label {column.name}: cannot predict a {column.type}")
     if signature.task == "regression" and values.dtype.kind not in "iuf":
-        raise StepError(f"label {column.name}: regression wants a number, the column is {column.type}")
+        raise StepError(f"label {column.name}: regression needs a number, but the column is {column.type}")
     return values.astype(object) if column.type == "string" else values
 
 
@@ -111,7 +111,7 @@ class Encoding:
             entry: dict[str, Any] = {"name": c.name, "as": "number"}
             if c.type == "bytes":
                 raise StepError(
-                    f'column {c.name}: bytes are no feature; leave it out or say preprocess: "none"'
+                    f'column {c.name}: bytes cannot be a feature; remove it or set preprocess: "none"'
                 )
             if c.type in ("date", "timestamp", "timestamptz"):
                 entry["as"] = "years"
@@ -224,7 +224,7 @@ class Model:
         try:
             return np.array([index[label] for label in found.tolist()], dtype=np.intp), p
         except KeyError as e:
-            raise StepError(f"predict gave {e}, which is no class of the training data") from None
+            raise StepError(f"predict returned {e}, which is not a class of the training data") from None
 
     def predict_proba(self, features: pd.DataFrame) -> np.ndarray | None:
         """Probabilities of shape (rows, classes), in the order of `classes`; None if the model has none."""
@@ -233,7 +233,7 @@ class Model:
         p = np.asarray(self.predictor.predict_proba(features), dtype=np.float64)
         if p.shape != (len(features), len(self.classes)):
             wanted = (len(features), len(self.classes))
-            raise StepError(f"predict_proba gave an array of shape {p.shape}, wanted {wanted}")
+            raise StepError(f"predict_proba returned an array of shape {p.shape}, wanted {wanted}")
         return p
 
 
@@ -258,9 +258,9 @@ def load(folder: str | Path) -> Model:
         info = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         signature = Signature.parse(json.loads((folder / "signature.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError) as e:
-        raise StepError(f"{folder} is no model folder: {e}") from e
+        raise StepError(f"{folder} is not a model folder: {e}") from e
     if info.get("format") != FORMAT:
-        raise StepError(f"{folder} has model format {info.get('format')}; this loader knows {FORMAT}")
+        raise StepError(f"{folder} has model format {info.get('format')}; this loader supports {FORMAT}")
     loaders = {"sklearn": _load_sklearn, "xgboost": _XGBoost, "lightgbm": _LightGBM, "script": _load_script}
     if info["flavour"] not in loaders:
         raise StepError(

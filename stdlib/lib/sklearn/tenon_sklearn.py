@@ -136,7 +136,7 @@ def user_steps(entries: list[Mapping[str, Any]], signature: Signature) -> tuple[
     for entry in entries:
         transformer = make(entry["transformer"], entry.get("params") or {})
         if not hasattr(transformer, "transform"):
-            raise StepError(f"{entry['transformer']} in the pipeline is no transformer: it has no transform")
+            raise StepError(f"{entry['transformer']} in the pipeline is not a transformer: it has no transform")
         name = entry.get("name") or entry["transformer"].rpartition(".")[2].lower()
         if again := sum(n.partition("-")[0] == name for n, _ in [*on_columns, *on_all]):
             name = f"{name}-{again + 1}"
@@ -191,14 +191,14 @@ def resolve(path: str) -> Any:
 
 def check_task(estimator: Any, path: str, signature: Signature) -> None:
     if not hasattr(estimator, "fit"):
-        raise StepError(f"{path} is no estimator: it has no fit")
+        raise StepError(f"{path} is not an estimator: it has no fit")
     kind = {"classifier": "classification", "regressor": "regression"}.get(
         get_tags(estimator).estimator_type or ""
     )
     if kind and kind != signature.task:
         raise StepError(f"{path} is for {kind}, but the model's task is {signature.task}")
     if kind is None and not hasattr(estimator, "predict"):
-        raise StepError(f"{path} is no classifier or regressor")
+        raise StepError(f"{path} is neither a classifier nor a regressor")
 
 
 def set_open(estimator: BaseEstimator, name: str, value: Any, outermost: bool = False) -> list[str]:
@@ -217,7 +217,7 @@ def _nested(value: Any) -> Any:
         if "$estimator" in value:
             if extra := set(value) - {"$estimator", "params"}:
                 raise StepError(
-                    f"beside $estimator there may be only params, found {', '.join(sorted(extra))}"
+                    f"next to $estimator only params is allowed, found {', '.join(sorted(extra))}"
                 )
             return make(value["$estimator"], value.get("params") or {})
         return {k: _nested(v) for k, v in value.items()}
