@@ -109,7 +109,7 @@ func each(ctx context.Context, r io.Reader, f func(h *tar.Header, r io.Reader) e
 			return context.Cause(ctx)
 		}
 		if !inside(h.Name) || h.Typeflag == tar.TypeLink && !inside(h.Linkname) {
-			return fmt.Errorf("its member %q is outside the root: create the archive with tar -C ROOT -cf FILE .", h.Name)
+			return fmt.Errorf("its member %q is outside the root: create the archive with `tar -C ROOT -cf FILE .`", h.Name)
 		}
 		if err := f(h, t); err != nil {
 			return err
