@@ -379,17 +379,15 @@ func (e *entity) input(name string) *port {
 
 // checkEndpoint checks where a service listens.
 func (c *checker) checkEndpoint(e *entity, f *endpointFields, endpoints map[int64]*listener) {
-	if f.Port != "" {
-		port, host := whole(e.fields.at(f.Port)), stringOf(e.fields.at(f.Host))
-		if other := endpoints[port]; other != nil && overlap(host, other.host) {
-			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s and %s both listen on port %d", other.entity, e, port),
-				Spans:   []diag.Span{c.sys.At("", e.path(f.Port)...), c.sys.At("taken here", other.entity.path(other.field)...)},
-				Hint:    "change the port of one of them",
-			})
-		}
-		endpoints[port] = &listener{e, f.Port, host}
+	port, host := whole(e.fields.at(f.Port)), stringOf(e.fields.at(f.Host))
+	if other := endpoints[port]; other != nil && overlap(host, other.host) {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s and %s both listen on port %d", other.entity, e, port),
+			Spans:   []diag.Span{c.sys.At("", e.path(f.Port)...), c.sys.At("taken here", other.entity.path(other.field)...)},
+			Hint:    "change the port of one of them",
+		})
 	}
+	endpoints[port] = &listener{e, f.Port, host}
 	if o, _ := e.fields.at(f.Replicas).(object); whole(o.get("max")) < whole(o.get("min")) {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("the replicas of %s: max is below min", e),
@@ -539,7 +537,8 @@ func nearest(name string, candidates []string) string {
 
 func (c *checker) checkStep(e *entity) {
 	outputs, _ := e.fields.get("outputs").(object)
-	if len(outputs) == 0 {
+	ends := slices.ContainsFunc(e.component.stages, func(s stage) bool { return s.Kind == string(ir.Job) })
+	if len(outputs) == 0 && ends {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s has no outputs", e),
 			Spans:   []diag.Span{c.sys.Label("", e.path("outputs")...)},

@@ -281,23 +281,27 @@ func amounts(u *ir.Unit) string {
 
 func cores(m int64) string { return strings.TrimSuffix(formatFloat(float64(m)/1000), ".0") }
 
-// target returns the entry of targets that the system names, or local processes if it
+// defaultTarget is the name of the target that every system has.
+const defaultTarget = "local"
+
+// target returns the entry of targets that the system names, or the default one if it
 // names none.
 func (c *checker) target() ir.Target {
+	none := ir.Target{Name: defaultTarget, Executor: c.options.Default}
 	name, err := c.sys.Lookup("target").String()
 	if err != nil {
-		return ir.Target{Name: "local", Executor: "process"}
+		return none
 	}
 	e := c.entities["targets/"+name]
 	if e == nil {
-		if !c.broken["targets/"+name] && name != "local" {
+		if !c.broken["targets/"+name] && name != defaultTarget {
 			c.fault(diag.Diagnostic{
 				Message: fmt.Sprintf("unknown target %q", name),
 				Spans:   []diag.Span{c.sys.At("", "target")},
-				Hint:    diag.DidYouMean(name, append(c.sys.EntityNames("targets"), "local")),
+				Hint:    diag.DidYouMean(name, append(c.sys.EntityNames("targets"), defaultTarget)),
 			})
 		}
-		return ir.Target{Name: "local", Executor: "process"}
+		return none
 	}
 	settings, _ := plain(e.fields).(map[string]any)
 	delete(settings, "name")

@@ -12,7 +12,6 @@ import (
 	"cuelang.org/go/cue/ast"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
@@ -91,21 +90,17 @@ func (c *checker) checkQuery(e *entity) error {
 			})
 		}
 	}
-	if m := otherEveryTime.FindStringSubmatchIndex(query); m != nil {
+	for _, u := range e.typing.Unrepeatable {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("the SQL of %s is not deterministic: the result of %s can change", e, strings.TrimRight(query[m[2]:m[3]], "( \t\n")),
-			Spans:   []diag.Span{c.sqlSpan(e, query, m[2])},
-			Hint:    "a feature must be the same for the same rows, in training and in serving: take times from a column, and sample with hash()",
+			Message: fmt.Sprintf("the SQL of %s is not deterministic: %s", e, u.Message),
+			Spans:   []diag.Span{c.sqlSpan(e, query, u.Offset)},
+			Hint:    u.Hint,
 		})
 	}
 	c.checkComparisons(e, query)
 	c.compareColumns(e, query, e.typing.Columns)
 	return nil
 }
-
-// otherEveryTime matches functions that DuckDB calls volatile, and what depends on when a
-// query runs.
-var otherEveryTime = lazyregexp.New(`(?i)\b((?:random|setseed|uuid|uuidv4|uuidv7|gen_random_uuid|now|today|get_current_time|get_current_timestamp|transaction_timestamp|nextval)\s*\(|current_(?:date|time|timestamp)\b|localtime(?:stamp)?\b)`)
 
 // checkComparisons refuses comparisons between columns of two families of types, as in a
 // join of a text on a number: DuckDB would convert the text, row by row, and fail on the

@@ -24,6 +24,8 @@ type Options struct {
 	// Executors maps each executor that a target may name to its check, which returns
 	// what it cannot honour of a unit on a target.
 	Executors map[string]func(ir.Target, ir.Unit) []ir.Fault
+	// Default is the executor of a system that names no target.
+	Default string
 	// Record, if set, records what is read besides the system's CUE.
 	Record *fingerprint.Record
 }

@@ -3,6 +3,7 @@ package compiler
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -235,11 +236,7 @@ func (k *component) invalid(err error) error {
 // the library may use.
 func (k *component) check() error {
 	fault := func(s *stage, field, message, hint string) error {
-		at := []string{"unit"}
-		if s != nil && s.name != "" {
-			at = []string{"stages", s.name}
-		}
-		return &componentError{of: k, field: append(at, strings.Split(field, ".")...), message: message, hint: hint}
+		return &componentError{of: k, field: s.at(field), message: message, hint: hint}
 	}
 	ownCode := !k.pkg.Library()
 	if ownCode && len(k.stages) == 0 {
@@ -252,6 +249,9 @@ func (k *component) check() error {
 	}
 	for i := range k.stages {
 		s := &k.stages[i]
+		if name, in := s.twice(); name != "" {
+			return fault(s, in, fmt.Sprintf("has two parameters %q", name), "the name of a parameter is the last part of the path of its field")
+		}
 		runs := s.Part == "" && s.Use == "" && s.As == ""
 		switch {
 		case ownCode && runs && s.Kind == string(ir.Record):
@@ -264,6 +264,8 @@ func (k *component) check() error {
 			return fault(s, "runtime", "has no runtime", `write runtime: "python" or "command"`)
 		case s.Runtime == string(ir.Command) && s.Command == "":
 			return fault(s, "command", "has the runtime \"command\" but no field with the command", `write command: "command"`)
+		case s.Endpoint != nil && s.Kind != string(ir.Service):
+			return fault(s, "endpoint", "has an endpoint, but only a service can listen", `make it a service: kind: "service"`)
 		case s.Document != "" && len(s.Params)+len(s.Names) > 0:
 			return fault(s, "document", "binds both a document and single parameters", "bind either one field with all parameters, or each of them")
 		case s.Environment.Stage != "" && k.stage(s.Environment.Stage) == nil:
@@ -286,6 +288,33 @@ func (k *component) check() error {
 		}
 	}
 	return nil
+}
+
+// twice returns the name that two parameters of the stage share, and where the second one
+// is stated, or "".
+func (s *stage) twice() (name, in string) {
+	seen := map[string]bool{}
+	for _, p := range s.Params {
+		if seen[lastOf(p)] {
+			return lastOf(p), "params"
+		}
+		seen[lastOf(p)] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Names)) {
+		if seen[name] {
+			return name, "names." + name
+		}
+	}
+	return "", ""
+}
+
+// at returns the path of a field of the stage within what states the component.
+func (s *stage) at(field string) []string {
+	at := []string{"unit"}
+	if s.name != "" {
+		at = []string{"stages", s.name}
+	}
+	return append(at, strings.Split(field, ".")...)
 }
 
 func (k *component) stageNames() []string {

@@ -27,10 +27,10 @@ type codeOf struct {
 	err   error
 }
 
-var (
-	pythonImport = lazyregexp.New(`(?m)^\s*(?:import|from) (tenon_\w+)`)
-	goImport     = lazyregexp.New(`(?m)^\s*(?:\w+ )?"github\.com/tenon-ml/tenon/stdlib/([\w/]+)"`)
-)
+var goImport = lazyregexp.New(`(?m)^\s*(?:[\w.]+ )*"github\.com/tenon-ml/tenon/stdlib/([\w/]+)"`)
+
+// sharedPrefix begins the name of every Python module of the library.
+const sharedPrefix = "tenon_"
 
 // sources returns the code of the component: Go files if Tenon itself runs it, and all
 // other files otherwise. Faults of the code are returned as a [componentError].
@@ -144,8 +144,8 @@ func (code *codeOf) addImports(k *component) error {
 			var patterns []string
 			switch path.Ext(name) {
 			case ".py":
-				for _, m := range pythonImport.FindAllSubmatch(code.files[name], -1) {
-					if file := string(m[1]) + ".py"; code.files[file] == nil {
+				for _, module := range pythonImports(string(code.files[name])) {
+					if file := module + ".py"; strings.HasPrefix(module, sharedPrefix) && code.files[file] == nil {
 						patterns = append(patterns, "lib/*/"+file)
 					}
 				}
@@ -187,7 +187,7 @@ func (code *codeOf) addImports(k *component) error {
 
 // sharedModules returns the names of the library's shared Python modules.
 func sharedModules() []string {
-	found, _ := fs.Glob(stdlib.Files(), "lib/*/tenon_*.py")
+	found, _ := fs.Glob(stdlib.Files(), "lib/*/"+sharedPrefix+"*.py")
 	for i, f := range found {
 		found[i] = strings.TrimSuffix(path.Base(f), ".py")
 	}

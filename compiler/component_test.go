@@ -53,7 +53,7 @@ components: rows: tenon.#Component & {
 	unit: {runtime: "python", environment: shared: "step", files: ["path"]}
 }
 -- lake/rows/main.py --
-import tenon_step
+import json, tenon_step
 from sub import helper
 -- lake/rows/sub/helper.py --
 -- lake/rows/sub/data.bin --
@@ -80,7 +80,7 @@ func host(t *testing.T, edit func(dir string) error) (*compiler.Result, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return compiler.Compile(t.Context(), sys, compiler.Options{Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil}})
+	return compiler.Compile(t.Context(), sys, compiler.Options{Default: "process", Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil}})
 }
 
 func TestTheCodeOfAComponentIsItsFolderAndWhatItImports(t *testing.T) {

@@ -113,7 +113,7 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 	}
 	r, err := compiler.Compile(context.Background(), sys, compiler.Options{
 		Describe:  sql.Describe,
-		Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": bare, "kubernetes": nil},
+		Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": bare, "kubernetes": nil}, Default: "process",
 		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
 			return []byte(strings.Join(requirements, "\n") + "\n"), nil
 		},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib"
@@ -157,7 +158,7 @@ func (c *decoder) checkBound(e *entity) bool {
 	if len(e.component.stages) == 0 { // a pool or a target
 		return true
 	}
-	if !c.checkParts(e) {
+	if !c.checkParts(e) || !c.checkNamed(e) {
 		return false
 	}
 	bound := slices.Concat(alwaysBound, e.component.Declares)
@@ -220,6 +221,20 @@ func (c *checker) checkPorts(e *entity) {
 		s := k.stage(k.Gives[port])
 		if s == nil || s.outputs != nil && !slices.ContainsFunc(s.outputs, func(o stageOutput) bool { return o.port == port }) {
 			fault([]string{"gives"}, fmt.Sprintf("does not say which unit writes the output %s", port), "the stage must list it in its outputs")
+		}
+	}
+	for i := range k.stages {
+		s := &k.stages[i]
+		if s.Kind != string(ir.Service) || s.If != "" && !present(e.fields, s.If) {
+			continue
+		}
+		for _, o := range stageOutputs(e, s) {
+			switch {
+			case o.Kind != ir.EndpointOf:
+				fault(s.at("outputs"), fmt.Sprintf("is a service with the output %s, a %s; outputs of services are not collected", o.Port, o.Kind), "a service can only give its endpoint")
+			case s.Endpoint == nil:
+				fault(s.at("endpoint"), fmt.Sprintf("gives the endpoint %s but has no endpoint", o.Port), "declare its endpoint, or remove this output")
+			}
 		}
 	}
 }

@@ -506,3 +506,43 @@ func TestADamagedInputIsNotRead(t *testing.T) {
 	b.mustApply(a, f)
 	b.ok(b.arts.Check(t.Context(), digest))
 }
+
+// TestAStepThatChangesItsInputFails has two steps that read one artifact. One of them
+// writes to it while both run.
+func TestAStepThatChangesItsInputFails(t *testing.T) {
+	for name, tamper := range map[string]func(path string) error{
+		"other rows": func(path string) error { return os.WriteFile(path, []byte("other rows"), 0o644) },
+		"the same rows again": func(path string) error {
+			b, err := os.ReadFile(path)
+			return errors.Join(err, os.WriteFile(path, b, 0o644))
+		},
+		"another file with the old times": func(path string) error {
+			info, err := os.Stat(path)
+			return errors.Join(err, os.Remove(path), os.WriteFile(path, []byte("x"), 0o444), os.Chtimes(path, time.Time{}, info.ModTime()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			a, f, g := table("sources/a", `{}`), table("features/f", `{"f": 1}`, "sources/a"), table("features/g", `{"g": 1}`, "sources/a")
+			b.mustApply(a)
+			run, err := b.store.Run(t.Context(), b.current("sources/a").Run)
+			b.ok(err)
+			path := b.arts.Path(run.Outputs["out"].Digest)
+			b.fake.behave["features/f"] = behaviour{takes: 100 * time.Millisecond, leaves: func(string) error {
+				return errors.Join(os.Chmod(path, 0o644), tamper(path))
+			}}
+			b.fake.behave["features/g"] = behaviour{takes: 500 * time.Millisecond}
+
+			_, err = b.apply(a, f, g)
+			for _, unit := range []string{"features/f", "features/g"} {
+				if u := failure(t, err, unit); !strings.Contains(u.Error(), "was modified while the step ran") && !strings.Contains(u.Error(), "artifact is not in the store") {
+					t.Errorf("%s: %v", unit, u)
+				}
+			}
+			delete(b.fake.behave, "features/f")
+			delete(b.fake.behave, "features/g")
+			b.mustApply(a, f, g)
+			b.ok(b.arts.Check(t.Context(), run.Outputs["out"].Digest))
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -80,6 +81,10 @@ const (
 	MetricsFile  = "notes/metrics.json"
 	ProgressFile = "notes/progress.jsonl"
 )
+
+// Settle is how long the program of a service without an endpoint has to run before it is
+// ready: nothing else can be asked of it.
+const Settle = time.Second
 
 // A Device is a GPU, or a part of one, that is lent to a task.
 type Device struct {

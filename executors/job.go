@@ -82,7 +82,7 @@ func (c *call) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.unread(ctx, c.n); err != nil {
+	if err := errors.Join(c.unread(ctx, c.n), c.untouched(ctx, c.n)); err != nil {
 		return err
 	}
 	if c.run.Metrics, err = readMetrics(filepath.Join(c.dir, MetricsFile)); err != nil {
@@ -112,7 +112,9 @@ func (c *call) commit(ctx context.Context) error {
 		if stored.Digest != a.Digest {
 			return fmt.Errorf("output %s changed after the step had ended: a process that it started is still writing", port)
 		}
-		c.vouch(a.Digest)
+		if t, err := c.o.Artifacts.Traits(a.Digest); err == nil {
+			c.vouch(a.Digest, t)
+		}
 	}
 	c.run.Outputs = outputs
 	return c.finish(ctx, nil)

@@ -13,7 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A Recorder writes the records of one component. All methods may be called again after a
+// A Recorder writes the records with an output of one kind. All methods may be called again after a
 // kill, and then change nothing more.
 type Recorder interface {
 	// Write makes the record that the unit defines, and returns its outputs and the
@@ -21,8 +21,8 @@ type Recorder interface {
 	Write(ctx context.Context, r Record) (map[string]artifact.Artifact, map[string]float64, error)
 	// Lost says why what was written is missing or changed, or returns "".
 	Lost(u *ir.Unit) string
-	// Remove removes what was written for the unit, unless a unit of keep, of the same
-	// component, needs it as well.
+	// Remove removes what was written for the unit, unless a unit of keep, a record of the
+	// same kind, needs it as well.
 	Remove(u *ir.Unit, keep []ir.Unit) error
 }
 
@@ -48,12 +48,20 @@ type RecordInput struct {
 	Key string // of the run that made it
 }
 
-// Records holds the recorders, by component.
-type Records map[string]Recorder
+// Records holds the recorders, by the kind of the one output that a record has.
+type Records map[ir.PortKind]Recorder
+
+// of returns the recorder of a unit, or nil if the unit is no record.
+func (r Records) of(u *ir.Unit) Recorder {
+	if u.Kind != ir.Record || len(u.Outputs) != 1 {
+		return nil
+	}
+	return r[u.Outputs[0].Kind]
+}
 
 // Lost says why what was written for a record is missing or changed, or returns "".
 func (r Records) Lost(u *ir.Unit) string {
-	if x := r[u.Component]; u.Kind == ir.Record && x != nil {
+	if x := r.of(u); x != nil {
 		return x.Lost(u)
 	}
 	return ""
@@ -66,7 +74,7 @@ func (r Records) Sync(ctx context.Context, s *state.Store) error {
 	if err != nil {
 		return err
 	}
-	units := map[string][]ir.Unit{}
+	units := map[Recorder][]ir.Unit{}
 	for unit, c := range current {
 		if c.Kind != ir.Record {
 			continue
@@ -75,11 +83,13 @@ func (r Records) Sync(ctx context.Context, s *state.Store) error {
 		if err != nil {
 			return err
 		}
-		units[u.Component] = append(units[u.Component], *u)
+		if x := r.of(u); x != nil {
+			units[x] = append(units[x], *u)
+		}
 	}
-	for _, component := range sortedKeys(r) {
-		if f, ok := r[component].(Filer); ok {
-			if err := f.Sync(units[component]); err != nil {
+	for _, kind := range sortedKeys(r) {
+		if f, ok := r[kind].(Filer); ok {
+			if err := f.Sync(units[r[kind]]); err != nil {
 				return err
 			}
 		}
@@ -98,11 +108,11 @@ func (r Records) sweep() {
 
 // remove removes what was written for a unit, unless one of keep needs it as well.
 func (r Records) remove(u *ir.Unit, keep []ir.Unit) error {
-	x := r[u.Component]
+	x := r.of(u)
 	if x == nil {
 		return nil
 	}
-	return x.Remove(u, slices.DeleteFunc(slices.Clone(keep), func(k ir.Unit) bool { return k.Component != u.Component }))
+	return x.Remove(u, slices.DeleteFunc(slices.Clone(keep), func(k ir.Unit) bool { return r.of(&k) != x }))
 }
 
 // record writes a record: it enters it in the journal, writes it and records the result.
@@ -123,8 +133,8 @@ func (w *walk) record(ctx context.Context, n *work) report {
 		return report{work: n, verdict: canceled}
 	}
 	w.events.send(Event{Unit: u.ID, Type: EventStarted, Attempt: n.tries})
-	if x := w.o.Records[u.Component]; x == nil {
-		err = fmt.Errorf("unknown record %q", u.Component)
+	if x := w.o.Records.of(u); x == nil {
+		err = fmt.Errorf("no writer for the record %s: it needs one output, a model or a file", u.Component)
 	} else if err = w.hold(ctx); err == nil {
 		c.run.Outputs, c.run.Metrics, err = w.write(ctx, u, x)
 	}
@@ -136,7 +146,7 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	if err == nil {
 		err = c.finish(ctx, nil)
 	}
-	if err == nil && before != nil && before.Component == u.Component {
+	if err == nil && before != nil {
 		if err = w.hold(ctx); err == nil {
 			err = w.o.Records.remove(before, w.plan.System.Units) // unless the unit itself still needs it
 		}
@@ -215,7 +225,7 @@ func (w *walk) read(ctx context.Context, u *ir.Unit) (Record, error) {
 		if a.Kind != string(ir.Report) {
 			continue
 		}
-		err := w.check(ctx, a.Digest)
+		_, err := w.check(ctx, a.Digest)
 		if err == nil {
 			r.Metrics, err = readReport(w.o.Artifacts.Path(a.Digest))
 		}

@@ -278,6 +278,7 @@ func (w *walk) input(u *ir.Unit, port string) (artifact.Artifact, *state.Run) {
 // ports returns the inputs of a task.
 func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error) {
 	ports := make(map[string]step.Port, len(n.unit.Inputs))
+	n.traits = make(map[string]artifact.Traits, len(n.unit.Inputs))
 	for _, in := range n.unit.Inputs {
 		digest := n.inputs[in.Port]
 		if digest == "" {
@@ -297,14 +298,14 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 		if !w.o.Artifacts.Has(digest) {
 			return nil, fmt.Errorf("input %s: %w: %s of %s: plan again to make it again", in.Port, artifact.ErrMissing, in.From, in.Unit)
 		}
-		if err := w.check(ctx, digest); err != nil {
+		var err error
+		if n.traits[in.Port], err = w.check(ctx, digest); err != nil {
 			return nil, fmt.Errorf("input %s: %s of %s: %w", in.Port, in.From, in.Unit, err)
 		}
 		p.Path = w.o.Artifacts.Path(digest)
 		if in.Kind == ir.Table {
 			p.Format = "parquet"
 		}
-		var err error
 		if p.Created, err = w.created(ctx, digest); err != nil {
 			return nil, err
 		}
@@ -318,28 +319,58 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 	return ports, nil
 }
 
-// check verifies an artifact before a unit reads it, once per apply, unless this apply
-// stored it. A damaged artifact must not pass for the content of its digest in everything
-// that is made from it.
-func (w *walk) check(ctx context.Context, digest string) error {
+// check verifies an artifact before a unit reads it, unless it has not changed since it
+// was stored or verified. A damaged artifact must not pass for the content of its digest
+// in everything that is made from it.
+func (w *walk) check(ctx context.Context, digest string) (artifact.Traits, error) {
+	if err := w.o.Artifacts.Fetch(ctx, digest); err != nil {
+		return artifact.Traits{}, err
+	}
+	now, err := w.o.Artifacts.Traits(digest)
+	if err != nil {
+		return now, err
+	}
 	w.mu.Lock()
-	sound := w.sound[digest]
+	was, known := w.sound[digest]
 	w.mu.Unlock()
-	if sound {
-		return nil
+	if !known || !was.Same(now) {
+		if err := w.o.Artifacts.Check(ctx, digest); err != nil {
+			return now, err
+		}
 	}
-	if err := w.o.Artifacts.Check(ctx, digest); err != nil {
-		return err
-	}
-	w.vouch(digest)
-	return nil
+	w.vouch(digest, now)
+	return now, nil
 }
 
-// vouch notes that the artifact matches its digest.
-func (w *walk) vouch(digest string) {
+// vouch notes that the artifact, as it is, matches its digest.
+func (w *walk) vouch(digest string, t artifact.Traits) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sound[digest] = true
+	w.sound[digest] = t
+}
+
+// untouched returns an error if an input was written to since the unit was started. The
+// unit may have read what was written, and so may others: each of them fails. What does
+// not match its digest is removed, so that the next apply makes it again.
+func (w *walk) untouched(ctx context.Context, n *work) error {
+	var errs []error
+	for _, port := range sortedKeys(n.traits) {
+		digest := n.inputs[port]
+		now, err := w.o.Artifacts.Traits(digest)
+		if err == nil && n.traits[port].Same(now) {
+			continue
+		}
+		err = w.o.Artifacts.Check(ctx, digest)
+		var damaged *artifact.DamagedError
+		switch {
+		case errors.As(err, &damaged), err == nil && n.traits[port].Written(now):
+			errs = append(errs, fmt.Errorf("input %s was modified while the step ran, by this step or by another one that reads it: inputs are read-only; copy what the step must change", port),
+				w.o.Artifacts.Heal(ctx, digest))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("input %s: %w", port, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // address returns where a service listens, as a URL.

@@ -29,7 +29,7 @@ type router struct {
 	of     func(name string) (Executor, error)
 }
 
-// Apply first ends a service of another executor if both want the same port of this
+// Apply first ends a service of another executor if both may want the same port of this
 // machine: they cannot share it, because they run as different users.
 func (r *router) Apply(ctx context.Context, t Task, prior *state.Handle) (state.Handle, error) {
 	if prior != nil && prior.Executor != r.name {
@@ -37,7 +37,7 @@ func (r *router) Apply(ctx context.Context, t Task, prior *state.Handle) (state.
 		if err != nil {
 			return state.Handle{}, err
 		}
-		if !ownPorts(from) && !ownPorts(r.target) {
+		if t.Unit.Endpoint != nil && !ownPorts(from) && !ownPorts(r.target) {
 			if err := from.Destroy(ctx, *prior); err != nil {
 				return state.Handle{}, err
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -51,8 +52,8 @@ type walk struct {
 	mu      sync.Mutex
 	results map[string]*state.Run // current results, by unit
 	pending map[string][]state.Pending
-	current map[string]state.Current // as it was when the walk began, by the plan's names
-	sound   map[string]bool          // digests of artifacts that need no check
+	current map[string]state.Current   // as it was when the walk began, by the plan's names
+	sound   map[string]artifact.Traits // of artifacts that matched their digests
 }
 
 // A work is one unit during the walk.
@@ -65,7 +66,8 @@ type work struct {
 	// Set once the unit is examined.
 	key    string
 	inputs map[string]string
-	tries  int // attempts made in this apply
+	traits map[string]artifact.Traits // of its inputs when it was started, by port
+	tries  int                        // attempts made in this apply
 	// Set when it is admitted.
 	devices []Device
 	preempt context.CancelCauseFunc
@@ -109,7 +111,7 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 		plan: p, o: o, layout: layout{o.Dir}, events: &eventSink{to: o.Events, now: o.Now},
 		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
 		outgoing: make(chan struct{}, 64), preparers: make(chan struct{}, preparers),
-		pending: map[string][]state.Pending{}, sound: map[string]bool{}, leases: map[string]lease{},
+		pending: map[string][]state.Pending{}, sound: map[string]artifact.Traits{}, leases: map[string]lease{},
 	}
 	var err error
 	if w.current, err = o.Store.Current(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -52,7 +53,7 @@ func Read(path string) (*Plan, error) {
 		return nil, fmt.Errorf("read plan: %w", err)
 	}
 	var f planFile
-	if err := json.Unmarshal(b, &f); err != nil || f.Version == 0 {
+	if err := strictly(b, &f); err != nil || f.Version == 0 {
 		if bytes.HasPrefix(b, []byte(`{"tenon_plan":`)) {
 			return nil, fmt.Errorf("%s: %w", path, ErrEdited) // truncated, or something was appended
 		}
@@ -65,7 +66,7 @@ func Read(path string) (*Plan, error) {
 		return nil, fmt.Errorf("%s: %w", path, ErrEdited)
 	}
 	p := new(Plan)
-	if err := json.Unmarshal(f.Plan, p); err != nil {
+	if err := strictly(f.Plan, p); err != nil {
 		return nil, fmt.Errorf("read plan %s: %w", path, err)
 	}
 	if p.System == nil {
@@ -75,4 +76,18 @@ func Read(path string) (*Plan, error) {
 		return nil, fmt.Errorf("read plan %s: %w", path, err)
 	}
 	return p, nil
+}
+
+// strictly decodes JSON. A field that it does not know is an error: another tenon wrote
+// it, and it means something.
+func strictly(b []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("trailing data after the plan")
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package planner_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -56,6 +59,25 @@ func TestPlanFileComesBack(t *testing.T) {
 	}
 }
 
+// signed gives a plan file the digest of its content.
+func signed(t *testing.T, file []byte) []byte {
+	t.Helper()
+	var f struct {
+		Version int             `json:"tenon_plan"`
+		Digest  string          `json:"digest"`
+		Plan    json.RawMessage `json:"plan"`
+	}
+	if err := json.Unmarshal(file, &f); err != nil {
+		t.Fatal(err)
+	}
+	f.Digest = ir.Sum(f.Plan)
+	b, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func TestPlanFileIsRefused(t *testing.T) {
 	_, path := planFile(t)
 	good, err := os.ReadFile(path)
@@ -81,6 +103,7 @@ func TestPlanFileIsRefused(t *testing.T) {
 		{"something added", append(bytes.Clone(good), "{}"...), edited, true},
 		{"the digest removed", edit(`"digest":"sha256`, `"dugest":"sha256`), edited, true},
 		{"a newer version", edit(`"tenon_plan":1`, `"tenon_plan":4`), "plan was written by a newer tenon (version 4, this one supports 1): upgrade tenon", false},
+		{"a field of another tenon", signed(t, bytes.Replace(good, []byte(`"action":"create"`), []byte(`"action":"create","if":"night"`), 1)), `unknown field "if"`, false},
 		{"another file", []byte(`{"a":1}`), "is not a plan file", false},
 		{"no file of ours at all", []byte("\x7fELF"), "is not a plan file", false},
 	}

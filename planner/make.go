@@ -192,33 +192,44 @@ func (m *maker) load(sys *ir.System) error {
 // loadFiles finds and digests the data files of all units. All errors are returned
 // together.
 func (m *maker) loadFiles(sys *ir.System) error {
-	m.files = map[string][]string{}
+	var paths []string
+	var err error
+	if m.files, paths, err = dataFiles(m.in.Dir, sys); err != nil {
+		return m.explainFiles(sys, err)
+	}
+	m.sources.Files = map[string]string{}
+	if len(paths) == 0 {
+		return nil
+	}
+	m.sources.Files, err = m.in.Digests.Digest(m.ctx, m.in.Dir, paths)
+	return err
+}
+
+// dataFiles finds the data files of all units, by unit and together. Both are sorted.
+func dataFiles(dir string, sys *ir.System) (byUnit map[string][]string, paths []string, err error) {
 	var patterns []string
 	for _, u := range sys.Units {
 		patterns = append(patterns, u.Files...)
 	}
-	m.sources.Files = map[string]string{}
+	byUnit = map[string][]string{}
 	if len(patterns) == 0 {
-		return nil
+		return byUnit, nil, nil
 	}
 	slices.Sort(patterns)
-	found, err := Files(m.in.Dir, slices.Compact(patterns))
+	found, err := Files(dir, slices.Compact(patterns))
 	if err != nil {
-		return m.explainFiles(sys, err)
+		return nil, nil, err
 	}
-	all := map[string]bool{}
 	for _, u := range sys.Units {
 		for _, p := range u.Files {
-			m.files[u.ID] = append(m.files[u.ID], found[p]...)
+			byUnit[u.ID] = append(byUnit[u.ID], found[p]...)
 		}
-		slices.Sort(m.files[u.ID])
-		m.files[u.ID] = slices.Compact(m.files[u.ID])
-		for _, f := range m.files[u.ID] {
-			all[f] = true
-		}
+		slices.Sort(byUnit[u.ID])
+		byUnit[u.ID] = slices.Compact(byUnit[u.ID])
+		paths = append(paths, byUnit[u.ID]...)
 	}
-	m.sources.Files, err = m.in.Digests.Digest(m.ctx, m.in.Dir, slices.Sorted(maps.Keys(all)))
-	return err
+	slices.Sort(paths)
+	return byUnit, slices.Compact(paths), nil
 }
 
 // explainFiles says which units miss files.

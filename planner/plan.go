@@ -1,7 +1,11 @@
 package planner
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -34,6 +38,47 @@ func (p *Plan) Image(u *ir.Unit) string {
 		return p.Images[u.Code.Image]
 	}
 	return p.Images[p.System.Target.Base()]
+}
+
+// ErrData means that data files have changed since the plan was made.
+var ErrData = errors.New("the data has changed since the plan was made")
+
+// CheckData returns [ErrData], with the files, unless the data files are those that the
+// plan was made from. A rollback reads none.
+func (p *Plan) CheckData(ctx context.Context, d Digests) error {
+	if p.BackTo > 0 {
+		return nil
+	}
+	_, paths, err := dataFiles(p.Dir, p.System)
+	if err != nil {
+		return fmt.Errorf("%w: %w: plan again", ErrData, err)
+	}
+	now, err := d.Digest(ctx, p.Dir, paths)
+	if err != nil {
+		return err
+	}
+	var changes []string
+	for path, digest := range now {
+		if was, ok := p.Files[path]; !ok {
+			changes = append(changes, path+" is new")
+		} else if was != digest {
+			changes = append(changes, path+" differs")
+		}
+	}
+	for path := range p.Files {
+		if _, ok := now[path]; !ok {
+			changes = append(changes, path+" is gone")
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	slices.Sort(changes)
+	const most = 3
+	if n := len(changes) - most; n > 0 {
+		changes = append(changes[:most], fmt.Sprintf("and %d more", n))
+	}
+	return fmt.Errorf("%w: %s: plan again", ErrData, strings.Join(changes, ", "))
 }
 
 // Action is what happens to a unit. It decides; a [Reason] only explains it.

@@ -31,7 +31,7 @@ func compile(t *testing.T, dir string) *compiler.Result {
 	t.Helper()
 	sys, err := lang.Load(dir, lang.Options{Env: os.Environ()})
 	ok(t, err)
-	r, err := compiler.Compile(t.Context(), sys, compiler.Options{Describe: new(engine.Engine).Describe, Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{
+	r, err := compiler.Compile(t.Context(), sys, compiler.Options{Describe: new(engine.Engine).Describe, Default: "process", Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{
 		"process": func(ir.Target, ir.Unit) []ir.Fault { return nil },
 	}})
 	ok(t, err)

@@ -2,6 +2,10 @@
 // unit's program and stores its outputs.
 //
 //	tenon-pod run --store URL --task DIGEST
+//	tenon-pod started
+//
+// The second form is the startup probe of a service without an endpoint: it succeeds once
+// the first one, in the same pod, has started the program.
 //
 // The store holds the task, a [pod.Task]. Its files are below [pod.Work]:
 //
@@ -54,8 +58,11 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == pod.StartedCommand {
+		os.Exit(started(os.Stdout))
+	}
 	if len(os.Args) < 2 || os.Args[1] != "run" {
-		fmt.Fprintln(os.Stderr, "usage: tenon-pod run --store URL --task DIGEST")
+		fmt.Fprintln(os.Stderr, "usage: tenon-pod run --store URL --task DIGEST | tenon-pod started")
 		os.Exit(pid1.ExitFault)
 	}
 	var o options

@@ -610,6 +610,31 @@ func TestAPodThatIsAskedToEnd(t *testing.T) {
 	}
 }
 
+// The startup probe of a service without an endpoint succeeds from the start of its
+// program to the end of the pod.
+func TestAServiceWithoutAnEndpointTellsThatItHasStarted(t *testing.T) {
+	started := func() (bool, string) {
+		cmd := exec.Command(os.Args[0], pod.StartedCommand)
+		cmd.Env = []string{asPod + "=1"}
+		said, err := cmd.Output()
+		return err == nil, string(said)
+	}
+	b := newFixture(t)
+	task := b.job("echo runs; while :; do sleep 0.01; done")
+	task.Kind, task.Step.Outputs = ir.Service, nil
+	if ok, said := started(); ok || said != pod.NotStarted+"\n" {
+		t.Errorf("before the pod: %v, it said %q", ok, said)
+	}
+	c := b.start(task)
+	c.says("runs\n")
+	c.eventually("it tells that it has started", func() bool { ok, _ := started(); return ok })
+	b.ok(c.Process.Kill())
+	c.wait()
+	if ok, _ := started(); ok {
+		t.Error("after the end of the pod, it still tells that it has started")
+	}
+}
+
 func TestAServiceThatIsAskedToEndGoesOnForItsDrain(t *testing.T) {
 	const script = "trap 'echo heard; exit 0' TERM; echo listens; while :; do sleep 0.01; done"
 	start := func(t *testing.T, drain time.Duration) *container {
@@ -617,6 +642,7 @@ func TestAServiceThatIsAskedToEndGoesOnForItsDrain(t *testing.T) {
 		b := newFixture(t)
 		task := b.job(script)
 		task.Kind, task.Step.Outputs, task.Drain = ir.Service, nil, drain
+		task.Step.Endpoint = &ir.Endpoint{Port: 8080}
 		c := b.start(task)
 		c.says("listens\n")
 		return c

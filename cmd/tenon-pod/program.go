@@ -69,6 +69,12 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 		r.ended(status)
 		return nil, errors.Join(err, output.Close())
 	}
+	if r.task.Kind == ir.Service && r.task.Step.Endpoint == nil {
+		if r.started, err = announce(); err != nil {
+			pid1.EndRest()
+			return nil, errors.Join(err, output.Close())
+		}
+	}
 	return p, nil
 }
 

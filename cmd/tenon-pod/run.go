@@ -33,7 +33,8 @@ type runner struct {
 	container []string         // the variables of the container
 	store     *remote.Store
 	task      pod.Task
-	tail      *tail // the end of the program's output; nil for a service
+	tail      *tail     // the end of the program's output; nil for a service
+	started   io.Closer // set once the program of a service without an endpoint has started
 	result    pod.Result
 }
 

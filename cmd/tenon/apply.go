@@ -186,6 +186,9 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 		return nil, nil, err
 	}
 	if saved != nil {
+		if err := w.CheckData(ctx, saved); err != nil {
+			return nil, nil, errors.Join(err, s.Release(ctx))
+		}
 		return saved, s, nil
 	}
 	plan, err := w.Plan(ctx, r, o)

@@ -42,7 +42,8 @@ It runs nothing, contacts no cluster, and does not read the state.`,
 			if err != nil {
 				return err
 			}
-			units := slices.SortedFunc(slices.Values(r.System.Units), func(a, b ir.Unit) int { return project.Order(a.ID, b.ID) })
+			order := project.Order(r.System.Units)
+			units := slices.SortedFunc(slices.Values(r.System.Units), func(a, b ir.Unit) int { return order(a.ID, b.ID) })
 			switch format {
 			case "ir":
 				return a.printJSON(r.System)

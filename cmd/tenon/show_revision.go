@@ -52,7 +52,6 @@ func (a *app) printRevision(r project.Revision) {
 		return
 	}
 	fmt.Fprintln(out)
-	slices.SortStableFunc(r.Units, func(a, b project.Outcome) int { return project.Order(a.Unit, b.Unit) })
 	width := 0
 	for _, d := range r.Units {
 		width = max(width, len(d.Unit))

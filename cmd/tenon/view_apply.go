@@ -128,7 +128,7 @@ func (v *applyView) event(e executors.Event) {
 	case executors.EventFinished:
 		v.line("✓", green, e, took(e.Duration)+metricsLine(e.Metrics))
 	case executors.EventReady:
-		v.line("✓", green, e, "ready "+took(e.Duration)+"  "+cmp.Or(e.Endpoint, v.urls[e.Unit]))
+		v.line("✓", green, e, strings.TrimSpace("ready "+took(e.Duration)+"  "+cmp.Or(e.Endpoint, v.urls[e.Unit])))
 	case executors.EventReused:
 		text := "reused: its inputs turned out unchanged"
 		if v.known[e.Unit] {

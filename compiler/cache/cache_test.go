@@ -62,8 +62,8 @@ func systems(t *testing.T) map[string]*compiler.Result {
 		}
 		r, err := compiler.Compile(context.Background(), sys, compiler.Options{
 			Describe:  sql.Describe,
-			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil, "kubernetes": nil},
-			Lock:      func(_ context.Context, r []string) ([]byte, error) { return []byte(strings.Join(r, "\n")), nil },
+			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil, "kubernetes": nil}, Default: "process",
+			Lock: func(_ context.Context, r []string) ([]byte, error) { return []byte(strings.Join(r, "\n")), nil },
 		})
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)

@@ -136,7 +136,7 @@ type Unit struct {
 	// Kubernetes is the placement in a cluster.
 	Kubernetes *Placement    `json:"kubernetes,omitempty"`
 	MaxAge     time.Duration `json:"max_age_ns,omitempty"` // an older result is recomputed
-	Endpoint   *Endpoint     `json:"endpoint,omitempty"`   // services only
+	Endpoint   *Endpoint     `json:"endpoint,omitempty"`   // services that listen
 	Pos        Pos           `json:"pos"`                  // where the entity is declared
 	Digest     string        `json:"digest"`               // of the definition, see [Unit.Define]
 }

@@ -18,7 +18,7 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	if u.Network == ir.NetworkNone {
 		read := slices.IndexFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
 		switch {
-		case u.Kind == ir.Service:
+		case u.Endpoint != nil:
 			fault("network", "remove network", "a service uses the network of the machine")
 		case read >= 0:
 			fault("network", "remove network", "it reads the endpoint of %s over the network", u.Inputs[read].Unit)

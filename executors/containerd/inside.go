@@ -202,7 +202,7 @@ func environ(t executors.Task, ofImage, ofTenon []string, open bool) []string {
 
 // open reports whether the unit has the network of the machine.
 func open(u ir.Unit) bool {
-	return u.Network == ir.NetworkOpen || u.Kind == ir.Service ||
+	return u.Network == ir.NetworkOpen || u.Endpoint != nil ||
 		slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
 }
 

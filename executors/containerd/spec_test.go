@@ -108,7 +108,8 @@ func TestNetworks(t *testing.T) {
 		"a job that asks for it":        {ir.Unit{Kind: ir.Job, Network: ir.NetworkOpen}, true},
 		"a job that reads an endpoint":  {ir.Unit{Kind: ir.Job, Inputs: endpoint}, true},
 		"a job that reads another port": {ir.Unit{Kind: ir.Job, Inputs: []ir.Input{{Port: "api", Kind: ir.Table}}}, false},
-		"a service":                     {ir.Unit{Kind: ir.Service}, true},
+		"a service that listens":        {ir.Unit{Kind: ir.Service, Endpoint: &ir.Endpoint{Port: 8080}}, true},
+		"a service that does not":       {ir.Unit{Kind: ir.Service}, false},
 	} {
 		s := specOf(t, executors.Task{Unit: c.unit, Name: "x", Dir: "/run"})
 		own := slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -32,7 +33,11 @@ func (s *suite) serviceCases() []testCase {
 		{"a service takes over without one failed request", s.takeover},
 		{"a service survives the wait for it", s.readyTwice},
 		{"a service that is ready may still write", s.writesLater},
-		{"a service without a port is refused by check", s.checkPort},
+		{"an endpoint without a port is refused by check", s.checkPort},
+		{"a service without an endpoint is ready once it has stayed up", s.workerSettles},
+		{"a service without an endpoint that ends at once has failed", s.workerDiesEarly},
+		{"a service without an endpoint that dies later has failed, and apply starts it again", s.workerDiesLate},
+		{"a service without an endpoint takes over from one that still runs", s.workerTakeover},
 	}
 	if s.Elsewhere == nil { // whose pods have ports of their own
 		cases = append(cases, testCase{"a port that a stranger answers on is refused", s.strangersPort})
@@ -266,6 +271,81 @@ func (l *load) answers(instance string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.by[instance]
+}
+
+func (s *suite) workerSettles(t *testing.T) {
+	e := s.New(t)
+	task := s.worker(t, "exit", "0", "10m")
+	if fs := s.check(t, task.Unit); len(fs) != 0 {
+		t.Fatalf("check gave %+v", fs)
+	}
+	began := time.Now()
+	h := s.apply(t, e, task, nil)
+	if h.Endpoint != "" {
+		t.Errorf("the handle has the endpoint %q, want none", h.Endpoint)
+	}
+	wantPhase(t, inspect(t, e, h), state.Running)
+	wantPhase(t, wait(t, e, h), state.Ready)
+	if took := time.Since(began); took < executors.Settle {
+		t.Errorf("it was ready after %s, want %s or later", took, executors.Settle)
+	}
+	wantPhase(t, inspect(t, s.New(t), h), state.Ready)
+	again := s.apply(t, s.New(t), task, nil)
+	if string(again.Data) != string(h.Data) {
+		t.Errorf("handle is %s, want that of what runs: %s", again.Data, h.Data)
+	}
+}
+
+func (s *suite) workerDiesEarly(t *testing.T) {
+	e := s.New(t)
+	st := wait(t, e, s.apply(t, e, s.worker(t, "exit", "7", "200ms"), nil))
+	wantPhase(t, st, state.Failed)
+	if st.ExitCode != 7 {
+		t.Errorf("exit code is %d, want 7", st.ExitCode)
+	}
+	task := s.worker(t, "exit", "0")
+	task.Name = strings.Replace(task.Name, "0011223344556677", "8899aabbccddeeff", 1)
+	st = wait(t, e, s.apply(t, e, task, nil))
+	wantPhase(t, st, state.Failed)
+	wantMessage(t, st, "exit 0")
+}
+
+func (s *suite) workerDiesLate(t *testing.T) {
+	e := s.New(t)
+	lives := 3 * executors.Settle
+	if s.Elsewhere != nil { // which takes longer to tell that it is ready
+		lives = 15 * time.Second
+	}
+	task := s.worker(t, "exit", "7", lives.String())
+	h := s.apply(t, e, task, nil)
+	wantPhase(t, wait(t, e, h), state.Ready)
+	eventually(t, "it has died", func() bool { return inspect(t, e, h).Phase == state.Failed })
+	if st := inspect(t, s.New(t), h); st.ExitCode != 7 {
+		t.Errorf("exit code is %d, want 7", st.ExitCode)
+	}
+	again := s.apply(t, e, task, nil)
+	wantPhase(t, wait(t, e, again), state.Ready)
+	wantPhase(t, inspect(t, s.New(t), h), state.Ready)
+}
+
+// The old one runs until the new one is ready, as with any service: if the new one does
+// not stay up, there is still the old one.
+func (s *suite) workerTakeover(t *testing.T) {
+	e := s.New(t)
+	old := s.worker(t, "exit", "0", "10m")
+	oldHandle := s.apply(t, e, old, nil)
+	wantPhase(t, wait(t, e, oldHandle), state.Ready)
+
+	next := s.worker(t, "exit", "0", "10m")
+	next.Unit.ID, next.Name = old.Unit.ID, strings.Replace(old.Name, "0011223344556677", "8899aabbccddeeff", 1)
+	nextHandle := s.apply(t, e, next, &oldHandle)
+	wantPhase(t, wait(t, e, nextHandle), state.Ready)
+	wantPhase(t, inspect(t, e, oldHandle), state.Ready)
+	if err := e.Destroy(t.Context(), oldHandle); err != nil {
+		t.Fatalf("destroy the old one: %v", err)
+	}
+	wantPhase(t, inspect(t, e, oldHandle), state.Absent)
+	wantPhase(t, inspect(t, e, nextHandle), state.Ready)
 }
 
 func (s *suite) checkPort(t *testing.T) {

@@ -218,6 +218,14 @@ func (s *suite) service(t *testing.T, port int, name string, args ...string) exe
 	return task
 }
 
+// worker makes a service without an endpoint.
+func (s *suite) worker(t *testing.T, name string, args ...string) executors.Task {
+	t.Helper()
+	task := s.service(t, 0, name, args...)
+	task.Unit.Endpoint = nil
+	return task
+}
+
 // apply starts the task and sees to it that nothing of it outlives the test.
 func (s *suite) apply(t *testing.T, e executors.Executor, task executors.Task, prior *state.Handle) state.Handle {
 	t.Helper()

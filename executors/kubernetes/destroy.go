@@ -108,6 +108,9 @@ func (l *link) remove(ctx context.Context, m *corev1.ConfigMap) error {
 // none of them is ready, so that they receive no requests, or there is no other version
 // that could take over.
 func (e *Executor) noteIdle(ctx context.Context, l *link, r record) error {
+	if r.Service == "" {
+		return nil // they never drain
+	}
 	stand, err := e.versions(ctx, l, r)
 	if err != nil {
 		return err

@@ -307,6 +307,9 @@ func explainRefusal(message string) why {
 func explainProbe(p *corev1.Pod, message string) string {
 	message = oneLine(message)
 	asked := "not ready"
+	if _, why, ok := strings.Cut(message, pod.NotStarted); ok && strings.TrimSpace(why) == "" {
+		return asked + ": " + pod.NotStarted
+	}
 	for _, c := range p.Spec.Containers {
 		if c.ReadinessProbe != nil && c.ReadinessProbe.HTTPGet != nil && len(c.Ports) > 0 {
 			asked = fmt.Sprintf("GET %s on port %d", c.ReadinessProbe.HTTPGet.Path, c.Ports[0].ContainerPort)

@@ -208,6 +208,7 @@ func TestWhatAServiceAnswersThatIsNotReady(t *testing.T) {
 	}}}}
 	for told, want := range map[string]string{
 		"Startup probe failed: HTTP probe failed with statuscode: 503":                                                                          "GET /readyz on port 8080 gives 503",
+		"Startup probe failed: its program has not started yet\n":                                                                               "not ready: its program has not started yet",
 		`Startup probe failed: Get "http://10.0.0.7:8080/readyz": dial tcp 10.0.0.7:8080: connect: connection refused`:                          "GET /readyz on port 8080: nothing listens there",
 		`Readiness probe failed: Get "http://10.0.0.7:8080/readyz": context deadline exceeded (Client.Timeout exceeded while awaiting headers)`: "GET /readyz on port 8080: no answer within 2s",
 		`Readiness probe failed: Get "http://10.0.0.7:8080/readyz": read tcp 10.0.0.1:5->10.0.0.7:8080:` + "\n" + ` connection reset by peer`:   `GET /readyz on port 8080: Readiness probe failed: Get "http://10.0.0.7:8080/readyz": read tcp 10.0.0.1:5->10.0.0.7:8080: connection reset by peer`,

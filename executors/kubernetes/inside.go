@@ -33,15 +33,15 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 		doc.Code = path.Join(pod.Work, "code")
 		pass = append(pass, passage{from: t.Code, to: doc.Code, name: "code"})
 	}
-	if t.Unit.Kind == ir.Service {
+	if e := t.Unit.Endpoint; e != nil {
 		// The pod has an address of its own for probes and the Service, and is one
 		// replica.
-		at := *t.Unit.Endpoint
+		at := *e
 		at.Host, at.Replicas, at.Scale = "0.0.0.0", 1, nil
 		doc.Endpoint = &at
 	}
 	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: image.Command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: grace, Env: environ(t)}
-	if t.Unit.Kind == ir.Service {
+	if t.Unit.Endpoint != nil {
 		out.Drain = drain
 	}
 	for port, p := range doc.Outputs {

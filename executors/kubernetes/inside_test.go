@@ -20,4 +20,15 @@ func TestAPodIsOneReplica(t *testing.T) {
 	if said.Replicas != 3 || said.Scale == nil {
 		t.Errorf("the unit itself was changed: %+v", said)
 	}
+	if task.Drain != drain {
+		t.Errorf("it drains for %s, want %s", task.Drain, drain)
+	}
+}
+
+// A service without an endpoint receives no requests that it would have to finish.
+func TestAServiceWithoutAnEndpointDoesNotDrain(t *testing.T) {
+	task, _ := inside(executors.Task{Name: "steps-consume-1", Unit: ir.Unit{ID: "steps/consume", Kind: ir.Service}}, "churn")
+	if task.Drain != 0 || task.Step.Endpoint != nil || task.Step.Instance != "steps-consume-1" {
+		t.Errorf("the pod gets %+v", task)
+	}
 }

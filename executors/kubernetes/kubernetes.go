@@ -354,7 +354,8 @@ func (e *Executor) visit(ctx context.Context, r record, do func(l *link, now *re
 }
 
 // Inspect returns the status of the task. A service is ready when all the pods that it
-// wants are ready and its Service selects them.
+// wants are ready and its Service selects them. Without an endpoint, it is ready when its
+// program has run for [executors.Settle].
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status, err error) {
 	r, err := e.fromHandle(h)
 	if err != nil {

@@ -67,6 +67,9 @@ func (r record) front(ctx context.Context, l *link) (*corev1.Service, error) {
 // leadBack makes the Service of a unit select another ready version before this one is
 // removed.
 func (e *Executor) leadBack(ctx context.Context, l *link, r record) error {
+	if r.Service == "" {
+		return nil
+	}
 	leads, err := r.leads(ctx, l)
 	if err != nil || !leads {
 		return err

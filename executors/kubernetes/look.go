@@ -236,6 +236,10 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *apps
 	}
 	st := state.Status{Phase: state.Running, Started: d.CreationTimestamp.UTC()}
 	if available(d) {
+		if r.Service == "" {
+			st.Phase = state.Ready
+			return st, nil, nil
+		}
 		leads, err := r.leads(ctx, l)
 		if err != nil || leads {
 			st.Phase = state.Ready
@@ -261,7 +265,8 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *apps
 	return st, p, err
 }
 
-// available reports whether all pods of a deployment are ready.
+// available reports whether all pods of a deployment are ready, and have been for as long
+// as it asks.
 func available(d *appsv1.Deployment) bool {
 	want := int32(1)
 	if d.Spec.Replicas != nil {

@@ -31,7 +31,7 @@ func (s Settings) manifests(units []ir.Unit) []Object {
 			}
 		}
 		objects := s.Objects(t, s.image(u), unsettled, 0)
-		if u.Kind == ir.Service {
+		if u.Endpoint != nil {
 			objects = append(objects, s.Service(t))
 		}
 		for _, o := range objects {

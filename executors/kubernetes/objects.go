@@ -24,8 +24,8 @@ type Object interface {
 	metav1.Object
 }
 
-// Objects returns the objects of one task, except for the Service, which all versions
-// of a unit share. The first is the record, a ConfigMap, which is to own all others,
+// Objects returns the objects of one task, except for the Service of an endpoint, which
+// all versions of a unit share. The first is the record, a ConfigMap, which is to own all others,
 // see [Own]. image is the reference of the image, digest that of the pod.Task in the
 // store, and fetched the size in bytes of what the pod downloads. The unit must have
 // passed check.
@@ -47,7 +47,7 @@ func (s Settings) Objects(t executors.Task, image, digest string, fetched int64)
 		objects = append(objects, s.disruptionBudget(t))
 	}
 	objects = append(objects, s.deployment(t, pod))
-	if e.Scale != nil {
+	if e != nil && e.Scale != nil {
 		objects = append(objects, s.autoscaler(t))
 	}
 	return objects
@@ -64,10 +64,22 @@ func Own(record *corev1.ConfigMap, objects ...Object) {
 	}
 }
 
-// most returns the maximum number of replicas.
+// most returns the maximum number of replicas. A service without an endpoint is one
+// program.
 func most(e *ir.Endpoint) int {
-	if e.Scale != nil {
+	switch {
+	case e == nil:
+		return 1
+	case e.Scale != nil:
 		return e.Scale.Max
+	}
+	return max(e.Replicas, 1)
+}
+
+// initial returns the number of replicas to start with.
+func initial(e *ir.Endpoint) int {
+	if e == nil {
+		return 1
 	}
 	return max(e.Replicas, 1)
 }
@@ -124,19 +136,29 @@ const readyWithin = 10 * time.Minute
 // ReadyWithin returns how long a service without a timeout may take to become ready.
 func (e *Executor) ReadyWithin() time.Duration { return readyWithin }
 
+// settleSeconds is how long a pod without a readiness probe has to stay up before it
+// counts as available: [executors.Settle], and one second because a cluster notes times
+// in whole seconds.
+var settleSeconds = int32(seconds(executors.Settle)) + 1
+
 func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *appsv1.Deployment {
-	return &appsv1.Deployment{
+	d := &appsv1.Deployment{
 		TypeMeta: kind("apps/v1", "Deployment"), ObjectMeta: s.queued(t),
 		Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: ofTask(t)}, Template: pod,
 			RevisionHistoryLimit:    ptr(int32(0)), // a new version is a Deployment of its own
 			ProgressDeadlineSeconds: ptr(int32(seconds(patience(t.Unit)))),
-			Replicas:                ptr(int32(max(t.Unit.Endpoint.Replicas, 1))), // the initial number
+			Replicas:                ptr(int32(initial(t.Unit.Endpoint))),
 		},
 	}
+	if t.Unit.Endpoint == nil {
+		d.Spec.MinReadySeconds = settleSeconds
+		*d.Spec.ProgressDeadlineSeconds += settleSeconds // a cluster wants it to be longer
+	}
+	return d
 }
 
-// Service returns the Service of a unit. The selector decides which version receives
+// Service returns the Service of a unit with an endpoint. The selector decides which version receives
 // its requests.
 func (s Settings) Service(t executors.Task) *corev1.Service {
 	meta := metav1.ObjectMeta{Name: ServiceName(s.System, t.Unit.ID), Namespace: s.Namespace, Labels: s.labels(t.Unit), Annotations: s.annotations(t.Unit)}
@@ -195,7 +217,7 @@ func (s Settings) networkPolicy(t executors.Task) *networkingv1.NetworkPolicy {
 		at := intstr.FromInt32(int32(n))
 		return networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &at}
 	}
-	if e := t.Unit.Endpoint; t.Unit.Kind == ir.Service {
+	if e := t.Unit.Endpoint; e != nil {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolTCP, e.Port)}}}
 	}
 	if !s.closed(t.Unit) {

@@ -53,6 +53,9 @@ func TestObjects(t *testing.T) {
 			ID: "deployments/api", Kind: ir.Service, Needs: ir.Resources{MilliCPU: 500, Memory: 512 << 20},
 			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/readyz", Replicas: 1},
 		}, nil},
+		"service_without_endpoint": {closed, ir.Unit{
+			ID: "steps/consume", Kind: ir.Service, Network: ir.NetworkOpen, Timeout: time.Minute, Needs: ir.Resources{MilliCPU: 500},
+		}, nil},
 		"service_with_replicas": {plain, ir.Unit{
 			ID: "deployments/api", Kind: ir.Service, Timeout: time.Minute,
 			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 80, Ready: "/readyz", Replicas: 3},
@@ -65,7 +68,7 @@ func TestObjects(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			task := executors.Task{Unit: c.unit, Name: executors.TaskName(c.unit.ID, "0123456789abcdef", 1), Env: c.env}
 			objects := c.settings.Objects(task, "registry.acme.example/ml/tenon@sha256:1111", "sha256:2222", 1<<30)
-			if c.unit.Kind == ir.Service {
+			if c.unit.Endpoint != nil {
 				objects = append(objects, c.settings.Service(task))
 			}
 			executortest.Golden(t, filepath.Join("testdata", "objects", name+".yaml"), documents(t, objects))

@@ -82,7 +82,7 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 		spec.Subdomain = t.Name
 	}
 	if u.Kind == ir.Service {
-		serve(t, &spec, &c)
+		stayUp(t, &spec, &c)
 	}
 	spec.Containers = []corev1.Container{c}
 	return corev1.PodTemplateSpec{
@@ -91,24 +91,35 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 	}
 }
 
-// serve adds the port and the probes of a service. tenon-pod, the first process, makes
+// stayUp adds what a service has and a job has not. tenon-pod, the first process, makes
 // sure that a pod stops without losing requests.
-func serve(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
-	e := t.Unit.Endpoint
+func stayUp(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
 	spec.RestartPolicy = corev1.RestartPolicyAlways
-	ready := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: e.Ready, Port: intstr.FromString("http")}}
-	period := int32(seconds(probePeriod))
-	c.Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: int32(e.Port), Protocol: corev1.ProtocolTCP}}
-	c.StartupProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: period, TimeoutSeconds: period, FailureThreshold: int32(seconds(patience(t.Unit)))/period + 1}
-	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: period, TimeoutSeconds: period}
-	if e.Port < 1024 {
-		spec.SecurityContext.Sysctls = []corev1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "0"}}
+	if e := t.Unit.Endpoint; e != nil {
+		serve(e, spec, c)
+		c.StartupProbe = &corev1.Probe{ProbeHandler: c.ReadinessProbe.ProbeHandler, PeriodSeconds: c.ReadinessProbe.PeriodSeconds, TimeoutSeconds: c.ReadinessProbe.TimeoutSeconds}
+	} else {
+		// It asks tenon-pod, which first fetches the inputs, and not the program.
+		started := corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{pod.Program, pod.StartedCommand}}}
+		c.StartupProbe = &corev1.Probe{ProbeHandler: started, PeriodSeconds: 1, TimeoutSeconds: 10}
 	}
-	if most(e) > 1 {
+	c.StartupProbe.FailureThreshold = int32(seconds(patience(t.Unit)))/c.StartupProbe.PeriodSeconds + 1
+	if most(t.Unit.Endpoint) > 1 {
 		spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
 			MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway,
 			LabelSelector: &metav1.LabelSelector{MatchLabels: ofTask(t)},
 		}}
+	}
+}
+
+// serve adds the port of an endpoint and the probe of its readiness.
+func serve(e *ir.Endpoint, spec *corev1.PodSpec, c *corev1.Container) {
+	ready := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: e.Ready, Port: intstr.FromString("http")}}
+	period := int32(seconds(probePeriod))
+	c.Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: int32(e.Port), Protocol: corev1.ProtocolTCP}}
+	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: period, TimeoutSeconds: period}
+	if e.Port < 1024 {
+		spec.SecurityContext.Sysctls = []corev1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "0"}}
 	}
 }
 

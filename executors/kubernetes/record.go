@@ -26,7 +26,7 @@ type record struct {
 	Memory  int64     `json:"memory,omitempty"`  // limit, in bytes
 	Disk    int64     `json:"disk,omitempty"`    // limit, in bytes
 	Port    int       `json:"port,omitempty"`    // port of its Service
-	Service string    `json:"service,omitempty"` // the Service that selects the ready version of a service
+	Service string    `json:"service,omitempty"` // the Service that selects the ready version; "" without an endpoint
 	State   string    `json:"state,omitempty"`   // lineage of the state that records the task
 	Origin  Origin    `json:"origin"`
 
@@ -48,8 +48,8 @@ const (
 
 func (e *Executor) record(t executors.Task, p Place) (record, error) {
 	r := record{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
-	if t.Unit.Kind == ir.Service {
-		r.Port = t.Unit.Endpoint.Port
+	if at := t.Unit.Endpoint; at != nil {
+		r.Port = at.Port
 		r.Service = ServiceName(e.opts.System, t.Unit.ID)
 		b, err := json.Marshal(e.settings(r).Service(t))
 		if err != nil {

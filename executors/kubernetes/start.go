@@ -36,7 +36,7 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 	if err := local.Present(t); err != nil {
 		return err
 	}
-	if r.Kind == ir.Service {
+	if r.Service != "" {
 		if _, err := r.front(ctx, l); err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 			return err
 		}
 	}
-	if r.Kind == ir.Service {
+	if r.Service != "" {
 		return e.leadFirst(ctx, l, r)
 	}
 	return nil

@@ -26,8 +26,8 @@ const movedEvery = 50 * time.Millisecond
 const pullTries = 3
 
 // Wait returns when a job has ended and its outputs and log are in the run's folder.
-// For a service it returns when the service is ready and its Service selects it, or
-// when it has died. Meanwhile it writes the log and the progress of a job to the
+// For a service it returns when the service is ready and its Service, if any, selects
+// it, or when it has died. Meanwhile it writes the log and the progress of a job to the
 // folder. When ctx is done, it returns the current status and leaves the task running.
 // It waits for a cluster that stops answering.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (st state.Status, err error) {
@@ -215,7 +215,7 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st st
 				maps.Copy(known, endsOf(p))
 			}
 		}
-		if available(d) {
+		if r.Service != "" && available(d) {
 			if err := e.lead(ctx, l, r); err != nil {
 				return st, err
 			}

@@ -49,7 +49,7 @@ func CheckProgram(u ir.Unit) []ir.Fault {
 			fs = append(fs, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 		}
 	}
-	if u.Kind == ir.Service && (u.Endpoint == nil || u.Endpoint.Port < 1 || u.Endpoint.Port > 65535) {
+	if e := u.Endpoint; e != nil && (e.Port < 1 || e.Port > 65535) {
 		fault("port", "name a free port", "a service needs a port from 1 to 65535")
 	}
 	for _, in := range u.Inputs {

@@ -35,12 +35,9 @@ var probes = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// ready asks a running service whether it is ready. If it is not, why says what it
+// answers asks a running service whether it is ready. If it is not, why says what it
 // answered.
-func ready(ctx context.Context, at *ir.Endpoint, instance string) (ready bool, why string) {
-	if at == nil {
-		return false, ""
-	}
+func answers(ctx context.Context, at *ir.Endpoint, instance string) (ready bool, why string) {
 	url := "http://" + net.JoinHostPort(reachable(at.Host), strconv.Itoa(at.Port)) + at.Ready
 	for range probeTries {
 		code, who, err := ask(ctx, url)

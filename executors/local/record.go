@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -34,17 +35,30 @@ type Record struct {
 
 func (r *Record) common() *Record { return r }
 
-// Probe completes the status of a running task: it asks a service whether it is ready.
+// Probe completes the status of a running task: it asks a service whether it is ready. A
+// service without an endpoint is ready once it has run for [executors.Settle].
 func (r *Record) Probe(ctx context.Context, st state.Status) state.Status {
 	if st.Phase != state.Running || r.Kind != ir.Service {
 		return st
 	}
-	ready, why := ready(ctx, r.Endpoint, r.Instance)
+	ready, why := r.settled(time.Now())
+	if r.Endpoint != nil {
+		ready, why = answers(ctx, r.Endpoint, r.Instance)
+	}
 	if ready {
 		st.Phase = state.Ready
 	}
 	st.Message = why
 	return st
+}
+
+// settled reports whether a running program has stayed up long enough at a point in time.
+// A clock that was set back since the start does not delay this.
+func (r *Record) settled(now time.Time) (settled bool, why string) {
+	if up := now.Sub(r.Began); up >= 0 && up < executors.Settle {
+		return false, fmt.Sprintf("not ready: it is ready once it has run for %s", executors.Settle)
+	}
+	return true, ""
 }
 
 // Recorded is a pointer to an executor's type of record.

@@ -249,7 +249,8 @@ func TestCheckNamesEveryFieldItCannotHonour(t *testing.T) {
 		{"needs.disk", func(u *ir.Unit) {
 			u.Kind, u.Needs.Disk, u.Endpoint = ir.Service, 1, &ir.Endpoint{Host: "127.0.0.1", Port: 80}
 		}},
-		{"port", func(u *ir.Unit) { u.Kind = ir.Service }},
+		{"", func(u *ir.Unit) { u.Kind = ir.Service }},
+		{"port", func(u *ir.Unit) { u.Kind, u.Endpoint = ir.Service, &ir.Endpoint{Host: "127.0.0.1"} }},
 		{"code.command", func(u *ir.Unit) { u.Code.Command = nil }},
 		{"packages", func(u *ir.Unit) { u.Code.Runtime = ir.Python }},
 		{"code.runtime", func(u *ir.Unit) { u.Code.Runtime = "wasm" }},

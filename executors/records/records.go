@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -16,11 +17,11 @@ type Registry interface {
 	Register(ctx context.Context, v state.ModelVersion) (int, error)
 }
 
-// New returns what writes each kind of record, by component. Rules are files below the state
-// folder dir. To only look at records, the store of artifacts and the registry may be nil.
+// New returns what writes each kind of record, by the kind of its output: a model is
+// registered, a file is one of rules. Rules are files below the state folder dir. To only look at records, the store of artifacts and the registry may be nil.
 func New(dir string, artifacts *artifact.Store, r Registry) executors.Records {
 	return executors.Records{
-		"registry.model": registry{r},
-		"slo.rules":      rules{filepath.Join(dir, "rules"), artifacts},
+		ir.Model: registry{r},
+		ir.File:  rules{filepath.Join(dir, "rules"), artifacts},
 	}
 }

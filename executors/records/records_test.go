@@ -32,12 +32,16 @@ func TestAModelIsRegisteredAndPassedOn(t *testing.T) {
 	now := time.Unix(1, 0)
 	model := artifact.Artifact{Digest: "sha256:1", Kind: "model"}
 	r := executors.Record{
-		Unit:    &ir.Unit{ID: "models/late/register", Entity: "models/late", Kind: ir.Record, Component: "registry.model"},
-		Inputs:  map[string]executors.RecordInput{"model": {Artifact: model, Key: "k"}},
+		Unit: &ir.Unit{
+			ID: "models/late/register", Entity: "models/late", Kind: ir.Record,
+			Inputs:  []ir.Input{{Port: "verdict", Kind: ir.File}, {Port: "candidate", Kind: ir.Model}},
+			Outputs: []ir.Output{{Port: "version", Kind: ir.Model}},
+		},
+		Inputs:  map[string]executors.RecordInput{"candidate": {Artifact: model, Key: "k"}},
 		Metrics: map[string]float64{"r2": 0.9}, Now: now,
 	}
 	var s shelf
-	x := records.New(t.TempDir(), nil, &s)["registry.model"]
+	x := records.New(t.TempDir(), nil, &s)[ir.Model]
 	outputs, metrics, err := x.Write(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +50,7 @@ func TestAModelIsRegisteredAndPassedOn(t *testing.T) {
 	if diff := cmp.Diff(want, s.versions); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if outputs["model"] != model || metrics["r2"] != 0.9 {
+	if outputs["version"] != model || metrics["r2"] != 0.9 {
 		t.Errorf("it has %v with %v", outputs, metrics)
 	}
 	s.err = errors.New("the disk is full")
@@ -67,7 +71,7 @@ func TestRuleFiles(t *testing.T) {
 	}
 	all := records.New(dir, artifacts, nil)
 	unit := func(file, content string) ir.Unit {
-		return ir.Unit{ID: "slos/" + file, Kind: ir.Record, Component: "slo.rules", Params: []byte(`{"file":"` + file + `","content":"` + content + `"}`)}
+		return ir.Unit{ID: "slos/" + file, Kind: ir.Record, Outputs: []ir.Output{{Port: "rules", Kind: ir.File}}, Params: []byte(`{"file":"` + file + `","content":"` + content + `"}`)}
 	}
 	files := func() map[string]string {
 		found := map[string]string{}
@@ -87,7 +91,7 @@ func TestRuleFiles(t *testing.T) {
 			t.Errorf("%s (-want +got)\n%s", what, diff)
 		}
 	}
-	x := all["slo.rules"]
+	x := all[ir.File]
 	a, b := unit("a.yml", "a"), unit("b.yml", "b")
 	for _, u := range []*ir.Unit{&a, &b} {
 		if why := all.Lost(u); why == "" {

@@ -52,7 +52,7 @@ func (r rules) Write(ctx context.Context, rec executors.Record) (map[string]arti
 	if err := r.write(f); err != nil {
 		return nil, nil, err
 	}
-	return map[string]artifact.Artifact{"rules": {Digest: digest, Kind: string(ir.File), Size: int64(len(f.Content))}}, nil, nil
+	return map[string]artifact.Artifact{rec.Unit.Outputs[0].Port: {Digest: digest, Kind: string(ir.File), Size: int64(len(f.Content))}}, nil, nil
 }
 
 func (r rules) write(f ruleFile) error {

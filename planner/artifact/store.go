@@ -173,7 +173,7 @@ func (s *Store) place(ctx context.Context, path, kind string, moves bool) (Artif
 		return Artifact{}, err
 	}
 	a := Artifact{Digest: t.digest, Kind: kind, Size: t.size}
-	if err := s.heal(ctx, a.Digest); err != nil {
+	if err := s.Heal(ctx, a.Digest); err != nil {
 		return a, err
 	}
 	if s.here(a.Digest) {
@@ -253,8 +253,8 @@ func (s *Store) sound(ctx context.Context, digest string) error {
 	return nil
 }
 
-// heal removes an artifact that is damaged.
-func (s *Store) heal(ctx context.Context, digest string) error {
+// Heal removes an artifact that is damaged, so that it is made again.
+func (s *Store) Heal(ctx context.Context, digest string) error {
 	if err := s.sound(ctx, digest); err == nil || errors.Is(err, ErrMissing) {
 		return nil
 	}

@@ -138,8 +138,8 @@ func compileIn(t *testing.T, folder string, files map[string]string, tag string)
 	if err == nil {
 		_, err = compiler.Compile(context.Background(), sys, compiler.Options{
 			Describe:  sql.Describe,
-			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil},
-			Lock:      func(context.Context, []string) ([]byte, error) { return []byte("locked\n"), nil },
+			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil}, Default: "process",
+			Lock: func(context.Context, []string) ([]byte, error) { return []byte("locked\n"), nil },
 		})
 	}
 	var faults diag.List

@@ -6,12 +6,21 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// A Description is what a query gives, and what it compares.
+// A Description is what a query gives, what it compares, and what keeps it from giving
+// the same rows again.
 type Description struct {
 	Columns []Column
 	// Compared is left out where there is one input, which is compared with
 	// itself at most.
-	Compared []Comparison
+	Compared     []Comparison
+	Unrepeatable []Unrepeatable
+}
+
+// An Unrepeatable is a part of a query that may give another result for the same rows.
+type Unrepeatable struct {
+	Message string // "random gives another result every time"
+	Hint    string
+	Offset  int // of the byte in the query, or -1
 }
 
 // A Column is one column of a result, with DuckDB's name for its type, such as

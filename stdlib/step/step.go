@@ -41,7 +41,7 @@ type Step struct {
 	// Progress is a file to which the step may append lines such as
 	// {"done": 3, "total": 10, "message": "epoch 3"}.
 	Progress string `json:"progress"`
-	// Endpoint is where a service has to listen.
+	// Endpoint is where a service has to listen. One without an endpoint listens nowhere.
 	Endpoint *ir.Endpoint `json:"endpoint,omitempty"`
 	// Instance names this start of a service. The service returns it in the
 	// header X-Tenon-Instance of its readiness answer.

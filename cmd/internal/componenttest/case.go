@@ -2,6 +2,7 @@ package componenttest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -181,10 +182,10 @@ func (o *outcome) succeeded() error {
 }
 
 // ask sends the request of the case to a service and compares the response.
-func (c *testCase) ask(port int) error {
+func (c *testCase) ask(ctx context.Context, port int) error {
 	line, body, _ := bytes.Cut(c.request, []byte("\n"))
 	method, path, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
-	req, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

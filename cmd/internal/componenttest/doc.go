@@ -13,6 +13,10 @@
 // removes. It has no special cases for components. An executor between the engine and the
 // real one notes how each program ran and changes its input.
 //
+// A run that is canceled ends what it has started. The next run of the same user ends what
+// is left of one that was killed: its folder is in the temporary folder of the system, and
+// nobody holds its lock.
+//
 // # Cases
 //
 // The comment of a case says what it tests. Its files replace those of the example. The

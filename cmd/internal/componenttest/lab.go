@@ -34,25 +34,23 @@ type lab struct {
 	component Component
 	settings  project.Settings
 	dir       string
+	lock      *os.File // of dir
 	server    *server
-	port      int
-	secrets   []string // what must not be printed, besides the values of secrets
-	made      []string // variables that provide secrets, the same in every trial
+	ports     map[string]int // of services, by unit
+	secrets   []string       // what must not be printed, besides the values of secrets
+	made      []string       // variables that provide secrets, the same in every trial
 	count     int
 }
 
 func newLab(ctx context.Context, c Component, s project.Settings) (*lab, error) {
-	l := &lab{component: c, settings: s}
+	l := &lab{component: c, settings: s, ports: map[string]int{}}
 	var err error
-	if l.dir, err = os.MkdirTemp("", "tenon-component-"); err != nil {
+	if l.dir, l.lock, err = newFolder(); err != nil {
 		return nil, err
 	}
-	l.settings.State = filepath.Join(l.dir, "state")
+	l.settings.State = filepath.Join(l.dir, stateFolder)
 	l.settings.Environ = append(slices.Clone(s.Environ), "CUE_CACHE_DIR="+filepath.Join(l.dir, "cue"))
-	if l.port, err = freePort(); err == nil {
-		l.server, err = serve(ctx, filepath.Join(c.Folder, Example, program), filepath.Join(l.dir, program))
-	}
-	if err != nil {
+	if l.server, err = serve(ctx, filepath.Join(c.Folder, Example, program), filepath.Join(l.dir, program)); err != nil {
 		return nil, errors.Join(err, l.remove())
 	}
 	l.settings.Tags = append(l.settings.Tags, l.server.tags...)
@@ -63,7 +61,29 @@ func newLab(ctx context.Context, c Component, s project.Settings) (*lab, error) 
 
 func (l *lab) remove() error {
 	l.server.stop()
-	return files.RemoveAll(l.dir)
+	return errors.Join(files.RemoveAll(l.dir), l.lock.Close())
+}
+
+// listen gives every service of a system a free port of this machine, the same one in
+// each trial. Something else may listen on the declared one.
+func (l *lab) listen(sys *ir.System) (err error) {
+	for i := range sys.Units {
+		u := &sys.Units[i]
+		if u.Endpoint == nil {
+			continue
+		}
+		if l.ports[u.ID] == 0 {
+			if l.ports[u.ID], err = freePort(); err != nil {
+				return err
+			}
+		}
+		at := *u.Endpoint
+		at.Port, u.Endpoint = l.ports[u.ID], &at
+		if err := u.Define(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func freePort() (int, error) {
@@ -155,7 +175,7 @@ type trial struct {
 	change    func(context.Context, runner, *executors.Task) error
 	after     time.Duration // cancels the apply this long after a program has started
 	cancels   bool
-	meanwhile func(*outcome) error // called while a service of the component is up
+	meanwhile func(context.Context, *outcome) error // called while a service of the component is up
 }
 
 // An outcome is the result of a trial.
@@ -173,7 +193,7 @@ var (
 
 // try applies a system.
 func (l *lab) try(ctx context.Context, t trial) (*outcome, error) {
-	w := &watch{component: l.component.Name, port: l.port, isolated: t.isolated, change: t.change, runs: map[string]*ran{}, byHandle: map[string]*ran{}}
+	w := &watch{component: l.component.Name, isolated: t.isolated, change: t.change, runs: map[string]*ran{}, byHandle: map[string]*ran{}}
 	s := l.settings
 	s.Dir = t.dir
 	s.Faults.Executor = w.around
@@ -185,6 +205,9 @@ func (l *lab) try(ctx context.Context, t trial) (*outcome, error) {
 		return &outcome{fault: text.String()}, err
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := l.listen(r.System); err != nil {
 		return nil, err
 	}
 	o := &outcome{runs: w.runs}
@@ -247,20 +270,21 @@ func (l *lab) apply(ctx context.Context, ws *project.Workspace, r *compiler.Resu
 	}
 	services := false
 	result, err := session.Apply(run, plan, project.ApplyOptions{Events: func(e executors.Event) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if e.Type == executors.EventReady { // also one of another component
+			services = true
+		}
 		if !wanted[e.Unit] {
 			return
 		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
 		one := w.runs[e.Unit]
 		if one == nil {
 			one = &ran{}
 			w.runs[e.Unit] = one
 		}
 		switch e.Type {
-		case executors.EventReady:
-			one.done, services = true, true
-		case executors.EventFinished, executors.EventReused:
+		case executors.EventReady, executors.EventFinished, executors.EventReused:
 			one.done = true
 		case executors.EventCanceled:
 			one.canceled = true
@@ -276,8 +300,7 @@ func (l *lab) apply(ctx context.Context, ws *project.Workspace, r *compiler.Resu
 	}})
 	if services {
 		defer func() {
-			_, ended := session.Destroy(ctx, project.ApplyOptions{})
-			err = errors.Join(err, ended)
+			err = errors.Join(err, destroy(ctx, session))
 		}()
 	}
 	if result == nil || err != nil && !errors.Is(err, errEnough) && !errors.Is(err, errCancel) && len(result.Failed) == 0 {
@@ -292,7 +315,7 @@ func (l *lab) apply(ctx context.Context, ws *project.Workspace, r *compiler.Resu
 		return err
 	}
 	if services && t.meanwhile != nil {
-		return t.meanwhile(o)
+		return t.meanwhile(ctx, o)
 	}
 	return nil
 }

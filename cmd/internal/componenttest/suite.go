@@ -28,10 +28,13 @@ const prompt = 5 * time.Second
 // Run tests components, at most parallel at once, and passes on each result as soon as it
 // is known. The settings are those of the engine, but the suite sets folder, state and
 // faults itself. Failures of a component are in its result; an error means that the suite
-// itself could not continue.
+// itself could not continue. Before, it destroys what runs left behind that were killed.
 func Run(ctx context.Context, all []Component, s project.Settings, parallel int, show func(Result)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := clearLeft(ctx, s); err != nil && s.Notify != nil {
+		s.Notify(project.Notice{Text: err.Error(), Warning: true})
+	}
 	var wg sync.WaitGroup
 	var showing sync.Mutex
 	free := make(chan struct{}, max(1, parallel))
@@ -136,12 +139,12 @@ func (s *suite) schema(ctx context.Context) bool {
 }
 
 // probe sends a service the requests of the cases that replace no files.
-func (s *suite) probe(*outcome) error {
+func (s *suite) probe(ctx context.Context, o *outcome) error {
 	for _, c := range s.cases {
 		if len(c.request) == 0 {
 			continue
 		}
-		if err := c.ask(s.port); err != nil {
+		if err := c.ask(ctx, s.ports[o.units[0].ID]); err != nil {
 			return fmt.Errorf("case %s: %w", c.name, err)
 		}
 	}
@@ -150,6 +153,9 @@ func (s *suite) probe(*outcome) error {
 
 // kind returns the kind of the component's units.
 func (s *suite) kind() ir.Kind { return s.first.units[0].Kind }
+
+// listens reports whether the component is a service with an endpoint.
+func (s *suite) listens() bool { return s.first.units[0].Endpoint != nil }
 
 // noProgram adds a check for a component that runs no program, and reports whether it
 // did.
@@ -163,13 +169,13 @@ func (s *suite) noProgram(check string) bool {
 
 // bytes runs the program again, without a network if possible.
 func (s *suite) bytes(ctx context.Context) {
-	if s.kind() == ir.Service {
+	if s.listens() {
 		s.add(checkBytes, OK, "each request of the cases has the same answer twice")
 		s.add(checkNetwork, Skipped, "a service has to listen")
 		return
 	}
 	t := s.fresh()
-	t.isolated = s.kind() == ir.Job
+	t.isolated = s.kind() != ir.Record
 	again, err := s.try(ctx, t)
 	if err == nil {
 		err = again.succeeded()
@@ -200,7 +206,11 @@ func (s *suite) bytes(ctx context.Context) {
 			}
 		}
 	}
-	s.judge(checkBytes, err, "two runs")
+	if err == nil && s.kind() == ir.Service {
+		s.add(checkBytes, None, "it leaves no outputs")
+	} else {
+		s.judge(checkBytes, err, "two runs")
+	}
 	s.noProgram(checkNetwork)
 }
 

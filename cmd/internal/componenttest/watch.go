@@ -46,7 +46,6 @@ type output struct {
 // component run, and may change their input.
 type watch struct {
 	component string
-	port      int  // on which services listen
 	isolated  bool // without a network
 	// change, if set, changes a task before it starts.
 	change func(context.Context, runner, *executors.Task) error
@@ -89,11 +88,6 @@ type prepared struct {
 }
 
 func (w *watched) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
-	if e := t.Unit.Endpoint; e != nil {
-		moved := *e
-		moved.Port = w.port
-		t.Unit.Endpoint = &moved
-	}
 	if t.Unit.Component != w.component {
 		return w.runner.Apply(ctx, t, prior)
 	}
@@ -106,7 +100,7 @@ func (w *watched) Apply(ctx context.Context, t executors.Task, prior *state.Hand
 	var h state.Handle
 	var err error
 	start := func() { h, err = w.runner.Apply(ctx, t, prior) }
-	if w.isolated && t.Unit.Network != ir.NetworkOpen && t.Unit.Kind == ir.Job {
+	if w.isolated && t.Unit.Network != ir.NetworkOpen && t.Unit.Endpoint == nil {
 		if refused := withoutNetwork(start); refused != nil {
 			w.mu.Lock()
 			w.refused = refused

@@ -116,7 +116,11 @@ func (w *Workspace) Deployed(ctx context.Context) ([]string, error) {
 	for u := range current {
 		units = append(units, u)
 	}
-	slices.SortFunc(units, Order)
+	order, err := w.order(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(units, order)
 	return units, nil
 }
 

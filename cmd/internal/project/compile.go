@@ -125,7 +125,7 @@ func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
 	if err := c.checkModules(); err != nil {
 		return nil, withSource(err, sys.Source)
 	}
-	r, err := compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Describe: c.sql.Describe, Executors: c.executors, Record: c.record})
+	r, err := compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Describe: c.sql.Describe, Executors: c.executors, Default: all.Default, Record: c.record})
 	return r, withSource(err, sys.Source)
 }
 

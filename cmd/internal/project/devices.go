@@ -104,9 +104,16 @@ func (p *Project) heldDevices(ctx context.Context) (map[string][]Holder, error) 
 		for _, p := range pending {
 			enter(p.Run.Unit, p.Run.Devices)
 		}
-		for _, hs := range held {
-			slices.SortFunc(hs, func(a, b Holder) int { return Order(a.Unit, b.Unit) })
+		if err != nil {
+			return err
 		}
-		return err
+		order, err := w.order(ctx)
+		if err != nil {
+			return err
+		}
+		for _, hs := range held {
+			slices.SortFunc(hs, func(a, b Holder) int { return order(a.Unit, b.Unit) })
+		}
+		return nil
 	})
 }

@@ -146,7 +146,8 @@ func unitsToBuild(s *ir.System, names []string) ([]ir.Unit, error) {
 	if len(names) > 0 {
 		units = slices.DeleteFunc(units, func(u ir.Unit) bool { return !slices.Contains(names, u.ID) && !slices.Contains(names, u.Entity) })
 	}
-	slices.SortFunc(units, func(a, b ir.Unit) int { return Order(a.ID, b.ID) })
+	order := Order(s.Units)
+	slices.SortFunc(units, func(a, b ir.Unit) int { return order(a.ID, b.ID) })
 	return units, nil
 }
 

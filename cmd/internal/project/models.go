@@ -3,6 +3,7 @@ package project
 import (
 	"context"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -18,7 +19,7 @@ func (w *Workspace) Models(ctx context.Context) ([]Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	deployed, err := w.store.CurrentRuns(ctx)
+	registered, err := w.registered(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -29,8 +30,29 @@ func (w *Workspace) Models(ctx context.Context) ([]Model, error) {
 			return nil, err
 		}
 		for _, v := range versions {
-			current := deployed[v.Model+"/register"].Outputs["model"].Digest == v.Digest
-			models = append(models, Model{v, current})
+			models = append(models, Model{v, registered[v.Model] == v.Digest})
+		}
+	}
+	return models, nil
+}
+
+// registered returns the digest of the model that each entity has registered last, as far
+// as it is deployed.
+func (w *Workspace) registered(ctx context.Context) (map[string]string, error) {
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := w.store.CurrentRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	models := map[string]string{}
+	for unit, c := range current {
+		for _, a := range runs[unit].Outputs {
+			if entity, _ := ir.SplitID(unit); c.Kind == ir.Record && a.Kind == string(ir.Model) {
+				models[entity] = a.Digest
+			}
 		}
 	}
 	return models, nil

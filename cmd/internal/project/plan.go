@@ -74,6 +74,12 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	}, nil
 }
 
+// CheckData returns [planner.ErrData] unless the data files are those that a saved plan was
+// made from.
+func (w *Workspace) CheckData(ctx context.Context, p *planner.Plan) error {
+	return p.CheckData(ctx, planner.NewFileDigests(w.dir))
+}
+
 // preparer returns the executor, if it prepares anything, or nil.
 func preparer(x executors.Executor) planner.Preparer {
 	p, _ := x.(planner.Preparer)

@@ -75,7 +75,11 @@ func (w *Workspace) unitsNamed(ctx context.Context, name string) ([]string, erro
 			}
 		}
 		if len(units) > 0 {
-			slices.SortFunc(units, Order)
+			order, err := w.order(ctx)
+			if err != nil {
+				return nil, err
+			}
+			slices.SortFunc(units, order)
 			return units, nil
 		}
 	}
@@ -212,7 +216,7 @@ type RevisionDetail struct {
 }
 
 // RevisionDetail returns the revision with a name such as "@3"; "@" is the newest. If
-// documents is false, it omits them.
+// documents is false, it omits them, and lists the units in the order for people.
 func (w *Workspace) RevisionDetail(ctx context.Context, name string, documents bool) (*RevisionDetail, error) {
 	r, err := w.revisionNamed(ctx, name)
 	if err != nil {
@@ -223,8 +227,17 @@ func (w *Workspace) RevisionDetail(ctx context.Context, name string, documents b
 		return nil, err
 	}
 	d := &RevisionDetail{}
-	if d.Revision, err = w.outcomes(ctx, *r, revisions); err != nil || !documents {
+	if d.Revision, err = w.outcomes(ctx, *r, revisions); err != nil {
 		return d, err
+	}
+	if !documents {
+		var units []ir.Unit
+		if sys, err := w.system(ctx, r); err == nil { // otherwise it was removed, or is of another version
+			units = sys.Units
+		}
+		order := Order(units)
+		slices.SortStableFunc(d.Units, func(a, b Outcome) int { return order(a.Unit, b.Unit) })
+		return d, nil
 	}
 	if err := w.recorded(ctx, r, "IR", r.IR, &d.IR); err != nil {
 		return nil, err

@@ -5,11 +5,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -38,17 +36,22 @@ const Unknown state.Phase = "unknown"
 
 // Status inspects everything that is deployed, and an unfinished apply.
 func (w *Workspace) Status(ctx context.Context) (*Status, error) {
+	order, err := w.order(ctx)
+	if err != nil {
+		return nil, err
+	}
 	units, err := w.unitStatuses(ctx)
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(units, func(a, b UnitStatus) int { return order(a.Unit, b.Unit) })
 	s := &Status{Units: units}
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil || len(last) == 0 {
 		return s, err
 	}
 	s.Revision = &last[0]
-	if s.Failed, err = w.failedIn(ctx, last[0]); err != nil {
+	if s.Failed, err = w.failedIn(ctx, last[0], order); err != nil {
 		return nil, err
 	}
 	if last[0].Outcome == state.Started {
@@ -91,12 +94,11 @@ func (w *Workspace) unitStatuses(ctx context.Context) ([]UnitStatus, error) {
 		}
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(a, b UnitStatus) int { return Order(a.Unit, b.Unit) })
 	return out, nil
 }
 
 // failedIn returns the failed runs of a revision, the last attempt of each unit.
-func (w *Workspace) failedIn(ctx context.Context, r state.Revision) ([]state.Run, error) {
+func (w *Workspace) failedIn(ctx context.Context, r state.Revision, order func(a, b string) int) ([]state.Run, error) {
 	runs, err := w.store.RunsOf(ctx, r.Number)
 	if err != nil {
 		return nil, err
@@ -113,29 +115,9 @@ func (w *Workspace) failedIn(ctx context.Context, r state.Revision) ([]state.Run
 			failed = append(failed, run)
 		}
 	}
-	slices.SortFunc(failed, func(a, b state.Run) int { return Order(a.Unit, b.Unit) })
+	slices.SortFunc(failed, func(a, b state.Run) int { return order(a.Unit, b.Unit) })
 	return failed, nil
 }
 
 // EndpointURL returns the address of a service as declared by its unit.
 func EndpointURL(e *ir.Endpoint) string { return fmt.Sprintf("http://%s:%d", e.Host, e.Port) }
-
-// stages lists the stages of a model, in the order they run.
-var stages = []string{"split", "train", "evaluate", "gate", "register"}
-
-// Order compares unit names in their natural order: sources first, services last, the
-// stages of a model in the order they run.
-func Order(a, b string) int {
-	entityA, stageA := ir.SplitID(a)
-	entityB, stageB := ir.SplitID(b)
-	section := func(entity string) int {
-		name, _, _ := strings.Cut(entity, "/")
-		return slices.Index(lang.Sections, name)
-	}
-	return cmp.Or(
-		cmp.Compare(section(entityA), section(entityB)),
-		cmp.Compare(entityA, entityB),
-		cmp.Compare(slices.Index(stages, stageA), slices.Index(stages, stageB)),
-		cmp.Compare(a, b),
-	)
-}

@@ -48,7 +48,11 @@ func (w *Workspace) underWay(ctx context.Context, r state.Revision) (*UnderWay, 
 		}
 		u.Units = append(u.Units, at)
 	}
-	slices.SortFunc(u.Units, func(a, b AtWork) int { return Order(a.Unit, b.Unit) })
+	order, err := w.order(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(u.Units, func(a, b AtWork) int { return order(a.Unit, b.Unit) })
 	held, err := w.store.Holder(ctx)
 	if err != nil {
 		return nil, err

@@ -32,6 +32,16 @@ const (
 	SecretEnv = "TENON_SECRET_"
 )
 
+// StartedCommand is the command of the [Program] that succeeds once the program of a
+// service without an endpoint has started. Until then it prints NotStarted.
+// StartedSocket is the abstract socket on which it asks: it goes with the first process
+// of the pod.
+const (
+	StartedCommand = "started"
+	StartedSocket  = "@tenon-started"
+	NotStarted     = "its program has not started yet"
+)
+
 // MaxLog is how many bytes of a program's output the store keeps: the last ones. It
 // needs twice that much space below Work.
 const MaxLog = 64 << 20

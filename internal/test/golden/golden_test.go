@@ -38,6 +38,6 @@ func TestMatch(t *testing.T) {
 		t.Error("an output matches nothing")
 	}
 	if lacks := Match("a...\n", "a...\n"); lacks != "" {
-		t.Errorf("an output that is cut off: %q", lacks)
+		t.Errorf("an output that is truncated: %q", lacks)
 	}
 }

@@ -20,7 +20,7 @@ import (
 type Checker struct {
 	mu    sync.Mutex
 	s     *session
-	parse *sql.Stmt // see Comparisons
+	parse *sql.Stmt // see Analyse
 }
 
 // NewChecker starts a checker. It reads no file, whatever a query says.
@@ -124,6 +124,36 @@ func (c *Checker) plain(ctx context.Context, tables map[string]ir.Schema, query 
 		b.WriteString(" " + query)
 	}
 	return c.s.prepared(ctx, b.String())
+}
+
+// Analyse adds to the description of a query that Describe has accepted what it compares
+// and what makes it unrepeatable.
+func (c *Checker) Analyse(ctx context.Context, tables map[string]ir.Schema, query string, d *duck.Description) error {
+	query, err := selectOnly(query)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.parse == nil {
+		c.parse, err = c.s.conn.PrepareContext(ctx, "SELECT CAST(json_serialize_sql(?::VARCHAR, skip_empty := true, skip_null := true) AS VARCHAR)")
+		if err != nil {
+			return fmt.Errorf("parse a query: %w", err)
+		}
+	}
+	var doc string
+	if err := c.parse.QueryRowContext(ctx, query).Scan(&doc); err != nil {
+		return fmt.Errorf("parse a query: %w", err)
+	}
+	tree, err := decodeTree(doc)
+	if err != nil || tree == nil {
+		return err
+	}
+	if len(tables) > 1 { // a single table is joined with itself at most
+		d.Compared = comparisons(tree, tables)
+	}
+	d.Unrepeatable = unrepeatable(tree, tables)
+	return nil
 }
 
 // rollback drops the tables of a call, also when its context has ended.

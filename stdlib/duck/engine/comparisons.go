@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -11,33 +9,13 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
-// Comparisons finds where a query, which [Checker.Describe] has taken, compares
-// a column of one table with a column. Columns of subqueries are left out: it
-// knows only what stands in the schemas.
-func (c *Checker) Comparisons(ctx context.Context, tables map[string]ir.Schema, query string) ([]duck.Comparison, error) {
-	query, err := selectOnly(query)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.parse == nil {
-		c.parse, err = c.s.conn.PrepareContext(ctx, "SELECT CAST(json_serialize_sql(?::VARCHAR, skip_empty := true, skip_null := true) AS VARCHAR)")
-		if err != nil {
-			return nil, fmt.Errorf("parse a query: %w", err)
-		}
-	}
-	var doc string
-	if err := c.parse.QueryRowContext(ctx, query).Scan(&doc); err != nil {
-		return nil, fmt.Errorf("parse a query: %w", err)
-	}
-	var tree any
-	if err := json.Unmarshal([]byte(doc), &tree); err != nil {
-		return nil, fmt.Errorf("parse a query: %w", err)
-	}
+// comparisons finds where a query, which [Checker.Describe] has accepted, compares a
+// column of one table with a column. It leaves out columns of subqueries, because only
+// the schemas of tables are known.
+func comparisons(tree map[string]any, tables map[string]ir.Schema) []duck.Comparison {
 	w := comparisonWalk{tables: tables}
 	w.node(tree, map[string]string{})
-	return w.found, nil
+	return w.found
 }
 
 type comparisonWalk struct {
@@ -182,10 +160,12 @@ func (w *comparisonWalk) using(n map[string]any) {
 	}
 }
 
+// offsetOf returns the byte of the query at which an expression begins, or -1.
 func offsetOf(n any) int {
 	m, _ := n.(map[string]any)
-	if at, ok := m["query_location"].(float64); ok && at < 1<<40 {
-		return int(at)
+	at, _ := m["query_location"].(json.Number)
+	if i, err := at.Int64(); err == nil {
+		return int(i)
 	}
 	return -1
 }

@@ -10,11 +10,10 @@
 //   - [Query] and [Split] turn Parquet files into Parquet files;
 //   - [Infer] and [Preview] tell a person what is in a file.
 //
-// What is written is the same bytes for the same input, whatever the number of
-// threads, unless the SQL itself is not deterministic. Every database is in
-// memory, its time zone is UTC, and it loads no extension. A query of the user
-// reads the inputs it is given and nothing else; it is one SELECT, never a
-// statement that changes something.
+// The output has the same bytes for the same input, on any number of threads, see
+// [repeatable]. Every database is in memory, its time zone is UTC, and it loads no
+// extension. A query of the user reads the inputs it is given and nothing else; it is one
+// SELECT, never a statement that changes something.
 //
 // The package knows nothing of units, plans or steps, keeps no data between
 // calls, and prints nothing. It does not resolve globs and does not use the

@@ -78,11 +78,10 @@ func (e *Engine) Close() error {
 // Describe implements [duck.Engine].
 func (e *Engine) Describe(ctx context.Context, tables map[string]ir.Schema, query string) (d duck.Description, err error) {
 	err = e.with(func(c *Checker) error {
-		if d.Columns, err = c.Describe(ctx, tables, query); err != nil || len(tables) < 2 {
-			return err // a single table is joined with itself at most
+		if d.Columns, err = c.Describe(ctx, tables, query); err != nil {
+			return err
 		}
-		d.Compared, err = c.Comparisons(ctx, tables, query)
-		return err
+		return c.Analyse(ctx, tables, query, &d)
 	})
 	return d, err
 }

@@ -48,6 +48,10 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 		return duck.Evaluated{}, err
 	}
 	e := duck.Evaluated{Inputs: map[string][]duck.Violation{}}
+	var columns []string
+	for _, in := range inputs {
+		columns = append(columns, columnNames(in.Schema)...)
+	}
 	err = c.apart(ctx, func() error {
 		for _, name := range slices.Sorted(maps.Keys(inputs)) {
 			in := inputs[name]
@@ -65,7 +69,12 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 		if len(e.Inputs) > 0 {
 			return nil
 		}
-		if err := c.s.exec(ctx, "CREATE TEMP TABLE "+ident(resultTable)+" AS "+ordered(query, out)); err != nil {
+		// So few rows are the work of one thread.
+		r, err := c.s.makeRepeatable(ctx, query, columns, len(out.OrderBy) == 0)
+		if err != nil {
+			return err
+		}
+		if err := c.s.exec(ctx, "CREATE TEMP TABLE "+ident(resultTable)+" AS "+ordered(r, out)); err != nil {
 			return fmt.Errorf("run the query: %w", err)
 		}
 		if e.Rows, err = c.s.rows(ctx, resultTable, out.Schema); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"database/sql"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/stdlib/duck"
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 )
 
@@ -46,11 +46,20 @@ func zstded(t *testing.T, s string) string {
 	return string(z.EncodeAll([]byte(s), nil))
 }
 
-// table makes a Parquet file of the rows of a query.
+// table makes a Parquet file of the rows of a query, in its order.
 func table(t *testing.T, query string, schema ir.Schema) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "table.parquet")
-	if err := engine.Query(context.Background(), query, nil, duck.Table{Path: path, Schema: schema}, engine.Limits{}); err != nil {
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var columns []string
+	for _, c := range schema {
+		columns = append(columns, `"`+c.Name+`"`)
+	}
+	if _, err := db.Exec("COPY (SELECT " + strings.Join(columns, ", ") + " FROM (" + query + ")) TO '" + path + "' (FORMAT parquet)"); err != nil {
 		t.Fatal(err)
 	}
 	return path

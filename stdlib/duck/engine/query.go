@@ -14,9 +14,9 @@ import (
 // the result. Nothing else can be read. The result's columns have to be the
 // declared ones, of the declared types.
 //
-// Rows that are equal in the columns of OrderBy are sorted by the others, so
-// the bytes do not depend on how the work was divided. Without OrderBy the
-// query itself has to say the order for that to hold.
+// The bytes of the result do not depend on how the work was divided: see [repeatable].
+// Rows that are equal in the columns of OrderBy are sorted by the others. Without
+// OrderBy, the order is the query's own, if it states one, and else that of all columns.
 func Query(ctx context.Context, query string, inputs map[string]string, out duck.Table, l Limits) error {
 	query, err := selectOnly(query)
 	if err != nil {
@@ -29,6 +29,19 @@ func Query(ctx context.Context, query string, inputs map[string]string, out duck
 	defer s.close()
 	if err := s.views(ctx, inputs); err != nil {
 		return err
+	}
+	columns, err := s.columnsOf(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := s.makeRepeatable(ctx, query, columns, len(out.OrderBy) == 0)
+	if err != nil {
+		return err
+	}
+	if r.serial {
+		if err := s.exec(ctx, "SET threads = 1"); err != nil {
+			return err
+		}
 	}
 	if err := s.restrict(ctx, append(slices.Collect(maps.Values(inputs)), out.Path)...); err != nil {
 		return err
@@ -48,24 +61,25 @@ func Query(ctx context.Context, query string, inputs map[string]string, out duck
 			return fmt.Errorf("the order refers to column %q, which the query does not return", name)
 		}
 	}
-	if _, err := s.writeParquet(ctx, ordered(query, out), out.Path); err != nil {
+	if _, err := s.writeParquet(ctx, ordered(r, out), out.Path); err != nil {
 		return fmt.Errorf("run the query: %w", err)
 	}
 	return nil
 }
 
 // ordered is the query with the columns and the order of its table.
-func ordered(query string, out duck.Table) string {
-	query = "SELECT " + idents(columnNames(out.Schema)) + " FROM (" + query + "\n)"
-	if order := orderOf(out); len(order) > 0 {
+func ordered(r repeatable, out duck.Table) string {
+	query := "SELECT " + idents(columnNames(out.Schema)) + " FROM (" + r.sql + "\n)"
+	if order := orderOf(out, r.sorted); len(order) > 0 {
 		query += " ORDER BY " + idents(order)
 	}
 	return query
 }
 
-// orderOf makes the order total, unless a column says that it already is.
-func orderOf(out duck.Table) []string {
-	if len(out.OrderBy) == 0 {
+// orderOf makes the order total, unless a column says that it already is. It returns nil
+// if the query has sorted the rows and the table states no order.
+func orderOf(out duck.Table, sorted bool) []string {
+	if len(out.OrderBy) == 0 && sorted {
 		return nil
 	}
 	order := slices.Clone(out.OrderBy)

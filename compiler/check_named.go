@@ -1,0 +1,148 @@
+package compiler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// A namedField is a field of a definition that a component names.
+type namedField struct {
+	path string   // "options.batch"
+	in   []string // the place within what states the component: "unit", "params"
+}
+
+// checkNamed refuses a component that names a field which its definition does not have:
+// nothing could ever be there. The library's components are known to be sound.
+func (c *decoder) checkNamed(e *entity) bool {
+	ok := c.checkNamedOf(e, e.component, e.value, slices.Concat(e.component.named(), e.component.wired()))
+	for i := range e.component.stages {
+		s := &e.component.stages[i]
+		w, err := c.work(e, s)
+		if err != nil || w.of == nil {
+			continue // reported elsewhere, or there is no component
+		}
+		fields, bound := e.value, w.run.bound()
+		if part := s.Part + s.Of; part != "" {
+			fields = e.value.LookupPath(cue.ParsePath(part))
+		}
+		if w.of != e.component {
+			bound = append(bound, w.of.named()...)
+		}
+		ok = c.checkNamedOf(e, w.of, fields, bound) && ok
+	}
+	return ok
+}
+
+func (c *decoder) checkNamedOf(e *entity, k *component, fields cue.Value, named []namedField) bool {
+	if k.pkg.Library() {
+		return true
+	}
+	ok := true
+	for _, f := range named {
+		if mayHave(fields, f.path) {
+			continue
+		}
+		ok = false
+		fault := &componentError{
+			of: k, field: f.in, message: fmt.Sprintf("refers to a field %s in %s, which its definition does not have", f.path, strings.Join(f.in, ".")),
+		}
+		if !strings.Contains(f.path, ".") {
+			fault.hint = diag.DidYouMean(f.path, fieldNames(fields))
+		}
+		c.componentFault(e, fault)
+	}
+	return ok
+}
+
+// named returns the fields that the component itself names.
+func (k *component) named() []namedField {
+	all := inField(k.Declares, "declares")
+	all = append(all, inField(slices.Sorted(maps.Keys(k.Columns)), "columns")...)
+	all = append(all, inField(k.Times, "times")...)
+	all = append(all, inField(k.ImportPaths, "import_paths")...)
+	all = append(all, inField([]string{k.SQL}, "sql")...)
+	return append(all, inField(k.Limits, "limits")...)
+}
+
+// wired returns the fields of the entity that the stages themselves use.
+func (k *component) wired() (all []namedField) {
+	for i := range k.stages {
+		s := &k.stages[i]
+		all = append(all, inField([]string{s.Part}, s.at("part")...)...)
+		all = append(all, inField([]string{s.Of}, s.at("of")...)...)
+		all = append(all, inField([]string{s.If}, s.at("if")...)...)
+		all = append(all, inField([]string{s.Seed}, s.at("seed")...)...)
+		all = append(all, inField([]string{s.Packages}, s.at("packages")...)...)
+		for _, in := range s.inputs {
+			all = append(all, inField([]string{in.If}, s.at("inputs."+in.port)...)...)
+		}
+		if f := s.Endpoint; f != nil {
+			all = append(all, inField([]string{f.Host, f.Port, f.Replicas}, s.at("endpoint")...)...)
+		}
+	}
+	return all
+}
+
+// bound returns the fields that the stage passes to its unit, see [stage.binds].
+func (s *stage) bound() []namedField {
+	all := inField(s.Params, s.at("params")...)
+	all = append(all, inField(s.Files, s.at("files")...)...)
+	all = append(all, inField(s.Code, s.at("code")...)...)
+	for name, field := range map[string]string{"document": s.Document, "image": s.Image, "command": s.Command, "packages": s.Packages, "secrets": s.Secrets.field} {
+		all = append(all, inField([]string{field}, s.at(name)...)...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Secrets.byName)) {
+		all = append(all, inField([]string{s.Secrets.byName[name]}, s.at("secrets."+name)...)...)
+	}
+	return all
+}
+
+func inField(paths []string, in ...string) (all []namedField) {
+	for _, p := range paths {
+		if p != "" {
+			all = append(all, namedField{p, in})
+		}
+	}
+	return all
+}
+
+// mayHave reports whether there is a field at a path of a value, or could be: an optional
+// one, or any one where the value is open.
+func mayHave(v cue.Value, path string) bool {
+	for name := range strings.SplitSeq(path, ".") {
+		if v.IncompleteKind() != cue.StructKind || name == "*" {
+			return true
+		}
+		field := cue.Str(name)
+		if !v.Allows(field) {
+			return false
+		}
+		next := v.LookupPath(cue.MakePath(field))
+		if !next.Exists() {
+			// For an entity, Allows goes by the "..." of its section, and not by its definition.
+			if v.Err() == nil && v.FillPath(cue.MakePath(field), ast.NewIdent("_")).Err() != nil {
+				return false
+			}
+			next = v.LookupPath(cue.MakePath(field.Optional()))
+		}
+		v = next
+	}
+	return true
+}
+
+// fieldNames returns the names of the fields of a value, optional ones included.
+func fieldNames(v cue.Value) (names []string) {
+	if it, err := v.Fields(cue.Optional(true)); err == nil {
+		for it.Next() {
+			names = append(names, it.Selector().Unquoted())
+		}
+	}
+	return names
+}

@@ -1,0 +1,161 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+	"github.com/tenon-ml/tenon/stdlib/duck/engine"
+)
+
+// TestQueriesGiveTheSameBytes runs queries that depend on the order of rows, or add
+// floats, on different numbers of threads and on the same rows in another order.
+func TestQueriesGiveTheSameBytes(t *testing.T) {
+	const rows = 60_000
+	schema := ir.Schema{{Name: "g", Type: "int64"}, {Name: "v", Type: "float64"}, {Name: "name", Type: "string"}, {Name: "ts", Type: "timestamp"}}
+	lines := make([]string, rows)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range lines {
+		lines[i] = fmt.Sprintf("%d,%v,n%d,2024-01-01 00:%02d:%02d\n", random.IntN(50), random.NormFloat64()*1e6, random.IntN(2000), random.IntN(60), random.IntN(60))
+	}
+	dir := t.TempDir()
+	files := []string{ingested(t, dir, "a", schema, lines)}
+	random.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+	files = append(files, ingested(t, dir, "b", schema, lines))
+
+	for _, tt := range []struct {
+		query   string
+		columns string // of the result: "g int64, s float64"
+		serial  bool   // the result follows the order of the input's rows
+	}{
+		{query: "SELECT g, sum(v) AS s FROM t GROUP BY g", columns: "g int64, s float64"},
+		{query: "SELECT sum(v) AS s, avg(v) AS a FROM t", columns: "s float64, a float64"},
+		{query: "SELECT g, avg(v) AS a, stddev(v) AS d, corr(v, epoch(ts)) AS c FROM t GROUP BY g", columns: "g int64, a float64, d float64, c float64"},
+		{query: "SELECT g, sum(v) FILTER (WHERE v > 0) AS s, skewness(v * 2) AS k FROM t GROUP BY ALL", columns: "g int64, s float64, k float64"},
+		{query: "SELECT g, any_value(name) AS x, mode(name) AS m, arg_max(name, ts) AS y, arg_max(v, ts) AS w FROM t GROUP BY g", columns: "g int64, x string, m string, y string, w float64"},
+		{query: "SELECT g, string_agg(name, ',' ORDER BY ts) AS z FROM t WHERE v > 2e6 GROUP BY g", columns: "g int64, z string"},
+		{query: "SELECT g, approx_quantile(v, 0.3) AS q FROM t GROUP BY g", columns: "g int64, q float64"},
+		{query: "SELECT g, name, v FROM t QUALIFY row_number() OVER (PARTITION BY g ORDER BY ts DESC) = 1", columns: "g int64, name string, v float64"},
+		{query: "SELECT x.g, x.name, x.v FROM t AS x JOIN (SELECT DISTINCT g FROM t) USING (g) QUALIFY row_number() OVER (PARTITION BY x.g ORDER BY x.ts) = 1", columns: "g int64, name string, v float64"},
+		{query: "SELECT g, v, ts, lag(v) OVER (PARTITION BY g ORDER BY ts) AS p FROM t", columns: "g int64, v float64, ts timestamp, p float64"},
+		{query: "SELECT g, ts, first_value(name) OVER (PARTITION BY g ORDER BY ts) AS f FROM t", columns: "g int64, ts timestamp, f string"},
+		{query: "SELECT g, v, sum(v) OVER (PARTITION BY g) AS s FROM t", columns: "g int64, v float64, s float64"},
+		{query: "SELECT g, v, avg(v) OVER (PARTITION BY g ORDER BY ts ROWS 5 PRECEDING) AS s FROM t", columns: "g int64, v float64, s float64"},
+		{query: "SELECT g, sum(v) AS s, row_number() OVER (ORDER BY count(*) // 100) AS n FROM t GROUP BY g", columns: "g int64, s float64, n int64"},
+		{query: "SELECT * FROM t ORDER BY ts LIMIT 50", columns: "g int64, v float64, name string, ts timestamp"},
+		{query: "SELECT name, v FROM t ORDER BY name LIMIT 50", columns: "name string, v float64"},
+		{query: "SELECT g, name FROM (SELECT g, name, v FROM t ORDER BY name LIMIT 99)", columns: "g int64, name string"},
+		{query: "SELECT DISTINCT ON (g) g, name FROM t ORDER BY g, ts", columns: "g int64, name string"},
+		{query: "SELECT name, g FROM t ORDER BY name", columns: "name string, g int64"},
+		{query: "SELECT name FROM t UNION ALL SELECT 'x' || g FROM t", columns: "name string"},
+		{query: "WITH RECURSIVE r AS (SELECT 0 AS g UNION ALL SELECT g + 1 FROM r WHERE g < 9) SELECT r.g::BIGINT AS g, sum(v) AS s FROM r JOIN t USING (g) GROUP BY r.g", columns: "g int64, s float64"},
+		{query: "FROM (PIVOT t ON g IN (1, 2) USING sum(v) GROUP BY name)", columns: "name string, 1 float64, 2 float64"},
+		{query: "SELECT g, geomean(abs(v)) AS s FROM t GROUP BY g", columns: "g int64, s float64", serial: true},
+		{query: "SELECT g, v, ts, sum(v) OVER (PARTITION BY g ORDER BY ts) AS s FROM t", columns: "g int64, v float64, ts timestamp, s float64", serial: true},
+		{query: "SELECT a.g, a.ts, b.name FROM t AS a ASOF JOIN t AS b ON a.g = b.g AND a.ts > b.ts", columns: "g int64, ts timestamp, name string", serial: true},
+	} {
+		var first []byte
+		for i, run := range []struct{ file, threads int }{{0, 4}, {0, 3}, {0, 4}, {1, 4}} {
+			if run.file == 1 && tt.serial {
+				continue
+			}
+			out := filepath.Join(dir, "out.parquet")
+			err := engine.Query(context.Background(), tt.query, map[string]string{"t": files[run.file]}, duck.Table{Path: out, Schema: schemaOf(tt.columns)}, engine.Limits{Threads: run.threads})
+			if err != nil {
+				t.Errorf("%s: %v", tt.query, err)
+				break
+			}
+			b, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == nil {
+				first = b
+			}
+			if !bytes.Equal(b, first) {
+				t.Errorf("%s: run %d gave other bytes", tt.query, i)
+				break
+			}
+		}
+	}
+}
+
+func schemaOf(columns string) (schema ir.Schema) {
+	for _, c := range strings.Split(columns, ", ") {
+		name, typ, _ := strings.Cut(c, " ")
+		schema = append(schema, ir.Column{Name: name, Type: typ, Nullable: true})
+	}
+	return schema
+}
+
+func ingested(t *testing.T, dir, name string, schema ir.Schema, lines []string) string {
+	t.Helper()
+	csv, out := filepath.Join(dir, name+".csv"), filepath.Join(dir, name+".parquet")
+	header := make([]string, len(schema))
+	for i, c := range schema {
+		header[i] = c.Name
+	}
+	if err := os.WriteFile(csv, []byte(strings.Join(header, ",")+"\n"+strings.Join(lines, "")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := engine.Ingest(context.Background(), duck.Source{Format: "csv", Files: []string{csv}}, schema, out, engine.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestWhatMakesAQueryUnrepeatable(t *testing.T) {
+	c := newChecker(t)
+	tables := map[string]ir.Schema{"people": {{Name: "age", Type: "int64"}, {Name: "day", Type: "timestamp"}}, "orders": people["orders"]}
+	for _, tt := range []struct{ query, want string }{
+		{"SELECT random() AS r FROM people", "random gives another result every time @7"},
+		{"SELECT age FROM people WHERE day < current_date", "current_date gives another result every time @35"},
+		{"SELECT age(day) AS a FROM people", "age gives another result every time @7"},
+		{"SELECT age(day, day) AS a FROM people", ""},
+		{"SELECT current_setting('threads') AS t", "current_setting gives another result every time @7"},
+		{"SELECT table_name AS t FROM information_schema.tables", "tables describes the database, not the data @28"},
+		{"SELECT function_name AS f FROM duckdb_functions()", "duckdb_functions reads something other than the inputs @31"},
+		{"SELECT * FROM query('SELECT 1 AS a')", "query reads something other than the inputs @14"},
+		{"SELECT age FROM people USING SAMPLE 10%", "a sample takes other rows every time @16"},
+		{"SELECT age FROM people TABLESAMPLE reservoir(5)", "a sample takes other rows every time @16"},
+		{"SELECT age FROM people LIMIT 3", "LIMIT without ORDER BY takes any rows @29"},
+		{"SELECT age FROM people ORDER BY age LIMIT 3", ""},
+		{"SELECT age FROM people LIMIT 0", ""},
+		{"SELECT DISTINCT ON (age) age, day FROM people", "DISTINCT ON without ORDER BY takes any row @20"},
+		{"SELECT first(age) AS f FROM people", "first without ORDER BY depends on the order of rows, which is not fixed @7"},
+		{"SELECT len(list(age)) AS f FROM people", "list without ORDER BY depends on the order of rows, which is not fixed @11"},
+		{"SELECT string_agg(age, ',' ORDER BY day) AS f FROM people", ""},
+		{"SELECT row_number() OVER () AS n FROM people", "row_number OVER without ORDER BY depends on the order of rows, which is not fixed @7"},
+		{"SELECT rank() OVER () AS n, sum(age) OVER () AS s FROM people", ""},
+		{"SELECT lag(age) OVER (PARTITION BY day) AS n FROM people", "lag OVER without ORDER BY depends on the order of rows, which is not fixed @7"},
+		{"SELECT p.age AS age FROM people p POSITIONAL JOIN orders", "POSITIONAL JOIN depends on the order of rows, which is not fixed @50"},
+		{"WITH a AS (SELECT age FROM people) SELECT x FROM range(3) t(x), a", ""},
+		{"SELECT 'random() LIMIT 3' AS s -- now()", ""},
+	} {
+		var d duck.Description
+		if _, err := c.Describe(context.Background(), tables, tt.query); err != nil {
+			t.Errorf("%s: %v", tt.query, err)
+			continue
+		}
+		if err := c.Analyse(context.Background(), tables, tt.query, &d); err != nil {
+			t.Errorf("%s: %v", tt.query, err)
+			continue
+		}
+		var got []string
+		for _, u := range d.Unrepeatable {
+			got = append(got, fmt.Sprintf("%s @%d", u.Message, u.Offset))
+		}
+		if diff := cmp.Diff(tt.want, strings.Join(got, "; ")); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", tt.query, diff)
+		}
+	}
+}
