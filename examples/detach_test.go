@@ -94,7 +94,7 @@ func (r *remote) outcomes(unit string) (runs, revisions []state.Outcome) {
 	return runs, revisions
 }
 
-// pod is the pod that applies the plan. Its node may not have told yet that it runs.
+// pod is the pod that applies the plan. Its node may not have reported yet that it runs.
 func (r *remote) pod() string {
 	r.t.Helper()
 	list, err := r.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(r.namespace).List(r.t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/unit=apply"})
@@ -161,7 +161,7 @@ func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 	contains(t, r.must("logs", "steps/slow"), "one begins", "one ends")
 	contains(t, r.must(append([]string{"plan", "-t", "text=one"}, r.tags...)...), "Nothing to do")
 
-	// A pod that is asked to end hands over at once.
+	// A pod that is stopped hands over at once.
 	r.detach("two")
 	r.atWork("steps/slow")
 	if err := r.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(r.namespace).Delete(t.Context(), r.pod(), metav1.DeleteOptions{}); err != nil {

@@ -31,7 +31,7 @@ import (
 )
 
 // A new version of a model takes over in a cluster without one failed request, and
-// one that does not become ready is told of and taken away, while the one before it
+// one that does not become ready is reported and removed, while the one before it
 // goes on to answer.
 func TestAModelIsRolledOutInACluster(t *testing.T) {
 	c := kubernetestest.Up(t)

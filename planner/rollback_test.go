@@ -75,14 +75,14 @@ func TestPlanRollback(t *testing.T) {
 			}
 		}
 	})
-	t.Run("to what stands there is nothing to do", func(t *testing.T) {
+	t.Run("to the deployed revision there is nothing to do", func(t *testing.T) {
 		w, _ := applied(t)
 		p, err := w.rollback(w.past(second))
 		if err != nil || p.Changes() {
 			t.Errorf("%q, %v", lines(p), err)
 		}
 	})
-	t.Run("a dead service is made anew", func(t *testing.T) {
+	t.Run("a dead service is started again", func(t *testing.T) {
 		w, _ := applied(t)
 		clear(w.statuses)
 		p, err := w.rollback(w.past(second))

@@ -185,7 +185,7 @@ func commandOf(t *testing.T, u ir.Unit) string {
 	return u.Code.Command[2]
 }
 
-// A filled state holds as many units as were asked for, all of which stand by a
+// A filled state has as many units as requested, all of which are current by a
 // run, and can be written to.
 func TestFillState(t *testing.T) {
 	dir := t.TempDir()

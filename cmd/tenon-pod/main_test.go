@@ -407,7 +407,7 @@ func TestEveryByteIsInBothLogs(t *testing.T) {
 		printf ' yet'; echo '{"done": 2}' >> ../notes/progress.jsonl`)
 	task.Fetch = []pod.Fetch{{Ref: b.put(string(data)), Path: "in/data", Name: "input data"}}
 	c := b.start(task)
-	c.eventually("it tells of progress", func() bool { _, progress := c.log(); return len(progress) == 1 })
+	c.eventually("it reports progress", func() bool { _, progress := c.log(); return len(progress) == 1 })
 	b.ok(os.WriteFile(b.at("scratch/go"), nil, 0o644))
 	c.wait().want(pod.End{Stored: true})
 	want := string(data) + "no end yet"
@@ -655,7 +655,7 @@ func TestAServiceThatIsAskedToEndGoesOnForItsDrain(t *testing.T) {
 			t.Errorf("it ended after %s of a drain of %s; it said %q", time.Since(asked), c.task.Drain, c.said())
 		}
 	})
-	t.Run("unless nobody is left", func(t *testing.T) {
+	t.Run("unless nothing is left", func(t *testing.T) {
 		c := start(t, time.Hour)
 		c.ok(c.store.PutNote(t.Context(), pod.IdleNote(c.task.Name), nil))
 		c.ok(c.Process.Signal(unix.SIGTERM))
@@ -842,7 +842,7 @@ func TestWhereTheControlGroupIs(t *testing.T) {
 			t.Errorf("%s: %d bytes of memory, want %d", name, m.peak, c.peak)
 		}
 		if _, killed := m.read(); killed != c.killed {
-			t.Errorf("%s: killed for want of memory: %v", name, killed)
+			t.Errorf("%s: killed because of memory: %v", name, killed)
 		}
 	}
 }

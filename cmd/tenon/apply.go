@@ -201,7 +201,7 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 // errUnasked is the error for --json without --yes: a question would break the JSON.
 var errUnasked = &usageError{errors.New("--json needs --yes: it cannot ask for confirmation")}
 
-// confirm asks on the terminal, and fails if nobody can answer.
+// confirm asks on the terminal, and fails if there is none.
 func (a *app) confirm(question string) error {
 	if !a.terminal {
 		return &usageError{errors.New("cannot ask for confirmation without a terminal: use --yes")}

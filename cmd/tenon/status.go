@@ -102,7 +102,7 @@ func (a *app) printStatus(s *project.Status) error {
 	return nil
 }
 
-// underWay describes who continues an apply, or that nobody does.
+// underWay describes which process continues an apply, if any.
 func underWay(u *project.UnderWay) string {
 	switch {
 	case u.Phase == state.Failed:

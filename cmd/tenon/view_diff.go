@@ -97,7 +97,7 @@ func (a *app) writeEntity(b *strings.Builder, e planner.EntityChange, seen repea
 	}
 }
 
-// entityNote describes what changed about an entity besides its fields.
+// entityNote describes what changed about an entity except its fields.
 func entityNote(e planner.EntityChange) string {
 	switch e.Change {
 	case planner.Added, planner.Removed:

@@ -114,7 +114,7 @@ func markdownEffect(e *planner.Effect) string {
 // markdownCell is code in a table, where a bar ends the cell even so.
 func markdownCell(s string) string { return strings.ReplaceAll(markdownCode(s), "|", `\|`) }
 
-// markdownCode is text as code, whatever it holds.
+// markdownCode is text as code, regardless of its content.
 func markdownCode(s string) string {
 	if s == "" {
 		return ""

@@ -32,7 +32,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 		return err
 	}
 	e = e.at(r.Place)
-	// Finish what has begun: a half-removed container helps nobody.
+	// Finish what has begun, rather than leave a half-removed container.
 	base := e.in(context.WithoutCancel(ctx))
 	err = e.patiently(base, func(c *client.Client) error { return e.destroy(ctx, base, c, r) })
 	if err != nil {

@@ -37,7 +37,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	if err != nil {
 		return err
 	}
-	// Finish what has begun: a half-removed task helps nobody.
+	// Finish what has begun, rather than leave a half-removed task.
 	ctx = context.WithoutCancel(ctx)
 	err = e.patiently(ctx, func() error {
 		l, err := e.at(r.Place)

@@ -339,7 +339,7 @@ func theDeadlineOfAJob(t *testing.T, p *place) {
 	}
 }
 
-// The message of a removed pod says that somebody removed it.
+// The message of a removed pod says that it was deleted.
 func aPodThatIsRemoved(t *testing.T, p *place) {
 	e := p.executor(t)
 	end := wait(t, e, apply(t, e, job(t, "removed", "sleep")))
@@ -498,7 +498,7 @@ func (p *place) begin(t testing.TB, task executors.Task) *corev1.Pod {
 	b, err := json.Marshal(map[string]any{"status": pod.Status})
 	ok(t, err)
 	patch(t, p.Client(t).Resource(podsOf).Namespace(p.namespace), pod.Name, string(b), "status")
-	// Nobody else deletes it while its node exists.
+	// Nothing else deletes it while its node exists.
 	t.Cleanup(func() {
 		at := int64(0)
 		err := p.Client(t).Resource(podsOf).Namespace(p.namespace).Delete(context.Background(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &at})

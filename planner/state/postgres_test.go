@@ -131,7 +131,7 @@ func TestRightsThatAreEnough(t *testing.T) {
 	ok(t, l.Prune(ctx, state.Pruning{Before: 2}))
 	s := open(t, as("reader"))
 	if len(must[map[string]state.Current](t)(s.Current(ctx))) != 1 {
-		t.Error("a reader does not see what stands")
+		t.Error("a reader does not see the current units")
 	}
 	ok(t, l.Release(ctx))
 	var access *state.AccessError
@@ -165,7 +165,7 @@ func TestStatesInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 	finish(t, lock(t, one), unit("a"), "k", noon, time.Second, nil)
 	l := lock(t, two) // it has a lock of its own
 	if len(must[map[string]state.Current](t)(two.Current(ctx))) != 0 {
-		t.Error("what stands in one stands in the other")
+		t.Error("the current units of one state are those of the other")
 	}
 	if n := must[int](t)(l.BeginRevision(ctx, state.Revision{})); n != 1 {
 		t.Errorf("the first revision is %d", n)
@@ -531,7 +531,7 @@ func TestAWriteNoticesThatTheRecordIsAnother(t *testing.T) {
 		done string // with the schema %s
 	}{
 		{"dropped", "DROP SCHEMA %s CASCADE"},
-		{"begun anew", "UPDATE %s.meta SET lineage = 'other'"},
+		{"started over", "UPDATE %s.meta SET lineage = 'other'"},
 		{"brought back from a backup", "UPDATE %s.meta SET serial = serial - 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -582,7 +582,7 @@ func TestBind(t *testing.T) {
 	}
 	ok(t, state.Exec(ctx, one, "UPDATE meta SET lineage = 'other'"))
 	if err := one.Bind(ctx, dir); !errors.As(err, &lost) {
-		t.Errorf("the record was begun anew: %v", err)
+		t.Errorf("the database was started over: %v", err)
 	}
 
 	old := t.TempDir()

@@ -82,7 +82,7 @@ func TestAUnitMovesWithItsHistory(t *testing.T) {
 
 		current := must[map[string]state.Current](t)(s.Current(ctx))
 		if _, still := current["models/old/train"]; still || current["models/new/train"].Key != "k" {
-			t.Errorf("what stands: %+v", current)
+			t.Errorf("current units: %+v", current)
 		}
 		if u := must[*ir.Unit](t)(s.Unit(ctx, "models/new/train")); u.ID != "models/new/train" || u.Entity != "models/new" {
 			t.Errorf("as applied: %s of %s", u.ID, u.Entity)

@@ -119,7 +119,7 @@ func TestRunIsRecordedFromIntentToOutcome(t *testing.T) {
 			t.Errorf("runs (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(map[string]state.Current{u.ID: c}, must[map[string]state.Current](t)(s.Current(ctx))); diff != "" {
-			t.Errorf("what stands (-want +got):\n%s", diff)
+			t.Errorf("current units (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(r.Outputs, must[map[string]state.Run](t)(s.CurrentRuns(ctx))[u.ID].Outputs); diff != "" {
 			t.Errorf("runs outputs (-want +got):\n%s", diff)
@@ -218,7 +218,7 @@ func TestStandMovesOnlyWhatStands(t *testing.T) {
 			ok(t, l.Stand(ctx, u, c))
 		}
 		if got := must[state.Meta](t)(s.Meta(ctx)).Serial; got != before+1 {
-			t.Errorf("serial moved by %d, want 1: what stands already is no change", got-before)
+			t.Errorf("serial moved by %d, want 1: what is current already is no change", got-before)
 		}
 		if got := must[map[string]state.Run](t)(s.CurrentRuns(ctx))[u.ID].Key; got != "k1" {
 			t.Errorf("%s stands, want k1", got)

@@ -121,7 +121,7 @@ func times(n int64) func() bool {
 	return func() bool { return calls.Add(1) <= n }
 }
 
-// Temporary failures are retried, and nobody notices.
+// Temporary failures are retried without any effect.
 func TestWhatPasses(t *testing.T) {
 	for name, fault := range map[string]func() func(w http.ResponseWriter, r *http.Request) bool{
 		"errors of the server": func() func(w http.ResponseWriter, r *http.Request) bool {

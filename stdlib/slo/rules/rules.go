@@ -181,7 +181,7 @@ func (o objectives) budget(records, alerts *[]rule, name, title string, target j
 			return fmt.Sprintf("%s%s > %s * (1 - %s)", record(w), o.own, strconv.FormatFloat(rate, 'g', 4, 64), target)
 		}
 		a := o.alert(title+"Burn", b.severity, condition(b.long)+" and "+condition(b.short), "",
-			fmt.Sprintf("%s: %s%% of the error budget of %s is used in %s", summary, strconv.FormatFloat(b.budget*100, 'g', -1, 64), o.windowText, b.long))
+			fmt.Sprintf("%s: %s%% of the error budget of %s is used up in %s", summary, strconv.FormatFloat(b.budget*100, 'g', -1, 64), o.windowText, b.long))
 		a.Labels["window"] = b.long
 		*alerts = append(*alerts, a)
 	}

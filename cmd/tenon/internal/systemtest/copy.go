@@ -84,7 +84,7 @@ func (t *test) edit(d *directive, root *os.Root) error {
 	return root.WriteFile(file, []byte(strings.Replace(text, before, after, 1)), 0o600)
 }
 
-// nearestLine says where something like a text stands: the nearest of what is as
+// nearestLine returns where a similar text is: the nearest of what is as
 // long and begins with a word.
 func nearestLine(file, what, text string) string {
 	what = strings.TrimSpace(what)
@@ -159,7 +159,7 @@ func (t *test) copySystem(declared *ir.System) (string, error) {
 	return to, t.copyTree(from, to, declared)
 }
 
-// linkBeside links what a folder holds beside one name, which becomes a folder.
+// linkBeside links everything in a folder except one name, which becomes a folder.
 func linkBeside(from, to, name string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {

@@ -48,7 +48,7 @@ func (t *test) expectIR(sys *ir.System) {
 	}
 }
 
-// document holds JSON against a section.
+// document compares JSON with a section.
 func (t *test) document(d *directive, name string, v any) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -82,7 +82,7 @@ func (t *test) expectPlan(ctx context.Context, declared compiled, sys *ir.System
 	t.fail(d.line, "%v", err)
 }
 
-// before is what stands when the plan is made.
+// before returns the system that is deployed when the plan is made.
 func (t *test) before(ctx context.Context, d *directive, declared compiled) (*ir.System, bool) {
 	from := d.args[1]
 	number, isRevision := strings.CutPrefix(from, "@")

@@ -29,7 +29,7 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	}
 	u := t.unit(sys, d)
 	if u == nil {
-		t.archive.useAll() // nobody knows which are its inputs
+		t.archive.useAll() // it is unknown which are its inputs
 		return
 	}
 	golden := wantCSV
@@ -162,7 +162,7 @@ func (t *test) rows(s *section, schema ir.Schema) (rows duck.Rows, at []int, ok 
 	return rows, at, true
 }
 
-// expectErrors holds against a section what is wrong with the result.
+// expectErrors compares the errors of the result with a section.
 func (t *test) expectErrors(u *ir.Unit, got duck.Evaluated, err error) {
 	d := t.head.errors
 	switch {

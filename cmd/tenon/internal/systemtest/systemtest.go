@@ -18,7 +18,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
-// Folder holds the tests of a system.
+// Folder contains the tests of a system.
 const Folder = "tests"
 
 // Options say what to test, and how to compile and print.
@@ -59,7 +59,7 @@ type Failure struct {
 	Message string `json:"message"`
 	Detail  string `json:"detail,omitempty"` // lines to show below: a difference, faults
 
-	golden string // the section that does not hold
+	golden string // the section that differs
 	now    string // and what it would be
 }
 
@@ -208,7 +208,7 @@ type test struct {
 	archive archive
 	head    head
 	shared  time.Duration // spent on what other tests need as well
-	temp    string        // holds the copy of the system, if there is one
+	temp    string        // contains the copy of the system, if there is one
 	res     Result
 }
 
@@ -258,7 +258,7 @@ func (t *test) declaredFor(ctx context.Context) compiled {
 	return t.declared(ctx, t.head.tags)
 }
 
-// compiles holds what the compiler said against what is expected of it.
+// compiles compares the result of the compiler with the expected one.
 func (t *test) compiles(c compiled) bool {
 	expected := t.head.errors != nil && t.head.feature == nil
 	switch {
@@ -276,7 +276,7 @@ func (t *test) compiles(c compiled) bool {
 	default:
 		return true
 	}
-	t.archive.useAll() // nobody knows which are inputs
+	t.archive.useAll() // it is unknown which are inputs
 	return false
 }
 
@@ -297,7 +297,7 @@ func missing(d *directive, name, now string) Failure {
 }
 
 // orphans fails the test for sections that no directive names: they would look
-// as if they were held.
+// as if they were compared.
 func (t *test) orphans() {
 	for _, s := range t.archive.sections {
 		if s.used {
