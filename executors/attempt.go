@@ -306,7 +306,7 @@ func ended(kind ir.Kind, st state.Status) error {
 	case st.Phase == state.Ready && kind == ir.Service, st.Phase == state.Succeeded && kind == ir.Job:
 		return nil
 	case st.Phase == state.Absent:
-		return errors.New("disappeared: it was not stopped by tenon")
+		return errors.New("disappeared: it was stopped outside tenon")
 	case st.Phase == state.Succeeded:
 		return errors.New("exited with 0, but a service must keep running")
 	case st.Message != "":

@@ -16,9 +16,9 @@ func statusCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "status [DIR]", Short: "Show what is deployed and its health", Args: atMost(1, "one folder"),
-		Long: `Shows every unit that stands. Services are looked at: one that died is said to have,
-and one whose executor cannot be asked is unknown. While an apply is under way, here,
-on another machine or in the cluster, the units at work are shown as well.`,
+		Long: `Shows every deployed unit. It checks the services: a service that died is reported,
+and a service whose executor does not answer is unknown. During an apply, here, on
+another machine or in the cluster, it also shows the units that are running.`,
 		Example: "  tenon status\n  tenon status --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
@@ -75,7 +75,7 @@ func (a *app) printStatus(s *project.Status) error {
 			text = "unknown: " + u.Message
 		case u.Kind == ir.Service:
 			mark, color = "✗", red
-			text = fmt.Sprintf("%s: %s; tenon apply replaces it", u.Phase, cmp.Or(u.Message, "it was not stopped by tenon"))
+			text = fmt.Sprintf("%s: %s; tenon apply replaces it", u.Phase, cmp.Or(u.Message, "it was stopped outside tenon"))
 		case u.Kind == ir.Record:
 			text = "written"
 		}

@@ -344,7 +344,7 @@ func TestRunFolderHasNoSpaceLeft(t *testing.T) {
 	}
 	_, err := e.Apply(t.Context(), task, nil)
 	wantError(t, err, task.Dir, "no space left on device")
-	if strings.Contains(err.Error(), "containerd keeps") {
+	if strings.Contains(err.Error(), "disk of containerd") {
 		t.Errorf("the error %q is about another disk", err)
 	}
 	more("1m")

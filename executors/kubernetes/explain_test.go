@@ -91,7 +91,7 @@ func TestWhyAPodDoesNotRun(t *testing.T) {
 		"no such node": {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."),
 			"no node fits it: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector: correct node_selector, or wait for a node", false},
 		"a taint": {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}."),
-			"no node fits it: 0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}: name the taint in tolerations, or wait for a node", false},
+			"no node fits it: 0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}: add the taint to tolerations, or wait for a node", false},
 		"nodes that are away": {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }."),
 			"no node fits it: 0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }", false},
 		"a queue":              {is(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "x"), "it is suspended, and no queue admits it", false},
@@ -207,7 +207,7 @@ func TestWhatAServiceAnswersThatIsNotReady(t *testing.T) {
 		ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz"}}},
 	}}}}
 	for told, want := range map[string]string{
-		"Startup probe failed: HTTP probe failed with statuscode: 503":                                                                          "GET /readyz on port 8080 gives 503",
+		"Startup probe failed: HTTP probe failed with statuscode: 503":                                                                          "GET /readyz on port 8080 returned 503",
 		"Startup probe failed: its program has not started yet\n":                                                                               "not ready: its program has not started yet",
 		`Startup probe failed: Get "http://10.0.0.7:8080/readyz": dial tcp 10.0.0.7:8080: connect: connection refused`:                          "GET /readyz on port 8080: nothing listens there",
 		`Readiness probe failed: Get "http://10.0.0.7:8080/readyz": context deadline exceeded (Client.Timeout exceeded while awaiting headers)`: "GET /readyz on port 8080: no answer within 2s",

@@ -162,7 +162,7 @@ func TestFaultsOfTheConnection(t *testing.T) {
 		"no context":     {func(o *kubernetes.Options) { o.Context = "production" }, `the kubeconfig has no context "production": ` + "`kubectl config get-contexts`"},
 		"a stranger":     {func(o *kubernetes.Options) { o.Kubeconfig = stranger }, "does not accept this user"},
 		"no right":       {func(o *kubernetes.Options) { o.Namespace = "default" }, "`tenon rbac` prints the required permissions"},
-		"no namespace":   {func(o *kubernetes.Options) { o.Kubeconfig, o.Namespace = p.Kubeconfig, "none" }, `there is no namespace "none" in the cluster: make it`},
+		"no namespace":   {func(o *kubernetes.Options) { o.Kubeconfig, o.Namespace = p.Kubeconfig, "none" }, `namespace "none" does not exist in the cluster: create it`},
 		"nobody listens": {func(o *kubernetes.Options) { o.Kubeconfig = elsewhere(t, p) }, "does not answer"},
 	} {
 		e := p.executor(t, func(o *kubernetes.Options) { o.Patience = time.Millisecond }, c.change)

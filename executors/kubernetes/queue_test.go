@@ -178,7 +178,7 @@ func TestAJobThatIsTakenBack(t *testing.T) {
 	end := wait(t, e, h)
 	has(t, filepath.Join(task.Dir, "log"), "line 1\n")
 	p.suspend(t, task, "true")
-	has(t, filepath.Join(task.Dir, executors.ProgressFile), `"waits":"somebody holds it back`)
+	has(t, filepath.Join(task.Dir, executors.ProgressFile), `"waits":"it is suspended`)
 	for first := ""; ; time.Sleep(20 * time.Millisecond) { // its pod is gone before the next one starts
 		all, err := p.Client(t).Resource(podsOf).Namespace(p.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/task=" + task.Name})
 		ok(t, err)
