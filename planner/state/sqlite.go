@@ -187,7 +187,7 @@ func (f *sqlite) version(ctx context.Context, q querier) (int, error) {
 	case err != nil:
 		return 0, f.explain("open state", err)
 	case app == 0 && version == 0 && tables == 0 && f.used:
-		return 0, &DamagedError{Path: f.path, Err: errors.New("it is empty"), Way: folderAnew}
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it is empty"), Remedy: restoreFolder}
 	case app == 0 && version == 0 && tables == 0:
 		return 0, nil
 	case app != application:
