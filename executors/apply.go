@@ -98,9 +98,9 @@ func unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
 	}
 	switch {
 	case m.Lineage != p.State.Lineage:
-		return fmt.Errorf("%w: the plan belongs to another state (%s, this one is %s)", ErrMoved, p.State.Lineage, m.Lineage)
+		return fmt.Errorf("%w: the plan belongs to another state (%s instead of %s)", ErrMoved, p.State.Lineage, m.Lineage)
 	case m.Serial != p.State.Serial:
-		return fmt.Errorf("%w: it was at serial %d and is at %d now: plan again", ErrMoved, p.State.Serial, m.Serial)
+		return fmt.Errorf("%w: the serial was %d and is now %d: plan again", ErrMoved, p.State.Serial, m.Serial)
 	}
 	return nil
 }
@@ -246,27 +246,27 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 		res.Outcome = state.Done
 	}
 	ctx = context.WithoutCancel(ctx)
-	standing := ""
+	deployed := ""
 	if res.Outcome == state.Done {
 		var keepErr error
-		if standing, keepErr = w.keepStanding(ctx); keepErr != nil {
+		if deployed, keepErr = w.keepDeployed(ctx); keepErr != nil {
 			res.Outcome, res.Fault, err = state.Failure, keepErr.Error(), keepErr
 		}
 	}
-	if endErr := w.o.Lease.EndRevision(ctx, res.Revision, res.Outcome, standing); endErr != nil && broken == nil {
+	if endErr := w.o.Lease.EndRevision(ctx, res.Revision, res.Outcome, deployed); endErr != nil && broken == nil {
 		endErr = &stateError{endErr}
 		res.Outcome, res.Fault, err = state.Failure, endErr.Error(), errors.Join(err, endErr)
 	}
 	return res, err
 }
 
-// keepStanding stores what is deployed, so that a rollback can restore the revision.
-func (w *walk) keepStanding(ctx context.Context) (string, error) {
+// keepDeployed stores what is deployed, so that a rollback can restore the revision.
+func (w *walk) keepDeployed(ctx context.Context) (string, error) {
 	current, err := w.o.Store.Current(ctx)
 	if err != nil {
 		return "", err
 	}
-	digest, err := w.o.Artifacts.PutBytes(ctx, state.StandingOf(current).Bytes())
+	digest, err := w.o.Artifacts.PutBytes(ctx, state.DeployedOf(current).Bytes())
 	if err != nil {
 		return "", fmt.Errorf("end revision: %w", err)
 	}

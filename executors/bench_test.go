@@ -128,8 +128,8 @@ func (b *bench) mustApply(units ...ir.Unit) *executors.Result {
 	return res
 }
 
-// told lists the types of the events of a unit.
-func (b *bench) told(unit string) string {
+// eventsOf lists the types of the events of a unit.
+func (b *bench) eventsOf(unit string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var types []string

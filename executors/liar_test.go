@@ -465,7 +465,7 @@ func (l *liar) Destroy(ctx context.Context, h state.Handle) error {
 	l.mu.Unlock()
 	if ready && trouble != "errs" && l.stands(x.Unit.ID) == h.ID {
 		l.mu.Lock()
-		l.violate("%s is ended while it is what stands", h.ID)
+		l.violate("%s is stopped while it is deployed", h.ID)
 		l.mu.Unlock()
 	}
 	l.mu.Lock()

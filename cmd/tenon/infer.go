@@ -38,7 +38,7 @@ The name of a file in a query is its base name; NAME=FILE gives it another one.`
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if format != "" && !slices.Contains([]string{"csv", "parquet", "json"}, format) {
-				return &usageError{fmt.Errorf("--format is csv, parquet or json, not %q", format)}
+				return &usageError{fmt.Errorf("--format must be csv, parquet or json, not %q", format)}
 			}
 			if nulls == nil {
 				nulls = defaultNulls
@@ -48,7 +48,7 @@ The name of a file in a query is its base name; NAME=FILE gives it another one.`
 				return err
 			}
 			if query == "" && len(sources) > 1 {
-				return &usageError{fmt.Errorf("several files need a query: --sql \"SELECT ...\"")}
+				return &usageError{fmt.Errorf("several files need a query: use --sql \"SELECT ...\"")}
 			}
 			cols, err := a.duck.Infer(c.Context(), query, sources)
 			if err != nil {
@@ -89,7 +89,7 @@ func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.S
 		if err != nil {
 			found, gerr := filepath.Glob(pattern)
 			if gerr != nil || len(found) == 0 {
-				return nil, fmt.Errorf("no file %s", pattern)
+				return nil, fmt.Errorf("no such file: %s", pattern)
 			}
 			files = found
 		}

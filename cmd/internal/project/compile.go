@@ -65,7 +65,7 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 func (p *Project) CompileEdited(ctx context.Context, dir string, tags []string, edited bool) (*ir.System, error) {
 	r, err := p.in(dir).compilation(tags, func(_ context.Context, requirements []string) ([]byte, error) {
 		if !edited {
-			return nil, fmt.Errorf("%s does not hold them: tenon compile writes it", lockfile.Name)
+			return nil, fmt.Errorf("they are not in %s: run tenon compile to write it", lockfile.Name)
 		}
 		return []byte(strings.Join(requirements, "\n") + "\n"), nil
 	}).run(ctx)
@@ -191,12 +191,12 @@ func (c *compilation) checkModules() error {
 	for _, m := range modules {
 		if pinned := c.locks.Pin(m.Name, m.Digest); pinned != m.Digest {
 			faults = append(faults, diag.Diagnostic{
-				Message: fmt.Sprintf("the module %s is not the one that %s pins", m.Name, lockfile.Name),
+				Message: fmt.Sprintf("module %s does not match its digest in %s", m.Name, lockfile.Name),
 				Wanted:  pinned, Found: m.Digest + ", in " + m.Dir,
 				Spans: []diag.Span{c.sys.ModuleSpan(m.Path)},
-				Hint: "its files were changed in that folder, or the version was published again with other content\n" +
+				Hint: "its files were modified in that folder, or the version was published again with different content\n" +
 					"remove the folder and its zip in CUE's cache, and compile again to fetch it\n" +
-					"if it is still another one and you trust it, remove its line from " + lockfile.Name,
+					"if it still does not match and you trust it, remove its line from " + lockfile.Name,
 			})
 		}
 	}

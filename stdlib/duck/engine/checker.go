@@ -243,9 +243,9 @@ func distinctNames(cols []duck.Column) error {
 	for _, c := range cols {
 		lower := strings.ToLower(c.Name)
 		if first, ok := seen[lower]; ok {
-			msg := fmt.Sprintf("two columns of the result are named %q", c.Name)
+			msg := fmt.Sprintf("duplicate column %q in the result", c.Name)
 			if first != c.Name {
-				msg = fmt.Sprintf("columns %q and %q of the result differ in case only", first, c.Name)
+				msg = fmt.Sprintf("columns %q and %q of the result differ only in case", first, c.Name)
 			}
 			return &duck.SQLError{Message: msg, Offset: -1, Kind: "other"}
 		}

@@ -71,8 +71,8 @@ func TestDescribePointsIntoTheQueryAndNamesCandidates(t *testing.T) {
 		{"SELECT lenght('a')", duck.SQLError{Message: "Scalar Function with name lenght does not exist!", Offset: 7, Candidates: []string{"length"}, Kind: "function"}},
 		{"SELECT age FRM people", duck.SQLError{Message: `syntax error at or near "people"`, Offset: 15, Kind: "syntax"}},
 		{"SELECT age FROM people LIMIT", duck.SQLError{Message: "syntax error at end of input", Offset: 28, Kind: "syntax"}},
-		{"SELECT 1 AS a, 2 AS a", duck.SQLError{Message: `two columns of the result are named "a"`, Offset: -1, Kind: "other"}},
-		{"SELECT 1 AS a, 2 AS A", duck.SQLError{Message: `columns "a" and "A" of the result differ in case only`, Offset: -1, Kind: "other"}},
+		{"SELECT 1 AS a, 2 AS a", duck.SQLError{Message: `duplicate column "a" in the result`, Offset: -1, Kind: "other"}},
+		{"SELECT 1 AS a, 2 AS A", duck.SQLError{Message: `columns "a" and "A" of the result differ only in case`, Offset: -1, Kind: "other"}},
 		{"SELECT ?", duck.SQLError{Message: "a query takes no parameters such as ? or $1", Offset: -1, Kind: "other"}},
 	} {
 		_, err := c.Describe(context.Background(), people, tt.query)

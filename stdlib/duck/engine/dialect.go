@@ -27,7 +27,7 @@ func dialectOf(o duck.CSV) (dialect, error) {
 			continue
 		}
 		if len(f.value) != 1 || f.value[0] >= 0x80 || f.value == "\n" || f.value == "\r" {
-			return d, fmt.Errorf("%s %q: it has to be one ASCII character", f.name, f.value)
+			return d, fmt.Errorf("%s %q: it must be one ASCII character", f.name, f.value)
 		}
 		*f.to = f.value[0]
 	}
@@ -71,7 +71,7 @@ func (d dialect) sql(path string, n int, header bool, nulls []string, quotedNull
 		quote(string(d.delimiter)), q, q, header, quotedNulls, strings.Join(quoted, ", "), strings.Join(cols, ", ")))
 }
 
-var errMalformed = errors.New("a field in quotes is followed by something else than the delimiter")
+var errMalformed = errors.New("a quoted field is not followed by the delimiter")
 
 // record reads one record. It returns the fields, the number of line ends
 // read, and io.EOF if there was nothing left.
@@ -194,7 +194,7 @@ func (d dialect) malformed(path string) (int, string) {
 			crlf = this
 		}
 		if this != crlf {
-			return line, "the line ends differently from the first one (LF, CRLF)"
+			return line, "the line ending (LF or CRLF) differs from that of the first line"
 		}
 	}
 }

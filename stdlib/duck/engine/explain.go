@@ -42,7 +42,7 @@ func (s *session) explain(ctx context.Context, err error, relations []relation, 
 			return jsonFault(r, found)
 		}
 	}
-	return fmt.Errorf("make the table: %s", firstLine(e.Message))
+	return fmt.Errorf("create the table: %s", firstLine(e.Message))
 }
 
 var (
@@ -68,7 +68,7 @@ func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) erro
 				return fmt.Errorf("%s:%d: %s", r.file, line, why)
 			}
 		}
-		return fmt.Errorf("%s: the file is not CSV as RFC 4180 describes it: %s", r.file, firstLine(e.Message))
+		return fmt.Errorf("%s: the file is not valid CSV (RFC 4180): %s", r.file, firstLine(e.Message))
 	}
 	where := r.file + ":" + m[1]
 	if c := csvCounts.FindStringSubmatch(e.Message); c != nil {
@@ -81,7 +81,7 @@ func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) erro
 				return fmt.Errorf("%s:%d: %s", r.file, line, why)
 			}
 		}
-		return fmt.Errorf("%s: a quote is opened and not closed; the file may be truncated", where)
+		return fmt.Errorf("%s: unclosed quote; the file may be truncated", where)
 	case strings.Contains(e.Message, "aximum line size"):
 		return fmt.Errorf("%s: the line is too long; a quote may be missing", where)
 	}
@@ -90,7 +90,7 @@ func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) erro
 			return fmt.Errorf("%s: %s", where, line)
 		}
 	}
-	return fmt.Errorf("%s: the row is not CSV as RFC 4180 describes it", where)
+	return fmt.Errorf("%s: the row is not valid CSV (RFC 4180)", where)
 }
 
 var jsonLine = regexp.MustCompile(`(?s)JSON.* in line (\d+): (.*)`)
@@ -134,7 +134,7 @@ func malformedJSON(r relation) error {
 			continue
 		}
 		if b[0] == '[' {
-			return fmt.Errorf("%s:%d: the line is an array; JSON is read with one object a line", r.file, lines.n)
+			return fmt.Errorf("%s:%d: the line is an array; expected one JSON object per line", r.file, lines.n)
 		}
 		return fmt.Errorf("%s:%d: the line is not a JSON object", r.file, lines.n)
 	}
@@ -306,7 +306,7 @@ func (s *session) checkKeys(ctx context.Context, out string, relations []relatio
 			found = found || has
 		}
 		if !found {
-			return fmt.Errorf("%s: column %q is missing: no object has that key", relations[0].file, c.Name)
+			return fmt.Errorf("%s: column %q is missing: no object has this key", relations[0].file, c.Name)
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ const (
 // are those that [Ingest] then accepts; numbers with leading zeros stay text.
 func Infer(ctx context.Context, query string, sources map[string]duck.Source, l Limits) ([]duck.Inferred, error) {
 	if query == "" && len(sources) != 1 {
-		return nil, errors.New("without a query there has to be exactly one source")
+		return nil, errors.New("without a query there must be exactly one source")
 	}
 	s, err := open(ctx, l)
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *session) countNulls(ctx context.Context, d dialect, path string, names 
 // inferView makes a source a view, and returns the files behind it.
 func (s *session) inferView(ctx context.Context, name string, src duck.Source, n int, nulls nullTexts) ([]string, error) {
 	if len(src.Files) == 0 {
-		return nil, fmt.Errorf("%q: there is no file to read", name)
+		return nil, fmt.Errorf("%q: no file to read", name)
 	}
 	var paths, selects []string
 	var types []string // of the columns in CSV, those of the first file
@@ -150,7 +150,7 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 	}
 	err := s.exec(ctx, "CREATE TEMP VIEW "+ident(name)+" AS "+strings.Join(selects, " UNION ALL BY NAME "))
 	if err != nil {
-		return nil, fmt.Errorf("%q: the files do not fit together: %w", name, err)
+		return nil, fmt.Errorf("%q: the files do not match: %w", name, err)
 	}
 	return paths, nil
 }
@@ -254,7 +254,7 @@ func (s *session) summarize(ctx context.Context, query string, cols []duck.Colum
 	}
 	from := " FROM (" + query + "\n)"
 	if err := s.one(ctx, "SELECT "+strings.Join(selects, ", ")+from, dest...); err != nil {
-		return nil, fmt.Errorf("look at the rows: %w", err)
+		return nil, fmt.Errorf("read the rows: %w", err)
 	}
 	for i := range out {
 		c := &out[i]
@@ -273,7 +273,7 @@ func (s *session) summarize(ctx context.Context, query string, cols []duck.Colum
 				return err
 			})
 			if err != nil {
-				return nil, fmt.Errorf("look at the rows: %w", err)
+				return nil, fmt.Errorf("read the rows: %w", err)
 			}
 		}
 	}

@@ -92,12 +92,12 @@ func TestInferSaysWhatIsWrong(t *testing.T) {
 		sources map[string]duck.Source
 		want    string
 	}{
-		{"", map[string]duck.Source{"a": good, "b": good}, "without a query there has to be exactly one source"},
+		{"", map[string]duck.Source{"a": good, "b": good}, "without a query there must be exactly one source"},
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a,b\n1,2\n1\n")}}}, "a.csv:3: the row has 1 fields, the first one has 2"},
-		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a\n\xe9\n")}}}, `a.csv:2: byte 3 (0xe9) is not UTF-8; if the file is in another encoding, say so, such as encoding: "latin-1"`},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a\n\xe9\n")}}}, `a.csv:2: byte 3 (0xe9) is not UTF-8; if the file has another encoding, declare it, for example encoding: "latin-1"`},
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", "{\"a\": 1}\n{")}}}, "a.json:2: the line is not a JSON object"},
 		{"FROM b", map[string]duck.Source{"a": good}, "Table with name b does not exist!"},
-		{"DROP TABLE a", map[string]duck.Source{"a": good}, "a query begins with SELECT, WITH or FROM, not with DROP"},
+		{"DROP TABLE a", map[string]duck.Source{"a": good}, "a query starts with SELECT, WITH or FROM, not with DROP"},
 	} {
 		_, err := engine.Infer(ctx, tt.sql, tt.sources, engine.Limits{})
 		wantError(t, err, tt.want)

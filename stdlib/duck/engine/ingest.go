@@ -40,10 +40,10 @@ type relation struct {
 // What the schema says of nulls, bounds and values is for [Verify] to check.
 func Ingest(ctx context.Context, src duck.Source, schema ir.Schema, out string, l Limits) (int64, error) {
 	if len(src.Files) == 0 {
-		return 0, errors.New("there is no file to read")
+		return 0, errors.New("no file to read")
 	}
 	if len(schema) == 0 {
-		return 0, errors.New("the schema declares no column")
+		return 0, errors.New("the schema declares no columns")
 	}
 	s, err := open(ctx, l)
 	if err != nil {
@@ -225,7 +225,7 @@ func findColumn(file, name string, header []string, d dialect) (int, error) {
 			continue
 		}
 		if at >= 0 {
-			return 0, fmt.Errorf("%s:1: the header names column %q twice", file, name)
+			return 0, fmt.Errorf("%s:1: duplicate column %q in the header", file, name)
 		}
 		at = i
 	}
@@ -235,7 +235,7 @@ func findColumn(file, name string, header []string, d dialect) (int, error) {
 	if len(header) == 1 {
 		for _, other := range []string{",", ";", "\t", "|"} {
 			if other != string(d.delimiter) && strings.Contains(header[0], other) {
-				return 0, fmt.Errorf("%s:1: column %q is missing: the header is one field, perhaps delimiter: %q is meant", file, name, other)
+				return 0, fmt.Errorf("%s:1: column %q is missing: the header has one field; did you mean delimiter: %q?", file, name, other)
 			}
 		}
 	}
@@ -252,7 +252,7 @@ func missingColumn(where, name string, found []string) error {
 		more = fmt.Sprintf(" and %d more", len(found)-shown)
 		found = found[:shown]
 	}
-	return fmt.Errorf("%s: column %q is missing; there are %s%s", where, name, strings.Join(found, ", "), more)
+	return fmt.Errorf("%s: column %q is missing; the columns are %s%s", where, name, strings.Join(found, ", "), more)
 }
 
 func firstLine(s string) string {

@@ -136,15 +136,15 @@ func TestIngestSaysWhereCSVIsWrong(t *testing.T) {
 		{"only a byte order mark", "\xef\xbb\xbf", duck.CSV{}, "a.csv: the file is empty"},
 		{"only a line end", "\n", duck.CSV{}, `a.csv:1: column "id" is missing: the first line is empty`},
 		{"a line of three megabytes", head + "1,\"" + strings.Repeat("x", 3_000_000) + "\",,,,\n", duck.CSV{}, `a.csv:2: the line is too long; a quote may be missing`},
-		{"a missing column", "id,Name,x,ok,day,at\n", duck.CSV{}, `a.csv:1: column "name" is missing; there are id, Name, x, ok, day, at`},
-		{"a column twice", "id,id,name,x,ok,day,at\n", duck.CSV{}, `a.csv:1: the header names column "id" twice`},
-		{"another delimiter", "id;name;x;ok;day;at\n1;a;;;;\n", duck.CSV{}, `a.csv:1: column "id" is missing: the header is one field, perhaps delimiter: ";" is meant`},
-		{"an open quote", head + ok + "1,\"abc\n", duck.CSV{}, `a.csv:3: a quote is opened and not closed; the file may be truncated`},
-		{"text after a quote", head + ok + "1,\"abc\"d,,,,\n", duck.CSV{}, `a.csv:3: a field in quotes is followed by something else than the delimiter`},
+		{"a missing column", "id,Name,x,ok,day,at\n", duck.CSV{}, `a.csv:1: column "name" is missing; the columns are id, Name, x, ok, day, at`},
+		{"a column twice", "id,id,name,x,ok,day,at\n", duck.CSV{}, `a.csv:1: duplicate column "id" in the header`},
+		{"another delimiter", "id;name;x;ok;day;at\n1;a;;;;\n", duck.CSV{}, `a.csv:1: column "id" is missing: the header has one field; did you mean delimiter: ";"?`},
+		{"an open quote", head + ok + "1,\"abc\n", duck.CSV{}, `a.csv:3: unclosed quote; the file may be truncated`},
+		{"text after a quote", head + ok + "1,\"abc\"d,,,,\n", duck.CSV{}, `a.csv:3: a quoted field is not followed by the delimiter`},
 		{"mixed line ends", head + "1,a,1,t,2024-01-02,2024-01-02\r\n", duck.CSV{}, `a.csv:2: the line ends differently from the first one (LF, CRLF)`},
-		{"not UTF-8", head + ok + "1,caf\xe9,,,,\n", duck.CSV{}, `a.csv:3: byte 56 (0xe9) is not UTF-8; if the file is in another encoding, say so, such as encoding: "latin-1"`},
-		{"not UTF-8 in a column that is not declared", "junk," + head + "\xe9," + ok, duck.CSV{}, `a.csv:2: byte 26 (0xe9) is not UTF-8; if the file is in another encoding, say so, such as encoding: "latin-1"`},
-		{"UTF-16", "\xff\xfei\x00", duck.CSV{}, `a.csv:1: byte 1 (0xff) is not UTF-8; if the file is in another encoding, say so, such as encoding: "utf-16"`},
+		{"not UTF-8", head + ok + "1,caf\xe9,,,,\n", duck.CSV{}, `a.csv:3: byte 56 (0xe9) is not UTF-8; if the file has another encoding, declare it, for example encoding: "latin-1"`},
+		{"not UTF-8 in a column that is not declared", "junk," + head + "\xe9," + ok, duck.CSV{}, `a.csv:2: byte 26 (0xe9) is not UTF-8; if the file has another encoding, declare it, for example encoding: "latin-1"`},
+		{"UTF-16", "\xff\xfei\x00", duck.CSV{}, `a.csv:1: byte 1 (0xff) is not UTF-8; if the file has another encoding, declare it, for example encoding: "utf-16"`},
 		{"empty", "", duck.CSV{}, "a.csv: the file is empty"},
 		{"gzip that ends early", cut[:len(cut)-6], duck.CSV{}, "a.csv:50002: the file is truncated: the gzip data ends early"},
 		{"another number of columns without a header", "1,a\n", duck.CSV{Header: &no, Columns: []string{"id", "name", "x", "ok", "day", "at"}}, "a.csv:1: the row has 2 fields, and columns names 6"},
@@ -159,7 +159,7 @@ func TestIngestSaysWhereCSVIsWrong(t *testing.T) {
 		{"another decimal mark", head, duck.CSV{Decimal: "'"}, `decimal "'": it has to be "." or ","`},
 		{"a zone that the format reads", head + "1,,,,,2024-01-02 10:00 +0100\n", duck.CSV{TimestampFormat: "%Y-%m-%d %H:%M %z"}, `a.csv: column "at" is timestamp, and timestamp_format "%Y-%m-%d %H:%M %z" reads a zone`},
 		{"a time of day that the format reads", head + "1,,,,02.01.2024 10,\n", duck.CSV{DateFormat: "%d.%m.%Y %H"}, `a.csv:2: column "day": "02.01.2024 10" is not a date`},
-		{"a long delimiter", head, duck.CSV{Delimiter: "||"}, `delimiter "||": it has to be one ASCII character`},
+		{"a long delimiter", head, duck.CSV{Delimiter: "||"}, `delimiter "||": it must be one ASCII character`},
 		{"an unknown encoding", head, duck.CSV{Encoding: "ebcdic"}, `encoding "ebcdic" is not one of utf-8, latin-1, windows-1252, utf-16`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -204,7 +204,7 @@ func TestIngestReadsJSONLines(t *testing.T) {
 		{"packed", gzipped(t, `{"a": 1, "b": null}`+"\n"+`{"a": "2", "b": "n"}`), "", []string{"1|NULL", `2|"n"`}},
 		{"a fraction", "{\"a\": 1, \"b\": \"\"}\n\n{\"a\": 1.5}\n", `a.json:3: column "a": "1.5" is not an int64`, nil},
 		{"cut", "{\"a\": 1, \"b\": \"\"}\n{\"a\": 1,", "a.json:2: the line is not a JSON object", nil},
-		{"an array", `[{"a": 1}]`, "a.json:1: the line is an array; JSON is read with one object a line", nil},
+		{"an array", `[{"a": 1}]`, "a.json:1: the line is an array; expected one JSON object per line", nil},
 		{"a byte order mark, CRLF", "\xef\xbb\xbf{\"a\": 1, \"b\": 2}\r\n{\"a\": 2}\r\n", "", []string{"1|2", "2|NULL"}},
 		{"empty", "", "", []string{}},
 		{"blank lines", "\n\n", "", []string{}},
@@ -213,10 +213,10 @@ func TestIngestReadsJSONLines(t *testing.T) {
 		{"an object on two lines", "{\"a\":\n1}\n", "a.json:1: the line is not a JSON object", nil},
 		{"a key twice", "{\"a\": 1}\n{\"a\": 1, \"a\": 2}\n", `a.json:2: Object {"a":1,"a":2} has duplicate key "a"`, nil},
 		{"half a character", "{\"a\": 1, \"b\": \"\\ud800\"}\n", "a.json:1: no low surrogate in string", nil},
-		{"a key in another case", "{\"A\": 1, \"b\": 1}\n", `a.json: column "a" is missing: no object has that key`, nil},
+		{"a key in another case", "{\"A\": 1, \"b\": 1}\n", `a.json: column "a" is missing: no object has this key`, nil},
 		{"NUL as a character of text", "{\"a\": 1, \"b\": \"x\\u0000\"}\n", "", []string{`1|"x\u0000"`}},
 		{"NUL as a byte", "{\"a\": 1, \"b\": \"x\x00\"}\n", `a.json:1: byte 17 is NUL, which no text has; the file may be damaged, or in another encoding, such as encoding: "utf-16"`, nil},
-		{"a key that is nowhere", "{\"a\": 1}\n{\"a\": 2}\n", `a.json: column "b" is missing: no object has that key`, nil},
+		{"a key that is nowhere", "{\"a\": 1}\n{\"a\": 2}\n", `a.json: column "b" is missing: no object has this key`, nil},
 		{"a key that is null everywhere", "{\"a\": 1, \"b\": null}\n", "", []string{"1|NULL"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -246,7 +246,7 @@ func TestIngestCastsParquetWithoutLosingAnything(t *testing.T) {
 		{"midnight", "date", "2024-01-02", ""},
 		{"noon", "date", "", `table.parquet: row 1: column "noon": "2024-01-02 10:00:00" is not a date`},
 		{"noon", "bool", "", `table.parquet: column "noon" is TIMESTAMP, which does not become bool`},
-		{"F", "int8", "", `table.parquet: column "F" is missing; there are f, g, i, s, midnight, noon, raw`},
+		{"F", "int8", "", `table.parquet: column "F" is missing; the columns are f, g, i, s, midnight, noon, raw`},
 	} {
 		out, err := ingest(t, duck.Source{Files: []string{in}}, ir.Schema{{Name: tt.column, Type: tt.typ}})
 		if tt.fails != "" {

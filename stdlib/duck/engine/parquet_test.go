@@ -36,7 +36,7 @@ func TestIngestReadsWhatOtherProgramsWriteAsParquet(t *testing.T) {
 		{"names", "Status", "int64", false, []string{"1"}, ""},
 		{"names", "status", "int64", false, []string{"2"}, ""},
 		{"names", "status_1", "int64", false, []string{"3"}, ""},
-		{"names", "STATUS", "int64", false, nil, `names.parquet: column "STATUS" is missing; there are Status, status, status_1, twice, twice`},
+		{"names", "STATUS", "int64", false, nil, `names.parquet: column "STATUS" is missing; the columns are Status, status, status_1, twice, twice`},
 		{"names", "twice", "int64", false, nil, `names.parquet: the file has column "twice" twice`},
 		{"nested", "a", "string", true, []string{`{"x":[1],"y":{"z":2}}`}, ""},
 		{"nested", "b", "string", true, []string{`[{"k":1}]`}, ""},

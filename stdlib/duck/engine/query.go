@@ -54,11 +54,11 @@ func Query(ctx context.Context, query string, inputs map[string]string, out duck
 		return err
 	}
 	if v := compareColumns(cols, out.Schema); len(v) > 0 {
-		return fmt.Errorf("the query does not give the declared columns: %s", violationList(v))
+		return fmt.Errorf("the query does not return the declared columns: %s", violationList(v))
 	}
 	for _, name := range out.OrderBy {
 		if out.Schema.Column(name) == nil {
-			return fmt.Errorf("the order names column %q, which the query does not give", name)
+			return fmt.Errorf("the order refers to column %q, which the query does not return", name)
 		}
 	}
 	if _, err := s.writeParquet(ctx, ordered(r, out), out.Path); err != nil {

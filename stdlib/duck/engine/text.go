@@ -187,6 +187,6 @@ func (c *textCopy) invalid(b []byte) error {
 	if offset := c.offset + int64(at); offset == 0 && (b[0] == 0xff || b[0] == 0xfe) {
 		hint = `encoding: "utf-16"`
 	}
-	return fmt.Errorf("%s:%d: byte %d (0x%02x) is not UTF-8; if the file is in another encoding, say so, such as %s",
+	return fmt.Errorf("%s:%d: byte %d (0x%02x) is not UTF-8; if the file has another encoding, declare it, for example %s",
 		c.file, line, c.offset+int64(at)+1, b[at], hint)
 }

@@ -83,7 +83,7 @@ func (s *server) cancel(id int64) {
 func (s *server) answer(ctx context.Context, r request) response {
 	call, ok := s.calls[r.Call]
 	if !ok {
-		return response{ID: r.ID, Error: &failure{Message: fmt.Sprintf("there is no call %q", r.Call)}}
+		return response{ID: r.ID, Error: &failure{Message: fmt.Sprintf("unknown call %q", r.Call)}}
 	}
 	result, err := call(ctx, r.Args)
 	if err != nil {

@@ -297,9 +297,9 @@ func TestProgramsThatAreRefused(t *testing.T) {
 	newer := script("newer", `echo '{"protocol":99,"version":"1"}'; cat`)
 	silent := script("silent", "echo no library >&2; exit 127")
 	for program, want := range map[string]string{
-		missing: "tenon-duck, which runs SQL, is not beside tenon: `make build` makes both: fork/exec " + missing + ": no such file or directory",
-		other:   other + " is not the program of that name",
-		newer:   newer + " is of version 1, protocol 99, and this tenon is of version " + this + ", protocol 1: `make build` makes both",
+		missing: "tenon-duck, which runs SQL, is not next to tenon: run `make build` to build both: fork/exec " + missing + ": no such file or directory",
+		other:   other + " is not tenon-duck",
+		newer:   newer + " has version 1, protocol 99, but this tenon has version " + this + ", protocol 1: run `make build` to build both",
 		silent:  "tenon-duck has ended: exit status 127: no library",
 	} {
 		c := worker.New(program)

@@ -202,7 +202,7 @@ func improvement(metric string, e evaluation, other figures, name string) (float
 	}
 	base, ok := other[metric]
 	if !ok {
-		return 0, unknown(metric, "the report's figures of "+name), false
+		return 0, unknown(metric, "the report's values for "+name), false
 	}
 	higher, ok := e.HigherIsBetter[metric]
 	if !ok {

@@ -40,7 +40,7 @@ func TestGateChecksEachCondition(t *testing.T) {
 		{"a metric that is not there", evaluated, `{"rmse": {"max": 1}}`, "rmse is not in the report"},
 		{"a metric that was left out", strings.Replace(evaluated, `"notes": []`, `"notes": ["f1 and recall are left out: the test set lacks the class yes"]`, 1), `{"f1": {"min": 0}}`,
 			"f1 is not in the report: f1 and recall are left out: the test set lacks the class yes"},
-		{"no baseline of it", `{"metrics": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "f1 is not in the report's figures of the baseline"},
+		{"no baseline of it", `{"metrics": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "f1 is not in the report's values for the baseline"},
 		{"no direction", `{"metrics": {"f1": 1}, "baseline": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "the report does not say whether a higher f1 is better"},
 		{"each failure, by metric", evaluated, `{"roc_auc": {"min": 0.8, "max": 0.6}, "log_loss": {"max": 0.1}}`,
 			"log_loss 0.4 is above the ceiling 0.1\nroc_auc 0.7 is below the floor 0.8\nroc_auc 0.7 is above the ceiling 0.6"},

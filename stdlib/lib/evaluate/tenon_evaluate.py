@@ -82,7 +82,7 @@ def main(step: Step) -> None:
     result = Result(model, test)
     report: dict[str, Any] = {"metrics": result.metrics(notes)}
     if missing := [name for name in wanted if name not in report["metrics"]]:
-        raise StepError(f"metric {missing[0]} is asked for but not defined here: {'; '.join(notes)}")
+        raise StepError(f"metric {missing[0]} is requested but not defined here: {'; '.join(notes)}")
 
     step.progress(1, 3, "baseline")
     baseline = fit_baseline(step, step.params.get("baseline") or DUMMY[task], model.signature)
@@ -210,7 +210,7 @@ class Result:
         else:
             notes.append("roc_auc and average_precision are left out: the model gives no scores")
         if p is None:
-            notes.append("log_loss and brier_score_loss are left out: the model gives no probabilities")
+            notes.append("log_loss and brier_score_loss are omitted: the model does not predict probabilities")
         elif not self.unseen:
             table |= {
                 "log_loss": lambda: m.log_loss(y, p, labels=labels),
@@ -227,7 +227,7 @@ class Result:
         }
         if (self.y == 0).any():
             del table["mean_absolute_percentage_error"]
-            notes.append("mean_absolute_percentage_error is left out: the test set has zeros")
+            notes.append("mean_absolute_percentage_error is omitted: the test set has zeros")
         return compute(table, REGRESSION, notes)
 
     def plot(self, folder: Path) -> None:
@@ -298,12 +298,12 @@ def compute(
                 warnings.simplefilter("ignore")
                 value = float(table[name]())
         except ValueError as e:
-            notes.append(f"{name} is left out: {e}")
+            notes.append(f"{name} is omitted: {e}")
             continue
         if np.isfinite(value):
             found[name] = value
         else:
-            notes.append(f"{name} is left out: it is {value}")
+            notes.append(f"{name} is omitted: it is {value}")
     return found
 
 

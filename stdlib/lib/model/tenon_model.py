@@ -81,7 +81,7 @@ def labels(data: Any, signature: Signature, what: str = "the input") -> np.ndarr
     nulls = table.column(0).null_count
     if nulls:
         raise StepError(
-            f"{what}: label {column.name} is null in {nulls} of {len(table)} rows; leave them out"
+            f"{what}: label {column.name} is null in {nulls} of {len(table)} rows; remove them"
         )
     values = table.column(0).to_numpy()
     if column.type in ("date", "time", "timestamp", "timestamptz", "bytes"):
@@ -204,7 +204,7 @@ class Encoding:
             entry: dict[str, Any] = {"name": c.name, "as": "number"}
             if c.type == "bytes":
                 raise StepError(
-                    f'column {c.name}: bytes are no feature; leave it out or say preprocess: "none"'
+                    f'column {c.name}: bytes cannot be a feature; remove it or set preprocess: "none"'
                 )
             if c.nullable and frame[c.name].isna().all():
                 tenon_step.log(f"note: column {c.name} has no value in the training data: it is not used")
@@ -383,9 +383,9 @@ def load(folder: str | Path) -> Model:
         info = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         signature = Signature.parse(json.loads((folder / "signature.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError) as e:
-        raise StepError(f"{folder} is no model folder: {e}") from e
+        raise StepError(f"{folder} is not a model folder: {e}") from e
     if info.get("format") != FORMAT:
-        raise StepError(f"{folder} has model format {info.get('format')}; this loader knows {FORMAT}")
+        raise StepError(f"{folder} has model format {info.get('format')}; this loader supports {FORMAT}")
     loaders = {"sklearn": _load_sklearn, "xgboost": _XGBoost, "lightgbm": _LightGBM, "script": _load_script}
     if info["flavour"] not in loaders:
         raise StepError(

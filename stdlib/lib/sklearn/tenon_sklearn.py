@@ -79,7 +79,7 @@ def fit(
             raise StepError(str(e)) from e
         tenon_model.refuse_large(features, e, "input train")
         raise
-    # How many threads trained it is no part of a model, and serving has its own number.
+    # How many threads trained it cannot be part of a model, and serving has its own number.
     estimator.set_params(**dict.fromkeys(jobs))
     info = {
         "flavour": "sklearn",
@@ -231,14 +231,14 @@ def resolve(path: str) -> Any:
 
 def check_task(estimator: Any, path: str, signature: Signature) -> None:
     if not hasattr(estimator, "fit"):
-        raise StepError(f"{path} is no estimator: it has no fit")
+        raise StepError(f"{path} is not an estimator: it has no fit")
     kind = {"classifier": "classification", "regressor": "regression"}.get(
         get_tags(estimator).estimator_type or ""
     )
     if kind and kind != signature.task:
         raise StepError(f"{path} is for {kind}, but the model's task is {signature.task}")
     if kind is None and not hasattr(estimator, "predict"):
-        raise StepError(f"{path} is no classifier or regressor")
+        raise StepError(f"{path} is neither a classifier nor a regressor")
 
 
 def set_open(estimator: BaseEstimator, name: str, value: Any, outermost: bool = False) -> list[str]:
@@ -257,7 +257,7 @@ def _nested(value: Any) -> Any:
         if "$estimator" in value:
             if extra := set(value) - {"$estimator", "params"}:
                 raise StepError(
-                    f"beside $estimator there may be only params, found {', '.join(sorted(extra))}"
+                    f"next to $estimator only params is allowed, found {', '.join(sorted(extra))}"
                 )
             return make(value["$estimator"], value.get("params") or {})
         return {k: _nested(v) for k, v in value.items()}

@@ -218,7 +218,7 @@ class Step:
             if math.isfinite(value):
                 self._metrics[name] = float(value)
             else:
-                log(f"metric {name} is {value}: left out")
+                log(f"metric {name} is {value}: omitted")
         if path := self.doc.get("metrics"):
             Path(path).write_text(json.dumps(self._metrics, sort_keys=True))
 
@@ -242,14 +242,14 @@ def load() -> Step:
     """Reads the document that $TENON_STEP names. Raises StepError if there is none."""
     path = os.environ.get(ENV)
     if not path:
-        raise StepError(f"${ENV} is not set: a step is started by tenon apply")
+        raise StepError(f"${ENV} is not set: only tenon apply can start a step")
     try:
         doc = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise StepError(f"cannot read the step {path}: {e}") from e
     if doc.get("version") != VERSION:
         raise StepError(
-            f"{path} has version {doc.get('version')} of the contract; this helper knows {VERSION}"
+            f"{path} has version {doc.get('version')} of the contract; this helper supports {VERSION}"
         )
     step = Step(doc)
     if step.threads:
@@ -350,7 +350,7 @@ def call(function: Callable[..., Any], args: Mapping[str, Any], where: str) -> A
         signature.bind(**args)
     except TypeError as e:
         takes = ", ".join(str(p) for p in signature.parameters.values())
-        raise StepError(f"{where}: {e}; it takes ({takes}) and is given ({', '.join(args)})") from None
+        raise StepError(f"{where}: {e}; it takes ({takes}) but gets ({', '.join(args)})") from None
     return function(**args)
 
 
@@ -423,9 +423,9 @@ def conform(data: Any, columns: Sequence[Column], what: str = "the table", extra
     declared = {c.name for c in columns}
     surplus = [str(name) for name in found if name not in declared]
     if surplus and extra == "error":
-        raise StepError(f"{what}: column {', '.join(surplus)} is not declared; declare it or leave it out")
+        raise StepError(f"{what}: column {', '.join(surplus)} is not declared; declare it or remove it")
     if surplus and extra == "drop":
-        log(f"note: {what}: dropped what is not declared: {', '.join(surplus)}")
+        log(f"note: {what}: dropped undeclared columns: {', '.join(surplus)}")
     arrays = [_cast(found[c.name], c, what) for c in columns]
     lengths = {len(a) for a in arrays}
     if len(lengths) > 1:

@@ -27,7 +27,7 @@ def main(step: Step) -> None:
     for name in copied:
         if name not in there:
             raise StepError(
-                f"output out: column {name} is in no input{nearest(name, there, 'the table has')}"
+                f"output out: column {name} is not in any input{nearest(name, there, 'the table has')}"
             )
     needed = list(dict.fromkeys([*copied, *(c.name for c in model.signature.input if c.name in there)]))
     rounded = {c.name: c.type for c in schema}.get("prediction", "").startswith(("int", "uint"))

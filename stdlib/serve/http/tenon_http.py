@@ -448,9 +448,9 @@ def response_model(signature: Signature, written: Mapping[str, Column]) -> type[
         of = "true" if signature.output.type == "bool" else "the predicted class"
         fields["probability"] = (
             float,
-            Field(None, description=f"of {of}; absent if the model knows none", ge=0, le=1),
+            Field(None, description=f"of {of}; absent if the model has none", ge=0, le=1),
         )
-        fields["probabilities"] = (dict[str, float], Field(None, description="of every class, if asked for"))
+        fields["probabilities"] = (dict[str, float], Field(None, description="of every class, if requested"))
     prediction = create_model("Prediction", **fields)
     about = create_model("Model", name=(str, ...), version=(int, ...), digest=(str, ...))
     return create_model("PredictResponse", predictions=(list[prediction], ...), model=(about, ...))

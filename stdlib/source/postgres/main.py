@@ -21,15 +21,15 @@ from tenon_step import Column, Step, StepError
 # What libpq and the server say, and what we say instead.
 CONNECT_ERRORS = {
     r"password authentication failed|no password supplied": "the user or the password is wrong",
-    r"no pg_hba\.conf entry": "the server does not admit this user from here (pg_hba.conf)",
+    r"no pg_hba\.conf entry": "the server does not accept this user from this host (pg_hba.conf)",
     r'database ".*" does not exist': "the database does not exist",
     r'role ".*" does not exist': "the user does not exist",
-    r"could not translate host name|name or service not known": "the host is not known",
+    r"could not translate host name|name or service not known": "unknown host",
     r"connection refused": "the connection was refused: is the server running at that host and port?",
-    r"no such file or directory": "there is no server at that socket",
+    r"no such file or directory": "no server listens on that socket",
     r"timeout|timed out": "the server did not answer in time",
     r"too many (clients|connections)": "the server has no connection left",
-    r"ssl|certificate": "TLS could not be agreed",
+    r"ssl|certificate": "the TLS handshake failed",
     r"missing \"=\"|invalid (uri|port|connection option|integer|percent)": "the DSN is malformed",
 }
 

@@ -54,7 +54,7 @@ def main(step: Step) -> None:
     if model is None:
         if not loader:
             raise StepError(
-                f"{script}: {name}() returned None: parameter load has to name a function that loads it"
+                f"{script}: {name}() returned None: set parameter load to a function that loads it"
             )
         tenon_step.find_function(imported, script, loader)
         for taken in RESERVED:
