@@ -185,8 +185,8 @@ class Result:
         }
         if self.unseen:
             notes.append(
-                "roc_auc, average_precision, log_loss and brier_score_loss are left out: "
-                f"the test set has classes that training had not: {shown(self.unseen)}"
+                "roc_auc, average_precision, log_loss and brier_score_loss are omitted: "
+                f"the test set has classes that the training set lacks: {shown(self.unseen)}"
             )
         elif score is not None:
             one = np.eye(n)[y]
@@ -206,9 +206,9 @@ class Result:
                 for name in ("roc_auc", "average_precision"):
                     del table[name]
                 lacks = f"the test set lacks the class {shown(lacking)}"
-                notes.append(f"roc_auc and average_precision are left out: {lacks}")
+                notes.append(f"roc_auc and average_precision are omitted: {lacks}")
         else:
-            notes.append("roc_auc and average_precision are left out: the model gives no scores")
+            notes.append("roc_auc and average_precision are omitted: the model does not give scores")
         if p is None:
             notes.append("log_loss and brier_score_loss are omitted: the model does not predict probabilities")
         elif not self.unseen:

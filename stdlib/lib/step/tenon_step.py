@@ -183,7 +183,7 @@ class Step:
         """The input table `name` as an Arrow table with exactly the columns of its schema."""
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.input(name, "table").path)
+        return pq.ParquetFile(self.input(name, "table").path).read()  # read_table takes columns from the path
 
     def table(self, name: str) -> pd.DataFrame:
         """The input table `name` as a DataFrame.

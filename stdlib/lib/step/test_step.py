@@ -221,3 +221,12 @@ def test_an_output_writes_frames(tmp_path, frame):
         step.input("in").write(frame({"x": [1]}))
     with pytest.raises(StepError, match="output page is a file, not a table"):
         step.output("page").write(frame({"x": [1]}))
+
+
+def test_the_path_of_a_table_adds_no_column(tmp_path):
+    path = tmp_path / "run=3" / "in"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"x": [1, 2]}), path)
+    schema = [{"name": "x", "type": "int64"}]
+    step = tenon_step.Step({"inputs": {"t": {"kind": "table", "path": str(path), "schema": schema}}})
+    assert step.arrow("t").column_names == ["x"]
