@@ -25,6 +25,8 @@ func (s *System) explain(f fault) diag.Diagnostic {
 		return s.explainUndefined(f)
 	case notAllowed:
 		return s.explainNotAllowed(f)
+	case notOneOf:
+		return s.explainEnum(f)
 	case required:
 		if port, column := inPort(f.path); port != nil && column != "" {
 			return s.explainColumn(f, port, column)

@@ -246,12 +246,14 @@ const (
 	outOfBound      = "invalid value %v (out of bound %s)"
 	emptyDisj       = "%d errors in empty disjunction:"
 	interpolation   = "invalid interpolation"
+	notOneOf        = "not one of" // see enums
 	comprehensionIn = "missing required field in for comprehension: %v"
 )
 
 // causes keeps one fault per cause: it drops the consequences of other faults, of this
 // entity or of one it reads from.
 func causes(fs []fault, entity string) []fault {
+	fs = enums(fs)
 	elsewhere := slices.ContainsFunc(fs, func(f fault) bool { return !f.below(entity) })
 	kindConflict := map[string]bool{} // ports bound to a port of another kind
 	twice := false
