@@ -524,7 +524,7 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 			d.Message = fmt.Sprintf("no module that the system requires has the package %q", m[1])
 			d.Hint = "require its module under deps in cue.mod/module.cue; `cue mod get MODULE@VERSION` does"
 		}
-	case strings.HasPrefix(f.format, "imported and not used"):
+	case strings.HasPrefix(f.format, unused):
 		d.Hint = "remove the import; or, where a field of the same name hides it, write the field's name in quotes"
 	case strings.Contains(f.format, "no tag for"), strings.Contains(message, "not used in any file"), strings.Contains(message, "tag"):
 		d.Hint = "a tag is declared in the system as `field: string @tag(name)`, or used in a file as `@if(name)`"
