@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -207,15 +206,4 @@ func machine() ir.Resources {
 		}
 	}
 	return r
-}
-
-// gitCommit returns the commit of the system's folder, or "".
-func (p *Project) gitCommit(dir string) string {
-	cmd := exec.Command("git", "-C", dir, "rev-parse", "HEAD")
-	cmd.Env = append(slices.Clone(p.set.Environ), "GIT_OPTIONAL_LOCKS=0")
-	out, err := cmd.Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(out))
 }
