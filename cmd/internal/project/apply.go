@@ -76,7 +76,7 @@ func (w *Workspace) CheckPreparations(ctx context.Context, p *planner.Plan) erro
 	var errs []error
 	for _, m := range planner.Missing(p, preparer(x)) {
 		if m.Problem != "" && !m.Optional {
-			errs = append(errs, fmt.Errorf("%s, which %s needs, cannot be made: %s", m.What, m.Units[0], m.Problem))
+			errs = append(errs, fmt.Errorf("%s cannot be made: %s\n  needed by %s", m.What, m.Problem, strings.Join(m.Units, ", ")))
 		}
 	}
 	if len(errs) > 0 {
