@@ -21,12 +21,12 @@ func modelsCommand(a *app) *cobra.Command {
 metrics it was registered with. "*" marks the version that stands.
 
 With the name of a model, such as models/late or late, it also shows the run that
-trained each version and the deployed units that use it. A folder is named ./late if
-a model has the same name.`,
+trained each version and the deployed units that use it. The folder of a
+system is named ./late if a model has the same name.`,
 		Example: "  tenon models\n  tenon models models/late\n  tenon models late --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
-			if len(args) == 1 && (strings.HasPrefix(args[0], "models/") || !project.IsFolder(args[0])) {
+			if len(args) == 1 && (strings.HasPrefix(args[0], "models/") || !project.IsSystem(args[0])) {
 				return a.withApplied(ctx, dir, func(w *project.Workspace) error {
 					versions, err := w.Model(ctx, args[0])
 					if err != nil {

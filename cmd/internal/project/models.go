@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -39,6 +40,12 @@ func (w *Workspace) Models(ctx context.Context) ([]Model, error) {
 		}
 	}
 	return models, nil
+}
+
+// IsSystem reports whether a name is that of a folder with a system or a state.
+func IsSystem(name string) bool {
+	files, _ := filepath.Glob(filepath.Join(name, "*.cue"))
+	return len(files) > 0 || exists(filepath.Join(name, ".tenon"))
 }
 
 // A ModelDetail is a version of a registered model with where it comes from and goes to.
