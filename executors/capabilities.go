@@ -68,6 +68,8 @@ type Lister interface {
 type Running struct {
 	Unit string
 	PID  int // leader of its process group
+	// Handle is that of the task in the folder where it was found.
+	Handle state.Handle
 }
 
 // An ImageRunner runs units in images.
@@ -105,7 +107,7 @@ type ArgumentError struct {
 }
 
 func (e *ArgumentError) Error() string {
-	return fmt.Sprintf("%s takes %s, not %q", e.Argument, e.Wants, e.Got)
+	return fmt.Sprintf("%s must be %s, not %q", e.Argument, e.Wants, e.Got)
 }
 
 // A Detacher applies plans on its platform, independently of the machine that made them.

@@ -18,11 +18,11 @@ func modelsCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "models [NAME | DIR]", Short: "List the registered models and their versions", Args: atMost(1, "one model or folder"),
 		Long: `Lists every version of every model that passed its gates, newest first, with the
-metrics it was registered with. "*" marks the version that stands.
+metrics it was registered with. "*" marks the deployed version.
 
 With the name of a model, such as models/late or late, it also shows the run that
-trained each version and the deployed units that use it. The folder of a
-system is named ./late if a model has the same name.`,
+trained each version and the deployed units that use it. The folder of a system is
+named ./late if a model has the same name.`,
 		Example: "  tenon models\n  tenon models models/late\n  tenon models late --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()

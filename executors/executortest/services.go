@@ -89,7 +89,7 @@ func (s *suite) strangersPort(t *testing.T) {
 	go srv.Serve(l) //nolint:errcheck // it ends with Close
 	defer srv.Close()
 	h, err := s.New(t).Apply(t.Context(), s.service(t, port, "sleep"), nil)
-	if err == nil || !strings.Contains(err.Error(), "is taken by") {
+	if err == nil || !strings.Contains(err.Error(), "in use by") {
 		t.Fatalf("apply gave %+v, %v; want an error that says who has the port", h, err)
 	}
 }

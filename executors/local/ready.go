@@ -78,9 +78,9 @@ func PortFree(ctx context.Context, t executors.Task, prior *state.Handle, ours f
 		if ours(filepath.Join(filepath.Dir(t.Dir), instance)) {
 			return nil
 		}
-		return fmt.Errorf("%s is taken by a service of another system, %s: destroy that one, or choose another port", address, instance)
+		return fmt.Errorf("%s is in use by a service of another system, %s: destroy that system, or choose another port", address, instance)
 	}
-	return fmt.Errorf("%s is taken by another program: end it, or choose another port", address)
+	return fmt.Errorf("%s is in use by another program: stop it, or choose another port", address)
 }
 
 func ask(ctx context.Context, url string) (code int, instance string, err error) {

@@ -34,11 +34,12 @@ func (e *ElsewhereError) Error() string {
 
 // Bind makes dir the folder in which this machine keeps what belongs to the state: runs,
 // artifacts, caches. It returns an [ElsewhereError] if dir belongs to another state, and
-// a [LostError] if no state knows its contents. A state in a folder uses that folder.
+// a [LostError] if no state knows its contents. A state in a folder uses that folder, and
+// Bind returns a [StrayError] if it was last used with another one.
 func (s *Store) Bind(ctx context.Context, dir string) error {
 	p, ok := s.database.(*postgres)
 	if !ok {
-		return nil
+		return s.atHome(ctx)
 	}
 	meta, err := s.Meta(ctx)
 	if err != nil {
@@ -54,10 +55,10 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 		return nil
 	case !used(dir):
 	case b == nil:
-		return &LostError{Path: p.where, Gone: filepath.Join(dir, boundName), Way: folderAnew}
+		return &LostError{Path: p.where, Gone: filepath.Join(dir, boundName), Remedy: restoreFolder}
 	case b.Lineage == meta.Lineage: // the state moved
 	case b.Where == p.where:
-		return &LostError{Path: p.where, Gone: "the record " + b.Lineage + " in " + p.where, Way: schemaAnew + " with " + dir + " moved away"}
+		return &LostError{Path: p.where, Gone: "the record " + b.Lineage + " in " + p.where, Remedy: restoreSchema + " with " + dir + " moved away"}
 	default:
 		return &ElsewhereError{Dir: dir, Record: b.Where}
 	}
@@ -86,7 +87,7 @@ func boundTo(dir string) (*bound, error) {
 		err = json.Unmarshal(text, b)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("whose folder it is: %s: %w", path, err)
+		return nil, fmt.Errorf("find the owner of the folder: %s: %w", path, err)
 	}
 	return b, nil
 }

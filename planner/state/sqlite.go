@@ -24,13 +24,14 @@ const (
 	// application marks the file as Tenon's in SQLite's header: "tenn".
 	application  = 0x74656e6e
 	folderRights = "the folder and its files must be writable by the user who runs tenon"
-	// folderAnew is the remedy when the state in a folder is lost.
-	folderAnew = "restore it from a backup, with its -wal if it has one; without one, end what still runs and move the folder away to start over"
+	// restoreFolder is the remedy when the state in a folder is lost.
+	restoreFolder = "restore it from a backup, with its -wal if it has one; without one, stop what still runs and move the folder away to start over"
 )
 
 // An sqlite is a database in a folder.
 type sqlite struct {
 	path  string
+	used  bool // the folder contained results of units when the database was opened
 	write *sql.DB
 	files map[string]os.FileInfo // the files that the first write went to
 	log   *os.File               // the write-ahead log
@@ -42,7 +43,7 @@ func openSQLite(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
-	f := &sqlite{path: filepath.Join(dir, fileName)}
+	f := &sqlite{path: filepath.Join(dir, fileName), used: used(dir)}
 	f.syncs.Run = f.syncAll
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, f.explain("open state", err)
@@ -53,7 +54,7 @@ func openSQLite(dir string) (*Store, error) {
 		return nil, &ElsewhereError{Dir: dir, Record: b.Where}
 	}
 	if lost(dir) {
-		return nil, &LostError{Path: f.path, Gone: f.path, Way: folderAnew}
+		return nil, &LostError{Path: f.path, Gone: f.path, Remedy: restoreFolder}
 	}
 	s := &Store{where: dir, database: f, layout: f, now: time.Now}
 	if s.write, err = f.open("_txlock=immediate"); err != nil {
@@ -105,7 +106,7 @@ func (f *sqlite) found() (map[string]os.FileInfo, error) {
 	for _, path := range []string{f.path, f.path + "-wal"} {
 		info, err := os.Stat(path)
 		if err != nil {
-			return nil, &LostError{Path: f.path, Gone: path, Used: true, Way: folderAnew}
+			return nil, &LostError{Path: f.path, Gone: path, Used: true, Remedy: restoreFolder}
 		}
 		files[path] = info
 	}
@@ -121,7 +122,7 @@ func (f *sqlite) there() error {
 	}
 	for path, info := range now {
 		if !os.SameFile(info, f.files[path]) {
-			return &LostError{Path: f.path, Gone: path, Used: true, Way: folderAnew}
+			return &LostError{Path: f.path, Gone: path, Used: true, Remedy: restoreFolder}
 		}
 	}
 	return nil
@@ -185,14 +186,16 @@ func (f *sqlite) version(ctx context.Context, q querier) (int, error) {
 	switch {
 	case err != nil:
 		return 0, f.explain("open state", err)
+	case app == 0 && version == 0 && tables == 0 && f.used:
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it is empty"), Remedy: restoreFolder}
 	case app == 0 && version == 0 && tables == 0:
 		return 0, nil
 	case app != application:
-		return 0, &DamagedError{Path: f.path, Err: errors.New("it is the database of another program"), Way: folderAnew}
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it is the database of another program"), Remedy: restoreFolder}
 	case tables == 0:
-		return 0, &DamagedError{Path: f.path, Err: errors.New("it has no tables"), Way: folderAnew}
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it has no tables"), Remedy: restoreFolder}
 	}
-	return known(f.path, folderAnew, version)
+	return known(f.path, restoreFolder, version)
 }
 
 func (f *sqlite) alone(ctx context.Context) (*sql.Tx, error) {
@@ -233,24 +236,24 @@ func (f *sqlite) explain(doing string, err error) error {
 		return lost
 	}
 	if errors.Is(err, errReplaced) {
-		return &LostError{Path: f.path, Gone: f.path, Used: true, Way: folderAnew}
+		return &LostError{Path: f.path, Gone: f.path, Used: true, Remedy: restoreFolder}
 	}
 	var se sqlite3.Error
 	if errors.As(err, &se) {
 		if se.Code == sqlite3.ErrFull || se.SystemErrno == syscall.ENOSPC {
-			return fmt.Errorf("%s: no space left on the disk of %s: free some and do it again: %w", doing, f.path, err)
+			return fmt.Errorf("%s: no space left on the disk of %s: free some and try again: %w", doing, f.path, err)
 		}
 		switch se.Code {
 		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-			return &DamagedError{Path: f.path, Err: err, Way: folderAnew}
+			return &DamagedError{Path: f.path, Err: err, Remedy: restoreFolder}
 		case sqlite3.ErrReadonly, sqlite3.ErrCantOpen, sqlite3.ErrPerm:
-			return &AccessError{Path: f.path, Err: err, Way: folderRights}
+			return &AccessError{Path: f.path, Err: err, Remedy: folderRights}
 		case sqlite3.ErrBusy, sqlite3.ErrLocked:
 			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, f.path, busyTimeout, err)
 		}
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-		return &AccessError{Path: f.path, Err: err, Way: folderRights}
+		return &AccessError{Path: f.path, Err: err, Remedy: folderRights}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

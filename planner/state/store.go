@@ -174,12 +174,12 @@ func (s *Store) init(ctx context.Context) error {
 }
 
 // known refuses a layout that this version of tenon does not know.
-func known(where, way string, version int) (int, error) {
+func known(where, remedy string, version int) (int, error) {
 	switch {
 	case version > Version:
 		return 0, &NewerError{Path: where, Version: version}
 	case version < 1:
-		return 0, &DamagedError{Path: where, Err: fmt.Errorf("layout %d is not known", version), Way: way}
+		return 0, &DamagedError{Path: where, Err: fmt.Errorf("unknown layout %d", version), Remedy: remedy}
 	}
 	return version, nil
 }
@@ -207,14 +207,21 @@ func (s *Store) upgrade(ctx context.Context, tx *sql.Tx, version int) error {
 	return nil
 }
 
+// newLineage returns the random name of a state.
+func newLineage() (string, error) {
+	b := make([]byte, 16)
+	_, err := rand.Read(b)
+	return hex.EncodeToString(b), err
+}
+
 func create(ctx context.Context, tx *sql.Tx) error {
-	lineage := make([]byte, 16)
-	if _, err := rand.Read(lineage); err != nil {
+	lineage, err := newLineage()
+	if err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, schema); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, "INSERT INTO meta(id, lineage, serial, system, fence) VALUES (1, ?, 0, '', 0)", hex.EncodeToString(lineage))
+	_, err = tx.ExecContext(ctx, "INSERT INTO meta(id, lineage, serial, system, fence) VALUES (1, ?, 0, '', 0)", lineage)
 	return err
 }

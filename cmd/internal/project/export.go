@@ -221,11 +221,11 @@ func (w *Workspace) exportable(ctx context.Context, revision int) (*exportables,
 	if err != nil {
 		return nil, err
 	}
-	if r.Standing == "" {
+	if r.Deployed == "" {
 		return nil, fmt.Errorf("revision %d did not complete, so it has no results of its own", revision)
 	}
-	var standing state.Standing
-	if err := w.recorded(ctx, r, "record of what was deployed", r.Standing, &standing); err != nil {
+	var deployed state.Deployed
+	if err := w.recorded(ctx, r, "record of what was deployed", r.Deployed, &deployed); err != nil {
 		return nil, err
 	}
 	sys, err := w.system(ctx, r)
@@ -233,10 +233,10 @@ func (w *Workspace) exportable(ctx context.Context, revision int) (*exportables,
 		return nil, err
 	}
 	x.entities = sys.Entities
-	for unit, stood := range standing {
-		run, err := w.store.RunFor(ctx, unit, stood.Key)
-		if stood.Run > 0 {
-			run, err = w.store.Run(ctx, stood.Run)
+	for unit, was := range deployed {
+		run, err := w.store.RunFor(ctx, unit, was.Key)
+		if was.Run > 0 {
+			run, err = w.store.Run(ctx, was.Run)
 		}
 		if errors.Is(err, state.ErrNotFound) {
 			continue // it was removed

@@ -31,7 +31,13 @@ func (p *Project) Open(ctx context.Context) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := p.openState(ctx, dir)
+	return p.open(ctx, dir, true)
+}
+
+// open opens the state whose folder is dir. With bound unset, the folder may belong
+// somewhere else.
+func (p *Project) open(ctx context.Context, dir string, bound bool) (*Workspace, error) {
+	store, err := p.openState(ctx, dir, bound)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +66,7 @@ func (p *Project) OpenApplied(ctx context.Context) (*Workspace, error) {
 	if there, err := state.Exists(ctx, where); err != nil {
 		return nil, err
 	} else if !there {
-		return nil, fmt.Errorf("nothing was applied here yet: there is no state in %s; run tenon apply", state.Shown(where))
+		return nil, fmt.Errorf("nothing has been applied yet: no state in %s; run tenon apply", state.Shown(where))
 	}
 	return p.Open(ctx)
 }
@@ -87,14 +93,15 @@ func (p *Project) hasState(ctx context.Context) (bool, error) {
 func (w *Workspace) Close() error { return errors.Join(w.store.Close(), w.shared.close()) }
 
 // openState opens the state whose folder is dir.
-func (p *Project) openState(ctx context.Context, dir string) (*state.Store, error) {
+func (p *Project) openState(ctx context.Context, dir string, bound bool) (*state.Store, error) {
 	store, err := state.Open(ctx, p.record(dir))
-	if err == nil {
+	if err == nil && bound {
 		if err = store.Bind(ctx, dir); err != nil {
 			err = errors.Join(err, store.Close())
 		}
 	}
-	if lost := (*state.LostError)(nil); errors.As(err, &lost) {
+	lost, damaged := (*state.LostError)(nil), (*state.DamagedError)(nil)
+	if errors.As(err, &lost) || errors.As(err, &damaged) {
 		return nil, fmt.Errorf("%w%s", err, stillRunning(dir))
 	}
 	return store, err
@@ -116,7 +123,7 @@ func stillRunning(stateDir string) string {
 		units = append(units, r.Unit)
 		groups = append(groups, fmt.Sprint(-r.PID))
 	}
-	return fmt.Sprintf("\n  still running: %s; kill -- %s ends them", strings.Join(units, ", "), strings.Join(groups, " "))
+	return fmt.Sprintf("\n  still running: %s; stop them with kill -- %s", strings.Join(units, ", "), strings.Join(groups, " "))
 }
 
 // shared is an artifact store that is opened on first use: many calls only read the
