@@ -13,6 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/outputs"
 	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -21,7 +22,7 @@ import (
 // task prepares the unit to run: its folder, its code, its inputs.
 func (c *call) task(ctx context.Context) (Task, error) {
 	u := c.n.unit
-	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}, Devices: c.n.devices}
+	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}, Leaving: leaving(c.plan), Devices: c.n.devices}
 	var err error
 	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
 		return t, err
@@ -38,6 +39,17 @@ func (c *call) task(ctx context.Context) (Task, error) {
 	t.Env, err = c.env(u)
 	c.secrets = t.Env
 	return t, err
+}
+
+// leaving lists the units that a plan removes.
+func leaving(p *planner.Plan) []string {
+	var units []string
+	for _, i := range p.Items {
+		if i.Action == planner.Delete {
+			units = append(units, i.Unit)
+		}
+	}
+	return units
 }
 
 // layCode writes the folder with the unit's code and, if it has one, the file that locks

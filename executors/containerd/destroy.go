@@ -55,6 +55,7 @@ func (e *Executor) destroy(ctx, whole context.Context, c *client.Client, r recor
 		if err := e.remove(whole, c, r.ID, 0); err != nil {
 			return err
 		}
+		local.Release(r.Endpoint)
 		return reclaim(r.Dir)
 	})
 }
