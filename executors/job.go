@@ -22,7 +22,7 @@ import (
 // task prepares the unit to run: its folder, its code, its inputs.
 func (c *call) task(ctx context.Context) (Task, error) {
 	u := c.n.unit
-	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}, Leaving: leaving(c.plan), Devices: c.n.devices}
+	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}, Leaving: Leaving(c.plan), Devices: c.n.devices}
 	var err error
 	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
 		return t, err
@@ -41,8 +41,8 @@ func (c *call) task(ctx context.Context) (Task, error) {
 	return t, err
 }
 
-// leaving lists the units that a plan removes.
-func leaving(p *planner.Plan) []string {
+// Leaving lists the units that a plan removes.
+func Leaving(p *planner.Plan) []string {
 	var units []string
 	for _, i := range p.Items {
 		if i.Action == planner.Delete {

@@ -55,6 +55,9 @@ func (r *router) Taken(ctx context.Context, t Task, prior *state.Handle) (string
 	return "", nil
 }
 
+// OwnPorts asks the target's executor.
+func (r *router) OwnPorts() bool { return ownPorts(r.target) }
+
 func ownPorts(x Executor) bool {
 	h, ok := x.(PortIsolation)
 	return ok && h.OwnPorts()
