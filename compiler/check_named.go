@@ -79,7 +79,9 @@ func (k *component) wired() (all []namedField) {
 		all = append(all, inField([]string{s.Of}, s.at("of")...)...)
 		all = append(all, inField([]string{s.If}, s.at("if")...)...)
 		all = append(all, inField([]string{s.Seed}, s.at("seed")...)...)
-		all = append(all, inField([]string{s.Packages}, s.at("packages")...)...)
+		if s.Part != "" || s.Use != "" { // otherwise the stage passes them to its own unit
+			all = append(all, inField([]string{s.Packages}, s.at("packages")...)...)
+		}
 		for _, in := range s.inputs {
 			all = append(all, inField([]string{in.If}, s.at("inputs."+in.port)...)...)
 		}
@@ -95,9 +97,11 @@ func (s *stage) bound() []namedField {
 	all := inField(s.Params, s.at("params")...)
 	all = append(all, inField(s.Files, s.at("files")...)...)
 	all = append(all, inField(s.Code, s.at("code")...)...)
-	for name, field := range map[string]string{"document": s.Document, "image": s.Image, "command": s.Command, "packages": s.Packages, "secrets": s.Secrets.field} {
-		all = append(all, inField([]string{field}, s.at(name)...)...)
-	}
+	all = append(all, inField([]string{s.Document}, s.at("document")...)...)
+	all = append(all, inField([]string{s.Image}, s.at("image")...)...)
+	all = append(all, inField([]string{s.Command}, s.at("command")...)...)
+	all = append(all, inField([]string{s.Packages}, s.at("packages")...)...)
+	all = append(all, inField([]string{s.Secrets.field}, s.at("secrets")...)...)
 	for _, name := range slices.Sorted(maps.Keys(s.Secrets.byName)) {
 		all = append(all, inField([]string{s.Secrets.byName[name]}, s.at("secrets."+name)...)...)
 	}

@@ -76,6 +76,8 @@ type Lister interface {
 type Running struct {
 	Unit string
 	PID  int // leader of its process group
+	// Handle is that of the task in the folder where it was found.
+	Handle state.Handle
 }
 
 // An ImageRunner runs units in images.

@@ -39,8 +39,12 @@ func (e *Executor) Running(dir string) []executors.Running {
 	var running []executors.Running
 	entries, _ := os.ReadDir(dir) // without the folder, no task is known
 	for _, entry := range entries {
-		if r, err := records.Read(filepath.Join(dir, entry.Name())); err == nil && r.Alive() {
-			running = append(running, executors.Running{Unit: r.Unit, PID: r.Pid})
+		r, err := records.Read(filepath.Join(dir, entry.Name()))
+		if err != nil || !r.Alive() {
+			continue
+		}
+		if h, err := records.Handle(r); err == nil {
+			running = append(running, executors.Running{Unit: r.Unit, PID: r.Pid, Handle: h})
 		}
 	}
 	return running

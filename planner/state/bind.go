@@ -34,11 +34,12 @@ func (e *ElsewhereError) Error() string {
 
 // Bind makes dir the folder in which this machine keeps what belongs to the state: runs,
 // artifacts, caches. It returns an [ElsewhereError] if dir belongs to another state, and
-// a [LostError] if no state knows its contents. A state in a folder uses that folder.
+// a [LostError] if no state knows its contents. A state in a folder uses that folder, and
+// Bind returns a [StrayError] if it was last used with another one.
 func (s *Store) Bind(ctx context.Context, dir string) error {
 	p, ok := s.database.(*postgres)
 	if !ok {
-		return nil
+		return s.atHome(ctx)
 	}
 	meta, err := s.Meta(ctx)
 	if err != nil {

@@ -295,6 +295,14 @@ func (l *Lease) Token() int64 { return l.token }
 func (l *Lease) Release(ctx context.Context) error {
 	l.stop()
 	<-l.done
+	select {
+	case <-l.lost:
+	default:
+		// A note that is missing or older refuses less.
+		if l.s.sync() == nil {
+			_ = l.noteHome()
+		}
+	}
 	l.s.tell("release the lock", false)
 	defer l.s.tell("release the lock", true)
 	return l.s.explain("release the lock", l.s.try(ctx, func(ctx context.Context) error {

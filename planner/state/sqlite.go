@@ -31,6 +31,7 @@ const (
 // An sqlite is a database in a folder.
 type sqlite struct {
 	path  string
+	used  bool // the folder contained results of units when the database was opened
 	write *sql.DB
 	files map[string]os.FileInfo // the files that the first write went to
 	log   *os.File               // the write-ahead log
@@ -42,7 +43,7 @@ func openSQLite(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
-	f := &sqlite{path: filepath.Join(dir, fileName)}
+	f := &sqlite{path: filepath.Join(dir, fileName), used: used(dir)}
 	f.syncs.Run = f.syncAll
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, f.explain("open state", err)
@@ -185,6 +186,8 @@ func (f *sqlite) version(ctx context.Context, q querier) (int, error) {
 	switch {
 	case err != nil:
 		return 0, f.explain("open state", err)
+	case app == 0 && version == 0 && tables == 0 && f.used:
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it is empty"), Way: folderAnew}
 	case app == 0 && version == 0 && tables == 0:
 		return 0, nil
 	case app != application:

@@ -207,14 +207,21 @@ func (s *Store) upgrade(ctx context.Context, tx *sql.Tx, version int) error {
 	return nil
 }
 
+// newLineage returns the random name of a state.
+func newLineage() (string, error) {
+	b := make([]byte, 16)
+	_, err := rand.Read(b)
+	return hex.EncodeToString(b), err
+}
+
 func create(ctx context.Context, tx *sql.Tx) error {
-	lineage := make([]byte, 16)
-	if _, err := rand.Read(lineage); err != nil {
+	lineage, err := newLineage()
+	if err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, schema); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, "INSERT INTO meta(id, lineage, serial, system, fence) VALUES (1, ?, 0, '', 0)", hex.EncodeToString(lineage))
+	_, err = tx.ExecContext(ctx, "INSERT INTO meta(id, lineage, serial, system, fence) VALUES (1, ?, 0, '', 0)", lineage)
 	return err
 }

@@ -173,6 +173,9 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 		_, err := tx.ExecContext(ctx, "UPDATE meta SET system = ?", r.System)
 		return err
 	})
+	if err == nil {
+		err = l.noteHome()
+	}
 	return number, err
 }
 

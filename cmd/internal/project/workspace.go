@@ -31,7 +31,13 @@ func (p *Project) Open(ctx context.Context) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := p.openState(ctx, dir)
+	return p.open(ctx, dir, true)
+}
+
+// open opens the state whose folder is dir. With bound unset, the folder may belong
+// somewhere else.
+func (p *Project) open(ctx context.Context, dir string, bound bool) (*Workspace, error) {
+	store, err := p.openState(ctx, dir, bound)
 	if err != nil {
 		return nil, err
 	}
@@ -87,14 +93,15 @@ func (p *Project) hasState(ctx context.Context) (bool, error) {
 func (w *Workspace) Close() error { return errors.Join(w.store.Close(), w.shared.close()) }
 
 // openState opens the state whose folder is dir.
-func (p *Project) openState(ctx context.Context, dir string) (*state.Store, error) {
+func (p *Project) openState(ctx context.Context, dir string, bound bool) (*state.Store, error) {
 	store, err := state.Open(ctx, p.record(dir))
-	if err == nil {
+	if err == nil && bound {
 		if err = store.Bind(ctx, dir); err != nil {
 			err = errors.Join(err, store.Close())
 		}
 	}
-	if lost := (*state.LostError)(nil); errors.As(err, &lost) {
+	lost, damaged := (*state.LostError)(nil), (*state.DamagedError)(nil)
+	if errors.As(err, &lost) || errors.As(err, &damaged) {
 		return nil, fmt.Errorf("%w%s", err, stillRunning(dir))
 	}
 	return store, err
