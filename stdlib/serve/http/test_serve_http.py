@@ -374,9 +374,7 @@ def test_a_replica_that_is_killed_is_started_again(lab, made, replicas):
         wait(url, "one", process, lab.root / "one.log")
         assert predict(url, INSTANCE).status_code == 200
         assert not set(before) & set(children(process))
-        assert (
-            "a replica was killed by SIGKILL; starting another in 0.5 s" in (lab.root / "one.log").read_text()
-        )
+        assert "a replica was killed by SIGKILL; starting another" in (lab.root / "one.log").read_text()
         process.terminate()
         assert process.wait(20) == 0
 
