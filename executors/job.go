@@ -13,7 +13,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/outputs"
 	"github.com/tenon-ml/tenon/internal/files"
-	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -39,17 +38,6 @@ func (c *call) task(ctx context.Context) (Task, error) {
 	t.Env, err = c.env(u)
 	c.secrets = t.Env
 	return t, err
-}
-
-// Leaving lists the units that a plan removes.
-func Leaving(p *planner.Plan) []string {
-	var units []string
-	for _, i := range p.Items {
-		if i.Action == planner.Delete {
-			units = append(units, i.Unit)
-		}
-	}
-	return units
 }
 
 // layCode writes the folder with the unit's code and, if it has one, the file that locks

@@ -2,7 +2,6 @@ package executors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -56,8 +55,8 @@ func (w *walk) removeUnwanted(ctx context.Context) {
 	}
 	applied := map[string]*ir.Unit{}
 	for _, unit := range deletes {
-		u, err := w.o.Store.Unit(ctx, unit)
-		if err != nil && !errors.Is(err, state.ErrNotFound) {
+		u, err := appliedUnit(ctx, w.o.Store, unit)
+		if err != nil {
 			w.stop(err)
 			return
 		}

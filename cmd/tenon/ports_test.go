@@ -193,6 +193,29 @@ func TestAPlanNamesWhoHasAnAddress(t *testing.T) {
 	other.applies(false, "nothing was done", process)
 }
 
+// A service starts at an address once the one that has it now has left. If both would have
+// to wait for each other, nothing is done.
+func TestServicesOfASystemChangeTheirAddresses(t *testing.T) {
+	var ports [3]int
+	for i := range ports {
+		ports[i] = sharedTestPort(t)
+	}
+	s := newSystem(t, nil)
+	t.Cleanup(s.remove)
+	at := func(a, b int) {
+		s.write("system.cue", fmt.Sprintf(listening, "a", "127.0.0.1", ports[a])+
+			fmt.Sprintf("deployments: b: serve.#HTTP & {in: model: models.m.out, port: %d}\n", ports[b]))
+	}
+	at(0, 1)
+	s.applies(true, "deployments/b")
+	at(1, 2)
+	s.applies(true, "2 updated")
+	at(2, 1)
+	s.applies(false, "nothing was done", fmt.Sprintf("port %d of 127.0.0.1 is taken by deployments/b of %s", ports[2], s.dir))
+	at(0, 1)
+	s.applies(true, "2 updated")
+}
+
 // A claim lasts as long as its service, whatever happens to tenon.
 func TestAKilledApplyLeavesNoClaimBehind(t *testing.T) {
 	for _, moment := range []string{"before the start of deployments/api", "after the start of deployments/api", "before record handle of run (6)"} {

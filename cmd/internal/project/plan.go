@@ -2,9 +2,11 @@ package project
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/executors/records"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // PlanOptions configure a plan.
@@ -81,13 +84,23 @@ func (w *Workspace) taken(ctx context.Context, p *planner.Plan) ([]planner.Taken
 	for _, left := range pending { // by a killed apply: the next one ends or adopts it
 		leaving = append(leaving, left.Run.Unit)
 	}
+	vacating, err := executors.Vacating(p, func(unit string) (*ir.Unit, error) {
+		u, err := w.store.Unit(ctx, unit)
+		if errors.Is(err, state.ErrNotFound) {
+			return nil, nil
+		}
+		return u, err
+	})
+	if err != nil {
+		return nil, err
+	}
 	var all []planner.Taken
 	for _, i := range p.Items {
 		u := p.System.Unit(i.Unit)
 		if u == nil || u.Endpoint == nil || !i.Action.Changes() {
 			continue
 		}
-		t := executors.Task{Unit: *u, Dir: filepath.Join(w.dir, "runs", "plan"), Leaving: leaving}
+		t := executors.Task{Unit: *u, Dir: filepath.Join(w.dir, "runs", "plan"), Leaving: slices.Concat(leaving, vacating[u.ID])}
 		by, err := host.Taken(ctx, t, current[u.ID].Handle)
 		if err != nil {
 			return nil, fmt.Errorf("the address of %s: %w", u.ID, err)
