@@ -36,7 +36,7 @@ cluster-down: ## end it
 
 FUZZTIME ?= 30s
 .PHONY: fuzz
-fuzz: ## feed every reader with bytes nobody meant, each for FUZZTIME
+fuzz: ## feed every reader with random bytes, each for FUZZTIME
 	@grep -rlE '^func Fuzz' --include='*_test.go' --exclude-dir='.[a-z]*' . | xargs -n1 dirname | sort -u | while read -r pkg; do \
 		for name in $$(grep -hoE '^func Fuzz[A-Za-z]*' $$pkg/*_test.go | cut -c6-); do \
 			echo "$$pkg $$name"; \
@@ -89,7 +89,7 @@ tools: ## install what building and running needs
 	@.ci/tools run
 
 .PHONY: test-tools
-test-tools: ## install what the tests need besides
+test-tools: ## install what only the tests need
 	@.ci/tools test
 
 .PHONY: locks

@@ -61,7 +61,7 @@ func (c *checker) checkAmounts(e *entity) {
 		r := resourcesOf(o)
 		for name, n := range map[string]int64{"cpu": r.MilliCPU, "memory": r.Memory, "disk": r.Disk, "gpu": r.GPU, "gpu.memory": r.GPUMemory} {
 			if n >= 1<<62 {
-				c.tooLarge(e, at(strings.Split(strings.TrimPrefix(prefix+"."+name, "."), ".")...), "an amount that some machine has")
+				c.tooLarge(e, at(strings.Split(strings.TrimPrefix(prefix+"."+name, "."), ".")...), "a realistic amount for a machine")
 			}
 		}
 	}
@@ -81,9 +81,9 @@ func (c *checker) checkNodes(e *entity) {
 	needs, _ := e.fields.get("needs").(object)
 	if n := whole(needs.get("nodes")); n > 1 && !e.component.Distributed {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s asks for %d nodes, and a %s runs on one", e, n, e.component.name),
+			Message: fmt.Sprintf("%s requests %d nodes, but a %s runs on one", e, n, e.component.name),
 			Spans:   []diag.Span{c.sys.At("", e.path("needs", "nodes")...)},
-			Hint:    "leave nodes out; train.#Script and the steps can share their work between nodes",
+			Hint:    "remove nodes; only train.#Script and the steps can use several nodes",
 		})
 	}
 }
@@ -100,7 +100,7 @@ func (c *program) tooLarge(e *entity, at diag.Pos, wanted string) {
 // the field that names it.
 func (c *checker) noColumn(e *entity, what, column string, in *out, schema ir.Schema, at ...string) {
 	d := diag.Diagnostic{
-		Message: fmt.Sprintf("%s of %s names a column %q that %s does not have", what, e, column, owner(in)),
+		Message: fmt.Sprintf("%s of %s refers to a column %q that %s does not have", what, e, column, owner(in)),
 		Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
 		Wanted:  "one of " + strings.Join(columnNames(schema), ", "),
 		Found:   column,
@@ -141,7 +141,7 @@ func (c *checker) checkSchema(e *entity) {
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("the table of %s has no columns", e),
 				Spans:   []diag.Span{c.sys.Label("", e.path(at...)...)},
-				Hint:    "declare them under schema; `tenon infer` writes them for a file or a query",
+				Hint:    "declare them under schema; `tenon infer` prints them for a file or a query",
 			})
 			continue
 		}
@@ -162,7 +162,7 @@ func (c *checker) checkSchema(e *entity) {
 				c.noColumn(e, "timestamp", t, nil, o.schema, append(at[:len(at)-1:len(at)-1], "timestamp")...)
 			case !isTime(col.Type):
 				c.fail(e, diag.Diagnostic{
-					Message: fmt.Sprintf("the timestamp of %s is column %q, which is no point in time", e, t),
+					Message: fmt.Sprintf("the timestamp of %s is column %q, which is not a date or a time", e, t),
 					Wanted:  "a column of type timestamp, timestamptz or date",
 					Found:   col.Type,
 					Spans:   []diag.Span{c.sys.At("", e.path(append(at[:len(at)-1:len(at)-1], "timestamp")...)...), c.columnSpan(e, t)},
@@ -239,7 +239,7 @@ func (c *checker) checkModel(e *entity) {
 		}
 		if !slices.Contains(metricsOf[task], g.name) {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s has a gate on %q, which a %s does not make", e, g.name, task),
+				Message: fmt.Sprintf("%s has a gate on %q, which a %s does not report", e, g.name, task),
 				Wanted:  "one of " + strings.Join(metricsOf[task], ", "),
 				Spans:   []diag.Span{c.sys.Label("", e.path("evaluation", "gates", g.name)...)},
 				Hint:    nearest(g.name, metricsOf[task]),
@@ -252,8 +252,8 @@ func (c *checker) checkModel(e *entity) {
 	}
 	if len(model.signature.Input) == 0 {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s has no column left to learn from", e),
-			Found:   fmt.Sprintf("besides the label, the keys and the timestamp, %s has nothing that is not excluded", table.out.entity),
+			Message: fmt.Sprintf("%s has no feature columns left", e),
+			Found:   fmt.Sprintf("except for the label, the keys and the timestamp, all columns of %s are excluded", table.out.entity),
 			Spans:   []diag.Span{c.sys.Label("", e.path("in", "table")...), c.sys.Label("its columns", table.out.entity.path("schema")...)},
 		})
 	}
@@ -297,7 +297,7 @@ func (c *checker) checkFieldsOf(e *entity, k *component, part string) {
 				c.noColumn(e, what, column, in.out, in.out.schema, at...)
 			} else if k.Columns[name].Type == "time" && !isTime(col.Type) {
 				c.fail(e, diag.Diagnostic{
-					Message: fmt.Sprintf("%s%s of %s is column %q, which is no point in time", dotted, name, e, column),
+					Message: fmt.Sprintf("%s%s of %s is column %q, which is not a date or a time", dotted, name, e, column),
 					Wanted:  "a column of type timestamp, timestamptz or date",
 					Found:   col.Type,
 					Spans:   []diag.Span{c.sys.At("", e.path(at...)...), c.columnSpan(in.out.entity, column)},
@@ -308,7 +308,7 @@ func (c *checker) checkFieldsOf(e *entity, k *component, part string) {
 	for _, name := range k.Times {
 		if s := stringOf(fields.get(name)); s != "" && !parsesAsTime(s) {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s%s of %s is no date or time", dotted, name, e),
+				Message: fmt.Sprintf("%s%s of %s is not a date or a time", dotted, name, e),
 				Wanted:  `a date such as "2024-07-01" or a time such as "2024-07-01 12:00:00"`,
 				Found:   fmt.Sprintf("%q", s),
 				Spans:   []diag.Span{c.sys.At("", e.path(append(path, name)...)...)},
@@ -318,7 +318,7 @@ func (c *checker) checkFieldsOf(e *entity, k *component, part string) {
 	for _, name := range k.ImportPaths {
 		if s := stringOf(fields.get(name)); s != "" && !importPath.MatchString(s) {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("the %s of %s is no import path", name, e),
+				Message: fmt.Sprintf("the %s of %s is not an import path", name, e),
 				Wanted:  `a dotted path such as "sklearn.linear_model.LogisticRegression"`,
 				Found:   fmt.Sprintf("%q", s),
 				Spans:   []diag.Span{c.sys.At("", e.path(append(path, name)...)...)},
@@ -343,15 +343,24 @@ func (c *checker) checkLabel(e *entity, col ir.Column, task string, from *out) {
 	if col.Nullable {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("the label of %s may be null", e),
-			Wanted:  "a label that is always known",
+			Wanted:  "a label that is never null",
 			Found:   fmt.Sprintf("column %q is nullable in %s", col.Name, from.entity),
 			Spans:   spans,
 			Hint:    fmt.Sprintf("drop the rows without a label in %s and declare the column without nullable", from.entity),
 		})
 	}
+	if col.NaN {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the label of %s may be NaN", e),
+			Wanted:  "a label that is always known",
+			Found:   fmt.Sprintf("column %q declares nan: true in %s", col.Name, from.entity),
+			Spans:   spans,
+			Hint:    fmt.Sprintf("drop the rows without a label in %s and declare the column without nan", from.entity),
+		})
+	}
 	if task == "regression" && !isNumber(col.Type) {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s is judged as a regression, and its label is a %s", e, col.Type),
+			Message: fmt.Sprintf("%s is evaluated as a regression, but its label is a %s", e, col.Type),
 			Wanted:  "a label that is a number",
 			Spans:   append(spans, c.sys.At("", e.path("evaluation")...)),
 			Hint:    "use evaluate.#Classification",
@@ -359,7 +368,7 @@ func (c *checker) checkLabel(e *entity, col ir.Column, task string, from *out) {
 	}
 	if task == "classification" && strings.HasPrefix(col.Type, "float") {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s is judged as a classification, and its label is a %s", e, col.Type),
+			Message: fmt.Sprintf("%s is evaluated as a classification, but its label is a %s", e, col.Type),
 			Wanted:  "a label of type bool, string or a whole number",
 			Spans:   append(spans, c.sys.At("", e.path("evaluation")...)),
 			Hint:    "use evaluate.#Regression, or cast the label",
@@ -385,7 +394,7 @@ func (c *checker) checkEndpoint(e *entity, f *endpointFields, listeners []listen
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s and %s both listen on port %d", other.entity, e, at.endpoint.Port),
 			Spans:   []diag.Span{c.sys.At("", e.path(f.Port)...), c.sys.At("taken here", other.entity.path(other.field)...)},
-			Hint:    "give one of them another port",
+			Hint:    "change the port of one of them",
 		})
 	}
 	if o, _ := e.fields.at(f.Replicas).(object); whole(o.get("max")) < whole(o.get("min")) {
@@ -412,7 +421,7 @@ func (c *checker) checkPredicts(e *entity, p *predicts) {
 		return
 	}
 	for _, name := range p.Adds {
-		if slices.Contains(table.out.keys, name) || table.out.timestamp == name {
+		if slices.ContainsFunc(table.out.keys, func(k string) bool { return folded(k) == folded(name) }) || folded(table.out.timestamp) == folded(name) {
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("%s writes a column %q, which is also a key of %s", e, name, table.out.entity),
 				Spans:   []diag.Span{c.sys.At("", e.path("in", p.Table)...), c.columnSpan(table.out.entity, name)},
@@ -426,23 +435,23 @@ func (c *checker) checkPredicts(e *entity, p *predicts) {
 		switch {
 		case got == nil:
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s predicts for %s, which lacks the column %q that %s reads", e, table.out.entity, want.Name, model.out.entity),
+				Message: fmt.Sprintf("%s predicts on %s, which lacks the column %q that %s reads", e, table.out.entity, want.Name, model.out.entity),
 				Spans:   append(spans, c.sys.Label("its columns", table.out.entity.path("schema")...), c.sys.Label("the model", model.out.entity.path()...)),
 				Wanted:  fmt.Sprintf("%s: %s", want.Name, want.Type),
 				Found:   "the columns " + strings.Join(columnNames(table.out.schema), ", "),
 			})
 		case got.Type != want.Type:
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s predicts for %s, where column %q has another type than %s reads", e, table.out.entity, want.Name, model.out.entity),
+				Message: fmt.Sprintf("%s predicts on %s, where column %q has a different type than %s reads", e, table.out.entity, want.Name, model.out.entity),
 				Spans:   append(spans, c.columnSpan(table.out.entity, want.Name), c.sys.Label("the model", model.out.entity.path()...)),
 				Wanted:  want.Type,
 				Found:   got.Type,
 			})
 		case got.Nullable && !want.Nullable:
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s predicts for %s, where column %q may be null, which %s was not trained on", e, table.out.entity, want.Name, model.out.entity),
+				Message: fmt.Sprintf("%s predicts on %s, where column %q may be null, but %s was trained without nulls", e, table.out.entity, want.Name, model.out.entity),
 				Spans:   append(spans, c.columnSpan(table.out.entity, want.Name), c.sys.Label("the model", model.out.entity.path()...)),
-				Hint:    "drop those rows, or fill the nulls, in a feature before it",
+				Hint:    "drop these rows or fill the nulls in a feature before the prediction",
 			})
 		}
 	}
@@ -463,7 +472,7 @@ func (c *checker) checkObjectives(e *entity) {
 	}
 	if asks == 0 {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s promises nothing", e),
+			Message: fmt.Sprintf("%s has no objective", e),
 			Wanted:  "one of availability, latency, freshness, quality",
 			Spans:   []diag.Span{c.sys.Label("", e.path()...)},
 		})
@@ -492,7 +501,7 @@ func (c *checker) checkObjectives(e *entity) {
 		}
 		if !slices.Contains(metricsOf[task], f.name) {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s holds the metric %q, which the evaluation of %s does not make", e, f.name, model.out.entity),
+				Message: fmt.Sprintf("%s has an objective for the metric %q, which the evaluation of %s does not report", e, f.name, model.out.entity),
 				Spans:   []diag.Span{c.sys.Label("", e.path("quality", f.name)...), c.sys.At("evaluated here", model.out.entity.path("evaluation")...)},
 				Wanted:  "one of " + strings.Join(metricsOf[task], ", "),
 				Hint:    nearest(f.name, metricsOf[task]),
@@ -515,9 +524,9 @@ func objectOr(v any) object {
 // asksNothing reports an objective that is empty.
 func (c *checker) asksNothing(e *entity, at ...string) {
 	c.fail(e, diag.Diagnostic{
-		Message: fmt.Sprintf("%s of %s asks nothing", strings.Join(at, "."), e),
+		Message: fmt.Sprintf("%s of %s has no bound", strings.Join(at, "."), e),
 		Spans:   []diag.Span{c.sys.Label("", e.path(at...)...)},
-		Hint:    "give it a bound, such as `min: 0.7`, or take it out",
+		Hint:    "add a bound, such as `min: 0.7`, or remove it",
 	})
 }
 
@@ -536,7 +545,7 @@ func (c *checker) checkStep(e *entity) {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s has no outputs", e),
 			Spans:   []diag.Span{c.sys.Label("", e.path("outputs")...)},
-			Hint:    "a step leaves something: `outputs: report: kind: \"file\"`",
+			Hint:    "add an output: `outputs: report: kind: \"file\"`",
 		})
 	}
 	for _, f := range outputs {
@@ -550,7 +559,7 @@ func (c *checker) checkStep(e *entity) {
 		}
 		if !goodName(f.name) {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%q cannot be the name of an output", f.name),
+				Message: fmt.Sprintf("%q is not a valid name of an output", f.name),
 				Spans:   []diag.Span{c.sys.Label("", e.path("outputs", f.name)...)},
 				Wanted:  `letters, digits, "-", "_" and "."`,
 			})

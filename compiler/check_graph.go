@@ -48,7 +48,7 @@ func (c *checker) reportCycle(cycle []string) {
 	}))
 	cycle = slices.Concat(cycle[first:], cycle[:first])
 	names := make([]string, 0, len(cycle)+1)
-	d := diag.Diagnostic{Hint: "take one of these edges out"}
+	d := diag.Diagnostic{Hint: "remove one of these references"}
 	for i, id := range cycle {
 		e, next := c.entities[id], cycle[(i+1)%len(cycle)]
 		names = append(names, e.String())
@@ -64,7 +64,7 @@ func (c *checker) reportCycle(cycle []string) {
 			}
 		}
 	}
-	d.Message = "these entities read from one another in a circle: " + strings.Join(append(names, names[0]), " -> ")
+	d.Message = "these entities form a cycle: " + strings.Join(append(names, names[0]), " -> ")
 	c.fault(d)
 }
 

@@ -77,7 +77,7 @@ func (c *checker) checkMoveFields(m move) {
 	for known := []string{"from", "to"}; it.Next(); {
 		if name := it.Selector().Unquoted(); !slices.Contains(known, name) {
 			c.fault(diag.Diagnostic{
-				Message: fmt.Sprintf("a move has no field %q", name), Spans: []diag.Span{{Pos: c.sys.Pos(it.Value().Pos())}},
+				Message: fmt.Sprintf("unknown field %q in a move", name), Spans: []diag.Span{{Pos: c.sys.Pos(it.Value().Pos())}},
 				Hint: diag.DidYouMean(name, known),
 			})
 		}
@@ -93,22 +93,22 @@ func (c *checker) checkMove(m move, earlier, later []move) {
 	case m.From == m.To:
 		c.fault(diag.Diagnostic{
 			Message: fmt.Sprintf("%s moves to itself", dotted(m.From)), Spans: at("to"),
-			Hint: "remove the move, or write the name it had in from",
+			Hint: "remove the move, or set from to the former name",
 		})
 	case from != to:
 		c.fault(diag.Diagnostic{
-			Message: fmt.Sprintf("%s moves to %s, which is not of its kind", dotted(m.From), dotted(m.To)), Spans: at("to"),
-			Hint: "an entity keeps its section; what becomes something else is a new entity",
+			Message: fmt.Sprintf("%s moves to %s, which is in another section", dotted(m.From), dotted(m.To)), Spans: at("to"),
+			Hint: "an entity cannot change its section; declare a new entity instead",
 		})
 	case !isEntity(m.From) || !isEntity(m.To):
 		c.fault(diag.Diagnostic{
-			Message: fmt.Sprintf("%q moves to %q: one of them names no entity", dotted(m.From), dotted(m.To)),
-			Spans:   append(at("from"), at("to")...), Hint: `an entity is written "models.late"`,
+			Message: fmt.Sprintf("%q moves to %q, but one of them is not the name of an entity", dotted(m.From), dotted(m.To)),
+			Spans:   append(at("from"), at("to")...), Hint: `write an entity as "models.late"`,
 		})
 	case slices.ContainsFunc(earlier, func(e move) bool { return e.From == m.To }):
 		c.fault(diag.Diagnostic{
-			Message: fmt.Sprintf("%s moves to %s, which has moved before", dotted(m.From), dotted(m.To)), Spans: at("to"),
-			Hint: "moves are made in their order: write this one before the one that goes on",
+			Message: fmt.Sprintf("%s moves to %s, which an earlier move has renamed", dotted(m.From), dotted(m.To)), Spans: at("to"),
+			Hint: "moves apply in order: put this one before the move of its new name",
 		})
 	case c.entities[m.To] == nil && !movesOn:
 		var names []string
@@ -118,15 +118,15 @@ func (c *checker) checkMove(m move, earlier, later []move) {
 			}
 		}
 		c.fault(diag.Diagnostic{
-			Message: fmt.Sprintf("%s moves to %s, which is not there", dotted(m.From), dotted(m.To)), Spans: at("to"),
+			Message: fmt.Sprintf("%s moves to %s, which does not exist", dotted(m.From), dotted(m.To)), Spans: at("to"),
 			Hint: diag.DidYouMean(dotted(m.To), names),
 		})
 	case c.entities[m.From] != nil:
 		section, name, _ := strings.Cut(m.From, "/")
 		c.fault(diag.Diagnostic{
-			Message: fmt.Sprintf("%s moves to %s and is there still", dotted(m.From), dotted(m.To)),
-			Spans:   append(at("from"), c.sys.Label("it is here", section, name)),
-			Hint:    "remove the move, or give one of them another name",
+			Message: fmt.Sprintf("%s moves to %s but still exists", dotted(m.From), dotted(m.To)),
+			Spans:   append(at("from"), c.sys.Label("declared here", section, name)),
+			Hint:    "remove the move, or rename one of them",
 		})
 	}
 }

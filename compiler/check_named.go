@@ -51,7 +51,7 @@ func (c *decoder) checkNamedOf(e *entity, k *component, fields cue.Value, named 
 		}
 		ok = false
 		fault := &componentError{
-			of: k, field: f.in, message: fmt.Sprintf("names a field %s in %s, which its definition does not have", f.path, strings.Join(f.in, ".")),
+			of: k, field: f.in, message: fmt.Sprintf("refers to a field %s in %s, which its definition does not have", f.path, strings.Join(f.in, ".")),
 		}
 		if !strings.Contains(f.path, ".") {
 			fault.hint = diag.DidYouMean(f.path, fieldNames(fields))

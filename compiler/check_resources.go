@@ -101,7 +101,7 @@ func (c *checker) checkPool(e *entity, p *ir.Pool) {
 		parts.Add(parts, big.NewInt(s.Count))
 	}
 	if parts.Mul(parts, big.NewInt(max(p.GPU, 1))).Cmp(big.NewInt(mostDevices)) > 0 {
-		c.tooLarge(e, label("", "gpu").Pos, "GPUs that some cluster has")
+		c.tooLarge(e, label("", "gpu").Pos, "a realistic number of GPUs")
 		return
 	}
 	switch {
@@ -109,13 +109,13 @@ func (c *checker) checkPool(e *entity, p *ir.Pool) {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("the GPUs of %s have both shares and slices", e),
 			Spans:   []diag.Span{label("", "gpu", "shares"), label("", "gpu", "slices")},
-			Hint:    "declare a pool for those in shares and another for those in slices",
+			Hint:    "declare one pool for the shared GPUs and another for the sliced GPUs",
 		})
 	case p.Shares > 0 && p.GPUMemory == 0:
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("the GPUs of %s have shares, and nothing says of how much memory", e),
+			Message: fmt.Sprintf("the GPUs of %s have shares but no memory", e),
 			Spans:   []diag.Span{label("", "gpu", "shares")},
-			Hint:    `say the memory of each device: gpu: memory: "80GiB"`,
+			Hint:    `add the memory of each device: gpu: memory: "80GiB"`,
 		})
 	case p.GPUMemory > 0 && cut > p.GPUMemory:
 		c.fail(e, diag.Diagnostic{
@@ -133,7 +133,7 @@ func (c *checker) checkPool(e *entity, p *ir.Pool) {
 	}
 	if guaranteed > p.Lends() {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("the teams of %s are guaranteed more than there is", e),
+			Message: fmt.Sprintf("the guarantees of the teams of %s exceed its GPUs", e),
 			Wanted:  fmt.Sprintf("at most %d", p.Lends()), Found: strconv.FormatInt(guaranteed, 10),
 			Spans: spans,
 		})
@@ -159,7 +159,7 @@ func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 					names = append(names, p.Name)
 				}
 				c.fault(diag.Diagnostic{
-					Message: fmt.Sprintf("%s draws from a pool %q that is not in resources", e, u.Pool),
+					Message: fmt.Sprintf("%s uses a pool %q that is not in resources", e, u.Pool),
 					Spans:   []diag.Span{c.sys.At("", e.path("needs", "pool")...)},
 					Hint:    diag.DidYouMean(u.Pool, names),
 				})
@@ -196,8 +196,8 @@ func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 			Message: fmt.Sprintf("%s fits no pool", e),
 			Wanted:  amounts(u),
 			Found:   strings.Join(misfits, "; "),
-			Spans:   []diag.Span{c.sys.Label("asked for here", e.path("needs")...)},
-			Hint:    "ask for less, or declare a pool that is large enough",
+			Spans:   []diag.Span{c.sys.Label("requested here", e.path("needs")...)},
+			Hint:    "request less, or declare a larger pool",
 		}
 		for _, p := range candidates {
 			d.Spans = append(d.Spans, c.sys.Label("", "resources", p.Name))
@@ -210,7 +210,7 @@ func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 func (c *checker) unknownTeam(e *entity, u *ir.Unit, pools []ir.Pool) bool {
 	var names []string
 	d := diag.Diagnostic{
-		Message: fmt.Sprintf("%s is of a team %q that no pool has", e, u.Team),
+		Message: fmt.Sprintf("%s belongs to a team %q that no pool has", e, u.Team),
 		Spans:   []diag.Span{c.sys.At("", e.path("needs", "team")...)},
 	}
 	for _, p := range pools {
@@ -296,7 +296,7 @@ func (c *checker) target() ir.Target {
 	if e == nil {
 		if !c.broken["targets/"+name] && name != defaultTarget {
 			c.fault(diag.Diagnostic{
-				Message: fmt.Sprintf("there is no target %q", name),
+				Message: fmt.Sprintf("unknown target %q", name),
 				Spans:   []diag.Span{c.sys.At("", "target")},
 				Hint:    diag.DidYouMean(name, append(c.sys.EntityNames("targets"), defaultTarget)),
 			})
@@ -326,7 +326,7 @@ func (c *checker) checkExecutor(units []ir.Unit, t ir.Target) {
 		}
 		slices.Sort(names)
 		c.fault(diag.Diagnostic{
-			Message: fmt.Sprintf("target %q needs the executor %q, which this tenon does not have", t.Name, t.Executor),
+			Message: fmt.Sprintf("target %q needs the executor %q, which this version of tenon does not have", t.Name, t.Executor),
 			Wanted:  "one of " + strings.Join(names, ", "),
 			Spans:   []diag.Span{c.sys.Label("", "targets", t.Name), c.sys.At("chosen here", "target")},
 			Hint:    "choose another target: `-t target=NAME` where the system has `target: string @tag(target)`",
@@ -354,7 +354,7 @@ func (c *checker) checkExecutor(units []ir.Unit, t ir.Target) {
 			}
 			said[key] = true
 			c.fault(diag.Diagnostic{
-				Message: fmt.Sprintf("the executor %q cannot honour %s of %s: %s", t.Executor, f.Field, of, f.Message),
+				Message: fmt.Sprintf("the executor %q does not support %s of %s: %s", t.Executor, f.Field, of, f.Message),
 				Spans:   []diag.Span{c.sys.Label("", of.path(strings.Split(f.Field, ".")...)...)},
 				Hint:    f.Hint,
 			})

@@ -33,7 +33,7 @@ func (c *checker) checkSecrets(e *entity) {
 			name := at[len(at)-1]
 			if (secretName.MatchString(name) && !slices.Contains(secretObjects, name) && v != "") || secretURL.MatchString(v) {
 				c.fail(e, diag.Diagnostic{
-					Message: fmt.Sprintf("%s looks like a secret written into the system", strings.Join(at, ".")),
+					Message: fmt.Sprintf("%s looks like a secret in plain text", strings.Join(at, ".")),
 					Wanted:  "a reference",
 					Found:   "a literal",
 					Spans:   []diag.Span{c.sys.At("", at...)},
@@ -52,7 +52,7 @@ func (c *checker) checkSecrets(e *entity) {
 	for at, v := range c.secretRefs(e) {
 		if len(v.only("env", "file", "kubernetes")) != 1 {
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("the secret %s of %s names no source, or several", at, e),
+				Message: fmt.Sprintf("the secret %s of %s needs exactly one source", at, e),
 				Wanted:  "one of env, file, kubernetes",
 				Spans:   []diag.Span{c.sys.At("", e.path(strings.Split(at, ".")...)...)},
 				Hint:    "write `secret: env: \"NAME\"` or `secret: file: \"/run/secrets/NAME\"`",
@@ -65,7 +65,7 @@ func (c *checker) secretHint(e *entity, name string) string {
 	if e.section == "steps" {
 		return fmt.Sprintf("write `secrets: %s: secret: env: \"%s\"` and read it from the environment", strings.ToUpper(name), strings.ToUpper(name))
 	}
-	return "hand it over by reference: `secret: env: \"NAME\"`"
+	return "use a reference: `secret: env: \"NAME\"`"
 }
 
 // secretRefs returns the secret references of an entity, by the path of the field.

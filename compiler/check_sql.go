@@ -31,7 +31,7 @@ func (c *checker) typeSQL() (end func()) {
 	var wg sync.WaitGroup
 	for _, id := range c.order {
 		e := c.entities[id]
-		if e.component.SQL == "" || c.broken[id] {
+		if e.component.SQL == "" || c.broken[id] || slices.ContainsFunc(e.ports, func(p port) bool { return c.broken[p.from] }) {
 			continue
 		}
 		t, tables, query := &typing{done: make(chan struct{})}, e.inputTables(), e.string(e.component.SQL)
@@ -86,13 +86,13 @@ func (c *checker) checkQuery(e *entity) error {
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("the query of %s does not use its input %q", e, p.name),
 				Spans:   []diag.Span{c.sys.Label("", e.path("in", p.name)...), c.sqlSpan(e, query, -1)},
-				Hint:    "read it, or remove it from in",
+				Hint:    "use it in the query, or remove it from in",
 			})
 		}
 	}
 	for _, u := range e.typing.Unrepeatable {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("the SQL of %s is not repeatable: %s", e, u.Message),
+			Message: fmt.Sprintf("the SQL of %s is not deterministic: %s", e, u.Message),
 			Spans:   []diag.Span{c.sqlSpan(e, query, u.Offset)},
 			Hint:    u.Hint,
 		})
@@ -113,10 +113,10 @@ func (c *checker) checkComparisons(e *entity, query string) {
 		d := diag.Diagnostic{
 			Message: fmt.Sprintf("the SQL of %s compares %s.%s (%s) with %s.%s (%s)", e,
 				cmp.Left.Table, cmp.Left.Column, cmp.Left.Type, cmp.Right.Table, cmp.Right.Column, cmp.Right.Type),
-			Wanted: "columns of one type",
+			Wanted: "columns of the same type",
 			Found:  cmp.Left.Type + " and " + cmp.Right.Type,
 			Spans:  []diag.Span{c.sqlSpan(e, query, cmp.Offset)},
-			Hint:   "declare them alike, or CAST one of them in the query",
+			Hint:   "declare the same type for both, or CAST one of them in the query",
 		}
 		for _, side := range []duck.Operand{cmp.Left, cmp.Right} {
 			if p := e.input(side.Table); p != nil {
@@ -177,9 +177,9 @@ func (c *checker) compareColumns(e *entity, query string, found []duck.Column) {
 		got, ok := byName[want.Name]
 		if !ok {
 			d := diag.Diagnostic{
-				Message: fmt.Sprintf("%s declares a column %q that its query does not give", e, want.Name),
+				Message: fmt.Sprintf("%s declares a column %q that its query does not return", e, want.Name),
 				Spans:   []diag.Span{c.sys.Label("declared here", e.path("schema", want.Name)...), c.sqlSpan(e, query, -1)},
-				Found:   "the query gives " + strings.Join(names, ", "),
+				Found:   "the query returns " + strings.Join(names, ", "),
 			}
 			d.Hint = nearest(want.Name, names)
 			c.fail(e, d)
@@ -194,7 +194,7 @@ func (c *checker) compareColumns(e *entity, query string, found []duck.Column) {
 			hint = fmt.Sprintf("write CAST(... AS %s) in the query", ir.Types[want.Type])
 		}
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("column %q of %s is declared as %s, and its query gives %s", want.Name, e, want.Type, got.Type),
+			Message: fmt.Sprintf("column %q of %s is declared as %s, but its query returns %s", want.Name, e, want.Type, got.Type),
 			Wanted:  fmt.Sprintf("%s (%s in SQL)", want.Type, ir.Types[want.Type]),
 			Found:   got.Type,
 			Spans:   []diag.Span{c.columnSpan(e, want.Name), c.sqlSpan(e, query, columnOffset(query, want.Name))},
@@ -205,9 +205,9 @@ func (c *checker) compareColumns(e *entity, query string, found []duck.Column) {
 		if declared.Column(f.Name) == nil {
 			irType, _ := duck.SuggestCast(f.Type)
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("the query of %s gives a column %q that is not declared", e, f.Name),
+				Message: fmt.Sprintf("the query of %s returns a column %q that is not declared", e, f.Name),
 				Spans:   []diag.Span{c.sqlSpan(e, query, columnOffset(query, f.Name)), c.sys.Label("declared here", e.path("schema")...)},
-				Hint:    fmt.Sprintf("add `%s: col.%s` to the schema, or leave it out of the query", f.Name, ColumnDefinition(irType)),
+				Hint:    fmt.Sprintf("add `%s: col.%s` to the schema, or remove it from the query", f.Name, ColumnDefinition(irType)),
 			})
 		}
 	}

@@ -76,14 +76,14 @@ func (c *lowerer) lock(e *entity, s *stage, w work) string {
 		return c.blob(base)
 	}
 	if c.options.Lock == nil {
-		c.internal(errors.New("no way to lock Python packages"))
+		c.internal(errors.New("this build cannot lock Python packages"))
 		return ""
 	}
 	slices.Sort(asked)
 	lock, err := c.options.Lock(c.ctx, append(stdlib.Pins(base), asked...))
 	if err != nil {
 		c.fail(owner, diag.Diagnostic{
-			Message: fmt.Sprintf("the packages of %s cannot be locked: %v", owner, err),
+			Message: fmt.Sprintf("cannot lock the packages of %s: %v", owner, err),
 			Spans:   []diag.Span{c.sys.At("", owner.path(strings.Split(packages, ".")...)...)},
 		})
 		return ""
@@ -126,7 +126,7 @@ func (c *lowerer) environment(e *entity, s *stage, w work) (owner *entity, lock 
 	if err == nil && sources.lock == nil {
 		err = &componentError{
 			of: w.of, message: fmt.Sprintf("has no requirements.lock in its folder %q", w.of.folder),
-			hint: `lock its requirements.in, or use an environment that the library shares: environment: shared: "step"`,
+			hint: `lock its requirements.in, or use a shared environment of the library: environment: shared: "step"`,
 		}
 	}
 	if err != nil {
@@ -169,24 +169,24 @@ func (c *lowerer) userFile(e *entity, code *ir.Code, name, field string) {
 		c.fail(e, diag.Diagnostic{Message: message, Spans: []diag.Span{c.sys.At("", e.path(field)...)}, Hint: hint})
 	}
 	if !filepath.IsLocal(name) || strings.HasPrefix(clean+"/", libraryFolder+"/") {
-		refuse(fmt.Sprintf("%s names %q, which is not a path below the system's folder", e, name), "move it beside the system")
+		refuse(fmt.Sprintf("%s refers to %q, which is not a path inside the system's folder", e, name), "move it into that folder")
 		return
 	}
 	full := filepath.Join(c.sys.Dir, filepath.FromSlash(clean))
 	if real, err := filepath.EvalSymlinks(full); err == nil {
 		c.options.Record.Link(full, real)
 		if !c.within(real) {
-			refuse(fmt.Sprintf("%s names %q, a link to %s outside the system's folder", e, name, real), "copy the file into the folder")
+			refuse(fmt.Sprintf("%s refers to %q, a link to %s outside the system's folder", e, name, real), "copy the file into the folder")
 			return
 		}
 	}
 	info, err := os.Stat(full)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		refuse(fmt.Sprintf("%s names a file %q that is not there", e, name), diag.DidYouMean(name, filesBeside(full)))
+		refuse(fmt.Sprintf("%s refers to a file %q that does not exist", e, name), diag.DidYouMean(name, filesBeside(full)))
 		return
 	case err != nil:
-		refuse(fmt.Sprintf("%s names a file %q that cannot be read: %v", e, name, err), "")
+		refuse(fmt.Sprintf("%s refers to a file %q that cannot be read: %v", e, name, err), "")
 		return
 	case info.IsDir():
 		c.userFolder(e, code, clean, full, field)
@@ -194,7 +194,7 @@ func (c *lowerer) userFile(e *entity, code *ir.Code, name, field string) {
 	}
 	b, err := os.ReadFile(full)
 	if err != nil {
-		refuse(fmt.Sprintf("%s names a file %q that cannot be read: %v", e, name, err), "")
+		refuse(fmt.Sprintf("%s refers to a file %q that cannot be read: %v", e, name, err), "")
 		return
 	}
 	c.options.Record.File(full, b)
@@ -215,7 +215,7 @@ func (c *lowerer) userFolder(e *entity, code *ir.Code, name, full, field string)
 	entries, err := os.ReadDir(full)
 	if err != nil {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s names a folder %q that cannot be read: %v", e, name, err),
+			Message: fmt.Sprintf("%s refers to a folder %q that cannot be read: %v", e, name, err),
 			Spans:   []diag.Span{c.sys.At("", e.path(field)...)},
 		})
 		return

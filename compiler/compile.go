@@ -48,6 +48,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	(&decoder{p}).decodeAll()
 	check := &checker{program: p, misfits: map[string]bool{}}
+	check.checkNames()
 	end := check.typeSQL()
 	defer end()
 	check.checkRoot()
@@ -96,7 +97,7 @@ func (c *program) unexplained() {
 		c.fault(diag.Diagnostic{
 			Message: fmt.Sprintf("%s.%s cannot be evaluated", section, name),
 			Spans:   []diag.Span{c.sys.Label("", section, name)},
-			Hint:    "look for values that depend on one another in a circle",
+			Hint:    "look for values that depend on each other",
 		})
 	}
 }
@@ -173,12 +174,12 @@ func (c *checker) checkRoot() {
 			continue
 		}
 		d := diag.Diagnostic{
-			Message: fmt.Sprintf("a system has no field %q", name),
+			Message: fmt.Sprintf("unknown field %q in a system", name),
 			Spans:   []diag.Span{c.sys.Label("", name)},
 			Hint:    diag.DidYouMean(name, known),
 		}
 		if diag.Nearest(name, known) == "" {
-			d.Hint = fmt.Sprintf("a value of your own is written _%s or #%s", name, name)
+			d.Hint = fmt.Sprintf("for a helper value, use the name _%s or #%s", name, name)
 		}
 		c.fault(d)
 	}

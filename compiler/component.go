@@ -154,7 +154,7 @@ func (c *program) component(name string) (*component, error) {
 	}
 	at := strings.LastIndex(name, ".")
 	if at < 0 || strings.Contains(name[at:], "/") {
-		return nil, &noComponentError{found: fmt.Sprintf("%q, which is not written PACKAGE.NAME", name)}
+		return nil, &noComponentError{found: fmt.Sprintf("%q, which is not of the form PACKAGE.NAME", name)}
 	}
 	pkgPath, own := name[:at], name[at+1:]
 	if first, _, _ := strings.Cut(pkgPath, "/"); !strings.Contains(first, ".") {
@@ -162,11 +162,11 @@ func (c *program) component(name string) (*component, error) {
 	}
 	pkg, err := c.sys.Package(pkgPath)
 	if err != nil {
-		return nil, &noComponentError{found: err.Error(), hint: "a component is named by the path of its package, a dot, and its name under `components` there"}
+		return nil, &noComponentError{found: err.Error(), hint: "the name of a component is the path of its package, a dot, and its name under `components`"}
 	}
 	v := pkg.Value.LookupPath(cue.MakePath(cue.Str("components"), cue.Str(own)))
 	if !v.Exists() {
-		return nil, &noComponentError{found: fmt.Sprintf("%s states no components: %s", pkgPath, own), hint: diag.DidYouMean(own, componentNames(pkg))}
+		return nil, &noComponentError{found: fmt.Sprintf("%s does not define components: %s", pkgPath, own), hint: diag.DidYouMean(own, componentNames(pkg))}
 	}
 	k := &component{name: name, folder: own, pkg: pkg}
 	c.components[name] = k
@@ -228,7 +228,7 @@ func (k *component) invalid(err error) error {
 	}
 	return &componentError{
 		of: k, field: field, message: fmt.Sprintf("is not a valid tenon.#Component: see %s", strings.Join(field, ".")),
-		found: strings.Join(said, "\n"), hint: "docs/components.md shows what a component states",
+		found: strings.Join(said, "\n"), hint: "docs/components.md describes the fields of a component",
 	}
 }
 
@@ -240,36 +240,36 @@ func (k *component) check() error {
 	}
 	ownCode := !k.pkg.Library()
 	if ownCode && len(k.stages) == 0 {
-		return &componentError{of: k, message: "states neither a unit nor stages", hint: "write unit: {runtime: \"python\"}, for example"}
+		return &componentError{of: k, message: "has neither a unit nor stages", hint: "for example, write unit: {runtime: \"python\"}"}
 	}
 	for port, name := range k.Gives {
 		if k.stage(name) == nil {
-			return &componentError{of: k, field: []string{"gives", port}, message: fmt.Sprintf("has no stage %q, which gives %s", name, port), hint: diag.DidYouMean(name, k.stageNames())}
+			return &componentError{of: k, field: []string{"gives", port}, message: fmt.Sprintf("has no stage %q, which writes %s", name, port), hint: diag.DidYouMean(name, k.stageNames())}
 		}
 	}
 	for i := range k.stages {
 		s := &k.stages[i]
 		if name, in := s.twice(); name != "" {
-			return fault(s, in, fmt.Sprintf("has two parameters %q", name), "a parameter has the last part of the path of its field as its name")
+			return fault(s, in, fmt.Sprintf("has two parameters %q", name), "the name of a parameter is the last part of the path of its field")
 		}
 		runs := s.Part == "" && s.Use == "" && s.As == ""
 		switch {
 		case ownCode && runs && s.Kind == string(ir.Record):
 			return fault(s, "kind", "is a record; only the library has records", "make it a job")
 		case ownCode && s.Runtime == string(ir.Builtin):
-			return fault(s, "runtime", "has the runtime \"builtin\", which runs code of the tenon program itself", "write it in Python, or as a command")
+			return fault(s, "runtime", "has the runtime \"builtin\", which runs code inside tenon", "use the runtime \"python\" or \"command\"")
 		case ownCode && s.Computed:
-			return fault(s, "computed", "has computed parameters, which need code in the tenon program itself", "declare the parameters as fields")
+			return fault(s, "computed", "has computed parameters, which need code inside tenon", "declare the parameters as fields")
 		case runs && s.Runtime == "" && s.Kind != string(ir.Record):
-			return fault(s, "runtime", "does not say what runs it", `write runtime: "python" or "command"`)
+			return fault(s, "runtime", "has no runtime", `write runtime: "python" or "command"`)
 		case s.Runtime == string(ir.Command) && s.Command == "":
-			return fault(s, "command", "has the runtime \"command\" and names no field with the command", `write command: "command"`)
+			return fault(s, "command", "has the runtime \"command\" but no field with the command", `write command: "command"`)
 		case s.Endpoint != nil && s.Kind != string(ir.Service):
-			return fault(s, "endpoint", "states an endpoint, and only a service listens", `make it a service: kind: "service"`)
+			return fault(s, "endpoint", "has an endpoint, but only a service can listen", `make it a service: kind: "service"`)
 		case s.Document != "" && len(s.Params)+len(s.Names) > 0:
-			return fault(s, "document", "states both a document and single parameters", "bind either one field with all parameters, or each of them")
+			return fault(s, "document", "binds both a document and single parameters", "bind either one field with all parameters, or each of them")
 		case s.Environment.Stage != "" && k.stage(s.Environment.Stage) == nil:
-			return fault(s, "environment.stage", fmt.Sprintf("has no stage %q, whose environment it takes", s.Environment.Stage), diag.DidYouMean(s.Environment.Stage, k.stageNames()))
+			return fault(s, "environment.stage", fmt.Sprintf("uses the environment of a stage %q, which does not exist", s.Environment.Stage), diag.DidYouMean(s.Environment.Stage, k.stageNames()))
 		}
 		for _, in := range s.inputs {
 			from, port := cutPath(in.From)
@@ -278,12 +278,12 @@ func (k *component) check() error {
 			}
 			of := k.stage(from)
 			if of == nil || of.outputs != nil && !slices.ContainsFunc(of.outputs, func(o stageOutput) bool { return o.port == port }) {
-				return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, from which an input comes", in.From), "an input is in.PORT of the entity, or STAGE.PORT")
+				return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, which an input refers to", in.From), "an input is in.PORT of the entity, or STAGE.PORT")
 			}
 		}
 		for _, out := range s.outputs {
 			if out.Like == "" && out.Out == "" && out.Kind == "" {
-				return fault(s, "outputs."+out.port, fmt.Sprintf("does not say what its output %s is", out.port), "write like, out or kind")
+				return fault(s, "outputs."+out.port, fmt.Sprintf("does not declare its output %s", out.port), "write like, out or kind")
 			}
 		}
 	}

@@ -69,7 +69,7 @@ func (c *program) collect(k *component, runtime string) error {
 func (c *program) addFolder(k *component) error {
 	fsys, dir := k.pkg.Files, k.pkg.Dir
 	fault := func(format string, args ...any) error {
-		return &componentError{of: k, message: fmt.Sprintf(format, args...), hint: "the code of a component is in the folder with its name, beside the CUE of the package"}
+		return &componentError{of: k, message: fmt.Sprintf(format, args...), hint: "the code of a component is in the folder of its name, next to the CUE files of the package"}
 	}
 	switch info, err := fs.Lstat(fsys, k.folder); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -98,7 +98,7 @@ func (c *program) addFolder(k *component) error {
 		}
 		if d.Type()&fs.ModeSymlink != 0 {
 			to, _ := fs.ReadLink(fsys, p)
-			return &componentError{of: k, message: fmt.Sprintf("has a link among its code, %s to %s", p, to), hint: "copy the file: a module holds no links"}
+			return &componentError{of: k, message: fmt.Sprintf("has a link in its code, from %s to %s", p, to), hint: "copy the file: a module cannot contain links"}
 		}
 		if !d.Type().IsRegular() {
 			return fault("has a file %s that is not a regular file", p)
@@ -134,7 +134,7 @@ func (code *codeOf) addImports(k *component) error {
 	if !k.pkg.Library() {
 		for _, name := range code.names() {
 			if found, _ := fs.Glob(library, "lib/*/"+name); len(found) > 0 {
-				return &componentError{of: k, message: fmt.Sprintf("has a file %s, which is also the name of a file of the library", name), hint: "rename it: both are placed in one folder"}
+				return &componentError{of: k, message: fmt.Sprintf("has a file %s, which is also the name of a file of the library", name), hint: "rename it: both are copied into the same folder"}
 			}
 		}
 	}
@@ -162,7 +162,7 @@ func (code *codeOf) addImports(k *component) error {
 				if len(found) == 0 {
 					missing := strings.TrimSuffix(strings.TrimPrefix(pattern, "lib/*/"), ".py")
 					return &componentError{
-						of: k, message: fmt.Sprintf("imports %s in %s, which is neither beside it nor in the library", missing, name),
+						of: k, message: fmt.Sprintf("imports %s in %s, which is neither in its folder nor in the library", missing, name),
 						hint: diag.DidYouMean(missing, sharedModules()),
 					}
 				}

@@ -125,10 +125,10 @@ func TestALinkAmongTheCodeOfAComponentIsRefused(t *testing.T) {
 		}
 	}
 	for name, edit := range map[string]func(string) error{
-		"has a link among its code, rows/main.py to " + outside: replace("rows/main.py", filepath.Join(outside, "main.py")),
-		"has a link among its code, rows/sub to " + outside:     replace("rows/sub", outside),
-		"has a link among its code, rows/sub to ../../lake":     replace("rows/sub", "../../lake"),
-		`has a link or a file "rows" where the folder`:          replace("rows", outside),
+		"has a link in its code, from rows/main.py to " + outside: replace("rows/main.py", filepath.Join(outside, "main.py")),
+		"has a link in its code, from rows/sub to " + outside:     replace("rows/sub", outside),
+		"has a link in its code, from rows/sub to ../../lake":     replace("rows/sub", "../../lake"),
+		`has a link or a file "rows" where the folder`:            replace("rows", outside),
 	} {
 		_, err := host(t, edit)
 		var faults diag.List

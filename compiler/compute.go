@@ -11,7 +11,7 @@ import (
 func (c *lowerer) compute(e *entity, w work) (object, error) {
 	f := compute.Params[w.component]
 	if f == nil {
-		return nil, fmt.Errorf("the component %s computes parameters, and the library has no code for it", w.component)
+		return nil, fmt.Errorf("the component %s computes parameters, but the library has no code for it", w.component)
 	}
 	view := c.shown(e)
 	view.Inputs = map[string]shown.Entity{}

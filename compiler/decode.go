@@ -255,7 +255,7 @@ func stringAt(v cue.Value, name string) string {
 // A numberError means that a number cannot be passed to programs exactly.
 type numberError struct{ value cue.Value }
 
-func (e *numberError) Error() string { return "a number beyond what a float64 holds" }
+func (e *numberError) Error() string { return "a number too large for a float64" }
 
 // formatFloat formats a number in the same way for every spelling, and distinguishes it
 // from an integer: 1.0, 1.00 and 1e0 are "1.0".
@@ -291,7 +291,7 @@ func (c *decoder) decodeEntity(section, name string) {
 	}
 	if !goodName(name) {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%q cannot be the name of an entity", name),
+			Message: fmt.Sprintf("%q is not a valid name of an entity", name),
 			Spans:   []diag.Span{c.sys.Label("", section, name)},
 			Wanted:  `letters, digits, "-", "_" and ".", with a letter or digit first, at most 100`,
 		})
@@ -307,7 +307,7 @@ func (c *decoder) decodeEntity(section, name string) {
 		}
 	}
 	if beyond := (*numberError)(nil); errors.As(err, &beyond) {
-		c.tooLarge(e, c.sys.Pos(beyond.value.Pos()), "a number that a float64 holds, up to about 1.8e308")
+		c.tooLarge(e, c.sys.Pos(beyond.value.Pos()), "a number that fits a float64, at most about 1.8e308")
 		return
 	}
 	if err != nil {
@@ -414,6 +414,8 @@ func column(name string, v cue.Value) (ir.Column, error) {
 	col := ir.Column{Name: name, Type: stringAt(v, "type")}
 	col.Nullable, _ = at(v, "nullable").Bool()
 	col.Unique, _ = at(v, "unique").Bool()
+	col.NaN, _ = at(v, "nan").Bool()
+	col.JSON, _ = at(v, "json").Bool()
 	var err error
 	if col.Min, err = numberAt(v, "min"); err != nil {
 		return col, err
@@ -474,17 +476,17 @@ func (c *decoder) bindPort(e *entity, name string, v cue.Value, path []string) {
 		if extra := c.added(v, p.out); extra != "" {
 			at.Label = "read here"
 			c.fail(e, diag.Diagnostic{
-				Message: fmt.Sprintf("%s adds a column %q to what %s gives", strings.Join(path, "."), extra, producer),
+				Message: fmt.Sprintf("%s adds a column %q to the output of %s", strings.Join(path, "."), extra, producer),
 				Spans:   []diag.Span{c.sys.Label("", append(path, "schema", extra)...), at},
-				Hint:    fmt.Sprintf("a requirement is written with an exclamation mark: `schema: %s!: {type!: ...}`", extra),
+				Hint:    fmt.Sprintf("write a requirement with an exclamation mark: `schema: %s!: {type!: ...}`", extra),
 			})
 			return
 		}
 	}
 	if p.out == nil || !c.sameAs(v, p.out) {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s is written out by hand, as %q", strings.Join(path, "."), p.from),
-			Wanted:  "a reference to what another entity gives",
+			Message: fmt.Sprintf("%s is not a reference but a literal, %q", strings.Join(path, "."), p.from),
+			Wanted:  "a reference to the output of another entity",
 			Found:   "a literal",
 			Spans:   []diag.Span{c.sys.At("", path...)},
 			Hint:    c.literalHint(p),

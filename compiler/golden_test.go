@@ -125,7 +125,7 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 func bare(_ ir.Target, u ir.Unit) []ir.Fault {
 	var faults []ir.Fault
 	if u.Code.Image != "" {
-		faults = append(faults, ir.Fault{Field: "image", Message: "it runs no containers", Hint: "choose a target that runs containers, or remove image"})
+		faults = append(faults, ir.Fault{Field: "image", Message: "it does not run containers", Hint: "choose a target that runs containers, or remove image"})
 	}
 	return faults
 }

@@ -74,7 +74,7 @@ func (c *program) work(e *entity, s *stage) (work, error) {
 		return w, err
 	}
 	if w.run = w.of.stage(""); w.run == nil {
-		return w, &componentError{of: w.of, message: "has stages, and only a single unit can be part of a model"}
+		return w, &componentError{of: w.of, message: "has stages, but only a single unit can be part of a model"}
 	}
 	return w, nil
 }
@@ -193,7 +193,7 @@ func (c *lowerer) nameOf(e *entity, of string) string {
 	if p := e.input(port); p != nil {
 		return p.out.entity.name
 	}
-	c.componentFault(e, &componentError{of: e.component, message: fmt.Sprintf("asks for the name behind the input %q, which %s does not have", port, e)})
+	c.componentFault(e, &componentError{of: e.component, message: fmt.Sprintf("refers to the name of the input %q, which %s does not have", port, e)})
 	return ""
 }
 

@@ -52,7 +52,7 @@ func exampleHint(e *entity) string {
 	all := examples(e.section)
 	hint := fmt.Sprintf("write `%s: %s: %s & {...}`", e.section, e.name, all[0])
 	if len(all) > 1 {
-		hint += "; there is " + strings.Join(all, ", ")
+		hint += "; available: " + strings.Join(all, ", ")
 	}
 	return hint
 }
@@ -64,7 +64,7 @@ func (c *decoder) componentOf(e *entity) bool {
 	here := []diag.Span{c.sys.Label("", e.section, e.name)}
 	if name == "" {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s is not typed", e), Spans: here,
+			Message: fmt.Sprintf("%s has no type", e), Spans: here,
 			Wanted: "a definition of the standard library, or of a module that the system imports",
 			Hint:   exampleHint(e),
 		})
@@ -74,7 +74,7 @@ func (c *decoder) componentOf(e *entity) bool {
 	var none *noComponentError
 	if errors.As(err, &none) {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s names a component %q that does not exist", e, name), Spans: append(here, c.statedAt(e, "component")...),
+			Message: fmt.Sprintf("%s refers to a component %q that does not exist", e, name), Spans: append(here, c.statedAt(e, "component")...),
 			Found: none.found, Hint: cmp.Or(none.hint, exampleHint(e)),
 		})
 		return false
@@ -84,8 +84,8 @@ func (c *decoder) componentOf(e *entity) bool {
 	}
 	if k.Section != e.section {
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s is a %s, which does not belong in %s", e, name, e.section), Spans: here,
-			Hint: fmt.Sprintf("%s holds definitions such as %s", e.section, strings.Join(examples(e.section), ", ")),
+			Message: fmt.Sprintf("%s is a %s, which cannot be in %s", e, name, e.section), Spans: here,
+			Hint: fmt.Sprintf("%s contains definitions such as %s", e.section, strings.Join(examples(e.section), ", ")),
 		})
 		return false
 	}
@@ -133,13 +133,13 @@ func (c *decoder) checkParts(e *entity) bool {
 			c.componentFault(e, err)
 			return false
 		case err == nil && (k.Section != "" || k.stage("") == nil):
-			err = fmt.Errorf("%s is no part of a model", name)
+			err = fmt.Errorf("%s cannot be part of a model", name)
 			fallthrough
 		case err != nil:
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("%s of %s: %v", s.Part, e, err),
 				Spans:   []diag.Span{c.sys.At("", e.path(s.Part)...)},
-				Hint:    "write a definition of the library there",
+				Hint:    "use a definition of the library",
 			})
 			return false
 		}
@@ -196,7 +196,7 @@ func (c *decoder) checkBound(e *entity) bool {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s has a field %s that its component %s does not use", e, f, e.component.name),
 			Spans:   spans,
-			Hint:    "the component has to bind it, as a parameter for example; or remove it",
+			Hint:    "bind it in the component, for example as a parameter, or remove it",
 		})
 	}
 	return ok
@@ -214,13 +214,13 @@ func (c *checker) checkPorts(e *entity) {
 	}
 	for _, p := range e.ports {
 		if !slices.ContainsFunc(k.stages, func(s stage) bool { return s.takes(p.name) }) {
-			fault(nil, fmt.Sprintf("hands the input %s to none of its units", p.name), fmt.Sprintf(`add it to the inputs of a unit: inputs: %[1]s: "in.%[1]s"`, p.name))
+			fault(nil, fmt.Sprintf("passes the input %s to none of its units", p.name), fmt.Sprintf(`add it to the inputs of a unit: inputs: %[1]s: "in.%[1]s"`, p.name))
 		}
 	}
 	for _, port := range e.outNames {
 		s := k.stage(k.Gives[port])
 		if s == nil || s.outputs != nil && !slices.ContainsFunc(s.outputs, func(o stageOutput) bool { return o.port == port }) {
-			fault([]string{"gives"}, fmt.Sprintf("does not say which unit writes the output %s", port), "a stage that gives it has it among its outputs")
+			fault([]string{"gives"}, fmt.Sprintf("does not say which unit writes the output %s", port), "the stage must list it in its outputs")
 		}
 	}
 	for i := range k.stages {
@@ -231,9 +231,9 @@ func (c *checker) checkPorts(e *entity) {
 		for _, o := range stageOutputs(e, s) {
 			switch {
 			case o.Kind != ir.EndpointOf:
-				fault(s.at("outputs"), fmt.Sprintf("is a service and gives the output %s, a %s; what a service writes is never collected", o.Port, o.Kind), "a service gives its endpoint, or nothing")
+				fault(s.at("outputs"), fmt.Sprintf("is a service with the output %s, a %s; outputs of services are not collected", o.Port, o.Kind), "a service can only give its endpoint")
 			case s.Endpoint == nil:
-				fault(s.at("endpoint"), fmt.Sprintf("gives the endpoint %s and listens nowhere", o.Port), "state its endpoint, or do not give one")
+				fault(s.at("endpoint"), fmt.Sprintf("gives the endpoint %s but has no endpoint", o.Port), "declare its endpoint, or remove this output")
 			}
 		}
 	}

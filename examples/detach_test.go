@@ -94,7 +94,7 @@ func (r *remote) outcomes(unit string) (runs, revisions []state.Outcome) {
 	return runs, revisions
 }
 
-// pod is the pod that applies the plan. Its node may not have told yet that it runs.
+// pod is the pod that applies the plan. Its node may not have reported yet that it runs.
 func (r *remote) pod() string {
 	r.t.Helper()
 	list, err := r.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(r.namespace).List(r.t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/unit=apply"})
@@ -149,7 +149,7 @@ func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 
 	contains(t, r.detach("one"), "Detached as revision 1", "tenon logs -f")
 	r.atWork("steps/slow")
-	contains(t, r.must("status"), "revision 1, started", "goes on in the cluster, as Job apply-")
+	contains(t, r.must("status"), "revision 1, started", "runs in the cluster as Job apply-")
 	out, err := r.run(append([]string{"apply", "--yes"}, r.tags...)...)
 	if err == nil {
 		t.Errorf("another apply was let in:\n%s", out)
@@ -161,7 +161,7 @@ func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 	contains(t, r.must("logs", "steps/slow"), "one begins", "one ends")
 	contains(t, r.must(append([]string{"plan", "-t", "text=one"}, r.tags...)...), "Nothing to do")
 
-	// A pod that is asked to end hands over at once.
+	// A pod that is stopped hands over at once.
 	r.detach("two")
 	r.atWork("steps/slow")
 	if err := r.client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(r.namespace).Delete(t.Context(), r.pod(), metav1.DeleteOptions{}); err != nil {
@@ -178,7 +178,7 @@ func TestAnApplyGoesOnInTheCluster(t *testing.T) {
 		t.Errorf("after cancel there are %d jobs: %v", len(jobs.Items), err)
 	}
 	contains(t, r.must(append([]string{"apply", "--yes", "-t", "text=three"}, r.tags...)...), "Applied as revision 4")
-	contains(t, r.must("cancel"), "No apply is under way")
+	contains(t, r.must("cancel"), "No apply is running")
 
 	runs, revisions := r.outcomes("steps/slow")
 	if want := []state.Outcome{state.Done, state.Done, state.Canceled, state.Done}; !slices.Equal(runs, want) || !slices.Equal(revisions, want) {
@@ -212,9 +212,9 @@ func TestWhatKeepsAPlanFromTheCluster(t *testing.T) {
 		t.Errorf("it is detached:\n%s", out)
 	}
 	contains(t, out, "the plan cannot be applied in the cluster",
-		"the target kubernetes does not say how: add detached: {state_secret: NAME}",
+		"target kubernetes is not set up for a detached apply: add detached: {state_secret: NAME}",
 		"the state is in a folder of this machine",
 		"keep them in the store of the target, with --artifacts 's3://",
-		"steps/after: secret TOKEN is taken from this machine")
-	contains(t, r.must("status"), "Nothing stands")
+		"steps/after: secret TOKEN comes from this machine")
+	contains(t, r.must("status"), "Nothing is deployed")
 }

@@ -52,6 +52,6 @@ features: total: feature.#SQL & {
 	if err == nil {
 		t.Fatal("another file than the pinned one was taken")
 	}
-	contains(t, out, "is not the pinned file", "depends on sources/orders")
+	contains(t, out, "does not match its sha256", "depends on sources/orders")
 	contains(t, s.must("show", "features/total", "--rows", "1"), "6.5")
 }

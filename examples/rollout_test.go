@@ -31,7 +31,7 @@ import (
 )
 
 // A new version of a model takes over in a cluster without one failed request, and
-// one that does not become ready is told of and taken away, while the one before it
+// one that does not become ready is reported and removed, while the one before it
 // goes on to answer.
 func TestAModelIsRolledOutInACluster(t *testing.T) {
 	c := kubernetestest.Up(t)
@@ -50,7 +50,7 @@ func TestAModelIsRolledOutInACluster(t *testing.T) {
 	fewest := r.watchEndpoints(t)
 	load.until(t, 1)
 
-	contains(t, r.must(r.command("apply", "says=2")...), "✓ deployments/api           ready", "the one before it ended")
+	contains(t, r.must(r.command("apply", "says=2")...), "✓ deployments/api           ready", "stopped the previous version")
 	load.until(t, 2)
 	contains(t, r.must(r.command("plan", "says=2")...), "Nothing to do")
 	second := r.bounded(t)
@@ -63,13 +63,13 @@ func TestAModelIsRolledOutInACluster(t *testing.T) {
 		failure, print string
 	}{
 		{[]string{"says=3", "served=crashes"}, "exit 1; it printed last: RuntimeError: the index is of another release", "reading the index"},
-		{[]string{"says=4", "served=unready", "timeout=20s"}, "was not ready within 20s: GET /readyz on port 8080 gives 503", "the cache is cold"},
+		{[]string{"says=4", "served=unready", "timeout=20s"}, "was not ready within 20s: GET /readyz on port 8080 returned 503", "the cache is cold"},
 	} {
 		out, err := r.run(r.command("apply", bad.version...)...)
 		if err == nil {
 			t.Fatalf("%v was applied:\n%s", bad.version, out)
 		}
-		contains(t, out, "error: deployments/api: "+bad.failure+"\n", "  | "+bad.print+"\n", "The version before it goes on answering.", "tenon apply goes on from here")
+		contains(t, out, "error: deployments/api: "+bad.failure+"\n", "  | "+bad.print+"\n", "The previous version keeps serving.", "run tenon apply again")
 		contains(t, r.must("logs", "deployments/api"), bad.print)
 		contains(t, r.must("status"), "failed: "+bad.failure, "http://rollout-api."+namespace+".svc:8080 ready")
 		contains(t, r.must(r.command("plan", bad.version...)...), "~ deployments/api  update", "Plan: 1 to update; 5 unchanged.")

@@ -65,7 +65,7 @@ func testContainers(t *testing.T, same func(*testing.T, *system)) {
 	contains(t, contained.must("plan", "-t", "target=containerd", "-t", "base="+base), "Nothing to do")
 	contains(t, contained.must("show", "models/late/train"), "used", "of cpu")
 
-	// Where containerd cannot be asked, the rest can be told of all the same.
+	// Where containerd does not answer, the rest is still reported.
 	d.Kill()
 	for _, u := range contained.status() {
 		if unknown := u.Unit == "deployments/api"; unknown != (u.Phase == "unknown") {

@@ -57,6 +57,10 @@ type Options struct {
 	// 60 s if it is 0.
 	Ready time.Duration
 
+	// Settling is the least time that the verification of outputs may take, 1 min if it
+	// is 0. It may take as long as the timeout of the unit.
+	Settling time.Duration
+
 	// Tags and Commit are recorded with the revision.
 	Tags   []string
 	Commit string
@@ -73,6 +77,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Ready <= 0 {
 		o.Ready = time.Minute
+	}
+	if o.Settling <= 0 {
+		o.Settling = time.Minute
 	}
 	if o.Digests == nil {
 		o.Digests = planner.NewFileDigests(o.Dir)
@@ -91,9 +98,9 @@ func unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
 	}
 	switch {
 	case m.Lineage != p.State.Lineage:
-		return fmt.Errorf("%w: the plan belongs to another state (%s, this one is %s)", ErrMoved, p.State.Lineage, m.Lineage)
+		return fmt.Errorf("%w: the plan belongs to another state (%s instead of %s)", ErrMoved, p.State.Lineage, m.Lineage)
 	case m.Serial != p.State.Serial:
-		return fmt.Errorf("%w: it was at serial %d and is at %d now: plan again", ErrMoved, p.State.Serial, m.Serial)
+		return fmt.Errorf("%w: the serial was %d and is now %d: plan again", ErrMoved, p.State.Serial, m.Serial)
 	}
 	return nil
 }
@@ -239,27 +246,27 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 		res.Outcome = state.Done
 	}
 	ctx = context.WithoutCancel(ctx)
-	standing := ""
+	deployed := ""
 	if res.Outcome == state.Done {
 		var keepErr error
-		if standing, keepErr = w.keepStanding(ctx); keepErr != nil {
+		if deployed, keepErr = w.keepDeployed(ctx); keepErr != nil {
 			res.Outcome, res.Fault, err = state.Failure, keepErr.Error(), keepErr
 		}
 	}
-	if endErr := w.o.Lease.EndRevision(ctx, res.Revision, res.Outcome, standing); endErr != nil && broken == nil {
+	if endErr := w.o.Lease.EndRevision(ctx, res.Revision, res.Outcome, deployed); endErr != nil && broken == nil {
 		endErr = &stateError{endErr}
 		res.Outcome, res.Fault, err = state.Failure, endErr.Error(), errors.Join(err, endErr)
 	}
 	return res, err
 }
 
-// keepStanding stores what is deployed, so that a rollback can restore the revision.
-func (w *walk) keepStanding(ctx context.Context) (string, error) {
+// keepDeployed stores what is deployed, so that a rollback can restore the revision.
+func (w *walk) keepDeployed(ctx context.Context) (string, error) {
 	current, err := w.o.Store.Current(ctx)
 	if err != nil {
 		return "", err
 	}
-	digest, err := w.o.Artifacts.PutBytes(ctx, state.StandingOf(current).Bytes())
+	digest, err := w.o.Artifacts.PutBytes(ctx, state.DeployedOf(current).Bytes())
 	if err != nil {
 		return "", fmt.Errorf("end revision: %w", err)
 	}

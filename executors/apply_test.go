@@ -60,7 +60,7 @@ func TestEarlyCutoffStopsAChangeThatMakesTheSameBytes(t *testing.T) {
 	if res.Counts != (executors.Counts{Ran: 1, Reused: 2}) {
 		t.Errorf("counts %+v", res.Counts)
 	}
-	if got := b.told("features/b"); got != "started finished reused" {
+	if got := b.eventsOf("features/b"); got != "started finished reused" {
 		t.Errorf("events of features/b: %s", got)
 	}
 }
@@ -123,7 +123,7 @@ func TestAUnitThatFitsNoPoolIsRefusedBeforeAnythingStarts(t *testing.T) {
 	big := table("features/big", `{}`)
 	big.Needs.MilliCPU = 5000
 	_, err := b.apply(table("sources/a", `{}`), big)
-	if err == nil || err.Error() != "features/big does not fit pool machine: it asks for 5 cores of 4" {
+	if err == nil || err.Error() != "features/big does not fit pool machine: it requests 5 cores of 4" {
 		t.Errorf("error %v", err)
 	}
 	if len(b.fake.calls) > 0 {
@@ -148,7 +148,7 @@ func TestWithoutABoundOnlyPoolsAreCounted(t *testing.T) {
 	drawn.Needs, drawn.Pool = ir.Resources{MilliCPU: 3000}, "small"
 	p.System.Pools = []ir.Pool{{Name: "small", Resources: ir.Resources{MilliCPU: 2000}}}
 	_, err = executors.Apply(t.Context(), p, o)
-	if want := "features/drawn does not fit pool small: it asks for 3 cores of 2"; err == nil || err.Error() != want {
+	if want := "features/drawn does not fit pool small: it requests 3 cores of 2"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
 }
@@ -159,7 +159,7 @@ func TestAFailedUnitIsRetriedAsDeclared(t *testing.T) {
 	a.Retries = 2
 	b.fake.behave["sources/a"] = behaviour{fails: 2}
 	b.mustApply(a)
-	if got := b.told("sources/a"); got != "started retried started retried started finished" {
+	if got := b.eventsOf("sources/a"); got != "started retried started retried started finished" {
 		t.Errorf("events: %s", got)
 	}
 	names := b.fake.started("sources/a")
@@ -231,10 +231,10 @@ func TestTheTimeOfAJobBeginsWhenItDoes(t *testing.T) {
 		case 3:
 			return state.Status{Phase: state.Running, Started: time.Now()}
 		}
-		return state.Status{Phase: state.Running, Started: time.Now().Add(-time.Hour), Message: "no node takes it"}
+		return state.Status{Phase: state.Running, Started: time.Now().Add(-time.Hour), Message: "no node fits it"}
 	}}
 	_, err := b.apply(a)
-	if u := failure(t, err, "sources/a"); u.Err.Error() != "took longer than its timeout 30ms: no node takes it" {
+	if u := failure(t, err, "sources/a"); u.Err.Error() != "took longer than its timeout 30ms: no node fits it" {
 		t.Errorf("error %q", u)
 	}
 	if waits != 4 {
@@ -342,7 +342,7 @@ func TestWithoutAWayToResolveSecretsAUnitFails(t *testing.T) {
 	u := table("sources/a", `{}`)
 	u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "X"}}
 	_, err := b.apply(u)
-	if f := failure(t, err, "sources/a"); f.Err.Error() != "secret TOKEN: this apply resolves no secrets" {
+	if f := failure(t, err, "sources/a"); f.Err.Error() != "secret TOKEN: this apply does not resolve secrets" {
 		t.Errorf("error %q", f)
 	}
 }
@@ -472,8 +472,8 @@ func TestWhatChangesAfterItWasVerifiedIsNotRecorded(t *testing.T) {
 	b := newBench(t)
 	o := b.options()
 	verify := o.Verify
-	o.Verify = func(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
-		bad, rows, err := verify(ctx, path, schema)
+	o.Verify = func(ctx context.Context, path string, schema ir.Schema, keys []string) ([]executors.Violation, int64, error) {
+		bad, rows, err := verify(ctx, path, schema, keys)
 		return bad, rows, errors.Join(err, os.WriteFile(path, []byte("bad, and too late"), 0o644))
 	}
 	_, err := executors.Apply(t.Context(), b.plan([]ir.Unit{table("sources/a", `{}`)}), o)
@@ -535,7 +535,7 @@ func TestAStepThatChangesItsInputFails(t *testing.T) {
 
 			_, err = b.apply(a, f, g)
 			for _, unit := range []string{"features/f", "features/g"} {
-				if u := failure(t, err, unit); !strings.Contains(u.Error(), "was changed while the step ran") && !strings.Contains(u.Error(), "artifact is not in the store") {
+				if u := failure(t, err, unit); !strings.Contains(u.Error(), "was modified while the step ran") && !strings.Contains(u.Error(), "artifact is not in the store") {
 					t.Errorf("%s: %v", unit, u)
 				}
 			}

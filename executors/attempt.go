@@ -43,7 +43,7 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 		w.stop(err)
 		return report{work: n, verdict: canceled}
 	}
-	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Adopted: c.adopted, Log: c.log(), Devices: c.run.Devices})
+	w.events.send(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Adopted: c.adopted, Log: c.log(), Devices: c.run.Devices})
 	err = c.perform(ctx)
 	if lost := w.hold(ctx); lost != nil {
 		err = lost // the successor owns whatever became of it
@@ -81,7 +81,7 @@ func (w *walk) open(ctx context.Context, n *work) (*call, error) {
 			_, err := w.layout.makeRun(c.name) // it may have begun on another machine
 			return c, err
 		}
-		w.discard(ctx, *p, "lost with the apply that was killed")
+		w.discard(ctx, *p, "lost when its apply was killed")
 	}
 	number, err := w.nextAttempt(ctx, n)
 	if err != nil {
@@ -237,16 +237,16 @@ func (c *call) disown(ctx context.Context) {
 
 // wait returns nil once the job has succeeded or the service is ready.
 func (c *call) wait(ctx context.Context) error {
-	stop, told := make(chan struct{}), make(chan struct{})
+	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(told)
+		defer close(stopped)
 		outputs.Tail(filepath.Join(c.dir, ProgressFile), stop, func(p step.Progress) {
-			c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message, Waits: p.Waits})
+			c.events.send(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message, Waits: p.Waits})
 		})
 	}()
 	err := c.await(ctx)
 	close(stop)
-	<-told
+	<-stopped
 	if err != nil {
 		return err
 	}
@@ -306,13 +306,13 @@ func ended(kind ir.Kind, st state.Status) error {
 	case st.Phase == state.Ready && kind == ir.Service, st.Phase == state.Succeeded && kind == ir.Job:
 		return nil
 	case st.Phase == state.Absent:
-		return errors.New("disappeared: something other than tenon ended it")
+		return errors.New("disappeared: it was stopped outside tenon")
 	case st.Phase == state.Succeeded:
-		return errors.New("exited with 0, and a service has to stay")
+		return errors.New("exited with 0, but a service must keep running")
 	case st.Message != "":
 		return errors.New(st.Message)
 	case st.Signal != "":
-		return fmt.Errorf("was ended by %s", st.Signal)
+		return fmt.Errorf("was killed by %s", st.Signal)
 	}
 	return fmt.Errorf("exited with %d", st.ExitCode)
 }
@@ -331,12 +331,12 @@ func (c *call) fail(ctx context.Context, why error) report {
 	e := Event{Unit: n.unit.ID, Type: EventFailed, Attempt: n.tries, Error: why.Error(), Duration: c.took(), Log: c.log()}
 	if n.tries <= n.unit.Retries && ctx.Err() == nil && !c.stuck {
 		wait := c.backoff(n.tries)
-		e.Type, e.Message = EventRetried, fmt.Sprintf("tried again in %s", wait.Round(time.Millisecond))
-		c.tell.tell(e)
+		e.Type, e.Message = EventRetried, fmt.Sprintf("retrying in %s", wait.Round(time.Millisecond))
+		c.events.send(e)
 		return report{work: n, verdict: again, wait: wait}
 	}
-	c.tell.tell(e)
-	uerr.Stands = c.predecessorReady(ctx)
+	c.events.send(e)
+	uerr.PredecessorReady = c.predecessorReady(ctx)
 	return report{work: n, verdict: failed, err: uerr, stuck: c.stuck}
 }
 
@@ -366,7 +366,7 @@ func (c *call) abandon(ctx context.Context) report {
 	}
 	c.run.Error = "canceled"
 	c.endAs(ctx, state.Canceled)
-	c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventCanceled, Attempt: c.n.tries, Duration: c.took(), Log: c.log()})
+	c.events.send(Event{Unit: c.n.unit.ID, Type: EventCanceled, Attempt: c.n.tries, Duration: c.took(), Log: c.log()})
 	return r
 }
 
@@ -380,7 +380,7 @@ func (c *call) yield(ctx context.Context, p *preemption) report {
 	case c.stuck: // already reported
 		return report{work: c.n, verdict: failed, stuck: true}
 	}
-	c.tell.tell(Event{Unit: c.n.unit.ID, Type: EventPreempted, Attempt: c.n.tries, By: p.by, Message: p.Error(), Duration: c.took(), Log: c.log()})
+	c.events.send(Event{Unit: c.n.unit.ID, Type: EventPreempted, Attempt: c.n.tries, By: p.by, Message: p.Error(), Duration: c.took(), Log: c.log()})
 	c.n.tries--
 	return report{work: c.n, verdict: yielded}
 }
@@ -400,7 +400,7 @@ func (c *call) endAs(ctx context.Context, o state.Outcome) bool {
 }
 
 // close records the end of the attempt.
-func (c *call) close(ctx context.Context, o state.Outcome, stands *state.Current) error {
+func (c *call) close(ctx context.Context, o state.Outcome, current *state.Current) error {
 	if c.n.unit.Kind == ir.Job {
 		_ = c.o.Artifacts.ShareLog(context.WithoutCancel(ctx), c.name, c.log()) // a missing log does not change the result
 	}
@@ -409,7 +409,7 @@ func (c *call) close(ctx context.Context, o state.Outcome, stands *state.Current
 	if c.adopted && !c.status.Finished.IsZero() {
 		c.run.Finished = c.status.Finished
 	}
-	return c.o.Lease.Finish(context.WithoutCancel(ctx), c.run, c.n.unit, stands)
+	return c.o.Lease.Finish(context.WithoutCancel(ctx), c.run, c.n.unit, current)
 }
 
 // destroy removes what the attempt left: what the executor has, and outputs that nobody
@@ -428,7 +428,7 @@ func (c *call) destroy(ctx context.Context) bool {
 		err = c.layout.sweepRun(c.name)
 	}
 	if err != nil && c.broken() == nil {
-		c.leave(&UnitError{Unit: c.n.unit.ID, Err: fmt.Errorf("take away %s: %w", c.name, err)})
+		c.leave(&UnitError{Unit: c.n.unit.ID, Err: fmt.Errorf("remove %s: %w", c.name, err)})
 	}
 	return err == nil
 }

@@ -25,7 +25,7 @@ func (w *walk) audits(ctx context.Context, n *work) bool {
 	case err != nil:
 		w.audited(Audit{Unit: n.unit.ID, Error: err.Error()})
 	case n.key != n.item.Key:
-		w.audited(Audit{Unit: n.unit.ID, Error: "what it reads has changed since the plan was made"})
+		w.audited(Audit{Unit: n.unit.ID, Error: "its inputs have changed since the plan was made"})
 	default:
 		n.audit = true
 		return true
@@ -50,7 +50,7 @@ func (w *walk) audit(ctx context.Context, n *work) report {
 		w.stop(err)
 		return report{work: n, verdict: canceled}
 	}
-	w.tell.tell(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Message: "audit", Log: c.log()})
+	w.events.send(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Message: "audit", Log: c.log()})
 	if err = c.perform(ctx); err == nil {
 		c.run.Outputs, err = c.outputs(ctx)
 	}
@@ -83,7 +83,7 @@ func (w *walk) audit(ctx context.Context, n *work) report {
 		}
 	}
 	w.audited(found)
-	w.tell.tell(Event{Unit: n.unit.ID, Type: EventAudited, Attempt: n.tries, Duration: c.took(), Error: found.String(), Log: c.log()})
+	w.events.send(Event{Unit: n.unit.ID, Type: EventAudited, Attempt: n.tries, Duration: c.took(), Error: found.String(), Log: c.log()})
 	return report{work: n, verdict: done}
 }
 
@@ -91,9 +91,9 @@ func (w *walk) audit(ctx context.Context, n *work) report {
 func (a Audit) String() string {
 	switch {
 	case a.Error != "":
-		return "it could not be run again: " + a.Error
+		return "cannot run it again: " + a.Error
 	case len(a.Differs) > 0:
-		return fmt.Sprintf("not deterministic: on the same inputs, %s came out otherwise", strings.Join(a.Differs, " and "))
+		return fmt.Sprintf("not deterministic: %s differed for the same inputs", strings.Join(a.Differs, " and "))
 	}
 	return ""
 }

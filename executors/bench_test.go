@@ -74,7 +74,7 @@ func (b *bench) options() executors.Options {
 	return executors.Options{
 		Store: b.store, Lease: b.lease, Artifacts: b.arts, Executor: b.fake, Dir: b.dir, Records: records.New(b.dir, b.arts, b.lease),
 		Machine: ir.Resources{MilliCPU: 4000, Memory: 1 << 30}, Backoff: time.Millisecond,
-		Verify: func(_ context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
+		Verify: func(_ context.Context, path string, schema ir.Schema, _ []string) ([]executors.Violation, int64, error) {
 			content, err := os.ReadFile(path)
 			if err != nil || !strings.HasPrefix(string(content), "bad") {
 				return nil, 7, err
@@ -128,8 +128,8 @@ func (b *bench) mustApply(units ...ir.Unit) *executors.Result {
 	return res
 }
 
-// told lists the types of the events of a unit.
-func (b *bench) told(unit string) string {
+// eventsOf lists the types of the events of a unit.
+func (b *bench) eventsOf(unit string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var types []string

@@ -115,7 +115,7 @@ type ArgumentError struct {
 }
 
 func (e *ArgumentError) Error() string {
-	return fmt.Sprintf("%s takes %s, not %q", e.Argument, e.Wants, e.Got)
+	return fmt.Sprintf("%s must be %s, not %q", e.Argument, e.Wants, e.Got)
 }
 
 // A Detacher applies plans on its platform, independently of the machine that made them.

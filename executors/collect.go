@@ -59,7 +59,7 @@ type Collection struct {
 func Collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 	c, err := collect(ctx, o.withDefaults(), k)
 	if err != nil {
-		return nil, fmt.Errorf("look for garbage: %w", err)
+		return nil, fmt.Errorf("find garbage: %w", err)
 	}
 	return c, nil
 }
@@ -112,15 +112,15 @@ func collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 // revision adds what a kept revision needs. If parts of it were removed by hand, it
 // cannot be restored and needs nothing.
 func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, blobs map[string]bool) error {
-	for _, digest := range []string{r.IR, r.Plan, r.Standing} {
+	for _, digest := range []string{r.IR, r.Plan, r.Deployed} {
 		blobs[digest] = true
 	}
 	var sys ir.System
-	var standing state.Standing
+	var deployed state.Deployed
 	var plan struct { // of [planner.Plan]
-		Items []state.Stood // the key and the run planned for each unit, where known
+		Items []state.DeployedUnit // the key and the run planned for each unit, where known
 	}
-	for digest, v := range map[string]any{r.IR: &sys, r.Plan: &plan, r.Standing: &standing} {
+	for digest, v := range map[string]any{r.IR: &sys, r.Plan: &plan, r.Deployed: &deployed} {
 		if digest == "" {
 			continue
 		}
@@ -132,13 +132,13 @@ func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, b
 			err = json.Unmarshal(b, v)
 		}
 		if err != nil {
-			return fmt.Errorf("what revision %d needs is not known: %w", r.Number, err)
+			return fmt.Errorf("cannot determine what revision %d needs: %w", r.Number, err)
 		}
 	}
-	for _, s := range standing {
-		l.stood = append(l.stood, s)
+	for _, s := range deployed {
+		l.deployed = append(l.deployed, s)
 	}
-	l.stood = append(l.stood, plan.Items...)
+	l.deployed = append(l.deployed, plan.Items...)
 	c.needed.Units = append(c.needed.Units, sys.Units...)
 	for _, u := range sys.Units {
 		l.units[u.ID] = true

@@ -330,11 +330,11 @@ func (w *world) possible(ctx context.Context, oldest int) map[string]string {
 	revisions, err := w.store.Revisions(ctx, 0)
 	must(err)
 	for _, r := range revisions {
-		if r.Number < oldest || r.Standing == "" {
+		if r.Number < oldest || r.Deployed == "" {
 			continue
 		}
 		past := planner.Past{Revision: r.Number, System: new(ir.System)}
-		for digest, v := range map[string]any{r.IR: past.System, r.Standing: &past.Standing} {
+		for digest, v := range map[string]any{r.IR: past.System, r.Deployed: &past.Deployed} {
 			b, err := w.arts.Bytes(ctx, digest)
 			must(err)
 			must(json.Unmarshal(b, v))

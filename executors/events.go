@@ -59,7 +59,7 @@ type eventSink struct {
 	now func() time.Time
 }
 
-func (t *eventSink) tell(e Event) {
+func (t *eventSink) send(e Event) {
 	if t.to == nil {
 		return
 	}

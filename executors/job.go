@@ -58,7 +58,7 @@ func (w *walk) env(u *ir.Unit) (map[string]string, error) {
 		return nil, nil
 	}
 	if w.o.Secrets == nil {
-		return nil, fmt.Errorf("secret %s: this apply resolves no secrets", u.Secrets[0].Name)
+		return nil, fmt.Errorf("secret %s: this apply does not resolve secrets", u.Secrets[0].Name)
 	}
 	env := make(map[string]string, len(u.Secrets))
 	for _, s := range u.Secrets {
@@ -110,7 +110,7 @@ func (c *call) commit(ctx context.Context) error {
 			return fmt.Errorf("output %s: %w", port, err)
 		}
 		if stored.Digest != a.Digest {
-			return fmt.Errorf("output %s changed after the step had ended: a process that it started must still be writing", port)
+			return fmt.Errorf("output %s changed after the step had ended: a process that it started is still writing", port)
 		}
 		if t, err := c.o.Artifacts.Traits(a.Digest); err == nil {
 			c.vouch(a.Digest, t)
@@ -123,20 +123,20 @@ func (c *call) commit(ctx context.Context) error {
 // finish records the run, and makes it current for the unit.
 func (c *call) finish(ctx context.Context, h *state.Handle) error {
 	n := c.n
-	stands := state.Current{
+	current := state.Current{
 		Unit: n.unit.ID, Kind: n.unit.Kind, Definition: n.unit.Digest, Key: n.key,
 		Revision: c.result.Revision, Handle: h, Since: c.o.Now(),
 	}
-	if err := c.close(ctx, state.Done, &stands); err != nil {
+	if err := c.close(ctx, state.Done, &current); err != nil {
 		return &stateError{err}
 	}
 	c.recorded = true
-	c.stood(n.unit.ID, &c.run)
+	c.setResult(n.unit.ID, &c.run)
 	e := Event{Unit: n.unit.ID, Type: EventFinished, Attempt: n.tries, Adopted: c.adopted, Duration: c.took(), Metrics: c.run.Metrics, Log: c.log()}
 	if n.unit.Kind == ir.Service {
 		e.Type, e.Endpoint = EventReady, h.Endpoint
 	}
-	c.tell.tell(e)
+	c.events.send(e)
 	switch {
 	case c.vacated:
 		c.sweeps.Go(func() {
@@ -163,11 +163,22 @@ func (c *call) vacate() {
 }
 
 // outputs returns the verified outputs of a run, by port.
-func (c *call) outputs(ctx context.Context) (map[string]artifact.Artifact, error) {
+func (c *call) outputs(ctx context.Context) (_ map[string]artifact.Artifact, err error) {
 	if c.adopted {
 		if outputs := c.listed(); outputs != nil {
 			return outputs, nil
 		}
+	}
+	if limit := c.verifiesWithin(); limit > 0 {
+		late := fmt.Errorf("its outputs were not verified within %s: they are too large for its timeout", limit)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, late)
+		defer cancel()
+		defer func() {
+			if err != nil && ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+		}()
 	}
 	outputs := map[string]artifact.Artifact{}
 	var faults []error
@@ -195,6 +206,15 @@ func (c *call) outputs(ctx context.Context) (map[string]artifact.Artifact, error
 		return nil, errors.Join(faults...)
 	}
 	return outputs, nil
+}
+
+// verifiesWithin returns how long the verification of the outputs may take: as long as
+// the unit itself, or longer if that is short. 0 means no limit.
+func (c *call) verifiesWithin() time.Duration {
+	if t := c.n.unit.Timeout; t > 0 {
+		return max(t, c.o.Settling)
+	}
+	return 0
 }
 
 // mayStay reports whether the outputs can stay in the run's folder until the run is

@@ -153,7 +153,7 @@ func (w *walk) discard(ctx context.Context, p state.Pending, why string) bool {
 	defer cancel()
 	if err := w.dismiss(ctx, p); err != nil {
 		if w.broken() == nil {
-			w.leave(&UnitError{Unit: p.Run.Unit, Err: fmt.Errorf("end what an earlier apply left: %w", err)})
+			w.leave(&UnitError{Unit: p.Run.Unit, Err: fmt.Errorf("stop what an earlier apply left: %w", err)})
 		}
 		return false
 	}
@@ -190,7 +190,7 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 			return err
 		}
 	}
-	w.tell.tell(Event{Unit: p.Run.Unit, Type: EventDestroyed, Message: "left by an earlier apply"})
+	w.events.send(Event{Unit: p.Run.Unit, Type: EventDestroyed, Message: "left by an earlier apply"})
 	return w.layout.sweepRun(name)
 }
 
@@ -207,7 +207,7 @@ func (w *walk) move(ctx context.Context) {
 	}
 	for _, p := range left {
 		if w.renamed(p.Run.Unit) != p.Run.Unit {
-			err := errors.New("it cannot be renamed while what an earlier apply left of it runs: end that, and apply again")
+			err := errors.New("it cannot be renamed while a process of an earlier apply runs: stop that process and run tenon apply again")
 			w.leave(&UnitError{Unit: p.Run.Unit, Err: err})
 			w.cancel(err)
 			return
@@ -218,7 +218,7 @@ func (w *walk) move(ctx context.Context) {
 		return
 	}
 	for _, m := range w.plan.Moves {
-		w.tell.tell(Event{Unit: m.To, Type: EventMoved, Message: "from " + m.From})
+		w.events.send(Event{Unit: m.To, Type: EventMoved, Message: "from " + m.From})
 	}
 }
 
@@ -243,7 +243,7 @@ func (w *walk) find(ctx context.Context, r state.Run) (*state.Handle, error) {
 
 // leave notes a failure that stops no unit: something that could not be removed.
 func (w *walk) leave(e *UnitError) {
-	w.tell.tell(Event{Unit: e.Unit, Type: EventFailed, Error: e.Err.Error()})
+	w.events.send(Event{Unit: e.Unit, Type: EventFailed, Error: e.Err.Error()})
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.result.Failed = append(w.result.Failed, e)

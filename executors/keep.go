@@ -22,13 +22,13 @@ const keptRuns = 10
 
 // roots are the recorded runs, and what may refer to them.
 type roots struct {
-	runs    []state.Run // in the order they began
-	current map[string]state.Current
-	pending []state.Pending
-	stood   []state.Stood        // at the end of the kept revisions, or planned to be
-	models  []state.ModelVersion // by model, the one in service first
-	units   map[string]bool      // whose numbers are kept
-	inputs  []string             // digests that current or journalled runs read
+	runs     []state.Run // in the order they began
+	current  map[string]state.Current
+	pending  []state.Pending
+	deployed []state.DeployedUnit // at the end of the kept revisions, or planned to be
+	models   []state.ModelVersion // by model, the one in service first
+	units    map[string]bool      // whose numbers are kept
+	inputs   []string             // digests that current or journalled runs read
 }
 
 // oldest returns the number of the first revision to keep, given all of them, newest
@@ -58,15 +58,15 @@ func (k Keep) prune(l roots, oldest int) (state.Pruning, map[string]bool) {
 	var whole map[int64]bool
 	var digests map[string]bool
 	whole, digests, p.Models = k.whole(l, oldest)
-	told := map[string]int{} // number of runs of a unit that count for usage
+	counted := map[string]int{} // number of runs of a unit that count for usage
 	for _, r := range slices.Backward(l.runs) {
-		tells := r.Outcome == state.Done || r.Outcome == state.Audited || r.Outcome == state.Pruned
-		if tells {
-			told[r.Unit]++
+		counts := r.Outcome == state.Done || r.Outcome == state.Audited || r.Outcome == state.Pruned
+		if counts {
+			counted[r.Unit]++
 		}
 		switch {
 		case whole[r.ID]:
-		case !tells || told[r.Unit] > keptRuns || !l.units[r.Unit]:
+		case !counts || counted[r.Unit] > keptRuns || !l.units[r.Unit]:
 			p.Runs = append(p.Runs, r.ID)
 		case r.Outcome != state.Pruned:
 			p.Strip = append(p.Strip, r.ID)
@@ -132,7 +132,7 @@ func (k Keep) whole(l roots, oldest int) (whole map[int64]bool, digests map[stri
 	for _, p := range l.pending {
 		keep(p.Run.ID)
 	}
-	for _, s := range l.stood {
+	for _, s := range l.deployed {
 		keep(s.Run)
 		key(s.Key)
 	}

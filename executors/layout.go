@@ -158,7 +158,7 @@ func holds(dir string, files []ir.CodeFile) bool {
 
 func writeCode(dir string, f ir.CodeFile, blobs map[string][]byte) error {
 	if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
-		return fmt.Errorf("%q leaves the code folder", f.Path)
+		return fmt.Errorf("%q is outside the code folder", f.Path)
 	}
 	b, err := blob(blobs, f.Digest)
 	if err != nil {
@@ -197,7 +197,7 @@ func (l layout) makeLock(digest string, blobs map[string][]byte) (string, error)
 func blob(blobs map[string][]byte, digest string) ([]byte, error) {
 	b, ok := blobs[digest]
 	if !ok {
-		return nil, fmt.Errorf("the plan lacks the blob %s", digest)
+		return nil, fmt.Errorf("the plan has no blob %s", digest)
 	}
 	if got := ir.Sum(b); got != digest {
 		return nil, fmt.Errorf("the plan is damaged: blob %s has the digest %s", digest, got)

@@ -176,11 +176,11 @@ func TestAUnitForWhichThereIsNoRoomFails(t *testing.T) {
 	whole := on(1, table("features/c", `{"n":2}`))
 	whole.Needs.GPUMemory = 20
 	_, err := b.lend(p, share("a", 30), share("b", 30), whole, table("features/d", `{"n":3}`))
-	if want := "there is no room for it in pool gpus: it waits for 2 shares of GPUs, and deployed services keep them"; failure(t, err, "features/c").Err.Error() != want {
+	if want := "no room in pool gpus: it waits for 2 shares of GPUs, which deployed services hold"; failure(t, err, "features/c").Err.Error() != want {
 		t.Errorf("error %v", err)
 	}
-	if b.told("features/d") != "started finished" {
-		t.Errorf("what needs none: %s", b.told("features/d"))
+	if b.eventsOf("features/d") != "started finished" {
+		t.Errorf("what needs none: %s", b.eventsOf("features/d"))
 	}
 }
 
@@ -201,7 +201,7 @@ func TestABorrowerIsEndedForATeamsGuaranteeAndRunsAgain(t *testing.T) {
 	}
 	b.watch = again
 	b.mustLend(p, of("guests", on(2, table("features/a", `{"n":1}`))), o, of("owners", on(1, table("features/c", `{"n":3}`, "features/b"))))
-	if got := b.told("features/a"); got != "started preempted started finished" {
+	if got := b.eventsOf("features/a"); got != "started preempted started finished" {
 		t.Errorf("events: %s", got)
 	}
 	at := slices.IndexFunc(b.events, func(e executors.Event) bool { return e.Type == executors.EventPreempted })
@@ -210,7 +210,7 @@ func TestABorrowerIsEndedForATeamsGuaranteeAndRunsAgain(t *testing.T) {
 	}
 	runs, err := b.store.Runs(t.Context(), "features/a", 5)
 	b.ok(err)
-	if len(runs) != 2 || runs[0].Outcome != state.Done || runs[1].Outcome != state.Canceled || runs[1].Error != "preempted: its GPUs are owed to features/c" {
+	if len(runs) != 2 || runs[0].Outcome != state.Done || runs[1].Outcome != state.Canceled || runs[1].Error != "preempted: its GPUs are guaranteed to features/c" {
 		t.Errorf("runs: %+v", runs)
 	}
 }

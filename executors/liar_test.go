@@ -387,7 +387,7 @@ func score(of string) int64 {
 }
 
 func verifyFooter(change func(path string)) executors.VerifyFunc {
-	return func(_ context.Context, path string, _ ir.Schema) ([]executors.Violation, int64, error) {
+	return func(_ context.Context, path string, _ ir.Schema, _ []string) ([]executors.Violation, int64, error) {
 		b, err := os.ReadFile(path)
 		if err == nil && !strings.HasSuffix(string(b), footer) {
 			err = errors.New("it is no table: it has no footer")
@@ -465,7 +465,7 @@ func (l *liar) Destroy(ctx context.Context, h state.Handle) error {
 	l.mu.Unlock()
 	if ready && trouble != "errs" && l.stands(x.Unit.ID) == h.ID {
 		l.mu.Lock()
-		l.violate("%s is ended while it is what stands", h.ID)
+		l.violate("%s is stopped while it is deployed", h.ID)
 		l.mu.Unlock()
 	}
 	l.mu.Lock()

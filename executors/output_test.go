@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -23,37 +24,37 @@ func TestOutputsAreRefusedUnlessTheyAreWhatWasDeclared(t *testing.T) {
 		{"nothing written", table("x/a", `{}`), map[string]string{},
 			"output out is missing: the step wrote nothing at DIR/out"},
 		{"a folder for a table", table("x/a", `{}`), map[string]string{"out/out/part": "x"},
-			"output out is a table: one Parquet file is expected at DIR/out, where the step left a folder"},
+			"output out is a table: expected one Parquet file at DIR/out, but the step wrote a folder"},
 		{"a file for a model", model("x/a", `{}`), map[string]string{"out/model": "x"},
-			"output model is a model: a folder is expected at DIR/model, where the step left a file"},
-		{"a table that breaks its schema", table("x/a", `{}`), map[string]string{"out/out": "bad"},
-			`output out breaks its schema: column "age": 2 rows below min 0, such as -3 (row 17)`},
+			"output model is a model: expected a folder at DIR/model, but the step wrote a file"},
+		{"a table that violates its schema", table("x/a", `{}`), map[string]string{"out/out": "bad"},
+			`output out violates its schema: column "age": 2 rows below min 0, such as -3 (row 17)`},
 		{"a model without signature", model("x/a", `{}`), map[string]string{"out/model/weights": "x"},
 			"output model is a model: the step wrote no DIR/model/signature.json"},
 		{"another task", model("x/a", `{}`), map[string]string{"out/model/signature.json": strings.Replace(sig, "classification", "regression", 1)},
-			`output model: the model's signature is not the declared one: task is "regression", declared is "classification"`},
+			`output model: the model's signature is not the declared one: task is "regression", declared as "classification"`},
 		{"another type", model("x/a", `{}`), map[string]string{"out/model/signature.json": strings.Replace(sig, "int64", "float64", 1)},
-			`output model: the model's signature is not the declared one: input column 1 is {"name":"age","type":"float64"}, declared is {"name":"age","type":"int64"}`},
+			`output model: the model's signature is not the declared one: input column 1 is {"name":"age","type":"float64"}, declared as {"name":"age","type":"int64"}`},
 		{"no column", model("x/a", `{}`), map[string]string{"out/model/signature.json": `{"task":"classification"}`},
 			"output model: the model's signature is not the declared one: input column age is missing"},
 		{"a report without report.json", unit("x/a", `{}`, ir.Output{Port: "report", Kind: ir.Report}), map[string]string{"out/report/plot.png": "x"},
 			"output report is a report: the step wrote no DIR/report/report.json"},
 		{"NaN in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": 0.5, "roc_auc": NaN}`},
-			"metrics.json: metric roc_auc is NaN: a metric has to be a finite number"},
+			"metrics.json: metric roc_auc is NaN: a metric must be a finite number"},
 		{"text in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": "high"}`},
-			`metrics.json: metric f1 is "high": a metric has to be a finite number`},
+			`metrics.json: metric f1 is "high": a metric must be a finite number`},
 		{"no metrics at all", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `[1]`},
-			"metrics.json: metrics have to be a JSON object of numbers: json: cannot unmarshal array into Go value of type map[string]interface {}"},
+			"metrics.json: metrics must be a JSON object of numbers: json: cannot unmarshal array into Go value of type map[string]interface {}"},
 		{"a receipt of its own", table("x/a", `{}`), map[string]string{"outputs.json": `{}`},
 			"output out is missing: the step wrote nothing at DIR/out"},
 		{"two objects of metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": 1} {"f1": 2}`},
-			"metrics.json: metrics have to be one JSON object of numbers, and more follows it"},
+			"metrics.json: metrics must be one JSON object of numbers, but more follows it"},
 		{"a long text in metrics", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": "` + strings.Repeat("long ", 1000) + `"}`},
-			`metrics.json: metric f1 is "long long long long long long long long long long long long...: a metric has to be a finite number`},
+			`metrics.json: metric f1 is "long long long long long long long long long long long long...: a metric must be a finite number`},
 		{"more metrics than can be meant", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": strings.Repeat(" ", 17<<20)},
 			"metrics: DIR/../notes/metrics.json is larger than 16 MiB"},
 		{"too large a number", table("x/a", `{}`), map[string]string{"out/out": "x", "notes/metrics.json": `{"f1": 1e999}`},
-			"metrics.json: metric f1 is 1e999: a metric has to be a finite number"},
+			"metrics.json: metric f1 is 1e999: a metric must be a finite number"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t)
@@ -119,7 +120,7 @@ func TestAnOutputIsNotVerifiedThroughALink(t *testing.T) {
 				return errors.Join(os.RemoveAll(path), os.Symlink(c.target, path))
 			}}
 			_, err := b.apply(c.unit)
-			if u := failure(t, err, "x/a"); !strings.Contains(u.Err.Error(), "the step left a link") {
+			if u := failure(t, err, "x/a"); !strings.Contains(u.Err.Error(), "the step wrote a link") {
 				t.Errorf("error %v, want that it is a link", u.Err)
 			}
 		})
@@ -133,5 +134,27 @@ func TestViolationsCanBeReadOneByOne(t *testing.T) {
 	var v *executors.ViolationError
 	if !errors.As(err, &v) || v.Port != "out" || v.Violations[0].Rule != "min" || v.Violations[0].Count != 2 {
 		t.Errorf("error %+v", v)
+	}
+}
+
+// TestVerificationHasADeadline leaves a sparse file that takes minutes to read.
+func TestVerificationHasADeadline(t *testing.T) {
+	b := newBench(t)
+	u := table("x/a", `{}`)
+	u.Outputs[0].Kind, u.Outputs[0].Schema = ir.File, nil
+	u.Timeout = 50 * time.Millisecond
+	b.fake.behave["x/a"] = behaviour{leaves: func(dir string) error {
+		path := filepath.Join(dir, "out", "out")
+		return errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, 400<<30))
+	}}
+	o := b.options()
+	o.Settling = 100 * time.Millisecond
+	began := time.Now()
+	_, err := executors.Apply(t.Context(), b.plan([]ir.Unit{u}), o)
+	if f := failure(t, err, "x/a"); !strings.Contains(f.Error(), "its outputs were not verified within 100ms: they are too large for its timeout") {
+		t.Errorf("got %v", f)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }

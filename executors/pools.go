@@ -70,7 +70,7 @@ func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
 	}
 	a, ok := l[c.pool]
 	if !ok {
-		return c, fmt.Errorf("%s: there is no pool %q", u.ID, c.pool)
+		return c, fmt.Errorf("%s: no pool %q", u.ID, c.pool)
 	}
 	if a.unbounded {
 		return claim{pool: c.pool, team: c.team}, nil
@@ -83,7 +83,7 @@ func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
 	case has != "" && !runs:
 		return c, nil
 	case has != "":
-		return c, fmt.Errorf("%s does not fit pool %s: it asks for %s, and the pool has %s", u.ID, c.pool, ir.Count(u.Draws().GPU, "GPU"), has)
+		return c, fmt.Errorf("%s does not fit pool %s: it requests %s, but the pool has %s", u.ID, c.pool, ir.Count(u.Draws().GPU, "GPU"), has)
 	}
 	c.parts = parts
 	return c, nil
@@ -99,22 +99,22 @@ func (l ledger) check(jobs, services map[string]claim) error {
 	for _, name := range sortedKeys(services) {
 		c := services[name]
 		if lack := lacking(l[c.pool].total, held[c.pool]); lack != "" {
-			return fmt.Errorf("%s does not fit pool %s: all services there ask for %s", name, c.pool, lack)
+			return fmt.Errorf("%s does not fit pool %s: all its services request %s", name, c.pool, lack)
 		}
 		if lack := l.lackingParts(c, services, false); lack != "" {
-			return fmt.Errorf("%s does not fit pool %s: all services there ask for %s", name, c.pool, lack)
+			return fmt.Errorf("%s does not fit pool %s: all its services request %s", name, c.pool, lack)
 		}
 	}
 	for _, name := range sortedKeys(jobs) {
 		c := jobs[name]
 		if lack := lacking(l[c.pool].total, c.Resources); lack != "" {
-			return fmt.Errorf("%s does not fit pool %s: it asks for %s", name, c.pool, lack)
+			return fmt.Errorf("%s does not fit pool %s: it requests %s", name, c.pool, lack)
 		}
 		if lack := lacking(l[c.pool].total, add(c.Resources, held[c.pool])); lack != "" {
-			return fmt.Errorf("%s does not fit pool %s: with the services there it needs %s", name, c.pool, lack)
+			return fmt.Errorf("%s does not fit pool %s: with its services it needs %s", name, c.pool, lack)
 		}
 		if lack := l.lackingParts(c, services, true); lack != "" {
-			return fmt.Errorf("%s does not fit pool %s: with the services there it needs %s", name, c.pool, lack)
+			return fmt.Errorf("%s does not fit pool %s: with its services it needs %s", name, c.pool, lack)
 		}
 	}
 	return nil

@@ -82,7 +82,7 @@ func (w *walk) prepare(ctx context.Context, p *preparation) {
 		r := report{made: p}
 		r.cause = w.make(ctx, p, func(at step.Progress) {
 			r.said = at.Message
-			w.tell.tell(Event{Type: EventPreparing, What: p.name, Units: p.units, Done: at.Done, Total: at.Total, Message: at.Message})
+			w.events.send(Event{Type: EventPreparing, What: p.name, Units: p.units, Done: at.Done, Total: at.Total, Message: at.Message})
 			for _, n := range w.setMissing(p, true) {
 				w.tellWaits(n, p)
 			}
@@ -133,7 +133,7 @@ func (w *walk) released(p *preparation) []*work {
 }
 
 func (w *walk) tellWaits(n *work, p *preparation) {
-	w.tell.tell(Event{Unit: n.unit.ID, Type: EventProgress, Waits: p.name + " is being prepared"})
+	w.events.send(Event{Unit: n.unit.ID, Type: EventProgress, Waits: p.name + " is being prepared"})
 }
 
 func (w *walk) make(ctx context.Context, p *preparation, report func(step.Progress)) error {
@@ -175,7 +175,7 @@ func (w *walk) made(ctx context.Context, r report) {
 		} else {
 			e.Message = r.said
 		}
-		w.tell.tell(e)
+		w.events.send(e)
 	}
 	for _, n := range w.released(p) {
 		w.queue(ctx, n)

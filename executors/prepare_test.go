@@ -121,8 +121,8 @@ func TestWhatUnitsNeedIsPreparedOnceAndApartFromTheirRuns(t *testing.T) {
 	if _, err := executors.Apply(t.Context(), b.plan(units, "features/b"), o); err != nil {
 		t.Fatal(err)
 	}
-	if len(p.calls) != 2 || b.told("") != "" {
-		t.Errorf("of what is there it tells %q after %v", b.told(""), p.calls)
+	if len(p.calls) != 2 || b.eventsOf("") != "" {
+		t.Errorf("of what is there it tells %q after %v", b.eventsOf(""), p.calls)
 	}
 }
 
@@ -158,7 +158,7 @@ func TestAPreparationIsTriedAgainAsOftenAsItsUnit(t *testing.T) {
 	if _, err := executors.Apply(t.Context(), b.plan([]ir.Unit{u}), o); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.told("features/b"); got != "retried retried started finished" || len(p.calls) != 3 {
+	if got := b.eventsOf("features/b"); got != "retried retried started finished" || len(p.calls) != 3 {
 		t.Errorf("events %q after %v", got, p.calls)
 	}
 }
@@ -193,8 +193,8 @@ func TestAPreparationThatNobodyWaitsForIsDropped(t *testing.T) {
 	if failure(t, err, "sources/a") == nil || len(res.Blocked) != 1 || len(res.Failed) != 1 {
 		t.Errorf("it ended with %v: %+v", err, res)
 	}
-	if b.told("") != "preparing" {
-		t.Errorf("it tells %q", b.told(""))
+	if b.eventsOf("") != "preparing" {
+		t.Errorf("it tells %q", b.eventsOf(""))
 	}
 }
 

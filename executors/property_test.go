@@ -431,10 +431,10 @@ func (w *world) edit(ctx context.Context, e edit) {
 	case "change data":
 		w.change([]string{"a", "b", "c"}[e.n%3])
 	case "lose artifact", "damage artifact":
-		standing, err := w.store.Standing(ctx)
+		runs, err := w.store.CurrentRuns(ctx)
 		must(err)
 		digests := map[string]bool{}
-		for _, r := range standing {
+		for _, r := range runs {
 			for _, a := range r.Outputs {
 				digests[a.Digest] = true
 			}

@@ -132,9 +132,9 @@ func (w *walk) record(ctx context.Context, n *work) report {
 		w.stop(err)
 		return report{work: n, verdict: canceled}
 	}
-	w.tell.tell(Event{Unit: u.ID, Type: EventStarted, Attempt: n.tries})
+	w.events.send(Event{Unit: u.ID, Type: EventStarted, Attempt: n.tries})
 	if x := w.o.Records.of(u); x == nil {
-		err = fmt.Errorf("nothing writes the record %s: it needs one output, a model or a file", u.Component)
+		err = fmt.Errorf("no writer for the record %s: it needs one output, a model or a file", u.Component)
 	} else if err = w.hold(ctx); err == nil {
 		c.run.Outputs, c.run.Metrics, err = w.write(ctx, u, x)
 	}
@@ -166,7 +166,7 @@ func (w *walk) record(ctx context.Context, n *work) report {
 	if err := c.close(ctx, state.Failure, nil); err != nil {
 		w.stop(err)
 	}
-	w.tell.tell(Event{Unit: u.ID, Type: EventFailed, Attempt: n.tries, Error: err.Error()})
+	w.events.send(Event{Unit: u.ID, Type: EventFailed, Attempt: n.tries, Error: err.Error()})
 	return report{work: n, verdict: failed, err: &UnitError{Unit: u.ID, Attempt: n.tries, Err: err}}
 }
 

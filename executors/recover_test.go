@@ -165,7 +165,7 @@ func TestAJobThatTheKillTookWithItRunsAgain(t *testing.T) {
 	}
 	run, err := b.store.Run(t.Context(), r.ID)
 	b.ok(err)
-	if run.Outcome != state.Canceled || run.Error != "lost with the apply that was killed" {
+	if run.Outcome != state.Canceled || run.Error != "lost when its apply was killed" {
 		t.Errorf("the run that was begun ended as %+v", run)
 	}
 }

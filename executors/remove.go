@@ -69,7 +69,7 @@ func (w *walk) removeUnwanted(ctx context.Context) {
 					return false
 				}
 				w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: n.unit.ID})
-				w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: n.unit.ID, Message: "stays until " + n.unit.ID + " is ready"})
+				w.events.send(Event{Unit: unit, Type: EventBlocked, By: n.unit.ID, Message: "not removed until " + n.unit.ID + " is ready"})
 				return true
 			})
 			break
@@ -95,7 +95,7 @@ func (w *walk) removeAll(ctx context.Context, order []string, applied map[string
 		by := blocked[unit]
 		if by != "" {
 			w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: by})
-			w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: by, Message: "stays because " + by + " does"})
+			w.events.send(Event{Unit: unit, Type: EventBlocked, By: by, Message: "not removed because " + by + " was not"})
 		} else if err := w.remove(ctx, unit, applied[unit]); err != nil {
 			by = unit
 		}
@@ -128,7 +128,7 @@ func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
 		return err
 	}
 	if err != nil {
-		w.leave(&UnitError{Unit: unit, Err: fmt.Errorf("take it away: %w", err)})
+		w.leave(&UnitError{Unit: unit, Err: fmt.Errorf("remove it: %w", err)})
 		return err
 	}
 	if err := w.o.Lease.Forget(context.WithoutCancel(ctx), unit); err != nil {
@@ -138,7 +138,7 @@ func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
 	w.sched.pools.giveParts(w.leases[unit])
 	delete(w.leases, unit)
 	w.result.Counts.Deleted++
-	w.tell.tell(Event{Unit: unit, Type: EventDestroyed, Duration: w.o.Now().Sub(began)})
+	w.events.send(Event{Unit: unit, Type: EventDestroyed, Duration: w.o.Now().Sub(began)})
 	return nil
 }
 

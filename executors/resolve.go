@@ -20,16 +20,16 @@ import (
 // examine decides whether a unit has to run, once all its producers are done. The plan
 // decides: it skips units with Reuse and None. It does what the plan says even if a run
 // of the same key is recorded, because the user requested it, or because the recorded run
-// is too old or its artifacts are lost. Only "unless its inputs come out the same" is
+// is too old or its artifacts are lost. Only "unless its inputs turn out unchanged" is
 // decided here, by the run key. What another unit made under the same key in this apply
 // is never made twice.
 func (w *walk) examine(ctx context.Context, n *work) report {
-	var stood bool
+	var current bool
 	var err error
 	if n.item.Action.Changes() {
-		stood, err = w.unchanged(ctx, n)
+		current, err = w.unchanged(ctx, n)
 	} else {
-		stood, err = w.asPlanned(ctx, n)
+		current, err = w.asPlanned(ctx, n)
 	}
 	var broken *stateError
 	switch {
@@ -39,13 +39,13 @@ func (w *walk) examine(ctx context.Context, n *work) report {
 	case err != nil && ctx.Err() != nil:
 		return report{work: n, verdict: canceled}
 	case err != nil:
-		w.tell.tell(Event{Unit: n.unit.ID, Type: EventFailed, Error: err.Error()})
+		w.events.send(Event{Unit: n.unit.ID, Type: EventFailed, Error: err.Error()})
 		return report{work: n, verdict: unfit, err: &UnitError{Unit: n.unit.ID, Err: err}}
-	case stood && w.audits(ctx, n):
+	case current && w.audits(ctx, n):
 		return report{work: n, verdict: due}
-	case stood:
-		w.tell.tell(Event{Unit: n.unit.ID, Type: EventReused})
-		return report{work: n, verdict: stands}
+	case current:
+		w.events.send(Event{Unit: n.unit.ID, Type: EventReused})
+		return report{work: n, verdict: upToDate}
 	}
 	return report{work: n, verdict: due}
 }
@@ -73,7 +73,7 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 		return false, err
 	}
 	if w.plan.BackTo > 0 && n.key != n.item.Key {
-		return false, fmt.Errorf("it reads data that is not what it was in revision %d", w.plan.BackTo)
+		return false, fmt.Errorf("its data has changed since revision %d", w.plan.BackTo)
 	}
 	if n.unit.Kind != ir.Job {
 		c, ok := w.current[n.unit.ID]
@@ -124,7 +124,7 @@ func (w *walk) resolve(ctx context.Context, n *work) error {
 		return err
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("input %s is not there, although the unit it comes from has ended", unknown[0])
+		return fmt.Errorf("input %s is missing, although its producer has finished", unknown[0])
 	}
 	n.inputs, n.key = inputs, ir.RunKey(n.unit.Digest, inputs)
 	return nil
@@ -155,7 +155,7 @@ func (w *walk) unread(ctx context.Context, n *work) error {
 	}
 	for _, f := range sortedKeys(data) {
 		if n.inputs["file:"+f] != data[f] {
-			return fmt.Errorf("%s changed while the step may have read it", f)
+			return fmt.Errorf("%s changed while the step may have been reading it", f)
 		}
 	}
 	return nil
@@ -192,7 +192,8 @@ func (w *walk) resultOf(unit string) *state.Run {
 	return w.results[unit]
 }
 
-func (w *walk) stood(unit string, r *state.Run) {
+// setResult records the current run of a unit.
+func (w *walk) setResult(unit string, r *state.Run) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.results[unit] = r
@@ -201,14 +202,14 @@ func (w *walk) stood(unit string, r *state.Run) {
 // recorded returns the run of the unit's key that the plan names, or else the current
 // one, or else the last one that is done; or nil.
 func (w *walk) recorded(ctx context.Context, n *work) (*state.Run, error) {
-	stands := w.resultOf(n.unit.ID)
+	current := w.resultOf(n.unit.ID)
 	var r *state.Run
 	var err error
 	switch {
-	case n.item.Run > 0 && (stands == nil || stands.ID != n.item.Run):
+	case n.item.Run > 0 && (current == nil || current.ID != n.item.Run):
 		r, err = w.o.Store.Run(ctx, n.item.Run)
-	case stands != nil && stands.Key == n.key && (!n.item.Action.Changes() || n.item.Unless):
-		return stands, nil
+	case current != nil && current.Key == n.key && (!n.item.Action.Changes() || n.item.Unless):
+		return current, nil
 	default:
 		r, err = w.o.Store.RunFor(ctx, n.unit.ID, n.key)
 	}
@@ -238,7 +239,7 @@ func (w *walk) intact(u *ir.Unit, r *state.Run) bool {
 // stand records that an earlier run is current for the unit, unless it is already.
 func (w *walk) stand(ctx context.Context, n *work, r *state.Run) error {
 	if r != nil {
-		w.stood(n.unit.ID, r)
+		w.setResult(n.unit.ID, r)
 	}
 	if r != nil {
 		for _, port := range sortedKeys(r.Outputs) {
@@ -295,7 +296,7 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 			}
 		}
 		if !w.o.Artifacts.Has(digest) {
-			return nil, fmt.Errorf("input %s: %w: %s of %s: plan again, and it is made again", in.Port, artifact.ErrMissing, in.From, in.Unit)
+			return nil, fmt.Errorf("input %s: %w: %s of %s: plan again to make it again", in.Port, artifact.ErrMissing, in.From, in.Unit)
 		}
 		var err error
 		if n.traits[in.Port], err = w.check(ctx, digest); err != nil {
@@ -363,7 +364,7 @@ func (w *walk) untouched(ctx context.Context, n *work) error {
 		var damaged *artifact.DamagedError
 		switch {
 		case errors.As(err, &damaged), err == nil && n.traits[port].Written(now):
-			errs = append(errs, fmt.Errorf("input %s was changed while the step ran, by this step or by another one that reads it: inputs are for reading only; copy what a step has to change", port),
+			errs = append(errs, fmt.Errorf("input %s was modified while the step ran, by this step or by another one that reads it: inputs are read-only; copy what the step must change", port),
 				w.o.Artifacts.Heal(ctx, digest))
 		case err != nil:
 			errs = append(errs, fmt.Errorf("input %s: %w", port, err))

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrMoved means that the state has changed since the plan was made.
-var ErrMoved = errors.New("the state has moved since the plan was made")
+var ErrMoved = errors.New("the state has changed since the plan was made")
 
 // A Result is the outcome of an apply.
 type Result struct {
@@ -54,12 +54,12 @@ type Audit struct {
 
 // A UnitError says why a unit failed permanently.
 type UnitError struct {
-	Unit    string
-	Attempt int
-	Err     error
-	LogTail []string // the last lines of its log
-	LogPath string   // absolute; "" if it never started
-	Stands  bool     // a service: its predecessor continues to answer
+	Unit             string
+	Attempt          int
+	Err              error
+	LogTail          []string // the last lines of its log
+	LogPath          string   // absolute; "" if it never started
+	PredecessorReady bool     // a service: its predecessor continues to answer
 }
 
 func (e *UnitError) Error() string { return fmt.Sprintf("%s: %v", e.Unit, e.Err) }
@@ -69,13 +69,13 @@ func (e *UnitError) Unwrap() error { return e.Err }
 // MarshalJSON writes the error as text.
 func (e *UnitError) MarshalJSON() ([]byte, error) {
 	return []byte(compact(struct {
-		Unit    string   `json:"unit"`
-		Attempt int      `json:"attempt,omitempty"`
-		Error   string   `json:"error"`
-		LogTail []string `json:"log_tail,omitempty"`
-		LogPath string   `json:"log,omitempty"`
-		Stands  bool     `json:"stands,omitempty"`
-	}{e.Unit, e.Attempt, e.Err.Error(), e.LogTail, e.LogPath, e.Stands})), nil
+		Unit             string   `json:"unit"`
+		Attempt          int      `json:"attempt,omitempty"`
+		Error            string   `json:"error"`
+		LogTail          []string `json:"log_tail,omitempty"`
+		LogPath          string   `json:"log,omitempty"`
+		PredecessorReady bool     `json:"stands,omitempty"`
+	}{e.Unit, e.Attempt, e.Err.Error(), e.LogTail, e.LogPath, e.PredecessorReady})), nil
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {

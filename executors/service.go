@@ -42,11 +42,11 @@ func (c *call) takeOver(ctx context.Context) error {
 		return err
 	} else if err != nil {
 		c.stuck = true
-		c.leave(&UnitError{Unit: id, Err: fmt.Errorf("it is ready, but the one before it could not be ended: %w", err)})
+		c.leave(&UnitError{Unit: id, Err: fmt.Errorf("it is ready, but the previous version could not be stopped: %w", err)})
 		return nil
 	}
-	c.tell.tell(Event{Unit: id, Type: EventDestroyed, Message: "replaced"})
-	end.Run.Outcome, end.Run.Error = state.Canceled, fmt.Sprintf("ended: replaced in revision %d", c.result.Revision)
+	c.events.send(Event{Unit: id, Type: EventDestroyed, Message: "replaced"})
+	end.Run.Outcome, end.Run.Error = state.Canceled, fmt.Sprintf("stopped: replaced in revision %d", c.result.Revision)
 	if err := c.o.Lease.Clear(ctx, end); err != nil {
 		return &stateError{err}
 	}

@@ -60,7 +60,7 @@ func TestAServiceTakesOverFromTheOneBefore(t *testing.T) {
 	if b.fake.fewest < 1 {
 		t.Error("there was a moment at which no service was ready")
 	}
-	if got := b.told("deployments/late"); got != "started ready started ready destroyed" {
+	if got := b.eventsOf("deployments/late"); got != "started ready started ready destroyed" {
 		t.Errorf("events: %s", got)
 	}
 	if res := b.mustApply(system("2")...); res.Counts != (executors.Counts{Reused: 3, Unchanged: 3}) {
@@ -76,8 +76,8 @@ func TestAServiceThatDoesNotBecomeReadyLeavesTheOneBefore(t *testing.T) {
 	bad := service("deployments/s", `{"n":2}`)
 	bad.Timeout = 30 * time.Millisecond
 	_, err := b.apply(bad)
-	if u := failure(t, err, "deployments/s"); u.Err.Error() != "was not ready within 30ms" || !u.Stands {
-		t.Errorf("error %q, and the one before stands: %t", u, u.Stands)
+	if u := failure(t, err, "deployments/s"); u.Err.Error() != "was not ready within 30ms" || !u.PredecessorReady {
+		t.Errorf("error %q, and the one before stands: %t", u, u.PredecessorReady)
 	}
 	if got := b.current("deployments/s").Handle.ID; got != first || !slices.Equal(b.fake.alive(), []string{first}) {
 		t.Errorf("recorded is %s, alive are %v, before there was %s", got, b.fake.alive(), first)
@@ -90,7 +90,7 @@ func TestNothingStandsBeforeTheFirstVersionOfAService(t *testing.T) {
 	first := service("deployments/s", `{}`)
 	first.Timeout = 30 * time.Millisecond
 	_, err := b.apply(first)
-	if u := failure(t, err, "deployments/s"); u.Stands {
+	if u := failure(t, err, "deployments/s"); u.PredecessorReady {
 		t.Errorf("a service is said to stand before %q", u)
 	}
 }
@@ -167,7 +167,7 @@ func TestAPredecessorThatCannotBeEndedIsToldAndEndedNextTime(t *testing.T) {
 	b.fake.behave["deployments/s"] = behaviour{undying: errors.New("no answer")}
 	_, err := b.apply(service("deployments/s", `{"n":2}`))
 	u := failure(t, err, "deployments/s")
-	if want := "it is ready, but the one before it could not be ended: no answer"; u.Err.Error() != want {
+	if want := "it is ready, but the previous version could not be stopped: no answer"; u.Err.Error() != want {
 		t.Errorf("error %q", u)
 	}
 	if n := len(b.fake.alive()); n != 2 {
@@ -247,7 +247,7 @@ func TestRulesAreWrittenMovedAndRemoved(t *testing.T) {
 	expect("undeclared", "")
 
 	_, err = b.apply(rules("c", "../c.rules.yml", "x"))
-	if u := failure(t, err, "slos/c"); u.Err.Error() != `"../c.rules.yml" is no name of a file of rules` {
+	if u := failure(t, err, "slos/c"); u.Err.Error() != `"../c.rules.yml" is not a file name of rules` {
 		t.Errorf("error %q", u)
 	}
 }

@@ -59,8 +59,8 @@ func TestCodeIsLaidOutOnceAndReadOnly(t *testing.T) {
 		}
 	}
 	for want, f := range map[string]ir.CodeFile{
-		`lay out code: "../x" leaves the code folder`: {Path: "../x", Digest: ir.Sum(nil)},
-		"lay out code: y: the plan lacks the blob ?":  {Path: "y", Digest: "?"},
+		`lay out code: "../x" is outside the code folder`: {Path: "../x", Digest: ir.Sum(nil)},
+		"lay out code: y: the plan has no blob ?":         {Path: "y", Digest: "?"},
 	} {
 		if _, err := l.makeCode([]ir.CodeFile{f}, blobs); errText(err) != want {
 			t.Errorf("error %v, want %s", err, want)

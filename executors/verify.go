@@ -19,8 +19,8 @@ import (
 
 // A Violation is a rule of a table's schema that its rows break.
 type Violation struct {
-	Column   string   `json:"column"`
-	Rule     string   `json:"rule"`            // "not null", "type", "min"
+	Column   string   `json:"column"`          // of keys: all of them, as "shop, day"
+	Rule     string   `json:"rule"`            // "not null", "type", "min", "keys"
 	Count    int64    `json:"count,omitempty"` // of rows; 0 for a problem of the column itself
 	Examples []string `json:"examples,omitempty"`
 	Message  string   `json:"message"` // everything in one line
@@ -37,11 +37,12 @@ func (e *ViolationError) Error() string {
 	for i, v := range e.Violations {
 		lines[i] = v.Message
 	}
-	return fmt.Sprintf("output %s breaks its schema: %s", e.Port, strings.Join(lines, "; "))
+	return fmt.Sprintf("output %s violates its schema: %s", e.Port, strings.Join(lines, "; "))
 }
 
-// VerifyFunc compares a Parquet file with its declared schema, and counts rows.
-type VerifyFunc func(ctx context.Context, path string, schema ir.Schema) ([]Violation, int64, error)
+// VerifyFunc compares a Parquet file with its declared schema and keys, and counts
+// rows.
+type VerifyFunc func(ctx context.Context, path string, schema ir.Schema, keys []string) ([]Violation, int64, error)
 
 // verifyOutput checks one output of a successful run. It returns the number of rows of a
 // table.
@@ -64,9 +65,9 @@ func verifyOutput(ctx context.Context, out ir.Output, path string, verify Verify
 
 func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (int64, error) {
 	if verify == nil {
-		return 0, fmt.Errorf("output %s is a table, and this apply has no way to verify tables", out.Port)
+		return 0, fmt.Errorf("output %s is a table, but this apply cannot verify tables", out.Port)
 	}
-	bad, rows, err := verify(ctx, path, out.Schema)
+	bad, rows, err := verify(ctx, path, out.Schema, out.Keys)
 	if err != nil {
 		return 0, fmt.Errorf("output %s: %w", out.Port, err)
 	}
@@ -88,7 +89,7 @@ func verifyModel(out ir.Output, dir string) error {
 	}
 	var got ir.Signature
 	if err := json.Unmarshal(b, &got); err != nil {
-		return fmt.Errorf("output %s: %s is no signature: %w", out.Port, path, err)
+		return fmt.Errorf("output %s: %s is not a signature: %w", out.Port, path, err)
 	}
 	if out.Signature == nil {
 		return nil
@@ -102,21 +103,21 @@ func verifyModel(out ir.Output, dir string) error {
 // compareSignatures describes the first difference, or returns "".
 func compareSignatures(want, got *ir.Signature) string {
 	if got.Task != want.Task {
-		return fmt.Sprintf("task is %q, declared is %q", got.Task, want.Task)
+		return fmt.Sprintf("task is %q, declared as %q", got.Task, want.Task)
 	}
 	for i, w := range want.Input {
 		if i >= len(got.Input) {
 			return fmt.Sprintf("input column %s is missing", w.Name)
 		}
 		if g := got.Input[i]; !sameJSON(g, w) {
-			return fmt.Sprintf("input column %d is %s, declared is %s", i+1, compact(g), compact(w))
+			return fmt.Sprintf("input column %d is %s, declared as %s", i+1, compact(g), compact(w))
 		}
 	}
 	if len(got.Input) > len(want.Input) {
 		return fmt.Sprintf("input column %s is not declared", got.Input[len(want.Input)].Name)
 	}
 	if !sameJSON(got.Output, want.Output) {
-		return fmt.Sprintf("output is %s, declared is %s", compact(got.Output), compact(want.Output))
+		return fmt.Sprintf("output is %s, declared as %s", compact(got.Output), compact(want.Output))
 	}
 	return ""
 }
@@ -154,7 +155,7 @@ func readReport(dir string) (map[string]float64, error) {
 		Metrics json.RawMessage `json:"metrics"`
 	}
 	if err := json.Unmarshal(b, &report); err != nil {
-		return nil, fmt.Errorf("%s is no JSON object: %w", path, err)
+		return nil, fmt.Errorf("%s is not a JSON object: %w", path, err)
 	}
 	if len(report.Metrics) == 0 || string(report.Metrics) == "null" {
 		return nil, nil
@@ -195,22 +196,22 @@ func parseMetrics(b []byte) (map[string]float64, error) {
 	d.UseNumber()
 	if err := d.Decode(&raw); err != nil {
 		if m := notFinite.FindSubmatch(b); m != nil {
-			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", m[1], m[2])
+			return nil, fmt.Errorf("metric %s is %s: a metric must be a finite number", m[1], m[2])
 		}
-		return nil, fmt.Errorf("metrics have to be a JSON object of numbers: %w", err)
+		return nil, fmt.Errorf("metrics must be a JSON object of numbers: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("metrics have to be one JSON object of numbers, and more follows it")
+		return nil, errors.New("metrics must be one JSON object of numbers, but more follows it")
 	}
 	metrics := make(map[string]float64, len(raw))
 	for _, name := range sortedKeys(raw) {
 		n, ok := raw[name].(json.Number)
 		if !ok {
-			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", name, brief(compact(raw[name])))
+			return nil, fmt.Errorf("metric %s is %s: a metric must be a finite number", name, brief(compact(raw[name])))
 		}
 		f, err := n.Float64()
 		if err != nil || math.IsInf(f, 0) {
-			return nil, fmt.Errorf("metric %s is %s: a metric has to be a finite number", name, brief(n.String()))
+			return nil, fmt.Errorf("metric %s is %s: a metric must be a finite number", name, brief(n.String()))
 		}
 		metrics[name] = f
 	}

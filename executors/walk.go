@@ -23,7 +23,7 @@ type walk struct {
 	plan   *planner.Plan
 	o      Options
 	layout layout
-	tell   *eventSink
+	events *eventSink
 	cancel context.CancelCauseFunc
 	began  time.Time
 	fault  atomic.Pointer[stateError] // why the walk had to stop
@@ -95,7 +95,7 @@ type verdict int
 
 const (
 	unfit    verdict = iota // examined: it cannot run
-	stands                  // examined: nothing to do
+	upToDate                // examined: nothing to do
 	due                     // examined: it has to run
 	done                    // succeeded
 	failed                  // failed permanently
@@ -109,7 +109,7 @@ const (
 
 func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	w := &walk{
-		plan: p, o: o, layout: layout{o.Dir}, tell: &eventSink{to: o.Events, now: o.Now},
+		plan: p, o: o, layout: layout{o.Dir}, events: &eventSink{to: o.Events, now: o.Now},
 		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
 		outgoing: make(chan struct{}, 64), preparers: make(chan struct{}, preparers),
 		pending: map[string][]state.Pending{}, sound: map[string]artifact.Traits{}, leases: map[string]lease{},
@@ -118,12 +118,12 @@ func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	if w.current, err = o.Store.Current(ctx); err != nil {
 		return nil, err
 	}
-	standing, err := o.Store.Standing(ctx)
+	runs, err := o.Store.CurrentRuns(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w.results = make(map[string]*state.Run, len(standing))
-	for id, r := range standing {
+	w.results = make(map[string]*state.Run, len(runs))
+	for id, r := range runs {
 		w.results[id] = &r
 	}
 	for _, m := range p.Moves {
@@ -190,7 +190,7 @@ func (w *walk) plant(ctx context.Context) error {
 			}
 			from := w.byID[in.Unit]
 			if from == nil {
-				return fmt.Errorf("the plan is damaged: %s reads from %s, which it does not hold", n.unit.ID, in.Unit)
+				return fmt.Errorf("the plan is damaged: %s reads from %s, which it does not contain", n.unit.ID, in.Unit)
 			}
 			nodes[from.node].next = append(nodes[from.node].next, i)
 		}
@@ -331,7 +331,7 @@ func (w *walk) start(ctx context.Context, n *work) {
 // A preemption is the reason to end a job that has borrowed its GPUs.
 type preemption struct{ by string }
 
-func (p *preemption) Error() string { return "preempted: its GPUs are owed to " + p.by }
+func (p *preemption) Error() string { return "preempted: its GPUs are guaranteed to " + p.by }
 
 // makeRoom handles the case that nothing runs and yet some units wait. It first ends what
 // a killed apply left of others, then what is no longer declared. Units that still do not
@@ -355,7 +355,7 @@ func (w *walk) makeRoom(ctx context.Context) bool {
 	for _, i := range w.sched.takeQueued() {
 		n := w.works[i]
 		c := w.sched.nodes[i].claim
-		err := fmt.Errorf("there is no room for it in pool %s: it waits for %s, and deployed services keep them",
+		err := fmt.Errorf("no room in pool %s: it waits for %s, which deployed services hold",
 			c.pool, partsOf(w.sched.pools[c.pool].gpus.pool, c.parts.Total()))
 		w.leave(&UnitError{Unit: n.unit.ID, Err: err})
 		n.ended, n.failed = true, true
@@ -422,7 +422,7 @@ func (w *walk) settle(ctx context.Context, r report) {
 		}
 		w.byKey[n.key] = n.node
 		w.queue(ctx, n)
-	case stands:
+	case upToDate:
 		n.ended = true
 		w.count(n, true)
 		w.free(ctx, n)
@@ -479,7 +479,7 @@ func (w *walk) block(ctx context.Context, by *work, nodes []int) {
 		w.free(ctx, w.works[i])
 		unit := w.works[i].unit.ID
 		w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: by.unit.ID})
-		w.tell.tell(Event{Unit: unit, Type: EventBlocked, By: by.unit.ID, Message: "blocked by " + by.unit.ID})
+		w.events.send(Event{Unit: unit, Type: EventBlocked, By: by.unit.ID, Message: "blocked by " + by.unit.ID})
 	}
 }
 

@@ -83,11 +83,11 @@ func (s *System) explainUndefined(f fault) diag.Diagnostic {
 		case slices.Contains(s.libraryPackages(), name):
 			d.Hint = fmt.Sprintf("import it: \"%s/%s\"", libraryName, name)
 		case name == "True" || name == "False":
-			d.Hint = "CUE writes " + strings.ToLower(name)
+			d.Hint = "in CUE, write " + strings.ToLower(name)
 		case slices.Contains(Sections, name):
-			d.Hint = fmt.Sprintf("there is no field %s in the system", name)
+			d.Hint = fmt.Sprintf("the system has no field %s", name)
 			if near := diag.Nearest(name, s.rootLabels()); near != "" {
-				d.Hint += fmt.Sprintf("; is %q meant to be it?", near)
+				d.Hint += fmt.Sprintf("; did you mean %q?", near)
 			}
 		}
 		return d
@@ -95,15 +95,15 @@ func (s *System) explainUndefined(f fault) diag.Diagnostic {
 	where := strings.Join(base, ".")
 	d.Message = fmt.Sprintf("%s has no %q", where, name)
 	if slices.Contains(Sections, base[0]) && len(base) == 1 {
-		d.Message = fmt.Sprintf("there is no entry %q in %s", name, where)
+		d.Message = fmt.Sprintf("no entry %q in %s", name, where)
 	}
 	if len(base) == 1 && slices.Contains(s.libraryPackage(base[0]), name) {
-		d.Hint = fmt.Sprintf("a field called %s hides the package here: write its name in quotes, \"%s\":, or call it something else", base[0], base[0])
+		d.Hint = fmt.Sprintf("a field called %s hides the package here: quote its name, \"%s\":, or rename it", base[0], base[0])
 		return d
 	}
 	d.Hint = diag.DidYouMean(name, s.fieldNames(base, f.path))
 	if d.Hint == "" && len(base) == 2 && slices.Contains(Sections, base[0]) {
-		d.Hint = fmt.Sprintf("what %s gives is %s.out", where, where)
+		d.Hint = fmt.Sprintf("the output of %s is %s.out", where, where)
 	}
 	return d
 }
@@ -236,7 +236,7 @@ func (s *System) explainNotAllowed(f fault) diag.Diagnostic {
 			slices.Sort(allowed)
 			d.Hint = "it has " + strings.Join(allowed, ", ")
 			if slices.Contains(allowed, "params") {
-				d.Hint += "; what the estimator takes stands under params"
+				d.Hint += "; the estimator's own parameters belong under params"
 			}
 		}
 	}
@@ -296,7 +296,7 @@ func (s *System) explainTwice(f fault) diag.Diagnostic {
 	entity := f.path[0] + "." + f.path[1]
 	d := diag.Diagnostic{
 		Message: fmt.Sprintf("%s is declared twice, as %s and as %s", entity, strings.Trim(f.arg(0), `"`), strings.Trim(f.arg(1), `"`)),
-		Hint:    "give one of them another name",
+		Hint:    "rename one of them",
 	}
 	for _, decl := range s.decls()[entity] {
 		d.Spans = append(d.Spans, s.nodeSpan(decl.label, "declared here"))
@@ -318,14 +318,14 @@ func (s *System) explainKind(f fault, port []string) diag.Diagnostic {
 		}
 	}
 	d := diag.Diagnostic{
-		Message: fmt.Sprintf("%s needs %s, and %s is %s", strings.Join(port, "."), a(want), strings.Join(ref, "."), a(got)),
+		Message: fmt.Sprintf("%s needs %s, but %s is %s", strings.Join(port, "."), a(want), strings.Join(ref, "."), a(got)),
 		Wanted:  a(want),
 		Found:   a(got),
 		Spans:   []diag.Span{at},
 	}
 	if at.File == "" {
 		d.Spans = []diag.Span{s.At("", port...)}
-		d.Message = fmt.Sprintf("%s needs %s and is bound to %s", strings.Join(port, "."), a(want), a(got))
+		d.Message = fmt.Sprintf("%s needs %s but is bound to %s", strings.Join(port, "."), a(want), a(got))
 	}
 	section := map[string]string{"model": "models", "table": "features", "endpoint": "deployments"}[want]
 	if names := s.EntityNames(section); len(names) > 0 {
@@ -370,7 +370,7 @@ func (s *System) explainColumn(f fault, port []string, column string) diag.Diagn
 	rule := f.path[len(f.path)-1]
 	switch {
 	case f.format == required && len(f.path) == 6:
-		d.Message = fmt.Sprintf("%s needs a column %q, and %s does not produce it", reader, column, producer)
+		d.Message = fmt.Sprintf("%s needs a column %q, but %s does not produce it", reader, column, producer)
 		have := names(s.Lookup(append(ref[:len(ref):len(ref)], "schema")...))
 		d.Wanted, d.Found = "a column "+column, "the columns "+strings.Join(have, ", ")
 		if near := diag.Nearest(column, have); near != "" {
@@ -379,7 +379,7 @@ func (s *System) explainColumn(f fault, port []string, column string) diag.Diagn
 			d.Hint = fmt.Sprintf("add %q to the schema of %s", column, producer)
 		}
 	case f.format == required:
-		d.Message = fmt.Sprintf("%s needs the %s of column %q, and %s does not declare it", reader, rule, column, producer)
+		d.Message = fmt.Sprintf("%s needs the %s of column %q, but %s does not declare it", reader, rule, column, producer)
 		d.Hint = fmt.Sprintf("declare `%s` for the column in %s", rule, producer)
 	default:
 		found, wanted := f.arg(0), f.arg(1)
@@ -389,7 +389,7 @@ func (s *System) explainColumn(f fault, port []string, column string) diag.Diagn
 				found, wanted = wanted, found
 			}
 		}
-		d.Message = fmt.Sprintf("%s needs the %s of column %q to be %s, and in %s it is %s", reader, rule, column, describe(wanted), producer, found)
+		d.Message = fmt.Sprintf("%s needs the %s of column %q to be %s, but in %s it is %s", reader, rule, column, describe(wanted), producer, found)
 		d.Wanted = fmt.Sprintf("%s: %s", rule, describe(wanted))
 		d.Found = fmt.Sprintf("%s: %s", rule, found)
 	}
@@ -403,13 +403,13 @@ func (s *System) explainValue(f fault) diag.Diagnostic {
 		return d
 	}
 	if f.format == conflict && len(f.user) > 1 {
-		d := diag.Diagnostic{Message: fmt.Sprintf("%s is given two values, %s and %s", field, found, wanted),
-			Hint: fmt.Sprintf("keep one of them; where one is a default that another file may change, write it as `*%s | _`", wanted)}
+		d := diag.Diagnostic{Message: fmt.Sprintf("%s has two values, %s and %s", field, found, wanted),
+			Hint: fmt.Sprintf("keep one of them; if one is a default that another file may change, write it as `*%s | _`", wanted)}
 		for _, p := range f.user {
 			d.Spans = append(d.Spans, diag.Span{Pos: p})
 		}
 		if len(f.path) == 3 && len(s.decls()[f.path[0]+"."+f.path[1]]) > 1 {
-			d.Hint += fmt.Sprintf("\nif these are to be two, give one of them another name than %s.%s", f.path[0], f.path[1])
+			d.Hint += fmt.Sprintf("\nif these are two entities, rename one of them: both are %s.%s", f.path[0], f.path[1])
 		}
 		return d
 	}
@@ -429,12 +429,12 @@ func (s *System) explainValue(f fault) diag.Diagnostic {
 		d.Spans = []diag.Span{s.At("", f.path...)}
 	}
 	if last := f.path[len(f.path)-1]; strings.HasPrefix(wanted, "{secret!") || last == "secret" && strings.HasPrefix(wanted, "{env?") {
-		d.Message = fmt.Sprintf("%s is a secret and must not stand in the system", field)
+		d.Message = fmt.Sprintf("%s is a secret and must not be in the system", field)
 		d.Wanted, d.Found = "a reference", "a literal"
 		if last != "secret" {
 			last += ": secret"
 		}
-		d.Hint = fmt.Sprintf("write `%s: env: \"NAME\"` and set NAME where tenon runs", last)
+		d.Hint = fmt.Sprintf("write `%s: env: \"NAME\"` and set NAME in the environment of tenon", last)
 		return d
 	}
 	for _, p := range f.lib {
@@ -456,7 +456,7 @@ func (s *System) explainTag(f fault) (diag.Diagnostic, bool) {
 		name, value, ok := strings.Cut(t, "=")
 		if ok && m != nil && m[2] == name {
 			return diag.Diagnostic{
-				Message: fmt.Sprintf("%s cannot be %q, which the tag %s gives it", strings.Join(f.path, "."), value, t),
+				Message: fmt.Sprintf("%s cannot be %q, the value of the tag %s", strings.Join(f.path, "."), value, t),
 				Wanted:  strings.ReplaceAll(m[1], "*", ""),
 				Found:   fmt.Sprintf("%q", value),
 				Spans:   []diag.Span{at},
@@ -497,8 +497,8 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 			if m == nil {
 				break
 			}
-			d.Spans[0].Label = "this default is not taken: another one, perhaps the library's, differs from it, or it does not fit"
-			d.Hint = fmt.Sprintf("give the default to a field of your own, `_%s: %s`, and write `%[1]s: \"\\(_%[1]s)\"` here", f.path[len(f.path)-1], m[0])
+			d.Spans[0].Label = "this default is not used: it conflicts with another one, perhaps of the library, or is not allowed"
+			d.Hint = fmt.Sprintf("put the default into a helper field, `_%s: %s`, and write `%[1]s: \"\\(_%[1]s)\"` here", f.path[len(f.path)-1], m[0])
 		}
 	case strings.Contains(message, carries):
 		_, d.Message, _ = strings.Cut(message, carries)
@@ -507,23 +507,23 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 		m := cannotFetch.FindStringSubmatch(message)
 		modulePath, _, _ := strings.Cut(m[1], "@")
 		major, _, _ := strings.Cut(m[2], ".")
-		d.Message, d.Found = fmt.Sprintf("the module %s cannot be fetched", m[1]), m[3]
+		d.Message, d.Found = fmt.Sprintf("cannot fetch the module %s", m[1]), m[3]
 		d.Spans = append(d.Spans, s.ModuleSpan(modulePath+"@"+major))
-		d.Hint = fmt.Sprintf("modules are fetched from %s, as $CUE_REGISTRY says", s.registry.from)
+		d.Hint = fmt.Sprintf("modules are fetched from %s ($CUE_REGISTRY)", s.registry.from)
 	case strings.Contains(message, "cannot find package"), strings.Contains(message, "cannot find module providing package"):
 		if m := packageName.FindStringSubmatch(message); m != nil && strings.HasPrefix(m[1], libraryName+"/") {
 			d.Message = fmt.Sprintf("the standard library has no package %q", m[1])
 			d.Hint = diag.DidYouMean(path.Base(m[1]), s.libraryPackages())
 			if slices.Contains(s.libraryPackages(), path.Base(m[1])) {
-				d.Message = "the module does not depend on the standard library " + libraryName
-				d.Hint = "`tenon init` adds it to cue.mod/module.cue"
+				d.Message = "the module does not require the standard library " + libraryName
+				d.Hint = "run `tenon init` to add it to cue.mod/module.cue"
 			}
 		} else if m != nil {
-			d.Message = fmt.Sprintf("no module that the system requires has the package %q", m[1])
-			d.Hint = "require its module under deps in cue.mod/module.cue; `cue mod get MODULE@VERSION` does"
+			d.Message = fmt.Sprintf("no required module has the package %q", m[1])
+			d.Hint = "add its module to deps in cue.mod/module.cue, for example with `cue mod get MODULE@VERSION`"
 		}
 	case strings.HasPrefix(f.format, "imported and not used"):
-		d.Hint = "remove the import; or, where a field of the same name hides it, write the field's name in quotes"
+		d.Hint = "remove the import, or quote the name of the field that hides it"
 	case strings.Contains(f.format, "no tag for"), strings.Contains(message, "not used in any file"), strings.Contains(message, "tag"):
 		d.Hint = "a tag is declared in the system as `field: string @tag(name)`, or used in a file as `@if(name)`"
 	}
@@ -562,7 +562,7 @@ func describe(c string) string {
 		{`"^/[^/]"`, `an absolute path`},
 		{`|azblob)://`, `a store such as "s3://bucket/prefix", "gs://bucket", "azblob://container" or "file:///path"`},
 		{`(:[0-9]+)?(/`, `a registry without a scheme, such as "registry.example/ml"`},
-		{`^[a-z0-9]([-a-z0-9`, `a name of Kubernetes: lower-case letters, digits and "-"`},
+		{`^[a-z0-9]([-a-z0-9`, `a Kubernetes name: lower-case letters, digits and "-"`},
 		{`:.]+/[0-9]+$`, `addresses in CIDR, such as "10.0.0.0/8"`},
 		{`^[-._a-zA-Z0-9]+$`, `letters, digits, "-", "_" and "."`},
 		{`^https?://`, `a URL that begins with https:// or http://`},

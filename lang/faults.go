@@ -84,8 +84,8 @@ func (s *System) wholeEntities() map[string]diag.List {
 		}
 		reader := p[0] + "." + p[1]
 		found[reader] = append(found[reader], diag.Diagnostic{
-			Message: fmt.Sprintf("%s is bound to the whole of %s", key, strings.Join(ref, ".")),
-			Wanted:  "what it gives",
+			Message: fmt.Sprintf("%s is bound to %s instead of its output", key, strings.Join(ref, ".")),
+			Wanted:  "the output",
 			Found:   "the entity",
 			Spans:   []diag.Span{at},
 			Hint:    fmt.Sprintf("write %s.out", strings.Join(ref, ".")),

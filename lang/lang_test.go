@@ -36,11 +36,11 @@ const small = "package x\n\nimport \"tenon.dev/tenon\"\n\ntenon.#System\nname: \
 func TestLoadSaysWhatIsWrongWithAFolder(t *testing.T) {
 	plain := folder(t, map[string]string{"file": "", "empty/.keep": "", "alone/system.cue": small})
 	for name, tt := range map[string]struct{ dir, want string }{
-		"not there":          {filepath.Join(plain, "nowhere"), "there is no folder"},
+		"not there":          {filepath.Join(plain, "nowhere"), "no such folder"},
 		"a file":             {filepath.Join(plain, "file"), "is not a folder"},
-		"no CUE":             {filepath.Join(plain, "empty"), "there is no .cue file"},
-		"no module":          {filepath.Join(plain, "alone"), "is not part of a CUE module"},
-		"another library":    {folder(t, map[string]string{"cue.mod/module.cue": moduleFile("v0.9.9"), "s.cue": small}), "this tenon carries"},
+		"no CUE":             {filepath.Join(plain, "empty"), "no .cue file"},
+		"no module":          {filepath.Join(plain, "alone"), "is not in a CUE module"},
+		"another library":    {folder(t, map[string]string{"cue.mod/module.cue": moduleFile("v0.9.9"), "s.cue": small}), "this tenon contains"},
 		"a broken module":    {folder(t, map[string]string{"cue.mod/module.cue": "module: [", "s.cue": small}), "module.cue"},
 		"two packages":       {folder(t, map[string]string{"cue.mod/module.cue": moduleFile(stdlib.Version), "s.cue": small, "t.cue": "package y\n"}), "package"},
 		"not text":           {folder(t, map[string]string{"cue.mod/module.cue": moduleFile(stdlib.Version), "s.cue": "package x\n\xff\xfe\x00"}), "s.cue"},

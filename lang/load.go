@@ -147,21 +147,21 @@ func checkFolder(shown, abs string) (root string, err error) {
 	info, err := os.Stat(abs)
 	switch {
 	case os.IsNotExist(err):
-		return fail(fmt.Sprintf("there is no folder %s", shown), "give the folder that holds the system's .cue files")
+		return fail(fmt.Sprintf("no such folder: %s", shown), "use the folder with the system's .cue files")
 	case err != nil:
-		return fail(fmt.Sprintf("the folder %s cannot be read: %v", shown, err), "")
+		return fail(fmt.Sprintf("cannot read the folder %s: %v", shown, err), "")
 	case !info.IsDir():
-		return fail(fmt.Sprintf("%s is not a folder", shown), "give the folder that holds the system's .cue files")
+		return fail(fmt.Sprintf("%s is not a folder", shown), "use the folder with the system's .cue files")
 	}
 	entries, err := os.ReadDir(abs)
 	if err != nil {
-		return fail(fmt.Sprintf("the folder %s cannot be read: %v", shown, err), "")
+		return fail(fmt.Sprintf("cannot read the folder %s: %v", shown, err), "")
 	}
 	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return filepath.Ext(e.Name()) == ".cue" && !e.IsDir() }) {
-		return fail(fmt.Sprintf("there is no .cue file in %s", here), init+" makes a small system that runs")
+		return fail(fmt.Sprintf("no .cue file in %s", here), init+" makes a small system that runs")
 	}
 	if root = moduleAbove(abs); root == "" {
-		return fail(fmt.Sprintf("%s is not part of a CUE module: no cue.mod/module.cue there or above", here),
+		return fail(fmt.Sprintf("%s is not in a CUE module: no cue.mod/module.cue in it or its parents", here),
 			init+" makes it one")
 	}
 	return root, nil

@@ -108,13 +108,13 @@ func (r *registry) ModuleVersions(ctx context.Context, path string) ([]string, e
 }
 
 // carries begins the error about a version of the library that is not embedded.
-const carries = "this tenon carries"
+const carries = "this tenon contains"
 
 func checkVersion(m module.Version) error {
 	if m.Version() == stdlib.Version {
 		return nil
 	}
-	return fmt.Errorf(carries+" %s %s, and the system asks for %s: set deps: %q: v: %q in cue.mod/module.cue",
+	return fmt.Errorf(carries+" %s %s, but the system requires %s: set deps: %q: v: %q in cue.mod/module.cue",
 		stdlib.Module, stdlib.Version, m.Version(), stdlib.Module, stdlib.Version)
 }
 

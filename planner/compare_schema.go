@@ -103,6 +103,12 @@ func diffColumns(a, b *ir.Column) []columnChange {
 	if a.Unique != b.Unique {
 		add("unique", a.Unique, b.Unique, shiftOf(a.Unique, b.Unique))
 	}
+	if a.NaN != b.NaN {
+		add("nan", a.NaN, b.NaN, shiftOf(b.NaN, a.NaN))
+	}
+	if a.JSON != b.JSON {
+		add("json", a.JSON, b.JSON, shiftOf(a.JSON, b.JSON))
+	}
 	for _, bound := range []struct {
 		name          string
 		before, after json.Number

@@ -782,20 +782,20 @@ func TestACompareTellsOfEveryUnit(t *testing.T) {
 			t.Fatalf("what is the same differs: %v", compared(c))
 		}
 		c := compare(before, after)
-		told := map[string]planner.EntityChange{}
+		changed := map[string]planner.EntityChange{}
 		for _, e := range c.Entities {
-			told[e.Entity], told[e.Was] = e, e
+			changed[e.Entity], changed[e.Was] = e, e
 		}
 		for _, u := range before.Units {
 			now := after.Unit(u.ID)
-			_, is := told[u.Entity]
+			_, is := changed[u.Entity]
 			if same := now != nil && now.Digest == u.Digest && slices.Equal(sources(now), sources(&u)); same == is {
-				t.Errorf("%s: the same is %t, told is %t: %v", u.ID, same, is, compared(c))
+				t.Errorf("%s: the same is %t, changed is %t: %v", u.ID, same, is, compared(c))
 			}
 		}
 		for _, u := range after.Units {
-			if _, is := told[u.Entity]; before.Unit(u.ID) == nil && !is {
-				t.Errorf("%s is new and not told: %v", u.ID, compared(c))
+			if _, is := changed[u.Entity]; before.Unit(u.ID) == nil && !is {
+				t.Errorf("%s is new and not changed: %v", u.ID, compared(c))
 			}
 		}
 		for _, it := range c.Impact.Items {

@@ -37,7 +37,7 @@ func (m *maker) decide(u *ir.Unit) (Item, error) {
 	if c, ok := m.current[u.ID]; ok {
 		l.current = &c
 		if becomesOther(u, c) {
-			return Item{}, fmt.Errorf("it is a %s and stands as a service: rename it, so that the service can end", u.Kind)
+			return Item{}, fmt.Errorf("it is a %s but deployed as a service: rename it, so that the service can be stopped", u.Kind)
 		}
 	}
 	var err error
@@ -54,7 +54,7 @@ func (m *maker) decide(u *ir.Unit) (Item, error) {
 	if u.Kind == ir.Job {
 		err = m.job(&item, &l)
 	} else {
-		err = m.standingUnit(&item, &l)
+		err = m.serviceOrRecord(&item, &l)
 	}
 	if err != nil {
 		return Item{}, err
@@ -116,7 +116,7 @@ func (m *maker) priorInputs(l *look) (map[string]string, error) {
 }
 
 func (m *maker) recordedRun(l *look) (*state.Run, error) {
-	if r, ok := m.standing[l.u.ID]; ok && r.Key == l.key {
+	if r, ok := m.currentRuns[l.u.ID]; ok && r.Key == l.key {
 		return &r, nil
 	}
 	r, err := m.in.State.RunFor(m.ctx, m.former(l.u.ID), l.key)
@@ -150,7 +150,7 @@ func (m *maker) job(item *Item, l *look) (err error) {
 	good := l.run != nil && len(l.fault) == 0
 	switch {
 	case m.forced[l.u.ID]:
-		item.Action, item.Reasons = Run, []Reason{{What: "asked for"}}
+		item.Action, item.Reasons = Run, []Reason{{What: "requested"}}
 	case good && len(l.unknown) == 0:
 		err = m.reuse(item, l)
 	case good:
@@ -173,9 +173,9 @@ func (m *maker) reuse(item *Item, l *look) (err error) {
 	case l.current == nil || l.current.Key != l.key:
 		item.Reasons, err = m.why(l)
 	case l.current.Run != l.run.ID: // a nondeterministic unit may have given another result
-		stands := m.standing[l.u.ID]
+		current := m.currentRuns[l.u.ID]
 		for _, o := range l.u.Outputs {
-			if before, after := stands.Outputs[o.Port], l.run.Outputs[o.Port]; before.Digest != after.Digest {
+			if before, after := current.Outputs[o.Port], l.run.Outputs[o.Port]; before.Digest != after.Digest {
 				item.Reasons = append(item.Reasons, Reason{What: "output " + o.Port, Before: describe(before), After: describe(after)})
 			}
 		}
@@ -183,8 +183,8 @@ func (m *maker) reuse(item *Item, l *look) (err error) {
 	return err
 }
 
-// standingUnit plans a service or a record.
-func (m *maker) standingUnit(item *Item, l *look) (err error) {
+// serviceOrRecord plans a service or a record.
+func (m *maker) serviceOrRecord(item *Item, l *look) (err error) {
 	dead := m.dead(l)
 	given, err := m.givenOtherwise(l)
 	if err != nil {
@@ -196,7 +196,7 @@ func (m *maker) standingUnit(item *Item, l *look) (err error) {
 		item.Action = Create
 		item.Reasons, err = m.why(l)
 	case m.forced[l.u.ID]:
-		item.Action, item.Reasons = m.again(l), []Reason{{What: "asked for"}}
+		item.Action, item.Reasons = m.again(l), []Reason{{What: "requested"}}
 	case dead != nil:
 		item.Action, item.Reasons = m.again(l), dead
 		if !same || len(l.unknown) > 0 {
@@ -283,7 +283,7 @@ func (m *maker) dead(l *look) []Reason {
 		if m.in.Inspector == nil || l.u.Kind != ir.Service {
 			return nil
 		}
-		return []Reason{{What: "it was never seen to run"}}
+		return []Reason{{What: "it never ran"}}
 	}
 	st, looked := m.statuses[l.u.ID]
 	if !looked {
@@ -291,11 +291,11 @@ func (m *maker) dead(l *look) []Reason {
 	}
 	switch {
 	case st.Phase == state.Absent && l.u.Kind == ir.Service:
-		return []Reason{{What: "it is gone: nothing runs"}}
+		return []Reason{{What: "it is gone: no process runs"}}
 	case st.Phase == state.Absent:
 		return []Reason{{What: "it is gone"}}
 	case st.Phase == state.Running && l.u.Kind == ir.Service:
-		return []Reason{{What: "it runs and is " + cmp.Or(st.Message, "not ready")}}
+		return []Reason{{What: "it runs but is " + cmp.Or(st.Message, "not ready")}}
 	case st.Phase != state.Failed:
 		return nil
 	case st.Signal != "":

@@ -104,7 +104,7 @@ func (d *FileDigests) one(ctx context.Context, path string) (string, error) {
 			return err
 		}
 		if info.IsDir() {
-			return fmt.Errorf("%s is a link to a folder: name that folder as data of its own", p)
+			return fmt.Errorf("%s is a link to a folder: declare that folder as separate data", p)
 		}
 		digest, err := d.file(ctx, p, info)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // ErrEdited means that a plan file changed after it was written.
-var ErrEdited = errors.New("plan file was changed after it was made: make it again with tenon plan --out")
+var ErrEdited = errors.New("plan file was modified after it was written: write it again with tenon plan --out")
 
 // planFile is the content of a plan file. The digest covers the bytes of the plan as they
 // are in the file.
@@ -38,7 +38,7 @@ func Write(path string, p *Plan) error {
 		return fmt.Errorf("write plan: %w", err)
 	}
 	if err := files.WriteSynced(path, append(b, '\n'), 0o600); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("write plan %s: there is no folder %s", path, filepath.Dir(path))
+		return fmt.Errorf("write plan %s: no such folder: %s", path, filepath.Dir(path))
 	} else if err != nil {
 		return fmt.Errorf("write plan: %w", err)
 	}
@@ -60,7 +60,7 @@ func Read(path string) (*Plan, error) {
 		return nil, fmt.Errorf("%s is not a plan file", path)
 	}
 	if f.Version > Version {
-		return nil, fmt.Errorf("%s: plan was made by a newer tenon (version %d, this one knows %d): upgrade tenon", path, f.Version, Version)
+		return nil, fmt.Errorf("%s: plan was written by a newer tenon (version %d, this one supports %d): upgrade tenon", path, f.Version, Version)
 	}
 	if ir.Sum(f.Plan) != f.Digest {
 		return nil, fmt.Errorf("%s: %w", path, ErrEdited)
@@ -87,7 +87,7 @@ func strictly(b []byte, to any) error {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errors.New("something follows the plan")
+		return errors.New("trailing data after the plan")
 	}
 	return nil
 }

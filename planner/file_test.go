@@ -90,7 +90,7 @@ func TestPlanFileIsRefused(t *testing.T) {
 		}
 		return bytes.Replace(good, []byte(old), []byte(new), 1)
 	}
-	const edited = "plan file was changed after it was made: make it again with tenon plan --out"
+	const edited = "plan file was modified after it was written: write it again with tenon plan --out"
 	tests := []struct {
 		name    string
 		content []byte
@@ -102,7 +102,7 @@ func TestPlanFileIsRefused(t *testing.T) {
 		{"cut off", good[:len(good)/2], edited, true},
 		{"something added", append(bytes.Clone(good), "{}"...), edited, true},
 		{"the digest removed", edit(`"digest":"sha256`, `"dugest":"sha256`), edited, true},
-		{"a newer version", edit(`"tenon_plan":1`, `"tenon_plan":4`), "plan was made by a newer tenon (version 4, this one knows 1): upgrade tenon", false},
+		{"a newer version", edit(`"tenon_plan":1`, `"tenon_plan":4`), "plan was written by a newer tenon (version 4, this one supports 1): upgrade tenon", false},
 		{"a field of another tenon", signed(t, bytes.Replace(good, []byte(`"action":"create"`), []byte(`"action":"create","if":"night"`), 1)), `unknown field "if"`, false},
 		{"another file", []byte(`{"a":1}`), "is not a plan file", false},
 		{"no file of ours at all", []byte("\x7fELF"), "is not a plan file", false},

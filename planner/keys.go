@@ -81,7 +81,7 @@ func (s Sources) incumbent(u *ir.Unit, in ir.Input) (digest string, known bool, 
 		}
 		return digest, true, nil
 	}
-	return "", false, fmt.Errorf("%s asks on port %s for an incumbent and has no candidate on port %s", u.ID, in.Port, candidatePort)
+	return "", false, fmt.Errorf("%s needs an incumbent on port %s but has no candidate on port %s", u.ID, in.Port, candidatePort)
 }
 
 // EndpointDigest represents the endpoint of a service in the run keys of the units that

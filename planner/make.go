@@ -22,7 +22,7 @@ const inspections = 16
 type State interface {
 	Meta(context.Context) (state.Meta, error)
 	Current(context.Context) (map[string]state.Current, error)
-	Standing(context.Context) (map[string]state.Run, error)
+	CurrentRuns(context.Context) (map[string]state.Run, error)
 	Estimates(context.Context) (map[string][]time.Duration, error)
 	PrepareTimes(context.Context) (map[string]time.Duration, error)
 	Unstable(context.Context) (map[string]state.Unstable, error)
@@ -128,19 +128,19 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 
 // A maker makes one plan.
 type maker struct {
-	ctx      context.Context
-	in       Inputs
-	forced   map[string]bool
-	target   string // its executor
-	entities map[string]*ir.Entity
-	moves    []ir.Move
-	was      map[string]string // old id of a moved unit or entity
-	current  map[string]state.Current
-	standing map[string]state.Run
-	unstable map[string]state.Unstable
-	statuses map[string]state.Status
-	files    map[string][]string // by unit
-	sources  Sources
+	ctx         context.Context
+	in          Inputs
+	forced      map[string]bool
+	target      string // its executor
+	entities    map[string]*ir.Entity
+	moves       []ir.Move
+	was         map[string]string // old id of a moved unit or entity
+	current     map[string]state.Current
+	currentRuns map[string]state.Run
+	unstable    map[string]state.Unstable
+	statuses    map[string]state.Status
+	files       map[string][]string // by unit
+	sources     Sources
 
 	outputs map[string]map[string]artifact.Artifact // known outputs, by unit and port
 }
@@ -164,7 +164,7 @@ func (m *maker) load(sys *ir.System) error {
 	var errs [4]error
 	var wg sync.WaitGroup
 	wg.Go(func() { m.current, errs[0] = m.in.State.Current(m.ctx) })
-	wg.Go(func() { m.standing, errs[1] = m.in.State.Standing(m.ctx) })
+	wg.Go(func() { m.currentRuns, errs[1] = m.in.State.CurrentRuns(m.ctx) })
 	wg.Go(func() { m.unstable, errs[2] = m.in.State.Unstable(m.ctx) })
 	wg.Go(func() { errs[3] = m.loadFiles(sys) })
 	wg.Wait()
@@ -313,7 +313,7 @@ func forced(sys *ir.System, names []string) (map[string]bool, error) {
 	var errs []error
 	for _, n := range names {
 		if byName[n] == nil {
-			errs = append(errs, fmt.Errorf("rerun %s: there is no such unit or entity%s", n, didYouMean(n, slices.Sorted(maps.Keys(byName)))))
+			errs = append(errs, fmt.Errorf("rerun %s: no such unit or entity%s", n, didYouMean(n, slices.Sorted(maps.Keys(byName)))))
 		}
 		for _, id := range byName[n] {
 			units[id] = true

@@ -147,13 +147,13 @@ func TestPlan(t *testing.T) {
 			"delete models/late/train: no longer declared",
 		},
 	}, {
-		name:   "asked for",
+		name:   "requested",
 		before: sys(chain()...),
 		after:  sys(chain()...),
 		rerun:  []string{"models/late", "deployments/late/serve"},
 		want: []string{
-			"run models/late/train: asked for",
-			"replace deployments/late/serve: asked for",
+			"run models/late/train: requested",
+			"replace deployments/late/serve: requested",
 			"update slos/late/rules unless same: input endpoint changes ( -> deployments/late/serve)",
 		},
 		ran: []string{"models/late/train", "deployments/late/serve"},
@@ -201,7 +201,7 @@ func TestPlan(t *testing.T) {
 		do:     func(w *world) { clear(w.statuses) },
 		after:  sys(chain()...),
 		want: []string{
-			"replace deployments/late/serve: it is gone: nothing runs",
+			"replace deployments/late/serve: it is gone: no process runs",
 			"create slos/late/rules: it is gone",
 		},
 		ran: []string{"deployments/late/serve", "slos/late/rules"},
@@ -392,10 +392,10 @@ func TestPlanRefuses(t *testing.T) {
 	}{
 		{"a cycle", sys(job("a/a/a", reads("x", "c/c/c.table")), job("b/b/b", reads("x", "a/a/a.table")), job("c/c/c", reads("x", "b/b/b.table")), job("d/d/d", reads("x", "a/a/a.table"))), nil,
 			"units form a cycle: a/a/a reads from c/c/c reads from b/b/b reads from a/a/a"},
-		{"a unit that is not there", sys(job("a/a/a", reads("x", "b/b/b.table"))), nil, "a/a/a reads from b/b/b, which is not there"},
+		{"a unit that is not there", sys(job("a/a/a", reads("x", "b/b/b.table"))), nil, "a/a/a reads from b/b/b, which does not exist"},
 		{"a port that is not there", sys(job("a/a/a", reads("x", "b/b/b.tabel")), job("b/b/b")), nil, "port tabel of b/b/b, which has no such port"},
-		{"a unit twice", sys(job("a/a/a"), job("a/a/a")), nil, "unit a/a/a is there twice"},
-		{"a rerun of nothing", sys(job("models/late/train")), []string{"models/lite"}, "rerun models/lite: there is no such unit or entity; did you mean models/late?"},
+		{"a duplicate unit twice", sys(job("a/a/a"), job("a/a/a")), nil, "unit a/a/a"},
+		{"a rerun of nothing", sys(job("models/late/train")), []string{"models/lite"}, "rerun models/lite: no such unit or entity; did you mean models/late?"},
 		{"a file that is not there", sys(job("a/a/a", files("data/on.csv"))), nil, "no file matches data/on.csv; did you mean data/one.csv?"},
 		{"an incumbent of nothing", sys(job("a/a/a", func(u *ir.Unit) { u.Inputs = []ir.Input{{Port: "i", Incumbent: true}} })), nil, "no candidate on port model"},
 	}
@@ -414,7 +414,7 @@ func TestPlanRefuses(t *testing.T) {
 func TestServiceThatBecameAJobIsRefused(t *testing.T) {
 	w := world1(t)
 	w.apply(w.plan(sys(service("a/b/c"))))
-	if _, err := w.try(sys(job("a/b/c"))); err == nil || !strings.Contains(err.Error(), "stands as a service") {
+	if _, err := w.try(sys(job("a/b/c"))); err == nil || !strings.Contains(err.Error(), "deployed as a service") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -20,9 +20,9 @@ func (m *maker) move(sys *ir.System) {
 	for _, u := range sys.Units {
 		declared[u.Entity] = true
 	}
-	current, standing := maps.Clone(m.current), maps.Clone(m.standing)
+	current, runs := maps.Clone(m.current), maps.Clone(m.currentRuns)
 	for _, mv := range sys.Moved {
-		if declared[mv.From] || stands(current, mv.To) {
+		if declared[mv.From] || isCurrent(current, mv.To) {
 			continue
 		}
 		for _, from := range slices.Sorted(maps.Keys(current)) {
@@ -37,13 +37,13 @@ func (m *maker) move(sys *ir.System) {
 			c.Unit = to
 			current[to] = c
 			delete(current, from)
-			if r, ok := standing[from]; ok {
-				standing[to] = r
-				delete(standing, from)
+			if r, ok := runs[from]; ok {
+				runs[to] = r
+				delete(runs, from)
 			}
 		}
 	}
-	m.current, m.standing = current, standing
+	m.current, m.currentRuns = current, runs
 }
 
 // moved notes a move. If the unit was just moved, the two moves become one.
@@ -58,7 +58,8 @@ func (m *maker) moved(from, to string) {
 	m.moves = append(m.moves, ir.Move{From: from, To: to})
 }
 
-func stands(current map[string]state.Current, entity string) bool {
+// isCurrent reports whether an entity has deployed units.
+func isCurrent(current map[string]state.Current, entity string) bool {
 	for id := range current {
 		if of, _ := ir.SplitID(id); of == entity {
 			return true

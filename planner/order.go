@@ -17,7 +17,7 @@ func sort(units []ir.Unit) ([]int, error) {
 	var errs []error
 	for i, u := range units {
 		if _, twice := index[u.ID]; twice {
-			errs = append(errs, fmt.Errorf("unit %s is there twice", u.ID))
+			errs = append(errs, fmt.Errorf("duplicate unit %s", u.ID))
 		}
 		index[u.ID] = i
 	}
@@ -27,7 +27,7 @@ func sort(units []ir.Unit) ([]int, error) {
 				continue
 			}
 			if i, ok := index[in.Unit]; !ok {
-				errs = append(errs, fmt.Errorf("%s reads from %s, which is not there", u.ID, in.Unit))
+				errs = append(errs, fmt.Errorf("%s reads from %s, which does not exist", u.ID, in.Unit))
 			} else if !slices.ContainsFunc(units[i].Outputs, func(o ir.Output) bool { return o.Port == in.From }) {
 				errs = append(errs, fmt.Errorf("%s reads port %s of %s, which has no such port", u.ID, in.From, in.Unit))
 			}

@@ -43,7 +43,7 @@ type Taken struct {
 }
 
 func (t Taken) String() string {
-	return fmt.Sprintf("%s: %s is taken by %s: end that one, or choose another port", t.Unit, t.Address, t.By)
+	return fmt.Sprintf("%s: %s is in use by %s: stop it, or choose another port", t.Unit, t.Address, t.By)
 }
 
 // Image returns the image in which a unit runs, by digest, or "" if its target runs none.

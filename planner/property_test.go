@@ -90,11 +90,11 @@ func TestApplyOfAPlanLeavesNothingToDo(t *testing.T) {
 						sketches[i].param = rapid.IntRange(0, 2).Draw(t, "param")
 					}
 				case 3: // an artifact is lost
-					standing, err := w.store.Standing(t.Context())
+					runs, err := w.store.CurrentRuns(t.Context())
 					if err != nil {
 						t.Fatal(err)
 					}
-					for _, r := range standing {
+					for _, r := range runs {
 						if a, ok := r.Outputs["table"]; ok && r.ID%3 == int64(i%3) {
 							w.lost[a.Digest] = true
 						}

@@ -15,7 +15,7 @@ import (
 type Past struct {
 	Revision int
 	System   *ir.System
-	Standing state.Standing // what was deployed at its end
+	Deployed state.Deployed // what was deployed at its end
 	// Moves are those of the later revisions, oldest first.
 	Moves []ir.Move
 	// Check reads an artifact and compares it with its digest. It is called for
@@ -31,7 +31,7 @@ func PlanRollback(ctx context.Context, past Past, in Inputs) (*Plan, error) {
 	m := newMaker(ctx, in)
 	p, err := m.rollback(past)
 	if err != nil {
-		return nil, fmt.Errorf("bring revision %d back: %w", past.Revision, err)
+		return nil, fmt.Errorf("roll back to revision %d: %w", past.Revision, err)
 	}
 	return p, nil
 }
@@ -62,7 +62,7 @@ func (m *maker) rollback(past Past) (*Plan, error) {
 	var lost []error
 	for _, i := range order {
 		u := &sys.Units[i]
-		item, err := m.recallUnit(u, past.Standing[u.ID], past.Check)
+		item, err := m.recallUnit(u, past.Deployed[u.ID], past.Check)
 		if err != nil {
 			lost = append(lost, fmt.Errorf("%s: %w", u.ID, err))
 			continue
@@ -81,18 +81,18 @@ func (m *maker) rollback(past Past) (*Plan, error) {
 }
 
 // recallUnit plans to restore a unit as it was deployed under that key.
-func (m *maker) recallUnit(u *ir.Unit, stood state.Stood, check func(context.Context, string) error) (Item, error) {
-	if stood.Key == "" {
-		return Item{}, errors.New("what stood of it was not recorded")
+func (m *maker) recallUnit(u *ir.Unit, deployed state.DeployedUnit, check func(context.Context, string) error) (Item, error) {
+	if deployed.Key == "" {
+		return Item{}, errors.New("its deployment was not recorded")
 	}
-	l := look{u: u, key: stood.Key}
+	l := look{u: u, key: deployed.Key}
 	if c, ok := m.current[u.ID]; ok {
 		l.current = &c
 		if becomesOther(u, c) {
-			return Item{}, fmt.Errorf("it was a %s and stands as a service: tenon destroy first", u.Kind)
+			return Item{}, fmt.Errorf("it was a %s but is deployed as a service: run tenon destroy first", u.Kind)
 		}
 	}
-	run, err := m.stood(&l, stood)
+	run, err := m.deployedRun(&l, deployed)
 	if err != nil {
 		return Item{}, err
 	}
@@ -109,24 +109,24 @@ func (m *maker) recallUnit(u *ir.Unit, stood state.Stood, check func(context.Con
 			}
 		}
 	}
-	item := Item{Unit: u.ID, Kind: u.Kind, Key: stood.Key}
+	item := Item{Unit: u.ID, Kind: u.Kind, Key: deployed.Key}
 	if u.Kind == ir.Job {
 		err = m.reuse(&item, &l)
 	} else {
-		err = m.standingUnit(&item, &l)
+		err = m.serviceOrRecord(&item, &l)
 	}
 	return item, err
 }
 
-// stood returns the run whose result was deployed.
-func (m *maker) stood(l *look, stood state.Stood) (run *state.Run, err error) {
-	if stood.Run > 0 {
-		run, err = m.in.State.Run(m.ctx, stood.Run)
+// deployedRun returns the run whose result was deployed.
+func (m *maker) deployedRun(l *look, deployed state.DeployedUnit) (run *state.Run, err error) {
+	if deployed.Run > 0 {
+		run, err = m.in.State.Run(m.ctx, deployed.Run)
 	} else {
 		run, err = m.recordedRun(l)
 	}
-	if errors.Is(err, state.ErrNotFound) || err == nil && (run == nil || run.Key != stood.Key) {
-		return nil, errors.New("its run is not recorded any more")
+	if errors.Is(err, state.ErrNotFound) || err == nil && (run == nil || run.Key != deployed.Key) {
+		return nil, errors.New("its run is no longer recorded")
 	}
 	return run, err
 }

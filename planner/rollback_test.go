@@ -19,7 +19,7 @@ func (w *world) past(s *ir.System) planner.Past {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return planner.Past{Revision: 1, System: s, Standing: state.StandingOf(current)}
+	return planner.Past{Revision: 1, System: s, Deployed: state.DeployedOf(current)}
 }
 
 func (w *world) rollback(p planner.Past) (*planner.Plan, error) {
@@ -70,26 +70,26 @@ func TestPlanRollback(t *testing.T) {
 			t.Errorf("it says it goes back to %d", p.BackTo)
 		}
 		for _, i := range p.Items {
-			if i.Action != planner.Delete && i.Key != past.Standing[i.Unit].Key {
-				t.Errorf("%s: key %s, stood under %s", i.Unit, i.Key, past.Standing[i.Unit].Key)
+			if i.Action != planner.Delete && i.Key != past.Deployed[i.Unit].Key {
+				t.Errorf("%s: key %s, stood under %s", i.Unit, i.Key, past.Deployed[i.Unit].Key)
 			}
 		}
 	})
-	t.Run("to what stands there is nothing to do", func(t *testing.T) {
+	t.Run("to the deployed revision there is nothing to do", func(t *testing.T) {
 		w, _ := applied(t)
 		p, err := w.rollback(w.past(second))
 		if err != nil || p.Changes() {
 			t.Errorf("%q, %v", lines(p), err)
 		}
 	})
-	t.Run("a dead service is made anew", func(t *testing.T) {
+	t.Run("a dead service is started again", func(t *testing.T) {
 		w, _ := applied(t)
 		clear(w.statuses)
 		p, err := w.rollback(w.past(second))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff([]string{"replace deployments/new: it is gone: nothing runs", "replace deployments/api: it is gone: nothing runs"}, lines(p)); d != "" {
+		if d := cmp.Diff([]string{"replace deployments/new: it is gone: no process runs", "replace deployments/api: it is gone: no process runs"}, lines(p)); d != "" {
 			t.Error(d)
 		}
 	})
@@ -104,17 +104,17 @@ func TestPlanRollback(t *testing.T) {
 	t.Run("all that is lost is named", func(t *testing.T) {
 		w, past := applied(t)
 		for _, unit := range []string{"sources/a", "models/m/train"} {
-			r, err := w.store.RunFor(t.Context(), unit, past.Standing[unit].Key)
+			r, err := w.store.RunFor(t.Context(), unit, past.Deployed[unit].Key)
 			if err != nil {
 				t.Fatal(err)
 			}
 			w.lost[r.Outputs["table"].Digest] = true
 		}
-		delete(past.Standing, "deployments/old")
+		delete(past.Deployed, "deployments/old")
 		_, err := w.rollback(past)
 		for _, want := range []string{
-			"bring revision 1 back: ", "sources/a: its artifact table is lost", "models/m/train: its artifact table is lost",
-			"deployments/old: what stood of it was not recorded",
+			"roll back to revision 1: ", "sources/a: its artifact table is lost", "models/m/train: its artifact table is lost",
+			"deployments/old: its deployment was not recorded",
 		} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v, want %s", err, want)
@@ -127,7 +127,7 @@ func TestPlanRollback(t *testing.T) {
 		w.apply(w.plan(batch))
 		past := w.past(batch)
 		w.apply(w.plan(sys(service("deployments/api"))))
-		if _, err := w.rollback(past); err == nil || !strings.Contains(err.Error(), "deployments/api: it was a job and stands as a service: tenon destroy first") {
+		if _, err := w.rollback(past); err == nil || !strings.Contains(err.Error(), "deployments/api: it was a job but is deployed as a service: run tenon destroy first") {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -136,7 +136,7 @@ func TestPlanRollback(t *testing.T) {
 		past := w.past(second)
 		past.Moves = []ir.Move{{From: "models/old/train", To: "models/m/train"}}
 		past.System = sys(job("models/old/train", params(`{"depth":2}`), reads("in", "sources/a.table")), job("sources/a", files("a.csv")))
-		past.Standing["models/old/train"] = past.Standing["models/m/train"]
+		past.Deployed["models/old/train"] = past.Deployed["models/m/train"]
 		p, err := w.rollback(past)
 		if err != nil {
 			t.Fatal(err)

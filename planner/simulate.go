@@ -19,7 +19,7 @@ func Simulate(ctx context.Context, before, after *ir.System, times map[string][]
 	a := &assumed{units: map[string]*ir.Unit{}, current: map[string]state.Current{}, runs: map[string]state.Run{}, first: map[string]string{}, times: times}
 	if before != nil {
 		if err := a.apply(before); err != nil {
-			return nil, fmt.Errorf("suppose: %w", err)
+			return nil, fmt.Errorf("simulate: %w", err)
 		}
 	}
 	return Make(ctx, withoutFiles(after), Inputs{State: a, Artifacts: a, Digests: a})
@@ -85,7 +85,7 @@ func (a *assumed) Meta(context.Context) (state.Meta, error) { return state.Meta{
 
 func (a *assumed) Current(context.Context) (map[string]state.Current, error) { return a.current, nil }
 
-func (a *assumed) Standing(context.Context) (map[string]state.Run, error) { return a.runs, nil }
+func (a *assumed) CurrentRuns(context.Context) (map[string]state.Run, error) { return a.runs, nil }
 
 func (a *assumed) Estimates(context.Context) (map[string][]time.Duration, error) { return a.times, nil }
 

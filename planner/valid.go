@@ -20,10 +20,10 @@ const most = 1 << 48
 // anything.
 func (p *Plan) valid() error {
 	if !filepath.IsAbs(p.Dir) {
-		return fmt.Errorf("the folder of the system, %q, is not absolute", p.Dir)
+		return fmt.Errorf("the system's folder, %q, is not absolute", p.Dir)
 	}
 	if p.System.Version != ir.Version {
-		return fmt.Errorf("version %d of the representation is not known", p.System.Version)
+		return fmt.Errorf("unknown version %d of the IR", p.System.Version)
 	}
 	var errs []error
 	for i := range p.System.Units {
@@ -52,12 +52,12 @@ func (p *Plan) validItems() error {
 	seen := map[string]bool{}
 	for _, it := range p.Items {
 		if seen[it.Unit] {
-			return fmt.Errorf("there are two items for %q", it.Unit)
+			return fmt.Errorf("duplicate item for %q", it.Unit)
 		}
 		seen[it.Unit] = true
 		u := units[it.Unit]
 		if (u == nil) != (it.Action == Delete) {
-			return fmt.Errorf("to %s %q makes no sense of what is declared", it.Action, it.Unit)
+			return fmt.Errorf("cannot %s %q as it is declared", it.Action, it.Unit)
 		}
 		if u == nil {
 			continue
@@ -68,7 +68,7 @@ func (p *Plan) validItems() error {
 		delete(missing, it.Unit)
 	}
 	for _, id := range slices.Sorted(maps.Keys(missing)) {
-		return fmt.Errorf("there is no item for %q", id)
+		return fmt.Errorf("no item for %q", id)
 	}
 	return nil
 }
@@ -87,33 +87,33 @@ func validUnit(u *ir.Unit) error {
 		}
 	}
 	if actions[u.Kind] == nil {
-		return fmt.Errorf("there is no kind %q", u.Kind)
+		return fmt.Errorf("unknown kind %q", u.Kind)
 	}
 	if err := validAmounts(u.Needs); err != nil {
 		return err
 	}
 	for _, d := range []time.Duration{u.Timeout, u.MaxAge} {
 		if d < 0 {
-			return fmt.Errorf("%s is no duration to wait for", d)
+			return fmt.Errorf("%s is not a valid duration", d)
 		}
 	}
 	seen := map[string]bool{}
 	for _, in := range u.Inputs {
 		if err := validName(in.Port); err != nil || seen[in.Port] {
-			return errors.Join(err, fmt.Errorf("input %q is not named as a port is, once", in.Port))
+			return errors.Join(err, fmt.Errorf("input %q is not a valid, unique port name", in.Port))
 		}
 		seen[in.Port] = true
 	}
 	clear(seen)
 	for _, out := range u.Outputs {
 		if err := validName(out.Port); err != nil || seen[out.Port] {
-			return errors.Join(err, fmt.Errorf("output %q is not named as a port is, once", out.Port))
+			return errors.Join(err, fmt.Errorf("output %q is not a valid, unique port name", out.Port))
 		}
 		seen[out.Port] = true
 	}
 	for _, f := range u.Code.Files {
 		if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
-			return fmt.Errorf("code file %q leaves its folder", f.Path)
+			return fmt.Errorf("code file %q is outside its folder", f.Path)
 		}
 	}
 	return nil
@@ -122,7 +122,7 @@ func validUnit(u *ir.Unit) error {
 // validName rejects anything but a single plain path element.
 func validName(s string) error {
 	if s == "" || s == "." || s == ".." || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '/' || r == '\\' }) {
-		return fmt.Errorf("%q is no name", s)
+		return fmt.Errorf("%q is not a name", s)
 	}
 	return nil
 }
@@ -135,7 +135,7 @@ func validPool(p ir.Pool) error {
 	for _, s := range p.Slices {
 		counts = append(counts, s.Count)
 		if s.Memory < 0 || s.Memory > most {
-			return fmt.Errorf("%d is no amount of a resource", s.Memory)
+			return fmt.Errorf("%d is not a valid amount of a resource", s.Memory)
 		}
 	}
 	for _, m := range p.Teams {
@@ -143,7 +143,7 @@ func validPool(p ir.Pool) error {
 	}
 	for _, n := range counts {
 		if n < 0 || n > mostDevices {
-			return fmt.Errorf("%d is no number of GPUs", n)
+			return fmt.Errorf("%d is not a valid number of GPUs", n)
 		}
 		parts += n
 	}
@@ -159,7 +159,7 @@ func validPool(p ir.Pool) error {
 func validAmounts(r ir.Resources) error {
 	for _, n := range []int64{r.MilliCPU, r.Memory, r.Disk, r.GPU, r.GPUMemory, r.Nodes} {
 		if n < 0 || n > most {
-			return fmt.Errorf("%d is no amount of a resource", n)
+			return fmt.Errorf("%d is not a valid amount of a resource", n)
 		}
 	}
 	return nil

@@ -38,7 +38,7 @@ func (m *maker) why(l *look) ([]Reason, error) {
 	}
 	out = append(append(out, read...), m.changingInputs(l)...)
 	if len(out) == 0 {
-		out = []Reason{{What: "no run of it is recorded"}}
+		out = []Reason{{What: "it has no recorded run"}}
 	}
 	return out, nil
 }

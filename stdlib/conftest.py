@@ -150,6 +150,13 @@ class Lab:
             outcome.progress = [json.loads(line) for line in lines]
         return outcome
 
+    def inside(self, component: str, **doc: Any) -> Outcome:
+        """A run in this process, which is faster. A StepError is raised."""
+        built = self.build(component, **doc)
+        main = STDLIB.joinpath(*component.split("."), "main.py")
+        tenon_step.import_file(component.replace(".", "_"), main).main(tenon_step.Step(built))
+        return Outcome(0, "", built)
+
     def ok(self, component: str, **doc: Any) -> Outcome:
         outcome = self.run(component, **doc)
         assert outcome.status == 0, outcome.log

@@ -185,7 +185,7 @@ func commandOf(t *testing.T, u ir.Unit) string {
 	return u.Code.Command[2]
 }
 
-// A filled state holds as many units as were asked for, all of which stand by a
+// A filled state has as many units as requested, all of which are current by a
 // run, and can be written to.
 func TestFillState(t *testing.T) {
 	dir := t.TempDir()
@@ -200,10 +200,10 @@ func TestFillState(t *testing.T) {
 	defer store.Close()
 	current, err := store.Current(t.Context())
 	ok(t, err)
-	standing, err := store.Standing(t.Context())
+	runs, err := store.CurrentRuns(t.Context())
 	ok(t, err)
-	if len(current) != 50 || len(standing) != 50 {
-		t.Errorf("%d units stand by %d runs, want 50", len(current), len(standing))
+	if len(current) != 50 || len(runs) != 50 {
+		t.Errorf("%d units are current and %d have a run, want 50", len(current), len(runs))
 	}
 	for i := range 50 {
 		u := recordedUnit(i)

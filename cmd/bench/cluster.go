@@ -211,7 +211,7 @@ steps: s%05d: step.#Command & {
 }
 
 // pods makes sure that so many were made since the events were deleted. The cluster
-// tells of them later than it makes them.
+// reports them later than it creates them.
 func (j *jobs) pods(ctx context.Context, n int) error {
 	for until := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
 		events, err := j.kubectl(ctx, "-n", j.namespace, "get", "events", "--field-selector", "reason=SuccessfulCreate", "-o", "name")
@@ -224,7 +224,7 @@ func (j *jobs) pods(ctx context.Context, n int) error {
 	}
 }
 
-// create is what somebody types who has the same Jobs in a file.
+// create is the command of a user who has the same Jobs in a file.
 func (j *jobs) create(ctx context.Context, n int) command {
 	var y strings.Builder
 	for i := range n {

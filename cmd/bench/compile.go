@@ -47,7 +47,7 @@ func (b *bench) measureCompile(ctx context.Context) error {
 	return nil
 }
 
-// forget removes whatever tenon may have kept of earlier compilations.
+// forget removes everything that tenon may have cached of earlier compilations.
 func (b *bench) forget(dir string) error {
 	return errors.Join(files.RemoveAll(filepath.Join(dir, ".tenon")), files.RemoveAll(b.path("cache")))
 }

@@ -17,7 +17,7 @@ import (
 type command struct {
 	dir  string
 	args []string // the program first
-	env  []string // besides the bench's own
+	env  []string // in addition to the bench's own
 	// prepare makes the run like the one before. It is not measured.
 	prepare func() error
 	// warm says that a run profits from one before by the same program, and that
@@ -122,7 +122,7 @@ func tail(out string) string {
 	return strings.Join(lines[max(0, len(lines)-8):], "\n")
 }
 
-// has is a check that the output holds a text.
+// has is a check that the output contains a text.
 func has(text string) func(string) error {
 	return func(out string) error {
 		if !strings.Contains(out, text) {
@@ -132,7 +132,7 @@ func has(text string) func(string) error {
 	}
 }
 
-// hasTimes is a check that the output holds a text so many times.
+// hasTimes is a check that the output contains a text a number of times.
 func hasTimes(text string, n int) func(string) error {
 	return func(out string) error {
 		if got := strings.Count(out, text); got != n {

@@ -6,7 +6,7 @@ import (
 )
 
 // writeNinja writes the graph of the entities for ninja: as many edges, over the
-// same data files. The number of an entity stands for its definition.
+// same data files. The number of an entity represents its definition.
 func writeNinja(dir string, all []*entity) error {
 	var b strings.Builder
 	b.WriteString("rule make\n  command = echo $number >$out\n")

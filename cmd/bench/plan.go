@@ -17,7 +17,7 @@ var planGoals = map[int]time.Duration{1000: 50 * time.Millisecond, 10_000: 300 *
 
 const planRatio = 3
 
-// measurePlan measures plans of a system that stands beside `ninja -n` of the
+// measurePlan measures plans of a deployed system, in comparison with `ninja -n` of the
 // same graph: with nothing changed, with one definition changed, and with one
 // data file changed.
 func (b *bench) measurePlan(ctx context.Context) error {
@@ -57,7 +57,7 @@ func (b *bench) measurePlan(ctx context.Context) error {
 				continue
 			}
 			b.say(c.name, n)
-			// The change is made anew before each plan; ninja then looks at the same one.
+			// Make the change again before each plan; ninja then sees the same one.
 			plan := command{args: []string{b.tenon, "plan", dir}, check: planRuns(c.runs, n), prepare: c.change, warm: true}
 			ninja := command{dir: dir, args: []string{b.ninja, "-n"}, check: ninjaRuns(c.runs)}
 			for _, warm := range []command{plan, ninja} {
@@ -104,7 +104,7 @@ func planRuns(runs, n int) func(string) error {
 	}
 }
 
-// stand makes a system that stands as it is written, for tenon and for ninja.
+// stand makes a system that is deployed as it is written, for tenon and for ninja.
 func (b *bench) stand(ctx context.Context, dir string, all []*entity) error {
 	if err := errors.Join(writeSystem(dir, all), writeNinja(dir, all)); err != nil {
 		return err

@@ -20,7 +20,7 @@ const (
 // unit, and has ten columns.
 type entity struct {
 	name   string
-	number int // stands in the query and the data, so that no two are the same
+	number int // is in the query and the data, so that no two are the same
 	reads  []*entity
 }
 
@@ -116,7 +116,7 @@ func writeSystem(dir string, all []*entity) error {
 	return f.err
 }
 
-// part writes the .cue file that holds the entity at i.
+// part writes the .cue file that contains the entity at i.
 func (f *folder) part(all []*entity, i int) {
 	i -= i % perFile
 	f.write(fmt.Sprintf("part%03d.cue", i/perFile), part(all[i:min(i+perFile, len(all))]))

@@ -94,7 +94,7 @@ func writeBatch(ctx context.Context, dir, units string, out io.Writer) (err erro
 	return err
 }
 
-// profileSelf begins the profile of this program, if one is asked for.
+// profileSelf starts the profile of this program if one is requested.
 func profileSelf() (stop func(), err error) {
 	path := os.Getenv(profileVariable)
 	if path == "" {

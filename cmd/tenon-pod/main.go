@@ -69,9 +69,9 @@ func main() {
 	flags := flag.NewFlagSet("run", flag.ExitOnError)
 	flags.StringVar(&o.url, "store", "", "`URL` of the artifact store")
 	flags.StringVar(&o.digest, "task", "", "`digest` of the task in the store")
-	flags.StringVar(&o.work, "work", pod.Work, "`folder` in which all is laid out")
-	flags.StringVar(&o.message, "message", pod.MessagePath, "`file` to which the end is written")
-	flags.DurationVar(&o.patience, "patience", 10*time.Minute, "how long a store that does not take what the program made is asked again")
+	flags.StringVar(&o.work, "work", pod.Work, "working `folder`")
+	flags.StringVar(&o.message, "message", pod.MessagePath, "`file` for the termination message")
+	flags.DurationVar(&o.patience, "patience", 10*time.Minute, "how long to retry if the store does not accept the outputs")
 	_ = flags.Parse(os.Args[2:]) // it exits
 
 	end := o.run(os.Stdout)

@@ -357,7 +357,7 @@ func TestAServiceLeavesOnlyAMessage(t *testing.T) {
 func TestAJobThatCameToItsEndDoesNotRunAgain(t *testing.T) {
 	for script, want := range map[string]pod.End{
 		"echo 42 > ../out/result": {Stored: true}, "exit 3": {ExitCode: 3, Stored: true}, "mkfifo ../out/result": {Stored: true,
-			Fault: "output result is a file: a file or a folder is expected at WORK/out/result, where the step left something else (p---------)"},
+			Fault: "output result is a file: expected a file or a folder at WORK/out/result, but the step wrote something else (p---------)"},
 	} {
 		b := newFixture(t)
 		want.Fault = strings.ReplaceAll(want.Fault, "WORK", b.work)
@@ -407,7 +407,7 @@ func TestEveryByteIsInBothLogs(t *testing.T) {
 		printf ' yet'; echo '{"done": 2}' >> ../notes/progress.jsonl`)
 	task.Fetch = []pod.Fetch{{Ref: b.put(string(data)), Path: "in/data", Name: "input data"}}
 	c := b.start(task)
-	c.eventually("it tells of progress", func() bool { _, progress := c.log(); return len(progress) == 1 })
+	c.eventually("it reports progress", func() bool { _, progress := c.log(); return len(progress) == 1 })
 	b.ok(os.WriteFile(b.at("scratch/go"), nil, 0o644))
 	c.wait().want(pod.End{Stored: true})
 	want := string(data) + "no end yet"
@@ -497,7 +497,7 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 		"no such program": {func(_ *fixture, t *pod.Task) { t.Command = []string{"no-such-program"} },
 			pod.End{ExitCode: 127, Fault: `program "no-such-program" not found in the PATH of the image (/usr/bin:/bin)`}},
 		"no program": {func(_ *fixture, t *pod.Task) { t.Command = nil },
-			pod.End{ExitCode: 126, Fault: `the task is damaged: there is no program to run`}},
+			pod.End{ExitCode: 126, Fault: `the task is damaged: no program to run`}},
 		"no folder": {func(_ *fixture, t *pod.Task) { t.Step.Code = "/no/such" },
 			pod.End{ExitCode: 126, Fault: "chdir /no/such: no such file or directory"}},
 		"an input that is missing": {func(b *fixture, t *pod.Task) {
@@ -509,12 +509,12 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 			path := filepath.Join(b.dir, "cas/sha256", h[:2], h[2:])
 			b.ok(errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, []byte("RowS"), 0o644)))
 			t.Fetch = []pod.Fetch{{Ref: ref, Path: "in/flights", Name: "input flights"}}
-		}, pod.End{ExitCode: 126, Fault: "fetch input flights: artifact " + ir.Sum([]byte("rows")) + " was changed: STORE/cas/sha256/f3/6b now has the digest " + ir.Sum([]byte("RowS"))}},
+		}, pod.End{ExitCode: 126, Fault: "fetch input flights: artifact " + ir.Sum([]byte("rows")) + " was modified: STORE/cas/sha256/f3/6b now has the digest " + ir.Sum([]byte("RowS"))}},
 		"a path out of the work folder": {func(b *fixture, t *pod.Task) {
 			t.Fetch = []pod.Fetch{{Ref: b.put("rows"), Path: "../in", Name: "input flights"}}
-		}, pod.End{ExitCode: 126, Fault: `the task is damaged: "../in" leaves the work folder`}},
+		}, pod.End{ExitCode: 126, Fault: `the task is damaged: "../in" is outside the work folder`}},
 		"a task of another version": {func(_ *fixture, t *pod.Task) { t.Step.Version = 99 },
-			pod.End{ExitCode: 126, Fault: "the task is of version 99 of the contract; this tenon-pod knows version 1"}},
+			pod.End{ExitCode: 126, Fault: "the task has version 99 of the contract, but this tenon-pod supports version 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newFixture(t)
@@ -523,7 +523,7 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 			c.want.Stored = task.Step.Version == step.Version
 			run := b.run(task)
 			c.want.Fault = strings.ReplaceAll(c.want.Fault, "STORE", b.url)
-			if strings.Contains(name, "damaged") && strings.HasPrefix(run.end().Fault, "fetch input flights: artifact "+ir.Sum([]byte("rows"))+" was changed") {
+			if strings.Contains(name, "damaged") && strings.HasPrefix(run.end().Fault, "fetch input flights: artifact "+ir.Sum([]byte("rows"))+" was modified") {
 				c.want.Fault = run.end().Fault // it names paths of the store
 			}
 			run.want(c.want)
@@ -548,7 +548,7 @@ func TestAStoreThatCannotBeUsedIsTold(t *testing.T) {
 	for name, c := range map[string]struct{ url, want string }{
 		"none":          {"", "the URL of the store"},
 		"no such":       {good + "/no/such", "/no/such"},
-		"no kind known": {"ftp://host/store", `the URL of the store "ftp://host/store" is of no kind that is known`},
+		"no kind known": {"ftp://host/store", `the URL of the store "ftp://host/store" has an unknown scheme`},
 		"without task":  {"file://" + t.TempDir(), "read the task: " + "sha256:"},
 	} {
 		if b.url = c.url; name == "none" {
@@ -593,9 +593,9 @@ func TestAPodThatIsAskedToEnd(t *testing.T) {
 		grace  time.Duration
 		want   pod.End
 	}{
-		"ends with its program":       {"echo listens; exec sleep 600", 0, pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was asked to end", Asked: true}},
+		"ends with its program":       {"echo listens; exec sleep 600", 0, pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was stopped", Asked: true}},
 		"succeeds all the same":       {"trap 'echo 42 > ../out/result; exit 0' TERM; echo listens; while :; do sleep 0.01; done", 0, pod.End{Stored: true}},
-		"kills a program after grace": {deaf, time.Millisecond, pod.End{ExitCode: 137, Signal: "SIGKILL", Fault: "the pod was asked to end", Asked: true}},
+		"kills a program after grace": {deaf, time.Millisecond, pod.End{ExitCode: 137, Signal: "SIGKILL", Fault: "the pod was stopped", Asked: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -655,7 +655,7 @@ func TestAServiceThatIsAskedToEndGoesOnForItsDrain(t *testing.T) {
 			t.Errorf("it ended after %s of a drain of %s; it said %q", time.Since(asked), c.task.Drain, c.said())
 		}
 	})
-	t.Run("unless nobody is left", func(t *testing.T) {
+	t.Run("unless nothing is left", func(t *testing.T) {
 		c := start(t, time.Hour)
 		c.ok(c.store.PutNote(t.Context(), pod.IdleNote(c.task.Name), nil))
 		c.ok(c.Process.Signal(unix.SIGTERM))
@@ -682,7 +682,7 @@ func TestAPodIsAskedToEndBeforeItsProgramRuns(t *testing.T) {
 	b.ok(err)
 	defer asks.Close()
 	b.ok(c.Process.Signal(unix.SIGTERM))
-	c.wait().want(pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was asked to end before its program ran", Asked: true})
+	c.wait().want(pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was stopped before its program started", Asked: true})
 }
 
 func TestAStoreOnS3(t *testing.T) {
@@ -716,10 +716,10 @@ func TestOutputsAreOfTheirKind(t *testing.T) {
 		kind          ir.PortKind
 		script, fault string
 	}{
-		"a folder for a table": {ir.Table, "mkdir ../out/result", "output result is a table: one Parquet file is expected at WORK/out/result, where the step left a folder"},
-		"a link":               {ir.File, "ln -s /etc/passwd ../out/result", "output result is a file: a file or a folder is expected at WORK/out/result, where the step left a link"},
+		"a folder for a table": {ir.Table, "mkdir ../out/result", "output result is a table: expected one Parquet file at WORK/out/result, but the step wrote a folder"},
+		"a link":               {ir.File, "ln -s /etc/passwd ../out/result", "output result is a file: expected a file or a folder at WORK/out/result, but the step wrote a link"},
 		"a pipe in a folder": {ir.File, "mkdir ../out/result; mkfifo ../out/result/p",
-			"store output result: digest WORK/out/result: p is a pipe: only files, folders and links within the folder are kept"},
+			"store output result: digest WORK/out/result: p is a pipe: an artifact can contain only files, folders and links within it"},
 		"metrics that are no file": {ir.File, "echo 42 > ../out/result; ln -s /dev/zero ../notes/metrics.json", "metrics: open WORK/notes/metrics.json: too many levels of symbolic links"},
 	} {
 		b := newFixture(t)
@@ -762,7 +762,7 @@ func TestAStoreThatTakesNothingIsAskedAgain(t *testing.T) {
 	c.eventually("it tells why it waits", func() bool {
 		_, progress := c.log()
 		return slices.ContainsFunc(progress, func(p step.Progress) bool {
-			return strings.HasPrefix(p.Message, "the store does not take output result, and is asked again: ")
+			return strings.HasPrefix(p.Message, "the store does not accept output result; retrying: ")
 		})
 	})
 	back()
@@ -842,7 +842,7 @@ func TestWhereTheControlGroupIs(t *testing.T) {
 			t.Errorf("%s: %d bytes of memory, want %d", name, m.peak, c.peak)
 		}
 		if _, killed := m.read(); killed != c.killed {
-			t.Errorf("%s: killed for want of memory: %v", name, killed)
+			t.Errorf("%s: killed because of memory: %v", name, killed)
 		}
 	}
 }

@@ -34,7 +34,7 @@ type program struct {
 // start fetches the inputs of the task and starts its program.
 func (r *runner) start(ctx context.Context) (*program, error) {
 	if len(r.task.Command) == 0 {
-		return nil, errors.New("the task is damaged: there is no program to run")
+		return nil, errors.New("the task is damaged: no program to run")
 	}
 	if err := r.lay(ctx); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (r *runner) follow(ctx context.Context, p *program) {
 		r.result.Fault = disk.OverQuota(wrote, r.task.Disk)
 	}
 	if r.result.Asked = asked && r.result.Status() != 0; r.result.Asked && r.result.Fault == "" {
-		r.result.Fault = "the pod was asked to end"
+		r.result.Fault = "the pod was stopped"
 	}
 }
 

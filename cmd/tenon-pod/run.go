@@ -92,7 +92,7 @@ func (r *runner) fail(ctx context.Context, err error) {
 	r.result.Finished = time.Now().UTC()
 	if r.result.Asked = ctx.Err() != nil; r.result.Asked {
 		r.ended(128 + int(unix.SIGTERM))
-		err = errors.New("the pod was asked to end before its program ran")
+		err = errors.New("the pod was stopped before its program started")
 	}
 	r.fault(err)
 	fmt.Fprintf(both{r.log, r.tail}, "tenon: %s\n", r.result.Fault)

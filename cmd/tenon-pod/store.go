@@ -33,7 +33,7 @@ func (r *runner) open(ctx context.Context) (done bool, err error) {
 		return false, fmt.Errorf("read the task: %w", err)
 	}
 	if v := r.task.Step.Version; v != step.Version {
-		return false, fmt.Errorf("the task is of version %d of the contract; this tenon-pod knows version %d", v, step.Version)
+		return false, fmt.Errorf("the task has version %d of the contract, but this tenon-pod supports version %d", v, step.Version)
 	}
 	if r.task.Kind != ir.Job {
 		return false, nil
@@ -46,7 +46,7 @@ func (r *runner) open(ctx context.Context) (done bool, err error) {
 		err = json.Unmarshal(b, &r.result)
 	}
 	if err != nil {
-		return false, fmt.Errorf("read the result of the pod before: %w", err)
+		return false, fmt.Errorf("read the result of the previous pod: %w", err)
 	}
 	return true, nil
 }
@@ -66,7 +66,7 @@ func (r *runner) keep(ctx context.Context) {
 		r.fault(err)
 	}
 	r.result.Stored = true
-	err := r.insist("the store does not take the result", func() (again bool, err error) {
+	err := r.insist("the store does not accept the result", func() (again bool, err error) {
 		b, err := json.Marshal(r.result)
 		if err == nil {
 			err = r.store.PutNote(ctx, r.note(), b)
@@ -120,7 +120,7 @@ func (r *runner) keepNotes(ctx context.Context) error {
 
 // put stores a file or a folder.
 func (r *runner) put(ctx context.Context, what, path string) (ref artifact.Ref, err error) {
-	err = r.insist("the store does not take "+what, func() (again bool, err error) {
+	err = r.insist("the store does not accept "+what, func() (again bool, err error) {
 		if ref, err = r.store.Put(ctx, path); err == nil {
 			return false, nil
 		}
@@ -149,7 +149,7 @@ func (r *runner) insist(trouble string, do func() (again bool, err error)) error
 			r.patience = 0 // for all later calls
 			return err
 		}
-		_ = r.log.Progress(step.Progress{Message: fmt.Sprintf("%s, and is asked again: %v", trouble, err)})
+		_ = r.log.Progress(step.Progress{Message: fmt.Sprintf("%s; retrying: %v", trouble, err)})
 		time.Sleep(pause)
 	}
 }

@@ -31,7 +31,7 @@ func (r *runner) lay(ctx context.Context) error {
 	at := map[string]bool{} // what to keep: true for artifacts, false for the folders above them
 	for _, f := range r.task.Fetch {
 		if !filepath.IsLocal(f.Path) {
-			return fmt.Errorf("the task is damaged: %q leaves the work folder", f.Path)
+			return fmt.Errorf("the task is damaged: %q is outside the work folder", f.Path)
 		}
 		for dir := filepath.Dir(f.Path); dir != "."; dir = filepath.Dir(dir) {
 			at[r.at(dir)] = false

@@ -33,11 +33,11 @@ import (
 )
 
 func main() {
-	logFile := flag.String("log", "", "`file` to which the program prints")
+	logFile := flag.String("log", "", "`file` for the output of the program")
 	secrets := flag.String("secrets", "", "`file` with a JSON object of variables")
-	faultFile := flag.String("fault", "", "`file` that tells why the program could not be started")
-	exitFile := flag.String("exit", "", "`file` to which the exit status is written")
-	dir := flag.String("dir", "", "`folder` in which the program runs")
+	faultFile := flag.String("fault", "", "`file` for the reason why the program could not be started")
+	exitFile := flag.String("exit", "", "`file` for the exit status")
+	dir := flag.String("dir", "", "working `folder` of the program")
 	flag.Parse()
 
 	if *exitFile != "" {
@@ -68,7 +68,7 @@ func note(name, text string) {
 
 func run(logFile, secrets, dir string, argv []string) (status int, err error) {
 	if len(argv) == 0 {
-		return pid1.ExitFault, errors.New("there is no program to run")
+		return pid1.ExitFault, errors.New("no program to run")
 	}
 	if err := pid1.Check(); err != nil {
 		return pid1.ExitFault, err
@@ -112,7 +112,7 @@ func addSecrets(env []string, name string) ([]string, error) {
 	}
 	var secrets map[string]string
 	if err := json.Unmarshal(b, &secrets); err != nil {
-		return nil, errors.New("they are no JSON object of texts") // the error would quote them
+		return nil, errors.New("they are not a JSON object of strings") // the error would quote them
 	}
 	env = slices.DeleteFunc(env, func(kv string) bool {
 		k, _, _ := strings.Cut(kv, "=")

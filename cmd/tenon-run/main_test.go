@@ -127,10 +127,10 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 		"a relative path": {[]string{"-dir", dir, "./such"}, 127, `program "./such" not found in the image`},
 		"not a program":   {[]string{plain}, 127, fmt.Sprintf("program %q cannot be executed", plain)},
 		"no known format": {[]string{garbage}, 126, fmt.Sprintf("start %q: fork/exec %s: exec format error", garbage, garbage)},
-		"nothing":         {nil, 126, "there is no program to run"},
+		"nothing":         {nil, 126, "no program to run"},
 		"no folder":       {[]string{"-dir", "/no/such", "true"}, 126, "chdir /no/such: no such file or directory"},
 		"no secrets":      {[]string{"-secrets", "/no/such", "true"}, 126, "read the secrets: open /no/such: no such file or directory"},
-		"secrets cut off": {[]string{"-secrets", secrets, "true"}, 126, "read the secrets: they are no JSON object of texts"},
+		"secrets cut off": {[]string{"-secrets", secrets, "true"}, 126, "read the secrets: they are not a JSON object of strings"},
 		"no log to open":  {[]string{"-log", "/no/such", "true"}, 126, "open the log: no such file or directory"},
 	} {
 		f := start(t, nil, c.args...)

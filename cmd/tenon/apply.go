@@ -53,7 +53,7 @@ artifacts.`,
 			case o.json && !o.yes:
 				return errUnasked
 			case !(audit >= 0 && audit <= 1):
-				return &usageError{fmt.Errorf("--audit takes a share between 0 and 1, not %v", audit)}
+				return &usageError{fmt.Errorf("--audit must be between 0 and 1, not %v", audit)}
 			}
 			p, s, err := a.prepare(ctx, folder(args), how, wait)
 			if err != nil {
@@ -61,10 +61,10 @@ artifacts.`,
 			}
 			defer func() { err = errors.Join(err, s.Release(ctx), s.Close()) }()
 			if audit > 0 && p.BackTo > 0 {
-				return &usageError{errors.New("a rollback carries only the code that it starts: audit after it, with tenon apply --audit")}
+				return &usageError{errors.New("a rollback contains only the code that it starts: run tenon apply --audit afterwards")}
 			}
 			if audit > 0 && o.detach {
-				return &usageError{errors.New("--audit compares bytes on this machine: it does not go with --detach")}
+				return &usageError{errors.New("--audit compares bytes on this machine: it cannot be used with --detach")}
 			}
 			p.Audit(audit, rand.Float64)
 			return a.carryOut(ctx, p, s, o)
@@ -145,8 +145,8 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, s *project.Session, c
 			*project.Detached
 		}{"detached", d})
 	}
-	fmt.Fprintf(a.stdout, "\n%s as revision %d: Job %s in namespace %s goes on without this machine.\n", a.paint("1;"+green, "Detached"), d.Revision, d.Job, d.Namespace)
-	fmt.Fprint(a.stdout, "  tenon logs -f    follows it\n  tenon status     tells how far it is\n  tenon cancel     ends it, in order\n")
+	fmt.Fprintf(a.stdout, "\n%s as revision %d: Job %s in namespace %s runs independently of this machine.\n", a.paint("1;"+green, "Detached"), d.Revision, d.Job, d.Namespace)
+	fmt.Fprint(a.stdout, "\n  tenon logs -f    follow its output\n  tenon status     show its progress\n  tenon cancel     stop it cleanly\n")
 	return nil
 }
 
@@ -156,7 +156,7 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 	dir, saved := target, (*planner.Plan)(nil)
 	if info, err := os.Stat(target); err == nil && info.Mode().IsRegular() {
 		if len(o.Rerun) > 0 || len(a.tags) > 0 || o.Pull {
-			return nil, nil, &usageError{errors.New("a saved plan is applied exactly: --tag, --rerun and --pull go with tenon plan")}
+			return nil, nil, &usageError{errors.New("a saved plan is applied exactly: use --tag, --rerun and --pull with tenon plan")}
 		}
 		if saved, err = planner.Read(target); err != nil {
 			return nil, nil, err
@@ -199,21 +199,21 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 }
 
 // errUnasked is the error for --json without --yes: a question would break the JSON.
-var errUnasked = &usageError{errors.New("--json asks nothing: it needs --yes")}
+var errUnasked = &usageError{errors.New("--json needs --yes: it cannot ask for confirmation")}
 
-// confirm asks on the terminal, and fails if nobody can answer.
+// confirm asks on the terminal, and fails if there is none.
 func (a *app) confirm(question string) error {
 	if !a.terminal {
-		return &usageError{errors.New("nobody is here to confirm: run it with --yes")}
+		return &usageError{errors.New("cannot ask for confirmation without a terminal: use --yes")}
 	}
-	fmt.Fprintf(a.stdout, "\n%s Only \"yes\" is taken: ", question)
+	fmt.Fprintf(a.stdout, "\n%s Type \"yes\" to confirm: ", question)
 	line, err := bufio.NewReader(a.stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	if strings.TrimSpace(line) != "yes" {
-		fmt.Fprintln(a.stdout, "Nothing was done.")
-		return errSaid
+		fmt.Fprintln(a.stdout, "Nothing was changed.")
+		return errReported
 	}
 	return nil
 }

@@ -24,13 +24,13 @@ there.`,
 				case err != nil:
 					return err
 				case done == nil:
-					_, err = fmt.Fprintln(a.stdout, "No apply is under way.")
+					_, err = fmt.Fprintln(a.stdout, "No apply is running.")
 				case !done.Killed:
-					_, err = fmt.Fprintf(a.stdout, "Revision %d is %s. tenon apply goes on from here.\n", done.Revision.Number, done.Revision.Outcome)
+					_, err = fmt.Fprintf(a.stdout, "Revision %d is %s. Run tenon apply to continue.\n", done.Revision.Number, done.Revision.Outcome)
 				case len(done.Left) == 0:
-					_, err = fmt.Fprintf(a.stdout, "Revision %d is killed. tenon apply goes on from here.\n", done.Revision.Number)
+					_, err = fmt.Fprintf(a.stdout, "Revision %d is killed. Run tenon apply to continue.\n", done.Revision.Number)
 				default:
-					err = fmt.Errorf("revision %d is killed, and no pod of it was there to end %s: tenon apply goes on from here, tenon destroy ends all", done.Revision.Number, strings.Join(done.Left, ", "))
+					err = fmt.Errorf("revision %d is killed, but it had no pod left to stop %s: run tenon apply to continue, or tenon destroy to stop everything", done.Revision.Number, strings.Join(done.Left, ", "))
 				}
 				return err
 			})

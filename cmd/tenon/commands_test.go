@@ -24,6 +24,7 @@ import (
 	_ "github.com/mattn/go-sqlite3" // the driver of states
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tenon-ml/tenon/internal/test/golden"
 	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/internal/test/registrytest"
 	"github.com/tenon-ml/tenon/stdlib"
@@ -33,6 +34,7 @@ import (
 // commands are the commands of scripts in addition to testscript's own.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exit":     cmdExit,
+	"like":     cmdLike,
 	"normal":   cmdNormal,
 	"json":     cmdJSON,
 	"events":   cmdEvents,
@@ -78,6 +80,15 @@ func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// like OUT WANT compares a file with the lines of it that matter: see the package golden.
+func cmdLike(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 2, "like OUT WANT")
+	got := ts.ReadFile(args[0])
+	if lacks := golden.Match(got, ts.ReadFile(args[1])); lacks != "" {
+		ts.Fatalf("%s is not like %s: %s\n\n%s", args[0], args[1], lacks, got)
+	}
+}
+
 // varying lists what differs between runs or machines.
 var varying = []struct {
 	pattern *regexp.Regexp
@@ -87,7 +98,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\b\w+, process \d+ on \S+`), "USER, process PID on HOST"},
 	{regexp.MustCompile(`(TOOK|\d+ms|\d+\.\ds) of cpu(, [0-9.]+ [KMG]?i?B (of memory|read|written))*`), "USED"},
 	{regexp.MustCompile(`\b(\d+m\d\ds|\d+\.\ds|\d+ms)\b`), "TOOK"},
-	{regexp.MustCompile(`at serial \d+ and is at \d+`), "at serial N and is at M"},
+	{regexp.MustCompile(`the serial was \d+ and is now \d+`), "the serial was N and is now M"},
 	{regexp.MustCompile(`in PATH \([^)]*\)`), "in PATH (...)"},
 	{regexp.MustCompile(`\bsha256:[0-9a-f]{64}\b`), "sha256:DIGEST"},
 	{regexp.MustCompile(`artifacts/[0-9a-f]{2}/[0-9a-f]{62}\b`), "artifacts/DIGEST"},

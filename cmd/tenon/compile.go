@@ -30,13 +30,13 @@ It runs nothing, contacts no cluster, and does not read the state.`,
 		Example: "  tenon compile\n  tenon compile -t env=prod --json > prod.ir.json\n  tenon compile -t target=cluster --format=manifests",
 		RunE: func(c *cobra.Command, args []string) error {
 			if asJSON && format != formats[0] {
-				return &usageError{errors.New("--json and --format do not go together")}
+				return &usageError{errors.New("--json and --format cannot be used together")}
 			}
 			if asJSON {
 				format = "ir"
 			}
 			if !slices.Contains(formats, format) {
-				return &usageError{fmt.Errorf("--format is one of %s, not %q", strings.Join(formats, ", "), format)}
+				return &usageError{fmt.Errorf("--format must be one of %s, not %q", strings.Join(formats, ", "), format)}
 			}
 			r, err := a.compile(c.Context(), folder(args))
 			if err != nil {

@@ -23,7 +23,7 @@ entities become units. docs/components.md explains both.`,
 		Example: "  tenon component new lake/kafka --kind source acme\n  tenon component test acme",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return &usageError{fmt.Errorf("there is no command component %q: see tenon component --help", args[0])}
+				return &usageError{fmt.Errorf("unknown command %q for tenon component; see tenon component --help", args[0])}
 			}
 			return nil
 		},
@@ -37,11 +37,11 @@ func componentNewCommand(a *app) *cobra.Command {
 	var asJSON bool
 	kind := "source"
 	c := &cobra.Command{
-		Use: "new PACKAGE/NAME [DIR]", Short: "Write the beginning of a component",
-		Long: `Writes a component in Python into the CUE module in DIR, which is made if there is
+		Use: "new PACKAGE/NAME [DIR]", Short: "Create a component",
+		Long: `Creates a component in Python in the CUE module in DIR, and the module if there is
 none: a definition, main.py, the lock of its environment, and an example with
-cases. It compiles and passes tenon component test as it is; change it from there.
-No file is overwritten.`,
+cases. The component compiles and passes tenon component test; edit it from there.
+Existing files are not overwritten.`,
 		Example: "  tenon component new lake/kafka acme\n  tenon component new text/tokens acme --kind feature",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
@@ -54,10 +54,10 @@ No file is overwritten.`,
 			var named bool
 			r.Package, r.Name, named = strings.Cut(args[0], "/")
 			if !named {
-				return &usageError{fmt.Errorf("a component is named PACKAGE/NAME, such as lake/kafka, not %q", args[0])}
+				return &usageError{fmt.Errorf("a component name is PACKAGE/NAME, such as lake/kafka, not %q", args[0])}
 			}
 			if _, ok := scaffold.Kinds[r.Kind]; !ok {
-				return &usageError{fmt.Errorf("--kind takes one of %s, not %q", kindNames(), kind)}
+				return &usageError{fmt.Errorf("--kind must be one of %s, not %q", kindNames(), kind)}
 			}
 			if err := errors.Join(scaffold.Valid(r.Package), scaffold.Valid(r.Name)); err != nil {
 				return &usageError{err}
@@ -80,7 +80,7 @@ No file is overwritten.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&kind, "kind", kind, "what it is: `KIND` is "+kindNames())
+	c.Flags().StringVar(&kind, "kind", kind, "`KIND` of component: "+kindNames())
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -97,20 +97,25 @@ func componentTestCommand(a *app) *cobra.Command {
 	var asJSON bool
 	parallel := min(runtime.NumCPU(), 8)
 	c := &cobra.Command{
-		Use: "test [FOLDER]...", Short: "Check that components do what every component has to",
+		Use: "test [FOLDER]...", Short: "Check components with the conformance suite",
 		Long: `Finds the components in the folders, by default in the current one, and runs the
-example of each on local processes, in folders that are removed afterwards. It
-checks that outputs are as declared, that the same inputs give the same bytes, that
-the network is not used unless that is declared, that progress is reported as the
-contract says, that secrets are in no log and no output, that bad input is refused
-in one line, what comes of empty tables and of one row, and that a run can be ended.`,
+example of each on local processes, in temporary folders. It checks that:
+
+- outputs are as declared
+- the same inputs give the same bytes
+- the network is not used unless declared
+- progress is reported as in the contract
+- no log and no output contains a secret
+- bad input is refused in one line
+- empty tables and tables of one row are handled
+- a run can be stopped`,
 		Example: "  tenon component test\n  tenon component test lake/kafka --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{"."}
 			}
 			if parallel < 1 {
-				return &usageError{fmt.Errorf("--parallel takes a number above 0, not %d", parallel)}
+				return &usageError{fmt.Errorf("--parallel must be at least 1, not %d", parallel)}
 			}
 			components, err := componenttest.Find(args...)
 			if err != nil {
@@ -140,12 +145,12 @@ in one line, what comes of empty tables and of one row, and that a run can be en
 				_, err = fmt.Fprintln(a.stdout, doc.summary(time.Since(began)))
 			}
 			if err == nil && doc.Failed > 0 {
-				err = errSaid
+				err = errReported
 			}
 			return err
 		},
 	}
-	c.Flags().IntVar(&parallel, "parallel", parallel, "test so many components at once: `N`")
+	c.Flags().IntVar(&parallel, "parallel", parallel, "test at most `N` components at a time")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -380,14 +380,14 @@ func (s *system) outcome() string {
 	services := map[string]bool{} // the tasks of deployed services
 	current, err := store.Current(ctx)
 	check(err)
-	standing, err := store.Standing(ctx)
+	runs, err := store.CurrentRuns(ctx)
 	check(err)
 	for unit, c := range current {
 		fact("%s stands: %s %s %s", unit, c.Kind, c.Definition, c.Key)
 		if c.Kind == ir.Service {
 			services[c.Handle.ID] = true
 		}
-		for port, a := range standing[unit].Outputs {
+		for port, a := range runs[unit].Outputs {
 			fact("%s has on port %s: %s, %d bytes, %d rows", unit, port, a.Digest, a.Size, a.Rows)
 		}
 		u, err := store.Unit(ctx, unit)

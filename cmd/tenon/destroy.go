@@ -67,7 +67,7 @@ delete the state folder afterwards.`,
 // confirmDestroy shows what will be destroyed, and asks for confirmation.
 func (a *app) confirmDestroy(units []string, yes, asJSON bool) error {
 	if len(units) == 0 && !asJSON {
-		fmt.Fprintln(a.stdout, "Nothing stands.")
+		fmt.Fprintln(a.stdout, "Nothing is deployed.")
 	}
 	if yes || len(units) == 0 {
 		return nil

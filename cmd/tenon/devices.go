@@ -48,11 +48,11 @@ $TENON_CDI.`,
 
 func (a *app) printDevices(devices []project.Device) error {
 	if len(devices) == 0 {
-		_, err := fmt.Fprintln(a.stdout, "No GPU was found.")
+		_, err := fmt.Fprintln(a.stdout, "No GPU found.")
 		return err
 	}
 	t := table(a.stdout)
-	fmt.Fprintln(t, "device\tmodel\tmemory\tpool\theld by")
+	fmt.Fprintln(t, "device\tmodel\tmemory\tpool\tused by")
 	for _, d := range devices {
 		memory := ""
 		if d.Memory > 0 {

@@ -32,7 +32,7 @@ The exit code is 0 if nothing differs, 1 for an error, and 2 if something differ
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			if asJSON && markdown {
-				return &usageError{errors.New("--json and --markdown do not go together")}
+				return &usageError{errors.New("--json and --markdown cannot be used together")}
 			}
 			doc, err := a.diff(ctx, dir, args)
 			if err != nil {

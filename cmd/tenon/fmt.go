@@ -22,7 +22,7 @@ func fmtCommand(a *app) *cobra.Command {
 	var check bool
 	c := &cobra.Command{
 		Use: "fmt [PATH...]", Short: "Format the .cue files of a system",
-		Long:    "Formats .cue files in place, those below a folder too, and names what it changed.",
+		Long:    "Formats .cue files in place, also those below a folder, and lists the files that it changed.",
 		Example: "  tenon fmt\n  tenon fmt --check      change nothing, exit with 1 if a file is not formatted",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -37,7 +37,7 @@ func fmtCommand(a *app) *cobra.Command {
 				changed += n
 			}
 			if check && changed > 0 {
-				return errSaid
+				return errReported
 			}
 			return nil
 		},
@@ -50,7 +50,7 @@ func (a *app) formatBelow(root string, check bool) (changed int, err error) {
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && path == root:
-			return fmt.Errorf("there is no file or folder %s", root)
+			return fmt.Errorf("no such file or folder: %s", root)
 		case err != nil:
 			return fmt.Errorf("look into %s: %w", root, err)
 		case d.IsDir() && path != root && strings.HasPrefix(d.Name(), "."):

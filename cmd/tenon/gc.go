@@ -43,7 +43,7 @@ shared artifact store, because other states may need it.`,
 				return errUnasked
 			}
 			if o.Keep.Revisions < 1 {
-				return &usageError{fmt.Errorf("--keep takes a number of revisions, at least 1, not %d", o.Keep.Revisions)}
+				return &usageError{fmt.Errorf("--keep must be at least 1, not %d", o.Keep.Revisions)}
 			}
 			if o.Keep.Models, err = modelsToKeep(keepModels); err != nil {
 				return err
@@ -64,8 +64,8 @@ shared artifact store, because other states may need it.`,
 	f.IntVar(&o.Keep.Revisions, "keep", 10, "keep the newest `N` revisions")
 	f.StringVar(&keepModels, "keep-models", "all", "keep the newest `N` versions of each model, at least 2")
 	f.Var(&olderThan, "older-than", "keep all revisions that are younger than an `AGE` such as 30d")
-	f.BoolVar(&o.Cache, "cache", false, "look into what all systems share as well")
-	f.BoolVar(&o.dry, "dry-run", false, "show what would go and remove nothing")
+	f.BoolVar(&o.Cache, "cache", false, "also remove what all systems share and no system used for 30 days")
+	f.BoolVar(&o.dry, "dry-run", false, "show what would be removed, and remove nothing")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	f.BoolVar(&o.json, "json", false, "print JSON; needs --yes or --dry-run")
 	f.DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for an apply to end")
@@ -83,7 +83,7 @@ func modelsToKeep(s string) (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 2 {
-		return 0, &usageError{fmt.Errorf("--keep-models takes all, or a number of at least 2, not %q: a plan compares a model with the one before it", s)}
+		return 0, &usageError{fmt.Errorf("--keep-models must be all or at least 2, not %q: a plan compares a model with the previous version", s)}
 	}
 	return n, nil
 }
@@ -103,7 +103,7 @@ func (d *age) Set(s string) error {
 	}
 	v, err := time.ParseDuration(s)
 	if err == nil && v < 0 {
-		err = errors.New("it is less than nothing")
+		err = errors.New("it is negative")
 	}
 	*d = age(v)
 	return err
@@ -145,7 +145,7 @@ var garbageKinds = []struct{ kind, one string }{
 
 func (a *app) printGarbage(doc *project.Garbage) error {
 	if doc.Empty() {
-		_, err := fmt.Fprintln(a.stdout, "There is nothing to remove.")
+		_, err := fmt.Fprintln(a.stdout, "Nothing to remove.")
 		return err
 	}
 	count, size := map[string]int64{}, map[string]int64{}
@@ -157,7 +157,7 @@ func (a *app) printGarbage(doc *project.Garbage) error {
 		count[g.Kind]++
 		size[g.Kind] += g.Size
 	}
-	fmt.Fprint(a.stdout, "Nothing needs these any more:\n\n")
+	fmt.Fprint(a.stdout, "These are no longer needed:\n\n")
 	t := table(a.stdout)
 	if n := len(doc.Revisions); n > 0 {
 		span := fmt.Sprintf("@%d", slices.Min(doc.Revisions))

@@ -30,7 +30,7 @@ or in the DOT language of Graphviz.`,
 			case "svg":
 				text = g.SVG()
 			default:
-				return &usageError{fmt.Errorf("--format is dot or svg, not %q", format)}
+				return &usageError{fmt.Errorf("--format must be dot or svg, not %q", format)}
 			}
 			if out == "" {
 				_, err := fmt.Fprint(a.stdout, text)

@@ -42,7 +42,7 @@ details of one.`,
 
 func (a *app) printHistory(revisions []project.Revision) error {
 	if len(revisions) == 0 {
-		_, err := fmt.Fprintln(a.stdout, "Nothing was applied yet.")
+		_, err := fmt.Fprintln(a.stdout, "Nothing has been applied yet.")
 		return err
 	}
 	t := table(a.stdout)

@@ -26,7 +26,7 @@ Images are stored in the cache folder, as an OCI layout.`,
   tenon image list`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return &usageError{fmt.Errorf("there is no command image %q: see tenon image --help", args[0])}
+				return &usageError{fmt.Errorf("unknown command %q for tenon image; see tenon image --help", args[0])}
 			}
 			return nil
 		},
@@ -161,7 +161,7 @@ func imageListCommand(a *app) *cobra.Command {
 				return a.printJSON(entries)
 			}
 			if len(entries) == 0 {
-				_, err := fmt.Fprintln(a.stdout, "No image was imported or fetched yet.")
+				_, err := fmt.Fprintln(a.stdout, "No images have been imported or fetched.")
 				return err
 			}
 			t := table(a.stdout)

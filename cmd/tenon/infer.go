@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,11 +17,14 @@ import (
 
 func inferCommand(a *app) *cobra.Command {
 	var query, format, delimiter, encoding string
-	var asJSON, noBounds bool
+	var nulls []string
+	var asJSON, bounds bool
 	c := &cobra.Command{
 		Use: "infer FILE... [--sql QUERY]", Short: "Write the column declarations of a file or a query",
 		Long: `Reads all rows of CSV, Parquet or JSON lines, or of a query over them, and prints
-the column declarations in CUE: types, nulls, bounds and values.
+the column declarations in CUE: types, nulls and values. A comment says what was taken
+for a missing value. What the rows happen to lie between becomes a rule only with
+--bounds.
 
 The name of a file in a query is its base name; NAME=FILE gives it another one.`,
 		Example: `  tenon infer data/customers.csv
@@ -34,14 +38,17 @@ The name of a file in a query is its base name; NAME=FILE gives it another one.`
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if format != "" && !slices.Contains([]string{"csv", "parquet", "json"}, format) {
-				return &usageError{fmt.Errorf("--format is csv, parquet or json, not %q", format)}
+				return &usageError{fmt.Errorf("--format must be csv, parquet or json, not %q", format)}
 			}
-			sources, err := inferSources(args, format, duck.CSV{Delimiter: delimiter, Encoding: encoding})
+			if nulls == nil {
+				nulls = defaultNulls
+			}
+			sources, err := inferSources(args, format, duck.CSV{Delimiter: delimiter, Encoding: encoding, Nulls: nulls})
 			if err != nil {
 				return err
 			}
 			if query == "" && len(sources) > 1 {
-				return &usageError{fmt.Errorf("several files need a query: --sql \"SELECT ...\"")}
+				return &usageError{fmt.Errorf("several files need a query: use --sql \"SELECT ...\"")}
 			}
 			cols, err := a.duck.Infer(c.Context(), query, sources)
 			if err != nil {
@@ -50,7 +57,7 @@ The name of a file in a query is its base name; NAME=FILE gives it another one.`
 			if asJSON {
 				return a.printJSON(cols)
 			}
-			_, err = fmt.Fprint(a.stdout, columnsAsCUE(cols, !noBounds))
+			_, err = fmt.Fprint(a.stdout, columnsAsCUE(cols, bounds, nulls))
 			return err
 		},
 	}
@@ -58,17 +65,21 @@ The name of a file in a query is its base name; NAME=FILE gives it another one.`
 	c.Flags().StringVar(&format, "format", "", "`FORMAT` of the files: csv, parquet or json (default: by their names)")
 	c.Flags().StringVar(&delimiter, "delimiter", "", "`CHARACTER` between the fields of CSV (default \",\")")
 	c.Flags().StringVar(&encoding, "encoding", "", "`ENCODING` of CSV: utf-8, latin-1, windows-1252 or utf-16")
-	c.Flags().BoolVar(&noBounds, "no-bounds", false, "leave out min and max")
+	c.Flags().StringArrayVar(&nulls, "null", nil, "a `TEXT` that is null in CSV without quotes (default: as source.#CSV)")
+	c.Flags().BoolVar(&bounds, "bounds", false, "add the least and the greatest number as min and max")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
+
+// defaultNulls are those of source.#CSV.
+var defaultNulls = []string{"", "NA", "NULL"}
 
 func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.Source, error) {
 	sources := map[string]duck.Source{}
 	for _, arg := range args {
 		name, pattern, named := strings.Cut(arg, "=")
-		if !named {
-			pattern = arg
+		if _, err := os.Stat(arg); err == nil || !named || strings.ContainsRune(name, filepath.Separator) {
+			pattern, named = arg, false // a folder may have a "=" in its name
 		}
 		files := []string{pattern}
 		info, err := os.Stat(pattern)
@@ -78,7 +89,7 @@ func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.S
 		if err != nil {
 			found, gerr := filepath.Glob(pattern)
 			if gerr != nil || len(found) == 0 {
-				return nil, fmt.Errorf("no file %s", pattern)
+				return nil, fmt.Errorf("no such file: %s", pattern)
 			}
 			files = found
 		}
@@ -94,25 +105,64 @@ func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.S
 }
 
 // columnsAsCUE formats a schema so that it can be pasted.
-func columnsAsCUE(cols []duck.Inferred, bounds bool) string {
+func columnsAsCUE(cols []duck.Inferred, bounds bool, nulls []string) string {
 	width := 0
 	for _, c := range cols {
 		width = max(width, len(label(c.Name)))
 	}
 	var b strings.Builder
 	b.WriteString("schema: {\n")
+	inFile := false
 	for _, c := range cols {
 		fmt.Fprintf(&b, "\t%s col.%s", pad(label(c.Name)+":", width+1), compiler.ColumnDefinition(c.Type))
 		if rules := rules(c.Column, bounds); rules != "" {
 			fmt.Fprintf(&b, " & {%s}", rules)
 		}
-		if c.Cast != "" {
-			fmt.Fprintf(&b, " // %s in SQL: write CAST(... AS %s)", c.DuckType, c.Cast)
+		var notes []string
+		if c.Cast != "" && !c.JSON {
+			notes = append(notes, fmt.Sprintf("%s in SQL: write CAST(... AS %s)", c.DuckType, c.Cast))
+		} else if c.Cast != "" {
+			notes = append(notes, fmt.Sprintf("%s in SQL: write CAST(to_json(...) AS VARCHAR)", c.DuckType))
+		}
+		if m := missing(c); m != "" {
+			notes = append(notes, m)
+		}
+		if len(notes) > 0 {
+			b.WriteString(" // " + strings.Join(notes, "; "))
 		}
 		b.WriteByte('\n')
+		inFile = inFile || len(c.NullTexts) > 0
 	}
 	b.WriteString("}\n")
+	switch {
+	case !slices.Equal(nulls, defaultNulls):
+		fmt.Fprintf(&b, "// Read with nulls: %s, which source.#CSV needs as well.\n", strings.ReplaceAll(fmt.Sprintf("%q", nulls), "\" \"", "\", \""))
+	case inFile:
+		b.WriteString("// Fields without quotes were taken for null: nulls of source.#CSV says which, --null here.\n")
+	}
 	return b.String()
+}
+
+// missing says what was taken for a missing value.
+func missing(c duck.Inferred) string {
+	var parts []string
+	for _, text := range slices.Sorted(maps.Keys(c.NullTexts)) {
+		name := fmt.Sprintf("%q", text)
+		if text == "" {
+			name = "empty"
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", c.NullTexts[text], name))
+	}
+	if len(parts) == 0 && c.Nulls > 0 {
+		parts = append(parts, fmt.Sprint(c.Nulls))
+	}
+	if c.NaNs > 0 {
+		parts = append(parts, fmt.Sprintf("%d NaN", c.NaNs))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "null: " + strings.Join(parts, ", ")
 }
 
 func label(name string) string {
@@ -128,6 +178,9 @@ func rules(c ir.Column, bounds bool) string {
 	var parts []string
 	if c.Nullable {
 		parts = append(parts, "nullable: true")
+	}
+	if c.JSON {
+		parts = append(parts, "json: true")
 	}
 	if c.Unique {
 		parts = append(parts, "unique: true")

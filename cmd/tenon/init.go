@@ -35,7 +35,7 @@ cue vet and CUE's language server resolve the same imports.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stdout, "  %s is known to cue vet and the language server\n", stdlib.Module)
+			fmt.Fprintf(a.stdout, "  made %s available to cue vet and the language server\n", stdlib.Module)
 			if done.Starter {
 				cd := ""
 				if dir != "." {

@@ -12,7 +12,7 @@ func logsCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "logs [UNIT]", Short: "Print the log of a unit's last run, or of a detached apply", Args: atMost(1, "one unit"), ValidArgsFunction: a.completeUnits(&dir),
 		Long: `Prints what the last run of a unit wrote to its standard output and error. Without a
-unit it prints what the last tenon apply --detach has said.`,
+unit, it prints the output of the last tenon apply --detach.`,
 		Example: "  tenon logs models/late/train\n  tenon logs deployments/api -f\n  tenon logs -f",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()

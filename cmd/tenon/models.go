@@ -16,7 +16,7 @@ func modelsCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "models [DIR]", Short: "List the registered models and their versions", Args: atMost(1, "one folder"),
 		Long: `Lists every version of every model that passed its gates, newest first, with the
-metrics it was registered with. "*" marks the version that stands.`,
+metrics it was registered with. "*" marks the deployed version.`,
 		Example: "  tenon models\n  tenon models --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()

@@ -21,7 +21,7 @@ func planCommand(a *app) *cobra.Command {
 reason, and how long it took before.
 
 Actions: run, reuse (jobs); create, update, replace, delete, none (services and
-records). "run?" means run unless its inputs come out the same.`,
+records). "run?" means run unless its inputs turn out unchanged.`,
 		Example: `  tenon plan
   tenon plan -t env=prod --out prod.plan && tenon apply prod.plan
   tenon plan --detailed-exitcode     0 nothing to do, 1 error, 2 changes
@@ -83,7 +83,7 @@ func (a *app) writePlan(p *planner.Plan, out string, quiet bool) error {
 	if err := planner.Write(out, p); err != nil || quiet {
 		return err
 	}
-	_, err := fmt.Fprintf(a.stdout, "\nThe plan is in %s. Apply exactly this with: tenon apply %s\n", out, out)
+	_, err := fmt.Fprintf(a.stdout, "\nSaved the plan to %s. Apply exactly this plan with: tenon apply %s\n", out, out)
 	return err
 }
 

@@ -85,7 +85,7 @@ func (s *system) said(out string, ok, well bool, texts ...string) {
 }
 
 func (s *system) takes(port int) string {
-	return fmt.Sprintf("port %d of 127.0.0.1 is taken by deployments/api of %s", port, s.dir)
+	return fmt.Sprintf("port %d of 127.0.0.1 is in use by deployments/api of %s", port, s.dir)
 }
 
 // Of two systems with one address that are applied at once, one becomes ready, and the
@@ -150,7 +150,7 @@ func TestAPlanNamesWhoHasAnAddress(t *testing.T) {
 
 	for host, free := range map[string]bool{"127.0.0.1": false, "0.0.0.0": false, "localhost": false, "127.0.0.2": true} {
 		other := newListening(t, "other", host, port)
-		taken := fmt.Sprintf("deployments/other: port %d of %s is taken by deployments/api of %s", port, host, owner.dir)
+		taken := fmt.Sprintf("deployments/other: port %d of %s is in use by deployments/api of %s", port, host, owner.dir)
 		out, err := other.tenon([]string{"plan"})
 		if other.said(out, err == nil, true); strings.Contains(out, taken) == free {
 			t.Errorf("%s: plan says:\n%s", host, out)
@@ -187,7 +187,7 @@ func TestAPlanNamesWhoHasAnAddress(t *testing.T) {
 	defer stranger.Close()
 	at := stranger.Addr().(*net.TCPAddr).Port
 	other := newListening(t, "other", "127.0.0.1", at)
-	process := fmt.Sprintf("port %d of 127.0.0.1 is taken by process %d (", at, syscall.Getpid())
+	process := fmt.Sprintf("port %d of 127.0.0.1 is in use by process %d (", at, syscall.Getpid())
 	out, err = other.tenon([]string{"plan"})
 	other.said(out, err == nil, true, process)
 	other.applies(false, "nothing was done", process)
@@ -211,7 +211,7 @@ func TestServicesOfASystemChangeTheirAddresses(t *testing.T) {
 	at(1, 2)
 	s.applies(true, "2 updated")
 	at(2, 1)
-	s.applies(false, "nothing was done", fmt.Sprintf("port %d of 127.0.0.1 is taken by deployments/b of %s", ports[2], s.dir))
+	s.applies(false, "nothing was done", fmt.Sprintf("port %d of 127.0.0.1 is in use by deployments/b of %s", ports[2], s.dir))
 	at(0, 1)
 	s.applies(true, "2 updated")
 }

@@ -15,11 +15,12 @@ func rbacCommand(a *app) *cobra.Command {
 	var namespace, name string
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "rbac", Short: "Print the rights that tenon needs in a namespace of a cluster", Args: cobra.NoArgs,
-		Long: `Prints a service account, a role with what tenon does in a namespace and no more,
-and what binds the two, in YAML.
+		Use: "rbac", Short: "Print the permissions that tenon needs in a namespace of a cluster", Args: cobra.NoArgs,
+		Long: `Prints, as YAML, a service account, a role with exactly the permissions that tenon
+needs in a namespace, and the binding of the two.
 
-Nothing is sent to a cluster. The pods that tenon starts have none of these rights.`,
+Nothing is sent to a cluster. The pods that tenon starts have none of these
+permissions.`,
 		Example: "  tenon rbac --namespace ml | kubectl apply -f -\n  tenon rbac --namespace ml --json",
 		RunE: func(*cobra.Command, []string) error {
 			objects, err := project.Rights(namespace, name)

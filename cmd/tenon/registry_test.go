@@ -180,13 +180,13 @@ func TestImagesOfARegistry(t *testing.T) {
 
 	// The error for a user without access includes the remedy.
 	for _, command := range []string{"plan", "apply --yes"} {
-		l.refused(l.as("bob"), command, "the image of steps/tool", "refuses the credentials that are kept for it", "docker login "+l.registry.Host)
+		l.refused(l.as("bob"), command, "the image of steps/tool", "rejects the stored credentials", "docker login "+l.registry.Host)
 	}
 	var plan struct{ Images map[string]string }
 	if err := json.Unmarshal([]byte(l.must("plan --json")), &plan); err != nil || len(plan.Images) != 1 || plan.Images[ref] != first {
 		t.Errorf("the plan has the images %v, %v, want %s", plan.Images, err, first)
 	}
-	l.refused(l.as("bob"), "apply --yes", "load the image", "refuses the credentials", "docker login "+l.registry.Host) // for a layer
+	l.refused(l.as("bob"), "apply --yes", "load the image", "rejects the stored credentials", "docker login "+l.registry.Host) // for a layer
 	l.must("apply --yes", "1 ran")
 	l.wrote("one")
 	l.must("show steps/tool", ref+"  "+digestOf(first))
@@ -196,7 +196,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	if out, err := l.tenon([]string{"plan", "--detailed-exitcode"}, l.as("bob")...); err != nil {
 		t.Errorf("there is something to do, or to ask: %v\n%s", err, out)
 	}
-	l.refused(l.as("bob"), "plan --pull", "refuses the credentials")
+	l.refused(l.as("bob"), "plan --pull", "rejects the stored credentials")
 	l.must("plan --rerun steps/tool --out saved.plan")
 	second := l.push("acme/tool:1", "two")
 	l.must("plan --detailed-exitcode", "Nothing to do")
@@ -205,7 +205,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	l.must("plan", "1 to run", moved)
 
 	// A saved plan has its own images.
-	l.refused(l.env, "apply --yes --pull saved.plan", "--pull go with tenon plan")
+	l.refused(l.env, "apply --yes --pull saved.plan", "--pull with tenon plan")
 	l.must("apply --yes saved.plan", "1 ran")
 	l.wrote("one")
 	l.must("apply --yes --pull", moved, "1 ran")
@@ -228,8 +228,8 @@ func TestImagesOfARegistry(t *testing.T) {
 	l.uses(l.ref("acme/gone:1"))
 	l.must("plan --out gone.plan", "1 to run")
 	l.drop("acme/gone")
-	l.refused(l.env, "apply --yes gone.plan", "there is no image "+gone+" (any more)", "--pull")
-	l.refused(l.env, "apply --yes --pull", "there is no image "+l.ref("acme/gone:1"), "tenon image import")
+	l.refused(l.env, "apply --yes gone.plan", "image "+gone+" no longer exists", "--pull")
+	l.refused(l.env, "apply --yes --pull", "image "+l.ref("acme/gone:1")+" does not exist", "tenon image import")
 	l.wrote("two")
 
 	// The image was removed from the registry, but is cached here.
@@ -238,7 +238,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	l.registry.Stop()
 	l.must("apply --yes --rerun steps/tool", "1 ran")
 	l.wrote("two")
-	l.refused(l.env, "plan --pull", "no way to "+l.registry.Host, "hosts.toml")
+	l.refused(l.env, "plan --pull", "cannot reach "+l.registry.Host, "hosts.toml")
 
 	// At the end nothing of it is left.
 	if left := l.images(l.age()); len(left) < 2 {

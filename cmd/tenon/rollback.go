@@ -16,13 +16,13 @@ func rollbackCommand(a *app) *cobra.Command {
 	var wait time.Duration
 	c := &cobra.Command{
 		Use: "rollback [@N]", Short: "Restore the system as it was after a revision", Args: atMost(1, "one revision, such as @3"),
-		Long: `Brings back what stood at the end of a revision: every result, model, service and
-rule file, as one act, from what is recorded. Nothing is trained again, the sources
-are not read, and data may have changed or be gone. It is shown as a plan first,
-and is a new revision afterwards.
+		Long: `Restores everything that was deployed at the end of a revision: results, models,
+services and rule files. It uses only what is recorded: nothing is trained again,
+no source is read, and data may have changed or been deleted. It shows a plan
+first, and creates a new revision.
 
-Without a revision it is the one before. The sources of the system are not touched:
-the next tenon apply goes forward again unless they are brought back as well.`,
+The default is the previous revision. The sources of the system do not change:
+restore them as well, or the next tenon apply deploys them again.`,
 		Example: `  tenon rollback
   tenon rollback @3
   tenon rollback @3 --out back.plan     only the plan, for tenon apply back.plan`,
@@ -56,7 +56,7 @@ the next tenon apply goes forward again unless they are brought back as well.`,
 					return err
 				}
 				if !o.json {
-					fmt.Fprintf(a.stdout, "Back to @%d of %s\n", r.Number, r.Started.Local().Format(time.DateTime))
+					fmt.Fprintf(a.stdout, "Rollback to @%d of %s\n", r.Number, r.Started.Local().Format(time.DateTime))
 				}
 				if out != "" {
 					if !o.json {

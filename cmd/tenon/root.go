@@ -58,8 +58,8 @@ const (
 // errChanges makes a command exit with exitChanges, without a message.
 var errChanges = errors.New("there are changes")
 
-// errSaid makes a command exit with exitError, without another message.
-var errSaid = errors.New("said already")
+// errReported makes a command exit with exitError, without another message.
+var errReported = errors.New("already reported")
 
 // errStopped is the cause of a context that was canceled by an interrupt.
 var errStopped = errors.New("interrupted")
@@ -109,7 +109,7 @@ func noCommand(root *cobra.Command, name string) error {
 	if hint == "" {
 		hint = "see tenon --help"
 	}
-	return &usageError{fmt.Errorf("there is no command %q: %s", name, hint)}
+	return &usageError{fmt.Errorf("unknown command %q: %s", name, hint)}
 }
 
 // watchSignals makes a first interrupt end everything in an orderly way, and a second one
@@ -120,7 +120,7 @@ func (a *app) watchSignals() {
 	go func() {
 		<-signals
 		if leave := a.leave.Load(); leave == nil || !(*leave)() {
-			fmt.Fprintln(a.stderr, "tenon: stopping; interrupt again to stop now")
+			fmt.Fprintln(a.stderr, "tenon: stopping; interrupt again to stop immediately")
 		}
 		a.stop(errStopped)
 		<-signals
@@ -144,7 +144,7 @@ func (a *app) exitCode(err error) int {
 		return exitAgain
 	case errors.Is(err, errStopped):
 		return exitStopped
-	case errors.Is(err, errSaid):
+	case errors.Is(err, errReported):
 		return exitError
 	case errors.As(err, &faults):
 		_ = printFaults(a.stderr, faults, a.style())
@@ -156,7 +156,7 @@ func (a *app) exitCode(err error) int {
 		fmt.Fprintf(a.stderr, "tenon: %v\n", err)
 		return exitUsage
 	}
-	fmt.Fprintf(a.stderr, "tenon: %v%s\n", err, a.wayOut(err))
+	fmt.Fprintf(a.stderr, "tenon: %v%s\n", err, a.remedy(err))
 	return exitError
 }
 
@@ -175,23 +175,23 @@ func withFlags(e *project.DetachError) error {
 	return out
 }
 
-// wayOut returns the flag that helps against an error of the engine, or "".
-func (a *app) wayOut(err error) string {
+// remedy returns the flag that helps against an error of the engine, or "".
+func (a *app) remedy(err error) string {
 	var setting *project.SettingError
 	var held *state.HeldError
 	var refused *state.AccessError
 	var elsewhere *state.ElsewhereError
 	switch {
 	case errors.As(err, &setting) && setting.Setting == project.ArtifactsSetting:
-		return "; if it was detached, --artifacts names the store that has it"
+		return "; if the apply was detached, name its store with --artifacts"
 	case errors.As(err, &setting):
-		return ": give it a state of its own with --state, or destroy the other first"
+		return ": use another state with --state, or destroy that system first"
 	case errors.As(err, &held):
-		return "; --lock-timeout 10m waits for it"
+		return "; use --lock-timeout 10m to wait for it"
 	case errors.As(err, &refused) && !state.IsURL(a.stateAt()):
-		return "; --state FOLDER keeps it elsewhere"
+		return "; use --state FOLDER to keep it elsewhere"
 	case errors.As(err, &elsewhere):
-		return ": name that one with --state, or apply the system in a folder of its own"
+		return ": name that state with --state, or apply the system in a separate folder"
 	}
 	return ""
 }
@@ -231,7 +231,7 @@ what already exists, shows a plan, and applies it.`,
 		var invalid *pflag.InvalidValueError
 		if errors.As(err, &invalid) {
 			what := map[string]string{"int": "a number", "float64": "a number", "duration": "a duration such as 30s", "age": "an age such as 30d"}[invalid.GetFlag().Value.Type()]
-			err = fmt.Errorf("--%s takes %s, not %q", invalid.GetFlag().Name, cmp.Or(what, "something else"), invalid.GetValue())
+			err = fmt.Errorf("--%s must be %s, not %q", invalid.GetFlag().Name, cmp.Or(what, "something else"), invalid.GetValue())
 		}
 		return &usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
@@ -279,7 +279,7 @@ func (a *app) stateAt() string { return cmp.Or(a.state, os.Getenv("TENON_STATE")
 func atMost(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) > n {
-			return &usageError{fmt.Errorf("tenon %s takes %s, and was given %s; see tenon %[1]s --help", c.Name(), what, plural(int64(len(args)), "argument"))}
+			return &usageError{fmt.Errorf("tenon %s takes %s, but got %s; see tenon %[1]s --help", c.Name(), what, plural(int64(len(args)), "argument"))}
 		}
 		return nil
 	}
@@ -288,7 +288,7 @@ func atMost(n int, what string) cobra.PositionalArgs {
 // oneUnit requires the name of one unit.
 func oneUnit(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return &usageError{fmt.Errorf("tenon %s takes one unit, such as models/late/train, and was given %s; see tenon %[1]s --help", c.Name(), plural(int64(len(args)), "argument"))}
+		return &usageError{fmt.Errorf("tenon %s takes one unit, such as models/late/train, but got %s; see tenon %[1]s --help", c.Name(), plural(int64(len(args)), "argument"))}
 	}
 	return nil
 }
@@ -296,7 +296,7 @@ func oneUnit(c *cobra.Command, args []string) error {
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use: "help [COMMAND]", Short: "Help about a command",
-		Long:    "Explains tenon, or the command that is named. tenon COMMAND --help says the same.",
+		Long:    "Shows the help of tenon or of one command, like tenon COMMAND --help.",
 		Example: "  tenon help\n  tenon help plan",
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, _, err := root.Find(args)

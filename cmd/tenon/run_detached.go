@@ -38,7 +38,7 @@ func runDetachedCommand(a *app) *cobra.Command {
 			defer func() { err = errors.Join(err, run.Close()) }()
 			leave := func() bool {
 				if run.Leave(ctx) {
-					fmt.Fprintln(a.stderr, "tenon: this pod ends; another one goes on")
+					fmt.Fprintln(a.stderr, "tenon: this pod is stopping; another one will continue")
 					os.Exit(exitStopped)
 				}
 				return false
@@ -50,6 +50,6 @@ func runDetachedCommand(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&a.store, "artifacts", "", "`URL` of the store")
-	c.Flags().StringVar(&request, "request", "", "`DIGEST` of what to do")
+	c.Flags().StringVar(&request, "request", "", "`DIGEST` of the task")
 	return c
 }

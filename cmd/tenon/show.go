@@ -23,12 +23,11 @@ func showCommand(a *app) *cobra.Command {
 	var rows int
 	c := &cobra.Command{
 		Use: "show UNIT | @N", Short: "Show a unit with its lineage, or a revision", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
-		Long: `Shows what a unit is, what its last run read and made, its metrics, and what it
-was made from, back to the data. An entity such as models/late shows all of its
-units.
+		Long: `Shows a unit: its definition, the inputs, outputs and metrics of its last run, and
+its lineage back to the data. An entity such as models/late shows all of its units.
 
-A revision such as @3 shows what that apply was, and what became of each unit; with
---json also its IR and its plan. @ is the newest.`,
+A revision such as @3 shows the apply and the result of each unit; with --json also
+its IR and its plan. @ is the newest revision.`,
 		Example: "  tenon show models/late/train\n  tenon show models/late\n  tenon show features/departures --rows 5\n  tenon show @3",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
@@ -84,13 +83,13 @@ func (a *app) printUnit(s *project.Unit, withLineage bool) {
 		row("service", strings.TrimSpace(fmt.Sprintf("%s %s %s", st.Endpoint, st.Phase, st.Message)))
 	}
 	if s.Unstable != nil {
-		row("audit", fmt.Sprintf("not deterministic: %s came out otherwise in revision %d", strings.Join(s.Unstable.Ports, " and "), s.Unstable.Revision))
+		row("audit", fmt.Sprintf("not deterministic: %s differed in revision %d", strings.Join(s.Unstable.Ports, " and "), s.Unstable.Revision))
 	}
 	if r := s.Run; r != nil {
 		text := fmt.Sprintf("revision %d, %s, %s", r.Revision, r.Started.Local().Format(time.DateTime), took(r.Took()))
 		row("run", text)
 		if r.Prepared > 0 {
-			row("prepared", "in "+took(r.Prepared)+", before it began")
+			row("prepared", "in "+took(r.Prepared)+", before it started")
 		}
 		row("used", usageLine(r.Usage))
 		for i, d := range r.Devices {

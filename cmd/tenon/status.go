@@ -16,9 +16,9 @@ func statusCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "status [DIR]", Short: "Show what is deployed and its health", Args: atMost(1, "one folder"),
-		Long: `Shows every unit that stands. Services are looked at: one that died is said to have,
-and one whose executor cannot be asked is unknown. While an apply is under way, here,
-on another machine or in the cluster, the units at work are shown as well.`,
+		Long: `Shows every deployed unit. It checks the services: a service that died is reported,
+and a service whose executor does not answer is unknown. During an apply, here, on
+another machine or in the cluster, it also shows the units that are running.`,
 		Example: "  tenon status\n  tenon status --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
@@ -42,7 +42,7 @@ on another machine or in the cluster, the units at work are shown as well.`,
 func (a *app) printStatus(s *project.Status) error {
 	units, failed, now := s.Units, s.Failed, s.UnderWay
 	if len(units) == 0 && len(failed) == 0 && now == nil {
-		_, err := fmt.Fprintln(a.stdout, "Nothing stands.")
+		_, err := fmt.Fprintln(a.stdout, "Nothing is deployed.")
 		return err
 	}
 	if r := s.Revision; r != nil {
@@ -75,7 +75,7 @@ func (a *app) printStatus(s *project.Status) error {
 			text = "unknown: " + u.Message
 		case u.Kind == ir.Service:
 			mark, color = "✗", red
-			text = fmt.Sprintf("%s: %s; tenon apply replaces it", u.Phase, cmp.Or(u.Message, "something other than tenon ended it"))
+			text = fmt.Sprintf("%s: %s; tenon apply replaces it", u.Phase, cmp.Or(u.Message, "it was stopped outside tenon"))
 		case u.Kind == ir.Record:
 			text = "written"
 		}
@@ -86,7 +86,7 @@ func (a *app) printStatus(s *project.Status) error {
 	}
 	if now != nil {
 		for _, r := range now.Units {
-			text := "at work for " + took(time.Since(r.Started).Round(time.Second))
+			text := "running for " + took(time.Since(r.Started).Round(time.Second))
 			if r.Attempt > 1 {
 				text += fmt.Sprintf(", attempt %d", r.Attempt)
 			}
@@ -102,21 +102,21 @@ func (a *app) printStatus(s *project.Status) error {
 	return nil
 }
 
-// underWay describes who continues an apply, or that nobody does.
+// underWay describes which process continues an apply, if any.
 func underWay(u *project.UnderWay) string {
 	switch {
 	case u.Phase == state.Failed:
-		return fmt.Sprintf("Job %s has ended: %s; tenon logs tells more, and tenon apply goes on from here", u.Job, cmp.Or(u.Message, "nothing says why"))
+		return fmt.Sprintf("Job %s has ended: %s; see tenon logs, and run tenon apply to continue", u.Job, cmp.Or(u.Message, "unknown reason"))
 	case u.Phase == project.Unknown && u.Holder == nil:
-		return "may go on in the cluster, which cannot be asked: " + u.Message
+		return "may still run in the cluster, which cannot be reached: " + u.Message
 	case u.Phase == project.Unknown:
-		return fmt.Sprintf("goes on in process %d on %s, or in the cluster, which cannot be asked: %s", u.Holder.PID, u.Holder.Host, u.Message)
+		return fmt.Sprintf("runs in process %d on %s or in the cluster, which cannot be reached: %s", u.Holder.PID, u.Holder.Host, u.Message)
 	case u.Job != "" && u.Message != "":
-		return fmt.Sprintf("goes on in the cluster, as Job %s: %s", u.Job, u.Message)
+		return fmt.Sprintf("runs in the cluster as Job %s: %s", u.Job, u.Message)
 	case u.Job != "":
-		return fmt.Sprintf("goes on in the cluster, as Job %s; tenon logs -f follows it", u.Job)
+		return fmt.Sprintf("runs in the cluster as Job %s; follow it with tenon logs -f", u.Job)
 	case u.Holder != nil:
-		return fmt.Sprintf("goes on in process %d on %s", u.Holder.PID, u.Holder.Host)
+		return fmt.Sprintf("runs in process %d on %s", u.Holder.PID, u.Holder.Host)
 	}
-	return "was killed; tenon apply goes on from here"
+	return "was killed; run tenon apply to continue"
 }

@@ -29,9 +29,9 @@ func testCommand(a *app) *cobra.Command {
 feature in SQL, the expected plan after an edit, from nothing or from a
 revision, the expected errors, the expected intermediate representation.
 
-Nothing is applied, and no data and no Python is needed. --update writes what
-comes out now into the tests that differ; read the difference before you commit
-it. docs/testing.md says how a test is written.`,
+Nothing is applied, and neither data nor Python is needed. --update writes the
+current results into the tests that differ; read the difference before you commit
+it. docs/testing.md describes how to write a test.`,
 		Example: "  tenon test\n  tenon test --run late -v\n  tenon test --update",
 		RunE: func(c *cobra.Command, args []string) error {
 			dir := folder(args)
@@ -86,7 +86,7 @@ func (a *app) test(ctx context.Context, o systemtest.Options, update, asJSON boo
 	err := systemtest.Run(ctx, o, show)
 	if errors.Is(err, systemtest.ErrNone) {
 		folder := filepath.Join(o.Dir, systemtest.Folder)
-		return fmt.Errorf("%w in %s: begin with a file %s that says\n\n%s\n%s then adds the plan, and docs/testing.md tells what else there is",
+		return fmt.Errorf("%w in %s: start with a file %s that contains\n\n%s\nThen %s adds the plan. docs/testing.md describes everything else",
 			err, folder, filepath.Join(folder, "from-nothing.txtar"), firstTest, updateCommand(o.Dir))
 	}
 	if err = errors.Join(err, failed); err != nil {
@@ -98,7 +98,7 @@ func (a *app) test(ctx context.Context, o systemtest.Options, update, asJSON boo
 		_, err = fmt.Fprintf(a.stdout, "\n%s\n", doc.summary(o.Dir, time.Since(began)))
 	}
 	if err == nil && doc.Failed > 0 {
-		err = errSaid
+		err = errReported
 	}
 	return err
 }
@@ -111,7 +111,7 @@ func updateCommand(dir string) string {
 	return "tenon test " + shellQuote(dir) + " --update"
 }
 
-const firstTest = `    # From nothing, everything is made.
+const firstTest = `    # From nothing, everything is created.
     plan from nothing
 `
 
@@ -141,7 +141,7 @@ func (d testDocument) summary(dir string, in time.Duration) string {
 	}
 	text += fmt.Sprintf(" in %s.", took(in))
 	if d.canUpdate {
-		text += " If what comes out is right, accept it with: " + updateCommand(dir)
+		text += " If the new results are right, accept them with: " + updateCommand(dir)
 	}
 	return text
 }

@@ -210,7 +210,7 @@ func TestAPublishedModule(t *testing.T) {
 
 	// The compiled system is cached, but a change in CUE's cache is noticed.
 	g.replaceIn(g.cached("checksum/checksum.sh"), "sha256sum", "md5sum")
-	g.says(g.refused("plan"), "is not the one that tenon.lock pins")
+	g.says(g.refused("plan"), "does not match its digest in tenon.lock")
 	g.replaceIn(g.cached("checksum/checksum.sh"), "md5sum", "sha256sum")
 	g.says(g.must("plan"), "Nothing to do")
 
@@ -259,13 +259,13 @@ func TestAModuleThatIsNotThePinnedOne(t *testing.T) {
 
 	g.replaceIn(g.cached("yaml/main.py"), "safe_load", "unsafe_load")
 	refusal := g.refused("compile")
-	g.says(refusal, "the module acme.example/lake@v0.1.0 is not the one that tenon.lock pins", "cue.mod/module.cue:4:2", "wanted: sha256:", "remove its line")
+	g.says(refusal, "module acme.example/lake@v0.1.0 does not match its digest in tenon.lock", "cue.mod/module.cue:4:2", "wanted: sha256:", "remove its line")
 
 	// It was published again with other content.
 	g.forget()
 	g.replaceIn(filepath.Join(g.module, "yaml/main.py"), "safe_load", "unsafe_load")
 	g.publish("v0.1.0")
-	g.says(g.refused("plan"), "is not the one that tenon.lock pins")
+	g.says(g.refused("plan"), "does not match its digest in tenon.lock")
 	after, err := os.ReadFile(filepath.Join(g.dir, "tenon.lock"))
 	g.check(err)
 	if !bytes.Equal(before, after) {

@@ -130,13 +130,13 @@ func (v *applyView) event(e executors.Event) {
 	case executors.EventReady:
 		v.line("✓", green, e, strings.TrimSpace("ready "+took(e.Duration)+"  "+cmp.Or(e.Endpoint, v.urls[e.Unit])))
 	case executors.EventReused:
-		text := "reused: its inputs came out the same"
+		text := "reused: its inputs turned out unchanged"
 		if v.known[e.Unit] {
-			text = "reused: the same was done before"
+			text = "reused from an earlier run"
 		}
 		v.line("=", faint, e, text)
 	case executors.EventRetried:
-		v.line("!", yellow, e, fmt.Sprintf("failed, again in %s: %s", took(e.Duration), clipTo(e.Error, lineLimit)))
+		v.line("!", yellow, e, fmt.Sprintf("failed, retrying in %s: %s", took(e.Duration), clipTo(e.Error, lineLimit)))
 	case executors.EventFailed:
 		v.line("✗", red, e, "failed: "+clipTo(e.Error, lineLimit))
 	case executors.EventBlocked:
@@ -144,7 +144,7 @@ func (v *applyView) event(e executors.Event) {
 	case executors.EventCanceled:
 		v.line("-", faint, e, "stopped")
 	case executors.EventPreempted:
-		v.line("!", yellow, e, fmt.Sprintf("stopped after %s: its GPUs are owed to %s; it runs again", took(e.Duration), e.By))
+		v.line("!", yellow, e, fmt.Sprintf("preempted after %s: its GPUs are guaranteed to %s; it will run again", took(e.Duration), e.By))
 	case executors.EventMoved:
 		v.line("→", cyan, e, "moved "+e.Message)
 	case executors.EventAudited:
@@ -152,10 +152,10 @@ func (v *applyView) event(e executors.Event) {
 			v.line("!", yellow, e, e.Error)
 			return
 		}
-		v.line("✓", green, e, took(e.Duration)+"  the same bytes")
+		v.line("✓", green, e, took(e.Duration)+"  same bytes")
 	case executors.EventDestroyed:
 		if v.urls[e.Unit] != "" {
-			v.line("-", faint, e, "the one before it ended")
+			v.line("-", faint, e, "stopped the previous version")
 			return
 		}
 		v.line("-", red, e, "destroyed")
@@ -231,7 +231,7 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 			return errors.Join(err, perr)
 		}
 		if err != nil {
-			return errSaid
+			return errReported
 		}
 		return nil
 	}
@@ -244,8 +244,8 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 				fmt.Fprintf(out, "  | %s\n", printable(l))
 			}
 		}
-		if f.Stands {
-			fmt.Fprintln(out, "  The version before it goes on answering.")
+		if f.PredecessorReady {
+			fmt.Fprintln(out, "  The previous version keeps serving.")
 		}
 	}
 	for _, line := range auditLines(r.Audits) {
@@ -258,11 +258,11 @@ func (v *applyView) end(ctx context.Context, r *executors.Result, err error) err
 	case r.Fault != "":
 		return errors.New(r.Fault)
 	case errors.Is(context.Cause(ctx), errStopped):
-		fmt.Fprintf(out, "Stopped. %s goes on from here.\n", v.again)
+		fmt.Fprintf(out, "Stopped. Run %s to continue.\n", v.again)
 		return errStopped
 	case len(r.Failed) > 0:
-		fmt.Fprintf(out, "What was done is kept. Mend the cause, and %s goes on from here.\n", v.again)
-		return errSaid
+		fmt.Fprintf(out, "Completed work is kept. Fix the cause and run %s again to continue.\n", v.again)
+		return errReported
 	}
 	return err
 }
@@ -275,7 +275,7 @@ func auditLines(audits []executors.Audit) []string {
 			lines = append(lines, fmt.Sprintf("%s: %s", f.Unit, text))
 		}
 		if len(f.Differs) > 0 {
-			lines[len(lines)-1] += "\n  What is deployed did not change. A seed, an order of rows or a clock may be missing; tenon show tells."
+			lines[len(lines)-1] += "\n  What is deployed did not change. Look for a missing seed or row order, or a use of the clock; see tenon show."
 		}
 	}
 	return lines
@@ -287,7 +287,7 @@ func describeFailure(err error) string {
 	if !errors.As(err, &broken) {
 		return err.Error()
 	}
-	text := fmt.Sprintf("output %s breaks its schema", broken.Port)
+	text := fmt.Sprintf("output %s violates its schema", broken.Port)
 	for _, v := range broken.Violations {
 		text += "\n  " + v.Message
 	}
@@ -315,7 +315,7 @@ func (v *applyView) summary(r *executors.Result) string {
 	add(len(r.Audits), "run again and compared")
 	word := v.a.paint("1;"+green, "Applied")
 	if len(r.Failed) > 0 || len(r.Canceled) > 0 || r.Fault != "" {
-		word = v.a.paint("1;"+red, "Not all applied")
+		word = v.a.paint("1;"+red, "Not fully applied")
 	}
 	return fmt.Sprintf("%s as revision %d in %s: %s.", word, r.Revision, took(r.Took), strings.Join(parts, ", "))
 }

@@ -42,7 +42,7 @@ func (a *app) printDiff(d *project.Diff) error {
 		b.WriteString(s + "\n")
 	}
 	if rows := impactRows(d.Impact); len(rows) > 0 {
-		b.WriteString("\nBecause of it:\n")
+		b.WriteString("\nAs a consequence:\n")
 		for _, r := range rows {
 			fmt.Fprintf(&b, "  %s  %s\n", a.paint(yellow, pad(r.what, 9)), wrap(r.names, 13, 100))
 		}
@@ -63,7 +63,7 @@ func systemsDiffer(d *project.Diff) string {
 	if d.Before.System == d.After.System || d.Before.System == "" {
 		return ""
 	}
-	return "These are two systems: applying the one does not replace the other."
+	return "These are two different systems: applying one does not replace the other."
 }
 
 // repeats maps the texts that were shown to the entity that they were shown for. Several
@@ -97,7 +97,7 @@ func (a *app) writeEntity(b *strings.Builder, e planner.EntityChange, seen repea
 	}
 }
 
-// entityNote describes what changed about an entity besides its fields.
+// entityNote describes what changed about an entity except its fields.
 func entityNote(e planner.EntityChange) string {
 	switch e.Change {
 	case planner.Added, planner.Removed:
@@ -105,7 +105,7 @@ func entityNote(e planner.EntityChange) string {
 	case planner.Renamed:
 		return "was " + e.Was
 	case planner.Follows:
-		return "because of what it reads"
+		return "because of its inputs"
 	}
 	return ""
 }
@@ -185,6 +185,7 @@ func value(raw json.RawMessage) string {
 	var column struct {
 		Type             string
 		Nullable, Unique bool
+		NaN, JSON        bool
 		Min, Max         json.Number
 		Values           json.RawMessage
 	}
@@ -196,7 +197,7 @@ func value(raw json.RawMessage) string {
 		there bool
 		text  string
 	}{
-		{column.Nullable, "nullable"}, {column.Unique, "unique"},
+		{column.Nullable, "nullable"}, {column.Unique, "unique"}, {column.NaN, "nan"}, {column.JSON, "json"},
 		{column.Min != "", "min " + string(column.Min)}, {column.Max != "", "max " + string(column.Max)},
 		{column.Values != nil, "values " + string(column.Values)},
 	} {
@@ -274,7 +275,7 @@ func diffSummary(c *planner.Comparison) string {
 		}
 	}
 	if n := counts[planner.Follows]; n > 0 {
-		parts = append(parts, fmt.Sprintf("%d because of what they read", n))
+		parts = append(parts, fmt.Sprintf("%d because of their inputs", n))
 	}
 	line := strings.Join(parts, ", ")
 	if line == "" {
@@ -339,7 +340,7 @@ func impactRows(i planner.Impact) []impactRow {
 			out = append(out, impactRow{k.what, few(sure)})
 		}
 		if len(unless) > 0 {
-			out = append(out, impactRow{k.what + "?", append(few(unless), "unless inputs come out the same")})
+			out = append(out, impactRow{k.what + "?", append(few(unless), "unless inputs turn out unchanged")})
 		}
 	}
 	return out
@@ -379,19 +380,19 @@ func wrap(names []string, indent, width int) string {
 func impactTime(i planner.Impact) string {
 	switch {
 	case len(i.Items) == 0:
-		return "Nothing runs because of it."
+		return "Nothing runs as a consequence."
 	case i.Jobs == 0:
-		return "No job runs because of it."
+		return "No job runs as a consequence."
 	case i.Work.Runs == 0:
-		return "How long that takes is not known: there is no earlier run."
+		return "The duration is unknown: there is no earlier run."
 	}
 	line := fmt.Sprintf("About %s", took(i.Time.Time))
 	if i.Work.Time > i.Time.Time {
-		line += fmt.Sprintf(", and %s of work in all", took(i.Work.Time))
+		line += fmt.Sprintf(", %s of work in total", took(i.Work.Time))
 	}
-	line += ", by earlier runs."
+	line += ", based on earlier runs."
 	if i.Unknown > 0 {
-		line += fmt.Sprintf(" Of %d of %s there is none.", i.Unknown, plural(int64(i.Jobs), "job"))
+		line += fmt.Sprintf(" %d of %s have no earlier run.", i.Unknown, plural(int64(i.Jobs), "job"))
 	}
 	return line
 }

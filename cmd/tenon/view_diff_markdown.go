@@ -50,7 +50,7 @@ func (a *app) printDiffMarkdown(d *project.Diff) error {
 	}
 	end()
 	if rows := impactRows(d.Impact); len(rows) > 0 {
-		b.WriteString("\n#### Because of it\n\n")
+		b.WriteString("\n#### As a consequence\n\n")
 		for _, r := range rows {
 			var names []string
 			for _, n := range r.names {
@@ -114,7 +114,7 @@ func markdownEffect(e *planner.Effect) string {
 // markdownCell is code in a table, where a bar ends the cell even so.
 func markdownCell(s string) string { return strings.ReplaceAll(markdownCode(s), "|", `\|`) }
 
-// markdownCode is text as code, whatever it holds.
+// markdownCode is text as code, regardless of its content.
 func markdownCode(s string) string {
 	if s == "" {
 		return ""

@@ -106,7 +106,7 @@ func (a *app) writeAdvice(b *strings.Builder, p *planner.Plan, all bool) {
 	b.WriteByte('\n')
 	for n, line := range lines {
 		if n == mostAdvice && !all {
-			fmt.Fprintf(b, "  %s ask for more than they use, or for hardly enough: tenon plan --all\n", plural(int64(len(lines)-n), "more unit"))
+			fmt.Fprintf(b, "  %s request far more than they use, or barely enough: see tenon plan --all\n", plural(int64(len(lines)-n), "more unit"))
 			break
 		}
 		fmt.Fprintf(b, "  %s %s\n", a.paint(cyan, "i"), line)
@@ -122,14 +122,14 @@ func adviceText(d planner.Advice) string {
 	if d.Runs > 1 {
 		in = fmt.Sprintf("%d runs", d.Runs)
 	}
-	would := fmt.Sprintf("%s: %s would do", d.Need, write(d.Would))
+	would := fmt.Sprintf("%s: %s would be enough", d.Need, write(d.Would))
 	switch {
 	case d.Used > d.Asked:
-		return fmt.Sprintf("used %s%s in %s, more than the %s it asks for: %s", amount(d.Used), average, in, amount(d.Asked), would)
+		return fmt.Sprintf("used %s%s in %s, more than the %s it requests: %s", amount(d.Used), average, in, amount(d.Asked), would)
 	case d.Would > d.Asked:
-		return fmt.Sprintf("used %s of the %s it asks for in %s: %s", amount(d.Used), amount(d.Asked), in, would)
+		return fmt.Sprintf("used %s of the %s it requests in %s: %s", amount(d.Used), amount(d.Asked), in, would)
 	}
-	return fmt.Sprintf("asks for %s and used %s at most%s in %s: %s", amount(d.Asked), amount(d.Used), average, in, would)
+	return fmt.Sprintf("requests %s and used %s at most%s in %s: %s", amount(d.Asked), amount(d.Used), average, in, would)
 }
 
 // coresOf formats thousandths of a core.
@@ -211,7 +211,7 @@ func (a *app) summary(p *planner.Plan) string {
 	}
 	add(s.Run, "run")
 	if s.Unless > 0 && len(parts) > 0 {
-		parts[len(parts)-1] += fmt.Sprintf(" (%d unless inputs come out the same)", s.Unless)
+		parts[len(parts)-1] += fmt.Sprintf(" (%d unless inputs turn out unchanged)", s.Unless)
 	}
 	add(s.Create, "create")
 	add(s.Update, "update")
@@ -242,7 +242,7 @@ func (a *app) summary(p *planner.Plan) string {
 	}
 	line += "."
 	if s.Time.Runs > 0 {
-		line += fmt.Sprintf(" About %s, by earlier runs.", took(s.Time.Time))
+		line += fmt.Sprintf(" About %s, based on earlier runs.", took(s.Time.Time))
 	}
 	return line
 }

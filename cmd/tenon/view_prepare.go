@@ -44,7 +44,7 @@ func preparing(p *planner.Plan) string {
 		line = fmt.Sprintf("Before units start, %s prepared: %s to install", areOf(s.Count), plural(int64(s.Packages), "package"))
 	}
 	if s.Time > 0 {
-		line += fmt.Sprintf("; about %s, as it took before", took(s.Time))
+		line += fmt.Sprintf("; about %s, based on earlier runs", took(s.Time))
 	}
 	return line + "."
 }
@@ -132,7 +132,7 @@ func together(failed []*executors.UnitError) []*executors.UnitError {
 	var out []*executors.UnitError
 	for _, f := range failed {
 		i := slices.IndexFunc(out, func(o *executors.UnitError) bool {
-			return o.LogTail == nil && f.LogTail == nil && !o.Stands && !f.Stands && o.Err.Error() == f.Err.Error()
+			return o.LogTail == nil && f.LogTail == nil && !o.PredecessorReady && !f.PredecessorReady && o.Err.Error() == f.Err.Error()
 		})
 		if i < 0 {
 			same := *f

@@ -24,20 +24,20 @@ const most = 8
 
 // An Entry is the place of one result.
 type Entry struct {
-	path string
-	told func(error)
+	path   string
+	report func(error)
 }
 
 // Open returns the entry for a key below a folder, which Put creates. The key is
-// marshalled data: everything on which a result depends besides what is read. told
+// marshalled data: everything on which a result depends besides what is read. report
 // receives the reason when an entry is dropped or cannot be stored.
-func Open(dir string, key any, told func(error)) (*Entry, error) {
+func Open(dir string, key any, report func(error)) (*Entry, error) {
 	b, err := json.Marshal(key)
 	if err != nil {
 		return nil, fmt.Errorf("open the cache %s: %w", dir, err)
 	}
 	sum := sha256.Sum256(b)
-	return &Entry{filepath.Join(dir, hex.EncodeToString(sum[:16])), told}, nil
+	return &Entry{filepath.Join(dir, hex.EncodeToString(sum[:16])), report}, nil
 }
 
 // Get returns the result, or nil if there is none or if a compilation would now read
@@ -80,14 +80,14 @@ func (e *Entry) Put(inputs []fingerprint.Read, r *compiler.Result) {
 	}
 	body, err := encode(r)
 	if err != nil {
-		e.told(fmt.Errorf("the compiled system is not kept: %w", err))
+		e.report(fmt.Errorf("cannot cache the compiled system: %w", err))
 		return
 	}
 	e.write(inputs, body)
 }
 
 func (e *Entry) drop(why error) *compiler.Result {
-	e.told(fmt.Errorf("drop the cache %s: %w", e.path, why))
+	e.report(fmt.Errorf("drop the cache %s: %w", e.path, why))
 	_ = os.Remove(e.path) // otherwise it is overwritten
 	return nil
 }
@@ -98,7 +98,7 @@ func (e *Entry) write(inputs []fingerprint.Read, body []byte) {
 		err = write(e.path, seal(head, body))
 	}
 	if err != nil {
-		e.told(fmt.Errorf("the compiled system is not kept: %w", err))
+		e.report(fmt.Errorf("cannot cache the compiled system: %w", err))
 	}
 }
 

@@ -227,14 +227,14 @@ func FuzzOpen(f *testing.F) {
 }
 
 // place returns an entry in a new folder, and the messages that it reports.
-func place(t *testing.T) (e *Entry, told *[]string) {
+func place(t *testing.T) (e *Entry, reports *[]string) {
 	t.Helper()
-	told = new([]string)
-	e, err := Open(filepath.Join(t.TempDir(), "cache"), "key", func(err error) { *told = append(*told, err.Error()) })
+	reports = new([]string)
+	e, err := Open(filepath.Join(t.TempDir(), "cache"), "key", func(err error) { *reports = append(*reports, err.Error()) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e, told
+	return e, reports
 }
 
 var (
@@ -243,7 +243,7 @@ var (
 )
 
 func TestAResultIsKeptPrivately(t *testing.T) {
-	e, told := place(t)
+	e, reports := place(t)
 	if e.Get() != nil {
 		t.Error("there is a result before one was kept")
 	}
@@ -254,8 +254,8 @@ func TestAResultIsKeptPrivately(t *testing.T) {
 	if info, err := os.Stat(e.path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info.Mode(), err)
 	}
-	if len(*told) > 0 {
-		t.Error(*told)
+	if len(*reports) > 0 {
+		t.Error(*reports)
 	}
 }
 
@@ -276,7 +276,7 @@ func TestADamagedEntryIsDroppedAndSaid(t *testing.T) {
 		func(b []byte) []byte { b[0] ^= 1; return b },
 		func(b []byte) []byte { return append(b, 0) },
 	} {
-		e, told := place(t)
+		e, reports := place(t)
 		e.Put(nothing, small)
 		b, err := os.ReadFile(e.path)
 		if err != nil {
@@ -288,8 +288,8 @@ func TestADamagedEntryIsDroppedAndSaid(t *testing.T) {
 		if e.Get() != nil {
 			t.Error("a damaged entry was taken")
 		}
-		if want := []string{"drop the cache " + e.path + ": it is damaged"}; !reflect.DeepEqual(*told, want) {
-			t.Errorf("told %q, want %q", *told, want)
+		if want := []string{"drop the cache " + e.path + ": it is damaged"}; !reflect.DeepEqual(*reports, want) {
+			t.Errorf("reports %q, want %q", *reports, want)
 		}
 		if _, err := os.Stat(e.path); !errors.Is(err, os.ErrNotExist) {
 			t.Error("it is still there")
@@ -298,13 +298,13 @@ func TestADamagedEntryIsDroppedAndSaid(t *testing.T) {
 }
 
 func TestAFailedWriteIsSaid(t *testing.T) {
-	e, told := place(t)
+	e, reports := place(t)
 	if err := os.WriteFile(filepath.Dir(e.path), nil, 0o600); err != nil { // a file in place of the folder
 		t.Fatal(err)
 	}
 	e.Put(nothing, small)
-	if len(*told) != 1 || !strings.HasPrefix((*told)[0], "the compiled system is not kept: ") {
-		t.Errorf("told %q", *told)
+	if len(*reports) != 1 || !strings.HasPrefix((*reports)[0], "cannot cache the compiled system: ") {
+		t.Errorf("reports %q", *reports)
 	}
 }
 

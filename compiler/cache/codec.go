@@ -177,7 +177,7 @@ func newCodec(t reflect.Type) codec {
 	case reflect.Interface:
 		return anyCodec
 	}
-	panic(fmt.Sprintf("cache: a %s cannot be kept", t))
+	panic(fmt.Sprintf("cache: cannot encode a %s", t))
 }
 
 func structCodec(t reflect.Type) codec {

@@ -68,7 +68,7 @@ func (p *Pool) Parts(need Resources) (parts Parts, has string) {
 		return parts, "no GPU"
 	case need.GPUModel != "" && p.GPUModel != need.GPUModel:
 		if p.GPUModel == "" {
-			return parts, "GPUs of no model that is declared"
+			return parts, "GPUs without a declared model"
 		}
 		return parts, fmt.Sprintf("GPUs of model %q", p.GPUModel)
 	case len(p.Slices) > 0:
@@ -87,7 +87,7 @@ func (p *Pool) Parts(need Resources) (parts Parts, has string) {
 	}
 	if most := p.GPU * (each / parts.Each); parts.Count > most {
 		if p.Shares > 0 && parts.Each < each {
-			return parts, fmt.Sprintf("%d GPUs, each large enough for %d of them", p.GPU, each/parts.Each)
+			return parts, fmt.Sprintf("%d GPUs, each with room for %d of them", p.GPU, each/parts.Each)
 		}
 		return parts, Count(p.GPU, "GPU")
 	}
@@ -109,7 +109,7 @@ func (p *Pool) Lend(u *Unit) (parts Parts, has string) {
 	case t == nil && u.Team != "":
 		return parts, fmt.Sprintf("no team %s", u.Team)
 	case t == nil && u.Kind == Service:
-		return parts, "teams, of which a service with a GPU has to be of one"
+		return parts, "teams, and a service with a GPU must belong to one"
 	case t == nil:
 		return parts, ""
 	case parts.Total() > t.GPU && (u.Kind == Service || !t.Borrow):
@@ -126,7 +126,7 @@ func (p *Pool) slicesFor(need Resources) (parts Parts, has string) {
 	}
 	all := strings.Join(names, " and ")
 	if need.GPUSlice == "" && need.GPUMemory == 0 {
-		return parts, fmt.Sprintf("slices (%s), of which a slice or a memory has to be asked for", all)
+		return parts, fmt.Sprintf("slices (%s), which need gpu.slice or gpu.memory", all)
 	}
 	bySize := slices.SortedStableFunc(slices.Values(p.Slices), func(a, b Slice) int { return int(min(max(a.Memory-b.Memory, -1), 1)) })
 	for _, s := range bySize {

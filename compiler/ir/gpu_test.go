@@ -24,13 +24,13 @@ func TestPartsAreWhatAUnitGets(t *testing.T) {
 		{"more than there are", whole, Resources{GPU: 5}, Parts{Count: 5, Each: 1}, "4 GPUs"},
 		{"larger ones", whole, Resources{GPU: 1, GPUMemory: 81}, Parts{Count: 1, Each: 1}, "GPUs of 80B each"},
 		{"another model", whole, Resources{GPU: 1, GPUModel: "h100"}, Parts{Count: 1, Each: 1}, `GPUs of model "H100"`},
-		{"a model of nothing said", unsaid, Resources{GPU: 1, GPUModel: "H100"}, Parts{Count: 1, Each: 1}, "GPUs of no model that is declared"},
+		{"a model of nothing said", unsaid, Resources{GPU: 1, GPUModel: "H100"}, Parts{Count: 1, Each: 1}, "GPUs without a declared model"},
 		{"memory of nothing said", unsaid, Resources{GPU: 1, GPUMemory: 1}, Parts{Count: 1, Each: 1}, "GPUs whose memory is not declared"},
 		{"a slice of a whole one", whole, Resources{GPU: 1, GPUSlice: "s"}, Parts{Count: 1, Each: 1}, "GPUs that are not sliced"},
 		{"exact shares", shared, Resources{GPU: 2, GPUMemory: 30}, Parts{Count: 2, Each: 3}, ""},
 		{"shares rounded up", shared, Resources{GPU: 1, GPUMemory: 31}, Parts{Count: 1, Each: 4}, ""},
 		{"all shares", shared, Resources{GPU: 2}, Parts{Count: 2, Each: 8}, ""},
-		{"shares that do not go together", shared, Resources{GPU: 3, GPUMemory: 50}, Parts{Count: 3, Each: 5}, "2 GPUs, each large enough for 1 of them"},
+		{"shares that do not go together", shared, Resources{GPU: 3, GPUMemory: 50}, Parts{Count: 3, Each: 5}, "2 GPUs, each with room for 1 of them"},
 		{"no share is so large", shared, Resources{GPU: 1, GPUMemory: 90}, Parts{Count: 1, Each: 1}, "GPUs of 80B each"},
 		{"shares of much memory", Pool{Resources: Resources{GPU: 1, GPUMemory: math.MaxInt64}, Shares: 8}, Resources{GPU: 1, GPUMemory: math.MaxInt64}, Parts{Count: 1, Each: 8}, ""},
 		{"the smallest slice", cut, Resources{GPU: 1, GPUMemory: 5}, Parts{Count: 1, Each: 1, Slice: "s"}, ""},
@@ -41,7 +41,7 @@ func TestPartsAreWhatAUnitGets(t *testing.T) {
 		{"a slice that is too small", cut, Resources{GPU: 1, GPUSlice: "s", GPUMemory: 11}, Parts{Count: 1, Each: 1, Slice: "s"}, "slices of at most 10B"},
 		{"no slice is so large", cut, Resources{GPU: 1, GPUMemory: 41}, Parts{Count: 1, Each: 1}, "slices of at most 40B"},
 		{"no slice of that name", cut, Resources{GPU: 1, GPUSlice: "xl"}, Parts{Count: 1, Each: 1, Slice: "xl"}, "the slices l and m and s"},
-		{"any slice", cut, Resources{GPU: 1}, Parts{Count: 1, Each: 1}, "slices (l and m and s), of which a slice or a memory has to be asked for"},
+		{"any slice", cut, Resources{GPU: 1}, Parts{Count: 1, Each: 1}, "slices (l and m and s), which need gpu.slice or gpu.memory"},
 	} {
 		if got, has := c.pool.Parts(c.need); got != c.want || has != c.has {
 			t.Errorf("%s: %+v, %q, want %+v, %q", c.name, got, has, c.want, c.has)

@@ -267,6 +267,8 @@ type Column struct {
 	Min      json.Number `json:"min,omitempty"`
 	Max      json.Number `json:"max,omitempty"`
 	Values   []string    `json:"values,omitempty"` // strings only: the allowed values
+	NaN      bool        `json:"nan,omitempty"`    // floats only: NaN is a value; otherwise it is missing
+	JSON     bool        `json:"json,omitempty"`   // strings only: the text is JSON
 
 	Unit        string `json:"unit,omitempty"` // "EUR"
 	Description string `json:"description,omitempty"`

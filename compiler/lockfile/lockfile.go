@@ -70,10 +70,10 @@ func Open(dir string, resolve Resolver) (*File, error) {
 	f.Content = b
 	var d document
 	if err := json.Unmarshal(b, &d); err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w: restore it, or remove it to lock again", f.Path, err)
+		return nil, fmt.Errorf("%s is damaged: %w: restore it, or delete it to lock again", f.Path, err)
 	}
 	if d.Version < 1 || d.Version > version {
-		return nil, fmt.Errorf("%s has version %d, and this tenon knows versions 1 to %d: upgrade tenon", f.Path, d.Version, version)
+		return nil, fmt.Errorf("%s has version %d, but this tenon supports versions 1 to %d: upgrade tenon", f.Path, d.Version, version)
 	}
 	maps.Copy(f.modules, d.Modules)
 	for _, e := range d.Python {

@@ -19,20 +19,20 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 		read := slices.IndexFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
 		switch {
 		case u.Endpoint != nil:
-			fault("network", "leave network out", "a service listens on the network of the machine")
+			fault("network", "remove network", "a service uses the network of the machine")
 		case read >= 0:
-			fault("network", "leave network out", "it reads the endpoint of %s, which it reaches by the network", u.Inputs[read].Unit)
+			fault("network", "remove network", "it reads the endpoint of %s over the network", u.Inputs[read].Unit)
 		}
 	}
 	if u.Needs.Memory > 0 && u.Needs.Memory < leastMemory {
-		fault("needs.memory", "ask for 16MiB or more", "no container starts with less than 16 MiB")
+		fault("needs.memory", "ask for 16MiB or more", "a container needs at least 16 MiB")
 	}
 	if u.Code.Runtime == ir.Builtin && u.Code.Image != "" {
-		fault("image", "leave image out", "this component brings its own image")
+		fault("image", "remove image", "this component brings its own image")
 	}
 	for _, s := range u.Secrets {
 		if s.As == ir.AsFile && (s.Name == "." || s.Name == ".." || s.Name == variables || strings.Contains(s.Name, "/")) {
-			fault(u.SecretField(s)+".secret.as", "choose another name", "%q is no name of a file", s.Name)
+			fault(u.SecretField(s)+".secret.as", "choose another name", "%q is not a file name", s.Name)
 		}
 	}
 	return fs

@@ -57,7 +57,7 @@ func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) (f
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for garbage in containerd: %w", err)
+		return nil, fmt.Errorf("find garbage in containerd: %w", err)
 	}
 	return found, nil
 }

@@ -68,19 +68,19 @@ func (e *Executor) explain(err error) error {
 	case err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, fs.ErrPermission) && isDial(err) || strings.Contains(err.Error(), "connect: permission denied"):
-		return &unreachable{e.opts.Address, "may not be used by this user: run tenon as root, or give the user the right to the socket", err}
+		return &unreachable{e.opts.Address, "refuses access to this user: run tenon as root, or give the user access to the socket", err}
 	case errors.Is(err, fs.ErrNotExist) && isDial(err):
-		return &unreachable{e.opts.Address, "is not there: install and start containerd, or set address in the target", err}
+		return &unreachable{e.opts.Address, "does not exist: install and start containerd, or set address in the target", err}
 	case errors.Is(err, unix.ECONNREFUSED) || strings.Contains(err.Error(), "connect: connection refused"):
-		return &unreachable{e.opts.Address, "has ended: start it, and apply again; what runs in it is found again", err}
+		return &unreachable{e.opts.Address, "is not running: start it and run tenon apply again, which finds the containers again", err}
 	case away(err):
-		return &unreachable{e.opts.Address, "does not answer: see whether it runs, and apply again; what runs in it is found again", err}
+		return &unreachable{e.opts.Address, "does not answer: check that it runs, and run tenon apply again, which finds the containers again", err}
 	case errors.Is(err, unix.ENOSPC):
 		return err // an error of the run folder, which it names
 	case strings.Contains(err.Error(), unix.ENOSPC.Error()):
-		return fmt.Errorf("no space is left where containerd keeps images and containers: make room, for instance with `tenon gc`, and apply again: %w", err)
+		return fmt.Errorf("no space left on the disk of containerd: free some, for example with `tenon gc`, and run tenon apply again: %w", err)
 	case strings.Contains(err.Error(), "exec: \"runc\": executable file not found"):
-		return fmt.Errorf("containerd finds no runc: install it, and apply again: %w", err)
+		return fmt.Errorf("containerd does not find runc: install it and run tenon apply again: %w", err)
 	}
 	return err
 }

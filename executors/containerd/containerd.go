@@ -146,9 +146,9 @@ func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Han
 	if faults := e.Check(t.Unit); len(faults) > 0 {
 		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
 	} else {
-		whole := e.in(ctx)
-		err = e.patiently(whole, func(c *client.Client) (err error) {
-			h, err = e.apply(whole, c, t, prior)
+		base := e.in(ctx)
+		err = e.patiently(base, func(c *client.Client) (err error) {
+			h, err = e.apply(base, c, t, prior)
 			return err
 		})
 	}
@@ -271,7 +271,7 @@ func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool
 		return false, err
 	}
 	if now != nil && now.Status == task.Status_CREATED {
-		return true, letGo(ctx, c, r.ID)
+		return true, startProgram(ctx, c, r.ID)
 	}
 	st, err := e.look(ctx, c, r)
 	if err != nil {

@@ -32,27 +32,27 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 		return err
 	}
 	e = e.at(r.Place)
-	// Finish what has begun: a half-removed container helps nobody.
-	whole := e.in(context.WithoutCancel(ctx))
-	err = e.patiently(whole, func(c *client.Client) error { return e.destroy(ctx, whole, c, r) })
+	// Finish what has begun, rather than leave a half-removed container.
+	base := e.in(context.WithoutCancel(ctx))
+	err = e.patiently(base, func(c *client.Client) error { return e.destroy(ctx, base, c, r) })
 	if err != nil {
 		return fmt.Errorf("destroy %s: %w", r.Unit, err)
 	}
 	return nil
 }
 
-func (e *Executor) destroy(ctx, whole context.Context, c *client.Client, r record) error {
+func (e *Executor) destroy(ctx, base context.Context, c *client.Client, r record) error {
 	// A done ctx ends the grace period.
-	soft, cancel := context.WithTimeout(whole, e.opts.Grace)
+	soft, cancel := context.WithTimeout(base, e.opts.Grace)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	if err := e.end(soft, whole, c, r.ID); err != nil {
+	if err := e.end(soft, base, c, r.ID); err != nil {
 		return err
 	}
 	// Meanwhile the folder may belong to another task or another start.
 	same := func(now record) bool { return now.ID == r.ID && now.Began.Equal(r.Began) }
-	return records.Clear(whole, r.Dir, same, func() error {
-		if err := e.remove(whole, c, r.ID, 0); err != nil {
+	return records.Clear(base, r.Dir, same, func() error {
+		if err := e.remove(base, c, r.ID, 0); err != nil {
 			return err
 		}
 		local.Release(r.Endpoint)
@@ -69,22 +69,22 @@ func (e *Executor) stop(ctx context.Context, c *client.Client, id string, grace 
 
 // end gives the task until the end of soft to exit by itself. When the first process of
 // a container ends, the kernel kills the others.
-func (e *Executor) end(soft, whole context.Context, c *client.Client, id string) error {
-	now, err := e.task(whole, c, id)
+func (e *Executor) end(soft, base context.Context, c *client.Client, id string) error {
+	now, err := e.task(base, c, id)
 	if err != nil || now == nil || now.Status == task.Status_STOPPED {
 		return err
 	}
-	hard, cancel := context.WithCancel(whole)
+	hard, cancel := context.WithCancel(base)
 	defer cancel()
 	exited := exit(hard, c, id)
 	if now.Status == task.Status_PAUSED { // a paused process gets no signals
-		_, err := c.TaskService().Resume(whole, &tasks.ResumeTaskRequest{ContainerID: id})
+		_, err := c.TaskService().Resume(base, &tasks.ResumeTaskRequest{ContainerID: id})
 		if err = errgrpc.ToNative(err); err != nil && !over(err) {
 			return err
 		}
 	}
 	if soft.Err() == nil && now.Status != task.Status_CREATED { // a program that never ran does not listen
-		if err := signal(whole, c, id, unix.SIGTERM, false); err != nil {
+		if err := signal(base, c, id, unix.SIGTERM, false); err != nil {
 			return err
 		}
 		select {
@@ -93,7 +93,7 @@ func (e *Executor) end(soft, whole context.Context, c *client.Client, id string)
 		case <-soft.Done():
 		}
 	}
-	if err := signal(whole, c, id, unix.SIGKILL, true); err != nil {
+	if err := signal(base, c, id, unix.SIGKILL, true); err != nil {
 		return err
 	}
 	select {

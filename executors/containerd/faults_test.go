@@ -157,7 +157,7 @@ func TestContainerdIsKilledAtAnyMoment(t *testing.T) {
 		go func() {
 			defer close(done)
 			h, err := e.Apply(t.Context(), task, nil)
-			if err != nil && strings.Contains(err.Error(), "the next attempt has another name") {
+			if err != nil && strings.Contains(err.Error(), "the next attempt uses another name") {
 				// containerd 1.6 may keep the folder of a shim that was killed with it.
 				task.Name = strings.TrimSuffix(task.Name, "1") + "2"
 				h, err = e.Apply(t.Context(), task, nil)
@@ -290,7 +290,7 @@ func TestRuncIsMissing(t *testing.T) {
 	ok(t, d.Run())
 	task := job(t, "exit", "0")
 	_, err := e.Apply(t.Context(), task, nil)
-	wantError(t, err, "start steps/case/run", "containerd finds no runc: install it, and apply again")
+	wantError(t, err, "start steps/case/run", "containerd does not find runc: install it")
 	d.Kill()
 	d.Path = ""
 	ok(t, d.Run())
@@ -324,7 +324,7 @@ func TestContainerdHasNoSpaceLeft(t *testing.T) {
 	e := newExecutor(t, on(d))
 	task := job(t, "exit", "0")
 	_, err := e.Apply(t.Context(), task, nil)
-	wantError(t, err, "no space is left where containerd keeps images and containers", "tenon gc")
+	wantError(t, err, "no space left on the disk of containerd", "tenon gc")
 	more("100m")
 	wait(t, e, apply(t, e, task), state.Succeeded, "")
 	wantStarts(t, task, 1)
@@ -344,7 +344,7 @@ func TestRunFolderHasNoSpaceLeft(t *testing.T) {
 	}
 	_, err := e.Apply(t.Context(), task, nil)
 	wantError(t, err, task.Dir, "no space left on device")
-	if strings.Contains(err.Error(), "containerd keeps") {
+	if strings.Contains(err.Error(), "disk of containerd") {
 		t.Errorf("the error %q is about another disk", err)
 	}
 	more("1m")
@@ -443,9 +443,9 @@ func TestUnreachable(t *testing.T) {
 
 	task := job(t, "exit", "0")
 	for address, want := range map[string]string{
-		filepath.Join(dir, "none"): "is not there: install and start containerd, or set address in the target",
-		stale:                      "has ended: start it, and apply again",
-		hangs:                      "does not answer: see whether it runs, and apply again",
+		filepath.Join(dir, "none"): "does not exist: install and start containerd, or set address in the target",
+		stale:                      "is not running: start it",
+		hangs:                      "does not answer: check that it runs",
 	} {
 		t.Run(filepath.Base(address), func(t *testing.T) {
 			e := newExecutor(t, func(o *containerd.Options) { o.Address, o.Patience = address, 300*time.Millisecond })
@@ -535,7 +535,7 @@ func TestSocketWithoutPermission(t *testing.T) {
 	if dir := os.Getenv(in); dir != "" {
 		e := newExecutor(t)
 		_, err := e.Inspect(t.Context(), recorded(t, os.Getenv(addressVar)))
-		wantError(t, err, "may not be used by this user: run tenon as root, or give the user the right to the socket")
+		wantError(t, err, "refuses access to this user: run tenon as root, or give the user access to the socket")
 		return
 	}
 	t.Parallel()
@@ -580,7 +580,7 @@ func TestSomebodyInterferes(t *testing.T) {
 		task, h, _, x := running(t)
 		_, err := x.Delete(ctx, client.WithProcessKill)
 		ok(t, err)
-		wait(t, e, h, state.Failed, "nobody knows how it ended")
+		wait(t, e, h, state.Failed, "unknown exit status")
 		wantStarts(t, task, 1)
 		ok(t, e.Destroy(t.Context(), h))
 	})
@@ -692,7 +692,7 @@ func TestATaskThatNobodyKnows(t *testing.T) {
 
 	wait(t, e, h, state.Succeeded, "")
 	ok(t, os.WriteFile(exit, nil, 0o644))
-	wait(t, e, h, state.Failed, "nobody knows how it ended")
+	wait(t, e, h, state.Failed, "unknown exit status")
 	ok(t, os.Remove(exit))
 	wait(t, e, h, state.Absent, "")
 	again := apply(t, e, task)

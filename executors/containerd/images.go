@@ -46,11 +46,11 @@ func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task
 	}
 	built, err := e.opts.Build(ctx, image.RecipeFor(u, t.Image, os.DirFS(t.Code), lock, duck))
 	if err != nil {
-		return nil, nil, fmt.Errorf("make the image: %w", err)
+		return nil, nil, fmt.Errorf("build the image: %w", err)
 	}
 	config, err := built.ConfigFile()
 	if err != nil {
-		return nil, nil, fmt.Errorf("make the image: %w", err)
+		return nil, nil, fmt.Errorf("build the image: %w", err)
 	}
 	e.loading.Lock()
 	defer e.loading.Unlock()

@@ -187,7 +187,7 @@ func TestVariables(t *testing.T) {
 	}{
 		"nothing said":        {want: map[string]string{"LANG": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tenon/scratch", "http_proxy": "-", "VIRTUAL_ENV": "-"}},
 		"what the image says": {image: ofImage, want: map[string]string{"PATH": "/image", "KEEP": "a=b", "EMPTY": "", "http_proxy": "http://image"}},
-		"what it cannot say":  {image: ofImage, want: map[string]string{"HOME": "/tenon/scratch", "TMPDIR": "/tenon/scratch", "TENON_STEP": "/tenon/step.json", "OMP_NUM_THREADS": "1"}},
+		"what it cannot say":  {image: append(ofImage, "TZ=Asia/Kolkata", "LANG=de_DE.UTF-8", "LC_ALL=POSIX"), want: map[string]string{"TZ": "UTC", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "HOME": "/tenon/scratch", "TMPDIR": "/tenon/scratch", "TENON_STEP": "/tenon/step.json", "OMP_NUM_THREADS": "1"}},
 		"with a network":      {image: ofImage, open: true, want: map[string]string{"http_proxy": "http://proxy", "PASSWORD": "-", "LD_PRELOAD": "-", "PATH": "/image"}},
 		"with Python":         {task: locked, want: map[string]string{"VIRTUAL_ENV": "/opt/tenon/env", "PATH": "/opt/tenon/env/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}},
 		"Python in the path":  {task: locked, image: []string{"PATH=/opt/tenon/env/bin:/bin"}, want: map[string]string{"PATH": "/opt/tenon/env/bin:/bin"}},

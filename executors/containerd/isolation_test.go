@@ -313,9 +313,9 @@ func TestSecretsStayInMemory(t *testing.T) {
 	container := containerOf(ctx, t, c, task)
 	running, err := container.Task(ctx, nil)
 	ok(t, err)
-	eventually(t, "the program runs", func() bool { return len(told(t, value)) > 0 })
+	eventually(t, "the program runs", func() bool { return len(processesWith(t, value)) > 0 })
 	program := strconv.Itoa(int(running.Pid()))
-	for _, pid := range told(t, value) {
+	for _, pid := range processesWith(t, value) {
 		if read(t, "/proc/"+pid+"/cgroup") != read(t, "/proc/"+program+"/cgroup") || pid == program {
 			t.Errorf("process %s holds the secret: %q", pid, read(t, "/proc/"+pid+"/cmdline"))
 		}
@@ -365,8 +365,8 @@ func holding(t *testing.T, text string, dirs ...string) (found []string) {
 	return found
 }
 
-// told returns the processes that have a text in their environment or arguments.
-func told(t *testing.T, text string) (pids []string) {
+// processesWith returns the processes that have a text in their environment or arguments.
+func processesWith(t *testing.T, text string) (pids []string) {
 	t.Helper()
 	for _, file := range []string{"environ", "cmdline"} {
 		paths, err := filepath.Glob("/proc/[0-9]*/" + file)

@@ -45,7 +45,7 @@ func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.
 	case task.Status_STOPPED:
 		e.ended(r, &st, now.ExitStatus, now.ExitedAt.AsTime())
 	case task.Status_PAUSED:
-		st.Message = "somebody paused it: ctr tasks resume lets it go on"
+		st.Message = "it is paused: resume it with ctr tasks resume"
 		fallthrough
 	default:
 		st.Usage, _ = e.usage(r.ID)
@@ -63,7 +63,7 @@ func (e *Executor) lookBehind(ctx context.Context, c *client.Client, r record, s
 	case err != nil:
 		return st, err
 	case len(e.processes(r.ID)) > 0:
-		st.Message = "its shim was killed; containerd is about to end it"
+		st.Message = "its shim was killed; containerd will stop it"
 		return st, nil
 	}
 	// A containerd that restarts keeps neither a task that had ended nor one that had
@@ -76,7 +76,7 @@ func (e *Executor) lookBehind(ctx context.Context, c *client.Client, r record, s
 		e.ended(r, &st, uint32(code), at)
 		return st, nil
 	}
-	st.Phase, st.Message = state.Failed, "nobody knows how it ended: its shim was killed, the machine was restarted, or somebody removed it"
+	st.Phase, st.Message = state.Failed, "unknown exit status: its shim was killed, the machine was restarted, or the task was removed"
 	return st, nil
 }
 
@@ -123,7 +123,7 @@ func (r record) explainEnd(st *state.Status, code int, outOfMemory bool) {
 	fault := readFault(r.Dir)
 	switch {
 	case code == 0 && r.Kind == ir.Service:
-		st.Message = "exit 0, but a service has to stay up"
+		st.Message = "exit 0, but a service must keep running"
 	case code == 0:
 		if wrote := disk.Written(r.Dir); r.Disk > 0 && wrote > r.Disk {
 			st.Message = disk.OverQuota(wrote, r.Disk)

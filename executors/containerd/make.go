@@ -20,7 +20,7 @@ import (
 
 // errImageGone means that the snapshot of a loaded image is missing: somebody removed
 // it.
-var errImageGone = errors.New("the image is not in containerd any more")
+var errImageGone = errors.New("the image is no longer in containerd")
 
 // errUnmade means that there is no container, so that nothing can have run.
 var errUnmade = errors.New("make the container")
@@ -63,8 +63,8 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 	return int(made.Pid), nil
 }
 
-// letGo starts the program of a created container.
-func letGo(ctx context.Context, c *client.Client, id string) error {
+// startProgram starts the program of a created container.
+func startProgram(ctx context.Context, c *client.Client, id string) error {
 	if _, err := c.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
 		return fmt.Errorf("start the container: %w", errgrpc.ToNative(err))
 	}

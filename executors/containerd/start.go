@@ -36,11 +36,11 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 		return state.Handle{}, err
 	}
 	if _, err := os.Stat(e.opts.Runner); err != nil {
-		return state.Handle{}, fmt.Errorf("tenon-run, the first process of containers, is not beside tenon: `make build` makes both: %w", err)
+		return state.Handle{}, fmt.Errorf("tenon-run, the init of containers, is not next to tenon: run `make build` to build both: %w", err)
 	}
 	r := e.record(t)
 	if t.Image == "" {
-		return state.Handle{}, errors.New("the plan names no image for it: plan again")
+		return state.Handle{}, errors.New("the plan has no image for it: plan again")
 	}
 	doc, mounts := inside(t)
 	if err := local.WriteDocument(t, doc); err != nil {
@@ -89,7 +89,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err := records.Save(r); err != nil {
 		return state.Handle{}, err
 	}
-	if err := letGo(ctx, c, r.ID); err != nil {
+	if err := startProgram(ctx, c, r.ID); err != nil {
 		return state.Handle{}, err
 	}
 	return records.Handle(r)
@@ -112,7 +112,7 @@ func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error
 			return h, err
 		}
 		if time.Now().After(until) {
-			return h, fmt.Errorf("%w: containerd does not clean up after an earlier start; the next attempt has another name", err)
+			return h, fmt.Errorf("%w: containerd has not cleaned up an earlier start; the next attempt uses another name", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -188,7 +188,7 @@ func (e *Executor) writeSecrets(t executors.Task) error {
 		return nil
 	}
 	if e.memory() == "" {
-		return errors.New("secrets need a file system in memory (tmpfs), and neither /run nor /dev/shm is one")
+		return errors.New("secrets need a file system in memory (tmpfs), but neither /run nor /dev/shm is one")
 	}
 	dir := e.secretsDir(containerID(t))
 	if err := ownFolder(filepath.Join(e.memory(), "tenon-"+fmt.Sprint(os.Getuid()))); err != nil {
@@ -237,7 +237,7 @@ func ownFolder(dir string) error {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&0o077 != 0 || int(st.Uid) != os.Getuid() {
-		return fmt.Errorf("%s is not a folder of this user alone: remove it", dir)
+		return fmt.Errorf("%s is not a private folder of this user: remove it", dir)
 	}
 	return nil
 }

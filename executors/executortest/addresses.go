@@ -42,7 +42,7 @@ func (s *suite) strangersPort(t *testing.T) {
 	go srv.Serve(l) //nolint:errcheck // it ends with Close
 	defer srv.Close()
 	h, err := s.New(t).Apply(t.Context(), s.service(t, port, "sleep"), nil)
-	if err == nil || !strings.Contains(err.Error(), "is taken by") {
+	if err == nil || !strings.Contains(err.Error(), "is in use by") {
 		t.Fatalf("apply gave %+v, %v; want an error that says who has the port", h, err)
 	}
 }
@@ -62,10 +62,10 @@ func (s *suite) wantTaken(t *testing.T, task, owner executors.Task) {
 	t.Helper()
 	by := owner.Unit.ID + " of " + filepath.Dir(owner.Dir)
 	if got := taken(t, s.New(t), task); got != by {
-		t.Errorf("the address is taken by %q, want %q", got, by)
+		t.Errorf("the address is in use by %q, want %q", got, by)
 	}
 	h, err := s.New(t).Apply(t.Context(), task, nil)
-	if err == nil || !strings.Contains(err.Error(), " is taken by "+by+": ") {
+	if err == nil || !strings.Contains(err.Error(), " is in use by "+by+": ") {
 		t.Fatalf("apply gave %+v, %v; want an error that names %s", h, err, by)
 	}
 	if h, err := s.New(t).Find(t.Context(), task.Name, task.Dir); h != nil || err != nil {
@@ -77,7 +77,7 @@ func (s *suite) ownsAddress(t *testing.T) {
 	port, e := freePort(t), s.New(t)
 	owner, other := s.service(t, port, "sleep"), s.service(t, port, "serve") // which never listens
 	if by := taken(t, e, owner); by != "" {
-		t.Errorf("the free address is taken by %q", by)
+		t.Errorf("the free address is in use by %q", by)
 	}
 	h := s.apply(t, e, owner, nil)
 	s.wantTaken(t, other, owner)
@@ -92,7 +92,7 @@ func (s *suite) ownsAddress(t *testing.T) {
 		t.Fatalf("destroy: %v", err)
 	}
 	if by := taken(t, e, other); by != "" {
-		t.Errorf("after the end of its service, the address is taken by %q", by)
+		t.Errorf("after the end of its service, the address is in use by %q", by)
 	}
 	wantPhase(t, wait(t, e, s.apply(t, e, other, nil)), state.Ready)
 }
@@ -110,7 +110,7 @@ func (s *suite) startsOnce(t *testing.T) {
 			defer mu.Unlock()
 			if err == nil {
 				started = append(started, h)
-			} else if !strings.Contains(err.Error(), "is taken by "+task.Unit.ID+" of ") {
+			} else if !strings.Contains(err.Error(), "is in use by "+task.Unit.ID+" of ") {
 				t.Errorf("apply gave %v", err)
 			}
 		})
@@ -179,7 +179,7 @@ func (s *suite) leaves(t *testing.T) {
 	s.wantTaken(t, next, old)
 	next.Leaving = []string{old.Unit.ID}
 	if by := taken(t, e, next); by != "" {
-		t.Errorf("the address of a unit that leaves is taken by %q", by)
+		t.Errorf("the address of a unit that leaves is in use by %q", by)
 	}
 	next.Name = strings.Replace(old.Name, "0011223344556677", "8899aabbccddeeff", 1)
 	h := s.apply(t, e, next, nil)

@@ -25,6 +25,7 @@ func (s *suite) fileCases() []testCase {
 		{"outputs, metrics and progress are where the contract says", s.outputs},
 		{"the program finds its document, folders and arguments", s.document},
 		{"paths may hold spaces, quotes and any letters", s.paths},
+		{"time zone, locale, hashes and threads are the same on every machine", s.environment},
 		{"data files may have any names", s.dataFiles},
 		{"what a job reads has to be there, or the job does not start", s.missingInput},
 		{"what a job did not write is not there, and what it could not write is told", s.wrongOutput},
@@ -118,6 +119,19 @@ func (s *suite) document(t *testing.T) {
 	}
 	if p := d.Outputs["table"]; p.Format != "parquet" || len(p.Schema) != 1 || len(p.Keys) != 1 {
 		t.Errorf("the table's port is %+v", p)
+	}
+}
+
+func (s *suite) environment(t *testing.T) {
+	task := s.job(t, "report")
+	task.Unit.Seed = 1<<32 + 7
+	f := s.tell(t, task)
+	for k, want := range map[string]string{
+		"TZ": "UTC", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "LC_TIME": "", "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1",
+	} {
+		if f.Env[k] != want {
+			t.Errorf("%s is %q, want %q", k, f.Env[k], want)
+		}
 	}
 }
 

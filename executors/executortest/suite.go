@@ -65,6 +65,12 @@ type Elsewhere interface {
 // start and kill.
 const programVar = "TENON_EXECUTORTEST_PROGRAM"
 
+// ofMachine is what this machine says of time, text and threads. No program may see it:
+// a result may depend on it, and it is no part of a unit's key.
+var ofMachine = map[string]string{
+	"TZ": "Asia/Kolkata", "LANG": "POSIX", "LC_ALL": "POSIX", "LC_TIME": "POSIX", "PYTHONHASHSEED": "99", "OMP_NUM_THREADS": "99",
+}
+
 // Main builds what the units of the suite run, and runs the tests. Before them it
 // calls what prepares more, with a folder that lasts as long as the tests; what
 // that returns is called at the end.
@@ -83,6 +89,9 @@ func Main(m *testing.M, prepare ...func(dir string) (stop func() error, err erro
 			return 1
 		}
 		os.Setenv(programVar, filepath.Join(dir, "program")) //nolint:errcheck // the name is sound
+		for k, v := range ofMachine {
+			os.Setenv(k, v) //nolint:errcheck // the name is sound
+		}
 		for _, p := range prepare {
 			stop, err := p(dir)
 			if err != nil {

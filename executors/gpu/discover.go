@@ -74,7 +74,7 @@ func Inject(spec *specs.Spec, devices []executors.Device, dirs []string) error {
 		return err
 	}
 	if missing, err := cache.InjectDevices(spec, names...); len(missing) > 0 {
-		return fmt.Errorf("no CDI specification has %s: for GPUs of NVIDIA, `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` writes one",
+		return fmt.Errorf("no CDI specification has %s: for NVIDIA GPUs, create one with `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`",
 			strings.Join(missing, " and "))
 	} else if err != nil {
 		return fmt.Errorf("give the container its GPUs: %w", err)
@@ -138,7 +138,7 @@ func (f *finder) add(name string, d *cdi.Device) error {
 	whole.Device, whole.Model = device, say(modelKey)
 	if text := say(memoryKey); text != "" {
 		if whole.Memory = ir.ParseSize(text); whole.Memory == 0 {
-			return fmt.Errorf("%s: %s of %s is %q: it takes a size such as 80GiB", spec.GetPath(), memoryKey, name, text)
+			return fmt.Errorf("%s: %s of %s is %q: use a size such as 80GiB", spec.GetPath(), memoryKey, name, text)
 		}
 	}
 	return nil

@@ -129,10 +129,10 @@ func TestMatch(t *testing.T) {
 		{"what asks for less gets what is left", []ir.Pool{pool("a", ir.Resources{GPU: 2}), pool("q", ir.Resources{GPU: 1, GPUModel: "H100"})}, "a: 1 10, q: 0"},
 		{"by slices", []ir.Pool{pool("p", ir.Resources{GPU: 1}, ir.Slice{Name: "1g.10gb", Count: 2})}, "p: 2"},
 		{"more than there are", []ir.Pool{pool("p", ir.Resources{GPU: 2, GPUModel: "H200", GPUMemory: 80})},
-			"pool p declares 2 GPUs H200 of 80GiB, and this machine has 1 such; found were x/gpu=0 NVIDIA H100 80GB HBM3 of 79GiB; " +
+			"pool p declares 2 GPUs H200 of 80GiB, but this machine has 1 of them; found x/gpu=0 NVIDIA H100 80GB HBM3 of 79GiB; " +
 				"x/gpu=1 NVIDIA A100-SXM4-40GB of 39GiB; x/gpu=2 NVIDIA A100-SXM4-80GB of 79GiB in 3 slices; x/gpu=10"},
 		{"slices that are not there", []ir.Pool{pool("p", ir.Resources{GPU: 1}, ir.Slice{Name: "1g.10gb", Count: 3})},
-			"pool p declares 1 GPU, each in 3 slices 1g.10gb, and this machine has 0 such; found were x/gpu=0 NVIDIA H100 80GB HBM3 of 79GiB; " +
+			"pool p declares 1 GPU, each in 3 slices 1g.10gb, but this machine has 0 of them; found x/gpu=0 NVIDIA H100 80GB HBM3 of 79GiB; " +
 				"x/gpu=1 NVIDIA A100-SXM4-40GB of 39GiB; x/gpu=2 NVIDIA A100-SXM4-80GB of 79GiB in 3 slices; x/gpu=10"},
 	} {
 		m, err := gpu.Match(c.pools, all)
@@ -144,7 +144,7 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%s:\n%s, want\n%s", c.name, got, c.want)
 		}
 	}
-	if _, err := gpu.Match([]ir.Pool{pool("p", ir.Resources{GPU: 1})}, nil); err == nil || !strings.HasSuffix(err.Error(), "neither CDI specifications nor nvidia-smi tell of any") {
+	if _, err := gpu.Match([]ir.Pool{pool("p", ir.Resources{GPU: 1})}, nil); err == nil || !strings.HasSuffix(err.Error(), "neither CDI specifications nor nvidia-smi report any GPU") {
 		t.Errorf("on a machine without any: %v", err)
 	}
 }

@@ -38,7 +38,7 @@ func Match(pools []ir.Pool, found []executors.GPU) (map[string][]executors.GPU, 
 		fits := slices.DeleteFunc(slices.Clone(free), func(g executors.GPU) bool { return !fit(p, g) })
 		slices.SortStableFunc(fits, bySize)
 		if n := int64(len(fits)); n < p.GPU {
-			errs = append(errs, fmt.Errorf("pool %s declares %s, and this machine has %d such; %s", p.Name, describe(p), n, list(found)))
+			errs = append(errs, fmt.Errorf("pool %s declares %s, but this machine has %d of them; %s", p.Name, describe(p), n, list(found)))
 			continue
 		}
 		lent := fits[:p.GPU]
@@ -124,9 +124,9 @@ func list(gpus []executors.GPU) string {
 	}
 	switch more := len(gpus) - most; {
 	case len(gpus) == 0:
-		return "neither CDI specifications nor nvidia-smi tell of any"
+		return "neither CDI specifications nor nvidia-smi report any GPU"
 	case more > 0:
 		names = append(names, fmt.Sprintf("%d more", more))
 	}
-	return "found were " + strings.Join(names, "; ")
+	return "found " + strings.Join(names, "; ")
 }

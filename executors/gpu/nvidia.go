@@ -89,7 +89,7 @@ func parseTable(out []byte) ([]card, error) {
 	var cards []card
 	for _, row := range rows {
 		if _, err := strconv.Atoi(row[0]); err != nil || !strings.HasPrefix(row[1], "GPU-") {
-			return nil, fmt.Errorf("%q is not a line about a GPU", strings.Join(row, ", "))
+			return nil, fmt.Errorf("cannot parse the line %q", strings.Join(row, ", "))
 		}
 		mib, _ := strconv.ParseInt(row[3], 10, 32)
 		cards = append(cards, card{index: row[0], uuid: row[1], model: row[2], memory: mib << 20})

@@ -47,29 +47,29 @@ func (s *Store) explain(ctx context.Context, n named, err error) error {
 	var faulty *hostsError
 	switch {
 	case errors.As(err, &faulty):
-		return fmt.Errorf("how %s is reached cannot be read from %s: %w", n.host, dir, faulty.error)
+		return fmt.Errorf("cannot read the settings of %s from %s: %w", n.host, dir, faulty.error)
 	case errors.Is(err, docker.ErrInvalidAuthorization), code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return s.denied(n, host, status)
 	case (errdefs.IsNotFound(err) || code == http.StatusNotFound) && n.digest != (v1.Hash{}):
-		return fmt.Errorf("there is no image %s (any more): plan with --pull to take what %s stands for now, or name another one", n, n.name())
+		return fmt.Errorf("image %s no longer exists: plan with --pull to use the current digest of %s, or use another image", n, n.name())
 	case errdefs.IsNotFound(err), code == http.StatusNotFound:
-		return fmt.Errorf("there is no image %s: look at its name and tag, or tenon image import one under that name", n)
+		return fmt.Errorf("image %s does not exist: check its name and tag, or import an image with that name with tenon image import", n)
 	case errors.As(err, &invalid):
 		return fmt.Errorf("%s: %w", n, untrusted(host, dir, invalid.Err))
 	case code == http.StatusTooManyRequests:
-		return fmt.Errorf("%s answers no more requests for now: log in with %s, or name a mirror in %s", host, login(host), filepath.Join(dir, "hosts.toml"))
+		return fmt.Errorf("%s limits the rate of requests: log in with %s, or add a mirror to %s", host, login(host), filepath.Join(dir, "hosts.toml"))
 	case code >= 500:
-		return fmt.Errorf("%s: %s cannot answer (%s): try again later", n, host, status.Status)
+		return fmt.Errorf("%s: %s is failing (%s): try again later", n, host, status.Status)
 	case code != 0:
 		return fmt.Errorf("%s: %s answers %s%s", n, host, status.Status, said(status.Body))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%s: %s broke off: try again", n, host)
+		return fmt.Errorf("%s: %s closed the connection: try again", n, host)
 	case address != nil && n.host == "localhost": // no port: only imported images have such a name
-		return fmt.Errorf("there is no image %s here: tenon image import one under that name", n)
+		return fmt.Errorf("image %s was not imported: import it with tenon image import", n)
 	case errors.Is(failed, http.ErrSchemeMismatch):
-		return fmt.Errorf("%s: %s speaks HTTP without TLS: if that is meant, write [host.\"http://%s\"] into %s", n, host, host, filepath.Join(dir, "hosts.toml"))
+		return fmt.Errorf("%s: %s uses HTTP without TLS: to allow that, add [host.\"http://%s\"] to %s", n, host, host, filepath.Join(dir, "hosts.toml"))
 	case address != nil:
-		return fmt.Errorf("%s: no way to %s: %s; a mirror or another address for it goes into %s", n, host, clean(failed), filepath.Join(dir, "hosts.toml"))
+		return fmt.Errorf("%s: cannot reach %s: %s; add a mirror or another address to %s", n, host, clean(failed), filepath.Join(dir, "hosts.toml"))
 	}
 	return fmt.Errorf("%s: %s: %s", n, host, clean(failed))
 }
@@ -83,9 +83,9 @@ func (s *Store) denied(n named, host string, status remoteerrors.ErrUnexpectedSt
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.given[asks] {
-		return fmt.Errorf("%s: %s refuses the credentials that are kept for it%s: log in with %s as somebody who may do this", n, host, said(status.Body), login(host))
+		return fmt.Errorf("%s: %s rejects the stored credentials%s: log in with %s as a user with access", n, host, said(status.Body), login(host))
 	}
-	return fmt.Errorf("%s: %s wants to know who asks%s: log in with %s", n, host, said(status.Body), login(host))
+	return fmt.Errorf("%s: %s requires authentication%s: log in with %s", n, host, said(status.Body), login(host))
 }
 
 func login(host string) string {
@@ -99,9 +99,9 @@ func login(host string) string {
 func untrusted(host, dir string, err error) error {
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
-		return fmt.Errorf("the certificate of %s is of an unknown authority: put that authority's own certificate into %s, or name it as ca in hosts.toml there", host, filepath.Join(dir, "ca.crt"))
+		return fmt.Errorf("the certificate of %s is signed by an unknown authority: put the authority's certificate into %s, or set ca in hosts.toml in that folder", host, filepath.Join(dir, "ca.crt"))
 	}
-	return fmt.Errorf("the certificate of %s cannot be trusted: %w", host, err)
+	return fmt.Errorf("the certificate of %s is not trusted: %w", host, err)
 }
 
 // said returns the message in a registry's error response, or "".

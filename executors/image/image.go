@@ -171,7 +171,7 @@ func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch st
 	if err != nil {
 		return layer{}, false, err
 	}
-	return s.layer(ctx, key("environment", string(r.Lock), r.Python, python, arch), "making a Python environment", func(work string, t tarWriter) error {
+	return s.layer(ctx, key("environment", string(r.Lock), r.Python, python, arch), "building a Python environment", func(work string, t tarWriter) error {
 		env := pyenv.New(pyenv.Options{Dir: filepath.Join(s.opts.Dir, "python"), UV: s.opts.UV, Python: r.Python})
 		if err := env.Lay(ctx, r.Lock, pyenv.Tree{Dir: work, At: EnvDir, Python: python, Arch: arch}); err != nil {
 			return err
@@ -226,7 +226,7 @@ func (s *Store) code(ctx context.Context, files fs.FS) (layer, bool, error) {
 			return err
 		}
 		if !d.Type().IsRegular() {
-			return fmt.Errorf("%s is no regular file", name)
+			return fmt.Errorf("%s is not a regular file", name)
 		}
 		b, err := fs.ReadFile(files, name)
 		if err != nil {
@@ -266,7 +266,7 @@ func (s *Store) assemble(ctx context.Context, base *stored, parts []part) (v1.Im
 	}
 	manifest, config := m.DeepCopy(), c.DeepCopy()
 	if len(config.RootFS.DiffIDs) != len(manifest.Layers) {
-		return nil, fmt.Errorf("the image %s is damaged: %d layers, and digests of %d", base.ref, len(manifest.Layers), len(config.RootFS.DiffIDs))
+		return nil, fmt.Errorf("the image %s is damaged: %d layers but digests of %d", base.ref, len(manifest.Layers), len(config.RootFS.DiffIDs))
 	}
 	for i := range manifest.Layers {
 		manifest.Layers[i].MediaType = ociLayer(manifest.Layers[i].MediaType)

@@ -225,7 +225,7 @@ func TestSlowWorkIsTold(t *testing.T) {
 	if _, err := s.Build(image.WithProgress(t.Context(), func(text string) { said = append(said, text) }), r); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(said, "making a Python environment") || log.Len() > 0 {
+	if !slices.Contains(said, "building a Python environment") || log.Len() > 0 {
 		t.Errorf("told %q, and logged %q", said, log.String())
 	}
 }
@@ -320,7 +320,7 @@ func TestADamagedLayerIsNoticedAndMadeAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = io.Copy(io.Discard, read)
-		wantError(t, errors.Join(err, read.Close()), file+" was damaged and is removed")
+		wantError(t, errors.Join(err, read.Close()), file+" was damaged and has been removed")
 	}
 	again := build(t, s, r)
 	if digest(t, again) != digest(t, img) {
@@ -465,7 +465,7 @@ func TestABaseWithoutPython(t *testing.T) {
 	s := store(t)
 	r := image.Recipe{Base: base(t, s), Python: "3.12"}
 	_, err := s.Build(t.Context(), r)
-	wantError(t, err, "there is no Python 3.12 in "+baseName, "/usr/local/bin/python3.12 and /usr/bin/python3.12", "found /usr/bin/python3.11", image.DefaultBase)
+	wantError(t, err, "no Python 3.12 in "+baseName, "/usr/local/bin/python3.12 and /usr/bin/python3.12", "found /usr/bin/python3.11", image.DefaultBase)
 }
 
 func TestCodeMayNotBeAnything(t *testing.T) {
@@ -475,7 +475,7 @@ func TestCodeMayNotBeAnything(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := s.Build(t.Context(), image.Recipe{Base: base(t, s), Code: os.DirFS(dir)})
-	wantError(t, err, "make the code layer", "link is no regular file")
+	wantError(t, err, "make the code layer", "link is not a regular file")
 }
 
 func TestRecipeFor(t *testing.T) {

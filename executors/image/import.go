@@ -32,7 +32,7 @@ func (s *Store) Import(ctx context.Context, file, name string) (string, error) {
 		return "", err
 	}
 	if n.digest != (v1.Hash{}) {
-		return "", fmt.Errorf("an image is imported under a name with a tag, not a digest: %s", n.name())
+		return "", fmt.Errorf("an image must be imported with a tag, not with a digest: %s", n.name())
 	}
 	d, err := s.importFile(ctx, file, n)
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Store) importFile(ctx context.Context, file string, n named) (v1.Descri
 	case a.root:
 		return s.importRoot(ctx, file, n, sum.hash())
 	}
-	return v1.Descriptor{}, errors.New("it holds neither an image nor a root filesystem")
+	return v1.Descriptor{}, errors.New("it contains neither an image nor a root filesystem")
 }
 
 // An archive describes the contents of one.
@@ -103,13 +103,13 @@ func each(ctx context.Context, r io.Reader, f func(h *tar.Header, r io.Reader) e
 			return err
 		}
 		if err != nil {
-			return fmt.Errorf("it cannot be read as a tar: %w", err)
+			return fmt.Errorf("it is not a readable tar file: %w", err)
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if !inside(h.Name) || h.Typeflag == tar.TypeLink && !inside(h.Linkname) {
-			return fmt.Errorf("its member %q lies outside: make the archive from within the root folder, as tar -C ROOT -cf FILE . does", h.Name)
+			return fmt.Errorf("its member %q is outside the root: create the archive with `tar -C ROOT -cf FILE .`", h.Name)
 		}
 		if err := f(h, t); err != nil {
 			return err
@@ -180,7 +180,7 @@ func (s *Store) importDocker(ctx context.Context, file string, n named) (v1.Desc
 		return both{plain, f}, nil
 	}, nil)
 	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("it is no docker archive of one image: %w", err)
+		return v1.Descriptor{}, fmt.Errorf("it is not a docker archive of one image: %w", err)
 	}
 	config, err := img.ConfigFile()
 	if err != nil {
@@ -280,10 +280,10 @@ func (s *Store) importOCI(ctx context.Context, file string, n named) (v1.Descrip
 		return v1.Descriptor{}, err
 	}
 	if len(index.Manifests) != 1 {
-		return v1.Descriptor{}, fmt.Errorf("it holds %d images: make an archive of the one that is wanted", len(index.Manifests))
+		return v1.Descriptor{}, fmt.Errorf("it contains %d images: export only one", len(index.Manifests))
 	}
 	d := index.Manifests[0]
-	lacks := func(h v1.Hash) error { return fmt.Errorf("it lacks %s, which its image is made of", h) }
+	lacks := func(h v1.Hash) error { return fmt.Errorf("it lacks %s, which its image refers to", h) }
 	m, _, err := s.manifest(d.Digest, n.name(), func(h v1.Hash) ([]byte, error) { return nil, lacks(h) })
 	if err != nil {
 		return v1.Descriptor{}, err
@@ -302,7 +302,7 @@ func (s *Store) importBlob(ctx context.Context, h v1.Hash, size int64, r io.Read
 		return nil
 	}
 	if _, err := v1.NewHash(h.String()); err != nil {
-		return fmt.Errorf("its blob has a bad name: %w", err)
+		return fmt.Errorf("its blob has an invalid name: %w", err)
 	}
 	work, release, err := s.work(ctx, h.Hex)
 	if err != nil {

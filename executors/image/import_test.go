@@ -217,19 +217,19 @@ func TestWhatCannotBeImported(t *testing.T) {
 		want       []string
 	}{
 		"no file":                       {"/no/such/file", "a:1", []string{"import /no/such/file", "no such file"}},
-		"no archive":                    {save(t, "a", []byte(strings.Repeat("hello", 300))), "a:1", []string{"cannot be read as a tar"}},
+		"no archive":                    {save(t, "a", []byte(strings.Repeat("hello", 300))), "a:1", []string{"tar file"}},
 		"nothing known":                 {archive(t, "a.tar", file{"hello", "x"}), "a:1", []string{"neither an image nor a root filesystem"}},
-		"a member above":                {outside(tar.Header{Name: "usr/../../etc/x"}), "a:1", []string{`"usr/../../etc/x" lies outside`, "tar -C ROOT"}},
-		"an absolute member":            {outside(tar.Header{Name: "/usr/x"}), "a:1", []string{`"/usr/x" lies outside`}},
-		"a link to a file outside":      {outside(tar.Header{Name: "usr/x", Typeflag: tar.TypeLink, Linkname: "../etc/passwd"}), "a:1", []string{`"usr/x" lies outside`}},
-		"a bad name":                    {archive(t, "a.tar", file{"usr/x", "x"}), "A B", []string{`"A B" is no name of an image`}},
+		"a member above":                {outside(tar.Header{Name: "usr/../../etc/x"}), "a:1", []string{`"usr/../../etc/x" is outside`, "tar -C ROOT"}},
+		"an absolute member":            {outside(tar.Header{Name: "/usr/x"}), "a:1", []string{`"/usr/x" is outside`}},
+		"a link to a file outside":      {outside(tar.Header{Name: "usr/x", Typeflag: tar.TypeLink, Linkname: "../etc/passwd"}), "a:1", []string{`"usr/x" is outside`}},
+		"a bad name":                    {archive(t, "a.tar", file{"usr/x", "x"}), "A B", []string{`"A B" is not an image name`}},
 		"a digest as a name":            {archive(t, "a.tar", file{"usr/x", "x"}), "a@sha256:" + strings.Repeat("0", 64), []string{"with a tag"}},
-		"an image that names no config": {ociArchive(t, func(dir string) { onlyManifest(t, dir, `{"schemaVersion": 2, "layers": []}`) }), "a:1", []string{"docker.io/library/a:1 is no image"}},
+		"an image that names no config": {ociArchive(t, func(dir string) { onlyManifest(t, dir, `{"schemaVersion": 2, "layers": []}`) }), "a:1", []string{"docker.io/library/a:1 is not an image"}},
 		"an image that names no layer": {ociArchive(t, func(dir string) {
 			onlyManifest(t, dir, `{"schemaVersion": 2, "config": {"digest": "sha256:`+strings.Repeat("0", 64)+`"}, "layers": [{}]}`)
-		}), "a:1", []string{"docker.io/library/a:1 is no image"}},
-		"what is no image": {ociArchive(t, func(dir string) { onlyManifest(t, dir, `[]`) }), "a:1", []string{"docker.io/library/a:1 is no image"}},
-		"two images":       {ociArchive(t, nil, img, randomImage(t)), "a:1", []string{"holds 2 images"}},
+		}), "a:1", []string{"docker.io/library/a:1 is not an image"}},
+		"what is not an image": {ociArchive(t, func(dir string) { onlyManifest(t, dir, `[]`) }), "a:1", []string{"docker.io/library/a:1 is not an image"}},
+		"two images":           {ociArchive(t, nil, img, randomImage(t)), "a:1", []string{"2 images"}},
 		"a damaged blob": {ociArchive(t, func(dir string) {
 			if err := os.WriteFile(blobs(dir)[0], []byte("x"), 0o644); err != nil {
 				t.Fatal(err)

@@ -115,7 +115,7 @@ func (t tarWriter) file(name string, mode fs.FileMode, f fs.File) error {
 	}
 	n, err := io.Copy(t, f)
 	if errors.Is(err, tar.ErrWriteTooLong) || err == nil && n != h.Size {
-		return fmt.Errorf("%s was changed while it was read", info.Name())
+		return fmt.Errorf("%s changed while it was being read", info.Name())
 	}
 	return err
 }

@@ -108,7 +108,7 @@ func (s *Store) List() ([]Entry, error) {
 	for _, d := range index.Manifests {
 		e := Entry{Name: d.Annotations[nameKey], Digest: d.Digest}
 		m, _, err := s.manifest(d.Digest, e.Name, func(h v1.Hash) ([]byte, error) {
-			return nil, fmt.Errorf("of %s the manifest %s is lost or damaged: remove %s, and import again what was imported", e.Name, h, filepath.Join(s.opts.Dir, "index.json"))
+			return nil, fmt.Errorf("%s: manifest %s is lost or damaged: remove %s and import the images again", e.Name, h, filepath.Join(s.opts.Dir, "index.json"))
 		})
 		if err != nil {
 			return nil, err
@@ -135,7 +135,7 @@ func (s *Store) index() (*v1.IndexManifest, error) {
 	}
 	index, err := v1.ParseIndexManifest(bytes.NewReader(b))
 	if err != nil {
-		return nil, fmt.Errorf("%s is damaged: remove it, and import again what was imported: %w", filepath.Join(s.opts.Dir, "index.json"), err)
+		return nil, fmt.Errorf("%s is damaged: remove it and import the images again: %w", filepath.Join(s.opts.Dir, "index.json"), err)
 	}
 	return index, nil
 }

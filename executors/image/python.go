@@ -49,7 +49,7 @@ func (s *Store) python(ctx context.Context, name string, base *stored, version s
 	if len(all) > 0 {
 		has = "/" + strings.Join(all, ", /")
 	}
-	return "", fmt.Errorf("there is no Python %s in %s: looked for %s, found %s; take a base that has it, such as %s", version, name, strings.Join(looked, " and "), has, DefaultBase)
+	return "", fmt.Errorf("no Python %s in %s: looked for %s, found %s; use a base that has it, such as %s", version, name, strings.Join(looked, " and "), has, DefaultBase)
 }
 
 // scan lists the interpreters in an image.

@@ -53,12 +53,12 @@ func (n named) String() string {
 func parse(ref string) (named, error) {
 	r, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return named{}, fmt.Errorf("%q is no name of an image, such as %s: %w", ref, DefaultBase, err)
+		return named{}, fmt.Errorf("%q is not an image name, such as %s: %w", ref, DefaultBase, err)
 	}
 	n := named{host: reference.Domain(r), path: reference.Path(r)}
 	if d, ok := r.(reference.Digested); ok {
 		if n.digest, err = v1.NewHash(d.Digest().String()); err != nil {
-			return named{}, fmt.Errorf("%q is no name of an image: %w", ref, err)
+			return named{}, fmt.Errorf("%q is not an image name: %w", ref, err)
 		}
 	} else {
 		r = reference.TagNameOnly(r)
@@ -155,7 +155,7 @@ func (s *Store) fetch(ctx context.Context, ref string, d v1.Descriptor) (err err
 		return s.explain(ctx, n, err)
 	}
 	if err != nil || sum.hash() != d.Digest {
-		return fmt.Errorf("of %s the registry sent something else than %s: it is not kept; if it is so again, the registry or a mirror of it is damaged", n.name(), d.Digest)
+		return fmt.Errorf("%s: the registry sent other content than %s, which was discarded; if this happens again, the registry or its mirror is damaged", n.name(), d.Digest)
 	}
 	return s.adopt(f, d.Digest)
 }
@@ -175,7 +175,7 @@ func (s *Store) Push(ctx context.Context, img v1.Image, ref string) (string, err
 		return "", err
 	}
 	if n.digest != (v1.Hash{}) {
-		return "", fmt.Errorf("an image is pushed under a name with a tag, not a digest: %s", n.name())
+		return "", fmt.Errorf("an image must be pushed with a tag, not with a digest: %s", n.name())
 	}
 	h, err := img.Digest()
 	if err != nil {
@@ -231,7 +231,7 @@ func (s *Store) Publish(ctx context.Context, img v1.Image, repository string) (s
 		return "", err
 	}
 	if last := repository[strings.LastIndexByte(repository, '/')+1:]; strings.ContainsAny(last, ":@") {
-		return "", fmt.Errorf("%q is no repository: leave out what follows the last colon, images are known by their digests", repository)
+		return "", fmt.Errorf("%q is not a repository: remove the part after the last colon, because tenon refers to images by digest", repository)
 	}
 	if n.digest, err = img.Digest(); err != nil {
 		return "", err
@@ -296,12 +296,12 @@ func (s *Store) endpoints(ctx context.Context, host string) ([]docker.RegistryHo
 	if e, ok := s.hosts[host]; ok {
 		return e, nil
 	}
-	var told error
-	configure := config.ConfigureHosts(quiet(ctx, &told), config.HostOptions{
+	var logged error
+	configure := config.ConfigureHosts(quiet(ctx, &logged), config.HostOptions{
 		HostDir: config.HostDirFromRoot(s.opts.Hosts), Credentials: s.credentials,
 	})
 	e, err := configure(host)
-	if err = errors.Join(err, told); err != nil {
+	if err = errors.Join(err, logged); err != nil {
 		return nil, &hostsError{err}
 	}
 	s.hosts[host] = e
@@ -311,27 +311,27 @@ func (s *Store) endpoints(ctx context.Context, host string) ([]docker.RegistryHo
 // A hostsError is an error in the configuration of a host.
 type hostsError struct{ error }
 
-// quiet keeps the client's log off the user's terminal. told receives the first message
+// quiet keeps the client's log off the user's terminal. logged receives the first message
 // that the client logs as an error, such as that it ignores a hosts.toml.
-func quiet(ctx context.Context, told *error) context.Context {
+func quiet(ctx context.Context, logged *error) context.Context {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
 	l.SetLevel(logrus.ErrorLevel)
-	if told != nil {
-		l.AddHook(hook{told})
+	if logged != nil {
+		l.AddHook(hook{logged})
 	}
 	return log.WithLogger(ctx, logrus.NewEntry(l))
 }
 
-type hook struct{ told *error }
+type hook struct{ logged *error }
 
 func (hook) Levels() []logrus.Level { return []logrus.Level{logrus.ErrorLevel} }
 
 func (h hook) Fire(e *logrus.Entry) error {
-	if *h.told == nil {
-		*h.told = errors.New(e.Message)
+	if *h.logged == nil {
+		*h.logged = errors.New(e.Message)
 		if err, ok := e.Data[logrus.ErrorKey].(error); ok {
-			*h.told = fmt.Errorf("%s: %w", e.Message, err)
+			*h.logged = fmt.Errorf("%s: %w", e.Message, err)
 		}
 	}
 	return nil

@@ -176,8 +176,8 @@ func TestAnImageIsPublishedAtItsHostAndNotAtAMirror(t *testing.T) {
 func TestWhatCannotBePublished(t *testing.T) {
 	h := newHub(t, registrytest.Options{User: user, Password: password})
 	for repository, want := range map[string]string{
-		h.ref("team/units:1"): "is no repository: leave out what follows the last colon", h.pinned: "is no repository",
-		"Not A Name": "is no name of an image", h.ref("team/units"): h.Host + " refuses the credentials",
+		h.ref("team/units:1"): "is not a repository: remove the part after the last colon", h.pinned: "is not a repository",
+		"Not A Name": "is not an image name", h.ref("team/units"): h.Host + " rejects the stored credentials",
 	} {
 		_, err := h.store(t, credentials(user, "wr0ng")).Publish(t.Context(), h.img, repository)
 		wantError(t, err, want)
@@ -230,7 +230,7 @@ func TestLayersAreFetchedWhenTheyAreRead(t *testing.T) {
 		t.Errorf("what the manifest says is not known: %v", err)
 	}
 	_, err = all[0].Compressed()
-	wantError(t, err, h.pinned, "no way to "+h.Host, "connection refused", "hosts.toml")
+	wantError(t, err, h.pinned, "cannot reach "+h.Host, "connection refused", "hosts.toml")
 }
 
 func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
@@ -251,21 +251,21 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 		creds func(string) (string, string, error)
 		want  []string
 	}{
-		"an unknown name":   {plain, plain.ref("team/ap:1"), nil, []string{"there is no image " + plain.ref("team/ap:1"), "tenon image import"}},
-		"an unknown tag":    {plain, plain.ref("team/app:3"), nil, []string{"there is no image " + plain.ref("team/app:3")}},
-		"an unknown digest": {plain, plain.ref("team/app@sha256:" + strings.Repeat("0", 64)), nil, []string{"there is no image " + plain.ref("team/app@sha256:000"), "--pull"}},
-		"no name":           {plain, "Not A Name", nil, []string{`"Not A Name" is no name of an image`}},
-		"no credentials":    {closed, closed.ref("team/app:1"), credentials("", ""), []string{closed.Host + " wants to know who asks", "docker login " + closed.Host}},
-		"wrong credentials": {closed, closed.ref("team/app:1"), credentials(user, "wr0ng"), []string{closed.Host + " refuses the credentials", "docker login " + closed.Host}},
+		"an unknown name":   {plain, plain.ref("team/ap:1"), nil, []string{"image " + plain.ref("team/ap:1") + " does not exist", "tenon image import"}},
+		"an unknown tag":    {plain, plain.ref("team/app:3"), nil, []string{"image " + plain.ref("team/app:3") + " does not exist"}},
+		"an unknown digest": {plain, plain.ref("team/app@sha256:" + strings.Repeat("0", 64)), nil, []string{"image " + plain.ref("team/app@sha256:000"), "--pull"}},
+		"no name":           {plain, "Not A Name", nil, []string{`"Not A Name" is not an image name`}},
+		"no credentials":    {closed, closed.ref("team/app:1"), credentials("", ""), []string{closed.Host + " requires authentication", "docker login " + closed.Host}},
+		"wrong credentials": {closed, closed.ref("team/app:1"), credentials(user, "wr0ng"), []string{closed.Host + " rejects the stored credentials", "docker login " + closed.Host}},
 		"no way to credentials": {closed, closed.ref("team/app:1"), func(string) (string, string, error) { return "", "", errors.New("no helper") },
 			[]string{"find credentials for " + closed.Host + ": no helper"}},
-		"an unknown authority": {secure, secure.ref("team/app:1"), nil, []string{"of an unknown authority", filepath.Join(secure.hosts, secure.Host, "ca.crt")}},
-		"a broken hosts.toml":  {broken, broken.ref("team/app:1"), nil, []string{"how " + broken.Host + " is reached", filepath.Join(broken.hosts, broken.Host)}},
+		"an unknown authority": {secure, secure.ref("team/app:1"), nil, []string{"by an unknown authority", filepath.Join(secure.hosts, secure.Host, "ca.crt")}},
+		"a broken hosts.toml":  {broken, broken.ref("team/app:1"), nil, []string{"cannot read the settings of " + broken.Host, filepath.Join(broken.hosts, broken.Host)}},
 		"no TLS": {noTLS, "registry.invalid/team/app:1", nil, []string{
-			anywhere + " speaks HTTP without TLS", `[host."http://` + anywhere + `"]`, filepath.Join(noTLS.hosts, "registry.invalid", "hosts.toml")}},
-		"nobody there": {gone, gone.ref("team/app:1"), nil, []string{"no way to " + gone.Host, "connection refused", "hosts.toml"}},
-		"a local name": {plain, "localhost/team/app:1", nil, []string{"there is no image localhost/team/app:1 here", "tenon image import"}},
-		"no such host": {plain, "registry.invalid/team/app:1", nil, []string{"no way to registry.invalid", filepath.Join(plain.hosts, "registry.invalid", "hosts.toml")}},
+			anywhere + " uses HTTP without TLS", `[host."http://` + anywhere + `"]`, filepath.Join(noTLS.hosts, "registry.invalid", "hosts.toml")}},
+		"nobody there": {gone, gone.ref("team/app:1"), nil, []string{"cannot reach " + gone.Host, "connection refused", "hosts.toml"}},
+		"a local name": {plain, "localhost/team/app:1", nil, []string{"image localhost/team/app:1 was not imported", "tenon image import"}},
+		"no such host": {plain, "registry.invalid/team/app:1", nil, []string{"cannot reach registry.invalid", filepath.Join(plain.hosts, "registry.invalid", "hosts.toml")}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			if c.creds == nil {
@@ -288,9 +288,9 @@ func TestOnlyWhoMayCanPush(t *testing.T) {
 	h := newHub(t, registrytest.Options{User: user, Password: password})
 	s := h.store(t, credentials(user, "wr0ng"))
 	_, err := s.Push(t.Context(), h.img, h.ref("team/app:2"))
-	wantError(t, err, h.Host+" refuses the credentials", "docker login "+h.Host)
+	wantError(t, err, h.Host+" rejects the stored credentials", "docker login "+h.Host)
 	_, err = s.Push(t.Context(), h.img, h.pinned)
-	wantError(t, err, "with a tag, not a digest")
+	wantError(t, err, "with a tag, not with a digest")
 }
 
 func TestDockersCredentialsAreTheDefault(t *testing.T) {
@@ -394,7 +394,7 @@ func TestARegistryIsAskedOnce(t *testing.T) {
 	h.Stop()
 	pins(false, h.pinned)
 	_, err = s.Pin(t.Context(), ref, true)
-	wantError(t, err, "no way to "+h.Host)
+	wantError(t, err, "cannot reach "+h.Host)
 	// An image imported under the name comes first, and no registry is asked.
 	imported, err := s.Import(t.Context(), archive(t, "root.tar", file{"usr/", ""}), ref)
 	if err != nil {
@@ -499,7 +499,7 @@ func TestABlobIsKeptOnlyIfItIsWhatItsNameSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := read()
-		wantError(t, err, "something else than "+l.Digest.String())
+		wantError(t, err, "other content than "+l.Digest.String())
 		if _, err := os.Stat(filepath.Join(dir, "blobs", "sha256", l.Digest.Hex)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s are kept: %v", what, err)
 		}
@@ -537,7 +537,7 @@ func TestARegistryThatIsGoneMidway(t *testing.T) {
 	dir := t.TempDir()
 	s := image.New(image.Options{Dir: dir, Hosts: cut.hosts, Credentials: credentials("", "")})
 	_, err := s.Build(t.Context(), image.Recipe{Base: cut.pinned, Python: "3.11"})
-	wantError(t, err, cut.Host+" broke off: try again")
+	wantError(t, err, cut.Host+" closed the connection: try again")
 	left, globErr := filepath.Glob(filepath.Join(dir, "work", "*"))
 	if globErr != nil {
 		t.Fatal(globErr)
@@ -582,8 +582,8 @@ func TestFetchingEndsWithTheContext(t *testing.T) {
 func TestWhatARegistrySaysIsPassedOn(t *testing.T) {
 	for code, want := range map[int]string{
 		http.StatusForbidden:       "(you are banned): log in with docker login",
-		http.StatusTooManyRequests: "answers no more requests for now",
-		http.StatusBadGateway:      "cannot answer (502 Bad Gateway): try again later",
+		http.StatusTooManyRequests: "limits the rate of requests",
+		http.StatusBadGateway:      "(502 Bad Gateway): try again later",
 		http.StatusTeapot:          "answers 418 I'm a teapot",
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

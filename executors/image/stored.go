@@ -100,7 +100,7 @@ func (c *checked) Read(b []byte) (int, error) {
 	n, err := c.f.Read(b)
 	_, _ = c.sum.Write(b[:n])
 	if errors.Is(err, io.EOF) && c.sum.hash() != c.want {
-		return n, errors.Join(fmt.Errorf("%s was damaged and is removed: try again, it will be built or fetched again", c.f.Name()), os.Remove(c.f.Name()))
+		return n, errors.Join(fmt.Errorf("%s was damaged and has been removed: try again to build or fetch it again", c.f.Name()), os.Remove(c.f.Name()))
 	}
 	return n, err
 }
@@ -139,7 +139,7 @@ func (s *Store) open(ctx context.Context, pinned string) (*stored, error) {
 		return nil, err
 	}
 	if ref.digest == (v1.Hash{}) {
-		return nil, fmt.Errorf("the image %s is not pinned: its name ends in no digest", ref)
+		return nil, fmt.Errorf("the image %s is not pinned: its name has no digest", ref)
 	}
 	var fetched *v1.Descriptor // of the image that the name stands for
 	m, raw, err := s.manifest(ref.digest, ref.String(), func(h v1.Hash) ([]byte, error) {
@@ -176,7 +176,7 @@ func (s *Store) open(ctx context.Context, pinned string) (*stored, error) {
 func (s *Store) manifest(h v1.Hash, name string, fetch func(v1.Hash) ([]byte, error)) (*v1.Manifest, []byte, error) {
 	for range 3 { // an index in an index is enough
 		if h == (v1.Hash{}) {
-			return nil, nil, fmt.Errorf("%s is no image", name)
+			return nil, nil, fmt.Errorf("%s is not an image", name)
 		}
 		b, err := s.read(h)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -191,12 +191,12 @@ func (s *Store) manifest(h v1.Hash, name string, fetch func(v1.Hash) ([]byte, er
 			Layers    []v1.Descriptor `json:"layers"`
 		}
 		if err := json.Unmarshal(b, &kind); err != nil {
-			return nil, nil, fmt.Errorf("%s is no image: %w", name, err)
+			return nil, nil, fmt.Errorf("%s is not an image: %w", name, err)
 		}
 		if kind.Manifests == nil {
 			m, err := v1.ParseManifest(bytes.NewReader(b))
 			if err != nil || kind.Layers == nil || m.Config.Digest == (v1.Hash{}) || slices.ContainsFunc(m.Layers, func(d v1.Descriptor) bool { return d.Digest == (v1.Hash{}) }) {
-				return nil, nil, fmt.Errorf("%s is no image", name)
+				return nil, nil, fmt.Errorf("%s is not an image", name)
 			}
 			if m.MediaType == "" {
 				m.MediaType = types.OCIManifestSchema1

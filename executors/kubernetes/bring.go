@@ -113,7 +113,7 @@ const logPatience = 10 * time.Second
 // with the pods. If the service died, the log is that of the program that ended.
 func (r record) keepLog(ctx context.Context, l *link, p *corev1.Pod, died bool) error {
 	if r.Dir == "" || !started(p) {
-		return errors.New("it has printed nothing")
+		return errors.New("it printed nothing")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logPatience)
 	defer cancel()
@@ -157,7 +157,7 @@ func (r record) readLog(ctx context.Context, l *link, p *corev1.Pod, to string, 
 	defer cancel()
 	err = l.copyLog(limited, p, reader, r.Kind == ir.Job) // it has ended, so following only resumes broken connections
 	if err != nil && ctx.Err() == nil && !errors.As(err, &lost) {
-		_, err = fmt.Fprintf(f, "tenon: the rest of the log is not there: %v\n", err)
+		_, err = fmt.Fprintf(f, "tenon: the rest of the log is missing: %v\n", err)
 	}
 	return errors.Join(err, reader.Close(), f.Close())
 }
@@ -185,7 +185,7 @@ func (e *Executor) fetch(ctx context.Context, r record, st state.Status, res *po
 	}
 	return e.each(ctx, sortedKeys(res.Outputs), func(ctx context.Context, port string) error {
 		if !filepath.IsLocal(port) || filepath.Base(port) != port {
-			return fmt.Errorf("the pod calls an output %q", port)
+			return fmt.Errorf("the pod reports an unknown output %q", port)
 		}
 		if err := s.Get(ctx, res.Outputs[port], filepath.Join(out, port)); err != nil {
 			return fmt.Errorf("output %s: %w", port, err)

@@ -31,23 +31,23 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 	switch {
 	case u.Network != ir.NetworkNone:
 	case reads >= 0:
-		c.fault("network", "leave network out", "it reads the endpoint of %s, which it reaches by the network", u.Inputs[reads].Unit)
+		c.fault("network", "remove network", "it reads the endpoint of %s over the network", u.Inputs[reads].Unit)
 	case !s.closes():
-		c.fault("network", "list the addresses in store_network of the target, or leave network out",
-			"its pod has to reach the store, and the target does not say where that is")
+		c.fault("network", "list the addresses in store_network of the target, or remove network",
+			"its pod must reach the store, but the target has no store_network")
 	}
 	c.needs(u.Needs)
 	if e := u.Endpoint; e != nil {
 		if e.Scale != nil && u.Needs.MilliCPU == 0 {
-			c.fault("replicas", "say needs.cpu, or give a number of replicas", "the load is a share of needs.cpu, which is not there")
+			c.fault("replicas", "set needs.cpu, or use a fixed number of replicas", "the load is relative to needs.cpu, which is not set")
 		}
 		if !slices.Contains(anyHost, e.Host) {
-			c.fault("host", "leave host out", "a pod has an address of its own, and listens on that")
+			c.fault("host", "remove host", "a pod listens on its own address")
 		}
 	}
 	for _, x := range u.Secrets {
 		if !secretName.MatchString(x.Name) || x.Name == "." || x.Name == ".." || len(x.Name) > validation.DNS1123SubdomainMaxLength {
-			c.fault(u.SecretField(x), "choose another name", "%q is no key of a Secret", x.Name)
+			c.fault(u.SecretField(x), "choose another name", "%q is not a valid key of a Secret", x.Name)
 		}
 	}
 	return c.faults
@@ -73,15 +73,15 @@ func (c *checks) target(s Settings) {
 	c.placement("", s.Placement)
 	for _, cidr := range s.StoreNetwork {
 		if _, err := netip.ParsePrefix(cidr); err != nil {
-			c.fault("store_network", `write addresses as "10.0.0.0/8"`, "%q is no network in CIDR", cidr)
+			c.fault("store_network", `write addresses as "10.0.0.0/8"`, "%q is not a network in CIDR notation", cidr)
 		}
 	}
 	if folder, ok := strings.CutPrefix(s.Store, "file://"); ok {
 		switch v := s.StoreVolume; {
 		case v == nil:
-			c.fault("store", `add store_volume: {claim: "NAME", path: "/mnt"}, or choose a store of objects`, "pods share no files without a volume")
+			c.fault("store", `add store_volume: {claim: "NAME", path: "/mnt"}, or use an object store`, "pods share no files without a volume")
 		case own(v.Path):
-			c.fault("store_volume", `choose another path, such as "/mnt"`, "pods have %s to themselves", v.Path)
+			c.fault("store_volume", `choose another path, such as "/mnt"`, "%s is private to each pod", v.Path)
 		case !strings.HasPrefix(path.Clean(folder)+"/", path.Clean(v.Path)+"/"):
 			c.fault("store", fmt.Sprintf("write file://%s", v.Path), "%s is not in store_volume, which is at %s", folder, v.Path)
 		}
@@ -100,7 +100,7 @@ func (c *checks) placement(at string, p ir.Placement) {
 	labels := func(field string, m map[string]string) {
 		for _, k := range slices.Sorted(maps.Keys(m)) {
 			if errs := append(validation.IsQualifiedName(k), validation.IsValidLabelValue(m[k])...); len(errs) > 0 {
-				c.fault(at+field, rule(errs), "%s: %q is no label", k, m[k])
+				c.fault(at+field, rule(errs), "%s: %q is not a valid label", k, m[k])
 				return
 			}
 		}
@@ -109,12 +109,12 @@ func (c *checks) placement(at string, p ir.Placement) {
 	labels("labels", p.Labels)
 	for _, k := range slices.Sorted(maps.Keys(p.Annotations)) {
 		if errs := validation.IsQualifiedName(strings.ToLower(k)); len(errs) > 0 {
-			c.fault(at+"annotations", rule(errs), "%q is no name of an annotation", k)
+			c.fault(at+"annotations", rule(errs), "%q is not a valid name of an annotation", k)
 			break
 		}
 	}
 	if metavalidation.ValidateAnnotationsSize(p.Annotations) != nil {
-		c.fault(at+"annotations", "say less", "annotations have at most %d bytes", metavalidation.TotalAnnotationSizeLimitB)
+		c.fault(at+"annotations", "shorten the annotations", "annotations are limited to %d bytes", metavalidation.TotalAnnotationSizeLimitB)
 	}
 	for _, own := range []struct {
 		field string
@@ -122,14 +122,14 @@ func (c *checks) placement(at string, p ir.Placement) {
 	}{{"labels", p.Labels}, {"annotations", p.Annotations}} {
 		for _, k := range slices.Sorted(maps.Keys(own.names)) {
 			if strings.HasPrefix(k, "tenon.dev/") || k == labelManagedBy {
-				c.fault(at+own.field, "choose another name", "%s is tenon's own", k)
+				c.fault(at+own.field, "choose another name", "%s is reserved for tenon", k)
 				break
 			}
 		}
 	}
 	for _, x := range p.Tolerations {
 		if x.Key == "" && x.Value != "" {
-			c.fault(at+"tolerations", "name the key", "the value %q is of no key", x.Value)
+			c.fault(at+"tolerations", "name the key", "the value %q has no key", x.Value)
 		}
 	}
 }
@@ -142,15 +142,15 @@ func rule(errs []string) string {
 
 func (c *checks) needs(n ir.Resources) {
 	if n.PIDs > 0 {
-		c.fault("needs.pids", "leave needs.pids out", "a node has one bound for the processes of every pod")
+		c.fault("needs.pids", "remove needs.pids", "a node has one limit for the processes of every pod")
 	}
 	if n.Memory > 0 && n.Memory < leastMemory {
-		c.fault("needs.memory", "ask for "+ir.FormatSize(leastMemory)+" or more", "no pod starts with less than %s", ir.FormatSize(leastMemory))
+		c.fault("needs.memory", "request "+ir.FormatSize(leastMemory)+" or more", "a pod needs at least %s", ir.FormatSize(leastMemory))
 	}
 	if n.GPUModel != "" && len(validation.IsValidLabelValue(gpuModel(n))) > 0 {
-		c.fault("needs.gpu.model", "write it as `nvidia-smi -L` does", "%q is no model that a node can have as a label", n.GPUModel)
+		c.fault("needs.gpu.model", "use the name that `nvidia-smi -L` prints", "%q cannot be the value of a node label", n.GPUModel)
 	}
 	if n.GPUSlice != "" && len(validation.IsQualifiedName(string(gpuResource(n)))) > 0 {
-		c.fault("needs.gpu.slice", `write it as NVIDIA does: "1g.10gb"`, "%q is no slice that a node can have", n.GPUSlice)
+		c.fault("needs.gpu.slice", `use NVIDIA's form: "1g.10gb"`, "%q is not a valid slice", n.GPUSlice)
 	}
 }

@@ -27,7 +27,7 @@ func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) (f
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for garbage in the cluster: %w", err)
+		return nil, fmt.Errorf("find garbage in the cluster: %w", err)
 	}
 	if dry {
 		return found, nil

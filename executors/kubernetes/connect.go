@@ -127,9 +127,9 @@ func (o Options) dial(p Place) (*cluster, error) {
 func explainConfig(name string, err error) error {
 	switch {
 	case clientcmd.IsEmptyConfig(err):
-		return errors.New("there is no kubeconfig: set KUBECONFIG to one, or make ~/.kube/config")
+		return errors.New("no kubeconfig: set KUBECONFIG, or create ~/.kube/config")
 	case clientcmd.IsContextNotFound(err) || strings.HasSuffix(err.Error(), "does not exist"): // there are two errors, and one has no type
-		return fmt.Errorf("the kubeconfig has no context %q: `kubectl config get-contexts` lists those that it has", name)
+		return fmt.Errorf("the kubeconfig has no context %q: `kubectl config get-contexts` lists the contexts", name)
 	}
 	return fmt.Errorf("read the kubeconfig: %w", err)
 }
@@ -257,19 +257,19 @@ func (c *cluster) explain(err error) error {
 	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
 	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("the cluster at %s does not know this user: log in again, or choose another context of the kubeconfig: %w", c.host, err)
+		return fmt.Errorf("the cluster at %s does not accept this user: log in again, or choose another context of the kubeconfig: %w", c.host, err)
 	case apierrors.IsForbidden(err) && errors.As(err, &status) && strings.Contains(err.Error(), " cannot "):
-		return fmt.Errorf("the cluster refuses it: %w: `tenon rbac` prints what tenon needs", err)
+		return fmt.Errorf("the cluster refuses it: %w: `tenon rbac` prints the required permissions", err)
 	case apierrors.IsNotFound(err) && errors.As(err, &status) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces":
-		return fmt.Errorf("there is no namespace %q in the cluster: make it (`kubectl create namespace %s`), or choose another one in the target: %w", c.namespace, c.namespace, err)
+		return fmt.Errorf("namespace %q does not exist in the cluster: create it (`kubectl create namespace %s`), or choose another one in the target: %w", c.namespace, c.namespace, err)
 	case errors.As(err, &untrusted):
 		return fmt.Errorf("the cluster at %s has a certificate that the kubeconfig does not trust: set certificate-authority there: %w", c.host, err)
 	case errors.As(err, &status):
 		return err
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return &unreachable{c.host, "breaks off: see whether it runs and can be reached from here, and apply again; what runs in it is found again", err}
+		return &unreachable{c.host, "closes the connection: check that it runs and can be reached from here, and run tenon apply again, which finds the pods again", err}
 	case errors.As(err, &op):
-		return &unreachable{c.host, "does not answer: see whether it runs and can be reached from here, and apply again; what runs in it is found again: " + op.Err.Error(), err}
+		return &unreachable{c.host, "does not answer: check that it runs and can be reached from here, and run tenon apply again, which finds the pods again: " + op.Err.Error(), err}
 	}
 	return err
 }

@@ -37,7 +37,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	if err != nil {
 		return err
 	}
-	// Finish what has begun: a half-removed task helps nobody.
+	// Finish what has begun, rather than leave a half-removed task.
 	ctx = context.WithoutCancel(ctx)
 	err = e.patiently(ctx, func() error {
 		l, err := e.at(r.Place)
@@ -138,7 +138,7 @@ func (l *link) ended(ctx context.Context, r record, m *corev1.ConfigMap) error {
 	defer cancel()
 	err := l.gone(limited, m)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("its pods do not end: see `kubectl -n %s get pods -l %s=%s`; a node that does not answer keeps them", r.Namespace, labelTask, r.Name)
+		return fmt.Errorf("its pods do not stop: see `kubectl -n %s get pods -l %s=%s`; a node that does not answer may keep them", r.Namespace, labelTask, r.Name)
 	}
 	return err
 }

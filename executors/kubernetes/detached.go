@@ -47,7 +47,7 @@ const detachedGrace = 5 * time.Minute
 // for a detached apply.
 func (e *Executor) DetachedStore() (string, error) {
 	if e.opts.Detached == nil {
-		return e.opts.Store, errors.New("add detached: {state_secret: NAME}, a Secret with TENON_STATE as pods reach it, and a service account by `tenon rbac`")
+		return e.opts.Store, errors.New("add detached: {state_secret: NAME}, a Secret with TENON_STATE as pods reach it, and a service account from `tenon rbac`")
 	}
 	return e.opts.Store, nil
 }
@@ -175,7 +175,7 @@ func (d detachedApply) Status(ctx context.Context) (st state.Status, err error) 
 		return err
 	})
 	if err != nil {
-		return st, fmt.Errorf("look at the detached apply %s: %w", d.name, err)
+		return st, fmt.Errorf("inspect the detached apply %s: %w", d.name, err)
 	}
 	return st, nil
 }
@@ -210,7 +210,7 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 			st.Phase = state.Failed
 			if end := terminated(p); end != nil && end.Message != "" { // the tail of its log
 				lines := strings.Split(strings.TrimSpace(end.Message), "\n")
-				st.Message += ", and said last: " + oneLine(lines[len(lines)-1])
+				st.Message += ", last output: " + oneLine(lines[len(lines)-1])
 			}
 		}
 		return st, nil
@@ -218,7 +218,7 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 	y, err := d.e.delay(ctx, l, record{Name: d.name}, job, current(job, pods))
 	st.Message = y.message
 	if p := last(pods); st.Message == "" && p != nil && p.Status.Phase == corev1.PodFailed {
-		st.Message = "its last pod did not come to the end, and another one is made: tenon logs tells more"
+		st.Message = "its last pod did not finish, and another one is being created: see tenon logs"
 	}
 	return st, err
 }
@@ -260,7 +260,7 @@ func (d detachedApply) End(ctx context.Context) error {
 		return l.gone(ctx, owner)
 	})
 	if err != nil {
-		return fmt.Errorf("end the detached apply %s: %w", d.name, err)
+		return fmt.Errorf("stop the detached apply %s: %w", d.name, err)
 	}
 	return nil
 }
@@ -287,7 +287,7 @@ func (d detachedApply) log(ctx context.Context, to io.Writer, follow bool) error
 	if err := l.ready(ctx, d.e.opts.Patience, jobs, pods); err != nil {
 		return err
 	}
-	told := map[types.UID]bool{}
+	seen := map[types.UID]bool{}
 	waits := ""
 	for {
 		st, err := d.look(ctx)
@@ -295,15 +295,15 @@ func (d detachedApply) log(ctx context.Context, to io.Writer, follow bool) error
 			return err
 		}
 		for _, p := range of[*corev1.Pod](l.watcher, d.name) {
-			if told[p.UID] || !started(p) {
+			if seen[p.UID] || !started(p) {
 				continue
 			}
-			told[p.UID] = true
+			seen[p.UID] = true
 			if err := l.copyLog(ctx, p, to, follow); err != nil && !apierrors.IsNotFound(errors.Unwrap(err)) {
 				return err
 			}
 		}
-		known := !slices.ContainsFunc(of[*corev1.Pod](l.watcher, d.name), func(p *corev1.Pod) bool { return !told[p.UID] })
+		known := !slices.ContainsFunc(of[*corev1.Pod](l.watcher, d.name), func(p *corev1.Pod) bool { return !seen[p.UID] })
 		if !follow || st.Phase != state.Running && known {
 			return nil
 		}

@@ -235,7 +235,7 @@ func aDrainedNode(t *testing.T, p *place) {
 	unit.Retries = 1
 	end := p.applyUnit(t, unit)
 	p.evict(t, p.pod(t, "", runs), 30)
-	if tries := end(); len(tries) != 1 || tries[0] != "somebody drained its node node: let it try again with retries" {
+	if tries := end(); len(tries) != 1 || tries[0] != "its node node was drained: set retries to run it again" {
 		t.Errorf("attempts failed with %q", tries)
 	}
 }
@@ -258,7 +258,7 @@ func aPreemption(t *testing.T, p *place) {
 	if st := wait(t, e, h)(); st.Phase != state.Succeeded {
 		t.Errorf("status %+v", st)
 	}
-	if tries := end(); len(tries) != 1 || tries[0] != "it was ended to make room for a pod of higher priority: raise priority_class, or let it try again with retries" {
+	if tries := end(); len(tries) != 1 || tries[0] != "it was preempted by a pod of higher priority: raise priority_class, or set retries to run it again" {
 		t.Errorf("attempts failed with %q", tries)
 	}
 }
@@ -334,18 +334,18 @@ func theDeadlineOfAJob(t *testing.T, p *place) {
 	end := wait(t, e, apply(t, e, task))
 	p.pod(t, "", runs)
 	patch(t, p.Client(t).Resource(jobsOf).Namespace(p.namespace), task.Name, `{"spec": {"activeDeadlineSeconds": 1}}`)
-	if st := end(); st.Phase != state.Failed || st.Message != "it took longer than its Job may, which is timeout and 10m0s: raise timeout" {
+	if st := end(); st.Phase != state.Failed || st.Message != "it exceeded the deadline of its Job, which is timeout plus 10m0s: raise timeout" {
 		t.Errorf("status %+v", st)
 	}
 }
 
-// The message of a removed pod says that somebody removed it.
+// The message of a removed pod says that it was deleted.
 func aPodThatIsRemoved(t *testing.T, p *place) {
 	e := p.executor(t)
 	end := wait(t, e, apply(t, e, job(t, "removed", "sleep")))
 	pod := p.pod(t, "", runs)
 	ok(t, p.Client(t).Resource(podsOf).Namespace(p.namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{}))
-	if st := end(); st.Phase != state.Failed || st.Message != "the pod was asked to end: somebody removed it: let it try again with retries" {
+	if st := end(); st.Phase != state.Failed || st.Message != "the pod was stopped: it was deleted: set retries to run it again" {
 		t.Errorf("status %+v", st)
 	}
 }
@@ -392,7 +392,7 @@ func aPolicyThatRefusesThePod(t *testing.T, p *place) {
 	e, refused, service := p.executor(t), job(t, "refused", "exit", "0"), job(t, "serves", "serve")
 	service.Unit.Kind, service.Unit.Outputs = ir.Service, nil
 	service.Unit.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/readyz"}
-	want := "the cluster's policy " + p.namespace + " refuses its pod: a pod has to have the label team: change what it asks for, or the policy"
+	want := "the cluster's policy " + p.namespace + " rejects its pod: a pod has to have the label team: change the unit or the policy"
 	for _, task := range []executors.Task{refused, service} {
 		if st := wait(t, e, apply(t, e, task))(); st.Phase != state.Failed || st.Message != want {
 			t.Errorf("%s: status %+v, want %q", task.Unit.ID, st, want)
@@ -448,7 +448,7 @@ func aPullThatFailsOnce(t *testing.T, p *place) {
 // Images that exist but cannot run.
 func imagesThatCannotRun(t *testing.T, p *place) {
 	for name, c := range map[string]struct{ image, want string }{
-		"no-name":   {"No Name", `its image "No Name" has no valid name: correct image in the unit, or registry in the target`},
+		"no-name":   {"No Name", `its image "No Name" has an invalid name: correct image in the unit, or registry in the target`},
 		"no-runner": {p.TestImage, "its container cannot be started: "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -498,7 +498,7 @@ func (p *place) begin(t testing.TB, task executors.Task) *corev1.Pod {
 	b, err := json.Marshal(map[string]any{"status": pod.Status})
 	ok(t, err)
 	patch(t, p.Client(t).Resource(podsOf).Namespace(p.namespace), pod.Name, string(b), "status")
-	// Nobody else deletes it while its node exists.
+	// Nothing else deletes it while its node exists.
 	t.Cleanup(func() {
 		at := int64(0)
 		err := p.Client(t).Resource(podsOf).Namespace(p.namespace).Delete(context.Background(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &at})
@@ -530,13 +530,13 @@ func nodesThatAreLost(t *testing.T, p *place) {
 	keeps, task, keepsHandle, keepsEnds := begin("keeps")
 	p.evict(t, p.begin(t, task), 1)
 
-	says(t, e, taintedHandle, "its node "+tainted+" was lost, or given a taint that it does not tolerate: let it try again with retries, or name the taint in tolerations")
-	says(t, e, keepsHandle, "somebody drained its node "+keeps+": let it try again with retries")
-	want := fmt.Sprintf("its node %[1]s does not answer, and keeps the pod, which was to end: see `kubectl describe node %[1]s`: let it try again with retries", keeps)
+	says(t, e, taintedHandle, "its node "+tainted+" was lost or got a taint that it does not tolerate: set retries to run it again, or add the taint to tolerations")
+	says(t, e, keepsHandle, "its node "+keeps+" was drained: set retries to run it again")
+	want := fmt.Sprintf("its node %[1]s does not answer and keeps the pod, which should stop: see `kubectl describe node %[1]s`: set retries to run it again", keeps)
 	if st := keepsEnds(); st.Phase != state.Failed || st.Message != want {
 		t.Errorf("status %+v, want %q", st, want)
 	}
-	want = fmt.Sprintf("its node %[1]s does not answer: the cluster waits 5m0s for it, see `kubectl describe node %[1]s`", silent)
+	want = fmt.Sprintf("its node %[1]s does not answer: the cluster waits 5m0s for it; see `kubectl describe node %[1]s`", silent)
 	says(t, e, silentHandle, want)
 	progress := func() string {
 		b, err := os.ReadFile(filepath.Join(waits.Dir, executors.ProgressFile))
@@ -548,7 +548,7 @@ func nodesThatAreLost(t *testing.T, p *place) {
 			t.Fatalf("progress is %q", progress())
 		}
 	}
-	want = "its node " + gone + " is gone: let it try again with retries"
+	want = "its node " + gone + " is gone: set retries to run it again"
 	if st := goneEnds(); st.Phase != state.Failed || st.Message != want {
 		t.Errorf("status %+v, want %q", st, want)
 	}

@@ -26,13 +26,13 @@ type why struct {
 }
 
 // tryAgain is the hint for failures that are not the unit's fault.
-const tryAgain = ": let it try again with retries"
+const tryAgain = ": set retries to run it again"
 
 // explainPod returns why a pod does not run. It is empty for a pod that runs or is
 // about to.
 func (r record) explainPod(p *corev1.Pod) why {
 	if stuck(p) {
-		return why{fmt.Sprintf("its node %[1]s does not answer, and keeps the pod, which was to end: see `kubectl describe node %[1]s`%[2]s", p.Spec.NodeName, tryAgain), true}
+		return why{fmt.Sprintf("its node %[1]s does not answer and keeps the pod, which should stop: see `kubectl describe node %[1]s`%[2]s", p.Spec.NodeName, tryAgain), true}
 	}
 	switch p.Status.Reason {
 	case "Evicted":
@@ -50,7 +50,7 @@ func (r record) explainPod(p *corev1.Pod) why {
 	}
 	for _, s := range p.Status.InitContainerStatuses { // tenon adds none
 		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
-			return why{fmt.Sprintf("its container %s, which the cluster put before it, failed with %d: see `kubectl -n %s logs %s -c %[1]s`", s.Name, t.ExitCode, p.Namespace, p.Name), true}
+			return why{fmt.Sprintf("its init container %s, which the cluster added, failed with %d: see `kubectl -n %s logs %s -c %[1]s`", s.Name, t.ExitCode, p.Namespace, p.Name), true}
 		}
 	}
 	for _, s := range containerStatuses(p) {
@@ -100,7 +100,7 @@ func silent(p *corev1.Pod) bool {
 func unanswering(p *corev1.Pod) string {
 	for _, t := range p.Spec.Tolerations {
 		if t.Key == corev1.TaintNodeUnreachable && t.TolerationSeconds != nil {
-			return fmt.Sprintf("its node %[1]s does not answer: the cluster waits %[2]s for it, see `kubectl describe node %[1]s`", p.Spec.NodeName, time.Duration(*t.TolerationSeconds)*time.Second)
+			return fmt.Sprintf("its node %[1]s does not answer: the cluster waits %[2]s for it; see `kubectl describe node %[1]s`", p.Spec.NodeName, time.Duration(*t.TolerationSeconds)*time.Second)
 		}
 	}
 	return fmt.Sprintf("its node %[1]s does not answer: see `kubectl describe node %[1]s`", p.Spec.NodeName)
@@ -112,35 +112,35 @@ func explainWaiting(image, reason, message string) why {
 	message = oneLine(message)
 	switch reason {
 	case "ErrImagePull", "ImagePullBackOff":
-		if _, told, ok := strings.Cut(message, "ErrImagePull: "); ok {
-			message = told
+		if _, detail, ok := strings.Cut(message, "ErrImagePull: "); ok {
+			message = detail
 		} else if reason == "ImagePullBackOff" {
 			return why{fmt.Sprintf("its image %s cannot be pulled", image), false}
 		}
 		final, hint := false, ""
 		switch low := strings.ToLower(message); {
 		case strings.Contains(low, "no match for platform"):
-			final, hint = true, ": it is for other machines than the node: correct node_selector, or image in the unit"
+			final, hint = true, ": it is for another architecture than the node's: correct node_selector, or image in the unit"
 		case strings.Contains(low, "not found") || strings.Contains(low, "manifest unknown"):
-			final, hint = true, ": the registry does not have it; is it the one that the target names?"
+			final, hint = true, ": it is not in the registry; check registry in the target"
 		case strings.Contains(low, "unauthorized") || strings.Contains(low, "forbidden") || strings.Contains(low, "denied") || strings.Contains(low, "no basic auth"):
 			final, hint = true, ": name a Secret with the registry's credentials in pull_secrets of the target"
 		case strings.Contains(low, "http response to https client"):
-			final, hint = true, ": the registry speaks HTTP, which the nodes have to be told in their configuration"
+			final, hint = true, ": the registry uses HTTP, which the nodes must allow in their configuration"
 		case strings.Contains(low, "x509: "):
-			final, hint = true, ": the nodes have to trust the registry's certificate"
+			final, hint = true, ": the nodes must trust the registry's certificate"
 		case strings.Contains(low, "no space left on device"):
 			hint = ": the disk of the node is full"
 		}
 		return why{fmt.Sprintf("its image %s cannot be pulled: %s%s", image, message, hint), final}
 	case "InvalidImageName":
-		return why{fmt.Sprintf("its image %q has no valid name: correct image in the unit, or registry in the target", image), true}
+		return why{fmt.Sprintf("its image %q has an invalid name: correct image in the unit, or registry in the target", image), true}
 	case "ErrImageNeverPull":
-		return why{fmt.Sprintf("its image %s is not on the node, and must not be pulled", image), true}
+		return why{fmt.Sprintf("its image %s is not on the node and must not be pulled", image), true}
 	case "CreateContainerConfigError":
 		return why{explainConfigError(message), !slow.MatchString(message)}
 	case "CreateContainerError", "RunContainerError":
-		return why{"its container cannot be made: " + message, !slow.MatchString(message)}
+		return why{"its container cannot be created: " + message, !slow.MatchString(message)}
 	}
 	return why{}
 }
@@ -159,15 +159,15 @@ var (
 // message of an event.
 func explainSetUp(message string) why {
 	message = oneLine(message)
-	if _, told, ok := strings.Cut(message, " : "); ok && strings.HasPrefix(message, "MountVolume.SetUp failed") {
-		if m := noKeyInVolume.FindStringSubmatch(told); m != nil {
-			return why{fmt.Sprintf("a Secret that is to be a file has no key %q: add it, or name another key in the system", m[1]), true}
+	if _, detail, ok := strings.Cut(message, " : "); ok && strings.HasPrefix(message, "MountVolume.SetUp failed") {
+		if m := noKeyInVolume.FindStringSubmatch(detail); m != nil {
+			return why{fmt.Sprintf("a Secret for a file has no key %q: add it, or use another key in the system", m[1]), true}
 		}
-		if noObject.MatchString(told) {
-			return why{explainConfigError(told), true}
+		if noObject.MatchString(detail) {
+			return why{explainConfigError(detail), true}
 		}
 	}
-	return why{"its node cannot make room for it: " + message, false}
+	return why{"its node cannot set up its volumes: " + message, false}
 }
 
 // explainConfigError names the object or key that a container needs and that does not
@@ -175,13 +175,13 @@ func explainSetUp(message string) why {
 func explainConfigError(message string) string {
 	if m := noObject.FindStringSubmatch(message); m != nil {
 		kind := map[string]string{"secret": "Secret", "configmap": "ConfigMap"}[m[1]]
-		return fmt.Sprintf("the %s %q is not in the namespace: make it, or name another one in the system", kind, m[2])
+		return fmt.Sprintf("the %s %q does not exist in the namespace: create it, or use another one in the system", kind, m[2])
 	}
 	if m := noKey.FindStringSubmatch(message); m != nil {
 		_, name, _ := strings.Cut(m[3], "/")
-		return fmt.Sprintf("the %s %q has no key %q: add it, or name another key in the system", m[2], cmp.Or(name, m[3]), m[1])
+		return fmt.Sprintf("the %s %q has no key %q: add it, or use another key in the system", m[2], cmp.Or(name, m[3]), m[1])
 	}
-	return "its container cannot be made: " + message
+	return "its container cannot be created: " + message
 }
 
 var (
@@ -198,9 +198,9 @@ func (r record) explainEviction(message string) string {
 	case ephemeral.MatchString(message) && r.Disk > 0:
 		return fmt.Sprintf("it wrote more than needs.disk %s, and was evicted", disk.Size(r.Disk))
 	case strings.Contains(message, "low on resource: memory"):
-		return "its node ran out of memory and evicted it: ask for as much as it uses in needs.memory"
+		return "its node ran out of memory and evicted it: request as much as it uses in needs.memory"
 	case strings.Contains(message, "low on resource: ephemeral-storage"):
-		return "the disk of its node was full, and it was evicted: ask for as much as it writes in needs.disk"
+		return "the disk of its node was full, and it was evicted: request as much as it writes in needs.disk"
 	case strings.Contains(message, "low on resource: "):
 		_, what, _ := strings.Cut(message, "low on resource: ")
 		what, _, _ = strings.Cut(what, ".")
@@ -213,17 +213,17 @@ func (r record) explainEviction(message string) string {
 func (r record) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string {
 	switch c.Reason {
 	case "PreemptionByScheduler":
-		return "it was ended to make room for a pod of higher priority: raise priority_class, or let it try again with retries"
+		return "it was preempted by a pod of higher priority: raise priority_class, or set retries to run it again"
 	case "DeletionByTaintManager":
-		return fmt.Sprintf("its node %s was lost, or given a taint that it does not tolerate: let it try again with retries, or name the taint in tolerations", p.Spec.NodeName)
+		return fmt.Sprintf("its node %s was lost or got a taint that it does not tolerate: set retries to run it again, or add the taint to tolerations", p.Spec.NodeName)
 	case "EvictionByEvictionAPI":
-		return fmt.Sprintf("somebody drained its node %s%s", p.Spec.NodeName, tryAgain)
+		return fmt.Sprintf("its node %s was drained%s", p.Spec.NodeName, tryAgain)
 	case "DeletionByPodGC":
 		return fmt.Sprintf("its node %s is gone%s", p.Spec.NodeName, tryAgain)
 	case "TerminationByKubelet":
 		return r.explainEviction(cmp.Or(p.Status.Message, c.Message))
 	}
-	return "it was ended: " + strings.TrimSuffix(oneLine(c.Message), ".") + tryAgain
+	return "it was stopped: " + strings.TrimSuffix(oneLine(c.Message), ".") + tryAgain
 }
 
 // away matches a taint with which the cluster marks a node as unusable for now.
@@ -237,27 +237,27 @@ func explainScheduling(p *corev1.Pod, message string) string {
 	var change []string
 	signs := away.ReplaceAllString(message, "")
 	for _, c := range []struct{ sign, field string }{
-		{"Insufficient cpu", "ask for less in needs.cpu"}, {"Insufficient memory", "ask for less in needs.memory"},
-		{"Insufficient ephemeral-storage", "ask for less in needs.disk"}, {"Insufficient nvidia.com/", "ask for less in needs.gpu"},
-		{"didn't match Pod's node affinity/selector", "correct " + choices(p)}, {"untolerated taint", "name the taint in tolerations"},
-		{"persistentvolumeclaim", "make the claim of store_volume"},
+		{"Insufficient cpu", "request less in needs.cpu"}, {"Insufficient memory", "request less in needs.memory"},
+		{"Insufficient ephemeral-storage", "request less in needs.disk"}, {"Insufficient nvidia.com/", "request less in needs.gpu"},
+		{"didn't match Pod's node affinity/selector", "correct " + choices(p)}, {"untolerated taint", "add the taint to tolerations"},
+		{"persistentvolumeclaim", "create the claim of store_volume"},
 	} {
 		if strings.Contains(signs, c.sign) {
 			change = append(change, c.field)
 		}
 	}
 	if len(change) == 0 {
-		return "no node takes it: " + message
+		return "no node fits it: " + message
 	}
-	return fmt.Sprintf("no node takes it: %s: %s, or wait for a node", message, strings.Join(change, ", "))
+	return fmt.Sprintf("no node fits it: %s: %s, or wait for a node", message, strings.Join(change, ", "))
 }
 
 // inQueue says that an object has not been admitted yet.
 func inQueue(o metav1.Object) string {
 	if queue := o.GetLabels()[labelQueue]; queue != "" {
-		return fmt.Sprintf("it is in queue %q until it is let in", queue)
+		return fmt.Sprintf("it waits in queue %q for admission", queue)
 	}
-	return "somebody holds it back: it has no queue that lets it in"
+	return "it is suspended, and no queue admits it"
 }
 
 // choices returns the fields that restrict the nodes of a pod.
@@ -283,23 +283,23 @@ func explainRefusal(message string) why {
 		message = rest
 	}
 	if m := denied.FindStringSubmatch(message); m != nil {
-		return why{fmt.Sprintf("the cluster's policy %s refuses its pod: %s: change what it asks for, or the policy", m[1], m[2]), true}
+		return why{fmt.Sprintf("the cluster's policy %s rejects its pod: %s: change the unit or the policy", m[1], m[2]), true}
 	}
 	switch {
 	case strings.Contains(message, "exceeded quota"):
-		return why{"the quota of the namespace is used up: " + message + ": ask for less in needs, or for a larger quota", false}
+		return why{"the quota of the namespace is exhausted: " + message + ": request less in needs, or raise the quota", false}
 	case strings.Contains(message, "failed quota"), strings.Contains(message, "must specify"):
-		return why{"the namespace sets limits: " + message + ": ask for it in needs", true}
+		return why{"the namespace sets limits: " + message + ": request it in needs", true}
 	case strings.Contains(message, "usage per"):
-		return why{"the namespace sets limits: " + message + ": ask in needs for what they allow", true}
+		return why{"the namespace sets limits: " + message + ": request an allowed amount in needs", true}
 	case strings.Contains(message, "violates PodSecurity"):
-		return why{"the namespace does not allow such pods: " + message + ": name another one in namespace of the target, or have it allow them", true}
+		return why{"the namespace does not allow such pods: " + message + ": use another namespace in the target, or allow them in this one", true}
 	case strings.Contains(message, "serviceaccount"):
-		return why{"the service account is not there: " + message + ": make it, or name another one in service_account", true}
+		return why{"the service account does not exist: " + message + ": create it, or use another one in service_account", true}
 	case strings.Contains(message, "PriorityClass"):
-		return why{"the priority class is not there: " + message + ": make it, or name another one in priority_class", true}
+		return why{"the priority class does not exist: " + message + ": create it, or use another one in priority_class", true}
 	}
-	return why{"the cluster lets no pod be made: " + message, false}
+	return why{"the cluster cannot create its pod: " + message, false}
 }
 
 // explainProbe returns how a service answers its readiness probe, from the kubelet's
@@ -316,7 +316,7 @@ func explainProbe(p *corev1.Pod, message string) string {
 		}
 	}
 	if _, code, answered := strings.Cut(message, "HTTP probe failed with statuscode: "); answered {
-		return asked + " gives " + code
+		return asked + " returned " + code
 	}
 	switch {
 	case strings.Contains(message, "connection refused"):
@@ -338,7 +338,7 @@ func explainJob(job *batchv1.Job) string {
 		}
 		switch c.Reason {
 		case batchv1.JobReasonDeadlineExceeded:
-			return fmt.Sprintf("it took longer than its Job may, which is timeout and %s: raise timeout", slack)
+			return fmt.Sprintf("it exceeded the deadline of its Job, which is timeout plus %s: raise timeout", slack)
 		case batchv1.JobReasonBackoffLimitExceeded, batchv1.JobReasonFailedIndexes:
 			continue // it only counts pods
 		}
@@ -347,7 +347,7 @@ func explainJob(job *batchv1.Job) string {
 	return ""
 }
 
-const unknown = "its pod is gone, and nobody knows how it ended: somebody removed it, or its node was lost" + tryAgain
+const unknown = "its pod is gone, with an unknown exit status: it was deleted, or its node was lost" + tryAgain
 
 // explainEnd sets in st how a program ended. Its sources are the result that the pod
 // stored, the pod's termination message and the kubelet's status of the container. Each
@@ -378,7 +378,7 @@ func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 	case said.Asked && y != "":
 		st.Message = y
 	case said.Asked:
-		st.Message = said.Fault + ": somebody removed it" + tryAgain
+		st.Message = said.Fault + ": it was deleted" + tryAgain
 	case said.Fault != "":
 		st.Message = said.Fault
 	case res != nil && said.ExitCode == 0:

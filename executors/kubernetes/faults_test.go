@@ -67,23 +67,23 @@ func TestFaultsOfTheCluster(t *testing.T) {
 	}{
 		"no-secret": {func(task *executors.Task) {
 			task.Unit.Secrets = []ir.Secret{{Name: program.SecretName, Kubernetes: &ir.SecretKey{Name: "outer", Key: "value"}}}
-		}, `the Secret "outer" is not in the namespace`, true},
+		}, `the Secret "outer" does not exist in the namespace`, true},
 		"no-key": {func(task *executors.Task) {
 			task.Unit.Secrets = []ir.Secret{{Name: program.SecretName, Kubernetes: &ir.SecretKey{Name: storeSecret, Key: "value"}}}
 		}, `the Secret "store" has no key "value"`, true},
 		"no-secret-file": {func(task *executors.Task) {
 			task.Unit.Secrets = []ir.Secret{{Name: program.SecretName, As: ir.AsFile, Kubernetes: &ir.SecretKey{Name: "outer", Key: "value"}}}
-		}, `the Secret "outer" is not in the namespace`, true},
+		}, `the Secret "outer" does not exist in the namespace`, true},
 		"no-key-file": {func(task *executors.Task) {
 			task.Unit.Secrets = []ir.Secret{{Name: program.SecretName, As: ir.AsFile, Kubernetes: &ir.SecretKey{Name: storeSecret, Key: "value"}}}
-		}, `a Secret that is to be a file has no key "value"`, true},
+		}, `a Secret for a file has no key "value"`, true},
 		"no-node": {func(task *executors.Task) {
 			task.Unit.Kubernetes = &ir.Placement{NodeSelector: map[string]string{"disk": "none"}}
 		}, "node(s) didn't match Pod's node affinity/selector", false},
-		"no-room": {func(task *executors.Task) { task.Unit.Needs.MilliCPU = 1e6 }, "Insufficient cpu: ask for less in needs.cpu", false},
+		"no-room": {func(task *executors.Task) { task.Unit.Needs.MilliCPU = 1e6 }, "Insufficient cpu: request less in needs.cpu", false},
 		"no-account": {func(task *executors.Task) {
 			task.Unit.Kubernetes = &ir.Placement{ServiceAccount: "nobody"}
-		}, "the service account is not there", true},
+		}, "the service account does not exist", true},
 		"no-class": {func(task *executors.Task) {
 			task.Unit.Kubernetes = &ir.Placement{PriorityClass: "none"}
 		}, "no PriorityClass with name none was found", true},
@@ -126,7 +126,7 @@ func TestAnImageThatTheRegistryLost(t *testing.T) {
 	e := p.executor(t, func(o *kubernetes.Options) { o.Publish = published(lost) })
 	st, err := e.Wait(t.Context(), apply(t, e, job(t, "lost", "exit", "0")))
 	ok(t, err)
-	if st.Phase != state.Failed || !strings.Contains(st.Message, lost+" cannot be pulled: ") || !strings.Contains(st.Message, "the registry does not have it") {
+	if st.Phase != state.Failed || !strings.Contains(st.Message, lost+" cannot be pulled: ") || !strings.Contains(st.Message, "it is not in the registry") {
 		t.Errorf("status %+v", st)
 	}
 }
@@ -141,7 +141,7 @@ func TestAQuotaThatIsUsedUp(t *testing.T) {
 	task := job(t, "large", "exit", "0")
 	task.Unit.Needs = ir.Resources{Memory: 2 << 30}
 	h := apply(t, e, task)
-	says(t, e, h, "the quota of the namespace is used up: exceeded quota: small")
+	says(t, e, h, "the quota of the namespace is exhausted: exceeded quota: small")
 }
 
 // The errors of a connection that cannot be made say what to do.
@@ -160,9 +160,9 @@ func TestFaultsOfTheConnection(t *testing.T) {
 	}{
 		"no kubeconfig":  {func(o *kubernetes.Options) { o.Kubeconfig = filepath.Join(t.TempDir(), "none") }, "no such file"},
 		"no context":     {func(o *kubernetes.Options) { o.Context = "production" }, `the kubeconfig has no context "production": ` + "`kubectl config get-contexts`"},
-		"a stranger":     {func(o *kubernetes.Options) { o.Kubeconfig = stranger }, "does not know this user"},
-		"no right":       {func(o *kubernetes.Options) { o.Namespace = "default" }, "`tenon rbac` prints what tenon needs"},
-		"no namespace":   {func(o *kubernetes.Options) { o.Kubeconfig, o.Namespace = p.Kubeconfig, "none" }, `there is no namespace "none" in the cluster: make it`},
+		"a stranger":     {func(o *kubernetes.Options) { o.Kubeconfig = stranger }, "does not accept this user"},
+		"no right":       {func(o *kubernetes.Options) { o.Namespace = "default" }, "`tenon rbac` prints the required permissions"},
+		"no namespace":   {func(o *kubernetes.Options) { o.Kubeconfig, o.Namespace = p.Kubeconfig, "none" }, `namespace "none" does not exist in the cluster: create it`},
 		"nobody listens": {func(o *kubernetes.Options) { o.Kubeconfig = elsewhere(t, p) }, "does not answer"},
 	} {
 		e := p.executor(t, func(o *kubernetes.Options) { o.Patience = time.Millisecond }, c.change)

@@ -190,7 +190,7 @@ func (l *link) copyLog(ctx context.Context, p *corev1.Pod, to io.Writer, follow 
 		case err == nil:
 			pause = againFirst
 		case apierrors.IsNotFound(err):
-			return fmt.Errorf("its log went with its pod: %w", err)
+			return fmt.Errorf("its log was lost with its pod: %w", err)
 		case err != nil && !follow:
 			return err
 		}

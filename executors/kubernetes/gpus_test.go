@@ -92,7 +92,7 @@ func TestGPUs(t *testing.T) {
 			}
 		}
 		task, both := start(t, "both", ir.Resources{GPU: 2}, "exit", "0")
-		const want = "no node takes it: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu: ask for less in needs.gpu, or wait for a node"
+		const want = "no node fits it: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu: request less in needs.gpu, or wait for a node"
 		says(t, e, both, want)
 		ok(t, e.Destroy(t.Context(), a))
 		says(t, e, both, want)
@@ -106,7 +106,7 @@ func TestGPUs(t *testing.T) {
 	})
 	t.Run("one of two pods finds no node", func(t *testing.T) {
 		_, h := start(t, "half", ir.Resources{GPU: 2, Nodes: 2}, "meet")
-		says(t, e, h, "1 Insufficient nvidia.com/gpu: ask for less in needs.gpu, or wait for a node")
+		says(t, e, h, "1 Insufficient nvidia.com/gpu: request less in needs.gpu, or wait for a node")
 	})
 	for name, c := range map[string]struct {
 		needs  ir.Resources
@@ -115,8 +115,8 @@ func TestGPUs(t *testing.T) {
 	}{
 		"model":         {ir.Resources{GPU: 1, GPUModel: "NVIDIA H100 80GB HBM3", GPUMemory: 80e9}, map[string]string{"nvidia.com/gpu": "1"}, ""},
 		"slice":         {ir.Resources{GPU: 1, GPUSlice: "1g.10gb"}, map[string]string{"nvidia.com/mig-1g.10gb": "1"}, ""},
-		"many":          {ir.Resources{GPU: 3}, map[string]string{"nvidia.com/gpu": "3"}, "1 Insufficient nvidia.com/gpu: ask for less in needs.gpu, or"},
-		"other-slice":   {ir.Resources{GPU: 1, GPUSlice: "7g.80gb"}, map[string]string{"nvidia.com/mig-7g.80gb": "1"}, "1 Insufficient nvidia.com/mig-7g.80gb: ask for less in needs.gpu, or"},
+		"many":          {ir.Resources{GPU: 3}, map[string]string{"nvidia.com/gpu": "3"}, "1 Insufficient nvidia.com/gpu: request less in needs.gpu, or"},
+		"other-slice":   {ir.Resources{GPU: 1, GPUSlice: "7g.80gb"}, map[string]string{"nvidia.com/mig-7g.80gb": "1"}, "1 Insufficient nvidia.com/mig-7g.80gb: request less in needs.gpu, or"},
 		"other-model":   {ir.Resources{GPU: 1, GPUModel: "NVIDIA B200"}, map[string]string{"nvidia.com/gpu": "1"}, "affinity/selector: correct needs.gpu.model, or"},
 		"larger-memory": {ir.Resources{GPU: 1, GPUMemory: 81560 << 20}, map[string]string{"nvidia.com/gpu": "1"}, "affinity/selector: correct needs.gpu.memory, or"},
 		"least-memory":  {ir.Resources{GPU: 1, GPUMemory: 81559 << 20}, map[string]string{"nvidia.com/gpu": "1"}, ""},

@@ -76,7 +76,7 @@ func (e *Executor) recipe(ctx context.Context, u ir.Unit, on string, lock []byte
 // there.
 func (e *Executor) publish(ctx context.Context, recipe image.Recipe) (string, error) {
 	if _, err := os.Stat(recipe.Pod); err != nil {
-		return "", fmt.Errorf("tenon-pod, the program of pods, is not beside tenon: `make build` makes both: %w", err)
+		return "", fmt.Errorf("tenon-pod, the init of pods, is not next to tenon: run `make build` to build both: %w", err)
 	}
 	key, err := json.Marshal(recipe)
 	if err != nil {
@@ -89,11 +89,11 @@ func (e *Executor) publish(ctx context.Context, recipe image.Recipe) (string, er
 	}
 	built, err := e.opts.Build(ctx, recipe)
 	if err != nil {
-		return "", fmt.Errorf("make the image: %w", err)
+		return "", fmt.Errorf("build the image: %w", err)
 	}
 	name, err := e.opts.Publish(ctx, built, e.opts.Registry+repository)
 	if err != nil {
-		return "", fmt.Errorf("put the image into the registry: %w", err)
+		return "", fmt.Errorf("push the image to the registry: %w", err)
 	}
 	e.published[string(key)] = name
 	return name, nil

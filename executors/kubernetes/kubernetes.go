@@ -274,10 +274,10 @@ func (e *Executor) enter(ctx context.Context, l *link, r record, t executors.Tas
 			continue
 		}
 		if now.Unit != r.Unit || now.Kind != r.Kind {
-			return r, false, fmt.Errorf("namespace %s holds %s already, of %s: remove it, or choose another namespace", r.Namespace, r.Name, now.Unit)
+			return r, false, fmt.Errorf("namespace %s already contains %s of %s: remove it, or choose another namespace", r.Namespace, r.Name, now.Unit)
 		}
 		if now.State != r.State {
-			return r, false, fmt.Errorf("namespace %s holds %s already, of another state: choose another namespace; if that state is lost, `kubectl -n %[1]s delete configmap %[2]s` removes it", r.Namespace, r.Name)
+			return r, false, fmt.Errorf("namespace %s already contains %s of another state: choose another namespace; if that state is lost, remove it with `kubectl -n %[1]s delete configmap %[2]s`", r.Namespace, r.Name)
 		}
 		return *now, true, nil
 	}

@@ -140,7 +140,7 @@ func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Jo
 	if err != nil || y.message != "" || len(pods) >= int(*cmp.Or(job.Spec.Parallelism, ptr(int32(1)))) || time.Since(job.CreationTimestamp.Time) < refusedAfter {
 		return y, err
 	}
-	message, err := l.told(ctx, job.UID, "FailedCreate")
+	message, err := l.lastEventOf(ctx, job.UID, "FailedCreate")
 	if err != nil || message == "" {
 		return why{}, err
 	}
@@ -156,7 +156,7 @@ func (r record) hindrance(ctx context.Context, l *link, pods []*corev1.Pod) (why
 		if started(p) || done(p) || time.Since(p.CreationTimestamp.Time) < lookEvery {
 			continue
 		}
-		message, err := l.told(ctx, p.UID, "FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox")
+		message, err := l.lastEventOf(ctx, p.UID, "FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox")
 		if err != nil || message != "" {
 			return explainSetUp(message), p, err
 		}
@@ -167,26 +167,26 @@ func (r record) hindrance(ctx context.Context, l *link, pods []*corev1.Pod) (why
 // explainQueue returns why a job is not admitted, in the words of Kueue if it has any.
 func (l *link) explainQueue(ctx context.Context, job *batchv1.Job) (why, error) {
 	message := inQueue(job)
-	made, err := l.told(ctx, job.UID, "CreatedWorkload") // "Created Workload: NAMESPACE/NAME"
+	made, err := l.lastEventOf(ctx, job.UID, "CreatedWorkload") // "Created Workload: NAMESPACE/NAME"
 	if err != nil || made == "" {
 		return why{message, false}, err
 	}
-	told, err := l.lastTold(ctx, "involvedObject.kind=Workload,type=Warning,involvedObject.name="+made[strings.LastIndex(made, "/")+1:])
-	if told != "" {
-		message += ": " + oneLine(told)
+	reason, err := l.lastEvent(ctx, "involvedObject.kind=Workload,type=Warning,involvedObject.name="+made[strings.LastIndex(made, "/")+1:])
+	if reason != "" {
+		message += ": " + oneLine(reason)
 	}
 	return why{message, false}, err
 }
 
-// told returns the message of the last event about an object that has one of the
+// lastEventOf returns the message of the last event about an object that has one of the
 // reasons.
-func (l *link) told(ctx context.Context, uid types.UID, reasons ...string) (string, error) {
-	return l.lastTold(ctx, "involvedObject.uid="+string(uid), reasons...)
+func (l *link) lastEventOf(ctx context.Context, uid types.UID, reasons ...string) (string, error) {
+	return l.lastEvent(ctx, "involvedObject.uid="+string(uid), reasons...)
 }
 
-// lastTold returns the message of the last selected event that has one of the reasons,
+// lastEvent returns the message of the last selected event that has one of the reasons,
 // or any reason if none are given.
-func (l *link) lastTold(ctx context.Context, selector string, reasons ...string) (string, error) {
+func (l *link) lastEvent(ctx context.Context, selector string, reasons ...string) (string, error) {
 	var events corev1.EventList
 	err := l.list(ctx, &events, metav1.ListOptions{FieldSelector: selector})
 	events.Items = slices.DeleteFunc(events.Items, func(e corev1.Event) bool { return len(reasons) > 0 && !slices.Contains(reasons, e.Reason) })
@@ -296,7 +296,7 @@ func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool
 			}
 			r.explainEnd(st, nil, p)
 			if st.ExitCode == 0 {
-				st.Phase, st.Message = state.Failed, "exit 0, but a service has to stay up"
+				st.Phase, st.Message = state.Failed, "exit 0, but a service must keep running"
 			}
 			return p
 		}
@@ -337,7 +337,7 @@ func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods
 		if isReady(p) {
 			continue
 		}
-		message, err := l.told(ctx, p.UID, "Unhealthy")
+		message, err := l.lastEventOf(ctx, p.UID, "Unhealthy")
 		if err != nil || message != "" {
 			return why{explainProbe(p, message), false}, p, err
 		}

@@ -140,7 +140,7 @@ func TestAJobInAQueue(t *testing.T) {
 	task.Unit.Kubernetes = &ir.Placement{Queue: "research"}
 	h := apply(t, e, task)
 	end := wait(t, e, h)
-	const waits = `it is in queue \"research\" until it is let in`
+	const waits = `it waits in queue \"research\" for admission`
 	has(t, filepath.Join(task.Dir, executors.ProgressFile), `"waits":"`+waits+`"`)
 	st, err := e.Inspect(t.Context(), h)
 	if err != nil || st.Phase != state.Running || !st.Queued || !st.Started.IsZero() {
@@ -178,7 +178,7 @@ func TestAJobThatIsTakenBack(t *testing.T) {
 	end := wait(t, e, h)
 	has(t, filepath.Join(task.Dir, "log"), "line 1\n")
 	p.suspend(t, task, "true")
-	has(t, filepath.Join(task.Dir, executors.ProgressFile), `"waits":"somebody holds it back`)
+	has(t, filepath.Join(task.Dir, executors.ProgressFile), `"waits":"it is suspended`)
 	for first := ""; ; time.Sleep(20 * time.Millisecond) { // its pod is gone before the next one starts
 		all, err := p.Client(t).Resource(podsOf).Namespace(p.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "tenon.dev/task=" + task.Name})
 		ok(t, err)

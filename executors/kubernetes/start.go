@@ -31,7 +31,7 @@ import (
 // The workload comes last: until then nothing runs.
 func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Task) error {
 	if t.Image == "" {
-		return errors.New("the plan names no image for it: plan again")
+		return errors.New("the plan has no image for it: plan again")
 	}
 	if err := local.Present(t); err != nil {
 		return err

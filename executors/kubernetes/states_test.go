@@ -26,8 +26,8 @@ func TestWhatIsOfAnotherState(t *testing.T) {
 	apply(t, one, same)
 	apply(t, one, service("first"))
 	for want, task := range map[string]executors.Task{
-		"holds steps-same-run-001122334455-1 already, of another state": same,
-		"has a Service demo-api of another state":                       service("second"),
+		"already contains steps-same-run-001122334455-1 of another state": same,
+		"has a Service demo-api of another state":                         service("second"),
 	} {
 		if _, err := other.Apply(t.Context(), task, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one that %q", err, want)

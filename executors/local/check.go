@@ -18,21 +18,21 @@ func Check(u ir.Unit) []ir.Fault {
 		fs = append(fs, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	if u.Kind == ir.Service && u.Needs.Disk > 0 {
-		fault("needs.disk", "leave needs.disk out, or "+cluster,
-			"the disk of jobs is measured only: nothing watches a service for as long as it stands")
+		fault("needs.disk", "remove needs.disk, or "+cluster,
+			"the disk usage of services is not measured, only that of jobs")
 	}
 	if u.Endpoint != nil && u.Endpoint.Scale != nil {
-		fault("replicas", "give a number of replicas, or "+cluster, "on one machine, nothing starts and ends replicas with the load")
+		fault("replicas", "use a fixed number of replicas, or "+cluster, "on one machine, the number of replicas cannot follow the load")
 	}
 	if u.Needs.Nodes > 1 {
-		fault("needs.nodes", "leave needs.nodes out, or "+cluster, "there is one machine")
+		fault("needs.nodes", "remove needs.nodes, or "+cluster, "there is one machine")
 	}
 	if u.Kubernetes != nil {
-		fault("kubernetes", "leave kubernetes out, or "+cluster, "there is no cluster to place it in")
+		fault("kubernetes", "remove kubernetes, or "+cluster, "there is no cluster")
 	}
 	for _, s := range u.Secrets {
 		if s.Kubernetes != nil {
-			fault(u.SecretField(s)+".secret.kubernetes", "take it from env or file, or "+cluster, "there is no cluster to ask for it")
+			fault(u.SecretField(s)+".secret.kubernetes", "take it from env or file, or "+cluster, "there is no cluster to read it from")
 		}
 	}
 	return fs
@@ -50,16 +50,16 @@ func CheckProgram(u ir.Unit) []ir.Fault {
 		}
 	}
 	if e := u.Endpoint; e != nil && (e.Port < 1 || e.Port > 65535) {
-		fault("port", "name a free port", "a service listens on a port from 1 to 65535")
+		fault("port", "name a free port", "a service needs a port from 1 to 65535")
 	}
 	for _, in := range u.Inputs {
 		if !fileName(in.Port) {
-			fault("in", "choose another name", "the port %q is no name of a file", in.Port)
+			fault("in", "choose another name", "the port %q is not a file name", in.Port)
 		}
 	}
 	for _, out := range u.Outputs {
 		if !fileName(out.Port) {
-			fault("outputs", "choose another name", "the port %q is no name of a file", out.Port)
+			fault("outputs", "choose another name", "the port %q is not a file name", out.Port)
 		}
 	}
 	switch u.Code.Runtime {
@@ -77,9 +77,9 @@ func CheckProgram(u ir.Unit) []ir.Fault {
 	for _, s := range u.Secrets {
 		switch {
 		case s.Name == step.Env:
-			fault("secrets", "choose another name", "%s is the contract's own variable", step.Env)
+			fault("secrets", "choose another name", "the variable %s is reserved for the contract", step.Env)
 		case s.Name == "" || strings.ContainsAny(s.Name, "=\x00"):
-			fault("secrets", "choose another name", "%q is no name of a variable", s.Name)
+			fault("secrets", "choose another name", "%q is not a valid name of a variable", s.Name)
 		}
 	}
 	return fs

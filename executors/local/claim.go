@@ -121,7 +121,7 @@ func Reserve(ctx context.Context, t executors.Task, prior *Claim) (*Address, err
 	a := &Address{task: t, dir: dir, locked: locked}
 	var by string
 	if a.beside, by, err = taken(ctx, dir, t, prior); err == nil && by != "" {
-		err = fmt.Errorf("%s is taken by %s: end that one, or choose another port", at.Address(), by)
+		err = fmt.Errorf("%s is in use by %s: stop it, or choose another port", at.Address(), by)
 	}
 	if err != nil {
 		a.Close()

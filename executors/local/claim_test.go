@@ -123,7 +123,7 @@ func TestAClaimedAddressGoesToItsSuccessorsOnly(t *testing.T) {
 			if c.want != "" {
 				t.Errorf("%s: reserved", c.name)
 			}
-		case c.want == "" || !strings.Contains(err.Error(), " is taken by "+c.want+": "):
+		case c.want == "" || !strings.Contains(err.Error(), " is in use by "+c.want+": "):
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

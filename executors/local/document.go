@@ -73,9 +73,11 @@ var threadVars = []string{
 }
 
 // Variables returns the variables that every program gets wherever it runs, except
-// those that hold paths.
+// those that hold paths. The time zone and the locale are those of no machine: a result
+// may depend on them, and they are no part of a unit's key.
 func Variables(u ir.Unit) map[string]string {
 	env := map[string]string{
+		"TZ": "UTC", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8",
 		"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
 		"PYTHONHASHSEED": strconv.FormatUint(uint64(uint32(u.Seed)), 10), // Python takes 32 bits
 	}

@@ -43,7 +43,7 @@ func Readable(t executors.Task, uid, gid int) error {
 				return fmt.Errorf("data %s: %w", pattern, err)
 			}
 			if !mayRead(path, info, uid, gid) {
-				return fmt.Errorf("data %s: %s has mode %04o, and programs run as user %d, who may not read it: allow it, for instance with chmod o+r",
+				return fmt.Errorf("data %s: %s has mode %04o, but programs run as user %d, who may not read it: allow it, for example with chmod o+r",
 					pattern, path, info.Mode().Perm(), uid)
 			}
 		}

@@ -183,7 +183,7 @@ func ReadRecord(path string, record any) error {
 		return err
 	}
 	if err := json.Unmarshal(b, record); err != nil {
-		return fmt.Errorf("%s is cut off: %w", path, os.ErrNotExist)
+		return fmt.Errorf("%s is truncated: %w", path, os.ErrNotExist)
 	}
 	return nil
 }

@@ -36,15 +36,15 @@ func Output(port string, kind ir.PortKind, path string) error {
 	switch kind {
 	case ir.Table:
 		if !info.Mode().IsRegular() {
-			return fmt.Errorf("output %s is a table: one Parquet file is expected at %s, where the step left %s", port, path, what(info))
+			return fmt.Errorf("output %s is a table: expected one Parquet file at %s, but the step wrote %s", port, path, what(info))
 		}
 	case ir.Model, ir.Report:
 		if !info.IsDir() {
-			return fmt.Errorf("output %s is a %s: a folder is expected at %s, where the step left %s", port, kind, path, what(info))
+			return fmt.Errorf("output %s is a %s: expected a folder at %s, but the step wrote %s", port, kind, path, what(info))
 		}
 	case ir.File:
 		if !info.Mode().IsRegular() && !info.IsDir() {
-			return fmt.Errorf("output %s is a file: a file or a folder is expected at %s, where the step left %s", port, path, what(info))
+			return fmt.Errorf("output %s is a file: expected a file or a folder at %s, but the step wrote %s", port, path, what(info))
 		}
 	default:
 		return fmt.Errorf("output %s is of kind %q, which a step cannot write", port, kind)
@@ -98,7 +98,7 @@ func Open(path string) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is %s where a file is expected", path, what(info))
+		err = fmt.Errorf("%s is %s instead of a file", path, what(info))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -54,17 +54,17 @@ func TestAnOutputIsAFileOrAFolder(t *testing.T) {
 	if err := errors.Join(os.WriteFile(file, nil, 0o644), os.Mkdir(folder, 0o755), os.Symlink(file, link), syscall.Mkfifo(pipe, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	const table, model, aFile = "is a table: one Parquet file is expected at ", "is a model: a folder is expected at ", "is a file: a file or a folder is expected at "
+	const table, model, aFile = "is a table: expected one Parquet file at ", "is a model: expected a folder at ", "is a file: expected a file or a folder at "
 	for _, c := range []struct {
 		kind       ir.PortKind
 		path, want string
 	}{
 		{ir.Table, file, ""}, {ir.Model, folder, ""}, {ir.Report, folder, ""}, {ir.File, file, ""}, {ir.File, folder, ""},
-		{ir.Table, folder, table + folder + ", where the step left a folder"},
-		{ir.Table, link, table + link + ", where the step left a link"},
-		{ir.Model, file, model + file + ", where the step left a file"},
-		{ir.File, link, aFile + link + ", where the step left a link"},
-		{ir.File, pipe, aFile + pipe + ", where the step left something else (p---------)"},
+		{ir.Table, folder, table + folder + ", but the step wrote a folder"},
+		{ir.Table, link, table + link + ", but the step wrote a link"},
+		{ir.Model, file, model + file + ", but the step wrote a file"},
+		{ir.File, link, aFile + link + ", but the step wrote a link"},
+		{ir.File, pipe, aFile + pipe + ", but the step wrote something else (p---------)"},
 		{ir.EndpointOf, file, `is of kind "endpoint", which a step cannot write`},
 		{ir.File, dir + "/no", "is missing: the step wrote nothing at " + dir + "/no"},
 	} {
@@ -91,7 +91,7 @@ func TestOnlyAFileIsRead(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 	for path, want := range map[string]string{
-		link: "too many levels of symbolic links", pipe: "where a file is expected", dir: "where a file is expected", large: "is larger than 16 MiB",
+		link: "too many levels of symbolic links", pipe: "instead of a file", dir: "instead of a file", large: "is larger than 16 MiB",
 		dir + "/no": "no such file",
 	} {
 		if _, err := Read(path); err == nil || !strings.Contains(err.Error(), want) {

@@ -15,20 +15,20 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 		fs = append(fs, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	if u.Needs.PIDs > 0 {
-		fault("needs.pids", "choose a target that runs containers, or leave needs.pids out",
-			"nothing counts the processes of a local process")
+		fault("needs.pids", "choose a target that runs containers, or remove needs.pids",
+			"the number of processes is not limited for local processes")
 	}
 	if u.Code.Image != "" {
-		fault("image", "choose a target that runs containers, or remove image", "it runs no containers")
+		fault("image", "choose a target that runs containers, or remove image", "it does not run containers")
 	}
 	if u.Network == ir.NetworkNone {
-		fault("network", "choose a target that runs containers, or leave network out",
-			"a local process reaches what the machine reaches")
+		fault("network", "choose a target that runs containers, or remove network",
+			"a local process uses the network of the machine")
 	}
 	for _, s := range u.Secrets {
 		if s.As == ir.AsFile {
-			fault(u.SecretField(s)+".secret.as", "choose a target that runs containers, or leave as out",
-				"a local process finds secrets in variables only")
+			fault(u.SecretField(s)+".secret.as", "choose a target that runs containers, or remove as",
+				"a local process gets secrets only in variables")
 		}
 	}
 	return fs

@@ -11,13 +11,11 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// inherited lists the variables that a program inherits from tenon's environment, besides
-// those that begin with "LC_".
+// inherited lists the variables that a program inherits from tenon's environment. None
+// of them may change what a program computes: they are no part of a unit's key.
 var inherited = map[string]bool{
 	// where programs, the home folder and its caches are
 	"PATH": true, "HOME": true, "USER": true, "LOGNAME": true, "SHELL": true, "XDG_CACHE_HOME": true,
-	// how text and times are written
-	"LANG": true, "LANGUAGE": true, "TZ": true, "TZDIR": true,
 	// which certificates to trust
 	"SSL_CERT_FILE": true, "SSL_CERT_DIR": true, "REQUESTS_CA_BUNDLE": true, "CURL_CA_BUNDLE": true,
 	// proxies
@@ -31,7 +29,7 @@ func (e *Executor) environ(t executors.Task, doc step.Step, python string) []str
 	env := map[string]string{}
 	for _, kv := range e.opts.Env {
 		k, v, _ := strings.Cut(kv, "=")
-		if inherited[k] || strings.HasPrefix(k, "LC_") {
+		if inherited[k] {
 			env[k] = v
 		}
 	}

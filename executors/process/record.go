@@ -109,7 +109,7 @@ func (r record) look() state.Status {
 		// It may have ended between the two checks.
 		end, err = readEnding(r.Dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			st.Message = fmt.Sprintf("cannot see how it stands: %v", err)
+			st.Message = fmt.Sprintf("cannot determine its status: %v", err)
 			return st
 		}
 	} else if err != nil {
@@ -153,7 +153,7 @@ func (r record) explain(st *state.Status, end ending) {
 	st.Phase = state.Failed
 	switch {
 	case end.code == 0 && r.Kind == ir.Service:
-		st.Message = "exit 0, but a service has to stay up"
+		st.Message = "exit 0, but a service must keep running"
 	case end.code == 0:
 		if wrote := r.written(); r.Disk > 0 && wrote > r.Disk {
 			st.Message = disk.OverQuota(wrote, r.Disk)

@@ -96,7 +96,7 @@ func pidIn(t *testing.T, path string) int {
 
 func TestOnlyAllowedVariablesArePassedOn(t *testing.T) {
 	e := process.New(process.Options{Env: []string{
-		"PATH=/usr/bin:/bin", "HOME=/home/x", "LC_TIME=C", "https_proxy=http://proxy:1", "AWS_SECRET_ACCESS_KEY=leak",
+		"PATH=/usr/bin:/bin", "HOME=/home/x", "LC_TIME=leak", "LANGUAGE=leak", "TZ=leak", "https_proxy=http://proxy:1", "AWS_SECRET_ACCESS_KEY=leak",
 		"LD_PRELOAD=/leak.so", "PYTHONPATH=/leak", "TMPDIR=/leak", "TENON_STEP=/leak", "OMP_NUM_THREADS=99",
 	}})
 	task := command(t, t.TempDir(), "env")
@@ -107,7 +107,7 @@ func TestOnlyAllowedVariablesArePassedOn(t *testing.T) {
 	}
 	log := read(t, filepath.Join(task.Dir, "log"))
 	for _, want := range []string{
-		"PATH=/usr/bin:/bin\n", "HOME=/secret/home\n", "LC_TIME=C\n", "https_proxy=http://proxy:1\n", "PASSWORD=a b\nc\n",
+		"PATH=/usr/bin:/bin\n", "HOME=/secret/home\n", "TZ=UTC\n", "LANG=C.UTF-8\n", "LC_ALL=C.UTF-8\n", "https_proxy=http://proxy:1\n", "PASSWORD=a b\nc\n",
 		"TMPDIR=" + filepath.Join(task.Dir, "scratch") + "\n", "TENON_STEP=" + filepath.Join(task.Dir, "step.json") + "\n",
 		"OMP_NUM_THREADS=1\n", "PYTHONHASHSEED=4294967295\n", "PYTHONUNBUFFERED=1\n", "PYTHONDONTWRITEBYTECODE=1\n",
 	} {

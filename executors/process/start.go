@@ -64,7 +64,7 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 	python, duck := "", ""
 	if t.Lock != "" && t.Unit.Code.Runtime != ir.Builtin {
 		if e.opts.Python == nil {
-			return state.Handle{}, fmt.Errorf("no Python environments here, and the unit has a lock")
+			return state.Handle{}, fmt.Errorf("this executor has no Python environments, but the unit has a lock")
 		}
 		if python, err = e.python(ctx, t.Lock, nil); err != nil {
 			return state.Handle{}, err
@@ -146,7 +146,7 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *
 	e.children[r.Dir] = c
 	e.mu.Unlock()
 	if _, err := io.WriteString(goAhead, "go\n"); err != nil {
-		return state.Handle{}, fmt.Errorf("let %s go on: %w", argv[0], err)
+		return state.Handle{}, fmt.Errorf("start %s: %w", argv[0], err)
 	}
 	return records.Handle(r)
 }

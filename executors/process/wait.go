@@ -108,7 +108,7 @@ func (e *Executor) gone(r record) (<-chan struct{}, func()) {
 // condemn ends a task and stores the reason, which outlives this process.
 func (r record) condemn(ctx context.Context, reason string) error {
 	if err := files.Write(verdictPath(r.Dir), []byte(reason+"\n"), 0o644); err != nil {
-		return fmt.Errorf("end %s, which %s: %w", r.Unit, reason, err)
+		return fmt.Errorf("stop %s, which %s: %w", r.Unit, reason, err)
 	}
 	return r.kill(ctx, 0)
 }

@@ -98,7 +98,7 @@ func (e *Env) find(ctx context.Context) (*interpreter, error) {
 		out, err := e.uv(ctx, uvRun{}, "python", "find", "--no-project", path)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNoUV) {
 			if _, ierr := e.uv(ctx, uvRun{}, "python", "install", path); ierr != nil {
-				return nil, fmt.Errorf("there is no Python %s, and it could not be installed: %w", path, ierr)
+				return nil, fmt.Errorf("no Python %s, and it could not be installed: %w", path, ierr)
 			}
 			out, err = e.uv(ctx, uvRun{}, "python", "find", "--no-project", "--managed-python", path)
 		}
@@ -116,7 +116,7 @@ print(sysconfig.get_config_var("SOABI") or sysconfig.get_platform())`
 	}
 	version, abi, ok := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	if !ok {
-		return nil, fmt.Errorf("%s is no Python: it told %q as its version", path, out)
+		return nil, fmt.Errorf("%s is not a Python interpreter: it reported the version %q", path, out)
 	}
 	fi, err := os.Stat(path)
 	if err != nil {

@@ -186,7 +186,7 @@ func TestWaitingForAnotherMakerEndsWithTheContext(t *testing.T) {
 	waiting, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer stop()
 	_, err := pyenv.New(pyenv.Options{Dir: dir, UV: uv(t)}).Ensure(waiting, []byte(lockText), nil)
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another process is making") {
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another process is building") {
 		t.Errorf("waiting gave %v", err)
 	}
 	cancel()
@@ -274,7 +274,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 
 	e := pyenv.New(pyenv.Options{Dir: dir, UV: uv(t)})
 	_, err := e.Lock(ctx, []string{"six==1.16.0", "six==1.15.0"})
-	wantError(t, err, "do not fit together: ", "six==1.16.0", "six==1.15.0", "unsatisfiable")
+	wantError(t, err, "conflict: ", "six==1.16.0", "six==1.15.0", "unsatisfiable")
 	_, err = e.Lock(ctx, []string{"six=="})
 	wantError(t, err, "lock six==: ", "parse")
 	_, err = e.Ensure(ctx, []byte(strings.NewReplacer("2d91", "0000", "b6a8", "0000").Replace(lockText)), nil)
@@ -294,9 +294,9 @@ func TestAnUnreachableIndexIsTold(t *testing.T) {
 	t.Setenv("NO_PROXY", "127.0.0.1")
 	e := pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t)})
 	_, err := e.Lock(t.Context(), []string{"six"})
-	wantError(t, err, "lock six: no way to the package index: ", "127.0.0.1:1")
+	wantError(t, err, "lock six: cannot reach the package index: ", "127.0.0.1:1")
 	_, err = e.Ensure(t.Context(), []byte(lockText), nil)
-	wantError(t, err, "python environment: no way to the package index: ", "127.0.0.1:1")
+	wantError(t, err, "python environment: cannot reach the package index: ", "127.0.0.1:1")
 }
 
 func wantError(t *testing.T, err error, parts ...string) {

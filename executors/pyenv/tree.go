@@ -87,7 +87,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 func minor(version string) (string, error) {
 	f := strings.Fields(version)
 	if len(f) < 2 || f[0] != "cpython" {
-		return "", fmt.Errorf("an environment for elsewhere is made with CPython, not with %s", version)
+		return "", fmt.Errorf("an environment for another machine needs CPython, not %s", version)
 	}
 	major, rest, _ := strings.Cut(f[1], ".")
 	second, _, _ := strings.Cut(rest, ".")

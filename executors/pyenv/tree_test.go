@@ -121,7 +121,7 @@ func TestATreeIsLaidOutByOneAtATime(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if err := e.Lay(ctx, nil, tree); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another process is making") {
+	if err := e.Lay(ctx, nil, tree); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another process is building") {
 		t.Errorf("beside another one it gave %v", err)
 	}
 	if err := errors.Join(stdin.Close(), other.Wait()); err == nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // ErrNoUV means that uv was not found.
-var ErrNoUV = errors.New("uv is not installed: python3 -m pip install uv")
+var ErrNoUV = errors.New("uv is not installed: run python3 -m pip install uv")
 
 // A uvRun configures a run of uv.
 type uvRun struct {
@@ -117,11 +117,11 @@ func explain(said string) string {
 	}
 	for _, word := range unreachable {
 		if strings.Contains(strings.ToLower(text), word) {
-			return "no way to the package index: " + oneLine(text)
+			return "cannot reach the package index: " + oneLine(text)
 		}
 	}
 	if _, why, ok := strings.Cut(text, "No solution found when resolving dependencies:"); ok {
-		return "the requirements do not fit together: " + oneLine(why)
+		return "the requirements conflict: " + oneLine(why)
 	}
 	return text
 }
@@ -151,7 +151,7 @@ func LockFile(ctx context.Context, path string) (*os.File, error) {
 		select {
 		case <-ctx.Done():
 			f.Close()
-			return nil, fmt.Errorf("wait for %s, which another process is making: %w", strings.TrimSuffix(path, ".lock"), context.Cause(ctx))
+			return nil, fmt.Errorf("wait for %s, which another process is building: %w", strings.TrimSuffix(path, ".lock"), context.Cause(ctx))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

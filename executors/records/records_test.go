@@ -114,7 +114,7 @@ func TestRuleFiles(t *testing.T) {
 	}
 	equal("removed", map[string]string{"b.yml": "b"})
 	edited := unit("b.yml", "edited")
-	if why := all.Lost(&edited); why != "rules/b.yml was changed by hand" {
+	if why := all.Lost(&edited); why != "rules/b.yml was modified by hand" {
 		t.Errorf("it says %q", why)
 	}
 	if err := x.(executors.Filer).Sync([]ir.Unit{a, edited}); err != nil {

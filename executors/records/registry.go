@@ -18,7 +18,7 @@ type registry struct{ to Registry }
 func (r registry) Write(ctx context.Context, rec executors.Record) (map[string]artifact.Artifact, map[string]float64, error) {
 	i := slices.IndexFunc(rec.Unit.Inputs, func(in ir.Input) bool { return in.Kind == ir.Model && !in.Incumbent })
 	if i < 0 {
-		return nil, nil, errors.New("it reads no model")
+		return nil, nil, errors.New("it has no input that is a model")
 	}
 	model, ok := rec.Inputs[rec.Unit.Inputs[i].Port]
 	if !ok {

@@ -33,7 +33,7 @@ func ruleFileOf(u *ir.Unit) (ruleFile, error) {
 		return f, fmt.Errorf("parameters of %s: %w", u.ID, err)
 	}
 	if !filepath.IsLocal(filepath.FromSlash(f.File)) {
-		return f, fmt.Errorf("%q is no name of a file of rules", f.File)
+		return f, fmt.Errorf("%q is not a file name of rules", f.File)
 	}
 	return f, nil
 }
@@ -78,7 +78,7 @@ func (r rules) Lost(u *ir.Unit) string {
 	case err != nil:
 		return fmt.Sprintf("rules/%s cannot be read: %v", f.File, err)
 	case string(b) != f.Content:
-		return fmt.Sprintf("rules/%s was changed by hand", f.File)
+		return fmt.Sprintf("rules/%s was modified by hand", f.File)
 	}
 	return ""
 }

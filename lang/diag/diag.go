@@ -111,7 +111,7 @@ func DidYouMean(name string, candidates []string) string {
 	}
 	if n := len(candidates); n > 0 && n <= 12 {
 		sorted := slices.Sorted(slices.Values(candidates))
-		return "there is " + strings.Join(sorted, ", ")
+		return "available: " + strings.Join(sorted, ", ")
 	}
 	return ""
 }

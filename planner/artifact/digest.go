@@ -15,7 +15,7 @@ import (
 )
 
 // ErrChanged means that a file changed while it was read.
-var ErrChanged = errors.New("it changed while it was read")
+var ErrChanged = errors.New("it changed while it was being read")
 
 // Short is the part of a digest that people compare by eye.
 func Short(digest string) string {
@@ -109,7 +109,7 @@ func (t *tree) list(ctx context.Context, root, physical, rel string) error {
 			}
 			t.listing = append(t.listing, Entry{Kind: Link, Size: int64(len(target)), Digest: digestOf([]byte(target)), Path: slash})
 		default:
-			return fmt.Errorf("%s is %s: only files, folders and links within the folder are kept", slash, kindOf(info.Mode()))
+			return fmt.Errorf("%s is %s: an artifact can contain only files, folders and links within it", slash, kindOf(info.Mode()))
 		}
 	}
 	return nil
@@ -131,14 +131,14 @@ func checkLink(root, physical, link string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := fmt.Errorf("the link %s leads out of the folder, to %s", link, target)
+	out := fmt.Errorf("the link %s points outside the folder, to %s", link, target)
 	if filepath.IsAbs(target) || !within(root, filepath.Join(filepath.Dir(link), target)) {
 		return "", out
 	}
 	// The text of the link is not enough: a folder on the way may be a link itself.
 	at, err := filepath.EvalSymlinks(link)
 	if err != nil {
-		return "", fmt.Errorf("the link %s leads nowhere: %w", link, err)
+		return "", fmt.Errorf("the link %s is dangling: %w", link, err)
 	}
 	if !within(physical, at) {
 		return "", out

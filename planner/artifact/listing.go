@@ -61,7 +61,7 @@ func ParseListing(text []byte) ([]Entry, error) {
 			return nil, fmt.Errorf("listing of a folder, line %d: %w", len(entries)+1, err)
 		}
 		if kinds[path.Dir(e.Path)] != Folder {
-			return nil, fmt.Errorf("listing of a folder, line %d: %q lies in no folder that is listed before it", len(entries)+1, e.Path)
+			return nil, fmt.Errorf("listing of a folder, line %d: %q is not in a folder listed before it", len(entries)+1, e.Path)
 		}
 		if kinds[e.Path] != 0 {
 			return nil, fmt.Errorf("listing of a folder, line %d: %q is listed twice", len(entries)+1, e.Path)
@@ -81,26 +81,26 @@ func parseEntry(line string) (Entry, error) {
 	e.Kind, e.Digest = rune(fields[0][0]), fields[2]
 	var err error
 	if e.Size, err = strconv.ParseInt(fields[1], 10, 64); err != nil || e.Size < 0 {
-		return e, fmt.Errorf("%q is no size", fields[1])
+		return e, fmt.Errorf("%q is not a size", fields[1])
 	}
 	if e.Path, err = strconv.Unquote(fields[3]); err != nil {
-		return e, fmt.Errorf("%s is no quoted path", fields[3])
+		return e, fmt.Errorf("%s is not a quoted path", fields[3])
 	}
 	if !filepath.IsLocal(filepath.FromSlash(e.Path)) || path.Clean(e.Path) != e.Path || e.Path == "." || strings.Contains(e.Path, "\x00") {
-		return e, fmt.Errorf("the path %q does not stay within the folder", e.Path)
+		return e, fmt.Errorf("the path %q is outside the folder", e.Path)
 	}
 	switch e.Kind {
 	case Folder:
 		e.Digest = ""
 	case plain, Executable, Link:
 		if _, ok := Hex(e.Digest); !ok {
-			return e, fmt.Errorf("%q is no digest", e.Digest)
+			return e, fmt.Errorf("%q is not a digest", e.Digest)
 		}
 	default:
-		return e, fmt.Errorf("there is no kind %q", e.Kind)
+		return e, fmt.Errorf("unknown kind %q", e.Kind)
 	}
 	if string(Listing([]Entry{e})) != line {
-		return e, fmt.Errorf("%q is not how it is written", line)
+		return e, fmt.Errorf("%q is not in canonical form", line)
 	}
 	return e, nil
 }

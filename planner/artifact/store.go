@@ -44,7 +44,7 @@ type DamagedError struct {
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("artifact %s was changed: %s now has the digest %s; remove it, and it is made again", e.Digest, e.Path, e.Got)
+	return fmt.Sprintf("artifact %s was modified: %s now has the digest %s; remove it, and tenon makes it again", e.Digest, e.Path, e.Got)
 }
 
 // Open opens the store in dir and creates it if it does not exist.

@@ -191,12 +191,12 @@ func TestPutRefusesWhatCannotBeKept(t *testing.T) {
 		make func(t *testing.T) string
 		want string
 	}{
-		{"a link up and out", special(func(p string) error { return os.Symlink("../../etc", p) }), "leads out of the folder"},
-		{"an absolute link", special(func(p string) error { return os.Symlink("/etc/passwd", p) }), "leads out of the folder"},
+		{"a link up and out", special(func(p string) error { return os.Symlink("../../etc", p) }), "points outside the folder"},
+		{"an absolute link", special(func(p string) error { return os.Symlink("/etc/passwd", p) }), "points outside the folder"},
 		{"a link out through a link", special(func(p string) error {
 			return errors.Join(os.Mkdir(p+"d", 0o755), os.Symlink("xd/up/../..", p), os.Symlink("..", p+"d/up"))
-		}), "leads out of the folder"},
-		{"a link to nothing", special(func(p string) error { return os.Symlink("gone", p) }), "leads nowhere"},
+		}), "points outside the folder"},
+		{"a link to nothing", special(func(p string) error { return os.Symlink("gone", p) }), "is dangling"},
 		{"a pipe", special(func(p string) error { return syscall.Mkfifo(p, 0o600) }), "x is a pipe"},
 		{"a socket", special(func(p string) error {
 			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: p, Net: "unix"})

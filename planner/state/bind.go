@@ -55,10 +55,10 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 		return nil
 	case !used(dir):
 	case b == nil:
-		return &LostError{Path: p.where, Gone: filepath.Join(dir, boundName), Way: folderAnew}
+		return &LostError{Path: p.where, Gone: filepath.Join(dir, boundName), Remedy: restoreFolder}
 	case b.Lineage == meta.Lineage: // the state moved
 	case b.Where == p.where:
-		return &LostError{Path: p.where, Gone: "the record " + b.Lineage + " in " + p.where, Way: schemaAnew + " with " + dir + " moved away"}
+		return &LostError{Path: p.where, Gone: "the record " + b.Lineage + " in " + p.where, Remedy: restoreSchema + " with " + dir + " moved away"}
 	default:
 		return &ElsewhereError{Dir: dir, Record: b.Where}
 	}
@@ -87,7 +87,7 @@ func boundTo(dir string) (*bound, error) {
 		err = json.Unmarshal(text, b)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("whose folder it is: %s: %w", path, err)
+		return nil, fmt.Errorf("find the owner of the folder: %s: %w", path, err)
 	}
 	return b, nil
 }

@@ -14,7 +14,7 @@ var ErrFenced = errors.New("the lock on the state was taken over by another proc
 var ErrNotFound = errors.New("not in the state")
 
 // errReplaced means that the state is no longer the one on which the lease was taken.
-var errReplaced = errors.New("the record is another one")
+var errReplaced = errors.New("the database was replaced")
 
 // A tornError means that reading failed after some rows were read.
 type tornError struct{ error }
@@ -28,47 +28,47 @@ type NewerError struct {
 }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("%s: state was written by a newer tenon (layout %d, this one knows %d): upgrade tenon", e.Path, e.Version, Version)
+	return fmt.Sprintf("%s: state was written by a newer tenon (layout %d, this one supports %d): upgrade tenon", e.Path, e.Version, Version)
 }
 
 // A DamagedError means that the database cannot be read.
 type DamagedError struct {
-	Path string
-	Err  error
-	Way  string // remedy
+	Path   string
+	Err    error
+	Remedy string // remedy
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("%s is damaged: %v; %s", e.Path, e.Err, e.Way)
+	return fmt.Sprintf("%s is damaged: %v; %s", e.Path, e.Err, e.Remedy)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
 // A LostError means that the database is gone, but not the things that it recorded.
 type LostError struct {
-	Path string
-	Gone string // the part of the database that is gone
-	Used bool   // it disappeared while it was written to
-	Way  string // remedy: what the database recorded may still run
+	Path   string
+	Gone   string // the part of the database that is gone
+	Used   bool   // it disappeared while it was written to
+	Remedy string // remedy: what the database recorded may still run
 }
 
 func (e *LostError) Error() string {
 	if e.Used {
-		return fmt.Sprintf("%s was removed or replaced while it was in use: what was done since is recorded nowhere; %s", e.Gone, e.Way)
+		return fmt.Sprintf("%s was removed or replaced while it was in use: later changes were not recorded; %s", e.Gone, e.Remedy)
 	}
-	return fmt.Sprintf("%s is gone, and what it recorded is still there: %s", e.Gone, e.Way)
+	return fmt.Sprintf("%s is missing, but what it recorded still exists: %s", e.Gone, e.Remedy)
 }
 
 // An AccessError means that the folder or the database cannot be opened or
 // written by this user.
 type AccessError struct {
-	Path string
-	Err  error
-	Way  string // remedy
+	Path   string
+	Err    error
+	Remedy string // remedy
 }
 
 func (e *AccessError) Error() string {
-	return fmt.Sprintf("cannot open the state %s: %v; %s", e.Path, e.Err, e.Way)
+	return fmt.Sprintf("cannot open the state %s: %v; %s", e.Path, e.Err, e.Remedy)
 }
 
 func (e *AccessError) Unwrap() error { return e.Err }
@@ -86,7 +86,7 @@ func (e *UnreachableError) Error() string {
 	if e.After > 0 {
 		after = fmt.Sprintf(" for %s", e.After)
 	}
-	return fmt.Sprintf("%s: cannot reach the state %s%s: %v; when the server answers again, do it again: what was recorded is not lost", e.Doing, e.Path, after, e.Err)
+	return fmt.Sprintf("%s: cannot reach the state %s%s: %v; try again when the server answers: what was recorded is not lost", e.Doing, e.Path, after, e.Err)
 }
 
 func (e *UnreachableError) Unwrap() error { return e.Err }

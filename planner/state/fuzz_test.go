@@ -46,7 +46,7 @@ func filled(t testing.TB) []byte {
 func use(ctx context.Context, s *state.Store) {
 	_, _ = s.Meta(ctx)
 	_, _ = s.Current(ctx)
-	_, _ = s.Standing(ctx)
+	_, _ = s.CurrentRuns(ctx)
 	_, _ = s.Unit(ctx, "deployments/late")
 	_, _ = s.Run(ctx, 1)
 	_, _ = s.RunFor(ctx, "deployments/late", "k1")

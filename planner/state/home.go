@@ -37,11 +37,11 @@ type StrayError struct {
 func (e *StrayError) Error() string {
 	switch {
 	case e.Copied != "":
-		return fmt.Sprintf("%s is a copy of %s, and what runs belongs to the original: work there, or run tenon adopt to make the copy a system of its own", e.Dir, e.Copied)
+		return fmt.Sprintf("%s is a copy of %s, but what runs belongs to the original: work there, or run tenon adopt to make the copy an independent system", e.Dir, e.Copied)
 	case e.Moved != "":
-		return fmt.Sprintf("%s was moved from %s, where it started services: move it back, or run tenon adopt, which ends them; the next apply starts them here", e.Dir, e.Moved)
+		return fmt.Sprintf("%s was moved from %s, where it started services: move it back, or run tenon adopt, which stops them; the next apply starts them here", e.Dir, e.Moved)
 	}
-	return fmt.Sprintf("%s is older than what was last used here (serial %d, not %d), as if it was restored from a backup: put the newer one back, or run tenon adopt, which ends what still runs; the next apply starts it again",
+	return fmt.Sprintf("%s is older than what was last used here (serial %d, not %d), as if it was restored from a backup: restore the newer one, or run tenon adopt, which stops what still runs; the next apply starts it again",
 		filepath.Join(e.Dir, fileName), e.Serial, e.Was)
 }
 
@@ -100,7 +100,7 @@ func readHome(dir string) (*home, error) {
 		err = json.Unmarshal(b, h)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("where the state was: %s: %w", path, err)
+		return nil, fmt.Errorf("find the former place of the state: %s: %w", path, err)
 	}
 	return h, nil
 }
@@ -113,14 +113,14 @@ func (l *Lease) noteHome() error {
 	}
 	here, err := filepath.EvalSymlinks(l.s.where)
 	if err != nil {
-		return fmt.Errorf("note where the state is: %w", err)
+		return fmt.Errorf("record the place of the state: %w", err)
 	}
 	b, err := json.Marshal(home{Dir: here, Lineage: l.lineage, Serial: l.serial})
 	if err == nil {
 		err = files.Write(filepath.Join(here, homeName), append(b, '\n'), 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("note where the state is: %w", err)
+		return fmt.Errorf("record the place of the state: %w", err)
 	}
 	return nil
 }

@@ -273,7 +273,7 @@ func TestLeaseLearnsFromTheHeartbeatThatItIsLost(t *testing.T) {
 		select {
 		case <-l.Lost():
 		case <-time.After(5 * time.Second):
-			t.Fatal("not told")
+			t.Fatal("not reported")
 		}
 		ok(t, l2.Release(ctx))
 	})

@@ -79,7 +79,7 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"a newer layout", with(func(_ string, s *state.Store) error {
 			return state.Exec(context.Background(), s, "PRAGMA user_version=7")
-		}), []string{"state was written by a newer tenon (layout 7, this one knows 4): upgrade tenon"}},
+		}), []string{"state was written by a newer tenon (layout 7, this one supports 4): upgrade tenon"}},
 		{"text", func(t *testing.T, dir string) {
 			ok(t, os.WriteFile(filepath.Join(dir, "state.db"), []byte(strings.Repeat("not a database\n", 100)), 0o600))
 		}, []string{"state.db is damaged", "restore it from a backup", "move the folder away"}},
@@ -223,7 +223,7 @@ func TestDamageInTheMiddleIsSaid(t *testing.T) {
 	if err == nil {
 		defer s.Close()
 		_, err1 := s.Current(ctx)
-		_, err2 := s.Standing(ctx)
+		_, err2 := s.CurrentRuns(ctx)
 		_, err3 := s.Runs(ctx, "", 0)
 		err = errors.Join(err1, err2, err3)
 	}
@@ -246,9 +246,9 @@ func BenchmarkRead10000(b *testing.B) {
 			must[map[string]state.Current](b)(s.Current(b.Context()))
 		}
 	})
-	b.Run("Standing", func(b *testing.B) {
+	b.Run("CurrentRuns", func(b *testing.B) {
 		for b.Loop() {
-			must[map[string]state.Run](b)(s.Standing(b.Context()))
+			must[map[string]state.Run](b)(s.CurrentRuns(b.Context()))
 		}
 	})
 	b.Run("Used", func(b *testing.B) {

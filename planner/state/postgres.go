@@ -28,8 +28,8 @@ const (
 	// one takes its place.
 	outage     = time.Minute
 	outagePoll = 200 * time.Millisecond
-	// schemaAnew is the remedy when the state in a schema is lost.
-	schemaAnew = "restore it from a backup; without one, end what still runs and drop the schema to start over"
+	// restoreSchema is the remedy when the state in a schema is lost.
+	restoreSchema = "restore it from a backup; without one, stop what still runs and drop the schema to start over"
 	// defaultSchema is the schema of a URL that does not name one.
 	defaultSchema = "tenon"
 )
@@ -92,7 +92,7 @@ func parse(where string) (*pgx.ConnConfig, string, error) {
 		return nil, "", unreadable(where, nil)
 	}
 	if !schemaName.MatchString(schema) || strings.HasPrefix(schema, "pg_") || schema == "information_schema" {
-		return nil, "", fmt.Errorf("open state: schema=%s is not the name of a schema: it takes small letters, digits and _, up to 63 of them, and begins with no digit", schema)
+		return nil, "", fmt.Errorf("open state: schema=%s is not a valid schema name: use up to 63 lower-case letters, digits and _, not starting with a digit", schema)
 	}
 	params.Del("schema")
 	if len(params) > 0 {
@@ -121,9 +121,9 @@ func parse(where string) (*pgx.ConnConfig, string, error) {
 // unreadable says what is wrong with a URL, unless that could reveal a password.
 func unreadable(where string, err error) error {
 	if strings.ContainsAny(where, "@%") || strings.Contains(where, "password") {
-		err = errors.New("in a user or password, characters other than letters and digits are written as %2F, and a password is better kept in PGPASSFILE or PGPASSWORD")
+		err = errors.New("in a user or password, percent-encode all characters except letters and digits, or use PGPASSFILE or PGPASSWORD for the password")
 	}
-	return fmt.Errorf("open state: the URL of the database cannot be read: %w", err)
+	return fmt.Errorf("open state: invalid URL of the database: %w", err)
 }
 
 // Shown returns where a state is, for display: without a password.
@@ -244,12 +244,12 @@ func (p *postgres) explain(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	lost := &LostError{Path: p.where, Gone: p.where, Used: true, Way: schemaAnew}
+	lost := &LostError{Path: p.where, Gone: p.where, Used: true, Remedy: restoreSchema}
 	if errors.Is(err, errReplaced) {
 		return lost
 	}
-	refused := func(way string, args ...any) error {
-		return &AccessError{Path: p.where, Err: inShort(err), Way: fmt.Sprintf(way, args...)}
+	refused := func(remedy string, args ...any) error {
+		return &AccessError{Path: p.where, Err: inShort(err), Remedy: fmt.Sprintf(remedy, args...)}
 	}
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
@@ -257,19 +257,19 @@ func (p *postgres) explain(doing string, err error) error {
 		case "28P01", "28000":
 			return refused("check the user, the password (in PGPASSWORD, PGPASSFILE or the URL) and what the server's pg_hba.conf allows")
 		case "3D000":
-			return refused("createdb %s makes it", p.base)
+			return refused("create it with createdb %s", p.base)
 		case "42501":
 			return refused("the user %q needs more rights: CREATE on the database %q to make the schema %q, or SELECT, INSERT, UPDATE and DELETE on its tables", p.user, p.base, p.schema)
 		case "25006":
-			return refused("it is a copy that is only read: name the primary server, or several with target_session_attrs=read-write")
+			return refused("it is a read-only replica: use the primary server, or several servers with target_session_attrs=read-write")
 		case "3F000", "42P01":
 			return lost
 		case "53100":
-			return fmt.Errorf("%s: no space left on the disk of %s: free some and do it again: %w", doing, p.where, err)
+			return fmt.Errorf("%s: no space left on the disk of %s: free some and try again: %w", doing, p.where, err)
 		case "55P03":
 			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, p.where, busyTimeout, err)
 		case "XX001", "XX002":
-			return &DamagedError{Path: p.where, Err: inShort(err), Way: schemaAnew}
+			return &DamagedError{Path: p.where, Err: inShort(err), Remedy: restoreSchema}
 		}
 	}
 	if transient(err) {
@@ -316,7 +316,7 @@ func (p *postgres) version(ctx context.Context, q querier) (int, error) {
 	_, tables, ours, err := p.look(ctx, q)
 	if err == nil && !ours {
 		if tables {
-			return 0, fmt.Errorf("open state: the schema %q of %s holds what another program made: name another one with ?schema=NAME", p.schema, p.where)
+			return 0, fmt.Errorf("open state: the schema %q of %s belongs to another program: use another one with ?schema=NAME", p.schema, p.where)
 		}
 		return 0, nil
 	}
@@ -327,7 +327,7 @@ func (p *postgres) version(ctx context.Context, q querier) (int, error) {
 	if err != nil {
 		return 0, p.explain("open state", err)
 	}
-	return known(p.where, schemaAnew, version)
+	return known(p.where, restoreSchema, version)
 }
 
 // look reports what exists of the schema. Only the catalog itself shows what others just

@@ -58,27 +58,27 @@ func TestOpenRefusesADatabase(t *testing.T) {
 		{"no such user", with("nobody", postgrestest.Password, "/postgres"),
 			[]string{"postgres://nobody@" + at, "password authentication failed"}},
 		{"no such database", with("tenon", postgrestest.Password, "/none"),
-			[]string{`database "none" does not exist`, "createdb none makes it"}},
+			[]string{`database "none" does not exist`, "create it with createdb none"}},
 		{"no right to make the schema", with("reader", postgrestest.Password, "/closed"),
 			[]string{"postgres://reader@" + at + "/closed?schema=tenon", "permission denied for database closed", `the user "reader" needs more rights: CREATE on the database "closed"`}},
 		{"no right to read", with("reader", postgrestest.Password, "/postgres?schema="+schemaOf(mine)),
 			[]string{"permission denied for schema " + schemaOf(mine), `the user "reader" needs more rights`}},
 		{"another program's schema", with("tenon", postgrestest.Password, "/postgres?schema=other"),
-			[]string{`the schema "other" of postgres://tenon@` + at, "name another one with ?schema=NAME"}},
+			[]string{`the schema "other" of postgres://tenon@` + at, "use another one with ?schema=NAME"}},
 		{"a schema that is none", with("tenon", postgrestest.Password, "/postgres?schema=a;b"),
-			[]string{"the URL of the database cannot be read"}},
+			[]string{"invalid URL of the database"}},
 		{"a schema of the server's", with("tenon", postgrestest.Password, "/postgres?schema=pg_catalog"),
-			[]string{"schema=pg_catalog is not the name of a schema"}},
+			[]string{"schema=pg_catalog is not a valid schema name"}},
 		{"a password that is not escaped", with("tenon", "s3cret-%zz/of?the#test", "/postgres"),
-			[]string{"the URL of the database cannot be read: in a user or password", "PGPASSFILE"}},
+			[]string{"invalid URL of the database: in a user or password", "PGPASSFILE"}},
 		{"a question mark in a password", "postgres://tenon:a?schema=s3cret@" + at + "/postgres",
-			[]string{"the URL of the database cannot be read: in a user or password"}},
+			[]string{"invalid URL of the database: in a user or password"}},
 		{"an option that is none", "postgres://127.0.0.1/postgres?sslmode=sometimes",
-			[]string{"the URL of the database cannot be read", "sslmode is invalid"}},
+			[]string{"invalid URL of the database", "sslmode is invalid"}},
 		{"no encryption where it is asked for", with("tenon", postgrestest.Password, "/postgres?sslmode=require"),
 			[]string{"cannot reach the state", "TLS"}},
-		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one knows 4): upgrade tenon"}},
-		{"a layout that is none", unknown, []string{"is damaged: layout 0 is not known", "restore it from a backup", "drop the schema"}},
+		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one supports 4): upgrade tenon"}},
+		{"a layout that is none", unknown, []string{"is damaged: unknown layout 0", "restore it from a backup", "drop the schema"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, err := state.Open(t.Context(), tt.where)
@@ -131,7 +131,7 @@ func TestRightsThatAreEnough(t *testing.T) {
 	ok(t, l.Prune(ctx, state.Pruning{Before: 2}))
 	s := open(t, as("reader"))
 	if len(must[map[string]state.Current](t)(s.Current(ctx))) != 1 {
-		t.Error("a reader does not see what stands")
+		t.Error("a reader does not see the current units")
 	}
 	ok(t, l.Release(ctx))
 	var access *state.AccessError
@@ -165,7 +165,7 @@ func TestStatesInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 	finish(t, lock(t, one), unit("a"), "k", noon, time.Second, nil)
 	l := lock(t, two) // it has a lock of its own
 	if len(must[map[string]state.Current](t)(two.Current(ctx))) != 0 {
-		t.Error("what stands in one stands in the other")
+		t.Error("the current units of one state are those of the other")
 	}
 	if n := must[int](t)(l.BeginRevision(ctx, state.Revision{})); n != 1 {
 		t.Errorf("the first revision is %d", n)
@@ -531,7 +531,7 @@ func TestAWriteNoticesThatTheRecordIsAnother(t *testing.T) {
 		done string // with the schema %s
 	}{
 		{"dropped", "DROP SCHEMA %s CASCADE"},
-		{"begun anew", "UPDATE %s.meta SET lineage = 'other'"},
+		{"started over", "UPDATE %s.meta SET lineage = 'other'"},
 		{"brought back from a backup", "UPDATE %s.meta SET serial = serial - 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -582,7 +582,7 @@ func TestBind(t *testing.T) {
 	}
 	ok(t, state.Exec(ctx, one, "UPDATE meta SET lineage = 'other'"))
 	if err := one.Bind(ctx, dir); !errors.As(err, &lost) {
-		t.Errorf("the record was begun anew: %v", err)
+		t.Errorf("the database was started over: %v", err)
 	}
 
 	old := t.TempDir()

@@ -45,9 +45,9 @@ func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 	return out, err
 }
 
-// Standing returns, by unit, the run whose result is current, with key, times, devices
+// CurrentRuns returns, by unit, the run whose result is current, with key, times, devices
 // and outputs only. It leaves out units without such a run.
-func (s *Store) Standing(ctx context.Context) (map[string]Run, error) {
+func (s *Store) CurrentRuns(ctx context.Context) (map[string]Run, error) {
 	out := map[string]Run{}
 	err := s.each(ctx, func(rows *sql.Rows) error {
 		var unit, key, devices string
@@ -324,14 +324,14 @@ func (s *Store) each(ctx context.Context, row func(*sql.Rows) error, query strin
 			return err
 		}
 		defer rows.Close()
-		told := false
+		delivered := false
 		for rows.Next() {
-			told = true
+			delivered = true
 			if err := row(rows); err != nil {
 				return err
 			}
 		}
-		if err = rows.Err(); err != nil && told {
+		if err = rows.Err(); err != nil && delivered {
 			err = &tornError{err} // no row may be reported twice
 		}
 		return err

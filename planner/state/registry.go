@@ -79,7 +79,7 @@ func (s *Store) revisions(ctx context.Context, query string, args ...any) ([]Rev
 		var r Revision
 		var outcome, tags, act, moves string
 		var started, finished int64
-		if err := rows.Scan(&r.Number, &r.System, &r.Target, &started, &finished, &outcome, &r.IR, &r.Plan, &tags, &r.Commit, &act, &r.BackTo, &moves, &r.Standing); err != nil {
+		if err := rows.Scan(&r.Number, &r.System, &r.Target, &started, &finished, &outcome, &r.IR, &r.Plan, &tags, &r.Commit, &act, &r.BackTo, &moves, &r.Deployed); err != nil {
 			return err
 		}
 		r.Started, r.Finished, r.Outcome, r.Act = toTime(started), toTime(finished), Outcome(outcome), Act(act)

@@ -29,7 +29,7 @@ func TestARevisionThatWasKilledIsNotedByTheNext(t *testing.T) {
 		}
 		want := []state.Revision{
 			{Number: 3, Act: state.Rollback, BackTo: 2, System: "late", Outcome: state.Started, Moves: []ir.Move{{From: "a", To: "b"}}},
-			{Number: 2, Act: state.Apply, System: "late", Outcome: state.Done, Standing: "sha256:s"},
+			{Number: 2, Act: state.Apply, System: "late", Outcome: state.Done, Deployed: "sha256:s"},
 			{Number: 1, Act: state.Apply, System: "late", Outcome: state.Killed},
 		}
 		if d := cmp.Diff(want, got); d != "" {
@@ -82,7 +82,7 @@ func TestAUnitMovesWithItsHistory(t *testing.T) {
 
 		current := must[map[string]state.Current](t)(s.Current(ctx))
 		if _, still := current["models/old/train"]; still || current["models/new/train"].Key != "k" {
-			t.Errorf("what stands: %+v", current)
+			t.Errorf("current units: %+v", current)
 		}
 		if u := must[*ir.Unit](t)(s.Unit(ctx, "models/new/train")); u.ID != "models/new/train" || u.Entity != "models/new" {
 			t.Errorf("as applied: %s of %s", u.ID, u.Entity)

@@ -74,7 +74,7 @@ CREATE TABLE pending (
 	handle TEXT NOT NULL -- JSON, or empty
 ) STRICT;
 
--- What stands for each unit, and apart from it, because it is large and seldom
+-- The current IR of each unit, separate because it is large and seldom
 -- read, the unit as it was applied.
 CREATE TABLE current (
 	unit       TEXT PRIMARY KEY,

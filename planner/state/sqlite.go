@@ -24,8 +24,8 @@ const (
 	// application marks the file as Tenon's in SQLite's header: "tenn".
 	application  = 0x74656e6e
 	folderRights = "the folder and its files must be writable by the user who runs tenon"
-	// folderAnew is the remedy when the state in a folder is lost.
-	folderAnew = "restore it from a backup, with its -wal if it has one; without one, end what still runs and move the folder away to start over"
+	// restoreFolder is the remedy when the state in a folder is lost.
+	restoreFolder = "restore it from a backup, with its -wal if it has one; without one, stop what still runs and move the folder away to start over"
 )
 
 // An sqlite is a database in a folder.
@@ -54,7 +54,7 @@ func openSQLite(dir string) (*Store, error) {
 		return nil, &ElsewhereError{Dir: dir, Record: b.Where}
 	}
 	if lost(dir) {
-		return nil, &LostError{Path: f.path, Gone: f.path, Way: folderAnew}
+		return nil, &LostError{Path: f.path, Gone: f.path, Remedy: restoreFolder}
 	}
 	s := &Store{where: dir, database: f, layout: f, now: time.Now}
 	if s.write, err = f.open("_txlock=immediate"); err != nil {
@@ -106,7 +106,7 @@ func (f *sqlite) found() (map[string]os.FileInfo, error) {
 	for _, path := range []string{f.path, f.path + "-wal"} {
 		info, err := os.Stat(path)
 		if err != nil {
-			return nil, &LostError{Path: f.path, Gone: path, Used: true, Way: folderAnew}
+			return nil, &LostError{Path: f.path, Gone: path, Used: true, Remedy: restoreFolder}
 		}
 		files[path] = info
 	}
@@ -122,7 +122,7 @@ func (f *sqlite) there() error {
 	}
 	for path, info := range now {
 		if !os.SameFile(info, f.files[path]) {
-			return &LostError{Path: f.path, Gone: path, Used: true, Way: folderAnew}
+			return &LostError{Path: f.path, Gone: path, Used: true, Remedy: restoreFolder}
 		}
 	}
 	return nil
@@ -187,15 +187,15 @@ func (f *sqlite) version(ctx context.Context, q querier) (int, error) {
 	case err != nil:
 		return 0, f.explain("open state", err)
 	case app == 0 && version == 0 && tables == 0 && f.used:
-		return 0, &DamagedError{Path: f.path, Err: errors.New("it is empty"), Way: folderAnew}
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it is empty"), Remedy: restoreFolder}
 	case app == 0 && version == 0 && tables == 0:
 		return 0, nil
 	case app != application:
-		return 0, &DamagedError{Path: f.path, Err: errors.New("it is the database of another program"), Way: folderAnew}
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it is the database of another program"), Remedy: restoreFolder}
 	case tables == 0:
-		return 0, &DamagedError{Path: f.path, Err: errors.New("it has no tables"), Way: folderAnew}
+		return 0, &DamagedError{Path: f.path, Err: errors.New("it has no tables"), Remedy: restoreFolder}
 	}
-	return known(f.path, folderAnew, version)
+	return known(f.path, restoreFolder, version)
 }
 
 func (f *sqlite) alone(ctx context.Context) (*sql.Tx, error) {
@@ -236,24 +236,24 @@ func (f *sqlite) explain(doing string, err error) error {
 		return lost
 	}
 	if errors.Is(err, errReplaced) {
-		return &LostError{Path: f.path, Gone: f.path, Used: true, Way: folderAnew}
+		return &LostError{Path: f.path, Gone: f.path, Used: true, Remedy: restoreFolder}
 	}
 	var se sqlite3.Error
 	if errors.As(err, &se) {
 		if se.Code == sqlite3.ErrFull || se.SystemErrno == syscall.ENOSPC {
-			return fmt.Errorf("%s: no space left on the disk of %s: free some and do it again: %w", doing, f.path, err)
+			return fmt.Errorf("%s: no space left on the disk of %s: free some and try again: %w", doing, f.path, err)
 		}
 		switch se.Code {
 		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-			return &DamagedError{Path: f.path, Err: err, Way: folderAnew}
+			return &DamagedError{Path: f.path, Err: err, Remedy: restoreFolder}
 		case sqlite3.ErrReadonly, sqlite3.ErrCantOpen, sqlite3.ErrPerm:
-			return &AccessError{Path: f.path, Err: err, Way: folderRights}
+			return &AccessError{Path: f.path, Err: err, Remedy: folderRights}
 		case sqlite3.ErrBusy, sqlite3.ErrLocked:
 			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, f.path, busyTimeout, err)
 		}
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-		return &AccessError{Path: f.path, Err: err, Way: folderRights}
+		return &AccessError{Path: f.path, Err: err, Remedy: folderRights}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -119,10 +119,10 @@ func TestRunIsRecordedFromIntentToOutcome(t *testing.T) {
 			t.Errorf("runs (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(map[string]state.Current{u.ID: c}, must[map[string]state.Current](t)(s.Current(ctx))); diff != "" {
-			t.Errorf("what stands (-want +got):\n%s", diff)
+			t.Errorf("current units (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(r.Outputs, must[map[string]state.Run](t)(s.Standing(ctx))[u.ID].Outputs); diff != "" {
-			t.Errorf("standing outputs (-want +got):\n%s", diff)
+		if diff := cmp.Diff(r.Outputs, must[map[string]state.Run](t)(s.CurrentRuns(ctx))[u.ID].Outputs); diff != "" {
+			t.Errorf("runs outputs (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(u, must[*ir.Unit](t)(s.Unit(ctx, u.ID))); diff != "" {
 			t.Errorf("unit (-want +got):\n%s", diff)
@@ -218,9 +218,9 @@ func TestStandMovesOnlyWhatStands(t *testing.T) {
 			ok(t, l.Stand(ctx, u, c))
 		}
 		if got := must[state.Meta](t)(s.Meta(ctx)).Serial; got != before+1 {
-			t.Errorf("serial moved by %d, want 1: what stands already is no change", got-before)
+			t.Errorf("serial moved by %d, want 1: what is current already is no change", got-before)
 		}
-		if got := must[map[string]state.Run](t)(s.Standing(ctx))[u.ID].Key; got != "k1" {
+		if got := must[map[string]state.Run](t)(s.CurrentRuns(ctx))[u.ID].Key; got != "k1" {
 			t.Errorf("%s stands, want k1", got)
 		}
 		if diff := cmp.Diff([]time.Duration{3 * time.Second, time.Second}, must[map[string][]time.Duration](t)(s.Estimates(ctx))[u.ID]); diff != "" {
@@ -279,9 +279,9 @@ func TestRerunOfTheSameKeyCounts(t *testing.T) {
 		u := unit("a/b/c")
 		finish(t, l, u, "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:1"}})
 		finish(t, l, u, "k", noon.Add(time.Hour), time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:2"}})
-		got := must[map[string]state.Run](t)(s.Standing(ctx))[u.ID]
+		got := must[map[string]state.Run](t)(s.CurrentRuns(ctx))[u.ID]
 		if got.Outputs["out"].Digest != "sha256:2" || !got.Finished.Equal(noon.Add(time.Hour+time.Second)) {
-			t.Errorf("standing %+v, want the second run", got)
+			t.Errorf("runs %+v, want the second run", got)
 		}
 		if c := must[map[string]state.Current](t)(s.Current(ctx))[u.ID]; !c.Since.Equal(got.Finished) {
 			t.Errorf("stands since %s, want %s", c.Since, got.Finished)
@@ -308,9 +308,9 @@ func TestRunForPrefersTheUnitsOwn(t *testing.T) {
 
 		// A later result of b is its own: c keeps the result that it uses.
 		finish(t, l, unit("b"), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:later"}})
-		standing := must[map[string]state.Run](t)(s.Standing(ctx))
+		runs := must[map[string]state.Run](t)(s.CurrentRuns(ctx))
 		for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:later", "c": "sha256:b"} {
-			if got := standing[id].Outputs["out"].Digest; got != want {
+			if got := runs[id].Outputs["out"].Digest; got != want {
 				t.Errorf("%s: %s stands, want %s", id, got, want)
 			}
 		}

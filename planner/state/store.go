@@ -174,12 +174,12 @@ func (s *Store) init(ctx context.Context) error {
 }
 
 // known refuses a layout that this version of tenon does not know.
-func known(where, way string, version int) (int, error) {
+func known(where, remedy string, version int) (int, error) {
 	switch {
 	case version > Version:
 		return 0, &NewerError{Path: where, Version: version}
 	case version < 1:
-		return 0, &DamagedError{Path: where, Err: fmt.Errorf("layout %d is not known", version), Way: way}
+		return 0, &DamagedError{Path: where, Err: fmt.Errorf("unknown layout %d", version), Remedy: remedy}
 	}
 	return version, nil
 }

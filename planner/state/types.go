@@ -102,7 +102,7 @@ type Run struct {
 	Metrics    map[string]float64           `json:"metrics,omitempty"`
 	Usage      Usage                        `json:"usage,omitzero"`
 	// Prepared is how long it took to prepare what the run needed, such as a Python
-	// environment, before it began. It is 0 if everything existed.
+	// environment, before it started. It is 0 if everything existed.
 	Prepared time.Duration `json:"prepared_ns,omitempty"`
 	Devices  []string      `json:"devices,omitempty"` // reserved while it runs
 	Error    string        `json:"error,omitempty"`
@@ -166,42 +166,42 @@ type Revision struct {
 	Tags     []string  `json:"tags,omitempty"`
 	Commit   string    `json:"commit,omitempty"`
 	Moves    []ir.Move `json:"moves,omitempty"`
-	// Standing is the digest of a [Standing], a blob: what was current at the end. It is
+	// Deployed is the digest of a [Deployed], a blob: what was current at the end. It is
 	// empty unless the plan was applied completely.
-	Standing string `json:"standing,omitempty"`
+	Deployed string `json:"standing,omitempty"`
 }
 
-// A Standing is what was current at the end of a revision, by unit.
-type Standing map[string]Stood
+// Deployed is what was current at the end of a revision, by unit.
+type Deployed map[string]DeployedUnit
 
-// Stood is what was current for one unit. The run distinguishes results with the same
+// A DeployedUnit is what was current for one unit. The run distinguishes results with the same
 // key. Services and records are made again from their inputs and have no run.
-type Stood struct {
+type DeployedUnit struct {
 	Key string `json:"key"`
 	Run int64  `json:"run,omitempty"`
 }
 
-// StandingOf returns what is current in the form that a revision records.
-func StandingOf(current map[string]Current) Standing {
-	s := make(Standing, len(current))
+// DeployedOf returns what is current in the form that a revision records.
+func DeployedOf(current map[string]Current) Deployed {
+	d := make(Deployed, len(current))
 	for unit, c := range current {
-		stood := Stood{Key: c.Key}
+		u := DeployedUnit{Key: c.Key}
 		if c.Kind == ir.Job {
-			stood.Run = c.Run
+			u.Run = c.Run
 		}
-		s[unit] = stood
+		d[unit] = u
 	}
-	return s
+	return d
 }
 
 // Bytes returns the encoding: the same bytes for the same content.
-func (s Standing) Bytes() []byte {
-	b, _ := json.Marshal(s) // this cannot fail
+func (d Deployed) Bytes() []byte {
+	b, _ := json.Marshal(d) // this cannot fail
 	return b
 }
 
 // Digest returns the digest of the encoding.
-func (s Standing) Digest() string { return ir.Sum(s.Bytes()) }
+func (d Deployed) Digest() string { return ir.Sum(d.Bytes()) }
 
 // An Unstable unit gave another result when an audit ran it again.
 type Unstable struct {

@@ -179,11 +179,11 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 	return number, err
 }
 
-// EndRevision records how an apply ended. standing is the digest of what is then current,
+// EndRevision records how an apply ended. deployed is the digest of what is then current,
 // or empty.
-func (l *Lease) EndRevision(ctx context.Context, number int, outcome Outcome, standing string) error {
+func (l *Lease) EndRevision(ctx context.Context, number int, outcome Outcome, deployed string) error {
 	return l.change(ctx, true, fmt.Sprintf("end revision %d", number), func(ctx context.Context, tx *sql.Tx) error {
-		return one(tx.ExecContext(ctx, "UPDATE revision SET finished = ?, outcome = ?, standing = ? WHERE number = ?", fromTime(time.Now()), outcome, standing, number))
+		return one(tx.ExecContext(ctx, "UPDATE revision SET finished = ?, outcome = ?, standing = ? WHERE number = ?", fromTime(time.Now()), outcome, deployed, number))
 	})
 }
 

@@ -39,5 +39,5 @@ func Run(ctx context.Context, s *step.Step) error {
 			return c.Run(ctx, s)
 		}
 	}
-	return fmt.Errorf("component %q is not built in", s.Component)
+	return fmt.Errorf("unknown built-in component %q", s.Component)
 }

@@ -23,7 +23,7 @@ func TestEveryComponentHasItsOwnName(t *testing.T) {
 		}
 		seen[c.Name] = true
 	}
-	component.Fails(t, steptest.New(t, "train.sklearn", "{}"), `component "train.sklearn" is not built in`)
+	component.Fails(t, steptest.New(t, "train.sklearn", "{}"), `unknown built-in component "train.sklearn"`)
 }
 
 func TestSourcesReadAllFilesInSortedOrder(t *testing.T) {
@@ -64,7 +64,7 @@ func TestSourcesRefuseWhatTheyCannotDo(t *testing.T) {
 	s := steptest.New(t, "source.csv", `{"delimeter": ";"}`, "out")
 	component.Fails(t, s, `parameters of source.csv: json: unknown field "delimeter"`)
 	s = steptest.New(t, "source.csv", `{}`, "out")
-	component.Fails(t, s, "the source names no file")
+	component.Fails(t, s, "the source has no files")
 	s.Files = map[string][]string{"data/*.csv": nil}
 	component.Fails(t, s, `no file matches "data/*.csv"`)
 	s.Files = map[string][]string{"x": {steptest.Write(t, "x.csv", "id,name\n1,a\nx,b\n")}}
@@ -118,7 +118,7 @@ func TestSplitsDivideATable(t *testing.T) {
 	bad := steptest.New(t, "split.by_group", `{"fraction": 0.3}`, "train", "test")
 	component.Fails(t, bad, "split.by_group needs a column")
 	bad = steptest.New(t, "split.by_time", `{"column": "id"}`, "train", "test")
-	component.Fails(t, bad, "split.by_time needs a column and a time")
+	component.Fails(t, bad, "split.by_time needs a column and a start time")
 	bad = steptest.New(t, "split.random", `{"fraction": 0.3}`, "train", "test")
 	component.Fails(t, bad, `split.random has no input "table"`)
 	bad.Inputs["table"] = in.Outputs["out"]

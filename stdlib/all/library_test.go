@@ -16,7 +16,7 @@ import (
 )
 
 // Every parameter that a definition of the library hands to a component is one
-// that the component knows: what fails below fails for want of data.
+// that the component knows: what fails below fails because it has no data.
 func TestComponentsTakeWhatTheirDefinitionsGive(t *testing.T) {
 	a, err := txtar.ParseFile("../../compiler/testdata/systems/everything.txtar")
 	if err != nil {

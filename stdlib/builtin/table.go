@@ -25,7 +25,7 @@ func SourceFiles(s *step.Step) ([]string, error) {
 	slices.Sort(files)
 	files = slices.Compact(files)
 	if len(files) == 0 {
-		return nil, errors.New("the source names no file")
+		return nil, errors.New("the source has no files")
 	}
 	return files, nil
 }

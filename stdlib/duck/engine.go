@@ -21,8 +21,9 @@ type Engine interface {
 	// writes them. Columns of the schema that the rows lack are left out. A value
 	// that does not convert is a [*ValueError].
 	Typed(ctx context.Context, rows Rows, schema ir.Schema) (Rows, error)
-	// Verify compares a Parquet file with a schema, and counts its rows.
-	Verify(ctx context.Context, path string, schema ir.Schema) (violations []Violation, rows int64, err error)
+	// Verify compares a Parquet file with a schema and the columns that identify a
+	// row, and counts its rows.
+	Verify(ctx context.Context, path string, schema ir.Schema, keys []string) (violations []Violation, rows int64, err error)
 	// Preview reads the first n rows of a Parquet file.
 	Preview(ctx context.Context, path string, n int) (Preview, error)
 	// Infer looks at all rows of a query over sources, each known by its name, or

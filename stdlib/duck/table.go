@@ -12,17 +12,19 @@ type Table struct {
 	Path    string
 	Schema  ir.Schema
 	OrderBy []string // columns; empty keeps the order of the query
+	Keys    []string // columns that identify a row
 }
 
 // A Violation is one way in which a table is not what its schema says.
 type Violation struct {
-	Column string
+	Column string // of the rule "keys": all of them, as "shop, day"
 	// Rule is "missing", "extra" or "type" of the column itself, and "not
-	// null", "min", "max", "values" or "unique" of its rows.
+	// null", "nan", "min", "max", "values", "json" or "unique" of its rows; "keys" of several
+	// columns together.
 	Rule     string
 	Wanted   string   // the type, bound or values of the schema
 	Found    string   // the type that is there, for the rule "type"
-	Count    int64    // rows; for "unique" those that repeat an earlier one
+	Count    int64    // rows; for "unique" and "keys" those that repeat an earlier one
 	Examples []string // up to three, such as "-3 (row 17)"; rows count from 1
 }
 
@@ -45,12 +47,18 @@ func (v Violation) String() string {
 		return column + v.Found + ", wanted " + v.Wanted
 	case "not null":
 		return column + rows + " null" + such
+	case "nan":
+		return column + rows + " NaN" + such + "; write null, or declare nan: true"
+	case "json":
+		return column + rows + " not JSON" + such
 	case "min":
 		return column + rows + " below min " + v.Wanted + such
 	case "max":
 		return column + rows + " above max " + v.Wanted + such
 	case "values":
 		return column + rows + " outside " + v.Wanted + such
+	case "keys":
+		return "keys " + v.Column + ": " + rows + " repeated" + such + "; keys identify a row"
 	case "unique":
 		return column + rows + " repeated" + such
 	}

@@ -90,7 +90,7 @@ type Progress struct {
 func Read() (*Step, error) {
 	path := os.Getenv(Env)
 	if path == "" {
-		return nil, errors.New("$" + Env + " is not set: a step is started by tenon apply")
+		return nil, errors.New("$" + Env + " is not set: only tenon apply can start a step")
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -101,7 +101,7 @@ func Read() (*Step, error) {
 		return nil, fmt.Errorf("read the step %s: %w", path, err)
 	}
 	if s.Version != Version {
-		return nil, fmt.Errorf("step %s has version %d of the contract; this program knows version %d", path, s.Version, Version)
+		return nil, fmt.Errorf("step %s has version %d of the contract; this program supports version %d", path, s.Version, Version)
 	}
 	return &s, nil
 }

@@ -81,7 +81,7 @@ func clearLeft(ctx context.Context, s project.Settings) error {
 			err = errors.Join(destroyLeft(ctx, s, dir), lock.Close())
 		}
 		if err != nil {
-			faults = append(faults, fmt.Errorf("a component test that was killed left %s: %w", dir, err))
+			faults = append(faults, fmt.Errorf("a killed component test left %s: %w", dir, err))
 		}
 	}
 	return errors.Join(faults...)

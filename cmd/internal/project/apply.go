@@ -58,7 +58,7 @@ func (p *Project) CheckSecrets(plan *planner.Plan) error {
 		}
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("nothing was done, because secrets are missing:\n%w", errors.Join(errs...))
+		return fmt.Errorf("nothing was applied: secrets are missing:\n%w", errors.Join(errs...))
 	}
 	return nil
 }
@@ -77,11 +77,11 @@ func (w *Workspace) CheckPreparations(ctx context.Context, p *planner.Plan) erro
 	var errs []error
 	for _, m := range planner.Missing(p, preparer(x)) {
 		if m.Problem != "" && !m.Optional {
-			errs = append(errs, fmt.Errorf("%s, which %s needs, cannot be made: %s", m.What, m.Units[0], m.Problem))
+			errs = append(errs, fmt.Errorf("cannot prepare %s, which %s needs: %s", m.What, m.Units[0], m.Problem))
 		}
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("nothing was done:\n%w", errors.Join(errs...))
+		return fmt.Errorf("nothing was applied:\n%w", errors.Join(errs...))
 	}
 	return nil
 }
@@ -191,8 +191,8 @@ func (p *Project) lentGPUs(ctx context.Context, pools []ir.Pool) (map[string][]e
 	return gpu.Match(pools, found)
 }
 
-func (p *Project) verify(ctx context.Context, path string, schema ir.Schema) ([]executors.Violation, int64, error) {
-	found, rows, err := p.set.SQL.Verify(ctx, path, schema)
+func (p *Project) verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]executors.Violation, int64, error) {
+	found, rows, err := p.set.SQL.Verify(ctx, path, schema, keys)
 	out := make([]executors.Violation, len(found))
 	for i, v := range found {
 		out[i] = executors.Violation{Column: v.Column, Rule: v.Rule, Count: v.Count, Examples: v.Examples, Message: v.String()}
@@ -205,7 +205,7 @@ func (p *Project) secret(s ir.Secret) (string, error) {
 	if s.Env != "" {
 		v, ok := p.set.lookup(s.Env)
 		if !ok {
-			return "", fmt.Errorf("it is taken from $%s, which is not set where tenon runs", s.Env)
+			return "", fmt.Errorf("$%s is not set in the environment of tenon", s.Env)
 		}
 		return v, nil
 	}

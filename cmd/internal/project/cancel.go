@@ -30,9 +30,9 @@ func (w *Workspace) Cancel(ctx context.Context) (*Canceled, error) {
 		return nil, err
 	}
 	if d == nil {
-		return nil, errors.New("the apply does not run in the cluster: interrupt it where it runs")
+		return nil, errors.New("this apply does not run in the cluster: interrupt it on the machine where it runs")
 	}
-	w.set.notify(Notice{Text: fmt.Sprintf("ending Job %s ...", d.Job().Name)})
+	w.set.notify(Notice{Text: fmt.Sprintf("stopping Job %s ...", d.Job().Name)})
 	if err := d.End(ctx); err != nil {
 		return nil, err
 	}

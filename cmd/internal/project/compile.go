@@ -9,12 +9,14 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/cache"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/compiler/lockfile"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/internal/budget"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/lang/diag"
@@ -63,7 +65,7 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 func (p *Project) CompileEdited(ctx context.Context, dir string, tags []string, edited bool) (*ir.System, error) {
 	r, err := p.in(dir).compilation(tags, func(_ context.Context, requirements []string) ([]byte, error) {
 		if !edited {
-			return nil, fmt.Errorf("%s does not hold them: tenon compile writes it", lockfile.Name)
+			return nil, fmt.Errorf("they are not in %s: run tenon compile to write it", lockfile.Name)
 		}
 		return []byte(strings.Join(requirements, "\n") + "\n"), nil
 	}).run(ctx)
@@ -106,8 +108,58 @@ func checks() map[string]func(ir.Target, ir.Unit) []ir.Fault {
 	return out
 }
 
-// run compiles without writing anything.
+// run compiles within a budget, without writing anything. The compilation cannot be used
+// after an error of the budget: CUE cannot be interrupted and still runs.
 func (c *compilation) run(ctx context.Context) (*compiler.Result, error) {
+	limits, err := c.limits()
+	if err != nil {
+		return nil, err
+	}
+	r, err := budget.Run(ctx, limits, func() (*compiler.Result, error) { return c.compile(ctx) })
+	if over := (*budget.ExceededError)(nil); errors.As(err, &over) {
+		return nil, fmt.Errorf("give up compiling %s: %w\n"+
+			"look for values that multiply, such as strings or lists that contain one another repeatedly; if the system is that large, raise $%s (such as 8GiB) or $%s (such as 10m)",
+			c.dir, err, memoryVar, timeVar)
+	}
+	return r, err
+}
+
+// Variables that replace the limits of a compilation.
+const (
+	memoryVar = "TENON_COMPILE_MEMORY"
+	timeVar   = "TENON_COMPILE_TIME"
+)
+
+// limits returns what the compilation may take. CUE needs about 800 bytes for every byte
+// of a large system.
+func (c *compilation) limits() (l budget.Limits, err error) {
+	var source uint64
+	paths, _ := filepath.Glob(filepath.Join(c.dir, "*.cue"))
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil {
+			source += uint64(info.Size())
+		}
+	}
+	l = budget.Limits{Memory: 1<<30 + 2048*source, Time: 2*time.Minute + time.Duration(source)*100*time.Microsecond}
+	for _, v := range c.environ {
+		name, value, _ := strings.Cut(v, "=")
+		switch name {
+		case memoryVar:
+			n := ir.ParseSize(value)
+			if n <= 0 {
+				return l, fmt.Errorf("$%s is %q: write a size such as 8GiB", memoryVar, value)
+			}
+			l.Memory = uint64(n)
+		case timeVar:
+			if l.Time, err = time.ParseDuration(value); err != nil || l.Time <= 0 {
+				return l, fmt.Errorf("$%s is %q: write a time such as 10m", timeVar, value)
+			}
+		}
+	}
+	return l, nil
+}
+
+func (c *compilation) compile(ctx context.Context) (*compiler.Result, error) {
 	c.sql.Start() // while CUE evaluates
 	sys, err := lang.Load(c.dir, lang.Options{Tags: c.tags, Env: c.environ, Record: c.record})
 	if err != nil {
@@ -139,12 +191,12 @@ func (c *compilation) checkModules() error {
 	for _, m := range modules {
 		if pinned := c.locks.Pin(m.Name, m.Digest); pinned != m.Digest {
 			faults = append(faults, diag.Diagnostic{
-				Message: fmt.Sprintf("the module %s is not the one that %s pins", m.Name, lockfile.Name),
+				Message: fmt.Sprintf("module %s does not match its digest in %s", m.Name, lockfile.Name),
 				Wanted:  pinned, Found: m.Digest + ", in " + m.Dir,
 				Spans: []diag.Span{c.sys.ModuleSpan(m.Path)},
-				Hint: "its files were changed in that folder, or the version was published again with other content\n" +
+				Hint: "its files were modified in that folder, or the version was published again with different content\n" +
 					"remove the folder and its zip in CUE's cache, and compile again to fetch it\n" +
-					"if it is still another one and you trust it, remove its line from " + lockfile.Name,
+					"if it still does not match and you trust it, remove its line from " + lockfile.Name,
 			})
 		}
 	}

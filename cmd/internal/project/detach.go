@@ -150,7 +150,7 @@ func detacher(t ir.Target, s all.Setup) (executors.Detacher, error) {
 	}
 	d, ok := x.(executors.Detacher)
 	if !ok {
-		return nil, &RequestError{fmt.Errorf("a detached apply runs in a cluster, and the target %s is of the executor %s: choose a target of tenon.#Kubernetes", t.Name, t.Executor)}
+		return nil, &RequestError{fmt.Errorf("a detached apply runs in a cluster, but target %s uses the executor %s: choose a tenon.#Kubernetes target", t.Name, t.Executor)}
 	}
 	return d, nil
 }
@@ -166,26 +166,26 @@ func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
 	var no DetachError
 	store, err := x.DetachedStore()
 	if err != nil {
-		no.add("", "", "the target %s does not say how: %v", p.System.Target.Name, err)
+		no.add("", "", "target %s is not set up for a detached apply: %v", p.System.Target.Name, err)
 	}
 	if !s.store.Shared() {
-		no.add(StateSetting, "", "the state is in a folder of this machine: keep it in a database that the cluster reaches")
+		no.add(StateSetting, "", "the state is in a folder of this machine: keep it in a database that the cluster can reach")
 	}
 	switch {
 	case s.shared == nil:
-		no.add(ArtifactsSetting, store, "artifacts are on this machine alone: keep them in the store of the target")
+		no.add(ArtifactsSetting, store, "artifacts are only on this machine: keep them in the store of the target")
 	case s.shared.url != store:
-		no.add(ArtifactsSetting, store, "artifacts are kept in %s, and pods reach %s: keep them there", s.shared.url, store)
+		no.add(ArtifactsSetting, store, "artifacts are kept in %s, but pods use %s: use the same store", s.shared.url, store)
 	}
 	for _, u := range p.System.Units {
 		for _, x := range u.Secrets {
 			if x.Kubernetes == nil {
-				no.add("", "", "%s: secret %s is taken from this machine: let it come from the cluster, as secret: kubernetes: {name, key}", u.ID, x.Name)
+				no.add("", "", "%s: secret %s comes from this machine: take it from the cluster, with secret: kubernetes: {name, key}", u.ID, x.Name)
 			}
 		}
 		for _, f := range u.Files {
 			if path.IsAbs(f) {
-				no.add("", "", "%s: %s is a path of this machine: name it as seen from the system's folder", u.ID, f)
+				no.add("", "", "%s: %s is an absolute path on this machine: use a path relative to the system's folder", u.ID, f)
 			}
 		}
 	}
@@ -195,7 +195,7 @@ func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
 	}
 	for _, unit := range slices.Sorted(maps.Keys(current)) {
 		if h := current[unit].Handle; h != nil && !s.remote(*h) {
-			no.add("", "", "%s runs on this machine (%s), where the cluster cannot end it: apply once from this machine", unit, h.Executor)
+			no.add("", "", "%s runs on this machine (%s), where the cluster cannot stop it: apply once from this machine", unit, h.Executor)
 		}
 	}
 	pending, err := s.store.Pending(ctx)
@@ -204,7 +204,7 @@ func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
 	}
 	for _, left := range pending {
 		if left.Handle != nil && !s.remote(*left.Handle) {
-			no.add("", "", "a killed apply has left %s on this machine (%s): apply once from this machine", left.Run.Unit, left.Handle.Executor)
+			no.add("", "", "a killed apply left %s on this machine (%s): apply once from this machine", left.Run.Unit, left.Handle.Executor)
 		}
 	}
 	if len(no.Obstacles) > 0 {

@@ -21,7 +21,7 @@ import (
 )
 
 // ErrAgain means that a detached apply has not finished: its Job restarts it.
-var ErrAgain = errors.New("the detached apply has not come to its end")
+var ErrAgain = errors.New("the detached apply has not finished")
 
 // A DetachedRun is a detached apply as it runs inside the cluster, where [Session.Detach]
 // started it. Close it.
@@ -113,7 +113,7 @@ func (r *DetachedRun) Apply(ctx context.Context, events func(executors.Event)) (
 	result, err := executors.Apply(ctx, r.Plan, o)
 	switch {
 	case errors.Is(err, executors.ErrMoved):
-		return nil, fmt.Errorf("revision %d is not the newest any more, or has ended: %w", r.sent.Revision, err)
+		return nil, fmt.Errorf("revision %d is no longer the newest or has finished: %w", r.sent.Revision, err)
 	case result == nil || result.Fault != "":
 		return nil, errors.Join(err, ErrAgain)
 	}
@@ -146,7 +146,7 @@ func (p *Project) reaches(ctx context.Context, lineage string) error {
 		}
 		found = "another state"
 	}
-	return fmt.Errorf("TENON_STATE in the target's state_secret is %s, where %s is: it has to be the database that the plan was made against, as pods reach it", state.Shown(where), found)
+	return fmt.Errorf("TENON_STATE in the target's state_secret is %s, which has %s: it must be the database that the plan was made with, as pods reach it", state.Shown(where), found)
 }
 
 func readDetached(ctx context.Context, url, digest string) (d detachedApply, err error) {
@@ -179,7 +179,7 @@ func (w *Workspace) fetchFiles(ctx context.Context, d detachedApply, dir string)
 	for _, f := range slices.Sorted(maps.Keys(d.Files)) {
 		to := filepath.Join(sources, filepath.FromSlash(f))
 		if rel, err := filepath.Rel(dir, to); err != nil || !filepath.IsLocal(rel) {
-			return "", fmt.Errorf("the detached apply is damaged: %q leaves its folder", f)
+			return "", fmt.Errorf("the detached apply is damaged: %q is outside its folder", f)
 		}
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return "", err

@@ -27,7 +27,7 @@ func (p *Project) gitVersion(ctx context.Context, name string) (v Version, err e
 	commit, err := git(ctx, top, "rev-parse", "--verify", "--quiet", "--end-of-options", name+"^{commit}")
 	if err != nil {
 		refs, _ := git(ctx, top, "for-each-ref", "--format=%(refname:short)")
-		why := "there is no such revision in " + top
+		why := "no such revision in " + top
 		if shallow, _ := git(ctx, top, "rev-parse", "--is-shallow-repository"); shallow == "true" {
 			why += ", a shallow clone (git fetch --unshallow)"
 		}
@@ -47,7 +47,7 @@ func (p *Project) gitVersion(ctx context.Context, name string) (v Version, err e
 	}
 	system := filepath.Join(tmp, filepath.FromSlash(place))
 	if files, _ := filepath.Glob(filepath.Join(system, "*.cue")); len(files) == 0 {
-		return v, fmt.Errorf("there is no system in %s: it holds no .cue file; -C FOLDER says where the system is", strings.TrimSuffix(name+":"+place, ":."))
+		return v, fmt.Errorf("no system in %s: it contains no .cue file; use -C FOLDER to name the system's folder", strings.TrimSuffix(name+":"+place, ":."))
 	}
 	r, err := p.in(system).compilation(p.set.Tags, p.resolve).run(ctx)
 	if err != nil {
@@ -65,7 +65,7 @@ func noVersion(name string, refs []string, why string) error {
 	if near := diag.Nearest(name, append(refs, foldersHere()...)); near != "" {
 		hint = fmt.Sprintf("; did you mean %q?", near)
 	}
-	return fmt.Errorf("%q is no applied revision (they are written @3), no folder, and no git revision: %s%s", name, why, hint)
+	return fmt.Errorf("%q is not an applied revision (such as @3), a folder or a git revision: %s%s", name, why, hint)
 }
 
 func foldersHere() []string {
@@ -86,7 +86,7 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if errors.Is(err, exec.ErrNotFound) {
-		return "", errors.New("there is no git in the path")
+		return "", errors.New("git is not in PATH")
 	}
 	if err != nil {
 		if line, _, _ := strings.Cut(said.String(), "\n"); line != "" {
@@ -100,12 +100,12 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 // gitPlace finds the repository of a folder, and the folder's path in it.
 func gitPlace(ctx context.Context, dir string) (top, place string, err error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return "", "", fmt.Errorf("there is no folder %s", dir)
+		return "", "", fmt.Errorf("no such folder: %s", dir)
 	}
 	out, err := git(ctx, dir, "rev-parse", "--show-toplevel", "--show-prefix")
 	if err != nil {
 		if strings.Contains(err.Error(), "not a git repository") {
-			err = fmt.Errorf("%s is in no git repository", shownFolder(dir))
+			err = fmt.Errorf("%s is not in a git repository", shownFolder(dir))
 		}
 		return "", "", err
 	}
@@ -181,7 +181,7 @@ func unpack(archive *tar.Reader, dir string) error {
 			continue
 		}
 		if !filepath.IsLocal(name) {
-			return fmt.Errorf("%q is no path in a repository", h.Name)
+			return fmt.Errorf("%q is not a path in a repository", h.Name)
 		}
 		if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err

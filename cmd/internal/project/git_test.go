@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Whatever an archive contains, nothing outside of the folder is written, or can be read
+// No archive, regardless of its content, can write or read anything outside the folder
 // through it.
 func TestUnpackStaysInside(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -56,7 +56,7 @@ func (w *Workspace) History(ctx context.Context, limit int) ([]Revision, error) 
 		if out[i], err = w.outcomes(ctx, r, revisions); err != nil {
 			return nil, err
 		}
-		out[i].Current = r.Standing == now && r.Standing != ""
+		out[i].Current = r.Deployed == now && r.Deployed != ""
 	}
 	return out, nil
 }

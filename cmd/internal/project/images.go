@@ -140,7 +140,7 @@ func unitsToBuild(s *ir.System, names []string) ([]ir.Unit, error) {
 	}
 	for _, n := range names {
 		if !slices.Contains(known, n) {
-			return nil, fmt.Errorf("no unit or entity %s runs as a program here%s", n, hint(n, known))
+			return nil, fmt.Errorf("no unit or entity %s that runs as a program%s", n, hint(n, known))
 		}
 	}
 	if len(names) > 0 {

@@ -93,12 +93,12 @@ func (w *Workspace) unknownUnit(ctx context.Context, unit string) error {
 	if hint != "" {
 		hint = ": " + hint
 	}
-	return fmt.Errorf("no run of a unit %q is recorded%s", unit, hint)
+	return fmt.Errorf("no recorded run of a unit %q%s", unit, hint)
 }
 
 func (w *Workspace) copyLog(ctx context.Context, run *state.Run, to io.Writer, follow bool) error {
 	if run.Log == "" {
-		return fmt.Errorf("%s has no log: tenon itself writes it", run.Unit)
+		return fmt.Errorf("%s has no log: tenon writes it without running a program", run.Unit)
 	}
 	f, err := os.Open(filepath.Join(w.dir, filepath.FromSlash(run.Log)))
 	if errors.Is(err, os.ErrNotExist) {
@@ -128,10 +128,10 @@ func (w *Workspace) copyLog(ctx context.Context, run *state.Run, to io.Writer, f
 func (w *Workspace) sharedLog(ctx context.Context, run *state.Run, to io.Writer) error {
 	b, err := w.artifacts.Log(ctx, path.Base(path.Dir(run.Log)))
 	if errors.Is(err, artifact.ErrMissing) && w.shared == nil {
-		return fmt.Errorf("the log of %s is no longer there", run.Unit)
+		return fmt.Errorf("the log of %s no longer exists", run.Unit)
 	}
 	if errors.Is(err, artifact.ErrMissing) {
-		return fmt.Errorf("the log of %s is not on this machine, nor in %s", run.Unit, w.shared.url)
+		return fmt.Errorf("the log of %s is neither on this machine nor in %s", run.Unit, w.shared.url)
 	}
 	if err == nil {
 		_, err = to.Write(b)

@@ -18,7 +18,7 @@ func Manifests(sys *ir.System, units []ir.Unit) ([]executors.Manifest, error) {
 	}
 	r, ok := x.(executors.Renderer)
 	if !ok {
-		return nil, fmt.Errorf("%s runs on %s (%s): a target of tenon.#Kubernetes has manifests", sys.Name, sys.Target.Name, sys.Target.Executor)
+		return nil, fmt.Errorf("%s runs on %s (%s): only tenon.#Kubernetes targets have manifests", sys.Name, sys.Target.Name, sys.Target.Executor)
 	}
 	return r.Manifests(units)
 }
@@ -28,7 +28,7 @@ func Manifests(sys *ir.System, units []ir.Unit) ([]executors.Manifest, error) {
 func Rights(namespace, name string) ([]executors.Manifest, error) {
 	g, ok := all.Find[executors.Granter]()
 	if !ok {
-		return nil, errors.New("no executor of this tenon needs rights")
+		return nil, errors.New("no executor of this tenon needs permissions")
 	}
 	return g.Rights(namespace, name)
 }

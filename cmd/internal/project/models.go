@@ -43,7 +43,7 @@ func (w *Workspace) registered(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	runs, err := w.store.Standing(ctx)
+	runs, err := w.store.CurrentRuns(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 		return nil, err
 	}
 	if len(current) > 0 && meta.System != r.System.Name {
-		return nil, &SettingError{StateSetting, fmt.Errorf("the state in %s is of the system %q, and this one is %q", w.store.Where(), meta.System, r.System.Name)}
+		return nil, &SettingError{StateSetting, fmt.Errorf("the state in %s belongs to the system %q, but this one is %q", w.store.Where(), meta.System, r.System.Name)}
 	}
 	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(o.Rerun)
 	if in.Images, err = w.pin(ctx, r.System, o.Pull); err != nil {

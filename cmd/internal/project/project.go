@@ -44,7 +44,7 @@ func (p *Project) stateDir() (string, error) {
 		dir = filepath.Join(p.set.Dir, ".tenon")
 	case strings.Contains(dir, "://"):
 		scheme, _, _ := strings.Cut(dir, "://")
-		return "", &RequestError{fmt.Errorf("a state is kept in a folder or at postgres://...: %s:// is neither", scheme)}
+		return "", &RequestError{fmt.Errorf("a state is a folder or a postgres:// URL: %s:// is not supported", scheme)}
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {

@@ -21,7 +21,7 @@ func (w *Workspace) revisionNamed(ctx context.Context, name string) (*state.Revi
 		return w.revision(ctx, n)
 	}
 	if name != "@" {
-		return nil, &RequestError{fmt.Errorf("%q is not a revision: they are written @1, @2, ...; see tenon history", name)}
+		return nil, &RequestError{fmt.Errorf("%q is not a revision: write @1, @2, ...; see tenon history", name)}
 	}
 	last, err := w.store.Revisions(ctx, 1)
 	if err == nil && len(last) == 0 {
@@ -40,7 +40,7 @@ func revisionNumber(name string) (int, bool) {
 	return n, ok && err == nil && n >= 0 && digits[0] != '+'
 }
 
-var errNoRevision = errors.New("nothing was applied yet: there is no revision")
+var errNoRevision = errors.New("nothing has been applied yet: there are no revisions")
 
 func (w *Workspace) revision(ctx context.Context, number int) (*state.Revision, error) {
 	r, err := w.store.Revision(ctx, number)
@@ -54,9 +54,9 @@ func (w *Workspace) revision(ctx context.Context, number int) (*state.Revision, 
 	case len(last) == 0:
 		return nil, errNoRevision
 	case number > 0 && number < last[0].Number:
-		return nil, fmt.Errorf("revision @%d is gone: tenon gc removed it; tenon history lists those that are kept", number)
+		return nil, fmt.Errorf("revision @%d was removed by tenon gc; see tenon history", number)
 	}
-	return nil, fmt.Errorf("there is no revision @%d: the newest is @%d; see tenon history", number, last[0].Number)
+	return nil, fmt.Errorf("revision @%d does not exist: the newest is @%d; see tenon history", number, last[0].Number)
 }
 
 // recordedPlan returns the plan of a revision, without its code.
@@ -72,7 +72,7 @@ func (w *Workspace) recorded(ctx context.Context, r *state.Revision, what, diges
 		err = json.Unmarshal(b, v)
 	}
 	if errors.Is(err, artifact.ErrMissing) {
-		return fmt.Errorf("the %s of revision @%d is not kept any more: its file was removed from the folder of artifacts: %w", what, r.Number, err)
+		return fmt.Errorf("the %s of revision @%d no longer exists: its file was removed from the artifact folder: %w", what, r.Number, err)
 	}
 	if err != nil {
 		return fmt.Errorf("the %s of revision @%d: %w", what, r.Number, err)
@@ -87,7 +87,7 @@ func (w *Workspace) system(ctx context.Context, r *state.Revision) (*ir.System, 
 		return nil, err
 	}
 	if sys.Version != ir.Version {
-		return nil, fmt.Errorf("revision @%d was applied by another version of tenon, which this one cannot read", r.Number)
+		return nil, fmt.Errorf("revision @%d was recorded by another version of tenon, in a format that this one cannot read", r.Number)
 	}
 	return sys, nil
 }
@@ -144,5 +144,5 @@ func (w *Workspace) deployedDigest(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return state.StandingOf(current).Digest(), nil
+	return state.DeployedOf(current).Digest(), nil
 }

@@ -19,10 +19,10 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 		r, err := w.revisionNamed(ctx, name)
 		switch {
 		case err != nil:
-		case r.Standing == "":
+		case r.Deployed == "":
 			err = w.notWhole(ctx, r)
 		case r.Act == state.Destroy:
-			err = fmt.Errorf("@%d took everything away: tenon destroy does that again", r.Number)
+			err = fmt.Errorf("@%d removed everything: use tenon destroy to do that again", r.Number)
 		}
 		return r, err
 	}
@@ -40,14 +40,14 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 	if r := earlier(revisions, now); r != nil {
 		return r, nil
 	}
-	return nil, fmt.Errorf("no earlier revision was applied whole%s", thereIs(revisions))
+	return nil, fmt.Errorf("no earlier revision was fully applied%s", thereIs(revisions))
 }
 
 // earlier returns the revision to go back to, given all of them, newest first. now is the
 // digest of what is deployed. After an apply that did not finish, it is the revision
 // before that apply; after such a rollback, it is the target of the rollback.
 func earlier(all []state.Revision, now string) *state.Revision {
-	if last := all[0]; last.Standing == "" {
+	if last := all[0]; last.Deployed == "" {
 		if last.Act == state.Rollback {
 			return numbered(all, last.BackTo)
 		}
@@ -56,7 +56,7 @@ func earlier(all []state.Revision, now string) *state.Revision {
 	before := position(all)
 	for i := range all {
 		r := &all[i]
-		if r.Number <= before && r.Standing != "" && r.Standing != now && r.Act != state.Destroy {
+		if r.Number <= before && r.Deployed != "" && r.Deployed != now && r.Act != state.Destroy {
 			return r
 		}
 	}
@@ -93,32 +93,32 @@ func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 	if err != nil {
 		return err
 	}
-	why := "it failed, so it was never deployed as a whole"
+	why := "it failed, so it was never fully deployed"
 	switch r.Outcome {
 	case state.Done:
 		why = "an older tenon applied it and did not record what was deployed"
 	case state.Started:
-		why = "it has not ended"
+		why = "it has not finished"
 	case state.Killed:
-		why = "it was killed, so it was never deployed as a whole"
+		why = "it was killed, so it was never fully deployed"
 	case state.Canceled:
-		why = "it was stopped, so it was never deployed as a whole"
+		why = "it was stopped, so it was never fully deployed"
 	}
-	return fmt.Errorf("@%d cannot be brought back: %s%s", r.Number, why, thereIs(all))
+	return fmt.Errorf("cannot roll back to @%d: %s%s", r.Number, why, thereIs(all))
 }
 
 // thereIs lists the newest revisions that can be restored.
 func thereIs(all []state.Revision) string {
 	var whole []string
 	for _, r := range all {
-		if r.Standing != "" && r.Act != state.Destroy && len(whole) < 5 {
+		if r.Deployed != "" && r.Act != state.Destroy && len(whole) < 5 {
 			whole = append(whole, fmt.Sprintf("@%d", r.Number))
 		}
 	}
 	if len(whole) == 0 {
 		return ""
 	}
-	return "; there is " + strings.Join(whole, ", ")
+	return "; available: " + strings.Join(whole, ", ")
 }
 
 // PlanRollback returns the plan that restores a revision.
@@ -128,7 +128,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 		return nil, err
 	}
 	past := planner.Past{Revision: r.Number, System: sys, Check: w.artifacts.Check}
-	if err := w.recorded(ctx, r, "record of what was deployed", r.Standing, &past.Standing); err != nil {
+	if err := w.recorded(ctx, r, "record of what was deployed", r.Deployed, &past.Deployed); err != nil {
 		return nil, err
 	}
 	all, err := w.store.Revisions(ctx, 0)
@@ -153,7 +153,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 	}
 	p, err := planner.PlanRollback(ctx, past, in)
 	if err != nil {
-		return nil, fmt.Errorf("%w\nTo make it again, apply the sources of that time", err)
+		return nil, fmt.Errorf("%w\nTo rebuild it, apply the sources of that revision", err)
 	}
 	var starts []ir.Unit
 	for _, i := range p.Items {
@@ -165,7 +165,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 	for _, u := range starts {
 		for _, digest := range codeOf(u) {
 			if p.Blobs[digest] == nil {
-				return nil, fmt.Errorf("%s cannot be brought back: its code is not kept any more (%s)", u.ID, artifact.Short(digest))
+				return nil, fmt.Errorf("cannot restore %s: its code is no longer kept (%s)", u.ID, artifact.Short(digest))
 			}
 		}
 	}

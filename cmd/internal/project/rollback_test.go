@@ -10,30 +10,30 @@ import (
 // Without a revision, tenon rollback goes back from the current one.
 func TestTheRevisionBefore(t *testing.T) {
 	whole := func(standing string) state.Revision {
-		return state.Revision{Act: state.Apply, Outcome: state.Done, Standing: standing}
+		return state.Revision{Act: state.Apply, Outcome: state.Done, Deployed: standing}
 	}
 	back := func(to int, standing string) state.Revision {
-		return state.Revision{Act: state.Rollback, BackTo: to, Outcome: state.Done, Standing: standing}
+		return state.Revision{Act: state.Rollback, BackTo: to, Outcome: state.Done, Deployed: standing}
 	}
 	failed := state.Revision{Act: state.Apply, Outcome: state.Failure}
 	failedBack := state.Revision{Act: state.Rollback, BackTo: 1, Outcome: state.Failure}
-	destroyed := state.Revision{Act: state.Destroy, Outcome: state.Done, Standing: "nothing"}
+	destroyed := state.Revision{Act: state.Destroy, Outcome: state.Done, Deployed: "nothing"}
 	for name, tt := range map[string]struct {
 		revisions []state.Revision // oldest first
 		now       string
 		want      int // 0 for none
 	}{
-		"the one before":                           {[]state.Revision{whole("a"), whole("b")}, "b", 1},
-		"the first has none before":                {[]state.Revision{whole("a")}, "a", 0},
-		"what stands the same is no way back":      {[]state.Revision{whole("a"), whole("b"), whole("b")}, "b", 1},
-		"a failed one is passed over":              {[]state.Revision{whole("a"), failed, whole("c")}, "c", 1},
-		"after a failed one, what stood before it": {[]state.Revision{whole("a"), whole("b"), failed}, "some of c", 2},
-		"also if that stands still":                {[]state.Revision{whole("a"), whole("b"), failed}, "b", 2},
-		"twice goes back twice":                    {[]state.Revision{whole("a"), whole("b"), whole("c"), back(2, "b")}, "b", 1},
-		"never forward to what was left":           {[]state.Revision{whole("a"), whole("b"), back(1, "a")}, "a", 0},
-		"a rollback, then a failed apply":          {[]state.Revision{whole("a"), whole("b"), back(1, "a"), failed}, "some of c", 3},
-		"a rollback that failed is done again":     {[]state.Revision{whole("a"), whole("b"), failedBack}, "some of a", 1},
-		"after a destroy":                          {[]state.Revision{whole("a"), whole("b"), destroyed}, "nothing", 2},
+		"the one before":                               {[]state.Revision{whole("a"), whole("b")}, "b", 1},
+		"the first has none before":                    {[]state.Revision{whole("a")}, "a", 0},
+		"the same deployment is not a way back":        {[]state.Revision{whole("a"), whole("b"), whole("b")}, "b", 1},
+		"a failed one is passed over":                  {[]state.Revision{whole("a"), failed, whole("c")}, "c", 1},
+		"after a failed one, the deployment before it": {[]state.Revision{whole("a"), whole("b"), failed}, "some of c", 2},
+		"also if that is still deployed":               {[]state.Revision{whole("a"), whole("b"), failed}, "b", 2},
+		"twice goes back twice":                        {[]state.Revision{whole("a"), whole("b"), whole("c"), back(2, "b")}, "b", 1},
+		"never forward to what was left":               {[]state.Revision{whole("a"), whole("b"), back(1, "a")}, "a", 0},
+		"a rollback, then a failed apply":              {[]state.Revision{whole("a"), whole("b"), back(1, "a"), failed}, "some of c", 3},
+		"a rollback that failed is done again":         {[]state.Revision{whole("a"), whole("b"), failedBack}, "some of a", 1},
+		"after a destroy":                              {[]state.Revision{whole("a"), whole("b"), destroyed}, "nothing", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i := range tt.revisions {

@@ -84,7 +84,7 @@ func (w *Workspace) unitsNamed(ctx context.Context, name string) ([]string, erro
 		}
 	}
 	if runs, err := w.store.Runs(ctx, name, 1); err == nil && len(runs) > 0 {
-		return nil, fmt.Errorf("%s does not stand: its last run %s; see tenon logs %s", name, runs[0].Outcome, name)
+		return nil, fmt.Errorf("%s is not deployed: its last run %s; see tenon logs %s", name, runs[0].Outcome, name)
 	}
 	return nil, w.unknownUnit(ctx, name)
 }

@@ -66,7 +66,7 @@ func (p *Project) OpenApplied(ctx context.Context) (*Workspace, error) {
 	if there, err := state.Exists(ctx, where); err != nil {
 		return nil, err
 	} else if !there {
-		return nil, fmt.Errorf("nothing was applied here yet: there is no state in %s; run tenon apply", state.Shown(where))
+		return nil, fmt.Errorf("nothing has been applied yet: no state in %s; run tenon apply", state.Shown(where))
 	}
 	return p.Open(ctx)
 }
@@ -123,7 +123,7 @@ func stillRunning(stateDir string) string {
 		units = append(units, r.Unit)
 		groups = append(groups, fmt.Sprint(-r.PID))
 	}
-	return fmt.Sprintf("\n  still running: %s; kill -- %s ends them", strings.Join(units, ", "), strings.Join(groups, " "))
+	return fmt.Sprintf("\n  still running: %s; stop them with kill -- %s", strings.Join(units, ", "), strings.Join(groups, " "))
 }
 
 // shared is an artifact store that is opened on first use: many calls only read the

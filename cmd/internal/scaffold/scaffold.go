@@ -54,7 +54,7 @@ var word = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 // Valid says why a name is not allowed for a package or a component, or returns nil.
 func Valid(name string) error {
 	if !word.MatchString(name) {
-		return fmt.Errorf("%q is no name: it begins with a letter and has lower-case letters, digits and underscores", name)
+		return fmt.Errorf("%q is not a valid name: use lower-case letters, digits and underscores, starting with a letter", name)
 	}
 	return nil
 }
@@ -236,7 +236,7 @@ func moduleOf(dir string) (module, error) {
 				return module{}, err
 			}
 			if f.Module != stdlib.Module && f.Deps[stdlib.Module] == nil {
-				return module{}, fmt.Errorf("%s does not depend on %s: tenon init %s adds it", file, stdlib.Module, d)
+				return module{}, fmt.Errorf("%s does not depend on %s: run tenon init %s to add it", file, stdlib.Module, d)
 			}
 			rel, err := filepath.Rel(d, abs)
 			return module{path: f.Module, below: filepath.ToSlash(rel)}, err

@@ -34,7 +34,7 @@ func Run(args []string) int {
 	case len(args) == 1 && args[0] == "serve":
 		err = worker.Serve(os.Stdin, os.Stdout, new(engine.Engine))
 	default:
-		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|serve; it is started by tenon")
+		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|serve (tenon starts it)")
 		return exitUsage
 	}
 	switch {

@@ -200,7 +200,7 @@ func report(s *step.Step, dir string) error {
 	if f.Cwd, err = os.Getwd(); err != nil {
 		return err
 	}
-	for _, k := range []string{"PATH", "TMPDIR", "OMP_NUM_THREADS", step.Env, "WORLD_SIZE", "RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"} {
+	for _, k := range []string{"PATH", "TMPDIR", "OMP_NUM_THREADS", "TZ", "LANG", "LC_ALL", "LC_TIME", "PYTHONHASHSEED", step.Env, "WORLD_SIZE", "RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"} {
 		f.Env[k] = os.Getenv(k)
 	}
 	if v := os.Getenv(SecretName); v != "" {

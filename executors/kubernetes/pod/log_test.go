@@ -157,8 +157,8 @@ func TestTheLastLineIsSeenAndIsNotTheProgramsOwn(t *testing.T) {
 // A followed log shows a line when it is complete, not when the next one starts.
 func TestNothingIsHeldBackLongerThanItsMeaningIsOpen(t *testing.T) {
 	var out bytes.Buffer
-	told := 0
-	r := pod.NewLogReader(&out, func(step.Progress) { told++ })
+	count := 0
+	r := pod.NewLogReader(&out, func(step.Progress) { count++ })
 	for _, c := range []struct{ piece, want string }{
 		{"a", "a"}, {"b\n", "ab\n"}, {pod.Mark, "ab\n"}, {`{"done":1}` + "\n", "ab\n"}, {"\n", "ab\n\n"}, {"\x1e", "ab\n\n"}, {"x", "ab\n\n\x1ex"},
 	} {
@@ -166,8 +166,8 @@ func TestNothingIsHeldBackLongerThanItsMeaningIsOpen(t *testing.T) {
 			t.Errorf("after %q: %q, %v, want %q", c.piece, out.String(), err, c.want)
 		}
 	}
-	if told != 1 {
-		t.Errorf("progress was told %d times", told)
+	if count != 1 {
+		t.Errorf("progress was reported %d times", count)
 	}
 }
 

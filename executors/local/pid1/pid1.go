@@ -27,7 +27,7 @@ const (
 // Check returns an error unless this is the first process.
 func Check() error {
 	if os.Getpid() != 1 {
-		return errors.New("it is the first process of a container, or it would signal all of the machine")
+		return errors.New("it must be the first process of a container")
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func Start(dir string, argv, env []string, files ...*os.File) (pid, status int, 
 		}
 	}
 	if err := limitFiles(); err != nil {
-		return 0, ExitFault, fmt.Errorf("bound the number of open files: %w", err)
+		return 0, ExitFault, fmt.Errorf("limit the number of open files: %w", err)
 	}
 	path, err := find(argv[0])
 	if err != nil {

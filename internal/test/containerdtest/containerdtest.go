@@ -219,7 +219,7 @@ func killBelow(pid int) error {
 // Client connects to it.
 func (d *Daemon) Client() (*client.Client, error) { return client.New(d.Address) }
 
-// Foreign is the namespace of somebody else in the daemon.
+// Foreign is the namespace of another user of the daemon.
 const Foreign = "foreign"
 
 // clear removes all containers of a namespace.

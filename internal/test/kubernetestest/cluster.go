@@ -391,7 +391,7 @@ func logs(dir string) error {
 	return err
 }
 
-// lock waits until nobody else has the lock of a folder, which it makes.
+// lock takes the lock of a folder, which it creates, once it is free.
 func lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

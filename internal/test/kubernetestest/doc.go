@@ -23,7 +23,7 @@
 //
 // # What it does not have
 //
-// Whoever reaches the node may do anything to it: the kubelet asks nobody for a key,
+// Anyone who reaches the node can do anything to it: the kubelet does not authenticate,
 // nor does the registry. No network policies are enforced: they are kept, and nothing
 // more. There are no dynamic volumes and no metrics, so that autoscalers never scale.
 // Pods do not reach other networks than the cluster's and the machine.

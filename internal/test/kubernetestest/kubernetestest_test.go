@@ -59,7 +59,7 @@ func TestCluster(t *testing.T) {
 		}
 	})
 	t.Run("it is shared", func(t *testing.T) { shares(t, dir, r.Pid) })
-	t.Run("a shell is told", func(t *testing.T) {
+	t.Run("the environment of a shell", func(t *testing.T) {
 		got, err := output("", "sh", "-c", `eval "$("$0" env "$1")" && echo "$KUBECONFIG $AWS_SECRET_ACCESS_KEY"`, r.path("cluster"), dir)
 		if want := c.Kubeconfig + " " + c.S3.SecretKey; err != nil || got != want {
 			t.Errorf("%q, wanted %q: %v", got, want, err)
@@ -135,7 +135,7 @@ func TestMissing(t *testing.T) {
 }
 
 // shares checks that a second user gets the same cluster and leaves it running, and
-// that nobody ends it under its users.
+// that it is not stopped while it is in use.
 func shares(t *testing.T, dir string, pid int) {
 	release, err := use(dir, os.Stderr)
 	if err != nil {

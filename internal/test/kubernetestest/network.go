@@ -33,7 +33,7 @@ func (n network) services() string        { return fmt.Sprintf("198.18.%d.0/24",
 func (n network) pods() string            { return fmt.Sprintf("198.18.%d.0/24", 4*int(n)+2) }
 func (n network) all() string             { return n.address(0) + "/22" }
 
-// reserve takes a network that nobody has, for the cluster of a folder: it makes the
+// reserve takes a free network for the cluster of a folder: it creates the
 // link, which tells whose it is, and the control groups.
 func reserve(dir string) (network, error) {
 	unlock, err := lockNetworks()

@@ -40,7 +40,7 @@ func Start(t testing.TB) *Server {
 	t.Helper()
 	dir := t.TempDir()
 	var err error
-	for range 5 { // somebody else may take the port before the server does
+	for range 5 { // another process may take the port before the server does
 		var s *Server
 		if s, err = start(dir); err == nil {
 			t.Cleanup(s.stop)

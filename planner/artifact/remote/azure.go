@@ -54,7 +54,7 @@ func azureClient(name string, q url.Values, options *container.ClientOptions) (*
 	case account != "" && key != "":
 		shared, err := container.NewSharedKeyCredential(account, key)
 		if err != nil {
-			return nil, errors.New("AZURE_STORAGE_KEY is no key: want the base64 that Azure shows") // the error quotes it
+			return nil, errors.New("AZURE_STORAGE_KEY is not a key: use the base64 text that Azure shows") // the error quotes it
 		}
 		return container.NewClientWithSharedKeyCredential(address, shared, options)
 	case sas != "":
@@ -71,7 +71,7 @@ func azureClient(name string, q url.Values, options *container.ClientOptions) (*
 // the environment.
 func azureAddress(account string, q url.Values) (string, error) {
 	if account == "" {
-		return "", errors.New("it has no account: add storage_account=... to its URL, or set AZURE_STORAGE_ACCOUNT")
+		return "", errors.New("no account: add storage_account=... to the URL, or set AZURE_STORAGE_ACCOUNT")
 	}
 	domain := cmp.Or(q.Get("domain"), os.Getenv("AZURE_STORAGE_DOMAIN"), "blob.core.windows.net")
 	protocol := cmp.Or(q.Get("protocol"), os.Getenv("AZURE_STORAGE_PROTOCOL"), "https")

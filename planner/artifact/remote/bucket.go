@@ -35,7 +35,7 @@ const pageSize = 1000
 var errAbsent = errors.New("not found")
 
 // errWhole means that a server does not send part of a blob.
-var errWhole = errors.New("the server sent the whole blob where only its end was asked for")
+var errWhole = errors.New("the server sent the whole blob instead of the requested range")
 
 // absent marks an error as [errAbsent].
 func absent(err error) error { return fmt.Errorf("%w: %w", errAbsent, err) }

@@ -270,7 +270,7 @@ func TestCloudsThatRefuse(t *testing.T) {
 func TestCloudsWithoutTheBucket(t *testing.T) {
 	onFakes(t, func(t *testing.T, f *fake) {
 		url := strings.NewReplacer("gs://bucket", "gs://other", "azblob://container", "azblob://other").Replace(f.url)
-		if _, err := remote.OpenHasty(t.Context(), url); err == nil || !strings.Contains(err.Error(), `"other": make it, or correct the URL`) {
+		if _, err := remote.OpenHasty(t.Context(), url); err == nil || !strings.Contains(err.Error(), `"other": create it, or correct the URL`) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -337,7 +337,7 @@ func TestGoogleCredentials(t *testing.T) {
 	for name, tt := range map[string]struct{ file, metadata, token, refused string }{
 		"the key of a service account": {file: account("/token"), token: "token of /token"},
 		"a key that was revoked":       {file: account("/revoked"), refused: "invalid_grant"},
-		"no file":                      {file: "/none", refused: "no credentials were found"},
+		"no file":                      {file: "/none", refused: "no credentials"},
 		"a machine of Google":          {metadata: strings.TrimPrefix(server.URL, "http://"), token: "token of /computeMetadata/v1/instance/service-accounts/default/token"},
 	} {
 		t.Run(name, func(t *testing.T) {

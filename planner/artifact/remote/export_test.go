@@ -22,7 +22,7 @@ func (s *Store) PutAs(ctx context.Context, digest, path string, size int64) erro
 func GoogleToken(ctx context.Context) (string, error) {
 	tokens, err := gcsTokens(ctx)
 	if err != nil {
-		s := &Store{name: "gs://bucket", way: services["gs"].way}
+		s := &Store{name: "gs://bucket", remedy: services["gs"].remedy}
 		return "", s.explain("open", err)
 	}
 	token, err := tokens.Token()

@@ -67,13 +67,13 @@ func openGCS(ctx context.Context, s *Store, u *url.URL) (bucket, error) {
 func gcsTokens(ctx context.Context) (oauth2.TokenSource, error) {
 	found, err := google.FindDefaultCredentials(ctx, "https://www.googleapis.com/auth/cloud-platform")
 	if err != nil {
-		return nil, &refusal{"no credentials were found: " + err.Error(), err}
+		return nil, &refusal{"no credentials found: " + err.Error(), err}
 	}
 	if _, err := found.TokenSource.Token(); err != nil {
 		if err = withoutQuery(err); temporary(err) {
 			return nil, err
 		}
-		return nil, &refusal{"the credentials were not accepted: " + err.Error(), err}
+		return nil, &refusal{"the credentials were rejected: " + err.Error(), err}
 	}
 	return found.TokenSource, nil
 }
@@ -122,7 +122,7 @@ func gcsError(err error) error {
 	case errors.As(err, &status) && (status.code == http.StatusUnauthorized || status.code == http.StatusForbidden):
 		return &refusal{status.message, err}
 	case errors.As(err, &token) && !temporary(err):
-		return &refusal{"the credentials were not accepted: " + token.Error(), err}
+		return &refusal{"the credentials were rejected: " + token.Error(), err}
 	}
 	return err
 }
@@ -306,7 +306,7 @@ func (b *gcsBucket) writeParts(ctx context.Context, key string, part []byte, r i
 		return err
 	}
 	if session == "" {
-		return errors.New("the server began an upload without saying where it goes")
+		return errors.New("the server started an upload without a location")
 	}
 	for from, last := int64(0), false; ; {
 		if err = b.sendPart(ctx, session, part, from, last); err != nil || last {
@@ -358,7 +358,7 @@ func (b *gcsBucket) sendPart(ctx context.Context, session string, part []byte, f
 		case whole || has == end && !last:
 			return nil
 		case has < at || has > end:
-			return fmt.Errorf("the server has %d bytes of an upload of which %d to %d are sent", has, at, end)
+			return fmt.Errorf("the server has %d bytes of an upload whose bytes %d to %d are being sent", has, at, end)
 		case has > at:
 			at, ask, tries = has, false, 0
 			continue
@@ -366,7 +366,7 @@ func (b *gcsBucket) sendPart(ctx context.Context, session string, part []byte, f
 			ask = false
 			continue
 		default:
-			err = errors.New("the server takes no more of an upload")
+			err = errors.New("the server accepts no more data of an upload")
 		}
 		if tries++; !temporary(err) || tries > b.patience.tries || ctx.Err() != nil {
 			return err
@@ -394,7 +394,7 @@ func (b *gcsBucket) sendSpan(ctx context.Context, session, span string, body []b
 	if kept := answer.Header.Get("Range"); kept != "" {
 		_, end, _ := strings.Cut(kept, "-")
 		if has, err = strconv.ParseInt(end, 10, 64); err != nil {
-			err = fmt.Errorf("the server has %q of an upload, which is no range of bytes", kept)
+			err = fmt.Errorf("the server reports %q for an upload, which is not a byte range", kept)
 		}
 		has++
 	}

@@ -239,7 +239,7 @@ func (s *Store) readFrom(ctx context.Context, key string, offset int64, w io.Wri
 	return n, offset+n < size, err
 }
 
-var errStalled = errors.New("nothing came from it any more")
+var errStalled = errors.New("it stopped sending data")
 
 // A progress reports writes, and keeps write errors apart from read errors.
 type progress struct {

@@ -62,7 +62,7 @@ func open(ctx context.Context, text string, p patience) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, way: service.way, patience: p}
+	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, remedy: service.remedy, patience: p}
 	if prefix := strings.Trim(u.Path, "/"); prefix != "" && u.Scheme != "file" {
 		s.prefix = prefix + "/"
 	}
@@ -74,7 +74,7 @@ func open(ctx context.Context, text string, p patience) (*Store, error) {
 	}
 	for _, err := range s.bucket.list(ctx, s.prefix, 1) {
 		if errors.Is(err, errAbsent) {
-			return nil, errors.Join(fmt.Errorf("store %s: there is no %s %q: make it, or correct the URL", s.name, service.bucket, u.Host), s.Close())
+			return nil, errors.Join(fmt.Errorf("store %s: no %s %q: create it, or correct the URL", s.name, service.bucket, u.Host), s.Close())
 		}
 		if err != nil {
 			return nil, errors.Join(s.explain("list what is in it", err), s.Close())
@@ -88,30 +88,30 @@ func open(ctx context.Context, text string, p patience) (*Store, error) {
 type service struct {
 	bucket   string   // the service's term for a bucket; "" for none
 	settings []string // parameters of its URLs
-	way      string   // remedy after a refusal
+	remedy   string   // remedy after a refusal
 	open     func(ctx context.Context, s *Store, u *url.URL) (bucket, error)
 }
 
 var services = map[string]service{
 	"file": {
-		way:  "who runs tenon, and in a cluster user 65532, has to be allowed to read and write that folder and what is in it: `chgrp -R 65532 FOLDER && chmod -R g+rwXs FOLDER` lets that group",
-		open: openFile,
+		remedy: "the user of tenon, and user 65532 in a cluster, need to read and write that folder and its contents: `chgrp -R 65532 FOLDER && chmod -R g+rwXs FOLDER` allows it for the group",
+		open:   openFile,
 	},
 	"s3": {
 		bucket:   "bucket",
 		settings: s3Settings,
-		way:      "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (for pods in the Secret that the target names as store_secret), to who may list, get, put and delete there; the endpoint and the region are in the URL",
+		remedy:   "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (for pods in the Secret that the target names as store_secret), to credentials that may list, get, put and delete there; the endpoint and the region are in the URL",
 		open:     openS3,
 	},
 	"gs": {
 		bucket: "bucket", settings: []string{"anonymous"},
-		way:  "set GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account that may list, get, create and delete objects there, or run gcloud auth application-default login",
-		open: openGCS,
+		remedy: "set GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account that may list, get, create and delete objects there, or run gcloud auth application-default login",
+		open:   openGCS,
 	},
 	"azblob": {
 		bucket: "container", settings: []string{"domain", "localemu", "protocol", "storage_account"},
-		way:  "set AZURE_STORAGE_ACCOUNT, and AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or what az login sets, to who may list, read, write and delete blobs there",
-		open: openAzure,
+		remedy: "set AZURE_STORAGE_ACCOUNT, and AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or what az login sets, to credentials that may list, read, write and delete blobs there",
+		open:   openAzure,
 	},
 }
 
@@ -120,36 +120,36 @@ func parse(text string) (*url.URL, service, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		// The error quotes the URL, which may hold a password.
-		return nil, service{}, errors.New("the URL of the store cannot be read: want " + forms)
+		return nil, service{}, errors.New("invalid URL of a store: use " + forms)
 	}
 	if u.User != nil {
-		return nil, service{}, fmt.Errorf("the URL of the store %s://%s holds credentials: leave them out; they are taken from the environment", u.Scheme, u.Host)
+		return nil, service{}, fmt.Errorf("the URL of the store %s://%s contains credentials: remove them and set them in the environment", u.Scheme, u.Host)
 	}
 	x, ok := services[u.Scheme]
 	if !ok {
-		return nil, x, fmt.Errorf("the URL of the store %q is of no kind that is known: want %s", u.Redacted(), forms)
+		return nil, x, fmt.Errorf("the URL of the store %q has an unknown scheme: use %s", u.Redacted(), forms)
 	}
 	if u.Opaque != "" || u.Fragment != "" || x.bucket != "" && u.Host == "" || x.bucket == "" && (u.Host != "" || u.Path == "") {
-		return nil, x, fmt.Errorf("the URL of the store %q is not whole: want %s", u.Redacted(), forms)
+		return nil, x, fmt.Errorf("the URL of the store %q is incomplete: use %s", u.Redacted(), forms)
 	}
 	q, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, x, fmt.Errorf("the settings in the URL of the store %s://%s cannot be read: want name=value with & between them", u.Scheme, u.Host)
+		return nil, x, fmt.Errorf("invalid settings in the URL of the store %s://%s: use name=value, separated by &", u.Scheme, u.Host)
 	}
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		if !slices.Contains(x.settings, name) {
-			known := "it has none"
+			known := "it has no settings"
 			if len(x.settings) > 0 {
-				known = "there are " + strings.Join(x.settings, ", ")
+				known = "use " + strings.Join(x.settings, ", ")
 			}
-			return nil, x, fmt.Errorf("the URL of the store has the setting %q, which %s:// does not know: %s", name, u.Scheme, known)
+			return nil, x, fmt.Errorf("the URL of the store has the setting %q, which %s:// does not support: %s", name, u.Scheme, known)
 		}
 		if len(q[name]) > 1 || q.Get(name) == "" {
 			return nil, x, fmt.Errorf("the URL of the store needs one value for the setting %q", name)
 		}
 	}
 	if p := strings.TrimSuffix(u.Path, "/"); p != "" && path.Clean(p) != p {
-		return nil, x, fmt.Errorf("the URL of the store has the path %q: write it without empty, . and .. parts", u.Path)
+		return nil, x, fmt.Errorf("the URL of the store has the path %q: remove empty, . and .. parts", u.Path)
 	} else if p != "" {
 		u.Path = p
 	}

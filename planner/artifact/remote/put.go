@@ -115,7 +115,7 @@ func (s *Store) put(ctx context.Context, digest, what string, size int64, r io.R
 	if there, err := s.has(ctx, digest, size); err != nil || there {
 		return err
 	}
-	return fmt.Errorf("store %s: %s was sent, and is not there: try again", s.name, what)
+	return fmt.Errorf("store %s: %s was uploaded but is missing: try again", s.name, what)
 }
 
 // write stores what r yields, or nothing.

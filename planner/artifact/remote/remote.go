@@ -19,7 +19,7 @@ type Store struct {
 	bucket   bucket
 	prefix   string // of all keys in the bucket
 	name     string // the URL without its settings
-	way      string // remedy after a refusal
+	remedy   string // remedy after a refusal
 	patience patience
 }
 
@@ -44,7 +44,7 @@ const (
 func key(digest string) (string, error) {
 	h, ok := artifact.Hex(digest)
 	if !ok {
-		return "", fmt.Errorf("%q is no digest: %w", digest, artifact.ErrMissing)
+		return "", fmt.Errorf("%q is not a digest: %w", digest, artifact.ErrMissing)
 	}
 	return blobs + h[:2] + "/" + h[2:], nil
 }
@@ -116,7 +116,7 @@ func (s *Store) DeleteNotes(ctx context.Context, prefix string) error {
 // checkNote refuses names that have another meaning to one of the services.
 func checkNote(name string) error {
 	if name == "" || path.Clean("/"+name) != "/"+name || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/") != "" {
-		return fmt.Errorf("%q is no name for a note: want words of letters, digits, dots and dashes with slashes between them", name)
+		return fmt.Errorf("%q is not a name of a note: use words of letters, digits, dots and dashes, separated by slashes", name)
 	}
 	return nil
 }
@@ -168,10 +168,10 @@ func (s *Store) each(ctx context.Context, prefix string, f func(key string) erro
 // explain adds which operation failed where and, after a refusal, the remedy.
 func (s *Store) explain(what string, err error) error {
 	if refused := (*refusal)(nil); errors.As(err, &refused) {
-		return &RefusedError{Store: s.name, What: what, Why: refused.why, Way: s.way, err: err}
+		return &RefusedError{Store: s.name, What: what, Why: refused.why, Remedy: s.remedy, err: err}
 	}
 	if why := unreached(err); why != "" {
-		return &worded{fmt.Sprintf("store %s cannot be reached to %s: %s\n  see whether the server runs and can be reached; its URL says where it is, for S3 by region=... or endpoint=http://HOST:PORT", s.name, what, why), err}
+		return &worded{fmt.Sprintf("cannot reach store %s to %s: %s\n  check that the server runs, and that the URL is right, for S3 with region=... or endpoint=http://HOST:PORT", s.name, what, why), err}
 	}
 	return fmt.Errorf("store %s: %s: %w", s.name, what, err)
 }
@@ -182,7 +182,7 @@ func unreached(err error) string {
 	var dial *net.OpError
 	switch {
 	case errors.As(err, &name) && name.IsNotFound:
-		return "no host has the name " + name.Name
+		return "unknown host " + name.Name
 	case errors.As(err, &dial) && dial.Op == "dial" && dial.Addr != nil:
 		return fmt.Sprintf("%s: %v", dial.Addr, dial.Err)
 	}
@@ -201,15 +201,15 @@ func (e *worded) Unwrap() error { return e.err }
 // A RefusedError means that a store rejected the credentials, or that they do not allow
 // the operation.
 type RefusedError struct {
-	Store string // its URL, without settings
-	What  string // the operation
-	Why   string // the message of the service
-	Way   string // what to set
-	err   error
+	Store  string // its URL, without settings
+	What   string // the operation
+	Why    string // the message of the service
+	Remedy string // what to set
+	err    error
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("store %s refused to %s: %s\n  %s", e.Store, e.What, e.Why, e.Way)
+	return fmt.Sprintf("store %s refused to %s: %s\n  %s", e.Store, e.What, e.Why, e.Remedy)
 }
 
 func (e *RefusedError) Unwrap() error { return e.err }

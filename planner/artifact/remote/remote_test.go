@@ -252,7 +252,7 @@ func TestNotes(t *testing.T) {
 			t.Errorf("artifacts: %q, %v", all, err)
 		}
 		for _, name := range []string{"", "/a", "a/", "a//b", "../a", "a/../b", "ä", "a b", "a\nb", "."} {
-			if err := s.PutNote(t.Context(), name, nil); err == nil || !strings.Contains(err.Error(), "no name for a note") {
+			if err := s.PutNote(t.Context(), name, nil); err == nil || !strings.Contains(err.Error(), "not a name of a note") {
 				t.Errorf("put %q: %v", name, err)
 			}
 			if _, err := s.Note(t.Context(), name); err == nil || errors.Is(err, artifact.ErrMissing) {
@@ -399,7 +399,7 @@ func TestListingsThatLie(t *testing.T) {
 func TestPutRefusesWhatCannotBeKept(t *testing.T) {
 	onEveryService(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
-		if _, err := s.Put(t.Context(), folder(t, map[string]string{"a": "1", "l": "-> ../../etc"})); err == nil || !strings.Contains(err.Error(), "leads out of the folder") {
+		if _, err := s.Put(t.Context(), folder(t, map[string]string{"a": "1", "l": "-> ../../etc"})); err == nil || !strings.Contains(err.Error(), "points outside the folder") {
 			t.Errorf("a link out: %v", err)
 		}
 		if _, err := s.Put(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {

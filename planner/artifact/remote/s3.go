@@ -48,7 +48,7 @@ func openS3(ctx context.Context, s *Store, u *url.URL) (bucket, error) {
 		return nil, err
 	}
 	if endpoint != "" {
-		s.way += " (asked: " + endpoint + ")"
+		s.remedy += " (asked: " + endpoint + ")"
 	}
 	pathStyle, err := flag(q, "use_path_style")
 	if err != nil {
@@ -63,11 +63,11 @@ func openS3(ctx context.Context, s *Store, u *url.URL) (bucket, error) {
 		return nil, err
 	}
 	if cfg.Region == "" {
-		return nil, errors.New("it has no region: add region=... to its URL, or set AWS_REGION; servers that have none take us-east-1")
+		return nil, errors.New("no region: add region=... to the URL, or set AWS_REGION; for servers without regions use us-east-1")
 	}
 	if anonymous, _ := flag(q, "anonymous"); !anonymous {
 		if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
-			return nil, &refusal{"no credentials were found: " + err.Error(), err}
+			return nil, &refusal{"no credentials found: " + err.Error(), err}
 		}
 	}
 	cfg.Retryer = func() aws.Retryer {
@@ -149,10 +149,10 @@ func endpointOf(text string) (string, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", errors.New("its endpoint cannot be read: want http://HOST:PORT or https://HOST:PORT")
+		return "", errors.New("invalid endpoint: use http://HOST:PORT or https://HOST:PORT")
 	}
 	if u.User != nil {
-		return "", fmt.Errorf("its endpoint %s://%s holds credentials: leave them out; they are taken from the environment", u.Scheme, u.Host)
+		return "", fmt.Errorf("the endpoint %s://%s contains credentials: remove them and set them in the environment", u.Scheme, u.Host)
 	}
 	return text, nil
 }

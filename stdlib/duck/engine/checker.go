@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/duck"
@@ -30,6 +31,11 @@ func NewChecker() (*Checker, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The optimizer computes constants while it prepares a query. Types do not depend on it.
+	if err := s.exec(ctx, "PRAGMA disable_optimizer"); err != nil {
+		s.close()
+		return nil, fmt.Errorf("start duckdb: %w", err)
+	}
 	if err := s.restrict(ctx); err != nil {
 		s.close()
 		return nil, fmt.Errorf("start duckdb: %w", err)
@@ -48,6 +54,9 @@ func (c *Checker) Close() error {
 	return nil
 }
 
+// checkLimit is how long the check of one query may take. It usually takes a millisecond.
+const checkLimit = 30 * time.Second
+
 // Describe returns the columns of a query over tables of the given schemas. An
 // error about the query is a [*duck.SQLError]; it is one too if two columns of the
 // result have the same name, which DuckDB, and Parquet, take without regard to
@@ -55,6 +64,17 @@ func (c *Checker) Close() error {
 func (c *Checker) Describe(ctx context.Context, tables map[string]ir.Schema, query string) (cols []duck.Column, err error) {
 	query, err = selectOnly(query)
 	if err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	defer func() {
+		if err != nil && limited.Err() != nil && ctx.Err() == nil {
+			err = &duck.SQLError{Message: fmt.Sprintf("DuckDB takes longer than %s to check the query", checkLimit), Offset: -1, Kind: "other"}
+		}
+	}()
+	ctx = limited
+	if err := c.refuseBulk(ctx, query); err != nil {
 		return nil, err
 	}
 	create, err := createTables(tables)
@@ -85,6 +105,8 @@ var (
 	// special finds queries that DuckDB may give an alias of a plain type, such as
 	// JSON for text, or may run in several steps.
 	special = regexp.MustCompile(`(?i)json|->|collate|pivot`)
+	// bulky finds queries that may compute a large constant.
+	bulky = regexp.MustCompile(`(?i)repeat|[lr]pad`)
 	// with is what a query may begin with before its own tables.
 	with = regexp.MustCompile(`(?i)^\s*with\s+(recursive\s+)?`)
 	// plainly is how other queries begin that tables can be written before.
@@ -126,6 +148,44 @@ func (c *Checker) plain(ctx context.Context, tables map[string]ir.Schema, query 
 	return c.s.prepared(ctx, b.String())
 }
 
+// refuseBulk refuses constants that are too large to compute: DuckDB computes some of them
+// while it binds a query.
+func (c *Checker) refuseBulk(ctx context.Context, query string) error {
+	if !bulky.MatchString(query) {
+		return nil
+	}
+	tree, err := c.tree(ctx, query)
+	if err != nil || tree == nil {
+		return err
+	}
+	var found *duck.SQLError
+	each(tree, func(n map[string]any) {
+		if size := textSize(n); size > maxText && found == nil && n["class"] == "FUNCTION" {
+			found = &duck.SQLError{Message: fmt.Sprintf("%s makes a text of more than %d characters", text(n, "function_name"), int64(maxText)), Offset: offsetOf(n), Kind: "other"}
+		}
+	})
+	if found != nil {
+		return found
+	}
+	return nil
+}
+
+// tree returns DuckDB's parse tree of a query, or nil if DuckDB cannot give one. Call it
+// with the lock held.
+func (c *Checker) tree(ctx context.Context, query string) (_ map[string]any, err error) {
+	if c.parse == nil {
+		c.parse, err = c.s.conn.PrepareContext(ctx, "SELECT CAST(json_serialize_sql(?::VARCHAR, skip_empty := true, skip_null := true) AS VARCHAR)")
+		if err != nil {
+			return nil, fmt.Errorf("parse a query: %w", err)
+		}
+	}
+	var doc string
+	if err := c.parse.QueryRowContext(ctx, query).Scan(&doc); err != nil {
+		return nil, fmt.Errorf("parse a query: %w", err)
+	}
+	return decodeTree(doc)
+}
+
 // Analyse adds to the description of a query that Describe has accepted what it compares
 // and what makes it unrepeatable.
 func (c *Checker) Analyse(ctx context.Context, tables map[string]ir.Schema, query string, d *duck.Description) error {
@@ -135,17 +195,7 @@ func (c *Checker) Analyse(ctx context.Context, tables map[string]ir.Schema, quer
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.parse == nil {
-		c.parse, err = c.s.conn.PrepareContext(ctx, "SELECT CAST(json_serialize_sql(?::VARCHAR, skip_empty := true, skip_null := true) AS VARCHAR)")
-		if err != nil {
-			return fmt.Errorf("parse a query: %w", err)
-		}
-	}
-	var doc string
-	if err := c.parse.QueryRowContext(ctx, query).Scan(&doc); err != nil {
-		return fmt.Errorf("parse a query: %w", err)
-	}
-	tree, err := decodeTree(doc)
+	tree, err := c.tree(ctx, query)
 	if err != nil || tree == nil {
 		return err
 	}
@@ -193,9 +243,9 @@ func distinctNames(cols []duck.Column) error {
 	for _, c := range cols {
 		lower := strings.ToLower(c.Name)
 		if first, ok := seen[lower]; ok {
-			msg := fmt.Sprintf("two columns of the result are named %q", c.Name)
+			msg := fmt.Sprintf("duplicate column %q in the result", c.Name)
 			if first != c.Name {
-				msg = fmt.Sprintf("columns %q and %q of the result differ in case only", first, c.Name)
+				msg = fmt.Sprintf("columns %q and %q of the result differ only in case", first, c.Name)
 			}
 			return &duck.SQLError{Message: msg, Offset: -1, Kind: "other"}
 		}

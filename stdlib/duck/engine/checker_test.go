@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -70,8 +71,8 @@ func TestDescribePointsIntoTheQueryAndNamesCandidates(t *testing.T) {
 		{"SELECT lenght('a')", duck.SQLError{Message: "Scalar Function with name lenght does not exist!", Offset: 7, Candidates: []string{"length"}, Kind: "function"}},
 		{"SELECT age FRM people", duck.SQLError{Message: `syntax error at or near "people"`, Offset: 15, Kind: "syntax"}},
 		{"SELECT age FROM people LIMIT", duck.SQLError{Message: "syntax error at end of input", Offset: 28, Kind: "syntax"}},
-		{"SELECT 1 AS a, 2 AS a", duck.SQLError{Message: `two columns of the result are named "a"`, Offset: -1, Kind: "other"}},
-		{"SELECT 1 AS a, 2 AS A", duck.SQLError{Message: `columns "a" and "A" of the result differ in case only`, Offset: -1, Kind: "other"}},
+		{"SELECT 1 AS a, 2 AS a", duck.SQLError{Message: `duplicate column "a" in the result`, Offset: -1, Kind: "other"}},
+		{"SELECT 1 AS a, 2 AS A", duck.SQLError{Message: `columns "a" and "A" of the result differ only in case`, Offset: -1, Kind: "other"}},
 		{"SELECT ?", duck.SQLError{Message: "a query takes no parameters such as ? or $1", Offset: -1, Kind: "other"}},
 	} {
 		_, err := c.Describe(context.Background(), people, tt.query)
@@ -195,5 +196,25 @@ func BenchmarkDescribe(b *testing.B) {
 		if _, err := c.Describe(context.Background(), people, "SELECT p.age, paid FROM people p JOIN orders o USING (age)"); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestDescribeComputesNothing(t *testing.T) {
+	c := newChecker(t)
+	began := time.Now()
+	for _, tt := range []struct{ query, want string }{
+		{"SELECT length(repeat('a', 2000000000)) AS n", "repeat makes a text of more than 10000000 characters"},
+		{"SELECT repeat(repeat('a', 100000), 100000) AS s FROM people", "repeat makes a text of more than 10000000 characters"},
+		{"SELECT age FROM people WHERE length(rpad('a', 2000000000, 'b')) > 1", "rpad makes a text of more than 10000000 characters"},
+		{"SELECT repeat('ab', 1000) || lpad('x', 9, '0') AS s", ""},
+		{"SELECT list_sum(range(1000000000)) AS n", ""},
+	} {
+		_, err := c.Describe(context.Background(), people, tt.query)
+		if got := fmt.Sprint(err); err != nil && got != tt.want || err == nil && tt.want != "" {
+			t.Errorf("%s: %v, want %q", tt.query, err, tt.want)
+		}
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took %s", took)
 	}
 }

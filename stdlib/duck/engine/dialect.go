@@ -27,19 +27,31 @@ func dialectOf(o duck.CSV) (dialect, error) {
 			continue
 		}
 		if len(f.value) != 1 || f.value[0] >= 0x80 || f.value == "\n" || f.value == "\r" {
-			return d, fmt.Errorf("%s %q: it has to be one ASCII character", f.name, f.value)
+			return d, fmt.Errorf("%s %q: it must be one ASCII character", f.name, f.value)
 		}
 		*f.to = f.value[0]
 	}
 	if d.delimiter == d.quote {
 		return d, fmt.Errorf("delimiter and quote are both %q", string(d.quote))
 	}
+	if o.Decimal != "" && o.Decimal != "." && o.Decimal != "," {
+		return d, fmt.Errorf("decimal %q: it has to be \".\" or \",\"", o.Decimal)
+	}
+	if hasZone(o.DateFormat) {
+		return d, fmt.Errorf("date_format %q: a date has no zone", o.DateFormat)
+	}
 	return d, nil
+}
+
+// hasZone reports whether a format of strptime reads a zone.
+func hasZone(format string) bool {
+	format = strings.ReplaceAll(format, "%%", "")
+	return strings.Contains(format, "%z") || strings.Contains(format, "%Z")
 }
 
 // sql is the table function for the rows of a file of n columns, c0, c1 and so
 // on, all text. Names of the user do not occur: DuckDB's ignore case.
-func (d dialect) sql(path string, n int, header bool, nulls []string) string {
+func (d dialect) sql(path string, n int, header bool, nulls []string, quotedNulls bool) string {
 	cols := make([]string, n)
 	for i := range cols {
 		cols[i] = fmt.Sprintf("'c%d': 'VARCHAR'", i)
@@ -55,11 +67,11 @@ func (d dialect) sql(path string, n int, header bool, nulls []string) string {
 		quoted[i] = quote(s)
 	}
 	q := quote(string(d.quote))
-	return fmt.Sprintf("read_csv(%s, auto_detect = false, strict_mode = true, delim = %s, quote = %s, escape = %s, header = %t, compression = 'none', nullstr = [%s], columns = {%s})",
-		quote(globs.Replace(path)), quote(string(d.delimiter)), q, q, header, strings.Join(quoted, ", "), strings.Join(cols, ", "))
+	return reads("read_csv", path, fmt.Sprintf("auto_detect = false, strict_mode = true, delim = %s, quote = %s, escape = %s, header = %t, compression = 'none', allow_quoted_nulls = %t, nullstr = [%s], columns = {%s}",
+		quote(string(d.delimiter)), q, q, header, quotedNulls, strings.Join(quoted, ", "), strings.Join(cols, ", ")))
 }
 
-var errMalformed = errors.New("a field in quotes is followed by something else than the delimiter")
+var errMalformed = errors.New("a quoted field is not followed by the delimiter")
 
 // record reads one record. It returns the fields, the number of line ends
 // read, and io.EOF if there was nothing left.
@@ -182,7 +194,7 @@ func (d dialect) malformed(path string) (int, string) {
 			crlf = this
 		}
 		if this != crlf {
-			return line, "the line ends differently from the first one (LF, CRLF)"
+			return line, "the line ending (LF or CRLF) differs from that of the first line"
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 			if err := c.s.literal(ctx, name, in.Rows, in.Schema); err != nil {
 				return err
 			}
-			broken, err := c.s.broken(ctx, name, given(in.Rows, in.Schema))
+			broken, err := c.s.broken(ctx, name, given(in.Rows, in.Schema), nil)
 			if err != nil {
 				return err
 			}
@@ -68,6 +68,10 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 		}
 		if len(e.Inputs) > 0 {
 			return nil
+		}
+		// An error about the query quotes it as the user wrote it.
+		if _, err := c.s.describe(ctx, query); err != nil {
+			return fmt.Errorf("run the query: %w", err)
 		}
 		// So few rows are the work of one thread.
 		r, err := c.s.makeRepeatable(ctx, query, columns, len(out.OrderBy) == 0)
@@ -80,7 +84,7 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 		if e.Rows, err = c.s.rows(ctx, resultTable, out.Schema); err != nil {
 			return err
 		}
-		e.Broken, err = c.s.broken(ctx, resultTable, out.Schema)
+		e.Broken, err = c.s.broken(ctx, resultTable, out.Schema, out.Keys)
 		return err
 	})
 	return e, err
@@ -100,6 +104,9 @@ func (c *Checker) apart(ctx context.Context, f func() error) error {
 	return f()
 }
 
+// literalText is the text of rows that are written down.
+var literalText = textForm{escaped: true}
+
 // literal makes a table of rows that are written down. An error ends the
 // transaction.
 func (s *session) literal(ctx context.Context, name string, rows duck.Rows, schema ir.Schema) error {
@@ -108,7 +115,7 @@ func (s *session) literal(ctx context.Context, name string, rows duck.Rows, sche
 	for _, col := range schema {
 		value := fmt.Sprintf("CAST(NULL AS %s)", ir.Types[col.Type])
 		if i := slices.Index(rows.Columns, col.Name); i >= 0 {
-			value = fromText(fmt.Sprintf("c%d", i), col.Type, duck.CSV{})
+			value = fromText(fmt.Sprintf("c%d", i), col, literalText).sql(col)
 		}
 		selects = append(selects, value+" AS "+ident(col.Name))
 	}
@@ -126,7 +133,7 @@ func (s *session) literal(ctx context.Context, name string, rows duck.Rows, sche
 		}
 		var wrong error
 		text := fmt.Sprintf("c%d", i)
-		find := fmt.Sprintf("SELECT n%s WHERE %s IS NOT NULL AND TRY(%s) IS NULL ORDER BY n LIMIT 1", from, text, fromText(text, col.Type, duck.CSV{}))
+		find := fmt.Sprintf("SELECT n%s WHERE %s ORDER BY n LIMIT 1", from, fromText(text, *col, literalText).bad())
 		found := s.each(ctx, find, func(scan func(...any) error) error {
 			n := 0
 			err := scan(&n)
@@ -188,8 +195,7 @@ func (s *session) rows(ctx context.Context, name string, schema ir.Schema) (duck
 }
 
 // broken holds a table against a schema.
-func (s *session) broken(ctx context.Context, name string, schema ir.Schema) ([]duck.Violation, error) {
-	numbered := "(SELECT *, row_number() OVER () - 1 AS " + rowNumber + " FROM " + ident(name) + ")"
-	broken, _, err := s.checkRows(ctx, ident(name), numbered, schema)
+func (s *session) broken(ctx context.Context, name string, schema ir.Schema, keys []string) ([]duck.Violation, error) {
+	broken, _, err := s.checkRows(ctx, ident(name), numbered(ident(name)), schema, keys)
 	return broken, err
 }

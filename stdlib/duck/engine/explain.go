@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,21 +28,21 @@ func (s *session) explain(ctx context.Context, err error, relations []relation, 
 		return err
 	}
 	for _, r := range relations {
-		if strings.HasPrefix(r.from, "read_csv") {
+		if strings.Contains(r.from, "read_csv(") {
 			if found := s.malformedCSV(ctx, r, o); found != nil {
 				return found
 			}
 		}
-		if strings.HasPrefix(r.from, "read_json") {
+		if strings.Contains(r.from, "read_json(") {
 			if found := malformedJSON(r); found != nil {
 				return found
 			}
 		}
-		if found := s.badValue(ctx, r, schema); found != nil {
-			return found
+		if found := s.badValue(ctx, r, schema, o); found != nil {
+			return jsonFault(r, found)
 		}
 	}
-	return fmt.Errorf("make the table: %s", firstLine(e.Message))
+	return fmt.Errorf("create the table: %s", firstLine(e.Message))
 }
 
 var (
@@ -67,7 +68,7 @@ func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) erro
 				return fmt.Errorf("%s:%d: %s", r.file, line, why)
 			}
 		}
-		return fmt.Errorf("%s: the file is not CSV as RFC 4180 describes it: %s", r.file, firstLine(e.Message))
+		return fmt.Errorf("%s: the file is not valid CSV (RFC 4180): %s", r.file, firstLine(e.Message))
 	}
 	where := r.file + ":" + m[1]
 	if c := csvCounts.FindStringSubmatch(e.Message); c != nil {
@@ -80,7 +81,7 @@ func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) erro
 				return fmt.Errorf("%s:%d: %s", r.file, line, why)
 			}
 		}
-		return fmt.Errorf("%s: a quote is opened and not closed; the file may be truncated", where)
+		return fmt.Errorf("%s: unclosed quote; the file may be truncated", where)
 	case strings.Contains(e.Message, "aximum line size"):
 		return fmt.Errorf("%s: the line is too long; a quote may be missing", where)
 	}
@@ -89,8 +90,31 @@ func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) erro
 			return fmt.Errorf("%s: %s", where, line)
 		}
 	}
-	return fmt.Errorf("%s: the row is not CSV as RFC 4180 describes it", where)
+	return fmt.Errorf("%s: the row is not valid CSV (RFC 4180)", where)
 }
+
+var jsonLine = regexp.MustCompile(`(?s)JSON.* in line (\d+): (.*)`)
+
+// jsonFault says where DuckDB found a fault in JSON that other readers take.
+func jsonFault(r relation, err error) error {
+	var e *duck.SQLError
+	if !errors.As(err, &e) {
+		return err
+	}
+	m := jsonLine.FindStringSubmatch(e.Message)
+	if m == nil {
+		return err
+	}
+	line, _ := strconv.Atoi(m[1])
+	if strings.HasPrefix(e.Message, "Malformed") {
+		line-- // it counts one too many
+	}
+	return fmt.Errorf("%s:%d: %s", r.file, line, strings.TrimSuffix(firstLine(strings.TrimSpace(m[2])), "."))
+}
+
+// notJSON is what programs write for numbers that JSON does not have, and what DuckDB
+// takes.
+var notJSON = regexp.MustCompile(`([:,\[]\s*)-?(?:NaN|Infinity)`)
 
 // malformedJSON finds the first line that is not a JSON object. DuckDB's own
 // line numbers are one too high at the end of a file.
@@ -106,11 +130,11 @@ func malformedJSON(r relation) error {
 		if !ok {
 			return nil
 		}
-		if json.Valid(b) && b[0] == '{' {
+		if b[0] == '{' && (json.Valid(b) || json.Valid(notJSON.ReplaceAll(b, []byte("${1}0")))) {
 			continue
 		}
 		if b[0] == '[' {
-			return fmt.Errorf("%s:%d: the line is an array; JSON is read with one object a line", r.file, lines.n)
+			return fmt.Errorf("%s:%d: the line is an array; expected one JSON object per line", r.file, lines.n)
 		}
 		return fmt.Errorf("%s:%d: the line is not a JSON object", r.file, lines.n)
 	}
@@ -138,20 +162,19 @@ func (l *lineReader) next() ([]byte, bool) {
 }
 
 // badValue finds the first value that does not convert.
-func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema) error {
+func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema, o duck.CSV) error {
 	var cases, values []string
-	for i, e := range r.exprs {
-		if e == r.cols[i] {
+	for i, c := range r.conv {
+		if c.ok == "" && c.value == c.from {
 			continue
 		}
-		bad := fmt.Sprintf("%s IS NOT NULL AND TRY(%s) IS NULL", r.cols[i], e)
-		cases = append(cases, fmt.Sprintf("WHEN %s THEN %d", bad, i))
-		values = append(values, fmt.Sprintf("WHEN %d THEN CAST(%s AS VARCHAR)", i, r.cols[i]))
+		cases = append(cases, fmt.Sprintf("WHEN %s THEN %d", c.bad(), i))
+		values = append(values, fmt.Sprintf("WHEN %d THEN CAST(%s AS VARCHAR)", i, c.from))
 	}
 	if len(cases) == 0 {
 		return nil
 	}
-	query := fmt.Sprintf("SELECT row, bad, CASE bad %s END FROM (SELECT row_number() OVER () AS row, CASE %s END AS bad, * FROM %s) WHERE bad IS NOT NULL LIMIT 1",
+	query := fmt.Sprintf("SELECT n, bad, CASE bad %s END FROM (SELECT row_number() OVER () AS n, CASE %s END AS bad, * FROM %s) WHERE bad IS NOT NULL LIMIT 1",
 		strings.Join(values, " "), strings.Join(cases, " "), r.from)
 	var found error
 	err := s.each(ctx, query, func(scan func(...any) error) error {
@@ -165,13 +188,53 @@ func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema) er
 		if err != nil {
 			where = fmt.Sprintf("%s: row %d", r.file, row)
 		}
-		found = fmt.Errorf("%s: column %q: %s is not %s", where, schema[bad].Name, excerpt(value), article(schema[bad].Type))
+		c := schema[bad]
+		if isFloat(c.Type) && aNaN.MatchString(value) {
+			found = fmt.Errorf("%s: column %q: %s is a missing value, and the column is not nullable; declare nullable: true, or nan: true if it is a value", where, c.Name, excerpt(value))
+			return nil
+		}
+		why := ""
+		if w := whyNot(value, c); w != "" {
+			why = ": " + w
+		} else if o.Decimal == "," && (isInteger(c.Type) || isFloat(c.Type)) && strings.Contains(value, ".") {
+			why = `: decimal is ",", and a point is not taken for a separator of thousands`
+		} else if slices.Contains(r.nulls, value) {
+			why = ": in quotes it is a value; declare quoted_nulls: true if it is missing"
+		}
+		found = fmt.Errorf("%s: column %q: %s is not %s%s", where, c.Name, excerpt(value), article(c.Type), why)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	return found
+}
+
+var (
+	aNaN    = regexp.MustCompile(`^(?i)\s*[-+]?nan\s*$`)
+	aNumber = regexp.MustCompile(`^\s*[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?\s*$`)
+	aNano   = regexp.MustCompile(`:[0-9]{2}\.[0-9]{7,}`)
+	aStamp  = regexp.MustCompile(`^\s*[0-9]{4,}[-/][0-9]{1,2}[-/][0-9]{1,2}[ T][0-9:.]+\s*([-+A-Z].*)?$`)
+)
+
+// whyNot says why a value is not one of a column, where that is not plain.
+func whyNot(value string, c ir.Column) string {
+	stamp := aStamp.FindStringSubmatch(value)
+	switch kind := kindOf(c); {
+	case kind == "string" && (strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[")):
+		return asJSON
+	case kind == "string" && aNumber.MatchString(value):
+		return conversions["string"]["number"].note
+	case kind == "float" && aNumber.MatchString(value):
+		return "the type does not hold it exactly"
+	case aNano.MatchString(value) && (kind == "time" || strings.HasPrefix(kind, "timestamp")):
+		return "it is not a whole number of microseconds"
+	case kind == "timestamp" && stamp != nil && stamp[1] != "":
+		return dropZone
+	case kind == "timestamptz" && stamp != nil && stamp[1] == "":
+		return setZone
+	}
+	return ""
 }
 
 // excerpt quotes a value that may be long.
@@ -190,8 +253,8 @@ func article(typ string) string {
 	return "a " + typ
 }
 
-// relateJSON reads every value as text: DuckDB would round 1.5 to a whole
-// number without a word.
+// relateJSON reads every value as JSON: DuckDB would round 1.5 to a whole number
+// without a word.
 func relateJSON(file, path string, schema ir.Schema) relation {
 	r := relation{file: file, path: path, line: func(row int64) (string, error) {
 		f, in, err := openText(path)
@@ -205,15 +268,13 @@ func relateJSON(file, path string, schema ir.Schema) relation {
 		}
 		return fmt.Sprintf("%s:%d", file, lines.n), nil
 	}}
-	var cols []string
-	for _, c := range schema {
-		col := ident(c.Name)
-		cols = append(cols, col+": 'VARCHAR'")
-		r.cols = append(r.cols, col)
-		r.exprs = append(r.exprs, fromText(col, c.Type, duck.CSV{}))
+	var cols, selects []string
+	for i, c := range schema {
+		cols = append(cols, ident(c.Name)+": 'JSON'")
+		selects = append(selects, fmt.Sprintf("%s AS c%d", ident(c.Name), i))
+		r.conv = append(r.conv, fromJSON(fmt.Sprintf("c%d", i), c))
 	}
-	r.from = fmt.Sprintf("read_json(%s, format = 'newline_delimited', compression = 'uncompressed', columns = {%s})",
-		quote(globs.Replace(path)), strings.Join(cols, ", "))
+	r.from = "(SELECT " + strings.Join(selects, ", ") + " FROM " + jsonLines(path, "{"+strings.Join(cols, ", ")+"}") + ")"
 	return r
 }
 
@@ -238,15 +299,14 @@ func (s *session) checkKeys(ctx context.Context, out string, relations []relatio
 		found := false
 		for _, r := range relations {
 			var has bool
-			query := fmt.Sprintf("SELECT coalesce(bool_or(list_contains(json_keys(json), %s)), false) FROM read_ndjson_objects(%s, compression = 'uncompressed')",
-				quote(c.Name), quote(globs.Replace(r.path)))
+			query := fmt.Sprintf("SELECT coalesce(bool_or(list_contains(json_keys(json), %s)), false) FROM %s", quote(c.Name), jsonObjects(r.path))
 			if err := s.one(ctx, query, &has); err != nil {
 				return err
 			}
 			found = found || has
 		}
 		if !found {
-			return fmt.Errorf("%s: column %q is missing: no object has that key", relations[0].file, c.Name)
+			return fmt.Errorf("%s: column %q is missing: no object has this key", relations[0].file, c.Name)
 		}
 	}
 	return nil

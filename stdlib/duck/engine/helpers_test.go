@@ -110,3 +110,13 @@ func wantError(t *testing.T, err error, want string) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
+
+// parquetOf makes a Parquet file with one row and one column, v, of any type.
+func parquetOf(t *testing.T, value string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "a.parquet")
+	if err := engine.WriteParquet(context.Background(), "SELECT "+value+" AS v", path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

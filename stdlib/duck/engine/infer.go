@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,7 +24,7 @@ const (
 // are those that [Ingest] then accepts; numbers with leading zeros stay text.
 func Infer(ctx context.Context, query string, sources map[string]duck.Source, l Limits) ([]duck.Inferred, error) {
 	if query == "" && len(sources) != 1 {
-		return nil, errors.New("without a query there has to be exactly one source")
+		return nil, errors.New("without a query there must be exactly one source")
 	}
 	s, err := open(ctx, l)
 	if err != nil {
@@ -36,15 +35,20 @@ func Infer(ctx context.Context, query string, sources map[string]duck.Source, l 
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
 	var files []string
+	nulls := nullTexts{}
 	for i, name := range slices.Sorted(maps.Keys(sources)) {
-		paths, err := s.inferView(ctx, name, sources[name], i)
+		paths, err := s.inferView(ctx, name, sources[name], i, nulls)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, paths...)
-		if query == "" {
+	}
+	if query == "" {
+		for name := range sources {
 			query = "SELECT * FROM " + ident(name)
 		}
+	} else {
+		nulls = nil // columns of a query are not those of a file
 	}
 	if query, err = selectOnly(query); err != nil {
 		return nil, err
@@ -59,27 +63,65 @@ func Infer(ctx context.Context, query string, sources map[string]duck.Source, l 
 	if err := distinctNames(cols); err != nil {
 		return nil, err
 	}
-	return s.summarize(ctx, query, cols)
+	out, err := s.summarize(ctx, query, cols)
+	for i := range out {
+		out[i].NullTexts = nulls[out[i].Name]
+	}
+	return out, err
+}
+
+// nullTexts counts, by column of CSV, the texts that are missing values.
+type nullTexts map[string]map[string]int64
+
+// countNulls reads a file once for each text that is a missing value.
+func (s *session) countNulls(ctx context.Context, d dialect, path string, names []string, header bool, o duck.CSV, nulls nullTexts) error {
+	texts := o.Nulls
+	if texts == nil {
+		texts = []string{""}
+	}
+	counts := make([]string, len(names))
+	found := make([]int64, len(names))
+	dest := make([]any, len(names))
+	for i := range names {
+		counts[i] = fmt.Sprintf("count(*) - count(c%d)", i)
+		dest[i] = &found[i]
+	}
+	for _, text := range texts {
+		from := d.sql(path, len(names), header, []string{text}, o.QuotedNulls)
+		if err := s.one(ctx, "SELECT "+strings.Join(counts, ", ")+" FROM "+from, dest...); err != nil {
+			return err
+		}
+		for i, name := range names {
+			if found[i] == 0 {
+				continue
+			}
+			if nulls[name] == nil {
+				nulls[name] = map[string]int64{}
+			}
+			nulls[name][text] += found[i]
+		}
+	}
+	return nil
 }
 
 // inferView makes a source a view, and returns the files behind it.
-func (s *session) inferView(ctx context.Context, name string, src duck.Source, n int) ([]string, error) {
+func (s *session) inferView(ctx context.Context, name string, src duck.Source, n int, nulls nullTexts) ([]string, error) {
 	if len(src.Files) == 0 {
-		return nil, fmt.Errorf("%q: there is no file to read", name)
+		return nil, fmt.Errorf("%q: no file to read", name)
 	}
 	var paths, selects []string
 	var types []string // of the columns in CSV, those of the first file
 	for i, file := range src.Files {
 		format, path := formatOf(src, file), file
 		if format != "parquet" {
-			encoding := ""
-			if format == "csv" {
-				encoding = src.CSV.Encoding
-			}
-			var err error
-			if path, err = plainText(ctx, file, encoding, filepath.Join(s.temp, fmt.Sprintf("plain-%d-%d", n, i))); err != nil {
+			text, shape, err := s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d-%d", n, i))
+			if err != nil {
 				return nil, err
 			}
+			if shape.err != nil {
+				return nil, shape.err
+			}
+			path = text
 		}
 		paths = append(paths, path)
 		from := parquet(path)
@@ -89,7 +131,7 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 				return nil, err
 			}
 		case "json":
-			from = fmt.Sprintf("read_json(%s, format = 'newline_delimited', compression = 'uncompressed', sample_size = -1, convert_strings_to_integers = false)", quote(globs.Replace(path)))
+			from = guessedJSON(path)
 			if _, err := s.describe(ctx, "SELECT * FROM "+from); err != nil {
 				if found := malformedJSON(relation{file: file, path: path}); found != nil {
 					return nil, found
@@ -98,7 +140,7 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 			}
 		case "csv":
 			var err error
-			if from, types, err = s.inferCSV(ctx, file, path, src.CSV, types); err != nil {
+			if from, types, err = s.inferCSV(ctx, file, path, src.CSV, types, nulls); err != nil {
 				return nil, err
 			}
 		default:
@@ -108,13 +150,13 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 	}
 	err := s.exec(ctx, "CREATE TEMP VIEW "+ident(name)+" AS "+strings.Join(selects, " UNION ALL BY NAME "))
 	if err != nil {
-		return nil, fmt.Errorf("%q: the files do not fit together: %w", name, err)
+		return nil, fmt.Errorf("%q: the files do not match: %w", name, err)
 	}
 	return paths, nil
 }
 
 // inferCSV finds the types of the columns by trying the conversions of Ingest.
-func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, types []string) (string, []string, error) {
+func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, types []string, nulls nullTexts) (string, []string, error) {
 	d, err := dialectOf(o)
 	if err != nil {
 		return "", nil, err
@@ -129,7 +171,7 @@ func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, t
 			names[i] = fmt.Sprintf("column%d", i+1)
 		}
 	}
-	from := d.sql(path, len(names), header, o.Nulls)
+	from := d.sql(path, len(names), header, o.Nulls, o.QuotedNulls)
 	candidates := []string{"int64", "uint64", "float64", "bool", "date", "timestamp", "timestamptz", "time"}
 	if types == nil {
 		var tests []string
@@ -139,7 +181,10 @@ func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, t
 			fits[i] = make([]bool, len(candidates))
 			for j, typ := range candidates {
 				col := fmt.Sprintf("c%d", i)
-				test := fmt.Sprintf("TRY(%s) IS NOT NULL", fromText(col, typ, o))
+				test := "NOT (" + fromText(col, inferredAs(typ), textForm{CSV: o}).bad() + ")"
+				if typ == "bool" { // "NO" is a country, and "y" an answer
+					test += fmt.Sprintf(" AND lower(%s) IN ('true', 'false')", col)
+				}
 				if j < 3 {
 					test += fmt.Sprintf(" AND NOT regexp_matches(%s, '^\\s*[-+]?0[0-9]')", col)
 				}
@@ -161,15 +206,22 @@ func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, t
 			types = append(types, typ)
 		}
 	}
+	if err := s.countNulls(ctx, d, path, names, header, o, nulls); err != nil {
+		return "", nil, fmt.Errorf("%s: %w", file, err)
+	}
 	if len(types) != len(names) {
 		return "", nil, fmt.Errorf("%s: the file has %d columns, the first one has %d", file, len(names), len(types))
 	}
 	var selects []string
 	for i, name := range names {
-		selects = append(selects, fromText(fmt.Sprintf("c%d", i), types[i], o)+" AS "+ident(name))
+		c := inferredAs(types[i])
+		selects = append(selects, fromText(fmt.Sprintf("c%d", i), c, textForm{CSV: o}).sql(c)+" AS "+ident(name))
 	}
 	return "(SELECT " + strings.Join(selects, ", ") + " FROM " + from + ")", types, nil
 }
+
+// inferredAs is a column of a type that takes every value of it.
+func inferredAs(typ string) ir.Column { return ir.Column{Type: typ, Nullable: true, NaN: true} }
 
 // summarize describes the columns of a query by their rows.
 func (s *session) summarize(ctx context.Context, query string, cols []duck.Column) ([]duck.Inferred, error) {
@@ -185,6 +237,7 @@ func (s *session) summarize(ctx context.Context, query string, cols []duck.Colum
 		if sqlType != c.Type {
 			out[i].Cast = sqlType
 		}
+		out[i].JSON = foundType(c.Type).kind == "nested"
 		col := ident(c.Name)
 		selects = append(selects, "count("+col+")", "count(DISTINCT "+col+")")
 		dest = append(dest, &filled[i], &out[i].Distinct)
@@ -192,6 +245,8 @@ func (s *session) summarize(ctx context.Context, query string, cols []duck.Colum
 			where := ""
 			if isFloat(irType) {
 				where = fmt.Sprintf(" FILTER (WHERE isfinite(CAST(%s AS DOUBLE)))", col)
+				selects = append(selects, fmt.Sprintf("count(*) FILTER (WHERE isnan(CAST(%s AS DOUBLE)))", col))
+				dest = append(dest, &out[i].NaNs)
 			}
 			selects = append(selects, fmt.Sprintf("CAST(min(%[1]s)%[2]s AS VARCHAR), CAST(max(%[1]s)%[2]s AS VARCHAR)", col, where))
 			dest = append(dest, &bounds[i][0], &bounds[i][1])
@@ -199,12 +254,12 @@ func (s *session) summarize(ctx context.Context, query string, cols []duck.Colum
 	}
 	from := " FROM (" + query + "\n)"
 	if err := s.one(ctx, "SELECT "+strings.Join(selects, ", ")+from, dest...); err != nil {
-		return nil, fmt.Errorf("look at the rows: %w", err)
+		return nil, fmt.Errorf("read the rows: %w", err)
 	}
 	for i := range out {
 		c := &out[i]
 		c.Rows, c.Nulls = rows, rows-filled[i]
-		c.Nullable = c.Nulls > 0
+		c.Nullable = c.Nulls+c.NaNs > 0
 		if bounds[i][0] != nil {
 			c.Min, c.Max = json.Number(*bounds[i][0]), json.Number(*bounds[i][1])
 		}
@@ -218,7 +273,7 @@ func (s *session) summarize(ctx context.Context, query string, cols []duck.Colum
 				return err
 			})
 			if err != nil {
-				return nil, fmt.Errorf("look at the rows: %w", err)
+				return nil, fmt.Errorf("read the rows: %w", err)
 			}
 		}
 	}

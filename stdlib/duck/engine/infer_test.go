@@ -37,7 +37,7 @@ func TestInferFindsTheTypesOfCSV(t *testing.T) {
 		{Column: ir.Column{Name: "at", Type: "timestamp"}, DuckType: "TIMESTAMP", Rows: 40, Distinct: 1},
 		{Column: ir.Column{Name: "tz", Type: "timestamptz"}, DuckType: "TIMESTAMP WITH TIME ZONE", Rows: 40, Distinct: 1},
 		{Column: ir.Column{Name: "color", Type: "string", Values: []string{"blue", "red"}}, DuckType: "VARCHAR", Rows: 40, Distinct: 2},
-		{Column: ir.Column{Name: "empty", Type: "string", Nullable: true}, DuckType: "VARCHAR", Rows: 40, Nulls: 40},
+		{Column: ir.Column{Name: "empty", Type: "string", Nullable: true}, DuckType: "VARCHAR", Rows: 40, Nulls: 40, NullTexts: map[string]int64{"": 40}},
 	}
 	equal(t, want, got)
 
@@ -50,7 +50,7 @@ func TestInferFindsTheTypesOfCSV(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, _, err := engine.Verify(context.Background(), out, schema); err != nil || len(v) > 0 {
+	if v, _, err := engine.Verify(context.Background(), out, schema, nil); err != nil || len(v) > 0 {
 		t.Error(v, err)
 	}
 }
@@ -61,7 +61,7 @@ func TestInferReadsJSONLines(t *testing.T) {
 	equal(t, []duck.Inferred{
 		{Column: ir.Column{Name: "a", Type: "float64", Min: "1.0", Max: "2.5"}, DuckType: "DOUBLE", Rows: 2, Distinct: 2},
 		{Column: ir.Column{Name: "s", Type: "string", Unique: true}, DuckType: "VARCHAR", Rows: 2, Distinct: 2},
-		{Column: ir.Column{Name: "n", Type: "string", Nullable: true}, DuckType: "STRUCT(x BIGINT)", Cast: "VARCHAR", Rows: 2, Nulls: 1, Distinct: 1},
+		{Column: ir.Column{Name: "n", Type: "string", JSON: true, Nullable: true}, DuckType: "STRUCT(x BIGINT)", Cast: "VARCHAR", Rows: 2, Nulls: 1, Distinct: 1},
 	}, got)
 }
 
@@ -79,9 +79,9 @@ func TestInferTypesAQueryOverSeveralFiles(t *testing.T) {
 }
 
 func TestInferLeavesOutInfinityAndNaNOfBounds(t *testing.T) {
-	p := table(t, "SELECT unnest(['1.5', 'inf', 'nan', '-2'])::DOUBLE AS x", ir.Schema{{Name: "x", Type: "float64"}})
+	p := table(t, "SELECT unnest(['1.5', 'inf', 'nan', '-2'])::DOUBLE AS x", ir.Schema{{Name: "x", Type: "float64", NaN: true}})
 	got := infer(t, "", map[string]duck.Source{"p": {Files: []string{p}}})
-	equal(t, []duck.Inferred{{Column: ir.Column{Name: "x", Type: "float64", Min: "-2.0", Max: "1.5"}, DuckType: "DOUBLE", Rows: 4, Distinct: 4}}, got)
+	equal(t, []duck.Inferred{{Column: ir.Column{Name: "x", Type: "float64", Nullable: true, Min: "-2.0", Max: "1.5"}, DuckType: "DOUBLE", Rows: 4, NaNs: 1, Distinct: 4}}, got)
 }
 
 func TestInferSaysWhatIsWrong(t *testing.T) {
@@ -92,12 +92,12 @@ func TestInferSaysWhatIsWrong(t *testing.T) {
 		sources map[string]duck.Source
 		want    string
 	}{
-		{"", map[string]duck.Source{"a": good, "b": good}, "without a query there has to be exactly one source"},
+		{"", map[string]duck.Source{"a": good, "b": good}, "without a query there must be exactly one source"},
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a,b\n1,2\n1\n")}}}, "a.csv:3: the row has 1 fields, the first one has 2"},
-		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a\n\xe9\n")}}}, `a.csv:2: byte 3 (0xe9) is not UTF-8; if the file is in another encoding, say so, such as encoding: "latin-1"`},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a\n\xe9\n")}}}, `a.csv:2: byte 3 (0xe9) is not UTF-8; if the file has another encoding, declare it, for example encoding: "latin-1"`},
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", "{\"a\": 1}\n{")}}}, "a.json:2: the line is not a JSON object"},
 		{"FROM b", map[string]duck.Source{"a": good}, "Table with name b does not exist!"},
-		{"DROP TABLE a", map[string]duck.Source{"a": good}, "a query begins with SELECT, WITH or FROM, not with DROP"},
+		{"DROP TABLE a", map[string]duck.Source{"a": good}, "a query starts with SELECT, WITH or FROM, not with DROP"},
 	} {
 		_, err := engine.Infer(ctx, tt.sql, tt.sources, engine.Limits{})
 		wantError(t, err, tt.want)

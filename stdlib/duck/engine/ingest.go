@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -15,11 +17,12 @@ import (
 // relation is one file as SQL: where its rows come from, what makes the
 // declared columns of them, and how to name a row in an error.
 type relation struct {
-	file  string   // as the user knows it
-	path  string   // what DuckDB reads
-	from  string   // a table function; its rows are in the order of the file
-	cols  []string // SQL expressions of the raw columns
-	exprs []string // the same as the declared types
+	file string      // as the user knows it
+	path string      // what DuckDB reads
+	from string      // its rows in the order of the file; no column has a name of the user's
+	conv []converted // of each declared column
+	// nulls are the texts that are missing values where they are not in quotes.
+	nulls []string
 	line  func(row int64) (string, error)
 }
 
@@ -30,24 +33,27 @@ type relation struct {
 // with the file, and the line in it where there is one: a declared column that
 // is missing, a row with more or fewer fields than the header, a value that
 // does not convert, bytes that are not text in the encoding, a compressed file
-// that ends early. Text converts only if nothing is lost: "1.5" is no int64,
-// but "2.0" is 2; a timestamp with an offset other than UTC is a timestamptz,
-// not a timestamp. Files compressed with gzip or zstd are recognised by their
-// content.
+// that ends early. A value converts only if nothing is lost; [conversions] has
+// what that means for each type. Files compressed with gzip or zstd are recognised
+// by their content.
 //
 // What the schema says of nulls, bounds and values is for [Verify] to check.
 func Ingest(ctx context.Context, src duck.Source, schema ir.Schema, out string, l Limits) (int64, error) {
 	if len(src.Files) == 0 {
-		return 0, errors.New("there is no file to read")
+		return 0, errors.New("no file to read")
 	}
 	if len(schema) == 0 {
-		return 0, errors.New("the schema declares no column")
+		return 0, errors.New("the schema declares no columns")
 	}
 	s, err := open(ctx, l)
 	if err != nil {
 		return 0, err
 	}
 	defer s.close()
+	return s.ingest(ctx, src, schema, out)
+}
+
+func (s *session) ingest(ctx context.Context, src duck.Source, schema ir.Schema, out string) (int64, error) {
 	if err := os.MkdirAll(s.temp, 0o700); err != nil {
 		return 0, fmt.Errorf("make a temporary folder: %w", err)
 	}
@@ -59,8 +65,8 @@ func Ingest(ctx context.Context, src duck.Source, schema ir.Schema, out string, 
 			return 0, err
 		}
 		var list []string
-		for j, e := range r.exprs {
-			list = append(list, e+" AS "+ident(schema[j].Name))
+		for j, c := range r.conv {
+			list = append(list, c.sql(schema[j])+" AS "+ident(schema[j].Name))
 		}
 		relations[i] = r
 		selects[i] = "SELECT " + strings.Join(list, ", ") + " FROM " + r.from
@@ -95,6 +101,22 @@ func formatOf(src duck.Source, file string) string {
 	return ""
 }
 
+// plain is the path of the text of a file of CSV or JSON lines, and the shape of CSV.
+func (s *session) plain(ctx context.Context, file, format string, o duck.CSV, name string) (string, *csvShape, error) {
+	to := filepath.Join(s.temp, name)
+	if format != "csv" {
+		path, err := plainText(ctx, file, "", to, nil)
+		return path, &csvShape{}, err
+	}
+	d, err := dialectOf(o)
+	if err != nil {
+		return "", nil, err
+	}
+	shape := newCSVShape(d, file)
+	path, err := plainText(ctx, file, o.Encoding, to, shape)
+	return path, shape, err
+}
+
 // relate opens the n-th file of a source for reading as the schema.
 func (s *session) relate(ctx context.Context, file string, src duck.Source, schema ir.Schema, n int) (relation, error) {
 	if _, err := os.Stat(file); err != nil {
@@ -103,77 +125,23 @@ func (s *session) relate(ctx context.Context, file string, src duck.Source, sche
 	format := formatOf(src, file)
 	switch format {
 	case "parquet":
-		return s.relateParquet(ctx, file, schema)
+		return s.relateParquet(ctx, file, schema, n)
 	case "csv", "json":
 	default:
 		return relation{}, fmt.Errorf("%s: the format %q is not one of csv, json, parquet", file, format)
 	}
-	encoding := ""
-	if format == "csv" {
-		encoding = src.CSV.Encoding
-	}
-	path, err := plainText(ctx, file, encoding, filepath.Join(s.temp, fmt.Sprintf("plain-%d", n)))
+	path, shape, err := s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d", n))
 	if err != nil {
 		return relation{}, err
 	}
 	if format == "json" {
 		return relateJSON(file, path, schema), nil
 	}
-	return relateCSV(file, path, src.CSV, schema)
-}
-
-func (s *session) relateParquet(ctx context.Context, file string, schema ir.Schema) (relation, error) {
-	r := relation{file: file, path: file, from: parquet(file), line: func(row int64) (string, error) {
-		return fmt.Sprintf("%s: row %d", file, row), nil
-	}}
-	found, err := s.parquetColumns(ctx, file)
-	if err != nil {
-		return r, err
+	r, err := relateCSV(file, path, src.CSV, schema)
+	if err == nil {
+		err = shape.err
 	}
-	names := make([]string, len(found))
-	types := map[string]string{}
-	for i, c := range found {
-		names[i] = c.Name
-		types[c.Name] = c.Type
-	}
-	for _, c := range schema {
-		typ, ok := types[c.Name]
-		if !ok {
-			return r, missingColumn(file, c.Name, names)
-		}
-		col := ident(c.Name)
-		expr := fromTyped(col, typ, c.Type)
-		if _, err := s.describe(ctx, "SELECT "+expr+" FROM "+r.from); err != nil {
-			return r, fmt.Errorf("%s: column %q is %s, which does not become %s", file, c.Name, typ, c.Type)
-		}
-		r.cols = append(r.cols, col)
-		r.exprs = append(r.exprs, expr)
-	}
-	return r, nil
-}
-
-// parquetColumns returns the columns of a Parquet file.
-func (s *session) parquetColumns(ctx context.Context, file string) ([]duck.Column, error) {
-	cols, err := s.describe(ctx, "SELECT * FROM "+parquet(file))
-	if err != nil {
-		return nil, parquetError(file, err)
-	}
-	return cols, nil
-}
-
-// parquetError says of a file that could not be read as Parquet what it is.
-func parquetError(file string, err error) error {
-	if _, statErr := os.Stat(file); statErr != nil {
-		return fmt.Errorf("%s: %w", file, errors.Unwrap(statErr))
-	}
-	var e *duck.SQLError
-	if errors.As(err, &e) {
-		if strings.Contains(e.Message, "magic bytes") || strings.Contains(e.Message, "too small") {
-			return fmt.Errorf("%s is not a Parquet file, or its end is missing", file)
-		}
-		return fmt.Errorf("%s cannot be read as Parquet, it may be damaged: %s", file, firstLine(e.Message))
-	}
-	return err
+	return r, err
 }
 
 func relateCSV(file, path string, o duck.CSV, schema ir.Schema) (relation, error) {
@@ -187,8 +155,13 @@ func relateCSV(file, path string, o duck.CSV, schema ir.Schema) (relation, error
 		return r, err
 	}
 	header := o.Header == nil || *o.Header
-	if !header && first == nil {
-		first = columnNames(schema)
+	names := first
+	if !header {
+		if names, err = columnsOf(file, o.Columns, first, schema); err != nil {
+			return r, err
+		}
+	} else if len(o.Columns) > 0 {
+		return r, fmt.Errorf("%s: columns names the columns of a file without a header: declare header: false", file)
 	}
 	r.line = func(row int64) (string, error) {
 		if header {
@@ -197,22 +170,52 @@ func relateCSV(file, path string, o duck.CSV, schema ir.Schema) (relation, error
 		line, err := d.lineOf(path, row, len(first))
 		return fmt.Sprintf("%s:%d", file, line), err
 	}
-	if !header && len(first) != len(schema) {
-		return r, fmt.Errorf("%s:1: the row has %d fields, the schema %d columns", file, len(first), len(schema))
+	r.from = d.sql(path, len(first), header, o.Nulls, o.QuotedNulls)
+	if r.nulls = o.Nulls; o.Nulls == nil {
+		r.nulls = []string{""}
 	}
-	r.from = d.sql(path, len(first), header, o.Nulls)
-	for i, c := range schema {
-		at := i
-		if header {
-			if at, err = findColumn(file, c.Name, first, d); err != nil {
-				return r, err
-			}
+	for _, c := range schema {
+		at, err := findColumn(file, c.Name, names, d)
+		if err != nil {
+			return r, err
 		}
-		col := fmt.Sprintf("c%d", at)
-		r.cols = append(r.cols, col)
-		r.exprs = append(r.exprs, fromText(col, c.Type, o))
+		if zoned := hasZone(o.TimestampFormat); o.TimestampFormat != "" && (c.Type == "timestamp" && zoned || c.Type == "timestamptz" && !zoned) {
+			return r, fmt.Errorf("%s: column %q is %s, and timestamp_format %q reads %s zone", file, c.Name, c.Type, o.TimestampFormat, map[bool]string{true: "a", false: "no"}[zoned])
+		}
+		r.conv = append(r.conv, fromText(fmt.Sprintf("c%d", at), c, textForm{CSV: o}))
 	}
 	return r, nil
+}
+
+// columnsOf is the header of a file that has none. The order of a schema is not
+// that of the file: a schema has no order.
+func columnsOf(file string, columns, first []string, schema ir.Schema) ([]string, error) {
+	names := columnNames(schema)
+	if len(columns) == 0 {
+		return nil, fmt.Errorf("%s: a file without a header needs the names of its columns in order, such as columns: [%s]", file, quotedList(names))
+	}
+	if len(columns) != len(first) {
+		return nil, fmt.Errorf("%s:1: the row has %d fields, and columns names %d", file, len(first), len(columns))
+	}
+	for i, name := range columns {
+		if slices.Contains(columns[:i], name) {
+			return nil, fmt.Errorf("%s: columns names %q twice", file, name)
+		}
+	}
+	for _, name := range names {
+		if !slices.Contains(columns, name) {
+			return nil, fmt.Errorf("%s: column %q is not among columns: [%s]", file, name, quotedList(columns))
+		}
+	}
+	return columns, nil
+}
+
+func quotedList(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = strconv.Quote(n)
+	}
+	return strings.Join(quoted, ", ")
 }
 
 func findColumn(file, name string, header []string, d dialect) (int, error) {
@@ -222,7 +225,7 @@ func findColumn(file, name string, header []string, d dialect) (int, error) {
 			continue
 		}
 		if at >= 0 {
-			return 0, fmt.Errorf("%s:1: the header names column %q twice", file, name)
+			return 0, fmt.Errorf("%s:1: duplicate column %q in the header", file, name)
 		}
 		at = i
 	}
@@ -232,7 +235,7 @@ func findColumn(file, name string, header []string, d dialect) (int, error) {
 	if len(header) == 1 {
 		for _, other := range []string{",", ";", "\t", "|"} {
 			if other != string(d.delimiter) && strings.Contains(header[0], other) {
-				return 0, fmt.Errorf("%s:1: column %q is missing: the header is one field, perhaps delimiter: %q is meant", file, name, other)
+				return 0, fmt.Errorf("%s:1: column %q is missing: the header has one field; did you mean delimiter: %q?", file, name, other)
 			}
 		}
 	}
@@ -240,13 +243,16 @@ func findColumn(file, name string, header []string, d dialect) (int, error) {
 }
 
 func missingColumn(where, name string, found []string) error {
+	if len(found) == 1 && found[0] == "" {
+		return fmt.Errorf("%s: column %q is missing: the first line is empty", where, name)
+	}
 	const shown = 20
 	more := ""
 	if len(found) > shown {
 		more = fmt.Sprintf(" and %d more", len(found)-shown)
 		found = found[:shown]
 	}
-	return fmt.Errorf("%s: column %q is missing; there are %s%s", where, name, strings.Join(found, ", "), more)
+	return fmt.Errorf("%s: column %q is missing; the columns are %s%s", where, name, strings.Join(found, ", "), more)
 }
 
 func firstLine(s string) string {

@@ -39,7 +39,7 @@ func ingest(t *testing.T, src duck.Source, schema ir.Schema) (string, error) {
 	if got := int64(len(rows(t, out))); n != got {
 		t.Errorf("returned %d rows, wrote %d", n, got)
 	}
-	v, _, err := engine.Verify(context.Background(), out, schema)
+	v, _, err := engine.Verify(context.Background(), out, schema, nil)
 	for _, v := range v {
 		if v.Rule == "type" || v.Rule == "missing" || v.Rule == "extra" {
 			t.Errorf("not the declared schema: %v", v)
@@ -62,15 +62,23 @@ func TestIngestReadsCSVAsDeclared(t *testing.T) {
 		{"CRLF, a byte order mark, no line end at the end", "a.csv", "\xef\xbb\xbfid,name,x,ok,day,at\r\n1,a,1,t,2024-01-02,2024-01-02\r\n2,b,,,,", duck.CSV{}, []string{"1|a|1.0|true|2024-01-02|2024-01-02 00:00:00", "2|b|NULL|NULL|NULL|NULL"}},
 		{"gzip", "a.csv.gz", gzipped(t, plain), duck.CSV{}, want},
 		{"zstd, whatever the name", "a.csv", zstded(t, plain), duck.CSV{}, want},
+		{"lines that end with CR", "a.csv", "id,name,x,ok,day,at\r1,a,,,,\r2,b,,,,\r", duck.CSV{}, []string{"1|a|NULL|NULL|NULL|NULL", "2|b|NULL|NULL|NULL|NULL"}},
+		{"a byte order mark before a header in quotes", "a.csv", "\xef\xbb\xbf\"id\",name,x,ok,day,at\n1,a,,,,\n", duck.CSV{}, []string{"1|a|NULL|NULL|NULL|NULL"}},
+		{"a byte order mark without a header", "a.csv", "\xef\xbb\xbf1,a,,,,\n", duck.CSV{Header: &no, Columns: []string{"id", "name", "x", "ok", "day", "at"}}, []string{"1|a|NULL|NULL|NULL|NULL"}},
+		{"line ends in quotes are kept", "a.csv", "id,name,x,ok,day,at\n1,\"a\r\nb\rc\",,,,\n", duck.CSV{}, []string{"1|a\r\nb\rc|NULL|NULL|NULL|NULL"}},
+		{"one field for the rest is null, and blank lines are none", "a.csv", "id,name,x,ok,day,at\n\n1,,,,,\n\n", duck.CSV{}, []string{"1|NULL|NULL|NULL|NULL|NULL"}},
 		{"only a header", "a.csv", "id,name,x,ok,day,at\n", duck.CSV{}, []string{}},
 		{"latin-1", "a.csv", "id,name,x,ok,day,at\n1,caf\xe9,,,,\n", duck.CSV{Encoding: "latin-1"}, []string{"1|café|NULL|NULL|NULL|NULL"}},
 		{"utf-16", "a.csv", "\xff\xfei\x00d\x00,\x00n\x00a\x00m\x00e\x00,\x00x\x00,\x00o\x00k\x00,\x00d\x00a\x00y\x00,\x00a\x00t\x00\n\x001\x00,\x00\xe9\x00,\x00,\x00,\x00,\x00\n\x00", duck.CSV{Encoding: "utf-16"}, []string{"1|é|NULL|NULL|NULL|NULL"}},
 		{"semicolons and decimal commas", "a.csv", "id;name;x;ok;day;at\n1;'a;b';1,5;;;\n", duck.CSV{Delimiter: ";", Quote: "'", Decimal: ","}, []string{"1|a;b|1.5|NULL|NULL|NULL"}},
 		{"tabs", "a.tsv", "id\tname\tx\tok\tday\tat\n1\ta\t\t\t\t\n", duck.CSV{Delimiter: "\t"}, []string{"1|a|NULL|NULL|NULL|NULL"}},
-		{"without a header", "a.csv", "1,a,,,,\n2,b,,,,\n", duck.CSV{Header: &no}, []string{"1|a|NULL|NULL|NULL|NULL", "2|b|NULL|NULL|NULL|NULL"}},
+		{"without a header", "a.csv", "1,a,,,,\n2,b,,,,\n", duck.CSV{Header: &no, Columns: []string{"id", "name", "x", "ok", "day", "at"}}, []string{"1|a|NULL|NULL|NULL|NULL", "2|b|NULL|NULL|NULL|NULL"}},
 		{"own nulls, and the empty string a value", "a.csv", "id,name,x,ok,day,at\n1,,NA,NA,-,NA\n", duck.CSV{Nulls: []string{"NA", "-"}}, []string{"1||NULL|NULL|NULL|NULL"}},
+		{"nulls in quotes are values", "a.csv", "id,name,x,ok,day,at\n1,\"NA\",NA,NA,NA,NA\n2,\"\",,,,\n3,NA,,,,\n", duck.CSV{Nulls: []string{"", "NA"}}, []string{"1|NA|NULL|NULL|NULL|NULL", "2||NULL|NULL|NULL|NULL", "3|NULL|NULL|NULL|NULL|NULL"}},
+		{"nulls in quotes, if so declared", "a.csv", "id,name,x,ok,day,at\n\"1\",\"NA\",\"\",\"\",\"\",\"NA\"\n", duck.CSV{Nulls: []string{"", "NA"}, QuotedNulls: true}, []string{"1|NULL|NULL|NULL|NULL|NULL"}},
+		{"a decimal comma in every number", "a.csv", "id;name;x;ok;day;at\n2,0;1,5;-1,5e3;;;\n", duck.CSV{Delimiter: ";", Decimal: ","}, []string{"2|1,5|-1500.0|NULL|NULL|NULL"}},
 		{"formats", "a.csv", "id,name,x,ok,day,at\n1,,,,29.02.2024,29/02/24 01:02\n", duck.CSV{DateFormat: "%d.%m.%Y", TimestampFormat: "%d/%m/%y %H:%M"}, []string{"1|NULL|NULL|NULL|2024-02-29|2024-02-29 01:02:00"}},
-		{"whole numbers with a zero fraction, UTC", "a.csv", "id,name,x,ok,day,at\n+1.0,,1e3,0,2024-02-29 00:00:00,2024-02-29T01:02:03.5Z\n", duck.CSV{}, []string{"1|NULL|1000.0|false|2024-02-29|2024-02-29 01:02:03.5"}},
+		{"whole numbers with a zero fraction", "a.csv", "id,name,x,ok,day,at\n+1.0,,1e3,0,2024-02-29 00:00:00,2024-02-29T01:02:03.5\n", duck.CSV{}, []string{"1|NULL|1000.0|false|2024-02-29|2024-02-29 01:02:03.5"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, err := ingest(t, duck.Source{Files: []string{write(t, tt.file, tt.content)}, CSV: tt.csv}, all)
@@ -79,6 +87,24 @@ func TestIngestReadsCSVAsDeclared(t *testing.T) {
 			}
 			equal(t, tt.want, rows(t, out))
 		})
+	}
+}
+
+func TestIngestReadsColumnsByTheirNamesWithoutAHeader(t *testing.T) {
+	no := false
+	file := write(t, "a.csv", "x,7,?\ny,8,?\n")
+	schema := ir.Schema{{Name: "id", Type: "int64"}, {Name: "name", Type: "string"}}
+	for range 2 {
+		out, err := ingest(t, duck.Source{Files: []string{file}, CSV: duck.CSV{Header: &no, Columns: []string{"name", "id", "junk"}}}, schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"7|x", "8|y"}
+		if schema[0].Name == "name" {
+			want = []string{"x|7", "y|8"}
+		}
+		equal(t, want, rows(t, out))
+		schema[0], schema[1] = schema[1], schema[0]
 	}
 }
 
@@ -99,23 +125,41 @@ func TestIngestSaysWhereCSVIsWrong(t *testing.T) {
 		{"no bool", head + "1,,,maybe,,\n", duck.CSV{}, `a.csv:2: column "ok": "maybe" is not a bool`},
 		{"no such day", head + "1,,,,2023-02-29,\n", duck.CSV{}, `a.csv:2: column "day": "2023-02-29" is not a date`},
 		{"a time of day in a date", head + "1,,,,2023-02-28 10:00:00,\n", duck.CSV{}, `a.csv:2: column "day": "2023-02-28 10:00:00" is not a date`},
-		{"an offset that would be lost", head + "1,,,,,2024-01-02T10:00:00+02:00\n", duck.CSV{}, `a.csv:2: column "at": "2024-01-02T10:00:00+02:00" is not a timestamp`},
+		{"an offset that would be lost", head + "1,,,,,2024-01-02T10:00:00+02:00\n", duck.CSV{}, `a.csv:2: column "at": "2024-01-02T10:00:00+02:00" is not a timestamp: it is a point in time: declare col.#TimestampTZ, and choose the zone in SQL, such as x AT TIME ZONE 'Europe/Zurich'`},
 		{"another format", head + "1,,,,,2024-01-02\n", duck.CSV{TimestampFormat: "%d.%m.%Y"}, `a.csv:2: column "at": "2024-01-02" is not a timestamp`},
 		{"one field too many", head + ok + "1,a,1,t,2024-01-02,2024-01-02,9\n", duck.CSV{}, `a.csv:3: the row has 7 fields, the first one has 6`},
 		{"one field too few", head + "1,a,1,t,2024-01-02\n", duck.CSV{}, `a.csv:2: the row has 5 fields, the first one has 6`},
-		{"a missing column", "id,Name,x,ok,day,at\n", duck.CSV{}, `a.csv:1: column "name" is missing; there are id, Name, x, ok, day, at`},
-		{"a column twice", "id,id,name,x,ok,day,at\n", duck.CSV{}, `a.csv:1: the header names column "id" twice`},
-		{"another delimiter", "id;name;x;ok;day;at\n1;a;;;;\n", duck.CSV{}, `a.csv:1: column "id" is missing: the header is one field, perhaps delimiter: ";" is meant`},
-		{"an open quote", head + ok + "1,\"abc\n", duck.CSV{}, `a.csv:3: a quote is opened and not closed; the file may be truncated`},
-		{"text after a quote", head + ok + "1,\"abc\"d,,,,\n", duck.CSV{}, `a.csv:3: a field in quotes is followed by something else than the delimiter`},
+		{"a delimiter at the end of a row", head + ok + "1,a,1,t,2024-01-02,2024-01-02,\n", duck.CSV{}, `a.csv:3: the row has 7 fields, the first one has 6`},
+		{"a row too short after a field of two lines", head + "1,\"a\nb\",,,,\n\n1,2\n", duck.CSV{}, `a.csv:5: the row has 2 fields, the first one has 6`},
+		{"a carriage return among lines that end otherwise", head + "1,a,,,,\r2,b,,,,\n", duck.CSV{}, `a.csv:2: the line ends differently from the first one (LF, CR)`},
+		{"NUL", head + ok + "1,a\x00,,,,\n", duck.CSV{}, `a.csv:3: byte 54 is NUL, which no text has; the file may be damaged, or in another encoding, such as encoding: "utf-16"`},
+		{"only a byte order mark", "\xef\xbb\xbf", duck.CSV{}, "a.csv: the file is empty"},
+		{"only a line end", "\n", duck.CSV{}, `a.csv:1: column "id" is missing: the first line is empty`},
+		{"a line of three megabytes", head + "1,\"" + strings.Repeat("x", 3_000_000) + "\",,,,\n", duck.CSV{}, `a.csv:2: the line is too long; a quote may be missing`},
+		{"a missing column", "id,Name,x,ok,day,at\n", duck.CSV{}, `a.csv:1: column "name" is missing; the columns are id, Name, x, ok, day, at`},
+		{"a column twice", "id,id,name,x,ok,day,at\n", duck.CSV{}, `a.csv:1: duplicate column "id" in the header`},
+		{"another delimiter", "id;name;x;ok;day;at\n1;a;;;;\n", duck.CSV{}, `a.csv:1: column "id" is missing: the header has one field; did you mean delimiter: ";"?`},
+		{"an open quote", head + ok + "1,\"abc\n", duck.CSV{}, `a.csv:3: unclosed quote; the file may be truncated`},
+		{"text after a quote", head + ok + "1,\"abc\"d,,,,\n", duck.CSV{}, `a.csv:3: a quoted field is not followed by the delimiter`},
 		{"mixed line ends", head + "1,a,1,t,2024-01-02,2024-01-02\r\n", duck.CSV{}, `a.csv:2: the line ends differently from the first one (LF, CRLF)`},
-		{"not UTF-8", head + ok + "1,caf\xe9,,,,\n", duck.CSV{}, `a.csv:3: byte 56 (0xe9) is not UTF-8; if the file is in another encoding, say so, such as encoding: "latin-1"`},
-		{"not UTF-8 in a column that is not declared", "junk," + head + "\xe9," + ok, duck.CSV{}, `a.csv:2: byte 26 (0xe9) is not UTF-8; if the file is in another encoding, say so, such as encoding: "latin-1"`},
-		{"UTF-16", "\xff\xfei\x00", duck.CSV{}, `a.csv:1: byte 1 (0xff) is not UTF-8; if the file is in another encoding, say so, such as encoding: "utf-16"`},
+		{"not UTF-8", head + ok + "1,caf\xe9,,,,\n", duck.CSV{}, `a.csv:3: byte 56 (0xe9) is not UTF-8; if the file has another encoding, declare it, for example encoding: "latin-1"`},
+		{"not UTF-8 in a column that is not declared", "junk," + head + "\xe9," + ok, duck.CSV{}, `a.csv:2: byte 26 (0xe9) is not UTF-8; if the file has another encoding, declare it, for example encoding: "latin-1"`},
+		{"UTF-16", "\xff\xfei\x00", duck.CSV{}, `a.csv:1: byte 1 (0xff) is not UTF-8; if the file has another encoding, declare it, for example encoding: "utf-16"`},
 		{"empty", "", duck.CSV{}, "a.csv: the file is empty"},
 		{"gzip that ends early", cut[:len(cut)-6], duck.CSV{}, "a.csv:50002: the file is truncated: the gzip data ends early"},
-		{"another number of columns without a header", "1,a\n", duck.CSV{Header: &no}, "a.csv:1: the row has 2 fields, the schema 6 columns"},
-		{"a long delimiter", head, duck.CSV{Delimiter: "||"}, `delimiter "||": it has to be one ASCII character`},
+		{"another number of columns without a header", "1,a\n", duck.CSV{Header: &no, Columns: []string{"id", "name", "x", "ok", "day", "at"}}, "a.csv:1: the row has 2 fields, and columns names 6"},
+		{"no names of columns without a header", "1,a,,,,\n", duck.CSV{Header: &no}, `a.csv: a file without a header needs the names of its columns in order, such as columns: ["id", "name", "x", "ok", "day", "at"]`},
+		{"a column that is not named", "1,a\n", duck.CSV{Header: &no, Columns: []string{"id", "Name"}}, `a.csv: column "name" is not among columns: ["id", "Name"]`},
+		{"a column named twice", "1,a\n", duck.CSV{Header: &no, Columns: []string{"id", "id"}}, `a.csv: columns names "id" twice`},
+		{"columns and a header", head, duck.CSV{Columns: []string{"id"}}, "a.csv: columns names the columns of a file without a header: declare header: false"},
+		{"a null in quotes", head + "\"\",,,,,\n", duck.CSV{}, `a.csv:2: column "id": "" is not an int64: in quotes it is a value; declare quoted_nulls: true if it is missing`},
+		{"thousands where the decimal mark is a comma", "id;name;x;ok;day;at\n2.000;;;;;\n", duck.CSV{Delimiter: ";", Decimal: ","}, `a.csv:2: column "id": "2.000" is not an int64: decimal is ",", and a point is not taken for a separator of thousands`},
+		{"thousands in a float", "id;name;x;ok;day;at\n2;;1.234,5;;;\n", duck.CSV{Delimiter: ";", Decimal: ","}, `a.csv:2: column "x": "1.234,5" is not a float64: decimal is ",", and a point is not taken for a separator of thousands`},
+		{"a comma where the decimal mark is a point", "id;name;x;ok;day;at\n2,000;;;;;\n", duck.CSV{Delimiter: ";"}, `a.csv:2: column "id": "2,000" is not an int64`},
+		{"another decimal mark", head, duck.CSV{Decimal: "'"}, `decimal "'": it has to be "." or ","`},
+		{"a zone that the format reads", head + "1,,,,,2024-01-02 10:00 +0100\n", duck.CSV{TimestampFormat: "%Y-%m-%d %H:%M %z"}, `a.csv: column "at" is timestamp, and timestamp_format "%Y-%m-%d %H:%M %z" reads a zone`},
+		{"a time of day that the format reads", head + "1,,,,02.01.2024 10,\n", duck.CSV{DateFormat: "%d.%m.%Y %H"}, `a.csv:2: column "day": "02.01.2024 10" is not a date`},
+		{"a long delimiter", head, duck.CSV{Delimiter: "||"}, `delimiter "||": it must be one ASCII character`},
 		{"an unknown encoding", head, duck.CSV{Encoding: "ebcdic"}, `encoding "ebcdic" is not one of utf-8, latin-1, windows-1252, utf-16`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -151,17 +195,28 @@ func TestIngestReadsPathsWithSpecialCharacters(t *testing.T) {
 }
 
 func TestIngestReadsJSONLines(t *testing.T) {
-	schema := ir.Schema{{Name: "a", Type: "int64", Nullable: true}, {Name: "b", Type: "string", Nullable: true}}
+	schema := ir.Schema{{Name: "a", Type: "int64", Nullable: true}, {Name: "b", Type: "string", JSON: true, Nullable: true}}
 	for _, tt := range []struct {
 		name, content, fails string
 		want                 []string
 	}{
-		{"objects", "{\"a\": 9007199254740993, \"b\": \"x\", \"z\": 1}\n\n{\"b\": {\"q\": [1]}}\n", "", []string{"9007199254740993|x", `NULL|{"q":[1]}`}},
-		{"packed", gzipped(t, `{"a": 1, "b": null}`+"\n"+`{"a": "2", "b": "n"}`), "", []string{"1|NULL", "2|n"}},
+		{"objects", "{\"a\": 9007199254740993, \"b\": \"x\", \"z\": 1}\n\n{\"b\": {\"q\": [1]}}\n", "", []string{`9007199254740993|"x"`, `NULL|{"q":[1]}`}},
+		{"packed", gzipped(t, `{"a": 1, "b": null}`+"\n"+`{"a": "2", "b": "n"}`), "", []string{"1|NULL", `2|"n"`}},
 		{"a fraction", "{\"a\": 1, \"b\": \"\"}\n\n{\"a\": 1.5}\n", `a.json:3: column "a": "1.5" is not an int64`, nil},
 		{"cut", "{\"a\": 1, \"b\": \"\"}\n{\"a\": 1,", "a.json:2: the line is not a JSON object", nil},
-		{"an array", `[{"a": 1}]`, "a.json:1: the line is an array; JSON is read with one object a line", nil},
-		{"a key that is nowhere", "{\"a\": 1}\n{\"a\": 2}\n", `a.json: column "b" is missing: no object has that key`, nil},
+		{"an array", `[{"a": 1}]`, "a.json:1: the line is an array; expected one JSON object per line", nil},
+		{"a byte order mark, CRLF", "\xef\xbb\xbf{\"a\": 1, \"b\": 2}\r\n{\"a\": 2}\r\n", "", []string{"1|2", "2|NULL"}},
+		{"empty", "", "", []string{}},
+		{"blank lines", "\n\n", "", []string{}},
+		{"a number as a line", "{\"a\": 1, \"b\": 2}\n1\n", "a.json:2: the line is not a JSON object", nil},
+		{"two objects on a line", "{\"a\": 1} {\"a\": 2}\n", "a.json:1: the line is not a JSON object", nil},
+		{"an object on two lines", "{\"a\":\n1}\n", "a.json:1: the line is not a JSON object", nil},
+		{"a key twice", "{\"a\": 1}\n{\"a\": 1, \"a\": 2}\n", `a.json:2: Object {"a":1,"a":2} has duplicate key "a"`, nil},
+		{"half a character", "{\"a\": 1, \"b\": \"\\ud800\"}\n", "a.json:1: no low surrogate in string", nil},
+		{"a key in another case", "{\"A\": 1, \"b\": 1}\n", `a.json: column "a" is missing: no object has this key`, nil},
+		{"NUL as a character of text", "{\"a\": 1, \"b\": \"x\\u0000\"}\n", "", []string{`1|"x\u0000"`}},
+		{"NUL as a byte", "{\"a\": 1, \"b\": \"x\x00\"}\n", `a.json:1: byte 17 is NUL, which no text has; the file may be damaged, or in another encoding, such as encoding: "utf-16"`, nil},
+		{"a key that is nowhere", "{\"a\": 1}\n{\"a\": 2}\n", `a.json: column "b" is missing: no object has this key`, nil},
 		{"a key that is null everywhere", "{\"a\": 1, \"b\": null}\n", "", []string{"1|NULL"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -190,8 +245,8 @@ func TestIngestCastsParquetWithoutLosingAnything(t *testing.T) {
 		{"s", "uint16", "7", ""},
 		{"midnight", "date", "2024-01-02", ""},
 		{"noon", "date", "", `table.parquet: row 1: column "noon": "2024-01-02 10:00:00" is not a date`},
-		{"noon", "bool", "", `table.parquet: row 1: column "noon": "2024-01-02 10:00:00" is not a bool`},
-		{"F", "int8", "", `table.parquet: column "F" is missing; there are f, g, i, s, midnight, noon, raw`},
+		{"noon", "bool", "", `table.parquet: column "noon" is TIMESTAMP, which does not become bool`},
+		{"F", "int8", "", `table.parquet: column "F" is missing; the columns are f, g, i, s, midnight, noon, raw`},
 	} {
 		out, err := ingest(t, duck.Source{Files: []string{in}}, ir.Schema{{Name: tt.column, Type: tt.typ}})
 		if tt.fails != "" {

@@ -54,11 +54,11 @@ func Query(ctx context.Context, query string, inputs map[string]string, out duck
 		return err
 	}
 	if v := compareColumns(cols, out.Schema); len(v) > 0 {
-		return fmt.Errorf("the query does not give the declared columns: %s", violationList(v))
+		return fmt.Errorf("the query does not return the declared columns: %s", violationList(v))
 	}
 	for _, name := range out.OrderBy {
 		if out.Schema.Column(name) == nil {
-			return fmt.Errorf("the order names column %q, which the query does not give", name)
+			return fmt.Errorf("the order refers to column %q, which the query does not return", name)
 		}
 	}
 	if _, err := s.writeParquet(ctx, ordered(r, out), out.Path); err != nil {
@@ -67,9 +67,17 @@ func Query(ctx context.Context, query string, inputs map[string]string, out duck
 	return nil
 }
 
-// ordered is the query with the columns and the order of its table.
+// ordered is the query with the columns and the order of its table. NaN is missing:
+// it becomes null, or stays for [Verify] to refuse where nothing may be null.
 func ordered(r repeatable, out duck.Table) string {
-	query := "SELECT " + idents(columnNames(out.Schema)) + " FROM (" + r.sql + "\n)"
+	columns := make([]string, len(out.Schema))
+	for i, c := range out.Schema {
+		columns[i] = ident(c.Name)
+		if isFloat(c.Type) && c.Nullable && !c.NaN {
+			columns[i] = fmt.Sprintf("CASE WHEN NOT isnan(%[1]s) THEN %[1]s END AS %[1]s", columns[i])
+		}
+	}
+	query := "SELECT " + strings.Join(columns, ", ") + " FROM (" + r.sql + "\n)"
 	if order := orderOf(out, r.sorted); len(order) > 0 {
 		query += " ORDER BY " + idents(order)
 	}

@@ -48,12 +48,12 @@ func TestQueryRefusesWhatItWasNotGiven(t *testing.T) {
 	in := table(t, "SELECT 1::BIGINT AS k, 'a' AS v", pairs)
 	other := table(t, "SELECT 2::BIGINT AS k, 'secret' AS v", pairs)
 	for _, tt := range []struct{ sql, want string }{
-		{"FROM '" + other + "'", fmt.Sprintf("a query reads its inputs and no file such as %q", other)},
-		{"SELECT 1 AS k, content AS v FROM read_text('/etc/hostname')", `a query reads its inputs and no file such as "/etc/hostname"`},
-		{"SELECT k FROM t", `the query does not give the declared columns: column "v": missing, wanted VARCHAR (string)`},
-		{"SELECT sum(k) AS k, 'a' AS v FROM t", `the query does not give the declared columns: column "k": HUGEINT, wanted BIGINT (int64)`},
-		{"SELECT *, 1 AS n FROM t", `the query does not give the declared columns: column "n": not in the schema`},
-		{"COPY t TO 'x'", "a query begins with SELECT, WITH or FROM, not with COPY"},
+		{"FROM '" + other + "'", fmt.Sprintf("a query can read only its inputs, not a file such as %q", other)},
+		{"SELECT 1 AS k, content AS v FROM read_text('/etc/hostname')", `a query can read only its inputs, not a file such as "/etc/hostname"`},
+		{"SELECT k FROM t", `the query does not return the declared columns: column "v": missing, wanted VARCHAR (string)`},
+		{"SELECT sum(k) AS k, 'a' AS v FROM t", `the query does not return the declared columns: column "k": HUGEINT, wanted BIGINT (int64)`},
+		{"SELECT *, 1 AS n FROM t", `the query does not return the declared columns: column "n": not in the schema`},
+		{"COPY t TO 'x'", "a query starts with SELECT, WITH or FROM, not with COPY"},
 		{"FROM tt", "Table with name tt does not exist!"},
 		{"SELECT CAST(v AS BIGINT) AS k, v FROM t", "run the query: Could not convert string 'a' to INT64 when casting from source column v"},
 	} {
@@ -94,7 +94,7 @@ func TestQuerySpillsIntoItsFolderAndLeavesNothing(t *testing.T) {
 	if left, _ := os.ReadDir(temp); len(left) > 0 {
 		t.Errorf("left %v", left)
 	}
-	if v, n, err := engine.Verify(context.Background(), out, pairs); err != nil || n != 600_000 || len(v) > 0 {
+	if v, n, err := engine.Verify(context.Background(), out, pairs, nil); err != nil || n != 600_000 || len(v) > 0 {
 		t.Error(v, n, err)
 	}
 }

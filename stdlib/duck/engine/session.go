@@ -256,9 +256,3 @@ func columnNames(schema ir.Schema) []string {
 	}
 	return names
 }
-
-// globs spells a path so that DuckDB does not take it for a pattern.
-var globs = strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]")
-
-// parquet is the SQL for the rows of a Parquet file.
-func parquet(path string) string { return "read_parquet(" + quote(globs.Replace(path)) + ")" }

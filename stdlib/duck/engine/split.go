@@ -34,10 +34,10 @@ type Division struct {
 // and nothing else. A part without rows is an error.
 func Split(ctx context.Context, table string, d Division, train, test string, l Limits) error {
 	if (d.Time == "") != (d.After == "") || (d.Time == "") == (d.Test == 0) {
-		return errors.New("a split has either a share for the test or a column and a time after which the test begins")
+		return errors.New("a split has either a test share, or a column and a start time of the test part")
 	}
 	if d.Time == "" && !(d.Test > 0 && d.Test < 1) {
-		return fmt.Errorf("the share of the test is %v; it has to be between 0 and 1", d.Test)
+		return fmt.Errorf("the test share is %v; it must be between 0 and 1", d.Test)
 	}
 	s, err := open(ctx, l)
 	if err != nil {
@@ -61,7 +61,7 @@ func Split(ctx context.Context, table string, d Division, train, test string, l 
 		}
 	}
 	if types["file_row_number"] != "" {
-		return errors.New(`a table with a column "file_row_number" cannot be split: the name is DuckDB's own for the position of a row`)
+		return errors.New(`cannot split a table with a column "file_row_number": DuckDB uses that name for the position of a row`)
 	}
 	var total int64
 	if err := s.one(ctx, "SELECT count(*) FROM "+parquet(table), &total); err != nil {
@@ -96,7 +96,7 @@ func (s *session) sides(ctx context.Context, table string, d Division, types map
 	case d.Time != "":
 		after := fmt.Sprintf("CAST(%s AS %s)", quote(d.After), types[d.Time])
 		if _, err := s.conn.ExecContext(ctx, "SELECT "+after); err != nil {
-			return "", fmt.Errorf("the test begins after %q, which is not a %s like column %q", d.After, types[d.Time], d.Time)
+			return "", fmt.Errorf("the test part starts after %q, which is not a %s like column %q", d.After, types[d.Time], d.Time)
 		}
 		return fmt.Sprintf("SELECT file_row_number AS row, %s >= %s AS test FROM %s", ident(d.Time), after, from), nil
 	case d.Group != "":
@@ -168,12 +168,12 @@ func (s *session) checkSides(ctx context.Context, table string, d Division, tota
 		var first, last string
 		t := fmt.Sprintf("SELECT CAST(min(%[1]s) AS VARCHAR), CAST(max(%[1]s) AS VARCHAR)", ident(d.Time))
 		if err := s.one(ctx, t+" FROM "+parquet(table), &first, &last); err == nil {
-			return fmt.Errorf("the %s part is empty: column %q goes from %s to %s, and the test begins at %s", what, d.Time, first, last, d.After)
+			return fmt.Errorf("the %s part is empty: column %q ranges from %s to %s, and the test part starts at %s", what, d.Time, first, last, d.After)
 		}
 	}
 	unit := fmt.Sprintf("%d rows", total)
 	if d.Group != "" {
 		unit = fmt.Sprintf("the groups of column %q", d.Group)
 	}
-	return fmt.Errorf("the %s part is empty: %v of %s cannot be held out", what, d.Test, unit)
+	return fmt.Errorf("the %s part is empty: cannot hold out %v of %s", what, d.Test, unit)
 }

@@ -158,16 +158,16 @@ func TestSplitFailsWithoutTwoParts(t *testing.T) {
 		d    engine.Division
 		want string
 	}{
-		{in, engine.Division{Time: "test", After: "2025-01-01"}, `the test part is empty: column "test" goes from 2024-01-01 00:00:00 to 2024-01-01 23:00:00, and the test begins at 2025-01-01`},
-		{in, engine.Division{Time: "test", After: "2024-01-01"}, `the training part is empty: column "test" goes from 2024-01-01 00:00:00 to 2024-01-01 23:00:00, and the test begins at 2024-01-01`},
-		{in, engine.Division{Time: "test", After: "soon"}, `the test begins after "soon", which is not a TIMESTAMP like column "test"`},
+		{in, engine.Division{Time: "test", After: "2025-01-01"}, `the test part is empty: column "test" ranges from 2024-01-01 00:00:00 to 2024-01-01 23:00:00, and the test part starts at 2025-01-01`},
+		{in, engine.Division{Time: "test", After: "2024-01-01"}, `the training part is empty: column "test" ranges from 2024-01-01 00:00:00 to 2024-01-01 23:00:00, and the test part starts at 2024-01-01`},
+		{in, engine.Division{Time: "test", After: "soon"}, `the test part starts after "soon", which is not a TIMESTAMP like column "test"`},
 		{one, engine.Division{Time: "at", After: "2024-01-01"}, `column "at" is null in 2 of 2 rows, which are neither before nor after 2024-01-01`},
-		{sameGroup, engine.Division{Group: "a", Test: 0.5}, `the training part is empty: 0.5 of the groups of column "a" cannot be held out`},
-		{events(t, 1), engine.Division{Test: 0.5}, `the training part is empty: 0.5 of 1 rows cannot be held out`},
+		{sameGroup, engine.Division{Group: "a", Test: 0.5}, `the training part is empty: cannot hold out 0.5 of the groups of column "a"`},
+		{events(t, 1), engine.Division{Test: 0.5}, `the training part is empty: cannot hold out 0.5 of 1 rows`},
 		{events(t, 0), engine.Division{Test: 0.5}, `the table has no rows to split`},
-		{in, engine.Division{Test: 1.5}, `the share of the test is 1.5; it has to be between 0 and 1`},
-		{in, engine.Division{}, `a split has either a share for the test or a column and a time after which the test begins`},
-		{in, engine.Division{Test: 0.5, Stratify: "nope"}, `table.parquet: column "nope" is missing; there are row, g, n, test`},
+		{in, engine.Division{Test: 1.5}, `the test share is 1.5; it must be between 0 and 1`},
+		{in, engine.Division{}, `a split has either a test share, or a column and a start time of the test part`},
+		{in, engine.Division{Test: 0.5, Stratify: "nope"}, `table.parquet: column "nope" is missing; the columns are row, g, n, test`},
 	} {
 		dir := t.TempDir()
 		err := engine.Split(context.Background(), tt.in, tt.d, filepath.Join(dir, "a"), filepath.Join(dir, "b"), engine.Limits{})

@@ -47,7 +47,7 @@ func sqlError(ctx context.Context, err error, skip, size int) error {
 	switch {
 	case e.Kind == "access":
 		if m := quotedName.FindStringSubmatch(d.Message); m != nil {
-			e.Message = "a query reads its inputs and no file such as " + strconv.Quote(m[1])
+			e.Message = "a query can read only its inputs, not a file such as " + strconv.Quote(m[1])
 		}
 	case strings.HasPrefix(e.Message, "CSV Error"), d.Type == "IO":
 		e.Message = strings.TrimSpace(d.Message) // read further by the caller

@@ -21,7 +21,7 @@ func selectOnly(query string) (string, error) {
 				end = i
 			}
 		case end >= 0:
-			return "", &duck.SQLError{Message: "a query is one statement; a second one begins here", Offset: i, Kind: "statement"}
+			return "", &duck.SQLError{Message: "a query must be one statement; a second one starts here", Offset: i, Kind: "statement"}
 		case word == "" && t != "(":
 			word, start = t, i
 		}
@@ -32,7 +32,7 @@ func selectOnly(query string) (string, error) {
 	case "":
 		return "", &duck.SQLError{Message: "the query is empty", Offset: 0, Kind: "statement"}
 	default:
-		return "", &duck.SQLError{Message: "a query begins with SELECT, WITH or FROM, not with " + word, Offset: start, Kind: "statement"}
+		return "", &duck.SQLError{Message: "a query starts with SELECT, WITH or FROM, not with " + word, Offset: start, Kind: "statement"}
 	}
 	if end >= 0 {
 		query = query[:end]

@@ -19,10 +19,11 @@ import (
 )
 
 // plainText returns the path of a file with the text of file as UTF-8: file
-// itself, or to if it had to be unpacked or converted. DuckDB would do much of
+// itself, or to if it had to be unpacked or converted. Of CSV, shape checks the
+// records. DuckDB would do much of
 // that itself, but takes a gzip file that ends early for a whole one, and does
 // not look at the bytes of columns that nobody asked for.
-func plainText(ctx context.Context, file, enc, to string) (path string, err error) {
+func plainText(ctx context.Context, file, enc, to string, shape *csvShape) (path string, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", file, errors.Unwrap(err))
@@ -41,7 +42,19 @@ func plainText(ctx context.Context, file, enc, to string) (path string, err erro
 		r = decoder.Reader(r)
 	}
 	path, w := file, io.Discard
-	if packed != "" || decoder != nil {
+	marked := false
+	if shape == nil { // DuckDB does not take a byte order mark in JSON
+		text := bufio.NewReaderSize(r, 1<<16)
+		if b, _ := text.Peek(3); string(b) == "\xef\xbb\xbf" {
+			_, err := text.Discard(3)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", file, err)
+			}
+			marked = true
+		}
+		r = text
+	}
+	if packed != "" || decoder != nil || marked {
 		o, err := os.Create(to)
 		if err != nil {
 			return "", fmt.Errorf("unpack %s: %w", file, err)
@@ -49,7 +62,7 @@ func plainText(ctx context.Context, file, enc, to string) (path string, err erro
 		defer func() { err = errors.Join(err, o.Close()) }()
 		path, w = to, o
 	}
-	c := &textCopy{ctx: ctx, file: file, packed: packed}
+	c := &textCopy{ctx: ctx, file: file, packed: packed, shape: shape}
 	if err := c.run(r, w); err != nil {
 		return "", err
 	}
@@ -92,8 +105,9 @@ type textCopy struct {
 	ctx    context.Context
 	file   string
 	packed string
-	lines  int   // line ends before the current block
-	offset int64 // bytes before the current block
+	shape  *csvShape // nil if the text is not CSV
+	lines  int       // line ends before the current block
+	offset int64     // bytes before the current block
 }
 
 func (c *textCopy) run(r io.Reader, w io.Writer) error {
@@ -116,10 +130,24 @@ func (c *textCopy) run(r io.Reader, w io.Writer) error {
 		if !utf8.Valid(block[:whole]) {
 			return c.invalid(block[:whole])
 		}
+		if at := bytes.IndexByte(block[:whole], 0); at >= 0 {
+			return fmt.Errorf("%s:%d: byte %d is NUL, which no text has; the file may be damaged, or in another encoding, such as encoding: \"utf-16\"",
+				c.file, c.lines+1+bytes.Count(block[:at], []byte("\n")), c.offset+int64(at)+1)
+		}
+		if c.shape != nil {
+			text := block[:whole]
+			if c.offset == 0 {
+				text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+			}
+			c.shape.read(text)
+		}
 		if _, err := w.Write(block[:whole]); err != nil {
 			return fmt.Errorf("unpack %s: %w", c.file, err)
 		}
 		if end {
+			if c.shape != nil {
+				c.shape.finish()
+			}
 			return nil
 		}
 		if err := c.ctx.Err(); err != nil {
@@ -159,6 +187,6 @@ func (c *textCopy) invalid(b []byte) error {
 	if offset := c.offset + int64(at); offset == 0 && (b[0] == 0xff || b[0] == 0xfe) {
 		hint = `encoding: "utf-16"`
 	}
-	return fmt.Errorf("%s:%d: byte %d (0x%02x) is not UTF-8; if the file is in another encoding, say so, such as %s",
+	return fmt.Errorf("%s:%d: byte %d (0x%02x) is not UTF-8; if the file has another encoding, declare it, for example %s",
 		c.file, line, c.offset+int64(at)+1, b[at], hint)
 }

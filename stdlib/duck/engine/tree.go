@@ -146,3 +146,42 @@ func clone(m map[string]any) map[string]any {
 	}
 	return out
 }
+
+// maxText is how long a constant text may be, in characters.
+const maxText = 10e6
+
+// textSize returns a lower bound of the length of an expression's text: 0 unless it is
+// constant.
+func textSize(n any) float64 {
+	m, _ := n.(map[string]any)
+	args := list(m, "children")
+	switch name := strings.ToLower(text(m, "function_name")); {
+	case m["class"] == "CONSTANT":
+		value, _ := m["value"].(map[string]any)
+		s, _ := value["value"].(string)
+		return float64(len(s))
+	case name == "repeat" && len(args) == 2:
+		return textSize(args[0]) * constant(args[1])
+	case (name == "lpad" || name == "rpad") && len(args) > 1:
+		return constant(args[1])
+	case name == "||" || name == "concat":
+		var sum float64
+		for _, a := range args {
+			sum += textSize(a)
+		}
+		return sum
+	}
+	return 0
+}
+
+// constant returns a constant number, or 0.
+func constant(n any) float64 {
+	m, _ := n.(map[string]any)
+	value, _ := m["value"].(map[string]any)
+	number, _ := value["value"].(json.Number)
+	f, err := number.Float64()
+	if err != nil {
+		return 0
+	}
+	return f
+}

@@ -26,7 +26,7 @@ var tableFunctions = set("generate_series", "generate_subscripts", "json_each", 
 var catalogs = set("information_schema", "pg_catalog")
 
 const (
-	useColumn = "a feature is the same for the same rows, in training and in serving: take times from a column, and draw with hash()"
+	useColumn = "a feature must be the same for the same rows, in training and in serving: take times from a column, and sample with hash()"
 	sortFirst = "add ORDER BY with the columns that decide"
 )
 

@@ -4,27 +4,33 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
-// Verify compares a Parquet file with a schema: exactly the declared columns,
+// Verify compares a Parquet file with a schema and with the columns that identify
+// a row, of which there may be none: exactly the declared columns,
 // in any order, with exactly their types, and rows within the rules. It reads
 // the file once, and again only for examples. Nulls break no rule but "not
-// null". Bounds hold for numbers; NaN is not within any bound, and is allowed
-// in a column without one. If columns are not as declared, rows are not looked
-// at. A file that is not whole is an error, not a violation.
-func Verify(ctx context.Context, path string, schema ir.Schema) (violations []duck.Violation, rows int64, err error) {
+// null". NaN is a missing value that is not null, which breaks a rule of its own
+// unless the column takes it; it breaks no bound. If columns are not as declared,
+// rows are not looked at. A file that is not whole is an error, not a violation.
+func Verify(ctx context.Context, path string, schema ir.Schema, keys []string) (violations []duck.Violation, rows int64, err error) {
 	s, err := borrow(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer func() { s.giveBack(err) }()
-	found, err := s.parquetColumns(ctx, path)
+	fields, err := s.parquetFields(ctx, path)
 	if err != nil {
 		return nil, 0, err
+	}
+	found := make([]duck.Column, len(fields))
+	for i, f := range fields {
+		found[i] = duck.Column{Name: f.column, Type: f.written()}
 	}
 	if v := compareColumns(found, schema); len(v) > 0 {
 		if err := s.one(ctx, "SELECT count(*) FROM "+parquet(path), &rows); err != nil {
@@ -32,20 +38,26 @@ func Verify(ctx context.Context, path string, schema ir.Schema) (violations []du
 		}
 		return v, rows, nil
 	}
-	numbered := "(SELECT *, " + rowNumber + " FROM read_parquet(" + quote(globs.Replace(path)) + "))"
-	if violations, rows, err = s.checkRows(ctx, parquet(path), numbered, schema); err != nil {
+	rowsOf := numbered(parquet(path))
+	if violations, rows, err = s.checkRows(ctx, parquet(path), rowsOf, schema, keys); err != nil {
 		return nil, 0, parquetError(path, err)
 	}
 	return violations, rows, nil
 }
 
-// rowNumber is what DuckDB calls the number of a row in a Parquet file, from 0.
-const rowNumber = "file_row_number"
+// rowNumber is the column with the number of a row, from 1. No column of a user
+// has such a name.
+const rowNumber = "\"\x01row\""
+
+// numbered is the SQL for the rows of a table, given as SQL, with their numbers.
+func numbered(from string) string {
+	return "(SELECT *, row_number() OVER () AS " + rowNumber + " FROM " + from + ")"
+}
 
 // checkRows counts the rows of a table, given as SQL, and finds those that break
 // the schema. In numbered they have a rowNumber.
-func (s *session) checkRows(ctx context.Context, from, numbered string, schema ir.Schema) (violations []duck.Violation, rows int64, err error) {
-	checks := checksOf(schema)
+func (s *session) checkRows(ctx context.Context, from, numbered string, schema ir.Schema, keys []string) (violations []duck.Violation, rows int64, err error) {
+	checks := checksOf(schema, keys)
 	selects := []string{"count(*)"}
 	counts := make([]int64, len(checks)+1)
 	dest := []any{&counts[0]}
@@ -98,43 +110,46 @@ func compareColumns(found []duck.Column, schema ir.Schema) []duck.Violation {
 // check is a rule as SQL: the rows for which bad is true break it.
 type check struct {
 	duck.Violation
-	bad string
+	bad  string
+	keys []string // columns that together must not repeat
 }
 
 func (c check) count() string {
-	if c.Rule == "unique" {
+	switch c.Rule {
+	case "keys":
+		return fmt.Sprintf("count(*) - count(DISTINCT row(%s))", idents(c.keys))
+	case "unique":
 		col := ident(c.Column)
 		return fmt.Sprintf("count(%[1]s) - count(DISTINCT %[1]s)", col)
 	}
 	return "count(*) FILTER (WHERE " + c.bad + ")"
 }
 
-func checksOf(schema ir.Schema) []check {
+func checksOf(schema ir.Schema, keys []string) []check {
 	var checks []check
 	for _, c := range schema {
 		col := ident(c.Name)
 		add := func(rule, wanted, bad string) {
-			checks = append(checks, check{duck.Violation{Column: c.Name, Rule: rule, Wanted: wanted}, bad})
+			checks = append(checks, check{Violation: duck.Violation{Column: c.Name, Rule: rule, Wanted: wanted}, bad: bad})
 		}
 		if !c.Nullable {
 			add("not null", "", col+" IS NULL")
 		}
-		nan := ""
+		number := "" // NaN is above every number
 		if isFloat(c.Type) {
-			nan = fmt.Sprintf(" OR isnan(%s)", col)
+			number = fmt.Sprintf(" AND NOT isnan(%s)", col)
+			if !c.NaN {
+				add("nan", "", fmt.Sprintf("isnan(%s)", col))
+			}
 		}
 		if b := bound(c.Type, string(c.Min), true); b != "" {
-			add("min", string(c.Min), col+" < "+b+nan)
+			add("min", string(c.Min), col+" < "+b)
 		}
 		if b := bound(c.Type, string(c.Max), false); b != "" {
-			above := col + " > " + b
-			switch {
-			case nan != "" && c.Min != "":
-				above = fmt.Sprintf("%s AND NOT isnan(%s)", above, col) // counted as below min
-			case nan != "":
-				above += nan
-			}
-			add("max", string(c.Max), above)
+			add("max", string(c.Max), col+" > "+b+number)
+		}
+		if c.JSON && c.Type == "string" {
+			add("json", "", "NOT ("+validJSON(col)+")")
 		}
 		if len(c.Values) > 0 && c.Type == "string" {
 			quoted := make([]string, len(c.Values))
@@ -146,6 +161,11 @@ func checksOf(schema ir.Schema) []check {
 		if c.Unique {
 			add("unique", "", "")
 		}
+	}
+	unique := func(name string) bool { c := schema.Column(name); return c != nil && c.Unique && !c.Nullable }
+	if len(keys) > 0 && !slices.ContainsFunc(keys, unique) {
+		v := duck.Violation{Column: strings.Join(keys, ", "), Rule: "keys"}
+		checks = append(checks, check{Violation: v, keys: keys})
 	}
 	return checks
 }
@@ -183,14 +203,14 @@ func (s *session) examples(ctx context.Context, from string, broken []check) err
 	var found []any
 	for i := range broken {
 		c := &broken[i]
-		if c.Rule == "unique" {
+		if c.Rule == "unique" || c.Rule == "keys" {
 			if err := s.repeated(ctx, from, c); err != nil {
 				return err
 			}
 			continue
 		}
 		text := fmt.Sprintf("coalesce(CAST(%s AS VARCHAR), 'null')", ident(c.Column))
-		selects = append(selects, fmt.Sprintf("arg_min({'row': %s + 1, 'value': %s}, %[1]s, 3) FILTER (WHERE %[3]s)", rowNumber, text, c.bad))
+		selects = append(selects, fmt.Sprintf("arg_min({'row': %s, 'value': %s}, %[1]s, 3) FILTER (WHERE %[3]s)", rowNumber, text, c.bad))
 		of = append(of, c)
 		found = append(found, new(any))
 	}
@@ -213,19 +233,31 @@ func (s *session) examples(ctx context.Context, from string, broken []check) err
 }
 
 func exampleText(c check, value string, row int64) string {
-	if c.Rule == "not null" {
+	if c.Rule == "not null" || c.Rule == "nan" {
 		return fmt.Sprintf("row %d", row)
 	}
-	if c.Rule == "values" {
+	if c.Rule == "values" || c.Rule == "json" {
 		value = excerpt(value)
 	}
 	return fmt.Sprintf("%s (row %d)", value, row)
 }
 
-// repeated finds values that occur more than once.
+// repeated finds values, or keys, that occur more than once. A null is a value of a
+// key.
 func (s *session) repeated(ctx context.Context, from string, c *check) error {
-	query := fmt.Sprintf("SELECT v, l[1], l[2] FROM (SELECT CAST(%[1]s AS VARCHAR) AS v, min(file_row_number + 1, 2) AS l FROM %[2]s"+
-		" WHERE %[1]s IS NOT NULL GROUP BY %[1]s HAVING count(*) > 1) ORDER BY l[2] LIMIT 3", ident(c.Column), from)
+	columns, where := c.keys, ""
+	if c.Rule == "unique" {
+		columns, where = []string{c.Column}, " WHERE "+ident(c.Column)+" IS NOT NULL"
+	}
+	texts := make([]string, len(columns))
+	for i, name := range columns {
+		texts[i] = fmt.Sprintf("coalesce(CAST(%s AS VARCHAR), 'null')", ident(name))
+		if c.Rule == "keys" {
+			texts[i] = quote(name+" ") + " || " + texts[i]
+		}
+	}
+	query := fmt.Sprintf("SELECT v, l[1], l[2] FROM (SELECT concat_ws(', ', %s) AS v, min(%s, 2) AS l FROM %s%s GROUP BY %s HAVING count(*) > 1) ORDER BY l[2] LIMIT 3",
+		strings.Join(texts, ", "), rowNumber, from, where, idents(columns))
 	return s.each(ctx, query, func(scan func(...any) error) error {
 		var value string
 		var first, second int64

@@ -26,10 +26,14 @@ func TestVerifyReportsEachRuleThatIsBroken(t *testing.T) {
 		{"the largest uint64", "SELECT 18446744073709551615::UBIGINT", ir.Column{Type: "uint64", Max: "18446744073709551614"}, `column "c": 1 row above max 18446744073709551614, such as 18446744073709551615 (row 1)`},
 		{"a bound that float32 rounds", "SELECT 0.1::FLOAT", ir.Column{Type: "float32", Max: "0.1", Min: "0.1"}, ""},
 		{"infinity", "SELECT 'inf'::DOUBLE", ir.Column{Type: "float64", Max: "1e300"}, `column "c": 1 row above max 1e300, such as inf (row 1)`},
-		{"NaN without bounds", "SELECT 'nan'::DOUBLE", ir.Column{Type: "float64"}, ""},
-		{"NaN with a min", "SELECT 'nan'::DOUBLE", ir.Column{Type: "float64", Min: "0"}, `column "c": 1 row below min 0, such as nan (row 1)`},
-		{"NaN with a max", "SELECT 'nan'::DOUBLE", ir.Column{Type: "float64", Max: "0"}, `column "c": 1 row above max 0, such as nan (row 1)`},
-		{"NaN with both counts once", "SELECT 'nan'::FLOAT", ir.Column{Type: "float32", Min: "0", Max: "1"}, `column "c": 1 row below min 0, such as nan (row 1)`},
+		{"NaN", "SELECT 'nan'::DOUBLE", ir.Column{Type: "float64"}, `column "c": 1 row NaN, such as row 1; write null, or declare nan: true`},
+		{"NaN where null is allowed", "SELECT 'nan'::FLOAT", ir.Column{Type: "float32", Nullable: true}, `column "c": 1 row NaN, such as row 1; write null, or declare nan: true`},
+		{"NaN beyond bounds counts once", "SELECT 'nan'::FLOAT", ir.Column{Type: "float32", Min: "0", Max: "1"}, `column "c": 1 row NaN, such as row 1; write null, or declare nan: true`},
+		{"NaN as a value", "SELECT 'nan'::DOUBLE", ir.Column{Type: "float64", NaN: true, Min: "0", Max: "1"}, ""},
+		{"infinity is a value", "SELECT 'inf'::DOUBLE", ir.Column{Type: "float64"}, ""},
+		{"infinity is above every max", "SELECT 'inf'::DOUBLE", ir.Column{Type: "float64", Max: "1"}, `column "c": 1 row above max 1, such as inf (row 1)`},
+		{"JSON", "SELECT '[1, {}]'", ir.Column{Type: "string", JSON: true}, ""},
+		{"text that is not JSON", "SELECT 'x'", ir.Column{Type: "string", JSON: true}, `column "c": 1 row not JSON, such as "x" (row 1)`},
 		{"null", "SELECT unnest([1, NULL, NULL])::BIGINT", ir.Column{Type: "int64"}, `column "c": 2 rows null, such as row 2`},
 		{"null where it may be breaks nothing else", "SELECT unnest(['a', NULL, NULL])", ir.Column{Type: "string", Nullable: true, Unique: true, Values: []string{"a"}}, ""},
 		{"values", "SELECT unnest(['a', 'it''s', 'b'])", ir.Column{Type: "string", Values: []string{"a", "b"}}, `column "c": 1 row outside a, b, such as "it's" (row 2)`},
@@ -40,7 +44,7 @@ func TestVerifyReportsEachRuleThatIsBroken(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.column.Name = "c"
 			path := table(t, "SELECT * FROM ("+tt.query+") t(c)", ir.Schema{{Name: "c", Type: tt.column.Type}})
-			v, n, err := engine.Verify(context.Background(), path, ir.Schema{tt.column})
+			v, n, err := engine.Verify(context.Background(), path, ir.Schema{tt.column}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +62,7 @@ func TestVerifyReportsEachRuleThatIsBroken(t *testing.T) {
 
 func TestVerifyGivesThreeExamples(t *testing.T) {
 	path := table(t, "SELECT (i % 100)::BIGINT AS a, i % 7 = 0 AS b FROM range(500000) t(i)", ir.Schema{{Name: "a", Type: "int64"}, {Name: "b", Type: "bool"}})
-	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Max: "97", Unique: true}, {Name: "b", Type: "bool"}})
+	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Max: "97", Unique: true}, {Name: "b", Type: "bool"}}, nil)
 	if err != nil || n != 500_000 {
 		t.Fatal(n, err)
 	}
@@ -70,11 +74,11 @@ func TestVerifyGivesThreeExamples(t *testing.T) {
 
 func TestVerifyWantsExactlyTheDeclaredColumnsInAnyOrder(t *testing.T) {
 	path := table(t, "SELECT 1::INTEGER AS a, 'x' AS b", ir.Schema{{Name: "a", Type: "int32"}, {Name: "b", Type: "string"}})
-	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "b", Type: "string"}, {Name: "a", Type: "int32"}})
+	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "b", Type: "string"}, {Name: "a", Type: "int32"}}, nil)
 	if err != nil || len(v) > 0 || n != 1 {
 		t.Error(v, n, err)
 	}
-	v, n, err = engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Min: "5"}, {Name: "B", Type: "string"}})
+	v, n, err = engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Min: "5"}, {Name: "B", Type: "string"}}, nil)
 	if err != nil || n != 1 {
 		t.Error(n, err)
 	}
@@ -97,7 +101,7 @@ func TestVerifyAcceptsEveryTypeOfTheIR(t *testing.T) {
 		schema = append(schema, ir.Column{Name: name + "_", Type: name, Nullable: true, Unique: true})
 	}
 	path := table(t, "SELECT "+strings.Join(selects, ", "), schema)
-	if v, _, err := engine.Verify(context.Background(), path, schema); err != nil || len(v) > 0 {
+	if v, _, err := engine.Verify(context.Background(), path, schema, nil); err != nil || len(v) > 0 {
 		t.Error(v, err)
 	}
 }
@@ -116,12 +120,40 @@ func TestVerifySaysThatAFileIsNotWhole(t *testing.T) {
 	for name, content := range map[string]string{
 		"cut.parquet": string(b[:len(b)-10]), "empty.parquet": "", "text.parquet": "a,b\n1,2\n3,4\n5,6\n",
 	} {
-		_, _, err := engine.Verify(context.Background(), write(t, name, content), schema)
+		_, _, err := engine.Verify(context.Background(), write(t, name, content), schema, nil)
 		wantError(t, err, name+" is not a Parquet file, or its end is missing")
 	}
-	if _, _, err := engine.Verify(context.Background(), write(t, "damaged.parquet", string(damaged)), schema); err == nil || !strings.Contains(err.Error(), "may be damaged") {
+	if _, _, err := engine.Verify(context.Background(), write(t, "damaged.parquet", string(damaged)), schema, nil); err == nil || !strings.Contains(err.Error(), "may be damaged") {
 		t.Errorf("damaged: %v", err)
 	}
-	_, _, err = engine.Verify(context.Background(), "none.parquet", schema)
+	_, _, err = engine.Verify(context.Background(), "none.parquet", schema, nil)
 	wantError(t, err, "none.parquet: no such file or directory")
+}
+
+func TestVerifyRefusesKeysThatRepeat(t *testing.T) {
+	schema := ir.Schema{{Name: "shop", Type: "int64", Nullable: true}, {Name: "day", Type: "date"}, {Name: "rain", Type: "float64"}}
+	path := table(t, `SELECT * FROM (VALUES (1::BIGINT, DATE '2024-01-01', 0::DOUBLE), (1, '2024-01-02', 3), (1, '2024-01-02', 3.5), (2, '2024-01-02', 3), (NULL, '2024-01-02', 1), (NULL, '2024-01-02', 2), (1, '2024-01-02', 4)) AS t(shop, day, rain)`, schema)
+	for _, tt := range []struct {
+		keys []string
+		want []string
+	}{
+		{nil, nil},
+		{[]string{"shop", "day", "rain"}, nil},
+		{[]string{"shop", "day"}, []string{"keys shop, day: 3 rows repeated, such as shop 1, day 2024-01-02 (rows 2 and 3); keys identify a row"}},
+		{[]string{"shop"}, []string{"keys shop: 4 rows repeated, such as shop 1 (rows 1 and 2); keys identify a row"}},
+	} {
+		found, n, err := engine.Verify(context.Background(), path, schema, tt.keys)
+		if err != nil || n != 7 {
+			t.Fatal(n, err)
+		}
+		var got []string
+		for _, v := range found {
+			got = append(got, v.String())
+		}
+		equal(t, tt.want, got)
+	}
+	single := table(t, "SELECT unnest([NULL, 1, 2])::BIGINT AS shop", schema[:1])
+	if found, _, err := engine.Verify(context.Background(), single, schema[:1], []string{"shop"}); err != nil || len(found) > 0 {
+		t.Error("one null is no repetition:", found, err)
+	}
 }

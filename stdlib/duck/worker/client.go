@@ -91,9 +91,9 @@ func (c *Client) Typed(ctx context.Context, rows duck.Rows, schema ir.Schema) (t
 }
 
 // Verify implements [duck.Engine].
-func (c *Client) Verify(ctx context.Context, path string, schema ir.Schema) ([]duck.Violation, int64, error) {
+func (c *Client) Verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]duck.Violation, int64, error) {
 	var v verified
-	err := c.call(ctx, "verify", verifyArgs{path, schema}, &v)
+	err := c.call(ctx, "verify", verifyArgs{path, schema, keys}, &v)
 	return v.Violations, v.Rows, err
 }
 
@@ -132,7 +132,7 @@ func (c *Client) process() (*process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, errors.New(Name + " was ended")
+		return nil, errors.New(Name + " was stopped")
 	}
 	if c.proc == nil || c.proc.over() {
 		p, err := start(c.program)
@@ -176,7 +176,7 @@ func start(program string) (*process, error) {
 		return nil, err
 	}
 	if err := p.cmd.Start(); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s, which runs SQL, is not beside tenon: `make build` makes both: %w", Name, err)
+		return nil, fmt.Errorf("%s, which runs SQL, is not next to tenon: run `make build` to build both: %w", Name, err)
 	} else if err != nil {
 		return nil, fmt.Errorf("start %s: %w", Name, err)
 	}
@@ -202,10 +202,10 @@ func (p *process) receive(out io.Reader) error {
 	if err := d.Decode(&h); errors.Is(err, io.EOF) {
 		return nil
 	} else if err != nil || h.Protocol == 0 {
-		return fmt.Errorf("%s is not the program of that name", p.cmd.Path)
+		return fmt.Errorf("%s is not tenon-duck", p.cmd.Path)
 	}
 	if h != (hello{protocol, code()}) {
-		return fmt.Errorf("%s is of version %s, protocol %d, and this tenon is of version %s, protocol %d: `make build` makes both",
+		return fmt.Errorf("%s has version %s, protocol %d, but this tenon has version %s, protocol %d: run `make build` to build both",
 			p.cmd.Path, h.Version, h.Protocol, code(), protocol)
 	}
 	close(p.ready)

@@ -47,6 +47,7 @@ type (
 	verifyArgs struct {
 		Path   string    `json:"path"`
 		Schema ir.Schema `json:"schema"`
+		Keys   []string  `json:"keys,omitempty"`
 	}
 	verified struct {
 		Violations []duck.Violation `json:"violations"`

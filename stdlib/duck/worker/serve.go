@@ -83,7 +83,7 @@ func (s *server) cancel(id int64) {
 func (s *server) answer(ctx context.Context, r request) response {
 	call, ok := s.calls[r.Call]
 	if !ok {
-		return response{ID: r.ID, Error: &failure{Message: fmt.Sprintf("there is no call %q", r.Call)}}
+		return response{ID: r.ID, Error: &failure{Message: fmt.Sprintf("unknown call %q", r.Call)}}
 	}
 	result, err := call(ctx, r.Args)
 	if err != nil {
@@ -118,7 +118,7 @@ func callsOf(e duck.Engine) map[string]handler {
 			return e.Typed(ctx, a.Rows, a.Schema)
 		}),
 		"verify": handle(func(ctx context.Context, a verifyArgs) (v verified, err error) {
-			v.Violations, v.Rows, err = e.Verify(ctx, a.Path, a.Schema)
+			v.Violations, v.Rows, err = e.Verify(ctx, a.Path, a.Schema, a.Keys)
 			return v, err
 		}),
 		"preview": handle(func(ctx context.Context, a previewArgs) (duck.Preview, error) {

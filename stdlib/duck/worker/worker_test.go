@@ -57,12 +57,12 @@ func (s *slow) Preview(ctx context.Context, path string, n int) (duck.Preview, e
 	return duck.Preview{}, os.WriteFile(path, nil, 0o644)
 }
 
-func (s *slow) Verify(ctx context.Context, path string, schema ir.Schema) ([]duck.Violation, int64, error) {
+func (s *slow) Verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]duck.Violation, int64, error) {
 	if path == "die" {
 		fmt.Fprintln(os.Stderr, "out of luck")
 		os.Exit(3)
 	}
-	return s.Engine.Verify(ctx, path, schema)
+	return s.Engine.Verify(ctx, path, schema, nil)
 }
 
 func self() string {
@@ -127,11 +127,11 @@ func TestAnswersAreThoseOfDuckDB(t *testing.T) {
 		},
 		"typed": func(e duck.Engine) (any, error) { return e.Typed(ctx, rows, people) },
 		"verify": func(e duck.Engine) (any, error) {
-			v, n, err := e.Verify(ctx, table, people)
+			v, n, err := e.Verify(ctx, table, people, nil)
 			return fmt.Sprint(v, n), err
 		},
 		"verify no file": func(e duck.Engine) (any, error) {
-			v, n, err := e.Verify(ctx, table+"x", people)
+			v, n, err := e.Verify(ctx, table+"x", people, nil)
 			return fmt.Sprint(v, n), err
 		},
 		"preview": func(e duck.Engine) (any, error) { return e.Preview(ctx, table, 2) },
@@ -207,7 +207,7 @@ func TestACallIsCancelled(t *testing.T) {
 // A process that dies fails the calls that run, and the next one starts another.
 func TestAProcessThatDiesIsReplaced(t *testing.T) {
 	c := newClient(t)
-	_, _, err := c.Verify(t.Context(), "die", people)
+	_, _, err := c.Verify(t.Context(), "die", people, nil)
 	if want := "tenon-duck has ended: exit status 3: out of luck"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
@@ -297,9 +297,9 @@ func TestProgramsThatAreRefused(t *testing.T) {
 	newer := script("newer", `echo '{"protocol":99,"version":"1"}'; cat`)
 	silent := script("silent", "echo no library >&2; exit 127")
 	for program, want := range map[string]string{
-		missing: "tenon-duck, which runs SQL, is not beside tenon: `make build` makes both: fork/exec " + missing + ": no such file or directory",
-		other:   other + " is not the program of that name",
-		newer:   newer + " is of version 1, protocol 99, and this tenon is of version " + this + ", protocol 1: `make build` makes both",
+		missing: "tenon-duck, which runs SQL, is not next to tenon: run `make build` to build both: fork/exec " + missing + ": no such file or directory",
+		other:   other + " is not tenon-duck",
+		newer:   newer + " has version 1, protocol 99, but this tenon has version " + this + ", protocol 1: run `make build` to build both",
 		silent:  "tenon-duck has ended: exit status 127: no library",
 	} {
 		c := worker.New(program)

@@ -66,7 +66,7 @@ def test_a_baseline_that_is_no_dummy_reads_features_and_label(lab, made, evaluat
 def test_an_incumbent_that_cannot_be_compared_is_noted(lab, made, evaluate):
     folder = lab.root / "empty"
     folder.mkdir()
-    for incumbent, says in ((folder, "is no model folder"), (made["kind"], "its label is kind")):
+    for incumbent, says in ((folder, "is not a model folder"), (made["kind"], "its label is kind")):
         report = evaluate("late", incumbent=incumbent).json("report", "report.json")
         assert "serving" not in report
         assert report["notes"][0].startswith("the incumbent, version 3, is not compared: ")
@@ -77,4 +77,4 @@ def test_metrics_asked_for_have_to_be_there(lab, evaluate):
     assert "no metric roc_auk for classification; did you mean roc_auc" in evaluate(
         "late", lab.error, metrics=["roc_auk"]
     )
-    assert "metric log_loss is asked for but not defined" in evaluate("svc", lab.error, metrics=["log_loss"])
+    assert "metric log_loss is requested but not defined" in evaluate("svc", lab.error, metrics=["log_loss"])

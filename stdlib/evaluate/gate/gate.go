@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tenon-ml/tenon/stdlib/builtin"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -33,6 +34,17 @@ type evaluation struct {
 	Baseline       figures         `json:"baseline"`
 	Serving        figures         `json:"serving"` // empty if no model is in service
 	HigherIsBetter map[string]bool `json:"higher_is_better"`
+	Notes          []string        `json:"notes"` // why a metric or the model in service is left out
+}
+
+// why returns the notes about a subject, as the end of a sentence.
+func (e evaluation) why(subject string) string {
+	for _, note := range e.Notes {
+		if strings.Contains(note, subject) {
+			return ": " + note
+		}
+	}
+	return ""
 }
 
 // figures are metrics that have a value. A metric that could not be computed is
@@ -139,7 +151,7 @@ func judge(all map[string]gates, e evaluation) verdict {
 func floor(metric string, wanted float64, e evaluation) gateResult {
 	value, ok := e.Metrics[metric]
 	if !ok {
-		return unknown(metric, "the report")
+		return unknown(metric, "the report"+e.why(metric))
 	}
 	return gateResult{Value: &value, Passed: value >= wanted,
 		text: fmt.Sprintf("%s %s is below the floor %s", metric, number(value), number(wanted))}
@@ -148,7 +160,7 @@ func floor(metric string, wanted float64, e evaluation) gateResult {
 func ceiling(metric string, wanted float64, e evaluation) gateResult {
 	value, ok := e.Metrics[metric]
 	if !ok {
-		return unknown(metric, "the report")
+		return unknown(metric, "the report"+e.why(metric))
 	}
 	return gateResult{Value: &value, Passed: value <= wanted,
 		text: fmt.Sprintf("%s %s is above the ceiling %s", metric, number(value), number(wanted))}
@@ -166,6 +178,9 @@ func gain(metric string, wanted float64, e evaluation) gateResult {
 
 func drop(metric string, wanted float64, e evaluation) gateResult {
 	if len(e.Serving) == 0 {
+		if why := e.why("is not compared"); why != "" {
+			return gateResult{Passed: true, Note: strings.TrimPrefix(why, ": ")}
+		}
 		return gateResult{Passed: true, Note: "no model is in service"}
 	}
 	better, r, ok := improvement(metric, e, e.Serving, "the model in service")
@@ -183,11 +198,11 @@ func drop(metric string, wanted float64, e evaluation) gateResult {
 func improvement(metric string, e evaluation, other figures, name string) (float64, gateResult, bool) {
 	value, ok := e.Metrics[metric]
 	if !ok {
-		return 0, unknown(metric, "the report"), false
+		return 0, unknown(metric, "the report"+e.why(metric)), false
 	}
 	base, ok := other[metric]
 	if !ok {
-		return 0, unknown(metric, "the report's figures of "+name), false
+		return 0, unknown(metric, "the report's values for "+name), false
 	}
 	higher, ok := e.HigherIsBetter[metric]
 	if !ok {

@@ -38,7 +38,9 @@ func TestGateChecksEachCondition(t *testing.T) {
 		{"no model in service", alone, `{"roc_auc": {"serving_drop": 0}}`, ""},
 		{"a metric that is null", evaluated, `{"f1": {"max": 1}}`, "f1 is not in the report"},
 		{"a metric that is not there", evaluated, `{"rmse": {"max": 1}}`, "rmse is not in the report"},
-		{"no baseline of it", `{"metrics": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "f1 is not in the report's figures of the baseline"},
+		{"a metric that was left out", strings.Replace(evaluated, `"notes": []`, `"notes": ["f1 and recall are left out: the test set lacks the class yes"]`, 1), `{"f1": {"min": 0}}`,
+			"f1 is not in the report: f1 and recall are left out: the test set lacks the class yes"},
+		{"no baseline of it", `{"metrics": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "f1 is not in the report's values for the baseline"},
 		{"no direction", `{"metrics": {"f1": 1}, "baseline": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "the report does not say whether a higher f1 is better"},
 		{"each failure, by metric", evaluated, `{"roc_auc": {"min": 0.8, "max": 0.6}, "log_loss": {"max": 0.1}}`,
 			"log_loss 0.4 is above the ceiling 0.1\nroc_auc 0.7 is below the floor 0.8\nroc_auc 0.7 is above the ceiling 0.6"},
@@ -65,6 +67,19 @@ func TestGateChecksEachCondition(t *testing.T) {
 				t.Errorf("verdict %s", b)
 			}
 		})
+	}
+}
+
+// An incumbent that cannot be asked is not the same as none.
+func TestGateSaysThatTheIncumbentIsNotCompared(t *testing.T) {
+	var e evaluation
+	if err := json.Unmarshal([]byte(`{"metrics": {"f1": 1}, "notes": ["the incumbent, version 3, is not compared: column x is missing"]}`), &e); err != nil {
+		t.Fatal(err)
+	}
+	zero := 0.0
+	v := judge(map[string]gates{"f1": {ServingDrop: &zero}}, e)
+	if want := "the incumbent, version 3, is not compared: column x is missing"; v.Checks[0].Note != want {
+		t.Errorf("the note is %q, want %q", v.Checks[0].Note, want)
 	}
 }
 

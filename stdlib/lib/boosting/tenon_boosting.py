@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,16 @@ from tenon_step import Port, Signature, Step, StepError, log, nearest
 
 @dataclass
 class Data:
-    """Encoded features and targets (class numbers if classes), and the part held out, which may be empty."""
+    """Encoded features and targets (class numbers if classes), and the part held out, which may be empty.
+
+    Those of `train` and `held` have the names that the library gets, `features` those of the columns.
+    """
 
     port: Port
     signature: Signature
     encoding: Encoding
     label: dict[str, Any]
+    features: pd.DataFrame
     train: pd.DataFrame
     train_y: np.ndarray
     held: pd.DataFrame
@@ -58,9 +63,9 @@ def read(step: Step) -> Data:
     rounds = step.params.get("rounds") or 100
     if not isinstance(rounds, int) or rounds < 1:
         raise StepError(f"parameter rounds is {rounds!r}, wanted a positive integer")
+    if not port.signature.input:
+        raise StepError(tenon_model.NO_INPUTS)
     frame, y = tenon_model.training_data(step, port.signature)
-    if not len(frame):
-        raise StepError("input train has no rows")
     label = tenon_model.describe(y, port.signature)
     if "classes" in label:
         y = np.searchsorted(np.array(label["classes"], dtype=y.dtype), y)
@@ -71,17 +76,21 @@ def read(step: Step) -> Data:
         if not 0 < fraction < 1:
             raise StepError(f"early_stopping.fraction is {fraction}, wanted a number between 0 and 1")
         held[np.random.default_rng(step.seed32).permutation(len(y))[: max(1, int(len(y) * fraction))]] = True
+        if held.all():
+            raise StepError("early_stopping holds out all rows; there are too few")
         if "classes" in label and len(np.unique(y[~held])) < len(label["classes"]):
             raise StepError("early_stopping holds out all rows of a class; lower its fraction")
     # Categories and classes are those of all rows: the part held out is training data too.
     encoding = Encoding.fit(frame, port.signature, native=True)
-    features = encoding.apply(frame)
-    features.columns = [tenon_model.feature_name(name, i) for i, name in enumerate(features.columns)]
+    encoded = encoding.apply(frame)
+    features = encoded.copy(deep=False)
+    features.columns = tenon_model.codes(features.shape[1])
     return Data(
         port=port,
         signature=port.signature,
         encoding=encoding,
         label=label,
+        features=encoded,
         train=features[~held],
         train_y=y[~held],
         held=features[held],
@@ -89,6 +98,35 @@ def read(step: Step) -> Data:
         stop_after=stopping.get("rounds", 10) if stopping else None,
         rounds=rounds,
     )
+
+
+def with_codes(params: Mapping[str, Any], signature: Signature, code: Callable[[int], Any]) -> dict[str, Any]:
+    """The user's parameters, with `code` of its position for each column that they name."""
+    names = [c.name for c in signature.input]
+
+    def coded(parameter: str, name: Any) -> Any:
+        if not isinstance(name, str):
+            return code(name)
+        if name not in names:
+            raise StepError(
+                f"parameter {parameter} names no column {name}{nearest(name, names, 'there are')}"
+            )
+        return code(names.index(name))
+
+    out = dict(params)
+    for parameter, value in params.items():
+        if parameter == "monotone_constraints" and isinstance(value, Mapping):
+            for name in value:
+                coded(parameter, name)
+            out[parameter] = tuple(value.get(name, 0) for name in names)
+        elif parameter == "monotone_constraints" and isinstance(value, list):
+            out[parameter] = tuple(value)  # XGBoost takes no list
+        elif parameter == "interaction_constraints" and isinstance(value, list):
+            out[parameter] = [[coded(parameter, name) for name in group] for group in value]
+        elif isinstance(value, str) and value.startswith("name:"):
+            found = [str(coded(parameter, name)) for name in value.removeprefix("name:").split(",")]
+            out[parameter] = ",".join(found)
+    return out
 
 
 def reject_unknown(library: str, unknown: list[str], known: list[str]) -> None:

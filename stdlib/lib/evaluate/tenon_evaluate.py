@@ -82,7 +82,7 @@ def main(step: Step) -> None:
     result = Result(model, test)
     report: dict[str, Any] = {"metrics": result.metrics(notes)}
     if missing := [name for name in wanted if name not in report["metrics"]]:
-        raise StepError(f"metric {missing[0]} is asked for but not defined here: {'; '.join(notes)}")
+        raise StepError(f"metric {missing[0]} is requested but not defined here: {'; '.join(notes)}")
 
     step.progress(1, 3, "baseline")
     baseline = fit_baseline(step, step.params.get("baseline") or DUMMY[task], model.signature)
@@ -184,9 +184,9 @@ class Result:
             "matthews_corrcoef": lambda: m.matthews_corrcoef(y, predicted),
         }
         if self.unseen:
-            shown = ", ".join(map(str, self.unseen[:5]))
             notes.append(
-                f"no metrics of probabilities: the test set has classes that training had not: {shown}"
+                "roc_auc, average_precision, log_loss and brier_score_loss are omitted: "
+                f"the test set has classes that the training set lacks: {shown(self.unseen)}"
             )
         elif score is not None:
             one = np.eye(n)[y]
@@ -202,12 +202,15 @@ class Result:
                     else m.average_precision_score(one, score, average="macro")
                 ),
             }
-            if len(np.unique(y)) < n:
+            if lacking := [c for i, c in enumerate(self.model.classes) if i not in y]:
                 for name in ("roc_auc", "average_precision"):
                     del table[name]
-                notes.append("roc_auc and average_precision are left out: the test set lacks a class")
+                lacks = f"the test set lacks the class {shown(lacking)}"
+                notes.append(f"roc_auc and average_precision are omitted: {lacks}")
+        else:
+            notes.append("roc_auc and average_precision are omitted: the model does not give scores")
         if p is None:
-            notes.append("log_loss and brier_score_loss are left out: the model gives no probabilities")
+            notes.append("log_loss and brier_score_loss are omitted: the model does not predict probabilities")
         elif not self.unseen:
             table |= {
                 "log_loss": lambda: m.log_loss(y, p, labels=labels),
@@ -224,7 +227,7 @@ class Result:
         }
         if (self.y == 0).any():
             del table["mean_absolute_percentage_error"]
-            notes.append("mean_absolute_percentage_error is left out: the test set has zeros")
+            notes.append("mean_absolute_percentage_error is omitted: the test set has zeros")
         return compute(table, REGRESSION, notes)
 
     def plot(self, folder: Path) -> None:
@@ -236,6 +239,7 @@ class Result:
         matplotlib.rcParams.update(
             {"svg.hashsalt": "tenon", "svg.fonttype": "none", "figure.figsize": (5.5, 4.5)}
         )
+        matplotlib.rcParams["text.parse_math"] = False  # a class may have any name
         import sklearn.metrics as m
         from sklearn.calibration import CalibrationDisplay
 
@@ -272,6 +276,13 @@ class Result:
             finish(folder / "calibration.svg")
 
 
+def shown(classes: list[Any]) -> str:
+    """Some of the classes, as in JSON."""
+    from tenon_model import label_name
+
+    return ", ".join(label_name(c) for c in classes[:5]) + (", ..." if len(classes) > 5 else "")
+
+
 def compute(
     table: Mapping[str, Callable[[], float]], order: Mapping[str, bool], notes: list[str]
 ) -> dict[str, float]:
@@ -287,12 +298,12 @@ def compute(
                 warnings.simplefilter("ignore")
                 value = float(table[name]())
         except ValueError as e:
-            notes.append(f"{name} is left out: {e}")
+            notes.append(f"{name} is omitted: {e}")
             continue
         if np.isfinite(value):
             found[name] = value
         else:
-            notes.append(f"{name} is left out: it is {value}")
+            notes.append(f"{name} is omitted: it is {value}")
     return found
 
 

@@ -24,9 +24,9 @@ def test_what_is_not_defined_is_noted(lab, made, evaluate):
     schema = made["test"]["schema"]
     one = evaluate("late", test=lab.table(frame[frame.late], schema), plots=True)
     report = one.json("report", "report.json")
-    assert "roc_auc and average_precision are left out: the test set lacks a class" in report["notes"]
+    assert "roc_auc and average_precision are omitted: the test set lacks the class false" in report["notes"]
     assert {"accuracy", "log_loss"} <= set(report["metrics"])
     strange = evaluate("kind", test=lab.table(frame.assign(kind="lost"), schema))
-    assert "classes that training had not: lost" in strange.json("report", "report.json")["notes"][0]
+    assert "classes that the training set lacks: lost" in strange.json("report", "report.json")["notes"][0]
     zero = evaluate("delay", test=lab.table(frame.assign(delay=0.0), schema), plots=False)
     assert "mean_absolute_percentage_error" not in zero.metrics

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import tenon_step
 from tenon_step import Column, Signature, Step, StepError
@@ -35,6 +36,26 @@ FORMAT = 1
 MOST_PROBABLE = ("_XGBoost", "_LightGBM", "HistGradientBoostingClassifier", "RandomForestClassifier")
 LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "lightgbm")
 
+NO_INPUTS = (
+    "the model has no inputs: every column of the table is the label, a key, the timestamp or excluded"
+)
+
+
+class RefusedValueError(StepError):
+    """A value that the model cannot take, in the column `column` of the row `row`."""
+
+    def __init__(self, what: str, column: str, row: int, says: str, value: Any) -> None:
+        super().__init__(f"{what}: column {column}: {says}: {value} in row {row + 1}")
+        self.column, self.row, self.says, self.value = column, row, says, value
+
+
+class NoPredictionError(StepError):
+    """The model gives no prediction for the row `row`."""
+
+    def __init__(self, row: int, says: str) -> None:
+        super().__init__(f"the model has no prediction for row {row + 1}: {says}")
+        self.row, self.says = row, says
+
 
 # --- From tables to features and labels ---
 
@@ -45,10 +66,10 @@ def prepare(data: Any, signature: Signature, what: str = "the input") -> pd.Data
     Integers and booleans keep their dtype, or are float64 with NaN if nullable. Floats have NaN for null.
     Strings are of dtype object with None, dates and timestamps datetime64 (UTC for timestamptz), times
     timedelta64, bytes object. Columns that the signature does not name are ignored. StepError if one is
-    missing or does not fit its type.
+    missing or does not fit its type, or is nullable and has an integer that no float64 is.
     """
     table = tenon_step.conform(data, signature.input, what, extra="ignore")
-    series = {c.name: _series(table.column(c.name), c) for c in signature.input}
+    series = {c.name: _series(table.column(c.name), c, what) for c in signature.input}
     rows = len(table) if signature.input else len(data)  # a table without columns has no length
     return pd.DataFrame(series, index=pd.RangeIndex(rows))
 
@@ -60,23 +81,91 @@ def labels(data: Any, signature: Signature, what: str = "the input") -> np.ndarr
     nulls = table.column(0).null_count
     if nulls:
         raise StepError(
-            f"{what}: label {column.name} is null in {nulls} of {len(table)} rows; leave them out"
+            f"{what}: label {column.name} is null in {nulls} of {len(table)} rows; remove them"
         )
     values = table.column(0).to_numpy()
     if column.type in ("date", "time", "timestamp", "timestamptz", "bytes"):
         raise StepError(f"label {column.name}: a {column.type} cannot be predicted")
-    if signature.task == "regression" and values.dtype.kind not in "iuf":
-        raise StepError(f"label {column.name}: regression wants a number, the column is {column.type}")
+    if signature.task == "regression":
+        if values.dtype.kind not in "iuf":
+            raise StepError(f"label {column.name}: regression wants a number, the column is {column.type}")
+        check_exact(values, column.name, what)
+    if values.dtype.kind == "f" and len(bad := np.flatnonzero(~np.isfinite(values))):
+        raise StepError(
+            f"{what}: label {column.name} is {values[bad[0]]} in {len(bad)} of {len(values)} rows, "
+            f"the first of which is row {bad[0] + 1}; leave them out"
+        )
     return values.astype(object) if column.type == "string" else values
 
 
 def training_data(step: Step, signature: Signature) -> tuple[pd.DataFrame, np.ndarray]:
     """What `prepare` and `labels` make of the input `train`. No other column of it is read."""
     train = step.lazy("train")
+    if not len(train):
+        raise StepError("input train has no rows")
     return prepare(train, signature, "input train"), labels(train, signature, "input train")
 
 
-def _series(values: pa.ChunkedArray, column: Column) -> pd.Series:
+def check_bounds(table: pa.RecordBatch, signature: Signature) -> None:
+    """RefusedValueError for a value that the signature excludes, as serve.http refuses it."""
+    for c in signature.input:
+        if c.name not in table.schema.names:
+            continue  # `prepare` says so
+        values = table.column(c.name)
+        checks: list[tuple[Any, str]] = []
+        if pa.types.is_floating(values.type):
+            checks.append((pc.is_inf(values), "wanted a finite number"))
+            if not c.nullable:
+                checks.append((pc.is_nan(values), "wanted a finite number"))
+        if c.min is not None:
+            checks.append((pc.less(values, c.min), f"wanted at least {c.min}"))
+        if c.max is not None:
+            checks.append((pc.greater(values, c.max), f"wanted at most {c.max}"))
+        if c.values:
+            known = pc.is_in(values, pa.array(c.values, values.type))
+            wanted = f"wanted one of {', '.join(c.values)}"
+            checks.append((pc.and_(pc.invert(known), pc.is_valid(values)), wanted))
+        for mask, says in checks:
+            if pc.any(mask).as_py():
+                row = pc.index(mask, True).as_py()
+                raise RefusedValueError("the input", c.name, row, says, values[row].as_py())
+
+
+def check_exact(values: np.ndarray, column: str, what: str = "the input") -> None:
+    """RefusedValueError for an integer that no float64 is: as one, it would be another integer."""
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8 or not len(values):
+        return
+    if max(int(values.max()), -int(values.min())) <= 2**53:
+        return
+    # An integer is exact if no more than 53 bits remain without the zeros at its end.
+    size = np.abs(values).astype(np.uint64)  # of the lowest integer, too
+    lowest = np.maximum(size & (~size + np.uint64(1)), np.uint64(1))
+    if len(bad := np.flatnonzero(size // lowest >= 2**53)):
+        row = int(bad[0])
+        raise RefusedValueError(
+            what, column, row, "the model needs a float64, which cannot hold this integer", values[row]
+        )
+
+
+def refuse_large(frame: pd.DataFrame, error: Exception, what: str = "the input") -> None:
+    """Says which number a library refused, if `error` is about one that is infinite or too large."""
+    if not any(word in str(error) for word in ("inf", "too large")):
+        return
+    for name in frame.select_dtypes("number"):
+        values = frame[name].to_numpy()
+        if len(bad := np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)):
+            row = int(bad[0])
+            says = "the model takes no number of this size"
+            raise RefusedValueError(what, str(name), row, says, values[row]) from error
+
+
+def check_frame(frame: pd.DataFrame) -> None:
+    """`check_exact` for every column: scikit-learn's estimators make one array of floats of them."""
+    for name in frame:
+        check_exact(frame[name].to_numpy(), str(name))
+
+
+def _series(values: pa.ChunkedArray, column: Column, what: str) -> pd.Series:
     kind = column.type
     if kind in ("string", "bytes"):
         return pd.Series(values.to_numpy(), dtype=object)
@@ -86,8 +175,12 @@ def _series(values: pa.ChunkedArray, column: Column) -> pd.Series:
         return values.to_pandas() if kind != "date" else values.cast(pa.timestamp("us")).to_pandas()
     if kind == "bool" and column.nullable:
         values = values.cast(pa.uint8())
-    array = values.to_numpy()
-    return pd.Series(array.astype(np.float64) if column.nullable and kind[:5] != "float" else array)
+    if column.nullable and kind[:5] != "float":
+        # Zeros stand in for nulls, of which NumPy's integers have none.
+        array = values.fill_null(0).to_numpy()
+        check_exact(array, column.name, what)
+        return pd.Series(np.where(values.is_null().to_numpy(), np.nan, array.astype(np.float64)))
+    return pd.Series(values.to_numpy())
 
 
 @dataclass(frozen=True)
@@ -96,7 +189,7 @@ class Encoding:
 
     Each entry of `columns` has a `name` and `as`: "number" (float), "category" (pandas categorical with fixed
     `categories`; any other value is missing), "text" (left as it is), "years" (since 2000, of dates and
-    timestamps) or "seconds" (of times of the day).
+    timestamps), "seconds" (of times of the day) or "nothing" (always 0, where training had no value).
     """
 
     columns: Sequence[Mapping[str, Any]]
@@ -111,9 +204,12 @@ class Encoding:
             entry: dict[str, Any] = {"name": c.name, "as": "number"}
             if c.type == "bytes":
                 raise StepError(
-                    f'column {c.name}: bytes are no feature; leave it out or say preprocess: "none"'
+                    f'column {c.name}: bytes cannot be a feature; remove it or set preprocess: "none"'
                 )
-            if c.type in ("date", "timestamp", "timestamptz"):
+            if c.nullable and frame[c.name].isna().all():
+                tenon_step.log(f"note: column {c.name} has no value in the training data: it is not used")
+                entry["as"] = "nothing"
+            elif c.type in ("date", "timestamp", "timestamptz"):
                 entry["as"] = "years"
             elif c.type == "time":
                 entry["as"] = "seconds"
@@ -148,7 +244,10 @@ class Encoding:
 
     def _column(self, values: pd.Series, entry: Mapping[str, Any]) -> Any:
         match entry["as"]:
+            case "nothing":
+                return np.zeros(len(values))
             case "number":
+                check_exact(values.to_numpy(), entry["name"])
                 return values if values.dtype == np.float32 else values.astype(np.float64)
             case "category":
                 dtype = self._dtypes[entry["name"]]
@@ -183,21 +282,27 @@ class Model:
     def features(self, data: Any) -> pd.DataFrame:
         """What the estimator is given for `data`, a table with the columns of the signature."""
         frame = prepare(data, self.signature)
-        return self.encoding.apply(frame) if self.encoding else frame
+        if self.encoding:
+            return self.encoding.apply(frame)
+        if self.info["flavour"] == "sklearn" and not self.info.get("pipeline"):
+            check_frame(frame)
+        return frame
 
     def predict(self, data: Any, probabilities: bool = False) -> pd.DataFrame:
         """One row per row of `data`.
 
         `prediction` is of the label's type, or float64 in a regression. For a classifier that knows
         probabilities, `probability` is that of True if the label is a bool, and otherwise that of the
-        predicted class, and `probabilities`, on demand, is a dict from class to probability.
+        predicted class, and `probabilities`, on demand, is a dict from class to probability. Raises
+        RefusedValueError or NoPredictionError for a row that has no prediction.
         """
         return self.outcome(self.features(data), probabilities)
 
     def outcome(self, features: pd.DataFrame, probabilities: bool = False) -> pd.DataFrame:
         """`predict` for rows that went through `features` already."""
         if not self.classification:
-            values = np.asarray(self.predictor.predict(features), dtype=np.float64).reshape(len(features))
+            values = np.asarray(self._ask("predict", features), dtype=np.float64).reshape(len(features))
+            check_predicted(values)
             return pd.DataFrame({"prediction": values})
         best, p = self.classify(features)
         out = pd.DataFrame(
@@ -219,22 +324,42 @@ class Model:
         p = self.predict_proba(features)
         if p is not None and type(self.predictor).__name__ in MOST_PROBABLE:
             return p.argmax(axis=1), p
-        found = np.asarray(self.predictor.predict(features)).reshape(len(features))
+        found = np.asarray(self._ask("predict", features)).reshape(len(features))
         index = {name: i for i, name in enumerate(self.classes)}
         try:
             return np.array([index[label] for label in found.tolist()], dtype=np.intp), p
         except KeyError as e:
-            raise StepError(f"predict gave {e}, which is no class of the training data") from None
+            row = next(i for i, label in enumerate(found.tolist()) if label not in index)
+            raise NoPredictionError(
+                row, f"predict gave {e}, which is no class of the training data"
+            ) from None
+
+    def _ask(self, method: str, features: pd.DataFrame) -> Any:
+        try:
+            return getattr(self.predictor, method)(features)
+        except ValueError as e:
+            refuse_large(features, e)
+            raise
 
     def predict_proba(self, features: pd.DataFrame) -> np.ndarray | None:
         """Probabilities of shape (rows, classes), in the order of `classes`; None if the model has none."""
         if not hasattr(self.predictor, "predict_proba"):
             return None
-        p = np.asarray(self.predictor.predict_proba(features), dtype=np.float64)
+        p = np.asarray(self._ask("predict_proba", features), dtype=np.float64)
         if p.shape != (len(features), len(self.classes)):
             wanted = (len(features), len(self.classes))
             raise StepError(f"predict_proba gave an array of shape {p.shape}, wanted {wanted}")
+        check_predicted(p)
         return p
+
+
+def check_predicted(values: np.ndarray) -> None:
+    """NoPredictionError for the first row with what is no number."""
+    bad = ~np.isfinite(values)
+    rows = np.flatnonzero(bad.any(axis=1) if bad.ndim > 1 else bad)
+    if len(rows):
+        row = int(rows[0])
+        raise NoPredictionError(row, f"it is {values[row][bad[row]].flat[0]}")
 
 
 def save(folder: Path, signature: Signature, info: Mapping[str, Any]) -> None:
@@ -258,9 +383,9 @@ def load(folder: str | Path) -> Model:
         info = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         signature = Signature.parse(json.loads((folder / "signature.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError) as e:
-        raise StepError(f"{folder} is no model folder: {e}") from e
+        raise StepError(f"{folder} is not a model folder: {e}") from e
     if info.get("format") != FORMAT:
-        raise StepError(f"{folder} has model format {info.get('format')}; this loader knows {FORMAT}")
+        raise StepError(f"{folder} has model format {info.get('format')}; this loader supports {FORMAT}")
     loaders = {"sklearn": _load_sklearn, "xgboost": _XGBoost, "lightgbm": _LightGBM, "script": _load_script}
     if info["flavour"] not in loaders:
         raise StepError(
@@ -275,7 +400,8 @@ def describe(y: np.ndarray, signature: Signature) -> dict[str, Any]:
         classes = [c.item() if hasattr(c, "item") else c for c in np.unique(y)]
         if len(classes) < 2:
             raise StepError(
-                f"label {signature.output.name} has only the value {classes[0]!r} in the training data"
+                f"label {signature.output.name} has only the value {label_name(classes[0])} in the "
+                f"{len(y)} rows of the training data; a classifier needs two classes"
             )
         return {"classes": classes}
     return {"quantiles": [float(q) for q in np.quantile(y.astype(np.float64), np.linspace(0, 1, 21))]}
@@ -314,6 +440,8 @@ def _write_json(path: Path, doc: Any) -> None:
 def _load_sklearn(folder: Path, info: Mapping[str, Any]) -> Any:
     import joblib
 
+    import tenon_pipeline  # noqa: F401, a pipeline may contain its classes
+
     return joblib.load(folder / "model.joblib")
 
 
@@ -321,7 +449,7 @@ class _XGBoost:
     def __init__(self, folder: Path, info: Mapping[str, Any]) -> None:
         import xgboost
 
-        self.names = [feature_name(c["name"], i) for i, c in enumerate(info["encoding"])]
+        self.names = codes(len(info["encoding"]))
         self.booster = xgboost.Booster(model_file=folder / "model.ubj")
         if info.get("classes"):
             self.predict_proba = self._proba
@@ -346,7 +474,7 @@ class _LightGBM:
             self.predict_proba = self._proba
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
-        return np.asarray(self.booster.predict(frame))
+        return np.asarray(self.booster.predict(frame.set_axis(codes(frame.shape[1]), axis=1)))
 
     def _proba(self, frame: pd.DataFrame) -> np.ndarray:
         return two_columns(self.predict(frame))
@@ -409,6 +537,9 @@ def two_columns(p: np.ndarray) -> np.ndarray:
     return np.column_stack([1 - p, p]) if p.ndim == 1 else p
 
 
-def feature_name(name: str, index: int) -> str:
-    """A name that XGBoost and LightGBM take: the column's, unless it has characters that they do not."""
-    return name if name.isidentifier() else f"f{index}"
+def codes(count: int) -> list[str]:
+    """The names of features in XGBoost and LightGBM: c0, c1 and so on, in the order of the encoding.
+
+    Neither library takes every name that a column may have.
+    """
+    return [f"c{i}" for i in range(count)]

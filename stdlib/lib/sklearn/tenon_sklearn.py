@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -24,6 +24,7 @@ from sklearn.utils import all_estimators, get_tags
 
 import tenon_model
 from tenon_model import Encoding
+from tenon_pipeline import Columns, Dense, OnColumns, OneColumn
 from tenon_step import Signature, StepError, nearest
 
 
@@ -60,20 +61,25 @@ def fit(
     path, params = spec["estimator"], spec.get("params") or {}
     estimator = make(path, params)
     check_task(estimator, path, signature)
+    if not signature.input and not path.startswith("sklearn.dummy."):
+        raise StepError(tenon_model.NO_INPUTS)
     encoding, pipeline = assemble(spec, estimator, frame, signature)
     random.seed(seed)
     np.random.seed(seed)
     set_open(pipeline, "random_state", seed)
     jobs = set_open(estimator, "n_jobs", threads, outermost=True) if threads else []
     features = encoding.apply(frame) if encoding else frame
+    if not encoding and pipeline is estimator:
+        tenon_model.check_frame(frame)
     try:
         pipeline.fit(features, y)
     except ValueError as e:
         # scikit-learn checks the values of parameters only here.
         if type(e).__name__ == "InvalidParameterError":
             raise StepError(str(e)) from e
+        tenon_model.refuse_large(features, e, "input train")
         raise
-    # How many threads trained it is no part of a model, and serving has its own number.
+    # How many threads trained it cannot be part of a model, and serving has its own number.
     estimator.set_params(**dict.fromkeys(jobs))
     info = {
         "flavour": "sklearn",
@@ -92,77 +98,111 @@ def fit(
 def assemble(
     spec: Mapping[str, Any], estimator: BaseEstimator, frame: pd.DataFrame, signature: Signature
 ) -> tuple[Encoding | None, BaseEstimator]:
-    """The encoding and the pipeline: steps with `columns`, automatic ones, other steps, the estimator."""
-    on_columns, on_all = user_steps(spec.get("pipeline") or [], signature)
+    """The encoding and the pipeline: steps on columns, automatic ones, other steps, the estimator."""
+    on_columns, texts, on_all = user_steps(spec.get("pipeline") or [], signature)
     preprocess = spec.get("preprocess") or "auto"
     if preprocess not in ("auto", "none"):
         raise StepError(f'preprocess is "{preprocess}"; wanted "auto" or "none"')
+    following = [transformer for _, transformer in on_all] + [estimator]
     encoding, automatic = None, []
     if preprocess == "auto":
-        native = type(estimator).__name__.startswith("HistGradientBoosting") and not on_all
+        native = type(estimator).__name__.startswith("HistGradientBoosting") and not on_all and not texts
         # HistGradientBoosting* takes no more categories than it has bins, one of which is for missing values.
         encoding = Encoding.fit(frame, signature, native, estimator.max_bins - 1 if native else None)
         if not native:
-            automatic = [("preprocess", digestible(estimator, dense=bool(on_all)))]
-    steps = [*on_columns, *automatic, *on_all]
-    return encoding, Pipeline([*steps, ("estimator", estimator)]) if steps else estimator
+            automatic = [("preprocess", digestible(following, texts))]
+    elif texts:
+        table = ColumnTransformer(
+            texts, remainder="passthrough", sparse_threshold=0.3 if takes_sparse(following[0]) else 0
+        )
+        automatic = [("preprocess", table)]
+    steps = [*on_columns, *automatic]
+    for i, step in enumerate([*on_all, ("estimator", estimator)]):
+        if i and not takes_sparse(step[1]):
+            steps.append((f"dense-{i}", Dense()))
+        steps.append(step)
+    return encoding, Pipeline(steps) if len(steps) > 1 else estimator
 
 
-def digestible(estimator: BaseEstimator, dense: bool) -> ColumnTransformer:
+def digestible(following: list[BaseEstimator], texts: list[Any]) -> ColumnTransformer:
     """One-hot columns for text and categories, and medians for missing numbers unless the estimator takes
-    NaN.
+    NaN. `texts` are transformers with columns of their own.
 
     A category never seen in training is all zeros.
     """
-    tags = get_tags(estimator).input_tags
+    alone = len(following) == 1
     numbers = (
         "passthrough"
-        if tags.allow_nan and not dense
+        if alone and get_tags(following[0]).input_tags.allow_nan
         else SimpleImputer(strategy="median", keep_empty_features=True)
     )
+    but = [column for *_, columns in texts for column in columns]
     return ColumnTransformer(
         [
-            ("number", numbers, make_column_selector(dtype_include="number")),
-            ("text", OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_exclude="number")),
+            ("number", numbers, Columns(numbers=True, but=but)),
+            ("text", OneHotEncoder(handle_unknown="ignore"), Columns(numbers=False, but=but)),
+            *texts,
         ],
-        sparse_threshold=0.3 if tags.sparse and not dense else 0,
-        verbose_feature_names_out=False,
+        sparse_threshold=0.3 if takes_sparse(following[0]) else 0,
     )
 
 
-def user_steps(entries: list[Mapping[str, Any]], signature: Signature) -> tuple[list[Any], list[Any]]:
-    """The named steps of the pipeline: those on given columns, which keep a DataFrame, and the others."""
-    on_columns, on_all = [], []
+def takes_sparse(estimator: Any) -> bool:
+    return get_tags(estimator).input_tags.sparse
+
+
+def user_steps(
+    entries: list[Mapping[str, Any]], signature: Signature
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """The named steps of the pipeline: those on columns, those that take one column of text, the others.
+
+    What the second make of a column is not preprocessed, and may be sparse.
+    """
+    on_columns, texts, on_all = [], [], []
+    names: list[str] = ["estimator", "preprocess", "number", "text", "remainder"]
+    known = [c.name for c in signature.input]
+    taken: set[str] = set()
     for entry in entries:
-        transformer = make(entry["transformer"], entry.get("params") or {})
+        path = entry["transformer"]
+        transformer = make(path, entry.get("params") or {})
         if not hasattr(transformer, "transform"):
-            raise StepError(f"{entry['transformer']} in the pipeline is no transformer: it has no transform")
-        name = entry.get("name") or entry["transformer"].rpartition(".")[2].lower()
-        if again := sum(n.partition("-")[0] == name for n, _ in [*on_columns, *on_all]):
-            name = f"{name}-{again + 1}"
-        columns = entry.get("columns")
-        if not columns:
+            raise StepError(f"{path} in the pipeline is no transformer: it has no transform")
+        wanted = (entry.get("name") or path.rpartition(".")[2].lower()).replace("__", "_")
+        name = wanted
+        while name in names:
+            name = f"{wanted}-{int(name.rpartition('-')[2]) + 1 if name != wanted else 2}"
+        names.append(name)
+        columns = list(entry.get("columns") or ())
+        one_by_one = not get_tags(transformer).input_tags.two_d_array
+        if one_by_one and not columns:
+            raise StepError(f"pipeline step {name}: {path} takes one column; name it in columns")
+        for column in columns:
+            if column in taken and not one_by_one:
+                raise StepError(f"pipeline step {name}: column {column} is words by now; put this step first")
+            if column not in known and not on_columns:  # a later step may name what an earlier one made
+                raise StepError(f"pipeline step {name}: no column {column}{nearest(column, known)}")
+        if one_by_one:
+            taken.update(columns)
+            several = len(columns) > 1
+            texts += [
+                (f"{name}-{i}" if several else name, OneColumn(transformer), [column])
+                for i, column in enumerate(columns, 1)
+            ]
+        elif columns:
+            on_columns.append((name, OnColumns(name, transformer, columns)))
+        else:
             on_all.append((name, transformer))
-            continue
-        known = [c.name for c in signature.input]
-        if not on_columns:  # a later step may name what an earlier one made
-            for column in columns:
-                if column not in known:
-                    raise StepError(f"pipeline step {name}: no column {column}{nearest(column, known)}")
-        if "sparse_output" in transformer.get_params():
-            transformer.set_params(sparse_output=False)
-        table = ColumnTransformer(
-            [(name, transformer, list(columns))], remainder="passthrough", verbose_feature_names_out=False
-        )
-        on_columns.append((name, table.set_output(transform="pandas")))
-    return on_columns, on_all
+    return on_columns, texts, on_all
 
 
 def make(path: str, params: Mapping[str, Any]) -> Any:
     """An object of the class at `path`. StepError gives the nearest names for a wrong path or parameter."""
     found = resolve(path)
-    given = {name: _nested(value) for name, value in params.items()}
     known = list(inspect.signature(found).parameters.values())
+    given = {name: _nested(value) for name, value in params.items()}
+    for p in known:  # JSON has no tuples
+        if isinstance(p.default, tuple) and isinstance(given.get(p.name), list):
+            given[p.name] = tuple(given[p.name])
     if not any(p.kind is p.VAR_KEYWORD for p in known):
         for name in given:
             if name not in (names := [p.name for p in known]):
@@ -191,14 +231,14 @@ def resolve(path: str) -> Any:
 
 def check_task(estimator: Any, path: str, signature: Signature) -> None:
     if not hasattr(estimator, "fit"):
-        raise StepError(f"{path} is no estimator: it has no fit")
+        raise StepError(f"{path} is not an estimator: it has no fit")
     kind = {"classifier": "classification", "regressor": "regression"}.get(
         get_tags(estimator).estimator_type or ""
     )
     if kind and kind != signature.task:
         raise StepError(f"{path} is for {kind}, but the model's task is {signature.task}")
     if kind is None and not hasattr(estimator, "predict"):
-        raise StepError(f"{path} is no classifier or regressor")
+        raise StepError(f"{path} is neither a classifier nor a regressor")
 
 
 def set_open(estimator: BaseEstimator, name: str, value: Any, outermost: bool = False) -> list[str]:
@@ -217,7 +257,7 @@ def _nested(value: Any) -> Any:
         if "$estimator" in value:
             if extra := set(value) - {"$estimator", "params"}:
                 raise StepError(
-                    f"beside $estimator there may be only params, found {', '.join(sorted(extra))}"
+                    f"next to $estimator only params is allowed, found {', '.join(sorted(extra))}"
                 )
             return make(value["$estimator"], value.get("params") or {})
         return {k: _nested(v) for k, v in value.items()}

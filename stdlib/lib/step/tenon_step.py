@@ -6,7 +6,7 @@ A whole step::
 
     def main(step: tenon_step.Step) -> None:
         people = step.table("people")
-        step.write_table("out", people[people.age >= step.params["min_age"]])
+        step.output("out").write(people[people.age >= step.params["min_age"]])
 
     if __name__ == "__main__":
         tenon_step.run(main)
@@ -26,7 +26,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,9 +106,10 @@ class Port:
     digest: str = ""
     version: int = 0
     created: str = ""
+    written: bool = False  # by the step: an output
 
     @classmethod
-    def parse(cls, name: str, doc: Mapping[str, Any]) -> Port:
+    def parse(cls, name: str, doc: Mapping[str, Any], written: bool = False) -> Port:
         return cls(
             name=name,
             kind=doc["kind"],
@@ -122,7 +123,18 @@ class Port:
             digest=doc.get("digest") or "",
             version=doc.get("version") or 0,
             created=doc.get("created") or "",
+            written=written,
         )
+
+    def write(self, data: Any, extra: str = "error") -> int:
+        """Writes `data` as this output table and returns the number of rows, see `Step.write_table`."""
+        if not self.written:
+            raise StepError(f"{self.name} is an input, and inputs are read-only")
+        if self.kind != "table":
+            raise StepError(f"output {self.name} is a {self.kind}, not a table; write to its path")
+        with TableWriter(self.path, self.schema, f"output {self.name}", extra) as writer:
+            writer.write(data)
+        return writer.rows
 
 
 class Step:
@@ -134,7 +146,7 @@ class Step:
         self.component: str = doc.get("component", "")
         self.params: dict[str, Any] = doc.get("params") or {}
         self.inputs = {name: Port.parse(name, p) for name, p in (doc.get("inputs") or {}).items()}
-        self.outputs = {name: Port.parse(name, p) for name, p in (doc.get("outputs") or {}).items()}
+        self.outputs = {name: Port.parse(name, p, True) for name, p in (doc.get("outputs") or {}).items()}
         self.files: dict[str, list[str]] = doc.get("files") or {}
         self.seed: int = doc.get("seed") or 0
         self.resources: dict[str, Any] = doc.get("resources") or {}
@@ -171,15 +183,16 @@ class Step:
         """The input table `name` as an Arrow table with exactly the columns of its schema."""
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.input(name, "table").path)
+        return pq.ParquetFile(self.input(name, "table").path).read()  # read_table takes columns from the path
 
     def table(self, name: str) -> pd.DataFrame:
         """The input table `name` as a DataFrame.
 
-        Dates and timestamps are datetime64. A column of integers with nulls is float64, since pandas' own
-        integers have no null; `arrow` gives the exact values.
+        Dates and timestamps are datetime64. Integers and booleans that may be null are of pandas' nullable
+        dtypes (Int64, boolean), since a float64 does not hold every integer. A null float is NaN.
         """
-        return self.arrow(name).to_pandas(date_as_object=False)
+        port = self.input(name, "table")
+        return to_pandas(self.arrow(name), {c.name for c in port.schema if c.nullable})
 
     @contextlib.contextmanager
     def writer(self, name: str, extra: str = "error") -> Iterator[TableWriter]:
@@ -191,14 +204,13 @@ class Step:
     def write_table(self, name: str, data: Any, extra: str = "error") -> int:
         """Writes `data` as the output table `name` and returns the number of rows.
 
-        `data` is a DataFrame, an Arrow table or batch, anything with the Arrow stream interface, a dict of
-        columns or a list of dicts. It is cast to the declared schema, in the declared order. StepError names
-        the column and the wanted and found type if a value does not fit, if a column is missing, or, unless
-        `extra` is "drop", if there is one that is not declared. The same rows always make the same bytes.
+        `data` is a DataFrame of pandas, an Arrow table or batch, anything with the Arrow stream interface,
+        such as a DataFrame of Polars, a dict of columns or a list of dicts. It is cast to the declared
+        schema, in the declared order. StepError names the column and the wanted and found type if a value
+        does not fit, if a column is missing, or, unless `extra` is "drop", if there is one that is not
+        declared. The same rows always make the same bytes.
         """
-        with self.writer(name, extra) as writer:
-            writer.write(data)
-        return writer.rows
+        return self.output(name, "table").write(data, extra)
 
     def metrics(self, values: Mapping[str, float] | None = None, /, **more: float) -> None:
         """Adds to the metrics of the step. What is no finite number is left out, with a note in the log."""
@@ -206,7 +218,7 @@ class Step:
             if math.isfinite(value):
                 self._metrics[name] = float(value)
             else:
-                log(f"metric {name} is {value}: left out")
+                log(f"metric {name} is {value}: omitted")
         if path := self.doc.get("metrics"):
             Path(path).write_text(json.dumps(self._metrics, sort_keys=True))
 
@@ -230,14 +242,14 @@ def load() -> Step:
     """Reads the document that $TENON_STEP names. Raises StepError if there is none."""
     path = os.environ.get(ENV)
     if not path:
-        raise StepError(f"${ENV} is not set: a step is started by tenon apply")
+        raise StepError(f"${ENV} is not set: only tenon apply can start a step")
     try:
         doc = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise StepError(f"cannot read the step {path}: {e}") from e
     if doc.get("version") != VERSION:
         raise StepError(
-            f"{path} has version {doc.get('version')} of the contract; this helper knows {VERSION}"
+            f"{path} has version {doc.get('version')} of the contract; this helper supports {VERSION}"
         )
     step = Step(doc)
     if step.threads:
@@ -338,7 +350,7 @@ def call(function: Callable[..., Any], args: Mapping[str, Any], where: str) -> A
         signature.bind(**args)
     except TypeError as e:
         takes = ", ".join(str(p) for p in signature.parameters.values())
-        raise StepError(f"{where}: {e}; it takes ({takes}) and is given ({', '.join(args)})") from None
+        raise StepError(f"{where}: {e}; it takes ({takes}) but gets ({', '.join(args)})") from None
     return function(**args)
 
 
@@ -368,6 +380,22 @@ def arrow_type(name: str) -> pa.DataType:
     return types[name]
 
 
+def to_pandas(table: pa.Table, nullable: Container[str] = ()) -> pd.DataFrame:
+    """A DataFrame of the same values. Dtypes follow from the types and from which columns are `nullable`."""
+    import pandas as pd
+    import pyarrow as pa
+
+    masked: dict[Any, Any] = {pa.bool_(): pd.BooleanDtype()}
+    for bits in (8, 16, 32, 64):
+        masked[getattr(pa, f"int{bits}")()] = getattr(pd, f"Int{bits}Dtype")()
+        masked[getattr(pa, f"uint{bits}")()] = getattr(pd, f"UInt{bits}Dtype")()
+    series = {}
+    for name, values in zip(table.column_names, table.columns, strict=True):
+        mapper = masked.get if name in nullable or values.null_count else None
+        series[name] = values.to_pandas(date_as_object=False, types_mapper=mapper)
+    return pd.DataFrame(series, index=pd.RangeIndex(len(table)))
+
+
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """The Arrow schema of declared columns."""
     import pyarrow as pa
@@ -378,9 +406,11 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
 def conform(data: Any, columns: Sequence[Column], what: str = "the table", extra: str = "error") -> pa.Table:
     """Casts `data` to the declared columns, in their order.
 
-    `data` is as for `Step.write_table`, or a `LazyTable`. Casts never lose information: an integer may become
-    a float, a decimal either, a float an integer only if it is whole. Text is never parsed. `extra` says what
-    is done with columns that are not declared: "error", "drop" (with a note in the log) or "ignore".
+    `data` is as for `Step.write_table`, or a `LazyTable`. Casts never lose information: an integer becomes a
+    float if it is exact, a decimal either, a float an integer if it is whole and below 2^53, beyond which it
+    may have been another integer. Only a float64 that is declared as float32 is rounded. Text is never
+    parsed. `extra` says what is done with columns that are not declared: "error", "drop" (with a note in the
+    log) or "ignore".
     """
     import pyarrow as pa
 
@@ -393,9 +423,9 @@ def conform(data: Any, columns: Sequence[Column], what: str = "the table", extra
     declared = {c.name for c in columns}
     surplus = [str(name) for name in found if name not in declared]
     if surplus and extra == "error":
-        raise StepError(f"{what}: column {', '.join(surplus)} is not declared; declare it or leave it out")
+        raise StepError(f"{what}: column {', '.join(surplus)} is not declared; declare it or remove it")
     if surplus and extra == "drop":
-        log(f"note: {what}: dropped what is not declared: {', '.join(surplus)}")
+        log(f"note: {what}: dropped undeclared columns: {', '.join(surplus)}")
     arrays = [_cast(found[c.name], c, what) for c in columns]
     lengths = {len(a) for a in arrays}
     if len(lengths) > 1:
@@ -517,12 +547,11 @@ def _columns(data: Any, declared: Sequence[str]) -> dict[str, Any]:
 def _cast(values: Any, column: Column, what: str) -> Any:
     """`values` as an Arrow array of the declared type, or a StepError that says why not."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     want = arrow_type(column.type)
     where = f"{what}: column {column.name}: wanted {column.type}"
     if not isinstance(values, pa.Array | pa.ChunkedArray):
-        values = _array(values, want, where)
+        values = _array(values, where)
     if isinstance(values.type, pa.BaseExtensionType):
         values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
         values = values.storage
@@ -534,31 +563,81 @@ def _cast(values: Any, column: Column, what: str) -> Any:
             raise StepError(f"{where}, found {have}{_hint(have, want)}")
         try:
             cast = values.cast(want, safe=True)
-            # Arrow drops the time of the day without a word.
-            to_date = pa.types.is_timestamp(have) and pa.types.is_date(want)
-            if to_date and pc.any(pc.not_equal(cast.cast(have), values)).as_py():
-                raise StepError(f"{where}, found {have} with times of the day")
         except pa.ArrowInvalid as e:
             raise StepError(f"{where}, found {have} that does not fit: {e}") from None
+        if lost := _lost(values, cast):
+            raise StepError(f"{where}, found {have} {lost}")
         values = cast
     if values.null_count and not column.nullable:
         raise StepError(f"{where}, not nullable, found {values.null_count} nulls in {len(values)} rows")
     return values
 
 
-def _array(values: Any, want: pa.DataType, where: str) -> Any:
+def _lost(values: Any, cast: Any) -> str:
+    """What a cast lost that Arrow calls safe, or ""."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def found(mask: Any) -> bool:
+        return bool(pc.any(mask).as_py())
+
+    have, want, t = values.type, cast.type, pa.types
+    if t.is_timestamp(have) and t.is_date(want):
+        return "with times of the day" if found(pc.not_equal(cast.cast(have), values)) else ""
+    if t.is_floating(have) and t.is_integer(want):
+        most = {16: 11, 32: 24, 64: 53}[have.bit_width]
+        if found(pc.greater_equal(pc.abs(values.cast(pa.float64())), 2.0**most)):
+            return f"beyond 2^{most}, where floats skip integers; keep the column of integers, such as Int64"
+    if t.is_decimal(have) and t.is_floating(want):
+        try:
+            if found(pc.not_equal(cast.cast(have), values)):
+                return f"with more digits than a {want} has"
+        except pa.ArrowInvalid:
+            return f"with more digits than a {want} has"
+    if t.is_floating(have) and t.is_float32(want) and found(pc.and_(pc.is_inf(cast), pc.is_finite(values))):
+        return f"that is too large for a {want}"
+    return ""
+
+
+def _array(values: Any, where: str) -> Any:
     import pyarrow as pa
 
     try:
-        # The type is inferred first, so that "12" is seen to be text and is not parsed as a number.
-        return pa.array(values, from_pandas=True)
+        # The type is inferred, so that "12" is seen to be text and is not parsed as a number.
+        array = pa.array(values, from_pandas=True)
+    except UnicodeEncodeError:
+        raise StepError(f"{where}, found text with half of a surrogate pair, which is no Unicode") from None
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as e:
-        try:
-            return pa.array(values, type=want, from_pandas=True)
-        except (pa.ArrowException, OverflowError, TypeError):
-            raise StepError(f"{where}, found values of mixed or unknown type: {e}") from None
+        if _integers(values):  # too large for int64, which is what is inferred
+            with contextlib.suppress(pa.ArrowException, OverflowError):
+                return pa.array(values, type=pa.uint64(), from_pandas=True)
+        raise StepError(f"{where}, found values of mixed or unknown type: {e}") from None
     except TypeError:
         raise StepError(f"{where}, found {_kind(values)}, which is not a column of values") from None
+    if pa.types.is_temporal(array.type) and str(getattr(values, "dtype", "object")) == "object":
+        _check_times(values, array.type, where)
+    return array
+
+
+def _integers(values: Any) -> bool:
+    """Whether there are Python's integers and nothing else."""
+    return all(isinstance(v, int) and not isinstance(v, bool) for v in values if v is not None and v == v)
+
+
+def _check_times(values: Any, found: pa.DataType, where: str) -> None:
+    """StepError for what Arrow drops from Python's dates and times without a word."""
+    import pyarrow as pa
+
+    some = [v for v in values if v is not None and v == v]
+    if pa.types.is_date(found) and any(hasattr(v, "hour") for v in some):
+        raise StepError(f"{where}, found dates among timestamps; make them one or the other")
+    if any(getattr(v, "nanosecond", 0) for v in some) and found.unit != "ns":
+        raise StepError(f"{where}, found nanoseconds; round to microseconds, with pandas .dt.round")
+    zones = {getattr(v, "tzinfo", None) is None for v in some}
+    if pa.types.is_timestamp(found) and len(zones) > 1:
+        raise StepError(f"{where}, found timestamps with a time zone among others without")
+    if pa.types.is_time(found) and False in zones:
+        raise StepError(f"{where}, found times with a time zone; drop it")
 
 
 def _castable(have: pa.DataType, want: pa.DataType) -> bool:

@@ -39,6 +39,13 @@ def column(type: str, **more) -> list[Column]:
         ("time", [dt.time(1, 2)], [dt.time(1, 2)]),
         ("bytes", [b"\0"], [b"\0"]),
         ("float32", [None, None], [None, None]),
+        ("float32", [0.1], [np.float32(0.1)]),
+        ("int64", pd.Series([2**60 + 1, None], dtype="Int64"), [2**60 + 1, None]),
+        ("int64", pd.Series([2**60 + 1, None], dtype="int64[pyarrow]"), [2**60 + 1, None]),
+        ("int64", [2**60 + 1, None], [2**60 + 1, None]),
+        ("uint64", [2**64 - 1, None], [2**64 - 1, None]),
+        ("bool", pd.Series([True, None], dtype="boolean"), [True, None]),
+        ("float64", [decimal.Decimal("0.1")], [0.1]),
     ],
 )
 def test_casts_that_lose_nothing(type, values, want):
@@ -64,6 +71,29 @@ def test_casts_that_lose_nothing(type, values, want):
         ("timestamptz", [dt.datetime(2024, 1, 1)], 'give it a time zone, with pandas .dt.tz_localize("UTC")'),
         ("timestamp", [dt.datetime(2024, 1, 1, tzinfo=dt.UTC)], "drop its time zone"),
         ("date", [dt.datetime(2024, 1, 1, 5)], "found timestamp[us] with times of the day"),
+        ("int64", [2.0**53], "found double beyond 2^53, where floats skip integers"),
+        ("int64", pa.array([2.0**24], pa.float32()), "found float beyond 2^24"),
+        ("int64", [2**60 + 1, 1.5], "found values of mixed or unknown type"),
+        ("float64", [2**60 + 1, 1.5], "found values of mixed or unknown type"),
+        ("float64", [2**53 + 1], "found int64 that does not fit"),
+        ("float64", [decimal.Decimal("1234567890123456789.5")], "with more digits than a double has"),
+        ("float64", [decimal.Decimal(2**53 + 1)], "with more digits than a double has"),
+        ("int64", [decimal.Decimal("7.5")], "that does not fit"),
+        ("float32", [1e300], "found double that is too large for a float"),
+        ("string", ["\ud83d"], "half of a surrogate pair"),
+        ("date", [dt.date(2024, 1, 1), dt.datetime(2024, 1, 1, 5)], "found dates among timestamps"),
+        ("timestamp", [pd.Timestamp("2024-01-01T00:00:00.000000001")], "found nanoseconds"),
+        (
+            "timestamp",
+            pd.Series(pd.to_datetime(["2024-01-01T00:00:00.000000001"])),
+            "found timestamp[ns] that does not fit",
+        ),
+        (
+            "timestamptz",
+            [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)],
+            "with a time zone among others without",
+        ),
+        ("time", [dt.time(1, tzinfo=dt.UTC)], "found times with a time zone"),
     ],
 )
 def test_a_value_that_does_not_fit_names_column_and_types(type, values, says):
@@ -121,3 +151,82 @@ def test_types_survive_parquet(tmp_path):
     with TableWriter(tmp_path / "t", columns, "out") as writer:
         writer.write({c.name: [None] for c in columns})
     assert pq.read_schema(tmp_path / "t").equals(tenon_step.arrow_schema(columns))
+
+
+EXACT = {
+    "int64": [2**60 + 1, None, -(2**63)],
+    "uint64": [2**64 - 1, None, 0],
+    "int8": [-128, None, 127],
+    "bool": [True, None, False],
+    "float64": [0.1, None, 1e308],
+    "string": ["a", None, ""],
+    "bytes": [b"\0\xff", None, b""],
+    "date": [dt.date(9999, 12, 31), None, dt.date(1, 1, 1)],
+    "time": [dt.time(23, 59, 59, 999999), None, dt.time(0)],
+    "timestamp": [dt.datetime(9999, 12, 31, 1, 2, 3, 456789), None, dt.datetime(1, 1, 1)],
+    "timestamptz": [
+        dt.datetime(9999, 12, 31, 1, 2, 3, 456789, dt.UTC),
+        None,
+        dt.datetime(1, 1, 1, tzinfo=dt.UTC),
+    ],
+}
+
+
+@pytest.mark.parametrize("nulls", [True, False])
+def test_a_table_passes_through_pandas_unchanged(tmp_path, nulls):
+    values = EXACT if nulls else {n: [v for v in rows if v is not None] for n, rows in EXACT.items()}
+    columns = [Column(t, t, nullable=nulls) for t in values]
+    with TableWriter(tmp_path / "in", columns, "in") as writer:
+        writer.write({n: pa.array(rows, tenon_step.arrow_type(n)) for n, rows in values.items()})
+    port = {"kind": "table", "path": str(tmp_path / "in"), "schema": [vars(c) for c in columns]}
+    step = tenon_step.Step(
+        {"inputs": {"in": port}, "outputs": {"out": port | {"path": str(tmp_path / "out")}}}
+    )
+    frame = step.table("in")
+    assert str(frame["int64"].dtype) == ("Int64" if nulls else "int64")
+    step.write_table("out", frame)
+    assert pq.read_table(tmp_path / "out").equals(pq.read_table(tmp_path / "in"))
+
+
+def test_dtypes_follow_from_the_schema_and_not_from_the_rows(tmp_path):
+    with TableWriter(tmp_path / "in", [Column("n", "int64", nullable=True)], "in") as writer:
+        writer.write({"n": [1]})
+    schema = [{"name": "n", "type": "int64", "nullable": True}]
+    step = tenon_step.Step({"inputs": {"in": {"kind": "table", "path": tmp_path / "in", "schema": schema}}})
+    assert str(step.table("in")["n"].dtype) == "Int64"
+
+
+def test_a_merge_that_made_floats_of_large_integers_is_refused():
+    left, right = pd.DataFrame({"k": [1, 2]}), pd.DataFrame({"k": [1], "x": [2**60 + 1]})
+    with pytest.raises(StepError, match="column x: wanted int64, found double beyond 2"):
+        conform(left.merge(right, how="left"), [Column("k", "int64"), Column("x", "int64", nullable=True)])
+
+
+class Stream:
+    """What Polars and others are to Arrow."""
+
+    def __init__(self, table):
+        self.__arrow_c_stream__ = table.__arrow_c_stream__
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pa.table, lambda rows: Stream(pa.table(rows)), dict])
+def test_an_output_writes_frames(tmp_path, frame):
+    port = {"kind": "table", "path": str(tmp_path / "out"), "schema": [{"name": "x", "type": "int64"}]}
+    step = tenon_step.Step(
+        {"inputs": {"in": port}, "outputs": {"out": port, "page": {**port, "kind": "file"}}}
+    )
+    assert step.output("out").write(frame({"x": [2**60 + 1, 2]})) == 2
+    assert pq.read_table(tmp_path / "out").to_pydict() == {"x": [2**60 + 1, 2]}
+    with pytest.raises(StepError, match="in is an input, and inputs are read-only"):
+        step.input("in").write(frame({"x": [1]}))
+    with pytest.raises(StepError, match="output page is a file, not a table"):
+        step.output("page").write(frame({"x": [1]}))
+
+
+def test_the_path_of_a_table_adds_no_column(tmp_path):
+    path = tmp_path / "run=3" / "in"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"x": [1, 2]}), path)
+    schema = [{"name": "x", "type": "int64"}]
+    step = tenon_step.Step({"inputs": {"t": {"kind": "table", "path": str(path), "schema": schema}}})
+    assert step.arrow("t").column_names == ["x"]

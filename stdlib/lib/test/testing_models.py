@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import tenon_model
-from conftest import FEATURES, features, mixed, model_out
+from conftest import FEATURES, col, features, mixed, model_out
 
 
 @pytest.fixture
@@ -105,3 +105,51 @@ def evaluate(lab, made):
         )
 
     return run
+
+
+# Names that no library takes as they are, or that would be another's once they were changed.
+NAMES = [
+    "f1",
+    "f0",
+    "loan amount",
+    "loan_amount",
+    "c1",
+    "c0",
+    "größe",
+    "[a]",
+    "a<b",
+    "a,b",
+    '"q"',
+    "{x}:1",
+    "__",
+    "💧",
+    "n" * 300,
+]
+
+
+def check_names(lab, component, params, task="classification"):
+    """Any name of a column, label or class trains and predicts as `x0`, `x1` and so on do."""
+
+    def train(names, label, classes):
+        rng = np.random.default_rng(3)
+        frame = pd.DataFrame({name: rng.random(300) for name in names})
+        frame["texts"] = rng.choice(["a", "b", "{é}"], 300)
+        score = frame[names[2]] + frame[names[-1]] + (frame["texts"] == "b")
+        frame[label] = np.where(score > 1.3, *classes) if classes else score
+        inputs = [col(name, "float64") for name in names] + [col("texts", "string")]
+        output = col(label, "string" if classes else "float64")
+        table = lab.table(frame, [*inputs, output])
+        got = lab.ok(
+            component, params=params, inputs={"train": table}, outputs=model_out(task, inputs, output)
+        )
+        model = tenon_model.load(got.path("model"))
+        assert [c["name"] for c in model.info["encoding"]] == [*names, "texts"]
+        return got.path("model"), table, model.predict(frame)["prediction"].tolist()
+
+    strange = {'yes, "in full" $x_$': "x", "no\n": "y"} if task == "classification" else {}
+    plain = train([f"x{i}" for i in range(len(NAMES))], "label", list(strange.values()))
+    path, table, predicted = train(NAMES, "paid back: [1]", list(strange))
+    assert [strange.get(p, p) for p in predicted] == plain[2]
+    inputs = {"model": {"kind": "model", "path": str(path)}, "train": table, "test": table}
+    report = {"report": {"kind": "report"}}
+    lab.ok(f"evaluate.{task}", params={}, inputs=inputs, outputs=report)

@@ -4,6 +4,9 @@ Parameters: `batch`, rows at a time (default 65536).
 Inputs: `model`; `table`, with the columns of the model's signature. Output: `out`, a table: `prediction` and
 `probability`, if it is declared, are the model's (see `tenon_model.Model.predict`); any other column, such as
 a key or the timestamp, is copied from the input. A regression declared as an integer is rounded.
+
+A row means what it means to serve.http: a value out of the bounds of the signature, or a row that has no
+prediction, such as NaN, is an error that names the row.
 """
 
 import tenon_step
@@ -24,13 +27,21 @@ def main(step: Step) -> None:
     for name in copied:
         if name not in there:
             raise StepError(
-                f"output out: column {name} is in no input{nearest(name, there, 'the table has')}"
+                f"output out: column {name} is not in any input{nearest(name, there, 'the table has')}"
             )
     needed = list(dict.fromkeys([*copied, *(c.name for c in model.signature.input if c.name in there)]))
     rounded = {c.name: c.type for c in schema}.get("prediction", "").startswith(("int", "uint"))
     with step.writer("out") as writer:
         for batch in file.iter_batches(step.params.get("batch") or 65_536, columns=needed):
-            predicted = model.predict(batch)
+            try:
+                tenon_model.check_bounds(batch, model.signature)
+                predicted = model.predict(batch)
+            except tenon_model.RefusedValueError as e:
+                raise tenon_model.RefusedValueError(
+                    "input table", e.column, writer.rows + e.row, e.says, e.value
+                ) from e
+            except tenon_model.NoPredictionError as e:
+                raise tenon_model.NoPredictionError(writer.rows + e.row, e.says) from e
             if rounded and not model.classification:
                 predicted["prediction"] = predicted["prediction"].round()
             columns = {name: batch.column(name) for name in copied}

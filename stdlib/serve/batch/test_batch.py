@@ -1,9 +1,15 @@
 """serve.batch: predictions beside the keys."""
 
+import math
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 import tenon_model
-from conftest import FEATURES, col
+from conftest import FEATURES, col, model_out, table_out
+from tenon_step import StepError
 
 
 def test_batch_keeps_keys_and_adds_predictions(lab, made):
@@ -27,3 +33,73 @@ def test_batch_keeps_keys_and_adds_predictions(lab, made):
     schema[0]["name"] = "idd"
     error = lab.error("serve.batch", inputs=inputs, outputs=outputs)
     assert error.startswith("output out: column idd is in no input; did you mean id")
+
+
+MODEL = """
+class Model:
+    def predict(self, features): return features["x"].to_numpy()
+def train(features, labels): return Model()
+"""
+
+
+@pytest.fixture(scope="module")
+def scripted(shared):
+    """A model that predicts NaN where `x` is null, and its inputs."""
+    inputs = [
+        col("x", "float64", nullable=True, min=0),
+        col("n", "int64", nullable=True),
+        col("k", "string", values=["a", "b"]),
+        col("z", "float64"),
+    ]
+    rows = {"x": [1.0], "n": [1], "k": ["a"], "z": [0.5]}
+    table = shared.table(rows | {"y": [2.0]}, [*inputs, col("y", "float64")])
+    got = shared.ok(
+        "train.script",
+        params={"script": "m.py"},
+        scripts={"m.py": MODEL},
+        inputs={"train": table},
+        outputs=model_out("regression", inputs, col("y", "float64")),
+    )
+    return {"kind": "model", "path": str(got.path("model"))}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("x", None, "the model has no prediction for row 4: it is nan"),
+        ("x", -1.0, "input table: column x: wanted at least 0: -1.0 in row 4"),
+        ("x", math.inf, "input table: column x: wanted a finite number: inf in row 4"),
+        ("z", math.nan, "input table: column z: wanted a finite number: nan in row 4"),
+        ("n", 2**53 + 1, "input table: column n: the model needs a float64, .* 9007199254740993 in row 4"),
+        ("k", "c", "input table: column k: wanted one of a, b: c in row 4"),
+    ],
+)
+def test_a_row_is_refused_as_over_http(lab, scripted, column, value, says):
+    rows = {"x": [1.0] * 5, "n": [1] * 5, "k": ["a"] * 5, "z": [0.5] * 5}
+    rows[column] = pa.array([*rows[column][:3], value, rows[column][4]])
+    schema = [
+        col("x", "float64", nullable=True),
+        col("n", "int64", nullable=True),
+        col("k", "string"),
+        col("z", "float64"),
+    ]
+    inputs = {"model": scripted, "table": lab.table(rows, schema)}
+    with pytest.raises(StepError, match=says):
+        lab.inside(
+            "serve.batch",
+            params={"batch": 2},
+            inputs=inputs,
+            outputs=table_out(col("k", "string"), col("prediction", "float64")),
+        )
+
+
+def test_large_keys_pass_through(lab, scripted):
+    rows = {"id": [2**60 + 1, None], "x": [1.0, 2.0], "n": [1, 2], "k": ["a", "b"], "z": [0.5, 0.5]}
+    key = col("id", "int64", nullable=True)
+    schema = [key, col("x", "float64"), col("n", "int64"), col("k", "string"), col("z", "float64")]
+    inputs = {"model": scripted, "table": lab.table(rows, schema)}
+    got = lab.inside("serve.batch", inputs=inputs, outputs=table_out(key, col("prediction", "float64")))
+    assert pq.read_table(got.path("out")).to_pylist() == [
+        {"id": 2**60 + 1, "prediction": 1.0},
+        {"id": None, "prediction": 2.0},
+    ]

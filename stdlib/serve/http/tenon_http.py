@@ -10,20 +10,30 @@
 Values are checked against the signature, strictly: "12" is no integer and an unknown field is an error, both
 with status 422. A nullable field may be left out. Dates and times are ISO 8601 strings: a timestamp has no
 zone, a timestamptz has one. Bytes are base64. A request over the limit is refused with 413, one with too many
-instances with 422.
+instances with 422. So is one of which a row has no prediction, such as NaN; `detail` names the row.
+
+`detail` lists the first errors, at most MOST_ERRORS, and no value of the request. What is checked is bounded
+before it is parsed, so no body takes much longer than a valid one of its size. The model is asked from one
+thread, so that an object may keep something while it predicts.
 """
 
+import asyncio
 import base64
 import json
 import os
+import re
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from datetime import time as time_of_day
 from typing import Annotated, Any, Literal, Optional
 
 import pyarrow as pa
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -37,6 +47,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -44,6 +55,7 @@ from pydantic import (
     Field,
     NaiveDatetime,
     Strict,
+    ValidationError,
     WithJsonSchema,
     create_model,
 )
@@ -53,6 +65,12 @@ import tenon_model
 import tenon_step
 from tenon_model import label_name
 from tenon_step import Column, Signature, Step
+
+MOST_ERRORS = 10  # that an answer lists
+SURPLUS = 100  # brackets and values beyond those of a valid request that are still looked at
+AT_ONCE = 1 << 16  # bytes that are parsed without a thread of their own
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+FINER = re.compile(r"[.,]\d{6}\d*[1-9]")
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -65,6 +83,7 @@ class Service:
         self.step = step
         self.model = tenon_model.load(port.path)
         self.draining = False
+        self.worker = ThreadPoolExecutor(1, "model")
         name = step.params.get("model") or (step.unit.split("/") + ["model"])[1]
         self.about = {"name": str(name), "version": port.version, "digest": port.digest}
         endpoint = next((p for p in step.outputs.values() if p.kind == "endpoint"), None)
@@ -74,22 +93,50 @@ class Service:
         self.metrics = Metrics(step, self.model, self.about)
         self.paths = {"/predict", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
         self.paths.add(step.endpoint.get("ready") or "/readyz")
-        self.asgi = Observe(application(self), self, step.params.get("max_bytes") or 8 << 20)
+        self.most = step.params.get("max_instances") or 1000
+        self.limit = step.params.get("max_bytes") or 8 << 20
+        self.asgi = Observe(application(self), self)
 
-    def predict(self, instances: Sequence[BaseModel], probabilities: bool = False) -> list[dict[str, Any]]:
-        """One answer per instance."""
+    async def predict(
+        self, instances: Sequence[BaseModel], probabilities: bool = False
+    ) -> list[dict[str, Any]]:
+        """One answer per instance. Raises Refused if one has none."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self.worker, self._predict, instances, probabilities
+        )
+
+    def _predict(self, instances: Sequence[BaseModel], probabilities: bool = False) -> list[dict[str, Any]]:
         columns = self.model.signature.input
         arrays = [
-            pa.array([getattr(i, attribute(n)) for i in instances], tenon_step.arrow_type(c.type))
-            for n, c in enumerate(columns)
+            self._array([getattr(i, attribute(n)) for i in instances], c) for n, c in enumerate(columns)
         ]
         table = pa.table(arrays, names=[c.name for c in columns])
-        return self.model.predict(table, probabilities).to_dict("records")
+        try:
+            answers = self.model.predict(table, probabilities)
+        except tenon_model.RefusedValueError as e:
+            raise Refused(refusal(e.says, "instances", e.row, e.column)) from e
+        except tenon_model.NoPredictionError as e:
+            raise Refused(refusal(f"the model has no prediction: {e.says}", "instances", e.row)) from e
+        return answers.to_dict("records")
+
+    def _array(self, values: list[Any], column: Column) -> pa.Array:
+        kind = tenon_step.arrow_type(column.type)
+        try:
+            return pa.array(values, kind)
+        except (pa.ArrowException, OverflowError, ValueError):
+            for row, value in enumerate(values):
+                try:
+                    pa.array([value], kind)
+                except (pa.ArrowException, OverflowError, ValueError):
+                    says = f"the value does not fit {column.type}"
+                    raise Refused(refusal(says, "instances", row, column.name)) from None
+            raise
 
     def warm_up(self) -> None:
         """Predicts once, so that the first request finds everything loaded."""
         try:
-            self.predict([self.instance.model_validate(example(self.model.signature.input))])
+            first = self.instance.model_validate(example(self.model.signature.input))
+            self.worker.submit(self._predict, [first]).result()
         except Exception as e:  # the example is made up: a model may rightly refuse it
             tenon_step.log(f"note: the example of the schema has no prediction: {type(e).__name__}: {e}")
 
@@ -102,27 +149,64 @@ def application(service: Service) -> FastAPI:
         version=str(service.about["version"]),
         description=f"Predicts `{label}` ({signature.output.type}), a {signature.task}.",
     )
-    most = step.params.get("max_instances") or 1000
     request = create_model(
         "PredictRequest",
         __config__=ConfigDict(
             extra="forbid", json_schema_extra={"example": {"instances": [example(signature.input)]}}
         ),
-        instances=(Annotated[list[service.instance], Field(min_length=1, max_length=most)], ...),
+        instances=(Annotated[list[service.instance], Field(min_length=1, max_length=service.most)], ...),
     )
     response = response_model(signature, service.response)
     headers = {"X-Tenon-Instance": step.instance}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/PredictRequest"}}}
 
-    @app.post("/predict", response_model=response, summary=f"Predict {label}")
+    @app.post(
+        "/predict",
+        response_model=response,
+        summary=f"Predict {label}",
+        openapi_extra={"requestBody": {"content": content, "required": True}},
+    )
     async def predict(
-        body: request,
+        request: Request,
         probabilities: Annotated[bool, Query(description="add the probability of every class")] = False,
     ) -> Response:
         every = probabilities and service.model.classification
-        rows = await run_in_threadpool(service.predict, body.instances, every)
-        service.metrics.predicted(rows)
+        try:
+            body = await read(request, service.limit)
+            # A large body would keep other requests waiting.
+            rows = (
+                instances(service, body)
+                if len(body) < AT_ONCE
+                else await run_in_threadpool(instances, service, body)
+            )
+            answers = await service.predict(rows, every)
+        except Refused as e:
+            return JSONResponse({"detail": e.detail}, status_code=e.status)
+        except Exception:
+            tenon_step.log(traceback.format_exc())
+            return JSONResponse(
+                {"detail": "the model failed; the log of the service says why"}, status_code=500
+            )
+        service.metrics.predicted(answers)
         # The model's own output needs no second validation.
-        return JSONResponse({"predictions": rows, "model": service.about})
+        return JSONResponse({"predictions": answers, "model": service.about})
+
+    @app.exception_handler(RequestValidationError)
+    async def refused(_: Request, e: RequestValidationError) -> Response:
+        kept = [{k: error[k] for k in ("type", "loc", "msg")} for error in e.errors()[:MOST_ERRORS]]
+        return JSONResponse({"detail": kept}, status_code=422)
+
+    def documented_body() -> dict[str, Any]:
+        if not app.openapi_schema:
+            doc = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            schema = request.model_json_schema(ref_template="#/components/schemas/{model}")
+            doc["components"]["schemas"] |= {**schema.pop("$defs"), "PredictRequest": schema}
+            app.openapi_schema = doc
+        return app.openapi_schema
+
+    app.openapi = documented_body
 
     @app.get("/healthz", summary="Whether the process is alive")
     async def healthz() -> Response:
@@ -140,6 +224,124 @@ def application(service: Service) -> FastAPI:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+# --- Requests ---
+
+
+class Refused(Exception):  # noqa: N818, it is an answer
+    """What a request is refused with."""
+
+    def __init__(self, detail: Any, status: int = 422) -> None:
+        super().__init__(detail)
+        self.detail, self.status = detail, status
+
+
+def refusal(says: str, *where: str | int) -> list[dict[str, Any]]:
+    return [{"type": "value_error", "loc": ["body", *where], "msg": says}]
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The body. Refused if it is larger than `limit`."""
+    large = Refused(f"the request is larger than {limit} bytes", 413)
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise large
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise large
+    return bytes(body)
+
+
+def instances(service: Service, body: bytes) -> list[BaseModel]:
+    """The rows of a request. Refused with the first errors if it has any."""
+    names = {c.name for c in service.model.signature.input}
+    check_size(body, service.most, len(names))
+    doc = parse(body)
+    rows = doc.get("instances") if isinstance(doc, dict) else None
+    if not isinstance(rows, list):
+        raise Refused(refusal('wanted an object with a list "instances"'))
+    errors: list[dict[str, Any]] = []
+    for name in list(doc)[:MOST_ERRORS]:
+        if name != "instances":
+            errors += extra(name)
+    if not rows:
+        errors += refusal("the list has to have at least 1 item", "instances")
+    if len(rows) > service.most:
+        errors += refusal(f"the list may have at most {service.most} items", "instances")
+    checked = []
+    for n, row in enumerate(rows):
+        if len(errors) >= MOST_ERRORS:
+            break
+        try:
+            checked.append(service.instance.model_validate(row))
+        except ValidationError as e:
+            for error in e.errors(include_url=False, include_context=False, include_input=False):
+                loc = ["body", "instances", n, *map(short, error["loc"])]
+                errors.append({"type": error["type"], "loc": loc, "msg": error["msg"]})
+    if errors:
+        raise Refused(errors[:MOST_ERRORS])
+    return checked
+
+
+def extra(name: str) -> list[dict[str, Any]]:
+    return [
+        {"type": "extra_forbidden", "loc": ["body", short(name)], "msg": "Extra inputs are not permitted"}
+    ]
+
+
+def short(name: Any) -> Any:
+    return name[:100] if isinstance(name, str) else name
+
+
+def check_size(body: bytes, most: int, columns: int) -> None:
+    """Refuses a body with more parts than `most` rows have, before they become objects of Python.
+
+    A few too many may pass, so that an error can name what is wrong.
+    """
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    values = most * (columns + 1) + SURPLUS
+    if plain.count(b'"') <= 4 * values:
+        outside = b"".join(plain.split(b'"')[::2])
+        if (
+            outside.count(b"{") <= most + SURPLUS
+            and outside.count(b"[") <= SURPLUS
+            and outside.count(b",") <= values
+        ):
+            return
+    raise Refused(
+        refusal(f"wanted at most {most} rows of {columns} fields, without lists or objects in them")
+    )
+
+
+def parse(body: bytes) -> Any:
+    """The JSON, strictly: no column twice, and text that is Unicode."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise Refused(refusal(f"the body is no UTF-8 at byte {e.start}")) from None
+    try:
+        doc = json.loads(text, object_pairs_hook=one_of_each)
+        if SURROGATE.search(text):
+            json.dumps(doc, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as e:
+        raise Refused(refusal(f"the body is no JSON: {e.msg} at character {e.pos}")) from None
+    except UnicodeEncodeError:
+        raise Refused(refusal("half of a surrogate pair is no text")) from None
+    except RecursionError:
+        raise Refused(refusal("the body is nested too deeply")) from None
+    except ValueError:  # thousands of digits
+        raise Refused(refusal("a number has too many digits")) from None
+    return doc
+
+
+def one_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Refused(refusal("a field is there twice"))
+    return found
 
 
 # --- The schema ---
@@ -186,6 +388,10 @@ def field_type(column: Column) -> Any:
         low = max(low, column.min) if column.min is not None else low
         high = min(high, column.max) if column.max is not None else high
         return Annotated[int, Field(ge=low, le=high)]
+    if kind == "float32":
+        largest = 3.4028234663852886e38
+        low = column.min if column.min is not None else -largest
+        return Annotated[float, Field(ge=low, le=column.max if column.max is not None else largest)]
     if kind.startswith("float"):
         return Annotated[float, Field(ge=column.min, le=column.max)]
     if kind == "string":
@@ -197,7 +403,7 @@ def field_type(column: Column) -> Any:
     if kind in types:
         # Not strict, since JSON has no dates; text only, since a number would be taken for seconds since
         # 1970.
-        return Annotated[types[kind], Strict(False), BeforeValidator(_only_iso)]
+        return Annotated[types[kind], Strict(False), BeforeValidator(_only_iso), AfterValidator(_no_zone)]
     return bool
 
 
@@ -206,7 +412,15 @@ def integer_range(kind: str) -> tuple[int, int]:
     return (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
+def _no_zone(value: Any) -> Any:
+    if isinstance(value, time_of_day) and value.tzinfo is not None:
+        raise ValueError("a time has no zone")
+    return value
+
+
 def _only_iso(value: Any) -> Any:
+    if isinstance(value, str) and FINER.search(value):
+        raise ValueError("wanted no fractions of a microsecond")
     if isinstance(value, str) and not value[2:3].isdigit() and ":" in value[:3] or _dated(value):
         return value
     raise ValueError("wanted an ISO 8601 string")
@@ -234,9 +448,9 @@ def response_model(signature: Signature, written: Mapping[str, Column]) -> type[
         of = "true" if signature.output.type == "bool" else "the predicted class"
         fields["probability"] = (
             float,
-            Field(None, description=f"of {of}; absent if the model knows none", ge=0, le=1),
+            Field(None, description=f"of {of}; absent if the model has none", ge=0, le=1),
         )
-        fields["probabilities"] = (dict[str, float], Field(None, description="of every class, if asked for"))
+        fields["probabilities"] = (dict[str, float], Field(None, description="of every class, if requested"))
     prediction = create_model("Prediction", **fields)
     about = create_model("Model", name=(str, ...), version=(int, ...), digest=(str, ...))
     return create_model("PredictResponse", predictions=(list[prediction], ...), model=(about, ...))
@@ -356,10 +570,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Observe:
-    """Counts and times requests, refuses large ones, and lets clients reconnect during a drain."""
+    """Counts and times requests, and lets clients reconnect during a drain."""
 
-    def __init__(self, app: FastAPI, service: Service, limit: int) -> None:
-        self.app, self.service, self.limit = app, service, limit
+    def __init__(self, app: FastAPI, service: Service) -> None:
+        self.app, self.service = app, service
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -376,38 +590,10 @@ class Observe:
             await send(message)
 
         try:
-            body = await self._body(scope, receive)
-            if body is None:
-                large = JSONResponse(
-                    {"detail": f"the request is larger than {self.limit} bytes"}, status_code=413
-                )
-                await large(scope, receive, observed)
-            else:
-                await self.app(scope, body, observed)
+            await self.app(scope, receive, observed)
         finally:
             # Any other path is one label: strangers shall not make time series.
             path = scope["path"] if scope["path"] in self.service.paths else "other"
             metrics = self.service.metrics
             metrics.requests.labels(path, str(code)).inc()
             metrics.duration.labels(path).observe(time.perf_counter() - start)
-
-    async def _body(self, scope: Message, receive: Receive) -> Receive | None:
-        """Where to get the body from, or None if it is too large."""
-        headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"")
-        if length.isdigit():
-            return receive if int(length) <= self.limit else None
-        if b"transfer-encoding" not in headers:
-            return receive
-        held: list[Message] = []
-        size = 0
-        while not held or held[-1].get("more_body"):
-            held.append(await receive())
-            size += len(held[-1].get("body", b""))
-            if size > self.limit:
-                return None
-
-        async def replay() -> Message:
-            return held.pop(0) if held else await receive()
-
-        return replay

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -110,6 +111,12 @@ def late(shared, made):
         yield url
 
 
+@pytest.fixture(scope="module")
+def plain(shared, made):
+    with service(shared, {"model": made["late"]}, instance="plain") as (_, url):
+        yield url
+
+
 def predict(url, *instances, **more):
     return httpx.post(f"{url}/predict", json={"instances": list(instances), **more})
 
@@ -162,6 +169,148 @@ def test_a_bad_value_is_422_and_names_its_field(late, change, field, says):
     [detail] = answer.json()["detail"]
     assert detail["loc"] == ["body", "instances", 0, field]
     assert says in detail["msg"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("12.5", "NaN", "wind"),
+        ("12.5", "-Infinity", "wind"),
+        ("12.5", "1e400", "wind"),
+        ("12.5", "1" + "0" * 400, "wind"),
+        ("20,", "9" * 5000 + ",", None),
+        ("20,", "9223372036854775808" + ",", "hour"),
+        ("20,", "[1]" + ",", "hour"),
+        ("20,", "[" * 20_000, None),
+        ("20,", '{"a":' * 90 + "1" + "}" * 90 + ",", "hour"),
+        ('"AA"', '"\\ud83d"', None),
+        ('"AA"', '"AA", "\\ud83d": 1', None),
+        ('"AA"', '"AA", "other": NaN', "other"),
+        ('"AA"', '"AA", "' + "x" * 3000 + '": 1', "x" * 100),
+        ('"hour": 20', '"hour": 20, "hour": 20', None),
+        ('"2024-05-17T13:37:00"', '"2024-05-17T13:37:00.1234567"', "at"),
+        ('"2024-05-17T13:37:00"', '"0000-00-00T00:00:00"', "at"),
+        ('"AA"', '"AA', None),
+        ('"AA"', b'"\xff"', None),
+        ('{"instances"', "\ufeff{", None),
+        ('"instances"', '"rows"', None),
+        ('[{"at"', '{"at"', None),
+        ('{"at"', '1, {"at"', 0),
+    ],
+)
+def test_no_body_is_an_error_of_the_service(plain, old, new, field):
+    new = new if isinstance(new, bytes) else new.encode()
+    body = json.dumps({"instances": [INSTANCE]}).encode()
+    assert old.encode() in body
+    answer = httpx.post(f"{plain}/predict", content=body.replace(old.encode(), new))
+    assert answer.status_code == 422, answer.text
+    detail = answer.json()["detail"]
+    assert [d["loc"][-1] for d in detail] == [field or "body"] if field != 0 else detail[0]["loc"][-1] == 0
+    assert all(set(d) == {"type", "loc", "msg"} for d in detail), "no value of the request"
+    assert len(answer.content) < 1000
+
+
+def test_any_text_is_a_category(plain):
+    for text in ("é", "\U0001f4a7", "\0", '\\"', ""):
+        assert predict(plain, INSTANCE | {"carrier": text}).status_code == 200, text
+
+
+BODIES = {
+    "unknown fields": lambda size: (
+        '{"instances":[{' + ",".join(f'"k{i}":1' for i in range(size // 12)) + "}]}"
+    ),
+    "wrong rows": lambda size: '{"instances":[' + ",".join(['{"hour":"x"}'] * 900) + "]}",
+    "lists": lambda size: '{"instances":[' + "[]," * (size // 3) + "1]}",
+    "lists in a row": lambda size: '{"instances":[{"hour":[' + "[]," * (size // 3) + "1]}]}",
+    "nested": lambda size: "[" * size,
+    "quotes": lambda size: '"' + '\\"' * (size // 2),
+    "a backslash at the end": lambda size: '"' + '\\"' * (size // 2) + "\\",
+    "empty texts": lambda size: "[" + '"",' * (size // 3) + "1]",
+    "one text": lambda size: '{"instances":[{"carrier":"' + "x," * (size // 2) + '"}]}',
+    "digits": lambda size: '{"instances":[{"hour":' + "9" * size + "}]}",
+    "blanks": lambda size: " " * size,
+    "escapes": lambda size: '{"instances":[{"carrier":"' + "\\ud83d" * (size // 6) + '"}]}',
+}
+
+
+@pytest.mark.parametrize("kind", list(BODIES))
+def test_no_body_costs_more_than_its_size(plain, kind):
+    body = BODIES[kind](8_000_000)
+    start = time.monotonic()
+    answer = httpx.post(f"{plain}/predict", content=body, timeout=60)
+    assert answer.status_code == 422
+    assert len(answer.json()["detail"]) <= 10
+    assert len(answer.content) < 3000
+    assert time.monotonic() - start < 20, "it took minutes"
+
+
+MODEL = """
+import time
+class Model:
+    def predict(self, features):
+        self.x = features["x"].to_numpy()
+        time.sleep(0.01)
+        return self.x * 2 + features["n"].to_numpy() * 0
+def train(features, labels): return Model()
+"""
+
+
+@pytest.fixture(scope="module")
+def scripted(shared):
+    """A model that keeps what it is asked while it works, and predicts NaN where `n` is null."""
+    inputs = [col("x", "float32"), col("n", "int64", nullable=True), col("t", "time", nullable=True)]
+    table = shared.table({"x": [1.0], "n": [1], "t": [None], "y": [2.0]}, [*inputs, col("y", "float64")])
+    got = shared.ok(
+        "train.script",
+        params={"script": "m.py"},
+        scripts={"m.py": MODEL},
+        inputs={"train": table},
+        outputs=model_out("regression", inputs, col("y", "float64")),
+    )
+    with service(shared, {"model": {"kind": "model", "path": str(got.path("model"))}}, instance="s") as (
+        _,
+        url,
+    ):
+        yield url
+
+
+def test_each_request_has_its_own_answer(scripted):
+    def ask(n):
+        answer = predict(scripted, {"x": float(n), "n": 1})
+        return answer.json()["predictions"] == [{"prediction": 2.0 * n}]
+
+    with ThreadPoolExecutor(64) as pool:
+        assert all(pool.map(ask, range(64)))
+
+
+def test_a_row_without_a_prediction_is_named(scripted):
+    answer = predict(scripted, {"x": 1.0, "n": 1}, {"x": 2.0, "n": None})
+    assert answer.status_code == 422
+    [detail] = answer.json()["detail"]
+    assert detail["loc"] == ["body", "instances", 1]
+    assert detail["msg"] == "the model has no prediction: it is nan"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"n": 2**53 + 1}, "n"),
+        ({"x": 1e300}, "x"),
+        ({"t": "10:00:00Z"}, "t"),
+        ({"t": "10:00:00.1234567"}, "t"),
+    ],
+)
+def test_a_value_that_would_become_another_is_refused(scripted, change, field):
+    answer = predict(scripted, {"x": 1.0, "n": 1} | change)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "instances", 0, field]
+    assert str(next(iter(change.values()))) not in answer.text
+
+
+def test_a_query_is_not_echoed(plain):
+    answer = httpx.post(f"{plain}/predict?probabilities=secret", json={"instances": [INSTANCE]})
+    assert answer.status_code == 422
+    assert "secret" not in answer.text
 
 
 def test_limits(late):

@@ -43,7 +43,7 @@ func Run(ctx context.Context, s *step.Step) error {
 	}
 	u, err := url.Parse(p.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("url %q is not an http or https address", p.URL)
+		return fmt.Errorf("url %q is not an http or https URL", p.URL)
 	}
 	want := strings.ToLower(strings.TrimPrefix(p.SHA256, "sha256:"))
 	if b, err := hex.DecodeString(want); err != nil || len(b) != sha256.Size {
@@ -64,7 +64,7 @@ func Run(ctx context.Context, s *step.Step) error {
 		return fmt.Errorf("download %s: %w", u.Redacted(), err)
 	}
 	if got != want {
-		return fmt.Errorf("%s is not the pinned file: its sha256 is %s, wanted %s", u.Redacted(), got, want)
+		return fmt.Errorf("%s does not match its sha256: got %s, wanted %s", u.Redacted(), got, want)
 	}
 	err = builtin.Ingest(ctx, s, duck.Source{Files: []string{file}, Format: p.Format, CSV: p.CSV})
 	if err != nil && strings.HasPrefix(err.Error(), file) {
@@ -109,7 +109,7 @@ func download(ctx context.Context, s *step.Step, u *url.URL, file string) (strin
 func fetch(ctx context.Context, s *step.Step, u *url.URL, file string) (string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silent := time.AfterFunc(stall, func() { cancel(fmt.Errorf("nothing came for %s", stall)) })
+	silent := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %s", stall)) })
 	defer silent.Stop()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -127,7 +127,7 @@ func fetch(ctx context.Context, s *step.Step, u *url.URL, file string) (string, 
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		err := fmt.Errorf("the server answers %s", resp.Status)
+		err := fmt.Errorf("the server returned %s", resp.Status)
 		if resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests {
 			return "", errFinal{err}
 		}

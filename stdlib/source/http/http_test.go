@@ -96,13 +96,13 @@ func TestHTTPGivesUp(t *testing.T) {
 		requests int64
 		want     string
 	}{
-		{"at once if the file is not there", http.NotFound, 1, "the server answers 404 Not Found"},
-		{"after five errors", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, 5, "the server answers 503 Service Unavailable (after 5 attempts)"},
+		{"at once if the file is not there", http.NotFound, 1, "the server returned 404 Not Found"},
+		{"after five errors", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, 5, "the server returned 503 Service Unavailable (after 5 attempts)"},
 		{"after five cut connections", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "16")
 			fmt.Fprint(w, content[:5])
 		}, 5, "the connection was cut after 5 of 16 bytes (after 5 attempts)"},
-		{"at once if it is another file", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "other") }, 1, "is not the pinned file: its sha256 is " + sum("other") + ", wanted " + sum(content)},
+		{"at once if it is another file", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "other") }, 1, "does not match its sha256: got " + sum("other") + ", wanted " + sum(content)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, n := httpStep(t, func(_ int64, w http.ResponseWriter, r *http.Request) { tt.serve(w, r) })
@@ -119,7 +119,7 @@ func TestHTTPDoesNotWaitForASilentServer(t *testing.T) {
 	stall = 20 * time.Millisecond
 	defer func() { stall = old }()
 	s, _ := httpStep(t, func(_ int64, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	component.Fails(t, s, "nothing came for 20ms (after 5 attempts)")
+	component.Fails(t, s, "no data for 20ms (after 5 attempts)")
 }
 
 func TestHTTPStopsWhenItsContextEnds(t *testing.T) {
@@ -138,6 +138,6 @@ func TestHTTPNamesTheAddressOfABadFile(t *testing.T) {
 }
 
 func TestHTTPRefusesBadParameters(t *testing.T) {
-	component.Fails(t, steptest.New(t, "source.http", `{"url": "ftp://x/y", "sha256": ""}`, "out"), `url "ftp://x/y" is not an http or https address`)
+	component.Fails(t, steptest.New(t, "source.http", `{"url": "ftp://x/y", "sha256": ""}`, "out"), `url "ftp://x/y" is not an http or https URL`)
 	component.Fails(t, steptest.New(t, "source.http", `{"url": "http://x/y", "sha256": "abc"}`, "out"), `sha256 "abc" is not 64 hexadecimal digits`)
 }

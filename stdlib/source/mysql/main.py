@@ -6,7 +6,7 @@ Output: `out`, a table.
 
 The query runs in a read-only session whose time zone is UTC. Every value is converted exactly or refused:
 
-- DECIMAL becomes the declared float or integer; an integer only if it is whole.
+- DECIMAL becomes the declared float if that prints the same digits, or the declared integer if it is whole.
 - A TIMESTAMP is a point in time: declare timestamptz. A DATETIME has no zone: declare timestamp.
 - TINYINT and BIT(1) become a bool if they hold nothing but 0 and 1.
 - A FLOAT is refused, because the server sends six digits of it. Select CAST(column AS DOUBLE).
@@ -19,6 +19,7 @@ same bytes. The DSN is never printed.
 import datetime as dt
 import os
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -34,11 +35,11 @@ CONNECT_ERRORS = {
     1044: "the user has no access to the database",
     1045: "the user or the password is wrong",
     1049: "the database does not exist",
-    1130: "the server does not admit this host",
+    1130: "the server does not accept connections from this host",
     1698: "the user or the password is wrong",
-    2002: "there is no server at that socket",
+    2002: "no server listens on that socket",
     2003: "the server cannot be reached at that host and port",
-    2026: "TLS could not be agreed",
+    2026: "the TLS handshake failed",
 }
 
 
@@ -65,7 +66,7 @@ def main(step: Step) -> None:
             cursor.execute("SET SESSION TRANSACTION READ ONLY")
             cursor.execute(query)
             if cursor.description is None:
-                raise StepError("the query gives no rows: it has to be a SELECT")
+                raise StepError("the query returns no rows: it must be a SELECT")
             with step.writer("out") as writer:
                 convert = Converter(cursor.description, columns)
                 writer.write(convert([]))
@@ -101,7 +102,7 @@ def parse(dsn: str) -> dict[str, Any]:
         elif name == "ssl_ca":
             settings["ssl"] = {"ca": values[-1], "check_hostname": True, "verify_mode": "required"}
         else:
-            raise StepError("the DSN has an option that is not known: there are ssl=true and ssl_ca=FILE")
+            raise StepError("the DSN has an unknown option: use ssl=true or ssl_ca=FILE")
     return settings
 
 
@@ -115,7 +116,7 @@ class Converter:
         self.rows = 0
         for name in self.names:
             if self.names.count(name) > 1:
-                raise StepError(f"output out: the query gives column {name} twice: name one with AS")
+                raise StepError(f"output out: the query returns column {name} twice: rename one with AS")
 
     def __call__(self, rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
         from pymysql.constants import FIELD_TYPE as T
@@ -127,7 +128,7 @@ class Converter:
             self.where = f"output out: column {name}: wanted {want}"
             if kind == T.FLOAT:
                 raise StepError(
-                    f"{self.where}, found FLOAT, of which the server sends six digits: "
+                    f"{self.where}, found FLOAT, which the server sends with six digits: "
                     f"select CAST({name} AS DOUBLE) AS {name}"
                 )
             if kind == T.TIMESTAMP and want != "timestamptz" and want:
@@ -138,6 +139,14 @@ class Converter:
                 values = [v if v is None else v.replace(tzinfo=dt.UTC) for v in values]
             elif kind == T.TIME:
                 values = [self.time(v, n) for n, v in enumerate(values)]
+            elif want.startswith("float"):
+                for n, v in enumerate(values):
+                    if isinstance(v, Decimal) and Decimal(repr(float(v))) != v:
+                        raise StepError(
+                            f"{self.where}, found {v} in row {self.rows + n + 1}, "
+                            "which it does not hold exactly: "
+                            f"select CAST({name} AS CHAR) or CAST({name} AS DOUBLE)"
+                        )
             elif want == "bool":
                 values = [self.bool(v, n) for n, v in enumerate(values)]
             found[name] = values
@@ -154,7 +163,7 @@ class Converter:
             return None
         if not isinstance(value, dt.timedelta) or not dt.timedelta(0) <= value < DAY:
             raise StepError(
-                f"{self.where}, found {value} in row {self.rows + n + 1}, which is no time of day"
+                f"{self.where}, found {value} in row {self.rows + n + 1}, which is not a time of day"
             )
         return (dt.datetime.min + value).time()
 

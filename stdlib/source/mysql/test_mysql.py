@@ -135,20 +135,29 @@ def test_no_rows_is_a_table(query):
         ("SELECT 1 AS m", "output out: column n is missing; it has: m"),
         ("SELECT 'a' AS n", "output out: column n: wanted int64, found string"),
         ("SELECT CAST(1.5 AS DECIMAL(3, 1)) AS n", "output out: column n: wanted int64, found decimal128"),
-        ("SELECT 1 AS n, 2 AS n", "output out: the query gives column n twice"),
-        ("SELECT CAST(1 AS FLOAT) AS n", "found FLOAT, of which the server sends six digits"),
-        ("SELECT TIME '25:00:00' AS n", "found 1 day, 1:00:00 in row 1, which is no time of day"),
+        ("SELECT 1 AS n, 2 AS n", "output out: the query returns column n twice"),
+        ("SELECT CAST(1 AS FLOAT) AS n", "found FLOAT, which the server sends with six digits"),
+        ("SELECT TIME '25:00:00' AS n", "found 1 day, 1:00:00 in row 1, which is not a time of day"),
         ("SELECT 1 AS n; SELECT 2 AS n", "the query failed: You have an error in your SQL syntax"),
         (
             "CREATE TABLE n AS SELECT 1 AS n",
             "the query failed: Cannot execute statement in a READ ONLY transaction",
         ),
-        ("SET @a = 1", "the query gives no rows: it has to be a SELECT"),
+        ("SET @a = 1", "the query returns no rows: it must be a SELECT"),
         ("SELECT NULL AS n", "not nullable, found 1 nulls"),
     ],
 )
 def test_errors(lab, query, sql, says):
     assert says in query(sql, col("n", "int64"), run=lab.error)
+
+
+def test_a_decimal_that_a_float_does_not_hold_is_refused(lab, query):
+    exact = query("SELECT CAST('0.10' AS DECIMAL(30, 2)) AS x", col("x", "float64")).table()["x"]
+    assert exact.tolist() == [0.1]
+    says = query(
+        "SELECT CAST('123456789012345678.91' AS DECIMAL(30, 2)) AS x", col("x", "float64"), run=lab.error
+    )
+    assert "found 123456789012345678.91 in row 1, which it does not hold exactly" in says
 
 
 def test_a_bool_is_0_or_1(lab, query):
@@ -174,7 +183,7 @@ def test_a_zero_date_is_refused(lab, query, server):
         ("mysql://tester:wrong-one@127.0.0.1:{port}/shop", "the user or the password is wrong"),
         ("mysql://tester:{quoted}@127.0.0.1:1/shop", "the server cannot be reached at that host and port"),
         ("mysql://tester:{quoted}@127.0.0.1:{port}/nowhere", "the user has no access to the database"),
-        ("mysql://tester:{quoted}@127.0.0.1:{port}/shop?sll=true", "the DSN has an option that is not known"),
+        ("mysql://tester:{quoted}@127.0.0.1:{port}/shop?sll=true", "the DSN has an unknown option"),
         ("mysql://tester:{quoted}@127.0.0.1:{port}/shop?ssl=true", "cannot connect to MySQL"),
         ("mysql://tester:{password}@127.0.0.1:{port}/shop", ""),
         ("tester:{password}@127.0.0.1", "the DSN is malformed"),

@@ -4,13 +4,15 @@ Parameters: `query`, one SELECT; `batch`, a hint for the size of a batch in byte
 Secret: `DSN`, a connection URI ("postgresql://user:password@host/database") or libpq's key=value form.
 Output: `out`, a table.
 
-The query runs in a read-only transaction. NUMERIC becomes the declared float or integer. Rows come in the
-order that the server gives them: say ORDER BY if the same data should always make the same bytes. The DSN is
-never printed, and what libpq says of a failed connection is not either, since it may quote parts of the DSN.
+The query runs in a read-only transaction. NUMERIC becomes the declared float or integer, or is refused if the
+float prints other digits. Rows come in the order that the server gives them: say ORDER BY if the same data
+should always make the same bytes. The DSN is never printed, and what libpq says of a failed connection is
+not either, since it may quote parts of the DSN.
 """
 
 import os
 import re
+from decimal import Decimal
 from urllib.parse import unquote
 
 import tenon_step
@@ -19,15 +21,15 @@ from tenon_step import Column, Step, StepError
 # What libpq and the server say, and what we say instead.
 CONNECT_ERRORS = {
     r"password authentication failed|no password supplied": "the user or the password is wrong",
-    r"no pg_hba\.conf entry": "the server does not admit this user from here (pg_hba.conf)",
+    r"no pg_hba\.conf entry": "the server does not accept this user from this host (pg_hba.conf)",
     r'database ".*" does not exist': "the database does not exist",
     r'role ".*" does not exist': "the user does not exist",
-    r"could not translate host name|name or service not known": "the host is not known",
+    r"could not translate host name|name or service not known": "unknown host",
     r"connection refused": "the connection was refused: is the server running at that host and port?",
-    r"no such file or directory": "there is no server at that socket",
+    r"no such file or directory": "no server listens on that socket",
     r"timeout|timed out": "the server did not answer in time",
     r"too many (clients|connections)": "the server has no connection left",
-    r"ssl|certificate": "TLS could not be agreed",
+    r"ssl|certificate": "the TLS handshake failed",
     r"missing \"=\"|invalid (uri|port|connection option|integer|percent)": "the DSN is malformed",
 }
 
@@ -80,13 +82,33 @@ def numbers(batch, columns: tuple[Column, ...]) -> dict:
         if typname == b"numeric" and column and re.match(r"u?int|float", column.type):
             try:
                 # By way of decimals, so that large integers stay exact.
-                number = pa.float64() if column.type.startswith("float") else pa.decimal128(38, 9)
-                values = values.cast(number)
+                if column.type.startswith("float"):
+                    values = floats(values, column)
+                else:
+                    values = values.cast(pa.decimal128(38, 9))
             except pa.ArrowInvalid as e:
                 raise StepError(
                     f"output out: column {field.name}: wanted {column.type}, found numeric: {e}"
                 ) from None
         found[field.name] = values
+    return found
+
+
+def floats(values, column: Column):
+    """NUMERIC, as text, as floats that print the same digits."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = values.cast(pa.float64())
+    # A float64 keeps fifteen digits of any number.
+    long = pc.fill_null(pc.greater(pc.binary_length(values), 15), False)
+    for text, number in zip(values.filter(long), found.filter(long), strict=True):
+        if Decimal(text.as_py()) != Decimal(repr(number.as_py())):
+            raise StepError(
+                f"output out: column {column.name}: wanted {column.type}, found numeric {text}, "
+                "which it does not hold exactly: "
+                f"select CAST({column.name} AS text) or CAST({column.name} AS float8)"
+            )
     return found
 
 

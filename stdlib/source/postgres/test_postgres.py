@@ -99,6 +99,18 @@ def test_many_batches_are_the_same_bytes_as_one(query):
     assert one.table()["x"].iloc[-1] == 100_000
 
 
+def test_a_numeric_that_a_float_does_not_hold_is_refused(lab, query):
+    sql = "SELECT n::numeric AS x FROM (VALUES {}) AS t(n)"
+    exact = "('0.1'), ('1.10000000000000000000'), ('123456789012345.5'), ('NaN'), (NULL)"
+    got = query(sql.format(exact), col("x", "float64", nullable=True)).table()["x"]
+    assert got.tolist()[:3] == [0.1, 1.1, 123456789012345.5]
+    says = query(sql.format("('0.1'), ('123456789012345678.91')"), col("x", "float64"), run=lab.error)
+    assert (
+        "column x: wanted float64, found numeric 123456789012345678.91, which it does not hold exactly"
+        in says
+    )
+
+
 def test_no_rows_is_a_table(query):
     assert query("SELECT 1 AS n WHERE false", col("n", "int64")).table()["n"].tolist() == []
 

@@ -39,7 +39,7 @@ def test_source_passes_arguments_and_finds_modules_beside_the_script(lab):
     params = {"script": "d/fetch.py", "function": "rows", "args": {"n": 3}}
     got = lab.ok("source.python", params=params, scripts=scripts, outputs=OUT)
     assert got.table()["n"].tolist() == [0, 1, 2]
-    assert "dropped what is not declared: m" in got.log
+    assert "dropped undeclared columns: m" in got.log
 
 
 def test_errors_are_one_line(lab):

@@ -20,7 +20,7 @@ func Run(ctx context.Context, s *step.Step) error {
 		return err
 	}
 	if p.Column == "" || p.After == "" {
-		return errors.New("split.by_time needs a column and a time after which the test begins")
+		return errors.New("split.by_time needs a column and a start time of the test part")
 	}
 	return builtin.Split(ctx, s, engine.Division{Time: p.Column, After: p.After})
 }

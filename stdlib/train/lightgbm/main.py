@@ -5,7 +5,8 @@ stop after so many rounds without improvement on a random fraction of the rows, 
 Input: `train`, a table with the columns of the model's signature. Output: `model`, with `model.txt`.
 
 The objective follows from the task unless it is given. Strings are categories, natively; missing values stay
-missing.
+missing. The features are c0, c1 and so on in the model, in the order of `encoding` in model.json. Parameters
+name columns, as in `monotone_constraints: {age: 1}` and `interaction_constraints: [["age", "income"]]`.
 """
 
 import re
@@ -39,7 +40,8 @@ def main(step: Step) -> None:
     data = tenon_boosting.read(step)
     # Row-wise histograms are fixed, because the library would choose by measuring.
     fixed = {"seed": step.seed32, "deterministic": True, "force_row_wise": True, "verbosity": 0}
-    params = {**fixed, **objective(data.classes), **(step.params.get("params") or {})}
+    own = tenon_boosting.with_codes(step.params.get("params") or {}, data.signature, int)
+    params = {**fixed, **objective(data.classes), **own}
     train = lightgbm.Dataset(data.train, data.train_y)
     callbacks: list = [lambda env: tenon_boosting.report(step, env.iteration + 1, data.rounds)]
     held = None

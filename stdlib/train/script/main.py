@@ -13,6 +13,7 @@ A function that returns None has written files into `step.outputs["model"].path`
 function of the script, `load(folder)`, that gives the object back.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -38,8 +39,6 @@ def main(step: Step) -> None:
     if not script or not (step.code / script).is_file():
         tenon_step.user_module(step, script)  # says what is wrong
     frame, y = tenon_model.training_data(step, port.signature)
-    if not len(frame):
-        raise StepError("input train has no rows")
     label = tenon_model.describe(y, port.signature)
 
     files = code_files(step.code)
@@ -55,7 +54,7 @@ def main(step: Step) -> None:
     if model is None:
         if not loader:
             raise StepError(
-                f"{script}: {name}() returned None: parameter load has to name a function that loads it"
+                f"{script}: {name}() returned None: set parameter load to a function that loads it"
             )
         tenon_step.find_function(imported, script, loader)
         for taken in RESERVED:
@@ -85,7 +84,8 @@ def main(step: Step) -> None:
     }
     tenon_model.save(port.path, port.signature, info)
     first = step.lazy("train").first([c.name for c in port.signature.input])
-    tenon_model.load(port.path).predict(first)  # fail here rather than where it is served
+    with contextlib.suppress(tenon_model.NoPredictionError):
+        tenon_model.load(port.path).predict(first)  # fail here rather than where it is served
     step.metrics(rows=len(frame), features=frame.shape[1])
 
 

@@ -2,7 +2,9 @@
 
 Parameters: `estimator` (import path), `params`, `preprocess` ("auto" or "none"), and `pipeline`, a list of
 {transformer: import path, params, name?, columns?}. A transformer with `columns` runs before the automatic
-preprocessing, on those columns; one without runs after it, on everything.
+preprocessing, on those columns; one without runs after it, on everything. One that takes no table, such as
+TfidfVectorizer, is fitted to each of its `columns`, and runs beside the automatic preprocessing. A matrix
+stays sparse as far as the steps take one.
 Input: `train`, a table with the columns of the model's signature. Output: `model`.
 
 The automatic preprocessing makes dates and timestamps years since 2000, times seconds, and strings categories
@@ -25,8 +27,6 @@ def main(step: Step) -> None:
     if not step.params.get("estimator"):
         raise StepError("parameter estimator is not set")
     frame, y = tenon_model.training_data(step, port.signature)
-    if not len(frame):
-        raise StepError("input train has no rows")
     fitted = tenon_sklearn.fit(step.params, frame, y, port.signature, step.seed32, step.threads)
     fitted.save(port.path)
     step.metrics(rows=len(frame), features=frame.shape[1])

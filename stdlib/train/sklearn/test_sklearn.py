@@ -1,12 +1,14 @@
 """train.sklearn: real fits, estimators that nest, errors that name the nearest."""
 
+import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 import tenon_model
 from conftest import col, mixed, model_out
-from testing_models import check_model
+from testing_models import check_model, check_names
 
 TREES = {"estimator": "sklearn.ensemble.HistGradientBoostingClassifier", "params": {"max_iter": 20}}
 LOGISTIC = {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 300}}
@@ -16,6 +18,11 @@ FOREST = {"estimator": "sklearn.ensemble.RandomForestRegressor", "params": {"n_e
 @pytest.mark.parametrize(("params", "label"), [(TREES, "late"), (LOGISTIC, "kind"), (FOREST, "delay")])
 def test_model(fit, params, label):
     check_model(fit, "train.sklearn", params, label)
+
+
+@pytest.mark.parametrize("params", [TREES, LOGISTIC])
+def test_any_name_of_a_column(lab, params):
+    check_names(lab, "train.sklearn", params)
 
 
 def test_columns_come_in_any_order_and_more_of_them(fit):
@@ -92,6 +99,121 @@ def test_estimators_nest_and_pipelines_name_columns(fit):
     assert pipeline["estimator"].get_params()["forest__random_state"] == 7, "nested estimators get the seed"
     assert got.json("model", "model.json")["estimator"] == "sklearn.ensemble.VotingClassifier"
     assert got.json("model", "signature.json")["output"] == {"name": "late", "type": "bool"}
+
+
+WORDS = "sklearn.feature_extraction.text.TfidfVectorizer"
+
+
+@pytest.fixture(scope="module")
+def reviews(shared):
+    rng = np.random.default_rng(1)
+    good, bad = ["lovely", "very good", "not bad"], ["broken", "not good", "very bad"]
+    frame = pd.DataFrame({"stars": rng.integers(1, 6, 120), "kind": rng.choice(["book", "film"], 120)})
+    frame["positive"] = rng.random(120) < 0.5
+    frame["review"] = [
+        rng.choice(good if p else bad) + rng.choice([" stars", " film"]) for p in frame.positive
+    ]
+    frame["title"] = ["fine" if p else None for p in frame.positive]
+    inputs = [
+        col("stars", "int64"),
+        col("kind", "string"),
+        col("review", "string"),
+        col("title", "string", nullable=True),
+    ]
+    return frame, shared.table(frame, [*inputs, col("positive", "bool")]), inputs
+
+
+@pytest.mark.parametrize(
+    ("estimator", "pipeline", "sparse"),
+    [
+        (
+            "sklearn.linear_model.LogisticRegression",
+            [{"transformer": WORDS, "params": {"ngram_range": [1, 2]}, "columns": ["review", "title"]}],
+            True,
+        ),
+        (
+            "sklearn.naive_bayes.GaussianNB",
+            [
+                {"transformer": "sklearn.feature_extraction.text.HashingVectorizer", "columns": ["review"]},
+                {"transformer": "sklearn.decomposition.TruncatedSVD", "params": {"n_components": 5}},
+            ],
+            True,
+        ),
+        (
+            "sklearn.ensemble.HistGradientBoostingClassifier",
+            [
+                {"transformer": "sklearn.preprocessing.LabelBinarizer", "columns": ["kind"]},
+                {"transformer": "sklearn.preprocessing.StandardScaler", "columns": ["stars"]},
+                {"transformer": "sklearn.feature_extraction.text.CountVectorizer", "columns": ["review"]},
+                {
+                    "name": "estimator",
+                    "transformer": "sklearn.feature_extraction.text.CountVectorizer",
+                    "params": {"analyzer": "char"},
+                    "columns": ["review"],
+                },
+            ],
+            False,
+        ),
+    ],
+)
+def test_text_becomes_words(lab, reviews, estimator, pipeline, sparse):
+    frame, table, inputs = reviews
+    got = lab.ok(
+        "train.sklearn",
+        params={"estimator": estimator, "pipeline": pipeline},
+        inputs={"train": table},
+        outputs=model_out("classification", inputs, col("positive", "bool")),
+    )
+    model = tenon_model.load(got.path("model"))
+    assert (model.predict(frame)["prediction"] == frame["positive"]).all()
+    strange = {"stars": [3], "kind": ["poem"], "review": ["never seen"], "title": [None]}
+    assert len(model.predict(strange)) == 1
+    made = model.predictor["preprocess"].transform(model.features(frame))
+    assert scipy.sparse.issparse(made) is sparse
+
+
+def test_new_columns_never_replace_others(lab, reviews):
+    frame, _, inputs = reviews
+    frame = frame.assign(kind_book=frame["stars"])
+    inputs = [*inputs[:2], col("kind_book", "int64")]
+    params = {
+        "estimator": "sklearn.linear_model.LogisticRegression",
+        "pipeline": [
+            {"transformer": "sklearn.preprocessing.OneHotEncoder", "columns": ["kind"]},
+            {"transformer": "sklearn.preprocessing.KBinsDiscretizer", "columns": ["stars"]},
+        ],
+    }
+    got = lab.ok(
+        "train.sklearn",
+        params=params,
+        inputs={"train": lab.table(frame, [*inputs, col("positive", "bool")])},
+        outputs=model_out("classification", inputs, col("positive", "bool")),
+    )
+    model = tenon_model.load(got.path("model"))
+    steps = model.predictor[:2].transform(model.features(frame))
+    assert "onehotencoder__kind_book" in steps
+    assert steps["kind_book"].tolist() == frame["kind_book"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "says"),
+    [
+        ([{"transformer": WORDS}], "tfidfvectorizer: " + WORDS + " takes one column; name it in columns"),
+        ([{"transformer": WORDS, "columns": ["revue"]}], "no column revue; did you mean review?"),
+        (
+            [
+                {"transformer": WORDS, "columns": ["review"]},
+                {"transformer": "sklearn.preprocessing.OrdinalEncoder", "columns": ["review"]},
+            ],
+            "column review is words by now; put this step first",
+        ),
+    ],
+)
+def test_text_steps_that_make_no_sense(lab, reviews, pipeline, says):
+    _, table, inputs = reviews
+    params = {"estimator": "sklearn.linear_model.LogisticRegression", "pipeline": pipeline}
+    outputs = model_out("classification", inputs, col("positive", "bool"))
+    assert says in lab.error("train.sklearn", params=params, inputs={"train": table}, outputs=outputs)
 
 
 def test_many_categories_are_no_error_for_hist_gradient_boosting(lab):

@@ -5,7 +5,8 @@ after so many rounds without improvement on a random fraction of the rows, held 
 Input: `train`, a table with the columns of the model's signature. Output: `model`, with `model.ubj`.
 
 The objective follows from the task unless it is given. Strings are categories, natively; missing values stay
-missing.
+missing. The features are c0, c1 and so on in the model, in the order of `encoding` in model.json. Parameters
+name columns, as in `monotone_constraints: {age: 1}` and `interaction_constraints: [["age", "income"]]`.
 """
 
 import re
@@ -19,30 +20,30 @@ def main(step: Step) -> None:
     import xgboost
 
     import tenon_boosting
+    import tenon_model
 
     data = tenon_boosting.read(step)
     params = {
         "seed": step.seed32,
         "tree_method": "hist",
         **objective(data.classes),
-        **(step.params.get("params") or {}),
+        **tenon_boosting.with_codes(step.params.get("params") or {}, data.signature, "c{}".format),
     }
-    train = xgboost.DMatrix(data.train, data.train_y, enable_categorical=True)
-    evals = (
-        [(xgboost.DMatrix(data.held, data.held_y, enable_categorical=True), "held_out")]
-        if data.stop_after
-        else []
-    )
     callbacks: list = [Progress(step)]
     if data.stop_after:
         callbacks.append(xgboost.callback.EarlyStopping(rounds=data.stop_after, save_best=True))
     try:
+        train = xgboost.DMatrix(data.train, data.train_y, enable_categorical=True)
+        evals = []
+        if data.stop_after:
+            evals = [(xgboost.DMatrix(data.held, data.held_y, enable_categorical=True), "held_out")]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             booster = xgboost.train(
                 params, train, data.rounds, evals=evals, callbacks=callbacks, verbose_eval=False
             )
     except xgboost.core.XGBoostError as e:
+        tenon_model.refuse_large(data.features, e, "input train")
         text = re.sub(r"^\[[\d:]+\] \S+: ?", "", str(e).partition("\nStack trace")[0])
         candidates = re.findall(r"candidate: (\S+)", text)
         wrong = str(params.get("objective"))

@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from testing_models import check_model
+import tenon_model
+from conftest import mixed
+from testing_models import check_model, check_names
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,19 @@ def test_progress_is_reported(fit):
     got = fit("train.xgboost", {"rounds": 25})
     assert [p["done"] for p in got.progress] == [10, 20, 25]
     assert json.loads(got.files("model")["model.json"])["rounds"] == 25
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_any_name_of_a_column(lab, task):
+    check_names(lab, "train.xgboost", {"rounds": 20}, task)
+
+
+def test_parameters_name_columns(lab, fit):
+    constraints = {"monotone_constraints": {"hour": 1}, "interaction_constraints": [["hour", "wind"], ["at"]]}
+    model = tenon_model.load(fit("train.xgboost", {"rounds": 20, "params": constraints}).path("model"))
+    frame, _ = mixed(200)
+    by_hour = [model.predict(frame.assign(hour=hour))["probability"].to_numpy() for hour in range(24)]
+    assert (np.diff(by_hour, axis=0) >= 0).all()
+    assert np.max(by_hour[-1] - by_hour[0]) > 0.1
+    got = fit("train.xgboost", {"params": {"monotone_constraints": {"our": 1}}}, run=lab.error)
+    assert got == "parameter monotone_constraints names no column our; did you mean hour?"

@@ -1,7 +1,7 @@
 // Package graph draws a system: its entities or its units as boxes, what flows
 // between them as arrows, as SVG or in the DOT language.
 //
-// The layout is layered: a node stands one layer below the last it reads from,
+// The layout is layered: a node is one layer below the last node it reads from,
 // and within a layer near what it reads (Sugiyama, Tagawa and Toda, 1981,
 // without the crossing of long edges).
 package graph

@@ -59,7 +59,7 @@ func (a *archive) faults() []Failure {
 	var out []Failure
 	for _, s := range a.sections {
 		if first := a.byName[s.name]; first != s {
-			out = append(out, Failure{Line: s.line, Message: fmt.Sprintf("there is a section -- %s -- on line %d already", s.name, first.line)})
+			out = append(out, Failure{Line: s.line, Message: fmt.Sprintf("section -- %s -- is already on line %d", s.name, first.line)})
 		}
 	}
 	return out

@@ -50,7 +50,7 @@ func (t *test) put(d *directive, root *os.Root) error {
 	file := d.args[0]
 	s := t.archive.use(file)
 	if s == nil {
-		return fmt.Errorf("the section -- %s -- is missing: it is what the file holds", file)
+		return fmt.Errorf("section -- %s -- is missing: it is the content of the file", file)
 	}
 	err := root.MkdirAll(path.Dir(file), 0o700)
 	if err == nil {
@@ -62,7 +62,7 @@ func (t *test) put(d *directive, root *os.Root) error {
 		err = root.WriteFile(file, []byte(s.text), 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("%s cannot be written below the system: %w", file, err)
+		return fmt.Errorf("cannot write %s in the system's folder: %w", file, err)
 	}
 	return nil
 }
@@ -72,19 +72,19 @@ func (t *test) edit(d *directive, root *os.Root) error {
 	file, before, after := d.args[0], d.args[1], d.args[2]
 	b, err := root.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("%s cannot be edited: %w", file, err)
+		return fmt.Errorf("cannot edit %s: %w", file, err)
 	}
 	text := string(b)
 	switch n := strings.Count(text, before); {
 	case n == 0:
-		return fmt.Errorf("the edit is stale: %s does not hold %q%s", file, before, nearestLine(file, before, text))
+		return fmt.Errorf("the edit is stale: %s does not contain %q%s", file, before, nearestLine(file, before, text))
 	case n > 1:
-		return fmt.Errorf("the edit is not clear: %s holds %q %d times, on %s", file, before, n, linesOf(text, before))
+		return fmt.Errorf("the edit is ambiguous: %s contains %q %d times, on %s", file, before, n, linesOf(text, before))
 	}
 	return root.WriteFile(file, []byte(strings.Replace(text, before, after, 1)), 0o600)
 }
 
-// nearestLine says where something like a text stands: the nearest of what is as
+// nearestLine returns where a similar text is: the nearest of what is as
 // long and begins with a word.
 func nearestLine(file, what, text string) string {
 	what = strings.TrimSpace(what)
@@ -159,7 +159,7 @@ func (t *test) copySystem(declared *ir.System) (string, error) {
 	return to, t.copyTree(from, to, declared)
 }
 
-// linkBeside links what a folder holds beside one name, which becomes a folder.
+// linkBeside links everything in a folder except one name, which becomes a folder.
 func linkBeside(from, to, name string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {

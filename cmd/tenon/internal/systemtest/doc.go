@@ -8,5 +8,5 @@
 // The package runs no unit: a plan is made against a supposed state, and the SQL
 // of a feature runs over the rows of the test. Edits are made in a temporary
 // copy of the system. Nothing is written beside it; whoever calls may write the
-// archives that [Result] holds.
+// archives in [Result].
 package systemtest

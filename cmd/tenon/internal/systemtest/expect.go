@@ -43,12 +43,12 @@ func (t *test) expectIR(sys *ir.System) {
 		for _, u := range sys.Units {
 			ids = append(ids, u.ID)
 		}
-		t.fail(d.line, "there is no unit %s%s", d.args[0], hint(diag.DidYouMean(d.args[0], ids)))
+		t.fail(d.line, "no unit %s%s", d.args[0], hint(diag.DidYouMean(d.args[0], ids)))
 		t.archive.use(name)
 	}
 }
 
-// document holds JSON against a section.
+// document compares JSON with a section.
 func (t *test) document(d *directive, name string, v any) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -82,7 +82,7 @@ func (t *test) expectPlan(ctx context.Context, declared compiled, sys *ir.System
 	t.fail(d.line, "%v", err)
 }
 
-// before is what stands when the plan is made.
+// before returns the system that is deployed when the plan is made.
 func (t *test) before(ctx context.Context, d *directive, declared compiled) (*ir.System, bool) {
 	from := d.args[1]
 	number, isRevision := strings.CutPrefix(from, "@")
@@ -92,7 +92,7 @@ func (t *test) before(ctx context.Context, d *directive, declared compiled) (*ir
 		return nil, true
 	case from == ".":
 		if declared.sys == nil {
-			t.failure(Failure{Line: d.line, Message: "without the edits the system does not compile, so it cannot stand", Detail: declared.faults})
+			t.failure(Failure{Line: d.line, Message: "the system does not compile without the edits, so there is nothing to compare with", Detail: declared.faults})
 		}
 		return declared.sys, declared.sys != nil
 	case isRevision && err == nil && n > 0:
@@ -102,7 +102,7 @@ func (t *test) before(ctx context.Context, d *directive, declared compiled) (*ir
 		}
 		return sys, err == nil
 	}
-	t.fail(d.line, "it is written: %s", usage["plan"])
+	t.fail(d.line, "usage: %s", usage["plan"])
 	return nil, false
 }
 

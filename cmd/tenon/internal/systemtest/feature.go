@@ -29,7 +29,7 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	}
 	u := t.unit(sys, d)
 	if u == nil {
-		t.archive.useAll() // nobody knows which are its inputs
+		t.archive.useAll() // it is unknown which are its inputs
 		return
 	}
 	golden := wantCSV
@@ -47,7 +47,7 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	for name, in := range inputs {
 		literals[name] = in.Literal
 	}
-	got, err := t.SQL.Evaluate(ctx, query, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp)})
+	got, err := t.SQL.Evaluate(ctx, query, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp), Keys: out.Keys})
 	if wrong := (*duck.ValueError)(nil); errors.As(err, &wrong) {
 		t.fail(inputs[wrong.Input].lines[wrong.Row], "%s: %v", wrong.Input+ending, err)
 		return
@@ -55,7 +55,7 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	if len(got.Inputs) > 0 {
 		for _, in := range u.Inputs {
 			if broken := got.Inputs[in.Port]; len(broken) > 0 {
-				t.fail(inputs[in.Port].section.line, "%s: such rows are never read: %s", in.Port+ending, violations(broken))
+				t.fail(inputs[in.Port].section.line, "%s: such rows cannot occur: %s", in.Port+ending, violations(broken))
 			}
 		}
 		return
@@ -79,7 +79,7 @@ func (t *test) unit(sys *ir.System, d *directive) *ir.Unit {
 		if _, ok := queryOf(u); ok {
 			return u
 		}
-		t.fail(d.line, "%s is a %s, and only features in SQL are run in a test", name, u.Component)
+		t.fail(d.line, "%s is a %s: a test can run only features in SQL", name, u.Component)
 		return nil
 	}
 	var names []string
@@ -88,7 +88,7 @@ func (t *test) unit(sys *ir.System, d *directive) *ir.Unit {
 			names = append(names, u.ID)
 		}
 	}
-	t.fail(d.line, "there is no feature %s%s", name, hint(diag.DidYouMean(name, names)))
+	t.fail(d.line, "no feature %s%s", name, hint(diag.DidYouMean(name, names)))
 	return nil
 }
 
@@ -116,12 +116,12 @@ func (t *test) inputs(d *directive, u *ir.Unit) (map[string]input, bool) {
 		name := in.Port + ending
 		names = append(names, in.Port)
 		if name == wantCSV {
-			t.fail(d.line, "%s cannot be tested: its input %s has the name of what is wanted", u.ID, in.Port)
+			t.fail(d.line, "cannot test %s: its input %s has the name of the expected output", u.ID, in.Port)
 			return nil, false
 		}
 		s := t.archive.use(name)
 		if s == nil {
-			t.fail(d.line, "the section -- %s -- is missing: %s reads %s; a header alone is a table without rows", name, u.ID, in.Unit)
+			t.fail(d.line, "section -- %s -- is missing: %s reads %s; for a table without rows, write only the header", name, u.ID, in.Unit)
 			ok = false
 			continue
 		}
@@ -152,17 +152,17 @@ func (t *test) rows(s *section, schema ir.Schema) (rows duck.Rows, at []int, ok 
 	for i, name := range rows.Columns {
 		switch {
 		case schema.Column(name) == nil:
-			t.fail(s.line+1, "%s: there is no column %q%s", s.name, name, hint(diag.DidYouMean(name, names)))
+			t.fail(s.line+1, "%s: no column %q%s", s.name, name, hint(diag.DidYouMean(name, names)))
 			return rows, at, false
 		case slices.Index(rows.Columns, name) != i:
-			t.fail(s.line+1, "%s: the column %q is there twice", s.name, name)
+			t.fail(s.line+1, "%s: duplicate column %q", s.name, name)
 			return rows, at, false
 		}
 	}
 	return rows, at, true
 }
 
-// expectErrors holds against a section what is wrong with the result.
+// expectErrors compares the errors of the result with a section.
 func (t *test) expectErrors(u *ir.Unit, got duck.Evaluated, err error) {
 	d := t.head.errors
 	switch {
@@ -175,7 +175,7 @@ func (t *test) expectErrors(u *ir.Unit, got duck.Evaluated, err error) {
 		}
 		t.golden(d, "errors", b.String())
 	default:
-		t.fail(d.line, "%s has no errors, and errors are expected", u.ID)
+		t.fail(d.line, "%s has no errors, but errors are expected", u.ID)
 	}
 }
 
@@ -192,7 +192,7 @@ func (t *test) expectRows(ctx context.Context, d *directive, out ir.Output, got 
 	}
 	broken := slices.DeleteFunc(got.Broken, func(v duck.Violation) bool { return !slices.Contains(want.Columns, v.Column) })
 	if len(broken) > 0 {
-		t.fail(d.line, "%s breaks its schema: %s", d.args[0], violations(broken))
+		t.fail(d.line, "%s violates its schema: %s", d.args[0], violations(broken))
 		return
 	}
 	now := formatCSV(only(got.Rows, want.Columns))
@@ -283,7 +283,7 @@ func parseCSV(s *section) (rows duck.Rows, at []int, line int, err error) {
 		rows.Values, at = append(rows.Values, row), append(at, s.line+first)
 	}
 	if rows.Columns == nil {
-		return rows, at, s.line, errors.New("the header is missing, which names the columns")
+		return rows, at, s.line, errors.New("the header with the column names is missing")
 	}
 	return rows, at, 0, nil
 }

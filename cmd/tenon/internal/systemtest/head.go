@@ -60,9 +60,9 @@ func parseHead(comment string) (head, []Failure) {
 	switch {
 	case len(faults) > 0:
 	case len(h.ir) == 0 && h.plan == nil && h.errors == nil && h.feature == nil:
-		faults = append(faults, Failure{Line: 1, Message: "it expects nothing: add ir, plan, errors or feature"})
+		faults = append(faults, Failure{Line: 1, Message: "the test expects nothing: add ir, plan, errors or feature"})
 	case h.errors != nil && h.feature == nil && (h.plan != nil || len(h.ir) > 0):
-		faults = append(faults, Failure{Line: h.errors.line, Message: "a system with errors has no plan and no ir: make them tests of their own"})
+		faults = append(faults, Failure{Line: h.errors.line, Message: "a system with errors has no plan and no ir: write separate tests"})
 	}
 	return h, faults
 }
@@ -73,10 +73,10 @@ func (h *head) directive(n int, line string) error {
 		return err
 	}
 	d := directive{line: n, name: w[0], args: w[1:]}
-	wrong := fmt.Errorf("it is written: %s", usage[d.name])
+	wrong := fmt.Errorf("usage: %s", usage[d.name])
 	once := func(to **directive) error {
 		if *to != nil {
-			return fmt.Errorf("%s is on line %d already", d.name, (*to).line)
+			return fmt.Errorf("%s is already on line %d", d.name, (*to).line)
 		}
 		*to = &d
 		return nil
@@ -102,7 +102,7 @@ func (h *head) directive(n int, line string) error {
 			return wrong
 		}
 		if slices.ContainsFunc(h.ir, func(o directive) bool { return slices.Equal(o.args, d.args) }) {
-			return fmt.Errorf("%s is there already", line)
+			return fmt.Errorf("duplicate %s", line)
 		}
 		h.ir = append(h.ir, d)
 	case "plan":
@@ -122,7 +122,7 @@ func (h *head) directive(n int, line string) error {
 		d.args[0] = strings.Replace(d.args[0], ".", "/", 1)
 		return once(&h.feature)
 	default:
-		return fmt.Errorf("there is no directive %q: %s", d.name, diag.DidYouMean(d.name, directives))
+		return fmt.Errorf("unknown directive %q: %s", d.name, diag.DidYouMean(d.name, directives))
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func words(line string) ([]string, error) {
 		}
 		quoted, err := strconv.QuotedPrefix(rest)
 		if err != nil {
-			return nil, fmt.Errorf("a quote is not closed, or holds a \\ that Go does not know: %s", rest)
+			return nil, fmt.Errorf("unclosed quote or unknown escape: %s", rest)
 		}
 		word, err := strconv.Unquote(quoted)
 		if err != nil {

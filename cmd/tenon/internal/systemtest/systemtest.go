@@ -18,7 +18,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
-// Folder holds the tests of a system.
+// Folder contains the tests of a system.
 const Folder = "tests"
 
 // Options say what to test, and how to compile and print.
@@ -59,12 +59,12 @@ type Failure struct {
 	Message string `json:"message"`
 	Detail  string `json:"detail,omitempty"` // lines to show below: a difference, faults
 
-	golden string // the section that does not hold
+	golden string // the section that differs
 	now    string // and what it would be
 }
 
 // ErrNone is returned where a system has no tests.
-var ErrNone = errors.New("there are no tests")
+var ErrNone = errors.New("no tests")
 
 // Run runs the tests side by side and reports them in the order of their names.
 func Run(ctx context.Context, o Options, report func(Result)) error {
@@ -123,7 +123,7 @@ func (r *runner) await(result <-chan Result, file string) Result {
 // find lists the files of the tests, and those that look like one and are not.
 func find(o Options) ([]string, error) {
 	if info, err := os.Stat(o.Dir); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("there is no folder %s", o.Dir)
+		return nil, fmt.Errorf("no such folder: %s", o.Dir)
 	}
 	entries, err := os.ReadDir(filepath.Join(o.Dir, Folder))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -151,7 +151,7 @@ func find(o Options) ([]string, error) {
 	case tests == 0 && len(files) == 0:
 		return nil, ErrNone
 	case len(files) == 0:
-		return nil, fmt.Errorf("none of %d tests is called like %q", tests, o.Only)
+		return nil, fmt.Errorf("none of %d tests matches %q", tests, o.Only)
 	}
 	return files, nil
 }
@@ -208,7 +208,7 @@ type test struct {
 	archive archive
 	head    head
 	shared  time.Duration // spent on what other tests need as well
-	temp    string        // holds the copy of the system, if there is one
+	temp    string        // contains the copy of the system, if there is one
 	res     Result
 }
 
@@ -220,7 +220,7 @@ func (t *test) failure(f Failure) { t.res.Failures = append(t.res.Failures, f) }
 
 func (t *test) run(ctx context.Context) {
 	if filepath.Ext(t.res.File) != ".txtar" {
-		t.fail(0, "it is not run: tests end in .txtar")
+		t.fail(0, "not run: the names of tests end in .txtar")
 		return
 	}
 	b, err := os.ReadFile(filepath.Join(t.Dir, filepath.FromSlash(t.res.File)))
@@ -258,7 +258,7 @@ func (t *test) declaredFor(ctx context.Context) compiled {
 	return t.declared(ctx, t.head.tags)
 }
 
-// compiles holds what the compiler said against what is expected of it.
+// compiles compares the result of the compiler with the expected one.
 func (t *test) compiles(c compiled) bool {
 	expected := t.head.errors != nil && t.head.feature == nil
 	switch {
@@ -266,7 +266,7 @@ func (t *test) compiles(c compiled) bool {
 		t.fail(0, "%v", c.err)
 	case expected && c.faults == "":
 		t.archive.use("errors")
-		t.fail(t.head.errors.line, "the system compiles, and errors are expected")
+		t.fail(t.head.errors.line, "the system compiles, but errors are expected")
 		return false
 	case expected:
 		t.golden(t.head.errors, "errors", c.faults)
@@ -276,7 +276,7 @@ func (t *test) compiles(c compiled) bool {
 	default:
 		return true
 	}
-	t.archive.useAll() // nobody knows which are inputs
+	t.archive.useAll() // it is unknown which are inputs
 	return false
 }
 
@@ -293,16 +293,16 @@ func (t *test) golden(d *directive, name, now string) {
 }
 
 func missing(d *directive, name, now string) Failure {
-	return Failure{Line: d.line, Message: fmt.Sprintf("the section -- %s -- is missing; --update writes it", name), golden: name, now: now}
+	return Failure{Line: d.line, Message: fmt.Sprintf("section -- %s -- is missing; use --update to write it", name), golden: name, now: now}
 }
 
 // orphans fails the test for sections that no directive names: they would look
-// as if they were held.
+// as if they were compared.
 func (t *test) orphans() {
 	for _, s := range t.archive.sections {
 		if s.used {
 			continue
 		}
-		t.fail(s.line, "the section -- %s -- is an orphan: %s", s.name, t.head.uses(s.name))
+		t.fail(s.line, "section -- %s -- is unused: %s", s.name, t.head.uses(s.name))
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// Tests run side by side and are told in order, and a system without edits is
+// Tests run in parallel and are reported in order, and a system without edits is
 // compiled once for each set of tags.
 func TestRunSharesWhatItCompiles(t *testing.T) {
 	dir := t.TempDir()
@@ -57,7 +57,7 @@ func TestRunSharesWhatItCompiles(t *testing.T) {
 		t.Errorf("compiled %d times\n%s", compiled.Load(), d)
 	}
 
-	// What is told ends with the context.
+	// Reports end with the context.
 	stopped := errors.New("stopped")
 	ctx, stop := context.WithCancelCause(t.Context())
 	got = nil

@@ -1,0 +1,83 @@
+"""tenon_model: numbers reach a model as they are, or are refused by column and value."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import tenon_model
+from conftest import col, model_out
+from tenon_model import RefusedValueError
+from tenon_step import Signature, StepError
+
+RIDGE = "sklearn.linear_model.Ridge"
+
+
+def signature(*inputs, label=None, task="regression"):
+    return Signature.parse({"task": task, "input": list(inputs), "output": label or col("y", "float64")})
+
+
+@pytest.mark.parametrize("value", [0, 1, -(2**53), 2**53, 2**60, -(2**63), 3 * 2**60, 2**53 + 2])
+def test_integers_that_a_float64_holds_are_exact(value):
+    tenon_model.check_exact(np.array([value], dtype=np.int64), "n")
+    assert int(float(value)) == value
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63) + 1, 2**60 + 1])
+def test_integers_that_no_float64_holds_are_refused_by_column_row_and_value(value):
+    with pytest.raises(RefusedValueError, match=f"column n: .*cannot hold this integer: {value} in row 2"):
+        tenon_model.check_exact(np.array([1, value], dtype=np.int64), "n")
+
+
+def test_large_unsigned_integers():
+    tenon_model.check_exact(np.array([2**63], dtype=np.uint64), "n")
+    with pytest.raises(RefusedValueError):
+        tenon_model.check_exact(np.array([2**64 - 1], dtype=np.uint64), "n")
+
+
+def test_nullable_integers_become_floats_only_if_they_are_exact():
+    given = signature(col("n", "int64", nullable=True))
+    frame = tenon_model.prepare({"n": pa.array([2**53, None, -1])}, given)
+    assert frame["n"].tolist()[::2] == [2**53, -1]
+    assert np.isnan(frame["n"][1])
+    with pytest.raises(RefusedValueError, match="the input: column n: .* 9007199254740993 in row 3"):
+        tenon_model.prepare({"n": pa.array([1, None, 2**53 + 1])}, given)
+
+
+@pytest.mark.parametrize(
+    ("component", "params"),
+    [
+        ("train.sklearn", {"estimator": RIDGE}),
+        ("train.sklearn", {"estimator": RIDGE, "preprocess": "none"}),
+        ("train.xgboost", {"rounds": 2}),
+        ("train.lightgbm", {"rounds": 2}),
+    ],
+)
+def test_every_trainer_refuses_what_is_not_exact(lab, component, params):
+    inputs, label = [col("n", "int64"), col("x", "float64")], col("y", "float64")
+    rows = {"n": [2**53 + 1, 1, 2, 3] * 10, "x": [0.5] * 40, "y": [1.0, 2, 3, 4] * 10}
+    table = lab.table(rows, [*inputs, label])
+    outputs = model_out("regression", inputs, label)
+    got = lab.error(component, params=params, inputs={"train": table}, outputs=outputs)
+    assert (
+        "column n: the model needs a float64, which cannot hold this integer: 9007199254740993 in row 1"
+        in got
+    )
+
+
+def test_labels_of_a_regression_are_exact_and_finite():
+    large = signature(label=col("y", "int64"))
+    with pytest.raises(StepError, match="column y: .* 9007199254740993 in row 2"):
+        tenon_model.labels({"y": [1, 2**53 + 1]}, large)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(StepError, match=f"label y is {bad} in 1 of 2 rows, the first of which is row 2"):
+            tenon_model.labels(pa.table({"y": [1.0, bad]}), signature())
+
+
+def test_classes_may_be_large_integers():
+    large = signature(label=col("y", "int64"), task="classification")
+    y = tenon_model.labels({"y": [2**53 + 1, 2**53]}, large)
+    assert tenon_model.describe(y, large) == {"classes": [2**53, 2**53 + 1]}
+    model = tenon_model.Model(large, {"classes": [2**53, 2**53 + 1]}, None)
+    assert model._label == np.dtype("int64")
+    assert pd.Series(np.array(model.classes, dtype=model._label)).tolist() == [2**53, 2**53 + 1]
