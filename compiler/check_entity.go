@@ -17,7 +17,7 @@ import (
 
 // checkEntities runs the checks that concern a single entity.
 func (c *checker) checkEntities() {
-	endpoints := map[int64]*listener{}
+	var listeners []listener
 	for _, id := range c.order {
 		e := c.entities[id]
 		if c.broken[id] {
@@ -31,7 +31,7 @@ func (c *checker) checkEntities() {
 		c.checkFields(e)
 		for i := range e.component.stages {
 			if f := e.component.stages[i].Endpoint; f != nil {
-				c.checkEndpoint(e, f, endpoints)
+				listeners = c.checkEndpoint(e, f, listeners)
 			}
 		}
 		if p := e.component.Predicts; p != nil {
@@ -386,17 +386,17 @@ func (e *entity) input(name string) *port {
 	return nil
 }
 
-// checkEndpoint checks where a service listens.
-func (c *checker) checkEndpoint(e *entity, f *endpointFields, endpoints map[int64]*listener) {
-	port, host := whole(e.fields.at(f.Port)), stringOf(e.fields.at(f.Host))
-	if other := endpoints[port]; other != nil && overlap(host, other.host) {
+// checkEndpoint checks where a service listens, and returns the listeners with it.
+func (c *checker) checkEndpoint(e *entity, f *endpointFields, listeners []listener) []listener {
+	at := listener{e, f.Port, ir.Endpoint{Host: stringOf(e.fields.at(f.Host)), Port: int(whole(e.fields.at(f.Port)))}}
+	if i := slices.IndexFunc(listeners, func(l listener) bool { return l.endpoint.Overlaps(&at.endpoint) }); i >= 0 {
+		other := listeners[i]
 		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("%s and %s both listen on port %d", other.entity, e, port),
+			Message: fmt.Sprintf("%s and %s both listen on port %d", other.entity, e, at.endpoint.Port),
 			Spans:   []diag.Span{c.sys.At("", e.path(f.Port)...), c.sys.At("taken here", other.entity.path(other.field)...)},
 			Hint:    "change the port of one of them",
 		})
 	}
-	endpoints[port] = &listener{e, f.Port, host}
 	if o, _ := e.fields.at(f.Replicas).(object); whole(o.get("max")) < whole(o.get("min")) {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("the replicas of %s: max is below min", e),
@@ -404,13 +404,14 @@ func (c *checker) checkEndpoint(e *entity, f *endpointFields, endpoints map[int6
 			Spans: []diag.Span{c.sys.Label("", e.path(f.Replicas)...)},
 		})
 	}
+	return append(listeners, at)
 }
 
-// A listener is an entity that listens on a port.
+// A listener is an entity that listens somewhere.
 type listener struct {
-	entity *entity
-	field  string
-	host   string
+	entity   *entity
+	field    string // of its port
+	endpoint ir.Endpoint
 }
 
 // checkPredicts checks that a table has the columns that a model reads.
@@ -454,13 +455,6 @@ func (c *checker) checkPredicts(e *entity, p *predicts) {
 			})
 		}
 	}
-}
-
-// overlap reports whether two hosts to listen on may be the same.
-func overlap(a, b string) bool {
-	every := func(h string) bool { return h == "" || h == "0.0.0.0" || h == "::" }
-	local := func(h string) bool { return h == "localhost" || h == "::1" || strings.HasPrefix(h, "127.") }
-	return a == b || every(a) || every(b) || local(a) && local(b)
 }
 
 // metricsOf lists the metrics of an evaluation, by task.

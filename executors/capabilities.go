@@ -37,6 +37,14 @@ type PortIsolation interface {
 	OwnPorts() bool
 }
 
+// A Host runs services that listen on addresses of this machine, which others want too.
+type Host interface {
+	// Taken names who has the address of a task, or returns "" if the task could have it
+	// now. It reads Unit, Name, Dir and Leaving of the task, and starts nothing. prior is
+	// the deployed service that the task would take over from, or nil.
+	Taken(ctx context.Context, t Task, prior *state.Handle) (by string, err error)
+}
+
 // A Logger returns the output of a unit. With follow, it continues until the task ends or
 // ctx is done.
 type Logger interface {

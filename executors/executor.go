@@ -71,6 +71,8 @@ type Task struct {
 	// Image is the reference of the image to run in, by digest; "" if the executor runs
 	// no images.
 	Image string
+	// Leaving are the units that the plan removes. A service may take over from them.
+	Leaving []string
 	// Devices are the GPUs, or parts of them, reserved for the task. They are nil only
 	// where no pool lends any.
 	Devices []Device

@@ -2,7 +2,6 @@ package executors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -42,7 +41,8 @@ func Destroy(ctx context.Context, o Options) (*Result, error) {
 
 // removeUnwanted removes the units that are no longer declared, after everything else
 // that can proceed without. If a service did not become ready it leaves them to the next
-// apply: one of them may still serve in its place.
+// apply: one of them may still serve in its place. Those that another service has replaced
+// at their address do not stay, because both would answer.
 func (w *walk) removeUnwanted(ctx context.Context) {
 	deletes := w.deletes
 	w.deletes = nil
@@ -53,25 +53,36 @@ func (w *walk) removeUnwanted(ctx context.Context) {
 		w.result.Canceled = append(w.result.Canceled, deletes...)
 		return
 	}
-	for i, n := range w.works {
-		if n.unit.Kind == ir.Service && (n.failed || w.sched.nodes[i].blockedBy >= 0) {
-			for _, unit := range deletes {
-				w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: n.unit.ID})
-				w.events.send(Event{Unit: unit, Type: EventBlocked, By: n.unit.ID, Message: "not removed until " + n.unit.ID + " is ready"})
-			}
-			return
-		}
-	}
 	applied := map[string]*ir.Unit{}
 	for _, unit := range deletes {
-		u, err := w.o.Store.Unit(ctx, unit)
-		if err != nil && !errors.Is(err, state.ErrNotFound) {
+		u, err := appliedUnit(ctx, w.o.Store, unit)
+		if err != nil {
 			w.stop(err)
 			return
 		}
 		applied[unit] = u
 	}
+	for i, n := range w.works {
+		if n.unit.Kind == ir.Service && (n.failed || w.sched.nodes[i].blockedBy >= 0) {
+			deletes = slices.DeleteFunc(deletes, func(unit string) bool {
+				if w.replacedAtAddress(applied[unit]) {
+					return false
+				}
+				w.result.Blocked = append(w.result.Blocked, Blocked{Unit: unit, By: n.unit.ID})
+				w.events.send(Event{Unit: unit, Type: EventBlocked, By: n.unit.ID, Message: "not removed until " + n.unit.ID + " is ready"})
+				return true
+			})
+			break
+		}
+	}
 	w.removeAll(ctx, removalOrder(deletes, applied), applied)
+}
+
+// replacedAtAddress reports whether a service of this apply now listens where the unit does.
+func (w *walk) replacedAtAddress(u *ir.Unit) bool {
+	return u != nil && !ownPorts(w.o.Executor) && slices.ContainsFunc(w.works, func(n *work) bool {
+		return n.ended && !n.failed && n.unit.Endpoint.Overlaps(u.Endpoint)
+	})
 }
 
 func (w *walk) removeAll(ctx context.Context, order []string, applied map[string]*ir.Unit) {

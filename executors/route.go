@@ -47,6 +47,17 @@ func (r *router) Apply(ctx context.Context, t Task, prior *state.Handle) (state.
 	return r.target.Apply(ctx, t, prior)
 }
 
+// Taken asks the target's executor.
+func (r *router) Taken(ctx context.Context, t Task, prior *state.Handle) (string, error) {
+	if h, ok := r.target.(Host); ok {
+		return h.Taken(ctx, t, prior)
+	}
+	return "", nil
+}
+
+// OwnPorts asks the target's executor.
+func (r *router) OwnPorts() bool { return ownPorts(r.target) }
+
 func ownPorts(x Executor) bool {
 	h, ok := x.(PortIsolation)
 	return ok && h.OwnPorts()

@@ -129,6 +129,25 @@ func TestAnUndeclaredServiceStaysUntilItsSuccessorIsReady(t *testing.T) {
 	}
 }
 
+// Both would answer at the address, so the old one does not stay because of a third.
+func TestAnUndeclaredServiceThatWasReplacedAtItsAddressEndsWhateverElseFails(t *testing.T) {
+	b := newBench(t)
+	elsewhere := service("deployments/elsewhere", `{"n":1}`)
+	elsewhere.Endpoint.Port = 8081
+	b.mustApply(service("deployments/old", `{"n":1}`), elsewhere)
+	b.fake.behave["deployments/bad"] = behaviour{never: true}
+	bad := service("deployments/bad", `{"n":2}`)
+	bad.Endpoint.Port, bad.Timeout = 8082, 20*time.Millisecond
+	res, err := b.apply(service("deployments/new", `{"n":2}`), bad)
+	failure(t, err, "deployments/bad")
+	if want := []executors.Blocked{{Unit: "deployments/elsewhere", By: "deployments/bad"}}; !slices.Equal(res.Blocked, want) || res.Counts.Deleted != 1 {
+		t.Errorf("blocked %v and deleted %d units, want %v and 1", res.Blocked, res.Counts.Deleted, want)
+	}
+	if left := b.fake.alive(); len(left) != 2 || !strings.HasPrefix(left[0], "deployments-elsewhere") || !strings.HasPrefix(left[1], "deployments-new") {
+		t.Errorf("alive: %v", left)
+	}
+}
+
 func TestAPredecessorThatDoesNotEndHoldsUpNoApply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -2,6 +2,7 @@ package executors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -194,6 +195,9 @@ func (w *walk) plant(ctx context.Context) error {
 			nodes[from.node].next = append(nodes[from.node].next, i)
 		}
 	}
+	if err := w.orderAddresses(ctx, nodes); err != nil {
+		return err
+	}
 	if err := pools.check(jobs, services); err != nil {
 		return err
 	}
@@ -207,6 +211,33 @@ func (w *walk) plant(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// orderAddresses lets a service wait for those that leave its address to it.
+func (w *walk) orderAddresses(ctx context.Context, nodes []node) error {
+	if ownPorts(w.o.Executor) {
+		return nil
+	}
+	first, err := Vacating(w.plan, func(unit string) (*ir.Unit, error) { return appliedUnit(ctx, w.o.Store, unit) })
+	if err != nil {
+		return err
+	}
+	for _, unit := range sortedKeys(first) {
+		for _, owner := range first[unit] {
+			from := w.byID[owner].node
+			nodes[from].next = append(nodes[from].next, w.byID[unit].node)
+		}
+	}
+	return nil
+}
+
+// appliedUnit returns a unit as it was applied, or nil.
+func appliedUnit(ctx context.Context, s *state.Store, unit string) (*ir.Unit, error) {
+	u, err := s.Unit(ctx, unit)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil
+	}
+	return u, err
 }
 
 // changes reports whether the plan runs the unit.

@@ -30,6 +30,20 @@ type Plan struct {
 	Moves   []ir.Move         `json:"moves,omitempty"`   // renamed units, before all else
 	Items   []Item            `json:"items"`             // in the order of execution; deletes last
 	Prepare []Preparation     `json:"prepare,omitempty"` // what was missing when the plan was made
+	Taken   []Taken           `json:"taken,omitempty"`   // what was in the way when the plan was made
+}
+
+// A Taken is an address at which a service is to listen, and which something else has. It
+// is informational: an apply checks again.
+type Taken struct {
+	Unit     string `json:"unit"`
+	Address  string `json:"address"`            // "port 8080 of 127.0.0.1"
+	By       string `json:"by"`                 // "deployments/api of /srv/churn"
+	Optional bool   `json:"optional,omitempty"` // perhaps the unit is not started
+}
+
+func (t Taken) String() string {
+	return fmt.Sprintf("%s: %s is in use by %s: stop it, or choose another port", t.Unit, t.Address, t.By)
 }
 
 // Image returns the image in which a unit runs, by digest, or "" if its target runs none.

@@ -114,7 +114,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 		}
 		return nil
 	}
-	if err := errors.Join(s.CheckSecrets(p), s.CheckPreparations(ctx, p)); err != nil {
+	if err := errors.Join(s.CheckSecrets(p), s.CheckPreparations(ctx, p), s.CheckAddresses(ctx, p)); err != nil {
 		return err
 	}
 	if !c.yes && work.Planned { // ending what a killed apply left needs no confirmation

@@ -106,5 +106,7 @@ func planDocument(p *planner.Plan) any {
 		// What has to be prepared before units can start.
 		Prepare   []planner.Preparation  `json:"prepare,omitempty"`
 		Preparing planner.PrepareSummary `json:"preparing,omitzero"`
-	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Items, p.Summary(), p.Prepare, p.Preparing()}
+		// Addresses of services that something else has.
+		Taken []planner.Taken `json:"taken,omitempty"`
+	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken}
 }

@@ -47,6 +47,9 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	}
 	a.writeAdvice(&b, p, all)
 	a.writePrepare(&b, p)
+	for _, t := range p.Taken {
+		fmt.Fprintf(&b, "\n%s %s\n", a.paint("1;"+yellow, "warning:"), t)
+	}
 	b.WriteString("\n" + a.summary(p) + "\n")
 	if line := preparing(p); line != "" {
 		b.WriteString(line + "\n")

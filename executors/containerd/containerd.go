@@ -88,6 +88,7 @@ var (
 	_ executors.Logger      = (*Executor)(nil)
 	_ executors.Collector   = (*Executor)(nil)
 	_ executors.ImageRunner = (*Executor)(nil)
+	_ executors.Host        = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -140,7 +141,7 @@ func (e *Executor) in(ctx context.Context) context.Context {
 // Apply starts the task, or finds the one started earlier under its name: a job that
 // runs or has ended, or a running service. It restarts a service that died. The prior
 // service keeps running; both listen on the same port until the prior one is destroyed.
-// A port that anybody else uses is an error.
+// An address that anybody else has is an error.
 func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (h state.Handle, err error) {
 	if faults := e.Check(t.Unit); len(faults) > 0 {
 		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
@@ -184,10 +185,61 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	if err := local.Readable(t, uid, gid); err != nil {
 		return state.Handle{}, err
 	}
-	if err := local.PortFree(ctx, t, prior, records.In); err != nil {
+	former, err := e.former(ctx, t, prior)
+	if err != nil {
 		return state.Handle{}, err
 	}
-	return e.settle(ctx, func() (state.Handle, error) { return e.start(ctx, c, t) })
+	address, err := local.Reserve(ctx, t, former)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	defer address.Close()
+	return e.settle(ctx, func() (state.Handle, error) { return e.start(ctx, c, t, address) })
+}
+
+// former returns the claim of the service that a new one takes over from, or nil.
+func (e *Executor) former(ctx context.Context, t executors.Task, prior *state.Handle) (*local.Claim, error) {
+	if t.Unit.Endpoint == nil || prior == nil || prior.Executor != Name {
+		return nil, nil
+	}
+	r, err := current(*prior)
+	if err != nil {
+		return nil, err
+	}
+	e = e.at(r.Place)
+	ctx = e.in(ctx)
+	c, err := e.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := e.first(ctx, c, r)
+	if err != nil {
+		return nil, err
+	}
+	claim := local.NewClaim(r.Record, id, true)
+	return &claim, nil
+}
+
+// first returns the identity of a container's first process, or none if it has ended.
+func (e *Executor) first(ctx context.Context, c *client.Client, r record) (local.Ident, error) {
+	now, err := e.task(ctx, c, r.ID)
+	if err != nil || now == nil {
+		return local.Ident{}, err
+	}
+	id, err := local.Identify(int(now.Pid))
+	if err != nil {
+		return local.Ident{}, nil //nolint:nilerr // it has just ended
+	}
+	return id, nil
+}
+
+// Taken names who has the address of a service, see [executors.Host].
+func (e *Executor) Taken(ctx context.Context, t executors.Task, prior *state.Handle) (string, error) {
+	former, err := e.former(ctx, t, prior)
+	if err != nil {
+		return "", err
+	}
+	return local.Taken(ctx, t, former)
 }
 
 // earlier reports whether the task was started before, wherever that was, and can be
@@ -281,10 +333,14 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 		return state.Status{}, err
 	}
 	st, err := e.look(ctx, c, r)
+	var id local.Ident
+	if err == nil && r.Endpoint != nil {
+		id, err = e.first(ctx, c, r)
+	}
 	if err != nil {
 		return state.Status{}, e.explain(err)
 	}
-	return r.Probe(ctx, st), nil
+	return r.Probe(ctx, st, id, true), nil
 }
 
 // logPath returns the path of the log.

@@ -55,6 +55,7 @@ func (e *Executor) destroy(ctx, base context.Context, c *client.Client, r record
 		if err := e.remove(base, c, r.ID, 0); err != nil {
 			return err
 		}
+		local.Release(r.Endpoint)
 		return reclaim(r.Dir)
 	})
 }

@@ -25,9 +25,10 @@ var errImageGone = errors.New("the image is no longer in containerd")
 // errUnmade means that there is no container, so that nothing can have run.
 var errUnmade = errors.New("make the container")
 
-// ready creates the container and its task. It sends no call that it can avoid: the
-// client's own functions would read again what is known here.
-func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *loaded, spec oci.SpecOpts) error {
+// ready creates the container and its task, and returns the pid of its first process. It
+// sends no call that it can avoid: the client's own functions would read again what is
+// known here.
+func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *loaded, spec oci.SpecOpts) (pid int, err error) {
 	labels := map[string]string{labelUnit: r.Unit, labelName: r.Name, labelDir: r.Dir}
 	container := containers.Container{
 		ID: r.ID, Labels: labels, Image: img.name, Runtime: containers.RuntimeInfo{Name: plugins.RuntimeRuncV2},
@@ -35,10 +36,10 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 	}
 	s, err := oci.GenerateSpec(ctx, c, &container, spec)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnmade, err)
+		return 0, fmt.Errorf("%w: %w", errUnmade, err)
 	}
 	if container.Spec, err = typeurl.MarshalAny(s); err != nil {
-		return fmt.Errorf("%w: %w", errUnmade, err)
+		return 0, fmt.Errorf("%w: %w", errUnmade, err)
 	}
 	// Like a lease, the label keeps containerd from collecting the snapshot before it
 	// has a container, but saves two calls.
@@ -47,18 +48,19 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 	}))
 	if errdefs.IsNotFound(err) {
 		e.forgetImage(img)
-		return fmt.Errorf("%w: %w", errImageGone, err)
+		return 0, fmt.Errorf("%w: %w", errImageGone, err)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: root file system: %w", errUnmade, err)
+		return 0, fmt.Errorf("%w: root file system: %w", errUnmade, err)
 	}
 	if _, err := c.ContainerService().Create(ctx, container); err != nil {
-		return fmt.Errorf("%w: %w", errUnmade, err)
+		return 0, fmt.Errorf("%w: %w", errUnmade, err)
 	}
-	if _, err := c.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: r.ID, Rootfs: mount.ToProto(root)}); err != nil {
-		return fmt.Errorf("%w: %w", errUnmade, errgrpc.ToNative(err))
+	made, err := c.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: r.ID, Rootfs: mount.ToProto(root)})
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errUnmade, errgrpc.ToNative(err))
 	}
-	return nil
+	return int(made.Pid), nil
 }
 
 // startProgram starts the program of a created container.

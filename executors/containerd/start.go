@@ -31,7 +31,7 @@ const (
 )
 
 // start starts the task. Its folder is locked and it has no container yet.
-func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task) (_ state.Handle, err error) {
+func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task, address *local.Address) (_ state.Handle, err error) {
 	if err := records.Forget(t.Dir); err != nil {
 		return state.Handle{}, err
 	}
@@ -73,7 +73,16 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err := e.writeSecrets(t); err != nil {
 		return state.Handle{}, err
 	}
-	if err := e.ready(ctx, c, r, img, e.specification(t, doc, mounts, config.Config.Env)); err != nil {
+	pid, err := e.ready(ctx, c, r, img, e.specification(t, doc, mounts, config.Config.Env))
+	if err != nil {
+		return state.Handle{}, err
+	}
+	// Before the record: from then on, another tenon may start the program.
+	id, err := local.Identify(pid)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	if err := address.Claim(id, true); err != nil {
 		return state.Handle{}, err
 	}
 	r.Began = time.Now().UTC()

@@ -65,6 +65,12 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 	if err != nil || st.Phase != state.Running {
 		return st, err
 	}
+	var id local.Ident
+	if r.Endpoint != nil {
+		if id, err = e.first(ctx, c, r); err != nil {
+			return st, err
+		}
+	}
 	exited := exit(ctx, c, r.ID) // nil if containerd has forgotten the task, which is then polled
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -72,7 +78,7 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 		pause := time.Hour
 		switch {
 		case r.Kind == ir.Service:
-			if st = r.Probe(ctx, st); st.Phase != state.Running {
+			if st = r.Probe(ctx, st, id, true); st.Phase != state.Running {
 				return st, nil
 			}
 			pause, next = next, min(2*next, probeLast)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,7 +39,7 @@ func (s *suite) serviceCases() []testCase {
 		{"a service without an endpoint takes over from one that still runs", s.workerTakeover},
 	}
 	if s.Elsewhere == nil { // whose pods have ports of their own
-		cases = append(cases, testCase{"a port that a stranger answers on is refused", s.strangersPort})
+		cases = append(cases, s.addressCases()...)
 	}
 	return cases
 }
@@ -75,23 +74,6 @@ func (s *suite) neverReady(t *testing.T) {
 	st = s.soon(t, e, h, func(st state.Status) bool { return strings.Contains(st.Message, "503") })
 	wantPhase(t, st, state.Running)
 	wantMessage(t, st, "503")
-}
-
-func (s *suite) strangersPort(t *testing.T) {
-	port := freePort(t)
-	l, err := program.Listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(program.InstanceHeader, "somebody else")
-	})}
-	go srv.Serve(l) //nolint:errcheck // it ends with Close
-	defer srv.Close()
-	h, err := s.New(t).Apply(t.Context(), s.service(t, port, "sleep"), nil)
-	if err == nil || !strings.Contains(err.Error(), "in use by") {
-		t.Fatalf("apply gave %+v, %v; want an error that says who has the port", h, err)
-	}
 }
 
 func (s *suite) diesEarly(t *testing.T) {

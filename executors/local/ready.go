@@ -6,13 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // InstanceHeader is the header in which a service repeats its instance.
@@ -55,32 +52,14 @@ func answers(ctx context.Context, at *ir.Endpoint, instance string) (ready bool,
 	return false, why
 }
 
-// PortFree returns an error if a stranger answers on the port of a service. The kernel
-// would let both listen and send requests to either. A service of the same system,
-// whose run folder is next to the task's, may be taken over. ours reports whether a run
-// folder belongs to a deployed service.
-func PortFree(ctx context.Context, t executors.Task, prior *state.Handle, ours func(dir string) bool) error {
-	at := t.Unit.Endpoint
-	if t.Unit.Kind != ir.Service || at == nil {
-		return nil
+// alone returns nil if everybody who listens on a service's address belongs to it, or to a
+// service that it replaces or is replaced by.
+func alone(ctx context.Context, at *ir.Endpoint, c Claim) error {
+	by, err := stranger(ctx, at, c.family())
+	if err == nil && by != "" {
+		err = fmt.Errorf("%s also listens on %s, so requests may reach it instead: end it", by, at.Address())
 	}
-	address := net.JoinHostPort(reachable(at.Host), strconv.Itoa(at.Port))
-	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil // nobody listens
-	}
-	_ = conn.Close()
-	_, instance, err := ask(ctx, "http://"+address+at.Ready)
-	if err == nil && prior != nil && prior.ID == instance {
-		return nil
-	}
-	if err == nil && instance != "" && filepath.IsLocal(instance) {
-		if ours(filepath.Join(filepath.Dir(t.Dir), instance)) {
-			return nil
-		}
-		return fmt.Errorf("%s is in use by a service of another system, %s: destroy that system, or choose another port", address, instance)
-	}
-	return fmt.Errorf("%s is in use by another program: stop it, or choose another port", address)
+	return err
 }
 
 func ask(ctx context.Context, url string) (code int, instance string, err error) {

@@ -35,9 +35,11 @@ type Record struct {
 
 func (r *Record) common() *Record { return r }
 
-// Probe completes the status of a running task: it asks a service whether it is ready. A
-// service without an endpoint is ready once it has run for [executors.Settle].
-func (r *Record) Probe(ctx context.Context, st state.Status) state.Status {
+// Probe completes the status of a running task: it asks a service whether it is ready. One
+// that shares its address with a stranger has failed. A service without an endpoint is
+// ready once it has run for [executors.Settle]. id is the process of the task, see
+// [NewClaim].
+func (r *Record) Probe(ctx context.Context, st state.Status, id Ident, container bool) state.Status {
 	if st.Phase != state.Running || r.Kind != ir.Service {
 		return st
 	}
@@ -45,10 +47,16 @@ func (r *Record) Probe(ctx context.Context, st state.Status) state.Status {
 	if r.Endpoint != nil {
 		ready, why = answers(ctx, r.Endpoint, r.Instance)
 	}
-	if ready {
-		st.Phase = state.Ready
-	}
 	st.Message = why
+	if !ready {
+		return st
+	}
+	st.Phase = state.Ready
+	if r.Endpoint != nil {
+		if err := alone(ctx, r.Endpoint, NewClaim(*r, id, container)); err != nil {
+			st.Phase, st.Message = state.Failed, err.Error()
+		}
+	}
 	return st
 }
 

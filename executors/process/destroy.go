@@ -26,12 +26,13 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	if err := r.kill(ctx, e.opts.Grace); err != nil {
 		return fmt.Errorf("destroy %s: %w", r.Unit, err)
 	}
-	if given.ident != r.ident {
+	if given.Ident != r.Ident {
 		if err := given.kill(ctx, 0); err != nil {
 			return fmt.Errorf("destroy %s: %w", r.Unit, err)
 		}
 	}
-	same := func(now record) bool { return now.ident == r.ident }
+	local.Release(r.Endpoint)
+	same := func(now record) bool { return now.Ident == r.Ident }
 	if err := records.Clear(context.WithoutCancel(ctx), r.Dir, same, func() error { e.disclaim(r); return nil }); err != nil {
 		return fmt.Errorf("destroy %s: %w", r.Unit, err)
 	}
@@ -41,7 +42,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 // kill ends the session: SIGTERM, the grace, SIGKILL. Without grace, it sends SIGKILL at
 // once.
 func (r record) kill(ctx context.Context, grace time.Duration) error {
-	ps, err := r.members()
+	ps, err := r.session().Members()
 	if err != nil || len(ps) == 0 {
 		return err
 	}
@@ -56,7 +57,7 @@ func (r record) kill(ctx context.Context, grace time.Duration) error {
 	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), local.KillPatience)
 	defer cancel()
 	if ps, err = r.drain(hard, unix.SIGKILL); err == nil && len(ps) > 0 {
-		err = fmt.Errorf("process %d does not end after SIGKILL", ps[0].pid)
+		err = fmt.Errorf("process %d does not end after SIGKILL", ps[0].PID)
 	}
 	return err
 }
@@ -64,9 +65,9 @@ func (r record) kill(ctx context.Context, grace time.Duration) error {
 // drain waits until the session is empty or ctx is done, and returns the remaining
 // processes. It sends sig, if any, repeatedly, because a process may fork in the
 // meantime.
-func (r record) drain(ctx context.Context, sig unix.Signal) ([]proc, error) {
+func (r record) drain(ctx context.Context, sig unix.Signal) ([]local.Process, error) {
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		ps, err := r.members()
+		ps, err := r.session().Members()
 		if err != nil || len(ps) == 0 {
 			return nil, err
 		}
@@ -83,13 +84,13 @@ func (r record) drain(ctx context.Context, sig unix.Signal) ([]proc, error) {
 
 // signal signals the process group as a whole, so that no fork escapes, and then the
 // other members of the session one by one.
-func (r record) signal(sig unix.Signal, ps []proc) {
-	if r.alive() {
+func (r record) signal(sig unix.Signal, ps []local.Process) {
+	if r.Alive() {
 		_ = unix.Kill(-r.Pid, sig)
 	}
 	for _, p := range ps {
-		if pgid, err := unix.Getpgid(p.pid); err == nil && (pgid != r.Pid || !r.alive()) {
-			p.signal(sig)
+		if pgid, err := unix.Getpgid(p.PID); err == nil && (pgid != r.Pid || !r.Alive()) {
+			p.Signal(sig)
 		}
 	}
 }

@@ -44,7 +44,8 @@
 //   - Wait enforces needs.disk: it measures out and scratch while it waits, and
 //     once more when a job has ended. Nothing is measured while no tenon waits.
 //     Files that are deleted but open, or elsewhere, are not counted.
-//   - A program that leaves its session (setsid) is out of reach.
+//   - A program that leaves its session (setsid) is out of reach. A service does not
+//     become ready if such a program listens at its address.
 //   - A service manager that ends everything in tenon's control group, as
 //     systemd does for a system service, ends the programs too.
 package process

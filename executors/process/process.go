@@ -46,6 +46,7 @@ var (
 	_ executors.Checker  = (*Executor)(nil)
 	_ executors.Logger   = (*Executor)(nil)
 	_ executors.Lister   = (*Executor)(nil)
+	_ executors.Host     = (*Executor)(nil)
 )
 
 // New returns an executor.
@@ -98,13 +99,33 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	if err := local.Present(t); err != nil {
 		return state.Handle{}, err
 	}
-	if err := local.PortFree(ctx, t, prior, records.In); err != nil {
+	address, err := local.Reserve(ctx, t, former(prior))
+	if err != nil {
 		return state.Handle{}, err
 	}
+	defer address.Close()
 	if err := records.Forget(t.Dir); err != nil {
 		return state.Handle{}, err
 	}
-	return e.start(ctx, t, locked)
+	return e.start(ctx, t, locked, address)
+}
+
+// former returns the claim of the service that a new one takes over from, or nil.
+func former(prior *state.Handle) *local.Claim {
+	if prior == nil {
+		return nil
+	}
+	r, err := records.Current(*prior)
+	if err != nil {
+		return nil // it is not of this executor
+	}
+	c := local.NewClaim(r.Record, r.Ident, false)
+	return &c
+}
+
+// Taken names who has the address of a service, see [executors.Host].
+func (e *Executor) Taken(ctx context.Context, t executors.Task, prior *state.Handle) (string, error) {
+	return local.Taken(ctx, t, former(prior))
 }
 
 // stands reports whether there is something to return to: a job, even one that has ended,
@@ -140,7 +161,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	if err != nil {
 		return state.Status{}, err
 	}
-	return r.Probe(ctx, e.look(r)), nil
+	return r.Probe(ctx, e.look(r), r.Ident, false), nil
 }
 
 // look is record.look plus what only the parent of a process knows.
@@ -167,7 +188,7 @@ func (e *Executor) disclaim(r record) {
 func (e *Executor) child(r record) *child {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c := e.children[r.Dir]; c != nil && c.id == r.ident {
+	if c := e.children[r.Dir]; c != nil && c.id == r.Ident {
 		return c
 	}
 	return nil

@@ -20,12 +20,15 @@ import (
 // A record is what process.json and a handle store about a started task.
 type record struct {
 	local.Record
-	ident           // of the wrapper, which leads the session and its process group
-	OOMKills int64  `json:"oom_kills,omitempty"` // OOM kills of this kernel before the start
-	Fault    string `json:"fault,omitempty"`     // why nothing could be started
+	local.Ident        // of the wrapper, which leads the session and its process group
+	OOMKills    int64  `json:"oom_kills,omitempty"` // OOM kills of this kernel before the start
+	Fault       string `json:"fault,omitempty"`     // why nothing could be started
 }
 
 var records = local.Records[record, *record]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict"}}
+
+// session returns the session of the task.
+func (r record) session() local.Session { return local.Session{Ident: r.Ident, Dir: r.Dir} }
 
 func recordPath(dir string) string  { return filepath.Join(dir, "process.json") }
 func exitPath(dir string) string    { return filepath.Join(dir, "exit") }
@@ -37,7 +40,7 @@ func (e *Executor) Running(dir string) []executors.Running {
 	entries, _ := os.ReadDir(dir) // without the folder, no task is known
 	for _, entry := range entries {
 		r, err := records.Read(filepath.Join(dir, entry.Name()))
-		if err != nil || !r.alive() {
+		if err != nil || !r.Alive() {
 			continue
 		}
 		if h, err := records.Handle(r); err == nil {
@@ -102,7 +105,7 @@ func (r record) look() state.Status {
 		return st
 	}
 	end, err := readEnding(r.Dir)
-	if err != nil && !r.alive() {
+	if err != nil && !r.Alive() {
 		// It may have ended between the two checks.
 		end, err = readEnding(r.Dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -115,11 +118,11 @@ func (r record) look() state.Status {
 	if r.forgotten() || end.never {
 		return state.Status{Phase: state.Absent}
 	}
-	st.Finished, st.Over = end.at, r.over()
+	st.Finished, st.Over = end.at, r.session().Over()
 	switch {
 	case err == nil:
 		r.explain(&st, end)
-	case r.Boot != bootID():
+	case r.Boot != local.BootID():
 		st.Phase, st.Message = state.Failed, "ended without an exit status: the machine was restarted"
 	case diskFull(r.Dir):
 		st.Phase, st.Message = state.Failed, "ended without an exit status: no space left on the disk of "+r.Dir

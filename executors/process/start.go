@@ -44,13 +44,13 @@ kill -TERM 0
 
 // A child is a process that this executor started and therefore reaps.
 type child struct {
-	id    ident
+	id    local.Ident
 	gone  chan struct{} // closed once it is reaped
 	usage state.Usage   // valid after gone
 }
 
 // start starts the task in a folder that is locked and where nothing runs.
-func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File) (state.Handle, error) {
+func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File, address *local.Address) (state.Handle, error) {
 	doc := local.Document(t)
 	if err := local.WriteDocument(t, doc); err != nil {
 		return state.Handle{}, err
@@ -97,12 +97,12 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File)
 		}
 		return records.Handle(r)
 	}
-	return e.spawn(r, argv, env, doc.Code, log, locked)
+	return e.spawn(r, argv, env, doc.Code, log, locked, address)
 }
 
-// spawn starts the wrapper, records it, and only then lets it continue. If tenon dies
+// spawn starts the wrapper, records it, claims its address, and only then lets it continue. If tenon dies
 // before that, the wrapper sees the end of the pipe and starts nothing.
-func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *os.File) (state.Handle, error) {
+func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *os.File, address *local.Address) (state.Handle, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return state.Handle{}, err
@@ -132,13 +132,16 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *
 	own := peakMem(syscall.RUSAGE_SELF)
 	go c.reap(p, own)
 
-	if r.ident, err = identify(p.Pid); err != nil {
+	if r.Ident, err = local.Identify(p.Pid); err != nil {
 		return state.Handle{}, err
 	}
 	if err := records.Save(r); err != nil {
 		return state.Handle{}, err
 	}
-	c.id = r.ident
+	if err := address.Claim(r.Ident, false); err != nil {
+		return state.Handle{}, err
+	}
+	c.id = r.Ident
 	e.mu.Lock()
 	e.children[r.Dir] = c
 	e.mu.Unlock()

@@ -42,7 +42,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		case st.Phase != state.Running:
 			return st, nil
 		case r.Kind == ir.Service:
-			if st = r.Probe(ctx, st); st.Phase != state.Running {
+			if st = r.Probe(ctx, st, r.Ident, false); st.Phase != state.Running {
 				return st, nil
 			}
 			pause = next
@@ -82,7 +82,7 @@ func (e *Executor) gone(r record) (<-chan struct{}, func()) {
 	}
 	ch := make(chan struct{})
 	fd, err := unix.PidfdOpen(r.Pid, unix.PIDFD_NONBLOCK)
-	if err != nil || !r.alive() {
+	if err != nil || !r.Alive() {
 		if err == nil {
 			unix.Close(fd)
 		}

@@ -85,6 +85,25 @@ func (w *Workspace) CheckPreparations(ctx context.Context, p *planner.Plan) erro
 	return nil
 }
 
+// CheckAddresses returns an error, before anything runs, if something else has an address
+// at which a plan certainly starts a service.
+func (w *Workspace) CheckAddresses(ctx context.Context, p *planner.Plan) error {
+	taken, err := w.taken(ctx, p)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range taken {
+		if !t.Optional {
+			errs = append(errs, errors.New(t.String()))
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("nothing was done:\n%w", errors.Join(errs...))
+	}
+	return nil
+}
+
 // Apply executes a plan. The result and the error are those of [executors.Apply].
 func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*executors.Result, error) {
 	if err := s.artifacts.Look(ctx); err != nil {

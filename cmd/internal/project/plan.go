@@ -2,9 +2,11 @@ package project
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/executors/records"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // PlanOptions configure a plan.
@@ -44,7 +47,69 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 	if in.Images, err = w.pin(ctx, r.System, o.Pull); err != nil {
 		return nil, err
 	}
-	return planner.Make(ctx, r.System, in)
+	p, err := planner.Make(ctx, r.System, in)
+	if err != nil {
+		return nil, err
+	}
+	p.Taken, err = w.taken(ctx, p)
+	return p, err
+}
+
+// taken lists the addresses of services that a plan starts and that something else has.
+func (w *Workspace) taken(ctx context.Context, p *planner.Plan) ([]planner.Taken, error) {
+	setup, err := w.setup(ctx, p.System.Name)
+	if err != nil {
+		return nil, err
+	}
+	x, err := route(p.System.Target, setup, nil)
+	if err != nil {
+		return nil, err
+	}
+	host, ok := x.(executors.Host)
+	if !ok {
+		return nil, nil
+	}
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range p.Moves {
+		current[m.To] = current[m.From]
+	}
+	leaving := executors.Leaving(p)
+	pending, err := w.store.Pending(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, left := range pending { // by a killed apply: the next one ends or adopts it
+		leaving = append(leaving, left.Run.Unit)
+	}
+	vacating, err := executors.Vacating(p, func(unit string) (*ir.Unit, error) {
+		u, err := w.store.Unit(ctx, unit)
+		if errors.Is(err, state.ErrNotFound) {
+			return nil, nil
+		}
+		return u, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var all []planner.Taken
+	for _, i := range p.Items {
+		u := p.System.Unit(i.Unit)
+		if u == nil || u.Endpoint == nil || !i.Action.Changes() {
+			continue
+		}
+		t := executors.Task{Unit: *u, Dir: filepath.Join(w.dir, "runs", "plan"), Leaving: slices.Concat(leaving, vacating[u.ID])}
+		by, err := host.Taken(ctx, t, current[u.ID].Handle)
+		if err != nil {
+			return nil, fmt.Errorf("the address of %s: %w", u.ID, err)
+		}
+		if by != "" {
+			all = append(all, planner.Taken{Unit: u.ID, Address: u.Endpoint.Address(), By: by, Optional: i.Unless})
+		}
+	}
+	return all, nil
 }
 
 // inputs returns what a plan for a system is made from.

@@ -169,5 +169,6 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 			}
 		}
 	}
-	return p, nil
+	p.Taken, err = w.taken(ctx, p)
+	return p, err
 }

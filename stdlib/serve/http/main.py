@@ -7,13 +7,15 @@ answers is said in tenon_http.py.
 
 A new version starts beside the old one on the same port (SO_REUSEPORT) and listens only once it can answer.
 SIGTERM closes the listening socket, answers what has been sent, asks clients to reconnect, and exits with 0.
-With more than one replica, each is a process of its own, kept by this one, and /metrics shows their sum.
+Each replica is a process of its own. This one keeps them, and starts one again that dies. With more than one,
+/metrics shows their sum.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -33,23 +35,25 @@ if TYPE_CHECKING:
 
 # In the environment of a replica: the descriptor that is at its end once the keeper is gone.
 KEEPER = "TENON_SERVE_KEEPER"
-# A replica that ends sooner than this (seconds) would end again, so the service fails instead.
+# A replica that lives shorter than this (seconds) is likely to end again.
 SHORT_LIFE = 10
+# The pause before a replica that lived shortly is started again (seconds). It doubles each time.
+PAUSE, LONGEST_PAUSE = 0.5, 8
+# After so many short lives in a row the service fails.
+MOST_SHORT_LIVES = 5
 
 
 def main(step: Step) -> None:
     if not step.endpoint.get("port"):
         raise StepError("the step has no endpoint: serve.http is a service")
-    replicas = step.endpoint.get("replicas") or 1
-    if replicas > 1 and KEEPER not in os.environ:
-        keep(step, replicas)
+    if KEEPER not in os.environ:
+        keep(step, step.endpoint.get("replicas") or 1)
         return
     # One request runs on one thread: a pool in each would only make them wait for each other.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     listener = bind(step)
-    if KEEPER in os.environ:
-        threading.Thread(target=end_with_keeper, args=(int(os.environ[KEEPER]),), daemon=True).start()
+    threading.Thread(target=end_with_keeper, args=(int(os.environ[KEEPER]),), daemon=True).start()
 
     import tenon_http
 
@@ -130,43 +134,74 @@ def serve(step: Step, service: Service, listener: socket.socket) -> None:
 # --- Replicas ---
 
 
-def keep(step: Step, replicas: int) -> None:
-    """Keeps `replicas` processes until SIGTERM. One that ends is started again, unless it was young."""
-    reserved = bind(step)  # says at once that the port is taken
-    folder = step.scratch / "prometheus"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    watched, held = os.pipe()
-    env = os.environ | {KEEPER: str(watched), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+@dataclasses.dataclass
+class Replica:
+    """A replica, which is a process while it runs."""
 
-    def start() -> tuple[subprocess.Popen[bytes], float]:
-        return subprocess.Popen([sys.executable, __file__], env=env, pass_fds=(watched,)), time.monotonic()
+    process: subprocess.Popen[bytes] | None = None
+    since: float = 0  # when it was started, or when it may be started again
+    short: int = 0  # how many short lives in a row it had
+
+    def ended(self, status: int) -> float:
+        """Notes that it has ended, and returns the pause before it is started again."""
+        now = time.monotonic()
+        self.short = self.short + 1 if now - self.since < SHORT_LIFE else 0
+        if self.short and (status >= 0 or self.short >= MOST_SHORT_LIVES):
+            # With an exit status it ended by itself, would do so again, and has said why.
+            if status > 0:
+                sys.exit(status)
+            raise StepError(f"a replica {how(status)}")
+        pause = min(PAUSE * 2 ** (self.short - 1), LONGEST_PAUSE) if self.short else 0
+        self.process, self.since = None, now + pause
+        return pause
+
+
+def how(status: int) -> str:
+    """How a process ended."""
+    if status >= 0:
+        return f"ended with status {status}"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"
+
+
+def keep(step: Step, replicas: int) -> None:
+    """Keeps `replicas` processes until SIGTERM, and starts those again that end."""
+    reserved = bind(step)  # says at once that the port is taken
+    watched, held = os.pipe()
+    env = os.environ | {KEEPER: str(watched)}
+    if replicas > 1:
+        folder = step.scratch / "prometheus"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        env["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    running = [start() for _ in range(replicas)]
-    failed = ""
-    while not stopping.wait(0.1):
-        for i, (process, since) in enumerate(running):
-            status = process.poll()
-            if status is None or stopping.is_set():
-                continue
-            if time.monotonic() - since < SHORT_LIFE:
-                failed = f"a replica ended with status {status}"
-                stopping.set()
-            else:
-                tenon_step.log(f"a replica ended with status {status}; starting another")
-                running[i] = start()
-    for process, _ in running:
-        if process.poll() is None:
-            process.terminate()
-    for process, _ in running:
-        process.wait()
-    os.close(held)
-    reserved.close()
-    if failed:
-        raise StepError(failed)
+    all = [Replica() for _ in range(replicas)]
+    try:
+        while not stopping.is_set():
+            for replica in all:
+                if replica.process is None:
+                    if time.monotonic() >= replica.since:
+                        replica.since = time.monotonic()
+                        replica.process = subprocess.Popen(
+                            [sys.executable, __file__], env=env, pass_fds=(watched,)
+                        )
+                elif (status := replica.process.poll()) is not None and not stopping.is_set():
+                    pause = replica.ended(status)
+                    tenon_step.log(f"a replica {how(status)}; starting another in {pause:g} s")
+            stopping.wait(0.1)
+    finally:
+        running = [replica.process for replica in all if replica.process]
+        for process in running:
+            if process.poll() is None:
+                process.terminate()
+        for process in running:
+            process.wait()
+        os.close(held)
+        reserved.close()
 
 
 def end_with_keeper(descriptor: int) -> None:

@@ -1,12 +1,14 @@
 """serve.http: a real server on loopback; its schema, its answers, its metrics, and how it comes and goes."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ import pytest
 
 import tenon_model
 from conftest import col, features, mixed, model_out
+from tenon_step import StepError
 
 INSTANCE = {
     "at": "2024-05-17T13:37:00",
@@ -505,6 +508,65 @@ def test_a_new_version_takes_over_and_no_request_is_lost(lab, made, replicas):
     assert set(answered[-8:]) == {5}
 
 
+def children(process):
+    listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_replica_that_is_killed_is_started_again(lab, made, replicas):
+    with service(lab, {"model": made["late"]}, replicas=replicas) as (process, url):
+        before = children(process)
+        assert len(before) == replicas
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        wait(url, "one", process, lab.root / "one.log")
+        assert predict(url, INSTANCE).status_code == 200
+        assert not set(before) & set(children(process))
+        assert "a replica was killed by SIGKILL; starting another" in (lab.root / "one.log").read_text()
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+@pytest.fixture
+def replica(monkeypatch):
+    """A replica of a keeper, and a function that lets it live for so many seconds."""
+    path = Path(__file__).parent / "main.py"
+    spec = importlib.util.spec_from_file_location("serve_http_main", path)
+    main = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, main)
+    spec.loader.exec_module(main)
+    clock = [1000.0]
+    monkeypatch.setattr(main.time, "monotonic", lambda: clock[0])
+    it = main.Replica()
+
+    def lives(seconds, status):
+        it.since = clock[0]
+        clock[0] += seconds
+        return it.ended(status)
+
+    return lives
+
+
+def test_the_pause_grows_with_short_lives_and_ends_with_a_failure(replica):
+    assert [replica(1, -9) for _ in range(4)] == [0.5, 1, 2, 4]
+    with pytest.raises(StepError, match="a replica was killed by SIGKILL"):
+        replica(1, -9)
+
+
+def test_a_long_life_makes_up_for_short_ones(replica):
+    assert [replica(life, -9) for life in (1, 1, 1, 11, 1)] == [0.5, 1, 2, 0, 0.5]
+    assert replica(11, 3) == 0
+
+
+def test_a_young_replica_that_ends_by_itself_is_not_started_again(replica):
+    with pytest.raises(SystemExit) as end:
+        replica(1, 3)
+    assert end.value.code == 3
+    with pytest.raises(StepError, match="a replica ended with status 0"):
+        replica(1, 0)
+
+
 def test_replicas_share_their_metrics_and_end_with_their_keeper(lab, made):
     with service(lab, {"model": made["late"], "report": made["report"]}, replicas=2) as (process, url):
         for _ in range(20):
@@ -513,12 +575,11 @@ def test_replicas_share_their_metrics_and_end_with_their_keeper(lab, made):
             text = httpx.get(f"{url}/metrics").text
             assert '\ntenon_predictions_total{deployment="api"} 20.0' in text
             assert 'tenon_model_evaluation{deployment="api",metric="roc_auc"} 0.75' in text
-        listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
-        children = [Path("/proc") / pid / "cmdline" for pid in listed.stdout.split()]
-        assert len(children) == 2
+        left = [Path("/proc") / str(pid) / "cmdline" for pid in children(process)]
+        assert len(left) == 2
         process.send_signal(signal.SIGKILL)
         process.wait()
         deadline = time.monotonic() + 10
-        while any(c.exists() and c.read_bytes() for c in children):
+        while any(c.exists() and c.read_bytes() for c in left):
             assert time.monotonic() < deadline
             time.sleep(0.1)

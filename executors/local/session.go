@@ -1,4 +1,4 @@
-package process
+package local
 
 import (
 	"bytes"
@@ -15,14 +15,15 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// An ident identifies one process for good: a pid alone is reused.
-type ident struct {
+// An Ident identifies one process for good: a pid alone is reused.
+type Ident struct {
 	Pid   int    `json:"pid,omitempty"`
 	Start uint64 `json:"start,omitempty"` // in clock ticks after the boot
 	Boot  string `json:"boot,omitempty"`
 }
 
-var bootID = sync.OnceValue(func() string {
+// BootID returns the identity of this boot of the machine.
+var BootID = sync.OnceValue(func() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "unknown"
@@ -30,18 +31,18 @@ var bootID = sync.OnceValue(func() string {
 	return strings.TrimSpace(string(b))
 })
 
-// identify returns the identity of the process that has the pid now.
-func identify(pid int) (ident, error) {
+// Identify returns the identity of the process that has the pid now.
+func Identify(pid int) (Ident, error) {
 	p, err := readStat(pid)
 	if err != nil {
-		return ident{}, fmt.Errorf("identify process %d: %w", pid, err)
+		return Ident{}, fmt.Errorf("identify process %d: %w", pid, err)
 	}
-	return ident{Pid: pid, Start: p.start, Boot: bootID()}, nil
+	return Ident{Pid: pid, Start: p.start, Boot: BootID()}, nil
 }
 
-// alive reports whether that very process exists and is not a zombie.
-func (i ident) alive() bool {
-	if i.Pid <= 1 || i.Boot != bootID() {
+// Alive reports whether that very process exists and is not a zombie.
+func (i Ident) Alive() bool {
+	if i.Pid <= 1 || i.Boot != BootID() {
 		return false
 	}
 	p, err := readStat(i.Pid)
@@ -52,38 +53,39 @@ func (i ident) alive() bool {
 	return p.start == i.Start && !p.dead
 }
 
-// A proc is what /proc/PID/stat says.
-type proc struct {
-	pid, session int
-	start        uint64
-	dead         bool // a zombie, or about to be one
+// A Process is what /proc/PID/stat says.
+type Process struct {
+	PID     int
+	session int
+	start   uint64
+	dead    bool // a zombie, or about to be one
 }
 
-func readStat(pid int) (proc, error) {
+func readStat(pid int) (Process, error) {
 	// Use plain system calls, because listing all processes makes many of them.
 	path := "/proc/" + strconv.Itoa(pid) + "/stat"
 	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return proc{}, err
+		return Process{}, err
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, 1024)
 	n, err := again(func() (int, error) { return unix.Read(fd, buf) })
 	if err != nil {
-		return proc{}, err
+		return Process{}, err
 	}
 	b := buf[:n]
 	// The name is in parentheses and may contain any byte.
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(f) < 20 {
-		return proc{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
+		return Process{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
 	}
 	session, err1 := strconv.Atoi(f[3])
 	start, err2 := strconv.ParseUint(f[19], 10, 64)
 	if err := errors.Join(err1, err2); err != nil {
-		return proc{}, err
+		return Process{}, err
 	}
-	return proc{pid: pid, session: session, start: start, dead: f[0] == "Z" || f[0] == "X"}, nil
+	return Process{PID: pid, session: session, start: start, dead: f[0] == "Z" || f[0] == "X"}, nil
 }
 
 // again repeats a system call that a signal interrupted.
@@ -95,15 +97,21 @@ func again(call func() (int, error)) (int, error) {
 	}
 }
 
-// over reports that no process is left in the task's session. It does not list processes:
+// A Session is the session of a task that runs as a local process, in its run folder.
+type Session struct {
+	Ident // of its leader
+	Dir   string
+}
+
+// Over reports that no process is left in the session. It does not list processes:
 // the kernel knows a number as long as a process, a group or a session has it, and
 // F_SETOWN fails for an unknown number. Success proves nothing: the leader may not be
 // reaped yet, or the number may have been reused.
-func (r record) over() bool {
-	if r.Pid <= 1 || r.Boot != bootID() || asker() == nil {
+func (s Session) Over() bool {
+	if s.Pid <= 1 || s.Boot != BootID() || asker() == nil {
 		return false
 	}
-	_, err := unix.FcntlInt(asker().Fd(), unix.F_SETOWN, r.Pid)
+	_, err := unix.FcntlInt(asker().Fd(), unix.F_SETOWN, s.Pid)
 	return err == unix.ESRCH
 }
 
@@ -128,12 +136,32 @@ var asker = sync.OnceValue(func() *os.File {
 	return f
 })
 
-// members lists the living processes of the task's session.
-func (r record) members() ([]proc, error) {
-	if r.Pid <= 1 || r.Boot != bootID() || r.over() {
+// Members lists the living processes of the session.
+func (s Session) Members() ([]Process, error) {
+	if s.Pid <= 1 || s.Boot != BootID() || s.Over() {
 		return nil, nil
 	}
-	leads := r.alive()
+	leads := s.Alive()
+	all, err := processes()
+	if err != nil {
+		return nil, err
+	}
+	var ps []Process
+	for _, pid := range all {
+		p, err := readStat(pid)
+		if err != nil || p.session != s.Pid || p.dead || p.start < s.Start {
+			continue
+		}
+		ps = append(ps, p)
+	}
+	if leads || s.anyIsOurs(ps) {
+		return ps, nil
+	}
+	return nil, nil
+}
+
+// processes lists the processes of the machine.
+func processes() ([]int, error) {
 	d, err := os.Open("/proc")
 	if err != nil {
 		return nil, err
@@ -143,33 +171,24 @@ func (r record) members() ([]proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ps []proc
+	var pids []int
 	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
 		}
-		p, err := readStat(pid)
-		if err != nil || p.session != r.Pid || p.dead || p.start < r.Start {
-			continue
-		}
-		ps = append(ps, p)
 	}
-	if leads || r.anyIsOurs(ps) {
-		return ps, nil
-	}
-	return nil, nil
+	return pids, nil
 }
 
 // anyIsOurs distinguishes our session, whose leader has ended, from a later one of the
 // same number. The kernel reuses the number only when no process is left in the session,
 // so one process of ours proves that the session is ours. A process is ours if its
 // environment names our document or its output goes to our log.
-func (r record) anyIsOurs(ps []proc) bool {
-	mark := []byte(step.Env + "=" + filepath.Join(r.Dir, "step.json") + "\x00")
-	log, logErr := os.Stat(filepath.Join(r.Dir, "log"))
+func (s Session) anyIsOurs(ps []Process) bool {
+	mark := []byte(step.Env + "=" + filepath.Join(s.Dir, "step.json") + "\x00")
+	log, logErr := os.Stat(filepath.Join(s.Dir, "log"))
 	for _, p := range ps {
-		dir := "/proc/" + strconv.Itoa(p.pid)
+		dir := "/proc/" + strconv.Itoa(p.PID)
 		if b, err := os.ReadFile(dir + "/environ"); err == nil && bytes.Contains(b, mark) {
 			return true
 		}
@@ -182,17 +201,17 @@ func (r record) anyIsOurs(ps []proc) bool {
 	return false
 }
 
-// signal sends a signal to that very process, if it is still there.
-func (p proc) signal(sig unix.Signal) {
-	fd, err := unix.PidfdOpen(p.pid, 0)
+// Signal sends a signal to that very process, if it is still there.
+func (p Process) Signal(sig unix.Signal) {
+	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
-		if now, err2 := readStat(p.pid); errors.Is(err, unix.ENOSYS) && err2 == nil && now.start == p.start {
-			_ = unix.Kill(p.pid, sig)
+		if now, err2 := readStat(p.PID); errors.Is(err, unix.ENOSYS) && err2 == nil && now.start == p.start {
+			_ = unix.Kill(p.PID, sig)
 		}
 		return
 	}
 	defer unix.Close(fd)
-	if now, err := readStat(p.pid); err == nil && now.start == p.start {
+	if now, err := readStat(p.PID); err == nil && now.start == p.start {
 		_ = unix.PidfdSendSignal(fd, sig, nil, 0)
 	}
 }
