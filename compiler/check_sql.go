@@ -10,8 +10,10 @@ import (
 	"sync"
 
 	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/literal"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
@@ -188,11 +190,7 @@ func (c *checker) compareColumns(e *entity, query string, found []duck.Column) {
 		if got.Type == ir.Types[want.Type] {
 			continue
 		}
-		irType, _ := duck.SuggestCast(got.Type)
-		hint := fmt.Sprintf("declare it as %s, or write CAST(... AS %s) in the query", irType, ir.Types[want.Type])
-		if ir.Types[irType] != got.Type {
-			hint = fmt.Sprintf("write CAST(... AS %s) in the query", ir.Types[want.Type])
-		}
+		hint := castHint(got.Type, want.Type)
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("column %q of %s is declared as %s, but its query returns %s", want.Name, e, want.Type, got.Type),
 			Wanted:  fmt.Sprintf("%s (%s in SQL)", want.Type, ir.Types[want.Type]),
@@ -203,14 +201,61 @@ func (c *checker) compareColumns(e *entity, query string, found []duck.Column) {
 	}
 	for _, f := range found {
 		if declared.Column(f.Name) == nil {
-			irType, _ := duck.SuggestCast(f.Type)
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("the query of %s returns a column %q that is not declared", e, f.Name),
 				Spans:   []diag.Span{c.sqlSpan(e, query, columnOffset(query, f.Name)), c.sys.Label("declared here", e.path("schema")...)},
-				Hint:    fmt.Sprintf("add `%s: col.%s` to the schema, or remove it from the query", f.Name, ColumnDefinition(irType)),
+				Hint:    declareHint(f) + ", or remove it from the query",
 			})
 		}
 	}
+}
+
+// castHint returns how to reconcile a column that a query gives with its declared type.
+func castHint(gives, declared string) string {
+	irType, sqlType := duck.SuggestCast(gives)
+	declare := "declare it as " + irType
+	if sqlType != gives {
+		declare += fmt.Sprintf(" and write CAST(... AS %s) in the query", sqlType)
+	}
+	cast := fmt.Sprintf("write CAST(... AS %s) in the query", ir.Types[declared])
+	switch {
+	case !duck.CanCast(gives, ir.Types[declared]):
+		return declare
+	case sqlType != gives:
+		return cast
+	}
+	return declare + ", or " + cast
+}
+
+// declareHint returns how to declare a column that a query gives.
+func declareHint(gives duck.Column) string {
+	irType, sqlType := duck.SuggestCast(gives.Type)
+	if sqlType == gives.Type {
+		return fmt.Sprintf("add `%s: col.%s` to the schema", label(gives.Name), ColumnDefinition(irType))
+	}
+	name, expr := gives.Name, "..."
+	if !plainName(name) { // DuckDB names an expression after its text, which a cast changes
+		name, expr = strings.Trim(nameless.ReplaceAllString(strings.ToLower(name), "_"), "_"), name
+		if !plainName(name) {
+			name = "value"
+		}
+	}
+	return fmt.Sprintf("%s has no column type: write CAST(%s AS %s) AS %s in the query, and add `%[4]s: col.%[5]s` to the schema",
+		gives.Type, expr, sqlType, name, ColumnDefinition(irType))
+}
+
+var nameless = lazyregexp.New(`[^a-z0-9]+`)
+
+func plainName(s string) bool {
+	return ast.IsValidIdent(s) && !strings.HasPrefix(s, "_") && !strings.HasPrefix(s, "#")
+}
+
+// label returns a name as a label of CUE, in quotes where it needs them.
+func label(name string) string {
+	if plainName(name) {
+		return name
+	}
+	return literal.Label.Quote(name)
 }
 
 // ColumnDefinition returns the definition of package col for a type: "#Int64".

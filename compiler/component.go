@@ -119,6 +119,7 @@ type stageInput struct {
 	Kind      string `json:"kind"`
 	If        string `json:"if"`
 	Incumbent bool   `json:"incumbent"`
+	Advisory  bool   `json:"advisory"`
 }
 
 type stageOutput struct {

@@ -254,15 +254,17 @@ func (c *lowerer) stageInputs(e *entity, s *stage) []ir.Input {
 		switch {
 		case stage == "in":
 			if p := e.input(port); p != nil {
-				in = append(in, bound(*p, i.port))
+				input := bound(*p, i.port)
+				input.Advisory = i.Advisory
+				in = append(in, input)
 			}
 		case i.Model != "":
 			if p := e.input(i.Model); p != nil {
-				in = append(in, ir.Input{Port: i.port, Unit: p.from + "/" + stage, From: port, Kind: ir.PortKind(i.Kind)})
+				in = append(in, ir.Input{Port: i.port, Unit: p.from + "/" + stage, From: port, Kind: ir.PortKind(i.Kind), Advisory: i.Advisory})
 			}
 		default:
 			from := e.id() + "/" + stage
-			input := ir.Input{Port: i.port, Unit: from, From: port, Incumbent: i.Incumbent}
+			input := ir.Input{Port: i.port, Unit: from, From: port, Incumbent: i.Incumbent, Advisory: i.Advisory}
 			if st := e.component.stage(stage); st != nil {
 				if o := outputOf(e, st, port); o != nil {
 					input.Kind, input.Schema, input.Keys, input.Timestamp = o.Kind, o.Schema, o.Keys, o.Timestamp

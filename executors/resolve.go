@@ -126,7 +126,7 @@ func (w *walk) resolve(ctx context.Context, n *work) error {
 	if len(unknown) > 0 {
 		return fmt.Errorf("input %s is missing, although its producer has finished", unknown[0])
 	}
-	n.inputs, n.key = inputs, ir.RunKey(n.unit.Digest, inputs)
+	n.inputs, n.key = inputs, planner.RunKey(n.unit, inputs)
 	return nil
 }
 

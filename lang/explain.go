@@ -25,6 +25,8 @@ func (s *System) explain(f fault) diag.Diagnostic {
 		return s.explainUndefined(f)
 	case notAllowed:
 		return s.explainNotAllowed(f)
+	case notOneOf:
+		return s.explainEnum(f)
 	case required:
 		if port, column := inPort(f.path); port != nil && column != "" {
 			return s.explainColumn(f, port, column)
@@ -522,7 +524,7 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 			d.Message = fmt.Sprintf("no required module has the package %q", m[1])
 			d.Hint = "add its module to deps in cue.mod/module.cue, for example with `cue mod get MODULE@VERSION`"
 		}
-	case strings.HasPrefix(f.format, "imported and not used"):
+	case strings.HasPrefix(f.format, unused):
 		d.Hint = "remove the import, or quote the name of the field that hides it"
 	case strings.Contains(f.format, "no tag for"), strings.Contains(message, "not used in any file"), strings.Contains(message, "tag"):
 		d.Hint = "a tag is declared in the system as `field: string @tag(name)`, or used in a file as `@if(name)`"

@@ -19,7 +19,7 @@ var Sections = []string{"targets", "resources", "sources", "features", "models",
 // Valid reports whether CUE finds nothing wrong with the whole system.
 func (s *System) Valid() bool {
 	s.validOnce.Do(func() {
-		s.valid = s.Lookup("name").Exists() && s.Value.Validate(cue.Concrete(true), cue.Final()) == nil
+		s.valid = len(s.unused) == 0 && s.Lookup("name").Exists() && s.Value.Validate(cue.Concrete(true), cue.Final()) == nil
 	})
 	return s.valid
 }
@@ -32,7 +32,7 @@ func (s *System) Faults() diag.List {
 		return nil
 	}
 	if err := s.Value.Err(); err != nil && (!s.anyEntity() || !s.built()) {
-		return s.translate(err, "").Sort()
+		return append(s.translate(err, ""), s.explainAll(s.unused)...).Sort()
 	}
 	var fs []fault
 	for _, f := range s.takeApart(s.Value.Err()) {
@@ -59,6 +59,11 @@ func (s *System) Faults() diag.List {
 	}
 	if len(unread) > 0 { // everything else may be a consequence
 		fs = slices.DeleteFunc(fs, func(f fault) bool { return len(f.user) == 0 })
+	}
+	// What is missing may be what uses the import; what is not defined, a field that hides it.
+	explained := func(f fault) bool { return f.format == required || f.format == undefinedField || f.format == notFound }
+	if !slices.ContainsFunc(fs, explained) {
+		fs = append(fs, s.unused...)
 	}
 	return append(unread, s.explainAll(fs)...).Sort()
 }
@@ -246,12 +251,15 @@ const (
 	outOfBound      = "invalid value %v (out of bound %s)"
 	emptyDisj       = "%d errors in empty disjunction:"
 	interpolation   = "invalid interpolation"
+	unused          = "imported and not used"
+	notOneOf        = "not one of" // see enums
 	comprehensionIn = "missing required field in for comprehension: %v"
 )
 
 // causes keeps one fault per cause: it drops the consequences of other faults, of this
 // entity or of one it reads from.
 func causes(fs []fault, entity string) []fault {
+	fs = enums(fs)
 	elsewhere := slices.ContainsFunc(fs, func(f fault) bool { return !f.below(entity) })
 	kindConflict := map[string]bool{} // ports bound to a port of another kind
 	twice := false

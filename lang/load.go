@@ -57,6 +57,8 @@ type System struct {
 	index        index
 	validOnce    sync.Once
 	valid        bool
+	// unused holds the faults of unused imports, see setUnusedAside.
+	unused []fault
 	// Entities of a valid system by section, see list.
 	entities map[string]map[string]cue.Value
 	names    map[string][]string
@@ -106,8 +108,19 @@ func Load(dir string, o Options) (*System, error) {
 	s.recordFolders(o.Record)
 	recordModule(o.Record, abs, root) // again, because the loader has read it in between
 	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))
+	s.setUnusedAside()
 	s.Value = s.cue.BuildInstance(inst)
 	return s, nil
+}
+
+// setUnusedAside keeps unused imports from failing the evaluation, if nothing else is
+// wrong with the names in the files: they may be the consequence of another fault, which
+// Faults then finds.
+func (s *System) setUnusedAside() {
+	faults := s.takeApart(s.instance.ResolutionErr)
+	if !slices.ContainsFunc(faults, func(f fault) bool { return !strings.HasPrefix(f.format, unused) }) {
+		s.unused, s.instance.ResolutionErr = faults, nil
+	}
 }
 
 // withFileTags lets `-t env=prod` select files as well: if a file in the folder has

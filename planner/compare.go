@@ -203,7 +203,7 @@ func (e *entity) schemas() []ir.Schema {
 	var out []ir.Schema
 	for _, o := range e.Outputs {
 		if given := e.gives(o); o.Schema != "" && given != nil {
-			out = append(out, given.Schema)
+			out = append(out, slices.Concat(ir.Schema{}, given.Schema)) // never nil
 		}
 	}
 	return out

@@ -86,7 +86,7 @@ func (m *maker) find(l *look) error {
 			inputs[port] = digest
 		}
 	}
-	l.key = ir.RunKey(l.u.Digest, inputs)
+	l.key = RunKey(l.u, inputs)
 	run, err := m.recordedRun(l)
 	if err != nil || run == nil {
 		return err

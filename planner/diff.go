@@ -28,7 +28,7 @@ func diffUnits(old, u *ir.Unit) []Reason {
 	d.text("runtime", string(old.Code.Runtime), string(u.Code.Runtime))
 	d.text("lock", short(old.Code.Lock), short(u.Code.Lock))
 	d.text("image", old.Code.Image, u.Code.Image)
-	d.value("command", old.Code.Command, u.Code.Command)
+	d.list("command", old.Code.Command, u.Code.Command)
 	each(old.Code.Files, u.Code.Files, func(f ir.CodeFile) string { return f.Path }, func(path string, a, b *ir.CodeFile) {
 		switch {
 		case a == nil:
@@ -49,7 +49,7 @@ func diffUnits(old, u *ir.Unit) []Reason {
 	})
 	each(old.Inputs, u.Inputs, func(i ir.Input) string { return i.Port }, d.input)
 	each(old.Outputs, u.Outputs, func(o ir.Output) string { return o.Port }, d.output)
-	d.value("seed", old.Seed, u.Seed)
+	d.text("seed", compact(old.Seed), compact(u.Seed))
 	each(old.Secrets, u.Secrets, func(s ir.Secret) string { return s.Name }, func(name string, a, b *ir.Secret) {
 		d.text("secret "+name, reference(a), reference(b))
 	})
@@ -76,7 +76,20 @@ func (d *differ) text(what, before, after string) {
 	}
 }
 
-func (d *differ) value(what string, before, after any) { d.text(what, compact(before), compact(after)) }
+// list compares two lists. A nil one equals an empty one: the state does not keep apart
+// what the compiler may.
+func (d *differ) list(what string, before, after []string) {
+	if !slices.Equal(before, after) {
+		d.add(what, cut(listed(before)), cut(listed(after)))
+	}
+}
+
+func listed(l []string) string {
+	if len(l) == 0 {
+		return "[]"
+	}
+	return compact(l)
+}
 
 func (d *differ) json(what string, before, after json.RawMessage) {
 	if !bytes.Equal(before, after) {
@@ -151,12 +164,20 @@ func (d *differ) output(port string, a, b *ir.Output) {
 	default:
 		d.text(what+" kind", string(a.Kind), string(b.Kind))
 		d.schema(what, a.Schema.Bare(), b.Schema.Bare())
-		d.value(what+" keys", a.Keys, b.Keys)
+		d.list(what+" keys", a.Keys, b.Keys)
 		d.text(what+" timestamp", a.Timestamp, b.Timestamp)
-		d.tree(what+" signature", plain(a.Signature.Bare()), plain(b.Signature.Bare()))
+		d.tree(what+" signature", signature(a), signature(b))
 		d.schema(what+" request", a.Request, b.Request)
 		d.schema(what+" response", a.Response, b.Response)
 	}
+}
+
+func signature(o *ir.Output) any {
+	s := o.Signature.Bare()
+	if s != nil && s.Input == nil {
+		s.Input = ir.Schema{}
+	}
+	return plain(s)
 }
 
 func (d *differ) schema(what string, a, b ir.Schema) {
@@ -173,7 +194,7 @@ func (d *differ) schema(what string, a, b ir.Schema) {
 		}
 	})
 	if len(d.out) == before {
-		d.value(what+" order of columns", names(a), names(b))
+		d.list(what+" order of columns", names(a), names(b))
 	}
 }
 

@@ -3,6 +3,7 @@ package planner
 import (
 	"cmp"
 	"fmt"
+	"maps"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
@@ -27,10 +28,10 @@ type Sources struct {
 	Images map[string]string
 }
 
-// Inputs returns what enters the run key of u, for [ir.RunKey]: digests by port, by
-// "file:" and path for its data files, and by "image:" and reference for the image that
-// it names. unknown lists the ports whose digest is not known yet; the key is only known
-// if it is empty.
+// Inputs returns what u reads: digests by port, by "file:" and path for its data files,
+// and by "image:" and reference for the image that it names. unknown lists the ports that
+// enter the run key and whose digest is not known yet; the key is only known if it is
+// empty.
 func (s Sources) Inputs(u *ir.Unit, files []string) (inputs map[string]string, unknown []string, err error) {
 	inputs = make(map[string]string, len(u.Inputs)+len(files))
 	for _, in := range u.Inputs {
@@ -48,7 +49,9 @@ func (s Sources) Inputs(u *ir.Unit, files []string) (inputs map[string]string, u
 			digest = s.Output(in.Unit, in.From)
 		}
 		if digest == "" {
-			unknown = append(unknown, in.Port)
+			if !in.Advisory {
+				unknown = append(unknown, in.Port)
+			}
 			continue
 		}
 		inputs[in.Port] = digest
@@ -64,6 +67,17 @@ func (s Sources) Inputs(u *ir.Unit, files []string) (inputs map[string]string, u
 		inputs["image:"+ref] = cmp.Or(s.Images[ref], ref)
 	}
 	return inputs, unknown, nil
+}
+
+// RunKey returns the run key of a unit with these inputs, see [Sources.Inputs].
+func RunKey(u *ir.Unit, inputs map[string]string) string {
+	keyed := maps.Clone(inputs)
+	for _, in := range u.Inputs {
+		if in.Advisory {
+			delete(keyed, in.Port)
+		}
+	}
+	return ir.RunKey(u.Digest, keyed)
 }
 
 func (s Sources) incumbent(u *ir.Unit, in ir.Input) (digest string, known bool, err error) {

@@ -329,7 +329,7 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 		{"columns in another order", func(u *ir.Unit) {
 			u.Outputs[0].Schema = cols(ir.Column{Name: "b", Type: "string"}, ir.Column{Name: "a", Type: "int64"})
 		}, `output table order of columns (["a","b"] -> ["b","a"])`},
-		{"keys", func(u *ir.Unit) { u.Outputs[0].Keys = []string{"a"} }, `output table keys (null -> ["a"])`},
+		{"keys", func(u *ir.Unit) { u.Outputs[0].Keys = []string{"a"} }, `output table keys ([] -> ["a"])`},
 		{"output", func(u *ir.Unit) { u.Outputs = append(u.Outputs, ir.Output{Port: "log", Kind: ir.File}) }, "output log is new ( -> file)"},
 		{"runtime", func(u *ir.Unit) { u.Code.Runtime = ir.Command }, "runtime (python -> command)"},
 		{"endpoint", func(u *ir.Unit) { u.Endpoint = &ir.Endpoint{Host: "h", Port: 2, Ready: "/"} }, `endpoint (null -> {"host":"h","port":2,"ready":"/","replicas":0})`},

@@ -63,7 +63,7 @@ func (a *assumed) apply(sys *ir.System) error {
 		if err != nil {
 			return err
 		}
-		key := ir.RunKey(u.Digest, inputs)
+		key := RunKey(u, inputs)
 		run := state.Run{Key: key, Unit: u.ID, Definition: u.Digest, Outcome: state.Done, Finished: now, Inputs: inputs, Outputs: map[string]artifact.Artifact{}}
 		for _, o := range u.Outputs {
 			digest := ir.Sum([]byte(key + " " + o.Port))

@@ -68,7 +68,8 @@ func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		before, was := prior[name]
 		after, is := l.inputs[name]
-		if before == after && was == is || slices.Contains(l.unknown, name) {
+		advisory := slices.ContainsFunc(l.u.Inputs, func(i ir.Input) bool { return i.Port == name && i.Advisory })
+		if before == after && was == is || slices.Contains(l.unknown, name) || advisory {
 			continue
 		}
 		if in := l.u.Inputs; was && is {

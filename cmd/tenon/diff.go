@@ -14,21 +14,22 @@ func diffCommand(a *app) *cobra.Command {
 	var asJSON, markdown bool
 	var dir string
 	c := &cobra.Command{
-		Use: "diff [[BEFORE] AFTER]", Short: "Compare two versions of a system", Args: atMost(2, "two versions of a system"),
+		Use: "diff [BEFORE [AFTER]]", Short: "Compare two versions of a system", Args: atMost(2, "two versions of a system"),
 		Long: `Compares two versions of a system field by field. It shows which readers and callers
 a changed column breaks, what would run, train and roll out as a consequence, and
 how long that took before. It assumes that the data is unchanged.
 
 A version is an applied revision (@3), a folder, or a git revision (main,
 HEAD~2). A folder takes precedence over a git revision of the same name; ./main
-is always a folder. The default for BEFORE is the current revision, and for AFTER
-the folder of the system.
+is always a folder. The default for BEFORE is what is applied, and for AFTER the
+folder of the system as it is now. A folder alone is AFTER.
 
 The exit code is 0 if nothing differs, 1 for an error, and 2 if something differs.`,
 		Example: `  tenon diff                         what is applied, and the folder
-  tenon diff main .                  what a branch changes
+  tenon diff HEAD                    what changed in the folder since the last commit
+  tenon diff main                    what a branch changes
   tenon diff @3 @5                   two revisions that were applied
-  tenon diff main . --markdown       for a pull request`,
+  tenon diff main --markdown         for a pull request`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			if asJSON && markdown {
@@ -74,12 +75,13 @@ func (a *app) diff(ctx context.Context, dir string, args []string) (*project.Dif
 	if err != nil {
 		return nil, err
 	}
-	var before, after string
-	if len(args) > 0 {
-		after = args[len(args)-1]
+	switch {
+	case len(args) == 0:
+		return p.Diff(ctx, "", "")
+	case len(args) == 2:
+		return p.Diff(ctx, args[0], args[1])
+	case project.IsFolder(args[0]):
+		return p.Diff(ctx, "", args[0])
 	}
-	if len(args) == 2 {
-		before = args[0]
-	}
-	return p.Diff(ctx, before, after)
+	return p.Diff(ctx, args[0], "")
 }

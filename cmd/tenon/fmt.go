@@ -9,20 +9,21 @@ import (
 	"path/filepath"
 	"strings"
 
-	"cuelang.org/go/cue/format"
-	"cuelang.org/go/cue/parser"
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 func fmtCommand(a *app) *cobra.Command {
 	var check bool
 	c := &cobra.Command{
 		Use: "fmt [PATH...]", Short: "Format the .cue files of a system",
-		Long:    "Formats .cue files in place, also those below a folder, and lists the files that it changed.",
+		Long: `Formats .cue files in place, also those below a folder, and lists the files that it
+changed. It never changes what a file means: a file for which that is not certain is
+left unchanged, with an error.`,
 		Example: "  tenon fmt\n  tenon fmt --check      change nothing, exit with 1 if a file is not formatted",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -62,13 +63,11 @@ func (a *app) formatBelow(root string, check bool) (changed int, err error) {
 		if err != nil {
 			return err
 		}
-		file, err := parser.ParseFile(path, src, parser.ParseComments)
-		if err != nil {
-			return &project.SourceError{Faults: lang.SyntaxFaults(path, err), Source: func(string) []byte { return src }}
-		}
-		out, err := format.Node(file)
-		if err != nil {
-			return fmt.Errorf("format %s: %w", path, err)
+		out, err := lang.Format(path, src)
+		if faults := (diag.List)(nil); errors.As(err, &faults) {
+			return &project.SourceError{Faults: faults, Source: func(string) []byte { return src }}
+		} else if err != nil {
+			return err
 		}
 		if bytes.Equal(src, out) {
 			return nil

@@ -17,7 +17,8 @@ func historyCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "history [DIR]", Short: "List revisions: every apply and its result", Args: atMost(1, "one folder"),
 		Long: `Lists every apply, newest first: time, result, duration, git commit, tags, and what
-it did. "*" marks the revisions that are deployed now. tenon show @N shows the
+it did. "*" marks the revisions that are deployed now. "+dirty" marks a commit that
+lacks changes or new files which the system's folder had. tenon show @N shows the
 details of one.`,
 		Example: "  tenon history\n  tenon history -n 0\n  tenon show @3\n  tenon rollback @3",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -57,9 +58,19 @@ func (a *app) printHistory(revisions []project.Revision) error {
 			duration = took(r.Finished.Sub(r.Started))
 		}
 		fmt.Fprintf(t, "@%d%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, mark, r.Started.Local().Format(time.DateTime), duration,
-			orDash(r.Commit[:min(len(r.Commit), 8)]), orDash(strings.Join(r.Tags, " ")), whatDid(r))
+			orDash(shortCommit(r.Commit)), orDash(strings.Join(r.Tags, " ")), whatDid(r))
 	}
 	return t.Flush()
+}
+
+// shortCommit returns the beginning of a commit, with its mark if its tree was changed.
+func shortCommit(commit string) string {
+	hash, dirty := strings.CutSuffix(commit, project.Dirty)
+	hash = hash[:min(len(hash), 8)]
+	if dirty {
+		hash += project.Dirty
+	}
+	return hash
 }
 
 func orDash(s string) string {

@@ -10,22 +10,24 @@ import (
 )
 
 func initCommand(a *app) *cobra.Command {
+	var empty bool
 	c := &cobra.Command{
 		Use: "init [DIR]", Short: "Create a small system that runs, or set up an existing folder", Args: atMost(1, "one folder"),
 		Long: `In an empty folder, creates a small system on real data that runs as it is. In a
 folder with .cue files, makes it a CUE module that depends on the standard
-library. Existing files are not overwritten.
+library. Existing files are not overwritten. With --empty, the system has a name and
+no entities.
 
 It also puts the standard library into the cache of the stock cue command, so that
 cue vet and CUE's language server resolve the same imports.`,
-		Example: "  tenon init iris && cd iris && tenon apply\n  tenon init        set up the current folder",
+		Example: "  tenon init iris && cd iris && tenon apply\n  tenon init                set up the current folder\n  tenon init --empty churn  only a module and a system without entities",
 		RunE: func(c *cobra.Command, args []string) error {
 			dir := folder(args)
 			p, err := a.project(dir)
 			if err != nil {
 				return err
 			}
-			done, err := p.Init(c.Context())
+			done, err := p.Init(c.Context(), empty)
 			if done.Module != "" {
 				fmt.Fprintf(a.stdout, "  %s now depends on %s %s\n", done.Module, stdlib.Module, stdlib.Version)
 			}
@@ -36,7 +38,7 @@ cue vet and CUE's language server resolve the same imports.`,
 				return err
 			}
 			fmt.Fprintf(a.stdout, "  made %s available to cue vet and the language server\n", stdlib.Module)
-			if done.Starter {
+			if done.Starter && !empty {
 				cd := ""
 				if dir != "." {
 					cd = "cd " + shellQuote(dir) + " && "
@@ -46,6 +48,7 @@ cue vet and CUE's language server resolve the same imports.`,
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&empty, "empty", false, "create a system without entities and data")
 	return c
 }
 

@@ -79,6 +79,7 @@ func (a *app) printUnit(s *project.Unit, withLineage bool) {
 	}
 	row("declared", u.Pos.String())
 	row("definition", artifact.Short(u.Digest))
+	row("rules", s.Rules)
 	if st := s.Status; st != nil && u.Kind == ir.Service {
 		row("service", strings.TrimSpace(fmt.Sprintf("%s %s %s", st.Endpoint, st.Phase, st.Message)))
 	}

@@ -17,8 +17,10 @@ func statusCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "status [DIR]", Short: "Show what is deployed and its health", Args: atMost(1, "one folder"),
 		Long: `Shows every deployed unit. It checks the services: a service that died is reported,
-and a service whose executor does not answer is unknown. During an apply, here, on
-another machine or in the cluster, it also shows the units that are running.`,
+and a service whose executor does not answer is unknown. A unit that failed in the
+last revision is shown as failed, even if its earlier result is still in use. During
+an apply, here, on another machine or in the cluster, it also shows the units that
+are running.`,
 		Example: "  tenon status\n  tenon status --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
@@ -64,6 +66,10 @@ func (a *app) printStatus(s *project.Status) error {
 	for _, f := range failed {
 		width = max(width, len(f.Unit))
 	}
+	fails := map[string]string{}
+	for _, f := range failed {
+		fails[f.Unit] = clipTo(f.Error, lineLimit)
+	}
 	for _, u := range units {
 		mark, color := "✓", green
 		text := took(u.Took) + metricsLine(u.Metrics)
@@ -82,6 +88,15 @@ func (a *app) printStatus(s *project.Status) error {
 		if u.Endpoint != "" {
 			text = u.Endpoint + " " + text
 		}
+		if fault, ok := fails[u.Unit]; ok { // what is deployed is older
+			delete(fails, u.Unit)
+			mark, color = "✗", red
+			if u.Kind == ir.Service {
+				text += "; its new version failed: " + fault
+			} else {
+				text = "failed: " + fault + "; its result before that stays in use"
+			}
+		}
 		fmt.Fprintf(a.stdout, "  %s %s  %s\n", a.paint(color, mark), pad(u.Unit, width), text)
 	}
 	if now != nil {
@@ -97,7 +112,9 @@ func (a *app) printStatus(s *project.Status) error {
 		}
 	}
 	for _, f := range failed {
-		fmt.Fprintf(a.stdout, "  %s %s  failed: %s\n", a.paint(red, "✗"), pad(f.Unit, width), clipTo(f.Error, lineLimit))
+		if fault, ok := fails[f.Unit]; ok {
+			fmt.Fprintf(a.stdout, "  %s %s  failed: %s\n", a.paint(red, "✗"), pad(f.Unit, width), fault)
+		}
 	}
 	return nil
 }

@@ -18,18 +18,24 @@ func (a *app) writePrepare(b *strings.Builder, p *planner.Plan) {
 	}
 	b.WriteByte('\n')
 	var problems []string
+	units := map[string][]string{} // by problem
 	for _, m := range p.Prepare {
 		line := fmt.Sprintf("  %s %s  %s, for %s", a.paint(green, "+"), m.What, packagesOf(m.Packages), several(m.Units))
 		if m.Estimate.Runs > 0 {
 			line += "  " + a.paint(faint, "~"+took(m.Estimate.Time))
 		}
 		b.WriteString(line + "\n")
-		if m.Problem != "" && !slices.Contains(problems, m.Problem) {
+		if m.Problem == "" {
+			continue
+		}
+		if !slices.Contains(problems, m.Problem) {
 			problems = append(problems, m.Problem)
 		}
+		units[m.Problem] = append(units[m.Problem], m.Units...)
 	}
 	for _, text := range problems {
-		fmt.Fprintf(b, "\n%s %s\n", a.paint("1;"+yellow, "warning:"), text)
+		slices.Sort(units[text])
+		fmt.Fprintf(b, "\n%s %s\n  needed by %s\n", a.paint("1;"+yellow, "warning:"), text, strings.Join(slices.Compact(units[text]), ", "))
 	}
 }
 

@@ -226,7 +226,10 @@ type Input struct {
 	// Incumbent requests the newest registered version of the producer's model that
 	// differs from the candidate on port "model". It may not exist, and it adds no edge
 	// to the graph.
-	Incumbent bool     `json:"incumbent,omitempty"`
+	Incumbent bool `json:"incumbent,omitempty"`
+	// Advisory inputs do not enter the run key: another value alone is no reason to run
+	// the unit again.
+	Advisory  bool     `json:"advisory,omitempty"`
 	Schema    Schema   `json:"schema,omitempty"`
 	Keys      []string `json:"keys,omitempty"`      // tables: the entity keys
 	Timestamp string   `json:"timestamp,omitempty"` // tables: the event time

@@ -3,8 +3,10 @@ package records_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +62,34 @@ func TestAModelIsRegisteredAndPassedOn(t *testing.T) {
 	r.Inputs = nil
 	if _, _, err := x.Write(t.Context(), r); err == nil {
 		t.Error("nothing was registered, without an error")
+	}
+}
+
+// Prometheus reads the rules as another user, and nothing else in the state folder.
+func TestOthersReadTheRulesOnly(t *testing.T) {
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	for _, tt := range []struct{ state, want, db fs.FileMode }{{0o700, 0o711, 0o600}, {0o711, 0o711, 0o600}, {0o750, 0o750, 0o644}} {
+		dir := filepath.Join(t.TempDir(), "state")
+		for _, err := range []error{os.MkdirAll(filepath.Join(dir, "runs"), 0o755), os.WriteFile(filepath.Join(dir, "state.db"), nil, 0o644),
+			os.Chmod(filepath.Join(dir, "state.db"), 0o644), os.Chmod(dir, tt.state)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		artifacts, err := artifact.Open(filepath.Join(dir, "artifacts"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := ir.Unit{ID: "slos/a", Kind: ir.Record, Outputs: []ir.Output{{Port: "rules", Kind: ir.File}}, Params: []byte(`{"file":"a.yml","content":"a"}`)}
+		if _, _, err := records.New(dir, artifacts, nil)[ir.File].Write(t.Context(), executors.Record{Unit: &u}); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]fs.FileMode{dir: tt.want, filepath.Join(dir, "rules"): 0o755, records.RulesPath(dir, &u): 0o644, filepath.Join(dir, "state.db"): tt.db} {
+			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+				t.Errorf("state of mode %o: %s has %v, %v, want %o", tt.state, path, info.Mode(), err, want)
+			}
+		}
 	}
 }
 

@@ -55,15 +55,64 @@ func (r rules) Write(ctx context.Context, rec executors.Record) (map[string]arti
 	return map[string]artifact.Artifact{rec.Unit.Outputs[0].Port: {Digest: digest, Kind: string(ir.File), Size: int64(len(f.Content))}}, nil, nil
 }
 
+// write replaces a file as a whole. Prometheus, which usually runs as another user, can
+// read it, whatever the umask is.
 func (r rules) write(f ruleFile) error {
 	err := os.MkdirAll(filepath.Dir(r.path(f)), 0o755)
+	for dir := filepath.Dir(r.path(f)); err == nil && len(dir) >= len(r.dir); dir = filepath.Dir(dir) {
+		err = os.Chmod(dir, 0o755)
+	}
 	if err == nil {
 		err = files.WriteSynced(r.path(f), []byte(f.Content), 0o644)
+	}
+	if err == nil {
+		err = r.admit()
 	}
 	if err != nil {
 		return fmt.Errorf("write rules: %w", err)
 	}
 	return nil
+}
+
+// admit lets others enter the state folder, where only its owner could, but not list it,
+// and keeps them out of everything in it except for the rules. A folder with other rights
+// was set up by the user and stays as it is.
+func (r rules) admit() error {
+	state := filepath.Dir(r.dir)
+	info, err := os.Stat(state)
+	if err != nil {
+		return err
+	}
+	if perm := info.Mode().Perm(); perm != 0o700 && perm != 0o711 {
+		return nil
+	}
+	entries, err := os.ReadDir(state)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || e.Name() == filepath.Base(r.dir) || info.Mode()&fs.ModeSymlink != 0 || info.Mode().Perm()&0o077 == 0 {
+			continue // or it is already gone
+		}
+		if err := os.Chmod(filepath.Join(state, e.Name()), info.Mode().Perm()&^0o077); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return os.Chmod(state, 0o711)
+}
+
+// RulesPath returns where the rules of a unit are, below the state folder dir, or "" if it
+// has none.
+func RulesPath(dir string, u *ir.Unit) string {
+	if u.Kind != ir.Record || len(u.Outputs) != 1 || u.Outputs[0].Kind != ir.File {
+		return ""
+	}
+	f, err := ruleFileOf(u)
+	if err != nil {
+		return ""
+	}
+	return rules{dir: filepath.Join(dir, "rules")}.path(f)
 }
 
 func (r rules) Lost(u *ir.Unit) string {

@@ -26,6 +26,8 @@ type Engine interface {
 	Verify(ctx context.Context, path string, schema ir.Schema, keys []string) (violations []Violation, rows int64, err error)
 	// Preview reads the first n rows of a Parquet file.
 	Preview(ctx context.Context, path string, n int) (Preview, error)
+	// CSV writes the rows of a Parquet file to a new CSV file with a header.
+	CSV(ctx context.Context, path, to string) error
 	// Infer looks at all rows of a query over sources, each known by its name, or
 	// at those of the only source if the query is empty.
 	Infer(ctx context.Context, query string, sources map[string]Source) ([]Inferred, error)

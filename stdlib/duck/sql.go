@@ -97,3 +97,40 @@ func SuggestCast(duckType string) (irType, sqlType string) {
 	}
 	return irType, ir.Types[irType]
 }
+
+// CanCast reports whether DuckDB casts values of one of its types to a type of the IR,
+// given by its SQL name. Single values may still not fit. It does not list the rare casts
+// of types without a counterpart in the IR to others than text.
+func CanCast(from, to string) bool {
+	irType, sqlType := SuggestCast(from)
+	if sqlType != from && irType == "string" { // a list, a struct and the like
+		return to == "VARCHAR"
+	}
+	a, b := castFamily(sqlType), castFamily(to)
+	switch {
+	case from == "BIGNUM" && (to == "BOOLEAN" || to == "FLOAT"):
+		return false
+	case a == b, a == "text", b == "text":
+		return true
+	case a == "timestamp":
+		return b == "date" || b == "time" && sqlType == "TIMESTAMP"
+	}
+	return a == "date" && b == "timestamp"
+}
+
+// castFamily groups the types that DuckDB casts to each other.
+func castFamily(sqlType string) string {
+	switch sqlType {
+	case "VARCHAR":
+		return "text"
+	case "BLOB":
+		return "bytes"
+	case "DATE":
+		return "date"
+	case "TIME":
+		return "time"
+	case "TIMESTAMP", "TIMESTAMP WITH TIME ZONE":
+		return "timestamp"
+	}
+	return "number"
+}

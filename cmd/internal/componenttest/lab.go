@@ -129,7 +129,7 @@ func (l *lab) system(ctx context.Context, replaced map[string][]byte) (string, e
 	}
 	s := l.settings
 	s.Dir = dir
-	_, err = project.New(s).Init(ctx)
+	_, err = project.New(s).Init(ctx, false)
 	return dir, err
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -77,7 +76,7 @@ func (w *Workspace) CheckPreparations(ctx context.Context, p *planner.Plan) erro
 	var errs []error
 	for _, m := range planner.Missing(p, preparer(x)) {
 		if m.Problem != "" && !m.Optional {
-			errs = append(errs, fmt.Errorf("cannot prepare %s, which %s needs: %s", m.What, m.Units[0], m.Problem))
+			errs = append(errs, fmt.Errorf("cannot prepare %s: %s\n  needed by %s", m.What, m.Problem, strings.Join(m.Units, ", ")))
 		}
 	}
 	if len(errs) > 0 {
@@ -226,15 +225,4 @@ func machine() ir.Resources {
 		}
 	}
 	return r
-}
-
-// gitCommit returns the commit of the system's folder, or "".
-func (p *Project) gitCommit(dir string) string {
-	cmd := exec.Command("git", "-C", dir, "rev-parse", "HEAD")
-	cmd.Env = append(slices.Clone(p.set.Environ), "GIT_OPTIONAL_LOCKS=0")
-	out, err := cmd.Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(out))
 }

@@ -44,19 +44,30 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 	defer runtime.KeepAlive(headroom)
 	r, err := c.run(ctx)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, p.writeLocks(c))
 	}
 	c.locks.Prune(c.sys.Requires)
-	if wrote, err := c.locks.Write(); err != nil {
+	if err := p.writeLocks(c); err != nil {
 		return nil, err
-	} else if wrote {
-		c.record.Cannot(c.locks.Path + " was written")
-		p.set.notify(Notice{Text: fmt.Sprintf("wrote %s; commit it with the system", lockfile.Name)})
 	}
 	if entry != nil {
 		entry.Put(c.record.Reads(), r)
 	}
 	return r, nil
+}
+
+// writeLocks writes what a compilation has locked. One that failed keeps it as well: to
+// lock again takes long, and may give other versions.
+func (p *Project) writeLocks(c *compilation) error {
+	if c.locks == nil {
+		return nil
+	}
+	wrote, err := c.locks.Write()
+	if wrote {
+		c.record.Cannot(c.locks.Path + " was written")
+		p.set.notify(Notice{Text: fmt.Sprintf("wrote %s; commit it with the system", lockfile.Name)})
+	}
+	return err
 }
 
 // CompileEdited compiles the system in dir with other tags, for a test of the user, and

@@ -60,12 +60,18 @@ func (p *Project) Diff(ctx context.Context, before, after string) (*Diff, error)
 	return d, err
 }
 
+// IsFolder reports whether the name of a version is that of a folder.
+func IsFolder(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
+}
+
 // version resolves a name to a version, and compiles or reads it.
 func (p *Project) version(ctx context.Context, name string) (Version, error) {
 	if n, ok := revisionNumber(name); ok {
 		return p.appliedVersion(ctx, n)
 	}
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
+	if IsFolder(name) {
 		r, err := p.in(name).Compile(ctx)
 		if err != nil {
 			return Version{}, err

@@ -56,6 +56,50 @@ func (p *Project) gitVersion(ctx context.Context, name string) (v Version, err e
 	return Version{Kind: "git", Name: name, Commit: commit, System: r.System.Name, side: planner.Side{System: r.System, Blobs: r.Blobs}}, nil
 }
 
+// Dirty marks a commit whose tree was changed when it was recorded.
+const Dirty = "+dirty"
+
+// gitCommit returns the commit of the system's folder, or "". It is marked as [Dirty] if
+// the module of the system has changes or new files that the commit lacks and git does
+// not ignore.
+func (p *Project) gitCommit(dir string) string {
+	run := func(args ...string) (string, error) {
+		cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
+		cmd.Env = append(slices.Clone(p.set.Environ), "GIT_OPTIONAL_LOCKS=0")
+		out, err := cmd.Output()
+		return strings.TrimSpace(string(out)), err
+	}
+	commit, err := run("rev-parse", "HEAD")
+	if err != nil {
+		return ""
+	}
+	paths := []string{moduleOf(dir)}
+	if state, err := p.stateDir(); err == nil && within(paths[0], state) {
+		paths = append(paths, ":(exclude)"+state)
+	}
+	if changes, err := run(append([]string{"status", "--porcelain", "--"}, paths...)...); err != nil || changes != "" {
+		commit += Dirty
+	}
+	return commit
+}
+
+// moduleOf returns the folder of the CUE module that contains a folder, or the folder.
+func moduleOf(dir string) string {
+	for at := dir; ; at = filepath.Dir(at) {
+		if exists(filepath.Join(at, "cue.mod")) {
+			return at
+		}
+		if at == filepath.Dir(at) {
+			return dir
+		}
+	}
+}
+
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
 // noVersion returns the error for an argument that names nothing.
 func noVersion(name string, refs []string, why string) error {
 	if info, err := os.Stat(name); err == nil && !info.IsDir() {

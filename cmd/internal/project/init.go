@@ -25,20 +25,21 @@ var starter embed.FS
 type Initialized struct {
 	Module  string   // path of a module.cue to which the standard library was added, or ""
 	Wrote   []string // paths of new files
-	Starter bool     // a small system was written
+	Starter bool     // a small system was written, or an empty one
 }
 
-// Init writes a small system into an empty folder, or turns a folder with .cue files into
+// Init writes a small system into an empty folder, one without entities if empty is set, or turns a folder with .cue files into
 // a module that depends on the standard library. It overwrites nothing. It also puts the
 // standard library into the cache of the cue command.
-func (p *Project) Init(ctx context.Context) (Initialized, error) {
-	i := initializing{dir: p.set.Dir}
+func (p *Project) Init(ctx context.Context, empty bool) (Initialized, error) {
+	i := initializing{dir: p.set.Dir, empty: empty}
 	err := i.run(ctx, func(name string) string { v, _ := p.set.lookup(name); return v })
 	return i.Initialized, err
 }
 
 type initializing struct {
-	dir string
+	dir   string
+	empty bool
 	Initialized
 }
 
@@ -122,7 +123,22 @@ func (i *initializing) addDependency(path string, b []byte) error {
 	return nil
 }
 
+const emptySystem = `package system
+
+import "tenon.dev/tenon"
+
+tenon.#System
+name: "%s"
+`
+
 func (i *initializing) system() error {
+	if i.empty {
+		abs, err := filepath.Abs(i.dir)
+		if err != nil {
+			return fmt.Errorf("find the folder: %w", err)
+		}
+		return i.writeNew(filepath.Join(i.dir, "system.cue"), fmt.Appendf(nil, emptySystem, moduleName(abs)))
+	}
 	for _, f := range []string{"system.cue", "data/iris.csv", "tests/ratio.txtar"} {
 		b, err := starter.ReadFile("starter/" + f)
 		if err != nil {

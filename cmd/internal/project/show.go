@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/records"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -21,6 +22,7 @@ type Unit struct {
 	Status    *UnitStatus       `json:"status,omitempty"`
 	Unstable  *state.Unstable   `json:"unstable,omitempty"`
 	Artifacts map[string]string `json:"artifacts,omitempty"` // paths, by port
+	Rules     string            `json:"rules,omitempty"`     // path of its rule file, for Prometheus
 	Lineage   *Lineage          `json:"lineage"`
 	Runs      []state.Run       `json:"runs,omitempty"`
 }
@@ -98,7 +100,7 @@ func (w *Workspace) unit(ctx context.Context, id string) (*Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Unit{Unit: u, Artifacts: map[string]string{}}
+	s := &Unit{Unit: u, Artifacts: map[string]string{}, Rules: records.RulesPath(w.dir, u)}
 	if run, ok := runs[id]; ok {
 		s.Run = &run
 		for port, art := range run.Outputs {

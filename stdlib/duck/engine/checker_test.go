@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -195,6 +199,39 @@ func BenchmarkDescribe(b *testing.B) {
 	for b.Loop() {
 		if _, err := c.Describe(context.Background(), people, "SELECT p.age, paid FROM people p JOIN orders o USING (age)"); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestCanCastIsWhatDuckDBDoes(t *testing.T) {
+	for from, value := range map[string]string{
+		"BOOLEAN": "true", "BIGINT": "1", "HUGEINT": "1", "UHUGEINT": "1", "DOUBLE": "1", "DECIMAL(18,3)": "1",
+		"VARCHAR": "", "BLOB": "'a'", "DATE": "'2026-01-01'", "TIME": "'10:00:00'", "TIME WITH TIME ZONE": "'10:00:00+00'",
+		"TIMESTAMP": "'2026-01-01 00:00:00'", "TIMESTAMP WITH TIME ZONE": "'2026-01-01 00:00:00+00'", "TIMESTAMP_NS": "'2026-01-01 00:00:00'",
+		"INTERVAL": "'1 day'", "INTEGER[]": "[1]", "STRUCT(a INTEGER)": "{'a': 1}", "ENUM('a', 'b')": "'a'", "UUID": "'0b9d2c04-4d63-4b3b-9a1c-1b2f0f2b7f4e'", "BIT": "'101'", "BIGNUM": "1",
+	} {
+		out := duck.Table{Path: filepath.Join(t.TempDir(), "o")}
+		var casts []string
+		for _, irType := range slices.Sorted(maps.Keys(ir.Types)) {
+			to, v := ir.Types[irType], value
+			if from == "VARCHAR" { // any value that fits
+				v = "'1'"
+				if fits := map[string]string{"date": "'2026-01-01'", "time": "'10:00:00'", "timestamp": "'2026-01-01 00:00:00'", "timestamptz": "'2026-01-01 00:00:00+00'"}[irType]; fits != "" {
+					v = fits
+				}
+			}
+			if duck.CanCast(from, to) {
+				out.Schema = append(out.Schema, ir.Column{Name: irType, Type: irType})
+				casts = append(casts, fmt.Sprintf("CAST(CAST(%s AS %s) AS %s) AS %s", v, from, to, irType))
+			}
+		}
+		if err := engine.Query(context.Background(), "SELECT "+strings.Join(casts, ", "), nil, out, engine.Limits{}); err != nil {
+			t.Errorf("%s: %v", from, err)
+		}
+	}
+	for _, tt := range [][2]string{{"DATE", "BIGINT"}, {"BOOLEAN", "DATE"}, {"INTEGER[]", "BIGINT"}, {"BLOB", "DOUBLE"}, {"TIME", "DATE"}} {
+		if duck.CanCast(tt[0], tt[1]) {
+			t.Errorf("%s to %s: DuckDB does not cast it", tt[0], tt[1])
 		}
 	}
 }

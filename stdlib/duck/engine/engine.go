@@ -114,6 +114,9 @@ func (e *Engine) Preview(ctx context.Context, path string, n int) (duck.Preview,
 	return Preview(ctx, path, n)
 }
 
+// CSV implements [duck.Engine].
+func (e *Engine) CSV(ctx context.Context, path, to string) error { return CSV(ctx, path, to) }
+
 // Infer implements [duck.Engine].
 func (e *Engine) Infer(ctx context.Context, query string, sources map[string]duck.Source) ([]duck.Inferred, error) {
 	return Infer(ctx, query, sources, Limits{})

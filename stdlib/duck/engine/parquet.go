@@ -239,7 +239,7 @@ func parquetError(file string, err error) error {
 	var e *duck.SQLError
 	if errors.As(err, &e) {
 		if strings.Contains(e.Message, "magic bytes") || strings.Contains(e.Message, "too small") {
-			return fmt.Errorf("%s is not a Parquet file, or its end is missing", file)
+			return fmt.Errorf("%s is not a Parquet file, or it is truncated", file)
 		}
 		return fmt.Errorf("%s cannot be read as Parquet, it may be damaged: %s", file, firstLine(e.Message))
 	}

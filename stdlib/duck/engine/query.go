@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -123,6 +124,21 @@ func violationList(v []duck.Violation) string {
 		text[i] = v[i].String()
 	}
 	return strings.Join(text, "; ")
+}
+
+// CSV writes the rows of a Parquet file to a new CSV file with a header. A text is quoted
+// where it needs quotes; an empty field is NULL, and "" an empty text.
+func CSV(ctx context.Context, path, to string) (err error) {
+	s, err := borrow(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { s.giveBack(err) }()
+	if _, err := s.conn.ExecContext(ctx, "COPY (FROM "+parquet(path)+") TO "+quote(to)+" (FORMAT csv, HEADER, USE_TMP_FILE false)"); err != nil {
+		os.Remove(to)
+		return parquetError(path, err)
+	}
+	return nil
 }
 
 // Preview returns the first n rows of a Parquet file.

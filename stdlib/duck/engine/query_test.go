@@ -131,6 +131,22 @@ func TestQueryStopsWhenItsContextEnds(t *testing.T) {
 	}
 }
 
+func TestCSVKeepsNullApartFromEmptyText(t *testing.T) {
+	path := table(t, "SELECT * FROM (VALUES (1, 'a,b'), (2, ''), (3, NULL), (4, 'x \"y\"')) t(k, v)", pairs)
+	to := filepath.Join(t.TempDir(), "t.csv")
+	if err := engine.CSV(context.Background(), path, to); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "k,v\n1,\"a,b\"\n2,\"\"\n3,\n4,\"x \"\"y\"\"\"\n", string(got))
+	if err := engine.CSV(context.Background(), to, to+"2"); err == nil {
+		t.Error("a file that is no Parquet is exported")
+	}
+}
+
 func TestPreviewReturnsTheFirstRowsAndTheirNumber(t *testing.T) {
 	path := table(t, "SELECT i AS k, CASE WHEN i > 0 THEN 'v' END AS v FROM range(5) t(i)", pairs)
 	p, err := engine.Preview(context.Background(), path, 2)

@@ -121,7 +121,7 @@ func TestVerifySaysThatAFileIsNotWhole(t *testing.T) {
 		"cut.parquet": string(b[:len(b)-10]), "empty.parquet": "", "text.parquet": "a,b\n1,2\n3,4\n5,6\n",
 	} {
 		_, _, err := engine.Verify(context.Background(), write(t, name, content), schema, nil)
-		wantError(t, err, name+" is not a Parquet file, or its end is missing")
+		wantError(t, err, name+" is not a Parquet file, or it is truncated")
 	}
 	if _, _, err := engine.Verify(context.Background(), write(t, "damaged.parquet", string(damaged)), schema, nil); err == nil || !strings.Contains(err.Error(), "may be damaged") {
 		t.Errorf("damaged: %v", err)

@@ -103,6 +103,11 @@ func (c *Client) Preview(ctx context.Context, path string, n int) (p duck.Previe
 	return p, err
 }
 
+// CSV implements [duck.Engine].
+func (c *Client) CSV(ctx context.Context, path, to string) error {
+	return c.call(ctx, "csv", csvArgs{path, to}, new(struct{}))
+}
+
 // Infer implements [duck.Engine].
 func (c *Client) Infer(ctx context.Context, query string, sources map[string]duck.Source) (cols []duck.Inferred, err error) {
 	err = c.call(ctx, "infer", inferArgs{query, sources}, &cols)

@@ -57,6 +57,10 @@ type (
 		Path string `json:"path"`
 		N    int    `json:"n"`
 	}
+	csvArgs struct {
+		Path string `json:"path"`
+		To   string `json:"to"`
+	}
 	inferArgs struct {
 		Query   string                 `json:"query"`
 		Sources map[string]duck.Source `json:"sources"`

@@ -134,6 +134,7 @@ func TestAnswersAreThoseOfDuckDB(t *testing.T) {
 			v, n, err := e.Verify(ctx, table+"x", people, nil)
 			return fmt.Sprint(v, n), err
 		},
+		"csv":     func(e duck.Engine) (any, error) { return nil, e.CSV(ctx, table, filepath.Join(t.TempDir(), "a.csv")) },
 		"preview": func(e duck.Engine) (any, error) { return e.Preview(ctx, table, 2) },
 		"infer": func(e duck.Engine) (any, error) {
 			return e.Infer(ctx, "", map[string]duck.Source{"p": {Files: []string{csv}}})

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+func exportCommand(a *app) *cobra.Command {
+	var asJSON bool
+	var dir string
+	var o project.ExportOptions
+	c := &cobra.Command{
+		Use: "export UNIT[.PORT]", Short: "Write a table, model or file to a file of your own", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
+		Long: `Copies what a unit has made out of the state: a table as Parquet or CSV, a model, file
+or folder as it is. The name is a unit, a unit and its port, or an entity, which stands
+for its output. What is written can be changed; the artifact stays as it is.
+
+The destination is whole or not there. An existing file is replaced only with --force,
+an existing folder never. With --revision, it is what was deployed after that revision.`,
+		Example: `  tenon export features/departures --to departures.csv
+  tenon export models/late --to late
+  tenon export models/late/evaluate.report --revision 3`,
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx := c.Context()
+			if c.Flags().Changed("revision") && o.Revision < 1 {
+				return &usageError{fmt.Errorf("--revision takes the number of a revision, such as 3, not %d", o.Revision)}
+			}
+			return a.withApplied(ctx, dir, func(w *project.Workspace) error {
+				e, err := w.Export(ctx, args[0], o)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(e)
+				}
+				what := e.Kind
+				if e.Kind == string(ir.Table) {
+					what = plural(e.Rows, "row")
+				}
+				_, err = fmt.Fprintf(a.stdout, "%s: %s of %s.%s  %s\n", e.Path, what, e.Unit, e.Port, a.paint(faint, artifact.Short(e.Digest)))
+				return err
+			})
+		},
+	}
+	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")
+	a.stateFlag(c)
+	c.Flags().StringVar(&o.To, "to", "", "write to `FILE` (default: the name of the entity, in the current folder)")
+	c.Flags().StringVar(&o.Format, "format", "", "`FORMAT` of a table, parquet or csv (default: by the extension of --to)")
+	c.Flags().IntVar(&o.Revision, "revision", 0, "what was deployed after revision `N` (default: what is deployed)")
+	c.Flags().BoolVar(&o.Force, "force", false, "replace an existing file")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"parquet", "csv"}, cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
