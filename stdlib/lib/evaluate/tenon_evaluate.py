@@ -210,7 +210,7 @@ class Result:
         else:
             notes.append("roc_auc and average_precision are omitted: the model does not give scores")
         if p is None:
-            notes.append("log_loss and brier_score_loss are omitted: the model does not predict probabilities")
+            notes.append("log_loss and brier_score_loss are omitted: the model predicts none")
         elif not self.unseen:
             table |= {
                 "log_loss": lambda: m.log_loss(y, p, labels=labels),

@@ -80,9 +80,7 @@ def labels(data: Any, signature: Signature, what: str = "the input") -> np.ndarr
     table = tenon_step.conform(data, [column], what, extra="ignore")
     nulls = table.column(0).null_count
     if nulls:
-        raise StepError(
-            f"{what}: label {column.name} is null in {nulls} of {len(table)} rows; remove them"
-        )
+        raise StepError(f"{what}: label {column.name} is null in {nulls} of {len(table)} rows; remove them")
     values = table.column(0).to_numpy()
     if column.type in ("date", "time", "timestamp", "timestamptz", "bytes"):
         raise StepError(f"label {column.name}: a {column.type} cannot be predicted")
