@@ -100,10 +100,10 @@ def test_a_test_part_may_lack_a_class_or_have_another(try_out):
     train = rows(y=["p", "q"] * 20)
     report, _ = try_out(train, rows(y="p"), "string")
     assert "roc_auc" not in report["metrics"]
-    assert report["notes"] == ["roc_auc and average_precision are left out: the test set lacks the class q"]
+    assert report["notes"] == ["roc_auc and average_precision are omitted: the test set lacks the class q"]
     report, _ = try_out(train, rows(y=["p", "r"] * 20), "string")
     assert {"accuracy", "f1"} <= set(report["metrics"])
-    assert "are left out: the test set has classes that training had not: r" in report["notes"][0]
+    assert "are omitted: the test set has classes that the training set lacks: r" in report["notes"][0]
 
 
 def test_a_regression_may_have_one_row_or_one_value(try_out):
@@ -111,7 +111,7 @@ def test_a_regression_may_have_one_row_or_one_value(try_out):
         report, _ = try_out(train, rows(y=2.0), "float64")
         assert report["metrics"]["mean_absolute_error"] == pytest.approx(0, abs=1e-5)
     report, _ = try_out(rows(y=rows()["x"]), rows(1, y=2.0), "float64")
-    assert report["notes"] == ["r2 is left out: it is nan"]
+    assert report["notes"] == ["r2 is omitted: it is nan"]
 
 
 @pytest.mark.parametrize("component", ["train.xgboost", "train.sklearn"])
