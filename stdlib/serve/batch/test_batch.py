@@ -32,7 +32,7 @@ def test_batch_keeps_keys_and_adds_predictions(lab, made):
     assert got.progress[-1] == {"done": 200, "total": 200}
     schema[0]["name"] = "idd"
     error = lab.error("serve.batch", inputs=inputs, outputs=outputs)
-    assert error.startswith("output out: column idd is in no input; did you mean id")
+    assert error.startswith("output out: column idd is not in any input; did you mean id")
 
 
 MODEL = """

@@ -54,7 +54,7 @@ def test_errors_are_one_line(lab):
 
     assert error(script="fetsh.py") == "script fetsh.py is not in the code folder; did you mean fetch.py?"
     assert error(function="laod") == "fetch.py has no function laod; did you mean load?"
-    assert "unexpected keyword argument 'm'; it takes (n=1) and is given (m)" in error(args={"m": 1})
+    assert "unexpected keyword argument 'm'; it takes (n=1) but gets (m)" in error(args={"m": 1})
     assert error() == "output out: column s is missing; it has: S, n"
 
 
