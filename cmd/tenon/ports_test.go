@@ -154,7 +154,8 @@ func TestAPlanNamesWhoHasAnAddress(t *testing.T) {
 	owner := newListening(t, "api", "127.0.0.1", port)
 	owner.applies(true)
 
-	for host, free := range map[string]bool{"127.0.0.1": false, "0.0.0.0": false, "localhost": false, "127.0.0.2": true} {
+	for _, host := range []string{"127.0.0.1", "0.0.0.0", "localhost", "127.0.0.2"} {
+		free := host == "127.0.0.2"
 		other := newListening(t, "other", host, port)
 		taken := fmt.Sprintf("deployments/other: port %d of %s is in use by deployments/api of %s", port, host, owner.dir)
 		out, err := other.tenon([]string{"plan"})
