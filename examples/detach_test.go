@@ -192,8 +192,8 @@ func TestADetachedApplyFindsAnotherState(t *testing.T) {
 	t.Parallel()
 	r := newRemote(t, func(url string) string { return url + "9" }) // another schema
 	r.detach("one")
-	contains(t, r.must("logs", "-f"), "TENON_STATE in the target's state_secret is postgres://", "where no state is")
-	contains(t, r.must("status"), "revision 1, started", "has ended: exit 1, and said last: tenon: TENON_STATE in the target's state_secret is")
+	contains(t, r.must("logs", "-f"), "TENON_STATE in the target's state_secret is postgres://", "which has no state")
+	contains(t, r.must("status"), "revision 1, started", "has ended: exit 1, last output: tenon: TENON_STATE in the target's state_secret is")
 	contains(t, r.must("cancel"), "Revision 1 is killed")
 }
 
