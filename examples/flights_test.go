@@ -73,7 +73,7 @@ func TestFlightsGoFromDataToAServedPrediction(t *testing.T) {
 	// The README quotes this plan; only the times differ, and what a machine may say
 	// of the memory that it took there.
 	plan = regexp.MustCompile(`(  i [^\n]*\n)+\n`).ReplaceAllString(plan, "")
-	times := regexp.MustCompile(`(~|About )[0-9.]+m?s`)
+	times := regexp.MustCompile(`(~|About )([0-9]+m)?[0-9.]+m?s`)
 	if shown := times.ReplaceAllString(string(readme), "$1"); !strings.Contains(shown, times.ReplaceAllString(plan, "$1")) {
 		t.Errorf("the README shows another plan than:\n%s", plan)
 	}
