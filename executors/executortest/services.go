@@ -94,6 +94,12 @@ func (s *suite) diesLate(t *testing.T) {
 	if err == nil {
 		resp.Body.Close()
 	}
+	s.wantRestart(t, e, task, h)
+}
+
+// wantRestart waits for a service to die with status 7, and starts it again.
+func (s *suite) wantRestart(t *testing.T, e executors.Executor, task executors.Task, h state.Handle) {
+	t.Helper()
 	eventually(t, "it has died", func() bool { return inspect(t, e, h).Phase == state.Failed })
 	if st := inspect(t, s.New(t), h); st.ExitCode != 7 {
 		t.Errorf("exit code is %d, want 7", st.ExitCode)
@@ -301,13 +307,7 @@ func (s *suite) workerDiesLate(t *testing.T) {
 	task := s.worker(t, "exit", "7", lives.String())
 	h := s.apply(t, e, task, nil)
 	wantPhase(t, wait(t, e, h), state.Ready)
-	eventually(t, "it has died", func() bool { return inspect(t, e, h).Phase == state.Failed })
-	if st := inspect(t, s.New(t), h); st.ExitCode != 7 {
-		t.Errorf("exit code is %d, want 7", st.ExitCode)
-	}
-	again := s.apply(t, e, task, nil)
-	wantPhase(t, wait(t, e, again), state.Ready)
-	wantPhase(t, inspect(t, s.New(t), h), state.Ready)
+	s.wantRestart(t, e, task, h)
 }
 
 // The old one runs until the new one is ready, as with any service: if the new one does

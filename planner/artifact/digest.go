@@ -12,6 +12,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // ErrChanged means that a file changed while it was read.
@@ -164,7 +166,7 @@ func File(ctx context.Context, path string) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	n, err := io.Copy(h, &reader{ctx, f})
+	n, err := io.Copy(h, files.Reader(ctx, f))
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", path, err)
 	}
@@ -176,19 +178,6 @@ func File(ctx context.Context, path string) (string, error) {
 		return "", fmt.Errorf("%s: %w", path, ErrChanged)
 	}
 	return sum(h.Sum(nil)), nil
-}
-
-// A reader stops when its context ends.
-type reader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 func digestOf(b []byte) string {

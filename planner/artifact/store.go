@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -404,7 +403,7 @@ func (s *Store) copyIn(ctx context.Context, path, digest string) error {
 	}
 	defer files.RemoveAll(tmp) //nolint:errcheck // Sweep tries again
 	to := filepath.Join(tmp, "content")
-	if err := copyTree(ctx, path, to); err != nil {
+	if err := files.CopyTree(ctx, path, to, 0o700, 0o600); err != nil {
 		return err
 	}
 	t, err := scan(ctx, to)
@@ -415,46 +414,4 @@ func (s *Store) copyIn(ctx context.Context, path, digest string) error {
 		return fmt.Errorf("%s: %w", path, ErrChanged)
 	}
 	return s.adopt(to, t, os.Rename)
-}
-
-func copyTree(ctx context.Context, from, to string) error {
-	return filepath.WalkDir(from, func(p string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, p)
-		if err != nil {
-			return err
-		}
-		dest := filepath.Join(to, rel)
-		switch {
-		case e.IsDir():
-			return os.Mkdir(dest, 0o700)
-		case e.Type()&fs.ModeSymlink != 0:
-			target, err := os.Readlink(p)
-			if err != nil {
-				return err
-			}
-			return os.Symlink(target, dest)
-		}
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		return copyFile(ctx, p, dest, 0o600|info.Mode()&0o111)
-	})
-}
-
-func copyFile(ctx context.Context, from, to string, mode fs.FileMode) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, &reader{ctx, in})
-	return errors.Join(err, out.Close())
 }

@@ -77,17 +77,25 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 
 // boundTo returns which state dir belongs to, or nil for none.
 func boundTo(dir string) (*bound, error) {
-	path := filepath.Join(dir, boundName)
+	b, err := readNote[bound](filepath.Join(dir, boundName))
+	if err != nil {
+		return nil, fmt.Errorf("find the owner of the folder: %w", err)
+	}
+	return b, nil
+}
+
+// readNote reads a JSON file beside the state, or returns nil if there is none.
+func readNote[T any](path string) (*T, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	b := new(bound)
+	note := new(T)
 	if err == nil {
-		err = json.Unmarshal(text, b)
+		err = json.Unmarshal(text, note)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the owner of the folder: %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return b, nil
+	return note, nil
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -90,17 +88,9 @@ func same(a, b string) bool {
 }
 
 func readHome(dir string) (*home, error) {
-	path := filepath.Join(dir, homeName)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	h := new(home)
-	if err == nil {
-		err = json.Unmarshal(b, h)
-	}
+	h, err := readNote[home](filepath.Join(dir, homeName))
 	if err != nil {
-		return nil, fmt.Errorf("find the former place of the state: %s: %w", path, err)
+		return nil, fmt.Errorf("find the former place of the state: %w", err)
 	}
 	return h, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -122,7 +121,7 @@ func (w *Workspace) export(ctx context.Context, e *Exported, from string, force 
 	if e.Format == "csv" {
 		err = w.set.SQL.CSV(ctx, from, made)
 	} else {
-		err = copyOut(ctx, from, made)
+		err = files.CopyTree(ctx, from, made, 0o755, 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("export to %s: %w", e.Path, err)
@@ -141,52 +140,6 @@ func (w *Workspace) export(ctx context.Context, e *Exported, from string, force 
 		return fmt.Errorf("export to %s: %w", e.Path, err)
 	}
 	return nil
-}
-
-// copyOut copies a file or folder of the store. The copy can be changed.
-func copyOut(ctx context.Context, from, to string) error {
-	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		dest := filepath.Join(to, rel)
-		switch {
-		case d.IsDir():
-			return os.Mkdir(dest, 0o755)
-		case d.Type()&fs.ModeSymlink != 0:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			return os.Symlink(target, dest)
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		return copyFile(path, dest, 0o644|info.Mode()&0o111)
-	})
-}
-
-func copyFile(from, to string, mode fs.FileMode) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }
 
 // exportables are the artifacts of units, and the entities that declare some of them as
