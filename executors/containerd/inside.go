@@ -16,6 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/internal/logfile"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -40,6 +41,7 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 	mounts := []specs.Mount{
 		bind(local.DocumentPath(t.Dir), documentPath, "ro"),
 		bind(filepath.Join(t.Dir, "log"), logPath, "rw"),
+		bind(logfile.Folder(filepath.Join(t.Dir, "log")), logfile.Folder(logPath), "rw"),
 		bind(filepath.Join(t.Dir, "out"), outputsDir, "rw"),
 		bind(filepath.Join(t.Dir, "notes"), notesDir, "rw"),
 		bind(filepath.Join(t.Dir, "scratch"), scratchDir, "rw"),

@@ -3,6 +3,7 @@
 package program
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -104,6 +105,12 @@ func run(name string, args []string) error {
 			fmt.Printf("line %d\n", i)
 			time.Sleep(duration(arg(1)))
 		}
+	case "flood": // BYTES: in lines, after the first and before the last one
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		return flood(n)
 	case "stdin":
 		b, err := io.ReadAll(os.Stdin)
 		if err != nil || len(b) > 0 {
@@ -283,6 +290,21 @@ func family(dir string) error {
 		}
 	}
 	return beat(filepath.Join(dir, "parent"), false)
+}
+
+// FirstLine and LastLine are what the program "flood" prints first and last.
+const FirstLine, LastLine = "the first line\n", "the last line\n"
+
+func flood(n int) error {
+	fmt.Print(FirstLine)
+	lines := bytes.Repeat([]byte("a line of sixty-four bytes, which is what there is most of here\n"), 1024)
+	for ; n > 0; n -= len(lines) {
+		if _, err := os.Stdout.Write(lines); err != nil {
+			return err
+		}
+	}
+	fmt.Print(LastLine)
+	return nil
 }
 
 // beat shows for as long as it lives that it does.
