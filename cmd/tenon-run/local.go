@@ -1,25 +1,25 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/executors/local/pid1"
+	"github.com/tenon-ml/tenon/internal/logfile"
 )
 
 // Descriptors that a leader inherits.
 const (
-	goAhead = 3 // a pipe; its first line is the go-ahead, its end without one is that tenon died
+	goAhead = 3 // a pipe; a line is the go-ahead, its end without one is that tenon died
 	locked  = 4 // the run folder, whose lock it holds until it has the go-ahead
 )
 
@@ -32,6 +32,9 @@ const (
 // It is written once nothing of the unit is left: the leader inherits every process whose
 // parent has ended, also one that has left the session, asks it to end, and kills it after
 // the grace. So nothing writes to an output while it is verified.
+//
+// One is started for every unit, so it starts nothing else that takes time, and waits for
+// everything in one place.
 func lead(logFile, exitFile string, grace time.Duration, argv []string) {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGALRM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGXFSZ)
 	asked := make(chan os.Signal, 1) // all processes have been asked to end
@@ -40,51 +43,124 @@ func lead(logFile, exitFile string, grace time.Duration, argv []string) {
 		writeExit(exitFile, "never .\n")
 		return
 	}
-	code := runSession(logFile, grace, argv, asked)
+	code := pid1.ExitFault
+	if l, err := newLeader(logFile); err == nil { // otherwise there is nowhere to say why
+		code = l.run(argv, grace, asked)
+	}
 	writeExit(exitFile, fmt.Sprintf("%d %s .\n", code, oomKills(code)))
 }
 
 // mayBegin waits for the go-ahead.
 func mayBegin() bool {
-	gate := os.NewFile(goAhead, "gate")
-	_, err := bufio.NewReader(gate).ReadString('\n')
-	_ = errors.Join(gate.Close(), unix.Close(locked)) // they were only read
-	return err == nil
+	var line [8]byte
+	n, err := unix.Read(goAhead, line[:])
+	for err == unix.EINTR {
+		n, err = unix.Read(goAhead, line[:])
+	}
+	_ = errors.Join(unix.Close(goAhead), unix.Close(locked)) // they were only read
+	return err == nil && n > 0
 }
 
-func runSession(logFile string, grace time.Duration, argv []string, asked <-chan os.Signal) (code int) {
-	out := &output{}
-	if err := out.capture(logFile); err != nil {
-		return pid1.ExitFault // there is nowhere to say why
-	}
-	defer out.finish()
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		fmt.Fprintf(out.log, "tenon: end what the program leaves behind: %v\n", err)
-		return pid1.ExitFault
-	}
-	program, err := os.StartProcess(argv[0], argv, &os.ProcAttr{Env: os.Environ(), Files: []*os.File{os.Stdin, out.program, out.program}})
+// A leader waits for a program and for what it prints.
+type leader struct {
+	log     *logfile.Writer
+	output  int // what the program prints; -1 once nobody can print any more
+	program int
+	pidfd   int // of the program, -1 if the kernel has none
+	code    int // how the program ended
+	ended   bool
+	buf     []byte
+}
+
+func newLeader(logFile string) (*leader, error) {
+	log, err := logfile.Append(logFile)
 	if err != nil {
-		fmt.Fprintf(out.log, "tenon: start %q: %v\n", argv[0], err)
-		if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return &leader{log: log, output: -1, pidfd: -1, buf: make([]byte, 64<<10)}, nil
+}
+
+// run runs the program and returns its status.
+func (l *leader) run(argv []string, grace time.Duration, asked <-chan os.Signal) int {
+	if err := l.start(argv); err != nil {
+		fmt.Fprintf(l.log, "tenon: start %q: %v\n", argv[0], err)
+		if err == unix.ENOENT {
 			return pid1.ExitNotFound
 		}
 		return pid1.ExitFault
 	}
-	code = await(program.Pid)
-	endRest(grace, len(asked) > 0)
-	return code
+	for !l.ended {
+		l.wait(reapEvery)
+		l.reap()
+	}
+	l.endRest(grace, len(asked) > 0)
+	for until := time.Now().Add(lastWords); l.output >= 0 && time.Now().Before(until); {
+		l.wait(lastWords)
+	}
+	return l.code
 }
 
-// await reaps processes until the program has ended, and returns its status.
-func await(program int) int {
+func (l *leader) start(argv []string) error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	printing := uintptr(pipe[1])
+	// os.StartProcess would first start another process to see what the kernel can do.
+	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
+		Env: os.Environ(), Files: []uintptr{0, printing, printing}, Sys: &syscall.SysProcAttr{PidFD: &l.pidfd},
+	})
+	_ = unix.Close(pipe[1])
+	l.program, l.output = pid, pipe[0]
+	return err
+}
+
+// How often to reap processes that the program left behind, and to look for the end of the
+// program if the kernel does not report it.
+const (
+	reapEvery = 10 * time.Second
+	lookEvery = 10 * time.Millisecond
+)
+
+// wait waits until the program has printed or ended, and passes on what it printed.
+func (l *leader) wait(most time.Duration) {
+	if l.pidfd < 0 {
+		most = min(most, lookEvery)
+	}
+	fds := []unix.PollFd{{Fd: int32(l.output), Events: unix.POLLIN}, {Fd: int32(l.pidfd), Events: unix.POLLIN}}
+	if l.ended {
+		fds = fds[:1]
+	}
+	if n, err := unix.Poll(fds, int(most.Milliseconds())); n <= 0 || err != nil || fds[0].Revents == 0 {
+		return
+	}
+	switch n, err := unix.Read(l.output, l.buf); {
+	case err == unix.EINTR:
+	case n > 0:
+		_, _ = l.log.Write(l.buf[:n]) // it tells its errors itself
+	default:
+		_ = unix.Close(l.output)
+		l.output = -1
+	}
+}
+
+// reap reaps what has ended, and reports whether any child is left.
+func (l *leader) reap() bool {
 	for {
 		var st unix.WaitStatus
-		pid, err := unix.Wait4(-1, &st, 0, nil)
-		if err != nil && err != unix.EINTR {
-			return pid1.ExitFault
-		}
-		if pid == program {
-			return pid1.Status(st)
+		pid, err := unix.Wait4(-1, &st, unix.WNOHANG, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			l.ended = true
+			return false
+		case pid == 0:
+			return true
+		case pid == l.program:
+			l.code, l.ended = pid1.Status(st), true
 		}
 	}
 }
@@ -94,10 +170,10 @@ const killPatience = 10 * time.Second
 
 // endRest ends what the program left behind. Nobody is asked twice to end, because some
 // programs take that as an order to give up what they have begun.
-func endRest(grace time.Duration, all bool) {
+func (l *leader) endRest(grace time.Duration, all bool) {
 	asked := map[int]bool{}
 	began := time.Now()
-	for pause := time.Millisecond; reap(); pause = min(2*pause, 50*time.Millisecond) {
+	for l.reap() {
 		waited := time.Since(began)
 		if waited > grace+killPatience {
 			return // it hangs in the kernel
@@ -111,21 +187,7 @@ func endRest(grace time.Duration, all bool) {
 				_ = unix.Kill(pid, unix.SIGTERM)
 			}
 		}
-		time.Sleep(pause)
-	}
-}
-
-// reap reaps what has ended, and reports whether any child is left.
-func reap() bool {
-	for {
-		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-		switch {
-		case err == unix.EINTR || pid > 0:
-		case err != nil:
-			return false
-		default:
-			return true
-		}
+		l.wait(min(time.Millisecond+waited/4, 50*time.Millisecond))
 	}
 }
 

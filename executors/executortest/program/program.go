@@ -161,8 +161,20 @@ func run(name string, args []string) error {
 		return attacks(arg(0), dir)
 	case "break": // FILE: writes where it may not
 		return os.WriteFile(arg(0), nil, 0o644)
-	case "family": // a child, one that ignores SIGTERM, one in a process group of its own
-		return family(dir)
+	case "family": // a child, one that ignores SIGTERM, one in a process group of its own, one in a session of its own
+		if err := family(dir); err != nil {
+			return err
+		}
+		return beat(filepath.Join(dir, "parent"), false)
+	case "leave": // the same, but without the parent, once they show that they live
+		if err := family(dir); err != nil {
+			return err
+		}
+		for _, name := range []string{"child", "stubborn", "apart", "away"} {
+			for _, err := os.Stat(filepath.Join(dir, name)); err != nil; _, err = os.Stat(filepath.Join(dir, name)) {
+				time.Sleep(time.Millisecond)
+			}
+		}
 	case "serve": // [READY AFTER]
 		return serve(s, arg(0))
 	default:
@@ -281,15 +293,18 @@ func work(s *step.Step, dir string) error {
 func family(dir string) error {
 	for _, c := range []struct {
 		name, how string
-		group     bool
-	}{{"child", "", false}, {"stubborn", "stubborn", false}, {"apart", "stubborn", true}} {
+		as        syscall.SysProcAttr
+	}{
+		{"child", "", syscall.SysProcAttr{}}, {"stubborn", "stubborn", syscall.SysProcAttr{}},
+		{"apart", "stubborn", syscall.SysProcAttr{Setpgid: true}}, {"away", "stubborn", syscall.SysProcAttr{Setsid: true}},
+	} {
 		cmd := exec.Command(os.Args[0], "beat", filepath.Join(dir, c.name), c.how)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: c.group}
+		cmd.SysProcAttr = &c.as
 		if err := cmd.Start(); err != nil {
 			return err
 		}
 	}
-	return beat(filepath.Join(dir, "parent"), false)
+	return nil
 }
 
 // FirstLine and LastLine are what the program "flood" prints first and last.
