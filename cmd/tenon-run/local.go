@@ -35,7 +35,9 @@ const (
 //
 // One is started for every unit, so it starts nothing else that takes time, and waits for
 // everything in one place.
-func lead(logFile, exitFile string, grace time.Duration, argv []string) {
+//
+// With a file for lives, the program is that of a service, and is started again when it ends.
+func lead(logFile, exitFile, livesFile string, grace time.Duration, argv []string) {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGALRM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGXFSZ)
 	asked := make(chan os.Signal, 1) // all processes have been asked to end
 	signal.Notify(asked, unix.SIGTERM)
@@ -45,7 +47,7 @@ func lead(logFile, exitFile string, grace time.Duration, argv []string) {
 	}
 	code := pid1.ExitFault
 	if l, err := newLeader(logFile); err == nil { // otherwise there is nowhere to say why
-		code = l.run(argv, grace, asked)
+		code = keep(livesFile, l.log, asked, func() (int, error) { return l.run(argv, grace, asked) })
 	}
 	writeExit(exitFile, fmt.Sprintf("%d %s .\n", code, oomKills(code)))
 }
@@ -80,14 +82,15 @@ func newLeader(logFile string) (*leader, error) {
 	return &leader{log: log, output: -1, pidfd: -1, buf: make([]byte, 64<<10)}, nil
 }
 
-// run runs the program and returns its status.
-func (l *leader) run(argv []string, grace time.Duration, asked <-chan os.Signal) int {
+// run runs the program once and returns its status. The error has been told; it says that
+// the program cannot be started.
+func (l *leader) run(argv []string, grace time.Duration, asked <-chan os.Signal) (int, error) {
 	if err := l.start(argv); err != nil {
 		fmt.Fprintf(l.log, "tenon: start %q: %v\n", argv[0], err)
 		if err == unix.ENOENT {
-			return pid1.ExitNotFound
+			return pid1.ExitNotFound, err
 		}
-		return pid1.ExitFault
+		return pid1.ExitFault, err
 	}
 	for !l.ended {
 		l.wait(reapEvery)
@@ -97,7 +100,12 @@ func (l *leader) run(argv []string, grace time.Duration, asked <-chan os.Signal)
 	for until := time.Now().Add(lastWords); l.output >= 0 && time.Now().Before(until); {
 		l.wait(lastWords)
 	}
-	return l.code
+	for _, fd := range []int{l.output, l.pidfd} {
+		if fd >= 0 {
+			_ = unix.Close(fd) // it was only read
+		}
+	}
+	return l.code, nil
 }
 
 func (l *leader) start(argv []string) error {
@@ -114,7 +122,7 @@ func (l *leader) start(argv []string) error {
 		Env: os.Environ(), Files: []uintptr{0, printing, printing}, Sys: &syscall.SysProcAttr{PidFD: &l.pidfd},
 	})
 	_ = unix.Close(pipe[1])
-	l.program, l.output = pid, pipe[0]
+	l.program, l.output, l.ended = pid, pipe[0], false
 	return err
 }
 

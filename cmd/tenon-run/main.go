@@ -1,11 +1,12 @@
 // Command tenon-run is the process from which the program of a unit is started, on this
 // machine or in a container, and which does what must be done beside a program.
 //
-//	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
-//	tenon-run -local -log FILE -exit FILE [-grace DURATION] PROGRAM [ARGUMENT...]
+//	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-lives FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
+//	tenon-run -local -log FILE -exit FILE [-lives FILE] [-grace DURATION] PROGRAM [ARGUMENT...]
 //
 // Standard output and standard error both go to the log, in the order in which they
-// were printed, and package logfile bounds the log.
+// were printed, and package logfile bounds the log. With a file for its lives, the program is
+// that of a service: it is started again when it ends, as package lives decides.
 //
 // As the first process of a container, it reads secrets from a JSON object of variables,
 // which override variables of the image. It forwards signals to all processes and reaps
@@ -43,19 +44,20 @@ func main() {
 	faultFile := flag.String("fault", "", "`file` for the reason why the program could not be started")
 	exitFile := flag.String("exit", "", "`file` for the exit status")
 	dir := flag.String("dir", "", "working `folder` of the program")
+	livesFile := flag.String("lives", "", "`file` for how often the program was started; with it, it is started again")
 	local := flag.Bool("local", false, "lead a session of this machine")
 	grace := flag.Duration("grace", 10*time.Second, "with -local, how `long` what a program leaves behind may take to end")
 	flag.Parse()
 
 	if *local {
-		lead(*logFile, *exitFile, *grace, flag.Args())
+		lead(*logFile, *exitFile, *livesFile, *grace, flag.Args())
 		return
 	}
 	if *exitFile != "" {
 		note(*exitFile, "") // tells that the first process has run
 	}
 	out := &output{program: os.Stdout, log: os.Stderr}
-	status, err := run(out, *logFile, *secrets, *dir, flag.Args())
+	status, err := run(out, *logFile, *secrets, *livesFile, *dir, flag.Args())
 	if err != nil {
 		fmt.Fprintf(out.log, "tenon: %v\n", err)
 		if *faultFile != "" {
@@ -78,7 +80,7 @@ func note(name, text string) {
 	_, _ = f.WriteString(text)
 }
 
-func run(out *output, logFile, secrets, dir string, argv []string) (status int, err error) {
+func run(out *output, logFile, secrets, livesFile, dir string, argv []string) (status int, err error) {
 	if len(argv) == 0 {
 		return pid1.ExitFault, errors.New("no program to run")
 	}
@@ -97,14 +99,37 @@ func run(out *output, logFile, secrets, dir string, argv []string) (status int, 
 			return pid1.ExitFault, fmt.Errorf("read the secrets: %w", err)
 		}
 	}
-	pid, status, err := pid1.Start(dir, argv, env, os.Stdin, out.program, out.program)
-	if err != nil {
-		return status, err
+	relayed, asked := relay(signals)
+	status = keep(livesFile, out.log, asked, func() (int, error) {
+		var pid, status int
+		if pid, status, err = pid1.Start(dir, argv, env, os.Stdin, out.program, out.program); err != nil {
+			return status, err
+		}
+		status = pid1.Follow(pid, relayed)
+		pid1.EndRest() // the log ends when nobody is left who could print
+		return status, nil
+	})
+	if err == nil {
+		out.finish()
 	}
-	status = pid1.Follow(pid, signals)
-	pid1.EndRest() // the log ends when nobody is left who could print
-	out.finish()
-	return status, nil
+	return status, err
+}
+
+// relay passes signals on. asked has one once the program is asked to end.
+func relay(signals <-chan os.Signal) (relayed, asked chan os.Signal) {
+	relayed, asked = make(chan os.Signal, cap(signals)), make(chan os.Signal, 1)
+	go func() {
+		for s := range signals {
+			if s == unix.SIGTERM && len(asked) == 0 {
+				asked <- s
+			}
+			select {
+			case relayed <- s:
+			default: // whoever reads it has more than enough to do
+			}
+		}
+	}()
+	return relayed, asked
 }
 
 // addSecrets replaces variables of the same names by secrets: of two equal names, most

@@ -14,6 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/local/disk"
+	"github.com/tenon-ml/tenon/executors/local/lives"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -25,7 +26,7 @@ type record struct {
 	Fault       string `json:"fault,omitempty"`     // why nothing could be started
 }
 
-var records = local.Records[record, *record]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict"}}
+var records = local.Records[record, *record]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict", lives.File}}
 
 // session returns the session of the task.
 func (r record) session() local.Session { return local.Session{Ident: r.Ident, Dir: r.Dir} }
@@ -172,6 +173,7 @@ func (r record) explain(st *state.Status, end ending) {
 			return
 		}
 		st.Phase = state.Succeeded
+		return
 	case st.Signal == "SIGKILL" && end.oom > r.OOMKills && r.OOMKills >= 0:
 		st.Message = "killed by SIGKILL: the kernel ran out of memory while it ran"
 	case st.Signal == "SIGKILL" && end.oom >= 0:
@@ -181,4 +183,5 @@ func (r record) explain(st *state.Status, end ending) {
 	default:
 		st.Message = fmt.Sprintf("exit %d", end.code)
 	}
+	st.Message += r.Lives()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/lives"
 	"github.com/tenon-ml/tenon/internal/logfile"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -94,8 +95,11 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, locked *os.Fi
 	defer goAhead.Close()
 
 	r.OOMKills = oomKills()
-	p, err := os.StartProcess(e.opts.Runner,
-		append([]string{"tenon-run", "-local", "-log", r.logPath(), "-exit", exitPath(r.Dir), "-grace", e.opts.Grace.String(), "--"}, argv...),
+	run := []string{"tenon-run", "-local", "-log", r.logPath(), "-exit", exitPath(r.Dir), "-grace", e.opts.Grace.String()}
+	if r.Kind == ir.Service {
+		run = append(run, "-lives", filepath.Join(r.Dir, lives.File))
+	}
+	p, err := os.StartProcess(e.opts.Runner, append(append(run, "--"), argv...),
 		&os.ProcAttr{
 			Dir: cwd, Env: env,
 			Files: []*os.File{null, null, null, gate, locked},

@@ -105,6 +105,12 @@ func run(name string, args []string) error {
 			fmt.Printf("line %d\n", i)
 			time.Sleep(duration(arg(1)))
 		}
+	case "fragile": // DEATHS: is killed so many times shortly after its start, and then lives
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		return fragile(s, n)
 	case "flood": // BYTES: in lines, after the first and before the last one
 		n, err := strconv.Atoi(arg(0))
 		if err != nil {
@@ -304,6 +310,27 @@ func family(dir string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func fragile(s *step.Step, deaths int) error {
+	starts := filepath.Join(s.Scratch, "starts")
+	if err := appendTo(starts, "x"); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(starts)
+	if err != nil {
+		return err
+	}
+	if len(b) <= deaths {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	if s.Endpoint != nil {
+		return serve(s, "")
+	}
+	time.Sleep(Patience)
 	return nil
 }
 
