@@ -7,8 +7,9 @@ answers is said in tenon_http.py.
 
 A new version starts beside the old one on the same port (SO_REUSEPORT) and listens only once it can answer.
 SIGTERM closes the listening socket, answers what has been sent, asks clients to reconnect, and exits with 0.
-With several replicas, each is a process of its own. This one keeps them and starts one again that dies, so that
-the others go on; /metrics shows their sum. If this process dies, its executor starts it again, as any service.
+With several replicas, each is a process of its own. This one keeps them and starts one again that dies, so
+that the others go on; /metrics shows their sum. If this process dies, its executor starts it again, as any
+service.
 """
 
 from __future__ import annotations
