@@ -11,8 +11,7 @@ import (
 
 // checkLeaks refuses models that learn from what is not known when they predict: their own
 // label, an aggregate of it over all rows, or rows that come later.
-func (c *checker) checkLeaks() error {
-	f := &factory{program: c.program, tables: map[*out]facts.Table{}, keys: map[string][][]string{}}
+func (c *checker) checkLeaks(f *factory) error {
 	for _, id := range c.order {
 		e := c.entities[id]
 		if e.component.Section != "models" || c.broken[id] {
@@ -54,105 +53,6 @@ func (c *checker) checkLeaks() error {
 		}
 	}
 	return nil
-}
-
-// A factory makes the facts of tables, each once.
-type factory struct {
-	*program
-	tables map[*out]facts.Table
-	keys   map[string][][]string // that identify a row, by root table
-}
-
-// table returns the facts of a table.
-func (f *factory) table(o *out) (facts.Table, error) {
-	if t, ok := f.tables[o]; ok {
-		return t, nil
-	}
-	f.tables[o] = facts.Table{} // ends a cycle, which is a fault of its own
-	t, err := f.make(o)
-	if err != nil {
-		return t, err
-	}
-	for i := range t.Columns {
-		column := &t.Columns[i]
-		column.Origins = slices.Clone(column.Origins)
-		for j := range column.Origins {
-			origin := &column.Origins[j]
-			origin.Path = append(slices.Clone(origin.Path), o.entity.String()+"."+column.Name)
-		}
-	}
-	f.tables[o] = t
-	return t, nil
-}
-
-func (f *factory) make(o *out) (facts.Table, error) {
-	e := o.entity
-	if e.typing == nil || e.typing.Tree == nil || e.typing.err != nil {
-		return f.root(o), nil
-	}
-	inputs := map[string]facts.Table{}
-	for _, p := range e.ports {
-		if p.out == nil {
-			return f.root(o), nil
-		}
-		t, err := f.table(p.out)
-		if err != nil {
-			return t, err
-		}
-		inputs[p.name] = t
-	}
-	var names []string
-	for _, c := range e.typing.Columns {
-		names = append(names, c.Name)
-	}
-	t, err := facts.Query(e.typing.Tree, inputs, f.keys, names)
-	if err != nil {
-		return t, fmt.Errorf("analyse the SQL of %s: %w", e, err)
-	}
-	return t, nil
-}
-
-// root returns the facts of a table that no query makes.
-func (f *factory) root(o *out) facts.Table {
-	id := o.entity.id() + "." + o.port
-	var t facts.Table
-	for _, c := range o.schema {
-		root := facts.Root{Table: id, Column: c.Name}
-		t.Columns = append(t.Columns, facts.Column{Name: c.Name, Origins: []facts.Origin{{Root: root, Row: "row"}}, Offset: -1})
-		if c.Unique {
-			f.keys[id] = append(f.keys[id], []string{c.Name})
-		}
-	}
-	if len(o.keys) > 0 {
-		f.keys[id] = append(f.keys[id], o.keys)
-	}
-	return t
-}
-
-// defined returns where a column gets its values: in the query that computes it, or where
-// a source declares it.
-func (f *factory) defined(c *checker, o *out, column, label string) diag.Span {
-	for {
-		e := o.entity
-		t := f.tables[o]
-		col := t.Column(column)
-		if e.typing == nil || col == nil {
-			break
-		}
-		if in := e.input(col.Of.Input); in != nil && in.out != nil {
-			o, column = in.out, col.Of.Column
-			continue
-		}
-		if col.Offset >= 0 {
-			s := c.sqlSpan(e, e.string(e.component.SQL), col.Offset)
-			s.Label = label
-			return s
-		}
-		break
-	}
-	s := c.columnSpan(o.entity, column)
-	s.Label = label
-	return s
 }
 
 // leaks finds the leaks of one model.

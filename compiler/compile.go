@@ -58,7 +58,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	if err := check.checkSQL(); err != nil {
 		return nil, err
 	}
-	if err := check.checkLeaks(); err != nil {
+	if err := check.checkFacts(); err != nil {
 		return nil, err
 	}
 	target, pools, moved := check.target(), check.pools(), check.moved()

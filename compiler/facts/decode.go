@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -54,7 +55,9 @@ const (
 	call
 	window
 	subquery
-	equal // compares its two args
+	equal    // compares its two args
+	compares // its first arg with the others, by op
+	cases    // one of its arms
 	notNull
 )
 
@@ -67,9 +70,13 @@ type expr struct {
 	args   []*expr
 	bound  []string // parameters of lambdas, which are not columns
 	query  *query
-	filter bool   // of an aggregate: FILTER
-	exists bool   // of a subquery: EXISTS
-	number *int64 // of a constant
+	filter bool      // of an aggregate: FILTER
+	exists bool      // of a subquery: EXISTS
+	op     string    // of a comparison: "=", "<", "in" ...
+	value  *Constant // of a constant that is a text or a number
+	null   bool      // of a constant
+	arms   []*expr   // of CASE
+	number *int64    // of a constant
 
 	// Of a star.
 	table    string
@@ -197,6 +204,7 @@ func decodeExpr(n any) *expr {
 		return e
 	case "CONSTANT":
 		e.kind, e.number = constant, number(n)
+		e.value, e.null = literal(m)
 		return e
 	case "STAR":
 		e.kind, e.table, e.exclude = star, text(m, "relation_name"), names(m, "exclude_list")
@@ -246,14 +254,34 @@ func decodeExpr(n any) *expr {
 		}
 		return e
 	case "COMPARISON":
-		if text(m, "type") == "COMPARE_EQUAL" {
-			e.kind = equal
-		}
 		e.args = []*expr{decodeExpr(m["left"]), decodeExpr(m["right"])}
+		if e.op = operators[text(m, "type")]; e.op == "=" {
+			e.kind = equal
+		} else if e.op != "" {
+			e.kind = compares
+		}
+		return e
+	case "BETWEEN":
+		e.kind, e.op = compares, "between"
+		e.args = []*expr{decodeExpr(m["input"]), decodeExpr(m["lower"]), decodeExpr(m["upper"])}
+		return e
+	case "CASE":
+		for _, c := range list(m, "case_checks") {
+			e.args = append(e.args, decodeExpr(asObject(c)["when_expr"]))
+			e.arms = append(e.arms, decodeExpr(asObject(c)["then_expr"]))
+		}
+		if m["else_expr"] != nil {
+			e.arms = append(e.arms, decodeExpr(m["else_expr"]))
+		}
+		e.kind, e.args = cases, append(e.args, e.arms...)
 		return e
 	case "OPERATOR":
-		if text(m, "type") == "OPERATOR_IS_NOT_NULL" {
+		switch text(m, "type") {
+		case "OPERATOR_IS_NOT_NULL":
 			e.kind = notNull
+		case "COMPARE_IN", "COMPARE_NOT_IN":
+			e.kind, e.op, e.args = compares, "in", nested(m["children"])
+			return e
 		}
 	}
 	for _, k := range sorted(m) {
@@ -319,12 +347,55 @@ func number(n any) *int64 {
 	if text(m, "class") == "CAST" {
 		return number(m["child"])
 	}
-	if v, ok := object(m, "value")["value"].(json.Number); ok && text(m, "class") == "CONSTANT" {
+	if v, ok := object(m, "value")["value"].(json.Number); ok && text(m, "class") == "CONSTANT" && text(object(object(m, "value"), "type"), "id") != "DECIMAL" {
 		if i, err := v.Int64(); err == nil {
 			return &i
 		}
 	}
 	return nil
+}
+
+// operators are those that compare two values, and are null if one of them is.
+var operators = map[string]string{
+	"COMPARE_EQUAL": "=", "COMPARE_NOTEQUAL": "<>", "COMPARE_LESSTHAN": "<", "COMPARE_GREATERTHAN": ">",
+	"COMPARE_LESSTHANOREQUALTO": "<=", "COMPARE_GREATERTHANOREQUALTO": ">=",
+}
+
+// literal returns the text or the number that a constant is, and whether it is null.
+func literal(m map[string]any) (c *Constant, null bool) {
+	value := object(m, "value")
+	typ := object(value, "type")
+	switch v := value["value"].(type) {
+	case string:
+		if text(typ, "id") == "VARCHAR" {
+			return &Constant{Text: v, Offset: first(m)}, false
+		}
+	case json.Number:
+		s := v.String()
+		if text(typ, "id") == "DECIMAL" {
+			scale, ok := object(typ, "type_info")["scale"].(json.Number)
+			if !ok {
+				scale = "0"
+			}
+			s = decimal(s, scale.String())
+		}
+		return &Constant{Text: s, Number: true, Offset: first(m)}, false
+	}
+	return nil, value["is_null"] == true
+}
+
+// decimal writes a number of which the last digits come after the point.
+func decimal(digits, scale string) string {
+	n, err := strconv.Atoi(scale)
+	if err != nil || n == 0 {
+		return digits
+	}
+	sign := ""
+	if rest, ok := strings.CutPrefix(digits, "-"); ok {
+		sign, digits = "-", rest
+	}
+	digits = strings.Repeat("0", max(0, n+1-len(digits))) + digits
+	return sign + digits[:len(digits)-n] + "." + digits[len(digits)-n:]
 }
 
 func asObject(n any) map[string]any { m, _ := n.(map[string]any); return m }

@@ -40,7 +40,7 @@ func (a *analysis) expr(e *expr, s *scope) (origins []Origin, partial bool) {
 	case star:
 		return nil, e.patterns || len(s.tables) == 0 || e.table != ""
 	case column:
-		if slices.ContainsFunc(s.bound, func(b string) bool { return strings.EqualFold(b, e.names[0]) }) {
+		if s.binds(e.names) {
 			return nil, false
 		}
 		c, ok := a.resolve(e.names, s)

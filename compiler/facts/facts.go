@@ -8,6 +8,8 @@ import (
 // A Table is what is known about the rows of a table.
 type Table struct {
 	Columns []Column
+	// Findings are about the query that makes the table.
+	Findings []Finding
 	// Filtered tells that the rows were selected by more than equal or missing values,
 	// perhaps by their time.
 	Filtered bool
@@ -30,12 +32,47 @@ type Column struct {
 	Origins []Origin
 	// Partial tells that it may have further origins.
 	Partial bool
+	// Domain bounds its values.
+	Domain Domain
+	// Constants are values that it has in some rows, because an arm of a CASE or the like
+	// is that constant.
+	Constants []Constant
 	// Of is the column of an input that it is, if the query only passes that on.
 	Of Ref
 	// Offset is the byte of the query at which its expression begins, or -1 if the query
 	// does not name the column.
 	Offset int
 }
+
+// A Domain is what a column may contain besides null. The zero Domain bounds nothing.
+type Domain struct {
+	Values   []string // of a text
+	Min, Max string   // of a number, in decimal notation
+}
+
+func (d Domain) bounds() bool { return len(d.Values) > 0 || d.Min != "" || d.Max != "" }
+
+// A Constant is a text or a number in a query.
+type Constant struct {
+	Text   string
+	Number bool
+	Offset int // of the byte in the query, or -1
+}
+
+// A Finding is a part of a query that is certainly wrong.
+type Finding struct {
+	Kind   string // "value", "never" or "null", see below
+	Column string // that is compared
+	Of     Ref    // the column of the input that it is
+	Constant
+}
+
+// The kinds of findings.
+const (
+	NoSuchValue = "value" // a comparison with a text that the column cannot have
+	NeverTrue   = "never" // a comparison that is false for all values of the column
+	WithNull    = "null"  // a comparison with NULL, which is never true
+)
 
 // A Ref is a column of an input of a query.
 type Ref struct{ Input, Column string }

@@ -35,6 +35,7 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 		r.Columns[i].Name = result[i]
 		r.Columns[i].Origins = a.canonical(r.Columns[i].Origins)
 	}
+	r.Findings = a.findings
 	return r.Table, nil
 }
 
@@ -42,6 +43,7 @@ type analysis struct {
 	keys      map[string][][]string
 	instances int               // of tables in FROM, so far
 	same      map[string]string // a union-find of rows
+	findings  []Finding
 }
 
 // A relation is a table in a query. The columns of an unknown one are not known.
@@ -116,7 +118,8 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 				return relation{unknown: true}
 			}
 			all.Columns[to].Origins = merge(all.Columns[to].Origins, c.Origins)
-			all.Columns[to].Of = Ref{}
+			all.Columns[to].Of, all.Columns[to].Domain = Ref{}, Domain{}
+			all.Columns[to].Constants = slices.Concat(all.Columns[to].Constants, c.Constants)
 			all.Columns[to].Partial = all.Columns[to].Partial || c.Partial
 		}
 	}
@@ -153,12 +156,19 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 		c.Origins, c.Partial = a.expr(e, s)
 		if e.kind == column {
 			if of, ok := a.resolve(e.names, s); ok {
-				c.Of = of.Of
+				c.Of, c.Domain, c.Constants = of.Of, of.Domain, of.Constants
 			}
+		} else {
+			c.Constants = e.constants()
 		}
 		out.Columns = append(out.Columns, c)
 		if e.alias != "" {
 			s.aliases[strings.ToLower(e.alias)] = c
+		}
+	}
+	for _, list := range [][]*expr{conditions, q.items, q.groups} {
+		for _, e := range list {
+			a.compare(e, s)
 		}
 	}
 	for i := range out.Columns {
@@ -223,6 +233,13 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 		a.equate(l, r, s)
 		for i := n; i < len(s.tables); i++ {
 			s.hidden[fmt.Sprint(i, " ", strings.ToLower(name))] = true
+		}
+	}
+	if f.kind == "RIGHT" || f.kind == "FULL" || f.kind == "OUTER" {
+		for _, name := range f.using { // of either table
+			if l := column1(s.tables[:n], name); l != nil {
+				l.Domain, l.Of, l.Constants = Domain{}, Ref{}, nil
+			}
 		}
 	}
 	a.settle(s)
@@ -296,7 +313,7 @@ func (a *analysis) expand(e *expr, s *scope) ([]Column, bool) {
 				continue
 			}
 			if by := e.replace[name]; by != nil {
-				c.Offset, c.Of = by.at, Ref{}
+				c.Offset, c.Of, c.Domain, c.Constants = by.at, Ref{}, Domain{}, by.constants()
 				c.Origins, c.Partial = a.expr(by, s)
 			}
 			all = append(all, c)

@@ -141,10 +141,16 @@ func (s *scope) column(names []string) (Column, bool) {
 	return Column{}, false
 }
 
+// binds reports whether a name is that of a parameter of a lambda.
+func (s *scope) binds(names []string) bool {
+	return slices.ContainsFunc(s.bound, func(b string) bool { return strings.EqualFold(b, names[0]) })
+}
+
 // field returns a field of a struct, or the column itself.
 func field(c Column, path []string) Column {
 	if len(path) > 0 {
 		c.Origins, c.Of = through(c.Origins, Computed), Ref{}
+		c.Domain, c.Constants = Domain{}, nil
 	}
 	return c
 }
