@@ -58,6 +58,9 @@ With --requirements, it prints the lock, which pip and uv install.`,
 func (a *app) printEnvironment(e *project.Environment) {
 	fmt.Fprintf(a.stdout, "%s  Python %s, %s  %s\n", a.paint(bold, e.Unit), e.Python,
 		plural(int64(len(e.Packages)), "package"), a.paint(faint, artifact.Short(e.Lock)))
+	if e.Interpreter != "" {
+		fmt.Fprintf(a.stdout, "  installed as %s\n", e.Interpreter)
+	}
 	for _, p := range e.Packages {
 		line := p.Name
 		if p.Version != "" {

@@ -25,7 +25,7 @@ type Package struct {
 // Missing returns what the environment of a lock consists of, or nil if it is installed.
 // It uses no network and starts no process.
 func (e *Env) Missing(lockText []byte) *Missing {
-	if in := load(e.kept()); in != nil && complete(filepath.Join(e.opts.Dir, key(lockText, in))) {
+	if e.Installed(lockText) != "" {
 		return nil
 	}
 	m := &Missing{}
@@ -47,6 +47,20 @@ func (e *Env) Missing(lockText []byte) *Missing {
 		m.Packages = append(m.Packages, pkg)
 	}
 	return m
+}
+
+// Installed returns the interpreter of the environment of a lock, or "" if it is not
+// installed. It uses no network and starts no process.
+func (e *Env) Installed(lockText []byte) (python string) {
+	in := load(e.kept())
+	if in == nil {
+		return ""
+	}
+	dir := filepath.Join(e.opts.Dir, key(lockText, in))
+	if !complete(dir) {
+		return ""
+	}
+	return interpreterIn(dir)
 }
 
 // A Requirement is a package that a lock pins for this machine.

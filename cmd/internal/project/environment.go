@@ -19,6 +19,8 @@ type Environment struct {
 	Python   string              `json:"python"`           // version of the interpreter, "3.11"
 	Lock     string              `json:"lock"`             // digest of the lock
 	Packages []pyenv.Requirement `json:"packages"`         // for this machine
+	// Interpreter is the path of its interpreter, if this machine has the environment.
+	Interpreter string `json:"interpreter,omitempty"`
 
 	Requirements []byte `json:"-"` // the lock: what pip installs
 }
@@ -65,7 +67,7 @@ func (w *Workspace) environment(ctx context.Context, x *exportables, e *Exported
 		return nil, fmt.Errorf("the Python environment of %s is no longer recorded: %w", u.ID, err)
 	}
 	return &Environment{
-		Unit: u.ID, Digest: e.Digest, Python: u.Code.Python, Lock: u.Code.Lock, Packages: pyenv.Requirements(lock), Requirements: lock,
+		Unit: u.ID, Digest: e.Digest, Python: u.Code.Python, Lock: u.Code.Lock, Packages: pyenv.Requirements(lock), Interpreter: w.environments().Installed(lock), Requirements: lock,
 	}, nil
 }
 

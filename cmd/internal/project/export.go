@@ -165,6 +165,8 @@ type exportables struct {
 	unit func(ctx context.Context, id string) (*ir.Unit, error)
 	// now returns the name that a unit has today.
 	now func(id string) string
+	// failed describes why what a name stands for has no result, or returns nil.
+	failed func(name string) error
 }
 
 // exportable returns the results after a revision; 0 is what is deployed.
@@ -200,7 +202,8 @@ func (w *Workspace) exportable(ctx context.Context, revision int) (*exportables,
 			}
 			return nil, fmt.Errorf("unit %s: %w", id, state.ErrNotFound)
 		},
-		now: func(id string) string { return cmp.Or(renamed[id], id) },
+		now:    func(id string) string { return cmp.Or(renamed[id], id) },
+		failed: func(string) error { return nil }, // the revision completed
 	}
 	for unit, was := range deployed {
 		run, err := w.store.RunFor(ctx, unit, was.Key)
@@ -223,15 +226,37 @@ func (w *Workspace) exportableNow(ctx context.Context) (*exportables, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &exportables{runs: runs, of: "what is deployed", unit: w.store.Unit, now: func(id string) string { return id }}
+	sys := new(ir.System)
 	last, err := w.store.Revisions(ctx, 1)
-	if err != nil || len(last) == 0 {
-		return x, err
+	if err != nil {
+		return nil, err
 	}
-	if sys, err := w.system(ctx, &last[0]); err == nil { // otherwise entities have no names for outputs
-		x.entities = sys.Entities
+	if len(last) > 0 {
+		if found, err := w.system(ctx, &last[0]); err == nil { // otherwise entities have no names for outputs
+			sys = found
+		}
 	}
-	return x, nil
+	return &exportables{
+		runs: runs, entities: sys.Entities, of: "what is deployed", unit: w.store.Unit, now: func(id string) string { return id },
+		failed: func(name string) error { return w.failed(ctx, sys, name) },
+	}, nil
+}
+
+// failed returns the error of the first unit of a name whose last run failed, or nil.
+func (w *Workspace) failed(ctx context.Context, sys *ir.System, name string) error {
+	for _, u := range sys.Units {
+		if !slices.Contains([]string{u.ID, u.Entity, strings.ReplaceAll(u.ID, "/", "."), strings.ReplaceAll(u.Entity, "/", ".")}, name) {
+			continue
+		}
+		runs, err := w.store.Runs(ctx, u.ID, 1)
+		if err != nil {
+			return err
+		}
+		if len(runs) > 0 && runs[0].Outcome == state.Failure {
+			return fmt.Errorf("%s has no result: %s failed in revision @%d: %s; see tenon logs %s", name, u.ID, runs[0].Revision, runs[0].Error, u.ID)
+		}
+	}
+	return nil
 }
 
 // schema returns the columns of a table.
@@ -291,6 +316,9 @@ func (x *exportables) choose(name string) (*Exported, error) {
 	}
 	switch len(found) {
 	case 0:
+		if err := x.failed(name); err != nil {
+			return nil, err
+		}
 		names := slices.Clone(entities)
 		for _, c := range all {
 			names = append(names, form(c.unit), form(c.unit)+"."+c.port)

@@ -91,7 +91,7 @@ def fix(lock: Sequence[str], environment: Mapping[str, Any]) -> str:
     """The command that installs an environment. `lock` is the command that prints its lock."""
     python, before = sys.executable, ""
     if environment["python"] != "{}.{}".format(*sys.version_info):
-        python = f"python{environment['python']}"
+        python = f"./venv-{environment['python']}"  # with a slash: otherwise uv looks for a program
         before = f"uv venv --python {environment['python']} {python} && "
     install = f"uv pip install --python {shlex.quote(python)} -r -"
     if not before and not shutil.which("uv"):

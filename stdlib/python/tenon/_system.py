@@ -56,7 +56,7 @@ class System:
             to = Path(folder) / "table.parquet"
             found = self._call("export", name, "--to", str(to))
             if found["kind"] != "table":
-                raise Error(f"{found['unit']}.{found['port']} is a {found['kind']}, not a table{_instead(found)}")
+                raise Error(f"{found['unit']}.{found['port']} is a {found['kind']}, not a table")
             read = pq.ParquetFile(to).read()
         return read if arrow else _frame(read, {c["name"] for c in found["schema"] if c.get("nullable")})
 
@@ -72,7 +72,10 @@ class System:
 
         Loading a model runs code that is in it. Load only models of systems that you trust.
         """
+        digest = self._call("predict", name)["digest"]  # an Error if it is no model
         environment = self._call("env", name)
+        if environment["digest"] != digest:
+            raise Error(f"{name} was deployed again while it was read: try again")
         if found := _environment.differences(environment):
             at = ["--revision", str(self.revision)] if self.revision else []
             lock = [program(), "env", name, "-C", str(self.path.resolve()), *at, "--requirements"]
@@ -82,7 +85,7 @@ class System:
             if check:
                 raise mismatch
             warnings.warn(f"{mismatch}", stacklevel=2)
-        folder = self._folder(name, environment)
+        folder = self._folder(name, digest)
         import tenon_model
 
         try:
@@ -90,15 +93,11 @@ class System:
         except tenon_step.StepError as e:
             raise Error(str(e)) from e
 
-    def _folder(self, name: str, environment: Mapping[str, Any]) -> Path:
+    def _folder(self, name: str, digest: str) -> Path:
         """The folder of a model, which lasts as long as the program."""
-        digest = environment.get("digest")
         if digest not in _folders:
             folder = tempfile.TemporaryDirectory(prefix="tenon-model-", ignore_cleanup_errors=True)
-            found = self._call("export", name, "--to", str(Path(folder.name) / "model"))
-            if found["kind"] != "model":
-                raise Error(f"{found['unit']}.{found['port']} is a {found['kind']}, not a model{_instead(found)}")
-            if found["digest"] != digest:
+            if self._call("export", name, "--to", str(Path(folder.name) / "model"))["digest"] != digest:
                 raise Error(f"{name} was deployed again while it was read: try again")
             _folders[digest] = folder
         return Path(_folders[digest].name) / "model"
@@ -208,11 +207,6 @@ def _frame(table: pa.Table, nullable: Any) -> pd.DataFrame:
         if e.name != "pandas":
             raise
         raise Error("pandas is not installed: install it, or ask for a pyarrow.Table with arrow=True") from None
-
-
-def _instead(found: Mapping[str, Any]) -> str:
-    """What to call for another kind of artifact."""
-    return {"table": ": use tenon.table", "model": ": use tenon.load"}.get(found["kind"], "")
 
 
 def _columnar(data: Mapping[str, Any]) -> bool:
