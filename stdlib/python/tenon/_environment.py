@@ -55,7 +55,7 @@ class EnvironmentMismatch(Error):  # noqa: N818, it is named after what is wrong
         super().__init__(
             f"{unit} ran in another environment than this one:{lines}\n"
             f"Make an environment that has them with\n  {fix}\n"
-            "and restart the interpreter. tenon.predict needs none of them: it runs in the model's environment."
+            "and restart the interpreter. tenon.predict needs none of it: it runs in the model's environment."
         )
 
 

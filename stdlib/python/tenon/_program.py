@@ -21,7 +21,9 @@ def program() -> str:
     if found:
         return found
     if named:
-        raise Error(f"$TENON is {named}, which is not a program: name the program tenon, such as /opt/tenon/bin/tenon")
+        raise Error(
+            f"$TENON is {named}, which is not a program: name the program tenon, such as /opt/tenon/bin/tenon"
+        )
     raise Error("the program tenon is not in the path: add its folder to PATH, or set $TENON to its path")
 
 
@@ -29,7 +31,9 @@ def call(*args: str) -> Any:
     """What `tenon ARGS --json` prints. Raises Error with its message if it fails."""
     command = [program(), *args, "--json"]
     try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
     except OSError as e:
         raise Error(f"cannot run {command[0]}: {e.strerror}") from e
     try:

@@ -46,8 +46,8 @@ class System:
         """The table that the unit or entity `name` has made, such as "features.shapes".
 
         A DataFrame has the values of the table. Integers and booleans of nullable columns have pandas'
-        nullable dtypes (Int64, boolean), since a float64 does not hold every integer. Dates and timestamps are
-        datetime64, with the zone UTC for a timestamptz. A null float is NaN. `arrow` gives the table as
+        nullable dtypes (Int64, boolean), since a float64 does not hold every integer. Dates and timestamps
+        are datetime64, with the zone UTC for a timestamptz. A null float is NaN. `arrow` gives the table as
         pyarrow.Table instead, which also tells null from NaN. Raises Error if there is no such table.
         """
         import pyarrow.parquet as pq
@@ -103,15 +103,15 @@ class System:
         return Path(_folders[digest].name) / "model"
 
     def predict(self, name: str, data: Any, *, arrow: bool = False) -> Any:
-        """What the model `name` predicts, in a process of its own with the environment that it was trained in.
+        """What the model `name` predicts, in a process of its own, in the environment of its training.
 
         For a table, which is a DataFrame, an Arrow table or a dict of columns, it is a DataFrame with the
         column `prediction` and, for a classifier, `probability`, as serve.#Batch gives them. It has a row for
         each row of the table, with the same index. `arrow` gives a pyarrow.Table instead. Columns that the
         model does not read are ignored.
 
-        A list of dicts is a request as serve.#HTTP takes it, and the result is the list of its answers. A dict
-        is one such row, and the result is one answer.
+        A list of dicts is a request as serve.#HTTP takes it, and the result is the list of its answers. A
+        dict is one such row, and the result is one answer.
 
         What these components refuse is an Error: a column that is missing, a value of another type or out of
         its bounds, a row that has no prediction. Values are never rounded to fit.
@@ -206,7 +206,9 @@ def _frame(table: pa.Table, nullable: Any) -> pd.DataFrame:
     except ModuleNotFoundError as e:
         if e.name != "pandas":
             raise
-        raise Error("pandas is not installed: install it, or ask for a pyarrow.Table with arrow=True") from None
+        raise Error(
+            "pandas is not installed: install it, or ask for a pyarrow.Table with arrow=True"
+        ) from None
 
 
 def _columnar(data: Mapping[str, Any]) -> bool:
