@@ -53,14 +53,8 @@ func (w *Workspace) environment(ctx context.Context, x *exportables, e *Exported
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case u.Code.Lock != "":
-	case u.Code.Image != "":
-		return nil, fmt.Errorf("%s has no Python environment of its own: what it runs is in the image %s", u.ID, u.Code.Image)
-	case u.Code.Runtime == ir.Builtin:
-		return nil, fmt.Errorf("%s has no Python environment: it is a part of tenon", u.ID)
-	default:
-		return nil, fmt.Errorf("%s has no Python environment: it runs a command and lists no packages", u.ID)
+	if u.Code.Lock == "" {
+		return nil, noEnvironment(u)
 	}
 	lock, err := w.artifacts.Bytes(ctx, u.Code.Lock)
 	if err != nil {
@@ -71,9 +65,20 @@ func (w *Workspace) environment(ctx context.Context, x *exportables, e *Exported
 	}, nil
 }
 
+// noEnvironment says why a unit has no locked Python environment.
+func noEnvironment(u *ir.Unit) error {
+	switch {
+	case u.Code.Image != "":
+		return fmt.Errorf("%s has no Python environment outside of the image %s, in which it runs", u.ID, u.Code.Image)
+	case u.Code.Runtime == ir.Builtin:
+		return fmt.Errorf("%s has no Python environment: it is a part of tenon", u.ID)
+	}
+	return fmt.Errorf("%s has no Python environment: it runs a command and lists no packages", u.ID)
+}
+
 // trainer returns the unit that made a model which a record passes on, as it was then.
 // While a gate keeps a newer model out, the trainer of today may run in another
-// environment.
+// environment. If several runs have made the same bytes, it is that of the last one.
 func (w *Workspace) trainer(ctx context.Context, x *exportables, record *ir.Unit, digest string) (*ir.Unit, error) {
 	for _, in := range record.Inputs {
 		if in.Kind != ir.Model || in.Incumbent {
