@@ -62,7 +62,7 @@ func (w *Workspace) Export(ctx context.Context, name string, o ExportOptions) (*
 		return nil, fmt.Errorf("export %s.%s: %w", e.Unit, e.Port, err)
 	}
 	if e.Kind == string(ir.Table) {
-		if e.Schema, err = found.schema(ctx, e); err != nil {
+		if e.Schema, err = found.schema(ctx, e); err != nil && !errors.Is(err, state.ErrNotFound) {
 			return nil, err
 		}
 	}
@@ -259,7 +259,7 @@ func (w *Workspace) failed(ctx context.Context, sys *ir.System, name string) err
 	return nil
 }
 
-// schema returns the columns of a table.
+// schema returns the columns of a table, as its unit declared them.
 func (x *exportables) schema(ctx context.Context, e *Exported) (ir.Schema, error) {
 	u, err := x.unit(ctx, e.Unit)
 	if err != nil {
@@ -270,7 +270,7 @@ func (x *exportables) schema(ctx context.Context, e *Exported) (ir.Schema, error
 			return o.Schema, nil
 		}
 	}
-	return nil, fmt.Errorf("the columns of %s.%s are not recorded", e.Unit, e.Port)
+	return nil, nil
 }
 
 // choose finds the artifact that a name stands for. A dot may replace a slash, as in the

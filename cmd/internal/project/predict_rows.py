@@ -1,4 +1,7 @@
-"""Answers one request as serve.http does. The parameters name two files: the body of the request, the answer."""
+"""Answers one request as serve.http does.
+
+The parameters name two files: `request` has the body of the request, `answer` gets that of the answer.
+"""
 
 import asyncio
 import json

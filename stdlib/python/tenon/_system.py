@@ -58,7 +58,8 @@ class System:
             if found["kind"] != "table":
                 raise Error(f"{found['unit']}.{found['port']} is a {found['kind']}, not a table")
             read = pq.ParquetFile(to).read()
-        return read if arrow else _frame(read, {c["name"] for c in found["schema"] if c.get("nullable")})
+        nullable = {c["name"] for c in found.get("schema", ()) if c.get("nullable")}
+        return read if arrow else _frame(read, nullable)
 
     def load(self, name: str, *, check: bool = True) -> tenon_model.Model:
         """The fitted model `name`, such as "models.species".
