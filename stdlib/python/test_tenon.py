@@ -162,17 +162,31 @@ def test_a_model_is_not_a_table(program, tmp_path):
 # --- The program ---
 
 
-def test_an_error_is_the_message_of_the_program(program):
-    program.says("export", stderr="a notice\ntenon: there is no artifact x:\n  see y\n", status=1)
+def test_an_error_is_the_message_of_the_program(program, capsys):
+    program.says(
+        "export", stderr="a notice\ntenon: a warning\ntenon: there is no artifact x:\n  see y\n", status=1
+    )
     with pytest.raises(tenon.Error) as e:
         tenon.table("x")
     assert str(e.value) == "there is no artifact x:\n  see y"
+    assert capsys.readouterr().err == "a notice\ntenon: a warning\n"
     program.says("export", status=3)
     with pytest.raises(tenon.Error, match="tenon export ended with status 3"):
         tenon.table("x")
     program.says("export", stdout="usage: what?")
     with pytest.raises(tenon.Error, match="printed no JSON"):
         tenon.table("x")
+
+
+def test_a_warning_of_the_program_is_shown(ids, program, capsys):
+    program.says(
+        "export",
+        program.said["export"]["json"],
+        made=program.said["export"]["made"],
+        stderr="tenon: it is old\n",
+    )
+    assert len(tenon.table("sources.ids")) == 2
+    assert capsys.readouterr().err == "tenon: it is old\n"
 
 
 def test_a_program_that_is_missing_is_named(program, monkeypatch):

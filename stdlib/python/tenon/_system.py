@@ -65,8 +65,8 @@ class System:
         """The fitted model `name`, such as "models.species".
 
         `predict` of the model takes a table and gives its predictions. `predictor` is what was fitted: the
-        estimator or pipeline of scikit-learn, the booster of XGBoost or LightGBM, or the object of a script;
-        `features(table)` is what it is given. `signature` says what the columns are.
+        estimator or pipeline of scikit-learn, or the object of a script; `predictor.booster` that of XGBoost
+        or LightGBM. `features(table)` is what it is given. `signature` says what the columns are.
 
         Raises EnvironmentMismatch unless this interpreter has the Python and the packages that the model was
         trained with. With `check` unset that is only a warning, and the model may fail or give other results.
