@@ -22,4 +22,6 @@ from tenon._program import Error
 from tenon._system import System, load, predict, table
 
 __all__ = ["EnvironmentMismatch", "Error", "System", "load", "predict", "table"]
+for _c in (EnvironmentMismatch, Error, System):
+    _c.__module__ = "tenon"  # so a traceback names what a program catches
 __version__ = "0.1.0.dev0"  # that of internal/version, as Python writes it
