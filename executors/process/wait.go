@@ -40,7 +40,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		st := e.look(r)
 		switch {
 		case st.Phase != state.Running:
-			return st, nil
+			return e.settled(r, st), nil
 		case r.Kind == ir.Service:
 			if st = r.Probe(ctx, st, r.Ident, false); st.Phase != state.Running {
 				return st, nil
@@ -70,6 +70,21 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 			gone = nil
 		case <-timer.C:
 		}
+	}
+}
+
+// settled completes the status of a task that has ended. Between the exit status and the end
+// of tenon-run it is not known yet what the task used, nor that nothing of it is left.
+func (e *Executor) settled(r record, st state.Status) state.Status {
+	c := e.child(r)
+	if c == nil || st.Over {
+		return st
+	}
+	select {
+	case <-c.gone:
+		return e.look(r)
+	case <-time.After(leaderPatience):
+		return st
 	}
 }
 
