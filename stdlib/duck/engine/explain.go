@@ -201,7 +201,11 @@ func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema, o 
 		} else if slices.Contains(r.nulls, value) {
 			why = ": in quotes it is a value; declare quoted_nulls: true if it is missing"
 		}
-		found = fmt.Errorf("%s: column %q: %s is not %s%s", where, c.Name, excerpt(value), article(c.Type), why)
+		wanted := article(c.Type)
+		if kindOf(c) == "json" {
+			wanted = "JSON"
+		}
+		found = fmt.Errorf("%s: column %q: %s is not %s%s", where, c.Name, excerpt(value), wanted, why)
 		return nil
 	})
 	if err != nil {

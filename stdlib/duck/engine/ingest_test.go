@@ -215,6 +215,9 @@ func TestIngestReadsJSONLines(t *testing.T) {
 		{"half a character", "{\"a\": 1, \"b\": \"\\ud800\"}\n", "a.json:1: no low surrogate in string", nil},
 		{"a key in another case", "{\"A\": 1, \"b\": 1}\n", `a.json: column "a" is missing: no object has this key`, nil},
 		{"NUL as a character of text", "{\"a\": 1, \"b\": \"x\\u0000\"}\n", "", []string{`1|"x\u0000"`}},
+		{"NaN as a number", "{\"a\": 1, \"b\": 1}\n{\"b\": NaN}\n", `a.json:2: column "b": "NaN" is not JSON`, nil},
+		{"NaN in a list", "{\"a\": 1, \"b\": [\"NaN\"]}\n{\"b\": [NaN]}\n", `a.json:2: column "b": "[NaN]" is not JSON`, nil},
+		{"words in text that no number has", `{"a": 1, "b": {"k": "a \"nan, ] inf\\"}}`, "", []string{`1|{"k":"a \"nan, ] inf\\"}`}},
 		{"NUL as a byte", "{\"a\": 1, \"b\": \"x\x00\"}\n", `a.json:1: byte 17 is NUL, which no text has; the file may be damaged, or in another encoding, such as encoding: "utf-16"`, nil},
 		{"a key that is nowhere", "{\"a\": 1}\n{\"a\": 2}\n", `a.json: column "b" is missing: no object has this key`, nil},
 		{"a key that is null everywhere", "{\"a\": 1, \"b\": null}\n", "", []string{"1|NULL"}},
@@ -249,6 +252,28 @@ func TestIngestCastsParquetWithoutLosingAnything(t *testing.T) {
 		{"F", "int8", "", `table.parquet: column "F" is missing; the columns are f, g, i, s, midnight, noon, raw`},
 	} {
 		out, err := ingest(t, duck.Source{Files: []string{in}}, ir.Schema{{Name: tt.column, Type: tt.typ}})
+		if tt.fails != "" {
+			wantError(t, err, tt.fails)
+			continue
+		}
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		equal(t, []string{tt.want}, rows(t, out))
+	}
+}
+
+func TestIngestMakesOnlyJSONThatEveryReaderTakes(t *testing.T) {
+	for _, tt := range []struct{ value, want, fails string }{
+		{"[1.5, NULL]", "[1.5,null]", ""},
+		{"[1.5, 'nan'::DOUBLE]", "", `a.parquet: row 1: column "v": "[1.5, nan]" is not JSON`},
+		{"{'x': -'inf'::DOUBLE}", "", `a.parquet: row 1: column "v": "{'x': -inf}" is not JSON`},
+		{"['x'::BLOB]", "", `a.parquet: column "v" is BLOB[], which does not become string: it holds bytes, which JSON does not have: write them as text`},
+		{"'[1, 2,]'", "", `a.parquet: row 1: column "v": "[1, 2,]" is not JSON`},
+		{"'[\"a\", \"b,]\"]'", `["a", "b,]"]`, ""},
+	} {
+		out, err := ingest(t, duck.Source{Files: []string{parquetOf(t, tt.value)}}, ir.Schema{{Name: "v", Type: "string", JSON: true}})
 		if tt.fails != "" {
 			wantError(t, err, tt.fails)
 			continue
