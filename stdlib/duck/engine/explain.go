@@ -38,6 +38,11 @@ func (s *session) explain(ctx context.Context, err error, relations []relation, 
 				return found
 			}
 		}
+		if strings.Contains(e.Message, "Invalid string encoding") {
+			if found := s.badText(ctx, r, schema); found != nil {
+				return found
+			}
+		}
 		if found := s.badValue(ctx, r, schema, o); found != nil {
 			return jsonFault(r, found)
 		}
@@ -159,6 +164,19 @@ func (l *lineReader) next() ([]byte, bool) {
 			return nil, false
 		}
 	}
+}
+
+// badText finds the first column of a Parquet file with text that is not UTF-8.
+func (s *session) badText(ctx context.Context, r relation, schema ir.Schema) error {
+	for i, c := range schema {
+		var length *int64
+		var e *duck.SQLError
+		if err := s.one(ctx, fmt.Sprintf("SELECT CAST(sum(length(CAST(c%d AS VARCHAR))) AS BIGINT) FROM %s", i, r.from), &length); errors.As(err, &e) {
+			_, value, _ := strings.Cut(firstLine(e.Message), ": value ")
+			return fmt.Errorf("%s: column %q: %s: write it as UTF-8, or as bytes without a logical type", r.file, c.Name, strings.TrimSuffix(value, "!"))
+		}
+	}
+	return nil
 }
 
 // badValue finds the first value that does not convert.

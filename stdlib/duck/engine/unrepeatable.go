@@ -159,7 +159,7 @@ func (f *finder) collations(n any, compared bool) {
 			f.add(n["child"], "COLLATE makes different texts equal, and any of them may be the result", "group by lower(...) or similar, and use COLLATE only to compare and in ORDER BY")
 			return
 		}
-		compared = compared || n["class"] == "COMPARISON" || n["class"] == "BETWEEN"
+		compared = compared || strings.HasPrefix(text(n, "type"), "COMPARE_")
 		for _, k := range sortedNames(n) {
 			f.collations(n[k], compared && n["type"] != "SELECT_NODE" || k == "orders" || k == "arg_orders" || k == "partitions")
 		}
