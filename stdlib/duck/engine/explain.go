@@ -33,6 +33,11 @@ func (s *session) explain(ctx context.Context, err error, relations []relation, 
 				return found
 			}
 		}
+		if strings.Contains(r.from, "read_parquet(") {
+			if found := s.damagedParquet(ctx, r); found != nil {
+				return found
+			}
+		}
 		if strings.Contains(r.from, "read_json(") {
 			if found := malformedJSON(r); found != nil {
 				return found
@@ -54,6 +59,23 @@ var (
 	csvLine   = regexp.MustCompile(`CSV Error on Line: (\d+)`)
 	csvCounts = regexp.MustCompile(`Expected Number of Columns: (\d+) Found: (\d+)`)
 )
+
+// unreadable is how DuckDB begins when the content of a file is wrong.
+var unreadable = regexp.MustCompile(`^Failed to read file "[^"]*": `)
+
+// damagedParquet reads the values as they are, without a conversion that may refuse them.
+func (s *session) damagedParquet(ctx context.Context, r relation) error {
+	var hashes []string
+	for _, c := range r.conv {
+		hashes = append(hashes, "max(hash("+c.from+"))")
+	}
+	var e *duck.SQLError
+	err := s.each(ctx, "SELECT "+strings.Join(hashes, ", ")+" FROM "+r.from, func(func(...any) error) error { return nil })
+	if !errors.As(err, &e) {
+		return err
+	}
+	return fmt.Errorf("%s: the file is damaged: %s", r.file, unreadable.ReplaceAllString(firstLine(e.Message), ""))
+}
 
 // malformedCSV reads only the structure of a file.
 func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) error {

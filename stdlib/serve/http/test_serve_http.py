@@ -527,11 +527,11 @@ def children(process):
     return [int(pid) for pid in listed.stdout.split()]
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_a_replica_that_is_killed_is_started_again(lab, made, replicas):
-    with service(lab, {"model": made["late"]}, replicas=replicas) as (process, url):
+# A single one is started again by its executor, as any service.
+def test_a_replica_that_is_killed_is_started_again(lab, made):
+    with service(lab, {"model": made["late"]}, replicas=2) as (process, url):
         before = children(process)
-        assert len(before) == replicas
+        assert len(before) == 2
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         wait(url, "one", process, lab.root / "one.log")
@@ -540,6 +540,13 @@ def test_a_replica_that_is_killed_is_started_again(lab, made, replicas):
         assert "a replica was killed by SIGKILL; starting another" in (lab.root / "one.log").read_text()
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_a_single_replica_has_no_keeper(lab, made):
+    with service(lab, {"model": made["late"]}) as (process, _):
+        assert children(process) == []
+        process.kill()
+        assert process.wait(20) == -signal.SIGKILL
 
 
 @pytest.fixture
