@@ -147,56 +147,25 @@ func (w *Workspace) export(ctx context.Context, e *Exported, from string, force 
 type exportables struct {
 	outputs  map[string]map[string]artifact.Artifact // by unit and port
 	entities []ir.Entity
-	of       string // "what is deployed" or "revision 3"
+	of       string // "what is deployed" or "revision @3"
 }
 
 func (w *Workspace) exportable(ctx context.Context, revision int) (*exportables, error) {
-	x := &exportables{outputs: map[string]map[string]artifact.Artifact{}, of: "what is deployed"}
+	var stood *standing
+	var err error
 	if revision == 0 {
-		runs, err := w.currentRuns(ctx)
-		if err != nil {
-			return nil, err
+		stood, err = w.standing(ctx)
+	} else {
+		var r *state.Revision
+		if r, err = w.revision(ctx, revision); err == nil {
+			stood, err = w.standingAt(ctx, r)
 		}
-		for unit, run := range runs {
-			x.outputs[unit] = run.Outputs
-		}
-		last, err := w.store.Revisions(ctx, 1)
-		if err != nil || len(last) == 0 {
-			return x, err
-		}
-		if sys, err := w.system(ctx, &last[0]); err == nil { // otherwise entities have no names for outputs
-			x.entities = sys.Entities
-		}
-		return x, nil
 	}
-	x.of = fmt.Sprintf("revision %d", revision)
-	r, err := w.revision(ctx, revision)
 	if err != nil {
 		return nil, err
 	}
-	if r.Deployed == "" {
-		return nil, fmt.Errorf("revision %d did not complete, so it has no results of its own", revision)
-	}
-	var deployed state.Deployed
-	if err := w.recorded(ctx, r, "record of what was deployed", r.Deployed, &deployed); err != nil {
-		return nil, err
-	}
-	sys, err := w.system(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	x.entities = sys.Entities
-	for unit, was := range deployed {
-		run, err := w.store.RunFor(ctx, unit, was.Key)
-		if was.Run > 0 {
-			run, err = w.store.Run(ctx, was.Run)
-		}
-		if errors.Is(err, state.ErrNotFound) {
-			continue // it was removed
-		}
-		if err != nil {
-			return nil, err
-		}
+	x := &exportables{outputs: map[string]map[string]artifact.Artifact{}, entities: stood.entities, of: stood.String()}
+	for unit, run := range stood.runs {
 		x.outputs[unit] = run.Outputs
 	}
 	return x, nil
