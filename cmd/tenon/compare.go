@@ -92,8 +92,11 @@ func (a *app) printCompared(c *project.Compared) error {
 		t := table(a.stdout)
 		fmt.Fprintf(t, "  METRIC\t%s\t%s\tCHANGE\n", c.Before.At(), c.After.At())
 		for _, m := range report.Metrics(c) {
-			name := report.MetricName(c, m)
-			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\n", printable(name), orUndefined(m.Before), orUndefined(m.After), report.Change(m.Change), m.Verdict)
+			name, change := report.MetricName(c, m), "-"
+			if m.Change != nil {
+				change = report.Change(*m.Change)
+			}
+			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\n", printable(name), orUndefined(m.Before), orUndefined(m.After), change, m.Verdict)
 		}
 		if err := t.Flush(); err != nil {
 			return err

@@ -197,13 +197,17 @@ func (w *Workspace) evaluation(ctx context.Context, digest string) (*Evaluation,
 // readEvaluation reads the folder of a report.
 func readEvaluation(folder string) (*Evaluation, error) {
 	e := new(Evaluation)
-	if err := readJSON(filepath.Join(folder, "report.json"), e); err != nil {
+	var shape *json.UnmarshalTypeError
+	err := readJSON(filepath.Join(folder, "report.json"), e)
+	if errors.As(err, &shape) { // another component may write anything beside the metrics
+		e.Notes = append(e.Notes, "a part of report.json is left out: "+shape.Error())
+	} else if err != nil {
 		return nil, err
 	}
 	d := new(Details)
 	switch err := readJSON(filepath.Join(folder, "details.json"), d); {
 	case errors.Is(err, fs.ErrNotExist):
-		e.Notes = append(e.Notes, "there are no plots: the report has no details.json, which evaluations write since this version of tenon")
+		e.Notes = append(e.Notes, "there are no plots: it has no details.json, which an earlier version of tenon or another component did not write")
 	case err != nil:
 		return nil, err
 	case d.Format != detailsFormat:

@@ -128,12 +128,7 @@ func headFacts(r *project.Report) *table {
 		t.fact("revision", "what is deployed")
 	}
 	t.fact("commit", r.Commit)
-	of := r.Units
 	if u := r.Evaluated(); u != nil {
-		of = []*project.UnitReport{u}
-	}
-	if len(of) == 1 {
-		u := of[0]
 		if u.Unit != r.Name {
 			t.fact("evaluated by", u.Unit)
 		}
@@ -146,7 +141,7 @@ func headFacts(r *project.Report) *table {
 		for _, in := range u.Inputs {
 			t.fact("from "+in.Name, strings.TrimSpace(in.From+" "+short(in.Digest)))
 		}
-		if u.Evaluation != nil && u.Evaluation.Rows > 0 {
+		if u.Evaluation.Rows > 0 {
 			t.fact("test rows", fmt.Sprint(u.Evaluation.Rows))
 		}
 	}

@@ -40,9 +40,13 @@ func (s side) note(format string, args ...any) note {
 
 // A classFigures has the curves of one class.
 type classFigures struct {
-	Class   string
+	Title   string
 	Figures []figure
+	Folded  bool
 }
+
+// unfolded is how many classes are shown at once.
+const unfolded = 6
 
 // byClass draws the curves of each class that any side has, the first ones first.
 func byClass(sides []side) []classFigures {
@@ -63,7 +67,11 @@ func byClass(sides []side) []classFigures {
 		for _, c := range of {
 			figures = append(figures, scores(c))
 		}
-		out[i] = classFigures{name, figures}
+		title := "Class " + name
+		if of[0].Details.Positive == name {
+			title = "Positive class " + name
+		}
+		out[i] = classFigures{title, figures, i >= unfolded}
 	}
 	return out
 }
@@ -174,13 +182,16 @@ func scores(s curvesOf) figure {
 		f.Reasons = []note{s.note("%s", h.Reason)}
 		return f
 	}
-	c := newChart("histogram of scores", "score", "rows", h.Edges[0], h.Edges[len(h.Edges)-1], 0, max(most(h.OfClass), most(h.OfOthers)))
+	c := newChart("histogram of scores", "score", "rows", h.Edges[0], h.Edges[len(h.Edges)-1], 0, headroom*max(most(h.OfClass), most(h.OfOthers)))
 	c.bars("others", h.Edges, h.OfOthers)
 	c.bars("bar "+s.class(), h.Edges, h.OfClass)
 	f.SVG = c.svg()
 	f.Notes = []note{s.note("colored: rows of the class; grey: the others")}
 	return f
 }
+
+// headroom is the height of a histogram, as a multiple of its highest bar.
+const headroom = 1.05
 
 // bars draws a histogram.
 func (c *chart) bars(class string, edges []float64, counts []int64) {
@@ -245,10 +256,10 @@ func residuals(s side) figure {
 		f.Reasons = []note{s.note("%s", reasonOf(h == nil, func() string { return h.Reason }))}
 		return f
 	}
-	c := newChart("histogram of residuals", "actual - predicted", "rows", h.Edges[0], h.Edges[len(h.Edges)-1], 0, most(h.Counts))
+	c := newChart("histogram of residuals", "actual - predicted", "rows", h.Edges[0], h.Edges[len(h.Edges)-1], 0, headroom*most(h.Counts))
 	c.bars("bar "+s.class(), h.Edges, h.Counts)
 	if h.Edges[0] < 0 && h.Edges[len(h.Edges)-1] > 0 {
-		c.segment("guess", 0, 0, 0, most(h.Counts))
+		c.segment("guess", 0, 0, 0, c.y1)
 	}
 	f.SVG = c.svg()
 	return f

@@ -88,6 +88,9 @@ func value(v *float64) string {
 }
 
 func metricsTable(e *project.Evaluation) *table {
+	if len(e.Metrics) == 0 {
+		return nil
+	}
 	t := &table{Title: "Metrics", Class: "numbers", Head: texts("metric", "value")}
 	if len(e.Baseline) > 0 {
 		t.Head = append(t.Head, texts("baseline")...)
@@ -127,7 +130,11 @@ func changesTable(c *project.Compared) *table {
 	t := &table{Title: "Metrics", Class: "numbers", Head: texts("metric", c.Before.At(), c.After.At(), "change", "")}
 	for _, m := range Metrics(c) {
 		name := MetricName(c, m)
-		row := texts(name, value(m.Before), value(m.After), Change(m.Change), string(m.Verdict))
+		change := "–"
+		if m.Change != nil {
+			change = Change(*m.Change)
+		}
+		row := texts(name, value(m.Before), value(m.After), change, string(m.Verdict))
 		row[3].Class, row[4].Class = string(m.Verdict), string(m.Verdict)
 		t.Rows = append(t.Rows, row)
 	}
@@ -157,14 +164,11 @@ func MetricName(c *project.Compared, m project.MetricChange) string {
 }
 
 // Change writes a difference with its sign.
-func Change(v *float64) string {
-	switch {
-	case v == nil:
-		return "–"
-	case *v > 0:
-		return "+" + number(*v)
+func Change(v float64) string {
+	if v > 0 {
+		return "+" + number(v)
 	}
-	return number(*v)
+	return number(v)
 }
 
 func confusionTable(s side) *table {
@@ -211,11 +215,17 @@ func confusionTable(s side) *table {
 	return t
 }
 
+// below separates the values of two sides that are on two lines.
+const below = "\n→\u00a0"
+
 // both writes the values of the sides in one cell.
 func both(values []string) string { return strings.Join(values, " → ") }
 
 func classesTable(sides []side) *table {
-	t := &table{Title: "Classes", Class: "numbers", Head: texts("class", "rows", "predicted", "precision", "recall", "f1", "ROC area", "average precision")}
+	t := &table{Title: "Classes", Class: "numbers", Head: texts("class", "rows", "predicted", "precision", "recall", "f1")}
+	if sides[0].Details.Positive == "" { // otherwise they are metrics of the model
+		t.Head = append(t.Head, texts("ROC area", "average precision")...)
+	}
 	if len(sides) == 2 {
 		t.Note = "Each cell has " + sides[0].Name + " → " + sides[1].Name + "."
 	}
@@ -231,7 +241,7 @@ func classesTable(sides []side) *table {
 		columns := make([][]string, len(t.Head)-1)
 		var hints []string
 		for _, s := range sides {
-			for i, text := range s.classRow(name, &hints) {
+			for i, text := range s.classRow(name, &hints)[:len(columns)] {
 				columns[i] = append(columns[i], text)
 			}
 		}
@@ -378,7 +388,7 @@ func segmentTables(sides []side) []*table {
 }
 
 func segmentTable(sides []side, column string) *table {
-	t := &table{Title: "By " + column, Class: "numbers"}
+	t := &table{Title: "By " + column, Class: "numbers wide"}
 	var groups, metrics []string
 	found := make([]map[string]project.Group, len(sides))
 	for i, s := range sides {
@@ -402,6 +412,9 @@ func segmentTable(sides []side, column string) *table {
 	}
 	slices.SortFunc(metrics, byImportance)
 	t.Head = texts(append([]string{column, "rows"}, metrics...)...)
+	for i := range t.Head[2:] {
+		t.Head[2+i].Text = strings.ReplaceAll(t.Head[2+i].Text, "_", "_\u200b") // where a line may break
+	}
 	if len(sides) == 2 {
 		t.Note = "Each cell has " + sides[0].Name + " → " + sides[1].Name + "."
 	}
@@ -420,13 +433,13 @@ func segmentTable(sides []side, column string) *table {
 			}
 			hints = append(hints, g.Reasons...)
 		}
-		row = append(row, texts(both(rows))...)
+		row = append(row, texts(strings.Join(rows, below))...)
 		for _, m := range metrics {
 			var cells []string
 			for _, of := range found {
 				cells = append(cells, value(of[name].Metrics[m]))
 			}
-			row = append(row, texts(both(cells))...)
+			row = append(row, texts(strings.Join(cells, below))...)
 		}
 		if len(hints) > 0 {
 			row[0].Hint = strings.Join(hints, "; ")
