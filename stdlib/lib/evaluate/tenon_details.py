@@ -149,6 +149,11 @@ def curves(result: Result, k: int, name: str) -> dict[str, Any]:
         if score is None:
             what = "probabilities" if probability else "scores"
             raise ValueError(f"the model gives no {what}")
+        if result.p is None and score.shape[1] > 2 and not (score.argmax(axis=1) == result.predicted).all():
+            # Those of one class against another, for example.
+            raise ValueError(
+                "the model's scores are not one for each class, the highest for the predicted one"
+            )
         if k >= score.shape[1]:
             raise ValueError("the training set lacks the class, so the model gives no scores for it")
         return result.y == k, score[:, k]
@@ -213,8 +218,10 @@ def threshold(result: Result) -> dict[str, Any]:
     """The score from which rows are predicted positive, if it explains every prediction."""
     if result.score is None:
         return {"reason": "the model gives no scores"}
-    score = result.score[:, 1]
-    own = [getattr(result.model.predictor, name, None) for name in ("best_threshold_", "threshold")]
+    score, predictor = result.score[:, 1], result.model.predictor
+    if steps := getattr(predictor, "steps", None):
+        predictor = steps[-1][1]
+    own = [getattr(predictor, name, None) for name in ("best_threshold_", "threshold")]
     for value in [*own, 0.5 if result.p is not None else 0.0]:
         if (
             isinstance(value, int | float)

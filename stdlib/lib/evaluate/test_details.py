@@ -22,9 +22,9 @@ def predictions(made, name):
     return tenon_model.load(made[name]).predict(made["frame"], probabilities=name != "delay")
 
 
-def test_two_classes(made, evaluate):
-    got = evaluate("late", plots=False)
-    d = details(got)
+def test_two_classes(lab, made, evaluate):
+    got = evaluate("late", lab.inside, plots=False)
+    d, report = details(got), got.json("report", "report.json")["metrics"]
     y, predicted = made["frame"]["late"].to_numpy(), predictions(made, "late")
     p = predicted["probability"].to_numpy()
     assert (d["classes"], d["positive"], d["label"], d["rows"]) == (["false", "true"], "true", "late", 200)
@@ -35,11 +35,11 @@ def test_two_classes(made, evaluate):
     assert curve["class"] == "true"
     fpr, tpr, _ = m.roc_curve(y, p)
     assert (curve["roc"]["fpr"], curve["roc"]["tpr"]) == (fpr.tolist(), tpr.tolist())
-    assert curve["roc"]["area"] == m.roc_auc_score(y, p) == got.metrics["roc_auc"]
+    assert curve["roc"]["area"] == m.roc_auc_score(y, p) == report["roc_auc"]
     precision, recall, _ = m.precision_recall_curve(y, p, drop_intermediate=True)
     assert curve["precision_recall"]["precision"] == precision.tolist()
     assert curve["precision_recall"]["recall"] == recall.tolist()
-    assert curve["precision_recall"]["average_precision"] == got.metrics["average_precision"]
+    assert curve["precision_recall"]["average_precision"] == report["average_precision"]
     observed, mean = calibration_curve(y, p, n_bins=10)
     calibration = curve["calibration"]
     assert (calibration["observed"], calibration["predicted"]) == (observed.tolist(), mean.tolist())
@@ -55,11 +55,11 @@ def test_two_classes(made, evaluate):
         strict=True,
     ):
         assert [row["precision"], row["recall"], row["f1"], row["rows"]] == pytest.approx(want.tolist())
-    assert got.files("report") == evaluate("late", plots=False).files("report")
+    assert got.files("report") == evaluate("late", lab.inside, plots=False).files("report")
 
 
-def test_more_classes(made, evaluate):
-    d = details(evaluate("kind", plots=False))
+def test_more_classes(lab, made, evaluate):
+    d = details(evaluate("kind", lab.inside, plots=False))
     model = tenon_model.load(made["kind"])
     y, p = made["frame"]["kind"], model.predict_proba(model.features(made["frame"]))
     assert [c["class"] for c in d["curves"]] == d["classes"] == ["early", "fine", "late"]
@@ -76,8 +76,8 @@ def test_more_classes(made, evaluate):
     assert max(found, key=found.get) == "hour"
 
 
-def test_regression(made, evaluate):
-    d = details(evaluate("delay", plots=False))
+def test_regression(lab, made, evaluate):
+    d = details(evaluate("delay", lab.inside, plots=False))
     y, predicted = made["frame"]["delay"].to_numpy(), predictions(made, "delay")["prediction"].to_numpy()
     edges = d["predicted"]["edges"]
     want, _, _ = np.histogram2d(y, predicted, bins=[edges, edges])
@@ -96,17 +96,59 @@ def test_regression(made, evaluate):
 
 def test_what_is_not_defined_has_a_reason(lab, made, evaluate):
     schema, frame = made["test"]["schema"], made["frame"]
-    one = details(evaluate("late", test=lab.table(frame[frame.late], schema), plots=False))
+    one = details(evaluate("late", lab.inside, test=lab.table(frame[frame.late], schema), plots=False))
     assert one["curves"][0]["roc"] == {"reason": "every row of the test set is of the class"}
     assert one["confusion"]["shares"][0] == [None, None]
     assert one["per_class"][0]["recall"] is None
     assert one["per_class"][0]["reasons"]["recall"] == "the test set has no row of it"
-    margins = details(evaluate("svc", plots=False))
+    margins = details(evaluate("svc", lab.inside, plots=False))
     assert margins["threshold"] == {"value": 0.0}
     assert margins["curves"][0]["calibration"] == {"reason": "the model gives no probabilities"}
     assert sum(margins["curves"][0]["scores"]["of_class"]) == frame.late.sum()
-    strange = details(evaluate("kind", test=lab.table(frame.assign(kind="lost"), schema), plots=False))
+    strange = details(
+        evaluate("kind", lab.inside, test=lab.table(frame.assign(kind="lost"), schema), plots=False)
+    )
     assert strange["curves"][-1]["roc"]["reason"].startswith("the training set lacks the class")
+
+
+def test_scores_of_pairs_of_classes_make_no_curves(lab, made):
+    schema = [col("hour", "int64"), col("kind", "string")]
+    table = lab.table(made["frame"][["hour", "kind"]], schema)
+
+    def curves(**params):
+        svc = {"estimator": "sklearn.svm.SVC", "params": params}
+        outputs = model_out("classification", schema[:1], schema[1])
+        path = lab.inside("train.sklearn", params=svc, inputs={"train": table}, outputs=outputs).path("model")
+        inputs = {"model": {"kind": "model", "path": str(path)}, "train": table, "test": table}
+        report = {"report": {"kind": "report"}}
+        return details(
+            lab.inside("evaluate.classification", params={"plots": False}, inputs=inputs, outputs=report)
+        )["curves"]
+
+    assert all(
+        "scores are not one for each class" in c["roc"]["reason"]
+        for c in curves(decision_function_shape="ovo")
+    )
+    assert all(c["roc"]["area"] > 0.5 for c in curves(decision_function_shape="ovr", break_ties=True))
+
+
+def test_a_threshold_of_the_model_s_own(lab, made):
+    schema = made["train"]["schema"]
+    inputs = [c for c in schema if c["name"] in FEATURES]
+    outputs = model_out("classification", inputs, next(c for c in schema if c["name"] == "late"))
+    logistic = {"$estimator": "sklearn.linear_model.LogisticRegression"}
+    params = {
+        "estimator": "sklearn.model_selection.FixedThresholdClassifier",
+        "params": {"estimator": logistic, "threshold": 0.8},
+    }
+    path = lab.inside("train.sklearn", params=params, inputs={"train": made["train"]}, outputs=outputs).path(
+        "model"
+    )
+    ports = {"model": {"kind": "model", "path": str(path)}, "train": made["train"], "test": made["test"]}
+    report = {"report": {"kind": "report"}}
+    got = lab.inside("evaluate.classification", params={"plots": False}, inputs=ports, outputs=report)
+    assert details(got)["threshold"] == {"value": 0.8}
+    assert details(got)["importances"]["kind"].startswith("coefficient")
 
 
 def test_a_curve_is_thinned_along_its_length():
@@ -131,7 +173,7 @@ def test_coefficients_have_the_names_of_the_features(lab, made):
         "estimator": "sklearn.linear_model.LogisticRegression",
         "pipeline": [{"transformer": "sklearn.preprocessing.StandardScaler", "columns": ["hour"]}],
     }
-    path = lab.ok("train.sklearn", params=params, inputs={"train": table}, outputs=outputs).path("model")
+    path = lab.inside("train.sklearn", params=params, inputs={"train": table}, outputs=outputs).path("model")
     model = tenon_model.load(path)
     found = tenon_details.importances(model)
     assert found["kind"].startswith("coefficient")
@@ -146,7 +188,7 @@ def test_boosting_has_importances_by_gain(lab, made, component):
     schema = made["train"]["schema"]
     inputs = [c for c in schema if c["name"] in FEATURES]
     outputs = model_out("classification", inputs, next(c for c in schema if c["name"] == "late"))
-    got = lab.ok(component, params={"rounds": 5}, inputs={"train": made["train"]}, outputs=outputs)
+    got = lab.inside(component, params={"rounds": 5}, inputs={"train": made["train"]}, outputs=outputs)
     found = tenon_details.importances(tenon_model.load(got.path("model")))
     assert "gain" in found["kind"]
     assert {f["name"] for f in found["features"]} == set(FEATURES)
@@ -158,7 +200,11 @@ def test_segments(lab, made, evaluate):
     frame.loc[frame.index[:5], "origin"] = "LGA"
     d = details(
         evaluate(
-            "late", test=lab.table(frame, schema), plots=False, segments=["origin", "carrier", "hour", "id"]
+            "late",
+            lab.inside,
+            test=lab.table(frame, schema),
+            plots=False,
+            segments=["origin", "carrier", "hour", "id"],
         )
     )
     origin, carrier, hour, ids = d["segments"]
@@ -181,18 +227,18 @@ def test_small_and_many_groups(lab, made, evaluate):
     schema, frame = made["test"]["schema"], made["frame"].copy()
     n = len(frame)
     frame["carrier"] = [f"c{i:03}" for i in range(n - 50)] + ["AA"] * 31 + ["BB"] * 19
-    [found] = details(evaluate("late", test=lab.table(frame, schema), plots=False, segments=["carrier"]))[
-        "segments"
-    ]
+    [found] = details(
+        evaluate("late", lab.inside, test=lab.table(frame, schema), plots=False, segments=["carrier"])
+    )["segments"]
     groups = {g["group"]: g for g in found["groups"]}
     assert len(groups) == 21
     assert groups["AA"]["metrics"]["accuracy"] is not None
     assert groups["BB"] == {"group": "BB", "rows": 19, "reason": "fewer than 20 rows"}
     assert groups[f"{n - 50 - 18} other values"]["rows"] == n - 50 - 18
     only = frame.assign(carrier="AA", late=True)
-    [one] = details(evaluate("late", test=lab.table(only, schema), plots=False, segments=["carrier"]))[
-        "segments"
-    ]
+    [one] = details(
+        evaluate("late", lab.inside, test=lab.table(only, schema), plots=False, segments=["carrier"])
+    )["segments"]
     assert one["groups"][0]["metrics"].keys() == {
         "accuracy",
         "balanced_accuracy",
@@ -203,13 +249,14 @@ def test_small_and_many_groups(lab, made, evaluate):
         "brier_score_loss",
         "matthews_corrcoef",
     }
-    assert "no column carier; did you mean carrier" in evaluate("late", lab.error, segments=["carier"])
+    with pytest.raises(StepError, match="no column carier; did you mean carrier"):
+        evaluate("late", lab.inside, segments=["carier"])
 
 
 def test_groups_that_lack_a_class_say_so(lab, made, evaluate):
     frame = made["frame"].assign(carrier=np.where(made["frame"].late, "AA", "BB"))
     table = lab.table(frame, made["test"]["schema"])
-    [found] = details(evaluate("late", test=table, plots=False, segments=["carrier"]))["segments"]
+    [found] = details(evaluate("late", lab.inside, test=table, plots=False, segments=["carrier"]))["segments"]
     assert found["groups"][0]["metrics"]["roc_auc"] is None
     assert "the group lacks the class false" in found["groups"][0]["reasons"][0]
 
@@ -227,11 +274,14 @@ def test_times_and_bytes(lab, made, evaluate):
         n=pd.array([None, *range(2**60, 2**60 + 3), *[7] * 196], dtype="Int64"),
     )
     table = lab.table(frame, schema)
-    day, at, n = details(evaluate("late", test=table, plots=False, segments=["day", "at", "n"]))["segments"]
+    day, at, n = details(evaluate("late", lab.inside, test=table, plots=False, segments=["day", "at", "n"]))[
+        "segments"
+    ]
     assert day["groups"][0]["group"] == "2024-01-01 to 2024-02-09"
     assert [g["rows"] for g in at["groups"]] == [40] * 5
     assert [g["group"] for g in n["groups"]] == ["7", *map(str, range(2**60, 2**60 + 3)), "missing"]
-    assert "column raw has bytes" in evaluate("late", lab.error, test=table, segments=["raw"])
+    with pytest.raises(StepError, match="column raw has bytes"):
+        evaluate("late", lab.inside, test=table, segments=["raw"])
 
 
 def test_many_classes_are_shown_as_far_as_they_are_frequent(lab):
@@ -243,10 +293,10 @@ def test_many_classes_are_shown_as_far_as_they_are_frequent(lab):
     table = lab.table(frame, schema)
     tree = {"estimator": "sklearn.tree.DecisionTreeClassifier", "params": {"max_depth": 3}}
     outputs = model_out("classification", schema[:1], schema[1])
-    path = lab.ok("train.sklearn", params=tree, inputs={"train": table}, outputs=outputs).path("model")
+    path = lab.inside("train.sklearn", params=tree, inputs={"train": table}, outputs=outputs).path("model")
     inputs = {"model": {"kind": "model", "path": str(path)}, "train": table, "test": table}
     report = {"report": {"kind": "report"}}
-    got = lab.ok("evaluate.classification", params={"plots": False}, inputs=inputs, outputs=report)
+    got = lab.inside("evaluate.classification", params={"plots": False}, inputs=inputs, outputs=report)
     d = details(got)
     assert d["classes"] == kinds[:20]
     assert d["other_classes"] == 9
