@@ -175,6 +175,15 @@ func most(counts []int64) float64 {
 	return float64(m)
 }
 
+// total is at least 1.
+func total(counts []int64) float64 {
+	sum := int64(0)
+	for _, n := range counts {
+		sum += n
+	}
+	return float64(max(sum, 1))
+}
+
 func scores(s curvesOf) figure {
 	f := figure{Title: "Scores", Of: s.Name}
 	h := s.Scores
@@ -182,22 +191,24 @@ func scores(s curvesOf) figure {
 		f.Reasons = []note{s.note("%s", h.Reason)}
 		return f
 	}
-	c := newChart("histogram of scores", "score", "rows", h.Edges[0], h.Edges[len(h.Edges)-1], 0, headroom*max(most(h.OfClass), most(h.OfOthers)))
-	c.bars("others", h.Edges, h.OfOthers)
-	c.bars("bar "+s.class(), h.Edges, h.OfClass)
+	// As shares, or a rare class would not be seen beside the others.
+	highest := max(most(h.OfClass)/total(h.OfClass), most(h.OfOthers)/total(h.OfOthers))
+	c := newChart("histogram of scores", "score", "share of rows", h.Edges[0], h.Edges[len(h.Edges)-1], 0, headroom*min(highest, 1))
+	c.bars("others", h.Edges, h.OfOthers, total(h.OfOthers))
+	c.bars("bar "+s.class(), h.Edges, h.OfClass, total(h.OfClass))
 	f.SVG = c.svg()
-	f.Notes = []note{s.note("colored: rows of the class; grey: the others")}
+	f.Notes = []note{s.note("colored: the class; grey: the others; each as a share of its own rows")}
 	return f
 }
 
 // headroom is the height of a histogram, as a multiple of its highest bar.
 const headroom = 1.05
 
-// bars draws a histogram.
-func (c *chart) bars(class string, edges []float64, counts []int64) {
+// bars draws a histogram, whose heights are counts divided by a number.
+func (c *chart) bars(class string, edges []float64, counts []int64, by float64) {
 	for i, n := range counts {
 		if n > 0 && i+1 < len(edges) {
-			c.rect(class, edges[i], 0, edges[i+1], float64(n), 1, fmt.Sprintf("%s to %s: %d rows", number(edges[i]), number(edges[i+1]), n))
+			c.rect(class, edges[i], 0, edges[i+1], float64(n)/by, 1, fmt.Sprintf("%s to %s: %d rows", number(edges[i]), number(edges[i+1]), n))
 		}
 	}
 }
@@ -257,7 +268,7 @@ func residuals(s side) figure {
 		return f
 	}
 	c := newChart("histogram of residuals", "actual - predicted", "rows", h.Edges[0], h.Edges[len(h.Edges)-1], 0, headroom*most(h.Counts))
-	c.bars("bar "+s.class(), h.Edges, h.Counts)
+	c.bars("bar "+s.class(), h.Edges, h.Counts, 1)
 	if h.Edges[0] < 0 && h.Edges[len(h.Edges)-1] > 0 {
 		c.segment("guess", 0, 0, 0, c.y1)
 	}
