@@ -305,7 +305,7 @@ func quantilesTable(sides []side) *table {
 
 func importancesTable(sides []side) *table {
 	t := &table{Title: "Importances", Class: "importances", Head: texts("feature", "")}
-	var notes, names []string
+	var notes, names, kinds []string
 	values := make([]map[string]float64, len(sides))
 	largest, negative := 0.0, false
 	for i, s := range sides {
@@ -321,11 +321,11 @@ func importancesTable(sides []side) *table {
 			notes = append(notes, prefix+m.Reason)
 			continue
 		}
-		note := prefix + m.Kind
+		note := m.Kind
 		if m.Others > 0 {
 			note += fmt.Sprintf("; %d more features are less important", m.Others)
 		}
-		notes = append(notes, note)
+		notes, kinds = append(notes, prefix+note), append(kinds, note)
 		t.Head = append(t.Head, texts(s.Name)...)
 		values[i] = map[string]float64{}
 		for _, f := range m.Features {
@@ -335,6 +335,9 @@ func importancesTable(sides []side) *table {
 				names = append(names, f.Name)
 			}
 		}
+	}
+	if len(kinds) == 2 && kinds[0] == kinds[1] {
+		notes = kinds[:1]
 	}
 	t.Note = strings.Join(notes, ". ")
 	if t.Note == "" {
