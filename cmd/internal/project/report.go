@@ -27,6 +27,7 @@ type Report struct {
 	Started  time.Time     `json:"started,omitzero"`   // of the revision
 	Commit   string        `json:"commit,omitempty"`
 	Units    []*UnitReport `json:"units"`
+	Lineage  *Lineage      `json:"lineage"` // of the last unit
 }
 
 // At names the revision, or what is deployed.
@@ -53,7 +54,9 @@ type UnitReport struct {
 	Kind       ir.Kind            `json:"kind"`
 	Component  string             `json:"component"`
 	Declared   string             `json:"declared,omitempty"`
-	Definition string             `json:"definition"` // digest
+	Definition string             `json:"definition"`       // digest
+	Status     *UnitStatus        `json:"status,omitempty"` // of a service that is deployed
+	Unstable   *state.Unstable    `json:"unstable,omitempty"`
 	Run        *RunFacts          `json:"run,omitempty"`
 	Params     []Param            `json:"params,omitempty"`
 	Inputs     []InputFacts       `json:"inputs,omitempty"`
@@ -69,6 +72,7 @@ type RunFacts struct {
 	Started  time.Time     `json:"started"`
 	Took     time.Duration `json:"took_ns"`
 	Usage    state.Usage   `json:"usage,omitzero"`
+	Devices  []string      `json:"devices,omitempty"`
 }
 
 // A Param is a parameter, named by the field that the user wrote.
@@ -140,7 +144,39 @@ func (w *Workspace) report(ctx context.Context, stood *standing, name string) (*
 		}
 		r.Units = append(r.Units, u)
 	}
-	return r, nil
+	known := func(id string) (*ir.Unit, error) { return stood.units[id], nil }
+	if r.Lineage, err = lineage(known, stood.runs, units[len(units)-1], map[string]*Lineage{}); err != nil {
+		return nil, err
+	}
+	if stood.revision == nil {
+		err = w.addStatus(ctx, r)
+	}
+	return r, err
+}
+
+// addStatus adds what is known about units only as long as they are deployed.
+func (w *Workspace) addStatus(ctx context.Context, r *Report) error {
+	unstable, err := w.store.Unstable(ctx)
+	if err != nil {
+		return err
+	}
+	var statuses []UnitStatus
+	if slices.ContainsFunc(r.Units, func(u *UnitReport) bool { return u.Kind == ir.Service }) { // others need no inspection
+		if statuses, err = w.unitStatuses(ctx); err != nil {
+			return err
+		}
+	}
+	for _, u := range r.Units {
+		if mark, ok := unstable[u.Unit]; ok && mark.Definition == u.Definition {
+			u.Unstable = &mark
+		}
+		for _, s := range statuses {
+			if s.Unit == u.Unit && u.Kind == ir.Service {
+				u.Status = &s
+			}
+		}
+	}
+	return nil
 }
 
 func (w *Workspace) unitReport(ctx context.Context, stood *standing, id string) (*UnitReport, error) {
@@ -151,7 +187,7 @@ func (w *Workspace) unitReport(ctx context.Context, stood *standing, id string) 
 	}
 	run, ran := stood.runs[id]
 	if ran {
-		r.Run = &RunFacts{ID: run.ID, Revision: run.Revision, Started: run.Started, Took: run.Took(), Usage: run.Usage}
+		r.Run = &RunFacts{ID: run.ID, Revision: run.Revision, Started: run.Started, Took: run.Took(), Usage: run.Usage, Devices: run.Devices}
 		r.Metrics = run.Metrics
 	}
 	for _, in := range u.Inputs {

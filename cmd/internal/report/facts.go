@@ -3,7 +3,9 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
@@ -18,8 +20,22 @@ func unitTables(u *project.UnitReport) []*table {
 	facts.fact("declared", u.Declared)
 	facts.fact("definition", short(u.Definition))
 	facts.fact("run", runText(u.Run))
-	if u.Run != nil && u.Run.Usage.CPU > 0 {
-		facts.fact("used", took(u.Run.Usage.CPU)+" of cpu")
+	if s := u.Status; s != nil {
+		facts.fact("service", strings.Join(strings.Fields(s.Endpoint+" "+string(s.Phase)+" "+s.Message), " ")+", when the page was written")
+	}
+	if u.Unstable != nil {
+		facts.fact("audit", fmt.Sprintf("not deterministic: %s differed in revision @%d", strings.Join(u.Unstable.Ports, " and "), u.Unstable.Revision))
+	}
+	if u.Run != nil {
+		var used []string
+		if u.Run.Usage.CPU > 0 {
+			used = append(used, took(u.Run.Usage.CPU)+" of cpu")
+		}
+		if u.Run.Usage.PeakMem > 0 {
+			used = append(used, fmt.Sprintf("%d MiB of memory", u.Run.Usage.PeakMem>>20))
+		}
+		facts.fact("used", strings.Join(used, ", "))
+		facts.fact("devices", strings.Join(u.Run.Devices, ", "))
 	}
 	for _, in := range u.Inputs {
 		facts.fact("from "+in.Name, strings.TrimSpace(in.From+" "+short(in.Digest)))
@@ -52,7 +68,7 @@ func unitTables(u *project.UnitReport) []*table {
 
 func outputText(o project.OutputFacts) string {
 	parts := []string{string(o.Kind)}
-	if o.Digest != "" {
+	if o.Digest != "" && o.Kind != ir.EndpointOf {
 		parts[0] += " " + short(o.Digest)
 		parts = append(parts, fmt.Sprintf("%d bytes", o.Size))
 	}
@@ -126,4 +142,31 @@ func changedTables(c *project.Compared) []*table {
 		all = append(all, t)
 	}
 	return all
+}
+
+// lineageTable lists a unit with its origins, each below what is made from it.
+func lineageTable(l *project.Lineage) *table {
+	if l == nil {
+		return nil
+	}
+	t := &table{Title: "Made from", Head: texts("unit or file", "digest")}
+	seen := map[string]bool{}
+	var add func(l *project.Lineage, indent string)
+	add = func(l *project.Lineage, indent string) {
+		if seen[l.Unit] {
+			t.add(indent+l.Unit, "above")
+			return
+		}
+		seen[l.Unit] = true
+		t.add(indent+l.Unit, short(l.Digest))
+		indent += strings.Repeat("\u00a0", 4)
+		for _, f := range slices.Sorted(maps.Keys(l.Files)) {
+			t.add(indent+f, short(l.Files[f]))
+		}
+		for _, from := range l.From {
+			add(from, indent)
+		}
+	}
+	add(l, "")
+	return t
 }

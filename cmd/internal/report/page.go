@@ -36,6 +36,7 @@ type page struct {
 	Confusions []*table
 	Changed    []*table // between the two
 	Units      []unitView
+	Lineage    *table
 }
 
 // A head names what the page is about, and how it looks where there are two.
@@ -54,7 +55,7 @@ type unitView struct {
 
 // Page draws the report on a unit or an entity.
 func Page(r *project.Report) ([]byte, error) {
-	p := &page{Title: r.Name, Heads: []head{{0, "", headFacts(r)}}}
+	p := &page{Title: r.Name, Heads: []head{{0, "", headFacts(r)}}, Lineage: lineageTable(r.Lineage)}
 	if u := r.Evaluated(); u != nil {
 		p.evaluations([]side{{Evaluation: u.Evaluation}})
 		p.Metrics = metricsTable(u.Evaluation)

@@ -16,6 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/test/golden"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // attack is a name that a user could give to anything.
@@ -68,6 +69,10 @@ func reportOn(t *testing.T, evaluation string, revision int) *project.Report {
 	}
 	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.FixedZone("", 3600))
 	return &project.Report{
+		Lineage: &project.Lineage{Unit: "models/late/evaluate", From: []*project.Lineage{
+			{Unit: "models/late/train", From: []*project.Lineage{{Unit: "sources/flights", Digest: "sha256:0123456789abcdef", Files: map[string]string{attack: "sha256:ab"}}}},
+			{Unit: "sources/flights"},
+		}},
 		System: attack, Name: "models/late", Revision: revision, Started: at,
 		Units: []*project.UnitReport{
 			{Unit: "models/late/split", Kind: ir.Job, Outputs: []project.OutputFacts{{
@@ -150,6 +155,33 @@ func TestThePageOfAClassifier(t *testing.T) {
 <p class="hint">*: the group lacks the class no; fewer than 20 rows.</p>
 ...
 <summary>models/late/split</summary>
+...
+<h2>Made from</h2>
+...
+<tr><td>models/late/evaluate</td><td></td></tr>
+<tr><td>    models/late/train</td><td></td></tr>
+<tr><td>        sources/flights</td><td>0123456789ab</td></tr>
+<tr><td>            &lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;</td><td>ab</td></tr>
+<tr><td>    sources/flights</td><td>above</td></tr>
+...
+`)
+}
+
+// A service has the state that it is in, which the page does not follow.
+func TestThePageOfAService(t *testing.T) {
+	html := page(t, &project.Report{Name: "deployments/api", Units: []*project.UnitReport{{
+		Unit: "deployments/api", Kind: ir.Service, Component: "serve.http",
+		Status:   &project.UnitStatus{Endpoint: "http://127.0.0.1:80", Phase: state.Ready},
+		Unstable: &state.Unstable{Ports: []string{"a", "b"}, Revision: 3},
+		Run:      &project.RunFacts{Usage: state.Usage{CPU: time.Second, PeakMem: 5 << 20}, Devices: []string{"GPU 0"}},
+		Outputs:  []project.OutputFacts{{Port: "endpoint", Kind: ir.EndpointOf, Digest: "sha256:ab"}},
+	}}})
+	has(t, html, `...
+<tr><td class="label">service</td><td>http://127.0.0.1:80 ready, when the page was written</td></tr>
+<tr><td class="label">audit</td><td>not deterministic: a and b differed in revision @3</td></tr>
+<tr><td class="label">used</td><td>1s of cpu, 5 MiB of memory</td></tr>
+<tr><td class="label">devices</td><td>GPU 0</td></tr>
+<tr><td class="label">to endpoint</td><td>endpoint</td></tr>
 ...
 `)
 }
