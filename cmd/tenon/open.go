@@ -60,7 +60,7 @@ such as counts and curves, and no rows.`,
   tenon open models/late --json          the data of the page`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
-			revision, err := revisionFlag(at)
+			revision, err := atRevision(at)
 			if err == nil {
 				err = page.check()
 			}
@@ -94,8 +94,8 @@ such as counts and curves, and no rows.`,
 	return c
 }
 
-// revisionFlag returns "@3" for "@3" and "3".
-func revisionFlag(at string) (string, error) {
+// atRevision returns "@3" for "@3" and "3".
+func atRevision(at string) (string, error) {
 	if at == "" || strings.HasPrefix(at, "@") {
 		return at, nil
 	}

@@ -23,6 +23,10 @@ import (
 func TestScript(t *testing.T) {
 	cache := sharedCache(t)
 	cueDir = t.TempDir()
+	client, err := filepath.Abs("../../stdlib/python")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/script",
 		RequireUniqueNames: true,
@@ -32,6 +36,7 @@ func TestScript(t *testing.T) {
 			home := filepath.Join(e.WorkDir, ".home")
 			for name, value := range map[string]string{
 				"HOME": home, "XDG_CACHE_HOME": "", "CUE_CACHE_DIR": filepath.Join(home, "cue"), "TZ": "UTC", "USER": "tester",
+				"CLIENT":      client, // the package of Python
 				"TENON_CACHE": cache, "TENON_UV": os.Getenv("TENON_UV"), "TENON_PYTHON": os.Getenv("TENON_PYTHON"), "UV_CACHE_DIR": filepath.Join(cache, "uv"),
 			} {
 				e.Setenv(name, value)
