@@ -192,3 +192,32 @@ func Preview(ctx context.Context, path string, n int) (p duck.Preview, err error
 	}
 	return p, nil
 }
+
+// Nulls counts the nulls of each column of a Parquet file.
+func Nulls(ctx context.Context, path string) (nulls map[string]int64, err error) {
+	s, err := borrow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { s.giveBack(err) }()
+	cols, err := s.parquetColumns(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	nulls = make(map[string]int64, len(cols))
+	if len(cols) == 0 {
+		return nulls, nil
+	}
+	selects, counts, dest := make([]string, len(cols)), make([]int64, len(cols)), make([]any, len(cols))
+	for i, c := range cols {
+		selects[i], dest[i] = "count(*) - count("+ident(c.Name)+")", &counts[i]
+	}
+	err = s.each(ctx, "SELECT "+strings.Join(selects, ", ")+" FROM "+parquet(path), func(scan func(...any) error) error { return scan(dest...) })
+	if err != nil {
+		return nil, parquetError(path, err)
+	}
+	for i, c := range cols {
+		nulls[c.Name] = counts[i]
+	}
+	return nulls, nil
+}
