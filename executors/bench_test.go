@@ -74,7 +74,7 @@ func (b *bench) options() executors.Options {
 	return executors.Options{
 		Store: b.store, Lease: b.lease, Artifacts: b.arts, Executor: b.fake, Dir: b.dir, Records: records.New(b.dir, b.arts, b.lease),
 		Machine: ir.Resources{MilliCPU: 4000, Memory: 1 << 30}, Backoff: time.Millisecond,
-		Verify: func(_ context.Context, path string, schema ir.Schema, _ []string) ([]executors.Violation, int64, error) {
+		Verify: func(_ context.Context, path string, schema ir.Schema, _ []string, refs []executors.Referred) ([]executors.Violation, int64, error) {
 			content, err := os.ReadFile(path)
 			if err != nil || !strings.HasPrefix(string(content), "bad") {
 				return nil, 7, err

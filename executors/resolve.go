@@ -302,6 +302,9 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 		if n.traits[in.Port], err = w.check(ctx, digest); err != nil {
 			return nil, fmt.Errorf("input %s: %s of %s: %w", in.Port, in.From, in.Unit, err)
 		}
+		if in.Checked {
+			continue
+		}
 		p.Path = w.o.Artifacts.Path(digest)
 		if in.Kind == ir.Table {
 			p.Format = "parquet"

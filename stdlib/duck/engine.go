@@ -21,9 +21,9 @@ type Engine interface {
 	// writes them. Columns of the schema that the rows lack are left out. A value
 	// that does not convert is a [*ValueError].
 	Typed(ctx context.Context, rows Rows, schema ir.Schema) (Rows, error)
-	// Verify compares a Parquet file with a schema and the columns that identify a
-	// row, and counts its rows.
-	Verify(ctx context.Context, path string, schema ir.Schema, keys []string) (violations []Violation, rows int64, err error)
+	// Verify compares a Parquet file with a schema, the columns that identify a row and
+	// the tables that it refers to, and counts its rows.
+	Verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []Reference) (violations []Violation, rows int64, err error)
 	// Preview reads the first n rows of a Parquet file.
 	Preview(ctx context.Context, path string, n int) (Preview, error)
 	// CSV writes the rows of a Parquet file to a new CSV file with a header.

@@ -105,8 +105,8 @@ func (e *Engine) Typed(ctx context.Context, rows duck.Rows, schema ir.Schema) (t
 }
 
 // Verify implements [duck.Engine].
-func (e *Engine) Verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]duck.Violation, int64, error) {
-	return Verify(ctx, path, schema, keys)
+func (e *Engine) Verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []duck.Reference) ([]duck.Violation, int64, error) {
+	return Verify(ctx, path, schema, keys, refs)
 }
 
 // Preview implements [duck.Engine].

@@ -39,7 +39,7 @@ func ingest(t *testing.T, src duck.Source, schema ir.Schema) (string, error) {
 	if got := int64(len(rows(t, out))); n != got {
 		t.Errorf("returned %d rows, wrote %d", n, got)
 	}
-	v, _, err := engine.Verify(context.Background(), out, schema, nil)
+	v, _, err := engine.Verify(context.Background(), out, schema, nil, nil)
 	for _, v := range v {
 		if v.Rule == "type" || v.Rule == "missing" || v.Rule == "extra" {
 			t.Errorf("not the declared schema: %v", v)

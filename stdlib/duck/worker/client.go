@@ -91,9 +91,9 @@ func (c *Client) Typed(ctx context.Context, rows duck.Rows, schema ir.Schema) (t
 }
 
 // Verify implements [duck.Engine].
-func (c *Client) Verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]duck.Violation, int64, error) {
+func (c *Client) Verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []duck.Reference) ([]duck.Violation, int64, error) {
 	var v verified
-	err := c.call(ctx, "verify", verifyArgs{path, schema, keys}, &v)
+	err := c.call(ctx, "verify", verifyArgs{path, schema, keys, refs}, &v)
 	return v.Violations, v.Rows, err
 }
 

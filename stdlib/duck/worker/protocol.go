@@ -45,9 +45,10 @@ type (
 		Schema ir.Schema `json:"schema"`
 	}
 	verifyArgs struct {
-		Path   string    `json:"path"`
-		Schema ir.Schema `json:"schema"`
-		Keys   []string  `json:"keys,omitempty"`
+		Path       string           `json:"path"`
+		Schema     ir.Schema        `json:"schema"`
+		Keys       []string         `json:"keys,omitempty"`
+		References []duck.Reference `json:"references,omitempty"`
 	}
 	verified struct {
 		Violations []duck.Violation `json:"violations"`

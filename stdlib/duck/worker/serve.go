@@ -118,7 +118,7 @@ func callsOf(e duck.Engine) map[string]handler {
 			return e.Typed(ctx, a.Rows, a.Schema)
 		}),
 		"verify": handle(func(ctx context.Context, a verifyArgs) (v verified, err error) {
-			v.Violations, v.Rows, err = e.Verify(ctx, a.Path, a.Schema, a.Keys)
+			v.Violations, v.Rows, err = e.Verify(ctx, a.Path, a.Schema, a.Keys, a.References)
 			return v, err
 		}),
 		"preview": handle(func(ctx context.Context, a previewArgs) (duck.Preview, error) {
