@@ -29,6 +29,7 @@ type bench struct {
 	arts   *artifact.Store
 	fake   *fake
 	lease  *state.Lease
+	python map[string]string // what plans know of interpreters
 	mu     sync.Mutex
 	events []executors.Event
 	watch  func(executors.Event)
@@ -103,7 +104,7 @@ func (b *bench) plan(units []ir.Unit, rerun ...string) *planner.Plan {
 	}
 	slices.SortFunc(sys.Units, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
 	p, err := planner.Make(b.Context(), sys, planner.Inputs{
-		Dir: filepath.Dir(b.dir), State: b.store, Artifacts: b.arts, Digests: planner.NewFileDigests(b.dir), Inspector: b.fake,
+		Dir: filepath.Dir(b.dir), State: b.store, Artifacts: b.arts, Digests: planner.NewFileDigests(b.dir), Inspector: b.fake, Python: b.python,
 		Options: planner.Options{Rerun: rerun},
 	})
 	b.ok(err)
