@@ -44,6 +44,14 @@ type (
 		Rows   duck.Rows `json:"rows"`
 		Schema ir.Schema `json:"schema"`
 	}
+	writeArgs struct {
+		Inputs map[string]duck.Literal `json:"inputs"`
+		Paths  map[string]string       `json:"paths"`
+	}
+	readArgs struct {
+		Path   string    `json:"path"`
+		Schema ir.Schema `json:"schema"`
+	}
 	verifyArgs struct {
 		Path       string           `json:"path"`
 		Schema     ir.Schema        `json:"schema"`

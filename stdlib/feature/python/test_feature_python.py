@@ -1,6 +1,7 @@
 """feature.python: a function that gets its tables by name."""
 
 import pyarrow.parquet as pq
+
 from conftest import col, table_out
 
 OUT = table_out(col("n", "int64"), col("s", "string", nullable=True))

@@ -418,7 +418,7 @@ def conform(data: Any, columns: Sequence[Column], what: str = "the table", extra
     `data` is as for `Step.write_table`, or a `LazyTable`. Casts never lose information: an integer becomes a
     float if it is exact, a decimal either, a float an integer if it is whole and below 2^53, beyond which it
     may have been another integer. Only a float64 that is declared as float32 is rounded. Text is never
-    parsed. NaN of pandas, NumPy and Python is null, unless the column declares it a value; that of Arrow stays.
+    parsed. NaN of pandas, NumPy and Python is null unless the column declares it a value. NaN of Arrow stays.
     `extra` says what is done with columns that are not declared: "error", "drop" (with a note in the
     log) or "ignore".
     """

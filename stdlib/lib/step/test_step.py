@@ -80,7 +80,9 @@ def test_nan_is_null_unless_it_is_a_value(values, tmp_path):
     assert both.null_count == 1
     assert str(both.to_pylist()) == "[1.5, nan, None]"
     for more in ({}, {"nan": True}):
-        with pytest.raises(StepError, match="output out: column x: wanted float64, not nullable, found . nulls"):
+        with pytest.raises(
+            StepError, match="output out: column x: wanted float64, not nullable, found . nulls"
+        ):
             write(**more)
 
 
