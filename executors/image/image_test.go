@@ -559,7 +559,7 @@ func TestTheVersionOfPythonInABase(t *testing.T) {
 		files []file
 		want  string
 	}{
-		"a distribution":                {[]file{{program, "\x7fELF\x00alloc\x003.11.2\x00str\x00"}}, "3.11.2"},
+		"a distribution":                {[]file{{program, "\x7fELF\x00alloc\x003.11.2\x00str\x003.2.0\x00"}}, "3.11.2"},
 		"built from source":             {[]file{{built, "\x7fELF"}, head("3.11.14")}, "3.11.14"},
 		"both, and the first is used":   {[]file{{program, "\x003.11.2\x00"}, {built, "\x7fELF"}, head("3.11.14")}, "3.11.14"},
 		"a release candidate":           {[]file{{built, "\x7fELF"}, head("3.11.0rc1")}, "3.11.0rc1"},

@@ -22,7 +22,7 @@ var (
 	interpreter = lazyregexp.New(`^usr/(?:local/)?bin/python3\.[0-9]+$`)
 	header      = lazyregexp.New(`^(usr/(?:local/)?)include/(python3\.[0-9]+)/patchlevel\.h$`)
 	inHeader    = lazyregexp.New(`(?m)^#define PY_VERSION\s+"([^"\n]+)"`)
-	inProgram   = lazyregexp.New(`\x00(3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)\x00`)
+	inProgram   = lazyregexp.New(`\x00(3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)`)
 )
 
 // python returns the path of the interpreter with that version in a base, and its exact
@@ -32,7 +32,7 @@ func (s *Store) python(ctx context.Context, name string, base *stored, version s
 	if err != nil {
 		return "", "", err
 	}
-	k := key("python", h.String())
+	k := key("exact versions of python", h.String())
 	var all map[string]string
 	if !s.found(k, &all) {
 		if all, err = scan(base); err != nil {
@@ -139,9 +139,23 @@ func scanLayer(r io.Reader, found map[string]string) error {
 		if err != nil {
 			return err
 		}
-		added[name] = ""
-		if m := text.FindAllSubmatch(content, 2); len(m) == 1 {
-			added[name] = string(m[0][1])
+		_, version, _ := strings.Cut(strings.TrimSuffix(name, "/patchlevel.h"), "python")
+		added[name] = oneOf(text.FindAllSubmatch(content, -1), version)
+	}
+}
+
+// oneOf returns the only exact version of that version among matches, or "". A program has
+// other texts that look like one: its Unicode data is also that of 3.2.0.
+func oneOf(matches [][][]byte, version string) string {
+	exact := ""
+	for _, m := range matches {
+		switch v := string(m[1]); {
+		case !strings.HasPrefix(v, version+"."):
+		case exact != "" && exact != v:
+			return ""
+		default:
+			exact = v
 		}
 	}
+	return exact
 }
