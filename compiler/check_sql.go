@@ -329,6 +329,11 @@ func (c *checker) literalPos(lit *ast.BasicLit, value string, offset int) (diag.
 }
 
 func sqlTokenLen(s string) int {
+	if text, ok := strings.CutPrefix(s, "'"); ok {
+		if end := strings.IndexByte(text, '\''); end >= 0 {
+			return end + 2
+		}
+	}
 	n := strings.IndexFunc(s, func(r rune) bool {
 		return !slices.Contains([]rune("_."), r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	})

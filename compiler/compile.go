@@ -45,6 +45,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	p := &program{
 		ctx: ctx, sys: sys, options: o,
 		entities: map[string]*entity{}, components: map[string]*component{}, broken: map[string]bool{},
+		known: map[string][]string{},
 	}
 	(&decoder{p}).decodeAll()
 	check := &checker{program: p, misfits: map[string]bool{}}
@@ -55,6 +56,9 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	check.checkCycles()
 	check.checkEntities()
 	if err := check.checkSQL(); err != nil {
+		return nil, err
+	}
+	if err := check.checkFacts(); err != nil {
 		return nil, err
 	}
 	target, pools, moved := check.target(), check.pools(), check.moved()
@@ -118,6 +122,8 @@ type program struct {
 	order    []string           // of entities, in source order
 	// components holds the components that were requested, by name.
 	components map[string]*component
+
+	known map[string][]string // inputs of models that would be leaks, see checkLeaks
 
 	broken map[string]bool // entities with a fault
 	faults diag.List

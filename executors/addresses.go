@@ -23,6 +23,18 @@ func Leaving(p *planner.Plan) []string {
 // waits for it in the same way, is not listed. applied returns a unit as it is deployed, or
 // nil.
 func Vacating(p *planner.Plan, applied func(unit string) (*ir.Unit, error)) (map[string][]string, error) {
+	var starts []*ir.Unit
+	for _, i := range p.Items {
+		if i.Kind != ir.Service || !i.Action.Changes() {
+			continue
+		}
+		if u := p.System.Unit(i.Unit); u != nil {
+			starts = append(starts, u)
+		}
+	}
+	if len(starts) < 2 {
+		return nil, nil
+	}
 	needs := map[string][]string{}
 	for i := range p.System.Units {
 		u := &p.System.Units[i]
@@ -30,12 +42,6 @@ func Vacating(p *planner.Plan, applied func(unit string) (*ir.Unit, error)) (map
 			if !in.Incumbent {
 				needs[u.ID] = append(needs[u.ID], in.Unit)
 			}
-		}
-	}
-	var starts []*ir.Unit
-	for _, i := range p.Items {
-		if u := p.System.Unit(i.Unit); u != nil && u.Kind == ir.Service && i.Action.Changes() {
-			starts = append(starts, u)
 		}
 	}
 	first := map[string][]string{}

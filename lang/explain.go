@@ -529,9 +529,16 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 		d.Hint = fmt.Sprintf("modules are fetched from %s ($CUE_REGISTRY)", s.registry.from)
 	case strings.Contains(message, "cannot find package"), strings.Contains(message, "cannot find module providing package"):
 		if m := packageName.FindStringSubmatch(message); m != nil && strings.HasPrefix(m[1], libraryName+"/") {
-			d.Message = fmt.Sprintf("the standard library has no package %q", m[1])
-			d.Hint = diag.DidYouMean(path.Base(m[1]), s.libraryPackages())
-			if slices.Contains(s.libraryPackages(), path.Base(m[1])) {
+			packages := s.libraryPackages()
+			base := path.Base(m[1])
+			switch {
+			case !slices.Contains(packages, base):
+				d.Message = fmt.Sprintf("the standard library has no package %q", m[1])
+				d.Hint = diag.DidYouMean(base, packages)
+			case m[1] != libraryName+"/"+base:
+				d.Message = fmt.Sprintf("the standard library has no package %q", m[1])
+				d.Hint = fmt.Sprintf("did you mean %q?", libraryName+"/"+base)
+			default:
 				d.Message = "the module does not require the standard library " + libraryName
 				d.Hint = "run `tenon init` to add it to cue.mod/module.cue"
 			}

@@ -162,7 +162,7 @@ func (m *maker) faults(u *ir.Unit, r *state.Run) []Reason {
 		}
 		if a, ok := r.Outputs[o.Port]; !ok {
 			out = append(out, Reason{What: "artifact " + o.Port + " is not recorded"})
-		} else if !m.in.Artifacts.Has(a.Digest) {
+		} else if !m.has(a.Digest) {
 			out = append(out, Reason{What: "artifact " + o.Port + " lost", Before: describe(a)})
 		}
 	}

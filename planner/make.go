@@ -140,6 +140,7 @@ type maker struct {
 	was         map[string]string // old id of a moved unit or entity
 	current     map[string]state.Current
 	currentRuns map[string]state.Run
+	present     map[string]bool // whether the artifacts of those runs exist, by digest
 	unstable    map[string]state.Unstable
 	statuses    map[string]state.Status
 	files       map[string][]string // by unit
@@ -155,6 +156,41 @@ func newMaker(ctx context.Context, in Inputs) *maker {
 	return &maker{ctx: ctx, in: in, outputs: map[string]map[string]artifact.Artifact{}}
 }
 
+// present looks for the artifacts of runs, in parallel because each takes a system call.
+func present(artifacts Artifacts, runs map[string]state.Run) map[string]bool {
+	digests := map[string]bool{}
+	for _, r := range runs {
+		for _, a := range r.Outputs {
+			digests[a.Digest] = false
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for part := range slices.Chunk(slices.Collect(maps.Keys(digests)), 256) {
+		wg.Go(func() {
+			found := make([]bool, len(part))
+			for i, digest := range part {
+				found[i] = artifacts.Has(digest)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for i, digest := range part {
+				digests[digest] = found[i]
+			}
+		})
+	}
+	wg.Wait()
+	return digests
+}
+
+// has reports whether an artifact exists.
+func (m *maker) has(digest string) bool {
+	if found, ok := m.present[digest]; ok {
+		return found
+	}
+	return m.in.Artifacts.Has(digest)
+}
+
 func (m *maker) plan(sys *ir.System, meta state.Meta) *Plan {
 	return &Plan{
 		Version: Version, Created: m.in.Now.UTC(), Dir: m.in.Dir, System: sys, Blobs: m.in.Blobs, Files: m.sources.Files,
@@ -167,7 +203,10 @@ func (m *maker) load(sys *ir.System) error {
 	var errs [4]error
 	var wg sync.WaitGroup
 	wg.Go(func() { m.current, errs[0] = m.in.State.Current(m.ctx) })
-	wg.Go(func() { m.currentRuns, errs[1] = m.in.State.CurrentRuns(m.ctx) })
+	wg.Go(func() {
+		m.currentRuns, errs[1] = m.in.State.CurrentRuns(m.ctx)
+		m.present = present(m.in.Artifacts, m.currentRuns)
+	})
 	wg.Go(func() { m.unstable, errs[2] = m.in.State.Unstable(m.ctx) })
 	wg.Go(func() { errs[3] = m.loadFiles(sys) })
 	wg.Wait()

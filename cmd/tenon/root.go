@@ -196,10 +196,19 @@ func (a *app) remedy(err error) string {
 	return ""
 }
 
+// printedFaults is how many faults are printed at most: a comprehension repeats one mistake
+// thousands of times.
+const printedFaults = 50
+
 // printFaults prints faults and their number.
 func printFaults(w io.Writer, e *project.SourceError, style diag.Style) error {
-	err := diag.Print(w, e.Faults, e.Source, style)
-	if n := len(e.Faults); n > 1 && err == nil {
+	n := len(e.Faults)
+	err := diag.Print(w, e.Faults[:min(n, printedFaults)], e.Source, style)
+	switch {
+	case err != nil || n < 2:
+	case n > printedFaults:
+		_, err = fmt.Fprintf(w, "\n%d errors; the first %d are shown\n", n, printedFaults)
+	default:
 		_, err = fmt.Fprintf(w, "\n%d errors\n", n)
 	}
 	return err

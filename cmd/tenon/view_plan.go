@@ -46,6 +46,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 		a.writeItem(&b, i, width)
 	}
 	a.writeAdvice(&b, p, all)
+	a.writeKnown(&b, p)
 	a.writePrepare(&b, p)
 	for _, t := range p.Taken {
 		fmt.Fprintf(&b, "\n%s %s\n", a.paint("1;"+yellow, "warning:"), t)
@@ -86,6 +87,17 @@ func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 	fmt.Fprintln(b, strings.TrimRight(line, " "))
 	for _, r := range i.Reasons {
 		fmt.Fprintf(b, "      %s\n", a.reason(r))
+	}
+}
+
+// writeKnown lists the inputs of models that would be leaks if they were not declared to
+// be known.
+func (a *app) writeKnown(b *strings.Builder, p *planner.Plan) {
+	for _, e := range p.System.Entities {
+		if len(e.Known) > 0 {
+			fmt.Fprintf(b, "\n%s %s reveal its label or come from later rows; `known` allows them: %s\n",
+				a.paint(cyan, "note:"), "inputs of "+e.ID, strings.Join(e.Known, ", "))
+		}
 	}
 }
 

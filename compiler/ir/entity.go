@@ -26,6 +26,9 @@ type Entity struct {
 	// Limits lists fields that bound what callers may request: a lower value rejects
 	// requests that were allowed before.
 	Limits []string `json:"limits,omitempty"`
+	// Known lists the inputs of a model that reveal its label or come from later rows, and
+	// that its user declares to be known when a prediction is made.
+	Known []string `json:"known,omitempty"`
 }
 
 // An EntityInput is an output of another entity that an entity reads.

@@ -43,6 +43,7 @@ type Diagnostic struct {
 	Message string `json:"message"`          // what is wrong, lower case, no full stop
 	Wanted  string `json:"wanted,omitempty"` // what was expected
 	Found   string `json:"found,omitempty"`  // what was found instead
+	Path    string `json:"path,omitempty"`   // how one place leads to another, "sources.a.x -> features.b.y"
 	Spans   []Span `json:"spans,omitempty"`  // the first is where to look
 	Hint    string `json:"hint,omitempty"`   // the remedy
 }

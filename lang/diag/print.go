@@ -71,6 +71,7 @@ func (d Diagnostic) print(b *strings.Builder, source func(string) []byte, style 
 	}
 	note("wanted", d.Wanted)
 	note("found", d.Found)
+	note("path", d.Path)
 	note("help", d.Hint)
 }
 

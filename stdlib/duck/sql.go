@@ -14,6 +14,8 @@ type Description struct {
 	// itself at most.
 	Compared     []Comparison
 	Unrepeatable []Unrepeatable
+	// Tree is DuckDB's parse tree, see json_serialize_sql, or nil if there is none.
+	Tree []byte
 }
 
 // An Unrepeatable is a part of a query that may give another result for the same rows.

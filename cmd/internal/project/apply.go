@@ -44,8 +44,11 @@ func (s *Session) Work(ctx context.Context, p *planner.Plan) (w Work, err error)
 func (p *Project) CheckSecrets(plan *planner.Plan) error {
 	var errs []error
 	for _, i := range plan.Items {
+		if !i.Action.Changes() && !i.Audit {
+			continue
+		}
 		u := plan.System.Unit(i.Unit)
-		if u == nil || !i.Action.Changes() && !i.Audit {
+		if u == nil {
 			continue
 		}
 		for _, s := range u.Secrets {

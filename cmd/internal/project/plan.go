@@ -37,12 +37,14 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 	if err != nil {
 		return nil, err
 	}
-	current, err := w.store.Current(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(current) > 0 && meta.System != r.System.Name {
-		return nil, &SettingError{StateSetting, fmt.Errorf("the state in %s belongs to the system %q, but this one is %q", w.store.Where(), meta.System, r.System.Name)}
+	if meta.System != r.System.Name {
+		current, err := w.store.Current(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(current) > 0 {
+			return nil, &SettingError{StateSetting, fmt.Errorf("the state in %s belongs to the system %q, but this one is %q", w.store.Where(), meta.System, r.System.Name)}
+		}
 	}
 	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(o.Rerun)
 	if in.Images, err = w.pin(ctx, r.System, o.Pull); err != nil {
@@ -61,6 +63,11 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 
 // taken lists the addresses of services that a plan starts and that something else has.
 func (w *Workspace) taken(ctx context.Context, p *planner.Plan) ([]planner.Taken, error) {
+	starts := slices.Clone(p.Items)
+	starts = slices.DeleteFunc(starts, func(i planner.Item) bool { return i.Kind != ir.Service || !i.Action.Changes() })
+	if len(starts) == 0 {
+		return nil, nil
+	}
 	setup, err := w.setup(ctx, p.System.Name)
 	if err != nil {
 		return nil, err
@@ -99,9 +106,9 @@ func (w *Workspace) taken(ctx context.Context, p *planner.Plan) ([]planner.Taken
 		return nil, err
 	}
 	var all []planner.Taken
-	for _, i := range p.Items {
+	for _, i := range starts {
 		u := p.System.Unit(i.Unit)
-		if u == nil || u.Endpoint == nil || !i.Action.Changes() {
+		if u == nil || u.Endpoint == nil {
 			continue
 		}
 		t := executors.Task{Unit: *u, Dir: filepath.Join(w.dir, "runs", "plan"), Leaving: slices.Concat(leaving, vacating[u.ID])}

@@ -154,7 +154,7 @@ func (c *Checker) refuseBulk(ctx context.Context, query string) error {
 	if !bulky.MatchString(query) {
 		return nil
 	}
-	tree, err := c.tree(ctx, query)
+	_, tree, err := c.tree(ctx, query)
 	if err != nil || tree == nil {
 		return err
 	}
@@ -170,24 +170,24 @@ func (c *Checker) refuseBulk(ctx context.Context, query string) error {
 	return nil
 }
 
-// tree returns DuckDB's parse tree of a query, or nil if DuckDB cannot give one. Call it
+// tree returns DuckDB's parse tree of a query, as text and decoded, or nil if DuckDB cannot give one. Call it
 // with the lock held.
-func (c *Checker) tree(ctx context.Context, query string) (_ map[string]any, err error) {
+func (c *Checker) tree(ctx context.Context, query string) (doc string, tree map[string]any, err error) {
 	if c.parse == nil {
 		c.parse, err = c.s.conn.PrepareContext(ctx, "SELECT CAST(json_serialize_sql(?::VARCHAR, skip_empty := true, skip_null := true) AS VARCHAR)")
 		if err != nil {
-			return nil, fmt.Errorf("parse a query: %w", err)
+			return "", nil, fmt.Errorf("parse a query: %w", err)
 		}
 	}
-	var doc string
 	if err := c.parse.QueryRowContext(ctx, query).Scan(&doc); err != nil {
-		return nil, fmt.Errorf("parse a query: %w", err)
+		return "", nil, fmt.Errorf("parse a query: %w", err)
 	}
-	return decodeTree(doc)
+	tree, err = decodeTree(doc)
+	return doc, tree, err
 }
 
-// Analyse adds to the description of a query that Describe has accepted what it compares
-// and what makes it unrepeatable.
+// Analyse adds to the description of a query that Describe has accepted its tree, what it
+// compares and what makes it unrepeatable.
 func (c *Checker) Analyse(ctx context.Context, tables map[string]ir.Schema, query string, d *duck.Description) error {
 	query, err := selectOnly(query)
 	if err != nil {
@@ -195,10 +195,11 @@ func (c *Checker) Analyse(ctx context.Context, tables map[string]ir.Schema, quer
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	tree, err := c.tree(ctx, query)
+	doc, tree, err := c.tree(ctx, query)
 	if err != nil || tree == nil {
 		return err
 	}
+	d.Tree = []byte(doc)
 	if len(tables) > 1 { // a single table is joined with itself at most
 		d.Compared = comparisons(tree, tables)
 	}

@@ -251,7 +251,7 @@ func TestDescribeComputesNothing(t *testing.T) {
 			t.Errorf("%s: %v, want %q", tt.query, err, tt.want)
 		}
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("took %s", took)
 	}
 }

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/facts"
 )
 
 // TestFunctionsOfDuckDBAreClassified fails when an update of DuckDB brings a function
@@ -25,6 +27,12 @@ func TestFunctionsOfDuckDBAreClassified(t *testing.T) {
 		}
 		if typ == "aggregate" && !orderFree[name] && !anyOrder[name] && !extremes[name] && !ownOrder[name] && !windows[name] && !refused[name] {
 			t.Errorf("does aggregate %s depend on the order of rows?", name)
+		}
+		if typ == "aggregate" && !facts.Aggregate(name) && !windows[name] {
+			t.Errorf("package facts does not know the aggregate %s", name)
+		}
+		if typ == "scalar" && facts.Aggregate(name) {
+			t.Errorf("package facts takes the function %s for an aggregate", name)
 		}
 		if typ == "scalar" && stability != "CONSISTENT" && !volatile[name] && !volatileNames[name] && !harmless[name] {
 			t.Errorf("function %s is %s", name, stability)

@@ -1,0 +1,220 @@
+package compiler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/facts"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// checkFacts checks what columns mean: queries against the values that their inputs may
+// have, and models for leaks.
+func (c *checker) checkFacts() error {
+	f := &factory{program: c.program, tables: map[*out]facts.Table{}, keys: map[string][][]string{}}
+	for _, id := range c.order {
+		e := c.entities[id]
+		o := e.outs["out"]
+		if e.typing == nil || o == nil || c.broken[id] {
+			continue
+		}
+		t, err := f.table(o)
+		if err != nil {
+			return err
+		}
+		for _, finding := range t.Findings {
+			c.fail(e, c.found(e, finding))
+		}
+		c.checkConstants(e, o, t)
+	}
+	return c.checkLeaks(f)
+}
+
+// found describes a finding of a query.
+func (c *checker) found(e *entity, f facts.Finding) diag.Diagnostic {
+	at := c.sqlSpan(e, e.string(e.component.SQL), f.Offset)
+	if f.Kind == facts.WithNull {
+		at.Label = ""
+		return diag.Diagnostic{
+			Message: fmt.Sprintf("the SQL of %s compares with NULL, which is never true", e),
+			Spans:   []diag.Span{at},
+			Hint:    "write IS NULL or IS NOT NULL",
+		}
+	}
+	d := diag.Diagnostic{Found: written(f.Constant), Spans: []diag.Span{at}}
+	if f.Kind == facts.NoSuchValue {
+		d.Message = fmt.Sprintf("the SQL of %s compares %s with a value that it cannot have", e, f.Column)
+	} else {
+		d.Message = fmt.Sprintf("a condition of %s is never true: no value of %s satisfies it", e, f.Column)
+	}
+	if in := e.input(f.Of.Input); in != nil && in.out != nil {
+		if col := in.out.schema.Column(f.Of.Column); col != nil {
+			d.Wanted = allowed(*col)
+			d.Spans = append(d.Spans, c.columnSpan(in.out.entity, col.Name))
+			if !f.Number {
+				d.Hint = nearest(f.Text, col.Values)
+			}
+		}
+	}
+	return d
+}
+
+// checkConstants refuses constants that a query gives for a column and that the declaration
+// of the column does not allow.
+func (c *checker) checkConstants(e *entity, o *out, t facts.Table) {
+	for _, column := range t.Columns {
+		declared := o.schema.Column(column.Name)
+		if declared == nil {
+			continue
+		}
+		for _, v := range column.Constants {
+			if domain(declared).Allows(v) {
+				continue
+			}
+			d := diag.Diagnostic{
+				Message: fmt.Sprintf("the SQL of %s gives %s a value that its schema does not allow", e, column.Name),
+				Wanted:  allowed(*declared),
+				Found:   written(v),
+				Spans:   []diag.Span{c.sqlSpan(e, e.string(e.component.SQL), v.Offset), c.columnSpan(e, column.Name)},
+			}
+			if !v.Number {
+				d.Hint = nearest(v.Text, declared.Values)
+			}
+			c.fail(e, d)
+		}
+	}
+}
+
+// domain returns what a declared column may contain. Bounds of floats that are rounded or
+// that may be NaN say nothing about comparisons.
+func domain(col *ir.Column) facts.Domain {
+	if col == nil || col.NaN || col.Type == "float32" {
+		return facts.Domain{}
+	}
+	return facts.Domain{Values: col.Values, Min: col.Min.String(), Max: col.Max.String()}
+}
+
+// allowed describes the values of a column.
+func allowed(col ir.Column) string {
+	if len(col.Values) > 0 {
+		return "one of " + strings.Join(col.Values, ", ")
+	}
+	var all []string
+	if col.Min != "" {
+		all = append(all, "at least "+col.Min.String())
+	}
+	if col.Max != "" {
+		all = append(all, "at most "+col.Max.String())
+	}
+	return strings.Join(all, ", ")
+}
+
+// written returns a constant as SQL has it.
+func written(c facts.Constant) string {
+	if !c.Number {
+		return "'" + c.Text + "'"
+	}
+	return c.Text
+}
+
+// A factory makes the facts of tables, each once.
+type factory struct {
+	*program
+	tables map[*out]facts.Table
+	keys   map[string][][]string // that identify a row, by root table
+}
+
+// table returns the facts of a table.
+func (f *factory) table(o *out) (facts.Table, error) {
+	if t, ok := f.tables[o]; ok {
+		return t, nil
+	}
+	f.tables[o] = facts.Table{} // ends a cycle, which is a fault of its own
+	t, err := f.make(o)
+	if err != nil {
+		return t, err
+	}
+	for i := range t.Columns {
+		column := &t.Columns[i]
+		column.Origins = slices.Clone(column.Origins)
+		column.Domain = domain(o.schema.Column(column.Name))
+		for j := range column.Origins {
+			origin := &column.Origins[j]
+			origin.Path = append(slices.Clone(origin.Path), o.entity.String()+"."+column.Name)
+		}
+	}
+	f.tables[o] = t
+	return t, nil
+}
+
+func (f *factory) make(o *out) (facts.Table, error) {
+	e := o.entity
+	if e.typing == nil || e.typing.Tree == nil || e.typing.err != nil {
+		return f.root(o), nil
+	}
+	inputs := map[string]facts.Table{}
+	for _, p := range e.ports {
+		if p.out == nil {
+			return f.root(o), nil
+		}
+		t, err := f.table(p.out)
+		if err != nil {
+			return t, err
+		}
+		inputs[p.name] = t
+	}
+	var names []string
+	for _, c := range e.typing.Columns {
+		names = append(names, c.Name)
+	}
+	t, err := facts.Query(e.typing.Tree, inputs, f.keys, names)
+	if err != nil {
+		return t, fmt.Errorf("analyse the SQL of %s: %w", e, err)
+	}
+	return t, nil
+}
+
+// root returns the facts of a table that no query makes.
+func (f *factory) root(o *out) facts.Table {
+	id := o.entity.id() + "." + o.port
+	var t facts.Table
+	for _, c := range o.schema {
+		root := facts.Root{Table: id, Column: c.Name}
+		t.Columns = append(t.Columns, facts.Column{Name: c.Name, Origins: []facts.Origin{{Root: root, Row: "row"}}, Offset: -1})
+		if c.Unique {
+			f.keys[id] = append(f.keys[id], []string{c.Name})
+		}
+	}
+	if len(o.keys) > 0 {
+		f.keys[id] = append(f.keys[id], o.keys)
+	}
+	return t
+}
+
+// defined returns where a column gets its values: in the query that computes it, or where
+// a source declares it.
+func (f *factory) defined(c *checker, o *out, column, label string) diag.Span {
+	for {
+		e := o.entity
+		t := f.tables[o]
+		col := t.Column(column)
+		if e.typing == nil || col == nil {
+			break
+		}
+		if in := e.input(col.Of.Input); in != nil && in.out != nil {
+			o, column = in.out, col.Of.Column
+			continue
+		}
+		if col.Offset >= 0 {
+			s := c.sqlSpan(e, e.string(e.component.SQL), col.Offset)
+			s.Label = label
+			return s
+		}
+		break
+	}
+	s := c.columnSpan(o.entity, column)
+	s.Label = label
+	return s
+}

@@ -1,0 +1,123 @@
+package compiler_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// Every wrong query has a sound twin.
+func TestValues(t *testing.T) {
+	const (
+		noValue  = "the SQL of features.f compares status with a value that it cannot have"
+		never    = "a condition of features.f is never true: no value of age satisfies it"
+		withNull = "the SQL of features.f compares with NULL, which is never true"
+		gives    = "the SQL of features.f gives tier a value that its schema does not allow"
+	)
+	for name, tt := range map[string]struct{ query, want string }{
+		"a value that does not exist":        {"SELECT id FROM o WHERE status = 'canceled'", noValue},
+		"a value that exists":                {"SELECT id FROM o WHERE status = 'cancelled'", ""},
+		"on the other side":                  {"SELECT id FROM o WHERE 'canceled' = status", noValue},
+		"not equal to it":                    {"SELECT id FROM o WHERE status <> 'canceled'", noValue},
+		"not equal to one that exists":       {"SELECT id FROM o WHERE status <> 'cancelled'", ""},
+		"in a list":                          {"SELECT id FROM o WHERE status IN ('open', 'canceled')", noValue},
+		"in a list that exists":              {"SELECT id FROM o WHERE status IN ('open', 'cancelled')", ""},
+		"not in a list":                      {"SELECT id FROM o WHERE status NOT IN ('canceled')", noValue},
+		"in a CASE":                          {"SELECT id, CASE status WHEN 'canceled' THEN 'gold' ELSE 'none' END AS tier FROM o", noValue},
+		"in a CASE that exists":              {"SELECT id, CASE status WHEN 'cancelled' THEN 'gold' ELSE 'none' END AS tier FROM o", ""},
+		"in FILTER":                          {"SELECT id, count(*) FILTER (status = 'canceled') AS n FROM o GROUP BY id", noValue},
+		"in FILTER that exists":              {"SELECT id, count(*) FILTER (status = 'cancelled') AS n FROM o GROUP BY id", ""},
+		"through a subquery":                 {"SELECT id FROM (SELECT id, status AS s FROM o) WHERE s = 'canceled'", strings.Replace(noValue, "status", "s", 1)},
+		"of a column that is computed":       {"SELECT id FROM (SELECT id, upper(status) AS status FROM o) WHERE status = 'CANCELED'", ""},
+		"in a join":                          {"SELECT o.id FROM o JOIN o AS p ON o.id = p.id AND p.status = 'canceled'", noValue},
+		"in a subquery of WHERE":             {"SELECT id FROM o WHERE id IN (SELECT id FROM o AS p WHERE status = 'canceled')", noValue},
+		"of the parameter of a lambda":       {"SELECT id FROM o WHERE len(list_filter(['canceled'], lambda status: status = 'canceled')) = 1", ""},
+		"after a full join":                  {"SELECT id FROM (SELECT id, status FROM o) FULL JOIN (SELECT 'canceled' AS status) AS p USING (status) WHERE status = 'canceled' AND id IS NOT NULL", ""},
+		"of a union":                         {"SELECT id FROM (SELECT id, status FROM o UNION ALL SELECT id, 'canceled' FROM o) WHERE status = 'canceled'", ""},
+		"above the most":                     {"SELECT id FROM o WHERE age > 130", never},
+		"above the most, or that":            {"SELECT id FROM o WHERE age >= 130", ""},
+		"below the least":                    {"SELECT id FROM o WHERE age < 0", never},
+		"at the least":                       {"SELECT id FROM o WHERE age <= 0", ""},
+		"a fraction below the least":         {"SELECT id FROM o WHERE age <= -0.5", never},
+		"a fraction":                         {"SELECT id FROM o WHERE age <= 0.5", ""},
+		"at least the least":                 {"SELECT id FROM o WHERE age >= 0", ""},
+		"equal to what is above":             {"SELECT id FROM o WHERE age = 200", never},
+		"between what is above":              {"SELECT id FROM o WHERE age BETWEEN 150 AND 200", never},
+		"between":                            {"SELECT id FROM o WHERE age BETWEEN 100 AND 200", ""},
+		"a number on the other side":         {"SELECT id FROM o WHERE 150 < age", never},
+		"a number on the other side, sound":  {"SELECT id FROM o WHERE 50 < age", ""},
+		"equal to NULL":                      {"SELECT id FROM o WHERE status = NULL", withNull},
+		"NULL":                               {"SELECT id FROM o WHERE status IS NULL", ""},
+		"distinct from NULL":                 {"SELECT id FROM o WHERE status IS DISTINCT FROM NULL", ""},
+		"an arm that is not declared":        {"SELECT id, CASE WHEN age > 60 THEN 'golden' ELSE 'none' END AS tier FROM o", gives},
+		"an arm that is declared":            {"SELECT id, CASE WHEN age > 60 THEN 'gold' ELSE 'none' END AS tier FROM o", ""},
+		"an arm of a CASE in a CASE":         {"SELECT id, CASE WHEN age > 60 THEN CASE WHEN age > 80 THEN 'silver' ELSE 'gold' END ELSE 'none' END AS tier FROM o", gives},
+		"a constant that is not declared":    {"SELECT id, 'golden' AS tier FROM o", gives},
+		"an arm through a subquery":          {"SELECT id, t AS tier FROM (SELECT id, CASE WHEN age > 60 THEN 'golden' ELSE 'none' END AS t FROM o)", gives},
+		"an arm that is turned into another": {"SELECT id, CASE t WHEN 'golden' THEN 'gold' ELSE 'none' END AS tier FROM (SELECT id, CASE WHEN age > 60 THEN 'golden' ELSE 'none' END AS t FROM o)", ""},
+		"a number that is not declared":      {"SELECT id, CAST(9 AS BIGINT) AS n FROM o", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
+			schema := ""
+			if strings.Contains(tt.query, "AS tier") {
+				schema += "\n\t\ttier: col.#String & {values: [\"gold\", \"none\"]}"
+			}
+			if strings.Contains(tt.query, "AS n ") {
+				schema += "\n\t\tn: col.#Int64"
+			}
+			write(t, filepath.Join(dir, "shop.cue"), fmt.Appendf(nil, people, tt.query, schema))
+			_, source, err := load(dir, nil)
+			var faults diag.List
+			switch {
+			case err == nil && tt.want == "":
+			case err == nil:
+				t.Errorf("it is accepted, want %q", tt.want)
+			case !errors.As(err, &faults):
+				t.Fatal(err)
+			case len(faults) != 1 || faults[0].Message != tt.want:
+				var b strings.Builder
+				_ = diag.Print(&b, faults, source, diag.Style{})
+				t.Errorf("want %q, got\n%s", tt.want, b.String())
+			}
+		})
+	}
+}
+
+const people = `package shop
+
+import (
+	"tenon.dev/col"
+	"tenon.dev/feature"
+	"tenon.dev/source"
+	"tenon.dev/tenon"
+)
+
+tenon.#System
+name: "shop"
+
+sources: orders: source.#CSV & {
+	path: "orders.csv"
+	schema: {
+		id:     col.#Int64
+		status: col.#String & {nullable: true, values: ["open", "sent", "cancelled"]}
+		age:    col.#Int64 & {min: 0, max: 130}
+	}
+}
+
+features: f: feature.#SQL & {
+	in: o: sources.orders.out
+	sql: """
+		%s
+		"""
+	schema: {
+		id: col.#Int64%s
+	}
+}
+`

@@ -1,0 +1,150 @@
+package compiler_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/lang/diag"
+)
+
+// Every leak has a sound twin: a query of the same shape that the compiler accepts.
+func TestLeaks(t *testing.T) {
+	const (
+		own       = "models.m learns from its own label"
+		aggregate = "models.m learns from an aggregate of its own label"
+		later     = "models.m learns from later rows"
+		label     = "refund > 0 AS refunded"
+	)
+	for name, tt := range map[string]struct {
+		query  string // of features.f
+		schema string // of its columns besides id, t and refunded
+		model  string // further fields of the model
+		want   string
+	}{
+		"the source of the label":               {`SELECT id, t, refund, ` + label + ` FROM o`, `refund: col.#Float64`, "", own},
+		"another column of the source":          {`SELECT id, t, amount, ` + label + ` FROM o`, `amount: col.#Float64`, "", ""},
+		"the source of the label is excluded":   {`SELECT id, t, amount, refund, ` + label + ` FROM o`, `amount: col.#Float64, refund: col.#Float64`, `exclude: ["refund"]`, ""},
+		"the source of the label is known":      {`SELECT id, t, amount, refund, ` + label + ` FROM o`, `amount: col.#Float64, refund: col.#Float64`, `known: ["refund"]`, ""},
+		"a function of it":                      {`SELECT id, t, refund / amount AS share, ` + label + ` FROM o`, `share: col.#Float64`, "", own},
+		"a function of another column":          {`SELECT id, t, 1 / amount AS share, ` + label + ` FROM o`, `share: col.#Float64`, "", ""},
+		"a CASE of it":                          {`SELECT id, t, CASE WHEN refund IS NULL THEN 'no' ELSE 'yes' END AS returned, ` + label + ` FROM o`, `returned: col.#String`, "", own},
+		"a CASE of another column":              {`SELECT id, t, CASE WHEN channel IS NULL THEN 'no' ELSE 'yes' END AS known, ` + label + ` FROM o`, `known: col.#String`, "", ""},
+		"the label under another name":          {`SELECT id, t, ` + label + `, refunded AS flag FROM o`, `flag: col.#Bool`, "", own},
+		"through a subquery":                    {`SELECT id, t, r AS x, r > 0 AS refunded FROM (SELECT id, t, refund * 2 AS r FROM o)`, `x: col.#Float64`, "", own},
+		"past a subquery":                       {`SELECT id, t, a AS x, r > 0 AS refunded FROM (SELECT id, t, amount AS a, refund * 2 AS r FROM o)`, `x: col.#Float64`, "", ""},
+		"through a CTE and a star":              {`WITH x AS (SELECT * FROM o) SELECT id, t, refund, ` + label + ` FROM x`, `refund: col.#Float64`, "", own},
+		"a star without it":                     {`WITH x AS (SELECT * EXCLUDE (customer, channel) FROM o) SELECT * EXCLUDE (refund), ` + label + ` FROM x`, `amount: col.#Float64`, "", ""},
+		"a star with it":                        {`WITH x AS (SELECT * EXCLUDE (customer, channel, amount) FROM o) SELECT *, ` + label + ` FROM x`, `refund: col.#Float64`, "", own},
+		"a star that replaces it":               {`SELECT * EXCLUDE (customer, channel, amount) REPLACE (amount AS refund), ` + label + ` FROM o`, `refund: col.#Float64`, "", ""},
+		"both halves of the label":              {`SELECT id, t, amount, refund, refund > amount / 2 AS refunded FROM o`, `amount: col.#Float64, refund: col.#Float64`, "", own},
+		"one half of the label":                 {`SELECT id, t, amount, refund > amount / 2 AS refunded FROM o`, `amount: col.#Float64`, "", ""},
+		"joined on the key":                     {`SELECT o.id, o.t, p.refund, o.refund > 0 AS refunded FROM o JOIN o AS p ON o.id = p.id`, `refund: col.#Float64`, "", own},
+		"joined on the key with USING":          {`SELECT id, o.t, p.refund, o.refund > 0 AS refunded FROM o LEFT JOIN o AS p USING (id)`, `refund: col.#Float64`, "", own},
+		"joined on another column":              {`SELECT o.id, o.t, any_value(p.refund ORDER BY p.id) AS refund, any_value(o.refund) > 0 AS refunded FROM o JOIN o AS p ON o.customer = p.customer AND p.t < o.t GROUP BY o.id, o.t`, `refund: col.#Float64`, "", ""},
+		"joined in WHERE":                       {`SELECT o.id, o.t, p.refund, o.refund > 0 AS refunded FROM o, o AS p WHERE o.id = p.id`, `refund: col.#Float64`, "", own},
+		"aggregated by the key":                 {`SELECT o.id, o.t, p.r, o.refund > 0 AS refunded FROM o JOIN (SELECT id, max(refund) AS r FROM o GROUP BY id) AS p ON o.id = p.id`, `r: col.#Float64`, "", own},
+		"a scalar subquery of the same row":     {`SELECT id, t, (SELECT max(p.refund) FROM o AS p WHERE p.id = o.id) AS r, ` + label + ` FROM o`, `r: col.#Float64 & {nullable: true}`, "", aggregate},
+		"earlier rows by lag":                   {`SELECT id, t, lag(refund) OVER (PARTITION BY customer ORDER BY t, id) AS r, ` + label + ` FROM o`, `r: col.#Float64 & {nullable: true}`, "", ""},
+		"a running mean with the row itself":    {`SELECT id, t, avg(refund) OVER (PARTITION BY customer ORDER BY t, id) AS r, ` + label + ` FROM o`, `r: col.#Float64 & {nullable: true}`, "", own},
+		"a running mean without the row itself": {`SELECT id, t, avg(refund) OVER (PARTITION BY customer ORDER BY t, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS r, ` + label + ` FROM o`, `r: col.#Float64 & {nullable: true}`, "", ""},
+		"a mean of a range before the row":      {`SELECT id, t, avg(refund) OVER (PARTITION BY customer ORDER BY t RANGE BETWEEN INTERVAL 7 DAY PRECEDING AND INTERVAL 1 SECOND PRECEDING) AS r, ` + label + ` FROM o`, `r: col.#Float64 & {nullable: true}`, "", ""},
+		"a mean of the other rows":              {`SELECT id, t, avg(refund) OVER (PARTITION BY customer ORDER BY t, id ROWS BETWEEN 5 PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW) AS r, ` + label + ` FROM o`, `r: col.#Float64 & {nullable: true}`, "", ""},
+		"a mean of the partition":               {`SELECT id, t, avg(refund) OVER (PARTITION BY customer) AS r, ` + label + ` FROM o`, `r: col.#Float64`, "", own},
+		"a rank by the label's source":          {`SELECT id, t, rank() OVER (ORDER BY refund) AS r, ` + label + ` FROM o`, `r: col.#Int64`, "", own},
+		"a rank by another column":              {`SELECT id, t, rank() OVER (ORDER BY amount) AS r, ` + label + ` FROM o`, `r: col.#Int64`, "", ""},
+		"the mean of a group":                   {`SELECT o.id, o.t, g.r, o.refund > 0 AS refunded FROM o JOIN (SELECT customer, avg(refund) AS r FROM o GROUP BY customer) AS g ON o.customer = g.customer`, `r: col.#Float64`, "", aggregate},
+		"the mean of a group, of another value": {`SELECT o.id, o.t, g.r, o.refund > 0 AS refunded FROM o JOIN (SELECT customer, avg(amount) AS r FROM o GROUP BY customer) AS g ON o.customer = g.customer`, `r: col.#Float64`, "", ""},
+		"the mean of a group before a day":      {`SELECT o.id, o.t, g.r, o.refund > 0 AS refunded FROM o JOIN (SELECT customer, avg(refund) AS r FROM o WHERE t < TIMESTAMP '2024-01-01' GROUP BY customer) AS g ON o.customer = g.customer`, `r: col.#Float64`, "", ""},
+		"the mean of a group before the row":    {`SELECT o.id, o.t, any_value(o.refund) > 0 AS refunded, avg(p.refund) AS r FROM o LEFT JOIN o AS p ON o.customer = p.customer AND p.t < o.t GROUP BY o.id, o.t`, `r: col.#Float64 & {nullable: true}`, "", ""},
+		"the mean of the others of a group":     {`SELECT o.id, o.t, any_value(o.refund) > 0 AS refunded, avg(p.refund) AS r FROM o LEFT JOIN o AS p ON o.customer = p.customer AND p.id <> o.id GROUP BY o.id, o.t`, `r: col.#Float64 & {nullable: true}`, "", ""},
+		"the number of rows of a group":         {`SELECT o.id, o.t, g.n, o.refund > 0 AS refunded FROM o JOIN (SELECT customer, count(refund) AS n FROM o GROUP BY ALL) AS g ON o.customer = g.customer`, `n: col.#Int64`, "", ""},
+		"an earlier row by a subquery":          {`SELECT id, t, (SELECT avg(p.refund) FROM o AS p WHERE p.customer = o.customer AND p.t < o.t) AS r, ` + label + ` FROM o`, `r: col.#Float64 & {nullable: true}`, "", ""},
+		"the mean of all rows":                  {`SELECT id, t, amount, (SELECT avg(refund) FROM o) AS r, ` + label + ` FROM o`, `amount: col.#Float64, r: col.#Float64 & {nullable: true}`, "", aggregate},
+		"both branches of a union":              {`SELECT id, t, refund, ` + label + ` FROM o WHERE amount > 1 UNION ALL SELECT id, t, refund, ` + label + ` FROM o WHERE amount <= 1`, `refund: col.#Float64`, "", own},
+		"a union without it":                    {`SELECT id, t, amount, ` + label + ` FROM o WHERE amount > 1 UNION ALL SELECT id, t, amount, ` + label + ` FROM o WHERE amount <= 1`, `amount: col.#Float64`, "", ""},
+		"the next row":                          {`SELECT id, t, lead(amount) OVER (PARTITION BY customer ORDER BY t, id) AS x, ` + label + ` FROM o`, `x: col.#Float64 & {nullable: true}`, "", later},
+		"the next row, which is known":          {`SELECT id, t, lead(amount) OVER (PARTITION BY customer ORDER BY t, id) AS x, ` + label + ` FROM o`, `x: col.#Float64 & {nullable: true}`, `known: ["x"]`, ""},
+		"the row before":                        {`SELECT id, t, lag(amount) OVER (PARTITION BY customer ORDER BY t, id) AS x, ` + label + ` FROM o`, `x: col.#Float64 & {nullable: true}`, "", ""},
+		"the row before, backwards":             {`SELECT id, t, lead(amount) OVER (PARTITION BY customer ORDER BY t DESC, id) AS x, ` + label + ` FROM o`, `x: col.#Float64 & {nullable: true}`, "", ""},
+		"the next row, backwards":               {`SELECT id, t, lag(amount) OVER (PARTITION BY customer ORDER BY t DESC, id) AS x, ` + label + ` FROM o`, `x: col.#Float64 & {nullable: true}`, "", later},
+		"a frame that follows":                  {`SELECT id, t, sum(amount) OVER (PARTITION BY customer ORDER BY t, id ROWS BETWEEN CURRENT ROW AND 6 FOLLOWING) AS x, ` + label + ` FROM o`, `x: col.#Float64 & {nullable: true}`, "", later},
+		"a frame that ends at the row":          {`SELECT id, t, sum(amount) OVER (PARTITION BY customer ORDER BY t, id ROWS BETWEEN 6 PRECEDING AND CURRENT ROW) AS x, ` + label + ` FROM o`, `x: col.#Float64 & {nullable: true}`, "", ""},
+		"a frame by another order":              {`SELECT id, t, sum(amount) OVER (PARTITION BY customer ORDER BY amount, id ROWS BETWEEN CURRENT ROW AND 6 FOLLOWING) AS x, ` + label + ` FROM o`, `x: col.#Float64 & {nullable: true}`, "", ""},
+		"the label is of the next row":          {`SELECT id, t, refund, coalesce(lead(refund) OVER (PARTITION BY customer ORDER BY t, id), 0) > 0 AS refunded FROM o`, `refund: col.#Float64`, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
+			write(t, filepath.Join(dir, "shop.cue"), fmt.Appendf(nil, leaky, tt.query, tt.schema, tt.model))
+			_, source, err := load(dir, nil)
+			var faults diag.List
+			switch {
+			case err == nil && tt.want == "":
+			case err == nil:
+				t.Errorf("it is accepted, want %q", tt.want)
+			case !errors.As(err, &faults):
+				t.Fatal(err)
+			case len(faults) != 1 || faults[0].Message != tt.want:
+				var b strings.Builder
+				_ = diag.Print(&b, faults, source, diag.Style{})
+				t.Errorf("want %q, got\n%s", tt.want, b.String())
+			}
+		})
+	}
+}
+
+const leaky = `package shop
+
+import (
+	"tenon.dev/col"
+	"tenon.dev/evaluate"
+	"tenon.dev/feature"
+	"tenon.dev/source"
+	"tenon.dev/split"
+	"tenon.dev/tenon"
+	"tenon.dev/train"
+)
+
+tenon.#System
+name: "shop"
+
+sources: orders: source.#CSV & {
+	path: "orders.csv"
+	schema: {
+		id:       col.#Int64 & {unique: true}
+		customer: col.#String
+		t:        col.#Timestamp
+		amount:   col.#Float64
+		refund:   col.#Float64
+		channel:  col.#String & {nullable: true}
+	}
+}
+
+features: f: feature.#SQL & {
+	in: o: sources.orders.out
+	sql: """
+		%s
+		"""
+	schema: {
+		id:       col.#Int64
+		t:        col.#Timestamp
+		refunded: col.#Bool
+		%s
+	}
+	keys: ["id"]
+	timestamp: "t"
+}
+
+models: m: train.#SKLearn & {
+	in: table: features.f.out
+	label:     "refunded"
+	estimator: "sklearn.ensemble.HistGradientBoostingClassifier"
+	test: split.#Random & {fraction: 0.3}
+	evaluation: evaluate.#Classification
+	%s
+}
+`

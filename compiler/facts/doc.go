@@ -1,0 +1,8 @@
+// Package facts says what the columns of a query are made of: from which columns of which
+// tables each value comes, from which row, and how.
+//
+// [Query] is its entry point. It takes DuckDB's parse tree of a query and the facts of the
+// tables that the query reads, and returns the facts of its result. What it does not
+// understand is unknown, and the unknown refuses nothing. decode.go reads DuckDB's tree
+// into a small tree of our own, because its shape differs between versions of DuckDB.
+package facts

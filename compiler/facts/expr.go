@@ -1,0 +1,163 @@
+package facts
+
+import (
+	"slices"
+	"strings"
+)
+
+// aggregate lists the aggregates of DuckDB, with whether the result says little about
+// single values.
+var aggregate = map[string]bool{}
+
+func init() {
+	for _, name := range strings.Fields(`any_value approx_quantile approx_top_k arbitrary arg_max arg_max_null
+		arg_max_nulls_last arg_min arg_min_null arg_min_nulls_last argmax argmin array_agg avg bit_and bit_or bit_xor
+		bitstring_agg bool_and bool_or corr covar_pop covar_samp entropy favg first fsum geomean geometric_mean
+		group_concat histogram histogram_exact kahan_sum kurtosis kurtosis_pop last list listagg mad max max_by mean
+		median min min_by mode product quantile quantile_cont quantile_disc regr_avgx regr_avgy regr_intercept regr_r2
+		regr_slope regr_sxx regr_sxy regr_syy reservoir_quantile sem skewness stddev stddev_pop stddev_samp string_agg
+		sum sum_no_overflow sumkahan var_pop var_samp variance wavg weighted_avg`) {
+		aggregate[name] = true
+	}
+	for _, name := range strings.Fields("approx_count_distinct count count_if count_star countif regr_count") {
+		aggregate[name] = false
+	}
+}
+
+// Aggregate reports whether a function of DuckDB is an aggregate.
+func Aggregate(name string) bool { _, ok := aggregate[name]; return ok }
+
+// aggregates reports whether an expression aggregates the rows of its SELECT.
+func aggregates(e *expr) bool {
+	return e.kind == call && Aggregate(e.name) || slices.ContainsFunc(e.args, aggregates) || slices.ContainsFunc(e.orders, aggregates)
+}
+
+// expr returns the origins of an expression, and whether it may have others.
+func (a *analysis) expr(e *expr, s *scope) (origins []Origin, partial bool) {
+	switch e.kind {
+	case constant:
+		return nil, false
+	case star:
+		return nil, e.patterns || len(s.tables) == 0 || e.table != ""
+	case column:
+		if s.binds(e.names) {
+			return nil, false
+		}
+		c, ok := a.resolve(e.names, s)
+		return c.Origins, !ok || c.Partial
+	case subquery:
+		return a.subquery(e, s)
+	case window:
+		return a.window(e, s)
+	}
+	if len(e.bound) > 0 {
+		inner := *s
+		inner.bound = slices.Concat(s.bound, e.bound)
+		s = &inner
+	}
+	origins, partial = a.all(e.args, s)
+	if e.kind == call && Aggregate(e.name) {
+		return a.aggregated(e, origins, s), partial
+	}
+	return through(origins, Computed), partial
+}
+
+func (a *analysis) all(exprs []*expr, s *scope) (origins []Origin, partial bool) {
+	lists := make([][]Origin, len(exprs))
+	for i, e := range exprs {
+		var p bool
+		lists[i], p = a.expr(e, s)
+		partial = partial || p
+	}
+	return merge(lists...), partial
+}
+
+func (a *analysis) aggregated(e *expr, origins []Origin, s *scope) []Origin {
+	for i := range origins {
+		o := &origins[i]
+		if s.group != nil && a.single(s.group, *o) {
+			o.Use = max(o.Use, Computed)
+			continue
+		}
+		o.Whole = s.whole && !e.filter && aggregate[e.name] && o.Use <= Computed
+		o.Use, o.Row, o.Own, o.Ahead = Aggregated, "", false, Root{}
+	}
+	return merge(origins)
+}
+
+func (a *analysis) subquery(e *expr, s *scope) (origins []Origin, partial bool) {
+	child, partial := a.all(e.args, s)
+	r := a.query(e.query, s.env, s)
+	if r.unknown || len(r.Columns) == 0 {
+		return child, true
+	}
+	inner := r.Columns[0]
+	if len(e.args) == 0 && len(r.Columns) == 1 && !e.exists {
+		return inner.Origins, inner.Partial
+	}
+	// EXISTS and IN: the rows that are looked for only decide.
+	rows := through(inner.Origins, Aggregated)
+	for i := range rows {
+		rows[i].Row, rows[i].Own, rows[i].Whole, rows[i].Ahead = "", false, false, Root{}
+	}
+	return merge(through(child, Computed), rows), partial || inner.Partial
+}
+
+// window returns the origins of a window function.
+func (a *analysis) window(e *expr, s *scope) (origins []Origin, partial bool) {
+	own, ahead := e.frame()
+	args := e.args
+	switch e.name {
+	case "row_number", "rank", "dense_rank", "rank_dense", "percent_rank", "cume_dist", "ntile":
+		args, ahead = e.orders, false
+	}
+	origins, partial = a.all(args, s)
+	var by Root
+	if ahead && len(e.orders) > 0 {
+		if o, p := a.expr(e.orders[0], s); len(o) == 1 && !p && o[0].OfRow() {
+			by = o[0].Root
+		}
+	}
+	for i := range origins {
+		o := &origins[i]
+		o.Ahead = Root{}
+		if o.Use <= Computed {
+			o.Ahead = by
+		}
+		o.Own = own && o.OfRow()
+		if !o.Own {
+			o.Row = ""
+		}
+		o.Use, o.Whole = max(o.Use, Windowed), false
+	}
+	return merge(origins), partial
+}
+
+// frame reports whether a window function reads the row itself, and rows that come later
+// in its order.
+func (e *expr) frame() (own, ahead bool) {
+	switch e.name {
+	case "lag", "lead":
+		n := int64(1)
+		if e.startAt != nil {
+			n = *e.startAt
+		}
+		if e.name == "lag" {
+			n = -n
+		}
+		if e.descending {
+			n = -n
+		}
+		return n == 0, n > 0
+	case "lag?", "lead?":
+		return false, false
+	}
+	preceding := strings.HasPrefix(e.start, "EXPR_PRECEDING") && (e.startAt == nil || *e.startAt > 0) || e.start == "UNBOUNDED_PRECEDING"
+	following := strings.HasPrefix(e.end, "EXPR_FOLLOWING") && (e.endAt == nil || *e.endAt > 0) || e.end == "UNBOUNDED_FOLLOWING"
+	from := preceding || strings.HasPrefix(e.start, "CURRENT_ROW") || e.startAt != nil && *e.startAt == 0
+	to := following || strings.HasPrefix(e.end, "CURRENT_ROW") || e.endAt != nil && *e.endAt == 0
+	if e.descending {
+		following = preceding
+	}
+	return e.current && from && to, following && len(e.orders) > 0
+}

@@ -1,0 +1,147 @@
+package facts
+
+import (
+	"cmp"
+	"slices"
+)
+
+// A Table is what is known about the rows of a table.
+type Table struct {
+	Columns []Column
+	// Findings are about the query that makes the table.
+	Findings []Finding
+	// Filtered tells that the rows were selected by more than equal or missing values,
+	// perhaps by their time.
+	Filtered bool
+}
+
+// Column returns the column of that name, or nil.
+func (t *Table) Column(name string) *Column {
+	for i := range t.Columns {
+		if t.Columns[i].Name == name {
+			return &t.Columns[i]
+		}
+	}
+	return nil
+}
+
+// A Column is what is known about a column.
+type Column struct {
+	Name string
+	// Origins are the columns that its values come from.
+	Origins []Origin
+	// Partial tells that it may have further origins.
+	Partial bool
+	// Domain bounds its values.
+	Domain Domain
+	// Constants are values that it has in some rows, because an arm of a CASE or the like
+	// is that constant.
+	Constants []Constant
+	// Of is the column of an input that it is, if the query only passes that on.
+	Of Ref
+	// Offset is the byte of the query at which its expression begins, or -1 if the query
+	// does not name the column.
+	Offset int
+}
+
+// A Domain is what a column may contain besides null. The zero Domain bounds nothing.
+type Domain struct {
+	Values   []string // of a text
+	Min, Max string   // of a number, in decimal notation
+}
+
+func (d Domain) bounds() bool { return len(d.Values) > 0 || d.Min != "" || d.Max != "" }
+
+// A Constant is a text or a number in a query.
+type Constant struct {
+	Text   string
+	Number bool
+	Offset int // of the byte in the query, or -1
+}
+
+// A Finding is a part of a query that is certainly wrong.
+type Finding struct {
+	Kind   string // "value", "never" or "null", see below
+	Column string // that is compared
+	Of     Ref    // the column of the input that it is
+	Constant
+}
+
+// The kinds of findings.
+const (
+	NoSuchValue = "value" // a comparison with a text that the column cannot have
+	NeverTrue   = "never" // a comparison that is false for all values of the column
+	WithNull    = "null"  // a comparison with NULL, which is never true
+)
+
+// A Ref is a column of an input of a query.
+type Ref struct{ Input, Column string }
+
+// A Root is a column of a table that no query makes, such as a source.
+type Root struct{ Table, Column string }
+
+// An Origin is a column that a value comes from.
+type Origin struct {
+	Root
+	// Row identifies the row of the root's table among those that a row is made of. Two
+	// columns with an origin in one row of one table have the same Row. It is empty if
+	// several rows contribute.
+	Row string
+	Use Use
+	// Own tells of a window whether it includes the row itself.
+	Own bool
+	// Whole tells of an aggregate that it includes all rows, whatever their time.
+	Whole bool
+	// Ahead is the column that orders a window which includes later rows.
+	Ahead Root
+	// Path names the columns from the root to here, "features/orders.share".
+	Path []string
+}
+
+// A Use is how a value comes from its origin.
+type Use int
+
+// The uses of an origin, from the strongest. A later one covers those before it.
+const (
+	Copied     Use = iota // it is the value
+	Computed              // from the values of one row
+	Windowed              // from the values of several rows, by a window function
+	Aggregated            // from the values of several rows, by an aggregate
+)
+
+// OfRow reports whether the value comes from the row itself, possibly among others.
+func (o Origin) OfRow() bool {
+	return o.Row != "" && (o.Use <= Computed || o.Use == Windowed && o.Own)
+}
+
+// through returns origins as they are after a use of the column.
+func through(origins []Origin, use Use) []Origin {
+	out := slices.Clone(origins)
+	for i := range out {
+		out[i].Use = max(out[i].Use, use)
+	}
+	return out
+}
+
+// merge joins lists of origins. Of equal ones, that with the shortest path stays.
+func merge(lists ...[]Origin) []Origin {
+	all := slices.Concat(lists...)
+	slices.SortStableFunc(all, func(a, b Origin) int { return cmp.Or(compare(a, b), len(a.Path)-len(b.Path)) })
+	return slices.CompactFunc(all, func(a, b Origin) bool { return compare(a, b) == 0 })
+}
+
+func compare(a, b Origin) int {
+	return cmp.Or(
+		cmp.Compare(a.Table, b.Table), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Use, b.Use),
+		order(a.Own, b.Own), order(a.Whole, b.Whole), cmp.Compare(a.Ahead.Table, b.Ahead.Table), cmp.Compare(a.Ahead.Column, b.Ahead.Column))
+}
+
+func order(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}

@@ -1,0 +1,323 @@
+package facts
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Query returns the facts of the result of a query. tree is DuckDB's parse tree of it, as
+// json_serialize_sql gives it. inputs are the tables that it reads, by name. keys lists
+// the sets of columns that identify a row, by the table of a [Root]. result names the
+// columns of the result, which DuckDB knows better than the tree.
+func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, result []string) (Table, error) {
+	q, err := decode(tree)
+	if err != nil {
+		return Table{}, err
+	}
+	a := &analysis{keys: keys, same: map[string]string{}}
+	env := &env{tables: map[string]relation{}}
+	for name, t := range inputs {
+		t.Columns = slices.Clone(t.Columns)
+		for i := range t.Columns {
+			t.Columns[i].Of = Ref{name, t.Columns[i].Name}
+		}
+		env.tables[strings.ToLower(name)] = relation{Table: t}
+	}
+	r := a.query(q, env, nil)
+	if r.unknown || len(r.Columns) != len(result) {
+		r = relation{Table: Table{Columns: make([]Column, len(result))}}
+		for i := range r.Columns {
+			r.Columns[i] = Column{Partial: true, Offset: -1}
+		}
+	}
+	for i := range r.Columns {
+		r.Columns[i].Name = result[i]
+		r.Columns[i].Origins = a.canonical(r.Columns[i].Origins)
+	}
+	r.Findings = a.findings
+	return r.Table, nil
+}
+
+type analysis struct {
+	keys      map[string][][]string
+	instances int               // of tables in FROM, so far
+	same      map[string]string // a union-find of rows
+	findings  []Finding
+}
+
+// A relation is a table in a query. The columns of an unknown one are not known.
+type relation struct {
+	Table
+	alias   string
+	unknown bool
+}
+
+// An env holds the tables that a FROM clause may name.
+type env struct {
+	tables map[string]relation
+	outer  *env
+}
+
+func (e *env) find(name string) (relation, bool) {
+	for ; e != nil; e = e.outer {
+		if r, ok := e.tables[strings.ToLower(name)]; ok {
+			return r, true
+		}
+	}
+	return relation{}, false
+}
+
+// A scope holds what an expression may name.
+type scope struct {
+	env     *env
+	tables  []relation
+	hidden  map[string]bool   // columns of USING, after their first table
+	aliases map[string]Column // of the select list, so far
+	bound   []string          // parameters of lambdas
+	outer   *scope
+	group   *group // set if the SELECT aggregates
+	whole   bool   // its rows are not selected
+	equal   map[pair][]string
+}
+
+// A group holds the columns that an aggregated row is grouped by, by row and root table.
+type group struct{ by map[[2]string][]string }
+
+func (a *analysis) query(q *query, outer *env, around *scope) relation {
+	if q.unknown {
+		return relation{unknown: true}
+	}
+	in := &env{tables: map[string]relation{}, outer: outer}
+	for _, c := range q.with {
+		r := a.query(c.query, in, around)
+		r.rename(c.aliases)
+		in.tables[strings.ToLower(c.name)] = r
+	}
+	if q.parts != nil {
+		return a.union(q, in, around)
+	}
+	return a.selects(q, in, around)
+}
+
+func (a *analysis) union(q *query, in *env, around *scope) relation {
+	all := a.query(q.parts[0], in, around)
+	all.Filtered = all.Filtered || q.limited
+	for _, p := range q.parts[1:] {
+		r := a.query(p, in, around)
+		if all.unknown || r.unknown || len(r.Columns) != len(all.Columns) {
+			return relation{unknown: true}
+		}
+		all.Filtered = all.Filtered || r.Filtered
+		for i, c := range r.Columns {
+			to := i
+			if q.byName {
+				to = slices.IndexFunc(all.Columns, func(x Column) bool { return strings.EqualFold(x.Name, c.Name) })
+			}
+			if to < 0 {
+				return relation{unknown: true}
+			}
+			all.Columns[to].Origins = merge(all.Columns[to].Origins, c.Origins)
+			all.Columns[to].Of, all.Columns[to].Domain = Ref{}, Domain{}
+			all.Columns[to].Constants = slices.Concat(all.Columns[to].Constants, c.Constants)
+			all.Columns[to].Partial = all.Columns[to].Partial || c.Partial
+		}
+	}
+	return all
+}
+
+func (a *analysis) selects(q *query, in *env, around *scope) relation {
+	s := &scope{env: in, hidden: map[string]bool{}, aliases: map[string]Column{}, outer: around}
+	conditions, ok := a.from(q.from, s, in)
+	if !ok {
+		return relation{unknown: true}
+	}
+	conditions = append(conditions, q.where...)
+	s.whole = !q.limited && !slices.ContainsFunc(s.tables, func(r relation) bool { return r.Filtered || r.unknown }) &&
+		!slices.ContainsFunc(conditions, selects)
+	a.join(conditions, s)
+	if q.grouped || len(q.groups) > 0 || slices.ContainsFunc(q.items, aggregates) {
+		s.group = a.group(q, s)
+	}
+	out := relation{Table: Table{Filtered: !s.whole}}
+	for _, e := range q.items {
+		if e.kind == star {
+			columns, ok := a.expand(e, s)
+			if !ok {
+				return relation{unknown: true}
+			}
+			out.Columns = append(out.Columns, columns...)
+			continue
+		}
+		c := Column{Name: e.alias, Offset: e.at}
+		if c.Name == "" && e.kind == column {
+			c.Name = e.names[len(e.names)-1]
+		}
+		c.Origins, c.Partial = a.expr(e, s)
+		if e.kind == column {
+			if of, ok := a.resolve(e.names, s); ok {
+				c.Of, c.Domain, c.Constants = of.Of, of.Domain, of.Constants
+			}
+		} else {
+			c.Constants = e.constants()
+		}
+		out.Columns = append(out.Columns, c)
+		if e.alias != "" {
+			s.aliases[strings.ToLower(e.alias)] = c
+		}
+	}
+	for _, list := range [][]*expr{conditions, q.items, q.groups} {
+		for _, e := range list {
+			a.compare(e, s)
+		}
+	}
+	for i := range out.Columns {
+		out.Columns[i].Origins = a.canonical(out.Columns[i].Origins)
+	}
+	return out
+}
+
+// selects reports whether a condition selects rows by more than equality with another
+// column and presence: perhaps by their time.
+func selects(e *expr) bool {
+	switch e.kind {
+	case notNull:
+		return false
+	case equal:
+		return e.args[0].kind != column || e.args[1].kind != column
+	}
+	return true
+}
+
+// from adds the tables of a FROM clause to the scope. It returns the conditions of joins,
+// and false if it does not understand the clause.
+func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
+	if f == nil {
+		return nil, true
+	}
+	if f.left == nil && f.right == nil {
+		r := relation{unknown: true}
+		switch {
+		case f.query != nil:
+			r = a.query(f.query, in, s)
+		case f.table != "":
+			if found, ok := in.find(f.table); ok {
+				r = found
+			}
+		}
+		r.Filtered = r.Filtered || f.inexact
+		s.tables = append(s.tables, a.instance(r, f))
+		return nil, true
+	}
+	if f.unknown {
+		return nil, false
+	}
+	left, ok := a.from(f.left, s, in)
+	if !ok {
+		return nil, false
+	}
+	n := len(s.tables)
+	right, ok := a.from(f.right, s, in)
+	if !ok {
+		return nil, false
+	}
+	on = slices.Concat(left, right, f.on)
+	if f.inexact {
+		on = append(on, &expr{kind: other}) // it selects
+	}
+	for _, name := range f.using {
+		l, r := column1(s.tables[:n], name), column1(s.tables[n:], name)
+		if l == nil || r == nil {
+			return nil, false
+		}
+		a.equate(l, r, s)
+		for i := n; i < len(s.tables); i++ {
+			s.hidden[fmt.Sprint(i, " ", strings.ToLower(name))] = true
+		}
+	}
+	if f.kind == "RIGHT" || f.kind == "FULL" || f.kind == "OUTER" {
+		for _, name := range f.using { // of either table
+			if l := column1(s.tables[:n], name); l != nil {
+				l.Domain, l.Of, l.Constants = Domain{}, Ref{}, nil
+			}
+		}
+	}
+	a.settle(s)
+	if f.kind == "SEMI" || f.kind == "ANTI" {
+		a.join(on, s)
+		s.tables = s.tables[:n]
+		on = append(left, &expr{kind: other})
+	}
+	return on, true
+}
+
+// column1 returns the column of that name in the first table that has it.
+func column1(tables []relation, name string) *Column {
+	for _, t := range tables {
+		for i := range t.Columns {
+			if strings.EqualFold(t.Columns[i].Name, name) {
+				return &t.Columns[i]
+			}
+		}
+	}
+	return nil
+}
+
+// instance returns a table as FROM names it. Its rows are told apart from those of other
+// instances of the table.
+func (a *analysis) instance(r relation, f *source) relation {
+	a.instances++
+	n := a.instances
+	r.alias = strings.ToLower(f.alias)
+	r.Columns = slices.Clone(r.Columns)
+	for i := range r.Columns {
+		c := &r.Columns[i]
+		c.Origins = slices.Clone(c.Origins)
+		c.Offset = -1
+		for j := range c.Origins {
+			if o := &c.Origins[j]; o.Row != "" {
+				o.Row = fmt.Sprintf("%d/%s", n, o.Row)
+			}
+		}
+	}
+	r.rename(f.columns)
+	return r
+}
+
+func (r *relation) rename(aliases []string) {
+	if len(aliases) > len(r.Columns) {
+		return
+	}
+	r.Columns = slices.Clone(r.Columns)
+	for i, name := range aliases {
+		r.Columns[i].Name = name
+	}
+}
+
+// expand returns the columns that a star stands for.
+func (a *analysis) expand(e *expr, s *scope) ([]Column, bool) {
+	if e.patterns {
+		return nil, false
+	}
+	var all []Column
+	for i, t := range s.tables {
+		if e.table != "" && !strings.EqualFold(e.table, t.alias) {
+			continue
+		}
+		if t.unknown {
+			return nil, false
+		}
+		for _, c := range t.Columns {
+			name := strings.ToLower(c.Name)
+			if e.table == "" && s.hidden[fmt.Sprint(i, " ", name)] || slices.ContainsFunc(e.exclude, func(x string) bool { return strings.EqualFold(x, name) }) {
+				continue
+			}
+			if by := e.replace[name]; by != nil {
+				c.Offset, c.Of, c.Domain, c.Constants = by.at, Ref{}, Domain{}, by.constants()
+				c.Origins, c.Partial = a.expr(by, s)
+			}
+			all = append(all, c)
+		}
+	}
+	return all, true
+}

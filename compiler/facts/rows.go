@@ -1,0 +1,156 @@
+package facts
+
+import (
+	"slices"
+	"strings"
+)
+
+// Rows are told apart by names, see [Origin.Row]. Two names stand for the same row of a
+// table if the columns of a key of it are joined by equality.
+
+// pairs collects, for two rows of one root table, the columns of it that are equal.
+type pair struct{ a, b, table string }
+
+// join uses the conditions of joins and filters to find instances of one row.
+func (a *analysis) join(conditions []*expr, s *scope) {
+	for _, e := range conditions {
+		if e.kind != equal || e.args[0].kind != column || e.args[1].kind != column {
+			continue
+		}
+		l, ok1 := a.resolve(e.args[0].names, s)
+		r, ok2 := a.resolve(e.args[1].names, s)
+		if ok1 && ok2 {
+			a.equate(&l, &r, s)
+		}
+	}
+	a.settle(s)
+}
+
+// equate notes that two columns are equal in all rows of the result.
+func (a *analysis) equate(l, r *Column, s *scope) {
+	if len(l.Origins) != 1 || len(r.Origins) != 1 || l.Partial || r.Partial {
+		return
+	}
+	x, y := l.Origins[0], r.Origins[0]
+	if x.Use != Copied || y.Use != Copied || x.Root != y.Root || x.Row == "" || y.Row == "" || x.Row == y.Row {
+		return
+	}
+	p := pair{min(x.Row, y.Row), max(x.Row, y.Row), x.Table}
+	if s.equal == nil {
+		s.equal = map[pair][]string{}
+	}
+	s.equal[p] = append(s.equal[p], x.Column)
+}
+
+// settle joins the rows whose keys are equal.
+func (a *analysis) settle(s *scope) {
+	for p, columns := range s.equal {
+		if a.identify(p.table, columns) {
+			if x, y := a.row(p.a), a.row(p.b); x != y {
+				a.same[max(x, y)] = min(x, y)
+			}
+		}
+	}
+}
+
+// identify reports whether columns identify a row of a table.
+func (a *analysis) identify(table string, columns []string) bool {
+	return slices.ContainsFunc(a.keys[table], func(key []string) bool {
+		return len(key) > 0 && !slices.ContainsFunc(key, func(k string) bool { return !slices.Contains(columns, k) })
+	})
+}
+
+// row returns the name that stands for all names of a row.
+func (a *analysis) row(name string) string {
+	for a.same[name] != "" {
+		name = a.same[name]
+	}
+	return name
+}
+
+func (a *analysis) canonical(origins []Origin) []Origin {
+	origins = slices.Clone(origins)
+	for i := range origins {
+		origins[i].Row = a.row(origins[i].Row)
+	}
+	return merge(origins)
+}
+
+// group returns what the rows of a SELECT that aggregates are grouped by.
+func (a *analysis) group(q *query, s *scope) *group {
+	g := &group{by: map[[2]string][]string{}}
+	groups := q.groups
+	if q.grouped {
+		groups = slices.DeleteFunc(slices.Clone(q.items), aggregates)
+	}
+	for _, e := range groups {
+		if e.kind == constant && e.number != nil && *e.number >= 1 && int(*e.number) <= len(q.items) {
+			e = q.items[*e.number-1]
+		}
+		if e.kind != column {
+			continue
+		}
+		c, ok := a.resolve(e.names, s)
+		if !ok || len(c.Origins) != 1 || c.Origins[0].Use != Copied || c.Origins[0].Row == "" {
+			continue
+		}
+		o := c.Origins[0]
+		at := [2]string{a.row(o.Row), o.Table}
+		g.by[at] = append(g.by[at], o.Column)
+	}
+	return g
+}
+
+// single reports whether a group has a single row of the origin's table.
+func (a *analysis) single(g *group, o Origin) bool {
+	return o.Row != "" && a.identify(o.Table, g.by[[2]string{a.row(o.Row), o.Table}])
+}
+
+// resolve returns the column that a name stands for.
+func (a *analysis) resolve(names []string, s *scope) (Column, bool) {
+	for ; s != nil; s = s.outer {
+		if c, ok := s.column(names); ok {
+			return c, true
+		}
+		if slices.ContainsFunc(s.tables, func(r relation) bool { return r.unknown && (len(names) == 1 || strings.EqualFold(r.alias, names[0])) }) {
+			return Column{}, false
+		}
+	}
+	return Column{}, false
+}
+
+func (s *scope) column(names []string) (Column, bool) {
+	if len(names) > 1 {
+		for i := range len(names) - 1 { // a table may be qualified by its schema
+			for _, t := range s.tables {
+				if !strings.EqualFold(t.alias, names[i]) {
+					continue
+				}
+				if c := column1([]relation{t}, names[i+1]); c != nil {
+					return field(*c, names[i+2:]), true
+				}
+			}
+		}
+	}
+	if c := column1(s.tables, names[0]); c != nil {
+		return field(*c, names[1:]), true
+	}
+	if c, ok := s.aliases[strings.ToLower(names[0])]; ok {
+		return field(c, names[1:]), true
+	}
+	return Column{}, false
+}
+
+// binds reports whether a name is that of a parameter of a lambda.
+func (s *scope) binds(names []string) bool {
+	return slices.ContainsFunc(s.bound, func(b string) bool { return strings.EqualFold(b, names[0]) })
+}
+
+// field returns a field of a struct, or the column itself.
+func field(c Column, path []string) Column {
+	if len(path) > 0 {
+		c.Origins, c.Of = through(c.Origins, Computed), Ref{}
+		c.Domain, c.Constants = Domain{}, nil
+	}
+	return c
+}
