@@ -99,9 +99,27 @@ func (c *checker) checkQuery(e *entity) error {
 			Hint:    u.Hint,
 		})
 	}
+	for _, m := range e.typing.Misfits {
+		d := diag.Diagnostic{
+			Message: fmt.Sprintf("the SQL of %s has a text that is not a valid %s", e, m.Type),
+			Found:   "'" + m.Text + "'",
+			Spans:   []diag.Span{c.sqlSpan(e, query, m.Offset)},
+			Hint:    literalHints[m.Type],
+		}
+		c.fail(e, d)
+	}
 	c.checkComparisons(e, query)
 	c.compareColumns(e, query, e.typing.Columns)
 	return nil
+}
+
+// literalHints say how values are written.
+var literalHints = map[string]string{
+	"DATE":                     "write a date as '2024-07-01'",
+	"TIMESTAMP":                "write a time as '2024-07-01 12:00:00'",
+	"TIMESTAMP WITH TIME ZONE": "write a time with its zone, as '2024-07-01 12:00:00+02'",
+	"TIME":                     "write a time of day as '12:00:00'",
+	"INTERVAL":                 "write an interval as INTERVAL 7 DAY",
 }
 
 // checkComparisons refuses comparisons between columns of two families of types, as in a

@@ -230,6 +230,16 @@ func (c *lowerer) userFolder(e *entity, code *ir.Code, name, full, field string)
 	c.options.Record.Names(full, names)
 }
 
+// beside reports whether a file of the system's folder exists.
+func (c *lowerer) beside(file string) bool {
+	full := filepath.Join(c.sys.Dir, filepath.FromSlash(file))
+	info, err := os.Stat(full)
+	if err != nil {
+		c.options.Record.Absent(full)
+	}
+	return err == nil && info.Mode().IsRegular()
+}
+
 func filesBeside(full string) []string {
 	entries, err := os.ReadDir(filepath.Dir(full))
 	if err != nil {

@@ -70,6 +70,7 @@ type stage struct {
 	Computed    bool              `json:"computed"`
 	Files       []string          `json:"files"`
 	Code        []string          `json:"code"`
+	Calls       *call             `json:"calls"`
 	Image       string            `json:"image"`
 	Command     string            `json:"command"`
 	Secrets     secretFields      `json:"secrets"`

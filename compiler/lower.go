@@ -87,6 +87,7 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 		c.userFiles(e, &u.Code, f)
 	}
 	sortCode(&u.Code)
+	c.checkPython(e, w, &u.Code)
 	for _, f := range r.Files {
 		u.Files = append(u.Files, filepath.ToSlash(stringOf(w.fields.at(f))))
 	}

@@ -14,8 +14,18 @@ type Description struct {
 	// itself at most.
 	Compared     []Comparison
 	Unrepeatable []Unrepeatable
+	// Misfits are texts in the query that do not convert to the type that they have to.
+	Misfits []Misfit
 	// Tree is DuckDB's parse tree, see json_serialize_sql, or nil if there is none.
 	Tree []byte
+}
+
+// A Misfit is a text that stands for no value of a type, DuckDB's name for it, such as
+// '2024-02-30' for a DATE. Offset is the byte in the query.
+type Misfit struct {
+	Text   string
+	Type   string
+	Offset int
 }
 
 // An Unrepeatable is a part of a query that may give another result for the same rows.

@@ -187,7 +187,7 @@ func (c *Checker) tree(ctx context.Context, query string) (doc string, tree map[
 }
 
 // Analyse adds to the description of a query that Describe has accepted its tree, what it
-// compares and what makes it unrepeatable.
+// compares, what makes it unrepeatable, and its texts that do not convert.
 func (c *Checker) Analyse(ctx context.Context, tables map[string]ir.Schema, query string, d *duck.Description) error {
 	query, err := selectOnly(query)
 	if err != nil {
@@ -204,7 +204,8 @@ func (c *Checker) Analyse(ctx context.Context, tables map[string]ir.Schema, quer
 		d.Compared = comparisons(tree, tables)
 	}
 	d.Unrepeatable = unrepeatable(tree, tables)
-	return nil
+	d.Misfits, err = c.s.misfits(ctx, tree, tables)
+	return err
 }
 
 // rollback drops the tables of a call, also when its context has ended.

@@ -1,0 +1,50 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/duck"
+)
+
+func TestTextsThatDoNotConvert(t *testing.T) {
+	c := newChecker(t)
+	tables := map[string]ir.Schema{"v": {{Name: "day", Type: "date"}, {Name: "n", Type: "int64"}, {Name: "s", Type: "string"}, {Name: "t", Type: "timestamptz"}}}
+	for query, want := range map[string]string{
+		"SELECT 1 AS x FROM v WHERE day = '2024-02-29'":                          "",
+		"SELECT 1 AS x FROM v WHERE day = '2023-02-29'":                          "2023-02-29 is no DATE",
+		"SELECT 1 AS x FROM v WHERE '01.07.2024' < day":                          "01.07.2024 is no DATE",
+		"SELECT 1 AS x FROM v WHERE day BETWEEN '2024-01-01' AND '2024-13-01'":   "2024-13-01 is no DATE",
+		"SELECT 1 AS x FROM v WHERE day IN ('2024-01-01', 'today?')":             "today? is no DATE",
+		"SELECT 1 AS x FROM v WHERE day > DATE '2024-06-31'":                     "2024-06-31 is no DATE",
+		"SELECT 1 AS x FROM v WHERE day > DATE '2024-06-30'":                     "",
+		"SELECT 1 AS x FROM v WHERE day > CAST('x' AS DATE)":                     "x is no DATE",
+		"SELECT 1 AS x FROM v WHERE day > TRY_CAST('x' AS DATE)":                 "",
+		"SELECT 1 AS x FROM v WHERE day > day - INTERVAL '7 days'":               "",
+		"SELECT 1 AS x FROM v WHERE day > day - INTERVAL '7 dayz'":               "7 dayz is no INTERVAL",
+		"SELECT 1 AS x FROM v WHERE n = '12'":                                    "",
+		"SELECT 1 AS x FROM v WHERE n = '1,2'":                                   "1,2 is no BIGINT",
+		"SELECT 1 AS x FROM v WHERE s = '1,2'":                                   "",
+		"SELECT 1 AS x FROM v WHERE t > '2024-01-01 25:00:00'":                   "2024-01-01 25:00:00 is no TIMESTAMP WITH TIME ZONE",
+		"SELECT 1 AS x FROM v AS w JOIN v ON w.n = v.n AND w.day > 'yesterday?'": "yesterday? is no DATE",
+		"SELECT CAST('12' AS INTEGER) AS x FROM v":                               "",
+		"SELECT CAST('it''s' AS INTEGER) AS x FROM v":                            "it's is no INTEGER",
+		"SELECT true AS x FROM v":                                                "",
+	} {
+		var d duck.Description
+		if err := c.Analyse(context.Background(), tables, query, &d); err != nil {
+			t.Errorf("%s: %v", query, err)
+			continue
+		}
+		var got []string
+		for _, m := range d.Misfits {
+			got = append(got, fmt.Sprintf("%s is no %s", m.Text, m.Type))
+		}
+		if s := strings.Join(got, "; "); s != want {
+			t.Errorf("%s: %q, want %q", query, s, want)
+		}
+	}
+}
