@@ -178,14 +178,7 @@ func (w *Workspace) exportable(ctx context.Context, revision int) (*exportables,
 	if err != nil {
 		return nil, err
 	}
-	if r.Deployed == "" {
-		return nil, fmt.Errorf("revision %d did not complete, so it has no results of its own", revision)
-	}
-	var deployed state.Deployed
-	if err := w.recorded(ctx, r, "record of what was deployed", r.Deployed, &deployed); err != nil {
-		return nil, err
-	}
-	sys, err := w.system(ctx, r)
+	stood, err := w.standingAt(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -195,28 +188,15 @@ func (w *Workspace) exportable(ctx context.Context, revision int) (*exportables,
 	}
 	renamed := namesSince(*r, all)
 	x := &exportables{
-		runs: map[string]state.Run{}, entities: sys.Entities, of: fmt.Sprintf("revision %d", revision),
+		runs: stood.runs, entities: stood.entities, of: fmt.Sprintf("revision %d", revision),
 		unit: func(_ context.Context, id string) (*ir.Unit, error) {
-			if u := sys.Unit(id); u != nil {
+			if u := stood.units[id]; u != nil {
 				return u, nil
 			}
 			return nil, fmt.Errorf("unit %s: %w", id, state.ErrNotFound)
 		},
 		now:    func(id string) string { return cmp.Or(renamed[id], id) },
 		failed: func(string) error { return nil }, // the revision completed
-	}
-	for unit, was := range deployed {
-		run, err := w.store.RunFor(ctx, unit, was.Key)
-		if was.Run > 0 {
-			run, err = w.store.Run(ctx, was.Run)
-		}
-		if errors.Is(err, state.ErrNotFound) {
-			continue // it was removed
-		}
-		if err != nil {
-			return nil, err
-		}
-		x.runs[unit] = *run
 	}
 	return x, nil
 }

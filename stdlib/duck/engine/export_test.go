@@ -79,3 +79,6 @@ func ConversionsAsMarkdown() string {
 	}
 	return b.String() + "\n"
 }
+
+// Volatile reports whether a query may not call a function.
+func Volatile(name string) bool { return volatile[name] }

@@ -94,7 +94,7 @@ func TestQuerySpillsIntoItsFolderAndLeavesNothing(t *testing.T) {
 	if left, _ := os.ReadDir(temp); len(left) > 0 {
 		t.Errorf("left %v", left)
 	}
-	if v, n, err := engine.Verify(context.Background(), out, pairs, nil); err != nil || n != 600_000 || len(v) > 0 {
+	if v, n, err := engine.Verify(context.Background(), out, pairs, nil, nil); err != nil || n != 600_000 || len(v) > 0 {
 		t.Error(v, n, err)
 	}
 }
@@ -154,4 +154,16 @@ func TestPreviewReturnsTheFirstRowsAndTheirNumber(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, duck.Preview{Columns: []string{"k", "v"}, Rows: [][]string{{"0", "NULL"}, {"1", "v"}}, Total: 5}, p)
+}
+
+func TestNullsAreCountedByColumn(t *testing.T) {
+	path := table(t, "SELECT i AS k, CASE WHEN i > 0 THEN 'v' END AS v FROM range(5) t(i)", pairs)
+	nulls, err := engine.Nulls(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, map[string]int64{"k": 0, "v": 1}, nulls)
+	if _, err := engine.Nulls(context.Background(), path+"x"); err == nil {
+		t.Error("a file that does not exist has counts")
+	}
 }

@@ -34,7 +34,8 @@ def test_two_classes(made, evaluate):
     assert "log_loss" not in report["serving"]
     assert report["higher_is_better"]["log_loss"] is False
     assert report["rows"] == 200
-    assert set(got.files("report")) == {"report.json", "roc.svg", "calibration.svg", "confusion.svg"}
+    plots = {"roc.svg", "calibration.svg", "confusion.svg"}
+    assert set(got.files("report")) == {"report.json", "details.json", *plots}
     assert got.files("report") == evaluate("late", incumbent=made["svc"]).files("report")
 
 
@@ -51,7 +52,7 @@ def test_more_classes(made, evaluate):
     assert len(report["metrics"]) == 10
     assert report["metrics"]["accuracy"] > report["baseline"]["accuracy"] > 0.4
     assert "serving" not in report
-    assert set(got.files("report")) == {"report.json", "confusion.svg"}
+    assert set(got.files("report")) == {"report.json", "details.json", "confusion.svg"}
 
 
 def test_a_baseline_that_is_no_dummy_reads_features_and_label(lab, made, evaluate):
@@ -63,14 +64,16 @@ def test_a_baseline_that_is_no_dummy_reads_features_and_label(lab, made, evaluat
     assert failed.status != 0, "the spoiled columns can be read"
 
 
-def test_an_incumbent_that_cannot_be_compared_is_noted(lab, made, evaluate):
+def test_a_report_says_why_an_incumbent_cannot_be_compared(lab, made, evaluate):
     folder = lab.root / "empty"
     folder.mkdir()
     for incumbent, says in ((folder, "is not a model folder"), (made["kind"], "its label is kind")):
         report = evaluate("late", incumbent=incumbent).json("report", "report.json")
         assert "serving" not in report
-        assert report["notes"][0].startswith("the incumbent, version 3, is not compared: ")
-        assert says in report["notes"][0]
+        assert report["incomparable"].startswith("the incumbent, version 3, is not compared: ")
+        assert says in report["incomparable"]
+        assert report["incomparable"] in report["notes"]
+    assert "incomparable" not in evaluate("late").json("report", "report.json")
 
 
 def test_metrics_asked_for_have_to_be_there(lab, evaluate):

@@ -2,15 +2,16 @@
 service.
 
 Parameters: `task` (default: the model's), `metrics` (names that have to be there), `baseline` ({estimator,
-params}, default a dummy), `plots` (default true).
+params}, default a dummy), `plots` (default true), `segments` (columns of `test`).
 Inputs: `model`; `train` and `test`, tables with the model's columns and label; `incumbent`, optional, another
 model.
-Output: `report`, a folder with `report.json` and SVG plots::
+Output: `report`, a folder with `report.json`, `details.json` (see `tenon_details`) and SVG plots::
 
     {"metrics": {...}, "baseline": {...}, "serving": {...}, "higher_is_better": {"f1": true, ...}, "rows": n,
     "notes": []}
 
-`serving` holds the incumbent's metrics on the same test set and is absent if there is none. All metrics that
+`serving` holds the incumbent's metrics on the same test set. It is absent if there is none, and if it cannot
+be compared, which `incomparable` then says. All metrics that
 apply are computed, by scikit-learn, under its names. With two classes the positive one is the second in
 sorted order (True of False and True); with more, precision, recall and f1 are macro averages, roc_auc and
 average_precision macro averages of one against the rest. A metric that is not defined on the test set is left
@@ -19,6 +20,7 @@ out, with a note.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -30,6 +32,8 @@ from typing import TYPE_CHECKING, Any
 from tenon_step import LazyTable, Signature, Step, StepError, nearest
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tenon_model import Model
 
 # Whether a higher value is better.
@@ -62,6 +66,7 @@ DUMMY = {
 
 
 def main(step: Step) -> None:
+    import tenon_details
     import tenon_model
 
     model = tenon_model.load(step.input("model", "model").path)
@@ -99,6 +104,8 @@ def main(step: Step) -> None:
     folder = step.output("report", "report").path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    details = tenon_details.text(result, test, step.params.get("segments") or [])
+    (folder / "details.json").write_text(details, encoding="utf-8")
     if step.params.get("plots", True):
         result.plot(folder)
     step.metrics(report["metrics"])
@@ -118,22 +125,23 @@ def fit_baseline(step: Step, spec: Mapping[str, Any], signature: Signature) -> M
 
 
 def serving(path: Path, version: int, model: Model, test: LazyTable, notes: list[str]) -> dict[str, Any]:
-    """The incumbent's metrics, or none and a note that says why it cannot be compared."""
+    """The incumbent's metrics, or why it cannot be compared. Notes say which of its metrics are missing."""
     import tenon_model
 
-    name = f"the incumbent, version {version}," if version else "the incumbent"
+    name = f"the incumbent, version {version}" if version else "the incumbent"
+    lacks: list[str] = []
     try:
         incumbent = tenon_model.load(path)
         if incumbent.signature.task != model.signature.task:
             raise StepError(f"its task is {incumbent.signature.task}")
         if incumbent.signature.output.name != model.signature.output.name:
             raise StepError(f"its label is {incumbent.signature.output.name}")
-        found = Result(incumbent, test).metrics([])
+        found = Result(incumbent, test).metrics(lacks)
     except Exception as e:  # a model of another version of the libraries may fail in any way
-        notes.append(
-            f"{name} is not compared: {type(e).__name__ + ': ' if not isinstance(e, StepError) else ''}{e}"
-        )
-        return {}
+        why = f"{name}, is not compared: {type(e).__name__ + ': ' if not isinstance(e, StepError) else ''}{e}"
+        notes.append(why)
+        return {"incomparable": why}
+    notes += [f"of {name}, {note}" for note in lacks if note not in notes]
     return {"serving": found, **({"serving_version": version} if version else {})}
 
 
@@ -162,6 +170,15 @@ class Result:
         self.score = self.p
         if self.p is None and hasattr(model.predictor, "decision_function"):
             self.score = tenon_model.two_columns(np.asarray(model.predictor.decision_function(features)))
+
+    def only(self, rows: np.ndarray) -> Result:
+        """The result for some of the rows."""
+        some = copy.copy(self)
+        some.y, some.predicted = self.y[rows], self.predicted[rows]
+        if self.model.classification:
+            some.p = None if self.p is None else self.p[rows]
+            some.score = None if self.score is None else self.score[rows]
+        return some
 
     def metrics(self, notes: list[str]) -> dict[str, float]:
         return self._classification(notes) if self.model.classification else self._regression(notes)

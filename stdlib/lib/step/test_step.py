@@ -54,11 +54,62 @@ def test_casts_that_lose_nothing(type, values, want):
     assert got.column(0).type == tenon_step.arrow_type(type)
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.5, NAN, None],
+        pd.Series([1.5, NAN, None], dtype=object),
+        pd.Series([1.5, NAN, pd.NA], dtype=object),
+        pd.Series(pa.array([1.5, NAN, None]), dtype="double[pyarrow]"),
+        pa.array([1.5, NAN, None]),
+        pa.chunked_array([pa.array([1.5]), pa.array([NAN, None])]),
+    ],
+    ids=["list", "object", "object with NA", "Arrow dtype", "Arrow", "chunks of Arrow"],
+)
+def test_nan_is_null_unless_it_is_a_value(values, tmp_path):
+    def write(**more):
+        with TableWriter(tmp_path / "x.parquet", column("float64", **more), "output out") as w:
+            w.write({"x": values} if not isinstance(values, pa.ChunkedArray) else pa.table({"x": values}))
+        return pq.read_table(tmp_path / "x.parquet").column("x")
+
+    assert write(nullable=True).to_pylist() == [1.5, None, None]
+    both = write(nullable=True, nan=True)
+    assert both.null_count == 1
+    assert str(both.to_pylist()) == "[1.5, nan, None]"
+    for more in ({}, {"nan": True}):
+        with pytest.raises(
+            StepError, match="output out: column x: wanted float64, not nullable, found . nulls"
+        ):
+            write(**more)
+
+
+def test_floats_of_numpy_are_values_where_nan_is_one(tmp_path):
+    for values in (np.array([1.5, NAN]), pd.Series([1.5, NAN])):
+        got = conform({"x": values}, column("float32", nan=True)).column(0)
+        assert str(got.to_pylist()) == "[1.5, nan]"
+        assert conform({"x": values}, column("float32", nullable=True)).column(0).null_count == 1
+
+
+def test_null_and_nan_stay_apart_in_a_data_frame():
+    table = pa.table({"x": pa.array([1.5, NAN, None]), "y": pa.array([1.5, NAN, None])})
+    frame = tenon_step.to_pandas(table, {"x", "y"}, {"x"})
+    declared = [Column("x", "float64", nullable=True, nan=True), Column("y", "float64", nullable=True)]
+    got = conform(frame, declared)
+    assert str(got.column("x").to_pylist()) == "[1.5, nan, None]"
+    assert frame.y.dtype == np.float64
+    assert got.column("y").to_pylist() == [1.5, None, None]
+
+
 @pytest.mark.parametrize(
     ("type", "values", "says"),
     [
         ("int64", ["12"], "column x: wanted int64, found string"),
-        ("int64", [1.5], "column x: wanted int64, found double that does not fit"),
+        ("int64", [1.5], "column x: wanted int64, found double that does not fit: 1.5 in row 1"),
+        ("int64", [*range(5), 2.5, 3.5], "found double that does not fit: 2.5 in row 6"),
+        ("string", ["a"] * 9 + [None], "found 1 nulls in 10 rows, such as row 10"),
         ("int8", [300], "column x: wanted int8, found int64 that does not fit"),
         ("string", [1], "column x: wanted string, found int64"),
         ("bool", [0, 1], "column x: wanted bool, found int64"),
@@ -117,6 +168,27 @@ def test_columns_are_those_declared_in_that_order():
 @pytest.mark.parametrize("data", [[{"x": 1}, {"x": 2}], {"x": np.array([1, 2])}, pa.table({"x": [1, 2]})])
 def test_tables_come_in_many_forms(data):
     assert conform(data, column("int64")).column("x").to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"]), "column x is there twice"),
+        (pd.Series([1], name="x"), "cannot make a table of pandas.*Series: wanted a DataFrame"),
+        (pa.array([1]), "cannot make a table of pyarrow.*Array: wanted a DataFrame"),
+    ],
+)
+def test_what_is_no_table_is_refused(data, says):
+    with pytest.raises(StepError, match=says):
+        conform(data, column("int64"))
+
+
+@pytest.mark.parametrize("values", [[], [None, None], pd.Series([np.nan]), pd.Series([], dtype="float64")])
+def test_a_column_without_values_is_of_any_type(values):
+    for kind in ("string", "date", "timestamptz", "bool"):
+        cast = conform({"x": values}, [Column("x", kind, nullable=True)])
+        assert cast.schema == tenon_step.arrow_schema(column(kind))
+        assert cast.column(0).null_count == len(values)
 
 
 def test_the_same_rows_are_the_same_bytes_however_divided(tmp_path):
