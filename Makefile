@@ -10,7 +10,7 @@ help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
-demo: tools bin-tenon bin-tenon-duck ## train and serve a real model from examples/flights
+demo: tools bin-tenon bin-tenon-duck bin-tenon-run ## train and serve a real model from examples/flights
 	@examples/flights/demo.sh
 
 .PHONY: demo-containerd
@@ -53,7 +53,7 @@ test-python: tools test-tools ## run the tests of the Python components
 BUILD = go build -ldflags='-s -w' -o bin/ $(FLAGS)
 
 .PHONY: build
-build: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod ## build bin/tenon, bin/tenon-duck, which runs SQL, bin/tenon-run, the init of containers, and bin/tenon-pod, that of pods
+build: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod ## build bin/tenon, bin/tenon-duck, which runs SQL, bin/tenon-run, which starts programs, and bin/tenon-pod, which does so in pods
 
 .PHONY: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod
 bin-tenon bin-tenon-duck: bin-%:

@@ -1,12 +1,11 @@
 package executors
 
 import (
-	"io"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/tenon-ml/tenon/executors/outputs"
+	"github.com/tenon-ml/tenon/internal/logfile"
 )
 
 // EventType says what happened to a unit.
@@ -72,19 +71,7 @@ func (t *eventSink) send(e Event) {
 // logTail returns the last lines of a log, with the values of secrets redacted.
 func logTail(path string, secrets map[string]string) []string {
 	const lines, window = 20, 32 << 10
-	f, err := outputs.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	cut := false
-	if info, err := f.Stat(); err == nil && info.Size() > window {
-		cut = true
-		if _, err := f.Seek(-window, io.SeekEnd); err != nil {
-			return nil
-		}
-	}
-	b, err := io.ReadAll(io.LimitReader(f, window))
+	b, cut, err := logfile.Tail(path, window)
 	if err != nil {
 		return nil
 	}

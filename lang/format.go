@@ -13,6 +13,7 @@ import (
 	"cuelang.org/go/cue/literal"
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
+	"github.com/cockroachdb/apd/v3"
 )
 
 // errFormat is the error for a file that CUE's formatter would damage.
@@ -156,6 +157,12 @@ func (m *meaningOf) literal(kind token.Token, text, first, last string) {
 			fmt.Fprintf(&m.text, "%t%q ", info.IsDouble(), text)
 			return
 		}
+	}
+	var number literal.NumInfo
+	var value apd.Decimal
+	if (kind == token.INT || kind == token.FLOAT) && literal.ParseNum(text, &number) == nil && number.Decimal(&value) == nil {
+		value.Reduce(&value)
+		text = value.String() // .5 becomes 0.5
 	}
 	fmt.Fprintf(&m.text, "%s%q ", kind, text)
 }

@@ -23,6 +23,7 @@ func TestFormat(t *testing.T) {
 		"BOM, no final newline":         {"\ufeffpackage a\nx: 1", "package a\n\nx: 1\n"},
 		"attributes":                    {"@if(prod)\npackage a\nx:   1 @tag(a)   @b(c)\ny: {@bar(), a: 1}\n", "@if(prod)\npackage a\n\nx: 1 @tag(a) @b(c)\ny: {@bar(), a: 1}\n"},
 		"trailing commas":               {"x: {a: 1, b: 2,}, y: [1,2,], z: len([1,],)\n", "x: {a: 1, b: 2}, y: [1, 2], z: len([1])\n"},
+		"numbers":                       {"x: [.5, 1., 0XFf, 1_000, 4Ki, 1E3, 0b11, -.5e-1]\n", "x: [0.5, 1.0, 0XFf, 1_000, 4Ki, 1e3, 0b11, -0.5e-1]\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Format("a.cue", []byte(tt.src))
@@ -47,6 +48,7 @@ func TestFormatRefusesWhatItWouldDamage(t *testing.T) {
 func TestMeaningSeesChanges(t *testing.T) {
 	for name, pair := range map[string][2]string{
 		"a value":       {"x: 1\n", "x: 2\n"},
+		"a fraction":    {"x: 1.0\n", "x: 1\n"},
 		"quotes":        {"x: \"a\"\n", "x: 'a'\n"},
 		"a mark":        {"x?: 1\n", "x!: 1\n"},
 		"an operator":   {"x: 1 & 2\n", "x: 1 | 2\n"},

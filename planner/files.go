@@ -16,14 +16,14 @@ import (
 // absolute. Paths are returned in the same form, sorted. A path without a glob may be a
 // folder. Only a pattern with an explicit dot matches a name that begins with one.
 //
-// A pattern without a match is an error. All errors are returned together.
+// A pattern without a match is an error, and so is a link to nothing. All errors are returned together.
 func Files(dir string, patterns []string) (map[string][]string, error) {
 	out := make(map[string][]string, len(patterns))
 	var errs []error
 	for _, p := range patterns {
 		found, err := find(dir, p)
 		if err == nil && len(found) == 0 {
-			err = fmt.Errorf("no file matches %s%s", p, similar(dir, p))
+			err = fmt.Errorf("no file matches %s%s", p, suggestion(dir, p))
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -40,10 +40,7 @@ func find(dir, pattern string) ([]string, error) {
 	clean := path.Clean(pattern)
 	if !hasGlob(pattern) {
 		if _, err := os.Stat(onDisk(dir, clean)); err != nil {
-			if to, linkErr := os.Readlink(onDisk(dir, clean)); linkErr == nil {
-				return nil, fmt.Errorf("%s is a link to %s: %w", clean, to, errors.Unwrap(err))
-			}
-			return nil, missing(err)
+			return nil, deadLink(dir, clean, err)
 		}
 		return []string{clean}, nil
 	}
@@ -99,7 +96,12 @@ func (w *walker) match(from string, parts []string) error {
 		if e.Type()&fs.ModeSymlink != 0 {
 			info, err := os.Stat(onDisk(w.dir, full))
 			if err != nil {
-				continue // a dangling link is not a file
+				// Data that is not here, such as an annexed file. Without it, the rest would
+				// be taken for all.
+				if matched, _ := path.Match(part, name); matched && len(parts) == 1 {
+					return deadLink(w.dir, full, err)
+				}
+				continue
 			}
 			// ** does not follow links: they may form a cycle.
 			isDir = info.IsDir()
@@ -145,6 +147,25 @@ func missing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// deadLink names a link whose target cannot be found; a file that is not there is no error.
+func deadLink(dir, p string, err error) error {
+	if to, linkErr := os.Readlink(onDisk(dir, p)); linkErr == nil {
+		return fmt.Errorf("%s is a link to %s: %w", p, to, errors.Unwrap(err))
+	}
+	return missing(err)
+}
+
+// literally spells a path as a pattern that matches nothing else.
+var literally = strings.NewReplacer(`[`, `[[]`, `*`, `[*]`, `?`, `[?]`, `\`, `\\`)
+
+// suggestion suggests what else to write for a pattern that matches nothing.
+func suggestion(dir, pattern string) string {
+	if _, err := os.Stat(onDisk(dir, path.Clean(pattern))); err == nil {
+		return fmt.Sprintf(" as a pattern; for the file of this very name, write %s", literally.Replace(pattern))
+	}
+	return similar(dir, pattern)
 }
 
 // similar suggests an existing file whose name resembles the missing one.

@@ -29,7 +29,7 @@ func tree(t *testing.T, names ...string) string {
 func TestFiles(t *testing.T) {
 	top := tree(t, "outside.csv", "sys/a.csv", "sys/.hidden.csv", "sys/data/b.csv", "sys/data/c.txt", "sys/data/2024/d.csv", "sys/data/2024/01/e.csv", "sys/.git/f.csv", "sys/[x].csv")
 	dir := filepath.Join(top, "sys")
-	if err := errors.Join(os.Symlink("..", filepath.Join(dir, "data", "loop")), os.Symlink("b.csv", filepath.Join(dir, "data", "link.csv")), os.Symlink("gone", filepath.Join(dir, "data", "dead.csv"))); err != nil {
+	if err := errors.Join(os.Symlink("..", filepath.Join(dir, "data", "loop")), os.Symlink("b.csv", filepath.Join(dir, "data", "link.csv"))); err != nil {
 		t.Fatal(err)
 	}
 	abs := filepath.ToSlash(dir)
@@ -112,6 +112,31 @@ func TestALinkToNothingIsNamed(t *testing.T) {
 	_, err := planner.Files(dir, []string{"data/late.csv"})
 	if want := "data/late.csv is a link to gone.csv: no such file or directory"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+func TestALinkToNothingAmongOthersIsNamed(t *testing.T) {
+	dir := tree(t, "parts/a.csv", "other/b.csv")
+	for _, link := range []string{"parts/b.csv", "other/.#lock", "other/readme"} {
+		if err := os.Symlink("../annex/b", filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := planner.Files(dir, []string{"parts/*.csv", "other/*.csv"})
+	if want := "files parts/*.csv: parts/b.csv is a link to ../annex/b: no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+func TestAFileWhoseNameIsAPattern(t *testing.T) {
+	dir := tree(t, "run[1]/a.csv")
+	_, err := planner.Files(dir, []string{"run[1]/a.csv"})
+	if want := "no file matches run[1]/a.csv as a pattern; for the file of this very name, write run[[]1]/a.csv"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	found, err := planner.Files(dir, []string{"run[[]1]/a.csv"})
+	if got := found["run[[]1]/a.csv"]; err != nil || len(got) != 1 || got[0] != "run[1]/a.csv" {
+		t.Errorf("found %v, %v", got, err)
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -52,6 +54,133 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("a plan that was read cannot be written: %v", err)
 		}
 	})
+}
+
+// Whatever is edited in a plan, with a digest that matches, it is refused or means what it
+// says: nothing is dropped, and nothing becomes something else.
+func FuzzReadMeaning(f *testing.F) {
+	w := newWorld(f, f.TempDir())
+	defer w.close()
+	good, err := json.Marshal(w.plan(sys(chain()...)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"system": {"version": 1, "name": "x", "units": []}, "dir": "/x"}`))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		var compact bytes.Buffer
+		if json.Compact(&compact, content) != nil || repeats(compact.Bytes()) {
+			return
+		}
+		path := filepath.Join(t.TempDir(), "plan")
+		file := fmt.Appendf(nil, `{"tenon_plan":%d,"digest":%q,"plan":%s}`, planner.Version, ir.Sum(compact.Bytes()), compact.Bytes())
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := planner.Read(path)
+		if err != nil {
+			return
+		}
+		read, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := meaning(t, compact.Bytes()), meaning(t, read); a != b {
+			t.Errorf("a plan was read as another one:\n%s\n%s", a, b)
+		}
+	})
+}
+
+// repeats reports whether an object has two fields of one name, whatever their case. What
+// such a file says depends on who reads it.
+func repeats(b []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(b))
+	type level struct {
+		names map[string]bool // nil in a list
+		value bool            // the next token is a value
+	}
+	var levels []level
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return false
+		}
+		last := len(levels) - 1
+		if name, ok := token.(string); ok && last >= 0 && levels[last].names != nil && !levels[last].value {
+			name = strings.ToLower(name)
+			if levels[last].names[name] {
+				return true
+			}
+			levels[last].names[name], levels[last].value = true, true
+			continue
+		}
+		if last >= 0 {
+			levels[last].value = false
+		}
+		switch token {
+		case json.Delim('{'):
+			levels = append(levels, level{names: map[string]bool{}})
+		case json.Delim('['):
+			levels = append(levels, level{})
+		case json.Delim('}'), json.Delim(']'):
+			levels = levels[:last]
+		}
+	}
+}
+
+// meaning returns a JSON value without what says nothing: the order and the spelling of
+// names, and fields that are empty.
+func meaning(t *testing.T, b []byte) string {
+	t.Helper()
+	var v any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	out, err := json.Marshal(plain(v))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func plain(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		kept := map[string]any{}
+		for name, field := range v {
+			if field = plain(field); field != nil {
+				kept[strings.ToLower(name)] = field
+			}
+		}
+		if len(kept) == 0 {
+			return nil
+		}
+		return kept
+	case []any:
+		if len(v) == 0 {
+			return nil
+		}
+		items := make([]any, len(v))
+		for i := range v {
+			items[i] = plain(v[i])
+		}
+		return items
+	case string:
+		if v == "" {
+			return nil
+		}
+	case bool:
+		if !v {
+			return nil
+		}
+	case json.Number:
+		if v == "0" {
+			return nil
+		}
+	}
+	return v
 }
 
 // A handmade plan with a matching digest is refused if it cannot be executed or would

@@ -1,18 +1,23 @@
-// Command tenon-run is the first process of a container of Tenon. It runs the program
-// of a unit and does for it what the first process of a container must do.
+// Command tenon-run is the process from which the program of a unit is started, on this
+// machine or in a container, and which does what must be done beside a program.
 //
-//	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
+//	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-lives FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
+//	tenon-run -local -log FILE -exit FILE [-lives FILE] [-grace DURATION] PROGRAM [ARGUMENT...]
 //
 // Standard output and standard error both go to the log, in the order in which they
-// were printed. Secrets are read from a JSON object of variables, and override
-// variables of the image. The command forwards signals to all processes and reaps
-// orphans. When the program has ended, the kernel kills what it left behind. The
-// command exits with the program's status, or with 128 plus the signal that killed it.
-// If the program could not be started, it writes the reason to the fault file, and the
-// status is 127 if the program was not found, otherwise 126. It also writes the status
-// to the exit file, for callers that lose the process; that file exists, empty, from
-// before the program starts. The limit of open files does not depend on who started the
-// container.
+// were printed, and package logfile bounds the log. With a file for its lives, the program is
+// that of a service: it is started again when it ends, as package lives decides.
+//
+// As the first process of a container, it reads secrets from a JSON object of variables,
+// which override variables of the image. It forwards signals to all processes and reaps
+// orphans. When the program has ended, it kills what that left behind. It exits with the
+// program's status, or with 128 plus the signal that killed it. If the program could not be
+// started, it writes the reason to the fault file, and the status is 127 if the program was
+// not found, otherwise 126. It also writes the status to the exit file, for callers that
+// lose the process; that file exists, empty, from before the program starts. The limit of
+// open files does not depend on who started the container.
+//
+// With -local, see local.go, it leads the session of a local process.
 //
 // It is built without cgo, so that it runs in any image.
 package main
@@ -26,6 +31,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,14 +44,22 @@ func main() {
 	faultFile := flag.String("fault", "", "`file` for the reason why the program could not be started")
 	exitFile := flag.String("exit", "", "`file` for the exit status")
 	dir := flag.String("dir", "", "working `folder` of the program")
+	livesFile := flag.String("lives", "", "`file` for how often the program was started; with it, it is started again")
+	local := flag.Bool("local", false, "lead a session of this machine")
+	grace := flag.Duration("grace", 10*time.Second, "with -local, how `long` what a program leaves behind may take to end")
 	flag.Parse()
 
+	if *local {
+		lead(*logFile, *exitFile, *livesFile, *grace, flag.Args())
+		return
+	}
 	if *exitFile != "" {
 		note(*exitFile, "") // tells that the first process has run
 	}
-	status, err := run(*logFile, *secrets, *dir, flag.Args())
+	out := &output{program: os.Stdout, log: os.Stderr}
+	status, err := run(out, *logFile, *secrets, *livesFile, *dir, flag.Args())
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "tenon: %v\n", err)
+		fmt.Fprintf(out.log, "tenon: %v\n", err)
 		if *faultFile != "" {
 			_ = os.WriteFile(*faultFile, []byte(err.Error()+"\n"), 0o644) // the log says it too
 		}
@@ -66,7 +80,7 @@ func note(name, text string) {
 	_, _ = f.WriteString(text)
 }
 
-func run(logFile, secrets, dir string, argv []string) (status int, err error) {
+func run(out *output, logFile, secrets, livesFile, dir string, argv []string) (status int, err error) {
 	if len(argv) == 0 {
 		return pid1.ExitFault, errors.New("no program to run")
 	}
@@ -74,8 +88,10 @@ func run(logFile, secrets, dir string, argv []string) (status int, err error) {
 		return pid1.ExitFault, err
 	}
 	signals := pid1.Signals()
-	if err := openLog(logFile); err != nil {
-		return pid1.ExitFault, fmt.Errorf("open the log: %w", err)
+	if logFile != "" {
+		if err := out.capture(logFile); err != nil {
+			return pid1.ExitFault, fmt.Errorf("open the log: %w", err)
+		}
 	}
 	env := os.Environ()
 	if secrets != "" {
@@ -83,24 +99,37 @@ func run(logFile, secrets, dir string, argv []string) (status int, err error) {
 			return pid1.ExitFault, fmt.Errorf("read the secrets: %w", err)
 		}
 	}
-	pid, status, err := pid1.Start(dir, argv, env, os.Stdin, os.Stdout, os.Stderr)
-	if err != nil {
-		return status, err
+	relayed, asked := relay(signals)
+	status = keep(livesFile, out.log, asked, func() (int, error) {
+		var pid, status int
+		if pid, status, err = pid1.Start(dir, argv, env, os.Stdin, out.program, out.program); err != nil {
+			return status, err
+		}
+		status = pid1.Follow(pid, relayed)
+		pid1.EndRest() // the log ends when nobody is left who could print
+		return status, nil
+	})
+	if err == nil {
+		out.finish()
 	}
-	return pid1.Follow(pid, signals), nil // and the kernel kills what it left behind
+	return status, err
 }
 
-// openLog sends both outputs to one open file, so that they keep their order.
-func openLog(name string) error {
-	if name == "" {
-		return nil
-	}
-	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_APPEND|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return errors.Join(unix.Dup3(fd, 1, 0), unix.Dup3(fd, 2, 0))
+// relay passes signals on. asked has one once the program is asked to end.
+func relay(signals <-chan os.Signal) (relayed, asked chan os.Signal) {
+	relayed, asked = make(chan os.Signal, cap(signals)), make(chan os.Signal, 1)
+	go func() {
+		for s := range signals {
+			if s == unix.SIGTERM && len(asked) == 0 {
+				asked <- s
+			}
+			select {
+			case relayed <- s:
+			default: // whoever reads it has more than enough to do
+			}
+		}
+	}()
+	return relayed, asked
 }
 
 // addSecrets replaces variables of the same names by secrets: of two equal names, most

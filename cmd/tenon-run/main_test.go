@@ -131,7 +131,7 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 		"no folder":       {[]string{"-dir", "/no/such", "true"}, 126, "chdir /no/such: no such file or directory"},
 		"no secrets":      {[]string{"-secrets", "/no/such", "true"}, 126, "read the secrets: open /no/such: no such file or directory"},
 		"secrets cut off": {[]string{"-secrets", secrets, "true"}, 126, "read the secrets: they are not a JSON object of strings"},
-		"no log to open":  {[]string{"-log", "/no/such", "true"}, 126, "open the log: no such file or directory"},
+		"no log to open":  {[]string{"-log", "/no/such", "true"}, 126, "open the log: open /no/such: no such file or directory"},
 	} {
 		f := start(t, nil, c.args...)
 		if got := f.status(t); got != c.status {

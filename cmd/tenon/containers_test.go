@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/internal/test/containerdtest"
 )
 
@@ -19,10 +18,6 @@ const madeImage = "localhost/tenon/python:3.11"
 // left in it at the end.
 func startContainers(t *testing.T) (d *containerdtest.Daemon, target func(settings string) string, env []string) {
 	t.Helper()
-	runner := filepath.Join(t.TempDir(), "tenon-run")
-	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
-		t.Fatal(err)
-	}
 	d, err := containerdtest.Start("/tmp")
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +30,7 @@ func startContainers(t *testing.T) (d *containerdtest.Daemon, target func(settin
 	target = func(settings string) string {
 		return fmt.Sprintf("tenon.#Containerd & {namespace: %q, %s}", d.Namespace, settings)
 	}
-	return d, target, []string{"CONTAINERD_ADDRESS=" + d.Address, "TENON_RUN=" + runner}
+	return d, target, []string{"CONTAINERD_ADDRESS=" + d.Address}
 }
 
 // A container has the devices that were lent to its unit, those that every container has,

@@ -27,8 +27,8 @@ an existing folder never. With --revision, it is what was deployed after that re
   tenon export models/late/evaluate.report --revision 3`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
-			if c.Flags().Changed("revision") && o.Revision < 1 {
-				return &usageError{fmt.Errorf("--revision takes the number of a revision, such as 3, not %d", o.Revision)}
+			if err := checkRevision(c, o.Revision); err != nil {
+				return err
 			}
 			return a.withApplied(ctx, dir, func(w *project.Workspace) error {
 				e, err := w.Export(ctx, args[0], o)
@@ -51,9 +51,22 @@ an existing folder never. With --revision, it is what was deployed after that re
 	a.stateFlag(c)
 	c.Flags().StringVar(&o.To, "to", "", "write to `FILE` (default: the name of the entity, in the current folder)")
 	c.Flags().StringVar(&o.Format, "format", "", "`FORMAT` of a table, parquet or csv (default: by the extension of --to)")
-	c.Flags().IntVar(&o.Revision, "revision", 0, "what was deployed after revision `N` (default: what is deployed)")
+	revisionFlag(c, &o.Revision)
 	c.Flags().BoolVar(&o.Force, "force", false, "replace an existing file")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"parquet", "csv"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
+}
+
+// revisionFlag adds the flag of commands that read results, by default those that are
+// deployed. Check it with checkRevision.
+func revisionFlag(c *cobra.Command, revision *int) {
+	c.Flags().IntVar(revision, "revision", 0, "what was deployed after revision `N` (default: what is deployed)")
+}
+
+func checkRevision(c *cobra.Command, revision int) error {
+	if c.Flags().Changed("revision") && revision < 1 {
+		return &usageError{fmt.Errorf("--revision takes the number of a revision, such as 3, not %d", revision)}
+	}
+	return nil
 }

@@ -86,6 +86,9 @@ func inferSources(args []string, format string, csv duck.CSV) (map[string]duck.S
 		if err == nil && info.IsDir() {
 			return nil, fmt.Errorf("%s is a folder: name its files, such as %q", pattern, filepath.Join(pattern, "*.csv"))
 		}
+		if err == nil && !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file: copy what it gives to a file", pattern)
+		}
 		if err != nil {
 			found, gerr := filepath.Glob(pattern)
 			if gerr != nil || len(found) == 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
+	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -23,6 +24,10 @@ import (
 func TestScript(t *testing.T) {
 	cache := sharedCache(t)
 	cueDir = t.TempDir()
+	client, err := filepath.Abs("../../stdlib/python")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/script",
 		RequireUniqueNames: true,
@@ -32,7 +37,8 @@ func TestScript(t *testing.T) {
 			home := filepath.Join(e.WorkDir, ".home")
 			for name, value := range map[string]string{
 				"HOME": home, "XDG_CACHE_HOME": "", "CUE_CACHE_DIR": filepath.Join(home, "cue"), "TZ": "UTC", "USER": "tester",
-				"TENON_CACHE": cache, "TENON_UV": os.Getenv("TENON_UV"), "TENON_PYTHON": os.Getenv("TENON_PYTHON"), "UV_CACHE_DIR": filepath.Join(cache, "uv"),
+				"CLIENT":      client, // the package of Python
+				"TENON_CACHE": cache, "TENON_UV": os.Getenv("TENON_UV"), "TENON_RUN": os.Getenv("TENON_RUN"), "TENON_PYTHON": os.Getenv("TENON_PYTHON"), "UV_CACHE_DIR": filepath.Join(cache, "uv"),
 			} {
 				e.Setenv(name, value)
 			}
@@ -64,7 +70,25 @@ func sharedCache(t *testing.T) string {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(postgrestest.M{M: m}, map[string]func(){"tenon": main, "port": port, "tenon-duck": duckMain, "tenon-faulty": faulty, "component": component})
+	testscript.Main(withRunner{postgrestest.M{M: m}}, map[string]func(){"tenon": main, "port": port, "tenon-duck": duckMain, "tenon-faulty": faulty, "component": component})
+}
+
+// withRunner builds tenon-run for the tests. Unlike tenon-duck, it is no part of this binary:
+// one is started for each unit, and this binary starts slowly.
+type withRunner struct{ postgrestest.M }
+
+func (m withRunner) Run() int {
+	dir, err := os.MkdirTemp("", "tenon-run")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // the system removes what is left
+	runner := filepath.Join(dir, "tenon-run")
+	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
+		panic(err)
+	}
+	os.Setenv("TENON_RUN", runner) //nolint:errcheck // the name is sound
+	return m.M.Run()
 }
 
 func duckMain() { os.Exit(program.Run(os.Args[1:])) }

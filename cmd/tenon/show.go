@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -168,22 +167,12 @@ func usageLine(u state.Usage) string {
 	return strings.Join(parts, ", ")
 }
 
-// describeParams returns one line per parameter, named by the field that the user wrote.
+// describeParams returns one line per parameter.
 func describeParams(s *project.Unit) []string {
-	var params map[string]json.RawMessage
-	if err := json.Unmarshal(s.Unit.Params, &params); err != nil {
-		return nil
-	}
 	var out []string
-	for name, value := range params {
-		if s.Entity != nil {
-			if field := s.Entity.Field(s.Unit.ID, "params."+name); field != "" {
-				name = field
-			}
-		}
-		out = append(out, name+": "+clip(string(value)))
+	for _, p := range s.Params() {
+		out = append(out, p.Name+": "+clip(string(p.Value)))
 	}
-	slices.Sort(out)
 	return out
 }
 

@@ -76,6 +76,9 @@ func (a *app) printStatus(s *project.Status) error {
 		switch {
 		case u.Kind == ir.Service && u.Phase == state.Ready:
 			text = "ready since " + u.Since.Local().Format(time.DateTime)
+			if u.Message != "" {
+				text += "; " + u.Message
+			}
 		case u.Kind == ir.Service && u.Phase == project.Unknown:
 			mark, color = "?", yellow
 			text = "unknown: " + u.Message

@@ -317,3 +317,35 @@ func literal(rows [][]int) duck.Literal {
 	}
 	return l
 }
+
+// FuzzQuery analyses whatever DuckDB accepts.
+func FuzzQuery(f *testing.F) {
+	for _, query := range []string{
+		"SELECT x + y AS z FROM o", "WITH q AS (SELECT * REPLACE (x + 1 AS x) FROM o) SELECT a.x FROM q AS a JOIN q AS b USING (id)",
+		"SELECT lag(x, 2) OVER (PARTITION BY g ORDER BY t DESC ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING) FROM o",
+		"SELECT max(x) FILTER (y > 1) FROM o GROUP BY ALL HAVING count(*) > 1", "FROM o PIVOT (sum(x) FOR g IN (1, 2))",
+		"SELECT (SELECT max(b.x) FROM o AS b WHERE b.id = o.id) FROM o", "SELECT x FROM o UNION ALL BY NAME SELECT y AS x FROM o",
+		"SELECT list_transform([x], lambda v: v + y) FROM o", "SELECT * EXCLUDE (x) FROM o ASOF JOIN o AS p ON o.g = p.g AND o.t >= p.t",
+		"SELECT CASE x WHEN 1 THEN 'a' END, x IN (1, 2), x BETWEEN 1 AND 2, x = NULL FROM o", "SELECT COLUMNS(*) FROM o",
+	} {
+		f.Add(query)
+	}
+	var in facts.Table
+	for _, c := range orders {
+		in.Columns = append(in.Columns, facts.Column{Name: c.Name, Domain: facts.Domain{Min: "0", Max: "10"}, Origins: []facts.Origin{{Root: facts.Root{Table: "orders", Column: c.Name}, Row: "row"}}})
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		d, err := duckdb.Describe(context.Background(), map[string]ir.Schema{"o": orders}, query)
+		if err != nil || d.Tree == nil {
+			return
+		}
+		names := make([]string, len(d.Columns))
+		for i, c := range d.Columns {
+			names[i] = c.Name
+		}
+		got, err := facts.Query(d.Tree, map[string]facts.Table{"o": in}, map[string][][]string{"orders": {{"id"}}}, names)
+		if err != nil || len(got.Columns) != len(names) {
+			t.Errorf("%s: %d columns, want %d, %v", query, len(got.Columns), len(names), err)
+		}
+	})
+}

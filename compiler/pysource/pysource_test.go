@@ -150,3 +150,25 @@ func TestFunctions(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParse reads any bytes.
+func FuzzParse(f *testing.F) {
+	for _, source := range []string{
+		"def f(a, /, b: int = 1, *c, d, **e): pass\n", "from a import (b as c, *)\n", "@x\nasync def f(): ...\n", "with a as (b, c): pass\n",
+		"match x:\n  case A(b=c) | [d, *e]: pass\n", "x: int = (y := 1)\nprint 'a'\n", "\xff\x00", "def (", "lambda: (yield)",
+	} {
+		f.Add([]byte(source))
+	}
+	f.Fuzz(func(t *testing.T, source []byte) {
+		m, err := pysource.Parse(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, f := range m.Functions {
+			if _, ok := m.Names[name]; !ok {
+				t.Errorf("the function %q is no name", name)
+			}
+			f.Call([]string{"a"}, []string{"b", "c"})
+		}
+	})
+}

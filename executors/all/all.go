@@ -31,7 +31,7 @@ type Config struct {
 	// Duck returns the path of tenon-duck, which runs builtin components as "tenon-duck step".
 	Duck    func(ctx context.Context) (program string, err error)
 	Tenon   string   // path of tenon, which runs detached applies
-	Runner  string   // path of tenon-run, the first process of containers
+	Runner  string   // path of tenon-run, from which programs are started
 	Pod     string   // path of tenon-pod, the first process of pods
 	Environ []string // tenon's environment, as of os.Environ
 	// ContainerdAddress and ContainerdNamespace are for targets that do not say them.
@@ -100,7 +100,7 @@ func Find[Capability any]() (Capability, bool) {
 }
 
 func newProcess(_ ir.Target, s Setup) (executors.Executor, error) {
-	return process.New(process.Options{Duck: s.Duck, Python: s.Python, Env: s.Environ}), nil
+	return process.New(process.Options{Duck: s.Duck, Runner: s.Runner, Python: s.Python, Env: s.Environ}), nil
 }
 
 func newContainerd(t ir.Target, s Setup) (executors.Executor, error) {

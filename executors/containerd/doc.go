@@ -27,7 +27,7 @@
 //	/tenon/notes      metrics and progress
 //	/tenon/scratch    scratch, also /tmp, $TMPDIR and $HOME
 //	/tenon/secrets    in memory
-//	/tenon/log        standard output and error
+//	/tenon/log        standard output and error; later parts in /tenon/log.more
 //
 // # Isolation
 //

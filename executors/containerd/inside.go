@@ -16,6 +16,8 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/lives"
+	"github.com/tenon-ml/tenon/internal/logfile"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -40,6 +42,7 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 	mounts := []specs.Mount{
 		bind(local.DocumentPath(t.Dir), documentPath, "ro"),
 		bind(filepath.Join(t.Dir, "log"), logPath, "rw"),
+		bind(logfile.Folder(filepath.Join(t.Dir, "log")), logfile.Folder(logPath), "rw"),
 		bind(filepath.Join(t.Dir, "out"), outputsDir, "rw"),
 		bind(filepath.Join(t.Dir, "notes"), notesDir, "rw"),
 		bind(filepath.Join(t.Dir, "scratch"), scratchDir, "rw"),
@@ -156,6 +159,9 @@ func bind(from, to, mode string) specs.Mount {
 // command returns the command line of the container.
 func command(t executors.Task, doc step.Step, secrets bool) []string {
 	argv := []string{runnerPath, "-log", logPath, "-fault", path.Join(notesDir, "fault"), "-exit", path.Join(notesDir, "exit"), "-dir", doc.Code}
+	if t.Unit.Kind == ir.Service {
+		argv = append(argv, "-lives", path.Join("/tenon", lives.File))
+	}
 	if secrets {
 		argv = append(argv, "-secrets", path.Join(secretsDir, variables))
 	}

@@ -37,6 +37,7 @@ func TestDocument(t *testing.T) {
 	if diff := cmp.Diff([]string{
 		"/state/runs/steps-clean-run-0011-1/step.json -> /tenon/step.json ro",
 		"/state/runs/steps-clean-run-0011-1/log -> /tenon/log rw",
+		"/state/runs/steps-clean-run-0011-1/log.more -> /tenon/log.more rw",
 		"/state/runs/steps-clean-run-0011-1/out -> /tenon/out rw",
 		"/state/runs/steps-clean-run-0011-1/notes -> /tenon/notes rw",
 		"/state/runs/steps-clean-run-0011-1/scratch -> /tenon/scratch rw",

@@ -130,6 +130,7 @@ func (r record) explainEnd(st *state.Status, code int, outOfMemory bool) {
 			return
 		}
 		st.Phase = state.Succeeded
+		return
 	case (code == 126 || code == 127) && fault != "":
 		st.Message = fault
 	case st.Signal == "SIGKILL" && r.Disk > 0 && disk.Written(r.Dir) > r.Disk: // there may have been no space for a verdict
@@ -145,6 +146,7 @@ func (r record) explainEnd(st *state.Status, code int, outOfMemory bool) {
 			st.Message += "; the kernel killed a child of it" + why
 		}
 	}
+	st.Message += r.Lives()
 }
 
 func (r record) explainMemory(outOfMemory bool) string {

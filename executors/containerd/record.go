@@ -9,6 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/lives"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -29,7 +30,7 @@ type record struct {
 }
 
 var records = local.Records[record, *record]{
-	Executor: Name, File: "container.json", Beside: []string{"hosts", "verdict", "notes/fault", "notes/exit"},
+	Executor: Name, File: "container.json", Beside: []string{"hosts", "verdict", "notes/fault", "notes/exit", lives.File},
 }
 
 func (e *Executor) record(t executors.Task) record {

@@ -19,6 +19,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/internal/logfile"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -146,11 +147,14 @@ func handOver(dir string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
+	if err := os.Mkdir(logfile.Folder(log), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	uid, gid := owner()
 	if err := os.Lchown(log, uid, gid); err != nil {
 		return err
 	}
-	return own(dir, uid, gid, "out", "scratch", "notes")
+	return own(dir, uid, gid, "out", "scratch", "notes", filepath.Base(logfile.Folder(log)))
 }
 
 // reclaim makes tenon the owner of what the program wrote.

@@ -171,7 +171,7 @@ func (s *suite) destroyOrphan(t *testing.T) {
 	if err := s.New(t).Destroy(t.Context(), h); err != nil {
 		t.Fatalf("destroy: %v", err)
 	}
-	s.wantDead(t, task)
+	s.wantDead(t, task, relatives...)
 }
 
 func (s *suite) killedAnywhere(t *testing.T) {

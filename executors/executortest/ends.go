@@ -19,6 +19,7 @@ func (s *suite) endCases() []testCase {
 		{"a canceled wait leaves the task running", s.cancelWait},
 		{"a job that takes longer than its wait can be ended", s.timeout},
 		{"destroy ends all processes, also those that ignore SIGTERM", s.destroyFamily},
+		{"what a job leaves behind ends with it, wherever it went", s.leftBehind},
 		{"destroy with a done context still ends everything", s.destroyNow},
 		{"destroy can be repeated, also by another tenon", s.destroyTwice},
 		{"what was destroyed is absent", s.absent},
@@ -40,7 +41,10 @@ func (s *suite) cancelWait(t *testing.T) {
 	wantPhase(t, inspect(t, s.New(t), h), state.Running)
 }
 
-var relatives = []string{"parent", "child", "stubborn", "apart"}
+var (
+	children  = []string{"child", "stubborn", "apart", "away"}
+	relatives = append([]string{"parent"}, children...)
+)
 
 // startFamily returns once all of the family show that they live.
 func (s *suite) startFamily(t *testing.T, e executors.Executor) (executors.Task, state.Handle) {
@@ -63,7 +67,7 @@ func (s *suite) wantAlive(t *testing.T, task executors.Task) {
 }
 
 // wantDead says that nobody of the family lives any more.
-func (s *suite) wantDead(t *testing.T, task executors.Task) {
+func (s *suite) wantDead(t *testing.T, task executors.Task, names ...string) {
 	t.Helper()
 	if s.Elsewhere != nil {
 		if n := s.Elsewhere.Processes(t, task); n > 0 {
@@ -72,11 +76,11 @@ func (s *suite) wantDead(t *testing.T, task executors.Task) {
 		return
 	}
 	before := map[string]int{}
-	for _, name := range relatives {
+	for _, name := range names {
 		before[name] = len(read(t, out(task, name)))
 	}
 	time.Sleep(100 * time.Millisecond)
-	for _, name := range relatives {
+	for _, name := range names {
 		if now := len(read(t, out(task, name))); now != before[name] {
 			t.Errorf("%s still lives", name)
 		}
@@ -89,8 +93,17 @@ func (s *suite) destroyFamily(t *testing.T) {
 	if err := e.Destroy(t.Context(), h); err != nil {
 		t.Fatalf("destroy: %v", err)
 	}
-	s.wantDead(t, task)
+	s.wantDead(t, task, relatives...)
 	wantPhase(t, inspect(t, e, h), state.Absent)
+}
+
+func (s *suite) leftBehind(t *testing.T) {
+	e := s.New(t)
+	task := s.job(t, "leave")
+	wantPhase(t, wait(t, e, s.apply(t, e, task, nil)), state.Succeeded)
+	if s.Elsewhere == nil { // a pod that has ended has no processes
+		s.wantDead(t, task, children...)
+	}
 }
 
 func (s *suite) destroyNow(t *testing.T) {
@@ -101,7 +114,7 @@ func (s *suite) destroyNow(t *testing.T) {
 	if err := e.Destroy(ctx, h); err != nil {
 		t.Fatalf("destroy: %v", err)
 	}
-	s.wantDead(t, task)
+	s.wantDead(t, task, relatives...)
 }
 
 func (s *suite) destroyTwice(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/executortest/program"
+	"github.com/tenon-ml/tenon/internal/logfile"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -33,6 +34,7 @@ func (s *suite) fileCases() []testCase {
 		{"the log holds every byte as it was printed", s.binaryLog},
 		{"the log holds standard output and standard error in order", s.streams},
 		{"a log can be followed to its end", s.follow},
+		{"a log is bounded on disk, and keeps its beginning and its end", s.boundedLog},
 		{"following a log ends with its context", s.followCanceled},
 		{"a job that writes too much is ended and told why", s.diskWhileRunning},
 		{"a job that wrote too much has failed, however fast it was", s.diskAtTheEnd},
@@ -222,6 +224,78 @@ func (s *suite) follow(t *testing.T) {
 	if got := logs(t, s.New(t), h, true); got != want.String() {
 		t.Errorf("following after the end gave %q", got)
 	}
+}
+
+// boundedLog runs where the log is a file of this machine. In a cluster, the pod bounds what
+// it stores.
+func (s *suite) boundedLog(t *testing.T) {
+	if s.Elsewhere != nil {
+		t.Skip("its log is not on this machine")
+	}
+	const printed = 200 << 20
+	e := s.New(t)
+	task := s.job(t, "flood", itoa(printed))
+	h := s.apply(t, e, task, nil)
+	var followed tail
+	following := make(chan error, 1)
+	go func() { following <- logger(t, e).Logs(t.Context(), h, &followed, true) }()
+	var most int64
+	eventually(t, "it has ended", func() bool {
+		most = max(most, logSize(t, task))
+		return inspect(t, e, h).Phase != state.Running
+	})
+	wantPhase(t, wait(t, e, h), state.Succeeded)
+	if most = max(most, logSize(t, task)); most > logfile.Most {
+		t.Errorf("the log took %d bytes on disk, more than %d", most, int64(logfile.Most))
+	}
+	if err := <-following; err != nil {
+		t.Errorf("following: %v", err)
+	}
+	var again tail
+	if err := logger(t, s.New(t)).Logs(t.Context(), h, &again, false); err != nil {
+		t.Errorf("logs: %v", err)
+	}
+	for name, got := range map[string]*tail{"following": &followed, "reading it afterwards": &again} {
+		if !strings.HasPrefix(string(got.first), program.FirstLine) || !strings.HasSuffix(string(got.last), "\n"+program.LastLine) {
+			t.Errorf("%s gave %d bytes that begin with %q and end with %q", name, got.size, got.first, got.last)
+		}
+	}
+	if !again.dropped || again.size > logfile.Most+1000 {
+		t.Errorf("reading it afterwards gave %d bytes; it says that some are missing: %v", again.size, again.dropped)
+	}
+}
+
+// logSize returns how much disk the log of a task takes.
+func logSize(t *testing.T, task executors.Task) (size int64) {
+	t.Helper()
+	path := filepath.Join(task.Dir, "log")
+	more, err := filepath.Glob(filepath.Join(logfile.Folder(path), "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range append(more, path) {
+		if fi, err := os.Stat(part); err == nil { // otherwise it was dropped meanwhile
+			size += fi.Size()
+		}
+	}
+	return size
+}
+
+// A tail keeps the beginning and the end of what is written to it.
+type tail struct {
+	size        int64
+	first, last []byte
+	dropped     bool // there was a line that says so
+}
+
+func (w *tail) Write(b []byte) (int, error) {
+	const keep = 100
+	w.size += int64(len(b))
+	w.first = append(w.first, b[:min(len(b), keep-len(w.first))]...)
+	w.last = append(w.last, b[max(0, len(b)-keep):]...)
+	w.last = w.last[max(0, len(w.last)-keep):]
+	w.dropped = w.dropped || bytes.Contains(b, []byte("bytes of the log were dropped here\n"))
+	return len(b), nil
 }
 
 func (s *suite) followCanceled(t *testing.T) {

@@ -41,6 +41,20 @@ func (s *suite) serviceCases() []testCase {
 	if s.Elsewhere == nil { // whose pods have ports of their own
 		cases = append(cases, s.addressCases()...)
 	}
+	if s.Elsewhere == nil { // which starts programs again in its own way
+		for kind, of := range map[string]func(t *testing.T, deaths ...string) executors.Task{
+			"a service with an endpoint": func(t *testing.T, deaths ...string) executors.Task {
+				return s.service(t, freePort(t), "fragile", deaths...)
+			},
+			"a service without an endpoint": func(t *testing.T, deaths ...string) executors.Task { return s.worker(t, "fragile", deaths...) },
+		} {
+			cases = append(cases,
+				testCase{kind + " is started again when it dies", func(t *testing.T) { s.startedAgain(t, of(t, "2")) }},
+				testCase{kind + " that keeps dying has failed", func(t *testing.T) { s.keepsDying(t, of(t, "100")) }},
+				testCase{kind + " can be destroyed before it is started again", func(t *testing.T) { s.destroyBetweenLives(t, of(t, "100")) }},
+			)
+		}
+	}
 	return cases
 }
 
@@ -339,4 +353,40 @@ func (s *suite) checkPort(t *testing.T) {
 	if fs := s.check(t, u); len(fs) != 1 || fs[0].Field != "port" || fs[0].Message == "" {
 		t.Errorf("check gave %+v, want one fault of port", fs)
 	}
+}
+
+func (s *suite) startedAgain(t *testing.T, task executors.Task) {
+	e := s.New(t)
+	h := s.apply(t, e, task, nil)
+	st := wait(t, e, h)
+	wantPhase(t, st, state.Ready)
+	for _, st := range []state.Status{st, inspect(t, s.New(t), h)} {
+		wantMessage(t, st, "started again 2 times, last because it was killed by SIGKILL")
+	}
+	if log := logs(t, e, h, false); !strings.Contains(log, "tenon: the program was killed by SIGKILL; starting it again in 1s\n") {
+		t.Errorf("the log is %q", log)
+	}
+}
+
+func (s *suite) keepsDying(t *testing.T, task executors.Task) {
+	e := s.New(t)
+	st := wait(t, e, s.apply(t, e, task, nil))
+	wantPhase(t, st, state.Failed)
+	wantMessage(t, st, "killed by SIGKILL")
+	wantMessage(t, st, "; it was started 5 times")
+}
+
+func (s *suite) destroyBetweenLives(t *testing.T, task executors.Task) {
+	e := s.New(t)
+	h := s.apply(t, e, task, nil)
+	var st state.Status
+	eventually(t, "it waits to be started again", func() bool {
+		st = inspect(t, e, h)
+		return strings.Contains(st.Message, "not ready: it was killed by SIGKILL, and starts again in ")
+	})
+	wantPhase(t, st, state.Running)
+	if err := e.Destroy(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	wantPhase(t, inspect(t, e, h), state.Absent)
 }

@@ -53,7 +53,7 @@ func (c Claim) holds() bool {
 	if c.Container || c.Alive() {
 		return c.Alive() // with the first process of a container, the kernel ends all
 	}
-	members, err := Session{c.Ident, c.Dir}.Members()
+	members, err := Session{Ident: c.Ident, Dir: c.Dir}.Members()
 	return err != nil || len(members) > 0
 }
 
@@ -65,7 +65,7 @@ func (c Claim) processes() []int {
 		}
 		return groupOf(c.Pid)
 	}
-	members, err := Session{c.Ident, c.Dir}.Members()
+	members, err := Session{Ident: c.Ident, Dir: c.Dir}.Members()
 	if err != nil {
 		return nil
 	}

@@ -8,5 +8,6 @@
 //	Dir/out/PORT      outputs
 //	Dir/scratch       also $TMPDIR
 //	Dir/notes         metrics.json and progress.jsonl
-//	Dir/log           standard output and error, exactly as printed
+//	Dir/log           standard output and error, exactly as printed; later parts in
+//	                  Dir/log.more, see package logfile
 package local

@@ -88,6 +88,30 @@ func Variables(u ir.Unit) map[string]string {
 	return env
 }
 
+// inherited lists the variables that a program inherits from tenon's environment. None
+// of them may change what a program computes: they are no part of a unit's key.
+var inherited = map[string]bool{
+	// where programs, the home folder and its caches are
+	"PATH": true, "HOME": true, "USER": true, "LOGNAME": true, "SHELL": true, "XDG_CACHE_HOME": true,
+	// which certificates to trust
+	"SSL_CERT_FILE": true, "SSL_CERT_DIR": true, "REQUESTS_CA_BUNDLE": true, "CURL_CA_BUNDLE": true,
+	// proxies
+	"HTTP_PROXY": true, "HTTPS_PROXY": true, "ALL_PROXY": true, "NO_PROXY": true,
+	"http_proxy": true, "https_proxy": true, "all_proxy": true, "no_proxy": true,
+}
+
+// Inherited returns what a program inherits of the variables in environ, which are as of
+// [os.Environ].
+func Inherited(environ []string) map[string]string {
+	env := map[string]string{}
+	for _, kv := range environ {
+		if k, v, _ := strings.Cut(kv, "="); inherited[k] {
+			env[k] = v
+		}
+	}
+	return env
+}
+
 // CommonDir returns the deepest folder that contains all files of a sorted list.
 func CommonDir(sorted []string) string {
 	if len(sorted) == 0 {

@@ -3,15 +3,16 @@ package local
 import (
 	"context"
 	"io"
-	"os"
 	"time"
+
+	"github.com/tenon-ml/tenon/internal/logfile"
 )
 
 // Follow copies a log to w, and continues as long as running returns true. If ctx is
 // done first, it returns its error. gone, which may be nil, makes it check running at
 // once when the end is known.
 func Follow(ctx context.Context, path string, w io.Writer, running func() bool, gone <-chan struct{}) error {
-	f, err := os.Open(path)
+	f, err := logfile.Open(path)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local/lives"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -43,9 +44,21 @@ func (r *Record) Probe(ctx context.Context, st state.Status, id Ident, container
 	if st.Phase != state.Running || r.Kind != ir.Service {
 		return st
 	}
-	ready, why := r.settled(time.Now())
+	life, again := lives.Read(filepath.Join(r.Dir, lives.File))
+	if pause := time.Until(life.Since); again && pause > 0 {
+		st.Message = fmt.Sprintf("not ready: it %s, and starts again in %s", life.Why, pause.Round(100*time.Millisecond))
+		return st
+	}
+	began := r.Began
+	if again {
+		began = life.Since
+	}
+	ready, why := settled(began, time.Now())
 	if r.Endpoint != nil {
 		ready, why = answers(ctx, r.Endpoint, r.Instance)
+	}
+	if ready && again {
+		why = life.String()
 	}
 	st.Message = why
 	if !ready {
@@ -60,13 +73,21 @@ func (r *Record) Probe(ctx context.Context, st state.Status, id Ident, container
 	return st
 }
 
-// settled reports whether a running program has stayed up long enough at a point in time.
-// A clock that was set back since the start does not delay this.
-func (r *Record) settled(now time.Time) (settled bool, why string) {
-	if up := now.Sub(r.Began); up >= 0 && up < executors.Settle {
+// settled reports whether a program has stayed up long enough at a point in time. A clock
+// that was set back since the start does not delay this.
+func settled(began, now time.Time) (settled bool, why string) {
+	if up := now.Sub(began); up >= 0 && up < executors.Settle {
 		return false, fmt.Sprintf("not ready: it is ready once it has run for %s", executors.Settle)
 	}
 	return true, ""
+}
+
+// Lives says how often the program of a service that has failed was started, or returns "".
+func (r *Record) Lives() string {
+	if life, again := lives.Read(filepath.Join(r.Dir, lives.File)); again {
+		return fmt.Sprintf("; it was started %d times", life.Starts)
+	}
+	return ""
 }
 
 // Recorded is a pointer to an executor's type of record.

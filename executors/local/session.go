@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,6 +57,7 @@ func (i Ident) Alive() bool {
 // A Process is what /proc/PID/stat says.
 type Process struct {
 	PID     int
+	parent  int
 	session int
 	start   uint64
 	dead    bool // a zombie, or about to be one
@@ -80,12 +82,13 @@ func readStat(pid int) (Process, error) {
 	if len(f) < 20 {
 		return Process{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
 	}
-	session, err1 := strconv.Atoi(f[3])
-	start, err2 := strconv.ParseUint(f[19], 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
+	parent, err1 := strconv.Atoi(f[1])
+	session, err2 := strconv.Atoi(f[3])
+	start, err3 := strconv.ParseUint(f[19], 10, 64)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return Process{}, err
 	}
-	return Process{PID: pid, session: session, start: start, dead: f[0] == "Z" || f[0] == "X"}, nil
+	return Process{PID: pid, parent: parent, session: session, start: start, dead: f[0] == "Z" || f[0] == "X"}, nil
 }
 
 // again repeats a system call that a signal interrupted.
@@ -97,10 +100,15 @@ func again(call func() (int, error)) (int, error) {
 	}
 }
 
-// A Session is the session of a task that runs as a local process, in its run folder.
+// A Session is the session of a task that runs as a local process, in its run folder. As
+// long as its leader lives, it also has the processes that have left it: the leader inherits
+// them when their parents end.
 type Session struct {
 	Ident // of its leader
 	Dir   string
+	// Lost says that the leader was killed, so that processes that have left the session
+	// can only be told by their environment.
+	Lost bool
 }
 
 // Over reports that no process is left in the session. It does not list processes:
@@ -138,7 +146,7 @@ var asker = sync.OnceValue(func() *os.File {
 
 // Members lists the living processes of the session.
 func (s Session) Members() ([]Process, error) {
-	if s.Pid <= 1 || s.Boot != BootID() || s.Over() {
+	if s.Pid <= 1 || s.Boot != BootID() || !s.Lost && s.Over() {
 		return nil, nil
 	}
 	leads := s.Alive()
@@ -146,18 +154,42 @@ func (s Session) Members() ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ps []Process
+	known := make(map[int]Process, len(all))
 	for _, pid := range all {
-		p, err := readStat(pid)
-		if err != nil || p.session != s.Pid || p.dead || p.start < s.Start {
-			continue
+		if p, err := readStat(pid); err == nil {
+			known[pid] = p
 		}
-		ps = append(ps, p)
 	}
-	if leads || s.anyIsOurs(ps) {
-		return ps, nil
+	var ps, strays []Process
+	for _, p := range known {
+		switch {
+		case p.dead || p.start < s.Start:
+		case p.session == s.Pid, leads && descends(known, p, s.Pid):
+			ps = append(ps, p)
+		case s.Lost && s.marked(p):
+			strays = append(strays, p)
+		}
 	}
-	return nil, nil
+	if leads || slices.ContainsFunc(ps, s.marked) {
+		return append(ps, strays...), nil
+	}
+	return strays, nil
+}
+
+// descends reports whether a process is a child of another one, or a child of such a
+// process, and so on.
+func descends(known map[int]Process, p Process, from int) bool {
+	for range known { // numbers are reused, so the list may contain a circle
+		if p.parent == from {
+			return true
+		}
+		next, ok := known[p.parent]
+		if !ok {
+			return false
+		}
+		p = next
+	}
+	return false
 }
 
 // processes lists the processes of the machine.
@@ -180,25 +212,14 @@ func processes() ([]int, error) {
 	return pids, nil
 }
 
-// anyIsOurs distinguishes our session, whose leader has ended, from a later one of the
-// same number. The kernel reuses the number only when no process is left in the session,
-// so one process of ours proves that the session is ours. A process is ours if its
-// environment names our document or its output goes to our log.
-func (s Session) anyIsOurs(ps []Process) bool {
+// marked reports whether a process is of the task, because its environment names the
+// document. If the leader has ended, this tells the session from a later one of the same
+// number. The kernel reuses the number only when no process is left in the session, so one
+// process that is marked proves that the session is ours.
+func (s Session) marked(p Process) bool {
 	mark := []byte(step.Env + "=" + filepath.Join(s.Dir, "step.json") + "\x00")
-	log, logErr := os.Stat(filepath.Join(s.Dir, "log"))
-	for _, p := range ps {
-		dir := "/proc/" + strconv.Itoa(p.PID)
-		if b, err := os.ReadFile(dir + "/environ"); err == nil && bytes.Contains(b, mark) {
-			return true
-		}
-		for _, fd := range []string{"/fd/1", "/fd/2"} {
-			if fi, err := os.Stat(dir + fd); err == nil && logErr == nil && os.SameFile(fi, log) {
-				return true
-			}
-		}
-	}
-	return false
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/environ")
+	return err == nil && bytes.Contains(b, mark)
 }
 
 // Signal sends a signal to that very process, if it is still there.

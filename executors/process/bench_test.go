@@ -23,7 +23,7 @@ func BenchmarkExec(b *testing.B) {
 }
 
 func BenchmarkApplyAndWait(b *testing.B) {
-	e := process.New(process.Options{})
+	e := newExecutor(process.Options{})
 	root := b.TempDir()
 	n := 0
 	for b.Loop() {
@@ -39,7 +39,7 @@ func BenchmarkApplyAndWait(b *testing.B) {
 }
 
 func BenchmarkDestroyEnded(b *testing.B) {
-	e := process.New(process.Options{})
+	e := newExecutor(process.Options{})
 	root := b.TempDir()
 	n := 0
 	for b.Loop() {

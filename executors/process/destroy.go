@@ -11,7 +11,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Destroy terminates every process of the task's session, kills those that remain after
+// Destroy terminates every process of the task, kills those that remain after
 // the grace, and returns once none is left. Then it removes scratch and what the executor
 // keeps; outputs, metrics and log stay. If ctx is done it does not wait for the grace.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
@@ -39,10 +39,10 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	return nil
 }
 
-// kill ends the session: SIGTERM, the grace, SIGKILL. Without grace, it sends SIGKILL at
+// kill ends all processes: SIGTERM, the grace, SIGKILL. Without grace, it sends SIGKILL at
 // once.
 func (r record) kill(ctx context.Context, grace time.Duration) error {
-	ps, err := r.session().Members()
+	ps, err := r.members()
 	if err != nil || len(ps) == 0 {
 		return err
 	}
@@ -62,16 +62,25 @@ func (r record) kill(ctx context.Context, grace time.Duration) error {
 	return err
 }
 
-// drain waits until the session is empty or ctx is done, and returns the remaining
+// leaderPatience is how long tenon-run may take to write the rest of the log once all others
+// are killed.
+const leaderPatience = time.Second
+
+// drain waits until no process is left or ctx is done, and returns the remaining
 // processes. It sends sig, if any, repeatedly, because a process may fork in the
 // meantime.
 func (r record) drain(ctx context.Context, sig unix.Signal) ([]local.Process, error) {
+	began := time.Now()
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		ps, err := r.session().Members()
+		ps, err := r.members()
 		if err != nil || len(ps) == 0 {
 			return nil, err
 		}
-		if sig != 0 {
+		switch {
+		case sig == 0:
+		case sig == unix.SIGKILL && time.Since(began) < leaderPatience:
+			r.signalOthers(sig, ps)
+		default:
 			r.signal(sig, ps)
 		}
 		select {
@@ -83,13 +92,23 @@ func (r record) drain(ctx context.Context, sig unix.Signal) ([]local.Process, er
 }
 
 // signal signals the process group as a whole, so that no fork escapes, and then the
-// other members of the session one by one.
+// others one by one.
 func (r record) signal(sig unix.Signal, ps []local.Process) {
-	if r.Alive() {
+	alive := r.Alive()
+	if alive {
 		_ = unix.Kill(-r.Pid, sig)
 	}
 	for _, p := range ps {
-		if pgid, err := unix.Getpgid(p.PID); err == nil && (pgid != r.Pid || !r.Alive()) {
+		if pgid, err := unix.Getpgid(p.PID); err == nil && (pgid != r.Pid || !alive) {
+			p.Signal(sig)
+		}
+	}
+}
+
+// signalOthers signals all processes but tenon-run.
+func (r record) signalOthers(sig unix.Signal, ps []local.Process) {
+	for _, p := range ps {
+		if p.PID != r.Pid {
 			p.Signal(sig)
 		}
 	}

@@ -11,19 +11,22 @@
 //	Dir/out/PORT      outputs
 //	Dir/scratch       also $TMPDIR; removed by Destroy
 //	Dir/notes         metrics and progress
-//	Dir/log           standard output and error, exactly as printed
+//	Dir/log           standard output and error, exactly as printed; see package logfile
 //	Dir/process.json  the identity of the process: pid, start time, boot
-//	Dir/exit          how it ended, written by the shell that started it
+//	Dir/exit          how it ended, written by tenon-run
 //	Dir/verdict       why tenon ended it, if it did
 //
 // # How a program is started
 //
-// As "sh -c SCRIPT tenon PROGRAM ARG...", see wrapper in start.go, detached from tenon in
-// a session of its own. The shell waits at a pipe until process.json is written, runs the
-// program as its child, and writes the exit status when it ends. So whenever tenon is
+// By tenon-run, see cmd/tenon-run, which leads a session of its own, detached from tenon. It
+// waits at a pipe until process.json is written, runs the program as its child, writes what
+// that prints to the log, and writes the exit status when it ends. So whenever tenon is
 // killed, either the program never started or it can be found; and its exit status is
 // known even if tenon was not there. An exit status above 128 is read as a signal, as
 // every shell does.
+//
+// tenon-run inherits every process whose parent has ended, wherever it has gone. It ends
+// them before it records the end of the program.
 //
 // The working directory is the unit's code folder, as docs/step.md promises: a program
 // finds its own files by relative names. The folder is read-only; outputs and scratch are
@@ -44,8 +47,9 @@
 //   - Wait enforces needs.disk: it measures out and scratch while it waits, and
 //     once more when a job has ended. Nothing is measured while no tenon waits.
 //     Files that are deleted but open, or elsewhere, are not counted.
-//   - A program that leaves its session (setsid) is out of reach. A service does not
-//     become ready if such a program listens at its address.
+//   - A program has the rights of tenon's user, see docs/step.md.
+//   - If tenon-run is killed, programs that have left the session (setsid) are found by
+//     their environment, and only by Destroy.
 //   - A service manager that ends everything in tenon's control group, as
 //     systemd does for a system service, ends the programs too.
 package process

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -20,7 +19,7 @@ func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow
 	gone, stop := e.gone(r)
 	defer stop()
 	running := func() bool { return follow && r.look().Phase == state.Running }
-	if err := local.Follow(ctx, filepath.Join(r.Dir, "log"), w, running, gone); err != nil {
+	if err := local.Follow(ctx, r.logPath(), w, running, gone); err != nil {
 		return fmt.Errorf("log of %s: %w", r.Unit, err)
 	}
 	return nil

@@ -21,6 +21,8 @@ const Name = "process"
 type Options struct {
 	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
 	Duck func(ctx context.Context) (program string, err error)
+	// Runner is the path of tenon-run.
+	Runner string
 	// Python makes Python environments. Without it no unit may need one.
 	Python Environments
 	// Env is tenon's environment, from which a few variables are passed on. Nil means

@@ -14,23 +14,36 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/local/disk"
+	"github.com/tenon-ml/tenon/executors/local/lives"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // A record is what process.json and a handle store about a started task.
 type record struct {
 	local.Record
-	local.Ident        // of the wrapper, which leads the session and its process group
+	local.Ident        // of tenon-run, which leads the session and its process group
 	OOMKills    int64  `json:"oom_kills,omitempty"` // OOM kills of this kernel before the start
 	Fault       string `json:"fault,omitempty"`     // why nothing could be started
 }
 
-var records = local.Records[record, *record]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict"}}
+var records = local.Records[record, *record]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict", lives.File}}
 
 // session returns the session of the task.
 func (r record) session() local.Session { return local.Session{Ident: r.Ident, Dir: r.Dir} }
 
-func recordPath(dir string) string  { return filepath.Join(dir, "process.json") }
+// members lists the processes of the task.
+func (r record) members() ([]local.Process, error) {
+	s := r.session()
+	if !r.Alive() {
+		_, err := readEnding(r.Dir)
+		s.Lost = errors.Is(err, os.ErrNotExist)
+	}
+	return s.Members()
+}
+
+func recordPath(dir string) string { return filepath.Join(dir, "process.json") }
+func (r record) logPath() string   { return filepath.Join(r.Dir, "log") }
+
 func exitPath(dir string) string    { return filepath.Join(dir, "exit") }
 func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
 
@@ -90,7 +103,7 @@ func readEnding(dir string) (ending, error) {
 	return e, nil
 }
 
-// running reports whether the wrapper exists and has not recorded an end.
+// running reports whether tenon-run exists and has not recorded an end.
 func (r record) running() bool { return r.look().Phase == state.Running }
 
 // look derives the status of the task from the folder and /proc. It cannot tell whether a
@@ -127,7 +140,7 @@ func (r record) look() state.Status {
 	case diskFull(r.Dir):
 		st.Phase, st.Message = state.Failed, "ended without an exit status: no space left on the disk of "+r.Dir
 	default:
-		st.Phase, st.Message = state.Failed, "ended without an exit status: its shell was killed"
+		st.Phase, st.Message = state.Failed, "ended without an exit status: tenon-run, which started it, was killed"
 	}
 	if b, err := os.ReadFile(verdictPath(r.Dir)); err == nil {
 		st.Phase, st.Message = state.Failed, strings.TrimSpace(string(b))
@@ -160,6 +173,7 @@ func (r record) explain(st *state.Status, end ending) {
 			return
 		}
 		st.Phase = state.Succeeded
+		return
 	case st.Signal == "SIGKILL" && end.oom > r.OOMKills && r.OOMKills >= 0:
 		st.Message = "killed by SIGKILL: the kernel ran out of memory while it ran"
 	case st.Signal == "SIGKILL" && end.oom >= 0:
@@ -169,4 +183,5 @@ func (r record) explain(st *state.Status, end ending) {
 	default:
 		st.Message = fmt.Sprintf("exit %d", end.code)
 	}
+	st.Message += r.Lives()
 }

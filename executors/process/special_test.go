@@ -52,7 +52,7 @@ func apply(t *testing.T, e *process.Executor, task executors.Task) state.Handle 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := process.New(process.Options{Grace: time.Millisecond}).Destroy(context.Background(), h); err != nil {
+		if err := newExecutor(process.Options{Grace: time.Millisecond}).Destroy(context.Background(), h); err != nil {
 			t.Error(err)
 		}
 	})
@@ -95,7 +95,7 @@ func pidIn(t *testing.T, path string) int {
 }
 
 func TestOnlyAllowedVariablesArePassedOn(t *testing.T) {
-	e := process.New(process.Options{Env: []string{
+	e := newExecutor(process.Options{Env: []string{
 		"PATH=/usr/bin:/bin", "HOME=/home/x", "LC_TIME=leak", "LANGUAGE=leak", "TZ=leak", "https_proxy=http://proxy:1", "AWS_SECRET_ACCESS_KEY=leak",
 		"LD_PRELOAD=/leak.so", "PYTHONPATH=/leak", "TMPDIR=/leak", "TENON_STEP=/leak", "OMP_NUM_THREADS=99",
 	}})
@@ -151,7 +151,7 @@ func lockFile(t *testing.T) string {
 
 func TestAnEnvironmentIsPrepared(t *testing.T) {
 	task := executors.Task{Unit: ir.Unit{Code: ir.Code{Runtime: ir.Python, Lock: "sha256:0123456789"}}, Lock: lockFile(t)}
-	e := process.New(process.Options{Python: environments{python: "python"}})
+	e := newExecutor(process.Options{Python: environments{python: "python"}})
 	if got := e.Prepares(task.Unit, ""); got != "Python environment 01234567" {
 		t.Errorf("it prepares %q", got)
 	}
@@ -162,7 +162,7 @@ func TestAnEnvironmentIsPrepared(t *testing.T) {
 	if said.Message != "3 packages, 1 MiB downloaded" {
 		t.Errorf("it says %+v", said)
 	}
-	broken := process.New(process.Options{Python: environments{err: pyenv.ErrNoUV}})
+	broken := newExecutor(process.Options{Python: environments{err: pyenv.ErrNoUV}})
 	if err := broken.Prepare(t.Context(), task, func(step.Progress) {}); !errors.Is(err, pyenv.ErrNoUV) {
 		t.Errorf("prepare gave %v", err)
 	}
@@ -187,7 +187,7 @@ func TestRuntimes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	e := process.New(process.Options{
+	e := newExecutor(process.Options{
 		Duck:   func(context.Context) (string, error) { return filepath.Join(bin, "python"), nil },
 		Python: environments{python: filepath.Join(bin, "python")},
 	})
@@ -222,7 +222,7 @@ func TestAProgramSeesTheDevicesItWasLent(t *testing.T) {
 	} {
 		task := sh(t, `echo "${CUDA_VISIBLE_DEVICES-unset} ${NVIDIA_VISIBLE_DEVICES-unset}"`)
 		task.Devices = c.devices
-		run(t, process.New(process.Options{Env: []string{"PATH=/usr/bin:/bin", "CUDA_VISIBLE_DEVICES=7"}}), task)
+		run(t, newExecutor(process.Options{Env: []string{"PATH=/usr/bin:/bin", "CUDA_VISIBLE_DEVICES=7"}}), task)
 		if got, want := read(t, filepath.Join(task.Dir, "log")), c.want+" "+c.want+"\n"; got != want {
 			t.Errorf("%s: %q, want %q", c.name, got, want)
 		}
@@ -231,7 +231,7 @@ func TestAProgramSeesTheDevicesItWasLent(t *testing.T) {
 
 func TestAnEnvironmentThatCannotBeMadeIsAnErrorOfApply(t *testing.T) {
 	broken := errors.New("no network")
-	e := process.New(process.Options{Python: environments{err: broken}})
+	e := newExecutor(process.Options{Python: environments{err: broken}})
 	task := command(t, t.TempDir(), "train.py")
 	task.Unit.Code.Runtime, task.Unit.Code.Lock, task.Lock = ir.Python, "sha256:0", lockFile(t)
 	if _, err := e.Apply(t.Context(), task, nil); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "start steps/x/run: ") {
@@ -240,7 +240,7 @@ func TestAnEnvironmentThatCannotBeMadeIsAnErrorOfApply(t *testing.T) {
 }
 
 func TestCheckNamesEveryFieldItCannotHonour(t *testing.T) {
-	e := process.New(process.Options{})
+	e := newExecutor(process.Options{})
 	ok := command(t, t.TempDir(), "true").Unit
 	for _, c := range []struct {
 		field  string
@@ -271,8 +271,8 @@ func TestCheckNamesEveryFieldItCannotHonour(t *testing.T) {
 }
 
 func TestAnEndIsKnownWithinMilliseconds(t *testing.T) {
-	e := process.New(process.Options{})
-	for name, waiter := range map[string]*process.Executor{"own": e, "adopted": process.New(process.Options{})} {
+	e := newExecutor(process.Options{})
+	for name, waiter := range map[string]*process.Executor{"own": e, "adopted": newExecutor(process.Options{})} {
 		task := sh(t, "sleep 0.2")
 		h := apply(t, e, task)
 		if _, err := waiter.Wait(t.Context(), h); err != nil {
@@ -292,7 +292,7 @@ func TestAnEndIsKnownWithinMilliseconds(t *testing.T) {
 }
 
 func TestUsageIsThatOfTheProgram(t *testing.T) {
-	e := process.New(process.Options{})
+	e := newExecutor(process.Options{})
 	// The shell's arithmetic uses time, its variable memory.
 	_, st := run(t, e, sh(t, `i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; x=$(head -c 150000000 /dev/zero | tr '\0' x)`))
 	if st.Phase != state.Succeeded || st.Usage.CPU < 20*time.Millisecond || st.Usage.PeakMem < 140_000_000 {
@@ -304,40 +304,68 @@ func TestUsageIsThatOfTheProgram(t *testing.T) {
 	}
 }
 
-func TestWhatAJobLeavesBehindIsAskedToEnd(t *testing.T) {
-	task := sh(t, `sleep 60 & echo $! >"$TMPDIR/pid"`)
-	if _, st := run(t, process.New(process.Options{}), task); st.Phase != state.Succeeded {
-		t.Fatalf("%+v", st)
+// Whoever reads an output can rely on it that nobody of its job still writes.
+func TestNothingOfAJobOutlivesIt(t *testing.T) {
+	for name, script := range map[string]string{
+		"in the group of its job":             `sleep 60 & echo $! >"$TMPDIR/pid"`,
+		"in a group of its own":               `set -m; sleep 60 & echo $! >"$TMPDIR/pid"`,
+		"in a session of its own":             `setsid sh -c 'echo $$ >"$TMPDIR/pid"; exec sleep 60' & while ! [ -s "$TMPDIR/pid" ]; do sleep 0.01; done`,
+		"there with another environment":      `setsid env -i sh -c 'echo $$ >"$1"; exec sleep 60' sh "$TMPDIR/pid" & while ! [ -s "$TMPDIR/pid" ]; do sleep 0.01; done`,
+		"there, and ignoring that it must go": `setsid sh -c 'trap "" TERM; echo $$ >"$TMPDIR/pid"; while :; do sleep 1; done' & while ! [ -s "$TMPDIR/pid" ]; do sleep 0.01; done`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			task := sh(t, script)
+			_, st := run(t, newExecutor(process.Options{Grace: 50 * time.Millisecond}), task)
+			if pid := pidIn(t, filepath.Join(task.Dir, "scratch", "pid")); st.Phase != state.Succeeded || !st.Over || !gone(pid) {
+				t.Errorf("the process is gone: %v; status %+v", gone(pid), st)
+			}
+		})
 	}
-	pid := pidIn(t, filepath.Join(task.Dir, "scratch", "pid"))
-	eventually(t, "the leftover ends", func() bool { return gone(pid) })
 }
 
-func TestDestroyFindsWhatOutlivedItsJob(t *testing.T) {
-	for name, before := range map[string]string{"in the group of its job": "", "in a group of its own": "set -m; "} {
-		t.Run(name, func(t *testing.T) {
-			e := process.New(process.Options{Grace: 50 * time.Millisecond})
-			task := sh(t, before+`(trap '' TERM; exec sleep 60) & echo $! >"$TMPDIR/pid"; sleep 0.05`)
-			h, st := run(t, e, task)
-			if st.Phase != state.Succeeded || st.Over {
-				t.Fatalf("%+v", st)
+func TestWhatAJobLeavesBehindIsAskedToEnd(t *testing.T) {
+	task := sh(t, `setsid sh -c 'trap "echo goodbye; exit" TERM; echo $$ >"$TMPDIR/pid"; while :; do sleep 0.01; done' &
+		while ! [ -s "$TMPDIR/pid" ]; do sleep 0.01; done`)
+	if _, st := run(t, newExecutor(process.Options{}), task); st.Phase != state.Succeeded {
+		t.Fatalf("%+v", st)
+	}
+	if got := read(t, filepath.Join(task.Dir, "log")); !strings.Contains(got, "goodbye\n") {
+		t.Errorf("the log is %q", got)
+	}
+}
+
+func TestDestroyFindsWhatHasLeftTheSession(t *testing.T) {
+	for name, before := range map[string]func(t *testing.T, leader int){
+		"": func(*testing.T, int) {},
+		" after tenon-run was killed": func(t *testing.T, leader int) {
+			if err := syscall.Kill(leader, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
 			}
+			eventually(t, "tenon-run is gone", func() bool { return gone(leader) })
+		},
+	} {
+		t.Run("Destroy"+name, func(t *testing.T) {
+			e := newExecutor(process.Options{Grace: 50 * time.Millisecond})
+			task := sh(t, `setsid sh -c 'trap "" TERM; echo $$ >"$TMPDIR/pid"; while :; do sleep 1; done' & sleep 60`)
+			h := apply(t, e, task)
 			pid := pidIn(t, filepath.Join(task.Dir, "scratch", "pid"))
-			if gone(pid) {
-				t.Fatal("the leftover was to ignore SIGTERM")
+			var its struct{ Pid int }
+			if err := json.Unmarshal(h.Data, &its); err != nil {
+				t.Fatal(err)
 			}
+			before(t, its.Pid)
 			if err := e.Destroy(t.Context(), h); err != nil {
 				t.Fatal(err)
 			}
 			if !gone(pid) {
-				t.Error("the leftover still lives")
+				t.Error("it still lives")
 			}
 		})
 	}
 }
 
 func TestAJobThatLeavesNothingIsOver(t *testing.T) {
-	if _, st := run(t, process.New(process.Options{}), sh(t, "(sleep 0.01); true")); st.Phase != state.Succeeded || !st.Over {
+	if _, st := run(t, newExecutor(process.Options{}), sh(t, "(sleep 0.01); true")); st.Phase != state.Succeeded || !st.Over {
 		t.Errorf("%+v", st)
 	}
 }
@@ -363,7 +391,7 @@ func change(t *testing.T, task executors.Task, h state.Handle, f func(map[string
 
 func TestARecycledPidIsNeverKilled(t *testing.T) {
 	for field, other := range map[string]any{"start": 1, "boot": "another boot"} {
-		e := process.New(process.Options{Grace: time.Millisecond})
+		e := newExecutor(process.Options{Grace: time.Millisecond})
 		task := sh(t, "exit 0")
 		h, _ := run(t, e, task)
 		innocent := apply(t, e, sh(t, "sleep 60"))
@@ -388,7 +416,7 @@ func TestARecycledPidIsNeverKilled(t *testing.T) {
 }
 
 func TestAMachineThatWasRestartedIsTold(t *testing.T) {
-	e := process.New(process.Options{})
+	e := newExecutor(process.Options{})
 	task := sh(t, "exit 0")
 	h, _ := run(t, e, task)
 	h = change(t, task, h, func(m map[string]any) { m["boot"] = "another boot" })
@@ -405,8 +433,8 @@ func TestAMachineThatWasRestartedIsTold(t *testing.T) {
 	}
 }
 
-func TestAShellThatIsKilledIsTold(t *testing.T) {
-	e := process.New(process.Options{Grace: 50 * time.Millisecond})
+func TestThatTenonRunWasKilledIsTold(t *testing.T) {
+	e := newExecutor(process.Options{Grace: 50 * time.Millisecond})
 	task := sh(t, `echo $$ >"$TMPDIR/pid"; exec sleep 60`)
 	h := apply(t, e, task)
 	pid := pidIn(t, filepath.Join(task.Dir, "scratch", "pid"))
@@ -418,7 +446,7 @@ func TestAShellThatIsKilledIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	st, err := e.Wait(t.Context(), h)
-	if err != nil || st.Phase != state.Failed || !strings.Contains(st.Message, "its shell was killed") {
+	if err != nil || st.Phase != state.Failed || !strings.Contains(st.Message, "tenon-run, which started it, was killed") {
 		t.Errorf("%+v, %v", st, err)
 	}
 	if err := e.Destroy(t.Context(), h); err != nil {
@@ -430,7 +458,7 @@ func TestAShellThatIsKilledIsTold(t *testing.T) {
 }
 
 func TestWantOfMemoryIsToldApartFromOtherKills(t *testing.T) {
-	e := process.New(process.Options{})
+	e := newExecutor(process.Options{})
 	task := sh(t, "kill -KILL $$")
 	h, st := run(t, e, task)
 	if st.Message != "killed by SIGKILL (not because of memory: the kernel killed nothing meanwhile)" {
@@ -447,7 +475,7 @@ func TestWantOfMemoryIsToldApartFromOtherKills(t *testing.T) {
 }
 
 func TestAFolderIsOfOneTaskAtATime(t *testing.T) {
-	e := process.New(process.Options{})
+	e := newExecutor(process.Options{})
 	task := sh(t, "sleep 60")
 	apply(t, e, task)
 	task.Name = "another"
@@ -457,7 +485,7 @@ func TestAFolderIsOfOneTaskAtATime(t *testing.T) {
 }
 
 func TestARecordThatWasCutOffCountsAsNone(t *testing.T) {
-	e := process.New(process.Options{})
+	e := newExecutor(process.Options{})
 	task := sh(t, "exit 3")
 	if err := os.WriteFile(filepath.Join(task.Dir, "process.json"), []byte(`{"name":`), 0o644); err != nil {
 		t.Fatal(err)
@@ -468,7 +496,7 @@ func TestARecordThatWasCutOffCountsAsNone(t *testing.T) {
 }
 
 func TestAProgramThatMayNotBeRunSaysSoInTheLog(t *testing.T) {
-	e := process.New(process.Options{})
+	e := newExecutor(process.Options{})
 	file := filepath.Join(t.TempDir(), "data.txt")
 	if err := os.WriteFile(file, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)

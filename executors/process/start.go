@@ -14,33 +14,10 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/local/lives"
+	"github.com/tenon-ml/tenon/internal/logfile"
 	"github.com/tenon-ml/tenon/planner/state"
 )
-
-// wrapper runs "$@" and writes how it ended to the file in its first argument.
-//
-// It holds the folder's lock (descriptor 4) until it has read the go-ahead (descriptor 3)
-// or has seen that tenon died before giving it. The program handles signals to the
-// process group; a trapped signal, unlike an ignored one, has its default action again
-// after exec. The exit file is one short write that ends in a full stop: this is as
-// atomic as a rename and needs no second program. After SIGKILL it also contains the
-// kernel's count of OOM kills. Finally, the wrapper terminates what the program left
-// behind.
-const wrapper = `trap : HUP INT QUIT PIPE ALRM TERM USR1 USR2 XFSZ
-_tenon_exit=$1
-shift
-read -r _tenon_go <&3 || { echo 'never .' >"$_tenon_exit"; exit; }
-exec 3<&- 4<&-
-"$@" 2>&1
-_tenon_code=$? _tenon_oom=
-if [ $_tenon_code = 137 ] && [ -r /proc/vmstat ]; then
-	while read -r _tenon_k _tenon_v; do
-		[ "$_tenon_k" = oom_kill ] && _tenon_oom=$_tenon_v
-	done </proc/vmstat
-fi
-echo "$_tenon_code $_tenon_oom ." >"$_tenon_exit"
-kill -TERM 0
-`
 
 // A child is a process that this executor started and therefore reaps.
 type child struct {
@@ -55,12 +32,18 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 	if err := local.WriteDocument(t, doc); err != nil {
 		return state.Handle{}, err
 	}
-	log, err := os.OpenFile(filepath.Join(t.Dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if _, err := os.Stat(e.opts.Runner); err != nil {
+		return state.Handle{}, fmt.Errorf("tenon-run, which starts programs, is not next to tenon: run `make build` to build both: %w", err)
+	}
+	r := record{Record: local.Record{
+		Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir, Disk: t.Unit.Needs.Disk,
+		Began: time.Now().UTC(), Instance: doc.Instance, Endpoint: doc.Endpoint,
+	}}
+	log, err := logfile.Append(r.logPath()) // so that whoever follows the task finds it
 	if err != nil {
 		return state.Handle{}, err
 	}
-	defer log.Close()
-
+	defer log.Close() //nolint:errcheck // a fault is told by the record too
 	python, duck := "", ""
 	if t.Lock != "" && t.Unit.Code.Runtime != ir.Builtin {
 		if e.opts.Python == nil {
@@ -81,10 +64,6 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
 	}
-	r := record{Record: local.Record{
-		Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir, Disk: t.Unit.Needs.Disk,
-		Began: time.Now().UTC(), Instance: doc.Instance, Endpoint: doc.Endpoint,
-	}}
 	env := e.environ(t, doc, python)
 	argv, fault := e.argv(t.Unit.Code, python, duck, doc.Code, env)
 	if fault != "" {
@@ -97,13 +76,13 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 		}
 		return records.Handle(r)
 	}
-	return e.spawn(r, argv, env, doc.Code, log, locked, address)
+	return e.spawn(r, argv, env, doc.Code, locked, address)
 }
 
-// spawn starts the wrapper, records it, claims its address, and only then lets it continue. If tenon dies
-// before that, the wrapper sees the end of the pipe and starts nothing.
-func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *os.File, address *local.Address) (state.Handle, error) {
-	null, err := os.Open(os.DevNull)
+// spawn starts tenon-run, records it, claims its address, and only then lets it continue. If
+// tenon dies before that, tenon-run sees the end of the pipe and starts nothing.
+func (e *Executor) spawn(r record, argv, env []string, cwd string, locked *os.File, address *local.Address) (state.Handle, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return state.Handle{}, err
 	}
@@ -116,17 +95,18 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, log, locked *
 	defer goAhead.Close()
 
 	r.OOMKills = oomKills()
-	p, err := os.StartProcess("/bin/sh",
-		append([]string{"sh", "-c", wrapper, "tenon", exitPath(r.Dir)}, argv...),
+	run := []string{"tenon-run", "-local", "-log", r.logPath(), "-exit", exitPath(r.Dir), "-grace", e.opts.Grace.String()}
+	if r.Kind == ir.Service {
+		run = append(run, "-lives", filepath.Join(r.Dir, lives.File))
+	}
+	p, err := os.StartProcess(e.opts.Runner, append(append(run, "--"), argv...),
 		&os.ProcAttr{
 			Dir: cwd, Env: env,
-			// The shell's own standard error would add messages about signals to the
-			// program's log.
-			Files: []*os.File{null, log, null, gate, locked},
+			Files: []*os.File{null, null, null, gate, locked},
 			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})
 	if err != nil {
-		return state.Handle{}, err
+		return state.Handle{}, fmt.Errorf("start tenon-run: %w", err)
 	}
 	c := &child{gone: make(chan struct{})}
 	own := peakMem(syscall.RUSAGE_SELF)
@@ -179,8 +159,7 @@ func peakMem(who int) int64 {
 	return ru.Maxrss * 1024
 }
 
-// argv resolves the program to an absolute path, or says in one line why it cannot. The
-// shell would run some names as its own commands.
+// argv resolves the program to an absolute path, or says in one line why it cannot.
 func (e *Executor) argv(c ir.Code, python, duck, cwd string, env []string) (argv []string, fault string) {
 	switch c.Runtime {
 	case ir.Builtin:

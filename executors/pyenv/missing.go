@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
@@ -24,7 +25,7 @@ type Package struct {
 // Missing returns what the environment of a lock consists of, or nil if it is installed.
 // It uses no network and starts no process.
 func (e *Env) Missing(lockText []byte) *Missing {
-	if in := load(e.kept()); in != nil && complete(filepath.Join(e.opts.Dir, key(lockText, in))) {
+	if e.Installed(lockText) != "" {
 		return nil
 	}
 	m := &Missing{}
@@ -36,7 +37,7 @@ func (e *Env) Missing(lockText []byte) *Missing {
 		sizes = e.opts.Sizes()
 	}
 	for _, p := range packages(lockText) {
-		if p.marker != "" && evaluate(p.marker) == no {
+		if evaluate(p.marker) == no {
 			continue
 		}
 		pkg := Package{Name: p.name}
@@ -46,6 +47,47 @@ func (e *Env) Missing(lockText []byte) *Missing {
 		m.Packages = append(m.Packages, pkg)
 	}
 	return m
+}
+
+// Installed returns the interpreter of the environment of a lock, or "" if it is not
+// installed. It uses no network and starts no process.
+func (e *Env) Installed(lockText []byte) (python string) {
+	in := load(e.kept())
+	if in == nil {
+		return ""
+	}
+	dir := filepath.Join(e.opts.Dir, key(lockText, in))
+	if !complete(dir) {
+		return ""
+	}
+	return interpreterIn(dir)
+}
+
+// A Requirement is a package that a lock pins for this machine.
+type Requirement struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"` // "" if it is pinned by an address
+	// Marker is a condition that is not decided here.
+	Marker string `json:"marker,omitempty"`
+}
+
+// Requirements returns what a lock pins for this machine, in its order.
+func Requirements(lockText []byte) []Requirement {
+	var all []Requirement
+	for _, p := range packages(lockText) {
+		r := Requirement{}
+		switch evaluate(p.marker) {
+		case no:
+			continue
+		case unknown:
+			r.Marker = p.marker
+		}
+		r.Name, r.Version, _ = strings.Cut(p.name, "==")
+		r.Name, _, _ = strings.Cut(r.Name, " @ ")
+		r.Name, _, _ = strings.Cut(r.Name, "[") // extras
+		all = append(all, r)
+	}
+	return all
 }
 
 // A locked package is one requirement of a lock.
@@ -92,9 +134,12 @@ var machine = map[string]string{
 
 var token = lazyregexp.New(`\(|\)|'[^']*'|"[^"]*"|[A-Za-z_]+|[=!<>~]+`)
 
-// evaluate evaluates the marker of a requirement for this machine. It does not compare
-// versions: that result is unknown.
+// evaluate evaluates the marker of a requirement, which may be empty, for this machine and
+// [PythonVersion]. What depends on more than that is unknown.
 func evaluate(marker string) truth {
+	if marker == "" {
+		return yes
+	}
 	p := parser{tokens: token.FindAllString(marker, -1)}
 	return p.any()
 }
@@ -138,12 +183,44 @@ func (p *parser) one() truth {
 	name, op, value := p.next(), p.next(), strings.Trim(p.next(), `'"`)
 	have, known := machine[name]
 	switch {
+	case name == "python_version" || name == "python_full_version":
+		return compare(op, value, name == "python_full_version")
 	case known && op == "==":
 		return truthOf(have == value)
 	case known && op == "!=":
 		return truthOf(have != value)
 	case op == "not": // "not in" is handled as one operator
 		p.next()
+	}
+	return unknown
+}
+
+// compare compares [PythonVersion] with a version. If full, a patch level that is not
+// known follows it.
+func compare(op, value string, full bool) truth {
+	minor := func(version string) (int, bool) {
+		text, ok := strings.CutPrefix(version, "3.")
+		n, err := strconv.Atoi(text)
+		return n, ok && err == nil
+	}
+	have, _ := minor(PythonVersion)
+	want, ok := minor(value)
+	if !ok || full && have == want && op != "<" && op != ">=" {
+		return unknown
+	}
+	switch op {
+	case "<":
+		return truthOf(have < want)
+	case "<=":
+		return truthOf(have <= want)
+	case ">":
+		return truthOf(have > want)
+	case ">=":
+		return truthOf(have >= want)
+	case "==":
+		return truthOf(have == want)
+	case "!=":
+		return truthOf(have != want)
 	}
 	return unknown
 }

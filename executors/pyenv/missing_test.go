@@ -37,17 +37,40 @@ own==1.0 \
 
 func TestMarkers(t *testing.T) {
 	for marker, want := range map[string]truth{
-		"sys_platform == 'linux'":                                         yes,
-		`sys_platform != "linux"`:                                         no,
-		"python_full_version < '3.12'":                                    unknown,
-		"python_version < '3' and sys_platform == 'win32'":                no,
-		"python_version < '3' or sys_platform == 'linux'":                 yes,
+		"sys_platform == 'linux'":                          yes,
+		`sys_platform != "linux"`:                          no,
+		"python_full_version < '3.12'":                     yes,
+		"python_full_version >= '3.12'":                    no,
+		"python_full_version >= '3.9'":                     yes,
+		"python_full_version <= '3.11'":                    unknown,
+		"python_full_version < '3.11.4'":                   unknown,
+		"python_version == '3.11'":                         yes,
+		"python_version != '3.11'":                         no,
+		"":                                                 yes,
+		"python_version < '3' and sys_platform == 'win32'": no,
+		"python_version < '3' or sys_platform == 'linux'":  yes,
 		"(sys_platform == 'a' or os_name == 'posix') and os_name != 'nt'": yes,
 		"extra == 'x'": unknown,
 	} {
 		if got := evaluate(marker); got != want {
 			t.Errorf("%s is %v, want %v", marker, got, want)
 		}
+	}
+}
+
+func TestRequirements(t *testing.T) {
+	const lock = `six==1.16.0 \
+    --hash=sha256:a1
+numpy==2.4.6 ; python_full_version < '3.12' \
+    --hash=sha256:b1
+numpy==2.5.0 ; python_full_version >= '3.12' \
+    --hash=sha256:b2
+uvicorn[standard]==0.54.0 ; extra == 'x'
+own @ https://example.com/own.zip
+`
+	want := []Requirement{{"six", "1.16.0", ""}, {"numpy", "2.4.6", ""}, {"uvicorn", "0.54.0", "extra == 'x'"}, {"own", "", ""}}
+	if diff := cmp.Diff(want, Requirements([]byte(lock))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

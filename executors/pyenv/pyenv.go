@@ -83,7 +83,7 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte, report func(Progress)
 		return "", fmt.Errorf("python environment: %w", err)
 	}
 	dir := filepath.Join(e.opts.Dir, key(lockText, in))
-	python = filepath.Join(dir, "bin", "python")
+	python = interpreterIn(dir)
 	// The time of the last request decides whether it may be collected, see
 	// [Env.Collect].
 	_ = os.Chtimes(filepath.Join(dir, marker), time.Time{}, time.Now())
@@ -117,9 +117,11 @@ func complete(dir string) bool {
 	if _, err := os.Stat(filepath.Join(dir, marker)); err != nil {
 		return false
 	}
-	_, err := os.Stat(filepath.Join(dir, "bin", "python"))
+	_, err := os.Stat(interpreterIn(dir))
 	return err == nil
 }
+
+func interpreterIn(dir string) string { return filepath.Join(dir, "bin", "python") }
 
 // key names an environment by a digest of what it is made from.
 func key(lockText []byte, in *interpreter) string {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 
 	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/internal/logfile"
 )
 
 // A Remote is a store that other machines can reach, too.
@@ -145,19 +145,10 @@ func (s *Store) ShareLog(ctx context.Context, task, path string) (err error) {
 			err = fmt.Errorf("share the log of %s: %w", task, err)
 		}
 	}()
-	f, err := os.Open(path)
+	b, _, err := logfile.Tail(path, maxLog)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	b, err := io.ReadAll(io.NewSectionReader(f, max(0, info.Size()-maxLog), maxLog))
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type Engine interface {
 	Verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []Reference) (violations []Violation, rows int64, err error)
 	// Preview reads the first n rows of a Parquet file.
 	Preview(ctx context.Context, path string, n int) (Preview, error)
+	// Nulls counts the nulls of each column of a Parquet file.
+	Nulls(ctx context.Context, path string) (map[string]int64, error)
 	// CSV writes the rows of a Parquet file to a new CSV file with a header.
 	CSV(ctx context.Context, path, to string) error
 	// Infer looks at all rows of a query over sources, each known by its name, or

@@ -9,6 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
@@ -17,7 +18,23 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
 		os.Exit(program.Run(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	os.Exit(withRunner(m))
+}
+
+// runner is tenon-run, built for the tests.
+var runner string
+
+func withRunner(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "tenon-run")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // the system removes what is left
+	runner = filepath.Join(dir, "tenon-run")
+	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
+		panic(err)
+	}
+	return m.Run()
 }
 
 // settings returns the settings of an engine on this machine.
@@ -41,7 +58,7 @@ func settings(t *testing.T) project.Settings {
 	}
 	duck := worker.New(self)
 	t.Cleanup(duck.Close)
-	return project.Settings{SQL: duck, Cache: cache, UV: []string{uv}, Config: all.Config{Tenon: self, Environ: os.Environ()}}
+	return project.Settings{SQL: duck, Cache: cache, UV: []string{uv}, Config: all.Config{Tenon: self, Runner: runner, Environ: os.Environ()}}
 }
 
 // Every component of the library passes the suite. A component is tested because its

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/lang/diag"
-	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -35,6 +35,8 @@ type Exported struct {
 	Format string `json:"format,omitempty"`
 	Path   string `json:"path"`
 	Rows   int64  `json:"rows,omitempty"`
+	// Schema is the columns of a table, as declared when it was made.
+	Schema ir.Schema `json:"schema,omitempty"`
 }
 
 // Export writes the artifact that a name stands for, UNIT or UNIT.PORT, to a file or
@@ -44,7 +46,7 @@ func (w *Workspace) Export(ctx context.Context, name string, o ExportOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	e, art, err := found.choose(name)
+	e, err := found.choose(name)
 	if err != nil {
 		return nil, err
 	}
@@ -56,13 +58,29 @@ func (w *Workspace) Export(ctx context.Context, name string, o ExportOptions) (*
 	} else if err == nil && !o.Force {
 		return nil, existsError(e.Path)
 	}
-	if err := w.artifacts.Fetch(ctx, art.Digest); err != nil {
-		return nil, err
-	}
-	if err := w.artifacts.Check(ctx, art.Digest); err != nil {
+	if err := w.check(ctx, e); err != nil {
 		return nil, fmt.Errorf("export %s.%s: %w", e.Unit, e.Port, err)
 	}
-	return e, w.export(ctx, e, w.artifacts.Path(art.Digest), o.Force)
+	if e.Kind == string(ir.Table) {
+		if e.Schema, err = found.schema(ctx, e); err != nil && !errors.Is(err, state.ErrNotFound) {
+			return nil, err
+		}
+	}
+	from := w.artifacts.Path(e.Digest)
+	return e, inPlace(e.Path, "export to "+e.Path, o.Force, func(made string) error {
+		if e.Format == "csv" {
+			return w.set.SQL.CSV(ctx, from, made)
+		}
+		return files.CopyTree(ctx, from, made, 0o755, 0o644)
+	})
+}
+
+// check fetches an artifact and compares it with its digest.
+func (w *Workspace) check(ctx context.Context, e *Exported) error {
+	if err := w.artifacts.Fetch(ctx, e.Digest); err != nil {
+		return err
+	}
+	return w.artifacts.Check(ctx, e.Digest)
 }
 
 func existsError(path string) error {
@@ -109,107 +127,140 @@ func exportName(e *Exported) string {
 	return name
 }
 
-// export writes an artifact beside its destination, then puts it in place.
-func (w *Workspace) export(ctx context.Context, e *Exported, from string, force bool) (err error) {
-	dir := filepath.Dir(e.Path)
-	tmp, err := os.MkdirTemp(dir, files.HalfWritten)
+// inPlace lets a function write a file or folder beside its destination, then puts it in
+// place.
+func inPlace(to, doing string, force bool, write func(made string) error) (err error) {
+	tmp, err := os.MkdirTemp(filepath.Dir(to), files.HalfWritten)
 	if err != nil {
-		return fmt.Errorf("export to %s: %w", e.Path, err)
+		return fmt.Errorf("%s: %w", doing, err)
 	}
 	defer func() { err = errors.Join(err, files.RemoveAll(tmp)) }()
 	made := filepath.Join(tmp, "content")
-	if e.Format == "csv" {
-		err = w.set.SQL.CSV(ctx, from, made)
-	} else {
-		err = files.CopyTree(ctx, from, made, 0o755, 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("export to %s: %w", e.Path, err)
+	if err := write(made); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
 	}
 	err = errors.ErrUnsupported
 	if info, statErr := os.Lstat(made); statErr == nil && info.Mode().IsRegular() && !force {
-		err = os.Link(made, e.Path) // unlike a rename, it replaces nothing
+		err = os.Link(made, to) // unlike a rename, it replaces nothing
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return existsError(e.Path)
+		return existsError(to)
 	case err != nil: // a folder, --force, or a file system without links
-		err = os.Rename(made, e.Path)
+		err = os.Rename(made, to)
 	}
 	if err != nil {
-		return fmt.Errorf("export to %s: %w", e.Path, err)
+		return fmt.Errorf("%s: %w", doing, err)
 	}
 	return nil
 }
 
-// exportables are the artifacts of units, and the entities that declare some of them as
+// exportables are the results of units, and the entities that declare some of them as
 // outputs.
 type exportables struct {
-	outputs  map[string]map[string]artifact.Artifact // by unit and port
+	runs     map[string]state.Run // that made them, by unit
 	entities []ir.Entity
 	of       string // "what is deployed" or "revision 3"
+	// unit returns a unit as it was applied.
+	unit func(ctx context.Context, id string) (*ir.Unit, error)
+	// now returns the name that a unit has today.
+	now func(id string) string
+	// failed describes why what a name stands for has no result, or returns nil.
+	failed func(name string) error
 }
 
+// exportable returns the results after a revision; 0 is what is deployed.
 func (w *Workspace) exportable(ctx context.Context, revision int) (*exportables, error) {
-	x := &exportables{outputs: map[string]map[string]artifact.Artifact{}, of: "what is deployed"}
 	if revision == 0 {
-		runs, err := w.currentRuns(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for unit, run := range runs {
-			x.outputs[unit] = run.Outputs
-		}
-		last, err := w.store.Revisions(ctx, 1)
-		if err != nil || len(last) == 0 {
-			return x, err
-		}
-		if sys, err := w.system(ctx, &last[0]); err == nil { // otherwise entities have no names for outputs
-			x.entities = sys.Entities
-		}
-		return x, nil
+		return w.exportableNow(ctx)
 	}
-	x.of = fmt.Sprintf("revision %d", revision)
 	r, err := w.revision(ctx, revision)
 	if err != nil {
 		return nil, err
 	}
-	if r.Deployed == "" {
-		return nil, fmt.Errorf("revision %d did not complete, so it has no results of its own", revision)
-	}
-	var deployed state.Deployed
-	if err := w.recorded(ctx, r, "record of what was deployed", r.Deployed, &deployed); err != nil {
-		return nil, err
-	}
-	sys, err := w.system(ctx, r)
+	stood, err := w.standingAt(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	x.entities = sys.Entities
-	for unit, was := range deployed {
-		run, err := w.store.RunFor(ctx, unit, was.Key)
-		if was.Run > 0 {
-			run, err = w.store.Run(ctx, was.Run)
-		}
-		if errors.Is(err, state.ErrNotFound) {
-			continue // it was removed
-		}
-		if err != nil {
-			return nil, err
-		}
-		x.outputs[unit] = run.Outputs
+	all, err := w.store.Revisions(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	renamed := namesSince(*r, all)
+	x := &exportables{
+		runs: stood.runs, entities: stood.entities, of: fmt.Sprintf("revision %d", revision),
+		unit: func(_ context.Context, id string) (*ir.Unit, error) {
+			if u := stood.units[id]; u != nil {
+				return u, nil
+			}
+			return nil, fmt.Errorf("unit %s: %w", id, state.ErrNotFound)
+		},
+		now:    func(id string) string { return cmp.Or(renamed[id], id) },
+		failed: func(string) error { return nil }, // the revision completed
 	}
 	return x, nil
 }
 
+func (w *Workspace) exportableNow(ctx context.Context) (*exportables, error) {
+	runs, err := w.currentRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sys := new(ir.System)
+	last, err := w.store.Revisions(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(last) > 0 {
+		if found, err := w.system(ctx, &last[0]); err == nil { // otherwise entities have no names for outputs
+			sys = found
+		}
+	}
+	return &exportables{
+		runs: runs, entities: sys.Entities, of: "what is deployed", unit: w.store.Unit, now: func(id string) string { return id },
+		failed: func(name string) error { return w.failed(ctx, sys, name) },
+	}, nil
+}
+
+// failed returns the error of the first unit of a name whose last run failed, or nil.
+func (w *Workspace) failed(ctx context.Context, sys *ir.System, name string) error {
+	for _, u := range sys.Units {
+		if !slices.Contains([]string{u.ID, u.Entity, strings.ReplaceAll(u.ID, "/", "."), strings.ReplaceAll(u.Entity, "/", ".")}, name) {
+			continue
+		}
+		runs, err := w.store.Runs(ctx, u.ID, 1)
+		if err != nil {
+			return err
+		}
+		if len(runs) > 0 && runs[0].Outcome == state.Failure {
+			return fmt.Errorf("%s has no result: %s failed in revision @%d: %s; see tenon logs %s", name, u.ID, runs[0].Revision, runs[0].Error, u.ID)
+		}
+	}
+	return nil
+}
+
+// schema returns the columns of a table, as its unit declared them.
+func (x *exportables) schema(ctx context.Context, e *Exported) (ir.Schema, error) {
+	u, err := x.unit(ctx, e.Unit)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range u.Outputs {
+		if o.Port == e.Port {
+			return o.Schema, nil
+		}
+	}
+	return nil, nil
+}
+
 // choose finds the artifact that a name stands for. A dot may replace a slash, as in the
 // language.
-func (x *exportables) choose(name string) (*Exported, artifact.Artifact, error) {
+func (x *exportables) choose(name string) (*Exported, error) {
 	type candidate struct{ unit, port string }
 	var found, all []candidate
-	for _, unit := range slices.Sorted(maps.Keys(x.outputs)) {
-		for _, port := range slices.Sorted(maps.Keys(x.outputs[unit])) {
-			if x.outputs[unit][port].Kind == string(ir.EndpointOf) {
+	for _, unit := range slices.Sorted(maps.Keys(x.runs)) {
+		for _, port := range slices.Sorted(maps.Keys(x.runs[unit].Outputs)) {
+			if x.runs[unit].Outputs[port].Kind == string(ir.EndpointOf) {
 				continue
 			}
 			c := candidate{unit, port}
@@ -221,36 +272,51 @@ func (x *exportables) choose(name string) (*Exported, artifact.Artifact, error) 
 			}
 		}
 	}
-	for _, e := range x.entities {
-		if len(found) > 0 || name != e.ID && name != strings.ReplaceAll(e.ID, "/", ".") {
-			continue
+	var entities []string // with outputs, in the form of the name
+	form := func(id string) string {
+		if strings.Contains(name, "/") {
+			return id
 		}
+		return strings.ReplaceAll(id, "/", ".")
+	}
+	for _, e := range x.entities {
+		outputs := len(found)
 		for _, o := range e.Outputs {
-			if _, ok := x.outputs[o.Unit][o.Port]; ok {
+			if _, ok := x.runs[o.Unit].Outputs[o.Port]; !ok {
+				continue
+			}
+			entities = append(entities, form(e.ID))
+			if outputs == 0 && name == form(e.ID) {
 				found = append(found, candidate{o.Unit, o.Port})
 			}
 		}
-		if len(found) == 0 { // its units
+		if len(found) == 0 && name == form(e.ID) { // its units
 			found = slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !strings.HasPrefix(c.unit, e.ID+"/") })
 		}
+	}
+	switch len(found) {
+	case 0:
+		if err := x.failed(name); err != nil {
+			return nil, err
+		}
+		names := slices.Clone(entities)
+		for _, c := range all {
+			names = append(names, form(c.unit), form(c.unit)+"."+c.port)
+		}
+		hint := ""
+		if near := diag.Nearest(name, names); near != "" {
+			hint = fmt.Sprintf(": did you mean %q?", near)
+		} else if list := diag.DidYouMean(name, slices.Compact(entities)); list != "" {
+			hint = ": " + list
+		}
+		return nil, fmt.Errorf("there is no artifact %s in %s%s", name, x.of, hint)
+	case 1:
+		art := x.runs[found[0].unit].Outputs[found[0].port]
+		return &Exported{Unit: found[0].unit, Port: found[0].port, Kind: art.Kind, Digest: art.Digest, Rows: art.Rows}, nil
 	}
 	var names []string
 	for _, c := range found {
 		names = append(names, c.unit+"."+c.port)
 	}
-	switch len(found) {
-	case 0:
-		for _, c := range all {
-			names = append(names, c.unit+"."+c.port)
-		}
-		hint := ""
-		if near := diag.DidYouMean(name, names); near != "" {
-			hint = ": " + near
-		}
-		return nil, artifact.Artifact{}, fmt.Errorf("there is no artifact %s in %s%s", name, x.of, hint)
-	case 1:
-		art := x.outputs[found[0].unit][found[0].port]
-		return &Exported{Unit: found[0].unit, Port: found[0].port, Kind: art.Kind, Digest: art.Digest, Rows: art.Rows}, art, nil
-	}
-	return nil, artifact.Artifact{}, &RequestError{fmt.Errorf("%s has several outputs: name one of %s", name, strings.Join(names, ", "))}
+	return nil, &RequestError{fmt.Errorf("%s has several outputs: name one of %s", name, strings.Join(names, ", "))}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
@@ -25,7 +26,23 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
 		os.Exit(program.Run(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	os.Exit(withRunner(m))
+}
+
+// runner is tenon-run, built for the tests.
+var runner string
+
+func withRunner(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "tenon-run")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // the system removes what is left
+	runner = filepath.Join(dir, "tenon-run")
+	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
+		panic(err)
+	}
+	return m.Run()
 }
 
 // orders is a source in CSV, a feature in SQL, and a step that is a shell script and
@@ -86,7 +103,7 @@ func newLife(t *testing.T) *life {
 	dir := t.TempDir()
 	l.settings = project.Settings{
 		Dir: dir, Cache: filepath.Join(dir, "cache"), SQL: worker.New(self),
-		Config: all.Config{Tenon: self, Environ: append(os.Environ(), "ORDERS_GREETING=hello", "CUE_CACHE_DIR="+filepath.Join(dir, "cue"))},
+		Config: all.Config{Tenon: self, Runner: runner, Environ: append(os.Environ(), "ORDERS_GREETING=hello", "CUE_CACHE_DIR="+filepath.Join(dir, "cue"))},
 		Notify: func(n project.Notice) { l.notices = append(l.notices, n.Text) },
 	}
 	return l

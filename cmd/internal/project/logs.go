@@ -13,6 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/internal/logfile"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -100,7 +101,7 @@ func (w *Workspace) copyLog(ctx context.Context, run *state.Run, to io.Writer, f
 	if run.Log == "" {
 		return fmt.Errorf("%s has no log: tenon writes it without running a program", run.Unit)
 	}
-	f, err := os.Open(filepath.Join(w.dir, filepath.FromSlash(run.Log)))
+	f, err := logfile.Open(filepath.Join(w.dir, filepath.FromSlash(run.Log)))
 	if errors.Is(err, os.ErrNotExist) {
 		return w.sharedLog(ctx, run, to)
 	}

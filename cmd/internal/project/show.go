@@ -123,7 +123,8 @@ func (w *Workspace) unit(ctx context.Context, id string) (*Unit, error) {
 	if mark, ok := unstable[id]; ok && mark.Definition == u.Digest {
 		s.Unstable = &mark
 	}
-	if s.Lineage, err = w.lineage(ctx, runs, id, map[string]*Lineage{}); err != nil {
+	stored := func(id string) (*ir.Unit, error) { return w.store.Unit(ctx, id) }
+	if s.Lineage, err = lineage(stored, runs, id, map[string]*Lineage{}); err != nil {
 		return nil, err
 	}
 	s.Runs, err = w.store.Runs(ctx, id, 10)
@@ -150,13 +151,14 @@ func (w *Workspace) currentRuns(ctx context.Context) (map[string]state.Run, erro
 	return runs, nil
 }
 
-func (w *Workspace) lineage(ctx context.Context, runs map[string]state.Run, id string, seen map[string]*Lineage) (*Lineage, error) {
+// lineage returns a unit with its origins, given the units and the runs behind them.
+func lineage(unit func(id string) (*ir.Unit, error), runs map[string]state.Run, id string, seen map[string]*Lineage) (*Lineage, error) {
 	if l, ok := seen[id]; ok {
 		return l, nil
 	}
 	l := &Lineage{Unit: id, Files: map[string]string{}}
 	seen[id] = l
-	u, err := w.store.Unit(ctx, id)
+	u, err := unit(id)
 	if err != nil || u == nil {
 		return l, err
 	}
@@ -174,7 +176,7 @@ func (w *Workspace) lineage(ctx context.Context, runs map[string]state.Run, id s
 		if in.Incumbent || slices.ContainsFunc(l.From, func(f *Lineage) bool { return f.Unit == in.Unit }) {
 			continue
 		}
-		from, err := w.lineage(ctx, runs, in.Unit, seen)
+		from, err := lineage(unit, runs, in.Unit, seen)
 		if err != nil {
 			return nil, err
 		}

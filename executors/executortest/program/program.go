@@ -3,6 +3,7 @@
 package program
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -104,6 +105,18 @@ func run(name string, args []string) error {
 			fmt.Printf("line %d\n", i)
 			time.Sleep(duration(arg(1)))
 		}
+	case "fragile": // DEATHS: is killed so many times shortly after its start, and then lives
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		return fragile(s, n)
+	case "flood": // BYTES: in lines, after the first and before the last one
+		n, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		return flood(n)
 	case "stdin":
 		b, err := io.ReadAll(os.Stdin)
 		if err != nil || len(b) > 0 {
@@ -154,8 +167,20 @@ func run(name string, args []string) error {
 		return attacks(arg(0), dir)
 	case "break": // FILE: writes where it may not
 		return os.WriteFile(arg(0), nil, 0o644)
-	case "family": // a child, one that ignores SIGTERM, one in a process group of its own
-		return family(dir)
+	case "family": // a child, one that ignores SIGTERM, one in a process group of its own, one in a session of its own
+		if err := family(dir); err != nil {
+			return err
+		}
+		return beat(filepath.Join(dir, "parent"), false)
+	case "leave": // the same, but without the parent, once they show that they live
+		if err := family(dir); err != nil {
+			return err
+		}
+		for _, name := range []string{"child", "stubborn", "apart", "away"} {
+			for _, err := os.Stat(filepath.Join(dir, name)); err != nil; _, err = os.Stat(filepath.Join(dir, name)) {
+				time.Sleep(time.Millisecond)
+			}
+		}
 	case "serve": // [READY AFTER]
 		return serve(s, arg(0))
 	default:
@@ -274,15 +299,54 @@ func work(s *step.Step, dir string) error {
 func family(dir string) error {
 	for _, c := range []struct {
 		name, how string
-		group     bool
-	}{{"child", "", false}, {"stubborn", "stubborn", false}, {"apart", "stubborn", true}} {
+		as        syscall.SysProcAttr
+	}{
+		{"child", "", syscall.SysProcAttr{}}, {"stubborn", "stubborn", syscall.SysProcAttr{}},
+		{"apart", "stubborn", syscall.SysProcAttr{Setpgid: true}}, {"away", "stubborn", syscall.SysProcAttr{Setsid: true}},
+	} {
 		cmd := exec.Command(os.Args[0], "beat", filepath.Join(dir, c.name), c.how)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: c.group}
+		cmd.SysProcAttr = &c.as
 		if err := cmd.Start(); err != nil {
 			return err
 		}
 	}
-	return beat(filepath.Join(dir, "parent"), false)
+	return nil
+}
+
+func fragile(s *step.Step, deaths int) error {
+	starts := filepath.Join(s.Scratch, "starts")
+	if err := appendTo(starts, "x"); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(starts)
+	if err != nil {
+		return err
+	}
+	if len(b) <= deaths {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	if s.Endpoint != nil {
+		return serve(s, "")
+	}
+	time.Sleep(Patience)
+	return nil
+}
+
+// FirstLine and LastLine are what the program "flood" prints first and last.
+const FirstLine, LastLine = "the first line\n", "the last line\n"
+
+func flood(n int) error {
+	fmt.Print(FirstLine)
+	lines := bytes.Repeat([]byte("a line of sixty-four bytes, which is what there is most of here\n"), 1024)
+	for ; n > 0; n -= len(lines) {
+		if _, err := os.Stdout.Write(lines); err != nil {
+			return err
+		}
+	}
+	fmt.Print(LastLine)
+	return nil
 }
 
 // beat shows for as long as it lives that it does.

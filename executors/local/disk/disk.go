@@ -7,25 +7,35 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/tenon-ml/tenon/internal/logfile"
 )
 
 // Written returns how many bytes of disk a task uses in the folders of its run folder
-// dir that its program can write to.
+// dir that its program can write to. Its log does not count as long as it is within its
+// bound: tenon writes it, but a program in a container can write there too.
 func Written(dir string) (n int64) {
 	for _, sub := range []string{"out", "scratch", "notes"} {
-		// Files that vanish meanwhile do not count.
-		_ = filepath.WalkDir(filepath.Join(dir, sub), func(_ string, d os.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return nil
-			}
-			if fi, err := d.Info(); err == nil {
-				if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-					n += st.Blocks * 512
-				}
-			}
-			return nil
-		})
+		n += used(filepath.Join(dir, sub))
 	}
+	log := filepath.Join(dir, "log")
+	return n + max(0, used(log)+used(logfile.Folder(log))-logfile.Most)
+}
+
+// used returns how many bytes of disk a file or the files of a folder take. Files that
+// vanish meanwhile do not count.
+func used(path string) (n int64) {
+	_ = filepath.WalkDir(path, func(_ string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if fi, err := d.Info(); err == nil {
+			if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+				n += st.Blocks * 512
+			}
+		}
+		return nil
+	})
 	return n
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/executors/local/disk"
+	"github.com/tenon-ml/tenon/internal/logfile"
 )
 
 // A copy takes no more than predicted, and hardly less.
@@ -35,5 +36,27 @@ func TestTaken(t *testing.T) {
 	}
 	if got := disk.Taken(filepath.Join(folder, "none")); got != 0 {
 		t.Errorf("what is not there takes up %d bytes", got)
+	}
+}
+
+func TestALogCountsBeyondItsBound(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	err := errors.Join(
+		os.Mkdir(logfile.Folder(log), 0o755),
+		os.WriteFile(log, make([]byte, logfile.PartSize), 0o644),
+		os.WriteFile(filepath.Join(logfile.Folder(log), "1"), make([]byte, logfile.Most-logfile.PartSize), 0o644),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := disk.Written(dir); got != 0 {
+		t.Errorf("a log within its bound counts as %d bytes", got)
+	}
+	if err := os.WriteFile(filepath.Join(logfile.Folder(log), "2"), make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := disk.Written(dir); got != 1<<20 {
+		t.Errorf("1 MiB beyond the bound counts as %d bytes", got)
 	}
 }

@@ -2,7 +2,6 @@
 // forwards signals to all processes, reaps orphans, and defines exit statuses.
 //
 // Programs that link it run in any image, without cgo, so it imports little.
-// little.
 package pid1
 
 import (
@@ -21,7 +20,7 @@ import (
 // Exit statuses of failures before the program runs, as in a shell.
 const (
 	ExitFault    = 126
-	exitNotFound = 127
+	ExitNotFound = 127
 )
 
 // Check returns an error unless this is the first process.
@@ -54,7 +53,7 @@ func Start(dir string, argv, env []string, files ...*os.File) (pid, status int, 
 	}
 	path, err := find(argv[0])
 	if err != nil {
-		return 0, exitNotFound, err
+		return 0, ExitNotFound, err
 	}
 	child, err := os.StartProcess(path, argv, &os.ProcAttr{Env: env, Files: files})
 	if err != nil {
@@ -113,13 +112,19 @@ func Follow(program int, signals <-chan os.Signal) int {
 			if pid != program {
 				continue
 			}
-			if st.Signaled() {
-				return 128 + int(st.Signal())
-			}
-			return st.ExitStatus()
+			return Status(st)
 		}
 	}
 	return ExitFault
+}
+
+// Status returns the status of a program that has ended, or 128 plus the signal that
+// killed it.
+func Status(st unix.WaitStatus) int {
+	if st.Signaled() {
+		return 128 + int(st.Signal())
+	}
+	return st.ExitStatus()
 }
 
 // EndRest kills what a program has left behind, and returns when it is gone. The kernel

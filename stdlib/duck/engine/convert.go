@@ -134,9 +134,16 @@ func fromText(v string, col ir.Column, f textForm) converted {
 	return c
 }
 
-// validJSON is the condition that text is JSON. DuckDB takes NaN and infinity for it.
+// validJSON is the condition that text is JSON. DuckDB also takes NaN, infinity and commas
+// at the end of lists for it, which other readers refuse.
 func validJSON(v string) string {
-	return fmt.Sprintf("json_valid(%s) AND NOT %s", v, matches(v, notFinite))
+	return fmt.Sprintf("json_valid(%s) AND %s", v, standardJSON(v))
+}
+
+// standardJSON is the condition that what DuckDB takes for JSON is JSON.
+func standardJSON(v string) string {
+	outside := fmt.Sprintf(`regexp_replace(%s, '"([^"\\]|\\.)*"', '0', 'g')`, v)
+	return fmt.Sprintf(`NOT regexp_matches(%s, '(?i)nan|inf|,\s*[]}]')`, outside)
 }
 
 // strict takes the text that matches a pattern, or reads it in a format of
@@ -224,6 +231,9 @@ func fromNumber(v string, f found, col ir.Column) converted {
 		c.ok = validJSON(c.value)
 	case "json of bool", "json of int", "json of nested":
 		c.value = fmt.Sprintf("CAST(to_json(%s) AS VARCHAR)", v)
+		if f.kind == "nested" { // which may hold NaN
+			c.ok = standardJSON(c.value)
+		}
 	case "date of timestamp":
 		c.ok = fmt.Sprintf("CAST(%s AS TIMESTAMP) = CAST(%s AS TIMESTAMP)", c.value, v)
 	case "time of time": // with an offset, which Parquet does not have
@@ -241,7 +251,8 @@ var jsonKinds = []struct{ typ, kind string }{
 // its own type.
 func fromJSON(v string, col ir.Column) converted {
 	if kindOf(col) == "json" {
-		return converted{from: v, value: fmt.Sprintf("CAST(%s AS VARCHAR)", v)}
+		c := converted{from: v, value: fmt.Sprintf("CAST(%s AS VARCHAR)", v)}
+		return c.and(standardJSON(c.value))
 	}
 	var allowed []string
 	for _, k := range jsonKinds {

@@ -8,7 +8,7 @@
 //   - [Verify] compares a Parquet file with its schema;
 //   - [Ingest] turns source files into one Parquet file of a declared schema;
 //   - [Query] and [Split] turn Parquet files into Parquet files;
-//   - [Infer] and [Preview] tell a person what is in a file.
+//   - [Infer], [Preview] and [Nulls] tell a person what is in a file.
 //
 // The output has the same bytes for the same input, on any number of threads, see
 // [repeatable]. Every database is in memory, its time zone is UTC, and it loads no

@@ -124,6 +124,11 @@ func (e *Engine) Preview(ctx context.Context, path string, n int) (duck.Preview,
 	return Preview(ctx, path, n)
 }
 
+// Nulls implements [duck.Engine].
+func (e *Engine) Nulls(ctx context.Context, path string) (map[string]int64, error) {
+	return Nulls(ctx, path)
+}
+
 // CSV implements [duck.Engine].
 func (e *Engine) CSV(ctx context.Context, path, to string) error { return CSV(ctx, path, to) }
 

@@ -33,8 +33,18 @@ func (s *session) explain(ctx context.Context, err error, relations []relation, 
 				return found
 			}
 		}
+		if strings.Contains(r.from, "read_parquet(") {
+			if found := s.damagedParquet(ctx, r); found != nil {
+				return found
+			}
+		}
 		if strings.Contains(r.from, "read_json(") {
 			if found := malformedJSON(r); found != nil {
+				return found
+			}
+		}
+		if strings.Contains(e.Message, "Invalid string encoding") {
+			if found := s.badText(ctx, r, schema); found != nil {
 				return found
 			}
 		}
@@ -49,6 +59,23 @@ var (
 	csvLine   = regexp.MustCompile(`CSV Error on Line: (\d+)`)
 	csvCounts = regexp.MustCompile(`Expected Number of Columns: (\d+) Found: (\d+)`)
 )
+
+// unreadable is how DuckDB begins when the content of a file is wrong.
+var unreadable = regexp.MustCompile(`^Failed to read file "[^"]*": `)
+
+// damagedParquet reads the values as they are, without a conversion that may refuse them.
+func (s *session) damagedParquet(ctx context.Context, r relation) error {
+	var hashes []string
+	for _, c := range r.conv {
+		hashes = append(hashes, "max(hash("+c.from+"))")
+	}
+	var e *duck.SQLError
+	err := s.each(ctx, "SELECT "+strings.Join(hashes, ", ")+" FROM "+r.from, func(func(...any) error) error { return nil })
+	if !errors.As(err, &e) {
+		return err
+	}
+	return fmt.Errorf("%s: the file is damaged: %s", r.file, unreadable.ReplaceAllString(firstLine(e.Message), ""))
+}
 
 // malformedCSV reads only the structure of a file.
 func (s *session) malformedCSV(ctx context.Context, r relation, o duck.CSV) error {
@@ -161,6 +188,19 @@ func (l *lineReader) next() ([]byte, bool) {
 	}
 }
 
+// badText finds the first column of a Parquet file with text that is not UTF-8.
+func (s *session) badText(ctx context.Context, r relation, schema ir.Schema) error {
+	for i, c := range schema {
+		var length *int64
+		var e *duck.SQLError
+		if err := s.one(ctx, fmt.Sprintf("SELECT CAST(sum(length(CAST(c%d AS VARCHAR))) AS BIGINT) FROM %s", i, r.from), &length); errors.As(err, &e) {
+			_, value, _ := strings.Cut(firstLine(e.Message), ": value ")
+			return fmt.Errorf("%s: column %q: %s: write it as UTF-8, or as bytes without a logical type", r.file, c.Name, strings.TrimSuffix(value, "!"))
+		}
+	}
+	return nil
+}
+
 // badValue finds the first value that does not convert.
 func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema, o duck.CSV) error {
 	var cases, values []string
@@ -201,7 +241,11 @@ func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema, o 
 		} else if slices.Contains(r.nulls, value) {
 			why = ": in quotes it is a value; declare quoted_nulls: true if it is missing"
 		}
-		found = fmt.Errorf("%s: column %q: %s is not %s%s", where, c.Name, excerpt(value), article(c.Type), why)
+		wanted := article(c.Type)
+		if kindOf(c) == "json" {
+			wanted = "JSON"
+		}
+		found = fmt.Errorf("%s: column %q: %s is not %s%s", where, c.Name, excerpt(value), wanted, why)
 		return nil
 	})
 	if err != nil {

@@ -36,6 +36,12 @@ func NewReader(ctx context.Context) (*Reader, error) {
 
 func (r *Reader) Close() { r.s.close() }
 
+// Write writes the rows of a query with whatever types they have.
+func (r *Reader) Write(ctx context.Context, query, path string) error {
+	_, err := r.s.writeParquet(ctx, query, path)
+	return err
+}
+
 // Ingest is the function of that name.
 func (r *Reader) Ingest(ctx context.Context, src duck.Source, schema ir.Schema, out string) error {
 	_, err := r.s.ingest(ctx, src, schema, out)
@@ -73,3 +79,6 @@ func ConversionsAsMarkdown() string {
 	}
 	return b.String() + "\n"
 }
+
+// Volatile reports whether a query may not call a function.
+func Volatile(name string) bool { return volatile[name] }

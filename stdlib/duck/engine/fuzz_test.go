@@ -40,13 +40,21 @@ func newFuzzReader(f *testing.F) *fuzzReader {
 // begins with the name of the file.
 func (r *fuzzReader) read(t *testing.T, name, content string, o duck.CSV, schema ir.Schema) [][]string {
 	t.Helper()
-	file, out := filepath.Join(r.dir, name), filepath.Join(r.dir, "out.parquet")
+	file := filepath.Join(r.dir, name)
 	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Ingest(t.Context(), duck.Source{Files: []string{file}, CSV: o}, schema, out); err != nil {
+	return r.ingest(t, file, duck.Source{CSV: o}, schema)
+}
+
+// ingest is read for a file that is there.
+func (r *fuzzReader) ingest(t *testing.T, file string, src duck.Source, schema ir.Schema) [][]string {
+	t.Helper()
+	out := filepath.Join(r.dir, "out.parquet")
+	src.Files = []string{file}
+	if err := r.Ingest(t.Context(), src, schema, out); err != nil {
 		if text := err.Error(); strings.Contains(text, "\n") || !strings.HasPrefix(text, file) {
-			t.Errorf("%q is refused without its place: %s", content, text)
+			t.Errorf("%s is refused without its place: %s", file, text)
 		}
 		return nil
 	}

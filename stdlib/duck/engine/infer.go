@@ -127,15 +127,31 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 		from := parquet(path)
 		switch format {
 		case "parquet":
-			if _, err := s.parquetColumns(ctx, file); err != nil {
+			fields, err := s.parquetFields(ctx, file)
+			if err != nil {
+				return nil, err
+			}
+			names := make([]string, len(fields))
+			for i, f := range fields {
+				names[i] = f.name
+			}
+			if err := toldApart(file, names); err != nil {
 				return nil, err
 			}
 		case "json":
 			from = guessedJSON(path)
-			if _, err := s.describe(ctx, "SELECT * FROM "+from); err != nil {
+			cols, err := s.describe(ctx, "SELECT * FROM "+from)
+			if err != nil {
 				if found := malformedJSON(relation{file: file, path: path}); found != nil {
 					return nil, found
 				}
+				var empty bool
+				if one := s.one(ctx, "SELECT count(*) = 0 FROM "+jsonObjects(path), &empty); one == nil && empty {
+					return nil, fmt.Errorf("%s: the file is empty", file)
+				}
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			if from, err = s.inferJSONTimes(ctx, path, from, cols); err != nil {
 				return nil, fmt.Errorf("%s: %w", file, err)
 			}
 		case "csv":
@@ -170,33 +186,37 @@ func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, t
 		for i := range names {
 			names[i] = fmt.Sprintf("column%d", i+1)
 		}
+	} else if err := toldApart(file+":1", names); err != nil {
+		return "", nil, err
 	}
 	from := d.sql(path, len(names), header, o.Nulls, o.QuotedNulls)
 	candidates := []string{"int64", "uint64", "float64", "bool", "date", "timestamp", "timestamptz", "time"}
 	if types == nil {
-		var tests []string
-		var dest []any
 		fits := make([][]bool, len(names))
-		for i := range names {
-			fits[i] = make([]bool, len(candidates))
-			for j, typ := range candidates {
-				col := fmt.Sprintf("c%d", i)
-				test := "NOT (" + fromText(col, inferredAs(typ), textForm{CSV: o}).bad() + ")"
-				if typ == "bool" { // "NO" is a country, and "y" an answer
-					test += fmt.Sprintf(" AND lower(%s) IN ('true', 'false')", col)
+		for group := range slices.Chunk(indices(len(names)), columnsAtOnce) {
+			var tests []string
+			var dest []any
+			for _, i := range group {
+				fits[i] = make([]bool, len(candidates))
+				for j, typ := range candidates {
+					col := fmt.Sprintf("c%d", i)
+					test := "NOT (" + fromText(col, inferredAs(typ), textForm{CSV: o}).bad() + ")"
+					if typ == "bool" { // "NO" is a country, and "y" an answer
+						test += fmt.Sprintf(" AND lower(%s) IN ('true', 'false')", col)
+					}
+					if j < 3 { // a number that begins with 0 or + is a code, such as of a country
+						test += fmt.Sprintf(" AND NOT regexp_matches(%s, '^\\s*([-+]?0[0-9]|\\+)')", col)
+					}
+					tests = append(tests, fmt.Sprintf("coalesce(bool_and(%s) FILTER (WHERE %s IS NOT NULL), false)", test, col))
+					dest = append(dest, &fits[i][j])
 				}
-				if j < 3 {
-					test += fmt.Sprintf(" AND NOT regexp_matches(%s, '^\\s*[-+]?0[0-9]')", col)
+			}
+			if err := s.one(ctx, "SELECT "+strings.Join(tests, ", ")+" FROM "+from, dest...); err != nil {
+				if found := s.malformedCSV(ctx, relation{file: file, path: path, from: from}, o); found != nil {
+					return "", nil, found
 				}
-				tests = append(tests, fmt.Sprintf("coalesce(bool_and(%s) FILTER (WHERE %s IS NOT NULL), false)", test, col))
-				dest = append(dest, &fits[i][j])
+				return "", nil, fmt.Errorf("%s: %w", file, err)
 			}
-		}
-		if err := s.one(ctx, "SELECT "+strings.Join(tests, ", ")+" FROM "+from, dest...); err != nil {
-			if found := s.malformedCSV(ctx, relation{file: file, path: path, from: from}, o); found != nil {
-				return "", nil, found
-			}
-			return "", nil, fmt.Errorf("%s: %w", file, err)
 		}
 		for i := range names {
 			typ := "string"
@@ -214,10 +234,77 @@ func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, t
 	}
 	var selects []string
 	for i, name := range names {
+		if name == "" { // such as that of row numbers, which a schema cannot have
+			continue
+		}
 		c := inferredAs(types[i])
 		selects = append(selects, fromText(fmt.Sprintf("c%d", i), c, textForm{CSV: o}).sql(c)+" AS "+ident(name))
 	}
 	return "(SELECT " + strings.Join(selects, ", ") + " FROM " + from + ")", types, nil
+}
+
+// inferJSONTimes reads times in text as what they are: DuckDB takes "2024-01-05T10:00:00Z"
+// for a time without a zone.
+func (s *session) inferJSONTimes(ctx context.Context, path, from string, cols []duck.Column) (string, error) {
+	var specs, selects, tests []string
+	var dest []any
+	kinds := []string{"timestamp", "timestamptz"}
+	fits := make([][2]bool, len(cols))
+	for i, c := range cols {
+		typ := c.Type
+		if typ == "TIMESTAMP" {
+			typ = "VARCHAR"
+			for j, kind := range kinds {
+				tests = append(tests, "NOT coalesce(bool_or("+fromText(ident(c.Name), inferredAs(kind), textForm{}).bad()+"), true)")
+				dest = append(dest, &fits[i][j])
+			}
+		}
+		specs = append(specs, ident(c.Name)+": "+quote(typ))
+	}
+	if len(tests) == 0 {
+		return from, nil
+	}
+	texts := jsonLines(path, "{"+strings.Join(specs, ", ")+"}")
+	if err := s.one(ctx, "SELECT "+strings.Join(tests, ", ")+" FROM "+texts, dest...); err != nil {
+		return from, err
+	}
+	for i, c := range cols {
+		value := ident(c.Name)
+		if j := slices.Index(fits[i][:], true); j >= 0 {
+			as := inferredAs(kinds[j])
+			value = fromText(value, as, textForm{}).sql(as) + " AS " + value
+		}
+		selects = append(selects, value)
+	}
+	return "(SELECT " + strings.Join(selects, ", ") + " FROM " + texts + ")", nil
+}
+
+// toldApart refuses names that are the same for SQL.
+func toldApart(where string, names []string) error {
+	for i, name := range names {
+		for _, other := range names[:i] {
+			switch {
+			case name == "" || !strings.EqualFold(name, other):
+			case name == other:
+				return fmt.Errorf("%s: the file has column %q twice", where, name)
+			default:
+				return fmt.Errorf("%s: the columns %q and %q differ only in case: a schema can have one of them", where, other, name)
+			}
+		}
+	}
+	return nil
+}
+
+// columnsAtOnce is how many columns one query tries. The time that DuckDB takes to plan a
+// query grows faster than the query does.
+const columnsAtOnce = 16
+
+func indices(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }
 
 // inferredAs is a column of a type that takes every value of it.
@@ -226,35 +313,37 @@ func inferredAs(typ string) ir.Column { return ir.Column{Type: typ, Nullable: tr
 // summarize describes the columns of a query by their rows.
 func (s *session) summarize(ctx context.Context, query string, cols []duck.Column) ([]duck.Inferred, error) {
 	out := make([]duck.Inferred, len(cols))
-	selects := []string{"count(*)"}
 	var rows int64
-	dest := []any{&rows}
 	filled := make([]int64, len(cols))
 	bounds := make([][2]*string, len(cols))
-	for i, c := range cols {
-		irType, sqlType := duck.SuggestCast(c.Type)
-		out[i] = duck.Inferred{Column: ir.Column{Name: c.Name, Type: irType}, DuckType: c.Type}
-		if sqlType != c.Type {
-			out[i].Cast = sqlType
-		}
-		out[i].JSON = foundType(c.Type).kind == "nested"
-		col := ident(c.Name)
-		selects = append(selects, "count("+col+")", "count(DISTINCT "+col+")")
-		dest = append(dest, &filled[i], &out[i].Distinct)
-		if isInteger(irType) || isFloat(irType) {
-			where := ""
-			if isFloat(irType) {
-				where = fmt.Sprintf(" FILTER (WHERE isfinite(CAST(%s AS DOUBLE)))", col)
-				selects = append(selects, fmt.Sprintf("count(*) FILTER (WHERE isnan(CAST(%s AS DOUBLE)))", col))
-				dest = append(dest, &out[i].NaNs)
-			}
-			selects = append(selects, fmt.Sprintf("CAST(min(%[1]s)%[2]s AS VARCHAR), CAST(max(%[1]s)%[2]s AS VARCHAR)", col, where))
-			dest = append(dest, &bounds[i][0], &bounds[i][1])
-		}
-	}
 	from := " FROM (" + query + "\n)"
-	if err := s.one(ctx, "SELECT "+strings.Join(selects, ", ")+from, dest...); err != nil {
-		return nil, fmt.Errorf("read the rows: %w", err)
+	for group := range slices.Chunk(indices(len(cols)), columnsAtOnce) {
+		selects, dest := []string{"count(*)"}, []any{&rows}
+		for _, i := range group {
+			c := cols[i]
+			irType, sqlType := duck.SuggestCast(c.Type)
+			out[i] = duck.Inferred{Column: ir.Column{Name: c.Name, Type: irType}, DuckType: c.Type}
+			if sqlType != c.Type {
+				out[i].Cast = sqlType
+			}
+			out[i].JSON = foundType(c.Type).kind == "nested"
+			col := ident(c.Name)
+			selects = append(selects, "count("+col+")", "count(DISTINCT "+col+")")
+			dest = append(dest, &filled[i], &out[i].Distinct)
+			if isInteger(irType) || isFloat(irType) {
+				where := ""
+				if isFloat(irType) {
+					where = fmt.Sprintf(" FILTER (WHERE isfinite(CAST(%s AS DOUBLE)))", col)
+					selects = append(selects, fmt.Sprintf("count(*) FILTER (WHERE isnan(CAST(%s AS DOUBLE)))", col))
+					dest = append(dest, &out[i].NaNs)
+				}
+				selects = append(selects, fmt.Sprintf("CAST(min(%[1]s)%[2]s AS VARCHAR), CAST(max(%[1]s)%[2]s AS VARCHAR)", col, where))
+				dest = append(dest, &bounds[i][0], &bounds[i][1])
+			}
+		}
+		if err := s.one(ctx, "SELECT "+strings.Join(selects, ", ")+from, dest...); err != nil {
+			return nil, fmt.Errorf("read the rows: %w", err)
+		}
 	}
 	for i := range out {
 		c := &out[i]

@@ -65,6 +65,24 @@ func TestInferReadsJSONLines(t *testing.T) {
 	}, got)
 }
 
+func TestInferSeesWhetherATimeInJSONHasAZone(t *testing.T) {
+	file := write(t, "a.jsonl", `{"z": "2024-01-05T10:00:00Z", "t": "2024-01-05T10:00:00", "d": "2024-01-05", "m": "2024-01-05T10:00:00"}`+"\n"+`{"z": null, "m": "2024-01-05T10:00:00+01:00"}`)
+	var got []string
+	for _, c := range infer(t, "", map[string]duck.Source{"a": {Files: []string{file}}}) {
+		got = append(got, c.Name+" "+c.Type)
+	}
+	equal(t, []string{"z timestamptz", "t timestamp", "d date", "m string"}, got)
+}
+
+func TestInferSkipsAColumnWithoutAName(t *testing.T) {
+	file := write(t, "a.csv", ",code,phone\n0,1,+4912\n1,2,+4913\n")
+	var got []string
+	for _, c := range infer(t, "", map[string]duck.Source{"a": {Files: []string{file}}}) {
+		got = append(got, c.Name+" "+c.Type)
+	}
+	equal(t, []string{"code int64", "phone string"}, got)
+}
+
 func TestInferTypesAQueryOverSeveralFiles(t *testing.T) {
 	a := write(t, "a.csv", "k,x\n1,2\n2,3\n")
 	b := write(t, "b.csv", "k,x\n3,4\n")
@@ -96,6 +114,9 @@ func TestInferSaysWhatIsWrong(t *testing.T) {
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a,b\n1,2\n1\n")}}}, "a.csv:3: the row has 1 fields, the first one has 2"},
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "a\n\xe9\n")}}}, `a.csv:2: byte 3 (0xe9) is not UTF-8; if the file has another encoding, declare it, for example encoding: "latin-1"`},
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", "{\"a\": 1}\n{")}}}, "a.json:2: the line is not a JSON object"},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "k,k\n1,2\n")}}}, `a.csv:1: the file has column "k" twice`},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "k,K\n1,2\n")}}}, `a.csv:1: the columns "k" and "K" differ only in case: a schema can have one of them`},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", "")}}}, "a.json: the file is empty"},
 		{"FROM b", map[string]duck.Source{"a": good}, "Table with name b does not exist!"},
 		{"DROP TABLE a", map[string]duck.Source{"a": good}, "a query starts with SELECT, WITH or FROM, not with DROP"},
 	} {

@@ -137,11 +137,31 @@ func (s *session) relate(ctx context.Context, file string, src duck.Source, sche
 	if format == "json" {
 		return relateJSON(file, path, schema), nil
 	}
+	if err := s.checkFormats(ctx, src.CSV); err != nil {
+		return relation{}, err
+	}
 	r, err := relateCSV(file, path, src.CSV, schema)
 	if err == nil {
 		err = shape.err
 	}
 	return r, err
+}
+
+// checkFormats refuses what is no format of strptime.
+func (s *session) checkFormats(ctx context.Context, o duck.CSV) error {
+	for _, f := range []struct{ name, value string }{{"date_format", o.DateFormat}, {"timestamp_format", o.TimestampFormat}} {
+		if f.value == "" {
+			continue
+		}
+		var none bool
+		var e *duck.SQLError
+		if err := s.one(ctx, "SELECT try_strptime('', "+quote(f.value)+") IS NULL", &none); errors.As(err, &e) {
+			return fmt.Errorf("%s %q: it is not a format of strptime: %s", f.name, f.value, firstLine(e.Message))
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func relateCSV(file, path string, o duck.CSV, schema ir.Schema) (relation, error) {

@@ -144,6 +144,8 @@ func TestIngestSaysWhereCSVIsWrong(t *testing.T) {
 		{"mixed line ends", head + "1,a,1,t,2024-01-02,2024-01-02\r\n", duck.CSV{}, `a.csv:2: the line ends differently from the first one (LF, CRLF)`},
 		{"not UTF-8", head + ok + "1,caf\xe9,,,,\n", duck.CSV{}, `a.csv:3: byte 56 (0xe9) is not UTF-8; if the file has another encoding, declare it, for example encoding: "latin-1"`},
 		{"not UTF-8 in a column that is not declared", "junk," + head + "\xe9," + ok, duck.CSV{}, `a.csv:2: byte 26 (0xe9) is not UTF-8; if the file has another encoding, declare it, for example encoding: "latin-1"`},
+		{"a byte that windows-1252 does not have", head + ok + "1,\x80\x81,,,,\n", duck.CSV{Encoding: "windows-1252"}, "a.csv:3: a character is not windows-1252; the file may be damaged, or in another encoding"},
+		{"half of a surrogate pair", "\xff\xfei\x00d\x00\n\x00\x3d\xd8\n\x00", duck.CSV{Encoding: "utf-16"}, "a.csv:2: a character is not utf-16; the file may be damaged, or in another encoding"},
 		{"UTF-16", "\xff\xfei\x00", duck.CSV{}, `a.csv:1: byte 1 (0xff) is not UTF-8; if the file has another encoding, declare it, for example encoding: "utf-16"`},
 		{"empty", "", duck.CSV{}, "a.csv: the file is empty"},
 		{"gzip that ends early", cut[:len(cut)-6], duck.CSV{}, "a.csv:50002: the file is truncated: the gzip data ends early"},
@@ -159,6 +161,7 @@ func TestIngestSaysWhereCSVIsWrong(t *testing.T) {
 		{"another decimal mark", head, duck.CSV{Decimal: "'"}, `decimal "'": it has to be "." or ","`},
 		{"a zone that the format reads", head + "1,,,,,2024-01-02 10:00 +0100\n", duck.CSV{TimestampFormat: "%Y-%m-%d %H:%M %z"}, `a.csv: column "at" is timestamp, and timestamp_format "%Y-%m-%d %H:%M %z" reads a zone`},
 		{"a time of day that the format reads", head + "1,,,,02.01.2024 10,\n", duck.CSV{DateFormat: "%d.%m.%Y %H"}, `a.csv:2: column "day": "02.01.2024 10" is not a date`},
+		{"a format that strptime does not have", head, duck.CSV{TimestampFormat: "%s"}, `timestamp_format "%s": it is not a format of strptime: Failed to parse format specifier %s: Unrecognized format for strftime/strptime: %s`},
 		{"a long delimiter", head, duck.CSV{Delimiter: "||"}, `delimiter "||": it must be one ASCII character`},
 		{"an unknown encoding", head, duck.CSV{Encoding: "ebcdic"}, `encoding "ebcdic" is not one of utf-8, latin-1, windows-1252, utf-16`},
 	} {
@@ -217,6 +220,9 @@ func TestIngestReadsJSONLines(t *testing.T) {
 		{"half a character", "{\"a\": 1, \"b\": \"\\ud800\"}\n", "a.json:1: no low surrogate in string", nil},
 		{"a key in another case", "{\"A\": 1, \"b\": 1}\n", `a.json: column "a" is missing: no object has this key`, nil},
 		{"NUL as a character of text", "{\"a\": 1, \"b\": \"x\\u0000\"}\n", "", []string{`1|"x\u0000"`}},
+		{"NaN as a number", "{\"a\": 1, \"b\": 1}\n{\"b\": NaN}\n", `a.json:2: column "b": "NaN" is not JSON`, nil},
+		{"NaN in a list", "{\"a\": 1, \"b\": [\"NaN\"]}\n{\"b\": [NaN]}\n", `a.json:2: column "b": "[NaN]" is not JSON`, nil},
+		{"words in text that no number has", `{"a": 1, "b": {"k": "a \"nan, ] inf\\"}}`, "", []string{`1|{"k":"a \"nan, ] inf\\"}`}},
 		{"NUL as a byte", "{\"a\": 1, \"b\": \"x\x00\"}\n", `a.json:1: byte 17 is NUL, which no text has; the file may be damaged, or in another encoding, such as encoding: "utf-16"`, nil},
 		{"a key that is nowhere", "{\"a\": 1}\n{\"a\": 2}\n", `a.json: column "b" is missing: no object has this key`, nil},
 		{"a key that is null everywhere", "{\"a\": 1, \"b\": null}\n", "", []string{"1|NULL"}},
@@ -251,6 +257,28 @@ func TestIngestCastsParquetWithoutLosingAnything(t *testing.T) {
 		{"F", "int8", "", `table.parquet: column "F" is missing; the columns are f, g, i, s, midnight, noon, raw`},
 	} {
 		out, err := ingest(t, duck.Source{Files: []string{in}}, ir.Schema{{Name: tt.column, Type: tt.typ}})
+		if tt.fails != "" {
+			wantError(t, err, tt.fails)
+			continue
+		}
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		equal(t, []string{tt.want}, rows(t, out))
+	}
+}
+
+func TestIngestMakesOnlyJSONThatEveryReaderTakes(t *testing.T) {
+	for _, tt := range []struct{ value, want, fails string }{
+		{"[1.5, NULL]", "[1.5,null]", ""},
+		{"[1.5, 'nan'::DOUBLE]", "", `a.parquet: row 1: column "v": "[1.5, nan]" is not JSON`},
+		{"{'x': -'inf'::DOUBLE}", "", `a.parquet: row 1: column "v": "{'x': -inf}" is not JSON`},
+		{"['x'::BLOB]", "", `a.parquet: column "v" is BLOB[], which does not become string: it holds bytes, which JSON does not have: write them as text`},
+		{"'[1, 2,]'", "", `a.parquet: row 1: column "v": "[1, 2,]" is not JSON`},
+		{"'[\"a\", \"b,]\"]'", `["a", "b,]"]`, ""},
+	} {
+		out, err := ingest(t, duck.Source{Files: []string{parquetOf(t, tt.value)}}, ir.Schema{{Name: "v", Type: "string", JSON: true}})
 		if tt.fails != "" {
 			wantError(t, err, tt.fails)
 			continue

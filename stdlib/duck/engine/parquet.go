@@ -146,6 +146,8 @@ func (f *parquetField) leaf(physical, logical, convertedType string, precision i
 		f.shown = "FLOAT of 16 bits"
 	case strings.HasPrefix(logical, "NullType"):
 		f.shown, f.found = "without a type", found{kind: "null", typ: f.found.typ}
+	case f.found.kind == "nested" && logical == "" && convertedType == "" && strings.HasSuffix(physical, "BYTE_ARRAY"):
+		f.lossy = "it holds bytes, which JSON does not have: write them as text"
 	case nanos && strings.HasPrefix(logical, "TimeType"), nanos && utc:
 		f.hidden++
 		f.found.nanos = f.found.kind != "nested"

@@ -33,6 +33,8 @@ func TestIngestReadsWhatOtherProgramsWriteAsParquet(t *testing.T) {
 		{"wide_decimal", "n", "int64", false, []string{"1"}, ""},
 		{"nulls", "v", "date", false, []string{"NULL"}, ""},
 		{"nulls", "half", "float64", false, []string{"1.5"}, ""},
+		{"not_utf8", "v", "string", false, nil, `not_utf8.parquet: column "v": "Z\xFCrich" is not valid UTF8: write it as UTF-8, or as bytes without a logical type`},
+		{"not_utf8", "n", "int64", false, []string{"1", "2"}, ""},
 		{"names", "Status", "int64", false, []string{"1"}, ""},
 		{"names", "status", "int64", false, []string{"2"}, ""},
 		{"names", "status_1", "int64", false, []string{"3"}, ""},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
@@ -73,9 +74,13 @@ func Query(ctx context.Context, query string, inputs map[string]string, out duck
 func ordered(r repeatable, out duck.Table) string {
 	columns := make([]string, len(out.Schema))
 	for i, c := range out.Schema {
-		columns[i] = ident(c.Name)
+		name := ident(c.Name)
+		columns[i] = name
+		if isFloat(c.Type) {
+			columns[i] = withoutNegativeZero(name, ir.Types[c.Type]) + " AS " + name
+		}
 		if isFloat(c.Type) && c.Nullable && !c.NaN {
-			columns[i] = fmt.Sprintf("CASE WHEN NOT isnan(%[1]s) THEN %[1]s END AS %[1]s", columns[i])
+			columns[i] = fmt.Sprintf("CASE WHEN NOT isnan(%s) THEN %s END AS %s", name, withoutNegativeZero(name, ir.Types[c.Type]), name)
 		}
 	}
 	query := "SELECT " + strings.Join(columns, ", ") + " FROM (" + r.sql + "\n)"
@@ -84,6 +89,10 @@ func ordered(r repeatable, out duck.Table) string {
 	}
 	return query
 }
+
+// withoutNegativeZero makes zero of -0.0: they are equal, so either of them would stand
+// for a group, and they differ as text.
+func withoutNegativeZero(v, typ string) string { return fmt.Sprintf("%s + CAST(0 AS %s)", v, typ) }
 
 // orderOf makes the order total, unless a column says that it already is. It returns nil
 // if the query has sorted the rows and the table states no order.
@@ -108,10 +117,18 @@ func orderOf(out duck.Table, sorted bool) []string {
 // views makes each file known by its name.
 func (s *session) views(ctx context.Context, inputs map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(inputs)) {
-		if _, err := s.parquetColumns(ctx, inputs[name]); err != nil {
+		cols, err := s.parquetColumns(ctx, inputs[name])
+		if err != nil {
 			return fmt.Errorf("input %q: %w", name, err)
 		}
-		if err := s.exec(ctx, "CREATE TEMP VIEW "+ident(name)+" AS SELECT * FROM "+parquet(inputs[name])); err != nil {
+		selects := make([]string, len(cols))
+		for i, c := range cols {
+			selects[i] = ident(c.Name)
+			if c.Type == "FLOAT" || c.Type == "DOUBLE" {
+				selects[i] = withoutNegativeZero(selects[i], c.Type) + " AS " + selects[i]
+			}
+		}
+		if err := s.exec(ctx, "CREATE TEMP VIEW "+ident(name)+" AS SELECT "+strings.Join(selects, ", ")+" FROM "+parquet(inputs[name])); err != nil {
 			return fmt.Errorf("input %q: %w", name, err)
 		}
 	}
@@ -174,4 +191,33 @@ func Preview(ctx context.Context, path string, n int) (p duck.Preview, err error
 		return p, parquetError(path, err)
 	}
 	return p, nil
+}
+
+// Nulls counts the nulls of each column of a Parquet file.
+func Nulls(ctx context.Context, path string) (nulls map[string]int64, err error) {
+	s, err := borrow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { s.giveBack(err) }()
+	cols, err := s.parquetColumns(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	nulls = make(map[string]int64, len(cols))
+	if len(cols) == 0 {
+		return nulls, nil
+	}
+	selects, counts, dest := make([]string, len(cols)), make([]int64, len(cols)), make([]any, len(cols))
+	for i, c := range cols {
+		selects[i], dest[i] = "count(*) - count("+ident(c.Name)+")", &counts[i]
+	}
+	err = s.each(ctx, "SELECT "+strings.Join(selects, ", ")+" FROM "+parquet(path), func(scan func(...any) error) error { return scan(dest...) })
+	if err != nil {
+		return nil, parquetError(path, err)
+	}
+	for i, c := range cols {
+		nulls[c.Name] = counts[i]
+	}
+	return nulls, nil
 }

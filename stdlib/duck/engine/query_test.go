@@ -155,3 +155,15 @@ func TestPreviewReturnsTheFirstRowsAndTheirNumber(t *testing.T) {
 	}
 	equal(t, duck.Preview{Columns: []string{"k", "v"}, Rows: [][]string{{"0", "NULL"}, {"1", "v"}}, Total: 5}, p)
 }
+
+func TestNullsAreCountedByColumn(t *testing.T) {
+	path := table(t, "SELECT i AS k, CASE WHEN i > 0 THEN 'v' END AS v FROM range(5) t(i)", pairs)
+	nulls, err := engine.Nulls(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, map[string]int64{"k": 0, "v": 1}, nulls)
+	if _, err := engine.Nulls(context.Background(), path+"x"); err == nil {
+		t.Error("a file that does not exist has counts")
+	}
+}

@@ -212,8 +212,10 @@ func (w *orderer) window(n map[string]any, in *selection) {
 	rows := strings.HasSuffix(start, "_ROWS") || strings.HasSuffix(end, "_ROWS")
 	whole := start == unboundedPreceding && (end == unboundedFollowing || len(orders) == 0 && end == "CURRENT_ROW_RANGE")
 	switch typ := text(n, "type"); typ {
-	case "WINDOW_ROW_NUMBER", "WINDOW_NTILE", "WINDOW_LEAD", "WINDOW_LAG", "WINDOW_FILL":
+	case "WINDOW_ROW_NUMBER", "WINDOW_NTILE", "WINDOW_LEAD", "WINDOW_LAG":
 		w.orderWindow(n, in)
+	case "WINDOW_FILL": // takes one ORDER BY expression only
+		w.serial = true
 	case "WINDOW_FIRST_VALUE", "WINDOW_LAST_VALUE", "WINDOW_NTH_VALUE":
 		if rows {
 			w.orderWindow(n, in)
@@ -223,11 +225,11 @@ func (w *orderer) window(n map[string]any, in *selection) {
 	case "WINDOW_AGGREGATE":
 		name := strings.ToLower(text(n, "function_name"))
 		switch {
+		case rows && !whole: // which rows are in a frame depends on their order
+			w.orderWindow(n, in)
 		case orderFree[name] || !anyOrder[name] && !extremes[name] && !ownOrder[name]:
 		case whole && (len(list(n, "arg_orders")) > 0 || !ownOrder[name] || len(orders) > 0):
 			w.orderArguments(n, orders)
-		case rows:
-			w.orderWindow(n, in)
 		default:
 			// Rows that tie in the ORDER BY are in one frame, so nothing may be added
 			// to it. An order of the arguments would sort every frame.

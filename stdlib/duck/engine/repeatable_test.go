@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -21,11 +22,11 @@ import (
 // floats, on different numbers of threads and on the same rows in another order.
 func TestQueriesGiveTheSameBytes(t *testing.T) {
 	const rows = 60_000
-	schema := ir.Schema{{Name: "g", Type: "int64"}, {Name: "v", Type: "float64"}, {Name: "name", Type: "string"}, {Name: "ts", Type: "timestamp"}}
+	schema := ir.Schema{{Name: "g", Type: "int64"}, {Name: "v", Type: "float64"}, {Name: "name", Type: "string"}, {Name: "ts", Type: "timestamp"}, {Name: "z", Type: "float64"}}
 	lines := make([]string, rows)
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range lines {
-		lines[i] = fmt.Sprintf("%d,%v,n%d,2024-01-01 00:%02d:%02d\n", random.IntN(50), random.NormFloat64()*1e6, random.IntN(2000), random.IntN(60), random.IntN(60))
+		lines[i] = fmt.Sprintf("%d,%v,n%d,2024-01-01 00:%02d:%02d,%s\n", random.IntN(50), random.NormFloat64()*1e6, random.IntN(2000), random.IntN(60), random.IntN(60), []string{"0", "-0.0"}[random.IntN(2)])
 	}
 	dir := t.TempDir()
 	files := []string{ingested(t, dir, "a", schema, lines)}
@@ -51,7 +52,14 @@ func TestQueriesGiveTheSameBytes(t *testing.T) {
 		{query: "SELECT g, v, sum(v) OVER (PARTITION BY g) AS s FROM t", columns: "g int64, v float64, s float64"},
 		{query: "SELECT g, v, avg(v) OVER (PARTITION BY g ORDER BY ts ROWS 5 PRECEDING) AS s FROM t", columns: "g int64, v float64, s float64"},
 		{query: "SELECT g, sum(v) AS s, row_number() OVER (ORDER BY count(*) // 100) AS n FROM t GROUP BY g", columns: "g int64, s float64, n int64"},
-		{query: "SELECT * FROM t ORDER BY ts LIMIT 50", columns: "g int64, v float64, name string, ts timestamp"},
+		{query: "SELECT * FROM t ORDER BY ts LIMIT 50", columns: "g int64, v float64, name string, ts timestamp, z float64"},
+		{query: "SELECT g, v, max(v) OVER (PARTITION BY g ORDER BY ts ROWS 5 PRECEDING) AS m, count(*) FILTER (WHERE v > 0) OVER (PARTITION BY g ORDER BY ts ROWS 5 PRECEDING) AS n FROM t", columns: "g int64, v float64, m float64, n int64"},
+		{query: "SELECT g, v, median(v) OVER (PARTITION BY g ORDER BY ts ROWS 5 PRECEDING) AS m FROM t", columns: "g int64, v float64, m float64"},
+		{query: "SELECT g, CAST(list(DISTINCT name ORDER BY name DESC) AS VARCHAR) AS l FROM t WHERE v > 2e6 GROUP BY g", columns: "g int64, l string"},
+		{query: "SELECT z, CAST(z AS VARCHAR) AS x FROM t GROUP BY z", columns: "z float64, x string"},
+		{query: "SELECT g, string_agg(z, ',' ORDER BY z) AS x, CAST(histogram(z) AS VARCHAR) AS h FROM t WHERE v > 2e6 GROUP BY g", columns: "g int64, x string, h string"},
+		{query: "SELECT DISTINCT round(v / 1e7) AS r FROM t", columns: "r float64"},
+		{query: "SELECT g, ts, fill(CASE WHEN v > 0 THEN v END) OVER (PARTITION BY g ORDER BY ts) AS f FROM t", columns: "g int64, ts timestamp, f float64", serial: true},
 		{query: "SELECT name, v FROM t ORDER BY name LIMIT 50", columns: "name string, v float64"},
 		{query: "SELECT g, name FROM (SELECT g, name, v FROM t ORDER BY name LIMIT 99)", columns: "g int64, name string"},
 		{query: "SELECT DISTINCT ON (g) g, name FROM t ORDER BY g, ts", columns: "g int64, name string"},
@@ -115,7 +123,7 @@ func ingested(t *testing.T, dir, name string, schema ir.Schema, lines []string) 
 
 func TestWhatMakesAQueryUnrepeatable(t *testing.T) {
 	c := newChecker(t)
-	tables := map[string]ir.Schema{"people": {{Name: "age", Type: "int64"}, {Name: "day", Type: "timestamp"}}, "orders": people["orders"]}
+	tables := map[string]ir.Schema{"people": {{Name: "age", Type: "int64"}, {Name: "day", Type: "timestamp"}, {Name: "name", Type: "string"}}, "orders": people["orders"]}
 	for _, tt := range []struct{ query, want string }{
 		{"SELECT random() AS r FROM people", "random gives another result every time @7"},
 		{"SELECT age FROM people WHERE day < current_date", "current_date gives another result every time @35"},
@@ -125,6 +133,12 @@ func TestWhatMakesAQueryUnrepeatable(t *testing.T) {
 		{"SELECT table_name AS t FROM information_schema.tables", "tables describes the database, not the data @28"},
 		{"SELECT function_name AS f FROM duckdb_functions()", "duckdb_functions reads something other than the inputs @31"},
 		{"SELECT * FROM query('SELECT 1 AS a')", "query reads something other than the inputs @14"},
+		{"SELECT current_localtimestamp() AS t, current_date() AS d, pg_postmaster_start_time() AS p", "current_localtimestamp gives another result every time @7; current_date gives another result every time @38; pg_postmaster_start_time gives another result every time @59"},
+		{"SELECT rowid AS r FROM people", "rowid is not a column of the inputs @7"},
+		{"SELECT DISTINCT name COLLATE NOCASE AS n FROM people", "COLLATE makes different texts equal, and any of them may be the result @16"},
+		{"SELECT count(*) AS n FROM people GROUP BY name COLLATE NOCASE", "COLLATE makes different texts equal, and any of them may be the result @42"},
+		{"SELECT name, rank() OVER (ORDER BY name COLLATE NOCASE) AS r FROM people WHERE name COLLATE NOCASE = 'ada' OR name COLLATE NOCASE IN ('b', 'c') OR name COLLATE NOCASE BETWEEN 'd' AND 'e' ORDER BY name COLLATE NOCASE", ""},
+		{"SELECT list(DISTINCT age ORDER BY age) AS l, list_sort(list(age)) AS s FROM people", ""},
 		{"SELECT age FROM people USING SAMPLE 10%", "a sample takes other rows every time @16"},
 		{"SELECT age FROM people TABLESAMPLE reservoir(5)", "a sample takes other rows every time @16"},
 		{"SELECT age FROM people LIMIT 3", "LIMIT without ORDER BY takes any rows @29"},
@@ -157,5 +171,35 @@ func TestWhatMakesAQueryUnrepeatable(t *testing.T) {
 		if diff := cmp.Diff(tt.want, strings.Join(got, "; ")); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", tt.query, diff)
 		}
+	}
+}
+
+// TestVolatileFunctionsAreRefused asks DuckDB which functions give other results.
+func TestVolatileFunctionsAreRefused(t *testing.T) {
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query(`WITH RECURSIVE volatile(name) AS (
+		SELECT function_name FROM duckdb_functions() WHERE stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY') AND function_name <> 'error'
+		UNION SELECT f.function_name FROM duckdb_functions() f, volatile v WHERE f.function_type = 'macro'
+			AND (regexp_matches(f.macro_definition, '\b' || v.name || '\(') OR regexp_matches(f.macro_definition, 'current_timestamp|duckdb_|pragma_')))
+		SELECT DISTINCT name FROM volatile ORDER BY name`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		if !engine.Volatile(name) {
+			t.Errorf("%s is not refused", name)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -63,6 +63,9 @@ func plainText(ctx context.Context, file, enc, to string, shape *csvShape) (path
 		path, w = to, o
 	}
 	c := &textCopy{ctx: ctx, file: file, packed: packed, shape: shape}
+	if decoder != nil {
+		c.decoded = enc
+	}
 	if err := c.run(r, w); err != nil {
 		return "", err
 	}
@@ -102,13 +105,14 @@ func decoderOf(name string) (*encoding.Decoder, error) {
 
 // textCopy copies text and checks that it is UTF-8.
 type textCopy struct {
-	ctx    context.Context
-	file   string
-	packed string
-	shape  *csvShape // nil if the text is JSON lines
-	nulls  nullLines // of JSON lines
-	lines  int       // line ends before the current block
-	offset int64     // bytes before the current block
+	ctx     context.Context
+	file    string
+	packed  string
+	shape   *csvShape // nil if the text is JSON lines
+	nulls   nullLines // of JSON lines
+	decoded string    // the encoding that it was in, unless that is UTF-8
+	lines   int       // line ends before the current block
+	offset  int64     // bytes before the current block
 }
 
 func (c *textCopy) run(r io.Reader, w io.Writer) error {
@@ -130,6 +134,10 @@ func (c *textCopy) run(r io.Reader, w io.Writer) error {
 		}
 		if !utf8.Valid(block[:whole]) {
 			return c.invalid(block[:whole])
+		}
+		if at := bytes.Index(block[:whole], []byte("\ufffd")); at >= 0 && c.decoded != "" { // what decoders write for it
+			return fmt.Errorf("%s:%d: a character is not %s; the file may be damaged, or in another encoding",
+				c.file, c.lines+1+bytes.Count(block[:at], []byte("\n")), c.decoded)
 		}
 		if at := bytes.IndexByte(block[:whole], 0); at >= 0 {
 			return fmt.Errorf("%s:%d: byte %d is NUL, which no text has; the file may be damaged, or in another encoding, such as encoding: \"utf-16\"",

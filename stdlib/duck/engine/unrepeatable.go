@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -11,13 +12,19 @@ import (
 
 // Functions that give another result every time, or that depend on when or where a query
 // runs.
-var volatile = set("current_connection_id", "current_database", "current_query", "current_query_id", "current_schema",
-	"current_schemas", "current_setting", "current_transaction_id", "currval", "gen_random_uuid", "get_current_time",
-	"get_current_timestamp", "getenv", "getvariable", "in_search_path", "nextval", "now", "random", "setseed", "sleep_ms", "stats",
-	"today", "transaction_timestamp", "txid_current", "uuid", "uuidv4", "uuidv7", "version", "write_log", "ago", "age", "pg_typeof")
+var volatile = set("age", "ago", "current_catalog", "current_connection_id", "current_database", "current_date", "current_localtime",
+	"current_localtimestamp", "current_query", "current_query_id", "current_schema", "current_schemas", "current_setting",
+	"current_transaction_id", "currval", "format_type", "gen_random_uuid", "get_block_size", "get_current_time",
+	"get_current_timestamp", "getenv", "getvariable", "in_search_path", "nextval", "now", "pg_conf_load_time",
+	"pg_get_constraintdef", "pg_get_viewdef", "pg_postmaster_start_time", "pg_sleep", "pg_typeof", "random", "setseed",
+	"sleep_ms", "stats", "today", "transaction_timestamp", "txid_current", "uuid", "uuidv4", "uuidv7", "version", "write_log")
 
 // Names that DuckDB takes for functions without parentheses, unless a column has them.
-var volatileNames = set("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")
+var volatileNames = set("current_catalog", "current_database", "current_date", "current_query", "current_schema", "current_time",
+	"current_timestamp", "localtime", "localtimestamp")
+
+// Functions whose result does not depend on the order of a list.
+var sorters = set("array_reverse_sort", "array_sort", "list_reverse_sort", "list_sort")
 
 // Table functions that a query may read beside its inputs.
 var tableFunctions = set("generate_series", "generate_subscripts", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest")
@@ -33,7 +40,7 @@ const (
 // unrepeatable finds what makes a query give another result for the same rows, and what
 // [session.makeRepeatable] cannot put into an order without knowing which one is meant.
 func unrepeatable(tree map[string]any, tables map[string]ir.Schema) []duck.Unrepeatable {
-	f := finder{tables: tables, ctes: map[string]bool{}}
+	f := finder{tables: tables, ctes: map[string]bool{}, sorted: map[uintptr]bool{}}
 	each(tree, func(m map[string]any) {
 		for _, entry := range list(m, "map") {
 			cte, _ := entry.(map[string]any)
@@ -41,6 +48,7 @@ func unrepeatable(tree map[string]any, tables map[string]ir.Schema) []duck.Unrep
 		}
 		f.ctes[strings.ToLower(text(m, "cte_name"))] = true
 	})
+	f.collations(tree, false)
 	each(tree, f.node)
 	slices.SortStableFunc(f.found, func(a, b duck.Unrepeatable) int { return a.Offset - b.Offset })
 	return f.found
@@ -49,6 +57,7 @@ func unrepeatable(tree map[string]any, tables map[string]ir.Schema) []duck.Unrep
 type finder struct {
 	tables map[string]ir.Schema
 	ctes   map[string]bool
+	sorted map[uintptr]bool // aggregates whose list is sorted; DuckDB's parser moves the order of list(DISTINCT x ORDER BY x) there
 	found  []duck.Unrepeatable
 }
 
@@ -67,6 +76,9 @@ func (f *finder) node(n map[string]any) {
 			name := strings.ToLower(fmt.Sprint(names[0]))
 			if volatileNames[name] && !f.column(name) {
 				f.add(n, name+" gives another result every time", useColumn)
+			}
+			if name == "rowid" && !f.column(name) {
+				f.add(n, "rowid is not a column of the inputs", "number the rows by row_number() OVER (ORDER BY ...)")
 			}
 		}
 	case n["type"] == "BASE_TABLE":
@@ -120,10 +132,37 @@ func (f *finder) function(n map[string]any) {
 		f.add(n, name+" gives another result every time", useColumn)
 	case name == "reservoir_quantile":
 		f.add(n, name+" draws rows at random", "write quantile_cont or approx_quantile")
+	case sorters[name]:
+		if children := list(n, "children"); len(children) > 0 {
+			f.sorted[reflect.ValueOf(children[0]).Pointer()] = true
+		}
+	case f.sorted[reflect.ValueOf(n).Pointer()]:
+	case name == "json_group_structure":
+		f.add(n, name+" depends on the order of rows, which is not fixed", "write json_structure(to_json(list(... ORDER BY ...)))")
 	case name == "json_group_array" || name == "json_group_object":
 		f.add(n, name+" depends on the order of rows, which is not fixed", "write to_json(list(... ORDER BY ...))")
 	case ownOrder[name] && len(list(by, "orders")) == 0:
 		f.add(n, name+" without ORDER BY depends on the order of rows, which is not fixed", fmt.Sprintf("write %s(... ORDER BY ...)", name))
+	}
+}
+
+// collations checks COLLATE, by which different texts are equal. That is fine where they
+// are compared or sorted. Elsewhere any of them may stand for all.
+func (f *finder) collations(n any, compared bool) {
+	switch n := n.(type) {
+	case []any:
+		for _, x := range n {
+			f.collations(x, compared)
+		}
+	case map[string]any:
+		if n["class"] == "COLLATE" && !compared {
+			f.add(n["child"], "COLLATE makes different texts equal, and any of them may be the result", "group by lower(...) or similar, and use COLLATE only to compare and in ORDER BY")
+			return
+		}
+		compared = compared || strings.HasPrefix(text(n, "type"), "COMPARE_")
+		for _, k := range sortedNames(n) {
+			f.collations(n[k], compared && n["type"] != "SELECT_NODE" || k == "orders" || k == "arg_orders" || k == "partitions")
+		}
 	}
 }
 

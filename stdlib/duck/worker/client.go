@@ -115,6 +115,12 @@ func (c *Client) Preview(ctx context.Context, path string, n int) (p duck.Previe
 	return p, err
 }
 
+// Nulls implements [duck.Engine].
+func (c *Client) Nulls(ctx context.Context, path string) (nulls map[string]int64, err error) {
+	err = c.call(ctx, "nulls", nullsArgs{path}, &nulls)
+	return nulls, err
+}
+
 // CSV implements [duck.Engine].
 func (c *Client) CSV(ctx context.Context, path, to string) error {
 	return c.call(ctx, "csv", csvArgs{path, to}, new(struct{}))

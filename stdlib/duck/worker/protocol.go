@@ -66,6 +66,9 @@ type (
 		Path string `json:"path"`
 		N    int    `json:"n"`
 	}
+	nullsArgs struct {
+		Path string `json:"path"`
+	}
 	csvArgs struct {
 		Path string `json:"path"`
 		To   string `json:"to"`

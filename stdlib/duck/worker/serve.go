@@ -130,6 +130,9 @@ func callsOf(e duck.Engine) map[string]handler {
 		"preview": handle(func(ctx context.Context, a previewArgs) (duck.Preview, error) {
 			return e.Preview(ctx, a.Path, a.N)
 		}),
+		"nulls": handle(func(ctx context.Context, a nullsArgs) (map[string]int64, error) {
+			return e.Nulls(ctx, a.Path)
+		}),
 		"csv": handle(func(ctx context.Context, a csvArgs) (struct{}, error) {
 			return struct{}{}, e.CSV(ctx, a.Path, a.To)
 		}),

@@ -136,6 +136,7 @@ func TestAnswersAreThoseOfDuckDB(t *testing.T) {
 		},
 		"csv":     func(e duck.Engine) (any, error) { return nil, e.CSV(ctx, table, filepath.Join(t.TempDir(), "a.csv")) },
 		"preview": func(e duck.Engine) (any, error) { return e.Preview(ctx, table, 2) },
+		"nulls":   func(e duck.Engine) (any, error) { return e.Nulls(ctx, table) },
 		"infer": func(e duck.Engine) (any, error) {
 			return e.Infer(ctx, "", map[string]duck.Source{"p": {Files: []string{csv}}})
 		},

@@ -34,7 +34,8 @@ def test_two_classes(made, evaluate):
     assert "log_loss" not in report["serving"]
     assert report["higher_is_better"]["log_loss"] is False
     assert report["rows"] == 200
-    assert set(got.files("report")) == {"report.json", "roc.svg", "calibration.svg", "confusion.svg"}
+    plots = {"roc.svg", "calibration.svg", "confusion.svg"}
+    assert set(got.files("report")) == {"report.json", "details.json", *plots}
     assert got.files("report") == evaluate("late", incumbent=made["svc"]).files("report")
 
 
@@ -51,7 +52,7 @@ def test_more_classes(made, evaluate):
     assert len(report["metrics"]) == 10
     assert report["metrics"]["accuracy"] > report["baseline"]["accuracy"] > 0.4
     assert "serving" not in report
-    assert set(got.files("report")) == {"report.json", "confusion.svg"}
+    assert set(got.files("report")) == {"report.json", "details.json", "confusion.svg"}
 
 
 def test_a_baseline_that_is_no_dummy_reads_features_and_label(lab, made, evaluate):

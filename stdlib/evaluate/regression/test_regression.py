@@ -18,4 +18,4 @@ def test_regression(made, evaluate):
     )
     assert len(report["metrics"]) == 8
     assert report["baseline"]["r2"] < 0.05
-    assert set(got.files("report")) == {"report.json", "predicted.svg", "residuals.svg"}
+    assert set(got.files("report")) == {"report.json", "details.json", "predicted.svg", "residuals.svg"}

@@ -2,10 +2,10 @@
 service.
 
 Parameters: `task` (default: the model's), `metrics` (names that have to be there), `baseline` ({estimator,
-params}, default a dummy), `plots` (default true).
+params}, default a dummy), `plots` (default true), `segments` (columns of `test`).
 Inputs: `model`; `train` and `test`, tables with the model's columns and label; `incumbent`, optional, another
 model.
-Output: `report`, a folder with `report.json` and SVG plots::
+Output: `report`, a folder with `report.json`, `details.json` (see `tenon_details`) and SVG plots::
 
     {"metrics": {...}, "baseline": {...}, "serving": {...}, "higher_is_better": {"f1": true, ...}, "rows": n,
     "notes": []}
@@ -20,6 +20,7 @@ out, with a note.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -31,6 +32,8 @@ from typing import TYPE_CHECKING, Any
 from tenon_step import LazyTable, Signature, Step, StepError, nearest
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tenon_model import Model
 
 # Whether a higher value is better.
@@ -63,6 +66,7 @@ DUMMY = {
 
 
 def main(step: Step) -> None:
+    import tenon_details
     import tenon_model
 
     model = tenon_model.load(step.input("model", "model").path)
@@ -100,6 +104,8 @@ def main(step: Step) -> None:
     folder = step.output("report", "report").path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    details = tenon_details.text(result, test, step.params.get("segments") or [])
+    (folder / "details.json").write_text(details, encoding="utf-8")
     if step.params.get("plots", True):
         result.plot(folder)
     step.metrics(report["metrics"])
@@ -164,6 +170,15 @@ class Result:
         self.score = self.p
         if self.p is None and hasattr(model.predictor, "decision_function"):
             self.score = tenon_model.two_columns(np.asarray(model.predictor.decision_function(features)))
+
+    def only(self, rows: np.ndarray) -> Result:
+        """The result for some of the rows."""
+        some = copy.copy(self)
+        some.y, some.predicted = self.y[rows], self.predicted[rows]
+        if self.model.classification:
+            some.p = None if self.p is None else self.p[rows]
+            some.score = None if self.score is None else self.score[rows]
+        return some
 
     def metrics(self, notes: list[str]) -> dict[str, float]:
         return self._classification(notes) if self.model.classification else self._regression(notes)

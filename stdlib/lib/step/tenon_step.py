@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 VERSION = 1
 ENV = "TENON_STEP"
 
+WANTED = "wanted a DataFrame, an Arrow table, a dict of columns or a list of dicts"
+
 # One row group of DuckDB, so that both make files of the same shape.
 ROW_GROUP = 122_880
 
@@ -540,18 +542,21 @@ def _columns(data: Any, declared: Sequence[str]) -> dict[str, Any]:
             raise StepError(f"column {twice[0]} is there twice")
         return {name: data[name] for name in data.columns}
     if not isinstance(data, pa.Table | pa.RecordBatch) and hasattr(data, "__arrow_c_stream__"):
-        data = pa.table(data)
+        try:
+            data = pa.table(data)
+        except (pa.ArrowException, TypeError):  # of a column, not of a table
+            raise StepError(f"cannot make a table of {_kind(data)}: {WANTED}") from None
     if isinstance(data, pa.Table | pa.RecordBatch):
-        return dict(zip(data.schema.names, data.columns, strict=True))
+        names = data.schema.names
+        if twice := [n for i, n in enumerate(names) if n in names[:i]]:
+            raise StepError(f"column {twice[0]} is there twice")
+        return dict(zip(names, data.columns, strict=True))
     if isinstance(data, Mapping):
         return dict(data)
     if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
         names = dict.fromkeys(name for row in data for name in row) if data else dict.fromkeys(declared)
         return {name: [row.get(name) for row in data] for name in names}
-    raise StepError(
-        f"cannot make a table of {_kind(data)}: "
-        "wanted a DataFrame, an Arrow table, a dict of columns or a list of dicts"
-    )
+    raise StepError(f"cannot make a table of {_kind(data)}: {WANTED}")
 
 
 def _cast(values: Any, column: Column, what: str) -> Any:
@@ -568,15 +573,16 @@ def _cast(values: Any, column: Column, what: str) -> Any:
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     have = values.type
-    if have != want:
+    if have != want and values.null_count == len(values):  # what pandas makes of no value is no type
+        values = pa.nulls(len(values), want)
+    elif have != want:
         if not _castable(have, want):
             raise StepError(f"{where}, found {have}{_hint(have, want)}")
-        try:
-            cast = values.cast(want, safe=True)
-        except pa.ArrowInvalid as e:
-            raise StepError(f"{where}, found {have} that does not fit: {e}") from None
-        if lost := _lost(values, cast):
-            raise StepError(f"{where}, found {have} {lost}")
+        cast, lost = _exact(values, want)
+        if lost:
+            row = _first(values, lambda part: _exact(part, want)[1])
+            value = str(values[row])
+            raise StepError(f"{where}, found {have} {lost}: {value[:100]} in row {row + 1}")
         values = cast
     _check_nulls(values, column, where)
     return values
@@ -584,7 +590,9 @@ def _cast(values: Any, column: Column, what: str) -> Any:
 
 def _check_nulls(values: Any, column: Column, where: str) -> None:
     if values.null_count and not column.nullable:
-        raise StepError(f"{where}, not nullable, found {values.null_count} nulls in {len(values)} rows")
+        row = _first(values, lambda part: part.null_count > 0)
+        nulls = f"found {values.null_count} nulls in {len(values)} rows, such as row {row + 1}"
+        raise StepError(f"{where}, not nullable, {nulls}")
 
 
 def _without_nan(table: pa.Table, columns: Sequence[Column], what: str) -> pa.Table:
@@ -600,6 +608,29 @@ def _without_nan(table: pa.Table, columns: Sequence[Column], what: str) -> pa.Ta
         _check_nulls(values, c, f"{what}: column {c.name}: wanted {c.type}")
         table = table.set_column(i, table.schema.field(i), values)
     return table
+
+
+def _first(values: Any, fails: Callable[[Any], Any]) -> int:
+    """The index of the first value of those that fail together."""
+    low, high = 0, len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fails(values.slice(low, middle - low)):
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _exact(values: Any, want: pa.DataType) -> tuple[Any, str]:
+    """The values as another type, and what would be lost, or ""."""
+    import pyarrow as pa
+
+    try:
+        cast = values.cast(want, safe=True)
+    except pa.ArrowInvalid:
+        return None, "that does not fit"
+    return cast, _lost(values, cast)
 
 
 def _lost(values: Any, cast: Any) -> str:

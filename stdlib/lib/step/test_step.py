@@ -107,7 +107,9 @@ def test_null_and_nan_stay_apart_in_a_data_frame():
     ("type", "values", "says"),
     [
         ("int64", ["12"], "column x: wanted int64, found string"),
-        ("int64", [1.5], "column x: wanted int64, found double that does not fit"),
+        ("int64", [1.5], "column x: wanted int64, found double that does not fit: 1.5 in row 1"),
+        ("int64", [*range(5), 2.5, 3.5], "found double that does not fit: 2.5 in row 6"),
+        ("string", ["a"] * 9 + [None], "found 1 nulls in 10 rows, such as row 10"),
         ("int8", [300], "column x: wanted int8, found int64 that does not fit"),
         ("string", [1], "column x: wanted string, found int64"),
         ("bool", [0, 1], "column x: wanted bool, found int64"),
@@ -166,6 +168,27 @@ def test_columns_are_those_declared_in_that_order():
 @pytest.mark.parametrize("data", [[{"x": 1}, {"x": 2}], {"x": np.array([1, 2])}, pa.table({"x": [1, 2]})])
 def test_tables_come_in_many_forms(data):
     assert conform(data, column("int64")).column("x").to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"]), "column x is there twice"),
+        (pd.Series([1], name="x"), "cannot make a table of pandas.*Series: wanted a DataFrame"),
+        (pa.array([1]), "cannot make a table of pyarrow.*Array: wanted a DataFrame"),
+    ],
+)
+def test_what_is_no_table_is_refused(data, says):
+    with pytest.raises(StepError, match=says):
+        conform(data, column("int64"))
+
+
+@pytest.mark.parametrize("values", [[], [None, None], pd.Series([np.nan]), pd.Series([], dtype="float64")])
+def test_a_column_without_values_is_of_any_type(values):
+    for kind in ("string", "date", "timestamptz", "bool"):
+        cast = conform({"x": values}, [Column("x", kind, nullable=True)])
+        assert cast.schema == tenon_step.arrow_schema(column(kind))
+        assert cast.column(0).null_count == len(values)
 
 
 def test_the_same_rows_are_the_same_bytes_however_divided(tmp_path):

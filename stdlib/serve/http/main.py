@@ -7,8 +7,9 @@ answers is said in tenon_http.py.
 
 A new version starts beside the old one on the same port (SO_REUSEPORT) and listens only once it can answer.
 SIGTERM closes the listening socket, answers what has been sent, asks clients to reconnect, and exits with 0.
-Each replica is a process of its own. This one keeps them, and starts one again that dies. With more than one,
-/metrics shows their sum.
+With several replicas, each is a process of its own. This one keeps them and starts one again that dies, so
+that the others go on; /metrics shows their sum. If this process dies, its executor starts it again, as any
+service.
 """
 
 from __future__ import annotations
@@ -46,14 +47,17 @@ MOST_SHORT_LIVES = 5
 def main(step: Step) -> None:
     if not step.endpoint.get("port"):
         raise StepError("the step has no endpoint: serve.http is a service")
-    if KEEPER not in os.environ:
-        keep(step, step.endpoint.get("replicas") or 1)
+    replicas = step.endpoint.get("replicas") or 1
+    kept = KEEPER in os.environ
+    if replicas > 1 and not kept:
+        keep(step, replicas)
         return
     # One request runs on one thread: a pool in each would only make them wait for each other.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     listener = bind(step)
-    threading.Thread(target=end_with_keeper, args=(int(os.environ[KEEPER]),), daemon=True).start()
+    if kept:
+        threading.Thread(target=end_with_keeper, args=(int(os.environ[KEEPER]),), daemon=True).start()
 
     import tenon_http
 
@@ -170,11 +174,10 @@ def keep(step: Step, replicas: int) -> None:
     reserved = bind(step)  # says at once that the port is taken
     watched, held = os.pipe()
     env = os.environ | {KEEPER: str(watched)}
-    if replicas > 1:
-        folder = step.scratch / "prometheus"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        env["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    folder = step.scratch / "prometheus"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    env["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,10 +7,11 @@
 - `GET /docs` shows the schema, made from the model's signature, with the units and descriptions of columns
   that the step's endpoint has; /openapi.json is the same for machines.
 
-Values are checked against the signature, strictly: "12" is no integer and an unknown field is an error, both
-with status 422. A nullable field may be left out. Dates and times are ISO 8601 strings: a timestamp has no
-zone, a timestamptz has one. Bytes are base64. A request over the limit is refused with 413, one with too many
-instances with 422. So is one of which a row has no prediction, such as NaN; `detail` names the row.
+Values are checked against the signature, strictly: "12" is no integer, 9007199254740993 is no float64, and an
+unknown field is an error, all with status 422. A nullable field may be left out. Dates and times are ISO 8601
+strings: a timestamp has no zone, a timestamptz has one. Bytes are base64. A request over the limit is refused
+with 413, one with too many instances with 422. So is one of which a row has no prediction, such as NaN;
+`detail` names the row.
 
 `detail` lists the first errors, at most MOST_ERRORS, and no value of the request. What is checked is bounded
 before it is parsed, so no body takes much longer than a valid one of its size. The model is asked from one
@@ -19,9 +20,11 @@ thread, so that an object may keep something while it predicts.
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import re
+import struct
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -60,6 +63,7 @@ from pydantic import (
     create_model,
 )
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 import tenon_model
 import tenon_step
@@ -69,6 +73,7 @@ from tenon_step import Column, Signature, Step
 MOST_ERRORS = 10  # that an answer lists
 SURPLUS = 100  # brackets and values beyond those of a valid request that are still looked at
 AT_ONCE = 1 << 16  # bytes that are parsed without a thread of their own
+CLIENT_LEFT = 499  # the status that other servers count for a client that does not wait
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 FINER = re.compile(r"[.,]\d{6}\d*[1-9]")
 
@@ -182,6 +187,8 @@ def application(service: Service) -> FastAPI:
             answers = await service.predict(rows, every)
         except Refused as e:
             return JSONResponse({"detail": e.detail}, status_code=e.status)
+        except ClientDisconnect:  # nobody reads this; it is only counted, and not as a failure
+            return Response(status_code=CLIENT_LEFT)
         except Exception:
             tenon_step.log(traceback.format_exc())
             return JSONResponse(
@@ -391,9 +398,12 @@ def field_type(column: Column) -> Any:
     if kind == "float32":
         largest = 3.4028234663852886e38
         low = column.min if column.min is not None else -largest
-        return Annotated[float, Field(ge=low, le=column.max if column.max is not None else largest)]
+        high = column.max if column.max is not None else largest
+        return Annotated[float, BeforeValidator(lambda v: _whole(v, "f")), Field(ge=low, le=high)]
     if kind.startswith("float"):
-        return Annotated[float, Field(ge=column.min, le=column.max)]
+        return Annotated[
+            float, BeforeValidator(lambda v: _whole(v, "d")), Field(ge=column.min, le=column.max)
+        ]
     if kind == "string":
         return Literal[column.values] if column.values else str
     if kind == "bytes":
@@ -405,6 +415,15 @@ def field_type(column: Column) -> Any:
         # 1970.
         return Annotated[types[kind], Strict(False), BeforeValidator(_only_iso), AfterValidator(_no_zone)]
     return bool
+
+
+def _whole(value: Any, code: str) -> Any:
+    """A whole number has to be one that the float holds, as everywhere. `code` is that of struct."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # out of range, which is said elsewhere
+            if struct.unpack(code, struct.pack(code, float(value)))[0] != value:
+                raise ValueError("the type does not hold it exactly")
+    return value
 
 
 def integer_range(kind: str) -> tuple[int, int]:

@@ -156,6 +156,7 @@ def test_nullable_fields_may_be_left_out(late):
         ({"hour": None}, "hour", "valid integer"),
         ({"wind": "strong"}, "wind", "valid number"),
         ({"wind": True}, "wind", "valid number"),
+        ({"wind": 2**53 + 1}, "wind", "does not hold it exactly"),
         ({"origin": "SFO"}, "origin", "'EWR', 'JFK' or 'LGA'"),
         ({"at": 1700000000}, "at", "ISO 8601"),
         ({"at": "1700000000"}, "at", "ISO 8601"),
@@ -208,6 +209,19 @@ def test_no_body_is_an_error_of_the_service(plain, old, new, field):
     assert [d["loc"][-1] for d in detail] == [field or "body"] if field != 0 else detail[0]["loc"][-1] == 0
     assert all(set(d) == {"type", "loc", "msg"} for d in detail), "no value of the request"
     assert len(answer.content) < 1000
+
+
+def test_a_client_that_leaves_is_no_error_of_the_service(plain):
+    address = ("127.0.0.1", int(plain.rpartition(":")[2]))
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
+    for _ in range(3):
+        with socket.create_connection(address) as s:
+            s.sendall(head)
+    deadline = time.monotonic() + 20
+    while 'code="499"' not in (text := httpx.get(f"{plain}/metrics").text):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
+    assert 'code="500"' not in text
 
 
 def test_any_text_is_a_category(plain):
@@ -513,11 +527,11 @@ def children(process):
     return [int(pid) for pid in listed.stdout.split()]
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_a_replica_that_is_killed_is_started_again(lab, made, replicas):
-    with service(lab, {"model": made["late"]}, replicas=replicas) as (process, url):
+# A single one is started again by its executor, as any service.
+def test_a_replica_that_is_killed_is_started_again(lab, made):
+    with service(lab, {"model": made["late"]}, replicas=2) as (process, url):
         before = children(process)
-        assert len(before) == replicas
+        assert len(before) == 2
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         wait(url, "one", process, lab.root / "one.log")
@@ -526,6 +540,13 @@ def test_a_replica_that_is_killed_is_started_again(lab, made, replicas):
         assert "a replica was killed by SIGKILL; starting another" in (lab.root / "one.log").read_text()
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_a_single_replica_has_no_keeper(lab, made):
+    with service(lab, {"model": made["late"]}) as (process, _):
+        assert children(process) == []
+        process.kill()
+        assert process.wait(20) == -signal.SIGKILL
 
 
 @pytest.fixture

@@ -1,0 +1,113 @@
+// Package lives decides whether the program of a service is started again when it ends, and
+// tells others what happened. cmd/tenon-run asks it, in and outside of containers, so all
+// services of a machine are kept in the same way.
+package lives
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// Short is a life after which a program is likely to end again.
+	Short = time.Minute
+	// Pause is how long to wait after a short life. It doubles with each in a row.
+	Pause, LongestPause = 500 * time.Millisecond, 8 * time.Second
+	// MostShort is how many short lives in a row are a failure of the service.
+	MostShort = 5
+)
+
+// File is where tenon-run tells about the lives of a service, in the folder of a run.
+const File = "notes/lives"
+
+// Lives are the lives of a program until now.
+type Lives struct {
+	Starts int       // how often it was started, or is about to be
+	Since  time.Time // when it was started last, or when it will be
+	Why    string    // why it was started again, as in "killed by SIGKILL"
+
+	short int
+}
+
+// First returns the first life of a program.
+func First(now time.Time) Lives { return Lives{Starts: 1, Since: now} }
+
+// Again reports whether a program that has ended is started again, which it may be at
+// l.Since. A status above 128 stands for a signal. If a program ends by itself soon after
+// its first start, it would do so again.
+func (l *Lives) Again(now time.Time, status int) bool {
+	if l.short++; now.Sub(l.Since) >= Short {
+		l.short = 0
+	}
+	bySignal := status > 128
+	if l.short >= MostShort || l.short > 0 && l.Starts == 1 && !bySignal {
+		return false
+	}
+	pause := time.Duration(0)
+	if l.short > 0 {
+		pause = min(Pause<<(l.short-1), LongestPause)
+	}
+	l.Starts, l.Since, l.Why = l.Starts+1, now.Add(pause), how(status)
+	return true
+}
+
+func how(status int) string {
+	if status <= 128 {
+		return fmt.Sprintf("ended with status %d", status)
+	}
+	if name := unix.SignalName(syscall.Signal(status - 128)); name != "" {
+		return "was killed by " + name
+	}
+	return fmt.Sprintf("was killed by signal %d", status-128)
+}
+
+// Write writes them to a file, in one short line. The file may not be a link, because a
+// program in a container could have put one there.
+func (l Lives) Write(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%d %d %s\n", l.Starts, l.Since.UnixNano(), l.Why)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// Read reads what was written. Until a program is started again there is nothing.
+func Read(path string) (l Lives, ok bool) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return l, false
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return l, false
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 200))
+	line, whole := strings.CutSuffix(string(b), "\n")
+	starts, rest, _ := strings.Cut(line, " ")
+	since, why, _ := strings.Cut(rest, " ")
+	n, err1 := strconv.Atoi(starts)
+	at, err2 := strconv.ParseInt(since, 10, 64)
+	if err != nil || !whole || err1 != nil || err2 != nil || n < 2 || strings.ContainsFunc(why, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return l, false
+	}
+	return Lives{Starts: n, Since: time.Unix(0, at), Why: why}, true
+}
+
+// String says how often a program was started again, and why.
+func (l Lives) String() string {
+	if l.Starts == 2 {
+		return "started again once, because it " + l.Why
+	}
+	return fmt.Sprintf("started again %d times, last because it %s", l.Starts-1, l.Why)
+}

@@ -1,0 +1,1 @@
+../lib/model/tenon_pipeline.py
