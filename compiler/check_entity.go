@@ -27,6 +27,7 @@ func (c *checker) checkEntities() {
 		c.checkAmounts(e)
 		c.checkNodes(e)
 		c.checkSchema(e)
+		c.checkReferences(e)
 		c.checkSecrets(e)
 		c.checkFields(e)
 		for i := range e.component.stages {

@@ -22,7 +22,7 @@ func (c *checker) checkCycles() {
 	visit = func(id string) {
 		state[id] = open
 		path = append(path, id)
-		for _, p := range c.entities[id].ports {
+		for _, p := range c.entities[id].reads() {
 			switch state[p.from] {
 			case unseen:
 				visit(p.from)
@@ -53,10 +53,10 @@ func (c *checker) reportCycle(cycle []string) {
 		e, next := c.entities[id], cycle[(i+1)%len(cycle)]
 		names = append(names, e.String())
 		c.broken[id] = true
-		for _, p := range e.ports {
+		for _, p := range e.reads() {
 			if p.from == next {
-				sp := c.sys.At(fmt.Sprintf("%s reads %s", e, c.entities[next]), portPath(e, p)...)
-				if _, ref := c.sys.Reference(portPath(e, p)...); ref.File != "" {
+				sp := c.sys.At(fmt.Sprintf("%s %s %s", e, p.verb, c.entities[next]), p.path...)
+				if _, ref := c.sys.Reference(p.path...); ref.File != "" {
 					sp.Pos, sp.Len = ref.Pos, ref.Len
 				}
 				d.Spans = append(d.Spans, sp)
@@ -68,9 +68,28 @@ func (c *checker) reportCycle(cycle []string) {
 	c.fault(d)
 }
 
-func portPath(e *entity, p port) []string {
-	if p.name == "on" {
-		return e.path("on")
+// A read is an edge of the graph: an entity needs the output of another one.
+type read struct {
+	from string   // "sources/flights"
+	path []string // of the field
+	verb string
+}
+
+// reads returns what an entity needs to run: its inputs, and the tables that its own
+// tables refer to. A table may refer to itself.
+func (e *entity) reads() []read {
+	var all []read
+	for _, p := range e.ports {
+		path := e.path("in", p.name)
+		if p.name == "on" {
+			path = e.path("on")
+		}
+		all = append(all, read{p.from, path, "reads"})
 	}
-	return e.path("in", p.name)
+	for _, r := range e.references {
+		if r.out.entity != e {
+			all = append(all, read{r.from, e.path(r.field("table")...), "refers to"})
+		}
+	}
+	return all
 }

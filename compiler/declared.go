@@ -49,6 +49,13 @@ func (c *lowerer) declare(e *entity, params map[string]json.RawMessage) ir.Entit
 	for _, p := range e.ports {
 		d.Inputs = append(d.Inputs, declareInput(e, p))
 	}
+	for _, r := range e.references {
+		field := ""
+		for _, name := range r.field("table") {
+			field = ir.JoinPath(field, name)
+		}
+		d.Inputs = append(d.Inputs, ir.EntityInput{Field: field, Entity: r.from, Out: outOf(r.port), Kind: ir.Table, Columns: r.keys})
+	}
 	for i := range e.component.stages {
 		if s := &e.component.stages[i]; s.If == "" || present(e.fields, s.If) {
 			d.Stages = append(d.Stages, c.declareStage(e, s, params))
@@ -116,17 +123,22 @@ func (c *lowerer) places(d *ir.Entity, e *entity, path string, raw []string, fie
 }
 
 func declareInput(e *entity, p port) ir.EntityInput {
-	in := ir.EntityInput{Field: ir.JoinPath("in", p.name), Entity: p.from, Out: "out", Kind: p.out.kind}
+	in := ir.EntityInput{Field: ir.JoinPath("in", p.name), Entity: p.from, Out: outOf(p), Kind: p.out.kind}
 	if p.name == "on" && !at(at(e.value, "in"), "on").Exists() {
 		in.Field = "on"
-	}
-	if stringAt(at(p.out.entity.value, "out"), "kind") == "" { // it has several
-		in.Out = ir.JoinPath("out", p.port)
 	}
 	if p.out.kind == ir.Table {
 		in.Columns = e.columnsOf(p)
 	}
 	return in
+}
+
+// outOf returns how the source refers to the output behind a port.
+func outOf(p port) string {
+	if stringAt(at(p.out.entity.value, "out"), "kind") == "" { // it has several
+		return ir.JoinPath("out", p.port)
+	}
+	return "out"
 }
 
 // columnsOf returns the columns of an input that the entity names, or nil if the compiler

@@ -24,6 +24,7 @@ type entity struct {
 	value         cue.Value
 	fields        object          // without its ports and its schema
 	ports         []port          // its inputs, in order
+	references    []reference     // of its tables, in order
 	outs          map[string]*out // its outputs by port
 	outNames      []string        // the ports of outs, in source order
 	typing        *typing         // of its query, if any
@@ -49,6 +50,14 @@ type port struct {
 	from string // "sources/flights"
 	port string
 	out  *out // the output it is bound to; nil if that does not exist
+}
+
+// A reference is a foreign key of a table of an entity.
+type reference struct {
+	port                   // the table that has the values; its name is that of the field
+	of            *out     // the table that refers to it
+	path          []string // of the field, within the entity
+	columns, keys []string // in the same order
 }
 
 // An out is the output of an entity at one port.
@@ -318,6 +327,9 @@ func (c *decoder) decodeEntity(section, name string) {
 		return
 	}
 	e.fields, _ = tree.(object)
+	for _, path := range e.referencePaths() {
+		e.fields = e.fields.withoutAt(append(path, "table"))
+	}
 	if !c.checkBound(e) {
 		return
 	}
@@ -443,34 +455,42 @@ func numberAt(v cue.Value, name string) (json.Number, error) {
 	return number, nil
 }
 
-// bind reads the identities under "in" and "on" and finds the outputs that they name.
+// bind reads the identities under "in" and "on" and those that references name, and finds
+// their outputs.
 func (c *decoder) bind(e *entity) {
 	if on := at(e.value, "on"); on.Exists() {
-		c.bindPort(e, "on", on, e.path("on"))
+		c.bindInput(e, "on", on, e.path("on"))
 	}
-	it, err := at(e.value, "in").Fields()
-	if err != nil {
-		return
+	if it, err := at(e.value, "in").Fields(); err == nil {
+		for it.Next() {
+			name := it.Selector().Unquoted()
+			c.bindInput(e, name, it.Value(), e.path("in", name))
+		}
 	}
-	for it.Next() {
-		name := it.Selector().Unquoted()
-		c.bindPort(e, name, it.Value(), e.path("in", name))
+	for _, path := range e.referencePaths() {
+		c.bindReference(e, path)
 	}
 }
 
-func (c *decoder) bindPort(e *entity, name string, v cue.Value, path []string) {
-	p := port{name: name, kind: ir.PortKind(stringAt(v, "kind")), from: stringAt(v, "from"), port: stringAt(v, "port")}
+func (c *decoder) bindInput(e *entity, name string, v cue.Value, path []string) {
+	if p, ok := c.bindPort(e, name, v, path); ok {
+		e.ports = append(e.ports, p)
+	}
+}
+
+// bindPort finds the output behind an identity, or reports why there is none.
+func (c *decoder) bindPort(e *entity, name string, v cue.Value, path []string) (p port, ok bool) {
+	p = port{name: name, kind: ir.PortKind(stringAt(v, "kind")), from: stringAt(v, "from"), port: stringAt(v, "port")}
 	producer := c.entities[p.from]
 	if producer != nil {
 		p.out = producer.outs[p.port]
 	}
 	if p.out == nil && c.broken[p.from] {
 		c.broken[e.id()] = true // the fault of its producer is reported
-		return
+		return p, false
 	}
 	if p.out != nil && at(v, "schema").Equals(at(p.out.value, "schema")) {
-		e.ports = append(e.ports, p)
-		return
+		return p, true
 	}
 	if ref, at := c.sys.Reference(path...); p.out != nil && ref != nil {
 		if extra := c.added(v, p.out); extra != "" {
@@ -480,7 +500,7 @@ func (c *decoder) bindPort(e *entity, name string, v cue.Value, path []string) {
 				Spans:   []diag.Span{c.sys.Label("", append(path, "schema", extra)...), at},
 				Hint:    fmt.Sprintf("write a requirement with an exclamation mark: `schema: %s!: {type!: ...}`", extra),
 			})
-			return
+			return p, false
 		}
 	}
 	if p.out == nil || !c.sameAs(v, p.out) {
@@ -491,9 +511,9 @@ func (c *decoder) bindPort(e *entity, name string, v cue.Value, path []string) {
 			Spans:   []diag.Span{c.sys.At("", path...)},
 			Hint:    c.literalHint(p),
 		})
-		return
+		return p, false
 	}
-	e.ports = append(e.ports, p)
+	return p, true
 }
 
 func (c *decoder) literalHint(p port) string {

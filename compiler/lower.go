@@ -99,6 +99,7 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	u.Network = cmp.Or(u.Network, ir.Network(r.Network))
 	u.Inputs = c.stageInputs(e, s)
 	u.Outputs = stageOutputs(e, s)
+	c.lowerReferences(e, &u)
 	if s.Endpoint != nil {
 		u.Endpoint = endpointOf(e.fields, s.Endpoint)
 	}

@@ -149,7 +149,7 @@ func (c *decoder) checkParts(e *entity) bool {
 
 // alwaysBound lists the fields that mean the same for every entity.
 var alwaysBound = []string{
-	"name", "component", "needs", "retries", "timeout", "network", "kubernetes", "keys", "timestamp", "max_age",
+	"name", "component", "needs", "retries", "timeout", "network", "kubernetes", "keys", "references", "timestamp", "max_age",
 }
 
 // checkBound refuses a field of an entity that its component passes to no unit: it would

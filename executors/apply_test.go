@@ -472,8 +472,8 @@ func TestWhatChangesAfterItWasVerifiedIsNotRecorded(t *testing.T) {
 	b := newBench(t)
 	o := b.options()
 	verify := o.Verify
-	o.Verify = func(ctx context.Context, path string, schema ir.Schema, keys []string) ([]executors.Violation, int64, error) {
-		bad, rows, err := verify(ctx, path, schema, keys)
+	o.Verify = func(ctx context.Context, path string, schema ir.Schema, keys []string, refs []executors.Referred) ([]executors.Violation, int64, error) {
+		bad, rows, err := verify(ctx, path, schema, keys, refs)
 		return bad, rows, errors.Join(err, os.WriteFile(path, []byte("bad, and too late"), 0o644))
 	}
 	_, err := executors.Apply(t.Context(), b.plan([]ir.Unit{table("sources/a", `{}`)}), o)

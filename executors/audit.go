@@ -18,13 +18,17 @@ func (w *walk) audits(ctx context.Context, n *work) bool {
 		return false
 	}
 	err := w.resolve(ctx, n)
+	shared := ""
+	if err == nil && n.key != n.item.Key {
+		shared, err = w.sharedKey(ctx, n)
+	}
 	var broken *stateError
 	switch {
 	case errors.As(err, &broken):
 		w.stop(broken)
 	case err != nil:
 		w.audited(Audit{Unit: n.unit.ID, Error: err.Error()})
-	case n.key != n.item.Key:
+	case n.key != n.item.Key && shared != n.item.Key:
 		w.audited(Audit{Unit: n.unit.ID, Error: "its inputs have changed since the plan was made"})
 	default:
 		n.audit = true

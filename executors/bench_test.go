@@ -29,6 +29,7 @@ type bench struct {
 	arts   *artifact.Store
 	fake   *fake
 	lease  *state.Lease
+	python map[string]string // what plans know of interpreters
 	mu     sync.Mutex
 	events []executors.Event
 	watch  func(executors.Event)
@@ -74,7 +75,7 @@ func (b *bench) options() executors.Options {
 	return executors.Options{
 		Store: b.store, Lease: b.lease, Artifacts: b.arts, Executor: b.fake, Dir: b.dir, Records: records.New(b.dir, b.arts, b.lease),
 		Machine: ir.Resources{MilliCPU: 4000, Memory: 1 << 30}, Backoff: time.Millisecond,
-		Verify: func(_ context.Context, path string, schema ir.Schema, _ []string) ([]executors.Violation, int64, error) {
+		Verify: func(_ context.Context, path string, schema ir.Schema, _ []string, refs []executors.Referred) ([]executors.Violation, int64, error) {
 			content, err := os.ReadFile(path)
 			if err != nil || !strings.HasPrefix(string(content), "bad") {
 				return nil, 7, err
@@ -103,7 +104,7 @@ func (b *bench) plan(units []ir.Unit, rerun ...string) *planner.Plan {
 	}
 	slices.SortFunc(sys.Units, func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
 	p, err := planner.Make(b.Context(), sys, planner.Inputs{
-		Dir: filepath.Dir(b.dir), State: b.store, Artifacts: b.arts, Digests: planner.NewFileDigests(b.dir), Inspector: b.fake,
+		Dir: filepath.Dir(b.dir), State: b.store, Artifacts: b.arts, Digests: planner.NewFileDigests(b.dir), Inspector: b.fake, Python: b.python,
 		Options: planner.Options{Rerun: rerun},
 	})
 	b.ok(err)

@@ -80,6 +80,14 @@ type Running struct {
 	Handle state.Handle
 }
 
+// An Interpreter runs Python units with an interpreter that it finds on the machine.
+type Interpreter interface {
+	// Python returns the exact version, such as "3.11.7", of the interpreter for units
+	// that name a version. With install it may install one; without, and if there is none,
+	// it returns "".
+	Python(ctx context.Context, version string, install bool) (string, error)
+}
+
 // An ImageRunner runs units in images.
 type ImageRunner interface {
 	// RegistryHosts is the folder that configures how to reach registries, in the format

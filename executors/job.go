@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -188,7 +189,11 @@ func (c *call) outputs(ctx context.Context) (_ map[string]artifact.Artifact, err
 		a := artifact.Artifact{Kind: string(out.Kind)}
 		var unread error
 		a.Digest, unread = artifact.Digest(ctx, c.out(out.Port))
-		rows, err := verifyOutput(ctx, out, c.out(out.Port), c.o.Verify)
+		refs, err := c.referred(ctx, out)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := verifyOutput(ctx, out, c.out(out.Port), refs, c.o.Verify)
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -206,6 +211,34 @@ func (c *call) outputs(ctx context.Context) (_ map[string]artifact.Artifact, err
 		return nil, errors.Join(faults...)
 	}
 	return outputs, nil
+}
+
+// referred returns the foreign keys of an output, with the tables that they refer to.
+func (c *call) referred(ctx context.Context, out ir.Output) ([]Referred, error) {
+	refs := make([]Referred, len(out.References))
+	for i, r := range out.References {
+		refs[i] = Referred{Reference: r, Path: c.out(r.Output), Table: tableName(c.n.unit.ID)}
+		if r.Input == "" {
+			continue
+		}
+		digest := c.n.inputs[r.Input]
+		if _, err := c.check(ctx, digest); err != nil {
+			return nil, fmt.Errorf("input %s: %w", r.Input, err)
+		}
+		refs[i].Path = c.o.Artifacts.Path(digest)
+		for _, in := range c.n.unit.Inputs {
+			if in.Port == r.Input {
+				refs[i].Table = tableName(in.Unit)
+			}
+		}
+	}
+	return refs, nil
+}
+
+// tableName returns the name of the entity behind a unit as users write it.
+func tableName(unit string) string {
+	entity, _ := ir.SplitID(unit)
+	return strings.Replace(entity, "/", ".", 1)
 }
 
 // verifiesWithin returns how long the verification of the outputs may take: as long as

@@ -387,7 +387,7 @@ func score(of string) int64 {
 }
 
 func verifyFooter(change func(path string)) executors.VerifyFunc {
-	return func(_ context.Context, path string, _ ir.Schema, _ []string) ([]executors.Violation, int64, error) {
+	return func(_ context.Context, path string, _ ir.Schema, _ []string, _ []executors.Referred) ([]executors.Violation, int64, error) {
 		b, err := os.ReadFile(path)
 		if err == nil && !strings.HasSuffix(string(b), footer) {
 			err = errors.New("it is no table: it has no footer")

@@ -1,9 +1,11 @@
 package executors_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -156,5 +158,42 @@ func TestVerificationHasADeadline(t *testing.T) {
 	}
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+func TestAnOutputIsCheckedAgainstTheTablesThatItRefersTo(t *testing.T) {
+	b := newBench(t)
+	shops := table("sources/shops", `{}`)
+	sales := table("sources/sales", `{}`)
+	sales.Inputs = []ir.Input{{Port: "references.shop", Unit: "sources/shops", From: "out", Kind: ir.Table, Checked: true}}
+	sales.Outputs[0].References = []ir.Reference{
+		{Columns: []string{"shop"}, Keys: []string{"id"}, Input: "references.shop"},
+		{Columns: []string{"before"}, Keys: []string{"id"}, Output: "out"},
+	}
+	o := b.options()
+	verify := o.Verify
+	var got []string
+	o.Verify = func(ctx context.Context, path string, schema ir.Schema, keys []string, refs []executors.Referred) ([]executors.Violation, int64, error) {
+		for _, r := range refs {
+			what := "other"
+			if r.Path == path {
+				what = "itself"
+			} else if content, err := os.ReadFile(r.Path); err == nil {
+				what = string(content)
+			}
+			got = append(got, r.Table+" "+what)
+		}
+		return verify(ctx, path, schema, keys, refs)
+	}
+	b.fake.behave["sources/shops"] = behaviour{writes: map[string]string{"out/out": "the shops"}}
+	_, err := executors.Apply(t.Context(), b.plan([]ir.Unit{shops, sales}), o)
+	b.ok(err)
+	if want := []string{"sources.shops the shops", "sources.sales itself"}; !slices.Equal(got, want) {
+		t.Errorf("verified against %q, want %q", got, want)
+	}
+	for _, ran := range b.fake.tasks {
+		if len(ran.task.Inputs) > 0 {
+			t.Errorf("%s got %v", ran.task.Unit.ID, ran.task.Inputs)
+		}
 	}
 }

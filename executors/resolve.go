@@ -1,6 +1,7 @@
 package executors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,6 +84,9 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 		}
 	}
 	r, err := w.recorded(ctx, n)
+	if err == nil && r == nil && n.item.Unless {
+		r, err = w.shared(ctx, n)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -117,13 +121,16 @@ func (w *walk) resolve(ctx context.Context, n *work) error {
 			}
 			return v.Digest, nil
 		},
-		Files: data, Images: w.plan.Images,
+		Files: data, Images: w.plan.Images, Base: w.plan.System.Target.Base(), Python: w.python,
 	}
 	inputs, unknown, err := src.Inputs(n.unit, sortedKeys(data))
 	if err != nil {
 		return err
 	}
 	if len(unknown) > 0 {
+		if _, ok := planner.Interpreter(unknown[0]); ok {
+			return cmp.Or(w.noPython, errors.New("the version of Python is not known"))
+		}
 		return fmt.Errorf("input %s is missing, although its producer has finished", unknown[0])
 	}
 	n.inputs, n.key = inputs, planner.RunKey(n.unit, inputs)
@@ -222,6 +229,45 @@ func (w *walk) recorded(ctx context.Context, n *work) (*state.Run, error) {
 	return r, err
 }
 
+// shared returns the run on another kind of target that gives the same bytes, or nil. The
+// unit then has the key of that run.
+func (w *walk) shared(ctx context.Context, n *work) (*state.Run, error) {
+	key, err := w.sharedKey(ctx, n)
+	if err != nil || key == "" {
+		return nil, err
+	}
+	r, err := w.o.Store.RunFor(ctx, n.unit.ID, key)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, w.unreadable(ctx, err)
+	}
+	n.key = key
+	return r, nil
+}
+
+// sharedKey returns the key of such a run, see [planner.SharedKey].
+func (w *walk) sharedKey(ctx context.Context, n *work) (string, error) {
+	current := w.resultOf(n.unit.ID)
+	if current == nil {
+		return planner.SharedKey(n.unit, n.inputs, nil), nil
+	}
+	run, err := w.o.Store.Run(ctx, current.ID) // with its inputs
+	if err != nil {
+		return "", w.unreadable(ctx, err)
+	}
+	return planner.SharedKey(n.unit, n.inputs, run.Inputs), nil
+}
+
+// unreadable says that the state could not be read, unless the apply ends.
+func (w *walk) unreadable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return &stateError{err}
+}
+
 // intact reports whether the artifacts of a recorded run exist.
 func (w *walk) intact(u *ir.Unit, r *state.Run) bool {
 	for _, out := range u.Outputs {
@@ -301,6 +347,9 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 		var err error
 		if n.traits[in.Port], err = w.check(ctx, digest); err != nil {
 			return nil, fmt.Errorf("input %s: %s of %s: %w", in.Port, in.From, in.Unit, err)
+		}
+		if in.Checked {
+			continue
 		}
 		p.Path = w.o.Artifacts.Path(digest)
 		if in.Kind == ir.Table {

@@ -143,6 +143,14 @@ func (r *router) Prepare(ctx context.Context, t Task, report func(step.Progress)
 	return nil
 }
 
+// Python asks the target's executor.
+func (r *router) Python(ctx context.Context, version string, install bool) (string, error) {
+	if p, ok := r.target.(Interpreter); ok {
+		return p.Python(ctx, version, install)
+	}
+	return "", nil
+}
+
 // Collect asks every executor. Executors other than the target's may be unavailable.
 func (r *router) Collect(ctx context.Context, n Needed, dry bool) ([]Garbage, error) {
 	var all []Garbage

@@ -19,7 +19,7 @@ import (
 
 // A Violation is a rule of a table's schema that its rows break.
 type Violation struct {
-	Column   string   `json:"column"`          // of keys: all of them, as "shop, day"
+	Column   string   `json:"column"`          // of keys and references: all of them, as "shop, day"
 	Rule     string   `json:"rule"`            // "not null", "type", "min", "keys"
 	Count    int64    `json:"count,omitempty"` // of rows; 0 for a problem of the column itself
 	Examples []string `json:"examples,omitempty"`
@@ -40,19 +40,26 @@ func (e *ViolationError) Error() string {
 	return fmt.Sprintf("output %s violates its schema: %s", e.Port, strings.Join(lines, "; "))
 }
 
-// VerifyFunc compares a Parquet file with its declared schema and keys, and counts
-// rows.
-type VerifyFunc func(ctx context.Context, path string, schema ir.Schema, keys []string) ([]Violation, int64, error)
+// A Referred is a foreign key of a table, with the table that it refers to.
+type Referred struct {
+	ir.Reference
+	Path  string // of that table, a Parquet file
+	Table string // its name for the user: "sources.shops"
+}
+
+// VerifyFunc compares a Parquet file with its declared schema, keys and references, and
+// counts rows.
+type VerifyFunc func(ctx context.Context, path string, schema ir.Schema, keys []string, refs []Referred) ([]Violation, int64, error)
 
 // verifyOutput checks one output of a successful run. It returns the number of rows of a
 // table.
-func verifyOutput(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (rows int64, err error) {
+func verifyOutput(ctx context.Context, out ir.Output, path string, refs []Referred, verify VerifyFunc) (rows int64, err error) {
 	if err := outputs.Output(out.Port, out.Kind, path); err != nil {
 		return 0, err
 	}
 	switch out.Kind {
 	case ir.Table:
-		return verifyTable(ctx, out, path, verify)
+		return verifyTable(ctx, out, path, refs, verify)
 	case ir.Report:
 		if _, err := readReport(path); err != nil {
 			return 0, fmt.Errorf("output %s is a report: %w", out.Port, err)
@@ -63,11 +70,11 @@ func verifyOutput(ctx context.Context, out ir.Output, path string, verify Verify
 	return 0, nil
 }
 
-func verifyTable(ctx context.Context, out ir.Output, path string, verify VerifyFunc) (int64, error) {
+func verifyTable(ctx context.Context, out ir.Output, path string, refs []Referred, verify VerifyFunc) (int64, error) {
 	if verify == nil {
 		return 0, fmt.Errorf("output %s is a table, but this apply cannot verify tables", out.Port)
 	}
-	bad, rows, err := verify(ctx, path, out.Schema, out.Keys)
+	bad, rows, err := verify(ctx, path, out.Schema, out.Keys, refs)
 	if err != nil {
 		return 0, fmt.Errorf("output %s: %w", out.Port, err)
 	}

@@ -49,12 +49,14 @@ type walk struct {
 	making       int           // how many of them are in progress
 	preparers    chan struct{} // limits how many run at once
 
-	laying  sync.Mutex // of code, so that no goroutine replaces what another just wrote
-	mu      sync.Mutex
-	results map[string]*state.Run // current results, by unit
-	pending map[string][]state.Pending
-	current map[string]state.Current   // as it was when the walk began, by the plan's names
-	sound   map[string]artifact.Traits // of artifacts that matched their digests
+	laying   sync.Mutex // of code, so that no goroutine replaces what another just wrote
+	mu       sync.Mutex
+	results  map[string]*state.Run // current results, by unit
+	pending  map[string][]state.Pending
+	current  map[string]state.Current   // as it was when the walk began, by the plan's names
+	python   map[string]string          // exact versions by those that units name, see [planner.Plan]; nil enters no key
+	noPython error                      // why one of them is not known
+	sound    map[string]artifact.Traits // of artifacts that matched their digests
 }
 
 // A work is one unit during the walk.
@@ -158,6 +160,9 @@ func (w *walk) plant(ctx context.Context) error {
 	}
 	w.lends = slices.ContainsFunc(w.plan.System.Pools, func(p ir.Pool) bool { return p.GPU > 0 }) ||
 		slices.ContainsFunc(w.works, func(n *work) bool { return n.unit.Needs.GPU > 0 })
+	if err := w.findPython(ctx); err != nil {
+		return err
+	}
 	found, err := w.findGPUs(ctx)
 	if err != nil {
 		return err

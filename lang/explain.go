@@ -48,16 +48,31 @@ func (s *System) explain(f fault) diag.Diagnostic {
 // inPort splits a path below an entity's input port. For
 // models.x.in.table.schema.age.type it returns the path of the port and "age".
 func inPort(p []string) (port []string, column string) {
-	if len(p) == 4 && p[2] == "on" {
-		return p[:3], ""
-	}
-	if len(p) < 4 || p[2] != "in" {
+	n := portIn(p)
+	if n == 0 || p[2] == "on" && len(p) != 4 {
 		return nil, ""
 	}
-	if len(p) >= 6 && p[4] == "schema" {
-		return p[:4], p[5]
+	if len(p) >= n+2 && p[n] == "schema" {
+		return p[:n], p[n+1]
 	}
-	return p[:4], ""
+	return p[:n], ""
+}
+
+// portIn returns how much of a path is that of a port of an entity, or of the table of a
+// reference: 4 for models.x.in.table.schema. It is 0 if the path is none below one.
+func portIn(p []string) int {
+	at := func(i int, name string) bool { return i < len(p) && p[i] == name }
+	switch {
+	case at(2, "on"):
+		return 3
+	case at(2, "in") && len(p) >= 4:
+		return 4
+	case at(2, "references") && at(4, "table"):
+		return 5
+	case at(2, "outputs") && at(4, "references") && at(6, "table"):
+		return 7
+	}
+	return 0
 }
 
 func (s *System) spans(f fault, label string) []diag.Span {
@@ -371,7 +386,7 @@ func (s *System) explainColumn(f fault, port []string, column string) diag.Diagn
 	}
 	rule := f.path[len(f.path)-1]
 	switch {
-	case f.format == required && len(f.path) == 6:
+	case f.format == required && len(f.path) == len(port)+2:
 		d.Message = fmt.Sprintf("%s needs a column %q, but %s does not produce it", reader, column, producer)
 		have := names(s.Lookup(append(ref[:len(ref):len(ref)], "schema")...))
 		d.Wanted, d.Found = "a column "+column, "the columns "+strings.Join(have, ", ")

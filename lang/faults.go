@@ -80,7 +80,7 @@ func (s *System) wholeEntities() map[string]diag.List {
 	found := map[string]diag.List{}
 	for key := range s.decls() {
 		p := strings.Split(key, ".")
-		if !(len(p) == 4 && p[2] == "in" || len(p) == 3 && p[2] == "on") {
+		if n := portIn(p); n == 0 || n != len(p) {
 			continue
 		}
 		ref, at := s.Reference(p...)
@@ -280,7 +280,7 @@ func causes(fs []fault, entity string) []fault {
 			continue // reported at its own place
 		case !f.isCause() && elsewhere:
 			continue
-		case elsewhere && len(f.path) > 2 && (f.format == required || f.format == outOfBound || f.format == conflict) && slices.Contains(f.path, "in"):
+		case elsewhere && len(f.path) > 2 && (f.format == required || f.format == outOfBound || f.format == conflict) && portIn(f.path) > 0:
 			continue // the entity that is read has the fault
 		case twice && !(len(f.path) == 3 && f.path[2] == "component"):
 			continue

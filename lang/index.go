@@ -206,10 +206,14 @@ func (s *System) Reference(path ...string) ([]string, diag.Span) {
 // "section/name".
 func (s *System) Reads(section, name string) []string {
 	var ids []string
-	prefix := section + "." + name + ".in."
+	prefix := section + "." + name + "."
 	for key := range s.decls() {
-		if port, ok := strings.CutPrefix(key, prefix); ok && !strings.Contains(port, ".") {
-			if ref, _ := s.Reference(section, name, "in", port); len(ref) >= 2 {
+		if !strings.HasPrefix(key, prefix) {
+			continue
+		}
+		p := strings.Split(key, ".")
+		if n := portIn(p); n == len(p) && p[2] != "on" {
+			if ref, _ := s.Reference(p...); len(ref) >= 2 {
 				ids = append(ids, ref[0]+"/"+ref[1])
 			}
 		}

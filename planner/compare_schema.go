@@ -366,7 +366,9 @@ func (c *comparer) readersOf(e *entity, port string) []string {
 		c.readers = map[string][]ir.Input{}
 		for _, u := range c.before.System.Units {
 			for _, in := range u.Inputs {
-				if producer, _ := ir.SplitID(in.Unit); producer != u.Entity {
+				// A table that refers to another one breaks on rows, not on columns: the
+				// compiler compares those.
+				if producer, _ := ir.SplitID(in.Unit); producer != u.Entity && !in.Checked {
 					c.readers[producer] = append(c.readers[producer], ir.Input{Unit: u.Entity, From: in.From})
 				}
 			}

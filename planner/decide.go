@@ -88,6 +88,9 @@ func (m *maker) find(l *look) error {
 	}
 	l.key = RunKey(l.u, inputs)
 	run, err := m.recordedRun(l)
+	if err == nil && run == nil {
+		run, err = m.sharedRun(l, inputs)
+	}
 	if err != nil || run == nil {
 		return err
 	}
@@ -122,6 +125,27 @@ func (m *maker) recordedRun(l *look) (*state.Run, error) {
 	r, err := m.in.State.RunFor(m.ctx, m.former(l.u.ID), l.key)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil, nil
+	}
+	return r, err
+}
+
+// sharedRun looks for a run on another kind of target that gives the same bytes. The look
+// then has the key of that run.
+func (m *maker) sharedRun(l *look, inputs map[string]string) (*state.Run, error) {
+	prior, err := m.priorInputs(l)
+	if err != nil {
+		return nil, err
+	}
+	key := SharedKey(l.u, inputs, prior)
+	if key == "" {
+		return nil, nil
+	}
+	r, err := m.in.State.RunFor(m.ctx, m.former(l.u.ID), key)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil
+	}
+	if err == nil {
+		l.key = key
 	}
 	return r, err
 }

@@ -165,11 +165,25 @@ func (d *differ) output(port string, a, b *ir.Output) {
 		d.text(what+" kind", string(a.Kind), string(b.Kind))
 		d.schema(what, a.Schema.Bare(), b.Schema.Bare())
 		d.list(what+" keys", a.Keys, b.Keys)
+		d.list(what+" references", references(a), references(b))
 		d.text(what+" timestamp", a.Timestamp, b.Timestamp)
 		d.tree(what+" signature", signature(a), signature(b))
 		d.schema(what+" request", a.Request, b.Request)
 		d.schema(what+" response", a.Response, b.Response)
 	}
+}
+
+// references describes the foreign keys of a table, as "shop -> references.shop (id)".
+func references(o *ir.Output) []string {
+	var all []string
+	for _, r := range o.References {
+		to := r.Input
+		if to == "" {
+			to = "output " + r.Output
+		}
+		all = append(all, fmt.Sprintf("%s -> %s (%s)", strings.Join(r.Columns, ", "), to, strings.Join(r.Keys, ", ")))
+	}
+	return all
 }
 
 func signature(o *ir.Output) any {

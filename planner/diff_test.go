@@ -49,4 +49,10 @@ func TestDiffUnitsIgnoresEmptyLists(t *testing.T) {
 	if got := diffUnits(&kept, u); len(got) != 1 || got[0] != (Reason{What: "output out keys", Before: "[]", After: `["n"]`}) {
 		t.Errorf("new keys: got %v", got)
 	}
+	u.Outputs[0].Keys = nil
+	u.Outputs[0].References = []ir.Reference{{Columns: []string{"n", "m"}, Keys: []string{"id", "m"}, Input: "references.b"}, {Columns: []string{"n"}, Keys: []string{"n"}, Output: "out"}}
+	want := Reason{What: "output out references", Before: "[]", After: `["n, m -> references.b (id, m)","n -> output out (n)"]`}
+	if got := diffUnits(&kept, u); len(got) != 1 || got[0] != want {
+		t.Errorf("new references: got %v", got)
+	}
 }

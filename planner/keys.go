@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
@@ -26,11 +27,25 @@ type Sources struct {
 	// Images maps images to their references by digest, see [Plan]. A missing image
 	// enters the key under its own reference.
 	Images map[string]string
+	// Base is the image of the target on which units run that name none, or "".
+	Base string
+	// Python maps the versions of Python that units name to those of the interpreters
+	// that run them, see [Plan]. Nil means that they enter no key.
+	Python map[string]string
 }
 
+// Prefixes of the names of inputs that are no ports.
+const (
+	filePrefix   = "file:"   // and the path of a data file
+	imagePrefix  = "image:"  // and the image that a unit names
+	basePrefix   = "base:"   // and the image of the target that it runs in otherwise
+	pythonPrefix = "python:" // and the version of Python that it names
+)
+
 // Inputs returns what u reads: digests by port, by "file:" and path for its data files,
-// and by "image:" and reference for the image that it names. unknown lists the ports that
-// enter the run key and whose digest is not known yet; the key is only known if it is
+// by "image:" and reference for the image that it names, or by "base:" for that of the
+// target; and by "python:" the exact version of the interpreter of a job. unknown lists the
+// names of what enters the run key and is not known yet; the key is only known if it is
 // empty.
 func (s Sources) Inputs(u *ir.Unit, files []string) (inputs map[string]string, unknown []string, err error) {
 	inputs = make(map[string]string, len(u.Inputs)+len(files))
@@ -61,17 +76,72 @@ func (s Sources) Inputs(u *ir.Unit, files []string) (inputs map[string]string, u
 		if !ok {
 			return nil, nil, fmt.Errorf("%s reads %s, whose digest is not given", u.ID, f)
 		}
-		inputs["file:"+f] = digest
+		inputs[filePrefix+f] = digest
 	}
 	if ref := u.Code.Image; ref != "" {
-		inputs["image:"+ref] = cmp.Or(s.Images[ref], ref)
+		inputs[imagePrefix+ref] = cmp.Or(s.Images[ref], ref)
+	} else if s.Base != "" && u.Kind != ir.Record {
+		inputs[basePrefix+s.Base] = cmp.Or(s.Images[s.Base], s.Base)
+	}
+	if v := u.Code.Python; s.Python != nil && v != "" && u.Code.Image == "" && u.Kind == ir.Job {
+		switch exact := s.Python[v]; {
+		case exact != "":
+			inputs[pythonPrefix+v] = exact
+		case s.Base == "": // the digest of a base says it as well
+			unknown = append(unknown, pythonPrefix+v)
+		}
 	}
 	return inputs, unknown, nil
 }
 
-// RunKey returns the run key of a unit with these inputs, see [Sources.Inputs].
+// SharedKey returns the key under which the other kind of target, with a base image or
+// without, records the run that gives the same bytes, or "". inputs are those of the unit
+// here, current those of its current run.
+//
+// A base gives a job its interpreter, whose exact version is an input, and the C library.
+// Packages are locked by digest, and what Tenon runs itself brings its code along. A
+// command may run any program of the base, or of the machine: its results are not shared.
+func SharedKey(u *ir.Unit, inputs, current map[string]string) string {
+	if u.Kind != ir.Job || u.Code.Runtime == ir.Command {
+		return ""
+	}
+	if v := u.Code.Python; v != "" && inputs[pythonPrefix+v] == "" {
+		return "" // nobody knows whether it is the same
+	}
+	other := maps.Clone(inputs)
+	if here, there := baseOf(inputs), baseOf(current); here != "" {
+		delete(other, here)
+	} else if there != "" && current[pythonPrefix+u.Code.Python] == inputs[pythonPrefix+u.Code.Python] {
+		other[there] = current[there]
+	} else {
+		return ""
+	}
+	return RunKey(u, other)
+}
+
+// baseOf returns the name of the input with the base image, or "".
+func baseOf(inputs map[string]string) string {
+	for name := range inputs {
+		if strings.HasPrefix(name, basePrefix) {
+			return name
+		}
+	}
+	return ""
+}
+
+// Interpreter returns the version of Python that an unknown input stands for, see
+// [Sources.Inputs].
+func Interpreter(input string) (version string, ok bool) {
+	return strings.CutPrefix(input, pythonPrefix)
+}
+
+// RunKey returns the run key of a unit with these inputs, see [Sources.Inputs]. The digest
+// of a base says which Python it has, so the key is known even where the version is not.
 func RunKey(u *ir.Unit, inputs map[string]string) string {
 	keyed := maps.Clone(inputs)
+	if baseOf(inputs) != "" {
+		maps.DeleteFunc(keyed, func(name, _ string) bool { return strings.HasPrefix(name, pythonPrefix) })
+	}
 	for _, in := range u.Inputs {
 		if in.Advisory {
 			delete(keyed, in.Port)

@@ -69,6 +69,9 @@ type Inputs struct {
 	Written func(u *ir.Unit) string
 	// Images maps images to their references by digest, see [Plan].
 	Images map[string]string
+	// Python maps versions of Python to those of interpreters, see [Plan]. With nil, no
+	// key depends on them.
+	Python map[string]string
 	Options
 }
 
@@ -191,8 +194,8 @@ func (m *maker) has(digest string) bool {
 func (m *maker) plan(sys *ir.System, meta state.Meta) *Plan {
 	return &Plan{
 		Version: Version, Created: m.in.Now.UTC(), Dir: m.in.Dir, System: sys, Blobs: m.in.Blobs, Files: m.sources.Files,
-		Images: m.in.Images,
-		State:  meta, Moves: m.moves, Items: make([]Item, 0, len(sys.Units)),
+		Images: m.in.Images, Python: m.in.Python,
+		State: meta, Moves: m.moves, Items: make([]Item, 0, len(sys.Units)),
 	}
 }
 
@@ -216,7 +219,7 @@ func (m *maker) load(sys *ir.System) error {
 	}
 	m.move(sys)
 	m.target = sys.Target.Executor
-	m.sources.Images = m.in.Images
+	m.sources.Images, m.sources.Base, m.sources.Python = m.in.Images, sys.Target.Base(), m.in.Python
 	m.sources.Output = func(unit, port string) string { return m.outputs[unit][port].Digest }
 	m.sources.Incumbent = func(model, candidate string) (string, error) {
 		v, err := m.in.State.Incumbent(m.ctx, m.former(model), candidate, m.in.Artifacts.Has)

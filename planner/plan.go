@@ -22,9 +22,13 @@ type Plan struct {
 	Created time.Time         `json:"created"`
 	Dir     string            `json:"dir"` // the system's folder, absolute
 	System  *ir.System        `json:"system"`
-	Blobs   map[string][]byte `json:"blobs"`             // code and locks, by digest
-	Files   map[string]string `json:"files"`             // digests of the data files, by path as in [Files]
-	Images  map[string]string `json:"images,omitempty"`  // references by digest, by the references that targets and units name
+	Blobs   map[string][]byte `json:"blobs"`            // code and locks, by digest
+	Files   map[string]string `json:"files"`            // digests of the data files, by path as in [Files]
+	Images  map[string]string `json:"images,omitempty"` // references by digest, by the references that targets and units name
+	// Python maps the versions of Python that units name to the exact ones of the
+	// interpreters that run them. One that is not known is missing. Nil means that no key
+	// depends on them.
+	Python  map[string]string `json:"python,omitzero"`
 	State   state.Meta        `json:"state"`             // the state it was made against
 	BackTo  int               `json:"back_to,omitempty"` // the revision that it restores
 	Moves   []ir.Move         `json:"moves,omitempty"`   // renamed units, before all else

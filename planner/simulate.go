@@ -55,6 +55,7 @@ func (a *assumed) apply(sys *ir.System) error {
 	src := Sources{
 		Output:    func(unit, port string) string { return a.runs[unit].Outputs[port].Digest },
 		Incumbent: func(string, string) (string, error) { return "", nil },
+		Base:      sys.Target.Base(),
 	}
 	now := time.Now() // so that nothing is too old
 	for _, i := range order {

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -79,9 +80,21 @@ func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
 				continue
 			}
 		}
-		file, isFile := strings.CutPrefix(name, "file:")
-		ref, isImage := strings.CutPrefix(name, "image:")
+		file, isFile := strings.CutPrefix(name, filePrefix)
+		ref, isImage := strings.CutPrefix(name, imagePrefix)
+		base, isBase := strings.CutPrefix(name, basePrefix)
+		_, isPython := strings.CutPrefix(name, pythonPrefix)
 		switch {
+		case isPython && is && (was || baseOf(l.inputs) == ""): // otherwise the definition or the base says it
+			out = append(out, Reason{What: "python", Before: cmp.Or(before, "not recorded"), After: after})
+		case isPython:
+		case isBase && was && is:
+			out = append(out, Reason{What: "base image " + base, Before: pinned(before), After: pinned(after)})
+		case isBase && is:
+			out = append(out, Reason{What: "base image", Before: otherBase(prior), After: base + " " + pinned(after)})
+		case isBase && baseOf(l.inputs) == "":
+			out = append(out, Reason{What: "base image", Before: base + " " + pinned(before), After: noBase})
+		case isBase: // another one, which is reported under its name
 		case isImage && was && is: // otherwise the unit names another image, which the definition reports
 			out = append(out, Reason{What: "image " + ref, Before: pinned(before), After: pinned(after)})
 		case isImage:
@@ -106,12 +119,29 @@ func (m *maker) diffInputs(l *look, prior map[string]string) ([]Reason, error) {
 	return out, nil
 }
 
+// noBase stands for the base image of a run without one, on local processes.
+const noBase = "none"
+
+// otherBase names the base image of a run.
+func otherBase(inputs map[string]string) string {
+	name := baseOf(inputs)
+	if name == "" {
+		return noBase
+	}
+	return strings.TrimPrefix(name, basePrefix) + " " + pinned(inputs[name])
+}
+
 // changingInputs names the inputs that are not known yet, and which units make them.
 func (m *maker) changingInputs(l *look) []Reason {
 	var out []Reason
 	for _, in := range l.u.Inputs {
 		if !in.Incumbent && slices.Contains(l.unknown, in.Port) {
 			out = append(out, Reason{What: "input " + in.Port + " changes", After: in.Unit})
+		}
+	}
+	for _, name := range l.unknown {
+		if version, ok := Interpreter(name); ok {
+			out = append(out, Reason{What: "python " + version + " is not found here: its exact version is not known"})
 		}
 	}
 	return out

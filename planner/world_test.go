@@ -100,6 +100,7 @@ type world struct {
 	busy     map[string]int // how often a service does not answer
 	digests  planner.Digests
 	images   map[string]string // references by digest
+	python   map[string]string // versions of interpreters
 	now      time.Time
 	took     time.Duration
 	ran      []string       // units, of the last apply
@@ -160,7 +161,7 @@ func (w *world) data(name, content string) {
 
 func (w *world) try(s *ir.System, rerun ...string) (*planner.Plan, error) {
 	return planner.Make(context.Background(), s, planner.Inputs{
-		Dir: w.dir, State: w.store, Artifacts: w, Digests: w.digests, Inspector: w, Images: w.images,
+		Dir: w.dir, State: w.store, Artifacts: w, Digests: w.digests, Inspector: w, Images: w.images, Python: w.python,
 		Options: planner.Options{Rerun: rerun, Now: w.now},
 	})
 }
@@ -197,7 +198,17 @@ func (w *world) apply(p *planner.Plan) {
 			}
 			return v.Digest, nil
 		},
-		Files: p.Files, Images: p.Images,
+		Files: p.Files, Images: p.Images, Base: p.System.Target.Base(), Python: p.Python,
+	}
+	currentInputs := func(unit string) map[string]string {
+		runs, err := w.store.CurrentRuns(ctx)
+		check(err)
+		if runs[unit].ID == 0 {
+			return nil
+		}
+		r, err := w.store.Run(ctx, runs[unit].ID)
+		check(err)
+		return r.Inputs
 	}
 	for _, it := range p.Items {
 		if it.Action == planner.Delete {
@@ -216,7 +227,10 @@ func (w *world) apply(p *planner.Plan) {
 		if len(unknown) > 0 {
 			w.t.Fatalf("%s comes before what it reads on %v", u.ID, unknown)
 		}
-		key := ir.RunKey(u.Digest, inputs)
+		key := planner.RunKey(u, inputs)
+		if shared := planner.SharedKey(u, inputs, currentInputs(u.ID)); shared != "" && shared == it.Key {
+			key = shared
+		}
 		if it.Key != "" && it.Key != key {
 			w.t.Fatalf("%s: the plan says key %s, the walk %s", u.ID, it.Key, key)
 		}

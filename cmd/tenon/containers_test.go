@@ -75,3 +75,78 @@ steps: {
 		}
 	}
 }
+
+// What a job makes on this machine stands in containers, and the reverse, where the two
+// cannot differ: not for a command, which may run any program, and for Python only with
+// the same interpreter. A foreign key is checked wherever the table is made.
+func TestTargetsShareResults(t *testing.T) {
+	_, target, env := startContainers(t)
+	s := newSystem(t, nil)
+	defer s.remove()
+	s.program = "tenon"
+	env = append(env, "TENON_CACHE="+sharedCache(t))
+	s.write("shops.csv", "id\n1\n2\n")
+	s.write("sales.csv", "shop,amount\n1,10\n2,20\n,5\n")
+	s.write("double.py", "def transform(t):\n    return t.assign(amount=t.amount * 2)\n")
+	s.write("system.cue", fmt.Sprintf(`package lab
+
+import (
+	"tenon.dev/col"
+	"tenon.dev/feature"
+	"tenon.dev/source"
+	"tenon.dev/step"
+	"tenon.dev/tenon"
+)
+
+tenon.#System
+name:   "lab"
+target: *"local" | string @tag(target)
+
+targets: here: %s
+sources: shops: source.#CSV & {path: "shops.csv", schema: id: col.#Int64 & {unique: true}}
+sources: sales: source.#CSV & {
+	path: "sales.csv"
+	references: shop: {table: sources.shops.out, columns: shop: "id"}
+	schema: {shop: col.#Int64 & {nullable: true}, amount: col.#Int64}
+}
+features: double: feature.#Python & {in: t: sources.sales.out, script: "double.py", schema: {shop: col.#Int64 & {nullable: true}, amount: col.#Int64}}
+steps: hello: step.#Command & {command: ["sh", "-c", "echo hello > \"${TENON_STEP%%/step.json}/out/out\""], outputs: out: kind: "file"}
+`, target(fmt.Sprintf("base: %q", madeImage))))
+	says := func(want string, args ...string) {
+		t.Helper()
+		if out, err := s.tenon(args, env...); err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v: %v, want %q in\n%s", args, err, want, out)
+		}
+	}
+	python := func(args ...string) string {
+		t.Helper()
+		out, err := s.tenon(append([]string{"plan", "--json"}, args...), env...)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		_, rest, _ := strings.Cut(out, `"3.11": "`)
+		exact, _, _ := strings.Cut(rest, `"`)
+		return exact
+	}
+	in := []string{"-t", "target=here"}
+	here, there := python(), python(in...)
+	if !strings.HasPrefix(here, "3.11.") || !strings.HasPrefix(there, "3.11.") {
+		t.Fatalf("Python is %q here and %q in the base", here, there)
+	}
+	says("4 ran", "apply", "--yes")
+	moved, back := "1 ran, 3 reused", "4 reused"
+	if here != there {
+		moved = "2 ran, 2 reused"
+		says("python: "+here+" -> "+there, append([]string{"plan"}, in...)...)
+	}
+	says("base image: none -> "+madeImage, append([]string{"plan"}, in...)...)
+	says(moved, append([]string{"apply", "--yes"}, in...)...)
+	says("Nothing to do", append([]string{"plan"}, in...)...)
+	says(back, "apply", "--yes")
+
+	s.write("sales.csv", "shop,amount\n1,10\n3,20\n")
+	out, err := s.tenon(append([]string{"apply", "--yes"}, in...), env...)
+	if want := "shop: 1 row refers to no row of sources.shops (id), such as 3 (row 2)"; err == nil || !strings.Contains(out, want) {
+		t.Errorf("%v, want %q in\n%s", err, want, out)
+	}
+}

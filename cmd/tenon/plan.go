@@ -101,6 +101,7 @@ func planDocument(p *planner.Plan) any {
 		BackTo  int               `json:"back_to,omitempty"`
 		Moves   []ir.Move         `json:"moves,omitempty"`
 		Images  map[string]string `json:"images,omitempty"`
+		Python  map[string]string `json:"python,omitempty"`
 		Items   []planner.Item    `json:"items"`
 		Summary planner.Summary   `json:"summary"`
 		// What has to be prepared before units can start.
@@ -108,5 +109,5 @@ func planDocument(p *planner.Plan) any {
 		Preparing planner.PrepareSummary `json:"preparing,omitzero"`
 		// Addresses of services that something else has.
 		Taken []planner.Taken `json:"taken,omitempty"`
-	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken}
+	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken}
 }

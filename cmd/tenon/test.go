@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/cmd/tenon/internal/systemtest"
+	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/planner"
@@ -26,17 +27,18 @@ func testCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "test [DIR]", Short: "Run the tests of a system", Args: atMost(1, "one folder"),
 		Long: `Runs the tests in DIR/tests, one txtar archive each: the expected rows of a
-feature in SQL, the expected plan after an edit, from nothing or from a
-revision, the expected errors, the expected intermediate representation.
+feature, the expected plan after an edit, from nothing or from a revision, the
+expected errors, the expected intermediate representation.
 
-Nothing is applied, and neither data nor Python is needed. --update writes the
+Nothing is applied, and no data is needed. Only the test of a feature in Python
+needs Python: the feature runs in its own environment. --update writes the
 current results into the tests that differ; read the difference before you commit
 it. docs/testing.md describes how to write a test.`,
 		Example: "  tenon test\n  tenon test --run late -v\n  tenon test --update",
 		RunE: func(c *cobra.Command, args []string) error {
 			dir := folder(args)
 			o := systemtest.Options{
-				Dir: dir, Full: verbose, Compile: a.compileTest, Plan: planText, SQL: a.duck,
+				Dir: dir, Full: verbose, Compile: a.compileTest, Plan: planText, SQL: a.duck, Python: a.runFeature(dir),
 				Revision: func(ctx context.Context, n int) (*ir.System, error) { return a.appliedSystem(ctx, dir, n) },
 			}
 			if a.terminal && !asJSON {
@@ -201,19 +203,34 @@ func writeTest(path string, b []byte) error {
 
 // compileTest compiles a system and writes no files beside it. Faults are returned as
 // text.
-func (a *app) compileTest(ctx context.Context, dir string, tags []string, edited bool) (*ir.System, string, error) {
+func (a *app) compileTest(ctx context.Context, dir string, tags []string, edited bool) (*compiler.Result, string, error) {
 	p, err := a.project(dir)
 	if err != nil {
 		return nil, "", err
 	}
-	sys, err := p.CompileEdited(ctx, dir, tags, edited)
+	r, err := p.CompileEdited(ctx, dir, tags, edited)
 	var faults *project.SourceError
 	if errors.As(err, &faults) {
 		var b bytes.Buffer
 		err := printFaults(&b, faults, diag.Style{})
 		return nil, b.String(), err
 	}
-	return sys, "", err
+	return r, "", err
+}
+
+// runFeature returns a function that runs a feature in Python of the system in dir.
+func (a *app) runFeature(dir string) systemtest.RunFunc {
+	return func(ctx context.Context, u ir.Unit, blobs map[string][]byte, tables map[string]string, work string) (string, error) {
+		p, err := a.project(dir)
+		if err != nil {
+			return "", err
+		}
+		path, err := p.Try(ctx, u, blobs, tables, work)
+		if said := (*project.ProgramError)(nil); errors.As(err, &said) {
+			return "", &systemtest.ProgramError{Text: said.Text}
+		}
+		return path, err
+	}
 }
 
 // planText returns what tenon plan prints, without colours.

@@ -229,7 +229,10 @@ type Input struct {
 	Incumbent bool `json:"incumbent,omitempty"`
 	// Advisory inputs do not enter the run key: another value alone is no reason to run
 	// the unit again.
-	Advisory  bool     `json:"advisory,omitempty"`
+	Advisory bool `json:"advisory,omitempty"`
+	// Checked inputs are read by the verification of the outputs only, see [Reference].
+	// The program does not get them.
+	Checked   bool     `json:"checked,omitempty"`
 	Schema    Schema   `json:"schema,omitempty"`
 	Keys      []string `json:"keys,omitempty"`      // tables: the entity keys
 	Timestamp string   `json:"timestamp,omitempty"` // tables: the event time
@@ -237,14 +240,26 @@ type Input struct {
 
 // An Output is a port that a unit fills.
 type Output struct {
-	Port      string     `json:"port"`
-	Kind      PortKind   `json:"kind"`
-	Schema    Schema     `json:"schema,omitempty"`    // tables
-	Keys      []string   `json:"keys,omitempty"`      // tables: the entity keys
-	Timestamp string     `json:"timestamp,omitempty"` // tables: the event time
-	Signature *Signature `json:"signature,omitempty"` // models
-	Request   Schema     `json:"request,omitempty"`   // endpoints: one row of a request
-	Response  Schema     `json:"response,omitempty"`  // endpoints: the response to one row
+	Port      string   `json:"port"`
+	Kind      PortKind `json:"kind"`
+	Schema    Schema   `json:"schema,omitempty"`    // tables
+	Keys      []string `json:"keys,omitempty"`      // tables: the entity keys
+	Timestamp string   `json:"timestamp,omitempty"` // tables: the event time
+	// References are the foreign keys of a table.
+	References []Reference `json:"references,omitempty"`
+	Signature  *Signature  `json:"signature,omitempty"` // models
+	Request    Schema      `json:"request,omitempty"`   // endpoints: one row of a request
+	Response   Schema      `json:"response,omitempty"`  // endpoints: the response to one row
+}
+
+// A Reference is a foreign key: the values of some columns occur together in columns of
+// another table, or of the same one. A row with a null in one of them refers to nothing.
+type Reference struct {
+	Columns []string `json:"columns"`
+	Keys    []string `json:"keys"` // the columns that they refer to, in the same order
+	// The table is on an input with Checked, or it is an output of the same unit.
+	Input  string `json:"input,omitempty"`
+	Output string `json:"output,omitempty"`
 }
 
 // A Schema is the ordered columns of a table.

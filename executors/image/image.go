@@ -167,7 +167,7 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 
 // environment builds the layer of a Python environment.
 func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch string) (layer, bool, error) {
-	python, err := s.python(ctx, r.Base, base, r.Python)
+	python, _, err := s.python(ctx, r.Base, base, r.Python)
 	if err != nil {
 		return layer{}, false, err
 	}

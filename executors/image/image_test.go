@@ -547,3 +547,41 @@ func wantError(t *testing.T, err error, parts ...string) {
 		t.Errorf("the error has several lines: %q", err)
 	}
 }
+
+// The exact version of Python is in the program of a distribution, or in the headers beside
+// a program that is built from source. A later layer may remove or replace either.
+func TestTheVersionOfPythonInABase(t *testing.T) {
+	const program, built = "usr/bin/python3.11", "usr/local/bin/python3.11"
+	head := func(version string) file {
+		return file{"usr/local/include/python3.11/patchlevel.h", "#define PY_VERSION_HEX 1\n#define PY_VERSION      \t\"" + version + "\"\n"}
+	}
+	for name, c := range map[string]struct {
+		files []file
+		want  string
+	}{
+		"a distribution":                {[]file{{program, "\x7fELF\x00alloc\x003.11.2\x00str\x003.2.0\x00"}}, "3.11.2"},
+		"built from source":             {[]file{{built, "\x7fELF"}, head("3.11.14")}, "3.11.14"},
+		"both, and the first is used":   {[]file{{program, "\x003.11.2\x00"}, {built, "\x7fELF"}, head("3.11.14")}, "3.11.14"},
+		"a release candidate":           {[]file{{built, "\x7fELF"}, head("3.11.0rc1")}, "3.11.0rc1"},
+		"headers of no program":         {[]file{{program, "#!"}, head("3.11.14")}, ""},
+		"no version":                    {[]file{{program, "#!"}}, ""},
+		"more versions than it can be":  {[]file{{program, "\x003.11.2\x00 \x003.11.3\x00"}}, ""},
+		"the version of something else": {[]file{{program, "openssl-3.11.2 "}}, ""},
+		"the headers of another Python": {[]file{{built, "\x7fELF"}, {"usr/local/include/python3.12/patchlevel.h", `#define PY_VERSION "3.12.1"`}}, ""},
+	} {
+		s := store(t)
+		pinned, err := s.Import(t.Context(), archive(t, "root.tar", c.files...), baseName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second answer is a kept one
+			if got, err := s.Python(t.Context(), pinned, "3.11"); err != nil || got != c.want {
+				t.Errorf("%s: %q, %v, want %q", name, got, err, c.want)
+			}
+		}
+	}
+	s := store(t)
+	if _, err := s.Python(t.Context(), base(t, s), "3.12"); err == nil || !strings.Contains(err.Error(), "no Python 3.12") {
+		t.Errorf("another version: %v", err)
+	}
+}

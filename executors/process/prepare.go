@@ -18,6 +18,16 @@ import (
 type Environments interface {
 	Ensure(ctx context.Context, lock []byte, report func(pyenv.Progress)) (python string, err error)
 	Missing(lock []byte) *pyenv.Missing
+	Version(ctx context.Context, install bool) (string, error)
+}
+
+// Python implements [executors.Interpreter]. There is one interpreter, whose version is
+// that of all locks.
+func (e *Executor) Python(ctx context.Context, _ string, install bool) (string, error) {
+	if e.opts.Python == nil {
+		return "", nil
+	}
+	return e.opts.Python.Version(ctx, install)
 }
 
 // Prepares names the Python environment of a unit, or returns "" if it has none.

@@ -133,6 +133,8 @@ func (e environments) Ensure(_ context.Context, _ []byte, tell func(pyenv.Progre
 	return e.python, e.err
 }
 
+func (e environments) Version(context.Context, bool) (string, error) { return "3.11.7", e.err }
+
 func (e environments) Missing([]byte) *pyenv.Missing {
 	return &pyenv.Missing{Packages: []pyenv.Package{{Name: "six==1", Bytes: 9}}, Problem: e.err}
 }

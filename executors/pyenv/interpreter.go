@@ -35,9 +35,24 @@ func (in *interpreter) cacheTag() string {
 	return name + "-" + version
 }
 
-// interpreter finds the interpreter. Calling uv takes a tenth of a second, so the answer
+// Version returns the exact version of the interpreter, such as "3.11.7". With install, a
+// missing one is installed; without, the version is then "".
+func (e *Env) Version(ctx context.Context, install bool) (string, error) {
+	in, err := e.interpreter(ctx, install)
+	if err != nil {
+		return "", fmt.Errorf("python environment: %w", err)
+	}
+	if in == nil {
+		return "", nil
+	}
+	_, rest, _ := strings.Cut(in.Version, " ")
+	version, _, _ := strings.Cut(rest, " ")
+	return version, nil
+}
+
+// interpreter finds the interpreter, or without install returns nil if there is none. Calling uv takes a tenth of a second, so the answer
 // is cached.
-func (e *Env) interpreter(ctx context.Context) (*interpreter, error) {
+func (e *Env) interpreter(ctx context.Context, install bool) (*interpreter, error) {
 	e.finding.Lock()
 	defer e.finding.Unlock()
 	if e.found != nil {
@@ -48,8 +63,8 @@ func (e *Env) interpreter(ctx context.Context) (*interpreter, error) {
 		e.found = in
 		return in, nil
 	}
-	in, err := e.find(ctx)
-	if err != nil {
+	in, err := e.find(ctx, install)
+	if err != nil || in == nil {
 		return nil, err
 	}
 	b, err := json.Marshal(in)
@@ -89,13 +104,16 @@ func load(path string) *interpreter {
 	return &in
 }
 
-// find asks uv for the interpreter, lets uv install one if there is none, and asks the
-// interpreter for its version.
-func (e *Env) find(ctx context.Context) (*interpreter, error) {
+// find asks uv for the interpreter, lets uv install one if there is none and it may, and
+// asks the interpreter for its version.
+func (e *Env) find(ctx context.Context, install bool) (*interpreter, error) {
 	path := e.opts.Python
 	if !strings.ContainsRune(path, filepath.Separator) {
 		// A broken interpreter in PATH is an error, too; one that uv installs helps.
 		out, err := e.uv(ctx, uvRun{}, "python", "find", "--no-project", path)
+		if err != nil && ctx.Err() == nil && !install {
+			return nil, nil
+		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNoUV) {
 			if _, ierr := e.uv(ctx, uvRun{}, "python", "install", path); ierr != nil {
 				return nil, fmt.Errorf("no Python %s, and it could not be installed: %w", path, ierr)

@@ -78,7 +78,7 @@ const (
 // others wait. report, which may be nil, is called with the progress; it is not called if
 // the environment exists.
 func (e *Env) Ensure(ctx context.Context, lockText []byte, report func(Progress)) (python string, err error) {
-	in, err := e.interpreter(ctx)
+	in, err := e.interpreter(ctx, true)
 	if err != nil {
 		return "", fmt.Errorf("python environment: %w", err)
 	}

@@ -46,7 +46,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 	if !ok {
 		return fmt.Errorf("there are no wheels for %s, only for amd64 and arm64", t.Arch)
 	}
-	in, err := e.interpreter(ctx)
+	in, err := e.interpreter(ctx, true)
 	if err != nil {
 		return err
 	}

@@ -21,9 +21,14 @@ type Engine interface {
 	// writes them. Columns of the schema that the rows lack are left out. A value
 	// that does not convert is a [*ValueError].
 	Typed(ctx context.Context, rows Rows, schema ir.Schema) (Rows, error)
-	// Verify compares a Parquet file with a schema and the columns that identify a
-	// row, and counts its rows.
-	Verify(ctx context.Context, path string, schema ir.Schema, keys []string) (violations []Violation, rows int64, err error)
+	// Write writes the rows of inputs as Parquet files, if none breaks its schema. A value
+	// that does not convert is a [*ValueError].
+	Write(ctx context.Context, inputs map[string]Literal, paths map[string]string) (broken map[string][]Violation, err error)
+	// Read returns the columns of a schema in a Parquet file, as DuckDB writes them.
+	Read(ctx context.Context, path string, schema ir.Schema) (Rows, error)
+	// Verify compares a Parquet file with a schema, the columns that identify a row and
+	// the tables that it refers to, and counts its rows.
+	Verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []Reference) (violations []Violation, rows int64, err error)
 	// Preview reads the first n rows of a Parquet file.
 	Preview(ctx context.Context, path string, n int) (Preview, error)
 	// Nulls counts the nulls of each column of a Parquet file.

@@ -2,6 +2,7 @@ package duck
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
@@ -15,14 +16,23 @@ type Table struct {
 	Keys    []string // columns that identify a row
 }
 
+// A Reference says that the values of columns occur together in those of another table. A
+// row with a null in one of them refers to nothing.
+type Reference struct {
+	Columns []string
+	Keys    []string // columns of the other table, in the same order
+	Path    string   // of the other table, a Parquet file; it may be the table itself
+	Table   string   // the name of the other table for the user: "sources.shops"
+}
+
 // A Violation is one way in which a table is not what its schema says.
 type Violation struct {
-	Column string // of the rule "keys": all of them, as "shop, day"
+	Column string // of the rules "keys" and "references": all of them, as "shop, day"
 	// Rule is "missing", "extra" or "type" of the column itself, and "not
-	// null", "nan", "min", "max", "values", "json" or "unique" of its rows; "keys" of several
-	// columns together.
+	// null", "nan", "min", "max", "values", "json" or "unique" of its rows; "keys" and
+	// "references" of several columns together.
 	Rule     string
-	Wanted   string   // the type, bound or values of the schema
+	Wanted   string   // the type, bound or values of the schema; for "references" the other table and its columns
 	Found    string   // the type that is there, for the rule "type"
 	Count    int64    // rows; for "unique" and "keys" those that repeat an earlier one
 	Examples []string // up to three, such as "-3 (row 17)"; rows count from 1
@@ -61,6 +71,14 @@ func (v Violation) String() string {
 		return "keys " + v.Column + ": " + rows + " repeated" + such + "; keys identify a row"
 	case "unique":
 		return column + rows + " repeated" + such
+	case "references":
+		table, _, _ := strings.Cut(v.Wanted, " ")
+		refer := "refer"
+		if v.Count == 1 {
+			refer = "refers"
+		}
+		return fmt.Sprintf("%s: %s %s to no row of %s, such as %s; add what is missing to %s, or remove or correct these rows",
+			v.Column, rows, refer, v.Wanted, strings.Join(v.Examples, " and "), table)
 	}
 	return column + v.Rule + " " + v.Wanted + such
 }

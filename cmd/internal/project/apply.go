@@ -14,6 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/executors/gpu"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
 // ApplyOptions configure an apply.
@@ -193,8 +194,12 @@ func (p *Project) lentGPUs(ctx context.Context, pools []ir.Pool) (map[string][]e
 	return gpu.Match(pools, found)
 }
 
-func (p *Project) verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]executors.Violation, int64, error) {
-	found, rows, err := p.set.SQL.Verify(ctx, path, schema, keys)
+func (p *Project) verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []executors.Referred) ([]executors.Violation, int64, error) {
+	tables := make([]duck.Reference, len(refs))
+	for i, r := range refs {
+		tables[i] = duck.Reference{Columns: r.Columns, Keys: r.Keys, Path: r.Path, Table: r.Table}
+	}
+	found, rows, err := p.set.SQL.Verify(ctx, path, schema, keys, tables)
 	out := make([]executors.Violation, len(found))
 	for i, v := range found {
 		out[i] = executors.Violation{Column: v.Column, Rule: v.Rule, Count: v.Count, Examples: v.Examples, Message: v.String()}

@@ -73,17 +73,13 @@ func (p *Project) writeLocks(c *compilation) error {
 // CompileEdited compiles the system in dir with other tags, for a test of the user, and
 // writes nothing. An edited system may request packages that are not locked. They are not
 // resolved, so that the result of a test does not depend on the package index.
-func (p *Project) CompileEdited(ctx context.Context, dir string, tags []string, edited bool) (*ir.System, error) {
-	r, err := p.in(dir).compilation(tags, func(_ context.Context, requirements []string) ([]byte, error) {
+func (p *Project) CompileEdited(ctx context.Context, dir string, tags []string, edited bool) (*compiler.Result, error) {
+	return p.in(dir).compilation(tags, func(_ context.Context, requirements []string) ([]byte, error) {
 		if !edited {
 			return nil, fmt.Errorf("they are not in %s: run tenon compile to write it", lockfile.Name)
 		}
 		return []byte(strings.Join(requirements, "\n") + "\n"), nil
 	}).run(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return r.System, nil
 }
 
 // A compilation is what to compile, and how.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,6 +48,9 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 	}
 	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(o.Rerun)
 	if in.Images, err = w.pin(ctx, r.System, o.Pull); err != nil {
+		return nil, err
+	}
+	if in.Python, err = w.pythons(ctx, r.System, in.Images); err != nil {
 		return nil, err
 	}
 	p, err := planner.Make(ctx, r.System, in)
@@ -202,6 +206,46 @@ func (p *Project) pin(ctx context.Context, sys *ir.System, again bool) (map[stri
 	return pinned, nil
 }
 
+// pythons returns the exact versions of the interpreters with which the jobs of a system
+// run, by the versions that they name: those in the base image of the target, or else those
+// of this machine. What is not known is missing. It is nil if no job runs Python.
+func (w *Workspace) pythons(ctx context.Context, sys *ir.System, images map[string]string) (map[string]string, error) {
+	var found map[string]string
+	for _, u := range sys.Units {
+		v := u.Code.Python
+		if _, seen := found[v]; seen || v == "" || u.Kind != ir.Job || u.Code.Image != "" {
+			continue
+		}
+		exact, err := w.python(ctx, sys.Target, v, images)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil { // whoever prepares the unit reports it
+			exact = ""
+		}
+		if found == nil {
+			found = map[string]string{}
+		}
+		found[v] = exact
+	}
+	maps.DeleteFunc(found, func(_, exact string) bool { return exact == "" })
+	return found, nil
+}
+
+func (w *Workspace) python(ctx context.Context, t ir.Target, version string, images map[string]string) (string, error) {
+	if t.Base() != "" {
+		return w.imagesOf(t).Python(ctx, images[t.Base()], version)
+	}
+	x, err := route(t, w.setupApart(), nil)
+	if err != nil {
+		return "", err
+	}
+	if p, ok := x.(executors.Interpreter); ok {
+		return p.Python(ctx, version, false)
+	}
+	return "", nil
+}
+
 // setup returns the setup of executors, with the state if the system is known.
 func (w *Workspace) setup(ctx context.Context, system string) (all.Setup, error) {
 	s := w.setupApart()
@@ -231,6 +275,10 @@ func (e *environments) made() *pyenv.Env {
 
 func (e *environments) Ensure(ctx context.Context, lock []byte, report func(pyenv.Progress)) (string, error) {
 	return e.made().Ensure(ctx, lock, report)
+}
+
+func (e *environments) Version(ctx context.Context, install bool) (string, error) {
+	return e.made().Version(ctx, install)
 }
 
 func (e *environments) Missing(lock []byte) *pyenv.Missing { return e.made().Missing(lock) }

@@ -104,9 +104,19 @@ func (e *Engine) Typed(ctx context.Context, rows duck.Rows, schema ir.Schema) (t
 	return typed, err
 }
 
+// Write implements [duck.Engine].
+func (e *Engine) Write(ctx context.Context, inputs map[string]duck.Literal, paths map[string]string) (map[string][]duck.Violation, error) {
+	return Write(ctx, inputs, paths)
+}
+
+// Read implements [duck.Engine].
+func (e *Engine) Read(ctx context.Context, path string, schema ir.Schema) (duck.Rows, error) {
+	return Read(ctx, path, schema)
+}
+
 // Verify implements [duck.Engine].
-func (e *Engine) Verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]duck.Violation, int64, error) {
-	return Verify(ctx, path, schema, keys)
+func (e *Engine) Verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []duck.Reference) ([]duck.Violation, int64, error) {
+	return Verify(ctx, path, schema, keys, refs)
 }
 
 // Preview implements [duck.Engine].

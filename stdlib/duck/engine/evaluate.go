@@ -47,24 +47,14 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 	if err != nil {
 		return duck.Evaluated{}, err
 	}
-	e := duck.Evaluated{Inputs: map[string][]duck.Violation{}}
+	var e duck.Evaluated
 	var columns []string
 	for _, in := range inputs {
 		columns = append(columns, columnNames(in.Schema)...)
 	}
 	err = c.apart(ctx, func() error {
-		for _, name := range slices.Sorted(maps.Keys(inputs)) {
-			in := inputs[name]
-			if err := c.s.literal(ctx, name, in.Rows, in.Schema); err != nil {
-				return err
-			}
-			broken, err := c.s.broken(ctx, name, given(in.Rows, in.Schema), nil)
-			if err != nil {
-				return err
-			}
-			if len(broken) > 0 {
-				e.Inputs[name] = broken
-			}
+		if e.Inputs, err = c.s.literals(ctx, inputs); err != nil {
+			return err
 		}
 		if len(e.Inputs) > 0 {
 			return nil
@@ -88,6 +78,71 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 		return err
 	})
 	return e, err
+}
+
+// Write writes the rows of the inputs, each known by its name, as Parquet files. A value
+// that does not convert is a [*duck.ValueError]. If an input breaks its schema, nothing is
+// written.
+func Write(ctx context.Context, inputs map[string]duck.Literal, paths map[string]string) (broken map[string][]duck.Violation, err error) {
+	err = alone(ctx, func(s *session) error {
+		if broken, err = s.literals(ctx, inputs); err != nil || len(broken) > 0 {
+			return err
+		}
+		for _, name := range slices.Sorted(maps.Keys(inputs)) {
+			if _, err := s.writeParquet(ctx, "SELECT * FROM "+ident(name)+" ORDER BY rowid", paths[name]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return broken, err
+}
+
+// Read reads the columns of a schema from a Parquet file that has them.
+func Read(ctx context.Context, path string, schema ir.Schema) (rows duck.Rows, err error) {
+	err = alone(ctx, func(s *session) error {
+		if err := s.exec(ctx, "CREATE TEMP TABLE "+ident(resultTable)+" AS FROM "+parquet(path)); err != nil {
+			return parquetError(path, err)
+		}
+		rows, err = s.rows(ctx, resultTable, schema)
+		return err
+	})
+	return rows, err
+}
+
+// alone runs f in a transaction of a borrowed database, which leaves nothing in it.
+func alone(ctx context.Context, f func(*session) error) (err error) {
+	s, err := borrow(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { s.giveBack(err) }()
+	if err := s.exec(ctx, "BEGIN"); err != nil {
+		return err
+	}
+	if err := f(s); err != nil {
+		return err
+	}
+	return s.exec(ctx, "ROLLBACK")
+}
+
+// literals makes a table of each input, and finds what breaks its schema.
+func (s *session) literals(ctx context.Context, inputs map[string]duck.Literal) (map[string][]duck.Violation, error) {
+	all := map[string][]duck.Violation{}
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		in := inputs[name]
+		if err := s.literal(ctx, name, in.Rows, in.Schema); err != nil {
+			return nil, err
+		}
+		broken, err := s.broken(ctx, name, given(in.Rows, in.Schema), nil)
+		if err != nil {
+			return nil, err
+		}
+		if len(broken) > 0 {
+			all[name] = broken
+		}
+	}
+	return all, nil
 }
 
 // resultTable holds the rows of a result. No input has such a name.

@@ -50,7 +50,7 @@ func TestInferFindsTheTypesOfCSV(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, _, err := engine.Verify(context.Background(), out, schema, nil); err != nil || len(v) > 0 {
+	if v, _, err := engine.Verify(context.Background(), out, schema, nil, nil); err != nil || len(v) > 0 {
 		t.Error(v, err)
 	}
 }

@@ -39,7 +39,7 @@ func ingest(t *testing.T, src duck.Source, schema ir.Schema) (string, error) {
 	if got := int64(len(rows(t, out))); n != got {
 		t.Errorf("returned %d rows, wrote %d", n, got)
 	}
-	v, _, err := engine.Verify(context.Background(), out, schema, nil)
+	v, _, err := engine.Verify(context.Background(), out, schema, nil, nil)
 	for _, v := range v {
 		if v.Rule == "type" || v.Rule == "missing" || v.Rule == "extra" {
 			t.Errorf("not the declared schema: %v", v)
@@ -211,6 +211,8 @@ func TestIngestReadsJSONLines(t *testing.T) {
 		{"a byte order mark, CRLF", "\xef\xbb\xbf{\"a\": 1, \"b\": 2}\r\n{\"a\": 2}\r\n", "", []string{"1|2", "2|NULL"}},
 		{"empty", "", "", []string{}},
 		{"blank lines", "\n\n", "", []string{}},
+		{"null as a line", "{\"a\": 1, \"b\": 2}\n  null \n", "a.json:2: the line is not a JSON object", nil},
+		{"null at the end", "{\"a\": 1, \"b\": 2}\n\nnull", "a.json:3: the line is not a JSON object", nil},
 		{"a number as a line", "{\"a\": 1, \"b\": 2}\n1\n", "a.json:2: the line is not a JSON object", nil},
 		{"two objects on a line", "{\"a\": 1} {\"a\": 2}\n", "a.json:1: the line is not a JSON object", nil},
 		{"an object on two lines", "{\"a\":\n1}\n", "a.json:1: the line is not a JSON object", nil},

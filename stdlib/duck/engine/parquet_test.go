@@ -72,7 +72,7 @@ func TestVerifyRefusesTypesThatDuckDBCutsOrGuesses(t *testing.T) {
 		{"nulls", "half", "float32", `column "half": FLOAT of 16 bits, wanted FLOAT (float32)`},
 		{"names", "Status", "int64", ""},
 	} {
-		found, _, err := engine.Verify(t.Context(), filepath.Join("testdata", tt.file+".parquet"), ir.Schema{{Name: tt.column, Type: tt.typ, Nullable: true}}, nil)
+		found, _, err := engine.Verify(t.Context(), filepath.Join("testdata", tt.file+".parquet"), ir.Schema{{Name: tt.column, Type: tt.typ, Nullable: true}}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

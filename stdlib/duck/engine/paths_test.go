@@ -43,7 +43,7 @@ func TestNamesOfFoldersDoNotMatter(t *testing.T) {
 					t.Fatal(err)
 				}
 				equal(t, want, rows(t, out))
-				if v, n, err := engine.Verify(ctx, out, schema, nil); err != nil || n != 2 || len(v) > 0 {
+				if v, n, err := engine.Verify(ctx, out, schema, nil, nil); err != nil || n != 2 || len(v) > 0 {
 					t.Errorf("verify: %v, %d rows, %v", v, n, err)
 				}
 				for _, c := range infer(t, "", map[string]duck.Source{"x": {Files: []string{file}}}) {
@@ -79,7 +79,7 @@ func TestNamesOfFoldersDoNotMatter(t *testing.T) {
 func TestVerifyNumbersRowsWhateverTheNamesOfColumns(t *testing.T) {
 	schema := ir.Schema{{Name: "file_row_number", Type: "int64", Max: "1"}, {Name: "row", Type: "int64"}, {Name: "filename", Type: "int64", Unique: true}}
 	path := table(t, "SELECT i AS file_row_number, 7::BIGINT AS row, i // 2 AS filename FROM unnest([0, 1, 2, 3]::BIGINT[]) AS t(i)", schema)
-	v, _, err := engine.Verify(context.Background(), path, schema, nil)
+	v, _, err := engine.Verify(context.Background(), path, schema, nil, nil)
 	if err != nil || len(v) != 2 {
 		t.Fatal(v, err)
 	}

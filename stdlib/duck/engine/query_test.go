@@ -94,7 +94,7 @@ func TestQuerySpillsIntoItsFolderAndLeavesNothing(t *testing.T) {
 	if left, _ := os.ReadDir(temp); len(left) > 0 {
 		t.Errorf("left %v", left)
 	}
-	if v, n, err := engine.Verify(context.Background(), out, pairs, nil); err != nil || n != 600_000 || len(v) > 0 {
+	if v, n, err := engine.Verify(context.Background(), out, pairs, nil, nil); err != nil || n != 600_000 || len(v) > 0 {
 		t.Error(v, n, err)
 	}
 }

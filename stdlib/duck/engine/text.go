@@ -108,7 +108,8 @@ type textCopy struct {
 	ctx     context.Context
 	file    string
 	packed  string
-	shape   *csvShape // nil if the text is not CSV
+	shape   *csvShape // nil if the text is JSON lines
+	nulls   nullLines // of JSON lines
 	decoded string    // the encoding that it was in, unless that is UTF-8
 	lines   int       // line ends before the current block
 	offset  int64     // bytes before the current block
@@ -148,6 +149,8 @@ func (c *textCopy) run(r io.Reader, w io.Writer) error {
 				text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 			}
 			c.shape.read(text)
+		} else if line := c.nulls.read(block[:whole], end); line > 0 {
+			return fmt.Errorf("%s:%d: the line is not a JSON object", c.file, line)
 		}
 		if _, err := w.Write(block[:whole]); err != nil {
 			return fmt.Errorf("unpack %s: %w", c.file, err)
@@ -197,4 +200,34 @@ func (c *textCopy) invalid(b []byte) error {
 	}
 	return fmt.Errorf("%s:%d: byte %d (0x%02x) is not UTF-8; if the file has another encoding, declare it, for example %s",
 		c.file, line, c.offset+int64(at)+1, b[at], hint)
+}
+
+// nullLines finds lines of JSON that are null. DuckDB takes one for a row without values,
+// and refuses every other line that is no object.
+type nullLines struct {
+	line int
+	head []byte // of the current line, without the white space before it
+}
+
+// read reads the next part of a text, and returns the number of a line that is null, or 0.
+func (l *nullLines) read(text []byte, end bool) int {
+	for {
+		line, rest, whole := bytes.Cut(text, []byte("\n"))
+		if len(l.head) == 0 {
+			line = bytes.TrimLeft(line, " \t\r")
+		}
+		const enough = len("null") + 4 // more than that is no null, or no JSON
+		l.head = append(l.head, line[:min(len(line), enough-min(len(l.head), enough))]...)
+		if !whole && !end {
+			return 0
+		}
+		l.line++
+		if string(bytes.TrimSpace(l.head)) == "null" {
+			return l.line
+		}
+		if !whole {
+			return 0
+		}
+		l.head, text = l.head[:0], rest
+	}
 }

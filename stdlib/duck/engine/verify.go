@@ -11,14 +11,14 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
-// Verify compares a Parquet file with a schema and with the columns that identify
-// a row, of which there may be none: exactly the declared columns,
-// in any order, with exactly their types, and rows within the rules. It reads
-// the file once, and again only for examples. Nulls break no rule but "not
+// Verify compares a Parquet file with a schema, with the columns that identify
+// a row, of which there may be none, and with the tables that it refers to: exactly the
+// declared columns, in any order, with exactly their types, and rows within the rules. It
+// reads the file once, once more for each reference, and again only for examples. Nulls break no rule but "not
 // null". NaN is a missing value that is not null, which breaks a rule of its own
 // unless the column takes it; it breaks no bound. If columns are not as declared,
 // rows are not looked at. A file that is not whole is an error, not a violation.
-func Verify(ctx context.Context, path string, schema ir.Schema, keys []string) (violations []duck.Violation, rows int64, err error) {
+func Verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []duck.Reference) (violations []duck.Violation, rows int64, err error) {
 	s, err := borrow(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -41,6 +41,13 @@ func Verify(ctx context.Context, path string, schema ir.Schema, keys []string) (
 	rowsOf := numbered(parquet(path))
 	if violations, rows, err = s.checkRows(ctx, parquet(path), rowsOf, schema, keys); err != nil {
 		return nil, 0, parquetError(path, err)
+	}
+	for _, r := range refs {
+		dangling, err := s.dangling(ctx, path, schema, r)
+		if err != nil {
+			return nil, 0, err
+		}
+		violations = append(violations, dangling...)
 	}
 	return violations, rows, nil
 }
@@ -267,4 +274,54 @@ func (s *session) repeated(ctx context.Context, from string, c *check) error {
 		c.Examples = append(c.Examples, fmt.Sprintf("%s (rows %d and %d)", value, first, second))
 		return nil
 	})
+}
+
+// dangling finds the rows of a Parquet file whose values do not occur in the table that
+// they refer to.
+func (s *session) dangling(ctx context.Context, path string, schema ir.Schema, r duck.Reference) ([]duck.Violation, error) {
+	fields, err := s.parquetFields(ctx, r.Path)
+	if err != nil {
+		return nil, err
+	}
+	var columns, given, same, texts []string
+	for i, name := range r.Columns {
+		want, key := ir.Types[schema.Column(name).Type], r.Keys[i]
+		if j := slices.IndexFunc(fields, func(f parquetField) bool { return f.column == key }); j < 0 || fields[j].written() != want {
+			return nil, fmt.Errorf("column %q of %s is not %s, which %q refers to", key, r.Table, want, name)
+		}
+		column := "t." + ident(name)
+		columns = append(columns, column)
+		given = append(given, column+" IS NOT NULL")
+		same = append(same, column+" = r."+ident(key))
+		text := "CAST(" + column + " AS VARCHAR)"
+		if len(r.Columns) > 1 {
+			text = quote(name+" ") + " || " + text
+		}
+		texts = append(texts, text)
+	}
+	from := func(rows string) string {
+		return " FROM " + rows + " AS t ANTI JOIN " + parquet(r.Path) + " AS r ON " + strings.Join(same, " AND ") + " WHERE " + strings.Join(given, " AND ")
+	}
+	v := duck.Violation{
+		Column: strings.Join(r.Columns, ", "), Rule: "references", Wanted: r.Table + " (" + strings.Join(r.Keys, ", ") + ")",
+	}
+	if err := s.one(ctx, "SELECT count(*)"+from(parquet(path)), &v.Count); err != nil {
+		return nil, parquetError(path, err)
+	}
+	if v.Count == 0 {
+		return nil, nil
+	}
+	query := fmt.Sprintf("SELECT concat_ws(', ', %s), min(t.%s)%s GROUP BY %s ORDER BY 2 LIMIT 3",
+		strings.Join(texts, ", "), rowNumber, from(numbered(parquet(path))), strings.Join(columns, ", "))
+	err = s.each(ctx, query, func(scan func(...any) error) error {
+		var value string
+		var row int64
+		if err := scan(&value, &row); err != nil {
+			return err
+		}
+		quoted := excerpt(value)
+		v.Examples = append(v.Examples, fmt.Sprintf("%s (row %d)", quoted[1:len(quoted)-1], row))
+		return nil
+	})
+	return []duck.Violation{v}, err
 }

@@ -44,7 +44,7 @@ func TestVerifyReportsEachRuleThatIsBroken(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.column.Name = "c"
 			path := table(t, "SELECT * FROM ("+tt.query+") t(c)", ir.Schema{{Name: "c", Type: tt.column.Type}})
-			v, n, err := engine.Verify(context.Background(), path, ir.Schema{tt.column}, nil)
+			v, n, err := engine.Verify(context.Background(), path, ir.Schema{tt.column}, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestVerifyReportsEachRuleThatIsBroken(t *testing.T) {
 
 func TestVerifyGivesThreeExamples(t *testing.T) {
 	path := table(t, "SELECT (i % 100)::BIGINT AS a, i % 7 = 0 AS b FROM range(500000) t(i)", ir.Schema{{Name: "a", Type: "int64"}, {Name: "b", Type: "bool"}})
-	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Max: "97", Unique: true}, {Name: "b", Type: "bool"}}, nil)
+	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Max: "97", Unique: true}, {Name: "b", Type: "bool"}}, nil, nil)
 	if err != nil || n != 500_000 {
 		t.Fatal(n, err)
 	}
@@ -74,11 +74,11 @@ func TestVerifyGivesThreeExamples(t *testing.T) {
 
 func TestVerifyWantsExactlyTheDeclaredColumnsInAnyOrder(t *testing.T) {
 	path := table(t, "SELECT 1::INTEGER AS a, 'x' AS b", ir.Schema{{Name: "a", Type: "int32"}, {Name: "b", Type: "string"}})
-	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "b", Type: "string"}, {Name: "a", Type: "int32"}}, nil)
+	v, n, err := engine.Verify(context.Background(), path, ir.Schema{{Name: "b", Type: "string"}, {Name: "a", Type: "int32"}}, nil, nil)
 	if err != nil || len(v) > 0 || n != 1 {
 		t.Error(v, n, err)
 	}
-	v, n, err = engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Min: "5"}, {Name: "B", Type: "string"}}, nil)
+	v, n, err = engine.Verify(context.Background(), path, ir.Schema{{Name: "a", Type: "int64", Min: "5"}, {Name: "B", Type: "string"}}, nil, nil)
 	if err != nil || n != 1 {
 		t.Error(n, err)
 	}
@@ -101,7 +101,7 @@ func TestVerifyAcceptsEveryTypeOfTheIR(t *testing.T) {
 		schema = append(schema, ir.Column{Name: name + "_", Type: name, Nullable: true, Unique: true})
 	}
 	path := table(t, "SELECT "+strings.Join(selects, ", "), schema)
-	if v, _, err := engine.Verify(context.Background(), path, schema, nil); err != nil || len(v) > 0 {
+	if v, _, err := engine.Verify(context.Background(), path, schema, nil, nil); err != nil || len(v) > 0 {
 		t.Error(v, err)
 	}
 }
@@ -120,13 +120,13 @@ func TestVerifySaysThatAFileIsNotWhole(t *testing.T) {
 	for name, content := range map[string]string{
 		"cut.parquet": string(b[:len(b)-10]), "empty.parquet": "", "text.parquet": "a,b\n1,2\n3,4\n5,6\n",
 	} {
-		_, _, err := engine.Verify(context.Background(), write(t, name, content), schema, nil)
+		_, _, err := engine.Verify(context.Background(), write(t, name, content), schema, nil, nil)
 		wantError(t, err, name+" is not a Parquet file, or it is truncated")
 	}
-	if _, _, err := engine.Verify(context.Background(), write(t, "damaged.parquet", string(damaged)), schema, nil); err == nil || !strings.Contains(err.Error(), "may be damaged") {
+	if _, _, err := engine.Verify(context.Background(), write(t, "damaged.parquet", string(damaged)), schema, nil, nil); err == nil || !strings.Contains(err.Error(), "may be damaged") {
 		t.Errorf("damaged: %v", err)
 	}
-	_, _, err = engine.Verify(context.Background(), "none.parquet", schema, nil)
+	_, _, err = engine.Verify(context.Background(), "none.parquet", schema, nil, nil)
 	wantError(t, err, "none.parquet: no such file or directory")
 }
 
@@ -142,7 +142,7 @@ func TestVerifyRefusesKeysThatRepeat(t *testing.T) {
 		{[]string{"shop", "day"}, []string{"keys shop, day: 3 rows repeated, such as shop 1, day 2024-01-02 (rows 2 and 3); keys identify a row"}},
 		{[]string{"shop"}, []string{"keys shop: 4 rows repeated, such as shop 1 (rows 1 and 2); keys identify a row"}},
 	} {
-		found, n, err := engine.Verify(context.Background(), path, schema, tt.keys)
+		found, n, err := engine.Verify(context.Background(), path, schema, tt.keys, nil)
 		if err != nil || n != 7 {
 			t.Fatal(n, err)
 		}
@@ -153,7 +153,48 @@ func TestVerifyRefusesKeysThatRepeat(t *testing.T) {
 		equal(t, tt.want, got)
 	}
 	single := table(t, "SELECT unnest([NULL, 1, 2])::BIGINT AS shop", schema[:1])
-	if found, _, err := engine.Verify(context.Background(), single, schema[:1], []string{"shop"}); err != nil || len(found) > 0 {
+	if found, _, err := engine.Verify(context.Background(), single, schema[:1], []string{"shop"}, nil); err != nil || len(found) > 0 {
 		t.Error("one null is no repetition:", found, err)
 	}
+}
+
+func TestVerifyRefusesRowsThatReferToNothing(t *testing.T) {
+	shops := table(t, `SELECT * FROM (VALUES (1::BIGINT, 'CH', DATE '2024-01-01'), (2, 'CH', '2024-01-01'), (NULL, 'DE', '2024-01-02')) AS t(id, country, opened)`,
+		ir.Schema{{Name: "id", Type: "int64"}, {Name: "country", Type: "string"}, {Name: "opened", Type: "date"}})
+	schema := ir.Schema{{Name: "shop", Type: "int64", Nullable: true}, {Name: "day", Type: "date", Nullable: true}, {Name: "a, b", Type: "string"}}
+	sales := table(t, `SELECT * FROM (VALUES
+		(1::BIGINT, DATE '2024-01-01', 'CH'), (3, '2024-01-01', 'CH'), (NULL, '2024-01-02', 'CH'), (2, NULL, 'FR'), (3, '2024-01-02', 'CH'), (2, '2024-01-02', 'CH'), (4, NULL, 'CH')) AS t(shop, day, "a, b")`, schema)
+	for name, tt := range map[string]struct {
+		columns, keys []string
+		want          []string
+	}{
+		"one column": {[]string{"shop"}, []string{"id"},
+			[]string{"shop: 3 rows refer to no row of sources.shops (id), such as 3 (row 2) and 4 (row 7); add what is missing to sources.shops, or remove or correct these rows"}},
+		"a row with a null among the columns refers to nothing": {[]string{"shop", "day"}, []string{"id", "opened"},
+			[]string{"shop, day: 3 rows refer to no row of sources.shops (id, opened), such as shop 3, day 2024-01-01 (row 2) and shop 3, day 2024-01-02 (row 5) and shop 2, day 2024-01-02 (row 6); add what is missing to sources.shops, or remove or correct these rows"}},
+		"a column with an odd name": {[]string{"a, b"}, []string{"country"},
+			[]string{"a, b: 1 row refers to no row of sources.shops (country), such as FR (row 4); add what is missing to sources.shops, or remove or correct these rows"}},
+	} {
+		found, n, err := engine.Verify(context.Background(), sales, schema, nil, []duck.Reference{{Columns: tt.columns, Keys: tt.keys, Path: shops, Table: "sources.shops"}})
+		if err != nil || n != 7 {
+			t.Fatal(name, n, err)
+		}
+		var got []string
+		for _, v := range found {
+			got = append(got, v.String())
+		}
+		equal(t, tt.want, got)
+	}
+	// A table that refers to itself, and one whose references all hold.
+	staff := table(t, "SELECT * FROM (VALUES (1::BIGINT, NULL::BIGINT), (2, 1), (3, 2), (4, 9)) AS t(id, boss)", ir.Schema{{Name: "id", Type: "int64"}, {Name: "boss", Type: "int64"}})
+	own := ir.Schema{{Name: "id", Type: "int64"}, {Name: "boss", Type: "int64", Nullable: true}}
+	found, _, err := engine.Verify(context.Background(), staff, own, []string{"id"}, []duck.Reference{
+		{Columns: []string{"boss"}, Keys: []string{"id"}, Path: staff, Table: "sources.staff"},
+		{Columns: []string{"id"}, Keys: []string{"id"}, Path: staff, Table: "sources.staff"},
+	})
+	if err != nil || len(found) != 1 || found[0].Count != 1 || found[0].Examples[0] != "9 (row 4)" {
+		t.Error(found, err)
+	}
+	_, _, err = engine.Verify(context.Background(), staff, own, nil, []duck.Reference{{Columns: []string{"boss"}, Keys: []string{"country"}, Path: shops, Table: "sources.shops"}})
+	wantError(t, err, `column "country" of sources.shops is not BIGINT, which "boss" refers to`)
 }

@@ -90,10 +90,22 @@ func (c *Client) Typed(ctx context.Context, rows duck.Rows, schema ir.Schema) (t
 	return typed, err
 }
 
+// Write implements [duck.Engine].
+func (c *Client) Write(ctx context.Context, inputs map[string]duck.Literal, paths map[string]string) (broken map[string][]duck.Violation, err error) {
+	err = c.call(ctx, "write", writeArgs{inputs, paths}, &broken)
+	return broken, err
+}
+
+// Read implements [duck.Engine].
+func (c *Client) Read(ctx context.Context, path string, schema ir.Schema) (rows duck.Rows, err error) {
+	err = c.call(ctx, "read", readArgs{path, schema}, &rows)
+	return rows, err
+}
+
 // Verify implements [duck.Engine].
-func (c *Client) Verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]duck.Violation, int64, error) {
+func (c *Client) Verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []duck.Reference) ([]duck.Violation, int64, error) {
 	var v verified
-	err := c.call(ctx, "verify", verifyArgs{path, schema, keys}, &v)
+	err := c.call(ctx, "verify", verifyArgs{path, schema, keys, refs}, &v)
 	return v.Violations, v.Rows, err
 }
 

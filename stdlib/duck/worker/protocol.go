@@ -44,10 +44,19 @@ type (
 		Rows   duck.Rows `json:"rows"`
 		Schema ir.Schema `json:"schema"`
 	}
-	verifyArgs struct {
+	writeArgs struct {
+		Inputs map[string]duck.Literal `json:"inputs"`
+		Paths  map[string]string       `json:"paths"`
+	}
+	readArgs struct {
 		Path   string    `json:"path"`
 		Schema ir.Schema `json:"schema"`
-		Keys   []string  `json:"keys,omitempty"`
+	}
+	verifyArgs struct {
+		Path       string           `json:"path"`
+		Schema     ir.Schema        `json:"schema"`
+		Keys       []string         `json:"keys,omitempty"`
+		References []duck.Reference `json:"references,omitempty"`
 	}
 	verified struct {
 		Violations []duck.Violation `json:"violations"`

@@ -117,8 +117,14 @@ func callsOf(e duck.Engine) map[string]handler {
 		"typed": handle(func(ctx context.Context, a typedArgs) (duck.Rows, error) {
 			return e.Typed(ctx, a.Rows, a.Schema)
 		}),
+		"write": handle(func(ctx context.Context, a writeArgs) (map[string][]duck.Violation, error) {
+			return e.Write(ctx, a.Inputs, a.Paths)
+		}),
+		"read": handle(func(ctx context.Context, a readArgs) (duck.Rows, error) {
+			return e.Read(ctx, a.Path, a.Schema)
+		}),
 		"verify": handle(func(ctx context.Context, a verifyArgs) (v verified, err error) {
-			v.Violations, v.Rows, err = e.Verify(ctx, a.Path, a.Schema, a.Keys)
+			v.Violations, v.Rows, err = e.Verify(ctx, a.Path, a.Schema, a.Keys, a.References)
 			return v, err
 		}),
 		"preview": handle(func(ctx context.Context, a previewArgs) (duck.Preview, error) {

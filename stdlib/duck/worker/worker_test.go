@@ -57,12 +57,12 @@ func (s *slow) Preview(ctx context.Context, path string, n int) (duck.Preview, e
 	return duck.Preview{}, os.WriteFile(path, nil, 0o644)
 }
 
-func (s *slow) Verify(ctx context.Context, path string, schema ir.Schema, keys []string) ([]duck.Violation, int64, error) {
+func (s *slow) Verify(ctx context.Context, path string, schema ir.Schema, keys []string, refs []duck.Reference) ([]duck.Violation, int64, error) {
 	if path == "die" {
 		fmt.Fprintln(os.Stderr, "out of luck")
 		os.Exit(3)
 	}
-	return s.Engine.Verify(ctx, path, schema, nil)
+	return s.Engine.Verify(ctx, path, schema, nil, refs)
 }
 
 func self() string {
@@ -127,11 +127,11 @@ func TestAnswersAreThoseOfDuckDB(t *testing.T) {
 		},
 		"typed": func(e duck.Engine) (any, error) { return e.Typed(ctx, rows, people) },
 		"verify": func(e duck.Engine) (any, error) {
-			v, n, err := e.Verify(ctx, table, people, nil)
+			v, n, err := e.Verify(ctx, table, people, nil, nil)
 			return fmt.Sprint(v, n), err
 		},
 		"verify no file": func(e duck.Engine) (any, error) {
-			v, n, err := e.Verify(ctx, table+"x", people, nil)
+			v, n, err := e.Verify(ctx, table+"x", people, nil, nil)
 			return fmt.Sprint(v, n), err
 		},
 		"csv":     func(e duck.Engine) (any, error) { return nil, e.CSV(ctx, table, filepath.Join(t.TempDir(), "a.csv")) },
@@ -209,7 +209,7 @@ func TestACallIsCancelled(t *testing.T) {
 // A process that dies fails the calls that run, and the next one starts another.
 func TestAProcessThatDiesIsReplaced(t *testing.T) {
 	c := newClient(t)
-	_, _, err := c.Verify(t.Context(), "die", people, nil)
+	_, _, err := c.Verify(t.Context(), "die", people, nil, nil)
 	if want := "tenon-duck has ended: exit status 3: out of luck"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}

@@ -64,14 +64,16 @@ def test_a_baseline_that_is_no_dummy_reads_features_and_label(lab, made, evaluat
     assert failed.status != 0, "the spoiled columns can be read"
 
 
-def test_an_incumbent_that_cannot_be_compared_is_noted(lab, made, evaluate):
+def test_a_report_says_why_an_incumbent_cannot_be_compared(lab, made, evaluate):
     folder = lab.root / "empty"
     folder.mkdir()
     for incumbent, says in ((folder, "is not a model folder"), (made["kind"], "its label is kind")):
         report = evaluate("late", incumbent=incumbent).json("report", "report.json")
         assert "serving" not in report
-        assert report["notes"][0].startswith("the incumbent, version 3, is not compared: ")
-        assert says in report["notes"][0]
+        assert report["incomparable"].startswith("the incumbent, version 3, is not compared: ")
+        assert says in report["incomparable"]
+        assert report["incomparable"] in report["notes"]
+    assert "incomparable" not in evaluate("late").json("report", "report.json")
 
 
 def test_metrics_asked_for_have_to_be_there(lab, evaluate):

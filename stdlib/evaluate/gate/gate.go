@@ -26,21 +26,25 @@ type gates struct {
 	BaselineGain *float64 `json:"baseline_gain"`
 	// ServingDrop is by how much it may be worse than the model in service.
 	ServingDrop *float64 `json:"serving_drop"`
+	// Incomparable is "pass" if the model may pass where it cannot be compared with the
+	// model in service.
+	Incomparable string `json:"incomparable"`
 }
 
 // evaluation is what report.json holds for a gate.
 type evaluation struct {
 	Metrics        figures         `json:"metrics"`
 	Baseline       figures         `json:"baseline"`
-	Serving        figures         `json:"serving"` // empty if no model is in service
+	Serving        figures         `json:"serving"`      // nil if no model is in service, or if it cannot be compared
+	Incomparable   string          `json:"incomparable"` // why the model in service cannot be compared
 	HigherIsBetter map[string]bool `json:"higher_is_better"`
-	Notes          []string        `json:"notes"` // why a metric or the model in service is left out
+	Notes          []string        `json:"notes"` // why a metric is left out
 }
 
-// why returns the notes about a subject, as the end of a sentence.
-func (e evaluation) why(subject string) string {
+// why returns the note about all subjects, as the end of a sentence.
+func (e evaluation) why(subjects ...string) string {
 	for _, note := range e.Notes {
-		if strings.Contains(note, subject) {
+		if !slices.ContainsFunc(subjects, func(s string) bool { return !strings.Contains(note, s) }) {
 			return ": " + note
 		}
 	}
@@ -119,6 +123,8 @@ func Run(_ context.Context, s *step.Step) error {
 	for _, c := range v.Checks {
 		if !c.Passed {
 			failed = append(failed, errors.New(c.text))
+		} else if c.Note != "" {
+			fmt.Printf("%s, %s: passed: %s\n", c.Metric, c.Rule, c.Note)
 		}
 	}
 	return errors.Join(failed...)
@@ -134,7 +140,7 @@ func judge(all map[string]gates, e evaluation) verdict {
 			wanted *float64
 			check  func(string, float64, evaluation) gateResult
 		}{
-			{"min", g.Min, floor}, {"max", g.Max, ceiling}, {"baseline_gain", g.BaselineGain, gain}, {"serving_drop", g.ServingDrop, drop},
+			{"min", g.Min, floor}, {"max", g.Max, ceiling}, {"baseline_gain", g.BaselineGain, gain}, {"serving_drop", g.ServingDrop, drop(g.Incomparable == "pass")},
 		} {
 			if c.wanted == nil {
 				continue
@@ -176,21 +182,34 @@ func gain(metric string, wanted float64, e evaluation) gateResult {
 			metric, number(e.Metrics[metric]), comparison(better), number(e.Baseline[metric]), number(wanted))}
 }
 
-func drop(metric string, wanted float64, e evaluation) gateResult {
-	if len(e.Serving) == 0 {
-		if why := e.why("is not compared"); why != "" {
-			return gateResult{Passed: true, Note: strings.TrimPrefix(why, ": ")}
+// drop returns the check against the model in service. The first model has none to be
+// compared with. Otherwise a comparison that is not possible fails, unless lenient.
+func drop(lenient bool) func(metric string, wanted float64, e evaluation) gateResult {
+	return func(metric string, wanted float64, e evaluation) gateResult {
+		if e.Serving == nil && e.Incomparable == "" {
+			return gateResult{Passed: true, Note: "no other model is in service"}
 		}
-		return gateResult{Passed: true, Note: "no model is in service"}
+		why := e.Incomparable
+		if _, ok := e.Serving[metric]; why == "" && !ok {
+			why = "the model in service has no " + metric + e.why("incumbent", metric)
+		}
+		if _, ok := e.Metrics[metric]; ok && why != "" {
+			return incomparable(metric, why, lenient)
+		}
+		better, r, ok := improvement(metric, e, e.Serving, "the model in service")
+		if !ok {
+			return r
+		}
+		worse := 0 - better // not -0 for no difference
+		return gateResult{Value: &worse, Passed: worse <= wanted,
+			text: fmt.Sprintf("%s %s is %s the model in service %s, wanted at most %s worse",
+				metric, number(e.Metrics[metric]), comparison(better), number(e.Serving[metric]), number(wanted))}
 	}
-	better, r, ok := improvement(metric, e, e.Serving, "the model in service")
-	if !ok {
-		return r
-	}
-	worse := 0 - better // not -0 for no difference
-	return gateResult{Value: &worse, Passed: worse <= wanted,
-		text: fmt.Sprintf("%s %s is %s the model in service %s, wanted at most %s worse",
-			metric, number(e.Metrics[metric]), comparison(better), number(e.Serving[metric]), number(wanted))}
+}
+
+func incomparable(metric, why string, lenient bool) gateResult {
+	return gateResult{Passed: lenient, Note: why, text: fmt.Sprintf(
+		`%s cannot be compared with the model in service: %s; if the new model may replace it all the same, add incomparable: "pass" to the gate`, metric, why)}
 }
 
 // improvement is how much better the metric is than in other, in the metric's

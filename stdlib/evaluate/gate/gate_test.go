@@ -23,6 +23,8 @@ const evaluated = `{
 }`
 
 func TestGateChecksEachCondition(t *testing.T) {
+	incomparable := strings.Replace(evaluated, `"serving": {"roc_auc": 0.72, "log_loss": 0.38}`, `"incomparable": "the incumbent, version 3, is not compared: its label is kind"`, 1)
+	without := strings.NewReplacer(`, "log_loss": 0.38`, "", `"notes": []`, `"notes": ["of the incumbent, version 3, log_loss and brier_score_loss are omitted: the model predicts none"]`).Replace(evaluated)
 	alone := strings.Replace(evaluated, `"serving": {"roc_auc": 0.72, "log_loss": 0.38},`, "", 1)
 	for _, tt := range []struct{ name, report, gates, want string }{
 		{"nothing to check", evaluated, `{}`, ""},
@@ -36,6 +38,17 @@ func TestGateChecksEachCondition(t *testing.T) {
 		{"too much worse, higher is better", evaluated, `{"roc_auc": {"serving_drop": 0.01}}`, "roc_auc 0.7 is 0.02 worse than the model in service 0.72, wanted at most 0.01 worse"},
 		{"too much worse, lower is better", evaluated, `{"log_loss": {"serving_drop": 0}}`, "log_loss 0.4 is 0.02 worse than the model in service 0.38, wanted at most 0 worse"},
 		{"no model in service", alone, `{"roc_auc": {"serving_drop": 0}}`, ""},
+		{"a model in service that cannot be compared", incomparable, `{"roc_auc": {"serving_drop": 0}}`,
+			`roc_auc cannot be compared with the model in service: the incumbent, version 3, is not compared: its label is kind; if the new model may replace it all the same, add incomparable: "pass" to the gate`},
+		{"such a model, and it may be replaced", incomparable, `{"roc_auc": {"serving_drop": 0, "incomparable": "pass"}}`, ""},
+		{"such a model, and a metric that is not there", incomparable, `{"f1": {"serving_drop": 0, "incomparable": "pass"}}`, "f1 is not in the report"},
+		{"a model in service without the metric", without, `{"log_loss": {"serving_drop": 0}}`,
+			`log_loss cannot be compared with the model in service: the model in service has no log_loss: of the incumbent, version 3, log_loss and brier_score_loss are omitted: the model predicts none; if the new model may replace it all the same, add incomparable: "pass" to the gate`},
+		{"such a model, and it may be replaced", without, `{"log_loss": {"serving_drop": 0, "incomparable": "pass"}}`, ""},
+		{"a model in service that has the metric is compared, whatever is allowed", without, `{"roc_auc": {"serving_drop": 0.01, "incomparable": "pass"}}`,
+			"roc_auc 0.7 is 0.02 worse than the model in service 0.72, wanted at most 0.01 worse"},
+		{"a model in service without any metric", strings.Replace(evaluated, `{"roc_auc": 0.72, "log_loss": 0.38}`, `{"roc_auc": null}`, 1), `{"roc_auc": {"serving_drop": 0}}`,
+			`roc_auc cannot be compared with the model in service: the model in service has no roc_auc; if the new model may replace it all the same, add incomparable: "pass" to the gate`},
 		{"a metric that is null", evaluated, `{"f1": {"max": 1}}`, "f1 is not in the report"},
 		{"a metric that is not there", evaluated, `{"rmse": {"max": 1}}`, "rmse is not in the report"},
 		{"a metric that was left out", strings.Replace(evaluated, `"notes": []`, `"notes": ["f1 and recall are left out: the test set lacks the class yes"]`, 1), `{"f1": {"min": 0}}`,
@@ -63,23 +76,25 @@ func TestGateChecksEachCondition(t *testing.T) {
 			if v.Passed != (tt.want == "") || v.Checks == nil {
 				t.Errorf("verdict %s", b)
 			}
-			if tt.name == "no model in service" && v.Checks[0].Note != "no model is in service" {
-				t.Errorf("verdict %s", b)
-			}
 		})
 	}
 }
 
-// An incumbent that cannot be asked is not the same as none.
-func TestGateSaysThatTheIncumbentIsNotCompared(t *testing.T) {
-	var e evaluation
-	if err := json.Unmarshal([]byte(`{"metrics": {"f1": 1}, "notes": ["the incumbent, version 3, is not compared: column x is missing"]}`), &e); err != nil {
-		t.Fatal(err)
-	}
+// A verdict says why a condition passed for which nothing was compared.
+func TestAVerdictSaysThatNothingWasCompared(t *testing.T) {
 	zero := 0.0
-	v := judge(map[string]gates{"f1": {ServingDrop: &zero}}, e)
-	if want := "the incumbent, version 3, is not compared: column x is missing"; v.Checks[0].Note != want {
-		t.Errorf("the note is %q, want %q", v.Checks[0].Note, want)
+	for report, want := range map[string]string{
+		`{"metrics": {"f1": 1}}`: "no other model is in service",
+		`{"metrics": {"f1": 1}, "incomparable": "column x is missing"}`: "column x is missing",
+	} {
+		var e evaluation
+		if err := json.Unmarshal([]byte(report), &e); err != nil {
+			t.Fatal(err)
+		}
+		v := judge(map[string]gates{"f1": {ServingDrop: &zero, Incomparable: "pass"}}, e)
+		if !v.Passed || v.Checks[0].Note != want {
+			t.Errorf("%s: %+v, want the note %q", report, v.Checks[0], want)
+		}
 	}
 }
 

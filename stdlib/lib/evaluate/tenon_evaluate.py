@@ -10,7 +10,8 @@ Output: `report`, a folder with `report.json`, `details.json` (see `tenon_detail
     {"metrics": {...}, "baseline": {...}, "serving": {...}, "higher_is_better": {"f1": true, ...}, "rows": n,
     "notes": []}
 
-`serving` holds the incumbent's metrics on the same test set and is absent if there is none. All metrics that
+`serving` holds the incumbent's metrics on the same test set. It is absent if there is none, and if it cannot
+be compared, which `incomparable` then says. All metrics that
 apply are computed, by scikit-learn, under its names. With two classes the positive one is the second in
 sorted order (True of False and True); with more, precision, recall and f1 are macro averages, roc_auc and
 average_precision macro averages of one against the rest. A metric that is not defined on the test set is left
@@ -124,22 +125,23 @@ def fit_baseline(step: Step, spec: Mapping[str, Any], signature: Signature) -> M
 
 
 def serving(path: Path, version: int, model: Model, test: LazyTable, notes: list[str]) -> dict[str, Any]:
-    """The incumbent's metrics, or none and a note that says why it cannot be compared."""
+    """The incumbent's metrics, or why it cannot be compared. Notes say which of its metrics are missing."""
     import tenon_model
 
-    name = f"the incumbent, version {version}," if version else "the incumbent"
+    name = f"the incumbent, version {version}" if version else "the incumbent"
+    lacks: list[str] = []
     try:
         incumbent = tenon_model.load(path)
         if incumbent.signature.task != model.signature.task:
             raise StepError(f"its task is {incumbent.signature.task}")
         if incumbent.signature.output.name != model.signature.output.name:
             raise StepError(f"its label is {incumbent.signature.output.name}")
-        found = Result(incumbent, test).metrics([])
+        found = Result(incumbent, test).metrics(lacks)
     except Exception as e:  # a model of another version of the libraries may fail in any way
-        notes.append(
-            f"{name} is not compared: {type(e).__name__ + ': ' if not isinstance(e, StepError) else ''}{e}"
-        )
-        return {}
+        why = f"{name}, is not compared: {type(e).__name__ + ': ' if not isinstance(e, StepError) else ''}{e}"
+        notes.append(why)
+        return {"incomparable": why}
+    notes += [f"of {name}, {note}" for note in lacks if note not in notes]
     return {"serving": found, **({"serving_version": version} if version else {})}
 
 

@@ -59,6 +59,8 @@ class Column:
     min: float | int | None = None
     max: float | int | None = None
     values: tuple[str, ...] = ()
+    nan: bool = False
+    json: bool = False
     unit: str = ""
     description: str = ""
 
@@ -72,6 +74,8 @@ class Column:
             min=doc.get("min"),
             max=doc.get("max"),
             values=tuple(doc.get("values") or ()),
+            nan=doc.get("nan", False),
+            json=doc.get("json", False),
             unit=doc.get("unit", ""),
             description=doc.get("description", ""),
         )
@@ -191,10 +195,12 @@ class Step:
         """The input table `name` as a DataFrame.
 
         Dates and timestamps are datetime64. Integers and booleans that may be null are of pandas' nullable
-        dtypes (Int64, boolean), since a float64 does not hold every integer. A null float is NaN.
+        dtypes (Int64, boolean), since a float64 does not hold every integer. A null float is NaN, unless the
+        column may have both (`nan: true`): then its dtype is Arrow's (double[pyarrow]), with null as pd.NA.
         """
         port = self.input(name, "table")
-        return to_pandas(self.arrow(name), {c.name for c in port.schema if c.nullable})
+        nullable = {c.name for c in port.schema if c.nullable}
+        return to_pandas(self.arrow(name), nullable, {c.name for c in port.schema if c.nullable and c.nan})
 
     @contextlib.contextmanager
     def writer(self, name: str, extra: str = "error") -> Iterator[TableWriter]:
@@ -382,8 +388,9 @@ def arrow_type(name: str) -> pa.DataType:
     return types[name]
 
 
-def to_pandas(table: pa.Table, nullable: Container[str] = ()) -> pd.DataFrame:
-    """A DataFrame of the same values. Dtypes follow from the types and from which columns are `nullable`."""
+def to_pandas(table: pa.Table, nullable: Container[str] = (), both: Container[str] = ()) -> pd.DataFrame:
+    """A DataFrame of the same values. Dtypes follow from the types, from which columns are `nullable`, and
+    which may have `both` null and NaN."""
     import pandas as pd
     import pyarrow as pa
 
@@ -394,6 +401,8 @@ def to_pandas(table: pa.Table, nullable: Container[str] = ()) -> pd.DataFrame:
     series = {}
     for name, values in zip(table.column_names, table.columns, strict=True):
         mapper = masked.get if name in nullable or values.null_count else None
+        if name in both:
+            mapper = pd.ArrowDtype
         series[name] = values.to_pandas(date_as_object=False, types_mapper=mapper)
     return pd.DataFrame(series, index=pd.RangeIndex(len(table)))
 
@@ -411,7 +420,8 @@ def conform(data: Any, columns: Sequence[Column], what: str = "the table", extra
     `data` is as for `Step.write_table`, or a `LazyTable`. Casts never lose information: an integer becomes a
     float if it is exact, a decimal either, a float an integer if it is whole and below 2^53, beyond which it
     may have been another integer. Only a float64 that is declared as float32 is rounded. Text is never
-    parsed. `extra` says what is done with columns that are not declared: "error", "drop" (with a note in the
+    parsed. NaN of pandas, NumPy and Python is null unless the column declares it a value. NaN of Arrow stays.
+    `extra` says what is done with columns that are not declared: "error", "drop" (with a note in the
     log) or "ignore".
     """
     import pyarrow as pa
@@ -475,7 +485,7 @@ class TableWriter:
 
     def write(self, data: Any) -> None:
         """Adds rows. `data` is as for `Step.write_table`."""
-        table = conform(data, self._columns, self._what, self._extra)
+        table = _without_nan(conform(data, self._columns, self._what, self._extra), self._columns, self._what)
         if self._extra == "drop":
             self._extra = "ignore"  # said once is enough
         self.rows += len(table)
@@ -556,7 +566,7 @@ def _cast(values: Any, column: Column, what: str) -> Any:
     want = arrow_type(column.type)
     where = f"{what}: column {column.name}: wanted {column.type}"
     if not isinstance(values, pa.Array | pa.ChunkedArray):
-        values = _array(values, where)
+        values = _array(values, where, column.nan)
     if isinstance(values.type, pa.BaseExtensionType):
         values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
         values = values.storage
@@ -574,11 +584,30 @@ def _cast(values: Any, column: Column, what: str) -> Any:
             value = str(values[row])
             raise StepError(f"{where}, found {have} {lost}: {value[:100]} in row {row + 1}")
         values = cast
+    _check_nulls(values, column, where)
+    return values
+
+
+def _check_nulls(values: Any, column: Column, where: str) -> None:
     if values.null_count and not column.nullable:
         row = _first(values, lambda part: part.null_count > 0)
         nulls = f"found {values.null_count} nulls in {len(values)} rows, such as row {row + 1}"
         raise StepError(f"{where}, not nullable, {nulls}")
-    return values
+
+
+def _without_nan(table: pa.Table, columns: Sequence[Column], what: str) -> pa.Table:
+    """The table with null for NaN in columns where that is no value."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for i, c in enumerate(columns):
+        values = table.column(i)
+        if c.nan or not pa.types.is_floating(values.type) or not pc.any(pc.is_nan(values)).as_py():
+            continue
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+        _check_nulls(values, c, f"{what}: column {c.name}: wanted {c.type}")
+        table = table.set_column(i, table.schema.field(i), values)
+    return table
 
 
 def _first(values: Any, fails: Callable[[Any], Any]) -> int:
@@ -630,12 +659,17 @@ def _lost(values: Any, cast: Any) -> str:
     return ""
 
 
-def _array(values: Any, where: str) -> Any:
+def _array(values: Any, where: str, nan: bool = False) -> Any:
     import pyarrow as pa
 
     try:
         # The type is inferred, so that "12" is seen to be text and is not parsed as a number.
-        array = pa.array(values, from_pandas=True)
+        if nan:  # is a value; None and pandas' NA are null
+            if str(getattr(values, "dtype", "object")) == "object":
+                values = [None if type(v).__name__ == "NAType" else v for v in values]
+            array = pa.array(values, from_pandas=False)
+        else:
+            array = pa.array(values, from_pandas=True)
     except UnicodeEncodeError:
         raise StepError(f"{where}, found text with half of a surrogate pair, which is no Unicode") from None
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as e:

@@ -54,6 +54,55 @@ def test_casts_that_lose_nothing(type, values, want):
     assert got.column(0).type == tenon_step.arrow_type(type)
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.5, NAN, None],
+        pd.Series([1.5, NAN, None], dtype=object),
+        pd.Series([1.5, NAN, pd.NA], dtype=object),
+        pd.Series(pa.array([1.5, NAN, None]), dtype="double[pyarrow]"),
+        pa.array([1.5, NAN, None]),
+        pa.chunked_array([pa.array([1.5]), pa.array([NAN, None])]),
+    ],
+    ids=["list", "object", "object with NA", "Arrow dtype", "Arrow", "chunks of Arrow"],
+)
+def test_nan_is_null_unless_it_is_a_value(values, tmp_path):
+    def write(**more):
+        with TableWriter(tmp_path / "x.parquet", column("float64", **more), "output out") as w:
+            w.write({"x": values} if not isinstance(values, pa.ChunkedArray) else pa.table({"x": values}))
+        return pq.read_table(tmp_path / "x.parquet").column("x")
+
+    assert write(nullable=True).to_pylist() == [1.5, None, None]
+    both = write(nullable=True, nan=True)
+    assert both.null_count == 1
+    assert str(both.to_pylist()) == "[1.5, nan, None]"
+    for more in ({}, {"nan": True}):
+        with pytest.raises(
+            StepError, match="output out: column x: wanted float64, not nullable, found . nulls"
+        ):
+            write(**more)
+
+
+def test_floats_of_numpy_are_values_where_nan_is_one(tmp_path):
+    for values in (np.array([1.5, NAN]), pd.Series([1.5, NAN])):
+        got = conform({"x": values}, column("float32", nan=True)).column(0)
+        assert str(got.to_pylist()) == "[1.5, nan]"
+        assert conform({"x": values}, column("float32", nullable=True)).column(0).null_count == 1
+
+
+def test_null_and_nan_stay_apart_in_a_data_frame():
+    table = pa.table({"x": pa.array([1.5, NAN, None]), "y": pa.array([1.5, NAN, None])})
+    frame = tenon_step.to_pandas(table, {"x", "y"}, {"x"})
+    declared = [Column("x", "float64", nullable=True, nan=True), Column("y", "float64", nullable=True)]
+    got = conform(frame, declared)
+    assert str(got.column("x").to_pylist()) == "[1.5, nan, None]"
+    assert frame.y.dtype == np.float64
+    assert got.column("y").to_pylist() == [1.5, None, None]
+
+
 @pytest.mark.parametrize(
     ("type", "values", "says"),
     [

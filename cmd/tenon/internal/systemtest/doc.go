@@ -5,8 +5,9 @@
 // compile it; out come, for each test, what is not as expected, and the archive
 // as it would be if what happens now were right. docs/testing.md is for users.
 //
-// The package runs no unit: a plan is made against a supposed state, and the SQL
-// of a feature runs over the rows of the test. Edits are made in a temporary
+// The package runs no unit itself: a plan is made against a supposed state, the SQL
+// of a feature runs over the rows of the test, and whoever calls runs a feature in
+// Python. Edits are made in a temporary
 // copy of the system. Nothing is written beside it; whoever calls may write the
 // archives in [Result].
 package systemtest

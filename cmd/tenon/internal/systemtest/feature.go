@@ -21,13 +21,13 @@ const (
 	ending  = ".csv" // of the section of an input
 )
 
-// expectFeature runs the SQL of one feature over the rows of the test.
-func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
+// expectFeature runs one feature over the rows of the test.
+func (t *test) expectFeature(ctx context.Context, c compiled) {
 	d := t.head.feature
 	if d == nil {
 		return
 	}
-	u := t.unit(sys, d)
+	u := t.unit(c.sys, d)
 	if u == nil {
 		t.archive.useAll() // it is unknown which are its inputs
 		return
@@ -41,13 +41,18 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	if !ok {
 		return
 	}
-	query, _ := queryOf(u)
 	out := u.Outputs[0]
 	literals := map[string]duck.Literal{}
 	for name, in := range inputs {
 		literals[name] = in.Literal
 	}
-	got, err := t.SQL.Evaluate(ctx, query, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp), Keys: out.Keys})
+	var got duck.Evaluated
+	var err error
+	if query, ok := queryOf(u); ok {
+		got, err = t.SQL.Evaluate(ctx, query, literals, duck.Table{Schema: out.Schema, OrderBy: step.RowOrder(out.Keys, out.Timestamp), Keys: out.Keys})
+	} else {
+		got, err = t.runPython(ctx, c, u, literals)
+	}
 	if wrong := (*duck.ValueError)(nil); errors.As(err, &wrong) {
 		t.fail(inputs[wrong.Input].lines[wrong.Row], "%s: %v", wrong.Input+ending, err)
 		return
@@ -71,25 +76,31 @@ func (t *test) expectFeature(ctx context.Context, sys *ir.System) {
 	t.expectRows(ctx, d, out, got)
 }
 
-// unit is the feature of that name, if it is one in SQL.
+// unit is the feature of that name, if a test can run it.
 func (t *test) unit(sys *ir.System, d *directive) *ir.Unit {
 	name := d.args[0]
 	u := sys.Unit(name)
 	if u != nil {
-		if _, ok := queryOf(u); ok {
+		if runs(u) {
 			return u
 		}
-		t.fail(d.line, "%s is a %s: a test can run only features in SQL", name, u.Component)
+		t.fail(d.line, "%s is a %s: a test can run only features in SQL or Python", name, u.Component)
 		return nil
 	}
 	var names []string
 	for _, u := range sys.Units {
-		if _, ok := queryOf(&u); ok {
+		if runs(&u) {
 			names = append(names, u.ID)
 		}
 	}
 	t.fail(d.line, "no feature %s%s", name, hint(diag.DidYouMean(name, names)))
 	return nil
+}
+
+// runs reports whether a test can run a unit.
+func runs(u *ir.Unit) bool {
+	_, isSQL := queryOf(u)
+	return isSQL || isPython(u)
 }
 
 // queryOf is the query that a unit runs, if that is all that it does.
@@ -113,6 +124,9 @@ func (t *test) inputs(d *directive, u *ir.Unit) (map[string]input, bool) {
 	inputs, ok := map[string]input{}, true
 	var names []string
 	for _, in := range u.Inputs {
+		if in.Checked {
+			continue // a test has no rows of the tables that the feature refers to
+		}
 		name := in.Port + ending
 		names = append(names, in.Port)
 		if name == wantCSV {

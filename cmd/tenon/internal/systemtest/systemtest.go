@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/stdlib/duck"
@@ -30,16 +31,28 @@ type Options struct {
 	// Compile compiles the system in a folder and writes nothing. What is wrong
 	// with it comes as text. An edited system may ask for packages that are not
 	// locked.
-	Compile func(ctx context.Context, dir string, tags []string, edited bool) (sys *ir.System, faults string, err error)
+	Compile func(ctx context.Context, dir string, tags []string, edited bool) (r *compiler.Result, faults string, err error)
 	// Plan prints a plan.
 	Plan func(*planner.Plan) (string, error)
 	// SQL runs the queries of features.
 	SQL duck.Engine
+	// Python runs features in Python.
+	Python RunFunc
 	// Revision returns the system as a revision applied it.
 	Revision func(ctx context.Context, number int) (*ir.System, error)
 	// Waiting is called for a test that takes long. It may be nil.
 	Waiting func(file string)
 }
+
+// A RunFunc runs a unit on Parquet files, by input port, with an empty folder to work in,
+// and returns the path of its output. blobs hold its code. What the program says when it
+// fails is a [ProgramError].
+type RunFunc func(ctx context.Context, u ir.Unit, blobs map[string][]byte, tables map[string]string, work string) (table string, err error)
+
+// A ProgramError is what a program said when it failed.
+type ProgramError struct{ Text string }
+
+func (e *ProgramError) Error() string { return e.Text }
 
 // A Result is how one test came out.
 type Result struct {
@@ -167,6 +180,7 @@ type runner struct {
 
 type compiled struct {
 	sys    *ir.System
+	blobs  map[string][]byte // code and locks, by digest
 	faults string
 	err    error
 }
@@ -187,8 +201,12 @@ func (r *runner) declared(ctx context.Context, tags []string) compiled {
 // compile compiles the system in dir. Files of its module beside it are named
 // by their path in the module, wherever it is.
 func (r *runner) compile(ctx context.Context, dir, root string, tags []string, edited bool) compiled {
-	sys, faults, err := r.Compile(ctx, dir, tags, edited)
-	return compiled{sys, strings.ReplaceAll(faults, root+string(filepath.Separator), ""), err}
+	result, faults, err := r.Compile(ctx, dir, tags, edited)
+	c := compiled{faults: strings.ReplaceAll(faults, root+string(filepath.Separator), ""), err: err}
+	if result != nil {
+		c.sys, c.blobs = result.System, result.Blobs
+	}
+	return c
 }
 
 // test runs one test.
@@ -246,7 +264,7 @@ func (t *test) run(ctx context.Context) {
 	if t.compiles(c) {
 		t.expectIR(c.sys)
 		t.expectPlan(ctx, before, c.sys)
-		t.expectFeature(ctx, c.sys)
+		t.expectFeature(ctx, c)
 	}
 	t.orphans()
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -37,9 +38,9 @@ func TestRunSharesWhatItCompiles(t *testing.T) {
 	var compiled atomic.Int64
 	o := Options{
 		Dir: dir,
-		Compile: func(context.Context, string, []string, bool) (*ir.System, string, error) {
+		Compile: func(context.Context, string, []string, bool) (*compiler.Result, string, error) {
 			compiled.Add(1)
-			return &ir.System{}, "", nil
+			return &compiler.Result{System: &ir.System{}}, "", nil
 		},
 		Plan: func(*planner.Plan) (string, error) { return "nothing\n", nil },
 	}
