@@ -105,3 +105,22 @@ func TestWhatRunsIsLeftWhereTheStateIsLost(t *testing.T) {
 		t.Errorf("alive: %v", alive)
 	}
 }
+
+// A unit whose write failed does not keep the file of the unit that it succeeds.
+func TestRulesOfAUnitThatWasNeverWrittenAreRemoved(t *testing.T) {
+	b := newBench(t)
+	rules := func(id string, from ...string) ir.Unit {
+		u := unit(id, `{"content":"groups: []","file":"late.rules.yml"}`, ir.Output{Port: "rules", Kind: ir.File}, from...)
+		u.Kind, u.Component = ir.Record, "slo.rules"
+		return u
+	}
+	b.mustApply(rules("slos/old"))
+	b.fake.behave["sources/a"] = behaviour{fails: 1}
+	if _, err := b.apply(table("sources/a", `{}`), rules("slos/new", "sources/a")); err == nil {
+		t.Fatal("the apply did not fail")
+	}
+	b.mustApply(table("sources/a", `{}`))
+	if found, err := filepath.Glob(filepath.Join(b.dir, "rules", "*")); err != nil || len(found) > 0 {
+		t.Errorf("there are %v, %v", found, err)
+	}
+}

@@ -116,8 +116,12 @@ func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
 		err = w.quit(ctx, *c.Handle)
 	}
 	if u != nil && u.Kind == ir.Record && err == nil {
-		if err = w.hold(ctx); err == nil {
-			err = w.o.Records.remove(u, w.plan.System.Units)
+		var keep []ir.Unit
+		if keep, err = w.written(ctx); err == nil {
+			err = w.hold(ctx)
+		}
+		if err == nil {
+			err = w.o.Records.remove(u, keep)
 		}
 	}
 	if err != nil && w.broken() != nil {
@@ -140,6 +144,28 @@ func (w *walk) remove(ctx context.Context, unit string, u *ir.Unit) error {
 	w.result.Counts.Deleted++
 	w.events.send(Event{Unit: unit, Type: EventDestroyed, Duration: w.o.Now().Sub(began)})
 	return nil
+}
+
+// written returns the records as they are written now. One that is declared and failed has
+// written nothing, unless an earlier apply did.
+func (w *walk) written(ctx context.Context) ([]ir.Unit, error) {
+	var units []ir.Unit
+	for _, n := range w.works {
+		if n.unit.Kind != ir.Record {
+			continue
+		}
+		u := n.unit
+		if !n.ended || n.failed {
+			var err error
+			if u, err = appliedUnit(ctx, w.o.Store, u.ID); err != nil {
+				return nil, err
+			}
+		}
+		if u != nil {
+			units = append(units, *u)
+		}
+	}
+	return units, nil
 }
 
 // removalOrder puts a unit before those it depends on.
