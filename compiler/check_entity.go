@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/duration"
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
-	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 // checkEntities runs the checks that concern a single entity.

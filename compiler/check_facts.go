@@ -7,7 +7,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/facts"
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // checkFacts checks what columns mean: queries against the values that their inputs may

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // Every wrong query has a sound twin.

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/facts"
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // checkLeaks refuses models that learn from what is not known when they predict: their own

@@ -9,8 +9,8 @@ import (
 	"cuelang.org/go/cue"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/lang"
-	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 // moved reads the renames of entities. The new name must exist, or move on; the old one

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // checkNames refuses names that SQL cannot tell apart or does not have. It runs before

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // Every fault of a script has a sound twin.

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // setNeeds reads what an entity requests, in whole thousandths and bytes.

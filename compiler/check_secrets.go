@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
-	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 var (

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler"
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // expressions has one of each type that a query can give.

@@ -11,8 +11,8 @@ import (
 	cueerrors "cuelang.org/go/cue/errors"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/lang"
-	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 // A component is what the package of a definition states under `components`; see

@@ -13,8 +13,8 @@ import (
 	"cuelang.org/go/cue"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/lang"
-	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 // An entity is one entry of a section, as plain data.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // Whatever the file of a system contains, it compiles or gives faults, each with a

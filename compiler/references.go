@@ -8,7 +8,7 @@ import (
 	"cuelang.org/go/cue"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // referencePaths returns the paths of the references that an entity declares: of its

@@ -200,7 +200,7 @@ func TestADetachedApplyFindsAnotherState(t *testing.T) {
 func same(url string) string { return url }
 
 // All that is in the way is said before anything is begun.
-func TestWhatKeepsAPlanFromTheCluster(t *testing.T) {
+func TestPlansThatCannotBeDetached(t *testing.T) {
 	t.Parallel()
 	r := newRemote(t, same)
 	r.env = append(r.env, "TENON_STATE=", "TENON_ARTIFACTS=", "TOKEN=x")

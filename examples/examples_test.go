@@ -95,7 +95,7 @@ func (s *system) must(args ...string) string {
 
 // What the tests beside the examples specify holds. TENON_UPDATE=1 accepts what
 // comes out now.
-func TestTheExamplesPassTheirOwnTests(t *testing.T) {
+func TestExamplesPassTheirOwnTests(t *testing.T) {
 	folders, err := filepath.Glob("*/tests")
 	if err != nil || len(folders) == 0 {
 		t.Fatalf("no example has tests: %v", err)

@@ -27,7 +27,7 @@ func newStarter(t *testing.T) (s *system, url string) {
 	return s, fmt.Sprintf("http://127.0.0.1:%d", port)
 }
 
-func TestAGateKeepsAWorseModelFromService(t *testing.T) {
+func TestGateKeepsAWorseModelOutOfService(t *testing.T) {
 	s, url := newStarter(t)
 	s.must("apply", "--yes")
 	status, served := post(t, url+"/predict", oneIris)
@@ -54,7 +54,7 @@ func TestAGateKeepsAWorseModelFromService(t *testing.T) {
 	contains(t, s.must("models"), "2 *")
 }
 
-func TestAModelMayNotBeWorseThanTheOneInService(t *testing.T) {
+func TestGateComparesWithTheModelInService(t *testing.T) {
 	s, _ := newStarter(t)
 	s.edit("system.cue", "accuracy: {min: 0.9, baseline_gain: 0.3}", "accuracy: {min: 0.1, serving_drop: 0.02}")
 	s.must("apply", "--yes")

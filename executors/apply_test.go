@@ -65,7 +65,7 @@ func TestEarlyCutoffStopsAChangeThatMakesTheSameBytes(t *testing.T) {
 	}
 }
 
-func TestWhatIsAskedForRunsAlthoughItIsRecorded(t *testing.T) {
+func TestRerunRunsRecordedUnits(t *testing.T) {
 	b := newBench(t)
 	units := []ir.Unit{table("sources/a", `{}`), table("features/b", `{}`, "sources/a")}
 	b.mustApply(units...)
@@ -242,7 +242,7 @@ func TestTheTimeOfAJobBeginsWhenItDoes(t *testing.T) {
 	}
 }
 
-func TestCancelEndsWhatRunsAndStartsNothingMore(t *testing.T) {
+func TestCancelStopsRunningUnitsAndStartsNoMore(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["sources/a"] = behaviour{hangs: true}
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -347,7 +347,7 @@ func TestWithoutAWayToResolveSecretsAUnitFails(t *testing.T) {
 	}
 }
 
-func TestAnExecutorWithoutWaitIsAskedAgainAndAgain(t *testing.T) {
+func TestExecutorWithoutWaitIsPolled(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["sources/a"] = behaviour{takes: 30 * time.Millisecond}
 	o := b.options()
@@ -356,7 +356,7 @@ func TestAnExecutorWithoutWaitIsAskedAgainAndAgain(t *testing.T) {
 	b.ok(err)
 }
 
-func TestProgressIsToldAndGarbageIgnored(t *testing.T) {
+func TestProgressIsReportedAndGarbageIgnored(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["sources/a"] = behaviour{writes: map[string]string{
 		"out/out":              "x",
@@ -394,7 +394,7 @@ func TestProgressSaysWhyATaskWaits(t *testing.T) {
 
 // A finished job returns its cores before it is recorded. A job that may have left
 // something running keeps them until that is gone.
-func TestAJobThatIsOverHoldsNothing(t *testing.T) {
+func TestFinishedJobHoldsNoDevices(t *testing.T) {
 	for _, trails := range []bool{false, true} {
 		t.Run(fmt.Sprintf("trails %v", trails), func(t *testing.T) {
 			b := newBench(t)
@@ -468,7 +468,7 @@ func TestADamagedReportIsNotRegistered(t *testing.T) {
 	}
 }
 
-func TestWhatChangesAfterItWasVerifiedIsNotRecorded(t *testing.T) {
+func TestOutputChangedAfterVerificationIsNotRecorded(t *testing.T) {
 	b := newBench(t)
 	o := b.options()
 	verify := o.Verify

@@ -38,7 +38,7 @@ func kinds(c *executors.Collection) map[string]int {
 	return n
 }
 
-func TestACollectionTakesWhatOnlyOldRevisionsHad(t *testing.T) {
+func TestCollectRemovesArtifactsOfOldRevisions(t *testing.T) {
 	b := newBench(t)
 	for i := range 5 {
 		a := table("sources/a", fmt.Sprintf(`{"v":%d}`, i))
@@ -91,7 +91,7 @@ func TestACollectionTakesWhatOnlyOldRevisionsHad(t *testing.T) {
 	}
 }
 
-func TestOfAUnitTheLastRunsTellWhatTheyTook(t *testing.T) {
+func TestEstimatesUseTheLastRuns(t *testing.T) {
 	b := newBench(t)
 	for i := range 14 {
 		b.mustApply(table("sources/a", fmt.Sprintf(`{"v":%d}`, i)), table("sources/gone", fmt.Sprintf(`{"w":%d}`, i)))
@@ -111,7 +111,7 @@ func TestOfAUnitTheLastRunsTellWhatTheyTook(t *testing.T) {
 	}
 }
 
-func TestWhatMayBeYoungOrInTheJournalStays(t *testing.T) {
+func TestRecentAndJournaledArtifactsStay(t *testing.T) {
 	b := newBench(t)
 	for i := range 4 {
 		b.mustApply(table("sources/a", fmt.Sprintf(`{"v":%d}`, i)))
@@ -184,7 +184,7 @@ func TestVersionsOfModelsStayUnlessTheyAreBounded(t *testing.T) {
 	}
 }
 
-func TestACollectionThatLostTheLockRemovesNothing(t *testing.T) {
+func TestCollectWithoutTheLockRemovesNothing(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(table("sources/a", `{"v":1}`))
 	b.mustApply(table("sources/a", `{"v":2}`))
@@ -238,7 +238,7 @@ func TestAnExecutorCollectsItsOwn(t *testing.T) {
 // Whatever systems were applied, whatever went wrong, and wherever a collection was
 // stopped: afterwards the plan for what is deployed is unchanged, every kept revision can
 // be restored as before, and the next collection finds nothing.
-func TestACollectionTakesNothingThatIsNeeded(t *testing.T) {
+func TestCollectKeepsEverythingNeeded(t *testing.T) {
 	top := inMemory(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		var sketches []*sketch

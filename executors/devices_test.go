@@ -98,7 +98,7 @@ func gpus(team string, n int64) node {
 	return node{claim: claim{pool: "p", team: team, parts: ir.Parts{Count: n, Each: 1}}}
 }
 
-func TestATeamGetsBackWhatItIsGuaranteed(t *testing.T) {
+func TestTeamReclaimsItsGuarantee(t *testing.T) {
 	ts := []ir.Team{{Name: "a", GPU: 2, Borrow: true, Yields: true}, {Name: "b", GPU: 2, Borrow: true, Yields: true}}
 	low := gpus("a", 1)
 	low.rank = -1
@@ -128,7 +128,7 @@ func TestATeamGetsBackWhatItIsGuaranteed(t *testing.T) {
 	}
 }
 
-func TestWhoBorrowsIsEndedOnlyAsDeclared(t *testing.T) {
+func TestBorrowersArePreemptedOnlyAsDeclared(t *testing.T) {
 	big := gpus("a", 3)
 	for _, c := range []struct {
 		name string

@@ -18,7 +18,7 @@ import (
 )
 
 // A revision that one machine has begun continues where others apply the plan.
-func TestARevisionThatWasBegunGoesOn(t *testing.T) {
+func TestStartedRevisionContinues(t *testing.T) {
 	b := newBench(t)
 	units := system("1")
 	for i := range units {
@@ -83,7 +83,7 @@ func TestRulesAreBroughtFromAnotherMachine(t *testing.T) {
 
 // An apply that can no longer reach a shared state leaves what runs: a successor may be
 // continuing it.
-func TestWhatRunsIsLeftWhereTheStateIsLost(t *testing.T) {
+func TestLostStateLeavesRunningTasks(t *testing.T) {
 	b := newBench(t)
 	db := postgrestest.Start(t)
 	url := db.URL()

@@ -7,7 +7,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-func TestTheOldestRevisionThatStays(t *testing.T) {
+func TestOldestRevisionKept(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	day := 24 * time.Hour
 	const done, failed, killed, started = state.Done, state.Failure, state.Killed, state.Started

@@ -97,7 +97,7 @@ func TestGPUsAreLentByName(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotGivenBackIsNotLentAgain(t *testing.T) {
+func TestUnreturnedDevicesAreNotAssignedAgain(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["features/a"] = behaviour{hangs: true, undying: errors.New("no answer")}
 	a := on(1, table("features/a", `{"n":1}`))
@@ -109,7 +109,7 @@ func TestWhatIsNotGivenBackIsNotLentAgain(t *testing.T) {
 	b.mustLend(pool(2), on(2, table("features/e", `{"n":5}`)))
 }
 
-func TestWhatAKilledApplyLeftKeepsItsGPUs(t *testing.T) {
+func TestLeftoversOfAKilledApplyKeepTheirGPUs(t *testing.T) {
 	b := newBench(t)
 	wanted, unwanted := on(1, table("features/a", `{"n":1}`)), on(1, table("features/b", `{"n":2}`))
 	b.fake.behave["features/a"] = behaviour{takes: 30 * time.Millisecond}
@@ -145,7 +145,7 @@ func (b *bench) left(u ir.Unit, devices ...string) {
 
 // What a killed apply left of a unit that has to wait makes room for the unit that it
 // waits for.
-func TestWhatWaitsDoesNotKeepGPUsFromWhatItWaitsFor(t *testing.T) {
+func TestWaitingUnitsDoNotBlockGPUs(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["features/b"] = behaviour{hangs: true}
 	first := on(1, table("features/a", `{"n":2}`))
@@ -154,7 +154,7 @@ func TestWhatWaitsDoesNotKeepGPUsFromWhatItWaitsFor(t *testing.T) {
 	b.mustLend(pool(1), first, on(1, table("features/b", `{}`, "features/a")))
 }
 
-func TestAServiceThatIsNotDeclaredAnyMoreMakesRoom(t *testing.T) {
+func TestUndeclaredServiceFreesItsAddress(t *testing.T) {
 	b := newBench(t)
 	b.mustLend(pool(1), on(1, service("deployments/old", `{"n":1}`)))
 	b.mustLend(pool(1), on(1, service("deployments/new", `{"n":2}`)))
@@ -184,7 +184,7 @@ func TestAUnitForWhichThereIsNoRoomFails(t *testing.T) {
 	}
 }
 
-func TestABorrowerIsEndedForATeamsGuaranteeAndRunsAgain(t *testing.T) {
+func TestBorrowerIsPreemptedForAGuaranteeAndRunsAgain(t *testing.T) {
 	b := newBench(t)
 	p := pool(2)
 	p.Teams = []ir.Team{{Name: "guests", Borrow: true, Yields: true}, {Name: "owners", GPU: 2}}

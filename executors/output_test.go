@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-func TestOutputsAreRefusedUnlessTheyAreWhatWasDeclared(t *testing.T) {
+func TestOutputsMustMatchTheirDeclaration(t *testing.T) {
 	const sig = `{"task":"classification","input":[{"name":"age","type":"int64"}],"output":{"name":"late","type":"bool"}}`
 	for _, c := range []struct {
 		name   string
@@ -74,7 +74,7 @@ func TestOutputsAreRefusedUnlessTheyAreWhatWasDeclared(t *testing.T) {
 	}
 }
 
-func TestFilesThatNeverEndAreNotRead(t *testing.T) {
+func TestEndlessFilesAreNotRead(t *testing.T) {
 	left := map[string]func(path string) error{
 		"a pipe":   func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"a device": func(path string) error { return os.Symlink("/dev/zero", path) },

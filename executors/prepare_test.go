@@ -70,7 +70,7 @@ func newPreparer(b *bench, needs map[string]string) (*preparer, executors.Option
 	return p, o
 }
 
-func TestWhatUnitsNeedIsPreparedOnceAndApartFromTheirRuns(t *testing.T) {
+func TestEnvironmentsArePreparedOnceAndBeforeRuns(t *testing.T) {
 	b := newBench(t)
 	p, o := newPreparer(b, map[string]string{"features/b": "env", "features/c": "env"})
 	p.holds["env"] = make(chan struct{})
@@ -184,7 +184,7 @@ func TestACancelEndsPreparations(t *testing.T) {
 
 // A preparation that only a unit needs that will not run is given up, so that the apply
 // ends.
-func TestAPreparationThatNobodyWaitsForIsDropped(t *testing.T) {
+func TestPreparationWithoutWaitersIsCanceled(t *testing.T) {
 	b := newBench(t)
 	p, o := newPreparer(b, map[string]string{"features/b": "env"})
 	p.holds["env"] = make(chan struct{}) // it would never end
@@ -198,7 +198,7 @@ func TestAPreparationThatNobodyWaitsForIsDropped(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatHasToRunIsPrepared(t *testing.T) {
+func TestOnlyUnitsThatRunArePrepared(t *testing.T) {
 	b := newBench(t)
 	p, o := newPreparer(b, map[string]string{"features/b": "env"})
 	units := func(n string) []ir.Unit {

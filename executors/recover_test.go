@@ -91,7 +91,7 @@ func TestATaskThatWasStartedAlthoughTheExecutorFailedIsEnded(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeEndedIsNotTriedAgainBesideItself(t *testing.T) {
+func TestTaskThatCannotBeStoppedIsNotRetried(t *testing.T) {
 	b := newBench(t)
 	a := table("sources/a", `{}`)
 	a.Retries = 1
@@ -105,7 +105,7 @@ func TestWhatCannotBeEndedIsNotTriedAgainBesideItself(t *testing.T) {
 	}
 }
 
-func TestRulesThatWereWrittenAndNotRecordedGo(t *testing.T) {
+func TestUnrecordedRulesAreRemoved(t *testing.T) {
 	b := newBench(t)
 	rules := func(file, content string) ir.Unit {
 		return ir.Unit{ID: "slos/late", Entity: "slos/late", Kind: ir.Record, Component: "slo.rules",
@@ -152,7 +152,7 @@ func TestRulesThatWereWrittenAndNotRecordedGo(t *testing.T) {
 	}
 }
 
-func TestAJobThatTheKillTookWithItRunsAgain(t *testing.T) {
+func TestJobKilledWithTenonRunsAgain(t *testing.T) {
 	b := newBench(t)
 	u := table("sources/a", `{}`)
 	b.fake.behave["sources/a"] = behaviour{hangs: true}
@@ -170,7 +170,7 @@ func TestAJobThatTheKillTookWithItRunsAgain(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoLongerWantedIsEnded(t *testing.T) {
+func TestUndeclaredTasksAreStopped(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		then []ir.Unit
@@ -197,7 +197,7 @@ func TestWhatIsNoLongerWantedIsEnded(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoLongerWantedIsEndedEvenWithoutAHandle(t *testing.T) {
+func TestUndeclaredTasksAreStoppedWithoutAHandle(t *testing.T) {
 	for where, here := range map[string]bool{"begun here": true, "begun on another machine": false} {
 		t.Run(where, func(t *testing.T) {
 			b := newBench(t)
@@ -218,7 +218,7 @@ func TestWhatIsNoLongerWantedIsEndedEvenWithoutAHandle(t *testing.T) {
 	}
 }
 
-func TestOutputsThatWereOnTheirWayIntoTheStoreAreNotLost(t *testing.T) {
+func TestOutputsBeingStoredAreNotLost(t *testing.T) {
 	b := newBench(t)
 	u := table("sources/a", `{}`)
 	r := b.began(u, true)
@@ -249,7 +249,7 @@ func TestOutputsThatWereOnTheirWayIntoTheStoreAreNotLost(t *testing.T) {
 	}
 }
 
-func TestATakeoverThatWasKilledInBetweenLeavesOneService(t *testing.T) {
+func TestKilledTakeoverLeavesOneService(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		recorded bool // before the kill
@@ -275,7 +275,7 @@ func TestATakeoverThatWasKilledInBetweenLeavesOneService(t *testing.T) {
 	}
 }
 
-func TestAnApplyThatIsFencedLeavesWhatRunsToItsSuccessor(t *testing.T) {
+func TestFencedApplyLeavesTasksToItsSuccessor(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["sources/a"] = behaviour{hangs: true}
 	o := b.options()
@@ -397,7 +397,7 @@ func execOn(path, statement string) error {
 }
 
 // What has no journal entry is found through the revision that has no end.
-func TestWhatAKillLeftOfAJobThatIsRecordedIsTakenAway(t *testing.T) {
+func TestLeftoversOfARecordedJobAreRemoved(t *testing.T) {
 	b := newBench(t)
 	u := table("sources/a", `{}`)
 	number, err := b.lease.BeginRevision(t.Context(), state.Revision{})

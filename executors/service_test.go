@@ -42,7 +42,7 @@ func system(n string) []ir.Unit {
 	return []ir.Unit{table("sources/a", `{}`), train, evaluate, register, serve, rules}
 }
 
-func TestAServiceTakesOverFromTheOneBefore(t *testing.T) {
+func TestServiceTakesOverFromItsPredecessor(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(system("1")...)
 	first := b.current("deployments/late").Handle.ID
@@ -68,7 +68,7 @@ func TestAServiceTakesOverFromTheOneBefore(t *testing.T) {
 	}
 }
 
-func TestAServiceThatDoesNotBecomeReadyLeavesTheOneBefore(t *testing.T) {
+func TestServiceThatIsNotReadyKeepsItsPredecessor(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(service("deployments/s", `{"n":1}`))
 	first := b.current("deployments/s").Handle.ID
@@ -84,7 +84,7 @@ func TestAServiceThatDoesNotBecomeReadyLeavesTheOneBefore(t *testing.T) {
 	}
 }
 
-func TestNothingStandsBeforeTheFirstVersionOfAService(t *testing.T) {
+func TestNothingIsCurrentBeforeTheFirstVersion(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["deployments/s"] = behaviour{never: true}
 	first := service("deployments/s", `{}`)
@@ -109,7 +109,7 @@ func TestAServiceThatDiedIsReplaced(t *testing.T) {
 	}
 }
 
-func TestAnUndeclaredServiceStaysUntilItsSuccessorIsReady(t *testing.T) {
+func TestUndeclaredServiceRunsUntilItsSuccessorIsReady(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(service("deployments/old", `{"n":1}`))
 	b.fake.behave["deployments/new"] = behaviour{never: true}
@@ -130,7 +130,7 @@ func TestAnUndeclaredServiceStaysUntilItsSuccessorIsReady(t *testing.T) {
 }
 
 // Both would answer at the address, so the old one does not stay because of a third.
-func TestAnUndeclaredServiceThatWasReplacedAtItsAddressEndsWhateverElseFails(t *testing.T) {
+func TestReplacedUndeclaredServiceIsStoppedDespiteOtherFailures(t *testing.T) {
 	b := newBench(t)
 	elsewhere := service("deployments/elsewhere", `{"n":1}`)
 	elsewhere.Endpoint.Port = 8081
@@ -148,7 +148,7 @@ func TestAnUndeclaredServiceThatWasReplacedAtItsAddressEndsWhateverElseFails(t *
 	}
 }
 
-func TestAPredecessorThatDoesNotEndHoldsUpNoApply(t *testing.T) {
+func TestPredecessorThatDoesNotStopDoesNotBlockApply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		defer b.lease.Release(t.Context()) //nolint:errcheck // its heartbeat has to end
@@ -161,7 +161,7 @@ func TestAPredecessorThatDoesNotEndHoldsUpNoApply(t *testing.T) {
 	})
 }
 
-func TestAPredecessorThatCannotBeEndedIsToldAndEndedNextTime(t *testing.T) {
+func TestPredecessorThatCannotBeStoppedIsReportedAndStoppedByTheNextApply(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(service("deployments/s", `{"n":1}`))
 	b.fake.behave["deployments/s"] = behaviour{undying: errors.New("no answer")}
@@ -252,7 +252,7 @@ func TestRulesAreWrittenMovedAndRemoved(t *testing.T) {
 	}
 }
 
-func TestDestroyTakesAwayEverythingAndMayBeRepeated(t *testing.T) {
+func TestDestroyRemovesEverythingAndCanBeRepeated(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(system("1")...)
 	b.events = nil
@@ -282,7 +282,7 @@ func TestDestroyTakesAwayEverythingAndMayBeRepeated(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeDestroyedKeepsWhatItDependsOn(t *testing.T) {
+func TestFailedDestroyKeepsDependencies(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(system("1")...)
 	b.fake.behave["deployments/late"] = behaviour{undying: errors.New("no answer")}

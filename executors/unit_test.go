@@ -86,7 +86,7 @@ func TestBackoffDoublesUpToAMinute(t *testing.T) {
 	}
 }
 
-func TestAwaitAsksLessAndLessOften(t *testing.T) {
+func TestAwaitBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &slow{until: time.Now().Add(time.Minute)}
 		st, err := await(t.Context(), e, state.Handle{})
@@ -139,7 +139,7 @@ func TestTheLogsEndHidesSecrets(t *testing.T) {
 	}
 }
 
-func TestWhatIsToldCanBeWrittenAsJSON(t *testing.T) {
+func TestEventsCanBeEncodedAsJSON(t *testing.T) {
 	b, err := json.Marshal(Result{Failed: []*UnitError{{Unit: "models/a", Err: errors.New("no"), Attempt: 1}}})
 	if err != nil || !strings.Contains(string(b), `{"unit":"models/a","attempt":1,"error":"no"}`) {
 		t.Errorf("%s, %v", b, err)

@@ -72,7 +72,7 @@ func TestScheduleBlocksWhatDependsOnAFailureAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestServicesHoldTheirShareWhileTheyStand(t *testing.T) {
+func TestServicesHoldTheirShareWhileDeployed(t *testing.T) {
 	s := newSchedule([]node{
 		{claim: cpu(1000), service: true, held: true},
 		{claim: cpu(1000), way: 1},
@@ -90,7 +90,7 @@ func TestServicesHoldTheirShareWhileTheyStand(t *testing.T) {
 	}
 }
 
-func TestCheckRefusesWhatCouldNeverRun(t *testing.T) {
+func TestCheckRefusesUnitsThatCanNeverRun(t *testing.T) {
 	pools := []ir.Pool{
 		{Name: "gpus", Resources: ir.Resources{MilliCPU: 4000, Memory: 1 << 30, GPU: 2, GPUModel: "H200"}},
 		{Name: "teams", Resources: ir.Resources{MilliCPU: 4000, GPU: 4}, Teams: []ir.Team{{Name: "few", GPU: 1}, {Name: "more", GPU: 3, Borrow: true}}},
@@ -241,7 +241,7 @@ func TestScheduleNeverOvercommits(t *testing.T) {
 }
 
 // A pass that stops early starts the same units as one that examines all of them.
-func TestAdmitLooksNoFurtherThanItHasTo(t *testing.T) {
+func TestAdmitStopsAtTheFirstFit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var nodes []node
 		for range rapid.IntRange(1, 40).Draw(t, "units") {

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // enums merges the faults of a value that is none of the strings of a disjunction: CUE

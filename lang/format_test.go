@@ -38,7 +38,7 @@ func TestFormat(t *testing.T) {
 }
 
 // CUE's formatter moves such comments to where the file no longer parses.
-func TestFormatRefusesWhatItWouldDamage(t *testing.T) {
+func TestFormatRefusesFilesItWouldDamage(t *testing.T) {
 	const src = "x: 1 | // a\n 2 |\n // b\n3\n"
 	if out, err := Format("a.cue", []byte(src)); err == nil || !strings.Contains(err.Error(), "would change what it means") {
 		t.Errorf("got %q, %v", out, err)

@@ -20,8 +20,8 @@ import (
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
 
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
-	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 

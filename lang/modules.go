@@ -14,8 +14,8 @@ import (
 
 	"cuelang.org/go/mod/module"
 
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
-	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 // A Module is a CUE module from a registry.

@@ -9,7 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-func TestAdviceIsGivenWhereAnAskIsFarFromTheUse(t *testing.T) {
+func TestAdviceIsGivenIfRequestsDifferFromUsage(t *testing.T) {
 	const gibi = 1024 * mebi
 	memory := func(asked, used, would int64) []Advice {
 		return []Advice{{Need: "memory", Asked: asked, Used: used, Runs: 3, Would: would}}

@@ -527,7 +527,7 @@ func TestCompareEstimates(t *testing.T) {
 }
 
 // Exactly the differences are reported.
-func TestACompareTellsOfEveryUnit(t *testing.T) {
+func TestCompareCoversEveryUnit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sketches := make([]*sketch, rapid.IntRange(1, 8).Draw(t, "units"))
 		for i := range sketches {

@@ -160,7 +160,7 @@ func TestDigestsOfFiles(t *testing.T) {
 
 // A file that was just written may change again within one tick of the file system's
 // clock, at the same size: only its content shows it.
-func TestFreshFileIsNotTrusted(t *testing.T) {
+func TestRecentFileIsNotTrusted(t *testing.T) {
 	dir := tree(t, "a.csv")
 	state := filepath.Join(dir, ".tenon")
 	path := filepath.Join(dir, "a.csv")
@@ -177,7 +177,7 @@ func TestFreshFileIsNotTrusted(t *testing.T) {
 	}
 }
 
-func TestOldFileIsReadOnceAndABrokenCacheIsDropped(t *testing.T) {
+func TestOldFileIsReadOnceAndADamagedCacheIsDropped(t *testing.T) {
 	dir := tree(t, "a.csv")
 	state := filepath.Join(dir, ".tenon")
 	cache := filepath.Join(state, "cache", "files.json")

@@ -185,7 +185,7 @@ func plain(v any) any {
 
 // A handmade plan with a matching digest is refused if it cannot be executed or would
 // leave its folders.
-func TestAPlanThatCannotBeWalkedIsRefused(t *testing.T) {
+func TestPlanThatCannotBeAppliedIsRefused(t *testing.T) {
 	w := world1(t)
 	good, err := json.Marshal(w.plan(sys(chain()...)))
 	if err != nil {

@@ -357,7 +357,7 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 }
 
 // The image that a name refers to is part of a unit's inputs.
-func TestAnImageThatMovedIsAReason(t *testing.T) {
+func TestMovedImageTagIsAReason(t *testing.T) {
 	const ref = "acme/tool:1"
 	pin := func(digit string) map[string]string {
 		return map[string]string{ref: "docker.io/" + ref + "@sha256:" + strings.Repeat(digit, 64)}

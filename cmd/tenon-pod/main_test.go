@@ -26,7 +26,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-func TestAJobIsLaidOutRunAndKept(t *testing.T) {
+func TestJobIsPreparedRunAndStored(t *testing.T) {
 	b := newFixture(t)
 	task := b.job(`set -e
 		cat ../in/flights ../data/2024/a.csv; ../code/tool
@@ -70,7 +70,7 @@ func TestAJobIsLaidOutRunAndKept(t *testing.T) {
 	}
 }
 
-func TestItEndsAsTheProgramDid(t *testing.T) {
+func TestExitsLikeTheProgram(t *testing.T) {
 	for script, want := range map[string]pod.End{
 		"exit 0": {}, "exit 3": {ExitCode: 3}, "exit 127": {ExitCode: 127}, "exit 255": {ExitCode: 255, Signal: ""},
 		"kill -TERM $$":      {ExitCode: 128 + 15, Signal: "SIGTERM"},
@@ -119,7 +119,7 @@ func TestATaskOfSeveralPods(t *testing.T) {
 	}
 }
 
-func TestACodeFolderIsThereThoughNothingIsInIt(t *testing.T) {
+func TestEmptyCodeFolderExists(t *testing.T) {
 	b := newFixture(t)
 	task := b.job("pwd; ls -A")
 	task.Step.Code = b.at("code")
@@ -128,7 +128,7 @@ func TestACodeFolderIsThereThoughNothingIsInIt(t *testing.T) {
 	}
 }
 
-func TestAServiceLeavesOnlyAMessage(t *testing.T) {
+func TestServiceWritesOnlyAMessage(t *testing.T) {
 	b := newFixture(t)
 	task := b.job("trap 'echo bye; exit 0' TERM; cat ../in/model; while :; do sleep 0.01; done")
 	task.Kind, task.Step.Outputs = ir.Service, nil
@@ -148,7 +148,7 @@ func TestAServiceLeavesOnlyAMessage(t *testing.T) {
 	}
 }
 
-func TestAJobThatCameToItsEndDoesNotRunAgain(t *testing.T) {
+func TestFinishedJobDoesNotRunAgain(t *testing.T) {
 	for script, want := range map[string]pod.End{
 		"echo 42 > ../out/result": {Stored: true}, "exit 3": {ExitCode: 3, Stored: true}, "mkfifo ../out/result": {Stored: true,
 			Fault: "output result is a file: expected a file or a folder at WORK/out/result, but the step wrote something else (p---------)"},
@@ -165,7 +165,7 @@ func TestAJobThatCameToItsEndDoesNotRunAgain(t *testing.T) {
 	}
 }
 
-func TestAPodThatIsKilledMidwayBeginsAnew(t *testing.T) {
+func TestKilledPodStartsOver(t *testing.T) {
 	b := newFixture(t)
 	task := b.job(`ls -A . ../out ../notes ../in; cat ../in/*
 		chmod u+w ../in/changed && echo damaged > ../in/changed
@@ -283,7 +283,7 @@ func copied(t *testing.T) string {
 	return filepath.Join(dir, "pod")
 }
 
-func TestWhatCannotBeStartedIsTold(t *testing.T) {
+func TestStartErrorsAreReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(b *fixture, t *pod.Task)
 		want   pod.End
@@ -336,7 +336,7 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 	}
 }
 
-func TestAProgramThatWritesTooMuchIsEnded(t *testing.T) {
+func TestProgramThatWritesTooMuchIsStopped(t *testing.T) {
 	b := newFixture(t)
 	task := b.job("trap '' TERM; head -c 3M /dev/zero > ../all; mv ../all .; sleep 600 & wait; sleep 600")
 	task.Disk = 1 << 20
@@ -344,7 +344,7 @@ func TestAProgramThatWritesTooMuchIsEnded(t *testing.T) {
 }
 
 // Speed makes no difference: the program fails whether it was killed or had ended.
-func TestAProgramThatWroteTooMuchHasFailed(t *testing.T) {
+func TestProgramThatWroteTooMuchFails(t *testing.T) {
 	b := newFixture(t)
 	task := b.job("head -c 3M /dev/zero > ../all; mv ../all ../out/result")
 	task.Disk = 1 << 20
@@ -357,7 +357,7 @@ func TestAProgramThatWroteTooMuchHasFailed(t *testing.T) {
 	b.run(task).want(pod.End{Stored: true})
 }
 
-func TestAPodThatIsAskedToEnd(t *testing.T) {
+func TestPodIsStopped(t *testing.T) {
 	const deaf = "trap '' TERM; echo listens; while :; do sleep 0.01; done"
 	for name, c := range map[string]struct {
 		script string
@@ -383,7 +383,7 @@ func TestAPodThatIsAskedToEnd(t *testing.T) {
 
 // The startup probe of a service without an endpoint succeeds from the start of its
 // program to the end of the pod.
-func TestAServiceWithoutAnEndpointTellsThatItHasStarted(t *testing.T) {
+func TestServiceWithoutEndpointReportsItsStart(t *testing.T) {
 	started := func() (bool, string) {
 		cmd := exec.Command(os.Args[0], pod.StartedCommand)
 		cmd.Env = []string{asPod + "=1"}
@@ -406,7 +406,7 @@ func TestAServiceWithoutAnEndpointTellsThatItHasStarted(t *testing.T) {
 	}
 }
 
-func TestAServiceThatIsAskedToEndGoesOnForItsDrain(t *testing.T) {
+func TestStoppedServiceContinuesWhileItDrains(t *testing.T) {
 	const script = "trap 'echo heard; exit 0' TERM; echo listens; while :; do sleep 0.01; done"
 	start := func(t *testing.T, drain time.Duration) *container {
 		t.Parallel()
@@ -442,7 +442,7 @@ func TestAServiceThatIsAskedToEndGoesOnForItsDrain(t *testing.T) {
 	})
 }
 
-func TestAPodIsAskedToEndBeforeItsProgramRuns(t *testing.T) {
+func TestPodIsStoppedBeforeItsProgramStarts(t *testing.T) {
 	b := newFixture(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	b.ok(err)
@@ -456,7 +456,7 @@ func TestAPodIsAskedToEndBeforeItsProgramRuns(t *testing.T) {
 	c.wait().want(pod.End{ExitCode: 143, Signal: "SIGTERM", Fault: "the pod was stopped before its program started", Asked: true})
 }
 
-func TestWhereTheControlGroupIs(t *testing.T) {
+func TestControlGroupPath(t *testing.T) {
 	for name, c := range map[string]struct {
 		files  map[string]string
 		peak   int64
@@ -493,7 +493,7 @@ func TestWhereTheControlGroupIs(t *testing.T) {
 }
 
 // The kernel kills the largest process, which need not be the program itself.
-func TestAnEndForWantOfMemoryIsTold(t *testing.T) {
+func TestOutOfMemoryKillIsReported(t *testing.T) {
 	b := newFixture(t)
 	root, limit := "/sys/fs/cgroup", "memory.max"
 	if _, err := os.Stat(filepath.Join(root, "memory/memory.stat")); err == nil {
@@ -514,7 +514,7 @@ func TestAnEndForWantOfMemoryIsTold(t *testing.T) {
 	c.eventually("the group is empty", func() bool { return os.Remove(group) == nil })
 }
 
-func TestItIsTheFirstProcessOrNone(t *testing.T) {
+func TestRunsOnlyAsInit(t *testing.T) {
 	b := newFixture(t)
 	cmd := exec.Command(os.Args[0], "run", "--store", b.url, "--task", "sha256:"+hex.EncodeToString(make([]byte, 32)), "--message", b.message)
 	cmd.Env = []string{asPod + "=1"}

@@ -15,7 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-func TestAStoreThatCannotBeUsedIsTold(t *testing.T) {
+func TestUnusableStoreIsReported(t *testing.T) {
 	b := newFixture(t)
 	good := b.url
 	for name, c := range map[string]struct{ url, want string }{
@@ -105,7 +105,7 @@ func (b *fixture) away() (back func()) {
 	}
 }
 
-func TestAStoreThatTakesNothingIsAskedAgain(t *testing.T) {
+func TestStoreThatRefusesWritesIsRetried(t *testing.T) {
 	b := newFixture(t)
 	task := b.job("echo 42 > ../out/result; echo written; while [ ! -e go ]; do sleep 0.01; done")
 	c := b.start(task)
@@ -124,7 +124,7 @@ func TestAStoreThatTakesNothingIsAskedAgain(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeStoredIsInTheMessage(t *testing.T) {
+func TestStoreErrorsAreInTheMessage(t *testing.T) {
 	b := newFixture(t)
 	b.patience = "1ms"
 	task := b.job("echo 42 > ../out/result; echo written; while [ ! -e go ]; do sleep 0.01; done")

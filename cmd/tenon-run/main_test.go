@@ -83,7 +83,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func TestItEndsAsTheProgramDid(t *testing.T) {
+func TestExitsLikeTheProgram(t *testing.T) {
 	for script, want := range map[string]int{
 		"exit 0": 0, "exit 3": 3, "exit 127": 127, "exit 255": 255,
 		"kill -TERM $$": 128 + 15, "kill -KILL $$": 128 + 9, "kill -SEGV $$": 128 + 11,
@@ -100,7 +100,7 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 }
 
 // A caller that finds no process has to know whether there ever was one.
-func TestItTellsThatItBegan(t *testing.T) {
+func TestStartIsReported(t *testing.T) {
 	exit := filepath.Join(t.TempDir(), "exit")
 	f := start(t, nil, "-exit", exit, "sh", "-c", "cat "+exit+" && exit 3")
 	if got := f.status(t); got != 3 || f.said(t) != "" {
@@ -111,7 +111,7 @@ func TestItTellsThatItBegan(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeStartedIsTold(t *testing.T) {
+func TestStartErrorsAreReported(t *testing.T) {
 	dir := t.TempDir()
 	plain, garbage, secrets := filepath.Join(dir, "plain"), filepath.Join(dir, "garbage"), filepath.Join(dir, "secrets")
 	ok(t, os.WriteFile(plain, []byte("x"), 0o644))
@@ -183,7 +183,7 @@ func TestSignalsReachTheProgram(t *testing.T) {
 	}
 }
 
-func TestItIsTheFirstProcessOrNone(t *testing.T) {
+func TestRunsOnlyAsInit(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "echo", "ran")
 	cmd.Env = []string{asRun + "=1", "PATH=/usr/bin:/bin"}
 	out, err := cmd.CombinedOutput()

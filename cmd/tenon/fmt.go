@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/lang"
-	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 func fmtCommand(a *app) *cobra.Command {

@@ -17,7 +17,7 @@ import (
 	"github.com/tenon-ml/tenon/cmd/tenon/internal/systemtest"
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/planner"
 )
 

@@ -156,7 +156,7 @@ func fill(v reflect.Value, n *int) {
 	}
 }
 
-func TestWhatIsSharedIsWrittenOnceAndSharedAgain(t *testing.T) {
+func TestSharedFilesAreWrittenOnce(t *testing.T) {
 	schema := ir.Schema{{Name: "id", Type: "int64"}, {Name: "age", Type: "int64"}}
 	r := &compiler.Result{System: &ir.System{Units: []ir.Unit{
 		{Outputs: []ir.Output{{Schema: schema}}}, {Inputs: []ir.Input{{Schema: schema}}}, {Inputs: []ir.Input{{Schema: ir.Schema{}}}},
@@ -242,7 +242,7 @@ var (
 	small   = &compiler.Result{System: &ir.System{Version: ir.Version, Name: "small", Units: []ir.Unit{{ID: "sources/a"}}}}
 )
 
-func TestAResultIsKeptPrivately(t *testing.T) {
+func TestResultFilesArePrivate(t *testing.T) {
 	e, reports := place(t)
 	if e.Get() != nil {
 		t.Error("there is a result before one was kept")
@@ -267,7 +267,7 @@ func TestWithoutARecordNothingIsKept(t *testing.T) {
 	}
 }
 
-func TestADamagedEntryIsDroppedAndSaid(t *testing.T) {
+func TestDamagedEntryIsDroppedAndReported(t *testing.T) {
 	for _, damage := range []func([]byte) []byte{
 		func(b []byte) []byte { return nil },
 		func(b []byte) []byte { return b[:10] },
@@ -297,7 +297,7 @@ func TestADamagedEntryIsDroppedAndSaid(t *testing.T) {
 	}
 }
 
-func TestAFailedWriteIsSaid(t *testing.T) {
+func TestFailedWriteIsReported(t *testing.T) {
 	e, reports := place(t)
 	if err := os.WriteFile(filepath.Dir(e.path), nil, 0o600); err != nil { // a file in place of the folder
 		t.Fatal(err)

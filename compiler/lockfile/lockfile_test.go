@@ -56,7 +56,7 @@ func TestAFileThatCannotBeTrustedIsRefused(t *testing.T) {
 	}
 }
 
-func TestAResolverThatFailsLeavesTheFileAlone(t *testing.T) {
+func TestFailedResolverKeepsTheFile(t *testing.T) {
 	dir, fails := t.TempDir(), errors.New("no network")
 	f, err := Open(dir, func(context.Context, []string) ([]byte, error) { return nil, fails })
 	if err != nil {

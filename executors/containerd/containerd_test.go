@@ -179,7 +179,7 @@ func TestATaskIsFoundWhereItWasStarted(t *testing.T) {
 }
 
 // A record that cannot be read does not mean that the task is gone.
-func TestARecordThatCannotBeReadIsNoAbsence(t *testing.T) {
+func TestUnreadableRecordIsNotAnAbsence(t *testing.T) {
 	task := job(t, "exit", "0")
 	e := newExecutor(t)
 	h := apply(t, e, task)

@@ -177,7 +177,7 @@ func TestContainerdIsKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
-func TestContainerdIsAwayForAWhile(t *testing.T) {
+func TestContainerdIsUnavailableForAWhile(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)
 	const patience = 1500 * time.Millisecond
@@ -346,7 +346,7 @@ func TestRunFolderHasNoSpaceLeft(t *testing.T) {
 	wantStarts(t, task, 1)
 }
 
-func TestTaskThatFilledTheDiskIsEnded(t *testing.T) {
+func TestTaskThatFillsTheDiskIsStopped(t *testing.T) {
 	t.Parallel()
 	e := newExecutor(t)
 	disk := t.TempDir()
@@ -358,7 +358,7 @@ func TestTaskThatFilledTheDiskIsEnded(t *testing.T) {
 	wait(t, e, apply(t, e, task), state.Failed, "")
 }
 
-func TestWhatSomebodyRemovedFromContainerdIsLoadedAgain(t *testing.T) {
+func TestRemovedImagesAreLoadedAgain(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)
 	e := newExecutor(t, on(d))

@@ -146,7 +146,7 @@ func TestLeftovers(t *testing.T) {
 
 // After a restart, containerd 2 no longer knows a task that had been created before.
 // The note of the first process tells whether the program ever ran.
-func TestATaskThatNobodyKnows(t *testing.T) {
+func TestUnknownTask(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)
 	e := newExecutor(t, on(d))

@@ -224,7 +224,7 @@ func outside(t *testing.T, attempt []string) string {
 
 // A unit that asks for the network has that of the machine. A unit that does not has
 // none.
-func TestANetworkIsAskedFor(t *testing.T) {
+func TestNetworkIsDeclared(t *testing.T) {
 	for asked, stopped := range map[ir.Network]string{ir.NetworkUnsaid: "connection refused", ir.NetworkNone: "connection refused", ir.NetworkOpen: ""} {
 		task := job(t)
 		task.Unit.Network = asked
@@ -237,7 +237,7 @@ func TestANetworkIsAskedFor(t *testing.T) {
 
 // Tenon, which is root, takes over what a unit leaves. Symbolic links of the unit must
 // not redirect it.
-func TestLinksThatAUnitLeavesLeadNowhere(t *testing.T) {
+func TestLinksLeftByAUnitLeadNowhere(t *testing.T) {
 	victim := file(t, filepath.Join(t.TempDir(), "victim"), "private")
 	task := job(t)
 	notes, out := "/tenon/notes/", "/tenon/out/out/"
@@ -269,7 +269,7 @@ func owner(t *testing.T, path string) (uid int, mode fs.FileMode) {
 
 // The message of a unit that could not start is read from a file that the unit can
 // write too.
-func TestAFaultIsNotReadThroughALink(t *testing.T) {
+func TestFaultFileIsNotReadThroughALink(t *testing.T) {
 	victim := file(t, filepath.Join(t.TempDir(), "victim"), "private")
 	task := job(t, "exit", "127")
 	mkdir(t, filepath.Join(task.Dir, "notes"))
@@ -300,7 +300,7 @@ func TestAFaultIsNotReadThroughALink(t *testing.T) {
 
 // A secret is only where the program expects it: not in a record of containerd, not in
 // a file on a disk, not in the environment of another process.
-func TestSecretsStayInMemory(t *testing.T) {
+func TestSecretsAreOnlyInMemory(t *testing.T) {
 	const value = "correct-horse-battery-staple"
 	task := job(t, "sleep")
 	task.Unit.Secrets = []ir.Secret{{Name: "PASSWORD"}, {Name: "TOKEN", As: ir.AsFile}}

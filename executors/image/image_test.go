@@ -216,7 +216,7 @@ func TestAChangeChangesItsLayerOnly(t *testing.T) {
 }
 
 // A caller can receive progress instead of the log.
-func TestSlowWorkIsTold(t *testing.T) {
+func TestSlowWorkIsReported(t *testing.T) {
 	var log bytes.Buffer
 	s := image.New(image.Options{Dir: t.TempDir(), UV: uv(t), Log: &log})
 	var said []string
@@ -230,7 +230,7 @@ func TestSlowWorkIsTold(t *testing.T) {
 	}
 }
 
-func TestTheSameIsMadeOnce(t *testing.T) {
+func TestEqualLocksAreBuiltOnce(t *testing.T) {
 	var log bytes.Buffer
 	o := image.Options{Dir: t.TempDir(), UV: uv(t), Log: &log}
 	r := whole(t, image.New(o))
@@ -275,7 +275,7 @@ func TestTheSameIsMadeOnce(t *testing.T) {
 	}
 }
 
-func TestALayerThatIsLostIsMadeAgain(t *testing.T) {
+func TestLostLayerIsBuiltAgain(t *testing.T) {
 	dir := t.TempDir()
 	s := image.New(image.Options{Dir: dir, UV: uv(t)})
 	r := whole(t, s)
@@ -296,7 +296,7 @@ func TestALayerThatIsLostIsMadeAgain(t *testing.T) {
 	}
 }
 
-func TestADamagedLayerIsNoticedAndMadeAgain(t *testing.T) {
+func TestDamagedLayerIsFoundAndRebuilt(t *testing.T) {
 	dir := t.TempDir()
 	s := image.New(image.Options{Dir: dir, UV: uv(t)})
 	r := whole(t, s)
@@ -333,7 +333,7 @@ func TestADamagedLayerIsNoticedAndMadeAgain(t *testing.T) {
 	}
 }
 
-func TestWhatAKilledBuildLeftIsNotUsed(t *testing.T) {
+func TestPartialBuildIsNotUsed(t *testing.T) {
 	dir := t.TempDir()
 	s := image.New(image.Options{Dir: dir, UV: uv(t)})
 	r := whole(t, s)
@@ -402,7 +402,7 @@ func members(t *testing.T, img v1.Image, what string) map[string]member {
 	}
 }
 
-func TestWhatAnImageHolds(t *testing.T) {
+func TestImageContents(t *testing.T) {
 	s := store(t)
 	img := build(t, s, whole(t, s))
 
@@ -509,7 +509,7 @@ func TestRecipeForCodeThatIsNotInTheImage(t *testing.T) {
 	}
 }
 
-func TestNothingOnABaseIsTheBase(t *testing.T) {
+func TestEmptyLayerEqualsTheBase(t *testing.T) {
 	s := store(t)
 	pinned := base(t, s)
 	if got := digest(t, build(t, s, image.Recipe{Base: pinned})); !strings.HasSuffix(pinned, got) {

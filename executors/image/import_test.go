@@ -113,7 +113,7 @@ func config(t *testing.T, img v1.Image) *v1.ConfigFile {
 	return c
 }
 
-func TestWhatCanBeImported(t *testing.T) {
+func TestModulesThatCanBeImported(t *testing.T) {
 	img := randomImage(t)
 	root := archive(t, "root.tar", file{"usr/", ""}, file{"usr/bin/", ""}, file{"usr/bin/env", "x"})
 	for what, c := range map[string]struct {
@@ -163,7 +163,7 @@ func TestWhatCanBeImported(t *testing.T) {
 	}
 }
 
-func TestAnImportedNameStandsForWhatWasImportedLast(t *testing.T) {
+func TestLastImportOfANameCounts(t *testing.T) {
 	dir := t.TempDir()
 	s := image.New(image.Options{Dir: dir})
 	first := base(t, s)
@@ -192,7 +192,7 @@ func TestAnImportedNameStandsForWhatWasImportedLast(t *testing.T) {
 	valid(t, img)
 }
 
-func TestWhatCannotBeImported(t *testing.T) {
+func TestModulesThatCannotBeImported(t *testing.T) {
 	img := randomImage(t)
 	blobs := func(dir string) []string {
 		all, err := filepath.Glob(filepath.Join(dir, "blobs", "sha256", "*"))

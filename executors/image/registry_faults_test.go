@@ -133,7 +133,7 @@ func TestFetchingEndsWithTheContext(t *testing.T) {
 	}
 }
 
-func TestWhatARegistrySaysIsPassedOn(t *testing.T) {
+func TestRegistryMessagesArePassedOn(t *testing.T) {
 	for code, want := range map[int]string{
 		http.StatusForbidden:       "(you are banned): log in with docker login",
 		http.StatusTooManyRequests: "limits the rate of requests",

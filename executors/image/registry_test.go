@@ -82,7 +82,7 @@ func (h *hub) store(t *testing.T, c func(string) (string, string, error)) *image
 	return image.New(image.Options{Dir: t.TempDir(), Hosts: h.hosts, Credentials: c})
 }
 
-func TestWhatIsPushedCanBePinnedAndOpened(t *testing.T) {
+func TestPushedImageCanBePinnedAndOpened(t *testing.T) {
 	for what, o := range map[string]registrytest.Options{
 		"plain": {}, "with a password": {User: user, Password: password}, "with TLS and a password": {User: user, Password: password, TLS: true},
 	} {
@@ -167,7 +167,7 @@ func TestAnImageIsPublishedAtItsHostAndNotAtAMirror(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBePublished(t *testing.T) {
+func TestPublishErrors(t *testing.T) {
 	h := newHub(t, registrytest.Options{User: user, Password: password})
 	for repository, want := range map[string]string{
 		h.ref("team/units:1"): "is not a repository: remove the part after the last colon", h.pinned: "is not a repository",
@@ -278,7 +278,7 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 	}
 }
 
-func TestOnlyWhoMayCanPush(t *testing.T) {
+func TestPushNeedsCredentials(t *testing.T) {
 	h := newHub(t, registrytest.Options{User: user, Password: password})
 	s := h.store(t, credentials(user, "wr0ng"))
 	_, err := s.Push(t.Context(), h.img, h.ref("team/app:2"))
@@ -318,7 +318,7 @@ func TestDockersCredentialsAreTheDefault(t *testing.T) {
 	}
 }
 
-func TestAMirrorStandsInForItsHost(t *testing.T) {
+func TestMirrorReplacesItsHost(t *testing.T) {
 	h := newHub(t, registrytest.Options{})
 	h.write(t, "registry.invalid", "hosts.toml", fmt.Sprintf("server = \"https://registry.invalid\"\n[host.\"http://%s\"]\ncapabilities = [\"pull\", \"resolve\"]\n", h.Host))
 	s := h.store(t, credentials("", ""))

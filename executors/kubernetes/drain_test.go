@@ -15,7 +15,7 @@ import (
 // The pods of a replaced version keep running for a while, because some nodes may still
 // send them requests. A version that was never ready, or that is the last one, ends at
 // once.
-func TestOnlyPodsThatMayGetRequestsGoOn(t *testing.T) {
+func TestOnlyPodsBehindTheServiceContinue(t *testing.T) {
 	p := newPlace(t)
 	e := p.executor(t)
 	version := func(name string, ready ...string) state.Handle {

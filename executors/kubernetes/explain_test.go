@@ -68,7 +68,7 @@ func before(code int32) *corev1.Pod {
 	}}}}
 }
 
-func TestWhyAPodDoesNotRun(t *testing.T) {
+func TestReasonsThatAPodDoesNotRun(t *testing.T) {
 	r := record{Disk: 1 << 20, Memory: 64 << 20}
 	for name, c := range map[string]struct {
 		pod   *corev1.Pod
@@ -124,7 +124,7 @@ func TestWhyAPodDoesNotRun(t *testing.T) {
 	}
 }
 
-func TestWhyNoPodCanBeMade(t *testing.T) {
+func TestReasonsThatNoPodIsCreated(t *testing.T) {
 	for message, want := range map[string]why{
 		`Error creating: pods "a-b" is forbidden: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1`:              {"the quota of the namespace is exhausted: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1: request less in needs, or raise the quota", false},
 		`Error creating: pods "a-b" is forbidden: failed quota: small: must specify limits.memory for: unit`:                         {"the namespace sets limits: failed quota: small: must specify limits.memory for: unit: request it in needs", true},
@@ -142,7 +142,7 @@ func TestWhyNoPodCanBeMade(t *testing.T) {
 	}
 }
 
-func TestWhyANodeDoesNotBegin(t *testing.T) {
+func TestReasonsThatANodeDoesNotStart(t *testing.T) {
 	for message, want := range map[string]why{
 		`MountVolume.SetUp failed for volume "secrets" : secret "outer" not found`:                                       {`the Secret "outer" does not exist in the namespace: create it, or use another one in the system`, true},
 		`MountVolume.SetUp failed for volume "secrets" : references non-existent secret key: value`:                      {`a Secret for a file has no key "value": add it, or use another key in the system`, true},
@@ -164,7 +164,7 @@ func ended(reason string, code int32, message string) *corev1.Pod {
 	}}}}
 }
 
-func TestHowAProgramEnded(t *testing.T) {
+func TestExitStatusOfAProgram(t *testing.T) {
 	result := func(e pod.End) *pod.Result {
 		return &pod.Result{End: e, Started: time.Unix(1, 0), Finished: time.Unix(2, 0)}
 	}
@@ -201,7 +201,7 @@ func TestHowAProgramEnded(t *testing.T) {
 	}
 }
 
-func TestWhatAServiceAnswersThatIsNotReady(t *testing.T) {
+func TestAnswersOfAServiceThatIsNotReady(t *testing.T) {
 	p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{
 		Ports:          []corev1.ContainerPort{{ContainerPort: 8080}},
 		ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz"}}},
@@ -219,7 +219,7 @@ func TestWhatAServiceAnswersThatIsNotReady(t *testing.T) {
 	}
 }
 
-func TestHowAJobEndedThatItsPodsTellNothingOf(t *testing.T) {
+func TestJobStatusWithoutPods(t *testing.T) {
 	for reason, want := range map[string]string{
 		"DeadlineExceeded":     "it exceeded the deadline of its Job, which is timeout plus 10m0s: raise timeout",
 		"BackoffLimitExceeded": "its pod is gone, with an unknown exit status: it was deleted, or its node was lost: set retries to run it again",
@@ -232,7 +232,7 @@ func TestHowAJobEndedThatItsPodsTellNothingOf(t *testing.T) {
 	}
 }
 
-func TestWhatAServicePrintedLastIsToldOnce(t *testing.T) {
+func TestLastLinesOfAServiceAreReportedOnce(t *testing.T) {
 	for _, tt := range []struct{ message, log, want string }{
 		{"exit 1", "reading\nRuntimeError: no index\n", "exit 1; it printed last: RuntimeError: no index"},
 		{"", "no index\n", "it ended; it printed last: no index"},

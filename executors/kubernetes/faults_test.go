@@ -131,7 +131,7 @@ func TestAnImageThatTheRegistryLost(t *testing.T) {
 	}
 }
 
-func TestAQuotaThatIsUsedUp(t *testing.T) {
+func TestExhaustedQuota(t *testing.T) {
 	p := newPlace(t)
 	p.put(t, quotas, p.namespace, &corev1.ResourceQuota{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ResourceQuota"}, ObjectMeta: metav1.ObjectMeta{Name: "small"},
@@ -319,7 +319,7 @@ func TestAClusterThatGoesAway(t *testing.T) {
 }
 
 // An outage that lasts becomes an error in time.
-func TestAClusterThatStaysAway(t *testing.T) {
+func TestUnreachableCluster(t *testing.T) {
 	p := newPlace(t)
 	w, kubeconfig := newWire(t, p.kubeconfig)
 	h := apply(t, p.executor(t), job(t, "away", "sleep"))

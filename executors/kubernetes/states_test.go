@@ -10,7 +10,7 @@ import (
 )
 
 // Two states in one namespace leave each other's objects alone, and say so.
-func TestWhatIsOfAnotherState(t *testing.T) {
+func TestObjectsOfAnotherState(t *testing.T) {
 	p := newPlace(t)
 	of := func(state string) *kubernetes.Executor {
 		return p.executor(t, func(o *kubernetes.Options) { o.State, o.System = state, "demo" })

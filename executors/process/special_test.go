@@ -239,7 +239,7 @@ func TestAnEnvironmentThatCannotBeMadeIsAnErrorOfApply(t *testing.T) {
 	}
 }
 
-func TestCheckNamesEveryFieldItCannotHonour(t *testing.T) {
+func TestCheckNamesEveryUnsupportedField(t *testing.T) {
 	e := newExecutor(process.Options{})
 	ok := command(t, t.TempDir(), "true").Unit
 	for _, c := range []struct {
@@ -270,7 +270,7 @@ func TestCheckNamesEveryFieldItCannotHonour(t *testing.T) {
 	}
 }
 
-func TestAnEndIsKnownWithinMilliseconds(t *testing.T) {
+func TestExitIsNoticedWithinMilliseconds(t *testing.T) {
 	e := newExecutor(process.Options{})
 	for name, waiter := range map[string]*process.Executor{"own": e, "adopted": newExecutor(process.Options{})} {
 		task := sh(t, "sleep 0.2")
@@ -323,7 +323,7 @@ func TestNothingOfAJobOutlivesIt(t *testing.T) {
 	}
 }
 
-func TestWhatAJobLeavesBehindIsAskedToEnd(t *testing.T) {
+func TestLeftoverProcessesAreAskedToStop(t *testing.T) {
 	task := sh(t, `setsid sh -c 'trap "echo goodbye; exit" TERM; echo $$ >"$TMPDIR/pid"; while :; do sleep 0.01; done' &
 		while ! [ -s "$TMPDIR/pid" ]; do sleep 0.01; done`)
 	if _, st := run(t, newExecutor(process.Options{}), task); st.Phase != state.Succeeded {
@@ -364,7 +364,7 @@ func TestDestroyFindsWhatHasLeftTheSession(t *testing.T) {
 	}
 }
 
-func TestAJobThatLeavesNothingIsOver(t *testing.T) {
+func TestJobWithoutOutputsEnds(t *testing.T) {
 	if _, st := run(t, newExecutor(process.Options{}), sh(t, "(sleep 0.01); true")); st.Phase != state.Succeeded || !st.Over {
 		t.Errorf("%+v", st)
 	}
@@ -415,7 +415,7 @@ func TestARecycledPidIsNeverKilled(t *testing.T) {
 	}
 }
 
-func TestAMachineThatWasRestartedIsTold(t *testing.T) {
+func TestMachineRestartIsReported(t *testing.T) {
 	e := newExecutor(process.Options{})
 	task := sh(t, "exit 0")
 	h, _ := run(t, e, task)
@@ -457,7 +457,7 @@ func TestThatTenonRunWasKilledIsTold(t *testing.T) {
 	}
 }
 
-func TestWantOfMemoryIsToldApartFromOtherKills(t *testing.T) {
+func TestOutOfMemoryIsDistinguishedFromOtherKills(t *testing.T) {
 	e := newExecutor(process.Options{})
 	task := sh(t, "kill -KILL $$")
 	h, st := run(t, e, task)
@@ -484,7 +484,7 @@ func TestAFolderIsOfOneTaskAtATime(t *testing.T) {
 	}
 }
 
-func TestARecordThatWasCutOffCountsAsNone(t *testing.T) {
+func TestTruncatedRecordIsIgnored(t *testing.T) {
 	e := newExecutor(process.Options{})
 	task := sh(t, "exit 3")
 	if err := os.WriteFile(filepath.Join(task.Dir, "process.json"), []byte(`{"name":`), 0o644); err != nil {
@@ -495,7 +495,7 @@ func TestARecordThatWasCutOffCountsAsNone(t *testing.T) {
 	}
 }
 
-func TestAProgramThatMayNotBeRunSaysSoInTheLog(t *testing.T) {
+func TestProgramWithoutPermissionIsExplainedInTheLog(t *testing.T) {
 	e := newExecutor(process.Options{})
 	file := filepath.Join(t.TempDir(), "data.txt")
 	if err := os.WriteFile(file, []byte("x"), 0o644); err != nil {

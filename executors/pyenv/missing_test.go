@@ -74,7 +74,7 @@ own @ https://example.com/own.zip
 	}
 }
 
-func TestWhatUVSaysIsUnderstood(t *testing.T) {
+func TestUVOutputIsParsed(t *testing.T) {
 	var at Progress
 	r := reader{at: &at, sizes: map[string]int64{}}
 	for _, line := range []string{

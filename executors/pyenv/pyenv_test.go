@@ -113,7 +113,7 @@ func TestAnotherLockIsAnotherEnvironment(t *testing.T) {
 	}
 }
 
-func TestOfManyCallersOneMakesIt(t *testing.T) {
+func TestConcurrentCallersBuildOnce(t *testing.T) {
 	var log counter
 	dir := t.TempDir()
 	paths := make([]string, 6)
@@ -140,7 +140,7 @@ func TestOfManyCallersOneMakesIt(t *testing.T) {
 	}
 }
 
-func TestAHalfMadeEnvironmentIsMadeAgain(t *testing.T) {
+func TestPartialEnvironmentIsBuiltAgain(t *testing.T) {
 	var log counter
 	e := pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t), Log: &log})
 	path := ensure(t, e, lockText)
@@ -197,13 +197,13 @@ func TestWaitingForAnotherMakerEndsWithTheContext(t *testing.T) {
 	ensure(t, pyenv.New(pyenv.Options{Dir: dir, UV: uv(t)}), lockText)
 }
 
-// killedMaker is set for the process that TestAKilledMakerLeavesNothingHarmful kills:
+// killedMaker is set for the process that TestKilledBuildLeavesNothingHarmful kills:
 // where it makes an environment, and with which uv.
 const killedMaker = "TENON_TEST_KILLED_MAKER"
 
 // A process that is killed while it makes an environment leaves a uv that still writes.
 // The next one waits for that uv, and reuses nothing of what it wrote.
-func TestAKilledMakerLeavesNothingHarmful(t *testing.T) {
+func TestKilledBuildLeavesNothingHarmful(t *testing.T) {
 	if at := os.Getenv(killedMaker); at != "" {
 		_, _ = pyenv.New(pyenv.Options{Dir: at, UV: at + "/uv"}).Ensure(t.Context(), []byte(lockText), nil)
 		return
@@ -213,7 +213,7 @@ func TestAKilledMakerLeavesNothingHarmful(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "uv"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	maker := exec.Command(os.Args[0], "-test.run", "^TestAKilledMakerLeavesNothingHarmful$")
+	maker := exec.Command(os.Args[0], "-test.run", "^TestKilledBuildLeavesNothingHarmful$")
 	maker.Env = append(os.Environ(), killedMaker+"="+dir)
 	if err := maker.Start(); err != nil {
 		t.Fatal(err)
@@ -285,7 +285,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	wantError(t, err, "python environment: ", "/no/such/python")
 }
 
-func TestAnUnreachableIndexIsTold(t *testing.T) {
+func TestUnreachableIndexIsReported(t *testing.T) {
 	for _, k := range []string{"UV_DEFAULT_INDEX", "UV_INDEX_URL"} {
 		t.Setenv(k, "http://127.0.0.1:1/simple")
 	}

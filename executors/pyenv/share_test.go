@@ -76,7 +76,7 @@ func TestADamagedFileIsNotShared(t *testing.T) {
 	}
 }
 
-func TestProgressIsTold(t *testing.T) {
+func TestProgressIsReported(t *testing.T) {
 	t.Setenv("UV_CACHE_DIR", t.TempDir())
 	e := pyenv.New(pyenv.Options{Dir: t.TempDir(), UV: uv(t)})
 	var stages []pyenv.Stage

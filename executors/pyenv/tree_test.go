@@ -44,7 +44,7 @@ func lay(t *testing.T, lock string, tree pyenv.Tree) (map[string]string, error) 
 	return files, err
 }
 
-func TestATreeIsTheSameWhereverItIsLaidOut(t *testing.T) {
+func TestTreeIsTheSameEverywhere(t *testing.T) {
 	tree := pyenv.Tree{At: "/opt/env", Python: "/usr/local/bin/python3.11", Arch: "arm64"}
 	var all []map[string]string
 	for _, dir := range []string{"a", "späce d/" + strings.Repeat("long", 40)} {
@@ -93,7 +93,7 @@ func TestATreeIsAnEnvironment(t *testing.T) {
 
 // A killed process may have left a uv that still writes. The next one waits for it, and
 // reuses nothing of what it wrote.
-func TestATreeIsLaidOutByOneAtATime(t *testing.T) {
+func TestTreeIsWrittenByOneProcessAtATime(t *testing.T) {
 	tree := pyenv.Tree{Dir: filepath.Join(t.TempDir(), "env"), At: "/opt/env", Python: "/usr/bin/python3.11", Arch: "amd64"}
 	if err := errors.Join(os.MkdirAll(tree.Dir, 0o755), os.WriteFile(filepath.Join(tree.Dir, "half"), nil, 0o644)); err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestATreeIsLaidOutByOneAtATime(t *testing.T) {
 	}
 }
 
-func TestATreeThatCannotBe(t *testing.T) {
+func TestInvalidTree(t *testing.T) {
 	_, err := lay(t, lockText, pyenv.Tree{Dir: filepath.Join(t.TempDir(), "env"), At: "/opt/env", Python: "/usr/bin/python3.11", Arch: "s390x"})
 	wantError(t, err, "python environment: ", "no wheels for s390x")
 	_, err = lay(t, "iniconfig==2.0.0\n", pyenv.Tree{Dir: filepath.Join(t.TempDir(), "env"), At: "/opt/env", Python: "/usr/bin/python3.11", Arch: "amd64"})

@@ -30,7 +30,7 @@ func (s *shelf) Register(_ context.Context, v state.ModelVersion) (int, error) {
 	return len(s.versions), s.err
 }
 
-func TestAModelIsRegisteredAndPassedOn(t *testing.T) {
+func TestModelIsRegisteredAndDeployed(t *testing.T) {
 	now := time.Unix(1, 0)
 	model := artifact.Artifact{Digest: "sha256:1", Kind: "model"}
 	r := executors.Record{
@@ -66,7 +66,7 @@ func TestAModelIsRegisteredAndPassedOn(t *testing.T) {
 }
 
 // Prometheus reads the rules as another user, and nothing else in the state folder.
-func TestOthersReadTheRulesOnly(t *testing.T) {
+func TestRuleFilesAreReadableByOthers(t *testing.T) {
 	old := syscall.Umask(0o077)
 	defer syscall.Umask(old)
 	for _, tt := range []struct{ state, want, db fs.FileMode }{{0o700, 0o711, 0o600}, {0o711, 0o711, 0o600}, {0o750, 0o750, 0o644}} {

@@ -39,7 +39,7 @@ func TestEveryCallIsDoneOnceBeforeItReturns(t *testing.T) {
 	}
 }
 
-func TestWhatComesMeanwhileIsOneGroup(t *testing.T) {
+func TestCallsDuringARunFormOneGroup(t *testing.T) {
 	began, goOn := make(chan int), make(chan bool)
 	b := &Batcher[int]{Run: func(group []int) {
 		began <- len(group)

@@ -14,10 +14,10 @@ import (
 var kept [][]byte
 
 // No garbage is collected before the heap is large, and then it is, as usual.
-func TestTheCollectorStartsLate(t *testing.T) {
+func TestGarbageCollectorStartsLate(t *testing.T) {
 	const inner = "TENON_TEST_COLLECTOR"
 	if os.Getenv(inner) == "" { // the test itself has allocated before
-		cmd := exec.Command(os.Args[0], "-test.run=^TestTheCollectorStartsLate$", "-test.v")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestGarbageCollectorStartsLate$", "-test.v")
 		for _, v := range os.Environ() {
 			if !strings.HasPrefix(v, "GO") {
 				cmd.Env = append(cmd.Env, v)

@@ -29,7 +29,7 @@ func names(t *testing.T, dir string) []string {
 	return out
 }
 
-func TestAFileIsReplacedAsAWhole(t *testing.T) {
+func TestFileIsReplacedAtomically(t *testing.T) {
 	for name, write := range map[string]func(string, []byte, fs.FileMode) error{"write": files.Write, "synced": files.WriteSynced} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -54,7 +54,7 @@ func TestAFileIsReplacedAsAWhole(t *testing.T) {
 	}
 }
 
-func TestAWriteThatFailsLeavesNothing(t *testing.T) {
+func TestFailedWriteLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	ok(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755)) // a file cannot take its place
 	if err := files.Write(filepath.Join(dir, "a"), []byte("x"), 0o644); err == nil {
@@ -68,7 +68,7 @@ func TestAWriteThatFailsLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestASweepTakesOnlyWhatIsHalfWritten(t *testing.T) {
+func TestSweepRemovesOnlyPartialFiles(t *testing.T) {
 	dir := t.TempDir()
 	ok(t, files.Sweep(filepath.Join(dir, "no")))
 	ok(t, os.MkdirAll(filepath.Join(dir, files.HalfWritten+"1", "x"), 0o755))

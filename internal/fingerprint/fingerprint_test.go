@@ -21,7 +21,7 @@ func aged() *Record {
 	return r
 }
 
-func TestAnOldFileIsKnownByItsLooks(t *testing.T) {
+func TestOldFileIsIdentifiedByItsMetadata(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	write(t, path, "before")
 	r := aged()
@@ -43,7 +43,7 @@ func TestAnOldFileIsKnownByItsLooks(t *testing.T) {
 	}
 }
 
-func TestAYoungFileIsKnownByItsContentOnly(t *testing.T) {
+func TestRecentFileIsIdentifiedByItsContent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	write(t, path, "before")
 	r := New()
@@ -61,7 +61,7 @@ func TestAYoungFileIsKnownByItsContentOnly(t *testing.T) {
 	}
 }
 
-func TestAFileThatBecameOldIsNotReadAgain(t *testing.T) {
+func TestFileIsNotReadAgainOnceItIsOld(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	write(t, path, "before")
 	r := New()
@@ -81,7 +81,7 @@ func TestAFileThatChangesWhileItIsReadIsNotRecorded(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeRecordedMakesTheRecordEmpty(t *testing.T) {
+func TestUnrecordableResultEmptiesTheRecord(t *testing.T) {
 	r := New()
 	r.Absent("/a")
 	r.Cannot("the clock was read")
@@ -90,7 +90,7 @@ func TestWhatCannotBeRecordedMakesTheRecordEmpty(t *testing.T) {
 	}
 }
 
-func TestANilRecordTakesAll(t *testing.T) {
+func TestNilRecordAcceptsEverything(t *testing.T) {
 	var r *Record
 	r.File("/a", nil)
 	r.Absent("/a")

@@ -95,7 +95,7 @@ func TestPutMovesAFileInAndMakesItReadOnly(t *testing.T) {
 	ok(t, s.Check(t.Context(), a.Digest))
 }
 
-func TestWhatIsAddedStaysWhereItIs(t *testing.T) {
+func TestAddedFilesStayInPlace(t *testing.T) {
 	s := open(t)
 	file := filepath.Join(t.TempDir(), "out")
 	ok(t, os.WriteFile(file, []byte("result"), 0o644))
@@ -178,7 +178,7 @@ func TestDigestOfAFolderIsItsContent(t *testing.T) {
 	}
 }
 
-func TestPutRefusesWhatCannotBeKept(t *testing.T) {
+func TestPutRefusesInvalidArtifacts(t *testing.T) {
 	special := func(make func(p string) error) func(t *testing.T) string {
 		return func(t *testing.T) string {
 			dir := folder(t, map[string]string{"a": "1"})
@@ -295,7 +295,7 @@ func TestDamageIsFound(t *testing.T) {
 	}
 }
 
-func TestPutReplacesWhatIsDamaged(t *testing.T) {
+func TestPutReplacesDamagedArtifacts(t *testing.T) {
 	s := open(t)
 	content := map[string]string{"weights": "w", "signature.json": "{}"}
 	for _, make := range []func() string{
@@ -337,7 +337,7 @@ func TestNamesThatAreNoDigestAreNotThere(t *testing.T) {
 	}
 }
 
-func TestWhatIsRemovedIsGoneWholeAndNothingElse(t *testing.T) {
+func TestRemoveDeletesExactlyOneArtifact(t *testing.T) {
 	s := open(t)
 	dir := folder(t, map[string]string{"a/b": "1", "c": "2"})
 	kept, err := s.PutBytes(t.Context(), []byte("kept"))

@@ -178,7 +178,7 @@ type wrongClock struct {
 
 // Wrong or jumping clocks take the lock from nobody who renews it and keep it for nobody
 // who does not.
-func TestClocksThatAreWrong(t *testing.T) {
+func TestWrongClocks(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, c := range []wrongClock{
 		{"both right", 0, 0, 0, 0},
@@ -246,7 +246,7 @@ func (c wrongClock) try(ctx context.Context, where string) error {
 }
 
 // Without waiting, an expired lock is taken all the same.
-func TestALockThatRanOutIsTakenWithoutAWait(t *testing.T) {
+func TestExpiredLockIsTakenAtOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
 		s := open(t, where)
@@ -308,7 +308,7 @@ func TestLockOfAKilledProcessIsTakenAtOnceAndItsJournalIsThere(t *testing.T) {
 }
 
 // A number that was reused by another process is not the holder's.
-func TestHolderIsKnownByItsStart(t *testing.T) {
+func TestHolderIsIdentifiedByItsStartTime(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
 		s := open(t, where)

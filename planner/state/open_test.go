@@ -206,7 +206,7 @@ func asNobody(t *testing.T) {
 	}
 }
 
-func TestDamageInTheMiddleIsSaid(t *testing.T) {
+func TestDamageInTheMiddleIsReported(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	s := open(t, dir)
 	fill(t, s, 500)

@@ -107,7 +107,7 @@ func schemaOf(where string) string {
 
 // The user's privileges in the database are sufficient: a writer need not own the tables,
 // and a user who may only read can inspect the state.
-func TestRightsThatAreEnough(t *testing.T) {
+func TestSufficientRights(t *testing.T) {
 	ctx := t.Context()
 	server := postgrestest.Start(t)
 	where := server.URL()
@@ -217,7 +217,7 @@ func TestWritesWaitForAServerThatComesBack(t *testing.T) {
 
 // A server that stays away gives an error, also for all later calls; when it returns, the
 // lease is unchanged.
-func TestAServerThatStaysAway(t *testing.T) {
+func TestUnreachableServer(t *testing.T) {
 	ctx := t.Context()
 	server := postgrestest.Start(t)
 	s := open(t, server.URL())
@@ -263,7 +263,7 @@ func TestAWaitForAServerEndsWithTheContext(t *testing.T) {
 
 // While the server is away a holder cannot renew its lease. A waiting process does not
 // count that time.
-func TestTheLockIsNotTakenForAnOutage(t *testing.T) {
+func TestOutageDoesNotReleaseTheLock(t *testing.T) {
 	const ttl = 2 * time.Second
 	ctx := t.Context()
 	server := postgrestest.Start(t)
@@ -290,7 +290,7 @@ func TestTheLockIsNotTakenForAnOutage(t *testing.T) {
 
 // A commit whose response is lost is neither repeated nor lost, whether or not it
 // succeeded on the server.
-func TestACommitThatIsNotAnswered(t *testing.T) {
+func TestCommitWithoutAnAnswer(t *testing.T) {
 	ctx := t.Context()
 	where := postgrestest.URL(t)
 	u, err := url.Parse(where)
@@ -339,7 +339,7 @@ func TestACommitThatIsNotAnswered(t *testing.T) {
 
 // A write that was given up, but whose commit succeeded, is not mistaken for the next
 // one.
-func TestACommitThatWasGivenUp(t *testing.T) {
+func TestAbandonedCommit(t *testing.T) {
 	ctx := t.Context()
 	where := postgrestest.URL(t)
 	u, err := url.Parse(where)
@@ -463,7 +463,7 @@ func (p *proxy) pass(client, server net.Conn) {
 
 // The server ends the transaction of a writer that hangs in the middle of a write,
 // because it is stopped or its machine is gone. Until then others retry.
-func TestAWriterThatHangsIsThrownOut(t *testing.T) {
+func TestHangingWriterIsRemoved(t *testing.T) {
 	ctx := t.Context()
 	where := postgrestest.URL(t)
 	s := open(t, where+"&lock_timeout=50")

@@ -11,7 +11,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-func TestPruneTakesWhatItIsToldAndNothingElse(t *testing.T) {
+func TestPruneRemovesExactlyWhatItIsGiven(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
 		s := open(t, where)

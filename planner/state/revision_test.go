@@ -13,7 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-func TestARevisionThatWasKilledIsNotedByTheNext(t *testing.T) {
+func TestKilledRevisionIsRecordedByTheNext(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		s := open(t, where)
 		l := lock(t, s)

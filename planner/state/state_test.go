@@ -157,7 +157,7 @@ func TestRunIsRecordedFromIntentToOutcome(t *testing.T) {
 	})
 }
 
-func TestFailedRunLeavesWhatStood(t *testing.T) {
+func TestFailedRunKeepsTheCurrentOne(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
 		s := open(t, where)
@@ -204,7 +204,7 @@ func TestPreparationsHaveTimesOfTheirOwn(t *testing.T) {
 	})
 }
 
-func TestStandMovesOnlyWhatStands(t *testing.T) {
+func TestStandMovesOnlyCurrentUnits(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
 		s := open(t, where)

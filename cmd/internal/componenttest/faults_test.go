@@ -178,7 +178,7 @@ func TestFaultsAreFound(t *testing.T) {
 }
 
 // A component without an example, or without a case of bad input, does not pass.
-func TestAnExampleIsWanted(t *testing.T) {
+func TestMissingExampleIsAFault(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "acme")
 	w, err := scaffold.Component(scaffold.Request{Dir: dir, Package: "lake", Name: "words", Kind: "source"})
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/files"
-	"github.com/tenon-ml/tenon/lang/diag"
 )
 
 // Folders of a component's example and of its cases.

@@ -17,9 +17,9 @@ import (
 	"github.com/tenon-ml/tenon/compiler/lockfile"
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/internal/budget"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
-	"github.com/tenon-ml/tenon/lang/diag"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 

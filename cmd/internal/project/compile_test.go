@@ -161,7 +161,7 @@ func writeFile(t *testing.T, path, content string) {
 	}
 }
 
-func TestWhatIsKeptIsTakenUntilACompilationWouldReadSomethingElse(t *testing.T) {
+func TestCachedResultIsUsedUntilAnInputChanges(t *testing.T) {
 	must := func(t *testing.T, err error) {
 		t.Helper()
 		if err != nil {
@@ -312,7 +312,7 @@ func TestTagsAndTheEnvironmentOfCUEAreKeptApart(t *testing.T) {
 	}
 }
 
-func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
+func TestResultsThatDependOnMoreThanFilesAreNotCached(t *testing.T) {
 	for _, line := range []string{
 		`_at: string @tag(at,var=now)`,
 		"_host:\n\tstring @tag(host, short=a|b, var=hostname)",
@@ -333,7 +333,7 @@ func TestWhatDependsOnMoreThanFilesIsNotKept(t *testing.T) {
 	}
 }
 
-func TestWhatIsKeptIsWhatWasCompiled(t *testing.T) {
+func TestCachedResultEqualsTheCompiledOne(t *testing.T) {
 	dir, _ := keep(t, filepath.Join(t.TempDir(), "system"))
 	p := quiet(t, dir)
 	kept, err := p.Compile(t.Context())

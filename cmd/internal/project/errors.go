@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // A SourceError contains the faults of a system's sources and what is needed to show

@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/planner"
 )
 

@@ -375,7 +375,7 @@ func TestAFailureAndTheApplyAfterIt(t *testing.T) {
 }
 
 // Secrets are checked before anything runs, only where the settings say.
-func TestASecretThatIsNotSet(t *testing.T) {
+func TestMissingSecret(t *testing.T) {
 	l := newLife(t)
 	l.declare("10")
 	l.write("orders.csv", "id,amount\n")

@@ -8,7 +8,7 @@ import (
 )
 
 // Without a revision, tenon rollback goes back from the current one.
-func TestTheRevisionBefore(t *testing.T) {
+func TestPreviousRevision(t *testing.T) {
 	whole := func(standing string) state.Revision {
 		return state.Revision{Act: state.Apply, Outcome: state.Done, Deployed: standing}
 	}

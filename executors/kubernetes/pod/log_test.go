@@ -90,7 +90,7 @@ func printed() *rapid.Generator[string] {
 	})
 }
 
-func TestWhatIsWrittenIsReadBack(t *testing.T) {
+func TestWrittenValuesAreReadBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) piece {
 			if rapid.Bool().Draw(t, "is progress") {
@@ -113,7 +113,7 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	})
 }
 
-func TestALogLooksAsThePrintedTextWithProgressBetween(t *testing.T) {
+func TestLogShowsTextAndProgressInOrder(t *testing.T) {
 	half := &step.Progress{Done: 1, Total: 2, Message: "half"}
 	const mark = pod.Mark + `{"done":1,"total":2,"message":"half"}` + "\n"
 	for name, c := range map[string]struct {
@@ -155,7 +155,7 @@ func TestTheLastLineIsSeenAndIsNotTheProgramsOwn(t *testing.T) {
 }
 
 // A followed log shows a line when it is complete, not when the next one starts.
-func TestNothingIsHeldBackLongerThanItsMeaningIsOpen(t *testing.T) {
+func TestOutputIsFlushedOnceItIsUnambiguous(t *testing.T) {
 	var out bytes.Buffer
 	count := 0
 	r := pod.NewLogReader(&out, func(step.Progress) { count++ })
@@ -171,7 +171,7 @@ func TestNothingIsHeldBackLongerThanItsMeaningIsOpen(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoLogIsPassedOn(t *testing.T) {
+func TestOtherLinesArePassedOn(t *testing.T) {
 	for _, log := range []string{
 		"\x1e", pod.Mark, pod.Mark + "{", pod.Mark + "no JSON\n", pod.Mark[:5] + "\n", pod.Mark[:5] + "x\n", pod.Mark[:5] + "\x1ex",
 		pod.Mark + "{\"message\": \"" + strings.Repeat("x", 70<<10) + "\"}\n",

@@ -11,7 +11,7 @@ import (
 )
 
 // Kubernetes cuts off longer messages, and truncated JSON is invalid.
-func TestAMessageFitsAndCanBeRead(t *testing.T) {
+func TestMessageIsBoundedAndReadable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		fault := strings.Repeat(rapid.String().Draw(t, "fault"), rapid.IntRange(0, 3000).Draw(t, "times"))
 		want := pod.End{ExitCode: rapid.IntRange(0, 255).Draw(t, "exit"), Signal: "SIGKILL", Fault: fault, Stored: rapid.Bool().Draw(t, "stored")}
@@ -29,7 +29,7 @@ func TestAMessageFitsAndCanBeRead(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoMessage(t *testing.T) {
+func TestInvalidMessages(t *testing.T) {
 	for _, message := range []string{"", "null", "3", "OOMKilled", `{"exit_code": 3`} {
 		if end, ok := pod.ReadMessage(message); ok {
 			t.Errorf("%q is read as %+v", message, end)

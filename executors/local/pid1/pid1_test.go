@@ -102,7 +102,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func TestItEndsAsTheProgramDid(t *testing.T) {
+func TestExitsLikeTheProgram(t *testing.T) {
 	for script, want := range map[string]int{
 		"exit 0": 0, "exit 3": 3, "exit 127": 127, "exit 255": 255,
 		"kill -TERM $$": 128 + 15, "kill -KILL $$": 128 + 9, "kill -SEGV $$": 128 + 11,
@@ -115,7 +115,7 @@ func TestItEndsAsTheProgramDid(t *testing.T) {
 	}
 }
 
-func TestWhatIsLeftBehindCanBeEnded(t *testing.T) {
+func TestLeftoversCanBeStopped(t *testing.T) {
 	// One process that ignores signals, one in another session, and one that starts
 	// more.
 	p := start(t, []string{endRest + "=1"}, "", "sh", "-c", `
@@ -140,7 +140,7 @@ func TestOpenFilesAreThoseOfEveryContainer(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeStartedIsTold(t *testing.T) {
+func TestStartErrorsAreReported(t *testing.T) {
 	dir := t.TempDir()
 	plain, garbage := filepath.Join(dir, "plain"), filepath.Join(dir, "garbage")
 	ok(t, os.WriteFile(plain, []byte("x"), 0o644))
@@ -164,7 +164,7 @@ func TestWhatCannotBeStartedIsTold(t *testing.T) {
 	}
 }
 
-func TestItRunsInAFolder(t *testing.T) {
+func TestRunsInAFolder(t *testing.T) {
 	dir := t.TempDir()
 	ok(t, os.WriteFile(filepath.Join(dir, "own"), []byte("#!/bin/sh\npwd\n"), 0o755))
 	p := start(t, nil, dir, "./own")
@@ -230,7 +230,7 @@ func children(t *testing.T, parent int) (pids []string) {
 	return pids
 }
 
-func TestItIsTheFirstProcessOrNone(t *testing.T) {
+func TestRunsOnlyAsInit(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "", "echo", "ran")
 	cmd.Env = []string{asFirst + "=1", "PATH=/usr/bin:/bin"}
 	out, err := cmd.CombinedOutput()

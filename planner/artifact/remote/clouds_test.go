@@ -117,7 +117,7 @@ func TestDownloadsFromCloudsGoOn(t *testing.T) {
 
 // A server that ignores the offset of a resumed download must not produce a note with its
 // beginning twice.
-func TestServersThatSendAllAgain(t *testing.T) {
+func TestServersWithoutRangeRequests(t *testing.T) {
 	onFakes(t, func(t *testing.T, f *fake) {
 		s := open(t, f.url)
 		ok(t, s.PutNote(t.Context(), "note", []byte(strings.Repeat("x", 1000))))
@@ -170,7 +170,7 @@ func TestUploadsToGoogleGoOn(t *testing.T) {
 
 // After a failed Put, nothing is incomplete, no upload is open, and the next Put
 // succeeds.
-func TestPutToCloudsThatFails(t *testing.T) {
+func TestFailedPutToAnObjectStore(t *testing.T) {
 	for name, fault := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"errors of the server": func(w http.ResponseWriter, r *http.Request) bool {
 			if isData(r) {
@@ -221,7 +221,7 @@ func TestPutToCloudsThatFails(t *testing.T) {
 	}
 }
 
-func TestPutToCloudsThatIsToldToStop(t *testing.T) {
+func TestCanceledPutToAnObjectStore(t *testing.T) {
 	onFakes(t, func(t *testing.T, f *fake) {
 		s := open(t, f.url)
 		ctx, stop := context.WithCancel(t.Context())
@@ -277,7 +277,7 @@ func TestCloudsWithoutTheBucket(t *testing.T) {
 }
 
 // The SAS token is in the query of every URL.
-func TestErrorsTellNoSAS(t *testing.T) {
+func TestErrorsHideSASTokens(t *testing.T) {
 	f := newAzure(t)
 	t.Setenv("AZURE_STORAGE_KEY", "")
 	t.Setenv("AZURE_STORAGE_SAS_TOKEN", "?sv=2024-01-01&sig=hunter2")

@@ -273,7 +273,7 @@ func wholeOrNot(t *testing.T, s *remote.Store) {
 
 // If the response to the last request of an upload is lost, the request is repeated.
 // Whatever a server does then, the store has what Put reports as stored.
-func TestAnswerThatIsLost(t *testing.T) {
+func TestLostAnswer(t *testing.T) {
 	f := newFaulty(t)
 	s := open(t, f.url)
 	now := times(1)
@@ -337,7 +337,7 @@ func (f *faulty) restart(t *testing.T) {
 	}
 }
 
-func TestPutThatIsToldToStop(t *testing.T) {
+func TestCanceledPut(t *testing.T) {
 	f := newFaulty(t)
 	s := open(t, f.url)
 	ctx, stop := context.WithCancel(t.Context())
@@ -383,7 +383,7 @@ func TestFileThatChangesIsNotStored(t *testing.T) {
 	})
 }
 
-func TestCredentialsThatAreRefused(t *testing.T) {
+func TestRefusedCredentials(t *testing.T) {
 	f := newFaulty(t)
 	for name, set := range map[string]func(t *testing.T){
 		"a key that nobody knows": func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN") },

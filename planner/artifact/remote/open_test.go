@@ -10,7 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 )
 
-func TestURLsThatAreWrong(t *testing.T) {
+func TestInvalidURLs(t *testing.T) {
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
 	occupied := file(t, 1)
@@ -62,7 +62,7 @@ func TestURLsThatAreWrong(t *testing.T) {
 }
 
 // The service here is a fake: it records the requests, and refuses them.
-func TestWhatGCSAndAzureAreAsked(t *testing.T) {
+func TestRequestsToGCSAndAzure(t *testing.T) {
 	var asked []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.Method+" "+r.URL.Path)

@@ -138,7 +138,7 @@ var everything = map[string]string{
 	"here": "-> deep", "deep/up": "-> ../run", "größe/模型 α.json": "{}", "line\nbreak": "1", "a\"b\\c": "2", "sp ace.attrs": "3", "\xff\xfe": "4",
 }
 
-func TestWhatWasPutIsGotten(t *testing.T) {
+func TestPutThenGet(t *testing.T) {
 	onEveryService(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
 		for name, path := range map[string]string{
@@ -171,7 +171,7 @@ func TestWhatWasPutIsGotten(t *testing.T) {
 	})
 }
 
-func TestGetKeepsWhatIsSomethingElse(t *testing.T) {
+func TestGetKeepsOtherFiles(t *testing.T) {
 	onEveryService(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
 		ref, err := s.PutBytes(t.Context(), []byte("x"))
@@ -206,7 +206,7 @@ func TestBytes(t *testing.T) {
 	})
 }
 
-func TestWhatIsMissing(t *testing.T) {
+func TestMissingPackages(t *testing.T) {
 	onEveryService(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
 		for _, d := range []string{ir.Sum(nil), "", "sha256:", "sha256:../../x", "md5:0", strings.ToUpper(ir.Sum(nil))} {
@@ -288,7 +288,7 @@ func TestAllAndRemove(t *testing.T) {
 	})
 }
 
-func TestWhatTwoFoldersShareIsSentOnce(t *testing.T) {
+func TestSharedFilesAreSentOnce(t *testing.T) {
 	onFiles(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
 		_, err := s.Put(t.Context(), folder(t, map[string]string{"a": "shared", "b": "1"}))
@@ -330,7 +330,7 @@ func TestDamageIsFound(t *testing.T) {
 	})
 }
 
-func TestWhatLostItsEndIsSentAgain(t *testing.T) {
+func TestTruncatedUploadsAreSentAgain(t *testing.T) {
 	onFiles(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
 		p := file(t, 1000)
@@ -347,7 +347,7 @@ func TestWhatLostItsEndIsSentAgain(t *testing.T) {
 }
 
 // A store is not trusted: nothing in it can write outside of the folder.
-func TestListingsThatLie(t *testing.T) {
+func TestFalseListings(t *testing.T) {
 	onEveryService(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
 		line := func(kind, content, path string) string {
@@ -396,7 +396,7 @@ func TestListingsThatLie(t *testing.T) {
 	})
 }
 
-func TestPutRefusesWhatCannotBeKept(t *testing.T) {
+func TestPutRefusesInvalidArtifacts(t *testing.T) {
 	onEveryService(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
 		if _, err := s.Put(t.Context(), folder(t, map[string]string{"a": "1", "l": "-> ../../etc"})); err == nil || !strings.Contains(err.Error(), "points outside the folder") {
@@ -424,7 +424,7 @@ func TestGetWithoutAFolderForIt(t *testing.T) {
 
 // Below a folder that others may write to, every folder is shared, whatever the umask. A
 // folder that only its owner may write to, or one like /tmp, passes on nothing.
-func TestAFolderIsSharedInAllItsDepth(t *testing.T) {
+func TestFolderIsSharedRecursively(t *testing.T) {
 	was := unix.Umask(0o077)
 	t.Cleanup(func() { unix.Umask(was) })
 	for _, c := range []struct{ of, folders, files fs.FileMode }{

@@ -141,7 +141,7 @@ func TestTypedReadsAsIngestDoes(t *testing.T) {
 	}
 }
 
-func TestEvaluateTellsWhatIsWrongWithAnInput(t *testing.T) {
+func TestEvaluateReportsInvalidInputs(t *testing.T) {
 	c := newChecker(t)
 	schema := ir.Schema{{Name: "id", Type: "int64", Unique: true}, {Name: "day", Type: "date"}}
 	evaluate := func(rows string) (duck.Evaluated, error) {

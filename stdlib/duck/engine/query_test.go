@@ -44,7 +44,7 @@ func TestQueryWritesTheDeclaredColumnsInTheDeclaredOrder(t *testing.T) {
 	}
 }
 
-func TestQueryRefusesWhatItWasNotGiven(t *testing.T) {
+func TestQueryRefusesUndeclaredInputs(t *testing.T) {
 	in := table(t, "SELECT 1::BIGINT AS k, 'a' AS v", pairs)
 	other := table(t, "SELECT 2::BIGINT AS k, 'secret' AS v", pairs)
 	for _, tt := range []struct{ sql, want string }{

@@ -121,7 +121,7 @@ func ingested(t *testing.T, dir, name string, schema ir.Schema, lines []string) 
 	return out
 }
 
-func TestWhatMakesAQueryUnrepeatable(t *testing.T) {
+func TestUnrepeatableQueries(t *testing.T) {
 	c := newChecker(t)
 	tables := map[string]ir.Schema{"people": {{Name: "age", Type: "int64"}, {Name: "day", Type: "timestamp"}, {Name: "name", Type: "string"}}, "orders": people["orders"]}
 	for _, tt := range []struct{ query, want string }{

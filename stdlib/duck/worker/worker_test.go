@@ -168,7 +168,7 @@ func TestAnswersAreThoseOfDuckDB(t *testing.T) {
 }
 
 // Many calls at once are each answered with their own answer.
-func TestCallsRunSideBySide(t *testing.T) {
+func TestCallsRunInParallel(t *testing.T) {
 	c := newClient(t)
 	var wg sync.WaitGroup
 	for i := range 300 {
@@ -218,7 +218,7 @@ func TestAProcessThatDiesIsReplaced(t *testing.T) {
 	}
 }
 
-func TestCloseEndsWhatRuns(t *testing.T) {
+func TestCloseStopsRunningCalls(t *testing.T) {
 	c, path := newClient(t), filepath.Join(t.TempDir(), "closed.slow")
 	ended := make(chan error)
 	go func() {
@@ -281,7 +281,7 @@ func runs(pid int) bool {
 	return false
 }
 
-func TestProgramsThatAreRefused(t *testing.T) {
+func TestRefusedPrograms(t *testing.T) {
 	dir := t.TempDir()
 	script := func(name, body string) string {
 		path := filepath.Join(dir, name)

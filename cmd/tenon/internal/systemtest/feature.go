@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/lang/diag"
+	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )

@@ -24,7 +24,7 @@ func TestNearestFindsTheNameThatWasMeant(t *testing.T) {
 	}
 }
 
-func TestSortOrdersByPlaceAndSaysAFaultOnce(t *testing.T) {
+func TestSortOrdersByPositionAndDropsDuplicates(t *testing.T) {
 	at := func(line int) []Span { return []Span{{Pos: Pos{File: "a.cue", Line: line, Col: 1}}} }
 	got := List{{Message: "late", Spans: at(9)}, {Message: "early", Spans: at(2)}, {Message: "late", Spans: at(9)}, {Message: "whole"}}.Sort()
 	want := List{{Message: "whole"}, {Message: "early", Spans: at(2)}, {Message: "late", Spans: at(9)}}
