@@ -165,7 +165,8 @@ func (c *lowerer) checkCall(e *entity, w work, modules map[string]script) {
 	d.Spans = append(d.Spans, c.scriptSpan(file, m.source, f.Pos, len(name)))
 	if misfit.Unused {
 		var free []string
-		for _, p := range f.Names() {
+		names := f.Names()
+		for _, p := range names[min(len(names), len(k.Positional)):] {
 			if !slices.Contains(byName, p) {
 				free = append(free, p)
 			}

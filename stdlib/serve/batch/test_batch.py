@@ -81,7 +81,7 @@ def test_a_row_is_refused_as_over_http(lab, scripted, column, value, says):
         col("x", "float64", nullable=True),
         col("n", "int64", nullable=True),
         col("k", "string"),
-        col("z", "float64"),
+        col("z", "float64", nan=True),
     ]
     inputs = {"model": scripted, "table": lab.table(rows, schema)}
     with pytest.raises(StepError, match=says):
