@@ -33,6 +33,11 @@ func (s *session) explain(ctx context.Context, err error, relations []relation, 
 				return found
 			}
 		}
+		if strings.Contains(e.Message, "Invalid string encoding") {
+			if found := s.badText(ctx, r, schema); found != nil {
+				return found
+			}
+		}
 		if strings.Contains(r.from, "read_parquet(") {
 			if found := s.damagedParquet(ctx, r); found != nil {
 				return found
@@ -40,11 +45,6 @@ func (s *session) explain(ctx context.Context, err error, relations []relation, 
 		}
 		if strings.Contains(r.from, "read_json(") {
 			if found := malformedJSON(r); found != nil {
-				return found
-			}
-		}
-		if strings.Contains(e.Message, "Invalid string encoding") {
-			if found := s.badText(ctx, r, schema); found != nil {
 				return found
 			}
 		}
