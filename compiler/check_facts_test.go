@@ -50,6 +50,8 @@ func TestValues(t *testing.T) {
 		"between":                            {"SELECT id FROM o WHERE age BETWEEN 100 AND 200", ""},
 		"a number on the other side":         {"SELECT id FROM o WHERE 150 < age", never},
 		"a number on the other side, sound":  {"SELECT id FROM o WHERE 50 < age", ""},
+		"a guard in a CASE":                  {"SELECT id, CASE WHEN age < 0 THEN 'none' ELSE 'gold' END AS tier FROM o", ""},
+		"a guard with OR":                    {"SELECT id FROM o WHERE NOT (age < 0 OR age > 130)", ""},
 		"equal to NULL":                      {"SELECT id FROM o WHERE status = NULL", withNull},
 		"NULL":                               {"SELECT id FROM o WHERE status IS NULL", ""},
 		"distinct from NULL":                 {"SELECT id FROM o WHERE status IS DISTINCT FROM NULL", ""},

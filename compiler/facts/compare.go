@@ -6,7 +6,9 @@ import (
 )
 
 // compare looks for comparisons that are certainly wrong, in an expression and below.
-func (a *analysis) compare(e *expr, s *scope) {
+// required tells that the expression has to be true: a comparison elsewhere, such as a CASE
+// that guards against numbers that cannot be, may well never be.
+func (a *analysis) compare(e *expr, s *scope, required bool) {
 	if e.kind == subquery {
 		a.query(e.query, s.env, s)
 	}
@@ -17,7 +19,7 @@ func (a *analysis) compare(e *expr, s *scope) {
 	}
 	for _, list := range [][]*expr{e.args, e.orders} {
 		for _, x := range list {
-			a.compare(x, s)
+			a.compare(x, s, false)
 		}
 	}
 	if e.kind != compares && e.kind != equal {
@@ -57,7 +59,7 @@ func (a *analysis) compare(e *expr, s *scope) {
 				f.Kind = NoSuchValue
 				a.find(f)
 			}
-		case v.Number && c.Domain.never(op, v.Text):
+		case v.Number && required && c.Domain.never(op, v.Text):
 			f.Kind = NeverTrue
 			a.find(f)
 		}

@@ -70,7 +70,7 @@ type Finding struct {
 // The kinds of findings.
 const (
 	NoSuchValue = "value" // a comparison with a text that the column cannot have
-	NeverTrue   = "never" // a comparison that is false for all values of the column
+	NeverTrue   = "never" // a condition that is false for all values of the column
 	WithNull    = "null"  // a comparison with NULL, which is never true
 )
 

@@ -166,9 +166,9 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 			s.aliases[strings.ToLower(e.alias)] = c
 		}
 	}
-	for _, list := range [][]*expr{conditions, q.items, q.groups} {
+	for i, list := range [][]*expr{conditions, q.items, q.groups} {
 		for _, e := range list {
-			a.compare(e, s)
+			a.compare(e, s, i == 0)
 		}
 	}
 	for i := range out.Columns {
