@@ -46,6 +46,10 @@ func (c *lowerer) checkPython(e *entity, w work, code *ir.Code) {
 			own = append(own, f.Path)
 		}
 	}
+	roots := []string{"."} // where Python looks for modules
+	if k := w.run.Calls; k != nil {
+		roots = append(roots, path.Dir(path.Clean(stringOf(e.fields.at(k.Script)))))
+	}
 	for _, f := range code.Files {
 		if !slices.Contains(own, f.Path) || path.Ext(f.Path) != ".py" {
 			continue
@@ -62,7 +66,7 @@ func (c *lowerer) checkPython(e *entity, w work, code *ir.Code) {
 			c.fail(e, diag.Diagnostic{Message: f.Path + " is not valid Python", Spans: []diag.Span{at(*m.Invalid), used}})
 			return
 		}
-		if name := strings.TrimSuffix(path.Base(f.Path), ".py"); pysource.Standard(name) {
+		if name := strings.TrimSuffix(path.Base(f.Path), ".py"); slices.Contains(roots, path.Dir(f.Path)) && pysource.Standard(name) {
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("%s hides the module %s of Python's standard library", f.Path, name),
 				Spans:   []diag.Span{used}, Hint: "give the file another name",
