@@ -1,13 +1,9 @@
 package compiler_test
 
 import (
-	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // Every wrong query has a sound twin.
@@ -65,8 +61,6 @@ func TestValues(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
 			schema := ""
 			if strings.Contains(tt.query, "AS tier") {
 				schema += "\n\t\ttier: col.#String & {values: [\"gold\", \"none\"]}"
@@ -74,20 +68,7 @@ func TestValues(t *testing.T) {
 			if strings.Contains(tt.query, "AS n ") {
 				schema += "\n\t\tn: col.#Int64"
 			}
-			write(t, filepath.Join(dir, "shop.cue"), fmt.Appendf(nil, people, tt.query, schema))
-			_, source, err := load(dir, nil)
-			var faults diag.List
-			switch {
-			case err == nil && tt.want == "":
-			case err == nil:
-				t.Errorf("it is accepted, want %q", tt.want)
-			case !errors.As(err, &faults):
-				t.Fatal(err)
-			case len(faults) != 1 || faults[0].Message != tt.want:
-				var b strings.Builder
-				_ = diag.Print(&b, faults, source, diag.Style{})
-				t.Errorf("want %q, got\n%s", tt.want, b.String())
-			}
+			refuses(t, map[string]string{"shop.cue": fmt.Sprintf(people, tt.query, schema)}, tt.want)
 		})
 	}
 }

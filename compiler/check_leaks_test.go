@@ -1,13 +1,8 @@
 package compiler_test
 
 import (
-	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
 	"testing"
-
-	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // Every leak has a sound twin: a query of the same shape that the compiler accepts.
@@ -77,22 +72,7 @@ func TestLeaks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
-			write(t, filepath.Join(dir, "shop.cue"), fmt.Appendf(nil, leaky, tt.query, tt.schema, tt.model))
-			_, source, err := load(dir, nil)
-			var faults diag.List
-			switch {
-			case err == nil && tt.want == "":
-			case err == nil:
-				t.Errorf("it is accepted, want %q", tt.want)
-			case !errors.As(err, &faults):
-				t.Fatal(err)
-			case len(faults) != 1 || faults[0].Message != tt.want:
-				var b strings.Builder
-				_ = diag.Print(&b, faults, source, diag.Style{})
-				t.Errorf("want %q, got\n%s", tt.want, b.String())
-			}
+			refuses(t, map[string]string{"shop.cue": fmt.Sprintf(leaky, tt.query, tt.schema, tt.model)}, tt.want)
 		})
 	}
 }

@@ -1,12 +1,9 @@
 package compiler_test
 
 import (
-	"errors"
 	"fmt"
-	"path/filepath"
+	"maps"
 	"testing"
-
-	"github.com/tenon-ml/tenon/internal/diag"
 )
 
 // Every fault of a script has a sound twin.
@@ -47,23 +44,9 @@ func TestPython(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
-			write(t, filepath.Join(dir, "shop.cue"), fmt.Appendf(nil, scripts, tt.entity))
-			for name, text := range tt.files {
-				write(t, filepath.Join(dir, name), []byte(text))
-			}
-			_, _, err := load(dir, nil)
-			var faults diag.List
-			switch {
-			case err == nil && tt.want == "":
-			case err == nil:
-				t.Errorf("it is accepted, want %q", tt.want)
-			case !errors.As(err, &faults):
-				t.Fatal(err)
-			case len(faults) != 1 || faults[0].Message != tt.want:
-				t.Errorf("want %q, got %v", tt.want, err)
-			}
+			files := map[string]string{"shop.cue": fmt.Sprintf(scripts, tt.entity)}
+			maps.Copy(files, tt.files)
+			refuses(t, files, tt.want)
 		})
 	}
 }

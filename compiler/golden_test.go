@@ -139,3 +139,27 @@ func write(t *testing.T, path string, b []byte) {
 		t.Fatal(err)
 	}
 }
+
+// refuses compiles a system of these files, and requires that it has the one fault want, or
+// none if want is empty.
+func refuses(t *testing.T, files map[string]string, want string) {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
+	for name, text := range files {
+		write(t, filepath.Join(dir, name), []byte(text))
+	}
+	_, source, err := load(dir, nil)
+	var faults diag.List
+	switch {
+	case err == nil && want == "":
+	case err == nil:
+		t.Errorf("it is accepted, want %q", want)
+	case !errors.As(err, &faults):
+		t.Fatal(err)
+	case len(faults) != 1 || faults[0].Message != want:
+		var b strings.Builder
+		_ = diag.Print(&b, faults, source, diag.Style{})
+		t.Errorf("want %q, got\n%s", want, b.String())
+	}
+}

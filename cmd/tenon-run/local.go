@@ -234,7 +234,7 @@ func descendants() (pids []int) {
 	return pids
 }
 
-// oomKills returns how many processes the kernel has killed for want of memory since the
+// oomKills returns how many processes the kernel has killed because memory ran out, since the
 // boot, if that may explain an end.
 func oomKills(code int) string {
 	if code != 128+int(unix.SIGKILL) {

@@ -88,9 +88,9 @@ type Origin struct {
 	// several rows contribute.
 	Row string
 	Use Use
-	// Own tells of a window whether it includes the row itself.
+	// Own is set for a window that includes the row itself.
 	Own bool
-	// Whole tells of an aggregate that it includes all rows, whatever their time.
+	// Whole is set for an aggregate over all rows, whatever their time.
 	Whole bool
 	// Ahead is the column that orders a window which includes later rows.
 	Ahead Root

@@ -43,7 +43,7 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 	if err != nil {
 		return state.Handle{}, err
 	}
-	defer log.Close() //nolint:errcheck // a fault is told by the record too
+	defer log.Close() //nolint:errcheck // the record reports a fault as well
 	python, duck := "", ""
 	if t.Lock != "" && t.Unit.Code.Runtime != ir.Builtin {
 		if e.opts.Python == nil {
