@@ -122,6 +122,20 @@ func BuildStatic(to, pkg string) error {
 	return nil
 }
 
+// RunWithRunner builds tenon-run, tells where it is, and runs the tests.
+func RunWithRunner(m *testing.M, runner *string) int {
+	dir, err := os.MkdirTemp("", "tenon-run")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // the system removes what is left
+	*runner = filepath.Join(dir, "tenon-run")
+	if err := BuildStatic(*runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
+		panic(err)
+	}
+	return m.Run()
+}
+
 // WriteImage writes a root file system with what the units of the suite run, as
 // /bin/program, and more. Files in /bin are that program, others are empty.
 func WriteImage(path string, more ...tar.Header) (err error) {

@@ -18,24 +18,11 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
 		os.Exit(program.Run(os.Args[1:]))
 	}
-	os.Exit(withRunner(m))
+	os.Exit(executortest.RunWithRunner(m, &runner))
 }
 
 // runner is tenon-run, built for the tests.
 var runner string
-
-func withRunner(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "tenon-run")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // the system removes what is left
-	runner = filepath.Join(dir, "tenon-run")
-	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
-		panic(err)
-	}
-	return m.Run()
-}
 
 // settings returns the settings of an engine on this machine.
 func settings(t *testing.T) project.Settings {
