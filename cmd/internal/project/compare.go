@@ -60,7 +60,7 @@ type InputChange struct {
 	After  string `json:"after,omitempty"`
 }
 
-// CompareRevisions compares a unit or an entity as it stood after two revisions. Without
+// CompareRevisions compares a unit or an entity as deployed after two revisions. Without
 // a name, it is the only model of the system.
 func (p *Project) CompareRevisions(ctx context.Context, name, before, after string) (c *Compared, err error) {
 	var was, is *standing
