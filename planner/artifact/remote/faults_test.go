@@ -250,12 +250,47 @@ func TestPutThatFails(t *testing.T) {
 			}
 			wholeOrNot(t, s)
 			if n := f.uploads(t); n > 0 {
-				t.Errorf("%d uploads have no end", n)
+				t.Errorf("%d uploads were not removed", n)
 			}
 			again, err := s.Put(t.Context(), dir)
 			ok(t, err)
 			ok(t, s.Get(t.Context(), again, filepath.Join(t.TempDir(), "to")))
 		})
+	}
+}
+
+// An upload that is cancelled before the server has named it is removed, too.
+func TestPutThatFailsWhileAnUploadBegins(t *testing.T) {
+	f := newFaulty(t)
+	s := open(t, f.url)
+	dir := folder(t, map[string]string{"b": "b"})
+	ok(t, os.Rename(file(t, 2*remote.PartSize), filepath.Join(dir, "big")))
+	begun, refused, named := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	b := ir.Sum([]byte("b"))[len("sha256:")+2:]
+	f.set(func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.Method == http.MethodPost && r.URL.Query().Has("uploads"):
+			close(begun)
+			<-refused
+			time.Sleep(100 * time.Millisecond) // until Put has failed
+			f.proxy.ServeHTTP(w, r.WithContext(t.Context())) // although the client has gone
+			close(named)
+			return true
+		case r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, b):
+			<-begun
+			refuse(w, http.StatusForbidden, "AccessDenied")
+			close(refused)
+			return true
+		}
+		return false
+	})
+	if _, err := s.Put(t.Context(), dir); err == nil {
+		t.Fatal("it was put")
+	}
+	<-named
+	f.mend()
+	if n := f.uploads(t); n > 0 {
+		t.Errorf("%d uploads were not removed", n)
 	}
 }
 
@@ -354,7 +389,7 @@ func TestCanceledPut(t *testing.T) {
 	f.mend()
 	wholeOrNot(t, s)
 	if n := f.uploads(t); n > 0 {
-		t.Errorf("%d uploads have no end", n)
+		t.Errorf("%d uploads were not removed", n)
 	}
 }
 

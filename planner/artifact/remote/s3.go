@@ -213,7 +213,7 @@ func (b *s3Bucket) read(ctx context.Context, key string, offset int64) (io.ReadC
 
 func (b *s3Bucket) write(ctx context.Context, key string, r io.Reader, size int64) error {
 	part := max(partSize, size/maxParts+1)
-	manager := transfermanager.New(b.client, func(o *transfermanager.Options) {
+	manager := transfermanager.New(s3Uploads{b.client, b.stall}, func(o *transfermanager.Options) {
 		o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = part, part, partsOfOne
 		o.RequestChecksumCalculation = b.checksums
 		// Remove the parts of a failed upload, even if tenon was told to stop.
@@ -227,6 +227,23 @@ func (b *s3Bucket) write(ctx context.Context, key string, r io.Reader, size int6
 	}
 	_, err := manager.UploadObject(ctx, in)
 	return s3Error(err)
+}
+
+// s3Uploads is a client that does not give up a request to begin an upload when the caller
+// does: without the response, nobody could remove the upload.
+type s3Uploads struct {
+	*s3.Client
+	stall time.Duration
+}
+
+func (c s3Uploads) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, options ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	request, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(c.stall, cancel) })()
+	return c.Client.CreateMultipartUpload(request, in, options...)
 }
 
 func (b *s3Bucket) remove(ctx context.Context, key string) error {
