@@ -272,7 +272,13 @@ func missingColumn(where, name string, found []string) error {
 		more = fmt.Sprintf(" and %d more", len(found)-shown)
 		found = found[:shown]
 	}
-	return fmt.Errorf("%s: column %q is missing; the columns are %s%s", where, name, strings.Join(found, ", "), more)
+	names := slices.Clone(found)
+	for i, n := range names {
+		if q := strconv.Quote(n); n != strings.TrimSpace(n) || n == "" || q != `"`+n+`"` {
+			names[i] = q
+		}
+	}
+	return fmt.Errorf("%s: column %q is missing; the columns are %s%s", where, name, strings.Join(names, ", "), more)
 }
 
 func firstLine(s string) string {

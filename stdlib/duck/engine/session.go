@@ -57,6 +57,8 @@ func open(ctx context.Context, l Limits) (*session, error) {
 		"SET autoinstall_known_extensions = false",
 		"SET autoload_known_extensions = false",
 		"SET TimeZone = 'UTC'",
+		// It keeps content in memory, and gives old content if a file changes within a second.
+		"SET enable_external_file_cache = false",
 		"SET temp_directory = " + quote(temp),
 	}
 	threads := l.Threads
@@ -87,16 +89,7 @@ func borrow(ctx context.Context) (*session, error) {
 		return s, nil
 	default:
 	}
-	s, err := open(ctx, Limits{})
-	if err != nil {
-		return nil, err
-	}
-	// Otherwise the content of files would stay in memory.
-	if err := s.exec(ctx, "SET enable_external_file_cache = false"); err != nil {
-		s.close()
-		return nil, fmt.Errorf("start duckdb: %w", err)
-	}
-	return s, nil
+	return open(ctx, Limits{})
 }
 
 // giveBack keeps a database for the next one to borrow, unless something went
