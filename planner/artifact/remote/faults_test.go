@@ -272,7 +272,7 @@ func TestPutThatFailsWhileAnUploadBegins(t *testing.T) {
 		case r.Method == http.MethodPost && r.URL.Query().Has("uploads"):
 			close(begun)
 			<-refused
-			time.Sleep(100 * time.Millisecond) // until Put has failed
+			time.Sleep(100 * time.Millisecond)               // until Put has failed
 			f.proxy.ServeHTTP(w, r.WithContext(t.Context())) // although the client has gone
 			close(named)
 			return true
