@@ -38,9 +38,7 @@ func (c *lowerer) code(e *entity, s *stage, w work) ir.Code {
 		code.Source = sources.digest()
 		return code
 	}
-	for _, name := range sources.names() {
-		code.Files = append(code.Files, ir.CodeFile{Path: libraryFolder + "/" + name, Digest: c.blob(sources.files[name])})
-	}
+	code.Files = slices.Clone(c.listed(sources))
 	if code.Runtime == ir.Command {
 		code.Image, code.Command = stringOf(w.fields.at(w.run.Image)), stringsOf(w.fields.at(w.run.Command))
 		if len(stringsOf(e.fields.at(w.run.Packages))) > 0 {
@@ -52,6 +50,16 @@ func (c *lowerer) code(e *entity, s *stage, w work) ir.Code {
 	code.Command = []string{libraryFolder + "/" + w.run.Main}
 	code.Lock = c.lock(e, s, w)
 	return code
+}
+
+// listed returns the files of a component, whose content becomes blobs.
+func (c *lowerer) listed(sources *codeOf) []ir.CodeFile {
+	if sources.listed == nil {
+		for _, name := range sources.names() {
+			sources.listed = append(sources.listed, ir.CodeFile{Path: libraryFolder + "/" + name, Digest: c.blob(sources.files[name])})
+		}
+	}
+	return sources.listed
 }
 
 func stringsOf(v any) []string {

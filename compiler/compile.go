@@ -28,6 +28,11 @@ type Options struct {
 	Default string
 	// Record, if set, records what is read besides the system's CUE.
 	Record *fingerprint.Record
+	// Before are the entities of an earlier compilation, for those that the system does
+	// not evaluate again, see [lang.System.Reused].
+	Before map[string]Decoded
+	// Keep, if set, receives the entities for a later compilation, if this one succeeds.
+	Keep func(map[string]Decoded)
 }
 
 // A Result is a compiled system with the files it needs.
@@ -48,6 +53,10 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 		known: map[string][]string{},
 	}
 	(&decoder{p}).decodeAll()
+	var decoded map[string]Decoded
+	if o.Keep != nil {
+		decoded = p.decodedAll()
+	}
 	check := &checker{program: p, misfits: map[string]bool{}}
 	check.checkNames()
 	end := check.typeSQL()
@@ -80,6 +89,9 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 		if err := units[i].Define(); err != nil {
 			return nil, fmt.Errorf("compile: %w", err)
 		}
+	}
+	if decoded != nil {
+		o.Keep(decoded)
 	}
 	return &Result{
 		System: &ir.System{

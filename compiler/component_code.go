@@ -25,6 +25,9 @@ type codeOf struct {
 	files map[string][]byte // by path in the unit's library folder
 	lock  []byte            // of its own environment, or nil
 	err   error
+
+	sum    string        // see digest
+	listed []ir.CodeFile // see lowerer.listed
 }
 
 var goImport = lazyregexp.New(`(?m)^\s*(?:[\w.]+ )*"github\.com/tenon-ml/tenon/stdlib/([\w/]+)"`)
@@ -205,12 +208,15 @@ func (code *codeOf) names() []string {
 
 // digest returns a digest of all the code.
 func (code *codeOf) digest() string {
-	h := sha256.New()
-	for _, n := range code.names() {
-		sum := sha256.Sum256(code.files[n])
-		fmt.Fprintf(h, "%q %x\n", n, sum)
+	if code.sum == "" {
+		h := sha256.New()
+		for _, n := range code.names() {
+			sum := sha256.Sum256(code.files[n])
+			fmt.Fprintf(h, "%q %x\n", n, sum)
+		}
+		code.sum = "sha256:" + hex.EncodeToString(h.Sum(nil))
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return code.sum
 }
 
 // recordFile and recordNames record what was read of a component that is not embedded.

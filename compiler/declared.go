@@ -80,7 +80,7 @@ func (e *entity) declares(port string) []string {
 	switch {
 	case output.has("schema"):
 		return []string{"outputs", port, "schema"}
-	case at(e.value, "schema").Exists():
+	case e.hasSchema:
 		return []string{"schema"}
 	}
 	return nil
@@ -124,7 +124,7 @@ func (c *lowerer) places(d *ir.Entity, e *entity, path string, raw []string, fie
 
 func declareInput(e *entity, p port) ir.EntityInput {
 	in := ir.EntityInput{Field: ir.JoinPath("in", p.name), Entity: p.from, Out: outOf(p), Kind: p.out.kind}
-	if p.name == "on" && !at(at(e.value, "in"), "on").Exists() {
+	if p.name == "on" && !e.hasOn {
 		in.Field = "on"
 	}
 	if p.out.kind == ir.Table {
@@ -135,7 +135,7 @@ func declareInput(e *entity, p port) ir.EntityInput {
 
 // outOf returns how the source refers to the output behind a port.
 func outOf(p port) string {
-	if stringAt(at(p.out.entity.value, "out"), "kind") == "" { // it has several
+	if !p.out.entity.single {
 		return ir.JoinPath("out", p.port)
 	}
 	return "out"

@@ -27,6 +27,9 @@ type entity struct {
 	references    []reference     // of its tables, in order
 	outs          map[string]*out // its outputs by port
 	outNames      []string        // the ports of outs, in source order
+	hasSchema     bool            // it has a field schema
+	hasOn         bool            // it has an input named on
+	single        bool            // its field out is its output; otherwise it contains them
 	typing        *typing         // of its query, if any
 }
 
@@ -284,20 +287,33 @@ func (c *decoder) decodeAll() {
 		}
 	}
 	for _, id := range c.order {
-		c.bind(c.entities[id])
+		e := c.entities[id]
+		if c.sys.Reused(e.section, e.name) {
+			c.rebind(e)
+		} else {
+			c.bind(e)
+		}
 	}
 }
 
 func (c *decoder) decodeEntity(section, name string) {
 	v := c.sys.Lookup(section, name)
 	e := &entity{section: section, name: name, value: v, outs: map[string]*out{}}
+	if c.sys.Reused(section, name) {
+		if c.restore(e) {
+			c.entities[e.id()] = e
+			c.order = append(c.order, e.id())
+		}
+		return
+	}
 	if !c.sys.Valid() && v.Validate(cue.Concrete(true), cue.Final()) != nil {
 		c.broken[e.id()] = true // reported by Faults
 		return
 	}
-	if !c.componentOf(e) {
+	if !c.componentOf(e, stringAt(v, "component")) {
 		return
 	}
+	e.hasSchema, e.hasOn, e.single = at(v, "schema").Exists(), at(at(v, "in"), "on").Exists(), stringAt(at(v, "out"), "kind") != ""
 	if !goodName(name) {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%q is not a valid name of an entity", name),
@@ -351,7 +367,7 @@ func (c *decoder) decodeOut(e *entity, v cue.Value) error {
 	if !v.Exists() {
 		return nil
 	}
-	if stringAt(v, "kind") != "" {
+	if e.single {
 		return decodePort(e, v)
 	}
 	it, err := v.Fields() // a step has several

@@ -57,10 +57,9 @@ func exampleHint(e *entity) string {
 	return hint
 }
 
-// componentOf finds the component of an entity, and reports whether the component is
+// componentOf finds the component of an entity by its name, and reports whether the component is
 // allowed in its section.
-func (c *decoder) componentOf(e *entity) bool {
-	name := stringAt(e.value, "component")
+func (c *decoder) componentOf(e *entity, name string) bool {
 	here := []diag.Span{c.sys.Label("", e.section, e.name)}
 	if name == "" {
 		c.fail(e, diag.Diagnostic{

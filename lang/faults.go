@@ -174,6 +174,11 @@ func (s *System) list(section string) {
 			entities[name] = it.Value()
 		}
 	}
+	for id := range s.reused {
+		if in, name, _ := strings.Cut(id, "/"); in == section {
+			names = append(names, name)
+		}
+	}
 	if s.entities == nil {
 		s.entities, s.names = map[string]map[string]cue.Value{}, map[string][]string{}
 	}

@@ -34,6 +34,11 @@ type Options struct {
 	Env []string
 	// Record, if set, records what is read.
 	Record *fingerprint.Record
+	// Divide takes the system into its [Parts].
+	Divide bool
+	// Before are the parts of an earlier load with the same options. Entities that cannot
+	// have changed since are not evaluated, see [System.Reused].
+	Before *Parts
 }
 
 // A System is the evaluated CUE of one system. Its value may contain errors;
@@ -59,6 +64,8 @@ type System struct {
 	valid        bool
 	// unused holds the faults of unused imports, see setUnusedAside.
 	unused []fault
+	parts  *Parts          // or nil
+	reused map[string]bool // entities that have no value, by "section/name"
 	// Entities of a valid system by section, see list.
 	entities map[string]map[string]cue.Value
 	names    map[string][]string
@@ -109,9 +116,26 @@ func Load(dir string, o Options) (*System, error) {
 	recordModule(o.Record, abs, root) // again, because the loader has read it in between
 	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))
 	s.setUnusedAside()
+	if o.Divide {
+		s.parts = s.takeIntoParts()
+		s.reused = s.parts.reusable(o.Before)
+	}
+	restore := s.withhold(s.reused)
 	s.Value = s.cue.BuildInstance(inst)
+	restore()
 	return s, nil
 }
+
+// Parts returns the parts of the system, or nil if it cannot be taken into parts.
+func (s *System) Parts() *Parts { return s.parts }
+
+// Reused reports whether an entity is known from an earlier load and was not evaluated.
+// Everything about its text is there, but it has no value.
+func (s *System) Reused(section, name string) bool { return s.reused[section+"/"+name] }
+
+// Reuses reports whether any entity was not evaluated. A fault of such a system may be
+// the consequence: load it without Before.
+func (s *System) Reuses() bool { return len(s.reused) > 0 }
 
 // setUnusedAside keeps unused imports from failing the evaluation, if nothing else is
 // wrong with the names in the files: they may be the consequence of another fault, which

@@ -16,11 +16,12 @@ import (
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
+	"github.com/tenon-ml/tenon/lang"
 )
 
-// most is the number of entries to keep: one for each way to compile a system, such as
-// with other tags.
-const most = 8
+// most is the number of files to keep: two for each way to compile a system, such as with
+// other tags.
+const most = 16
 
 // An Entry is the place of one result.
 type Entry struct {
@@ -85,6 +86,53 @@ func (e *Entry) Put(inputs []fingerprint.Read, r *compiler.Result) {
 	}
 	e.write(inputs, body)
 }
+
+// Entities are what a compilation has decoded, for the next one: that does not evaluate
+// again what cannot have changed. They are used after one file of the system has changed.
+type Entities struct {
+	Parts   *lang.Parts
+	Decoded map[string]compiler.Decoded
+}
+
+// GetEntities returns the entities of the last compilation that succeeded, or nil.
+func (e *Entry) GetEntities() *Entities {
+	b, err := os.ReadFile(e.entities())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var body []byte
+	if err == nil {
+		_, body, err = open(b)
+	}
+	r := new(Entities)
+	if err == nil {
+		err = decode(body, r)
+	}
+	if err != nil {
+		e.report(fmt.Errorf("drop the cache %s: %w", e.entities(), err))
+		_ = os.Remove(e.entities())
+		return nil
+	}
+	return r
+}
+
+// PutEntities stores the entities of a compilation.
+func (e *Entry) PutEntities(r *Entities) {
+	var none []fingerprint.Read
+	head, err := encode(&none)
+	var body []byte
+	if err == nil {
+		body, err = encode(r)
+	}
+	if err == nil {
+		err = write(e.entities(), seal(head, body))
+	}
+	if err != nil {
+		e.report(fmt.Errorf("cannot cache the decoded entities: %w", err))
+	}
+}
+
+func (e *Entry) entities() string { return e.path + ".entities" }
 
 func (e *Entry) drop(why error) *compiler.Result {
 	e.report(fmt.Errorf("drop the cache %s: %w", e.path, why))

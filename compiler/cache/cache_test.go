@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -116,6 +117,33 @@ func TestEveryFieldIsKept(t *testing.T) {
 	}
 	if diff := cmp.Diff(r, got); diff != "" {
 		t.Errorf("(-written +read)\n%s", diff)
+	}
+}
+
+func TestEntitiesAreKept(t *testing.T) {
+	var entities Entities
+	fill(reflect.ValueOf(&entities).Elem(), new(int))
+	e, reports := place(t)
+	if e.GetEntities() != nil {
+		t.Error("there are entities before some were kept")
+	}
+	e.PutEntities(&entities)
+	if diff := cmp.Diff(&entities, e.GetEntities()); diff != "" || len(*reports) > 0 {
+		t.Errorf("%v (-kept +found)\n%s", *reports, diff)
+	}
+	b, err := os.ReadFile(e.entities())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2]++
+	if err := os.WriteFile(e.entities(), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e.GetEntities() != nil || len(*reports) != 1 {
+		t.Errorf("a damaged file is used, with %v", *reports)
+	}
+	if _, err := os.Stat(e.entities()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a damaged file is kept: %v", err)
 	}
 }
 

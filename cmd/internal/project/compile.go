@@ -37,6 +37,7 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 			return r, nil
 		}
 		c.record = fingerprint.New()
+		c.divide, c.before = true, entry.GetEntities()
 	}
 	// Below a heap size that every machine can afford, garbage collection costs more time
 	// than it is worth. This block is never touched, so it takes no memory.
@@ -52,6 +53,9 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 	}
 	if entry != nil {
 		entry.Put(c.record.Reads(), r)
+		if c.entities != nil {
+			entry.PutEntities(c.entities)
+		}
 	}
 	return r, nil
 }
@@ -92,8 +96,12 @@ type compilation struct {
 	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	sql       *worker.Client
 
-	sys   *lang.System   // set once loaded
-	locks *lockfile.File // not written yet
+	divide bool            // keep entities for the next compilation
+	before *cache.Entities // of the last one, or nil
+
+	sys      *lang.System    // set once loaded
+	locks    *lockfile.File  // not written yet
+	entities *cache.Entities // set once compiled, or nil
 }
 
 func (p *Project) compilation(tags []string, resolve lockfile.Resolver) *compilation {
@@ -166,9 +174,24 @@ func (c *compilation) limits() (l budget.Limits, err error) {
 	return l, nil
 }
 
+// compile evaluates only what has changed since the last compilation. If that fails, it
+// compiles everything: the faults of a part may be others than those of the whole.
 func (c *compilation) compile(ctx context.Context) (*compiler.Result, error) {
+	r, err := c.compileFrom(ctx, c.before)
+	if err != nil && c.sys != nil && c.sys.Reuses() && ctx.Err() == nil {
+		return c.compileFrom(ctx, nil)
+	}
+	return r, err
+}
+
+func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (*compiler.Result, error) {
 	c.sql.Start() // while CUE evaluates
-	sys, err := lang.Load(c.dir, lang.Options{Tags: c.tags, Env: c.environ, Record: c.record})
+	load := lang.Options{Tags: c.tags, Env: c.environ, Record: c.record, Divide: c.divide}
+	o := compiler.Options{Describe: c.sql.Describe, Executors: c.executors, Default: all.Default, Record: c.record}
+	if before != nil {
+		load.Before, o.Before = before.Parts, before.Decoded
+	}
+	sys, err := lang.Load(c.dir, load)
 	if err != nil {
 		return nil, withSource(err, func(file string) []byte { b, _ := os.ReadFile(filepath.Join(c.dir, file)); return b })
 	}
@@ -184,7 +207,13 @@ func (c *compilation) compile(ctx context.Context) (*compiler.Result, error) {
 	if err := c.checkModules(); err != nil {
 		return nil, withSource(err, sys.Source)
 	}
-	r, err := compiler.Compile(ctx, sys, compiler.Options{Lock: c.locks.Lock, Describe: c.sql.Describe, Executors: c.executors, Default: all.Default, Record: c.record})
+	o.Lock = c.locks.Lock
+	if parts := sys.Parts(); parts != nil {
+		o.Keep = func(decoded map[string]compiler.Decoded) {
+			c.entities = &cache.Entities{Parts: parts, Decoded: decoded}
+		}
+	}
+	r, err := compiler.Compile(ctx, sys, o)
 	return r, withSource(err, sys.Source)
 }
 
