@@ -20,6 +20,9 @@ import (
 
 // explain describes one fault.
 func (s *System) explain(f fault) diag.Diagnostic {
+	if len(f.path) == 0 && (f.format == notAllowed || f.format == required) {
+		return s.explainOther(f)
+	}
 	switch f.format {
 	case undefinedField, notFound:
 		return s.explainUndefined(f)
@@ -414,7 +417,10 @@ func (s *System) explainColumn(f fault, port []string, column string) diag.Diagn
 }
 
 func (s *System) explainValue(f fault) diag.Diagnostic {
-	field := strings.Join(f.path, ".")
+	field, last := "the system", ""
+	if n := len(f.path); n > 0 {
+		field, last = strings.Join(f.path, "."), f.path[n-1]
+	}
 	found, wanted := f.arg(0), f.arg(1)
 	if d, ok := s.explainTag(f); ok {
 		return d
@@ -445,7 +451,7 @@ func (s *System) explainValue(f fault) diag.Diagnostic {
 	if s.Written(f.path...) {
 		d.Spans = []diag.Span{s.At("", f.path...)}
 	}
-	if last := f.path[len(f.path)-1]; strings.HasPrefix(wanted, "{secret!") || last == "secret" && strings.HasPrefix(wanted, "{env?") {
+	if strings.HasPrefix(wanted, "{secret!") || last == "secret" && strings.HasPrefix(wanted, "{env?") {
 		d.Message = fmt.Sprintf("%s is a secret and must not be in the system", field)
 		d.Wanted, d.Found = "a reference", "a literal"
 		if last != "secret" {

@@ -32,7 +32,7 @@ func Format(file string, src []byte) ([]byte, error) {
 	const passes = 5 // a comment may need a second one
 	for range passes {
 		separateImports(tree)
-		out, err := format.Node(tree)
+		out, err := formatted(tree)
 		if err != nil {
 			return nil, fmt.Errorf("format %s: %w", file, err)
 		}
@@ -45,6 +45,17 @@ func Format(file string, src []byte) ([]byte, error) {
 		src = out
 	}
 	return nil, fmt.Errorf("format %s: %w", file, errFormat)
+}
+
+// formatted turns a panic of CUE's formatter, such as that of cue v0.17.1 for
+// "A.\nA()&{}", into an error.
+func formatted(f *ast.File) (out []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("CUE's formatter fails, so it stays unchanged: %v; format the file by parts to find the expression", r)
+		}
+	}()
+	return format.Node(f)
 }
 
 // separateImports puts each of several imports on a line of its own: CUE's formatter omits

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
@@ -170,6 +171,9 @@ func plain(v any) any {
 	case string:
 		if v == "" {
 			return nil
+		}
+		if at, err := time.Parse(time.RFC3339Nano, v); err == nil {
+			return at.UTC() // which has several spellings
 		}
 	case bool:
 		if !v {
