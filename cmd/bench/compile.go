@@ -6,14 +6,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tenon-ml/tenon/internal/files"
 )
+
+// Beyond what cue takes, a compilation may take a quarter of that, and this long to analyse
+// a query.
+const (
+	compileRatio = 1.25
+	perQuery     = time.Millisecond
+)
+
+// memoryRatio is how much memory an entity may take, compared with cue.
+const memoryRatio = 1.2
 
 // measureCompile measures a cold compile beside `cue vet -c` of the same files.
 func (b *bench) measureCompile(ctx context.Context) error {
 	const name = "compile"
 	checked := false
+	var smaller *Row
 	for _, n := range b.compile {
 		if !b.wants(name, n) {
 			continue
@@ -36,7 +48,11 @@ func (b *bench) measureCompile(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		row := Row{Case: name, Size: n, Of: "entities", Tenon: tenon, Beside: "cue vet -c", Other: &other, Goals: []Goal{ratioGoal(tenon, other, 1.25)}}
+		row := Row{Case: name, Size: n, Of: "entities", Tenon: tenon, Beside: "cue vet -c", Other: &other, Goals: []Goal{compileGoal(tenon, other, queries(entities(n)))}}
+		if smaller != nil {
+			row.Goals = append(row.Goals, memoryGoal(*smaller, row))
+		}
+		smaller = &row
 		if err := b.add(ctx, row, compile); err != nil {
 			return err
 		}
@@ -45,6 +61,31 @@ func (b *bench) measureCompile(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func compileGoal(m, other Measure, queries int) Goal {
+	limit := time.Duration(compileRatio*float64(other.Wall)) + time.Duration(queries)*perQuery
+	return Goal{
+		Want: fmt.Sprintf("at most %s and %s for each of %d queries", times(compileRatio), short(perQuery), queries),
+		Got:  short(m.Wall) + " of " + short(limit), Met: m.Wall <= limit,
+	}
+}
+
+// memoryGoal compares what each entity adds to the peak of tenon and of cue, between
+// systems of two sizes.
+func memoryGoal(small, large Row) Goal {
+	got := float64(large.Tenon.Peak-small.Tenon.Peak) / float64(max(1, large.Other.Peak-small.Other.Peak))
+	return Goal{Want: "at most " + times(memoryRatio) + " the memory of an entity", Got: times(got) + " the memory", Met: got <= memoryRatio}
+}
+
+// queries counts the entities with a query.
+func queries(all []*entity) (n int) {
+	for _, e := range all {
+		if len(e.reads) > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // forget removes everything that tenon may have cached of earlier compilations.
