@@ -82,7 +82,10 @@ func (l *leaks) find() *diag.Diagnostic {
 			return d
 		}
 	}
-	return nil
+	if d := l.fitted(); d != nil {
+		return d
+	}
+	return l.predicted()
 }
 
 // A cell is a value of a row of a root table.

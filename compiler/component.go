@@ -29,6 +29,7 @@ type component struct {
 	Times       []string               `json:"times"`
 	ImportPaths []string               `json:"import_paths"`
 	Predicts    *predicts              `json:"predicts"`
+	Divides     *divides               `json:"divides"`
 	SQL         string                 `json:"sql"`
 	Distributed bool                   `json:"distributed"`
 	Limits      []string               `json:"limits"`
@@ -41,6 +42,11 @@ type component struct {
 type columnField struct {
 	Of   string `json:"of"`
 	Type string `json:"type"`
+}
+
+type divides struct {
+	By     string `json:"by"`
+	Column string `json:"column"`
 }
 
 type predicts struct {

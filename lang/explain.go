@@ -499,6 +499,9 @@ func (s *System) textAt(at diag.Span) []byte {
 }
 
 func (s *System) explainOther(f fault) diag.Diagnostic {
+	if strings.HasPrefix(f.format, "incomplete value") {
+		return s.explainIncomplete(f)
+	}
 	message := plainSyntax(fmt.Sprintf(f.format, f.args...))
 	if inner := errors.Unwrap(f.err); inner != nil || f.format == "" || f.format == "import failed" {
 		message = f.err.Error()
@@ -510,19 +513,6 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 		d.Spans = append(d.Spans, diag.Span{Pos: p})
 	}
 	switch {
-	case strings.HasPrefix(f.format, "incomplete value"):
-		d.Message = strings.Join(f.path, ".") + " has no value yet"
-		d.Wanted = describe(f.arg(0))
-		if s.Written(f.path...) {
-			at := s.At("", f.path...)
-			d.Spans = []diag.Span{at}
-			m := starred.FindSubmatch(s.textAt(at))
-			if m == nil {
-				break
-			}
-			d.Spans[0].Label = "this default is not used: it conflicts with another one, perhaps of the library, or is not allowed"
-			d.Hint = fmt.Sprintf("put the default into a helper field, `_%s: %s`, and write `%[1]s: \"\\(_%[1]s)\"` here", f.path[len(f.path)-1], m[0])
-		}
 	case strings.Contains(message, carries):
 		_, d.Message, _ = strings.Cut(message, carries)
 		d.Message, d.Hint, _ = strings.Cut(carries+d.Message, ": ")
@@ -559,9 +549,6 @@ func (s *System) explainOther(f fault) diag.Diagnostic {
 	}
 	return d
 }
-
-// starred matches a default among alternatives, with its tag.
-var starred = lazyregexp.New(`^\*"[^"]*" *\| *[^@/]*[^@/ ](?: +@tag\([^)]*\))?`)
 
 var cannotFetch = lazyregexp.New(`cannot fetch (\S+@(v[^\s:]+)): (?:module \S+: )?((?s:.*))`)
 

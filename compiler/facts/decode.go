@@ -85,6 +85,7 @@ type expr struct {
 	patterns bool // COLUMNS(...), or a renaming
 
 	// Of a window.
+	partitions     []*expr
 	orders         []*expr
 	descending     bool
 	start, end     string
@@ -239,6 +240,7 @@ func decodeExpr(n any) *expr {
 			e.orders = append(e.orders, decodeExpr(asObject(o)["expression"]))
 			e.descending = e.descending || text(asObject(o), "type") == "DESCENDING" && len(e.orders) == 1
 		}
+		e.partitions, e.filter = nested(m["partitions"]), m["filter_expr"] != nil
 		e.start, e.end = text(m, "start"), text(m, "end")
 		e.current = text(m, "exclude_clause") != "CURRENT_ROW" && text(m, "exclude_clause") != "GROUP"
 		e.startAt, e.endAt = number(m["start_expr"]), number(m["end_expr"])

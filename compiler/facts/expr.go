@@ -80,6 +80,10 @@ func (a *analysis) aggregated(e *expr, origins []Origin, s *scope) []Origin {
 			continue
 		}
 		o.Whole = s.whole && !e.filter && aggregate[e.name] && o.Use <= Computed
+		o.Group, o.Fitted = s.groups, o.Whole && s.grouping
+		if !o.Fitted {
+			o.Group = ""
+		}
 		o.Use, o.Row, o.Own, o.Ahead = Aggregated, "", false, Root{}
 	}
 	return merge(origins)
@@ -98,7 +102,7 @@ func (a *analysis) subquery(e *expr, s *scope) (origins []Origin, partial bool) 
 	// EXISTS and IN: the rows that are looked for only decide.
 	rows := through(inner.Origins, Aggregated)
 	for i := range rows {
-		rows[i].Row, rows[i].Own, rows[i].Whole, rows[i].Ahead = "", false, false, Root{}
+		rows[i].Row, rows[i].Own, rows[i].Whole, rows[i].Fitted, rows[i].Group, rows[i].Ahead = "", false, false, false, "", Root{}
 	}
 	return merge(through(child, Computed), rows), partial || inner.Partial
 }
@@ -118,9 +122,18 @@ func (a *analysis) window(e *expr, s *scope) (origins []Origin, partial bool) {
 			by = o[0].Root
 		}
 	}
+	groups, fitted := "", s.whole && len(s.tables) == 1 && e.everything()
+	if fitted {
+		groups, fitted = a.groups(e.partitions, s)
+	}
 	for i := range origins {
 		o := &origins[i]
 		o.Ahead = Root{}
+		if o.Fitted = fitted && o.Use <= Computed && o.Row != ""; o.Fitted {
+			o.Group = groups
+		} else {
+			o.Group = ""
+		}
 		if o.Use <= Computed {
 			o.Ahead = by
 		}

@@ -92,6 +92,10 @@ type Origin struct {
 	Own bool
 	// Whole is set for an aggregate over all rows, whatever their time.
 	Whole bool
+	// Fitted is set for an aggregate or a window over all rows of its table, or over all of
+	// a group. Group then names the columns that make the groups, see [Origin.Groups].
+	Fitted bool
+	Group  string
 	// Ahead is the column that orders a window which includes later rows.
 	Ahead Root
 	// Path names the columns from the root to here, "features/orders.share".
@@ -133,7 +137,7 @@ func merge(lists ...[]Origin) []Origin {
 func compare(a, b Origin) int {
 	return cmp.Or(
 		cmp.Compare(a.Table, b.Table), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Use, b.Use),
-		order(a.Own, b.Own), order(a.Whole, b.Whole), cmp.Compare(a.Ahead.Table, b.Ahead.Table), cmp.Compare(a.Ahead.Column, b.Ahead.Column))
+		order(a.Own, b.Own), order(a.Whole, b.Whole), order(a.Fitted, b.Fitted), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Ahead.Table, b.Ahead.Table), cmp.Compare(a.Ahead.Column, b.Ahead.Column))
 }
 
 func order(a, b bool) int {

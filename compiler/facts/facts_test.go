@@ -62,6 +62,53 @@ func written(c facts.Column) string {
 	return strings.Join(all, ", ")
 }
 
+// A statistic is fitted to the rows that it comes from: to all, or to those of a group.
+func TestFitted(t *testing.T) {
+	for query, want := range map[string]string{
+		"SELECT x FROM o":                                                "",
+		"SELECT avg(x) AS z FROM o":                                      "x by []",
+		"SELECT avg(x) AS z FROM o WHERE t < 9":                          "",
+		"SELECT avg(x) FILTER (t < 9) AS z FROM o":                       "",
+		"SELECT count(x) AS z FROM o":                                    "",
+		"SELECT avg(x) AS z FROM o GROUP BY g":                           "x by [g]",
+		"SELECT g, avg(x) AS z FROM o GROUP BY 1":                        "x by [g]",
+		"SELECT avg(x) AS z FROM o GROUP BY g, t":                        "x by [g t]",
+		"SELECT avg(x) AS z FROM o GROUP BY g + 1":                       "",
+		"SELECT avg(x) AS z FROM o GROUP BY id":                          "",
+		"SELECT x - avg(x) OVER () AS z FROM o":                          "x by []",
+		"SELECT avg(x) OVER (PARTITION BY g) AS z FROM o":                "x by [g]",
+		"SELECT avg(x) FILTER (t < 9) OVER (PARTITION BY g) AS z FROM o": "",
+		"SELECT avg(x) OVER (PARTITION BY g) AS z FROM o WHERE t < 9":    "",
+		"SELECT avg(x) OVER (PARTITION BY g ORDER BY t) AS z FROM o":     "",
+		"SELECT avg(x) OVER (ORDER BY t ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS z FROM o": "x by []",
+		"SELECT avg(x) OVER (ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS z FROM o":                            "",
+		"SELECT rank() OVER (PARTITION BY g ORDER BY x) AS z FROM o":                                           "",
+		"SELECT (SELECT avg(x) FROM o) AS z FROM o":                                                            "x by []",
+		"SELECT x - (SELECT avg(x) FROM o) AS z FROM o":                                                        "x by []",
+		"SELECT (SELECT avg(p.x) FROM o AS p WHERE p.g = o.g) AS z FROM o":                                     "x by [g]",
+		"SELECT (SELECT avg(p.x) FROM o AS p WHERE p.t < o.t) AS z FROM o":                                     "",
+		"SELECT q.m AS z FROM o, (SELECT avg(x) AS m FROM o) AS q":                                             "x by []",
+		"SELECT q.m AS z FROM o JOIN (SELECT g, avg(x) AS m FROM o GROUP BY g) AS q USING (g)":                 "x by [g]",
+		"SELECT avg(b.x) AS z FROM o JOIN o AS b ON o.g = b.g GROUP BY o.id":                                   "",
+		"SELECT max(m) AS z FROM (SELECT g, avg(x) AS m FROM o GROUP BY g)":                                    "",
+	} {
+		got := analyse(t, query)
+		var all []string
+		for _, o := range got.Columns[len(got.Columns)-1].Origins {
+			if o.Fitted {
+				by := []string{}
+				for _, g := range o.Groups() {
+					by = append(by, g.Column)
+				}
+				all = append(all, fmt.Sprintf("%s by %v", o.Column, by))
+			}
+		}
+		if s := strings.Join(all, ", "); s != want {
+			t.Errorf("%s\n got %s\nwant %s", query, s, want)
+		}
+	}
+}
+
 func TestOrigins(t *testing.T) {
 	for query, want := range map[string]string{
 		"SELECT x FROM o":                                                                                    "x copied",

@@ -79,6 +79,10 @@ type scope struct {
 	group   *group // set if the SELECT aggregates
 	whole   bool   // its rows are not selected
 	equal   map[pair][]string
+	// groups names the columns by which the rows are grouped, and grouping tells that there
+	// are no others; see groups.go.
+	groups   string
+	grouping bool
 }
 
 // A group holds the columns that an aggregated row is grouped by, by row and root table.
@@ -138,6 +142,7 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 	a.join(conditions, s)
 	if q.grouped || len(q.groups) > 0 || slices.ContainsFunc(q.items, aggregates) {
 		s.group = a.group(q, s)
+		s.groups, s.grouping = a.groupsOf(q, conditions, s)
 	}
 	out := relation{Table: Table{Filtered: !s.whole}}
 	for _, e := range q.items {

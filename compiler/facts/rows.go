@@ -79,14 +79,7 @@ func (a *analysis) canonical(origins []Origin) []Origin {
 // group returns what the rows of a SELECT that aggregates are grouped by.
 func (a *analysis) group(q *query, s *scope) *group {
 	g := &group{by: map[[2]string][]string{}}
-	groups := q.groups
-	if q.grouped {
-		groups = slices.DeleteFunc(slices.Clone(q.items), aggregates)
-	}
-	for _, e := range groups {
-		if e.kind == constant && e.number != nil && *e.number >= 1 && int(*e.number) <= len(q.items) {
-			e = q.items[*e.number-1]
-		}
+	for _, e := range q.grouping() {
 		if e.kind != column {
 			continue
 		}
@@ -99,6 +92,20 @@ func (a *analysis) group(q *query, s *scope) *group {
 		g.by[at] = append(g.by[at], o.Column)
 	}
 	return g
+}
+
+// grouping returns the expressions that a query groups by.
+func (q *query) grouping() []*expr {
+	if q.grouped {
+		return slices.DeleteFunc(slices.Clone(q.items), aggregates)
+	}
+	groups := slices.Clone(q.groups)
+	for i, e := range groups {
+		if e.kind == constant && e.number != nil && *e.number >= 1 && int(*e.number) <= len(q.items) {
+			groups[i] = q.items[*e.number-1]
+		}
+	}
+	return groups
 }
 
 // single reports whether a group has a single row of the origin's table.

@@ -33,7 +33,7 @@ may be left out, and anything else is the default. An entity takes its name from
 
 var (
 	portKind    = regexp.MustCompile(`\bkind: +"([a-z])([a-z]+)"`)
-	byDefault   = regexp.MustCompile(`^\*(".*?"|\[.*?\]|\S+) \|`) // the x of *x | y
+	byDefault   = regexp.MustCompile(`^\*\(\*(".*?"|\[.*?\]|\S+) \|`) // the x of *(*x | y) | x
 	enumeration = regexp.MustCompile(`^"\^\(([a-z_|]+)\)\$"$`)
 	basic       = map[string]string{"string": "text", "bool": "true or false", "int": "whole number", "number": "number"}
 	comparison  = map[token.Token]string{token.GTR: "more than ", token.GEQ: "at least ", token.LSS: "less than ", token.LEQ: "at most "}
@@ -243,6 +243,9 @@ func (p *pkg) words(x ast.Expr) string {
 		}
 		return comparison[x.Op] + text
 	case *ast.BinaryExpr:
+		if inner := withDefault(x); inner != nil {
+			return p.words(inner)
+		}
 		if _, choice := x.Y.(*ast.BasicLit); x.Op == token.OR && choice {
 			return strings.ReplaceAll("`"+strings.TrimPrefix(source(x), "*")+"`", " | ", "` or `")
 		} else if x.Op == token.OR {
@@ -262,6 +265,16 @@ func (p *pkg) words(x ast.Expr) string {
 		}
 	}
 	return "struct"
+}
+
+// withDefault returns the inner part of a default, `*x | y` of `*(*x | y) | x`, or nil.
+func withDefault(x *ast.BinaryExpr) ast.Expr {
+	if star, ok := x.X.(*ast.UnaryExpr); ok && star.Op == token.MUL {
+		if paren, ok := star.X.(*ast.ParenExpr); ok {
+			return paren.X
+		}
+	}
+	return nil
 }
 
 // link links to the section of a definition.
