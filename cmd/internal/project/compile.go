@@ -195,13 +195,15 @@ func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (
 	if err != nil {
 		return nil, withSource(err, func(file string) []byte { b, _ := os.ReadFile(filepath.Join(c.dir, file)); return b })
 	}
-	if c.locks, err = lockfile.Open(sys.Dir, c.resolve); err != nil {
-		return nil, withSource(err, sys.Source)
-	}
-	if c.locks.Content == nil {
-		c.record.Absent(c.locks.Path)
-	} else {
-		c.record.File(c.locks.Path, c.locks.Content)
+	if c.locks == nil { // otherwise it has what the first attempt locked
+		if c.locks, err = lockfile.Open(sys.Dir, c.resolve); err != nil {
+			return nil, withSource(err, sys.Source)
+		}
+		if c.locks.Content == nil {
+			c.record.Absent(c.locks.Path)
+		} else {
+			c.record.File(c.locks.Path, c.locks.Content)
+		}
 	}
 	c.sys = sys
 	if err := c.checkModules(); err != nil {
