@@ -17,4 +17,4 @@ if [ "${1:-}" = --ruff ]; then
 	shift
 	exec "$env/bin/ruff" "$@"
 fi
-exec "$env/bin/python" -m pytest -q -p no:cacheprovider "$@"
+exec "$env/bin/python" -m pytest -q -p no:cacheprovider -n auto --dist loadfile "$@"
