@@ -76,7 +76,7 @@ func (d Diagnostic) print(b *strings.Builder, source func(string) []byte, style 
 }
 
 func sourceLine(source func(string) []byte, p Pos) (string, bool) {
-	if source == nil || p.Line == 0 {
+	if source == nil || p.Line < 1 {
 		return "", false
 	}
 	lines := strings.Split(string(source(p.File)), "\n")
@@ -117,7 +117,7 @@ func indent(line string, col int) string {
 func caretLen(line string, s Span) int {
 	rest := line[min(s.Col-1, len(line)):]
 	n := s.Len
-	if n == 0 {
+	if n <= 0 {
 		n = tokenLen(rest)
 	}
 	return max(1, len([]rune(rest[:min(n, len(rest))])))
