@@ -98,6 +98,15 @@ func (s *stage) bound() []namedField {
 	all = append(all, inField(s.Files, s.at("files")...)...)
 	all = append(all, inField(s.Code, s.at("code")...)...)
 	all = append(all, inField([]string{s.Document}, s.at("document")...)...)
+	for _, m := range s.Makes {
+		in := s.at("makes")
+		all = append(all, inField(slices.Sorted(maps.Keys(m.Raw)), in...)...)
+		if m.Each != "" {
+			all = append(all, inField([]string{m.Each}, in...)...)
+		} else {
+			all = append(all, inField([]string{m.Path, m.Params, m.Columns}, in...)...)
+		}
+	}
 	all = append(all, inField([]string{s.Image}, s.at("image")...)...)
 	all = append(all, inField([]string{s.Command}, s.at("command")...)...)
 	all = append(all, inField([]string{s.Packages}, s.at("packages")...)...)

@@ -77,6 +77,7 @@ type stage struct {
 	Files       []string          `json:"files"`
 	Code        []string          `json:"code"`
 	Calls       *call             `json:"calls"`
+	Makes       []made            `json:"makes"`
 	Image       string            `json:"image"`
 	Command     string            `json:"command"`
 	Secrets     secretFields      `json:"secrets"`
@@ -276,6 +277,8 @@ func (k *component) check() error {
 			return fault(s, "endpoint", "has an endpoint, but only a service can listen", `make it a service: kind: "service"`)
 		case s.Document != "" && len(s.Params)+len(s.Names) > 0:
 			return fault(s, "document", "binds both a document and single parameters", "bind either one field with all parameters, or each of them")
+		case slices.ContainsFunc(s.Makes, func(m made) bool { return (m.Path == "") == (m.Is == "") }):
+			return fault(s, "makes", "has an entry in makes without an import path, or with two", "write path or is")
 		case s.Environment.Stage != "" && k.stage(s.Environment.Stage) == nil:
 			return fault(s, "environment.stage", fmt.Sprintf("uses the environment of a stage %q, which does not exist", s.Environment.Stage), diag.DidYouMean(s.Environment.Stage, k.stageNames()))
 		}

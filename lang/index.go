@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"strconv"
 	"strings"
 
 	"cuelang.org/go/cue"
@@ -12,7 +13,7 @@ import (
 
 // A decl is one place where the user's files give a field a value.
 type decl struct {
-	label ast.Label
+	label ast.Label // nil for an item of a list
 	value ast.Expr
 	// def is the innermost library definition written around the field, such as
 	// `train.#SKLearn & {`, and rel the field's path below it.
@@ -20,9 +21,17 @@ type decl struct {
 	rel []string
 }
 
+// place returns the label, or the item of a list.
+func (d decl) place() ast.Node {
+	if d.label == nil {
+		return d.value
+	}
+	return d.label
+}
+
 // index maps the path of a field from the root, such as "models.late.params.max_iter", to
-// the places where it is written. It omits fields that come from comprehensions or from
-// the user's own definitions.
+// the places where it is written. An item of a list has its number as a name. Fields that
+// come from comprehensions or from the user's own definitions are left out.
 type index map[string][]decl
 
 func indexFiles(files []*ast.File) index {
@@ -67,8 +76,12 @@ func (ix index) addExpr(e ast.Expr, path string, def *ast.SelectorExpr, rel []st
 		ix.addDecls(s.Elts, path, def, rel)
 	}
 	if l, ok := e.(*ast.ListLit); ok {
-		for _, x := range l.Elts {
+		for i, x := range l.Elts {
 			ix.addExpr(x, path, def, rel)
+			if item := path + "." + strconv.Itoa(i); path != "" {
+				ix[item] = append(ix[item], decl{nil, x, def, rel})
+				ix.addExpr(x, item, def, rel)
+			}
 		}
 	}
 }
@@ -125,7 +138,7 @@ func (s *System) decls() index {
 // Label returns the place of a field's name, by the field's path from the root. If the
 // field is not written, it returns the place of the nearest parent that is.
 func (s *System) Label(label string, path ...string) diag.Span {
-	return s.span(label, path, func(d decl) ast.Node { return d.label })
+	return s.span(label, path, decl.place)
 }
 
 // At returns the place of a field's value, like [System.Label].
@@ -141,7 +154,7 @@ func (s *System) span(label string, path []string, node func(decl) ast.Node) dia
 		}
 		d := ds[len(ds)-1]
 		if n < len(path) {
-			return diag.Span{Pos: s.Pos(d.label.Pos()), Label: label}
+			return diag.Span{Pos: s.Pos(d.place().Pos()), Label: label}
 		}
 		return s.nodeSpan(node(d), label)
 	}

@@ -39,7 +39,7 @@ func (p Package) Label(label string, path ...string) diag.Span {
 	ix := indexFiles(p.files)
 	for n := len(path); n > 0; n-- {
 		if ds := ix[strings.Join(path[:n], ".")]; len(ds) > 0 {
-			return diag.Span{Pos: p.sys.Pos(ds[len(ds)-1].label.Pos()), Label: label}
+			return diag.Span{Pos: p.sys.Pos(ds[len(ds)-1].place().Pos()), Label: label}
 		}
 	}
 	return diag.Span{Pos: diag.Pos{File: p.sys.display(p.Dir)}, Label: label}

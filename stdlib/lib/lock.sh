@@ -1,7 +1,7 @@
 #!/bin/sh
 # Regenerates every requirements.lock of the library from the requirements.in beside it, with hashes, for all
-# platforms, and sizes.txt, which says how large the wheels are: a lock has no room for that. Pins that are there
-# are kept; `lock.sh --upgrade` moves them. Needs uv.
+# platforms; sizes.txt, which says how large the wheels are: a lock has no room for that; and packages/, what the
+# compiler knows of the packages. Pins that are there are kept; `lock.sh --upgrade` moves them. Needs uv.
 set -eu
 cd "$(dirname "$0")/.."
 uv=${UV:-uv}
@@ -39,3 +39,4 @@ done
 "$uv" run --quiet --no-project --python 3.11 --with packaging lib/sizes.py "$work"/*.toml >"$work/sizes.txt"
 mv "$work/sizes.txt" lib/sizes.txt
 echo "lib/sizes.txt: $(wc -l <lib/sizes.txt) wheels"
+UV=$uv lib/test/run.sh --index

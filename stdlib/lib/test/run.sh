@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests of the components in an environment that has all of theirs.
-#   run.sh [PYTEST ARGUMENTS]     run.sh --ruff [RUFF ARGUMENTS]
+#   run.sh [PYTEST ARGUMENTS]     run.sh --ruff [RUFF ARGUMENTS]     run.sh --index
+# --index writes what the compiler knows of the packages, and what its tests compare it with.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 uv=${UV:-uv}
@@ -16,5 +17,10 @@ fi
 if [ "${1:-}" = --ruff ]; then
 	shift
 	exec "$env/bin/ruff" "$@"
+fi
+if [ "${1:-}" = --index ]; then
+	"$env/bin/python" lib/packages/index.py
+	"$env/bin/python" lib/packages/verdicts.py >../compiler/classes/testdata/verdicts.txt
+	exit
 fi
 exec "$env/bin/python" -m pytest -q -p no:cacheprovider -n auto --dist loadfile "$@"
