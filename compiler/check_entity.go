@@ -303,6 +303,12 @@ func (c *checker) checkFieldsOf(e *entity, k *component, part string) {
 					Found:   col.Type,
 					Spans:   []diag.Span{c.sys.At("", e.path(at...)...), c.columnSpan(in.out.entity, column)},
 				})
+			} else if k.Columns[name].Type == "groups" && col.Type == "bytes" {
+				c.fail(e, diag.Diagnostic{
+					Message: fmt.Sprintf("%s%s of %s refers to column %q, which has bytes: they make no groups", dotted, name, e, column),
+					Spans:   []diag.Span{c.sys.At("", e.path(at...)...), c.columnSpan(in.out.entity, column)},
+					Hint:    "remove it, or compute a column of another type from it",
+				})
 			}
 		}
 	}

@@ -21,6 +21,11 @@ type Options struct {
 	// Describe types a query over tables of the given schemas, see [duck.Engine]. Many
 	// calls run at once.
 	Describe func(ctx context.Context, tables map[string]ir.Schema, query string) (duck.Description, error)
+	// Heads compares the heads of data files with schemas, see [duck.Engine]. Without it, no
+	// data file is read.
+	Heads func(ctx context.Context, heads []duck.Head) ([]*duck.FileError, error)
+	// Files finds the data files that match patterns, relative to a folder.
+	Files func(dir string, patterns []string) (map[string][]string, error)
 	// Executors maps each executor that a target may name to its check, which returns
 	// what it cannot honour of a unit on a target.
 	Executors map[string]func(ir.Target, ir.Unit) []ir.Fault
@@ -61,10 +66,14 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	check.checkNames()
 	end := check.typeSQL()
 	defer end()
+	heads := check.readHeads()
 	check.checkRoot()
 	check.checkCycles()
 	check.checkEntities()
 	if err := check.checkSQL(); err != nil {
+		return nil, err
+	}
+	if err := check.checkFiles(heads); err != nil {
 		return nil, err
 	}
 	if err := check.checkFacts(); err != nil {

@@ -75,6 +75,7 @@ type stage struct {
 	Names       map[string]string `json:"names"`
 	Computed    bool              `json:"computed"`
 	Files       []string          `json:"files"`
+	Reads       string            `json:"reads"`
 	Code        []string          `json:"code"`
 	Calls       *call             `json:"calls"`
 	Makes       []made            `json:"makes"`
@@ -267,6 +268,8 @@ func (k *component) check() error {
 			return fault(s, "kind", "is a record; only the library has records", "make it a job")
 		case ownCode && s.Runtime == string(ir.Builtin):
 			return fault(s, "runtime", "has the runtime \"builtin\", which runs code inside tenon", "use the runtime \"python\" or \"command\"")
+		case ownCode && s.Reads != "":
+			return fault(s, "reads", "reads a format of the library, which only components of the library do", "leave it out: its program checks its files")
 		case ownCode && s.Computed:
 			return fault(s, "computed", "has computed parameters, which need code inside tenon", "declare the parameters as fields")
 		case runs && s.Runtime == "" && s.Kind != string(ir.Record):

@@ -17,11 +17,13 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 )
 
 // Every archive in testdata holds a system and the compiler's output: `errors`, as a user
-// sees them, or `ir.json`. Lines of the comment that begin with "tag: " are tags.
+// sees them, or `ir.json`. Lines of the comment that begin with "tag: " are tags. Those that begin with "parquet: " have a path and a query, whose rows are written
+// to a Parquet file there.
 // TENON_UPDATE=1 rewrites the expectations.
 func TestGolden(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*/*.txtar")
@@ -61,6 +63,10 @@ func golden(t *testing.T, path string) {
 	}
 	var tags []string
 	for line := range strings.Lines(string(a.Comment)) {
+		if made, ok := strings.CutPrefix(strings.TrimSpace(line), "parquet: "); ok {
+			file, query, _ := strings.Cut(made, " ")
+			parquetFile(t, filepath.Join(dir, file), query)
+		}
 		if tag, ok := strings.CutPrefix(strings.TrimSpace(line), "tag: "); ok {
 			tags = append(tags, tag)
 		}
@@ -112,7 +118,7 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 		return nil, func(f string) []byte { b, _ := os.ReadFile(filepath.Join(dir, f)); return b }, err
 	}
 	r, err := compiler.Compile(context.Background(), sys, compiler.Options{
-		Describe:  sql.Describe,
+		Describe: sql.Describe, Heads: sql.Heads, Files: planner.Files,
 		Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": bare, "kubernetes": nil}, Default: "process",
 		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
 			return []byte(strings.Join(requirements, "\n") + "\n"), nil
@@ -144,7 +150,12 @@ func write(t *testing.T, path string, b []byte) {
 // none if want is empty.
 func refuses(t *testing.T, files map[string]string, want string) {
 	t.Helper()
-	dir := t.TempDir()
+	refusesIn(t, t.TempDir(), files, want)
+}
+
+// refusesIn is refuses in a folder that already has some files.
+func refusesIn(t *testing.T, dir string, files map[string]string, want string) {
+	t.Helper()
 	write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
 	for name, text := range files {
 		write(t, filepath.Join(dir, name), []byte(text))

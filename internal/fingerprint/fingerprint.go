@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ const (
 	Link                // what the path is without links
 	Sources             // the names of .cue files in a folder
 	Names               // the names in a folder, see [Counts]
+	Looked              // what the file system says of a file that was read in part
 )
 
 // A Read is one thing that was read.
@@ -45,6 +47,10 @@ type Looks struct {
 	Ctime  int64  `json:"ctime"`
 	Inode  uint64 `json:"inode"`
 	Device uint64 `json:"device"`
+}
+
+func (l Looks) String() string {
+	return fmt.Sprintf("%d %d %d %d %d", l.Size, l.Mtime, l.Ctime, l.Inode, l.Device)
 }
 
 // Settled reports whether the last change is so old that the times prove that
@@ -93,6 +99,12 @@ func (r *Record) Sources(path string, names []string) {
 // Names notes the names that were found in a folder, see [Counts].
 func (r *Record) Names(path string, names []string) {
 	r.note(Read{Path: path, Kind: Names, Digest: list(names)})
+}
+
+// Looks notes a file of which a part was read: it is taken for the same as long as it looks
+// the same.
+func (r *Record) Looks(path string, info fs.FileInfo) {
+	r.note(Read{Path: path, Kind: Looked, Digest: Look(info).String()})
 }
 
 // Cannot notes why the result depends on more than can be recorded.
@@ -165,6 +177,9 @@ func (x *Read) Same() bool {
 		return err == nil && end == x.Digest
 	case Sources:
 		return x.sameNames(isSource)
+	case Looked:
+		info, err := os.Stat(x.Path)
+		return err == nil && Look(info).String() == x.Digest
 	case Names:
 		return x.sameNames(Counts)
 	}

@@ -20,6 +20,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/stdlib/duck"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
@@ -32,6 +34,7 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 		return nil, err
 	}
 	c := p.compilation(p.set.Tags, p.resolve)
+	c.heads = c.sql.Heads
 	if entry != nil {
 		if r := entry.Get(); r != nil {
 			return r, nil
@@ -95,6 +98,8 @@ type compilation struct {
 	record    *fingerprint.Record // or nil
 	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	sql       *worker.Client
+	// heads compares data files with their sources, or is nil.
+	heads func(context.Context, []duck.Head) ([]*duck.FileError, error)
 
 	divide bool            // keep entities for the next compilation
 	before *cache.Entities // of the last one, or nil
@@ -187,7 +192,7 @@ func (c *compilation) compile(ctx context.Context) (*compiler.Result, error) {
 func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (*compiler.Result, error) {
 	c.sql.Start() // while CUE evaluates
 	load := lang.Options{Tags: c.tags, Env: c.environ, Record: c.record, Divide: c.divide}
-	o := compiler.Options{Describe: c.sql.Describe, Executors: c.executors, Default: all.Default, Record: c.record}
+	o := compiler.Options{Describe: c.sql.Describe, Heads: c.heads, Files: planner.Files, Executors: c.executors, Default: all.Default, Record: c.record}
 	if before != nil {
 		load.Before, o.Before = before.Parts, before.Decoded
 	}

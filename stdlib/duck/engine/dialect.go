@@ -73,18 +73,33 @@ func (d dialect) sql(path string, n int, header bool, nulls []string, quotedNull
 
 var errMalformed = errors.New("a quoted field is not followed by the delimiter")
 
-// record reads one record. It returns the fields, the number of line ends
-// read, and io.EOF if there was nothing left.
-func (d dialect) record(r *bufio.Reader) (fields []string, lines int, err error) {
+// A record is one row of CSV.
+type record struct {
+	fields []string
+	places []duck.Name // of the fields, with the line in the record
+	lines  int         // line ends that were read
+}
+
+// record reads one record, and returns io.EOF if there was nothing left.
+func (d dialect) record(r *bufio.Reader) (rec record, err error) {
 	var field []byte
 	quoted, closed, any := false, false, false
+	at := duck.Name{Line: 1, Col: 1} // of the byte that comes next
+	place := at
+	end := func() {
+		place.Name = string(field)
+		if place.Line == at.Line {
+			place.Len = at.Col - place.Col
+		}
+		rec.fields, rec.places = append(rec.fields, place.Name), append(rec.places, place)
+	}
 	for {
 		c, err := r.ReadByte()
 		if err == io.EOF && !any {
-			return nil, lines, io.EOF
+			return record{}, io.EOF
 		}
 		if err != nil && err != io.EOF {
-			return nil, lines, err
+			return record{}, err
 		}
 		any = true
 		if err == nil && c == '\r' && !quoted {
@@ -95,31 +110,38 @@ func (d dialect) record(r *bufio.Reader) (fields []string, lines int, err error)
 		}
 		switch {
 		case err == io.EOF:
-			return append(fields, string(field)), lines, nil
+			end()
+			return rec, nil
 		case quoted && c == d.quote:
 			if next, _ := r.Peek(1); len(next) == 1 && next[0] == d.quote {
 				r.Discard(1)
 				field = append(field, c)
-				continue
+				at.Col++
+				break
 			}
 			quoted, closed = false, true
 		case quoted:
 			if c == '\n' {
-				lines++
+				rec.lines++
+				at.Line, at.Col = at.Line+1, 0
 			}
 			field = append(field, c)
 		case c == '\n':
-			return append(fields, string(field)), lines + 1, nil
+			end()
+			rec.lines++
+			return rec, nil
 		case c == d.delimiter:
-			fields = append(fields, string(field))
+			end()
 			field, closed = nil, false
+			place = duck.Name{Line: at.Line, Col: at.Col + 1}
 		case closed:
-			return nil, lines, errMalformed
+			return record{}, errMalformed
 		case c == d.quote && len(field) == 0:
 			quoted = true
 		default:
 			field = append(field, c)
 		}
+		at.Col++
 	}
 }
 
@@ -135,21 +157,18 @@ func openText(path string) (*os.File, *bufio.Reader, error) {
 	return f, r, nil
 }
 
-// first returns the fields of the first record; nil if the file is empty.
-func (d dialect) first(file, path string) ([]string, error) {
-	f, r, err := openText(path)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", file, err)
-	}
-	defer f.Close()
-	fields, _, err := d.record(r)
+// first returns the first record of a text.
+func (d dialect) first(file string, r *bufio.Reader) (record, error) {
+	rec, err := d.record(r)
 	switch {
 	case err == io.EOF:
-		return nil, fmt.Errorf("%s: the file is empty", file)
+		return rec, &duck.FileError{File: file, Text: "the file is empty"}
+	case errors.Is(err, errMalformed):
+		return rec, &duck.FileError{File: file, Line: 1, Text: err.Error()}
 	case err != nil:
-		return nil, fmt.Errorf("%s:1: %w", file, err)
+		return rec, fmt.Errorf("%s:1: %w", file, err)
 	}
-	return fields, nil
+	return rec, nil
 }
 
 // lineOf returns the line at which the n-th record, from 1, begins. DuckDB
@@ -206,16 +225,16 @@ func (d dialect) walk(path string, f func(line int, fields []string) bool) error
 	}
 	defer file.Close()
 	for line := 1; ; {
-		fields, lines, err := d.record(r)
+		rec, err := d.record(r)
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if !f(line, fields) {
+		if !f(line, rec.fields) {
 			return nil
 		}
-		line += lines
+		line += rec.lines
 	}
 }

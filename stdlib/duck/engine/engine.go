@@ -132,6 +132,11 @@ func (e *Engine) Nulls(ctx context.Context, path string) (map[string]int64, erro
 // CSV implements [duck.Engine].
 func (e *Engine) CSV(ctx context.Context, path, to string) error { return CSV(ctx, path, to) }
 
+// Heads implements [duck.Engine].
+func (e *Engine) Heads(ctx context.Context, heads []duck.Head) ([]*duck.FileError, error) {
+	return Heads(ctx, heads)
+}
+
 // Infer implements [duck.Engine].
 func (e *Engine) Infer(ctx context.Context, query string, sources map[string]duck.Source) ([]duck.Inferred, error) {
 	return Infer(ctx, query, sources, Limits{})

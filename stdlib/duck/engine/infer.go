@@ -177,11 +177,16 @@ func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, t
 	if err != nil {
 		return "", nil, err
 	}
-	names, err := d.first(file, path)
+	f, in, err := openText(path)
+	if err != nil {
+		return "", nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	defer f.Close()
+	first, err := d.first(file, in)
 	if err != nil {
 		return "", nil, err
 	}
-	header := o.Header == nil || *o.Header
+	names, header := first.fields, hasHeader(o)
 	if !header {
 		for i := range names {
 			names[i] = fmt.Sprintf("column%d", i+1)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -162,123 +160,6 @@ func (s *session) checkFormats(ctx context.Context, o duck.CSV) error {
 		}
 	}
 	return nil
-}
-
-func relateCSV(file, path string, o duck.CSV, schema ir.Schema) (relation, error) {
-	r := relation{file: file, path: path}
-	d, err := dialectOf(o)
-	if err != nil {
-		return r, err
-	}
-	first, err := d.first(file, path)
-	if err != nil {
-		return r, err
-	}
-	header := o.Header == nil || *o.Header
-	names := first
-	if !header {
-		if names, err = columnsOf(file, o.Columns, first, schema); err != nil {
-			return r, err
-		}
-	} else if len(o.Columns) > 0 {
-		return r, fmt.Errorf("%s: columns names the columns of a file without a header: declare header: false", file)
-	}
-	r.line = func(row int64) (string, error) {
-		if header {
-			row++
-		}
-		line, err := d.lineOf(path, row, len(first))
-		return fmt.Sprintf("%s:%d", file, line), err
-	}
-	r.from = d.sql(path, len(first), header, o.Nulls, o.QuotedNulls)
-	if r.nulls = o.Nulls; o.Nulls == nil {
-		r.nulls = []string{""}
-	}
-	for _, c := range schema {
-		at, err := findColumn(file, c.Name, names, d)
-		if err != nil {
-			return r, err
-		}
-		if zoned := hasZone(o.TimestampFormat); o.TimestampFormat != "" && (c.Type == "timestamp" && zoned || c.Type == "timestamptz" && !zoned) {
-			return r, fmt.Errorf("%s: column %q is %s, and timestamp_format %q reads %s zone", file, c.Name, c.Type, o.TimestampFormat, map[bool]string{true: "a", false: "no"}[zoned])
-		}
-		r.conv = append(r.conv, fromText(fmt.Sprintf("c%d", at), c, textForm{CSV: o}))
-	}
-	return r, nil
-}
-
-// columnsOf is the header of a file that has none. The order of a schema is not
-// that of the file: a schema has no order.
-func columnsOf(file string, columns, first []string, schema ir.Schema) ([]string, error) {
-	names := columnNames(schema)
-	if len(columns) == 0 {
-		return nil, fmt.Errorf("%s: a file without a header needs the names of its columns in order, such as columns: [%s]", file, quotedList(names))
-	}
-	if len(columns) != len(first) {
-		return nil, fmt.Errorf("%s:1: the row has %d fields, and columns names %d", file, len(first), len(columns))
-	}
-	for i, name := range columns {
-		if slices.Contains(columns[:i], name) {
-			return nil, fmt.Errorf("%s: columns names %q twice", file, name)
-		}
-	}
-	for _, name := range names {
-		if !slices.Contains(columns, name) {
-			return nil, fmt.Errorf("%s: column %q is not among columns: [%s]", file, name, quotedList(columns))
-		}
-	}
-	return columns, nil
-}
-
-func quotedList(names []string) string {
-	quoted := make([]string, len(names))
-	for i, n := range names {
-		quoted[i] = strconv.Quote(n)
-	}
-	return strings.Join(quoted, ", ")
-}
-
-func findColumn(file, name string, header []string, d dialect) (int, error) {
-	at := -1
-	for i, h := range header {
-		if h != name {
-			continue
-		}
-		if at >= 0 {
-			return 0, fmt.Errorf("%s:1: duplicate column %q in the header", file, name)
-		}
-		at = i
-	}
-	if at >= 0 {
-		return at, nil
-	}
-	if len(header) == 1 {
-		for _, other := range []string{",", ";", "\t", "|"} {
-			if other != string(d.delimiter) && strings.Contains(header[0], other) {
-				return 0, fmt.Errorf("%s:1: column %q is missing: the header has one field; did you mean delimiter: %q?", file, name, other)
-			}
-		}
-	}
-	return 0, missingColumn(file+":1", name, header)
-}
-
-func missingColumn(where, name string, found []string) error {
-	if len(found) == 1 && found[0] == "" {
-		return fmt.Errorf("%s: column %q is missing: the first line is empty", where, name)
-	}
-	const shown = 20
-	more := ""
-	if len(found) > shown {
-		more = fmt.Sprintf(" and %d more", len(found)-shown)
-		found = found[:shown]
-	}
-	names := slices.Clone(found)
-	for i, n := range names {
-		if q := strconv.Quote(n); n != strings.TrimSpace(n) || n == "" || q != `"`+n+`"` {
-			names[i] = q
-		}
-	}
-	return fmt.Errorf("%s: column %q is missing; the columns are %s%s", where, name, strings.Join(names, ", "), more)
 }
 
 func firstLine(s string) string {

@@ -21,24 +21,9 @@ func (s *session) relateParquet(ctx context.Context, file string, schema ir.Sche
 	r := relation{file: file, path: file, line: func(row int64) (string, error) {
 		return fmt.Sprintf("%s: row %d", file, row), nil
 	}}
-	columns, err := s.parquetFields(ctx, file)
+	columns, picked, err := s.pickParquet(ctx, file, schema)
 	if err != nil {
 		return r, err
-	}
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = c.name
-	}
-	var picked []parquetField
-	for _, c := range schema {
-		at := slices.Index(names, c.Name)
-		if at < 0 {
-			return r, missingColumn(file, c.Name, names)
-		}
-		if slices.Contains(names[at+1:], c.Name) {
-			return r, fmt.Errorf("%s: the file has column %q twice", file, c.Name)
-		}
-		picked = append(picked, columns[at])
 	}
 	if slices.ContainsFunc(picked, func(f parquetField) bool { return f.hidden > 0 }) {
 		if r.path, err = s.showNanos(ctx, file, columns, filepath.Join(s.temp, fmt.Sprintf("nanos-%d.parquet", n))); err != nil {
@@ -54,21 +39,48 @@ func (s *session) relateParquet(ctx context.Context, file string, schema ir.Sche
 			r.conv = append(r.conv, converted{from: col, value: fmt.Sprintf("CAST(NULL AS %s)", ir.Types[c.Type])})
 			continue
 		}
-		conv := conversionOf(f.found.kind, c)
-		if f.lossy != "" {
-			conv = conversion{note: f.lossy}
-		}
-		if conv.rule == refused {
-			why := ""
-			if conv.note != "" {
-				why = ": " + conv.note
-			}
-			return r, fmt.Errorf("%s: column %q is %s, which does not become %s%s", file, c.Name, f.shown, c.Type, why)
-		}
 		r.conv = append(r.conv, fromTyped(col, f.found, c))
 	}
 	r.from = "(SELECT " + strings.Join(selects, ", ") + " FROM " + parquet(r.path) + ")"
 	return r, nil
+}
+
+// pickParquet returns the columns of a file and, of these, the columns of a schema. A file
+// that does not have them, or whose types do not become the declared ones, is a
+// [*duck.FileError].
+func (s *session) pickParquet(ctx context.Context, file string, schema ir.Schema) (columns, picked []parquetField, err error) {
+	if columns, err = s.parquetFields(ctx, file); err != nil {
+		return nil, nil, err
+	}
+	names := make([]duck.Name, len(columns))
+	for i, c := range columns {
+		names[i] = duck.Name{Name: c.name}
+	}
+	for _, c := range schema {
+		named := func(f parquetField) bool { return f.name == c.Name }
+		at := slices.IndexFunc(columns, named)
+		if at < 0 {
+			return nil, nil, missingColumn(file, c.Name, names)
+		}
+		if slices.ContainsFunc(columns[at+1:], named) {
+			return nil, nil, &duck.FileError{File: file, Column: c.Name, Text: fmt.Sprintf("the file has column %q twice", c.Name)}
+		}
+		picked = append(picked, columns[at])
+	}
+	for i, c := range schema {
+		f := picked[i]
+		conv := conversionOf(f.found.kind, c)
+		if f.lossy != "" {
+			conv = conversion{note: f.lossy}
+		}
+		if conv.rule == refused && f.found.kind != "null" {
+			return nil, nil, &duck.FileError{
+				File: file, Column: c.Name, Hint: conv.note,
+				Text: fmt.Sprintf("column %q is %s, which does not become %s", c.Name, f.shown, c.Type),
+			}
+		}
+	}
+	return columns, picked, nil
 }
 
 // A parquetField is a column of a Parquet file.

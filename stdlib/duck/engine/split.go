@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
 // A Division says which rows of a table are held out for the test. Exactly one
@@ -48,10 +50,11 @@ func Split(ctx context.Context, table string, d Division, train, test string, l 
 	if err != nil {
 		return err
 	}
-	var names, columns []string
+	var names []duck.Name
+	var columns []string
 	types := map[string]string{}
 	for _, c := range cols {
-		names = append(names, c.Name)
+		names = append(names, duck.Name{Name: c.Name})
 		columns = append(columns, "t."+ident(c.Name)) // the other side of the join has columns too
 		types[c.Name] = c.Type
 	}

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/unicode"
+
+	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
 // plainText returns the path of a file with the text of file as UTF-8: file
@@ -78,7 +80,11 @@ func unpack(r *bufio.Reader) (io.Reader, string, error) {
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(r)
-		return z, "gzip", err
+		if err != nil {
+			return nil, "", err
+		}
+		z.Multistream(false)
+		return &gzipMembers{z, r}, "gzip", nil
 	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
 		if err != nil {
@@ -87,6 +93,34 @@ func unpack(r *bufio.Reader) (io.Reader, string, error) {
 		return z.IOReadCloser(), "zstd", nil
 	}
 	return r, "", nil
+}
+
+// gzipMembers reads the members of a gzip file one by one, to tell a member that ends early
+// from something else behind the last one.
+type gzipMembers struct {
+	z *gzip.Reader
+	r *bufio.Reader
+}
+
+var errBehindGzip = errors.New("something else comes after the gzip data; the file may be damaged")
+
+func (g *gzipMembers) Read(b []byte) (int, error) {
+	n, err := g.z.Read(b)
+	if err != io.EOF {
+		return n, err
+	}
+	next, _ := g.r.Peek(2)
+	switch {
+	case len(next) == 0:
+		return n, io.EOF
+	case !bytes.Equal(next, []byte{0x1f, 0x8b}):
+		return n, errBehindGzip
+	}
+	if err := g.z.Reset(g.r); err != nil {
+		return n, err
+	}
+	g.z.Multistream(false)
+	return n, nil
 }
 
 func decoderOf(name string) (*encoding.Decoder, error) {
@@ -126,6 +160,9 @@ func (c *textCopy) run(r io.Reader, w io.Writer) error {
 			if errors.Is(err, io.ErrUnexpectedEOF) {
 				return fmt.Errorf("%s:%d: the file is truncated: the %s data ends early", c.file, c.lines+1+bytes.Count(block, []byte("\n")), c.packed)
 			}
+			if errors.Is(err, errBehindGzip) {
+				return fmt.Errorf("%s: %w", c.file, err)
+			}
 			return fmt.Errorf("%s:%d: read: %w", c.file, c.lines+1, err)
 		}
 		whole := len(block)
@@ -136,12 +173,10 @@ func (c *textCopy) run(r io.Reader, w io.Writer) error {
 			return c.invalid(block[:whole])
 		}
 		if at := bytes.Index(block[:whole], []byte("\ufffd")); at >= 0 && c.decoded != "" { // what decoders write for it
-			return fmt.Errorf("%s:%d: a character is not %s; the file may be damaged, or in another encoding",
-				c.file, c.lines+1+bytes.Count(block[:at], []byte("\n")), c.decoded)
+			return c.fault(block[:at], "a character is not %s; the file may be damaged, or in another encoding", c.decoded)
 		}
 		if at := bytes.IndexByte(block[:whole], 0); at >= 0 {
-			return fmt.Errorf("%s:%d: byte %d is NUL, which no text has; the file may be damaged, or in another encoding, such as encoding: \"utf-16\"",
-				c.file, c.lines+1+bytes.Count(block[:at], []byte("\n")), c.offset+int64(at)+1)
+			return c.fault(block[:at], "byte %d is NUL, which no text has; the file may be damaged, or in another encoding, such as encoding: \"utf-16\"", c.offset+int64(at)+1)
 		}
 		if c.shape != nil {
 			text := block[:whole]
@@ -193,13 +228,19 @@ func (c *textCopy) invalid(b []byte) error {
 		}
 		at += n
 	}
-	line := c.lines + 1 + bytes.Count(b[:at], []byte("\n"))
 	hint := `encoding: "latin-1"`
 	if offset := c.offset + int64(at); offset == 0 && (b[0] == 0xff || b[0] == 0xfe) {
 		hint = `encoding: "utf-16"`
 	}
-	return fmt.Errorf("%s:%d: byte %d (0x%02x) is not UTF-8; if the file has another encoding, declare it, for example %s",
-		c.file, line, c.offset+int64(at)+1, b[at], hint)
+	return c.fault(b[:at], "byte %d (0x%02x) is not UTF-8; if the file has another encoding, declare it, for example %s", c.offset+int64(at)+1, b[at], hint)
+}
+
+// fault is a fault behind the beginning of the current block.
+func (c *textCopy) fault(before []byte, format string, args ...any) error {
+	return &duck.FileError{
+		File: c.file, Line: c.lines + 1 + bytes.Count(before, []byte("\n")), Option: "encoding",
+		Text: fmt.Sprintf(format, args...),
+	}
 }
 
 // nullLines finds lines of JSON that are null. DuckDB takes one for a row without values,

@@ -126,6 +126,12 @@ func (c *Client) CSV(ctx context.Context, path, to string) error {
 	return c.call(ctx, "csv", csvArgs{path, to}, new(struct{}))
 }
 
+// Heads implements [duck.Engine].
+func (c *Client) Heads(ctx context.Context, heads []duck.Head) (faults []*duck.FileError, err error) {
+	err = c.call(ctx, "heads", headsArgs{heads}, &faults)
+	return faults, err
+}
+
 // Infer implements [duck.Engine].
 func (c *Client) Infer(ctx context.Context, query string, sources map[string]duck.Source) (cols []duck.Inferred, err error) {
 	err = c.call(ctx, "infer", inferArgs{query, sources}, &cols)

@@ -73,6 +73,9 @@ type (
 		Path string `json:"path"`
 		To   string `json:"to"`
 	}
+	headsArgs struct {
+		Heads []duck.Head `json:"heads"`
+	}
 	inferArgs struct {
 		Query   string                 `json:"query"`
 		Sources map[string]duck.Source `json:"sources"`
