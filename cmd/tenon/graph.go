@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -11,18 +13,26 @@ import (
 
 func graphCommand(a *app) *cobra.Command {
 	var format, out string
-	var units bool
+	var units, columns bool
 	c := &cobra.Command{
 		Use: "graph [DIR]", Short: "Draw the system as a graph", Args: atMost(1, "one folder"),
 		Long: `Draws the entities or the units of a system and the data flow between them, as SVG
-or in the DOT language of Graphviz.`,
-		Example: "  tenon graph --format svg --out system.svg\n  tenon graph --units | dot -Tpng > system.png",
+or in the DOT language of Graphviz.
+
+With --columns, it draws the columns of each entity, and an edge from each column to
+those that are made of it. An edge to the heading of a table means that its rows, or
+all of its columns, depend on the other end.`,
+		Example: `  tenon graph --format svg --out system.svg
+  tenon graph --units | dot -Tpng > system.png
+  tenon graph --columns --format svg --out columns.svg`,
 		RunE: func(c *cobra.Command, args []string) error {
-			r, err := a.compile(c.Context(), folder(args))
+			if units && columns {
+				return &usageError{errors.New("--units and --columns cannot be used together")}
+			}
+			g, err := a.graph(c.Context(), folder(args), units, columns)
 			if err != nil {
 				return err
 			}
-			g := graph.Of(r.System, units)
 			var text string
 			switch format {
 			case "dot":
@@ -47,5 +57,25 @@ or in the DOT language of Graphviz.`,
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"dot", "svg"}, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringVarP(&out, "out", "o", "", "write to `FILE`")
 	c.Flags().BoolVar(&units, "units", false, "draw every unit, not only the entities")
+	c.Flags().BoolVar(&columns, "columns", false, "draw the columns and what they are made of")
 	return c
+}
+
+func (a *app) graph(ctx context.Context, dir string, units, columns bool) (*graph.Graph, error) {
+	p, err := a.project(dir)
+	if err != nil {
+		return nil, err
+	}
+	r, err := p.Compile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !columns {
+		return graph.Of(r.System, units), nil
+	}
+	l, err := p.LineageOf(ctx, r.System)
+	if err != nil {
+		return nil, err
+	}
+	return graph.OfColumns(r.System.Name, l), nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/compiler/lineage"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -36,6 +37,9 @@ func (a *app) printDiff(d *project.Diff) error {
 	seen := repeats{}
 	for _, e := range d.Entities {
 		a.writeEntity(&b, e, seen)
+		for _, line := range columnLines(d.Columns[e.Entity]) {
+			fmt.Fprintf(&b, "      %s\n", line)
+		}
 	}
 	b.WriteString("\n" + diffSummary(d.Comparison) + "\n")
 	if s := systemsDiffer(d); s != "" {
@@ -95,6 +99,36 @@ func (a *app) writeEntity(b *strings.Builder, e planner.EntityChange, seen repea
 		b.WriteString(line + a.effect(f.Effect) + "\n")
 		a.writeLines(b, f.Lines)
 	}
+}
+
+// columnLines say which columns a change of a query affects, and who reads them.
+func columnLines(c *lineage.Change) []string {
+	switch {
+	case c == nil:
+		return nil
+	case c.Unknown:
+		return []string{"columns: unknown, because this version of tenon cannot analyse both queries"}
+	case c.Same():
+		return []string{"columns: none changed"}
+	}
+	var parts []string
+	for _, p := range []struct {
+		what  string
+		names []string
+	}{{"added", c.Added}, {"removed", c.Removed}, {"changed", c.Changed}, {"unchanged", c.Unchanged}} {
+		if len(p.names) > 0 {
+			parts = append(parts, p.what+" "+strings.Join(few(p.names), ", "))
+		}
+	}
+	line := "columns: " + strings.Join(parts, "; ")
+	if c.Rows {
+		line += " (the query may select other rows)"
+	}
+	lines := []string{line}
+	if len(c.Readers) > 0 {
+		lines = append(lines, "read by "+strings.Join(few(c.Readers), ", "))
+	}
+	return lines
 }
 
 // entityNote describes what changed about an entity except its fields.

@@ -47,6 +47,9 @@ func (a *app) printDiffMarkdown(d *project.Diff) error {
 			fmt.Fprintf(&b, "\n#### %s\n\n| | field | before | after | |\n|---|---|---|---|---|\n", section)
 		}
 		folded = append(folded, writeMarkdownEntity(&b, e, seen)...)
+		if lines := columnLines(d.Columns[e.Entity]); len(lines) > 0 {
+			folded = append(folded, fmt.Sprintf("%s %s\n", markdownCode(e.Entity), markdownText(strings.Join(lines, "; "))))
+		}
 	}
 	end()
 	if rows := impactRows(d.Impact); len(rows) > 0 {

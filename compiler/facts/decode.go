@@ -18,8 +18,10 @@ type query struct {
 	from    *source // nil without FROM
 	where   []*expr // conjuncts of WHERE, HAVING and QUALIFY
 	groups  []*expr
-	grouped bool // GROUP BY ALL
-	limited bool // by LIMIT, DISTINCT or a sample
+	grouped bool    // GROUP BY ALL
+	limited bool    // by LIMIT, DISTINCT or a sample
+	picks   []*expr // that order the rows of a limited query, or by which it is distinct
+	unique  bool    // no two of its rows are equal
 
 	unknown bool
 }
@@ -62,21 +64,22 @@ const (
 )
 
 type expr struct {
-	kind   kind
-	alias  string
-	at     int      // the first byte in the query, or -1
-	names  []string // of a column: its qualified name
-	name   string   // of a call or window: the function
-	args   []*expr
-	bound  []string // parameters of lambdas, which are not columns
-	query  *query
-	filter bool      // of an aggregate: FILTER
-	exists bool      // of a subquery: EXISTS
-	op     string    // of a comparison: "=", "<", "in" ...
-	value  *Constant // of a constant that is a text or a number
-	null   bool      // of a constant
-	arms   []*expr   // of CASE
-	number *int64    // of a constant
+	kind    kind
+	alias   string
+	at      int      // the first byte in the query, or -1
+	names   []string // of a column: its qualified name
+	name    string   // of a call or window: the function
+	args    []*expr
+	decides []*expr  // of args, conditions; of a window, what it selects rows by besides its order
+	bound   []string // parameters of lambdas, which are not columns
+	query   *query
+	filter  bool      // of an aggregate: FILTER
+	exists  bool      // of a subquery: EXISTS
+	op      string    // of a comparison: "=", "<", "in" ...
+	value   *Constant // of a constant that is a text or a number
+	null    bool      // of a constant
+	arms    []*expr   // of CASE
+	number  *int64    // of a constant
 
 	// Of a star.
 	table    string
@@ -118,6 +121,18 @@ func decodeQuery(n map[string]any) *query {
 		q.with = append(q.with, cte{text(asObject(e), "key"), names(value, "aliases"), decodeQuery(object(object(value, "query"), "node"))})
 	}
 	q.limited = len(list(n, "modifiers")) > 0 && slices.ContainsFunc(list(n, "modifiers"), func(m any) bool { return text(asObject(m), "type") != "ORDER_MODIFIER" })
+	for _, m := range list(n, "modifiers") {
+		switch m := asObject(m); text(m, "type") {
+		case "ORDER_MODIFIER":
+			q.picks = append(q.picks, nested(m["orders"])...)
+		case "DISTINCT_MODIFIER":
+			on := nested(m["distinct_on_targets"])
+			q.picks, q.unique = append(q.picks, on...), q.unique || len(on) == 0
+		}
+	}
+	if !q.limited {
+		q.picks = nil
+	}
 	switch text(n, "type") {
 	case "SELECT_NODE":
 		for _, e := range list(n, "select_list") {
@@ -144,6 +159,7 @@ func decodeQuery(n map[string]any) *query {
 		setop := text(n, "setop_type")
 		q.byName = setop == "UNION_BY_NAME"
 		q.unknown = len(q.parts) < 2
+		q.unique = q.unique || n["setop_all"] != true
 		if setop == "EXCEPT" || setop == "INTERSECT" {
 			q.limited = true
 		}
@@ -251,6 +267,9 @@ func decodeExpr(n any) *expr {
 				e.name += "?"
 			}
 		}
+		for _, k := range []string{"partitions", "filter_expr", "arg_orders"} {
+			e.decides = append(e.decides, nested(m[k])...)
+		}
 		for _, k := range []string{"children", "default_expr"} {
 			e.args = append(e.args, nested(m[k])...)
 		}
@@ -275,7 +294,7 @@ func decodeExpr(n any) *expr {
 		if m["else_expr"] != nil {
 			e.arms = append(e.arms, decodeExpr(m["else_expr"]))
 		}
-		e.kind, e.args = cases, append(e.args, e.arms...)
+		e.kind, e.decides, e.args = cases, slices.Clone(e.args), append(e.args, e.arms...)
 		return e
 	case "OPERATOR":
 		switch text(m, "type") {
@@ -287,8 +306,13 @@ func decodeExpr(n any) *expr {
 		}
 	}
 	for _, k := range sorted(m) {
-		if k != "replace_list" {
-			e.args = append(e.args, nested(m[k])...)
+		if k == "replace_list" {
+			continue
+		}
+		part := nested(m[k])
+		e.args = append(e.args, part...)
+		if k == "filter" || k == "order_bys" {
+			e.decides = append(e.decides, part...)
 		}
 	}
 	return e

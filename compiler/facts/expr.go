@@ -55,19 +55,26 @@ func (a *analysis) expr(e *expr, s *scope) (origins []Origin, partial bool) {
 		inner.bound = slices.Concat(s.bound, e.bound)
 		s = &inner
 	}
-	origins, partial = a.all(e.args, s)
+	origins, partial = a.all(e.args, s, e.decides...)
 	if e.kind == call && Aggregate(e.name) {
 		return a.aggregated(e, origins, s), partial
 	}
 	return through(origins, Computed), partial
 }
 
-func (a *analysis) all(exprs []*expr, s *scope) (origins []Origin, partial bool) {
+// all returns the origins of several expressions, of which some only decide.
+func (a *analysis) all(exprs []*expr, s *scope, deciding ...*expr) (origins []Origin, partial bool) {
 	lists := make([][]Origin, len(exprs))
 	for i, e := range exprs {
 		var p bool
 		lists[i], p = a.expr(e, s)
 		partial = partial || p
+		if slices.Contains(deciding, e) {
+			lists[i] = slices.Clone(lists[i])
+			for j := range lists[i] {
+				lists[i][j].Decides = true
+			}
+		}
 	}
 	return merge(lists...), partial
 }
@@ -97,14 +104,10 @@ func (a *analysis) subquery(e *expr, s *scope) (origins []Origin, partial bool) 
 	}
 	inner := r.Columns[0]
 	if len(e.args) == 0 && len(r.Columns) == 1 && !e.exists {
-		return inner.Origins, inner.Partial
+		return merge(inner.Origins, decisions(r.Rows)), inner.Partial || r.RowsPartial
 	}
 	// EXISTS and IN: the rows that are looked for only decide.
-	rows := through(inner.Origins, Aggregated)
-	for i := range rows {
-		rows[i].Row, rows[i].Own, rows[i].Whole, rows[i].Fitted, rows[i].Group, rows[i].Ahead = "", false, false, false, "", Root{}
-	}
-	return merge(through(child, Computed), rows), partial || inner.Partial
+	return merge(through(child, Computed), decisions(inner.Origins), decisions(r.Rows)), partial || inner.Partial || r.RowsPartial
 }
 
 // window returns the origins of a window function.
@@ -118,8 +121,10 @@ func (a *analysis) window(e *expr, s *scope) (origins []Origin, partial bool) {
 	origins, partial = a.all(args, s)
 	var by Root
 	if ahead && len(e.orders) > 0 {
-		if o, p := a.expr(e.orders[0], s); len(o) == 1 && !p && o[0].OfRow() {
-			by = o[0].Root
+		if origins, p := a.expr(e.orders[0], s); !p {
+			if o, ok := sole(origins); ok && o.OfRow() {
+				by = o.Root
+			}
 		}
 	}
 	groups, fitted := "", s.whole && len(s.tables) == 1 && e.everything()
@@ -143,7 +148,8 @@ func (a *analysis) window(e *expr, s *scope) (origins []Origin, partial bool) {
 		}
 		o.Use, o.Whole = max(o.Use, Windowed), false
 	}
-	return merge(origins), partial
+	deciding, p := a.all(slices.Concat(e.decides, e.orders), s)
+	return merge(origins, decisions(deciding)), partial || p
 }
 
 // frame reports whether a window function reads the row itself, and rows that come later

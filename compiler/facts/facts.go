@@ -10,6 +10,10 @@ type Table struct {
 	Columns []Column
 	// Findings are about the query that makes the table.
 	Findings []Finding
+	// Rows are the columns that decide which rows there are: those of conditions, joins and
+	// groups. RowsPartial tells that there may be others.
+	Rows        []Origin
+	RowsPartial bool
 	// Filtered tells that the rows were selected by more than equal or missing values,
 	// perhaps by their time.
 	Filtered bool
@@ -88,6 +92,9 @@ type Origin struct {
 	// several rows contribute.
 	Row string
 	Use Use
+	// Decides is set if the value only depends on it, as on the condition of a CASE or the
+	// order of a window, and is not made of it.
+	Decides bool
 	// Own is set for a window that includes the row itself.
 	Own bool
 	// Whole is set for an aggregate over all rows, whatever their time.
@@ -127,10 +134,36 @@ func through(origins []Origin, use Use) []Origin {
 	return out
 }
 
-// merge joins lists of origins. Of equal ones, that with the shortest path stays.
+// decisions returns origins as those of a value that other rows with them decide.
+func decisions(origins []Origin) []Origin {
+	out := make([]Origin, len(origins))
+	for i, o := range origins {
+		out[i] = Origin{Root: o.Root, Use: Aggregated, Decides: true, Path: o.Path}
+	}
+	return out
+}
+
+// sole returns the only origin, apart from those that only decide.
+func sole(origins []Origin) (o Origin, ok bool) {
+	for _, x := range origins {
+		if x.Decides && x.Row == "" {
+			continue
+		}
+		if ok {
+			return Origin{}, false
+		}
+		o, ok = x, true
+	}
+	return o, ok
+}
+
+// merge joins lists of origins. Of equal ones, one that does not only decide stays, and
+// of those the one with the shortest path.
 func merge(lists ...[]Origin) []Origin {
 	all := slices.Concat(lists...)
-	slices.SortStableFunc(all, func(a, b Origin) int { return cmp.Or(compare(a, b), len(a.Path)-len(b.Path)) })
+	slices.SortStableFunc(all, func(a, b Origin) int {
+		return cmp.Or(compare(a, b), order(a.Decides, b.Decides), len(a.Path)-len(b.Path))
+	})
 	return slices.CompactFunc(all, func(a, b Origin) bool { return compare(a, b) == 0 })
 }
 

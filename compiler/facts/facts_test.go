@@ -40,10 +40,14 @@ func analyse(t interface{ Fatal(...any) }, query string) facts.Table {
 	return got
 }
 
-// written writes origins as "x copied", "y windowed with the row, ahead by t".
+// written writes origins as "x copied", "y windowed with the row, ahead by t". It omits
+// those that only decide.
 func written(c facts.Column) string {
 	var all []string
 	for _, o := range c.Origins {
+		if o.Decides {
+			continue
+		}
 		s := o.Column + " " + []string{"copied", "computed", "windowed", "aggregated"}[o.Use]
 		if o.Own {
 			s += " with the row"
@@ -119,7 +123,7 @@ func TestOrigins(t *testing.T) {
 		"SELECT coalesce(x, y, 0) AS z FROM o":                                                               "x computed, y computed",
 		"SELECT x IN (1, 2) AS z FROM o":                                                                     "x computed",
 		"SELECT x BETWEEN y AND t AS z FROM o":                                                               "t computed, x computed, y computed",
-		"SELECT CASE WHEN x > 1 THEN y END AS z FROM o":                                                      "x computed, y computed",
+		"SELECT CASE WHEN x > 1 THEN y END AS z FROM o":                                                      "y computed",
 		"SELECT list_sum(list_transform([x, 1], lambda v: v + y)) AS z FROM o":                               "x computed, y computed",
 		"SELECT [v + y FOR v IN [x]] AS z FROM o":                                                            "x computed, y computed",
 		"SELECT {'a': x, 'b': y}.a AS z FROM o":                                                              "x computed, y computed",
@@ -133,7 +137,7 @@ func TestOrigins(t *testing.T) {
 		"SELECT sum(x) AS z FROM o":                                                                          "x aggregated of all rows",
 		"SELECT sum(x) AS z FROM o WHERE y > 1":                                                              "x aggregated",
 		"SELECT sum(x) AS z FROM o WHERE x IS NOT NULL":                                                      "x aggregated of all rows",
-		"SELECT sum(x) FILTER (y > 1) AS z FROM o":                                                           "x aggregated, y aggregated",
+		"SELECT sum(x) FILTER (y > 1) AS z FROM o":                                                           "x aggregated",
 		"SELECT sum(x) AS z FROM (SELECT * FROM o LIMIT 3)":                                                  "x aggregated",
 		"SELECT sum(x) AS z FROM o GROUP BY id":                                                              "x computed",
 		"SELECT g, sum(x) AS z FROM o GROUP BY ALL":                                                          "x aggregated of all rows",
@@ -158,8 +162,8 @@ func TestOrigins(t *testing.T) {
 		"SELECT row_number() OVER (PARTITION BY g ORDER BY t) AS z FROM o":                                   "t windowed with the row",
 		"SELECT (SELECT max(x) FROM o) AS z FROM o":                                                          "x aggregated of all rows",
 		"SELECT (SELECT max(b.x) FROM o AS b WHERE b.t < o.t) AS z FROM o":                                   "x aggregated",
-		"SELECT EXISTS (SELECT x FROM o AS b WHERE b.id = o.id) AS z FROM o":                                 "x aggregated",
-		"SELECT x IN (SELECT y FROM o) AS z FROM o":                                                          "x computed, y aggregated",
+		"SELECT EXISTS (SELECT x FROM o AS b WHERE b.id = o.id) AS z FROM o":                                 "",
+		"SELECT x IN (SELECT y FROM o) AS z FROM o":                                                          "x computed",
 		"SELECT x AS z FROM o UNION ALL SELECT y FROM o":                                                     "x copied, y copied",
 		"SELECT x AS w, y AS z FROM o UNION ALL BY NAME SELECT y AS z, x AS w FROM o":                        "y copied, y copied",
 		"WITH RECURSIVE r(z) AS (SELECT x FROM o UNION ALL SELECT z + 1 FROM r WHERE z < 9) SELECT z FROM r": "unknown",
@@ -174,6 +178,73 @@ func TestOrigins(t *testing.T) {
 	} {
 		got := analyse(t, query)
 		if s := written(got.Columns[len(got.Columns)-1]); s != want {
+			t.Errorf("%s\n got %s\nwant %s", query, s, want)
+		}
+	}
+}
+
+// What only decides about a value is told apart from what it is made of.
+func TestDecisions(t *testing.T) {
+	for query, want := range map[string]string{
+		"SELECT x AS z FROM o":                                                           "",
+		"SELECT CASE WHEN x > 1 THEN y END AS z FROM o":                                  "x",
+		"SELECT CASE WHEN x > 1 THEN x + y END AS z FROM o":                              "",
+		"SELECT CASE g WHEN 1 THEN x WHEN t THEN y END AS z FROM o":                      "g t",
+		"SELECT if(x > 1, y, 0) AS z FROM o":                                             "x",
+		"SELECT sum(x) FILTER (y > 1) AS z FROM o":                                       "y",
+		"SELECT sum(x) OVER (PARTITION BY g ORDER BY t) AS z FROM o":                     "g t",
+		"SELECT sum(x) OVER (PARTITION BY x ORDER BY t) AS z FROM o":                     "t x",
+		"SELECT sum(x) FILTER (y > 1) OVER () AS z FROM o":                               "y",
+		"SELECT EXISTS (SELECT x FROM o AS b WHERE b.id = o.id AND b.y > 1) AS z FROM o": "id x y",
+		"SELECT (SELECT max(b.x) FROM o AS b WHERE b.t < o.t) AS z FROM o":               "t",
+		"SELECT z + 1 AS z FROM (SELECT CASE WHEN x > 1 THEN y END AS z FROM o)":         "x",
+	} {
+		got := analyse(t, query)
+		var all []string
+		for _, o := range got.Columns[len(got.Columns)-1].Origins {
+			if o.Decides && !slices.Contains(all, o.Column) {
+				all = append(all, o.Column)
+			}
+		}
+		if s := strings.Join(all, " "); s != want {
+			t.Errorf("%s\n got %s\nwant %s", query, s, want)
+		}
+	}
+}
+
+// Rows are decided by filters, joins, groups, and what a limit or DISTINCT looks at.
+func TestRowsAreDecided(t *testing.T) {
+	for query, want := range map[string]string{
+		"SELECT x FROM o":                                                     "",
+		"SELECT x FROM o ORDER BY t":                                          "",
+		"SELECT x FROM o WHERE y > 1 AND g = 2":                               "g y",
+		"SELECT x FROM o ORDER BY t LIMIT 3":                                  "t",
+		"SELECT x, y FROM o ORDER BY 2 LIMIT 3":                               "y",
+		"SELECT DISTINCT x FROM o":                                            "x",
+		"SELECT DISTINCT ON (g) x FROM o ORDER BY t":                          "g t",
+		"SELECT g, sum(x) AS z FROM o GROUP BY g HAVING max(y) > 1":           "g y",
+		"SELECT g + t, sum(x) AS z FROM o GROUP BY 1":                         "g t",
+		"SELECT g, sum(x) AS z FROM o GROUP BY ALL":                           "g",
+		"SELECT x FROM o QUALIFY row_number() OVER (ORDER BY t) = 1":          "t",
+		"SELECT o.x FROM o JOIN o AS b ON o.id = b.g":                         "g id",
+		"SELECT o.x FROM o JOIN o AS b USING (id)":                            "id",
+		"SELECT o.x FROM o SEMI JOIN o AS b ON o.id = b.g":                    "g id",
+		"SELECT x FROM (SELECT * FROM o WHERE y > 1)":                         "y",
+		"WITH q AS (SELECT * FROM o WHERE y > 1) SELECT x FROM q WHERE g = 1": "g y",
+		"SELECT x FROM o WHERE y IN (SELECT t FROM o WHERE g = 1)":            "g t y",
+		"SELECT x FROM o UNION ALL SELECT y FROM o WHERE g = 1":               "g",
+		"SELECT x FROM o UNION SELECT y FROM o":                               "x y",
+		"SELECT z FROM o, unnest([x]) AS u(z)":                                "unknown",
+	} {
+		got := analyse(t, query)
+		var all []string
+		for _, o := range got.Rows {
+			all = append(all, o.Column)
+		}
+		if got.RowsPartial {
+			all = append(all, "unknown")
+		}
+		if s := strings.Join(all, " "); s != want {
 			t.Errorf("%s\n got %s\nwant %s", query, s, want)
 		}
 	}

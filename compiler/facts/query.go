@@ -26,7 +26,7 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 	}
 	r := a.query(q, env, nil)
 	if r.unknown || len(r.Columns) != len(result) {
-		r = relation{Table: Table{Columns: make([]Column, len(result))}}
+		r = relation{Table: Table{Columns: make([]Column, len(result))}, unknown: true}
 		for i := range r.Columns {
 			r.Columns[i] = Column{Partial: true, Offset: -1}
 		}
@@ -35,6 +35,8 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 		r.Columns[i].Name = result[i]
 		r.Columns[i].Origins = a.canonical(r.Columns[i].Origins)
 	}
+	r.Rows, r.RowsPartial = decisions(r.Rows), r.RowsPartial || r.unknown
+	r.Rows = merge(r.Rows)
 	r.Findings = a.findings
 	return r.Table, nil
 }
@@ -79,6 +81,8 @@ type scope struct {
 	group   *group // set if the SELECT aggregates
 	whole   bool   // its rows are not selected
 	equal   map[pair][]string
+	rows    []Origin // that decide which rows there are
+	partial bool     // they may have others
 	// groups names the columns by which the rows are grouped, and grouping tells that there
 	// are no others; see groups.go.
 	groups   string
@@ -126,8 +130,12 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 			all.Columns[to].Constants = slices.Concat(all.Columns[to].Constants, c.Constants)
 			all.Columns[to].Partial = all.Columns[to].Partial || c.Partial
 		}
+		all.Rows, all.RowsPartial = merge(all.Rows, r.Rows), all.RowsPartial || r.RowsPartial
 	}
-	return all
+	s := &scope{env: in, tables: []relation{all}, outer: around}
+	a.decide(q.picks, s)
+	all.Rows, all.RowsPartial = merge(all.Rows, s.rows), all.RowsPartial || s.partial
+	return all.deduplicated(q)
 }
 
 func (a *analysis) selects(q *query, in *env, around *scope) relation {
@@ -179,7 +187,37 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 	for i := range out.Columns {
 		out.Columns[i].Origins = a.canonical(out.Columns[i].Origins)
 	}
-	return out
+	a.decide(slices.Concat(conditions, q.grouping()), s)
+	for _, e := range q.picks {
+		a.decide([]*expr{q.item(e)}, s)
+	}
+	out.Rows, out.RowsPartial = s.rows, s.partial
+	return out.deduplicated(q)
+}
+
+// decide adds what expressions are made of to what decides the rows of a scope.
+func (a *analysis) decide(exprs []*expr, s *scope) {
+	origins, partial := a.all(exprs, s)
+	s.rows, s.partial = merge(s.rows, decisions(origins)), s.partial || partial
+}
+
+// deduplicated returns a relation of which a query may drop rows that are equal.
+func (r relation) deduplicated(q *query) relation {
+	if q.unique {
+		for _, c := range r.Columns {
+			r.Rows, r.RowsPartial = merge(r.Rows, decisions(c.Origins)), r.RowsPartial || c.Partial
+		}
+	}
+	return r
+}
+
+// item returns the item of the select list that a number stands for, or the expression
+// itself.
+func (q *query) item(e *expr) *expr {
+	if e.kind == constant && e.number != nil && *e.number >= 1 && int(*e.number) <= len(q.items) {
+		return q.items[*e.number-1]
+	}
+	return e
 }
 
 // selects reports whether a condition selects rows by more than equality with another
@@ -212,6 +250,7 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 		}
 		r.Filtered = r.Filtered || f.inexact
 		s.tables = append(s.tables, a.instance(r, f))
+		s.rows, s.partial = merge(s.rows, decisions(r.Rows)), s.partial || r.RowsPartial || r.unknown
 		return nil, true
 	}
 	if f.unknown {
@@ -236,6 +275,7 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 			return nil, false
 		}
 		a.equate(l, r, s)
+		s.rows, s.partial = merge(s.rows, decisions(l.Origins), decisions(r.Origins)), s.partial || l.Partial || r.Partial
 		for i := n; i < len(s.tables); i++ {
 			s.hidden[fmt.Sprint(i, " ", strings.ToLower(name))] = true
 		}
@@ -250,6 +290,7 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 	a.settle(s)
 	if f.kind == "SEMI" || f.kind == "ANTI" {
 		a.join(on, s)
+		a.decide(on, s)
 		s.tables = s.tables[:n]
 		on = append(left, &expr{kind: other})
 	}

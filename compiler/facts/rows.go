@@ -28,10 +28,11 @@ func (a *analysis) join(conditions []*expr, s *scope) {
 
 // equate notes that two columns are equal in all rows of the result.
 func (a *analysis) equate(l, r *Column, s *scope) {
-	if len(l.Origins) != 1 || len(r.Origins) != 1 || l.Partial || r.Partial {
+	x, ok1 := sole(l.Origins)
+	y, ok2 := sole(r.Origins)
+	if !ok1 || !ok2 || l.Partial || r.Partial {
 		return
 	}
-	x, y := l.Origins[0], r.Origins[0]
 	if x.Use != Copied || y.Use != Copied || x.Root != y.Root || x.Row == "" || y.Row == "" || x.Row == y.Row {
 		return
 	}
@@ -84,10 +85,10 @@ func (a *analysis) group(q *query, s *scope) *group {
 			continue
 		}
 		c, ok := a.resolve(e.names, s)
-		if !ok || len(c.Origins) != 1 || c.Origins[0].Use != Copied || c.Origins[0].Row == "" {
+		o, one := sole(c.Origins)
+		if !ok || !one || o.Use != Copied || o.Row == "" {
 			continue
 		}
-		o := c.Origins[0]
 		at := [2]string{a.row(o.Row), o.Table}
 		g.by[at] = append(g.by[at], o.Column)
 	}

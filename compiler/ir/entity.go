@@ -29,6 +29,8 @@ type Entity struct {
 	// Known lists the inputs of a model that reveal its label or come from later rows, and
 	// that its user declares to be known when a prediction is made.
 	Known []string `json:"known,omitempty"`
+	// Query names the field with the query in SQL that makes its table, if there is one.
+	Query string `json:"query,omitempty"`
 }
 
 // An EntityInput is an output of another entity that an entity reads.

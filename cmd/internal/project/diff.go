@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/compiler/lineage"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -22,6 +23,8 @@ type Diff struct {
 	Before  Version `json:"before"`
 	After   Version `json:"after"`
 	*planner.Comparison
+	// Columns says which columns the change of a query affects, by entity.
+	Columns map[string]*lineage.Change `json:"columns,omitempty"`
 }
 
 // A Version is one side of a diff.
@@ -56,7 +59,10 @@ func (p *Project) Diff(ctx context.Context, before, after string) (*Diff, error)
 	if err != nil {
 		return nil, err
 	}
-	d.Comparison, err = planner.Compare(ctx, d.Before.side, d.After.side, times)
+	if d.Comparison, err = planner.Compare(ctx, d.Before.side, d.After.side, times); err != nil {
+		return nil, err
+	}
+	d.Columns, err = p.columnChanges(ctx, d.Before.side.System, d.After.side.System, d.Comparison)
 	return d, err
 }
 

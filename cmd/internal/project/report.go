@@ -145,7 +145,7 @@ func (w *Workspace) report(ctx context.Context, stood *standing, name string) (*
 		r.Units = append(r.Units, u)
 	}
 	known := func(id string) (*ir.Unit, error) { return stood.units[id], nil }
-	if r.Lineage, err = lineage(known, stood.runs, units[len(units)-1], map[string]*Lineage{}); err != nil {
+	if r.Lineage, err = madeFrom(known, stood.runs, units[len(units)-1], map[string]*Lineage{}); err != nil {
 		return nil, err
 	}
 	if stood.revision == nil {

@@ -124,7 +124,7 @@ func (w *Workspace) unit(ctx context.Context, id string) (*Unit, error) {
 		s.Unstable = &mark
 	}
 	stored := func(id string) (*ir.Unit, error) { return w.store.Unit(ctx, id) }
-	if s.Lineage, err = lineage(stored, runs, id, map[string]*Lineage{}); err != nil {
+	if s.Lineage, err = madeFrom(stored, runs, id, map[string]*Lineage{}); err != nil {
 		return nil, err
 	}
 	s.Runs, err = w.store.Runs(ctx, id, 10)
@@ -151,8 +151,8 @@ func (w *Workspace) currentRuns(ctx context.Context) (map[string]state.Run, erro
 	return runs, nil
 }
 
-// lineage returns a unit with its origins, given the units and the runs behind them.
-func lineage(unit func(id string) (*ir.Unit, error), runs map[string]state.Run, id string, seen map[string]*Lineage) (*Lineage, error) {
+// madeFrom returns a unit with its origins, given the units and the runs behind them.
+func madeFrom(unit func(id string) (*ir.Unit, error), runs map[string]state.Run, id string, seen map[string]*Lineage) (*Lineage, error) {
 	if l, ok := seen[id]; ok {
 		return l, nil
 	}
@@ -176,7 +176,7 @@ func lineage(unit func(id string) (*ir.Unit, error), runs map[string]state.Run, 
 		if in.Incumbent || slices.ContainsFunc(l.From, func(f *Lineage) bool { return f.Unit == in.Unit }) {
 			continue
 		}
-		from, err := lineage(unit, runs, in.Unit, seen)
+		from, err := madeFrom(unit, runs, in.Unit, seen)
 		if err != nil {
 			return nil, err
 		}

@@ -28,10 +28,15 @@ type Node struct {
 	ID      string
 	Section string // "sources", "features", ...
 	Text    string // below the name
+	Columns []string
 }
 
-// An Edge goes from the producer to the reader.
-type Edge struct{ From, To, Label string }
+// An Edge goes from the producer to the reader. If it joins columns, it names both; an
+// empty one stands for the whole table.
+type Edge struct {
+	From, To, Label      string
+	FromColumn, ToColumn string
+}
 
 // Of makes the graph of a system's entities, or of its units.
 func Of(s *ir.System, units bool) *Graph {
@@ -86,10 +91,14 @@ func (g *Graph) DOT() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph %q {\n\trankdir=LR\n\tnode [shape=box style=\"rounded,filled\" fontname=\"sans-serif\"]\n", g.Name)
 	for _, n := range g.Nodes {
+		if len(n.Columns) > 0 {
+			fmt.Fprintf(&b, "\t%q [shape=plain label=%s]\n", n.ID, n.table())
+			continue
+		}
 		fmt.Fprintf(&b, "\t%q [label=%q fillcolor=%q]\n", n.ID, n.ID+"\n"+n.Text, fills[n.Section])
 	}
 	for _, e := range g.Edges {
-		fmt.Fprintf(&b, "\t%q -> %q [label=%q]\n", e.From, e.To, e.Label)
+		fmt.Fprintf(&b, "\t%s -> %s [label=%q]\n", g.end(e.From, e.FromColumn), g.end(e.To, e.ToColumn), e.Label)
 	}
 	b.WriteString("}\n")
 	return b.String()
@@ -100,9 +109,26 @@ const (
 	boxHeight = 44
 	gapX      = 70
 	gapY      = 22
+	rowHeight = 16
 	margin    = 20
 	charWidth = 7.4
 )
+
+// height is the height of the box of a node.
+func (n Node) height() float64 {
+	if len(n.Columns) == 0 {
+		return boxHeight
+	}
+	return boxHeight + rowHeight*float64(len(n.Columns)) + 4
+}
+
+// at is how far below the top of its box a column is, or the middle of its heading.
+func (n Node) at(column string) float64 {
+	if i := slices.Index(n.Columns, column); i >= 0 {
+		return boxHeight + rowHeight*float64(i) + rowHeight/2
+	}
+	return boxHeight / 2
+}
 
 type box struct {
 	Node
@@ -122,15 +148,18 @@ func (g *Graph) SVG() string {
 		if from == nil || to == nil {
 			continue
 		}
-		x1, y1, x2, y2 := from.x+from.w, from.y+boxHeight/2, to.x, to.y+boxHeight/2
+		x1, y1, x2, y2 := from.x+from.w, from.y+from.at(e.FromColumn), to.x, to.y+to.at(e.ToColumn)
 		mid := (x1 + x2) / 2
 		fmt.Fprintf(&b, `<path d="M%.0f %.0fC%.0f %.0f %.0f %.0f %.0f %.0f" fill="none" stroke="#64748b" marker-end="url(#a)"/>`+"\n", x1, y1, mid, y1, mid, y2, x2, y2)
 	}
 	for _, n := range g.Nodes {
 		x := boxes[n.ID]
-		fmt.Fprintf(&b, `<rect x="%.0f" y="%.0f" width="%.0f" height="%d" rx="7" fill="%s" stroke="#64748b"/>`+"\n", x.x, x.y, x.w, boxHeight, cmp.Or(fills[n.Section], "#f8fafc"))
+		fmt.Fprintf(&b, `<rect x="%.0f" y="%.0f" width="%.0f" height="%.0f" rx="7" fill="%s" stroke="#64748b"/>`+"\n", x.x, x.y, x.w, x.height(), cmp.Or(fills[n.Section], "#f8fafc"))
 		fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" font-size="13" text-anchor="middle">%s</text>`+"\n", x.x+x.w/2, x.y+19, html.EscapeString(n.ID))
 		fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" font-size="11" fill="#475569" text-anchor="middle">%s</text>`+"\n", x.x+x.w/2, x.y+35, html.EscapeString(n.Text))
+		for _, c := range n.Columns {
+			fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" font-size="11">%s</text>`+"\n", x.x+12, x.y+n.at(c)+4, html.EscapeString(c))
+		}
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
@@ -146,19 +175,25 @@ func (g *Graph) layout() (boxes map[string]*box, width, height float64) {
 		w := 0.0
 		for _, n := range layer {
 			w = max(w, charWidth*float64(max(len(n.ID), len(n.Text)))+24)
+			for _, c := range n.Columns {
+				w = max(w, charWidth*float64(len(c))+24)
+			}
 		}
 		y := float64(margin)
 		for _, n := range layer {
 			boxes[n.ID] = &box{Node: n, x: x, y: y, w: w}
 			place[n.ID] = y
-			y += boxHeight + gapY
+			y += n.height() + gapY
 		}
 		height = max(height, y-gapY+margin)
 		x += w + gapX
 	}
 	width = x - gapX + margin
 	for _, layer := range layers { // stand every layer in the middle
-		used := float64(len(layer))*(boxHeight+gapY) - gapY
+		used := -float64(gapY)
+		for _, n := range layer {
+			used += n.height() + gapY
+		}
 		for _, n := range layer {
 			boxes[n.ID].y += (height - 2*margin - used) / 2
 		}
