@@ -22,7 +22,7 @@ STDLIB = Path(__file__).parent
 LIBRARY = "_tenon"  # where the compiler lays the components' own files
 SHARED = {p.name: p for p in STDLIB.glob("lib/*/tenon_*.py")}
 sys.path[:0] = sorted({str(p.parent) for p in SHARED.values()} | {str(STDLIB / "lib" / "test")})
-pytest_plugins = ["testing_models"]
+pytest_plugins = ["testing_models", "testing_services"]
 
 
 def code(component: str) -> dict[str, Path]:
@@ -118,7 +118,7 @@ class Lab:
             "inputs": {},
             "outputs": {name: {**port, "path": str(home / "out" / name)} for name, port in outputs.items()},
             "seed": 7,
-            "resources": {"milli_cpu": 2000},
+            "resources": {"milli_cpu": 1000},  # threads of OpenMP would spin beside those of other tests
             "code": str(user),
             "scratch": str(home / "scratch"),
             "metrics": str(home / "metrics.json"),

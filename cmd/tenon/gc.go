@@ -22,9 +22,9 @@ func gcCommand(a *app) *cobra.Command {
 	var wait time.Duration
 	c := &cobra.Command{
 		Use: "gc [DIR]", Short: "Remove what is neither deployed nor needed for a rollback", Args: atMost(1, "one folder"),
-		Long: `Removes old revisions, and the runs, logs, artifacts and code that are neither
-deployed nor needed for a rollback to a revision that is kept. It lists everything
-first.
+		Long: `Removes old revisions, the runs, logs, artifacts and code that are neither deployed
+nor needed for a rollback to a revision that is kept, and the pages of tenon open and
+tenon compare about revisions that are removed. It lists everything first.
 
 The newest revisions are kept, with everything that tenon rollback and a plan need,
 and all versions of models unless limited. The resource usage of the last ten runs
@@ -140,7 +140,7 @@ func (a *app) collectGarbage(ctx context.Context, s *project.Session, o gcOption
 
 // garbageKinds lists the names of the kinds of garbage, in display order.
 var garbageKinds = []struct{ kind, one string }{
-	{"artifact", "artifact"}, {"run", "run folder"}, {"code", "code folder"}, {"python environment", "python environment"},
+	{"artifact", "artifact"}, {"run", "run folder"}, {"code", "code folder"}, {"report", "report"}, {"python environment", "python environment"},
 }
 
 func (a *app) printGarbage(doc *project.Garbage) error {

@@ -20,12 +20,17 @@ func predictCommand(a *app) *cobra.Command {
 		Long: `Predicts with a model that was trained, whether it is served or not. FILE.parquet is a
 table with the columns of the model; others are ignored. --to gets one row for each:
 its prediction and, for a classifier, the probability, as serve.#Batch writes them.
-FILE.json is a request as serve.#HTTP takes it, and the answer of the service is
-printed. What these refuse is refused here.
+FILE.json is a request as serve.#HTTP takes it, {"instances": [{COLUMN: VALUE}]}, and
+the answer of the service is printed. What these refuse is refused here.
+
+--probabilities adds the probability of every class of a classifier: to an answer the
+field probabilities, as the service does for ?probabilities=true, and to a table a
+column probability_CLASS for each.
 
 Without FILE, it lists the columns of the model.`,
 		Example: `  tenon predict models/late
   tenon predict models/late request.json
+  tenon predict models/late request.json --probabilities
   tenon predict models/late flights.parquet --to predictions.parquet --revision 3`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
@@ -57,6 +62,7 @@ Without FILE, it lists the columns of the model.`,
 	a.stateFlag(c)
 	c.Flags().StringVar(&o.To, "to", "", "write the predictions for a table to `FILE`")
 	revisionFlag(c, &o.Revision)
+	c.Flags().BoolVar(&o.Probabilities, "probabilities", false, "add the probability of every class")
 	c.Flags().BoolVar(&o.Force, "force", false, "replace an existing file")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c

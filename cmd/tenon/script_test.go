@@ -77,19 +77,7 @@ func TestMain(m *testing.M) {
 // one is started for each unit, and this binary starts slowly.
 type withRunner struct{ postgrestest.M }
 
-func (m withRunner) Run() int {
-	dir, err := os.MkdirTemp("", "tenon-run")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // the system removes what is left
-	runner := filepath.Join(dir, "tenon-run")
-	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
-		panic(err)
-	}
-	os.Setenv("TENON_RUN", runner) //nolint:errcheck // the name is sound
-	return m.M.Run()
-}
+func (m withRunner) Run() int { return executortest.RunWithRunner(m.M) }
 
 func duckMain() { os.Exit(program.Run(os.Args[1:])) }
 

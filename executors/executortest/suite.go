@@ -122,17 +122,18 @@ func BuildStatic(to, pkg string) error {
 	return nil
 }
 
-// RunWithRunner builds tenon-run, tells where it is, and runs the tests.
-func RunWithRunner(m *testing.M, runner *string) int {
+// RunWithRunner builds tenon-run, names it in $TENON_RUN, and runs the tests.
+func RunWithRunner(m interface{ Run() int }) int {
 	dir, err := os.MkdirTemp("", "tenon-run")
 	if err != nil {
 		panic(err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the system removes what is left
-	*runner = filepath.Join(dir, "tenon-run")
-	if err := BuildStatic(*runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
+	runner := filepath.Join(dir, "tenon-run")
+	if err := BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
 		panic(err)
 	}
+	os.Setenv("TENON_RUN", runner) //nolint:errcheck // the name is sound
 	return m.Run()
 }
 

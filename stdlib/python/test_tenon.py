@@ -324,6 +324,9 @@ def test_rows_are_a_request_to_the_service(models, program):
         }
     ]
     assert tenon.predict("models.m", rows[0]) == answers[0]
+    assert "--probabilities" not in program.calls()[-1]
+    tenon.predict("models.m", rows, probabilities=True)
+    assert "--probabilities" in program.calls()[-1]
     with pytest.raises(tenon.Error, match="a row holds complex"):
         tenon.predict("models.m", [{"x": 1j}])
 
@@ -341,6 +344,8 @@ def test_a_table_is_asked_as_a_table(models, program, made, tmp_path):
     assert asked["hour"].to_pylist() == frame["hour"].tolist()
     columns = {name: frame[name].tolist() for name in frame}
     assert len(tenon.predict("models.m", columns)) == 2
+    tenon.predict("models.m", columns, probabilities=True)
+    assert "--probabilities" in program.calls()[-1]
     assert tenon.predict("models.m", columns, arrow=True).column_names == ["prediction"]
 
 

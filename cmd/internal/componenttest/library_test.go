@@ -18,11 +18,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
 		os.Exit(program.Run(os.Args[1:]))
 	}
-	os.Exit(executortest.RunWithRunner(m, &runner))
+	os.Exit(executortest.RunWithRunner(m))
 }
-
-// runner is tenon-run, built for the tests.
-var runner string
 
 // settings returns the settings of an engine on this machine.
 func settings(t *testing.T) project.Settings {
@@ -45,7 +42,7 @@ func settings(t *testing.T) project.Settings {
 	}
 	duck := worker.New(self)
 	t.Cleanup(duck.Close)
-	return project.Settings{SQL: duck, Cache: cache, UV: []string{uv}, Config: all.Config{Tenon: self, Runner: runner, Environ: os.Environ()}}
+	return project.Settings{SQL: duck, Cache: cache, UV: []string{uv}, Config: all.Config{Tenon: self, Runner: os.Getenv("TENON_RUN"), Environ: os.Environ()}}
 }
 
 // Every component of the library passes the suite. A component is tested because its

@@ -34,6 +34,7 @@ type Garbage struct {
 
 	session *Session
 	found   *executors.Collection
+	pages   []executors.Garbage
 	cache   time.Time // cutoff for unused parts of the cache; zero keeps the cache
 }
 
@@ -61,6 +62,10 @@ func (s *Session) Collect(ctx context.Context, o CollectOptions) (*Garbage, erro
 	for _, r := range found.Revisions {
 		g.Revisions = append(g.Revisions, r.Number)
 	}
+	if g.pages, err = s.oldPages(found.Oldest); err != nil {
+		return nil, err
+	}
+	g.Garbage = append(g.Garbage, g.pages...)
 	if o.Cache {
 		unused, err := s.environments().Collect(o.Since, true)
 		if err != nil {
@@ -82,6 +87,9 @@ func (g *Garbage) Empty() bool { return g.found.Empty() && len(g.Garbage) == 0 }
 // Remove removes the garbage. The session must still hold the lock.
 func (g *Garbage) Remove(ctx context.Context) error {
 	if err := g.found.Remove(ctx); err != nil {
+		return err
+	}
+	if err := g.session.removePages(g.pages); err != nil {
 		return err
 	}
 	if !g.cache.IsZero() {

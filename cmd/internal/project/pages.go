@@ -8,8 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
@@ -26,11 +30,10 @@ type Page struct {
 func (p *Project) WritePage(o Page, content []byte) (string, error) {
 	path := o.To
 	if path == "" {
-		dir, err := p.stateDir()
+		folder, err := p.pages()
 		if err != nil {
 			return "", err
 		}
-		folder := filepath.Join(dir, "reports")
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return "", fmt.Errorf("write the page: %w; name another file with --out", err)
 		}
@@ -43,6 +46,55 @@ func (p *Project) WritePage(o Page, content []byte) (string, error) {
 		return "", fmt.Errorf("write the page: %w", err)
 	}
 	return path, nil
+}
+
+// pages returns the folder of pages.
+func (p *Project) pages() (string, error) {
+	dir, err := p.stateDir()
+	return filepath.Join(dir, "reports"), err
+}
+
+// pageName matches the names of pages that are about one revision, or about two.
+var pageName = regexp.MustCompile(`^[^@]+@(\d+)(?:@(\d+))?\.html$`)
+
+// oldPages returns the pages about revisions before the oldest.
+func (p *Project) oldPages(oldest int) ([]executors.Garbage, error) {
+	folder, err := p.pages()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list the reports: %w", err)
+	}
+	var old []executors.Garbage
+	for _, e := range entries {
+		m := pageName.FindStringSubmatch(e.Name())
+		gone := m != nil && slices.ContainsFunc(m[1:], func(number string) bool {
+			n, err := strconv.Atoi(number)
+			return err == nil && n < oldest
+		})
+		if !gone || !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil, fmt.Errorf("list the reports: %w", err)
+		}
+		old = append(old, executors.Garbage{Kind: "report", Name: e.Name(), Size: info.Size()})
+	}
+	return old, nil
+}
+
+// removePages removes pages that [Project.oldPages] has found.
+func (p *Project) removePages(old []executors.Garbage) error {
+	folder, err := p.pages()
+	for _, g := range old {
+		if e := os.Remove(filepath.Join(folder, g.Name)); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
 }
 
 // check refuses to replace what is no page.

@@ -36,6 +36,8 @@ type PredictOptions struct {
 	To       string // path of the table of predictions
 	Revision int    // whose model predicts; 0 is what is deployed
 	Force    bool   // replace what is at To
+	// Probabilities asks a classifier for the probability of every class.
+	Probabilities bool
 }
 
 // A Predicted is a model and what it predicted.
@@ -81,7 +83,10 @@ func (w *Workspace) Predict(ctx context.Context, name string, o PredictOptions) 
 	if err != nil {
 		return nil, err
 	}
-	q := question{entity: entity, model: step.Port{Kind: ir.Model, Path: w.artifacts.Path(e.Digest), Digest: e.Digest}, signature: p.Signature}
+	q := question{
+		entity: entity, model: step.Port{Kind: ir.Model, Path: w.artifacts.Path(e.Digest), Digest: e.Digest}, signature: p.Signature,
+		probabilities: o.Probabilities,
+	}
 	for _, v := range versions {
 		if v.Digest == e.Digest {
 			p.Version, q.model.Version, q.model.Created = v.Version, v.Version, v.Created.UTC().Format(time.RFC3339Nano)
@@ -106,6 +111,8 @@ func (w *Workspace) Predict(ctx context.Context, name string, o PredictOptions) 
 		return nil, &RequestError{errors.New("--to is for tables: the answer to a request is printed")}
 	case table && !o.Force && exists(o.To):
 		return nil, existsError(o.To)
+	case o.Probabilities && p.Signature.Task != "classification":
+		return nil, &RequestError{fmt.Errorf("--probabilities is for classifiers: %s.%s is a %s", e.Unit, e.Port, p.Signature.Task)}
 	}
 	env, err := w.environment(ctx, found, e)
 	if err != nil {
@@ -142,6 +149,33 @@ type question struct {
 	model     step.Port
 	signature ir.Signature
 	data      string // path
+	// probabilities asks for that of every class.
+	probabilities bool
+}
+
+// classes returns the names of a classifier's classes, as predictions have them.
+func (q question) classes() ([]string, error) {
+	var info struct {
+		Classes []json.RawMessage `json:"classes"`
+	}
+	b, err := os.ReadFile(filepath.Join(q.model.Path, "model.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &info)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the classes of the model: %w", err)
+	}
+	var names []string
+	for _, c := range info.Classes {
+		name := string(c) // of a number, true or false
+		if c[0] == '"' {
+			if err := json.Unmarshal(c, &name); err != nil {
+				return nil, fmt.Errorf("read the classes of the model: %w", err)
+			}
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // table writes the predictions for the rows of a table.
@@ -151,12 +185,25 @@ func (q question) table(ctx context.Context, environ []string, python, to string
 	if q.signature.Task == "classification" {
 		schema = append(schema, ir.Column{Name: "probability", Type: "float64", Nullable: true})
 	}
+	if q.probabilities {
+		classes, err := q.classes()
+		if err != nil {
+			return err
+		}
+		for _, name := range classes {
+			schema = append(schema, ir.Column{Name: "probability_" + name, Type: "float64", Nullable: true})
+		}
+	}
+	params, err := json.Marshal(map[string]any{"probabilities": q.probabilities})
+	if err != nil {
+		return err
+	}
 	main, err := fs.ReadFile(stdlib.Files(), "serve/batch/main.py")
 	if err != nil {
 		return err
 	}
 	return q.run(ctx, environ, python, main, executors.Task{
-		Unit: ir.Unit{ID: q.entity, Component: "serve.batch", Outputs: []ir.Output{{Port: "out", Kind: ir.Table, Schema: schema}}},
+		Unit: ir.Unit{ID: q.entity, Component: "serve.batch", Params: params, Outputs: []ir.Output{{Port: "out", Kind: ir.Table, Schema: schema}}},
 		Inputs: map[string]step.Port{
 			"model": q.model,
 			"table": {Kind: ir.Table, Format: "parquet", Path: q.data, Schema: q.signature.Input},
@@ -176,8 +223,12 @@ func (q question) request(ctx context.Context, environ []string, python string) 
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	at := filepath.Join(dir, "answer.json")
 	_, name, _ := strings.Cut(q.entity, "/")
+	query := ""
+	if q.probabilities {
+		query = "probabilities=true"
+	}
 	params, err := json.Marshal(map[string]any{
-		"model": name, "request": q.data, "answer": at, "max_instances": math.MaxInt32, "max_bytes": math.MaxInt32,
+		"model": name, "request": q.data, "query": query, "answer": at, "max_instances": math.MaxInt32, "max_bytes": math.MaxInt32,
 	})
 	if err != nil {
 		return nil, err
@@ -251,7 +302,11 @@ func layLibrary(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range append(lib, "serve/http/tenon_http.py") {
+	service, err := fs.Glob(stdlib.Files(), "serve/http/tenon_*.py")
+	if err != nil {
+		return err
+	}
+	for _, file := range append(lib, service...) {
 		b, err := fs.ReadFile(stdlib.Files(), file)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 """Answers one request as serve.http does.
 
 The parameters name two files: `request` has the body of the request, `answer` gets that of the answer.
+`query` is the query of its address.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import tenon_http
 import tenon_step
 
 
-async def ask(app, body):
+async def ask(app, body, query):
     """The status and the body of the answer to POST /predict."""
     parts = [{"type": "http.request", "body": body}]
     status, answer = 0, b""
@@ -33,7 +34,7 @@ async def ask(app, body):
         "path": "/predict",
         "raw_path": b"/predict",
         "root_path": "",
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": [(b"content-type", b"application/json")],
         "client": None,
         "server": None,
@@ -59,7 +60,7 @@ def says(detail):
 def main(step):
     service = tenon_http.Service(step)
     body = Path(step.params["request"]).read_bytes()
-    status, answer = asyncio.run(ask(service.asgi, body))
+    status, answer = asyncio.run(ask(service.asgi, body, step.params["query"]))
     if status != 200:
         raise tenon_step.StepError(says(json.loads(answer)["detail"]))
     Path(step.params["answer"]).write_bytes(answer)

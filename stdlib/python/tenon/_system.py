@@ -103,7 +103,7 @@ class System:
             _folders[digest] = folder
         return Path(_folders[digest].name) / "model"
 
-    def predict(self, name: str, data: Any, *, arrow: bool = False) -> Any:
+    def predict(self, name: str, data: Any, *, arrow: bool = False, probabilities: bool = False) -> Any:
         """What the model `name` predicts, in a process of its own, in the environment of its training.
 
         For a table, which is a DataFrame, an Arrow table or a dict of columns, it is a DataFrame with the
@@ -114,16 +114,19 @@ class System:
         A list of dicts is a request as serve.#HTTP takes it, and the result is the list of its answers. A
         dict is one such row, and the result is one answer.
 
+        `probabilities` adds the probability of every class of a classifier: columns `probability_CLASS` of a
+        table, and in each answer the dict `probabilities`. They are null or left out if the model has none.
+
         What these components refuse is an Error: a column that is missing, a value of another type or out of
         its bounds, a row that has no prediction. Values are never rounded to fit.
         """
         if isinstance(data, Mapping) and not _columnar(data):
-            return self._answers(name, [data])[0]
+            return self._answers(name, [data], probabilities)[0]
         if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
-            return self._answers(name, data)
-        return self._predictions(name, data, arrow)
+            return self._answers(name, data, probabilities)
+        return self._predictions(name, data, arrow, probabilities)
 
-    def _predictions(self, name: str, data: Any, arrow: bool) -> pd.DataFrame | pa.Table:
+    def _predictions(self, name: str, data: Any, arrow: bool, probabilities: bool) -> pd.DataFrame | pa.Table:
         import pyarrow.parquet as pq
 
         signature = tenon_step.Signature.parse(self._call("predict", name)["signature"])
@@ -134,7 +137,7 @@ class System:
         with tempfile.TemporaryDirectory(prefix="tenon-predict-") as folder:
             asked, to = Path(folder) / "table.parquet", Path(folder) / "predictions.parquet"
             pq.write_table(table, asked, store_schema=False)
-            self._call("predict", name, str(asked), "--to", str(to))
+            self._call("predict", name, str(asked), "--to", str(to), *_every(probabilities))
             read = pq.ParquetFile(to).read()
         if arrow:
             return read
@@ -143,11 +146,14 @@ class System:
             frame.index = data.index
         return frame
 
-    def _answers(self, name: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _answers(
+        self, name: str, rows: Sequence[Mapping[str, Any]], probabilities: bool
+    ) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory(prefix="tenon-predict-") as folder:
             request = Path(folder) / "request.json"
             request.write_text(json.dumps({"instances": list(rows)}, default=_plain), encoding="utf-8")
-            answers: list[dict[str, Any]] = self._call("predict", name, str(request))["answer"]["predictions"]
+            answered = self._call("predict", name, str(request), *_every(probabilities))["answer"]
+        answers: list[dict[str, Any]] = answered["predictions"]
         return answers
 
     def _call(self, command: str, *args: str) -> Any:
@@ -186,9 +192,14 @@ def predict(
     system: str | os.PathLike[str] = ".",
     revision: int | str | None = None,
     arrow: bool = False,
+    probabilities: bool = False,
 ) -> Any:
     """What a model predicts for a table or for rows, see `System.predict`."""
-    return System(system, revision).predict(name, data, arrow=arrow)
+    return System(system, revision).predict(name, data, arrow=arrow, probabilities=probabilities)
+
+
+def _every(probabilities: bool) -> list[str]:
+    return ["--probabilities"] if probabilities else []
 
 
 def _number(revision: int | str | None) -> int | None:

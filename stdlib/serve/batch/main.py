@@ -1,6 +1,7 @@
 """serve.batch: a model's predictions for the rows of a table.
 
-Parameters: `batch`, rows at a time (default 65536).
+Parameters: `batch`, rows at a time (default 65536); `probabilities`, whether `out` also has a column
+`probability_CLASS` for each class of a classifier.
 Inputs: `model`; `table`, with the columns of the model's signature. Output: `out`, a table: `prediction` and
 `probability`, if it is declared, are the model's (see `tenon_model.Model.predict`); any other column, such as
 a key or the timestamp, is copied from the input. A regression declared as an integer is rounded.
@@ -22,7 +23,9 @@ def main(step: Step) -> None:
     file = pq.ParquetFile(step.input("table", "table").path)
     total = file.metadata.num_rows
     schema = step.output("out", "table").schema
-    copied = [c.name for c in schema if c.name not in ("prediction", "probability")]
+    every = bool(step.params.get("probabilities"))
+    classes = {f"probability_{name}": name for name in map(tenon_model.label_name, model.classes) if every}
+    copied = [c.name for c in schema if c.name not in ("prediction", "probability", *classes)]
     there = file.schema_arrow.names
     for name in copied:
         if name not in there:
@@ -35,7 +38,7 @@ def main(step: Step) -> None:
         for batch in file.iter_batches(step.params.get("batch") or 65_536, columns=needed):
             try:
                 tenon_model.check_bounds(batch, model.signature)
-                predicted = model.predict(batch)
+                predicted = model.predict(batch, every)
             except tenon_model.RefusedValueError as e:
                 raise tenon_model.RefusedValueError(
                     "input table", e.column, writer.rows + e.row, e.says, e.value
@@ -44,6 +47,9 @@ def main(step: Step) -> None:
                 raise tenon_model.NoPredictionError(writer.rows + e.row, e.says) from e
             if rounded and not model.classification:
                 predicted["prediction"] = predicted["prediction"].round()
+            if "probabilities" in predicted:
+                for column, name in classes.items():
+                    predicted[column] = [p[name] for p in predicted["probabilities"]]
             columns = {name: batch.column(name) for name in copied}
             for c in schema:
                 if c.name in copied:

@@ -35,6 +35,18 @@ def test_batch_keeps_keys_and_adds_predictions(lab, made):
     assert error.startswith("output out: column idd is not in any input; did you mean id")
 
 
+def test_probabilities_of_every_class_on_demand(lab, made):
+    inputs = {"model": {"kind": "model", "path": str(made["kind"])}, "table": made["test"]}
+    names = ["early", "fine", "late"]
+    schema = [col("prediction", "string")]
+    schema += [col(f"probability_{n}", "float64", nullable=True) for n in names]
+    outputs = {"out": {"kind": "table", "format": "parquet", "schema": schema}}
+    got = lab.inside("serve.batch", params={"probabilities": True}, inputs=inputs, outputs=outputs).table()
+    want = tenon_model.load(made["kind"]).predict(made["frame"], probabilities=True)
+    for name in names:
+        assert np.allclose(got[f"probability_{name}"], [p[name] for p in want["probabilities"]])
+
+
 MODEL = """
 class Model:
     def predict(self, features): return features["x"].to_numpy()

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 # In the environment of a replica: the descriptor that is at its end once the keeper is gone.
 KEEPER = "TENON_SERVE_KEEPER"
+# Replicas follow the rules of all services, which package lives of Tenon has and a test compares.
 # A replica that lives shorter than this (seconds) is likely to end again.
-SHORT_LIFE = 10
+SHORT_LIFE = 60
 # The pause before a replica that lived shortly is started again (seconds). It doubles each time.
 PAUSE, LONGEST_PAUSE = 0.5, 8
 # After so many short lives in a row the service fails.
@@ -143,6 +144,7 @@ class Replica:
     """A replica, which is a process while it runs."""
 
     process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
     since: float = 0  # when it was started, or when it may be started again
     short: int = 0  # how many short lives in a row it had
 
@@ -150,8 +152,9 @@ class Replica:
         """Notes that it has ended, and returns the pause before it is started again."""
         now = time.monotonic()
         self.short = self.short + 1 if now - self.since < SHORT_LIFE else 0
-        if self.short and (status >= 0 or self.short >= MOST_SHORT_LIVES):
-            # With an exit status it ended by itself, would do so again, and has said why.
+        by_signal = status < 0 or status > 128
+        if self.short >= MOST_SHORT_LIVES or (self.short and self.starts == 1 and not by_signal):
+            # One that ends by itself soon after its first start would do so again, and has said why.
             if status > 0:
                 sys.exit(status)
             raise StepError(f"a replica {how(status)}")
@@ -162,11 +165,12 @@ class Replica:
 
 def how(status: int) -> str:
     """How a process ended."""
-    if status >= 0:
+    if 0 <= status <= 128:
         return f"ended with status {status}"
+    number = -status if status < 0 else status - 128
     with contextlib.suppress(ValueError):
-        return f"was killed by {signal.Signals(-status).name}"
-    return f"was killed by signal {-status}"
+        return f"was killed by {signal.Signals(number).name}"
+    return f"was killed by signal {number}"
 
 
 def keep(step: Step, replicas: int) -> None:
@@ -188,7 +192,7 @@ def keep(step: Step, replicas: int) -> None:
             for replica in all:
                 if replica.process is None:
                     if time.monotonic() >= replica.since:
-                        replica.since = time.monotonic()
+                        replica.since, replica.starts = time.monotonic(), replica.starts + 1
                         replica.process = subprocess.Popen(
                             [sys.executable, __file__], env=env, pass_fds=(watched,)
                         )

@@ -10,7 +10,9 @@ import time
 
 import httpx
 import pytest
-from test_serve_http import INSTANCE, made, plain  # noqa: F401, they are fixtures
+
+from test_serve_http import plain  # noqa: F401, it is a fixture
+from testing_services import INSTANCE
 
 SEEDS = int(os.environ.get("TENON_FUZZ_SEEDS", "3"))
 BODIES = 100

@@ -1,18 +1,11 @@
-"""serve.http: a real server on loopback; its schema, its answers, its metrics, and how it comes and goes."""
+"""serve.http: a real server on loopback; its schema, its answers and its metrics."""
 
-import contextlib
-import importlib.util
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pandas as pd
@@ -20,110 +13,26 @@ import pyarrow as pa
 import pytest
 
 import tenon_model
-from conftest import col, features, mixed, model_out
-from tenon_step import StepError
-
-INSTANCE = {
-    "at": "2024-05-17T13:37:00",
-    "carrier": "AA",
-    "origin": "EWR",
-    "hour": 20,
-    "wind": 12.5,
-    "holiday": None,
-}
+from conftest import col, model_out
+from testing_services import INSTANCE, predict, service
 
 
 @pytest.fixture(scope="module")
-def made(shared):
-    frame, schema = mixed()
-    table = shared.table(frame, schema)
-
-    def model(label, estimator):
-        task = "regression" if label == "delay" else "classification"
-        output = next(c for c in schema if c["name"] == label)
-        got = shared.ok(
-            "train.sklearn",
-            params={"estimator": estimator},
-            inputs={"train": table},
-            outputs=model_out(task, features(schema), output),
-        )
-        about = {"version": 4, "digest": "sha256:abc", "created": "2024-05-17T13:37:00.123456789Z"}
-        return {"kind": "model", "path": str(got.path("model")), **about}
-
-    report = shared.root / "report"
-    report.mkdir()
-    (report / "report.json").write_text(json.dumps({"metrics": {"roc_auc": 0.75}}))
-    return {
-        "late": model("late", "sklearn.ensemble.HistGradientBoostingClassifier"),
-        "delay": model("delay", "sklearn.linear_model.Ridge"),
-        "report": {"kind": "report", "path": str(report)},
-    }
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-@contextlib.contextmanager
-def service(lab, inputs, port=None, instance="one", replicas=1, outputs=None, **params):
-    """A running service: its process and its address, once it is ready."""
-    port = port or free_port()
-    endpoint = {"host": "127.0.0.1", "port": port, "ready": "/readyz", "replicas": replicas}
-    doc = lab.build(
-        "serve.http",
-        params=params,
-        inputs=inputs,
-        outputs=outputs or {},
-        endpoint=endpoint,
-        instance=instance,
-        unit="deployments/api",
-    )
-    log = lab.root / f"{instance}.log"
-    process = subprocess.Popen(**lab.command(doc), stdout=log.open("w"), stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait(url, instance, process, log)
-        yield process, url
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(20)
-
-
-def wait(url, instance, process, log):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        with contextlib.suppress(httpx.HTTPError):
-            answer = httpx.get(f"{url}/readyz")
-            if answer.status_code == 200 and answer.headers["X-Tenon-Instance"] == instance:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"not ready: {log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def late(shared, made):
-    inputs = {"model": made["late"], "report": made["report"]}
+def late(shared, served):
+    inputs = {"model": served["late"], "report": served["report"]}
     with service(shared, inputs, max_instances=5, max_bytes=2000, latency_buckets=[0.01, 0.1]) as (_, url):
         yield url
 
 
 @pytest.fixture(scope="module")
-def plain(shared, made):
-    with service(shared, {"model": made["late"]}, instance="plain") as (_, url):
+def plain(shared, served):
+    with service(shared, {"model": served["late"]}, instance="plain") as (_, url):
         yield url
 
 
-def predict(url, *instances, **more):
-    return httpx.post(f"{url}/predict", json={"instances": list(instances), **more})
-
-
-def test_answers_are_the_models(late, made):
+def test_answers_are_the_models(late, served):
     answer = predict(late, INSTANCE, INSTANCE | {"carrier": "never seen", "origin": "LGA", "hour": 1})
-    model = tenon_model.load(made["late"]["path"])
+    model = tenon_model.load(served["late"]["path"])
     frame = pd.DataFrame([INSTANCE, INSTANCE | {"carrier": "never seen", "origin": "LGA", "hour": 1}])
     want = model.predict(frame.assign(at=pd.to_datetime(frame["at"])))
     assert answer.status_code == 200
@@ -222,6 +131,12 @@ def test_a_client_that_leaves_is_no_error_of_the_service(plain):
         assert time.monotonic() < deadline, text
         time.sleep(0.05)
     assert 'code="500"' not in text
+
+
+def test_a_bare_row_is_answered_with_an_example_of_a_body(plain):
+    [detail] = httpx.post(f"{plain}/predict", json=INSTANCE).json()["detail"]
+    _, _, body = detail["msg"].partition("such as ")
+    assert httpx.post(f"{plain}/predict", content=body).status_code == 200
 
 
 def test_any_text_is_a_category(plain):
@@ -358,7 +273,7 @@ def test_openapi_is_the_signature(late):
     assert "swagger" in httpx.get(f"{late}/docs").text
 
 
-def test_openapi_shows_units_and_descriptions(shared, made):
+def test_openapi_shows_units_and_descriptions(shared, served):
     request = [
         {"name": "wind", "type": "float64", "unit": "m/s", "description": "at the origin"},
         {"name": "hour", "type": "int64", "unit": "h"},
@@ -366,7 +281,7 @@ def test_openapi_shows_units_and_descriptions(shared, made):
     ]
     response = [{"name": "prediction", "type": "float64", "unit": "min", "description": "late by"}]
     outputs = {"endpoint": {"kind": "endpoint", "request": request, "response": response}}
-    with service(shared, {"model": made["delay"]}, outputs=outputs) as (_, url):
+    with service(shared, {"model": served["delay"]}, outputs=outputs) as (_, url):
         schemas = httpx.get(f"{url}/openapi.json").json()["components"]["schemas"]
         assert predict(url, INSTANCE).status_code == 200
     columns = schemas["Instance"]["properties"]
@@ -474,133 +389,3 @@ def train(features, labels): return Model()
         ):
             assert predict(url, instance | bad).status_code == 422, bad
         assert 'tenon_prediction_value_count{deployment="api"} 1.0' in httpx.get(f"{url}/metrics").text
-
-
-def test_a_port_in_use_is_one_line(lab, made):
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        for replicas in (1, 2):
-            endpoint = {"host": "127.0.0.1", "port": port, "ready": "/readyz", "replicas": replicas}
-            got = lab.error("serve.http", inputs={"model": made["late"]}, endpoint=endpoint)
-            assert got == f"cannot listen on 127.0.0.1:{port}: address already in use"
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_a_new_version_takes_over_and_no_request_is_lost(lab, made, replicas):
-    stop = threading.Event()
-    failures, answered = [], []
-
-    def ask(url, keep_alive):
-        client = httpx.Client()
-        headers = {} if keep_alive else {"Connection": "close"}
-        while not stop.is_set():
-            try:
-                answer = client.post(f"{url}/predict", json={"instances": [INSTANCE]}, headers=headers)
-                answered.append(answer.json()["model"]["version"])
-                if answer.status_code != 200:
-                    failures.append(answer.text)
-            except Exception as e:
-                failures.append(repr(e))
-
-    port = free_port()
-    with service(lab, {"model": made["late"]}, port, "old", replicas) as (old, url):
-        threads = [threading.Thread(target=ask, args=(url, keep)) for keep in (True, True, False, False)]
-        for thread in threads:
-            thread.start()
-        newer = made["late"] | {"version": 5}
-        with service(lab, {"model": newer}, port, "new", replicas):
-            old.terminate()
-            assert old.wait(20) == 0
-            time.sleep(0.5)
-            stop.set()
-            for thread in threads:
-                thread.join()
-    assert failures == []
-    assert answered[0] == 4
-    assert set(answered[-8:]) == {5}
-
-
-def children(process):
-    listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
-    return [int(pid) for pid in listed.stdout.split()]
-
-
-# A single one is started again by its executor, as any service.
-def test_a_replica_that_is_killed_is_started_again(lab, made):
-    with service(lab, {"model": made["late"]}, replicas=2) as (process, url):
-        before = children(process)
-        assert len(before) == 2
-        for pid in before:
-            os.kill(pid, signal.SIGKILL)
-        wait(url, "one", process, lab.root / "one.log")
-        assert predict(url, INSTANCE).status_code == 200
-        assert not set(before) & set(children(process))
-        assert "a replica was killed by SIGKILL; starting another" in (lab.root / "one.log").read_text()
-        process.terminate()
-        assert process.wait(20) == 0
-
-
-def test_a_single_replica_has_no_keeper(lab, made):
-    with service(lab, {"model": made["late"]}) as (process, _):
-        assert children(process) == []
-        process.kill()
-        assert process.wait(20) == -signal.SIGKILL
-
-
-@pytest.fixture
-def replica(monkeypatch):
-    """A replica of a keeper, and a function that lets it live for so many seconds."""
-    path = Path(__file__).parent / "main.py"
-    spec = importlib.util.spec_from_file_location("serve_http_main", path)
-    main = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, main)
-    spec.loader.exec_module(main)
-    clock = [1000.0]
-    monkeypatch.setattr(main.time, "monotonic", lambda: clock[0])
-    it = main.Replica()
-
-    def lives(seconds, status):
-        it.since = clock[0]
-        clock[0] += seconds
-        return it.ended(status)
-
-    return lives
-
-
-def test_the_pause_grows_with_short_lives_and_ends_with_a_failure(replica):
-    assert [replica(1, -9) for _ in range(4)] == [0.5, 1, 2, 4]
-    with pytest.raises(StepError, match="a replica was killed by SIGKILL"):
-        replica(1, -9)
-
-
-def test_a_long_life_makes_up_for_short_ones(replica):
-    assert [replica(life, -9) for life in (1, 1, 1, 11, 1)] == [0.5, 1, 2, 0, 0.5]
-    assert replica(11, 3) == 0
-
-
-def test_a_young_replica_that_ends_by_itself_is_not_started_again(replica):
-    with pytest.raises(SystemExit) as end:
-        replica(1, 3)
-    assert end.value.code == 3
-    with pytest.raises(StepError, match="a replica ended with status 0"):
-        replica(1, 0)
-
-
-def test_replicas_share_their_metrics_and_end_with_their_keeper(lab, made):
-    with service(lab, {"model": made["late"], "report": made["report"]}, replicas=2) as (process, url):
-        for _ in range(20):
-            predict(url, INSTANCE)
-        for _ in range(4):
-            text = httpx.get(f"{url}/metrics").text
-            assert '\ntenon_predictions_total{deployment="api"} 20.0' in text
-            assert 'tenon_model_evaluation{deployment="api",metric="roc_auc"} 0.75' in text
-        left = [Path("/proc") / str(pid) / "cmdline" for pid in children(process)]
-        assert len(left) == 2
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        deadline = time.monotonic() + 10
-        while any(c.exists() and c.read_bytes() for c in left):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)

@@ -1,0 +1,191 @@
+"""The schema of a request and of its answer, made from the signature of a model, see tenon_http.py."""
+
+import base64
+import contextlib
+import json
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from datetime import time as time_of_day
+from typing import Annotated, Any, Literal, Optional
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NaiveDatetime,
+    Strict,
+    WithJsonSchema,
+    create_model,
+)
+
+from tenon_step import Column, Signature
+
+FINER = re.compile(r"[.,]\d{6}\d*[1-9]")
+LONGEST_EXAMPLE = 300  # in an error
+
+
+def attribute(index: int) -> str:
+    """The name of the attribute that holds column `index`, whose own name may not be one."""
+    return f"c{index}"
+
+
+def documented(column: Column | None, otherwise: str) -> dict[str, Any]:
+    """What a field's schema says of a column for people."""
+    if column is None or not (column.description or column.unit):
+        return {"description": otherwise}
+    text = column.description or otherwise
+    if not column.unit:
+        return {"description": text}
+    return {"description": f"{text} ({column.unit})", "json_schema_extra": {"x-unit": column.unit}}
+
+
+def instance_model(signature: Signature, written: Mapping[str, Column]) -> type[BaseModel]:
+    """A pydantic model of one instance. Fields go by the names of the columns; `written` documents them."""
+    fields: dict[str, Any] = {}
+    for n, column in enumerate(signature.input):
+        kind = field_type(column)
+        info: dict[str, Any] = {"alias": column.name} | documented(written.get(column.name), column.type)
+        if column.nullable:
+            fields[attribute(n)] = (Optional[kind], Field(None, **info))  # noqa: UP045, kind is no class
+        else:
+            fields[attribute(n)] = (kind, Field(..., **info))
+    config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={"example": example(signature.input)},
+    )
+    return create_model("Instance", __config__=config, **fields)
+
+
+def field_type(column: Column) -> Any:
+    kind = column.type
+    if kind.startswith(("int", "uint")):
+        low, high = integer_range(kind)
+        low = max(low, column.min) if column.min is not None else low
+        high = min(high, column.max) if column.max is not None else high
+        return Annotated[int, Field(ge=low, le=high)]
+    if kind == "float32":
+        largest = 3.4028234663852886e38
+        low = column.min if column.min is not None else -largest
+        high = column.max if column.max is not None else largest
+        return Annotated[float, BeforeValidator(lambda v: _whole(v, "f")), Field(ge=low, le=high)]
+    if kind.startswith("float"):
+        return Annotated[
+            float, BeforeValidator(lambda v: _whole(v, "d")), Field(ge=column.min, le=column.max)
+        ]
+    if kind == "string":
+        return Literal[column.values] if column.values else str
+    if kind == "bytes":
+        schema = {"type": "string", "format": "base64"}
+        return Annotated[bytes, Strict(False), BeforeValidator(_from_base64), WithJsonSchema(schema)]
+    types = {"date": date, "time": time_of_day, "timestamp": NaiveDatetime, "timestamptz": AwareDatetime}
+    if kind in types:
+        # Not strict, since JSON has no dates; text only, since a number would be taken for seconds since
+        # 1970.
+        return Annotated[types[kind], Strict(False), BeforeValidator(_only_iso), AfterValidator(_no_zone)]
+    return bool
+
+
+def _whole(value: Any, code: str) -> Any:
+    """A whole number has to be one that the float holds, as everywhere. `code` is that of struct."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # out of range, which is said elsewhere
+            if struct.unpack(code, struct.pack(code, float(value)))[0] != value:
+                raise ValueError("the type does not hold it exactly")
+    return value
+
+
+def integer_range(kind: str) -> tuple[int, int]:
+    bits = int(kind.lstrip("uint"))
+    return (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def _no_zone(value: Any) -> Any:
+    if isinstance(value, time_of_day) and value.tzinfo is not None:
+        raise ValueError("a time has no zone")
+    return value
+
+
+def _only_iso(value: Any) -> Any:
+    if isinstance(value, str) and FINER.search(value):
+        raise ValueError("wanted no fractions of a microsecond")
+    if isinstance(value, str) and not value[2:3].isdigit() and ":" in value[:3] or _dated(value):
+        return value
+    raise ValueError("wanted an ISO 8601 string")
+
+
+def _dated(value: Any) -> bool:
+    return isinstance(value, date | time_of_day | datetime) or (isinstance(value, str) and value[4:5] == "-")
+
+
+def _from_base64(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("wanted a base64 string")
+    return base64.b64decode(value, validate=True)
+
+
+def response_model(signature: Signature, written: Mapping[str, Column]) -> type[BaseModel]:
+    kind: Any = float
+    if signature.task == "classification":
+        values = signature.output.values
+        named = {"bool": bool, "string": Literal[values] if values else str}
+        kind = named.get(signature.output.type, int)
+    about_it = documented(written.get("prediction"), signature.output.name)
+    fields: dict[str, Any] = {"prediction": (kind, Field(..., **about_it))}
+    if signature.task == "classification":
+        of = "true" if signature.output.type == "bool" else "the predicted class"
+        fields["probability"] = (
+            float,
+            Field(None, description=f"of {of}; absent if the model has none", ge=0, le=1),
+        )
+        fields["probabilities"] = (dict[str, float], Field(None, description="of every class, if requested"))
+    prediction = create_model("Prediction", **fields)
+    about = create_model("Model", name=(str, ...), version=(int, ...), digest=(str, ...))
+    return create_model("PredictResponse", predictions=(list[prediction], ...), model=(about, ...))
+
+
+def example(columns: Sequence[Column]) -> dict[str, Any]:
+    """A valid instance."""
+    return {c.name: example_value(c) for c in columns}
+
+
+def example_value(column: Column) -> Any:
+    texts = {
+        "bytes": "AA==",
+        "date": "2024-05-17",
+        "time": "13:37:00",
+        "timestamp": "2024-05-17T13:37:00",
+        "timestamptz": "2024-05-17T13:37:00Z",
+    }
+    if column.type == "bool":
+        return True
+    if column.type == "string":
+        return column.values[0] if column.values else "text"
+    if column.type in texts:
+        return texts[column.type]
+    low, high = column.min, column.max
+    value = (
+        (low + high) / 2 if low is not None and high is not None else low if low is not None else high or 0
+    )
+    if column.type.startswith("float"):
+        return float(value)
+    value = int(value)
+    return value + 1 if low is not None and value < low else value
+
+
+def shown_example(columns: Sequence[Column]) -> str:
+    """A valid body, for an error. Of a model with many columns it has the first."""
+    row: dict[str, Any] = {}
+    for name, value in example(columns).items():
+        body = json.dumps({"instances": [row | {name: value}]}, ensure_ascii=False)
+        if len(body) > LONGEST_EXAMPLE:
+            shown = json.dumps(row, ensure_ascii=False).removesuffix("}")
+            return f'{{"instances": [{shown}{", " if row else ""}...}}]}}'
+        row[name] = value
+    return json.dumps({"instances": [row]}, ensure_ascii=False)
