@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 // checkFacts checks what columns mean: queries against the values that their inputs may
 // have, and models for leaks.
 func (c *checker) checkFacts() error {
-	f := &factory{program: c.program, tables: map[*out]facts.Table{}, keys: map[string][][]string{}}
+	f := &factory{program: c.program, tables: map[*out]facts.Table{}, keys: map[string][][]string{}, nulls: map[*out][]nullColumn{}}
 	for _, id := range c.order {
 		e := c.entities[id]
 		o := e.outs["out"]
@@ -24,6 +25,7 @@ func (c *checker) checkFacts() error {
 		if err != nil {
 			return err
 		}
+		c.checkNulls(f, e, o)
 		for _, finding := range t.Findings {
 			c.fail(e, c.found(e, finding))
 		}
@@ -124,6 +126,7 @@ type factory struct {
 	*program
 	tables map[*out]facts.Table
 	keys   map[string][][]string // that identify a row, by root table
+	nulls  map[*out][]nullColumn // of queries
 }
 
 // table returns the facts of a table.
@@ -138,13 +141,17 @@ func (f *factory) table(o *out) (facts.Table, error) {
 	}
 	for i := range t.Columns {
 		column := &t.Columns[i]
+		f.nulls[o] = append(f.nulls[o], nullColumn{column.Name, column.Null})
 		column.Origins = slices.Clone(column.Origins)
 		column.Domain = domain(o.schema.Column(column.Name))
+		f.declare(column, o)
 		for j := range column.Origins {
 			origin := &column.Origins[j]
 			origin.Path = append(slices.Clone(origin.Path), o.entity.String()+"."+column.Name)
 		}
 	}
+	t.ID = o.entity.id() + "." + o.port
+	t.References = slices.Concat(t.References, references(o))
 	f.tables[o] = t
 	return t, nil
 }
@@ -179,7 +186,9 @@ func (f *factory) make(o *out) (facts.Table, error) {
 // root returns the facts of a table that no query makes.
 func (f *factory) root(o *out) facts.Table {
 	id := o.entity.id() + "." + o.port
-	var t facts.Table
+	all := map[string]bool{id: true}
+	f.sources(o.entity, all)
+	t := facts.Table{From: slices.Sorted(maps.Keys(all))}
 	for _, c := range o.schema {
 		root := facts.Root{Table: id, Column: c.Name}
 		t.Columns = append(t.Columns, facts.Column{Name: c.Name, Origins: []facts.Origin{{Root: root, Row: "row"}}, Offset: -1})

@@ -55,7 +55,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	p := &program{
 		ctx: ctx, sys: sys, options: o,
 		entities: map[string]*entity{}, components: map[string]*component{}, broken: map[string]bool{},
-		known: map[string][]string{},
+		known: map[string][]string{}, trusted: map[string][]string{},
 	}
 	(&decoder{p}).decodeAll()
 	var decoded map[string]Decoded
@@ -143,6 +143,9 @@ type program struct {
 	order    []string           // of entities, in source order
 	// components holds the components that were requested, by name.
 	components map[string]*component
+
+	// trusted are the columns of features that would be refused, see checkNulls.
+	trusted map[string][]string
 
 	known map[string][]string // inputs of models that would be leaks, see checkLeaks
 

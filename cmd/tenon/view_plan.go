@@ -47,6 +47,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	}
 	a.writeAdvice(&b, p, all)
 	a.writeKnown(&b, p)
+	a.writeTrusted(&b, p)
 	a.writePrepare(&b, p)
 	for _, t := range p.Taken {
 		fmt.Fprintf(&b, "\n%s %s\n", a.paint("1;"+yellow, "warning:"), t)
@@ -97,6 +98,17 @@ func (a *app) writeKnown(b *strings.Builder, p *planner.Plan) {
 		if len(e.Known) > 0 {
 			fmt.Fprintf(b, "\n%s %s reveal its label or come from later rows; `known` allows them: %s\n",
 				a.paint(cyan, "note:"), "inputs of "+e.ID, strings.Join(e.Known, ", "))
+		}
+	}
+}
+
+// writeTrusted lists the columns of features whose declarations would be refused if they
+// were not trusted.
+func (a *app) writeTrusted(b *strings.Builder, p *planner.Plan) {
+	for _, e := range p.System.Entities {
+		if len(e.Trusted) > 0 {
+			fmt.Fprintf(b, "\n%s the query of %s may break the declaration of columns that `trust` lists: %s\n",
+				a.paint(cyan, "note:"), e.ID, strings.Join(e.Trusted, ", "))
 		}
 	}
 }

@@ -17,6 +17,8 @@ type query struct {
 	items   []*expr
 	from    *source // nil without FROM
 	where   []*expr // conjuncts of WHERE, HAVING and QUALIFY
+	after   []*expr // those of HAVING and QUALIFY
+	sets    bool    // several grouping sets
 	groups  []*expr
 	grouped bool    // GROUP BY ALL
 	limited bool    // by LIMIT, DISTINCT or a sample
@@ -44,7 +46,9 @@ type source struct {
 	using       []string
 	on          []*expr // conjuncts
 	inexact     bool    // ASOF, POSITIONAL, NATURAL
-	unknown     bool    // not understood
+	asof        bool
+	at          int  // the byte of the query at which the join or the table begins
+	unknown     bool // not understood
 }
 
 type kind int
@@ -67,6 +71,11 @@ type expr struct {
 	kind    kind
 	alias   string
 	at      int      // the first byte in the query, or -1
+	sign    int      // the byte of its operator or name, or -1
+	typ     string   // DuckDB's type of expression
+	try     bool     // TRY_CAST
+	to      string   // of a cast: the type
+	nargs   int      // of a call, an operator or a window: how many of args are its arguments
 	names   []string // of a column: its qualified name
 	name    string   // of a call or window: the function
 	args    []*expr
@@ -142,11 +151,16 @@ func decodeQuery(n map[string]any) *query {
 			q.groups = append(q.groups, decodeExpr(e))
 		}
 		for _, k := range []string{"where_clause", "having", "qualify"} {
-			q.where = append(q.where, conjuncts(n[k])...)
+			all := conjuncts(n[k])
+			q.where = append(q.where, all...)
+			if k != "where_clause" {
+				q.after = append(q.after, all...)
+			}
 		}
 		q.from = decodeSource(object(n, "from_table"))
 		q.limited = q.limited || n["sample"] != nil
 		q.grouped = text(n, "aggregate_handling") == "FORCE_AGGREGATES"
+		q.sets = len(list(n, "group_sets")) > 1
 	case "SET_OPERATION_NODE":
 		for _, k := range []string{"left", "right"} {
 			if n[k] != nil {
@@ -170,7 +184,7 @@ func decodeQuery(n map[string]any) *query {
 }
 
 func decodeSource(n map[string]any) *source {
-	s := &source{alias: text(n, "alias"), columns: names(n, "column_name_alias")}
+	s := &source{alias: text(n, "alias"), columns: names(n, "column_name_alias"), at: location(n)}
 	switch text(n, "type") {
 	case "", "EMPTY":
 		return nil
@@ -185,7 +199,7 @@ func decodeSource(n map[string]any) *source {
 		s.left, s.right = decodeSource(object(n, "left")), decodeSource(object(n, "right"))
 		s.kind, s.using, s.on = text(n, "join_type"), names(n, "using_columns"), conjuncts(n["condition"])
 		ref := text(n, "ref_type")
-		s.inexact = ref != "REGULAR" && ref != "CROSS"
+		s.inexact, s.asof = ref != "REGULAR" && ref != "CROSS", ref == "ASOF"
 		s.unknown = s.left == nil || s.right == nil || ref == "NATURAL" || ref == "DEPENDENT"
 	default:
 		s.unknown = true
@@ -214,7 +228,8 @@ func conjuncts(n any) []*expr {
 
 func decodeExpr(n any) *expr {
 	m := asObject(n)
-	e := &expr{alias: text(m, "alias"), at: first(m), name: strings.ToLower(text(m, "function_name")), current: true}
+	e := &expr{alias: text(m, "alias"), at: first(m), name: strings.ToLower(text(m, "function_name")), current: true,
+		sign: location(m), typ: text(m, "type"), try: m["try_cast"] == true, to: text(object(m, "cast_type"), "id"), nargs: len(list(m, "children"))}
 	switch text(m, "class") {
 	case "COLUMN_REF":
 		e.kind, e.names = column, names(m, "column_names")
@@ -251,7 +266,7 @@ func decodeExpr(n any) *expr {
 	case "FUNCTION":
 		e.kind, e.filter = call, m["filter"] != nil
 	case "WINDOW":
-		e.kind = window
+		e.kind, e.filter = window, m["filter_expr"] != nil
 		for _, o := range list(m, "orders") {
 			e.orders = append(e.orders, decodeExpr(asObject(o)["expression"]))
 			e.descending = e.descending || text(asObject(o), "type") == "DESCENDING" && len(e.orders) == 1
@@ -355,16 +370,22 @@ func first(n any) int {
 			least(first(x))
 		}
 	case map[string]any:
-		if l, ok := n["query_location"].(json.Number); ok {
-			if i, err := l.Int64(); err == nil {
-				least(int(i))
-			}
-		}
+		least(location(n))
 		for _, x := range n {
 			least(first(x))
 		}
 	}
 	return at
+}
+
+// location returns the byte of the query at which DuckDB locates a part of the tree, or -1.
+func location(m map[string]any) int {
+	if l, ok := m["query_location"].(json.Number); ok {
+		if i, err := l.Int64(); err == nil {
+			return int(i)
+		}
+	}
+	return -1
 }
 
 // number returns the whole number that a constant is, or nil.

@@ -99,6 +99,7 @@ func (a *analysis) aggregated(e *expr, origins []Origin, s *scope) []Origin {
 func (a *analysis) subquery(e *expr, s *scope) (origins []Origin, partial bool) {
 	child, partial := a.all(e.args, s)
 	r := a.query(e.query, s.env, s)
+	a.scalars[e.query] = r
 	if r.unknown || len(r.Columns) == 0 {
 		return child, true
 	}

@@ -17,6 +17,20 @@ type Table struct {
 	// Filtered tells that the rows were selected by more than equal or missing values,
 	// perhaps by their time.
 	Filtered bool
+	// ID names a table that a [Reference] may refer to.
+	ID string
+	// From lists all tables that the rows are made of. It is nil if they are not known.
+	From []string
+	// References are the foreign keys of the table.
+	References []Reference
+}
+
+// A Reference is a foreign key: rows without nulls in Columns have their values in Keys of
+// a row of another table.
+type Reference struct {
+	Columns []string
+	Table   string // the ID of the other table
+	Keys    []string
 }
 
 // Column returns the column of that name, or nil.
@@ -43,6 +57,14 @@ type Column struct {
 	Constants []Constant
 	// Of is the column of an input that it is, if the query only passes that on.
 	Of Ref
+	// Type is the declared type of a column of an input.
+	Type string
+	// Null tells whether it may be null.
+	Null Null
+	// joins are the outer joins whose rows without a match have a null here.
+	joins []join
+	// bound tells that a condition of the query that makes it has selected its values.
+	bound bool
 	// Offset is the byte of the query at which its expression begins, or -1 if the query
 	// does not name the column.
 	Offset int

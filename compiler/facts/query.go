@@ -15,14 +15,21 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 	if err != nil {
 		return Table{}, err
 	}
-	a := &analysis{keys: keys, same: map[string]string{}}
+	a := &analysis{keys: keys, same: map[string]string{}, inputs: inputs, scalars: map[*query]relation{}}
 	env := &env{tables: map[string]relation{}}
 	for name, t := range inputs {
 		t.Columns = slices.Clone(t.Columns)
 		for i := range t.Columns {
-			t.Columns[i].Of = Ref{name, t.Columns[i].Name}
+			c := &t.Columns[i]
+			c.Of, c.joins = Ref{name, c.Name}, nil
+			if c.Null.Verdict == Maybe {
+				c.Null = Null{Verdict: Maybe, Kind: Declared, Offset: -1, Name: c.Name, Of: c.Of}
+			}
 		}
-		env.tables[strings.ToLower(name)] = relation{Table: t}
+		if len(t.From) == 0 {
+			t.From = []string{unknownTable}
+		}
+		env.tables[strings.ToLower(name)] = relation{Table: t, all: t.ID, empty: true}
 	}
 	r := a.query(q, env, nil)
 	if r.unknown || len(r.Columns) != len(result) {
@@ -32,12 +39,12 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 		}
 	}
 	for i := range r.Columns {
-		r.Columns[i].Name = result[i]
+		r.Columns[i].Name, r.Columns[i].Null = result[i], r.Columns[i].fact()
 		r.Columns[i].Origins = a.canonical(r.Columns[i].Origins)
 	}
 	r.Rows, r.RowsPartial = decisions(r.Rows), r.RowsPartial || r.unknown
 	r.Rows = merge(r.Rows)
-	r.Findings = a.findings
+	r.Findings, r.References = a.findings, a.references(r.Columns)
 	return r.Table, nil
 }
 
@@ -46,6 +53,8 @@ type analysis struct {
 	instances int               // of tables in FROM, so far
 	same      map[string]string // a union-find of rows
 	findings  []Finding
+	inputs    map[string]Table
+	scalars   map[*query]relation // the results of subqueries in expressions
 }
 
 // A relation is a table in a query. The columns of an unknown one are not known.
@@ -53,6 +62,9 @@ type relation struct {
 	Table
 	alias   string
 	unknown bool
+	all     string // the ID of the input of which it has all rows
+	empty   bool   // it may have no rows
+	one     bool   // it has at least one row
 }
 
 // An env holds the tables that a FROM clause may name.
@@ -78,8 +90,12 @@ type scope struct {
 	aliases map[string]Column // of the select list, so far
 	bound   []string          // parameters of lambdas
 	outer   *scope
-	group   *group // set if the SELECT aggregates
-	whole   bool   // its rows are not selected
+	group   *group  // set if the SELECT aggregates
+	grouped bool    // in groups of at least one row
+	guards  []guard // conditions that hold in the rows of tables
+	either  bool    // a RIGHT or FULL join adds rows
+	after   []guard // conditions that hold in the rows of the result
+	whole   bool    // its rows are not selected
 	equal   map[pair][]string
 	rows    []Origin // that decide which rows there are
 	partial bool     // they may have others
@@ -110,13 +126,17 @@ func (a *analysis) query(q *query, outer *env, around *scope) relation {
 
 func (a *analysis) union(q *query, in *env, around *scope) relation {
 	all := a.query(q.parts[0], in, around)
-	all.Filtered = all.Filtered || q.limited
+	all.Filtered, all.all = all.Filtered || q.limited, ""
 	for _, p := range q.parts[1:] {
 		r := a.query(p, in, around)
-		if all.unknown || r.unknown || len(r.Columns) != len(all.Columns) {
+		if all.unknown || r.unknown || !q.byName && len(r.Columns) != len(all.Columns) {
 			return relation{unknown: true}
 		}
 		all.Filtered = all.Filtered || r.Filtered
+		all.From, all.empty = from(all.Table, r.Table), all.empty && r.empty
+		if q.byName {
+			all.Columns = byName(all.Columns, r.Columns)
+		}
 		for i, c := range r.Columns {
 			to := i
 			if q.byName {
@@ -127,6 +147,8 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 			}
 			all.Columns[to].Origins = merge(all.Columns[to].Origins, c.Origins)
 			all.Columns[to].Of, all.Columns[to].Domain = Ref{}, Domain{}
+			all.Columns[to].Null = q.either(all.Columns[to].fact(), c.fact())
+			all.Columns[to].joins, all.Columns[to].bound = nil, true
 			all.Columns[to].Constants = slices.Concat(all.Columns[to].Constants, c.Constants)
 			all.Columns[to].Partial = all.Columns[to].Partial || c.Partial
 		}
@@ -148,11 +170,12 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 	s.whole = !q.limited && !slices.ContainsFunc(s.tables, func(r relation) bool { return r.Filtered || r.unknown }) &&
 		!slices.ContainsFunc(conditions, selects)
 	a.join(conditions, s)
+	a.guard(q, s)
 	if q.grouped || len(q.groups) > 0 || slices.ContainsFunc(q.items, aggregates) {
 		s.group = a.group(q, s)
 		s.groups, s.grouping = a.groupsOf(q, conditions, s)
 	}
-	out := relation{Table: Table{Filtered: !s.whole}}
+	out := a.result(q, s)
 	for _, e := range q.items {
 		if e.kind == star {
 			columns, ok := a.expand(e, s)
@@ -169,11 +192,12 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 		c.Origins, c.Partial = a.expr(e, s)
 		if e.kind == column {
 			if of, ok := a.resolve(e.names, s); ok {
-				c.Of, c.Domain, c.Constants = of.Of, of.Domain, of.Constants
+				c.Of, c.Domain, c.Constants, c.Type = of.Of, of.Domain, of.Constants, of.Type
 			}
 		} else {
 			c.Constants = e.constants()
 		}
+		a.nullItem(e, &c, q, s)
 		out.Columns = append(out.Columns, c)
 		if e.alias != "" {
 			s.aliases[strings.ToLower(e.alias)] = c
@@ -249,6 +273,12 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 			}
 		}
 		r.Filtered = r.Filtered || f.inexact
+		if r.unknown {
+			r.From = []string{unknownTable}
+		}
+		if f.inexact {
+			r.all = ""
+		}
 		s.tables = append(s.tables, a.instance(r, f))
 		s.rows, s.partial = merge(s.rows, decisions(r.Rows)), s.partial || r.RowsPartial || r.unknown
 		return nil, true
@@ -256,6 +286,7 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 	if f.unknown {
 		return nil, false
 	}
+	n0 := len(s.tables)
 	left, ok := a.from(f.left, s, in)
 	if !ok {
 		return nil, false
@@ -288,11 +319,13 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 		}
 	}
 	a.settle(s)
+	a.outer(f, s, n0, n)
 	if f.kind == "SEMI" || f.kind == "ANTI" {
 		a.join(on, s)
 		a.decide(on, s)
 		s.tables = s.tables[:n]
 		on = append(left, &expr{kind: other})
+		s.guards = append(s.guards, guard{&expr{kind: other}, isTrue})
 	}
 	return on, true
 }
@@ -324,6 +357,10 @@ func (a *analysis) instance(r relation, f *source) relation {
 			if o := &c.Origins[j]; o.Row != "" {
 				o.Row = fmt.Sprintf("%d/%s", n, o.Row)
 			}
+		}
+		c.joins = slices.Clone(c.joins)
+		for j := range c.joins {
+			c.joins[j].id = fmt.Sprintf("%d/%s", n, c.joins[j].id)
 		}
 	}
 	r.rename(f.columns)
@@ -361,6 +398,10 @@ func (a *analysis) expand(e *expr, s *scope) ([]Column, bool) {
 			if by := e.replace[name]; by != nil {
 				c.Offset, c.Of, c.Domain, c.Constants = by.at, Ref{}, Domain{}, by.constants()
 				c.Origins, c.Partial = a.expr(by, s)
+				c.joins, c.bound, c.Type = nil, false, ""
+				c.Null = a.null(by, s, nil)
+			} else {
+				c = a.passed(c, s)
 			}
 			all = append(all, c)
 		}

@@ -31,6 +31,9 @@ type Entity struct {
 	Known []string `json:"known,omitempty"`
 	// Query names the field with the query in SQL that makes its table, if there is one.
 	Query string `json:"query,omitempty"`
+	// Trusted lists the columns of a feature that its query may break the declaration of,
+	// as far as the compiler can tell, and whose declaration its user trusts.
+	Trusted []string `json:"trusted,omitempty"`
 }
 
 // An EntityInput is an output of another entity that an entity reads.
