@@ -30,6 +30,7 @@ func (c *checker) checkFacts() error {
 			c.fail(e, c.found(e, finding))
 		}
 		c.checkConstants(e, o, t)
+		c.checkKeys(e, o, t)
 	}
 	return c.checkLeaks(f)
 }
@@ -152,6 +153,7 @@ func (f *factory) table(o *out) (facts.Table, error) {
 	}
 	t.ID = o.entity.id() + "." + o.port
 	t.References = slices.Concat(t.References, references(o))
+	t.Keys = declaredKeys(o)
 	f.tables[o] = t
 	return t, nil
 }
@@ -192,13 +194,8 @@ func (f *factory) root(o *out) facts.Table {
 	for _, c := range o.schema {
 		root := facts.Root{Table: id, Column: c.Name}
 		t.Columns = append(t.Columns, facts.Column{Name: c.Name, Origins: []facts.Origin{{Root: root, Row: "row"}}, Offset: -1})
-		if c.Unique {
-			f.keys[id] = append(f.keys[id], []string{c.Name})
-		}
 	}
-	if len(o.keys) > 0 {
-		f.keys[id] = append(f.keys[id], o.keys)
-	}
+	f.keys[id] = declaredKeys(o)
 	return t
 }
 

@@ -144,10 +144,8 @@ type program struct {
 	// components holds the components that were requested, by name.
 	components map[string]*component
 
-	// trusted are the columns of features that would be refused, see checkNulls.
-	trusted map[string][]string
-
-	known map[string][]string // inputs of models that would be leaks, see checkLeaks
+	known   map[string][]string // inputs of models that would be leaks, see checkLeaks
+	trusted map[string][]string // columns of features that would be refused, see checkNulls and checkKeys
 
 	broken map[string]bool // entities with a fault
 	faults diag.List

@@ -24,6 +24,15 @@ type query struct {
 	limited bool    // by LIMIT, DISTINCT or a sample
 	picks   []*expr // that order the rows of a limited query, or by which it is distinct
 	unique  bool    // no two of its rows are equal
+	wheres  int     // how many of where are of WHERE
+
+	distinct   bool
+	distinctOn []*expr
+	limit      *int64
+	sampled    bool   // or limited by something else
+	setop      string // "UNION", "EXCEPT" ...
+	all        bool   // UNION ALL
+	at         int    // the first byte in the query, or -1
 
 	unknown bool
 }
@@ -47,8 +56,10 @@ type source struct {
 	on          []*expr // conjuncts
 	inexact     bool    // ASOF, POSITIONAL, NATURAL
 	asof        bool
-	at          int  // the byte of the query at which the join or the table begins
-	unknown     bool // not understood
+	at          int   // the byte of the query at which the join or the table begins
+	unknown     bool  // not understood
+	unnest      *expr // of FROM UNNEST(...)
+	start       int   // the first byte of its text in the query, or -1
 }
 
 type kind int
@@ -89,6 +100,7 @@ type expr struct {
 	null    bool      // of a constant
 	arms    []*expr   // of CASE
 	number  *int64    // of a constant
+	node    any       // DuckDB's tree of it
 
 	// Of a star.
 	table    string
@@ -129,6 +141,8 @@ func decodeQuery(n map[string]any) *query {
 		value := object(asObject(e), "value")
 		q.with = append(q.with, cte{text(asObject(e), "key"), names(value, "aliases"), decodeQuery(object(object(value, "query"), "node"))})
 	}
+	q.at = first(n["select_list"])
+	q.modifiers(n)
 	q.limited = len(list(n, "modifiers")) > 0 && slices.ContainsFunc(list(n, "modifiers"), func(m any) bool { return text(asObject(m), "type") != "ORDER_MODIFIER" })
 	for _, m := range list(n, "modifiers") {
 		switch m := asObject(m); text(m, "type") {
@@ -153,10 +167,14 @@ func decodeQuery(n map[string]any) *query {
 		for _, k := range []string{"where_clause", "having", "qualify"} {
 			all := conjuncts(n[k])
 			q.where = append(q.where, all...)
-			if k != "where_clause" {
+			if k == "where_clause" {
+				q.wheres = len(q.where)
+			} else {
 				q.after = append(q.after, all...)
 			}
 		}
+		q.sets = len(list(n, "group_sets")) > 1
+		q.sampled = q.sampled || n["sample"] != nil
 		q.from = decodeSource(object(n, "from_table"))
 		q.limited = q.limited || n["sample"] != nil
 		q.grouped = text(n, "aggregate_handling") == "FORCE_AGGREGATES"
@@ -171,6 +189,10 @@ func decodeQuery(n map[string]any) *query {
 			q.parts = append(q.parts, decodeQuery(asObject(c)))
 		}
 		setop := text(n, "setop_type")
+		q.setop, q.all = setop, n["setop_all"] == true
+		if q.at < 0 && len(q.parts) > 0 {
+			q.at = q.parts[0].at
+		}
 		q.byName = setop == "UNION_BY_NAME"
 		q.unknown = len(q.parts) < 2
 		q.unique = q.unique || n["setop_all"] != true
@@ -183,8 +205,29 @@ func decodeQuery(n map[string]any) *query {
 	return q
 }
 
+// modifiers reads DISTINCT and LIMIT.
+func (q *query) modifiers(n map[string]any) {
+	for _, m := range list(n, "modifiers") {
+		m := asObject(m)
+		switch text(m, "type") {
+		case "DISTINCT_MODIFIER":
+			q.distinct = true
+			for _, e := range list(m, "distinct_on_targets") {
+				q.distinctOn = append(q.distinctOn, decodeExpr(e))
+			}
+		case "LIMIT_MODIFIER":
+			if q.limit = number(m["limit"]); q.limit == nil && m["limit"] != nil {
+				q.sampled = true
+			}
+		case "ORDER_MODIFIER":
+		default:
+			q.sampled = true
+		}
+	}
+}
+
 func decodeSource(n map[string]any) *source {
-	s := &source{alias: text(n, "alias"), columns: names(n, "column_name_alias"), at: location(n)}
+	s := &source{alias: text(n, "alias"), columns: names(n, "column_name_alias"), at: location(n), start: first(n)}
 	switch text(n, "type") {
 	case "", "EMPTY":
 		return nil
@@ -201,6 +244,11 @@ func decodeSource(n map[string]any) *source {
 		ref := text(n, "ref_type")
 		s.inexact, s.asof = ref != "REGULAR" && ref != "CROSS", ref == "ASOF"
 		s.unknown = s.left == nil || s.right == nil || ref == "NATURAL" || ref == "DEPENDENT"
+	case "TABLE_FUNCTION":
+		s.unknown = true
+		if f := object(n, "function"); text(f, "function_name") == "unnest" {
+			s.unnest = decodeExpr(f)
+		}
 	default:
 		s.unknown = true
 	}
@@ -229,7 +277,7 @@ func conjuncts(n any) []*expr {
 func decodeExpr(n any) *expr {
 	m := asObject(n)
 	e := &expr{alias: text(m, "alias"), at: first(m), name: strings.ToLower(text(m, "function_name")), current: true,
-		sign: location(m), typ: text(m, "type"), try: m["try_cast"] == true, to: text(object(m, "cast_type"), "id"), nargs: len(list(m, "children"))}
+		sign: location(m), typ: text(m, "type"), try: m["try_cast"] == true, to: text(object(m, "cast_type"), "id"), nargs: len(list(m, "children")), node: n}
 	switch text(m, "class") {
 	case "COLUMN_REF":
 		e.kind, e.names = column, names(m, "column_names")

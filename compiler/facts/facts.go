@@ -17,12 +17,16 @@ type Table struct {
 	// Filtered tells that the rows were selected by more than equal or missing values,
 	// perhaps by their time.
 	Filtered bool
+	// Keys are sets of columns that identify a row, as far as they are declared.
+	Keys [][]string
 	// ID names a table that a [Reference] may refer to.
 	ID string
 	// From lists all tables that the rows are made of. It is nil if they are not known.
 	From []string
 	// References are the foreign keys of the table.
 	References []Reference
+
+	grain *grain
 }
 
 // A Reference is a foreign key: rows without nulls in Columns have their values in Keys of
@@ -68,6 +72,12 @@ type Column struct {
 	// Offset is the byte of the query at which its expression begins, or -1 if the query
 	// does not name the column.
 	Offset int
+
+	attr   int       // see grain; 0 if it is not known
+	made   *expr     // that computes it, while its query is analysed
+	direct bool      // the values are those of a column of a root table
+	part   bool      // it is a field of the column
+	tag    *Constant // it is this constant in all rows
 }
 
 // A Domain is what a column may contain besides null. The zero Domain bounds nothing.

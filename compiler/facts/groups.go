@@ -46,6 +46,9 @@ func (a *analysis) groupsOf(q *query, conditions []*expr, s *scope) (string, boo
 		if e.kind != equal {
 			continue // a column is present
 		}
+		if e.args[0].kind != column || e.args[1].kind != column {
+			return "", false
+		}
 		for i, x := range e.args {
 			_, inside := s.column(x.names)
 			_, other := s.column(e.args[1-i].names)

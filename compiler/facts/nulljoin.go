@@ -91,9 +91,9 @@ func (s *scope) number(e *expr) bool {
 	return e.value != nil && e.value.Number || e.typ == "OPERATOR_CAST" && e.to == "DOUBLE"
 }
 
-// outer notes what a join says about nulls. Its tables are those from n0, the right ones
+// outerJoin notes what a join says about nulls. Its tables are those from n0, the right ones
 // from n.
-func (a *analysis) outer(f *source, s *scope, n0, n int) {
+func (a *analysis) outerJoin(f *source, s *scope, n0, n int) {
 	left, right := s.tables[n0:n], s.tables[n:]
 	if f.inexact && !f.asof { // POSITIONAL fills up the shorter table
 		for i := n0; i < len(s.tables); i++ {

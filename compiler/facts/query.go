@@ -29,11 +29,12 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 		if len(t.From) == 0 {
 			t.From = []string{unknownTable}
 		}
+		a.input(&t, name)
 		env.tables[strings.ToLower(name)] = relation{Table: t, all: t.ID, empty: true}
 	}
 	r := a.query(q, env, nil)
 	if r.unknown || len(r.Columns) != len(result) {
-		r = relation{Table: Table{Columns: make([]Column, len(result))}, unknown: true}
+		r = relation{Table: Table{Columns: make([]Column, len(result)), grain: a.unknown()}, unknown: true}
 		for i := range r.Columns {
 			r.Columns[i] = Column{Partial: true, Offset: -1}
 		}
@@ -51,6 +52,8 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 type analysis struct {
 	keys      map[string][][]string
 	instances int               // of tables in FROM, so far
+	attrs     int               // so far
+	outer     int               // names that were found in the scope of another query, so far
 	same      map[string]string // a union-find of rows
 	findings  []Finding
 	inputs    map[string]Table
@@ -65,6 +68,7 @@ type relation struct {
 	all     string // the ID of the input of which it has all rows
 	empty   bool   // it may have no rows
 	one     bool   // it has at least one row
+	at      int    // the first byte of its query, or -1
 }
 
 // An env holds the tables that a FROM clause may name.
@@ -103,6 +107,10 @@ type scope struct {
 	// are no others; see groups.go.
 	groups   string
 	grouping bool
+
+	grain    *grain
+	items    []*expr        // the select list, whose aliases a name may be
+	computed map[string]int // attributes of expressions, by their text
 }
 
 // A group holds the columns that an aggregated row is grouped by, by row and root table.
@@ -127,8 +135,14 @@ func (a *analysis) query(q *query, outer *env, around *scope) relation {
 func (a *analysis) union(q *query, in *env, around *scope) relation {
 	all := a.query(q.parts[0], in, around)
 	all.Filtered, all.all = all.Filtered || q.limited, ""
+	all.at = q.parts[0].at
+	parts := []relation{all}
+	parts[0].Columns = slices.Clone(all.Columns)
 	for _, p := range q.parts[1:] {
 		r := a.query(p, in, around)
+		r.at = p.at
+		ordered := r
+		ordered.Columns = make([]Column, len(all.Columns)+len(r.Columns))
 		if all.unknown || r.unknown || !q.byName && len(r.Columns) != len(all.Columns) {
 			return relation{unknown: true}
 		}
@@ -145,6 +159,7 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 			if to < 0 {
 				return relation{unknown: true}
 			}
+			ordered.Columns[to] = c
 			all.Columns[to].Origins = merge(all.Columns[to].Origins, c.Origins)
 			all.Columns[to].Of, all.Columns[to].Domain = Ref{}, Domain{}
 			all.Columns[to].Null = q.either(all.Columns[to].fact(), c.fact())
@@ -153,6 +168,13 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 			all.Columns[to].Partial = all.Columns[to].Partial || c.Partial
 		}
 		all.Rows, all.RowsPartial = merge(all.Rows, r.Rows), all.RowsPartial || r.RowsPartial
+		ordered.Columns = ordered.Columns[:len(all.Columns)]
+		parts = append(parts, ordered)
+	}
+	if slices.ContainsFunc(parts, func(r relation) bool { return len(r.Columns) != len(all.Columns) }) {
+		all.grain = a.unknown() // by name, of which some have columns that others lack
+	} else {
+		a.unites(q, &all, parts)
 	}
 	s := &scope{env: in, tables: []relation{all}, outer: around}
 	a.decide(q.picks, s)
@@ -161,7 +183,7 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 }
 
 func (a *analysis) selects(q *query, in *env, around *scope) relation {
-	s := &scope{env: in, hidden: map[string]bool{}, aliases: map[string]Column{}, outer: around}
+	s := &scope{env: in, hidden: map[string]bool{}, aliases: map[string]Column{}, outer: around, grain: &grain{}, computed: map[string]int{}}
 	conditions, ok := a.from(q.from, s, in)
 	if !ok {
 		return relation{unknown: true}
@@ -190,9 +212,11 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 			c.Name = e.names[len(e.names)-1]
 		}
 		c.Origins, c.Partial = a.expr(e, s)
+		c.made = e
 		if e.kind == column {
 			if of, ok := a.resolve(e.names, s); ok {
 				c.Of, c.Domain, c.Constants, c.Type = of.Of, of.Domain, of.Constants, of.Type
+				c.direct, c.tag = of.direct, of.tag
 			}
 		} else {
 			c.Constants = e.constants()
@@ -211,6 +235,7 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 	for i := range out.Columns {
 		out.Columns[i].Origins = a.canonical(out.Columns[i].Origins)
 	}
+	a.grain(q, s, &out)
 	a.decide(slices.Concat(conditions, q.grouping()), s)
 	for _, e := range q.picks {
 		a.decide([]*expr{q.item(e)}, s)
@@ -263,10 +288,13 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 		return nil, true
 	}
 	if f.left == nil && f.right == nil {
-		r := relation{unknown: true}
+		r, outer := relation{unknown: true}, a.outer
 		switch {
 		case f.query != nil:
 			r = a.query(f.query, in, s)
+			if a.outer > outer {
+				r.grain = nil // it differs from row to row
+			}
 		case f.table != "":
 			if found, ok := in.find(f.table); ok {
 				r = found
@@ -279,19 +307,22 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 		if f.inexact {
 			r.all = ""
 		}
-		s.tables = append(s.tables, a.instance(r, f))
 		s.rows, s.partial = merge(s.rows, decisions(r.Rows)), s.partial || r.RowsPartial || r.unknown
+		r = a.instance(r, f)
+		s.grain.add(r.grain)
+		s.tables = append(s.tables, r)
 		return nil, true
 	}
 	if f.unknown {
 		return nil, false
 	}
 	n0 := len(s.tables)
+	leftPlace := s.place()
 	left, ok := a.from(f.left, s, in)
 	if !ok {
 		return nil, false
 	}
-	n := len(s.tables)
+	n, rightPlace := len(s.tables), s.place()
 	right, ok := a.from(f.right, s, in)
 	if !ok {
 		return nil, false
@@ -300,6 +331,7 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 	if f.inexact {
 		on = append(on, &expr{kind: other}) // it selects
 	}
+	var pairs [][2]int
 	for _, name := range f.using {
 		l, r := column1(s.tables[:n], name), column1(s.tables[n:], name)
 		if l == nil || r == nil {
@@ -307,6 +339,9 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 		}
 		a.equate(l, r, s)
 		s.rows, s.partial = merge(s.rows, decisions(l.Origins), decisions(r.Origins)), s.partial || l.Partial || r.Partial
+		if l.attr != 0 && r.attr != 0 {
+			pairs = append(pairs, [2]int{l.attr, r.attr})
+		}
 		for i := n; i < len(s.tables); i++ {
 			s.hidden[fmt.Sprint(i, " ", strings.ToLower(name))] = true
 		}
@@ -319,7 +354,8 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 		}
 	}
 	a.settle(s)
-	a.outer(f, s, n0, n)
+	a.outerJoin(f, s, n0, n)
+	a.joined(f, s, leftPlace, rightPlace, pairs)
 	if f.kind == "SEMI" || f.kind == "ANTI" {
 		a.join(on, s)
 		a.decide(on, s)
@@ -364,6 +400,7 @@ func (a *analysis) instance(r relation, f *source) relation {
 		}
 	}
 	r.rename(f.columns)
+	a.identities(&r, f)
 	return r
 }
 
@@ -396,6 +433,7 @@ func (a *analysis) expand(e *expr, s *scope) ([]Column, bool) {
 				continue
 			}
 			if by := e.replace[name]; by != nil {
+				c.made, c.direct, c.tag = by, false, nil
 				c.Offset, c.Of, c.Domain, c.Constants = by.at, Ref{}, Domain{}, by.constants()
 				c.Origins, c.Partial = a.expr(by, s)
 				c.joins, c.bound, c.Type = nil, false, ""

@@ -116,8 +116,12 @@ func (a *analysis) single(g *group, o Origin) bool {
 
 // resolve returns the column that a name stands for.
 func (a *analysis) resolve(names []string, s *scope) (Column, bool) {
-	for ; s != nil; s = s.outer {
+	for first := s; s != nil; s = s.outer {
 		if c, ok := s.column(names); ok {
+			if s != first {
+				a.outer++
+				c.attr = 0
+			}
 			return c, true
 		}
 		if slices.ContainsFunc(s.tables, func(r relation) bool { return r.unknown && (len(names) == 1 || strings.EqualFold(r.alias, names[0])) }) {
@@ -159,6 +163,7 @@ func field(c Column, path []string) Column {
 	if len(path) > 0 {
 		c.Origins, c.Of = through(c.Origins, Computed), Ref{}
 		c.Domain, c.Constants = Domain{}, nil
+		c.direct, c.part, c.tag = false, true, nil
 	}
 	return c
 }

@@ -1,0 +1,559 @@
+package facts
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// This file says what the parts of a query do to the grain of its tables.
+
+// identities gives a use of a table attributes of its own.
+func (a *analysis) identities(r *relation, f *source) {
+	if r.unknown || r.grain == nil {
+		r.grain = a.unknown()
+		if f.unnest != nil {
+			r.grain = &grain{rows: []row{{attr: a.attr(), kind: RepeatedByUnnest, offset: f.start}}}
+			if !repeats(f.unnest) {
+				r.grain.unclear()
+			}
+		}
+		for i := range r.Columns {
+			r.Columns[i].attr = 0
+		}
+		return
+	}
+	g, to := a.renumber(r.grain)
+	for i := range r.Columns {
+		r.Columns[i].attr = to(r.Columns[i].attr)
+	}
+	for i := range g.rows {
+		if g.rows[i].kind == RepeatedByTable && g.rows[i].offset < 0 {
+			g.rows[i].offset, g.rows[i].table = f.start, f.alias // as the query names it
+		}
+	}
+	r.grain = g
+}
+
+// repeats reports whether UNNEST certainly gives several rows for some lists.
+func repeats(e *expr) bool {
+	if e.kind == call && e.name == "unnest" && len(e.args) == 1 {
+		e = e.args[0]
+	}
+	switch {
+	case e.kind == column:
+		return true
+	case e.kind != call:
+		return false
+	case e.name == "list_value":
+		return len(e.args) > 1
+	}
+	return slices.Contains([]string{"string_split", "str_split", "split", "string_to_array", "regexp_split_to_array"}, e.name)
+}
+
+// A place is one in the grain of a scope: what was added since belongs to one table.
+type place struct{ dependencies, rows int }
+
+func (s *scope) place() place { return place{len(s.grain.dependencies), len(s.grain.rows)} }
+
+// joined adds what the condition of a join says. left and right are where its sides begin,
+// and pairs the attributes of USING.
+func (a *analysis) joined(f *source, s *scope, left, right place, pairs [][2]int) {
+	g := s.grain
+	l, r := g.rowAttrs()[left.rows:right.rows], g.rowAttrs()[right.rows:]
+	end := len(g.dependencies)
+	on := &scope{env: s.env, tables: s.tables, hidden: s.hidden, outer: s.outer, grain: g, computed: map[string]int{}}
+	matched := func() {
+		for _, e := range f.on {
+			a.requires(e, on)
+		}
+		for _, p := range pairs {
+			g.depends([]int{p[0]}, p[1])
+			g.depends([]int{p[1]}, p[0])
+		}
+	}
+	// pads makes all columns of a side null in some rows.
+	pads := func(from, to int) {
+		var rows []int
+		if from == left.dependencies {
+			rows = l
+		} else {
+			rows = r
+		}
+		for i := from; i < to; i++ {
+			if d := &g.dependencies[i]; len(d.from) == 0 && !d.may {
+				d.may = true
+				g.depends(rows, d.to)
+			}
+		}
+	}
+	// finds keeps what is proven of the rows that a side finds in the other.
+	finds := func(side, other []int) {
+		known := g.closure(side, proven)
+		for i := end; i < len(g.dependencies); i++ {
+			g.dependencies[i].may = true
+		}
+		for _, o := range other {
+			if known[o] {
+				g.depends(side, o)
+			}
+		}
+	}
+	switch {
+	case f.asof:
+		matched()
+		finds(l, nil)
+		if f.kind == "LEFT" || f.kind == "INNER" {
+			g.depends(l, r...)
+		} else {
+			g.unclear()
+		}
+		if f.kind != "INNER" {
+			pads(right.dependencies, end)
+		}
+	case f.kind == "INNER" && !f.inexact:
+		matched()
+	case f.kind == "LEFT" && !f.inexact:
+		matched()
+		finds(l, r)
+		pads(right.dependencies, end)
+	case f.kind == "RIGHT" && !f.inexact:
+		matched()
+		finds(r, l)
+		pads(left.dependencies, right.dependencies)
+	case f.kind == "FULL" || f.kind == "OUTER":
+		matched()
+		finds(nil, nil)
+		pads(left.dependencies, right.dependencies)
+		pads(right.dependencies, end)
+	default: // SEMI, ANTI and others
+		matched()
+		finds(nil, nil)
+		g.selective = true
+	}
+	if f.kind == "SEMI" || f.kind == "ANTI" {
+		g.rows = g.rows[:right.rows]
+	}
+}
+
+// requires adds what a condition that holds in all rows says.
+func (a *analysis) requires(e *expr, s *scope) {
+	g := s.grain
+	if e.asks() {
+		g.selective = true
+		return
+	}
+	if slices.ContainsFunc(a.named(e, s), func(x int) bool { return g.across[x] }) {
+		g.selective = true
+	}
+	if e.kind == equal {
+		l, r := e.args[0], e.args[1]
+		x, y := a.identity(l, s), a.identity(r, s)
+		if l.constant() {
+			l, r, x, y = r, l, y, x
+		}
+		if r.constant() && !l.constant() {
+			g.dependencies = append(g.dependencies, dependency{to: x, pin: true})
+			if l.kind != column && l.kind != window || l.kind == column && !g.keyed(x) {
+				g.conditions = append(g.conditions, condition{[]int{x}, g.rowAttrs()})
+			}
+			return
+		}
+		g.depends([]int{x}, y)
+		g.depends([]int{y}, x)
+		return
+	}
+	if e.kind == notNull && len(e.args) == 1 && e.args[0].kind == column && g.keyed(a.identity(e.args[0], s)) {
+		return
+	}
+	if attrs := a.named(e, s); len(attrs) > 0 {
+		g.conditions = append(g.conditions, condition{attrs, g.rowAttrs()})
+	}
+}
+
+// keyed reports whether an attribute is a column of a key, or numbers rows. Conditions on
+// other columns, such as a flag, may select one row of many.
+func (g *grain) keyed(attr int) bool {
+	return g.numbers[attr] || slices.ContainsFunc(g.rows, func(r row) bool {
+		return slices.ContainsFunc(r.columns, func(c named) bool {
+			return c.attr == attr && slices.ContainsFunc(r.keys, func(k []string) bool { return slices.Contains(k, c.name) })
+		})
+	})
+}
+
+// named returns the attributes that an expression is made of.
+func (a *analysis) named(e *expr, s *scope) []int {
+	switch {
+	case e.kind == column && s.binds(e.names):
+		return nil
+	case e.kind == column, e.kind == window, e.kind == subquery, e.kind == star, e.kind == call && Aggregate(e.name):
+		return []int{a.identity(e, s)}
+	}
+	if len(e.bound) > 0 {
+		inner := *s
+		inner.bound = slices.Concat(s.bound, e.bound)
+		s = &inner
+	}
+	var all []int
+	for _, x := range slices.Concat(e.args, e.orders) {
+		all = append(all, a.named(x, s)...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// asks reports whether an expression has a subquery.
+func (e *expr) asks() bool {
+	return e.kind == subquery || slices.ContainsFunc(slices.Concat(e.args, e.orders, e.partitions), (*expr).asks)
+}
+
+// constant reports whether an expression has one value.
+func (e *expr) constant() bool {
+	switch e.kind {
+	case column, star, window, subquery:
+		return false
+	case call:
+		if Aggregate(e.name) || e.name == "unnest" {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(slices.Concat(e.args, e.orders), func(x *expr) bool { return !x.constant() })
+}
+
+// unnests returns the UNNEST in an expression, or nil.
+func (e *expr) unnests() *expr {
+	if e.kind == call && e.name == "unnest" {
+		return e
+	}
+	for _, x := range e.args {
+		if u := x.unnests(); u != nil {
+			return u
+		}
+	}
+	return nil
+}
+
+// identity returns the attribute of an expression.
+func (a *analysis) identity(e *expr, s *scope) int {
+	g := s.grain
+	if e.kind == column {
+		if c, ok := a.resolve(e.names, s); ok && c.attr != 0 && len(c.Name) > 0 && !c.part {
+			return c.attr
+		}
+	}
+	key := e.text()
+	if attr := s.computed[key]; attr != 0 {
+		return attr
+	}
+	attr := a.attr()
+	s.computed[key] = attr
+	if e.kind == column && len(e.names) == 1 {
+		if i := slices.IndexFunc(s.items, func(x *expr) bool { return strings.EqualFold(x.alias, e.names[0]) }); i >= 0 {
+			s.computed[key] = a.identity(s.items[i], s)
+			return s.computed[key]
+		}
+	}
+	opaque := func() {
+		mark(&g.across, attr)
+		g.depends(g.rowAttrs(), attr)
+		g.may([]int{attr}, g.rowAttrs()...)
+	}
+	switch {
+	case e.kind == window && e.name == "row_number":
+		by := []int{attr}
+		for _, p := range e.partitions {
+			by = append(by, a.identity(p, s))
+		}
+		g.depends(by, g.rowAttrs()...)
+		g.depends(g.rowAttrs(), attr)
+		mark(&g.numbers, attr)
+	case e.kind == column, e.kind == window, e.kind == subquery, e.kind == star, e.asks(), e.kind == call && Aggregate(e.name), e.unnests() != nil:
+		opaque()
+	case e.constant():
+		g.depends(nil, attr)
+	default:
+		of := a.named(e, s)
+		if slices.ContainsFunc(of, func(x int) bool { return g.across[x] }) {
+			mark(&g.across, attr)
+		}
+		g.depends(of, attr)
+		g.may([]int{attr}, of...)
+	}
+	return attr
+}
+
+func mark(s *map[int]bool, attr int) {
+	if *s == nil {
+		*s = map[int]bool{}
+	}
+	(*s)[attr] = true
+}
+
+// text returns what an expression says, without its alias and its places.
+func (e *expr) text() string {
+	b, _ := json.Marshal(bare(e.node))
+	return string(b)
+}
+
+func bare(n any) any {
+	switch n := n.(type) {
+	case []any:
+		out := make([]any, len(n))
+		for i, x := range n {
+			out[i] = bare(x)
+		}
+		return out
+	case map[string]any:
+		out := map[string]any{}
+		for k, x := range n {
+			if k != "query_location" && k != "alias" {
+				out[k] = bare(x)
+			}
+		}
+		return out
+	}
+	return n
+}
+
+// grain gives the result of a SELECT its grain. Its tables and their joins are in the scope.
+func (a *analysis) grain(q *query, s *scope, out *relation) {
+	g := s.grain
+	s.items, s.computed = q.items, map[string]int{}
+	for _, e := range q.where[:q.wheres] {
+		a.requires(e, s)
+	}
+	if q.grouped || len(q.groups) > 0 || slices.ContainsFunc(slices.Concat(q.items, q.where[q.wheres:]), aggregates) {
+		a.regroups(q, s)
+	}
+	for _, e := range q.items {
+		if u := e.unnests(); u != nil {
+			many := row{attr: a.attr(), kind: RepeatedByUnnest, offset: u.at}
+			g.rows = append(g.rows, many)
+			if !repeats(u) {
+				g.may(nil, many.attr)
+			}
+			break
+		}
+	}
+	for _, e := range q.where[q.wheres:] {
+		a.requires(e, s)
+	}
+	for i := range out.Columns {
+		c := &out.Columns[i]
+		if c.made != nil {
+			c.attr = a.identity(c.made, s)
+			c.tag = nil
+			if c.made.kind == constant {
+				c.tag = c.made.value
+			}
+		} else if c.attr == 0 {
+			c.attr = a.attr()
+			g.may([]int{c.attr}, g.rowAttrs()...)
+		}
+		c.made = nil
+	}
+	a.modified(q, s, out)
+	out.grain = g
+	if len(g.dependencies) > limit {
+		out.grain = a.unknown()
+	}
+}
+
+// regroups makes one row of each group.
+func (a *analysis) regroups(q *query, s *scope) {
+	g := s.grain
+	groups := q.groups
+	if q.grouped {
+		groups = slices.DeleteFunc(slices.Clone(q.items), aggregates)
+	}
+	one := row{attr: a.attr(), kind: RepeatedByGroup, offset: -1}
+	var by []int
+	unclear := q.sets
+	for _, e := range groups {
+		if one.offset < 0 || !q.grouped && e.at >= 0 && e.at < one.offset {
+			one.offset = e.at
+		}
+		if !q.grouped {
+			e = position(e, q)
+		}
+		if e.kind == star || e.unnests() != nil {
+			unclear = true // grouped by what this does not follow
+			continue
+		}
+		attr := a.identity(e, s)
+		by = append(by, attr)
+		one.columns = append(one.columns, named{e.written(), attr})
+		g.depends([]int{one.attr}, attr)
+	}
+	if !unclear {
+		g.depends(by, one.attr)
+	}
+	g.rows = []row{one}
+	if unclear {
+		g.unclear()
+	}
+}
+
+// position returns the item that a number in GROUP BY or DISTINCT ON stands for, or the
+// expression itself.
+func position(e *expr, q *query) *expr {
+	if e.kind == constant && e.number != nil && *e.number >= 1 && int(*e.number) <= len(q.items) {
+		return q.items[*e.number-1]
+	}
+	return e
+}
+
+// written names an expression in a message.
+func (e *expr) written() string {
+	switch {
+	case e.alias != "":
+		return e.alias
+	case e.kind == column:
+		return e.names[len(e.names)-1]
+	}
+	return "an expression"
+}
+
+// modified applies DISTINCT and LIMIT.
+func (a *analysis) modified(q *query, s *scope, out *relation) {
+	g := s.grain
+	var all []int
+	for _, c := range out.Columns {
+		all = append(all, c.attr)
+	}
+	switch {
+	case q.distinctOn != nil:
+		one := row{attr: a.attr(), kind: RepeatedByDistinct, offset: -1}
+		var by []int
+		for _, e := range q.distinctOn {
+			if one.offset < 0 {
+				one.offset = e.at
+			}
+			e = position(e, q)
+			attr := a.identity(e, s)
+			by = append(by, attr)
+			one.columns = append(one.columns, named{e.written(), attr})
+		}
+		g.depends(by, one.attr)
+		g.depends([]int{one.attr}, slices.Concat(by, g.rowAttrs())...)
+		g.depends(g.rowAttrs(), one.attr)
+		g.rows = []row{one}
+	case q.distinct && !g.unique(all):
+		one := row{attr: a.attr(), kind: RepeatedByDistinct, offset: -1}
+		for _, c := range out.Columns {
+			one.columns = append(one.columns, named{c.Name, c.attr})
+		}
+		if len(q.items) > 0 {
+			one.offset = q.items[0].at
+		}
+		g.depends(all, one.attr)
+		g.depends([]int{one.attr}, all...)
+		g.rows = []row{one}
+	}
+	a.limits(q, g)
+}
+
+func (a *analysis) limits(q *query, g *grain) {
+	switch {
+	case q.limit != nil && *q.limit == 1:
+		g.depends(nil, g.rowAttrs()...)
+	case q.sampled || q.limit != nil && *q.limit < 1:
+		g.unclear()
+	}
+}
+
+// unites gives the result of a set operation its grain. parts are its arms, with their
+// columns in the order of the result.
+func (a *analysis) unites(q *query, all *relation, parts []relation) {
+	if q.setop == "EXCEPT" || q.setop == "INTERSECT" {
+		all.grain = parts[0].grain
+		var attrs []int
+		for i := range all.Columns {
+			all.Columns[i].attr = parts[0].Columns[i].attr
+			attrs = append(attrs, all.Columns[i].attr)
+		}
+		g := &grain{selective: true}
+		g.add(all.grain)
+		if !q.all {
+			g.depends(attrs, g.rowAttrs()...)
+		}
+		all.grain = g
+		return
+	}
+	one := row{attr: a.attr(), kind: RepeatedByUnion, offset: -1}
+	g := &grain{}
+	attrs := make([]int, len(all.Columns))
+	for i := range attrs {
+		attrs[i] = a.attr()
+		one.columns = append(one.columns, named{all.Columns[i].Name, attrs[i]})
+	}
+	g.depends([]int{one.attr}, attrs...)
+	if !q.all {
+		g.depends(attrs, one.attr)
+	}
+	var apart []int // columns that tell the arms apart
+	for i := range attrs {
+		tags := map[string]bool{}
+		plain := true
+		for _, p := range parts {
+			c := p.Columns[i]
+			if c.tag != nil {
+				tags[c.tag.Text] = true
+			}
+			plain = plain && c.direct && !c.Domain.bounds()
+		}
+		if len(tags) == len(parts) {
+			apart = append(apart, i)
+		}
+		if !plain {
+			g.may([]int{attrs[i]}, one.attr)
+		}
+		all.Columns[i].direct, all.Columns[i].tag = plain, nil
+	}
+	certain := !q.byName && !q.sampled
+	keys := [][]int{{}}
+	for n, p := range parts {
+		if one.offset < 0 || n == 1 {
+			one.offset = p.at
+		}
+		own := make([]int, len(attrs))
+		for i, c := range p.Columns {
+			own[i] = c.attr
+		}
+		one.parts = append(one.parts, part{p.grain, own})
+		none := p.grain.closure(nil, possible)
+		g.selective = g.selective || p.grain.selective
+		certain = certain && !slices.ContainsFunc(p.grain.rows, func(r row) bool { return r.keyless }) && len(p.grain.conditions) == 0 && !slices.ContainsFunc(p.grain.rowAttrs(), func(r int) bool { return none[r] }) &&
+			!slices.ContainsFunc(p.grain.dependencies, func(d dependency) bool { return d.pin })
+		if len(apart) == 0 {
+			continue
+		}
+		var both [][]int
+		for _, k := range keys {
+			for _, o := range p.grain.keys(own) {
+				u := slices.Concat(k, o)
+				slices.Sort(u)
+				both = append(both, slices.Compact(u))
+			}
+		}
+		keys = both[:min(len(both), 8)]
+	}
+	for _, d := range apart {
+		for _, k := range keys {
+			from := []int{attrs[d]}
+			for _, i := range k {
+				from = append(from, attrs[i])
+			}
+			g.depends(from, one.attr)
+		}
+	}
+	for i := range all.Columns {
+		all.Columns[i].attr = attrs[i]
+	}
+	g.rows = []row{one}
+	if !certain {
+		g.unclear()
+	}
+	a.limits(q, g)
+	all.grain = g
+}
