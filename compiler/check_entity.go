@@ -245,8 +245,11 @@ func (c *checker) checkModel(e *entity) {
 				Spans:   []diag.Span{c.sys.Label("", e.path("evaluation", "gates", g.name)...)},
 				Hint:    nearest(g.name, metricsOf[task]),
 			})
+			continue
 		}
+		c.checkBounds(e, g.name, objectOr(g.value), "evaluation", "gates", g.name)
 	}
+	c.warnRandom(e, table.out)
 	col := schema.Column(label)
 	if col != nil {
 		c.checkLabel(e, *col, task, table.out)
@@ -492,6 +495,7 @@ func (c *checker) checkObjectives(e *entity) {
 			Spans:   []diag.Span{c.sys.At("", e.path("window")...)},
 		})
 	}
+	c.checkLatency(e)
 	on := e.input("on")
 	if on == nil {
 		return
@@ -500,6 +504,7 @@ func (c *checker) checkObjectives(e *entity) {
 	if model == nil || model.out.signature == nil {
 		return
 	}
+	c.checkFreshness(e, model.out.entity)
 	task := model.out.signature.Task
 	quality, _ := e.fields.get("quality").(object)
 	for _, f := range quality {
@@ -513,7 +518,9 @@ func (c *checker) checkObjectives(e *entity) {
 				Wanted:  "one of " + strings.Join(metricsOf[task], ", "),
 				Hint:    nearest(f.name, metricsOf[task]),
 			})
+			continue
 		}
+		c.checkBounds(e, f.name, objectOr(f.value), "quality", f.name)
 	}
 }
 

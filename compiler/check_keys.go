@@ -37,9 +37,7 @@ func (c *checker) checkKeys(e *entity, o *out, t facts.Table) {
 		}
 		if !slices.ContainsFunc(key, func(k string) bool { return !slices.Contains(trust, k) }) {
 			for _, k := range key {
-				if !slices.Contains(c.trusted[e.id()], k) {
-					c.trusted[e.id()] = append(c.trusted[e.id()], k)
-				}
+				c.trust(e, k)
 			}
 			continue
 		}

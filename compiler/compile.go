@@ -55,7 +55,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	p := &program{
 		ctx: ctx, sys: sys, options: o,
 		entities: map[string]*entity{}, components: map[string]*component{}, broken: map[string]bool{},
-		known: map[string][]string{}, trusted: map[string][]string{},
+		known: map[string][]string{}, trusted: map[string][]string{}, warnings: map[string][]ir.Warning{},
 	}
 	(&decoder{p}).decodeAll()
 	var decoded map[string]Decoded
@@ -144,8 +144,9 @@ type program struct {
 	// components holds the components that were requested, by name.
 	components map[string]*component
 
-	known   map[string][]string // inputs of models that would be leaks, see checkLeaks
-	trusted map[string][]string // columns of features that would be refused, see checkNulls and checkKeys
+	known    map[string][]string     // inputs of models that would be leaks, see checkLeaks
+	trusted  map[string][]string     // columns of features that would be refused, see checkNulls and checkKeys
+	warnings map[string][]ir.Warning // by entity
 
 	broken map[string]bool // entities with a fault
 	faults diag.List

@@ -126,7 +126,11 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 		return nil, fmt.Errorf("plan: %w", usedErr)
 	}
 	p.advise(used)
-	return p, m.estimate(p)
+	if err := m.estimate(p); err != nil {
+		return nil, err
+	}
+	p.warn()
+	return p, nil
 }
 
 // A maker makes one plan.

@@ -35,6 +35,8 @@ type Plan struct {
 	Items   []Item            `json:"items"`             // in the order of execution; deletes last
 	Prepare []Preparation     `json:"prepare,omitempty"` // what was missing when the plan was made
 	Taken   []Taken           `json:"taken,omitempty"`   // what was in the way when the plan was made
+	// Warnings are those of the compiler, and of the history of units.
+	Warnings []ir.Warning `json:"warnings,omitempty"`
 }
 
 // A Taken is an address at which a service is to listen, and which something else has. It

@@ -77,7 +77,11 @@ func (m *maker) rollback(past Past) (*Plan, error) {
 		return nil, err
 	}
 	p.Items = append(p.Items, gone...)
-	return p, m.estimate(p)
+	if err := m.estimate(p); err != nil {
+		return nil, err
+	}
+	p.warn()
+	return p, nil
 }
 
 // recallUnit plans to restore a unit as it was deployed under that key.

@@ -99,10 +99,12 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 			return err
 		}
 	}
-	if !c.json {
-		if err := a.printPlan(p, false); err != nil {
-			return err
-		}
+	if c.json {
+		var b strings.Builder
+		a.writeWarnings(&b, p.Warnings)
+		fmt.Fprint(a.stderr, b.String())
+	} else if err := a.printPlan(p, false); err != nil {
+		return err
 	}
 	work, err := s.Work(ctx, p)
 	if err != nil {

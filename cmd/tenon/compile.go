@@ -63,6 +63,11 @@ It runs nothing, contacts no cluster, and does not read the state.`,
 			if len(r.System.Units) > 0 {
 				fmt.Fprintln(a.stdout)
 			}
+			var warnings strings.Builder
+			for _, e := range r.System.Entities {
+				a.writeWarnings(&warnings, e.Warnings)
+			}
+			fmt.Fprint(a.stderr, warnings.String())
 			_, err = fmt.Fprintf(a.stdout, "%s on %s (%s): %s\n", r.System.Name, r.System.Target.Name, r.System.Target.Executor, plural(int64(len(r.System.Units)), "unit"))
 			return err
 		},

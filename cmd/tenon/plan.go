@@ -108,6 +108,7 @@ func planDocument(p *planner.Plan) any {
 		Prepare   []planner.Preparation  `json:"prepare,omitempty"`
 		Preparing planner.PrepareSummary `json:"preparing,omitzero"`
 		// Addresses of services that something else has.
-		Taken []planner.Taken `json:"taken,omitempty"`
-	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken}
+		Taken    []planner.Taken `json:"taken,omitempty"`
+		Warnings []ir.Warning    `json:"warnings,omitempty"`
+	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -48,6 +49,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	a.writeAdvice(&b, p, all)
 	a.writeKnown(&b, p)
 	a.writeTrusted(&b, p)
+	a.writeWarnings(&b, p.Warnings)
 	a.writePrepare(&b, p)
 	for _, t := range p.Taken {
 		fmt.Fprintf(&b, "\n%s %s\n", a.paint("1;"+yellow, "warning:"), t)
@@ -96,8 +98,21 @@ func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 func (a *app) writeKnown(b *strings.Builder, p *planner.Plan) {
 	for _, e := range p.System.Entities {
 		if len(e.Known) > 0 {
-			fmt.Fprintf(b, "\n%s %s reveal its label or come from later rows; `known` allows them: %s\n",
+			fmt.Fprintf(b, "\n%s %s reveal its label, later rows or its test rows; `known` allows them: %s\n",
 				a.paint(cyan, "note:"), "inputs of "+e.ID, strings.Join(e.Known, ", "))
+		}
+	}
+}
+
+// writeWarnings writes warnings, each with its place and what to do.
+func (a *app) writeWarnings(b *strings.Builder, all []ir.Warning) {
+	for _, w := range all {
+		fmt.Fprintf(b, "\n%s %s\n", a.paint("1;"+yellow, "warning:"), w.Message)
+		if w.At != "" {
+			fmt.Fprintf(b, "  --> %s\n", a.paint(cyan, w.At))
+		}
+		if w.Hint != "" {
+			fmt.Fprintf(b, "  = help: %s\n", w.Hint)
 		}
 	}
 }

@@ -26,14 +26,23 @@ type Entity struct {
 	// Limits lists fields that bound what callers may request: a lower value rejects
 	// requests that were allowed before.
 	Limits []string `json:"limits,omitempty"`
-	// Known lists the inputs of a model that reveal its label or come from later rows, and
-	// that its user declares to be known when a prediction is made.
+	// Known lists the inputs of a model that reveal its label, later rows or its test rows,
+	// and that its user declares to be known when a prediction is made.
 	Known []string `json:"known,omitempty"`
+	// Warnings are about what works, but is probably not what the user wants.
+	Warnings []Warning `json:"warnings,omitempty"`
 	// Query names the field with the query in SQL that makes its table, if there is one.
 	Query string `json:"query,omitempty"`
 	// Trusted lists the columns of a feature that its query may break the declaration of,
 	// as far as the compiler can tell, and whose declaration its user trusts.
 	Trusted []string `json:"trusted,omitempty"`
+}
+
+// A Warning does not keep a system from being applied.
+type Warning struct {
+	Message string `json:"message"`
+	At      string `json:"at,omitempty"` // "late.cue:12:3"
+	Hint    string `json:"hint,omitempty"`
 }
 
 // An EntityInput is an output of another entity that an entity reads.

@@ -1,0 +1,53 @@
+package planner
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// warn collects the warnings of a plan: what the compiler found, and units that usually take
+// longer than their timeout allows.
+func (p *Plan) warn() {
+	entities := map[string]*ir.Entity{}
+	for i := range p.System.Entities {
+		e := &p.System.Entities[i]
+		entities[e.ID] = e
+		p.Warnings = append(p.Warnings, e.Warnings...)
+	}
+	units := map[string]*ir.Unit{}
+	for i := range p.System.Units {
+		units[p.System.Units[i].ID] = &p.System.Units[i]
+	}
+	for _, it := range p.Items {
+		u := units[it.Unit]
+		if u == nil || it.Kind != ir.Job || it.Estimate.Runs == 0 || u.Timeout == 0 || it.Estimate.Time <= u.Timeout {
+			continue
+		}
+		w := ir.Warning{
+			Message: fmt.Sprintf("%s took %s, the median of its last %d runs, and its timeout is %s", it.Unit, length(it.Estimate.Time), it.Estimate.Runs, length(u.Timeout)),
+			Hint:    "raise the timeout",
+		}
+		if it.Estimate.Runs == 1 {
+			w.Message = fmt.Sprintf("%s took %s in its last run, and its timeout is %s", it.Unit, length(it.Estimate.Time), length(u.Timeout))
+		}
+		if e := entities[u.Entity]; e != nil {
+			w.At = e.Place("timeout")
+		}
+		p.Warnings = append(p.Warnings, w)
+	}
+}
+
+// length writes a duration without parts that are zero: "10m", "1h30m".
+func length(d time.Duration) string {
+	s := d.Round(time.Millisecond).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
