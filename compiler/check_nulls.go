@@ -137,7 +137,7 @@ func (c *checker) mayBeNull(e *entity, o *out, columns []nullColumn) diag.Diagno
 	if !key {
 		fixes = append(fixes, "set nullable: true")
 	}
-	if e.component.name == "feature.sql" {
+	if slices.Contains(e.component.Declares, "trust") {
 		var names []string
 		for _, x := range columns {
 			names = append(names, x.name)

@@ -29,7 +29,7 @@ func (c *lowerer) declared(units []ir.Unit) []ir.Entity {
 }
 
 func (c *lowerer) declare(e *entity, params map[string]json.RawMessage) ir.Entity {
-	d := ir.Entity{ID: e.id(), Component: e.component.name, Pos: c.posOf(e.path()...), Places: map[string]string{}, Limits: e.component.Limits, Known: c.known[e.id()], Trusted: c.trusted[e.id()], Warnings: c.warnings[e.id()]}
+	d := ir.Entity{ID: e.id(), Component: e.component.name, Pos: c.posOf(e.path()...), Places: map[string]string{}, Limits: e.component.Limits, Known: c.known[e.id()], Trusted: c.trusted[e.id()], Warnings: c.warnings[e.id()], Query: e.component.SQL}
 	fields := e.fields.without("name").without("component")
 	for _, port := range e.outNames {
 		o := ir.EntityOutput{Port: port, Unit: e.component.unit(e.id(), port)}
