@@ -341,7 +341,7 @@ func (s *System) withhold(ids map[string]bool) (restore func()) {
 	for _, f := range s.syntax {
 		for _, d := range f.Decls {
 			section, _ := dividedSection(d)
-			if section == nil {
+			if section == nil || len(ids) == 0 {
 				continue
 			}
 			name, _, _ := ast.LabelName(section.Label)

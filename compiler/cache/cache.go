@@ -97,13 +97,10 @@ type Entities struct {
 // GetEntities returns the entities of the last compilation that succeeded, or nil.
 func (e *Entry) GetEntities() *Entities {
 	b, err := os.ReadFile(e.entities())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err != nil {
+		return nil // Get reports a folder that cannot be read
 	}
-	var body []byte
-	if err == nil {
-		_, body, err = open(b)
-	}
+	_, body, err := open(b)
 	r := new(Entities)
 	if err == nil {
 		err = decode(body, r)
@@ -116,7 +113,8 @@ func (e *Entry) GetEntities() *Entities {
 	return r
 }
 
-// PutEntities stores the entities of a compilation.
+// PutEntities stores the entities of a compilation. Put reports a folder that cannot be
+// written.
 func (e *Entry) PutEntities(r *Entities) {
 	var none []fingerprint.Read
 	head, err := encode(&none)
@@ -124,12 +122,11 @@ func (e *Entry) PutEntities(r *Entities) {
 	if err == nil {
 		body, err = encode(r)
 	}
-	if err == nil {
-		err = write(e.entities(), seal(head, body))
-	}
 	if err != nil {
 		e.report(fmt.Errorf("cannot cache the decoded entities: %w", err))
+		return
 	}
+	_ = write(e.entities(), seal(head, body))
 }
 
 func (e *Entry) entities() string { return e.path + ".entities" }

@@ -177,7 +177,7 @@ func TestCachedResultIsUsedUntilAnInputChanges(t *testing.T) {
 		{"nothing", func(t *testing.T, root string) {}, true},
 		{"the data", func(t *testing.T, root string) {
 			writeFile(t, filepath.Join(root, "system/people.csv"), "id,age\n1,2\n")
-		}, true},
+		}, false}, // its head is compared with the source
 		{"a file written again as it was", func(t *testing.T, root string) {
 			b, err := os.ReadFile(filepath.Join(root, "system/system.cue"))
 			must(t, err)

@@ -275,6 +275,7 @@ func TestOnlyWhatAnEditReachesIsEvaluated(t *testing.T) {
 		"a helper":                        {"system.cue", "_least: 10", "_least: 20", ""},
 		"an import":                       {"shared/shared.cue", "col.#String", "col.#String & {values: [\"a\"]}", ""},
 		"a pattern for a whole section":   {"features.cue", "features: {\n", "features: [_]: timeout: \"7m\"\nfeatures: {\n", ""},
+		"a comprehension in a section":    {"features.cue", "features: {\n", "features: {\n\tif env == \"prod\" {large: timeout: \"7m\"}\n", ""},
 		"an entity of computed name":      {"features.cue", "features: other:", "features: \"o\\(\"ther\")\":", ""},
 		"an entity in another file, also": {"models.cue", "models: good: train", "features: other: timeout: \"9m\"\nmodels: good: train", "sources/shops sources/the-days features/large features/sold features/near models/good deployments/api deployments/second"},
 	} {
