@@ -110,7 +110,11 @@ func (c *checker) head(f *filed) (duck.Head, bool) {
 		if err != nil || !info.Mode().IsRegular() {
 			return h, false
 		}
-		c.options.Record.Looks(at, info)
+		if h.Format == "csv" {
+			c.options.Record.FirstLine(at) // other rows than the first may come at any time
+		} else {
+			c.options.Record.Looks(at, info)
+		}
 		h.Files[i] = at
 	}
 	return h, len(h.Files) > 0

@@ -1,10 +1,12 @@
 package fingerprint
 
 import (
+	"bufio"
 	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,6 +30,7 @@ const (
 	Sources             // the names of .cue files in a folder
 	Names               // the names in a folder, see [Counts]
 	Looked              // what the file system says of a file that was read in part
+	Line                // the first line of a file
 )
 
 // A Read is one thing that was read.
@@ -107,6 +110,34 @@ func (r *Record) Looks(path string, info fs.FileInfo) {
 	r.note(Read{Path: path, Kind: Looked, Digest: Look(info).String()})
 }
 
+// FirstLine notes a file of which only the first line counts.
+func (r *Record) FirstLine(path string) {
+	if r == nil {
+		return
+	}
+	line, err := firstLine(path)
+	if err != nil {
+		r.Cannot(err.Error())
+		return
+	}
+	r.note(Read{Path: path, Kind: Line, Digest: sum(line), Looks: settled(path, r.begin)})
+}
+
+// firstLine returns the first line of a file, or the beginning of a very long one.
+func firstLine(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	const most = 64 << 10
+	line, err := bufio.NewReader(io.LimitReader(f, most)).ReadBytes('\n')
+	if err == io.EOF { //nolint:errorlint // it is returned bare
+		err = nil
+	}
+	return line, err
+}
+
 // Cannot notes why the result depends on more than can be recorded.
 func (r *Record) Cannot(why string) {
 	if r == nil {
@@ -168,7 +199,7 @@ func (r *Record) Reads() []Read {
 func (x *Read) Same() bool {
 	switch x.Kind {
 	case File:
-		return x.sameFile(time.Now())
+		return x.sameFile(time.Now(), os.ReadFile)
 	case Absent:
 		_, err := os.Lstat(x.Path)
 		return errors.Is(err, fs.ErrNotExist)
@@ -180,13 +211,15 @@ func (x *Read) Same() bool {
 	case Looked:
 		info, err := os.Stat(x.Path)
 		return err == nil && Look(info).String() == x.Digest
+	case Line:
+		return x.sameFile(time.Now(), firstLine)
 	case Names:
 		return x.sameNames(Counts)
 	}
 	return false
 }
 
-func (x *Read) sameFile(now time.Time) bool {
+func (x *Read) sameFile(now time.Time, read func(string) ([]byte, error)) bool {
 	info, err := os.Stat(x.Path)
 	if err != nil || !info.Mode().IsRegular() {
 		return false
@@ -194,7 +227,7 @@ func (x *Read) sameFile(now time.Time) bool {
 	if x.Looks == Look(info) {
 		return true
 	}
-	b, err := os.ReadFile(x.Path)
+	b, err := read(x.Path)
 	if err != nil || sum(b) != x.Digest {
 		return false
 	}

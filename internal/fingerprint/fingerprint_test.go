@@ -67,8 +67,28 @@ func TestFileIsNotReadAgainOnceItIsOld(t *testing.T) {
 	r := New()
 	r.File(path, []byte("before"))
 	x := r.Reads()[0]
-	if !x.sameFile(time.Now().Add(time.Hour)) || x.Looks != LooksOf(path) {
+	if !x.sameFile(time.Now().Add(time.Hour), os.ReadFile) || x.Looks != LooksOf(path) {
 		t.Error("what it looks like was not noted")
+	}
+}
+
+func TestOnlyTheFirstLineCounts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.csv")
+	write(t, path, "id,age\n1,2\n")
+	r := New()
+	r.FirstLine(path)
+	x := r.Reads()[0]
+	write(t, path, "id,age\n3,4\n5,6\n")
+	if !x.Same() {
+		t.Error("another row counts")
+	}
+	write(t, path, "age,id\n3,4\n5,6\n")
+	if x.Same() {
+		t.Error("another header was not noticed")
+	}
+	r.FirstLine(filepath.Join(filepath.Dir(path), "missing"))
+	if r.Reads() != nil {
+		t.Error("a file that cannot be read is recorded")
 	}
 }
 
