@@ -365,7 +365,9 @@ func (a *analysis) nullAggregate(e *expr, args []*expr, s *scope, path []guard) 
 		return Null{}
 	}
 	if !s.grouped {
-		if len(s.tables) > 0 && s.tables[0].empty && !s.either {
+		// A table that nothing selects from is taken to have rows.
+		selected := len(s.guards) > 0 || e.filter
+		if selected && len(s.tables) > 0 && s.tables[0].empty && !s.either {
 			return a.allowed(maybe(NoRows), after, s, target{})
 		}
 		return Null{}
@@ -407,7 +409,7 @@ func (a *analysis) nullSubquery(e *expr, s *scope, path []guard) Null {
 			return Null{} // its rows may show that the subquery has one
 		}
 	}
-	if n.Verdict != Maybe && r.empty {
+	if n.Verdict != Maybe && r.empty && len(e.query.where) > 0 {
 		n = Null{Verdict: Maybe, Kind: NoRow, Offset: e.at}
 	}
 	if n.Verdict != Maybe {
