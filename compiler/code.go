@@ -87,6 +87,9 @@ func (c *lowerer) lock(e *entity, s *stage, w work) string {
 		c.internal(errors.New("this build cannot lock Python packages"))
 		return ""
 	}
+	if !c.checkPackages(owner, packages, asked, base) {
+		return ""
+	}
 	slices.Sort(asked)
 	lock, err := c.options.Lock(c.ctx, append(stdlib.Pins(base), asked...))
 	if err != nil {
