@@ -117,7 +117,7 @@ func Load(dir string, o Options) (*System, error) {
 	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))
 	s.setUnusedAside()
 	if o.Divide {
-		s.parts = s.takeIntoParts()
+		s.parts = s.divide()
 		s.reused = s.parts.reusable(o.Before)
 	}
 	restore := s.withhold(s.reused)

@@ -35,12 +35,12 @@ type Part struct {
 // divided are the sections whose entities are parts of their own.
 var divided = []string{"sources", "features", "models", "deployments", "slos", "steps"}
 
-// takeIntoParts returns the parts of the loaded files, or nil if an entity may be made of
+// divide returns the parts of the loaded files, or nil if an entity may be made of
 // anything but the fields with its name, such as a pattern for all entities of a section.
 //
 // Every byte of a file belongs to one part: from the beginning of a declaration to the
 // beginning of the next one.
-func (s *System) takeIntoParts() *Parts {
+func (s *System) divide() *Parts {
 	if s.instance.ResolutionErr != nil {
 		return nil
 	}
