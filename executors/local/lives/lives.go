@@ -84,6 +84,17 @@ func (l Lives) Write(path string) error {
 
 // Read reads what was written. Until a program is started again there is nothing.
 func Read(path string) (l Lives, ok bool) {
+	for range 20 {
+		l, ok = read(path)
+		if _, err := os.Lstat(path); ok || err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond) // it is being written
+	}
+	return l, ok
+}
+
+func read(path string) (l Lives, ok bool) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return l, false

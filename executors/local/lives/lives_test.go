@@ -74,6 +74,43 @@ func TestOthersLearnOfTheLives(t *testing.T) {
 	}
 }
 
+// A service whose lives are just being written would seem to be in its first one, which it
+// has survived.
+func TestTheLivesAreReadWhileTheyAreWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lives")
+	l := lives.First(time.Unix(1000, 0))
+	l.Again(time.Unix(1001, 0), killed)
+	if err := l.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	stop, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			if err := l.Write(path); err != nil {
+				stopped <- err
+				return
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
+	}()
+	for range 20_000 {
+		if _, ok := lives.Read(path); !ok {
+			t.Error("there are none")
+			break
+		}
+	}
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Replicas of a serve.#HTTP share a port and their metrics, so the service starts them
 // again itself.
 func TestReplicasFollowTheSameRules(t *testing.T) {
