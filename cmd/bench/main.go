@@ -94,7 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, files.RemoveAll(b.dir)) }()
 	cueCache := filepath.Join(b.dir, "cue")
-	b.env = append(os.Environ(), "CUE_CACHE_DIR="+cueCache, "TENON_CACHE="+b.path("cache"), "TENON_DUCK="+filepath.Join(filepath.Dir(b.tenon), "tenon-duck"), "NO_COLOR=1", "TERM=dumb")
+	b.env = append(os.Environ(), "CUE_CACHE_DIR="+cueCache, "TENON_CACHE="+b.path("cache"), "TENON_DUCK="+filepath.Join(filepath.Dir(b.tenon), "tenon-duck"), "TENON_RUN="+filepath.Join(filepath.Dir(b.tenon), "tenon-run"), "NO_COLOR=1", "TERM=dumb")
 	if err := lang.Seed(ctx, cueCache); err != nil {
 		return err
 	}
