@@ -103,7 +103,7 @@ func TestNulls(t *testing.T) {
 		"a nullable column that is compared":          {`SELECT id, tip AS x FROM o WHERE tip > 0`, "Int64", "", ""},
 		"a nullable column with NOT":                  {`SELECT id, tip AS x FROM o WHERE NOT (tip IS NULL OR amount > 3)`, "Int64", "", ""},
 		"a nullable column that is computed with":     {`SELECT id, tip + amount AS x FROM o`, "Int64", "", null},
-		"a nullable column that a column tells of":    {`SELECT id, x FROM (SELECT id, tip AS x, tip IS NULL AS without FROM o) WHERE NOT without`, "Int64", "", ""},
+		"a nullable column that another one flags":    {`SELECT id, x FROM (SELECT id, tip AS x, tip IS NULL AS without FROM o) WHERE NOT without`, "Int64", "", ""},
 		"a nullable column of CASE":                   {`SELECT id, CASE WHEN tip IS NULL THEN 0 ELSE tip END AS x FROM o`, "Int64", "", ""},
 		"a nullable column of a join":                 {`SELECT o.id, c.size AS x FROM o JOIN c ON o.tip = c.clinic`, "Int64", "", ""},
 		"the nullable column of a join":               {`SELECT o.id, o.tip AS x FROM o JOIN c ON o.tip = c.clinic`, "Int64", "", ""},

@@ -183,7 +183,7 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// What only decides about a value is told apart from what it is made of.
+// A column that only decides which value is taken differs from one that the value is computed from.
 func TestDecisions(t *testing.T) {
 	for query, want := range map[string]string{
 		"SELECT x AS z FROM o":                                                           "",

@@ -200,7 +200,7 @@ func TestNullsDoNotContradictFacts(t *testing.T) {
 		query := drawNulls(t)
 		d, err := duckdb.Describe(context.Background(), s, query)
 		if err != nil {
-			t.Skip(err) // such as a sum of NULL
+			t.Skip(err) // rapid draws another query: this one does not type, such as a sum of NULL
 		}
 		var names []string
 		for _, c := range d.Columns {
@@ -252,7 +252,7 @@ func countNulls(t *rapid.T, query string, names []string, rows map[string]duck.L
 	}
 	got, err := duckdb.Evaluate(context.Background(), counts+" FROM ("+query+")", rows, out)
 	if err != nil || len(got.Rows.Values) != 1 {
-		t.Skip(query, err) // such as an overflow
+		t.Skip(query, err) // rapid draws others: these rows overflow or the like
 	}
 	var n []int
 	for i, v := range got.Rows.Values[0] {
