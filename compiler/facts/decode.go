@@ -17,7 +17,6 @@ type query struct {
 	items   []*expr
 	from    *source // nil without FROM
 	where   []*expr // conjuncts of WHERE, HAVING and QUALIFY
-	after   []*expr // those of HAVING and QUALIFY
 	sets    bool    // several grouping sets
 	groups  []*expr
 	grouped bool    // GROUP BY ALL
@@ -165,12 +164,9 @@ func decodeQuery(n map[string]any) *query {
 			q.groups = append(q.groups, decodeExpr(e))
 		}
 		for _, k := range []string{"where_clause", "having", "qualify"} {
-			all := conjuncts(n[k])
-			q.where = append(q.where, all...)
+			q.where = append(q.where, conjuncts(n[k])...)
 			if k == "where_clause" {
 				q.wheres = len(q.where)
-			} else {
-				q.after = append(q.after, all...)
 			}
 		}
 		q.sets = len(list(n, "group_sets")) > 1

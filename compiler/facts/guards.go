@@ -24,7 +24,7 @@ const (
 // guard notes the conditions of a SELECT.
 func (a *analysis) guard(q *query, s *scope) {
 	for _, e := range q.where {
-		if slices.Contains(q.after, e) {
+		if slices.Contains(q.where[q.wheres:], e) {
 			s.after = append(s.after, guard{e, isTrue})
 			continue
 		}
