@@ -43,7 +43,7 @@ func testContainers(t *testing.T, same func(*testing.T, *system)) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := d.Stop(); err != nil { // it tells also of what is left in it
+		if err := d.Stop(); err != nil { // it also reports what is left in it
 			t.Error(err)
 		}
 	})

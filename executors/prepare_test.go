@@ -122,7 +122,7 @@ func TestEnvironmentsArePreparedOnceAndBeforeRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(p.calls) != 2 || b.eventsOf("") != "" {
-		t.Errorf("of what is there it tells %q after %v", b.eventsOf(""), p.calls)
+		t.Errorf("for what exists it reports %q after %v", b.eventsOf(""), p.calls)
 	}
 }
 
@@ -194,7 +194,7 @@ func TestPreparationWithoutWaitersIsCanceled(t *testing.T) {
 		t.Errorf("it ended with %v: %+v", err, res)
 	}
 	if b.eventsOf("") != "preparing" {
-		t.Errorf("it tells %q", b.eventsOf(""))
+		t.Errorf("it reports %q", b.eventsOf(""))
 	}
 }
 

@@ -35,7 +35,7 @@ func TestTaskNamesAreShortAndSafe(t *testing.T) {
 		}
 	}
 	if TaskName(long+"1", key, 1) == TaskName(strings.Replace(long, "models", "nodels", 1)+"1", key, 1) {
-		t.Error("two long names are told apart by nothing")
+		t.Error("two long names give the same name")
 	}
 }
 

@@ -398,11 +398,11 @@ func TestServiceWithoutEndpointReportsItsStart(t *testing.T) {
 	}
 	c := b.start(task)
 	c.says("runs\n")
-	c.eventually("it tells that it has started", func() bool { ok, _ := started(); return ok })
+	c.eventually("it reports that it has started", func() bool { ok, _ := started(); return ok })
 	b.ok(c.Process.Kill())
 	c.wait()
 	if ok, _ := started(); ok {
-		t.Error("after the end of the pod, it still tells that it has started")
+		t.Error("after the end of the pod, it still reports that it has started")
 	}
 }
 

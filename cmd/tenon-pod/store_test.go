@@ -112,7 +112,7 @@ func TestStoreThatRefusesWritesIsRetried(t *testing.T) {
 	c.says("written\n")
 	back := b.away()
 	b.ok(os.WriteFile(b.at("scratch/go"), nil, 0o644))
-	c.eventually("it tells why it waits", func() bool {
+	c.eventually("it reports why it waits", func() bool {
 		_, progress := c.log()
 		return slices.ContainsFunc(progress, func(p step.Progress) bool {
 			return strings.HasPrefix(p.Message, "the store does not accept output result; retrying: ")

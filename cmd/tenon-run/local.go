@@ -82,7 +82,7 @@ func newLeader(logFile string) (*leader, error) {
 	return &leader{log: log, output: -1, pidfd: -1, buf: make([]byte, 64<<10)}, nil
 }
 
-// run runs the program once and returns its status. The error has been told; it says that
+// run runs the program once and returns its status. The error has been reported; it says that
 // the program cannot be started.
 func (l *leader) run(argv []string, grace time.Duration, asked <-chan os.Signal) (int, error) {
 	if err := l.start(argv); err != nil {
@@ -148,7 +148,7 @@ func (l *leader) wait(most time.Duration) {
 	switch n, err := unix.Read(l.output, l.buf); {
 	case err == unix.EINTR:
 	case n > 0:
-		_, _ = l.log.Write(l.buf[:n]) // it tells its errors itself
+		_, _ = l.log.Write(l.buf[:n]) // it reports its own errors
 	default:
 		_ = unix.Close(l.output)
 		l.output = -1

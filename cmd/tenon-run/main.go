@@ -54,7 +54,7 @@ func main() {
 		return
 	}
 	if *exitFile != "" {
-		note(*exitFile, "") // tells that the first process has run
+		note(*exitFile, "") // shows that the first process has run
 	}
 	out := &output{program: os.Stdout, log: os.Stderr}
 	status, err := run(out, *logFile, *secrets, *livesFile, *dir, flag.Args())
@@ -74,7 +74,7 @@ func main() {
 func note(name, text string) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 	if err != nil {
-		return // the exit status of the process tells the same
+		return // the exit status of the process says the same
 	}
 	defer f.Close()
 	_, _ = f.WriteString(text)

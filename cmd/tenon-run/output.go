@@ -33,7 +33,7 @@ func (o *output) capture(name string) error {
 	o.program, o.log, o.written = w, log, make(chan struct{})
 	go func() {
 		defer close(o.written)
-		_, _ = io.CopyBuffer(struct{ io.Writer }{log}, struct{ io.Reader }{r}, make([]byte, 64<<10)) // the log tells its errors itself
+		_, _ = io.CopyBuffer(struct{ io.Writer }{log}, struct{ io.Reader }{r}, make([]byte, 64<<10)) // the log reports its own errors
 	}()
 	return nil
 }

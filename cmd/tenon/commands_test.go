@@ -287,7 +287,7 @@ func cmdSecret(ts *testscript.TestScript, neg bool, args []string) {
 		files++
 		b, err := os.ReadFile(path)
 		if bytes.Contains(b, []byte(args[0])) {
-			return fmt.Errorf("%s tells it", path)
+			return fmt.Errorf("%s contains it", path)
 		}
 		return err
 	}))

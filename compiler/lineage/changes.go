@@ -19,9 +19,9 @@ type Change struct {
 	Removed   []string `json:"removed,omitempty"`
 	Changed   []string `json:"changed,omitempty"`
 	Unchanged []string `json:"unchanged,omitempty"`
-	// Rows tells that the query may select other rows, so that every column changes.
+	// Rows means that the query may select other rows, so that every column changes.
 	Rows bool `json:"rows,omitempty"`
-	// Unknown tells that one of the two queries cannot be typed by this version of tenon.
+	// Unknown means that one of the two queries cannot be typed by this version of tenon.
 	Unknown bool `json:"unknown,omitempty"`
 	// Readers are the models and deployments that read a column that differs.
 	Readers []string `json:"readers,omitempty"`

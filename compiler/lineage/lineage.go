@@ -35,7 +35,7 @@ type Table struct {
 	Reads []string `json:"reads,omitempty"`
 	// Rows are the columns that decide which rows it has.
 	Rows []Origin `json:"rows,omitempty"`
-	// RowsPartial tells that other columns of Reads may decide as well.
+	// RowsPartial means that other columns of Reads may decide as well.
 	RowsPartial bool `json:"rows_partial,omitempty"`
 
 	query    string
@@ -61,7 +61,7 @@ type Column struct {
 	At   string `json:"at,omitempty"` // the expression in the query, or where it is declared
 	// From are the columns that it comes from.
 	From []Origin `json:"from,omitempty"`
-	// Unknown tells that it may come from every column that the table reads.
+	// Unknown means that it may come from every column that the table reads.
 	Unknown bool `json:"unknown,omitempty"`
 }
 
@@ -76,11 +76,11 @@ type Origin struct {
 	Table  string `json:"table"`
 	Column string `json:"column"`
 	Use    string `json:"use"` // "copied", "computed", "windowed", "aggregated", "decided" or "passed"
-	// Whole tells that the aggregate is over all rows.
+	// Whole means that the aggregate is over all rows.
 	Whole bool `json:"whole,omitempty"`
 	// Later is the column that orders a window which includes later rows.
 	Later string `json:"later,omitempty"`
-	// Future tells that Later is the timestamp of the table, so that the value was not
+	// Future means that Later is the timestamp of the table, so that the value was not
 	// known at that time.
 	Future bool `json:"future,omitempty"`
 }

@@ -35,7 +35,7 @@ type Step struct {
 	// Made names the component that makes the table if nothing is known about how its
 	// columns come from what it reads.
 	Made string `json:"made,omitempty"`
-	// Repeated tells that an earlier step of that name has what follows.
+	// Repeated means that an earlier step of that name has what follows.
 	Repeated bool    `json:"repeated,omitempty"`
 	Next     []*Step `json:"next,omitempty"`
 }

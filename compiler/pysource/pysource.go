@@ -21,7 +21,7 @@ type Module struct {
 	Names map[string]Pos
 	// Functions are those that the top level defines once, without decorators.
 	Functions map[string]Function
-	// Open tells that it may have further names: it imports "*", or changes its own names.
+	// Open means that it may have further names: it imports "*", or changes its own names.
 	Open bool
 	// Imports are the modules that it imports at its top level, not below if or try.
 	Imports []Import
@@ -136,7 +136,7 @@ func (r *reader) bind(n *sitter.Node) {
 	}
 }
 
-// block reads statements of the top level. always tells that they are executed whatever
+// block reads statements of the top level. always means that they are executed whatever
 // happens.
 func (r *reader) block(n *sitter.Node, always bool) {
 	for i := range n.NamedChildCount() {

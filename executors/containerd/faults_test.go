@@ -267,10 +267,10 @@ func TestMachineIsRestarted(t *testing.T) {
 	ok(t, err)
 	wait(t, e, again, state.Ready, "")
 	ok(t, e.Destroy(t.Context(), h))
-	anew, err := e.Apply(t.Context(), task, nil)
+	third, err := e.Apply(t.Context(), task, nil)
 	ok(t, err)
 	eventually(t, "it runs again after destroy", func() bool { return starts(t, task) == 2 })
-	ok(t, e.Destroy(t.Context(), anew))
+	ok(t, e.Destroy(t.Context(), third))
 }
 
 func TestRuncIsMissing(t *testing.T) {

@@ -145,7 +145,7 @@ func TestLeftovers(t *testing.T) {
 }
 
 // After a restart, containerd 2 no longer knows a task that had been created before.
-// The note of the first process tells whether the program ever ran.
+// The note of the first process shows whether the program ever ran.
 func TestUnknownTask(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)

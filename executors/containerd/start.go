@@ -127,7 +127,7 @@ func (e *Executor) settle(ctx context.Context, start func() (state.Handle, error
 const maxHungShims = 2
 
 // underway reports whether a start failed because another start of the same container
-// is in progress. For the folder of a shim, only the text of the error tells.
+// is in progress. For the folder of a shim, only the text of the error says so.
 func underway(err error) bool {
 	if err == nil {
 		return false

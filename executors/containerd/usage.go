@@ -16,7 +16,7 @@ import (
 func (e *Executor) cgroupPath(id string) string { return path.Join("/", e.opts.Namespace, id) }
 
 // usage returns what the container has used so far, and whether the kernel killed a
-// process in it because it ran out of memory, as far as the kernel tells. The control
+// process in it because it ran out of memory, as far as the kernel reports. The control
 // group exists until the task is removed.
 func (e *Executor) usage(id string) (u state.Usage, outOfMemory bool) {
 	if cgroups.Mode() == cgroups.Unified {

@@ -83,7 +83,7 @@ func (s *suite) featureCases() []testCase {
 	}
 	if s.Contains {
 		cases = append(cases,
-			testCase{"a job that uses more memory than it asked for is killed and told why", s.memory},
+			testCase{"a job that uses more memory than it asked for is killed, with the reason", s.memory},
 			testCase{"a job whose child runs out of memory fails and says why", s.childMemory},
 			testCase{"a job within its memory is left alone", s.memoryEnough},
 			testCase{"a job has no more cores than it asked for", s.cores},

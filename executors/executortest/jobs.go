@@ -26,7 +26,7 @@ func (s *suite) jobCases() []testCase {
 		{"its standard input is empty", s.stdin},
 	}
 	for _, code := range []int{1, 3, 100, 127} {
-		cases = append(cases, testCase{"exit status " + strconv.Itoa(code) + " is a failure and is told", func(t *testing.T) {
+		cases = append(cases, testCase{"exit status " + strconv.Itoa(code) + " is a failure and is reported", func(t *testing.T) {
 			e := s.New(t)
 			st := wait(t, e, s.apply(t, e, s.job(t, "exit", strconv.Itoa(code)), nil))
 			wantPhase(t, st, state.Failed)
@@ -39,7 +39,7 @@ func (s *suite) jobCases() []testCase {
 	for name, sig := range map[string]syscall.Signal{
 		"SIGKILL": syscall.SIGKILL, "SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT, "SIGHUP": syscall.SIGHUP,
 	} {
-		cases = append(cases, testCase{"death by " + name + " is a failure and is told", func(t *testing.T) {
+		cases = append(cases, testCase{"death by " + name + " is a failure and is reported", func(t *testing.T) {
 			e := s.New(t)
 			st := wait(t, e, s.apply(t, e, s.job(t, "signal", strconv.Itoa(int(sig))), nil))
 			wantPhase(t, st, state.Failed)

@@ -24,7 +24,7 @@ import (
 func (s *suite) serviceCases() []testCase {
 	cases := []testCase{
 		{"a service is ready once it answers", s.becomesReady},
-		{"a service that never answers stays running, and is told why", s.neverReady},
+		{"a service that never answers stays running, with the reason", s.neverReady},
 		{"a service that dies before it is ready has failed", s.diesEarly},
 		{"a service that dies later has failed, and apply starts it again", s.diesLate},
 		{"a service that exits with 0 has failed", s.exitsCleanly},

@@ -183,7 +183,7 @@ func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch st
 	})
 }
 
-// program builds the layer of a binary. A binary is large, so its file metadata tells
+// program builds the layer of a binary. A binary is large, so its file metadata says
 // whether it has changed.
 func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool, error) {
 	name, err := filepath.Abs(name)

@@ -391,7 +391,7 @@ func members(t *testing.T, img v1.Image, what string) map[string]member {
 			t.Fatal(err)
 		}
 		if h.Uid != 0 || h.Gid != 0 || h.Uname+h.Gname != "" || h.ModTime.Year() != 1980 || len(h.PAXRecords) > 0 && h.PAXRecords["path"] == "" {
-			t.Errorf("%s tells who made it: %+v", h.Name, h)
+			t.Errorf("%s contains who made it: %+v", h.Name, h)
 		}
 		if name := strings.ReplaceAll(h.Name, "/", "\x00"); name < last {
 			t.Errorf("%s comes behind %s", h.Name, last)

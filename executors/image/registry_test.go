@@ -272,7 +272,7 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 			}
 			wantError(t, err, c.want...)
 			if err != nil && strings.Contains(err.Error(), "wr0ng") {
-				t.Errorf("the error tells the password: %v", err)
+				t.Errorf("the error contains the password: %v", err)
 			}
 		})
 	}

@@ -104,7 +104,7 @@ func (l *link) remove(ctx context.Context, m *corev1.ConfigMap) error {
 	return l.delete(ctx, m, metav1.DeleteOptions{PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &m.UID}})
 }
 
-// noteIdle tells the pods of a version of a service that they need not drain: either
+// noteIdle informs the pods of a version of a service that they need not drain: either
 // none of them is ready, so that they receive no requests, or there is no other version
 // that could take over.
 func (e *Executor) noteIdle(ctx context.Context, l *link, r record) error {

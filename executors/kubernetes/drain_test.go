@@ -44,12 +44,12 @@ func TestOnlyPodsBehindTheServiceContinue(t *testing.T) {
 		idle bool
 	}{{"that was replaced", first, false}, {"that was never ready", never, true}, {"that is the last", second, true}} {
 		if idle := p.idleUntilGone(t, e, c.h); idle != c.idle {
-			t.Errorf("pods of a version %s were told that nobody sends them requests: %t, want %t", c.of, idle, c.idle)
+			t.Errorf("pods of a version %s were informed that nobody sends them requests: %t, want %t", c.of, idle, c.idle)
 		}
 	}
 }
 
-// idleUntilGone destroys a service, and reports whether its pods were told meanwhile
+// idleUntilGone destroys a service, and reports whether its pods were informed meanwhile
 // that they receive no requests.
 func (p *place) idleUntilGone(t *testing.T, e *kubernetes.Executor, h state.Handle) (idle bool) {
 	t.Helper()

@@ -244,7 +244,7 @@ func TestLastLinesOfAServiceAreReportedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := r.withLog(tt.message); got != tt.want {
-			t.Errorf("%q with the log %q is told as %q, want %q", tt.message, tt.log, got, tt.want)
+			t.Errorf("%q with the log %q is explained as %q, want %q", tt.message, tt.log, got, tt.want)
 		}
 	}
 }

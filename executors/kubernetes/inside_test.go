@@ -15,7 +15,7 @@ func TestAPodIsOneReplica(t *testing.T) {
 	task, _ := inside(executors.Task{Unit: ir.Unit{ID: "deployments/api", Kind: ir.Service, Endpoint: said}}, "churn")
 	want := &ir.Endpoint{Host: "0.0.0.0", Port: 8080, Ready: "/readyz", Replicas: 1}
 	if diff := cmp.Diff(want, task.Step.Endpoint); diff != "" {
-		t.Errorf("the program is told to listen otherwise (-want +got):\n%s", diff)
+		t.Errorf("the program gets another address to listen on (-want +got):\n%s", diff)
 	}
 	if said.Replicas != 3 || said.Scale == nil {
 		t.Errorf("the unit itself was changed: %+v", said)

@@ -24,7 +24,7 @@ const nobody = 65532
 const (
 	// grace is how long a program has after SIGTERM.
 	grace = 10 * time.Second
-	// drain is how long a service continues after it was told to end, until all nodes
+	// drain is how long a service continues after it was asked to end, until all nodes
 	// have heard of it and no requests arrive any more.
 	drain = 5 * time.Second
 	// podGrace is the grace period of a pod in all. A job may have to store its

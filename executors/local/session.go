@@ -107,7 +107,7 @@ type Session struct {
 	Ident // of its leader
 	Dir   string
 	// Lost says that the leader was killed, so that processes that have left the session
-	// can only be told by their environment.
+	// can only be recognized by their environment.
 	Lost bool
 }
 
@@ -213,7 +213,7 @@ func processes() ([]int, error) {
 }
 
 // marked reports whether a process is of the task, because its environment names the
-// document. If the leader has ended, this tells the session from a later one of the same
+// document. If the leader has ended, this distinguishes the session from a later one of the same
 // number. The kernel reuses the number only when no process is left in the session, so one
 // process that is marked proves that the session is ours.
 func (s Session) marked(p Process) bool {

@@ -43,7 +43,7 @@ func TestTailFollowsAFileThatGrows(t *testing.T) {
 		close(stop)
 		<-done
 		if !slices.Equal(seen, []float64{1, 2, 4}) {
-			t.Errorf("told %v", seen)
+			t.Errorf("reported %v", seen)
 		}
 	})
 }
@@ -108,7 +108,7 @@ func FuzzTail(f *testing.F) {
 			t.Fatal(err)
 		}
 		if _, ok := tail.read(); ok && tail.at == 0 || tail.at > int64(len(content)) {
-			t.Errorf("read up to %d of %d, and told of progress: %v", tail.at, len(content), ok)
+			t.Errorf("read up to %d of %d, and reported progress: %v", tail.at, len(content), ok)
 		}
 	})
 }

@@ -19,7 +19,7 @@ if __name__ == "__main__":
         todo += [path for path in paths if not os.path.exists(importlib.util.cache_from_source(path))]
     todo.sort()
     print(0, len(todo), flush=True)
-    # A process that forks has to be told nothing, and the pool starts no threads before it does.
+    # A process that forks needs no message, and the pool starts no threads before it does.
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), multiprocessing.get_context("fork")) as pool:
         for done, _ in enumerate(pool.map(compile_one, todo, chunksize=16), 1):
             if done % 50 == 0 or done == len(todo):

@@ -99,7 +99,7 @@ func TestProgressIsReported(t *testing.T) {
 	}
 	stages = nil
 	if _, err := e.Ensure(t.Context(), []byte(lockText+numpy), tell); err != nil || stages != nil {
-		t.Errorf("of one that is there it tells %v, %v", stages, err)
+		t.Errorf("an environment that exists reports %v, %v", stages, err)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package fingerprint notes what a compilation has read of the file system, and tells
+// Package fingerprint notes what a compilation has read of the file system, and reports
 // later whether another one would read the same: contents of files, names in
 // folders, what links stand for, and what was looked for and not there.
 //

@@ -51,7 +51,7 @@ func (p part) append() (*os.File, error) {
 }
 
 // Write appends b. It always succeeds: what cannot be written, because the disk is full, is
-// counted and told once there is room again.
+// counted and reported once there is room again.
 func (w *Writer) Write(b []byte) (int, error) {
 	all := len(b)
 	if w.lost > 0 {
@@ -98,7 +98,7 @@ func (w *Writer) put(b []byte) (int, error) {
 	return n, err
 }
 
-// next begins a new part, and removes the oldest ones beforehand, so that the bound holds
+// next begins a new part, and first removes the oldest ones, so that the bound holds
 // at any time.
 func (w *Writer) next() error {
 	later, err := laterParts(w.path)

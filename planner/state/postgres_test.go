@@ -93,7 +93,7 @@ func TestOpenRefusesADatabase(t *testing.T) {
 			}
 			for _, secret := range []string{postgrestest.Password, "wr0ng", "s3cret"} {
 				if shown := err.Error() + state.Shown(tt.where); strings.Contains(shown, secret) {
-					t.Errorf("%q tells the password", shown)
+					t.Errorf("%q contains the password", shown)
 				}
 			}
 		})

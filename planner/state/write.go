@@ -90,7 +90,7 @@ func (l *Lease) together(ctx context.Context, writes []*write) (refused bool) {
 	return false
 }
 
-// tx makes writes in a transaction. If a commit ends with an error, the serial tells
+// tx makes writes in a transaction. If a commit ends with an error, the serial shows
 // whether it succeeded: no other process raises it while the lease is valid, and begin
 // waits until the earlier transaction is over. If that commit succeeded and was ours,
 // nothing is left to do.

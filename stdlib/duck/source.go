@@ -13,7 +13,7 @@ type Source struct {
 type CSV struct {
 	Delimiter string `json:"delimiter,omitempty"` // one character; default ","
 	Quote     string `json:"quote,omitempty"`     // one character; default `"`
-	// Header tells whether the first row names the columns; default true.
+	// Header is whether the first row names the columns; default true.
 	// Without one, Columns names them.
 	Header *bool `json:"header,omitempty"`
 	// Columns are the names of all columns in order, of a file without a header.

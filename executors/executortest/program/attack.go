@@ -229,13 +229,13 @@ func clone() (uintptr, syscall.Errno) {
 	return pid, no
 }
 
-// fill writes as much as it was told, and removes it.
+// fill writes as much as it is asked to, and removes it.
 func fill(path string, n int) error {
 	defer os.Remove(path) //nolint:errcheck // it may not be there
 	return keep(path, n)
 }
 
-// keep writes as much as it was told.
+// keep writes as much as it is asked to.
 func keep(path string, n int) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -249,7 +249,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// attacks runs one after the other, and tells of all.
+// attacks runs one after the other, and reports all of them.
 func attacks(list string, dir string) error {
 	var todo [][]string
 	if err := json.Unmarshal([]byte(list), &todo); err != nil {

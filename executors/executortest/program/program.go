@@ -126,7 +126,7 @@ func run(name string, args []string) error {
 		cmd := exec.Command("/proc/self/exe", args...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		return cmd.Run()
-	case "report": // tells what it found
+	case "report": // prints what it found
 		return report(s, dir)
 	case "meet":
 		return meet(dir)
@@ -189,7 +189,7 @@ func run(name string, args []string) error {
 	return nil
 }
 
-// Found is what the program "report" tells.
+// Found is what the program "report" prints.
 type Found struct {
 	Executable string
 	Cwd        string

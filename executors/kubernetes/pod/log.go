@@ -11,7 +11,7 @@ import (
 
 // escape starts everything in a pod's log that the program did not print. A log holds
 // the output of the program, with progress on separate lines in between, so that people
-// can read it as it is and each byte of the program can be told from the rest:
+// can read it as it is and each byte of the program can be distinguished from the rest:
 //
 //	escape "tenon:progress " JSON "\n"   progress, at the beginning of a line
 //	escape "tenon:end\n"                 the last line, see [LastMark]

@@ -115,7 +115,7 @@ type Usage struct {
 	WriteBytes int64         `json:"write_bytes,omitempty"` // to disks
 }
 
-// NodeEnv is the variable in which Kubernetes tells a pod its index within a job of
+// NodeEnv is the variable in which Kubernetes gives a pod its index within a job of
 // several pods.
 const NodeEnv = "JOB_COMPLETION_INDEX"
 

@@ -1,5 +1,5 @@
 // Package lives decides whether the program of a service is started again when it ends, and
-// tells others what happened. cmd/tenon-run asks it, in and outside of containers, so all
+// reports what happened. cmd/tenon-run asks it, in and outside of containers, so all
 // services of a machine are kept in the same way.
 package lives
 
@@ -24,7 +24,7 @@ const (
 	MostShort = 5
 )
 
-// File is where tenon-run tells about the lives of a service, in the folder of a run.
+// File is where tenon-run records the lives of a service, in the folder of a run.
 const File = "notes/lives"
 
 // Lives are the lives of a program until now.

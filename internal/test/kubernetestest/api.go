@@ -130,7 +130,7 @@ func (c *Cluster) Secret(t testing.TB, namespace, name string, data map[string]s
 	})
 }
 
-// Hosts is a folder that tells how the registry is reached, which has no TLS.
+// Hosts is a folder that says how the registry is reached, which has no TLS.
 func (c *Cluster) Hosts(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -47,7 +47,7 @@ func installed() error {
 }
 
 // Kubernetes returns the program that [Cluster]s run, and builds it if the user's
-// cache does not have that of the sources. It tells w before it does: it takes
+// cache does not have that of the sources. It reports that to w before it does: it takes
 // minutes.
 func Kubernetes(w io.Writer) (string, error) {
 	return built(w, "kubeall", "k8s.io/kubernetes", func(version string) string {

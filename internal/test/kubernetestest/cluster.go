@@ -60,7 +60,7 @@ func Dir() (string, error) {
 }
 
 // Keep starts a cluster in a folder, or takes the one that runs there, and keeps it
-// until [Down]. What takes long is told w.
+// until [Down]. What takes long is reported to w.
 func Keep(dir string, w io.Writer) (*Cluster, error) {
 	unlock, err := lock(dir)
 	if err != nil {

@@ -53,7 +53,7 @@ func TestCluster(t *testing.T) {
 			"a service answers the machine and pods":              serves,
 			"pods read from the S3 server what a test has stored": reachesS3,
 			"a service account may do what it was given":          bindsAccounts,
-			"a namespace tells what is left in it":                tellsLeft,
+			"a namespace reports what is left in it":              tellsLeft,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); test(t, c) })
 		}
@@ -126,7 +126,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// Who lacks a program is told which, and what installs it.
+// A missing program is named, with the command that installs it.
 func TestMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if err := installed(); err == nil || !strings.Contains(err.Error(), "runc, docker-registry, versitygw, iptables, ip in $PATH: .ci/tools cluster installs them") {
@@ -402,7 +402,7 @@ func machine(t *testing.T) state {
 	return s
 }
 
-// since tells what has changed, and what there is of a cluster.
+// since reports what has changed, and what there is of a cluster.
 func (s state) since(before state, r record) (out []string) {
 	for _, k := range slices.Sorted(maps.Keys(s)) {
 		if was, ok := before[k]; !ok || was != s[k] {

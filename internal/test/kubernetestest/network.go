@@ -34,7 +34,7 @@ func (n network) pods() string            { return fmt.Sprintf("198.18.%d.0/24",
 func (n network) all() string             { return n.address(0) + "/22" }
 
 // reserve takes a free network for the cluster of a folder: it creates the
-// link, which tells whose it is, and the control groups.
+// link, which shows its owner, and the control groups.
 func reserve(dir string) (network, error) {
 	unlock, err := lockNetworks()
 	if err != nil {
@@ -74,7 +74,7 @@ func lockNetworks() (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// connect gives one end of the link to the node, and tells the machine the way.
+// connect gives one end of the link to the node, and adds the route on the machine.
 func (n network) connect(pid int) error {
 	for _, args := range [][]string{
 		{"link", "set", n.peer(), "netns", strconv.Itoa(pid), "name", inner},

@@ -37,7 +37,7 @@ func Node(dir string) error {
 		{"addr", "add", r.NodeIP + "/30", "dev", inner},
 		{"link", "set", inner, "up"},
 		{"route", "add", "default", "via", r.HostIP},
-		{"route", "add", "unreachable", r.Net.all()}, // but for the pods that there are: who asks too early is told so
+		{"route", "add", "unreachable", r.Net.all()}, // but for the pods that there are: a request that comes too early gets an error
 	} {
 		if _, err := output("", "ip", args...); err != nil {
 			return err

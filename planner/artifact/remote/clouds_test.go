@@ -203,7 +203,7 @@ func TestFailedPutToAnObjectStore(t *testing.T) {
 					t.Fatal("it was put")
 				}
 				if strings.Contains(err.Error(), "upload_id") {
-					t.Errorf("%q tells the name of an upload", err)
+					t.Errorf("%q contains the name of an upload", err)
 				}
 				f.mend()
 				if has, err := s.Has(t.Context(), ref); has || err != nil {

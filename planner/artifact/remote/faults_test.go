@@ -447,7 +447,7 @@ func TestRefusedCredentials(t *testing.T) {
 				}
 			}
 			if strings.Contains(err.Error(), f.SecretKey) || strings.Contains(err.Error(), "not-the-secret") {
-				t.Errorf("%q tells the secret", err)
+				t.Errorf("%q contains the secret", err)
 			}
 			if n := f.requests.Load() - before; n > 1 {
 				t.Errorf("it asked %d times", n)

@@ -55,7 +55,7 @@ func TestInvalidURLs(t *testing.T) {
 				t.Errorf("got %q, want %q", err, tt.want)
 			}
 			if strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("%q tells a secret", err)
+				t.Errorf("%q contains a secret", err)
 			}
 		})
 	}

@@ -110,7 +110,7 @@ func (s *Store) put(ctx context.Context, digest, what string, size int64, r io.R
 	if err := s.write(ctx, k, "store "+what, size, &proof{r: r, h: sha256.New(), want: h, what: what}); err != nil || size < partSize {
 		return err
 	}
-	// Some servers lose an object if they are told twice to assemble its parts, because
+	// Some servers lose an object if they are asked twice to assemble its parts, because
 	// the first response was late.
 	if there, err := s.has(ctx, digest, size); err != nil || there {
 		return err

@@ -216,7 +216,7 @@ func (b *s3Bucket) write(ctx context.Context, key string, r io.Reader, size int6
 	manager := transfermanager.New(s3Uploads{b.client, b.stall}, func(o *transfermanager.Options) {
 		o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = part, part, partsOfOne
 		o.RequestChecksumCalculation = b.checksums
-		// Remove the parts of a failed upload, even if tenon was told to stop.
+		// Remove the parts of a failed upload, even if tenon was asked to stop.
 		o.FailTimeout = b.stall
 	})
 	in := &transfermanager.UploadObjectInput{

@@ -86,7 +86,7 @@ func (s *session) pickParquet(ctx context.Context, file string, schema ir.Schema
 // A parquetField is a column of a Parquet file.
 type parquetField struct {
 	name   string // in the file
-	column string // for DuckDB, which tells names apart that differ in case only
+	column string // as DuckDB renames it if names differ only in case
 	found  found
 	shown  string // its type, for people
 	lossy  string // what to do instead, if DuckDB does not read it exactly

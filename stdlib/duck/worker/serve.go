@@ -65,7 +65,7 @@ func (s *server) receive(ctx context.Context, in io.Reader) error {
 		s.mu.Unlock()
 		s.running.Go(func() {
 			defer s.cancel(r.ID)
-			// The client is gone if it cannot be told, and then in ends as well.
+			// If this fails, the client is gone, and then in ends as well.
 			_ = s.send(s.answer(ctx, r))
 		})
 	}

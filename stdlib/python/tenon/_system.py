@@ -48,7 +48,7 @@ class System:
         A DataFrame has the values of the table. Integers and booleans of nullable columns have pandas'
         nullable dtypes (Int64, boolean), since a float64 does not hold every integer. Dates and timestamps
         are datetime64, with the zone UTC for a timestamptz. A null float is NaN. `arrow` gives the table as
-        pyarrow.Table instead, which also tells null from NaN. Raises Error if there is no such table.
+        pyarrow.Table instead, which also keeps null and NaN apart. Raises Error if there is no such table.
         """
         import pyarrow.parquet as pq
 

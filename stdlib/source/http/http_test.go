@@ -34,7 +34,7 @@ func sum(s string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// httpStep serves with f, which is told the number of the request, from 1.
+// httpStep serves with f, which gets the number of the request, from 1.
 func httpStep(t *testing.T, f func(n int64, w http.ResponseWriter, r *http.Request)) (*step.Step, *atomic.Int64) {
 	t.Helper()
 	var n atomic.Int64
