@@ -336,8 +336,8 @@ func plainSyntax(message string) string {
 	return strings.NewReplacer("'EOF'", "the end of the file", "'newline'", "the end of the line").Replace(message)
 }
 
-// SyntaxFaults describes the errors of CUE's parser for one file.
-func SyntaxFaults(file string, err error) diag.List {
+// syntaxFaults describes the errors of CUE's parser for one file.
+func syntaxFaults(file string, err error) diag.List {
 	var l diag.List
 	for _, e := range errors.Errors(err) {
 		format, args := e.Msg()

@@ -26,7 +26,7 @@ var errFormat = errors.New("CUE's formatter would change what it means, so it st
 func Format(file string, src []byte) ([]byte, error) {
 	tree, err := parser.ParseFile(file, src, parser.ParseComments)
 	if err != nil {
-		return nil, SyntaxFaults(file, err)
+		return nil, syntaxFaults(file, err)
 	}
 	want := meaning(tree)
 	const passes = 5 // a comment may need a second one

@@ -144,7 +144,7 @@ func (d detachedApply) start(ctx context.Context, ref string, args []string) err
 	if err != nil {
 		return err
 	}
-	Own(owner, policy, job)
+	setOwner(owner, policy, job)
 	if err := l.apply(ctx, policy); err != nil {
 		return err
 	}

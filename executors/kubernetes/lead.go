@@ -41,7 +41,7 @@ func (e *Executor) lead(ctx context.Context, l *link, r record) error {
 		return fmt.Errorf("the record of %s: %w", r.Name, err)
 	}
 	for _, v := range stand {
-		Own(v.owner(), to)
+		setOwner(v.owner(), to)
 	}
 	return l.apply(ctx, to)
 }

@@ -26,7 +26,7 @@ type Object interface {
 
 // Objects returns the objects of one task, except for the Service of an endpoint, which
 // all versions of a unit share. The first is the record, a ConfigMap, which is to own all others,
-// see [Own]. image is the reference of the image, digest that of the pod.Task in the
+// see [setOwner]. image is the reference of the image, digest that of the pod.Task in the
 // store, and fetched the size in bytes of what the pod downloads. The unit must have
 // passed check.
 func (s Settings) Objects(t executors.Task, image, digest string, fetched int64) []Object {
@@ -53,9 +53,9 @@ func (s Settings) Objects(t executors.Task, image, digest string, fetched int64)
 	return objects
 }
 
-// Own makes the record, as read from the cluster, the owner of objects. They are then
+// setOwner makes the record, as read from the cluster, the owner of objects. They are then
 // deleted with it.
-func Own(record *corev1.ConfigMap, objects ...Object) {
+func setOwner(record *corev1.ConfigMap, objects ...Object) {
 	yes := true
 	for _, o := range objects {
 		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{

@@ -56,7 +56,7 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 		return err
 	}
 	objects := e.settings(r).Objects(t, image, digest, fetched)[1:]
-	Own(r.owner(), objects...)
+	setOwner(r.owner(), objects...)
 	for _, o := range objects {
 		if err := e.make(ctx, l, r, o); err != nil {
 			return err

@@ -19,11 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attack is the text of the error that stopped an attempt, "" if nothing did.
+// prevented is the text of the error that stopped an attempt, "" if nothing did.
 //
 // Each is a name and its arguments, and harmless where it succeeds: tests run
 // them outside of a container as well, to see that they would.
-func Attack(name string, args ...string) string {
+func prevented(name string, args ...string) string {
 	err := attack(name, args)
 	if err == nil {
 		return ""
@@ -257,7 +257,7 @@ func attacks(list string, dir string) error {
 	}
 	result := make([]string, len(todo))
 	for i, a := range todo {
-		result[i] = Attack(a[0], a[1:]...)
+		result[i] = prevented(a[0], a[1:]...)
 	}
 	b, err := json.Marshal(result)
 	if err != nil {
