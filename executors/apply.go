@@ -195,10 +195,10 @@ func (w *walk) beginRevision(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.IR, err = w.keep(ctx, system); err != nil {
+	if r.IR, err = w.store(ctx, system); err != nil {
 		return err
 	}
-	if r.Plan, err = w.keep(ctx, text); err != nil {
+	if r.Plan, err = w.store(ctx, text); err != nil {
 		return err
 	}
 	if w.result.Revision, err = w.o.Lease.BeginRevision(ctx, r); err != nil {
@@ -216,8 +216,8 @@ func encode(v any) ([]byte, error) {
 	return b, nil
 }
 
-// keep stores a part of the revision as a blob.
-func (w *walk) keep(ctx context.Context, b []byte) (string, error) {
+// store writes a part of the revision as a blob.
+func (w *walk) store(ctx context.Context, b []byte) (string, error) {
 	digest, err := w.o.Artifacts.PutBytes(ctx, b)
 	if err != nil {
 		return "", fmt.Errorf("begin revision: %w", err)
@@ -248,9 +248,9 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 	ctx = context.WithoutCancel(ctx)
 	deployed := ""
 	if res.Outcome == state.Done {
-		var keepErr error
-		if deployed, keepErr = w.keepDeployed(ctx); keepErr != nil {
-			res.Outcome, res.Fault, err = state.Failure, keepErr.Error(), keepErr
+		var storeErr error
+		if deployed, storeErr = w.storeDeployed(ctx); storeErr != nil {
+			res.Outcome, res.Fault, err = state.Failure, storeErr.Error(), storeErr
 		}
 	}
 	if endErr := w.o.Lease.EndRevision(ctx, res.Revision, res.Outcome, deployed); endErr != nil && broken == nil {
@@ -260,8 +260,8 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 	return res, err
 }
 
-// keepDeployed stores what is deployed, so that a rollback can restore the revision.
-func (w *walk) keepDeployed(ctx context.Context) (string, error) {
+// storeDeployed stores what is deployed, so that a rollback can restore the revision.
+func (w *walk) storeDeployed(ctx context.Context) (string, error) {
 	current, err := w.o.Store.Current(ctx)
 	if err != nil {
 		return "", err

@@ -147,7 +147,7 @@ func (s *schedule) admit() []int {
 	}
 	var started, later []int
 	behind := -1
-	a := admission{schedule: s, kept: map[keep]bool{}, owed: map[string]bool{}}
+	a := admission{schedule: s, reserved: map[poolPart]bool{}, owed: map[string]bool{}}
 	for at, i := range s.queued {
 		if len(later) == 0 && s.closed() {
 			behind = at
@@ -229,20 +229,20 @@ func (s *schedule) room(i int) (lease, bool) {
 // An admission is one pass through the queue.
 type admission struct {
 	*schedule
-	rest []int           // what still waits
-	kept map[keep]bool   // reserved for nodes that were overtaken too often
-	owed map[string]bool // pools where a unit waits for GPUs that its team is guaranteed
+	rest     []int             // what still waits
+	reserved map[poolPart]bool // reserved for nodes that were overtaken too often
+	owed     map[string]bool   // pools where a unit waits for GPUs that its team is guaranteed
 }
 
-// A keep is a pool, or one team's part of it.
-type keep struct{ pool, team string }
+// A poolPart is a pool, or one team's part of it.
+type poolPart struct{ pool, team string }
 
-func (a *admission) keepOf(i int) keep {
+func (a *admission) partOf(i int) poolPart {
 	n := &a.nodes[i]
 	if a.standing(i) == barred {
-		return keep{n.claim.pool, n.claim.team}
+		return poolPart{n.claim.pool, n.claim.team}
 	}
-	return keep{pool: n.claim.pool}
+	return poolPart{pool: n.claim.pool}
 }
 
 // admit starts the node, or leaves it waiting.
@@ -255,11 +255,11 @@ func (a *admission) admit(i int, borrowing bool) bool {
 	pool := n.claim.pool
 	got, placed := a.room(i)
 	barred := a.standing(i) == barred
-	kept := a.kept[keep{pool: pool}] || n.claim.parts.Count > 0 && a.kept[keep{pool, n.claim.team}]
+	reserved := a.reserved[poolPart{pool: pool}] || n.claim.parts.Count > 0 && a.reserved[poolPart{pool, n.claim.team}]
 	switch {
-	case barred, !placed, borrowing && a.owed[pool], !n.held && (kept || !a.pools.fits(n.claim)):
+	case barred, !placed, borrowing && a.owed[pool], !n.held && (reserved || !a.pools.fits(n.claim)):
 		if n.overtaken >= patience {
-			a.kept[a.keepOf(i)] = true
+			a.reserved[a.partOf(i)] = true
 		}
 		a.rest = append(a.rest, i)
 		return false
@@ -269,10 +269,10 @@ func (a *admission) admit(i int, borrowing bool) bool {
 		return true
 	}
 	for _, j := range a.rest {
-		k := a.keepOf(j)
+		k := a.partOf(j)
 		if k.pool == pool && (k.team == "" || k.team == n.claim.team && n.claim.parts.Count > 0) {
 			a.nodes[j].overtaken++
-			a.kept[k] = a.kept[k] || a.nodes[j].overtaken >= patience
+			a.reserved[k] = a.reserved[k] || a.nodes[j].overtaken >= patience
 		}
 	}
 	return true

@@ -83,7 +83,7 @@ func (r *runner) do(ctx context.Context) {
 	}
 	// A pod that was asked to end may have to start over, unless it has succeeded.
 	if r.task.Kind == ir.Job && !r.result.Asked {
-		r.keep(context.WithoutCancel(ctx))
+		r.upload(context.WithoutCancel(ctx))
 	}
 }
 

@@ -54,15 +54,15 @@ func (r *runner) open(ctx context.Context) (done bool, err error) {
 // note returns the name of the note with the result of this pod.
 func (r *runner) note() string { return pod.NodeNote(r.task.Name, os.Getenv(pod.NodeEnv)) }
 
-// keep stores the outputs of a job and then its result.
-func (r *runner) keep(ctx context.Context) {
+// upload stores the outputs of a job and then its result.
+func (r *runner) upload(ctx context.Context) {
 	if r.result.Status() == 0 && r.note() == pod.ResultNote(r.task.Name) {
-		if err := r.keepOutputs(ctx); err != nil {
+		if err := r.uploadOutputs(ctx); err != nil {
 			r.result.Outputs = nil
 			r.fault(err)
 		}
 	}
-	if err := r.keepNotes(ctx); err != nil && r.result.Status() == 0 {
+	if err := r.uploadNotes(ctx); err != nil && r.result.Status() == 0 {
 		r.fault(err)
 	}
 	r.result.Stored = true
@@ -82,7 +82,7 @@ func (r *runner) keep(ctx context.Context) {
 	}
 }
 
-func (r *runner) keepOutputs(ctx context.Context) error {
+func (r *runner) uploadOutputs(ctx context.Context) error {
 	r.result.Outputs = map[string]artifact.Ref{}
 	for _, port := range slices.Sorted(maps.Keys(r.task.Step.Outputs)) {
 		out := r.task.Step.Outputs[port]
@@ -100,8 +100,8 @@ func (r *runner) keepOutputs(ctx context.Context) error {
 	return nil
 }
 
-// keepNotes stores metrics and log. A failure to store the log does not fail the run.
-func (r *runner) keepNotes(ctx context.Context) error {
+// uploadNotes stores metrics and log. A failure to store the log does not fail the run.
+func (r *runner) uploadNotes(ctx context.Context) error {
 	if r.tail == nil { // the program never started
 		return nil
 	}

@@ -47,7 +47,7 @@ func lead(logFile, exitFile, livesFile string, grace time.Duration, argv []strin
 	}
 	code := pid1.ExitFault
 	if l, err := newLeader(logFile); err == nil { // otherwise there is nowhere to say why
-		code = keep(livesFile, l.log, asked, func() (int, error) { return l.run(argv, grace, asked) })
+		code = runAgain(livesFile, l.log, asked, func() (int, error) { return l.run(argv, grace, asked) })
 	}
 	writeExit(exitFile, fmt.Sprintf("%d %s .\n", code, oomKills(code)))
 }

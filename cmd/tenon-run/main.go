@@ -100,7 +100,7 @@ func run(out *output, logFile, secrets, livesFile, dir string, argv []string) (s
 		}
 	}
 	relayed, asked := relay(signals)
-	status = keep(livesFile, out.log, asked, func() (int, error) {
+	status = runAgain(livesFile, out.log, asked, func() (int, error) {
 		var pid, status int
 		if pid, status, err = pid1.Start(dir, argv, env, os.Stdin, out.program, out.program); err != nil {
 			return status, err

@@ -114,7 +114,7 @@ func (l *Lineage) Trace(name string, down bool) (*Trace, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{Lineage: l, seen: map[string]bool{}, tables: map[string]bool{}}
+	w := &tracer{Lineage: l, seen: map[string]bool{}, tables: map[string]bool{}}
 	follow := w.up
 	if down {
 		follow = w.down
@@ -139,8 +139,8 @@ func (l *Lineage) Trace(name string, down bool) (*Trace, error) {
 	return tr, nil
 }
 
-// A walk follows columns, each once.
-type walk struct {
+// A tracer follows columns, each once.
+type tracer struct {
 	*Lineage
 	seen    map[string]bool // steps, by name
 	tables  map[string]bool // those that were passed
@@ -149,7 +149,7 @@ type walk struct {
 
 // step begins a step to a column, or to a whole table, and reports whether it is the first
 // one there.
-func (w *walk) step(t *Table, column string, o Origin) (*Step, bool) {
+func (w *tracer) step(t *Table, column string, o Origin) (*Step, bool) {
 	s := &Step{Name: t.Name, Kind: t.Kind, At: t.At, Use: o.Use, Whole: o.Whole, Later: o.Later, Future: o.Future}
 	if c := t.Column(column); c != nil {
 		s.Name, s.Role, s.At = t.Name+"."+column, c.Role, c.At
@@ -160,7 +160,7 @@ func (w *walk) step(t *Table, column string, o Origin) (*Step, bool) {
 }
 
 // up follows a column to what it comes from. Without a column it follows the table.
-func (w *walk) up(t *Table, column string, o Origin) *Step {
+func (w *tracer) up(t *Table, column string, o Origin) *Step {
 	s, first := w.step(t, column, o)
 	c := t.Column(column)
 	if c == nil {
@@ -192,7 +192,7 @@ func (w *walk) up(t *Table, column string, o Origin) *Step {
 }
 
 // selections returns what selects the rows of the tables that were passed.
-func (w *walk) selections() (all []Selection) {
+func (w *tracer) selections() (all []Selection) {
 	for _, t := range w.Tables {
 		if !w.tables[t.Name] || len(t.Rows) == 0 && !t.RowsPartial {
 			continue
@@ -239,7 +239,7 @@ func (l *Lineage) readers() map[string][]reader {
 }
 
 // down follows a column to what depends on it. Without a column it follows the table.
-func (w *walk) down(t *Table, column string, o Origin) *Step {
+func (w *tracer) down(t *Table, column string, o Origin) *Step {
 	s, first := w.step(t, column, o)
 	if o.Use == Perhaps {
 		s.Made = t.Component
@@ -257,7 +257,7 @@ func (w *walk) down(t *Table, column string, o Origin) *Step {
 
 // dependents returns what depends on a column. On a table, everything that reads one of its
 // columns depends, and on a column of a model everything that depends on the model.
-func (w *walk) dependents(t *Table, column string) (all []reader) {
+func (w *tracer) dependents(t *Table, column string) (all []reader) {
 	add := func(found []reader) {
 		for _, r := range found {
 			if !slices.ContainsFunc(all, func(x reader) bool { return x.table == r.table && x.column == r.column }) {
@@ -286,7 +286,7 @@ func (l *Lineage) Dependents(table string, columns []string) []string {
 	if t == nil {
 		return nil
 	}
-	w := &walk{Lineage: l, seen: map[string]bool{}, tables: map[string]bool{}, readers: l.readers()}
+	w := &tracer{Lineage: l, seen: map[string]bool{}, tables: map[string]bool{}, readers: l.readers()}
 	if len(columns) == 0 {
 		columns = []string{""}
 	}

@@ -200,7 +200,7 @@ func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool
 		if digest, err = sumFile(name); err != nil {
 			return layer{}, false, err
 		}
-		if err := s.keep(digestKey, digest); err != nil {
+		if err := s.save(digestKey, digest); err != nil {
 			return layer{}, false, err
 		}
 	}

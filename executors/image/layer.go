@@ -55,7 +55,7 @@ func (s *Store) blobLayer(ctx context.Context, key, doing string, write func(wor
 	if err != nil {
 		return layer{}, false, err
 	}
-	return l, true, s.keep(key, l)
+	return l, true, s.save(key, l)
 }
 
 // compress writes a tar as a compressed blob.

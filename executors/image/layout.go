@@ -80,8 +80,8 @@ func (s *Store) found(key string, v any) bool {
 	return err == nil && json.Unmarshal(b, v) == nil
 }
 
-// keep caches the value of a key.
-func (s *Store) keep(key string, v any) error {
+// save caches the value of a key.
+func (s *Store) save(key string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ func (s *Store) python(ctx context.Context, name string, base *stored, version s
 		if all, err = scan(base); err != nil {
 			return "", "", err
 		}
-		if err := s.keep(k, all); err != nil {
+		if err := s.save(k, all); err != nil {
 			return "", "", err
 		}
 	}

@@ -109,9 +109,9 @@ func (e *Executor) fetchLog(ctx context.Context, l *link, r record, res *pod.Res
 // not answer.
 const logPatience = 10 * time.Second
 
-// keepLog saves the log of a service in the folder of the run, because it is deleted
+// saveLog saves the log of a service in the folder of the run, because it is deleted
 // with the pods. If the service died, the log is that of the program that ended.
-func (r record) keepLog(ctx context.Context, l *link, p *corev1.Pod, died bool) error {
+func (r record) saveLog(ctx context.Context, l *link, p *corev1.Pod, died bool) error {
 	if r.Dir == "" || !started(p) {
 		return errors.New("it printed nothing")
 	}

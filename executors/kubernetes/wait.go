@@ -184,7 +184,7 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st st
 	var telling *corev1.Pod // why it is not ready
 	defer func() {
 		if ctx.Err() != nil { // the caller may remove the pod next, and its log with it
-			_ = r.keepLog(ctx, l, telling, false)
+			_ = r.saveLog(ctx, l, telling, false)
 		}
 	}()
 	changed, end := l.watch(r.Name)
@@ -238,7 +238,7 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st st
 		if st, telling = now, p; st.Phase == state.Running && pulls.failed(last(all)) {
 			st.Phase = state.Failed
 		}
-		if st.Phase == state.Failed && r.keepLog(ctx, l, p, true) == nil {
+		if st.Phase == state.Failed && r.saveLog(ctx, l, p, true) == nil {
 			st.Message = r.withLog(st.Message)
 		}
 		if st.Phase != state.Running {

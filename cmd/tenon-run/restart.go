@@ -9,10 +9,10 @@ import (
 	"github.com/tenon-ml/tenon/executors/local/lives"
 )
 
-// keep runs a program once, or, if there is a file for its lives, starts it again when it
+// runAgain runs a program once, or, if there is a file for its lives, starts it again when it
 // ends, see package lives. It returns the last status. asked has a signal once the service is
 // asked to end.
-func keep(livesFile string, log io.Writer, asked <-chan os.Signal, run func() (int, error)) int {
+func runAgain(livesFile string, log io.Writer, asked <-chan os.Signal, run func() (int, error)) int {
 	l := lives.First(time.Now())
 	for {
 		code, err := run()
@@ -20,7 +20,7 @@ func keep(livesFile string, log io.Writer, asked <-chan os.Signal, run func() (i
 			return code
 		}
 		if err := l.Write(livesFile); err != nil {
-			fmt.Fprintf(log, "tenon: tell that the program starts again: %v\n", err)
+			fmt.Fprintf(log, "tenon: record that the program starts again: %v\n", err)
 			return code
 		}
 		pause := time.Until(l.Since)
