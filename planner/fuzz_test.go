@@ -173,6 +173,9 @@ func plain(v any) any {
 			return nil
 		}
 		if at, err := time.Parse(time.RFC3339Nano, v); err == nil {
+			if at.IsZero() {
+				return nil
+			}
 			return at.UTC() // which has several spellings
 		}
 	case bool:
