@@ -74,7 +74,7 @@ func TestAModelIsRolledOutInACluster(t *testing.T) {
 		contains(t, r.must("status"), "failed: "+bad.failure, "http://rollout-api."+namespace+".svc:8080 ready")
 		contains(t, r.must(r.command("plan", bad.version...)...), "~ deployments/api  update", "Plan: 1 to update; 5 unchanged.")
 		if now := r.bounded(t); now != second {
-			t.Errorf("%s stands, want %s", now, second)
+			t.Errorf("%s is deployed, want %s", now, second)
 		}
 		load.until(t, 2)
 	}

@@ -78,7 +78,7 @@ func testContainers(t *testing.T, same func(*testing.T, *system)) {
 		t.Fatal(err)
 	}
 
-	// Another target takes the service over, and the results stand. Those of Python do if
+	// Another target takes the service over, and the results stay current. Those of Python do if
 	// the interpreter is the same to the patch level.
 	results := "8 reused"
 	if here, there := contained.python(), contained.python("-t", "target=containerd", "-t", "base="+base); here != there {
@@ -92,7 +92,7 @@ func testContainers(t *testing.T, same func(*testing.T, *system)) {
 	}
 }
 
-// digests are those of all artifacts that stand, by unit and port.
+// digests are those of all current artifacts, by unit and port.
 func digests(s *system) map[string]string {
 	s.t.Helper()
 	out := map[string]string{}

@@ -53,7 +53,7 @@ func TestCollectRemovesArtifactsOfOldRevisions(t *testing.T) {
 	if c.Oldest != 4 || len(c.Revisions) != 3 || c.Runs != 3 {
 		t.Errorf("from @%d: %d revisions, %d runs", c.Oldest, len(c.Revisions), c.Runs)
 	}
-	// For each revision: IR, plan, standing, the code and the table of a.
+	// For each revision: IR, plan, what was deployed, the code and the table of a.
 	if diff := cmp.Diff(map[string]int{"artifact": 15, "run": 3, "code": 3}, kinds(c)); diff != "" {
 		t.Errorf("garbage (-want +got):\n%s", diff)
 	}

@@ -178,7 +178,7 @@ func TestAServiceKeepsItsGPUs(t *testing.T) {
 	}
 	s.end(0, false)
 	if has(0) != "gpu=0" {
-		t.Errorf("the service that stands on has %q", has(0))
+		t.Errorf("the service that stays has %q", has(0))
 	}
 }
 
@@ -204,8 +204,8 @@ func TestGPUsAreLentExactly(t *testing.T) {
 			}
 			w.step()
 		}
-		stands := slices.ContainsFunc(nodes, func(n node) bool { return n.held })
-		if len(w.s.queued) > 0 && !stands {
+		held := slices.ContainsFunc(nodes, func(n node) bool { return n.held })
+		if len(w.s.queued) > 0 && !held {
 			t.Fatalf("%v wait for ever", w.s.queued)
 		}
 		for i := range nodes {
@@ -316,13 +316,13 @@ func (w *world) busy() {
 	var owed, tired bool
 	for _, i := range w.s.queued {
 		_, fits := w.l.place(w.s.nodes[i].claim)
-		owed = owed || w.s.standing(i) == within && !fits
+		owed = owed || w.s.entitlement(i) == within && !fits
 		tired = tired || w.s.nodes[i].overtaken >= patience
 	}
 	for _, i := range w.s.queued {
 		n := &w.s.nodes[i]
 		_, fits := w.l.place(n.claim)
-		st := w.s.standing(i)
+		st := w.s.entitlement(i)
 		if fits && w.l.fits(n.claim) && !tired && (st == within || st == borrows && !owed) {
 			w.Fatalf("%d waits for %v, which is idle", i, n.claim.parts)
 		}
@@ -340,7 +340,7 @@ func (w *world) losses(losses []loss) {
 		if from.service || !from.runs || !over || t != nil && !t.Yields {
 			w.Fatalf("%d of %v loses what it has", x.from, t)
 		}
-		if w.s.standing(x.to) != within || from.claim.team == to.claim.team {
+		if w.s.entitlement(x.to) != within || from.claim.team == to.claim.team {
 			w.Fatalf("%d gets what %d loses", x.to, x.from)
 		}
 	}

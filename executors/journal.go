@@ -77,10 +77,10 @@ func (w *walk) reserve(ctx context.Context) {
 		entries := w.pending[unit]
 		last := entries[len(entries)-1]
 		t := w.sched.pools.leased(c, last.Run.Devices)
-		switch standing := w.sched.nodes[n.node]; {
+		switch started := w.sched.nodes[n.node]; {
 		case n.unit.Kind == ir.Record:
-		case standing.held && slices.Equal(namesOf(w.sched.pools.devices(standing.lease)), last.Run.Devices):
-		case !standing.held && len(entries) == 1 && w.sched.pools.satisfies(t, c):
+		case started.held && slices.Equal(namesOf(w.sched.pools.devices(started.lease)), last.Run.Devices):
+		case !started.held && len(entries) == 1 && w.sched.pools.satisfies(t, c):
 			w.sched.reserve(n.node, t)
 		default:
 			w.dropPending(ctx, unit)

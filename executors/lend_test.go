@@ -79,21 +79,21 @@ func TestGPUsAreLentByName(t *testing.T) {
 	units[1].Retries = 1
 	units = append(units, on(1, service("deployments/s", `{}`)))
 	b.mustLend(pool(3), units...)
-	standing := b.had("deployments/s")
+	before := b.had("deployments/s")
 	task := b.fake.task(b.current("deployments/s").Handle.ID)
-	if len(task.Devices) != 1 || task.Devices[0].Name != standing || task.Devices[0].ID != "UUID-"+strings.TrimPrefix(standing, "gpu=") {
-		t.Errorf("the service has %+v, recorded is %q", task.Devices, standing)
+	if len(task.Devices) != 1 || task.Devices[0].Name != before || task.Devices[0].ID != "UUID-"+strings.TrimPrefix(before, "gpu=") {
+		t.Errorf("the service has %+v, recorded is %q", task.Devices, before)
 	}
 
 	// In the next apply it still has them, and its successor gets them.
 	units[1] = on(2, table("features/f1", `{"n":100}`))
 	units[12] = on(1, service("deployments/s", `{"n":2}`))
 	b.mustLend(pool(3), units...)
-	if got := b.had("deployments/s"); strings.ReplaceAll(strings.ReplaceAll(got, standing, ""), ", ", "") != "" {
+	if got := b.had("deployments/s"); strings.ReplaceAll(strings.ReplaceAll(got, before, ""), ", ", "") != "" {
 		t.Errorf("the services had %s", got)
 	}
-	if got, _, _ := strings.Cut(b.had("features/f1"), ","); strings.Contains(got, standing) || !strings.Contains(got, "+") {
-		t.Errorf("the job had %s beside the service with %s", got, standing)
+	if got, _, _ := strings.Cut(b.had("features/f1"), ","); strings.Contains(got, before) || !strings.Contains(got, "+") {
+		t.Errorf("the job had %s beside the service with %s", got, before)
 	}
 }
 

@@ -73,8 +73,8 @@ type liar struct {
 	living sync.WaitGroup
 	end    chan struct{}
 
-	// stands returns the recorded handle of a unit.
-	stands func(unit string) string
+	// current returns the recorded handle of a unit.
+	current func(unit string) string
 }
 
 // A lie is a task.
@@ -463,7 +463,7 @@ func (l *liar) Destroy(ctx context.Context, h state.Handle) error {
 	}
 	ready := x.phase == state.Ready && l.declared[x.Unit.ID]
 	l.mu.Unlock()
-	if ready && trouble != "errs" && l.stands(x.Unit.ID) == h.ID {
+	if ready && trouble != "errs" && l.current(x.Unit.ID) == h.ID {
 		l.mu.Lock()
 		l.violate("%s is stopped while it is deployed", h.ID)
 		l.mu.Unlock()

@@ -68,7 +68,7 @@ func TestOutputsMustMatchTheirDeclaration(t *testing.T) {
 				t.Errorf("error %q\n want %q", u.Err, want)
 			}
 			if b.current("x/a").Unit != "" {
-				t.Error("it stands nevertheless")
+				t.Error("it is kept nevertheless")
 			}
 		})
 	}

@@ -94,7 +94,7 @@ func applyFile(ctx context.Context, dir string, p *planner.Plan) error {
 	must(err)
 	for _, u := range p.System.Units {
 		if c, ok := current[u.ID]; !ok || c.Definition != u.Digest {
-			return errors.New("all is well, but " + u.ID + " does not stand")
+			return errors.New("all is well, but " + u.ID + " is not deployed")
 		}
 	}
 	return nil

@@ -42,7 +42,7 @@ type world struct {
 
 func newWorld(ctx context.Context, dir string, sketches []*sketch) *world {
 	w := &world{dir: dir, liar: newLiar(dir), sketches: slices.Clone(sketches), damaged: map[string]bool{}}
-	w.liar.stands = func(unit string) string {
+	w.liar.current = func(unit string) string {
 		current, err := w.store.Current(context.Background())
 		must(err)
 		if h := current[unit].Handle; h != nil {
@@ -358,14 +358,14 @@ func (w *world) check(ctx context.Context) error {
 	rules := map[string]string{}
 	for id := range current {
 		if !slices.ContainsFunc(declared, func(u ir.Unit) bool { return u.ID == id }) {
-			fault("%s stands and is not declared", id)
+			fault("%s is deployed and not declared", id)
 		}
 	}
 	for _, u := range inOrder(declared) {
 		must(u.Define())
 		c, ok := current[u.ID]
 		if !ok || c.Definition != u.Digest || c.Kind != u.Kind {
-			fault("%s does not stand as declared: %+v", u.ID, c)
+			fault("%s is not deployed as declared: %+v", u.ID, c)
 			continue
 		}
 		run, err := w.store.RunFor(ctx, u.ID, c.Key)

@@ -365,7 +365,7 @@ func TestAKillAtAnyPointLosesNothingAndRepeatsNothing(t *testing.T) {
 		}
 		now := b.current("deployments/late").Handle.ID
 		if left := b.fake.alive(); now == first || !slices.Equal(left, []string{now}) {
-			t.Errorf("killed after write %d: %s stands, alive are %v", after, now, left)
+			t.Errorf("killed after write %d: %s is current, alive are %v", after, now, left)
 		}
 		if b.fake.fewest < 1 {
 			t.Errorf("killed after write %d: no service was ready for a moment", after)

@@ -65,7 +65,7 @@ func (w *walk) asPlanned(ctx context.Context, n *work) (bool, error) {
 	if r == nil && n.unit.Kind == ir.Job {
 		return false, errors.New("the plan reuses a run that is not recorded: plan again")
 	}
-	return true, w.stand(ctx, n, r)
+	return true, w.makeCurrent(ctx, n, r)
 }
 
 // unchanged computes the run key and reports whether the recorded result stays current.
@@ -100,7 +100,7 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 	if r == nil && n.unit.HasArtifacts() || !w.intact(n.unit, r) {
 		return false, nil
 	}
-	return true, w.stand(ctx, n, r)
+	return true, w.makeCurrent(ctx, n, r)
 }
 
 // resolve finds the inputs of the unit and computes its key, as the planner does.
@@ -282,8 +282,8 @@ func (w *walk) intact(u *ir.Unit, r *state.Run) bool {
 	return true
 }
 
-// stand records that an earlier run is current for the unit, unless it is already.
-func (w *walk) stand(ctx context.Context, n *work, r *state.Run) error {
+// makeCurrent records that an earlier run is current for the unit, unless it is already.
+func (w *walk) makeCurrent(ctx context.Context, n *work, r *state.Run) error {
 	if r != nil {
 		w.setResult(n.unit.ID, r)
 	}
@@ -298,7 +298,7 @@ func (w *walk) stand(ctx context.Context, n *work, r *state.Run) error {
 	if n.unit.Kind != ir.Job || ok && c.Key == n.key && c.Run == r.ID && c.Kind == n.unit.Kind {
 		return nil
 	}
-	err := w.o.Lease.Stand(context.WithoutCancel(ctx), n.unit, state.Current{
+	err := w.o.Lease.MakeCurrent(context.WithoutCancel(ctx), n.unit, state.Current{
 		Unit: n.unit.ID, Kind: n.unit.Kind, Definition: n.unit.Digest, Key: n.key, Run: r.ID,
 		Revision: w.result.Revision, Since: w.o.Now(),
 	})

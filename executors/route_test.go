@@ -17,7 +17,7 @@ func (apart) OwnPorts() bool { return true }
 func TestAServiceMovesToAnotherExecutor(t *testing.T) {
 	for name, c := range map[string]struct {
 		from, to bool // has its own ports
-		stands   bool
+		stays    bool
 	}{
 		"on the same machine":   {false, false, false},
 		"to where it has ports": {false, true, true},
@@ -39,8 +39,8 @@ func TestAServiceMovesToAnotherExecutor(t *testing.T) {
 			task.Name = "new"
 			_, err = r.Apply(t.Context(), task, &state.Handle{Executor: "from", ID: prior.ID, Data: prior.Data})
 			b.ok(err)
-			if stands := len(fakes["from"].alive()) > 0; stands != c.stands {
-				t.Errorf("the old one stands: %t, want %t", stands, c.stands)
+			if stays := len(fakes["from"].alive()) > 0; stays != c.stays {
+				t.Errorf("the old one stays: %t, want %t", stays, c.stays)
 			}
 		})
 	}

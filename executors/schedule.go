@@ -153,7 +153,7 @@ func (s *schedule) admit() []int {
 			behind = at
 			break
 		}
-		if s.standing(i) == borrows {
+		if s.entitlement(i) == borrows {
 			later = append(later, i)
 		} else if a.admit(i, false) {
 			started = append(started, i)
@@ -161,7 +161,7 @@ func (s *schedule) admit() []int {
 	}
 	if len(later) > 0 {
 		for _, i := range a.rest {
-			if _, ok := s.room(i); !ok && s.standing(i) == within {
+			if _, ok := s.room(i); !ok && s.entitlement(i) == within {
 				a.owed[s.nodes[i].claim.pool] = true
 			}
 		}
@@ -193,16 +193,16 @@ func (s *schedule) takeQueued() []int {
 	return q
 }
 
-// A standing is how the request of a node compares with the guarantee of its team.
-type standing int
+// An entitlement is how the request of a node compares with the guarantee of its team.
+type entitlement int
 
 const (
-	within  standing = iota // it is owed what it requests
-	borrows                 // it may have idle resources
-	barred                  // it has to wait for its own team
+	within  entitlement = iota // it is owed what it requests
+	borrows                    // it may have idle resources
+	barred                     // it has to wait for its own team
 )
 
-func (s *schedule) standing(i int) standing {
+func (s *schedule) entitlement(i int) entitlement {
 	n := &s.nodes[i]
 	if n.claim.parts.Count == 0 || s.pools.satisfies(n.lease, n.claim) {
 		return within
@@ -239,7 +239,7 @@ type poolPart struct{ pool, team string }
 
 func (a *admission) partOf(i int) poolPart {
 	n := &a.nodes[i]
-	if a.standing(i) == barred {
+	if a.entitlement(i) == barred {
 		return poolPart{n.claim.pool, n.claim.team}
 	}
 	return poolPart{pool: n.claim.pool}
@@ -254,7 +254,7 @@ func (a *admission) admit(i int, borrowing bool) bool {
 	}
 	pool := n.claim.pool
 	got, placed := a.room(i)
-	barred := a.standing(i) == barred
+	barred := a.entitlement(i) == barred
 	reserved := a.reserved[poolPart{pool: pool}] || n.claim.parts.Count > 0 && a.reserved[poolPart{pool, n.claim.team}]
 	switch {
 	case barred, !placed, borrowing && a.owed[pool], !n.held && (reserved || !a.pools.fits(n.claim)):

@@ -77,7 +77,7 @@ func TestServiceThatIsNotReadyKeepsItsPredecessor(t *testing.T) {
 	bad.Timeout = 30 * time.Millisecond
 	_, err := b.apply(bad)
 	if u := failure(t, err, "deployments/s"); u.Err.Error() != "was not ready within 30ms" || !u.PredecessorReady {
-		t.Errorf("error %q, and the one before stands: %t", u, u.PredecessorReady)
+		t.Errorf("error %q, and the one before is ready: %t", u, u.PredecessorReady)
 	}
 	if got := b.current("deployments/s").Handle.ID; got != first || !slices.Equal(b.fake.alive(), []string{first}) {
 		t.Errorf("recorded is %s, alive are %v, before there was %s", got, b.fake.alive(), first)
@@ -91,7 +91,7 @@ func TestNothingIsCurrentBeforeTheFirstVersion(t *testing.T) {
 	first.Timeout = 30 * time.Millisecond
 	_, err := b.apply(first)
 	if u := failure(t, err, "deployments/s"); u.PredecessorReady {
-		t.Errorf("a service is said to stand before %q", u)
+		t.Errorf("a service is said to be ready before %q", u)
 	}
 }
 
@@ -270,7 +270,7 @@ func TestDestroyRemovesEverythingAndCanBeRepeated(t *testing.T) {
 		t.Errorf("order %v: what depends on something goes before it", order)
 	}
 	if c, err := b.store.Current(t.Context()); err != nil || len(c) > 0 {
-		t.Errorf("still stands: %v, %v", c, err)
+		t.Errorf("still deployed: %v, %v", c, err)
 	}
 	if left := b.fake.alive(); len(left) > 0 {
 		t.Errorf("alive: %v", left)
@@ -289,7 +289,7 @@ func TestFailedDestroyKeepsDependencies(t *testing.T) {
 	_, err := executors.Destroy(t.Context(), b.options())
 	failure(t, err, "deployments/late")
 	if b.current("slos/late").Unit != "" || b.current("models/late/register").Unit == "" {
-		t.Error("the rules should be gone, and the registered model should stand")
+		t.Error("the rules should be gone, and the registered model should stay")
 	}
 	b.fake.behave["deployments/late"] = behaviour{}
 	if _, err := executors.Destroy(t.Context(), b.options()); err != nil {

@@ -51,7 +51,7 @@ func TestPlan(t *testing.T) {
 		want   []string
 		ran    []string // by the apply of that plan
 	}{{
-		name:  "nothing stands yet",
+		name:  "nothing is deployed yet",
 		after: sys(chain()...),
 		want: []string{
 			"run sources/raw/fetch: new",

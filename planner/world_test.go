@@ -249,7 +249,7 @@ func (w *world) apply(p *planner.Plan) {
 				w.t.Fatalf("%s: run of key %s reused for key %s", u.ID, r.Key, key)
 			}
 			c.Run = r.ID
-			check(w.lease.Stand(ctx, u, c))
+			check(w.lease.MakeCurrent(ctx, u, c))
 			outputs[u.ID] = r.Outputs
 			continue
 		}

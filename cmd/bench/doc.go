@@ -8,7 +8,7 @@
 // entity; the state that a plan is made against is a real one.
 //
 // Where a goal is missed, the row is run once more under a profile, with a tenon
-// whose main function writes one, and the top entries stand below the table. What
+// whose main function writes one, and the top entries follow the table. What
 // a process does before its main function is not in it.
 //
 // What runs in containers runs in those of a containerd of its own, what runs in a

@@ -32,7 +32,7 @@ func (b *bench) measurePlan(ctx context.Context) error {
 		b.say("plan: set up", n)
 		all := entities(n)
 		dir := b.path(fmt.Sprintf("plan-%d", n))
-		if err := b.stand(ctx, dir, all); err != nil {
+		if err := b.deploy(ctx, dir, all); err != nil {
 			return err
 		}
 		source, feature := middle(all)
@@ -110,8 +110,8 @@ func planRuns(runs, n int) func(string) error {
 	}
 }
 
-// stand makes a system that is deployed as it is written, for tenon and for ninja.
-func (b *bench) stand(ctx context.Context, dir string, all []*entity) error {
+// deploy makes a system that is deployed as it is written, for tenon and for ninja.
+func (b *bench) deploy(ctx context.Context, dir string, all []*entity) error {
 	if err := errors.Join(writeSystem(dir, all), writeNinja(dir, all)); err != nil {
 		return err
 	}

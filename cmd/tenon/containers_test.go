@@ -76,7 +76,7 @@ steps: {
 	}
 }
 
-// What a job makes on this machine stands in containers, and the reverse, where the two
+// What a job makes on this machine is current in containers, and the reverse, where the two
 // cannot differ: not for a command, which may run any program, and for Python only with
 // the same interpreter. A foreign key is checked wherever the table is made.
 func TestTargetsShareResults(t *testing.T) {

@@ -383,7 +383,7 @@ func (s *system) outcome() string {
 	runs, err := store.CurrentRuns(ctx)
 	check(err)
 	for unit, c := range current {
-		fact("%s stands: %s %s %s", unit, c.Kind, c.Definition, c.Key)
+		fact("%s is current: %s %s %s", unit, c.Kind, c.Definition, c.Key)
 		if c.Kind == ir.Service {
 			services[c.Handle.ID] = true
 		}

@@ -170,11 +170,11 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 		return state.Handle{}, err
 	}
 	if err == nil { // an earlier start
-		stands, err := e.earlier(ctx, r, t)
+		resumed, err := e.earlier(ctx, r, t)
 		if err != nil {
 			return state.Handle{}, err
 		}
-		if stands {
+		if resumed {
 			return records.Handle(r)
 		}
 	}
@@ -245,7 +245,7 @@ func (e *Executor) Taken(ctx context.Context, t executors.Task, prior *state.Han
 // earlier reports whether the task was started before, wherever that was, and can be
 // kept. Otherwise it removes what is left of that start. It fails if another task still
 // runs in the folder.
-func (e *Executor) earlier(ctx context.Context, r record, t executors.Task) (stands bool, err error) {
+func (e *Executor) earlier(ctx context.Context, r record, t executors.Task) (resumed bool, err error) {
 	e = e.at(r.Place)
 	ctx = e.in(ctx)
 	c, err := e.connect(ctx)
@@ -253,8 +253,8 @@ func (e *Executor) earlier(ctx context.Context, r record, t executors.Task) (sta
 		return false, err
 	}
 	if r.Name == t.Name {
-		if stands, err = e.resume(ctx, c, r); err != nil || stands {
-			return stands, err
+		if resumed, err = e.resume(ctx, c, r); err != nil || resumed {
+			return resumed, err
 		}
 	} else if st, err := e.look(ctx, c, r); err != nil || st.Phase == state.Running {
 		return false, errors.Join(fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name), err)

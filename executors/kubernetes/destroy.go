@@ -111,7 +111,7 @@ func (e *Executor) noteIdle(ctx context.Context, l *link, r record) error {
 	if r.Service == "" {
 		return nil // they never drain
 	}
-	stand, err := e.versions(ctx, l, r)
+	versions, err := e.versions(ctx, l, r)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (e *Executor) noteIdle(ctx context.Context, l *link, r record) error {
 	} else if err != nil {
 		return err
 	}
-	if len(stand) > 1 && d.Status.ReadyReplicas > 0 {
+	if len(versions) > 1 && d.Status.ReadyReplicas > 0 {
 		return nil
 	}
 	s, err := e.store(ctx, r.Store)

@@ -18,8 +18,8 @@ import (
 // leadFirst creates the Service of a unit that has no other version. All nodes then
 // know its address by the time its pods are ready.
 func (e *Executor) leadFirst(ctx context.Context, l *link, r record) error {
-	stand, err := e.versions(ctx, l, r)
-	if err != nil || len(stand) > 1 {
+	versions, err := e.versions(ctx, l, r)
+	if err != nil || len(versions) > 1 {
 		return err
 	}
 	return e.lead(ctx, l, r)
@@ -32,7 +32,7 @@ func (e *Executor) lead(ctx context.Context, l *link, r record) error {
 	if err != nil || s != nil && s.Spec.Selector[labelTask] == r.Name {
 		return err
 	}
-	stand, err := e.versions(ctx, l, r)
+	versions, err := e.versions(ctx, l, r)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (e *Executor) lead(ctx context.Context, l *link, r record) error {
 	if err := json.Unmarshal([]byte(r.toward), to); err != nil {
 		return fmt.Errorf("the record of %s: %w", r.Name, err)
 	}
-	for _, v := range stand {
+	for _, v := range versions {
 		setOwner(v.owner(), to)
 	}
 	return l.apply(ctx, to)
@@ -74,11 +74,11 @@ func (e *Executor) leadBack(ctx context.Context, l *link, r record) error {
 	if err != nil || !leads {
 		return err
 	}
-	stand, err := e.versions(ctx, l, r)
+	versions, err := e.versions(ctx, l, r)
 	if err != nil {
 		return err
 	}
-	for _, v := range slices.Backward(stand) {
+	for _, v := range slices.Backward(versions) {
 		if v.Name == r.Name {
 			continue
 		}

@@ -88,7 +88,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
 		return state.Handle{}, err
-	case r.Name == t.Name && r.stands():
+	case r.Name == t.Name && r.resumable():
 		return records.Handle(r)
 	case r.running():
 		return state.Handle{}, fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name)
@@ -130,9 +130,9 @@ func (e *Executor) Taken(ctx context.Context, t executors.Task, prior *state.Han
 	return local.Taken(ctx, t, former(prior))
 }
 
-// stands reports whether there is something to return to: a job, even one that has ended,
+// resumable reports whether there is something to return to: a job, even one that has ended,
 // or a service that runs.
-func (r record) stands() bool {
+func (r record) resumable() bool {
 	switch r.look().Phase {
 	case state.Running:
 		return true

@@ -144,7 +144,7 @@ func TestExpiredHolderIsFenced(t *testing.T) {
 		for i, err := range []error{err1, err2, err3,
 			old.SetHandle(ctx, 1, state.Handle{}),
 			old.Finish(ctx, state.Run{ID: 1, Outcome: state.Done}, u, nil),
-			old.Stand(ctx, u, state.Current{Unit: u.ID}),
+			old.MakeCurrent(ctx, u, state.Current{Unit: u.ID}),
 			old.Forget(ctx, u.ID),
 			old.EndRevision(ctx, 1, state.Done, ""),
 			old.Clear(ctx, state.Pending{Run: state.Run{ID: 1}}),
@@ -368,7 +368,7 @@ func TestReadersSeeAWriterAtWork(t *testing.T) {
 					}
 					for id, c := range cur {
 						if r, err := s2.Run(ctx, c.Run); err != nil || r.Unit != id {
-							t.Errorf("%s stands without its run: %v", id, err)
+							t.Errorf("%s is current without its run: %v", id, err)
 						}
 					}
 				}

@@ -146,7 +146,7 @@ func TestRunIsRecordedFromIntentToOutcome(t *testing.T) {
 			l.Finish(ctx, state.Run{ID: r.ID, Outcome: "started"}, u, &c),  // not an outcome
 			l.SetHandle(ctx, r.ID, h),                                      // ended
 			l.EndRevision(ctx, 7, state.Done, ""),                          // never begun
-			l.Stand(ctx, u, state.Current{Unit: "other"}),                  // of another unit
+			l.MakeCurrent(ctx, u, state.Current{Unit: "other"}),            // of another unit
 			l.Clear(ctx, state.Pending{Run: state.Run{Outcome: "done"}}),   // not how a run is done
 			l.Clear(ctx, state.Pending{Run: state.Run{ID: 99, Unit: "u"}}), // not there
 		} {
@@ -167,7 +167,7 @@ func TestFailedRunKeepsTheCurrentOne(t *testing.T) {
 		id := must[int64](t)(l.Begin(ctx, state.Run{Key: "k2", Unit: u.ID, Started: noon}))
 		ok(t, l.Finish(ctx, state.Run{ID: id, Unit: u.ID, Outcome: state.Failure, Error: "exit 1"}, u, &state.Current{Unit: u.ID, Key: "k2"}))
 		if got := must[map[string]state.Current](t)(s.Current(ctx))[u.ID].Key; got != "k1" {
-			t.Errorf("after a failure %s stands, want k1", got)
+			t.Errorf("after a failure %s is current, want k1", got)
 		}
 		id = must[int64](t)(l.Begin(ctx, state.Run{Key: "k3", Unit: u.ID, Started: noon}))
 		ok(t, l.Clear(ctx, must[[]state.Pending](t)(s.Pending(ctx))[0]))
@@ -204,7 +204,7 @@ func TestPreparationsHaveTimesOfTheirOwn(t *testing.T) {
 	})
 }
 
-func TestStandMovesOnlyCurrentUnits(t *testing.T) {
+func TestMakeCurrentMovesOnlyCurrentUnits(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()
 		s := open(t, where)
@@ -215,13 +215,13 @@ func TestStandMovesOnlyCurrentUnits(t *testing.T) {
 		c := state.Current{Unit: u.ID, Kind: u.Kind, Definition: u.Digest, Key: "k1", Run: first.ID, Revision: 2, Since: noon}
 		before := must[state.Meta](t)(s.Meta(ctx)).Serial
 		for range 2 {
-			ok(t, l.Stand(ctx, u, c))
+			ok(t, l.MakeCurrent(ctx, u, c))
 		}
 		if got := must[state.Meta](t)(s.Meta(ctx)).Serial; got != before+1 {
 			t.Errorf("serial moved by %d, want 1: what is current already is no change", got-before)
 		}
 		if got := must[map[string]state.Run](t)(s.CurrentRuns(ctx))[u.ID].Key; got != "k1" {
-			t.Errorf("%s stands, want k1", got)
+			t.Errorf("%s is current, want k1", got)
 		}
 		if diff := cmp.Diff([]time.Duration{3 * time.Second, time.Second}, must[map[string][]time.Duration](t)(s.Estimates(ctx))[u.ID]); diff != "" {
 			t.Errorf("estimates (-want +got):\n%s", diff)
@@ -229,7 +229,7 @@ func TestStandMovesOnlyCurrentUnits(t *testing.T) {
 		ok(t, l.Forget(ctx, u.ID))
 		ok(t, l.Forget(ctx, u.ID))
 		if got := must[map[string]state.Current](t)(s.Current(ctx)); len(got) != 0 {
-			t.Errorf("after Forget %v stands", got)
+			t.Errorf("after Forget %v is current", got)
 		}
 		if _, err := s.Unit(ctx, u.ID); !errors.Is(err, state.ErrNotFound) {
 			t.Errorf("after Forget the unit is found: %v", err)
@@ -284,7 +284,7 @@ func TestRerunOfTheSameKeyCounts(t *testing.T) {
 			t.Errorf("runs %+v, want the second run", got)
 		}
 		if c := must[map[string]state.Current](t)(s.Current(ctx))[u.ID]; !c.Since.Equal(got.Finished) {
-			t.Errorf("stands since %s, want %s", c.Since, got.Finished)
+			t.Errorf("current since %s, want %s", c.Since, got.Finished)
 		}
 	})
 }
@@ -299,7 +299,7 @@ func TestRunForPrefersTheUnitsOwn(t *testing.T) {
 		for _, id := range []string{"a", "b"} {
 			made[id] = finish(t, l, unit(id), "k", noon, time.Second, map[string]artifact.Artifact{"out": {Digest: "sha256:" + id}})
 		}
-		ok(t, l.Stand(ctx, unit("c"), state.Current{Unit: "c", Kind: ir.Job, Key: "k", Run: made["b"].ID}))
+		ok(t, l.MakeCurrent(ctx, unit("c"), state.Current{Unit: "c", Kind: ir.Job, Key: "k", Run: made["b"].ID}))
 		for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:b", "c": "sha256:b"} {
 			if got := must[*state.Run](t)(s.RunFor(ctx, id, "k")).Outputs["out"].Digest; got != want {
 				t.Errorf("%s: the run that made %s, want %s", id, got, want)
@@ -311,7 +311,7 @@ func TestRunForPrefersTheUnitsOwn(t *testing.T) {
 		runs := must[map[string]state.Run](t)(s.CurrentRuns(ctx))
 		for id, want := range map[string]string{"a": "sha256:a", "b": "sha256:later", "c": "sha256:b"} {
 			if got := runs[id].Outputs["out"].Digest; got != want {
-				t.Errorf("%s: %s stands, want %s", id, got, want)
+				t.Errorf("%s: %s is current, want %s", id, got, want)
 			}
 		}
 	})

@@ -259,9 +259,9 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 		if c == nil {
 			return nil
 		}
-		stands := *c
-		stands.Run = r.ID
-		_, err := stand(ctx, tx, u, stands, true)
+		current := *c
+		current.Run = r.ID
+		_, err := makeCurrent(ctx, tx, u, current, true)
 		return err
 	})
 }
@@ -283,11 +283,11 @@ func addTime(ctx context.Context, tx *sql.Tx, unit string, took int64, prepared 
 	return err
 }
 
-// Stand records that an earlier result is current for the unit. If it is current already,
+// MakeCurrent records that an earlier result is current for the unit. If it is current already,
 // nothing changes, not even the serial.
-func (l *Lease) Stand(ctx context.Context, u *ir.Unit, c Current) error {
+func (l *Lease) MakeCurrent(ctx context.Context, u *ir.Unit, c Current) error {
 	return l.change(ctx, true, "record "+c.Unit, func(ctx context.Context, tx *sql.Tx) error {
-		changed, err := stand(ctx, tx, u, c, false)
+		changed, err := makeCurrent(ctx, tx, u, c, false)
 		if err == nil && !changed {
 			return errSame
 		}
@@ -295,9 +295,9 @@ func (l *Lease) Stand(ctx context.Context, u *ir.Unit, c Current) error {
 	})
 }
 
-// stand makes c current for u. Without always, a difference in revision and time alone
+// makeCurrent makes c current for u. Without always, a difference in revision and time alone
 // changes nothing.
-func stand(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) (changed bool, err error) {
+func makeCurrent(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) (changed bool, err error) {
 	if u == nil || u.ID != c.Unit {
 		return false, fmt.Errorf("the current run of %s is not given with its unit", c.Unit)
 	}

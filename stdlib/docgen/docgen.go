@@ -310,7 +310,7 @@ func comment(n ast.Node) string {
 	return strings.Join(out, "\n\n")
 }
 
-// cell is text as it can stand in a table.
+// cell is text as it can appear in a table.
 func cell(s string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(s, "\n\n", " "), "|", `\|`)
 }

@@ -63,12 +63,12 @@ type InputChange struct {
 // CompareRevisions compares a unit or an entity as deployed after two revisions. Without
 // a name, it is the only model of the system.
 func (p *Project) CompareRevisions(ctx context.Context, name, before, after string) (c *Compared, err error) {
-	var was, is *standing
+	var was, is *snapshot
 	err = p.WithApplied(ctx, func(w *Workspace) error {
-		if was, err = w.stoodAt(ctx, before); err != nil {
+		if was, err = w.snapshotOf(ctx, before); err != nil {
 			return err
 		}
-		if is, err = w.stoodAt(ctx, after); err != nil {
+		if is, err = w.snapshotOf(ctx, after); err != nil {
 			return err
 		}
 		if name == "" {
@@ -93,7 +93,7 @@ func (p *Project) CompareRevisions(ctx context.Context, name, before, after stri
 }
 
 // onlyModel returns the model of a system that has one.
-func onlyModel(s *standing) (string, error) {
+func onlyModel(s *snapshot) (string, error) {
 	switch models := s.models(); len(models) {
 	case 0:
 		return "", &RequestError{fmt.Errorf("%s has no model: name the unit to compare", s)}
@@ -104,7 +104,7 @@ func onlyModel(s *standing) (string, error) {
 	}
 }
 
-func (w *Workspace) compare(ctx context.Context, was, is *standing, name string) (*Compared, error) {
+func (w *Workspace) compare(ctx context.Context, was, is *snapshot, name string) (*Compared, error) {
 	full, _, err := is.named(name)
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (w *Workspace) compare(ctx context.Context, was, is *standing, name string)
 }
 
 // formerName returns the name that an entity or a unit had in an older revision.
-func (w *Workspace) formerName(ctx context.Context, was, is *standing, name string) (string, error) {
+func (w *Workspace) formerName(ctx context.Context, was, is *snapshot, name string) (string, error) {
 	if _, _, err := was.named(name); err == nil {
 		return name, nil
 	}
@@ -138,7 +138,7 @@ func (w *Workspace) formerName(ctx context.Context, was, is *standing, name stri
 	if err != nil {
 		return "", err
 	}
-	now := func(s *standing, name string) string { return renamed(namesSince(*s.revision, revisions), name) }
+	now := func(s *snapshot, name string) string { return renamed(namesSince(*s.revision, revisions), name) }
 	for id, u := range was.units {
 		for _, then := range []string{id, u.Entity} {
 			if now(was, then) == now(is, name) {
@@ -284,11 +284,11 @@ func testRows(r *Report) string {
 
 // inputChanges lists the data files of the units behind both reports, and what the units
 // themselves read from others, as far as it differs.
-func inputChanges(was, is *standing, c *Compared) []InputChange {
+func inputChanges(was, is *snapshot, c *Compared) []InputChange {
 	changes := map[[2]string]*InputChange{}
 	former, _ := ir.SplitID(c.Before.Name)
 	latter, _ := ir.SplitID(c.After.Name)
-	note := func(s *standing, r *Report, set func(*InputChange, string)) {
+	note := func(s *snapshot, r *Report, set func(*InputChange, string)) {
 		of := lineageOf(s, r)
 		for id, run := range s.runs {
 			u := s.units[id]
@@ -331,7 +331,7 @@ func inputChanges(was, is *standing, c *Compared) []InputChange {
 }
 
 // lineageOf returns the entities of the units of a report, and of all that they read from.
-func lineageOf(s *standing, r *Report) map[string]bool {
+func lineageOf(s *snapshot, r *Report) map[string]bool {
 	entities, seen := map[string]bool{}, map[string]bool{}
 	var visit func(id string)
 	visit = func(id string) {

@@ -85,8 +85,8 @@ func TestKindsThatCannotBeCompared(t *testing.T) {
 }
 
 func TestOnlyOneModelNeedsNoName(t *testing.T) {
-	with := func(entities ...string) *standing {
-		s := &standing{revision: &state.Revision{Number: 7}, units: map[string]*ir.Unit{}}
+	with := func(entities ...string) *snapshot {
+		s := &snapshot{revision: &state.Revision{Number: 7}, units: map[string]*ir.Unit{}}
 		for _, e := range entities {
 			s.units[e+"/train"] = &ir.Unit{Entity: e}
 			s.units[e+"/split"] = &ir.Unit{Entity: e}

@@ -22,7 +22,7 @@ import (
 type ExportOptions struct {
 	To       string // path; the default is a name in the current folder
 	Format   string // of a table: "parquet" or "csv"; the default follows from To
-	Revision int    // what stood after it; 0 is what is deployed
+	Revision int    // what was deployed after it; 0 is what is deployed
 	Force    bool   // replace what is at To
 }
 
@@ -178,7 +178,7 @@ func (w *Workspace) exportable(ctx context.Context, revision int) (*exportables,
 	if err != nil {
 		return nil, err
 	}
-	stood, err := w.standingAt(ctx, r)
+	snap, err := w.deployedAt(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -188,9 +188,9 @@ func (w *Workspace) exportable(ctx context.Context, revision int) (*exportables,
 	}
 	renamed := namesSince(*r, all)
 	x := &exportables{
-		runs: stood.runs, entities: stood.entities, of: fmt.Sprintf("revision %d", revision),
+		runs: snap.runs, entities: snap.entities, of: fmt.Sprintf("revision %d", revision),
 		unit: func(_ context.Context, id string) (*ir.Unit, error) {
-			if u := stood.units[id]; u != nil {
+			if u := snap.units[id]; u != nil {
 				return u, nil
 			}
 			return nil, fmt.Errorf("unit %s: %w", id, state.ErrNotFound)

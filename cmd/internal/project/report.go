@@ -23,7 +23,7 @@ type Report struct {
 	Version  int           `json:"report"`
 	System   string        `json:"system"`
 	Name     string        `json:"name"`               // of the unit or entity
-	Revision int           `json:"revision,omitempty"` // what stood after it; 0 is what is deployed
+	Revision int           `json:"revision,omitempty"` // what was deployed after it; 0 is what is deployed
 	Started  time.Time     `json:"started,omitzero"`   // of the revision
 	Commit   string        `json:"commit,omitempty"`
 	Units    []*UnitReport `json:"units"`
@@ -105,50 +105,50 @@ type ColumnFacts struct {
 	Nulls int64 `json:"nulls"`
 }
 
-// Report returns the report on a unit or an entity, as deployed, or as it stood after a
+// Report returns the report on a unit or an entity, as deployed, or as it was deployed after a
 // revision such as "@3".
 func (w *Workspace) Report(ctx context.Context, name, at string) (*Report, error) {
-	stood, err := w.stoodAt(ctx, at)
+	snap, err := w.snapshotOf(ctx, at)
 	if err != nil {
 		return nil, err
 	}
-	return w.report(ctx, stood, name)
+	return w.report(ctx, snap, name)
 }
 
-// stoodAt returns what stood after a revision such as "@3", or what is deployed if it
+// snapshotOf returns what was deployed after a revision such as "@3", or what is deployed if it
 // is "".
-func (w *Workspace) stoodAt(ctx context.Context, at string) (*standing, error) {
+func (w *Workspace) snapshotOf(ctx context.Context, at string) (*snapshot, error) {
 	if at == "" {
-		return w.standing(ctx)
+		return w.deployed(ctx)
 	}
 	r, err := w.revisionNamed(ctx, at)
 	if err != nil {
 		return nil, err
 	}
-	return w.standingAt(ctx, r)
+	return w.deployedAt(ctx, r)
 }
 
-func (w *Workspace) report(ctx context.Context, stood *standing, name string) (*Report, error) {
-	full, units, err := stood.named(name)
+func (w *Workspace) report(ctx context.Context, snap *snapshot, name string) (*Report, error) {
+	full, units, err := snap.named(name)
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Version: reportVersion, System: stood.system, Name: full}
-	if v := stood.revision; v != nil {
+	r := &Report{Version: reportVersion, System: snap.system, Name: full}
+	if v := snap.revision; v != nil {
 		r.Revision, r.Started, r.Commit = v.Number, v.Started, v.Commit
 	}
 	for _, id := range units {
-		u, err := w.unitReport(ctx, stood, id)
+		u, err := w.unitReport(ctx, snap, id)
 		if err != nil {
 			return nil, err
 		}
 		r.Units = append(r.Units, u)
 	}
-	known := func(id string) (*ir.Unit, error) { return stood.units[id], nil }
-	if r.Lineage, err = madeFrom(known, stood.runs, units[len(units)-1], map[string]*Lineage{}); err != nil {
+	known := func(id string) (*ir.Unit, error) { return snap.units[id], nil }
+	if r.Lineage, err = madeFrom(known, snap.runs, units[len(units)-1], map[string]*Lineage{}); err != nil {
 		return nil, err
 	}
-	if stood.revision == nil {
+	if snap.revision == nil {
 		err = w.addStatus(ctx, r)
 	}
 	return r, err
@@ -179,13 +179,13 @@ func (w *Workspace) addStatus(ctx context.Context, r *Report) error {
 	return nil
 }
 
-func (w *Workspace) unitReport(ctx context.Context, stood *standing, id string) (*UnitReport, error) {
-	u := stood.units[id]
+func (w *Workspace) unitReport(ctx context.Context, snap *snapshot, id string) (*UnitReport, error) {
+	u := snap.units[id]
 	r := &UnitReport{
 		Unit: id, Kind: u.Kind, Component: u.Component, Declared: u.Pos.String(), Definition: u.Digest,
-		Params: paramsOf(u, stood.entity(u.Entity)),
+		Params: paramsOf(u, snap.entity(u.Entity)),
 	}
-	run, ran := stood.runs[id]
+	run, ran := snap.runs[id]
 	if ran {
 		r.Run = &RunFacts{ID: run.ID, Revision: run.Revision, Started: run.Started, Took: run.Took(), Usage: run.Usage, Devices: run.Devices}
 		r.Metrics = run.Metrics

@@ -9,11 +9,11 @@ import (
 
 // Without a revision, tenon rollback goes back from the current one.
 func TestPreviousRevision(t *testing.T) {
-	whole := func(standing string) state.Revision {
-		return state.Revision{Act: state.Apply, Outcome: state.Done, Deployed: standing}
+	whole := func(deployed string) state.Revision {
+		return state.Revision{Act: state.Apply, Outcome: state.Done, Deployed: deployed}
 	}
-	back := func(to int, standing string) state.Revision {
-		return state.Revision{Act: state.Rollback, BackTo: to, Outcome: state.Done, Deployed: standing}
+	back := func(to int, deployed string) state.Revision {
+		return state.Revision{Act: state.Rollback, BackTo: to, Outcome: state.Done, Deployed: deployed}
 	}
 	failed := state.Revision{Act: state.Apply, Outcome: state.Failure}
 	failedBack := state.Revision{Act: state.Rollback, BackTo: 1, Outcome: state.Failure}

@@ -189,7 +189,7 @@ func (g *Graph) layout() (boxes map[string]*box, width, height float64) {
 		x += w + gapX
 	}
 	width = x - gapX + margin
-	for _, layer := range layers { // stand every layer in the middle
+	for _, layer := range layers { // center every layer
 		used := -float64(gapY)
 		for _, n := range layer {
 			used += n.height() + gapY

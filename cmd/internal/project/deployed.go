@@ -12,8 +12,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A standing is what was deployed after a revision, or is deployed now.
-type standing struct {
+// A snapshot is what was deployed after a revision, or is deployed now.
+type snapshot struct {
 	revision *state.Revision // nil if it is what is deployed
 	system   string
 	units    map[string]*ir.Unit
@@ -22,16 +22,16 @@ type standing struct {
 }
 
 // String names it for people.
-func (s *standing) String() string {
+func (s *snapshot) String() string {
 	if s.revision == nil {
 		return "what is deployed"
 	}
 	return fmt.Sprintf("revision @%d", s.revision.Number)
 }
 
-// standing returns what is deployed.
-func (w *Workspace) standing(ctx context.Context) (*standing, error) {
-	s := &standing{units: map[string]*ir.Unit{}}
+// deployed returns what is deployed.
+func (w *Workspace) deployed(ctx context.Context) (*snapshot, error) {
+	s := &snapshot{units: map[string]*ir.Unit{}}
 	current, err := w.store.Current(ctx)
 	if err != nil {
 		return nil, err
@@ -65,9 +65,9 @@ func (w *Workspace) standing(ctx context.Context) (*standing, error) {
 	return s, nil
 }
 
-// standingAt returns what was deployed after a revision, which must have completed.
-func (w *Workspace) standingAt(ctx context.Context, r *state.Revision) (*standing, error) {
-	s := &standing{revision: r, system: r.System, units: map[string]*ir.Unit{}, runs: map[string]state.Run{}}
+// deployedAt returns what was deployed after a revision, which must have completed.
+func (w *Workspace) deployedAt(ctx context.Context, r *state.Revision) (*snapshot, error) {
+	s := &snapshot{revision: r, system: r.System, units: map[string]*ir.Unit{}, runs: map[string]state.Run{}}
 	if r.Deployed == "" {
 		return nil, fmt.Errorf("revision @%d did not complete, so it has no results of its own", r.Number)
 	}
@@ -101,7 +101,7 @@ func (w *Workspace) standingAt(ctx context.Context, r *state.Revision) (*standin
 
 // named returns the unit with a name, or the units of the entity with that name, in the
 // order for people. A dot may replace a slash, as in the language.
-func (s *standing) named(name string) (string, []string, error) {
+func (s *snapshot) named(name string) (string, []string, error) {
 	var all []ir.Unit
 	candidates := map[string]bool{}
 	for id, u := range s.units {
@@ -136,7 +136,7 @@ func (s *standing) named(name string) (string, []string, error) {
 }
 
 // entity returns the entity with an id as declared, or nil.
-func (s *standing) entity(id string) *ir.Entity {
+func (s *snapshot) entity(id string) *ir.Entity {
 	for i := range s.entities {
 		if s.entities[i].ID == id {
 			return &s.entities[i]
@@ -146,7 +146,7 @@ func (s *standing) entity(id string) *ir.Entity {
 }
 
 // models returns the entities that train a model, sorted.
-func (s *standing) models() []string {
+func (s *snapshot) models() []string {
 	var found []string
 	for _, u := range s.units {
 		if strings.HasPrefix(u.Entity, "models/") && !slices.Contains(found, u.Entity) {
