@@ -285,12 +285,12 @@ func cores(m int64) string { return strings.TrimSuffix(formatFloat(float64(m)/10
 const defaultTarget = "local"
 
 // target returns the entry of targets that the system names, or the default one if it
-// names none.
-func (c *checker) target() ir.Target {
+// names none. It reports whether there is what the system names.
+func (c *checker) target() (t ir.Target, found bool) {
 	none := ir.Target{Name: defaultTarget, Executor: c.options.Default}
 	name, err := c.sys.Lookup("target").String()
 	if err != nil {
-		return none
+		return none, true
 	}
 	e := c.entities["targets/"+name]
 	if e == nil {
@@ -301,7 +301,7 @@ func (c *checker) target() ir.Target {
 				Hint:    diag.DidYouMean(name, append(c.sys.EntityNames("targets"), defaultTarget)),
 			})
 		}
-		return none
+		return none, name == defaultTarget
 	}
 	settings, _ := plain(e.fields).(map[string]any)
 	delete(settings, "name")
@@ -310,14 +310,11 @@ func (c *checker) target() ir.Target {
 	if len(settings) == 0 {
 		settings = nil
 	}
-	return ir.Target{Name: name, Executor: e.string("executor"), Settings: settings}
+	return ir.Target{Name: name, Executor: e.string("executor"), Settings: settings}, true
 }
 
 // checkExecutor refuses what the target's executor cannot honour.
 func (c *checker) checkExecutor(units []ir.Unit, t ir.Target) {
-	if name, err := c.sys.Lookup("target").String(); err == nil && t.Name != name {
-		return // its choice is already reported as a fault
-	}
 	honour, ok := c.options.Executors[t.Executor]
 	if !ok {
 		var names []string

@@ -46,11 +46,16 @@ func (c *checker) typeSQL() (end func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// inputTables returns the tables that a query reads, by their names in it.
+// inputTables returns the tables that a query reads, by their names in it, with the names
+// and types of their columns. DuckDB knows no more of them.
 func (e *entity) inputTables() map[string]ir.Schema {
 	tables := map[string]ir.Schema{}
 	for _, p := range e.ports {
-		tables[p.name] = p.out.schema
+		typed := make(ir.Schema, len(p.out.schema))
+		for i, c := range p.out.schema {
+			typed[i] = ir.Column{Name: c.Name, Type: c.Type}
+		}
+		tables[p.name] = typed
 	}
 	return tables
 }

@@ -3,8 +3,11 @@ package compiler
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+
+	"cuelang.org/go/cue"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/diag"
@@ -57,6 +60,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 		entities: map[string]*entity{}, components: map[string]*component{}, broken: map[string]bool{},
 		known: map[string][]string{}, trusted: map[string][]string{}, warnings: map[string][]ir.Warning{},
 	}
+	p.name, _ = sys.Lookup("name").String()
 	(&decoder{p}).decodeAll()
 	var decoded map[string]Decoded
 	if o.Keep != nil {
@@ -64,10 +68,13 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	check := &checker{program: p, misfits: map[string]bool{}}
 	check.checkNames()
+	check.checkRoot()
+	moved := check.moved()
+	target, chosen := check.target()
+	p.release()
 	end := check.typeSQL()
 	defer end()
 	heads := check.readHeads()
-	check.checkRoot()
 	check.checkCycles()
 	check.checkEntities()
 	if err := check.checkSQL(); err != nil {
@@ -79,11 +86,13 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	if err := check.checkFacts(); err != nil {
 		return nil, err
 	}
-	target, pools, moved := check.target(), check.pools(), check.moved()
+	pools := check.pools()
 	lower := &lowerer{program: p, blobs: map[string][]byte{}}
 	units := slices.DeleteFunc(lower.lowerAll(), func(u ir.Unit) bool { return p.broken[u.Entity] })
 	check.checkResources(units, pools)
-	check.checkExecutor(units, target)
+	if chosen {
+		check.checkExecutor(units, target)
+	}
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -104,11 +113,61 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	return &Result{
 		System: &ir.System{
-			Version: ir.Version, Name: p.systemName(), Target: target, Pools: pools, Moved: moved,
+			Version: ir.Version, Name: p.name, Target: target, Pools: pools, Moved: moved,
 			Units: units, Entities: lower.declared(units),
 		},
 		Blobs: lower.blobs,
 	}, nil
+}
+
+// release lets go of what CUE has evaluated: it takes most of the memory, and everything
+// that follows is about plain data and about the text. The values stay where they are
+// needed: they have the places of entities, and of the choice of a target, that are not
+// written as such, and the components that restored entities may still request.
+func (c *program) release() {
+	if !c.sys.Valid() || c.sys.Reuses() || c.sys.Lookup("target").Exists() && !c.sys.Written("target") {
+		return
+	}
+	for _, section := range lang.Sections {
+		for _, name := range c.sys.EntityNames(section) {
+			if !c.sys.Written(section, name) {
+				return
+			}
+		}
+	}
+	for _, e := range c.entities {
+		c.requestComponents(e.fields)
+		e.value = cue.Value{}
+		for _, o := range e.outs {
+			o.value = cue.Value{}
+		}
+	}
+	for _, k := range c.components {
+		k.pkg.Value = cue.Value{}
+	}
+	c.sys.Release()
+	if len(c.entities) >= manyEntities {
+		runtime.GC()
+	}
+}
+
+// manyEntities is from how many entities on it is worth to collect what they were made of at
+// once. Otherwise the collector would run only after more has been allocated.
+const manyEntities = 500
+
+// requestComponents finds the components that fields name, such as that of a split, so that
+// later passes have them.
+func (c *program) requestComponents(fields object) {
+	for _, f := range fields {
+		switch v := f.value.(type) {
+		case object:
+			c.requestComponents(v)
+		case string:
+			if f.name == "component" {
+				_, _ = c.component(v) // a fault of it is reported where it matters
+			}
+		}
+	}
 }
 
 // unexplained reports entities that are broken for no reported reason: otherwise they
@@ -127,18 +186,13 @@ func (c *program) unexplained() {
 	}
 }
 
-// systemName returns the name of the system, or "" if it is faulty.
-func (c *program) systemName() string {
-	name, _ := c.sys.Lookup("name").String()
-	return name
-}
-
 // A program is what the passes share: the entities as plain data, and the faults
 // that were found so far. A pass continues with every entity that is not broken.
 type program struct {
 	ctx      context.Context
 	sys      *lang.System
 	options  Options
+	name     string             // of the system, or "" if it is faulty
 	entities map[string]*entity // by "section/name"
 	order    []string           // of entities, in source order
 	// components holds the components that were requested, by name.

@@ -416,61 +416,6 @@ func decodePort(e *entity, v cue.Value) error {
 	return nil
 }
 
-// columns decodes a schema. It returns nil if there is none.
-func columns(v cue.Value) (ir.Schema, error) {
-	if !v.Exists() {
-		return nil, nil
-	}
-	it, err := v.Fields()
-	if err != nil {
-		return nil, err
-	}
-	s := ir.Schema{}
-	for it.Next() {
-		col, err := column(it.Selector().Unquoted(), it.Value())
-		if err != nil {
-			return nil, err
-		}
-		s = append(s, col)
-	}
-	return s, nil
-}
-
-// column looks up its fields by name: to list the fields of a struct, CUE sorts them,
-// which takes much longer.
-func column(name string, v cue.Value) (ir.Column, error) {
-	col := ir.Column{Name: name, Type: stringAt(v, "type")}
-	col.Nullable, _ = at(v, "nullable").Bool()
-	col.Unique, _ = at(v, "unique").Bool()
-	col.NaN, _ = at(v, "nan").Bool()
-	col.JSON, _ = at(v, "json").Bool()
-	var err error
-	if col.Min, err = numberAt(v, "min"); err != nil {
-		return col, err
-	}
-	if col.Max, err = numberAt(v, "max"); err != nil {
-		return col, err
-	}
-	if x := at(v, "values"); x.Exists() {
-		err = x.Decode(&col.Values)
-	}
-	col.Unit, col.Description = stringAt(v, "unit"), stringAt(v, "description")
-	return col, err
-}
-
-func numberAt(v cue.Value, name string) (json.Number, error) {
-	x := at(v, name)
-	if !x.Exists() {
-		return "", nil
-	}
-	n, err := decode(x, false)
-	if err != nil {
-		return "", err
-	}
-	number, _ := n.(json.Number)
-	return number, nil
-}
-
 // bind reads the identities under "in" and "on" and those that references name, and finds
 // their outputs.
 func (c *decoder) bind(e *entity) {

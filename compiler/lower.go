@@ -188,7 +188,7 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 func (c *lowerer) nameOf(e *entity, of string) string {
 	switch of {
 	case "system":
-		return c.systemName()
+		return c.name
 	case "entity":
 		return e.name
 	}

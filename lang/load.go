@@ -126,6 +126,15 @@ func Load(dir string, o Options) (*System, error) {
 	return s, nil
 }
 
+// Release lets go of all values of a valid system. Everything about its text stays, as do
+// the names of its entities.
+func (s *System) Release() {
+	for _, section := range Sections {
+		clear(s.entities[section])
+	}
+	s.Value, s.cue = cue.Value{}, nil
+}
+
 // Parts returns the parts of the system, or nil if it cannot be taken into parts.
 func (s *System) Parts() *Parts { return s.parts }
 

@@ -52,6 +52,9 @@ func (s *System) Package(path string) (Package, error) {
 	if len(insts) == 0 {
 		return Package{}, fmt.Errorf("the package %s is not imported", path)
 	}
+	if s.cue == nil {
+		return Package{}, fmt.Errorf("the package %s is requested after the values were released", path)
+	}
 	inst := insts[0]
 	for _, other := range insts[1:] {
 		if other.Dir != inst.Dir {

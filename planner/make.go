@@ -72,7 +72,36 @@ type Inputs struct {
 	// Python maps versions of Python to those of interpreters, see [Plan]. With nil, no
 	// key depends on them.
 	Python map[string]string
+	// Known is what was read of the state before, if anything. It is read again if the
+	// state has changed since.
+	Known *Known
 	Options
+}
+
+// Known is what every plan reads of the state, whatever the system.
+type Known struct {
+	meta        state.Meta
+	current     map[string]state.Current
+	currentRuns map[string]state.Run
+	unstable    map[string]state.Unstable
+}
+
+// Know reads the state ahead of [Make], such as while the system is compiled.
+func Know(ctx context.Context, s State) (*Known, error) {
+	// The serial comes first: if the state changes while it is read, the plan has an older
+	// serial and is refused, never wrongly accepted.
+	meta, err := s.Meta(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k := &Known{meta: meta}
+	var errs [3]error
+	var wg sync.WaitGroup
+	wg.Go(func() { k.current, errs[0] = s.Current(ctx) })
+	wg.Go(func() { k.currentRuns, errs[1] = s.CurrentRuns(ctx) })
+	wg.Go(func() { k.unstable, errs[2] = s.Unstable(ctx) })
+	wg.Wait()
+	return k, errors.Join(errs[:]...)
 }
 
 // Options are the choices of the user.
@@ -86,11 +115,14 @@ type Options struct {
 // Make returns the plan that turns what is deployed into what sys declares.
 func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 	m := newMaker(ctx, in)
-	// Read the serial first: if the state changes while it is read, the plan has an older
-	// serial and is refused, never wrongly accepted.
-	meta, err := in.State.Meta(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("plan: %w", err)
+	if in.Known != nil {
+		now, err := in.State.Meta(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("plan: %w", err)
+		}
+		if now != in.Known.meta {
+			m.in.Known = nil
+		}
 	}
 	order, err := sort(sys.Units)
 	if err != nil {
@@ -108,7 +140,7 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 	if err := m.load(sys); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	p := m.plan(sys, meta)
+	p := m.plan(sys, m.in.Known.meta)
 	for _, i := range order {
 		u := &sys.Units[i]
 		item, err := m.decide(u)
@@ -204,15 +236,18 @@ func (m *maker) plan(sys *ir.System, meta state.Meta) *Plan {
 }
 
 func (m *maker) load(sys *ir.System) error {
-	var errs [4]error
+	var errs [2]error
 	var wg sync.WaitGroup
-	wg.Go(func() { m.current, errs[0] = m.in.State.Current(m.ctx) })
 	wg.Go(func() {
-		m.currentRuns, errs[1] = m.in.State.CurrentRuns(m.ctx)
+		if m.in.Known == nil {
+			if m.in.Known, errs[0] = Know(m.ctx, m.in.State); errs[0] != nil {
+				return
+			}
+		}
+		m.current, m.currentRuns, m.unstable = m.in.Known.current, m.in.Known.currentRuns, m.in.Known.unstable
 		m.present = present(m.in.Artifacts, m.currentRuns)
 	})
-	wg.Go(func() { m.unstable, errs[2] = m.in.State.Unstable(m.ctx) })
-	wg.Go(func() { errs[3] = m.loadFiles(sys) })
+	wg.Go(func() { errs[1] = m.loadFiles(sys) })
 	wg.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
 		return err

@@ -31,11 +31,7 @@ records). "run?" means run unless its inputs turn out unchanged.`,
 			if err != nil {
 				return err
 			}
-			r, err := of.Compile(c.Context())
-			if err != nil {
-				return err
-			}
-			w, err := of.Open(c.Context())
+			r, w, err := of.CompileAndOpen(c.Context())
 			if err != nil {
 				return err
 			}

@@ -19,9 +19,9 @@ import (
 	"github.com/tenon-ml/tenon/lang"
 )
 
-// most is the number of files to keep: two for each way to compile a system, such as with
+// most is the number of files to keep: three for each way to compile a system, such as with
 // other tags.
-const most = 16
+const most = 24
 
 // An Entry is the place of one result.
 type Entry struct {
@@ -96,37 +96,50 @@ type Entities struct {
 
 // GetEntities returns the entities of the last compilation that succeeded, or nil.
 func (e *Entry) GetEntities() *Entities {
-	b, err := os.ReadFile(e.entities())
-	if err != nil {
-		return nil // Get reports a folder that cannot be read
-	}
-	_, body, err := open(b)
 	r := new(Entities)
-	if err == nil {
-		err = decode(body, r)
-	}
-	if err != nil {
-		e.report(fmt.Errorf("drop the cache %s: %w", e.entities(), err))
-		_ = os.Remove(e.entities())
+	if !e.getPart(e.entities(), func(b []byte) error { return decode(b, r) }) {
 		return nil
 	}
 	return r
 }
 
-// PutEntities stores the entities of a compilation. Put reports a folder that cannot be
-// written.
+// PutEntities stores the entities of a compilation.
 func (e *Entry) PutEntities(r *Entities) {
+	e.putPart(e.entities(), func() ([]byte, error) { return encode(r) })
+}
+
+// getPart reads what is kept beside a result, and reports whether there is any that is
+// whole.
+func (e *Entry) getPart(path string, decode func([]byte) error) bool {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return false // Get reports a folder that cannot be read
+	}
+	_, body, err := open(b)
+	if err == nil {
+		err = decode(body)
+	}
+	if err != nil {
+		e.report(fmt.Errorf("drop the cache %s: %w", path, err))
+		_ = os.Remove(path)
+		return false
+	}
+	return true
+}
+
+// putPart writes what is kept beside a result. Put reports a folder that cannot be written.
+func (e *Entry) putPart(path string, encoded func() ([]byte, error)) {
 	var none []fingerprint.Read
 	head, err := encode(&none)
 	var body []byte
 	if err == nil {
-		body, err = encode(r)
+		body, err = encoded()
 	}
 	if err != nil {
-		e.report(fmt.Errorf("cannot cache the decoded entities: %w", err))
+		e.report(fmt.Errorf("cannot cache a part of the compilation: %w", err))
 		return
 	}
-	_ = write(e.entities(), seal(head, body))
+	_ = write(path, seal(head, body))
 }
 
 func (e *Entry) entities() string { return e.path + ".entities" }

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"unsafe"
 )
 
 // The types define the encoding: fields and elements in order, without names. Only the
@@ -26,13 +27,16 @@ var errDamaged = errors.New("it is damaged")
 func encode[T any](v *T) ([]byte, error) {
 	e := &encoder{texts: map[string]uint64{}, lists: map[list]uint64{}}
 	codecOf(reflect.TypeFor[T]()).encode(e, reflect.ValueOf(v).Elem())
-	return e.b, e.err
+	b := binary.AppendUvarint(nil, uint64(len(e.texts)))
+	b = binary.AppendUvarint(b, uint64(len(e.lists)))
+	return append(b, e.b...), e.err
 }
 
 // decode is the inverse of encode. The result refers to bytes of b, which must not change
 // afterwards.
 func decode[T any](b []byte, v *T) error {
-	d := &decoder{b: b, text: string(b)}
+	d := &decoder{b: b, text: unsafe.String(unsafe.SliceData(b), len(b))}
+	d.texts, d.lists = make([]string, 0, d.length(2)), make([]reflect.Value, 0, d.length(1))
 	codecOf(reflect.TypeFor[T]()).decode(d, reflect.ValueOf(v).Elem())
 	if d.err == nil && d.at != len(b) {
 		return errDamaged
@@ -325,8 +329,9 @@ func mapCodec(t reflect.Type) codec {
 			if d.number() != 1 {
 				return
 			}
-			v.Set(reflect.MakeMap(t))
-			for range d.length(1 + elem.size) {
+			n := d.length(1 + elem.size)
+			v.Set(reflect.MakeMapWithSize(t, n))
+			for range n {
 				k := d.string()
 				x := reflect.New(t.Elem()).Elem()
 				elem.decode(d, x)

@@ -40,7 +40,7 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 			return r, nil
 		}
 		c.record = fingerprint.New()
-		c.divide, c.before = true, entry.GetEntities()
+		c.divide, c.before, c.typings = true, entry.GetEntities(), entry.GetTypings()
 	}
 	// Below a heap size that every machine can afford, garbage collection costs more time
 	// than it is worth. This block is never touched, so it takes no memory.
@@ -59,6 +59,7 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 		if c.entities != nil {
 			entry.PutEntities(c.entities)
 		}
+		entry.PutTypings(c.typings)
 	}
 	return r, nil
 }
@@ -101,8 +102,9 @@ type compilation struct {
 	// heads compares data files with their sources, or is nil.
 	heads func(context.Context, []duck.Head) ([]*duck.FileError, error)
 
-	divide bool            // keep entities for the next compilation
-	before *cache.Entities // of the last one, or nil
+	divide  bool            // keep entities for the next compilation
+	before  *cache.Entities // of the last one, or nil
+	typings *cache.Typings  // of the last one, or nil
 
 	sys      *lang.System    // set once loaded
 	locks    *lockfile.File  // not written yet
@@ -193,6 +195,9 @@ func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (
 	c.sql.Start() // while CUE evaluates
 	load := lang.Options{Tags: c.tags, Env: c.environ, Record: c.record, Divide: c.divide}
 	o := compiler.Options{Describe: c.sql.Describe, Heads: c.heads, Files: planner.Files, Executors: c.executors, Default: all.Default, Record: c.record}
+	if c.typings != nil {
+		o.Describe = c.typings.Describe(o.Describe)
+	}
 	if before != nil {
 		load.Before, o.Before = before.Parts, before.Decoded
 	}

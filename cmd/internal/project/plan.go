@@ -46,7 +46,7 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 			return nil, &SettingError{StateSetting, fmt.Errorf("the state in %s belongs to the system %q, but this one is %q", w.store.Where(), meta.System, r.System.Name)}
 		}
 	}
-	in.Blobs, in.Options.Rerun = r.Blobs, unitNames(o.Rerun)
+	in.Blobs, in.Known, in.Options.Rerun = r.Blobs, w.known, unitNames(o.Rerun)
 	if in.Images, err = w.pin(ctx, r.System, o.Pull); err != nil {
 		return nil, err
 	}

@@ -221,7 +221,7 @@ func TestCompilationAfterAnEditEqualsOneFromNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := quiet(t, dir).compilation(nil, nil)
-		c.divide, c.before = true, entry.GetEntities()
+		c.divide, c.before, c.typings = true, entry.GetEntities(), entry.GetTypings()
 		got, gotErr := c.run(t.Context())
 		want, wantErr := quiet(t, dir).compilation(nil, nil).run(t.Context())
 		if diff := cmp.Diff(want, got); diff != "" {

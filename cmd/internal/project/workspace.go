@@ -9,8 +9,10 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -22,7 +24,8 @@ type Workspace struct {
 	dir       string // of the state
 	store     *state.Store
 	artifacts *artifact.Store
-	shared    *shared // or nil
+	shared    *shared        // or nil
+	known     *planner.Known // of the state, read ahead, or nil
 }
 
 // Open opens the state, and creates it if it does not exist.
@@ -32,6 +35,45 @@ func (p *Project) Open(ctx context.Context) (*Workspace, error) {
 		return nil, err
 	}
 	return p.open(ctx, dir, true)
+}
+
+// CompileAndOpen compiles the system for a plan, and opens the state. A state in a folder is
+// opened, and read for the plan, while the system is compiled.
+func (p *Project) CompileAndOpen(ctx context.Context) (*compiler.Result, *Workspace, error) {
+	ahead := false
+	if !p.Shared() {
+		ahead, _ = p.hasState(ctx) // Open reports the error
+	}
+	if !ahead { // a faulty system makes no state
+		r, err := p.Compile(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		w, err := p.Open(ctx)
+		return r, w, err
+	}
+	var w *Workspace
+	var openErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if w, openErr = p.Open(ctx); openErr == nil {
+			w.known, openErr = planner.Know(ctx, w.store)
+		}
+	})
+	r, err := p.Compile(ctx)
+	wg.Wait()
+	if err == nil {
+		err = openErr
+	}
+	if err == nil {
+		return r, w, nil
+	}
+	if w != nil {
+		if closeErr := w.Close(); closeErr != nil {
+			err = errors.Join(err, closeErr)
+		}
+	}
+	return nil, nil, err
 }
 
 // open opens the state whose folder is dir. With bound unset, the folder may belong
