@@ -32,7 +32,10 @@ func (c *checker) checkFacts() error {
 		c.checkConstants(e, o, t)
 		c.checkKeys(e, o, t)
 	}
-	return c.checkLeaks(f)
+	if err := c.checkLeaks(f); err != nil {
+		return err
+	}
+	return c.checkUnavailable(f)
 }
 
 // found describes a finding of a query.
@@ -128,6 +131,7 @@ type factory struct {
 	tables map[*out]facts.Table
 	keys   map[string][][]string // that identify a row, by root table
 	nulls  map[*out][]nullColumn // of queries
+	given  *out                  // a table whose query does not count, see checkUnavailable
 }
 
 // table returns the facts of a table.
@@ -160,7 +164,7 @@ func (f *factory) table(o *out) (facts.Table, error) {
 
 func (f *factory) make(o *out) (facts.Table, error) {
 	e := o.entity
-	if e.typing == nil || e.typing.Tree == nil || e.typing.err != nil {
+	if e.typing == nil || e.typing.Tree == nil || e.typing.err != nil || o == f.given {
 		return f.root(o), nil
 	}
 	inputs := map[string]facts.Table{}

@@ -21,6 +21,9 @@ func (k *madeCheck) checkParams(c *classes.Class, params object, place, classAt 
 			continue
 		}
 		p, ok := c.Params[f.name]
+		if p.Alias != "" {
+			p = c.Params[p.Alias]
+		}
 		switch {
 		case !ok && !c.Open:
 			k.fail(k.e, diag.Diagnostic{
@@ -36,7 +39,12 @@ func (k *madeCheck) checkParams(c *classes.Class, params object, place, classAt 
 			k.checkClasses(c, f.value, at)
 		}
 	}
-	if c == nil || c.Open {
+	if c == nil {
+		return
+	}
+	k.checkAliases(c, params, place)
+	k.checkObjective(c, params, place)
+	if c.Open {
 		return
 	}
 	for _, name := range paramNames(c) {

@@ -127,6 +127,29 @@ func TestMade(t *testing.T) {
 		// Functions.
 		"boosting":                        {`models: m: train.#XGBoost & #Late & {params: {max_depth: 3, eta: 0.1, lambda: 2, monotone_constraints: size: 1}}`, ""},
 		"a misspelt parameter of XGBoost": {`models: m: train.#XGBoost & #Late & {params: max_dept: 3}`, `xgboost.train has no parameter "max_dept"`},
+		"a depth below zero":              {`models: m: train.#XGBoost & #Late & {params: max_depth: -3}`, "xgboost.train does not take this max_depth"},
+		"a depth of zero":                 {`models: m: train.#XGBoost & #Late & {params: max_depth: 0}`, ""},
+		"a rate that is text":             {`models: m: train.#XGBoost & #Late & {params: learning_rate: "fast"}`, "xgboost.train does not take this learning_rate"},
+		"a rate in text":                  {`models: m: train.#XGBoost & #Late & {params: learning_rate: "0.1"}`, ""},
+		"a method that does not exist":    {`models: m: train.#XGBoost & #Late & {params: tree_method: "histogram"}`, "xgboost.train does not take this tree_method"},
+		"a method":                        {`models: m: train.#XGBoost & #Late & {params: tree_method: "approx"}`, ""},
+		"a misspelt booster":              {`models: m: train.#XGBoost & #Late & {params: booster: "gbtrees"}`, "xgboost.train does not take this booster"},
+		"a misspelt objective":            {`models: m: train.#XGBoost & #Late & {params: objective: "binary:logistics"}`, "xgboost.train does not take this objective"},
+		"an objective":                    {`models: m: train.#XGBoost & #Late & {params: objective: "binary:logistic"}`, ""},
+		"a metric":                        {`models: m: train.#XGBoost & #Late & {params: eval_metric: ["auc", "error@0.3"]}`, ""},
+		"an objective for classes":        {`models: m: train.#XGBoost & #Rate & {params: objective: "multi:softprob"}`, `the objective "multi:softprob" is for classes, but models.m is evaluated as a regression`},
+		"an objective for numbers":        {`models: m: train.#XGBoost & #Rate & {params: objective: "reg:absoluteerror"}`, ""},
+		"one of LightGBM for classes":     {`models: m: train.#LightGBM & #Rate & {params: application: "binary"}`, `the objective "binary" is for classes, but models.m is evaluated as a regression`},
+		"one of LightGBM for numbers":     {`models: m: train.#LightGBM & #Rate & {params: application: "quantile"}`, ""},
+		"one for shares":                  {`models: m: train.#LightGBM & #Rate & {label: "share", params: objective: "binary"}`, ""},
+		"a tree with one leaf":            {`models: m: train.#LightGBM & #Late & {params: num_leaves: 1}`, "lightgbm.train does not take this num_leaves"},
+		"a tree with two leaves":          {`models: m: train.#LightGBM & #Late & {params: num_leaves: 2}`, ""},
+		"an alias with a wrong value":     {`models: m: train.#LightGBM & #Late & {params: sub_feature: 1.5}`, "lightgbm.train does not take this sub_feature"},
+		"an alias":                        {`models: m: train.#LightGBM & #Late & {params: sub_feature: 0.5}`, ""},
+		"two names of a parameter":        {`models: m: train.#LightGBM & #Late & {params: {eta: 0.1, learning_rate: 0.2}}`, "lightgbm.train gets two values for learning_rate"},
+		"two names with one value":        {`models: m: train.#LightGBM & #Late & {params: {eta: 0.1, learning_rate: 0.1}}`, ""},
+		"switched on":                     {`models: m: train.#LightGBM & #Late & {params: {extra_trees: true, boosting: "goss", objective: "xentropy", metric: ["auc", "binary_logloss"]}}`, ""},
+		"a value that it passes on":       {class("lightgbm.LGBMClassifier", `packages: ["lightgbm==4.7.0"], params: bagging_fraction: 2`), "LGBMClassifier does not take this bagging_fraction"},
 		"LightGBM":                        {`models: m: train.#LightGBM & #Late & {params: {num_leaves: 4, lambda_l2: 0.1, reg_alpha: 0.1, bagging_freq: 1}}`, ""},
 		"a misspelt one of LightGBM":      {`models: m: train.#LightGBM & #Late & {params: num_leafs: 4}`, `lightgbm.train has no parameter "num_leafs"`},
 	} {
@@ -161,6 +184,7 @@ sources: flights: source.#CSV & {
 		note:  col.#String
 		late:  col.#Bool
 		delay: col.#Float64
+		share: col.#Float64 & {min: 0, max: 1}
 	}
 	keys: ["id"]
 }
@@ -170,6 +194,13 @@ sources: flights: source.#CSV & {
 	label:      *"late" | string
 	test:       split.#Random
 	evaluation: evaluate.#Classification
+	...
+}
+#Rate: {
+	in: table: sources.flights.out
+	label:      *"delay" | string
+	test:       split.#Random
+	evaluation: evaluate.#Regression
 	...
 }
 #Class: train.#SKLearn & {

@@ -68,6 +68,9 @@ func (k *component) named() []namedField {
 	all = append(all, inField(k.Times, "times")...)
 	all = append(all, inField(k.ImportPaths, "import_paths")...)
 	all = append(all, inField([]string{k.SQL}, "sql")...)
+	if k.Unavailable != nil {
+		all = append(all, inField([]string{k.Unavailable.Field}, "unavailable", "field")...)
+	}
 	return append(all, inField(k.Limits, "limits")...)
 }
 
@@ -98,6 +101,7 @@ func (s *stage) bound() []namedField {
 	all = append(all, inField(s.Files, s.at("files")...)...)
 	all = append(all, inField(s.Code, s.at("code")...)...)
 	all = append(all, inField([]string{s.Document}, s.at("document")...)...)
+	all = append(all, inField([]string{s.Looks}, s.at("looks")...)...)
 	for _, m := range s.Makes {
 		in := s.at("makes")
 		all = append(all, inField(slices.Sorted(maps.Keys(m.Raw)), in...)...)

@@ -30,6 +30,7 @@ type component struct {
 	ImportPaths []string               `json:"import_paths"`
 	Predicts    *predicts              `json:"predicts"`
 	Divides     *divides               `json:"divides"`
+	Unavailable *unavailable           `json:"unavailable"`
 	SQL         string                 `json:"sql"`
 	Distributed bool                   `json:"distributed"`
 	Limits      []string               `json:"limits"`
@@ -47,6 +48,11 @@ type columnField struct {
 type divides struct {
 	By     string `json:"by"`
 	Column string `json:"column"`
+}
+
+type unavailable struct {
+	Field string `json:"field"`
+	Model string `json:"model"`
 }
 
 type predicts struct {
@@ -76,6 +82,7 @@ type stage struct {
 	Computed    bool              `json:"computed"`
 	Files       []string          `json:"files"`
 	Reads       string            `json:"reads"`
+	Looks       string            `json:"looks"`
 	Code        []string          `json:"code"`
 	Calls       *call             `json:"calls"`
 	Makes       []made            `json:"makes"`
@@ -270,6 +277,8 @@ func (k *component) check() error {
 			return fault(s, "runtime", "has the runtime \"builtin\", which runs code inside tenon", "use the runtime \"python\" or \"command\"")
 		case ownCode && s.Reads != "":
 			return fault(s, "reads", "reads a format of the library, which only components of the library do", "leave it out: its program checks its files")
+		case s.Looks != "" && (slices.ContainsFunc(s.Params, func(p string) bool { return lastOf(p) == "look" }) || s.Document != "" || s.Kind != string(ir.Job)):
+			return fault(s, "looks", "looks at data, but is no job with single parameters, or has a parameter \"look\" already", "make it a job, and give that parameter another name")
 		case ownCode && s.Computed:
 			return fault(s, "computed", "has computed parameters, which need code inside tenon", "declare the parameters as fields")
 		case runs && s.Runtime == "" && s.Kind != string(ir.Record):

@@ -93,6 +93,7 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 		u.Files = append(u.Files, filepath.ToSlash(stringOf(w.fields.at(f))))
 	}
 	u.Params = c.params(e, w)
+	u.Looks = s.Looks
 	if s.Seed != "" {
 		u.Seed = whole(e.fields.at(s.Seed))
 	}

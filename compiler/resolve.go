@@ -161,6 +161,9 @@ func (c *decoder) checkBound(e *entity) bool {
 		return false
 	}
 	bound := slices.Concat(alwaysBound, e.component.Declares)
+	if u := e.component.Unavailable; u != nil {
+		bound = append(bound, u.Field)
+	}
 	for i := range e.component.stages {
 		s := &e.component.stages[i]
 		w, err := c.work(e, s)

@@ -191,6 +191,10 @@ def table_out(*schema: dict[str, Any]) -> dict[str, Any]:
     return {"out": {"kind": "table", "format": "parquet", "schema": list(schema)}}
 
 
+def look_out(*schema: dict[str, Any]) -> dict[str, Any]:
+    return {"out": {"kind": "file", "schema": list(schema)}}
+
+
 def model_out(task: str, inputs: list[dict[str, Any]], label: dict[str, Any]) -> dict[str, Any]:
     return {"model": {"kind": "model", "signature": {"task": task, "input": inputs, "output": label}}}
 

@@ -1,18 +1,20 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
 )
 
 func planCommand(a *app) *cobra.Command {
-	var asJSON, detailed, all bool
+	var asJSON, detailed, all, data bool
 	var out string
 	var o project.PlanOptions
 	c := &cobra.Command{
@@ -25,6 +27,7 @@ records). "run?" means run unless its inputs turn out unchanged.`,
 		Example: `  tenon plan
   tenon plan -t env=prod --out prod.plan && tenon apply prod.plan
   tenon plan --detailed-exitcode     0 nothing to do, 1 error, 2 changes
+  tenon plan --check-data            also ask databases and servers for the columns of sources
   tenon plan --rerun sources/flights`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			of, err := a.project(folder(args))
@@ -36,14 +39,20 @@ records). "run?" means run unless its inputs turn out unchanged.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, w.Close()) }()
+			var looked []project.Looked
+			if data {
+				if looked, err = a.checkData(c.Context(), of, r, asJSON); err != nil {
+					return err
+				}
+			}
 			p, err := w.Plan(c.Context(), r, o)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				err = a.printJSON(planDocument(p))
+				err = a.printJSON(planDocument(p, looked))
 			} else {
-				err = a.printPlan(p, all)
+				err = errors.Join(a.printPlan(p, all), a.printLooked(looked, data))
 			}
 			if err != nil {
 				return err
@@ -62,10 +71,53 @@ records). "run?" means run unless its inputs turn out unchanged.`,
 	a.systemFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&all, "all", false, "also show units that do not change")
+	c.Flags().BoolVar(&data, "check-data", false, "also compare data that is elsewhere with its source, without reading rows")
 	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 if nothing changes, 1 on error, 2 if something changes")
 	c.Flags().StringVarP(&out, "out", "o", "", "write the plan to `FILE`, for tenon apply FILE")
 	planFlags(c, &o)
 	return c
+}
+
+// checkData compares data that is elsewhere with the schemas of its sources. Faults are
+// printed as those of the system, or as JSON.
+func (a *app) checkData(ctx context.Context, of *project.Project, r *compiler.Result, asJSON bool) ([]project.Looked, error) {
+	looked, err := of.Look(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	err = of.LookError(looked)
+	if err == nil || !asJSON {
+		return looked, err
+	}
+	if err := a.printJSON(struct {
+		Data []project.Looked `json:"data"`
+	}{looked}); err != nil {
+		return nil, err
+	}
+	return nil, errReported
+}
+
+// printLooked says what data was compared.
+func (a *app) printLooked(looked []project.Looked, asked bool) error {
+	if !asked {
+		return nil
+	}
+	n := 0
+	for _, l := range looked {
+		if l.Skipped == "" {
+			n++
+			continue
+		}
+		if _, err := fmt.Fprintf(a.stdout, "The data of %s was not checked: %s\n", l.Unit, l.Skipped); err != nil {
+			return err
+		}
+	}
+	text := "No source fetches data whose columns can be checked"
+	if len(looked) > 0 {
+		text = fmt.Sprintf("Checked the columns of the data of %s", plural(int64(n), "source"))
+	}
+	_, err := fmt.Fprintln(a.stdout, text)
+	return err
 }
 
 // planFlags adds the flags of commands that make a plan.
@@ -88,7 +140,7 @@ func (a *app) writePlan(p *planner.Plan, out string, quiet bool) error {
 func changes(i planner.Item) bool { return i.Action.Changes() || i.Restores() }
 
 // planDocument returns the JSON form of a plan, without its code.
-func planDocument(p *planner.Plan) any {
+func planDocument(p *planner.Plan, looked []project.Looked) any {
 	return struct {
 		Version int               `json:"plan"`
 		System  string            `json:"system"`
@@ -106,5 +158,7 @@ func planDocument(p *planner.Plan) any {
 		// Addresses of services that something else has.
 		Taken    []planner.Taken `json:"taken,omitempty"`
 		Warnings []ir.Warning    `json:"warnings,omitempty"`
-	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings}
+		// What a look at the data of sources found.
+		Data []project.Looked `json:"data,omitempty"`
+	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, looked}
 }

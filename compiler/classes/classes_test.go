@@ -56,6 +56,41 @@ func TestAcceptsWhatTheLibraryAccepts(t *testing.T) {
 	}
 }
 
+// Of native parameters, the index has what XGBoost and LightGBM take, see values.py. It never
+// refuses what they accept; between what was tried, it may accept more.
+func TestAcceptsWhatNativeParametersAccept(t *testing.T) {
+	b, err := os.ReadFile("testdata/native.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, refused := 0, 0
+	for line := range strings.Lines(string(b)) {
+		p := strings.SplitN(strings.TrimSpace(line), " ", 4)
+		c, _, err := Of(p[0]).Find(p[0])
+		if err != nil || c == nil {
+			t.Fatalf("%s: %v", p[0], err)
+		}
+		d := json.NewDecoder(strings.NewReader(p[3]))
+		d.UseNumber()
+		var v any
+		if err := d.Decode(&v); err != nil {
+			t.Fatal(err)
+		}
+		param := c.Params[p[1]]
+		accepted := param.Accepts(v)
+		if p[2] == "yes" && !accepted {
+			t.Errorf("%s of %s: %s is refused, and the library takes it", p[1], p[0], p[3])
+		}
+		n++
+		if !accepted {
+			refused++
+		}
+	}
+	if n < 200 || refused < 80 {
+		t.Errorf("only %d answers, %d of which refuse", n, refused)
+	}
+}
+
 func TestFind(t *testing.T) {
 	for path, want := range map[string]struct {
 		path string

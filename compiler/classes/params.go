@@ -17,11 +17,13 @@ type Param struct {
 	Required bool   `json:"required"`
 	Takes    []Form `json:"takes"`
 	Hidden   []Form `json:"hidden"` // accepted, but not named
+	// Classes are its values for which the label is the number of a class.
+	Classes []string `json:"classes"`
 }
 
 // A Form is a set of values: all of a kind, the numbers of an interval, or those listed.
 type Form struct {
-	Kind     string // "null", "bool", "string", "list", "struct", "int", "number", "float" or "is"
+	Kind     string // "null", "bool", "string", "list", "struct", "int", "number", "float", "is" or "text"
 	Interval string // "[1,inf)"
 	Values   []any
 }
@@ -64,7 +66,7 @@ func (f *Form) accepts(v any) bool {
 		}
 		return f.Kind == "bool" || (f.Kind == "int" || f.Kind == "number") && f.contains(n) || slices.Contains(f.Values, any(v)) || slices.Contains(f.Values, any(n))
 	case string:
-		return f.Kind == "string" || slices.Contains(f.Values, any(v))
+		return f.Kind == "string" || f.Kind == "text" && number(v) || slices.Contains(f.Values, any(v))
 	case json.Number:
 		n, err := strconv.ParseFloat(string(v), 64)
 		if err != nil {
@@ -84,6 +86,12 @@ func (f *Form) accepts(v any) bool {
 		return f.Kind == "list"
 	}
 	return f.Kind == "struct"
+}
+
+// number reports whether a text is a number, or will be: trainers replace names of columns.
+func number(s string) bool {
+	_, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	return err == nil || strings.HasPrefix(s, "name:")
 }
 
 // bounds returns the ends of the interval, and whether they belong to it.

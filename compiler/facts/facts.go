@@ -135,6 +135,9 @@ type Origin struct {
 	// a group. Group then names the columns that make the groups, see [Origin.Groups].
 	Fitted bool
 	Group  string
+	// Apart is set if the row was chosen by more than equal values: by a comparison of times
+	// or with another row, or by an order. It may be a row from before.
+	Apart bool
 	// Ahead is the column that orders a window which includes later rows.
 	Ahead Root
 	// Path names the columns from the root to here, "features/orders.share".
@@ -202,7 +205,7 @@ func merge(lists ...[]Origin) []Origin {
 func compare(a, b Origin) int {
 	return cmp.Or(
 		cmp.Compare(a.Table, b.Table), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Use, b.Use),
-		order(a.Own, b.Own), order(a.Whole, b.Whole), order(a.Fitted, b.Fitted), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Ahead.Table, b.Ahead.Table), cmp.Compare(a.Ahead.Column, b.Ahead.Column))
+		order(a.Own, b.Own), order(a.Apart, b.Apart), order(a.Whole, b.Whole), order(a.Fitted, b.Fitted), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Ahead.Table, b.Ahead.Table), cmp.Compare(a.Ahead.Column, b.Ahead.Column))
 }
 
 func order(a, b bool) int {

@@ -192,6 +192,7 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 	s.whole = !q.limited && !slices.ContainsFunc(s.tables, func(r relation) bool { return r.Filtered || r.unknown }) &&
 		!slices.ContainsFunc(conditions, selects)
 	a.join(conditions, s)
+	a.setApart(q, conditions, s)
 	a.guard(q, s)
 	if q.grouped || len(q.groups) > 0 || slices.ContainsFunc(q.items, aggregates) {
 		s.group = a.group(q, s)

@@ -125,6 +125,9 @@ type Unit struct {
 	Outputs   []Output        `json:"outputs,omitempty"`
 	Secrets   []Secret        `json:"secrets,omitempty"`
 	Seed      int64           `json:"seed,omitempty"`
+	// Looks is the field that names its data, if its program can compare the columns of
+	// that with its output without reading it. It is in no digest.
+	Looks string `json:"looks,omitempty"`
 
 	Needs    Resources     `json:"needs,omitzero"`
 	Pool     string        `json:"pool,omitempty"`

@@ -106,6 +106,22 @@ func Read() (*Step, error) {
 	return &s, nil
 }
 
+// A Look is what a program writes to an output of kind file when it is asked, with the
+// parameter "look", to compare only the columns of its data with the schema of the output.
+type Look struct {
+	Columns []string    `json:"columns"` // that the data has
+	Faults  []LookFault `json:"faults,omitempty"`
+}
+
+// A LookFault is a column that is not what the schema declares.
+type LookFault struct {
+	Column  string `json:"column,omitempty"`
+	Missing bool   `json:"missing,omitempty"` // the data does not have it
+	Extra   bool   `json:"extra,omitempty"`   // the schema does not have it
+	Text    string `json:"text,omitempty"`    // what else is wrong
+	Hint    string `json:"hint,omitempty"`
+}
+
 // WriteMetrics writes the metrics of the step.
 func (s *Step) WriteMetrics(m map[string]float64) error {
 	b, err := json.Marshal(m)

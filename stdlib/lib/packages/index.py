@@ -18,8 +18,10 @@ as JSON, what is there:
     open     it takes parameters that are not listed
     params   by name: `alias`, the parameter of which it is another name, `default`, `required`, and `takes`,
              the forms of a value that it accepts, any if there are none: "null", "bool", "string", "list",
-             "struct", {"int": "[1,inf)"}, {"number": "(0,1]"}, {"float": "[0,1]"}, and {"is": ["gini"]}.
-             Those in `hidden` are accepted, but not named.
+             "struct", {"int": "[1,inf)"}, {"number": "(0,1]"}, {"float": "[0,1]"}, {"is": ["gini"]}, and
+             {"text": "number"}, a text that is a number. Those in `hidden` are accepted, but not named.
+             `classes` are the objectives of which the label is the number of a class. What native parameters
+             take is tried, see values.py.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ from sklearn.base import ClassifierMixin, ClusterMixin, OutlierMixin, RegressorM
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.utils import _param_validation as rules
 from sklearn.utils import get_tags
+
+import values
 
 PACKAGES = {"sklearn": ["scikit-learn"], "xgboost": ["xgboost-cpu", "xgboost"], "lightgbm": ["lightgbm"]}
 
@@ -313,7 +317,12 @@ def lightgbm_names() -> dict[str, Any]:
     buffer, length = ctypes.create_string_buffer(size), ctypes.c_int64()
     _LIB.LGBM_DumpParamAliases(ctypes.c_int64(size), ctypes.byref(length), buffer)
     names = json.loads(buffer.value)
-    return {n: {} for n in names} | {a: {"alias": n} for n, others in names.items() for a in others}
+    if not _LIGHTGBM:
+        _LIGHTGBM.update({n: values.of_lightgbm(n) for n in names})
+    return _LIGHTGBM | {a: {"alias": n} for n, others in names.items() for a in others}
+
+
+_LIGHTGBM: dict[str, Any] = {}
 
 
 # Names that the library has neither in its configuration nor as a text of its own.
@@ -334,13 +343,12 @@ def xgboost_names() -> dict[str, Any]:
         for base in XGBOOST_BASES:
             config = xgboost.Booster(base, [XGBOOST_DATA]).save_config()
             candidates |= set(re.findall(r'"([a-z][a-z0-9_]*)":', config))
-        _XGBOOST.extend(
-            name for name in sorted(candidates) if any(uses(base, name) for base in XGBOOST_BASES)
-        )
-    return {name: {} for name in _XGBOOST}
+        used = [name for name in sorted(candidates) if any(uses(base, name) for base in XGBOOST_BASES)]
+        _XGBOOST.update({name: values.of_xgboost(name) for name in used})
+    return _XGBOOST
 
 
-_XGBOOST: list[str] = []
+_XGBOOST: dict[str, Any] = {}
 XGBOOST_DATA = xgboost.DMatrix(np.arange(8.0).reshape(4, 2), [0, 1, 0, 1])
 XGBOOST_BASES = [
     {"nthread": 1, "verbosity": 1, **base}

@@ -15,7 +15,9 @@ def test_indexes_are_those_of_the_locked_packages(tmp_path):
     assert {f.name for f in tmp_path.iterdir()} == {f.name for f in HERE.glob("*.txt")}
 
 
-def test_answers_of_scikit_learn_are_those_that_the_compiler_is_tested_with():
-    run = subprocess.run([sys.executable, HERE / "verdicts.py"], check=True, capture_output=True, text=True)
-    kept = HERE.parents[2] / "compiler/classes/testdata/verdicts.txt"
-    assert run.stdout == kept.read_text()
+def test_answers_of_the_libraries_are_those_that_the_compiler_is_tested_with():
+    for name, flags in {"verdicts": [], "native": ["--native"]}.items():
+        command = [sys.executable, HERE / "verdicts.py", *flags]
+        run = subprocess.run(command, check=True, capture_output=True, text=True)
+        kept = HERE.parents[2] / f"compiler/classes/testdata/{name}.txt"
+        assert run.stdout == kept.read_text()

@@ -1,6 +1,7 @@
 """Asks scikit-learn itself which values its parameters take, to test what the compiler makes of the index.
 
     verdicts.py [EVERY]
+    verdicts.py --native     the same for the native parameters of LightGBM and XGBoost, every 11th answer
 
 Prints a line per class, parameter and value: import path, parameter, `yes` or `no`, and the value as JSON. Of
 all lines, about 45,000, it prints every 37th, or every EVERYth.
@@ -53,9 +54,35 @@ def verdicts(every: int) -> Iterator[str]:
                 yield f"{path} {parameter} {answer} {json.dumps(value)}"
 
 
+def native(every: int) -> Iterator[str]:
+    import values
+
+    number = 0
+    for path, error, bases in (
+        ("lightgbm.train", values.lightgbm_error, values.LIGHTGBM_BASES),
+        ("xgboost.train", values.xgboost_error, values.XGBOOST_BASES),
+    ):
+        index = Path(__file__).with_name(f"{path.partition('.')[0]}.txt").read_text(encoding="utf-8")
+        line = next(line for line in index.splitlines() if line.startswith(f"{path} "))
+        for parameter, entry in json.loads(line.partition(" ")[2])["params"].items():
+            if "takes" not in entry:
+                continue
+            for value in [*VALUES, *values.OPTIONS.get(parameter, ())]:
+                number += 1
+                large = isinstance(value, int | float) and value > 1000  # it may take that much memory
+                if number % every or large:
+                    continue
+                with values.quiet():
+                    used = [b for b in bases if error({**b, parameter: values.TEXT})]
+                    taken = any(not error({**b, parameter: value}) for b in used)
+                yield f"{path} {parameter} {'yes' if taken else 'no'} {json.dumps(value)}"
+
+
 if __name__ == "__main__":
     for folder in Path(__file__).parent.parent.iterdir():
         sys.path.append(str(folder))
     warnings.simplefilter("ignore")
-    for line in verdicts(int(sys.argv[1]) if len(sys.argv) > 1 else 37):
+    for line in (
+        native(11) if "--native" in sys.argv else verdicts(int(sys.argv[1]) if len(sys.argv) > 1 else 37)
+    ):
         print(line)

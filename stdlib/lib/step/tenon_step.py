@@ -25,7 +25,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from tenon_table import (
     arrow_schema,
     arrow_type,
     conform,
+    differences,
     log,
     nearest,
     to_pandas,
@@ -212,6 +213,22 @@ class Step:
         declared. The same rows always make the same bytes.
         """
         return self.output(name, "table").write(data, extra)
+
+    @property
+    def looks(self) -> bool:
+        """Whether it has to compare the columns of its data only, without reading it, see `look`."""
+        return self.params.get("look") is True
+
+    def look(
+        self, name: str, found: Mapping[str, pa.DataType], faults: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
+        """Reports how columns of these types differ from those of the output `name`, and other `faults`,
+        each with "column" and "text"."""
+        port = self.output(name)
+        known = [dict(f) for f in faults]
+        skip = {f["column"] for f in known}
+        known += [f for f in differences(found, port.schema) if f["column"] not in skip]
+        port.path.write_text(json.dumps({"columns": list(found), "faults": known}), encoding="utf-8")
 
     def metrics(self, values: Mapping[str, float] | None = None, /, **more: float) -> None:
         """Adds to the metrics of the step. What is no finite number is left out, with a note in the log."""

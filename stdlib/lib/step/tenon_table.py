@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 WANTED = "wanted a DataFrame, an Arrow table, a dict of columns or a list of dicts"
 
+# The types of columns but numbers, whose names in Arrow are the same or speak for themselves.
+NAMES = ("bool", "float32", "float64", "string", "bytes", "date", "time", "timestamp", "timestamptz")
+
 # One row group of DuckDB, so that both make files of the same shape.
 ROW_GROUP = 122_880
 
@@ -155,6 +158,23 @@ def conform(data: Any, columns: Sequence[Column], what: str = "the table", extra
         sizes = ", ".join(f"{c.name} {len(a)}" for c, a in zip(columns, arrays, strict=True))
         raise StepError(f"{what}: columns differ in length: {sizes}")
     return pa.table(arrays, schema=arrow_schema(columns))
+
+
+def differences(found: Mapping[str, pa.DataType], columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """How columns of these types differ from the declared ones, as a look reports it, see `Step.look`."""
+    faults: list[dict[str, Any]] = []
+    for c in columns:
+        if c.name not in found:
+            faults.append({"column": c.name, "missing": True})
+        elif found[c.name] != arrow_type(c.type) and not _castable(found[c.name], arrow_type(c.type)):
+            faults.append({"column": c.name, "text": f"wanted {c.type}, found {_declared(found[c.name])}"})
+    declared = {c.name for c in columns}
+    return faults + [{"column": name, "extra": True} for name in found if name not in declared]
+
+
+def _declared(have: pa.DataType) -> str:
+    """The name of a type in a schema, or else that of Arrow."""
+    return next((name for name in NAMES if arrow_type(name) == have), str(have))
 
 
 class LazyTable:

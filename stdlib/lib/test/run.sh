@@ -21,6 +21,7 @@ fi
 if [ "${1:-}" = --index ]; then
 	"$env/bin/python" lib/packages/index.py
 	"$env/bin/python" lib/packages/verdicts.py >../compiler/classes/testdata/verdicts.txt
+	"$env/bin/python" lib/packages/verdicts.py --native >../compiler/classes/testdata/native.txt
 	exit
 fi
 exec "$env/bin/python" -m pytest -q -p no:cacheprovider -n auto --dist loadfile "$@"

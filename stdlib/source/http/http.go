@@ -37,6 +37,7 @@ func Run(ctx context.Context, s *step.Step) error {
 		SHA256 string   `json:"sha256"`
 		Format string   `json:"format"`
 		CSV    duck.CSV `json:"csv"`
+		Look   bool     `json:"look"`
 	}
 	if err := builtin.Params(s, &p); err != nil {
 		return err
@@ -59,6 +60,9 @@ func Run(ctx context.Context, s *step.Step) error {
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, name)
+	if p.Look {
+		return look(ctx, s, u, file, duck.Source{Format: p.Format, CSV: p.CSV})
+	}
 	got, err := download(ctx, s, u, file)
 	if err != nil {
 		return fmt.Errorf("download %s: %w", u.Redacted(), err)

@@ -141,3 +141,51 @@ func TestHTTPRefusesBadParameters(t *testing.T) {
 	component.Fails(t, steptest.New(t, "source.http", `{"url": "ftp://x/y", "sha256": ""}`, "out"), `url "ftp://x/y" is not an http or https URL`)
 	component.Fails(t, steptest.New(t, "source.http", `{"url": "http://x/y", "sha256": "abc"}`, "out"), `sha256 "abc" is not 64 hexadecimal digits`)
 }
+
+// A look reads a part of the file only: the beginning of a text, or the end of Parquet.
+func TestALookComparesTheHead(t *testing.T) {
+	long := "id,name\n" + strings.Repeat("1,a\n", 1<<20)
+	for name, tt := range map[string]struct {
+		content string
+		want    string // what is written to the output, in part
+	}{
+		"as declared":     {long, `{"columns":null}`},
+		"another column":  {strings.Replace(long, "name", "title", 1), `"column":"name","missing":true`},
+		"another header":  {"1,a\n2,b\n", `"missing":true`},
+		"a short file":    {content, `{"columns":null}`},
+		"no names at all": {strings.Repeat("x", 64), `"missing":true`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, parts := range []bool{true, false} {
+				var sent atomic.Int64
+				s, _ := httpStep(t, func(_ int64, w http.ResponseWriter, r *http.Request) {
+					if parts {
+						http.ServeContent(&counted{w, &sent}, r, "a.csv", time.Time{}, strings.NewReader(tt.content))
+					} else {
+						fmt.Fprint(w, tt.content)
+					}
+				})
+				s.Params = []byte(strings.Replace(string(s.Params), `"format"`, `"look": true, "format"`, 1))
+				component.Run(t, s)
+				b, err := os.ReadFile(s.Outputs["out"].Path)
+				if err != nil || !strings.Contains(string(b), tt.want) {
+					t.Errorf("parts %t: %s, %v, want %s", parts, b, err, tt.want)
+				}
+				if sent.Load() > headBytes {
+					t.Errorf("it reads %d bytes", sent.Load())
+				}
+			}
+		})
+	}
+}
+
+// counted counts the bytes of a response.
+type counted struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	c.n.Add(int64(len(b)))
+	return c.ResponseWriter.Write(b)
+}

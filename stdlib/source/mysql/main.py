@@ -4,6 +4,8 @@ Parameter: `query`, one SELECT.
 Secret: `DSN`, a URI: "mysql://user:password@host:3306/database", with `?ssl=true` or `?ssl_ca=FILE` for TLS.
 Output: `out`, a table.
 
+With `look: true`, the query gives no rows, and `out` is what `Step.look` writes.
+
 The query runs in a read-only session whose time zone is UTC. Every value is converted exactly or refused:
 
 - DECIMAL becomes the declared float if that prints the same digits, or the declared integer if it is whole.
@@ -50,7 +52,7 @@ def main(step: Step) -> None:
     query = str(step.params.get("query") or "").strip().rstrip(";")
     if not query:
         raise StepError("parameter query is not set")
-    columns = step.output("out", "table").schema
+    columns = step.output("out").schema
     settings = parse(dsn)
 
     import pymysql
@@ -64,9 +66,12 @@ def main(step: Step) -> None:
         try:
             cursor.execute("SET SESSION time_zone = '+00:00'")
             cursor.execute("SET SESSION TRANSACTION READ ONLY")
-            cursor.execute(query)
+            cursor.execute(f"SELECT * FROM (\n{query}\n) AS looked LIMIT 0" if step.looks else query)
             if cursor.description is None:
                 raise StepError("the query returns no rows: it must be a SELECT")
+            if step.looks:
+                look(step, cursor.description, columns)
+                return
             with step.writer("out") as writer:
                 convert = Converter(cursor.description, columns)
                 writer.write(convert([]))
@@ -104,6 +109,42 @@ def parse(dsn: str) -> dict[str, Any]:
         else:
             raise StepError("the DSN has an unknown option: use ssl=true or ssl_ca=FILE")
     return settings
+
+
+def look(step: Step, description: Sequence[Sequence[Any]], columns: Sequence[Column]) -> None:
+    """Reports the types of columns, as the values that `Converter` makes have them."""
+    import pyarrow as pa
+    from pymysql.constants import FIELD_TYPE as T
+
+    numbers = {
+        **dict.fromkeys((T.TINY, T.SHORT, T.LONG, T.LONGLONG, T.INT24, T.YEAR), pa.int64()),
+        **dict.fromkeys((T.DECIMAL, T.NEWDECIMAL), pa.decimal128(38, 9)),
+        T.DOUBLE: pa.float64(),
+    }
+    others = {
+        **dict.fromkeys((T.DATE, T.NEWDATE), pa.date32()),
+        T.DATETIME: pa.timestamp("us"),
+        T.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+        T.TIME: pa.time64("us"),
+        T.NULL: pa.null(),
+    }
+    declared = {c.name: c.type for c in columns}
+    found: dict[str, Any] = {}
+    faults = []
+    for column in description:
+        name, kind = column[:2]
+        want = declared.get(name, "")
+        try:
+            Converter([column], columns)([])
+        except StepError as e:
+            faults.append({"column": name, "text": str(e).removeprefix(f"output out: column {name}: ")})
+        if want == "bool" and kind in (*numbers, T.BIT):
+            found[name] = pa.bool_()
+        elif kind in numbers or kind in others:
+            found[name] = {**numbers, **others}[kind]
+        else:  # the server calls binary data by the same names as text
+            found[name] = pa.binary() if want == "bytes" else pa.string()
+    step.look("out", found, faults)
 
 
 class Converter:

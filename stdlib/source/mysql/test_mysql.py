@@ -1,6 +1,7 @@
 """source.mysql against a real MariaDB, which this file starts. Without one it fails, it never skips."""
 
 import datetime as dt
+import json
 import os
 import pwd
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import col, table_out
+from conftest import col, look_out, table_out
 
 PASSWORD = "s3cret/p@ss:word"
 QUOTED = "s3cret%2Fp%40ss%3Aword"
@@ -223,3 +224,37 @@ def import_rows(port: int, script: str) -> None:
         ],
         check=True,
     )
+
+
+def test_a_look_compares_columns_without_reading_rows(lab, server):
+    sql = """
+        WITH t AS (
+            SELECT 1 AS a, 1 AS b, 'a' AS c, 'a' AS d, x'00' AS e, CAST('1.5' AS DECIMAL(10, 4)) AS f,
+                   CAST(1 AS FLOAT) AS g, DATE '2024-02-29' AS h, DATE '2024-02-29' AS i, NULL AS j, 1 AS k
+            FROM information_schema.tables
+        )
+        SELECT * FROM t WHERE SLEEP(600) = 0 -- all
+    """
+    columns = [
+        col("a", "int64"), col("b", "bool"), col("c", "int64"), col("d", "string"), col("e", "bytes"),
+        col("f", "float64"), col("g", "float64"), col("h", "date"), col("i", "time"), col("j", "date"),
+        col("l", "int64"),
+    ]  # fmt: skip
+    dsn = f"mysql://tester:{QUOTED}@127.0.0.1:{server}/shop"
+    got = lab.ok(
+        "source.mysql", params={"query": sql, "look": True}, outputs=look_out(*columns), env={"DSN": dsn}
+    )
+    assert json.loads(got.path("out").read_text()) == {
+        "columns": list("abcdefghijk"),
+        "faults": [  # the values decide whether a number is a bool
+            {
+                "column": "g",
+                "text": "wanted float64, found FLOAT, which the server sends with six digits: "
+                "select CAST(g AS DOUBLE) AS g",
+            },
+            {"column": "c", "text": "wanted int64, found string"},
+            {"column": "i", "text": "wanted time, found date"},
+            {"column": "l", "missing": True},
+            {"column": "k", "extra": True},
+        ],
+    }

@@ -4,6 +4,8 @@ Parameters: `query`, one SELECT; `batch`, a hint for the size of a batch in byte
 Secret: `DSN`, a connection URI ("postgresql://user:password@host/database") or libpq's key=value form.
 Output: `out`, a table.
 
+With `look: true`, the server only describes the result, and `out` is what `Step.look` writes.
+
 The query runs in a read-only transaction. NUMERIC becomes the declared float or integer, or is refused if the
 float prints other digits. Rows come in the order that the server gives them: say ORDER BY if the same data
 should always make the same bytes. The DSN is never printed, and what libpq says of a failed connection is
@@ -49,10 +51,13 @@ def main(step: Step) -> None:
         connection = dbapi.connect(dsn)
     except Error as e:
         raise StepError(f"cannot connect to Postgres: {connect_error(str(e))}") from None
-    columns = step.output("out", "table").schema
+    columns = step.output("out").schema
     with connection, connection.cursor() as cursor:
         try:
             cursor.execute("SET TRANSACTION READ ONLY")
+            if step.looks:  # the server describes the result of a prepared statement
+                step.look("out", types(cursor.adbc_execute_schema(query), columns))
+                return
             hint = str(step.params.get("batch") or 16 << 20)
             cursor.adbc_statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: hint})
             cursor.execute(query)
@@ -94,6 +99,17 @@ def numbers(batch, columns: tuple[Column, ...]) -> dict:
     return found
 
 
+def types(schema, columns: tuple[Column, ...]) -> dict:
+    """The types of columns, as `numbers` makes them."""
+    import pyarrow as pa
+
+    empty = numbers(schema.empty_table(), columns)
+    return {
+        name: v.type.storage_type if isinstance(v.type, pa.BaseExtensionType) else v.type
+        for name, v in empty.items()
+    }
+
+
 def floats(values, column: Column):
     """NUMERIC, as text, as floats that print the same digits."""
     import pyarrow as pa
@@ -123,7 +139,8 @@ def query_error(text: str, dsn: str) -> str:
     """What the server says, without the driver's frame around it and without anything secret."""
     if found := re.search(r"(ERROR|FATAL):\s*(.*)", text, re.DOTALL):
         text = found.group(2)
-    text = re.sub(r"\s*(Query|Original query):.*", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s*LINE \d+:.*?\^\s*", " ", text, flags=re.DOTALL)
+    text = re.sub(r"\s*(Query|Query was|Original query):.*", "", text, flags=re.DOTALL)
     for secret in secrets(dsn):
         text = text.replace(secret, "***")
     return " ".join(text.split())

@@ -1,6 +1,7 @@
 """source.postgres against a real server, which this file starts. Without one it fails, it never skips."""
 
 import datetime as dt
+import json
 import os
 import pwd
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import col, table_out
+from conftest import col, look_out, table_out
 
 PASSWORD = "s3cret/p@ss:word"
 QUOTED = "s3cret%2Fp%40ss%3Aword"
@@ -159,3 +160,34 @@ def test_a_query_that_repeats_the_password_does_not_print_it(lab, query):
     got = query(f"SELECT '{PASSWORD}'::int AS n", col("n", "int64"), run=lab.error)
     assert "invalid input syntax" in got
     assert PASSWORD not in got
+
+
+def test_a_look_compares_columns_without_running_the_query(lab, server):
+    sql = """
+        SELECT 1::int4 AS a, 'a'::text AS b, 'a'::text AS c, 1.5::numeric AS d, 1.5::numeric AS e,
+               1.5::numeric AS f, now() AS g, now() AS h, pg_sleep(600)::text AS i, 1 / 0 AS j, 1 AS k
+    """
+    columns = [
+        col("a", "int64"), col("b", "int64"), col("c", "string"), col("d", "float64"), col("e", "int64"),
+        col("f", "bool"), col("g", "timestamptz"), col("h", "timestamp"), col("i", "string"),
+        col("j", "int64"), col("l", "int64"),
+    ]  # fmt: skip
+    dsn = f"postgresql://tester:{QUOTED}@127.0.0.1:{server}/postgres"
+    got = lab.ok(
+        "source.postgres", params={"query": sql, "look": True}, outputs=look_out(*columns), env={"DSN": dsn}
+    )
+    assert json.loads(got.path("out").read_text()) == {
+        "columns": list("abcdefghijk"),
+        "faults": [  # the values decide whether a numeric is whole
+            {"column": "b", "text": "wanted int64, found string"},
+            {"column": "f", "text": "wanted bool, found string"},
+            {"column": "h", "text": "wanted timestamp, found timestamptz"},
+            {"column": "l", "missing": True},
+            {"column": "k", "extra": True},
+        ],
+    }
+
+
+def test_a_look_at_a_wrong_query_says_why(lab, query):
+    says = query("SELECT nothing", col("n", "int64"), run=lab.error, look=True)
+    assert 'column "nothing" does not exist' in says
