@@ -14,7 +14,7 @@ import (
 // checkFacts checks what columns mean: queries against the values that their inputs may
 // have, and models for leaks.
 func (c *checker) checkFacts() error {
-	f := &factory{program: c.program, tables: map[*out]facts.Table{}, keys: map[string][][]string{}, nulls: map[*out][]nullColumn{}}
+	f := &factory{program: c.program, tables: map[*out]facts.Table{}, keys: map[string][][]string{}, nulls: map[*out][]nullColumn{}, made: map[*out][]facts.Column{}}
 	for _, id := range c.order {
 		e := c.entities[id]
 		o := e.outs["out"]
@@ -29,8 +29,12 @@ func (c *checker) checkFacts() error {
 		for _, finding := range t.Findings {
 			c.fail(e, c.found(e, finding))
 		}
-		c.checkConstants(e, o, t)
+		c.checkRanges(f, e, o, c.checkConstants(e, o, t))
+		c.checkUnits(f, e, o)
 		c.checkKeys(e, o, t)
+	}
+	if err := c.checkModels(f); err != nil {
+		return err
 	}
 	if err := c.checkLeaks(f); err != nil {
 		return err
@@ -48,6 +52,26 @@ func (c *checker) found(e *entity, f facts.Finding) diag.Diagnostic {
 			Spans:   []diag.Span{at},
 			Hint:    "write IS NULL or IS NOT NULL",
 		}
+	}
+	switch f.Kind {
+	case facts.NoDate:
+		at.Label = ""
+		return diag.Diagnostic{
+			Message: fmt.Sprintf("the SQL of %s has a text that is not a valid %s", e, ir.Types[f.Columns[0].Type]),
+			Found:   written(f.Constant), Spans: []diag.Span{at}, Hint: literalHints[ir.Types[f.Columns[0].Type]],
+		}
+	case facts.OtherZone:
+		return c.otherZone(e, f, at)
+	case facts.OtherUnit:
+		return c.otherUnit(e, f)
+	case facts.Apart:
+		at.Label = "the left side is " + f.Ranges[0].String() + ", the right side " + f.Ranges[1].String()
+		return diag.Diagnostic{Message: fmt.Sprintf("a condition of %s is never true: its two sides have no values that satisfy it", e), Spans: []diag.Span{at}}
+	case facts.Conflict:
+		at.Label = "for this, " + f.Column + " is " + f.Ranges[0].String()
+		other := c.sqlSpan(e, e.string(e.component.SQL), f.Other)
+		other.Label = "but here, " + f.Column + " is " + f.Ranges[1].String()
+		return diag.Diagnostic{Message: fmt.Sprintf("two conditions of %s are never true together: they exclude all values of %s", e, f.Column), Spans: []diag.Span{at, other}}
 	}
 	d := diag.Diagnostic{Found: written(f.Constant), Spans: []diag.Span{at}}
 	if f.Kind == facts.NoSuchValue {
@@ -68,8 +92,9 @@ func (c *checker) found(e *entity, f facts.Finding) diag.Diagnostic {
 }
 
 // checkConstants refuses constants that a query gives for a column and that the declaration
-// of the column does not allow.
-func (c *checker) checkConstants(e *entity, o *out, t facts.Table) {
+// of the column does not allow. It returns these columns.
+func (c *checker) checkConstants(e *entity, o *out, t facts.Table) map[string]bool {
+	reported := map[string]bool{}
 	for _, column := range t.Columns {
 		declared := o.schema.Column(column.Name)
 		if declared == nil {
@@ -89,8 +114,10 @@ func (c *checker) checkConstants(e *entity, o *out, t facts.Table) {
 				d.Hint = nearest(v.Text, declared.Values)
 			}
 			c.fail(e, d)
+			reported[column.Name] = true
 		}
 	}
+	return reported
 }
 
 // domain returns what a declared column may contain. Bounds of floats that are rounded or
@@ -129,9 +156,10 @@ func written(c facts.Constant) string {
 type factory struct {
 	*program
 	tables map[*out]facts.Table
-	keys   map[string][][]string // that identify a row, by root table
-	nulls  map[*out][]nullColumn // of queries
-	given  *out                  // a table whose query does not count, see checkUnavailable
+	keys   map[string][][]string   // that identify a row, by root table
+	nulls  map[*out][]nullColumn   // of queries
+	made   map[*out][]facts.Column // what queries give, without what is declared
+	given  *out                    // a table whose query does not count, see checkUnavailable
 }
 
 // table returns the facts of a table.
@@ -144,8 +172,12 @@ func (f *factory) table(o *out) (facts.Table, error) {
 	if err != nil {
 		return t, err
 	}
+	if o.entity.typing != nil {
+		f.made[o] = slices.Clone(t.Columns)
+	}
 	for i := range t.Columns {
 		column := &t.Columns[i]
+		unbounded(column, o.schema.Column(column.Name))
 		f.nulls[o] = append(f.nulls[o], nullColumn{column.Name, column.Null})
 		column.Origins = slices.Clone(column.Origins)
 		column.Domain = domain(o.schema.Column(column.Name))

@@ -24,6 +24,9 @@ type filed struct {
 	entity *entity
 	stage  *stage
 	fault  *duck.FileError
+	asks   bool                // for times
+	times  map[string][2]int64 // of columns, see [duck.HeadResult]
+	files  []string
 }
 
 // readHeads begins to compare data files with the schemas of their sources. The returned
@@ -33,6 +36,7 @@ func (c *checker) readHeads() (wait func() ([]filed, error)) {
 		return func() ([]filed, error) { return nil, nil }
 	}
 	var all []filed
+	asks := c.splitsByTime()
 	for _, id := range c.order {
 		e := c.entities[id]
 		if c.broken[id] || e.outs["out"] == nil {
@@ -40,7 +44,7 @@ func (c *checker) readHeads() (wait func() ([]filed, error)) {
 		}
 		for i := range e.component.stages {
 			if s := &e.component.stages[i]; s.Reads != "" {
-				all = append(all, filed{entity: e, stage: s})
+				all = append(all, filed{entity: e, stage: s, asks: asks})
 			}
 		}
 	}
@@ -66,7 +70,7 @@ func (c *checker) compareHeads(ctx context.Context, all []filed) error {
 	if len(heads) == 0 {
 		return nil
 	}
-	faults, err := c.options.Heads(ctx, heads)
+	results, err := c.options.Heads(ctx, heads)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -74,8 +78,9 @@ func (c *checker) compareHeads(ctx context.Context, all []filed) error {
 		c.options.Record.Cannot("data files were not compared: " + err.Error())
 		return nil
 	}
-	for i, f := range faults {
-		all[of[i]].fault = f
+	for i, r := range results {
+		f := &all[of[i]]
+		f.fault, f.times, f.files = r.Fault, r.Times, heads[i].Files
 	}
 	return nil
 }
@@ -83,7 +88,7 @@ func (c *checker) compareHeads(ctx context.Context, all []filed) error {
 // head returns what to read of the files of a source. A file that is not there is no fault
 // here: a system may be compiled where its data is not.
 func (c *checker) head(f *filed) (duck.Head, bool) {
-	h := duck.Head{Source: duck.Source{Format: f.stage.Reads}, Schema: f.entity.outs["out"].schema, All: true}
+	h := duck.Head{Source: duck.Source{Format: f.stage.Reads}, Schema: f.entity.outs["out"].schema, All: true, Times: f.asks}
 	var params object
 	for _, p := range f.stage.Params {
 		if v, ok := f.entity.fields.find(p); ok {
@@ -175,16 +180,24 @@ func (c *checker) checkFiles(wait func() ([]filed, error)) error {
 		if f.fault != nil && !c.broken[f.entity.id()] {
 			c.fail(f.entity, c.fileFault(f))
 		}
+		if f.times != nil {
+			c.times[f.entity.id()] = f
+		}
 	}
 	return nil
 }
 
+// named returns a file as the user knows it.
+func (c *checker) named(file string) string {
+	if rel, err := filepath.Rel(c.sys.Dir, file); err == nil && filepath.IsLocal(rel) {
+		return filepath.ToSlash(rel)
+	}
+	return file
+}
+
 func (c *checker) fileFault(f filed) diag.Diagnostic {
 	e, fault := f.entity, f.fault
-	file := fault.File
-	if rel, err := filepath.Rel(c.sys.Dir, file); err == nil && filepath.IsLocal(rel) {
-		file = filepath.ToSlash(rel)
-	}
+	file := c.named(fault.File)
 	d := diag.Diagnostic{Message: file + ": " + fault.Text, Hint: fault.Hint}
 	near := c.nearName(f)
 	if fault.Missing || near != nil {

@@ -11,8 +11,9 @@ import (
 
 // declare sets what the declaration of a table says about a column.
 func (f *factory) declare(c *facts.Column, o *out) {
-	c.Null, c.Type = facts.Null{}, ""
+	c.Null, c.Type, c.Unit, c.NaN = facts.Null{}, "", facts.Unit{}, false
 	if col := o.schema.Column(c.Name); col != nil {
+		c.Unit.Text, c.NaN = strings.TrimSpace(col.Unit), col.NaN
 		c.Type, c.Null.Verdict = col.Type, facts.Never
 		if col.Nullable {
 			c.Null.Verdict = facts.Maybe

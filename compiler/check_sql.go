@@ -125,6 +125,8 @@ var literalHints = map[string]string{
 	"TIMESTAMP WITH TIME ZONE": "write a time with its zone, as '2024-07-01 12:00:00+02'",
 	"TIME":                     "write a time of day as '12:00:00'",
 	"INTERVAL":                 "write an interval as INTERVAL 7 DAY",
+	"time zone":                "write a time zone as 'Europe/Berlin'",
+	"part of a date":           "write a part of a date as 'day', 'hour' or 'month'",
 }
 
 // checkComparisons refuses comparisons between columns of two families of types, as in a

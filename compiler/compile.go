@@ -26,7 +26,7 @@ type Options struct {
 	Describe func(ctx context.Context, tables map[string]ir.Schema, query string) (duck.Description, error)
 	// Heads compares the heads of data files with schemas, see [duck.Engine]. Without it, no
 	// data file is read.
-	Heads func(ctx context.Context, heads []duck.Head) ([]*duck.FileError, error)
+	Heads func(ctx context.Context, heads []duck.Head) ([]duck.HeadResult, error)
 	// Files finds the data files that match patterns, relative to a folder.
 	Files func(dir string, patterns []string) (map[string][]string, error)
 	// Executors maps each executor that a target may name to its check, which returns
@@ -58,7 +58,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	p := &program{
 		ctx: ctx, sys: sys, options: o,
 		entities: map[string]*entity{}, components: map[string]*component{}, broken: map[string]bool{},
-		known: map[string][]string{}, trusted: map[string][]string{}, warnings: map[string][]ir.Warning{},
+		known: map[string][]string{}, trusted: map[string][]string{}, warnings: map[string][]ir.Warning{}, times: map[string]filed{},
 	}
 	p.name, _ = sys.Lookup("name").String()
 	(&decoder{p}).decodeAll()
@@ -201,6 +201,7 @@ type program struct {
 	known    map[string][]string     // inputs of models that would be leaks, see checkLeaks
 	trusted  map[string][]string     // columns of features that would be refused, see checkNulls and checkKeys
 	warnings map[string][]ir.Warning // by entity
+	times    map[string]filed        // sources whose files say which times they have
 
 	broken map[string]bool // entities with a fault
 	faults diag.List

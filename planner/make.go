@@ -25,6 +25,7 @@ type State interface {
 	CurrentRuns(context.Context) (map[string]state.Run, error)
 	Estimates(context.Context) (map[string][]time.Duration, error)
 	PrepareTimes(context.Context) (map[string]time.Duration, error)
+	DoneInputs(ctx context.Context, units []string) ([]map[string]string, error)
 	Unstable(context.Context) (map[string]state.Unstable, error)
 	Used(ctx context.Context, definitions map[string]string) (map[string]state.Used, error)
 	Unit(ctx context.Context, id string) (*ir.Unit, error)
@@ -162,6 +163,9 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 		return nil, err
 	}
 	p.warn()
+	if err := m.warnJudged(p); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 

@@ -92,6 +92,8 @@ func (a *assumed) Estimates(context.Context) (map[string][]time.Duration, error)
 
 func (a *assumed) PrepareTimes(context.Context) (map[string]time.Duration, error) { return nil, nil }
 
+func (a *assumed) DoneInputs(context.Context, []string) ([]map[string]string, error) { return nil, nil }
+
 func (a *assumed) Unstable(context.Context) (map[string]state.Unstable, error) { return nil, nil }
 
 func (a *assumed) Used(context.Context, map[string]string) (map[string]state.Used, error) {

@@ -69,9 +69,14 @@ func (a *analysis) compare(e *expr, s *scope, required bool) {
 var mirrored = map[string]string{"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 func (a *analysis) find(f Finding) {
-	if !slices.Contains(a.findings, f) {
+	if !slices.ContainsFunc(a.findings, func(x Finding) bool { return x.same(f) }) {
 		a.findings = append(a.findings, f)
 	}
+}
+
+// same reports whether two findings are about one part of a query.
+func (f Finding) same(g Finding) bool {
+	return f.Kind == g.Kind && f.Constant == g.Constant && f.Column == g.Column && f.Of == g.Of
 }
 
 // never reports whether no number of the domain compares with a constant.

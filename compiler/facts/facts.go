@@ -56,6 +56,15 @@ type Column struct {
 	Partial bool
 	// Domain bounds its values.
 	Domain Domain
+	// Range bounds its values more closely, by what queries do.
+	Range Range
+	// Narrowed are the bytes of the conditions of the query that narrow Range.
+	Narrowed []int
+	// Parts are the expressions of which one gives its value. They are nil if conditions may
+	// select among their values.
+	Parts []Part
+	// Unit is the unit in which it is given, if that is known.
+	Unit Unit
 	// Constants are values that it has in some rows, because an arm of a CASE or the like
 	// is that constant.
 	Constants []Constant
@@ -63,6 +72,8 @@ type Column struct {
 	Of Ref
 	// Type is the declared type of a column of an input.
 	Type string
+	// NaN tells that NaN is one of its values.
+	NaN bool
 	// Null tells whether it may be null.
 	Null Null
 	// joins are the outer joins whose rows without a match have a null here.
@@ -73,12 +84,17 @@ type Column struct {
 	// does not name the column.
 	Offset int
 
+	ordered bool // it is a number, and never NaN if its range is finite
+
 	attr   int       // see grain; 0 if it is not known
 	made   *expr     // that computes it, while its query is analysed
 	direct bool      // the values are those of a column of a root table
 	part   bool      // it is a field of the column
 	tag    *Constant // it is this constant in all rows
 }
+
+// Within returns the range of a column: what queries leave, within what is declared.
+func (c Column) Within() Range { return declared(c) }
 
 // A Domain is what a column may contain besides null. The zero Domain bounds nothing.
 type Domain struct {
@@ -97,10 +113,19 @@ type Constant struct {
 
 // A Finding is a part of a query that is certainly wrong.
 type Finding struct {
-	Kind   string // "value", "never" or "null", see below
+	Kind   string // "value", "never", "null" ..., see below
 	Column string // that is compared
 	Of     Ref    // the column of the input that it is
 	Constant
+	// Ranges are those of both sides, if Kind is Apart or Conflict.
+	Ranges [2]Range
+	// Other is the byte of the other condition, if Kind is Conflict.
+	Other int
+	// Columns are those that are compared, if Kind is OtherZone; the first one is, if it is
+	// NoDate.
+	Columns [2]Column
+	// Units are those of both sides, if Kind is OtherUnit.
+	Units [2]Unit
 }
 
 // The kinds of findings.
@@ -108,6 +133,11 @@ const (
 	NoSuchValue = "value" // a comparison with a text that the column cannot have
 	NeverTrue   = "never" // a condition that is false for all values of the column
 	WithNull    = "null"  // a comparison with NULL, which is never true
+	Apart       = "apart" // a condition that is false for all values of its two sides
+	Conflict    = "both"  // a condition that another one excludes
+	NoDate      = "date"  // a text that is no date, where the other values are dates
+	OtherZone   = "zone"  // a time with a zone beside one without
+	OtherUnit   = "unit"  // an expression that puts together values in different units
 )
 
 // A Ref is a column of an input of a query.

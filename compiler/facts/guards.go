@@ -184,8 +184,9 @@ func (a *analysis) zero(e *expr, s *scope, guards, path []guard) Verdict {
 
 // A target is what a row must have besides the conditions.
 type target struct {
-	null, zero variable // a column that is null or zero
-	join       string   // an outer join without a match
+	null, zero variable             // a column that is null or zero
+	join       string               // an outer join without a match
+	own        map[variable]*Column // of which a value is made
 }
 
 // mostRows limits the rows that are tried.
@@ -195,8 +196,14 @@ const mostRows = 4000
 // trying values around the constants of the conditions. It is false if it does not
 // understand a condition.
 func (a *analysis) possible(guards []guard, s *scope, t target) bool {
-	columns := map[variable]*Column{}
 	w := &witness{analysis: a, scope: s, values: map[variable]any{}}
+	return w.rows(guards, map[variable]*Column{}, t, func() bool { return true })
+}
+
+// rows visits the rows that are tried in which all conditions hold, until visit returns true.
+// columns are those that it needs besides those of the conditions. It returns false if it
+// does not understand a condition.
+func (w *witness) rows(guards []guard, columns map[variable]*Column, t target, visit func() bool) bool {
 	var kept []guard
 	for _, g := range guards {
 		if w.harmless(g, t) {
@@ -230,7 +237,7 @@ func (a *analysis) possible(guards []guard, s *scope, t target) bool {
 	var try func(i int) bool
 	try = func(i int) bool {
 		if i == len(vars) {
-			return w.holds(kept)
+			return w.holds(kept) && visit()
 		}
 		return slices.ContainsFunc(points[vars[i]], func(p any) bool {
 			w.values[vars[i]] = p
@@ -245,6 +252,8 @@ type witness struct {
 	*analysis
 	*scope
 	values map[variable]any // float64, string, bool or nil
+	// measures tells that it looks for the least and the greatest value of an expression.
+	measures bool
 }
 
 // harmless reports whether a condition joins tables that have nothing to do with one
@@ -258,7 +267,12 @@ func (w *witness) harmless(g guard, t target) bool {
 	if c1 == nil || c2 == nil || !apart(r1.From, r2.From) {
 		return false
 	}
-	return !(c1.plain() && w.variable(c1) == t.zero || c2.plain() && w.variable(c2) == t.zero)
+	for _, c := range []*Column{c1, c2} {
+		if c.plain() && (w.variable(c) == t.zero || t.own[w.variable(c)] != nil) {
+			return false
+		}
+	}
+	return true
 }
 
 // collect collects the columns of a condition. It returns false if it does not understand
@@ -276,6 +290,8 @@ func (w *witness) collect(e *expr, to map[variable]*Column) bool {
 	case e.typ == "OPERATOR_IS_NULL", e.typ == "OPERATOR_NOT", e.typ == "CONJUNCTION_AND", e.typ == "CONJUNCTION_OR":
 	case e.typ == "OPERATOR_CAST" && !e.try && len(e.args) == 1 && e.args[0].kind == constant:
 	case e.kind == call && len(e.args) == 2 && (e.name == "+" || e.name == "-" || e.name == "*"):
+	case w.measures && e.kind == call && computes[e.name] && !e.filter, w.measures && e.kind == cases, w.measures && e.typ == "OPERATOR_COALESCE":
+	case w.measures && e.typ == "OPERATOR_CAST" && !e.try && (e.to == "DOUBLE" || integers[e.to].Kind == Numbers):
 	default:
 		return false
 	}
@@ -290,6 +306,9 @@ func (w *witness) points(c *Column, guards []guard) []any {
 		all = []any{true, false}
 	case strings.Contains(c.Type, "int") || strings.HasPrefix(c.Type, "float"):
 		numbers := []string{"0", c.Domain.Min, c.Domain.Max}
+		if w.measures && finiteRange(c.Range) {
+			numbers = append(numbers, new(big.Rat).SetFloat64(c.Range.Low).RatString(), new(big.Rat).SetFloat64(c.Range.High).RatString())
+		}
 		for _, g := range guards {
 			numbers = append(numbers, constantsIn(g.e, true)...)
 		}
@@ -300,7 +319,11 @@ func (w *witness) points(c *Column, guards []guard) []any {
 			}
 			for _, step := range []int64{0, -1, 1} {
 				x := new(big.Rat).Add(r, big.NewRat(step, 1))
-				if f, _ := x.Float64(); !c.Domain.never("=", x.RatString()) && !slices.Contains(all, any(f)) {
+				f, _ := x.Float64()
+				if w.measures && c.Range.Kind == Numbers && (f < c.Range.Low || f > c.Range.High) {
+					continue
+				}
+				if !c.Domain.never("=", x.RatString()) && !slices.Contains(all, any(f)) {
 					all = append(all, f)
 				}
 			}

@@ -136,6 +136,14 @@ func (a *analysis) null(e *expr, s *scope, path []guard) Null {
 	if e.kind != call {
 		return Null{}
 	}
+	if name := e.name; name == "concat" || name == "greatest" || name == "least" {
+		for _, x := range args {
+			if n := a.null(x, s, path); n == never || name != "concat" && len(args) == 1 {
+				return n
+			}
+		}
+		return Null{}
+	}
 	n := a.nullAll(args, s, path)
 	switch name := e.name; {
 	case Aggregate(name):
@@ -165,15 +173,6 @@ func (a *analysis) null(e *expr, s *scope, path []guard) Null {
 		}
 		if c := s.plain(args[0]); c != nil && c.Type == "string" && len(c.Domain.Values) == 0 && !s.mentions(a, c, path) {
 			return a.allowed(maybe(NoText, e.sign, name), guards, s, target{})
-		}
-	case name == "concat" || name == "greatest" || name == "least":
-		for _, x := range args {
-			if a.null(x, s, path) == never {
-				return never
-			}
-		}
-		if name != "concat" && len(args) == 1 {
-			return n
 		}
 	case strict[name]:
 		return n

@@ -15,13 +15,18 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 	if err != nil {
 		return Table{}, err
 	}
-	a := &analysis{keys: keys, same: map[string]string{}, inputs: inputs, scalars: map[*query]relation{}}
+	a := &analysis{keys: keys, same: map[string]string{}, inputs: inputs, scalars: map[*query]relation{}, ranges: map[at]Range{}, units: map[at]Unit{}}
 	env := &env{tables: map[string]relation{}}
 	for name, t := range inputs {
 		t.Columns = slices.Clone(t.Columns)
 		for i := range t.Columns {
 			c := &t.Columns[i]
-			c.Of, c.joins = Ref{name, c.Name}, nil
+			c.Of, c.joins, c.Narrowed, c.Parts = Ref{name, c.Name}, nil, nil, nil
+			c.Range = declared(*c)
+			c.ordered = c.Range.Kind == Numbers && !c.NaN
+			if c.Unit.Text != "" {
+				c.Unit.Column, c.Unit.Of = c.Name, c.Of
+			}
 			if c.Null.Verdict == Maybe {
 				c.Null = Null{Verdict: Maybe, Kind: Declared, Offset: -1, Name: c.Name, Of: c.Of}
 			}
@@ -58,6 +63,9 @@ type analysis struct {
 	findings  []Finding
 	inputs    map[string]Table
 	scalars   map[*query]relation // the results of subqueries in expressions
+	strictly  bool                // ranges of columns are those of their domains
+	ranges    map[at]Range
+	units     map[at]Unit
 }
 
 // A relation is a table in a query. The columns of an unknown one are not known.
@@ -165,6 +173,10 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 			all.Columns[to].Null = q.either(all.Columns[to].fact(), c.fact())
 			all.Columns[to].joins, all.Columns[to].bound = nil, true
 			all.Columns[to].Constants = slices.Concat(all.Columns[to].Constants, c.Constants)
+			if q.setop == "EXCEPT" || q.setop == "INTERSECT" {
+				all.Columns[to].Constants = nil
+			}
+			a.uniteRanges(&all.Columns[to], c, q)
 			all.Columns[to].Partial = all.Columns[to].Partial || c.Partial
 		}
 		all.Rows, all.RowsPartial = merge(all.Rows, r.Rows), all.RowsPartial || r.RowsPartial
@@ -194,6 +206,9 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 	a.join(conditions, s)
 	a.setApart(q, conditions, s)
 	a.guard(q, s)
+	a.compareRanges(conditions, s)
+	a.narrowRanges(s)
+	clear(a.ranges) // of the columns before
 	if q.grouped || len(q.groups) > 0 || slices.ContainsFunc(q.items, aggregates) {
 		s.group = a.group(q, s)
 		s.groups, s.grouping = a.groupsOf(q, conditions, s)
@@ -222,6 +237,7 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 		} else {
 			c.Constants = e.constants()
 		}
+		a.rangeItem(e, &c, q, s)
 		a.nullItem(e, &c, q, s)
 		out.Columns = append(out.Columns, c)
 		if e.alias != "" {
@@ -231,6 +247,7 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 	for i, list := range [][]*expr{conditions, q.items, q.groups} {
 		for _, e := range list {
 			a.compare(e, s, i == 0)
+			a.compareUnits(e, s)
 		}
 	}
 	for i := range out.Columns {
@@ -339,6 +356,12 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 			return nil, false
 		}
 		a.equate(l, r, s)
+		if l.Unit.Text != "" && r.Unit.Text != "" && l.Unit.Text != r.Unit.Text {
+			a.find(Finding{Kind: OtherUnit, Constant: Constant{Offset: f.at}, Units: [2]Unit{l.Unit, r.Unit}})
+		}
+		if strings.HasPrefix(l.Type, "timestamp") && strings.HasPrefix(r.Type, "timestamp") && l.Type != r.Type {
+			a.find(Finding{Kind: OtherZone, Constant: Constant{Offset: f.at}, Columns: [2]Column{*l, *r}})
+		}
 		s.rows, s.partial = merge(s.rows, decisions(l.Origins), decisions(r.Origins)), s.partial || l.Partial || r.Partial
 		if l.attr != 0 && r.attr != 0 {
 			pairs = append(pairs, [2]int{l.attr, r.attr})
@@ -351,6 +374,7 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 		for _, name := range f.using { // of either table
 			if l := column1(s.tables[:n], name); l != nil {
 				l.Domain, l.Of, l.Constants = Domain{}, Ref{}, nil
+				l.Range, l.Parts, l.Unit = Range{}, nil, Unit{}
 			}
 		}
 	}
@@ -439,7 +463,9 @@ func (a *analysis) expand(e *expr, s *scope) ([]Column, bool) {
 				c.Origins, c.Partial = a.expr(by, s)
 				c.joins, c.bound, c.Type = nil, false, ""
 				c.Null = a.null(by, s, nil)
+				c.Range, c.ordered, c.Narrowed, c.Parts, c.Unit = a.rangeOf(by, s), a.ordered(by, s), nil, nil, a.unitOf(by, s)
 			} else {
+				a.passRange(&c, s, nil)
 				c = a.passed(c, s)
 			}
 			all = append(all, c)

@@ -163,6 +163,7 @@ func field(c Column, path []string) Column {
 	if len(path) > 0 {
 		c.Origins, c.Of = through(c.Origins, Computed), Ref{}
 		c.Domain, c.Constants = Domain{}, nil
+		c.Range, c.Parts, c.Unit = Range{}, nil, Unit{}
 		c.direct, c.part, c.tag = false, true, nil
 	}
 	return c

@@ -2,6 +2,8 @@ package facts
 
 import (
 	"cmp"
+	"math"
+	"slices"
 	"strconv"
 )
 
@@ -44,6 +46,9 @@ func (w *witness) eval(e *expr) (any, bool) {
 		if s, ok := args[0].(string); ok && e.to == "BOOLEAN" {
 			return s == "t", true
 		}
+		if f, ok := args[0].(float64); ok && e.to != "DOUBLE" && f != math.Trunc(f) {
+			return nil, false // how it is rounded
+		}
 		return args[0], true
 	}
 	switch {
@@ -72,7 +77,18 @@ func (w *witness) eval(e *expr) (any, bool) {
 		return v, ok
 	case e.kind == equal, e.kind == compares:
 		return compared(e.op, args[0], args[1])
-	case e.kind == call && len(args) == 2:
+	case w.measures && e.kind == cases:
+		return chosen(args, len(e.arms))
+	case w.measures && e.typ == "OPERATOR_COALESCE":
+		for _, v := range args {
+			if v != nil {
+				return v, true
+			}
+		}
+		return nil, true
+	case e.kind == call && computes[e.name] && (len(args) != 2 || e.name == "/" || e.name == "least" || e.name == "greatest"):
+		return computed(e.name, args)
+	case e.kind == call && len(args) == 2 && (e.name == "+" || e.name == "-" || e.name == "*"):
 		if args[0] == nil || args[1] == nil {
 			return nil, true
 		}
@@ -84,6 +100,56 @@ func (w *witness) eval(e *expr) (any, bool) {
 		return map[string]float64{"+": x + y, "-": x - y, "*": x * y}[e.name], true
 	}
 	return nil, false
+}
+
+// computes lists functions that a witness computes.
+var computes = map[string]bool{"+": true, "-": true, "*": true, "/": true, "abs": true, "round": true, "floor": true, "ceil": true, "least": true, "greatest": true}
+
+func computed(name string, args []any) (any, bool) {
+	var numbers []float64
+	for _, v := range args {
+		f, ok := v.(float64)
+		switch {
+		case ok:
+			numbers = append(numbers, f)
+		case v != nil:
+			return nil, false
+		case name != "least" && name != "greatest":
+			return nil, true
+		}
+	}
+	switch {
+	case len(numbers) == 0:
+		return nil, true
+	case name == "least":
+		return slices.Min(numbers), true
+	case name == "greatest":
+		return slices.Max(numbers), true
+	case name == "/" && len(numbers) == 2 && numbers[1] != 0:
+		return numbers[0] / numbers[1], true
+	case len(numbers) != 1:
+		return nil, false
+	}
+	of := map[string]func(float64) float64{"abs": math.Abs, "round": math.Round, "floor": math.Floor, "ceil": math.Ceil,
+		"-": func(x float64) float64 { return -x }, "+": func(x float64) float64 { return x }}[name]
+	if of == nil {
+		return nil, false
+	}
+	return of(numbers[0]), true
+}
+
+// chosen returns the arm of a CASE whose condition holds. args are the conditions and the arms.
+func chosen(args []any, arms int) (any, bool) {
+	whens := args[:len(args)-arms]
+	for i, when := range whens {
+		if when == true {
+			return args[len(whens)+i], true
+		}
+	}
+	if arms == len(whens) {
+		return nil, true
+	}
+	return args[len(args)-1], true
 }
 
 func not(v any) (any, bool) {

@@ -56,6 +56,7 @@ func use(ctx context.Context, s *state.Store) {
 	_, _ = s.Registry(ctx)
 	_, _ = s.Estimates(ctx)
 	_, _ = s.Used(ctx, map[string]string{"deployments/late": "d"})
+	_, _ = s.DoneInputs(ctx, []string{"deployments/late"})
 	_, _ = s.Pending(ctx)
 	_, _ = s.ArtifactCreated(ctx, "sha256:1")
 	_, _ = s.Artifact(ctx, "sha256:1")

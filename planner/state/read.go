@@ -276,6 +276,28 @@ func (s *Store) Used(ctx context.Context, definitions map[string]string) (map[st
 	return out, err
 }
 
+// DoneInputs returns what each successful run of some units has read: digests by port.
+func (s *Store) DoneInputs(ctx context.Context, units []string) (all []map[string]string, err error) {
+	wanted := make(map[string]string, len(units))
+	for _, u := range units {
+		wanted[u] = ""
+	}
+	list, err := encode(false, wanted)
+	if err != nil {
+		return nil, err
+	}
+	err = s.each(ctx, func(rows *sql.Rows) error {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return err
+		}
+		inputs := map[string]string{}
+		all = append(all, inputs)
+		return decode(text, &inputs)
+	}, "WITH u AS (SELECT key AS unit FROM json_each(?) e) SELECT inputs FROM u JOIN run ON run.unit = u.unit WHERE outcome IN ('done', 'pruned')", list)
+	return all, err
+}
+
 // Pending returns what began and is not known to have ended, oldest first.
 func (s *Store) Pending(ctx context.Context) ([]Pending, error) {
 	var out []Pending

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -176,6 +177,30 @@ func TestFailedRunKeepsTheCurrentOne(t *testing.T) {
 		}
 		if got := must[map[string][]time.Duration](t)(s.Estimates(ctx))[u.ID]; len(got) != 1 {
 			t.Errorf("estimates %v come from other than Done runs", got)
+		}
+	})
+}
+
+func TestInputsOfDoneRuns(t *testing.T) {
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		u, other := unit("a/b/c"), unit("a/b/d")
+		for i, outcome := range []state.Outcome{state.Done, state.Failure, state.Done} {
+			r := state.Run{Key: fmt.Sprint(i), Unit: u.ID, Started: noon, Inputs: map[string]string{"model": fmt.Sprint("m", i)}}
+			r.ID = must[int64](t)(l.Begin(ctx, r))
+			r.Outcome, r.Finished = outcome, noon.Add(time.Second)
+			ok(t, l.Finish(ctx, r, u, nil))
+		}
+		finish(t, l, other, "k", noon, time.Second, nil)
+		var got []string
+		for _, in := range must[[]map[string]string](t)(s.DoneInputs(ctx, []string{u.ID, "a/b/none"})) {
+			got = append(got, in["model"])
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"m0", "m2"}, got); diff != "" {
+			t.Errorf("inputs (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -35,9 +35,9 @@ type Engine interface {
 	Nulls(ctx context.Context, path string) (map[string]int64, error)
 	// CSV writes the rows of a Parquet file to a new CSV file with a header.
 	CSV(ctx context.Context, path, to string) error
-	// Heads returns for each source why its files cannot be read as its schema, as far as
-	// the heads of the files tell, or nil.
-	Heads(ctx context.Context, heads []Head) ([]*FileError, error)
+	// Heads returns for each source what the heads of its files tell: why they cannot be read
+	// as its schema, and which times they have.
+	Heads(ctx context.Context, heads []Head) ([]HeadResult, error)
 	// Infer looks at all rows of a query over sources, each known by its name, or
 	// at those of the only source if the query is empty.
 	Infer(ctx context.Context, query string, sources map[string]Source) ([]Inferred, error)

@@ -12,6 +12,16 @@ type Head struct {
 	Source
 	Schema ir.Schema
 	All    bool // the source has no other files
+	Times  bool // asks for the ranges of times
+}
+
+// A HeadResult is what the heads of the files of a source tell.
+type HeadResult struct {
+	// Fault is why the files cannot be read as the schema, or nil.
+	Fault *FileError `json:"fault,omitempty"`
+	// Times are the first and the last time of columns, in microseconds since 1970, as far as
+	// the statistics of Parquet files give them.
+	Times map[string][2]int64 `json:"times,omitempty"`
 }
 
 // A FileError says why a file is not what its source declares.

@@ -100,7 +100,7 @@ type compilation struct {
 	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	sql       *worker.Client
 	// heads compares data files with their sources, or is nil.
-	heads func(context.Context, []duck.Head) ([]*duck.FileError, error)
+	heads func(context.Context, []duck.Head) ([]duck.HeadResult, error)
 
 	divide  bool            // keep entities for the next compilation
 	before  *cache.Entities // of the last one, or nil

@@ -133,7 +133,7 @@ func (e *Engine) Nulls(ctx context.Context, path string) (map[string]int64, erro
 func (e *Engine) CSV(ctx context.Context, path, to string) error { return CSV(ctx, path, to) }
 
 // Heads implements [duck.Engine].
-func (e *Engine) Heads(ctx context.Context, heads []duck.Head) ([]*duck.FileError, error) {
+func (e *Engine) Heads(ctx context.Context, heads []duck.Head) ([]duck.HeadResult, error) {
 	return Heads(ctx, heads)
 }
 

@@ -26,28 +26,31 @@ const (
 const typedLines = 20
 
 // Heads returns for each source why [Ingest], or the check of its result, refuses it, as
-// far as the heads of its files tell; nil if they do not. It reads the first kilobytes of
-// a text and the footer of a Parquet file. A file that cannot be read is left to Ingest.
-func Heads(ctx context.Context, heads []duck.Head) (faults []*duck.FileError, err error) {
+// far as the heads of its files tell, and the times that they have. It reads the first
+// kilobytes of a text and the footer of a Parquet file. A file that cannot be read is left to
+// Ingest.
+func Heads(ctx context.Context, heads []duck.Head) (results []duck.HeadResult, err error) {
 	r := headReader{ctx: ctx}
 	defer func() {
 		if r.session != nil {
 			r.session.giveBack(err)
 		}
 	}()
-	faults = make([]*duck.FileError, len(heads))
+	results = make([]duck.HeadResult, len(heads))
 	for i, h := range heads {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := r.check(h); errors.As(err, &faults[i]) || err == nil {
-			continue
-		}
+		err := r.check(h)
 		if r.err != nil {
 			return nil, r.err
 		}
+		if errors.As(err, &results[i].Fault) || err != nil || !h.Times || !h.All {
+			continue
+		}
+		results[i].Times = r.times(h)
 	}
-	return faults, nil
+	return results, nil
 }
 
 type headReader struct {

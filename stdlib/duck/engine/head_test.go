@@ -14,11 +14,11 @@ import (
 
 func head(t *testing.T, src duck.Source, schema ir.Schema) *duck.FileError {
 	t.Helper()
-	faults, err := engine.Heads(t.Context(), []duck.Head{{Source: src, Schema: schema, All: true}})
+	results, err := engine.Heads(t.Context(), []duck.Head{{Source: src, Schema: schema, All: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return faults[0]
+	return results[0].Fault
 }
 
 // refusal is what Ingest and Verify say of a source.
@@ -158,9 +158,9 @@ func TestKeyOfOneFileIsNoMissingColumnOfAnother(t *testing.T) {
 	if f := head(t, duck.Source{Files: []string{without, with}}, schema); f != nil {
 		t.Error(f)
 	}
-	faults, err := engine.Heads(t.Context(), []duck.Head{{Source: duck.Source{Files: []string{without}}, Schema: schema}})
-	if err != nil || faults[0] != nil {
-		t.Errorf("the key may be in another file: %v, %v", faults[0], err)
+	results, err := engine.Heads(t.Context(), []duck.Head{{Source: duck.Source{Files: []string{without}}, Schema: schema}})
+	if err != nil || results[0].Fault != nil {
+		t.Errorf("the key may be in another file: %v, %v", results[0].Fault, err)
 	}
 }
 

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/duck"
@@ -18,11 +20,13 @@ func (s *session) misfits(ctx context.Context, tree map[string]any, tables map[s
 	var found []duck.Misfit
 	for _, m := range w.texts {
 		var fails bool
-		if err := s.one(ctx, fmt.Sprintf("SELECT TRY_CAST(%s AS %s) IS NULL", quote(m.Text), m.Type), &fails); err != nil {
+		if err := s.one(ctx, fmt.Sprintf("SELECT TRY(%s) IS NULL", m.sql), &fails); ctx.Err() != nil {
 			return nil, fmt.Errorf("convert a text of a query: %w", err)
+		} else if err != nil { // it looked at the constant before there was a row
+			fails = true
 		}
-		if fails && !slices.Contains(found, m) {
-			found = append(found, m)
+		if fails && !slices.Contains(found, m.Misfit) {
+			found = append(found, m.Misfit)
 		}
 	}
 	return found, nil
@@ -30,7 +34,13 @@ func (s *session) misfits(ctx context.Context, tree map[string]any, tables map[s
 
 type literalWalk struct {
 	comparisonWalk
-	texts []duck.Misfit // to try
+	texts []tried
+}
+
+// A tried text is a misfit if the expression that uses it fails or is null.
+type tried struct {
+	duck.Misfit
+	sql string
 }
 
 func (w *literalWalk) node(n any, scope map[string]string) {
@@ -46,9 +56,11 @@ func (w *literalWalk) node(n any, scope map[string]string) {
 		switch n["class"] {
 		case "CAST":
 			to, _ := n["cast_type"].(map[string]any)
-			if id := text(to, "id"); triedTypes[id] && to["type_info"] == nil && n["try_cast"] != true {
-				w.try(n["child"], id)
+			if typ := castType(to); typ != "" && n["try_cast"] != true {
+				w.try(n["child"], typ)
 			}
+		case "FUNCTION":
+			w.called(text(n, "function_name"), list(n, "children"))
 		case "COMPARISON":
 			w.compared(scope, n["left"], n["right"])
 			w.compared(scope, n["right"], n["left"])
@@ -69,6 +81,42 @@ func (w *literalWalk) node(n any, scope map[string]string) {
 var triedTypes = set("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIME", "INTERVAL", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT",
 	"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT", "FLOAT", "DOUBLE")
 
+// castType returns the type of a cast that is tried, or "".
+func castType(to map[string]any) string {
+	info, _ := to["type_info"].(map[string]any)
+	switch id := text(to, "id"); {
+	case id == "DECIMAL" && info != nil:
+		return fmt.Sprintf("DECIMAL(%v,%v)", info["width"], info["scale"])
+	case triedTypes[id] && info == nil:
+		return id
+	}
+	return ""
+}
+
+// called tries texts that a function only takes if they are of some form.
+func (w *literalWalk) called(name string, args []any) {
+	switch {
+	case name == "strptime" && len(args) == 2:
+		if s, ok := textConstant(args[0]); ok {
+			if format, ok := textConstant(args[1]); ok {
+				w.attempt(args[0], s, "TIMESTAMP", fmt.Sprintf("strptime(%s, %s)", quote(s), quote(format)))
+			}
+		}
+	case name == "timezone" && len(args) == 2:
+		if s, ok := textConstant(args[0]); ok {
+			w.attempt(args[0], s, "time zone", fmt.Sprintf("timezone(%s, TIMESTAMP '2024-01-01')", quote(s)))
+		}
+	case (name == "date_diff" || name == "datediff" || name == "date_sub" || name == "datesub") && len(args) == 3:
+		if s, ok := textConstant(args[0]); ok {
+			w.attempt(args[0], s, "part of a date", fmt.Sprintf("date_diff(%s, TIMESTAMP '2024-01-01', TIMESTAMP '2024-01-01')", quote(s)))
+		}
+	case strings.HasPrefix(name, "regexp_") && len(args) > 1:
+		if s, ok := textConstant(args[1]); ok {
+			w.attempt(args[1], s, "regular expression", fmt.Sprintf("regexp_replace('', %s, '')", quote(s)))
+		}
+	}
+}
+
 func (w *literalWalk) compared(scope map[string]string, column any, others ...any) {
 	o, ok := w.operand(column, scope)
 	if !ok || !triedTypes[ir.Types[o.Type]] {
@@ -80,10 +128,38 @@ func (w *literalWalk) compared(scope map[string]string, column any, others ...an
 }
 
 func (w *literalWalk) try(n any, typ string) {
-	m, _ := n.(map[string]any)
-	value, _ := m["value"].(map[string]any)
-	of, _ := value["type"].(map[string]any)
-	if s, ok := value["value"].(string); ok && m["class"] == "CONSTANT" && text(of, "id") == "VARCHAR" {
-		w.texts = append(w.texts, duck.Misfit{Text: s, Type: typ, Offset: offsetOf(n)})
+	s, ok := textConstant(n)
+	if !ok && strings.HasSuffix(typ, "INT") {
+		s, ok = wholeConstant(n)
 	}
+	if ok {
+		w.attempt(n, s, typ, fmt.Sprintf("CAST(%s AS %s)", quote(s), typ))
+	}
+}
+
+func (w *literalWalk) attempt(n any, s, typ, sql string) {
+	w.texts = append(w.texts, tried{duck.Misfit{Text: s, Type: typ, Offset: offsetOf(n)}, sql})
+}
+
+func textConstant(n any) (string, bool) {
+	value, typ := constantOf(n)
+	s, ok := value.(string)
+	return s, ok && typ == "VARCHAR"
+}
+
+// wholeConstant returns the digits of a whole number.
+func wholeConstant(n any) (string, bool) {
+	value, typ := constantOf(n)
+	number, ok := value.(json.Number)
+	return number.String(), ok && triedTypes[typ] && typ != "FLOAT" && typ != "DOUBLE"
+}
+
+func constantOf(n any) (value any, typ string) {
+	m, _ := n.(map[string]any)
+	if m["class"] != "CONSTANT" {
+		return nil, ""
+	}
+	v, _ := m["value"].(map[string]any)
+	of, _ := v["type"].(map[string]any)
+	return v["value"], text(of, "id")
 }

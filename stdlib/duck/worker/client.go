@@ -127,9 +127,9 @@ func (c *Client) CSV(ctx context.Context, path, to string) error {
 }
 
 // Heads implements [duck.Engine].
-func (c *Client) Heads(ctx context.Context, heads []duck.Head) (faults []*duck.FileError, err error) {
-	err = c.call(ctx, "heads", headsArgs{heads}, &faults)
-	return faults, err
+func (c *Client) Heads(ctx context.Context, heads []duck.Head) (results []duck.HeadResult, err error) {
+	err = c.call(ctx, "heads", headsArgs{heads}, &results)
+	return results, err
 }
 
 // Infer implements [duck.Engine].

@@ -136,7 +136,7 @@ func callsOf(e duck.Engine) map[string]handler {
 		"csv": handle(func(ctx context.Context, a csvArgs) (struct{}, error) {
 			return struct{}{}, e.CSV(ctx, a.Path, a.To)
 		}),
-		"heads": handle(func(ctx context.Context, a headsArgs) ([]*duck.FileError, error) {
+		"heads": handle(func(ctx context.Context, a headsArgs) ([]duck.HeadResult, error) {
 			return e.Heads(ctx, a.Heads)
 		}),
 		"infer": handle(func(ctx context.Context, a inferArgs) ([]duck.Inferred, error) {

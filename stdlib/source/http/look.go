@@ -32,12 +32,12 @@ func look(ctx context.Context, s *step.Step, u *url.URL, file string, src duck.S
 		return fmt.Errorf("read %s: %w", u.Redacted(), err)
 	}
 	src.Files = []string{file}
-	faults, err := engine.Heads(ctx, []duck.Head{{Source: src, Schema: out.Schema, All: true}})
+	heads, err := engine.Heads(ctx, []duck.Head{{Source: src, Schema: out.Schema, All: true}})
 	if err != nil {
 		return err
 	}
 	var found step.Look
-	if f := faults[0]; f != nil {
+	if f := heads[0].Fault; f != nil {
 		for _, n := range f.Names {
 			found.Columns = append(found.Columns, n.Name)
 		}
