@@ -14,7 +14,7 @@ import (
 // checkFacts checks what columns mean: queries against the values that their inputs may
 // have, and models for leaks.
 func (c *checker) checkFacts() error {
-	f := &factory{program: c.program, tables: map[*out]facts.Table{}, keys: map[string][][]string{}, nulls: map[*out][]nullColumn{}, made: map[*out][]facts.Column{}}
+	f := newFactory(c.program)
 	for _, id := range c.order {
 		e := c.entities[id]
 		o := e.outs["out"]
@@ -72,6 +72,14 @@ func (c *checker) found(e *entity, f facts.Finding) diag.Diagnostic {
 		other := c.sqlSpan(e, e.string(e.component.SQL), f.Other)
 		other.Label = "but here, " + f.Column + " is " + f.Ranges[1].String()
 		return diag.Diagnostic{Message: fmt.Sprintf("two conditions of %s are never true together: they exclude all values of %s", e, f.Column), Spans: []diag.Span{at, other}}
+	case facts.OtherLetters:
+		convert := map[string]func(string) string{"upper": strings.ToUpper, "lower": strings.ToLower}[f.Column]
+		return diag.Diagnostic{
+			Message: fmt.Sprintf("the SQL of %s compares a text in %s case with one that is not", e, f.Column),
+			Found:   written(f.Constant),
+			Spans:   []diag.Span{at},
+			Hint:    fmt.Sprintf("write '%s'", convert(f.Text)),
+		}
 	}
 	d := diag.Diagnostic{Found: written(f.Constant), Spans: []diag.Span{at}}
 	if f.Kind == facts.NoSuchValue {
@@ -162,6 +170,13 @@ type factory struct {
 	given  *out                    // a table whose query does not count, see checkUnavailable
 }
 
+func newFactory(p *program) *factory {
+	return &factory{
+		program: p, tables: map[*out]facts.Table{}, keys: map[string][][]string{},
+		nulls: map[*out][]nullColumn{}, made: map[*out][]facts.Column{},
+	}
+}
+
 // table returns the facts of a table.
 func (f *factory) table(o *out) (facts.Table, error) {
 	if t, ok := f.tables[o]; ok {
@@ -185,6 +200,9 @@ func (f *factory) table(o *out) (facts.Table, error) {
 		for j := range column.Origins {
 			origin := &column.Origins[j]
 			origin.Path = append(slices.Clone(origin.Path), o.entity.String()+"."+column.Name)
+			if origin.Site.At > 0 && origin.Site.Query == "" {
+				origin.Site.Query = o.entity.id()
+			}
 		}
 	}
 	t.ID = o.entity.id() + "." + o.port
@@ -229,10 +247,22 @@ func (f *factory) root(o *out) facts.Table {
 	t := facts.Table{From: slices.Sorted(maps.Keys(all))}
 	for _, c := range o.schema {
 		root := facts.Root{Table: id, Column: c.Name}
-		t.Columns = append(t.Columns, facts.Column{Name: c.Name, Origins: []facts.Origin{{Root: root, Row: "row"}}, Offset: -1})
+		t.Columns = append(t.Columns, facts.Column{Name: c.Name, Origins: []facts.Origin{{Root: root, Row: "row", Time: c.Name == o.timestamp}}, Offset: -1})
 	}
 	f.keys[id] = declaredKeys(o)
 	return t
+}
+
+// construct returns the part of a query that gives a value of a column, or where the column
+// gets its values.
+func (f *factory) construct(c *checker, o *out, column string, site facts.Site, label string) diag.Span {
+	e := c.entities[site.Query]
+	if site.At == 0 || e == nil {
+		return f.defined(c, o, column, label)
+	}
+	s := c.sqlSpan(e, e.string(e.component.SQL), site.At-1)
+	s.Label = label
+	return s
 }
 
 // defined returns where a column gets its values: in the query that computes it, or where

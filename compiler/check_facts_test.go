@@ -12,6 +12,7 @@ func TestValues(t *testing.T) {
 		noValue  = "the SQL of features.f compares status with a value that it cannot have"
 		never    = "a condition of features.f is never true: no value of age satisfies it"
 		withNull = "the SQL of features.f compares with NULL, which is never true"
+		letters  = "the SQL of features.f compares a text in upper case with one that is not"
 		gives    = "the SQL of features.f gives tier a value that its schema does not allow"
 	)
 	for name, tt := range map[string]struct{ query, want string }{
@@ -29,6 +30,12 @@ func TestValues(t *testing.T) {
 		"in FILTER that exists":              {"SELECT id, count(*) FILTER (status = 'cancelled') AS n FROM o GROUP BY id", ""},
 		"through a subquery":                 {"SELECT id FROM (SELECT id, status AS s FROM o) WHERE s = 'canceled'", strings.Replace(noValue, "status", "s", 1)},
 		"of a column that is computed":       {"SELECT id FROM (SELECT id, upper(status) AS status FROM o) WHERE status = 'CANCELED'", ""},
+		"in the other case":                  {"SELECT id FROM o WHERE upper(status) = 'open'", letters},
+		"in this case":                       {"SELECT id FROM o WHERE upper(status) IN ('OPEN', 'ÄRGER ß', '')", ""},
+		"in the other case, through a CTE":   {"WITH x AS (SELECT id, trim(upper(status)) AS s FROM o), y AS (SELECT * FROM x) SELECT id FROM y WHERE s IN ('OPEN', 'Paid')", letters},
+		"in this case, through a CTE":        {"WITH x AS (SELECT id, trim(upper(status)) AS s FROM o), y AS (SELECT * FROM x) SELECT id FROM y WHERE s IN ('OPEN', 'PAID')", ""},
+		"in the other case of a union":       {"SELECT id FROM (SELECT id, upper(status) AS s FROM o UNION ALL SELECT id, status FROM o) WHERE s = 'open'", ""},
+		"in the other case, replaced":        {"SELECT id FROM o WHERE replace(upper(status), 'N', 'n') = 'OPEn'", ""},
 		"in a join":                          {"SELECT o.id FROM o JOIN o AS p ON o.id = p.id AND p.status = 'canceled'", noValue},
 		"in a subquery of WHERE":             {"SELECT id FROM o WHERE id IN (SELECT id FROM o AS p WHERE status = 'canceled')", noValue},
 		"of the parameter of a lambda":       {"SELECT id FROM o WHERE len(list_filter(['canceled'], lambda status: status = 'canceled')) = 1", ""},

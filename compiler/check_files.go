@@ -282,6 +282,10 @@ func (c *checker) explainMissing(d *diag.Diagnostic, f filed) {
 		if len(names) > shown {
 			d.Found += fmt.Sprintf(" and %d more", len(names)-shown)
 		}
+		if e := f.entity; e.string("encoding") == "utf-16" {
+			d.Hint = "if the file is UTF-8, leave out encoding"
+			d.Spans = append(d.Spans, c.sys.Label("", e.path("encoding")...))
+		}
 	}
 }
 

@@ -105,22 +105,89 @@ func cells(c *facts.Column, most facts.Use) map[cell]facts.Origin {
 	return all
 }
 
+// results returns the values of the row that a column is made of, and the results of
+// aggregates.
+func results(c *facts.Column, most facts.Use) map[cell]facts.Origin {
+	all := cells(c, most)
+	for _, o := range c.Origins {
+		if o.Set != "" {
+			all[cell{o.Root, o.Set}] = o
+		}
+	}
+	return all
+}
+
+// readsLabel reports whether an origin is one of the values that a label is made of, or of a
+// row whose presence is the label.
+func readsLabel(label map[cell]facts.Origin, o facts.Origin) bool {
+	if _, ok := label[cell{o.Root, o.Set}]; ok && o.Set != "" {
+		return true
+	}
+	if !o.OfRow() {
+		return false
+	}
+	for at, l := range label {
+		if at.row == o.Row && at.Table == o.Table && (l.Match || at.Column == o.Column) {
+			return true
+		}
+	}
+	return false
+}
+
 // own finds inputs that are made of all the values that the label is made of, each by
 // itself or together.
 func (l *leaks) own() *diag.Diagnostic {
-	label := cells(l.label, facts.Computed)
-	if len(label) == 0 {
-		return nil
+	if slices.ContainsFunc(l.label.Origins, func(o facts.Origin) bool { return o.Ahead != (facts.Root{}) }) {
+		return nil // what happens later decides
 	}
+	for _, label := range alternatives(results(l.label, facts.Computed)) {
+		if d := l.reveals(label); d != nil {
+			return d
+		}
+	}
+	return nil
+}
+
+// alternatives returns the values of a label by the part of a UNION that has them.
+func alternatives(label map[cell]facts.Origin) []map[cell]facts.Origin {
+	var parts []string
+	for _, o := range label {
+		parts = append(parts, o.Part)
+	}
+	slices.Sort(parts)
+	parts = slices.Compact(parts)
+	if len(parts) > 1 && parts[0] == "" {
+		parts = parts[1:] // what all parts have
+	}
+	var all []map[cell]facts.Origin
+	for _, p := range parts {
+		of := map[cell]facts.Origin{}
+		for at, o := range label {
+			if o.Part == p || o.Part == "" {
+				of[at] = o
+			}
+		}
+		all = append(all, of)
+	}
+	return all
+}
+
+// reveals finds inputs that are made of all these values.
+func (l *leaks) reveals(label map[cell]facts.Origin) *diag.Diagnostic {
 	covers := func(columns []*facts.Column) bool {
 		have := map[cell]bool{}
 		for _, c := range columns {
-			for at := range cells(c, facts.Windowed) {
+			for at := range results(c, facts.Windowed) {
 				have[at] = true
 			}
+			for _, o := range c.Origins {
+				if o.OfRow() {
+					have[cell{facts.Root{Table: o.Table}, o.Row}] = true
+				}
+			}
 		}
-		for at := range label {
-			if !have[at] {
+		for at, o := range label {
+			if !have[at] && !(o.Match && have[cell{facts.Root{Table: at.Table}, at.row}]) {
 				return false
 			}
 		}
@@ -131,7 +198,7 @@ func (l *leaks) own() *diag.Diagnostic {
 		if covers([]*facts.Column{in}) {
 			alone = append(alone, in)
 		}
-		for at := range cells(in, facts.Windowed) {
+		for at := range results(in, facts.Windowed) {
 			if _, ok := label[at]; ok {
 				together = append(together, in)
 				break
@@ -159,7 +226,7 @@ func (l *leaks) report(label map[cell]facts.Origin, blamed []*facts.Column, alon
 	for _, in := range blamed {
 		var from []string
 		for _, o := range in.Origins {
-			if _, ok := label[cell{o.Root, o.Row}]; !ok || !o.OfRow() {
+			if !readsLabel(label, o) {
 				continue
 			}
 			from = append(from, o.Column)
@@ -178,15 +245,23 @@ func (l *leaks) report(label map[cell]facts.Origin, blamed []*facts.Column, alon
 		d.Spans = append(d.Spans, l.factory.defined(l.checker, l.table, in.Name, text))
 	}
 	var from []string
-	copied := true
+	copied, aggregated, match := true, false, ""
 	for at, o := range label {
 		from = append(from, at.Column)
-		copied = copied && o.Use == facts.Copied
+		copied, aggregated = copied && o.Use == facts.Copied, aggregated || o.Set != ""
+		if id, _ := cutPath(at.Table); o.Match && l.entities[id] != nil {
+			match = l.entities[id].String()
+		}
 	}
 	slices.Sort(from)
 	text := fmt.Sprintf("the label %s is computed from %s, in the same row", l.label.Name, listed(slices.Compact(from)))
-	if copied {
+	switch {
+	case copied:
 		text = fmt.Sprintf("the label %s has the same values", l.label.Name)
+	case match != "":
+		text = fmt.Sprintf("the label %s tells whether there is a row of %s", l.label.Name, match)
+	case aggregated:
+		text = fmt.Sprintf("the label %s is computed from the same aggregate of %s", l.label.Name, listed(slices.Compact(from)))
 	}
 	d.Spans = append(d.Spans, l.factory.defined(l.checker, l.table, l.label.Name, text), l.sys.At("the label", l.model.path("label")...))
 	return &d
@@ -198,10 +273,11 @@ func (l *leaks) averaged(in *facts.Column) *diag.Diagnostic {
 	label := cells(l.label, facts.Computed)
 	whole := map[facts.Root]bool{}
 	var path []string
+	var site facts.Site
 	for _, o := range in.Origins {
 		if o.Whole {
 			whole[o.Root] = true
-			path = o.Path
+			path, site = o.Path, o.Site
 		}
 	}
 	if len(label) == 0 {
@@ -216,7 +292,7 @@ func (l *leaks) averaged(in *facts.Column) *diag.Diagnostic {
 		Message: fmt.Sprintf("%s learns from an aggregate of its own label", l.model),
 		Path:    strings.Join(append(slices.Clone(path), l.model.String()), " -> "),
 		Spans: []diag.Span{
-			l.factory.defined(l.checker, l.table, in.Name, fmt.Sprintf("%s aggregates the label over all rows, also the row itself and those of the test part", in.Name)),
+			l.factory.construct(l.checker, l.table, in.Name, site, fmt.Sprintf("%s aggregates the label over all rows, also the row itself and those of the test part", in.Name)),
 			l.factory.defined(l.checker, l.table, l.label.Name, "the label "+l.label.Name),
 			l.sys.At("the label", l.model.path("label")...),
 		},
@@ -231,17 +307,25 @@ func (l *leaks) ahead(in *facts.Column) *diag.Diagnostic {
 		return nil
 	}
 	for _, o := range in.Origins {
-		if o.Ahead == (facts.Root{}) || !slices.ContainsFunc(timestamp.Origins, func(t facts.Origin) bool { return t.OfRow() && t.Root == o.Ahead }) {
+		framed := o.Ahead != (facts.Root{}) && slices.ContainsFunc(timestamp.Origins, func(t facts.Origin) bool { return t.OfRow() && t.Root == o.Ahead })
+		joined := o.Later != (facts.Moment{}) && slices.ContainsFunc(timestamp.Origins, func(t facts.Origin) bool {
+			return t.Use == facts.Copied && facts.Moment{Root: t.Root, Row: t.Row} == o.Later
+		})
+		if !framed && !joined {
 			continue
+		}
+		fix := "end the frame at the row itself or earlier"
+		if joined {
+			fix = "select only rows at this time or earlier"
 		}
 		return &diag.Diagnostic{
 			Message: fmt.Sprintf("%s learns from later rows", l.model),
 			Path:    strings.Join(append(slices.Clone(o.Path), l.model.String()), " -> "),
 			Spans: []diag.Span{
-				l.factory.defined(l.checker, l.table, in.Name, fmt.Sprintf("%s reads rows later than %q, the timestamp of %s", in.Name, l.table.timestamp, l.table.entity)),
+				l.factory.construct(l.checker, l.table, in.Name, o.Site, fmt.Sprintf("%s reads rows later than %q, the timestamp of %s", in.Name, l.table.timestamp, l.table.entity)),
 				l.sys.At("", l.model.path("in", "table")...),
 			},
-			Hint: fmt.Sprintf("end the frame at the row itself or earlier; set exclude: [%q]; or set known: [%[1]q] if that is known when a prediction is made", in.Name),
+			Hint: fmt.Sprintf("%s; set exclude: [%q]; or set known: [%[2]q] if that is known when a prediction is made", fix, in.Name),
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/classes"
+	"github.com/tenon-ml/tenon/compiler/pysource"
 	"github.com/tenon-ml/tenon/internal/diag"
 )
 
@@ -132,6 +133,7 @@ func (k *madeCheck) check(i *instance) {
 func (k *madeCheck) find(path string, at []string, role string) *classes.Class {
 	x := k.index(path)
 	if x == nil {
+		k.checkProvided(path, at)
 		return nil
 	}
 	version, any := x.Locked(k.lock)
@@ -156,6 +158,20 @@ func (k *madeCheck) find(path string, at []string, role string) *classes.Class {
 		}, at)
 	}
 	return c
+}
+
+// checkProvided checks that a package of the environment has the module of a class that no
+// index has.
+func (k *madeCheck) checkProvided(path string, at []string) {
+	modules, ok := provided(k.lock)
+	root, _, _ := strings.Cut(path, ".")
+	if !ok || !k.library || root == "" || slices.Contains(modules, root) || pysource.Standard(root) {
+		return
+	}
+	k.fault(diag.Diagnostic{
+		Message: fmt.Sprintf("the environment of %s has no package for %s", k.e, path),
+		Hint:    "add its package to packages",
+	}, at)
 }
 
 // nearestClass returns the hint for a class that does not exist: one of the same name

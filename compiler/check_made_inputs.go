@@ -38,23 +38,25 @@ func (k *madeCheck) checkInputs(all []instance, fields object) {
 					Message: fmt.Sprintf("%s names a column %q that is no input of the model", k.e, name),
 					Hint:    diag.DidYouMean(name, inputs),
 				}, at)
-			} else if col != nil && !changed[name] && onlyWords(col) {
-				k.checkReads(o, col, at, "encode it in a step before, or name another column")
+			} else if col != nil && !changed[name] {
+				k.checkReads(o, col, at, "encode it in a step before, or name another column", "impute it in a step before, or name another column")
 			}
 			changed[name] = true
 		}
 		some = some || o.class == nil || !o.class.Column
 	}
-	if len(all) == 0 || len(changed) > 0 {
+	n := slices.IndexFunc(all, func(o instance) bool { return len(o.columns) == 0 })
+	if n < 0 {
 		return
 	}
-	first := &all[0] // what the others get, it made
+	first := &all[n] // what the others get, it made
 	if first.Role == "" || len(first.Raw) == 0 || !isRaw(first.Raw, fields) {
 		return
 	}
 	for i := range model.signature.Input {
-		if col := &model.signature.Input[i]; onlyWords(col) {
-			k.checkReads(first, col, first.at, "exclude the column, or leave out "+rawText(first.Raw))
+		col := &model.signature.Input[i]
+		leave := "exclude the column, or leave out " + rawText(first.Raw)
+		if !changed[col.Name] && k.checkReads(first, col, first.at, leave, "impute it in a step before, "+leave) {
 			return
 		}
 	}
@@ -70,17 +72,14 @@ func isRaw(raw map[string]string, fields object) bool {
 	return true
 }
 
-// onlyWords reports whether a column certainly holds texts that are no numbers: texts of
-// digits are read as numbers.
-func onlyWords(c *ir.Column) bool {
-	if c.Type != "string" || c.Nullable || len(c.Values) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(c.Values, func(v string) bool {
+// words reports whether a column may hold texts that are no numbers: texts of digits are
+// read as numbers.
+func words(c *ir.Column) bool {
+	return c.Type == "string" && (len(c.Values) == 0 || !slices.ContainsFunc(c.Values, func(v string) bool {
 		s := strings.ReplaceAll(strings.TrimSpace(v), "_", "")
 		_, err := strconv.ParseFloat(s, 64)
 		return err == nil || s == ""
-	})
+	}))
 }
 
 // rawText returns the fields with which nothing is encoded, as they are written.
@@ -92,20 +91,30 @@ func rawText(raw map[string]string) string {
 	return strings.Join(texts, ", ")
 }
 
-// checkReads checks that an object can read a column of strings.
-func (k *madeCheck) checkReads(o *instance, col *ir.Column, at []string, hint string) {
-	if o.class == nil || !o.class.Numbers || k.hasNested(o.params, o.Nested) {
-		return
+// checkReads checks that an object can read a column: strings, and missing values. It
+// reports whether there is a fault. encode and impute say how to repair it.
+func (k *madeCheck) checkReads(o *instance, col *ir.Column, at []string, encode, impute string) bool {
+	if o.class == nil || k.hasNested(o.params, o.Nested) {
+		return false
 	}
-	d := diag.Diagnostic{
-		Message: fmt.Sprintf("%s takes numbers, but the column %s holds strings", o.path, col.Name),
-		Hint:    hint,
+	var d diag.Diagnostic
+	var label string
+	switch {
+	case o.class.Numbers && words(col):
+		d.Message, d.Hint = fmt.Sprintf("%s takes numbers, but the column %s holds strings", o.path, col.Name), encode
+		label = "a string"
+	case o.class.Present && col.Nullable:
+		d.Message, d.Hint = fmt.Sprintf("%s takes no missing values, but the column %s may be null", o.path, col.Name), impute
+		label = "may be null"
+	default:
+		return false
 	}
 	if span, ok := k.labelSpan(col.Name); ok {
-		span.Label = "a string"
+		span.Label = label
 		d.Spans = append(d.Spans, span)
 	}
 	k.fault(d, at)
+	return true
 }
 
 // hasNested reports whether there is an object within a value.

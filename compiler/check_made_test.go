@@ -18,6 +18,10 @@ func TestMade(t *testing.T) {
 	regress := func(path, more string) string {
 		return fmt.Sprintf(`models: m: #Number & {estimator: %q, %s}`, path, more)
 	}
+	gap := func(path, more string) string {
+		return fmt.Sprintf(`sources: gaps: source.#CSV & {path: "gaps.csv", keys: ["id"], schema: {id: col.#Int64, gap: col.#Float64 & {nullable: true}, late: col.#Bool}}
+models: m: train.#SKLearn & {in: table: sources.gaps.out, label: "late", test: split.#Random, evaluation: evaluate.#Classification, estimator: %q, %s}`, path, more)
+	}
 	step := func(path, more string) string {
 		return class(logistic, fmt.Sprintf(`pipeline: [{transformer: %q, %s}]`, path, more))
 	}
@@ -33,7 +37,8 @@ func TestMade(t *testing.T) {
 		"a class that is imported":        {regress("sklearn.calibration.IsotonicRegression", ""), ""},
 		"an experimental transformer":     {step("sklearn.impute.IterativeImputer", ""), ""},
 		"a transformer that is not":       {step("sklearn.impute.KNNImputer", ""), ""},
-		"a class of another package":      {class("acme.Forest", ""), ""},
+		"a class of no package":           {class("acme.Forest", ""), "the environment of models.m has no package for acme.Forest"},
+		"a class of another package":      {class("acme.Forest", `packages: ["acme==1.0"]`), ""},
 		"a package that is not there":     {class("xgboost.XGBClassifier", ""), "the environment of models.m has no package for xgboost.XGBClassifier"},
 		"a package that is asked for":     {class("xgboost.XGBClassifier", `packages: ["xgboost-cpu==3.2.0"], params: max_depth: 3`), ""},
 		"a parameter of it":               {class("xgboost.XGBClassifier", `packages: ["xgboost-cpu==3.2.0"], params: max_dept: 3`), `XGBClassifier has no parameter "max_dept"`},
@@ -114,7 +119,15 @@ func TestMade(t *testing.T) {
 		"texts as they are":             {class(logistic, `preprocess: "none", exclude: ["note", "code"]`), logistic + " takes numbers, but the column kind holds strings"},
 		"texts that are encoded":        {class(logistic, `exclude: ["note"]`), ""},
 		"digits as they are":            {class(logistic, `preprocess: "none", exclude: ["kind", "note"]`), ""},
-		"any text as it is":             {class(logistic, `preprocess: "none", exclude: ["kind", "code"]`), ""},
+		"any text as it is":             {class(logistic, `preprocess: "none", exclude: ["kind", "code"]`), logistic + " takes numbers, but the column note holds strings"},
+		"any text beside a step":        {class(logistic, `preprocess: "none", exclude: ["kind", "code"], pipeline: [{transformer: "sklearn.preprocessing.StandardScaler", columns: ["size"]}]`), logistic + " takes numbers, but the column note holds strings"},
+		"any text of a step":            {class(logistic, `preprocess: "none", exclude: ["kind", "code"], pipeline: [{transformer: "`+words+`", columns: ["note"]}]`), ""},
+		"nulls as they are":             {gap(logistic, `preprocess: "none"`), logistic + " takes no missing values, but the column gap may be null"},
+		"nulls that are prepared":       {gap(logistic, ""), ""},
+		"nulls that a step imputes":     {gap(logistic, `preprocess: "none", pipeline: [{transformer: "sklearn.impute.SimpleImputer", columns: ["gap"]}]`), ""},
+		"nulls for a forest":            {gap(forest, `preprocess: "none"`), ""},
+		"nulls for a step":              {gap(forest, `pipeline: [{transformer: "sklearn.decomposition.PCA", columns: ["gap"]}]`), "sklearn.decomposition.PCA takes no missing values, but the column gap may be null"},
+		"nulls for a step that scales":  {gap(forest, `pipeline: [{transformer: "sklearn.preprocessing.StandardScaler", columns: ["gap"]}]`), ""},
 		"texts for a dummy":             {class("sklearn.dummy.DummyClassifier", `preprocess: "none"`), ""},
 		"texts that a step encodes":     {class(logistic, `preprocess: "none", exclude: ["note", "code"], pipeline: [{transformer: "sklearn.preprocessing.OneHotEncoder", columns: ["kind"]}]`), ""},
 		"texts for a first step":        {class(logistic, `preprocess: "none", exclude: ["note", "code"], pipeline: [{transformer: "sklearn.preprocessing.StandardScaler"}]`), "sklearn.preprocessing.StandardScaler takes numbers, but the column kind holds strings"},

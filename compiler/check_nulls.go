@@ -193,7 +193,7 @@ func because(n nullColumn) string {
 	case facts.Zero:
 		return fmt.Sprintf("%s is null where %s is 0", n.name, n.Name)
 	case facts.Cast:
-		return fmt.Sprintf("%s is null where %s is no such value", n.name, n.Name)
+		return fmt.Sprintf("%s is null where %s does not convert", n.name, n.Name)
 	case facts.NullIf:
 		return fmt.Sprintf("%s is null where both values are equal", n.name)
 	case facts.NoElse:

@@ -63,7 +63,9 @@ func (c *lowerer) checkPython(e *entity, w work, code *ir.Code) {
 		at := func(p pysource.Pos) diag.Span { return c.scriptSpan(f.Path, c.blobs[f.Digest], p, 1) }
 		used := c.sys.Label("used by "+e.String(), e.path()...)
 		if m.Invalid != nil {
-			c.fail(e, diag.Diagnostic{Message: f.Path + " is not valid Python", Spans: []diag.Span{at(*m.Invalid), used}})
+			place := at(*m.Invalid)
+			place.Label = m.Why
+			c.fail(e, diag.Diagnostic{Message: f.Path + " is not valid Python", Spans: []diag.Span{place, used}})
 			return
 		}
 		if name := strings.TrimSuffix(path.Base(f.Path), ".py"); slices.Contains(roots, path.Dir(f.Path)) && pysource.Standard(name) {
@@ -82,6 +84,14 @@ func (c *lowerer) checkPython(e *entity, w work, code *ir.Code) {
 				})
 				return
 			}
+		}
+		if i, fix := c.unprovided(m.Imports, own, c.blobs[code.Lock]); i != nil {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s imports %s, which no package of %s has", f.Path, i.Module, e),
+				Spans:   []diag.Span{at(i.Pos), used},
+				Hint:    fix,
+			})
+			return
 		}
 	}
 	if w.run.Calls != nil {

@@ -23,6 +23,9 @@ func (c *checker) checkRanges(f *factory, e *entity, o *out, reported map[string
 			continue
 		}
 		within := facts.RangeOf(declared.Type, domain(declared))
+		if within.Apart(within) {
+			continue // its min is above its max, which is reported where it is written
+		}
 		if made.Range.Apart(within) {
 			c.fail(e, c.outside(e, o, made, facts.Part{Offset: made.Offset, Range: made.Range, Of: made.Of, Reads: reads(made)}, ""))
 			continue

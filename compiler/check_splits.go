@@ -57,7 +57,8 @@ func (l *leaks) fitted() *diag.Diagnostic {
 		}
 	}
 	for _, in := range blamed {
-		d.Spans = append(d.Spans, l.factory.defined(l.checker, l.table, in.Name, fmt.Sprintf("%s is made of %s", in.Name, over)))
+		site := in.Origins[slices.IndexFunc(in.Origins, func(o facts.Origin) bool { return o.Fitted && o.Group == at.Group })].Site
+		d.Spans = append(d.Spans, l.factory.construct(l.checker, l.table, in.Name, site, fmt.Sprintf("%s is made of %s", in.Name, over)))
 	}
 	d.Spans = append(d.Spans, l.sys.At("this divides the rows", l.model.path("test")...))
 	d.Hint = fmt.Sprintf("%s; set %s; or set %s if that is known when a prediction is made", fix, listField("exclude", blamed), listField("known", blamed))

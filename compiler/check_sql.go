@@ -126,7 +126,7 @@ var literalHints = map[string]string{
 	"TIME":                     "write a time of day as '12:00:00'",
 	"INTERVAL":                 "write an interval as INTERVAL 7 DAY",
 	"time zone":                "write a time zone as 'Europe/Berlin'",
-	"part of a date":           "write a part of a date as 'day', 'hour' or 'month'",
+	duck.UnitOfTime:            "write a unit such as 'minute', 'day' or 'week'",
 }
 
 // checkComparisons refuses comparisons between columns of two families of types, as in a
@@ -174,6 +174,10 @@ func (c *checker) sqlFault(e *entity, query string, err *duck.SQLError) diag.Dia
 		d.Hint = "did you mean " + strings.Join(err.Candidates[:min(3, len(err.Candidates))], " or ") + "?"
 	}
 	switch err.Kind {
+	case "syntax":
+		if name := unquoted(e, query, err.Offset); name != "" {
+			d.Hint = fmt.Sprintf("%s is a word of SQL: write the column as \"%[1]s\"", name)
+		}
 	case "table":
 		var names []string
 		for _, p := range e.ports {

@@ -190,5 +190,7 @@ func predictedRows(f *factory, t facts.Table, label *facts.Column, table string)
 
 // from returns a factory for which no query makes a table.
 func (f *factory) from(o *out) *factory {
-	return &factory{program: f.program, tables: map[*out]facts.Table{}, keys: map[string][][]string{}, nulls: map[*out][]nullColumn{}, given: o}
+	as := newFactory(f.program)
+	as.given = o
+	return as
 }

@@ -29,6 +29,7 @@ type Class struct {
 	Does    []string         `json:"does"`    // those of its methods that matter
 	Column  bool             `json:"column"`  // it takes one column of text, and no table
 	Numbers bool             `json:"numbers"` // it refuses text, whatever its parameters are
+	Present bool             `json:"present"` // it refuses missing values, whatever its parameters are
 	Members string           `json:"members"` // the parameter whose estimators have to be of its kind
 	Open    bool             `json:"open"`    // it takes parameters that are not listed
 	Params  map[string]Param `json:"params"`

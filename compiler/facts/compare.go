@@ -29,6 +29,7 @@ func (a *analysis) compare(e *expr, s *scope, required bool) {
 		a.find(Finding{Kind: WithNull, Constant: Constant{Offset: e.at}})
 		return
 	}
+	a.compareLetters(e, s)
 	args, op := e.args, e.op
 	if args[0].kind != column && len(args) == 2 {
 		args, op = []*expr{args[1], args[0]}, mirrored[op]

@@ -17,6 +17,9 @@ func (a *analysis) compareTimes(alike []*expr, s *scope) {
 	var columns []Column
 	var texts []*expr
 	for _, x := range alike {
+		if of, by, ok := shifted(x); ok && by != 0 {
+			x = of // a time to which a length of time is added
+		}
 		switch {
 		case x.kind == constant && x.value != nil && !x.value.Number:
 			texts = append(texts, x)

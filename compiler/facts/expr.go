@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -59,7 +60,27 @@ func (a *analysis) expr(e *expr, s *scope) (origins []Origin, partial bool) {
 	if e.kind == call && Aggregate(e.name) {
 		return a.aggregated(e, origins, s), partial
 	}
-	return through(origins, Computed), partial
+	origins = through(origins, Computed)
+	if e.kind == notNull || e.typ == "OPERATOR_IS_NULL" {
+		for i := range origins {
+			origins[i].Match = s.adds(e.args[0], origins[i].Table)
+		}
+	}
+	return origins, partial
+}
+
+// adds reports whether a column is of a row that an outer join adds, and that no other
+// table of the scope has.
+func (s *scope) adds(e *expr, table string) bool {
+	if e.kind != column {
+		return false
+	}
+	t, c := s.lookup(e.names)
+	return c != nil && len(c.joins) > 0 && !slices.ContainsFunc(s.tables, func(r relation) bool {
+		return r.alias != t.alias && (r.unknown || slices.ContainsFunc(r.Columns, func(c Column) bool {
+			return c.Partial || slices.ContainsFunc(c.Origins, func(o Origin) bool { return o.Table == table })
+		}))
+	})
 }
 
 // all returns the origins of several expressions, of which some only decide.
@@ -86,14 +107,47 @@ func (a *analysis) aggregated(e *expr, origins []Origin, s *scope) []Origin {
 			o.Use = max(o.Use, Computed)
 			continue
 		}
-		o.Whole = s.whole && !e.filter && aggregate[e.name] && o.Use <= Computed
-		o.Group, o.Fitted = s.groups, o.Whole && s.grouping
+		o.Whole = (s.whole || a.byItself(e, s)) && !e.filter && aggregate[e.name] && o.Use <= Computed
+		o.Group, o.Fitted = s.groups, o.Whole && s.whole && s.grouping
 		if !o.Fitted {
 			o.Group = ""
+		}
+		if o.Whole {
+			o.Site = Site{At: e.sign + 1}
+		}
+		o.Set = ""
+		if result[e.name] && e.nargs == 1 && !e.filter && !hasCases(e) && o.Use <= Computed && o.Row != "" {
+			o.Set = fmt.Sprintf("%d %s %s", s.id, e.name, o.Row)
 		}
 		o.Use, o.Row, o.Own, o.Ahead = Aggregated, "", false, Root{}
 	}
 	return merge(origins)
+}
+
+// result lists aggregates whose result is one value of all rows, whatever their order.
+var result = map[string]bool{"sum": true, "avg": true, "mean": true, "min": true, "max": true, "count": true, "median": true, "bool_or": true, "bool_and": true, "stddev": true}
+
+// hasCases reports whether an expression selects values by conditions.
+func hasCases(e *expr) bool { return e.kind == cases || slices.ContainsFunc(e.args, hasCases) }
+
+// byItself reports whether the rows of an aggregate are selected only by numbers that it
+// aggregates, as in avg(price) of the rows with price > 0. This tells no rows of the test
+// part from others.
+func (a *analysis) byItself(e *expr, s *scope) bool {
+	return len(s.picked) > 0 && !slices.ContainsFunc(s.picked, func(x *expr) bool {
+		if x.kind != compares || len(x.args) < 2 || x.args[0].kind != column || !reads(e, x.args[0].names) {
+			return true
+		}
+		return slices.ContainsFunc(x.args[1:], func(v *expr) bool { return v.value == nil || !v.value.Number })
+	})
+}
+
+// reads reports whether an expression names a column.
+func reads(e *expr, names []string) bool {
+	if e.kind == column {
+		return slices.EqualFunc(e.names, names, strings.EqualFold)
+	}
+	return slices.ContainsFunc(e.args, func(x *expr) bool { return reads(x, names) })
 }
 
 func (a *analysis) subquery(e *expr, s *scope) (origins []Origin, partial bool) {
@@ -128,7 +182,7 @@ func (a *analysis) window(e *expr, s *scope) (origins []Origin, partial bool) {
 			}
 		}
 	}
-	groups, fitted := "", s.whole && len(s.tables) == 1 && e.everything()
+	groups, fitted := "", s.whole && len(s.tables) == 1 && (e.everything() || e.placed() && !a.timed(e.orders, s))
 	if fitted {
 		groups, fitted = a.groups(e.partitions, s)
 	}
@@ -142,6 +196,9 @@ func (a *analysis) window(e *expr, s *scope) (origins []Origin, partial bool) {
 		}
 		if o.Use <= Computed {
 			o.Ahead = by
+		}
+		if o.Fitted || o.Ahead != (Root{}) {
+			o.Site = Site{At: e.sign + 1}
 		}
 		o.Own = own && o.OfRow()
 		if !o.Own {

@@ -91,6 +91,8 @@ type Column struct {
 	direct bool      // the values are those of a column of a root table
 	part   bool      // it is a field of the column
 	tag    *Constant // it is this constant in all rows
+
+	letters string // "upper" or "lower" if it has letters of that case only
 }
 
 // Within returns the range of a column: what queries leave, within what is declared.
@@ -113,7 +115,7 @@ type Constant struct {
 
 // A Finding is a part of a query that is certainly wrong.
 type Finding struct {
-	Kind   string // "value", "never", "null" ..., see below
+	Kind   string // see below
 	Column string // that is compared
 	Of     Ref    // the column of the input that it is
 	Constant
@@ -138,6 +140,9 @@ const (
 	NoDate      = "date"  // a text that is no date, where the other values are dates
 	OtherZone   = "zone"  // a time with a zone beside one without
 	OtherUnit   = "unit"  // an expression that puts together values in different units
+	// OtherLetters is a comparison of a text in upper or lower case with one that is not.
+	// Column is "upper" or "lower".
+	OtherLetters = "letters"
 )
 
 // A Ref is a column of an input of a query.
@@ -170,8 +175,28 @@ type Origin struct {
 	Apart bool
 	// Ahead is the column that orders a window which includes later rows.
 	Ahead Root
+	// Time is set if the column is the timestamp of its table.
+	Time bool
+	// Later is the time of a row that the value may be later than, because a condition
+	// joins later rows.
+	Later Moment
+	// Set names the rows of an aggregate and its function. Two columns with an origin of one
+	// Set are made of the same result of an aggregate.
+	Set string
+	// Match is set if only the presence of the row matters, as of one that an outer join adds.
+	Match bool
+	// Part is the part of a UNION whose rows have the value.
+	Part string
+	// Site is the construct that makes it Whole, Fitted, Ahead or Later.
+	Site Site
 	// Path names the columns from the root to here, "features/orders.share".
 	Path []string
+}
+
+// A Site is a place in a query. The zero Site is unknown.
+type Site struct {
+	Query string // set by the caller, for queries that read this one
+	At    int    // the byte of the query, from 1
 }
 
 // A Use is how a value comes from its origin.
@@ -203,7 +228,10 @@ func through(origins []Origin, use Use) []Origin {
 func decisions(origins []Origin) []Origin {
 	out := make([]Origin, len(origins))
 	for i, o := range origins {
-		out[i] = Origin{Root: o.Root, Use: Aggregated, Decides: true, Path: o.Path}
+		out[i] = Origin{Root: o.Root, Use: Aggregated, Decides: true, Later: o.Later, Site: o.Site, Path: o.Path}
+		if o.Later == (Moment{}) {
+			out[i].Site = Site{}
+		}
 	}
 	return out
 }
@@ -235,7 +263,8 @@ func merge(lists ...[]Origin) []Origin {
 func compare(a, b Origin) int {
 	return cmp.Or(
 		cmp.Compare(a.Table, b.Table), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Use, b.Use),
-		order(a.Own, b.Own), order(a.Apart, b.Apart), order(a.Whole, b.Whole), order(a.Fitted, b.Fitted), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Ahead.Table, b.Ahead.Table), cmp.Compare(a.Ahead.Column, b.Ahead.Column))
+		order(a.Own, b.Own), order(a.Apart, b.Apart), order(a.Whole, b.Whole), order(a.Fitted, b.Fitted), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Ahead.Table, b.Ahead.Table), cmp.Compare(a.Ahead.Column, b.Ahead.Column),
+		cmp.Compare(a.Later.Table, b.Later.Table), cmp.Compare(a.Later.Column, b.Later.Column), cmp.Compare(a.Later.Row, b.Later.Row), cmp.Compare(a.Part, b.Part), cmp.Compare(a.Set, b.Set), order(a.Match, b.Match))
 }
 
 func order(a, b bool) int {

@@ -68,3 +68,21 @@ func (e *expr) everything() bool {
 	all := e.end == "UNBOUNDED_FOLLOWING" || len(e.orders) == 0 && strings.HasPrefix(e.end, "CURRENT_ROW_RANGE")
 	return aggregate[e.name] && !e.filter && e.start == "UNBOUNDED_PRECEDING" && all
 }
+
+// placed reports whether a window function gives the place of a value among those of all
+// rows of a partition.
+func (e *expr) placed() bool {
+	return e.name == "percent_rank" || e.name == "cume_dist" || e.name == "ntile"
+}
+
+// timed reports whether expressions may order rows by their time, whose place says little
+// about values.
+func (a *analysis) timed(by []*expr, s *scope) bool {
+	return slices.ContainsFunc(by, func(e *expr) bool {
+		if e.kind != column {
+			return true
+		}
+		c, ok := a.resolve(e.names, s)
+		return !ok || !strings.Contains(c.Type, "int") && !strings.HasPrefix(c.Type, "float")
+	})
+}

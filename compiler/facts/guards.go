@@ -187,6 +187,7 @@ type target struct {
 	null, zero variable             // a column that is null or zero
 	join       string               // an outer join without a match
 	own        map[variable]*Column // of which a value is made
+	absent     *Column              // a computed column that is null
 }
 
 // mostRows limits the rows that are tried.
@@ -256,9 +257,20 @@ type witness struct {
 	measures bool
 }
 
+// nullWith reports whether an expression is null if a column is.
+func (w *witness) nullWith(e *expr, c *Column) bool {
+	return slices.ContainsFunc(strictColumns(e), func(names []string) bool {
+		_, x := w.lookup(names)
+		return x == c && !w.binds(names)
+	})
+}
+
 // harmless reports whether a condition joins tables that have nothing to do with one
 // another, so that it excludes no value of either.
 func (w *witness) harmless(g guard, t target) bool {
+	if t.absent != nil && g.is == notTrue && w.nullWith(g.e, t.absent) {
+		return true
+	}
 	if g.is != isTrue || g.e.kind != equal || g.e.args[0].kind != column || g.e.args[1].kind != column {
 		return false
 	}

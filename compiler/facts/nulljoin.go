@@ -75,6 +75,22 @@ func (s *scope) plain(e *expr) *Column {
 	return nil
 }
 
+// anyText returns the column of which an expression is the text, perhaps trimmed or with
+// parts replaced, if that may be any text. It still may be no number and no date then.
+func (s *scope) anyText(e *expr) *Column {
+	args := e.args[:min(e.nargs, len(e.args))]
+	switch {
+	case e.kind == call && len(args) == 1 && (strings.HasSuffix(e.name, "trim") || e.name == "lower" || e.name == "upper"):
+		return s.anyText(args[0])
+	case e.kind == call && e.name == "replace" && len(args) == 3 && args[1].kind == constant && args[2].kind == constant:
+		return s.anyText(args[0])
+	}
+	if c := s.plain(e); c != nil && c.Type == "string" && len(c.Domain.Values) == 0 {
+		return c
+	}
+	return nil
+}
+
 // whole64 reports whether an expression is a whole number.
 func (s *scope) whole64(e *expr) bool {
 	if c := s.plain(e); c != nil {

@@ -121,7 +121,7 @@ func (a *analysis) null(e *expr, s *scope, path []guard) Null {
 		if !e.try || n.Verdict == Maybe || e.to == "VARCHAR" {
 			return n
 		}
-		if c := s.plain(e.args[0]); c != nil && c.Type == "string" && len(c.Domain.Values) == 0 && !s.mentions(a, c, path) {
+		if c := s.anyText(e.args[0]); c != nil && !s.mentions(a, c, path) {
 			return a.allowed(maybe(Cast, e.sign, c.Name), guards, s, target{})
 		}
 		return Null{}
@@ -171,7 +171,7 @@ func (a *analysis) null(e *expr, s *scope, path []guard) Null {
 		if n.Verdict == Maybe {
 			return n
 		}
-		if c := s.plain(args[0]); c != nil && c.Type == "string" && len(c.Domain.Values) == 0 && !s.mentions(a, c, path) {
+		if c := s.anyText(args[0]); c != nil && !s.mentions(a, c, path) {
 			return a.allowed(maybe(NoText, e.sign, name), guards, s, target{})
 		}
 	case strict[name]:
@@ -228,7 +228,9 @@ func (a *analysis) nullColumn(e *expr, s *scope, guards, path []guard) Null {
 		return n
 	}
 	to := target{}
-	if n.Kind == Declared {
+	if n.Kind != Declared {
+		to.absent = c
+	} else {
 		if n.Offset < 0 {
 			n.Offset = e.at
 		}
@@ -372,7 +374,7 @@ func (a *analysis) nullAggregate(e *expr, args []*expr, s *scope, path []guard) 
 		return Null{}
 	}
 	if several[e.name] {
-		return a.allowed(maybe(OneRow), after, s, target{})
+		return a.allowed(maybe(OneRow), slices.DeleteFunc(after, ofOneRow), s, target{})
 	}
 	// The arguments are of the rows, before HAVING.
 	rows := *s
@@ -389,6 +391,16 @@ func (a *analysis) nullAggregate(e *expr, args []*expr, s *scope, path []guard) 
 		return a.allowed(maybe(NoneLeft), after, s, target{})
 	}
 	return a.allowed(n, after, s, target{})
+}
+
+// ofOneRow reports whether a condition on the number of rows of a group holds for one row.
+func ofOneRow(g guard) bool {
+	e := g.e
+	if g.is != isTrue || len(e.args) != 2 || e.args[0].kind != call || e.args[0].name != "count_star" || e.args[0].filter || e.args[1].number == nil {
+		return false
+	}
+	holds, ok := compared(e.op, 1.0, float64(*e.args[1].number))
+	return ok && holds == true
 }
 
 func (a *analysis) nullSubquery(e *expr, s *scope, path []guard) Null {

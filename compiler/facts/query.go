@@ -55,17 +55,19 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 }
 
 type analysis struct {
-	keys      map[string][][]string
-	instances int               // of tables in FROM, so far
-	attrs     int               // so far
-	outer     int               // names that were found in the scope of another query, so far
-	same      map[string]string // a union-find of rows
-	findings  []Finding
-	inputs    map[string]Table
-	scalars   map[*query]relation // the results of subqueries in expressions
-	strictly  bool                // ranges of columns are those of their domains
-	ranges    map[at]Range
-	units     map[at]Unit
+	keys       map[string][][]string
+	instances  int               // of tables in FROM, so far
+	attrs      int               // so far
+	unions     int               // so far
+	selections int               // SELECTs, so far
+	outer      int               // names that were found in the scope of another query, so far
+	same       map[string]string // a union-find of rows
+	findings   []Finding
+	inputs     map[string]Table
+	scalars    map[*query]relation // the results of subqueries in expressions
+	strictly   bool                // ranges of columns are those of their domains
+	ranges     map[at]Range
+	units      map[at]Unit
 }
 
 // A relation is a table in a query. The columns of an unknown one are not known.
@@ -108,6 +110,8 @@ type scope struct {
 	either  bool    // a RIGHT or FULL join adds rows
 	after   []guard // conditions that hold in the rows of the result
 	whole   bool    // its rows are not selected
+	id      int     // of the SELECT
+	picked  []*expr // conditions that select its rows, if nothing else does
 	equal   map[pair][]string
 	rows    []Origin // that decide which rows there are
 	partial bool     // they may have others
@@ -141,13 +145,14 @@ func (a *analysis) query(q *query, outer *env, around *scope) relation {
 }
 
 func (a *analysis) union(q *query, in *env, around *scope) relation {
-	all := a.query(q.parts[0], in, around)
+	a.unions++
+	all := a.member(q.parts[0], 0, in, around)
 	all.Filtered, all.all = all.Filtered || q.limited, ""
 	all.at = q.parts[0].at
 	parts := []relation{all}
 	parts[0].Columns = slices.Clone(all.Columns)
-	for _, p := range q.parts[1:] {
-		r := a.query(p, in, around)
+	for n, p := range q.parts[1:] {
+		r := a.member(p, n+1, in, around)
 		r.at = p.at
 		ordered := r
 		ordered.Columns = make([]Column, len(all.Columns)+len(r.Columns))
@@ -171,7 +176,7 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 			all.Columns[to].Origins = merge(all.Columns[to].Origins, c.Origins)
 			all.Columns[to].Of, all.Columns[to].Domain = Ref{}, Domain{}
 			all.Columns[to].Null = q.either(all.Columns[to].fact(), c.fact())
-			all.Columns[to].joins, all.Columns[to].bound = nil, true
+			all.Columns[to].joins, all.Columns[to].bound, all.Columns[to].letters = nil, true, ""
 			all.Columns[to].Constants = slices.Concat(all.Columns[to].Constants, c.Constants)
 			if q.setop == "EXCEPT" || q.setop == "INTERSECT" {
 				all.Columns[to].Constants = nil
@@ -194,16 +199,39 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 	return all.deduplicated(q)
 }
 
+// member returns the result of a part of a UNION.
+func (a *analysis) member(q *query, n int, in *env, around *scope) relation {
+	id := a.unions
+	r := a.query(q, in, around)
+	r.Columns = slices.Clone(r.Columns)
+	for i := range r.Columns {
+		c := &r.Columns[i]
+		c.Origins = slices.Clone(c.Origins)
+		for j := range c.Origins {
+			if o := &c.Origins[j]; o.Part == "" {
+				o.Part = fmt.Sprintf("%d.%d", id, n)
+			}
+		}
+	}
+	return r
+}
+
 func (a *analysis) selects(q *query, in *env, around *scope) relation {
 	s := &scope{env: in, hidden: map[string]bool{}, aliases: map[string]Column{}, outer: around, grain: &grain{}, computed: map[string]int{}}
+	a.selections++
+	s.id = a.selections
 	conditions, ok := a.from(q.from, s, in)
 	if !ok {
 		return relation{unknown: true}
 	}
 	conditions = append(conditions, q.where...)
-	s.whole = !q.limited && !slices.ContainsFunc(s.tables, func(r relation) bool { return r.Filtered || r.unknown }) &&
-		!slices.ContainsFunc(conditions, selects)
+	s.whole = !q.limited && !slices.ContainsFunc(s.tables, func(r relation) bool { return r.Filtered || r.unknown })
+	if s.whole {
+		s.picked = slices.DeleteFunc(slices.Clone(conditions), func(e *expr) bool { return !selects(e) })
+		s.whole = len(s.picked) == 0
+	}
 	a.join(conditions, s)
+	a.later(conditions, s)
 	a.setApart(q, conditions, s)
 	a.guard(q, s)
 	a.compareRanges(conditions, s)
@@ -228,7 +256,7 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 			c.Name = e.names[len(e.names)-1]
 		}
 		c.Origins, c.Partial = a.expr(e, s)
-		c.made = e
+		c.made, c.letters = e, a.letters(e, s)
 		if e.kind == column {
 			if of, ok := a.resolve(e.names, s); ok {
 				c.Of, c.Domain, c.Constants, c.Type = of.Of, of.Domain, of.Constants, of.Type
@@ -373,7 +401,7 @@ func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
 	if f.kind == "RIGHT" || f.kind == "FULL" || f.kind == "OUTER" {
 		for _, name := range f.using { // of either table
 			if l := column1(s.tables[:n], name); l != nil {
-				l.Domain, l.Of, l.Constants = Domain{}, Ref{}, nil
+				l.Domain, l.Of, l.Constants, l.letters = Domain{}, Ref{}, nil, ""
 				l.Range, l.Parts, l.Unit = Range{}, nil, Unit{}
 			}
 		}
@@ -418,6 +446,12 @@ func (a *analysis) instance(r relation, f *source) relation {
 			if o := &c.Origins[j]; o.Row != "" {
 				o.Row = fmt.Sprintf("%d/%s", n, o.Row)
 			}
+			if o := &c.Origins[j]; o.Set != "" {
+				o.Set = fmt.Sprintf("%d/%s", n, o.Set)
+			}
+			if o := &c.Origins[j]; o.Later.Row != "" {
+				o.Later.Row = fmt.Sprintf("%d/%s", n, o.Later.Row)
+			}
 		}
 		c.joins = slices.Clone(c.joins)
 		for j := range c.joins {
@@ -461,7 +495,7 @@ func (a *analysis) expand(e *expr, s *scope) ([]Column, bool) {
 				c.made, c.direct, c.tag = by, false, nil
 				c.Offset, c.Of, c.Domain, c.Constants = by.at, Ref{}, Domain{}, by.constants()
 				c.Origins, c.Partial = a.expr(by, s)
-				c.joins, c.bound, c.Type = nil, false, ""
+				c.joins, c.bound, c.Type, c.letters = nil, false, "", a.letters(by, s)
 				c.Null = a.null(by, s, nil)
 				c.Range, c.ordered, c.Narrowed, c.Parts, c.Unit = a.rangeOf(by, s), a.ordered(by, s), nil, nil, a.unitOf(by, s)
 			} else {

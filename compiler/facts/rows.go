@@ -72,7 +72,7 @@ func (a *analysis) row(name string) string {
 func (a *analysis) canonical(origins []Origin) []Origin {
 	origins = slices.Clone(origins)
 	for i := range origins {
-		origins[i].Row = a.row(origins[i].Row)
+		origins[i].Row, origins[i].Later.Row = a.row(origins[i].Row), a.row(origins[i].Later.Row)
 	}
 	return merge(origins)
 }
@@ -164,7 +164,7 @@ func field(c Column, path []string) Column {
 		c.Origins, c.Of = through(c.Origins, Computed), Ref{}
 		c.Domain, c.Constants = Domain{}, nil
 		c.Range, c.Parts, c.Unit = Range{}, nil, Unit{}
-		c.direct, c.part, c.tag = false, true, nil
+		c.direct, c.part, c.tag, c.letters = false, true, nil, ""
 	}
 	return c
 }

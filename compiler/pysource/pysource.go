@@ -17,6 +17,8 @@ type Pos struct{ Line, Col int }
 type Module struct {
 	// Invalid is where the file is not Python 3, or nil.
 	Invalid *Pos
+	// Why says what is wrong there, if that is known.
+	Why string
 	// Names are bound at the top level, by whatever statement.
 	Names map[string]Pos
 	// Functions are those that the top level defines once, without decorators.
@@ -73,6 +75,9 @@ func Parse(source []byte) (Module, error) {
 	r := reader{source: source, module: Module{Names: map[string]Pos{}, Functions: map[string]Function{}}, bound: map[string]int{}}
 	root := tree.RootNode()
 	if n := invalid(root); n != nil {
+		if b, why := r.brackets(root); b != nil {
+			n, r.module.Why = b, why
+		}
 		at := r.pos(n)
 		r.module.Invalid = &at
 		return r.module, nil

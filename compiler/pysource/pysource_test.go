@@ -35,6 +35,9 @@ func TestSyntax(t *testing.T) {
 		"for i in range(3)\n  pass\n": "1:",
 		"x = 'abc\n":                  "1:",
 		"class A\n    pass\n":         "1:",
+		"import a\nx = f(g(\n    1)\nif (x > 2):\n    pass\n": "2:6",
+		"def f():\n    return [1, 2)\n":                       "2:17",
+		"x = '(' + \"[\"\ny = 1 +\n":                          "2:",
 	} {
 		m := parse(t, source)
 		got := ""

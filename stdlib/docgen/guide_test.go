@@ -67,7 +67,7 @@ func TestGuide(t *testing.T) {
 				with[name] = body
 			}
 			if script := onScript.FindStringSubmatch(m[4]); script != nil && with[script[1]] == "" {
-				with[script[1]] = "from elsewhere import * # not shown\n"
+				with[script[1]] = "from os import * # not shown\n"
 			}
 			switch text := compile(t, with, ""); {
 			case m[2] == "refused" && !strings.Contains(text, m[3]):

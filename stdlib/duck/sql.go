@@ -20,13 +20,16 @@ type Description struct {
 	Tree []byte
 }
 
-// A Misfit is a text that stands for no value of a type, DuckDB's name for it, such as
-// '2024-02-30' for a DATE. Offset is the byte in the query.
+// A Misfit is a text that stands for no value of a type, such as '2024-02-30' for a DATE.
+// The type is DuckDB's name for it, [UnitOfTime], or words. Offset is the byte in the query.
 type Misfit struct {
 	Text   string
 	Type   string
 	Offset int
 }
+
+// UnitOfTime is what date_trunc and others take, such as 'day'.
+const UnitOfTime = "unit of time"
 
 // An Unrepeatable is a part of a query that may give another result for the same rows.
 type Unrepeatable struct {

@@ -18,15 +18,15 @@ func (s *session) misfits(ctx context.Context, tree map[string]any, tables map[s
 	w := literalWalk{comparisonWalk: comparisonWalk{tables: tables}}
 	w.node(tree, map[string]string{})
 	var found []duck.Misfit
-	for _, m := range w.texts {
+	for _, t := range w.texts {
 		var fails bool
-		if err := s.one(ctx, fmt.Sprintf("SELECT TRY(%s) IS NULL", m.sql), &fails); ctx.Err() != nil {
+		if err := s.one(ctx, fmt.Sprintf("SELECT TRY(%s) IS NULL", t.sql), &fails); ctx.Err() != nil {
 			return nil, fmt.Errorf("convert a text of a query: %w", err)
 		} else if err != nil { // it looked at the constant before there was a row
 			fails = true
 		}
-		if fails && !slices.Contains(found, m.Misfit) {
-			found = append(found, m.Misfit)
+		if fails && !slices.Contains(found, t.Misfit) {
+			found = append(found, t.Misfit)
 		}
 	}
 	return found, nil
@@ -93,27 +93,28 @@ func castType(to map[string]any) string {
 	return ""
 }
 
+// unitFunctions take a unit of time first.
+var unitFunctions = set("date_part", "datepart", "date_trunc", "datetrunc", "date_diff", "datediff", "date_sub", "datesub")
+
+// specialUnits are those that date_part does not take for every type.
+var specialUnits = set("epoch", "julian", "nanosecond", "nanoseconds")
+
 // called tries texts that a function only takes if they are of some form.
 func (w *literalWalk) called(name string, args []any) {
+	if len(args) < 2 {
+		return
+	}
+	first, isText := textConstant(args[0])
+	second, isSecond := textConstant(args[1])
 	switch {
-	case name == "strptime" && len(args) == 2:
-		if s, ok := textConstant(args[0]); ok {
-			if format, ok := textConstant(args[1]); ok {
-				w.attempt(args[0], s, "TIMESTAMP", fmt.Sprintf("strptime(%s, %s)", quote(s), quote(format)))
-			}
-		}
-	case name == "timezone" && len(args) == 2:
-		if s, ok := textConstant(args[0]); ok {
-			w.attempt(args[0], s, "time zone", fmt.Sprintf("timezone(%s, TIMESTAMP '2024-01-01')", quote(s)))
-		}
-	case (name == "date_diff" || name == "datediff" || name == "date_sub" || name == "datesub") && len(args) == 3:
-		if s, ok := textConstant(args[0]); ok {
-			w.attempt(args[0], s, "part of a date", fmt.Sprintf("date_diff(%s, TIMESTAMP '2024-01-01', TIMESTAMP '2024-01-01')", quote(s)))
-		}
-	case strings.HasPrefix(name, "regexp_") && len(args) > 1:
-		if s, ok := textConstant(args[1]); ok {
-			w.attempt(args[1], s, "regular expression", fmt.Sprintf("regexp_replace('', %s, '')", quote(s)))
-		}
+	case unitFunctions[name] && isText && !specialUnits[strings.ToLower(first)]:
+		w.attempt(args[0], first, duck.UnitOfTime, fmt.Sprintf("date_part(%s, TIMESTAMP '2000-01-01')", quote(first)))
+	case name == "strptime" && isText && isSecond:
+		w.attempt(args[0], first, "time in the format "+quote(second), fmt.Sprintf("strptime(%s, %s)", quote(first), quote(second)))
+	case name == "timezone" && isText:
+		w.attempt(args[0], first, "time zone", fmt.Sprintf("timezone(%s, TIMESTAMP '2024-01-01')", quote(first)))
+	case strings.HasPrefix(name, "regexp_") && isSecond:
+		w.attempt(args[1], second, "regular expression", fmt.Sprintf("regexp_replace('', %s, '')", quote(second)))
 	}
 }
 

@@ -1,4 +1,5 @@
-"""Writes what Tenon's compiler knows of the classes of Python packages, one file per package.
+"""Writes what Tenon's compiler knows of the classes of Python packages, one file per package, and in modules.txt
+which modules the packages of all environments have.
 
     lib/test/run.sh --index
 
@@ -14,6 +15,7 @@ as JSON, what is there:
     does     those of its methods that matter: fit, predict, transform
     column   it takes one column of text, and no table
     numbers  it refuses text, whatever its parameters are
+    present  it refuses missing values, whatever its parameters are
     members  the parameter whose estimators have to be of its own kind
     open     it takes parameters that are not listed
     params   by name: `alias`, the parameter of which it is another name, `default`, `required`, and `takes`,
@@ -71,6 +73,23 @@ SKIPPED = ("experimental", "externals", "tests", "testing", "conftest", "estimat
 def main(folder: Path) -> None:
     for root in PACKAGES:
         (folder / f"{root}.txt").write_text(index(root), encoding="utf-8")
+    (folder / "modules.txt").write_text(provided(), encoding="utf-8")
+
+
+def provided() -> str:
+    """The pin of each package, and the modules that it has."""
+    modules: dict[str, set[str]] = {}
+    for name, owners in importlib.metadata.packages_distributions().items():
+        for owner in owners:
+            modules.setdefault(owner, set()).add(name)
+    lines = {
+        f"{d.metadata['Name']}=={d.version}": sorted(m for m in modules.get(d.metadata["Name"], ()) if m.isidentifier())
+        for d in importlib.metadata.distributions()
+    }
+    for root, others in PACKAGES.items():  # packages of the same modules, of which one is installed
+        version = next(importlib.metadata.version(d) for d in others if root in modules.get(d, ()))
+        lines |= {f"{d}=={version}": [root] for d in others}
+    return "".join(f"{pin} {' '.join(names)}".rstrip() + "\n" for pin, names in sorted(lines.items()))
 
 
 def index(root: str) -> str:
@@ -166,8 +185,14 @@ def describe(cls: type) -> dict[str, Any]:
             return entry
         if not tags.input_tags.two_d_array:
             entry["column"] = True
-        elif only_numbers(cls, params):
+            return entry
+        y = np.arange(12) % 3
+        words = pd.DataFrame({"a": ["x", "y"] * 6, "b": np.arange(12.0)})
+        if refuses(cls, params, words, y, "could not convert string to float"):
             entry["numbers"] = True
+        gaps = pd.DataFrame({"a": [*np.arange(11.0), np.nan], "b": np.arange(12.0)})
+        if refuses(cls, params, gaps, y, "contains NaN"):
+            entry["present"] = True
     return entry
 
 
@@ -270,10 +295,8 @@ def unique(values: list[Any]) -> list[Any]:
     return [v for i, v in enumerate(values) if v not in values[:i]]
 
 
-def only_numbers(cls: type, params: dict[str, Any]) -> bool:
-    """Whether a class refuses a column of text whichever of its options is set."""
-    frame = pd.DataFrame({"a": ["x", "y"] * 6, "b": np.arange(12.0)})
-    y = np.arange(12) % 3
+def refuses(cls: type, params: dict[str, Any], frame: pd.DataFrame, y: Any, why: str) -> bool:
+    """Whether a class refuses a table for this reason whichever of its options is set."""
     options: list[dict[str, Any]] = [{}]
     for name, p in params.items():
         # A list may name the columns that are text.
@@ -290,7 +313,7 @@ def only_numbers(cls: type, params: dict[str, Any]) -> bool:
             if not given:
                 return False
         except ValueError as e:
-            if "could not convert string to float" not in str(e) and not given:
+            if why not in str(e) and not given:
                 return False
         except Exception:
             if not given:
