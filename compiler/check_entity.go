@@ -208,6 +208,13 @@ func (c *checker) checkColumn(e *entity, col ir.Column, at []string) {
 			Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
 		})
 	}
+	if col.Values != nil && len(col.Values) == 0 {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("column %q of %s allows no value: its values are an empty list", col.Name, e),
+			Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
+			Hint:    "list the allowed values, or leave out values if any is allowed",
+		})
+	}
 	if (col.Min != "" || col.Max != "") && !isNumber(col.Type) {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("column %q of %s is a %s, which has no min or max", col.Name, e, col.Type),

@@ -22,8 +22,9 @@ import (
 type fake struct {
 	mu     sync.Mutex
 	tasks  map[string]*fakeTask
-	behave map[string]behaviour // by unit
-	calls  []string             // "apply models-a-1", "destroy models-a-1"
+	last   map[string]executors.Task // by unit
+	behave map[string]behaviour      // by unit
+	calls  []string                  // "apply models-a-1", "destroy models-a-1"
 	using  ir.Resources
 	peak   ir.Resources
 	atOnce int
@@ -58,7 +59,7 @@ type fakeTask struct {
 }
 
 func newFake() *fake {
-	return &fake{tasks: map[string]*fakeTask{}, behave: map[string]behaviour{}}
+	return &fake{tasks: map[string]*fakeTask{}, last: map[string]executors.Task{}, behave: map[string]behaviour{}}
 }
 
 func (f *fake) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
@@ -85,7 +86,7 @@ func (f *fake) Apply(ctx context.Context, t executors.Task, prior *state.Handle)
 			f.share(t, other.task)
 		}
 	}
-	f.tasks[t.Name] = ft
+	f.tasks[t.Name], f.last[t.Unit.ID] = ft, t
 	f.atOnce++
 	f.most = max(f.most, f.atOnce)
 	f.using.MilliCPU += t.Unit.Needs.MilliCPU

@@ -116,10 +116,8 @@ func (w *walk) resolve(ctx context.Context, n *work) error {
 			if err != nil {
 				return "", &stateError{err}
 			}
-			if v == nil {
-				return "", nil
-			}
-			return v.Digest, nil
+			n.incumbent = v
+			return planner.IncumbentDigest(v, w.o.Artifacts.Has), nil
 		},
 		Files: data, Images: w.plan.Images, Base: w.plan.System.Target.Base(), Python: w.python,
 	}
@@ -329,6 +327,10 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 		digest := n.inputs[in.Port]
 		if digest == "" {
 			continue // there is no incumbent
+		}
+		if v := n.incumbent; in.Incumbent && v != nil && digest != v.Digest {
+			ports[in.Port] = step.Port{Kind: in.Kind, Digest: v.Digest, Version: v.Version, Lost: true}
+			continue
 		}
 		p := step.Port{Kind: in.Kind, Schema: in.Schema.Bare(), Keys: in.Keys, Timestamp: in.Timestamp, Digest: digest}
 		if from := w.byID[in.Unit]; from != nil {

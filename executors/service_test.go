@@ -210,6 +210,25 @@ func TestModelsAreRegisteredWithTheirReport(t *testing.T) {
 	}
 }
 
+// A model in service whose artifact is lost is not the same as none: the evaluation is told.
+func TestALostIncumbentIsNotAbsent(t *testing.T) {
+	b := newBench(t)
+	b.mustApply(system("1")...)
+	versions, err := b.store.ModelVersions(t.Context(), "models/late")
+	b.ok(err)
+	b.ok(b.arts.Remove(versions[0].Digest))
+	b.mustApply(system("2")...)
+	incumbent := b.fake.last["models/late/evaluate"].Inputs["incumbent"]
+	if !incumbent.Lost || incumbent.Version != 1 || incumbent.Digest != versions[0].Digest || incumbent.Path != "" {
+		t.Errorf("the evaluation was given the incumbent %+v", incumbent)
+	}
+	runs, err := b.store.Runs(t.Context(), "models/late/evaluate", 1)
+	b.ok(err)
+	if in := runs[0].Inputs["incumbent"]; in == "" || in == versions[0].Digest {
+		t.Errorf("its run has the incumbent %q, as if that were there or none", in)
+	}
+}
+
 func TestRulesAreWrittenMovedAndRemoved(t *testing.T) {
 	b := newBench(t)
 	rules := func(entity, file, content string) ir.Unit {

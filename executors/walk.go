@@ -67,10 +67,11 @@ type work struct {
 	// What has to be prepared before it can start, or nil.
 	needs *preparation
 	// Set once the unit is examined.
-	key    string
-	inputs map[string]string
-	traits map[string]artifact.Traits // of its inputs when it was started, by port
-	tries  int                        // attempts made in this apply
+	key       string
+	inputs    map[string]string
+	incumbent *state.ModelVersion        // that the unit compares a candidate with, nil if there is none
+	traits    map[string]artifact.Traits // of its inputs when it was started, by port
+	tries     int                        // attempts made in this apply
 	// Set when it is admitted.
 	devices []Device
 	preempt context.CancelCauseFunc

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // candidatePort is the port whose artifact an incumbent must differ from.
@@ -19,8 +20,8 @@ type Sources struct {
 	// is unknown. For a port of kind endpoint it is the [EndpointDigest] of the unit's
 	// key, which is known before the unit is up.
 	Output func(unit, port string) string
-	// Incumbent returns the digest of the newest registered version of the
-	// model that is not the candidate, or "" if there is none.
+	// Incumbent returns the digest of the registered version of the model that the candidate
+	// has to beat, or "" if there is none, see [IncumbentDigest].
 	Incumbent func(model, candidate string) (string, error)
 	// Files holds the digests of data files by path, see [Files].
 	Files map[string]string
@@ -166,6 +167,18 @@ func (s Sources) incumbent(u *ir.Unit, in ir.Input) (digest string, known bool, 
 		return digest, true, nil
 	}
 	return "", false, fmt.Errorf("%s needs an incumbent on port %s but has no candidate on port %s", u.ID, in.Port, candidatePort)
+}
+
+// IncumbentDigest represents an incumbent in the run keys of the units that use it. One
+// whose artifact is lost is not the same as one that is there, nor as none.
+func IncumbentDigest(v *state.ModelVersion, there func(digest string) bool) string {
+	switch {
+	case v == nil:
+		return ""
+	case there(v.Digest):
+		return v.Digest
+	}
+	return ir.Sum([]byte("lost " + v.Digest))
 }
 
 // EndpointDigest represents the endpoint of a service in the run keys of the units that

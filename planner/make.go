@@ -266,10 +266,7 @@ func (m *maker) load(sys *ir.System) error {
 	m.sources.Output = func(unit, port string) string { return m.outputs[unit][port].Digest }
 	m.sources.Incumbent = func(model, candidate string) (string, error) {
 		v, err := m.in.State.Incumbent(m.ctx, m.former(model), candidate, m.in.Artifacts.Has)
-		if err != nil || v == nil {
-			return "", err
-		}
-		return v.Digest, nil
+		return IncumbentDigest(v, m.in.Artifacts.Has), err
 	}
 	return m.inspect(sys)
 }

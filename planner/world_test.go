@@ -193,10 +193,7 @@ func (w *world) apply(p *planner.Plan) {
 		Output: func(unit, port string) string { return outputs[unit][port].Digest },
 		Incumbent: func(model, candidate string) (string, error) {
 			v, err := w.store.Incumbent(ctx, model, candidate, w.Has)
-			if err != nil || v == nil {
-				return "", err
-			}
-			return v.Digest, nil
+			return planner.IncumbentDigest(v, w.Has), err
 		},
 		Files: p.Files, Images: p.Images, Base: p.System.Target.Base(), Python: p.Python,
 	}

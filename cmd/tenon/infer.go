@@ -115,8 +115,12 @@ func columnsAsCUE(cols []duck.Inferred, bounds bool, nulls []string) string {
 	}
 	var b strings.Builder
 	b.WriteString("schema: {\n")
-	inFile := false
+	inFile, unnamed := false, false
 	for _, c := range cols {
+		if c.Name == "" {
+			unnamed = true
+			continue
+		}
 		fmt.Fprintf(&b, "\t%s col.%s", pad(label(c.Name)+":", width+1), compiler.ColumnDefinition(c.Type))
 		if rules := rules(c.Column, bounds); rules != "" {
 			fmt.Fprintf(&b, " & {%s}", rules)
@@ -137,6 +141,9 @@ func columnsAsCUE(cols []duck.Inferred, bounds bool, nulls []string) string {
 		inFile = inFile || len(c.NullTexts) > 0
 	}
 	b.WriteString("}\n")
+	if unnamed {
+		b.WriteString("// A column without a name is left out: a schema cannot name it.\n")
+	}
 	switch {
 	case !slices.Equal(nulls, defaultNulls):
 		fmt.Fprintf(&b, "// Read with nulls: %s, which source.#CSV needs as well.\n", strings.ReplaceAll(fmt.Sprintf("%q", nulls), "\" \"", "\", \""))

@@ -92,6 +92,12 @@ func describeColumn(c ir.Column) string {
 	if c.Nullable {
 		parts = append(parts, "nullable")
 	}
+	if c.NaN {
+		parts = append(parts, "or NaN")
+	}
+	if c.JSON {
+		parts = append(parts, "JSON")
+	}
 	if c.Min != "" {
 		parts = append(parts, "at least "+c.Min.String())
 	}

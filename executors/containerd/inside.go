@@ -51,6 +51,9 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 	doc.Scratch = scratchDir
 	doc.Metrics = path.Join("/tenon", executors.MetricsFile)
 	doc.Progress = path.Join("/tenon", executors.ProgressFile)
+	if doc.Lives != "" {
+		doc.Lives = path.Join("/tenon", lives.Replicas)
+	}
 	if doc.Code = scratchDir; len(t.Unit.Code.Files) > 0 {
 		doc.Code = image.CodeDir
 	}
@@ -61,7 +64,7 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 	doc.Inputs = map[string]step.Port{}
 	for _, port := range sortedKeys(t.Inputs) {
 		p := t.Inputs[port]
-		if p.Kind != ir.EndpointOf {
+		if p.Kind != ir.EndpointOf && !p.Lost {
 			at := path.Join(inputsDir, port)
 			mounts = append(mounts, bind(p.Path, at, "ro"))
 			p.Path = at

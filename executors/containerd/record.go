@@ -30,7 +30,7 @@ type record struct {
 }
 
 var records = local.Records[record, *record]{
-	Executor: Name, File: "container.json", Beside: []string{"hosts", "verdict", "notes/fault", "notes/exit", lives.File},
+	Executor: Name, File: "container.json", Beside: []string{"hosts", "verdict", "notes/fault", "notes/exit", lives.File, lives.Replicas},
 }
 
 func (e *Executor) record(t executors.Task) record {

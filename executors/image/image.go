@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -184,23 +183,24 @@ func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch st
 }
 
 // program builds the layer of a binary. A binary is large, so its file metadata says
-// whether it has changed.
+// whether it has changed, unless it changed just now.
 func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool, error) {
 	name, err := filepath.Abs(name)
 	if err != nil {
 		return layer{}, false, err
 	}
-	looks, err := json.Marshal(fingerprint.LooksOf(name))
-	if err != nil {
-		return layer{}, false, err
-	}
+	begin := time.Now()
+	looks := fingerprint.LooksOf(name)
 	var digest string
-	digestKey := key("file", name, string(looks))
-	if !s.found(digestKey, &digest) {
+	digestKey, settled := key("file", name, looks.String()), looks.Settled(begin)
+	if !settled || !s.found(digestKey, &digest) {
 		if digest, err = sumFile(name); err != nil {
 			return layer{}, false, err
 		}
-		if err := s.save(digestKey, digest); err != nil {
+		if settled {
+			err = s.save(digestKey, digest)
+		}
+		if err != nil {
 			return layer{}, false, err
 		}
 	}

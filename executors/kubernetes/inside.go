@@ -29,6 +29,7 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 	doc.Scratch = path.Join(pod.Work, "scratch")
 	doc.Metrics = path.Join(pod.Work, executors.MetricsFile)
 	doc.Progress = path.Join(pod.Work, executors.ProgressFile)
+	doc.Lives = "" // replicas are pods, which the cluster keeps
 	if doc.Code = doc.Scratch; len(t.Unit.Code.Files) > 0 {
 		doc.Code = path.Join(pod.Work, "code")
 		pass = append(pass, passage{from: t.Code, to: doc.Code, name: "code"})
@@ -53,7 +54,7 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 		p := t.Inputs[port]
 		if p.Kind == ir.EndpointOf {
 			p.Path = address(system, t.Unit, port, p.Path)
-		} else {
+		} else if !p.Lost {
 			at := path.Join(pod.Work, "in", port)
 			pass = append(pass, passage{p.Path, at, "input " + port, p.Digest})
 			p.Path = at

@@ -236,6 +236,7 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *apps
 	}
 	st := state.Status{Phase: state.Running, Started: d.CreationTimestamp.UTC()}
 	if available(d) {
+		st.Message = startedAgain(pods)
 		if r.Service == "" {
 			st.Phase = state.Ready
 			return st, nil, nil

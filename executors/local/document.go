@@ -9,6 +9,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local/lives"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -43,6 +44,7 @@ func Document(t executors.Task) step.Step {
 	}
 	if u.Kind == ir.Service {
 		s.Endpoint, s.Instance = u.Endpoint, t.Name
+		s.Lives = filepath.Join(t.Dir, lives.Replicas)
 	}
 	return s
 }

@@ -17,7 +17,7 @@ import (
 // Present returns an error that names the first missing input or data file of the task.
 func Present(t executors.Task) error {
 	for _, port := range slices.Sorted(maps.Keys(t.Inputs)) {
-		if p := t.Inputs[port]; p.Kind != ir.EndpointOf {
+		if p := t.Inputs[port]; p.Kind != ir.EndpointOf && !p.Lost {
 			if _, err := os.Stat(p.Path); err != nil {
 				return fmt.Errorf("input %s: %w", port, err)
 			}

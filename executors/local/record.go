@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -57,13 +58,17 @@ func (r *Record) Probe(ctx context.Context, st state.Status, id Ident, container
 	if r.Endpoint != nil {
 		ready, why = answers(ctx, r.Endpoint, r.Instance)
 	}
-	if ready && again {
-		why = life.String()
-	}
-	st.Message = why
-	if !ready {
+	if st.Message = why; !ready {
 		return st
 	}
+	var all []string
+	if again {
+		all = append(all, life.String())
+	}
+	if replicas, again := lives.Read(filepath.Join(r.Dir, lives.Replicas)); again {
+		all = append(all, replicas.OfReplicas())
+	}
+	st.Message = strings.Join(all, "; ")
 	st.Phase = state.Ready
 	if r.Endpoint != nil {
 		if err := alone(ctx, r.Endpoint, NewClaim(*r, id, container)); err != nil {
@@ -82,12 +87,16 @@ func settled(began, now time.Time) (settled bool, why string) {
 	return true, ""
 }
 
-// Lives says how often the program of a service that has failed was started, or returns "".
-func (r *Record) Lives() string {
+// Lives says how often the program of a service that has failed was started, and its
+// replicas were started again, or returns "".
+func (r *Record) Lives() (all string) {
 	if life, again := lives.Read(filepath.Join(r.Dir, lives.File)); again {
-		return fmt.Sprintf("; it was started %d times", life.Starts)
+		all = fmt.Sprintf("; it was started %d times", life.Starts)
 	}
-	return ""
+	if replicas, again := lives.Read(filepath.Join(r.Dir, lives.Replicas)); again {
+		all += "; " + replicas.OfReplicas()
+	}
+	return all
 }
 
 // Recorded is a pointer to an executor's type of record.

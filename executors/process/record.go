@@ -26,7 +26,7 @@ type record struct {
 	Fault       string `json:"fault,omitempty"`     // why nothing could be started
 }
 
-var records = local.Records[record, *record]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict", lives.File}}
+var records = local.Records[record, *record]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict", lives.File, lives.Replicas}}
 
 // session returns the session of the task.
 func (r record) session() local.Session { return local.Session{Ident: r.Ident, Dir: r.Dir} }

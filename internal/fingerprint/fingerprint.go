@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -105,9 +106,18 @@ func (r *Record) Names(path string, names []string) {
 }
 
 // Looks notes a file of which a part was read: it is taken for the same as long as it looks
-// the same.
+// the same. A file that changed just now is never taken for the same, because its times do
+// not tell whether it changes again.
 func (r *Record) Looks(path string, info fs.FileInfo) {
-	r.note(Read{Path: path, Kind: Looked, Digest: Look(info).String()})
+	if r == nil {
+		return
+	}
+	l := Look(info)
+	x := Read{Path: path, Kind: Looked, Digest: l.String()}
+	if l.Settled(r.begin) {
+		x.Looks = l
+	}
+	r.note(x)
 }
 
 // FirstLine notes a file of which only the first line counts.
@@ -209,8 +219,7 @@ func (x *Read) Same() bool {
 	case Sources:
 		return x.sameNames(isSource)
 	case Looked:
-		info, err := os.Stat(x.Path)
-		return err == nil && Look(info).String() == x.Digest
+		return x.Looks != Looks{} && x.Looks == LooksOf(x.Path)
 	case Line:
 		return x.sameFile(time.Now(), firstLine)
 	case Names:
@@ -276,6 +285,27 @@ func settled(path string, begin time.Time) Looks {
 		return l
 	}
 	return Looks{}
+}
+
+// Identity tells files apart at a path: by what the file system says, or by the content of a
+// file that changed just now.
+func Identity(path string) (string, error) {
+	if l := settled(path, time.Now()); l != (Looks{}) {
+		return l.String(), nil
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func sum(b []byte) string {

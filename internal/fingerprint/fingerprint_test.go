@@ -119,3 +119,58 @@ func TestNilRecordAcceptsEverything(t *testing.T) {
 	r.Sources("/a", r.Files("/a"))
 	r.Cannot("")
 }
+
+// What was read of a file that changed just now proves nothing: it may change again without
+// another time.
+func TestRecentFileThatWasReadInPartIsReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	write(t, path, "before")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := New()
+	r.Looks(path, info)
+	if x := r.Reads()[0]; x.Same() {
+		t.Error("it is taken for the same")
+	}
+	r = aged()
+	r.Looks(path, info)
+	x := r.Reads()[0]
+	if !x.Same() {
+		t.Error("an old file is not the same")
+	}
+	write(t, path, "afterwards")
+	if x.Same() {
+		t.Error("a change was not noticed")
+	}
+}
+
+func TestIdentityOfARecentFileIsItsContent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	identity := func() string {
+		t.Helper()
+		id, err := Identity(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	missing := identity()
+	write(t, path, "before")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := identity()
+	if before == missing || before != identity() {
+		t.Error("a file has no identity, or two")
+	}
+	write(t, path, "after!")
+	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if identity() == before {
+		t.Error("a new content of the same size and time was not noticed")
+	}
+}

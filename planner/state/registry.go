@@ -21,17 +21,16 @@ func (s *Store) ModelVersions(ctx context.Context, model string) ([]ModelVersion
 	return s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? ORDER BY version DESC", model)
 }
 
-// Incumbent returns the last registered version of the model whose digest is not the
-// candidate's and whose artifact exists, or nil if there is none: the version that the
-// candidate has to beat. A version whose artifact is lost cannot be made again and would
-// block every candidate.
+// Incumbent returns the version of the model that the candidate has to beat, or nil if there
+// is none: the version in service, whether its artifact is there or lost. If that is the
+// candidate itself, it is the last one before it whose artifact is there.
 func (s *Store) Incumbent(ctx context.Context, model, candidate string, there func(digest string) bool) (*ModelVersion, error) {
-	vs, err := s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? AND digest <> ?"+inService, model, candidate)
+	vs, err := s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ?"+inService, model)
 	if err != nil {
 		return nil, err
 	}
 	for i := range vs {
-		if there(vs[i].Digest) {
+		if d := vs[i].Digest; d != candidate && (i == 0 || there(d)) {
 			return &vs[i], nil
 		}
 	}

@@ -368,8 +368,11 @@ func TestRegistry(t *testing.T) {
 			}
 		}
 		lost := func(digest string) bool { return digest != "a" }
-		if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "c", lost)); got == nil || got.Version != 2 {
-			t.Errorf("the newest one is lost: incumbent %+v, want version 2", got)
+		if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "d", lost)); got == nil || got.Version != 1 {
+			t.Errorf("the one in service is lost: incumbent %+v, want version 1", got)
+		}
+		if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "a", func(d string) bool { return d == "b" })); got == nil || got.Version != 2 {
+			t.Errorf("the candidate is in service, and the one before it is lost: incumbent %+v, want version 2", got)
 		}
 		vs := must[[]state.ModelVersion](t)(s.ModelVersions(ctx, "models/late"))
 		if len(vs) != 3 || vs[0].Version != 3 || vs[0].Metrics["f1"] != 1 {

@@ -19,8 +19,8 @@ type CSV struct {
 	// Columns are the names of all columns in order, of a file without a header.
 	Columns []string `json:"columns,omitempty"`
 	// Nulls are the fields without quotes that mean null. By default that is the
-	// empty field. An empty list leaves the empty string a value.
-	Nulls []string `json:"nulls,omitempty"`
+	// empty field. An empty list leaves the empty string a value, so it is not omitted.
+	Nulls []string `json:"nulls"`
 	// QuotedNulls takes them in quotes, too.
 	QuotedNulls     bool   `json:"quoted_nulls,omitempty"`
 	Decimal         string `json:"decimal,omitempty"`          // "," for 1,5; default "."
@@ -32,7 +32,8 @@ type CSV struct {
 // An Inferred is what a column looks like from its data. Nullable, Min and Max
 // are what was found; a column with NaN is nullable. Values are set if the column looks like an enumeration:
 // text, at most twelve values, each ten times on average. Unique is set for
-// whole numbers and text without a null or a repetition.
+// whole numbers and text without a null or a repetition. The last one has no name if a file
+// has a column without one, which a schema cannot have.
 type Inferred struct {
 	ir.Column
 	DuckType string // what the column is

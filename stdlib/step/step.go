@@ -46,6 +46,9 @@ type Step struct {
 	// Instance names this start of a service. The service returns it in the
 	// header X-Tenon-Instance of its readiness answer.
 	Instance string `json:"instance,omitempty"`
+	// Lives is a file in which a service may say how often it started processes of its own:
+	// "STARTS NANOSECONDS WHY", such as "2 1700000000000000000 was killed by SIGKILL".
+	Lives string `json:"lives,omitempty"`
 }
 
 // A Port is one input or output.
@@ -66,6 +69,8 @@ type Port struct {
 	Digest  string `json:"digest,omitempty"`
 	Version int    `json:"version,omitempty"`
 	Created string `json:"created,omitempty"`
+	// Lost says that there is an incumbent whose artifact is lost: it has no path.
+	Lost bool `json:"lost,omitempty"`
 }
 
 // RowOrder lists the columns that the rows of a feature are sorted by.

@@ -290,11 +290,19 @@ func (p *Project) cached() (*cache.Entry, error) {
 	slices.Sort(env)
 	executors := all.Names()
 	slices.Sort(executors)
+	var programs []string
+	for _, path := range []string{p.set.Tenon, p.set.SQL.Path()} {
+		id, err := fingerprint.Identity(path)
+		if err != nil {
+			return nil, err
+		}
+		programs = append(programs, id)
+	}
 	key := struct {
-		Programs       []fingerprint.Looks
+		Programs       []string
 		Dir            string
 		Tags           []string
 		Env, Executors []string
-	}{[]fingerprint.Looks{fingerprint.LooksOf(p.set.Tenon), fingerprint.LooksOf(p.set.SQL.Path())}, abs, p.set.Tags, env, executors}
+	}{programs, abs, p.set.Tags, env, executors}
 	return cache.Open(filepath.Join(stateDir, "cache", "compiled"), key, p.set.warn)
 }

@@ -24,8 +24,11 @@ const (
 	MostShort = 5
 )
 
-// File is where tenon-run records the lives of a service, in the folder of a run.
-const File = "notes/lives"
+// Files in the folder of a run that record lives of programs.
+const (
+	File     = "notes/lives"    // by tenon-run: of the program of a service
+	Replicas = "notes/replicas" // by that program: of its replicas, all together; the first start of each does not count
+)
 
 // Lives are the lives of a program until now.
 type Lives struct {
@@ -54,11 +57,12 @@ func (l *Lives) Again(now time.Time, status int) bool {
 	if l.short > 0 {
 		pause = min(Pause<<(l.short-1), LongestPause)
 	}
-	l.Starts, l.Since, l.Why = l.Starts+1, now.Add(pause), how(status)
+	l.Starts, l.Since, l.Why = l.Starts+1, now.Add(pause), How(status)
 	return true
 }
 
-func how(status int) string {
+// How says how a program ended. A status above 128 stands for a signal.
+func How(status int) string {
 	if status <= 128 {
 		return fmt.Sprintf("ended with status %d", status)
 	}
@@ -113,6 +117,14 @@ func read(path string) (l Lives, ok bool) {
 		return l, false
 	}
 	return Lives{Starts: n, Since: time.Unix(0, at), Why: why}, true
+}
+
+// OfReplicas says how often a service started one of its replicas again, and why.
+func (l Lives) OfReplicas() string {
+	if l.Starts == 2 {
+		return "a replica was started again once, because it " + l.Why
+	}
+	return fmt.Sprintf("replicas were started again %d times, last because one %s", l.Starts-1, l.Why)
 }
 
 // String says how often a program was started again, and why.

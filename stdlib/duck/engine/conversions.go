@@ -52,7 +52,7 @@ var conversions = map[string]map[string]conversion{
 		"text":    {checked, inRange + "; a zero fraction is none"},
 		"bool":    {refused, "declare col.#Bool, and cast it in SQL"},
 		"int":     {checked, inRange},
-		"number":  {checked, inRange},
+		"number":  {checked, inRange + "; with a fraction or an exponent it is below 2^53"},
 		"float":   {checked, inRange},
 		"decimal": {checked, inRange},
 	},

@@ -21,14 +21,13 @@ const (
 	dateText    = dayText + `([ T]0?0:00(:00(\.0*)?)?)?\s*`
 	timeText    = `\s*` + hourText + secondText + `\s*`
 	stampText   = dayText + `([ T]` + hourText + secondText + `)?\s*`
-	instantText = dayText + `[ T]` + hourText + secondText + `\s*(Z|UTC|[-+][0-9]{2}(:?[0-9]{2}(:[0-9]{2})?)?)\s*`
+	instantText = dayText + `[ T]` + hourText + secondText + `\s*(Z|UTC|[-+]([01][0-9]|2[0-3])(:?[0-5][0-9](:[0-5][0-9])?)?)\s*`
 )
 
 // textForm is how text stands for values.
 type textForm struct {
 	duck.CSV
 	escaped bool // bytes are written as DuckDB prints them, such as \x41
-	digits  bool // a whole number above 2^53 may have lost digits before, as in JSON
 }
 
 // converted is the conversion of a column as SQL.
@@ -105,9 +104,6 @@ func fromText(v string, col ir.Column, f textForm) converted {
 	case "int":
 		n := point()
 		c.ok = matches(n, wholeText)
-		if f.digits {
-			c.ok += fmt.Sprintf(" AND (length(%[1]s) <= 17 OR NOT contains(%[1]s, '.'))", n)
-		}
 		c.value = fmt.Sprintf("CAST(%s AS %s)", n, typ)
 	case "float":
 		return withoutNaN(col, v, matches(v, nanText), func(v string) converted { return floatText(v, col, f) })
@@ -168,7 +164,7 @@ func floatText(v string, col ir.Column, f textForm) converted {
 		n = fmt.Sprintf("(CASE WHEN contains(%[1]s, '.') THEN 'not ' || %[1]s ELSE replace(%[1]s, %[2]s, '.') END)", v, quote(f.Decimal))
 	}
 	ok := fmt.Sprintf("CASE WHEN contains(%[1]s, '_') THEN false WHEN isfinite(CAST(%[1]s AS %[2]s)) THEN"+
-		" CASE WHEN length(%[1]s) > %[3]d AND length(%[1]s) <= 38 AND %[4]s THEN CAST(CAST(CAST(%[1]s AS %[2]s) AS VARCHAR) AS HUGEINT) = CAST(%[1]s AS HUGEINT) ELSE true END"+
+		" CASE WHEN length(%[1]s) > %[3]d AND %[4]s THEN trim(regexp_extract(%[1]s, '[0-9]+'), '0') = trim(regexp_replace(regexp_replace(CAST(CAST(%[1]s AS %[2]s) AS VARCHAR), 'e.*$', ''), '[^0-9]', '', 'g'), '0') ELSE true END"+
 		" ELSE %[5]s END", n, typ, digits, matches(n, wholeText), matches(n, notFinite))
 	return converted{v, ok, fmt.Sprintf("CAST(%s AS %s)", n, typ)}
 }
@@ -248,7 +244,7 @@ var jsonKinds = []struct{ typ, kind string }{
 }
 
 // fromJSON converts a value of JSON, the SQL expression v of the type JSON, each by
-// its own type.
+// its own type. A number may have lost digits, which [jsonScan] has refused before.
 func fromJSON(v string, col ir.Column) converted {
 	if kindOf(col) == "json" {
 		c := converted{from: v, value: fmt.Sprintf("CAST(%s AS VARCHAR)", v)}
@@ -261,6 +257,6 @@ func fromJSON(v string, col ir.Column) converted {
 		}
 	}
 	plain := fmt.Sprintf("(CASE WHEN json_type(%[1]s) = 'VARCHAR' THEN %[1]s ->> '$' ELSE CAST(%[1]s AS VARCHAR) END)", v)
-	c := fromText(plain, col, textForm{digits: true})
+	c := fromText(plain, col, textForm{})
 	return c.and(fmt.Sprintf("json_type(%s) IN (%s)", v, strings.Join(allowed, ", ")))
 }

@@ -270,7 +270,7 @@ func whyNot(value string, c ir.Column) string {
 	case kind == "string" && aNumber.MatchString(value):
 		return conversions["string"]["number"].note
 	case kind == "float" && aNumber.MatchString(value):
-		return "the type does not hold it exactly"
+		return notHeld
 	case aNano.MatchString(value) && (kind == "time" || strings.HasPrefix(kind, "timestamp")):
 		return "it is not a whole number of microseconds"
 	case kind == "timestamp" && stamp != nil && stamp[1] != "":

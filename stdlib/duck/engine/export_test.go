@@ -82,3 +82,24 @@ func ConversionsAsMarkdown() string {
 
 // Volatile reports whether a query may not call a function.
 func Volatile(name string) bool { return volatile[name] }
+
+// Quote is text as SQL.
+func Quote(text string) string { return quote(text) }
+
+// Serial reports whether a query over a table t runs on one thread.
+func Serial(ctx context.Context, query, file string) (bool, error) {
+	s, err := open(ctx, Limits{})
+	if err != nil {
+		return false, err
+	}
+	defer s.close()
+	if err := s.views(ctx, map[string]string{"t": file}); err != nil {
+		return false, err
+	}
+	columns, err := s.columnsOf(ctx)
+	if err != nil {
+		return false, err
+	}
+	r, err := s.makeRepeatable(ctx, query, columns, true)
+	return r.serial, err
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -35,9 +36,9 @@ func Infer(ctx context.Context, query string, sources map[string]duck.Source, l 
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
 	var files []string
-	nulls := nullTexts{}
+	found := &inText{nulls: map[string]map[string]int64{}, json: map[string]bool{}}
 	for i, name := range slices.Sorted(maps.Keys(sources)) {
-		paths, err := s.inferView(ctx, name, sources[name], i, nulls)
+		paths, err := s.inferView(ctx, name, sources[name], i, found)
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +49,7 @@ func Infer(ctx context.Context, query string, sources map[string]duck.Source, l 
 			query = "SELECT * FROM " + ident(name)
 		}
 	} else {
-		nulls = nil // columns of a query are not those of a file
+		found = &inText{} // columns of a query are not those of a file
 	}
 	if query, err = selectOnly(query); err != nil {
 		return nil, err
@@ -65,16 +66,26 @@ func Infer(ctx context.Context, query string, sources map[string]duck.Source, l 
 	}
 	out, err := s.summarize(ctx, query, cols)
 	for i := range out {
-		out[i].NullTexts = nulls[out[i].Name]
+		out[i].NullTexts = found.nulls[out[i].Name]
+		if found.json[out[i].Name] {
+			out[i].JSON, out[i].Values, out[i].Unique = true, nil, false
+		}
+	}
+	if found.unnamed && err == nil {
+		out = append(out, duck.Inferred{})
 	}
 	return out, err
 }
 
-// nullTexts counts, by column of CSV, the texts that are missing values.
-type nullTexts map[string]map[string]int64
+// inText is what was found in files of text beside the types of their columns.
+type inText struct {
+	nulls   map[string]map[string]int64 // counts, by column of CSV, the texts that are missing values
+	json    map[string]bool             // columns of JSON lines whose values are kept as JSON
+	unnamed bool                        // there is a column without a name, which a schema cannot have
+}
 
 // countNulls reads a file once for each text that is a missing value.
-func (s *session) countNulls(ctx context.Context, d dialect, path string, names []string, header bool, o duck.CSV, nulls nullTexts) error {
+func (s *session) countNulls(ctx context.Context, d dialect, path string, names []string, header bool, o duck.CSV, nulls map[string]map[string]int64) error {
 	texts := o.Nulls
 	if texts == nil {
 		texts = []string{""}
@@ -105,27 +116,16 @@ func (s *session) countNulls(ctx context.Context, d dialect, path string, names 
 }
 
 // inferView makes a source a view, and returns the files behind it.
-func (s *session) inferView(ctx context.Context, name string, src duck.Source, n int, nulls nullTexts) ([]string, error) {
+func (s *session) inferView(ctx context.Context, name string, src duck.Source, n int, found *inText) ([]string, error) {
 	if len(src.Files) == 0 {
 		return nil, fmt.Errorf("%q: no file to read", name)
 	}
 	var paths, selects []string
 	var types []string // of the columns in CSV, those of the first file
+	var lines []jsonFile
 	for i, file := range src.Files {
 		format, path := formatOf(src, file), file
-		if format != "parquet" {
-			text, shape, err := s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d-%d", n, i))
-			if err != nil {
-				return nil, err
-			}
-			if shape.err != nil {
-				return nil, shape.err
-			}
-			path = text
-		}
-		paths = append(paths, path)
-		from := parquet(path)
-		switch format {
+		switch plain := fmt.Sprintf("plain-%d-%d", n, i); format {
 		case "parquet":
 			fields, err := s.parquetFields(ctx, file)
 			if err != nil {
@@ -138,31 +138,40 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 			if err := toldApart(file, names); err != nil {
 				return nil, err
 			}
+			selects = append(selects, "SELECT * FROM "+parquet(path))
 		case "json":
-			from = guessedJSON(path)
-			cols, err := s.describe(ctx, "SELECT * FROM "+from)
+			scan := newJSONScan(file, nil)
+			text, err := plainText(ctx, file, "", filepath.Join(s.temp, plain), nil, scan)
 			if err != nil {
-				if found := malformedJSON(relation{file: file, path: path}); found != nil {
-					return nil, found
-				}
-				var empty bool
-				if one := s.one(ctx, "SELECT count(*) = 0 FROM "+jsonObjects(path), &empty); one == nil && empty {
-					return nil, fmt.Errorf("%s: the file is empty", file)
-				}
-				return nil, fmt.Errorf("%s: %w", file, err)
-			}
-			if from, err = s.inferJSONTimes(ctx, path, from, cols); err != nil {
-				return nil, fmt.Errorf("%s: %w", file, err)
-			}
-		case "csv":
-			var err error
-			if from, types, err = s.inferCSV(ctx, file, path, src.CSV, types, nulls); err != nil {
 				return nil, err
 			}
+			path = text
+			lines = append(lines, jsonFile{relation{file: file, path: path}, scan})
+		case "csv":
+			text, shape, err := s.plainCSV(ctx, file, src.CSV, plain)
+			if err == nil {
+				err = shape.err
+			}
+			if err != nil {
+				return nil, err
+			}
+			path = text
+			var from string
+			if from, types, err = s.inferCSV(ctx, file, path, src.CSV, types, found); err != nil {
+				return nil, err
+			}
+			selects = append(selects, "SELECT * FROM "+from)
 		default:
 			return nil, fmt.Errorf("%s: the format %q is not one of csv, json, parquet", file, format)
 		}
-		selects = append(selects, "SELECT * FROM "+from)
+		paths = append(paths, path)
+	}
+	if len(lines) > 0 {
+		from, err := s.inferJSON(ctx, lines, found)
+		if err != nil {
+			return nil, err
+		}
+		selects = append(selects, from)
 	}
 	err := s.exec(ctx, "CREATE TEMP VIEW "+ident(name)+" AS "+strings.Join(selects, " UNION ALL BY NAME "))
 	if err != nil {
@@ -172,7 +181,7 @@ func (s *session) inferView(ctx context.Context, name string, src duck.Source, n
 }
 
 // inferCSV finds the types of the columns by trying the conversions of Ingest.
-func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, types []string, nulls nullTexts) (string, []string, error) {
+func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, types []string, inText *inText) (string, []string, error) {
 	d, err := dialectOf(o)
 	if err != nil {
 		return "", nil, err
@@ -231,7 +240,7 @@ func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, t
 			types = append(types, typ)
 		}
 	}
-	if err := s.countNulls(ctx, d, path, names, header, o, nulls); err != nil {
+	if err := s.countNulls(ctx, d, path, names, header, o, inText.nulls); err != nil {
 		return "", nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if len(types) != len(names) {
@@ -239,49 +248,14 @@ func (s *session) inferCSV(ctx context.Context, file, path string, o duck.CSV, t
 	}
 	var selects []string
 	for i, name := range names {
-		if name == "" { // such as that of row numbers, which a schema cannot have
+		if name == "" { // such as that of row numbers
+			inText.unnamed = true
 			continue
 		}
 		c := inferredAs(types[i])
 		selects = append(selects, fromText(fmt.Sprintf("c%d", i), c, textForm{CSV: o}).sql(c)+" AS "+ident(name))
 	}
 	return "(SELECT " + strings.Join(selects, ", ") + " FROM " + from + ")", types, nil
-}
-
-// inferJSONTimes reads times in text as what they are: DuckDB takes "2024-01-05T10:00:00Z"
-// for a time without a zone.
-func (s *session) inferJSONTimes(ctx context.Context, path, from string, cols []duck.Column) (string, error) {
-	var specs, selects, tests []string
-	var dest []any
-	kinds := []string{"timestamp", "timestamptz"}
-	fits := make([][2]bool, len(cols))
-	for i, c := range cols {
-		typ := c.Type
-		if typ == "TIMESTAMP" {
-			typ = "VARCHAR"
-			for j, kind := range kinds {
-				tests = append(tests, "NOT coalesce(bool_or("+fromText(ident(c.Name), inferredAs(kind), textForm{}).bad()+"), true)")
-				dest = append(dest, &fits[i][j])
-			}
-		}
-		specs = append(specs, ident(c.Name)+": "+quote(typ))
-	}
-	if len(tests) == 0 {
-		return from, nil
-	}
-	texts := jsonLines(path, "{"+strings.Join(specs, ", ")+"}")
-	if err := s.one(ctx, "SELECT "+strings.Join(tests, ", ")+" FROM "+texts, dest...); err != nil {
-		return from, err
-	}
-	for i, c := range cols {
-		value := ident(c.Name)
-		if j := slices.Index(fits[i][:], true); j >= 0 {
-			as := inferredAs(kinds[j])
-			value = fromText(value, as, textForm{}).sql(as) + " AS " + value
-		}
-		selects = append(selects, value)
-	}
-	return "(SELECT " + strings.Join(selects, ", ") + " FROM " + texts + ")", nil
 }
 
 // toldApart refuses names that are the same for SQL.

@@ -61,7 +61,7 @@ func TestInferReadsJSONLines(t *testing.T) {
 	equal(t, []duck.Inferred{
 		{Column: ir.Column{Name: "a", Type: "float64", Min: "1.0", Max: "2.5"}, DuckType: "DOUBLE", Rows: 2, Distinct: 2},
 		{Column: ir.Column{Name: "s", Type: "string", Unique: true}, DuckType: "VARCHAR", Rows: 2, Distinct: 2},
-		{Column: ir.Column{Name: "n", Type: "string", JSON: true, Nullable: true}, DuckType: "STRUCT(x BIGINT)", Cast: "VARCHAR", Rows: 2, Nulls: 1, Distinct: 1},
+		{Column: ir.Column{Name: "n", Type: "string", JSON: true, Nullable: true}, DuckType: "VARCHAR", Rows: 2, Nulls: 1, Distinct: 1},
 	}, got)
 }
 
@@ -75,12 +75,59 @@ func TestInferSeesWhetherATimeInJSONHasAZone(t *testing.T) {
 }
 
 func TestInferSkipsAColumnWithoutAName(t *testing.T) {
-	file := write(t, "a.csv", ",code,phone\n0,1,+4912\n1,2,+4913\n")
-	var got []string
-	for _, c := range infer(t, "", map[string]duck.Source{"a": {Files: []string{file}}}) {
-		got = append(got, c.Name+" "+c.Type)
+	for name, text := range map[string]string{
+		"a.csv":   ",code,phone\n0,1,+4912\n1,2,+4913\n",
+		"a.jsonl": `{"": 0, "code": 1, "phone": "+4912"}` + "\n",
+	} {
+		equal(t, []string{"code int64", "phone string", " "}, inferred(t, write(t, name, text)))
 	}
-	equal(t, []string{"code int64", "phone string"}, got)
+}
+
+// What is inferred of JSON reads the same values. Columns are "NAME TYPE", with "json" for
+// text that is JSON.
+func TestInferOfJSONLosesNothing(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"a": 9007199254740993}|{"a": 0.5}`:                         "a json",
+		`{"a": 18446744073709551616}|{"a": 1}`:                       "a json",
+		`{"a": 18446744073709551615}`:                                "a uint64",
+		`{"a": -1}|{"a": 18446744073709551615}`:                      "a string",
+		`{"a": 9007199254740992}|{"a": 0.5}`:                         "a float64",
+		`{"a": 100000000000000000000000}`:                            "a float64",
+		`{"a": 1.0}`:                                                 "a float64",
+		`{"a": 1e400}`:                                               "a json",
+		`{"a": {"x": 1, "X": 2, "": 3}}`:                             "a json",
+		`{"a": [1, {"b": null}]}|{"a": 1}`:                           "a json",
+		`{"a": 1}|{"a": "x"}|{"a": true}`:                            "a string",
+		`{"a": true}|{"a": 1.5}`:                                     "a json",
+		`{"a": "2024-01-05"}|{"a": "2024-01-05T10:00:00Z"}`:          "a string",
+		`{"a": "1"}`:                                                 "a string",
+		`{"a": null}`:                                                "a string",
+		`{}|{"b": 1}|{"a": 2}`:                                       "b int64, a int64",
+		`{"a b": 1, "\u00e9": 2, "x\"y": 3, "select": 4, "json": 5}`: `a b int64, é int64, x"y int64, select int64, json int64`,
+	} {
+		t.Run(text, func(t *testing.T) {
+			file := write(t, "a.jsonl", strings.ReplaceAll(text, "|", "\n")+"\n")
+			equal(t, strings.Split(want, ", "), inferred(t, file))
+			var schema ir.Schema
+			for _, c := range infer(t, "", map[string]duck.Source{"a": {Files: []string{file}}}) {
+				schema = append(schema, c.Column)
+			}
+			if _, err := ingest(t, duck.Source{Files: []string{file}}, schema); err != nil && !strings.Contains(text, `"a": null}`) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func inferred(t *testing.T, file string) (columns []string) {
+	t.Helper()
+	for _, c := range infer(t, "", map[string]duck.Source{"a": {Files: []string{file}}}) {
+		if c.JSON {
+			c.Type = "json"
+		}
+		columns = append(columns, c.Name+" "+c.Type)
+	}
+	return columns
 }
 
 func TestInferTypesAQueryOverSeveralFiles(t *testing.T) {
@@ -117,6 +164,10 @@ func TestInferSaysWhatIsWrong(t *testing.T) {
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "k,k\n1,2\n")}}}, `a.csv:1: the file has column "k" twice`},
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.csv", "k,K\n1,2\n")}}}, `a.csv:1: the columns "k" and "K" differ only in case: a schema can have one of them`},
 		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", "")}}}, "a.json: the file is empty"},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", `{"": 1}`)}}}, "a.json: no object has a key that a schema can name"},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", "{\"k\": 1}\n{\"K\": 1}")}}}, `a.json: the columns "k" and "K" differ only in case: a schema can have one of them`},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", "{\"k\": 1}\n{\"k\": 9007199254740993.0}")}}}, `a.json:2: column "k": "9007199254740993.0" is not a float64: the type does not hold it exactly`},
+		{"", map[string]duck.Source{"a": {Files: []string{write(t, "a.json", `{"k": 1, "k": 2}`)}}}, `a.json:1: Object {"k":1,"k":2} has duplicate key "k"`},
 		{"FROM b", map[string]duck.Source{"a": good}, "Table with name b does not exist!"},
 		{"DROP TABLE a", map[string]duck.Source{"a": good}, "a query starts with SELECT, WITH or FROM, not with DROP"},
 	} {

@@ -99,19 +99,15 @@ func formatOf(src duck.Source, file string) string {
 	return ""
 }
 
-// plain is the path of the text of a file of CSV or JSON lines, and the shape of CSV.
-func (s *session) plain(ctx context.Context, file, format string, o duck.CSV, name string) (string, *csvShape, error) {
+// plainCSV is the path of the text of a file of CSV, and its shape.
+func (s *session) plainCSV(ctx context.Context, file string, o duck.CSV, name string) (string, *csvShape, error) {
 	to := filepath.Join(s.temp, name)
-	if format != "csv" {
-		path, err := plainText(ctx, file, "", to, nil)
-		return path, &csvShape{}, err
-	}
 	d, err := dialectOf(o)
 	if err != nil {
 		return "", nil, err
 	}
 	shape := newCSVShape(d, file)
-	path, err := plainText(ctx, file, o.Encoding, to, shape)
+	path, err := plainText(ctx, file, o.Encoding, to, shape, nil)
 	return path, shape, err
 }
 
@@ -128,12 +124,17 @@ func (s *session) relate(ctx context.Context, file string, src duck.Source, sche
 	default:
 		return relation{}, fmt.Errorf("%s: the format %q is not one of csv, json, parquet", file, format)
 	}
-	path, shape, err := s.plain(ctx, file, format, src.CSV, fmt.Sprintf("plain-%d", n))
+	name := fmt.Sprintf("plain-%d", n)
+	if format == "json" {
+		path, err := plainText(ctx, file, "", filepath.Join(s.temp, name), nil, newJSONScan(file, schema))
+		if err != nil {
+			return relation{}, err
+		}
+		return relateJSON(file, path, schema), nil
+	}
+	path, shape, err := s.plainCSV(ctx, file, src.CSV, name)
 	if err != nil {
 		return relation{}, err
-	}
-	if format == "json" {
-		return relateJSON(file, path, schema), nil
 	}
 	if err := s.checkFormats(ctx, src.CSV); err != nil {
 		return relation{}, err

@@ -79,6 +79,9 @@ func ordered(r repeatable, out duck.Table) string {
 		if isFloat(c.Type) {
 			columns[i] = withoutNegativeZero(name, ir.Types[c.Type]) + " AS " + name
 		}
+		if isFloat(c.Type) && c.NaN { // there are many, and all are equal
+			columns[i] = fmt.Sprintf("CASE WHEN isnan(%s) THEN CAST('nan' AS %s) ELSE %s", name, ir.Types[c.Type], withoutNegativeZero(name, ir.Types[c.Type])) + " END AS " + name
+		}
 		if isFloat(c.Type) && c.Nullable && !c.NaN {
 			columns[i] = fmt.Sprintf("CASE WHEN NOT isnan(%s) THEN %s END AS %s", name, withoutNegativeZero(name, ir.Types[c.Type]), name)
 		}

@@ -34,9 +34,3 @@ func jsonLines(path, columns string) string {
 func jsonObjects(path string) string {
 	return reads("read_ndjson_objects", path, "compression = 'uncompressed'")
 }
-
-// guessedJSON is the SQL for the rows of JSON lines with the columns that
-// DuckDB finds in them.
-func guessedJSON(path string) string {
-	return reads("read_json", path, "format = 'newline_delimited', records = true, compression = 'uncompressed', sample_size = -1, convert_strings_to_integers = false")
-}

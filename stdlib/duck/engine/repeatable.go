@@ -40,13 +40,17 @@ func (s *session) makeRepeatable(ctx context.Context, query string, columns []st
 	}
 	w.reserve(tree)
 	top := topNode(tree)
+	signs, err := s.showsSigns(ctx, tree)
+	if err != nil {
+		return r, err
+	}
 	w.walk(tree, nil)
 	own := modifier(top, "ORDER_MODIFIER") != nil
 	if own && total {
 		w.breakTies(top)
 	}
 	r.sorted = own || rowByRow(top)
-	r.serial = w.serial
+	r.serial = w.serial || signs
 	if !w.changed {
 		return r, nil
 	}

@@ -70,6 +70,13 @@ func TestQueriesGiveTheSameBytes(t *testing.T) {
 		{query: "SELECT g, geomean(abs(v)) AS s FROM t GROUP BY g", columns: "g int64, s float64", serial: true},
 		{query: "SELECT g, v, ts, sum(v) OVER (PARTITION BY g ORDER BY ts) AS s FROM t", columns: "g int64, v float64, ts timestamp, s float64", serial: true},
 		{query: "SELECT a.g, a.ts, b.name FROM t AS a ASOF JOIN t AS b ON a.g = b.g AND a.ts > b.ts", columns: "g int64, ts timestamp, name string", serial: true},
+		{query: "SELECT x, CAST(x AS VARCHAR) AS s FROM (SELECT CASE WHEN v > 0 THEN z ELSE -z END AS x FROM t) GROUP BY x", columns: "x float64, s string", serial: true},
+		{query: "SELECT CASE WHEN v > 0 THEN z ELSE -z END AS x, CAST(x AS VARCHAR) AS s, count(*) AS n FROM t GROUP BY x", columns: "x float64, s string, n int64", serial: true},
+		{query: "SELECT CAST(x AS VARCHAR) AS s FROM (SELECT DISTINCT CASE WHEN v > 0 THEN z ELSE -z END AS x FROM t)", columns: "s string", serial: true},
+		{query: "SELECT 'x' || x AS s FROM (SELECT z AS x FROM t UNION SELECT -z FROM t)", columns: "s string", serial: true},
+		{query: "SELECT g, 1 / max(CASE WHEN v > 0 THEN z ELSE -z END) AS m FROM t GROUP BY g", columns: "g int64, m float64", serial: true},
+		{query: "WITH a AS (SELECT g, round(v / 1e9) AS r FROM t) SELECT g, printf('%.1f', r) AS s FROM a GROUP BY ALL", columns: "g int64, s string"},
+		{query: "WITH a AS (SELECT g, round(v / 1e9) AS r FROM t) SELECT g, CAST(any_value(r) AS VARCHAR) AS s FROM a GROUP BY g", columns: "g int64, s string", serial: true},
 	} {
 		var first []byte
 		for i, run := range []struct{ file, threads int }{{0, 4}, {0, 3}, {0, 4}, {1, 4}} {
@@ -201,5 +208,88 @@ func TestVolatileFunctionsAreRefused(t *testing.T) {
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Whether the sign of a zero may show decides whether a query runs on one thread: others
+// must not.
+func TestQueriesThatShowTheSignOfAZeroAreSerial(t *testing.T) {
+	schema := ir.Schema{{Name: "g", Type: "int64"}, {Name: "v", Type: "float64"}, {Name: "name", Type: "string"}}
+	file := ingested(t, t.TempDir(), "a", schema, []string{"1,0.5,x\n"})
+	for query, want := range map[string]bool{
+		"SELECT CAST(x AS VARCHAR) AS s FROM (SELECT -v AS x FROM t) GROUP BY x":                                true,
+		"SELECT CAST(-v AS VARCHAR) AS s FROM t GROUP BY -v":                                                    true,
+		"SELECT -v AS x, CAST(x AS VARCHAR) AS s FROM t GROUP BY 1":                                             true,
+		"SELECT CAST(max(-v) AS VARCHAR) AS s FROM t":                                                           true,
+		"SELECT hash(x) AS s FROM (SELECT DISTINCT -v AS x FROM t)":                                             true,
+		"SELECT 1 / x AS s FROM (SELECT -v AS x FROM t EXCEPT SELECT v FROM t)":                                 true,
+		"SELECT name || (SELECT CAST(min(-u.v) AS VARCHAR) FROM t u WHERE u.g = t.g) AS s FROM t":               true,
+		"SELECT CAST(x AS VARCHAR) || rank() OVER (ORDER BY x) AS s FROM (SELECT v * -1 AS x FROM t)":           true,
+		"SELECT x FROM (SELECT -v AS x FROM t) GROUP BY x":                                                      false,
+		"SELECT CAST(v AS VARCHAR) AS s FROM t GROUP BY v":                                                      false,
+		"SELECT CAST(-v AS VARCHAR) AS s FROM t":                                                                false,
+		"SELECT name || g AS s, sum(v) / count(*) AS m, max(v) AS x FROM t GROUP BY ALL":                        false,
+		"WITH a AS (SELECT g * 2 AS k, v FROM t) SELECT CAST(k AS VARCHAR) AS s, avg(v) AS m FROM a GROUP BY k": false,
+		"SELECT name || '!' AS s FROM (SELECT DISTINCT lower(name) AS name FROM t)":                             false,
+	} {
+		serial, err := engine.Serial(t.Context(), query, file)
+		if err != nil {
+			t.Errorf("%s: %v", query, err)
+		} else if serial != want {
+			t.Errorf("%s: serial %t, want %t", query, serial, want)
+		}
+	}
+}
+
+// Many groups of many rows each have both zeros, on several threads.
+func TestTheSignOfAZeroDoesNotDependOnThreads(t *testing.T) {
+	file := table(t, "SELECT i, i % 5000 AS g FROM range(600000) AS r(i)", ir.Schema{{Name: "i", Type: "int64"}, {Name: "g", Type: "int64"}})
+	const zeros = "(SELECT g, CASE WHEN hash(i) % 2 = 0 THEN 0::DOUBLE ELSE -(0::DOUBLE) END AS x FROM t)"
+	for _, query := range []string{
+		"SELECT g, CAST(x AS VARCHAR) AS s FROM " + zeros + " GROUP BY g, x",
+		"SELECT g, CAST(x AS VARCHAR) AS s FROM (SELECT DISTINCT g, x FROM " + zeros + ")",
+		"SELECT g, CAST(x AS VARCHAR) AS s FROM (SELECT * FROM " + zeros + " UNION SELECT g, -x FROM " + zeros + ")",
+		"SELECT g, CAST(max(x) AS VARCHAR) AS s FROM " + zeros + " GROUP BY g",
+		"SELECT g, string_agg(x, ',' ORDER BY x) AS s FROM " + zeros + " WHERE g < 50 GROUP BY g",
+	} {
+		var first []byte
+		for run := range 5 {
+			out := filepath.Join(t.TempDir(), "out.parquet")
+			err := engine.Query(t.Context(), query, map[string]string{"t": file}, duck.Table{Path: out, Schema: schemaOf("g int64, s string")}, engine.Limits{Threads: 2 + run})
+			if err != nil {
+				t.Fatalf("%s: %v", query, err)
+			}
+			b, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == nil {
+				first = b
+			}
+			if !bytes.Equal(b, first) {
+				t.Errorf("%s: run %d gave other bytes", query, run)
+				break
+			}
+		}
+	}
+}
+
+// All NaNs are equal, so either of two would stand for both.
+func TestEveryNaNIsTheSame(t *testing.T) {
+	var written [][]byte
+	for _, nan := range []string{"'nan'::DOUBLE", "'inf'::DOUBLE - i"} {
+		out := filepath.Join(t.TempDir(), "out.parquet")
+		schema := ir.Schema{{Name: "id", Type: "int64", Unique: true}, {Name: "x", Type: "float64", NaN: true}}
+		if err := engine.Query(t.Context(), "SELECT 1::BIGINT AS id, "+nan+" AS x FROM (SELECT unnest(['inf'::DOUBLE]) AS i)", nil, duck.Table{Path: out, Schema: schema, OrderBy: []string{"id"}}, engine.Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written = append(written, b)
+	}
+	if !bytes.Equal(written[0], written[1]) {
+		t.Error("two NaNs are other bytes")
 	}
 }

@@ -22,10 +22,10 @@ import (
 
 // plainText returns the path of a file with the text of file as UTF-8: file
 // itself, or to if it had to be unpacked or converted. Of CSV, shape checks the
-// records. DuckDB would do much of
+// records, of JSON lines, scan the values. DuckDB would do much of
 // that itself, but takes a gzip file that ends early for a whole one, and does
 // not look at the bytes of columns that nobody asked for.
-func plainText(ctx context.Context, file, enc, to string, shape *csvShape) (path string, err error) {
+func plainText(ctx context.Context, file, enc, to string, shape *csvShape, scan *jsonScan) (path string, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", file, errors.Unwrap(err))
@@ -64,7 +64,7 @@ func plainText(ctx context.Context, file, enc, to string, shape *csvShape) (path
 		defer func() { err = errors.Join(err, o.Close()) }()
 		path, w = to, o
 	}
-	c := &textCopy{ctx: ctx, file: file, packed: packed, shape: shape}
+	c := &textCopy{ctx: ctx, file: file, packed: packed, shape: shape, scan: scan}
 	if decoder != nil {
 		c.decoded = enc
 	}
@@ -142,8 +142,8 @@ type textCopy struct {
 	ctx     context.Context
 	file    string
 	packed  string
-	shape   *csvShape // nil if the text is JSON lines
-	nulls   nullLines // of JSON lines
+	shape   *csvShape // of CSV
+	scan    *jsonScan // of JSON lines
 	decoded string    // the encoding that it was in, unless that is UTF-8
 	lines   int       // line ends before the current block
 	offset  int64     // bytes before the current block
@@ -184,8 +184,8 @@ func (c *textCopy) run(r io.Reader, w io.Writer) error {
 				text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 			}
 			c.shape.read(text)
-		} else if line := c.nulls.read(block[:whole], end); line > 0 {
-			return fmt.Errorf("%s:%d: the line is not a JSON object", c.file, line)
+		} else if err := c.scan.read(block[:whole], end); err != nil {
+			return err
 		}
 		if _, err := w.Write(block[:whole]); err != nil {
 			return fmt.Errorf("unpack %s: %w", c.file, err)
@@ -240,35 +240,5 @@ func (c *textCopy) fault(before []byte, format string, args ...any) error {
 	return &duck.FileError{
 		File: c.file, Line: c.lines + 1 + bytes.Count(before, []byte("\n")), Option: "encoding",
 		Text: fmt.Sprintf(format, args...),
-	}
-}
-
-// nullLines finds lines of JSON that are null. DuckDB takes one for a row without values,
-// and refuses every other line that is no object.
-type nullLines struct {
-	line int
-	head []byte // of the current line, without the white space before it
-}
-
-// read reads the next part of a text, and returns the number of a line that is null, or 0.
-func (l *nullLines) read(text []byte, end bool) int {
-	for {
-		line, rest, whole := bytes.Cut(text, []byte("\n"))
-		if len(l.head) == 0 {
-			line = bytes.TrimLeft(line, " \t\r")
-		}
-		const enough = len("null") + 4 // more than that is no null, or no JSON
-		l.head = append(l.head, line[:min(len(line), enough-min(len(l.head), enough))]...)
-		if !whole && !end {
-			return 0
-		}
-		l.line++
-		if string(bytes.TrimSpace(l.head)) == "null" {
-			return l.line
-		}
-		if !whole {
-			return 0
-		}
-		l.head, text = l.head[:0], rest
 	}
 }

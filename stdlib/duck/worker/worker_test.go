@@ -140,6 +140,9 @@ func TestAnswersAreThoseOfDuckDB(t *testing.T) {
 		"infer": func(e duck.Engine) (any, error) {
 			return e.Infer(ctx, "", map[string]duck.Source{"p": {Files: []string{csv}}})
 		},
+		"infer without texts for null": func(e duck.Engine) (any, error) {
+			return e.Infer(ctx, "", map[string]duck.Source{"p": {Files: []string{csv}, CSV: duck.CSV{Nulls: []string{}}}})
+		},
 		"infer a query": func(e duck.Engine) (any, error) {
 			return e.Infer(ctx, "SELECT count(*) AS n FROM p", map[string]duck.Source{"p": {Files: []string{table}}})
 		},

@@ -67,7 +67,11 @@ def test_a_baseline_that_is_no_dummy_reads_features_and_label(lab, made, evaluat
 def test_a_report_says_why_an_incumbent_cannot_be_compared(lab, made, evaluate):
     folder = lab.root / "empty"
     folder.mkdir()
-    for incumbent, says in ((folder, "is not a model folder"), (made["kind"], "its label is kind")):
+    for incumbent, says in (
+        (folder, "is not a model folder"),
+        (made["kind"], "its label is kind"),
+        ("lost", "its artifact is lost"),
+    ):
         report = evaluate("late", incumbent=incumbent).json("report", "report.json")
         assert "serving" not in report
         assert report["incomparable"].startswith("the incumbent, version 3, is not compared: ")

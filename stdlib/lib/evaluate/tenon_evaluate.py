@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenon_step import LazyTable, Signature, Step, StepError, nearest
+from tenon_step import LazyTable, Port, Signature, Step, StepError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +95,7 @@ def main(step: Step) -> None:
 
     step.progress(2, 3, "incumbent")
     if port := step.inputs.get("incumbent"):
-        report |= serving(port.path, port.version, model, test, notes)
+        report |= serving(port, model, test, notes)
     report |= {
         "higher_is_better": {name: better[name] for name in report["metrics"]},
         "rows": len(test),
@@ -124,14 +124,17 @@ def fit_baseline(step: Step, spec: Mapping[str, Any], signature: Signature) -> M
     return tenon_sklearn.fit(spec, frame, y, signature, step.seed32, step.threads).model()
 
 
-def serving(path: Path, version: int, model: Model, test: LazyTable, notes: list[str]) -> dict[str, Any]:
+def serving(port: Port, model: Model, test: LazyTable, notes: list[str]) -> dict[str, Any]:
     """The incumbent's metrics, or why it cannot be compared. Notes say which of its metrics are missing."""
     import tenon_model
 
+    version = port.version
     name = f"the incumbent, version {version}" if version else "the incumbent"
     lacks: list[str] = []
     try:
-        incumbent = tenon_model.load(path)
+        if port.lost:
+            raise StepError("its artifact is lost")
+        incumbent = tenon_model.load(port.path)
         if incumbent.signature.task != model.signature.task:
             raise StepError(f"its task is {incumbent.signature.task}")
         if incumbent.signature.output.name != model.signature.output.name:

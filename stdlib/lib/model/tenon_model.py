@@ -123,6 +123,11 @@ def check_bounds(table: pa.RecordBatch, signature: Signature) -> None:
             known = pc.is_in(values, pa.array(c.values, values.type))
             wanted = f"wanted one of {', '.join(c.values)}"
             checks.append((pc.and_(pc.invert(known), pc.is_valid(values)), wanted))
+        if c.json:
+            texts = values.to_pylist()
+            checks.append(
+                (pa.array([t is not None and not tenon_step.is_json(t) for t in texts]), "wanted JSON")
+            )
         for mask, says in checks:
             if pc.any(mask).as_py():
                 row = pc.index(mask, True).as_py()

@@ -39,6 +39,7 @@ from tenon_table import (
     arrow_type,
     conform,
     differences,
+    is_json,
     log,
     nearest,
     to_pandas,
@@ -62,6 +63,7 @@ __all__ = [
     "conform",
     "find_function",
     "import_file",
+    "is_json",
     "load",
     "log",
     "nearest",
@@ -106,6 +108,7 @@ class Port:
     digest: str = ""
     version: int = 0
     created: str = ""
+    lost: bool = False  # of an incumbent: there is one, but not its artifact
     written: bool = False  # by the step: an output
 
     @classmethod
@@ -123,6 +126,7 @@ class Port:
             digest=doc.get("digest") or "",
             version=doc.get("version") or 0,
             created=doc.get("created") or "",
+            lost=doc.get("lost", False),
             written=written,
         )
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
+import re
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WANTED = "wanted a DataFrame, an Arrow table, a dict of columns or a list of dicts"
+
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 # The types of columns but numbers, whose names in Arrow are the same or speak for themselves.
 NAMES = ("bool", "float32", "float64", "string", "bytes", "date", "time", "timestamp", "timestamptz")
@@ -77,6 +81,22 @@ def nearest(name: str, names: Iterable[str], wanted: str = "known") -> str:
         return f"; {wanted}: none"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"; {wanted}: {shown}"
+
+
+def is_json(text: str) -> bool:
+    """Whether text is JSON, by the rule for every table: no NaN, no infinity, no half of a surrogate pair."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        # Numbers stay text: Python limits the digits of an integer, JSON does not.
+        doc = json.loads(text, parse_int=str, parse_float=str, parse_constant=refuse)
+        if SURROGATE.search(text):
+            json.dumps(doc, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def arrow_type(name: str) -> pa.DataType:

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import decimal
+import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -304,3 +306,11 @@ def test_the_path_of_a_table_adds_no_column(tmp_path):
     schema = [{"name": "x", "type": "int64"}]
     step = tenon_step.Step({"inputs": {"t": {"kind": "table", "path": str(path), "schema": schema}}})
     assert step.arrow("t").column_names == ["x"]
+
+
+def test_json_is_what_duckdb_takes_for_json():
+    texts = Path(__file__).parents[2] / "duck" / "engine" / "testdata" / "json.txt"
+    for line in texts.read_text().splitlines():
+        wanted = json.loads(line)
+        found = [t for t in wanted["texts"] if tenon_step.is_json(t) != wanted["json"]]
+        assert found == [], f"should be {wanted['json']}"

@@ -97,7 +97,9 @@ def evaluate(lab, made):
             "train": train or made["train"],
             "test": test or made["test"],
         }
-        if incumbent:
+        if incumbent == "lost":
+            inputs["incumbent"] = {"kind": "model", "path": "", "version": 3, "lost": True}
+        elif incumbent:
             inputs["incumbent"] = {"kind": "model", "path": str(incumbent), "version": 3}
         outputs = {"report": {"kind": "report"}}
         return (run or lab.ok)(

@@ -62,8 +62,9 @@ def scripted(shared):
         col("n", "int64", nullable=True),
         col("k", "string", values=["a", "b"]),
         col("z", "float64"),
+        col("j", "string", json=True, nullable=True),
     ]
-    rows = {"x": [1.0], "n": [1], "k": ["a"], "z": [0.5]}
+    rows = {"x": [1.0], "n": [1], "k": ["a"], "z": [0.5], "j": ["{}"]}
     table = shared.table(rows | {"y": [2.0]}, [*inputs, col("y", "float64")])
     got = shared.ok(
         "train.script",
@@ -84,16 +85,18 @@ def scripted(shared):
         ("z", math.nan, "input table: column z: wanted a finite number: nan in row 4"),
         ("n", 2**53 + 1, "input table: column n: the model needs a float64, .* 9007199254740993 in row 4"),
         ("k", "c", "input table: column k: wanted one of a, b: c in row 4"),
+        ("j", "NaN", "input table: column j: wanted JSON: NaN in row 4"),
     ],
 )
 def test_a_row_is_refused_as_over_http(lab, scripted, column, value, says):
-    rows = {"x": [1.0] * 5, "n": [1] * 5, "k": ["a"] * 5, "z": [0.5] * 5}
+    rows = {"x": [1.0] * 5, "n": [1] * 5, "k": ["a"] * 5, "z": [0.5] * 5, "j": [None] * 5}
     rows[column] = pa.array([*rows[column][:3], value, rows[column][4]])
     schema = [
         col("x", "float64", nullable=True),
         col("n", "int64", nullable=True),
         col("k", "string"),
         col("z", "float64", nan=True),
+        col("j", "string", nullable=True),
     ]
     inputs = {"model": scripted, "table": lab.table(rows, schema)}
     with pytest.raises(StepError, match=says):
@@ -106,9 +109,17 @@ def test_a_row_is_refused_as_over_http(lab, scripted, column, value, says):
 
 
 def test_large_keys_pass_through(lab, scripted):
-    rows = {"id": [2**60 + 1, None], "x": [1.0, 2.0], "n": [1, 2], "k": ["a", "b"], "z": [0.5, 0.5]}
+    rows = {
+        "id": [2**60 + 1, None],
+        "x": [1.0, 2.0],
+        "n": [1, 2],
+        "k": ["a", "b"],
+        "z": [0.5, 0.5],
+        "j": ["1", None],
+    }
     key = col("id", "int64", nullable=True)
     schema = [key, col("x", "float64"), col("n", "int64"), col("k", "string"), col("z", "float64")]
+    schema.append(col("j", "string", json=True, nullable=True))
     inputs = {"model": scripted, "table": lab.table(rows, schema)}
     got = lab.inside("serve.batch", inputs=inputs, outputs=table_out(key, col("prediction", "float64")))
     assert pq.read_table(got.path("out")).to_pylist() == [

@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tenon_step
@@ -183,9 +184,11 @@ def keep(step: Step, replicas: int) -> None:
     folder.mkdir(parents=True)
     env["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
+    started_again = 0
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    report_restarts(step, 0)
     all = [Replica() for _ in range(replicas)]
     try:
         while not stopping.is_set():
@@ -199,6 +202,8 @@ def keep(step: Step, replicas: int) -> None:
                 elif (status := replica.process.poll()) is not None and not stopping.is_set():
                     pause = replica.ended(status)
                     tenon_step.log(f"a replica {how(status)}; starting another in {pause:g} s")
+                    started_again += 1
+                    report_restarts(step, started_again, how(status))
             stopping.wait(0.1)
     finally:
         running = [replica.process for replica in all if replica.process]
@@ -209,6 +214,19 @@ def keep(step: Step, replicas: int) -> None:
             process.wait()
         os.close(held)
         reserved.close()
+
+
+def report_restarts(step: Step, started_again: int, why: str = "") -> None:
+    """Records how often a replica was started again, and why. Those of an earlier keeper do not count."""
+    path = step.doc.get("lives")
+    if not path:
+        return
+    if not started_again:
+        Path(path).unlink(missing_ok=True)
+        return
+    part = Path(f"{path}.part")
+    part.write_text(f"{started_again + 1} {time.time_ns()} {why}\n")
+    part.replace(path)
 
 
 def end_with_keeper(descriptor: int) -> None:

@@ -9,9 +9,9 @@
 
 Values are checked against the signature, strictly: "12" is no integer, 9007199254740993 is no float64, and an
 unknown field is an error, all with status 422. A nullable field may be left out. Dates and times are ISO 8601
-strings: a timestamp has no zone, a timestamptz has one. Bytes are base64. A request over the limit is refused
-with 413, one with too many instances with 422. So is one of which a row has no prediction, such as NaN;
-`detail` names the row.
+strings: a timestamp has no zone, a timestamptz has one. Bytes are base64. A column with `json: true` takes a
+string that is JSON. A request over the limit is refused with 413, one with too many instances with 422. So is
+one of which a row has no prediction, such as NaN; `detail` names the row.
 
 `detail` lists the first errors, at most MOST_ERRORS, and no value of the request. What is checked is bounded
 before it is parsed, so no body takes much longer than a valid one of its size. The model is asked from one
@@ -308,6 +308,15 @@ def check_size(body: bytes, most: int, columns: int) -> None:
     )
 
 
+def number(text: str) -> float | int:
+    """A number with a fraction or an exponent. A whole one that no float64 is stays what it is."""
+    value = float(text)
+    whole, _, fraction = text.partition(".")
+    if len(whole) > 15 and not fraction.strip("0") and value != (exact := int(whole)):
+        return exact
+    return value
+
+
 def parse(body: bytes) -> Any:
     """The JSON, strictly: no column twice, and text that is Unicode."""
     try:
@@ -315,7 +324,7 @@ def parse(body: bytes) -> Any:
     except UnicodeDecodeError as e:
         raise Refused(refusal(f"the body is no UTF-8 at byte {e.start}")) from None
     try:
-        doc = json.loads(text, object_pairs_hook=one_of_each)
+        doc = json.loads(text, object_pairs_hook=one_of_each, parse_float=number)
         if SURROGATE.search(text):
             json.dumps(doc, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as e:

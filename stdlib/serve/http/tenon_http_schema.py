@@ -10,6 +10,7 @@ from datetime import date, datetime
 from datetime import time as time_of_day
 from typing import Annotated, Any, Literal, Optional
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -23,7 +24,7 @@ from pydantic import (
     create_model,
 )
 
-from tenon_step import Column, Signature
+from tenon_step import Column, Signature, is_json
 
 FINER = re.compile(r"[.,]\d{6}\d*[1-9]")
 LONGEST_EXAMPLE = 300  # in an error
@@ -79,6 +80,10 @@ def field_type(column: Column) -> Any:
         return Annotated[
             float, BeforeValidator(lambda v: _whole(v, "d")), Field(ge=column.min, le=column.max)
         ]
+    if kind == "string" and column.json:
+        media = {"contentMediaType": "application/json"}
+        text = Literal[column.values] if column.values else str
+        return Annotated[text, AfterValidator(_json), Field(json_schema_extra=media)]
     if kind == "string":
         return Literal[column.values] if column.values else str
     if kind == "bytes":
@@ -93,12 +98,25 @@ def field_type(column: Column) -> Any:
 
 
 def _whole(value: Any, code: str) -> Any:
-    """A whole number has to be one that the float holds, as everywhere. `code` is that of struct."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # out of range, which is said elsewhere
-            if struct.unpack(code, struct.pack(code, float(value)))[0] != value:
-                raise ValueError("the type does not hold it exactly")
+    """A whole number has to be one that the float holds, as everywhere. `code` is that of struct.
+
+    One of more than 64 bits has to be one that the float prints.
+    """
+    if isinstance(value, bool) or not (
+        isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    ):
+        return value
+    with contextlib.suppress(OverflowError):  # out of range, which is said elsewhere
+        held = struct.unpack(code, struct.pack(code, float(value)))[0]
+        if held != value and (abs(value) < 2**64 or significant(held, code) != f"{int(value)}".strip("-0")):
+            raise ValueError("the type does not hold it exactly")
     return value
+
+
+def significant(value: float, code: str) -> str:
+    """The digits that a float prints, without zeros at both ends."""
+    shown = np.format_float_scientific(np.float32(value) if code == "f" else value)
+    return shown.partition("e")[0].replace(".", "").strip("-0")
 
 
 def integer_range(kind: str) -> tuple[int, int]:
@@ -122,6 +140,12 @@ def _only_iso(value: Any) -> Any:
 
 def _dated(value: Any) -> bool:
     return isinstance(value, date | time_of_day | datetime) or (isinstance(value, str) and value[4:5] == "-")
+
+
+def _json(value: str) -> str:
+    if not is_json(value):
+        raise ValueError("wanted text that is JSON")
+    return value
 
 
 def _from_base64(value: Any) -> Any:
@@ -166,7 +190,7 @@ def example_value(column: Column) -> Any:
     if column.type == "bool":
         return True
     if column.type == "string":
-        return column.values[0] if column.values else "text"
+        return column.values[0] if column.values else "{}" if column.json else "text"
     if column.type in texts:
         return texts[column.type]
     low, high = column.min, column.max

@@ -151,7 +151,12 @@ def keeper(main, monkeypatch, tmp_path):
         monkeypatch.setattr(main, "PAUSE", 0.01)
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            main.keep(tenon_step.Step({"scratch": str(tmp_path), "endpoint": {"port": free_port()}}), 2)
+            doc = {
+                "scratch": str(tmp_path),
+                "endpoint": {"port": free_port()},
+                "lives": str(tmp_path / "lives"),
+            }
+            main.keep(tenon_step.Step(doc), 2)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -161,11 +166,15 @@ def keeper(main, monkeypatch, tmp_path):
 
 def test_a_replica_that_is_killed_again_and_again_fails_the_service(keeper, tmp_path, capfd):
     started = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\n"
+    (tmp_path / "lives").write_text("9 1 of an earlier keeper\n")
     with pytest.raises(StepError, match="a replica was killed by SIGKILL"):
         keeper(f"import os, time\n{started}time.sleep(0.2)\nos.kill(os.getpid(), 9)")
     # Two replicas, of which the first to end for the fifth time ends the service.
     assert 9 <= len((tmp_path / "starts").read_text()) <= 10
     assert "a replica was killed by SIGKILL; starting another in 0.08 s" in capfd.readouterr().err
+    starts, _, why = (tmp_path / "lives").read_text().split(" ", 2)
+    assert 8 <= int(starts) <= 9, "one more than the replicas that were started again"
+    assert why == "was killed by SIGKILL\n"
 
 
 def test_a_replica_that_ends_at_once_fails_the_service(keeper):

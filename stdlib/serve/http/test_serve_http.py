@@ -66,6 +66,8 @@ def test_nullable_fields_may_be_left_out(late):
         ({"wind": "strong"}, "wind", "valid number"),
         ({"wind": True}, "wind", "valid number"),
         ({"wind": 2**53 + 1}, "wind", "does not hold it exactly"),
+        ({"wind": 2**64 + 1}, "wind", "does not hold it exactly"),
+        ({"wind": -(10**23) - 1}, "wind", "does not hold it exactly"),
         ({"origin": "SFO"}, "origin", "'EWR', 'JFK' or 'LGA'"),
         ({"at": 1700000000}, "at", "ISO 8601"),
         ({"at": "1700000000"}, "at", "ISO 8601"),
@@ -88,6 +90,11 @@ def test_a_bad_value_is_422_and_names_its_field(late, change, field, says):
         ("12.5", "-Infinity", "wind"),
         ("12.5", "1e400", "wind"),
         ("12.5", "1" + "0" * 400, "wind"),
+        ("12.5", "9007199254740993.0", "wind"),
+        ("12.5", "-9007199254740993.000", "wind"),
+        ("12.5", "1" * 40 + ".0", "wind"),
+        ("20,", "20.0000000000000000001,", "hour"),
+        ("20,", "20.0,", "hour"),
         ("20,", "9" * 5000 + ",", None),
         ("20,", "9223372036854775808" + ",", "hour"),
         ("20,", "[1]" + ",", "hour"),
@@ -118,6 +125,14 @@ def test_no_body_is_an_error_of_the_service(plain, old, new, field):
     assert [d["loc"][-1] for d in detail] == [field or "body"] if field != 0 else detail[0]["loc"][-1] == 0
     assert all(set(d) == {"type", "loc", "msg"} for d in detail), "no value of the request"
     assert len(answer.content) < 1000
+
+
+@pytest.mark.parametrize(
+    "number", ["9007199254740992.0", "1e23", "100000000000000000000000", "0.1000000000000000000001", "-0.0"]
+)
+def test_a_number_that_a_float_holds_or_is_next_to_is_taken(plain, number):
+    body = json.dumps({"instances": [INSTANCE]}).replace("12.5", number)
+    assert httpx.post(f"{plain}/predict", content=body).status_code == 200
 
 
 def test_a_client_that_leaves_is_no_error_of_the_service(plain):
@@ -225,6 +240,8 @@ def test_a_row_without_a_prediction_is_named(scripted):
     [
         ({"n": 2**53 + 1}, "n"),
         ({"x": 1e300}, "x"),
+        ({"x": 16777217}, "x"),
+        ({"x": 16777217.0}, "x"),
         ({"t": "10:00:00Z"}, "t"),
         ({"t": "10:00:00.1234567"}, "t"),
     ],
@@ -234,6 +251,55 @@ def test_a_value_that_would_become_another_is_refused(scripted, change, field):
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body", "instances", 0, field]
     assert str(next(iter(change.values()))) not in answer.text
+
+
+@pytest.fixture(scope="module")
+def documents(shared):
+    """A model of JSON documents, which predicts how long they are."""
+    inputs = [col("doc", "string", json=True), col("more", "string", json=True, nullable=True)]
+    script = """
+class Model:
+    def predict(self, features): return features["doc"].str.len().to_numpy(dtype="float64")
+def train(features, labels): return Model()
+"""
+    table = shared.table({"doc": ["{}"], "more": ["1"], "y": [2.0]}, [*inputs, col("y", "float64")])
+    got = shared.ok(
+        "train.script",
+        params={"script": "m.py"},
+        scripts={"m.py": script},
+        inputs={"train": table},
+        outputs=model_out("regression", inputs, col("y", "float64")),
+    )
+    with service(shared, {"model": {"kind": "model", "path": str(got.path("model"))}}, instance="d") as (
+        _,
+        url,
+    ):
+        yield url
+
+
+def test_a_column_of_json_takes_json(documents):
+    for doc in ("{}", "[1, 2]", '"text"', "null", "1e400", '{"a": "\\ud83d\\ude00"}'):
+        answer = predict(documents, {"doc": doc, "more": doc})
+        assert answer.json().get("predictions") == [{"prediction": float(len(doc))}], doc
+    assert predict(documents, {"doc": "1"}).status_code == 200, "null is no text"
+
+
+@pytest.mark.parametrize("text", ["", "text", "{", "{'a': 1}", "NaN", "[1,]", '"\\ud83d"', "[" * 100_000])
+@pytest.mark.parametrize("column", ["doc", "more"])
+def test_text_that_is_no_json_is_422_and_names_its_field(documents, column, text):
+    answer = predict(documents, {"doc": "1"}, {"doc": "1"} | {column: text})
+    assert answer.status_code == 422
+    [detail] = answer.json()["detail"]
+    assert detail["loc"] == ["body", "instances", 1, column]
+    assert "JSON" in detail["msg"]
+
+
+def test_openapi_says_that_text_is_json(documents):
+    schemas = httpx.get(f"{documents}/openapi.json").json()["components"]["schemas"]
+    doc, more = (schemas["Instance"]["properties"][c] for c in ("doc", "more"))
+    assert (doc["type"], doc["contentMediaType"]) == ("string", "application/json")
+    assert more["anyOf"][0] == {"type": "string", "contentMediaType": "application/json"}
+    assert predict(documents, *schemas["PredictRequest"]["example"]["instances"]).status_code == 200
 
 
 def test_a_query_is_not_echoed(plain):
