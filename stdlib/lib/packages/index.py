@@ -1,5 +1,5 @@
-"""Writes what Tenon's compiler knows of the classes of Python packages, one file per package, and in modules.txt
-which modules the packages of all environments have.
+"""Writes what Tenon's compiler knows of the classes of Python packages, one file per package, and in
+modules.txt which modules the packages of all environments have.
 
     lib/test/run.sh --index
 
@@ -83,7 +83,9 @@ def provided() -> str:
         for owner in owners:
             modules.setdefault(owner, set()).add(name)
     lines = {
-        f"{d.metadata['Name']}=={d.version}": sorted(m for m in modules.get(d.metadata["Name"], ()) if m.isidentifier())
+        f"{d.metadata['Name']}=={d.version}": sorted(
+            m for m in modules.get(d.metadata["Name"], ()) if m.isidentifier()
+        )
         for d in importlib.metadata.distributions()
     }
     for root, others in PACKAGES.items():  # packages of the same modules, of which one is installed
@@ -406,5 +408,6 @@ def uses(base: dict[str, Any], name: str) -> bool:
 
 
 if __name__ == "__main__":
+    values.limit_memory()
     warnings.simplefilter("ignore")
     main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -113,6 +114,14 @@ XGBOOST_BASES: list[dict[str, Any]] = [
 ROWS = np.arange(64.0).reshape(16, 4)
 CLASSES = np.arange(16) % 2
 XGBOOST_DATA = xgboost.DMatrix(ROWS, CLASSES, qid=[0] * 8 + [1] * 8)
+
+
+MOST_MEMORY = 8 << 30  # a wrong value may make a library ask for all that there is
+
+
+def limit_memory() -> None:
+    """Makes this process fail, rather than others, when a library asks for too much."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
 
 
 @contextlib.contextmanager

@@ -57,6 +57,7 @@ def verdicts(every: int) -> Iterator[str]:
 def native(every: int) -> Iterator[str]:
     import values
 
+    values.limit_memory()
     number = 0
     for path, error, bases in (
         ("lightgbm.train", values.lightgbm_error, values.LIGHTGBM_BASES),
