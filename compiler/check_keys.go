@@ -95,6 +95,14 @@ func (c *checker) repeated(e *entity, o *out, key []string, r *facts.Repeat) dia
 		reason = "UNNEST makes several rows of one"
 		label = "makes a row for each element of the list"
 		remedies = append(remedies, "aggregate by "+per)
+	case facts.RepeatedByPivot:
+		reason = "PIVOT makes a row for each " + strings.Join(slices.Concat(r.Per, r.Columns), ", ")
+		label = fmt.Sprintf("%s may differ for the same %s", strings.Join(r.Columns, ", "), per)
+		remedies = append(remedies, fmt.Sprintf("write GROUP BY %s in PIVOT, or select only the columns that it needs", per))
+	case facts.RepeatedByUnpivot:
+		reason = "UNPIVOT makes several rows of one"
+		label = "makes a row for each column that it lists"
+		remedies = append(remedies, "aggregate by "+per)
 	}
 	if r.Offset >= 0 {
 		spans[0].Label = label

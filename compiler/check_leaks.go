@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -88,10 +89,19 @@ func (l *leaks) find() *diag.Diagnostic {
 	return l.predicted()
 }
 
-// A cell is a value of a row of a root table.
+// A cell is a value of a row of a root table, or what an aggregate or a window makes of
+// several of them.
 type cell struct {
 	facts.Root
-	row string
+	row, set string
+}
+
+// cellOf returns the cell that an origin stands for.
+func cellOf(o facts.Origin) cell {
+	if o.OfRow() {
+		return cell{o.Root, o.Row, ""}
+	}
+	return cell{o.Root, "", o.Set}
 }
 
 // cells returns the values of the row that a column is made of.
@@ -99,35 +109,50 @@ func cells(c *facts.Column, most facts.Use) map[cell]facts.Origin {
 	all := map[cell]facts.Origin{}
 	for _, o := range c.Origins {
 		if o.OfRow() && o.Use <= most {
-			all[cell{o.Root, o.Row}] = o
+			all[cellOf(o)] = o
 		}
 	}
 	return all
 }
 
-// results returns the values of the row that a column is made of, and the results of
-// aggregates.
-func results(c *facts.Column, most facts.Use) map[cell]facts.Origin {
-	all := cells(c, most)
+// summaries returns the values of aggregates and windows that a column is made of.
+func summaries(c *facts.Column) map[cell]facts.Origin {
+	all := map[cell]facts.Origin{}
 	for _, o := range c.Origins {
-		if o.Set != "" {
-			all[cell{o.Root, o.Set}] = o
+		if !o.OfRow() && o.Set != "" && !o.Decides {
+			all[cellOf(o)] = o
 		}
 	}
+	return all
+}
+
+// determining returns the values that determine a label: those of its row, or without any
+// those of aggregates and windows.
+func determining(label *facts.Column) map[cell]facts.Origin {
+	if all := cells(label, facts.Computed); len(all) > 0 {
+		return all
+	}
+	return summaries(label)
+}
+
+// revealing returns the values that an input is made of.
+func revealing(c *facts.Column) map[cell]facts.Origin {
+	all := cells(c, facts.Windowed)
+	maps.Copy(all, summaries(c))
 	return all
 }
 
 // readsLabel reports whether an origin is one of the values that a label is made of, or of a
 // row whose presence is the label.
 func readsLabel(label map[cell]facts.Origin, o facts.Origin) bool {
-	if _, ok := label[cell{o.Root, o.Set}]; ok && o.Set != "" {
+	if _, ok := label[cellOf(o)]; ok {
 		return true
 	}
 	if !o.OfRow() {
 		return false
 	}
 	for at, l := range label {
-		if at.row == o.Row && at.Table == o.Table && (l.Match || at.Column == o.Column) {
+		if l.Match && at.row == o.Row && at.Table == o.Table {
 			return true
 		}
 	}
@@ -140,7 +165,7 @@ func (l *leaks) own() *diag.Diagnostic {
 	if slices.ContainsFunc(l.label.Origins, func(o facts.Origin) bool { return o.Ahead != (facts.Root{}) }) {
 		return nil // what happens later decides
 	}
-	for _, label := range alternatives(results(l.label, facts.Computed)) {
+	for _, label := range alternatives(determining(l.label)) {
 		if d := l.reveals(label); d != nil {
 			return d
 		}
@@ -177,17 +202,17 @@ func (l *leaks) reveals(label map[cell]facts.Origin) *diag.Diagnostic {
 	covers := func(columns []*facts.Column) bool {
 		have := map[cell]bool{}
 		for _, c := range columns {
-			for at := range results(c, facts.Windowed) {
+			for at := range revealing(c) {
 				have[at] = true
 			}
 			for _, o := range c.Origins {
 				if o.OfRow() {
-					have[cell{facts.Root{Table: o.Table}, o.Row}] = true
+					have[cell{facts.Root{Table: o.Table}, o.Row, ""}] = true
 				}
 			}
 		}
 		for at, o := range label {
-			if !have[at] && !(o.Match && have[cell{facts.Root{Table: at.Table}, at.row}]) {
+			if !have[at] && !(o.Match && have[cell{facts.Root{Table: at.Table}, at.row, ""}]) {
 				return false
 			}
 		}
@@ -198,7 +223,7 @@ func (l *leaks) reveals(label map[cell]facts.Origin) *diag.Diagnostic {
 		if covers([]*facts.Column{in}) {
 			alone = append(alone, in)
 		}
-		for at := range results(in, facts.Windowed) {
+		for at := range revealing(in) {
 			if _, ok := label[at]; ok {
 				together = append(together, in)
 				break
@@ -248,7 +273,7 @@ func (l *leaks) report(label map[cell]facts.Origin, blamed []*facts.Column, alon
 	copied, aggregated, match := true, false, ""
 	for at, o := range label {
 		from = append(from, at.Column)
-		copied, aggregated = copied && o.Use == facts.Copied, aggregated || o.Set != ""
+		copied, aggregated = copied && o.Use == facts.Copied, aggregated || at.set != ""
 		if id, _ := cutPath(at.Table); o.Match && l.entities[id] != nil {
 			match = l.entities[id].String()
 		}

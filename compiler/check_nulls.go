@@ -182,6 +182,10 @@ func because(n nullColumn) string {
 		return fmt.Sprintf("%s is null if this subquery finds no row", n.name)
 	case facts.NoneLeft:
 		return fmt.Sprintf("%s is null for a group of which FILTER leaves no row", n.name)
+	case facts.NoCell:
+		return fmt.Sprintf("%s is null for a group without a row for this value of PIVOT", n.name)
+	case facts.Total:
+		return fmt.Sprintf("%s is null in the rows of the grouping sets without it", n.name)
 	case facts.OneRow:
 		return fmt.Sprintf("%s of one row is null", n.Name)
 	case facts.Frame:
@@ -226,9 +230,11 @@ func repairs(n nullColumn) string {
 		return fmt.Sprintf("declare bounds of %s that exclude 0, select rows with %[1]s <> 0, or use coalesce", n.Name)
 	case facts.Declared:
 		return fmt.Sprintf("select rows with %s IS NOT NULL, or use coalesce", n.Name)
+	case facts.Total:
+		return "group by all columns of the key, or use coalesce with a value that marks the total"
 	case facts.NoColumn:
 		return "add the column to both sides"
-	case facts.NoRow, facts.NoRows, facts.NoneLeft, facts.Frame, facts.OneRow:
+	case facts.NoRow, facts.NoRows, facts.NoneLeft, facts.NoCell, facts.Frame, facts.OneRow:
 		return fill
 	}
 	return "use coalesce"

@@ -57,7 +57,12 @@ func (l *leaks) fitted() *diag.Diagnostic {
 		}
 	}
 	for _, in := range blamed {
-		site := in.Origins[slices.IndexFunc(in.Origins, func(o facts.Origin) bool { return o.Fitted && o.Group == at.Group })].Site
+		var site facts.Site // the first in the query
+		for _, o := range in.Origins {
+			if o.Fitted && o.Group == at.Group && (site.At == 0 || o.Site.At < site.At) {
+				site = o.Site
+			}
+		}
 		d.Spans = append(d.Spans, l.factory.construct(l.checker, l.table, in.Name, site, fmt.Sprintf("%s is made of %s", in.Name, over)))
 	}
 	d.Spans = append(d.Spans, l.sys.At("this divides the rows", l.model.path("test")...))
@@ -75,14 +80,14 @@ func (l *leaks) judged() map[string]bool {
 	copied := map[cell]bool{}
 	for _, c := range l.facts.Columns {
 		if len(c.Origins) == 1 && !c.Partial && c.Origins[0].Use == facts.Copied && c.Origins[0].Row != "" {
-			copied[cell{c.Origins[0].Root, c.Origins[0].Row}] = true
+			copied[cellOf(c.Origins[0])] = true
 		}
 	}
 	for at := range copied {
 		for _, key := range l.factory.keys[at.Table] {
 			whole := len(key) > 0
 			for _, k := range key {
-				whole = whole && copied[cell{facts.Root{Table: at.Table, Column: k}, at.row}]
+				whole = whole && copied[cell{facts.Root{Table: at.Table, Column: k}, at.row, ""}]
 			}
 			tables[at.Table] = tables[at.Table] || whole
 		}

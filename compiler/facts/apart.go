@@ -37,10 +37,12 @@ func (a *analysis) setApart(q *query, conditions []*expr, s *scope) {
 	}
 	for i := range s.tables {
 		for j := range s.tables[i].Columns {
-			for k := range s.tables[i].Columns[j].Origins {
-				o := &s.tables[i].Columns[j].Origins[k]
-				o.Apart = o.Apart || o.Row != "" && (all || rows[a.row(o.Row)])
-			}
+			s.tables[i].Columns[j].walk(func(c *Column) {
+				for k := range c.Origins {
+					o := &c.Origins[k]
+					o.Apart = o.Apart || o.Row != "" && (all || rows[a.row(o.Row)])
+				}
+			})
 		}
 	}
 }

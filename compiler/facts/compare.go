@@ -13,9 +13,7 @@ func (a *analysis) compare(e *expr, s *scope, required bool) {
 		a.query(e.query, s.env, s)
 	}
 	if len(e.bound) > 0 {
-		inner := *s
-		inner.bound = slices.Concat(s.bound, e.bound)
-		s = &inner
+		s = s.within(e.bound)
 	}
 	for _, list := range [][]*expr{e.args, e.orders} {
 		for _, x := range list {

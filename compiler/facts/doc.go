@@ -3,6 +3,6 @@
 //
 // [Query] is its entry point. It takes DuckDB's parse tree of a query and the facts of the
 // tables that the query reads, and returns the facts of its result. What it does not
-// understand is unknown, and the unknown refuses nothing. decode.go reads DuckDB's tree
-// into a small tree of our own, because its shape differs between versions of DuckDB.
+// understand is unknown, and the unknown refuses nothing. The files decode*.go read DuckDB's
+// tree into a small tree of our own, because its shape differs between versions of DuckDB.
 package facts

@@ -39,11 +39,11 @@ func (a *analysis) expr(e *expr, s *scope) (origins []Origin, partial bool) {
 	case constant:
 		return nil, false
 	case star:
-		return nil, e.patterns || len(s.tables) == 0 || e.table != ""
+		return nil, true
+	case numbered:
+		c, ok := s.numbered(e.index)
+		return c.Origins, !ok || c.Partial
 	case column:
-		if s.binds(e.names) {
-			return nil, false
-		}
 		c, ok := a.resolve(e.names, s)
 		return c.Origins, !ok || c.Partial
 	case subquery:
@@ -52,11 +52,21 @@ func (a *analysis) expr(e *expr, s *scope) (origins []Origin, partial bool) {
 		return a.window(e, s)
 	}
 	if len(e.bound) > 0 {
-		inner := *s
-		inner.bound = slices.Concat(s.bound, e.bound)
-		s = &inner
+		s = s.within(e.bound)
 	}
-	origins, partial = a.all(e.args, s, e.decides...)
+	if f := a.extracted(e, s); f != nil {
+		return f.Origins, f.Partial
+	}
+	if e.kind == call && e.name == "unnest" {
+		if elem := a.unnested(e, s); elem != nil {
+			return elem.Origins, elem.Partial
+		}
+	}
+	args := e.args
+	if e.kind == call && Aggregate(e.name) && len(args) > 0 && args[0].kind == star {
+		args = args[1:] // count(*)
+	}
+	origins, partial = a.all(args, s, e.decides...)
 	if e.kind == call && Aggregate(e.name) {
 		return a.aggregated(e, origins, s), partial
 	}
@@ -115,20 +125,13 @@ func (a *analysis) aggregated(e *expr, origins []Origin, s *scope) []Origin {
 		if o.Whole {
 			o.Site = Site{At: e.sign + 1}
 		}
-		o.Set = ""
-		if result[e.name] && e.nargs == 1 && !e.filter && !hasCases(e) && o.Use <= Computed && o.Row != "" {
-			o.Set = fmt.Sprintf("%d %s %s", s.id, e.name, o.Row)
-		}
-		o.Use, o.Row, o.Own, o.Ahead = Aggregated, "", false, Root{}
+		o.Use, o.Row, o.Own, o.Ahead, o.Set = Aggregated, "", false, Root{}, s.set(e)
 	}
 	return merge(origins)
 }
 
-// result lists aggregates whose result is one value of all rows, whatever their order.
-var result = map[string]bool{"sum": true, "avg": true, "mean": true, "min": true, "max": true, "count": true, "median": true, "bool_or": true, "bool_and": true, "stddev": true}
-
-// hasCases reports whether an expression selects values by conditions.
-func hasCases(e *expr) bool { return e.kind == cases || slices.ContainsFunc(e.args, hasCases) }
+// set names the value of an aggregate or a window in a SELECT.
+func (s *scope) set(e *expr) string { return fmt.Sprintf("%d:%s", s.id, e.hash()) }
 
 // byItself reports whether the rows of an aggregate are selected only by numbers that it
 // aggregates, as in avg(price) of the rows with price > 0. This tells no rows of the test
@@ -204,7 +207,7 @@ func (a *analysis) window(e *expr, s *scope) (origins []Origin, partial bool) {
 		if !o.Own {
 			o.Row = ""
 		}
-		o.Use, o.Whole = max(o.Use, Windowed), false
+		o.Use, o.Whole, o.Set = max(o.Use, Windowed), false, s.set(e)
 	}
 	deciding, p := a.all(slices.Concat(e.decides, e.orders), s)
 	return merge(origins, decisions(deciding)), partial || p

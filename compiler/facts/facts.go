@@ -78,8 +78,11 @@ type Column struct {
 	Null Null
 	// joins are the outer joins whose rows without a match have a null here.
 	joins []join
+	// ties are outer joins of other columns that have no match if this one is null.
+	ties []string
 	// bound tells that a condition of the query that makes it has selected its values.
 	bound bool
+	shape
 	// Offset is the byte of the query at which its expression begins, or -1 if the query
 	// does not name the column.
 	Offset int
@@ -89,7 +92,6 @@ type Column struct {
 	attr   int       // see grain; 0 if it is not known
 	made   *expr     // that computes it, while its query is analysed
 	direct bool      // the values are those of a column of a root table
-	part   bool      // it is a field of the column
 	tag    *Constant // it is this constant in all rows
 
 	letters string // "upper" or "lower" if it has letters of that case only
@@ -162,6 +164,9 @@ type Origin struct {
 	// Decides is set if the value only depends on it, as on the condition of a CASE or the
 	// order of a window, and is not made of it.
 	Decides bool
+	// Set names the value of an aggregate or a window: two columns with an origin in one Set
+	// have it from the same function of the same rows.
+	Set string
 	// Own is set for a window that includes the row itself.
 	Own bool
 	// Whole is set for an aggregate over all rows, whatever their time.
@@ -180,9 +185,6 @@ type Origin struct {
 	// Later is the time of a row that the value may be later than, because a condition
 	// joins later rows.
 	Later Moment
-	// Set names the rows of an aggregate and its function. Two columns with an origin of one
-	// Set are made of the same result of an aggregate.
-	Set string
 	// Match is set if only the presence of the row matters, as of one that an outer join adds.
 	Match bool
 	// Part is the part of a UNION whose rows have the value.
@@ -262,9 +264,9 @@ func merge(lists ...[]Origin) []Origin {
 
 func compare(a, b Origin) int {
 	return cmp.Or(
-		cmp.Compare(a.Table, b.Table), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Use, b.Use),
+		cmp.Compare(a.Table, b.Table), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Set, b.Set), cmp.Compare(a.Use, b.Use),
 		order(a.Own, b.Own), order(a.Apart, b.Apart), order(a.Whole, b.Whole), order(a.Fitted, b.Fitted), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Ahead.Table, b.Ahead.Table), cmp.Compare(a.Ahead.Column, b.Ahead.Column),
-		cmp.Compare(a.Later.Table, b.Later.Table), cmp.Compare(a.Later.Column, b.Later.Column), cmp.Compare(a.Later.Row, b.Later.Row), cmp.Compare(a.Part, b.Part), cmp.Compare(a.Set, b.Set), order(a.Match, b.Match))
+		cmp.Compare(a.Later.Table, b.Later.Table), cmp.Compare(a.Later.Column, b.Later.Column), cmp.Compare(a.Later.Row, b.Later.Row), cmp.Compare(a.Part, b.Part), order(a.Match, b.Match))
 }
 
 func order(a, b bool) int {

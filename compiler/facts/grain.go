@@ -12,12 +12,6 @@ import (
 func (a *analysis) identities(r *relation, f *source) {
 	if r.unknown || r.grain == nil {
 		r.grain = a.unknown()
-		if f.unnest != nil {
-			r.grain = &grain{rows: []row{{attr: a.attr(), kind: RepeatedByUnnest, offset: f.start}}}
-			if !repeats(f.unnest) {
-				r.grain.unclear()
-			}
-		}
 		for i := range r.Columns {
 			r.Columns[i].attr = 0
 		}
@@ -190,9 +184,7 @@ func (a *analysis) named(e *expr, s *scope) []int {
 		return []int{a.identity(e, s)}
 	}
 	if len(e.bound) > 0 {
-		inner := *s
-		inner.bound = slices.Concat(s.bound, e.bound)
-		s = &inner
+		s = s.within(e.bound)
 	}
 	var all []int
 	for _, x := range slices.Concat(e.args, e.orders) {
@@ -233,11 +225,27 @@ func (e *expr) unnests() *expr {
 	return nil
 }
 
+// numbers reports whether an expression takes a list of different constants apart.
+func (e *expr) numbers() bool {
+	if e.kind != call || e.name != "unnest" || len(e.args) != 1 || e.args[0].kind != call || e.args[0].name != "list_value" {
+		return false
+	}
+	seen := map[string]bool{}
+	for _, x := range e.args[0].args {
+		if x.value == nil || seen[x.value.Text] {
+			return false
+		}
+		seen[x.value.Text] = true
+	}
+	return true
+}
+
 // identity returns the attribute of an expression.
 func (a *analysis) identity(e *expr, s *scope) int {
 	g := s.grain
+	outer := a.outer
 	if e.kind == column {
-		if c, ok := a.resolve(e.names, s); ok && c.attr != 0 && len(c.Name) > 0 && !c.part {
+		if c, ok := a.resolve(e.names, s); ok && c.attr != 0 && len(c.Name) > 0 {
 			return c.attr
 		}
 	}
@@ -259,6 +267,8 @@ func (a *analysis) identity(e *expr, s *scope) int {
 		g.may([]int{attr}, g.rowAttrs()...)
 	}
 	switch {
+	case e.kind == column && a.outer > outer:
+		g.depends(nil, attr) // it does not differ in this subquery
 	case e.kind == window && e.name == "row_number":
 		by := []int{attr}
 		for _, p := range e.partitions {
@@ -325,12 +335,21 @@ func (a *analysis) grain(q *query, s *scope, out *relation) {
 	if q.grouped || len(q.groups) > 0 || slices.ContainsFunc(slices.Concat(q.items, q.where[q.wheres:]), aggregates) {
 		a.regroups(q, s)
 	}
+	beside := g.rowAttrs()
 	for _, e := range q.items {
 		if u := e.unnests(); u != nil {
 			many := row{attr: a.attr(), kind: RepeatedByUnnest, offset: u.at}
+			if u.pivoted {
+				many.kind = RepeatedByUnpivot
+			}
 			g.rows = append(g.rows, many)
 			if !repeats(u) {
 				g.may(nil, many.attr)
+			}
+			for _, e := range q.items {
+				if e.numbers() {
+					g.depends(append(slices.Clone(beside), a.identity(e, s)), many.attr)
+				}
 			}
 			break
 		}
@@ -367,8 +386,11 @@ func (a *analysis) regroups(q *query, s *scope) {
 		groups = slices.DeleteFunc(slices.Clone(q.items), aggregates)
 	}
 	one := row{attr: a.attr(), kind: RepeatedByGroup, offset: -1}
+	if slices.ContainsFunc(q.items, func(e *expr) bool { return e.pivoted }) {
+		one.kind = RepeatedByPivot
+	}
 	var by []int
-	unclear := q.sets
+	unclear := s.sets != nil
 	for _, e := range groups {
 		if one.offset < 0 || !q.grouped && e.at >= 0 && e.at < one.offset {
 			one.offset = e.at
@@ -384,6 +406,12 @@ func (a *analysis) regroups(q *query, s *scope) {
 		by = append(by, attr)
 		one.columns = append(one.columns, named{e.written(), attr})
 		g.depends([]int{one.attr}, attr)
+	}
+	if s.sets != nil { // a column is null in some rows, whatever it was before
+		for i := range g.dependencies {
+			d := &g.dependencies[i]
+			d.may = d.may || !slices.Equal(d.from, []int{one.attr})
+		}
 	}
 	if !unclear {
 		g.depends(by, one.attr)
@@ -460,100 +488,4 @@ func (a *analysis) limits(q *query, g *grain) {
 	case q.sampled || q.limit != nil && *q.limit < 1:
 		g.unclear()
 	}
-}
-
-// unites gives the result of a set operation its grain. parts are its arms, with their
-// columns in the order of the result.
-func (a *analysis) unites(q *query, all *relation, parts []relation) {
-	if q.setop == "EXCEPT" || q.setop == "INTERSECT" {
-		all.grain = parts[0].grain
-		var attrs []int
-		for i := range all.Columns {
-			all.Columns[i].attr = parts[0].Columns[i].attr
-			attrs = append(attrs, all.Columns[i].attr)
-		}
-		g := &grain{selective: true}
-		g.add(all.grain)
-		if !q.all {
-			g.depends(attrs, g.rowAttrs()...)
-		}
-		all.grain = g
-		return
-	}
-	one := row{attr: a.attr(), kind: RepeatedByUnion, offset: -1}
-	g := &grain{}
-	attrs := make([]int, len(all.Columns))
-	for i := range attrs {
-		attrs[i] = a.attr()
-		one.columns = append(one.columns, named{all.Columns[i].Name, attrs[i]})
-	}
-	g.depends([]int{one.attr}, attrs...)
-	if !q.all {
-		g.depends(attrs, one.attr)
-	}
-	var apart []int // columns that tell the arms apart
-	for i := range attrs {
-		tags := map[string]bool{}
-		plain := true
-		for _, p := range parts {
-			c := p.Columns[i]
-			if c.tag != nil {
-				tags[c.tag.Text] = true
-			}
-			plain = plain && c.direct && !c.Domain.bounds()
-		}
-		if len(tags) == len(parts) {
-			apart = append(apart, i)
-		}
-		if !plain {
-			g.may([]int{attrs[i]}, one.attr)
-		}
-		all.Columns[i].direct, all.Columns[i].tag = plain, nil
-	}
-	certain := !q.byName && !q.sampled
-	keys := [][]int{{}}
-	for n, p := range parts {
-		if one.offset < 0 || n == 1 {
-			one.offset = p.at
-		}
-		own := make([]int, len(attrs))
-		for i, c := range p.Columns {
-			own[i] = c.attr
-		}
-		one.parts = append(one.parts, part{p.grain, own})
-		none := p.grain.closure(nil, possible)
-		g.selective = g.selective || p.grain.selective
-		certain = certain && !slices.ContainsFunc(p.grain.rows, func(r row) bool { return r.keyless }) && len(p.grain.conditions) == 0 && !slices.ContainsFunc(p.grain.rowAttrs(), func(r int) bool { return none[r] }) &&
-			!slices.ContainsFunc(p.grain.dependencies, func(d dependency) bool { return d.pin })
-		if len(apart) == 0 {
-			continue
-		}
-		var both [][]int
-		for _, k := range keys {
-			for _, o := range p.grain.keys(own) {
-				u := slices.Concat(k, o)
-				slices.Sort(u)
-				both = append(both, slices.Compact(u))
-			}
-		}
-		keys = both[:min(len(both), 8)]
-	}
-	for _, d := range apart {
-		for _, k := range keys {
-			from := []int{attrs[d]}
-			for _, i := range k {
-				from = append(from, attrs[i])
-			}
-			g.depends(from, one.attr)
-		}
-	}
-	for i := range all.Columns {
-		all.Columns[i].attr = attrs[i]
-	}
-	g.rows = []row{one}
-	if !certain {
-		g.unclear()
-	}
-	a.limits(q, g)
-	all.grain = g
 }

@@ -48,13 +48,21 @@ func (s *scope) match(c *Column) {
 	}
 	joins := c.joins
 	c.Null = never
+	present := func(x *Column) {
+		if slices.ContainsFunc(joins, func(m join) bool { return slices.Contains(x.ties, m.id) }) {
+			x.Null = never
+		}
+		x.joins = slices.DeleteFunc(slices.Clone(x.joins), func(j join) bool {
+			return slices.ContainsFunc(joins, func(m join) bool { return m.id == j.id })
+		})
+	}
 	for i := range s.tables {
 		for k := range s.tables[i].Columns {
-			x := &s.tables[i].Columns[k]
-			x.joins = slices.DeleteFunc(slices.Clone(x.joins), func(j join) bool {
-				return slices.ContainsFunc(joins, func(m join) bool { return m.id == j.id })
-			})
+			s.tables[i].Columns[k].walk(present)
 		}
+	}
+	for _, m := range s.merged {
+		m.Columns[0].walk(present)
 	}
 }
 
@@ -188,6 +196,8 @@ type target struct {
 	join       string               // an outer join without a match
 	own        map[variable]*Column // of which a value is made
 	absent     *Column              // a computed column that is null
+	ties       []string             // others that have none then
+	without    []variable           // columns of which one is null then
 }
 
 // mostRows limits the rows that are tried.
@@ -197,6 +207,11 @@ const mostRows = 4000
 // trying values around the constants of the conditions. It is false if it does not
 // understand a condition.
 func (a *analysis) possible(guards []guard, s *scope, t target) bool {
+	if len(t.without) > 0 {
+		return slices.ContainsFunc(t.without, func(v variable) bool {
+			return a.possible(guards, s, target{null: v, join: t.join, ties: t.ties})
+		})
+	}
 	w := &witness{analysis: a, scope: s, values: map[variable]any{}}
 	return w.rows(guards, map[variable]*Column{}, t, func() bool { return true })
 }
@@ -221,7 +236,7 @@ func (w *witness) rows(guards []guard, columns map[variable]*Column, t target, v
 	for v, c := range columns {
 		vars = append(vars, v)
 		switch {
-		case v == t.null, t.join != "" && slices.ContainsFunc(c.joins, func(j join) bool { return j.id == t.join }):
+		case v == t.null, slices.ContainsFunc(c.joins, func(j join) bool { return j.id == t.join || slices.Contains(t.ties, j.id) }):
 			points[v] = []any{nil}
 		case v == t.zero:
 			points[v] = []any{0.0}

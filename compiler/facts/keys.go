@@ -63,6 +63,8 @@ const (
 	RepeatedByDistinct = "distinct" // DISTINCT has more columns
 	RepeatedByUnion    = "union"    // UNION joins tables with the same keys
 	RepeatedByUnnest   = "unnest"   // a row for each element of a list
+	RepeatedByPivot    = "pivot"    // PIVOT has more columns
+	RepeatedByUnpivot  = "unpivot"  // a row for each of several columns
 )
 
 // A Repeat is why columns are certainly not unique.

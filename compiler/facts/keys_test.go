@@ -23,7 +23,7 @@ var keyed = map[string]facts.Table{
 
 func columnsOf(names ...string) (all []facts.Column) {
 	for _, n := range names {
-		all = append(all, facts.Column{Name: n, Origins: []facts.Origin{{Root: facts.Root{Table: "t", Column: n}, Row: "row"}}})
+		all = append(all, facts.Column{Name: n, Null: facts.Null{Verdict: facts.Never}, Origins: []facts.Origin{{Root: facts.Root{Table: "t", Column: n}, Row: "row"}}})
 	}
 	return all
 }
@@ -63,29 +63,47 @@ func TestUniqueColumns(t *testing.T) {
 		"SELECT * FROM b WHERE l = 1":             "k",
 		"SELECT * FROM c":                         "",
 		"SELECT a.k, b.l FROM a JOIN b USING (k)": "k l",
-		"SELECT a.k, b.k AS bk, b.l FROM a JOIN b ON a.k = b.k":                                       "k l, bk l",
-		"SELECT b.k, b.l, a.x FROM b LEFT JOIN a ON a.k = b.k":                                        "k l",
-		"SELECT a.k, b.k AS bk, b.l FROM a LEFT JOIN b ON a.k = b.k":                                  "k bk l",
-		"SELECT a.k, b.k AS bk, b.l FROM b RIGHT JOIN a ON a.k = b.k":                                 "k bk l",
-		"SELECT a.k, d.k AS dk FROM a LEFT JOIN a AS d ON a.k = d.k":                                  "k",
-		"SELECT a.k, d.k AS dk FROM a JOIN a AS d ON a.k = d.k":                                       "k, dk",
-		"SELECT a.k FROM a ASOF JOIN b ON a.k = b.k AND a.x >= b.l":                                   "k",
-		"SELECT a.k FROM a SEMI JOIN b ON a.k = b.k":                                                  "k",
-		"SELECT x, max(y) AS y FROM a GROUP BY x":                                                     "x",
-		"SELECT k, x, max(y) AS y FROM a GROUP BY ALL":                                                "k",
-		"SELECT x, y FROM a GROUP BY ALL":                                                             "x y",
-		"SELECT x, sum(y) AS s FROM a GROUP BY ROLLUP (x, y)":                                         "",
-		"SELECT DISTINCT x, y FROM a":                                                                 "x y",
-		"SELECT DISTINCT ON (x) x, k FROM a ORDER BY x, k":                                            "x, k",
-		"SELECT x, k FROM a QUALIFY row_number() OVER (PARTITION BY x ORDER BY k) = 1":                "x, k",
-		"SELECT x, row_number() OVER (ORDER BY x) AS n FROM c":                                        "n",
-		"SELECT x, y FROM a UNION ALL SELECT k, x FROM b":                                             "",
-		"SELECT x, y FROM a UNION SELECT k, x FROM b":                                                 "x y",
-		"SELECT 'a' AS part, k FROM a UNION ALL SELECT 'b', x FROM a GROUP BY x":                      "part k",
-		"SELECT k, x FROM a EXCEPT SELECT k, x FROM b":                                                "k",
-		"SELECT k, unnest([x, y]) AS u FROM a":                                                        "",
-		"SELECT * FROM b ORDER BY k, l LIMIT 1":                                                       "",
-		"WITH q AS (SELECT x, max(y) AS y FROM a GROUP BY x) SELECT a.k, q.y FROM a JOIN q USING (x)": "k",
+		"SELECT a.k, b.k AS bk, b.l FROM a JOIN b ON a.k = b.k":                                          "k l, bk l",
+		"SELECT b.k, b.l, a.x FROM b LEFT JOIN a ON a.k = b.k":                                           "k l",
+		"SELECT a.k, b.k AS bk, b.l FROM a LEFT JOIN b ON a.k = b.k":                                     "k bk l",
+		"SELECT a.k, b.k AS bk, b.l FROM b RIGHT JOIN a ON a.k = b.k":                                    "k bk l",
+		"SELECT a.k, d.k AS dk FROM a LEFT JOIN a AS d ON a.k = d.k":                                     "k",
+		"SELECT a.k, d.k AS dk FROM a JOIN a AS d ON a.k = d.k":                                          "k, dk",
+		"SELECT a.k FROM a ASOF JOIN b ON a.k = b.k AND a.x >= b.l":                                      "k",
+		"SELECT a.k FROM a SEMI JOIN b ON a.k = b.k":                                                     "k",
+		"SELECT x, max(y) AS y FROM a GROUP BY x":                                                        "x",
+		"SELECT k, x, max(y) AS y FROM a GROUP BY ALL":                                                   "k",
+		"SELECT x, y FROM a GROUP BY ALL":                                                                "x y",
+		"SELECT k, b.l FROM a FULL JOIN b USING (k)":                                                     "k l",
+		"SELECT k, b.l FROM a RIGHT JOIN b USING (k)":                                                    "k l",
+		"SELECT * FROM a NATURAL JOIN b":                                                                 "k l",
+		"SELECT a.k, l.m FROM a, LATERAL (SELECT max(l) AS m FROM b WHERE b.k = a.x) AS l":               "k",
+		"SELECT a.k, l.l FROM a, LATERAL (SELECT l FROM b WHERE b.k = a.x AND b.l = a.y) AS l":           "k",
+		"SELECT a.k, l.l FROM a, LATERAL (SELECT l FROM b WHERE b.k = a.x) AS l":                         "",
+		"SELECT a.k, v.f FROM a JOIN (VALUES (1, 2), (2, 2)) AS v(x, f) USING (x)":                       "k",
+		"SELECT a.k, v.f FROM a JOIN (VALUES (1, 2), (1, 3)) AS v(x, f) USING (x)":                       "k f",
+		"SELECT k, n FROM a, range(3) AS r(n)":                                                           "k n",
+		"SELECT k, u.ordinality FROM a, unnest([x, y]) WITH ORDINALITY AS u(z)":                          "k ordinality",
+		"SELECT k, n, v FROM (SELECT k, x, y FROM a) UNPIVOT (v FOR n IN (x, y))":                        "k n",
+		"SELECT * FROM (SELECT k, x, y FROM a) PIVOT (max(y) FOR x IN (1, 2))":                           "k",
+		"SELECT * FROM (SELECT k, x, y FROM a) PIVOT (max(k) FOR x IN (1, 2) GROUP BY y)":                "y",
+		"SELECT k, COLUMNS('x') FROM a":                                                                  "k",
+		"SELECT * RENAME (k AS z) FROM a":                                                                "z",
+		"WITH RECURSIVE r(n, m) AS (SELECT k, x FROM a UNION SELECT m, n FROM r) SELECT n, m FROM r":     "n m",
+		"WITH RECURSIVE r(n, m) AS (SELECT k, x FROM a UNION ALL SELECT m, n FROM r) SELECT n, m FROM r": "",
+		"SELECT DISTINCT k FROM a WHERE k = 1 GROUP BY ROLLUP (k)":                                       "k",
+		"SELECT x, sum(y) AS s FROM a GROUP BY ROLLUP (x, y)":                                            "",
+		"SELECT DISTINCT x, y FROM a":                                                                    "x y",
+		"SELECT DISTINCT ON (x) x, k FROM a ORDER BY x, k":                                               "x, k",
+		"SELECT x, k FROM a QUALIFY row_number() OVER (PARTITION BY x ORDER BY k) = 1":                   "x, k",
+		"SELECT x, row_number() OVER (ORDER BY x) AS n FROM c":                                           "n",
+		"SELECT x, y FROM a UNION ALL SELECT k, x FROM b":                                                "",
+		"SELECT x, y FROM a UNION SELECT k, x FROM b":                                                    "x y",
+		"SELECT 'a' AS part, k FROM a UNION ALL SELECT 'b', x FROM a GROUP BY x":                         "part k",
+		"SELECT k, x FROM a EXCEPT SELECT k, x FROM b":                                                   "k",
+		"SELECT k, unnest([x, y]) AS u FROM a":                                                           "",
+		"SELECT * FROM b ORDER BY k, l LIMIT 1":                                                          "",
+		"WITH q AS (SELECT x, max(y) AS y FROM a GROUP BY x) SELECT a.k, q.y FROM a JOIN q USING (x)":    "k",
 	} {
 		got, _ := analyseKeys(t, query)
 		var all []string
@@ -177,7 +195,20 @@ func drawKeyed(t *rapid.T, depth int) string {
 	if draw("all", "some") == "some" {
 		where = fmt.Sprintf(" WHERE %s = %s", draw(columns...), draw(append(columns, "1", "2")...))
 	}
-	switch draw("plain", "plain", "grouped", "distinct", "on", "first", "number", "union", "computed") {
+	if draw("tables", "tables", "construct") == "construct" {
+		from, columns = drawKeyedConstruct(draw)
+		p, q = draw(columns...), draw(columns...)
+		if where = ""; draw("all", "some") == "some" {
+			where = fmt.Sprintf(" WHERE %s = %s", draw(columns...), draw(append(columns, "1", "2")...))
+		}
+	}
+	switch draw("plain", "plain", "grouped", "distinct", "on", "first", "number", "union", "computed", "sets", "unnest", "columns") {
+	case "sets":
+		return fmt.Sprintf("SELECT %s AS p, max(%s) AS q FROM %s%s GROUP BY %s(%[1]s, %s)", p, q, from, where, draw("ROLLUP", "CUBE", "GROUPING SETS"), draw(columns...))
+	case "unnest":
+		return fmt.Sprintf("SELECT %s AS p, unnest(%s) AS q FROM %s%s", p, draw("[1, 2]", "[1, 1]", "["+q+", 3]", "range(2)", "[7]"), from, where)
+	case "columns":
+		return fmt.Sprintf("SELECT COLUMNS('^[pq]$') FROM (SELECT %s AS p, %s AS q FROM %s%s)", p, q, from, where)
 	case "grouped":
 		return fmt.Sprintf("SELECT %s AS p, %s AS q FROM %s%s GROUP BY %s", p, draw("max("+q+")", "count(*)"), from, where, draw(p, p+", "+q, p+", "+draw(columns...)))
 	case "distinct":

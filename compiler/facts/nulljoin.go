@@ -9,6 +9,8 @@ import (
 type join struct {
 	id    string
 	cause Null // unknown if a match may be certain
+	// without are the columns of a foreign key: there is a match unless one of them is null.
+	without []variable
 }
 
 // unknownTable stands for the tables that a relation may be made of.
@@ -44,23 +46,23 @@ func from(tables ...Table) []string {
 	return slices.Compact(all)
 }
 
-// lookup returns the column of a table of FROM that a name stands for, or nil.
+// lookup returns the column of a table of FROM that a name stands for, or the field of one,
+// or nil.
 func (s *scope) lookup(names []string) (*relation, *Column) {
-	for i := range s.tables {
-		t := &s.tables[i]
-		if len(names) > 1 && !strings.EqualFold(t.alias, names[len(names)-2]) {
-			continue
-		}
-		if t.unknown {
-			return nil, nil
-		}
-		for j := range t.Columns {
-			if strings.EqualFold(t.Columns[j].Name, names[len(names)-1]) {
-				return t, &t.Columns[j]
-			}
-		}
+	if slices.ContainsFunc(s.tables, func(t relation) bool { return t.unknown && (len(names) == 1 || strings.EqualFold(t.alias, names[0])) }) {
+		return nil, nil
 	}
-	return nil, nil
+	t, c, path := s.find(names)
+	for _, name := range path {
+		if c == nil {
+			break
+		}
+		c = c.field(name)
+	}
+	if c == nil {
+		return nil, nil
+	}
+	return t, c
 }
 
 // plain returns the column that an expression is, or nil if it is none whose values are
@@ -114,7 +116,7 @@ func (a *analysis) outerJoin(f *source, s *scope, n0, n int) {
 	if f.inexact && !f.asof { // POSITIONAL fills up the shorter table
 		for i := n0; i < len(s.tables); i++ {
 			for k := range s.tables[i].Columns {
-				s.tables[i].Columns[k].Null, s.tables[i].Columns[k].joins, s.tables[i].Columns[k].bound = Null{}, nil, true
+				s.tables[i].Columns[k].walk(func(c *Column) { c.Null, c.joins, c.bound = Null{}, nil, true })
 			}
 		}
 		return
@@ -143,10 +145,10 @@ func (a *analysis) outerJoin(f *source, s *scope, n0, n int) {
 			pairs[i] = [2]*Column{pairs[i][1], pairs[i][0]}
 		}
 		a.nullable(f, s, right, left, pairs, exact)
-		for _, name := range f.using {
-			if l := column1(left, name); l != nil { // of either table
-				l.Null, l.joins, l.bound = Null{}, nil, true
-			}
+	}
+	for _, m := range s.merged { // those of a side that may have no match
+		if f.kind != "RIGHT" && m.at >= n || f.kind != "LEFT" && m.at >= n0 && m.at < n {
+			m.Columns[0].Null, m.Columns[0].joins, m.Columns[0].bound = Null{}, nil, true
 		}
 	}
 }
@@ -185,11 +187,15 @@ func (f *source) pairs(s *scope, left, right []relation) (pairs [][2]*Column, ex
 
 // nullable notes that the columns of some tables are null in rows of others without a match.
 func (a *analysis) nullable(f *source, s *scope, kept, others []relation, pairs [][2]*Column, exact bool) {
-	if exact && a.refer(pairs, others) {
-		return
-	}
 	a.instances++
 	j := join{id: "join " + strings.Repeat("i", a.instances)}
+	if exact {
+		without, ok := a.refer(pairs, others)
+		if ok && len(without) == 0 {
+			return
+		}
+		j.without = without
+	}
 	var l, r []Table
 	for _, t := range kept {
 		l = append(l, t.Table)
@@ -204,35 +210,62 @@ func (a *analysis) nullable(f *source, s *scope, kept, others []relation, pairs 
 			j.cause.Kind = EarlyJoin
 		}
 	}
+	a.tie(f, s, kept, pairs, j.id)
 	inner := len(s.guards) > 0
 	for i := range others {
 		for k := range others[i].Columns {
 			c := &others[i].Columns[k]
-			c.joins = append(slices.Clone(c.joins), j)
-			c.bound = c.bound || inner || len(pairs) == 0 || !exact ||
+			bound := c.bound || inner || len(pairs) == 0 || !exact ||
 				slices.ContainsFunc(pairs, func(p [2]*Column) bool { return p[1] == c })
+			c.walk(func(c *Column) {
+				c.joins, c.bound = append(slices.Clone(c.joins), j), c.bound || bound
+			})
+		}
+	}
+}
+
+// tie notes which columns of the kept tables are not null in rows with a match.
+func (a *analysis) tie(f *source, s *scope, kept []relation, pairs [][2]*Column, id string) {
+	var on []guard
+	for _, e := range f.on {
+		on = append(on, guard{e, isTrue})
+	}
+	present, _ := a.proven(on, s)
+	for _, p := range pairs {
+		present[p[0]] = true
+	}
+	for i := range kept {
+		for k := range kept[i].Columns {
+			kept[i].Columns[k].walk(func(c *Column) {
+				if present[c] {
+					c.ties = append(slices.Clone(c.ties), id)
+				}
+			})
 		}
 	}
 }
 
 // refer reports whether a foreign key ensures that each row has a match among all rows of
-// the other table.
-func (a *analysis) refer(pairs [][2]*Column, others []relation) bool {
+// the other table, unless one of some columns is null.
+func (a *analysis) refer(pairs [][2]*Column, others []relation) (unless []variable, ok bool) {
 	if len(pairs) == 0 || len(others) != 1 || others[0].all == "" {
-		return false
+		return nil, false
 	}
 	row := ""
 	for _, p := range pairs {
-		if p[0].fact() != never || p[0].Of.Input == "" || p[0].Of.Input != pairs[0][0].Of.Input || len(p[0].Origins) != 1 {
-			return false
+		if len(p[0].joins) > 0 || p[0].Of.Input == "" || p[0].Of.Input != pairs[0][0].Of.Input || len(p[0].Origins) != 1 {
+			return nil, false
 		}
 		if r := a.row(p[0].Origins[0].Row); row != "" && r != row {
-			return false
+			return nil, false
 		} else {
 			row = r
 		}
+		if p[0].Null != never {
+			unless = append(unless, a.variable(p[0]))
+		}
 	}
-	return slices.ContainsFunc(a.inputs[pairs[0][0].Of.Input].References, func(ref Reference) bool {
+	ok = slices.ContainsFunc(a.inputs[pairs[0][0].Of.Input].References, func(ref Reference) bool {
 		if ref.Table != others[0].all || len(ref.Columns) != len(pairs) {
 			return false
 		}
@@ -245,6 +278,10 @@ func (a *analysis) refer(pairs [][2]*Column, others []relation) bool {
 		}
 		return true
 	})
+	if !ok {
+		return nil, false
+	}
+	return unless, true
 }
 
 // refers reports whether a table may refer to another by a foreign key.

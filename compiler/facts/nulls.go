@@ -37,6 +37,8 @@ const (
 	NoRows    Kind = "no rows"   // an aggregate of no rows, without GROUP BY
 	NoRow     Kind = "no row"    // a scalar subquery
 	NoneLeft  Kind = "filter"    // an aggregate whose FILTER leaves no row
+	NoCell    Kind = "pivot"     // a group without a row for a value of PIVOT
+	Total     Kind = "total"     // a row that is grouped by other columns
 	OneRow    Kind = "one row"   // an aggregate that needs several rows
 	Frame     Kind = "frame"     // an aggregate over an empty frame
 	FirstRow  Kind = "first row" // lag and the like
@@ -70,7 +72,7 @@ func init() {
 	}
 	for _, name := range strings.Fields(`sum avg mean min max first last any_value arbitrary median mode string_agg
 		group_concat listagg bool_and bool_or product bit_and bit_or bit_xor stddev_pop var_pop fsum favg kahan_sum
-		sumkahan count_if countif quantile_cont quantile_disc arg_max arg_min max_by min_by list array_agg`) {
+		sumkahan count_if countif quantile_cont quantile_disc arg_max arg_min max_by min_by`) {
 		sparse[name] = true
 	}
 	for _, name := range strings.Fields("stddev stddev_samp variance var_samp covar_samp") {
@@ -108,7 +110,15 @@ func (a *analysis) null(e *expr, s *scope, path []guard) Null {
 		return Null{}
 	}
 	args := e.args[:min(e.nargs, len(e.args))]
+	if f := a.extracted(e, s); f != nil {
+		if f.fact() == never {
+			return never
+		}
+		return Null{}
+	}
 	switch e.typ {
+	case "GROUPING_FUNCTION":
+		return never
 	case "OPERATOR_IS_NULL", "COMPARE_DISTINCT_FROM", "COMPARE_NOT_DISTINCT_FROM":
 		return never
 	case "OPERATOR_NOT":
@@ -146,8 +156,19 @@ func (a *analysis) null(e *expr, s *scope, path []guard) Null {
 	}
 	n := a.nullAll(args, s, path)
 	switch name := e.name; {
+	case (name == "list" || name == "array_agg") && s.group != nil && s.grouped && !e.filter:
+		return never
 	case Aggregate(name):
 		return a.nullAggregate(e, args, s, path)
+	case name == "list_value" || name == "struct_pack" || name == "row":
+		return never
+	case name == "unnest" && len(args) == 1 && !s.padded:
+		if list := args[0]; list.kind == call && list.name == "list_value" {
+			return a.nullAll(list.args, s, path)
+		}
+		if elem := a.unnested(e, s); elem != nil && elem.Null == never {
+			return never
+		}
 	case len(args) == 2 && (name == "//" || name == "%" || name == "mod" || name == "divide"):
 		if n.Verdict == Maybe {
 			return n
@@ -215,19 +236,19 @@ func (a *analysis) nullColumn(e *expr, s *scope, guards, path []guard) Null {
 		return a.allowed(alias.fact(), guards, s, target{})
 	}
 	proven, matched := a.proven(path, s)
-	if proven[c] {
+	if proven[c] || slices.ContainsFunc(c.ties, func(id string) bool { return matched[id] }) {
 		return never
 	}
 	joins := slices.DeleteFunc(slices.Clone(c.joins), func(j join) bool { return matched[j.id] })
 	if len(joins) > 0 {
 		n := Column{joins: joins}.fact()
-		return a.allowed(n, guards, s, target{join: joins[len(joins)-1].id})
+		return a.allowed(n, guards, s, c.unmatched(joins[len(joins)-1]))
 	}
 	n := c.Null
 	if n.Verdict != Maybe {
 		return n
 	}
-	to := target{}
+	to := target{ties: c.ties}
 	if n.Kind != Declared {
 		to.absent = c
 	} else {
@@ -254,14 +275,19 @@ func (a *analysis) free(c *Column, s *scope, path []guard, to *target) bool {
 	return !c.bound && !s.mentions(a, c, path)
 }
 
+// unmatched returns what has to be possible for a column to be null because of a join.
+func (c *Column) unmatched(j join) target {
+	return target{join: j.id, ties: c.ties, without: j.without}
+}
+
 // passed returns a column of a table as a query passes it on.
 func (a *analysis) passed(c Column, s *scope) Column {
 	guards := slices.Concat(s.guards, s.after)
-	if len(c.joins) > 0 && !a.possible(guards, s, target{join: c.joins[len(c.joins)-1].id}) {
+	if len(c.joins) > 0 && !a.possible(guards, s, c.unmatched(c.joins[len(c.joins)-1])) {
 		c.joins, c.Null = nil, Null{}
 	}
 	if len(c.joins) == 0 && c.Null.Verdict == Maybe {
-		to := target{}
+		to := target{ties: c.ties}
 		if c.Null.Kind == Declared && !a.free(&c, s, nil, &to) || !a.possible(guards, s, to) {
 			c.Null = Null{}
 		}
@@ -271,18 +297,18 @@ func (a *analysis) passed(c Column, s *scope) Column {
 }
 
 // nullItem sets the null fact of a column of the select list.
-func (a *analysis) nullItem(e *expr, c *Column, q *query, s *scope) {
+func (a *analysis) nullItem(e *expr, c *Column, s *scope) {
 	t, of := (*relation)(nil), (*Column)(nil)
 	if e.kind == column && !s.binds(e.names) {
 		t, of = s.lookup(e.names)
 	}
 	switch {
-	case q.sets:
-		c.Null = Null{}
+	case s.sets != nil:
+		c.Null = a.nullTotal(e, s)
 	case of != nil:
 		n := a.nullColumn(e, s, slices.Concat(s.guards, s.after), nil)
 		p := a.passed(*of, s)
-		c.joins, c.bound, c.Null = p.joins, p.bound, p.Null
+		c.joins, c.ties, c.bound, c.Null = p.joins, p.ties, p.bound, p.Null
 		if len(c.joins) == 0 && c.Null.Verdict == Maybe {
 			c.Null = n
 		}
@@ -292,6 +318,26 @@ func (a *analysis) nullItem(e *expr, c *Column, q *query, s *scope) {
 	default:
 		c.Null = a.null(e, s, s.after)
 	}
+}
+
+// nullTotal returns whether an item of a SELECT with several grouping sets may be null.
+func (a *analysis) nullTotal(e *expr, s *scope) Null {
+	if e.kind == call && Aggregate(e.name) && !sparse[e.name] || e.typ == "GROUPING_FUNCTION" {
+		return a.null(e, s, s.after)
+	}
+	if len(s.after) > 0 {
+		return Null{}
+	}
+	i := slices.IndexFunc(s.by, func(g *expr) bool { return g.text() == e.text() })
+	if i < 0 {
+		return Null{}
+	}
+	for _, set := range s.sets {
+		if !slices.Contains(set, i) {
+			return Null{Verdict: Maybe, Kind: Total, Offset: s.by[i].at, Name: e.written()}
+		}
+	}
+	return a.null(e, s, nil)
 }
 
 func (a *analysis) nullCoalesce(args []*expr, s *scope, path []guard) Null {
@@ -387,6 +433,9 @@ func (a *analysis) nullAggregate(e *expr, args []*expr, s *scope, path []guard) 
 		}
 		if !a.possible(append(slices.Clone(s.guards), guard{filter[0], notTrue}), s, target{}) {
 			return Null{}
+		}
+		if e.pivoted {
+			return a.allowed(maybe(NoCell), after, s, target{})
 		}
 		return a.allowed(maybe(NoneLeft), after, s, target{})
 	}

@@ -55,7 +55,7 @@ func (a *analysis) rangeItem(e *expr, c *Column, q *query, s *scope) {
 		return
 	}
 	c.ordered = a.ordered(e, s)
-	if q.sets { // the rows of other grouping sets are null
+	if q.sets != nil { // the rows of other grouping sets are null
 		return
 	}
 	c.Parts = a.partsOf(e, Whole, s, q, nil)
@@ -175,7 +175,7 @@ const mostGuards = 50
 // selects rows by nothing else: the rows may be such that one column keeps another within
 // bounds, as one that says in which unit the other one is.
 func (a *analysis) reach(e *expr, s *scope, q *query, path []guard) Range {
-	if q.limited || q.sampled || q.sets || len(s.after) > 0 || len(s.tables) != 1 || len(s.guards)+len(path) > mostGuards {
+	if q.limited || q.sampled || q.sets != nil || len(s.after) > 0 || len(s.tables) != 1 || len(s.guards)+len(path) > mostGuards {
 		return Range{}
 	}
 	x := rowwise(e, s)

@@ -38,7 +38,7 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 		env.tables[strings.ToLower(name)] = relation{Table: t, all: t.ID, empty: true}
 	}
 	r := a.query(q, env, nil)
-	if r.unknown || len(r.Columns) != len(result) {
+	if r.unknown || !r.named(result) {
 		r = relation{Table: Table{Columns: make([]Column, len(result)), grain: a.unknown()}, unknown: true}
 		for i := range r.Columns {
 			r.Columns[i] = Column{Partial: true, Offset: -1}
@@ -55,19 +55,20 @@ func Query(tree []byte, inputs map[string]Table, keys map[string][][]string, res
 }
 
 type analysis struct {
-	keys       map[string][][]string
-	instances  int               // of tables in FROM, so far
-	attrs      int               // so far
-	unions     int               // so far
-	selections int               // SELECTs, so far
-	outer      int               // names that were found in the scope of another query, so far
-	same       map[string]string // a union-find of rows
-	findings   []Finding
-	inputs     map[string]Table
-	scalars    map[*query]relation // the results of subqueries in expressions
-	strictly   bool                // ranges of columns are those of their domains
-	ranges     map[at]Range
-	units      map[at]Unit
+	keys      map[string][][]string
+	instances int               // of tables in FROM, so far
+	scopes    int               // of SELECTs, so far
+	attrs     int               // so far
+	unions    int               // so far
+	depth     int               // of parts of values that are being looked at
+	outer     int               // names that were found in the scope of another query, so far
+	same      map[string]string // a union-find of rows
+	findings  []Finding
+	inputs    map[string]Table
+	scalars   map[*query]relation // the results of subqueries in expressions
+	strictly  bool                // ranges of columns are those of their domains
+	ranges    map[at]Range
+	units     map[at]Unit
 }
 
 // A relation is a table in a query. The columns of an unknown one are not known.
@@ -77,8 +78,22 @@ type relation struct {
 	unknown bool
 	all     string // the ID of the input of which it has all rows
 	empty   bool   // it may have no rows
+	self    bool   // it is the rows before of a recursive query
 	one     bool   // it has at least one row
 	at      int    // the first byte of its query, or -1
+}
+
+// named reports whether a relation may have columns of these names.
+func (r relation) named(names []string) bool {
+	if len(r.Columns) != len(names) {
+		return false
+	}
+	for i, c := range r.Columns {
+		if c.Name != "" && !strings.EqualFold(c.Name, names[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // An env holds the tables that a FROM clause may name.
@@ -100,17 +115,21 @@ func (e *env) find(name string) (relation, bool) {
 type scope struct {
 	env     *env
 	tables  []relation
-	hidden  map[string]bool   // columns of USING, after their first table
-	aliases map[string]Column // of the select list, so far
-	bound   []string          // parameters of lambdas
+	hidden  map[string]bool      // columns of USING, after their first table
+	merged  map[string]*relation // columns of USING that are of either table
+	aliases map[string]Column    // of the select list, so far
+	bound   []Column             // parameters of lambdas
 	outer   *scope
+	id      int     // tells it apart from others
+	sets    [][]int // several grouping sets, as indices of by
+	by      []*expr // of GROUP BY
+	padded  bool    // it takes several lists apart, of which the shorter are filled up with nulls
 	group   *group  // set if the SELECT aggregates
 	grouped bool    // in groups of at least one row
 	guards  []guard // conditions that hold in the rows of tables
 	either  bool    // a RIGHT or FULL join adds rows
 	after   []guard // conditions that hold in the rows of the result
 	whole   bool    // its rows are not selected
-	id      int     // of the SELECT
 	picked  []*expr // conditions that select its rows, if nothing else does
 	equal   map[pair][]string
 	rows    []Origin // that decide which rows there are
@@ -138,6 +157,9 @@ func (a *analysis) query(q *query, outer *env, around *scope) relation {
 		r.rename(c.aliases)
 		in.tables[strings.ToLower(c.name)] = r
 	}
+	if q.recursive != "" {
+		return a.recursive(q, in, around)
+	}
 	if q.parts != nil {
 		return a.union(q, in, around)
 	}
@@ -146,13 +168,22 @@ func (a *analysis) query(q *query, outer *env, around *scope) relation {
 
 func (a *analysis) union(q *query, in *env, around *scope) relation {
 	a.unions++
-	all := a.member(q.parts[0], 0, in, around)
+	var parts []relation
+	for n, p := range q.parts {
+		parts = append(parts, a.member(p, n, in, around))
+	}
+	return a.unite(q, parts, in, around)
+}
+
+// unite returns the result of a set operation of tables.
+func (a *analysis) unite(q *query, arms []relation, in *env, around *scope) relation {
+	all := arms[0]
 	all.Filtered, all.all = all.Filtered || q.limited, ""
 	all.at = q.parts[0].at
 	parts := []relation{all}
 	parts[0].Columns = slices.Clone(all.Columns)
 	for n, p := range q.parts[1:] {
-		r := a.member(p, n+1, in, around)
+		r := arms[n+1]
 		r.at = p.at
 		ordered := r
 		ordered.Columns = make([]Column, len(all.Columns)+len(r.Columns))
@@ -174,6 +205,7 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 			}
 			ordered.Columns[to] = c
 			all.Columns[to].Origins = merge(all.Columns[to].Origins, c.Origins)
+			all.Columns[to].shape = either(all.Columns[to].shape, c.shape)
 			all.Columns[to].Of, all.Columns[to].Domain = Ref{}, Domain{}
 			all.Columns[to].Null = q.either(all.Columns[to].fact(), c.fact())
 			all.Columns[to].joins, all.Columns[to].bound, all.Columns[to].letters = nil, true, ""
@@ -188,9 +220,12 @@ func (a *analysis) union(q *query, in *env, around *scope) relation {
 		ordered.Columns = ordered.Columns[:len(all.Columns)]
 		parts = append(parts, ordered)
 	}
-	if slices.ContainsFunc(parts, func(r relation) bool { return len(r.Columns) != len(all.Columns) }) {
+	switch {
+	case q.recursive != "":
+		a.repeatedly(q, &all)
+	case slices.ContainsFunc(parts, func(r relation) bool { return len(r.Columns) != len(all.Columns) }):
 		all.grain = a.unknown() // by name, of which some have columns that others lack
-	} else {
+	default:
 		a.unites(q, &all, parts)
 	}
 	s := &scope{env: in, tables: []relation{all}, outer: around}
@@ -206,23 +241,33 @@ func (a *analysis) member(q *query, n int, in *env, around *scope) relation {
 	r.Columns = slices.Clone(r.Columns)
 	for i := range r.Columns {
 		c := &r.Columns[i]
-		c.Origins = slices.Clone(c.Origins)
-		for j := range c.Origins {
-			if o := &c.Origins[j]; o.Part == "" {
-				o.Part = fmt.Sprintf("%d.%d", id, n)
+		c.shape = c.shape.clone()
+		c.walk(func(c *Column) {
+			c.Origins = slices.Clone(c.Origins)
+			for j := range c.Origins {
+				if o := &c.Origins[j]; o.Part == "" {
+					o.Part = fmt.Sprintf("%d.%d", id, n)
+				}
 			}
-		}
+		})
 	}
 	return r
 }
 
 func (a *analysis) selects(q *query, in *env, around *scope) relation {
-	s := &scope{env: in, hidden: map[string]bool{}, aliases: map[string]Column{}, outer: around, grain: &grain{}, computed: map[string]int{}}
-	a.selections++
-	s.id = a.selections
+	a.scopes++
+	s := &scope{env: in, hidden: map[string]bool{}, merged: map[string]*relation{}, aliases: map[string]Column{}, outer: around, id: a.scopes, sets: q.sets, by: q.groups,
+		grain: &grain{}, computed: map[string]int{}}
 	conditions, ok := a.from(q.from, s, in)
 	if !ok {
 		return relation{unknown: true}
+	}
+	if q, ok = a.spread(q, s); !ok {
+		return relation{unknown: true}
+	}
+	s.padded = pads(q.items)
+	if !a.lasting(q.items, s) {
+		s.after = append(s.after, unclear)
 	}
 	conditions = append(conditions, q.where...)
 	s.whole = !q.limited && !slices.ContainsFunc(s.tables, func(r relation) bool { return r.Filtered || r.unknown })
@@ -251,22 +296,16 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 			out.Columns = append(out.Columns, columns...)
 			continue
 		}
-		c := Column{Name: e.alias, Offset: e.at}
-		if c.Name == "" && e.kind == column {
-			c.Name = e.names[len(e.names)-1]
-		}
-		c.Origins, c.Partial = a.expr(e, s)
-		c.made, c.letters = e, a.letters(e, s)
-		if e.kind == column {
-			if of, ok := a.resolve(e.names, s); ok {
-				c.Of, c.Domain, c.Constants, c.Type = of.Of, of.Domain, of.Constants, of.Type
-				c.direct, c.tag = of.direct, of.tag
-			}
-		} else {
-			c.Constants = e.constants()
+		c := a.item(e, s)
+		c.made = e
+		if n := len(q.items); q.rows == 1 && e == q.items[n-1] {
+			c.Null = never
 		}
 		a.rangeItem(e, &c, q, s)
-		a.nullItem(e, &c, q, s)
+		if fields := a.taken(e, s); fields != nil {
+			out.Columns = append(out.Columns, fields...)
+			continue
+		}
 		out.Columns = append(out.Columns, c)
 		if e.alias != "" {
 			s.aliases[strings.ToLower(e.alias)] = c
@@ -282,12 +321,33 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 		out.Columns[i].Origins = a.canonical(out.Columns[i].Origins)
 	}
 	a.grain(q, s, &out)
-	a.decide(slices.Concat(conditions, q.grouping()), s)
+	a.decide(slices.Concat(conditions, q.grouping(), q.items[len(q.items)-q.rows:]), s)
 	for _, e := range q.picks {
 		a.decide([]*expr{q.item(e)}, s)
 	}
 	out.Rows, out.RowsPartial = s.rows, s.partial
 	return out.deduplicated(q)
+}
+
+// item returns the facts of an expression.
+func (a *analysis) item(e *expr, s *scope) Column {
+	c := Column{Name: e.alias, Offset: e.at}
+	if c.Name == "" && e.kind == column {
+		c.Name = e.names[len(e.names)-1]
+	}
+	c.Origins, c.Partial = a.expr(e, s)
+	c.letters = a.letters(e, s)
+	if e.kind == column {
+		if of, ok := a.resolve(e.names, s); ok {
+			c.Of, c.Domain, c.Constants, c.Type = of.Of, of.Domain, of.Constants, of.Type
+			c.direct, c.tag = of.direct, of.tag
+		}
+	} else {
+		c.Constants = e.constants()
+	}
+	a.nullItem(e, &c, s)
+	c.shape = a.shapeOf(e, s)
+	return c
 }
 
 // decide adds what expressions are made of to what decides the rows of a scope.
@@ -298,7 +358,7 @@ func (a *analysis) decide(exprs []*expr, s *scope) {
 
 // deduplicated returns a relation of which a query may drop rows that are equal.
 func (r relation) deduplicated(q *query) relation {
-	if q.unique {
+	if q.distinct {
 		for _, c := range r.Columns {
 			r.Rows, r.RowsPartial = merge(r.Rows, decisions(c.Origins)), r.RowsPartial || c.Partial
 		}
@@ -325,185 +385,4 @@ func selects(e *expr) bool {
 		return e.args[0].kind != column || e.args[1].kind != column
 	}
 	return true
-}
-
-// from adds the tables of a FROM clause to the scope. It returns the conditions of joins,
-// and false if it does not understand the clause.
-func (a *analysis) from(f *source, s *scope, in *env) (on []*expr, ok bool) {
-	if f == nil {
-		return nil, true
-	}
-	if f.left == nil && f.right == nil {
-		r, outer := relation{unknown: true}, a.outer
-		switch {
-		case f.query != nil:
-			r = a.query(f.query, in, s)
-			if a.outer > outer {
-				r.grain = nil // it differs from row to row
-			}
-		case f.table != "":
-			if found, ok := in.find(f.table); ok {
-				r = found
-			}
-		}
-		r.Filtered = r.Filtered || f.inexact
-		if r.unknown {
-			r.From = []string{unknownTable}
-		}
-		if f.inexact {
-			r.all = ""
-		}
-		s.rows, s.partial = merge(s.rows, decisions(r.Rows)), s.partial || r.RowsPartial || r.unknown
-		r = a.instance(r, f)
-		s.grain.add(r.grain)
-		s.tables = append(s.tables, r)
-		return nil, true
-	}
-	if f.unknown {
-		return nil, false
-	}
-	n0 := len(s.tables)
-	leftPlace := s.place()
-	left, ok := a.from(f.left, s, in)
-	if !ok {
-		return nil, false
-	}
-	n, rightPlace := len(s.tables), s.place()
-	right, ok := a.from(f.right, s, in)
-	if !ok {
-		return nil, false
-	}
-	on = slices.Concat(left, right, f.on)
-	if f.inexact {
-		on = append(on, &expr{kind: other}) // it selects
-	}
-	var pairs [][2]int
-	for _, name := range f.using {
-		l, r := column1(s.tables[:n], name), column1(s.tables[n:], name)
-		if l == nil || r == nil {
-			return nil, false
-		}
-		a.equate(l, r, s)
-		if l.Unit.Text != "" && r.Unit.Text != "" && l.Unit.Text != r.Unit.Text {
-			a.find(Finding{Kind: OtherUnit, Constant: Constant{Offset: f.at}, Units: [2]Unit{l.Unit, r.Unit}})
-		}
-		if strings.HasPrefix(l.Type, "timestamp") && strings.HasPrefix(r.Type, "timestamp") && l.Type != r.Type {
-			a.find(Finding{Kind: OtherZone, Constant: Constant{Offset: f.at}, Columns: [2]Column{*l, *r}})
-		}
-		s.rows, s.partial = merge(s.rows, decisions(l.Origins), decisions(r.Origins)), s.partial || l.Partial || r.Partial
-		if l.attr != 0 && r.attr != 0 {
-			pairs = append(pairs, [2]int{l.attr, r.attr})
-		}
-		for i := n; i < len(s.tables); i++ {
-			s.hidden[fmt.Sprint(i, " ", strings.ToLower(name))] = true
-		}
-	}
-	if f.kind == "RIGHT" || f.kind == "FULL" || f.kind == "OUTER" {
-		for _, name := range f.using { // of either table
-			if l := column1(s.tables[:n], name); l != nil {
-				l.Domain, l.Of, l.Constants, l.letters = Domain{}, Ref{}, nil, ""
-				l.Range, l.Parts, l.Unit = Range{}, nil, Unit{}
-			}
-		}
-	}
-	a.settle(s)
-	a.outerJoin(f, s, n0, n)
-	a.joined(f, s, leftPlace, rightPlace, pairs)
-	if f.kind == "SEMI" || f.kind == "ANTI" {
-		a.join(on, s)
-		a.decide(on, s)
-		s.tables = s.tables[:n]
-		on = append(left, &expr{kind: other})
-		s.guards = append(s.guards, guard{&expr{kind: other}, isTrue})
-	}
-	return on, true
-}
-
-// column1 returns the column of that name in the first table that has it.
-func column1(tables []relation, name string) *Column {
-	for _, t := range tables {
-		for i := range t.Columns {
-			if strings.EqualFold(t.Columns[i].Name, name) {
-				return &t.Columns[i]
-			}
-		}
-	}
-	return nil
-}
-
-// instance returns a table as FROM names it. Its rows are told apart from those of other
-// instances of the table.
-func (a *analysis) instance(r relation, f *source) relation {
-	a.instances++
-	n := a.instances
-	r.alias = strings.ToLower(f.alias)
-	r.Columns = slices.Clone(r.Columns)
-	for i := range r.Columns {
-		c := &r.Columns[i]
-		c.Origins = slices.Clone(c.Origins)
-		c.Offset = -1
-		for j := range c.Origins {
-			if o := &c.Origins[j]; o.Row != "" {
-				o.Row = fmt.Sprintf("%d/%s", n, o.Row)
-			}
-			if o := &c.Origins[j]; o.Set != "" {
-				o.Set = fmt.Sprintf("%d/%s", n, o.Set)
-			}
-			if o := &c.Origins[j]; o.Later.Row != "" {
-				o.Later.Row = fmt.Sprintf("%d/%s", n, o.Later.Row)
-			}
-		}
-		c.joins = slices.Clone(c.joins)
-		for j := range c.joins {
-			c.joins[j].id = fmt.Sprintf("%d/%s", n, c.joins[j].id)
-		}
-	}
-	r.rename(f.columns)
-	a.identities(&r, f)
-	return r
-}
-
-func (r *relation) rename(aliases []string) {
-	if len(aliases) > len(r.Columns) {
-		return
-	}
-	r.Columns = slices.Clone(r.Columns)
-	for i, name := range aliases {
-		r.Columns[i].Name = name
-	}
-}
-
-// expand returns the columns that a star stands for.
-func (a *analysis) expand(e *expr, s *scope) ([]Column, bool) {
-	if e.patterns {
-		return nil, false
-	}
-	var all []Column
-	for i, t := range s.tables {
-		if e.table != "" && !strings.EqualFold(e.table, t.alias) {
-			continue
-		}
-		if t.unknown {
-			return nil, false
-		}
-		for _, c := range t.Columns {
-			name := strings.ToLower(c.Name)
-			if e.table == "" && s.hidden[fmt.Sprint(i, " ", name)] || slices.ContainsFunc(e.exclude, func(x string) bool { return strings.EqualFold(x, name) }) {
-				continue
-			}
-			if by := e.replace[name]; by != nil {
-				c.made, c.direct, c.tag = by, false, nil
-				c.Offset, c.Of, c.Domain, c.Constants = by.at, Ref{}, Domain{}, by.constants()
-				c.Origins, c.Partial = a.expr(by, s)
-				c.joins, c.bound, c.Type, c.letters = nil, false, "", a.letters(by, s)
-				c.Null = a.null(by, s, nil)
-				c.Range, c.ordered, c.Narrowed, c.Parts, c.Unit = a.rangeOf(by, s), a.ordered(by, s), nil, nil, a.unitOf(by, s)
-			} else {
-				a.passRange(&c, s, nil)
-				c = a.passed(c, s)
-			}
-			all = append(all, c)
-		}
-	}
-	return all, true
 }

@@ -117,6 +117,11 @@ func (a *analysis) single(g *group, o Origin) bool {
 // resolve returns the column that a name stands for.
 func (a *analysis) resolve(names []string, s *scope) (Column, bool) {
 	for first := s; s != nil; s = s.outer {
+		for _, p := range slices.Backward(s.bound) {
+			if strings.EqualFold(p.Name, names[0]) {
+				return field(p, names[1:]), true
+			}
+		}
 		if c, ok := s.column(names); ok {
 			if s != first {
 				a.outer++
@@ -132,20 +137,8 @@ func (a *analysis) resolve(names []string, s *scope) (Column, bool) {
 }
 
 func (s *scope) column(names []string) (Column, bool) {
-	if len(names) > 1 {
-		for i := range len(names) - 1 { // a table may be qualified by its schema
-			for _, t := range s.tables {
-				if !strings.EqualFold(t.alias, names[i]) {
-					continue
-				}
-				if c := column1([]relation{t}, names[i+1]); c != nil {
-					return field(*c, names[i+2:]), true
-				}
-			}
-		}
-	}
-	if c := column1(s.tables, names[0]); c != nil {
-		return field(*c, names[1:]), true
+	if _, c, path := s.find(names); c != nil {
+		return field(*c, path), true
 	}
 	if c, ok := s.aliases[strings.ToLower(names[0])]; ok {
 		return field(c, names[1:]), true
@@ -153,18 +146,71 @@ func (s *scope) column(names []string) (Column, bool) {
 	return Column{}, false
 }
 
+// find returns the column of a table of FROM that a name begins with, and the names of the
+// fields after it.
+func (s *scope) find(names []string) (*relation, *Column, []string) {
+	for i := range len(names) - 1 { // a table may be qualified by its schema
+		for t := range s.tables {
+			if t := &s.tables[t]; strings.EqualFold(t.alias, names[i]) {
+				if c := column1([]relation{*t}, names[i+1]); c != nil {
+					return t, c, names[i+2:]
+				}
+			}
+		}
+	}
+	if m := s.merged[strings.ToLower(names[0])]; m != nil {
+		return m, &m.Columns[0], names[1:]
+	}
+	for t := range s.tables {
+		if c := column1(s.tables[t:t+1], names[0]); c != nil {
+			return &s.tables[t], c, names[1:]
+		}
+	}
+	return nil, nil, nil
+}
+
 // binds reports whether a name is that of a parameter of a lambda.
 func (s *scope) binds(names []string) bool {
-	return slices.ContainsFunc(s.bound, func(b string) bool { return strings.EqualFold(b, names[0]) })
+	return slices.ContainsFunc(s.bound, func(p Column) bool { return strings.EqualFold(p.Name, names[0]) })
 }
 
 // field returns a field of a struct, or the column itself.
 func field(c Column, path []string) Column {
-	if len(path) > 0 {
-		c.Origins, c.Of = through(c.Origins, Computed), Ref{}
-		c.Domain, c.Constants = Domain{}, nil
-		c.Range, c.Parts, c.Unit = Range{}, nil, Unit{}
-		c.direct, c.part, c.tag, c.letters = false, true, nil, ""
+	for i, name := range path {
+		f := c.field(name)
+		if f == nil {
+			return c.whole(path[i:])
+		}
+		c = *f
 	}
 	return c
+}
+
+// whole returns a field of which nothing more is known than of its struct.
+func (c Column) whole(path []string) Column {
+	return Column{Name: path[len(path)-1], Origins: through(c.Origins, Computed), Partial: c.Partial, Offset: c.Offset, bound: true}
+}
+
+// numbered returns the column at a position among those of all tables.
+func (s *scope) numbered(index int) (Column, bool) {
+	for _, t := range s.tables {
+		if t.unknown || index < 1 {
+			break
+		}
+		if index <= len(t.Columns) {
+			return t.Columns[index-1], true
+		}
+		index -= len(t.Columns)
+	}
+	return Column{}, false
+}
+
+// within returns a scope with the parameters of a lambda, whose values are not known.
+func (s *scope) within(params []string) *scope {
+	inner := *s
+	inner.bound = slices.Clone(s.bound)
+	for _, p := range params {
+		inner.bound = append(inner.bound, Column{Name: p})
+	}
+	return &inner
 }

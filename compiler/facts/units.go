@@ -1,7 +1,6 @@
 package facts
 
 import (
-	"slices"
 	"strings"
 )
 
@@ -87,9 +86,7 @@ func (a *analysis) compareUnits(e *expr, s *scope) {
 		return // see the query
 	}
 	if len(e.bound) > 0 {
-		inner := *s
-		inner.bound = slices.Concat(s.bound, e.bound)
-		s = &inner
+		s = s.within(e.bound)
 	}
 	alike := e.alike()
 	a.compareTimes(alike, s)

@@ -78,7 +78,7 @@ func (w *witness) eval(e *expr) (any, bool) {
 	case e.kind == equal, e.kind == compares:
 		return compared(e.op, args[0], args[1])
 	case w.measures && e.kind == cases:
-		return chosen(args, len(e.arms))
+		return chosenArm(args, len(e.arms))
 	case w.measures && e.typ == "OPERATOR_COALESCE":
 		for _, v := range args {
 			if v != nil {
@@ -138,8 +138,8 @@ func computed(name string, args []any) (any, bool) {
 	return of(numbers[0]), true
 }
 
-// chosen returns the arm of a CASE whose condition holds. args are the conditions and the arms.
-func chosen(args []any, arms int) (any, bool) {
+// chosenArm returns the arm of a CASE whose condition holds. args are the conditions and the arms.
+func chosenArm(args []any, arms int) (any, bool) {
 	whens := args[:len(args)-arms]
 	for i, when := range whens {
 		if when == true {

@@ -174,7 +174,7 @@ func (c *Checker) refuseBulk(ctx context.Context, query string) error {
 // with the lock held.
 func (c *Checker) tree(ctx context.Context, query string) (doc string, tree map[string]any, err error) {
 	if c.parse == nil {
-		c.parse, err = c.s.conn.PrepareContext(ctx, "SELECT CAST(json_serialize_sql(?::VARCHAR, skip_empty := true, skip_null := true) AS VARCHAR)")
+		c.parse, err = c.s.conn.PrepareContext(ctx, "SELECT CAST(json_serialize_sql(?::VARCHAR, skip_null := true) AS VARCHAR)")
 		if err != nil {
 			return "", nil, fmt.Errorf("parse a query: %w", err)
 		}
