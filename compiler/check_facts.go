@@ -72,6 +72,19 @@ func (c *checker) found(e *entity, f facts.Finding) diag.Diagnostic {
 		other := c.sqlSpan(e, e.string(e.component.SQL), f.Other)
 		other.Label = "but here, " + f.Column + " is " + f.Ranges[1].String()
 		return diag.Diagnostic{Message: fmt.Sprintf("two conditions of %s are never true together: they exclude all values of %s", e, f.Column), Spans: []diag.Span{at, other}}
+	case facts.Unreached:
+		at.Label = "this is never tested"
+		other := c.sqlSpan(e, e.string(e.component.SQL), f.Other)
+		other.Label = "this is true whenever the other condition is"
+		return diag.Diagnostic{
+			Message: fmt.Sprintf("a CASE of %s has a condition that never decides", e), Spans: []diag.Span{at, other},
+			Hint: "put the narrower condition first",
+		}
+	case facts.NoSuchPart:
+		return diag.Diagnostic{
+			Message: fmt.Sprintf("the SQL of %s compares %s with a value that it cannot have", e, f.Column),
+			Wanted:  f.Ranges[0].String(), Found: written(f.Constant), Spans: []diag.Span{at},
+		}
 	case facts.OtherLetters:
 		convert := map[string]func(string) string{"upper": strings.ToUpper, "lower": strings.ToLower}[f.Column]
 		return diag.Diagnostic{

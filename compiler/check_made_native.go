@@ -36,26 +36,20 @@ func (k *madeCheck) checkAliases(c *classes.Class, params object, place []string
 	}
 }
 
-// checkObjective refuses an objective for classes in a regression whose label has other
-// numbers than those between 0 and 1.
+// checkObjective refuses an objective for numbers in a classification, and one for classes in
+// a regression whose label has other numbers than those between 0 and 1.
 func (k *madeCheck) checkObjective(c *classes.Class, params object, place []string) {
 	model := k.e.outs["model"]
-	if model == nil || model.signature == nil || model.signature.Task != "regression" {
+	if model == nil || model.signature == nil {
 		return
 	}
-	label := model.signature.Output
-	table := k.e.input("table")
-	if table == nil || table.out == nil {
+	label, task := model.signature.Output, model.signature.Task
+	if task == "regression" && !k.labelIsAnyNumber(label.Name) {
 		return
 	}
-	col := table.out.schema.Column(label.Name)
-	if col == nil || col.Type != "float32" && col.Type != "float64" {
-		return
-	}
-	low, err1 := strconv.ParseFloat(string(col.Min), 64)
-	high, err2 := strconv.ParseFloat(string(col.Max), 64)
-	if err1 == nil && err2 == nil && low >= 0 && high <= 1 {
-		return // shares, or 0 and 1
+	wrong, of, fix := "classes", func(p classes.Param) []string { return p.Classes }, "numbers"
+	if task == "classification" {
+		wrong, of, fix = "numbers", func(p classes.Param) []string { return p.Numbers }, "classes"
 	}
 	for _, f := range params {
 		p := c.Params[f.name]
@@ -63,20 +57,35 @@ func (k *madeCheck) checkObjective(c *classes.Class, params object, place []stri
 			p = c.Params[p.Alias]
 		}
 		value, ok := f.value.(string)
-		if !ok || !slices.Contains(p.Classes, value) {
+		if !ok || !slices.Contains(of(p), value) {
 			continue
 		}
 		d := diag.Diagnostic{
-			Message: fmt.Sprintf("the objective %q is for classes, but %s is evaluated as a regression", value, k.e),
+			Message: fmt.Sprintf("the objective %q is for %s, but %s is evaluated as a %s", value, wrong, k.e, task),
 			Spans: []diag.Span{
 				k.sys.At("", k.e.path(append(place[:len(place):len(place)], f.name)...)...),
 				k.sys.At("", k.e.path("evaluation")...),
 			},
-			Hint: "use an objective for numbers, or leave it out: it follows from the task",
+			Hint: fmt.Sprintf("use an objective for %s, or leave it out: it follows from the task", fix),
 		}
 		if span, ok := k.labelSpan(label.Name); ok {
 			d.Spans = append(d.Spans, span)
 		}
 		k.fail(k.e, d)
 	}
+}
+
+// labelIsAnyNumber reports whether the label is a fraction that may be below 0 or above 1.
+func (k *madeCheck) labelIsAnyNumber(label string) bool {
+	table := k.e.input("table")
+	if table == nil || table.out == nil {
+		return false
+	}
+	col := table.out.schema.Column(label)
+	if col == nil || col.Type != "float32" && col.Type != "float64" {
+		return false
+	}
+	low, err1 := strconv.ParseFloat(string(col.Min), 64)
+	high, err2 := strconv.ParseFloat(string(col.Max), 64)
+	return err1 != nil || err2 != nil || low < 0 || high > 1 // otherwise it is a share, or 0 and 1
 }

@@ -167,6 +167,9 @@ func TestTimesOfQueries(t *testing.T) {
 		zones = "the SQL of features.f puts together t (timestamp) and z (timestamptz), which depends on a time zone"
 	)
 	no := func(typ string) string { return fmt.Sprintf(date, typ) }
+	part := func(name string) string {
+		return "the SQL of features.f compares " + name + " with a value that it cannot have"
+	}
 	for name, tt := range map[string]struct{ query, want string }{
 		"a cast":                            {"SELECT id FROM o WHERE t > CAST('2024-02-30' AS DATE)", no("DATE")},
 		"a cast of a day that exists":       {"SELECT id FROM o WHERE t > CAST('2024-02-29' AS DATE)", ""},
@@ -180,6 +183,11 @@ func TestTimesOfQueries(t *testing.T) {
 		"a fallback":                        {"SELECT id FROM o WHERE coalesce(day, '2024-13-01') > t", no("DATE")},
 		"a fallback that exists":            {"SELECT id FROM o WHERE coalesce(day, '2024-12-01') > t", ""},
 		"an arm":                            {"SELECT id FROM o WHERE CASE WHEN paid THEN t ELSE '2024-02-30 10:00' END > t", no("TIMESTAMP")},
+		"a day that no week has":            {"SELECT id FROM o WHERE dayofweek(t) IN (6, 7)", part("dayofweek")},
+		"a day that no week has, in a CASE": {"SELECT id FROM o WHERE CASE WHEN dayofweek(t) = 7 THEN id ELSE 0 END > 0", part("dayofweek")},
+		"the last day of a week":            {"SELECT id FROM o WHERE isodow(t) IN (6, 7)", ""},
+		"a month that no year has":          {"SELECT id FROM o WHERE CASE WHEN extract(month FROM t) <> 13 THEN id ELSE 0 END > 0", part("date_part")},
+		"an hour after the last":            {"SELECT id FROM o WHERE hour(t) BETWEEN 20 AND 24", ""},
 		"a time zone":                       {"SELECT id FROM o WHERE t AT TIME ZONE 'Europe/Berln' > z", no("time zone")},
 		"a time zone that exists":           {"SELECT id FROM o WHERE t AT TIME ZONE 'Europe/Berlin' > z", ""},
 		"a time with a zone":                {"SELECT id FROM o WHERE t < z", zones},

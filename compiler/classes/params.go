@@ -19,6 +19,7 @@ type Param struct {
 	Hidden   []Form `json:"hidden"` // accepted, but not named
 	// Classes are its values for which the label is the number of a class.
 	Classes []string `json:"classes"`
+	Numbers []string `json:"numbers"` // of the objective: those whose predictions are no probabilities
 }
 
 // A Form is a set of values: all of a kind, the numbers of an interval, or those listed.

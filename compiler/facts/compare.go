@@ -20,6 +20,10 @@ func (a *analysis) compare(e *expr, s *scope, required bool) {
 			a.compare(x, s, false)
 		}
 	}
+	a.unreached(e)
+	if !required || e.op == "in" { // otherwise see compareRanges
+		a.compareParts(e, s)
+	}
 	if e.kind != compares && e.kind != equal {
 		return
 	}

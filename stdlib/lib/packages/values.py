@@ -78,6 +78,13 @@ OPTIONS = {
 CLASS_OBJECTIVES = ["binary", "multiclass", "softmax", "multiclassova", "multiclass_ova", "ova", "ovr"]
 CLASS_OBJECTIVES += ["binary:logistic", "binary:logitraw", "binary:hinge", "multi:softmax", "multi:softprob"]
 
+# Objectives whose predictions are numbers and no probabilities.
+NUMBER_OBJECTIVES = ["regression", "regression_l2", "l2", "mean_squared_error", "mse", "l2_root"]
+NUMBER_OBJECTIVES += ["root_mean_squared_error", "rmse", "regression_l1", "l1", "mean_absolute_error", "mae"]
+NUMBER_OBJECTIVES += ["huber", "fair", "poisson", "quantile", "mape", "mean_absolute_percentage_error"]
+NUMBER_OBJECTIVES += ["gamma", "tweedie", "reg:squarederror", "reg:squaredlogerror", "reg:pseudohubererror"]
+NUMBER_OBJECTIVES += ["reg:absoluteerror", "reg:quantileerror", "reg:gamma", "reg:tweedie", "count:poisson"]
+
 # What depends on the machine, the build of the library or other files, or what Tenon's trainers translate.
 SKIPPED = re.compile(
     "device|gpu|thread|n_jobs|machine|port|time_out|file|model|config|data|valid|constraints|column|updater"
@@ -211,6 +218,8 @@ def describe(
     entry = {"takes": forms, "hidden": hidden}
     if classes := [t for t in options if name == "objective" and t in CLASS_OBJECTIVES]:
         entry["classes"] = classes
+    if numbers := [t for t in options if name == "objective" and t in NUMBER_OBJECTIVES]:
+        entry["numbers"] = numbers
     return entry
 
 
