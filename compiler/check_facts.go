@@ -73,9 +73,9 @@ func (c *checker) found(e *entity, f facts.Finding) diag.Diagnostic {
 		other.Label = "but here, " + f.Column + " is " + f.Ranges[1].String()
 		return diag.Diagnostic{Message: fmt.Sprintf("two conditions of %s are never true together: they exclude all values of %s", e, f.Column), Spans: []diag.Span{at, other}}
 	case facts.Unreached:
-		at.Label = "this is never tested"
+		at.Label = "this is never true here"
 		other := c.sqlSpan(e, e.string(e.component.SQL), f.Other)
-		other.Label = "this is true whenever the other condition is"
+		other.Label = "this comes first, and is true whenever the other condition is"
 		return diag.Diagnostic{
 			Message: fmt.Sprintf("a CASE of %s has a condition that never decides", e), Spans: []diag.Span{at, other},
 			Hint: "put the narrower condition first",

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// unreached looks for a condition of a CASE that is never tested: whenever it holds, an
-// earlier one does, too.
+// unreached looks for a condition of a CASE that is never true: whenever it would be, an
+// earlier one is.
 func (a *analysis) unreached(e *expr) {
 	if e.kind != cases {
 		return

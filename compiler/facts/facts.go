@@ -141,7 +141,7 @@ const (
 	Conflict    = "both"  // a condition that another one excludes
 	NoDate      = "date"  // a text that is no date, where the other values are dates
 	OtherZone   = "zone"  // a time with a zone beside one without
-	Unreached   = "arm"   // a condition of a CASE that is never tested
+	Unreached   = "arm"   // a condition of a CASE that is never true, because of an earlier one
 	NoSuchPart  = "part"  // a comparison with a number that a part of a time never is
 	OtherUnit   = "unit"  // an expression that puts together values in different units
 	// OtherLetters is a comparison of a text in upper or lower case with one that is not.
