@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/pflag"
 
 	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
 	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -27,6 +30,14 @@ func TestScript(t *testing.T) {
 	client, err := filepath.Abs("../../stdlib/python")
 	if err != nil {
 		t.Fatal(err)
+	}
+	// What a compilation keeps is that of another program once tenon was not written just now.
+	tenon, err := exec.LookPath("tenon")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for !fingerprint.LooksOf(tenon).Settled(time.Now()) {
+		time.Sleep(20 * time.Millisecond)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/script",

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
@@ -144,6 +145,10 @@ func quiet(t *testing.T, dir string, tags ...string) *Project {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
+	}
+	// What is kept is that of another program once this one was not written just now.
+	for !fingerprint.LooksOf(self).Settled(time.Now()) {
+		time.Sleep(20 * time.Millisecond)
 	}
 	return New(Settings{
 		Dir: dir, Tags: tags, SQL: worker.New(self), Config: all.Config{Tenon: self, Environ: os.Environ()},
