@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tenon-ml/tenon/internal/diag"
@@ -139,6 +140,23 @@ func TestSeedIsCompleteAndRepeatable(t *testing.T) {
 	}
 	if !sameFiles(extracted) {
 		t.Error("an older build of the library stayed in the cache")
+	}
+}
+
+func TestManySeedOneCache(t *testing.T) {
+	cache := t.TempDir()
+	t.Cleanup(func() { _ = removeReadOnly(cache) })
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if err := Seed(t.Context(), cache); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if !sameFiles(filepath.Join(cache, "mod", "extract", "tenon.dev@"+stdlib.Version)) {
+		t.Error("the cache does not hold the library")
 	}
 }
 

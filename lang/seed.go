@@ -17,6 +17,7 @@ import (
 	"cuelang.org/go/mod/module"
 	"cuelang.org/go/mod/modzip"
 
+	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
@@ -34,7 +35,7 @@ func CacheDir(getenv func(string) string) (string, error) {
 
 // Seed writes the embedded library into the cache of the stock cue command, so that it
 // and CUE's language server resolve the same imports without a registry. It leaves an
-// identical copy alone.
+// identical copy alone. Several processes may seed one cache at the same time.
 func Seed(ctx context.Context, cacheDir string) error {
 	v, err := module.NewVersion(stdlib.Module, stdlib.Version)
 	if err != nil {
@@ -44,6 +45,14 @@ func Seed(ctx context.Context, cacheDir string) error {
 	if sameFiles(extracted) {
 		return nil
 	}
+	held, err := files.Lock(ctx, extracted+".tenon.lock")
+	if err != nil {
+		return fmt.Errorf("seed the cache of cue: %w", err)
+	}
+	defer held.Close()
+	if sameFiles(extracted) { // another process was faster
+		return nil
+	}
 	// Remove another build of this version: its files would win.
 	for _, dir := range []string{extracted, filepath.Join(cacheDir, "mod", "download", v.BasePath())} {
 		if err := removeReadOnly(dir); err != nil {
@@ -51,16 +60,16 @@ func Seed(ctx context.Context, cacheDir string) error {
 		}
 	}
 	var zip bytes.Buffer
-	var files []string
+	var names []string
 	err = fs.WalkDir(stdlib.CUE(), ".", func(p string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
-			files = append(files, p)
+			names = append(names, p)
 		}
 		return err
 	})
 	if err == nil {
 		//lint:ignore SA1019 there is no other way to pack a module that is not a folder
-		err = modzip.Create(&zip, v, files, libraryIO{})
+		err = modzip.Create(&zip, v, names, libraryIO{})
 	}
 	if err != nil {
 		return fmt.Errorf("pack the standard library: %w", err)

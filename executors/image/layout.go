@@ -20,7 +20,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
@@ -203,7 +202,7 @@ func (s *Store) named(n named) (h v1.Hash, imported bool, err error) {
 // nothing exists; release removes what was written there.
 func (s *Store) work(ctx context.Context, name string) (dir string, release func() error, err error) {
 	dir = filepath.Join(s.opts.Dir, "work", name)
-	held, err := pyenv.LockFile(ctx, dir+".lock")
+	held, err := files.Lock(ctx, dir+".lock")
 	if err != nil {
 		return "", nil, err
 	}

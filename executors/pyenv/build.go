@@ -56,7 +56,7 @@ func (b *build) run(ctx context.Context, lockText []byte) error {
 
 // turn calls f while the build holds a lock file that all builds share.
 func (b *build) turn(ctx context.Context, name string, f func(turn *os.File) error) error {
-	turn, err := LockFile(ctx, filepath.Join(b.env.opts.Dir, name))
+	turn, err := files.Lock(ctx, filepath.Join(b.env.opts.Dir, name))
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // PythonVersion is the Python version of locks, and of environments unless Options select
@@ -94,7 +96,7 @@ func (e *Env) Ensure(ctx context.Context, lockText []byte, report func(Progress)
 		report = func(Progress) {}
 	}
 	report(Progress{Stage: Waiting})
-	held, err := LockFile(ctx, dir+".lock")
+	held, err := files.Lock(ctx, dir+".lock")
 	if err != nil {
 		return "", fmt.Errorf("python environment: %w", err)
 	}

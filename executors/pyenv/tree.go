@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // A Tree is an environment that will be used elsewhere, such as in an image.
@@ -55,7 +57,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 		return err
 	}
 	// A uv that outlived its parent holds the lock and still writes.
-	held, err := LockFile(ctx, t.Dir+".uv.lock")
+	held, err := files.Lock(ctx, t.Dir+".uv.lock")
 	if err != nil {
 		return err
 	}
