@@ -210,7 +210,7 @@ func TestModelsAreRegisteredWithTheirReport(t *testing.T) {
 	}
 }
 
-// A model in service whose artifact is lost is not the same as none: the evaluation is told.
+// A model in service whose artifact is lost is not the same as none: the evaluation gets it as lost.
 func TestALostIncumbentIsNotAbsent(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(system("1")...)

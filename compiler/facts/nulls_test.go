@@ -220,7 +220,7 @@ func TestNullsDoNotContradictFacts(t *testing.T) {
 		query := drawNulls(t)
 		d, err := duckdb.Describe(context.Background(), s, query)
 		if err != nil {
-			t.Skip(err) // rapid draws another query: this one does not type, such as a sum of NULL
+			t.Skip("another query is drawn: this one does not type:", err)
 		}
 		var names []string
 		for _, c := range d.Columns {
@@ -278,7 +278,7 @@ func countNulls(t *rapid.T, query string, names []string, rows map[string]duck.L
 	}
 	got, err := duckdb.Evaluate(context.Background(), counts+" FROM ("+query+")", rows, out)
 	if err != nil || len(got.Rows.Values) != 1 {
-		t.Skip(query, err) // rapid draws others: these rows overflow or the like
+		t.Skip("other rows are drawn: the query fails on these:", query, err)
 	}
 	for i, v := range got.Rows.Values[0] {
 		var x int
