@@ -199,23 +199,26 @@ def train(features, labels): return Model()
 """
 
 
+def serving(shared, script, table, inputs, instance):
+    """Trains a script's model on a table with the label `y`, and yields the URL of a service that has it."""
+    got = shared.ok(
+        "train.script",
+        params={"script": "m.py"},
+        scripts={"m.py": script},
+        inputs={"train": table},
+        outputs=model_out("regression", inputs, col("y", "float64")),
+    )
+    model = {"kind": "model", "path": str(got.path("model"))}
+    with service(shared, {"model": model}, instance=instance) as (_, url):
+        yield url
+
+
 @pytest.fixture(scope="module")
 def scripted(shared):
     """A model that keeps what it is asked while it works, and predicts NaN where `n` is null."""
     inputs = [col("x", "float32"), col("n", "int64", nullable=True), col("t", "time", nullable=True)]
     table = shared.table({"x": [1.0], "n": [1], "t": [None], "y": [2.0]}, [*inputs, col("y", "float64")])
-    got = shared.ok(
-        "train.script",
-        params={"script": "m.py"},
-        scripts={"m.py": MODEL},
-        inputs={"train": table},
-        outputs=model_out("regression", inputs, col("y", "float64")),
-    )
-    with service(shared, {"model": {"kind": "model", "path": str(got.path("model"))}}, instance="s") as (
-        _,
-        url,
-    ):
-        yield url
+    yield from serving(shared, MODEL, table, inputs, "s")
 
 
 def test_each_request_has_its_own_answer(scripted):
@@ -263,18 +266,7 @@ class Model:
 def train(features, labels): return Model()
 """
     table = shared.table({"doc": ["{}"], "more": ["1"], "y": [2.0]}, [*inputs, col("y", "float64")])
-    got = shared.ok(
-        "train.script",
-        params={"script": "m.py"},
-        scripts={"m.py": script},
-        inputs={"train": table},
-        outputs=model_out("regression", inputs, col("y", "float64")),
-    )
-    with service(shared, {"model": {"kind": "model", "path": str(got.path("model"))}}, instance="d") as (
-        _,
-        url,
-    ):
-        yield url
+    yield from serving(shared, script, table, inputs, "d")
 
 
 def test_a_column_of_json_takes_json(documents):
