@@ -70,11 +70,11 @@ release: FLAGS = -trimpath
 release: build ## the same, for others: the bytes do not depend on the folder
 
 .PHONY: size
-size: build ## show the size of each program and the time of a cold build, beside the goals
+size: build ## show the size of each program and the time of a cold build, and compare them with the goals
 	@.ci/size
 
 .PHONY: bench
-bench: tools build ## measure speed and memory beside cue, ninja, ctr and kubectl
+bench: tools build ## measure speed and memory in comparison with cue, ninja, ctr and kubectl
 	@.ci/tools bench
 	@go run ./cmd/bench $(BENCH)
 

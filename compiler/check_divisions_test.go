@@ -86,8 +86,8 @@ func TestDivisionsOfASource(t *testing.T) {
 	}
 }
 
-// The statistics of a Parquet file tell which times it has, also after queries that only
-// select rows. A file that may be one of many tells nothing, nor does a time that is computed.
+// The statistics of a Parquet file show which times it has, also after queries that only
+// select rows. A file that may be one of many shows nothing, nor does a time that is computed.
 func TestDivisionsOfAFile(t *testing.T) {
 	const (
 		rows  = "SELECT 1::BIGINT AS id, TIMESTAMP '2023-01-01' + to_days(n::INTEGER) AS t, 's' AS shop, 1::BIGINT AS size, 'a' AS kind, 1.5 AS amount, true AS paid FROM range(300) r(n)"

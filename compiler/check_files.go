@@ -75,7 +75,7 @@ func (c *checker) compareHeads(ctx context.Context, all []filed) error {
 		return ctx.Err()
 	}
 	if err != nil { // the source fails in the same way when it runs
-		c.options.Record.Cannot("data files were not compared: " + err.Error())
+		c.options.Tracker.Cannot("data files were not compared: " + err.Error())
 		return nil
 	}
 	for i, r := range results {
@@ -85,7 +85,7 @@ func (c *checker) compareHeads(ctx context.Context, all []filed) error {
 	return nil
 }
 
-// head returns what to read of the files of a source. A file that is not there is no fault
+// head returns what to read of the files of a source. A file that does not exist is no fault
 // here: a system may be compiled where its data is not.
 func (c *checker) head(f *filed) (duck.Head, bool) {
 	h := duck.Head{Source: duck.Source{Format: f.stage.Reads}, Schema: f.entity.outs["out"].schema, All: true, Times: f.asks}
@@ -101,7 +101,7 @@ func (c *checker) head(f *filed) (duck.Head, bool) {
 	for _, field := range f.stage.Files {
 		pattern := filepath.ToSlash(stringOf(f.entity.fields.at(field)))
 		found, _ := c.options.Files(c.sys.Dir, []string{pattern})
-		c.recordFiles(pattern, found[pattern])
+		c.trackFiles(pattern, found[pattern])
 		h.Files = append(h.Files, found[pattern]...)
 	}
 	slices.Sort(h.Files)
@@ -116,22 +116,22 @@ func (c *checker) head(f *filed) (duck.Head, bool) {
 			return h, false
 		}
 		if h.Format == "csv" {
-			c.options.Record.FirstLine(at) // other rows than the first may come at any time
+			c.options.Tracker.FirstLine(at) // other rows than the first may come at any time
 		} else {
-			c.options.Record.Looks(at, info)
+			c.options.Tracker.Looks(at, info)
 		}
 		h.Files[i] = at
 	}
 	return h, len(h.Files) > 0
 }
 
-// recordFiles notes which folders decide what a pattern matches.
-func (c *checker) recordFiles(pattern string, found []string) {
+// trackFiles notes which folders decide what a pattern matches.
+func (c *checker) trackFiles(pattern string, found []string) {
 	if len(found) == 1 && found[0] == path.Clean(pattern) {
 		return
 	}
 	if len(found) == 0 && !strings.ContainsAny(pattern, `*?[\`) {
-		c.options.Record.Absent(c.onDisk(pattern))
+		c.options.Tracker.Absent(c.onDisk(pattern))
 		return
 	}
 	base := path.Clean(pattern)
@@ -148,7 +148,7 @@ func (c *checker) recordFiles(pattern string, found []string) {
 		at := c.onDisk(dir)
 		entries, err := os.ReadDir(at)
 		if err != nil {
-			c.options.Record.Absent(at)
+			c.options.Tracker.Absent(at)
 			continue
 		}
 		var names []string
@@ -157,7 +157,7 @@ func (c *checker) recordFiles(pattern string, found []string) {
 				names = append(names, e.Name())
 			}
 		}
-		c.options.Record.Names(at, names)
+		c.options.Tracker.Names(at, names)
 	}
 }
 

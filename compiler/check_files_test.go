@@ -78,7 +78,7 @@ func TestDataFilesAreComparedWithTheirSources(t *testing.T) {
 		{"csv/another column twice", "CSV", csv, two, "meter,reading_kwh,x,x\n1,2,3,4\n", ""},
 		{"csv/wrong delimiter", "CSV", csv, two, "meter;reading_kwh\n1;2\n", `m.csv has no column "meter"`},
 		{"csv/declared delimiter", "CSV", csv + `, delimiter: ";"`, two, "meter;reading_kwh\n1;2\n", ""},
-		{"csv/declared delimiter that is not there", "CSV", csv + `, delimiter: ";"`, two, "meter,reading_kwh\n1,2\n", `m.csv has no column "meter"`},
+		{"csv/declared delimiter that does not exist", "CSV", csv + `, delimiter: ";"`, two, "meter,reading_kwh\n1,2\n", `m.csv has no column "meter"`},
 		{"csv/one column with a comma in its name", "CSV", csv, `"a;b": col.#Int64`, "a;b\n1\n", ""},
 		{"csv/quotes", "CSV", csv, two, "\"meter\",\"reading_kwh\"\n1,2\n", ""},
 		{"csv/other quotes", "CSV", csv, two, "'meter','reading_kwh'\n1,2\n", `m.csv has no column "meter"`},
@@ -126,7 +126,7 @@ func TestDataFilesAreComparedWithTheirSources(t *testing.T) {
 		{"json/object as JSON", "JSON", json, "a: col.#String & {json: true}", `{"a": {}}`, ""},
 		{"json/number as a date", "JSON", json, "a: col.#Date", `{"a": 20240101}`, `m.jsonl: column "a" is a number, which does not become date`},
 		{"json/key twice", "JSON", json, "a: col.#Int64", `{"a": 1, "a": []}`, ""},
-		{"json/not an object", "JSON", json, two, "meter,reading_kwh\n1,2\n", ""}, // for DuckDB to tell
+		{"json/not an object", "JSON", json, two, "meter,reading_kwh\n1,2\n", ""}, // DuckDB reports it
 		{"json/empty", "JSON", json, two, "", ""},
 		{"parquet/a CSV file", "Parquet", csv, two, "meter,reading_kwh\n1,2\n", "m.csv: it is not a Parquet file, or it is truncated"},
 		{"no file", "CSV", `path: "other.csv"`, two, "x\n", ""},

@@ -53,7 +53,7 @@ func TestLaterRows(t *testing.T) {
 	}
 }
 
-// A label may be whether an outer join finds a row. Each of its columns tells that, too.
+// A label may be whether an outer join finds a row. Each of its columns shows that, too.
 func TestPresenceAsLabel(t *testing.T) {
 	const own = "models.m learns from its own label"
 	const rest = ` FROM l LEFT JOIN c ON c.id = l.id`

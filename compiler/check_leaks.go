@@ -284,7 +284,7 @@ func (l *leaks) report(label map[cell]facts.Origin, blamed []*facts.Column, alon
 	case copied:
 		text = fmt.Sprintf("the label %s has the same values", l.label.Name)
 	case match != "":
-		text = fmt.Sprintf("the label %s tells whether there is a row of %s", l.label.Name, match)
+		text = fmt.Sprintf("the label %s shows whether there is a row of %s", l.label.Name, match)
 	case aggregated:
 		text = fmt.Sprintf("the label %s is computed from the same aggregate of %s", l.label.Name, listed(slices.Compact(from)))
 	}

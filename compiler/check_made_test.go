@@ -39,7 +39,7 @@ models: m: train.#SKLearn & {in: table: sources.gaps.out, label: "late", test: s
 		"a transformer that is not":       {step("sklearn.impute.KNNImputer", ""), ""},
 		"a class of no package":           {class("acme.Forest", ""), "the environment of models.m has no package for acme.Forest"},
 		"a class of another package":      {class("acme.Forest", `packages: ["acme==1.0"]`), ""},
-		"a package that is not there":     {class("xgboost.XGBClassifier", ""), "the environment of models.m has no package for xgboost.XGBClassifier"},
+		"a package that does not exist":   {class("xgboost.XGBClassifier", ""), "the environment of models.m has no package for xgboost.XGBClassifier"},
 		"a package that is asked for":     {class("xgboost.XGBClassifier", `packages: ["xgboost-cpu==3.2.0"], params: max_depth: 3`), ""},
 		"a parameter of it":               {class("xgboost.XGBClassifier", `packages: ["xgboost-cpu==3.2.0"], params: max_dept: 3`), `XGBClassifier has no parameter "max_dept"`},
 		"another version of it":           {class("xgboost.XGBClassifier", `packages: ["xgboost-cpu==3.1.0"], params: max_dept: 3`), ""},

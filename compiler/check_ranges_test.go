@@ -159,7 +159,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// Texts that are no dates, and times with a zone beside those without. DuckDB tells the first
+// Texts that are no dates, and times with a zone beside those without. DuckDB reports the first
 // only when it reads a row, and decides the second by the zone of its session.
 func TestTimesOfQueries(t *testing.T) {
 	const (

@@ -18,16 +18,16 @@ var (
 
 // checkSecrets refuses what looks like a literal secret.
 func (c *checker) checkSecrets(e *entity) {
-	var walk func(v any, at []string)
-	walk = func(v any, at []string) {
+	var visit func(v any, at []string)
+	visit = func(v any, at []string) {
 		switch v := v.(type) {
 		case object:
 			for _, f := range v {
-				walk(f.value, append(at[:len(at):len(at)], f.name))
+				visit(f.value, append(at[:len(at):len(at)], f.name))
 			}
 		case []any:
 			for _, x := range v {
-				walk(x, at)
+				visit(x, at)
 			}
 		case string:
 			name := at[len(at)-1]
@@ -47,7 +47,7 @@ func (c *checker) checkSecrets(e *entity) {
 		case "schema", "secrets", "dsn", "out", "name", "component": // these are names, or are checked below
 			continue
 		}
-		walk(f.value, e.path(f.name))
+		visit(f.value, e.path(f.name))
 	}
 	for at, v := range c.secretRefs(e) {
 		if len(v.only("env", "file", "kubernetes")) != 1 {

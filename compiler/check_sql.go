@@ -47,7 +47,7 @@ func (c *checker) typeSQL() (end func()) {
 }
 
 // inputTables returns the tables that a query reads, by their names in it, with the names
-// and types of their columns. DuckDB knows no more of them.
+// and types of their columns. DuckDB knows nothing else about them.
 func (e *entity) inputTables() map[string]ir.Schema {
 	tables := map[string]ir.Schema{}
 	for _, p := range e.ports {

@@ -185,7 +185,7 @@ func (c *lowerer) userFile(e *entity, code *ir.Code, name, field string) {
 	}
 	full := filepath.Join(c.sys.Dir, filepath.FromSlash(clean))
 	if real, err := filepath.EvalSymlinks(full); err == nil {
-		c.options.Record.Link(full, real)
+		c.options.Tracker.Link(full, real)
 		if !c.within(real) {
 			refuse(fmt.Sprintf("%s refers to %q, a link to %s outside the system's folder", e, name, real), "copy the file into the folder")
 			return
@@ -208,7 +208,7 @@ func (c *lowerer) userFile(e *entity, code *ir.Code, name, field string) {
 		refuse(fmt.Sprintf("%s refers to a file %q that cannot be read: %v", e, name, err), "")
 		return
 	}
-	c.options.Record.File(full, b)
+	c.options.Tracker.File(full, b)
 	code.Files = append(code.Files, ir.CodeFile{Path: clean, Digest: c.blob(b)})
 }
 
@@ -238,7 +238,7 @@ func (c *lowerer) userFolder(e *entity, code *ir.Code, name, full, field string)
 			c.userFile(e, code, path.Join(name, f.Name()), field)
 		}
 	}
-	c.options.Record.Names(full, names)
+	c.options.Tracker.Names(full, names)
 }
 
 // beside reports whether a file of the system's folder exists.
@@ -246,7 +246,7 @@ func (c *lowerer) beside(file string) bool {
 	full := filepath.Join(c.sys.Dir, filepath.FromSlash(file))
 	info, err := os.Stat(full)
 	if err != nil {
-		c.options.Record.Absent(full)
+		c.options.Tracker.Absent(full)
 	}
 	return err == nil && info.Mode().IsRegular()
 }

@@ -34,13 +34,13 @@ type Options struct {
 	Executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	// Default is the executor of a system that names no target.
 	Default string
-	// Record, if set, records what is read besides the system's CUE.
-	Record *fingerprint.Record
+	// Tracker, if set, collects what is read besides the system's CUE.
+	Tracker *fingerprint.Tracker
 	// Before are the entities of an earlier compilation, for those that the system does
 	// not evaluate again, see [lang.System.Reused].
 	Before map[string]Decoded
-	// Keep, if set, receives the entities for a later compilation, if this one succeeds.
-	Keep func(map[string]Decoded)
+	// Save, if set, receives the entities for a later compilation, if this one succeeds.
+	Save func(map[string]Decoded)
 }
 
 // A Result is a compiled system with the files it needs.
@@ -63,7 +63,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	p.name, _ = sys.Lookup("name").String()
 	(&decoder{p}).decodeAll()
 	var decoded map[string]Decoded
-	if o.Keep != nil {
+	if o.Save != nil {
 		decoded = p.decodedAll()
 	}
 	check := &checker{program: p, misfits: map[string]bool{}}
@@ -109,7 +109,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 		}
 	}
 	if decoded != nil {
-		o.Keep(decoded)
+		o.Save(decoded)
 	}
 	return &Result{
 		System: &ir.System{

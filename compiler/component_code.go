@@ -77,7 +77,7 @@ func (c *program) addFolder(k *component) error {
 	switch info, err := fs.Lstat(fsys, k.folder); {
 	case errors.Is(err, fs.ErrNotExist):
 		if dir != "" {
-			c.options.Record.Absent(filepath.Join(dir, k.folder))
+			c.options.Tracker.Absent(filepath.Join(dir, k.folder))
 		}
 		return nil
 	case err != nil:
@@ -93,7 +93,7 @@ func (c *program) addFolder(k *component) error {
 			if p != k.folder && !isCodeFolder(d.Name()) {
 				return fs.SkipDir
 			}
-			c.recordNames(fsys, dir, p)
+			c.trackNames(fsys, dir, p)
 			return nil
 		}
 		if !isCode(d.Name()) {
@@ -110,7 +110,7 @@ func (c *program) addFolder(k *component) error {
 		if err != nil {
 			return fault("cannot be read: %v", err)
 		}
-		c.recordFile(dir, p, b)
+		c.trackFile(dir, p, b)
 		k.code.files[strings.TrimPrefix(p, k.folder+"/")] = b
 		return nil
 	})
@@ -219,25 +219,25 @@ func (code *codeOf) digest() string {
 	return code.sum
 }
 
-// recordFile and recordNames record what was read of a component that is not embedded.
-func (c *program) recordFile(dir, name string, b []byte) {
+// trackFile and trackNames record what was read of a component that is not embedded.
+func (c *program) trackFile(dir, name string, b []byte) {
 	if dir == "" {
 		return
 	}
 	full := filepath.Join(dir, filepath.FromSlash(name))
 	if real, err := filepath.EvalSymlinks(full); err == nil {
-		c.options.Record.Link(full, real)
+		c.options.Tracker.Link(full, real)
 	}
-	c.options.Record.File(full, b)
+	c.options.Tracker.File(full, b)
 }
 
-func (c *program) recordNames(fsys fs.FS, dir, folder string) {
+func (c *program) trackNames(fsys fs.FS, dir, folder string) {
 	if dir == "" {
 		return
 	}
 	entries, err := fs.ReadDir(fsys, folder)
 	if err != nil {
-		return // reported by the walk of the folder
+		return // reported when the folder is read
 	}
 	var names []string
 	for _, e := range entries {
@@ -245,5 +245,5 @@ func (c *program) recordNames(fsys fs.FS, dir, folder string) {
 			names = append(names, e.Name())
 		}
 	}
-	c.options.Record.Names(filepath.Join(dir, filepath.FromSlash(folder)), names)
+	c.options.Tracker.Names(filepath.Join(dir, filepath.FromSlash(folder)), names)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// What a table says of a column holds for what is made of the table: the model, its
+// What a table says about a column holds for what is made of the table: the model, its
 // service and its predictions.
 func TestRulesOfColumnsReachModelsAndServices(t *testing.T) {
 	dir := t.TempDir()

@@ -62,7 +62,7 @@ func FuzzCompile(f *testing.F) {
 				lines := strings.Split(string(source(s.File)), "\n")
 				// CUE's end of a file is one position past the last byte.
 				if s.Line < 1 || s.Line > len(lines) || s.Col < 1 || s.Col > len(lines[s.Line-1])+2 {
-					t.Errorf("%q is said of %s, which is not there", d.Message, s.Pos)
+					t.Errorf("%q points at %s, which does not exist", d.Message, s.Pos)
 				}
 			}
 		}

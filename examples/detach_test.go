@@ -64,7 +64,7 @@ func (r *remote) atWork(unit string) {
 		}
 		if time.Now().After(end) {
 			log, err := r.run("logs")
-			r.t.Fatalf("%s is not at work:\n%s\nthe walk says, %v:\n%s", unit, out, err, log)
+			r.t.Fatalf("%s is not running:\n%s\nthe walk says, %v:\n%s", unit, out, err, log)
 		}
 	}
 }
@@ -132,7 +132,7 @@ func (r *remote) kill() {
 		}
 	}
 	if !killed {
-		r.t.Fatal("the detached apply is not there to be killed")
+		r.t.Fatal("there is no detached apply to kill")
 	}
 }
 

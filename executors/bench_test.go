@@ -182,12 +182,12 @@ func model(id, params string, from ...string) ir.Unit {
 // failure returns the error of a unit, which must exist.
 func failure(t *testing.T, err error, unit string) *executors.UnitError {
 	t.Helper()
-	var walk func(error) *executors.UnitError
-	walk = func(err error) *executors.UnitError {
+	var visit func(error) *executors.UnitError
+	visit = func(err error) *executors.UnitError {
 		var u *executors.UnitError
 		if many, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, e := range many.Unwrap() {
-				if u := walk(e); u != nil {
+				if u := visit(e); u != nil {
 					return u
 				}
 			}
@@ -196,7 +196,7 @@ func failure(t *testing.T, err error, unit string) *executors.UnitError {
 		}
 		return nil
 	}
-	u := walk(err)
+	u := visit(err)
 	if u == nil {
 		t.Fatalf("%s did not fail: %v", unit, err)
 	}

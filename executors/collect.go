@@ -35,7 +35,7 @@ type Collector interface {
 type Needed struct {
 	Tasks map[string]bool // by name: those that are deployed, in the journal, or kept with their logs
 	Units []ir.Unit       // that are deployed, or that a kept revision can restore
-	Since time.Time       // see [Keep]
+	Since time.Time       // see [Retention]
 }
 
 // A Collection is what can be removed.
@@ -56,7 +56,7 @@ type Collection struct {
 // Collect finds what is neither deployed, nor kept by k, nor needed by what is in the
 // journal. It does not change anything yet. The lease of o guards both Collect and
 // [Collection.Remove].
-func Collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
+func Collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
 	c, err := collect(ctx, o.withDefaults(), k)
 	if err != nil {
 		return nil, fmt.Errorf("find garbage: %w", err)
@@ -64,7 +64,7 @@ func Collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
 	return c, nil
 }
 
-func collect(ctx context.Context, o Options, k Keep) (*Collection, error) {
+func collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
 	all, err := o.Store.Revisions(ctx, 0)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ import (
 )
 
 // collect finds garbage.
-func (b *bench) collect(k executors.Keep) *executors.Collection {
+func (b *bench) collect(k executors.Retention) *executors.Collection {
 	b.Helper()
 	c, err := executors.Collect(b.Context(), b.options(), k)
 	b.ok(err)
@@ -49,7 +49,7 @@ func TestCollectRemovesArtifactsOfOldRevisions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := b.collect(executors.Keep{Revisions: 2})
+	c := b.collect(executors.Retention{Revisions: 2})
 	if c.Oldest != 4 || len(c.Revisions) != 3 || c.Runs != 3 {
 		t.Errorf("from @%d: %d revisions, %d runs", c.Oldest, len(c.Revisions), c.Runs)
 	}
@@ -70,7 +70,7 @@ func TestCollectRemovesArtifactsOfOldRevisions(t *testing.T) {
 	if now, err := b.store.Meta(t.Context()); err != nil || now.Serial == meta.Serial {
 		t.Errorf("a plan that was made before is not refused: %v", err)
 	}
-	if again := b.collect(executors.Keep{Revisions: 2}); !again.Empty() {
+	if again := b.collect(executors.Retention{Revisions: 2}); !again.Empty() {
 		t.Errorf("there is more: %+v", again)
 	}
 	// Their usage is still known.
@@ -97,7 +97,7 @@ func TestEstimatesUseTheLastRuns(t *testing.T) {
 		b.mustApply(table("sources/a", fmt.Sprintf(`{"v":%d}`, i)), table("sources/gone", fmt.Sprintf(`{"w":%d}`, i)))
 	}
 	b.mustApply(table("sources/a", `{"v":13}`))
-	b.ok(b.collect(executors.Keep{Revisions: 1}).Remove(t.Context()))
+	b.ok(b.collect(executors.Retention{Revisions: 1}).Remove(t.Context()))
 	runs, err := b.store.Runs(t.Context(), "sources/a", 0)
 	b.ok(err)
 	if len(runs) != 10 {
@@ -116,10 +116,10 @@ func TestRecentAndJournaledArtifactsStay(t *testing.T) {
 	for i := range 4 {
 		b.mustApply(table("sources/a", fmt.Sprintf(`{"v":%d}`, i)))
 	}
-	if c := b.collect(executors.Keep{Revisions: 1, Age: time.Hour}); !c.Empty() {
+	if c := b.collect(executors.Retention{Revisions: 1, Age: time.Hour}); !c.Empty() {
 		t.Errorf("of what is younger than an hour there goes %+v", c)
 	}
-	if c := b.collect(executors.Keep{Revisions: 1, Age: time.Nanosecond}); len(c.Revisions) != 3 {
+	if c := b.collect(executors.Retention{Revisions: 1, Age: time.Nanosecond}); len(c.Revisions) != 3 {
 		t.Errorf("of what is older than nothing there goes %+v", c)
 	}
 	// An apply was killed after it moved the output and before it recorded that.
@@ -133,7 +133,7 @@ func TestRecentAndJournaledArtifactsStay(t *testing.T) {
 	dir := filepath.Join(b.dir, "runs", executors.TaskName(run.Unit, run.Key, run.Attempt))
 	b.ok(os.MkdirAll(dir, 0o755))
 	b.ok(os.WriteFile(filepath.Join(dir, "outputs.json"), fmt.Appendf(nil, `{"out":{"digest":%q}}`, a.Digest), 0o644))
-	c := b.collect(executors.Keep{Revisions: 1})
+	c := b.collect(executors.Retention{Revisions: 1})
 	if c.Oldest != 2 {
 		t.Errorf("the oldest that stays is @%d, and the journal has a run of @2", c.Oldest)
 	}
@@ -164,7 +164,7 @@ func TestVersionsOfModelsStayUnlessTheyAreBounded(t *testing.T) {
 		}
 		return there
 	}
-	b.ok(b.collect(executors.Keep{Revisions: 1}).Remove(t.Context()))
+	b.ok(b.collect(executors.Retention{Revisions: 1}).Remove(t.Context()))
 	if got := there(); !slices.Equal(got, []int{5, 4, 3, 2, 1}) {
 		t.Errorf("there are the versions %v", got)
 	}
@@ -172,7 +172,7 @@ func TestVersionsOfModelsStayUnlessTheyAreBounded(t *testing.T) {
 		_, err := b.lease.Register(t.Context(), v)
 		b.ok(err)
 	}
-	b.ok(b.collect(executors.Keep{Revisions: 1, Models: 1}).Remove(t.Context()))
+	b.ok(b.collect(executors.Retention{Revisions: 1, Models: 1}).Remove(t.Context()))
 	// 1 is in service, 2 is what a plan compares it with, and 5 has the highest number.
 	if got := there(); !slices.Equal(got, []int{5, 2, 1}) {
 		t.Errorf("there are the versions %v", got)
@@ -188,7 +188,7 @@ func TestCollectWithoutTheLockRemovesNothing(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(table("sources/a", `{"v":1}`))
 	b.mustApply(table("sources/a", `{"v":2}`))
-	c := b.collect(executors.Keep{Revisions: 1})
+	c := b.collect(executors.Retention{Revisions: 1})
 	b.ok(execOn(filepath.Join(b.dir, "state.db"), "UPDATE lease SET token = token + 1"))
 	if err := c.Remove(t.Context()); !errors.Is(err, state.ErrFenced) {
 		t.Errorf("%v, want ErrFenced", err)
@@ -219,7 +219,7 @@ func TestAnExecutorCollectsItsOwn(t *testing.T) {
 	o := b.options()
 	o.Executor = x
 	since := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	c, err := executors.Collect(t.Context(), o, executors.Keep{Revisions: 1, Since: since})
+	c, err := executors.Collect(t.Context(), o, executors.Retention{Revisions: 1, Since: since})
 	b.ok(err)
 	if diff := cmp.Diff([]executors.Garbage{{Kind: "image", Name: "old", Size: 7}}, c.Garbage); diff != "" {
 		t.Errorf("garbage (-want +got):\n%s", diff)
@@ -249,7 +249,7 @@ func TestCollectKeepsEverythingNeeded(t *testing.T) {
 		for range rapid.IntRange(1, 4).Draw(rt, "rounds") {
 			rounds = append(rounds, drawRound(rt, len(sketches)))
 		}
-		keep := executors.Keep{Revisions: rapid.IntRange(1, 4).Draw(rt, "keep"), Models: rapid.IntRange(0, 3).Draw(rt, "models")}
+		keep := executors.Retention{Revisions: rapid.IntRange(1, 4).Draw(rt, "keep"), Models: rapid.IntRange(0, 3).Draw(rt, "models")}
 		stop := rapid.IntRange(0, 20).Draw(rt, "stopped after")
 		story := storyOf(sketches, rounds)
 		dir, err := os.MkdirTemp(top, "")
@@ -277,7 +277,7 @@ func TestCollectKeepsEverythingNeeded(t *testing.T) {
 }
 
 // collected collects, is stopped halfway, collects again, and compares.
-func (w *world) collected(ctx context.Context, keep executors.Keep, stop int) error {
+func (w *world) collected(ctx context.Context, keep executors.Retention, stop int) error {
 	o := w.options(w.liar)
 	c, err := executors.Collect(ctx, o, keep)
 	must(err)

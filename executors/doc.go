@@ -39,7 +39,7 @@
 //	remove.go       deletes, and Destroy
 //	journal.go      what a killed apply left
 //	sweep.go        what a killed apply left without a journal entry
-//	keep.go         retention: what a collection keeps in the state; pure
+//	retention.go    what a collection keeps in the state; pure
 //	collect.go      garbage: finds it, lists it, removes it
 //	verify.go       outputs and metrics
 //	layout.go       folders below the state folder

@@ -35,7 +35,7 @@ func TestStartedRevisionContinues(t *testing.T) {
 	all, err := b.store.Revisions(t.Context(), 0)
 	b.ok(err)
 	if res.Revision != number || len(all) != 1 || all[0].Outcome != state.Done {
-		t.Errorf("revision %d was begun, %d went on; the record has %+v", number, res.Revision, all)
+		t.Errorf("revision %d was begun, %d went on; the state has %+v", number, res.Revision, all)
 	}
 	if _, err := executors.Apply(t.Context(), p, b.options()); err == nil {
 		t.Error("a plan is applied again that has been applied")

@@ -55,7 +55,7 @@ func FuzzNotes(f *testing.F) {
 		}
 		c := call{walk: &walk{o: Options{Artifacts: store}}, dir: dir, n: &work{unit: &ir.Unit{Outputs: []ir.Output{{Port: "out"}}}}}
 		if listed := c.listed(); listed != nil {
-			t.Errorf("a receipt %q of what is not there", content)
+			t.Errorf("a receipt %q of what does not exist", content)
 		}
 	})
 }

@@ -89,7 +89,7 @@ func (l ledger) claimOf(u *ir.Unit, runs bool) (claim, error) {
 	return c, nil
 }
 
-// check refuses units that could never all run: a unit must fit its pool beside all
+// check refuses units that could never all run: a unit must fit its pool along with all
 // deployed services.
 func (l ledger) check(jobs, services map[string]claim) error {
 	held := map[string]ir.Resources{}

@@ -84,7 +84,7 @@ func (w *walk) prepare(ctx context.Context, p *preparation) {
 			r.said = at.Message
 			w.events.send(Event{Type: EventPreparing, What: p.name, Units: p.units, Done: at.Done, Total: at.Total, Message: at.Message})
 			for _, n := range w.setMissing(p, true) {
-				w.tellWaits(n, p)
+				w.reportWaits(n, p)
 			}
 		})
 		if w.isMissing(p) {
@@ -119,7 +119,7 @@ func (w *walk) awaits(n *work, p *preparation) {
 	missing := p.missing
 	w.mu.Unlock()
 	if missing {
-		w.tellWaits(n, p)
+		w.reportWaits(n, p)
 	}
 }
 
@@ -132,7 +132,7 @@ func (w *walk) released(p *preparation) []*work {
 	return waiting
 }
 
-func (w *walk) tellWaits(n *work, p *preparation) {
+func (w *walk) reportWaits(n *work, p *preparation) {
 	w.events.send(Event{Unit: n.unit.ID, Type: EventProgress, Waits: p.name + " is being prepared"})
 }
 

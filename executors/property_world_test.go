@@ -181,7 +181,7 @@ func (w *world) edit(ctx context.Context, e edit) {
 	case "reboot":
 		w.liar.reboot()
 	case "collect":
-		c, err := executors.Collect(ctx, w.options(w.liar), executors.Keep{Revisions: 1 + e.n%3, Models: e.n % 4})
+		c, err := executors.Collect(ctx, w.options(w.liar), executors.Retention{Revisions: 1 + e.n%3, Models: e.n % 4})
 		must(err)
 		executors.StopAfter(c, 4*e.n)
 		if err := c.Remove(ctx); !errors.Is(err, executors.ErrStopped) {

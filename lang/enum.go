@@ -10,7 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/diag"
 )
 
-// enums merges the faults of a value that is none of the strings of a disjunction: CUE
+// enums merges the faults of a value that is not one of the strings of a disjunction: CUE
 // reports one conflict for each of them. The result has the format [notOneOf] and the
 // found value, then the strings, as arguments.
 func enums(fs []fault) []fault {
@@ -97,7 +97,7 @@ func mergeEnum(fs []fault) (fault, bool) {
 	return merged, true
 }
 
-// explainEnum describes a value that is none of the strings that its field allows.
+// explainEnum describes a value that is not one of the strings that its field allows.
 func (s *System) explainEnum(f fault) diag.Diagnostic {
 	if d, ok := s.explainTag(f); ok {
 		return d

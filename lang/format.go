@@ -88,7 +88,7 @@ func meaning(f *ast.File) string {
 		for _, g := range ast.Comments(n) {
 			m.comment(g)
 		}
-		if g, ok := n.(*ast.CommentGroup); ok { // one that stands alone
+		if g, ok := n.(*ast.CommentGroup); ok { // one on its own
 			m.comment(g)
 		}
 		return true

@@ -37,7 +37,7 @@ const small = "package x\n\nimport \"tenon.dev/tenon\"\n\ntenon.#System\nname: \
 func TestLoadSaysWhatIsWrongWithAFolder(t *testing.T) {
 	plain := folder(t, map[string]string{"file": "", "empty/.keep": "", "alone/system.cue": small})
 	for name, tt := range map[string]struct{ dir, want string }{
-		"not there":          {filepath.Join(plain, "nowhere"), "no such folder"},
+		"missing":            {filepath.Join(plain, "nowhere"), "no such folder"},
 		"a file":             {filepath.Join(plain, "file"), "is not a folder"},
 		"no CUE":             {filepath.Join(plain, "empty"), "no .cue file"},
 		"no module":          {filepath.Join(plain, "alone"), "is not in a CUE module"},

@@ -32,8 +32,8 @@ type Options struct {
 	Tags []string
 	// Env is the environment for CUE's module system, in the format of os.Environ.
 	Env []string
-	// Record, if set, records what is read.
-	Record *fingerprint.Record
+	// Tracker, if set, collects what is read.
+	Tracker *fingerprint.Tracker
 	// Divide takes the system into its [Parts].
 	Divide bool
 	// Before are the parts of an earlier load with the same options. Entities that cannot
@@ -82,7 +82,7 @@ func Load(dir string, o Options) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
-	recordModule(o.Record, abs, root)
+	trackModule(o.Tracker, abs, root)
 	s := &System{Dir: abs, Files: map[string][]byte{}, tags: o.Tags, root: root, registry: newRegistry(o.Env)}
 	var mu sync.Mutex // the loader parses files in parallel
 	cfg := &load.Config{
@@ -98,7 +98,7 @@ func Load(dir string, o Options) (*System, error) {
 				return nil, err
 			}
 			if !strings.HasPrefix(name, libraryRoot) {
-				recordSource(o.Record, name, b)
+				trackSource(o.Tracker, name, b)
 				mu.Lock()
 				s.Files[s.display(name)] = b
 				mu.Unlock()
@@ -112,8 +112,8 @@ func Load(dir string, o Options) (*System, error) {
 		return nil, s.loadFaults(inst)
 	}
 	s.instance, s.syntax, s.imports = inst, inst.Files, inst.Imports
-	s.recordFolders(o.Record)
-	recordModule(o.Record, abs, root) // again, because the loader has read it in between
+	s.trackFolders(o.Tracker)
+	trackModule(o.Tracker, abs, root) // again, because the loader has read it in between
 	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))
 	s.setUnusedAside()
 	if o.Divide {

@@ -28,8 +28,8 @@ type Module struct {
 
 // Modules returns the modules from registries that provide packages of the system, by
 // name. It omits the embedded library, the system's own module and modules that are
-// replaced by a folder. It adds what it reads to the record.
-func (s *System) Modules(record *fingerprint.Record) ([]Module, error) {
+// replaced by a folder. It adds what it reads to the tracker.
+func (s *System) Modules(tracker *fingerprint.Tracker) ([]Module, error) {
 	found := map[string]module.Version{}
 	for _, insts := range s.packages() {
 		for _, inst := range insts {
@@ -40,7 +40,7 @@ func (s *System) Modules(record *fingerprint.Record) ([]Module, error) {
 	}
 	var out []Module
 	for dir, v := range found {
-		digest, err := moduleDigest(dir, record)
+		digest, err := moduleDigest(dir, tracker)
 		if err != nil {
 			return nil, fmt.Errorf("read the module %s: %w", v, err)
 		}
@@ -76,14 +76,14 @@ func (s *System) ModuleSpan(path string) diag.Span {
 }
 
 // moduleDigest returns a digest of all files of a module.
-func moduleDigest(dir string, record *fingerprint.Record) (string, error) {
+func moduleDigest(dir string, tracker *fingerprint.Tracker) (string, error) {
 	h := sha256.New()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if d.IsDir() {
-			return recordNames(record, path)
+			return trackNames(tracker, path)
 		}
 		if !d.Type().IsRegular() {
 			return fmt.Errorf("%s is not a regular file", path)
@@ -92,7 +92,7 @@ func moduleDigest(dir string, record *fingerprint.Record) (string, error) {
 		if err != nil {
 			return err
 		}
-		record.File(path, b)
+		tracker.File(path, b)
 		name := filepath.ToSlash(strings.TrimPrefix(path, dir+string(filepath.Separator)))
 		fmt.Fprintf(h, "%q %x\n", name, sha256.Sum256(b))
 		return nil

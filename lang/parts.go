@@ -77,7 +77,7 @@ func (s *System) divide() *Parts {
 	for _, f := range s.syntax {
 		name := s.display(f.Filename)
 		content, ok := s.Files[name]
-		if !ok || unrecorded.Match(content) {
+		if !ok || untracked.Match(content) {
 			return nil
 		}
 		type cut struct {
@@ -117,20 +117,20 @@ func (s *System) divide() *Parts {
 		return nil
 	}
 	p := &Parts{Rest: sum(rest), Entities: map[string]Part{}}
-	r := reads{known: map[string]bool{}}
+	r := referenceFinder{known: map[string]bool{}}
 	for _, id := range ids {
 		r.known[id] = true
 	}
 	for i, e := range entities {
 		section, _, _ := strings.Cut(ids[i], "/")
 		r.section, r.found = section, p.Entities[ids[i]].Reads
-		r.walk(e.Value)
+		r.visit(e.Value)
 		p.Entities[ids[i]] = Part{sum(texts[ids[i]]), r.found}
 	}
 	r.section, r.found = "", nil
 	for _, ds := range others {
 		for _, d := range ds {
-			r.walk(d)
+			r.visit(d)
 		}
 	}
 	if r.unknown {
@@ -191,7 +191,7 @@ func (s *System) feedImports(h hash.Hash) bool {
 		if own[name] {
 			continue
 		}
-		if unrecorded.Match(content) {
+		if untracked.Match(content) {
 			return false
 		}
 		names = append(names, name)
@@ -231,31 +231,31 @@ func feed(h hash.Hash, text string) {
 
 func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
-// reads collects the entities that an expression may refer to.
-type reads struct {
+// A referenceFinder collects the entities that an expression may refer to.
+type referenceFinder struct {
 	known   map[string]bool
 	section string // of the expression
 	found   []string
 	unknown bool // it may refer to any
 }
 
-func (r *reads) walk(n ast.Node) { ast.Walk(n, r.enter, nil) }
+func (r *referenceFinder) visit(n ast.Node) { ast.Walk(n, r.enter, nil) }
 
-func (r *reads) enter(n ast.Node) bool {
+func (r *referenceFinder) enter(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.Field:
 		switch n.Label.(type) {
 		case *ast.Ident, *ast.BasicLit:
 		default:
-			r.walk(n.Label)
+			r.visit(n.Label)
 		}
-		r.walk(n.Value)
+		r.visit(n.Value)
 		return false
 	case *ast.SelectorExpr:
 		if section := r.sectionOf(n.X); section != "" {
 			r.found = append(r.found, section+"/"+selName(n))
 		} else {
-			r.walk(n.X)
+			r.visit(n.X)
 		}
 		return false
 	case *ast.IndexExpr:
@@ -275,7 +275,7 @@ func (r *reads) enter(n ast.Node) bool {
 	return true
 }
 
-func (r *reads) sectionOf(e ast.Expr) string {
+func (r *referenceFinder) sectionOf(e ast.Expr) string {
 	if id, ok := e.(*ast.Ident); ok && slices.Contains(divided, id.Name) {
 		return id.Name
 	}

@@ -53,7 +53,7 @@ func find(dir, pattern string) ([]string, error) {
 			base = append(base, part)
 		}
 	}
-	w := walker{dir: dir, found: map[string]bool{}}
+	w := matcher{dir: dir, found: map[string]bool{}}
 	from := strings.Join(base, "/")
 	if from == "" && len(base) > 0 {
 		from = "/" // an absolute pattern begins with an empty part
@@ -69,13 +69,13 @@ func find(dir, pattern string) ([]string, error) {
 	return out, nil
 }
 
-type walker struct {
+type matcher struct {
 	dir   string
 	found map[string]bool
 }
 
 // match adds the files below from that match the parts of a pattern.
-func (w *walker) match(from string, parts []string) error {
+func (w *matcher) match(from string, parts []string) error {
 	part := parts[0]
 	if part == "**" && len(parts) > 1 {
 		if err := w.match(from, parts[1:]); err != nil {
@@ -149,7 +149,7 @@ func missing(err error) error {
 	return err
 }
 
-// deadLink names a link whose target cannot be found; a file that is not there is no error.
+// deadLink names a link whose target cannot be found; a file that does not exist is no error.
 func deadLink(dir, p string, err error) error {
 	if to, linkErr := os.Readlink(onDisk(dir, p)); linkErr == nil {
 		return fmt.Errorf("%s is a link to %s: %w", p, to, errors.Unwrap(err))

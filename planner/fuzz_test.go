@@ -208,7 +208,7 @@ func TestPlanThatCannotBeAppliedIsRefused(t *testing.T) {
 			u := &p.System.Units[0]
 			u.Outputs = append(u.Outputs, u.Outputs[0])
 		},
-		"an input that is not there": func(p *planner.Plan) {
+		"an input that does not exist": func(p *planner.Plan) {
 			u := &p.System.Units[0]
 			u.Inputs = append(u.Inputs, ir.Input{Port: "x", Unit: "sources/none", From: "out"})
 		},

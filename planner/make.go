@@ -439,7 +439,7 @@ func (m *maker) deletes(sys *ir.System) ([]Item, error) {
 		})
 	}
 	var items []Item
-	for _, i := range slices.Backward(walkable(gone)) {
+	for _, i := range slices.Backward(partialOrder(gone)) {
 		id := gone[i].ID
 		items = append(items, Item{Unit: id, Kind: m.current[id].Kind, Action: Delete, Reasons: []Reason{{What: "no longer declared"}}})
 	}

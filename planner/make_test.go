@@ -392,11 +392,11 @@ func TestPlanRefuses(t *testing.T) {
 	}{
 		{"a cycle", sys(job("a/a/a", reads("x", "c/c/c.table")), job("b/b/b", reads("x", "a/a/a.table")), job("c/c/c", reads("x", "b/b/b.table")), job("d/d/d", reads("x", "a/a/a.table"))), nil,
 			"units form a cycle: a/a/a reads from c/c/c reads from b/b/b reads from a/a/a"},
-		{"a unit that is not there", sys(job("a/a/a", reads("x", "b/b/b.table"))), nil, "a/a/a reads from b/b/b, which does not exist"},
-		{"a port that is not there", sys(job("a/a/a", reads("x", "b/b/b.tabel")), job("b/b/b")), nil, "port tabel of b/b/b, which has no such port"},
+		{"a unit that does not exist", sys(job("a/a/a", reads("x", "b/b/b.table"))), nil, "a/a/a reads from b/b/b, which does not exist"},
+		{"a port that does not exist", sys(job("a/a/a", reads("x", "b/b/b.tabel")), job("b/b/b")), nil, "port tabel of b/b/b, which has no such port"},
 		{"a duplicate unit twice", sys(job("a/a/a"), job("a/a/a")), nil, "unit a/a/a"},
 		{"a rerun of nothing", sys(job("models/late/train")), []string{"models/lite"}, "rerun models/lite: no such unit or entity; did you mean models/late?"},
-		{"a file that is not there", sys(job("a/a/a", files("data/on.csv"))), nil, "no file matches data/on.csv; did you mean data/one.csv?"},
+		{"a file that does not exist", sys(job("a/a/a", files("data/on.csv"))), nil, "no file matches data/on.csv; did you mean data/one.csv?"},
 		{"an incumbent of nothing", sys(job("a/a/a", func(u *ir.Unit) { u.Inputs = []ir.Input{{Port: "i", Incumbent: true}} })), nil, "no candidate on port model"},
 	}
 	for _, tt := range tests {

@@ -36,16 +36,16 @@ func sort(units []ir.Unit) ([]int, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	order := walkable(units)
+	order := partialOrder(units)
 	if len(order) < len(units) {
 		return nil, fmt.Errorf("units form a cycle: %s", strings.Join(cycle(units, index, order), " reads from "))
 	}
 	return order, nil
 }
 
-// walkable returns as much of the order as exists: it leaves out units in a cycle, and
+// partialOrder returns as much of the order as exists: it leaves out units in a cycle, and
 // those that read from one.
-func walkable(units []ir.Unit) []int {
+func partialOrder(units []ir.Unit) []int {
 	index := make(map[string]int, len(units))
 	for i, u := range units {
 		index[u.ID] = i

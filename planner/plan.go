@@ -60,10 +60,10 @@ func (p *Plan) Image(u *ir.Unit) string {
 	return p.Images[p.System.Target.Base()]
 }
 
-// ErrData means that data files have changed since the plan was made.
-var ErrData = errors.New("the data has changed since the plan was made")
+// errData means that data files have changed since the plan was made.
+var errData = errors.New("the data has changed since the plan was made")
 
-// CheckData returns [ErrData], with the files, unless the data files are those that the
+// CheckData returns an error with the files, unless the data files are those that the
 // plan was made from. A rollback reads none.
 func (p *Plan) CheckData(ctx context.Context, d Digests) error {
 	if p.BackTo > 0 {
@@ -71,7 +71,7 @@ func (p *Plan) CheckData(ctx context.Context, d Digests) error {
 	}
 	_, paths, err := dataFiles(p.Dir, p.System)
 	if err != nil {
-		return fmt.Errorf("%w: %w: plan again", ErrData, err)
+		return fmt.Errorf("%w: %w: plan again", errData, err)
 	}
 	now, err := d.Digest(ctx, p.Dir, paths)
 	if err != nil {
@@ -98,7 +98,7 @@ func (p *Plan) CheckData(ctx context.Context, d Digests) error {
 	if n := len(changes) - most; n > 0 {
 		changes = append(changes[:most], fmt.Sprintf("and %d more", n))
 	}
-	return fmt.Errorf("%w: %s: plan again", ErrData, strings.Join(changes, ", "))
+	return fmt.Errorf("%w: %s: plan again", errData, strings.Join(changes, ", "))
 }
 
 // Action is what happens to a unit. It decides; a [Reason] only explains it.

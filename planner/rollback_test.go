@@ -71,7 +71,7 @@ func TestPlanRollback(t *testing.T) {
 		}
 		for _, i := range p.Items {
 			if i.Action != planner.Delete && i.Key != past.Deployed[i.Unit].Key {
-				t.Errorf("%s: key %s, stood under %s", i.Unit, i.Key, past.Deployed[i.Unit].Key)
+				t.Errorf("%s: key %s, was current under %s", i.Unit, i.Key, past.Deployed[i.Unit].Key)
 			}
 		}
 	})
@@ -93,7 +93,7 @@ func TestPlanRollback(t *testing.T) {
 			t.Error(d)
 		}
 	})
-	t.Run("a result that is too old by now is good", func(t *testing.T) {
+	t.Run("a result that has become too old is good", func(t *testing.T) {
 		w := world1(t)
 		s := sys(job("sources/a", func(u *ir.Unit) { u.MaxAge = 1 }))
 		w.apply(w.plan(s))
@@ -185,7 +185,7 @@ func TestMoves(t *testing.T) {
 			[]ir.Move{{From: "models/a", To: "models/b"}}, sys(job("sources/a"), train("models/a"), train("models/b"), api("models/a")),
 			nil, []string{"reuse models/b/train: new"},
 		},
-		"what never stood does not move": {
+		"what was never deployed does not move": {
 			[]ir.Move{{From: "models/x", To: "models/a"}}, before, nil, nil,
 		},
 	} {

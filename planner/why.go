@@ -147,7 +147,7 @@ func (m *maker) changingInputs(l *look) []Reason {
 	return out
 }
 
-// recorded describes an artifact by what the state knows of it.
+// recorded describes an artifact by what the state knows about it.
 func (m *maker) recorded(digest string) (string, error) {
 	if digest == "" {
 		return "none", nil

@@ -95,11 +95,11 @@ func TestBehind(t *testing.T) {
 
 // A recorded state is one that the planner finds nothing to do in, and after a
 // change just that.
-func TestRecord(t *testing.T) {
+func TestWriteState(t *testing.T) {
 	dir, all := t.TempDir(), entities(30)
 	ok(t, writeSystem(dir, all))
 	sys := compile(t, dir).System
-	ok(t, record(t.Context(), dir, sys.Name, unitsOf(sys, all)))
+	ok(t, writeState(t.Context(), dir, sys.Name, unitsOf(sys, all)))
 
 	store, err := state.Open(t.Context(), filepath.Join(dir, ".tenon"))
 	ok(t, err)

@@ -158,7 +158,7 @@ func (j *jobs) measure(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	row := Row{Case: jobsRow, Size: n, Of: "jobs", Tenon: tenon, Beside: "kubectl create, wait", Other: &other, Goals: []Goal{ratioGoal(tenon, other, jobsRatio)}}
+	row := tableRow{Case: jobsRow, Size: n, Of: "jobs", Tenon: tenon, Beside: "kubectl create, wait", Other: &other, Goals: []goal{ratioGoal(tenon, other, jobsRatio)}}
 	return j.add(ctx, row, apply)
 }
 

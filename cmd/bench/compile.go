@@ -21,11 +21,11 @@ const (
 // memoryRatio is how much memory an entity may take, compared with cue.
 const memoryRatio = 1.2
 
-// measureCompile measures a cold compile beside `cue vet -c` of the same files.
+// measureCompile compares a cold compile with `cue vet -c` of the same files.
 func (b *bench) measureCompile(ctx context.Context) error {
 	const name = "compile"
 	checked := false
-	var smaller *Row
+	var smaller *tableRow
 	for _, n := range b.compile {
 		if !b.wants(name, n) {
 			continue
@@ -48,7 +48,7 @@ func (b *bench) measureCompile(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		row := Row{Case: name, Size: n, Of: "entities", Tenon: tenon, Beside: "cue vet -c", Other: &other, Goals: []Goal{compileGoal(tenon, other, queries(entities(n)))}}
+		row := tableRow{Case: name, Size: n, Of: "entities", Tenon: tenon, Beside: "cue vet -c", Other: &other, Goals: []goal{compileGoal(tenon, other, queries(entities(n)))}}
 		if smaller != nil {
 			row.Goals = append(row.Goals, memoryGoal(*smaller, row))
 		}
@@ -63,9 +63,9 @@ func (b *bench) measureCompile(ctx context.Context) error {
 	return nil
 }
 
-func compileGoal(m, other Measure, queries int) Goal {
+func compileGoal(m, other timing, queries int) goal {
 	limit := time.Duration(compileRatio*float64(other.Wall)) + time.Duration(queries)*perQuery
-	return Goal{
+	return goal{
 		Want: fmt.Sprintf("at most %s and %s for each of %d queries", times(compileRatio), short(perQuery), queries),
 		Got:  short(m.Wall) + " of " + short(limit), Met: m.Wall <= limit,
 	}
@@ -73,9 +73,9 @@ func compileGoal(m, other Measure, queries int) Goal {
 
 // memoryGoal compares what each entity adds to the peak of tenon and of cue, between
 // systems of two sizes.
-func memoryGoal(small, large Row) Goal {
+func memoryGoal(small, large tableRow) goal {
 	got := float64(large.Tenon.Peak-small.Tenon.Peak) / float64(max(1, large.Other.Peak-small.Other.Peak))
-	return Goal{Want: "at most " + times(memoryRatio) + " the memory of an entity", Got: times(got) + " the memory", Met: got <= memoryRatio}
+	return goal{Want: "at most " + times(memoryRatio) + " the memory of an entity", Got: times(got) + " the memory", Met: got <= memoryRatio}
 }
 
 // queries counts the entities with a query.

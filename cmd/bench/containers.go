@@ -107,9 +107,9 @@ func (b *bench) measureContainers(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		row := Row{Case: r.name, Size: r.n, Of: "containers, for each", Tenon: tenon, Beside: "ctr run", Other: &other}
+		row := tableRow{Case: r.name, Size: r.n, Of: "containers, for each", Tenon: tenon, Beside: "ctr run", Other: &other}
 		if r.goals {
-			row.Goals = []Goal{ratioGoal(tenon, other, containersRatio)}
+			row.Goals = []goal{ratioGoal(tenon, other, containersRatio)}
 		}
 		if err := b.add(ctx, row, ours); err != nil {
 			return err

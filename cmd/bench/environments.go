@@ -73,7 +73,7 @@ func (b *bench) measureEnvironments(ctx context.Context) (err error) {
 		return err
 	}
 	limit := 2*other.Wall + units
-	row := Row{Case: name, Size: len(locks), Of: "environments", Tenon: tenon, Beside: "uv", Other: &other, Goals: []Goal{{
+	row := tableRow{Case: name, Size: len(locks), Of: "environments", Tenon: tenon, Beside: "uv", Other: &other, Goals: []goal{{
 		Want: fmt.Sprintf("at most twice uv and the units' own %s: %s", short(units), short(limit)), Got: short(tenon.Wall), Met: tenon.Wall <= limit,
 	}}}
 	return b.add(ctx, row, apply)

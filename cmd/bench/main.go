@@ -54,7 +54,7 @@ type bench struct {
 	env      []string
 	only     *regexp.Regexp
 	progress io.Writer
-	rows     []Row
+	rows     []tableRow
 
 	tenon, cue, ninja, timer string // programs
 	profiled                 string // a tenon that writes profiles, once it is built
@@ -98,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err := lang.Seed(ctx, cueCache); err != nil {
 		return err
 	}
-	r := Report{Machine: b.machine(ctx), Quick: *fast}
+	r := benchReport{Machine: b.machine(ctx), Quick: *fast}
 	for _, part := range []func(context.Context) error{b.measureCompile, b.measurePlan, b.measureSteps, b.measureEnvironments, b.measureContainers, b.measureCluster, b.measureWrite} {
 		if err := part(ctx); err != nil {
 			return cmp.Or(context.Cause(ctx), err)
@@ -142,8 +142,8 @@ func (b *bench) wants(name string, size int) bool { return b.only.MatchString(ti
 func (b *bench) say(name string, size int) { fmt.Fprintf(b.progress, "%s ...\n", title(name, size)) }
 
 // machine says what was measured, with what and where.
-func (b *bench) machine(ctx context.Context) Machine {
-	m := Machine{CPU: "unknown", Cores: runtime.NumCPU(), Time: time.Now(), LoadBefore: load()}
+func (b *bench) machine(ctx context.Context) machineInfo {
+	m := machineInfo{CPU: "unknown", Cores: runtime.NumCPU(), Time: time.Now(), LoadBefore: load()}
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		if found := regexp.MustCompile(`(?m)^model name\s*: (.*)$`).FindSubmatch(info); found != nil {
 			m.CPU = string(found[1])

@@ -162,9 +162,9 @@ func leastRuns(n int) int {
 	return 3
 }
 
-// versus runs two commands turn about, at least so many times each and for as
+// versus runs two commands alternately, at least so many times each and for as
 // long as a row may take, and returns the medians.
-func (b *bench) versus(ctx context.Context, least int, one, other command) (m, n Measure, err error) {
+func (b *bench) versus(ctx context.Context, least int, one, other command) (m, n timing, err error) {
 	var ones, others []sample
 	start := time.Now()
 	for len(ones) < least || len(ones) < maxRuns && time.Since(start) < b.time {
@@ -181,8 +181,8 @@ func (b *bench) versus(ctx context.Context, least int, one, other command) (m, n
 	return medians(ones), medians(others), nil
 }
 
-func medians(all []sample) Measure {
-	return Measure{
+func medians(all []sample) timing {
+	return timing{
 		Wall: median(all, func(s sample) time.Duration { return s.wall }),
 		CPU:  median(all, func(s sample) time.Duration { return s.cpu }),
 		Peak: median(all, func(s sample) int64 { return s.peak }),

@@ -72,12 +72,12 @@ func (b *bench) measurePlan(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			row := Row{Case: c.name, Size: n, Of: "units", Tenon: tenon, Beside: "ninja -n", Other: &other}
+			row := tableRow{Case: c.name, Size: n, Of: "units", Tenon: tenon, Beside: "ninja -n", Other: &other}
 			if limit, ok := planGoals[n]; ok && c.goals {
-				row.Goals = []Goal{wallGoal(tenon, limit), ratioGoal(tenon, other, planRatio)}
+				row.Goals = []goal{wallGoal(tenon, limit), ratioGoal(tenon, other, planRatio)}
 			}
 			if c.name == definition && n == 1000 {
-				row.Goals = []Goal{wallGoal(tenon, editGoal)}
+				row.Goals = []goal{wallGoal(tenon, editGoal)}
 			}
 			if err := b.add(ctx, row, plan); err != nil {
 				return err
@@ -130,7 +130,7 @@ func (b *bench) deploy(ctx context.Context, dir string, all []*entity) error {
 	if err := json.Unmarshal([]byte(s.out), &sys); err != nil {
 		return fmt.Errorf("read the system in %s: %w", filepath.Base(dir), err)
 	}
-	return record(ctx, dir, sys.Name, unitsOf(&sys, all))
+	return writeState(ctx, dir, sys.Name, unitsOf(&sys, all))
 }
 
 // unitsOf are the units of the entities, in their order.

@@ -27,7 +27,7 @@ var profiledMain string
 
 // add adds a row. If it misses a goal, its command is run once more under a
 // profile.
-func (b *bench) add(ctx context.Context, r Row, c command) (err error) {
+func (b *bench) add(ctx context.Context, r tableRow, c command) (err error) {
 	if r.missed() {
 		if r.Profile, err = b.profile(ctx, c); err != nil {
 			return fmt.Errorf("profile: %w", err)

@@ -19,7 +19,7 @@ const (
 	stepRuns = 3                    // at least
 )
 
-// measureSteps measures applies of steps that do next to nothing beside ninja with
+// measureSteps measures applies of steps that do next to nothing, and ninja with
 // the same commands. Both run two at once, and begin from nothing.
 func (b *bench) measureSteps(ctx context.Context) error {
 	const name = "apply trivial steps"
@@ -44,19 +44,19 @@ func (b *bench) measureSteps(ctx context.Context) error {
 			return err
 		}
 		each := tenon.Wall / time.Duration(n)
-		goals := []Goal{{
+		goals := []goal{{
 			Want: "at most " + short(stepCost) + " a step", Met: each <= stepCost,
 			Got: fmt.Sprintf("%s a step, %s with ninja", short(each), short(other.Wall/time.Duration(n))),
 		}}
 		if few > 0 {
-			goals = append(goals, Goal{
+			goals = append(goals, goal{
 				Want: fmt.Sprintf("at most %.3g× a step of %d", stepFlat, b.steps[0]), Met: float64(each) <= stepFlat*float64(few),
 				Got: fmt.Sprintf("%.2f×", float64(each)/float64(few)),
 			})
 		} else {
 			few = each
 		}
-		row := Row{Case: name, Size: n, Of: "steps", Tenon: tenon, Beside: "ninja -j2", Other: &other, Goals: goals}
+		row := tableRow{Case: name, Size: n, Of: "steps", Tenon: tenon, Beside: "ninja -j2", Other: &other, Goals: goals}
 		if err := b.add(ctx, row, apply); err != nil {
 			return err
 		}

@@ -11,15 +11,15 @@ import (
 	"unicode/utf8"
 )
 
-// A Report is what the program prints.
-type Report struct {
-	Machine Machine `json:"machine"`
-	Quick   bool    `json:"quick,omitempty"`
-	Rows    []Row   `json:"rows"`
+// A benchReport is what the program prints.
+type benchReport struct {
+	Machine machineInfo `json:"machine"`
+	Quick   bool        `json:"quick,omitempty"`
+	Rows    []tableRow  `json:"rows"`
 }
 
-// A Machine is what was measured, with what and where.
-type Machine struct {
+// A machineInfo is what was measured, with what and where.
+type machineInfo struct {
 	Time       time.Time `json:"time"`
 	CPU        string    `json:"cpu"`
 	Cores      int       `json:"cores"`
@@ -30,52 +30,54 @@ type Machine struct {
 	Ninja      string    `json:"ninja"`
 }
 
-// A Row is tenon beside something else.
-type Row struct {
-	Case   string   `json:"case"`
-	Size   int      `json:"size"`
-	Of     string   `json:"of"` // what Size counts
-	Tenon  Measure  `json:"tenon"`
-	Beside string   `json:"beside"`
-	Other  *Measure `json:"other"`
-	Goals  []Goal   `json:"goals,omitempty"`
+// A tableRow compares tenon with something else.
+type tableRow struct {
+	Case   string  `json:"case"`
+	Size   int     `json:"size"`
+	Of     string  `json:"of"` // what Size counts
+	Tenon  timing  `json:"tenon"`
+	Beside string  `json:"beside"`
+	Other  *timing `json:"other"`
+	Goals  []goal  `json:"goals,omitempty"`
 	// Profile holds the top entries, where a goal is missed.
 	Profile string `json:"profile,omitempty"`
 }
 
-// A Measure is the median of some runs.
-type Measure struct {
+// A timing has the medians of some runs.
+type timing struct {
 	Wall time.Duration `json:"wall_ns"`
 	CPU  time.Duration `json:"cpu_ns"`
 	Peak int64         `json:"peak_bytes"` // of the largest process
 	Runs int           `json:"runs"`
 }
 
-// A Goal is met or not.
-type Goal struct {
+// A goal is met or not.
+type goal struct {
 	Want string `json:"want"`
 	Got  string `json:"got"`
 	Met  bool   `json:"met"`
 }
 
-func wallGoal(m Measure, limit time.Duration) Goal {
-	return Goal{Want: "at most " + short(limit), Got: short(m.Wall), Met: m.Wall <= limit}
+func wallGoal(m timing, limit time.Duration) goal {
+	return goal{Want: "at most " + short(limit), Got: short(m.Wall), Met: m.Wall <= limit}
 }
 
-func ratioGoal(m, other Measure, limit float64) Goal {
-	return Goal{Want: "at most " + times(limit), Got: times(ratio(m, other)), Met: ratio(m, other) <= limit}
+func ratioGoal(m, other timing, limit float64) goal {
+	return goal{Want: "at most " + times(limit), Got: times(ratio(m, other)), Met: ratio(m, other) <= limit}
 }
 
-func ratio(m, other Measure) float64 { return float64(m.Wall) / float64(max(1, other.Wall)) }
+func ratio(m, other timing) float64 { return float64(m.Wall) / float64(max(1, other.Wall)) }
 
-func (r Row) missed() bool { return slices.ContainsFunc(r.Goals, func(g Goal) bool { return !g.Met }) }
+func (r tableRow) missed() bool {
+	return slices.ContainsFunc(r.Goals, func(g goal) bool { return !g.Met })
+}
 
-func (r Row) name() string { return fmt.Sprintf("%s, %s %s", r.Case, thousands(r.Size), r.Of) }
+func (r tableRow) name() string { return fmt.Sprintf("%s, %s %s", r.Case, thousands(r.Size), r.Of) }
 
-var header = []string{"case", "tenon", "beside it", "ratio", "goal", "met", "CPU time", "peak memory", "runs"}
+var header = []string{"case", "tenon", "compared with", "ratio", "goal", "met", "CPU time", "peak memory", "runs"}
 
 // cells are the columns of a row. Of two values the first is tenon's.
-func (r Row) cells() []string {
+func (r tableRow) cells() []string {
 	var want, missed []string
 	for _, g := range r.Goals {
 		want = append(want, strings.TrimPrefix(g.Want, "at most "))
@@ -96,7 +98,7 @@ func (r Row) cells() []string {
 	}
 }
 
-func (r Report) table() [][]string {
+func (r benchReport) table() [][]string {
 	lines := [][]string{slices.Clone(header)}
 	for _, row := range r.Rows {
 		lines = append(lines, row.cells())
@@ -105,12 +107,12 @@ func (r Report) table() [][]string {
 }
 
 // lead says what the table shows, in lines.
-func (r Report) lead() []string {
+func (r benchReport) lead() []string {
 	m := r.Machine
 	lines := []string{
 		fmt.Sprintf("%s, %d cores, load %s before and %s after, %s.", m.CPU, m.Cores, m.LoadBefore, m.LoadAfter, m.Time.Format(time.DateOnly)),
 		fmt.Sprintf("%s, %s, %s.", m.Tenon, m.Cue, m.Ninja),
-		"Medians of cold processes, run turn about. Of two values the first is tenon's.",
+		"Medians of cold processes, run alternately. Of two values the first is tenon's.",
 	}
 	if r.Quick {
 		lines = append(lines, "This is the quick version: few repetitions, and nothing large.")
@@ -118,13 +120,13 @@ func (r Report) lead() []string {
 	return lines
 }
 
-func (r Report) json(w io.Writer) error {
+func (r benchReport) json(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(r)
 }
 
-func (r Report) text(w io.Writer) error {
+func (r benchReport) text(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString(strings.Join(r.lead(), "\n") + "\n\n")
 	lines := r.table()
@@ -149,7 +151,7 @@ func (r Report) text(w io.Writer) error {
 	return err
 }
 
-func (r Report) markdown(w io.Writer) error {
+func (r benchReport) markdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString(strings.Join(r.lead(), "\n") + "\n\n")
 	for i, l := range r.table() {

@@ -56,42 +56,34 @@ func (b *bench) measureWrite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	row := Row{Case: name, Size: b.many, Of: "units recorded", Tenon: tenon, Beside: fmt.Sprintf("%s units", thousands(b.few)), Other: &other,
-		Goals: []Goal{ratioGoal(tenon, other, writeRatio)}}
+	row := tableRow{Case: name, Size: b.many, Of: "units recorded", Tenon: tenon, Beside: fmt.Sprintf("%s units", thousands(b.few)), Other: &other,
+		Goals: []goal{ratioGoal(tenon, other, writeRatio)}}
 	return b.add(ctx, row, many)
 }
 
 // writeBatch records runs of any of the n units of a state, and prints how long
 // one took, checkpoints of the database and all.
-func writeBatch(ctx context.Context, dir, units string, out io.Writer) (err error) {
+func writeBatch(ctx context.Context, dir, units string, out io.Writer) error {
 	n, err := strconv.Atoi(units)
 	if err != nil {
 		return err
 	}
-	store, err := state.Open(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	lease, err := store.Lock(ctx, state.Holder{Command: "bench"}, state.LockOptions{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
-	stop, err := profileSelf()
-	if err != nil {
-		return err
-	}
-	defer stop()
-	start := time.Now()
-	for range batch {
-		u := recordedUnit(rand.IntN(n))
-		if err := recordRun(ctx, lease, recordedRun(&u, strconv.FormatUint(rand.Uint64(), 10)), &u); err != nil {
+	return withLease(ctx, dir, func(lease *state.Lease) error {
+		stop, err := profileSelf()
+		if err != nil {
 			return err
 		}
-	}
-	_, err = fmt.Fprint(out, time.Since(start)/batch)
-	return err
+		defer stop()
+		start := time.Now()
+		for range batch {
+			u := recordedUnit(rand.IntN(n))
+			if err := recordRun(ctx, lease, recordedRun(&u, strconv.FormatUint(rand.Uint64(), 10)), &u); err != nil {
+				return err
+			}
+		}
+		_, err = fmt.Fprint(out, time.Since(start)/batch)
+		return err
+	})
 }
 
 // profileSelf starts the profile of this program if one is requested.
@@ -132,7 +124,7 @@ func recordedRun(u *ir.Unit, version string) state.Run {
 }
 
 // fillState makes a state of n units that were run once. The first is recorded;
-// its rows are copied for the others, because every record waits for the disk.
+// its rows are copied for the others, because every run that is recorded waits for the disk.
 func fillState(ctx context.Context, dir string, n int) (err error) {
 	if err := recordFirst(ctx, dir); err != nil {
 		return err
@@ -155,22 +147,14 @@ func fillState(ctx context.Context, dir string, n int) (err error) {
 	return tx.Commit()
 }
 
-func recordFirst(ctx context.Context, dir string) (err error) {
-	store, err := state.Open(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	lease, err := store.Lock(ctx, state.Holder{Command: "bench"}, state.LockOptions{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
-	if _, err := lease.BeginRevision(ctx, state.Revision{System: "bench", Target: "local"}); err != nil {
-		return err
-	}
-	u := recordedUnit(0)
-	return recordRun(ctx, lease, recordedRun(&u, ""), &u)
+func recordFirst(ctx context.Context, dir string) error {
+	return withLease(ctx, dir, func(lease *state.Lease) error {
+		if _, err := lease.BeginRevision(ctx, state.Revision{System: "bench", Target: "local"}); err != nil {
+			return err
+		}
+		u := recordedUnit(0)
+		return recordRun(ctx, lease, recordedRun(&u, ""), &u)
+	})
 }
 
 // copyRow copies the only row of a table for the units from 1 to n-1. What names

@@ -1,5 +1,5 @@
 // Command tenon-run is the process from which the program of a unit is started, on this
-// machine or in a container, and which does what must be done beside a program.
+// machine or in a container, and which does what has to happen alongside a program.
 //
 //	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-lives FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
 //	tenon-run -local -log FILE -exit FILE [-lives FILE] [-grace DURATION] PROGRAM [ARGUMENT...]

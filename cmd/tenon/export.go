@@ -20,7 +20,7 @@ func exportCommand(a *app) *cobra.Command {
 or folder as it is. The name is a unit, a unit and its port, or an entity, which stands
 for its output. What is written can be changed; the artifact stays as it is.
 
-The destination is whole or not there. An existing file is replaced only with --force,
+The destination is complete or absent. An existing file is replaced only with --force,
 an existing folder never. With --revision, it is what was deployed after that revision.`,
 		Example: `  tenon export features/departures --to departures.csv
   tenon export models/late --to late

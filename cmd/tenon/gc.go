@@ -42,13 +42,13 @@ shared artifact store, because other states may need it.`,
 			if o.json && !o.yes && !o.dry {
 				return errUnasked
 			}
-			if o.Keep.Revisions < 1 {
-				return &usageError{fmt.Errorf("--keep must be at least 1, not %d", o.Keep.Revisions)}
+			if o.Retention.Revisions < 1 {
+				return &usageError{fmt.Errorf("--keep must be at least 1, not %d", o.Retention.Revisions)}
 			}
-			if o.Keep.Models, err = modelsToKeep(keepModels); err != nil {
+			if o.Retention.Models, err = modelsToKeep(keepModels); err != nil {
 				return err
 			}
-			o.Keep.Age = time.Duration(olderThan)
+			o.Retention.Age = time.Duration(olderThan)
 			return a.withApplied(ctx, folder(args), func(w *project.Workspace) (err error) {
 				s, err := w.Lock(ctx, "tenon gc", wait)
 				if err != nil {
@@ -61,7 +61,7 @@ shared artifact store, because other states may need it.`,
 	}
 	a.stateFlag(c)
 	f := c.Flags()
-	f.IntVar(&o.Keep.Revisions, "keep", 10, "keep the newest `N` revisions")
+	f.IntVar(&o.Retention.Revisions, "keep", 10, "keep the newest `N` revisions")
 	f.StringVar(&keepModels, "keep-models", "all", "keep the newest `N` versions of each model, at least 2")
 	f.Var(&olderThan, "older-than", "keep all revisions that are younger than an `AGE` such as 30d")
 	f.BoolVar(&o.Cache, "cache", false, "also remove what all systems share and no system used for 30 days")
@@ -167,7 +167,7 @@ func (a *app) printGarbage(doc *project.Garbage) error {
 		fmt.Fprintf(t, "  %s\t%s\n", plural(int64(n), "revision"), span)
 	}
 	if doc.Runs > 0 {
-		fmt.Fprintf(t, "  %s\tof the record\n", plural(int64(doc.Runs), "run"))
+		fmt.Fprintf(t, "  %s\tof the state\n", plural(int64(doc.Runs), "run"))
 	}
 	if len(doc.Models) > 0 {
 		fmt.Fprintf(t, "  %s\t%s\n", plural(int64(len(doc.Models)), "version"), spanOfModels(doc.Models))

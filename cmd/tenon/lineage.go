@@ -93,15 +93,15 @@ func (a *app) printTrace(t *project.Trace) error {
 		text := strings.Repeat("  ", depth) + stepText(s, t.Down)
 		lines = append(lines, [2]string{text, s.At})
 	}
-	var walk func(s *lineage.Step, depth int)
-	walk = func(s *lineage.Step, depth int) {
+	var visit func(s *lineage.Step, depth int)
+	visit = func(s *lineage.Step, depth int) {
 		write(s, depth)
 		for _, n := range s.Next {
-			walk(n, depth+1)
+			visit(n, depth+1)
 		}
 	}
 	for _, s := range t.Steps {
-		walk(s, 0)
+		visit(s, 0)
 	}
 	width := 0
 	for _, l := range lines {

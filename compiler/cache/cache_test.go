@@ -287,7 +287,7 @@ func TestResultFilesArePrivate(t *testing.T) {
 	}
 }
 
-func TestWithoutARecordNothingIsKept(t *testing.T) {
+func TestWithoutReadsNothingIsKept(t *testing.T) {
 	e, _ := place(t)
 	e.Put(nil, small)
 	if _, err := os.Stat(filepath.Dir(e.path)); !errors.Is(err, os.ErrNotExist) {

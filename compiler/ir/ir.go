@@ -295,8 +295,8 @@ type Column struct {
 	Description string `json:"description,omitempty"`
 }
 
-// Bare returns the column without documentation.
-func (c Column) Bare() Column {
+// bare returns the column without documentation.
+func (c Column) bare() Column {
 	c.Unit, c.Description = "", ""
 	return c
 }
@@ -308,7 +308,7 @@ func (s Schema) Bare() Schema {
 	}
 	out := make(Schema, len(s))
 	for i, c := range s {
-		out[i] = c.Bare()
+		out[i] = c.bare()
 	}
 	return out
 }
@@ -318,7 +318,7 @@ func (s *Signature) Bare() *Signature {
 	if s == nil {
 		return nil
 	}
-	return &Signature{Task: s.Task, Input: s.Input.Bare(), Output: s.Output.Bare()}
+	return &Signature{Task: s.Task, Input: s.Input.Bare(), Output: s.Output.bare()}
 }
 
 // Types maps the column types to DuckDB's names.

@@ -44,7 +44,7 @@ func Changed(before, after *Lineage, was, now string) *Change {
 	c := &Change{Table: now}
 	if old.tree == nil || t.tree == nil {
 		c.Unknown = true
-		c.Readers = after.Dependents(now, nil)
+		c.Readers = after.dependents(now, nil)
 		return c
 	}
 	a, b := selected(old.tree, old.declared, before.read(old)), selected(t.tree, t.declared, after.read(t))
@@ -73,7 +73,7 @@ func Changed(before, after *Lineage, was, now string) *Change {
 		}
 	}
 	for _, name := range t.declared {
-		former, column := old.Column(name), t.Column(name)
+		former, column := old.column(name), t.column(name)
 		switch _, ok := a.items[name]; {
 		case !ok:
 			c.Added = append(c.Added, name)
@@ -91,10 +91,10 @@ func Changed(before, after *Lineage, was, now string) *Change {
 	if !c.Same() {
 		differ := slices.Concat(c.Added, c.Changed)
 		if len(differ) > 0 {
-			c.Readers = after.Dependents(now, differ)
+			c.Readers = after.dependents(now, differ)
 		}
 		if len(c.Removed) > 0 {
-			c.Readers = append(c.Readers, before.Dependents(was, c.Removed)...)
+			c.Readers = append(c.Readers, before.dependents(was, c.Removed)...)
 		}
 		slices.Sort(c.Readers)
 		c.Readers = slices.Compact(c.Readers)

@@ -43,8 +43,8 @@ type Table struct {
 	declared []string // the columns of the query, in order
 }
 
-// Column returns the column of that name, or nil.
-func (t *Table) Column(name string) *Column {
+// column returns the column of that name, or nil.
+func (t *Table) column(name string) *Column {
 	for i := range t.Columns {
 		if t.Columns[i].Name == name {
 			return &t.Columns[i]
@@ -245,7 +245,7 @@ func (t *Table) combine(inputs []input) {
 		c := &t.Columns[i]
 		if t.Kind == ir.Model {
 			for _, in := range inputs {
-				if in.table.Kind == ir.Table && in.table.Column(c.Name) != nil {
+				if in.table.Kind == ir.Table && in.table.column(c.Name) != nil {
 					c.From = append(c.From, Origin{Table: in.table.Name, Column: c.Name, Use: Passed})
 				}
 			}

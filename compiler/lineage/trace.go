@@ -73,7 +73,7 @@ func (l *Lineage) Find(name string) (tables []*Table, column string, err error) 
 	}
 	if t := l.byName[longest]; t != nil {
 		column := dots[len(longest)+1:]
-		if t.Column(column) != nil {
+		if t.column(column) != nil {
 			return []*Table{t}, column, nil
 		}
 		return nil, "", l.unknown(fmt.Sprintf("%s has no column %q", t.Name, column), column, t.columns())
@@ -151,7 +151,7 @@ type tracer struct {
 // one there.
 func (w *tracer) step(t *Table, column string, o Origin) (*Step, bool) {
 	s := &Step{Name: t.Name, Kind: t.Kind, At: t.At, Use: o.Use, Whole: o.Whole, Later: o.Later, Future: o.Future}
-	if c := t.Column(column); c != nil {
+	if c := t.column(column); c != nil {
 		s.Name, s.Role, s.At = t.Name+"."+column, c.Role, c.At
 	}
 	first := !w.seen[s.Name]
@@ -162,7 +162,7 @@ func (w *tracer) step(t *Table, column string, o Origin) (*Step, bool) {
 // up follows a column to what it comes from. Without a column it follows the table.
 func (w *tracer) up(t *Table, column string, o Origin) *Step {
 	s, first := w.step(t, column, o)
-	c := t.Column(column)
+	c := t.column(column)
 	if c == nil {
 		s.Columns = t.columns()
 	}
@@ -279,9 +279,9 @@ func (w *tracer) dependents(t *Table, column string) (all []reader) {
 	return all
 }
 
-// Dependents returns the models and deployments that depend on columns of a table, sorted.
+// dependents returns the models and deployments that depend on columns of a table, sorted.
 // Without columns it returns those that depend on the table.
-func (l *Lineage) Dependents(table string, columns []string) []string {
+func (l *Lineage) dependents(table string, columns []string) []string {
 	t := l.byName[table]
 	if t == nil {
 		return nil

@@ -34,7 +34,7 @@ if [ "${1:-local}" = containerd ]; then
 			kill -0 "$daemon" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
 			sleep 0.1
 		done
-		echo "There was no containerd at work, so the demo has started one of its own."
+		echo "No containerd was running, so the demo has started its own."
 	fi
 	target=(-t target=containerd --state "$work/state")
 	. /etc/os-release
@@ -73,7 +73,7 @@ printf '\nThe demo took %s s; %s MB of Python environments were added to the dis
 [ ${#target[@]} -eq 0 ] || exit 0
 cat <<E2
 
-The service goes on running: http://127.0.0.1:8080/docs is its page, and
+The service keeps running: http://127.0.0.1:8080/docs is its page, and
 http://127.0.0.1:8080/metrics its metrics. End it with:
 
     bin/tenon destroy examples/flights --yes

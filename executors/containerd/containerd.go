@@ -165,17 +165,17 @@ func (e *Executor) apply(ctx context.Context, c *client.Client, t executors.Task
 	}
 	defer locked.Close()
 
-	r, err := records.Read(t.Dir)
+	ts, err := taskStates.Read(t.Dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return state.Handle{}, err
 	}
 	if err == nil { // an earlier start
-		resumed, err := e.earlier(ctx, r, t)
+		resumed, err := e.earlier(ctx, ts, t)
 		if err != nil {
 			return state.Handle{}, err
 		}
 		if resumed {
-			return records.Handle(r)
+			return taskStates.Handle(ts)
 		}
 	}
 	if err := local.Present(t); err != nil {
@@ -202,27 +202,27 @@ func (e *Executor) former(ctx context.Context, t executors.Task, prior *state.Ha
 	if t.Unit.Endpoint == nil || prior == nil || prior.Executor != Name {
 		return nil, nil
 	}
-	r, err := current(*prior)
+	ts, err := current(*prior)
 	if err != nil {
 		return nil, err
 	}
-	e = e.at(r.Place)
+	e = e.at(ts.Place)
 	ctx = e.in(ctx)
 	c, err := e.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	id, err := e.first(ctx, c, r)
+	id, err := e.first(ctx, c, ts)
 	if err != nil {
 		return nil, err
 	}
-	claim := local.NewClaim(r.Record, id, true)
+	claim := local.NewClaim(ts.TaskState, id, true)
 	return &claim, nil
 }
 
 // first returns the identity of a container's first process, or none if it has ended.
-func (e *Executor) first(ctx context.Context, c *client.Client, r record) (local.Ident, error) {
-	now, err := e.task(ctx, c, r.ID)
+func (e *Executor) first(ctx context.Context, c *client.Client, ts taskState) (local.Ident, error) {
+	now, err := e.task(ctx, c, ts.ID)
 	if err != nil || now == nil {
 		return local.Ident{}, err
 	}
@@ -245,35 +245,35 @@ func (e *Executor) Taken(ctx context.Context, t executors.Task, prior *state.Han
 // earlier reports whether the task was started before, wherever that was, and can be
 // kept. Otherwise it removes what is left of that start. It fails if another task still
 // runs in the folder.
-func (e *Executor) earlier(ctx context.Context, r record, t executors.Task) (resumed bool, err error) {
-	e = e.at(r.Place)
+func (e *Executor) earlier(ctx context.Context, ts taskState, t executors.Task) (resumed bool, err error) {
+	e = e.at(ts.Place)
 	ctx = e.in(ctx)
 	c, err := e.connect(ctx)
 	if err != nil {
 		return false, err
 	}
-	if r.Name == t.Name {
-		if resumed, err = e.resume(ctx, c, r); err != nil || resumed {
+	if ts.Name == t.Name {
+		if resumed, err = e.resume(ctx, c, ts); err != nil || resumed {
 			return resumed, err
 		}
-	} else if st, err := e.look(ctx, c, r); err != nil || st.Phase == state.Running {
-		return false, errors.Join(fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name), err)
+	} else if st, err := e.look(ctx, c, ts); err != nil || st.Phase == state.Running {
+		return false, errors.Join(fmt.Errorf("%s is in use by %s, which still runs", t.Dir, ts.Name), err)
 	}
-	return false, e.remove(ctx, c, r.ID, e.opts.Grace)
+	return false, e.remove(ctx, c, ts.ID, e.opts.Grace)
 }
 
 // resume reports whether an earlier start can be kept. That holds for a job that has
 // ended, but not for a service that has. It starts the program of a task that a killed
 // apply had only created.
-func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool, error) {
-	now, err := e.task(ctx, c, r.ID)
+func (e *Executor) resume(ctx context.Context, c *client.Client, ts taskState) (bool, error) {
+	now, err := e.task(ctx, c, ts.ID)
 	if err != nil {
 		return false, err
 	}
 	if now != nil && now.Status == task.Status_CREATED {
-		return true, startProgram(ctx, c, r.ID)
+		return true, startProgram(ctx, c, ts.ID)
 	}
-	st, err := e.look(ctx, c, r)
+	st, err := e.look(ctx, c, ts)
 	if err != nil {
 		return false, err
 	}
@@ -283,28 +283,28 @@ func (e *Executor) resume(ctx context.Context, c *client.Client, r record) (bool
 	case state.Absent:
 		return false, nil
 	}
-	return r.Kind != ir.Service, nil
+	return ts.Kind != ir.Service, nil
 }
 
-// Find returns the handle of a task: from the record in its folder, or from a container
+// Find returns the handle of a task: from the task state in its folder, or from a container
 // that was created but not yet recorded. Otherwise it returns nil.
 func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
-	r, err := records.Read(dir)
+	ts, err := taskStates.Read(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	if err == nil && r.Name == name {
-		h, err := records.Handle(r)
+	if err == nil && ts.Name == name {
+		h, err := taskStates.Handle(ts)
 		return &h, err
 	}
-	r = e.record(executors.Task{Name: name, Dir: dir})
+	ts = e.taskState(executors.Task{Name: name, Dir: dir})
 	ctx = e.in(ctx)
 	there := false
 	err = e.patiently(ctx, func(c *client.Client) error {
 		// The snapshot is created before its container.
-		_, err := c.SnapshotService(e.opts.Snapshotter).Stat(ctx, r.ID)
+		_, err := c.SnapshotService(e.opts.Snapshotter).Stat(ctx, ts.ID)
 		if errdefs.IsNotFound(err) {
-			_, err = c.ContainerService().Get(ctx, r.ID)
+			_, err = c.ContainerService().Get(ctx, ts.ID)
 		}
 		there = err == nil
 		return ignoreMissing(err)
@@ -315,33 +315,33 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	if !there {
 		return nil, nil
 	}
-	h, err := records.Handle(r)
+	h, err := taskStates.Handle(ts)
 	return &h, err
 }
 
 // Inspect returns the status of the task. A service is ready when it answers its
 // readiness path with 200 and its own instance.
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
-	r, err := current(h)
+	ts, err := current(h)
 	if err != nil {
 		return state.Status{}, err
 	}
-	e = e.at(r.Place)
+	e = e.at(ts.Place)
 	ctx = e.in(ctx)
 	c, err := e.connect(ctx)
 	if err != nil {
 		return state.Status{}, err
 	}
-	st, err := e.look(ctx, c, r)
+	st, err := e.look(ctx, c, ts)
 	var id local.Ident
-	if err == nil && r.Endpoint != nil {
-		id, err = e.first(ctx, c, r)
+	if err == nil && ts.Endpoint != nil {
+		id, err = e.first(ctx, c, ts)
 	}
 	if err != nil {
 		return state.Status{}, e.explain(err)
 	}
-	return r.Probe(ctx, st, id, true), nil
+	return ts.Probe(ctx, st, id, true), nil
 }
 
 // logPath returns the path of the log.
-func (r record) logPath() string { return filepath.Join(r.Dir, "log") }
+func (ts taskState) logPath() string { return filepath.Join(ts.Dir, "log") }

@@ -178,14 +178,14 @@ func TestATaskIsFoundWhereItWasStarted(t *testing.T) {
 	}
 }
 
-// A record that cannot be read does not mean that the task is gone.
-func TestUnreadableRecordIsNotAnAbsence(t *testing.T) {
+// A task state that cannot be read does not mean that the task is gone.
+func TestUnreadableTaskStateIsNotAnAbsence(t *testing.T) {
 	task := job(t, "exit", "0")
 	e := newExecutor(t)
 	h := apply(t, e, task)
-	record := filepath.Join(task.Dir, "container.json")
-	ok(t, os.Remove(record))
-	mkdir(t, record)
+	path := filepath.Join(task.Dir, "container.json")
+	ok(t, os.Remove(path))
+	mkdir(t, path)
 	if st, err := e.Inspect(t.Context(), h); err == nil {
 		t.Errorf("status %+v, want an error", st)
 	}

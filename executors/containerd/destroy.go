@@ -27,36 +27,36 @@ import (
 // executor's own files; outputs, metrics and log stay. If ctx is done, the grace period
 // ends at once.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
-	r, err := current(h)
+	ts, err := current(h)
 	if err != nil {
 		return err
 	}
-	e = e.at(r.Place)
+	e = e.at(ts.Place)
 	// Finish what has begun, rather than leave a half-removed container.
 	base := e.in(context.WithoutCancel(ctx))
-	err = e.patiently(base, func(c *client.Client) error { return e.destroy(ctx, base, c, r) })
+	err = e.patiently(base, func(c *client.Client) error { return e.destroy(ctx, base, c, ts) })
 	if err != nil {
-		return fmt.Errorf("destroy %s: %w", r.Unit, err)
+		return fmt.Errorf("destroy %s: %w", ts.Unit, err)
 	}
 	return nil
 }
 
-func (e *Executor) destroy(ctx, base context.Context, c *client.Client, r record) error {
+func (e *Executor) destroy(ctx, base context.Context, c *client.Client, ts taskState) error {
 	// A done ctx ends the grace period.
 	soft, cancel := context.WithTimeout(base, e.opts.Grace)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	if err := e.end(soft, base, c, r.ID); err != nil {
+	if err := e.end(soft, base, c, ts.ID); err != nil {
 		return err
 	}
 	// Meanwhile the folder may belong to another task or another start.
-	same := func(now record) bool { return now.ID == r.ID && now.Began.Equal(r.Began) }
-	return records.Clear(base, r.Dir, same, func() error {
-		if err := e.remove(base, c, r.ID, 0); err != nil {
+	same := func(now taskState) bool { return now.ID == ts.ID && now.Began.Equal(ts.Began) }
+	return taskStates.Clear(base, ts.Dir, same, func() error {
+		if err := e.remove(base, c, ts.ID, 0); err != nil {
 			return err
 		}
-		local.Release(r.Endpoint)
-		return reclaim(r.Dir)
+		local.Release(ts.Endpoint)
+		return reclaim(ts.Dir)
 	})
 }
 

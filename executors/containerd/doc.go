@@ -46,7 +46,7 @@
 //
 // The executor creates the container and its task, writes container.json, and only then
 // starts the program. So whenever tenon is killed, either the program has never run and
-// the next apply starts it, or the record finds it. The task of a program that has
+// the next apply starts it, or the task state finds it. The task of a program that has
 // ended is kept, because only the task knows how it ended. Destroy removes it.
 //
 // # What it does not do

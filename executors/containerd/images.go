@@ -72,7 +72,7 @@ type loaded struct {
 const usedEvery = time.Hour
 
 // loaded makes sure that an image is in containerd. It does not look again for an image
-// that it has seen there: whoever finds it gone calls [Executor.forgetImage].
+// that it has seen there: who finds it gone calls [Executor.forgetImage].
 func (e *Executor) loaded(ctx context.Context, c *client.Client, built v1.Image, config *v1.ConfigFile) (*loaded, error) {
 	hash, err := built.Digest()
 	if err != nil {
@@ -125,10 +125,10 @@ func (e *Executor) load(ctx context.Context, c *client.Client, l *loaded, built 
 	if err != nil {
 		return err
 	}
-	record := images.Image{Name: l.name, Target: target, Labels: map[string]string{labelName: "image", labelUsed: now()}}
-	img, err := c.ImageService().Create(ctx, record)
+	entry := images.Image{Name: l.name, Target: target, Labels: map[string]string{labelName: "image", labelUsed: now()}}
+	img, err := c.ImageService().Create(ctx, entry)
 	if errdefs.IsAlreadyExists(err) {
-		img, err = c.ImageService().Update(ctx, record)
+		img, err = c.ImageService().Update(ctx, entry)
 	}
 	if err != nil {
 		return err

@@ -148,7 +148,7 @@ func cover(dir string, sorted []string) (paths []string, whole bool) {
 	return paths, false
 }
 
-// isMount reports whether path is a mount point. Kernels before 5.8 do not tell.
+// isMount reports whether path is a mount point. Kernels before 5.8 do not report it.
 func isMount(path string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)

@@ -84,7 +84,7 @@ func TestSomebodyInterferes(t *testing.T) {
 	})
 }
 
-// TestLeftovers is about what a killed tenon leaves without a record.
+// TestLeftovers is about what a killed tenon leaves without a task state.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	d := daemon(t)

@@ -298,7 +298,7 @@ func TestFaultFileIsNotReadThroughALink(t *testing.T) {
 	}
 }
 
-// A secret is only where the program expects it: not in a record of containerd, not in
+// A secret is only where the program expects it: not in what containerd stores, not in
 // a file on a disk, not in the environment of another process.
 func TestSecretsAreOnlyInMemory(t *testing.T) {
 	const value = "correct-horse-battery-staple"

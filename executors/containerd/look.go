@@ -26,54 +26,54 @@ import (
 
 // look returns the status of the task according to containerd. It cannot tell whether a
 // service is ready.
-func (e *Executor) look(ctx context.Context, c *client.Client, r record) (state.Status, error) {
-	st := state.Status{Phase: state.Running, Started: r.Began}
-	switch now, err := records.Read(r.Dir); {
-	case errors.Is(err, os.ErrNotExist), err == nil && now.ID != r.ID:
+func (e *Executor) look(ctx context.Context, c *client.Client, ts taskState) (state.Status, error) {
+	st := state.Status{Phase: state.Running, Started: ts.Began}
+	switch now, err := taskStates.Read(ts.Dir); {
+	case errors.Is(err, os.ErrNotExist), err == nil && now.ID != ts.ID:
 		return state.Status{Phase: state.Absent}, nil
 	case err != nil:
 		return st, err
 	}
-	now, err := e.task(ctx, c, r.ID)
+	now, err := e.task(ctx, c, ts.ID)
 	if err != nil {
 		return st, err
 	}
 	if now == nil {
-		return e.lookBehind(ctx, c, r, st)
+		return e.lookBehind(ctx, c, ts, st)
 	}
 	switch now.Status {
 	case task.Status_STOPPED:
-		e.ended(r, &st, now.ExitStatus, now.ExitedAt.AsTime())
+		e.ended(ts, &st, now.ExitStatus, now.ExitedAt.AsTime())
 	case task.Status_PAUSED:
 		st.Message = "it is paused: resume it with ctr tasks resume"
 		fallthrough
 	default:
-		st.Usage, _ = e.usage(r.ID)
+		st.Usage, _ = e.usage(ts.ID)
 	}
 	return st, nil
 }
 
 // lookBehind returns the status of a task that containerd no longer knows.
-func (e *Executor) lookBehind(ctx context.Context, c *client.Client, r record, st state.Status) (state.Status, error) {
-	_, err := c.ContainerService().Get(ctx, r.ID)
+func (e *Executor) lookBehind(ctx context.Context, c *client.Client, ts taskState, st state.Status) (state.Status, error) {
+	_, err := c.ContainerService().Get(ctx, ts.ID)
 	switch {
 	case errdefs.IsNotFound(err):
 		st.Phase = state.Absent
 		return st, nil
 	case err != nil:
 		return st, err
-	case len(e.processes(r.ID)) > 0:
+	case len(e.processes(ts.ID)) > 0:
 		st.Message = "its shim was killed; containerd will stop it"
 		return st, nil
 	}
 	// A containerd that restarts keeps neither a task that had ended nor one that had
 	// not started.
-	if !begun(r.Dir) {
+	if !begun(ts.Dir) {
 		st.Phase = state.Absent
 		return st, nil
 	}
-	if code, at := exitStatus(r.Dir); code >= 0 {
-		e.ended(r, &st, uint32(code), at)
+	if code, at := exitStatus(ts.Dir); code >= 0 {
+		e.ended(ts, &st, uint32(code), at)
 		return st, nil
 	}
 	st.Phase, st.Message = state.Failed, "unknown exit status: its shim was killed, the machine was restarted, or the task was removed"
@@ -93,12 +93,12 @@ func (e *Executor) task(ctx context.Context, c *client.Client, id string) (*task
 }
 
 // ended sets in st how a task ended and what it used.
-func (e *Executor) ended(r record, st *state.Status, code uint32, at time.Time) {
+func (e *Executor) ended(ts taskState, st *state.Status, code uint32, at time.Time) {
 	st.Finished = at.UTC()
 	var outOfMemory bool
-	st.Usage, outOfMemory = e.usage(r.ID)
-	r.explainEnd(st, int(code), outOfMemory)
-	if verdict := readVerdict(r.Dir); verdict != "" {
+	st.Usage, outOfMemory = e.usage(ts.ID)
+	ts.explainEnd(st, int(code), outOfMemory)
+	if verdict := readVerdict(ts.Dir); verdict != "" {
 		st.Phase, st.Message = state.Failed, verdict
 	}
 }
@@ -114,47 +114,47 @@ func readVerdict(dir string) string {
 
 // explainEnd sets in st an exit status and its explanation. outOfMemory says that the
 // kernel killed a process of the container because it ran out of memory.
-func (r record) explainEnd(st *state.Status, code int, outOfMemory bool) {
+func (ts taskState) explainEnd(st *state.Status, code int, outOfMemory bool) {
 	st.ExitCode = code
 	if code > 128 {
 		st.Signal = unix.SignalName(unix.Signal(code - 128))
 	}
 	st.Phase = state.Failed
-	fault := readFault(r.Dir)
+	fault := readFault(ts.Dir)
 	switch {
-	case code == 0 && r.Kind == ir.Service:
+	case code == 0 && ts.Kind == ir.Service:
 		st.Message = "exit 0, but a service must keep running"
 	case code == 0:
-		if wrote := disk.Written(r.Dir); r.Disk > 0 && wrote > r.Disk {
-			st.Message = disk.OverQuota(wrote, r.Disk)
+		if wrote := disk.Written(ts.Dir); ts.Disk > 0 && wrote > ts.Disk {
+			st.Message = disk.OverQuota(wrote, ts.Disk)
 			return
 		}
 		st.Phase = state.Succeeded
 		return
 	case (code == 126 || code == 127) && fault != "":
 		st.Message = fault
-	case st.Signal == "SIGKILL" && r.Disk > 0 && disk.Written(r.Dir) > r.Disk: // there may have been no space for a verdict
-		st.Message = disk.OverQuota(disk.Written(r.Dir), r.Disk)
+	case st.Signal == "SIGKILL" && ts.Disk > 0 && disk.Written(ts.Dir) > ts.Disk: // there may have been no space for a verdict
+		st.Message = disk.OverQuota(disk.Written(ts.Dir), ts.Disk)
 	case st.Signal == "SIGKILL":
-		st.Message = "killed by SIGKILL" + cmp.Or(r.explainMemory(outOfMemory), " (not because of memory)")
+		st.Message = "killed by SIGKILL" + cmp.Or(ts.explainMemory(outOfMemory), " (not because of memory)")
 	default:
 		st.Message = fmt.Sprintf("exit %d", code)
 		if st.Signal != "" {
 			st.Message = "killed by " + st.Signal
 		}
-		if why := r.explainMemory(outOfMemory); why != "" {
+		if why := ts.explainMemory(outOfMemory); why != "" {
 			st.Message += "; the kernel killed a child of it" + why
 		}
 	}
-	st.Message += r.Lives()
+	st.Message += ts.Lives()
 }
 
-func (r record) explainMemory(outOfMemory bool) string {
+func (ts taskState) explainMemory(outOfMemory bool) string {
 	switch {
 	case !outOfMemory:
 		return ""
-	case r.Memory > 0:
-		return ": it used more than needs.memory " + disk.Size(r.Memory)
+	case ts.Memory > 0:
+		return ": it used more than needs.memory " + disk.Size(ts.Memory)
 	}
 	return ": the machine ran out of memory while it ran"
 }

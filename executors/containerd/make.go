@@ -28,11 +28,11 @@ var errUnmade = errors.New("make the container")
 // ready creates the container and its task, and returns the pid of its first process. It
 // sends no call that it can avoid: the client's own functions would read again what is
 // known here.
-func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *loaded, spec oci.SpecOpts) (pid int, err error) {
-	labels := map[string]string{labelUnit: r.Unit, labelName: r.Name, labelDir: r.Dir}
+func (e *Executor) ready(ctx context.Context, c *client.Client, ts taskState, img *loaded, spec oci.SpecOpts) (pid int, err error) {
+	labels := map[string]string{labelUnit: ts.Unit, labelName: ts.Name, labelDir: ts.Dir}
 	container := containers.Container{
-		ID: r.ID, Labels: labels, Image: img.name, Runtime: containers.RuntimeInfo{Name: plugins.RuntimeRuncV2},
-		Snapshotter: e.opts.Snapshotter, SnapshotKey: r.ID,
+		ID: ts.ID, Labels: labels, Image: img.name, Runtime: containers.RuntimeInfo{Name: plugins.RuntimeRuncV2},
+		Snapshotter: e.opts.Snapshotter, SnapshotKey: ts.ID,
 	}
 	s, err := oci.GenerateSpec(ctx, c, &container, spec)
 	if err != nil {
@@ -43,8 +43,8 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 	}
 	// Like a lease, the label keeps containerd from collecting the snapshot before it
 	// has a container, but saves two calls.
-	root, err := c.SnapshotService(e.opts.Snapshotter).Prepare(ctx, r.ID, img.top, snapshots.WithLabels(map[string]string{
-		"containerd.io/gc.root": time.Now().UTC().Format(time.RFC3339), labelName: r.Name, labelDir: r.Dir,
+	root, err := c.SnapshotService(e.opts.Snapshotter).Prepare(ctx, ts.ID, img.top, snapshots.WithLabels(map[string]string{
+		"containerd.io/gc.root": time.Now().UTC().Format(time.RFC3339), labelName: ts.Name, labelDir: ts.Dir,
 	}))
 	if errdefs.IsNotFound(err) {
 		e.forgetImage(img)
@@ -56,7 +56,7 @@ func (e *Executor) ready(ctx context.Context, c *client.Client, r record, img *l
 	if _, err := c.ContainerService().Create(ctx, container); err != nil {
 		return 0, fmt.Errorf("%w: %w", errUnmade, err)
 	}
-	made, err := c.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: r.ID, Rootfs: mount.ToProto(root)})
+	made, err := c.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: ts.ID, Rootfs: mount.ToProto(root)})
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errUnmade, errgrpc.ToNative(err))
 	}

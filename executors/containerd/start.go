@@ -33,13 +33,13 @@ const (
 
 // start starts the task. Its folder is locked and it has no container yet.
 func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task, address *local.Address) (_ state.Handle, err error) {
-	if err := records.Forget(t.Dir); err != nil {
+	if err := taskStates.Forget(t.Dir); err != nil {
 		return state.Handle{}, err
 	}
 	if _, err := os.Stat(e.opts.Runner); err != nil {
 		return state.Handle{}, fmt.Errorf("tenon-run, the init of containers, is not next to tenon: run `make build` to build both: %w", err)
 	}
-	r := e.record(t)
+	ts := e.taskState(t)
 	if t.Image == "" {
 		return state.Handle{}, errors.New("the plan has no image for it: plan again")
 	}
@@ -57,7 +57,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err != nil {
 		return state.Handle{}, err
 	}
-	r.Image = img.digest
+	ts.Image = img.digest
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
 	}
@@ -65,20 +65,20 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	ctx = context.WithoutCancel(ctx)
 	defer func() {
 		if err != nil && shimHangs(err) {
-			err = errors.Join(err, e.killShim(r.ID))
+			err = errors.Join(err, e.killShim(ts.ID))
 		}
 		if err != nil && !away(err) && !shimDied(err) {
-			err = errors.Join(err, records.Forget(t.Dir), e.remove(ctx, c, r.ID, 0))
+			err = errors.Join(err, taskStates.Forget(t.Dir), e.remove(ctx, c, ts.ID, 0))
 		}
 	}()
 	if err := e.writeSecrets(t); err != nil {
 		return state.Handle{}, err
 	}
-	pid, err := e.ready(ctx, c, r, img, e.specification(t, doc, mounts, config.Config.Env))
+	pid, err := e.ready(ctx, c, ts, img, e.specification(t, doc, mounts, config.Config.Env))
 	if err != nil {
 		return state.Handle{}, err
 	}
-	// Before the record: from then on, another tenon may start the program.
+	// Before the task state: from then on, another tenon may start the program.
 	id, err := local.Identify(pid)
 	if err != nil {
 		return state.Handle{}, err
@@ -86,14 +86,14 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err := address.Claim(id, true); err != nil {
 		return state.Handle{}, err
 	}
-	r.Began = time.Now().UTC()
-	if err := records.Save(r); err != nil {
+	ts.Began = time.Now().UTC()
+	if err := taskStates.Save(ts); err != nil {
 		return state.Handle{}, err
 	}
-	if err := startProgram(ctx, c, r.ID); err != nil {
+	if err := startProgram(ctx, c, ts.ID); err != nil {
 		return state.Handle{}, err
 	}
-	return records.Handle(r)
+	return taskStates.Handle(ts)
 }
 
 // settle retries a start while containerd still creates or removes the container of a

@@ -30,62 +30,62 @@ const (
 // it ends a job that exceeds its disk limit. When ctx is done, it returns the current
 // status and leaves the task running. It waits for a containerd that restarts.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
-	r, err := current(h)
+	ts, err := current(h)
 	if err != nil {
 		return state.Status{}, err
 	}
-	e = e.at(r.Place)
+	e = e.at(ts.Place)
 	// Do not pass the deadline to containerd: it would report that it is exceeded, in
 	// its own words, before it is exceeded here.
 	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	whole := e.in(calls)
-	st := state.Status{Phase: state.Running, Started: r.Began}
+	st := state.Status{Phase: state.Running, Started: ts.Began}
 	err = e.patiently(whole, func(c *client.Client) (err error) {
-		st, err = e.await(whole, c, r)
+		st, err = e.await(whole, c, ts)
 		return err
 	})
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err == nil && st.Phase != state.Running && st.Phase != state.Ready {
-		err = reclaim(r.Dir)
+		err = reclaim(ts.Dir)
 	}
 	if err != nil {
-		return st, fmt.Errorf("wait for %s: %w", r.Unit, err)
+		return st, fmt.Errorf("wait for %s: %w", ts.Unit, err)
 	}
 	return st, nil
 }
 
-func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state.Status, error) {
+func (e *Executor) await(ctx context.Context, c *client.Client, ts taskState) (state.Status, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	st, err := e.look(ctx, c, r)
+	st, err := e.look(ctx, c, ts)
 	if err != nil || st.Phase != state.Running {
 		return st, err
 	}
 	var id local.Ident
-	if r.Endpoint != nil {
-		if id, err = e.first(ctx, c, r); err != nil {
+	if ts.Endpoint != nil {
+		if id, err = e.first(ctx, c, ts); err != nil {
 			return st, err
 		}
 	}
-	exited := exit(ctx, c, r.ID) // nil if containerd has forgotten the task, which is then polled
+	exited := exit(ctx, c, ts.ID) // nil if containerd has forgotten the task, which is then polled
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for next := probeFirst; ; {
 		pause := time.Hour
 		switch {
-		case r.Kind == ir.Service:
-			if st = r.Probe(ctx, st, id, true); st.Phase != state.Running {
+		case ts.Kind == ir.Service:
+			if st = ts.Probe(ctx, st, id, true); st.Phase != state.Running {
 				return st, nil
 			}
 			pause, next = next, min(2*next, probeLast)
-		case r.Disk > 0:
+		case ts.Disk > 0:
 			began := time.Now()
-			if wrote := disk.Written(r.Dir); wrote > r.Disk {
-				if err := e.condemn(ctx, c, r, disk.OverQuota(wrote, r.Disk)); err != nil {
+			if wrote := disk.Written(ts.Dir); wrote > ts.Disk {
+				if err := e.condemn(ctx, c, ts, disk.OverQuota(wrote, ts.Disk)); err != nil {
 					return st, err
 				}
 				break
@@ -101,19 +101,19 @@ func (e *Executor) await(ctx context.Context, c *client.Client, r record) (state
 			return st, ctx.Err()
 		case end := <-exited:
 			exited = nil
-			if r.Kind == ir.Job && end.err == nil {
-				e.ended(r, &st, end.code, end.at)
+			if ts.Kind == ir.Job && end.err == nil {
+				e.ended(ts, &st, end.code, end.at)
 				return st, nil
 			}
 			if end.err != nil && away(end.err) {
 				return st, end.err
 			}
 		case <-timer.C:
-			if r.Kind == ir.Job && exited != nil {
+			if ts.Kind == ir.Job && exited != nil {
 				continue // [Executor.watch] detects a containerd that is gone
 			}
 		}
-		if st, err = e.look(ctx, c, r); err != nil || st.Phase != state.Running {
+		if st, err = e.look(ctx, c, ts); err != nil || st.Phase != state.Running {
 			return st, err
 		}
 	}
@@ -138,36 +138,36 @@ func exit(ctx context.Context, c *client.Client, id string) <-chan ending {
 
 // condemn ends a task. It first writes the reason to a file, if there is space for it,
 // so that a later tenon can read it.
-func (e *Executor) condemn(ctx context.Context, c *client.Client, r record, reason string) error {
-	err := files.Write(verdictPath(r.Dir), []byte(reason+"\n"), 0o644)
+func (e *Executor) condemn(ctx context.Context, c *client.Client, ts taskState, reason string) error {
+	err := files.Write(verdictPath(ts.Dir), []byte(reason+"\n"), 0o644)
 	if errors.Is(err, unix.ENOSPC) {
 		err = nil // the task itself may have used up the space
 	}
-	return errors.Join(err, e.stop(ctx, c, r.ID, 0))
+	return errors.Join(err, e.stop(ctx, c, ts.ID, 0))
 }
 
 // Logs copies the output of the task to w. With follow it continues until the task has
 // ended, and copies all of it. If ctx is done first, it returns its error.
 func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
-	r, err := current(h)
+	ts, err := current(h)
 	if err != nil {
 		return err
 	}
-	e = e.at(r.Place)
+	e = e.at(ts.Place)
 	running := func() bool { return false }
 	whole := e.in(ctx)
 	if follow {
 		c, err := e.connect(whole)
 		if err != nil {
-			return fmt.Errorf("log of %s: %w", r.Unit, err)
+			return fmt.Errorf("log of %s: %w", ts.Unit, err)
 		}
 		running = func() bool {
-			st, err := e.look(whole, c, r)
+			st, err := e.look(whole, c, ts)
 			return err != nil || st.Phase == state.Running
 		}
 	}
-	if err := local.Follow(ctx, r.logPath(), w, running, nil); err != nil {
-		return fmt.Errorf("log of %s: %w", r.Unit, err)
+	if err := local.Follow(ctx, ts.logPath(), w, running, nil); err != nil {
+		return fmt.Errorf("log of %s: %w", ts.Unit, err)
 	}
 	return nil
 }

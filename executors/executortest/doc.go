@@ -1,4 +1,4 @@
-// Package executortest says what every executor has to do, as tests. One
+// Package executortest tests what every executor has to do. One
 // suite, [Run], runs the same cases on all of them:
 //
 //	func TestMain(m *testing.M) { executortest.Main(m) }
@@ -12,7 +12,7 @@
 // units see other files gets a static build of it at [Config.Program].
 //
 // What an executor lacks is listed in [Config.Lacks]: the suite then asks that it
-// refuses it, and else that it works.
+// refuses it, and otherwise that it works.
 //
 // A program leaves its traces in its output folder only, so a case does not
 // depend on process numbers or on where the program runs. The cases want

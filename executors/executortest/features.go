@@ -145,7 +145,7 @@ func (s *suite) portNames(t *testing.T) {
 func (s *suite) image(t *testing.T) {
 	task := s.job(t, "report")
 	task.Unit.Code.Image = s.Image
-	if f := s.tell(t, task); f.Executable != s.Program {
+	if f := s.runReport(t, task); f.Executable != s.Program {
 		t.Errorf("the program was %s, want %s of the image", f.Executable, s.Program)
 	}
 }
@@ -216,7 +216,7 @@ func (s *suite) secretFile(t *testing.T) {
 	task := s.job(t, "report")
 	s.ask(SecretFile, &task.Unit)
 	task.Env = map[string]string{program.SecretName: "correct-horse-battery-staple"}
-	if f := s.tell(t, task); f.SecretFile != "28" {
+	if f := s.runReport(t, task); f.SecretFile != "28" {
 		t.Errorf("the file of the secret has %q bytes, want 28", f.SecretFile)
 	}
 }
@@ -226,7 +226,7 @@ func (s *suite) secretFile(t *testing.T) {
 func (s *suite) nodes(t *testing.T) {
 	task := s.job(t, "report")
 	s.ask(Nodes, &task.Unit)
-	f := s.tell(t, task)
+	f := s.runReport(t, task)
 	for k, want := range map[string]string{"WORLD_SIZE": "2", "RANK": "0", "NODE_RANK": "0"} {
 		if f.Env[k] != want {
 			t.Errorf("$%s is %q, want %s", k, f.Env[k], want)
@@ -299,7 +299,7 @@ func (s *suite) cores(t *testing.T) {
 }
 
 func (s *suite) user(t *testing.T) {
-	f := s.tell(t, s.job(t, "report"))
+	f := s.runReport(t, s.job(t, "report"))
 	others := slices.DeleteFunc(f.Groups, func(g int) bool { return g == f.GID })
 	if f.UID == 0 || f.GID == 0 || len(others) > 0 {
 		t.Errorf("it runs as user %d, group %d, groups %v", f.UID, f.GID, f.Groups)
@@ -324,7 +324,7 @@ func (s *suite) missingInput(t *testing.T) {
 	}
 }
 
-// wrongOutput says that what was not written, or to a place that is not there, is
+// wrongOutput says that what was not written, or to a place that does not exist, is
 // seen by whoever looks at the outputs.
 func (s *suite) wrongOutput(t *testing.T) {
 	e := s.New(t)
@@ -358,7 +358,7 @@ func (s *suite) dataFiles(t *testing.T) {
 	}
 	task := s.job(t, "report")
 	task.Files = map[string][]string{"**/*.csv": want}
-	f := s.tell(t, task)
+	f := s.runReport(t, task)
 	for i, path := range f.Step.Files["**/*.csv"] {
 		rel, _ := filepath.Rel(root, want[i])
 		if !strings.HasSuffix(path, "/"+rel) || f.Content[path] != rel {

@@ -29,7 +29,7 @@ func (s *suite) fileCases() []testCase {
 		{"time zone, locale, hashes and threads are the same on every machine", s.environment},
 		{"data files may have any names", s.dataFiles},
 		{"what a job reads has to be there, or the job does not start", s.missingInput},
-		{"what a job did not write is not there, and what it could not write is reported", s.wrongOutput},
+		{"what a job did not write does not exist, and what it could not write is reported", s.wrongOutput},
 		{"a secret reaches the program and nothing else", s.secrets},
 		{"the log holds every byte as it was printed", s.binaryLog},
 		{"the log holds standard output and standard error in order", s.streams},
@@ -67,8 +67,8 @@ func (s *suite) outputs(t *testing.T) {
 	}
 }
 
-// tell runs the program "report" and returns what it found.
-func (s *suite) tell(t *testing.T, task executors.Task) program.Found {
+// runReport runs the program "report" and returns what it found.
+func (s *suite) runReport(t *testing.T, task executors.Task) program.Found {
 	t.Helper()
 	e := s.New(t)
 	h := s.apply(t, e, task, nil)
@@ -100,7 +100,7 @@ func (s *suite) document(t *testing.T) {
 	}
 	task.Inputs = map[string]step.Port{"data": {Kind: ir.File, Path: input, Digest: "sha256:00"}}
 	task.Files = map[string][]string{"*.csv": {file}}
-	f := s.tell(t, task)
+	f := s.runReport(t, task)
 
 	if f.Cwd != f.Step.Code {
 		t.Errorf("working directory is %s, want the code folder %s", f.Cwd, f.Step.Code)
@@ -127,7 +127,7 @@ func (s *suite) document(t *testing.T) {
 func (s *suite) environment(t *testing.T) {
 	task := s.job(t, "report")
 	task.Unit.Seed = 1<<32 + 7
-	f := s.tell(t, task)
+	f := s.runReport(t, task)
 	for k, want := range map[string]string{
 		"TZ": "UTC", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "LC_TIME": "", "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1",
 	} {
@@ -140,7 +140,7 @@ func (s *suite) environment(t *testing.T) {
 func (s *suite) paths(t *testing.T) {
 	root := filepath.Join(t.TempDir(), `späce 数据 'q' "d" $HOME`)
 	task := s.jobIn(t, root, "report")
-	f := s.tell(t, task)
+	f := s.runReport(t, task)
 	if !strings.HasPrefix(f.Env[step.Env], f.Step.Scratch[:len(f.Step.Scratch)-len("scratch")]) {
 		t.Errorf("%s is %q", step.Env, f.Env[step.Env])
 	}

@@ -19,7 +19,7 @@ import (
 func (s *suite) jobCases() []testCase {
 	cases := []testCase{
 		{"a job that exits with 0 has succeeded", s.success},
-		{"a program that is not there fails the job and is named", s.missing},
+		{"a program that does not exist fails the job and is named", s.missing},
 		{"a job runs until it ends", s.running},
 		{"applied twice, it runs once", s.twice},
 		{"applied again after its end, it does not run again", s.afterwards},

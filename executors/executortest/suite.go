@@ -65,7 +65,7 @@ type Elsewhere interface {
 // start and kill.
 const programVar = "TENON_EXECUTORTEST_PROGRAM"
 
-// ofMachine is what this machine says of time, text and threads. No program may see it:
+// ofMachine is what this machine says about time, text and threads. No program may see it:
 // a result may depend on it, and it is no part of a unit's key.
 var ofMachine = map[string]string{
 	"TZ": "Asia/Kolkata", "LANG": "POSIX", "LC_ALL": "POSIX", "LC_TIME": "POSIX", "PYTHONHASHSEED": "99", "OMP_NUM_THREADS": "99",

@@ -187,6 +187,6 @@ devices:
 	}
 	err := gpu.Inject(&spec, []executors.Device{{Name: "x.example/gpu=2"}}, []string{dir})
 	if err == nil || !strings.HasPrefix(err.Error(), "no CDI specification has x.example/gpu=2: ") {
-		t.Errorf("a device that is not there: %v", err)
+		t.Errorf("a device that does not exist: %v", err)
 	}
 }

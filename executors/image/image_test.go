@@ -356,7 +356,7 @@ func TestPartialBuildIsNotUsed(t *testing.T) {
 	}
 }
 
-// member is what a layer holds of a file.
+// member is what a layer has of a file.
 type member struct {
 	Mode int64
 	Link string

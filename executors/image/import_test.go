@@ -235,7 +235,7 @@ func TestModulesThatCannotBeImported(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, img), "a:1", []string{"it is damaged: its blob sha256:"}},
-		"a blob that is not there": {ociArchive(t, func(dir string) {
+		"a blob that does not exist": {ociArchive(t, func(dir string) {
 			layer, err := img.Layers()
 			if err != nil {
 				t.Fatal(err)

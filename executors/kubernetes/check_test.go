@@ -48,7 +48,7 @@ func TestCheck(t *testing.T) {
 		"a selector of no label":             {open, ir.Unit{Kubernetes: &ir.Placement{NodeSelector: map[string]string{"a": "b c"}}}, []string{"kubernetes.node_selector"}},
 		"a toleration of no key":             {open, ir.Unit{Kubernetes: &ir.Placement{Tolerations: []ir.Toleration{{Value: "x"}}}}, []string{"kubernetes.tolerations"}},
 		"a label of tenon's for all":         {Settings{Store: "s3://acme", Placement: ir.Placement{Labels: map[string]string{labelTask: "x"}}}, ir.Unit{}, []string{"target labels"}},
-		"a network that is none":             {Settings{Store: "s3://acme", StoreNetwork: []string{"10.0.0.0"}}, ir.Unit{}, []string{"target store_network"}},
+		"an invalid network":                 {Settings{Store: "s3://acme", StoreNetwork: []string{"10.0.0.0"}}, ir.Unit{}, []string{"target store_network"}},
 		"files without a volume":             {Settings{Store: "file:///mnt"}, ir.Unit{}, []string{"target store"}},
 		"files beside the volume":            {Settings{Store: "file:///mnt2/store", StoreVolume: &Volume{Path: "/mnt"}}, ir.Unit{}, []string{"target store"}},
 		"files that leave the volume":        {Settings{Store: "file:///mnt/../srv", StoreVolume: &Volume{Path: "/mnt"}}, ir.Unit{}, []string{"target store"}},

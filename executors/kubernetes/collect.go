@@ -54,18 +54,18 @@ func (e *Executor) orphans(ctx context.Context, n executors.Needed) (found []exe
 		return nil, nil, err
 	}
 	for _, m := range list.Items {
-		r, err := fromConfigMap(&m, p, "")
-		if err != nil || m.DeletionTimestamp != nil || n.Tasks[r.Name] || m.CreationTimestamp.After(n.Since) || r.Origin.Machine != machine() {
+		ts, err := fromConfigMap(&m, p, "")
+		if err != nil || m.DeletionTimestamp != nil || n.Tasks[ts.Name] || m.CreationTimestamp.After(n.Since) || ts.Origin.Machine != machine() {
 			continue
 		}
-		if _, err := os.Stat(r.Origin.Dir); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(ts.Origin.Dir); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		h, err := r.handle()
+		h, err := ts.handle()
 		if err != nil {
 			return nil, nil, err
 		}
-		found, orphans = append(found, executors.Garbage{Kind: "task", Name: r.Name}), append(orphans, h)
+		found, orphans = append(found, executors.Garbage{Kind: "task", Name: ts.Name}), append(orphans, h)
 	}
 	return found, orphans, nil
 }

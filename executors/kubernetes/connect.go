@@ -182,7 +182,7 @@ func (c *cluster) request(verb string, o runtime.Object) (*rest.Request, error) 
 }
 
 // get reads the object with o's name into o.
-func (c *cluster) get(ctx context.Context, o Object) error {
+func (c *cluster) get(ctx context.Context, o object) error {
 	r, err := c.request(http.MethodGet, o)
 	if err != nil {
 		return err
@@ -200,7 +200,7 @@ func (c *cluster) list(ctx context.Context, list runtime.Object, o metav1.ListOp
 }
 
 // create creates an object, fails if it exists, and reads the result into o.
-func (c *cluster) create(ctx context.Context, o Object) error {
+func (c *cluster) create(ctx context.Context, o object) error {
 	r, err := c.request(http.MethodPost, o)
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (c *cluster) create(ctx context.Context, o Object) error {
 
 // apply creates or updates an object by server-side apply, and reads the result into o.
 // Fields that it does not set stay as they are.
-func (c *cluster) apply(ctx context.Context, o Object) error {
+func (c *cluster) apply(ctx context.Context, o object) error {
 	r, err := c.request(http.MethodPatch, o)
 	if err != nil {
 		return err
@@ -226,7 +226,7 @@ func (c *cluster) apply(ctx context.Context, o Object) error {
 }
 
 // delete deletes the object with o's name. An object that does not exist is no error.
-func (c *cluster) delete(ctx context.Context, o Object, how metav1.DeleteOptions) error {
+func (c *cluster) delete(ctx context.Context, o object, how metav1.DeleteOptions) error {
 	r, err := c.request(http.MethodDelete, o)
 	if err != nil {
 		return err

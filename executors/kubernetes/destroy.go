@@ -24,7 +24,7 @@ import (
 // longer only if their node does not answer.
 const killPatience = 30 * time.Second
 
-// Destroy deletes the record of a task, with which the cluster deletes all other
+// Destroy deletes the ConfigMap of a task, with which the cluster deletes all other
 // objects of the task, and waits until its pods are gone. Their programs are asked to
 // end, and killed after their grace period. It does not wait for a job that has ended.
 // Then it removes the notes of the pods and the executor's own files in the run's
@@ -33,30 +33,30 @@ const killPatience = 30 * time.Second
 //
 // A done ctx changes nothing: only the cluster knows how much grace is left.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
-	r, err := e.fromHandle(h)
+	ts, err := e.fromHandle(h)
 	if err != nil {
 		return err
 	}
 	// Finish what has begun, rather than leave a half-removed task.
 	ctx = context.WithoutCancel(ctx)
 	err = e.patiently(ctx, func() error {
-		l, err := e.at(r.Place)
+		l, err := e.at(ts.Place)
 		if err != nil {
 			return err
 		}
-		return e.destroy(ctx, l, r)
+		return e.destroy(ctx, l, ts)
 	})
 	if err == nil {
-		err = r.forget(ctx)
+		err = ts.forget(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("destroy %s: %w", r.Unit, err)
+		return fmt.Errorf("destroy %s: %w", ts.Unit, err)
 	}
 	return nil
 }
 
-func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
-	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
+func (e *Executor) destroy(ctx context.Context, l *link, ts taskState) error {
+	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: ts.Name}}
 	err := l.get(ctx, m)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -64,22 +64,22 @@ func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
 	if err != nil {
 		return err
 	}
-	if r.UID != "" && m.UID != r.UID && r.Kind == ir.Job {
+	if ts.UID != "" && m.UID != ts.UID && ts.Kind == ir.Job {
 		return nil // it was destroyed, and the name belongs to another start
 	}
-	now, err := fromConfigMap(m, r.Place, r.Dir)
+	now, err := fromConfigMap(m, ts.Place, ts.Dir)
 	if err != nil {
 		return err
 	}
-	if r = now; r.Kind == ir.Service {
-		if err := e.leadBack(ctx, l, r); err != nil {
+	if ts = now; ts.Kind == ir.Service {
+		if err := e.leadBack(ctx, l, ts); err != nil {
 			return err
 		}
-		if err := e.noteIdle(ctx, l, r); err != nil {
+		if err := e.noteIdle(ctx, l, ts); err != nil {
 			return err
 		}
 	}
-	over, err := e.over(ctx, l, r)
+	over, err := e.over(ctx, l, ts)
 	if err != nil {
 		return err
 	}
@@ -87,15 +87,15 @@ func (e *Executor) destroy(ctx context.Context, l *link, r record) error {
 		return err
 	}
 	if !over {
-		if err := l.ended(ctx, r, m); err != nil {
+		if err := l.ended(ctx, ts, m); err != nil {
 			return err
 		}
 	}
-	s, err := e.store(ctx, r.Store)
+	s, err := e.store(ctx, ts.Store)
 	if err != nil {
 		return err
 	}
-	return s.DeleteNotes(ctx, "runs/"+r.note()+"/")
+	return s.DeleteNotes(ctx, "runs/"+ts.note()+"/")
 }
 
 // remove deletes a ConfigMap and first everything that it owns, including pods.
@@ -107,15 +107,15 @@ func (l *link) remove(ctx context.Context, m *corev1.ConfigMap) error {
 // noteIdle informs the pods of a version of a service that they need not drain: either
 // none of them is ready, so that they receive no requests, or there is no other version
 // that could take over.
-func (e *Executor) noteIdle(ctx context.Context, l *link, r record) error {
-	if r.Service == "" {
+func (e *Executor) noteIdle(ctx context.Context, l *link, ts taskState) error {
+	if ts.Service == "" {
 		return nil // they never drain
 	}
-	versions, err := e.versions(ctx, l, r)
+	versions, err := e.versions(ctx, l, ts)
 	if err != nil {
 		return err
 	}
-	d := r.workload().(*appsv1.Deployment)
+	d := ts.workload().(*appsv1.Deployment)
 	if err := l.get(ctx, d); apierrors.IsNotFound(err) {
 		return nil
 	} else if err != nil {
@@ -124,35 +124,35 @@ func (e *Executor) noteIdle(ctx context.Context, l *link, r record) error {
 	if len(versions) > 1 && d.Status.ReadyReplicas > 0 {
 		return nil
 	}
-	s, err := e.store(ctx, r.Store)
+	s, err := e.store(ctx, ts.Store)
 	if err == nil {
-		_ = s.PutNote(ctx, pod.IdleNote(r.note()), nil) // without it they take some seconds longer
+		_ = s.PutNote(ctx, pod.IdleNote(ts.note()), nil) // without it they take some seconds longer
 	}
 	return err
 }
 
-// ended waits until the record of a task is gone, and so all its pods. The pods have
+// ended waits until the ConfigMap of a task is gone, and so all its pods. The pods have
 // their own grace period, which the cluster knows.
-func (l *link) ended(ctx context.Context, r record, m *corev1.ConfigMap) error {
+func (l *link) ended(ctx context.Context, ts taskState, m *corev1.ConfigMap) error {
 	limited, cancel := context.WithTimeout(ctx, podGrace+killPatience)
 	defer cancel()
 	err := l.gone(limited, m)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("its pods do not stop: see `kubectl -n %s get pods -l %s=%s`; a node that does not answer may keep them", r.Namespace, labelTask, r.Name)
+		return fmt.Errorf("its pods do not stop: see `kubectl -n %s get pods -l %s=%s`; a node that does not answer may keep them", ts.Namespace, labelTask, ts.Name)
 	}
 	return err
 }
 
 // over reports whether nothing of a task can run any more, so that waiting for its pods
 // is pointless.
-func (e *Executor) over(ctx context.Context, l *link, r record) (bool, error) {
-	if r.Kind == ir.Service {
+func (e *Executor) over(ctx context.Context, l *link, ts taskState) (bool, error) {
+	if ts.Kind == ir.Service {
 		return false, nil
 	}
-	if _, ok := r.ended(); ok {
+	if _, ok := ts.ended(); ok {
 		return true, nil
 	}
-	job := r.workload().(*batchv1.Job)
+	job := ts.workload().(*batchv1.Job)
 	err := l.get(ctx, job)
 	if apierrors.IsNotFound(err) {
 		return true, nil
@@ -160,14 +160,14 @@ func (e *Executor) over(ctx context.Context, l *link, r record) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	all, err := l.podsOf(ctx, r.Name)
+	all, err := l.podsOf(ctx, ts.Name)
 	return err == nil && over(job, all) && !slices.ContainsFunc(all, runs), err
 }
 
 // gone waits until an object is gone.
-func (l *link) gone(ctx context.Context, o Object) error {
+func (l *link) gone(ctx context.Context, o object) error {
 	for {
-		now := o.DeepCopyObject().(Object)
+		now := o.DeepCopyObject().(object)
 		err := l.get(ctx, now)
 		if apierrors.IsNotFound(err) || err == nil && o.GetUID() != "" && now.GetUID() != o.GetUID() {
 			return nil

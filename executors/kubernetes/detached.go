@@ -109,7 +109,7 @@ func (s Settings) detached(name, ref string, args []string) (*corev1.ConfigMap, 
 			}},
 		},
 	}
-	return s.record(t), s.networkPolicy(t), job
+	return s.configMap(t), s.networkPolicy(t), job
 }
 
 func fromSecret(name string) corev1.EnvFromSource {
@@ -203,10 +203,10 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 		return st, err
 	}
 	if failed(job) {
-		r := record{Name: d.name}
+		ts := taskState{Name: d.name}
 		st.Phase, st.Message = state.Failed, explainJob(job)
 		if p := last(pods); p != nil {
-			r.explainEnd(&st, nil, p)
+			ts.explainEnd(&st, nil, p)
 			st.Phase = state.Failed
 			if end := terminated(p); end != nil && end.Message != "" { // the tail of its log
 				lines := strings.Split(strings.TrimSpace(end.Message), "\n")
@@ -215,7 +215,7 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 		}
 		return st, nil
 	}
-	y, err := d.e.delay(ctx, l, record{Name: d.name}, job, current(job, pods))
+	y, err := d.e.delay(ctx, l, taskState{Name: d.name}, job, current(job, pods))
 	st.Message = y.message
 	if p := last(pods); st.Message == "" && p != nil && p.Status.Phase == corev1.PodFailed {
 		st.Message = "its last pod did not finish, and another one is being created: see tenon logs"
@@ -223,8 +223,8 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 	return st, err
 }
 
-// Ending reports whether the record of the apply is being deleted. A lost pod does not
-// count: the record stays and the Job creates another pod.
+// Ending reports whether the ConfigMap of the apply is being deleted. A lost pod does not
+// count: the ConfigMap stays and the Job creates another pod.
 func (d detachedApply) Ending(ctx context.Context) (bool, error) {
 	l, _, err := d.e.home()
 	if err != nil {
@@ -238,7 +238,7 @@ func (d detachedApply) Ending(ctx context.Context) (bool, error) {
 	return err == nil && owner.DeletionTimestamp != nil, err
 }
 
-// End deletes the record of the apply, and the Job with it. It waits until the pod has
+// End deletes the ConfigMap of the apply, and the Job with it. It waits until the pod has
 // stopped what it runs.
 func (d detachedApply) End(ctx context.Context) error {
 	err := d.e.patiently(ctx, func() error {

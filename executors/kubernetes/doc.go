@@ -18,7 +18,7 @@
 //
 // # Objects
 //
-//	ConfigMap NAME  the record: created first, owns all other objects, deleted last
+//	ConfigMap NAME  the task state: created first, owns all other objects, deleted last
 //	Job, Deployment, NetworkPolicy, ... NAME
 //	Service UNIT    selects the version that is ready; owned by all existing versions
 //

@@ -30,20 +30,20 @@ const tryAgain = ": set retries to run it again"
 
 // explainPod returns why a pod does not run. It is empty for a pod that runs or is
 // about to.
-func (r record) explainPod(p *corev1.Pod) why {
+func (ts taskState) explainPod(p *corev1.Pod) why {
 	if stuck(p) {
 		return why{fmt.Sprintf("its node %[1]s does not answer and keeps the pod, which should stop: see `kubectl describe node %[1]s`%[2]s", p.Spec.NodeName, tryAgain), true}
 	}
 	switch p.Status.Reason {
 	case "Evicted":
-		return why{r.explainEviction(p.Status.Message), true}
+		return why{ts.explainEviction(p.Status.Message), true}
 	case "NodeLost":
 		return why{unanswering(p), false}
 	case "Shutdown", "Terminated", "NodeShutdown":
 		return why{fmt.Sprintf("its node %s was shut down%s", p.Spec.NodeName, tryAgain), true}
 	}
 	if c := disrupted(p); c != nil {
-		return why{r.explainDisruption(p, c), done(p)} // until then its program may still succeed within its grace period
+		return why{ts.explainDisruption(p, c), done(p)} // until then its program may still succeed within its grace period
 	}
 	if silent(p) {
 		return why{unanswering(p), false}
@@ -190,13 +190,13 @@ var (
 )
 
 // explainEviction returns why a node evicted a pod.
-func (r record) explainEviction(message string) string {
+func (ts taskState) explainEviction(message string) string {
 	message = oneLine(message)
 	switch {
-	case memoryDir.MatchString(message) && r.Memory > 0:
-		return fmt.Sprintf("it wrote more to /dev/shm than half of needs.memory %s, and was evicted", disk.Size(r.Memory))
-	case ephemeral.MatchString(message) && r.Disk > 0:
-		return fmt.Sprintf("it wrote more than needs.disk %s, and was evicted", disk.Size(r.Disk))
+	case memoryDir.MatchString(message) && ts.Memory > 0:
+		return fmt.Sprintf("it wrote more to /dev/shm than half of needs.memory %s, and was evicted", disk.Size(ts.Memory))
+	case ephemeral.MatchString(message) && ts.Disk > 0:
+		return fmt.Sprintf("it wrote more than needs.disk %s, and was evicted", disk.Size(ts.Disk))
 	case strings.Contains(message, "low on resource: memory"):
 		return "its node ran out of memory and evicted it: request as much as it uses in needs.memory"
 	case strings.Contains(message, "low on resource: ephemeral-storage"):
@@ -210,7 +210,7 @@ func (r record) explainEviction(message string) string {
 }
 
 // explainDisruption returns who or what ended a pod, and why.
-func (r record) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string {
+func (ts taskState) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string {
 	switch c.Reason {
 	case "PreemptionByScheduler":
 		return "it was preempted by a pod of higher priority: raise priority_class, or set retries to run it again"
@@ -221,7 +221,7 @@ func (r record) explainDisruption(p *corev1.Pod, c *corev1.PodCondition) string 
 	case "DeletionByPodGC":
 		return fmt.Sprintf("its node %s is gone%s", p.Spec.NodeName, tryAgain)
 	case "TerminationByKubelet":
-		return r.explainEviction(cmp.Or(p.Status.Message, c.Message))
+		return ts.explainEviction(cmp.Or(p.Status.Message, c.Message))
 	}
 	return "it was stopped: " + strings.TrimSuffix(oneLine(c.Message), ".") + tryAgain
 }
@@ -330,7 +330,7 @@ func explainProbe(p *corev1.Pod, message string) string {
 // denied matches the message of an admission policy or webhook.
 var denied = lazyregexp.New(`^(?:ValidatingAdmissionPolicy|admission webhook) ['"]([^'"]+)['"](?: with binding '[^']*')? denied (?:the )?request: (.*)$`)
 
-// explainJob returns how a job ended, or is about to end, when its pods do not tell.
+// explainJob returns how a job ended, or is about to end, when its pods do not say why.
 func explainJob(job *batchv1.Job) string {
 	for _, c := range job.Status.Conditions {
 		if c.Type != batchv1.JobFailed && c.Type != batchv1.JobFailureTarget || c.Status != corev1.ConditionTrue {
@@ -352,7 +352,7 @@ const unknown = "its pod is gone, with an unknown exit status: it was deleted, o
 // explainEnd sets in st how a program ended. Its sources are the result that the pod
 // stored, the pod's termination message and the kubelet's status of the container. Each
 // of them may be missing.
-func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
+func (ts taskState) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 	st.Phase = state.Failed
 	var said pod.End
 	var end *corev1.ContainerStateTerminated
@@ -374,7 +374,7 @@ func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 	if !heard && outOfMemory {
 		st.Signal, st.ExitCode = "SIGKILL", 128+int(unix.SIGKILL)
 	}
-	switch y := r.explainPodIf(p); {
+	switch y := ts.explainPodIf(p); {
 	case said.Asked && y != "":
 		st.Message = y
 	case said.Asked:
@@ -386,7 +386,7 @@ func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 	case res == nil && y != "" && !outOfMemory:
 		st.Message = y
 	case st.Signal == "SIGKILL" && outOfMemory:
-		st.Message = "killed by SIGKILL" + r.explainMemory()
+		st.Message = "killed by SIGKILL" + ts.explainMemory()
 	case st.Signal == "SIGKILL":
 		st.Message = "killed by SIGKILL (not because of memory)"
 	case st.Signal != "":
@@ -395,26 +395,26 @@ func (r record) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod) {
 		st.Message = "its container cannot be started: " + oneLine(end.Message)
 	case !heard && end == nil:
 		st.Message = unknown
-	case st.ExitCode == 0 && r.Kind != ir.Service:
+	case st.ExitCode == 0 && ts.Kind != ir.Service:
 		st.Message = "its result is not in the store"
 	default:
 		st.Message = fmt.Sprintf("exit %d", st.ExitCode)
 	}
 	if outOfMemory && st.Signal != "SIGKILL" && st.Phase == state.Failed && said.Fault == "" {
-		st.Message += "; the kernel killed a child of it" + r.explainMemory()
+		st.Message += "; the kernel killed a child of it" + ts.explainMemory()
 	}
 }
 
-func (r record) explainPodIf(p *corev1.Pod) string {
+func (ts taskState) explainPodIf(p *corev1.Pod) string {
 	if p == nil {
 		return ""
 	}
-	return r.explainPod(p).message
+	return ts.explainPod(p).message
 }
 
-func (r record) explainMemory() string {
-	if r.Memory > 0 {
-		return ": it used more than needs.memory " + disk.Size(r.Memory)
+func (ts taskState) explainMemory() string {
+	if ts.Memory > 0 {
+		return ": it used more than needs.memory " + disk.Size(ts.Memory)
 	}
 	return ": its node ran out of memory while it ran"
 }

@@ -69,7 +69,7 @@ func before(code int32) *corev1.Pod {
 }
 
 func TestReasonsThatAPodDoesNotRun(t *testing.T) {
-	r := record{Disk: 1 << 20, Memory: 64 << 20}
+	ts := taskState{Disk: 1 << 20, Memory: 64 << 20}
 	for name, c := range map[string]struct {
 		pod   *corev1.Pod
 		want  string
@@ -77,7 +77,7 @@ func TestReasonsThatAPodDoesNotRun(t *testing.T) {
 	}{
 		"it runs":             {&corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning}}, "", false},
 		"it is about to":      {waits("ContainerCreating", ""), "", false},
-		"an image not there":  {waits("ErrImagePull", `rpc error: code = NotFound desc = failed to pull and unpack image "x": not found`), `its image registry/units@sha256:0 cannot be pulled: rpc error: code = NotFound desc = failed to pull and unpack image "x": not found: it is not in the registry; check registry in the target`, true},
+		"a missing image":     {waits("ErrImagePull", `rpc error: code = NotFound desc = failed to pull and unpack image "x": not found`), `its image registry/units@sha256:0 cannot be pulled: rpc error: code = NotFound desc = failed to pull and unpack image "x": not found: it is not in the registry; check registry in the target`, true},
 		"an image in private": {waits("ImagePullBackOff", `Back-off pulling image "x": ErrImagePull: pull access denied, authorization failed`), "its image registry/units@sha256:0 cannot be pulled: pull access denied, authorization failed: name a Secret with the registry's credentials in pull_secrets of the target", true},
 		"a registry away":     {waits("ErrImagePull", "dial tcp 10.0.0.1:5000: connect: connection refused"), "its image registry/units@sha256:0 cannot be pulled: dial tcp 10.0.0.1:5000: connect: connection refused", false},
 		"a registry of HTTP":  {waits("ErrImagePull", "http: server gave HTTP response to HTTPS client"), "its image registry/units@sha256:0 cannot be pulled: http: server gave HTTP response to HTTPS client: the registry uses HTTP, which the nodes must allow in their configuration", true},
@@ -118,7 +118,7 @@ func TestReasonsThatAPodDoesNotRun(t *testing.T) {
 		"an unknown registry":  {waits("ErrImagePull", "tls: failed to verify certificate: x509: certificate signed by unknown authority"), "its image registry/units@sha256:0 cannot be pulled: tls: failed to verify certificate: x509: certificate signed by unknown authority: the nodes must trust the registry's certificate", true},
 		"another machine":      {waits("ErrImagePull", "no match for platform in manifest: not found"), "its image registry/units@sha256:0 cannot be pulled: no match for platform in manifest: not found: it is for another architecture than the node's: correct node_selector, or image in the unit", true},
 	} {
-		if got := r.explainPod(c.pod); got.message != c.want || got.final != c.final {
+		if got := ts.explainPod(c.pod); got.message != c.want || got.final != c.final {
 			t.Errorf("%s: %q, final %t; want %q, %t", name, got.message, got.final, c.want, c.final)
 		}
 	}
@@ -194,7 +194,7 @@ func TestExitStatusOfAProgram(t *testing.T) {
 		"well, but unseen":     {result(pod.End{Stored: true}), fails("NodeShutdown", ""), state.Succeeded, 0, "", ""},
 	} {
 		var st state.Status
-		record{Kind: ir.Job, Memory: 64 << 20}.explainEnd(&st, c.res, c.pod)
+		taskState{Kind: ir.Job, Memory: 64 << 20}.explainEnd(&st, c.res, c.pod)
 		if st.Phase != c.phase || st.ExitCode != c.code || st.Signal != c.signal || st.Message != c.want {
 			t.Errorf("%s: %+v, want %s, %d, %q, %q", name, st, c.phase, c.code, c.signal, c.want)
 		}
@@ -226,7 +226,7 @@ func TestJobStatusWithoutPods(t *testing.T) {
 		"PodFailurePolicy":     "PodFailurePolicy: why",
 	} {
 		job := &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: reason, Message: "why"}}}}
-		if st := (record{}).end(job, nil, nil); st.Phase != state.Failed || st.Message != want {
+		if st := (taskState{}).end(job, nil, nil); st.Phase != state.Failed || st.Message != want {
 			t.Errorf("%s: %+v, want %q", reason, st, want)
 		}
 	}
@@ -239,11 +239,11 @@ func TestLastLinesOfAServiceAreReportedOnce(t *testing.T) {
 		{"exit 1", "", "exit 1"},
 		{"store s3://a refused to open: no", "tenon: store s3://a refused to open: no\n", "store s3://a refused to open: no"},
 	} {
-		r := record{Dir: t.TempDir()}
-		if err := os.WriteFile(r.logPath(), []byte(tt.log), 0o644); err != nil {
+		ts := taskState{Dir: t.TempDir()}
+		if err := os.WriteFile(ts.logPath(), []byte(tt.log), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.withLog(tt.message); got != tt.want {
+		if got := ts.withLog(tt.message); got != tt.want {
 			t.Errorf("%q with the log %q is explained as %q, want %q", tt.message, tt.log, got, tt.want)
 		}
 	}

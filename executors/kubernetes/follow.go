@@ -39,12 +39,12 @@ var errElsewhere = errors.New("another tenon writes the log")
 
 // follow starts to follow the log of a pod. If another tenon already follows it, this
 // one does not.
-func (e *Executor) follow(ctx context.Context, l *link, r record, p *corev1.Pod) *follower {
+func (e *Executor) follow(ctx context.Context, l *link, ts taskState, p *corev1.Pod) *follower {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &follower{pod: p.UID, cancel: cancel, over: make(chan struct{})}
 	go func() {
 		defer close(f.over)
-		f.err = r.writeLog(ctx, l, p)
+		f.err = ts.writeLog(ctx, l, p)
 	}()
 	return f
 }
@@ -81,8 +81,8 @@ func (f *follower) stop() error {
 }
 
 // writeLog appends the log to the folder of the run as it arrives.
-func (r record) writeLog(ctx context.Context, l *link, p *corev1.Pod) (err error) {
-	log, err := openToWrite(r.logPath())
+func (ts taskState) writeLog(ctx context.Context, l *link, p *corev1.Pod) (err error) {
+	log, err := openToWrite(ts.logPath())
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (r record) writeLog(ctx context.Context, l *link, p *corev1.Pod) (err error
 	if err := log.Truncate(0); err != nil {
 		return err
 	}
-	reader := pod.NewLogReader(log, func(s step.Progress) { _ = r.append(s) })
+	reader := pod.NewLogReader(log, func(s step.Progress) { _ = ts.append(s) })
 	return errors.Join(l.copyLog(ctx, p, untilLast{reader}, true), reader.Close())
 }
 
@@ -119,8 +119,8 @@ func openToWrite(path string) (*os.File, error) {
 }
 
 // append adds a line to the progress of a run.
-func (r record) append(s step.Progress) error {
-	f, err := openToWrite(filepath.Join(r.Dir, executors.ProgressFile))
+func (ts taskState) append(s step.Progress) error {
+	f, err := openToWrite(filepath.Join(ts.Dir, executors.ProgressFile))
 	if err != nil {
 		return err
 	}
@@ -132,11 +132,11 @@ func (r record) append(s step.Progress) error {
 }
 
 // say adds to the progress of a run why the task does not run.
-func (r record) say(waits string) error {
-	if waits == "" || r.Dir == "" {
+func (ts taskState) say(waits string) error {
+	if waits == "" || ts.Dir == "" {
 		return nil
 	}
-	return r.append(step.Progress{Waits: waits})
+	return ts.append(step.Progress{Waits: waits})
 }
 
 // openLog opens the log of a pod's program.
@@ -229,30 +229,30 @@ func runs(p *corev1.Pod) bool {
 // ended. If ctx is done first, it returns its error. For a service with several pods it
 // copies the log of the newest pod.
 func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
-	r, err := e.fromHandle(h)
+	ts, err := e.fromHandle(h)
 	if err == nil {
-		err = e.logs(ctx, r, w, follow)
+		err = e.logs(ctx, ts, w, follow)
 	}
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("log of %s: %w", r.Unit, err)
+		return fmt.Errorf("log of %s: %w", ts.Unit, err)
 	}
 	return nil
 }
 
-func (e *Executor) logs(ctx context.Context, r record, w io.Writer, follow bool) error {
-	l, err := e.at(r.Place)
+func (e *Executor) logs(ctx context.Context, ts taskState, w io.Writer, follow bool) error {
+	l, err := e.at(ts.Place)
 	if err != nil {
 		return err
 	}
-	now, err := e.read(ctx, l, r.Name, r.Dir, r.Place)
+	now, err := e.read(ctx, l, ts.Name, ts.Dir, ts.Place)
 	if err != nil {
 		return err
 	}
-	if _, whole := r.ended(); now == nil || whole {
-		return local.Follow(ctx, r.logPath(), w, func() bool { return false }, nil)
+	if _, whole := ts.ended(); now == nil || whole {
+		return local.Follow(ctx, ts.logPath(), w, func() bool { return false }, nil)
 	}
 	p, err := e.newest(ctx, l, *now, follow)
 	if err != nil || p == nil {
@@ -264,21 +264,21 @@ func (e *Executor) logs(ctx context.Context, r record, w io.Writer, follow bool)
 
 // newest returns the newest pod of a task whose program has started, or nil. With wait
 // it waits for one.
-func (e *Executor) newest(ctx context.Context, l *link, r record, wait bool) (*corev1.Pod, error) {
-	changed, end := l.watch(r.Name)
+func (e *Executor) newest(ctx context.Context, l *link, ts taskState, wait bool) (*corev1.Pod, error) {
+	changed, end := l.watch(ts.Name)
 	defer end()
 	workload := jobs
-	if r.Kind == ir.Service {
+	if ts.Kind == ir.Service {
 		workload = deployments
 	}
 	if err := l.ready(ctx, e.opts.Patience, pods, workload); err != nil {
 		return nil, err
 	}
 	for {
-		if p := last(of[*corev1.Pod](l.watcher, r.Name)); started(p) {
+		if p := last(of[*corev1.Pod](l.watcher, ts.Name)); started(p) {
 			return p, nil
 		}
-		st, err := e.ask(ctx, l, r)
+		st, err := e.ask(ctx, l, ts)
 		if err != nil || !wait || st.Phase != state.Running {
 			return nil, err
 		}
@@ -295,8 +295,8 @@ func (e *Executor) newest(ctx context.Context, l *link, r record, wait bool) (*c
 }
 
 // withLog adds the last output of the program to a message, from the log in the folder.
-func (r record) withLog(message string) string {
-	f, err := os.Open(r.logPath())
+func (ts taskState) withLog(message string) string {
+	f, err := os.Open(ts.logPath())
 	if err != nil {
 		return message
 	}

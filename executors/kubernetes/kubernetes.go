@@ -181,7 +181,7 @@ func (e *Executor) patiently(ctx context.Context, do func() error) error {
 	}
 }
 
-// Apply creates the record and the objects of the task, or finds the ones created
+// Apply creates the ConfigMap and the other objects of the task, or finds the ones created
 // earlier under its name: a job that runs or has ended, or a deployed service. It first
 // uploads the task's inputs to the store. The prior service keeps running, and its
 // Service keeps selecting it until the new version is ready, see [Executor.Wait].
@@ -212,80 +212,80 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, e
 	if err != nil {
 		return state.Handle{}, err
 	}
-	r, err := e.record(t, p)
+	ts, err := e.taskState(t, p)
 	if err != nil {
 		return state.Handle{}, err
 	}
-	r, there, err := e.enter(ctx, l, r, t)
+	ts, there, err := e.enter(ctx, l, ts, t)
 	if err != nil {
 		return state.Handle{}, err
 	}
 	if there {
-		made, err := r.made(ctx, l)
+		made, err := ts.made(ctx, l)
 		if err != nil {
 			return state.Handle{}, err
 		}
 		if made {
-			return r.handle()
+			return ts.handle()
 		}
 	}
-	if err := e.start(ctx, l, r, t); err != nil {
+	if err := e.start(ctx, l, ts, t); err != nil {
 		if !there {
-			err = errors.Join(err, r.withdraw(context.WithoutCancel(ctx), l))
+			err = errors.Join(err, ts.withdraw(context.WithoutCancel(ctx), l))
 		}
 		return state.Handle{}, err
 	}
-	return r.handle()
+	return ts.handle()
 }
 
-// withdraw deletes the record of a task that could not be started, unless its workload
+// withdraw deletes the ConfigMap of a task that could not be started, unless its workload
 // was created anyway.
-func (r record) withdraw(ctx context.Context, l *link) error {
-	if made, err := r.made(ctx, l); err != nil || made {
+func (ts taskState) withdraw(ctx context.Context, l *link) error {
+	if made, err := ts.made(ctx, l); err != nil || made {
 		return err
 	}
-	return l.delete(ctx, r.owner(), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &r.UID}})
+	return l.delete(ctx, ts.owner(), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &ts.UID}})
 }
 
-// enter creates the record of a task, or finds it. If the record is being deleted,
+// enter creates the ConfigMap of a task, or finds it. If the ConfigMap is being deleted,
 // enter waits until it is gone.
-func (e *Executor) enter(ctx context.Context, l *link, r record, t executors.Task) (_ record, there bool, err error) {
+func (e *Executor) enter(ctx context.Context, l *link, ts taskState, t executors.Task) (_ taskState, there bool, err error) {
 	for {
-		m := e.settings(r).record(t)
-		if m.Data, err = r.data(); err != nil {
-			return r, false, err
+		m := e.settings(ts).configMap(t)
+		if m.Data, err = ts.data(); err != nil {
+			return ts, false, err
 		}
 		err := l.create(ctx, m)
 		if err == nil {
-			r.UID = m.UID
-			return r, false, nil
+			ts.UID = m.UID
+			return ts, false, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
-			return r, false, err
+			return ts, false, err
 		}
-		now, err := e.read(ctx, l, r.Name, r.Dir, r.Place)
+		now, err := e.read(ctx, l, ts.Name, ts.Dir, ts.Place)
 		if err != nil || now == nil {
 			if err != nil {
-				return r, false, err
+				return ts, false, err
 			}
 			if err := l.gone(ctx, m); err != nil { // it is being deleted
-				return r, false, err
+				return ts, false, err
 			}
 			continue
 		}
-		if now.Unit != r.Unit || now.Kind != r.Kind {
-			return r, false, fmt.Errorf("namespace %s already contains %s of %s: remove it, or choose another namespace", r.Namespace, r.Name, now.Unit)
+		if now.Unit != ts.Unit || now.Kind != ts.Kind {
+			return ts, false, fmt.Errorf("namespace %s already contains %s of %s: remove it, or choose another namespace", ts.Namespace, ts.Name, now.Unit)
 		}
-		if now.State != r.State {
-			return r, false, fmt.Errorf("namespace %s already contains %s of another state: choose another namespace; if that state is lost, remove it with `kubectl -n %[1]s delete configmap %[2]s`", r.Namespace, r.Name)
+		if now.State != ts.State {
+			return ts, false, fmt.Errorf("namespace %s already contains %s of another state: choose another namespace; if that state is lost, remove it with `kubectl -n %[1]s delete configmap %[2]s`", ts.Namespace, ts.Name)
 		}
 		return *now, true, nil
 	}
 }
 
-// read returns the record with a name. It returns nil if there is none or if it is
+// read returns the task state with a name. It returns nil if there is none or if it is
 // being deleted.
-func (e *Executor) read(ctx context.Context, l *link, name, dir string, p Place) (*record, error) {
+func (e *Executor) read(ctx context.Context, l *link, name, dir string, p Place) (*taskState, error) {
 	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	err := l.get(ctx, m)
 	if apierrors.IsNotFound(err) || err == nil && m.DeletionTimestamp != nil {
@@ -294,13 +294,13 @@ func (e *Executor) read(ctx context.Context, l *link, name, dir string, p Place)
 	if err != nil {
 		return nil, err
 	}
-	r, err := fromConfigMap(m, p, dir)
-	return &r, err
+	ts, err := fromConfigMap(m, p, dir)
+	return &ts, err
 }
 
-// made reports whether the workload of the record exists.
-func (r record) made(ctx context.Context, l *link) (bool, error) {
-	err := l.get(ctx, r.workload())
+// made reports whether the workload of the task exists.
+func (ts taskState) made(ctx context.Context, l *link) (bool, error) {
+	err := l.get(ctx, ts.workload())
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
@@ -313,7 +313,7 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	if e.opts.Store == "" {
 		return nil, nil
 	}
-	var found *record
+	var found *taskState
 	err := e.patiently(ctx, func() error {
 		p, err := e.place()
 		if err != nil {
@@ -336,16 +336,16 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	return &h, err
 }
 
-// visit calls do with the connection to the place of a task and with its current record
+// visit calls do with the connection to the place of a task and with its current task state
 // in the cluster, which is nil if there is none. It repeats the call while the cluster
 // does not answer.
-func (e *Executor) visit(ctx context.Context, r record, do func(l *link, now *record) error) error {
+func (e *Executor) visit(ctx context.Context, ts taskState, do func(l *link, now *taskState) error) error {
 	return e.patiently(ctx, func() error {
-		l, err := e.at(r.Place)
+		l, err := e.at(ts.Place)
 		if err != nil {
 			return err
 		}
-		now, err := e.read(ctx, l, r.Name, r.Dir, r.Place)
+		now, err := e.read(ctx, l, ts.Name, ts.Dir, ts.Place)
 		if err != nil {
 			return err
 		}
@@ -357,11 +357,11 @@ func (e *Executor) visit(ctx context.Context, r record, do func(l *link, now *re
 // wants are ready and its Service selects them. Without an endpoint, it is ready when its
 // program has run for [executors.Settle].
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status, err error) {
-	r, err := e.fromHandle(h)
+	ts, err := e.fromHandle(h)
 	if err != nil {
 		return st, err
 	}
-	err = e.visit(ctx, r, func(l *link, now *record) (err error) {
+	err = e.visit(ctx, ts, func(l *link, now *taskState) (err error) {
 		if now == nil {
 			st = state.Status{Phase: state.Absent}
 			return nil
@@ -370,14 +370,14 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status
 		return err
 	})
 	if err != nil {
-		return st, fmt.Errorf("look at %s: %w", r.Unit, err)
+		return st, fmt.Errorf("look at %s: %w", ts.Unit, err)
 	}
 	return st, nil
 }
 
 // ask reads the status of a task from the cluster itself, not from the watches.
-func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, error) {
-	w := r.workload()
+func (e *Executor) ask(ctx context.Context, l *link, ts taskState) (state.Status, error) {
+	w := ts.workload()
 	err := l.get(ctx, w)
 	if apierrors.IsNotFound(err) || err == nil && w.GetDeletionTimestamp() != nil {
 		return state.Status{Phase: state.Absent}, nil
@@ -385,15 +385,15 @@ func (e *Executor) ask(ctx context.Context, l *link, r record) (state.Status, er
 	if err != nil {
 		return state.Status{}, err
 	}
-	pods, err := l.podsOf(ctx, r.Name)
+	pods, err := l.podsOf(ctx, ts.Name)
 	if err != nil {
 		return state.Status{}, err
 	}
 	if job, ok := w.(*batchv1.Job); ok {
-		st, _, err := e.lookAtJob(ctx, l, r, job, pods)
+		st, _, err := e.lookAtJob(ctx, l, ts, job, pods)
 		return st, err
 	}
-	st, _, err := e.lookAtService(ctx, l, r, w.(*appsv1.Deployment), pods, nil)
+	st, _, err := e.lookAtService(ctx, l, ts, w.(*appsv1.Deployment), pods, nil)
 	return st, err
 }
 

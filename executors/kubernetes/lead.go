@@ -17,28 +17,28 @@ import (
 
 // leadFirst creates the Service of a unit that has no other version. All nodes then
 // know its address by the time its pods are ready.
-func (e *Executor) leadFirst(ctx context.Context, l *link, r record) error {
-	versions, err := e.versions(ctx, l, r)
+func (e *Executor) leadFirst(ctx context.Context, l *link, ts taskState) error {
+	versions, err := e.versions(ctx, l, ts)
 	if err != nil || len(versions) > 1 {
 		return err
 	}
-	return e.lead(ctx, l, r)
+	return e.lead(ctx, l, ts)
 }
 
 // lead makes the Service of a unit select this version. All existing versions own the
 // Service, so it goes with the last of them.
-func (e *Executor) lead(ctx context.Context, l *link, r record) error {
-	s, err := r.front(ctx, l)
-	if err != nil || s != nil && s.Spec.Selector[labelTask] == r.Name {
+func (e *Executor) lead(ctx context.Context, l *link, ts taskState) error {
+	s, err := ts.front(ctx, l)
+	if err != nil || s != nil && s.Spec.Selector[labelTask] == ts.Name {
 		return err
 	}
-	versions, err := e.versions(ctx, l, r)
+	versions, err := e.versions(ctx, l, ts)
 	if err != nil {
 		return err
 	}
 	to := &corev1.Service{}
-	if err := json.Unmarshal([]byte(r.toward), to); err != nil {
-		return fmt.Errorf("the record of %s: %w", r.Name, err)
+	if err := json.Unmarshal([]byte(ts.toward), to); err != nil {
+		return fmt.Errorf("the task state of %s: %w", ts.Name, err)
 	}
 	for _, v := range versions {
 		setOwner(v.owner(), to)
@@ -48,8 +48,8 @@ func (e *Executor) lead(ctx context.Context, l *link, r record) error {
 
 // front returns the Service of a unit, or nil. A Service that belongs to somebody else
 // is an error.
-func (r record) front(ctx context.Context, l *link) (*corev1.Service, error) {
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: r.Service}}
+func (ts taskState) front(ctx context.Context, l *link) (*corev1.Service, error) {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: ts.Service}}
 	err := l.get(ctx, s)
 	switch {
 	case apierrors.IsNotFound(err):
@@ -57,29 +57,29 @@ func (r record) front(ctx context.Context, l *link) (*corev1.Service, error) {
 	case err != nil:
 		return nil, err
 	case s.Labels[labelManagedBy] != manager:
-		return nil, fmt.Errorf("namespace %s has a Service %s that is not tenon's: remove it, or choose another namespace", r.Namespace, r.Service)
-	case s.Labels[labelState] != r.State:
-		return nil, fmt.Errorf("namespace %s has a Service %s of another state: choose another namespace, or another name for the system", r.Namespace, r.Service)
+		return nil, fmt.Errorf("namespace %s has a Service %s that is not tenon's: remove it, or choose another namespace", ts.Namespace, ts.Service)
+	case s.Labels[labelState] != ts.State:
+		return nil, fmt.Errorf("namespace %s has a Service %s of another state: choose another namespace, or another name for the system", ts.Namespace, ts.Service)
 	}
 	return s, nil
 }
 
 // leadBack makes the Service of a unit select another ready version before this one is
 // removed.
-func (e *Executor) leadBack(ctx context.Context, l *link, r record) error {
-	if r.Service == "" {
+func (e *Executor) leadBack(ctx context.Context, l *link, ts taskState) error {
+	if ts.Service == "" {
 		return nil
 	}
-	leads, err := r.leads(ctx, l)
+	leads, err := ts.leads(ctx, l)
 	if err != nil || !leads {
 		return err
 	}
-	versions, err := e.versions(ctx, l, r)
+	versions, err := e.versions(ctx, l, ts)
 	if err != nil {
 		return err
 	}
 	for _, v := range slices.Backward(versions) {
-		if v.Name == r.Name {
+		if v.Name == ts.Name {
 			continue
 		}
 		d := v.workload().(*appsv1.Deployment)
@@ -96,9 +96,9 @@ func (e *Executor) leadBack(ctx context.Context, l *link, r record) error {
 }
 
 // moved reports whether requests reach the pods of this version and no others.
-func (r record) moved(ctx context.Context, l *link, pods []*corev1.Pod) (bool, error) {
+func (ts taskState) moved(ctx context.Context, l *link, pods []*corev1.Pod) (bool, error) {
 	var list discoveryv1.EndpointSliceList
-	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + r.Service}); err != nil {
+	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + ts.Service}); err != nil {
 		return false, err
 	}
 	some := false
@@ -116,17 +116,17 @@ func (r record) moved(ctx context.Context, l *link, pods []*corev1.Pod) (bool, e
 	return some, nil
 }
 
-// versions returns the records of all existing versions of a service, oldest first.
-func (e *Executor) versions(ctx context.Context, l *link, r record) ([]record, error) {
+// versions returns the task states of all existing versions of a service, oldest first.
+func (e *Executor) versions(ctx context.Context, l *link, ts taskState) ([]taskState, error) {
 	var list corev1.ConfigMapList
-	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelUnit + "=" + labelValue(r.Unit)}); err != nil {
+	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelUnit + "=" + labelValue(ts.Unit)}); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(list.Items, func(a, b corev1.ConfigMap) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
-	var all []record
+	var all []taskState
 	for _, m := range list.Items {
-		v, err := fromConfigMap(&m, r.Place, "")
-		if err == nil && m.DeletionTimestamp == nil && v.Kind == ir.Service && v.Service == r.Service && v.State == r.State {
+		v, err := fromConfigMap(&m, ts.Place, "")
+		if err == nil && m.DeletionTimestamp == nil && v.Kind == ir.Service && v.Service == ts.Service && v.State == ts.State {
 			all = append(all, v)
 		}
 	}

@@ -24,9 +24,9 @@ import (
 )
 
 // workload returns the object that runs the pods of a task. It has only a name.
-func (r record) workload() Object {
-	meta := metav1.ObjectMeta{Name: r.Name}
-	if r.Kind == ir.Service {
+func (ts taskState) workload() object {
+	meta := metav1.ObjectMeta{Name: ts.Name}
+	if ts.Kind == ir.Service {
 		return &appsv1.Deployment{ObjectMeta: meta}
 	}
 	return &batchv1.Job{ObjectMeta: meta}
@@ -34,24 +34,24 @@ func (r record) workload() Object {
 
 // lookAtJob returns the status of a job, and the result that its pod noted once the job
 // has ended. The result is nil if something else ended the job.
-func (e *Executor) lookAtJob(ctx context.Context, l *link, r record, job *batchv1.Job, pods []*corev1.Pod) (state.Status, *pod.Result, error) {
+func (e *Executor) lookAtJob(ctx context.Context, l *link, ts taskState, job *batchv1.Job, pods []*corev1.Pod) (state.Status, *pod.Result, error) {
 	pods = current(job, pods)
-	p := telling(pods)
-	if st := r.running(job, p); !over(job, pods) {
-		y, err := e.delay(ctx, l, r, job, pods)
+	p := decisivePod(pods)
+	if st := ts.running(job, p); !over(job, pods) {
+		y, err := e.delay(ctx, l, ts, job, pods)
 		if st.Message = y.message; y.final {
 			st.Phase = state.Failed
 		}
 		return st, nil, err
 	}
-	if st, ok := r.ended(); ok {
+	if st, ok := ts.ended(); ok {
 		return st, nil, nil
 	}
-	res, err := e.result(ctx, r)
+	res, err := e.result(ctx, ts)
 	if err != nil {
 		return state.Status{}, nil, err
 	}
-	return r.end(job, res, p), res, nil
+	return ts.end(job, res, p), res, nil
 }
 
 // suspended reports whether a job is not admitted yet, or no longer admitted.
@@ -73,7 +73,7 @@ func current(job *batchv1.Job, pods []*corev1.Pod) []*corev1.Pod {
 
 // running returns the status of a job that has not ended. It started when its program
 // did, or else when it was admitted.
-func (r record) running(job *batchv1.Job, p *corev1.Pod) state.Status {
+func (ts taskState) running(job *batchv1.Job, p *corev1.Pod) state.Status {
 	if suspended(job) {
 		return state.Status{Phase: state.Running, Queued: true}
 	}
@@ -92,13 +92,13 @@ func (r record) running(job *batchv1.Job, p *corev1.Pod) state.Status {
 }
 
 // end returns the status of a job that has ended.
-func (r record) end(job *batchv1.Job, res *pod.Result, p *corev1.Pod) state.Status {
+func (ts taskState) end(job *batchv1.Job, res *pod.Result, p *corev1.Pod) state.Status {
 	st := state.Status{Started: job.CreationTimestamp.UTC(), Finished: time.Now().UTC()}
 	if several(job) && failed(job) {
 		res = nil // it comes from the first pod, which may have succeeded
 	}
-	r.explainEnd(&st, res, p)
-	if why := explainJob(job); why != "" && res == nil && (p == nil || r.explainPodIf(p) == "" && (terminated(p) == nil || asked(p))) {
+	ts.explainEnd(&st, res, p)
+	if why := explainJob(job); why != "" && res == nil && (p == nil || ts.explainPodIf(p) == "" && (terminated(p) == nil || asked(p))) {
 		st.Message = why
 	}
 	return st
@@ -132,11 +132,11 @@ func failed(job *batchv1.Job) bool {
 const refusedAfter = time.Second
 
 // delay returns why a job does not run, or not all of it.
-func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Job, pods []*corev1.Pod) (why, error) {
+func (e *Executor) delay(ctx context.Context, l *link, ts taskState, job *batchv1.Job, pods []*corev1.Pod) (why, error) {
 	if suspended(job) {
 		return l.explainQueue(ctx, job)
 	}
-	y, _, err := r.hindrance(ctx, l, pods)
+	y, _, err := ts.hindrance(ctx, l, pods)
 	if err != nil || y.message != "" || len(pods) >= int(*cmp.Or(job.Spec.Parallelism, ptr(int32(1)))) || time.Since(job.CreationTimestamp.Time) < refusedAfter {
 		return y, err
 	}
@@ -148,9 +148,9 @@ func (e *Executor) delay(ctx context.Context, l *link, r record, job *batchv1.Jo
 }
 
 // hindrance returns why one of the pods does not run, and that pod.
-func (r record) hindrance(ctx context.Context, l *link, pods []*corev1.Pod) (why, *corev1.Pod, error) {
+func (ts taskState) hindrance(ctx context.Context, l *link, pods []*corev1.Pod) (why, *corev1.Pod, error) {
 	for _, p := range slices.Backward(pods) {
-		if y := r.explainPod(p); y.message != "" {
+		if y := ts.explainPod(p); y.message != "" {
 			return y, p, nil
 		}
 		if started(p) || done(p) || time.Since(p.CreationTimestamp.Time) < lookEvery {
@@ -201,16 +201,16 @@ func (l *link) lastEvent(ctx context.Context, selector string, reasons ...string
 
 // note returns the name under which the pod of a task stores its result. It differs for
 // each start of the task.
-func (r record) note() string { return r.Name + "/" + string(r.UID) }
+func (ts taskState) note() string { return ts.Name + "/" + string(ts.UID) }
 
 // result reads how a program ended, as noted by its pod. It returns nil if there is no
 // note.
-func (e *Executor) result(ctx context.Context, r record) (*pod.Result, error) {
-	s, err := e.store(ctx, r.Store)
+func (e *Executor) result(ctx context.Context, ts taskState) (*pod.Result, error) {
+	s, err := e.store(ctx, ts.Store)
 	if err != nil {
 		return nil, err
 	}
-	b, err := s.Note(ctx, pod.ResultNote(r.note()))
+	b, err := s.Note(ctx, pod.ResultNote(ts.note()))
 	if errors.Is(err, artifact.ErrMissing) {
 		return nil, nil
 	}
@@ -219,7 +219,7 @@ func (e *Executor) result(ctx context.Context, r record) (*pod.Result, error) {
 	}
 	var res pod.Result
 	if err := json.Unmarshal(b, &res); err != nil {
-		return nil, fmt.Errorf("the result of %s in the store: %w", r.Unit, err)
+		return nil, fmt.Errorf("the result of %s in the store: %w", ts.Unit, err)
 	}
 	return &res, nil
 }
@@ -227,7 +227,7 @@ func (e *Executor) result(ctx context.Context, r record) (*pod.Result, error) {
 // lookAtService returns the status of a service. If the service is not ready, the
 // message quotes its pods, and the returned pod is the one that it is about, if any.
 // Deleted pods do not count: the cluster replaces them.
-func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *appsv1.Deployment, all []*corev1.Pod, known map[ending]bool) (state.Status, *corev1.Pod, error) {
+func (e *Executor) lookAtService(ctx context.Context, l *link, ts taskState, d *appsv1.Deployment, all []*corev1.Pod, known map[ending]bool) (state.Status, *corev1.Pod, error) {
 	var pods []*corev1.Pod
 	for _, p := range all {
 		if p.DeletionTimestamp == nil {
@@ -237,17 +237,17 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *apps
 	st := state.Status{Phase: state.Running, Started: d.CreationTimestamp.UTC()}
 	if available(d) {
 		st.Message = startedAgain(pods)
-		if r.Service == "" {
+		if ts.Service == "" {
 			st.Phase = state.Ready
 			return st, nil, nil
 		}
-		leads, err := r.leads(ctx, l)
+		leads, err := ts.leads(ctx, l)
 		if err != nil || leads {
 			st.Phase = state.Ready
 		}
 		return st, nil, err
 	}
-	if p := r.died(&st, pods, known); p != nil {
+	if p := ts.died(&st, pods, known); p != nil {
 		return st, p, nil
 	}
 	if p := last(pods); p != nil {
@@ -259,7 +259,7 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, r record, d *apps
 			st.Started = c.LastTransitionTime.UTC()
 		}
 	}
-	y, p, err := r.unready(ctx, l, d, pods)
+	y, p, err := ts.unready(ctx, l, d, pods)
 	if st.Message = y.message; y.final {
 		st.Phase = state.Failed
 	}
@@ -277,25 +277,25 @@ func available(d *appsv1.Deployment) bool {
 }
 
 // leads reports whether the Service of the unit selects this version.
-func (r record) leads(ctx context.Context, l *link) (bool, error) {
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: r.Service}}
+func (ts taskState) leads(ctx context.Context, l *link) (bool, error) {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: ts.Service}}
 	err := l.get(ctx, s)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
-	return s.Spec.Selector[labelTask] == r.Name, err
+	return s.Spec.Selector[labelTask] == ts.Name, err
 }
 
 // died sets in st how a service ended whose program stopped and is not ready again, and
 // returns its pod. The cluster restarts the program by itself. Ends in known do not
 // count.
-func (r record) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool) *corev1.Pod {
+func (ts taskState) died(st *state.Status, pods []*corev1.Pod, known map[ending]bool) *corev1.Pod {
 	for _, p := range slices.Backward(pods) {
 		for end := range endsOf(p) {
 			if known[end] {
 				continue
 			}
-			r.explainEnd(st, nil, p)
+			ts.explainEnd(st, nil, p)
 			if st.ExitCode == 0 {
 				st.Phase, st.Message = state.Failed, "exit 0, but a service must keep running"
 			}
@@ -325,13 +325,13 @@ func endsOf(p *corev1.Pod) map[ending]bool {
 }
 
 // unready returns why a running service is not ready, and the pod that shows it.
-func (r record) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods []*corev1.Pod) (why, *corev1.Pod, error) {
+func (ts taskState) unready(ctx context.Context, l *link, d *appsv1.Deployment, pods []*corev1.Pod) (why, *corev1.Pod, error) {
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
 			return explainRefusal(c.Message), nil, nil
 		}
 	}
-	if y, p, err := r.hindrance(ctx, l, pods); err != nil || y.message != "" {
+	if y, p, err := ts.hindrance(ctx, l, pods); err != nil || y.message != "" {
 		return y, p, err
 	}
 	for _, p := range slices.Backward(pods) {
@@ -364,28 +364,28 @@ func (l *link) podsOf(ctx context.Context, task string) ([]*corev1.Pod, error) {
 	return all, nil
 }
 
-// telling returns the pod that determines the status of a job: the first one that
+// decisivePod returns the pod that determines the status of a job: the first one that
 // failed by itself, otherwise the one whose outputs are the job's. It returns nil if
 // there is neither.
-func telling(pods []*corev1.Pod) *corev1.Pod {
-	tell := last(pods)
+func decisivePod(pods []*corev1.Pod) *corev1.Pod {
+	decisive := last(pods)
 	for _, p := range slices.Backward(pods) {
 		if p.Labels[batchv1.JobCompletionIndexAnnotation] == "0" {
-			tell = p
+			decisive = p
 		}
 	}
 	var first time.Time
 	for _, p := range pods {
-		if at := fell(p); !at.IsZero() && (first.IsZero() || at.Before(first)) {
-			first, tell = at, p
+		if at := failedAt(p); !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first, decisive = at, p
 		}
 	}
-	return tell
+	return decisive
 }
 
-// fell returns when a pod failed by itself, rather than because another pod of its job
+// failedAt returns when a pod failed by itself, rather than because another pod of its job
 // did.
-func fell(p *corev1.Pod) time.Time {
+func failedAt(p *corev1.Pod) time.Time {
 	if c := disrupted(p); c != nil {
 		return c.LastTransitionTime.Time
 	}

@@ -18,8 +18,8 @@ func (e *Executor) Manifests(units []ir.Unit) ([]executors.Manifest, error) {
 	return manifests(e.opts.Settings.manifests(units))
 }
 
-func (s Settings) manifests(units []ir.Unit) []Object {
-	var all []Object
+func (s Settings) manifests(units []ir.Unit) []object {
+	var all []object
 	for _, u := range units {
 		if u.Kind == ir.Record {
 			continue // tenon writes records itself
@@ -30,9 +30,9 @@ func (s Settings) manifests(units []ir.Unit) []Object {
 				t.Env[x.Name] = ""
 			}
 		}
-		objects := s.Objects(t, s.image(u), unsettled, 0)
+		objects := s.objects(t, s.image(u), unsettled, 0)
 		if u.Endpoint != nil {
-			objects = append(objects, s.Service(t))
+			objects = append(objects, s.service(t))
 		}
 		for _, o := range objects {
 			note(o, u)
@@ -54,7 +54,7 @@ func (s Settings) image(u ir.Unit) string {
 }
 
 // note lists in an annotation of an object which of its values an apply settles.
-func note(o Object, u ir.Unit) {
+func note(o object, u ir.Unit) {
 	what := "the digest in the name of the task"
 	switch o.GetObjectKind().GroupVersionKind().Kind {
 	case "ConfigMap":
@@ -72,7 +72,7 @@ func note(o Object, u ir.Unit) {
 
 // manifests renders objects as documents, without the fields that only a cluster fills
 // in.
-func manifests(objects []Object) ([]executors.Manifest, error) {
+func manifests(objects []object) ([]executors.Manifest, error) {
 	var all []executors.Manifest
 	for _, o := range objects {
 		m, err := manifest(o)
@@ -84,7 +84,7 @@ func manifests(objects []Object) ([]executors.Manifest, error) {
 	return all, nil
 }
 
-func manifest(o Object) (m executors.Manifest, err error) {
+func manifest(o object) (m executors.Manifest, err error) {
 	if m.JSON, err = json.Marshal(o); err != nil {
 		return m, err
 	}

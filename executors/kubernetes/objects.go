@@ -18,19 +18,19 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// An Object is an object of a cluster that carries its kind.
-type Object interface {
+// An object is an object of a cluster that carries its kind.
+type object interface {
 	runtime.Object
 	metav1.Object
 }
 
-// Objects returns the objects of one task, except for the Service of an endpoint, which
-// all versions of a unit share. The first is the record, a ConfigMap, which is to own all others,
+// objects returns the objects of one task, except for the Service of an endpoint, which
+// all versions of a unit share. The first is the ConfigMap with the task state, which is to own all others,
 // see [setOwner]. image is the reference of the image, digest that of the pod.Task in the
 // store, and fetched the size in bytes of what the pod downloads. The unit must have
 // passed check.
-func (s Settings) Objects(t executors.Task, image, digest string, fetched int64) []Object {
-	objects := []Object{s.record(t)}
+func (s Settings) objects(t executors.Task, image, digest string, fetched int64) []object {
+	objects := []object{s.configMap(t)}
 	if len(t.Env) > 0 {
 		objects = append(objects, s.secret(t))
 	}
@@ -53,13 +53,13 @@ func (s Settings) Objects(t executors.Task, image, digest string, fetched int64)
 	return objects
 }
 
-// setOwner makes the record, as read from the cluster, the owner of objects. They are then
+// setOwner makes the ConfigMap of a task, as read from the cluster, the owner of objects. They are then
 // deleted with it.
-func setOwner(record *corev1.ConfigMap, objects ...Object) {
+func setOwner(m *corev1.ConfigMap, objects ...object) {
 	yes := true
 	for _, o := range objects {
 		o.SetOwnerReferences(append(o.GetOwnerReferences(), metav1.OwnerReference{
-			APIVersion: "v1", Kind: "ConfigMap", Name: record.Name, UID: record.UID, BlockOwnerDeletion: &yes,
+			APIVersion: "v1", Kind: "ConfigMap", Name: m.Name, UID: m.UID, BlockOwnerDeletion: &yes,
 		}))
 	}
 }
@@ -84,9 +84,9 @@ func initial(e *ir.Endpoint) int {
 	return max(e.Replicas, 1)
 }
 
-// record returns the ConfigMap that marks the existence of a task. The executor adds
+// configMap returns the ConfigMap that marks the existence of a task. The executor adds
 // its data.
-func (s Settings) record(t executors.Task) *corev1.ConfigMap {
+func (s Settings) configMap(t executors.Task) *corev1.ConfigMap {
 	return &corev1.ConfigMap{TypeMeta: kind("v1", "ConfigMap"), ObjectMeta: s.meta(t)}
 }
 
@@ -158,9 +158,9 @@ func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *apps
 	return d
 }
 
-// Service returns the Service of a unit with an endpoint. The selector decides which version receives
+// service returns the Service of a unit with an endpoint. The selector decides which version receives
 // its requests.
-func (s Settings) Service(t executors.Task) *corev1.Service {
+func (s Settings) service(t executors.Task) *corev1.Service {
 	meta := metav1.ObjectMeta{Name: ServiceName(s.System, t.Unit.ID), Namespace: s.Namespace, Labels: s.labels(t.Unit), Annotations: s.annotations(t.Unit)}
 	port := int32(t.Unit.Endpoint.Port)
 	return &corev1.Service{

@@ -67,9 +67,9 @@ func TestObjects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			task := executors.Task{Unit: c.unit, Name: executors.TaskName(c.unit.ID, "0123456789abcdef", 1), Env: c.env}
-			objects := c.settings.Objects(task, "registry.acme.example/ml/tenon@sha256:1111", "sha256:2222", 1<<30)
+			objects := c.settings.objects(task, "registry.acme.example/ml/tenon@sha256:1111", "sha256:2222", 1<<30)
 			if c.unit.Endpoint != nil {
-				objects = append(objects, c.settings.Service(task))
+				objects = append(objects, c.settings.service(task))
 			}
 			executortest.Golden(t, filepath.Join("testdata", "objects", name+".yaml"), documents(t, objects))
 		})
@@ -83,12 +83,12 @@ func TestObjectsOfADetachedApply(t *testing.T) {
 		Detached: &Detached{ServiceAccount: "tenon", StateSecret: "state"},
 	}
 	name := New(Options{Settings: s}).Detached("0123456789abcdef", 7).Job().Name
-	record, policy, job := s.detached(name, "registry.acme.example/ml/tenon@sha256:1111", []string{"run-detached", "--request", "sha256:2222"})
-	executortest.Golden(t, "testdata/objects/detached.yaml", documents(t, []Object{record, policy, job}))
+	config, policy, job := s.detached(name, "registry.acme.example/ml/tenon@sha256:1111", []string{"run-detached", "--request", "sha256:2222"})
+	executortest.Golden(t, "testdata/objects/detached.yaml", documents(t, []object{config, policy, job}))
 }
 
 // documents returns objects as tenon compile --format=manifests prints them.
-func documents(t *testing.T, objects []Object) []byte {
+func documents(t *testing.T, objects []object) []byte {
 	t.Helper()
 	all, err := manifests(objects)
 	if err != nil {

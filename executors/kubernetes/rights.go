@@ -9,14 +9,14 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 )
 
-// rights are everything that tenon does in its namespace. It deletes only records: the
-// other objects of a task go with the record that owns them.
+// rights are everything that tenon does in its namespace. It deletes only the ConfigMaps of tasks: the
+// other objects of a task go with the ConfigMap that owns them.
 var rights = []struct {
 	group, resource string
 	verbs           []string
 }{
-	{"", "configmaps", []string{"get", "list", "watch", "create", "delete"}}, // the records
-	{"", "configmaps/finalizers", []string{"update"}},                        // to delete a record only after the objects that it owns
+	{"", "configmaps", []string{"get", "list", "watch", "create", "delete"}}, // with the task states
+	{"", "configmaps/finalizers", []string{"update"}},                        // to delete a ConfigMap only after the objects that it owns
 	{"apps", "deployments", []string{"get", "list", "watch", "create"}},
 	{"batch", "jobs", []string{"get", "list", "watch", "create"}},
 	{"", "pods", []string{"get", "list", "watch"}},
@@ -47,7 +47,7 @@ func (e *Executor) Rights(namespace, account string) ([]executors.Manifest, erro
 		return nil, &executors.ArgumentError{Argument: "name", Wants: "the name of a service account", Got: account}
 	}
 	meta := metav1.ObjectMeta{Name: account, Namespace: namespace, Labels: map[string]string{labelManagedBy: manager}}
-	return manifests([]Object{
+	return manifests([]object{
 		&corev1.ServiceAccount{TypeMeta: kind("v1", "ServiceAccount"), ObjectMeta: meta},
 		&rbacv1.Role{TypeMeta: kind("rbac.authorization.k8s.io/v1", "Role"), ObjectMeta: meta, Rules: Rules()},
 		&rbacv1.RoleBinding{

@@ -29,15 +29,15 @@ import (
 
 // start uploads the inputs of the task, publishes its image and creates its objects.
 // The workload comes last: until then nothing runs.
-func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Task) error {
+func (e *Executor) start(ctx context.Context, l *link, ts taskState, t executors.Task) error {
 	if t.Image == "" {
 		return errors.New("the plan has no image for it: plan again")
 	}
 	if err := local.Present(t); err != nil {
 		return err
 	}
-	if r.Service != "" {
-		if _, err := r.front(ctx, l); err != nil {
+	if ts.Service != "" {
+		if _, err := ts.front(ctx, l); err != nil {
 			return err
 		}
 	}
@@ -49,52 +49,52 @@ func (e *Executor) start(ctx context.Context, l *link, r record, t executors.Tas
 		return err
 	})
 	group.Go(func() (err error) {
-		digest, fetched, err = e.send(inGroup, r, t)
+		digest, fetched, err = e.send(inGroup, ts, t)
 		return err
 	})
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	objects := e.settings(r).Objects(t, image, digest, fetched)[1:]
-	setOwner(r.owner(), objects...)
+	objects := e.settings(ts).objects(t, image, digest, fetched)[1:]
+	setOwner(ts.owner(), objects...)
 	for _, o := range objects {
-		if err := e.make(ctx, l, r, o); err != nil {
+		if err := e.make(ctx, l, ts, o); err != nil {
 			return err
 		}
 	}
-	if r.Service != "" {
-		return e.leadFirst(ctx, l, r)
+	if ts.Service != "" {
+		return e.leadFirst(ctx, l, ts)
 	}
 	return nil
 }
 
 // settings returns the settings of the target, with the namespace and state of a
 // record.
-func (e *Executor) settings(r record) Settings {
+func (e *Executor) settings(ts taskState) Settings {
 	s := e.opts.Settings
-	s.Namespace, s.State = r.Namespace, r.State
+	s.Namespace, s.State = ts.Namespace, ts.State
 	return s
 }
 
 // owner returns the record's ConfigMap as the owner of other objects.
-func (r record) owner() *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: r.Name, UID: r.UID}}
+func (ts taskState) owner() *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: ts.Name, UID: ts.UID}}
 }
 
 // make creates an object of a task. It never changes an existing workload.
-func (e *Executor) make(ctx context.Context, l *link, r record, o Object) error {
-	if kindOf(o) != kindOf(r.workload()) {
+func (e *Executor) make(ctx context.Context, l *link, ts taskState, o object) error {
+	if kindOf(o) != kindOf(ts.workload()) {
 		return l.apply(ctx, o)
 	}
 	for {
-		err := l.create(ctx, o.DeepCopyObject().(Object))
+		err := l.create(ctx, o.DeepCopyObject().(object))
 		if !apierrors.IsAlreadyExists(err) {
 			return err
 		}
-		now := r.workload()
+		now := ts.workload()
 		if err := l.get(ctx, now); err != nil && !apierrors.IsNotFound(err) {
 			return err
-		} else if err == nil && now.GetDeletionTimestamp() == nil && slices.ContainsFunc(now.GetOwnerReferences(), r.owns) {
+		} else if err == nil && now.GetDeletionTimestamp() == nil && slices.ContainsFunc(now.GetOwnerReferences(), ts.owns) {
 			return nil
 		}
 		// It belongs to a destroyed start, and is deleted with it.
@@ -104,17 +104,17 @@ func (e *Executor) make(ctx context.Context, l *link, r record, o Object) error 
 	}
 }
 
-func (r record) owns(o metav1.OwnerReference) bool { return o.UID == r.UID }
+func (ts taskState) owns(o metav1.OwnerReference) bool { return o.UID == ts.UID }
 
 // send uploads the inputs of the task and the document for its pod. It returns the
 // digest of the document and the disk space in bytes that the inputs take.
-func (e *Executor) send(ctx context.Context, r record, t executors.Task) (digest string, taken int64, err error) {
-	s, err := e.store(ctx, r.Store)
+func (e *Executor) send(ctx context.Context, ts taskState, t executors.Task) (digest string, taken int64, err error) {
+	s, err := e.store(ctx, ts.Store)
 	if err != nil {
 		return "", 0, err
 	}
 	task, pass := inside(t, e.opts.System)
-	task.Name = r.note()
+	task.Name = ts.note()
 	task.Fetch = make([]pod.Fetch, len(pass))
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)

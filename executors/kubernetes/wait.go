@@ -31,19 +31,19 @@ const pullTries = 3
 // folder. When ctx is done, it returns the current status and leaves the task running.
 // It waits for a cluster that stops answering.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (st state.Status, err error) {
-	r, err := e.fromHandle(h)
+	ts, err := e.fromHandle(h)
 	if err != nil {
 		return st, err
 	}
-	err = e.visit(ctx, r, func(l *link, now *record) (err error) {
+	err = e.visit(ctx, ts, func(l *link, now *taskState) (err error) {
 		if now == nil {
 			st = state.Status{Phase: state.Absent}
 			return nil
 		}
-		if r = *now; r.Kind == ir.Service {
-			st, err = e.waitForService(ctx, l, r)
+		if ts = *now; ts.Kind == ir.Service {
+			st, err = e.waitForService(ctx, l, ts)
 		} else {
-			st, err = e.waitForJob(ctx, l, r)
+			st, err = e.waitForJob(ctx, l, ts)
 		}
 		return err
 	})
@@ -51,7 +51,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (st state.Status, e
 		err = ctx.Err()
 	}
 	if err != nil {
-		return st, fmt.Errorf("wait for %s: %w", r.Unit, err)
+		return st, fmt.Errorf("wait for %s: %w", ts.Unit, err)
 	}
 	return st, nil
 }
@@ -75,9 +75,9 @@ func (w *waiting) next(ctx context.Context, more <-chan struct{}, patience time.
 	return w.l.broken(patience)
 }
 
-func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Status, error) {
+func (e *Executor) waitForJob(ctx context.Context, l *link, ts taskState) (state.Status, error) {
 	st := state.Status{Phase: state.Running}
-	changed, end := l.watch(r.Name)
+	changed, end := l.watch(ts.Name)
 	defer end()
 	tick := time.NewTicker(refusedAfter)
 	defer tick.Stop()
@@ -90,10 +90,10 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 	pulls, said := newPulls(), ""
 	var all []*corev1.Pod
 	for seen := false; ; {
-		job := one[*batchv1.Job](l.watcher, r.Name)
+		job := one[*batchv1.Job](l.watcher, ts.Name)
 		if job == nil {
 			// The watch may lag behind an object just created.
-			if now, err := e.ask(ctx, l, r); err != nil || now.Phase == state.Absent || seen {
+			if now, err := e.ask(ctx, l, ts); err != nil || now.Phase == state.Absent || seen {
 				return state.Status{Phase: state.Absent}, err
 			}
 			if err := w.next(ctx, nil, e.opts.Patience); err != nil {
@@ -102,10 +102,10 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 			continue
 		}
 		seen = true
-		if there := current(job, of[*corev1.Pod](l.watcher, r.Name)); len(there) > 0 {
+		if there := current(job, of[*corev1.Pod](l.watcher, ts.Name)); len(there) > 0 {
 			all = there // a deleted pod gave its reason before its Job does
 		}
-		now, res, err := e.lookAtJob(ctx, l, r, job, all)
+		now, res, err := e.lookAtJob(ctx, l, ts, job, all)
 		if err != nil {
 			return st, err
 		}
@@ -113,30 +113,30 @@ func (e *Executor) waitForJob(ctx context.Context, l *link, r record) (state.Sta
 			all = nil
 		}
 		if st.Phase == state.Running && !st.Queued && f.ended() && !several(job) { // the program has reported its end; the kubelet takes a second to notice
-			if res, err = e.result(ctx, r); err != nil {
+			if res, err = e.result(ctx, ts); err != nil {
 				return st, err
 			}
 			if res != nil && res.ExitCode == 0 && res.Fault == "" {
-				st = r.end(job, res, nil)
+				st = ts.end(job, res, nil)
 			}
 		}
-		p := telling(all)
+		p := decisivePod(all)
 		if st.Phase == state.Running && pulls.failed(p) {
 			st.Phase = state.Failed
 		}
 		if st.Phase != state.Running {
-			return e.bring(ctx, l, r, st, res, p, f)
+			return e.bring(ctx, l, ts, st, res, p, f)
 		}
 		if f != nil && (st.Queued || started(p) && p.UID != f.pod) { // it was suspended and starts over
 			f.stop()
 			f = nil
 		}
 		if f == nil && started(p) {
-			f = e.follow(ctx, l, r, p)
+			f = e.follow(ctx, l, ts, p)
 		}
 		if st.Message != said {
 			said = st.Message
-			if err := r.say(said); err != nil {
+			if err := ts.say(said); err != nil {
 				return st, err
 			}
 			tick.Reset(lookEvery)
@@ -179,15 +179,15 @@ func (n *pulls) failed(p *corev1.Pod) bool {
 	return len(n.seen) >= pullTries
 }
 
-func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st state.Status, err error) {
+func (e *Executor) waitForService(ctx context.Context, l *link, ts taskState) (st state.Status, err error) {
 	st.Phase = state.Running
-	var telling *corev1.Pod // why it is not ready
+	var shown *corev1.Pod // why it is not ready
 	defer func() {
 		if ctx.Err() != nil { // the caller may remove the pod next, and its log with it
-			_ = r.saveLog(ctx, l, telling, false)
+			_ = ts.saveLog(ctx, l, shown, false)
 		}
 	}()
-	changed, end := l.watch(r.Name)
+	changed, end := l.watch(ts.Name)
 	defer end()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -198,10 +198,10 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st st
 	pulls, said := newPulls(), ""
 	var known map[ending]bool // before this wait
 	for seen := false; ; {
-		d, all := one[*appsv1.Deployment](l.watcher, r.Name), of[*corev1.Pod](l.watcher, r.Name)
+		d, all := one[*appsv1.Deployment](l.watcher, ts.Name), of[*corev1.Pod](l.watcher, ts.Name)
 		if d == nil {
 			// The watch may lag behind an object just created.
-			if now, err := e.ask(ctx, l, r); err != nil || now.Phase == state.Absent || seen {
+			if now, err := e.ask(ctx, l, ts); err != nil || now.Phase == state.Absent || seen {
 				return state.Status{Phase: state.Absent}, err
 			}
 			if err := w.next(ctx, nil, e.opts.Patience); err != nil {
@@ -215,11 +215,11 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st st
 				maps.Copy(known, endsOf(p))
 			}
 		}
-		if r.Service != "" && available(d) {
-			if err := e.lead(ctx, l, r); err != nil {
+		if ts.Service != "" && available(d) {
+			if err := e.lead(ctx, l, ts); err != nil {
 				return st, err
 			}
-			moved, err := r.moved(ctx, l, all)
+			moved, err := ts.moved(ctx, l, all)
 			if err != nil {
 				return st, err
 			}
@@ -231,22 +231,22 @@ func (e *Executor) waitForService(ctx context.Context, l *link, r record) (st st
 				continue
 			}
 		}
-		now, p, err := e.lookAtService(ctx, l, r, d, all, known)
+		now, p, err := e.lookAtService(ctx, l, ts, d, all, known)
 		if err != nil {
 			return st, err
 		}
-		if st, telling = now, p; st.Phase == state.Running && pulls.failed(last(all)) {
+		if st, shown = now, p; st.Phase == state.Running && pulls.failed(last(all)) {
 			st.Phase = state.Failed
 		}
-		if st.Phase == state.Failed && r.saveLog(ctx, l, p, true) == nil {
-			st.Message = r.withLog(st.Message)
+		if st.Phase == state.Failed && ts.saveLog(ctx, l, p, true) == nil {
+			st.Message = ts.withLog(st.Message)
 		}
 		if st.Phase != state.Running {
 			return st, nil
 		}
 		if st.Message != said {
 			said = st.Message
-			if err := r.say(said); err != nil {
+			if err := ts.say(said); err != nil {
 				return st, err
 			}
 		}

@@ -40,7 +40,7 @@ type view struct {
 	synced chan struct{} // closed once the view is complete
 	first  sync.Once
 
-	objects map[string]Object // by name
+	objects map[string]object // by name
 	err     error             // why it is not up to date
 	since   time.Time         // when err first occurred
 }
@@ -57,7 +57,7 @@ func (w *watcher) close() {
 
 // A listOf is a kind, as one object and as a list.
 type listOf struct {
-	one  Object
+	one  object
 	many runtime.Object
 }
 
@@ -142,7 +142,7 @@ func (v *view) Replace(all []any, _ string) error {
 	defer v.w.mu.Unlock()
 	clear(v.objects)
 	for _, o := range all {
-		o := o.(Object)
+		o := o.(object)
 		v.objects[o.GetName()] = o
 	}
 	v.first.Do(func() { close(v.synced) })
@@ -154,9 +154,9 @@ func (v *view) Replace(all []any, _ string) error {
 func (v *view) Add(o any) error {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
-	changed := o.(Object)
+	changed := o.(object)
 	v.objects[changed.GetName()] = changed
-	v.w.tell(changed.GetLabels()[labelTask])
+	v.w.wake(changed.GetLabels()[labelTask])
 	return nil
 }
 
@@ -168,22 +168,22 @@ func (v *view) Delete(o any) error {
 	if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
 		o = last.Obj
 	}
-	gone, ok := o.(Object)
+	gone, ok := o.(object)
 	if !ok {
 		return nil
 	}
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
 	delete(v.objects, gone.GetName())
-	v.w.tell(gone.GetLabels()[labelTask])
+	v.w.wake(gone.GetLabels()[labelTask])
 	return nil
 }
 
 // Resync does nothing.
 func (v *view) Resync() error { return nil }
 
-// tell wakes those that wait for a task.
-func (w *watcher) tell(task string) {
+// wake wakes those that wait for a task.
+func (w *watcher) wake(task string) {
 	for ch := range w.watching[task] {
 		select {
 		case ch <- struct{}{}:
@@ -194,7 +194,7 @@ func (w *watcher) tell(task string) {
 
 func (w *watcher) tellAll() {
 	for task := range w.watching {
-		w.tell(task)
+		w.wake(task)
 	}
 }
 
@@ -227,7 +227,7 @@ func (w *watcher) ready(ctx context.Context, patience time.Duration, kinds ...li
 	for _, l := range kinds {
 		v := w.views[reflect.TypeOf(l.one)]
 		if v == nil {
-			v = &view{w: w, synced: make(chan struct{}), objects: map[string]Object{}}
+			v = &view{w: w, synced: make(chan struct{}), objects: map[string]object{}}
 			w.views[reflect.TypeOf(l.one)] = v
 			w.done.Go(func() { v.run(w.ctx, l) })
 		}
@@ -278,7 +278,7 @@ func passing(err error) bool {
 }
 
 // one returns the object with a kind and name, or nil.
-func one[T Object](w *watcher, name string) T {
+func one[T object](w *watcher, name string) T {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	o, _ := w.views[reflect.TypeFor[T]()].objects[name].(T)
@@ -286,7 +286,7 @@ func one[T Object](w *watcher, name string) T {
 }
 
 // of returns the objects of a kind that belong to a task, oldest first.
-func of[T Object](w *watcher, task string) []T {
+func of[T object](w *watcher, task string) []T {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var all []T

@@ -37,11 +37,11 @@ type Claim struct {
 	Beside []Claim `json:"beside,omitempty"`
 }
 
-// NewClaim returns the claim of a started service, by its record.
-func NewClaim(r Record, id Ident, container bool) Claim {
-	c := Claim{Name: r.Name, Unit: r.Unit, Dir: r.Dir, Ident: id, Container: container}
-	if r.Endpoint != nil {
-		c.Host, c.Port = r.Endpoint.Host, r.Endpoint.Port
+// NewClaim returns the claim of a started service, by its task state.
+func NewClaim(ts TaskState, id Ident, container bool) Claim {
+	c := Claim{Name: ts.Name, Unit: ts.Unit, Dir: ts.Dir, Ident: id, Container: container}
+	if ts.Endpoint != nil {
+		c.Host, c.Port = ts.Endpoint.Host, ts.Endpoint.Port
 	}
 	return c
 }
@@ -189,7 +189,7 @@ func (a *Address) Claim(id Ident, container bool) error {
 		return nil
 	}
 	t := a.task
-	c := NewClaim(Record{Name: t.Name, Unit: t.Unit.ID, Dir: t.Dir, Endpoint: t.Unit.Endpoint}, id, container)
+	c := NewClaim(TaskState{Name: t.Name, Unit: t.Unit.ID, Dir: t.Dir, Endpoint: t.Unit.Endpoint}, id, container)
 	c.Beside = a.beside
 	b, err := json.Marshal(c)
 	if err != nil {
@@ -275,7 +275,7 @@ func readClaim(path string) (c Claim, err error) {
 	if !info.Mode().IsRegular() {
 		return c, fmt.Errorf("%s is not a claim of tenon: remove it", path)
 	}
-	return c, ReadRecord(path, &c)
+	return c, ReadJSON(path, &c)
 }
 
 // shared are the folders that may hold the claims of a machine: all users can write there,

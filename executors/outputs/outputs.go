@@ -114,7 +114,7 @@ const maxLine = 64 << 10
 
 // Tail reads a growing progress file and passes on the newest line, until stop is closed,
 // and once more after that. It ignores everything else in the file.
-func Tail(path string, stop <-chan struct{}, tell func(step.Progress)) {
+func Tail(path string, stop <-chan struct{}, report func(step.Progress)) {
 	ticker := time.NewTicker(tailEvery)
 	defer ticker.Stop()
 	t := tailer{path: path}
@@ -122,12 +122,12 @@ func Tail(path string, stop <-chan struct{}, tell func(step.Progress)) {
 		select {
 		case <-stop:
 			if p, ok := t.read(); ok {
-				tell(p)
+				report(p)
 			}
 			return
 		case <-ticker.C:
 			if p, ok := t.read(); ok {
-				tell(p)
+				report(p)
 			}
 		}
 	}

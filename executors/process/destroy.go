@@ -15,48 +15,48 @@ import (
 // the grace, and returns once none is left. Then it removes scratch and what the executor
 // keeps; outputs, metrics and log stay. If ctx is done it does not wait for the grace.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
-	given, err := records.Of(h)
+	given, err := taskStates.Of(h)
 	if err != nil {
 		return err
 	}
-	r, err := records.Current(h)
+	ts, err := taskStates.Current(h)
 	if err != nil {
 		return err
 	}
-	if err := r.kill(ctx, e.opts.Grace); err != nil {
-		return fmt.Errorf("destroy %s: %w", r.Unit, err)
+	if err := ts.kill(ctx, e.opts.Grace); err != nil {
+		return fmt.Errorf("destroy %s: %w", ts.Unit, err)
 	}
-	if given.Ident != r.Ident {
+	if given.Ident != ts.Ident {
 		if err := given.kill(ctx, 0); err != nil {
-			return fmt.Errorf("destroy %s: %w", r.Unit, err)
+			return fmt.Errorf("destroy %s: %w", ts.Unit, err)
 		}
 	}
-	local.Release(r.Endpoint)
-	same := func(now record) bool { return now.Ident == r.Ident }
-	if err := records.Clear(context.WithoutCancel(ctx), r.Dir, same, func() error { e.disclaim(r); return nil }); err != nil {
-		return fmt.Errorf("destroy %s: %w", r.Unit, err)
+	local.Release(ts.Endpoint)
+	same := func(now taskState) bool { return now.Ident == ts.Ident }
+	if err := taskStates.Clear(context.WithoutCancel(ctx), ts.Dir, same, func() error { e.disclaim(ts); return nil }); err != nil {
+		return fmt.Errorf("destroy %s: %w", ts.Unit, err)
 	}
 	return nil
 }
 
 // kill ends all processes: SIGTERM, the grace, SIGKILL. Without grace, it sends SIGKILL at
 // once.
-func (r record) kill(ctx context.Context, grace time.Duration) error {
-	ps, err := r.members()
+func (ts taskState) kill(ctx context.Context, grace time.Duration) error {
+	ps, err := ts.members()
 	if err != nil || len(ps) == 0 {
 		return err
 	}
 	if grace > 0 {
-		r.signal(unix.SIGTERM, ps)
+		ts.signal(unix.SIGTERM, ps)
 		ctx, cancel := context.WithTimeout(ctx, grace)
 		defer cancel()
-		if ps, err = r.drain(ctx, 0); err != nil || len(ps) == 0 {
+		if ps, err = ts.drain(ctx, 0); err != nil || len(ps) == 0 {
 			return err
 		}
 	}
 	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), local.KillPatience)
 	defer cancel()
-	if ps, err = r.drain(hard, unix.SIGKILL); err == nil && len(ps) > 0 {
+	if ps, err = ts.drain(hard, unix.SIGKILL); err == nil && len(ps) > 0 {
 		err = fmt.Errorf("process %d does not end after SIGKILL", ps[0].PID)
 	}
 	return err
@@ -69,19 +69,19 @@ const leaderPatience = time.Second
 // drain waits until no process is left or ctx is done, and returns the remaining
 // processes. It sends sig, if any, repeatedly, because a process may fork in the
 // meantime.
-func (r record) drain(ctx context.Context, sig unix.Signal) ([]local.Process, error) {
+func (ts taskState) drain(ctx context.Context, sig unix.Signal) ([]local.Process, error) {
 	began := time.Now()
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		ps, err := r.members()
+		ps, err := ts.members()
 		if err != nil || len(ps) == 0 {
 			return nil, err
 		}
 		switch {
 		case sig == 0:
 		case sig == unix.SIGKILL && time.Since(began) < leaderPatience:
-			r.signalOthers(sig, ps)
+			ts.signalOthers(sig, ps)
 		default:
-			r.signal(sig, ps)
+			ts.signal(sig, ps)
 		}
 		select {
 		case <-ctx.Done():
@@ -93,22 +93,22 @@ func (r record) drain(ctx context.Context, sig unix.Signal) ([]local.Process, er
 
 // signal signals the process group as a whole, so that no fork escapes, and then the
 // others one by one.
-func (r record) signal(sig unix.Signal, ps []local.Process) {
-	alive := r.Alive()
+func (ts taskState) signal(sig unix.Signal, ps []local.Process) {
+	alive := ts.Alive()
 	if alive {
-		_ = unix.Kill(-r.Pid, sig)
+		_ = unix.Kill(-ts.Pid, sig)
 	}
 	for _, p := range ps {
-		if pgid, err := unix.Getpgid(p.PID); err == nil && (pgid != r.Pid || !alive) {
+		if pgid, err := unix.Getpgid(p.PID); err == nil && (pgid != ts.Pid || !alive) {
 			p.Signal(sig)
 		}
 	}
 }
 
 // signalOthers signals all processes but tenon-run.
-func (r record) signalOthers(sig unix.Signal, ps []local.Process) {
+func (ts taskState) signalOthers(sig unix.Signal, ps []local.Process) {
 	for _, p := range ps {
-		if p.PID != r.Pid {
+		if p.PID != ts.Pid {
 			p.Signal(sig)
 		}
 	}

@@ -16,7 +16,7 @@ func FuzzLook(f *testing.F) {
 	f.Add([]byte(`{"kind":"service","endpoint":{"port":-3}}`), []byte("300 ."), []byte(""))
 	f.Fuzz(func(t *testing.T, process, exit, verdict []byte) {
 		dir := t.TempDir()
-		for path, content := range map[string][]byte{recordPath(dir): process, exitPath(dir): exit, verdictPath(dir): verdict} {
+		for path, content := range map[string][]byte{taskStatePath(dir): process, exitPath(dir): exit, verdictPath(dir): verdict} {
 			if len(content) == 0 {
 				continue
 			}
@@ -24,25 +24,25 @@ func FuzzLook(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		r, err := records.Read(dir)
+		ts, err := taskStates.Read(dir)
 		if err != nil {
 			return
 		}
-		if r.Dir != dir {
-			t.Fatalf("the record of %s says it is of %s", dir, r.Dir)
+		if ts.Dir != dir {
+			t.Fatalf("the task state of %s says it is of %s", dir, ts.Dir)
 		}
-		switch st := r.look(); st.Phase {
+		switch st := ts.look(); st.Phase {
 		case state.Running, state.Succeeded, state.Failed, state.Absent:
 		default:
 			t.Errorf("status %+v", st)
 		}
-		h, err := records.Handle(r)
+		h, err := taskStates.Handle(ts)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := records.Of(h); err != nil || again.Dir != dir {
+		if again, err := taskStates.Of(h); err != nil || again.Dir != dir {
 			t.Errorf("the handle comes back as %+v, %v", again, err)
 		}
-		_, _ = records.Of(state.Handle{Executor: Name, Data: json.RawMessage(process)})
+		_, _ = taskStates.Of(state.Handle{Executor: Name, Data: json.RawMessage(process)})
 	})
 }

@@ -12,15 +12,15 @@ import (
 // Logs copies the task's output to w. With follow it continues until the task has ended,
 // and copies all of it; if ctx is done first, it returns that error.
 func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
-	r, err := records.Current(h)
+	ts, err := taskStates.Current(h)
 	if err != nil {
 		return err
 	}
-	gone, stop := e.gone(r)
+	gone, stop := e.gone(ts)
 	defer stop()
-	running := func() bool { return follow && r.look().Phase == state.Running }
-	if err := local.Follow(ctx, r.logPath(), w, running, gone); err != nil {
-		return fmt.Errorf("log of %s: %w", r.Unit, err)
+	running := func() bool { return follow && ts.look().Phase == state.Running }
+	if err := local.Follow(ctx, ts.logPath(), w, running, gone); err != nil {
+		return fmt.Errorf("log of %s: %w", ts.Unit, err)
 	}
 	return nil
 }

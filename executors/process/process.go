@@ -84,17 +84,17 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	}
 	defer locked.Close()
 
-	switch r, err := records.Read(t.Dir); {
+	switch ts, err := taskStates.Read(t.Dir); {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
 		return state.Handle{}, err
-	case r.Name == t.Name && r.resumable():
-		return records.Handle(r)
-	case r.running():
-		return state.Handle{}, fmt.Errorf("%s is in use by %s, which still runs", t.Dir, r.Name)
+	case ts.Name == t.Name && ts.resumable():
+		return taskStates.Handle(ts)
+	case ts.running():
+		return state.Handle{}, fmt.Errorf("%s is in use by %s, which still runs", t.Dir, ts.Name)
 	default:
 		// Children of an ended process may still hold its files or its port.
-		if err := r.kill(ctx, e.opts.Grace); err != nil {
+		if err := ts.kill(ctx, e.opts.Grace); err != nil {
 			return state.Handle{}, err
 		}
 	}
@@ -106,7 +106,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 		return state.Handle{}, err
 	}
 	defer address.Close()
-	if err := records.Forget(t.Dir); err != nil {
+	if err := taskStates.Forget(t.Dir); err != nil {
 		return state.Handle{}, err
 	}
 	return e.start(ctx, t, locked, address)
@@ -117,11 +117,11 @@ func former(prior *state.Handle) *local.Claim {
 	if prior == nil {
 		return nil
 	}
-	r, err := records.Current(*prior)
+	ts, err := taskStates.Current(*prior)
 	if err != nil {
 		return nil // it is not of this executor
 	}
-	c := local.NewClaim(r.Record, r.Ident, false)
+	c := local.NewClaim(ts.TaskState, ts.Ident, false)
 	return &c
 }
 
@@ -132,44 +132,44 @@ func (e *Executor) Taken(ctx context.Context, t executors.Task, prior *state.Han
 
 // resumable reports whether there is something to return to: a job, even one that has ended,
 // or a service that runs.
-func (r record) resumable() bool {
-	switch r.look().Phase {
+func (ts taskState) resumable() bool {
+	switch ts.look().Phase {
 	case state.Running:
 		return true
 	case state.Absent:
 		return false
 	}
-	return r.Kind != ir.Service
+	return ts.Kind != ir.Service
 }
 
 // Find returns the handle of what was started in the folder under that name and not
 // destroyed. A process that was not recorded never started its program.
 func (e *Executor) Find(_ context.Context, name, dir string) (*state.Handle, error) {
-	r, err := records.Read(dir)
-	if errors.Is(err, os.ErrNotExist) || err == nil && r.Name != name {
+	ts, err := taskStates.Read(dir)
+	if errors.Is(err, os.ErrNotExist) || err == nil && ts.Name != name {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	h, err := records.Handle(r)
+	h, err := taskStates.Handle(ts)
 	return &h, err
 }
 
 // Inspect returns the status of the task. A service is ready when its readiness path
 // answers 200 with its own instance.
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
-	r, err := records.Current(h)
+	ts, err := taskStates.Current(h)
 	if err != nil {
 		return state.Status{}, err
 	}
-	return r.Probe(ctx, e.look(r), r.Ident, false), nil
+	return ts.Probe(ctx, e.look(ts), ts.Ident, false), nil
 }
 
-// look is record.look plus what only the parent of a process knows.
-func (e *Executor) look(r record) state.Status {
-	st := r.look()
-	if c := e.child(r); c != nil && st.Phase != state.Running {
+// look is taskState.look plus what only the parent of a process knows.
+func (e *Executor) look(ts taskState) state.Status {
+	st := ts.look()
+	if c := e.child(ts); c != nil && st.Phase != state.Running {
 		select {
 		case <-c.gone:
 			st.Usage = c.usage
@@ -179,18 +179,18 @@ func (e *Executor) look(r record) state.Status {
 	return st
 }
 
-// disclaim forgets what this executor knows of a process.
-func (e *Executor) disclaim(r record) {
+// disclaim forgets what this executor knows about a process.
+func (e *Executor) disclaim(ts taskState) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.children, r.Dir)
+	delete(e.children, ts.Dir)
 }
 
-// child returns what this executor knows of a process it started itself.
-func (e *Executor) child(r record) *child {
+// child returns what this executor knows about a process it started itself.
+func (e *Executor) child(ts taskState) *child {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c := e.children[r.Dir]; c != nil && c.id == r.Ident {
+	if c := e.children[ts.Dir]; c != nil && c.id == ts.Ident {
 		return c
 	}
 	return nil

@@ -370,7 +370,7 @@ func TestJobWithoutOutputsEnds(t *testing.T) {
 	}
 }
 
-// change rewrites the record in the folder and in the handle.
+// change rewrites the task state in the folder and in the handle.
 func change(t *testing.T, task executors.Task, h state.Handle, f func(map[string]any)) state.Handle {
 	t.Helper()
 	m := map[string]any{}
@@ -461,7 +461,7 @@ func TestOutOfMemoryIsDistinguishedFromOtherKills(t *testing.T) {
 	e := newExecutor(process.Options{})
 	task := sh(t, "kill -KILL $$")
 	h, st := run(t, e, task)
-	if st.Message != "killed by SIGKILL (not because of memory: the kernel killed nothing meanwhile)" {
+	if st.Message != "killed by SIGKILL (not because of memory: the kernel killed nothing in the meantime)" {
 		t.Errorf("message is %q", st.Message)
 	}
 	// As if the kernel had killed one process since the start.
@@ -484,7 +484,7 @@ func TestAFolderIsOfOneTaskAtATime(t *testing.T) {
 	}
 }
 
-func TestTruncatedRecordIsIgnored(t *testing.T) {
+func TestTruncatedTaskStateIsIgnored(t *testing.T) {
 	e := newExecutor(process.Options{})
 	task := sh(t, "exit 3")
 	if err := os.WriteFile(filepath.Join(task.Dir, "process.json"), []byte(`{"name":`), 0o644); err != nil {

@@ -35,15 +35,15 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 	if _, err := os.Stat(e.opts.Runner); err != nil {
 		return state.Handle{}, fmt.Errorf("tenon-run, which starts programs, is not next to tenon: run `make build` to build both: %w", err)
 	}
-	r := record{Record: local.Record{
+	ts := taskState{TaskState: local.TaskState{
 		Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir, Disk: t.Unit.Needs.Disk,
 		Began: time.Now().UTC(), Instance: doc.Instance, Endpoint: doc.Endpoint,
 	}}
-	log, err := logfile.Append(r.logPath()) // so that whoever follows the task finds it
+	log, err := logfile.Append(ts.logPath()) // so that whoever follows the task finds it
 	if err != nil {
 		return state.Handle{}, err
 	}
-	defer log.Close() //nolint:errcheck // the record reports a fault as well
+	defer log.Close() //nolint:errcheck // the task state reports a fault as well
 	python, duck := "", ""
 	if t.Lock != "" && t.Unit.Code.Runtime != ir.Builtin {
 		if e.opts.Python == nil {
@@ -70,18 +70,18 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 		// Only a container would discover this after the start. Here, too, it is the unit
 		// that fails, and not tenon.
 		fmt.Fprintf(log, "tenon: %s\n", fault)
-		r.Fault = fault
-		if err := records.Save(r); err != nil {
+		ts.Fault = fault
+		if err := taskStates.Save(ts); err != nil {
 			return state.Handle{}, err
 		}
-		return records.Handle(r)
+		return taskStates.Handle(ts)
 	}
-	return e.spawn(r, argv, env, doc.Code, locked, address)
+	return e.spawn(ts, argv, env, doc.Code, locked, address)
 }
 
 // spawn starts tenon-run, records it, claims its address, and only then lets it continue. If
 // tenon dies before that, tenon-run sees the end of the pipe and starts nothing.
-func (e *Executor) spawn(r record, argv, env []string, cwd string, locked *os.File, address *local.Address) (state.Handle, error) {
+func (e *Executor) spawn(ts taskState, argv, env []string, cwd string, locked *os.File, address *local.Address) (state.Handle, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return state.Handle{}, err
@@ -94,10 +94,10 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, locked *os.Fi
 	defer gate.Close()
 	defer goAhead.Close()
 
-	r.OOMKills = oomKills()
-	run := []string{"tenon-run", "-local", "-log", r.logPath(), "-exit", exitPath(r.Dir), "-grace", e.opts.Grace.String()}
-	if r.Kind == ir.Service {
-		run = append(run, "-lives", filepath.Join(r.Dir, lives.File))
+	ts.OOMKills = oomKills()
+	run := []string{"tenon-run", "-local", "-log", ts.logPath(), "-exit", exitPath(ts.Dir), "-grace", e.opts.Grace.String()}
+	if ts.Kind == ir.Service {
+		run = append(run, "-lives", filepath.Join(ts.Dir, lives.File))
 	}
 	p, err := os.StartProcess(e.opts.Runner, append(append(run, "--"), argv...),
 		&os.ProcAttr{
@@ -112,23 +112,23 @@ func (e *Executor) spawn(r record, argv, env []string, cwd string, locked *os.Fi
 	own := peakMem(syscall.RUSAGE_SELF)
 	go c.reap(p, own)
 
-	if r.Ident, err = local.Identify(p.Pid); err != nil {
+	if ts.Ident, err = local.Identify(p.Pid); err != nil {
 		return state.Handle{}, err
 	}
-	if err := records.Save(r); err != nil {
+	if err := taskStates.Save(ts); err != nil {
 		return state.Handle{}, err
 	}
-	if err := address.Claim(r.Ident, false); err != nil {
+	if err := address.Claim(ts.Ident, false); err != nil {
 		return state.Handle{}, err
 	}
-	c.id = r.Ident
+	c.id = ts.Ident
 	e.mu.Lock()
-	e.children[r.Dir] = c
+	e.children[ts.Dir] = c
 	e.mu.Unlock()
 	if _, err := io.WriteString(goAhead, "go\n"); err != nil {
 		return state.Handle{}, fmt.Errorf("start %s: %w", argv[0], err)
 	}
-	return records.Handle(r)
+	return taskStates.Handle(ts)
 }
 
 // reap waits for the end. The kernel counts the memory of tenon itself, at most own,

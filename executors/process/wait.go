@@ -27,30 +27,30 @@ const (
 // a job that exceeds its disk limit. When ctx is done it returns the current status and
 // leaves the task running.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
-	r, err := records.Current(h)
+	ts, err := taskStates.Current(h)
 	if err != nil {
 		return state.Status{}, err
 	}
-	gone, stop := e.gone(r)
+	gone, stop := e.gone(ts)
 	defer stop()
 	pause := pollEvery
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for next := probeFirst; ; {
-		st := e.look(r)
+		st := e.look(ts)
 		switch {
 		case st.Phase != state.Running:
-			return e.settled(r, st), nil
-		case r.Kind == ir.Service:
-			if st = r.Probe(ctx, st, r.Ident, false); st.Phase != state.Running {
+			return e.settled(ts, st), nil
+		case ts.Kind == ir.Service:
+			if st = ts.Probe(ctx, st, ts.Ident, false); st.Phase != state.Running {
 				return st, nil
 			}
 			pause = next
 			next = min(2*next, probeLast)
-		case r.Disk > 0:
+		case ts.Disk > 0:
 			began := time.Now()
-			if wrote := r.written(); wrote > r.Disk {
-				if err := r.condemn(ctx, disk.OverQuota(wrote, r.Disk)); err != nil {
+			if wrote := ts.written(); wrote > ts.Disk {
+				if err := ts.condemn(ctx, disk.OverQuota(wrote, ts.Disk)); err != nil {
 					return st, err
 				}
 				continue
@@ -65,7 +65,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		timer.Reset(pause)
 		select {
 		case <-ctx.Done():
-			return st, fmt.Errorf("wait for %s: %w", r.Unit, ctx.Err())
+			return st, fmt.Errorf("wait for %s: %w", ts.Unit, ctx.Err())
 		case <-gone:
 			gone = nil
 		case <-timer.C:
@@ -75,14 +75,14 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 
 // settled completes the status of a task that has ended. Between the exit status and the end
 // of tenon-run it is not known yet what the task used, nor that nothing of it is left.
-func (e *Executor) settled(r record, st state.Status) state.Status {
-	c := e.child(r)
+func (e *Executor) settled(ts taskState, st state.Status) state.Status {
+	c := e.child(ts)
 	if c == nil || st.Over {
 		return st
 	}
 	select {
 	case <-c.gone:
-		return e.look(r)
+		return e.look(ts)
 	case <-time.After(leaderPatience):
 		return st
 	}
@@ -91,13 +91,13 @@ func (e *Executor) settled(r record, st state.Status) state.Status {
 // gone returns a channel that is closed when the process has ended, and a function that
 // stops the watch. Without support from the kernel the channel is nil, or closed too
 // early: it is only a hint to check.
-func (e *Executor) gone(r record) (<-chan struct{}, func()) {
-	if c := e.child(r); c != nil {
+func (e *Executor) gone(ts taskState) (<-chan struct{}, func()) {
+	if c := e.child(ts); c != nil {
 		return c.gone, func() {}
 	}
 	ch := make(chan struct{})
-	fd, err := unix.PidfdOpen(r.Pid, unix.PIDFD_NONBLOCK)
-	if err != nil || !r.Alive() {
+	fd, err := unix.PidfdOpen(ts.Pid, unix.PIDFD_NONBLOCK)
+	if err != nil || !ts.Alive() {
 		if err == nil {
 			unix.Close(fd)
 		}
@@ -121,17 +121,17 @@ func (e *Executor) gone(r record) (<-chan struct{}, func()) {
 }
 
 // condemn ends a task and stores the reason, which outlives this process.
-func (r record) condemn(ctx context.Context, reason string) error {
-	if err := files.Write(verdictPath(r.Dir), []byte(reason+"\n"), 0o644); err != nil {
-		return fmt.Errorf("stop %s, which %s: %w", r.Unit, reason, err)
+func (ts taskState) condemn(ctx context.Context, reason string) error {
+	if err := files.Write(verdictPath(ts.Dir), []byte(reason+"\n"), 0o644); err != nil {
+		return fmt.Errorf("stop %s, which %s: %w", ts.Unit, reason, err)
 	}
-	return r.kill(ctx, 0)
+	return ts.kill(ctx, 0)
 }
 
 // written returns how much disk the task uses, if that is limited.
-func (r record) written() int64 {
-	if r.Disk == 0 {
+func (ts taskState) written() int64 {
+	if ts.Disk == 0 {
 		return 0
 	}
-	return disk.Written(r.Dir)
+	return disk.Written(ts.Dir)
 }

@@ -79,7 +79,7 @@ func (e *Env) lay(ctx context.Context, lockText []byte, t Tree) error {
 	if err := os.Remove(filepath.Join(t.Dir, ".lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := errors.Join(scripts(t, in.Path), records(packages), root(t, version)); err != nil {
+	if err := errors.Join(scripts(t, in.Path), updateRecords(packages), root(t, version)); err != nil {
 		return err
 	}
 	return compile(ctx, held, in.Path, packages, path.Join(t.At, "lib", "python"+version, "site-packages"))
@@ -133,8 +133,8 @@ func scripts(t Tree, python string) error {
 // cacheNote is the file in which uv notes what only its cache needs.
 const cacheNote = "uv_cache.json"
 
-// records updates the lists of installed files for the changed scripts, and sorts them.
-func records(packages string) error {
+// updateRecords updates the lists of installed files for the changed scripts, and sorts them.
+func updateRecords(packages string) error {
 	lists, err := filepath.Glob(filepath.Join(packages, "*.dist-info", "RECORD"))
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-// Package files writes files that are whole or not there, and removes trees
+// Package files writes files that are complete or absent, and removes trees
 // that are read-only. It knows nothing of what is in them.
 package files
 
@@ -46,7 +46,7 @@ func write(path string, b []byte, mode fs.FileMode, synced bool) (err error) {
 }
 
 // Sweep removes from a folder what writers that were killed left. Nobody may be
-// writing there. A folder that is not there is swept.
+// writing there. A folder that does not exist is swept.
 func Sweep(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {

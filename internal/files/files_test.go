@@ -64,7 +64,7 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 		t.Errorf("it left %q", got)
 	}
 	if err := files.Write(filepath.Join(dir, "no", "a"), nil, 0o644); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a folder that is not there: %v", err)
+		t.Errorf("a folder that does not exist: %v", err)
 	}
 }
 

@@ -30,7 +30,7 @@ const (
 	Link                // what the path is without links
 	Sources             // the names of .cue files in a folder
 	Names               // the names in a folder, see [Counts]
-	Looked              // what the file system says of a file that was read in part
+	Looked              // what the file system says about a file that was read in part
 	Line                // the first line of a file
 )
 
@@ -44,7 +44,7 @@ type Read struct {
 	Looks Looks
 }
 
-// Looks are what the file system says of a file without reading it.
+// Looks are what the file system says about a file without reading it.
 type Looks struct {
 	Size   int64  `json:"size"`
 	Mtime  int64  `json:"mtime"`
@@ -63,9 +63,9 @@ func (l Looks) Settled(begin time.Time) bool {
 	return max(l.Mtime, l.Ctime) < begin.Add(-racy).UnixNano()
 }
 
-// A Record collects reads. It is safe for concurrent use; nil takes all and
+// A Tracker collects reads. It is safe for concurrent use; nil takes all and
 // keeps nothing.
-type Record struct {
+type Tracker struct {
 	begin time.Time
 
 	mu     sync.Mutex
@@ -78,11 +78,11 @@ type key struct {
 	path string
 }
 
-// New begins a record. What changes from now on is not taken for old.
-func New() *Record { return &Record{begin: time.Now(), reads: map[key]Read{}} }
+// New returns a tracker. What changes from now on is not taken for old.
+func New() *Tracker { return &Tracker{begin: time.Now(), reads: map[key]Read{}} }
 
 // File notes a file with the content that was read.
-func (r *Record) File(path string, content []byte) {
+func (r *Tracker) File(path string, content []byte) {
 	if r == nil {
 		return
 	}
@@ -90,25 +90,25 @@ func (r *Record) File(path string, content []byte) {
 }
 
 // Absent notes that there is nothing at a path.
-func (r *Record) Absent(path string) { r.note(Read{Path: path, Kind: Absent}) }
+func (r *Tracker) Absent(path string) { r.note(Read{Path: path, Kind: Absent}) }
 
 // Link notes what a path is without links.
-func (r *Record) Link(path, end string) { r.note(Read{Path: path, Kind: Link, Digest: end}) }
+func (r *Tracker) Link(path, end string) { r.note(Read{Path: path, Kind: Link, Digest: end}) }
 
 // Sources notes the names of the .cue files that were read of a folder.
-func (r *Record) Sources(path string, names []string) {
+func (r *Tracker) Sources(path string, names []string) {
 	r.note(Read{Path: path, Kind: Sources, Digest: list(names)})
 }
 
 // Names notes the names that were found in a folder, see [Counts].
-func (r *Record) Names(path string, names []string) {
+func (r *Tracker) Names(path string, names []string) {
 	r.note(Read{Path: path, Kind: Names, Digest: list(names)})
 }
 
 // Looks notes a file of which a part was read: it is taken for the same as long as it looks
 // the same. A file that changed just now is never taken for the same, because its times do
 // not tell whether it changes again.
-func (r *Record) Looks(path string, info fs.FileInfo) {
+func (r *Tracker) Looks(path string, info fs.FileInfo) {
 	if r == nil {
 		return
 	}
@@ -121,7 +121,7 @@ func (r *Record) Looks(path string, info fs.FileInfo) {
 }
 
 // FirstLine notes a file of which only the first line counts.
-func (r *Record) FirstLine(path string) {
+func (r *Tracker) FirstLine(path string) {
 	if r == nil {
 		return
 	}
@@ -149,7 +149,7 @@ func firstLine(path string) ([]byte, error) {
 }
 
 // Cannot notes why the result depends on more than can be recorded.
-func (r *Record) Cannot(why string) {
+func (r *Tracker) Cannot(why string) {
 	if r == nil {
 		return
 	}
@@ -158,7 +158,7 @@ func (r *Record) Cannot(why string) {
 	r.cannot = why
 }
 
-func (r *Record) note(x Read) {
+func (r *Tracker) note(x Read) {
 	if r == nil {
 		return
 	}
@@ -172,7 +172,7 @@ func (r *Record) note(x Read) {
 }
 
 // Files are the names of the files that were read in a folder.
-func (r *Record) Files(folder string) []string {
+func (r *Tracker) Files(folder string) []string {
 	if r == nil {
 		return nil
 	}
@@ -188,7 +188,7 @@ func (r *Record) Files(folder string) []string {
 }
 
 // Reads returns everything in order, or nothing if that is not all that counts.
-func (r *Record) Reads() []Read {
+func (r *Tracker) Reads() []Read {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cannot != "" {
@@ -263,11 +263,11 @@ func isSource(name string) bool {
 	return filepath.Ext(name) == ".cue" && !strings.HasPrefix(name, ".") && !strings.HasPrefix(name, "_")
 }
 
-// Counts reports whether a file or folder belongs to what it lies in: it is not
+// Counts reports whether a file or folder belongs to the folder that has it: it is not
 // hidden, and not what Python leaves beside its sources.
 func Counts(name string) bool { return name != "__pycache__" && !strings.HasPrefix(name, ".") }
 
-// LooksOf is what the file system says of a file, the zero value if it says
+// LooksOf is what the file system says about a file, the zero value if it says
 // nothing.
 func LooksOf(path string) Looks {
 	info, err := os.Stat(path)

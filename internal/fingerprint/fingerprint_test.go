@@ -14,8 +14,8 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// aged is a record that begins when the files of a test are old.
-func aged() *Record {
+// aged is a tracker that begins when the files of a test are old.
+func aged() *Tracker {
 	r := New()
 	r.begin = r.begin.Add(time.Hour)
 	return r
@@ -101,7 +101,7 @@ func TestAFileThatChangesWhileItIsReadIsNotRecorded(t *testing.T) {
 	}
 }
 
-func TestUnrecordableResultEmptiesTheRecord(t *testing.T) {
+func TestUnrecordableResultForgetsAllReads(t *testing.T) {
 	r := New()
 	r.Absent("/a")
 	r.Cannot("the clock was read")
@@ -110,8 +110,8 @@ func TestUnrecordableResultEmptiesTheRecord(t *testing.T) {
 	}
 }
 
-func TestNilRecordAcceptsEverything(t *testing.T) {
-	var r *Record
+func TestNilTrackerAcceptsEverything(t *testing.T) {
+	var r *Tracker
 	r.File("/a", nil)
 	r.Absent("/a")
 	r.Link("/a", "/b")

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// Look is what the file system says of a file.
+// Look is what the file system says about a file.
 func Look(info fs.FileInfo) Looks {
 	l := Looks{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

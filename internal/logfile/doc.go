@@ -6,7 +6,7 @@
 // of one part finds the next one by its name, and knows from the names what was dropped.
 //
 //	log                          the first PartSize bytes
-//	log.more/0000000016777216    later parts, of which only the last MoreParts are kept
+//	log.more/0000000016777216    later parts, of which only the last three are kept
 //
 // The bytes are exactly those that were printed. What was dropped is a line that only the
 // [Reader] adds, where it is missing.

@@ -85,8 +85,8 @@ func TestALongLogHasItsBeginningItsEndAndWhatIsMissing(t *testing.T) {
 	w := write(t, path)
 	for i := range 1000 {
 		fmt.Fprint(w, lines(i, i+1))
-		if n := onDisk(t, path); n > (1+MoreParts)*small {
-			t.Fatalf("after %d lines the log has %d bytes, more than %d", i+1, n, (1+MoreParts)*small)
+		if n := onDisk(t, path); n > (1+moreParts)*small {
+			t.Fatalf("after %d lines the log has %d bytes, more than %d", i+1, n, (1+moreParts)*small)
 		}
 	}
 	// Ten lines fill a part. The first part and the last three are left.

@@ -14,10 +14,10 @@ import (
 const (
 	// PartSize is how long a part may be.
 	PartSize = 16 << 20
-	// MoreParts is how many parts are kept besides the first one.
-	MoreParts = 3
+	// moreParts is how many parts are kept besides the first one.
+	moreParts = 3
 	// Most is how long a log may be on disk.
-	Most = (1 + MoreParts) * PartSize
+	Most = (1 + moreParts) * PartSize
 )
 
 // Folder returns the folder of the later parts of a log.

@@ -105,7 +105,7 @@ func (w *Writer) next() error {
 	if err != nil {
 		return err
 	}
-	for ; len(later) >= MoreParts; later = later[1:] {
+	for ; len(later) >= moreParts; later = later[1:] {
 		if err := os.Remove(later[0].path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

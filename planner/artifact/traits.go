@@ -9,7 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 )
 
-// Traits are what the file system says of an artifact without reading it.
+// Traits are what the file system says about an artifact without reading it.
 type Traits struct {
 	content string // names, sizes, inodes and times of the last write
 	changed int64  // the last change of a file's metadata

@@ -12,9 +12,12 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// boundName is the file in a folder that says to which state its runs and artifacts
-// belong, if the state is in a database.
-const boundName = "record.json"
+// boundName names the file in a folder that says to which state its runs and artifacts
+// belong, if the state is in a database. Earlier versions wrote formerBoundName.
+const (
+	boundName       = "database.json"
+	formerBoundName = "record.json"
+)
 
 type bound struct {
 	Lineage string `json:"lineage"`
@@ -24,12 +27,12 @@ type bound struct {
 // An ElsewhereError means that a folder belongs to another state than the requested one,
 // which would know nothing of what runs.
 type ElsewhereError struct {
-	Dir    string
-	Record string // where it is
+	Dir   string
+	Where string // where it is
 }
 
 func (e *ElsewhereError) Error() string {
-	return fmt.Sprintf("%s belongs to the state in %s", e.Dir, e.Record)
+	return fmt.Sprintf("%s belongs to the state in %s", e.Dir, e.Where)
 }
 
 // Bind makes dir the folder in which this machine keeps what belongs to the state: runs,
@@ -50,7 +53,7 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 	case err != nil:
 		return err
 	case hasFile(dir):
-		return &ElsewhereError{Dir: dir, Record: filepath.Join(dir, fileName)}
+		return &ElsewhereError{Dir: dir, Where: filepath.Join(dir, fileName)}
 	case b != nil && b.Lineage == meta.Lineage && b.Where == p.where:
 		return nil
 	case !used(dir):
@@ -58,9 +61,9 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 		return &LostError{Path: p.where, Gone: filepath.Join(dir, boundName), Remedy: restoreFolder}
 	case b.Lineage == meta.Lineage: // the state moved
 	case b.Where == p.where:
-		return &LostError{Path: p.where, Gone: "the record " + b.Lineage + " in " + p.where, Remedy: restoreSchema + " with " + dir + " moved away"}
+		return &LostError{Path: p.where, Gone: "the state " + b.Lineage + " in " + p.where, Remedy: restoreSchema + " with " + dir + " moved away"}
 	default:
-		return &ElsewhereError{Dir: dir, Record: b.Where}
+		return &ElsewhereError{Dir: dir, Where: b.Where}
 	}
 	text, err := json.Marshal(bound{Lineage: meta.Lineage, Where: p.where})
 	if err == nil {
@@ -78,6 +81,9 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 // boundTo returns which state dir belongs to, or nil for none.
 func boundTo(dir string) (*bound, error) {
 	b, err := readNote[bound](filepath.Join(dir, boundName))
+	if b == nil && err == nil {
+		b, err = readNote[bound](filepath.Join(dir, formerBoundName))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("find the owner of the folder: %w", err)
 	}

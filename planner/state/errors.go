@@ -21,14 +21,14 @@ type tornError struct{ error }
 
 func (e *tornError) Unwrap() error { return e.error }
 
-// A NewerError means that a newer Tenon wrote the state.
-type NewerError struct {
+// A newerError means that a newer Tenon wrote the state.
+type newerError struct {
 	Path    string
 	Version int
 }
 
-func (e *NewerError) Error() string {
-	return fmt.Sprintf("%s: state was written by a newer tenon (layout %d, this one supports %d): upgrade tenon", e.Path, e.Version, Version)
+func (e *newerError) Error() string {
+	return fmt.Sprintf("%s: state was written by a newer tenon (layout %d, this one supports %d): upgrade tenon", e.Path, e.Version, layoutVersion)
 }
 
 // A DamagedError means that the database cannot be read.

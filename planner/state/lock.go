@@ -184,8 +184,8 @@ func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error)
 	if err != nil {
 		return nil, fmt.Errorf("lock state: %w", err)
 	}
-	s.tell("lock state", false)
-	defer s.tell("lock state", true)
+	s.notify("lock state", false)
+	defer s.notify("lock state", true)
 	l := &Lease{s: s, ttl: h.TTL, done: make(chan struct{}), lost: make(chan struct{})}
 	l.writes.Run = l.make
 	s.mu.Lock()
@@ -303,8 +303,8 @@ func (l *Lease) Release(ctx context.Context) error {
 			_ = l.noteHome()
 		}
 	}
-	l.s.tell("release the lock", false)
-	defer l.s.tell("release the lock", true)
+	l.s.notify("release the lock", false)
+	defer l.s.notify("release the lock", true)
 	return l.s.explain("release the lock", l.s.try(ctx, func(ctx context.Context) error {
 		_, err := l.s.write.ExecContext(ctx, "DELETE FROM lease WHERE token = ?", l.token)
 		return err

@@ -120,7 +120,7 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 // A new state would know nothing of what the old one recorded.
-func TestOpenRefusesAFolderWhoseRecordIsGone(t *testing.T) {
+func TestOpenRefusesAFolderWhoseStateIsGone(t *testing.T) {
 	for _, left := range []string{"runs/steps-x-1", "artifacts/ab"} {
 		dir := t.TempDir()
 		ok(t, os.MkdirAll(filepath.Join(dir, left), 0o755))

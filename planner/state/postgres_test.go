@@ -65,7 +65,7 @@ func TestOpenRefusesADatabase(t *testing.T) {
 			[]string{"permission denied for schema " + schemaOf(mine), `the user "reader" needs more rights`}},
 		{"another program's schema", with("tenon", postgrestest.Password, "/postgres?schema=other"),
 			[]string{`the schema "other" of postgres://tenon@` + at, "use another one with ?schema=NAME"}},
-		{"a schema that is none", with("tenon", postgrestest.Password, "/postgres?schema=a;b"),
+		{"an invalid schema", with("tenon", postgrestest.Password, "/postgres?schema=a;b"),
 			[]string{"invalid URL of the database"}},
 		{"a schema of the server's", with("tenon", postgrestest.Password, "/postgres?schema=pg_catalog"),
 			[]string{"schema=pg_catalog is not a valid schema name"}},
@@ -73,12 +73,12 @@ func TestOpenRefusesADatabase(t *testing.T) {
 			[]string{"invalid URL of the database: in a user or password", "PGPASSFILE"}},
 		{"a question mark in a password", "postgres://tenon:a?schema=s3cret@" + at + "/postgres",
 			[]string{"invalid URL of the database: in a user or password"}},
-		{"an option that is none", "postgres://127.0.0.1/postgres?sslmode=sometimes",
+		{"an invalid option", "postgres://127.0.0.1/postgres?sslmode=sometimes",
 			[]string{"invalid URL of the database", "sslmode is invalid"}},
 		{"no encryption where it is asked for", with("tenon", postgrestest.Password, "/postgres?sslmode=require"),
 			[]string{"cannot reach the state", "TLS"}},
 		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one supports 4): upgrade tenon"}},
-		{"a layout that is none", unknown, []string{"is damaged: unknown layout 0", "restore it from a backup", "drop the schema"}},
+		{"an unknown layout", unknown, []string{"is damaged: unknown layout 0", "restore it from a backup", "drop the schema"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, err := state.Open(t.Context(), tt.where)
@@ -370,7 +370,7 @@ func TestAbandonedCommit(t *testing.T) {
 	}
 }
 
-// A proxy stands before a server and cuts a connection at a commit: before it, after it,
+// A proxy is in front of a server and cuts a connection at a commit: before it, after it,
 // or before it and forwards it later.
 type proxy struct {
 	addr  string
@@ -516,7 +516,7 @@ func TestNoWriteComesAfterTheLockWasTakenOver(t *testing.T) {
 			at := must[state.Meta](t)(next.Meta(ctx))
 			wg.Wait()
 			if now := must[state.Meta](t)(next.Meta(ctx)); now != at {
-				t.Fatalf("the record went from %+v to %+v after it was taken over", at, now)
+				t.Fatalf("the state went from %+v to %+v after it was taken over", at, now)
 			}
 			ok(t, l2.Release(ctx))
 			ok(t, errors.Join(l.Release(ctx), old.Close(), next.Close()))
@@ -525,7 +525,7 @@ func TestNoWriteComesAfterTheLockWasTakenOver(t *testing.T) {
 }
 
 // A write fails if the state was replaced by another one.
-func TestAWriteNoticesThatTheRecordIsAnother(t *testing.T) {
+func TestAWriteNoticesThatTheStateIsAnother(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		done string // with the schema %s
@@ -574,10 +574,15 @@ func TestBind(t *testing.T) {
 	}
 	work(dir)
 	ok(t, one.Bind(ctx, dir))
-	if err := two.Bind(ctx, dir); !errors.As(err, &elsewhere) || elsewhere.Record != one.Where() {
-		t.Errorf("of another record: %v", err)
+	if err := two.Bind(ctx, dir); !errors.As(err, &elsewhere) || elsewhere.Where != one.Where() {
+		t.Errorf("of another state: %v", err)
 	}
-	if _, err := state.Open(ctx, dir); !errors.As(err, &elsewhere) || elsewhere.Record != one.Where() {
+	ok(t, os.Rename(filepath.Join(dir, "database.json"), filepath.Join(dir, "record.json"))) // as earlier versions name it
+	ok(t, one.Bind(ctx, dir))
+	if err := two.Bind(ctx, dir); !errors.As(err, &elsewhere) || elsewhere.Where != one.Where() {
+		t.Errorf("of another state, in a folder of an earlier version: %v", err)
+	}
+	if _, err := state.Open(ctx, dir); !errors.As(err, &elsewhere) || elsewhere.Where != one.Where() {
 		t.Errorf("opened as a folder: %v", err)
 	}
 	ok(t, state.Exec(ctx, one, "UPDATE meta SET lineage = 'other'"))
@@ -588,8 +593,8 @@ func TestBind(t *testing.T) {
 	old := t.TempDir()
 	s := open(t, old)
 	ok(t, s.Bind(ctx, old))
-	if err := two.Bind(ctx, old); !errors.As(err, &elsewhere) || elsewhere.Record != filepath.Join(old, "state.db") {
-		t.Errorf("a folder with a record: %v", err)
+	if err := two.Bind(ctx, old); !errors.As(err, &elsewhere) || elsewhere.Where != filepath.Join(old, "state.db") {
+		t.Errorf("a folder with a state: %v", err)
 	}
 	alone := t.TempDir()
 	work(alone)

@@ -52,7 +52,7 @@ type Pruning struct {
 // known about units that are neither current nor have a run.
 func (l *Lease) Prune(ctx context.Context, p Pruning) error {
 	gone, strip := idSet(append(slices.Clone(p.Runs), p.Strip...)), idSet(p.Strip)
-	return l.change(ctx, true, "prune the record", func(ctx context.Context, tx *sql.Tx) error {
+	return l.change(ctx, true, "prune the state", func(ctx context.Context, tx *sql.Tx) error {
 		var changed int64
 		do := func(query string, args ...any) error {
 			n, err := affected(tx.ExecContext(ctx, query, args...))

@@ -30,7 +30,7 @@ CREATE TABLE revision (
 	act      TEXT NOT NULL DEFAULT 'apply',
 	back_to  INTEGER NOT NULL DEFAULT 0,
 	moves    TEXT NOT NULL DEFAULT '', -- JSON
-	standing TEXT NOT NULL DEFAULT ''  -- digest of what stood at its end
+	standing TEXT NOT NULL DEFAULT ''  -- digest of what was deployed at its end
 ) STRICT;
 
 CREATE TABLE run (

@@ -51,7 +51,7 @@ func openSQLite(dir string) (*Store, error) {
 	if b, err := boundTo(dir); err != nil {
 		return nil, f.explain("open state", err)
 	} else if b != nil && lost(dir) {
-		return nil, &ElsewhereError{Dir: dir, Record: b.Where}
+		return nil, &ElsewhereError{Dir: dir, Where: b.Where}
 	}
 	if lost(dir) {
 		return nil, &LostError{Path: f.path, Gone: f.path, Remedy: restoreFolder}

@@ -81,8 +81,8 @@ type querier interface {
 }
 
 // Open opens a state and creates it if there is none. where is a folder or, see [IsURL],
-// the URL of a PostgreSQL database. The errors it returns include [NewerError],
-// [DamagedError], [LostError], [AccessError], [UnreachableError] and [ElsewhereError].
+// the URL of a PostgreSQL database. The errors it returns include [DamagedError],
+// [LostError], [AccessError], [UnreachableError] and [ElsewhereError].
 func Open(ctx context.Context, where string) (*Store, error) {
 	s, err := opened(where)
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *Store) Where() string { return s.where }
 // them.
 func (s *Store) init(ctx context.Context) error {
 	version, err := s.version(ctx, s.write)
-	if err != nil || version == Version {
+	if err != nil || version == layoutVersion {
 		return err
 	}
 	tx, err := s.alone(ctx)
@@ -154,7 +154,7 @@ func (s *Store) init(ctx context.Context) error {
 		return s.explain("make state", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-	if version, err = s.version(ctx, tx); err != nil || version == Version {
+	if version, err = s.version(ctx, tx); err != nil || version == layoutVersion {
 		return err
 	}
 	if version == 0 {
@@ -167,7 +167,7 @@ func (s *Store) init(ctx context.Context) error {
 	} else if err != nil {
 		return s.explain("make state", err)
 	}
-	if err := s.mark(ctx, tx, Version); err != nil {
+	if err := s.mark(ctx, tx, layoutVersion); err != nil {
 		return s.explain("make state", err)
 	}
 	return s.explain("make state", tx.Commit())
@@ -176,15 +176,15 @@ func (s *Store) init(ctx context.Context) error {
 // known refuses a layout that this version of tenon does not know.
 func known(where, remedy string, version int) (int, error) {
 	switch {
-	case version > Version:
-		return 0, &NewerError{Path: where, Version: version}
+	case version > layoutVersion:
+		return 0, &newerError{Path: where, Version: version}
 	case version < 1:
 		return 0, &DamagedError{Path: where, Err: fmt.Errorf("unknown layout %d", version), Remedy: remedy}
 	}
 	return version, nil
 }
 
-func (s *Store) tell(doing string, ended bool) {
+func (s *Store) notify(doing string, ended bool) {
 	if s.OnWrite != nil {
 		s.OnWrite(doing, ended)
 	}

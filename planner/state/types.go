@@ -8,8 +8,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// Version is the version of the layout of the database. A newer one is refused.
-const Version = 4
+// layoutVersion is the version of the layout of the database. A newer one is refused.
+const layoutVersion = 4
 
 // Meta identifies a state. Serial grows with every change, so that a saved plan can tell
 // whether the state has changed.
@@ -31,7 +31,7 @@ type Handle struct {
 type Phase string
 
 const (
-	Absent    Phase = "absent"    // not there, or no longer
+	Absent    Phase = "absent"    // does not exist, or no longer
 	Running   Phase = "running"   // a job that has not ended; a service that is not ready yet
 	Ready     Phase = "ready"     // a service that answers
 	Succeeded Phase = "succeeded" // a job that exited with 0

@@ -59,8 +59,8 @@ func (l *Lease) make(writes []*write) {
 	defer l.s.mu.Unlock()
 	wanted := writes[:0:0]
 	for _, w := range writes {
-		l.s.tell(w.doing, false)
-		defer l.s.tell(w.doing, true)
+		l.s.notify(w.doing, false)
+		defer l.s.notify(w.doing, true)
 		if w.err = context.Cause(w.ctx); w.err == nil {
 			wanted = append(wanted, w)
 		}

@@ -1,6 +1,6 @@
 // Package builtin is what the components in Go share: how they read their
 // parameters, ports and limits, and report progress.
 //
-// In goes a [step.Step], out come the files it asks for. The components
+// The input is a [step.Step], the result the files it asks for. The components
 // themselves are in the folders of the library; package all lists them.
 package builtin

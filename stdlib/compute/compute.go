@@ -1,7 +1,7 @@
 // Package compute lists the components whose Go code adds parameters when a system
 // is compiled, such as the rule file that follows from objectives.
 //
-// In goes an [entity.Entity], out come parameters. Nothing is read or run.
+// The input is an [entity.Entity], the result are parameters. Nothing is read or run.
 package compute
 
 import (

@@ -1,8 +1,8 @@
 // Package docgen writes the reference of the standard library, docs/library.md,
 // from the CUE itself: the comments of its definitions and their fields.
 //
-// In goes the file tree of the module, out comes Markdown. It reads the syntax
-// only and evaluates nothing, and it knows no more of CUE than the library uses.
+// The input is the file tree of the module, the result Markdown. It reads the syntax
+// only and evaluates nothing, and it only knows the CUE that the library uses.
 // The test beside it keeps the page up to date.
 package docgen
 

@@ -35,7 +35,7 @@ type Engine interface {
 	Nulls(ctx context.Context, path string) (map[string]int64, error)
 	// CSV writes the rows of a Parquet file to a new CSV file with a header.
 	CSV(ctx context.Context, path, to string) error
-	// Heads returns for each source what the heads of its files tell: why they cannot be read
+	// Heads returns for each source what the heads of its files show: why they cannot be read
 	// as its schema, and which times they have.
 	Heads(ctx context.Context, heads []Head) ([]HeadResult, error)
 	// Infer looks at all rows of a query over sources, each known by its name, or

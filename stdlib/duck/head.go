@@ -6,7 +6,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// A Head is a source whose files are compared with a schema as far as their heads tell,
+// A Head is a source whose files are compared with a schema as far as their heads show,
 // see [Engine.Heads].
 type Head struct {
 	Source
@@ -15,7 +15,7 @@ type Head struct {
 	Times  bool // asks for the ranges of times
 }
 
-// A HeadResult is what the heads of the files of a source tell.
+// A HeadResult is what the heads of the files of a source show.
 type HeadResult struct {
 	// Fault is why the files cannot be read as the schema, or nil.
 	Fault *FileError `json:"fault,omitempty"`

@@ -42,6 +42,6 @@ type Inferred struct {
 	Nulls    int64 // without NaN
 	NaNs     int64
 	Distinct int64
-	// NullTexts counts what stood for null in a column of CSV, if there is no query.
+	// NullTexts counts what means null in a column of CSV, if there is no query.
 	NullTexts map[string]int64 `json:",omitempty"`
 }

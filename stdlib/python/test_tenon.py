@@ -212,7 +212,7 @@ def test_a_folder_that_is_missing_is_named(program):
 
 
 def environment(**changes):
-    """What `tenon env --json` says of this interpreter, with other versions."""
+    """What `tenon env --json` says about this interpreter, with other versions."""
     installed = {d.name: d.version for d in importlib.metadata.distributions()} | changes
     packages = [{"name": n, "version": v} for n, v in installed.items()]
     python = "{}.{}".format(*sys.version_info)

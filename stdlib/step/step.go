@@ -64,7 +64,7 @@ type Port struct {
 	// and of its answer, with what is written about them for people.
 	Request  ir.Schema `json:"request,omitempty"`
 	Response ir.Schema `json:"response,omitempty"`
-	// Digest, Version and Created tell of an input what the registry knows:
+	// Digest, Version and Created say what the registry knows about an input:
 	// its digest, the registered version of a model, and when it was made (RFC 3339).
 	Digest  string `json:"digest,omitempty"`
 	Version int    `json:"version,omitempty"`

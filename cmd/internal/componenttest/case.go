@@ -78,7 +78,7 @@ func (c *testCase) want(text string) (err error) {
 		case word == "runs" && rest == "on":
 			c.runsOn = true
 		default:
-			err = fmt.Errorf("it wants %q: that is none of refused TEXT, rows N, runs on", strings.TrimSpace(line))
+			err = fmt.Errorf("it wants %q: want refused TEXT, rows N, or runs on", strings.TrimSpace(line))
 		}
 		if err != nil {
 			return err

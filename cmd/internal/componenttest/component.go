@@ -27,8 +27,8 @@ type Component struct {
 	library bool   // part of the library, which is embedded in this program
 }
 
-// ErrNone means that a folder contains no component.
-var ErrNone = errors.New("there is no component in it")
+// errNone means that a folder contains no component.
+var errNone = errors.New("there is no component in it")
 
 // Find returns the components in folders and below them, sorted by name. A component is a
 // folder whose name a CUE file in it or beside it states under `components`.
@@ -51,7 +51,7 @@ func Find(folders ...string) ([]Component, error) {
 			return err
 		})
 		if err == nil && found == 0 {
-			err = ErrNone
+			err = errNone
 		}
 		if err != nil {
 			return nil, fmt.Errorf("look for components in %s: %w", root, err)

@@ -412,7 +412,7 @@ func (s *suite) cancellation(ctx context.Context) {
 		t.after = max(t.after, r.took/2)
 	}
 	if runsOn {
-		t.after = max(4*t.after, 200*time.Millisecond) // by then it is certainly at work
+		t.after = max(4*t.after, 200*time.Millisecond) // by then it is certainly running
 	}
 	// A program that ended before it could be cancelled proves nothing: cancel earlier.
 	for tries := 0; ; tries++ {

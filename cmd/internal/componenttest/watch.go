@@ -42,7 +42,7 @@ type output struct {
 	rows   int64
 }
 
-// A watch stands between the engine and an executor. It notes how the programs of the
+// A watch is between the engine and an executor. It notes how the programs of the
 // component run, and may change their input.
 type watch struct {
 	component string

@@ -23,7 +23,7 @@ type Adoption struct {
 }
 
 // Adopt makes a state folder that was copied, moved or restored from a backup usable where
-// it is. It ends what the folder started, except for a copy, whose original goes on. It
+// it is. It ends what the folder started, except for a copy, whose original continues. It
 // returns nil if there is nothing to adopt.
 func (p *Project) Adopt(ctx context.Context, command string, wait time.Duration) (_ *Adoption, err error) {
 	dir, err := p.stateDir()

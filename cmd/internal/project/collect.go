@@ -13,7 +13,7 @@ import (
 
 // CollectOptions configure the retention of a collection.
 type CollectOptions struct {
-	executors.Keep
+	executors.Retention
 	// Cache also collects what all systems of a user share. There, what was not used for
 	// 30 days is garbage.
 	Cache bool
@@ -51,7 +51,7 @@ func (s *Session) Collect(ctx context.Context, o CollectOptions) (*Garbage, erro
 	if o.Cache {
 		o.Since = time.Now().Add(-sharedAge)
 	}
-	found, err := executors.Collect(ctx, opts, o.Keep)
+	found, err := executors.Collect(ctx, opts, o.Retention)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ type Compared struct {
 	SameRows bool `json:"same_rows"`
 }
 
-// A MetricChange is one metric of both. Without a value it is undefined, or not there.
+// A MetricChange is one metric of both. Without a value it is undefined or missing.
 type MetricChange struct {
 	Unit    string   `json:"unit"`
 	Name    string   `json:"name"`

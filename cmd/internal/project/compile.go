@@ -39,7 +39,7 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 		if r := entry.Get(); r != nil {
 			return r, nil
 		}
-		c.record = fingerprint.New()
+		c.tracker = fingerprint.New()
 		c.divide, c.before, c.typings = true, entry.GetEntities(), entry.GetTypings()
 	}
 	// Below a heap size that every machine can afford, garbage collection costs more time
@@ -55,7 +55,7 @@ func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
 		return nil, err
 	}
 	if entry != nil {
-		entry.Put(c.record.Reads(), r)
+		entry.Put(c.tracker.Reads(), r)
 		if c.entities != nil {
 			entry.PutEntities(c.entities)
 		}
@@ -72,7 +72,7 @@ func (p *Project) writeLocks(c *compilation) error {
 	}
 	wrote, err := c.locks.Write()
 	if wrote {
-		c.record.Cannot(c.locks.Path + " was written")
+		c.tracker.Cannot(c.locks.Path + " was written")
 		p.set.notify(Notice{Text: fmt.Sprintf("wrote %s; commit it with the system", lockfile.Name)})
 	}
 	return err
@@ -96,7 +96,7 @@ type compilation struct {
 	tags      []string
 	environ   []string
 	resolve   lockfile.Resolver
-	record    *fingerprint.Record // or nil
+	tracker   *fingerprint.Tracker // or nil
 	executors map[string]func(ir.Target, ir.Unit) []ir.Fault
 	sql       *worker.Client
 	// heads compares data files with their sources, or is nil.
@@ -193,8 +193,8 @@ func (c *compilation) compile(ctx context.Context) (*compiler.Result, error) {
 
 func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (*compiler.Result, error) {
 	c.sql.Start() // while CUE evaluates
-	load := lang.Options{Tags: c.tags, Env: c.environ, Record: c.record, Divide: c.divide}
-	o := compiler.Options{Describe: c.sql.Describe, Heads: c.heads, Files: planner.Files, Executors: c.executors, Default: all.Default, Record: c.record}
+	load := lang.Options{Tags: c.tags, Env: c.environ, Tracker: c.tracker, Divide: c.divide}
+	o := compiler.Options{Describe: c.sql.Describe, Heads: c.heads, Files: planner.Files, Executors: c.executors, Default: all.Default, Tracker: c.tracker}
 	if c.typings != nil {
 		o.Describe = c.typings.Describe(o.Describe)
 	}
@@ -210,9 +210,9 @@ func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (
 			return nil, withSource(err, sys.Source)
 		}
 		if c.locks.Content == nil {
-			c.record.Absent(c.locks.Path)
+			c.tracker.Absent(c.locks.Path)
 		} else {
-			c.record.File(c.locks.Path, c.locks.Content)
+			c.tracker.File(c.locks.Path, c.locks.Content)
 		}
 	}
 	c.sys = sys
@@ -221,7 +221,7 @@ func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (
 	}
 	o.Lock = c.locks.Lock
 	if parts := sys.Parts(); parts != nil {
-		o.Keep = func(decoded map[string]compiler.Decoded) {
+		o.Save = func(decoded map[string]compiler.Decoded) {
 			c.entities = &cache.Entities{Parts: parts, Decoded: decoded}
 		}
 	}
@@ -231,7 +231,7 @@ func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (
 
 // checkModules compares the modules that the system imports with the locked ones.
 func (c *compilation) checkModules() error {
-	modules, err := c.sys.Modules(c.record)
+	modules, err := c.sys.Modules(c.tracker)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (w *Workspace) deployedAt(ctx context.Context, r *state.Revision) (*snapsho
 		return nil, fmt.Errorf("revision @%d did not complete, so it has no results of its own", r.Number)
 	}
 	var deployed state.Deployed
-	if err := w.recorded(ctx, r, "record of what was deployed", r.Deployed, &deployed); err != nil {
+	if err := w.recorded(ctx, r, "list of what was deployed", r.Deployed, &deployed); err != nil {
 		return nil, err
 	}
 	sys, err := w.system(ctx, r)

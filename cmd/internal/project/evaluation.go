@@ -199,7 +199,7 @@ func readEvaluation(folder string) (*Evaluation, error) {
 	e := new(Evaluation)
 	var shape *json.UnmarshalTypeError
 	err := readJSON(filepath.Join(folder, "report.json"), e)
-	if errors.As(err, &shape) { // another component may write anything beside the metrics
+	if errors.As(err, &shape) { // another component may write anything besides the metrics
 		e.Notes = append(e.Notes, "a part of report.json is left out: "+shape.Error())
 	} else if err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ type Exported struct {
 }
 
 // Export writes the artifact that a name stands for, UNIT or UNIT.PORT, to a file or
-// folder, which then is whole or not there. An entity stands for its only output.
+// folder, which then is complete or absent. An entity stands for its only output.
 func (w *Workspace) Export(ctx context.Context, name string, o ExportOptions) (*Exported, error) {
 	found, err := w.exportable(ctx, o.Revision)
 	if err != nil {

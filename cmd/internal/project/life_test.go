@@ -283,7 +283,7 @@ func TestTheLifeOfASystem(t *testing.T) {
 
 	// What is neither deployed nor needed for a rollback is removed.
 	l.locked(w, func(s *project.Session) {
-		o := project.CollectOptions{Keep: executors.Keep{Revisions: 1}}
+		o := project.CollectOptions{Retention: executors.Retention{Revisions: 1}}
 		g, err := s.Collect(ctx, o)
 		l.ok(err)
 		l.equal("revisions that go", g.Revisions, []int{2, 1})

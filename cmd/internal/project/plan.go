@@ -150,7 +150,7 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	}, nil
 }
 
-// CheckData returns [planner.ErrData] unless the data files are those that a saved plan was
+// CheckData returns an error unless the data files are those that a saved plan was
 // made from.
 func (w *Workspace) CheckData(ctx context.Context, p *planner.Plan) error {
 	return p.CheckData(ctx, planner.NewFileDigests(w.dir))
@@ -220,7 +220,7 @@ func (w *Workspace) pythons(ctx context.Context, sys *ir.System, images map[stri
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err != nil { // whoever prepares the unit reports it
+		if err != nil { // the unit's preparation reports it
 			exact = ""
 		}
 		if found == nil {

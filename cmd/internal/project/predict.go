@@ -134,10 +134,10 @@ func (w *Workspace) Predict(ctx context.Context, name string, o PredictOptions) 
 
 // interpreter returns the interpreter of an environment, which it makes if it is missing.
 func (w *Workspace) interpreter(ctx context.Context, env *Environment) (string, error) {
-	told := false
+	reported := false
 	return w.environments().Ensure(ctx, env.Requirements, func(at pyenv.Progress) {
-		if at.Stage == pyenv.Fetching && !told {
-			told = true
+		if at.Stage == pyenv.Fetching && !reported {
+			reported = true
 			w.set.notify(Notice{Text: fmt.Sprintf("making the Python environment of %s: %d packages", env.Unit, len(env.Packages))})
 		}
 	})

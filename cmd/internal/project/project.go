@@ -53,8 +53,8 @@ func (p *Project) stateDir() (string, error) {
 	return abs, nil
 }
 
-// record returns the location of the state itself, for [state.Open].
-func (p *Project) record(stateDir string) string {
+// location returns the location of the state itself, for [state.Open].
+func (p *Project) location(stateDir string) string {
 	if p.Shared() {
 		return p.set.State
 	}

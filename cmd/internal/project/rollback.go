@@ -128,7 +128,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 		return nil, err
 	}
 	past := planner.Past{Revision: r.Number, System: sys, Check: w.artifacts.Check}
-	if err := w.recorded(ctx, r, "record of what was deployed", r.Deployed, &past.Deployed); err != nil {
+	if err := w.recorded(ctx, r, "list of what was deployed", r.Deployed, &past.Deployed); err != nil {
 		return nil, err
 	}
 	all, err := w.store.Revisions(ctx, 0)

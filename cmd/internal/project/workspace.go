@@ -104,7 +104,7 @@ func (p *Project) OpenApplied(ctx context.Context) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	where := p.record(dir)
+	where := p.location(dir)
 	if there, err := state.Exists(ctx, where); err != nil {
 		return nil, err
 	} else if !there {
@@ -128,7 +128,7 @@ func (p *Project) hasState(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return state.Exists(ctx, p.record(dir))
+	return state.Exists(ctx, p.location(dir))
 }
 
 // Close closes the state and the artifact store.
@@ -136,7 +136,7 @@ func (w *Workspace) Close() error { return errors.Join(w.store.Close(), w.shared
 
 // openState opens the state whose folder is dir.
 func (p *Project) openState(ctx context.Context, dir string, bound bool) (*state.Store, error) {
-	store, err := state.Open(ctx, p.record(dir))
+	store, err := state.Open(ctx, p.location(dir))
 	if err == nil && bound {
 		if err = store.Bind(ctx, dir); err != nil {
 			err = errors.Join(err, store.Close())

@@ -85,7 +85,7 @@ func Comparison(c *project.Compared) ([]byte, error) {
 	return p.html()
 }
 
-// evaluations adds what evaluations have beside their metrics.
+// evaluations adds what evaluations have besides their metrics.
 func (p *page) evaluations(sides []side) {
 	var detailed []side
 	for _, s := range sides {

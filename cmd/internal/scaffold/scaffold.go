@@ -41,10 +41,10 @@ type Written struct {
 	Library   bool     `json:"library"`   // part of the library, which tenon embeds
 }
 
-// An ExistsError names a file that would have been overwritten.
-type ExistsError struct{ Path string }
+// An existsError names a file that would have been overwritten.
+type existsError struct{ Path string }
 
-func (e *ExistsError) Error() string { return e.Path + " exists" }
+func (e *existsError) Error() string { return e.Path + " exists" }
 
 //go:embed all:templates
 var templates embed.FS
@@ -69,7 +69,7 @@ type names struct {
 	First               bool   // the first component of its package
 }
 
-// Component writes a component. It returns an [ExistsError] if a file exists already.
+// Component writes a component. It fails if a file exists already.
 func Component(r Request) (Written, error) {
 	if err := errors.Join(Valid(r.Package), Valid(r.Name)); err != nil {
 		return Written{}, err
@@ -199,7 +199,7 @@ func direct(file string) (packages []string, err error) {
 func write(w *Written, files map[string][]byte) error {
 	for name := range files {
 		if _, err := os.Lstat(name); err == nil {
-			return &ExistsError{name}
+			return &existsError{name}
 		}
 	}
 	for name, b := range files {

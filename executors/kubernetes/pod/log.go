@@ -125,7 +125,7 @@ func (l *LogReader) Write(b []byte) (int, error) {
 	return len(b), l.flush()
 }
 
-// take interprets the held bytes if their meaning is clear by now.
+// take interprets the held bytes if their meaning is clear.
 func (l *LogReader) take() error {
 	last := l.held[len(l.held)-1]
 	switch {

@@ -46,7 +46,7 @@ func Start(parent string, prepare ...func(dir string) error) (*Daemon, error) {
 	}
 	d := &Daemon{Dir: dir, Address: filepath.Join(dir, "c.sock"), Namespace: filepath.Base(dir)}
 	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n[debug]\nlevel = \"warn\"\n",
-		d.Root(), d.state(), d.Address)
+		d.root(), d.state(), d.Address)
 	if err := os.WriteFile(d.config(), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
@@ -61,8 +61,8 @@ func Start(parent string, prepare ...func(dir string) error) (*Daemon, error) {
 	return d, nil
 }
 
-// Root is where it keeps images, snapshots and what it knows.
-func (d *Daemon) Root() string   { return filepath.Join(d.Dir, "root") }
+// root is where it keeps images, snapshots and what it knows.
+func (d *Daemon) root() string   { return filepath.Join(d.Dir, "root") }
 func (d *Daemon) state() string  { return filepath.Join(d.Dir, "state") }
 func (d *Daemon) config() string { return filepath.Join(d.Dir, "config.toml") }
 
@@ -248,9 +248,9 @@ func (d *Daemon) clear(namespace string) error {
 // Stop ends it with all that runs in it, and removes its folder. What the tests
 // have left of their containers is an error.
 func (d *Daemon) Stop() error {
-	left, err := d.Left()
+	left, err := d.leftovers()
 	for end := time.Now().Add(5 * time.Second); len(left) > 0 && err == nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		left, err = d.Left() // a shim ends a little after its task is removed
+		left, err = d.leftovers() // a shim ends a little after its task is removed
 	}
 	if len(left) > 0 {
 		err = fmt.Errorf("left behind by tests:\n%s\ncontainerd says:\n%s", strings.Join(left, "\n"), d.Log())

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Ellipsis is a line that stands for any number of lines. At the end of a line, after a
+// ellipsis is a line that stands for any number of lines. At the end of a line, after a
 // space, it stands for the rest of the line.
-const Ellipsis = "..."
+const ellipsis = "..."
 
 // Match returns what of want the output lacks, or "". Without an ellipsis, both have the
 // same lines. Otherwise what is between two ellipses is found as a block, in order.
@@ -16,7 +16,7 @@ func Match(got, want string) string {
 	lines := split(got)
 	blocks := [][]string{{}}
 	for _, l := range split(want) {
-		if l == Ellipsis {
+		if l == ellipsis {
 			blocks = append(blocks, []string{})
 			continue
 		}
@@ -61,7 +61,7 @@ func has(lines []string, at int, block []string) bool {
 	}
 	for i, want := range block {
 		got := lines[at+i]
-		if start, open := strings.CutSuffix(want, " "+Ellipsis); got != want && !(open && strings.HasPrefix(got, start)) {
+		if start, open := strings.CutSuffix(want, " "+ellipsis); got != want && !(open && strings.HasPrefix(got, start)) {
 			return false
 		}
 	}

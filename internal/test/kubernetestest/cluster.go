@@ -36,8 +36,8 @@ const (
 	nodeName    = "node"
 )
 
-// A record is what a folder says of the cluster that runs in it.
-type record struct {
+// An instance is what a folder says about the cluster that runs in it.
+type instance struct {
 	Cluster
 	Net   network `json:"net"`
 	Pid   int     `json:"pid"`   // of its node
@@ -45,7 +45,7 @@ type record struct {
 	Kept  bool    `json:"kept"`  // until [Down]; else it ends with the last that uses it
 }
 
-func (r record) path(name string) string { return filepath.Join(r.Dir, "run", name) }
+func (r instance) path(name string) string { return filepath.Join(r.Dir, "run", name) }
 
 // folderVar names another folder than the user's.
 const folderVar = "TENON_TEST_CLUSTER"
@@ -59,9 +59,9 @@ func Dir() (string, error) {
 	return filepath.Join(cache, "tenon", "cluster"), err
 }
 
-// Keep starts a cluster in a folder, or takes the one that runs there, and keeps it
+// StartDetached starts a cluster in a folder, or takes the one that runs there, and keeps it
 // until [Down]. What takes long is reported to w.
-func Keep(dir string, w io.Writer) (*Cluster, error) {
+func StartDetached(dir string, w io.Writer) (*Cluster, error) {
 	unlock, err := lock(dir)
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func use(dir string, w io.Writer) (release func() error, err error) {
 var errNotRunning = errors.New("make cluster-up starts one")
 
 // running returns what a folder says if a node runs there.
-func running(dir string) (record, error) {
+func running(dir string) (instance, error) {
 	alive, err := flock(filepath.Join(dir, "run", "alive"), unix.LOCK_EX|unix.LOCK_NB)
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
@@ -152,12 +152,12 @@ func running(dir string) (record, error) {
 		_ = alive.Close()
 		fallthrough
 	case errors.Is(err, fs.ErrNotExist):
-		return record{}, fmt.Errorf("no cluster runs in %s: %w", dir, errNotRunning)
+		return instance{}, fmt.Errorf("no cluster runs in %s: %w", dir, errNotRunning)
 	}
-	return record{}, err
+	return instance{}, err
 }
 
-func read(dir string) (r record, err error) {
+func read(dir string) (r instance, err error) {
 	b, err := os.ReadFile(filepath.Join(dir, "run", "cluster.json"))
 	if err != nil {
 		return r, err
@@ -165,7 +165,7 @@ func read(dir string) (r record, err error) {
 	return r, json.Unmarshal(b, &r)
 }
 
-func (r record) write() error {
+func (r instance) write() error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func (r record) write() error {
 }
 
 // ensure returns what runs in a folder, or starts it.
-func ensure(dir string, w io.Writer) (record, error) {
+func ensure(dir string, w io.Writer) (instance, error) {
 	r, err := running(dir)
 	if err == nil && r.Ready || err != nil && !errors.Is(err, errNotRunning) {
 		return r, err
@@ -192,19 +192,19 @@ func ensure(dir string, w io.Writer) (record, error) {
 	return r, nil
 }
 
-func start(dir string, w io.Writer) (record, error) {
+func start(dir string, w io.Writer) (instance, error) {
 	if err := installed(); err != nil {
-		return record{}, err
+		return instance{}, err
 	}
 	kubeall, err := Kubernetes(w)
 	if err != nil {
-		return record{}, err
+		return instance{}, err
 	}
 	names, err := Names(w)
 	if err != nil {
-		return record{}, err
+		return instance{}, err
 	}
-	r := record{Cluster: Cluster{Dir: dir, Context: contextName}}
+	r := instance{Cluster: Cluster{Dir: dir, Context: contextName}}
 	for _, d := range []string{"log", "pki", "cni", "s3", "etcd"} {
 		if err := os.MkdirAll(r.path(d), 0o700); err != nil {
 			return r, err
@@ -244,7 +244,7 @@ func start(dir string, w io.Writer) (record, error) {
 }
 
 // spawn starts the node. The channel says how it ends, while we are there.
-func (r *record) spawn() (exited <-chan error, err error) {
+func (r *instance) spawn() (exited <-chan error, err error) {
 	log, err := os.Create(r.path("log/node"))
 	if err != nil {
 		return nil, err
@@ -284,7 +284,7 @@ func (r *record) spawn() (exited <-chan error, err error) {
 }
 
 // await waits until the cluster does what it is for, and fills its registry.
-func (r *record) await(exited <-chan error) error {
+func (r *instance) await(exited <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for _, step := range []struct {
@@ -321,7 +321,7 @@ func (r *record) await(exited <-chan error) error {
 const domain = "cluster.local"
 
 // resolve asks the cluster for a name.
-func (r *record) resolve(ctx context.Context, name string) error {
+func (r *instance) resolve(ctx context.Context, name string) error {
 	dns := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, net.JoinHostPort(r.NodeIP, "53"))
@@ -331,7 +331,7 @@ func (r *record) resolve(ctx context.Context, name string) error {
 }
 
 // pause is the image that holds the namespaces of a pod.
-func (r *record) pause() string { return r.Registry + "/pause:1" }
+func (r *instance) pause() string { return r.Registry + "/pause:1" }
 
 // stop ends what runs in a folder and removes what it keeps, also of a node that was
 // killed.
@@ -422,7 +422,7 @@ func flock(name string, how int) (*os.File, error) {
 }
 
 // configure writes what the parts of the cluster read.
-func (r *record) configure() error {
+func (r *instance) configure() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -467,7 +467,7 @@ conf_dir = %q
 [plugins."io.containerd.grpc.v1.cri".registry]
 config_path = %q
 `, r.path("containerd"), r.path("opt"), r.pause(), plugins, r.path("cni"), r.path("certs.d")),
-		// Images are not collected: the disk is shared with what is none of the cluster's.
+		// Images are not collected: the disk is shared with others.
 		// What pods write is measured often, so that one that writes too much is evicted soon.
 		"kubelet.yaml": fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration

@@ -83,9 +83,9 @@ func TestCluster(t *testing.T) {
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	before := machine(t)
-	keep := func() record {
+	keep := func() instance {
 		t.Helper()
-		if _, err := Keep(dir, os.Stderr); err != nil {
+		if _, err := StartDetached(dir, os.Stderr); err != nil {
 			t.Fatal(err)
 		}
 		r, err := read(dir)
@@ -119,7 +119,7 @@ func TestKilled(t *testing.T) {
 	if err := Down(dir); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []record{first, second, third} {
+	for _, r := range []instance{first, second, third} {
 		if diff := machine(t).since(before, r); len(diff) > 0 {
 			t.Errorf("left on the machine:\n%s", strings.Join(diff, "\n"))
 		}
@@ -403,7 +403,7 @@ func machine(t *testing.T) state {
 }
 
 // since reports what has changed, and what there is of a cluster.
-func (s state) since(before state, r record) (out []string) {
+func (s state) since(before state, r instance) (out []string) {
 	for _, k := range slices.Sorted(maps.Keys(s)) {
 		if was, ok := before[k]; !ok || was != s[k] {
 			out = append(out, k+" "+s[k])

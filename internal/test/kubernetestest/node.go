@@ -28,7 +28,7 @@ func Node(dir string) error {
 	if err != nil {
 		return err
 	}
-	n := node{record: r, running: map[int]string{}}
+	n := node{instance: r, running: map[int]string{}}
 	if err := n.mount(); err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func Node(dir string) error {
 const aliveFD = 3
 
 type node struct {
-	record
+	instance
 	running map[int]string
 }
 

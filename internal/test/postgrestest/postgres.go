@@ -48,7 +48,7 @@ var (
 	schemas atomic.Int64
 )
 
-// URL returns where a state can be that is not there yet, on a server that all
+// URL returns where a state can be that does not exist yet, on a server that all
 // tests of the program share; see [M].
 func URL(t testing.TB) string {
 	t.Helper()
@@ -108,7 +108,7 @@ func StartAt(t testing.TB, address string) *Server {
 	return s
 }
 
-// URL returns where a state can be that is not there yet.
+// URL returns where a state can be that does not exist yet.
 func (s *Server) URL() string {
 	return fmt.Sprintf("%s?schema=s%d", s.Database(), schemas.Add(1))
 }

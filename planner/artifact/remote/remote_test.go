@@ -234,7 +234,7 @@ func TestNotes(t *testing.T) {
 	onEveryService(t, func(t *testing.T, at place) {
 		s := open(t, at.url)
 		if _, err := s.Note(t.Context(), "runs/a/result.json"); !errors.Is(err, artifact.ErrMissing) {
-			t.Errorf("a note that is not there: %v", err)
+			t.Errorf("a note that does not exist: %v", err)
 		}
 		for _, name := range []string{"runs/a/result.json", "runs/a/log", "runs/ab/result.json"} {
 			ok(t, s.PutNote(t.Context(), name, []byte("first")))

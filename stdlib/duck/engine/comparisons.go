@@ -13,19 +13,19 @@ import (
 // column of one table with a column. It leaves out columns of subqueries, because only
 // the schemas of tables are known.
 func comparisons(tree map[string]any, tables map[string]ir.Schema) []duck.Comparison {
-	w := comparisonWalk{tables: tables}
+	w := comparisonFinder{tables: tables}
 	w.node(tree, map[string]string{})
 	return w.found
 }
 
-type comparisonWalk struct {
+type comparisonFinder struct {
 	tables map[string]ir.Schema
 	found  []duck.Comparison
 }
 
-// node walks DuckDB's parse tree. scope maps the names that a FROM clause gives
+// node visits DuckDB's parse tree. scope maps the names that a FROM clause gives
 // to input tables.
-func (w *comparisonWalk) node(n any, scope map[string]string) {
+func (w *comparisonFinder) node(n any, scope map[string]string) {
 	switch n := n.(type) {
 	case []any:
 		for _, x := range n {
@@ -53,7 +53,7 @@ func sortedNames(m map[string]any) []string {
 }
 
 // scope collects the base tables below a FROM clause, not those of subqueries.
-func (w *comparisonWalk) scope(from any) map[string]string {
+func (w *comparisonFinder) scope(from any) map[string]string {
 	scope := map[string]string{}
 	var collect func(n any)
 	collect = func(n any) {
@@ -80,7 +80,7 @@ func (w *comparisonWalk) scope(from any) map[string]string {
 	return scope
 }
 
-func (w *comparisonWalk) input(name string) (string, bool) {
+func (w *comparisonFinder) input(name string) (string, bool) {
 	for t := range w.tables {
 		if strings.EqualFold(t, name) {
 			return t, true
@@ -89,7 +89,7 @@ func (w *comparisonWalk) input(name string) (string, bool) {
 	return "", false
 }
 
-func (w *comparisonWalk) comparison(n map[string]any, scope map[string]string) {
+func (w *comparisonFinder) comparison(n map[string]any, scope map[string]string) {
 	if n["class"] != "COMPARISON" {
 		return
 	}
@@ -100,7 +100,7 @@ func (w *comparisonWalk) comparison(n map[string]any, scope map[string]string) {
 	}
 }
 
-func (w *comparisonWalk) operand(n any, scope map[string]string) (duck.Operand, bool) {
+func (w *comparisonFinder) operand(n any, scope map[string]string) (duck.Operand, bool) {
 	m, ok := n.(map[string]any)
 	if !ok || m["class"] != "COLUMN_REF" {
 		return duck.Operand{}, false
@@ -130,7 +130,7 @@ func (w *comparisonWalk) operand(n any, scope map[string]string) (duck.Operand, 
 	return duck.Operand{}, false
 }
 
-func (w *comparisonWalk) column(table, name string) (duck.Operand, bool) {
+func (w *comparisonFinder) column(table, name string) (duck.Operand, bool) {
 	for _, c := range w.tables[table] {
 		if strings.EqualFold(c.Name, name) {
 			return duck.Operand{Table: table, Column: c.Name, Type: c.Type}, true
@@ -140,7 +140,7 @@ func (w *comparisonWalk) column(table, name string) (duck.Operand, bool) {
 }
 
 // using compares what JOIN ... USING names on both sides.
-func (w *comparisonWalk) using(n map[string]any) {
+func (w *comparisonFinder) using(n map[string]any) {
 	columns, _ := n["using_columns"].([]any)
 	if n["type"] != "JOIN" || len(columns) == 0 {
 		return

@@ -49,7 +49,7 @@ var conversions = map[string]map[string]conversion{
 		"decimal": {refused, "declare a number"},
 	},
 	"int": {
-		"text":    {checked, inRange + "; a zero fraction is none"},
+		"text":    {checked, inRange + "; a zero fraction is accepted"},
 		"bool":    {refused, "declare col.#Bool, and cast it in SQL"},
 		"int":     {checked, inRange},
 		"number":  {checked, inRange + "; with a fraction or an exponent it is below 2^53"},

@@ -153,7 +153,7 @@ func strict(c converted, format, pattern string) converted {
 }
 
 // floatText converts to the nearest float. A whole number has to be one that the
-// float prints: 9007199254740993 is none.
+// float prints: 9007199254740993 is not one.
 func floatText(v string, col ir.Column, f textForm) converted {
 	typ := ir.Types[col.Type]
 	n, digits := v, 15

@@ -53,7 +53,7 @@ func nullTextsOf(o duck.CSV) []string {
 	return o.Nulls
 }
 
-// pickCSV finds the columns of a schema in a text by its first record, and returns their
+// pickCSV finds the columns of a schema in a text by its first row, and returns their
 // positions and the number of columns. A text that does not have them is a
 // [*duck.FileError].
 func pickCSV(file string, in *bufio.Reader, d dialect, o duck.CSV, schema ir.Schema) (columns []int, width int, err error) {
@@ -87,7 +87,7 @@ func pickCSV(file string, in *bufio.Reader, d dialect, o duck.CSV, schema ir.Sch
 
 // columnsOf is the header of a file that has none. The order of a schema is not
 // that of the file: a schema has no order.
-func columnsOf(file string, o duck.CSV, first record, schema ir.Schema) ([]duck.Name, error) {
+func columnsOf(file string, o duck.CSV, first csvRow, schema ir.Schema) ([]duck.Name, error) {
 	fault := func(line int, format string, args ...any) error {
 		return &duck.FileError{File: file, Option: "columns", Line: line, Text: fmt.Sprintf(format, args...)}
 	}

@@ -73,15 +73,15 @@ func (d dialect) sql(path string, n int, header bool, nulls []string, quotedNull
 
 var errMalformed = errors.New("a quoted field is not followed by the delimiter")
 
-// A record is one row of CSV.
-type record struct {
+// A csvRow is one row of CSV.
+type csvRow struct {
 	fields []string
-	places []duck.Name // of the fields, with the line in the record
+	places []duck.Name // of the fields, with the line in the row
 	lines  int         // line ends that were read
 }
 
-// record reads one record, and returns io.EOF if there was nothing left.
-func (d dialect) record(r *bufio.Reader) (rec record, err error) {
+// row reads one row, and returns io.EOF if there was nothing left.
+func (d dialect) row(r *bufio.Reader) (rec csvRow, err error) {
 	var field []byte
 	quoted, closed, any := false, false, false
 	at := duck.Name{Line: 1, Col: 1} // of the byte that comes next
@@ -96,10 +96,10 @@ func (d dialect) record(r *bufio.Reader) (rec record, err error) {
 	for {
 		c, err := r.ReadByte()
 		if err == io.EOF && !any {
-			return record{}, io.EOF
+			return csvRow{}, io.EOF
 		}
 		if err != nil && err != io.EOF {
-			return record{}, err
+			return csvRow{}, err
 		}
 		any = true
 		if err == nil && c == '\r' && !quoted {
@@ -135,7 +135,7 @@ func (d dialect) record(r *bufio.Reader) (rec record, err error) {
 			field, closed = nil, false
 			place = duck.Name{Line: at.Line, Col: at.Col + 1}
 		case closed:
-			return record{}, errMalformed
+			return csvRow{}, errMalformed
 		case c == d.quote && len(field) == 0:
 			quoted = true
 		default:
@@ -157,9 +157,9 @@ func openText(path string) (*os.File, *bufio.Reader, error) {
 	return f, r, nil
 }
 
-// first returns the first record of a text.
-func (d dialect) first(file string, r *bufio.Reader) (record, error) {
-	rec, err := d.record(r)
+// first returns the first row of a text.
+func (d dialect) first(file string, r *bufio.Reader) (csvRow, error) {
+	rec, err := d.row(r)
 	switch {
 	case err == io.EOF:
 		return rec, &duck.FileError{File: file, Text: "the file is empty"}
@@ -171,11 +171,11 @@ func (d dialect) first(file string, r *bufio.Reader) (record, error) {
 	return rec, nil
 }
 
-// lineOf returns the line at which the n-th record, from 1, begins. DuckDB
+// lineOf returns the line at which the n-th row, from 1, begins. DuckDB
 // skips empty lines, except where a row has one field only.
 func (d dialect) lineOf(path string, n int64, columns int) (int, error) {
 	line := 0
-	err := d.walk(path, func(at int, fields []string) bool {
+	err := d.eachRow(path, func(at int, fields []string) bool {
 		if columns > 1 && len(fields) == 1 && fields[0] == "" {
 			return true
 		}
@@ -189,7 +189,7 @@ func (d dialect) lineOf(path string, n int64, columns int) (int, error) {
 // malformed returns the first line that is not CSV, with the reason, or 0.
 func (d dialect) malformed(path string) (int, string) {
 	last := 0
-	err := d.walk(path, func(at int, _ []string) bool { last = at; return true })
+	err := d.eachRow(path, func(at int, _ []string) bool { last = at; return true })
 	if errors.Is(err, errMalformed) {
 		return last + 1, errMalformed.Error()
 	}
@@ -218,14 +218,14 @@ func (d dialect) malformed(path string) (int, string) {
 	}
 }
 
-func (d dialect) walk(path string, f func(line int, fields []string) bool) error {
+func (d dialect) eachRow(path string, f func(line int, fields []string) bool) error {
 	file, r, err := openText(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	for line := 1; ; {
-		rec, err := d.record(r)
+		rec, err := d.row(r)
 		if err == io.EOF {
 			return nil
 		}

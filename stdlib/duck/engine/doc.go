@@ -1,14 +1,14 @@
-// Package duck is everything Tenon does with DuckDB.
+// Package engine does everything that Tenon does with DuckDB.
 //
-// In go SQL text, files (CSV, JSON lines, Parquet) and declared schemas; out
-// come the columns of a query, Parquet files, and what is wrong with a table:
+// The inputs are SQL text, files (CSV, JSON lines, Parquet) and declared schemas.
+// The results are the columns of a query, Parquet files, and the faults of a table:
 //
 //   - [Checker] types a query against declared schemas, without data, and
 //     evaluates it over rows that are written down;
 //   - [Verify] compares a Parquet file with its schema;
 //   - [Ingest] turns source files into one Parquet file of a declared schema;
 //   - [Query] and [Split] turn Parquet files into Parquet files;
-//   - [Infer], [Preview] and [Nulls] tell a person what is in a file.
+//   - [Infer], [Preview] and [Nulls] show a person what is in a file.
 //
 // The output has the same bytes for the same input, on any number of threads, see
 // [repeatable]. Every database is in memory, its time zone is UTC, and it loads no

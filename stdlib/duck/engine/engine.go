@@ -106,12 +106,12 @@ func (e *Engine) Typed(ctx context.Context, rows duck.Rows, schema ir.Schema) (t
 
 // Write implements [duck.Engine].
 func (e *Engine) Write(ctx context.Context, inputs map[string]duck.Literal, paths map[string]string) (map[string][]duck.Violation, error) {
-	return Write(ctx, inputs, paths)
+	return write(ctx, inputs, paths)
 }
 
 // Read implements [duck.Engine].
 func (e *Engine) Read(ctx context.Context, path string, schema ir.Schema) (duck.Rows, error) {
-	return Read(ctx, path, schema)
+	return read(ctx, path, schema)
 }
 
 // Verify implements [duck.Engine].

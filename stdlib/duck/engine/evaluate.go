@@ -80,10 +80,10 @@ func (c *Checker) Evaluate(ctx context.Context, query string, inputs map[string]
 	return e, err
 }
 
-// Write writes the rows of the inputs, each known by its name, as Parquet files. A value
+// write writes the rows of the inputs, each known by its name, as Parquet files. A value
 // that does not convert is a [*duck.ValueError]. If an input breaks its schema, nothing is
 // written.
-func Write(ctx context.Context, inputs map[string]duck.Literal, paths map[string]string) (broken map[string][]duck.Violation, err error) {
+func write(ctx context.Context, inputs map[string]duck.Literal, paths map[string]string) (broken map[string][]duck.Violation, err error) {
 	err = alone(ctx, func(s *session) error {
 		if broken, err = s.literals(ctx, inputs); err != nil || len(broken) > 0 {
 			return err
@@ -98,8 +98,8 @@ func Write(ctx context.Context, inputs map[string]duck.Literal, paths map[string
 	return broken, err
 }
 
-// Read reads the columns of a schema from a Parquet file that has them.
-func Read(ctx context.Context, path string, schema ir.Schema) (rows duck.Rows, err error) {
+// read reads the columns of a schema from a Parquet file that has them.
+func read(ctx context.Context, path string, schema ir.Schema) (rows duck.Rows, err error) {
 	err = alone(ctx, func(s *session) error {
 		if err := s.exec(ctx, "CREATE TEMP TABLE "+ident(resultTable)+" AS FROM "+parquet(path)); err != nil {
 			return parquetError(path, err)

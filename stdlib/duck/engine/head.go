@@ -26,7 +26,7 @@ const (
 const typedLines = 20
 
 // Heads returns for each source why [Ingest], or the check of its result, refuses it, as
-// far as the heads of its files tell, and the times that they have. It reads the first
+// far as the heads of its files show, and the times that they have. It reads the first
 // kilobytes of a text and the footer of a Parquet file. A file that cannot be read is left to
 // Ingest.
 func Heads(ctx context.Context, heads []duck.Head) (results []duck.HeadResult, err error) {
@@ -59,7 +59,7 @@ type headReader struct {
 	err     error    // of the session
 }
 
-// check returns a [*duck.FileError], nil, or why it cannot tell.
+// check returns a [*duck.FileError], nil, or why it does not know.
 func (r *headReader) check(h duck.Head) error {
 	var keys jsonKeys
 	for _, file := range h.Files {
@@ -174,7 +174,7 @@ func csvHead(file string, o duck.CSV, schema ir.Schema) error {
 	in := bufio.NewReader(bytes.NewReader(text))
 	columns, _, err := pickCSV(file, in, d, o, schema)
 	if _, end := in.Peek(1); end != nil && !all {
-		return nil // the first record may be longer
+		return nil // the first row may be longer
 	}
 	if err == nil && !hasHeader(o) {
 		err = firstRow(file, text, d, o, schema, columns)
@@ -191,7 +191,7 @@ func csvHead(file string, o duck.CSV, schema ir.Schema) error {
 // firstRow refuses a file without a header whose first row does not convert, such as one
 // with the columns in another order.
 func firstRow(file string, text []byte, d dialect, o duck.CSV, schema ir.Schema, columns []int) error {
-	first, err := d.record(bufio.NewReader(bytes.NewReader(text)))
+	first, err := d.row(bufio.NewReader(bytes.NewReader(text)))
 	if err != nil || len(first.fields) == 1 { // a blank line may come first
 		return nil
 	}
@@ -248,7 +248,7 @@ func (k *jsonKeys) head(file string, schema ir.Schema) error {
 			continue
 		}
 		object, ok := members(line, n)
-		if !ok { // it is for DuckDB to tell what it is
+		if !ok { // DuckDB reports what it is
 			k.part = true
 			return nil
 		}

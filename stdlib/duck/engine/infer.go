@@ -77,7 +77,7 @@ func Infer(ctx context.Context, query string, sources map[string]duck.Source, l 
 	return out, err
 }
 
-// inText is what was found in files of text beside the types of their columns.
+// inText is what was found in files of text besides the types of their columns.
 type inText struct {
 	nulls   map[string]map[string]int64 // counts, by column of CSV, the texts that are missing values
 	json    map[string]bool             // columns of JSON lines whose values are kept as JSON

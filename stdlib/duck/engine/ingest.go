@@ -35,7 +35,7 @@ type relation struct {
 // what that means for each type. Files compressed with gzip or zstd are recognised
 // by their content.
 //
-// What the schema says of nulls, bounds and values is for [Verify] to check.
+// What the schema says about nulls, bounds and values is for [Verify] to check.
 func Ingest(ctx context.Context, src duck.Source, schema ir.Schema, out string, l Limits) (int64, error) {
 	if len(src.Files) == 0 {
 		return 0, errors.New("no file to read")

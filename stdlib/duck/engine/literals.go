@@ -15,7 +15,7 @@ import (
 // casts, and in comparisons with a column of another type. It leaves out columns of
 // subqueries, because only the schemas of tables are known.
 func (s *session) misfits(ctx context.Context, tree map[string]any, tables map[string]ir.Schema) ([]duck.Misfit, error) {
-	w := literalWalk{comparisonWalk: comparisonWalk{tables: tables}}
+	w := literalFinder{comparisonFinder: comparisonFinder{tables: tables}}
 	w.node(tree, map[string]string{})
 	var found []duck.Misfit
 	for _, t := range w.texts {
@@ -32,8 +32,8 @@ func (s *session) misfits(ctx context.Context, tree map[string]any, tables map[s
 	return found, nil
 }
 
-type literalWalk struct {
-	comparisonWalk
+type literalFinder struct {
+	comparisonFinder
 	texts []tried
 }
 
@@ -43,7 +43,7 @@ type tried struct {
 	sql string
 }
 
-func (w *literalWalk) node(n any, scope map[string]string) {
+func (w *literalFinder) node(n any, scope map[string]string) {
 	switch n := n.(type) {
 	case []any:
 		for _, x := range n {
@@ -100,7 +100,7 @@ var unitFunctions = set("date_part", "datepart", "date_trunc", "datetrunc", "dat
 var specialUnits = set("epoch", "julian", "nanosecond", "nanoseconds")
 
 // called tries texts that a function only takes if they are of some form.
-func (w *literalWalk) called(name string, args []any) {
+func (w *literalFinder) called(name string, args []any) {
 	if len(args) < 2 {
 		return
 	}
@@ -118,7 +118,7 @@ func (w *literalWalk) called(name string, args []any) {
 	}
 }
 
-func (w *literalWalk) compared(scope map[string]string, column any, others ...any) {
+func (w *literalFinder) compared(scope map[string]string, column any, others ...any) {
 	o, ok := w.operand(column, scope)
 	if !ok || !triedTypes[ir.Types[o.Type]] {
 		return
@@ -128,7 +128,7 @@ func (w *literalWalk) compared(scope map[string]string, column any, others ...an
 	}
 }
 
-func (w *literalWalk) try(n any, typ string) {
+func (w *literalFinder) try(n any, typ string) {
 	s, ok := textConstant(n)
 	if !ok && strings.HasSuffix(typ, "INT") {
 		s, ok = wholeConstant(n)
@@ -138,7 +138,7 @@ func (w *literalWalk) try(n any, typ string) {
 	}
 }
 
-func (w *literalWalk) attempt(n any, s, typ, sql string) {
+func (w *literalFinder) attempt(n any, s, typ, sql string) {
 	w.texts = append(w.texts, tried{duck.Misfit{Text: s, Type: typ, Offset: offsetOf(n)}, sql})
 }
 

@@ -143,7 +143,7 @@ func (s *session) parquetFields(ctx context.Context, file string) ([]parquetFiel
 	return fields, nil
 }
 
-// leaf notes what DuckDB's type does not tell of a field or of a part of it.
+// leaf notes what DuckDB's type does not say about a field or a part of it.
 func (f *parquetField) leaf(physical, logical, convertedType string, precision int64) {
 	nanos := strings.Contains(logical, "NANOS=NanoSeconds")
 	utc := strings.Contains(logical, "isAdjustedToUTC=1")
@@ -175,7 +175,7 @@ var (
 	plainTime  = []byte{0x7c, 0x12, 0x1c, 0x3c, 0, 0, 0}
 )
 
-// showNanos copies a file and says of its times in nanoseconds that they are
+// showNanos copies a file and says about its times in nanoseconds that they are
 // timestamps without a zone, the only ones that DuckDB reads whole.
 func (s *session) showNanos(ctx context.Context, file string, fields []parquetField, to string) (string, error) {
 	hidden := 0
@@ -245,7 +245,7 @@ func (s *session) parquetColumns(ctx context.Context, file string) ([]duck.Colum
 	return cols, nil
 }
 
-// parquetError says of a file that could not be read as Parquet what it is.
+// parquetError says what a file is that could not be read as Parquet.
 func parquetError(file string, err error) error {
 	if _, statErr := os.Stat(file); statErr != nil {
 		return fmt.Errorf("%s: %w", file, errors.Unwrap(statErr))

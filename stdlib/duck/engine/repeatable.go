@@ -44,7 +44,7 @@ func (s *session) makeRepeatable(ctx context.Context, query string, columns []st
 	if err != nil {
 		return r, err
 	}
-	w.walk(tree, nil)
+	w.visit(tree, nil)
 	own := modifier(top, "ORDER_MODIFIER") != nil
 	if own && total {
 		w.breakTies(top)
@@ -122,11 +122,11 @@ func (w *orderer) reserve(n any) {
 	})
 }
 
-func (w *orderer) walk(n any, in *selection) {
+func (w *orderer) visit(n any, in *selection) {
 	switch n := n.(type) {
 	case []any:
 		for _, x := range n {
-			w.walk(x, in)
+			w.visit(x, in)
 		}
 	case map[string]any:
 		if n["type"] == "SELECT_NODE" {
@@ -134,7 +134,7 @@ func (w *orderer) walk(n any, in *selection) {
 			in.collectExtremes(n)
 		}
 		for _, k := range sortedNames(n) {
-			w.walk(n[k], in)
+			w.visit(n[k], in)
 		}
 		switch {
 		case n["class"] == "FUNCTION":

@@ -5,22 +5,22 @@ import (
 	"fmt"
 )
 
-// csvShape checks that all records of a CSV file have as many fields as the first
+// csvShape checks that all rows of a CSV file have as many fields as the first
 // one. DuckDB ignores an empty field too many, and says less about where. The header
 // is looked at before its error is: it may be a file of another kind.
 type csvShape struct {
 	dialect
 	err     error
 	file    string
-	columns int // of the first record; 0 before its end
+	columns int // of the first row; 0 before its end
 
-	line, start int  // the line that is read, and the one at which the record began
-	delimiters  int  // of the record
-	any         bool // the record has a byte, or a field in quotes
+	line, start int  // the line that is read, and the one at which the row began
+	delimiters  int  // of the row
+	any         bool // the row has a byte, or a field in quotes
 	empty       bool // the field has no byte yet
 	quoted      bool // within quotes
 	closed      bool // after them
-	cr          bool // after a carriage return, which ended a record
+	cr          bool // after a carriage return, which ended a row
 	style       string
 }
 
@@ -44,7 +44,7 @@ func (s *csvShape) check(b []byte) error {
 		}
 		plain := bytes.TrimSuffix(line, []byte{'\r'})
 		if end >= 0 && !s.quoted && !s.closed && bytes.IndexByte(line, s.quote) < 0 && bytes.IndexByte(plain, '\r') < 0 {
-			// Most lines are one record, or its end.
+			// Most lines are one row, or its end.
 			s.delimiters += bytes.Count(plain, []byte{s.delimiter})
 			s.any = s.any || len(plain) > 0
 			style := "LF"
@@ -96,7 +96,7 @@ func (s *csvShape) next(c byte) error {
 		} else if c == '\n' {
 			s.line++
 		}
-	case c == '\n' && cr: // the record has ended
+	case c == '\n' && cr: // the row has ended
 	case c == '\n':
 		return s.end(1, "LF")
 	case c == '\r':
@@ -125,7 +125,7 @@ func (s *csvShape) ends(style string, line int) error {
 	return nil
 }
 
-// end ends a record, and adds to the lines. The style is empty if it is not known yet.
+// end ends a row, and adds to the lines. The style is empty if it is not known yet.
 func (s *csvShape) end(lines int, style string) error {
 	if style != "" {
 		if err := s.ends(style, s.line); err != nil {
@@ -147,7 +147,7 @@ func (s *csvShape) end(lines int, style string) error {
 	return nil
 }
 
-// finish ends the last record, which need not have a line end. Quotes that are open
+// finish ends the last row, which need not have a line end. Quotes that are open
 // are for DuckDB to report.
 func (s *csvShape) finish() {
 	if s.err == nil && s.any && !s.quoted {

@@ -40,7 +40,7 @@ func (s *session) showsSigns(ctx context.Context, tree map[string]any) (bool, er
 		return false, nil
 	}
 	f := signFinder{s: s, ctx: ctx}
-	f.walk(tree, nil, []any{})
+	f.visit(tree, nil, []any{})
 	return f.found, f.err
 }
 
@@ -51,16 +51,16 @@ type signFinder struct {
 	err   error
 }
 
-// walk looks at every node of a query. in is the SELECT around n, and ctes are those that it
+// visit looks at every node of a query. in is the SELECT around n, and ctes are those that it
 // sees.
-func (f *signFinder) walk(n any, in map[string]any, ctes []any) {
+func (f *signFinder) visit(n any, in map[string]any, ctes []any) {
 	if f.found || f.err != nil {
 		return
 	}
 	switch n := n.(type) {
 	case []any:
 		for _, x := range n {
-			f.walk(x, in, ctes)
+			f.visit(x, in, ctes)
 		}
 	case map[string]any:
 		if all, _ := n["cte_map"].(map[string]any); len(list(all, "map")) > 0 {
@@ -90,7 +90,7 @@ func (f *signFinder) walk(n any, in map[string]any, ctes []any) {
 			f.floats(in, ctes, list(n, "children"))
 		}
 		for _, k := range sortedNames(n) {
-			f.walk(n[k], in, ctes)
+			f.visit(n[k], in, ctes)
 		}
 	}
 }

@@ -85,7 +85,7 @@ func Split(ctx context.Context, table string, d Division, train, test string, l 
 		query := fmt.Sprintf("SELECT %s FROM %s t JOIN side ON t.file_row_number = side.row WHERE %s ORDER BY side.row",
 			strings.Join(columns, ", "), parquet(table), part.where)
 		if _, err := s.writeParquet(ctx, query, part.path); err != nil {
-			os.Remove(train) // half of a result is none
+			os.Remove(train) // half a result is useless
 			return fmt.Errorf("write a part of the table: %w", err)
 		}
 	}

@@ -22,7 +22,7 @@ import (
 
 // plainText returns the path of a file with the text of file as UTF-8: file
 // itself, or to if it had to be unpacked or converted. Of CSV, shape checks the
-// records, of JSON lines, scan the values. DuckDB would do much of
+// rows, of JSON lines, scan the values. DuckDB would do much of
 // that itself, but takes a gzip file that ends early for a whole one, and does
 // not look at the bytes of columns that nobody asked for.
 func plainText(ctx context.Context, file, enc, to string, shape *csvShape, scan *jsonScan) (path string, err error) {

@@ -26,7 +26,7 @@ var volatileNames = set("current_catalog", "current_database", "current_date", "
 // Functions whose result does not depend on the order of a list.
 var sorters = set("array_reverse_sort", "array_sort", "list_reverse_sort", "list_sort")
 
-// Table functions that a query may read beside its inputs.
+// Table functions that a query may read besides its inputs.
 var tableFunctions = set("generate_series", "generate_subscripts", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest")
 
 // Schemas that describe the database.

@@ -1,5 +1,4 @@
-// Package worker has DuckDB work in a process of its own, which is the program
-// tenon-duck.
+// Package worker runs DuckDB in a process of its own, the program tenon-duck.
 //
 // [Client] is a [duck.Engine] that starts the program when it is first needed,
 // and [Serve] is what the program does. They exchange JSON, one message a line,
@@ -11,7 +10,6 @@
 //	program: {"id":7,"error":{"message":"...","sql":{...}}}
 //	client:  {"id":7}                                          the answer is not wanted any more
 //
-// The program ends when its input ends, so it does not outlive tenon, however
-// tenon ends. A program of another version,
-// or with other code of components, is refused.
+// The program ends when its input ends, so it never outlives tenon. A program of another
+// version, or with other code of components, is refused.
 package worker

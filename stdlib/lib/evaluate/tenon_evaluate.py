@@ -1,4 +1,4 @@
-"""evaluate.classification and evaluate.regression: how good a model is, beside a baseline and the one in
+"""evaluate.classification and evaluate.regression: how good a model is, compared with a baseline and the one in
 service.
 
 Parameters: `task` (default: the model's), `metrics` (names that have to be there), `baseline` ({estimator,
@@ -149,7 +149,7 @@ def serving(port: Port, model: Model, test: LazyTable, notes: list[str]) -> dict
 
 
 class Result:
-    """The predictions of a model for a test set, beside the truth."""
+    """The predictions of a model for a test set, with the true values."""
 
     def __init__(self, model: Model, test: LazyTable) -> None:
         import numpy as np

@@ -179,7 +179,7 @@ def _series(values: pa.ChunkedArray, column: Column, what: str) -> pd.Series:
     if kind == "bool" and column.nullable:
         values = values.cast(pa.uint8())
     if column.nullable and kind[:5] != "float":
-        # Zeros stand in for nulls, of which NumPy's integers have none.
+        # Zeros replace nulls, of which NumPy's integers have none.
         array = values.fill_null(0).to_numpy()
         check_exact(array, column.name, what)
         return pd.Series(np.where(values.is_null().to_numpy(), np.nan, array.astype(np.float64)))
@@ -380,7 +380,7 @@ def save(folder: Path, signature: Signature, info: Mapping[str, Any]) -> None:
 
 
 def load(folder: str | Path) -> Model:
-    """Loads a model folder of any flavour. StepError if it is none."""
+    """Loads a model folder of any flavour. StepError if it is not one."""
     folder = Path(folder)
     try:
         info = json.loads((folder / "model.json").read_text(encoding="utf-8"))

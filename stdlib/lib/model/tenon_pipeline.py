@@ -68,7 +68,7 @@ class OneColumn(Part):
         self.transformer = transformer
 
     def fit_transform(self, X: pd.DataFrame, y: Any = None) -> Any:  # noqa: N803
-        # Those for labels, such as LabelBinarizer, take nothing beside.
+        # Those for labels, such as LabelBinarizer, take nothing else.
         self.fitted_ = clone(self.transformer)
         return as_columns(self.fitted_.fit_transform(self._values(X)))
 

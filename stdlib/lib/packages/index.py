@@ -1,4 +1,4 @@
-"""Writes what Tenon's compiler knows of the classes of Python packages, one file per package, and in
+"""Writes what Tenon's compiler knows about the classes of Python packages, one file per package, and in
 modules.txt which modules the packages of all environments have.
 
     lib/test/run.sh --index

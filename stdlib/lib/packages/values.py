@@ -1,7 +1,7 @@
 """Finds out which values the native parameters of XGBoost and LightGBM take, by trying them.
 
 A value counts as refused only if the library refuses it in every configuration of a list that uses the
-parameter. What lies between a value that is taken and one that is refused counts as taken.
+parameter. What is between a value that is accepted and one that is refused counts as taken.
 """
 
 from __future__ import annotations

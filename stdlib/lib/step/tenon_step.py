@@ -172,11 +172,11 @@ class Step:
         return self.seed % 2**32
 
     def input(self, name: str, kind: str | None = None) -> Port:
-        """The input port `name`. Raises StepError if it is not there or is of another kind."""
+        """The input port `name`. Raises StepError if it does not exist or is of another kind."""
         return _port("input", self.inputs, name, kind)
 
     def output(self, name: str, kind: str | None = None) -> Port:
-        """The output port `name`. Raises StepError if it is not there or is of another kind."""
+        """The output port `name`. Raises StepError if it does not exist or is of another kind."""
         return _port("output", self.outputs, name, kind)
 
     def lazy(self, name: str) -> LazyTable:
@@ -331,12 +331,12 @@ def import_file(name: str, path: Path) -> Any:
 
 
 def user_function(step: Step, script: str | None, name: str) -> Callable[..., Any]:
-    """The function `name` of `script`. StepError gives the nearest names if it is not there."""
+    """The function `name` of `script`. StepError gives the nearest names if it does not exist."""
     return find_function(user_module(step, script), str(script), name)
 
 
 def find_function(module: Any, script: str, name: str) -> Callable[..., Any]:
-    """The function `name` of an imported script. StepError gives the nearest names if it is not there."""
+    """The function `name` of an imported script. StepError gives the nearest names if it does not exist."""
     found = getattr(module, name, None)
     if not callable(found):
         names = [

@@ -73,7 +73,7 @@ def log(message: str) -> None:
 
 
 def nearest(name: str, names: Iterable[str], wanted: str = "known") -> str:
-    """The end of an error message for a name that is not there: the nearest, or all if they are few."""
+    """The end of an error message for an unknown name: the nearest, or all if they are few."""
     names = sorted(set(names))
     if close := difflib.get_close_matches(name, names, n=3, cutoff=0.6):
         return f"; did you mean {' or '.join(close)}?"

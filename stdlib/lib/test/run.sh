@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests of the components in an environment that has all of theirs.
 #   run.sh [PYTEST ARGUMENTS]     run.sh --ruff [RUFF ARGUMENTS]     run.sh --index
-# --index writes what the compiler knows of the packages, and what its tests compare it with.
+# --index writes what the compiler knows about the packages, and what its tests compare it with.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 uv=${UV:-uv}

@@ -14,7 +14,7 @@ MESSAGE = "tenon: "  # begins an error or a warning
 
 
 class Error(Exception):
-    """What was asked for is not there or not possible. The message is that of `tenon`."""
+    """What was asked for does not exist or is not possible. The message is that of `tenon`."""
 
 
 def program() -> str:

@@ -452,7 +452,7 @@ class Observe:
         try:
             await self.app(scope, receive, observed)
         finally:
-            # Any other path is one label: strangers shall not make time series.
+            # Any other path is one label: strangers must not create time series.
             path = scope["path"] if scope["path"] in self.service.paths else "other"
             metrics = self.service.metrics
             metrics.requests.labels(path, str(code)).inc()

@@ -36,7 +36,7 @@ def attribute(index: int) -> str:
 
 
 def documented(column: Column | None, otherwise: str) -> dict[str, Any]:
-    """What a field's schema says of a column for people."""
+    """What a field's schema says about a column for people."""
     if column is None or not (column.description or column.unit):
         return {"description": otherwise}
     text = column.description or otherwise

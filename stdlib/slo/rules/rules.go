@@ -99,9 +99,9 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 		labels:   map[string]string{"system": e.System, "deployment": on.Name, "slo": e.Name},
 	}
 	maps.Copy(o.labels, p.Labels)
-	var records, alerts []rule
+	var recording, alerts []rule
 	if p.Availability != "" {
-		o.budget(&records, &alerts, "availability", "Availability", p.Availability,
+		o.budget(&recording, &alerts, "availability", "Availability", p.Availability,
 			fmt.Sprintf(`sum(rate(tenon_http_requests_total{%s,code=~"5.."}[%%[1]s])) / sum(rate(tenon_http_requests_total{%s}[%%[1]s]))`, o.selector, o.selector),
 			fmt.Sprintf("requests to %s fail", onName))
 	}
@@ -116,7 +116,7 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 		if seconds == math.Trunc(seconds) {
 			le += ".0" // as the client writes the label
 		}
-		o.budget(&records, &alerts, "latency_"+quantile, "Latency"+quantile, json.Number(strconv.FormatFloat(float64(q)/100, 'g', -1, 64)),
+		o.budget(&recording, &alerts, "latency_"+quantile, "Latency"+quantile, json.Number(strconv.FormatFloat(float64(q)/100, 'g', -1, 64)),
 			fmt.Sprintf(`1 - sum(rate(tenon_http_request_duration_seconds_bucket{%s,le=%q}[%%[1]s])) / sum(rate(tenon_http_request_duration_seconds_count{%s}[%%[1]s]))`, o.selector, le, o.selector),
 			fmt.Sprintf("requests to %s take longer than %s", onName, threshold))
 	}
@@ -137,7 +137,7 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 		}
 	}
 	file := ruleFile{}
-	for _, g := range []ruleGroup{{e.System + "-" + e.Name + "-ratios", records}, {e.System + "-" + e.Name + "-alerts", alerts}} {
+	for _, g := range []ruleGroup{{e.System + "-" + e.Name + "-ratios", recording}, {e.System + "-" + e.Name + "-alerts", alerts}} {
 		if len(g.Rules) > 0 {
 			file.Groups = append(file.Groups, g)
 		}
@@ -167,10 +167,10 @@ type objectives struct {
 // budget makes the recorded error ratios of one objective and the alerts on
 // how fast they use up its error budget, 1 - target. ratio holds %[1]s where
 // the window goes.
-func (o objectives) budget(records, alerts *[]rule, name, title string, target json.Number, ratio, summary string) {
-	record := func(window string) string { return fmt.Sprintf("%s:%s:errors_%s", o.prefix, name, window) }
+func (o objectives) budget(recording, alerts *[]rule, name, title string, target json.Number, ratio, summary string) {
+	nameOf := func(window string) string { return fmt.Sprintf("%s:%s:errors_%s", o.prefix, name, window) }
 	for _, w := range burnWindows {
-		*records = append(*records, rule{Record: record(w), Expr: fmt.Sprintf(ratio, w), Labels: o.labels})
+		*recording = append(*recording, rule{Record: nameOf(w), Expr: fmt.Sprintf(ratio, w), Labels: o.labels})
 	}
 	for _, b := range burnRates {
 		rate := b.budget * o.window.Hours() / b.hours
@@ -178,7 +178,7 @@ func (o objectives) budget(records, alerts *[]rule, name, title string, target j
 			continue // more than every request would have to fail
 		}
 		condition := func(w string) string {
-			return fmt.Sprintf("%s%s > %s * (1 - %s)", record(w), o.own, strconv.FormatFloat(rate, 'g', 4, 64), target)
+			return fmt.Sprintf("%s%s > %s * (1 - %s)", nameOf(w), o.own, strconv.FormatFloat(rate, 'g', 4, 64), target)
 		}
 		a := o.alert(title+"Burn", b.severity, condition(b.long)+" and "+condition(b.short), "",
 			fmt.Sprintf("%s: %s%% of the error budget of %s is used up in %s", summary, strconv.FormatFloat(b.budget*100, 'g', -1, 64), o.windowText, b.long))

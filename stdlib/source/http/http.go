@@ -72,7 +72,7 @@ func Run(ctx context.Context, s *step.Step) error {
 	}
 	err = builtin.Ingest(ctx, s, duck.Source{Files: []string{file}, Format: p.Format, CSV: p.CSV})
 	if err != nil && strings.HasPrefix(err.Error(), file) {
-		// The person knows the address, not where the file lay for a moment.
+		// The person knows the address, not where the file was for a moment.
 		return errors.New(u.Redacted() + strings.TrimPrefix(err.Error(), file))
 	}
 	return err

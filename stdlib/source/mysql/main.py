@@ -148,7 +148,7 @@ def look(step: Step, description: Sequence[Sequence[Any]], columns: Sequence[Col
 
 
 class Converter:
-    """Makes columns of rows, by what the server says of each and what is declared."""
+    """Makes columns of rows, by what the server says about each and what is declared."""
 
     def __init__(self, description: Sequence[Sequence[Any]], columns: Sequence[Column]) -> None:
         self.names = [d[0] for d in description]

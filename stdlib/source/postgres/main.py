@@ -8,7 +8,7 @@ With `look: true`, the server only describes the result, and `out` is what `Step
 
 The query runs in a read-only transaction. NUMERIC becomes the declared float or integer, or is refused if the
 float prints other digits. Rows come in the order that the server gives them: say ORDER BY if the same data
-should always make the same bytes. The DSN is never printed, and what libpq says of a failed connection is
+should always make the same bytes. The DSN is never printed, and what libpq says about a failed connection is
 not either, since it may quote parts of the DSN.
 """
 

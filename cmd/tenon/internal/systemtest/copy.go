@@ -189,7 +189,7 @@ func (t *test) copyTree(from, to string, declared *ir.System) error {
 			}
 			found, err := planner.Files(from, u.Files)
 			if err != nil {
-				continue // it is not there, and need not be
+				continue // it does not exist, and need not
 			}
 			for _, files := range found {
 				for _, f := range files {

@@ -149,7 +149,7 @@ func find(o Options) ([]string, error) {
 	tests := 0
 	for _, e := range entries {
 		ext := filepath.Ext(e.Name())
-		// The tests of Python code, and what they read, may lie beside.
+		// The tests of Python code, and what they read, may be in the same folder.
 		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || ext == ".py" || ext == ".md" {
 			continue
 		}

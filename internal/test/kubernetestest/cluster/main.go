@@ -36,7 +36,7 @@ func run(args []string) error {
 	}
 	switch args[0] {
 	case "up":
-		c, err := kubernetestest.Keep(dir, os.Stderr)
+		c, err := kubernetestest.StartDetached(dir, os.Stderr)
 		if err != nil {
 			return err
 		}

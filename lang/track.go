@@ -9,20 +9,20 @@ import (
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
-// unrecorded matches what makes CUE read more than its files: the clock and the machine
+// untracked matches what makes CUE read more than its files: the clock and the machine
 // for a tag, or other files.
-var unrecorded = lazyregexp.New(`@extern\(|@tag\([^)]*\bvar\b`)
+var untracked = lazyregexp.New(`@extern\(|@tag\([^)]*\bvar\b`)
 
-func recordSource(r *fingerprint.Record, file string, content []byte) {
+func trackSource(r *fingerprint.Tracker, file string, content []byte) {
 	r.File(file, content)
-	if unrecorded.Match(content) {
+	if untracked.Match(content) {
 		r.Cannot(file + " reads more than its text")
 	}
 }
 
-// recordModule records where the module of the system in dir is, and its complete cue.mod
+// trackModule records where the module of the system in dir is, and its complete cue.mod
 // folder.
-func recordModule(r *fingerprint.Record, dir, root string) {
+func trackModule(r *fingerprint.Tracker, dir, root string) {
 	if r == nil {
 		return
 	}
@@ -38,15 +38,15 @@ func recordModule(r *fingerprint.Record, dir, root string) {
 			r.File(path, b)
 			return err
 		}
-		return recordNames(r, path)
+		return trackNames(r, path)
 	})
 	if err != nil {
 		r.Cannot(err.Error())
 	}
 }
 
-// recordNames records the names in a folder.
-func recordNames(r *fingerprint.Record, dir string) error {
+// trackNames records the names in a folder.
+func trackNames(r *fingerprint.Tracker, dir string) error {
 	entries, err := os.ReadDir(dir)
 	var names []string
 	for _, e := range entries {
@@ -58,11 +58,11 @@ func recordNames(r *fingerprint.Record, dir string) error {
 	return err
 }
 
-// recordFolders records the names of the files that the loader found in the folders of
+// trackFolders records the names of the files that the loader found in the folders of
 // the package, of its imports, and above them: a package includes the files of the
 // folders above. For a module that a folder replaces, it also records the folder cue.mod.
 // [System.Modules] records what comes from a registry.
-func (s *System) recordFolders(r *fingerprint.Record) {
+func (s *System) trackFolders(r *fingerprint.Tracker) {
 	if r == nil {
 		return
 	}
@@ -79,7 +79,7 @@ func (s *System) recordFolders(r *fingerprint.Record) {
 					r.Cannot("the module of " + inst.Dir + " is not known")
 					continue
 				}
-				recordModule(r, root, root)
+				trackModule(r, root, root)
 			}
 			for d := inst.Dir; ; d = filepath.Dir(d) {
 				r.Sources(d, r.Files(d))

@@ -18,31 +18,31 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A record is what process.json and a handle store about a started task.
-type record struct {
-	local.Record
+// A task state is what process.json and a handle store about a started task.
+type taskState struct {
+	local.TaskState
 	local.Ident        // of tenon-run, which leads the session and its process group
 	OOMKills    int64  `json:"oom_kills,omitempty"` // OOM kills of this kernel before the start
 	Fault       string `json:"fault,omitempty"`     // why nothing could be started
 }
 
-var records = local.Records[record, *record]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict", lives.File, lives.Replicas}}
+var taskStates = local.TaskStates[taskState, *taskState]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict", lives.File, lives.Replicas}}
 
 // session returns the session of the task.
-func (r record) session() local.Session { return local.Session{Ident: r.Ident, Dir: r.Dir} }
+func (ts taskState) session() local.Session { return local.Session{Ident: ts.Ident, Dir: ts.Dir} }
 
 // members lists the processes of the task.
-func (r record) members() ([]local.Process, error) {
-	s := r.session()
-	if !r.Alive() {
-		_, err := readEnding(r.Dir)
+func (ts taskState) members() ([]local.Process, error) {
+	s := ts.session()
+	if !ts.Alive() {
+		_, err := readEnding(ts.Dir)
 		s.Lost = errors.Is(err, os.ErrNotExist)
 	}
 	return s.Members()
 }
 
-func recordPath(dir string) string { return filepath.Join(dir, "process.json") }
-func (r record) logPath() string   { return filepath.Join(r.Dir, "log") }
+func taskStatePath(dir string) string { return filepath.Join(dir, "process.json") }
+func (ts taskState) logPath() string  { return filepath.Join(ts.Dir, "log") }
 
 func exitPath(dir string) string    { return filepath.Join(dir, "exit") }
 func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
@@ -52,20 +52,20 @@ func (e *Executor) Running(dir string) []executors.Running {
 	var running []executors.Running
 	entries, _ := os.ReadDir(dir) // without the folder, no task is known
 	for _, entry := range entries {
-		r, err := records.Read(filepath.Join(dir, entry.Name()))
-		if err != nil || !r.Alive() {
+		ts, err := taskStates.Read(filepath.Join(dir, entry.Name()))
+		if err != nil || !ts.Alive() {
 			continue
 		}
-		if h, err := records.Handle(r); err == nil {
-			running = append(running, executors.Running{Unit: r.Unit, PID: r.Pid, Handle: h})
+		if h, err := taskStates.Handle(ts); err == nil {
+			running = append(running, executors.Running{Unit: ts.Unit, PID: ts.Pid, Handle: h})
 		}
 	}
 	return running
 }
 
-// forgotten reports whether Destroy has removed the record.
-func (r record) forgotten() bool {
-	_, err := os.Stat(recordPath(r.Dir))
+// forgotten reports whether Destroy has removed the task state.
+func (ts taskState) forgotten() bool {
+	_, err := os.Stat(taskStatePath(ts.Dir))
 	return errors.Is(err, os.ErrNotExist)
 }
 
@@ -104,23 +104,23 @@ func readEnding(dir string) (ending, error) {
 }
 
 // running reports whether tenon-run exists and has not recorded an end.
-func (r record) running() bool { return r.look().Phase == state.Running }
+func (ts taskState) running() bool { return ts.look().Phase == state.Running }
 
 // look derives the status of the task from the folder and /proc. It cannot tell whether a
 // service is ready.
-func (r record) look() state.Status {
-	st := state.Status{Phase: state.Running, Started: r.Began}
-	if r.Fault != "" {
-		st.Phase, st.ExitCode, st.Message, st.Finished = state.Failed, 127, r.Fault, r.Began
-		if r.forgotten() {
+func (ts taskState) look() state.Status {
+	st := state.Status{Phase: state.Running, Started: ts.Began}
+	if ts.Fault != "" {
+		st.Phase, st.ExitCode, st.Message, st.Finished = state.Failed, 127, ts.Fault, ts.Began
+		if ts.forgotten() {
 			return state.Status{Phase: state.Absent}
 		}
 		return st
 	}
-	end, err := readEnding(r.Dir)
-	if err != nil && !r.Alive() {
+	end, err := readEnding(ts.Dir)
+	if err != nil && !ts.Alive() {
 		// It may have ended between the two checks.
-		end, err = readEnding(r.Dir)
+		end, err = readEnding(ts.Dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			st.Message = fmt.Sprintf("cannot determine its status: %v", err)
 			return st
@@ -128,21 +128,21 @@ func (r record) look() state.Status {
 	} else if err != nil {
 		return st
 	}
-	if r.forgotten() || end.never {
+	if ts.forgotten() || end.never {
 		return state.Status{Phase: state.Absent}
 	}
-	st.Finished, st.Over = end.at, r.session().Over()
+	st.Finished, st.Over = end.at, ts.session().Over()
 	switch {
 	case err == nil:
-		r.explain(&st, end)
-	case r.Boot != local.BootID():
+		ts.explain(&st, end)
+	case ts.Boot != local.BootID():
 		st.Phase, st.Message = state.Failed, "ended without an exit status: the machine was restarted"
-	case diskFull(r.Dir):
-		st.Phase, st.Message = state.Failed, "ended without an exit status: no space left on the disk of "+r.Dir
+	case diskFull(ts.Dir):
+		st.Phase, st.Message = state.Failed, "ended without an exit status: no space left on the disk of "+ts.Dir
 	default:
 		st.Phase, st.Message = state.Failed, "ended without an exit status: tenon-run, which started it, was killed"
 	}
-	if b, err := os.ReadFile(verdictPath(r.Dir)); err == nil {
+	if b, err := os.ReadFile(verdictPath(ts.Dir)); err == nil {
 		st.Phase, st.Message = state.Failed, strings.TrimSpace(string(b))
 		if st.Signal == "" {
 			st.Signal, st.ExitCode = "SIGKILL", 128+int(unix.SIGKILL)
@@ -158,30 +158,30 @@ func diskFull(dir string) bool {
 }
 
 // explain describes an exit status in words.
-func (r record) explain(st *state.Status, end ending) {
+func (ts taskState) explain(st *state.Status, end ending) {
 	st.ExitCode = end.code
 	if end.code > 128 {
 		st.Signal = unix.SignalName(unix.Signal(end.code - 128))
 	}
 	st.Phase = state.Failed
 	switch {
-	case end.code == 0 && r.Kind == ir.Service:
+	case end.code == 0 && ts.Kind == ir.Service:
 		st.Message = "exit 0, but a service must keep running"
 	case end.code == 0:
-		if wrote := r.written(); r.Disk > 0 && wrote > r.Disk {
-			st.Message = disk.OverQuota(wrote, r.Disk)
+		if wrote := ts.written(); ts.Disk > 0 && wrote > ts.Disk {
+			st.Message = disk.OverQuota(wrote, ts.Disk)
 			return
 		}
 		st.Phase = state.Succeeded
 		return
-	case st.Signal == "SIGKILL" && end.oom > r.OOMKills && r.OOMKills >= 0:
+	case st.Signal == "SIGKILL" && end.oom > ts.OOMKills && ts.OOMKills >= 0:
 		st.Message = "killed by SIGKILL: the kernel ran out of memory while it ran"
 	case st.Signal == "SIGKILL" && end.oom >= 0:
-		st.Message = "killed by SIGKILL (not because of memory: the kernel killed nothing meanwhile)"
+		st.Message = "killed by SIGKILL (not because of memory: the kernel killed nothing in the meantime)"
 	case st.Signal != "":
 		st.Message = "killed by " + st.Signal
 	default:
 		st.Message = fmt.Sprintf("exit %d", end.code)
 	}
-	st.Message += r.Lives()
+	st.Message += ts.Lives()
 }

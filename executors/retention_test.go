@@ -13,21 +13,21 @@ func TestOldestRevisionKept(t *testing.T) {
 	const done, failed, killed, started = state.Done, state.Failure, state.Killed, state.Started
 	for _, c := range []struct {
 		name     string
-		keep     Keep
+		keep     Retention
 		outcomes []state.Outcome // oldest first, a day apart, the last of today
 		pending  []int           // revisions
 		want     int
 	}{
-		{"nothing was applied", Keep{Revisions: 2}, nil, nil, 0},
-		{"fewer than are kept", Keep{Revisions: 3}, []state.Outcome{done, done}, nil, 1},
-		{"the newest", Keep{Revisions: 2}, []state.Outcome{done, done, done, done}, nil, 3},
-		{"never less than the newest", Keep{}, []state.Outcome{done, done}, nil, 2},
-		{"failed ones count", Keep{Revisions: 2}, []state.Outcome{done, done, failed, failed}, nil, 3},
-		{"young ones stay", Keep{Revisions: 1, Age: 2 * day}, []state.Outcome{done, done, done, done}, nil, 3},
-		{"those in the journal stay", Keep{Revisions: 1}, []state.Outcome{done, done, done, done}, []int{2}, 2},
-		{"back to one that has swept", Keep{Revisions: 1}, []state.Outcome{done, done, killed, started}, nil, 2},
-		{"one that was killed and swept after", Keep{Revisions: 2}, []state.Outcome{done, killed, done, done}, nil, 3},
-		{"all were killed", Keep{Revisions: 1}, []state.Outcome{killed, killed, started}, nil, 1},
+		{"nothing was applied", Retention{Revisions: 2}, nil, nil, 0},
+		{"fewer than are kept", Retention{Revisions: 3}, []state.Outcome{done, done}, nil, 1},
+		{"the newest", Retention{Revisions: 2}, []state.Outcome{done, done, done, done}, nil, 3},
+		{"never less than the newest", Retention{}, []state.Outcome{done, done}, nil, 2},
+		{"failed ones count", Retention{Revisions: 2}, []state.Outcome{done, done, failed, failed}, nil, 3},
+		{"young ones stay", Retention{Revisions: 1, Age: 2 * day}, []state.Outcome{done, done, done, done}, nil, 3},
+		{"those in the journal stay", Retention{Revisions: 1}, []state.Outcome{done, done, done, done}, []int{2}, 2},
+		{"back to one that has swept", Retention{Revisions: 1}, []state.Outcome{done, done, killed, started}, nil, 2},
+		{"one that was killed and swept after", Retention{Revisions: 2}, []state.Outcome{done, killed, done, done}, nil, 3},
+		{"all were killed", Retention{Revisions: 1}, []state.Outcome{killed, killed, started}, nil, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var all []state.Revision

@@ -20,28 +20,28 @@ type Place struct {
 	Snapshotter string `json:"snapshotter"`
 }
 
-// A record is what container.json and a handle store about a task.
-type record struct {
-	local.Record
+// A task state is what container.json and a handle store about a task.
+type taskState struct {
+	local.TaskState
 	Place
 	ID     string `json:"id"`               // of the container
 	Image  string `json:"image,omitempty"`  // digest
 	Memory int64  `json:"memory,omitempty"` // limit, in bytes
 }
 
-var records = local.Records[record, *record]{
+var taskStates = local.TaskStates[taskState, *taskState]{
 	Executor: Name, File: "container.json", Beside: []string{"hosts", "verdict", "notes/fault", "notes/exit", lives.File, lives.Replicas},
 }
 
-func (e *Executor) record(t executors.Task) record {
-	r := record{
-		Record: local.Record{Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir, Disk: t.Unit.Needs.Disk},
-		Place:  e.opts.Place, ID: containerID(t), Memory: t.Unit.Needs.Memory,
+func (e *Executor) taskState(t executors.Task) taskState {
+	ts := taskState{
+		TaskState: local.TaskState{Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, Dir: t.Dir, Disk: t.Unit.Needs.Disk},
+		Place:     e.opts.Place, ID: containerID(t), Memory: t.Unit.Needs.Memory,
 	}
 	if t.Unit.Kind == ir.Service {
-		r.Instance, r.Endpoint = t.Name, t.Unit.Endpoint
+		ts.Instance, ts.Endpoint = t.Name, t.Unit.Endpoint
 	}
-	return r
+	return ts
 }
 
 // containerID returns the id of a task's container. It depends on the state folder,
@@ -70,11 +70,11 @@ func (e *Executor) at(p Place) *Executor {
 	return e.others[p]
 }
 
-// current returns the record of a handle.
-func current(h state.Handle) (record, error) {
-	r, err := records.Current(h)
-	if err == nil && r.ID == "" {
+// current returns the task state of a handle.
+func current(h state.Handle) (taskState, error) {
+	ts, err := taskStates.Current(h)
+	if err == nil && ts.ID == "" {
 		err = fmt.Errorf("handle %s names no container", h.ID)
 	}
-	return r, err
+	return ts, err
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 )
 
-// Left says what is left of the containers of the daemon's own namespace that
+// leftovers says what is left of the containers of the daemon's own namespace that
 // should be gone: containers, tasks, their snapshots, leases, mounts, shims,
 // control groups and files in memory. Images and their snapshots may stay.
-func (d *Daemon) Left() (left []string, err error) {
+func (d *Daemon) leftovers() (left []string, err error) {
 	c, err := d.Client()
 	if err != nil {
 		return nil, err

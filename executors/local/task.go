@@ -22,9 +22,9 @@ import (
 // hangs in the kernel, for example on a dead network disk, takes longer.
 const KillPatience = 10 * time.Second
 
-// A Record is the part of a task's record that all executors of this machine share.
-// They embed it.
-type Record struct {
+// A TaskState is what all executors of this machine store about a started task. They
+// embed it.
+type TaskState struct {
 	Name     string       `json:"name"`
 	Unit     string       `json:"unit"`
 	Kind     ir.Kind      `json:"kind"`
@@ -35,28 +35,28 @@ type Record struct {
 	Endpoint *ir.Endpoint `json:"endpoint,omitempty"`
 }
 
-func (r *Record) common() *Record { return r }
+func (ts *TaskState) common() *TaskState { return ts }
 
 // Probe completes the status of a running task: it asks a service whether it is ready. One
 // that shares its address with a stranger has failed. A service without an endpoint is
 // ready once it has run for [executors.Settle]. id is the process of the task, see
 // [NewClaim].
-func (r *Record) Probe(ctx context.Context, st state.Status, id Ident, container bool) state.Status {
-	if st.Phase != state.Running || r.Kind != ir.Service {
+func (ts *TaskState) Probe(ctx context.Context, st state.Status, id Ident, container bool) state.Status {
+	if st.Phase != state.Running || ts.Kind != ir.Service {
 		return st
 	}
-	life, again := lives.Read(filepath.Join(r.Dir, lives.File))
+	life, again := lives.Read(filepath.Join(ts.Dir, lives.File))
 	if pause := time.Until(life.Since); again && pause > 0 {
 		st.Message = fmt.Sprintf("not ready: it %s, and starts again in %s", life.Why, pause.Round(100*time.Millisecond))
 		return st
 	}
-	began := r.Began
+	began := ts.Began
 	if again {
 		began = life.Since
 	}
 	ready, why := settled(began, time.Now())
-	if r.Endpoint != nil {
-		ready, why = answers(ctx, r.Endpoint, r.Instance)
+	if ts.Endpoint != nil {
+		ready, why = answers(ctx, ts.Endpoint, ts.Instance)
 	}
 	if st.Message = why; !ready {
 		return st
@@ -65,13 +65,13 @@ func (r *Record) Probe(ctx context.Context, st state.Status, id Ident, container
 	if again {
 		all = append(all, life.String())
 	}
-	if replicas, again := lives.Read(filepath.Join(r.Dir, lives.Replicas)); again {
+	if replicas, again := lives.Read(filepath.Join(ts.Dir, lives.Replicas)); again {
 		all = append(all, replicas.OfReplicas())
 	}
 	st.Message = strings.Join(all, "; ")
 	st.Phase = state.Ready
-	if r.Endpoint != nil {
-		if err := alone(ctx, r.Endpoint, NewClaim(*r, id, container)); err != nil {
+	if ts.Endpoint != nil {
+		if err := alone(ctx, ts.Endpoint, NewClaim(*ts, id, container)); err != nil {
 			st.Phase, st.Message = state.Failed, err.Error()
 		}
 	}
@@ -89,88 +89,88 @@ func settled(began, now time.Time) (settled bool, why string) {
 
 // Lives says how often the program of a service that has failed was started, and its
 // replicas were started again, or returns "".
-func (r *Record) Lives() (all string) {
-	if life, again := lives.Read(filepath.Join(r.Dir, lives.File)); again {
+func (ts *TaskState) Lives() (all string) {
+	if life, again := lives.Read(filepath.Join(ts.Dir, lives.File)); again {
 		all = fmt.Sprintf("; it was started %d times", life.Starts)
 	}
-	if replicas, again := lives.Read(filepath.Join(r.Dir, lives.Replicas)); again {
+	if replicas, again := lives.Read(filepath.Join(ts.Dir, lives.Replicas)); again {
 		all += "; " + replicas.OfReplicas()
 	}
 	return all
 }
 
-// Recorded is a pointer to an executor's type of record.
-type Recorded[R any] interface {
-	*R
-	common() *Record
+// A taskStatePointer is a pointer to an executor's type of task state.
+type taskStatePointer[T any] interface {
+	*T
+	common() *TaskState
 }
 
-// Records stores the records of an executor: each is a file in the run's folder, with a
-// copy in the handle.
-type Records[R any, P Recorded[R]] struct {
+// TaskStates stores the task states of an executor: each is a file in the run's folder,
+// with a copy in the handle.
+type TaskStates[T any, P taskStatePointer[T]] struct {
 	Executor string   // its name in handles
-	File     string   // file name of the record in a run's folder
+	File     string   // file name of the task state in a run's folder
 	Beside   []string // file names of what else the executor writes there for a start
 }
 
-// Read reads the record in a folder. It returns [os.ErrNotExist] if there is none.
-func (s Records[R, P]) Read(dir string) (R, error) {
-	var r R
-	err := ReadRecord(filepath.Join(dir, s.File), &r)
-	P(&r).common().Dir = dir
-	return r, err
+// Read reads the task state in a folder. It returns [os.ErrNotExist] if there is none.
+func (s TaskStates[T, P]) Read(dir string) (T, error) {
+	var ts T
+	err := ReadJSON(filepath.Join(dir, s.File), &ts)
+	P(&ts).common().Dir = dir
+	return ts, err
 }
 
-// Save writes the record to its folder.
-func (s Records[R, P]) Save(r R) error {
-	return SaveRecord(filepath.Join(P(&r).common().Dir, s.File), r)
+// Save writes the task state to its folder.
+func (s TaskStates[T, P]) Save(ts T) error {
+	return SaveJSON(filepath.Join(P(&ts).common().Dir, s.File), ts)
 }
 
-// In reports whether a folder has a record: a task was started there and has not been
+// In reports whether a folder has a task state: a task was started there and has not been
 // destroyed.
-func (s Records[R, P]) In(dir string) bool {
+func (s TaskStates[T, P]) In(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, s.File))
 	return err == nil
 }
 
-// Handle returns the handle of a record.
-func (s Records[R, P]) Handle(r R) (state.Handle, error) {
-	return Handle(s.Executor, P(&r).common().Name, r)
+// Handle returns the handle of a task state.
+func (s TaskStates[T, P]) Handle(ts T) (state.Handle, error) {
+	return Handle(s.Executor, P(&ts).common().Name, ts)
 }
 
-// Of returns the record in a handle.
-func (s Records[R, P]) Of(h state.Handle) (R, error) {
-	var r R
+// Of returns the task state in a handle.
+func (s TaskStates[T, P]) Of(h state.Handle) (T, error) {
+	var ts T
 	if h.Executor != s.Executor {
-		return r, fmt.Errorf("handle %s is of executor %q, not of %q", h.ID, h.Executor, s.Executor)
+		return ts, fmt.Errorf("handle %s is of executor %q, not of %q", h.ID, h.Executor, s.Executor)
 	}
-	if err := json.Unmarshal(h.Data, &r); err != nil {
-		return r, fmt.Errorf("handle %s: %w", h.ID, err)
+	if err := json.Unmarshal(h.Data, &ts); err != nil {
+		return ts, fmt.Errorf("handle %s: %w", h.ID, err)
 	}
-	if P(&r).common().Dir == "" {
-		return r, fmt.Errorf("handle %s names no folder", h.ID)
+	if P(&ts).common().Dir == "" {
+		return ts, fmt.Errorf("handle %s names no folder", h.ID)
 	}
-	return r, nil
+	return ts, nil
 }
 
-// Current returns the record in the folder if it has the same name as that in the
-// handle, otherwise the latter. After a restart of a service, the record in the folder
+// Current returns the task state in the folder if it has the same name as that in the
+// handle, otherwise the latter. After a restart of a service, the task state in the folder
 // is newer.
-func (s Records[R, P]) Current(h state.Handle) (R, error) {
-	r, err := s.Of(h)
+func (s TaskStates[T, P]) Current(h state.Handle) (T, error) {
+	ts, err := s.Of(h)
 	if err != nil {
-		return r, err
+		return ts, err
 	}
-	was := P(&r).common()
+	was := P(&ts).common()
 	if now, err := s.Read(was.Dir); err == nil && P(&now).common().Name == was.Name {
 		return now, nil
 	}
-	return r, nil
+	return ts, nil
 }
 
 // Forget removes what an executor wrote about an earlier start in the folder, including
-// half-written files. It removes the record last, because the rest is found through it.
-func (s Records[R, P]) Forget(dir string) error {
+// half-written files. It removes the task state last, because the rest is found through it.
+func (s TaskStates[T, P]) Forget(dir string) error {
 	if err := files.Sweep(dir); err != nil {
 		return err
 	}
@@ -182,9 +182,9 @@ func (s Records[R, P]) Forget(dir string) error {
 	return nil
 }
 
-// Clear calls end to remove a task that has ended, then removes scratch and the record.
+// Clear calls end to remove a task that has ended, then removes scratch and the task state.
 // It does nothing if the folder now holds another start.
-func (s Records[R, P]) Clear(ctx context.Context, dir string, same func(now R) bool, end func() error) error {
+func (s TaskStates[T, P]) Clear(ctx context.Context, dir string, same func(now T) bool, end func() error) error {
 	locked, err := Lock(ctx, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return end()
@@ -205,31 +205,31 @@ func (s Records[R, P]) Clear(ctx context.Context, dir string, same func(now R) b
 	return s.Forget(dir)
 }
 
-// ReadRecord reads a record from a file. A record that was cut off by a power failure
+// ReadJSON reads a file that [SaveJSON] wrote. One that was cut off by a power failure
 // counts as absent: what it described is gone too.
-func ReadRecord(path string, record any) error {
+func ReadJSON(path string, value any) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(b, record); err != nil {
+	if err := json.Unmarshal(b, value); err != nil {
 		return fmt.Errorf("%s is truncated: %w", path, os.ErrNotExist)
 	}
 	return nil
 }
 
-// SaveRecord writes a record to a file.
-func SaveRecord(path string, record any) error {
-	b, err := json.Marshal(record)
+// SaveJSON writes a value to a file.
+func SaveJSON(path string, value any) error {
+	b, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
 	return files.Write(path, append(b, '\n'), 0o644)
 }
 
-// Handle returns the handle that holds a record.
-func Handle(executor, id string, record any) (state.Handle, error) {
-	b, err := json.Marshal(record)
+// Handle returns the handle that holds a task state.
+func Handle(executor, id string, taskState any) (state.Handle, error) {
+	b, err := json.Marshal(taskState)
 	if err != nil {
 		return state.Handle{}, err
 	}

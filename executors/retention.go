@@ -7,8 +7,8 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Keep is the retention: what a collection keeps besides what is deployed.
-type Keep struct {
+// Retention is what a collection keeps besides what is deployed.
+type Retention struct {
 	Revisions int           // number of newest revisions, at least 1
 	Age       time.Duration // and every revision that is younger
 	Models    int           // newest versions of each model, at least 2; 0 means all
@@ -33,7 +33,7 @@ type roots struct {
 
 // oldest returns the number of the first revision to keep, given all of them, newest
 // first. Later ones are kept as well, so that names can be followed through their moves.
-func (k Keep) oldest(all []state.Revision, pending []state.Pending, now time.Time) int {
+func (k Retention) oldest(all []state.Revision, pending []state.Pending, now time.Time) int {
 	if len(all) == 0 {
 		return 0
 	}
@@ -53,7 +53,7 @@ func (k Keep) oldest(all []state.Revision, pending []state.Pending, now time.Tim
 
 // prune returns what to remove from the state if revisions before oldest are removed, and
 // which digests are still referenced then.
-func (k Keep) prune(l roots, oldest int) (state.Pruning, map[string]bool) {
+func (k Retention) prune(l roots, oldest int) (state.Pruning, map[string]bool) {
 	p := state.Pruning{Before: oldest}
 	var whole map[int64]bool
 	var digests map[string]bool
@@ -77,7 +77,7 @@ func (k Keep) prune(l roots, oldest int) (state.Pruning, map[string]bool) {
 
 // whole returns the runs to keep unchanged, the digests of what they made or, if current,
 // read, and the versions of models to remove.
-func (k Keep) whole(l roots, oldest int) (whole map[int64]bool, digests map[string]bool, gone []state.ModelVersion) {
+func (k Retention) whole(l roots, oldest int) (whole map[int64]bool, digests map[string]bool, gone []state.ModelVersion) {
 	whole, digests = map[int64]bool{}, map[string]bool{}
 	byKey := map[string]map[string]int64{} // the last run of a key by each unit that ran it
 	first := map[string]int64{}            // the first run that made a digest, which dates it

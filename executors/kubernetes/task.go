@@ -1,0 +1,115 @@
+package kubernetes
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A task state is what the ConfigMap and the handle of a task store about it. The ConfigMap
+// does not name the run's folder, because it differs for each machine.
+type taskState struct {
+	Place
+	Name    string    `json:"name"` // of the task, and of its objects
+	Unit    string    `json:"unit"`
+	Kind    ir.Kind   `json:"kind"`
+	UID     types.UID `json:"uid,omitempty"`     // of the ConfigMap
+	Dir     string    `json:"dir,omitempty"`     // of the run
+	Memory  int64     `json:"memory,omitempty"`  // limit, in bytes
+	Disk    int64     `json:"disk,omitempty"`    // limit, in bytes
+	Port    int       `json:"port,omitempty"`    // port of its Service
+	Service string    `json:"service,omitempty"` // the Service that selects the ready version; "" without an endpoint
+	State   string    `json:"state,omitempty"`   // lineage of the state that records the task
+	Origin  origin    `json:"origin"`
+
+	toward string // the Service that selects this version, in JSON; not in a handle
+}
+
+// An origin is where a task was started. Only there can tenon tell that nobody needs
+// the task any more.
+type origin struct {
+	Machine string `json:"machine"`
+	Dir     string `json:"dir"` // of the run
+}
+
+// Keys of the ConfigMap.
+const (
+	taskStateKey = "task.json"
+	formerKey    = "record.json" // instead of taskStateKey, by earlier versions
+	serviceKey   = "service.json"
+)
+
+func (e *Executor) taskState(t executors.Task, p Place) (taskState, error) {
+	ts := taskState{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
+	if at := t.Unit.Endpoint; at != nil {
+		ts.Port = at.Port
+		ts.Service = ServiceName(e.opts.System, t.Unit.ID)
+		b, err := json.Marshal(e.settings(ts).service(t))
+		if err != nil {
+			return ts, err
+		}
+		ts.toward = string(b)
+	}
+	ts.Origin = origin{machine(), t.Dir}
+	return ts, nil
+}
+
+// data returns the contents of the ConfigMap.
+func (ts taskState) data() (map[string]string, error) {
+	ts.Dir, ts.UID, ts.Context = "", "", ""
+	b, err := json.Marshal(ts)
+	data := map[string]string{taskStateKey: string(b)}
+	if ts.toward != "" {
+		data[serviceKey] = ts.toward
+	}
+	return data, err
+}
+
+// fromConfigMap decodes a task state. Its place is the one it was found in, except for the
+// store.
+func fromConfigMap(m *corev1.ConfigMap, p Place, dir string) (taskState, error) {
+	var ts taskState
+	text := cmp.Or(m.Data[taskStateKey], m.Data[formerKey])
+	if err := json.Unmarshal([]byte(text), &ts); err != nil || ts.Name != m.Name {
+		return ts, fmt.Errorf("the ConfigMap %s in namespace %s is not one of tenon's: remove it, or choose another namespace", m.Name, p.Namespace)
+	}
+	ts.Context, ts.Namespace, ts.UID, ts.Dir = p.Context, p.Namespace, m.UID, dir
+	ts.toward = m.Data[serviceKey]
+	return ts, nil
+}
+
+func (ts taskState) handle() (state.Handle, error) {
+	h, err := local.Handle(Name, ts.Name, ts)
+	if ts.Service != "" {
+		h.Endpoint = fmt.Sprintf("http://%s.%s.svc:%d", ts.Service, ts.Namespace, ts.Port)
+	}
+	return h, err
+}
+
+// fromHandle decodes the task state in a handle. The handle may come from another machine,
+// where the folder of the run has another path.
+func (e *Executor) fromHandle(h state.Handle) (taskState, error) {
+	var ts taskState
+	if h.Executor != Name {
+		return ts, fmt.Errorf("handle %s is of executor %q, not of %q", h.ID, h.Executor, Name)
+	}
+	if err := json.Unmarshal(h.Data, &ts); err != nil {
+		return ts, fmt.Errorf("handle %s: %w", h.ID, err)
+	}
+	if ts.Name == "" || ts.Namespace == "" {
+		return ts, fmt.Errorf("handle %s names nothing in a cluster", h.ID)
+	}
+	if e.opts.Runs != "" {
+		ts.Dir = filepath.Join(e.opts.Runs, ts.Name)
+	}
+	return ts, nil
+}
