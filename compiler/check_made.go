@@ -40,6 +40,7 @@ type madeCheck struct {
 	library bool     // the component belongs to the library
 	place   []string // of the fields of the stage, within the entity
 	indexes map[string]*classes.Index
+	absent  map[string]bool // modules that the environment certainly does not have
 }
 
 // An instance is one object, and where its parts are written, within the entity.
@@ -59,7 +60,8 @@ func (c *lowerer) checkMade(e *entity, s *stage, w work, lock []byte) {
 		return
 	}
 	k := &madeCheck{
-		lowerer: c, e: e, lock: lock, library: w.of.pkg.Library(), indexes: map[string]*classes.Index{},
+		lowerer: c, e: e, lock: lock, library: w.of.pkg.Library(),
+		indexes: map[string]*classes.Index{}, absent: map[string]bool{},
 	}
 	if owner, _, packages, err := c.environment(e, s, w); err == nil && packages != "" {
 		k.asked = len(stringsOf(owner.fields.at(packages))) > 0
@@ -102,14 +104,23 @@ func (k *madeCheck) instance(m made, fields object, place []string) instance {
 	return i
 }
 
-// index returns the index of the package of a path, if the environment has its version.
+// index returns the index of the package of a path: the library's, or that of the user's
+// packages. It is nil if there is none.
 func (k *madeCheck) index(path string) *classes.Index {
 	root, _, _ := strings.Cut(path, ".")
 	x, ok := k.indexes[root]
-	if !ok {
-		x = classes.Of(path)
-		k.indexes[root] = x
+	if ok {
+		return x
 	}
+	x = classes.Of(path)
+	if x == nil && k.options.Classes != nil && root != "" && !pysource.Standard(root) {
+		if text := k.options.Classes(k.lock, root); len(text) > 0 {
+			x = classes.Parse(root, text)
+		} else {
+			k.absent[root] = text != nil
+		}
+	}
+	k.indexes[root] = x
 	return x
 }
 
@@ -123,8 +134,8 @@ func (k *madeCheck) fault(d diag.Diagnostic, at []string) {
 // arguments.
 func (k *madeCheck) check(i *instance) {
 	i.class = k.find(i.path, i.at, i.Role)
-	if i.class != nil {
-		k.checkRole(i)
+	if i.class != nil && !k.checkRole(i) {
+		i.class = nil // what it takes does not matter
 	}
 	k.checkParams(i.class, i.params, i.paramsAt, i.at, i.Nested)
 }
@@ -163,15 +174,23 @@ func (k *madeCheck) find(path string, at []string, role string) *classes.Class {
 // checkProvided checks that a package of the environment has the module of a class that no
 // index has.
 func (k *madeCheck) checkProvided(path string, at []string) {
-	modules, ok := provided(k.lock)
+	modules, ok := k.provided(k.lock)
 	root, _, _ := strings.Cut(path, ".")
-	if !ok || !k.library || root == "" || slices.Contains(modules, root) || pysource.Standard(root) {
+	known := ok && k.library && root != "" && !slices.Contains(modules, root) && !pysource.Standard(root)
+	if !known && !k.absent[root] {
 		return
 	}
-	k.fault(diag.Diagnostic{
+	d := diag.Diagnostic{
 		Message: fmt.Sprintf("the environment of %s has no package for %s", k.e, path),
 		Hint:    "add its package to packages",
-	}, at)
+	}
+	added := k.addedModules(k.lock)
+	if has := added[packageName(root)]; len(has) > 0 {
+		d.Hint = fmt.Sprintf("the package %s has the module %s", packageName(root), strings.Join(has, ", "))
+	} else if near := diag.Nearest(root, slices.Sorted(slices.Values(slices.Concat(slices.Collect(maps.Values(added))...)))); near != "" {
+		d.Hint = fmt.Sprintf("did you mean %q?", near+strings.TrimPrefix(path, root))
+	}
+	k.fault(d, at)
 }
 
 // nearestClass returns the hint for a class that does not exist: one of the same name
@@ -206,12 +225,14 @@ func nearestClass(x *classes.Index, path, role string) string {
 	return ""
 }
 
-// checkRole checks that a class can do what it is for.
-func (k *madeCheck) checkRole(i *instance) {
+// checkRole checks that a class is fit for its role, and reports whether it can do what it
+// is for at all.
+func (k *madeCheck) checkRole(i *instance) bool {
 	c := i.class
 	switch {
 	case i.Role == transformer && !c.Can("transform"):
 		k.fault(diag.Diagnostic{Message: cannot(i, "transform", "transforms nothing")}, i.at)
+		return false
 	case i.Role == transformer && c.Column && len(i.columns) == 0 && i.Columns != "":
 		k.fault(diag.Diagnostic{
 			Message: fmt.Sprintf("%s takes one column of text", i.path),
@@ -222,9 +243,11 @@ func (k *madeCheck) checkRole(i *instance) {
 			Message: cannot(i, "predict", "predicts nothing"),
 			Hint:    "choose a classifier or a regressor",
 		}, i.at)
+		return false
 	case i.Role == estimator:
 		k.checkTask(i)
 	}
+	return true
 }
 
 // cannot says that an object does not have the method of its role.

@@ -81,7 +81,7 @@ func paramHint(c *classes.Class, name string) string {
 		hint += fmt.Sprintf(" It takes %s (default %s)", wanted, p.Default)
 	case wanted != "":
 		hint += fmt.Sprintf(" It takes %s", wanted)
-	case p.Default != "":
+	case p.Default != "" && p.Default != "null":
 		hint += fmt.Sprintf(" Its default is %s", p.Default)
 	}
 	return hint

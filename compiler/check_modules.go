@@ -31,14 +31,32 @@ var packageModules = sync.OnceValue(func() (known struct{ modules, pins map[stri
 	return known
 })
 
+// addedModules returns the modules of the packages of a lock that the user's packages are
+// in, by the names of the packages, as far as the lock has an index.
+func (c *lowerer) addedModules(lock []byte) map[string][]string {
+	added := map[string][]string{}
+	if c.options.Modules == nil {
+		return added
+	}
+	for _, line := range c.options.Modules(lock) {
+		name, modules, _ := strings.Cut(line, " ")
+		name, _, _ = strings.Cut(name, "==")
+		added[name] = strings.Fields(modules)
+	}
+	return added
+}
+
 // provided returns the modules that the packages of a lock have. It is not ok if a package
 // may have modules that are not known.
-func provided(lock []byte) (modules []string, ok bool) {
-	known := packageModules()
+func (c *lowerer) provided(lock []byte) (modules []string, ok bool) {
+	known, added := packageModules(), c.addedModules(lock)
 	locked := stdlib.Pins(lock)
 	for _, r := range locked {
 		p, pinned := pinOf(strings.Split(r, ";")[0])
 		has, listed := known.modules[p.name]
+		if !listed {
+			has, listed = added[p.name]
+		}
 		if !pinned || !listed {
 			return nil, false
 		}
@@ -53,7 +71,7 @@ func (c *lowerer) unprovided(imports []pysource.Import, own []string, lock []byt
 	if len(imports) == 0 {
 		return nil, ""
 	}
-	modules, ok := provided(lock)
+	modules, ok := c.provided(lock)
 	if !ok {
 		return nil, ""
 	}

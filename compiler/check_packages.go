@@ -28,7 +28,12 @@ func pinOf(requirement string) (p pin, ok bool) {
 	for strings.HasSuffix(version, ".0") {
 		version = strings.TrimSuffix(version, ".0")
 	}
-	return pin{strings.ToLower(separators.ReplaceAllString(m[1], "-")), version}, true
+	return pin{packageName(m[1]), version}, true
+}
+
+// packageName returns a name of a package as locks have it.
+func packageName(name string) string {
+	return strings.ToLower(separators.ReplaceAllString(name, "-"))
 }
 
 // checkPackages refuses packages that no environment can have: pinned to two versions, or

@@ -21,6 +21,12 @@ type Options struct {
 	// Lock resolves Python requirements to a lock with digests. It is called only for
 	// units that request packages besides the library's own.
 	Lock func(ctx context.Context, requirements []string) ([]byte, error)
+	// Classes returns the index of a module in the environment of a lock that Lock made:
+	// empty if there is no such module, nil if nothing is known. See package classes.
+	Classes func(lock []byte, module string) []byte
+	// Modules returns the pins of the packages of such a lock, each with the modules that it
+	// has, or nil if they are not known.
+	Modules func(lock []byte) []string
 	// Describe types a query over tables of the given schemas, see [duck.Engine]. Many
 	// calls run at once.
 	Describe func(ctx context.Context, tables map[string]ir.Schema, query string) (duck.Description, error)

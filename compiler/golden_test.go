@@ -23,7 +23,7 @@ import (
 
 // Every archive in testdata holds a system and the compiler's output: `errors`, as a user
 // sees them, or `ir.json`. Lines of the comment that begin with "tag: " are tags. Those that begin with "parquet: " have a path and a query, whose rows are written
-// to a Parquet file there.
+// to a Parquet file there. Files in the folder classes are the indexes of the user's packages.
 // TENON_UPDATE=1 rewrites the expectations.
 func TestGolden(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*/*.txtar")
@@ -122,6 +122,14 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 		Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": bare, "kubernetes": nil}, Default: "process",
 		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
 			return []byte(strings.Join(requirements, "\n") + "\n"), nil
+		},
+		Classes: func(lock []byte, module string) []byte {
+			b, _ := os.ReadFile(filepath.Join(dir, "classes", module+".txt"))
+			return b
+		},
+		Modules: func([]byte) []string {
+			b, _ := os.ReadFile(filepath.Join(dir, "classes", "modules.txt"))
+			return strings.Split(strings.TrimSpace(string(b)), "\n")
 		},
 	})
 	return r, sys.Source, err

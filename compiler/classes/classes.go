@@ -1,5 +1,5 @@
 // Package classes knows what the classes of some Python packages are and which
-// parameters they take. It reads the indexes that stdlib/lib/packages/index.py writes
+// parameters they take. It reads the indexes that programs in stdlib/lib/packages write
 // from the packages themselves, and runs no Python. It does not know who uses a class,
 // and decides nothing where the index is silent.
 package classes
@@ -41,15 +41,20 @@ func (c *Class) Name() string { return c.Path[strings.LastIndex(c.Path, ".")+1:]
 // Can reports whether the class has a method.
 func (c *Class) Can(method string) bool { return slices.Contains(c.Does, method) }
 
-// Of returns the index of the package that an import path leads into, or nil.
+// Of returns the library's index of the package that an import path leads into, or nil.
 func Of(path string) *Index {
 	root, _, _ := strings.Cut(path, ".")
 	b, err := fs.ReadFile(stdlib.Files(), "lib/packages/"+root+".txt")
 	if err != nil {
 		return nil
 	}
-	first, _, _ := bytes.Cut(b, []byte("\n"))
-	return &Index{root: root, pins: strings.Fields(string(first)), text: b[len(first):]}
+	return Parse(root, b)
+}
+
+// Parse returns the index of a module that a text is.
+func Parse(root string, text []byte) *Index {
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	return &Index{root: root, pins: strings.Fields(string(first)), text: text[len(first):]}
 }
 
 // String returns the name and the version of the package.
@@ -110,9 +115,13 @@ func (x *Index) line(path string) (string, bool) {
 }
 
 // silent reports whether a path may exist although the index does not have it: private
-// modules are not in it, and some others cannot be imported everywhere.
+// modules are not in it, some others cannot be imported everywhere, and some make names
+// when they are asked for.
 func (x *Index) silent(path string) bool {
 	parts := strings.Split(path, ".")
+	if _, found := x.line(strings.Join(parts[:len(parts)-1], ".") + ".+"); found {
+		return true
+	}
 	for i, p := range parts {
 		if strings.HasPrefix(p, "_") {
 			return true

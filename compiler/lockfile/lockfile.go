@@ -1,6 +1,7 @@
 // Package lockfile manages tenon.lock, the file beside a system that pins what the system
 // depends on besides its own files: the locks of its Python environments beyond the
-// standard library's, and the digests of the CUE modules that it imports. The file is
+// standard library's, with what is known of the classes in their packages, and the digests
+// of the CUE modules that it imports. The file is
 // meant to be committed: with it, a system compiles to the same bytes on every machine.
 package lockfile
 
@@ -35,7 +36,10 @@ type document struct {
 type entry struct {
 	Requirements []string `json:"requirements"`
 	Lock         []string `json:"lock"` // lines
+	Index        *index   `json:"index,omitempty"`
 }
+
+func (e *entry) text() []byte { return []byte(strings.Join(e.Lock, "\n") + "\n") }
 
 // A Resolver turns requirements into a lock with digests.
 type Resolver func(ctx context.Context, requirements []string) ([]byte, error)
@@ -55,11 +59,15 @@ type File struct {
 	modules map[string]string
 	used    map[string]bool // modules
 	changed bool
+
+	locks   map[string]string   // keys of entries by their locks, for those that were requested
+	missing map[string][]string // modules without an index, by lock
+	indexed bool                // indexes changed
 }
 
 // Open reads the lock file in dir. A missing file counts as empty.
 func Open(dir string, resolve Resolver) (*File, error) {
-	f := &File{Path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}, modules: map[string]string{}, used: map[string]bool{}}
+	f := &File{Path: filepath.Join(dir, Name), resolve: resolve, entries: map[string]entry{}, modules: map[string]string{}, used: map[string]bool{}, locks: map[string]string{}, missing: map[string][]string{}}
 	b, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
@@ -96,11 +104,13 @@ func (f *File) Lock(ctx context.Context, requirements []string) ([]byte, error) 
 		if err != nil {
 			return nil, err
 		}
-		e = entry{requirements, strings.Split(strings.TrimRight(string(b), "\n"), "\n")}
+		e = entry{Requirements: requirements, Lock: strings.Split(strings.TrimRight(string(b), "\n"), "\n")}
 		f.entries[k] = e
 		f.changed = true
 	}
-	return []byte(strings.Join(e.Lock, "\n") + "\n"), nil
+	lock := e.text()
+	f.locks[string(lock)] = k
+	return lock, nil
 }
 
 // Pin returns the digest that a module must have. A module without a pin is pinned to the
@@ -129,11 +139,12 @@ func (f *File) Prune(required func(module string) bool) {
 	}
 }
 
-// Write writes the file if it changed, and reports whether it did.
+// Write writes the file if it changed, and reports whether it did. Indexes alone are no
+// reason to fail: they are made again.
 func (f *File) Write() (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.changed {
+	if !f.changed && !f.indexed {
 		return false, nil
 	}
 	d := document{Version: version, Modules: f.modules, Python: []entry{}}
@@ -146,8 +157,11 @@ func (f *File) Write() (bool, error) {
 		return false, fmt.Errorf("write %s: %w", Name, err)
 	}
 	if err := files.Write(f.Path, append(b, '\n'), 0o644); err != nil {
+		if !f.changed {
+			return false, nil
+		}
 		return false, fmt.Errorf("write %s: %w", Name, err)
 	}
-	f.changed = false
+	f.changed, f.indexed = false, false
 	return true, nil
 }
