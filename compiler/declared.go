@@ -29,8 +29,9 @@ func (c *lowerer) declared(units []ir.Unit) []ir.Entity {
 }
 
 func (c *lowerer) declare(e *entity, params map[string]json.RawMessage) ir.Entity {
-	d := ir.Entity{ID: e.id(), Component: e.component.name, Pos: c.posOf(e.path()...), Places: map[string]string{}, Limits: e.component.Limits, Known: c.known[e.id()], Trusted: c.trusted[e.id()], Warnings: c.warnings[e.id()], Query: e.component.SQL}
+	d := ir.Entity{ID: e.id(), Component: e.component.name, Pos: c.posOf(e.path()...), Limits: e.component.Limits, Known: c.known[e.id()], Trusted: c.trusted[e.id()], Warnings: c.warnings[e.id()], Query: e.component.SQL}
 	fields := e.fields.without("name").without("component")
+	places := map[string]string{}
 	for _, port := range e.outNames {
 		o := ir.EntityOutput{Port: port, Unit: e.component.unit(e.id(), port)}
 		if path := e.declares(port); path != nil {
@@ -38,11 +39,12 @@ func (c *lowerer) declare(e *entity, params map[string]json.RawMessage) ir.Entit
 				o.Schema = ir.JoinPath(o.Schema, name)
 			}
 			fields = fields.withoutAt(path)
-			c.places(&d, e, o.Schema, path, columnsAsFields(e.outs[port].schema))
+			c.places(places, e, o.Schema, path, columnsAsFields(e.outs[port].schema))
 		}
 		d.Outputs = append(d.Outputs, o)
 	}
-	c.places(&d, e, "", nil, fields)
+	c.places(places, e, "", nil, fields)
+	d.Places = ir.PlacesOf(places)
 	if len(fields) > 0 {
 		d.Fields = fields.json()
 	}
@@ -108,16 +110,16 @@ func columnsAsFields(s ir.Schema) object {
 	return o
 }
 
-// places fills in where the fields of a part of an entity are written.
-func (c *lowerer) places(d *ir.Entity, e *entity, path string, raw []string, fields object) {
+// places adds where the fields of a part of an entity are written.
+func (c *lowerer) places(all map[string]string, e *entity, path string, raw []string, fields object) {
 	for _, f := range fields {
 		at := append(slices.Clip(raw), f.name)
 		key := ir.JoinPath(path, f.name)
 		if c.sys.Written(e.path(at...)...) {
-			d.Places[key] = c.posOf(e.path(at...)...).String()
+			all[key] = c.posOf(e.path(at...)...).String()
 		}
 		if sub, ok := f.value.(object); ok {
-			c.places(d, e, key, at, sub)
+			c.places(all, e, key, at, sub)
 		}
 	}
 }

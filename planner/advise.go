@@ -23,6 +23,9 @@ func asking(sys *ir.System) map[string]string {
 
 // advise compares what units request with what they used.
 func (p *Plan) advise(used map[string]state.Used) {
+	if len(used) == 0 {
+		return
+	}
 	needs := make(map[string]ir.Resources, len(p.System.Units))
 	for i := range p.System.Units {
 		needs[p.System.Units[i].ID] = p.System.Units[i].Needs

@@ -484,7 +484,7 @@ func TestCompareSaysWhere(t *testing.T) {
 	placed := func(edits ...func(*ir.System)) planner.Side {
 		return planner.Side{System: shop(append(edits, func(s *ir.System) {
 			e := s.Entity("models/leaver")
-			e.Pos, e.Places = ir.Pos{File: "shop.cue", Line: 30, Col: 2}, map[string]string{"test": "shop.cue:32:3", "params.depth": "shop.cue:31:3"}
+			e.Pos, e.Places = ir.Pos{File: "shop.cue", Line: 30, Col: 2}, ir.PlacesOf(map[string]string{"test": "shop.cue:32:3", "params.depth": "shop.cue:31:3"})
 		})...)}
 	}
 	c, err := planner.Compare(t.Context(), placed(), placed(says("models/leaver", "params", ""), says("models/leaver", "test.fraction", "0.3"), says("models/leaver", "retries", "1")), nil)

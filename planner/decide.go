@@ -332,17 +332,22 @@ func (m *maker) dead(l *look) []Reason {
 
 // settle records what the units that read from this one may rely on.
 func (m *maker) settle(item Item, l *look) {
-	known := map[string]artifact.Artifact{}
+	var known map[string]artifact.Artifact
 	if !item.Action.Changes() && l.run != nil {
-		maps.Copy(known, l.run.Outputs)
+		known = l.run.Outputs
 	}
-	for _, o := range l.u.Outputs {
-		if o.Kind != ir.EndpointOf {
-			continue
-		}
-		delete(known, o.Port)
-		if item.Key != "" {
-			known[o.Port] = artifact.Artifact{Digest: EndpointDigest(item.Key), Kind: string(o.Kind)}
+	if endpoint := func(o ir.Output) bool { return o.Kind == ir.EndpointOf }; slices.ContainsFunc(l.u.Outputs, endpoint) {
+		recorded := known
+		known = map[string]artifact.Artifact{}
+		maps.Copy(known, recorded)
+		for _, o := range l.u.Outputs {
+			if !endpoint(o) {
+				continue
+			}
+			delete(known, o.Port)
+			if item.Key != "" {
+				known[o.Port] = artifact.Artifact{Digest: EndpointDigest(item.Key), Kind: string(o.Kind)}
+			}
 		}
 	}
 	m.outputs[item.Unit] = known

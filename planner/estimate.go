@@ -162,6 +162,9 @@ func (p *Plan) Summary() Summary {
 			s.None++
 		}
 	}
+	if !p.Changes() {
+		return s
+	}
 	for _, c := range chains(p, 0) {
 		if c.time > s.Time.Time || c.time == s.Time.Time && c.runs > s.Time.Runs {
 			s.Time = Estimate{Runs: c.runs, Time: c.time}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -139,16 +140,19 @@ func Interpreter(input string) (version string, ok bool) {
 // RunKey returns the run key of a unit with these inputs, see [Sources.Inputs]. The digest
 // of a base says which Python it has, so the key is known even where the version is not.
 func RunKey(u *ir.Unit, inputs map[string]string) string {
-	keyed := maps.Clone(inputs)
-	if baseOf(inputs) != "" {
-		maps.DeleteFunc(keyed, func(name, _ string) bool { return strings.HasPrefix(name, pythonPrefix) })
+	based := baseOf(inputs) != ""
+	left := func(name, _ string) bool {
+		return based && strings.HasPrefix(name, pythonPrefix) ||
+			slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Advisory && in.Port == name })
 	}
-	for _, in := range u.Inputs {
-		if in.Advisory {
-			delete(keyed, in.Port)
+	for name := range inputs {
+		if left(name, "") { // seldom: most keys cover all inputs
+			inputs = maps.Clone(inputs)
+			maps.DeleteFunc(inputs, left)
+			break
 		}
 	}
-	return ir.RunKey(u.Digest, keyed)
+	return ir.RunKey(u.Digest, inputs)
 }
 
 func (s Sources) incumbent(u *ir.Unit, in ir.Input) (digest string, known bool, err error) {

@@ -38,6 +38,8 @@ type State interface {
 // Artifacts reports which artifacts still exist.
 type Artifacts interface {
 	Has(digest string) bool
+	// Present answers for many at once.
+	Present(digests []string) map[string]bool
 }
 
 // An Inspector returns the status of something that an executor started. Absence is a
@@ -196,30 +198,14 @@ func newMaker(ctx context.Context, in Inputs) *maker {
 	return &maker{ctx: ctx, in: in, outputs: map[string]map[string]artifact.Artifact{}}
 }
 
-// present looks for the artifacts of runs, in parallel because each takes a system call.
-func present(artifacts Artifacts, runs map[string]state.Run) map[string]bool {
-	digests := map[string]bool{}
+// outputs returns the digests of the artifacts of runs.
+func outputs(runs map[string]state.Run) []string {
+	digests := make([]string, 0, len(runs))
 	for _, r := range runs {
 		for _, a := range r.Outputs {
-			digests[a.Digest] = false
+			digests = append(digests, a.Digest)
 		}
 	}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for part := range slices.Chunk(slices.Collect(maps.Keys(digests)), 256) {
-		wg.Go(func() {
-			found := make([]bool, len(part))
-			for i, digest := range part {
-				found[i] = artifacts.Has(digest)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for i, digest := range part {
-				digests[digest] = found[i]
-			}
-		})
-	}
-	wg.Wait()
 	return digests
 }
 
@@ -249,7 +235,7 @@ func (m *maker) load(sys *ir.System) error {
 			}
 		}
 		m.current, m.currentRuns, m.unstable = m.in.Known.current, m.in.Known.currentRuns, m.in.Known.unstable
-		m.present = present(m.in.Artifacts, m.currentRuns)
+		m.present = m.in.Artifacts.Present(outputs(m.currentRuns))
 	})
 	wg.Go(func() { errs[1] = m.loadFiles(sys) })
 	wg.Wait()
@@ -290,8 +276,8 @@ func (m *maker) loadFiles(sys *ir.System) error {
 // dataFiles finds the data files of all units, by unit and together. Both are sorted.
 func dataFiles(dir string, sys *ir.System) (byUnit map[string][]string, paths []string, err error) {
 	var patterns []string
-	for _, u := range sys.Units {
-		patterns = append(patterns, u.Files...)
+	for i := range sys.Units {
+		patterns = append(patterns, sys.Units[i].Files...)
 	}
 	byUnit = map[string][]string{}
 	if len(patterns) == 0 {
@@ -302,12 +288,17 @@ func dataFiles(dir string, sys *ir.System) (byUnit map[string][]string, paths []
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, u := range sys.Units {
-		for _, p := range u.Files {
-			byUnit[u.ID] = append(byUnit[u.ID], found[p]...)
+	for i := range sys.Units {
+		u := &sys.Units[i]
+		if len(u.Files) == 0 {
+			continue
 		}
-		slices.Sort(byUnit[u.ID])
-		byUnit[u.ID] = slices.Compact(byUnit[u.ID])
+		var of []string
+		for _, p := range u.Files {
+			of = append(of, found[p]...)
+		}
+		slices.Sort(of)
+		byUnit[u.ID] = slices.Compact(of)
 		paths = append(paths, byUnit[u.ID]...)
 	}
 	slices.Sort(paths)
@@ -338,21 +329,21 @@ func (m *maker) inspect(sys *ir.System) error {
 	var wg sync.WaitGroup
 	var errs []error
 	slots := make(chan struct{}, inspections)
-	for _, u := range sys.Units {
-		c, ok := m.current[u.ID]
-		if !ok || c.Handle == nil || u.Kind == ir.Job {
+	for i := range sys.Units {
+		kind, unit, handle := sys.Units[i].Kind, sys.Units[i].ID, m.current[sys.Units[i].ID].Handle
+		if handle == nil || kind == ir.Job {
 			continue
 		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			st, err := m.look(u.Kind, *c.Handle)
+			st, err := m.look(kind, *handle)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				errs = append(errs, fmt.Errorf("inspect %s: %w", c.Unit, err))
+				errs = append(errs, fmt.Errorf("inspect %s: %w", unit, err))
 			}
-			m.statuses[c.Unit] = st
+			m.statuses[unit] = st
 		})
 	}
 	wg.Wait()
@@ -407,8 +398,8 @@ func forced(sys *ir.System, names []string) (map[string]bool, error) {
 // deletes plans the removal of what is deployed but no longer declared, dependents first.
 func (m *maker) deletes(sys *ir.System) ([]Item, error) {
 	declared := make(map[string]bool, len(sys.Units))
-	for _, u := range sys.Units {
-		declared[u.ID] = true
+	for i := range sys.Units {
+		declared[sys.Units[i].ID] = true
 	}
 	var gone []ir.Unit
 	for id := range m.current {

@@ -15,13 +15,15 @@ import (
 func sort(units []ir.Unit) ([]int, error) {
 	index := make(map[string]int, len(units))
 	var errs []error
-	for i, u := range units {
+	for i := range units {
+		u := &units[i]
 		if _, twice := index[u.ID]; twice {
 			errs = append(errs, fmt.Errorf("duplicate unit %s", u.ID))
 		}
 		index[u.ID] = i
 	}
-	for _, u := range units {
+	for i := range units {
+		u := &units[i]
 		for _, in := range u.Inputs {
 			if in.Incumbent {
 				continue
@@ -47,13 +49,13 @@ func sort(units []ir.Unit) ([]int, error) {
 // those that read from one.
 func partialOrder(units []ir.Unit) []int {
 	index := make(map[string]int, len(units))
-	for i, u := range units {
-		index[u.ID] = i
+	for i := range units {
+		index[units[i].ID] = i
 	}
 	next := make([][]int, len(units))
 	waits := make([]int, len(units))
-	for i, u := range units {
-		for _, in := range u.Inputs {
+	for i := range units {
+		for _, in := range units[i].Inputs {
 			if !in.Incumbent {
 				j := index[in.Unit]
 				next[j] = append(next[j], i)

@@ -128,7 +128,8 @@ func (a *assumed) Incumbent(context.Context, string, string, func(string) bool) 
 	return nil, nil
 }
 
-func (a *assumed) Has(string) bool { return true }
+func (a *assumed) Has(string) bool                  { return true }
+func (a *assumed) Present([]string) map[string]bool { return nil }
 
 func (a *assumed) Digest(context.Context, string, []string) (map[string]string, error) {
 	return map[string]string{}, nil

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,11 +12,15 @@ import (
 // warn collects the warnings of a plan: what the compiler found, and units that usually take
 // longer than their timeout allows.
 func (p *Plan) warn() {
+	for i := range p.System.Entities {
+		p.Warnings = append(p.Warnings, p.System.Entities[i].Warnings...)
+	}
+	if !slices.ContainsFunc(p.Items, func(i Item) bool { return i.Estimate.Runs > 0 }) {
+		return
+	}
 	entities := map[string]*ir.Entity{}
 	for i := range p.System.Entities {
-		e := &p.System.Entities[i]
-		entities[e.ID] = e
-		p.Warnings = append(p.Warnings, e.Warnings...)
+		entities[p.System.Entities[i].ID] = &p.System.Entities[i]
 	}
 	units := map[string]*ir.Unit{}
 	for i := range p.System.Units {

@@ -28,7 +28,7 @@ func TestWarningsOfTimeouts(t *testing.T) {
 			p := &Plan{
 				System: &ir.System{
 					Units:    []ir.Unit{{ID: "models/m/train", Entity: "models/m", Timeout: tt.timeout}},
-					Entities: []ir.Entity{{ID: "models/m", Places: map[string]string{"timeout": place}}},
+					Entities: []ir.Entity{{ID: "models/m", Places: ir.PlacesOf(map[string]string{"timeout": place})}},
 				},
 				Items: []Item{{Unit: "models/m/train", Kind: tt.kind, Action: Run, Estimate: tt.usual}},
 			}

@@ -137,6 +137,14 @@ func (w *world) close() {
 
 func (w *world) Has(digest string) bool { return !w.lost[digest] }
 
+func (w *world) Present(digests []string) map[string]bool {
+	present := map[string]bool{}
+	for _, d := range digests {
+		present[d] = w.Has(d)
+	}
+	return present
+}
+
 func (w *world) Inspect(_ context.Context, h state.Handle) (state.Status, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -29,10 +28,13 @@ const (
 func (a *app) printPlan(p *planner.Plan, all bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s (%s)\n", a.paint(bold, p.System.Name), p.System.Target.Name, p.System.Target.Executor)
-	shown := slices.DeleteFunc(slices.Clone(p.Items), func(i planner.Item) bool { return !all && !changes(i) && !i.Audit })
+	var shown []planner.Item
 	width := 0
-	for _, i := range shown {
-		width = max(width, len(i.Unit))
+	for _, i := range p.Items {
+		if all || changes(i) || i.Audit {
+			shown = append(shown, i)
+			width = max(width, len(i.Unit))
+		}
 	}
 	for _, m := range p.Moves {
 		width = max(width, len(m.To))

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"sort"
+	"strconv"
 )
 
 // Sum returns the digest of b as "sha256:<hex>".
@@ -64,11 +64,13 @@ func RunKey(definition string, inputs map[string]string) string {
 	for p := range inputs {
 		ports = append(ports, p)
 	}
-	sort.Strings(ports)
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\n", definition)
+	slices.Sort(ports)
+	b := append(make([]byte, 0, 256), definition...)
+	b = append(b, '\n')
 	for _, p := range ports {
-		fmt.Fprintf(h, "%q %s\n", p, inputs[p])
+		b = append(strconv.AppendQuote(b, p), ' ')
+		b = append(append(b, inputs[p]...), '\n')
 	}
-	return hex.EncodeToString(h.Sum(nil))[:32]
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:16])
 }

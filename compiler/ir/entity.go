@@ -15,14 +15,11 @@ type Entity struct {
 	// Fields holds the declared fields with their defaults, a JSON object with sorted
 	// keys. It omits the name, the component, the inputs, and the declared columns: those
 	// are in Inputs and in the outputs of units. Secrets are references.
-	Fields json.RawMessage `json:"fields,omitempty"`
-	// Places maps fields and columns, by path, such as "test.fraction", to where they are
-	// written, "FILE:LINE:COL". A field without a place is a default, or is written
-	// elsewhere; see [Entity.Place].
-	Places  map[string]string `json:"places,omitempty"`
-	Inputs  []EntityInput     `json:"inputs,omitempty"`
-	Outputs []EntityOutput    `json:"outputs,omitempty"`
-	Stages  []Stage           `json:"stages,omitempty"` // its units, in order
+	Fields  json.RawMessage `json:"fields,omitempty"`
+	Places  Places          `json:"places,omitempty"` // see [Entity.Place]
+	Inputs  []EntityInput   `json:"inputs,omitempty"`
+	Outputs []EntityOutput  `json:"outputs,omitempty"`
+	Stages  []Stage         `json:"stages,omitempty"` // its units, in order
 	// Limits lists fields that bound what callers may request: a lower value rejects
 	// requests that were allowed before.
 	Limits []string `json:"limits,omitempty"`
@@ -74,6 +71,39 @@ type Stage struct {
 	Fields map[string]string `json:"fields,omitempty"`
 }
 
+// Places map fields and columns, by path, such as "test.fraction", to where they are
+// written, "FILE:LINE:COL". A field without a place is a default, or is written elsewhere.
+//
+// It is a JSON object, because a system has many places and most commands show none.
+type Places []byte
+
+// PlacesOf returns places as data.
+func PlacesOf(places map[string]string) Places {
+	if len(places) == 0 {
+		return nil
+	}
+	b, _ := json.Marshal(places) // texts can always be marshalled
+	return b
+}
+
+// All returns the places by path.
+func (p Places) All() map[string]string {
+	var places map[string]string
+	_ = json.Unmarshal(p, &places) // it was written by [PlacesOf]
+	return places
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (p Places) MarshalJSON() ([]byte, error) { return json.RawMessage(p).MarshalJSON() }
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (p *Places) UnmarshalJSON(b []byte) error {
+	var places map[string]string
+	err := json.Unmarshal(b, &places)
+	*p = PlacesOf(places)
+	return err
+}
+
 // Entity returns the entity with the given id, or nil.
 func (s *System) Entity(id string) *Entity {
 	for i := range s.Entities {
@@ -86,8 +116,8 @@ func (s *System) Entity(id string) *Entity {
 
 // Place returns where a field is written, or the nearest part of the entity around it.
 func (e *Entity) Place(path string) string {
-	for path != "" {
-		if at, ok := e.Places[path]; ok {
+	for places := e.Places.All(); path != ""; {
+		if at, ok := places[path]; ok {
 			return at
 		}
 		path = path[:max(strings.LastIndexAny(path, ".["), 0)]

@@ -5,7 +5,7 @@ import "testing"
 func TestAnEntityNamesFieldsAsTheirUserWroteThem(t *testing.T) {
 	e := Entity{
 		Pos:    Pos{"late.cue", 7, 2},
-		Places: map[string]string{"test": "late.cue:9:3", "test.fraction": "late.cue:9:9", "schema.age": "late.cue:12:3"},
+		Places: PlacesOf(map[string]string{"test": "late.cue:9:3", "test.fraction": "late.cue:9:9", "schema.age": "late.cue:12:3"}),
 		Outputs: []EntityOutput{
 			{Port: "out", Unit: "models/late/train", Schema: "schema"},
 			{Port: "api", Unit: "models/late/train"},

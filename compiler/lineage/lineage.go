@@ -347,8 +347,11 @@ func strength(use string) int {
 // place returns where a byte of a query is written, as FILE:LINE:COL: exactly if the source
 // has the query's lines below its field, and the field otherwise.
 func place(e *ir.Entity, query string, offset int, source func(string) []byte) string {
-	at, ok := e.Places[e.Query]
-	if offset < 0 || !ok || source == nil {
+	if offset < 0 || source == nil {
+		return ""
+	}
+	at, ok := e.Places.All()[e.Query]
+	if !ok {
 		return ""
 	}
 	parts := strings.Split(at, ":")

@@ -24,7 +24,7 @@ func shop(query string, columns ...string) *ir.System {
 		if err != nil {
 			panic(err)
 		}
-		e := ir.Entity{ID: id, Component: component, Fields: raw, Inputs: in, Places: map[string]string{"sql": "shop.cue:3:3"},
+		e := ir.Entity{ID: id, Component: component, Fields: raw, Inputs: in, Places: ir.PlacesOf(map[string]string{"sql": "shop.cue:3:3"}),
 			Outputs: []ir.EntityOutput{{Port: out.Port, Unit: id, Schema: schema}}}
 		if component == "feature.sql" {
 			e.Query = "sql"

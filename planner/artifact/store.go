@@ -98,6 +98,33 @@ func (s *Store) here(digest string) bool {
 	return err == nil
 }
 
+// Present reports which of the digests [Store.Has]. It looks in parallel, because a plan
+// asks for the artifacts of all units.
+func (s *Store) Present(digests []string) map[string]bool {
+	dir, err := os.Open(s.dir)
+	if err != nil {
+		return map[string]bool{}
+	}
+	defer dir.Close()
+	found := make([]bool, len(digests))
+	var wg sync.WaitGroup
+	const part = 256
+	for first := 0; first < len(digests); first += part {
+		wg.Go(func() {
+			for i := first; i < min(first+part, len(digests)); i++ {
+				h, ok := Hex(digests[i])
+				found[i] = ok && exists(dir, h[:2]+"/"+h[2:]) || s.behind != nil && s.behind.knows(digests[i])
+			}
+		})
+	}
+	wg.Wait()
+	out := make(map[string]bool, len(digests))
+	for i, d := range digests {
+		out[d] = found[i]
+	}
+	return out
+}
+
 // All returns the digests of the artifacts that are on this machine.
 func (s *Store) All() ([]string, error) {
 	folders, err := os.ReadDir(s.dir)

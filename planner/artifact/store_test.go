@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -359,4 +360,39 @@ func TestRemoveDeletesExactlyOneArtifact(t *testing.T) {
 		t.Errorf("it left %q, %v", left, err)
 	}
 	ok(t, s.Remove(a.Digest))
+}
+
+// To ask about many artifacts at once gives the same answers as to ask about each.
+func TestPresentAgreesWithHas(t *testing.T) {
+	s := open(t)
+	digests := []string{ir.Sum([]byte("missing")), "", "sha256:", "sha256:../../etc", "none"}
+	for i := range 600 { // more than one part
+		digest, err := s.PutBytes(t.Context(), []byte(strconv.Itoa(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, digest)
+	}
+	if err := s.Remove(digests[300]); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", s.Path(digests[300])); err != nil { // what is in its place counts, as it is
+		t.Fatal(err)
+	}
+	if err := s.Remove(digests[400]); err != nil {
+		t.Fatal(err)
+	}
+	present := s.Present(digests)
+	there := 0
+	for _, d := range digests {
+		if present[d] != s.Has(d) {
+			t.Errorf("%q is present: %t, but the store has it: %t", d, present[d], s.Has(d))
+		}
+		if present[d] {
+			there++
+		}
+	}
+	if there != 599 || len(present) != len(digests) {
+		t.Errorf("%d of %d artifacts are present", there, len(present))
+	}
 }

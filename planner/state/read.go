@@ -28,14 +28,14 @@ func (s *Store) Meta(ctx context.Context) (Meta, error) {
 // Current returns what is deployed, by unit.
 func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 	out := map[string]Current{}
+	var c Current // outside of the loop, because Scan makes it escape
+	var kind, handle string
+	var since int64
 	err := s.each(ctx, func(rows *sql.Rows) error {
-		var c Current
-		var kind, handle string
-		var since int64
 		if err := rows.Scan(&c.Unit, &kind, &c.Definition, &c.Key, &c.Revision, &handle, &since, &c.Run); err != nil {
 			return err
 		}
-		c.Kind, c.Since = ir.Kind(kind), toTime(since)
+		c.Kind, c.Since, c.Handle = ir.Kind(kind), toTime(since), nil
 		if err := decode(handle, &c.Handle); err != nil {
 			return err
 		}
@@ -49,11 +49,11 @@ func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 // and outputs only. It leaves out units without such a run.
 func (s *Store) CurrentRuns(ctx context.Context) (map[string]Run, error) {
 	out := map[string]Run{}
+	var unit, key, devices string // outside of the loop, because Scan makes them escape
+	var id, started, finished int64
+	var port, digest, kind sql.NullString
+	var size, n sql.NullInt64
 	err := s.each(ctx, func(rows *sql.Rows) error {
-		var unit, key, devices string
-		var id, started, finished int64
-		var port, digest, kind sql.NullString
-		var size, n sql.NullInt64
 		if err := rows.Scan(&unit, &id, &key, &started, &finished, &devices, &port, &digest, &kind, &size, &n); err != nil {
 			return err
 		}

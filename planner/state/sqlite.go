@@ -95,9 +95,11 @@ func lost(dir string) bool {
 
 // used reports whether dir contains results of units.
 func used(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, "runs"))
+	if _, err := os.Lstat(filepath.Join(dir, "runs")); err == nil {
+		return true
+	}
 	artifacts, _ := os.ReadDir(filepath.Join(dir, "artifacts"))
-	return err == nil || slices.ContainsFunc(artifacts, func(e os.DirEntry) bool { return e.Name() != "tmp" })
+	return slices.ContainsFunc(artifacts, func(e os.DirEntry) bool { return e.Name() != "tmp" })
 }
 
 // found returns the files that make up the open database.

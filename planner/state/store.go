@@ -145,7 +145,7 @@ func (s *Store) Where() string { return s.where }
 // processes may find no tables at once: the second one waits for the first and then finds
 // them.
 func (s *Store) init(ctx context.Context) error {
-	version, err := s.version(ctx, s.write)
+	version, err := s.version(ctx, s.read)
 	if err != nil || version == layoutVersion {
 		return err
 	}
