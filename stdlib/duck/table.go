@@ -29,10 +29,10 @@ type Reference struct {
 type Violation struct {
 	Column string // of the rules "keys" and "references": all of them, as "shop, day"
 	// Rule is "missing", "extra" or "type" of the column itself, and "not
-	// null", "nan", "min", "max", "values", "json" or "unique" of its rows; "keys" and
-	// "references" of several columns together.
+	// null", "nan", "time", "min", "max", "values", "json" or "unique" of its rows; "keys"
+	// and "references" of several columns together.
 	Rule     string
-	Wanted   string   // the type, bound or values of the schema; for "references" the other table and its columns
+	Wanted   string   // the type, bound or values of the schema; for "time" what there has to be; for "references" the other table and its columns
 	Found    string   // the type that is there, for the rule "type"
 	Count    int64    // rows; for "unique" and "keys" those that repeat an earlier one
 	Examples []string // up to three, such as "-3 (row 17)"; rows count from 1
@@ -59,6 +59,8 @@ func (v Violation) String() string {
 		return column + rows + " null" + such
 	case "nan":
 		return column + rows + " NaN" + such + "; write null, or declare nan: true"
+	case "time":
+		return column + rows + " not " + v.Wanted + such
 	case "json":
 		return column + rows + " not JSON" + such
 	case "min":

@@ -4,8 +4,10 @@
 package lives
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -72,10 +74,15 @@ func How(status int) string {
 	return fmt.Sprintf("was killed by signal %d", status-128)
 }
 
-// Write writes them to a file, in one short line. The file may not be a link, because a
-// program in a container could have put one there.
+// Write replaces a file by one with a short line about them, so that who reads it finds the
+// lives before or after, whenever the writer is interrupted. Nothing is written through a link,
+// because a program in a container could have put one there.
 func (l Lives) Write(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
+	part := path + ".part"
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
@@ -83,22 +90,14 @@ func (l Lives) Write(path string) error {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
+	if err == nil {
+		err = os.Rename(part, path)
+	}
 	return err
 }
 
 // Read reads what was written. Until a program is started again there is nothing.
 func Read(path string) (l Lives, ok bool) {
-	for range 20 {
-		l, ok = read(path)
-		if _, err := os.Lstat(path); ok || err != nil {
-			break
-		}
-		time.Sleep(time.Millisecond) // it is being written
-	}
-	return l, ok
-}
-
-func read(path string) (l Lives, ok bool) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return l, false

@@ -111,6 +111,26 @@ func TestTheLivesAreReadWhileTheyAreWritten(t *testing.T) {
 	}
 }
 
+// A program in a container can put a link where its lives are written.
+func TestLivesAreNotWrittenThroughALink(t *testing.T) {
+	for _, name := range []string{"lives", "lives.part"} {
+		dir := t.TempDir()
+		other, path := filepath.Join(dir, "other"), filepath.Join(dir, "lives")
+		if err := os.Symlink(other, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := (lives.Lives{Starts: 2, Since: time.Unix(1000, 0)}).Write(path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(other); err == nil {
+			t.Errorf("%s led to another file", name)
+		}
+		if _, ok := lives.Read(path); !ok {
+			t.Errorf("%s kept the lives from being read", name)
+		}
+	}
+}
+
 // Replicas of a serve.#HTTP share a port and their metrics, so the service starts them
 // again itself.
 func TestReplicasFollowTheSameRules(t *testing.T) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -137,6 +138,27 @@ type found struct {
 	kind  string
 	typ   string // DuckDB's
 	nanos bool   // of a time: read as TIMESTAMP_NS
+}
+
+// span is the entry of [spans] for the values.
+func (f found) span() string {
+	switch {
+	case f.kind == "time" && f.nanos:
+		return "TIME in nanoseconds"
+	case f.nanos:
+		return "TIMESTAMP_NS"
+	}
+	return f.typ
+}
+
+// withDigit is the type of a decimal with a digit before the point, and whether f.typ has none.
+// Without one, DuckDB does not read 1e-05.
+func (f found) withDigit() (typ string, none bool) {
+	var precision, scale int
+	if _, err := fmt.Sscanf(f.typ, "DECIMAL(%d,%d)", &precision, &scale); err != nil || precision > scale {
+		return f.typ, false
+	}
+	return fmt.Sprintf("DECIMAL(%d,%d)", min(precision+1, 38), scale), true
 }
 
 // foundType finds the kind of a type of DuckDB.

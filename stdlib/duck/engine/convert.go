@@ -33,6 +33,7 @@ type textForm struct {
 // converted is the conversion of a column as SQL.
 type converted struct {
 	from  string // what is converted
+	text  string // how it is shown; empty: as DuckDB prints it
 	ok    string // whether it is exactly one value of the type; empty: it always is
 	value string // that value
 }
@@ -110,7 +111,8 @@ func fromText(v string, col ir.Column, f textForm) converted {
 	case "date":
 		c = strict(c, f.DateFormat, dateText)
 		if f.DateFormat != "" {
-			c = converted{v, fmt.Sprintf("CAST(CAST(%[1]s AS DATE) AS TIMESTAMP) = %[1]s", c.value), fmt.Sprintf("CAST(%s AS DATE)", c.value)}
+			c.ok = fmt.Sprintf("CAST(CAST(%[1]s AS DATE) AS TIMESTAMP) = %[1]s", c.value)
+			c.value = fmt.Sprintf("CAST(%s AS DATE)", c.value)
 		}
 	case "time":
 		c = strict(c, "", timeText)
@@ -166,7 +168,7 @@ func floatText(v string, col ir.Column, f textForm) converted {
 	ok := fmt.Sprintf("CASE WHEN contains(%[1]s, '_') THEN false WHEN isfinite(CAST(%[1]s AS %[2]s)) THEN"+
 		" CASE WHEN length(%[1]s) > %[3]d AND %[4]s THEN trim(regexp_extract(%[1]s, '[0-9]+'), '0') = trim(regexp_replace(regexp_replace(CAST(CAST(%[1]s AS %[2]s) AS VARCHAR), 'e.*$', ''), '[^0-9]', '', 'g'), '0') ELSE true END"+
 		" ELSE %[5]s END", n, typ, digits, matches(n, wholeText), matches(n, notFinite))
-	return converted{v, ok, fmt.Sprintf("CAST(%s AS %s)", n, typ)}
+	return converted{from: v, ok: ok, value: fmt.Sprintf("CAST(%s AS %s)", n, typ)}
 }
 
 // fromTyped converts a typed column, the SQL expression v. The table of
@@ -178,7 +180,15 @@ func fromTyped(v string, f found, col ir.Column) converted {
 	if f.kind == "float" {
 		return withoutNaN(col, v, fmt.Sprintf("isnan(%s)", v), func(v string) converted { return fromNumber(v, f, col) })
 	}
-	return fromNumber(v, f, col)
+	c := fromNumber(v, f, col)
+	if exists := within(v, f.span()); exists != "" {
+		// Before any other condition, which may fail for what is no time.
+		if c.ok != "" {
+			exists = fmt.Sprintf("CASE WHEN %s THEN %s ELSE false END", exists, c.ok)
+		}
+		c.ok, c.text = exists, shownTime(v, f.span())
+	}
+	return c
 }
 
 func fromNumber(v string, f found, col ir.Column) converted {
@@ -199,9 +209,11 @@ func fromNumber(v string, f found, col ir.Column) converted {
 			}
 			return c
 		case "date":
-			return converted{v, fmt.Sprintf("CAST(CAST(CAST(%[1]s AS DATE) AS TIMESTAMP_NS) AS TIMESTAMP_NS) = %[1]s", v), fmt.Sprintf("CAST(%s AS DATE)", v)}
+			c.ok = fmt.Sprintf("CAST(CAST(CAST(%[1]s AS DATE) AS TIMESTAMP_NS) AS TIMESTAMP_NS) = %[1]s", v)
+			return c
 		}
-		return converted{v, fmt.Sprintf("epoch_ns(%s) %% 1000 = 0", v), fmt.Sprintf("CAST(%s AS %s)", micros, typ)}
+		c.ok, c.value = fmt.Sprintf("epoch_ns(%s) %% 1000 = 0", v), fmt.Sprintf("CAST(%s AS %s)", micros, typ)
+		return c
 	}
 	switch kind + " of " + f.kind {
 	case "bool of int", "bool of float":
@@ -219,7 +231,12 @@ func fromNumber(v string, f found, col ir.Column) converted {
 	case "float of decimal":
 		// By way of text: DuckDB divides, and the quotient is not always the nearest.
 		c.value = fmt.Sprintf("CAST(CAST(%s AS VARCHAR) AS %s)", v, typ)
-		c.ok = fmt.Sprintf("CAST(CAST(%s AS VARCHAR) AS %s) = %s", c.value, f.typ, v)
+		wider, _ := f.withDigit()
+		c.ok = fmt.Sprintf("CAST(CAST(%s AS VARCHAR) AS %s) = %s", c.value, wider, v)
+	case "string of decimal":
+		if _, none := f.withDigit(); none { // DuckDB prints .5
+			c.value = fmt.Sprintf(`regexp_replace(CAST(%s AS VARCHAR), '^(-?)\.', '\10.')`, v)
+		}
 	case "string of bytes":
 		c.value = fmt.Sprintf("decode(%s)", v)
 	case "json of bytes":
@@ -229,6 +246,9 @@ func fromNumber(v string, f found, col ir.Column) converted {
 		c.value = fmt.Sprintf("CAST(to_json(%s) AS VARCHAR)", v)
 		if f.kind == "nested" { // which may hold NaN
 			c.ok = standardJSON(c.value)
+			if !strings.Contains(f.typ, "VARCHAR") { // whose text may be the word
+				c.ok += fmt.Sprintf(` AND NOT regexp_matches(%s, '"-?infinity"')`, c.value)
+			}
 		}
 	case "date of timestamp":
 		c.ok = fmt.Sprintf("CAST(%s AS TIMESTAMP) = CAST(%s AS TIMESTAMP)", c.value, v)

@@ -39,7 +39,7 @@ func (s *session) explain(ctx context.Context, err error, relations []relation, 
 			}
 		}
 		if strings.Contains(r.from, "read_parquet(") {
-			if found := s.damagedParquet(ctx, r); found != nil {
+			if found := s.damagedParquet(ctx, r, schema); found != nil {
 				return found
 			}
 		}
@@ -63,16 +63,27 @@ var (
 // unreadable is how DuckDB begins when the content of a file is wrong.
 var unreadable = regexp.MustCompile(`^Failed to read file "[^"]*": `)
 
+// outOfRange is how DuckDB ends when a time in milliseconds has too many of microseconds.
+var outOfRange = regexp.MustCompile(`Could not convert Timestamp\(\w+\) to Timestamp\(\w+\)$`)
+
 // damagedParquet reads the values as they are, without a conversion that may refuse them.
-func (s *session) damagedParquet(ctx context.Context, r relation) error {
+func (s *session) damagedParquet(ctx context.Context, r relation, schema ir.Schema) error {
 	var hashes []string
 	for _, c := range r.conv {
 		hashes = append(hashes, "max(hash("+c.from+"))")
 	}
+	read := func(hashes ...string) error {
+		return s.each(ctx, "SELECT "+strings.Join(hashes, ", ")+" FROM "+r.from, func(func(...any) error) error { return nil })
+	}
 	var e *duck.SQLError
-	err := s.each(ctx, "SELECT "+strings.Join(hashes, ", ")+" FROM "+r.from, func(func(...any) error) error { return nil })
+	err := read(hashes...)
 	if !errors.As(err, &e) {
 		return err
+	}
+	for i, hash := range hashes {
+		if outOfRange.MatchString(e.Message) && read(hash) != nil {
+			return fmt.Errorf("%s: column %q: a time is out of the range of microseconds: write null, or a time within it", r.file, schema[i].Name)
+		}
 	}
 	return fmt.Errorf("%s: the file is damaged: %s", r.file, unreadable.ReplaceAllString(firstLine(e.Message), ""))
 }
@@ -209,7 +220,11 @@ func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema, o 
 			continue
 		}
 		cases = append(cases, fmt.Sprintf("WHEN %s THEN %d", c.bad(), i))
-		values = append(values, fmt.Sprintf("WHEN %d THEN CAST(%s AS VARCHAR)", i, c.from))
+		text := c.text
+		if text == "" {
+			text = fmt.Sprintf("coalesce(TRY(CAST(%s AS VARCHAR)), 'a value out of range')", c.from)
+		}
+		values = append(values, fmt.Sprintf("WHEN %d THEN %s", i, text))
 	}
 	if len(cases) == 0 {
 		return nil
@@ -255,16 +270,22 @@ func (s *session) badValue(ctx context.Context, r relation, schema ir.Schema, o 
 }
 
 var (
-	aNaN    = regexp.MustCompile(`^(?i)\s*[-+]?nan\s*$`)
-	aNumber = regexp.MustCompile(`^\s*[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?\s*$`)
-	aNano   = regexp.MustCompile(`:[0-9]{2}\.[0-9]{7,}`)
-	aStamp  = regexp.MustCompile(`^\s*[0-9]{4,}[-/][0-9]{1,2}[-/][0-9]{1,2}[ T][0-9:.]+\s*([-+A-Z].*)?$`)
+	aNaN       = regexp.MustCompile(`^(?i)\s*[-+]?nan\s*$`)
+	aNumber    = regexp.MustCompile(`^\s*[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?\s*$`)
+	anInfinity = regexp.MustCompile(`^-?infinity$`)
+	aCount     = regexp.MustCompile(`^-?[0-9]+ (micro|nano)seconds$`)
+	aNano      = regexp.MustCompile(`:[0-9]{2}\.[0-9]{7,}`)
+	aStamp     = regexp.MustCompile(`^\s*[0-9]{4,}[-/][0-9]{1,2}[-/][0-9]{1,2}[ T][0-9:.]+\s*([-+A-Z].*)?$`)
 )
 
 // whyNot says why a value is not one of a column, where that is not plain.
 func whyNot(value string, c ir.Column) string {
 	stamp := aStamp.FindStringSubmatch(value)
 	switch kind := kindOf(c); {
+	case anInfinity.MatchString(value) && !isFloat(c.Type) && !isInteger(c.Type):
+		return "a date or a time is finite: write null, or a far one such as 9999-12-31"
+	case aCount.MatchString(value):
+		return "a time of day is from 00:00 until before 24:00"
 	case kind == "string" && (strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[")):
 		return asJSON
 	case kind == "string" && aNumber.MatchString(value):

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -108,7 +109,8 @@ func (s *session) parquetFields(ctx context.Context, file string) ([]parquetFiel
 		return nil, err
 	}
 	var fields []parquetField
-	var open []int64 // children still to come, of each field that is open
+	var open []int64            // children still to come, of each field that is open
+	var names []map[string]bool // of the children until now, in lower case
 	query := "SELECT name, coalesce(type, ''), coalesce(logical_type, ''), coalesce(converted_type, ''), coalesce(precision, 0), coalesce(num_children, 0) FROM parquet_schema(" + quote(globs.Replace(file)) + ")"
 	err = s.each(ctx, query, func(scan func(...any) error) error {
 		var name, physical, logical, convertedType string
@@ -121,16 +123,23 @@ func (s *session) parquetFields(ctx context.Context, file string) ([]parquetFiel
 			fields = append(fields, parquetField{name: name, column: c.Name, found: foundType(c.Type), shown: c.Type})
 		}
 		if len(fields) > 0 {
-			fields[len(fields)-1].leaf(physical, logical, convertedType, precision)
+			f := &fields[len(fields)-1]
+			f.leaf(physical, logical, convertedType, precision, len(open) > 1)
+			if among := names[len(names)-1]; len(open) > 1 && among[strings.ToLower(name)] {
+				f.lossy = "names of its fields differ only in case, and one would get another name: rename it"
+			}
+		}
+		if len(names) > 0 {
+			names[len(names)-1][strings.ToLower(name)] = true
 		}
 		if len(open) > 0 {
 			open[len(open)-1]--
 		}
 		if children > 0 {
-			open = append(open, children)
+			open, names = append(open, children), append(names, map[string]bool{})
 		}
 		for len(open) > 0 && open[len(open)-1] == 0 {
-			open = open[:len(open)-1]
+			open, names = open[:len(open)-1], names[:len(names)-1]
 		}
 		return nil
 	})
@@ -143,8 +152,11 @@ func (s *session) parquetFields(ctx context.Context, file string) ([]parquetFiel
 	return fields, nil
 }
 
-// leaf notes what DuckDB's type does not say about a field or a part of it.
-func (f *parquetField) leaf(physical, logical, convertedType string, precision int64) {
+// nestedKey is a type of DuckDB with a map whose keys are no simple values.
+var nestedKey = regexp.MustCompile(`MAP\((STRUCT|MAP)\(|MAP\(\w+(\([0-9, ]*\))?\[`)
+
+// leaf notes what DuckDB's type does not say about a field, or about a part of it that is nested.
+func (f *parquetField) leaf(physical, logical, convertedType string, precision int64, nested bool) {
 	nanos := strings.Contains(logical, "NANOS=NanoSeconds")
 	utc := strings.Contains(logical, "isAdjustedToUTC=1")
 	switch {
@@ -156,13 +168,17 @@ func (f *parquetField) leaf(physical, logical, convertedType string, precision i
 		f.shown = fmt.Sprintf("DECIMAL with %d digits", precision)
 	case physical == "FIXED_LEN_BYTE_ARRAY" && logical == "Float16Type()":
 		f.shown = "FLOAT of 16 bits"
-	case strings.HasPrefix(logical, "NullType"):
+	case strings.HasPrefix(logical, "NullType") && !nested:
 		f.shown, f.found = "without a type", found{kind: "null", typ: f.found.typ}
 	case f.found.kind == "nested" && logical == "" && convertedType == "" && strings.HasSuffix(physical, "BYTE_ARRAY"):
 		f.lossy = "it holds bytes, which JSON does not have: write them as text"
+	case !nested && nestedKey.MatchString(f.found.typ):
+		f.lossy = "keys of its map are nested, which JSON does not have: write them as text"
 	case nanos && strings.HasPrefix(logical, "TimeType"), nanos && utc:
 		f.hidden++
-		f.found.nanos = f.found.kind != "nested"
+		if f.found.nanos = !nested; nested {
+			f.lossy = "it holds times in nanoseconds, which would be others as JSON: write them in microseconds"
+		}
 	}
 }
 

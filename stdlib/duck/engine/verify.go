@@ -118,6 +118,7 @@ func compareColumns(found []duck.Column, schema ir.Schema) []duck.Violation {
 type check struct {
 	duck.Violation
 	bad  string
+	text string   // how a value is shown; empty: as DuckDB prints it
 	keys []string // columns that together must not repeat
 }
 
@@ -141,6 +142,10 @@ func checksOf(schema ir.Schema, keys []string) []check {
 		}
 		if !c.Nullable {
 			add("not null", "", col+" IS NULL")
+		}
+		if exists := within(col, ir.Types[c.Type]); exists != "" {
+			add("time", spans[ir.Types[c.Type]].what, "NOT ("+exists+")")
+			checks[len(checks)-1].text = shownTime(col, ir.Types[c.Type])
 		}
 		number := "" // NaN is above every number
 		if isFloat(c.Type) {
@@ -217,6 +222,9 @@ func (s *session) examples(ctx context.Context, from string, broken []check) err
 			continue
 		}
 		text := fmt.Sprintf("coalesce(CAST(%s AS VARCHAR), 'null')", ident(c.Column))
+		if c.text != "" {
+			text = c.text
+		}
 		selects = append(selects, fmt.Sprintf("arg_min({'row': %s, 'value': %s}, %[1]s, 3) FILTER (WHERE %[3]s)", rowNumber, text, c.bad))
 		of = append(of, c)
 		found = append(found, new(any))

@@ -36,6 +36,20 @@ FORMAT = 1
 MOST_PROBABLE = ("_XGBoost", "_LightGBM", "HistGradientBoostingClassifier", "RandomForestClassifier")
 LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "lightgbm")
 
+# How far rounding may move a probability, and the sum of those of a row: half floats keep three digits.
+ROUNDING, ROUNDING_OF_SUM = 1e-6, 1e-3
+
+# What to do about probabilities that are none, by flavour.
+OTHER_OBJECTIVE = (
+    "leave out the objective, which follows from the task, or choose one that gives probabilities"
+)
+FIXES = {
+    "sklearn": "calibrate the estimator, as sklearn.calibration.CalibratedClassifierCV does",
+    "xgboost": OTHER_OBJECTIVE,
+    "lightgbm": OTHER_OBJECTIVE,
+    "script": "correct predict_proba, or remove it: then the model has no probabilities",
+}
+
 NO_INPUTS = (
     "the model has no inputs: every column of the table is the label, a key, the timestamp or excluded"
 )
@@ -345,7 +359,11 @@ class Model:
             raise
 
     def predict_proba(self, features: pd.DataFrame) -> np.ndarray | None:
-        """Probabilities of shape (rows, classes), in the order of `classes`; None if the model has none."""
+        """Probabilities of shape (rows, classes), in the order of `classes`; None if the model has none.
+
+        NoPredictionError for a row with a number outside of 0 and 1, or whose numbers do not add up to 1. The
+        classes exclude each other, since each row has one label.
+        """
         if not hasattr(self.predictor, "predict_proba"):
             return None
         p = np.asarray(self._ask("predict_proba", features), dtype=np.float64)
@@ -353,7 +371,30 @@ class Model:
             wanted = (len(features), len(self.classes))
             raise StepError(f"predict_proba gave an array of shape {p.shape}, wanted {wanted}")
         check_predicted(p)
-        return p
+        self._check_probabilities(p)
+        return p.clip(0, 1)  # a metric takes no 1.0000000001
+
+    def _check_probabilities(self, p: np.ndarray) -> None:
+        fix = FIXES[self.info["flavour"]]
+        outside = (p < -ROUNDING) | (p > 1 + ROUNDING)
+        if len(rows := np.flatnonzero(outside.any(axis=1))):
+            row = int(rows[0])
+            # Of two classes, the second is the one that a model gives a number for.
+            n = np.flatnonzero(outside[row])[-1]
+            name = label_name(self.classes[n])
+            raise NoPredictionError(
+                row, f"the probability of the class {name} is {p[row, n]}, not between 0 and 1; {fix}"
+            )
+        sums = p.sum(axis=1)
+        if len(rows := np.flatnonzero(np.abs(sums - 1) > ROUNDING_OF_SUM)):
+            row = int(rows[0])
+            names = [label_name(c) for c in self.classes]
+            shown = ", ".join(f"{n} {v:g}" for n, v in zip(names[:5], p[row, :5].tolist(), strict=False))
+            more = ", ..." if len(names) > 5 else ""
+            raise NoPredictionError(
+                row,
+                f"the probabilities of its classes add up to {sums[row]:g}, not to 1 ({shown}{more}); {fix}",
+            )
 
 
 def check_predicted(values: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import tenon_model
 from conftest import col, model_out
-from tenon_model import RefusedValueError
+from tenon_model import NoPredictionError, RefusedValueError
 from tenon_step import Signature, StepError
 
 RIDGE = "sklearn.linear_model.Ridge"
@@ -81,3 +81,59 @@ def test_classes_may_be_large_integers():
     model = tenon_model.Model(large, {"classes": [2**53, 2**53 + 1]}, None)
     assert model._label == np.dtype("int64")
     assert pd.Series(np.array(model.classes, dtype=model._label)).tolist() == [2**53, 2**53 + 1]
+
+
+def classifier(label="string", classes=("a", "b", "c"), flavour="script", /, **gives):
+    """A model whose methods give what is given."""
+    predictor = type("Given", (), {n: staticmethod(lambda _, v=v: np.array(v)) for n, v in gives.items()})()
+    given = signature(col("x", "float64"), label=col("y", label), task="classification")
+    return tenon_model.Model(given, {"flavour": flavour, "classes": list(classes)}, predictor)
+
+
+X = pd.DataFrame({"x": [1.0, 2.0]})
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        ([0.2, 1.25, -0.45], "row 2: the probability of the class c is -0.45, not between 0 and 1"),
+        ([0.2, 1.25, 0.0], "row 2: the probability of the class b is 1.25, not between 0 and 1"),
+        ([0.2, 0.8, 2e-6 + 1], "row 2: the probability of the class c is 1.000002, not between"),
+        ([0.2, 0.2, 0.2], r"row 2: .* add up to 0.6, not to 1 \(a 0.2, b 0.2, c 0.2\)"),
+        ([0.9, 0.9, 0.9], "row 2: .* add up to 2.7, not to 1"),
+        ([0.0, 0.0, 0.0], "row 2: .* add up to 0, not to 1"),
+        ([0.2, np.nan, 0.8], "row 2: it is nan"),
+    ],
+)
+def test_what_is_no_probability_is_refused_by_row_class_and_value(second, says):
+    model = classifier(predict_proba=[[0.2, 0.3, 0.5], second], predict=["c", "b"])
+    with pytest.raises(NoPredictionError, match=says):
+        model.outcome(X)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        [0.0, 0.0, 1.0],
+        [-1e-9, 0.5, 0.5 + 1e-9],
+        [0.0, 0.0, 1 + 1e-7],
+        [0.3333, 0.3333, 0.3333],
+        np.array([1 / 3] * 3, dtype=np.float16),
+    ],
+)
+def test_probabilities_may_be_rounded(second):
+    model = classifier(predict_proba=[[0.2, 0.3, 0.5], second], predict=["c", "b"])
+    p = model.predict_proba(X)
+    assert p.shape == (2, 3)
+    assert p.min() >= 0
+    assert p.max() <= 1
+
+
+def test_of_two_classes_the_one_with_a_number_is_named():
+    model = classifier("bool", (False, True), "xgboost", predict_proba=[[0.5, 0.5], [-2.5, 3.5]])
+    with pytest.raises(NoPredictionError, match=r"class true is 3\.5, .*; leave out the objective, which"):
+        model.predict_proba(X)
+
+
+def test_no_rows_have_no_wrong_probability():
+    assert classifier(predict_proba=np.empty((0, 3))).predict_proba(X.head(0)).shape == (0, 3)

@@ -145,3 +145,33 @@ def train(features, labels): return Model()
     }
     with pytest.raises(StepError, match="the model has no prediction for row 40: it is nan"):
         lab.inside("evaluate.regression", inputs=inputs, outputs={"report": {"kind": "report"}})
+
+
+@pytest.mark.parametrize(
+    ("component", "params", "label", "says"),
+    [
+        ("train.xgboost", {"objective": "binary:logitraw"}, "bool", "the probability of the class true is "),
+        (
+            "train.xgboost",
+            {"objective": "reg:squarederror", "base_score": 3},
+            "bool",
+            "of the class true is ",
+        ),
+        ("train.lightgbm", {"objective": "regression", "boost_from_average": False}, "bool", None),
+        ("train.lightgbm", {"objective": "multiclassova", "num_class": 3}, "string", "classes add up to "),
+    ],
+)
+def test_an_objective_that_gives_no_probabilities_is_not_evaluated(lab, component, params, label, says):
+    values = [i % 2 == 0 for i in range(ROWS)] if label == "bool" else ["a", "b", "c", "a"] * (ROWS // 4)
+    schema = [*INPUTS, output := col("y", label)]
+    table = lab.table(rows(y=values), schema)
+    outputs = model_out("classification", INPUTS, output)
+    trained = {"rounds": 3, "params": params}
+    model = lab.inside(component, params=trained, inputs={"train": table}, outputs=outputs).path("model")
+    inputs = {"model": {"kind": "model", "path": str(model)}, "train": table, "test": table}
+    report = {"inputs": inputs, "params": {"plots": False}, "outputs": {"report": {"kind": "report"}}}
+    if says is None:  # this one stays between 0 and 1 here
+        lab.inside("evaluate.classification", **report)
+        return
+    with pytest.raises(StepError, match=f"no prediction for row 1: .*{says}.*; leave out the objective"):
+        lab.inside("evaluate.classification", **report)

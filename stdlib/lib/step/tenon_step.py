@@ -201,10 +201,13 @@ class Step:
         return to_pandas(self.arrow(name), nullable, {c.name for c in port.schema if c.nullable and c.nan})
 
     @contextlib.contextmanager
-    def writer(self, name: str, extra: str = "error") -> Iterator[TableWriter]:
-        """Writes the output table `name` part by part: `with step.writer("out") as w: w.write(part)`."""
+    def writer(self, name: str, extra: str = "error", exact: bool = False) -> Iterator[TableWriter]:
+        """Writes the output table `name` part by part: `with step.writer("out") as w: w.write(part)`.
+
+        With `exact`, a float64 is not rounded to float32 either.
+        """
         port = self.output(name, "table")
-        with TableWriter(port.path, port.schema, f"output {name}", extra) as writer:
+        with TableWriter(port.path, port.schema, f"output {name}", extra, exact) as writer:
             yield writer
 
     def write_table(self, name: str, data: Any, extra: str = "error") -> int:

@@ -126,3 +126,45 @@ def test_large_keys_pass_through(lab, scripted):
         {"id": 2**60 + 1, "prediction": 1.0},
         {"id": None, "prediction": 2.0},
     ]
+
+
+CLASSIFIER = """
+import numpy as np
+class Model:
+    def predict(self, features): return np.where(features["x"] > 0, "b", "a")
+    def predict_proba(self, features):
+        x = features["x"].to_numpy()
+        return np.column_stack([1 - np.minimum(x, 2), x])
+def train(features, labels): return Model()
+"""
+
+
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (1.5, "no prediction for row 4: the probability of the class b is 1.5, not between 0 and 1; correct"),
+        (
+            -0.5,
+            "no prediction for row 4: the probability of the class b is -0.5, not between 0 and 1; correct",
+        ),
+        (3.0, "no prediction for row 4: the probability of the class b is 3.0, not between 0 and 1; correct"),
+    ],
+)
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_what_is_no_probability_is_refused_by_row(lab, x, says, probabilities):
+    feature, label = col("x", "float64"), col("y", "string")
+    got = lab.inside(
+        "train.script",
+        params={"script": "m.py"},
+        scripts={"m.py": CLASSIFIER},
+        inputs={"train": lab.table({"x": [0.5, 0.5], "y": ["a", "b"]}, [feature, label])},
+        outputs=model_out("classification", [feature], label),
+    )
+    table = lab.table({"x": [0.5, 0.0, 1.0, x, 0.5]}, [feature])
+    with pytest.raises(StepError, match=says):
+        lab.inside(
+            "serve.batch",
+            params={"batch": 2, "probabilities": probabilities},
+            inputs={"model": {"kind": "model", "path": str(got.path("model"))}, "table": table},
+            outputs=table_out(col("prediction", "string")),
+        )

@@ -199,14 +199,14 @@ def train(features, labels): return Model()
 """
 
 
-def serving(shared, script, table, inputs, instance):
+def serving(shared, script, table, inputs, instance, label=None, task="regression"):
     """Trains a script's model on a table with the label `y`, and yields the URL of a service that has it."""
     got = shared.ok(
         "train.script",
         params={"script": "m.py"},
         scripts={"m.py": script},
         inputs={"train": table},
-        outputs=model_out("regression", inputs, col("y", "float64")),
+        outputs=model_out(task, inputs, label or col("y", "float64")),
     )
     model = {"kind": "model", "path": str(got.path("model"))}
     with service(shared, {"model": model}, instance=instance) as (_, url):
@@ -254,6 +254,37 @@ def test_a_value_that_would_become_another_is_refused(scripted, change, field):
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body", "instances", 0, field]
     assert str(next(iter(change.values()))) not in answer.text
+
+
+@pytest.fixture(scope="module")
+def improbable(shared):
+    """A classifier whose probability of "b" is `x`, whatever that is."""
+    script = """
+import numpy as np
+class Model:
+    def predict(self, features): return np.where(features["x"] > 0, "b", "a")
+    def predict_proba(self, features): return np.column_stack([1 - features["x"], features["x"]])
+def train(features, labels): return Model()
+"""
+    inputs, label = [col("x", "float64")], col("y", "string")
+    table = shared.table({"x": [0.5, 0.5], "y": ["a", "b"]}, [*inputs, label])
+    yield from serving(shared, script, table, inputs, "p", label, "classification")
+
+
+@pytest.mark.parametrize("probabilities", ["true", "false"])
+def test_what_is_no_probability_is_refused_for_its_row(improbable, probabilities):
+    def ask(*rows):
+        body = {"instances": [{"x": x} for x in rows]}
+        return httpx.post(f"{improbable}/predict?probabilities={probabilities}", json=body)
+
+    answer = ask(0.5, 1.25)
+    assert answer.status_code == 422
+    [detail] = answer.json()["detail"]
+    assert detail["loc"] == ["body", "instances", 1]
+    assert detail["msg"].startswith(
+        "the model has no prediction: the probability of the class b is 1.25, not between 0 and 1; correct"
+    )
+    assert ask(0.5, 1.0).json()["predictions"][1]["probability"] == 1.0
 
 
 @pytest.fixture(scope="module")

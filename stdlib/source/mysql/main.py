@@ -72,7 +72,7 @@ def main(step: Step) -> None:
             if step.looks:
                 look(step, cursor.description, columns)
                 return
-            with step.writer("out") as writer:
+            with step.writer("out", exact=True) as writer:
                 convert = Converter(cursor.description, columns)
                 writer.write(convert([]))
                 while rows := cursor.fetchmany(BATCH):
@@ -171,6 +171,11 @@ class Converter:
                 raise StepError(
                     f"{self.where}, found FLOAT, which the server sends with six digits: "
                     f"select CAST({name} AS DOUBLE) AS {name}"
+                )
+            if kind == T.GEOMETRY and want:
+                raise StepError(
+                    f"{self.where}, found a geometry in the server's own form: "
+                    f"select ST_AsText({name}) AS {name}"
                 )
             if kind == T.TIMESTAMP and want != "timestamptz" and want:
                 raise StepError(f"{self.where}, found TIMESTAMP, a point in time: declare timestamptz")

@@ -11,9 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import col, look_out, table_out
+from tenon_step import StepError
 
 PASSWORD = "s3cret/p@ss:word"
 QUOTED = "s3cret%2Fp%40ss%3Aword"
@@ -176,6 +178,75 @@ def test_a_zero_date_is_refused(lab, query, server):
     assert "found '0000-00-00' in row 2, which is no date" in query(
         "SELECT d FROM zero ORDER BY d DESC", col("d", "date"), run=lab.error
     )
+
+
+MOST, FLOATS = 2**64 - 1, ("float64", "float32")
+INTEGERS = ("int64", "uint64", "uint8", "int8")
+# A column of MariaDB, a value, what it becomes in each type that takes it, and what is said of another.
+VALUES = [
+    ("TINYINT UNSIGNED", "255",
+     dict.fromkeys(("int64", "uint64", "uint8"), 255) | dict.fromkeys(FLOATS, 255.0)),
+    ("BIGINT", "9007199254740993", dict.fromkeys(("int64", "uint64"), 2**53 + 1)),
+    ("BIGINT UNSIGNED", str(MOST), {"uint64": MOST}),
+    ("INT(5) ZEROFILL", "7", dict.fromkeys(INTEGERS, 7) | dict.fromkeys(FLOATS, 7.0)),
+    ("DECIMAL(65,0)", "9" * 65, {}),
+    ("DECIMAL(20,0)", str(MOST), {"uint64": MOST}),
+    ("DECIMAL(65,30)", "0.1", {"float64": 0.1, "float32": 0.10000000149011612}),
+    ("DECIMAL(30,20)", "0.12345678901234567890", {}),
+    ("FLOAT", "0.5", {}),
+    ("DOUBLE", "0.1", {"float64": 0.1}),
+    ("DOUBLE", "5e-324", {"float64": 5e-324}),
+    ("BIT(8)", "b'101'", {"bytes": b"\x05"}),
+    ("BIT(1)", "b'1'", {"bytes": b"\x01", "bool": True}),
+    ("DATE", "'0000-00-00'", {}),
+    ("DATE", "'2024-00-00'", {}),
+    ("DATE", "'2024-02-31'", {}),
+    ("DATETIME", "'0000-00-00'", {}),
+    ("TIMESTAMP", "'0000-00-00'", {}),
+    ("DATETIME(6)", "'9999-12-31 23:59:59.999999'",
+     {"timestamp": dt.datetime(9999, 12, 31, 23, 59, 59, 999999)}),
+    ("TIME", "'838:59:59'", {}),
+    ("TIME", "'-00:00:01'", {}),
+    ("TIME", "'24:00:00'", {}),
+    ("YEAR", "2024", dict.fromkeys(("int64", "uint64"), 2024) | dict.fromkeys(FLOATS, 2024.0)),
+    ("BINARY(4)", "'ab'", {"bytes": b"ab\0\0"}),
+    ("TEXT CHARACTER SET latin1", "'Zürich'", {"string": "Zürich"}),
+    ("ENUM('a','b')", "'b'", {"string": "b"}),
+    ("JSON", "'[1]'", {"string": "[1]"}),
+    ("POINT", "POINT(1, 2)", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value", "becomes"), VALUES, ids=[f"{k} {v:.30}" for k, v, _ in VALUES])
+def test_every_value_is_exact_or_refused(lab, server, monkeypatch, kind, value, becomes):
+    null = " NULL" if kind == "TIMESTAMP" else ""
+    import_rows(
+        server,
+        "SET sql_mode = 'ALLOW_INVALID_DATES'; SET NAMES utf8mb4; DROP TABLE IF EXISTS one; "
+        f"CREATE TABLE one (n INT, v {kind}{null}); INSERT INTO one VALUES (1, NULL), (2, {value})",
+    )
+    for declared in (
+        *INTEGERS,
+        *FLOATS,
+        "bool",
+        "string",
+        "bytes",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+    ):
+        monkeypatch.setenv("DSN", f"mysql://tester:{QUOTED}@127.0.0.1:{server}/shop")
+        out = table_out(col("v", declared, nullable=True))
+        try:
+            got = lab.inside("source.mysql", params={"query": "SELECT v FROM one ORDER BY n"}, outputs=out)
+        except StepError as e:
+            assert declared not in becomes, e
+            assert str(e).startswith("output out: column v: wanted"), declared
+            continue
+        found = pq.read_table(got.path("out")).column(0).to_pylist()[-1]
+        assert declared in becomes, f"as {declared} it became {found}"
+        assert repr(found) == repr(becomes[declared]), declared
 
 
 @pytest.mark.parametrize(

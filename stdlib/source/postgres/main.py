@@ -7,9 +7,10 @@ Output: `out`, a table.
 With `look: true`, the server only describes the result, and `out` is what `Step.look` writes.
 
 The query runs in a read-only transaction. NUMERIC becomes the declared float or integer, or is refused if the
-float prints other digits. Rows come in the order that the server gives them: say ORDER BY if the same data
-should always make the same bytes. The DSN is never printed, and what libpq says about a failed connection is
-not either, since it may quote parts of the DSN.
+float prints other digits. What has no exact counterpart is refused, with what to select instead: infinite
+dates, money and other types whose form is PostgreSQL's own. Rows come in the order that the server
+gives them: say ORDER BY if the same data should always make the same bytes. The DSN is never printed, and
+what libpq says about a failed connection is not either, since it may quote parts of the DSN.
 """
 
 import os
@@ -46,6 +47,7 @@ def main(step: Step) -> None:
 
     from adbc_driver_manager import Error
     from adbc_driver_postgresql import StatementOptions, dbapi
+    from pyarrow import ArrowException
 
     try:
         connection = dbapi.connect(dsn)
@@ -56,76 +58,151 @@ def main(step: Step) -> None:
         try:
             cursor.execute("SET TRANSACTION READ ONLY")
             if step.looks:  # the server describes the result of a prepared statement
-                step.look("out", types(cursor.adbc_execute_schema(query), columns))
+                step.look("out", *types(cursor.adbc_execute_schema(query), columns))
                 return
             hint = str(step.params.get("batch") or 16 << 20)
             cursor.adbc_statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: hint})
             cursor.execute(query)
             reader = cursor.fetch_record_batch()
-            with step.writer("out") as writer:
-                writer.write(numbers(reader.schema.empty_table(), columns))
+            with step.writer("out", exact=True) as writer:
+                writer.write(converted(reader.schema.empty_table(), columns, 0))
                 for batch in reader:
-                    writer.write(numbers(batch, columns))
+                    writer.write(converted(batch, columns, writer.rows))
                     step.progress(writer.rows, message=f"{writer.rows} rows")
-        except (Error, OSError) as e:
+        except (Error, OSError, ArrowException) as e:
             raise StepError(f"the query failed: {query_error(str(e), dsn)}") from None
     step.metrics(rows=writer.rows)
 
 
-def numbers(batch, columns: tuple[Column, ...]) -> dict:
-    """The columns of a batch; NUMERIC, which the driver gives as text, becomes the declared number."""
+# The types of PostgreSQL that the driver gives in a form of its own, and what to select instead.
+OTHERS = {"money": "numeric", "oid": "int8"}
+
+# The first day that PostgreSQL has, in 4714 BC. What the driver gives before it is infinity, or a time after
+# the year 294246, which it moves past the end of an integer.
+FIRST_DAY = -2_440_588
+DAY = 86_400_000_000  # microseconds
+
+
+def converted(batch, columns: tuple[Column, ...], before: int) -> dict:
+    """The columns of a batch as values of a table; `before` rows came earlier."""
     import pyarrow as pa
 
     declared = {c.name: c for c in columns}
     found = {}
-    for field, values in zip(batch.schema, batch.columns, strict=True):
-        column = declared.get(field.name)
-        typname = (field.metadata or {}).get(b"ADBC:postgresql:typname", b"")
-        if isinstance(field.type, pa.BaseExtensionType):
-            typname = getattr(field.type, "type_name", typname.decode()).encode()
-            values = values.cast(field.type.storage_type)
-        if typname == b"numeric" and column and re.match(r"u?int|float", column.type):
-            try:
-                # By way of decimals, so that large integers stay exact.
-                if column.type.startswith("float"):
-                    values = floats(values, column)
-                else:
-                    values = values.cast(pa.decimal128(38, 9))
-            except pa.ArrowInvalid as e:
-                raise StepError(
-                    f"output out: column {field.name}: wanted {column.type}, found numeric: {e}"
-                ) from None
-        found[field.name] = values
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        if name in found:
+            raise StepError(f"output out: the query returns column {name} twice: rename one with AS")
+        found[name] = values
+        if (column := declared.get(name)) is None:
+            continue
+        where = f"output out: column {name}: wanted {column.type}"
+        metadata = batch.schema.field(name).metadata or {}
+        kind = metadata.get(b"POSTGRESQL:type", b"").decode()
+        opaque = (
+            isinstance(values.type, pa.BaseExtensionType) and values.type.extension_name == "arrow.opaque"
+        )
+        if kind == "numeric":
+            found[name] = number(values.cast(pa.string()), column, where, before)
+        elif kind in OTHERS or opaque:
+            shown = "a type of its own, such as an enum" if kind.startswith("unnamed") else kind
+            cast = OTHERS.get(kind, "text")
+            raise StepError(f"{where}, found {shown}: select CAST({name} AS {cast}) AS {name}")
+        elif pa.types.is_date(values.type) or pa.types.is_timestamp(values.type):
+            check_times(values, where, before)
     return found
 
 
-def types(schema, columns: tuple[Column, ...]) -> dict:
-    """The types of columns, as `numbers` makes them."""
-    import pyarrow as pa
-
-    empty = numbers(schema.empty_table(), columns)
-    return {
-        name: v.type.storage_type if isinstance(v.type, pa.BaseExtensionType) else v.type
-        for name, v in empty.items()
-    }
-
-
-def floats(values, column: Column):
-    """NUMERIC, as text, as floats that print the same digits."""
+def number(values, column: Column, where: str, before: int):
+    """NUMERIC, which the driver gives as text, as the declared type."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = values.cast(pa.float64())
-    # A float64 keeps fifteen digits of any number.
-    long = pc.fill_null(pc.greater(pc.binary_length(values), 15), False)
-    for text, number in zip(values.filter(long), found.filter(long), strict=True):
-        if Decimal(text.as_py()) != Decimal(repr(number.as_py())):
+    def refuse(bad, says: str) -> None:
+        if pc.any(bad).as_py():
+            row = pc.index(bad, True).as_py()
             raise StepError(
-                f"output out: column {column.name}: wanted {column.type}, found numeric {text}, "
+                f"{where}, found numeric {values[row].as_py()[:100]} in row {before + row + 1}, {says}"
+            )
+
+    # NaN is null, here as everywhere, unless it is a value.
+    if not column.nan:
+        values = pc.if_else(pc.equal(values, "nan"), pa.scalar(None, pa.string()), values)
+    if column.type.startswith("float"):
+        return floats(values, column, where, before)
+    if not column.type.startswith(("int", "uint")):
+        return values
+    whole = pc.replace_substring_regex(values, r"\.0*$", "")
+    refuse(pc.invert(pc.match_substring_regex(whole, r"^-?[0-9]+$")), "which is no whole number")
+    limits = pa.int64() if column.type.startswith("int") else pa.uint64()
+    try:
+        return whole.cast(limits)
+    except pa.ArrowInvalid:
+        refuse(
+            pa.array([v is not None and not fits(v, limits) for v in whole.to_pylist()]), "which does not fit"
+        )
+        raise
+
+
+def fits(text: str, limits) -> bool:
+    import pyarrow as pa
+
+    low, high = (-(2**63), 2**63) if limits == pa.int64() else (0, 2**64)
+    return len(text) < 21 and low <= int(text) < high
+
+
+def floats(values, column: Column, where: str, before: int):
+    """Text as floats that print the same digits."""
+    import numpy as np
+    import pyarrow as pa
+
+    found = values.cast(pa.float64())
+    digits, kind = (6, np.float32) if column.type == "float32" else (15, np.float64)
+    for row, text in enumerate(values.to_pylist()):
+        # So many digits of any number stay the same.
+        if text is None or len(text) <= digits:
+            continue
+        if Decimal(text) != Decimal(np.format_float_scientific(kind(found[row].as_py()))):
+            raise StepError(
+                f"{where}, found numeric {text[:100]} in row {before + row + 1}, "
                 "which it does not hold exactly: "
                 f"select CAST({column.name} AS text) or CAST({column.name} AS float8)"
             )
-    return found
+    return found.cast(pa.float32()) if column.type == "float32" else found
+
+
+def check_times(values, where: str, before: int) -> None:
+    """StepError for a date or timestamp that PostgreSQL has, and Arrow has not."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    days = pa.types.is_date(values.type)
+    first = FIRST_DAY if days else FIRST_DAY * DAY
+    numbers = values.cast(pa.int32() if days else pa.int64())
+    bad = pc.less(numbers, first)
+    if pc.any(bad).as_py():
+        row = pc.index(bad, True).as_py()
+        raise StepError(
+            f"{where}, found infinity, or a time after the year 294246, in row {before + row + 1}: "
+            "select null, or a far date such as 9999-12-31"
+        )
+
+
+def types(schema, columns: tuple[Column, ...]) -> tuple[dict, list[dict]]:
+    """The types of columns, as `converted` makes them, and the faults of those that it refuses."""
+    import pyarrow as pa
+
+    found, faults = {}, []
+    empty = schema.empty_table()
+    for i, name in enumerate(schema.names):
+        found[name] = pa.null()
+        try:
+            values = converted(empty.select([i]), columns, 0)[name]
+            found[name] = values.type
+            if isinstance(values.type, pa.BaseExtensionType):  # JSON and UUIDs become text
+                found[name] = pa.string()
+        except StepError as e:
+            faults.append({"column": name, "text": str(e).removeprefix(f"output out: column {name}: ")})
+    return found, faults
 
 
 def connect_error(text: str) -> str:

@@ -10,9 +10,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import col, look_out, table_out
+from tenon_step import StepError
 
 PASSWORD = "s3cret/p@ss:word"
 QUOTED = "s3cret%2Fp%40ss%3Aword"
@@ -106,10 +108,88 @@ def test_a_numeric_that_a_float_does_not_hold_is_refused(lab, query):
     got = query(sql.format(exact), col("x", "float64", nullable=True)).table()["x"]
     assert got.tolist()[:3] == [0.1, 1.1, 123456789012345.5]
     says = query(sql.format("('0.1'), ('123456789012345678.91')"), col("x", "float64"), run=lab.error)
-    assert (
-        "column x: wanted float64, found numeric 123456789012345678.91, which it does not hold exactly"
-        in says
-    )
+    assert "found numeric 123456789012345678.91 in row 2, which it does not hold exactly" in says
+
+
+# A value of PostgreSQL, the types that take it with what it becomes, and what is said where it is refused.
+FAR, BEFORE = dt.date(9999, 12, 31), "infinity, or a time after the year 294246, in row 2"
+FLOATS, TYPES = ("float64", "float32"), (
+    "bool", "int64", "uint64", "uint8", "int8", "float64", "float32", "string", "bytes", "date", "time",
+    "timestamp", "timestamptz",
+)  # fmt: skip
+
+
+def number(value, text, *types):
+    """The value in columns of numbers, and its text."""
+    return {t: float(value) if t in FLOATS else value for t in types} | ({"string": text} if text else {})
+
+
+ALL = ("int64", "uint64", "uint8", "int8", *FLOATS)
+VALUES = [
+    ("7.000::numeric", number(7, "7.000", *ALL), ""),
+    ("1e50::numeric", {"float64": 1e50, "string": "1" + "0" * 50}, ""),
+    ("1e131071::numeric", {"string": "1" + "0" * 131071}, ""),
+    ("18446744073709551615::numeric", number(2**64 - 1, str(2**64 - 1), "uint64"), ""),
+    ("-9223372036854775808::numeric", number(-(2**63), str(-(2**63)), "int64"), ""),
+    ("0.1::numeric", {"float64": 0.1, "float32": 0.10000000149011612, "string": "0.1"}, ""),
+    ("16777217::numeric", number(16777217, "16777217", "int64", "uint64", "float64"), ""),
+    ("'NaN'::numeric", dict.fromkeys(TYPES), ""),
+    ("'-Infinity'::numeric", number(float("-inf"), "-inf", *FLOATS), ""),
+    ("100::numeric(5, -2)", number(100, "100", *ALL), ""),
+    ("0.1::float8", {"float64": 0.1}, ""),
+    ("'-0'::float4", number(0, "", "int64", "uint64", "uint8", "int8") | dict.fromkeys(FLOATS, -0.0), ""),
+    ("'infinity'::date", {}, BEFORE),
+    ("'-infinity'::date", {}, BEFORE),
+    ("'infinity'::timestamp", {}, BEFORE),
+    ("'-infinity'::timestamptz", {}, BEFORE),
+    ("'294276-12-31'::timestamp", {}, BEFORE),
+    ("'9999-12-31'::date", {"date": FAR, "timestamp": dt.datetime(9999, 12, 31)}, ""),
+    ("'24:00'::time", {}, ""),
+    ("'12:00+02'::timetz", {}, "found timetz: select CAST(v AS text) AS v"),
+    ("'$1,234.56'::money", {}, "found money: select CAST(v AS numeric) AS v"),
+    ("4294967295::oid", {}, "found oid: select CAST(v AS int8) AS v"),
+    ("B'101'", {}, "found bit: select CAST(v AS text) AS v"),
+    ("'10.0.0.1/8'::inet", {}, "found inet: select"),
+    ("int4range(1, 5)", {}, "found a type of its own, such as an enum: select"),
+    ("'mood'::feeling", {"string": "mood"}, ""),
+    ("5::small", number(5, "", *ALL), ""),
+    ("'{1,2}'::int[]", {}, "found list"),
+    ("'1 day'::interval", {}, "found month_day_nano_interval"),
+    ("row(1, 'a')", {}, "the query failed"),
+    ("'{\"a\": 1}'::jsonb", {"string": '{"a": 1}'}, ""),
+    ("'00000000-0000-0000-0000-000000000001'::uuid",
+     {"string": "00000000-0000-0000-0000-000000000001"}, ""),
+    ("'a'::char(3)", {"string": "a  "}, ""),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(server):
+    """A server with types of its users."""
+    from adbc_driver_postgresql import dbapi
+
+    with dbapi.connect(f"postgresql://tester:{QUOTED}@127.0.0.1:{server}/postgres") as connection:
+        connection.cursor().execute("CREATE TYPE feeling AS ENUM ('mood')")
+        connection.cursor().execute("CREATE DOMAIN small AS int CHECK (value > 0)")
+        connection.commit()
+    return server
+
+
+@pytest.mark.parametrize(("value", "becomes", "says"), VALUES, ids=[v[0] for v in VALUES])
+def test_every_value_is_exact_or_refused(lab, made, monkeypatch, value, becomes, says):
+    query = f"SELECT NULL AS v UNION ALL SELECT {value}"
+    for declared in TYPES:
+        monkeypatch.setenv("DSN", f"postgresql://tester:{QUOTED}@127.0.0.1:{made}/postgres")
+        out = table_out(col("v", declared, nullable=True))
+        try:
+            got = lab.inside("source.postgres", params={"query": query}, outputs=out)
+        except StepError as e:
+            assert declared not in becomes, e
+            assert says in str(e) or not says and ", found" in str(e), declared
+            continue
+        found = pq.read_table(got.path("out")).column(0).to_pylist()[-1]
+        assert declared in becomes, f"as {declared} it became {found}"
+        assert repr(found) == repr(becomes[declared]), declared
 
 
 def test_no_rows_is_a_table(query):
@@ -125,7 +205,7 @@ def test_no_rows_is_a_table(query):
         ("SELECT 'a' AS n", "output out: column n: wanted int64, found string"),
         (
             "SELECT 1.5::numeric AS n",
-            "output out: column n: wanted int64, found decimal128(38, 9) that does not fit",
+            "output out: column n: wanted int64, found numeric 1.5 in row 1, which is no whole number",
         ),
         ("CREATE TABLE n AS SELECT 1 AS n", "the query failed: "),
         ("SELECT 1/0 AS n", "division by zero"),

@@ -6,8 +6,9 @@ Input: `train`, a table with the columns of the model's signature. Output: `mode
 The function is called as `train(features, labels, **args)`, and gets `seed` and `step` too if it has
 parameters of these names. `features` is the DataFrame of `tenon_model.prepare`, `labels` an array. It returns
 an object with `predict(features)`, which gives one label per row, and, for a classifier,
-`predict_proba(features)`, which gives one column per class in the sorted order of the classes. The object is
-pickled, and the files of the code folder are kept beside it, so that its class is there when it is served.
+`predict_proba(features)`, which gives one column per class in the sorted order of the classes, with numbers
+between 0 and 1 that add up to 1. The object is pickled, and the files of the code folder are kept beside it,
+so that its class is there when it is served.
 
 A function that returns None has written files into `step.outputs["model"].path` itself; then `load` names a
 function of the script, `load(folder)`, that gives the object back.
