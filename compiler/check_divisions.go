@@ -37,7 +37,9 @@ func (c *checker) checkModels(f *factory) error {
 		case "time":
 			for name, k := range component.Columns {
 				if k.Type == "time" && len(component.Times) == 1 {
-					d.time(component.Times[0], stringOf(split.get(component.Times[0])), stringOf(split.get(name)))
+					if err := d.time(component.Times[0], stringOf(split.get(component.Times[0])), stringOf(split.get(name))); err != nil {
+						return err
+					}
 				}
 			}
 		}
@@ -96,15 +98,15 @@ func (d *divisions) groups(field, name string) {
 	})
 }
 
-func (d *divisions) time(field, after, name string) {
+func (d *divisions) time(field, after, name string) error {
 	at, ok := facts.ParseTime(after)
 	column := d.facts.Column(name)
 	if !ok || column == nil {
-		return
+		return nil
 	}
 	boundary, r := float64(at.UnixMicro()), column.Within()
 	if declared := d.table.schema.Column(name); r.Kind != facts.Times || declared == nil {
-		return
+		return nil
 	} else if declared.Type == "date" {
 		const day = 24 * 60 * 60 * 1e6
 		boundary = math.Floor(boundary/day) * day
@@ -115,31 +117,30 @@ func (d *divisions) time(field, after, name string) {
 	case r.Low >= boundary:
 		part, when = "training", "before "+after
 	default:
-		d.fileTimes(field, after, column, boundary)
-		return
+		return d.fileTimes(field, after, column, boundary)
 	}
 	d.fail(d.model, diag.Diagnostic{
 		Message: fmt.Sprintf("the %s part of %s is empty: no row has %q %s", part, d.model, name, when),
 		Wanted:  "a time within those of the rows: " + r.String(), Found: after,
 		Spans: append([]diag.Span{d.sys.At("", d.model.path("test", field)...)}, d.why(name)...),
 	})
+	return nil
 }
 
 // fileTimes refuses a split at a time that is not among those of the file that the rows come
 // from.
-func (d *divisions) fileTimes(field, after string, column *facts.Column, boundary float64) {
+func (d *divisions) fileTimes(field, after string, column *facts.Column, boundary float64) error {
 	o, name := d.table, column.Name
 	for made := d.made(o, name); made != nil; made = d.made(o, name) {
 		in := o.entity.input(made.Of.Input)
 		if in == nil || in.out == nil {
-			return
+			return nil
 		}
 		o, name = in.out, made.Of.Column
 	}
-	file := d.times[o.entity.id()]
-	times, known := file.times[name]
-	if !known {
-		return
+	file, times, known, err := d.timesOf(o, name)
+	if err != nil || !known {
+		return err
 	}
 	part, when := "test", "from "+after+" on"
 	switch {
@@ -147,7 +148,7 @@ func (d *divisions) fileTimes(field, after string, column *facts.Column, boundar
 	case float64(times[0]) >= boundary:
 		part, when = "training", "before "+after
 	default:
-		return
+		return nil
 	}
 	r := facts.Range{Kind: facts.Times, Low: float64(times[0]), High: float64(times[1])}
 	label := fmt.Sprintf("%s is %s", name, r)
@@ -161,6 +162,7 @@ func (d *divisions) fileTimes(field, after string, column *facts.Column, boundar
 		Wanted:  "a time within those of the rows: " + r.String(), Found: after,
 		Spans: spans,
 	})
+	return nil
 }
 
 // splitsByTime reports whether a model is split at a time.

@@ -68,6 +68,32 @@ func TestDivisions(t *testing.T) {
 	}
 }
 
+// Declared bounds of a time are those of all rows.
+func TestDivisionsOfDeclaredTimes(t *testing.T) {
+	const (
+		test  = `the test part of models.m is empty: no row has "t" from %s on`
+		train = `the training part of models.m is empty: no row has "t" before %s`
+	)
+	for name, tt := range map[string]struct{ bounds, t, after, want string }{
+		"after the latest":                {`{max: "2024-06-30"}`, "t", "2024-07-01", fmt.Sprintf(test, "2024-07-01")},
+		"at the latest":                   {`{max: "2024-07-01"}`, "t", "2024-07-01", ""},
+		"at the earliest":                 {`{min: "2024-07-01"}`, "t", "2024-07-01", fmt.Sprintf(train, "2024-07-01")},
+		"after the earliest":              {`{min: "2024-06-30"}`, "t", "2024-07-01", ""},
+		"without bounds":                  {`{}`, "t", "2024-07-01", ""},
+		"of a month":                      {`{max: "2024-06-30 12:00"}`, "CAST(date_trunc('month', t) AS TIMESTAMP)", "2024-07-01", fmt.Sprintf(test, "2024-07-01")},
+		"of a month that may be the next": {`{max: "2024-07-02"}`, "CAST(date_trunc('month', t) AS TIMESTAMP)", "2024-07-01", ""},
+		"of what is not understood":       {`{max: "2024-06-30"}`, "t + to_days(CAST(size AS INTEGER))", "2024-07-01", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			query := "SELECT id, " + tt.t + " AS t, shop, size, kind AS label FROM o"
+			system := divided(query, "label: col.#String", fmt.Sprintf(`split.#ByTime & {column: "t", after: %q}`, tt.after))
+			system = strings.Replace(system, "col.#Timestamp", "col.#Timestamp & "+tt.bounds, 1)
+			refuses(t, map[string]string{"shop.cue": system}, tt.want)
+		})
+	}
+}
+
 // What one query leaves is what the next one reads.
 func TestDivisionsThroughTwoFeatures(t *testing.T) {
 	system := divided("SELECT id, t, shop, size, label FROM o", `label: col.#String & {values: ["a", "b", "c"]}`, "split.#Random")
@@ -111,6 +137,47 @@ func TestDivisionsOfAFile(t *testing.T) {
 			parquetFile(t, filepath.Join(dir, "orders.parquet"), tt.rows)
 			system := divided(tt.query, "label: col.#String", fmt.Sprintf(`split.#ByTime & {column: "t", after: %q}`, tt.after))
 			system = strings.NewReplacer("source.#CSV", "source.#Parquet", "orders.csv", "orders.parquet").Replace(system)
+			refusesIn(t, dir, map[string]string{"shop.cue": system}, tt.want)
+		})
+	}
+}
+
+// Small texts are read to the end for their times. A larger one tells nothing.
+func TestDivisionsOfATextFile(t *testing.T) {
+	const (
+		query = "SELECT id, t, shop, size, kind AS label FROM o WHERE size > 3"
+		head  = "id,t,shop,size,kind,amount,paid\n"
+		first = "1,2023-01-01 00:00:00,s,1,a,1.5,true\n"
+		last  = "2,2023-10-27 12:00:00,s,1,a,1.5,true\n"
+		line  = `{"id": 1, "t": "2023-01-01 00:00:00", "shop": "s", "size": 1, "kind": "a", "amount": 1.5, "paid": true}` + "\n"
+		test  = `the test part of models.m is empty: no row has "t" from 2024-01-01 on`
+		train = `the training part of models.m is empty: no row has "t" before 2022-07-01`
+	)
+	csv := head + strings.Repeat(first, 20) + last
+	lines := strings.Repeat(line, 20) + strings.Replace(line, "2023-01-01 00", "2023-10-27 12", 1)
+	large := csv + strings.Repeat("3,2023-02-01 00:00:00,"+strings.Repeat("s", 1000)+",1,a,1.5,true\n", 2200)
+	for name, tt := range map[string]struct{ file, text, query, after, want string }{
+		"after the last row":      {"orders.csv", csv, query, "2024-01-01", test},
+		"before the first row":    {"orders.csv", csv, query, "2022-07-01", train},
+		"within":                  {"orders.csv", csv, query, "2023-10-27 12:00:00", ""},
+		"of a large file":         {"orders.csv", large, query, "2024-01-01", ""},
+		"of a computed time":      {"orders.csv", csv, "SELECT id, t + INTERVAL 1 YEAR AS t, shop, size, kind AS label FROM o", "2024-01-01", ""},
+		"of a value that is none": {"orders.csv", csv + "3,soon,s,1,a,1.5,true\n", query, "2024-01-01", ""},
+		"of no rows":              {"orders.csv", head, query, "2024-01-01", ""},
+		"of a sample":             {"orders.csv", head + first + last, query, "2024-01-01", ""},
+		"of no file":              {"others.csv", csv, query, "2024-01-01", ""},
+		"after the last line":     {"orders.jsonl", lines, query, "2024-01-01", test},
+		"before the first line":   {"orders.jsonl", lines, query, "2022-07-01", train},
+		"within the lines":        {"orders.jsonl", lines, query, "2023-07-01", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, tt.file), []byte(tt.text))
+			system := divided(tt.query, "label: col.#String", fmt.Sprintf(`split.#ByTime & {column: "t", after: %q}`, tt.after))
+			if strings.HasSuffix(tt.file, "jsonl") {
+				system = strings.NewReplacer("source.#CSV", "source.#JSON", "orders.csv", "orders.jsonl").Replace(system)
+			}
 			refusesIn(t, dir, map[string]string{"shop.cue": system}, tt.want)
 		})
 	}

@@ -187,42 +187,6 @@ func (c *checker) columnSpan(e *entity, column string) diag.Span {
 	return c.sys.Label("declared here", e.path("schema", column)...)
 }
 
-func (c *checker) checkColumn(e *entity, col ir.Column, at []string) {
-	if _, ok := ir.Types[col.Type]; !ok {
-		var types []string
-		for t := range ir.Types {
-			types = append(types, t)
-		}
-		slices.Sort(types)
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("column %q of %s has a type %q that does not exist", col.Name, e, col.Type),
-			Wanted:  "one of " + strings.Join(types, ", "),
-			Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
-			Hint:    diag.DidYouMean(col.Type, types),
-		})
-	}
-	if col.Min != "" && col.Max != "" && number(col.Min).Cmp(number(col.Max)) > 0 {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("column %q of %s has a min above its max", col.Name, e),
-			Found:   fmt.Sprintf("min %s, max %s", col.Min, col.Max),
-			Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
-		})
-	}
-	if col.Values != nil && len(col.Values) == 0 {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("column %q of %s allows no value: its values are an empty list", col.Name, e),
-			Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
-			Hint:    "list the allowed values, or leave out values if any is allowed",
-		})
-	}
-	if (col.Min != "" || col.Max != "") && !isNumber(col.Type) {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("column %q of %s is a %s, which has no min or max", col.Name, e, col.Type),
-			Spans:   []diag.Span{c.sys.At("", e.path(at...)...)},
-		})
-	}
-}
-
 func number(n json.Number) *big.Rat {
 	r, ok := new(big.Rat).SetString(string(n))
 	if !ok {
@@ -347,12 +311,8 @@ func (c *checker) checkFieldsOf(e *entity, k *component, part string) {
 var importPath = lazyregexp.New(`^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$`)
 
 func parsesAsTime(s string) bool {
-	for _, layout := range []string{time.DateOnly, time.DateTime, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04"} {
-		if _, err := time.Parse(layout, s); err == nil {
-			return true
-		}
-	}
-	return false
+	_, _, ok := ir.ParseTime(s)
+	return ok
 }
 
 func (c *checker) checkLabel(e *entity, col ir.Column, task string, from *out) {

@@ -66,7 +66,13 @@ func (c *checker) found(e *entity, f facts.Finding) diag.Diagnostic {
 		return c.otherUnit(e, f)
 	case facts.Apart:
 		at.Label = "the left side is " + f.Ranges[0].String() + ", the right side " + f.Ranges[1].String()
-		return diag.Diagnostic{Message: fmt.Sprintf("a condition of %s is never true: its two sides have no values that satisfy it", e), Spans: []diag.Span{at}}
+		d := diag.Diagnostic{Message: fmt.Sprintf("a condition of %s is never true: its two sides have no values that satisfy it", e), Spans: []diag.Span{at}}
+		if in := e.input(f.Of.Input); in != nil && in.out != nil {
+			s := c.tableColumn(in.out, f.Of.Column)
+			s.Label = f.Of.Column + " is " + allowed(*in.out.schema.Column(f.Of.Column))
+			d.Spans = append(d.Spans, s)
+		}
+		return d
 	case facts.Conflict:
 		at.Label = "for this, " + f.Column + " is " + f.Ranges[0].String()
 		other := c.sqlSpan(e, e.string(e.component.SQL), f.Other)

@@ -27,6 +27,7 @@ type filed struct {
 	asks   bool                // for times
 	times  map[string][2]int64 // of columns, see [duck.HeadResult]
 	files  []string
+	read   map[string]bool // columns of texts that were read to the end
 }
 
 // readHeads begins to compare data files with the schemas of their sources. The returned
@@ -180,11 +181,61 @@ func (c *checker) checkFiles(wait func() ([]filed, error)) error {
 		if f.fault != nil && !c.broken[f.entity.id()] {
 			c.fail(f.entity, c.fileFault(f))
 		}
-		if f.times != nil {
+		if f.fault == nil && f.asks {
 			c.times[f.entity.id()] = f
 		}
 	}
 	return nil
+}
+
+// smallTexts limits the size of texts that are read to the end, in bytes of all files of a
+// source, and textRanges how many columns of such texts are read in a compilation.
+const (
+	smallTexts = 2 << 20
+	textRanges = 8
+)
+
+// timesOf returns the first and the last time of a column of a source, if its files tell:
+// Parquet files by their statistics, and texts if they are small.
+func (c *checker) timesOf(o *out, column string) (f filed, times [2]int64, known bool, err error) {
+	f, ok := c.times[o.entity.id()]
+	if times, known = f.times[column]; !ok || known || o.entity.outs["out"] != o || f.read[column] || c.ranges == textRanges {
+		return f, times, known, nil
+	}
+	h, ok := c.head(&f)
+	h.Range = column
+	if !ok || !h.All || h.Format != "csv" && h.Format != "json" {
+		return f, times, false, nil
+	}
+	size := int64(0)
+	for _, file := range h.Files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return f, times, false, nil
+		}
+		if size += info.Size(); size > smallTexts {
+			return f, times, false, nil
+		}
+		c.options.Tracker.Looks(file, info) // all rows count
+	}
+	c.ranges++
+	results, err := c.options.Heads(c.ctx, []duck.Head{h})
+	if c.ctx.Err() != nil {
+		return f, times, false, c.ctx.Err()
+	}
+	if err != nil {
+		c.options.Tracker.Cannot("data files were not read: " + err.Error())
+		return f, times, false, nil
+	}
+	if f.read == nil {
+		f.read, f.times = map[string]bool{}, map[string][2]int64{}
+	}
+	f.files, f.read[column] = h.Files, true
+	if times, known = results[0].Times[column]; known {
+		f.times[column] = times
+	}
+	c.times[o.entity.id()] = f
+	return f, times, known, nil
 }
 
 // named returns a file as the user knows it.

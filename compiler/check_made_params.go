@@ -35,6 +35,14 @@ func (k *madeCheck) checkParams(c *classes.Class, params object, place, classAt 
 			k.checkMembers(c, f.value, at, nested)
 		case !within && !p.Accepts(f.value):
 			k.checkValue(c, f, p, at)
+		case !within && !p.InOrder(f.value):
+			pair := f.value.([]any)
+			k.fault(diag.Diagnostic{
+				Message: fmt.Sprintf("%s does not take this %s", shortName(c), f.name),
+				Wanted:  map[string]string{"<": "the smaller of two numbers first", "<=": "two numbers, the first of which is not above the second"}[p.Ordered],
+				Found:   valueText(f.value),
+				Hint:    fmt.Sprintf("did you mean %s?", valueText([]any{pair[1], pair[0]})),
+			}, at)
 		case f.name == "class_weight" && c.Is == "classifier":
 			k.checkClasses(c, f.value, at)
 		}

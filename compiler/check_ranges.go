@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/facts"
@@ -73,16 +72,14 @@ func beyond(reached, within facts.Range) string {
 				return "'" + text + "'"
 			}
 		}
-	case reached.Kind != facts.Numbers || within.Kind != facts.Numbers:
+	case reached.Kind != within.Kind || within.Kind != facts.Numbers && within.Kind != facts.Times:
 	case !math.IsInf(reached.High, -1) && facts.Above(reached.High, within.High):
-		return shownNumber(reached.High)
+		return facts.Range{Kind: within.Kind, Low: reached.High, High: reached.High}.String()
 	case !math.IsInf(reached.Low, 1) && facts.Above(within.Low, reached.Low):
-		return shownNumber(reached.Low)
+		return facts.Range{Kind: within.Kind, Low: reached.Low, High: reached.Low}.String()
 	}
 	return ""
 }
-
-func shownNumber(f float64) string { return strconv.FormatFloat(f, 'g', 12, 64) }
 
 // outside describes a part of a column that leaves its declaration. some is a value that it has
 // in some rows, or empty if it is never what is declared.

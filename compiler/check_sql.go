@@ -111,6 +111,10 @@ func (c *checker) checkQuery(e *entity) error {
 			Spans:   []diag.Span{c.sqlSpan(e, query, m.Offset)},
 			Hint:    literalHints[m.Type],
 		}
+		if m.Fault != "" {
+			d.Message = fmt.Sprintf("the SQL of %s has an expression of constants that always fails: %s", e, m.Fault)
+			d.Found = m.Text
+		}
 		c.fail(e, d)
 	}
 	c.checkComparisons(e, query)
@@ -319,6 +323,9 @@ func (c *checker) sqlSpan(e *entity, query string, offset int) diag.Span {
 	at := c.sys.At("in this query", e.path(e.component.SQL)...)
 	lit := c.sys.Literal(e.path(e.component.SQL)...)
 	if lit == nil {
+		return at
+	}
+	if written, err := literal.Unquote(lit.Value); err != nil || written != query {
 		return at
 	}
 	if offset < 0 {

@@ -207,7 +207,8 @@ type program struct {
 	known    map[string][]string     // inputs of models that would be leaks, see checkLeaks
 	trusted  map[string][]string     // columns of features that would be refused, see checkNulls and checkKeys
 	warnings map[string][]ir.Warning // by entity
-	times    map[string]filed        // sources whose files say which times they have
+	times    map[string]filed        // sources whose files may say which times they have
+	ranges   int                     // how many texts were read to the end for their times
 
 	broken map[string]bool // entities with a fault
 	faults diag.List

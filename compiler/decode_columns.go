@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"encoding/json"
+	"strconv"
 
 	"cuelang.org/go/cue"
 
@@ -50,9 +51,9 @@ func column(name string, v cue.Value) (ir.Column, error) {
 		case "json":
 			col.JSON, _ = x.Bool()
 		case "min":
-			col.Min, err = numberOf(x)
+			col.Min, err = boundOf(x)
 		case "max":
-			col.Max, err = numberOf(x)
+			col.Max, err = boundOf(x)
 		case "values":
 			err = x.Decode(&col.Values)
 		case "unit":
@@ -64,14 +65,28 @@ func column(name string, v cue.Value) (ir.Column, error) {
 			return col, err
 		}
 	}
+	for _, b := range []*ir.Bound{&col.Min, &col.Max} {
+		if t, ok := ir.TimeBound(col.Type, b.String()); ok {
+			*b = t // others are refused later
+		}
+	}
 	return col, nil
 }
 
-func numberOf(x cue.Value) (json.Number, error) {
-	n, err := decode(x, false)
+// boundOf returns a number, or a text as it is written.
+func boundOf(x cue.Value) (ir.Bound, error) {
+	b, err := decode(x, false)
 	if err != nil {
 		return "", err
 	}
-	number, _ := n.(json.Number)
-	return number, nil
+	switch b := b.(type) {
+	case json.Number:
+		return ir.Bound(b), nil
+	case string:
+		if json.Valid([]byte(b)) {
+			return ir.Bound(strconv.Quote(b)), nil // "5" is no number
+		}
+		return ir.Bound(b), nil
+	}
+	return "", nil
 }

@@ -31,7 +31,7 @@ func (d decl) place() ast.Node {
 
 // index maps the path of a field from the root, such as "models.late.params.max_iter", to
 // the places where it is written. An item of a list has its number as a name. Fields that
-// come from comprehensions or from the user's own definitions are left out.
+// come from the user's own definitions are left out, and those of comprehensions, see [made].
 type index map[string][]decl
 
 func indexFiles(files []*ast.File) index {
@@ -148,11 +148,14 @@ func (s *System) At(label string, path ...string) diag.Span {
 
 func (s *System) span(label string, path []string, node func(decl) ast.Node) diag.Span {
 	for n := len(path); n > 0; n-- {
-		ds := s.decls()[strings.Join(path[:n], ".")]
-		if len(ds) == 0 {
+		var d decl
+		if ds := s.decls()[strings.Join(path[:n], ".")]; len(ds) > 0 {
+			d = ds[len(ds)-1]
+		} else if m := s.made(path[:n]); m != nil {
+			d = *m
+		} else {
 			continue
 		}
-		d := ds[len(ds)-1]
 		if n < len(path) {
 			return diag.Span{Pos: s.Pos(d.place().Pos()), Label: label}
 		}
@@ -274,6 +277,11 @@ func (s *System) follow(at, ref []string) []string {
 // Literal returns the string literal of a field, or nil.
 func (s *System) Literal(path ...string) *ast.BasicLit {
 	for _, d := range s.decls()[strings.Join(path, ".")] {
+		if lit, ok := d.value.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			return lit
+		}
+	}
+	if d := s.made(path); d != nil {
 		if lit, ok := d.value.(*ast.BasicLit); ok && lit.Kind == token.STRING {
 			return lit
 		}

@@ -55,6 +55,8 @@ type System struct {
 	imports      []*build.Instance
 	instance     *build.Instance
 	indexOnce    sync.Once
+	madeIndex    madeIndex
+	madeOnce     sync.Once
 	packagesOnce sync.Once
 	byPath       map[string][]*build.Instance
 	root         string // of the module

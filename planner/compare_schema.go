@@ -111,12 +111,12 @@ func diffColumns(a, b *ir.Column) []columnChange {
 	}
 	for _, bound := range []struct {
 		name          string
-		before, after json.Number
+		before, after ir.Bound
 		lower         bool
 	}{{"min", a.Min, b.Min, true}, {"max", a.Max, b.Max, false}} {
-		if order := compareNumbers(bound.before, bound.after); order != 0 || (bound.before == "") != (bound.after == "") {
+		if order, _ := bound.before.Compare(bound.after); order != 0 || (bound.before == "") != (bound.after == "") {
 			looser := bound.after == "" || bound.before != "" && (order > 0) == bound.lower
-			add(bound.name, numberOrAbsent(bound.before), numberOrAbsent(bound.after), shiftOf(looser, !looser))
+			add(bound.name, boundOrAbsent(bound.before), boundOrAbsent(bound.after), shiftOf(looser, !looser))
 		}
 	}
 	if before, after := slices.Sorted(slices.Values(a.Values)), slices.Sorted(slices.Values(b.Values)); !slices.Equal(before, after) {
@@ -159,11 +159,11 @@ func within(some, all []string) bool {
 	return !slices.ContainsFunc(some, func(v string) bool { return !slices.Contains(all, v) })
 }
 
-func numberOrAbsent(n json.Number) any {
-	if n == "" {
+func boundOrAbsent(b ir.Bound) any {
+	if b == "" {
 		return absent{}
 	}
-	return n
+	return b
 }
 
 // compareNumbers compares two numbers as written. It returns 0 if either is not a number.

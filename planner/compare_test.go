@@ -20,7 +20,7 @@ func TestAChangeOfAColumnBreaks(t *testing.T) {
 	none := ir.Schema(nil)
 	col := func(c ir.Column) ir.Schema { c.Name = "x"; return ir.Schema{c} }
 	typ := func(t string) ir.Schema { return col(ir.Column{Type: t}) }
-	num := func(lo, hi json.Number) ir.Schema { return col(ir.Column{Type: "float64", Min: lo, Max: hi}) }
+	num := func(lo, hi ir.Bound) ir.Schema { return col(ir.Column{Type: "float64", Min: lo, Max: hi}) }
 	values := func(v ...string) ir.Schema { return col(ir.Column{Type: "string", Values: v}) }
 	two := func(a, b string) ir.Schema {
 		return ir.Schema{{Name: a, Type: "bool"}, {Name: b, Type: "bool"}}

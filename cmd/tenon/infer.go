@@ -66,7 +66,7 @@ The name of a file in a query is its base name; NAME=FILE gives it another one.`
 	c.Flags().StringVar(&delimiter, "delimiter", "", "`CHARACTER` between the fields of CSV (default \",\")")
 	c.Flags().StringVar(&encoding, "encoding", "", "`ENCODING` of CSV: utf-8, latin-1, windows-1252 or utf-16")
 	c.Flags().StringArrayVar(&nulls, "null", nil, "a `TEXT` that is null in CSV without quotes (default: as source.#CSV)")
-	c.Flags().BoolVar(&bounds, "bounds", false, "add the least and the greatest number as min and max")
+	c.Flags().BoolVar(&bounds, "bounds", false, "add the least and the greatest number or time as min and max")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -184,6 +184,12 @@ func label(name string) string {
 	return name
 }
 
+// cueBound writes a bound as CUE.
+func cueBound(b ir.Bound) string {
+	text, _ := b.MarshalJSON()
+	return string(text)
+}
+
 func rules(c ir.Column, bounds bool) string {
 	var parts []string
 	if c.Nullable {
@@ -196,10 +202,10 @@ func rules(c ir.Column, bounds bool) string {
 		parts = append(parts, "unique: true")
 	}
 	if bounds && c.Min != "" {
-		parts = append(parts, "min: "+string(c.Min))
+		parts = append(parts, "min: "+cueBound(c.Min))
 	}
 	if bounds && c.Max != "" {
-		parts = append(parts, "max: "+string(c.Max))
+		parts = append(parts, "max: "+cueBound(c.Max))
 	}
 	if len(c.Values) > 0 {
 		quoted := make([]string, len(c.Values))

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/compiler/lineage"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -220,7 +221,7 @@ func value(raw json.RawMessage) string {
 		Type             string
 		Nullable, Unique bool
 		NaN, JSON        bool
-		Min, Max         json.Number
+		Min, Max         ir.Bound
 		Values           json.RawMessage
 	}
 	if json.Unmarshal(raw, &column) != nil || column.Type == "" {

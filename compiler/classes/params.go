@@ -17,6 +17,8 @@ type Param struct {
 	Required bool   `json:"required"`
 	Takes    []Form `json:"takes"`
 	Hidden   []Form `json:"hidden"` // accepted, but not named
+	// Ordered is "<" or "<=" if two numbers have to compare so.
+	Ordered string `json:"ordered"`
 	// Classes are its values for which the label is the number of a class.
 	Classes []string `json:"classes"`
 	Numbers []string `json:"numbers"` // of the objective: those whose predictions are no probabilities
@@ -53,6 +55,20 @@ func (p *Param) Accepts(v any) bool {
 	}
 	accepts := func(f Form) bool { return f.accepts(v) }
 	return slices.ContainsFunc(p.Takes, accepts) || slices.ContainsFunc(p.Hidden, accepts)
+}
+
+// InOrder reports whether a value is not a pair of numbers in an order that the parameter
+// refuses.
+func (p *Param) InOrder(v any) bool {
+	pair, _ := v.([]any)
+	if p.Ordered == "" || len(pair) != 2 {
+		return true
+	}
+	x, ok := pair[0].(json.Number)
+	y, okToo := pair[1].(json.Number)
+	a, err := x.Float64()
+	b, errToo := y.Float64()
+	return !ok || !okToo || err != nil || errToo != nil || a < b || p.Ordered == "<=" && a == b
 }
 
 func (f *Form) accepts(v any) bool {

@@ -103,7 +103,7 @@ func (c Column) Within() Range { return declared(c) }
 // A Domain is what a column may contain besides null. The zero Domain bounds nothing.
 type Domain struct {
 	Values   []string // of a text
-	Min, Max string   // of a number, in decimal notation
+	Min, Max string   // of a number, in decimal notation, or of a time
 }
 
 func (d Domain) bounds() bool { return len(d.Values) > 0 || d.Min != "" || d.Max != "" }

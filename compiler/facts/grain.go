@@ -148,8 +148,13 @@ func (a *analysis) requires(e *expr, s *scope) {
 		}
 		if r.constant() && !l.constant() {
 			g.dependencies = append(g.dependencies, dependency{to: x, pin: true})
+			if by := g.orders[x]; by != 0 {
+				// Who takes one row of many in the order of a period does not expect that the
+				// period itself leaves one.
+				g.conditions = slices.DeleteFunc(slices.Clone(g.conditions), func(c condition) bool { return c.period == by })
+			}
 			if l.kind != column && l.kind != window || l.kind == column && !g.keyed(x) {
-				g.conditions = append(g.conditions, condition{[]int{x}, g.rowAttrs()})
+				g.conditions = append(g.conditions, condition{attrs: []int{x}, rows: g.rowAttrs()})
 			}
 			return
 		}
@@ -161,8 +166,19 @@ func (a *analysis) requires(e *expr, s *scope) {
 		return
 	}
 	if attrs := a.named(e, s); len(attrs) > 0 {
-		g.conditions = append(g.conditions, condition{attrs, g.rowAttrs()})
+		c := condition{attrs: attrs, rows: g.rowAttrs()}
+		if len(attrs) == 1 && g.keyed(attrs[0]) && e.period() {
+			c.period = attrs[0]
+		}
+		g.conditions = append(g.conditions, c)
 	}
+}
+
+// period reports whether a condition compares a column with constants by their order.
+func (e *expr) period() bool {
+	return e.kind == compares && e.op != "in" && e.op != "<>" &&
+		slices.ContainsFunc(e.args, func(x *expr) bool { return x.kind == column }) &&
+		!slices.ContainsFunc(e.args, func(x *expr) bool { return x.kind != column && !x.constant() })
 }
 
 // keyed reports whether an attribute is a column of a key, or numbers rows. Conditions on
@@ -277,6 +293,9 @@ func (a *analysis) identity(e *expr, s *scope) int {
 		g.depends(by, g.rowAttrs()...)
 		g.depends(g.rowAttrs(), attr)
 		mark(&g.numbers, attr)
+		if len(e.orders) > 0 && e.orders[0].kind == column {
+			g.ordersBy(attr, a.identity(e.orders[0], s))
+		}
 	case e.kind == column, e.kind == window, e.kind == subquery, e.kind == star, e.asks(), e.kind == call && Aggregate(e.name), e.unnests() != nil:
 		opaque()
 	case e.constant():

@@ -2,6 +2,7 @@ package facts
 
 import (
 	"cmp"
+	"math"
 	"math/big"
 	"slices"
 	"strings"
@@ -353,6 +354,13 @@ func (w *witness) points(c *Column, guards []guard) []any {
 				if !c.Domain.never("=", x.RatString()) && !slices.Contains(all, any(f)) {
 					all = append(all, f)
 				}
+			}
+		}
+	case w.measures && c.Range.Kind == Times:
+		declared := RangeOf(c.Type, c.Domain)
+		for _, micros := range []float64{declared.Low, declared.High} {
+			if !math.IsInf(micros, 0) && micros >= c.Range.Low && micros <= c.Range.High {
+				all = append(all, micros)
 			}
 		}
 	case len(c.Domain.Values) > 0:

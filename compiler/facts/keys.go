@@ -20,7 +20,10 @@ type dependency struct {
 
 // A condition selects rows by something that is not a dependency. It may make any of the
 // rows unique, unless a key determines its attributes and so its value.
-type condition struct{ attrs, rows []int }
+type condition struct {
+	attrs, rows []int
+	period      int // the only attribute, if it is compared with the ends of a period, or 0
+}
 
 // A grain tells what identifies the rows of a table.
 type grain struct {
@@ -28,6 +31,7 @@ type grain struct {
 	conditions   []condition
 	rows         []row
 	numbers      map[int]bool // columns that number rows, with row_number()
+	orders       map[int]int  // the first columns by which these order rows
 	across       map[int]bool // columns whose values depend on other rows
 	selective    bool         // a condition depends on other rows, so that any rows may be unique
 }
@@ -366,7 +370,7 @@ func (a *analysis) renumber(g *grain) (*grain, func(int) int) {
 		n.dependencies = append(n.dependencies, dependency{list(d.from), to(d.to), d.may, d.pin})
 	}
 	for _, c := range g.conditions {
-		n.conditions = append(n.conditions, condition{list(c.attrs), list(c.rows)})
+		n.conditions = append(n.conditions, condition{list(c.attrs), list(c.rows), to(c.period)})
 	}
 	for _, r := range g.rows {
 		r.attr = to(r.attr)
@@ -378,6 +382,9 @@ func (a *analysis) renumber(g *grain) (*grain, func(int) int) {
 	}
 	for x := range g.numbers {
 		mark(&n.numbers, to(x))
+	}
+	for x, by := range g.orders {
+		n.ordersBy(to(x), to(by))
 	}
 	for x := range g.across {
 		mark(&n.across, to(x))
@@ -402,6 +409,14 @@ func (g *grain) may(from []int, to ...int) {
 	}
 }
 
+// ordersBy notes by which column a column orders the rows that it numbers.
+func (g *grain) ordersBy(number, by int) {
+	if g.orders == nil {
+		g.orders = map[int]int{}
+	}
+	g.orders[number] = by
+}
+
 // unclear notes that any of the rows may be unique.
 func (g *grain) unclear() { g.may(nil, g.rowAttrs()...) }
 
@@ -412,6 +427,9 @@ func (g *grain) add(o *grain) {
 	g.rows = append(g.rows, o.rows...)
 	for x := range o.numbers {
 		mark(&g.numbers, x)
+	}
+	for x, by := range o.orders {
+		g.ordersBy(x, by)
 	}
 	for x := range o.across {
 		mark(&g.across, x)

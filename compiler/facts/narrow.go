@@ -159,23 +159,41 @@ func (a *analysis) exclude(x *expr, texts []string, by *expr, s *scope) {
 // values that fit.
 func (a *analysis) compareRanges(conditions []*expr, s *scope) {
 	for _, e := range conditions {
-		if e.kind != equal && e.kind != compares || len(e.args) != 2 {
-			continue
-		}
-		if a.settled(e.args[0], e.args[1], s) || a.settled(e.args[1], e.args[0], s) || !a.reads(e, s) {
-			continue
-		}
-		x, y := a.rangeOf(e.args[0], s), a.rangeOf(e.args[1], s)
-		if x.Kind == Times || y.Kind == Times {
-			x, y = asTime(x), asTime(y)
-		}
-		if x.Kind != y.Kind || x.Kind == Numbers && !(a.ordered(e.args[0], s) && a.ordered(e.args[1], s)) {
-			continue
-		}
-		if x.never(e.op, y) {
-			a.find(Finding{Kind: Apart, Constant: Constant{Offset: e.at}, Ranges: [2]Range{x, y}})
+		switch {
+		case e.kind != equal && e.kind != compares || !a.reads(e, s):
+		case e.op == "between":
+			if !a.comparesApart(e, e.args[0], ">=", e.args[1], s) {
+				a.comparesApart(e, e.args[0], "<=", e.args[2], s)
+			}
+		case len(e.args) == 2:
+			a.comparesApart(e, e.args[0], e.op, e.args[1], s)
 		}
 	}
+}
+
+// comparesApart reports that a condition is never true, if no two values of its sides compare
+// so.
+func (a *analysis) comparesApart(e, left *expr, op string, right *expr, s *scope) bool {
+	if a.settled(left, right, s) || a.settled(right, left, s) {
+		return false
+	}
+	x, y := a.rangeOf(left, s), a.rangeOf(right, s)
+	if x.Kind == Times || y.Kind == Times {
+		x, y = asTime(x), asTime(y)
+	}
+	if x.Kind != y.Kind || x.Kind == Numbers && !(a.ordered(left, s) && a.ordered(right, s)) || !x.never(op, y) {
+		return false
+	}
+	f := Finding{Kind: Apart, Constant: Constant{Offset: e.at}, Ranges: [2]Range{x, y}}
+	for _, side := range []*expr{left, right} {
+		if side.kind == column && !s.binds(side.names) && f.Of == (Ref{}) {
+			if c, ok := a.resolve(side.names, s); ok && c.Type != "" && c.Domain.bounds() {
+				f.Of = c.Of
+			}
+		}
+	}
+	a.find(f)
+	return true
 }
 
 // settled reports whether a condition compares a declared column with a constant, for which
@@ -185,7 +203,7 @@ func (a *analysis) settled(x, y *expr, s *scope) bool {
 		return false
 	}
 	c, ok := a.resolve(x.names, s)
-	return ok && c.Type != ""
+	return ok && c.Type != "" && c.Range.Kind != Times
 }
 
 // reads reports whether an expression reads a column of a table. Other conditions are meant

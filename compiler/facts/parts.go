@@ -208,7 +208,7 @@ func (a *analysis) reach(e *expr, s *scope, q *query, path []guard) Range {
 		return reached
 	}
 	for _, c := range columns {
-		if c.Type != "float64" && widths[c.Type].Kind != Numbers {
+		if c.Type != "float64" && widths[c.Type].Kind != Numbers && c.Range.Kind != Times {
 			return Range{}
 		}
 	}
@@ -216,19 +216,19 @@ func (a *analysis) reach(e *expr, s *scope, q *query, path []guard) Range {
 	a.strictly = true
 	bounds := a.rangeOf(x, s)
 	a.strictly = false
-	if bounds.Kind != Numbers || math.IsInf(bounds.Low, 0) && math.IsInf(bounds.High, 0) {
+	if bounds.Kind != Numbers && bounds.Kind != Times || math.IsInf(bounds.Low, 0) && math.IsInf(bounds.High, 0) {
 		return Range{}
 	}
 	reached := nothing
 	w.rows(slices.Concat(s.guards, path), columns, target{own: maps.Clone(columns)}, func() bool {
 		if v, ok := w.eval(x); ok {
 			if f, ok := v.(float64); ok && !math.IsNaN(f) {
-				reached = hull(reached, within(f, f))
+				reached = hull(reached, Range{Kind: bounds.Kind, Low: f, High: f})
 			}
 		}
 		return false
 	})
-	if reached.Kind != Numbers {
+	if reached.Kind != bounds.Kind {
 		return Range{}
 	}
 	if math.IsInf(bounds.Low, 0) {

@@ -95,6 +95,8 @@ func (a *analysis) compute(e *expr, s *scope) Range {
 		}
 		if a.strictly && c.Range.Kind == Numbers {
 			return RangeOf("float64", c.Domain)
+		} else if a.strictly && c.Range.Kind == Times {
+			return RangeOf(c.Type, c.Domain)
 		}
 		return c.Range
 	case cases:
@@ -539,7 +541,7 @@ func (a *analysis) ordered(e *expr, s *scope) bool {
 		return true
 	case e.kind != call && e.typ != "OPERATOR_CAST" && e.typ != "OPERATOR_COALESCE":
 		return false
-	case strings.HasPrefix(e.name, "count"), e.name == "length":
+	case strings.HasPrefix(e.name, "count"), e.name == "length", e.name == "year", dated[e.name].Kind == Numbers:
 		return true
 	case e.kind == call && !inside[e.name] && !averages[e.name] && !calculates[e.name]:
 		return false

@@ -170,7 +170,14 @@ func RangeOf(typ string, d Domain) Range {
 	case typ == "bool":
 		return truths
 	case typ == "date" || strings.HasPrefix(typ, "timestamp"):
-		return times
+		r := times
+		if t, ok := ParseTime(d.Min); ok {
+			r.Low = float64(t.UnixMicro())
+		}
+		if t, ok := ParseTime(d.Max); ok {
+			r.High = float64(t.UnixMicro())
+		}
+		return r
 	case typ == "string" && len(d.Values) > 0:
 		return Range{Kind: Texts, Texts: slices.Sorted(slices.Values(d.Values))}
 	case widths[typ].Kind == Numbers:

@@ -23,7 +23,8 @@ var measured = ir.Schema{
 	{Name: "p", Type: "float64", Min: "0", Max: "1"}, {Name: "q", Type: "float64", Min: "0.1", Max: "0.7", Nullable: true},
 	{Name: "w", Type: "float64", Nullable: true}, {Name: "f", Type: "float32", Min: "0", Max: "0.1"},
 	{Name: "b", Type: "bool", Nullable: true}, {Name: "s", Type: "string", Values: []string{"a", "b", "c"}, Nullable: true},
-	{Name: "t", Type: "timestamp"}, {Name: "d", Type: "date", Nullable: true},
+	{Name: "t", Type: "timestamp"}, {Name: "d", Type: "date", Nullable: true, Max: "2024-01-31"},
+	{Name: "v", Type: "timestamp", Min: "2024-01-01T00:00:00", Max: "2024-02-28T23:30:00"},
 }
 
 func declaredFacts(schema ir.Schema) facts.Table {
@@ -70,7 +71,7 @@ func drawMeasures(t *rapid.T) string {
 	}
 	instant = func(depth int) string {
 		if depth == 0 {
-			return draw("t", "d", "DATE '2024-01-31'")
+			return draw("t", "d", "v", "DATE '2024-01-31'")
 		}
 		return strings.NewReplacer("INSTANT", instant(depth-1), "TRUTH", truth(depth-1)).Replace(draw(
 			"INSTANT", "CAST(INSTANT AS DATE)", "CAST(INSTANT AS TIMESTAMP)", "date_trunc('month', INSTANT)", "date_trunc('week', INSTANT)", "date_trunc('year', INSTANT)", "date_trunc('hour', INSTANT)",
@@ -87,7 +88,7 @@ func drawMeasures(t *rapid.T) string {
 			return ""
 		}
 		return " WHERE " + draw("x > 3", "x >= 3 AND x < 9", "x BETWEEN 2 AND 5", "x IN (1, 7)", "x NOT IN (1)", "NOT (x > 3)", "NOT (x <= 3 OR p > 0.5)", "3 < x", "x = 4", "x > y AND p >= q", "p < q", "w < 1", "w > 0 AND w <= 1", "b", "NOT b", "b = true",
-			"s = 'a'", "s <> 'a'", "s IN ('a', 'b')", "s NOT IN ('a')", "t >= '2024-01-15'", "t < TIMESTAMP '2024-02-01'", "d = '2024-01-31'", "CAST(t AS DATE) = '2024-01-20'", "CAST(t AS DATE) <= DATE '2024-01-20'", "t BETWEEN '2024-01-10' AND '2024-01-20'", "u + x > 5", truth(1))
+			"s = 'a'", "s <> 'a'", "s IN ('a', 'b')", "s NOT IN ('a')", "t >= '2024-01-15'", "t < TIMESTAMP '2024-02-01'", "d = '2024-01-31'", "v <= '2024-01-31'", "v > TIMESTAMP '2024-02-01'", "CAST(t AS DATE) = '2024-01-20'", "CAST(t AS DATE) <= DATE '2024-01-20'", "t BETWEEN '2024-01-10' AND '2024-01-20'", "u + x > 5", truth(1))
 	}
 	items := func() string {
 		return fmt.Sprintf("%s AS c1, %s AS c2, %s AS c3, %s AS c4, x AS c5, t AS c6, s AS c7, b AS c8, w AS c9", number(3), truth(2), instant(2), text(2))
@@ -119,10 +120,10 @@ func rowsOf(schema ir.Schema, r *rand.Rand) duck.Literal {
 			}
 			low, high := 0.0, 255.0
 			if c.Min != "" {
-				low, _ = c.Min.Float64()
+				low, _ = strconv.ParseFloat(c.Min.String(), 64)
 			}
 			if c.Max != "" {
-				high, _ = c.Max.Float64()
+				high, _ = strconv.ParseFloat(c.Max.String(), 64)
 			}
 			f := []float64{low, high, low + r.Float64()*(high-low)}[r.IntN(3)]
 			v := ""
@@ -133,6 +134,8 @@ func rowsOf(schema ir.Schema, r *rand.Rand) duck.Literal {
 				v = c.Values[r.IntN(len(c.Values))]
 			case c.Type == "date":
 				v = fmt.Sprintf("2024-01-%02d", 1+r.IntN(31))
+			case c.Name == "v" && r.IntN(3) == 0:
+				v = []string{"2024-01-01 00:00:00", "2024-02-28 23:30:00"}[r.IntN(2)]
 			case c.Type == "timestamp":
 				v = fmt.Sprintf("2024-%02d-%02d %02d:30:00", 1+r.IntN(2), 1+r.IntN(28), r.IntN(24))
 			case c.Name == "w":

@@ -278,18 +278,18 @@ func (s Schema) Column(name string) *Column {
 	return nil
 }
 
-// A Column describes one column. Bounds are decimal numbers as written. Unit and
+// A Column describes one column. Unit and
 // Description are documentation and do not affect results, see [Schema.Bare].
 type Column struct {
-	Name     string      `json:"name"`
-	Type     string      `json:"type"` // one of [Types]
-	Nullable bool        `json:"nullable,omitempty"`
-	Unique   bool        `json:"unique,omitempty"`
-	Min      json.Number `json:"min,omitempty"`
-	Max      json.Number `json:"max,omitempty"`
-	Values   []string    `json:"values,omitempty"` // strings only: the allowed values
-	NaN      bool        `json:"nan,omitempty"`    // floats only: NaN is a value; otherwise it is missing
-	JSON     bool        `json:"json,omitempty"`   // strings only: the text is JSON
+	Name     string   `json:"name"`
+	Type     string   `json:"type"` // one of [Types]
+	Nullable bool     `json:"nullable,omitempty"`
+	Unique   bool     `json:"unique,omitempty"`
+	Min      Bound    `json:"min,omitempty"` // of numbers and times
+	Max      Bound    `json:"max,omitempty"`
+	Values   []string `json:"values,omitempty"` // strings only: the allowed values
+	NaN      bool     `json:"nan,omitempty"`    // floats only: NaN is a value; otherwise it is missing
+	JSON     bool     `json:"json,omitempty"`   // strings only: the text is JSON
 
 	Unit        string `json:"unit,omitempty"` // "EUR"
 	Description string `json:"description,omitempty"`

@@ -12,7 +12,9 @@ type Head struct {
 	Source
 	Schema ir.Schema
 	All    bool // the source has no other files
-	Times  bool // asks for the ranges of times
+	Times  bool // asks for the ranges of times in the statistics of Parquet files
+	// Range asks for the range of this column of texts, which are read to the end.
+	Range string
 }
 
 // A HeadResult is what the heads of the files of a source show.
@@ -20,7 +22,7 @@ type HeadResult struct {
 	// Fault is why the files cannot be read as the schema, or nil.
 	Fault *FileError `json:"fault,omitempty"`
 	// Times are the first and the last time of columns, in microseconds since 1970, as far as
-	// the statistics of Parquet files give them.
+	// the statistics of Parquet files give them, or that of [Head.Range].
 	Times map[string][2]int64 `json:"times,omitempty"`
 }
 

@@ -22,9 +22,12 @@ type Description struct {
 
 // A Misfit is a text that stands for no value of a type, such as '2024-02-30' for a DATE.
 // The type is DuckDB's name for it, [UnitOfTime], or words. Offset is the byte in the query.
+// If Fault is set, Text is an expression of constants that DuckDB fails to compute, and Fault
+// its message.
 type Misfit struct {
 	Text   string
 	Type   string
+	Fault  string
 	Offset int
 }
 

@@ -27,7 +27,7 @@ const typedLines = 20
 
 // Heads returns for each source why [Ingest], or the check of its result, refuses it, as
 // far as the heads of its files show, and the times that they have. It reads the first
-// kilobytes of a text and the footer of a Parquet file. A file that cannot be read is left to
+// kilobytes of a text, unless asked for a range, and the footer of a Parquet file. A file that cannot be read is left to
 // Ingest.
 func Heads(ctx context.Context, heads []duck.Head) (results []duck.HeadResult, err error) {
 	r := headReader{ctx: ctx}
@@ -46,6 +46,10 @@ func Heads(ctx context.Context, heads []duck.Head) (results []duck.HeadResult, e
 			return nil, r.err
 		}
 		if errors.As(err, &results[i].Fault) || err != nil || !h.Times || !h.All {
+			continue
+		}
+		if h.Range != "" {
+			results[i].Times = rangeOf(ctx, h)
 			continue
 		}
 		results[i].Times = r.times(h)

@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"strings"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
@@ -44,4 +48,40 @@ func (r *headReader) times(h duck.Head) map[string][2]int64 {
 		}
 	}
 	return found
+}
+
+// fewRows is how many rows tell something: a text with fewer is a sample, beside which people
+// write a system before they have the data.
+const fewRows = 20
+
+// rangeOf returns the first and the last time of a column of texts, or nil if [Ingest] would
+// fail in this column, or there are few rows.
+func rangeOf(ctx context.Context, h duck.Head) map[string][2]int64 {
+	c := h.Schema.Column(h.Range)
+	if c == nil {
+		return nil
+	}
+	s, err := open(ctx, Limits{})
+	if err != nil {
+		return nil
+	}
+	defer s.close()
+	if err := os.MkdirAll(s.temp, 0o700); err != nil {
+		return nil
+	}
+	var selects []string
+	for i, file := range h.Files {
+		r, err := s.relate(ctx, file, h.Source, ir.Schema{*c}, i)
+		if err != nil {
+			return nil
+		}
+		selects = append(selects, "SELECT "+r.conv[0].sql(*c)+" AS t FROM "+r.from)
+	}
+	var rows int64
+	var low, high *int64
+	query := "SELECT count(t), epoch_us(min(t)), epoch_us(max(t)) FROM (" + strings.Join(selects, " UNION ALL ") + ")"
+	if err := s.one(ctx, query, &rows, &low, &high); err != nil || rows < fewRows {
+		return nil
+	}
+	return map[string][2]int64{c.Name: {*low, *high}}
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -289,6 +288,15 @@ func indices(n int) []int {
 // inferredAs is a column of a type that takes every value of it.
 func inferredAs(typ string) ir.Column { return ir.Column{Type: typ, Nullable: true, NaN: true} }
 
+// boundOf reads a bound as DuckDB writes it. There is none of an infinite time.
+func boundOf(typ, text string) ir.Bound {
+	if isInteger(typ) || isFloat(typ) {
+		return ir.Bound(text)
+	}
+	b, _ := ir.TimeBound(typ, strings.TrimSuffix(text, "+00"))
+	return b
+}
+
 // summarize describes the columns of a query by their rows.
 func (s *session) summarize(ctx context.Context, query string, cols []duck.Column) ([]duck.Inferred, error) {
 	out := make([]duck.Inferred, len(cols))
@@ -319,6 +327,10 @@ func (s *session) summarize(ctx context.Context, query string, cols []duck.Colum
 				selects = append(selects, fmt.Sprintf("CAST(min(%[1]s)%[2]s AS VARCHAR), CAST(max(%[1]s)%[2]s AS VARCHAR)", col, where))
 				dest = append(dest, &bounds[i][0], &bounds[i][1])
 			}
+			if irType == "date" || irType == "timestamp" || irType == "timestamptz" {
+				selects = append(selects, fmt.Sprintf("CAST(min(%[1]s) AS VARCHAR), CAST(max(%[1]s) AS VARCHAR)", fmt.Sprintf("CAST(%s AS %s)", col, ir.Types[irType])))
+				dest = append(dest, &bounds[i][0], &bounds[i][1])
+			}
 		}
 		if err := s.one(ctx, "SELECT "+strings.Join(selects, ", ")+from, dest...); err != nil {
 			return nil, fmt.Errorf("read the rows: %w", err)
@@ -329,7 +341,7 @@ func (s *session) summarize(ctx context.Context, query string, cols []duck.Colum
 		c.Rows, c.Nulls = rows, rows-filled[i]
 		c.Nullable = c.Nulls+c.NaNs > 0
 		if bounds[i][0] != nil {
-			c.Min, c.Max = json.Number(*bounds[i][0]), json.Number(*bounds[i][1])
+			c.Min, c.Max = boundOf(c.Type, *bounds[i][0]), boundOf(c.Type, *bounds[i][1])
 		}
 		c.Unique = (isInteger(c.Type) || c.Type == "string") && rows > 1 && c.Distinct == rows
 		if c.DuckType == "VARCHAR" && c.Distinct > 0 && c.Distinct <= enumValues && filled[i] >= enumRepeat*c.Distinct {

@@ -33,9 +33,9 @@ func TestInferFindsTheTypesOfCSV(t *testing.T) {
 		{Column: ir.Column{Name: "zip", Type: "string", Unique: true}, DuckType: "VARCHAR", Rows: 40, Distinct: 40},
 		{Column: ir.Column{Name: "price", Type: "float64", Min: "0.5", Max: "6.5"}, DuckType: "DOUBLE", Rows: 40, Distinct: 7},
 		{Column: ir.Column{Name: "ok", Type: "bool"}, DuckType: "BOOLEAN", Rows: 40, Distinct: 2},
-		{Column: ir.Column{Name: "day", Type: "date"}, DuckType: "DATE", Rows: 40, Distinct: 1},
-		{Column: ir.Column{Name: "at", Type: "timestamp"}, DuckType: "TIMESTAMP", Rows: 40, Distinct: 1},
-		{Column: ir.Column{Name: "tz", Type: "timestamptz"}, DuckType: "TIMESTAMP WITH TIME ZONE", Rows: 40, Distinct: 1},
+		{Column: ir.Column{Name: "day", Type: "date", Min: "2024-01-02", Max: "2024-01-02"}, DuckType: "DATE", Rows: 40, Distinct: 1},
+		{Column: ir.Column{Name: "at", Type: "timestamp", Min: "2024-01-02T03:04:05", Max: "2024-01-02T03:04:05"}, DuckType: "TIMESTAMP", Rows: 40, Distinct: 1},
+		{Column: ir.Column{Name: "tz", Type: "timestamptz", Min: "2024-01-02T01:04:05Z", Max: "2024-01-02T01:04:05Z"}, DuckType: "TIMESTAMP WITH TIME ZONE", Rows: 40, Distinct: 1},
 		{Column: ir.Column{Name: "color", Type: "string", Values: []string{"blue", "red"}}, DuckType: "VARCHAR", Rows: 40, Distinct: 2},
 		{Column: ir.Column{Name: "empty", Type: "string", Nullable: true}, DuckType: "VARCHAR", Rows: 40, Nulls: 40, NullTexts: map[string]int64{"": 40}},
 	}

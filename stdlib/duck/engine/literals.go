@@ -29,7 +29,8 @@ func (s *session) misfits(ctx context.Context, tree map[string]any, tables map[s
 			found = append(found, t.Misfit)
 		}
 	}
-	return found, nil
+	failing, err := s.failing(ctx, tree, found)
+	return append(found, failing...), err
 }
 
 type literalFinder struct {

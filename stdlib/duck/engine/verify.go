@@ -188,7 +188,10 @@ func bound(typ, text string, lower bool) string {
 	if text == "" {
 		return ""
 	}
-	if isFloat(typ) {
+	if b, ok := ir.TimeBound(typ, text); ok || isFloat(typ) {
+		if ok {
+			text = b.String()
+		}
 		return fmt.Sprintf("CAST('%s' AS %s)", text, ir.Types[typ])
 	}
 	r, ok := new(big.Rat).SetString(text)

@@ -17,6 +17,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,10 +130,13 @@ def check_bounds(table: pa.RecordBatch, signature: Signature) -> None:
             checks.append((pc.is_inf(values), "wanted a finite number"))
             if not c.nullable:
                 checks.append((pc.is_nan(values), "wanted a finite number"))
-        if c.min is not None:
-            checks.append((pc.less(values, c.min), f"wanted at least {c.min}"))
-        if c.max is not None:
-            checks.append((pc.greater(values, c.max), f"wanted at most {c.max}"))
+        low, high = (
+            pa.scalar(b, tenon_step.arrow_type(c.type)) if isinstance(b, date) else b for b in (c.min, c.max)
+        )
+        if low is not None:
+            checks.append((pc.less(values, low), f"wanted at least {c.min}"))
+        if high is not None:
+            checks.append((pc.greater(values, high), f"wanted at most {c.max}"))
         if c.values:
             known = pc.is_in(values, pa.array(c.values, values.type))
             wanted = f"wanted one of {', '.join(c.values)}"

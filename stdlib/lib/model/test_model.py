@@ -1,5 +1,7 @@
 """tenon_model: numbers reach a model as they are, or are refused by column and value."""
 
+from datetime import date, datetime
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -137,3 +139,36 @@ def test_of_two_classes_the_one_with_a_number_is_named():
 
 def test_no_rows_have_no_wrong_probability():
     assert classifier(predict_proba=np.empty((0, 3))).predict_proba(X.head(0)).shape == (0, 3)
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "inside", "outside"),
+    [
+        ("date", "2024-01-01", "2024-12-31", ["2024-01-01", "2024-12-31"], ["2023-12-31", "2025-01-01"]),
+        (
+            "timestamp",
+            "2024-01-01T00:00:00",
+            "2024-12-31T12:00:00.500000",
+            ["2024-01-01T00:00:00", "2024-12-31T12:00:00.500000"],
+            ["2023-12-31T23:59:59.999999", "2024-12-31T12:00:00.500001"],
+        ),
+        (
+            "timestamptz",
+            "2024-01-01T00:00:00Z",
+            "2024-12-31T00:00:00Z",
+            ["2024-01-01T01:00:00+01:00", "2024-12-31T00:00:00Z"],
+            ["2024-01-01T00:59:59+01:00", "2024-12-31T00:00:01Z"],
+        ),
+    ],
+)
+def test_times_out_of_their_bounds_are_refused(kind, low, high, inside, outside):
+    given = signature(col("t", kind, min=low, max=high, nullable=True))
+    parse = date.fromisoformat if kind == "date" else datetime.fromisoformat
+    arrow = tenon_model.tenon_step.arrow_type(kind)
+
+    def check(*texts):
+        values = pa.array([parse(t) if t else None for t in texts], arrow)
+        tenon_model.check_bounds(pa.record_batch([values], ["t"]), given)
+
+    check(*inside, None)
+    for text, wanted in zip(outside, ["at least", "at most"], strict=True):
+        with pytest.raises(RefusedValueError, match=f"column t: wanted {wanted} 2024-.* in row 3"):
+            check(*inside, text)

@@ -21,6 +21,7 @@ as JSON, what is there:
              the forms of a value that it accepts, any if there are none: "null", "bool", "string", "list",
              "struct", {"int": "[1,inf)"}, {"number": "(0,1]"}, {"float": "[0,1]"}, {"is": ["gini"]}, and
              {"text": "number"}, a text that is a number. Those in `hidden` are accepted, but not named.
+             `ordered` is "<" or "<=" if fit refuses two numbers that do not compare so, which is tried.
              `classes` are the objectives of which the label is the number of a class. What native parameters
              take is tried, see values.py.
 """
@@ -90,10 +91,13 @@ def reads(cls: type, described: dict[str, Any]) -> dict[str, Any]:
         tags = get_tags(cls())
     except Exception:  # of the package's own base classes
         return {}
-    if not tags.input_tags.two_d_array:
-        return {"column": True}
-    entry = {}
+    parameters = list(inspect.signature(cls).parameters.values())
     y = np.arange(12) % 3
+    if not tags.input_tags.two_d_array:
+        order(cls, parameters, params, ["good day", "bad day"] * 6, y)
+        return {"column": True}
+    order(cls, parameters, params, pd.DataFrame({"a": np.arange(12.0)}), y)
+    entry = {}
     words = pd.DataFrame({"a": ["x", "y"] * 6, "b": np.arange(12.0)})
     if refuses(cls, params, words, y, "could not convert string to float"):
         entry["numbers"] = True
@@ -124,6 +128,28 @@ def parameter(cls: type, p: inspect.Parameter) -> dict[str, Any]:
     if extra := [f for f in unique(hidden) if f not in entry["takes"]]:
         entry["hidden"] = extra
     return entry
+
+
+def order(cls: type, parameters: list[inspect.Parameter], params: dict[str, Any], x: Any, y: Any) -> None:
+    """Notes which pairs of numbers have to be in order: that is a rule between two values, which only fit
+    checks."""
+
+    def takes(name: str, *pair: float) -> bool:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                cls(**{name: pair}).fit(x, y)
+        except Exception:
+            return False
+        return True
+
+    for p in parameters:
+        match p.default:
+            case (int() | float() as a, int() | float() as b):
+                low, high = (min(a, b), max(a, b)) if a != b else (a, a + 1)
+                some = [(low, high), (low, high + 1)]
+                if all(takes(p.name, *s) and not takes(p.name, *reversed(s)) for s in some):
+                    params[p.name]["ordered"] = "<=" if takes(p.name, low, low) else "<"
 
 
 def plain(value: Any) -> str | None:

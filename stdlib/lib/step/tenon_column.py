@@ -9,6 +9,7 @@ import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,8 @@ class Column:
     type: str
     nullable: bool = False
     unique: bool = False
-    min: float | int | None = None
-    max: float | int | None = None
+    min: float | int | date | None = None
+    max: float | int | date | None = None
     values: tuple[str, ...] = ()
     nan: bool = False
     json: bool = False
@@ -46,14 +47,21 @@ class Column:
             type=doc["type"],
             nullable=doc.get("nullable", False),
             unique=doc.get("unique", False),
-            min=doc.get("min"),
-            max=doc.get("max"),
+            min=_bound(doc["type"], doc.get("min")),
+            max=_bound(doc["type"], doc.get("max")),
             values=tuple(doc.get("values") or ()),
             nan=doc.get("nan", False),
             json=doc.get("json", False),
             unit=doc.get("unit", ""),
             description=doc.get("description", ""),
         )
+
+
+def _bound(kind: str, bound: Any) -> Any:
+    """A bound as a value of its column: a number, a date, or a datetime with the zone of the type."""
+    if not isinstance(bound, str):
+        return bound
+    return date.fromisoformat(bound) if kind == "date" else datetime.fromisoformat(bound)
 
 
 def nearest(name: str, names: Iterable[str], wanted: str = "known") -> str:

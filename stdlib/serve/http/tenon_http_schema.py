@@ -93,8 +93,24 @@ def field_type(column: Column) -> Any:
     if kind in types:
         # Not strict, since JSON has no dates; text only, since a number would be taken for seconds since
         # 1970.
-        return Annotated[types[kind], Strict(False), BeforeValidator(_only_iso), AfterValidator(_no_zone)]
+        return Annotated[
+            types[kind],
+            Field(ge=column.min, le=column.max, json_schema_extra=formatted_bounds(column)),
+            Strict(False),
+            BeforeValidator(_only_iso),
+            AfterValidator(_no_zone),
+        ]
     return bool
+
+
+def formatted_bounds(column: Column) -> dict[str, Any]:
+    """The bounds of a time, which JSON Schema's own minimum and maximum do not take."""
+    bounds = {"formatMinimum": column.min, "formatMaximum": column.max}
+    return {name: iso(b) for name, b in bounds.items() if isinstance(b, date)}
+
+
+def iso(value: date) -> str:
+    return value.isoformat().replace("+00:00", "Z")
 
 
 def _whole(value: Any, code: str) -> Any:
@@ -191,9 +207,12 @@ def example_value(column: Column) -> Any:
         return True
     if column.type == "string":
         return column.values[0] if column.values else "{}" if column.json else "text"
-    if column.type in texts:
-        return texts[column.type]
     low, high = column.min, column.max
+    if column.type in texts:
+        text = texts[column.type]
+        if isinstance(low, date) and text < iso(low):
+            return iso(low)
+        return iso(high) if isinstance(high, date) and text > iso(high) else text
     value = (
         (low + high) / 2 if low is not None and high is not None else low if low is not None else high or 0
     )
