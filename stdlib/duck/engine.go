@@ -13,6 +13,10 @@ type Engine interface {
 	// no file. An error about the query is a [*SQLError]; it is one too if two
 	// columns of the result have the same name, ignoring case.
 	Describe(ctx context.Context, tables map[string]ir.Schema, query string) (Description, error)
+	// Bind returns the plan to which DuckDB binds one SELECT over empty tables of the given
+	// schemas, as JSON: every type and every implicit cast is explicit, and nothing is
+	// optimized. It reads no file. An error about the query is a [*SQLError].
+	Bind(ctx context.Context, tables map[string]ir.Schema, query string) ([]byte, error)
 	// Evaluate runs one SELECT over the rows of the inputs, each known by its
 	// name, and checks the result against out, whose path is ignored. A value of
 	// an input that does not convert is a [*ValueError].

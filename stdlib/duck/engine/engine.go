@@ -86,6 +86,15 @@ func (e *Engine) Describe(ctx context.Context, tables map[string]ir.Schema, quer
 	return d, err
 }
 
+// Bind implements [duck.Engine].
+func (e *Engine) Bind(ctx context.Context, tables map[string]ir.Schema, query string) (plan []byte, err error) {
+	err = e.with(func(c *Checker) error {
+		plan, err = c.Bind(ctx, tables, query)
+		return err
+	})
+	return plan, err
+}
+
 // Evaluate implements [duck.Engine].
 func (e *Engine) Evaluate(ctx context.Context, query string, inputs map[string]duck.Literal, out duck.Table) (result duck.Evaluated, err error) {
 	err = e.with(func(c *Checker) error {

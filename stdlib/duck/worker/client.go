@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
@@ -76,6 +77,13 @@ func (c *Client) Close() {
 func (c *Client) Describe(ctx context.Context, tables map[string]ir.Schema, query string) (d duck.Description, err error) {
 	err = c.call(ctx, "describe", describeArgs{tables, query}, &d)
 	return d, err
+}
+
+// Bind implements [duck.Engine].
+func (c *Client) Bind(ctx context.Context, tables map[string]ir.Schema, query string) ([]byte, error) {
+	var plan json.RawMessage
+	err := c.call(ctx, "bind", describeArgs{tables, query}, &plan)
+	return plan, err
 }
 
 // Evaluate implements [duck.Engine].
@@ -233,9 +241,9 @@ func (p *process) receive(out io.Reader) error {
 	} else if err != nil || h.Protocol == 0 {
 		return fmt.Errorf("%s is not tenon-duck", p.cmd.Path)
 	}
-	if h != (hello{protocol, code()}) {
+	if h != (hello{protocol, stdlib.Code()}) {
 		return fmt.Errorf("%s has version %s, protocol %d, but this tenon has version %s, protocol %d: run `make build` to build both",
-			p.cmd.Path, h.Version, h.Protocol, code(), protocol)
+			p.cmd.Path, h.Version, h.Protocol, stdlib.Code(), protocol)
 	}
 	close(p.ready)
 	for {

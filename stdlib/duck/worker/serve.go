@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
 
@@ -20,7 +21,7 @@ const patience = 10 * time.Second
 // and returns when they have ended.
 func Serve(in io.Reader, out io.Writer, e duck.Engine) error {
 	s := &server{out: out, calls: callsOf(e), cancels: map[int64]context.CancelFunc{}}
-	if err := s.send(hello{protocol, code()}); err != nil {
+	if err := s.send(hello{protocol, stdlib.Code()}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -110,6 +111,9 @@ func callsOf(e duck.Engine) map[string]handler {
 	return map[string]handler{
 		"describe": handle(func(ctx context.Context, a describeArgs) (duck.Description, error) {
 			return e.Describe(ctx, a.Tables, a.Query)
+		}),
+		"bind": handle(func(ctx context.Context, a describeArgs) (json.RawMessage, error) {
+			return e.Bind(ctx, a.Tables, a.Query)
 		}),
 		"evaluate": handle(func(ctx context.Context, a evaluateArgs) (duck.Evaluated, error) {
 			return e.Evaluate(ctx, a.Query, a.Inputs, a.Out)

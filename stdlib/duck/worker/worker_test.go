@@ -114,6 +114,8 @@ func TestAnswersAreThoseOfDuckDB(t *testing.T) {
 		"describe": func(e duck.Engine) (any, error) {
 			return e.Describe(ctx, tables, "SELECT a.id, b.day FROM a JOIN b ON a.id = b.day")
 		},
+		"bound":          func(e duck.Engine) (any, error) { return e.Bind(ctx, tables, "SELECT id + 1 AS x FROM a") },
+		"not bound":      func(e duck.Engine) (any, error) { return e.Bind(ctx, tables, "SELECT idd FROM a") },
 		"syntax":         func(e duck.Engine) (any, error) { return e.Describe(ctx, tables, "SELECT id FRM a") },
 		"unknown column": func(e duck.Engine) (any, error) { return e.Describe(ctx, tables, "SELECT idd FROM a") },
 		"evaluate": func(e duck.Engine) (any, error) {

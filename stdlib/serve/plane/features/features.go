@@ -1,0 +1,386 @@
+package features
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/table"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Features are safe for concurrent use.
+type Features struct {
+	// Drops says that training may have left out rows that are computed.
+	Drops bool
+
+	columns ir.Schema // of a request
+	links   []*link
+	model   []int            // where the columns of the model are in the last result
+	ranges  []*request.Range // of the columns of the model
+	returns []int            // and those that an answer repeats
+	files   []*file
+	most    int // bytes of all tables; 0 is any
+	tables  atomic.Pointer[tables]
+	refresh sync.Mutex
+}
+
+// A file is a table that is looked up.
+type file struct {
+	port step.Port
+	uses []use
+}
+
+// A use is a lookup of a plan.
+type use struct{ link, lookup int }
+
+// tables are the rows of all lookups at one time.
+type tables struct {
+	rows  [][]*rowsql.Rows // of each plan
+	infos []os.FileInfo    // of each file
+}
+
+// Load prepares a spec and reads its tables. reads are the columns of the model. A step that
+// has a limit of memory gets no tables that exceed it.
+func Load(ctx context.Context, s *step.Step, spec Spec, reads ir.Schema) (*Features, error) {
+	f := &Features{columns: spec.Columns, most: int(s.Resources.Memory)}
+	if err := f.plans(spec, reads); err != nil {
+		return nil, fmt.Errorf("the features of a request: %w", err)
+	}
+	last := f.Results()
+	for _, c := range reads {
+		i := place(last, c.Name)
+		if i < 0 {
+			return nil, fmt.Errorf("the features of a request: the model reads column %s, which nothing computes", c.Name)
+		}
+		if last[i].Type != c.Type {
+			return nil, fmt.Errorf("the features of a request: the model reads column %s as %s, which is %s", c.Name, c.Type, last[i].Type)
+		}
+		known, err := request.NewRange(c)
+		if err != nil {
+			return nil, err
+		}
+		f.model, f.ranges = append(f.model, i), append(f.ranges, known)
+	}
+	for _, name := range spec.Returns {
+		i := place(last, name)
+		if i < 0 {
+			return nil, fmt.Errorf("the features of a request: an answer is to repeat column %s, which nothing computes", name)
+		}
+		f.returns = append(f.returns, i)
+	}
+	if err := f.inputs(s, spec); err != nil {
+		return nil, fmt.Errorf("the features of a request: %w", err)
+	}
+	if _, err := f.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// inputs finds the tables.
+func (f *Features) inputs(s *step.Step, spec Spec) error {
+	ports := map[string]*file{}
+	for i, l := range f.links {
+		for j, look := range l.plan.Lookups {
+			name := spec.Lookups[look.Input.Name].Port
+			x := ports[name]
+			if x == nil {
+				port, ok := s.Inputs[name]
+				if !ok {
+					return fmt.Errorf("the step has no input %q, which %q is looked up in", name, look.Input.Name)
+				}
+				x = &file{port: port}
+				ports[name], f.files = x, append(f.files, x)
+			}
+			for _, c := range look.Input.Columns {
+				k := place(x.port.Schema, c.Name)
+				if k < 0 {
+					return fmt.Errorf("%q has no column %s, which is looked up", look.Input.Name, c.Name)
+				}
+				if t := ir.Types[x.port.Schema[k].Type]; t != c.Type {
+					return fmt.Errorf("column %s of %q is %s, and is looked up as %s", c.Name, look.Input.Name, t, c.Type)
+				}
+			}
+			x.uses = append(x.uses, use{i, j})
+		}
+	}
+	return nil
+}
+
+// Columns are those of a request.
+func (f *Features) Columns() ir.Schema { return f.columns }
+
+// Returns are the columns that an answer repeats.
+func (f *Features) Returns() ir.Schema {
+	var s ir.Schema
+	for _, i := range f.returns {
+		s = append(s, f.Results()[i])
+	}
+	return s
+}
+
+// Results are the columns that the last plan computes.
+func (f *Features) Results() ir.Schema { return f.links[len(f.links)-1].results }
+
+// Size is the memory of all tables in bytes.
+func (f *Features) Size() (n int) {
+	for _, l := range f.tables.Load().rows {
+		for _, r := range l {
+			n += r.Size()
+		}
+	}
+	return n
+}
+
+// Refresh reads those tables again whose files were replaced since, and reports whether there
+// are any. On an error the rows stay as they were. A file has to be replaced as a whole, by
+// renaming another one; to write to it while it is read is an error or unnoticed.
+func (f *Features) Refresh(ctx context.Context) (changed bool, err error) {
+	f.refresh.Lock()
+	defer f.refresh.Unlock()
+	before := f.tables.Load()
+	next := &tables{infos: make([]os.FileInfo, len(f.files))}
+	for i, l := range f.links {
+		next.rows = append(next.rows, make([]*rowsql.Rows, len(l.plan.Lookups)))
+		if before != nil {
+			copy(next.rows[i], before.rows[i])
+		}
+	}
+	for i, x := range f.files {
+		if before != nil {
+			info, err := os.Stat(x.port.Path)
+			if err != nil {
+				return false, fmt.Errorf("look for a new table: %w", err)
+			}
+			if next.infos[i] = before.infos[i]; same(info, before.infos[i]) {
+				continue
+			}
+		}
+		if next.infos[i], err = f.read(ctx, x, next); err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	if changed || before == nil {
+		f.tables.Store(next)
+	}
+	return changed, nil
+}
+
+// Watch refreshes the tables at intervals until ctx ends. It reports each time that there was
+// something new, or that it failed.
+func (f *Features) Watch(ctx context.Context, interval time.Duration, report func(error)) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if changed, err := f.Refresh(ctx); (changed || err != nil) && ctx.Err() == nil {
+			report(err)
+		}
+	}
+}
+
+func same(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// read reads a file for all lookups in it.
+func (f *Features) read(ctx context.Context, x *file, to *tables) (info os.FileInfo, err error) {
+	for _, u := range x.uses {
+		l := f.links[u.link]
+		var columns ir.Schema
+		for _, c := range l.plan.Lookups[u.lookup].Input.Columns {
+			columns = append(columns, x.port.Schema[place(x.port.Schema, c.Name)])
+		}
+		r, err := table.Open(x.port.Path, columns)
+		if err != nil {
+			return nil, err
+		}
+		to.rows[u.link][u.lookup], err = f.lookup(ctx, r, columns, u, to)
+		if info != nil && !same(info, r.Info()) {
+			err = errors.Join(err, fmt.Errorf("%s was replaced while it was read", x.port.Path))
+		}
+		info = r.Info()
+		if err = errors.Join(err, r.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return info, nil
+}
+
+// batch is how many rows are read at once.
+const batch = 1024
+
+func (f *Features) lookup(ctx context.Context, r *table.Reader, columns ir.Schema, u use, to *tables) (*rowsql.Rows, error) {
+	to.rows[u.link][u.lookup] = nil
+	taken := 0
+	for _, l := range to.rows {
+		for _, rows := range l {
+			if rows != nil {
+				taken += rows.Size()
+			}
+		}
+	}
+	b, err := f.links[u.link].NewRows(u.lookup, int(r.Rows()))
+	if err != nil {
+		return nil, err
+	}
+	var rows table.Batch
+	for {
+		if size := taken + b.Size(); f.most > 0 && size > f.most {
+			return nil, fmt.Errorf("the tables that are looked up need more memory than the %d bytes of the step: declare more in needs.memory", f.most)
+		}
+		err := r.Read(ctx, &rows, batch)
+		if err == io.EOF {
+			return b.Rows()
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range rows.Len() {
+			row := rows.Row(i)
+			for j := range row {
+				row[j] = rowsql.Stored(columns[j], row[j])
+			}
+			if err := b.Add(row); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// A RowComputer computes rows, one after the other. It is an alias so that Features have the
+// method that the plane wants.
+type RowComputer = interface {
+	Compute(request, row, returned []rowsql.Value) (kept bool, err error)
+}
+
+// NewRow returns what one goroutine computes rows with: a [*Row].
+func (f *Features) NewRow() RowComputer { return f.Row() }
+
+// A Row is what one goroutine computes rows with.
+type Row struct {
+	f     *Features
+	links []rowOf
+}
+
+// rowOf is the memory of one plan.
+type rowOf struct {
+	row     *rowsql.Row
+	in, out []rowsql.Value
+}
+
+// Row returns what one goroutine computes rows with.
+func (f *Features) Row() *Row {
+	r := &Row{f: f}
+	for _, l := range f.links {
+		r.links = append(r.links, rowOf{l.NewRow(), make([]rowsql.Value, len(l.read)), make([]rowsql.Value, len(l.results))})
+	}
+	return r
+}
+
+// A TooOldError is a row of an ASOF lookup that is older than its max_age. Training would have
+// used it.
+type TooOldError struct {
+	Lookup   string
+	Age, Max time.Duration
+}
+
+func (e *TooOldError) Error() string {
+	return fmt.Sprintf("the latest row of %q is %s older than the request, and its max_age is %s", e.Lookup, e.Age.Round(time.Millisecond), e.Max)
+}
+
+// Compute fills the row of the model from that of a request, and the columns that an answer
+// repeats. It returns false if a query leaves the row out. The error is a [*TooOldError], or
+// about the values: a [*rowsql.Error], or a [*model.ValueError] for a result that no table
+// holds.
+func (r *Row) Compute(request, row, returned []rowsql.Value) (bool, error) {
+	result, old, err := r.Results(request)
+	switch {
+	case err != nil || result == nil:
+		return false, err
+	case old != nil:
+		return false, old
+	}
+	for i, j := range r.f.model {
+		if says := r.f.ranges[i].Refusal(result[j]); says != "" {
+			return false, &model.ValueError{Column: r.f.Results()[j].Name, Reason: "it is computed as a value that the model does not know: " + says}
+		}
+		row[i] = result[j]
+	}
+	for i, j := range r.f.returns {
+		returned[i] = result[j]
+	}
+	return true, nil
+}
+
+// Results computes all results of the last plan, as training has them, however old rows are.
+// They are nil if a query leaves the row out, and stay until the next call. old says that a row
+// is older than its max_age.
+func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOldError, err error) {
+	t := r.f.tables.Load()
+	have, columns := request, r.f.columns
+	for i, l := range r.f.links {
+		x := &r.links[i]
+		for j, k := range l.read {
+			x.in[j] = rowsql.Stored(columns[k], have[k])
+		}
+		if kept, err := l.Run(x.row, t.rows[i], x.in, x.out); err != nil || !kept {
+			return nil, nil, err
+		}
+		for j, most := range l.maxAge {
+			if age := x.row.Age(j); most != noLimit && age > most && old == nil {
+				unit := time.Microsecond
+				if l.plan.Lookups[j].After.Type == "DATE" {
+					unit = 24 * time.Hour
+				}
+				old = &TooOldError{l.plan.Lookups[j].Input.Name, times(age, unit), times(most, unit)}
+			}
+		}
+		for j, c := range l.results {
+			if x.out[j] = rowsql.Stored(c, x.out[j]); !holds(c, x.out[j]) {
+				return nil, nil, &model.ValueError{Column: c.Name, Reason: "it is computed as null or NaN, which the column cannot be"}
+			}
+		}
+		have, columns = x.out, l.results
+	}
+	return have, old, nil
+}
+
+// holds reports whether a table may have a value. Training fails where it may not.
+func holds(c ir.Column, v rowsql.Value) bool {
+	switch {
+	case v.Null:
+		return c.Nullable
+	case c.NaN:
+		return true
+	case c.Type == "float64":
+		return !math.IsNaN(v.Float())
+	case c.Type == "float32":
+		return !math.IsNaN(float64(v.Float32()))
+	}
+	return true
+}
+
+// times multiplies, up to the longest time there is.
+func times(n int64, unit time.Duration) time.Duration {
+	if n > int64((1<<63-1)/unit) {
+		return 1<<63 - 1
+	}
+	return time.Duration(n) * unit
+}

@@ -1,0 +1,187 @@
+package plane
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A socket is bound but does not listen: until it does, the kernel gives it no connections.
+// Other processes may bind the same port, so that a new version can start beside this one.
+type socket struct {
+	file *os.File
+	host string
+	port int
+}
+
+// bind binds a port. It fails if a program that does not share the port has it.
+func bind(host string, port int) (*socket, error) {
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	where := host + ":" + strconv.Itoa(port)
+	addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", where, err)
+	}
+	file, err := bound(addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", where, err)
+	}
+	return &socket{file, host, port}, nil
+}
+
+func bound(addr *net.TCPAddr) (*os.File, error) {
+	family := unix.AF_INET6
+	var to unix.Sockaddr
+	if ip := addr.IP.To4(); ip != nil {
+		family, to = unix.AF_INET, &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(ip)}
+	} else {
+		six := &unix.SockaddrInet6{Port: addr.Port}
+		copy(six.Addr[:], addr.IP.To16())
+		to = six
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, err
+	}
+	unix.CloseOnExec(fd)
+	for _, option := range []int{unix.SO_REUSEADDR, unix.SO_REUSEPORT} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, 1); err != nil {
+			_ = unix.Close(fd)
+			return nil, err
+		}
+	}
+	if err := unix.Bind(fd, to); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "socket"), nil
+}
+
+// backlog is how many connections the kernel completes before they are accepted.
+const backlog = 2048
+
+// listen makes the kernel give it connections.
+func (s *socket) listen(most int) (*listener, error) {
+	if err := unix.Listen(int(s.file.Fd()), backlog); err != nil {
+		return nil, fmt.Errorf("cannot listen on %s:%d: %w", s.host, s.port, err)
+	}
+	l, err := net.FileListener(s.file)
+	_ = s.file.Close() // the listener has a copy
+	if err != nil {
+		return nil, err
+	}
+	return &listener{TCPListener: l.(*net.TCPListener), slots: make(chan struct{}, most), late: make(chan net.Conn), stopped: make(chan struct{}), closed: make(chan struct{})}, nil
+}
+
+// A listener accepts a limited number of connections at a time. Others wait in the kernel.
+type listener struct {
+	*net.TCPListener
+	slots   chan struct{}
+	late    chan net.Conn // accepted by stop
+	stopped chan struct{}
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.stopped:
+		return l.acceptLate()
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.AcceptTCP()
+	if err != nil {
+		<-l.slots
+		select {
+		case <-l.stopped:
+			return l.acceptLate()
+		default:
+			return nil, err
+		}
+	}
+	return &connection{TCPConn: c, slots: l.slots}, nil
+}
+
+func (l *listener) acceptLate() (net.Conn, error) {
+	select {
+	case c := <-l.late:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.TCPListener.Close()
+}
+
+// stop makes new connections fail or go to the next version. The kernel would reset those
+// that are complete but not accepted, so it accepts them first. Close has to follow.
+func (l *listener) stop() error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	close(l.stopped)
+	var files []int
+	err = raw.Control(func(fd uintptr) {
+		for {
+			c, _, err := unix.Accept(int(fd))
+			if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED) {
+				continue
+			}
+			if err != nil {
+				break
+			}
+			unix.CloseOnExec(c)
+			files = append(files, c)
+		}
+		_ = unix.Shutdown(int(fd), unix.SHUT_RD)
+	})
+	_ = l.TCPListener.Close() // the Accept that waits returns
+	for _, fd := range files {
+		f := os.NewFile(uintptr(fd), "connection")
+		c, err := net.FileConn(f)
+		_ = f.Close()
+		if err != nil {
+			continue
+		}
+		select {
+		case l.late <- c:
+		case <-l.closed:
+			_ = c.Close()
+		}
+	}
+	return err
+}
+
+// A connection frees its slot when it is closed.
+type connection struct {
+	*net.TCPConn
+	slots chan struct{}
+	once  sync.Once
+}
+
+func (c *connection) Close() error {
+	c.once.Do(func() { <-c.slots })
+	return c.TCPConn.Close()
+}
+
+func (s *socket) String() string {
+	host := s.host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(s.port)
+}

@@ -1,0 +1,252 @@
+// Package model asks a model that was exported as plain data: it makes numbers of typed
+// rows as the trainer did, evaluates them, and names the prediction. It needs no Python.
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/trees"
+)
+
+// Version is the version of the JSON of a document.
+const Version = 1
+
+// A Document is an exported model, as tenon_plane.py writes it.
+type Document struct {
+	Version  int               `json:"version"`
+	Task     string            `json:"task"`              // "classification" or "regression"
+	Columns  ir.Schema         `json:"columns"`           // of a row
+	Features []Feature         `json:"features"`          // what the trees read
+	Classes  []json.RawMessage `json:"classes,omitempty"` // of a classification, in the order of its probabilities
+	Trees    trees.Model       `json:"trees"`
+}
+
+// A Feature is a number that is made of a column.
+type Feature struct {
+	Column     int      `json:"column"`
+	As         Form     `json:"as"`
+	Categories []string `json:"categories,omitempty"` // of Category: in the order of their numbers
+	Category   *string  `json:"category,omitempty"`   // of OneHot; nil is null
+	Missing    *float64 `json:"missing,omitempty"`    // instead of null
+}
+
+// A Form says how a column becomes a number.
+type Form string
+
+const (
+	Number   Form = "number"   // itself; true is 1
+	Category Form = "category" // the position in Categories; any other value is missing
+	OneHot   Form = "onehot"   // 1 if it is Category
+	Years    Form = "years"    // of dates and timestamps: since 2000
+	Seconds  Form = "seconds"  // of a time
+	Nothing  Form = "nothing"  // 0
+)
+
+// A Model is safe for concurrent use.
+type Model struct {
+	doc      Document
+	ensemble *trees.Ensemble
+	features []feature
+	names    []string // of the classes, as JSON strings
+	positive int      // index of the class true, or -1
+	narrow   bool     // the trees read float32
+}
+
+type feature struct {
+	Feature
+	kind     byte // of the column: 'b', 'i', 'u', 'f' (float32), 'd', 's', 't'
+	scale    float64
+	codes    map[string]float64
+	missing  float64
+	category string
+}
+
+// A ValueError is a value that the model cannot take.
+type ValueError struct {
+	Column string
+	Reason string
+}
+
+func (e *ValueError) Error() string { return fmt.Sprintf("column %s: %s", e.Column, e.Reason) }
+
+// New checks a document.
+func New(doc Document) (*Model, error) {
+	if doc.Version != Version {
+		return nil, fmt.Errorf("the exported model has version %d; this tenon reads %d", doc.Version, Version)
+	}
+	e, err := trees.New(doc.Trees)
+	if err != nil {
+		return nil, err
+	}
+	doc.Trees.Trees = nil
+	if len(doc.Features) != e.Features() {
+		return nil, fmt.Errorf("the trees read %d features of %d", e.Features(), len(doc.Features))
+	}
+	if doc.Task == "classification" && len(doc.Classes) != e.Outputs() || doc.Task != "classification" && e.Outputs() != 1 {
+		return nil, fmt.Errorf("the trees give %d numbers for a %s of %d classes", e.Outputs(), doc.Task, len(doc.Classes))
+	}
+	m := &Model{doc: doc, ensemble: e, positive: slices.IndexFunc(doc.Classes, func(c json.RawMessage) bool { return string(c) == "true" })}
+	m.narrow = doc.Trees.Float32 || doc.Trees.Rule == trees.XGBoost
+	for _, c := range doc.Classes {
+		name := string(c)
+		if name[0] != '"' {
+			name = strconv.Quote(name)
+		}
+		m.names = append(m.names, name)
+	}
+	for i, f := range doc.Features {
+		if f.Column < 0 || f.Column >= len(doc.Columns) {
+			return nil, fmt.Errorf("feature %d is made of column %d of %d", i, f.Column, len(doc.Columns))
+		}
+		x, err := newFeature(f, doc.Columns[f.Column])
+		if err != nil {
+			return nil, fmt.Errorf("feature %d: %w", i, err)
+		}
+		m.features = append(m.features, x)
+	}
+	return m, nil
+}
+
+var kinds = map[string]byte{
+	"bool": 'b', "int8": 'i', "int16": 'i', "int32": 'i', "int64": 'i', "uint8": 'u', "uint16": 'u', "uint32": 'u', "uint64": 'u',
+	"float32": 'f', "float64": 'd', "string": 's', "date": 't', "time": 't', "timestamp": 't', "timestamptz": 't',
+}
+
+func newFeature(f Feature, c ir.Column) (feature, error) {
+	x := feature{Feature: f, kind: kinds[c.Type], missing: math.NaN()}
+	if f.Missing != nil {
+		x.missing = *f.Missing
+	}
+	var fits bool
+	switch f.As {
+	case Nothing:
+		fits = true
+	case Number:
+		fits = x.kind != 's' && x.kind != 't' && x.kind != 0
+	case Category:
+		fits = x.kind == 's'
+		x.codes = map[string]float64{}
+		for i, v := range f.Categories {
+			x.codes[v] = float64(i)
+		}
+	case OneHot:
+		fits = x.kind == 's'
+		if f.Category != nil {
+			x.category = *f.Category
+		}
+	case Years:
+		fits = c.Type == "date" || c.Type == "timestamp" || c.Type == "timestamptz"
+		x.scale = 1
+		if c.Type == "date" {
+			x.scale = 86_400_000_000
+		}
+	case Seconds:
+		fits = c.Type == "time"
+	}
+	if !fits {
+		return x, fmt.Errorf("a column of type %s cannot become a %q", c.Type, f.As)
+	}
+	return x, nil
+}
+
+// Columns are those of a row.
+func (m *Model) Columns() ir.Schema { return m.doc.Columns }
+
+// Classes are those of a classification, as JSON.
+func (m *Model) Classes() []json.RawMessage { return m.doc.Classes }
+
+// ClassNames are the classes as JSON strings.
+func (m *Model) ClassNames() []string { return m.names }
+
+// A Buffer is memory for predictions, which one goroutine uses again and again.
+type Buffer struct {
+	features []float64
+	// Outputs are the probabilities of the classes, or the one predicted number.
+	Outputs []float64
+}
+
+// Predict makes the prediction for a row, in b. The error is a [*ValueError].
+func (m *Model) Predict(row []rowsql.Value, b *Buffer) error {
+	if b.features == nil {
+		b.features, b.Outputs = make([]float64, len(m.features)), make([]float64, m.ensemble.Outputs())
+	}
+	for i := range m.features {
+		f := &m.features[i]
+		v, ok := f.number(&row[f.Column])
+		if !ok {
+			return &ValueError{m.doc.Columns[f.Column].Name, "the model needs a float64, which cannot hold this integer"}
+		}
+		if m.narrow && math.IsInf(float64(float32(v)), 0) {
+			return &ValueError{m.doc.Columns[f.Column].Name, "the model takes no number of this size"}
+		}
+		b.features[i] = v
+	}
+	m.ensemble.Predict(b.features, b.Outputs)
+	return nil
+}
+
+// Class returns the index of the predicted class, and the probability that goes with it: of
+// true if the classes are true and false, and otherwise of the predicted one.
+func (m *Model) Class(b *Buffer) (class int, probability float64) {
+	for i, p := range b.Outputs {
+		if p > b.Outputs[class] {
+			class = i
+		}
+	}
+	if m.positive >= 0 {
+		return class, b.Outputs[m.positive]
+	}
+	return class, b.Outputs[class]
+}
+
+// number makes the feature of a value. It fails for an integer that no float64 is.
+func (f *feature) number(v *rowsql.Value) (x float64, ok bool) {
+	switch f.As {
+	case Nothing:
+		return 0, true
+	case OneHot:
+		if v.Null && f.Category == nil || !v.Null && f.Category != nil && v.Text == f.category {
+			return 1, true
+		}
+		return 0, true
+	}
+	if v.Null {
+		return f.missing, true
+	}
+	switch f.As {
+	case Category:
+		if code, ok := f.codes[v.Text]; ok {
+			return code, true
+		}
+		return f.missing, true
+	case Years:
+		const start, year = 946_684_800_000_000, 31_557_600_000_000 // 2000-01-01, 365.25 days in microseconds
+		return (float64(v.Int()*int64(f.scale) - start)) / year, true
+	case Seconds:
+		return float64(v.Int()) / 1_000_000, true
+	}
+	switch f.kind {
+	case 'b':
+		return float64(v.Bits), true
+	case 'i':
+		x = float64(v.Int())
+		return x, x < 1<<63 && int64(x) == v.Int()
+	case 'u':
+		x = float64(v.Bits)
+		return x, x < 1<<64 && uint64(x) == v.Bits
+	case 'f':
+		x = float64(v.Float32())
+	default:
+		x = v.Float()
+	}
+	if math.IsNaN(x) {
+		return f.missing, true
+	}
+	return x, true
+}

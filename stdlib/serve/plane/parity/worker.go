@@ -1,0 +1,190 @@
+package parity
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"sync/atomic"
+
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+)
+
+// A worker compares parts of the source, in their order.
+type worker struct {
+	*comparison
+	counts  Counts
+	row     *features.Row
+	decoded request.Rows
+	body    []byte
+	sent    []int          // rows of the part that are in the body
+	got     []rowsql.Value // of the compared columns
+	want    []rowsql.Value
+	key     []byte
+	reads   []rowsql.Value // what the model gets
+	buffer  model.Buffer
+	record  []byte // a prediction of Python
+}
+
+func (c *comparison) worker() *worker {
+	w := &worker{comparison: c, counts: Counts{Differences: map[Kind]int64{}}, row: c.features.Row(), got: make([]rowsql.Value, len(c.compared)), want: make([]rowsql.Value, len(c.compared))}
+	if c.model != nil {
+		w.reads, w.record = make([]rowsql.Value, len(c.reads)), make([]byte, recordSize(c.model))
+	}
+	return w
+}
+
+// part compares the rows of a part.
+func (w *worker) part(p *part) error {
+	n := w.send(p)
+	next := 0
+	for i := range p.rows.Len() {
+		values := p.rows.Row(i)
+		if next < n && w.sent[next] == i {
+			values = w.decoded.Row(next) // as the service has them
+			next++
+		}
+		if err := w.compareRow(p.first+int64(i), values); err != nil {
+			return err
+		}
+	}
+	w.counts.Rows += int64(p.rows.Len())
+	return nil
+}
+
+// send makes a request of the rows of a part, decodes it, and compares each value with what was
+// sent. It returns how many rows were decoded.
+func (w *worker) send(p *part) int {
+	columns := w.features.Columns()
+	w.body, w.sent = append(w.body[:0], `{"instances":[`...), w.sent[:0]
+	for i := range p.rows.Len() {
+		row := p.rows.Row(i)
+		if !sendable(columns, row) {
+			w.counts.Unsendable++
+			continue
+		}
+		if len(w.sent) > 0 {
+			w.body = append(w.body, ',')
+		}
+		w.body, w.sent = appendRow(w.body, columns, w.names, row), append(w.sent, i)
+	}
+	if len(w.sent) == 0 {
+		return 0
+	}
+	w.body = append(w.body, "]}"...)
+	if errs := w.decoder.Decode(w.body, &w.decoded); len(errs) > 0 {
+		for _, e := range errs {
+			d := Difference{Kind: Decoded, Row: p.first, Got: e.Msg}
+			if len(e.Loc) > 3 { // "body", "instances", the row, the column
+				d.Column = fmt.Sprint(e.Loc[3])
+				if i, ok := e.Loc[2].(int); ok {
+					d.Row += int64(w.sent[i])
+					for j, c := range columns {
+						if c.Name == d.Column {
+							d.Wanted = w.text(c, p.rows.Row(w.sent[i])[j])
+						}
+					}
+				}
+			}
+			w.counts.found(d)
+		}
+		return 0
+	}
+	for n, i := range w.sent {
+		sent, decoded := p.rows.Row(i), w.decoded.Row(n)
+		for j, c := range columns {
+			if sent[j] != decoded[j] {
+				w.counts.found(Difference{Kind: Decoded, Row: p.first + int64(i), Column: c.Name, Wanted: w.text(c, sent[j]), Got: w.text(c, decoded[j])})
+			}
+		}
+	}
+	return len(w.sent)
+}
+
+// compareRow computes a row, and compares it with that of training.
+func (w *worker) compareRow(number int64, values []rowsql.Value) error {
+	results, old, err := w.row.Results(values)
+	switch {
+	case err != nil && w.features.Drops:
+		w.counts.Failed++ // if training has the row, it is missing
+		return nil
+	case err != nil:
+		says := err.Error()
+		if len(w.private) > 0 {
+			says = "its values cannot be computed" // the message may repeat them
+		}
+		w.counts.found(Difference{Kind: Refused, Row: number, Got: says})
+		return nil
+	case results == nil:
+		return nil // if training has the row, it is missing
+	}
+	for i, c := range w.compared {
+		w.got[i] = results[c.result]
+	}
+	w.key = w.comparison.key(w.key[:0], w.got)
+	k := w.index.Find(w.key)
+	if k < 0 {
+		if w.features.Drops {
+			w.counts.LeftOut++
+			return nil
+		}
+		w.counts.found(Difference{Kind: Extra, Row: number, Key: w.shown(w.got)})
+		return nil
+	}
+	if old != nil {
+		w.counts.Stale++
+	}
+	atomic.AddUint32(&w.seen[k], 1)
+	w.counts.Compared++
+	w.counts.Cells += int64(len(w.compared))
+	row := int(w.first[k])
+	w.comparison.want.Row(row, w.want)
+	for i, c := range w.compared {
+		if !equal(c.Type, w.got[i], w.want[i]) {
+			w.counts.found(Difference{Kind: Cell, Row: number, Key: w.shown(w.want), Column: c.Name, Wanted: w.text(c.Column, w.want[i]), Got: w.text(c.Column, w.got[i])})
+		}
+	}
+	if w.model == nil {
+		return nil
+	}
+	return w.predict(number, row, results)
+}
+
+// predict compares the prediction for a row with that of Python for a row of the features.
+func (w *worker) predict(number int64, row int, results []rowsql.Value) error {
+	for i, j := range w.comparison.reads {
+		w.reads[i] = results[j]
+	}
+	if n, err := w.predictions.ReadAt(w.record, int64(row)*int64(len(w.record))); n < len(w.record) {
+		return fmt.Errorf("read Python's predictions: %w", err)
+	}
+	w.counts.Predictions++
+	d := Difference{Kind: Prediction, Row: number}
+	if err := w.model.Predict(w.reads, &w.buffer); err != nil {
+		d.Key, d.Got = w.shown(w.want), err.Error()
+		w.counts.found(d)
+		return nil
+	}
+	at := func(i int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(w.record[8*i:])) }
+	first, same := 0, true
+	if classes := w.model.Classes(); len(classes) > 0 {
+		first = 1
+		class, _ := w.model.Class(&w.buffer)
+		if same = at(0) == float64(class); !same {
+			d.Wanted, d.Got = fmt.Sprintf("class %v, ", at(0)), fmt.Sprintf("class %d, ", class)
+		}
+	}
+	for i, x := range w.buffer.Outputs {
+		if math.Float64bits(x) != math.Float64bits(at(first+i)) {
+			same = false
+			d.Wanted, d.Got = d.Wanted+fmt.Sprintf("%v ", at(first+i)), d.Got+fmt.Sprintf("%v ", x)
+		}
+	}
+	if !same {
+		d.Key = w.shown(w.want)
+		w.counts.found(d)
+	}
+	return nil
+}

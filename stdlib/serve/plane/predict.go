@@ -1,0 +1,273 @@
+package plane
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+)
+
+// work is the memory of a request, which later ones use again.
+type work struct {
+	answered answer
+	body     bytes.Buffer
+	rows     request.Rows
+	computer RowComputer
+	row      []rowsql.Value // of the model, if features are computed
+	returned []rowsql.Value // that the answer repeats
+	buffer   model.Buffer
+	text     []byte // of the answer
+	length   [1]string
+	// What the metrics count: of each row its class, and its probability or predicted number.
+	classes []int
+	numbers []float64
+}
+
+// mostAhead is the memory for a body before any of it has arrived, in bytes.
+const mostAhead = 64 << 10
+
+// mostKept is the memory for a body or an answer that is kept for later requests, in bytes.
+const mostKept = 1 << 20
+
+func (p *Plane) newWork() *work {
+	x := new(work)
+	if p.Features != nil {
+		x.computer, x.row, x.returned = p.Features.NewRow(), make([]rowsql.Value, len(p.Model.Columns())), make([]rowsql.Value, len(p.repeated))
+	}
+	return x
+}
+
+func (p *Plane) putBack(x *work) {
+	x.answered = answer{}
+	if x.body.Cap() <= mostKept && cap(x.text) <= mostKept && cap(x.rows.Values) <= mostKept/8 {
+		p.work.Put(x)
+	}
+}
+
+func (p *Plane) predict(x *work, r *http.Request) {
+	w := &x.answered
+	every, ok := true, true
+	if r.URL.RawQuery == "" {
+		every = false
+	} else if every, ok = wantsEvery(r); !ok {
+		detail(w, http.StatusUnprocessableEntity, []request.Error{{Type: "bool_parsing", Loc: []any{"query", "probabilities"},
+			Msg: "Input should be a valid boolean, unable to interpret input"}})
+		return
+	}
+	switch err := p.read(x, r); {
+	case err == errTooLarge:
+		detail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d bytes", p.MaxBytes))
+		return
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header()["Connection"] = closing
+		detail(w, http.StatusRequestTimeout, "the request did not arrive in time")
+		return
+	case err != nil:
+		w.status = clientLeft
+		return
+	}
+	if !p.admit(w, r) {
+		return
+	}
+	ok = p.compute(x, every)
+	if !ok {
+		return
+	}
+	p.metrics.predicted(x.classes, x.numbers)
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	x.length[0] = strconv.Itoa(len(x.text))
+	h["Content-Length"] = x.length[:]
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(x.text) // the client may be gone
+}
+
+// wantsEvery reports whether the query asks for the probabilities of all classes. It is not
+// ok if that is no bool. Of several, the last one counts.
+func wantsEvery(r *http.Request) (every, ok bool) {
+	all, asked := r.URL.Query()["probabilities"]
+	if !asked {
+		return false, true
+	}
+	switch strings.ToLower(all[len(all)-1]) {
+	case "true", "1", "t", "y", "yes", "on":
+		return true, true
+	case "false", "0", "f", "n", "no", "off":
+		return false, true
+	}
+	return false, false
+}
+
+var errTooLarge = errors.New("too large")
+
+// read reads the body.
+func (p *Plane) read(x *work, r *http.Request) error {
+	x.body.Reset()
+	if r.ContentLength > p.MaxBytes {
+		return errTooLarge
+	}
+	if r.ContentLength > 0 {
+		// A client may announce more than it ever sends.
+		x.body.Grow(int(min(r.ContentLength, mostAhead)) + bytes.MinRead)
+	}
+	limited := io.LimitedReader{R: r.Body, N: p.MaxBytes + 1}
+	if _, err := x.body.ReadFrom(&limited); err != nil {
+		return err
+	}
+	if int64(x.body.Len()) > p.MaxBytes {
+		return errTooLarge
+	}
+	return nil
+}
+
+// admit waits until a request may be computed. If too many wait already, one more would only
+// make all of them late: it is refused at once.
+func (p *Plane) admit(w *answer, r *http.Request) bool {
+	select {
+	case p.slots <- struct{}{}:
+		return true
+	default:
+	}
+	if p.waiting.Add(1) > int64(p.Waiting) {
+		p.waiting.Add(-1)
+		w.Header().Set("Retry-After", "1")
+		detail(w, http.StatusTooManyRequests, "too many requests wait for an answer")
+		return false
+	}
+	defer p.waiting.Add(-1)
+	select {
+	case p.slots <- struct{}{}:
+		return true
+	case <-r.Context().Done():
+		w.status = clientLeft
+		return false
+	}
+}
+
+// compute writes the answer into x.text, or answers with what is wrong. It frees the slot of
+// the request.
+func (p *Plane) compute(x *work, every bool) bool {
+	defer func() { <-p.slots }()
+	w := &x.answered
+	if errs := p.decoder.Decode(x.body.Bytes(), &x.rows); len(errs) > 0 {
+		detail(w, http.StatusUnprocessableEntity, errs)
+		return false
+	}
+	x.text = append(x.text[:0], `{"predictions":[`...)
+	x.classes, x.numbers = x.classes[:0], x.numbers[:0]
+	for i := range x.rows.Len() {
+		if i > 0 {
+			x.text = append(x.text, ',')
+		}
+		row := x.rows.Row(i)
+		if err := p.ask(x, row); err != nil {
+			refuseRow(w, i, err)
+			return false
+		}
+		p.append(x, every)
+	}
+	x.text = append(append(append(x.text, `],"model":`...), p.about...), '}')
+	return true
+}
+
+// ask makes the prediction for a row of a request, in x.buffer.
+func (p *Plane) ask(x *work, row []rowsql.Value) error {
+	if x.computer != nil {
+		kept, err := x.computer.Compute(row, x.row, x.returned)
+		if err != nil {
+			return err
+		}
+		if !kept {
+			return errDropped
+		}
+		row = x.row
+	}
+	if err := p.Model.Predict(row, &x.buffer); err != nil {
+		return err
+	}
+	for _, v := range x.buffer.Outputs {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return noPrediction(v)
+		}
+	}
+	return nil
+}
+
+// append adds the answer for a row.
+func (p *Plane) append(x *work, every bool) {
+	b := append(x.text, `{"prediction":`...)
+	if classes := p.Model.Classes(); len(classes) == 0 {
+		b = request.AppendFloat(b, x.buffer.Outputs[0])
+		x.numbers = append(x.numbers, x.buffer.Outputs[0])
+	} else {
+		class, probability := p.Model.Class(&x.buffer)
+		x.classes, x.numbers = append(x.classes, class), append(x.numbers, probability)
+		b = append(b, classes[class]...)
+		b = request.AppendFloat(append(b, `,"probability":`...), probability)
+		if every {
+			b = append(b, `,"probabilities":{`...)
+			for i, name := range p.Model.ClassNames() {
+				if i > 0 {
+					b = append(b, ',')
+				}
+				b = request.AppendFloat(append(append(b, name...), ':'), x.buffer.Outputs[i])
+			}
+			b = append(b, '}')
+		}
+	}
+	for i, name := range p.returns {
+		b = value(append(append(b, ','), name...), p.repeated[i].Type, &x.returned[i])
+	}
+	x.text = append(b, '}')
+}
+
+// value appends a value of a request as JSON.
+func value(b []byte, kind string, v *rowsql.Value) []byte {
+	if v.Null {
+		return append(b, "null"...)
+	}
+	switch kind {
+	case "bool":
+		return strconv.AppendBool(b, v.Bits == 1)
+	case "int8", "int16", "int32", "int64":
+		return strconv.AppendInt(b, v.Int(), 10)
+	case "uint8", "uint16", "uint32", "uint64":
+		return strconv.AppendUint(b, v.Bits, 10)
+	case "float32":
+		return strconv.AppendFloat(b, float64(v.Float32()), 'g', -1, 32)
+	case "float64":
+		return request.AppendFloat(b, v.Float())
+	case "bytes":
+		return request.AppendBytes(b, v.Text)
+	case "string":
+		return quoted(b, v.Text)
+	}
+	return request.AppendMoment(b, kind, v.Int())
+}
+
+// quoted appends a text as JSON.
+func quoted(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r < ' ':
+			b = append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return append(b, '"')
+}

@@ -1,0 +1,291 @@
+package plane
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Exported is the file of a model folder that the plane asks. A model that Go cannot
+// evaluate has none.
+const Exported = "plane.json"
+
+// Run does the work of a step until SIGTERM or until ctx ends. A step with a report compares
+// what a service computes with training, and any other one is the service. python is the
+// command that serves any model in Python, in the environment of the model.
+func Run(ctx context.Context, s *step.Step, python []string) error {
+	var given params
+	if len(s.Params) > 0 {
+		if err := json.Unmarshal(s.Params, &given); err != nil {
+			return fmt.Errorf("read the parameters: %w", err)
+		}
+	}
+	m, err := readModel(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the exported model: %w", err)
+	case m == nil && given.Request != nil:
+		return errors.New("features are computed from a request only for models that are served without Python, and this one needs it, as the log of its training says: leave out request, or choose another estimator")
+	case m == nil && len(python) < 2:
+		return errors.New("wanted the interpreter and the script of the service in Python")
+	case m == nil:
+		return fmt.Errorf("start %s: %w", python[0], syscall.Exec(python[0], python, os.Environ()))
+	}
+	if _, ok := s.Outputs["report"]; ok {
+		return parity.Run(ctx, s, m, interpreter(python))
+	}
+	return serve(ctx, s, given, m)
+}
+
+func interpreter(command []string) string {
+	if len(command) == 0 {
+		return ""
+	}
+	return command[0]
+}
+
+// readModel reads the exported model and checks it, or returns nil if there is none.
+func readModel(s *step.Step) (*model.Model, error) {
+	b, err := os.ReadFile(filepath.Join(s.Inputs["model"].Path, Exported))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var doc struct {
+		model.Document
+		Check *check `json:"check"`
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		return nil, err
+	}
+	m, err := model.New(doc.Document)
+	if err != nil {
+		return nil, err
+	}
+	if err := doc.Check.run(m); err != nil {
+		return nil, fmt.Errorf("it does not predict here what it predicted in training: %w", err)
+	}
+	return m, nil
+}
+
+// params are those of the step. All are optional.
+type params struct {
+	Model          string    `json:"model"`
+	System         string    `json:"system"`
+	Deployment     string    `json:"deployment"`
+	LatencyBuckets []float64 `json:"latency_buckets"`
+	MaxInstances   int       `json:"max_instances"`
+	MaxBytes       int64     `json:"max_bytes"`
+	DrainSeconds   *float64  `json:"drain_seconds"`
+	MaxWaiting     int       `json:"max_waiting"`     // requests that wait to be computed
+	MaxConnections int       `json:"max_connections"` // at a time
+	// Request says how features are computed. Without it, a request has the columns of the model.
+	Request *features.Spec `json:"request"`
+}
+
+// What a service does that says nothing about it.
+const (
+	defaultInstances   = 1000
+	defaultBytes       = 8 << 20
+	defaultDrain       = 0.5
+	defaultWaiting     = 256
+	defaultConnections = 4096
+)
+
+func serve(ctx context.Context, s *step.Step, given params, m *model.Model) error {
+	if s.Endpoint == nil || s.Endpoint.Port == 0 {
+		return errors.New("the step has no endpoint: serve.http is a service")
+	}
+	sock, err := bind(s.Endpoint.Host, s.Endpoint.Port)
+	if err != nil {
+		return err
+	}
+	if s.Lives != "" {
+		// Restarts of a service in Python with this name are none of this one.
+		_ = os.Remove(s.Lives)
+	}
+	// One processor more than requests are computed at once, so that health checks are answered
+	// and bodies read meanwhile. More would only take turns with other units.
+	atOnce := max(s.Endpoint.Replicas, 1)
+	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), atOnce+1))
+	c, err := config(s, given, m)
+	if err != nil {
+		return err
+	}
+	c.AtOnce = atOnce
+	if given.Request != nil {
+		if err := c.compute(ctx, s, *given.Request); err != nil {
+			return err
+		}
+	}
+	p, err := New(c)
+	if err != nil {
+		return err
+	}
+	p.warmUp()
+	l, err := sock.listen(cmp.Or(given.MaxConnections, defaultConnections))
+	if err != nil {
+		return err
+	}
+	logLine(fmt.Sprintf("serving %s version %d on http://%s", c.About.Name, c.About.Version, sock))
+	drain := defaultDrain
+	if given.DrainSeconds != nil {
+		drain = *given.DrainSeconds
+	}
+	if err := p.serve(ctx, l, time.Duration(drain*float64(time.Second))); err != nil {
+		return err
+	}
+	logLine("drained")
+	return nil
+}
+
+// compute makes the plane compute the features of a request.
+func (c *Config) compute(ctx context.Context, s *step.Step, spec features.Spec) error {
+	f, err := features.Load(ctx, s, spec, c.Model.Columns())
+	if err != nil {
+		return err
+	}
+	c.Features = f
+	return nil
+}
+
+func logLine(line string) { fmt.Fprintln(os.Stderr, line) }
+
+// config is what a step asks for.
+func config(s *step.Step, given params, m *model.Model) (Config, error) {
+	in := s.Inputs["model"]
+	c := Config{
+		Model: m, Instance: s.Instance, Ready: s.Endpoint.Ready, Log: logLine,
+		MaxRows: cmp.Or(given.MaxInstances, defaultInstances), MaxBytes: cmp.Or(given.MaxBytes, int64(defaultBytes)),
+		Waiting: cmp.Or(given.MaxWaiting, defaultWaiting), Buckets: given.LatencyBuckets,
+	}
+	name := given.Model
+	if parts := strings.Split(s.Unit, "/"); name == "" && len(parts) > 1 {
+		name = parts[1]
+	}
+	c.About = About{cmp.Or(name, "model"), in.Version, in.Digest}
+	c.Labels = map[string]string{"deployment": cmp.Or(given.Deployment, s.Unit[strings.LastIndexByte(s.Unit, '/')+1:])}
+	if given.System != "" {
+		c.Labels["system"] = given.System
+	}
+	if in.Created != "" {
+		at, err := time.Parse(time.RFC3339, in.Created)
+		if err != nil {
+			return c, fmt.Errorf("when the model was made: %w", err)
+		}
+		c.Created = at
+	}
+	for _, out := range s.Outputs {
+		if out.Kind == ir.EndpointOf {
+			c.Request, c.Response = out.Request, out.Response
+		}
+	}
+	var signature ir.Signature
+	if err := readJSON(filepath.Join(in.Path, "signature.json"), &signature); err != nil {
+		return c, err
+	}
+	c.Task, c.Label = signature.Task, signature.Output
+	var info struct {
+		Quantiles []float64 `json:"quantiles"`
+	}
+	if err := readJSON(filepath.Join(in.Path, "model.json"), &info); err != nil {
+		return c, err
+	}
+	c.Quantiles = info.Quantiles
+	if report, ok := s.Inputs["report"]; ok {
+		var found struct {
+			Metrics map[string]float64 `json:"metrics"`
+		}
+		if err := readJSON(filepath.Join(report.Path, "report.json"), &found); err != nil {
+			return c, err
+		}
+		c.Report = found.Metrics
+		if c.Report == nil {
+			c.Report = map[string]float64{}
+		}
+	}
+	return c, nil
+}
+
+func readJSON(path string, into any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// Limits of slow clients. A request of the largest size has to arrive in requestTime.
+const (
+	headTime     = 10 * time.Second
+	requestTime  = 60 * time.Second
+	answerTime   = 120 * time.Second // from the end of the head to the end of the answer
+	idleTime     = 75 * time.Second
+	largestHead  = 64 << 10
+	finishesSoon = 30 * time.Second // answers under way at the end of a drain
+)
+
+// server is an HTTP server with limits for slow clients.
+func (p *Plane) server() *http.Server {
+	return &http.Server{
+		Handler: p, ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: largestHead, ErrorLog: log.New(lines(p.Log), "", 0), DisableGeneralOptionsHandler: true,
+	}
+}
+
+// lines gives each line to a function.
+type lines func(string)
+
+func (f lines) Write(b []byte) (int, error) {
+	f(strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
+}
+
+// serve answers until SIGTERM, SIGINT or the end of ctx. Then it keeps answering for a while,
+// so that clients can move to the next version.
+func (p *Plane) serve(ctx context.Context, l *listener, drain time.Duration) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	server := p.server()
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	p.Drain()
+	if err := l.stop(); err != nil {
+		p.Log("note: connections that wait may be lost: " + err.Error())
+	}
+	time.Sleep(drain)
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishesSoon)
+	defer cancel()
+	if err := server.Shutdown(within); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,298 @@
+// Package plane serves a model over HTTP without Python: it reads requests into typed rows,
+// asks the model, and writes answers. Clients, Prometheus and operators see the service that
+// stdlib/serve/http is in Python, which is the specification of this one.
+package plane
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+)
+
+// A Config is what a plane serves.
+type Config struct {
+	Model    *model.Model
+	About    About
+	Task     string    // of the model, as in its signature
+	Label    ir.Column // that it predicts
+	Features Features  // nil if a request has the columns of the model
+	// Request and Response document columns for people. Their order does not matter.
+	Request, Response ir.Schema
+
+	Instance string // in the header X-Tenon-Instance of health checks
+	Ready    string // path that says whether it can answer; "" is /readyz
+	MaxRows  int    // of a request
+	MaxBytes int64  // of a body
+	AtOnce   int    // requests that are computed at the same time
+	Waiting  int    // requests that may wait until they are; others are refused with 429
+
+	Labels    map[string]string // of all metrics
+	Buckets   []float64         // of the latency, in seconds
+	Quantiles []float64         // of the labels in training, if it is a regression
+	Created   time.Time         // of the model; zero if unknown
+	Report    map[string]float64
+
+	Log func(string)
+}
+
+// About names the model in each answer.
+type About struct {
+	Name    string `json:"name"`
+	Version int    `json:"version"`
+	Digest  string `json:"digest"`
+}
+
+// Features compute the row of the model from the row of a request.
+type Features interface {
+	// Columns are those of a request.
+	Columns() ir.Schema
+	// Returns are the columns that an answer repeats.
+	Returns() ir.Schema
+	// NewRow returns what one goroutine computes rows with.
+	NewRow() RowComputer
+}
+
+// A RowComputer computes rows, one after the other. It is an alias so that packages can
+// implement Features without importing this one.
+type RowComputer = interface {
+	// Compute fills the row of the model and the columns that the answer repeats. It may keep
+	// no reference to them. It returns false if the query leaves the row out. An error that is
+	// a [*model.ValueError] names a column.
+	Compute(request, row, returned []rowsql.Value) (kept bool, err error)
+}
+
+// A Plane is an [http.Handler].
+type Plane struct {
+	Config
+	decoder  *request.Decoder
+	columns  ir.Schema // of a request
+	repeated ir.Schema // in an answer
+	about    []byte
+	returns  [][]byte // names of the columns that answers repeat, as JSON
+	openAPI  []byte
+	docs     []byte
+	metrics  *metrics
+	draining atomic.Bool
+	work     sync.Pool // of *work
+	slots    chan struct{}
+	waiting  atomic.Int64
+}
+
+// New returns a plane that can answer.
+func New(c Config) (*Plane, error) {
+	p := &Plane{Config: c, columns: c.Model.Columns()}
+	if c.Features != nil {
+		p.columns, p.repeated = c.Features.Columns(), c.Features.Returns()
+	}
+	p.Ready = cmp.Or(c.Ready, "/readyz")
+	p.AtOnce = max(c.AtOnce, 1)
+	if p.Log == nil {
+		p.Log = func(string) {}
+	}
+	var err error
+	if p.decoder, err = request.New(p.columns, c.MaxRows); err != nil {
+		return nil, err
+	}
+	if p.about, err = json.Marshal(c.About); err != nil {
+		return nil, err
+	}
+	for _, col := range p.repeated {
+		switch col.Name {
+		case "prediction", "probability", "probabilities":
+			return nil, fmt.Errorf("an answer cannot repeat the column %s: it has a field of this name", col.Name)
+		}
+		name, err := json.Marshal(col.Name)
+		if err != nil {
+			return nil, err
+		}
+		p.returns = append(p.returns, append(name, ':'))
+	}
+	if p.openAPI, err = json.Marshal(p.document()); err != nil {
+		return nil, err
+	}
+	if p.docs, err = p.page(); err != nil {
+		return nil, err
+	}
+	p.metrics = newMetrics(p)
+	p.slots = make(chan struct{}, p.AtOnce)
+	p.work.New = func() any { return p.newWork() }
+	return p, nil
+}
+
+// Drain makes it say that it is not ready, and close connections after their next answer. It
+// keeps answering.
+func (p *Plane) Drain() { p.draining.Store(true) }
+
+// answer is a response whose status is noted.
+type answer struct {
+	http.ResponseWriter
+	status   int
+	draining *atomic.Bool
+}
+
+var closing, jsonType = []string{"close"}, []string{"application/json"}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	if a.draining.Load() {
+		a.Header()["Connection"] = closing
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// ServeHTTP answers, counts and measures a request. A fault of this program answers 500.
+func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	x := p.work.Get().(*work)
+	x.answered = answer{w, 0, &p.draining}
+	path := p.metrics.path(r.URL.Path)
+	defer func() {
+		if fault := recover(); fault != nil {
+			p.Log(fmt.Sprintf("panic: %v\n%s", fault, debug.Stack()))
+			if x.answered.status == 0 {
+				p.failed(&x.answered)
+			}
+			p.metrics.observe(path, x.answered.status, time.Since(start))
+			return // without the memory of the request, which may be in any state
+		}
+		status := x.answered.status
+		p.metrics.observe(path, status, time.Since(start))
+		p.putBack(x)
+		if status == clientLeft {
+			panic(http.ErrAbortHandler) // what is left of the connection is closed without an answer
+		}
+	}()
+	p.route(x, r)
+}
+
+// clientLeft is the status that other servers count for a client that does not wait.
+const clientLeft = 499
+
+func (p *Plane) route(x *work, r *http.Request) {
+	w := &x.answered
+	method := http.MethodGet
+	switch r.URL.Path {
+	case "/predict":
+		method = http.MethodPost
+	case "/healthz", "/readyz", p.Ready, "/metrics", "/docs", "/redoc", "/openapi.json":
+	default:
+		p.unknown(w, r)
+		return
+	}
+	if r.Method != method {
+		w.Header().Set("Allow", method)
+		detail(w, http.StatusMethodNotAllowed, "Method Not Allowed")
+		return
+	}
+	switch r.URL.Path {
+	case "/predict":
+		p.predict(x, r)
+	case "/healthz":
+		p.health(w, http.StatusOK, "ok")
+	case "/metrics":
+		write(w, "text/plain; version=1.0.0; charset=utf-8", p.metrics.text())
+	case "/docs", "/redoc":
+		write(w, "text/html; charset=utf-8", p.docs)
+	case "/openapi.json":
+		write(w, jsonType[0], p.openAPI)
+	default:
+		if p.draining.Load() {
+			p.health(w, http.StatusServiceUnavailable, "draining")
+			return
+		}
+		p.health(w, http.StatusOK, "ready")
+	}
+}
+
+// unknown answers for a path that is none, or is one with a slash too many.
+func (p *Plane) unknown(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	for len(path) > 1 && path[len(path)-1] == '/' {
+		path = path[:len(path)-1]
+	}
+	known := []string{"/predict", "/healthz", "/readyz", p.Ready, "/metrics", "/docs", "/redoc", "/openapi.json"}
+	if path == r.URL.Path || !slices.Contains(known, path) {
+		detail(w, http.StatusNotFound, "Not Found")
+		return
+	}
+	to := "http://" + r.Host + path
+	if r.URL.RawQuery != "" {
+		to += "?" + r.URL.RawQuery
+	}
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusTemporaryRedirect)
+}
+
+func (p *Plane) health(w http.ResponseWriter, status int, says string) {
+	w.Header().Set("X-Tenon-Instance", p.Instance)
+	w.Header()["Content-Type"] = jsonType
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"status":%q}`, says)
+}
+
+func write(w http.ResponseWriter, kind string, body []byte) {
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(body) // the client may be gone
+}
+
+// detail answers with what is wrong: a text or a list of errors.
+func detail(w http.ResponseWriter, status int, what any) {
+	body, err := marshal(object{{"detail", what}})
+	if err != nil {
+		panic(err) // texts, numbers and names have JSON
+	}
+	w.Header()["Content-Type"] = jsonType
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may be gone
+}
+
+// refuse answers 422 with one error.
+func refuse(w http.ResponseWriter, says string, where ...any) {
+	loc := append([]any{"body"}, where...)
+	detail(w, http.StatusUnprocessableEntity, []request.Error{{Type: "value_error", Loc: loc, Msg: says}})
+}
+
+func (p *Plane) failed(w http.ResponseWriter) {
+	detail(w, http.StatusInternalServerError, "the model failed; the log of the service says why")
+}
+
+// refuseRow answers 422 for an instance that has no prediction.
+func refuseRow(w http.ResponseWriter, row int, err error) {
+	var value *model.ValueError
+	if errors.As(err, &value) {
+		refuse(w, value.Reason, "instances", row, value.Column)
+		return
+	}
+	refuse(w, err.Error(), "instances", row)
+}
+
+// A noPrediction is a number that is none.
+type noPrediction float64
+
+func (n noPrediction) Error() string {
+	says := "nan"
+	if math.IsInf(float64(n), 1) {
+		says = "inf"
+	} else if math.IsInf(float64(n), -1) {
+		says = "-inf"
+	}
+	return "the model has no prediction: it is " + says
+}
+
+var errDropped = errors.New("the query of the features leaves this row out")
