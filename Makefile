@@ -10,11 +10,11 @@ help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
-demo: tools bin-tenon bin-tenon-duck bin-tenon-run ## train and serve a real model from examples/flights
+demo: tools bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-serve ## train and serve a real model from examples/flights
 	@examples/flights/demo.sh
 
 .PHONY: demo-containerd
-demo-containerd: tools bin-tenon bin-tenon-duck bin-tenon-run ## the same in containers of the local containerd, or of one of its own
+demo-containerd: tools bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-serve ## the same in containers of the local containerd, or of one of its own
 	@.ci/tools containers
 	@examples/flights/demo.sh containerd
 
@@ -57,12 +57,12 @@ test-python: tools test-tools ## run the tests of the Python components
 BUILD = go build -ldflags='-s -w' -o bin/ $(FLAGS)
 
 .PHONY: build
-build: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod ## build bin/tenon, bin/tenon-duck, which runs SQL, bin/tenon-run, which starts programs, and bin/tenon-pod, which does so in pods
+build: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod bin-tenon-serve ## build bin/tenon, bin/tenon-duck, which runs SQL, bin/tenon-serve, which answers predictions, bin/tenon-run, which starts programs, and bin/tenon-pod, which does so in pods
 
-.PHONY: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod
+.PHONY: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod bin-tenon-serve
 bin-tenon bin-tenon-duck: bin-%:
 	$(BUILD) ./cmd/$*
-bin-tenon-run bin-tenon-pod: bin-%:
+bin-tenon-run bin-tenon-pod bin-tenon-serve: bin-%:
 	CGO_ENABLED=0 $(BUILD) ./cmd/$*
 
 .PHONY: release

@@ -39,7 +39,10 @@ func (c *checker) checkFacts() error {
 	if err := c.checkLeaks(f); err != nil {
 		return err
 	}
-	return c.checkUnavailable(f)
+	if err := c.checkUnavailable(f); err != nil {
+		return err
+	}
+	return c.checkRequests(f)
 }
 
 // found describes a finding of a query.

@@ -71,6 +71,9 @@ func (k *component) named() []namedField {
 	if k.Unavailable != nil {
 		all = append(all, inField([]string{k.Unavailable.Field}, "unavailable", "field")...)
 	}
+	if s := k.Serves; s != nil {
+		all = append(all, inField([]string{s.Request, s.Lookup, s.Returns}, "serves")...)
+	}
 	return append(all, inField(k.Limits, "limits")...)
 }
 

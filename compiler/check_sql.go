@@ -43,6 +43,7 @@ func (c *checker) typeSQL() (end func()) {
 			t.Description, t.err = c.options.Describe(ctx, tables, query)
 		})
 	}
+	c.bindQueries(ctx, &wg)
 	return func() { cancel(); wg.Wait() }
 }
 

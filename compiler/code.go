@@ -38,6 +38,9 @@ func (c *lowerer) code(e *entity, s *stage, w work) ir.Code {
 		code.Source = sources.digest()
 		return code
 	}
+	if code.Runtime == ir.Plane {
+		code.Source = sources.digest()
+	}
 	code.Files = slices.Clone(c.listed(sources))
 	if code.Runtime == ir.Command {
 		code.Image, code.Command = stringOf(w.fields.at(w.run.Image)), stringsOf(w.fields.at(w.run.Command))
@@ -56,6 +59,9 @@ func (c *lowerer) code(e *entity, s *stage, w work) ir.Code {
 func (c *lowerer) listed(sources *codeOf) []ir.CodeFile {
 	if sources.listed == nil {
 		for _, name := range sources.names() {
+			if path.Ext(name) == ".go" {
+				continue // it is part of a program
+			}
 			sources.listed = append(sources.listed, ir.CodeFile{Path: libraryFolder + "/" + name, Digest: c.blob(sources.files[name])})
 		}
 	}

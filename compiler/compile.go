@@ -30,6 +30,9 @@ type Options struct {
 	// Describe types a query over tables of the given schemas, see [duck.Engine]. Many
 	// calls run at once.
 	Describe func(ctx context.Context, tables map[string]ir.Schema, query string) (duck.Description, error)
+	// Bind returns the plan of a query over tables of the given schemas, see [duck.Engine].
+	// Many calls run at once.
+	Bind func(ctx context.Context, tables map[string]ir.Schema, query string) ([]byte, error)
 	// Heads compares the heads of data files with schemas, see [duck.Engine]. Without it, no
 	// data file is read.
 	Heads func(ctx context.Context, heads []duck.Head) ([]duck.HeadResult, error)

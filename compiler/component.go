@@ -31,12 +31,13 @@ type component struct {
 	Predicts    *predicts              `json:"predicts"`
 	Divides     *divides               `json:"divides"`
 	Unavailable *unavailable           `json:"unavailable"`
+	Serves      *serves                `json:"serves"`
 	SQL         string                 `json:"sql"`
 	Distributed bool                   `json:"distributed"`
 	Limits      []string               `json:"limits"`
 
 	fault  error   // of the component itself
-	stages []stage // in the order of the definition; a single one may have no name
+	stages []stage // in the order of the definition; the unit comes first, without a name
 	code   *codeOf // set by the first request
 }
 
@@ -53,6 +54,14 @@ type divides struct {
 type unavailable struct {
 	Field string `json:"field"`
 	Model string `json:"model"`
+}
+
+type serves struct {
+	Model   string `json:"model"`
+	Table   string `json:"table"`
+	Request string `json:"request"`
+	Lookup  string `json:"lookup"`
+	Returns string `json:"returns"`
 }
 
 type predicts struct {
@@ -80,6 +89,7 @@ type stage struct {
 	Document    string            `json:"document"`
 	Names       map[string]string `json:"names"`
 	Computed    bool              `json:"computed"`
+	Request     bool              `json:"request"`
 	Files       []string          `json:"files"`
 	Reads       string            `json:"reads"`
 	Looks       string            `json:"looks"`
@@ -273,8 +283,8 @@ func (k *component) check() error {
 		switch {
 		case ownCode && runs && s.Kind == string(ir.Record):
 			return fault(s, "kind", "is a record; only the library has records", "make it a job")
-		case ownCode && s.Runtime == string(ir.Builtin):
-			return fault(s, "runtime", "has the runtime \"builtin\", which runs code inside tenon", "use the runtime \"python\" or \"command\"")
+		case ownCode && (s.Runtime == string(ir.Builtin) || s.Runtime == string(ir.Plane)):
+			return fault(s, "runtime", fmt.Sprintf("has the runtime %q, which runs code of tenon", s.Runtime), "use the runtime \"python\" or \"command\"")
 		case ownCode && s.Reads != "":
 			return fault(s, "reads", "reads a format of the library, which only components of the library do", "leave it out: its program checks its files")
 		case s.Looks != "" && (slices.ContainsFunc(s.Params, func(p string) bool { return lastOf(p) == "look" }) || s.Document != "" || s.Kind != string(ir.Job)):
@@ -296,6 +306,12 @@ func (k *component) check() error {
 		}
 		for _, in := range s.inputs {
 			from, port := cutPath(in.From)
+			if from == "request" {
+				if k.Serves == nil || port != "row" && port != "lookups" {
+					return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, which an input refers to", in.From), `"request.row" and "request.lookups" belong to serves`)
+				}
+				continue
+			}
 			if from == "in" || in.Model != "" {
 				continue
 			}
@@ -358,11 +374,12 @@ func (k *component) decode(v cue.Value) error {
 	if err := json.Unmarshal(o.json(), k); err != nil {
 		return err
 	}
+	var stages object
 	if unit, ok := o.get("unit").(object); ok {
-		o = append(o, field{"stages", object{{"", unit}}})
+		stages = object{{"", unit}}
 	}
-	stages, _ := o.get("stages").(object)
-	for _, f := range stages {
+	others, _ := o.get("stages").(object)
+	for _, f := range append(stages, others...) {
 		s, _ := f.value.(object)
 		st, err := decodeStage(f.name, s)
 		if err != nil {

@@ -35,8 +35,12 @@ var goImport = lazyregexp.New(`(?m)^\s*(?:[\w.]+ )*"github\.com/tenon-ml/tenon/s
 // sharedPrefix begins the name of every Python module of the library.
 const sharedPrefix = "tenon_"
 
+// planePackage is the package of the library that planes run.
+const planePackage = "serve/plane"
+
 // sources returns the code of the component: Go files if Tenon itself runs it, and all
-// other files otherwise. Faults of the code are returned as a [componentError].
+// other files otherwise. A plane is both: the library's Go files, and its own other ones.
+// Faults of the code are returned as a [componentError].
 func (c *program) sources(k *component, runtime string) (*codeOf, error) {
 	if k.code == nil {
 		k.code = &codeOf{files: map[string][]byte{}}
@@ -57,11 +61,16 @@ func (c *program) collect(k *component, runtime string) error {
 	if len(code.files) == 0 && runtime != string(ir.Command) {
 		return &componentError{of: k, message: fmt.Sprintf("has no code in its folder %q", k.folder), hint: "put its main.py there"}
 	}
+	if runtime == string(ir.Plane) {
+		if err := code.addPackage(planePackage); err != nil {
+			return err
+		}
+	}
 	if err := code.addImports(k); err != nil {
 		return err
 	}
 	for i := range k.stages {
-		if s := &k.stages[i]; s.Runtime == string(ir.Python) && code.files[s.Main] == nil {
+		if s := &k.stages[i]; (s.Runtime == string(ir.Python) || s.Runtime == string(ir.Plane)) && code.files[s.Main] == nil {
 			return &componentError{of: k, message: fmt.Sprintf("has no %s in its folder %q", s.Main, k.folder), hint: diag.DidYouMean(s.Main, code.names())}
 		}
 	}
@@ -197,6 +206,17 @@ func sharedModules() []string {
 	return found
 }
 
+// addPackage adds the files of a Go package of the library.
+func (code *codeOf) addPackage(name string) error {
+	found, err := fs.Glob(stdlib.Files(), name+"/*.go")
+	for _, f := range found {
+		if err == nil && isCode(path.Base(f)) {
+			code.files[f], err = fs.ReadFile(stdlib.Files(), f)
+		}
+	}
+	return err
+}
+
 func (code *codeOf) names() []string {
 	names := make([]string, 0, len(code.files))
 	for n := range code.files {
@@ -206,11 +226,14 @@ func (code *codeOf) names() []string {
 	return names
 }
 
-// digest returns a digest of all the code.
+// digest returns a digest of what Tenon itself runs of the code.
 func (code *codeOf) digest() string {
 	if code.sum == "" {
 		h := sha256.New()
 		for _, n := range code.names() {
+			if path.Ext(n) != ".go" {
+				continue
+			}
 			sum := sha256.Sum256(code.files[n])
 			fmt.Fprintf(h, "%q %x\n", n, sum)
 		}

@@ -31,6 +31,8 @@ type entity struct {
 	hasOn         bool            // it has an input named on
 	single        bool            // its field out is its output; otherwise it contains them
 	typing        *typing         // of its query, if any
+	bound         *boundQuery     // the plan of its query, if a deployment computes it
+	contract      *contract       // of a deployment that computes features, see checkRequests
 }
 
 func (e *entity) id() string                { return e.section + "/" + e.name }
@@ -147,6 +149,14 @@ func cutPath(path string) (before, last string) {
 }
 
 func lastOf(path string) string { _, last := cutPath(path); return last }
+
+func (o object) names() []string {
+	names := make([]string, len(o))
+	for i, f := range o {
+		names[i] = f.name
+	}
+	return names
+}
 
 // only returns those of the named fields that exist.
 func (o object) only(names ...string) object {

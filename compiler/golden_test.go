@@ -118,7 +118,7 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 		return nil, func(f string) []byte { b, _ := os.ReadFile(filepath.Join(dir, f)); return b }, err
 	}
 	r, err := compiler.Compile(context.Background(), sys, compiler.Options{
-		Describe: sql.Describe, Heads: sql.Heads, Files: planner.Files,
+		Describe: sql.Describe, Bind: sql.Bind, Heads: sql.Heads, Files: planner.Files,
 		Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": bare, "kubernetes": nil}, Default: "process",
 		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
 			return []byte(strings.Join(requirements, "\n") + "\n"), nil

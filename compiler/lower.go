@@ -119,7 +119,7 @@ func (c *lowerer) unit(e *entity, s *stage, component string) ir.Unit {
 	if s.name != "" {
 		u.ID += "/" + s.name
 	}
-	if len(e.component.stages) == 1 {
+	if s.name == "" || len(e.component.stages) == 1 {
 		u.MaxAge = duration.Parse(e.string("max_age"))
 	}
 	setNeeds(&u, e)
@@ -178,6 +178,13 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 			c.internal(fmt.Errorf("parameters of %s: %w", e, err))
 		}
 		o = append(o, more...)
+	}
+	if w.run.Request && e.contract != nil {
+		request, err := e.contract.param(w.run.lookupsPort())
+		if err != nil {
+			c.internal(fmt.Errorf("parameters of %s: %w", e, err))
+		}
+		o = o.with("request", request)
 	}
 	if len(o) == 0 && w.run.Runtime == "" {
 		return nil
@@ -261,6 +268,10 @@ func (c *lowerer) stageInputs(e *entity, s *stage) []ir.Input {
 				input := bound(*p, i.port)
 				input.Advisory = i.Advisory
 				in = append(in, input)
+			}
+		case stage == "request":
+			if e.contract != nil {
+				in = append(in, e.contract.inputs(port, i)...)
 			}
 		case i.Model != "":
 			if p := e.input(i.Model); p != nil {

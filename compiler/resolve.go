@@ -164,6 +164,9 @@ func (c *decoder) checkBound(e *entity) bool {
 	if u := e.component.Unavailable; u != nil {
 		bound = append(bound, u.Field)
 	}
+	if s := e.component.Serves; s != nil {
+		bound = append(bound, s.Request, s.Lookup, s.Returns)
+	}
 	for i := range e.component.stages {
 		s := &e.component.stages[i]
 		w, err := c.work(e, s)

@@ -229,11 +229,15 @@ func userCode(e *entity) []ir.CodeFile {
 
 // implementation names the library code that a component runs.
 func implementation(u *ir.Unit) any {
-	if u.Code.Runtime != ir.Python {
+	if u.Code.Runtime != ir.Python && u.Code.Runtime != ir.Plane {
 		return short(u.Code.Source)
 	}
 	own := slices.DeleteFunc(slices.Clone(u.Code.Files), func(f ir.CodeFile) bool { return !strings.HasPrefix(f.Path, libraryFiles) })
-	return short(ir.Sum([]byte(compact([]any{own, u.Code.Python}))))
+	parts := []any{own, u.Code.Python}
+	if u.Code.Source != "" {
+		parts = append(parts, u.Code.Source)
+	}
+	return short(ir.Sum([]byte(compact(parts))))
 }
 
 // packages compares the Python packages of the units, unless the component changed:

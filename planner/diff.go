@@ -91,11 +91,32 @@ func listed(l []string) string {
 	return compact(l)
 }
 
+// json compares two JSON objects. A field that differs in many places, such as the plan of a
+// query, is one reason.
 func (d *differ) json(what string, before, after json.RawMessage) {
-	if !bytes.Equal(before, after) {
+	if bytes.Equal(before, after) {
+		return
+	}
+	a, ok := parse(before).(map[string]any)
+	b, okToo := parse(after).(map[string]any)
+	if !ok || !okToo {
 		d.tree(what, parse(before), parse(after))
+		return
+	}
+	keys := maps.Clone(a)
+	maps.Copy(keys, b)
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		n, path := len(d.out), ir.JoinPath(what, k)
+		d.tree(path, lookup(a, k), lookup(b, k))
+		if places := len(d.out) - n; places > mostPlaces {
+			d.out = d.out[:n]
+			d.add(path, "", fmt.Sprintf("%d differences", places))
+		}
 	}
 }
+
+// mostPlaces is how many differences of one parameter are reasons of their own.
+const mostPlaces = 10
 
 // tree compares decoded JSON and reports the smallest parts that differ.
 func (d *differ) tree(path string, before, after any) {

@@ -2,7 +2,11 @@ package planner
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
@@ -54,5 +58,26 @@ func TestDiffUnitsIgnoresEmptyLists(t *testing.T) {
 	want := Reason{What: "output out references", Before: "[]", After: `["n, m -> references.b (id, m)","n -> output out (n)"]`}
 	if got := diffUnits(&kept, u); len(got) != 1 || got[0] != want {
 		t.Errorf("new references: got %v", got)
+	}
+}
+
+// A parameter that differs in many places is one reason, a few differences are one each.
+func TestDiffUnitsCountsDifferences(t *testing.T) {
+	object := func(n, value int) string {
+		var fields []string
+		for i := range n {
+			fields = append(fields, fmt.Sprintf(`"f%02d": %d`, i, value))
+		}
+		return "{" + strings.Join(fields, ", ") + "}"
+	}
+	for places, want := range map[int][]Reason{
+		2:  {{What: "params.plan.f00", Before: "1", After: "2"}, {What: "params.plan.f01", Before: "1", After: "2"}, {What: "params.x", Before: "1", After: "2"}},
+		11: {{What: "params.plan", After: "11 differences"}, {What: "params.x", Before: "1", After: "2"}},
+	} {
+		before := ir.Unit{Params: json.RawMessage(`{"plan": ` + object(places, 1) + `, "x": 1}`)}
+		after := ir.Unit{Params: json.RawMessage(`{"plan": ` + object(places, 2) + `, "x": 2}`)}
+		if diff := cmp.Diff(want, diffUnits(&before, &after)); diff != "" {
+			t.Errorf("%d places: %s", places, diff)
+		}
 	}
 }

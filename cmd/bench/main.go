@@ -94,12 +94,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, files.RemoveAll(b.dir)) }()
 	cueCache := filepath.Join(b.dir, "cue")
-	b.env = append(os.Environ(), "CUE_CACHE_DIR="+cueCache, "TENON_CACHE="+b.path("cache"), "TENON_DUCK="+filepath.Join(filepath.Dir(b.tenon), "tenon-duck"), "TENON_RUN="+filepath.Join(filepath.Dir(b.tenon), "tenon-run"), "NO_COLOR=1", "TERM=dumb")
+	b.env = append(os.Environ(), "CUE_CACHE_DIR="+cueCache, "TENON_CACHE="+b.path("cache"), "TENON_DUCK="+filepath.Join(filepath.Dir(b.tenon), "tenon-duck"), "TENON_SERVE="+filepath.Join(filepath.Dir(b.tenon), "tenon-serve"), "TENON_RUN="+filepath.Join(filepath.Dir(b.tenon), "tenon-run"), "NO_COLOR=1", "TERM=dumb")
 	if err := lang.Seed(ctx, cueCache); err != nil {
 		return err
 	}
 	r := benchReport{Machine: b.machine(ctx), Quick: *fast}
-	for _, part := range []func(context.Context) error{b.measureCompile, b.measurePlan, b.measureSteps, b.measureEnvironments, b.measureContainers, b.measureCluster, b.measureWrite} {
+	for _, part := range []func(context.Context) error{b.measureCompile, b.measurePlan, b.measureSteps, b.measureEnvironments, b.measureServing, b.measureContainers, b.measureCluster, b.measureWrite} {
 		if err := part(ctx); err != nil {
 			return cmp.Or(context.Cause(ctx), err)
 		}

@@ -87,7 +87,10 @@ func (r tableRow) cells() []string {
 	}
 	goal, met := "none", ""
 	if len(want) > 0 {
-		goal, met = "at most "+strings.Join(want, ", "), "yes"
+		goal, met = strings.Join(want, ", "), "yes"
+		if strings.HasPrefix(r.Goals[0].Want, "at most ") {
+			goal = "at most " + goal
+		}
 	}
 	if len(missed) > 0 {
 		met = "no: " + strings.Join(missed, ", ")
@@ -189,11 +192,13 @@ func memory(n int64) string {
 
 func times(r float64) string { return digits(r) + "×" }
 
-// digits writes a number with two digits after the point below 10, and one below
-// 100, without zeros at the end.
+// digits writes a number with two digits after the point below 10, four below 0.1, and one
+// below 100, without zeros at the end.
 func digits(v float64) string {
 	places := 0
 	switch {
+	case v < 0.0995:
+		places = 4
 	case v < 9.995:
 		places = 2
 	case v < 99.95:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
@@ -31,6 +32,7 @@ func (a *app) settings(dir string) (project.Settings, error) {
 		Cache: cacheDir(), UV: uvs(beside("../.tools/bin/uv")),
 		Config: all.Config{
 			Tenon: self, Environ: os.Environ(),
+			Programs:          executors.Programs{Serve: executors.ServeAt(cmp.Or(os.Getenv("TENON_SERVE"), beside("tenon-serve")))},
 			Runner:            cmp.Or(os.Getenv("TENON_RUN"), beside("tenon-run")),
 			Pod:               cmp.Or(os.Getenv("TENON_POD"), beside("tenon-pod")),
 			ContainerdAddress: os.Getenv("CONTAINERD_ADDRESS"), ContainerdNamespace: os.Getenv("CONTAINERD_NAMESPACE"),

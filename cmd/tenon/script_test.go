@@ -49,7 +49,7 @@ func TestScript(t *testing.T) {
 			for name, value := range map[string]string{
 				"HOME": home, "XDG_CACHE_HOME": "", "CUE_CACHE_DIR": filepath.Join(home, "cue"), "TZ": "UTC", "USER": "tester",
 				"CLIENT":      client, // the package of Python
-				"TENON_CACHE": cache, "TENON_UV": os.Getenv("TENON_UV"), "TENON_RUN": os.Getenv("TENON_RUN"), "TENON_PYTHON": os.Getenv("TENON_PYTHON"), "UV_CACHE_DIR": filepath.Join(cache, "uv"),
+				"TENON_CACHE": cache, "TENON_UV": os.Getenv("TENON_UV"), "TENON_RUN": os.Getenv("TENON_RUN"), "TENON_SERVE": os.Getenv("TENON_SERVE"), "TENON_PYTHON": os.Getenv("TENON_PYTHON"), "UV_CACHE_DIR": filepath.Join(cache, "uv"),
 			} {
 				e.Setenv(name, value)
 			}
@@ -81,14 +81,14 @@ func sharedCache(t *testing.T) string {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(withRunner{postgrestest.M{M: m}}, map[string]func(){"tenon": main, "port": port, "tenon-duck": duckMain, "tenon-faulty": faulty, "component": component})
+	testscript.Main(withPrograms{postgrestest.M{M: m}}, map[string]func(){"tenon": main, "port": port, "tenon-duck": duckMain, "tenon-faulty": faulty, "component": component})
 }
 
-// withRunner builds tenon-run for the tests. Unlike tenon-duck, it is no part of this binary:
+// withPrograms builds tenon-run and tenon-serve for the tests. Unlike tenon-duck, they are no part of this binary:
 // one is started for each unit, and this binary starts slowly.
-type withRunner struct{ postgrestest.M }
+type withPrograms struct{ postgrestest.M }
 
-func (m withRunner) Run() int { return executortest.RunWithRunner(m.M) }
+func (m withPrograms) Run() int { return executortest.RunWithPrograms(m.M) }
 
 func duckMain() { os.Exit(program.Run(os.Args[1:])) }
 

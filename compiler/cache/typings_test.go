@@ -116,10 +116,40 @@ func TestDamagedTypingsAreNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	typings := e.GetTypings()
-	if _, err := os.Stat(e.typings()); !errors.Is(err, os.ErrNotExist) || len(typings.before) > 0 || len(*reports) != 1 {
+	if _, err := os.Stat(e.typings()); !errors.Is(err, os.ErrNotExist) || len(typings.queries.before) > 0 || len(*reports) != 1 {
 		t.Errorf("a damaged file is used: %v %v", err, *reports)
 	}
 	if _, reached := asks(t, e, shop); reached != 1 {
 		t.Errorf("DuckDB is asked %d times", reached)
+	}
+}
+
+// The plan of a query is kept like its description, and is no answer to the other question.
+func TestAPlanIsKept(t *testing.T) {
+	e, reports := place(t)
+	for i, want := range []int{1, 0, 0} {
+		typings, reached := e.GetTypings(), 0
+		bind := typings.Bind(func(ctx context.Context, tables map[string]ir.Schema, query string) ([]byte, error) {
+			reached++
+			return sql.Bind(ctx, tables, query)
+		})
+		got, err := bind(t.Context(), shop.tables, shop.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted, err := sql.Bind(t.Context(), shop.tables, shop.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(wanted) || reached != want {
+			t.Errorf("compilation %d asks %d times, want %d, and is told\n%s\nwant\n%s", i, reached, want, got, wanted)
+		}
+		e.PutTypings(typings)
+	}
+	if _, reached := asks(t, e, shop); reached != 1 {
+		t.Errorf("the description is asked %d times", reached)
+	}
+	if len(*reports) > 0 {
+		t.Error(*reports)
 	}
 }

@@ -186,11 +186,11 @@ func SplitID(id string) (entity, stage string) {
 // Code is what a unit runs.
 type Code struct {
 	Runtime Runtime    `json:"runtime"`
-	Source  string     `json:"source,omitempty"`  // digest of the sources of a builtin
+	Source  string     `json:"source,omitempty"`  // digest of the library's sources in Go that run
 	Python  string     `json:"python,omitempty"`  // version of the interpreter, "3.11"
 	Lock    string     `json:"lock,omitempty"`    // digest of the locked Python environment, a blob
 	Image   string     `json:"image,omitempty"`   // reference of the container image that the user named
-	Command []string   `json:"command,omitempty"` // argv; for Python, the script and its arguments
+	Command []string   `json:"command,omitempty"` // argv; for Python and Plane, the script and its arguments
 	Files   []CodeFile `json:"files,omitempty"`   // written to the unit's code folder
 }
 
@@ -201,6 +201,7 @@ const (
 	Builtin Runtime = "builtin" // by tenon itself, as "tenon step"
 	Python  Runtime = "python"  // by the interpreter of a locked environment
 	Command Runtime = "command" // as any program
+	Plane   Runtime = "plane"   // by tenon-serve, which starts the interpreter of a locked environment if it needs Python
 )
 
 // A CodeFile is one file of a unit's code. Its content is a blob.

@@ -2,7 +2,6 @@ package all
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -28,12 +27,11 @@ const Default = process.Name
 
 // Config is what executors take from the machine, for all systems alike.
 type Config struct {
-	// Duck returns the path of tenon-duck, which runs builtin components as "tenon-duck step".
-	Duck    func(ctx context.Context) (program string, err error)
-	Tenon   string   // path of tenon, which runs detached applies
-	Runner  string   // path of tenon-run, from which programs are started
-	Pod     string   // path of tenon-pod, the first process of pods
-	Environ []string // tenon's environment, as of os.Environ
+	Programs executors.Programs // of Tenon, that units run
+	Tenon    string             // path of tenon, which runs detached applies
+	Runner   string             // path of tenon-run, from which programs are started
+	Pod      string             // path of tenon-pod, the first process of pods
+	Environ  []string           // tenon's environment, as of os.Environ
 	// ContainerdAddress and ContainerdNamespace are for targets that do not say them.
 	ContainerdAddress, ContainerdNamespace string
 	// CDI are the folders with specifications of devices; nil are the usual ones.
@@ -100,7 +98,7 @@ func Find[Capability any]() (Capability, bool) {
 }
 
 func newProcess(_ ir.Target, s Setup) (executors.Executor, error) {
-	return process.New(process.Options{Duck: s.Duck, Runner: s.Runner, Python: s.Python, Env: s.Environ}), nil
+	return process.New(process.Options{Programs: s.Programs, Runner: s.Runner, Python: s.Python, Env: s.Environ}), nil
 }
 
 func newContainerd(t ir.Target, s Setup) (executors.Executor, error) {
@@ -109,7 +107,7 @@ func newContainerd(t ir.Target, s Setup) (executors.Executor, error) {
 		return nil, err
 	}
 	o := containerd.Options{
-		Place: settings.Place, Hosts: settings.Hosts, Duck: s.Duck, Runner: s.Runner, Env: s.Environ, CDI: s.CDI,
+		Place: settings.Place, Hosts: settings.Hosts, Programs: s.Programs, Runner: s.Runner, Env: s.Environ, CDI: s.CDI,
 	}
 	o.Address = cmp.Or(o.Address, s.ContainerdAddress)
 	o.Namespace = cmp.Or(o.Namespace, s.ContainerdNamespace)
@@ -126,7 +124,7 @@ func newKubernetes(t ir.Target, s Setup) (executors.Executor, error) {
 	}
 	settings.State = s.State
 	o := kubernetes.Options{
-		Settings: settings, Duck: s.Duck, Tenon: s.Tenon, Pod: s.Pod, Runs: s.Runs, Home: s.Packed.Home, Images: s.Packed.Images,
+		Settings: settings, Programs: s.Programs, Tenon: s.Tenon, Pod: s.Pod, Runs: s.Runs, Home: s.Packed.Home, Images: s.Packed.Images,
 	}
 	if s.Images != nil {
 		store := s.Images(settings.Hosts)

@@ -48,8 +48,8 @@ type Options struct {
 	Place // empty fields have their defaults
 	// Build makes or finds the image of a recipe.
 	Build func(context.Context, image.Recipe) (v1.Image, error)
-	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
-	Duck func(ctx context.Context) (program string, err error)
+	// Programs are those of Tenon that units run.
+	Programs executors.Programs
 	// Runner is the path of tenon-run.
 	Runner string
 	// Env is tenon's environment, of which a few variables are passed on. Nil means

@@ -18,7 +18,6 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
 )
@@ -37,14 +36,11 @@ func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task
 	}
 	u := t.Unit
 	u.Code.Image = "" // t.Image is that reference, by digest
-	duck := ""
-	if u.Code.Runtime == ir.Builtin {
-		var err error
-		if duck, err = e.opts.Duck(ctx); err != nil {
-			return nil, nil, err
-		}
+	program, err := e.opts.Programs.For(ctx, u.Code.Runtime)
+	if err != nil {
+		return nil, nil, err
 	}
-	built, err := e.opts.Build(ctx, image.RecipeFor(u, t.Image, os.DirFS(t.Code), lock, duck))
+	built, err := e.opts.Build(ctx, image.RecipeFor(u, t.Image, os.DirFS(t.Code), lock, program))
 	if err != nil {
 		return nil, nil, fmt.Errorf("build the image: %w", err)
 	}

@@ -122,18 +122,21 @@ func BuildStatic(to, pkg string) error {
 	return nil
 }
 
-// RunWithRunner builds tenon-run, names it in $TENON_RUN, and runs the tests.
-func RunWithRunner(m interface{ Run() int }) int {
-	dir, err := os.MkdirTemp("", "tenon-run")
+// RunWithPrograms builds tenon-run and tenon-serve, names them in $TENON_RUN and
+// $TENON_SERVE, and runs the tests.
+func RunWithPrograms(m interface{ Run() int }) int {
+	dir, err := os.MkdirTemp("", "tenon-programs")
 	if err != nil {
 		panic(err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the system removes what is left
-	runner := filepath.Join(dir, "tenon-run")
-	if err := BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-run"); err != nil {
-		panic(err)
+	for name, program := range map[string]string{"TENON_RUN": "tenon-run", "TENON_SERVE": "tenon-serve"} {
+		path := filepath.Join(dir, program)
+		if err := BuildStatic(path, "github.com/tenon-ml/tenon/cmd/"+program); err != nil {
+			panic(err)
+		}
+		os.Setenv(name, path) //nolint:errcheck // the name is sound
 	}
-	os.Setenv("TENON_RUN", runner) //nolint:errcheck // the name is sound
 	return m.Run()
 }
 

@@ -31,11 +31,12 @@ const DefaultBase = "python:3.11-slim-bookworm"
 
 // Paths in an image.
 const (
-	EnvDir    = "/opt/tenon/env"        // the Python environment; its interpreter is bin/python
-	CodeDir   = "/tenon/code"           // the unit's files
-	TenonPath = "/tenon/bin/tenon"      // the tenon binary
-	duckPath  = "/tenon/bin/tenon-duck" // the program that runs built-in components
-	podPath   = pod.Program             // the program of a pod
+	EnvDir    = "/opt/tenon/env"         // the Python environment; its interpreter is bin/python
+	CodeDir   = "/tenon/code"            // the unit's files
+	TenonPath = "/tenon/bin/tenon"       // the tenon binary
+	duckPath  = "/tenon/bin/tenon-duck"  // the program that runs built-in components
+	servePath = "/tenon/bin/tenon-serve" // the program of services that answer predictions
+	podPath   = pod.Program              // the program of a pod
 )
 
 // Options configure a store: where it is and how it reaches registries.
@@ -82,21 +83,25 @@ type Recipe struct {
 	Code   fs.FS  // the unit's files
 	Tenon  string // path of a tenon binary, if tenon itself is to run in the image
 	Duck   string // path of a tenon-duck binary, if the unit or tenon needs it
+	Serve  string // path of a tenon-serve binary, if the unit needs it
 	Pod    string // path of a tenon-pod binary, if the image is to run in a pod
 }
 
 // RecipeFor returns the recipe of a unit's image. base is the base of the target, code
-// the unit's files, lock the text of its lock, and duck the path of a tenon-duck
-// binary. If the files reach the unit in another way, code is nil, and the image does
+// the unit's files, lock the text of its lock, and program the path of the program of
+// Tenon that runs it, if one does. If the files reach the unit in another way, code is nil, and the image does
 // not depend on them.
-func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, duck string) Recipe {
+func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, program string) Recipe {
 	if u.Code.Image != "" {
 		base = u.Code.Image
 	}
 	r := Recipe{Base: base}
 	if u.Code.Runtime == ir.Builtin {
-		r.Duck = duck
+		r.Duck = program
 		return r
+	}
+	if u.Code.Runtime == ir.Plane {
+		r.Serve = program
 	}
 	if len(u.Code.Files) > 0 {
 		r.Code = code
@@ -146,6 +151,7 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 		{"environment", r.Python != "", func() (layer, bool, error) { return s.environment(ctx, r, base, config.Architecture) }},
 		{"tenon", r.Tenon != "", func() (layer, bool, error) { return s.program(ctx, "tenon", r.Tenon, TenonPath) }},
 		{"duck", r.Duck != "", func() (layer, bool, error) { return s.program(ctx, "duck", r.Duck, duckPath) }},
+		{"serve", r.Serve != "", func() (layer, bool, error) { return s.program(ctx, "serve", r.Serve, servePath) }},
 		{"pod", r.Pod != "", func() (layer, bool, error) { return s.program(ctx, "pod", r.Pod, podPath) }},
 		{"code", r.Code != nil, func() (layer, bool, error) { return s.code(ctx, r.Code) }},
 	} {
@@ -377,6 +383,8 @@ func Command(c ir.Code) []string {
 		return []string{duckPath, "step"}
 	case ir.Python:
 		return append([]string{path.Join(EnvDir, "bin", "python")}, c.Command...)
+	case ir.Plane:
+		return append([]string{servePath, path.Join(EnvDir, "bin", "python")}, c.Command...)
 	}
 	return c.Command
 }

@@ -118,7 +118,7 @@ func fromSecret(name string) corev1.EnvFromSource {
 
 // Start creates the objects of the apply, or finds them.
 func (d detachedApply) Start(ctx context.Context, base string, args []string) error {
-	duck, err := d.e.opts.Duck(ctx)
+	duck, err := d.e.opts.Programs.Duck(ctx)
 	ref := ""
 	if err == nil {
 		ref, err = d.e.publish(ctx, image.Recipe{Base: base, Tenon: d.e.opts.Tenon, Duck: duck, Pod: d.e.opts.Pod})

@@ -60,14 +60,12 @@ func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]
 
 // recipe returns the recipe of a unit's image, on a pinned base.
 func (e *Executor) recipe(ctx context.Context, u ir.Unit, on string, lock []byte) (r image.Recipe, err error) {
-	duck := ""
-	if u.Code.Runtime == ir.Builtin {
-		if duck, err = e.opts.Duck(ctx); err != nil {
-			return r, err
-		}
+	program, err := e.opts.Programs.For(ctx, u.Code.Runtime)
+	if err != nil {
+		return r, err
 	}
 	u.Code.Image = "" // on is that reference, by digest
-	r = image.RecipeFor(u, on, nil, lock, duck)
+	r = image.RecipeFor(u, on, nil, lock, program)
 	r.Pod = e.opts.Pod
 	return r, nil
 }

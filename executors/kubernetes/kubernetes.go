@@ -43,8 +43,8 @@ type Options struct {
 	// Images are the images already published, by unit. No others are made for these
 	// units.
 	Images map[string]string
-	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
-	Duck func(ctx context.Context) (program string, err error)
+	// Programs are those of Tenon that units run.
+	Programs executors.Programs
 	// Tenon is the path of the tenon binary, and Pod that of tenon-pod. All three
 	// programs must be able to run on the nodes.
 	Tenon, Pod string

@@ -64,11 +64,11 @@ func CheckProgram(u ir.Unit) []ir.Fault {
 	}
 	switch u.Code.Runtime {
 	case ir.Builtin:
-	case ir.Python, ir.Command:
+	case ir.Python, ir.Plane, ir.Command:
 		if len(u.Code.Command) == 0 {
 			fault("code.command", "", "there is nothing to run")
 		}
-		if u.Code.Runtime == ir.Python && u.Code.Lock == "" {
+		if u.Code.Runtime != ir.Command && u.Code.Lock == "" {
 			fault("packages", "", "a Python unit needs a locked environment")
 		}
 	default:

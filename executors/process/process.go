@@ -19,8 +19,8 @@ const Name = "process"
 
 // Options configure the executor.
 type Options struct {
-	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
-	Duck func(ctx context.Context) (program string, err error)
+	// Programs are those of Tenon that units run.
+	Programs executors.Programs
 	// Runner is the path of tenon-run.
 	Runner string
 	// Python makes Python environments. Without it no unit may need one.

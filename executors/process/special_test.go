@@ -188,8 +188,8 @@ func TestRuntimes(t *testing.T) {
 		}
 	}
 	e := newExecutor(process.Options{
-		Duck:   func(context.Context) (string, error) { return filepath.Join(bin, "python"), nil },
-		Python: environments{python: filepath.Join(bin, "python")},
+		Programs: executors.Programs{Duck: func(context.Context) (string, error) { return filepath.Join(bin, "python"), nil }},
+		Python:   environments{python: filepath.Join(bin, "python")},
 	})
 	for _, c := range []struct {
 		code ir.Code

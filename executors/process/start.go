@@ -44,7 +44,7 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 		return state.Handle{}, err
 	}
 	defer log.Close() //nolint:errcheck // the task state reports a fault as well
-	python, duck := "", ""
+	python := ""
 	if t.Lock != "" && t.Unit.Code.Runtime != ir.Builtin {
 		if e.opts.Python == nil {
 			return state.Handle{}, fmt.Errorf("this executor has no Python environments, but the unit has a lock")
@@ -53,19 +53,18 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 			return state.Handle{}, err
 		}
 	}
-	if t.Unit.Code.Runtime == ir.Python && python == "" {
+	if needsPython(t.Unit.Code.Runtime) && python == "" {
 		return state.Handle{}, fmt.Errorf("a Python unit needs the lock of its environment")
 	}
-	if t.Unit.Code.Runtime == ir.Builtin {
-		if duck, err = e.opts.Duck(ctx); err != nil {
-			return state.Handle{}, err
-		}
+	program, err := e.opts.Programs.For(ctx, t.Unit.Code.Runtime)
+	if err != nil {
+		return state.Handle{}, err
 	}
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
 	}
 	env := e.environ(t, doc, python)
-	argv, fault := e.argv(t.Unit.Code, python, duck, doc.Code, env)
+	argv, fault := e.argv(t.Unit.Code, python, program, doc.Code, env)
 	if fault != "" {
 		// Only a container would discover this after the start. Here, too, it is the unit
 		// that fails, and not tenon.
@@ -159,11 +158,17 @@ func peakMem(who int) int64 {
 	return ru.Maxrss * 1024
 }
 
-// argv resolves the program to an absolute path, or says in one line why it cannot.
-func (e *Executor) argv(c ir.Code, python, duck, cwd string, env []string) (argv []string, fault string) {
+// needsPython reports whether units of a runtime cannot do without an environment.
+func needsPython(r ir.Runtime) bool { return r == ir.Python || r == ir.Plane }
+
+// argv resolves the program to an absolute path, or says in one line why it cannot. tenon
+// is the program of Tenon that runs the unit, if one does.
+func (e *Executor) argv(c ir.Code, python, tenon, cwd string, env []string) (argv []string, fault string) {
 	switch c.Runtime {
 	case ir.Builtin:
-		return []string{duck, "step"}, ""
+		return []string{tenon, "step"}, ""
+	case ir.Plane:
+		return append([]string{tenon, python}, c.Command...), ""
 	case ir.Python:
 		return append([]string{python}, c.Command...), ""
 	}

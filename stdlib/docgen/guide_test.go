@@ -27,7 +27,13 @@ var sql = new(engine.Engine)
 // text when it is added to the system. Any other block of CUE compiles when it
 // is added. An error is what the compiler says in one of its goldens.
 func TestGuide(t *testing.T) {
-	page, err := os.ReadFile("../../docs/language.md")
+	for name, least := range map[string]struct{ files, pieces int }{"language.md": {2, 5}, "serving.md": {1, 1}} {
+		t.Run(name, func(t *testing.T) { guide(t, "../../docs/"+name, least.files, least.pieces) })
+	}
+}
+
+func guide(t *testing.T, path string, leastFiles, leastPieces int) {
+	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +54,7 @@ func TestGuide(t *testing.T) {
 			added = append(added, m[0])
 		}
 	}
-	if len(files) < 3 || len(added) < 5 {
+	if len(files) <= leastFiles || len(added) < leastPieces {
 		t.Fatalf("found %d files and %d pieces", len(files), len(added))
 	}
 	for _, tag := range tags {
@@ -137,7 +143,7 @@ func compileIn(t *testing.T, folder string, files map[string]string, tag string)
 	sys, err := lang.Load(dir, o)
 	if err == nil {
 		_, err = compiler.Compile(context.Background(), sys, compiler.Options{
-			Describe:  sql.Describe,
+			Describe: sql.Describe, Bind: sql.Bind,
 			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil}, Default: "process",
 			Lock: func(context.Context, []string) ([]byte, error) { return []byte("locked\n"), nil },
 		})

@@ -8,6 +8,7 @@ import (
 	"github.com/tenon-ml/tenon/cmd/internal/componenttest"
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
@@ -18,7 +19,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
 		os.Exit(program.Run(os.Args[1:]))
 	}
-	os.Exit(executortest.RunWithRunner(m))
+	os.Exit(executortest.RunWithPrograms(m))
 }
 
 // settings returns the settings of an engine on this machine.
@@ -42,7 +43,7 @@ func settings(t *testing.T) project.Settings {
 	}
 	duck := worker.New(self)
 	t.Cleanup(duck.Close)
-	return project.Settings{SQL: duck, Cache: cache, UV: []string{uv}, Config: all.Config{Tenon: self, Runner: os.Getenv("TENON_RUN"), Environ: os.Environ()}}
+	return project.Settings{SQL: duck, Cache: cache, UV: []string{uv}, Config: all.Config{Tenon: self, Runner: os.Getenv("TENON_RUN"), Programs: executors.Programs{Serve: executors.ServeAt(os.Getenv("TENON_SERVE"))}, Environ: os.Environ()}}
 }
 
 // Every component of the library passes the suite. A component is tested because its

@@ -208,9 +208,9 @@ func (c *compilation) compile(ctx context.Context) (*compiler.Result, error) {
 func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (*compiler.Result, error) {
 	c.sql.Start() // while CUE evaluates
 	load := lang.Options{Tags: c.tags, Env: c.environ, Tracker: c.tracker, Divide: c.divide}
-	o := compiler.Options{Describe: c.sql.Describe, Heads: c.heads, Files: planner.Files, Executors: c.executors, Default: all.Default, Tracker: c.tracker}
+	o := compiler.Options{Describe: c.sql.Describe, Bind: c.sql.Bind, Heads: c.heads, Files: planner.Files, Executors: c.executors, Default: all.Default, Tracker: c.tracker}
 	if c.typings != nil {
-		o.Describe = c.typings.Describe(o.Describe)
+		o.Describe, o.Bind = c.typings.Describe(o.Describe), c.typings.Bind(o.Bind)
 	}
 	if before != nil {
 		load.Before, o.Before = before.Parts, before.Decoded

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/internal/diag"
 )
@@ -48,7 +49,7 @@ func (p *Project) BuildImages(ctx context.Context, o ImageOptions, done func(Ima
 		return err
 	}
 	b := builder{
-		Result: r, store: p.imagesOf(r.System.Target), pull: o.Pull, program: p.set.Duck, pins: map[string]string{},
+		Result: r, store: p.imagesOf(r.System.Target), pull: o.Pull, programs: p.set.Programs, pins: map[string]string{},
 		base: cmp.Or(o.Base, r.System.Target.Base(), image.DefaultBase),
 	}
 	for _, u := range units {
@@ -75,11 +76,11 @@ func (p *Project) Images() ([]image.Entry, error) { return p.images("").List() }
 // A builder builds the images of a compiled system. It resolves every name once.
 type builder struct {
 	*compiler.Result
-	store   *image.Store
-	base    string
-	pull    bool
-	pins    map[string]string
-	program func(context.Context) (string, error) // runs builtin components
+	store    *image.Store
+	base     string
+	pull     bool
+	pins     map[string]string
+	programs executors.Programs
 }
 
 // build builds the image of a unit, and pushes it to the repository, if there is one.
@@ -112,13 +113,11 @@ func (b *builder) image(ctx context.Context, u ir.Unit) (v1.Image, error) {
 			return nil, err
 		}
 	}
-	duck := ""
-	if u.Code.Runtime == ir.Builtin {
-		if duck, err = b.program(ctx); err != nil {
-			return nil, err
-		}
+	program, err := b.programs.For(ctx, u.Code.Runtime)
+	if err != nil {
+		return nil, err
 	}
-	recipe := image.RecipeFor(u, b.base, os.DirFS(dir), b.Blobs[u.Code.Lock], duck)
+	recipe := image.RecipeFor(u, b.base, os.DirFS(dir), b.Blobs[u.Code.Lock], program)
 	if b.pins[recipe.Base] == "" {
 		if b.pins[recipe.Base], err = b.store.Pin(ctx, recipe.Base, b.pull); err != nil {
 			return nil, err

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
 		os.Exit(program.Run(os.Args[1:]))
 	}
-	os.Exit(executortest.RunWithRunner(m))
+	os.Exit(executortest.RunWithPrograms(m))
 }
 
 // orders is a source in CSV, a feature in SQL, and a step that is a shell script and
@@ -87,7 +87,7 @@ func newLife(t *testing.T) *life {
 	dir := t.TempDir()
 	l.settings = project.Settings{
 		Dir: dir, Cache: filepath.Join(dir, "cache"), SQL: worker.New(self),
-		Config: all.Config{Tenon: self, Runner: os.Getenv("TENON_RUN"), Environ: append(os.Environ(), "ORDERS_GREETING=hello", "CUE_CACHE_DIR="+filepath.Join(dir, "cue"))},
+		Config: all.Config{Tenon: self, Runner: os.Getenv("TENON_RUN"), Programs: executors.Programs{Serve: executors.ServeAt(os.Getenv("TENON_SERVE"))}, Environ: append(os.Environ(), "ORDERS_GREETING=hello", "CUE_CACHE_DIR="+filepath.Join(dir, "cue"))},
 		Notify: func(n project.Notice) { l.notices = append(l.notices, n.Text) },
 	}
 	return l

@@ -24,7 +24,7 @@ func New(s Settings) *Project {
 	if s.Dir == "" {
 		s.Dir = "."
 	}
-	s.Duck = s.SQL.Program
+	s.Programs.Duck = s.SQL.Program
 	return &Project{s}
 }
 

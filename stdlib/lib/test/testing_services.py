@@ -1,15 +1,21 @@
-"""What the tests of serve.http share: models, and a service that runs."""
+"""What the tests of serve.http share: models, and a service that runs in Python or in Go.
+
+Go's program is $TENON_SERVE, or is built.
+"""
 
 import contextlib
+import functools
 import json
+import os
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 
-from conftest import features, mixed, model_out
+from conftest import STDLIB, features, mixed, model_out
 
 INSTANCE = {
     "at": "2024-05-17T13:37:00",
@@ -21,17 +27,73 @@ INSTANCE = {
 }
 
 
+# What serves: the service in Python, or the plane in Go, which is to answer the same.
+PROGRAMS = ["python", "go"]
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def program(request):
+    return request.param
+
+
+@functools.cache
+def tenon_serve():
+    """The path of the program that serves models without Python."""
+    if path := os.environ.get("TENON_SERVE"):
+        return path
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenon" / "test-tenon-serve"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Tests of other folders may build it at the same time.
+    built = path.with_suffix(f".{os.getpid()}")
+    done = subprocess.run(
+        ["go", "build", "-o", built, "./cmd/tenon-serve"], cwd=STDLIB.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    built.replace(path)
+    return str(path)
+
+
+def command(lab, doc, program="python"):
+    """The arguments of subprocess for a service."""
+    found = lab.command(doc)
+    if program == "go":
+        found["args"] = [tenon_serve(), *found["args"]]
+    return found
+
+
+# Models of the mixed table: the label, and what is trained. All but the linear one are exported.
+MODELS = {
+    "late": ("late", "sklearn.ensemble.HistGradientBoostingClassifier"),
+    "minutes": ("delay", "sklearn.ensemble.HistGradientBoostingRegressor"),
+    "kind": ("kind", "sklearn.ensemble.RandomForestClassifier"),
+    "boosted": ("late", "xgboost"),
+    "linear": ("delay", "sklearn.linear_model.Ridge"),
+}
+
+
+class Served(dict):
+    """Input ports: models, which are trained when a test asks for them, and a report."""
+
+    def __init__(self, train):
+        super().__init__()
+        self.train = train
+
+    def __missing__(self, name):
+        self[name] = self.train(*MODELS[name])
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def served(shared):
     frame, schema = mixed()
     table = shared.table(frame, schema)
 
-    def model(label, estimator):
+    def train(label, estimator):
         task = "regression" if label == "delay" else "classification"
         output = next(c for c in schema if c["name"] == label)
         got = shared.ok(
-            "train.sklearn",
-            params={"estimator": estimator},
+            "train.xgboost" if estimator == "xgboost" else "train.sklearn",
+            params={"rounds": 20} if estimator == "xgboost" else {"estimator": estimator},
             inputs={"train": table},
             outputs=model_out(task, features(schema), output),
         )
@@ -41,11 +103,9 @@ def served(shared):
     report = shared.root / "report"
     report.mkdir()
     (report / "report.json").write_text(json.dumps({"metrics": {"roc_auc": 0.75}}))
-    return {
-        "late": model("late", "sklearn.ensemble.HistGradientBoostingClassifier"),
-        "delay": model("delay", "sklearn.linear_model.Ridge"),
-        "report": {"kind": "report", "path": str(report)},
-    }
+    found = Served(train)
+    found["report"] = {"kind": "report", "path": str(report)}
+    return found
 
 
 def free_port():
@@ -55,7 +115,17 @@ def free_port():
 
 
 @contextlib.contextmanager
-def service(lab, inputs, port=None, instance="one", replicas=1, outputs=None, **params):
+def service(
+    lab,
+    inputs,
+    port=None,
+    instance="one",
+    replicas=1,
+    outputs=None,
+    program="python",
+    unit="deployments/api",
+    **params,
+):
     """A running service: its process and its address, once it is ready."""
     port = port or free_port()
     endpoint = {"host": "127.0.0.1", "port": port, "ready": "/readyz", "replicas": replicas}
@@ -66,10 +136,10 @@ def service(lab, inputs, port=None, instance="one", replicas=1, outputs=None, **
         outputs=outputs or {},
         endpoint=endpoint,
         instance=instance,
-        unit="deployments/api",
+        unit=unit,
     )
     log = lab.root / f"{instance}.log"
-    process = subprocess.Popen(**lab.command(doc), stdout=log.open("w"), stderr=subprocess.STDOUT)
+    process = subprocess.Popen(**command(lab, doc, program), stdout=log.open("w"), stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
         wait(url, instance, process, log)
@@ -78,10 +148,11 @@ def service(lab, inputs, port=None, instance="one", replicas=1, outputs=None, **
         if process.poll() is None:
             process.terminate()
         process.wait(20)
+        assert "panic" not in log.read_text(), log.read_text()
 
 
 def wait(url, instance, process, log):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(httpx.HTTPError):

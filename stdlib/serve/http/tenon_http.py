@@ -51,7 +51,7 @@ from starlette.requests import ClientDisconnect
 
 import tenon_model
 import tenon_step
-from tenon_http_schema import attribute, example, instance_model, response_model, shown_example
+from tenon_http_schema import Rounded, attribute, example, instance_model, response_model, shown_example
 from tenon_model import label_name
 from tenon_step import Column, Step
 
@@ -308,12 +308,13 @@ def check_size(body: bytes, most: int, columns: int) -> None:
     )
 
 
-def number(text: str) -> float | int:
-    """A number with a fraction or an exponent. A whole one that no float64 is stays what it is."""
+def number(text: str) -> float:
+    """A number with a fraction or an exponent."""
     value = float(text)
     whole, _, fraction = text.partition(".")
-    if len(whole) > 15 and not fraction.strip("0") and value != (exact := int(whole)):
-        return exact
+    integral = whole.lstrip("-").isdigit() and not fraction.strip("0")
+    if len(whole) > 15 and integral and value != (exact := int(whole)):
+        return Rounded(value, exact)
     return value
 
 

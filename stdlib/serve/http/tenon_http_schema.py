@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -68,17 +69,17 @@ def field_type(column: Column) -> Any:
     kind = column.type
     if kind.startswith(("int", "uint")):
         low, high = integer_range(kind)
-        low = max(low, column.min) if column.min is not None else low
-        high = min(high, column.max) if column.max is not None else high
+        low = max(low, math.ceil(column.min)) if column.min is not None else low
+        high = min(high, math.floor(column.max)) if column.max is not None else high
         return Annotated[int, Field(ge=low, le=high)]
     if kind == "float32":
         largest = 3.4028234663852886e38
         low = column.min if column.min is not None else -largest
         high = column.max if column.max is not None else largest
-        return Annotated[float, BeforeValidator(lambda v: _whole(v, "f")), Field(ge=low, le=high)]
+        return Annotated[float, Field(ge=low, le=high), BeforeValidator(lambda v: _whole(v, "f"))]
     if kind.startswith("float"):
         return Annotated[
-            float, BeforeValidator(lambda v: _whole(v, "d")), Field(ge=column.min, le=column.max)
+            float, Field(ge=column.min, le=column.max), BeforeValidator(lambda v: _whole(v, "d"))
         ]
     if kind == "string" and column.json:
         media = {"contentMediaType": "application/json"}
@@ -113,18 +114,32 @@ def iso(value: date) -> str:
     return value.isoformat().replace("+00:00", "Z")
 
 
+class Rounded(float):
+    """What became of an integer with zeros after its point that no float64 is: `exact`."""
+
+    exact: int
+
+    def __new__(cls, value: float, exact: int) -> "Rounded":
+        made = super().__new__(cls, value)
+        made.exact = exact
+        return made
+
+
 def _whole(value: Any, code: str) -> Any:
     """A whole number has to be one that the float holds, as everywhere. `code` is that of struct.
 
     One of more than 64 bits has to be one that the float prints.
     """
+    if isinstance(value, Rounded):
+        value = value.exact
     if isinstance(value, bool) or not (
         isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     ):
         return value
     with contextlib.suppress(OverflowError):  # out of range, which is said elsewhere
         held = struct.unpack(code, struct.pack(code, float(value)))[0]
-        if held != value and (abs(value) < 2**64 or significant(held, code) != f"{int(value)}".strip("-0")):
+        digits = significant(value, "d") if isinstance(value, float) else str(value).strip("-0")
+        if held != value and (abs(value) < 2**64 or significant(held, code) != digits):
             raise ValueError("the type does not hold it exactly")
     return value
 

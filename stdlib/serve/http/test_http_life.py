@@ -16,22 +16,33 @@ import pytest
 import tenon_step
 from conftest import STDLIB
 from tenon_step import StepError
-from testing_services import INSTANCE, free_port, predict, service, wait
+from testing_services import INSTANCE, command, free_port, predict, service, wait
 
 
-def test_a_port_in_use_is_one_line(lab, served):
+def test_a_port_in_use_is_one_line(lab, served, program):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         for replicas in (1, 2):
             endpoint = {"host": "127.0.0.1", "port": port, "ready": "/readyz", "replicas": replicas}
-            got = lab.error("serve.http", inputs={"model": served["late"]}, endpoint=endpoint)
-            assert got == f"cannot listen on 127.0.0.1:{port}: address already in use"
+            doc = lab.build("serve.http", inputs={"model": served["late"]}, endpoint=endpoint)
+            done = subprocess.run(**command(lab, doc, program), capture_output=True, text=True, timeout=60)
+            assert done.returncode == 1
+            assert done.stderr == f"error: cannot listen on 127.0.0.1:{port}: address already in use\n"
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_a_new_version_takes_over_and_no_request_is_lost(lab, served, replicas):
+@pytest.mark.parametrize(
+    ("before", "after", "replicas"),
+    [
+        ("python", "python", 1),
+        ("python", "python", 2),
+        ("python", "go", 2),
+        ("go", "python", 1),
+        ("go", "go", 2),
+    ],
+)
+def test_a_new_version_takes_over_and_no_request_is_lost(lab, served, before, after, replicas):
     stop = threading.Event()
     failures, answered = [], []
 
@@ -48,12 +59,12 @@ def test_a_new_version_takes_over_and_no_request_is_lost(lab, served, replicas):
                 failures.append(repr(e))
 
     port = free_port()
-    with service(lab, {"model": served["late"]}, port, "old", replicas) as (old, url):
+    with service(lab, {"model": served["late"]}, port, "old", replicas, program=before) as (old, url):
         threads = [threading.Thread(target=ask, args=(url, keep)) for keep in (True, True, False, False)]
         for thread in threads:
             thread.start()
         newer = served["late"] | {"version": 5}
-        with service(lab, {"model": newer}, port, "new", replicas):
+        with service(lab, {"model": newer}, port, "new", replicas, program=after):
             old.terminate()
             assert old.wait(20) == 0
             time.sleep(0.5)
@@ -63,6 +74,14 @@ def test_a_new_version_takes_over_and_no_request_is_lost(lab, served, replicas):
     assert failures == []
     assert answered[0] == 4
     assert set(answered[-8:]) == {5}
+
+
+def test_a_model_that_needs_python_is_served_by_python(lab, served):
+    with service(lab, {"model": served["linear"]}, program="go") as (process, url):
+        assert predict(url, INSTANCE).status_code == 200
+        assert "python_info" in httpx.get(f"{url}/metrics").text
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def children(process):
@@ -85,8 +104,8 @@ def test_a_replica_that_is_killed_is_started_again(lab, served):
         assert process.wait(20) == 0
 
 
-def test_a_single_replica_has_no_keeper(lab, served):
-    with service(lab, {"model": served["late"]}) as (process, _):
+def test_a_single_replica_has_no_keeper(lab, served, program):
+    with service(lab, {"model": served["late"]}, program=program) as (process, _):
         assert children(process) == []
         process.kill()
         assert process.wait(20) == -signal.SIGKILL

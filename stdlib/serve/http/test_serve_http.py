@@ -1,4 +1,7 @@
-"""serve.http: a real server on loopback; its schema, its answers and its metrics."""
+"""serve.http: a real server on loopback; its schema, its answers and its metrics.
+
+A test of a model that needs no Python runs on the service in Python and on the plane in Go.
+"""
 
 import json
 import os
@@ -18,15 +21,16 @@ from testing_services import INSTANCE, predict, service
 
 
 @pytest.fixture(scope="module")
-def late(shared, served):
+def late(shared, served, program):
     inputs = {"model": served["late"], "report": served["report"]}
-    with service(shared, inputs, max_instances=5, max_bytes=2000, latency_buckets=[0.01, 0.1]) as (_, url):
+    params = {"max_instances": 5, "max_bytes": 2000, "latency_buckets": [0.01, 0.1]}
+    with service(shared, inputs, program=program, **params) as (_, url):
         yield url
 
 
 @pytest.fixture(scope="module")
-def plain(shared, served):
-    with service(shared, {"model": served["late"]}, instance="plain") as (_, url):
+def plain(shared, served, program):
+    with service(shared, {"model": served["late"]}, instance="plain", program=program) as (_, url):
         yield url
 
 
@@ -359,10 +363,12 @@ def test_openapi_is_the_signature(late):
     assert schemas["Prediction"]["properties"]["prediction"]["type"] == "boolean"
     example = schemas["PredictRequest"]["example"]["instances"]
     assert predict(late, *example).status_code == 200
-    assert "swagger" in httpx.get(f"{late}/docs").text
+    page = httpx.get(f"{late}/docs")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "/openapi.json" in page.text
 
 
-def test_openapi_shows_units_and_descriptions(shared, served):
+def test_openapi_shows_units_and_descriptions(shared, served, program):
     request = [
         {"name": "wind", "type": "float64", "unit": "m/s", "description": "at the origin"},
         {"name": "hour", "type": "int64", "unit": "h"},
@@ -370,7 +376,7 @@ def test_openapi_shows_units_and_descriptions(shared, served):
     ]
     response = [{"name": "prediction", "type": "float64", "unit": "min", "description": "late by"}]
     outputs = {"endpoint": {"kind": "endpoint", "request": request, "response": response}}
-    with service(shared, {"model": served["delay"]}, outputs=outputs) as (_, url):
+    with service(shared, {"model": served["minutes"]}, outputs=outputs, program=program) as (_, url):
         schemas = httpx.get(f"{url}/openapi.json").json()["components"]["schemas"]
         assert predict(url, INSTANCE).status_code == 200
     columns = schemas["Instance"]["properties"]

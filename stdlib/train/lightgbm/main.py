@@ -36,6 +36,7 @@ def main(step: Step) -> None:
     import lightgbm
 
     import tenon_boosting
+    import tenon_plane
 
     data = tenon_boosting.read(step)
     # Row-wise histograms are fixed, because the library would choose by measuring.
@@ -64,6 +65,7 @@ def main(step: Step) -> None:
     tenon_boosting.note_early(rounds, data.rounds)
     data.save("lightgbm", step, rounds)
     booster.save_model(data.port.path / "model.txt", num_iteration=rounds)
+    tenon_plane.write(data.port.path, step.lazy("train"))
 
 
 # LightGBM's own names that its scikit-learn interface calls otherwise; only for suggestions.

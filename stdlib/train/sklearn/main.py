@@ -19,6 +19,7 @@ from tenon_step import Step, StepError
 
 def main(step: Step) -> None:
     import tenon_model
+    import tenon_plane
     import tenon_sklearn
 
     port = step.output("model", "model")
@@ -29,6 +30,7 @@ def main(step: Step) -> None:
     frame, y = tenon_model.training_data(step, port.signature)
     fitted = tenon_sklearn.fit(step.params, frame, y, port.signature, step.seed32, step.threads)
     fitted.save(port.path)
+    tenon_plane.write(port.path, step.lazy("train"))
     step.metrics(rows=len(frame), features=frame.shape[1])
 
 

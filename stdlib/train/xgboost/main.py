@@ -21,6 +21,7 @@ def main(step: Step) -> None:
 
     import tenon_boosting
     import tenon_model
+    import tenon_plane
 
     data = tenon_boosting.read(step)
     params = {
@@ -59,6 +60,7 @@ def main(step: Step) -> None:
     tenon_boosting.note_early(rounds, data.rounds)
     data.save("xgboost", step, rounds)
     booster.save_model(data.port.path / "model.ubj")
+    tenon_plane.write(data.port.path, step.lazy("train"))
 
 
 def objective(classes: int) -> dict:

@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// servingGoals are, by the number of rows in a request, how many times the requests of
+// FastAPI one core has to answer.
+var servingGoals = map[int]float64{1: 100, 100: 25}
+
+const (
+	connections   = 8
+	servingMemory = 50 << 20 // of a plane that serves trees
+	turns         = 3
+)
+
+// measureServing measures the service of the demo beside the one in Python, which serves
+// models that need Python. Each has one core, and wrk the other one.
+func (b *bench) measureServing(ctx context.Context) (err error) {
+	const name = "serve flights, rows"
+	sizes := slices.Sorted(maps.Keys(servingGoals))
+	sizes = slices.DeleteFunc(sizes, func(n int) bool { return !b.wants(name, n) })
+	if len(sizes) == 0 {
+		return nil
+	}
+	for _, tool := range []string{"wrk", "taskset"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%w: .ci/tools bench installs it", err)
+		}
+	}
+	dir := b.path("serving")
+	if err := copyExample(dir); err != nil {
+		return err
+	}
+	defer func() {
+		_, gone := b.run(context.WithoutCancel(ctx), command{args: []string{b.tenon, "destroy", "--yes", dir}})
+		err = errors.Join(err, gone)
+	}()
+	if _, err := b.run(ctx, command{args: []string{b.tenon, "apply", "--yes", dir}}); err != nil {
+		return err
+	}
+	python, err := b.interpreter(ctx, dir)
+	if err != nil {
+		return err
+	}
+	serve := filepath.Join(filepath.Dir(b.tenon), "tenon-serve")
+	plane, err := b.startServer(ctx, dir, "plane", serve, python, "_tenon/main.py")
+	if err != nil {
+		return err
+	}
+	defer plane.stop()
+	fastAPI, err := b.startServer(ctx, dir, "fastapi", python, "_tenon/main.py")
+	if err != nil {
+		return err
+	}
+	defer fastAPI.stop()
+	row, err := os.ReadFile(filepath.Join(example, "request.json"))
+	if err != nil {
+		return err
+	}
+	for _, n := range sizes {
+		b.say(name, n)
+		body, err := repeated(row, n)
+		if err != nil {
+			return err
+		}
+		if err := sameAnswers(ctx, plane, fastAPI, body); err != nil {
+			return err
+		}
+		var ours, theirs []loaded
+		for range turns {
+			o, err := b.wrk(ctx, plane, body)
+			if err != nil {
+				return err
+			}
+			t, err := b.wrk(ctx, fastAPI, body)
+			if err != nil {
+				return err
+			}
+			ours, theirs = append(ours, o), append(theirs, t)
+		}
+		m, p99 := each(ours)
+		other, otherP99 := each(theirs)
+		times := float64(other.Wall) / float64(max(1, m.Wall))
+		b.rows = append(b.rows, tableRow{Case: name, Size: n, Of: "a request, time of each", Tenon: m, Beside: "FastAPI", Other: &other, Goals: []goal{
+			{Want: fmt.Sprintf("at least %g times the requests", servingGoals[n]), Got: fmt.Sprintf("%.0f times, %.0f/s beside %.0f/s", times, 1/m.Wall.Seconds(), 1/other.Wall.Seconds()), Met: times >= servingGoals[n]},
+			{Want: "p99 below FastAPI's " + short(otherP99), Got: short(p99), Met: p99 < otherP99},
+			{Want: "peak memory below " + memory(servingMemory), Got: memory(m.Peak), Met: m.Peak <= servingMemory},
+		}})
+	}
+	return nil
+}
+
+// interpreter returns the Python of the model's environment.
+func (b *bench) interpreter(ctx context.Context, dir string) (string, error) {
+	s, err := b.run(ctx, command{args: []string{b.tenon, "env", "models/late", "--json", "--dir", dir}})
+	if err != nil {
+		return "", err
+	}
+	var env struct{ Interpreter string }
+	if err := json.Unmarshal([]byte(s.out), &env); err != nil {
+		return "", fmt.Errorf("read the environment of the model: %w", err)
+	}
+	return env.Interpreter, nil
+}
+
+// repeated returns a request with n times the row of another.
+func repeated(request []byte, n int) ([]byte, error) {
+	var doc struct {
+		Instances []json.RawMessage `json:"instances"`
+	}
+	if err := json.Unmarshal(request, &doc); err != nil || len(doc.Instances) != 1 {
+		return nil, errors.Join(err, errors.New("wanted a request with one row"))
+	}
+	doc.Instances = slices.Repeat(doc.Instances, n)
+	return json.Marshal(doc)
+}
+
+// A server is a service that the bench has started.
+type server struct {
+	cmd *exec.Cmd
+	url string
+	log string
+}
+
+// startServer starts a program as the service of an applied system, on one core and with
+// one replica.
+func (b *bench) startServer(ctx context.Context, dir, name string, argv ...string) (*server, error) {
+	found, err := filepath.Glob(filepath.Join(dir, ".tenon", "runs", "deployments-api-*", "step.json"))
+	if err != nil || len(found) != 1 {
+		return nil, errors.Join(err, fmt.Errorf("%d services in %s", len(found), dir))
+	}
+	text, err := os.ReadFile(found[0])
+	if err != nil {
+		return nil, err
+	}
+	var doc step.Step
+	if err := json.Unmarshal(text, &doc); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	doc.Endpoint.Port = l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of TCP
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	doc.Endpoint.Replicas, doc.Instance, doc.Lives = 1, name, ""
+	doc.Scratch = b.path(name + "-scratch")
+	if text, err = json.Marshal(doc); err != nil {
+		return nil, err
+	}
+	path := b.path(name + ".json")
+	if err := errors.Join(os.MkdirAll(doc.Scratch, 0o755), os.WriteFile(path, text, 0o644)); err != nil {
+		return nil, err
+	}
+	s := &server{url: fmt.Sprintf("http://127.0.0.1:%d", doc.Endpoint.Port), log: b.path(name + ".log")}
+	out, err := os.Create(s.log)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	s.cmd = exec.CommandContext(ctx, "taskset", append([]string{"-c", "0"}, argv...)...)
+	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = doc.Code, append(slices.Clone(b.env), step.Env+"="+path), out, out
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for start := time.Now(); ; {
+		r, err := http.Get(s.url + "/readyz") //nolint:noctx // on this machine
+		if err == nil && r.Body.Close() == nil && r.StatusCode == http.StatusOK {
+			return s, nil
+		}
+		if time.Since(start) > time.Minute {
+			s.stop()
+			said, _ := os.ReadFile(s.log)
+			return nil, fmt.Errorf("%s is not ready after a minute: %s", name, tail(string(said)))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = s.cmd.Wait()
+}
+
+// sameAnswers refuses to compare services that give different predictions.
+func sameAnswers(ctx context.Context, a, b *server, body []byte) error {
+	var predictions [2]string
+	for i, s := range []*server{a, b} {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/predict", bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		r.Header.Set("Content-Type", "application/json")
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(answer.Body)
+		if err := errors.Join(err, answer.Body.Close()); err != nil {
+			return err
+		}
+		var doc struct {
+			Predictions []struct {
+				Prediction  any
+				Probability float64
+			}
+		}
+		if err := json.Unmarshal(text, &doc); err != nil || len(doc.Predictions) == 0 {
+			return fmt.Errorf("%s answers %s: %w", s.url, tail(string(text)), cmp.Or(err, errors.New("without predictions")))
+		}
+		predictions[i] = fmt.Sprint(doc.Predictions)
+	}
+	if predictions[0] != predictions[1] {
+		return fmt.Errorf("the services disagree: %s, %s", predictions[0], predictions[1])
+	}
+	return nil
+}
+
+// A loaded is what a server did under load.
+type loaded struct {
+	sample
+	p99 time.Duration
+}
+
+// wrkScript posts the body in a file, and prints what happened.
+const wrkScript = `
+local f = io.open(%q)
+wrk.method, wrk.body = "POST", f:read("*a")
+wrk.headers["Content-Type"] = "application/json"
+function done(s, latency)
+	local e = s.errors
+	print(string.format("RESULT %%d %%d %%d %%d", s.requests, s.duration, latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))
+end
+`
+
+// wrk loads a server from the other core. Of the sample, the times are those of a request.
+func (b *bench) wrk(ctx context.Context, s *server, body []byte) (l loaded, err error) {
+	script, request := b.path("wrk.lua"), b.path("wrk.json")
+	if err := errors.Join(os.WriteFile(request, body, 0o644), os.WriteFile(script, fmt.Appendf(nil, wrkScript, request), 0o644)); err != nil {
+		return l, err
+	}
+	before, err := processTime(s.cmd.Process.Pid)
+	if err != nil {
+		return l, err
+	}
+	seconds := max(1, int(b.time.Seconds())/4)
+	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c"+strconv.Itoa(connections), "-d"+strconv.Itoa(seconds)+"s", "-s", script, s.url+"/predict").CombinedOutput()
+	if err != nil {
+		return l, fmt.Errorf("wrk: %w\n%s", err, out)
+	}
+	after, err := processTime(s.cmd.Process.Pid)
+	if err != nil {
+		return l, err
+	}
+	_, result, _ := strings.Cut(string(out), "RESULT ")
+	var requests, micros, p99, failed int64
+	if _, err := fmt.Sscan(result, &requests, &micros, &p99, &failed); err != nil || requests == 0 || failed > 0 {
+		return l, fmt.Errorf("wrk had %d requests, of which %d failed: %w\n%s", requests, failed, err, tail(string(out)))
+	}
+	l.wall, l.cpu = time.Duration(micros*1000/requests), (after-before)/time.Duration(requests)
+	l.p99 = time.Duration(p99) * time.Microsecond
+	l.peak, err = peakOf(s.cmd.Process.Pid)
+	return l, err
+}
+
+func each(all []loaded) (timing, time.Duration) {
+	var samples []sample
+	for _, l := range all {
+		samples = append(samples, l.sample)
+	}
+	slices.SortFunc(all, func(a, b loaded) int { return cmp.Compare(a.p99, b.p99) })
+	return medians(samples), all[len(all)/2].p99
+}
+
+// processTime is the CPU time of a process so far.
+func processTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks int64
+	for _, f := range fields[11:13] { // of the user and of the system
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / 100, nil
+}
+
+// peakOf is the largest memory of a process so far, in bytes.
+func peakOf(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	var kilobytes int64
+	_, err = fmt.Sscan(after, &kilobytes)
+	return kilobytes * 1024, err
+}

@@ -1,0 +1,136 @@
+package compiler
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+)
+
+// A boundQuery is the plan to which DuckDB binds a query. It is computed in parallel to the
+// rest of the compilation, see bindQueries.
+type boundQuery struct {
+	done chan struct{}
+	plan []byte
+	err  error
+}
+
+// bindQueries begins to bind the queries that deployments compute for a request. Those that
+// cannot be typed have no plan.
+func (c *checker) bindQueries(ctx context.Context, wg *sync.WaitGroup) {
+	for _, id := range c.order {
+		e := c.entities[id]
+		if s := e.component.Serves; s != nil && e.fields.has(s.Request) {
+			if in := e.input(s.Table); in != nil && in.out != nil {
+				c.bindQuery(ctx, wg, in.out.entity)
+			}
+		}
+	}
+}
+
+// bindQuery binds the query of an entity, and those of the entities that it may follow from.
+func (c *checker) bindQuery(ctx context.Context, wg *sync.WaitGroup, e *entity) {
+	if e.typing == nil || e.bound != nil {
+		return
+	}
+	b, tables, query := &boundQuery{done: make(chan struct{})}, e.inputTables(), e.string(e.component.SQL)
+	e.bound = b
+	wg.Go(func() {
+		defer close(b.done)
+		<-e.typing.done
+		switch {
+		case e.typing.err != nil: // reported by checkSQL
+		case c.options.Bind == nil:
+			b.err = errors.New("this build cannot bind queries")
+		default:
+			b.plan, b.err = c.options.Bind(ctx, tables, query)
+		}
+	})
+	for _, p := range e.ports {
+		c.bindQuery(ctx, wg, p.out.entity)
+	}
+}
+
+// A contract is how a deployment makes the row that its model reads of the row that a caller
+// sends.
+type contract struct {
+	row     port           // the table of which a caller sends a row
+	columns ir.Schema      // that a caller sends
+	plans   []*rowsql.Plan // each computes a row from that of the one before
+	results []ir.Schema    // of each plan, as its feature declares them
+	lookups []lookup       // in the order of their names
+	returns []string       // columns of the last result
+	drops   bool           // training leaves out rows by conditions that the plans lack
+}
+
+// A lookup is a table that a deployment has.
+type lookup struct {
+	port
+	maxAge string
+}
+
+// param returns the parameter with the contract, for a unit that takes the tables on ports
+// that begin with a prefix.
+func (k *contract) param(prefix string) (any, error) {
+	type table struct {
+		Port   string `json:"port"`
+		MaxAge string `json:"max_age,omitempty"`
+	}
+	doc := struct {
+		Columns ir.Schema        `json:"columns"`
+		Plans   []*rowsql.Plan   `json:"plans"`
+		Results []ir.Schema      `json:"results"`
+		Lookups map[string]table `json:"lookups"`
+		Returns []string         `json:"returns,omitempty"`
+		Drops   bool             `json:"drops,omitempty"`
+	}{Columns: k.columns.Bare(), Plans: k.plans, Lookups: map[string]table{}, Returns: k.returns, Drops: k.drops}
+	for _, r := range k.results {
+		doc.Results = append(doc.Results, r.Bare())
+	}
+	for _, l := range k.lookups {
+		doc.Lookups[l.name] = table{lookupPort(prefix, l), l.maxAge}
+	}
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	// The parameters of units have sorted keys.
+	var sorted any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	err = d.Decode(&sorted)
+	return sorted, err
+}
+
+func lookupPort(prefix string, l lookup) string { return prefix + "_" + l.name }
+
+// inputs binds the tables that an input of a stage stands for: the table of the request, or
+// those that are looked up.
+func (k *contract) inputs(which string, as stageInput) []ir.Input {
+	if which == "row" {
+		in := bound(k.row, as.port)
+		in.Advisory = as.Advisory
+		return []ir.Input{in}
+	}
+	var all []ir.Input
+	for _, l := range k.lookups {
+		in := bound(l.port, lookupPort(as.port, l))
+		in.Advisory = as.Advisory
+		all = append(all, in)
+	}
+	return all
+}
+
+// lookupsPort returns the port on which a stage takes the tables that are looked up.
+func (s *stage) lookupsPort() string {
+	for _, in := range s.inputs {
+		if in.From == "request.lookups" {
+			return in.port
+		}
+	}
+	return ""
+}
