@@ -11,9 +11,14 @@ import (
 	"testing"
 )
 
-const oneFlight = `{"instances": [{"dest": "ORD", "carrier": "UA", "origin": "EWR", "distance": 719,
-	"month": 12, "weekday": 5, "dep_hour": 19, "arr_hour": 21, "plane_age": 12, "seats": 149,
-	"temp": 35.1, "wind_speed": 24.2, "precip": 0.12, "pressure": 1004.2, "visib": 2.5}]}`
+// oneFlight is the request of the demo.
+var oneFlight = func() string {
+	b, err := os.ReadFile("flights/request.json")
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}()
 
 func TestFlightsGoFromDataToAServedPrediction(t *testing.T) {
 	s := newSystem(t, "flights")
@@ -21,7 +26,7 @@ func TestFlightsGoFromDataToAServedPrediction(t *testing.T) {
 	s.edit("flights.cue", "8080", fmt.Sprint(port))
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
 
-	contains(t, s.must("plan"), "8 to run, 3 to create")
+	contains(t, s.must("plan"), "9 to run, 3 to create")
 	s.must("apply", "--yes")
 
 	for unit, rows := range map[string]float64{"sources/flights": 336776, "sources/weather": 26115, "sources/planes": 3322} {
@@ -53,9 +58,9 @@ func TestFlightsGoFromDataToAServedPrediction(t *testing.T) {
 	}
 	contains(t, body, `"origin"`, `"carrier"`)
 	contains(t, get(t, url+"/metrics"), `tenon_model_evaluation`, `tenon_http_requests_total`)
-	contains(t, get(t, url+"/openapi.json"), `"wind_speed"`)
+	contains(t, get(t, url+"/openapi.json"), `"sched_dep"`)
 
-	contains(t, s.must("plan", "--detailed-exitcode"), "Nothing to do: all 11 units are up to date.")
+	contains(t, s.must("plan", "--detailed-exitcode"), "Nothing to do: all 12 units are up to date.")
 
 	rules := filepath.Join(s.dir, ".tenon", "rules", "api.rules.yml")
 	if out, err := exec.Command("promtool", "check", "rules", rules).CombinedOutput(); err != nil {

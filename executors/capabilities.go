@@ -40,7 +40,7 @@ type PortIsolation interface {
 // A Host runs services that listen on addresses of this machine, which others want too.
 type Host interface {
 	// Taken names who has the address of a task, or returns "" if the task could have it
-	// now. It reads Unit, Name, Dir and Leaving of the task, and starts nothing. prior is
+	// now. It reads Unit, Name, Dir, Leaving and State of the task, and starts nothing. prior is
 	// the deployed service that the task would take over from, or nil.
 	Taken(ctx context.Context, t Task, prior *state.Handle) (by string, err error)
 }

@@ -73,6 +73,8 @@ type Task struct {
 	Image string
 	// Leaving are the units that the plan removes. A service may take over from them.
 	Leaving []string
+	// State is the lineage of the state. A service takes over from none of another state.
+	State string
 	// Devices are the GPUs, or parts of them, reserved for the task. They are nil only
 	// where no pool lends any.
 	Devices []Device

@@ -27,6 +27,11 @@ import (
 // FastAPI one core has to answer.
 var servingGoals = map[int]float64{1: 100, 100: 25}
 
+// featuresOfFlight is the request of the example as the service in Python takes it, with the
+// features computed: the plane computes them.
+const featuresOfFlight = `{"instances": [{"carrier": "UA", "origin": "EWR", "dest": "LAS", "distance": 2227, "month": 12, "weekday": 5, "dep_hour": 14, "arr_hour": 17,
+	"plane_age": 4, "seats": 149, "temp": 48.92, "wind_speed": 10.357019999999999, "precip": 0.0, "pressure": 1015.6, "visib": 10.0}]}`
+
 const (
 	connections   = 8
 	servingMemory = 50 << 20 // of a plane that serves trees
@@ -73,26 +78,31 @@ func (b *bench) measureServing(ctx context.Context) (err error) {
 		return err
 	}
 	defer fastAPI.stop()
-	row, err := os.ReadFile(filepath.Join(example, "request.json"))
+	flight, err := os.ReadFile(filepath.Join(example, "request.json"))
 	if err != nil {
 		return err
 	}
 	for _, n := range sizes {
 		b.say(name, n)
-		body, err := repeated(row, n)
+		body, err := repeated(flight, n)
 		if err != nil {
 			return err
 		}
-		if err := sameAnswers(ctx, plane, fastAPI, body); err != nil {
+		computed, err := repeated([]byte(featuresOfFlight), n)
+		if err != nil {
+			return err
+		}
+		plane.body, fastAPI.body = body, computed
+		if err := sameAnswers(ctx, plane, fastAPI); err != nil {
 			return err
 		}
 		var ours, theirs []loaded
 		for range turns {
-			o, err := b.wrk(ctx, plane, body)
+			o, err := b.wrk(ctx, plane)
 			if err != nil {
 				return err
 			}
-			t, err := b.wrk(ctx, fastAPI, body)
+			t, err := b.wrk(ctx, fastAPI)
 			if err != nil {
 				return err
 			}
@@ -137,9 +147,10 @@ func repeated(request []byte, n int) ([]byte, error) {
 
 // A server is a service that the bench has started.
 type server struct {
-	cmd *exec.Cmd
-	url string
-	log string
+	cmd  *exec.Cmd
+	url  string
+	log  string
+	body []byte // of its requests
 }
 
 // startServer starts a program as the service of an applied system, on one core and with
@@ -205,10 +216,10 @@ func (s *server) stop() {
 }
 
 // sameAnswers refuses to compare services that give different predictions.
-func sameAnswers(ctx context.Context, a, b *server, body []byte) error {
+func sameAnswers(ctx context.Context, a, b *server) error {
 	var predictions [2]string
 	for i, s := range []*server{a, b} {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/predict", bytes.NewReader(body))
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/predict", bytes.NewReader(s.body))
 		if err != nil {
 			return err
 		}
@@ -256,9 +267,9 @@ end
 `
 
 // wrk loads a server from the other core. Of the sample, the times are those of a request.
-func (b *bench) wrk(ctx context.Context, s *server, body []byte) (l loaded, err error) {
+func (b *bench) wrk(ctx context.Context, s *server) (l loaded, err error) {
 	script, request := b.path("wrk.lua"), b.path("wrk.json")
-	if err := errors.Join(os.WriteFile(request, body, 0o644), os.WriteFile(script, fmt.Appendf(nil, wrkScript, request), 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(request, s.body, 0o644), os.WriteFile(script, fmt.Appendf(nil, wrkScript, request), 0o644)); err != nil {
 		return l, err
 	}
 	before, err := processTime(s.cmd.Process.Pid)

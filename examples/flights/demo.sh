@@ -49,14 +49,13 @@ before=$(du -sk "${TENON_CACHE:-$HOME/.cache/tenon}" 2>/dev/null | cut -f1 || tr
 
 show tenon apply --yes "${target[@]}"
 show tenon models "${state[@]}"
-request='{"instances": [{"carrier": "UA", "origin": "EWR", "dest": "ORD", "distance": 719, "month": 12,
-  "weekday": 5, "dep_hour": 19, "arr_hour": 21, "plane_age": 12, "seats": 149, "temp": 35.1,
-  "wind_speed": 24.2, "precip": 0.12, "pressure": 1004.2, "visib": 2.5}]}'
-say "curl http://127.0.0.1:8080/predict -H 'Content-Type: application/json' -d '$request'"
-REQUEST=$request python3 - <<'P'
-import os, urllib.request
+say "curl http://127.0.0.1:8080/predict -H 'Content-Type: application/json' -d @request.json"
+cat request.json
+python3 - <<'P'
+import pathlib, urllib.request
+body = pathlib.Path("request.json").read_bytes()
 request = urllib.request.Request(
-    "http://127.0.0.1:8080/predict", os.environ["REQUEST"].encode(), {"Content-Type": "application/json"}
+    "http://127.0.0.1:8080/predict", body, {"Content-Type": "application/json"}
 )
 print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).read().decode())
 P

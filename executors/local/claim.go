@@ -27,8 +27,10 @@ type Claim struct {
 	Name string `json:"name"` // of the task
 	Unit string `json:"unit"`
 	Dir  string `json:"dir"` // the run's folder
-	Host string `json:"host"`
-	Port int    `json:"port"`
+	// State is the lineage of the state that started it; an older tenon wrote none.
+	State string `json:"state,omitempty"`
+	Host  string `json:"host"`
+	Port  int    `json:"port"`
 	Ident
 	// Container says that the process is the first one of a container. Otherwise it leads
 	// a session.
@@ -88,10 +90,22 @@ func (c Claim) owner() string {
 	return printable(c.Unit + " of " + system)
 }
 
+// orphanOf reports whether a state that was in the folder of the task's before has started the
+// service. The state of the task does not know it, so nothing would end it.
+func (c Claim) orphanOf(t executors.Task) bool {
+	return filepath.Dir(c.Dir) == filepath.Dir(t.Dir) && c.State != "" && c.State != t.State
+}
+
 // yields reports whether the service gives its address to a task: it is the one before it,
 // an earlier start of the same unit, or the plan removes it. prior may be nil.
 func (c Claim) yields(t executors.Task, prior *Claim) bool {
-	if c.Dir == t.Dir || prior != nil && c.Dir == prior.Dir {
+	if prior != nil && c.Dir == prior.Dir {
+		return true
+	}
+	if c.orphanOf(t) {
+		return false
+	}
+	if c.Dir == t.Dir {
 		return true
 	}
 	return filepath.Dir(c.Dir) == filepath.Dir(t.Dir) && (c.Unit == t.Unit.ID || slices.Contains(t.Leaving, c.Unit))
@@ -155,6 +169,12 @@ func taken(ctx context.Context, dir string, t executors.Task, prior *Claim) (bes
 	for _, c := range claims {
 		switch {
 		case !c.endpoint().Overlaps(at) || !c.holds():
+		case !c.yields(t, prior) && c.orphanOf(t):
+			end := fmt.Sprintf("kill -- -%d", c.Pid) // the group of its session
+			if c.Container {
+				end = fmt.Sprintf("kill %d", c.Pid)
+			}
+			return nil, fmt.Sprintf("%s, which a state that is gone has started (`%s` ends it)", c.owner(), end), nil
 		case !c.yields(t, prior):
 			return nil, c.owner(), nil
 		case !slices.ContainsFunc(beside, func(o Claim) bool { return o.Dir == c.Dir }):
@@ -190,7 +210,7 @@ func (a *Address) Claim(id Ident, container bool) error {
 	}
 	t := a.task
 	c := NewClaim(TaskState{Name: t.Name, Unit: t.Unit.ID, Dir: t.Dir, Endpoint: t.Unit.Endpoint}, id, container)
-	c.Beside = a.beside
+	c.Beside, c.State = a.beside, t.State
 	b, err := json.Marshal(c)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -125,6 +126,38 @@ func TestAClaimedAddressGoesToItsSuccessorsOnly(t *testing.T) {
 			}
 		case c.want == "" || !strings.Contains(err.Error(), " is in use by "+c.want+": "):
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// Who deletes the folder of a state loses sight of the service, which goes on listening.
+// A new state in that folder must not put a second service beside it.
+func TestANewStateDoesNotTakeOverFromOneThatIsGone(t *testing.T) {
+	apart(t)
+	port := unusedPort(t)
+	id, _ := running(t)
+	old := serviceAt("/a/.tenon/runs/api-1", "deployments/api", "127.0.0.1", port)
+	old.State = "first"
+	claim(t, old, id)
+	gone := fmt.Sprintf("deployments/api of /a, which a state that is gone has started (`kill -- -%d` ends it)", id.Pid)
+	prior := &Claim{Dir: old.Dir, Host: "127.0.0.1", Port: port, Ident: id}
+	for _, c := range []struct {
+		name, dir, state string
+		leaving          []string
+		prior            *Claim
+		want             string
+	}{
+		{"the same start", "/a/.tenon/runs/api-1", "second", nil, nil, gone},
+		{"another start", "/a/.tenon/runs/api-2", "second", nil, nil, gone},
+		{"before there is a state", "/a/.tenon/runs/api-2", "", nil, nil, gone},
+		{"a unit of this name leaves", "/a/.tenon/runs/b-1", "second", []string{"deployments/api"}, nil, gone},
+		{"the state knows the service", "/a/.tenon/runs/api-2", "second", nil, prior, ""},
+		{"the state is the same", "/a/.tenon/runs/api-2", "first", nil, nil, ""},
+	} {
+		task := serviceAt(c.dir, "deployments/api", "127.0.0.1", port)
+		task.Leaving, task.State = c.leaving, c.state
+		if by, err := Taken(t.Context(), task, c.prior); by != c.want || err != nil {
+			t.Errorf("%s: taken by %q, %v, want %q", c.name, by, err, c.want)
 		}
 	}
 }

@@ -111,7 +111,7 @@ func (w *Workspace) taken(ctx context.Context, p *planner.Plan) ([]planner.Taken
 		if u == nil || u.Endpoint == nil {
 			continue
 		}
-		t := executors.Task{Unit: *u, Dir: filepath.Join(w.dir, "runs", "plan"), Leaving: slices.Concat(leaving, vacating[u.ID])}
+		t := executors.Task{Unit: *u, Dir: filepath.Join(w.dir, "runs", "plan"), Leaving: slices.Concat(leaving, vacating[u.ID]), State: p.State.Lineage}
 		by, err := host.Taken(ctx, t, current[u.ID].Handle)
 		if err != nil {
 			return nil, fmt.Errorf("the address of %s: %w", u.ID, err)
