@@ -1,5 +1,5 @@
-"""evaluate.classification and evaluate.regression: how good a model is, compared with a baseline and the one in
-service.
+"""evaluate.classification and evaluate.regression: how good a model is, compared with a baseline and the one
+in service.
 
 Parameters: `task` (default: the model's), `metrics` (names that have to be there), `baseline` ({estimator,
 params}, default a dummy), `plots` (default true), `segments` (columns of `test`).

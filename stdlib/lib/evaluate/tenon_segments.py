@@ -23,8 +23,9 @@ LEAST = 20  # rows of a group with metrics
 def segments(result: Result, test: LazyTable, columns: Sequence[str]) -> list[dict[str, Any]]:
     """For each column its groups in the order of their values, with rows and metrics.
 
-    A group with fewer than `LEAST` rows has its count and no metrics: they would say little, and reveal something about
-    single rows. Of a text with more than `GROUPS` values the most frequent are groups, the others are one.
+    A group with fewer than `LEAST` rows has its count and no metrics: they would say little, and reveal
+    something about single rows. Of a text with more than `GROUPS` values the most frequent are groups, the
+    others are one.
     """
     names = list(result.metrics([]))
     found = []

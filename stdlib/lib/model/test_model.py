@@ -139,6 +139,8 @@ def test_of_two_classes_the_one_with_a_number_is_named():
 
 def test_no_rows_have_no_wrong_probability():
     assert classifier(predict_proba=np.empty((0, 3))).predict_proba(X.head(0)).shape == (0, 3)
+
+
 @pytest.mark.parametrize(
     ("kind", "low", "high", "inside", "outside"),
     [

@@ -178,7 +178,7 @@ def user_steps(
             raise StepError(f"pipeline step {name}: {path} takes one column; name it in columns")
         for column in columns:
             if column in taken and not one_by_one:
-                raise StepError(f"pipeline step {name}: column {column} still contains words; put this step first")
+                raise StepError(f"pipeline step {name}: column {column} still has words; put this step first")
             if column not in known and not on_columns:  # a later step may name what an earlier one made
                 raise StepError(f"pipeline step {name}: no column {column}{nearest(column, known)}")
         if one_by_one:

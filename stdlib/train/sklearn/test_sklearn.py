@@ -205,7 +205,7 @@ def test_new_columns_never_replace_others(lab, reviews):
                 {"transformer": WORDS, "columns": ["review"]},
                 {"transformer": "sklearn.preprocessing.OrdinalEncoder", "columns": ["review"]},
             ],
-            "column review still contains words; put this step first",
+            "column review still has words; put this step first",
         ),
     ],
 )
