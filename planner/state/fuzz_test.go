@@ -65,7 +65,10 @@ func use(ctx context.Context, s *state.Store) {
 	_, _ = s.Incumbent(ctx, "models/late", "", func(string) bool { return true })
 	_, _ = s.Revisions(ctx, 0)
 	_, _ = s.Revision(ctx, 1)
-	l, err := s.Lock(ctx, state.Holder{}, state.LockOptions{})
+	// A lease that seems to have expired is watched for its whole length before it is taken.
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	l, err := s.Lock(soon, state.Holder{}, state.LockOptions{})
 	if err != nil {
 		return
 	}
