@@ -93,7 +93,10 @@ def export(model: Model) -> dict[str, Any]:
         "features": features,
         "trees": tenon_trees.export(predictor),
     }
-    nodes = sum(len(t.get("feature", ())) for t in document["trees"]["trees"])
+    trees = document["trees"]
+    if model.classification and trees["link"] == "identity" and trees["rule"] != "sklearn":
+        raise NotExportedError("an objective that gives no probabilities")
+    nodes = sum(len(t.get("feature", ())) for t in trees["trees"])
     if nodes > MOST_NODES:
         raise NotExportedError(f"it has {nodes} nodes, and at most {MOST_NODES} are exported")
     if model.classification:

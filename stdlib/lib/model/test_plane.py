@@ -121,9 +121,14 @@ def test_a_model_for_python_has_no_export(fit):
             | {"pipeline": [{"transformer": "sklearn.preprocessing.StandardScaler"}]},
             "a pipeline with steps of one's own",
         ),
+        (
+            {"params": {"objective": "reg:squarederror"}, "rounds": 2},
+            "an objective that gives no probabilities",
+        ),
     ],
 )
 def test_what_is_not_exported(fit, spec, says):
-    model = tenon_model.load(fit("train.sklearn", spec).path("model"))
+    component = "train.sklearn" if "estimator" in spec else "train.xgboost"
+    model = tenon_model.load(fit(component, spec).path("model"))
     with pytest.raises(NotExportedError, match=says):
         tenon_plane.export(model)

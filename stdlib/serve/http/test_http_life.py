@@ -63,6 +63,9 @@ def test_a_new_version_takes_over_and_no_request_is_lost(lab, served, before, af
         threads = [threading.Thread(target=ask, args=(url, keep)) for keep in (True, True, False, False)]
         for thread in threads:
             thread.start()
+        until = time.monotonic() + 60
+        while not answered and time.monotonic() < until:  # the first answer is of the old version
+            time.sleep(0.01)
         newer = served["late"] | {"version": 5}
         with service(lab, {"model": newer}, port, "new", replicas, program=after):
             old.terminate()
