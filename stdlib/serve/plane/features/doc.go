@@ -8,9 +8,8 @@
 // between two plans and at both ends, values are changed as storing them does, see
 // rowsql.Stored.
 //
-// [Features.Refresh] reads tables again whose files were replaced. Requests go on meanwhile:
-// each sees the old or the new rows of all tables. A table that cannot be read leaves the old
-// rows in place.
+// Tables stay as they were loaded: if the unit of one runs again, the service is another
+// version, which takes over.
 //
 // max_age is a limit for ASOF lookups. Training had no such limit, so a row that is too old is
 // not taken for missing: that would be a row of features that training has never seen. The

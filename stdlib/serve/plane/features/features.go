@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -30,9 +27,8 @@ type Features struct {
 	ranges  []*request.Range // of the columns of the model
 	returns []int            // and those that an answer repeats
 	files   []*file
-	most    int // bytes of all tables; 0 is any
-	tables  atomic.Pointer[tables]
-	refresh sync.Mutex
+	most    int              // bytes of all tables; 0 is any
+	rows    [][]*rowsql.Rows // of the lookups of each plan
 }
 
 // A file is a table that is looked up.
@@ -43,12 +39,6 @@ type file struct {
 
 // A use is a lookup of a plan.
 type use struct{ link, lookup int }
-
-// tables are the rows of all lookups at one time.
-type tables struct {
-	rows  [][]*rowsql.Rows // of each plan
-	infos []os.FileInfo    // of each file
-}
 
 // Load prepares a spec and reads its tables. reads are the columns of the model. A step that
 // has a limit of memory gets no tables that exceed it.
@@ -82,8 +72,13 @@ func Load(ctx context.Context, s *step.Step, spec Spec, reads ir.Schema) (*Featu
 	if err := f.inputs(s, spec); err != nil {
 		return nil, fmt.Errorf("the features of a request: %w", err)
 	}
-	if _, err := f.Refresh(ctx); err != nil {
-		return nil, err
+	for _, l := range f.links {
+		f.rows = append(f.rows, make([]*rowsql.Rows, len(l.plan.Lookups)))
+	}
+	for _, x := range f.files {
+		if err := f.read(ctx, x); err != nil {
+			return nil, err
+		}
 	}
 	return f, nil
 }
@@ -133,74 +128,20 @@ func (f *Features) Returns() ir.Schema {
 // Results are the columns that the last plan computes.
 func (f *Features) Results() ir.Schema { return f.links[len(f.links)-1].results }
 
-// Size is the memory of all tables in bytes.
+// Size is the memory of all tables in bytes, as far as they are read.
 func (f *Features) Size() (n int) {
-	for _, l := range f.tables.Load().rows {
+	for _, l := range f.rows {
 		for _, r := range l {
-			n += r.Size()
+			if r != nil {
+				n += r.Size()
+			}
 		}
 	}
 	return n
 }
 
-// Refresh reads those tables again whose files were replaced since, and reports whether there
-// are any. On an error the rows stay as they were. A file has to be replaced as a whole, by
-// renaming another one; to write to it while it is read is an error or unnoticed.
-func (f *Features) Refresh(ctx context.Context) (changed bool, err error) {
-	f.refresh.Lock()
-	defer f.refresh.Unlock()
-	before := f.tables.Load()
-	next := &tables{infos: make([]os.FileInfo, len(f.files))}
-	for i, l := range f.links {
-		next.rows = append(next.rows, make([]*rowsql.Rows, len(l.plan.Lookups)))
-		if before != nil {
-			copy(next.rows[i], before.rows[i])
-		}
-	}
-	for i, x := range f.files {
-		if before != nil {
-			info, err := os.Stat(x.port.Path)
-			if err != nil {
-				return false, fmt.Errorf("look for a new table: %w", err)
-			}
-			if next.infos[i] = before.infos[i]; same(info, before.infos[i]) {
-				continue
-			}
-		}
-		if next.infos[i], err = f.read(ctx, x, next); err != nil {
-			return false, err
-		}
-		changed = true
-	}
-	if changed || before == nil {
-		f.tables.Store(next)
-	}
-	return changed, nil
-}
-
-// Watch refreshes the tables at intervals until ctx ends. It reports each time that there was
-// something new, or that it failed.
-func (f *Features) Watch(ctx context.Context, interval time.Duration, report func(error)) {
-	t := time.NewTicker(interval)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		if changed, err := f.Refresh(ctx); (changed || err != nil) && ctx.Err() == nil {
-			report(err)
-		}
-	}
-}
-
-func same(a, b os.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
-}
-
 // read reads a file for all lookups in it.
-func (f *Features) read(ctx context.Context, x *file, to *tables) (info os.FileInfo, err error) {
+func (f *Features) read(ctx context.Context, x *file) error {
 	for _, u := range x.uses {
 		l := f.links[u.link]
 		var columns ir.Schema
@@ -209,33 +150,21 @@ func (f *Features) read(ctx context.Context, x *file, to *tables) (info os.FileI
 		}
 		r, err := table.Open(x.port.Path, columns)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		to.rows[u.link][u.lookup], err = f.lookup(ctx, r, columns, u, to)
-		if info != nil && !same(info, r.Info()) {
-			err = errors.Join(err, fmt.Errorf("%s was replaced while it was read", x.port.Path))
-		}
-		info = r.Info()
+		f.rows[u.link][u.lookup], err = f.lookup(ctx, r, columns, u)
 		if err = errors.Join(err, r.Close()); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return info, nil
+	return nil
 }
 
 // batch is how many rows are read at once.
 const batch = 1024
 
-func (f *Features) lookup(ctx context.Context, r *table.Reader, columns ir.Schema, u use, to *tables) (*rowsql.Rows, error) {
-	to.rows[u.link][u.lookup] = nil
-	taken := 0
-	for _, l := range to.rows {
-		for _, rows := range l {
-			if rows != nil {
-				taken += rows.Size()
-			}
-		}
-	}
+func (f *Features) lookup(ctx context.Context, r *table.Reader, columns ir.Schema, u use) (*rowsql.Rows, error) {
+	taken := f.Size()
 	b, err := f.links[u.link].NewRows(u.lookup, int(r.Rows()))
 	if err != nil {
 		return nil, err
@@ -333,14 +262,13 @@ func (r *Row) Compute(request, row, returned []rowsql.Value) (bool, error) {
 // They are nil if a query leaves the row out, and stay until the next call. old says that a row
 // is older than its max_age.
 func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOldError, err error) {
-	t := r.f.tables.Load()
 	have, columns := request, r.f.columns
 	for i, l := range r.f.links {
 		x := &r.links[i]
 		for j, k := range l.read {
 			x.in[j] = rowsql.Stored(columns[k], have[k])
 		}
-		if kept, err := l.Run(x.row, t.rows[i], x.in, x.out); err != nil || !kept {
+		if kept, err := l.Run(x.row, r.f.rows[i], x.in, x.out); err != nil || !kept {
 			return nil, nil, err
 		}
 		for j, most := range l.maxAge {

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -234,57 +233,6 @@ func change(s *step.Step, i int, c ir.Column) {
 	p := s.Inputs["lookup_c"]
 	p.Schema = with(p.Schema, i, c)
 	s.Inputs["lookup_c"] = p
-}
-
-// While tables are replaced, each row is computed from the old or the new one, and one that
-// cannot be read leaves the old one in place.
-func TestRefreshDoesNotPause(t *testing.T) {
-	s, spec := shop(t)
-	f := load(t, s, spec)
-	var wg sync.WaitGroup
-	var stop atomic.Bool
-	for range 4 {
-		wg.Go(func() {
-			r, row := f.NewRow(), make([]rowsql.Value, 2)
-			for !stop.Load() {
-				kept, err := r.Compute(order("ann", 1, "2024-03-01", rowsql.Float(1)), row, nil)
-				if x := row[0].Float(); err != nil || !kept || x != 12 && x != 13 {
-					t.Errorf("%v, %v, %v", x, kept, err)
-					return
-				}
-			}
-		})
-	}
-	defer wg.Wait()
-	defer stop.Store(true)
-	ctx, path := context.Background(), s.Inputs["lookup_p"].Path
-	if changed, err := f.Refresh(ctx); changed || err != nil {
-		t.Errorf("nothing is new: %v, %v", changed, err)
-	}
-	price := func() float64 {
-		row := make([]rowsql.Value, 2)
-		if _, err := f.NewRow().Compute(order("ann", 1, "2024-03-01", rowsql.Float(1)), row, nil); err != nil {
-			t.Fatal(err)
-		}
-		return row[0].Float()
-	}
-	const columns = "::INTEGER AS item, TIMESTAMP '2024-02-01' AS since, 13::DOUBLE AS price"
-	for _, bad := range []string{"SELECT 1::BIGINT AS item, TIMESTAMP '2024-02-01' AS since, 13::DOUBLE AS price", "SELECT 1" + columns + " FROM range(2)"} {
-		write(t, path, bad)
-		if changed, err := f.Refresh(ctx); changed || err == nil || price() != 12 {
-			t.Errorf("a wrong table: %v, %v, the price is %v", changed, err, price())
-		}
-	}
-	write(t, path, "SELECT 1"+columns)
-	if changed, err := f.Refresh(ctx); !changed || err != nil || price() != 13 {
-		t.Errorf("a new table: %v, %v, the price is %v", changed, err, price())
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if changed, err := f.Refresh(ctx); changed || err == nil || price() != 13 {
-		t.Errorf("no table: %v, %v, the price is %v", changed, err, price())
-	}
 }
 
 // BenchmarkLookup looks up one of a million keys with 20 columns.

@@ -18,7 +18,6 @@ import (
 // A Reader reads the rows of a file once, in their order. It is for one goroutine.
 type Reader struct {
 	file    *os.File
-	info    os.FileInfo
 	parquet *parquet.File
 	columns []*column
 	groups  []parquet.RowGroup
@@ -57,13 +56,14 @@ func Open(path string, columns ir.Schema) (*Reader, error) {
 
 func (r *Reader) open(columns ir.Schema) (err error) {
 	defer recovered(&err)
-	if r.info, err = r.file.Stat(); err != nil {
+	info, err := r.file.Stat()
+	if err != nil {
 		return err
 	}
-	if !r.info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() {
 		return errors.New("it is no file")
 	}
-	r.parquet, err = parquet.OpenFile(r.file, r.info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	r.parquet, err = parquet.OpenFile(r.file, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return fmt.Errorf("it is no Parquet: %w", err)
 	}
@@ -149,9 +149,6 @@ func (r *Reader) Close() error {
 
 // Rows is the number of rows of the file.
 func (r *Reader) Rows() int64 { return r.parquet.NumRows() }
-
-// Info describes the file that is open.
-func (r *Reader) Info() os.FileInfo { return r.info }
 
 // A Batch is memory for rows, which is used again.
 type Batch struct {
