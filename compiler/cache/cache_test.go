@@ -63,6 +63,7 @@ func systems(t *testing.T) map[string]*compiler.Result {
 		}
 		r, err := compiler.Compile(context.Background(), sys, compiler.Options{
 			Describe:  sql.Describe,
+			Bind:      sql.Bind,
 			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil, "kubernetes": nil}, Default: "process",
 			Lock: func(_ context.Context, r []string) ([]byte, error) { return []byte(strings.Join(r, "\n")), nil },
 		})
