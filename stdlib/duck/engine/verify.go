@@ -143,22 +143,23 @@ func checksOf(schema ir.Schema, keys []string) []check {
 		if !c.Nullable {
 			add("not null", "", col+" IS NULL")
 		}
+		only := "" // what breaks another rule, such as NaN, does not break a bound as well
 		if exists := within(col, ir.Types[c.Type]); exists != "" {
 			add("time", spans[ir.Types[c.Type]].what, "NOT ("+exists+")")
 			checks[len(checks)-1].text = shownTime(col, ir.Types[c.Type])
+			only = " AND (" + exists + ")"
 		}
-		number := "" // NaN is above every number
 		if isFloat(c.Type) {
-			number = fmt.Sprintf(" AND NOT isnan(%s)", col)
+			only = fmt.Sprintf(" AND NOT isnan(%s)", col)
 			if !c.NaN {
 				add("nan", "", fmt.Sprintf("isnan(%s)", col))
 			}
 		}
 		if b := bound(c.Type, string(c.Min), true); b != "" {
-			add("min", string(c.Min), col+" < "+b)
+			add("min", string(c.Min), col+" < "+b+only)
 		}
 		if b := bound(c.Type, string(c.Max), false); b != "" {
-			add("max", string(c.Max), col+" > "+b+number)
+			add("max", string(c.Max), col+" > "+b+only)
 		}
 		if c.JSON && c.Type == "string" {
 			add("json", "", "NOT ("+validJSON(col)+")")

@@ -44,7 +44,7 @@ func TestVerifyReportsEachRuleThatIsBroken(t *testing.T) {
 		{"unique", "SELECT unnest([7, 8, 7, 7])::BIGINT", ir.Column{Type: "int64", Unique: true}, `column "c": 2 rows repeated, such as 7 (rows 1 and 3)`},
 		{"dates within the bounds", "SELECT unnest([DATE '2024-01-01', DATE '2024-12-31'])", ir.Column{Type: "date", Min: "2024-01-01", Max: "2024-12-31"}, ""},
 		{"a date too early", "SELECT unnest([DATE '2024-01-01', DATE '2023-12-31'])", ir.Column{Type: "date", Min: "2024-01-01"}, `column "c": 1 row below min 2024-01-01, such as 2023-12-31 (row 2)`},
-		{"infinity is after every max", "SELECT DATE 'infinity'", ir.Column{Type: "date", Max: "2024-12-31"}, `column "c": 1 row above max 2024-12-31, such as infinity (row 1)`},
+		{"infinity is no date, and after no max", "SELECT DATE 'infinity'", ir.Column{Type: "date", Max: "2024-12-31"}, `column "c": 1 row not a finite date, such as infinity (row 1)`},
 		{"a time too late by a microsecond", "SELECT unnest([TIMESTAMP '2024-12-31 00:00:00', TIMESTAMP '2024-12-31 00:00:00.000001'])", ir.Column{Type: "timestamp", Max: "2024-12-31T00:00:00"}, `column "c": 1 row above max 2024-12-31T00:00:00, such as 2024-12-31 00:00:00.000001 (row 2)`},
 		{"a point in time too early", "SELECT unnest([TIMESTAMPTZ '2024-07-01 02:00:00+02', TIMESTAMPTZ '2024-07-01 01:59:59+02'])", ir.Column{Type: "timestamptz", Min: "2024-07-01T00:00:00Z"}, `column "c": 1 row below min 2024-07-01T00:00:00Z, such as 2024-06-30 23:59:59+00 (row 2)`},
 		{"no time breaks no bound", "SELECT NULL::TIMESTAMP", ir.Column{Type: "timestamp", Nullable: true, Min: "2024-01-01T00:00:00", Max: "2024-01-02T00:00:00"}, ""},
