@@ -156,7 +156,7 @@ type server struct {
 // startServer starts a program as the service of an applied system, on one core and with
 // one replica.
 func (b *bench) startServer(ctx context.Context, dir, name string, argv ...string) (*server, error) {
-	found, err := filepath.Glob(filepath.Join(dir, ".tenon", "runs", "deployments-api-*", "step.json"))
+	found, err := filepath.Glob(filepath.Join(dir, ".tenon", "runs", "deployments-api-[0-9a-f]*", "step.json"))
 	if err != nil || len(found) != 1 {
 		return nil, errors.Join(err, fmt.Errorf("%d services in %s", len(found), dir))
 	}
