@@ -5,7 +5,6 @@ import (
 	"os"
 
 	_ "github.com/tenon-ml/tenon/internal/collector" // for a fast start
-	_ "github.com/tenon-ml/tenon/internal/hugepages"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
