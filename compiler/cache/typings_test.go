@@ -142,7 +142,7 @@ func TestAPlanIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(got) != string(wanted) || reached != want {
-			t.Errorf("compilation %d asks %d times, want %d, and is told\n%s\nwant\n%s", i, reached, want, got, wanted)
+			t.Errorf("compilation %d asks %d times, want %d, and gets\n%s\nwant\n%s", i, reached, want, got, wanted)
 		}
 		e.PutTypings(typings)
 	}

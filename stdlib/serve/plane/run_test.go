@@ -59,7 +59,7 @@ func TestAPortThatIsTaken(t *testing.T) {
 	}
 }
 
-// Whoever is connected before the end gets an answer, and is told to connect again: those
+// Whoever is connected before the end gets an answer that asks it to connect again: those
 // with a request under way, those that keep their connection, and those not yet accepted.
 func TestDrainAnswersAll(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
