@@ -65,7 +65,7 @@ func TestRowsAllocateNothing(t *testing.T) {
 		x.body.Write(body)
 		if n := testing.AllocsPerRun(100, func() {
 			p.slots <- struct{}{}
-			if !p.compute(x, true) {
+			if !p.compute(t.Context(), x, true) {
 				t.Fatal("refused")
 			}
 			p.metrics.predicted(x.classes, x.numbers)

@@ -1,6 +1,7 @@
 package plane
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -37,6 +38,7 @@ func (c *check) run(m *model.Model) error {
 	}
 	var rows request.Rows
 	var b model.Buffer
+	outputs := make([]float64, m.Outputs())
 	for i, row := range c.Rows {
 		if len(row) != len(columns) {
 			return fmt.Errorf("row %d has %d values of %d columns", i, len(row), len(columns))
@@ -53,18 +55,18 @@ func (c *check) run(m *model.Model) error {
 		if errs := decoder.Decode(body, &rows); len(errs) > 0 {
 			return fmt.Errorf("row %d, %s: %v: %s", i, shown, errs[0].Loc, errs[0].Msg)
 		}
-		if err := m.Predict(rows.Row(0), &b); err != nil {
+		if err := m.Predict(context.Background(), rows.Row(0), outputs, &b); err != nil {
 			return fmt.Errorf("row %d, %s: %w", i, shown, err)
 		}
-		if len(c.Outputs[i]) != len(b.Outputs) {
-			return fmt.Errorf("row %d, %s: %d numbers, wanted %d", i, shown, len(b.Outputs), len(c.Outputs[i]))
+		if len(c.Outputs[i]) != len(outputs) {
+			return fmt.Errorf("row %d, %s: %d numbers, wanted %d", i, shown, len(outputs), len(c.Outputs[i]))
 		}
 		for j, text := range c.Outputs[i] {
 			want, err := strconv.ParseFloat(text, 64)
 			if err != nil {
 				return fmt.Errorf("row %d: %q is no number", i, text)
 			}
-			if got := b.Outputs[j]; math.Float64bits(got) != math.Float64bits(want) && !(math.IsNaN(got) && math.IsNaN(want)) {
+			if got := outputs[j]; math.Float64bits(got) != math.Float64bits(want) && !(math.IsNaN(got) && math.IsNaN(want)) {
 				return fmt.Errorf("row %d, %s: output %d is %v, wanted %v", i, shown, j, got, want)
 			}
 		}
@@ -73,7 +75,7 @@ func (c *check) run(m *model.Model) error {
 }
 
 // warmUp predicts once, so that the first request finds everything loaded.
-func (p *Plane) warmUp() {
+func (p *Plane) warmUp(ctx context.Context) {
 	body, err := json.Marshal(map[string]any{"instances": []any{example(p.columns)}})
 	if err != nil {
 		p.Log("note: " + err.Error())
@@ -83,7 +85,7 @@ func (p *Plane) warmUp() {
 	var says string
 	if errs := p.decoder.Decode(body, &x.rows); len(errs) > 0 {
 		says = errs[0].Msg
-	} else if err := p.ask(x, x.rows.Row(0)); err != nil {
+	} else if err := p.ask(ctx, x); err != nil {
 		says = err.Error() // the example is made up: a model may rightly refuse it
 	}
 	if says != "" {

@@ -83,10 +83,7 @@ func newMetrics(p *Plane) *metrics {
 		m.buckets = defaultBuckets
 	}
 	// Any other path is one label: strangers shall not make time series.
-	m.names = []string{"other", "/predict", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
-	if !slices.Contains(m.names, p.Ready) {
-		m.names = append(m.names, p.Ready)
-	}
+	m.names = append([]string{"other"}, p.paths...)
 	for i, name := range m.names {
 		m.paths[name] = i
 	}

@@ -2,6 +2,7 @@ package plane
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,8 +24,9 @@ type work struct {
 	body     bytes.Buffer
 	rows     request.Rows
 	computer RowComputer
-	row      []rowsql.Value // of the model, if features are computed
-	returned []rowsql.Value // that the answer repeats
+	computed []rowsql.Value // rows of the model, if features are computed
+	returned []rowsql.Value // that the answer repeats, row by row
+	outputs  []float64      // of the model, row by row
 	buffer   model.Buffer
 	text     []byte // of the answer
 	length   [1]string
@@ -42,14 +44,14 @@ const mostKept = 1 << 20
 func (p *Plane) newWork() *work {
 	x := new(work)
 	if p.Features != nil {
-		x.computer, x.row, x.returned = p.Features.NewRow(), make([]rowsql.Value, len(p.Model.Columns())), make([]rowsql.Value, len(p.repeated))
+		x.computer = p.Features.NewRow()
 	}
 	return x
 }
 
 func (p *Plane) putBack(x *work) {
 	x.answered = answer{}
-	if x.body.Cap() <= mostKept && cap(x.text) <= mostKept && cap(x.rows.Values) <= mostKept/8 {
+	if x.body.Cap() <= mostKept && cap(x.text) <= mostKept && cap(x.rows.Values) <= mostKept/8 && cap(x.computed) <= mostKept/8 {
 		p.work.Put(x)
 	}
 }
@@ -79,8 +81,7 @@ func (p *Plane) predict(x *work, r *http.Request) {
 	if !p.admit(w, r) {
 		return
 	}
-	ok = p.compute(x, every)
-	if !ok {
+	if !p.compute(r.Context(), x, every) {
 		return
 	}
 	p.metrics.predicted(x.classes, x.numbers)
@@ -156,11 +157,15 @@ func (p *Plane) admit(w *answer, r *http.Request) bool {
 
 // compute writes the answer into x.text, or answers with what is wrong. It frees the slot of
 // the request.
-func (p *Plane) compute(x *work, every bool) bool {
+func (p *Plane) compute(ctx context.Context, x *work, every bool) bool {
 	defer func() { <-p.slots }()
 	w := &x.answered
 	if errs := p.decoder.Decode(x.body.Bytes(), &x.rows); len(errs) > 0 {
 		detail(w, http.StatusUnprocessableEntity, errs)
+		return false
+	}
+	if err := p.ask(ctx, x); err != nil {
+		p.refuseRow(w, err)
 		return false
 	}
 	x.text = append(x.text[:0], `{"predictions":[`...)
@@ -169,48 +174,69 @@ func (p *Plane) compute(x *work, every bool) bool {
 		if i > 0 {
 			x.text = append(x.text, ',')
 		}
-		row := x.rows.Row(i)
-		if err := p.ask(x, row); err != nil {
-			refuseRow(w, i, err)
-			return false
-		}
-		p.append(x, every)
+		p.append(x, i, every)
 	}
 	x.text = append(append(append(x.text, `],"model":`...), p.about...), '}')
 	return true
 }
 
-// ask makes the prediction for a row of a request, in x.buffer.
-func (p *Plane) ask(x *work, row []rowsql.Value) error {
+// ask makes the predictions for x.rows, in x.outputs. The error is a [*model.RowError] if a
+// row has none, and otherwise a fault of the model.
+func (p *Plane) ask(ctx context.Context, x *work) error {
+	rows := x.rows.Values
 	if x.computer != nil {
-		kept, err := x.computer.Compute(row, x.row, x.returned)
-		if err != nil {
+		var err error
+		if rows, err = p.computeFeatures(x); err != nil {
 			return err
 		}
-		if !kept {
-			return errDropped
-		}
-		row = x.row
 	}
-	if err := p.Model.Predict(row, &x.buffer); err != nil {
+	n := p.Model.Outputs()
+	x.outputs = resized(x.outputs, x.rows.Len()*n)
+	if err := p.Model.Predict(ctx, rows, x.outputs, &x.buffer); err != nil {
 		return err
 	}
-	for _, v := range x.buffer.Outputs {
+	for i, v := range x.outputs {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return noPrediction(v)
+			return &model.RowError{Row: i / n, Err: noPrediction(v)}
 		}
 	}
 	return nil
 }
 
+// computeFeatures makes the rows of the model from those of a request.
+func (p *Plane) computeFeatures(x *work) ([]rowsql.Value, error) {
+	n, k := len(p.Model.Columns()), len(p.repeated)
+	x.computed, x.returned = resized(x.computed, x.rows.Len()*n), resized(x.returned, x.rows.Len()*k)
+	for i := range x.rows.Len() {
+		kept, err := x.computer.Compute(x.rows.Row(i), x.computed[i*n:(i+1)*n], x.returned[i*k:(i+1)*k])
+		if err == nil && !kept {
+			err = errDropped
+		}
+		if err != nil {
+			return nil, &model.RowError{Row: i, Err: err}
+		}
+	}
+	return x.computed, nil
+}
+
+// resized returns a slice of n elements, which is s if it is long enough.
+func resized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
 // append adds the answer for a row.
-func (p *Plane) append(x *work, every bool) {
+func (p *Plane) append(x *work, row int, every bool) {
 	b := append(x.text, `{"prediction":`...)
+	n := p.Model.Outputs()
+	outputs := x.outputs[row*n : (row+1)*n]
 	if classes := p.Model.Classes(); len(classes) == 0 {
-		b = request.AppendFloat(b, x.buffer.Outputs[0])
-		x.numbers = append(x.numbers, x.buffer.Outputs[0])
+		b = request.AppendFloat(b, outputs[0])
+		x.numbers = append(x.numbers, outputs[0])
 	} else {
-		class, probability := p.Model.Class(&x.buffer)
+		class, probability := p.Model.Class(outputs)
 		x.classes, x.numbers = append(x.classes, class), append(x.numbers, probability)
 		b = append(b, classes[class]...)
 		b = request.AppendFloat(append(b, `,"probability":`...), probability)
@@ -220,13 +246,13 @@ func (p *Plane) append(x *work, every bool) {
 				if i > 0 {
 					b = append(b, ',')
 				}
-				b = request.AppendFloat(append(append(b, name...), ':'), x.buffer.Outputs[i])
+				b = request.AppendFloat(append(append(b, name...), ':'), outputs[i])
 			}
 			b = append(b, '}')
 		}
 	}
 	for i, name := range p.returns {
-		b = value(append(append(b, ','), name...), p.repeated[i].Type, &x.returned[i])
+		b = value(append(append(b, ','), name...), p.repeated[i].Type, &x.returned[row*len(p.returns)+i])
 	}
 	x.text = append(b, '}')
 }

@@ -142,7 +142,7 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model) erro
 	if err != nil {
 		return err
 	}
-	p.warmUp()
+	p.warmUp(ctx)
 	l, err := sock.listen(cmp.Or(given.MaxConnections, defaultConnections))
 	if err != nil {
 		return err

@@ -252,10 +252,10 @@ func TestTheModelIsCheckedBeforeItIsServed(t *testing.T) {
 		if errs := p.decoder.Decode([]byte(`{"instances": [{"at": "2024-05-17T13:37:00", "origin": "EWR", "hour": 20, "holiday": true}]}`), &x.rows); errs != nil {
 			t.Fatal(errs)
 		}
-		if err := p.ask(x, x.rows.Row(0)); err != nil {
+		if err := p.ask(t.Context(), x); err != nil {
 			t.Fatal(err)
 		}
-		a, b := x.buffer.Outputs[0], x.buffer.Outputs[1]
+		a, b := x.outputs[0], x.outputs[1]
 		hex := func(v float64) string { return fmt.Sprintf("%x", v) }
 		return []any{hex(a), hex(b)}, []any{hex(a), hex(math.Nextafter(b, 0))}
 	}(t)

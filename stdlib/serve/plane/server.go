@@ -5,6 +5,7 @@ package plane
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ import (
 
 // A Config is what a plane serves.
 type Config struct {
-	Model    *model.Model
+	Model    Predictor
 	About    About
 	Task     string    // of the model, as in its signature
 	Label    ir.Column // that it predicts
@@ -46,6 +47,22 @@ type Config struct {
 	Report    map[string]float64
 
 	Log func(string)
+}
+
+// A Predictor is a model. It is safe for concurrent use.
+type Predictor interface {
+	// Columns are those of a row.
+	Columns() ir.Schema
+	// Classes are those of a classification, as JSON, and ClassNames the same as JSON strings.
+	Classes() []json.RawMessage
+	ClassNames() []string
+	// Outputs is how many numbers a prediction is: the probabilities of the classes, or one.
+	Outputs() int
+	// Class returns the class that outputs predict, and the probability that goes with it.
+	Class(outputs []float64) (class int, probability float64)
+	// Predict makes the predictions for rows, which follow one another, and writes the outputs
+	// of each. A [*model.RowError] says which row has none.
+	Predict(ctx context.Context, rows []rowsql.Value, outputs []float64, b *model.Buffer) error
 }
 
 // About names the model in each answer.
@@ -84,6 +101,8 @@ type Plane struct {
 	returns  [][]byte // names of the columns that answers repeat, as JSON
 	openAPI  []byte
 	docs     []byte
+	routes   map[string]route
+	paths    []string // of the routes, in their order
 	metrics  *metrics
 	draining atomic.Bool
 	work     sync.Pool // of *work
@@ -126,10 +145,37 @@ func New(c Config) (*Plane, error) {
 	if p.docs, err = p.page(); err != nil {
 		return nil, err
 	}
+	p.handle("/predict", http.MethodPost, p.predict)
+	p.handle("/healthz", http.MethodGet, func(x *work, _ *http.Request) { p.health(&x.answered, http.StatusOK, "ok") })
+	for _, path := range slices.Compact([]string{"/readyz", p.Ready}) {
+		p.handle(path, http.MethodGet, p.ready)
+	}
+	p.handle("/metrics", http.MethodGet, func(x *work, _ *http.Request) {
+		write(&x.answered, "text/plain; version=1.0.0; charset=utf-8", p.metrics.text())
+	})
+	for _, path := range []string{"/docs", "/redoc"} {
+		p.handle(path, http.MethodGet, func(x *work, _ *http.Request) { write(&x.answered, "text/html; charset=utf-8", p.docs) })
+	}
+	p.handle("/openapi.json", http.MethodGet, func(x *work, _ *http.Request) { write(&x.answered, jsonType[0], p.openAPI) })
 	p.metrics = newMetrics(p)
 	p.slots = make(chan struct{}, p.AtOnce)
 	p.work.New = func() any { return p.newWork() }
 	return p, nil
+}
+
+// A route is what answers at a path.
+type route struct {
+	method string
+	answer func(*work, *http.Request)
+}
+
+// handle adds a path. All are added before metrics are made, which count each.
+func (p *Plane) handle(path, method string, answer func(*work, *http.Request)) {
+	if p.routes == nil {
+		p.routes = map[string]route{}
+	}
+	p.routes[path] = route{method, answer}
+	p.paths = append(p.paths, path)
 }
 
 // Drain makes it say that it is not ready, and close connections after their next answer. It
@@ -185,38 +231,24 @@ const clientLeft = 499
 
 func (p *Plane) route(x *work, r *http.Request) {
 	w := &x.answered
-	method := http.MethodGet
-	switch r.URL.Path {
-	case "/predict":
-		method = http.MethodPost
-	case "/healthz", "/readyz", p.Ready, "/metrics", "/docs", "/redoc", "/openapi.json":
-	default:
+	to, ok := p.routes[r.URL.Path]
+	switch {
+	case !ok:
 		p.unknown(w, r)
-		return
-	}
-	if r.Method != method {
-		w.Header().Set("Allow", method)
+	case r.Method != to.method:
+		w.Header().Set("Allow", to.method)
 		detail(w, http.StatusMethodNotAllowed, "Method Not Allowed")
+	default:
+		to.answer(x, r)
+	}
+}
+
+func (p *Plane) ready(x *work, _ *http.Request) {
+	if p.draining.Load() {
+		p.health(&x.answered, http.StatusServiceUnavailable, "draining")
 		return
 	}
-	switch r.URL.Path {
-	case "/predict":
-		p.predict(x, r)
-	case "/healthz":
-		p.health(w, http.StatusOK, "ok")
-	case "/metrics":
-		write(w, "text/plain; version=1.0.0; charset=utf-8", p.metrics.text())
-	case "/docs", "/redoc":
-		write(w, "text/html; charset=utf-8", p.docs)
-	case "/openapi.json":
-		write(w, jsonType[0], p.openAPI)
-	default:
-		if p.draining.Load() {
-			p.health(w, http.StatusServiceUnavailable, "draining")
-			return
-		}
-		p.health(w, http.StatusOK, "ready")
-	}
+	p.health(&x.answered, http.StatusOK, "ready")
 }
 
 // unknown answers for a path that is none, or is one with a slash too many.
@@ -225,8 +257,7 @@ func (p *Plane) unknown(w http.ResponseWriter, r *http.Request) {
 	for len(path) > 1 && path[len(path)-1] == '/' {
 		path = path[:len(path)-1]
 	}
-	known := []string{"/predict", "/healthz", "/readyz", p.Ready, "/metrics", "/docs", "/redoc", "/openapi.json"}
-	if path == r.URL.Path || !slices.Contains(known, path) {
+	if _, ok := p.routes[path]; !ok || path == r.URL.Path {
 		detail(w, http.StatusNotFound, "Not Found")
 		return
 	}
@@ -272,14 +303,20 @@ func (p *Plane) failed(w http.ResponseWriter) {
 	detail(w, http.StatusInternalServerError, "the model failed; the log of the service says why")
 }
 
-// refuseRow answers 422 for an instance that has no prediction.
-func refuseRow(w http.ResponseWriter, row int, err error) {
-	var value *model.ValueError
-	if errors.As(err, &value) {
-		refuse(w, value.Reason, "instances", row, value.Column)
+// refuseRow answers 422 for an instance that has no prediction, and 500 for any other error.
+func (p *Plane) refuseRow(w http.ResponseWriter, err error) {
+	var row *model.RowError
+	if !errors.As(err, &row) {
+		p.Log("error: " + err.Error())
+		p.failed(w)
 		return
 	}
-	refuse(w, err.Error(), "instances", row)
+	var value *model.ValueError
+	if errors.As(err, &value) {
+		refuse(w, value.Reason, "instances", row.Row, value.Column)
+		return
+	}
+	refuse(w, row.Err.Error(), "instances", row.Row)
 }
 
 // A noPrediction is a number that is none.

@@ -3,6 +3,7 @@
 package model
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -166,16 +167,40 @@ func (m *Model) ClassNames() []string { return m.names }
 
 // A Buffer is memory for predictions, which one goroutine uses again and again.
 type Buffer struct {
-	features []float64
-	// Outputs are the probabilities of the classes, or the one predicted number.
-	Outputs []float64
+	features []float64 // of one row
 }
 
-// Predict makes the prediction for a row, in b. The error is a [*ValueError].
-func (m *Model) Predict(row []rowsql.Value, b *Buffer) error {
+// A RowError is a row that has no prediction.
+type RowError struct {
+	Row int // from 0
+	Err error
+}
+
+func (e *RowError) Error() string { return fmt.Sprintf("row %d: %v", e.Row, e.Err) }
+
+func (e *RowError) Unwrap() error { return e.Err }
+
+// Outputs is how many numbers a prediction is: the probabilities of the classes, or one.
+func (m *Model) Outputs() int { return m.ensemble.Outputs() }
+
+// Predict makes the predictions for rows, which follow one another, and writes the
+// [Model.Outputs] of each into outputs. An error is a [*RowError] of a [*ValueError].
+func (m *Model) Predict(_ context.Context, rows []rowsql.Value, outputs []float64, b *Buffer) error {
 	if b.features == nil {
-		b.features, b.Outputs = make([]float64, len(m.features)), make([]float64, m.ensemble.Outputs())
+		b.features = make([]float64, len(m.features))
 	}
+	columns, n := len(m.doc.Columns), m.ensemble.Outputs()
+	for i := range len(outputs) / n {
+		if err := m.numbers(rows[i*columns:(i+1)*columns], b.features); err != nil {
+			return &RowError{i, err}
+		}
+		m.ensemble.Predict(b.features, outputs[i*n:(i+1)*n])
+	}
+	return nil
+}
+
+// numbers makes the features of a row.
+func (m *Model) numbers(row []rowsql.Value, into []float64) error {
 	for i := range m.features {
 		f := &m.features[i]
 		v, ok := f.number(&row[f.Column])
@@ -185,24 +210,23 @@ func (m *Model) Predict(row []rowsql.Value, b *Buffer) error {
 		if m.narrow && math.IsInf(float64(float32(v)), 0) {
 			return &ValueError{m.doc.Columns[f.Column].Name, "the model takes no number of this size"}
 		}
-		b.features[i] = v
+		into[i] = v
 	}
-	m.ensemble.Predict(b.features, b.Outputs)
 	return nil
 }
 
-// Class returns the index of the predicted class, and the probability that goes with it: of
-// true if the classes are true and false, and otherwise of the predicted one.
-func (m *Model) Class(b *Buffer) (class int, probability float64) {
-	for i, p := range b.Outputs {
-		if p > b.Outputs[class] {
+// Class returns the index of the class that a row's outputs predict, and the probability that
+// goes with it: of true if the classes are true and false, and otherwise of the predicted one.
+func (m *Model) Class(outputs []float64) (class int, probability float64) {
+	for i, p := range outputs {
+		if p > outputs[class] {
 			class = i
 		}
 	}
 	if m.positive >= 0 {
-		return class, b.Outputs[m.positive]
+		return class, outputs[m.positive]
 	}
-	return class, b.Outputs[class]
+	return class, outputs[class]
 }
 
 // number makes the feature of a value. It fails for an integer that no float64 is.

@@ -59,18 +59,19 @@ func TestPredictionsAreThoseOfPython(t *testing.T) {
 				t.Fatal(errs)
 			}
 			var b model.Buffer
+			outputs := make([]float64, m.Outputs())
 			for i, want := range x.Predictions {
-				if err := m.Predict(rows.Row(i), &b); err != nil {
+				if err := m.Predict(t.Context(), rows.Row(i), outputs, &b); err != nil {
 					t.Fatal(err)
 				}
 				if want.Probability == nil {
 					var number float64
-					if err := json.Unmarshal(want.Prediction, &number); err != nil || b.Outputs[0] != number {
-						t.Errorf("row %d: %v, want %s", i, b.Outputs[0], want.Prediction)
+					if err := json.Unmarshal(want.Prediction, &number); err != nil || outputs[0] != number {
+						t.Errorf("row %d: %v, want %s", i, outputs[0], want.Prediction)
 					}
 					continue
 				}
-				class, p := m.Class(&b)
+				class, p := m.Class(outputs)
 				if string(m.Classes()[class]) != string(want.Prediction) || p != *want.Probability {
 					t.Errorf("row %d: %s with %v, want %s with %v", i, m.Classes()[class], p, want.Prediction, *want.Probability)
 				}
@@ -90,8 +91,9 @@ func TestPredictAllocatesNothing(t *testing.T) {
 		t.Fatal(errs)
 	}
 	var b model.Buffer
+	outputs := make([]float64, m.Outputs())
 	if n := testing.AllocsPerRun(100, func() {
-		if err := m.Predict(rows.Row(0), &b); err != nil {
+		if err := m.Predict(t.Context(), rows.Row(0), outputs, &b); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -108,7 +110,7 @@ func TestNumbersBeyondFloat32(t *testing.T) {
 		for _, wind := range []float64{1e300, -1e300, math.MaxFloat32} {
 			row := []rowsql.Value{rowsql.Int(0), rowsql.Null, rowsql.String("EWR"), rowsql.Int(20), rowsql.Float(wind), rowsql.Null}
 			var b model.Buffer
-			err := m.Predict(row, &b)
+			err := m.Predict(t.Context(), row, make([]float64, m.Outputs()), &b)
 			var value *model.ValueError
 			if got := errors.As(err, &value) && value.Column == "wind"; got != (refused && math.Abs(wind) > math.MaxFloat32) {
 				t.Errorf("%s, wind %v: %v", name, wind, err)

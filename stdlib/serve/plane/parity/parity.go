@@ -295,7 +295,7 @@ func (c *comparison) compare(ctx context.Context) error {
 		wg.Go(func() {
 			for p := range full {
 				if ctx.Err() == nil {
-					if err := workers[i].part(p); err != nil {
+					if err := workers[i].part(ctx, p); err != nil {
 						cancel(err)
 					}
 				}

@@ -1,7 +1,9 @@
 package parity
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -25,19 +27,20 @@ type worker struct {
 	key     []byte
 	reads   []rowsql.Value // what the model gets
 	buffer  model.Buffer
-	record  []byte // a prediction of Python
+	outputs []float64 // of the model
+	record  []byte    // a prediction of Python
 }
 
 func (c *comparison) worker() *worker {
 	w := &worker{comparison: c, counts: Counts{Differences: map[Kind]int64{}}, row: c.features.Row(), got: make([]rowsql.Value, len(c.compared)), want: make([]rowsql.Value, len(c.compared))}
 	if c.model != nil {
-		w.reads, w.record = make([]rowsql.Value, len(c.reads)), make([]byte, recordSize(c.model))
+		w.reads, w.outputs, w.record = make([]rowsql.Value, len(c.reads)), make([]float64, c.model.Outputs()), make([]byte, recordSize(c.model))
 	}
 	return w
 }
 
 // part compares the rows of a part.
-func (w *worker) part(p *part) error {
+func (w *worker) part(ctx context.Context, p *part) error {
 	n := w.send(p)
 	next := 0
 	for i := range p.rows.Len() {
@@ -46,7 +49,7 @@ func (w *worker) part(p *part) error {
 			values = w.decoded.Row(next) // as the service has them
 			next++
 		}
-		if err := w.compareRow(p.first+int64(i), values); err != nil {
+		if err := w.compareRow(ctx, p.first+int64(i), values); err != nil {
 			return err
 		}
 	}
@@ -104,7 +107,7 @@ func (w *worker) send(p *part) int {
 }
 
 // compareRow computes a row, and compares it with that of training.
-func (w *worker) compareRow(number int64, values []rowsql.Value) error {
+func (w *worker) compareRow(ctx context.Context, number int64, values []rowsql.Value) error {
 	results, old, err := w.row.Results(values)
 	switch {
 	case err != nil && w.features.Drops:
@@ -149,11 +152,11 @@ func (w *worker) compareRow(number int64, values []rowsql.Value) error {
 	if w.model == nil {
 		return nil
 	}
-	return w.predict(number, row, results)
+	return w.predict(ctx, number, row, results)
 }
 
 // predict compares the prediction for a row with that of Python for a row of the features.
-func (w *worker) predict(number int64, row int, results []rowsql.Value) error {
+func (w *worker) predict(ctx context.Context, number int64, row int, results []rowsql.Value) error {
 	for i, j := range w.comparison.reads {
 		w.reads[i] = results[j]
 	}
@@ -162,21 +165,25 @@ func (w *worker) predict(number int64, row int, results []rowsql.Value) error {
 	}
 	w.counts.Predictions++
 	d := Difference{Kind: Prediction, Row: number}
-	if err := w.model.Predict(w.reads, &w.buffer); err != nil {
-		d.Key, d.Got = w.shown(w.want), err.Error()
+	var refused *model.RowError
+	switch err := w.model.Predict(ctx, w.reads, w.outputs, &w.buffer); {
+	case errors.As(err, &refused):
+		d.Key, d.Got = w.shown(w.want), refused.Err.Error()
 		w.counts.found(d)
 		return nil
+	case err != nil:
+		return err
 	}
 	at := func(i int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(w.record[8*i:])) }
 	first, same := 0, true
 	if classes := w.model.Classes(); len(classes) > 0 {
 		first = 1
-		class, _ := w.model.Class(&w.buffer)
+		class, _ := w.model.Class(w.outputs)
 		if same = at(0) == float64(class); !same {
 			d.Wanted, d.Got = fmt.Sprintf("class %v, ", at(0)), fmt.Sprintf("class %d, ", class)
 		}
 	}
-	for i, x := range w.buffer.Outputs {
+	for i, x := range w.outputs {
 		if math.Float64bits(x) != math.Float64bits(at(first+i)) {
 			same = false
 			d.Wanted, d.Got = d.Wanted+fmt.Sprintf("%v ", at(first+i)), d.Got+fmt.Sprintf("%v ", x)
