@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,7 +14,7 @@ import (
 
 // checkFacts checks what columns mean: queries against the values that their inputs may
 // have, and models for leaks.
-func (c *checker) checkFacts() error {
+func (c *checker) checkFacts(ctx context.Context) error {
 	f := newFactory(c.program)
 	for _, id := range c.order {
 		e := c.entities[id]
@@ -42,7 +43,7 @@ func (c *checker) checkFacts() error {
 	if err := c.checkUnavailable(f); err != nil {
 		return err
 	}
-	return c.checkRequests(f)
+	return c.checkRequests(ctx, f)
 }
 
 // found describes a finding of a query.

@@ -72,7 +72,7 @@ func (k *component) named() []namedField {
 		all = append(all, inField([]string{k.Unavailable.Field}, "unavailable", "field")...)
 	}
 	if s := k.Serves; s != nil {
-		all = append(all, inField([]string{s.Request, s.Lookup, s.Returns}, "serves")...)
+		all = append(all, inField([]string{s.Request, s.Lookup, s.Returns, s.Engine}, "serves")...)
 	}
 	return append(all, inField(k.Limits, "limits")...)
 }

@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -16,7 +17,7 @@ import (
 
 // checkRequests makes the contracts of deployments that compute features for a request, and
 // refuses those that cannot.
-func (c *checker) checkRequests(f *factory) error {
+func (c *checker) checkRequests(ctx context.Context, f *factory) error {
 	reported := map[string]bool{} // queries that no deployment can compute
 	for _, id := range c.order {
 		e := c.entities[id]
@@ -28,7 +29,7 @@ func (c *checker) checkRequests(f *factory) error {
 		if !r.declared() || !r.trained() {
 			continue
 		}
-		if ok, err := r.chain(); err != nil {
+		if ok, err := r.chain(ctx); err != nil {
 			return err
 		} else if ok {
 			r.serve()
@@ -56,6 +57,8 @@ type link struct {
 	in   *port // the leftmost table of its query
 	plan *rowsql.Plan
 	uses []rowsql.Use // of its outputs
+
+	slower bool // DuckDB could compute what is refused
 }
 
 func (l link) query() string { return l.e.string(l.e.component.SQL) }
@@ -153,7 +156,7 @@ func (r *request) trained() bool {
 }
 
 // chain compiles the queries from the row of the request to the features.
-func (r *request) chain() (bool, error) {
+func (r *request) chain(ctx context.Context) (bool, error) {
 	e := r.features.out.entity
 	for {
 		if e.component.SQL == "" {
@@ -190,7 +193,10 @@ func (r *request) chain() (bool, error) {
 				tables = append(tables, tableOf(p))
 			}
 		}
-		if l.plan, err = rowsql.Compile(l.query(), e.bound.plan, tables); errors.As(err, &refusal) {
+		if l.plan, err = r.compile(ctx, l, tables); errors.As(err, &refusal) {
+			if _, err := r.compileWithDuckDB(ctx, l, tables); err == nil {
+				l.slower = true
+			}
 			return r.cannot(l, refusal), nil
 		} else if err != nil {
 			return false, fmt.Errorf("compile the SQL of %s for a request: %w", e, err)
@@ -201,6 +207,21 @@ func (r *request) chain() (bool, error) {
 		}
 		e = l.in.out.entity
 	}
+}
+
+// compile makes the plan of a query. What closures do not compute is left to DuckDB if the
+// deployment has that engine.
+func (r *request) compile(ctx context.Context, l link, tables []rowsql.Table) (*rowsql.Plan, error) {
+	if r.e.string(r.serves.Engine) != "duckdb" {
+		return rowsql.Compile(l.query(), l.e.bound.plan, tables)
+	}
+	return r.compileWithDuckDB(ctx, l, tables)
+}
+
+func (r *request) compileWithDuckDB(ctx context.Context, l link, tables []rowsql.Table) (*rowsql.Plan, error) {
+	return rowsql.CompileWithDuckDB(l.query(), l.e.bound.plan, tables, func(columns ir.Schema, query string) ([]byte, error) {
+		return r.options.Bind(ctx, map[string]ir.Schema{"t": columns}, query)
+	})
 }
 
 func tableOf(p port) rowsql.Table {
@@ -269,7 +290,7 @@ func (r *request) cannot(l link, refusal *rowsql.Refusal) bool {
 		}
 		return r.refuse(fmt.Sprintf("%s cannot be computed for one request: several rows of %q may match, because the join compares no key of it", l.e, refusal.Lookup), hint, place, keys, r.at())
 	}
-	return r.refuse(fmt.Sprintf("%s cannot be computed for one request: %s", l.e, refusal.Reason), refusalHint(refusal.Reason), place, r.at())
+	return r.refuse(fmt.Sprintf("%s cannot be computed for one request: %s", l.e, refusal.Reason), r.refusalHint(l, refusal.Reason), place, r.at())
 }
 
 // offsetOf returns the byte of a query that a refusal is about. DuckDB does not say it of all
@@ -304,7 +325,7 @@ func only(pattern, query string) int {
 }
 
 // refusalHint says how to do without what a request cannot have computed.
-func refusalHint(reason string) string {
+func (r *request) refusalHint(l link, reason string) string {
 	for _, part := range []string{"aggregate", "window", "DISTINCT", "UNION", "several rows"} {
 		if strings.Contains(reason, part) {
 			return "compute what needs several rows in a feature of its own, join that by its keys, and list it in lookup"
@@ -314,6 +335,9 @@ func refusalHint(reason string) string {
 		if strings.Contains(reason, part) {
 			return "leave it out: the rows of a feature are sorted by its keys"
 		}
+	}
+	if l.slower && r.serves.Engine != "" {
+		return fmt.Sprintf("set %s: \"duckdb\" in %s, which takes part of a millisecond for such an expression; docs/serving.md lists what is computed without it", r.serves.Engine, r.e)
 	}
 	return "docs/serving.md lists what is computed; what only training needs can be in a feature of its own"
 }

@@ -108,6 +108,8 @@ const (
 	rest      = "models: m:"
 )
 
+var onDuckDB = edit{"request: f:", "engine: \"duckdb\"\n\trequest: f:"}
+
 // a second feature, from which the first one is computed.
 const before = `features: b: feature.#SQL & {
 	in: f: sources.flights.out
@@ -160,6 +162,10 @@ func TestRequests(t *testing.T) {
 		"an aggregate":                                 {[]edit{{"SELECT f.id, f.t, " + selected + ", f.delay > 15 AS late", "SELECT f.id, any_value(f.t) AS t, max(f.distance) AS half, any_value(p.year) AS year, max(f.delay) > 15 AS late"}, {"IS NOT NULL", "IS NOT NULL GROUP BY f.id"}}, cannot + "an aggregate or GROUP BY is not computed row by row"},
 		"a function that is not computed":              {[]edit{{selected, "CAST(levenshtein(f.plane, 'x') AS DOUBLE) AS half, p.year"}, {"half: col.#Float64", "half: col.#Float64 & {nullable: true}"}}, cannot + "the function levenshtein is not computed row by row: it is not one of those that serving implements"},
 		"a function that is computed":                  {[]edit{{selected, "CAST(length(f.plane) AS DOUBLE) AS half, p.year"}, {"half: col.#Float64", "half: col.#Float64 & {nullable: true}"}}, ""},
+		"a function that DuckDB computes":              {[]edit{{selected, "CAST(levenshtein(f.plane, 'x') AS DOUBLE) AS half, p.year"}, {"half: col.#Float64", "half: col.#Float64 & {nullable: true}"}, onDuckDB}, ""},
+		"a window, with DuckDB":                        {[]edit{{selected, "avg(f.distance) OVER (PARTITION BY f.plane ORDER BY f.t, f.id ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS half, p.year"}, onDuckDB}, cannot + "a window function is not computed row by row"},
+		"an excluded column, with DuckDB":              {[]edit{{selected, "CAST(levenshtein(f.plane, CAST(f.taxi AS VARCHAR)) AS DOUBLE) AS half, p.year"}, {"half: col.#Float64", "half: col.#Float64 & {nullable: true}"}, onDuckDB}, needsTaxi},
+		"another engine":                               {[]edit{{"request: f:", "engine: \"sqlite\"\n\trequest: f:"}}, "deployments.api.engine cannot be \"sqlite\""},
 		"a lookup without keys":                        {[]edit{{"\tkeys: [\"plane\"]\n", ""}, {"keys: [\"id\"]\n\ttimestamp: \"t\"\n\tsql", "keys: [\"id\", \"year\"]\n\ttimestamp: \"t\"\n\tsql"}, {selected, "f.distance / 2 AS half, coalesce(p.year, 0) AS year"}, {"year: col.#Int64 & {nullable: true}", "year: col.#Int64"}}, cannot + "several rows of \"p\" may match, because the join compares no key of it"},
 		"a lookup by a unique column":                  {[]edit{{"\tkeys: [\"plane\"]\n", ""}, {"plane: col.#String\n", "plane: col.#String & {unique: true}\n"}}, ""},
 		"a lookup that is not listed":                  {[]edit{{"lookup: p: {}", ""}}, noP},

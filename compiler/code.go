@@ -40,6 +40,13 @@ func (c *lowerer) code(e *entity, s *stage, w work) ir.Code {
 	}
 	if code.Runtime == ir.Plane {
 		code.Source = sources.digest()
+		if w.run.Request && e.contract != nil && e.contract.needsDuckDB() {
+			duck, err := c.duckDB()
+			if err != nil {
+				c.internal(err)
+			}
+			code.Runtime, code.Source = ir.PlaneDuckDB, ir.Sum([]byte(code.Source+" "+duck))
+		}
 	}
 	code.Files = slices.Clone(c.listed(sources))
 	if code.Runtime == ir.Command {

@@ -92,7 +92,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	if err := check.checkFiles(heads); err != nil {
 		return nil, err
 	}
-	if err := check.checkFacts(); err != nil {
+	if err := check.checkFacts(ctx); err != nil {
 		return nil, err
 	}
 	pools := check.pools()

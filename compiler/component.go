@@ -62,6 +62,7 @@ type serves struct {
 	Request string `json:"request"`
 	Lookup  string `json:"lookup"`
 	Returns string `json:"returns"`
+	Engine  string `json:"engine"`
 }
 
 type predicts struct {

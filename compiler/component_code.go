@@ -38,6 +38,9 @@ const sharedPrefix = "tenon_"
 // planePackage is the package of the library that planes run.
 const planePackage = "serve/plane"
 
+// enginePackage is the package of the library that runs DuckDB.
+const enginePackage = "duck/engine"
+
 // sources returns the code of the component: Go files if Tenon itself runs it, and all
 // other files otherwise. A plane is both: the library's Go files, and its own other ones.
 // Faults of the code are returned as a [componentError].
@@ -215,6 +218,18 @@ func (code *codeOf) addPackage(name string) error {
 		}
 	}
 	return err
+}
+
+// duckDB returns a digest of what runs DuckDB.
+func (c *program) duckDB() (string, error) {
+	code := &codeOf{files: map[string][]byte{}}
+	if err := code.addPackage(enginePackage); err != nil {
+		return "", err
+	}
+	if err := code.addImports(&component{}); err != nil {
+		return "", err
+	}
+	return code.digest(), nil
 }
 
 func (code *codeOf) names() []string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -65,6 +66,11 @@ type contract struct {
 	lookups []lookup       // in the order of their names
 	returns []string       // columns of the last result
 	drops   bool           // training leaves out rows by conditions that the plans lack
+}
+
+// needsDuckDB reports whether the program of the deployment has to link DuckDB.
+func (k *contract) needsDuckDB() bool {
+	return slices.ContainsFunc(k.plans, (*rowsql.Plan).NeedsDuckDB)
 }
 
 // A lookup is a table that a deployment has.

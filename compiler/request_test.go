@@ -71,3 +71,32 @@ func names(s ir.Schema) (all []string) {
 	}
 	return all
 }
+
+// A deployment has DuckDB only if it needs it.
+func TestProgramsOfRequests(t *testing.T) {
+	distance := edit{selected, "CAST(levenshtein(f.plane, 'x') AS DOUBLE) AS half, p.year"}
+	for name, tt := range map[string]struct {
+		edits []edit
+		want  ir.Runtime
+	}{
+		"closures are enough":                        {nil, ir.Plane},
+		"closures are enough, with DuckDB":           {[]edit{onDuckDB}, ir.Plane},
+		"DuckDB computes an input":                   {[]edit{onDuckDB, distance, {"half: col.#Float64", "half: col.#Float64 & {nullable: true}"}}, ir.PlaneDuckDB},
+		"DuckDB would compute what nothing asks for": {[]edit{onDuckDB, distance, {"half: col.#Float64", "half: col.#Float64 & {nullable: true}"}, {"label:", "exclude: [\"half\"]\n\tlabel:"}}, ir.Plane},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
+			write(t, filepath.Join(dir, "shop.cue"), []byte(edited(t, requested, tt.edits)))
+			r, _, err := load(dir, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range []string{"deployments/api", "deployments/api/parity"} {
+				if got := r.System.Unit(id).Code.Runtime; got != tt.want {
+					t.Errorf("%s has the runtime %q, wanted %q", id, got, tt.want)
+				}
+			}
+		})
+	}
+}

@@ -165,7 +165,7 @@ func (c *decoder) checkBound(e *entity) bool {
 		bound = append(bound, u.Field)
 	}
 	if s := e.component.Serves; s != nil {
-		bound = append(bound, s.Request, s.Lookup, s.Returns)
+		bound = append(bound, s.Request, s.Lookup, s.Returns, s.Engine)
 	}
 	for i := range e.component.stages {
 		s := &e.component.stages[i]

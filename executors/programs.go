@@ -15,7 +15,8 @@ import (
 
 // Programs finds the programs of Tenon that units run in place of one of their own.
 type Programs struct {
-	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step".
+	// Duck returns the path of tenon-duck, which runs builtins as "tenon-duck step", and planes
+	// with DuckDB as "tenon-duck plane".
 	Duck func(ctx context.Context) (program string, err error)
 	// Serve returns the path of tenon-serve, which runs planes.
 	Serve func(ctx context.Context) (program string, err error)
@@ -24,7 +25,7 @@ type Programs struct {
 // For returns the path of the program for a runtime, or "" if units bring their own.
 func (p Programs) For(ctx context.Context, r ir.Runtime) (string, error) {
 	switch r {
-	case ir.Builtin:
+	case ir.Builtin, ir.PlaneDuckDB:
 		return p.Duck(ctx)
 	case ir.Plane:
 		return p.Serve(ctx)

@@ -229,7 +229,7 @@ func userCode(e *entity) []ir.CodeFile {
 
 // implementation names the library code that a component runs.
 func implementation(u *ir.Unit) any {
-	if u.Code.Runtime != ir.Python && u.Code.Runtime != ir.Plane {
+	if u.Code.Runtime != ir.Python && !u.Code.Runtime.Serves() {
 		return short(u.Code.Source)
 	}
 	own := slices.DeleteFunc(slices.Clone(u.Code.Files), func(f ir.CodeFile) bool { return !strings.HasPrefix(f.Path, libraryFiles) })

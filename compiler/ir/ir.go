@@ -202,7 +202,13 @@ const (
 	Python  Runtime = "python"  // by the interpreter of a locked environment
 	Command Runtime = "command" // as any program
 	Plane   Runtime = "plane"   // by tenon-serve, which starts the interpreter of a locked environment if it needs Python
+
+	// PlaneDuckDB is a Plane by tenon-duck, which also has DuckDB.
+	PlaneDuckDB Runtime = "plane-duckdb"
 )
+
+// Serves reports whether a program of Tenon answers predictions.
+func (r Runtime) Serves() bool { return r == Plane || r == PlaneDuckDB }
 
 // A CodeFile is one file of a unit's code. Its content is a blob.
 type CodeFile struct {

@@ -100,8 +100,11 @@ func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, program string) 
 		r.Duck = program
 		return r
 	}
-	if u.Code.Runtime == ir.Plane {
+	switch u.Code.Runtime {
+	case ir.Plane:
 		r.Serve = program
+	case ir.PlaneDuckDB:
+		r.Duck = program
 	}
 	if len(u.Code.Files) > 0 {
 		r.Code = code
@@ -385,6 +388,8 @@ func Command(c ir.Code) []string {
 		return append([]string{path.Join(EnvDir, "bin", "python")}, c.Command...)
 	case ir.Plane:
 		return append([]string{servePath, path.Join(EnvDir, "bin", "python")}, c.Command...)
+	case ir.PlaneDuckDB:
+		return append([]string{duckPath, "plane", path.Join(EnvDir, "bin", "python")}, c.Command...)
 	}
 	return c.Command
 }

@@ -64,7 +64,7 @@ func CheckProgram(u ir.Unit) []ir.Fault {
 	}
 	switch u.Code.Runtime {
 	case ir.Builtin:
-	case ir.Python, ir.Plane, ir.Command:
+	case ir.Python, ir.Plane, ir.PlaneDuckDB, ir.Command:
 		if len(u.Code.Command) == 0 {
 			fault("code.command", "", "there is nothing to run")
 		}

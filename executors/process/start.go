@@ -159,7 +159,7 @@ func peakMem(who int) int64 {
 }
 
 // needsPython reports whether units of a runtime cannot do without an environment.
-func needsPython(r ir.Runtime) bool { return r == ir.Python || r == ir.Plane }
+func needsPython(r ir.Runtime) bool { return r == ir.Python || r.Serves() }
 
 // argv resolves the program to an absolute path, or says in one line why it cannot. tenon
 // is the program of Tenon that runs the unit, if one does.
@@ -169,6 +169,8 @@ func (e *Executor) argv(c ir.Code, python, tenon, cwd string, env []string) (arg
 		return []string{tenon, "step"}, ""
 	case ir.Plane:
 		return append([]string{tenon, python}, c.Command...), ""
+	case ir.PlaneDuckDB:
+		return append([]string{tenon, "plane", python}, c.Command...), ""
 	case ir.Python:
 		return append([]string{python}, c.Command...), ""
 	}

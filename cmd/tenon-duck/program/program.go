@@ -13,6 +13,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/all"
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -33,8 +35,10 @@ func Run(args []string) int {
 		err = doStep()
 	case len(args) == 1 && args[0] == "serve":
 		err = worker.Serve(os.Stdin, os.Stdout, new(engine.Engine))
+	case len(args) > 1 && args[0] == "plane":
+		err = servePlane(args[1:])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|serve (tenon starts it)")
+		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|serve|plane (tenon starts it)")
 		return exitUsage
 	}
 	switch {
@@ -45,6 +49,22 @@ func Run(args []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "tenon: %v\n", err)
 	return exitError
+}
+
+// servePlane serves a model whose features need DuckDB. python is the command for what needs
+// Python.
+func servePlane(python []string) error {
+	s, err := step.Read()
+	if err != nil {
+		return err
+	}
+	expressions, err := engine.NewExpressions()
+	if err != nil {
+		return err
+	}
+	defer expressions.Close()
+	rowsql.DuckDB = expressions.Prepare
+	return plane.Run(context.Background(), s, python)
 }
 
 // doStep does the work of a unit. A first signal ends it in order, a second one at

@@ -61,6 +61,12 @@ type boundType struct {
 		Collation string `json:"collation"`
 		Width     int    `json:"width"`
 		Scale     int    `json:"scale"`
+		// Of lists and structs:
+		Child    *boundType `json:"child_type"`
+		Children []struct {
+			First  string    `json:"first"`
+			Second boundType `json:"second"`
+		} `json:"child_types"`
 	} `json:"type_info"`
 }
 

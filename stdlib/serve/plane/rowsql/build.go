@@ -255,6 +255,8 @@ func (c *call) build() (eval, error) {
 		return c.cast()
 	case "call":
 		return c.function()
+	case external:
+		return c.outsourced()
 	case "case":
 		return c.caseOf()
 	case "and", "or":

@@ -37,12 +37,18 @@ func refuse(at int, format string, args ...any) error {
 // first table is the request: the leftmost one of the query. What cannot be computed row
 // by row is a [*Refusal].
 func Compile(query string, bound []byte, tables []Table) (*Plan, error) {
-	p, err := compile(bound, tables)
-	var r *Refusal
-	if errors.As(err, &r) && !r.within(query) {
-		r.Offset = -1
+	return placed(query)(compile(bound, tables, nil))
+}
+
+// placed removes places of refusals that are not in the query.
+func placed(query string) func(*Plan, error) (*Plan, error) {
+	return func(p *Plan, err error) (*Plan, error) {
+		var r *Refusal
+		if errors.As(err, &r) && !r.within(query) {
+			r.Offset = -1
+		}
+		return p, err
 	}
-	return p, err
 }
 
 // within reports whether the offset is a place in the query. DuckDB writes some functions
@@ -56,12 +62,12 @@ func (r *Refusal) within(query string) bool {
 	return name == "" || !unicode.IsLetter(rune(name[0])) || strings.HasPrefix(at, name) || strings.HasPrefix(at, "extract")
 }
 
-func compile(bound []byte, tables []Table) (*Plan, error) {
+func compile(bound []byte, tables []Table, bind Binder) (*Plan, error) {
 	node, err := decodeBound(bound)
 	if err != nil {
 		return nil, err
 	}
-	c := &compiler{tables: tables, ctes: map[int]*boundPlan{}}
+	c := &compiler{tables: tables, ctes: map[int]*boundPlan{}, bind: bind}
 	rel := &relation{c: c}
 	cols, err := rel.compile(node)
 	if err != nil {
@@ -84,6 +90,12 @@ func compile(bound []byte, tables []Table) (*Plan, error) {
 type compiler struct {
 	tables []Table
 	ctes   map[int]*boundPlan
+	bind   Binder // nil if nothing is left to DuckDB
+}
+
+// closures is for the rows of a lookup, of which DuckDB computes nothing.
+func (c *compiler) closures() *compiler {
+	return &compiler{tables: c.tables, ctes: c.ctes}
 }
 
 // A relation is what is made of one table, row by row.
@@ -116,7 +128,7 @@ func (r *relation) compile(n *boundPlan) ([]column, error) {
 			return nil, err
 		}
 		for _, x := range n.Expressions {
-			e, err := expression(x, cols)
+			e, err := r.c.expression(x, cols)
 			if err != nil {
 				return nil, err
 			}
@@ -208,7 +220,7 @@ func (r *relation) projection(n *boundPlan) ([]column, error) {
 	}
 	cols := make([]column, len(n.Expressions))
 	for i, x := range n.Expressions {
-		e, err := expression(x, in)
+		e, err := r.c.expression(x, in)
 		if err != nil {
 			return nil, err
 		}
@@ -251,8 +263,58 @@ var operators = map[string]string{
 	"COMPARE_IN": "in", "COMPARE_NOT_IN": "not in",
 }
 
-// expression compiles an expression over the columns of the node below it.
-func expression(x *boundExpr, in []column) (*Expr, error) {
+// expression compiles an expression over the columns of the node below it. What closures do
+// not compute is left to DuckDB, if that is possible.
+func (c *compiler) expression(x *boundExpr, in []column) (*Expr, error) {
+	e, err := c.own(x, in)
+	if c.bind == nil {
+		return e, err
+	}
+	if err == nil {
+		err = computable(e)
+	}
+	if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
+		if outside, ok, err := c.outsource(x, in); ok || err != nil {
+			return outside, err
+		}
+	}
+	return e, err
+}
+
+// computable refuses an expression that cannot become a closure. Its arguments can.
+func computable(e *Expr) error {
+	t, err := parseType(e.Type)
+	if err != nil {
+		return refuse(e.At, "%v", err)
+	}
+	switch e.Op {
+	case "slot", "lookup", external:
+		return nil
+	case "constant":
+		_, err := constantOf(e, t)
+		return err
+	}
+	c := &call{Expr: e, result: t, args: make([]eval, len(e.Args))}
+	for i, a := range e.Args {
+		typ, err := parseType(a.Type)
+		if err != nil {
+			return refuse(e.At, "%v", err)
+		}
+		if a.Op == "constant" {
+			v, err := constantOf(a, typ)
+			if err != nil {
+				return err
+			}
+			c.args[i] = func(*Row) Value { return v }
+		}
+		c.types = append(c.types, typ)
+	}
+	_, err = c.build()
+	return err
+}
+
+// own compiles an expression for closures.
+func (c *compiler) own(x *boundExpr, in []column) (*Expr, error) {
 	e := &Expr{At: x.at()}
 	typ := x.Return
 	var args []*boundExpr
@@ -261,12 +323,12 @@ func expression(x *boundExpr, in []column) (*Expr, error) {
 		if x.Index >= len(in) || in[x.Index].expr == nil {
 			return nil, refuse(e.At, "rowid is not a column of the request")
 		}
-		c := *in[x.Index].expr
+		col := *in[x.Index].expr
 		// A collation is part of the type of a reference.
-		if name, err := typ.name(); err != nil || name != c.Type {
+		if name, err := typ.name(); err != nil || name != col.Type {
 			return nil, refuse(e.At, "column %q: %v", in[x.Index].name, orType(err, name))
 		}
-		return &c, nil
+		return &col, nil
 	case "BOUND_CONSTANT":
 		e.Op, typ = "constant", x.Value.Type
 		if !x.Value.Null {
@@ -280,8 +342,8 @@ func expression(x *boundExpr, in []column) (*Expr, error) {
 		e.Op, e.Try, args = "cast", x.Try, []*boundExpr{x.Child}
 	case "BOUND_CASE":
 		e.Op = "case"
-		for _, c := range x.Checks {
-			args = append(args, c.When, c.Then)
+		for _, check := range x.Checks {
+			args = append(args, check.When, check.Then)
 		}
 		args = append(args, x.Else)
 	case "BOUND_CONJUNCTION":
@@ -298,7 +360,7 @@ func expression(x *boundExpr, in []column) (*Expr, error) {
 	case "BOUND_FUNCTION":
 		e.Op, e.Name, args = "call", x.Name, x.Children
 	case "BOUND_BETWEEN":
-		return between(x, in)
+		return c.between(x, in)
 	}
 	if e.Op == "" || e.Op == "compare" && e.Name == "" {
 		return nil, refuse(e.At, "%s is not computed row by row", strings.ToLower(strings.TrimPrefix(x.Class, "BOUND_")+" "+x.Type))
@@ -315,7 +377,7 @@ func expression(x *boundExpr, in []column) (*Expr, error) {
 		return nil, r
 	}
 	for _, a := range args {
-		arg, err := expression(a, in)
+		arg, err := c.expression(a, in)
 		if err != nil {
 			return nil, err
 		}
@@ -332,14 +394,14 @@ func orType(err error, name string) any {
 }
 
 // between is an AND of two comparisons.
-func between(x *boundExpr, in []column) (*Expr, error) {
+func (c *compiler) between(x *boundExpr, in []column) (*Expr, error) {
 	and := &Expr{Op: "and", Type: "BOOLEAN", At: x.at()}
 	for i, bound := range []*boundExpr{x.Lower, x.Upper} {
-		left, err := expression(x.Input, in)
+		left, err := c.expression(x.Input, in)
 		if err != nil {
 			return nil, err
 		}
-		right, err := expression(bound, in)
+		right, err := c.expression(bound, in)
 		if err != nil {
 			return nil, err
 		}

@@ -22,7 +22,7 @@ func (r *relation) join(n *boundPlan) ([]column, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner := &relation{c: r.c}
+	inner := &relation{c: r.c.closures()}
 	right, err := inner.compile(n.Children[1])
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (r *relation) conditions(n *boundPlan, join *Join, look *Lookup, left, righ
 		both[i] = column{o.Name, &Expr{Op: "lookup", Type: o.Type, From: join.Lookup, Index: i, At: -1}}
 	}
 	for _, c := range n.Conditions {
-		l, err := expression(c.Left, left)
+		l, err := r.c.expression(c.Left, left)
 		if err != nil {
 			return err
 		}
@@ -76,14 +76,14 @@ func (r *relation) conditions(n *boundPlan, join *Join, look *Lookup, left, righ
 				return refuse(at, "an ASOF join has one inequality")
 			}
 			join.Asof, join.At = op, l
-			if look.After, err = expression(c.Right, rows); err != nil {
+			if look.After, err = r.c.closures().expression(c.Right, rows); err != nil {
 				return err
 			}
 			continue
 		}
 		switch op {
 		case "=", "is not distinct from":
-			key, err := expression(c.Right, rows)
+			key, err := r.c.closures().expression(c.Right, rows)
 			if err != nil {
 				return err
 			}
@@ -93,7 +93,7 @@ func (r *relation) conditions(n *boundPlan, join *Join, look *Lookup, left, righ
 			if n.Type == "LOGICAL_ASOF_JOIN" || op == "" {
 				return refuse(at, "an ASOF join compares with = and one inequality")
 			}
-			right, err := expression(c.Right, both)
+			right, err := r.c.expression(c.Right, both)
 			if err != nil {
 				return err
 			}

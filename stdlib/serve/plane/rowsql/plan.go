@@ -79,9 +79,9 @@ type Output struct {
 // An Expr is an expression. Its types are what DuckDB's binder decided, casts included.
 type Expr struct {
 	// Op is "slot", "lookup", "constant", "cast", "case", "and", "or", "not", "is null",
-	// "is not null", "coalesce", "in", "not in", "compare" or "call".
+	// "is not null", "coalesce", "in", "not in", "compare", "call" or "duckdb".
 	Op   string  `json:"op"`
-	Name string  `json:"name,omitempty"` // of a call: the function; of a comparison: the operator
+	Name string  `json:"name,omitempty"` // of a call: the function; of a comparison: the operator; of "duckdb": the text
 	Type string  `json:"type"`
 	Args []*Expr `json:"args,omitempty"`
 	// Index is the slot, or the column of the lookup From.
