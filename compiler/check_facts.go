@@ -28,6 +28,10 @@ func (c *checker) checkFacts(ctx context.Context) error {
 		}
 		c.checkNulls(f, e, o)
 		for _, finding := range t.Findings {
+			if finding.Kind == facts.Idle {
+				c.warnIdle(e, finding)
+				continue
+			}
 			c.fail(e, c.found(e, finding))
 		}
 		c.checkRanges(f, e, o, c.checkConstants(e, o, t))

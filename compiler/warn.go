@@ -3,6 +3,7 @@ package compiler
 import (
 	"fmt"
 
+	"github.com/tenon-ml/tenon/compiler/facts"
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
@@ -23,4 +24,23 @@ func (c *checker) warnRandom(e *entity, table *out) {
 	}
 	c.warn(e, fmt.Sprintf("%s is tested on random rows, although its table has a time, %q", e, table.timestamp),
 		fmt.Sprintf("split.#ByTime & {column: %q, after: ...} tests on later rows, as in service", table.timestamp), "test")
+}
+
+// warnIdle warns of a condition in a CASE or a list of alternatives that the bounds of a
+// column exclude.
+func (c *checker) warnIdle(e *entity, f facts.Finding) {
+	in := e.input(f.Of.Input)
+	if in == nil || in.out == nil {
+		return
+	}
+	col := in.out.schema.Column(f.Of.Column)
+	if col == nil {
+		return
+	}
+	at := c.sqlSpan(e, e.string(e.component.SQL), f.Offset)
+	c.warnings[e.id()] = append(c.warnings[e.id()], ir.Warning{
+		Message: fmt.Sprintf("a condition of %s is never true: it compares %s with %s, and %s is declared %s", e, f.Column, written(f.Constant), f.Column, allowed(*col)),
+		At:      ir.Pos{File: at.File, Line: at.Line, Col: at.Col}.String(),
+		Hint:    fmt.Sprintf("leave it out, or declare wider bounds of %s in %s", col.Name, in.out.entity),
+	})
 }

@@ -44,3 +44,39 @@ func TestWarningOfARandomSplit(t *testing.T) {
 		})
 	}
 }
+
+// Where a condition that the bounds of a column exclude may be meant, it is a warning.
+func TestWarningOfAConditionThatIsNeverTrue(t *testing.T) {
+	const text = "a condition of features.f is never true: it compares amount with 900, and amount is declared at most 500"
+	for name, tt := range map[string]struct{ expression, want string }{
+		"in a CASE":                {"CASE WHEN amount > 900 THEN 1.0::DOUBLE ELSE amount END", text},
+		"in a CASE that happens":   {"CASE WHEN amount > 400 THEN 1.0::DOUBLE ELSE amount END", ""},
+		"a value":                  {"CASE amount WHEN 900 THEN 1.0::DOUBLE ELSE amount END", text},
+		"another value":            {"CASE amount WHEN 300 THEN 1.0::DOUBLE ELSE amount END", ""},
+		"one of two alternatives":  {"CASE WHEN amount > 900 OR id = 3 THEN 1.0::DOUBLE ELSE amount END", text},
+		"a column without a bound": {"CASE WHEN id > 900 THEN 1.0::DOUBLE ELSE amount END", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			system := fmt.Sprintf(leaky, "SELECT id, t, "+tt.expression+" AS amount, refund > 0 AS refunded FROM o", "amount: col.#Float64", "")
+			system = strings.Replace(system, "split.#Random & {fraction: 0.3}", `split.#ByGroup & {column: "id"}`, 1)
+			system = strings.Replace(system, "amount:   col.#Float64", "amount:   col.#Float64 & {max: 500}", 1)
+			write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
+			write(t, filepath.Join(dir, "shop.cue"), []byte(system))
+			r, _, err := load(dir, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, e := range r.System.Entities {
+				for _, w := range e.Warnings {
+					got = append(got, w.Message)
+				}
+			}
+			if strings.Join(got, "\n") != tt.want {
+				t.Errorf("warnings: %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}

@@ -6,8 +6,8 @@ import (
 )
 
 // compare looks for comparisons that are certainly wrong, in an expression and below.
-// required tells that the expression has to be true: a comparison elsewhere, such as a CASE
-// that guards against numbers that cannot be, may well never be.
+// required says that the expression has to be true. A comparison elsewhere may well never be,
+// such as that of a CASE which guards against numbers that cannot be.
 func (a *analysis) compare(e *expr, s *scope, required bool) {
 	if e.kind == subquery {
 		a.query(e.query, s.env, s)
@@ -62,8 +62,10 @@ func (a *analysis) compare(e *expr, s *scope, required bool) {
 				f.Kind = NoSuchValue
 				a.find(f)
 			}
-		case v.Number && required && c.Domain.never(op, v.Text):
-			f.Kind = NeverTrue
+		case v.Number && c.Domain.never(op, v.Text):
+			if f.Kind = NeverTrue; !required {
+				f.Kind = Idle
+			}
 			a.find(f)
 		}
 	}

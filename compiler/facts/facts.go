@@ -136,6 +136,7 @@ type Finding struct {
 const (
 	NoSuchValue = "value" // a comparison with a text that the column cannot have
 	NeverTrue   = "never" // a condition that is false for all values of the column
+	Idle        = "idle"  // a condition that is false for all values of the column, where that may be meant, as in a CASE
 	WithNull    = "null"  // a comparison with NULL, which is never true
 	Apart       = "apart" // a condition that is false for all values of its two sides
 	Conflict    = "both"  // a condition that another one excludes
