@@ -26,7 +26,7 @@ for c in $components; do lock "$c" lib/model "$@"; done
 {
 	printf '# Runs all tests of the library. Written by lock.sh.\n-r ../model/requirements.in\n'
 	for c in $components; do printf -- '-r ../../%s/requirements.in\n' "$c"; done
-	printf 'pytest\npytest-xdist\nhttpx\nruff\n'
+	printf 'pytest\npytest-xdist\nhttpx\nruff\nshap; sys_platform != "darwin"\n'
 } >lib/test/requirements.in
 lock lib/test "lib/model $components" "$@"
 

@@ -54,7 +54,8 @@ def _tree(nodes: Sequence[Mapping[str, Any]], width: int = 1, output: int = 0) -
     """Numbers the nodes from the root on, so that a child comes after its parent, and the leaves apart.
 
     A node has `leaf` (a list of values), or `feature`, `threshold`, `missing`, `left`, `right` and perhaps
-    `categories`.
+    `categories`. Its `cover` is how much of the training data reached it, as the library counts it. Covers
+    are for explanations: of the nodes, and then of the leaves.
     """
     order, stack = [], [0]
     while stack:
@@ -82,7 +83,13 @@ def _tree(nodes: Sequence[Mapping[str, Any]], width: int = 1, output: int = 0) -
         }
         if any(n.get("categories") is not None for n in split):
             doc["categories"] = [n.get("categories") for n in split]
+        doc["covers"] = [_short(nodes[at]["cover"]) for at in (*inner, *leaves)]
     return doc
+
+
+def _short(cover: Any) -> int | float:
+    """A count is a whole number, a sum of hessians is none."""
+    return int(cover) if cover == int(cover) else float(cover)
 
 
 def _side(left: Any) -> str:
@@ -145,10 +152,11 @@ def _hist_nodes(p: Any, columns: list[int]) -> list[dict[str, Any]]:
     nodes = []
     for n in p.nodes:
         if n["is_leaf"]:
-            nodes.append({"leaf": [n["value"]]})
+            nodes.append({"leaf": [n["value"]], "cover": n["count"]})
             continue
         column = columns[n["feature_idx"]]
         node = {
+            "cover": n["count"],
             "feature": column,
             "threshold": n["num_threshold"] if not n["is_categorical"] else 0,
             "missing": _side(n["missing_go_to_left"]),
@@ -174,11 +182,13 @@ def _forest(model: Any) -> dict[str, Any]:
         missing = t.missing_go_to_left
         nodes = []
         for i in range(t.node_count):
+            cover = t.weighted_n_node_samples[i]
             if t.children_left[i] < 0:
-                nodes.append({"leaf": t.value[i, 0, :width]})
+                nodes.append({"leaf": t.value[i, 0, :width], "cover": cover})
             else:
                 nodes.append(
                     {
+                        "cover": cover,
                         "feature": t.feature[i],
                         "threshold": t.threshold[i],
                         "missing": _side(missing[i]),
@@ -222,9 +232,9 @@ def _flatten(structure: Mapping[str, Any], nodes: list[dict[str, Any]]) -> int:
     if "leaf_value" in structure:
         if "leaf_const" in structure:
             raise NotExportedError("linear trees")
-        nodes.append({"leaf": [structure["leaf_value"]]})
+        nodes.append({"leaf": [structure["leaf_value"]], "cover": structure.get("leaf_count", 0)})
         return at
-    node: dict[str, Any] = {"feature": structure["split_feature"]}
+    node: dict[str, Any] = {"feature": structure["split_feature"], "cover": structure["internal_count"]}
     nodes.append(node)
     side = _side(structure["default_left"])
     missing = structure["missing_type"].lower()
@@ -290,9 +300,10 @@ def _xgboost_nodes(t: Mapping[str, Any]) -> list[dict[str, Any]]:
     for i, left in enumerate(t["left_children"]):
         condition = np.float32(t["split_conditions"][i])
         if left < 0:
-            nodes.append({"leaf": [condition]})
+            nodes.append({"leaf": [condition], "cover": t["sum_hessian"][i]})
             continue
         node = {
+            "cover": t["sum_hessian"][i],
             "feature": t["split_indices"][i],
             "threshold": condition,
             "missing": _side(t["default_left"][i]),

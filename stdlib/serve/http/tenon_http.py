@@ -82,6 +82,8 @@ class Service:
         self.metrics = Metrics(step, self.model, self.about)
         self.paths = {"/predict", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
         self.paths.add(step.endpoint.get("ready") or "/readyz")
+        if step.params.get("explain"):
+            self.paths.add("/explain")
         self.most = step.params.get("max_instances") or 1000
         self.limit = step.params.get("max_bytes") or 8 << 20
         self.asgi = Observe(application(self), self)
@@ -181,6 +183,13 @@ def application(service: Service) -> FastAPI:
         service.metrics.predicted(answers)
         # The model's own output needs no second validation.
         return JSONResponse({"predictions": answers, "model": service.about})
+
+    if step.params.get("explain"):
+
+        @app.post("/explain", include_in_schema=False)
+        async def explain() -> Response:
+            says = "only predictions of trees that are served without Python are explained"
+            return JSONResponse({"detail": says}, status_code=501)
 
     @app.exception_handler(RequestValidationError)
     async def refused(_: Request, e: RequestValidationError) -> Response:

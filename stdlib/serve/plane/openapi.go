@@ -53,29 +53,15 @@ func marshal(v any) ([]byte, error) {
 // document is the OpenAPI document, with the schemas that FastAPI makes in Python.
 func (p *Plane) document() object {
 	label := p.Label.Name
-	ok := func(schema any) object {
-		return object{{"description", "Successful Response"}, {"content", object{{"application/json", object{{"schema", schema}}}}}}
-	}
-	ref := func(name string) object { return object{{"$ref", "#/components/schemas/" + name}} }
 	get := func(summary, id string) object {
-		return object{{"get", object{{"summary", summary}, {"operationId", id}, {"responses", object{{"200", ok(object{})}}}}}}
+		return object{{"get", object{{"summary", summary}, {"operationId", id}, {"responses", object{{"200", described(object{})}}}}}}
 	}
-	const add = "add the probability of every class"
-	predict := object{
-		{"summary", "Predict " + label}, {"operationId", "predict_predict_post"},
-		{"parameters", []any{object{{"name", "probabilities"}, {"in", "query"}, {"required", false},
-			{"schema", object{{"type", "boolean"}, {"description", add}, {"default", false}, {"title", "Probabilities"}}},
-			{"description", add}}}},
-		{"responses", object{
-			{"200", ok(ref("PredictResponse"))},
-			{"422", object{{"description", "Validation Error"}, {"content", object{{"application/json", object{{"schema", ref("HTTPValidationError")}}}}}}},
-		}},
-		{"requestBody", object{{"content", object{{"application/json", object{{"schema", ref("PredictRequest")}}}}}, {"required", true}}},
-	}
+	predict := p.predictOperation("Predict "+label, "predict_predict_post", "PredictResponse")
 	paths := object{{"/predict", object{{"post", predict}}}, {"/healthz", get("Whether the process is alive", "healthz_healthz_get")}}
 	for _, path := range slices.Compact([]string{"/readyz", p.Ready}) {
 		paths = append(paths, field{path, get("Whether it can answer", "ready"+path)})
 	}
+	paths = append(paths, p.explainPaths()...)
 	paths = append(paths, field{"/metrics", get("Metrics for Prometheus", "metrics_metrics_get")})
 	return object{
 		{"openapi", "3.1.0"},
@@ -84,6 +70,28 @@ func (p *Plane) document() object {
 		{"paths", paths},
 		{"components", object{{"schemas", p.schemas()}}},
 	}
+}
+
+// predictOperation is an operation that takes rows.
+func (p *Plane) predictOperation(summary, id, response string) object {
+	ref := func(name string) object { return object{{"$ref", "#/components/schemas/" + name}} }
+	const add = "add the probability of every class"
+	return object{
+		{"summary", summary}, {"operationId", id},
+		{"parameters", []any{object{{"name", "probabilities"}, {"in", "query"}, {"required", false},
+			{"schema", object{{"type", "boolean"}, {"description", add}, {"default", false}, {"title", "Probabilities"}}},
+			{"description", add}}}},
+		{"responses", object{
+			{"200", described(ref(response))},
+			{"422", object{{"description", "Validation Error"}, {"content", object{{"application/json", object{{"schema", ref("HTTPValidationError")}}}}}}},
+		}},
+		{"requestBody", object{{"content", object{{"application/json", object{{"schema", ref("PredictRequest")}}}}}, {"required", true}}},
+	}
+}
+
+// described is a response with a schema.
+func described(schema any) object {
+	return object{{"description", "Successful Response"}, {"content", object{{"application/json", object{{"schema", schema}}}}}}
 }
 
 func (p *Plane) schemas() object {
@@ -108,7 +116,7 @@ func (p *Plane) schemas() object {
 		instance = append(instance, field{"required", required})
 	}
 	instance = append(instance, field{"title", "Instance"}, field{"type", "object"})
-	return object{
+	return append(object{
 		{"HTTPValidationError", object{{"properties", object{{"detail", list("Detail", ref("ValidationError"))}}}, {"type", "object"}, {"title", "HTTPValidationError"}}},
 		{"Model", made("Model", object{{"name", text("Name")}, {"version", object{{"type", "integer"}, {"title", "Version"}}}, {"digest", text("Digest")}}, "name", "version", "digest")},
 		{"PredictResponse", made("PredictResponse", object{{"predictions", list("Predictions", ref("Prediction"))}, {"model", ref("Model")}}, "predictions", "model")},
@@ -121,7 +129,7 @@ func (p *Plane) schemas() object {
 		{"PredictRequest", object{{"additionalProperties", false}, {"example", object{{"instances", []any{example(p.columns)}}}},
 			{"properties", object{{"instances", object{{"items", ref("Instance")}, {"maxItems", p.MaxRows}, {"minItems", 1}, {"title", "Instances"}, {"type", "array"}}}}},
 			{"required", []string{"instances"}}, {"title", "PredictRequest"}, {"type", "object"}}},
-	}
+	}, p.explainSchemas()...)
 }
 
 // prediction are the fields of an answer for a row.
@@ -323,7 +331,7 @@ func (p *Plane) page() ([]byte, error) {
 	var b bytes.Buffer
 	err = docsTemplate.Execute(&b, map[string]any{
 		"Name": p.About.Name, "Version": p.About.Version, "Digest": p.About.Digest, "Task": p.Task, "Label": p.Label.Name, "Type": p.Label.Type,
-		"Classes": len(p.Model.Classes()) > 0, "Request": rows(p.columns, p.Request), "Example": string(body), "MaxRows": p.MaxRows, "MaxBytes": p.MaxBytes, "Ready": p.Ready,
+		"Classes": len(p.Model.Classes()) > 0, "Request": rows(p.columns, p.Request), "Example": string(body), "MaxRows": p.MaxRows, "MaxBytes": p.MaxBytes, "Ready": p.Ready, "Explains": p.unit(),
 	})
 	return b.Bytes(), err
 }

@@ -27,9 +27,11 @@ type work struct {
 	computed []rowsql.Value // rows of the model, if features are computed
 	returned []rowsql.Value // that the answer repeats, row by row
 	outputs  []float64      // of the model, row by row
-	buffer   model.Buffer
-	text     []byte // of the answer
-	length   [1]string
+	// Of each row and each sum that is explained, the contributions of the columns of the model.
+	contributions []float64
+	buffer        model.Buffer
+	text          []byte // of the answer
+	length        [1]string
 	// What the metrics count: of each row its class, and its probability or predicted number.
 	classes []int
 	numbers []float64
@@ -51,40 +53,48 @@ func (p *Plane) newWork() *work {
 
 func (p *Plane) putBack(x *work) {
 	x.answered = answer{}
-	if x.body.Cap() <= mostKept && cap(x.text) <= mostKept && cap(x.rows.Values) <= mostKept/8 && cap(x.computed) <= mostKept/8 {
+	if x.body.Cap() <= mostKept && cap(x.text) <= mostKept && cap(x.rows.Values) <= mostKept/8 && cap(x.computed) <= mostKept/8 && cap(x.contributions) <= mostKept/8 {
 		p.work.Put(x)
 	}
 }
 
 func (p *Plane) predict(x *work, r *http.Request) {
-	w := &x.answered
-	every, ok := true, true
-	if r.URL.RawQuery == "" {
-		every = false
-	} else if every, ok = wantsEvery(r); !ok {
-		detail(w, http.StatusUnprocessableEntity, []request.Error{{Type: "bool_parsing", Loc: []any{"query", "probabilities"},
-			Msg: "Input should be a valid boolean, unable to interpret input"}})
+	every, ok := p.receive(x, r)
+	if !ok || !p.compute(r.Context(), x, every) {
 		return
+	}
+	p.metrics.predicted(x.classes, x.numbers)
+	x.send()
+}
+
+// receive reads a request and waits until it may be computed, or answers with what is wrong.
+func (p *Plane) receive(x *work, r *http.Request) (every, ok bool) {
+	w := &x.answered
+	if r.URL.RawQuery != "" {
+		if every, ok = wantsEvery(r); !ok {
+			detail(w, http.StatusUnprocessableEntity, []request.Error{{Type: "bool_parsing", Loc: []any{"query", "probabilities"},
+				Msg: "Input should be a valid boolean, unable to interpret input"}})
+			return every, false
+		}
 	}
 	switch err := p.read(x, r); {
 	case err == errTooLarge:
 		detail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d bytes", p.MaxBytes))
-		return
+		return every, false
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.Header()["Connection"] = closing
 		detail(w, http.StatusRequestTimeout, "the request did not arrive in time")
-		return
+		return every, false
 	case err != nil:
 		w.status = clientLeft
-		return
+		return every, false
 	}
-	if !p.admit(w, r) {
-		return
-	}
-	if !p.compute(r.Context(), x, every) {
-		return
-	}
-	p.metrics.predicted(x.classes, x.numbers)
+	return every, p.admit(w, r)
+}
+
+// send answers with x.text.
+func (x *work) send() {
+	w := &x.answered
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	x.length[0] = strconv.Itoa(len(x.text))

@@ -99,6 +99,7 @@ type params struct {
 	DrainSeconds   *float64  `json:"drain_seconds"`
 	MaxWaiting     int       `json:"max_waiting"`     // requests that wait to be computed
 	MaxConnections int       `json:"max_connections"` // at a time
+	Explain        bool      `json:"explain"`
 	// Request says how features are computed. Without it, a request has the columns of the model.
 	Request *features.Spec `json:"request"`
 }
@@ -135,6 +136,11 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model) erro
 	c.AtOnce = atOnce
 	if given.Request != nil {
 		if err := c.compute(ctx, s, *given.Request); err != nil {
+			return err
+		}
+	}
+	if given.Explain {
+		if err := c.explain(s); err != nil {
 			return err
 		}
 	}

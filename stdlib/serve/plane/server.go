@@ -30,6 +30,9 @@ type Config struct {
 	Task     string    // of the model, as in its signature
 	Label    ir.Column // that it predicts
 	Features Features  // nil if a request has the columns of the model
+	// Explainer answers at /explain, if there is one. Unexplained says why there is none, if it was asked for.
+	Explainer   Explainer
+	Unexplained string
 	// Request and Response document columns for people. Their order does not matter.
 	Request, Response ir.Schema
 
@@ -146,6 +149,9 @@ func New(c Config) (*Plane, error) {
 		return nil, err
 	}
 	p.handle("/predict", http.MethodPost, p.predict)
+	if err := p.explains(); err != nil {
+		return nil, err
+	}
 	p.handle("/healthz", http.MethodGet, func(x *work, _ *http.Request) { p.health(&x.answered, http.StatusOK, "ok") })
 	for _, path := range slices.Compact([]string{"/readyz", p.Ready}) {
 		p.handle(path, http.MethodGet, p.ready)

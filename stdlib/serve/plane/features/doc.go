@@ -6,7 +6,7 @@
 // [Features.NewRow] returns what computes rows for one goroutine. Plans run one after another:
 // each reads what the one before has computed. Wherever Tenon stores a table in training,
 // between two plans and at both ends, values are changed as storing them does, see
-// rowsql.Stored.
+// rowsql.Store.
 //
 // Tables stay as they were loaded: if the unit of one runs again, the service is another
 // version, which takes over.

@@ -184,7 +184,7 @@ func (f *Features) lookup(ctx context.Context, r *table.Reader, columns ir.Schem
 		for i := range rows.Len() {
 			row := rows.Row(i)
 			for j := range row {
-				row[j] = rowsql.Stored(columns[j], row[j])
+				rowsql.Store(&columns[j], &row[j])
 			}
 			if err := b.Add(row); err != nil {
 				return nil, err
@@ -247,7 +247,7 @@ func (r *Row) Compute(request, row, returned []rowsql.Value) (bool, error) {
 		return false, old
 	}
 	for i, j := range r.f.model {
-		if says := r.f.ranges[i].Refusal(result[j]); says != "" {
+		if says := r.f.ranges[i].Refusal(&result[j]); says != "" {
 			return false, &model.ValueError{Column: r.f.Results()[j].Name, Reason: "it is computed as a value that the model does not know: " + says}
 		}
 		row[i] = result[j]
@@ -266,7 +266,8 @@ func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOl
 	for i, l := range r.f.links {
 		x := &r.links[i]
 		for j, k := range l.read {
-			x.in[j] = rowsql.Stored(columns[k], have[k])
+			x.in[j] = have[k]
+			rowsql.Store(&columns[k], &x.in[j])
 		}
 		if kept, err := l.Run(x.row, r.f.rows[i], x.in, x.out); err != nil || !kept {
 			return nil, nil, err
@@ -280,8 +281,9 @@ func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOl
 				old = &TooOldError{l.plan.Lookups[j].Input.Name, times(age, unit), times(most, unit)}
 			}
 		}
-		for j, c := range l.results {
-			if x.out[j] = rowsql.Stored(c, x.out[j]); !holds(c, x.out[j]) {
+		for j := range l.results {
+			c := &l.results[j]
+			if rowsql.Store(c, &x.out[j]); !holds(c, &x.out[j]) {
 				return nil, nil, &model.ValueError{Column: c.Name, Reason: "it is computed as null or NaN, which the column cannot be"}
 			}
 		}
@@ -291,7 +293,7 @@ func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOl
 }
 
 // holds reports whether a table may have a value. Training fails where it may not.
-func holds(c ir.Column, v rowsql.Value) bool {
+func holds(c *ir.Column, v *rowsql.Value) bool {
 	switch {
 	case v.Null:
 		return c.Nullable

@@ -167,7 +167,10 @@ func (m *Model) ClassNames() []string { return m.names }
 
 // A Buffer is memory for predictions, which one goroutine uses again and again.
 type Buffer struct {
-	features []float64 // of one row
+	features      []float64 // of one row
+	scratch       trees.Scratch
+	contributions []float64 // of one row, to all sums
+	explain       trees.ExplainScratch
 }
 
 // A RowError is a row that has no prediction.
@@ -194,7 +197,7 @@ func (m *Model) Predict(_ context.Context, rows []rowsql.Value, outputs []float6
 		if err := m.numbers(rows[i*columns:(i+1)*columns], b.features); err != nil {
 			return &RowError{i, err}
 		}
-		m.ensemble.Predict(b.features, outputs[i*n:(i+1)*n])
+		m.ensemble.Predict(b.features, outputs[i*n:(i+1)*n], &b.scratch)
 	}
 	return nil
 }

@@ -7,17 +7,20 @@ import (
 
 // A Range is what a column declares about its values besides their type: bounds, or a list of
 // texts.
-type Range struct{ column }
+type Range struct {
+	column
+	any bool // there is none
+}
 
 // NewRange returns the range of a column.
 func NewRange(c ir.Column) (*Range, error) {
 	x, err := newColumn(c)
-	return &Range{x}, err
+	return &Range{x, c.Min == "" && c.Max == "" && len(c.Values) == 0}, err
 }
 
 // Refusal says why a value is out of the range, in the words for one of a request, or "".
-func (r *Range) Refusal(v rowsql.Value) string {
-	if v.Null {
+func (r *Range) Refusal(v *rowsql.Value) string {
+	if v.Null || r.any {
 		return ""
 	}
 	switch kind := r.Type; {

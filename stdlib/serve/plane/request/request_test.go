@@ -223,7 +223,7 @@ func TestRange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.Refusal(c.value); got != c.want {
+		if got := r.Refusal(&c.value); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.column, got, c.want)
 		}
 	}

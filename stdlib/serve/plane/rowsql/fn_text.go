@@ -47,17 +47,17 @@ func upper(r rune) rune {
 func concatenate(c *call) (eval, error) {
 	parts, skip := c.args, strings.EqualFold(c.Name, "concat")
 	return func(r *Row) Value {
-		var b strings.Builder
-		null := false
+		var memory [64]byte
+		b, null := memory[:0], false
 		for _, f := range parts {
 			v := f(r)
 			null = null || v.Null
-			b.WriteString(v.Text)
+			b = append(b, v.Text...)
 		}
 		if null && !skip {
 			return Null
 		}
-		return String(b.String())
+		return String(string(b))
 	}, nil
 }
 
@@ -65,23 +65,23 @@ func concatenateWith(c *call) (eval, error) {
 	separator, parts := c.args[0], c.args[1:]
 	return func(r *Row) Value {
 		between := separator(r)
-		var b strings.Builder
-		first := true
+		var memory [64]byte
+		b, first := memory[:0], true
 		for _, f := range parts {
 			v := f(r)
 			if v.Null {
 				continue
 			}
 			if !first {
-				b.WriteString(between.Text)
+				b = append(b, between.Text...)
 			}
-			b.WriteString(v.Text)
+			b = append(b, v.Text...)
 			first = false
 		}
 		if between.Null {
 			return Null
 		}
-		return String(b.String())
+		return String(string(b))
 	}, nil
 }
 

@@ -86,7 +86,8 @@ func TestStoredIsWhatATableHolds(t *testing.T) {
 		"a NaN that is refused later":  {ir.Column{Type: "float64"}, nan, nan},
 		"another type":                 {ir.Column{Type: "int64"}, rowsql.Int(math.MinInt64), rowsql.Int(math.MinInt64)},
 	} {
-		if got := rowsql.Stored(c.column, c.in); got != c.want {
+		got := c.in
+		if rowsql.Store(&c.column, &got); got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
 	}

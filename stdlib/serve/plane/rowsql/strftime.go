@@ -1,6 +1,9 @@
 package rowsql
 
-import "strings"
+import (
+	"strings"
+	"unsafe"
+)
 
 // strftimeSpecs are the letters after % that formats may have.
 const strftimeSpecs = "YmdHMSjypIaAbB%"
@@ -46,7 +49,7 @@ func strftime(c *call) (eval, error) {
 			i++
 			b = appendSpec(b, format[i], days, y, m, d, time)
 		}
-		return String(string(b))
+		return String(unsafe.String(unsafe.SliceData(b), len(b)))
 	}, nil
 }
 

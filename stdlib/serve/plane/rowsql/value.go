@@ -164,22 +164,23 @@ func (c class) bounds() (least int64, greatest uint64) {
 	return 0, math.MaxUint64
 }
 
-// Stored returns a value as a table of Tenon holds it, where a query reads or writes it:
-// without negative zeros, and without NaN where NaN is a missing value.
-func Stored(c ir.Column, v Value) Value {
-	switch {
-	case v.Null:
-		return v
-	case c.Type == "float64":
-		v = Float(v.Float() + 0)
-		if math.IsNaN(v.Float()) && c.Nullable && !c.NaN {
-			return Null
-		}
-	case c.Type == "float32":
-		v = Float32(v.Float32() + 0)
-		if math.IsNaN(float64(v.Float32())) && c.Nullable && !c.NaN {
-			return Null
-		}
+// Store makes of a value what a table of Tenon holds, where a query reads or writes it: without
+// negative zeros, and without NaN where NaN is a missing value.
+func Store(c *ir.Column, v *Value) {
+	if v.Null {
+		return
 	}
-	return v
+	var x float64
+	switch c.Type {
+	case "float64":
+		x = v.Float() + 0
+		*v = Float(x)
+	case "float32":
+		held := v.Float32() + 0
+		x = float64(held)
+		*v = Float32(held)
+	}
+	if x != x && c.Nullable && !c.NaN {
+		*v = Null
+	}
 }

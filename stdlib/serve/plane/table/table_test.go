@@ -306,7 +306,8 @@ func TestEveryTypeIsReadAsItWasWritten(t *testing.T) {
 	stored := make([][]rowsql.Value, len(rows))
 	for i, r := range rows {
 		for j, v := range r {
-			stored[i] = append(stored[i], rowsql.Stored(s[j], v))
+			rowsql.Store(&s[j], &v)
+			stored[i] = append(stored[i], v)
 		}
 	}
 	for name, write := range map[string]func(testing.TB, ir.Schema, [][]rowsql.Value) string{"DuckDB": byDuckDB, "pyarrow": byPython} {

@@ -6,7 +6,6 @@ package trees
 import (
 	"errors"
 	"fmt"
-	"math"
 )
 
 // Version is the version of the JSON of a model.
@@ -91,11 +90,15 @@ type Ensemble struct {
 	sets  [][]uint32
 	trees []tree
 	per   []float64 // trees of each output, if they are averaged
+	masks *masks    // nil if the trees are walked
+
+	narrow bool // they read float32
+	strict bool // the rule of XGBoost: less than the threshold, not in the set
 }
 
 // New checks a model and makes it ready.
 func New(m Model) (*Ensemble, error) {
-	e := &Ensemble{m: m}
+	e := &Ensemble{m: m, narrow: m.Float32 && m.Rule == SKLearn || m.Rule == XGBoost, strict: m.Rule == XGBoost}
 	switch {
 	case m.Version != Version:
 		return nil, fmt.Errorf("the trees have version %d; this tenon reads %d", m.Version, Version)
@@ -124,6 +127,7 @@ func New(m Model) (*Ensemble, error) {
 		}
 	}
 	e.m.Trees = nil // they are in nodes
+	e.masks = newMasks(e)
 	return e, nil
 }
 
@@ -230,12 +234,34 @@ func (e *Ensemble) Outputs() int {
 	return e.m.Outputs
 }
 
+// Nodes is how many nodes all trees have.
+func (e *Ensemble) Nodes() int { return len(e.nodes) }
+
+// Sums is how many numbers the trees give for a row, before predictions are made of them.
+func (e *Ensemble) Sums() int { return e.m.Outputs }
+
 // Predict writes the predictions for a row into out: probabilities of the classes, or the
-// number of a regression. It allocates nothing.
-func (e *Ensemble) Predict(row, out []float64) {
+// number of a regression. It allocates nothing once it has used s.
+func (e *Ensemble) Predict(row, out []float64, s *Scratch) {
 	sums := out[:e.m.Outputs]
 	clear(sums)
 	copy(sums, e.m.Baseline)
+	if e.masks != nil {
+		e.masks.find(row, e.narrow, s)
+		e.masks.add(e, s, sums)
+	} else {
+		e.walk(row, sums)
+	}
+	if e.m.Average {
+		for i := range sums {
+			sums[i] /= e.per[i]
+		}
+	}
+	e.link(out)
+}
+
+// walk adds the leaves of all trees.
+func (e *Ensemble) walk(row, sums []float64) {
 	for i := range e.trees {
 		t := &e.trees[i]
 		leaf := e.leaf(t.root, row)
@@ -247,95 +273,69 @@ func (e *Ensemble) Predict(row, out []float64) {
 			}
 		}
 	}
-	if e.m.Average {
-		for i := range sums {
-			sums[i] /= e.per[i]
-		}
-	}
-	e.link(out)
 }
 
 func (e *Ensemble) leaf(at int32, row []float64) int {
-	switch e.m.Rule {
-	case LightGBM:
-		return e.leafLightGBM(at, row)
-	case XGBoost:
-		return e.leafXGBoost(at, row)
+	if e.m.Rule == LightGBM {
+		for at >= 0 {
+			n := &e.nodes[at]
+			if at = n.right; e.leftLightGBM(n, row[n.feature]) {
+				at = n.left
+			}
+		}
+		return int(-1 - at)
 	}
 	for at >= 0 {
 		n := &e.nodes[at]
 		x := row[n.feature]
-		if e.m.Float32 {
+		if e.narrow {
 			x = float64(float32(x))
 		}
-		var left bool
-		switch {
-		case math.IsNaN(x):
-			left = n.flags&missingLeft != 0
-		case n.flags&categorical != 0:
-			left = has(e.sets[n.categories], x)
-		default:
-			left = x <= n.threshold
-		}
-		if left {
+		if at = n.right; e.leftOther(n, x) {
 			at = n.left
-		} else {
-			at = n.right
 		}
 	}
 	return int(-1 - at)
+}
+
+// left reports on which side of a node a value goes. The value is a float32 if the trees read
+// those.
+func (e *Ensemble) left(n *node, x float64) bool {
+	if e.m.Rule == LightGBM {
+		return e.leftLightGBM(n, x)
+	}
+	return e.leftOther(n, x)
+}
+
+func (e *Ensemble) leftOther(n *node, x float64) bool {
+	switch {
+	case x != x:
+		return n.flags&missingLeft != 0
+	case n.flags&categorical != 0:
+		return has(e.sets[n.categories], x) != e.strict
+	case e.strict:
+		return x < n.threshold
+	}
+	return x <= n.threshold
 }
 
 // zero is LightGBM's kZeroThreshold, a float.
 const zero = float64(float32(1e-35))
 
-func (e *Ensemble) leafLightGBM(at int32, row []float64) int {
-	for at >= 0 {
-		n := &e.nodes[at]
-		x := row[n.feature]
-		var left bool
-		if n.flags&categorical != 0 {
-			left = !math.IsNaN(x) && has(e.sets[n.categories], x)
-		} else {
-			if math.IsNaN(x) && n.flags&nanIsMissing == 0 {
-				x = 0
-			}
-			switch {
-			case n.flags&nanIsMissing != 0 && math.IsNaN(x), n.flags&zeroIsMissing != 0 && x >= -zero && x <= zero:
-				left = n.flags&missingLeft != 0
-			default:
-				left = x <= n.threshold
-			}
-		}
-		if left {
-			at = n.left
-		} else {
-			at = n.right
-		}
+func (e *Ensemble) leftLightGBM(n *node, x float64) bool {
+	if n.flags&categorical != 0 {
+		return x == x && has(e.sets[n.categories], x)
 	}
-	return int(-1 - at)
-}
-
-func (e *Ensemble) leafXGBoost(at int32, row []float64) int {
-	for at >= 0 {
-		n := &e.nodes[at]
-		x := float64(float32(row[n.feature]))
-		var left bool
-		switch {
-		case math.IsNaN(x):
-			left = n.flags&missingLeft != 0
-		case n.flags&categorical != 0:
-			left = !has(e.sets[n.categories], x)
-		default:
-			left = x < n.threshold
+	if x != x {
+		if n.flags&nanIsMissing != 0 {
+			return n.flags&missingLeft != 0
 		}
-		if left {
-			at = n.left
-		} else {
-			at = n.right
-		}
+		x = 0
 	}
-	return int(-1 - at)
+	if n.flags&zeroIsMissing != 0 && x >= -zero && x <= zero {
+		return n.flags&missingLeft != 0
+	}
+	return x <= n.threshold
 }
 
 // has reports whether a category, a whole number, is in a set of bits.

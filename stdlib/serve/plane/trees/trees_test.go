@@ -55,8 +55,9 @@ func TestPredictionsAreThoseOfTheLibrary(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := make([]float64, e.Outputs())
+			var scratch trees.Scratch
 			for i, want := range a.Predictions {
-				e.Predict(a.row(i), got)
+				e.Predict(a.row(i), got, &scratch)
 				for j := range want {
 					if len(want) != len(got) || got[j] != want[j] {
 						t.Fatalf("row %d: %v, want %v", i, got, want)
@@ -73,8 +74,8 @@ func TestPredictAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row, out := a.row(0), make([]float64, e.Outputs())
-	if n := testing.AllocsPerRun(100, func() { e.Predict(row, out) }); n != 0 {
+	row, out, scratch := a.row(0), make([]float64, e.Outputs()), new(trees.Scratch)
+	if n := testing.AllocsPerRun(100, func() { e.Predict(row, out, scratch) }); n != 0 {
 		t.Errorf("%v allocations a row", n)
 	}
 }
@@ -124,9 +125,9 @@ func BenchmarkPredict(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	row, out := a.row(0), make([]float64, e.Outputs())
+	row, out, scratch := a.row(0), make([]float64, e.Outputs()), new(trees.Scratch)
 	b.ReportAllocs()
 	for b.Loop() {
-		e.Predict(row, out)
+		e.Predict(row, out, scratch)
 	}
 }
