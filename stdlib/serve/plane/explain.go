@@ -99,9 +99,12 @@ type explaining struct {
 }
 
 func (e *explaining) answer(x *work, r *http.Request) {
-	every, ok := e.p.receive(x, r)
-	if ok && e.compute(r.Context(), x, every) {
-		x.send()
+	every, ok := asksEvery(x, r)
+	if !ok {
+		return
+	}
+	if ctx, ok := e.p.receive(x, r); ok && e.compute(ctx, x, every) {
+		x.send(jsonType)
 	}
 }
 
@@ -197,7 +200,7 @@ func (p *Plane) explainPaths() object {
 	if p.Explainer == nil {
 		return nil
 	}
-	predict := p.predictOperation("Explain "+p.Label.Name, "explain_explain_post", "ExplainResponse")
+	predict := p.predictOperation("Explain "+p.Label.Name, "explain_explain_post", "ExplainResponse", func(json object) object { return json })
 	return object{{"/explain", object{{"post", predict}}}}
 }
 

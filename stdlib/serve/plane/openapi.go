@@ -56,13 +56,14 @@ func (p *Plane) document() object {
 	get := func(summary, id string) object {
 		return object{{"get", object{{"summary", summary}, {"operationId", id}, {"responses", object{{"200", described(object{})}}}}}}
 	}
-	predict := p.predictOperation("Predict "+label, "predict_predict_post", "PredictResponse")
+	predict := p.predictOperation("Predict "+label, "predict_predict_post", "PredictResponse", withArrow)
 	paths := object{{"/predict", object{{"post", predict}}}, {"/healthz", get("Whether the process is alive", "healthz_healthz_get")}}
 	for _, path := range slices.Compact([]string{"/readyz", p.Ready}) {
 		paths = append(paths, field{path, get("Whether it can answer", "ready"+path)})
 	}
 	paths = append(paths, p.explainPaths()...)
 	paths = append(paths, field{"/metrics", get("Metrics for Prometheus", "metrics_metrics_get")})
+	paths = append(paths, p.inferencePaths()...)
 	return object{
 		{"openapi", "3.1.0"},
 		{"info", object{{"title", p.About.Name}, {"description", fmt.Sprintf("Predicts `%s` (%s), a %s.", label, p.Label.Type, p.Task)},
@@ -72,20 +73,20 @@ func (p *Plane) document() object {
 	}
 }
 
-// predictOperation is an operation that takes rows.
-func (p *Plane) predictOperation(summary, id, response string) object {
+// predictOperation is an operation that takes rows, and content adds types to JSON.
+func (p *Plane) predictOperation(summary, id, response string, content func(object) object) object {
 	ref := func(name string) object { return object{{"$ref", "#/components/schemas/" + name}} }
 	const add = "add the probability of every class"
 	return object{
 		{"summary", summary}, {"operationId", id},
 		{"parameters", []any{object{{"name", "probabilities"}, {"in", "query"}, {"required", false},
 			{"schema", object{{"type", "boolean"}, {"description", add}, {"default", false}, {"title", "Probabilities"}}},
-			{"description", add}}}},
+			{"description", add}}, timeoutParameter}},
 		{"responses", object{
-			{"200", described(ref(response))},
+			{"200", object{{"description", "Successful Response"}, {"content", content(object{{"application/json", object{{"schema", ref(response)}}}})}}},
 			{"422", object{{"description", "Validation Error"}, {"content", object{{"application/json", object{{"schema", ref("HTTPValidationError")}}}}}}},
 		}},
-		{"requestBody", object{{"content", object{{"application/json", object{{"schema", ref("PredictRequest")}}}}}, {"required", true}}},
+		{"requestBody", object{{"content", content(object{{"application/json", object{{"schema", ref("PredictRequest")}}}})}, {"required", true}}},
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/traces"
 )
 
 // work is the memory of a request, which later ones use again.
@@ -32,6 +33,10 @@ type work struct {
 	buffer        model.Buffer
 	text          []byte // of the answer
 	length        [1]string
+	cancel        context.CancelFunc // of the deadline
+	arrowIn       bool               // the body is an Arrow stream
+	arrowOut      bool               // the answer is one
+	span          *traces.Span       // nil if the request is not traced
 	// What the metrics count: of each row its class, and its probability or predicted number.
 	classes []int
 	numbers []float64
@@ -52,55 +57,85 @@ func (p *Plane) newWork() *work {
 }
 
 func (p *Plane) putBack(x *work) {
-	x.answered = answer{}
+	x.answered, x.span = answer{}, nil
+	if x.cancel != nil {
+		x.cancel()
+		x.cancel = nil
+	}
 	if x.body.Cap() <= mostKept && cap(x.text) <= mostKept && cap(x.rows.Values) <= mostKept/8 && cap(x.computed) <= mostKept/8 && cap(x.contributions) <= mostKept/8 {
 		p.work.Put(x)
 	}
 }
 
 func (p *Plane) predict(x *work, r *http.Request) {
-	every, ok := p.receive(x, r)
-	if !ok || !p.compute(r.Context(), x, every) {
+	every, ok := asksEvery(x, r)
+	if !ok {
 		return
 	}
-	p.metrics.predicted(x.classes, x.numbers)
-	x.send()
+	x.arrowIn, x.arrowOut = arrowAsked(r.Header)
+	ctx, ok := p.receive(x, r)
+	if !ok || !p.compute(ctx, x, every) {
+		return
+	}
+	kind := jsonType
+	if x.arrowOut {
+		kind = arrowType
+	}
+	p.predicted(x, kind)
 }
 
-// receive reads a request and waits until it may be computed, or answers with what is wrong.
-func (p *Plane) receive(x *work, r *http.Request) (every, ok bool) {
+// predicted counts predictions and answers with x.text.
+func (p *Plane) predicted(x *work, kind []string) {
+	p.metrics.predicted(x.classes, x.numbers)
+	x.send(kind)
+}
+
+// send answers with x.text.
+func (x *work) send(kind []string) {
+	h := x.answered.Header()
+	h["Content-Type"] = kind
+	x.length[0] = strconv.Itoa(len(x.text))
+	h["Content-Length"] = x.length[:]
+	x.answered.WriteHeader(http.StatusOK)
+	_, _ = x.answered.Write(x.text) // the client may be gone
+}
+
+// receive reads the body and waits until the request may be computed, or answers why it may
+// not be. The context ends with the deadline of the request.
+func (p *Plane) receive(x *work, r *http.Request) (context.Context, bool) {
 	w := &x.answered
-	if r.URL.RawQuery != "" {
-		if every, ok = wantsEvery(r); !ok {
-			detail(w, http.StatusUnprocessableEntity, []request.Error{{Type: "bool_parsing", Loc: []any{"query", "probabilities"},
-				Msg: "Input should be a valid boolean, unable to interpret input"}})
-			return every, false
-		}
+	ctx, ok := p.deadline(x, r)
+	if !ok {
+		return nil, false
 	}
 	switch err := p.read(x, r); {
 	case err == errTooLarge:
 		detail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d bytes", p.MaxBytes))
-		return every, false
+		return nil, false
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.Header()["Connection"] = closing
 		detail(w, http.StatusRequestTimeout, "the request did not arrive in time")
-		return every, false
+		return nil, false
 	case err != nil:
 		w.status = clientLeft
-		return every, false
+		return nil, false
 	}
-	return every, p.admit(w, r)
+	ok = p.admit(ctx, w)
+	x.span.Phase("receive")
+	return ctx, ok
 }
 
-// send answers with x.text.
-func (x *work) send() {
-	w := &x.answered
-	h := w.Header()
-	h["Content-Type"] = jsonType
-	x.length[0] = strconv.Itoa(len(x.text))
-	h["Content-Length"] = x.length[:]
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(x.text) // the client may be gone
+// asksEvery reports whether a request asks for the probabilities of all classes. It answers if
+// that is not clear.
+func asksEvery(x *work, r *http.Request) (every, ok bool) {
+	if r.URL.RawQuery == "" {
+		return false, true
+	}
+	if every, ok = wantsEvery(r); !ok {
+		detail(&x.answered, http.StatusUnprocessableEntity, []request.Error{{Type: "bool_parsing", Loc: []any{"query", "probabilities"},
+			Msg: "Input should be a valid boolean, unable to interpret input"}})
+	}
+	return every, ok
 }
 
 // wantsEvery reports whether the query asks for the probabilities of all classes. It is not
@@ -143,7 +178,11 @@ func (p *Plane) read(x *work, r *http.Request) error {
 
 // admit waits until a request may be computed. If too many wait already, one more would only
 // make all of them late: it is refused at once.
-func (p *Plane) admit(w *answer, r *http.Request) bool {
+func (p *Plane) admit(ctx context.Context, w *answer) bool {
+	if ctx.Err() != nil {
+		p.tooLate(ctx, w)
+		return false
+	}
 	select {
 	case p.slots <- struct{}{}:
 		return true
@@ -159,8 +198,8 @@ func (p *Plane) admit(w *answer, r *http.Request) bool {
 	select {
 	case p.slots <- struct{}{}:
 		return true
-	case <-r.Context().Done():
-		w.status = clientLeft
+	case <-ctx.Done():
+		p.tooLate(ctx, w)
 		return false
 	}
 }
@@ -170,13 +209,22 @@ func (p *Plane) admit(w *answer, r *http.Request) bool {
 func (p *Plane) compute(ctx context.Context, x *work, every bool) bool {
 	defer func() { <-p.slots }()
 	w := &x.answered
-	if errs := p.decoder.Decode(x.body.Bytes(), &x.rows); len(errs) > 0 {
+	var errs []request.Error
+	if x.arrowIn {
+		errs = p.readArrow(x)
+	} else {
+		errs = p.decoder.Decode(x.body.Bytes(), &x.rows)
+	}
+	if len(errs) > 0 {
 		detail(w, http.StatusUnprocessableEntity, errs)
 		return false
 	}
 	if err := p.ask(ctx, x); err != nil {
 		p.refuseRow(w, err)
 		return false
+	}
+	if x.arrowOut {
+		return p.writeArrow(x, every)
 	}
 	x.text = append(x.text[:0], `{"predictions":[`...)
 	x.classes, x.numbers = x.classes[:0], x.numbers[:0]
@@ -193,18 +241,22 @@ func (p *Plane) compute(ctx context.Context, x *work, every bool) bool {
 // ask makes the predictions for x.rows, in x.outputs. The error is a [*model.RowError] if a
 // row has none, and otherwise a fault of the model.
 func (p *Plane) ask(ctx context.Context, x *work) error {
+	x.span.Phase("decode")
+	x.span.Rows(x.rows.Len())
 	rows := x.rows.Values
 	if x.computer != nil {
 		var err error
 		if rows, err = p.computeFeatures(x); err != nil {
 			return err
 		}
+		x.span.Phase("features")
 	}
 	n := p.Model.Outputs()
 	x.outputs = resized(x.outputs, x.rows.Len()*n)
 	if err := p.Model.Predict(ctx, rows, x.outputs, &x.buffer); err != nil {
 		return err
 	}
+	x.span.Phase("predict")
 	for i, v := range x.outputs {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return &model.RowError{Row: i / n, Err: noPrediction(v)}

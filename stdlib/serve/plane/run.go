@@ -21,6 +21,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/traces"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -44,6 +45,8 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 		return fmt.Errorf("read the exported model: %w", err)
 	case m == nil && given.Request != nil:
 		return errors.New("features are computed from a request only for models that are served without Python, and this one needs it, as the log of its training says: leave out request, or choose another estimator")
+	case m == nil && given.Traces != nil:
+		return errors.New("only models that are served without Python have traces, and this one needs it, as the log of its training says: leave out traces, or choose another estimator")
 	case m == nil && len(python) < 2:
 		return errors.New("wanted the interpreter and the script of the service in Python")
 	case m == nil:
@@ -100,6 +103,8 @@ type params struct {
 	MaxWaiting     int       `json:"max_waiting"`     // requests that wait to be computed
 	MaxConnections int       `json:"max_connections"` // at a time
 	Explain        bool      `json:"explain"`
+	// Traces says where traces go. Without it, there are none.
+	Traces *traces.Config `json:"traces"`
 	// Request says how features are computed. Without it, a request has the columns of the model.
 	Request *features.Spec `json:"request"`
 }
@@ -144,6 +149,12 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model) erro
 			return err
 		}
 	}
+	if given.Traces != nil {
+		if c.Tracer, err = traces.New(*given.Traces, logLine, c.described(given)...); err != nil {
+			return err
+		}
+		defer c.Tracer.Close()
+	}
 	p, err := New(c)
 	if err != nil {
 		return err
@@ -173,6 +184,12 @@ func (c *Config) compute(ctx context.Context, s *step.Step, spec features.Spec) 
 	}
 	c.Features = f
 	return nil
+}
+
+// described are the attributes of the service for traces.
+func (c *Config) described(given params) []string {
+	return []string{"service.name", c.Labels["deployment"], "service.namespace", given.System, "service.instance.id", c.Instance,
+		"service.version", fmt.Sprint(c.About.Version), "tenon.model", c.About.Name, "tenon.model.digest", c.About.Digest}
 }
 
 func logLine(line string) { fmt.Fprintln(os.Stderr, line) }
@@ -256,8 +273,10 @@ const (
 
 // server is an HTTP server with limits for slow clients.
 func (p *Plane) server() *http.Server {
+	protocols, h2 := overHTTP2()
 	return &http.Server{
-		Handler: p, ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
+		Handler: p, Protocols: protocols, HTTP2: h2, ConnContext: born,
+		ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: largestHead, ErrorLog: log.New(lines(p.Log), "", 0), DisableGeneralOptionsHandler: true,
 	}
 }

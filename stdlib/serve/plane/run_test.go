@@ -283,3 +283,22 @@ func TestTheModelIsCheckedBeforeItIsServed(t *testing.T) {
 		})
 	}
 }
+
+func TestTracesNeedAModelWithoutPython(t *testing.T) {
+	s := &step.Step{Params: json.RawMessage(`{"traces": {"endpoint": "http://127.0.0.1:1", "sample": 1}}`), Inputs: map[string]step.Port{"model": {Path: t.TempDir()}}}
+	if err := Run(context.Background(), s, []string{"python", "main.py"}); err == nil || !strings.Contains(err.Error(), "only models that are served without Python have traces") {
+		t.Errorf("got %v", err)
+	}
+	s.Inputs["model"] = step.Port{Path: folder(t, nil), Version: 3}
+	s.Endpoint = &ir.Endpoint{}
+	s.Params = json.RawMessage(`{"traces": {"endpoint": "nowhere"}}`)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Endpoint.Port = free.Addr().(*net.TCPAddr).Port
+	free.Close()
+	if err := Run(context.Background(), s, nil); err == nil || !strings.Contains(err.Error(), `the endpoint of traces "nowhere" is no URL`) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -21,6 +21,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/traces"
 )
 
 // A Config is what a plane serves.
@@ -49,7 +50,8 @@ type Config struct {
 	Created   time.Time         // of the model; zero if unknown
 	Report    map[string]float64
 
-	Log func(string)
+	Log    func(string)
+	Tracer *traces.Tracer // nil if requests are not traced
 }
 
 // A Predictor is a model. It is safe for concurrent use.
@@ -109,6 +111,7 @@ type Plane struct {
 	metrics  *metrics
 	draining atomic.Bool
 	work     sync.Pool // of *work
+	columnar columnar  // for bodies and answers that have columns
 	slots    chan struct{}
 	waiting  atomic.Int64
 }
@@ -163,6 +166,9 @@ func New(c Config) (*Plane, error) {
 		p.handle(path, http.MethodGet, func(x *work, _ *http.Request) { write(&x.answered, "text/html; charset=utf-8", p.docs) })
 	}
 	p.handle("/openapi.json", http.MethodGet, func(x *work, _ *http.Request) { write(&x.answered, jsonType[0], p.openAPI) })
+	if err := p.handleInference(); err != nil {
+		return nil, err
+	}
 	p.metrics = newMetrics(p)
 	p.slots = make(chan struct{}, p.AtOnce)
 	p.work.New = func() any { return p.newWork() }
@@ -193,6 +199,7 @@ type answer struct {
 	http.ResponseWriter
 	status   int
 	draining *atomic.Bool
+	protocol protocol // how it says what is wrong
 }
 
 var closing, jsonType = []string{"close"}, []string{"application/json"}
@@ -211,7 +218,8 @@ func (a *answer) WriteHeader(status int) {
 func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	x := p.work.Get().(*work)
-	x.answered = answer{w, 0, &p.draining}
+	x.answered = answer{w, 0, &p.draining, jsonErrors}
+	x.span = p.Tracer.Start(r, start)
 	path := p.metrics.path(r.URL.Path)
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -220,10 +228,12 @@ func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				p.failed(&x.answered)
 			}
 			p.metrics.observe(path, x.answered.status, time.Since(start))
+			x.span.End(r.Method, p.metrics.names[path], x.answered.status)
 			return // without the memory of the request, which may be in any state
 		}
 		status := x.answered.status
 		p.metrics.observe(path, status, time.Since(start))
+		x.span.End(r.Method, p.metrics.names[path], status)
 		p.putBack(x)
 		if status == clientLeft {
 			panic(http.ErrAbortHandler) // what is left of the connection is closed without an answer
@@ -290,6 +300,10 @@ func write(w http.ResponseWriter, kind string, body []byte) {
 
 // detail answers with what is wrong: a text or a list of errors.
 func detail(w http.ResponseWriter, status int, what any) {
+	if a, ok := w.(*answer); ok && a.protocol != jsonErrors {
+		a.refuse(status, what)
+		return
+	}
 	body, err := marshal(object{{"detail", what}})
 	if err != nil {
 		panic(err) // texts, numbers and names have JSON
@@ -312,6 +326,10 @@ func (p *Plane) failed(w http.ResponseWriter) {
 // refuseRow answers 422 for an instance that has no prediction, and 500 for any other error.
 func (p *Plane) refuseRow(w http.ResponseWriter, err error) {
 	var row *model.RowError
+	if errors.Is(err, context.DeadlineExceeded) {
+		detail(w, http.StatusGatewayTimeout, tooLate)
+		return
+	}
 	if !errors.As(err, &row) {
 		p.Log("error: " + err.Error())
 		p.failed(w)

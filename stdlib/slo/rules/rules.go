@@ -85,6 +85,10 @@ var burnRates = []struct {
 // burnWindows are all windows above, each once.
 var burnWindows = []string{"5m", "30m", "1h", "2h", "6h", "1d", "3d"}
 
+// predictions are the paths of a service that predict: in JSON or Arrow, and by the Open Inference
+// Protocol over REST and gRPC.
+const predictions = "/predict|/v2/models/.+/infer|/inference[.]GRPCInferenceService/ModelInfer"
+
 // ruleText writes the rule file.
 func ruleText(e entity.Entity, p promises) (string, error) {
 	on := e.Inputs["on"]
@@ -92,7 +96,7 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 	o := objectives{
 		entity: e.Section + "." + e.Name, deployment: on.Name, windowText: p.Window,
 		service:  fmt.Sprintf(`system=%q,deployment=%q`, e.System, on.Name),
-		selector: fmt.Sprintf(`system=%q,deployment=%q,path="/predict"`, e.System, on.Name),
+		selector: fmt.Sprintf(`system=%q,deployment=%q,path=~%q`, e.System, on.Name, predictions),
 		own:      fmt.Sprintf(`{system=%q,slo=%q}`, e.System, e.Name),
 		prefix:   "slo:" + metricName(e.Name),
 		window:   duration.Parse(p.Window),

@@ -303,11 +303,17 @@ func (s *scanner) noNumber() bool {
 // size of the body bounds how many names there are.
 func (s *scanner) once(names *map[string]bool, name []byte) bool {
 	if *names == nil {
-		if says := s.d.size(s.b); says != "" {
-			s.fail(says)
-			return false
+		if s.d != nil {
+			if says := s.d.size(s.b); says != "" {
+				s.fail(says)
+				return false
+			}
 		}
 		*names = map[string]bool{}
+	}
+	if s.d == nil && len(*names) == mostNames {
+		s.fail("an object has too many fields")
+		return false
 	}
 	if (*names)[string(name)] {
 		s.fail(twice)

@@ -33,7 +33,11 @@ func (s *scanner) moment() (string, fault) {
 	if !ok {
 		return "", notISO
 	}
-	t := text(b)
+	return momentText(text(b))
+}
+
+// momentText checks a text that may be a date or a time.
+func momentText(t string) (string, fault) {
 	switch {
 	case finer(t):
 		return "", tooFine
@@ -41,6 +45,17 @@ func (s *scanner) moment() (string, fault) {
 		return "", notISO
 	}
 	return t, fault{}
+}
+
+// moment sets a date or a time from its text.
+func (c *column) moment(t string, v *rowsql.Value) fault {
+	switch c.Type {
+	case "date":
+		return c.date(t, v)
+	case "time":
+		return timeOfDay(t, v)
+	}
+	return c.timestamp(t, v)
 }
 
 // finer reports whether a fraction has digits below a microsecond.
@@ -96,6 +111,10 @@ func readDate(s *scanner, c *column, v *rowsql.Value) fault {
 	if wrong.kind != "" {
 		return wrong
 	}
+	return c.date(t, v)
+}
+
+func (c *column) date(t string, v *rowsql.Value) fault {
 	m, says := parseDate(t)
 	switch {
 	case says == "" && len(t) > 10:
@@ -117,6 +136,10 @@ func readTime(s *scanner, _ *column, v *rowsql.Value) fault {
 	if wrong.kind != "" {
 		return wrong
 	}
+	return timeOfDay(t, v)
+}
+
+func timeOfDay(t string, v *rowsql.Value) fault {
 	var m moment
 	says := m.parseTime(t)
 	switch {
@@ -134,6 +157,10 @@ func readTimestamp(s *scanner, c *column, v *rowsql.Value) fault {
 	if wrong.kind != "" {
 		return wrong
 	}
+	return c.timestamp(t, v)
+}
+
+func (c *column) timestamp(t string, v *rowsql.Value) fault {
 	m, says := parseDate(t)
 	if says == "" && len(t) > 10 && m.parseDateTime(t) != "" {
 		says = tooLong // than the date that it begins with
