@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -58,7 +57,8 @@ type link struct {
 	plan *rowsql.Plan
 	uses []rowsql.Use // of its outputs
 
-	slower bool // DuckDB could compute what is refused
+	// withDuckDB makes the plan that leaves to DuckDB what closures do not compute.
+	withDuckDB func() (*rowsql.Plan, error)
 }
 
 func (l link) query() string { return l.e.string(l.e.component.SQL) }
@@ -193,10 +193,12 @@ func (r *request) chain(ctx context.Context) (bool, error) {
 				tables = append(tables, tableOf(p))
 			}
 		}
-		if l.plan, err = r.compile(ctx, l, tables); errors.As(err, &refusal) {
-			if _, err := r.compileWithDuckDB(ctx, l, tables); err == nil {
-				l.slower = true
-			}
+		l.withDuckDB = func() (*rowsql.Plan, error) {
+			return rowsql.CompileWithDuckDB(l.query(), e.bound.plan, tables, func(columns ir.Schema, query string) ([]byte, error) {
+				return r.options.Bind(ctx, map[string]ir.Schema{"t": columns}, query)
+			})
+		}
+		if l.plan, err = r.compile(l, tables); errors.As(err, &refusal) {
 			return r.cannot(l, refusal), nil
 		} else if err != nil {
 			return false, fmt.Errorf("compile the SQL of %s for a request: %w", e, err)
@@ -211,17 +213,11 @@ func (r *request) chain(ctx context.Context) (bool, error) {
 
 // compile makes the plan of a query. What closures do not compute is left to DuckDB if the
 // deployment has that engine.
-func (r *request) compile(ctx context.Context, l link, tables []rowsql.Table) (*rowsql.Plan, error) {
+func (r *request) compile(l link, tables []rowsql.Table) (*rowsql.Plan, error) {
 	if r.e.string(r.serves.Engine) != "duckdb" {
 		return rowsql.Compile(l.query(), l.e.bound.plan, tables)
 	}
-	return r.compileWithDuckDB(ctx, l, tables)
-}
-
-func (r *request) compileWithDuckDB(ctx context.Context, l link, tables []rowsql.Table) (*rowsql.Plan, error) {
-	return rowsql.CompileWithDuckDB(l.query(), l.e.bound.plan, tables, func(columns ir.Schema, query string) ([]byte, error) {
-		return r.options.Bind(ctx, map[string]ir.Schema{"t": columns}, query)
-	})
+	return l.withDuckDB()
 }
 
 func tableOf(p port) rowsql.Table {
@@ -253,8 +249,9 @@ func (r *request) notSQL(e *entity) bool {
 }
 
 func (r *request) notLeftmost(l link) bool {
-	return r.refuse(fmt.Sprintf("a %s of %s cannot be a row of %q: the query of %s makes a row of each row of %q", r.serves.Request, r.e, r.name, l.e, l.in.name),
-		fmt.Sprintf("write %s: %s: {}, and list %s in %s", r.serves.Request, label(l.in.name), r.name, r.serves.Lookup), r.at(), r.sqlSpan(l.e, l.query(), -1))
+	return r.refuse(fmt.Sprintf("a %s of %s cannot be a row of %q: the query of %s begins with %q", r.serves.Request, r.e, r.name, l.e, l.in.name),
+		fmt.Sprintf("write %s: %s: {}, and list %s in %s; or begin the query with it: FROM %[3]s LEFT JOIN %[5]s", r.serves.Request, label(l.in.name), r.name, r.serves.Lookup, l.in.name),
+		r.at(), r.sqlSpan(l.e, l.query(), -1))
 }
 
 func (r *request) noInput(l link) bool {
@@ -267,79 +264,9 @@ func (r *request) noInput(l link) bool {
 		Spans:   []diag.Span{r.label("", r.serves.Request, r.name), r.sys.Label("its inputs", l.e.path("in")...)},
 		Wanted:  l.in.name + ", of which the query makes each row",
 	}
-	d.Hint = nearest(r.name, names)
+	d.Hint = cmp.Or(nearest(r.name, names), fmt.Sprintf("write %s: %s: {}, the name that %s has in the query", r.serves.Request, label(l.in.name), l.in.out.entity))
 	r.fail(r.e, d)
 	return false
-}
-
-// cannot reports a query that rowsql refuses.
-func (r *request) cannot(l link, refusal *rowsql.Refusal) bool {
-	cause := l.e.id() + " " + refusal.Reason
-	if r.reported[cause] {
-		r.broken[r.e.id()] = true
-		return false
-	}
-	r.reported[cause] = true
-	place := r.sqlSpan(l.e, l.query(), offsetOf(refusal, l.query()))
-	if in := l.e.input(refusal.Lookup); in != nil {
-		keys := r.sys.Label("it declares no keys", in.out.entity.path()...)
-		hint := fmt.Sprintf("declare the keys of %s, and join on all of them", in.out.entity)
-		if len(in.out.keys) > 0 {
-			keys = r.sys.At("its keys", in.out.entity.path("keys")...)
-			hint = fmt.Sprintf("join on all keys of %s: %s", in.out.entity, strings.Join(in.out.keys, ", "))
-		}
-		return r.refuse(fmt.Sprintf("%s cannot be computed for one request: several rows of %q may match, because the join compares no key of it", l.e, refusal.Lookup), hint, place, keys, r.at())
-	}
-	return r.refuse(fmt.Sprintf("%s cannot be computed for one request: %s", l.e, refusal.Reason), r.refusalHint(l, refusal.Reason), place, r.at())
-}
-
-// offsetOf returns the byte of a query that a refusal is about. DuckDB does not say it of all
-// clauses; then it is where a word of the clause is, if there is only one such place.
-func offsetOf(refusal *rowsql.Refusal, query string) int {
-	if refusal.Offset >= 0 {
-		return refusal.Offset
-	}
-	words := []string{`\bOVER\b`, `\bGROUP\s+BY\b`, `\bORDER\s+BY\b`, `\bLIMIT\b`, `\bDISTINCT\b`, `\bUNION\b`}
-	named := []string{"window", "GROUP BY", "ORDER BY", "LIMIT", "DISTINCT", "UNION"}
-	pattern := ""
-	if refusal.Lookup != "" {
-		return joinOf(refusal.Lookup, query)
-	} else if i := slices.IndexFunc(named, func(name string) bool { return strings.Contains(refusal.Reason, name) }); i >= 0 {
-		pattern = words[i]
-	}
-	if pattern == "" {
-		return -1
-	}
-	return only(pattern, query)
-}
-
-// joinOf returns the byte of a query where a table is joined, or -1.
-func joinOf(table, query string) int { return only(`\bJOIN\s+"?`+regexp.QuoteMeta(table)+`\b`, query) }
-
-// only returns where a pattern matches, if it is only one place.
-func only(pattern, query string) int {
-	if all := regexp.MustCompile("(?i)"+pattern).FindAllStringIndex(query, 2); len(all) == 1 {
-		return all[0][0]
-	}
-	return -1
-}
-
-// refusalHint says how to do without what a request cannot have computed.
-func (r *request) refusalHint(l link, reason string) string {
-	for _, part := range []string{"aggregate", "window", "DISTINCT", "UNION", "several rows"} {
-		if strings.Contains(reason, part) {
-			return "compute what needs several rows in a feature of its own, join that by its keys, and list it in lookup"
-		}
-	}
-	for _, part := range []string{"ORDER BY", "LIMIT"} {
-		if strings.Contains(reason, part) {
-			return "leave it out: the rows of a feature are sorted by its keys"
-		}
-	}
-	if l.slower && r.serves.Engine != "" {
-		return fmt.Sprintf("set %s: \"duckdb\" in %s, which takes part of a millisecond for such an expression; docs/serving.md lists what is computed without it", r.serves.Engine, r.e)
-	}
-	return "docs/serving.md lists what is computed; what only training needs can be in a feature of its own"
 }
 
 // serve makes the contract of the chain, or reports why there is none.
@@ -364,7 +291,10 @@ func (r *request) serve() {
 			}
 		}
 	}
-	if !r.available(returns, excluded) {
+	if ok, err := r.available(returns, excluded); err != nil {
+		r.internal(err)
+		return
+	} else if !ok {
 		return
 	}
 	// Backward: what the model and the answer need.
@@ -376,53 +306,39 @@ func (r *request) serve() {
 	}
 	k.plans, k.results = make([]*rowsql.Plan, len(r.links)), make([]ir.Schema, len(r.links))
 	for i, l := range slices.Backward(r.links) {
-		missing := excluded
-		if i > 0 {
-			missing = nil
-			for _, u := range r.links[i-1].uses {
-				if u.Training {
-					missing = append(missing, u.Name)
-				}
-			}
+		missing := r.missing(i, excluded)
+		// A key that is not computed may tell several rows of one request apart.
+		counted := slices.Concat(needed, l.e.outs["out"].keys)
+		if refusals := l.plan.Refusals(missing, counted); len(refusals) > 0 {
+			r.cannotCompute(l, refusals, missing, counted)
+			return
 		}
 		plan, err := l.plan.Needed(missing, needed)
 		if err != nil {
 			r.internal(fmt.Errorf("%s: %w", r.e, err))
 			return
 		}
-		k.plans[i] = plan
-		schema := l.e.outs["out"].schema
-		for _, o := range plan.Outputs {
-			col := schema.Column(o.Name)
-			if col == nil {
-				col = k.row.out.schema.Column(o.Name)
-			}
-			k.results[i] = append(k.results[i], *col)
-		}
-		needed = []string{}
-		for _, col := range plan.Request.Columns {
-			needed = append(needed, col.Name)
-		}
+		needed = k.set(i, l, plan)
 	}
 	if len(needed) == 0 || !r.reads() {
 		r.refuse(fmt.Sprintf("%s reads nothing that is computed from a row of %q", r.model.out.entity, r.name),
 			fmt.Sprintf("leave out %s, or serve a model that reads the row", r.serves.Request), r.at(), r.sys.At("the model", r.e.path("in", r.serves.Model)...))
 		return
 	}
-	for _, name := range needed {
-		col := *k.row.out.schema.Column(name)
-		col.Unique = false // callers may ask about a row again
-		k.columns = append(k.columns, col)
-	}
-	k.returns = returns
+	k.takes(needed)
+	k.returns, k.keys = returns, r.keys(k, excluded)
 	if k.lookups = r.lookedUp(tables, k.plans); k.lookups == nil && slices.ContainsFunc(k.plans, func(p *rowsql.Plan) bool { return len(p.Lookups) > 0 }) {
 		return
 	}
 	if !r.answers(k) {
 		return
 	}
-	for _, p := range k.plans {
-		p.Unplaced()
+	for _, x := range []*contract{k, k.keys} {
+		if x != nil {
+			for _, p := range x.plans {
+				p.Unplaced()
+			}
+		}
 	}
 	r.e.contract = k
 }
@@ -479,7 +395,7 @@ func (r *request) tables() (tables map[string]port, ok bool) {
 	slices.Sort(joined)
 	declared, _ := r.e.fields.at(r.serves.Lookup).(object)
 	for _, f := range declared {
-		if _, found := tables[f.name]; !found {
+		if _, found := tables[f.name]; !found && !r.joins(f.name) {
 			last := r.links[len(r.links)-1]
 			d := diag.Diagnostic{
 				Message: fmt.Sprintf("%s of %s lists %q, which the query of %s does not join", r.serves.Lookup, r.e, f.name, last.e),
@@ -497,6 +413,11 @@ func (r *request) tables() (tables map[string]port, ok bool) {
 		ok = r.limited(f.name, stringOf(settings.get("max_age"))) && ok
 	}
 	return tables, ok
+}
+
+// joins reports whether a query reads a table besides the one that it goes through.
+func (r *request) joins(name string) bool {
+	return slices.ContainsFunc(r.links, func(l link) bool { return l.in.name != name && l.e.input(name) != nil })
 }
 
 // limited checks the largest age of rows of a table. Only what a join chooses by its time has

@@ -43,7 +43,7 @@ func (r *request) returned() (columns []string, ok bool) {
 
 // available refuses inputs of the model, and columns of the answer, that are computed from
 // columns that a caller does not have.
-func (r *request) available(returns, excluded []string) bool {
+func (r *request) available(returns, excluded []string) (bool, error) {
 	ok := true
 	last := r.links[len(r.links)-1]
 	needs := map[string][]string{} // inputs of the model by the column that they need
@@ -84,6 +84,9 @@ func (r *request) available(returns, excluded []string) bool {
 		var spans []diag.Span
 		for _, name := range blamed {
 			text := fmt.Sprintf("%s is computed from %s", name, cause)
+			if i := slices.IndexFunc(paths[cause], func(p string) bool { return strings.HasPrefix(p, "the row of ") }); i >= 0 && name == blamed[0] {
+				text = fmt.Sprintf("%s is in %s, which is looked up by %s", name, paths[cause][i], cause)
+			}
 			if name == cause {
 				text = name + " is an input of the model"
 			}
@@ -97,7 +100,29 @@ func (r *request) available(returns, excluded []string) bool {
 			Hint:    fmt.Sprintf("set exclude: [\"%s\"] in %s, or remove %q from exclude in %s, if a caller knows it", strings.Join(blamed, `", "`), model, cause, r.e),
 		})
 	}
-	return ok
+	if !ok {
+		return false, nil
+	}
+	return r.besides(excluded)
+}
+
+// besides refuses inputs of the model that come from an excluded column of the predicted row on
+// another way than through the row that a caller sends: from a table that is looked up.
+func (r *request) besides(excluded []string) (bool, error) {
+	row := r.links[0].in.out
+	reported := map[string]bool{}
+	for _, name := range excluded {
+		column := unknownColumn{row, name, append(strings.Split(r.serves.Request, "."), r.name, "exclude")}
+		d, blamed, err := r.dependent(r.facts, r.e, r.model.out.entity, r.features.out, r.model.out.signature, r.serves.Model, column)
+		if err != nil {
+			return false, err
+		}
+		if d != nil && !reported[fmt.Sprint(blamed)] {
+			reported[fmt.Sprint(blamed)] = true
+			r.fail(r.e, *d)
+		}
+	}
+	return len(reported) == 0, nil
 }
 
 func (r *request) exclusion(column string) diag.Span {
@@ -139,7 +164,11 @@ func (r *request) answers(k *contract) bool {
 		}
 		response := slices.Clone(o.response)
 		result := k.results[len(k.results)-1]
-		for _, name := range k.returns {
+		for i, name := range k.returns {
+			if slices.Contains(k.returns[:i], name) {
+				return r.refuse(fmt.Sprintf("%s of %s names %s twice", r.serves.Returns, r.e, name), "remove one of them",
+					r.sys.At("", r.e.path(strings.Split(r.serves.Returns, ".")...)...))
+			}
 			if response.Column(name) != nil {
 				return r.refuse(fmt.Sprintf("%s of %s names %s, which the answer has already", r.serves.Returns, r.e, name), "remove it",
 					r.sys.At("", r.e.path(strings.Split(r.serves.Returns, ".")...)...))

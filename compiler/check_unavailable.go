@@ -38,7 +38,7 @@ func (c *checker) checkUnavailable(f *factory) error {
 			continue
 		}
 		for _, column := range columns {
-			d, blamed, err := c.dependent(f, e, model, table.out, port.out.signature, column)
+			d, blamed, err := c.dependent(f, e, model, table.out, port.out.signature, u.Model, column)
 			if err != nil {
 				return err
 			}
@@ -100,7 +100,7 @@ func (c *checker) unknownColumns(e *entity, name string) (all []unknownColumn) {
 
 // dependent finds inputs of a model that depend on a column which is not known when the
 // model predicts, and returns their names with the fault.
-func (c *checker) dependent(f *factory, e, model *entity, table *out, signature *ir.Signature, column unknownColumn) (*diag.Diagnostic, []string, error) {
+func (c *checker) dependent(f *factory, e, model *entity, table *out, signature *ir.Signature, port string, column unknownColumn) (*diag.Diagnostic, []string, error) {
 	if column.out.entity.typing != nil {
 		// What the column is made of does not matter, as if no query made it.
 		f = f.from(column.out)
@@ -121,7 +121,14 @@ func (c *checker) dependent(f *factory, e, model *entity, table *out, signature 
 			continue
 		}
 		i := slices.IndexFunc(col.Origins, func(o facts.Origin) bool {
-			return o.Root == root && o.OfRow() && (predicted[o.Row] || len(predicted) == 0 && !o.Apart)
+			switch {
+			case o.Root != root:
+				return false
+			case o.OfRow() && (predicted[o.Row] || len(predicted) == 0 && !o.Apart),
+				slices.ContainsFunc(o.Includes, func(row string) bool { return predicted[row] }):
+				return true
+			}
+			return len(predicted) == 0 && ofKey(o, t)
 		})
 		switch {
 		case i < 0:
@@ -134,7 +141,16 @@ func (c *checker) dependent(f *factory, e, model *entity, table *out, signature 
 			if in.Name == column.column {
 				text = fmt.Sprintf("%s is an input of the model", in.Name)
 			}
-			spans = append(spans, f.defined(c, table, in.Name, text))
+			if o := col.Origins[i]; !o.OfRow() {
+				var by []string
+				for _, class := range o.By {
+					by = append(by, class[0].Column)
+				}
+				text = fmt.Sprintf("%s aggregates %s over all rows with the same %s, those of the predicted row too", in.Name, column.column, listed(by))
+				spans = append(spans, f.construct(c, table, in.Name, o.Site, text))
+			} else {
+				spans = append(spans, f.defined(c, table, in.Name, text))
+			}
 			blamed = append(blamed, in.Name)
 			if path == nil {
 				path = append(slices.Clone(col.Origins[i].Path), model.String(), e.String())
@@ -145,7 +161,7 @@ func (c *checker) dependent(f *factory, e, model *entity, table *out, signature 
 		return nil, nil, nil
 	}
 	spans = append(spans, c.sys.At(column.column+" is not known when a prediction is made", e.path(column.path...)...),
-		c.sys.At("the model", e.path("in", e.component.Unavailable.Model)...))
+		c.sys.At("the model", e.path("in", port)...))
 	quoted := `"` + strings.Join(blamed, `", "`) + `"`
 	return &diag.Diagnostic{
 		Message: fmt.Sprintf("%s needs %s, which is not known when %s predicts", model, column.column, e),
@@ -153,6 +169,31 @@ func (c *checker) dependent(f *factory, e, model *entity, table *out, signature 
 		Spans:   spans,
 		Hint:    fmt.Sprintf("in %s, set exclude: [%s], or known: [%[2]s] if that is known when a prediction is made; values of earlier rows are accepted: a window that ends before the row, or a join on an earlier time", model, quoted),
 	}, blamed, nil
+}
+
+// ofKey reports whether an aggregate is made of all rows that belong to a row of a table: it
+// is grouped by what the row has as its key, and perhaps by other columns of that.
+func ofKey(o facts.Origin, t facts.Table) bool {
+	if len(o.By) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(t.Keys, func(key []string) bool {
+		rows := map[string]bool{}
+		for _, name := range key {
+			c := t.Column(name)
+			if c == nil || c.Partial || len(c.Origins) != 1 || c.Origins[0].Use != facts.Copied || c.Origins[0].Row == "" {
+				return false
+			}
+			of := c.Origins[0]
+			if !slices.ContainsFunc(o.By, func(class facts.Class) bool { return slices.Contains(class, facts.Cell{Root: of.Root, Row: of.Row}) }) {
+				return false
+			}
+			rows[of.Row] = true
+		}
+		return len(key) > 0 && !slices.ContainsFunc(o.By, func(class facts.Class) bool {
+			return !slices.ContainsFunc(class, func(x facts.Cell) bool { return rows[x.Row] })
+		})
+	})
 }
 
 // predictedRows returns the rows of a root table that a row of a table stands for: those

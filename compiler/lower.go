@@ -180,7 +180,7 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 		o = append(o, more...)
 	}
 	if w.run.Request && e.contract != nil {
-		request, err := e.contract.param(w.run.lookupsPort())
+		request, err := e.contract.param(w.run.lookupsPort(), w.run.takesRow())
 		if err != nil {
 			c.internal(fmt.Errorf("parameters of %s: %w", e, err))
 		}

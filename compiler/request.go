@@ -66,6 +66,7 @@ type contract struct {
 	lookups []lookup       // in the order of their names
 	returns []string       // columns of the last result
 	drops   bool           // training leaves out rows by conditions that the plans lack
+	keys    *contract      // computes the keys of the features, if the service does not
 }
 
 // needsDuckDB reports whether the program of the deployment has to link DuckDB.
@@ -80,8 +81,8 @@ type lookup struct {
 }
 
 // param returns the parameter with the contract, for a unit that takes the tables on ports
-// that begin with a prefix.
-func (k *contract) param(prefix string) (any, error) {
+// that begin with a prefix. keys says that it needs the keys of the features.
+func (k *contract) param(prefix string, keys bool) (any, error) {
 	type table struct {
 		Port   string `json:"port"`
 		MaxAge string `json:"max_age,omitempty"`
@@ -93,12 +94,19 @@ func (k *contract) param(prefix string) (any, error) {
 		Lookups map[string]table `json:"lookups"`
 		Returns []string         `json:"returns,omitempty"`
 		Drops   bool             `json:"drops,omitempty"`
+		Keys    any              `json:"keys,omitempty"`
 	}{Columns: k.columns.Bare(), Plans: k.plans, Lookups: map[string]table{}, Returns: k.returns, Drops: k.drops}
 	for _, r := range k.results {
 		doc.Results = append(doc.Results, r.Bare())
 	}
 	for _, l := range k.lookups {
 		doc.Lookups[l.name] = table{lookupPort(prefix, l), l.maxAge}
+	}
+	if keys && k.keys != nil {
+		var err error
+		if doc.Keys, err = k.keys.param(prefix, false); err != nil {
+			return nil, err
+		}
 	}
 	b, err := json.Marshal(doc)
 	if err != nil {
@@ -139,4 +147,9 @@ func (s *stage) lookupsPort() string {
 		}
 	}
 	return ""
+}
+
+// takesRow reports whether a stage reads the table of which a caller sends a row.
+func (s *stage) takesRow() bool {
+	return slices.ContainsFunc(s.inputs, func(in stageInput) bool { return in.From == "request.row" })
 }

@@ -125,6 +125,7 @@ func (a *analysis) aggregated(e *expr, origins []Origin, s *scope) []Origin {
 		if o.Whole {
 			o.Site = Site{At: e.sign + 1}
 		}
+		o.groupBy(e, s.groupedBy)
 		o.Use, o.Row, o.Own, o.Ahead, o.Set = Aggregated, "", false, Root{}, s.set(e)
 	}
 	return merge(origins)
@@ -189,9 +190,11 @@ func (a *analysis) window(e *expr, s *scope) (origins []Origin, partial bool) {
 	if fitted {
 		groups, fitted = a.groups(e.partitions, s)
 	}
+	partition := a.partition(e, s)
 	for i := range origins {
 		o := &origins[i]
 		o.Ahead = Root{}
+		o.groupBy(e, partition)
 		if o.Fitted = fitted && o.Use <= Computed && o.Row != ""; o.Fitted {
 			o.Group = groups
 		} else {

@@ -178,6 +178,11 @@ type Origin struct {
 	// a group. Group then names the columns that make the groups, see [Origin.Groups].
 	Fitted bool
 	Group  string
+	// By are the cells that an aggregate is grouped by, if it is made of all rows of its group,
+	// each with those that are equal to it where the value is read. Includes are rows that are
+	// among those of the group.
+	By       []Class
+	Includes []string
 	// Apart is set if the row was chosen by more than equal values: by a comparison of times
 	// or with another row, or by an order. It may be a row from before.
 	Apart bool
@@ -196,6 +201,9 @@ type Origin struct {
 	Site Site
 	// Path names the columns from the root to here, "features/orders.share".
 	Path []string
+
+	of       string // the row of an aggregate whose cells are in By
+	function string // of an aggregate, if it has one column
 }
 
 // A Site is a place in a query. The zero Site is unknown.
@@ -269,7 +277,8 @@ func compare(a, b Origin) int {
 	return cmp.Or(
 		cmp.Compare(a.Table, b.Table), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Set, b.Set), cmp.Compare(a.Use, b.Use),
 		order(a.Own, b.Own), order(a.Apart, b.Apart), order(a.Whole, b.Whole), order(a.Fitted, b.Fitted), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Ahead.Table, b.Ahead.Table), cmp.Compare(a.Ahead.Column, b.Ahead.Column),
-		cmp.Compare(a.Later.Table, b.Later.Table), cmp.Compare(a.Later.Column, b.Later.Column), cmp.Compare(a.Later.Row, b.Later.Row), cmp.Compare(a.Part, b.Part), order(a.Match, b.Match))
+		cmp.Compare(a.Later.Table, b.Later.Table), cmp.Compare(a.Later.Column, b.Later.Column), cmp.Compare(a.Later.Row, b.Later.Row), cmp.Compare(a.Part, b.Part), order(a.Match, b.Match),
+		slices.Compare(a.Includes, b.Includes), cmp.Compare(a.of, b.of))
 }
 
 func order(a, b bool) int {

@@ -168,6 +168,12 @@ func (a *analysis) instance(r relation, f *source, before int) relation {
 	if r.self {
 		mark = fmt.Sprintf("%d~/", n)
 	}
+	told := func(name string) string {
+		if name == "" || around(name, before) {
+			return name
+		}
+		return mark + name
+	}
 	r.alias = strings.ToLower(f.alias)
 	r.Columns = slices.Clone(r.Columns)
 	for i := range r.Columns {
@@ -178,15 +184,8 @@ func (a *analysis) instance(r relation, f *source, before int) relation {
 			c.Origins = slices.Clone(c.Origins)
 			for j := range c.Origins {
 				o := &c.Origins[j]
-				if o.Row != "" && !around(o.Row, before) {
-					o.Row = mark + o.Row
-				}
-				if o.Set != "" && !around(o.Set, before) {
-					o.Set = mark + o.Set
-				}
-				if o.Later.Row != "" && !around(o.Later.Row, before) {
-					o.Later.Row = mark + o.Later.Row
-				}
+				o.Row, o.Set, o.Later.Row = told(o.Row), told(o.Set), told(o.Later.Row)
+				o.of, o.By = told(o.of), marked(o.By, told)
 				if strings.Count(o.Row, "~") > deepest || strings.Count(o.Set, "~") > deepest {
 					o.Use, o.Row, o.Set, o.Own = Aggregated, "", "", false
 				}

@@ -62,7 +62,8 @@ type analysis struct {
 	unions    int               // so far
 	depth     int               // of parts of values that are being looked at
 	outer     int               // names that were found in the scope of another query, so far
-	same      map[string]string // a union-find of rows
+	same      map[string]string // a union-find of rows, and of values of aggregates
+	equal     [][2]Cell         // that conditions make equal
 	findings  []Finding
 	inputs    map[string]Table
 	scalars   map[*query]relation // the results of subqueries in expressions
@@ -124,16 +125,18 @@ type scope struct {
 	sets    [][]int // several grouping sets, as indices of by
 	by      []*expr // of GROUP BY
 	padded  bool    // it takes several lists apart, of which the shorter are filled up with nulls
-	group   *group  // set if the SELECT aggregates
-	grouped bool    // in groups of at least one row
-	guards  []guard // conditions that hold in the rows of tables
-	either  bool    // a RIGHT or FULL join adds rows
-	after   []guard // conditions that hold in the rows of the result
-	whole   bool    // its rows are not selected
-	picked  []*expr // conditions that select its rows, if nothing else does
-	equal   map[pair][]string
-	rows    []Origin // that decide which rows there are
-	partial bool     // they may have others
+	// groupedBy are the cells by which the rows are grouped, see [analysis.grouped].
+	groupedBy []Class
+	group     *group  // set if the SELECT aggregates
+	grouped   bool    // in groups of at least one row
+	guards    []guard // conditions that hold in the rows of tables
+	either    bool    // a RIGHT or FULL join adds rows
+	after     []guard // conditions that hold in the rows of the result
+	whole     bool    // its rows are not selected
+	picked    []*expr // conditions that select its rows, if nothing else does
+	equal     map[pair][]string
+	rows      []Origin // that decide which rows there are
+	partial   bool     // they may have others
 	// groups names the columns by which the rows are grouped, and grouping tells that there
 	// are no others; see groups.go.
 	groups   string
@@ -278,13 +281,15 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 	a.join(conditions, s)
 	a.later(conditions, s)
 	a.setApart(q, conditions, s)
+	a.setGroupsApart(q, conditions, s)
 	a.guard(q, s)
 	a.compareRanges(conditions, s)
 	a.narrowRanges(s)
 	clear(a.ranges) // of the columns before
 	if q.grouped || len(q.groups) > 0 || slices.ContainsFunc(q.items, aggregates) {
-		s.group = a.group(q, s)
+		s.group = a.group(q, conditions, s)
 		s.groups, s.grouping = a.groupsOf(q, conditions, s)
+		s.groupedBy = a.grouped(q, conditions, s)
 	}
 	out := a.result(q, s)
 	for _, e := range q.items {
@@ -317,6 +322,7 @@ func (a *analysis) selects(q *query, in *env, around *scope) relation {
 			a.compareUnits(e, s)
 		}
 	}
+	a.uniteSets(out.Columns)
 	for i := range out.Columns {
 		out.Columns[i].Origins = a.canonical(out.Columns[i].Origins)
 	}

@@ -28,6 +28,7 @@ func (a *analysis) join(conditions []*expr, s *scope) {
 
 // equate notes that two columns are equal in all rows of the result.
 func (a *analysis) equate(l, r *Column, s *scope) {
+	a.equals(l, r)
 	x, ok1 := sole(l.Origins)
 	y, ok2 := sole(r.Origins)
 	if !ok1 || !ok2 || l.Partial || r.Partial {
@@ -72,15 +73,21 @@ func (a *analysis) row(name string) string {
 func (a *analysis) canonical(origins []Origin) []Origin {
 	origins = slices.Clone(origins)
 	for i := range origins {
-		origins[i].Row, origins[i].Later.Row = a.row(origins[i].Row), a.row(origins[i].Later.Row)
+		o := &origins[i]
+		o.Row, o.Later.Row, o.Set = a.row(o.Row), a.row(o.Later.Row), a.row(o.Set)
+		if len(o.By) > 0 {
+			o.of, o.By = a.row(o.of), a.closed(o.By)
+			o.Includes = o.included()
+		}
 	}
 	return merge(origins)
 }
 
-// group returns what the rows of a SELECT that aggregates are grouped by.
-func (a *analysis) group(q *query, s *scope) *group {
+// group returns what the rows of a SELECT that aggregates are grouped by. In a subquery, the
+// columns that equal one outside of it are among them.
+func (a *analysis) group(q *query, conditions []*expr, s *scope) *group {
 	g := &group{by: map[[2]string][]string{}}
-	for _, e := range q.grouping() {
+	for _, e := range append(q.grouping(), correlated(conditions, s)...) {
 		if e.kind != column {
 			continue
 		}

@@ -28,9 +28,11 @@ def export(predictor: Any) -> dict[str, Any]:
     A row has one number per feature: a category is its position in the encoding, a missing value NaN.
     """
     name = type(predictor).__name__
-    if name.startswith("HistGradientBoosting"):
+    # A class of somebody else may have the same names, or compute something else from them.
+    known = type(predictor).__module__.startswith("sklearn.")
+    if known and name.startswith("HistGradientBoosting"):
         return _hist(predictor)
-    if hasattr(predictor, "tree_") or name.startswith(("RandomForest", "ExtraTrees")):
+    if known and (hasattr(predictor, "tree_") or name.startswith(("RandomForest", "ExtraTrees"))):
         return _forest(predictor)
     if name == "Booster" and hasattr(predictor, "model_to_string"):
         return _lightgbm(predictor)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import sklearn
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -80,7 +81,7 @@ def fit(
         tenon_model.refuse_large(features, e, "input train")
         raise
     # How many threads trained it cannot be part of a model, and serving has its own number.
-    estimator.set_params(**dict.fromkeys(jobs))
+    unset(estimator, jobs, path)
     info = {
         "flavour": "sklearn",
         "estimator": path,
@@ -232,9 +233,14 @@ def resolve(path: str) -> Any:
 def check_task(estimator: Any, path: str, signature: Signature) -> None:
     if not hasattr(estimator, "fit"):
         raise StepError(f"{path} is not an estimator: it has no fit")
-    kind = {"classifier": "classification", "regressor": "regression"}.get(
-        get_tags(estimator).estimator_type or ""
-    )
+    try:
+        said = get_tags(estimator).estimator_type
+    except AttributeError as e:
+        raise StepError(
+            f"{path} was written for an older scikit-learn than {sklearn.__version__}:"
+            " it has no __sklearn_tags__; use a newer version of its package"
+        ) from e
+    kind = {"classifier": "classification", "regressor": "regression"}.get(said or "")
     if kind and kind != signature.task:
         raise StepError(f"{path} is for {kind}, but the model's task is {signature.task}")
     if kind is None and not hasattr(estimator, "predict"):
@@ -250,6 +256,27 @@ def set_open(estimator: BaseEstimator, name: str, value: Any, outermost: bool = 
         paths = [p for p in paths if p.count("__") == depth]
     estimator.set_params(**dict.fromkeys(paths, value))
     return paths
+
+
+def unset(estimator: Any, paths: Sequence[str], name: str) -> None:
+    """Sets parameters of a fitted estimator to None. Some, like CatBoost's, then refuse set_params."""
+    if not paths:
+        return
+    try:
+        estimator.set_params(**dict.fromkeys(paths))
+        return
+    except Exception as e:
+        for path in paths:
+            *owners, last = path.split("__")
+            owner = estimator
+            for o in owners:
+                owner = owner.get_params(deep=False)[o]
+            setattr(owner, last, None)  # a parameter of scikit-learn is an attribute of that name
+        params = estimator.get_params(deep=True)
+        if any(params.get(p) is not None for p in paths):
+            raise StepError(
+                f"{name} does not let {', '.join(paths)} be reset after training ({e}); set it in params"
+            ) from e
 
 
 def _nested(value: Any) -> Any:

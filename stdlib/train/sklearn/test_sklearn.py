@@ -264,6 +264,65 @@ def test_errors_name_the_nearest(lab, fit, params, says):
     assert says in fit("train.sklearn", params, run=lab.error)
 
 
+STRICT = """
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.tree import DecisionTreeClassifier
+
+class Strict(ClassifierMixin, BaseEstimator):
+    def __init__(self, n_jobs=None):
+        self.n_jobs = n_jobs
+    def fit(self, x, y):
+        assert self.n_jobs, "it is trained with the threads of the step"
+        self.tree_ = DecisionTreeClassifier().fit(x, y)
+        self.classes_ = self.tree_.classes_
+        return self
+    def predict(self, x):
+        return self.tree_.predict(x)
+    def predict_proba(self, x):
+        return self.tree_.predict_proba(x)
+    def set_params(self, **params):
+        if hasattr(self, "tree_"):
+            raise RuntimeError("You can't change params of fitted model")
+        return super().set_params(**params)
+
+class Secret(Strict):
+    def get_params(self, deep=True):
+        return {"n_jobs": self.__dict__.get("threads")}
+    def set_params(self, **params):
+        super().set_params()
+        self.threads = self.n_jobs = params.get("n_jobs")
+        return self
+
+class Old:
+    _estimator_type = "classifier"
+    def fit(self, x, y):
+        return self
+"""
+
+
+@pytest.fixture
+def strict(tmp_path, monkeypatch):
+    (tmp_path / "strict_estimators.py").write_text(STRICT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_an_estimator_that_refuses_changes_once_it_is_fitted(fit, strict):
+    model = tenon_model.load(fit("train.sklearn", {"estimator": "strict_estimators.Strict"}).path("model"))
+    assert model.predictor["estimator"].n_jobs is None, "how many threads trained it is no part of a model"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "says"),
+    [
+        ("Secret", "does not let n_jobs be reset after training (You can't change params of fitted model)"),
+        ("Old", "was written for an older scikit-learn"),
+    ],
+)
+def test_estimators_that_cannot_be_used(lab, fit, strict, estimator, says):
+    assert says in fit("train.sklearn", {"estimator": f"strict_estimators.{estimator}"}, run=lab.error)
+
+
 def test_nulls_and_single_values_in_the_label_are_errors(lab):
     inputs, label = [col("x", "int64")], col("y", "int64", nullable=True)
     for y, says in (

@@ -26,6 +26,8 @@ type Spec struct {
 	// Drops says that training left out rows by conditions that the plans lack, because they
 	// need columns that the caller does not have.
 	Drops bool `json:"drops,omitempty"`
+	// Keys compute the keys of the features, for a comparison with training.
+	Keys *Spec `json:"keys,omitempty"`
 }
 
 // A Lookup is a table that plans look up.

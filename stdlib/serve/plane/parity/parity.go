@@ -110,6 +110,10 @@ type comparison struct {
 	predictions *os.File      // of Python, for each row of the features
 	reads       []int         // where the columns of the model are in the results
 
+	keyed    *features.Features // computes keys that the service does not; nil if it computes all
+	keyReads []int              // where the columns that these need are in the source
+	results  int                // of the service; a result beyond them is one of keyed
+
 	private []string
 	notes   []string
 	counts  Counts
@@ -160,14 +164,19 @@ func (c *comparison) prepare(ctx context.Context, spec features.Spec) error {
 		}
 		c.compared = append(c.compared, compared{col, i})
 	}
-	if len(later) > 0 {
-		c.notes = append(c.notes, "not compared, because only training computes it: "+strings.Join(later, ", "))
-	}
 	for _, col := range reads {
 		if !slices.ContainsFunc(c.compared, func(x compared) bool { return x.Name == col.Name }) {
 			return fmt.Errorf("the model reads column %s, which the features do not have", col.Name)
 		}
 		c.reads = append(c.reads, find(col.Name))
+	}
+	c.results = len(results)
+	if err := c.loadKeys(ctx, spec.Keys); err != nil {
+		return err
+	}
+	later = slices.DeleteFunc(later, c.computes)
+	if len(later) > 0 {
+		c.notes = append(c.notes, "not compared, because only training computes it: "+strings.Join(later, ", "))
 	}
 	for _, name := range keysOf(port) {
 		i := slices.IndexFunc(c.compared, func(x compared) bool { return x.Name == name })
@@ -318,7 +327,7 @@ func (c *comparison) compare(ctx context.Context) error {
 // source are the columns of the source that a request has, as the source declares whether they
 // may be null.
 func (c *comparison) source() (ir.Schema, error) {
-	columns := slices.Clone(c.features.Columns())
+	columns := c.withKeyReads()
 	for i, want := range columns {
 		found := slices.IndexFunc(c.step.Inputs["source"].Schema, func(s ir.Column) bool { return s.Name == want.Name })
 		if found < 0 {

@@ -19,6 +19,8 @@ type worker struct {
 	*comparison
 	counts  Counts
 	row     *features.Row
+	keyRow  *features.Row // nil if the service computes the keys
+	keyIn   []rowsql.Value
 	decoded request.Rows
 	body    []byte
 	sent    []int          // rows of the part that are in the body
@@ -33,6 +35,9 @@ type worker struct {
 
 func (c *comparison) worker() *worker {
 	w := &worker{comparison: c, counts: Counts{Differences: map[Kind]int64{}}, row: c.features.Row(), got: make([]rowsql.Value, len(c.compared)), want: make([]rowsql.Value, len(c.compared))}
+	if c.keyed != nil {
+		w.keyRow, w.keyIn = c.keyed.Row(), make([]rowsql.Value, len(c.keyReads))
+	}
 	if c.model != nil {
 		w.reads, w.outputs, w.record = make([]rowsql.Value, len(c.reads)), make([]float64, c.model.Outputs()), make([]byte, recordSize(c.model))
 	}
@@ -49,7 +54,7 @@ func (w *worker) part(ctx context.Context, p *part) error {
 			values = w.decoded.Row(next) // as the service has them
 			next++
 		}
-		if err := w.compareRow(ctx, p.first+int64(i), values); err != nil {
+		if err := w.compareRow(ctx, p.first+int64(i), values, p.rows.Row(i)); err != nil {
 			return err
 		}
 	}
@@ -63,7 +68,7 @@ func (w *worker) send(p *part) int {
 	columns := w.features.Columns()
 	w.body, w.sent = append(w.body[:0], `{"instances":[`...), w.sent[:0]
 	for i := range p.rows.Len() {
-		row := p.rows.Row(i)
+		row := p.rows.Row(i)[:len(columns)]
 		if !sendable(columns, row) {
 			w.counts.Unsendable++
 			continue
@@ -107,7 +112,7 @@ func (w *worker) send(p *part) int {
 }
 
 // compareRow computes a row, and compares it with that of training.
-func (w *worker) compareRow(ctx context.Context, number int64, values []rowsql.Value) error {
+func (w *worker) compareRow(ctx context.Context, number int64, values, source []rowsql.Value) error {
 	results, old, err := w.row.Results(values)
 	switch {
 	case err != nil && w.features.Drops:
@@ -123,25 +128,31 @@ func (w *worker) compareRow(ctx context.Context, number int64, values []rowsql.V
 	case results == nil:
 		return nil // if training has the row, it is missing
 	}
+	keys, err := w.keysOf(source)
+	if err != nil {
+		return err
+	}
+	if w.keyed != nil && keys == nil {
+		return w.extra(number, "") // a condition that the service lacks leaves it out
+	}
 	for i, c := range w.compared {
-		w.got[i] = results[c.result]
+		if c.result < w.results {
+			w.got[i] = results[c.result]
+		} else {
+			w.got[i] = keys[c.result-w.results]
+		}
 	}
 	w.key = w.comparison.key(w.key[:0], w.got)
 	k := w.index.Find(w.key)
 	if k < 0 {
-		if w.features.Drops {
-			w.counts.LeftOut++
-			return nil
-		}
-		w.counts.found(Difference{Kind: Extra, Row: number, Key: w.shown(w.got)})
-		return nil
+		return w.extra(number, w.shown(w.got))
 	}
 	if old != nil {
 		w.counts.Stale++
 	}
 	atomic.AddUint32(&w.seen[k], 1)
 	w.counts.Compared++
-	w.counts.Cells += int64(len(w.compared))
+	w.counts.Cells += int64(w.cells())
 	row := int(w.first[k])
 	w.comparison.want.Row(row, w.want)
 	for i, c := range w.compared {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +27,7 @@ type boundPlan struct {
 	} `json:"table_filters"`
 	ProjectionIDs []int           `json:"projection_ids"`
 	Projected     json.RawMessage `json:"projection_map"`
+	Groups        []any           `json:"groups"`
 	LeftMap       []int           `json:"left_projection_map"`
 	RightMap      []int           `json:"right_projection_map"`
 
@@ -111,6 +113,22 @@ type boundExpr struct {
 	LowerInclusive bool `json:"lower_inclusive"`
 	UpperInclusive bool `json:"upper_inclusive"`
 	Value          *boundValue
+	// Of a window.
+	Partitions []*boundExpr
+	Orders     []struct{ Expression *boundExpr }
+	Filters    *boundExpr
+}
+
+// parts returns the expressions that one is made of.
+func (e *boundExpr) parts() []*boundExpr {
+	all := slices.Concat(e.Children, e.Partitions, []*boundExpr{e.Child, e.Left, e.Right, e.Else, e.Input, e.Lower, e.Upper, e.Filters})
+	for _, c := range e.Checks {
+		all = append(all, c.When, c.Then)
+	}
+	for _, o := range e.Orders {
+		all = append(all, o.Expression)
+	}
+	return slices.DeleteFunc(all, func(x *boundExpr) bool { return x == nil })
 }
 
 type boundValue struct {

@@ -130,6 +130,8 @@ func (b *builder) expr(e *Expr) (eval, error) {
 			}
 			return Null
 		}, nil
+	case refused:
+		return nil, refuse(e.At, "the plan needs what cannot be computed")
 	case "constant":
 		v, err := constantOf(e, t)
 		return func(*Row) Value { return v }, err

@@ -23,6 +23,10 @@ type Refusal struct {
 	Offset int // the byte in the query, or -1
 	// Lookup is the table of which no key is compared, if that is the reason.
 	Lookup string
+	// Outputs are the columns of the query that need it, and Condition says that a condition
+	// does, see [Plan.Refusals].
+	Outputs   []string
+	Condition bool
 
 	function string // that is refused
 }
@@ -34,8 +38,9 @@ func refuse(at int, format string, args ...any) error {
 }
 
 // Compile makes a plan of a query. bound is what engine.Checker.Bind returns for it. The
-// first table is the request: the leftmost one of the query. What cannot be computed row
-// by row is a [*Refusal].
+// first table is the request: the leftmost one of the query. What has no row for each of the
+// request is a [*Refusal]; columns and conditions that cannot be computed are part of the plan,
+// see [Plan.Refusals].
 func Compile(query string, bound []byte, tables []Table) (*Plan, error) {
 	return placed(query)(compile(bound, tables, nil))
 }
@@ -46,6 +51,13 @@ func placed(query string) func(*Plan, error) (*Plan, error) {
 		var r *Refusal
 		if errors.As(err, &r) && !r.within(query) {
 			r.Offset = -1
+		}
+		if err == nil {
+			p.exprs(func(e *Expr) {
+				if e.refusal != nil && !e.refusal.within(query) {
+					e.refusal.Offset = -1
+				}
+			})
 		}
 		return p, err
 	}
@@ -81,10 +93,8 @@ func compile(bound []byte, tables []Table, bind Binder) (*Plan, error) {
 		p.Outputs = append(p.Outputs, Output{col.name, col.expr.Type, col.expr})
 	}
 	// What cannot be loaded is refused here, while the user still looks.
-	if _, err := Load(p); err != nil {
-		return nil, err
-	}
-	return p, nil
+	_, err = Load(p.computed())
+	return p, err
 }
 
 type compiler struct {
@@ -103,6 +113,7 @@ type relation struct {
 	c       *compiler
 	input   Input
 	slots   int
+	types   []string // of the slots
 	steps   []Step
 	lookups []Lookup
 }
@@ -133,12 +144,19 @@ func (r *relation) compile(n *boundPlan) ([]column, error) {
 				return nil, err
 			}
 			for _, part := range conjuncts(e) {
+				if part, err = r.checked(part); err != nil {
+					return nil, err
+				}
 				r.steps = append(r.steps, Step{Filter: part})
 			}
 		}
 		return cols, nil
 	case "LOGICAL_COMPARISON_JOIN", "LOGICAL_ASOF_JOIN":
 		return r.join(n)
+	case "LOGICAL_DELIM_JOIN", "LOGICAL_DEPENDENT_JOIN", "LOGICAL_CROSS_PRODUCT", "LOGICAL_ANY_JOIN":
+		return r.otherJoin(n)
+	case "LOGICAL_WINDOW":
+		return r.windows(n)
 	case "LOGICAL_MATERIALIZED_CTE":
 		r.c.ctes[n.TableIndex] = n.Children[0]
 		return r.compile(n.Children[1])
@@ -160,13 +178,18 @@ func (r *relation) compile(n *boundPlan) ([]column, error) {
 	if !ok {
 		what = n.Type
 	}
+	return nil, n.refused(what)
+}
+
+// refused refuses a node.
+func (n *boundPlan) refused(what string) *Refusal {
 	at := -1
 	for _, e := range n.Expressions {
 		if at < 0 {
 			at = e.at()
 		}
 	}
-	return nil, refuse(at, "%s is not computed row by row", what)
+	return &Refusal{Reason: what + " is not computed row by row", Offset: at}
 }
 
 // clauses names what operators of DuckDB's plans come from.
@@ -200,6 +223,9 @@ func (r *relation) get(n *boundPlan) ([]column, error) {
 		r.input.Columns = append(r.input.Columns, Column{name, typ})
 	}
 	r.slots = len(r.input.Columns)
+	for _, c := range r.input.Columns {
+		r.types = append(r.types, c.Type)
+	}
 	cols := make([]column, len(n.Columns))
 	for j, c := range n.Columns {
 		if c.Index >= uint64(len(r.input.Columns)) || c.HasIndex != nil && !*c.HasIndex || len(c.Children) > 0 || c.Type != "FULL_READ" {
@@ -221,6 +247,9 @@ func (r *relation) projection(n *boundPlan) ([]column, error) {
 	cols := make([]column, len(n.Expressions))
 	for i, x := range n.Expressions {
 		e, err := r.c.expression(x, in)
+		if err == nil {
+			e, err = r.checked(e)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -231,11 +260,12 @@ func (r *relation) projection(n *boundPlan) ([]column, error) {
 
 // keep computes an expression once, unless it is a column or a constant.
 func (r *relation) keep(name string, e *Expr) *Expr {
-	if e.Op == "slot" || e.Op == "lookup" || e.Op == "constant" {
+	if e.Op == "slot" || e.Op == "lookup" || e.Op == "constant" || e.Op == refused {
 		return e
 	}
 	slot := r.slots
 	r.slots++
+	r.types = append(r.types, e.Type)
 	r.steps = append(r.steps, Step{Compute: &Compute{slot, name, e}})
 	return &Expr{Op: "slot", Type: e.Type, Index: slot, At: e.At}
 }
@@ -264,21 +294,28 @@ var operators = map[string]string{
 }
 
 // expression compiles an expression over the columns of the node below it. What closures do
-// not compute is left to DuckDB, if that is possible.
+// not compute is left to DuckDB, if that is possible. What is refused is an expression, too.
 func (c *compiler) expression(x *boundExpr, in []column) (*Expr, error) {
 	e, err := c.own(x, in)
-	if c.bind == nil {
-		return e, err
-	}
 	if err == nil {
-		err = computable(e)
-	}
-	if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
-		if outside, ok, err := c.outsource(x, in); ok || err != nil {
-			return outside, err
+		if refusal := e.refusedBy(); refusal != nil {
+			err = refusal
+		} else if c.bind != nil {
+			err = computable(e)
 		}
 	}
-	return e, err
+	var refusal *Refusal
+	if !errors.As(err, &refusal) {
+		return e, err
+	}
+	if outside, ok, err := c.outsource(x, in); ok || err != nil {
+		return outside, err
+	}
+	typ, err := x.result().name()
+	if err != nil {
+		typ = "NULL"
+	}
+	return refusedExpr(refusal, typ, x.reads(in)...), nil
 }
 
 // computable refuses an expression that cannot become a closure. Its arguments can.
@@ -324,6 +361,9 @@ func (c *compiler) own(x *boundExpr, in []column) (*Expr, error) {
 			return nil, refuse(e.At, "rowid is not a column of the request")
 		}
 		col := *in[x.Index].expr
+		if col.Op == refused {
+			return &col, nil
+		}
 		// A collation is part of the type of a reference.
 		if name, err := typ.name(); err != nil || name != col.Type {
 			return nil, refuse(e.At, "column %q: %v", in[x.Index].name, orType(err, name))

@@ -1,6 +1,7 @@
 package rowsql
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,16 +12,29 @@ func (r *relation) join(n *boundPlan) ([]column, error) {
 	if len(n.LeftMap) > 0 || len(n.RightMap) > 0 || n.Predicate != nil {
 		return nil, refuse(-1, "DuckDB's plan of a join has a form that is not supported")
 	}
+	left, err := r.compile(n.Children[0])
+	if err != nil {
+		return nil, err
+	}
+	cols, err := r.lookup(n, left)
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return r.except(n, left, refusal)
+	}
+	return cols, err
+}
+
+// lookup adds what a join finds, or refuses the join.
+func (r *relation) lookup(n *boundPlan, left []column) ([]column, error) {
 	at := -1
 	for _, c := range n.Conditions {
 		at = max(at, c.Left.at(), c.Right.at())
 	}
+	if n.JoinType == "MARK" {
+		return nil, refuse(at, "IN or EXISTS with a subquery is not computed row by row")
+	}
 	if n.JoinType != "LEFT" && n.JoinType != "INNER" {
 		return nil, refuse(at, "a %s join is not computed row by row: the request is the left table, use LEFT JOIN or JOIN", n.JoinType)
-	}
-	left, err := r.compile(n.Children[0])
-	if err != nil {
-		return nil, err
 	}
 	inner := &relation{c: r.c.closures()}
 	right, err := inner.compile(n.Children[1])
@@ -30,11 +44,16 @@ func (r *relation) join(n *boundPlan) ([]column, error) {
 	if len(inner.lookups) > 0 {
 		return nil, refuse(at, "the right side of a join is a join itself: join one table after another")
 	}
+	for _, s := range inner.steps {
+		if s.Filter != nil && s.Filter.refusal != nil {
+			return nil, s.Filter.refusal
+		}
+	}
 	index := len(r.lookups)
 	look := Lookup{Input: inner.input, Slots: inner.slots, Steps: inner.steps}
 	for _, c := range right {
-		if c.expr == nil {
-			c.expr = &Expr{Op: "constant", Type: "NULL", At: -1}
+		if c.expr == nil || c.expr.Op == refused {
+			c.expr = &Expr{Op: "constant", Type: "NULL", At: -1} // nothing reads it
 		}
 		look.Outputs = append(look.Outputs, Output{c.name, c.expr.Type, c.expr})
 	}
@@ -48,13 +67,52 @@ func (r *relation) join(n *boundPlan) ([]column, error) {
 			Offset: at, Lookup: inner.input.Name,
 		}
 	}
+	if err := r.joins(join, look); err != nil {
+		return nil, err
+	}
 	r.lookups = append(r.lookups, look)
 	r.steps = append(r.steps, Step{Join: join})
 	cols := slices.Clone(left)
 	for i, o := range look.Outputs {
-		cols = append(cols, column{o.Name, &Expr{Op: "lookup", Type: o.Type, From: index, Index: i, At: -1}})
+		e := &Expr{Op: "lookup", Type: o.Type, From: index, Index: i, At: -1}
+		if right[i].expr != nil && right[i].expr.Op == refused {
+			e = refusedExpr(right[i].expr.refusal, right[i].expr.Type, e)
+		}
+		cols = append(cols, column{o.Name, e})
 	}
 	return cols, nil
+}
+
+// joins reports why a join cannot be computed.
+func (r *relation) joins(join *Join, look Lookup) error {
+	for _, e := range slices.Concat(join.Keys, join.Where, look.Keys, []*Expr{join.At, look.After}) {
+		if refusal := e.refusedBy(); refusal != nil {
+			return refusal
+		}
+	}
+	if _, err := loadLookup(&look); err != nil {
+		return err
+	}
+	b := r.builder(append(slices.Clone(r.lookups), look)...)
+	b.joined[join.Lookup] = false
+	_, err := b.join(join)
+	return err
+}
+
+// otherJoin makes the columns of a join of which the right side is never computed.
+func (r *relation) otherJoin(n *boundPlan) ([]column, error) {
+	left, err := r.compile(n.Children[0])
+	if err != nil {
+		return nil, err
+	}
+	join, what := *n, clauses[n.Type]
+	if n.Type == "LOGICAL_CROSS_PRODUCT" {
+		join.JoinType = "INNER"
+		if n.Children[1].single() {
+			join.JoinType, what = "SINGLE", "a subquery that aggregates a table"
+		}
+	}
+	return r.except(&join, left, n.refused(what))
 }
 
 // conditions divides the conditions of a join into keys, the inequality of ASOF, and others.
@@ -64,6 +122,9 @@ func (r *relation) conditions(n *boundPlan, join *Join, look *Lookup, left, righ
 	for i, o := range look.Outputs {
 		rows[i] = column{o.Name, &Expr{Op: "slot", Type: o.Type, Index: i, At: -1}}
 		both[i] = column{o.Name, &Expr{Op: "lookup", Type: o.Type, From: join.Lookup, Index: i, At: -1}}
+		if e := right[i].expr; e != nil && e.Op == refused {
+			rows[i].expr, both[i].expr = e, e
+		}
 	}
 	for _, c := range n.Conditions {
 		l, err := r.c.expression(c.Left, left)

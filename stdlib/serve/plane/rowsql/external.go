@@ -47,7 +47,7 @@ func (c *compiler) outsource(x *boundExpr, in []column) (*Expr, bool, error) {
 		return nil, false, nil
 	}
 	w := writer{args: func(i int) (int, string, bool) {
-		if i >= len(in) || in[i].expr == nil || irType(in[i].expr.Type) == "" {
+		if i >= len(in) || in[i].expr == nil || in[i].expr.Op == refused || irType(in[i].expr.Type) == "" {
 			return 0, "", false
 		}
 		n := slices.IndexFunc(e.Args, in[i].expr.same)

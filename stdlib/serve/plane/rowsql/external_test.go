@@ -114,6 +114,9 @@ func TestExpressionsThatDuckDBIsNotAsked(t *testing.T) {
 	} {
 		t.Run(expression, func(t *testing.T) {
 			plan, err := compileWithDuckDB(t, "SELECT id, "+expression+" AS v FROM e")
+			if err == nil {
+				_, err = plan.Serve(nil, nil)
+			}
 			if !refused(err) || !strings.Contains(err.Error(), reason) {
 				t.Errorf("got %v and %v, wanted a refusal with %q", plan, err, reason)
 			}

@@ -54,6 +54,9 @@ func compile(t fataler, tables []rowsql.Table, query string) (*rowsql.Plan, erro
 	if err != nil {
 		return nil, err
 	}
+	if all := plan.Refusals(nil, nil); len(all) > 0 {
+		return nil, all[0]
+	}
 	b, err := json.Marshal(plan)
 	if err != nil {
 		t.Fatalf("%v", err)

@@ -195,7 +195,7 @@ func TestQueriesThatAreNotRowByRowAreRefused(t *testing.T) {
 		"SELECT id, p.y FROM f, p":                                                          {reason: "a join without a condition"},
 		"SELECT id, p.y FROM f FULL JOIN p ON f.k = p.k":                                    {reason: "FULL join"},
 		"SELECT id, p.y FROM p RIGHT JOIN f ON f.k = p.k":                                   {reason: "RIGHT join"},
-		"SELECT p.y, id FROM p JOIN f ON f.k = p.k":                                         {reason: "several rows"},
+		"SELECT p.y, id FROM p JOIN f ON f.k = p.k":                                         {reason: "leftmost table"},
 		"SELECT p.y FROM p":                                                                 {reason: "the leftmost table"},
 		"SELECT id, ln(x) AS l FROM f":                                                      {reason: "function ln", at: "ln(x)"},
 		"SELECT id, x + 1 AS a, regexp_matches(k, 'a') AS m FROM f":                         {reason: "function regexp_matches", at: "regexp_matches"},

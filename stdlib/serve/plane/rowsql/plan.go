@@ -79,7 +79,8 @@ type Output struct {
 // An Expr is an expression. Its types are what DuckDB's binder decided, casts included.
 type Expr struct {
 	// Op is "slot", "lookup", "constant", "cast", "case", "and", "or", "not", "is null",
-	// "is not null", "coalesce", "in", "not in", "compare", "call" or "duckdb".
+	// "is not null", "coalesce", "in", "not in", "compare", "call", "duckdb" or
+	// "refused".
 	Op   string  `json:"op"`
 	Name string  `json:"name,omitempty"` // of a call: the function; of a comparison: the operator; of "duckdb": the text
 	Type string  `json:"type"`
@@ -91,6 +92,8 @@ type Expr struct {
 	Value *string `json:"value,omitempty"`
 	Try   bool    `json:"try,omitempty"`
 	At    int     `json:"at"` // the byte in the query, or -1
+
+	refusal *Refusal // of an expression that cannot be computed, see refused.go
 }
 
 // each calls f for an expression and all in it.

@@ -40,7 +40,8 @@ func (p *Plan) Analyse(excluded []string) Analysis { return p.trace(excluded).An
 // Serve returns the plan that computes some outputs for a caller who does not have the
 // excluded columns, and who therefore does not send them. It leaves out the filters that
 // need them, and all that nothing needs any more. An output that needs them is an
-// [*Unavailable]; nil outputs are all that do not.
+// [*Unavailable]; nil outputs are all that do not. What is needed and cannot be computed is a
+// [*Refusal].
 func (p *Plan) Serve(excluded, outputs []string) (*Plan, error) {
 	for _, name := range excluded {
 		if !slices.ContainsFunc(p.Request.Columns, func(c Column) bool { return c.Name == name }) {
@@ -58,6 +59,9 @@ func (p *Plan) Serve(excluded, outputs []string) (*Plan, error) {
 			return nil, &Unavailable{use}
 		}
 		kept = append(kept, o)
+	}
+	if all := t.refusals(outputs); len(all) > 0 {
+		return nil, all[0]
 	}
 	for _, name := range outputs {
 		if !slices.ContainsFunc(kept, func(o Output) bool { return o.Name == name }) {
