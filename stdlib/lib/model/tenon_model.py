@@ -360,6 +360,9 @@ class Model:
             return getattr(self.predictor, method)(features)
         except ValueError as e:
             refuse_large(features, e)
+            # A step of a pipeline names the column; it may be one that an earlier step made.
+            if getattr(e, "column", None) in (c.name for c in self.signature.input):
+                raise RefusedValueError("the input", e.column, e.row, e.says, e.value) from e
             raise
 
     def predict_proba(self, features: pd.DataFrame) -> np.ndarray | None:

@@ -11,6 +11,14 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 
 
+class RefusedByStepError(ValueError):
+    """A value that a step does not take, in the column `column` of the row `row`."""
+
+    def __init__(self, column: str, row: int, says: str, value: Any) -> None:
+        super().__init__(f"column {column}: {says}: {value} in row {row + 1}")
+        self.column, self.row, self.says, self.value = column, row, says, value
+
+
 class Part(TransformerMixin, BaseEstimator):
     """Fits a transformer to some input and hands on what it makes."""
 
@@ -44,7 +52,13 @@ class OnColumns(Part):
         return self._replaced(X, made)
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # noqa: N803
-        return self._replaced(X, self.fitted_.transform(X[list(self.columns)]))
+        given = X[list(self.columns)]
+        try:
+            made = self.fitted_.transform(given)
+        except ValueError as e:
+            refuse_value(self.fitted_, given, e)
+            raise
+        return self._replaced(X, made)
 
     def _replaced(self, frame: pd.DataFrame, made: Any) -> pd.DataFrame:
         rest = frame.drop(columns=list(self.columns))
@@ -104,6 +118,25 @@ class Columns:
     def __call__(self, frame: pd.DataFrame) -> list[str]:
         kinds = {"include" if self.numbers else "exclude": "number"}
         return [name for name in frame.select_dtypes(**kinds).columns if name not in self.but]
+
+
+def refuse_value(transformer: Any, given: pd.DataFrame, error: ValueError) -> None:
+    """Says which value a transformer refused, if `error` is about an unknown or a missing one."""
+    for i, name in enumerate(given):
+        values = given[name]
+        if "unknown categories" in str(error) and hasattr(transformer, "categories_"):
+            known = [c for c in transformer.categories_[i] if not pd.isna(c)]
+            null = len(known) < len(transformer.categories_[i])
+            bad, says = ~values.isin(known), "the training data did not have this value"
+            if null:
+                bad &= values.notna()
+        elif "NaN" in str(error):
+            bad, says = values.isna(), "the model takes no missing value"
+        else:
+            return
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise RefusedByStepError(str(name), row, says, values.iloc[row]) from error
 
 
 def in_pandas(transformer: Any) -> Any:

@@ -61,13 +61,22 @@ def command(lab, doc, program="python"):
     return found
 
 
-# Models of the mixed table: the label, and what is trained. All but the linear one are exported.
+# Models of the mixed table: the label, what is trained, and steps before it. All but neighbors are exported.
 MODELS = {
     "late": ("late", "sklearn.ensemble.HistGradientBoostingClassifier"),
     "minutes": ("delay", "sklearn.ensemble.HistGradientBoostingRegressor"),
     "kind": ("kind", "sklearn.ensemble.RandomForestClassifier"),
     "boosted": ("late", "xgboost"),
-    "linear": ("delay", "sklearn.linear_model.Ridge"),
+    "piped": (
+        "late",
+        "sklearn.ensemble.HistGradientBoostingClassifier",
+        [
+            {"transformer": "sklearn.preprocessing.TargetEncoder", "columns": ["origin"]},
+            {"transformer": "sklearn.preprocessing.OneHotEncoder", "columns": ["carrier"]},
+            {"transformer": "sklearn.preprocessing.StandardScaler"},
+        ],
+    ),
+    "neighbors": ("delay", "sklearn.neighbors.KNeighborsRegressor"),
 }
 
 
@@ -88,12 +97,14 @@ def served(shared):
     frame, schema = mixed()
     table = shared.table(frame, schema)
 
-    def train(label, estimator):
+    def train(label, estimator, pipeline=()):
         task = "regression" if label == "delay" else "classification"
         output = next(c for c in schema if c["name"] == label)
         got = shared.ok(
             "train.xgboost" if estimator == "xgboost" else "train.sklearn",
-            params={"rounds": 20} if estimator == "xgboost" else {"estimator": estimator},
+            params={"rounds": 20}
+            if estimator == "xgboost"
+            else {"estimator": estimator, "pipeline": list(pipeline)},
             inputs={"train": table},
             outputs=model_out(task, features(schema), output),
         )

@@ -12,7 +12,7 @@ from conftest import FEATURES, mixed
 from test_random_bodies import BODIES, SEEDS, body
 from testing_services import PROGRAMS, service
 
-MODELS = ["late", "kind", "minutes", "boosted"]
+MODELS = ["late", "kind", "minutes", "boosted", "piped"]
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -87,6 +87,13 @@ def test_large_numbers_are_answered_alike(both, wind):
     content = json.dumps({"instances": [row | {"wind": 12345}]}, default=lambda v: v.item()).replace(
         "12345", wind
     )
+    ask_both(both, "POST", "/predict", content=content)
+
+
+@pytest.mark.parametrize("carrier", ["ZZ", "", "\u00e9\U0001f4a7"])
+def test_unknown_values_are_answered_alike(both, carrier):
+    instances = [*rows(2), *({**row, "carrier": carrier} for row in rows(2))]
+    content = json.dumps({"instances": instances}, default=lambda v: v.item())
     ask_both(both, "POST", "/predict", content=content)
 
 

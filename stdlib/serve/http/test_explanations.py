@@ -71,7 +71,7 @@ def test_xgboost_with_categories(shared, served):
 
 def test_models_that_are_not_explained(shared, served):
     assert explained(shared, served, "minutes", explain=False).status_code == 404
-    for name in ("linear", "minutes"):
+    for name in ("neighbors", "minutes"):
         answer = explained(shared, served, name, program="python")
         assert answer.status_code == 501
         assert "only predictions of trees" in answer.json()["detail"]

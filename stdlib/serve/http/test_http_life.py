@@ -80,7 +80,7 @@ def test_a_new_version_takes_over_and_no_request_is_lost(lab, served, before, af
 
 
 def test_a_model_that_needs_python_is_served_by_python(lab, served):
-    with service(lab, {"model": served["linear"]}, program="go") as (process, url):
+    with service(lab, {"model": served["neighbors"]}, program="go") as (process, url):
         assert predict(url, INSTANCE).status_code == 200
         assert "python_info" in httpx.get(f"{url}/metrics").text
         process.terminate()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"strconv"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -12,7 +11,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
 )
 
-// A check is rows and what the model predicted for them where it was trained, bit for bit.
+// A check is rows and what the model predicted for them where it was trained.
 // A machine that computes otherwise must not serve it.
 type check struct {
 	Rows    [][]json.RawMessage `json:"rows"`    // values of the columns of the model, as in a request
@@ -38,7 +37,7 @@ func (c *check) run(m *model.Model) error {
 	}
 	var rows request.Rows
 	var b model.Buffer
-	outputs := make([]float64, m.Outputs())
+	outputs, wanted := make([]float64, m.Outputs()), make([]float64, m.Outputs())
 	for i, row := range c.Rows {
 		if len(row) != len(columns) {
 			return fmt.Errorf("row %d has %d values of %d columns", i, len(row), len(columns))
@@ -62,11 +61,13 @@ func (c *check) run(m *model.Model) error {
 			return fmt.Errorf("row %d, %s: %d numbers, wanted %d", i, shown, len(outputs), len(c.Outputs[i]))
 		}
 		for j, text := range c.Outputs[i] {
-			want, err := strconv.ParseFloat(text, 64)
-			if err != nil {
+			if wanted[j], err = strconv.ParseFloat(text, 64); err != nil {
 				return fmt.Errorf("row %d: %q is no number", i, text)
 			}
-			if got := outputs[j]; math.Float64bits(got) != math.Float64bits(want) && !(math.IsNaN(got) && math.IsNaN(want)) {
+		}
+		allowed := m.Allowed(rows.Row(0), wanted, &b)
+		for j, got := range outputs {
+			if want := wanted[j]; !model.Same(got, want, allowed) {
 				return fmt.Errorf("row %d, %s: output %d is %v, wanted %v", i, shown, j, got, want)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/trees"
@@ -41,6 +42,12 @@ const (
 // NewExplainer returns an explainer of the model in a document. It needs the document again,
 // because a model does not keep what predictions do not need.
 func NewExplainer(m *Model, document []byte) (*Explainer, error) {
+	if m.linear != nil {
+		return nil, errors.New("it is a linear model, and only trees are explained")
+	}
+	if slices.ContainsFunc(m.doc.Steps, func(s Step) bool { return s.Op == OpProduct }) {
+		return nil, errors.New("its pipeline multiplies columns, and a contribution is that of one")
+	}
 	var c Covers
 	if err := json.Unmarshal(document, &c); err != nil {
 		return nil, err
@@ -54,9 +61,9 @@ func NewExplainer(m *Model, document []byte) (*Explainer, error) {
 	if !some && m.ensemble.Nodes() > 0 {
 		return nil, errors.New("it was trained by an earlier version of Tenon, which did not write how much of the training data reached each node")
 	}
-	column := make([]int, len(m.features))
-	for i := range m.features {
-		column[i] = m.features[i].Column
+	column := make([]int, len(m.doc.Reads))
+	for i, r := range m.doc.Reads {
+		column[i] = m.program.origins[r]
 	}
 	x := &Explainer{m: m, unit: Prediction, sums: []int{0}}
 	var err error
@@ -98,9 +105,6 @@ func (x *Explainer) Base() []float64 { return x.base }
 // the base, they add up to the sum. An error is a [*RowError], or that of the context.
 func (x *Explainer) Explain(ctx context.Context, rows []rowsql.Value, out []float64, b *Buffer) error {
 	m := x.m
-	if b.features == nil {
-		b.features = make([]float64, len(m.features))
-	}
 	columns := len(m.doc.Columns)
 	if n := m.ensemble.Sums() * columns; len(b.contributions) < n {
 		b.contributions = make([]float64, n)
@@ -109,10 +113,11 @@ func (x *Explainer) Explain(ctx context.Context, rows []rowsql.Value, out []floa
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := m.numbers(rows[i*columns:(i+1)*columns], b.features); err != nil {
+		numbers, err := m.numbers(rows[i*columns:(i+1)*columns], b)
+		if err != nil {
 			return &RowError{i, err}
 		}
-		x.trees.Explain(b.features, b.contributions[:m.ensemble.Sums()*columns], &b.explain)
+		x.trees.Explain(numbers, b.contributions[:m.ensemble.Sums()*columns], &b.explain)
 		for _, sum := range x.sums {
 			out = out[copy(out, b.contributions[sum*columns:(sum+1)*columns]):]
 		}

@@ -5,34 +5,40 @@ package model
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/linear"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/trees"
 )
 
-// Version is the version of the JSON of a document.
-const Version = 1
+// Version is the version of the JSON of a document. Documents of version 1 have neither steps
+// nor linear models, and are still read.
+const Version = 2
 
 // A Document is an exported model, as tenon_plane.py writes it.
 type Document struct {
 	Version  int               `json:"version"`
-	Task     string            `json:"task"`              // "classification" or "regression"
-	Columns  ir.Schema         `json:"columns"`           // of a row
-	Features []Feature         `json:"features"`          // what the trees read
+	Task     string            `json:"task"`    // "classification" or "regression"
+	Columns  ir.Schema         `json:"columns"` // of a row
+	Features []Feature         `json:"features"`
+	Steps    []Step            `json:"steps,omitempty"`   // what is computed of the features
+	Reads    []int             `json:"reads,omitempty"`   // registers that the trees or the linear model read; nil for all features
 	Classes  []json.RawMessage `json:"classes,omitempty"` // of a classification, in the order of its probabilities
-	Trees    trees.Model       `json:"trees"`
+	Trees    *trees.Model      `json:"trees,omitempty"`
+	Linear   *linear.Model     `json:"linear,omitempty"` // instead of trees
 }
 
 // A Feature is a number that is made of a column.
 type Feature struct {
 	Column     int      `json:"column"`
 	As         Form     `json:"as"`
-	Categories []string `json:"categories,omitempty"` // of Category: in the order of their numbers
+	Categories []string `json:"categories,omitempty"` // of Category: in the order of their numbers; of Text: all others are missing
 	Category   *string  `json:"category,omitempty"`   // of OneHot; nil is null
 	Missing    *float64 `json:"missing,omitempty"`    // instead of null
 }
@@ -47,13 +53,16 @@ const (
 	Years    Form = "years"    // of dates and timestamps: since 2000
 	Seconds  Form = "seconds"  // of a time
 	Nothing  Form = "nothing"  // 0
+	Text     Form = "text"     // stays a text, for steps
 )
 
 // A Model is safe for concurrent use.
 type Model struct {
 	doc      Document
 	ensemble *trees.Ensemble
+	linear   *linear.Linear // if there is no ensemble
 	features []feature
+	program  program
 	names    []string // of the classes, as JSON strings
 	positive int      // index of the class true, or -1
 	narrow   bool     // the trees read float32
@@ -78,22 +87,16 @@ func (e *ValueError) Error() string { return fmt.Sprintf("column %s: %s", e.Colu
 
 // New checks a document.
 func New(doc Document) (*Model, error) {
-	if doc.Version != Version {
+	if doc.Version < 1 || doc.Version > Version {
 		return nil, fmt.Errorf("the exported model has version %d; this tenon reads %d", doc.Version, Version)
 	}
-	e, err := trees.New(doc.Trees)
-	if err != nil {
+	m := &Model{doc: doc, positive: slices.IndexFunc(doc.Classes, func(c json.RawMessage) bool { return string(c) == "true" })}
+	if err := m.newEstimator(); err != nil {
 		return nil, err
 	}
-	doc.Trees.Trees = nil
-	if len(doc.Features) != e.Features() {
-		return nil, fmt.Errorf("the trees read %d features of %d", e.Features(), len(doc.Features))
+	if n := m.Outputs(); doc.Task == "classification" && len(doc.Classes) != n || doc.Task != "classification" && n != 1 {
+		return nil, fmt.Errorf("the model gives %d numbers for a %s of %d classes", n, doc.Task, len(doc.Classes))
 	}
-	if doc.Task == "classification" && len(doc.Classes) != e.Outputs() || doc.Task != "classification" && e.Outputs() != 1 {
-		return nil, fmt.Errorf("the trees give %d numbers for a %s of %d classes", e.Outputs(), doc.Task, len(doc.Classes))
-	}
-	m := &Model{doc: doc, ensemble: e, positive: slices.IndexFunc(doc.Classes, func(c json.RawMessage) bool { return string(c) == "true" })}
-	m.narrow = doc.Trees.Float32 || doc.Trees.Rule == trees.XGBoost
 	for _, c := range doc.Classes {
 		name := string(c)
 		if name[0] != '"' {
@@ -111,7 +114,55 @@ func New(doc Document) (*Model, error) {
 		}
 		m.features = append(m.features, x)
 	}
-	return m, nil
+	if err := m.newProgram(doc.Steps); err != nil {
+		return nil, err
+	}
+	return m, m.checkReads()
+}
+
+// newEstimator makes the trees or the linear model ready.
+func (m *Model) newEstimator() error {
+	var err error
+	switch {
+	case (m.doc.Trees == nil) == (m.doc.Linear == nil):
+		return errors.New("the exported model wants trees or a linear model")
+	case m.doc.Linear != nil:
+		m.linear, err = linear.New(*m.doc.Linear)
+		m.doc.Linear = nil
+		return err
+	}
+	if m.ensemble, err = trees.New(*m.doc.Trees); err != nil {
+		return err
+	}
+	m.narrow = m.doc.Trees.Float32 || m.doc.Trees.Rule == trees.XGBoost
+	without := *m.doc.Trees
+	without.Trees = nil // the ensemble has them
+	m.doc.Trees = &without
+	return nil
+}
+
+// checkReads checks what the trees or the linear model read.
+func (m *Model) checkReads() error {
+	if m.doc.Steps == nil && m.doc.Reads == nil {
+		for i := range m.features {
+			m.doc.Reads = append(m.doc.Reads, i)
+		}
+	}
+	wanted := 0
+	if m.linear != nil {
+		wanted = m.linear.Features()
+	} else {
+		wanted = m.ensemble.Features()
+	}
+	if len(m.doc.Reads) != wanted {
+		return fmt.Errorf("the model reads %d numbers of %d", wanted, len(m.doc.Reads))
+	}
+	for _, r := range m.doc.Reads {
+		if r < 0 || r >= len(m.program.origins) || m.program.text[r] {
+			return fmt.Errorf("the model reads register %d, which has no number", r)
+		}
+	}
+	return nil
 }
 
 var kinds = map[string]byte{
@@ -130,9 +181,11 @@ func newFeature(f Feature, c ir.Column) (feature, error) {
 		fits = true
 	case Number:
 		fits = x.kind != 's' && x.kind != 't' && x.kind != 0
-	case Category:
+	case Category, Text:
 		fits = x.kind == 's'
-		x.codes = map[string]float64{}
+		if f.As == Category || f.Categories != nil {
+			x.codes = map[string]float64{}
+		}
 		for i, v := range f.Categories {
 			x.codes[v] = float64(i)
 		}
@@ -167,7 +220,8 @@ func (m *Model) ClassNames() []string { return m.names }
 
 // A Buffer is memory for predictions, which one goroutine uses again and again.
 type Buffer struct {
-	features      []float64 // of one row
+	registers     []float64 // of one row: its features, and what the steps make of them
+	reads         []float64 // those that the trees or the linear model read
 	scratch       trees.Scratch
 	contributions []float64 // of one row, to all sums
 	explain       trees.ExplainScratch
@@ -184,38 +238,78 @@ func (e *RowError) Error() string { return fmt.Sprintf("row %d: %v", e.Row, e.Er
 func (e *RowError) Unwrap() error { return e.Err }
 
 // Outputs is how many numbers a prediction is: the probabilities of the classes, or one.
-func (m *Model) Outputs() int { return m.ensemble.Outputs() }
+func (m *Model) Outputs() int {
+	if m.linear != nil {
+		return m.linear.Outputs()
+	}
+	return m.ensemble.Outputs()
+}
 
 // Predict makes the predictions for rows, which follow one another, and writes the
 // [Model.Outputs] of each into outputs. An error is a [*RowError] of a [*ValueError].
 func (m *Model) Predict(_ context.Context, rows []rowsql.Value, outputs []float64, b *Buffer) error {
-	if b.features == nil {
-		b.features = make([]float64, len(m.features))
-	}
-	columns, n := len(m.doc.Columns), m.ensemble.Outputs()
+	columns, n := len(m.doc.Columns), m.Outputs()
 	for i := range len(outputs) / n {
-		if err := m.numbers(rows[i*columns:(i+1)*columns], b.features); err != nil {
+		x, err := m.numbers(rows[i*columns:(i+1)*columns], b)
+		if err != nil {
 			return &RowError{i, err}
 		}
-		m.ensemble.Predict(b.features, outputs[i*n:(i+1)*n], &b.scratch)
+		if m.linear != nil {
+			m.linear.Predict(x, outputs[i*n:(i+1)*n])
+		} else {
+			m.ensemble.Predict(x, outputs[i*n:(i+1)*n], &b.scratch)
+		}
 	}
 	return nil
 }
 
-// numbers makes the features of a row.
-func (m *Model) numbers(row []rowsql.Value, into []float64) error {
+// Allowed returns how far each output of a row may be from the one wanted: 0 for trees, which
+// are equal to the last bit.
+func (m *Model) Allowed(row []rowsql.Value, want []float64, b *Buffer) float64 {
+	if m.linear == nil {
+		return 0
+	}
+	x, err := m.numbers(row, b)
+	if err != nil {
+		return 0
+	}
+	return m.linear.Allowed(x, want)
+}
+
+// Same reports whether an output is the one wanted, or no farther from it than is allowed.
+func Same(got, want, allowed float64) bool {
+	return math.Float64bits(got) == math.Float64bits(want) || math.IsNaN(got) && math.IsNaN(want) || math.Abs(got-want) <= allowed && allowed > 0
+}
+
+// numbers makes the numbers that the trees or the linear model read of a row, in b.
+func (m *Model) numbers(row []rowsql.Value, b *Buffer) ([]float64, error) {
+	if b.registers == nil {
+		b.registers, b.reads = make([]float64, len(m.program.origins)), make([]float64, len(m.doc.Reads))
+	}
 	for i := range m.features {
 		f := &m.features[i]
 		v, ok := f.number(&row[f.Column])
 		if !ok {
-			return &ValueError{m.doc.Columns[f.Column].Name, "the model needs a float64, which cannot hold this integer"}
+			return nil, &ValueError{m.doc.Columns[f.Column].Name, "the model needs a float64, which cannot hold this integer"}
 		}
-		if m.narrow && math.IsInf(float64(float32(v)), 0) {
-			return &ValueError{m.doc.Columns[f.Column].Name, "the model takes no number of this size"}
-		}
-		into[i] = v
+		b.registers[i] = v
 	}
-	return nil
+	for _, step := range m.program.steps {
+		if err := step(b.registers, row); err != nil {
+			return nil, err
+		}
+	}
+	for i, r := range m.doc.Reads {
+		v := b.registers[r]
+		switch {
+		case m.narrow && math.IsInf(float64(float32(v)), 0):
+			return nil, m.tooLarge(b.registers, r)
+		case m.linear != nil && (math.IsNaN(v) || math.IsInf(v, 0)):
+			return nil, m.whole(b.registers, r)
+		}
+		b.reads[i] = v
+	}
+	return b.reads, nil
 }
 
 // Class returns the index of the class that a row's outputs predict, and the probability that
@@ -235,7 +329,7 @@ func (m *Model) Class(outputs []float64) (class int, probability float64) {
 // number makes the feature of a value. It fails for an integer that no float64 is.
 func (f *feature) number(v *rowsql.Value) (x float64, ok bool) {
 	switch f.As {
-	case Nothing:
+	case Nothing, Text:
 		return 0, true
 	case OneHot:
 		if v.Null && f.Category == nil || !v.Null && f.Category != nil && v.Text == f.category {

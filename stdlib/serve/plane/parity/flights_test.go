@@ -186,7 +186,7 @@ func TestFlights(t *testing.T) {
 import json, sys
 sys.path.insert(0, sys.argv[1] + "/_tenon")
 import tenon_model, tenon_plane
-json.dump(tenon_plane.export(tenon_model.load(sys.argv[2])), open(sys.argv[2] + "/plane.json", "w"))
+json.dump(tenon_plane.export(tenon_model.load(sys.argv[2]), None), open(sys.argv[2] + "/plane.json", "w"))
 `, s.Code, filepath.Join(w.dir, "model"))
 
 	s.Component = "serve.http"

@@ -43,7 +43,7 @@ func reads(t testing.TB) *model.Model {
 	t.Helper()
 	m, err := model.New(model.Document{Version: 1, Task: "regression", Columns: ir.Schema{computed[3], computed[2]},
 		Features: []model.Feature{{Column: 0, As: model.Number}, {Column: 1, As: model.Number}},
-		Trees: trees.Model{Version: 1, Features: 2, Rule: trees.SKLearn, Outputs: 1, Link: trees.Identity, Trees: []trees.Tree{{
+		Trees: &trees.Model{Version: 1, Features: 2, Rule: trees.SKLearn, Outputs: 1, Link: trees.Identity, Trees: []trees.Tree{{
 			Feature: []int{0, 1}, Threshold: []float64{3, 40}, Left: []int{1, -1}, Right: []int{-3, -2},
 			Missing: []string{"left", "right"}, Values: []float64{0.1, 0.2, 0.3},
 		}}},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
@@ -31,6 +32,7 @@ type worker struct {
 	buffer  model.Buffer
 	outputs []float64 // of the model
 	record  []byte    // a prediction of Python
+	wanted  []float64 // the same as numbers
 }
 
 func (c *comparison) worker() *worker {
@@ -40,6 +42,7 @@ func (c *comparison) worker() *worker {
 	}
 	if c.model != nil {
 		w.reads, w.outputs, w.record = make([]rowsql.Value, len(c.reads)), make([]float64, c.model.Outputs()), make([]byte, recordSize(c.model))
+		w.wanted = make([]float64, len(w.record)/8)
 	}
 	return w
 }
@@ -185,24 +188,36 @@ func (w *worker) predict(ctx context.Context, number int64, row int, results []r
 	case err != nil:
 		return err
 	}
-	at := func(i int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(w.record[8*i:])) }
-	first, same := 0, true
-	if classes := w.model.Classes(); len(classes) > 0 {
-		first = 1
-		class, _ := w.model.Class(w.outputs)
-		if same = at(0) == float64(class); !same {
-			d.Wanted, d.Got = fmt.Sprintf("class %v, ", at(0)), fmt.Sprintf("class %d, ", class)
-		}
+	for i := range w.wanted {
+		w.wanted[i] = math.Float64frombits(binary.LittleEndian.Uint64(w.record[8*i:]))
 	}
-	for i, x := range w.outputs {
-		if math.Float64bits(x) != math.Float64bits(at(first+i)) {
-			same = false
-			d.Wanted, d.Got = d.Wanted+fmt.Sprintf("%v ", at(first+i)), d.Got+fmt.Sprintf("%v ", x)
-		}
-	}
-	if !same {
-		d.Key = w.shown(w.want)
+	if wanted, got := w.compareOutputs(); wanted != got {
+		d.Key, d.Wanted, d.Got = w.shown(w.want), wanted, got
 		w.counts.found(d)
 	}
 	return nil
+}
+
+// compareOutputs returns what is wanted and what the model predicts instead, or nothing if it
+// predicts what is wanted.
+func (w *worker) compareOutputs() (wanted, got string) {
+	want, class, python := w.wanted, 0, 0
+	if len(w.model.Classes()) > 0 {
+		class, _ = w.model.Class(w.outputs)
+		python, want = int(want[0]), want[1:]
+	}
+	if class == python && slices.EqualFunc(w.outputs, want, func(a, b float64) bool { return model.Same(a, b, 0) }) {
+		return "", ""
+	}
+	allowed := w.model.Allowed(w.reads, want, &w.buffer)
+	// Of two classes that are equally probable but for rounding, either may be predicted.
+	if class != python && !(python >= 0 && python < len(want) && math.Abs(want[class]-want[python]) <= 2*allowed) {
+		wanted, got = fmt.Sprintf("class %d, ", python), fmt.Sprintf("class %d, ", class)
+	}
+	for i, x := range w.outputs {
+		if !model.Same(x, want[i], allowed) {
+			wanted, got = wanted+fmt.Sprintf("%v ", want[i]), got+fmt.Sprintf("%v ", x)
+		}
+	}
+	return wanted, got
 }
