@@ -47,7 +47,10 @@ func (c *checker) checkFacts(ctx context.Context) error {
 	if err := c.checkUnavailable(f); err != nil {
 		return err
 	}
-	return c.checkRequests(ctx, f)
+	if err := c.checkRequests(ctx, f); err != nil {
+		return err
+	}
+	return c.checkPrivate()
 }
 
 // found describes a finding of a query.

@@ -85,6 +85,7 @@ func (k *component) wired() (all []namedField) {
 		all = append(all, inField([]string{s.Of}, s.at("of")...)...)
 		all = append(all, inField([]string{s.If}, s.at("if")...)...)
 		all = append(all, inField([]string{s.Seed}, s.at("seed")...)...)
+		all = append(all, inField([]string{s.Keeps}, s.at("keeps")...)...)
 		if s.Part != "" || s.Use != "" { // otherwise the stage passes them to its own unit
 			all = append(all, inField([]string{s.Packages}, s.at("packages")...)...)
 		}

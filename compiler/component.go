@@ -91,6 +91,8 @@ type stage struct {
 	Names       map[string]string `json:"names"`
 	Computed    bool              `json:"computed"`
 	Request     bool              `json:"request"`
+	Private     bool              `json:"private"`
+	Keeps       string            `json:"keeps"`
 	Files       []string          `json:"files"`
 	Reads       string            `json:"reads"`
 	Looks       string            `json:"looks"`

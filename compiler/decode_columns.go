@@ -60,6 +60,9 @@ func column(name string, v cue.Value) (ir.Column, error) {
 			col.Unit, _ = x.String()
 		case "description":
 			col.Description, _ = x.String()
+		case "private":
+			col.Private, err = x.Bool()
+			col.Public = !col.Private
 		}
 		if err != nil {
 			return col, err

@@ -102,6 +102,9 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	u.Inputs = c.stageInputs(e, s)
 	u.Outputs = stageOutputs(e, s)
 	c.lowerReferences(e, &u)
+	if s.Keeps != "" && e.fields.has(s.Keeps) {
+		u.Keeps = s.Keeps
+	}
 	if s.Endpoint != nil {
 		u.Endpoint = endpointOf(e.fields, s.Endpoint)
 	}
@@ -185,6 +188,13 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 			c.internal(fmt.Errorf("parameters of %s: %w", e, err))
 		}
 		o = o.with("request", request)
+	}
+	if w.run.Private && len(e.private) > 0 && (w.run.Keeps == "" || e.fields.has(w.run.Keeps)) {
+		private := make([]any, len(e.private))
+		for i, name := range e.private {
+			private[i] = name
+		}
+		o = o.with("private", private)
 	}
 	if len(o) == 0 && w.run.Runtime == "" {
 		return nil

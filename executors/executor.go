@@ -60,6 +60,8 @@ type Task struct {
 	// Dir/out/<port>; the log is Dir/log; metrics and progress are below Dir/notes, see
 	// [MetricsFile].
 	Dir string
+	// Kept is a folder that later versions of the unit get too, or "". The engine created it.
+	Kept string
 	// Code is the folder with the unit's files, read-only.
 	Code string
 	// Lock is the path of the file that locks the Python environment, or "".

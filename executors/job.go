@@ -27,6 +27,11 @@ func (c *call) task(ctx context.Context) (Task, error) {
 	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
 		return t, err
 	}
+	if u.Keeps != "" {
+		if t.Kept, err = c.layout.makeKept(u.ID); err != nil {
+			return t, err
+		}
+	}
 	if t.Code, t.Lock, err = c.layCode(u); err != nil {
 		return t, err
 	}

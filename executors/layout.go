@@ -17,6 +17,7 @@ import (
 
 // A layout is the folder structure below the state folder:
 //
+//	kept/<unit>/     what a service keeps for its later versions
 //	runs/<task>/     one attempt: log, step.json, out/, scratch/, notes/
 //	code/<digest>/   a unit's files, read-only
 //	code/<digest>.lock
@@ -63,6 +64,24 @@ func (l layout) makeRun(task string) (string, error) {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return "", fmt.Errorf("make the folder of run %s: %w", task, err)
 		}
+	}
+	return dir, nil
+}
+
+// KeptDir returns the folder in a state folder in which a service keeps files for its later
+// versions.
+func KeptDir(state, unit string) string {
+	return filepath.Join(state, "kept", filepath.FromSlash(unit))
+}
+
+// makeKept creates the folder in which a service keeps files.
+func (l layout) makeKept(unit string) (string, error) {
+	dir, err := filepath.Abs(KeptDir(l.dir, unit))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return "", fmt.Errorf("make the folder that %s keeps files in: %w", unit, err)
 	}
 	return dir, nil
 }

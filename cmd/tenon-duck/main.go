@@ -1,6 +1,7 @@
 // Command tenon-duck is the part of Tenon that links DuckDB. People do not run it:
 //
 //	tenon-duck step     does the work of one unit whose component is built in, as $TENON_STEP says
+//	tenon-duck steps    does the work of one such unit after another, for tenon replay
 //	tenon-duck plane PYTHON SCRIPT    answers predictions as tenon-serve does, if DuckDB computes a part of the features
 //	tenon-duck serve    answers questions of tenon, see package worker, until its input ends
 package main

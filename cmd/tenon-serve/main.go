@@ -2,16 +2,24 @@
 // "plane". People do not run it; tenon and containers start it with $TENON_STEP:
 //
 //	tenon-serve PYTHON SCRIPT    serves, with that script for what needs Python
+//	tenon-serve requests         lists logged requests, for tenon requests
+//	tenon-serve replay           computes them again as in training, for tenon replay
 //	tenon-serve version          prints the version of its code
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -23,13 +31,35 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) == 1 && args[0] == "version" {
-		fmt.Println(stdlib.Code())
-		return nil
+	if len(args) == 1 {
+		switch args[0] {
+		case "version":
+			fmt.Println(stdlib.Code())
+			return nil
+		case "requests":
+			var s requests.Selection
+			return asked(&s, func(ctx context.Context) error { return requestlog.List(ctx, s, os.Stdout) })
+		case "replay":
+			var r requests.Replay
+			out := json.NewEncoder(os.Stdout)
+			return asked(&r, func(ctx context.Context) error {
+				return parity.RunReplay(ctx, &r, func(e requests.Event) error { return out.Encode(e) })
+			})
+		}
 	}
 	s, err := step.Read()
 	if err != nil {
 		return err
 	}
 	return plane.Run(context.Background(), s, args)
+}
+
+// asked reads what is asked for from the standard input, and does it.
+func asked(what any, do func(context.Context) error) error {
+	if err := json.NewDecoder(os.Stdin).Decode(what); err != nil {
+		return fmt.Errorf("read what is asked for: %w", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return do(ctx)
 }

@@ -140,6 +140,7 @@ type Unit struct {
 	Kubernetes *Placement    `json:"kubernetes,omitempty"`
 	MaxAge     time.Duration `json:"max_age_ns,omitempty"` // an older result is recomputed
 	Endpoint   *Endpoint     `json:"endpoint,omitempty"`   // services that listen
+	Keeps      string        `json:"keeps,omitempty"`      // the field that makes a service keep files for later versions
 	Pos        Pos           `json:"pos"`                  // where the entity is declared
 	Digest     string        `json:"digest"`               // of the definition, see [Unit.Define]
 }
@@ -285,8 +286,8 @@ func (s Schema) Column(name string) *Column {
 	return nil
 }
 
-// A Column describes one column. Unit and
-// Description are documentation and do not affect results, see [Schema.Bare].
+// A Column describes one column. Unit, Description and Private do not affect results, see
+// [Schema.Bare].
 type Column struct {
 	Name     string   `json:"name"`
 	Type     string   `json:"type"` // one of [Types]
@@ -300,17 +301,22 @@ type Column struct {
 
 	Unit        string `json:"unit,omitempty"` // "EUR"
 	Description string `json:"description,omitempty"`
+
+	// Private tells that no log or report may show its values, and Public that they may,
+	// whatever they are computed from. Neither affects results.
+	Private bool `json:"private,omitempty"`
+	Public  bool `json:"public,omitempty"`
 }
 
 // bare returns the column without documentation.
 func (c Column) bare() Column {
-	c.Unit, c.Description = "", ""
+	c.Unit, c.Description, c.Private, c.Public = "", "", false, false
 	return c
 }
 
 // Bare returns the schema without documentation.
 func (s Schema) Bare() Schema {
-	if !slices.ContainsFunc(s, func(c Column) bool { return c.Unit != "" || c.Description != "" }) {
+	if !slices.ContainsFunc(s, func(c Column) bool { return c.Unit != "" || c.Description != "" || c.Private || c.Public }) {
 		return s
 	}
 	out := make(Schema, len(s))

@@ -37,6 +37,9 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 			"its pod must reach the store, but the target has no store_network")
 	}
 	c.needs(u.Needs)
+	if u.Keeps != "" {
+		c.fault(u.Keeps, "choose a target with the executor process, or remove "+u.Keeps, "a pod has no folder for files that outlive it")
+	}
 	if e := u.Endpoint; e != nil {
 		if e.Scale != nil && u.Needs.MilliCPU == 0 {
 			c.fault("replicas", "set needs.cpu, or use a fixed number of replicas", "the load is relative to needs.cpu, which is not set")

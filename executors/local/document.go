@@ -44,7 +44,7 @@ func Document(t executors.Task) step.Step {
 	}
 	if u.Kind == ir.Service {
 		s.Endpoint, s.Instance = u.Endpoint, t.Name
-		s.Lives = filepath.Join(t.Dir, lives.Replicas)
+		s.Lives, s.Kept = filepath.Join(t.Dir, lives.Replicas), t.Kept
 	}
 	return s
 }

@@ -49,6 +49,9 @@ type Step struct {
 	// Lives is a file in which a service may say how often it started processes of its own:
 	// "STARTS NANOSECONDS WHY", such as "2 1700000000000000000 was killed by SIGKILL".
 	Lives string `json:"lives,omitempty"`
+	// Kept is a folder for files that later versions of a service get too. Two versions may
+	// write to it at a time.
+	Kept string `json:"kept,omitempty"`
 }
 
 // A Port is one input or output.
@@ -97,6 +100,11 @@ func Read() (*Step, error) {
 	if path == "" {
 		return nil, errors.New("$" + Env + " is not set: only tenon apply can start a step")
 	}
+	return ReadFile(path)
+}
+
+// ReadFile reads a document.
+func ReadFile(path string) (*Step, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the step: %w", err)

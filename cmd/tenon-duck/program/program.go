@@ -3,9 +3,12 @@
 package program
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -33,12 +36,14 @@ func Run(args []string) int {
 	switch {
 	case len(args) == 1 && args[0] == "step":
 		err = doStep()
+	case len(args) == 1 && args[0] == "steps":
+		err = doSteps(os.Stdin, os.Stdout)
 	case len(args) == 1 && args[0] == "serve":
 		err = worker.Serve(os.Stdin, os.Stdout, new(engine.Engine))
 	case len(args) > 1 && args[0] == "plane":
 		err = servePlane(args[1:])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|serve|plane (tenon starts it)")
+		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|steps|serve|plane (tenon starts it)")
 		return exitUsage
 	}
 	switch {
@@ -81,4 +86,33 @@ func doStep() error {
 		return errStopped
 	}
 	return err
+}
+
+// doSteps does the work of one step after another, as a program asks for it: each line of in is
+// the path of a document. A line of out is the error, as JSON, or "" if there is none.
+func doSteps(in io.Reader, out io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		says := ""
+		s, err := step.ReadFile(lines.Text())
+		if err == nil {
+			err = all.Run(ctx, s)
+		}
+		if ctx.Err() != nil {
+			return errStopped
+		}
+		if err != nil {
+			says = err.Error()
+		}
+		b, err := json.Marshal(says)
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(append(b, '\n')); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
 }

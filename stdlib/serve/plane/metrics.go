@@ -32,6 +32,7 @@ type metrics struct {
 	info    [][2]string
 	created time.Time
 	report  map[string]float64
+	more    func(*metricText)
 }
 
 // A counter has the time of its creation, from which Prometheus knows that it is a new one.
@@ -78,7 +79,7 @@ var (
 )
 
 func newMetrics(p *Plane) *metrics {
-	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report}
+	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.logged}
 	if len(m.buckets) == 0 {
 		m.buckets = defaultBuckets
 	}
@@ -209,6 +210,7 @@ func (m *metrics) text() []byte {
 		slices.SortFunc(quality, func(a, b sample) int { return strings.Compare(a.labels[0][1], b.labels[0][1]) })
 		w.metric("tenon_model_evaluation", "gauge", "Metrics of the model's report", quality...)
 	}
+	m.more(w)
 	return w.b
 }
 

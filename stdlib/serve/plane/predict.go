@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
@@ -22,6 +23,8 @@ import (
 // work is the memory of a request, which later ones use again.
 type work struct {
 	answered answer
+	began    time.Time
+	id       [1]string // of the request, if requests are logged
 	body     bytes.Buffer
 	rows     request.Rows
 	computer RowComputer
@@ -57,7 +60,7 @@ func (p *Plane) newWork() *work {
 }
 
 func (p *Plane) putBack(x *work) {
-	x.answered, x.span = answer{}, nil
+	x.answered, x.span, x.began, x.id[0] = answer{}, nil, time.Time{}, ""
 	if x.cancel != nil {
 		x.cancel()
 		x.cancel = nil
@@ -104,6 +107,7 @@ func (x *work) send(kind []string) {
 // not be. The context ends with the deadline of the request.
 func (p *Plane) receive(x *work, r *http.Request) (context.Context, bool) {
 	w := &x.answered
+	p.identify(x, r)
 	ctx, ok := p.deadline(x, r)
 	if !ok {
 		return nil, false
@@ -262,6 +266,7 @@ func (p *Plane) ask(ctx context.Context, x *work) error {
 			return &model.RowError{Row: i / n, Err: noPrediction(v)}
 		}
 	}
+	p.keep(x, rows)
 	return nil
 }
 

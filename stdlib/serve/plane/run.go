@@ -45,6 +45,8 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 		return fmt.Errorf("read the exported model: %w", err)
 	case m == nil && given.Request != nil:
 		return errors.New("features are computed from a request only for models that are served without Python, and this one needs it, as the log of its training says: leave out request, or choose another estimator")
+	case m == nil && given.Log != nil:
+		return errors.New("requests are logged only for models that are served without Python, and this one needs it, as the log of its training says: leave out log, or choose another estimator")
 	case m == nil && given.Traces != nil:
 		return errors.New("only models that are served without Python have traces, and this one needs it, as the log of its training says: leave out traces, or choose another estimator")
 	case m == nil && len(python) < 2:
@@ -107,6 +109,8 @@ type params struct {
 	Traces *traces.Config `json:"traces"`
 	// Request says how features are computed. Without it, a request has the columns of the model.
 	Request *features.Spec `json:"request"`
+	Log     *logParams     `json:"log"`
+	Private []string       `json:"private"` // columns that no log shows
 }
 
 // What a service does that says nothing about it.
@@ -148,6 +152,12 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model) erro
 		if err := c.explain(s); err != nil {
 			return err
 		}
+	}
+	if given.Log != nil {
+		if err := c.keepRequests(s, given); err != nil {
+			return err
+		}
+		defer c.Requests.Close(finishes)
 	}
 	if given.Traces != nil {
 		if c.Tracer, err = traces.New(*given.Traces, logLine, c.described(given)...); err != nil {

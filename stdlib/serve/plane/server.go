@@ -20,6 +20,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/traces"
 )
@@ -50,8 +51,9 @@ type Config struct {
 	Created   time.Time         // of the model; zero if unknown
 	Report    map[string]float64
 
-	Log    func(string)
-	Tracer *traces.Tracer // nil if requests are not traced
+	Requests *requestlog.Log // nil if requests are not logged
+	Log      func(string)
+	Tracer   *traces.Tracer // nil if requests are not traced
 }
 
 // A Predictor is a model. It is safe for concurrent use.
@@ -218,6 +220,7 @@ func (a *answer) WriteHeader(status int) {
 func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	x := p.work.Get().(*work)
+	x.began = start
 	x.answered = answer{w, 0, &p.draining, jsonErrors}
 	x.span = p.Tracer.Start(r, start)
 	path := p.metrics.path(r.URL.Path)

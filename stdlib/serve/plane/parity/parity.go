@@ -434,11 +434,16 @@ func (c *comparison) shown(row []rowsql.Value) string {
 
 // text writes a value, unless it is private.
 func (c *comparison) text(col ir.Column, v rowsql.Value) string {
-	const most = 80
-	switch {
-	case slices.Contains(c.private, col.Name):
+	if slices.Contains(c.private, col.Name) {
 		return "(private)"
-	case v.Null:
+	}
+	return shown(col, v)
+}
+
+// shown writes a value.
+func shown(col ir.Column, v rowsql.Value) string {
+	const most = 80
+	if v.Null {
 		return "null"
 	}
 	switch col.Type {

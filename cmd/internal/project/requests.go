@@ -1,0 +1,145 @@
+package project
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
+)
+
+// RequestsOptions say which logged requests to show, and where they go.
+type RequestsOptions struct {
+	Since time.Time
+	ID    string // of one request
+	Limit int    // of rows, the newest; 0 is all
+	Out   string // path of a table
+	Force bool   // replace what is at Out
+}
+
+// Requests calls f for each logged row of a deployment, the oldest first, or writes the rows to
+// a table and returns how many there are. Without a name it is the only deployment with a log.
+func (w *Workspace) Requests(ctx context.Context, name string, o RequestsOptions, f func(line []byte) error) (unit string, rows int64, err error) {
+	s, err := w.deployed(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	u, err := s.logging(name)
+	if err != nil {
+		return "", 0, err
+	}
+	ask := requests.Selection{Log: w.requestLog(u), Since: o.Since, ID: o.ID, Limit: o.Limit}
+	if o.Out == "" {
+		return u.ID, 0, w.askServe(ctx, "requests", u, ask, f)
+	}
+	if !o.Force && exists(o.Out) {
+		return u.ID, 0, existsError(o.Out)
+	}
+	var found requests.Exported
+	err = inPlace(o.Out, "write to "+o.Out, o.Force, func(made string) error {
+		ask.Out = made
+		return w.askServe(ctx, "requests", u, ask, func(line []byte) error { return json.Unmarshal(line, &found) })
+	})
+	return u.ID, found.Rows, err
+}
+
+// requestLog is the folder of the log of a service.
+func (w *Workspace) requestLog(u *ir.Unit) string {
+	return requests.Folder(executors.KeptDir(w.dir, u.ID))
+}
+
+// keepsLog is the field of a service that logs requests.
+const keepsLog = "log"
+
+// logging returns the deployment of a name, which logs requests.
+func (s *snapshot) logging(name string) (*ir.Unit, error) {
+	var all []string
+	for id, u := range s.units {
+		if u.Keeps == keepsLog {
+			all = append(all, id)
+		}
+	}
+	slices.Sort(all)
+	if name == "" {
+		switch len(all) {
+		case 0:
+			return nil, &RequestError{fmt.Errorf("no deployment in %s logs requests: add log: {} to a serve.#HTTP", s)}
+		case 1:
+			return s.units[all[0]], nil
+		}
+		return nil, &RequestError{fmt.Errorf("name a deployment: %s", strings.Join(all, ", "))}
+	}
+	_, units, err := s.named(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range units {
+		if s.units[id].Keeps == keepsLog {
+			return s.units[id], nil
+		}
+	}
+	return nil, &RequestError{fmt.Errorf("%s logs no requests: add log: {} to it", name)}
+}
+
+// askServe asks tenon-serve about logged requests, and calls f for each line of its answer.
+func (w *Workspace) askServe(ctx context.Context, what string, u *ir.Unit, question any, f func(line []byte) error) error {
+	serve, err := w.set.Programs.Serve(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	env := local.Inherited(w.set.Environ)
+	maps.Copy(env, local.Variables(*u))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, serve, what)
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		cmd.Env = append(cmd.Env, name+"="+env[name])
+	}
+	var log bytes.Buffer
+	cmd.Stdin, cmd.Stderr, cmd.WaitDelay = bytes.NewReader(b), &log, 5*time.Second
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("start tenon-serve: %w", err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<28)
+	for err == nil && lines.Scan() {
+		err = f(lines.Bytes())
+	}
+	err = errors.Join(err, lines.Err())
+	if err != nil {
+		cancel()
+	}
+	ended := cmd.Wait()
+	switch {
+	case err != nil:
+		return err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case ended != nil:
+		text := strings.TrimSpace(log.String())
+		if _, says, ok := strings.Cut("\n"+text, "\nerror: "); ok && !strings.Contains(says, "\n") {
+			return errors.New(says)
+		}
+		return fmt.Errorf("tenon-serve %s: %w\n%s", what, ended, text)
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/duration"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
+)
+
+func requestsCommand(a *app) *cobra.Command {
+	var asJSON bool
+	var dir, since string
+	var o project.RequestsOptions
+	c := &cobra.Command{
+		Use: "requests [DEPLOYMENT]", Short: "List or export the logged requests of a deployment", Args: atMost(1, "one deployment"), ValidArgsFunction: a.completeUnits(&dir),
+		Long: `Lists the newest requests that a serve.#HTTP with log has answered, one row each: when,
+the id of the request, the version of the model, the latency and the prediction. --json
+prints every column of each row, one row per line. Private columns are not logged.
+
+--out writes the rows to a Parquet file, for a query or a notebook. A request is listed
+once its file is complete, which takes the interval of the log, a minute by default.
+
+The name may be left out if one deployment has a log.`,
+		Example: `  tenon requests
+  tenon requests deployments/api --since 1h
+  tenon requests deployments/api --id 6f9619ff --json
+  tenon requests deployments/api --since 2026-01-31 --out requests.parquet`,
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx := c.Context()
+			var err error
+			if o.Since, err = sinceTime(since); err != nil {
+				return err
+			}
+			switch {
+			case o.Limit < 0:
+				return &usageError{fmt.Errorf("--limit takes a number of rows, or 0 for all, not %d", o.Limit)}
+			case o.Out != "" && asJSON:
+				return &usageError{fmt.Errorf("--out writes a table: leave out --json")}
+			case o.Out != "" && c.Flags().Changed("limit"):
+				return &usageError{fmt.Errorf("--out writes all rows: leave out --limit")}
+			case o.Out != "":
+				o.Limit = 0
+			}
+			return a.withApplied(ctx, dir, func(w *project.Workspace) error {
+				t := table(a.stdout)
+				shown := 0
+				unit, rows, err := w.Requests(ctx, first(args), o, func(line []byte) error {
+					if asJSON {
+						_, err := fmt.Fprintf(a.stdout, "%s\n", line)
+						return err
+					}
+					if shown == 0 {
+						fmt.Fprintln(t, a.paint(bold, "TIME\tREQUEST\tROW\tVERSION\tLATENCY\tPREDICTION"))
+					}
+					shown++
+					var r requests.Row
+					if err := json.Unmarshal(line, &r); err != nil {
+						return err
+					}
+					says := string(r.Prediction)
+					if r.Probability != nil {
+						says += fmt.Sprintf(" (%.3f)", *r.Probability)
+					}
+					fmt.Fprintf(t, "%s\t%s\t%d\tv%d\t%s\t%s\n", r.Time.Format("2006-01-02 15:04:05.000"), r.RequestID, r.Row, r.Version, time.Duration(r.LatencyUS)*time.Microsecond, printable(says))
+					return nil
+				})
+				switch {
+				case err != nil || asJSON:
+					return err
+				case o.Out != "":
+					_, err = fmt.Fprintf(a.stdout, "%s: %s of %s\n", o.Out, plural(rows, "row"), unit)
+					return err
+				case shown == 0:
+					_, err = fmt.Fprintf(a.stdout, "%s has logged no such requests yet.\n", unit)
+					return err
+				}
+				return t.Flush()
+			})
+		},
+	}
+	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")
+	a.stateFlag(c)
+	sinceFlag(c, &since)
+	c.Flags().StringVar(&o.ID, "id", "", "only the request with this `ID`")
+	c.Flags().IntVar(&o.Limit, "limit", 20, "at most the newest `N` rows; 0 is all")
+	c.Flags().StringVar(&o.Out, "out", "", "write all rows to `FILE`, as Parquet")
+	c.Flags().BoolVar(&o.Force, "force", false, "replace an existing file")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, one row per line")
+	return c
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
+func sinceFlag(c *cobra.Command, since *string) {
+	c.Flags().StringVar(since, "since", "", "only requests of the last `TIME`, such as 1h or 7d, or after a date")
+}
+
+var lengthOfTime = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$`)
+
+// sinceTime reads a length of time until now, or a point in time.
+func sinceTime(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if lengthOfTime.MatchString(text) {
+		return time.Now().Add(-duration.Parse(text)), nil
+	}
+	if t, _, ok := ir.ParseTime(text); ok {
+		return t, nil
+	}
+	return time.Time{}, &usageError{fmt.Errorf("--since takes a length of time, such as 1h or 7d, or a date, such as 2026-01-31, not %q", text)}
+}

@@ -1,0 +1,306 @@
+package parity
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+)
+
+// chunk is how many rows are computed at once.
+const chunk = 5000
+
+// RunReplay computes logged requests again, and tells what it finds.
+func RunReplay(ctx context.Context, r *requests.Replay, tell func(requests.Event) error) (err error) {
+	p := &replayer{Replay: r, hidden: map[string]bool{}, tell: tell, found: requests.Replayed{Columns: map[string]int64{}, Kinds: map[string]int64{}, Notes: []string{}}}
+	if len(r.Request) > 0 {
+		if err := json.Unmarshal(r.Request, &p.spec); err != nil {
+			return fmt.Errorf("read how features are computed: %w", err)
+		}
+		b, err := json.Marshal(p.spec)
+		if err != nil {
+			return err
+		}
+		p.contract = ir.Sum(b)
+		if p.training, err = train(ctx, r, p.spec); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.training.close()) }()
+	}
+	files, err := requestlog.Files(r.Log)
+	if err != nil {
+		return fmt.Errorf("read the request log: %w", err)
+	}
+	for _, path := range slices.Backward(files) {
+		if r.Limit > 0 && p.taken >= r.Limit {
+			break
+		}
+		if err := p.file(ctx, path); err != nil {
+			return err
+		}
+	}
+	for name := range p.hidden {
+		p.found.Notes = append(p.found.Notes, name+" is not compared: it is private")
+	}
+	slices.Sort(p.found.Notes)
+	return tell(requests.Event{Replayed: &p.found})
+}
+
+// A replayer replays one file after another.
+type replayer struct {
+	*requests.Replay
+	spec     features.Spec
+	contract string
+	training *training // nil if requests have the columns of the model
+	tell     func(requests.Event) error
+	found    requests.Replayed
+	taken    int64           // rows
+	hidden   map[string]bool // columns that are not compared
+
+	head    *requestlog.Head
+	columns places
+}
+
+// places are where the columns of a file are.
+type places struct {
+	time, id, row, prediction int
+	request, features         []int // -1 if it is private
+	outputs                   []int
+}
+
+// A logged row is one of a file.
+type logged []rowsql.Value
+
+// file replays the rows of a file.
+func (p *replayer) file(ctx context.Context, path string) error {
+	f, err := requestlog.OpenFile(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	p.head = &f.Head
+	p.columns = places{time: f.Index(requestlog.Time), id: f.Index(requestlog.RequestID), row: f.Index(requestlog.RowNumber), prediction: f.Index(requestlog.Prediction)}
+	for _, c := range f.Request {
+		p.columns.request = append(p.columns.request, f.Index(requestlog.RequestPrefix+c.Name))
+	}
+	for _, c := range f.Features {
+		i := f.Index(requestlog.FeaturePrefix + c.Name)
+		p.columns.features = append(p.columns.features, i)
+	}
+	if len(f.Classes) == 0 {
+		p.columns.outputs = []int{p.columns.prediction}
+	} else {
+		columns := f.Columns()
+		for i, c := range columns {
+			if strings.HasPrefix(c.Name, requestlog.ProbabilityPrefix) {
+				p.columns.outputs = append(p.columns.outputs, i)
+			}
+		}
+	}
+	var rows []logged
+	err = f.Each(ctx, func(row []rowsql.Value) error {
+		at := time.UnixMicro(row[p.columns.time].Int())
+		switch {
+		case at.Before(p.Since):
+			return nil
+		case !p.same():
+			p.found.Other++
+			return nil
+		case slices.Contains(p.columns.request, -1):
+			p.found.Redacted++
+			return nil
+		}
+		rows = append(rows, slices.Clone(row))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if p.Limit > 0 {
+		rows = rows[max(len(rows)-int(p.Limit-p.taken), 0):]
+	}
+	for i, c := range f.Features {
+		if len(rows) > 0 && p.columns.features[i] < 0 {
+			p.hidden[c.Name] = true
+		}
+	}
+	for part := range slices.Chunk(rows, chunk) {
+		if err := p.replay(ctx, part); err != nil {
+			return err
+		}
+		p.taken += int64(len(part))
+		if err := p.tell(requests.Event{Done: p.taken}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// same reports whether what is replayed answered the requests of the file.
+func (p *replayer) same() bool {
+	for port, digest := range p.Inputs {
+		if p.head.Inputs[port] != digest {
+			return false
+		}
+	}
+	return p.head.Contract == p.contract
+}
+
+// replay computes rows as training does, and compares.
+func (p *replayer) replay(ctx context.Context, rows []logged) error {
+	sent := make([][]rowsql.Value, len(rows))
+	for i, row := range rows {
+		for _, j := range p.columns.request {
+			sent[i] = append(sent[i], row[j])
+		}
+	}
+	columns := p.head.Request
+	results := make([]trained, len(rows))
+	differs := make([]bool, len(rows))
+	if p.training == nil {
+		for i, values := range sent {
+			results[i] = trained{values: values}
+		}
+	} else {
+		var err error
+		columns = p.head.Features
+		if results, err = p.training.compute(ctx, sent, columns, func(i int, t trained) bool { return p.equal(rows[i], t) }); err != nil {
+			return err
+		}
+		for i, t := range results {
+			if differs[i], err = p.compareCells(rows[i], t); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.predict(ctx, rows, results, columns, differs); err != nil {
+		return err
+	}
+	for _, d := range differs {
+		if d {
+			p.found.Differing++
+		}
+	}
+	return nil
+}
+
+// equal reports whether training computes what the service did.
+func (p *replayer) equal(row logged, t trained) bool {
+	if t.values == nil {
+		return false
+	}
+	for i, c := range p.head.Features {
+		if j := p.columns.features[i]; j >= 0 && !equal(c.Type, t.values[i], row[j]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *replayer) differ(row logged, d requests.Differing) error {
+	d.RequestID, d.Row, d.Time = row[p.columns.id].Text, row[p.columns.row].Int(), time.UnixMicro(row[p.columns.time].Int()).UTC()
+	p.found.Kinds[d.Kind]++
+	if d.Column != "" {
+		p.found.Columns[d.Column]++
+	}
+	return p.tell(requests.Event{Difference: &d})
+}
+
+// compareCells compares the features of a row, and reports whether they differ.
+func (p *replayer) compareCells(row logged, t trained) (differs bool, err error) {
+	switch {
+	case t.says != "":
+		p.found.Rows++
+		return true, p.differ(row, requests.Differing{Kind: string(Refused), Wanted: t.says})
+	case t.values == nil && p.spec.Drops:
+		p.found.LeftOut++
+		return false, nil
+	case t.values == nil:
+		p.found.Rows++
+		return true, p.differ(row, requests.Differing{Kind: string(Extra), Wanted: fmt.Sprintf("%d rows", t.rows), Got: "one row"})
+	}
+	p.found.Rows++
+	for i, c := range p.head.Features {
+		j := p.columns.features[i]
+		if j < 0 {
+			continue
+		}
+		if p.found.Cells++; equal(c.Type, t.values[i], row[j]) {
+			continue
+		}
+		differs = true
+		if err := p.differ(row, requests.Differing{Kind: string(Cell), Column: c.Name, Wanted: shown(c, t.values[i]), Got: shown(c, row[j])}); err != nil {
+			return true, err
+		}
+	}
+	return differs, nil
+}
+
+// predict lets Python predict for what training computes, and compares.
+func (p *replayer) predict(ctx context.Context, rows []logged, results []trained, columns ir.Schema, differs []bool) error {
+	var asked []int
+	for i, t := range results {
+		if t.values != nil {
+			asked = append(asked, i)
+		}
+	}
+	if p.training == nil {
+		p.found.Rows += int64(len(rows))
+	}
+	if len(asked) == 0 {
+		return nil
+	}
+	records, err := ask(ctx, p.Replay, results, asked, columns)
+	if err != nil {
+		return err
+	}
+	defer records.Close()
+	first := 0
+	if len(p.head.Classes) > 0 {
+		first = 1
+	}
+	record := make([]byte, 8*(first+len(p.columns.outputs)))
+	for _, i := range asked {
+		if _, err := io.ReadFull(records, record); err != nil {
+			return fmt.Errorf("read Python's predictions: %w", err)
+		}
+		p.found.Predictions++
+		row := rows[i]
+		at := func(i int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(record[8*i:])) }
+		d := requests.Differing{Kind: string(Prediction)}
+		same := true
+		if first == 1 {
+			if class := p.head.Class(row[p.columns.prediction]); float64(class) != at(0) {
+				same = false
+				d.Wanted, d.Got = fmt.Sprintf("class %v, ", at(0)), fmt.Sprintf("class %d, ", class)
+			}
+		}
+		for n, j := range p.columns.outputs {
+			if got := row[j].Float(); math.Float64bits(got) != math.Float64bits(at(first+n)) {
+				same = false
+				d.Wanted, d.Got = d.Wanted+fmt.Sprintf("%v ", at(first+n)), d.Got+fmt.Sprintf("%v ", got)
+			}
+		}
+		if same {
+			continue
+		}
+		d.Wanted, d.Got = strings.TrimRight(d.Wanted, ", "), strings.TrimRight(d.Got, ", ")
+		differs[i] = true
+		if err := p.differ(row, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package plane
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/duration"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// logParams are the parameter "log".
+type logParams struct {
+	Sample   *float64 `json:"sample"`
+	Rows     int      `json:"rows"`
+	Interval string   `json:"interval"`
+	Keep     string   `json:"keep"`
+}
+
+// keepRequests makes the plane log requests. The model and the features are there.
+func (c *Config) keepRequests(s *step.Step, given params) error {
+	if s.Kept == "" {
+		return errors.New("requests cannot be logged: the step has no folder that later versions of the service get too")
+	}
+	o := requestlog.Options{
+		Dir: requests.Folder(s.Kept), Sample: 1, Rows: given.Log.Rows, Keep: ir.ParseSize(given.Log.Keep), Interval: duration.Parse(given.Log.Interval), Say: func(line string) { c.Log("note: " + line) },
+		Head: requestlog.Head{
+			Unit: s.Unit, Instance: s.Instance, Model: c.About.Name, Version: c.About.Version, Inputs: map[string]string{},
+			Request: c.Model.Columns(), Label: c.Label, Classes: c.Model.Classes(), Private: given.Private,
+		},
+	}
+	if given.Log.Sample != nil {
+		o.Sample = *given.Log.Sample
+	}
+	for name, in := range s.Inputs {
+		if in.Kind == ir.Model || in.Kind == ir.Table {
+			o.Head.Inputs[name] = in.Digest
+		}
+	}
+	if given.Request != nil {
+		b, err := json.Marshal(given.Request)
+		if err != nil {
+			return err
+		}
+		o.Head.Contract, o.Head.Request, o.Head.Features = ir.Sum(b), c.Features.Columns(), c.Model.Columns()
+	}
+	var err error
+	if c.Requests, err = requestlog.Open(o); err != nil {
+		return fmt.Errorf("log requests: %w", err)
+	}
+	return nil
+}
+
+// finishes is how long a service that ends may take to write the rows that wait.
+const finishes = 5 * time.Second
+
+// identify gives a request its id, which the answer repeats.
+func (p *Plane) identify(x *work, r *http.Request) {
+	if p.Requests == nil {
+		return
+	}
+	x.id[0] = requestlog.ID(r.Header.Get("X-Request-Id"))
+	x.answered.Header()["X-Request-Id"] = x.id[:]
+}
+
+// keep logs a request whose predictions were made. rows are those of the model.
+func (p *Plane) keep(x *work, rows []rowsql.Value) {
+	if p.Requests == nil || x.began.IsZero() || !p.Requests.Sampled() {
+		return
+	}
+	kept := requestlog.Request{ID: x.id[0], Began: x.began, Took: time.Since(x.began), Rows: x.rows.Len(), Values: x.rows.Values, Outputs: x.outputs}
+	if kept.ID == "" {
+		kept.ID = requestlog.ID("")
+	}
+	if x.computer != nil {
+		kept.Features = rows
+	}
+	if len(p.Model.Classes()) > 0 {
+		kept.Class = p.Model.Class
+	}
+	p.Requests.Add(&kept)
+}
+
+// logged writes the metrics of the request log.
+func (p *Plane) logged(w *metricText) {
+	if p.Requests == nil {
+		return
+	}
+	c := p.Requests.Counts()
+	one := func(n float64) []sample { return []sample{{"_total", nil, n}} }
+	w.counter("tenon_request_log_rows", "Rows in complete files of the request log", one(float64(c.Written)), nil)
+	var dropped []sample
+	for _, why := range requestlog.Reasons() {
+		dropped = append(dropped, sample{"_total", [][2]string{{"reason", why.String()}}, float64(c.Dropped[why])})
+	}
+	w.counter("tenon_request_log_dropped_rows", "Rows that the request log has lost", dropped, nil)
+	w.counter("tenon_request_log_deleted_files", "Files that were deleted because of the size of the request log", one(float64(c.Deleted)), nil)
+	w.metric("tenon_request_log_bytes", "gauge", "Size of all files of the request log", sample{"", nil, float64(c.Size)})
+}
