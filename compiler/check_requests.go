@@ -463,7 +463,9 @@ func (r *request) lookedUp(tables map[string]port, plans []*rowsql.Plan) []looku
 					fmt.Sprintf("add %s: %s: {}", r.serves.Lookup, label(name)), r.sys.Label("joined by the query", e.path("in", name)...), r.at())
 			}
 			settings, _ := declared.get(name).(object)
-			all = append(all, lookup{tables[name], stringOf(settings.get("max_age"))})
+			store, _ := settings.get("store").(object)
+			ok = r.canBeOutside(i, l, store) && ok
+			all = append(all, lookup{tables[name], stringOf(settings.get("max_age")), store})
 		}
 	}
 	if !ok {

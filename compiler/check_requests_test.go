@@ -130,6 +130,8 @@ models: m:`
 var onB = []edit{{rest, before}, {"in: {f: sources.flights.out,", "in: {b: features.b.out,"}, {"f.id, f.t, f.distance / 2 AS half", "b.id, b.t, b.twice AS half"},
 	{"f.delay > 15 AS late", "b.delay > 15 AS late"}, {rows, "FROM b LEFT JOIN p ON b.plane = p.plane\n"}, {"WHERE f.delay", "WHERE b.delay"}}
 
+const redisStore = `lookup: p: store: serve.#Redis & {url: "redis://h:6379/0", password: secret: env: "REDIS_PASSWORD"}`
+
 // the weather of the flight besides.
 var onW = []edit{{", p: sources.planes.out}", ", p: sources.planes.out, w: sources.weather.out}"}, {selected, "w.temp AS half, p.year"}, {"half: col.#Float64", "half: col.#Float64 & {nullable: true}"},
 	{rows, "FROM f LEFT JOIN p ON f.plane = p.plane ASOF LEFT JOIN w ON f.t > w.t\n"}}
@@ -179,6 +181,13 @@ func TestRequests(t *testing.T) {
 		"a later lookup of an age":                     {append(edits(onW), edit{"lookup: p: {}", `lookup: {p: {}, w: max_age: "2h"}`}, edit{"f.t > w.t", "f.t <= w.t"}), "deployments.api limits the age of rows of \"w\", which features.d does not join by time"},
 		"a lookup by its key, of an age":               {[]edit{{"lookup: p: {}", `lookup: p: max_age: "2h"`}}, "deployments.api limits the age of rows of \"p\", which features.d does not join by time"},
 		"a lookup of an age that is none":              {[]edit{{"lookup: p: {}", `lookup: p: max_age: "2 hours"`}}, `deployments.api.lookup.p.max_age cannot be "2 hours"`},
+		"a lookup in a store":                          {[]edit{{"lookup: p: {}", redisStore}}, ""},
+		"a lookup by time in a store":                  {append(edits(onW), edit{"lookup: p: {}", "lookup: {p: {}, w: store: serve.#Postgres & {url: \"postgres://h/db\"}}"}), ""},
+		"a lookup by a number in a store":              {append(edits(onW), edit{"lookup: p: {}", "lookup: {p: {}, w: store: serve.#Postgres & {url: \"postgres://h/db\"}}"}, edit{"f.t > w.t", "f.distance > w.temp"}, edit{"keys: [\"t\"]", "keys: [\"temp\"]"}), "deployments.api cannot look up rows of \"w\" in a store: its join takes the nearest value of the type DOUBLE, whose order a store does not have: only integers, dates and times have it"},
+		"a lookup by a number":                         {append(edits(onW), edit{"lookup: p: {}", "lookup: {p: {}, w: {}}"}, edit{"f.t > w.t", "f.distance > w.temp"}, edit{"keys: [\"t\"]", "keys: [\"temp\"]"}), ""},
+		"a password in the place of a store":           {[]edit{{"lookup: p: {}", `lookup: p: store: serve.#Redis & {url: "redis://:hunter2@h"}`}}, "deployments.api.lookup.p.store.url looks like a secret in plain text"},
+		"a password that has no source":                {[]edit{{"lookup: p: {}", `lookup: p: store: serve.#Redis & {url: "redis://h", password: secret: {}}`}}, "the secret lookup.p.store.password of deployments.api needs exactly one source"},
+		"a store of another kind":                      {[]edit{{"lookup: p: {}", `lookup: p: store: serve.#Redis & {url: "http://h"}`}}, `deployments.api.lookup.p.store.url cannot be "http://h"`},
 		"a lookup of a large age":                      {[]edit{{"lookup: p: {}", `lookup: p: max_age: "99999999d"`}}, "a number of deployments.api is too large"},
 		"a request of no input":                        {[]edit{{"request: f:", "request: g:"}}, "request of deployments.api names \"g\", which is no input of the query of features.d"},
 		"a request of a joined table":                  {[]edit{{`request: f: exclude: ["delay", "taxi"]`, "request: p: {}"}}, "a request of deployments.api cannot be a row of \"p\": the query of features.d begins with \"f\""},

@@ -13,7 +13,7 @@ var (
 	secretName = lazyregexp.New(`(?i)(^|[_-])(password|passwd|pwd|secret|((access|auth|api|bearer|refresh)_?)token|api_?key|access_?key|private_?key|credentials?)$`)
 	// secretObjects lists the fields that name a Secret of a cluster.
 	secretObjects = []string{"store_secret", "state_secret"}
-	secretURL     = lazyregexp.New(`^[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@`)
+	secretURL     = lazyregexp.New(`^[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@`)
 )
 
 // checkSecrets refuses what looks like a literal secret.
@@ -83,6 +83,11 @@ func (c *checker) secretRefs(e *entity) map[string]object {
 	secrets, _ := e.fields.get("secrets").(object)
 	for _, f := range secrets {
 		add("secrets."+f.name, f.value)
+	}
+	for i := range e.component.stages {
+		for _, s := range numberedSecrets(e.fields, e.component.stages[i].Secrets) {
+			add(s.path, s.ref)
+		}
 	}
 	return refs
 }

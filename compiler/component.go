@@ -310,8 +310,8 @@ func (k *component) check() error {
 		for _, in := range s.inputs {
 			from, port := cutPath(in.From)
 			if from == "request" {
-				if k.Serves == nil || port != "row" && port != "lookups" {
-					return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, which an input refers to", in.From), `"request.row" and "request.lookups" belong to serves`)
+				if k.Serves == nil || port != "row" && port != "lookups" && port != "stored" {
+					return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, which an input refers to", in.From), `"request.row", "request.lookups" and "request.stored" belong to serves`)
 				}
 				continue
 			}

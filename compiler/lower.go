@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/duration"
@@ -99,6 +100,9 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	}
 	u.Secrets = secretsOf(w.fields, r.Secrets)
 	u.Network = cmp.Or(u.Network, ir.Network(r.Network))
+	if r.Request && e.contract.reachesStores() {
+		u.Network = cmp.Or(u.Network, ir.NetworkOpen)
+	}
 	u.Inputs = c.stageInputs(e, s)
 	u.Outputs = stageOutputs(e, s)
 	c.lowerReferences(e, &u)
@@ -183,7 +187,7 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 		o = append(o, more...)
 	}
 	if w.run.Request && e.contract != nil {
-		request, err := e.contract.param(w.run.lookupsPort(), w.run.takesRow())
+		request, err := e.contract.param(w.run.lookupsPort(), w.run.takesRow(), storeSecrets(w.fields, w.run.Secrets))
 		if err != nil {
 			c.internal(fmt.Errorf("parameters of %s: %w", e, err))
 		}
@@ -227,7 +231,12 @@ func secretsOf(o object, fields secretFields) []ir.Secret {
 		}
 	}
 	for name, field := range fields.byName {
-		out = append(out, secret(name, o.at(field)))
+		if !strings.Contains(field, "*") {
+			out = append(out, secret(name, o.at(field)))
+		}
+	}
+	for _, s := range numberedSecrets(o, fields) {
+		out = append(out, secret(s.variable, s.ref))
 	}
 	return out
 }

@@ -78,14 +78,17 @@ func (k *contract) needsDuckDB() bool {
 type lookup struct {
 	port
 	maxAge string
+	store  object // nil is the memory of the service
 }
 
 // param returns the parameter with the contract, for a unit that takes the tables on ports
-// that begin with a prefix. keys says that it needs the keys of the features.
-func (k *contract) param(prefix string, keys bool) (any, error) {
+// that begin with a prefix. keys says that it needs the keys of the features, and passwords are
+// the secrets of stores by lookup.
+func (k *contract) param(prefix string, keys bool, passwords map[string]ir.Secret) (any, error) {
 	type table struct {
-		Port   string `json:"port"`
-		MaxAge string `json:"max_age,omitempty"`
+		Port   string         `json:"port"`
+		MaxAge string         `json:"max_age,omitempty"`
+		Store  map[string]any `json:"store,omitempty"`
 	}
 	doc := struct {
 		Columns ir.Schema        `json:"columns"`
@@ -100,11 +103,11 @@ func (k *contract) param(prefix string, keys bool) (any, error) {
 		doc.Results = append(doc.Results, r.Bare())
 	}
 	for _, l := range k.lookups {
-		doc.Lookups[l.name] = table{lookupPort(prefix, l), l.maxAge}
+		doc.Lookups[l.name] = table{lookupPort(prefix, l), l.maxAge, storeParam(l.store, passwords[l.name])}
 	}
 	if keys && k.keys != nil {
 		var err error
-		if doc.Keys, err = k.keys.param(prefix, false); err != nil {
+		if doc.Keys, err = k.keys.param(prefix, false, passwords); err != nil {
 			return nil, err
 		}
 	}
@@ -123,7 +126,7 @@ func (k *contract) param(prefix string, keys bool) (any, error) {
 func lookupPort(prefix string, l lookup) string { return prefix + "_" + l.name }
 
 // inputs binds the tables that an input of a stage stands for: the table of the request, or
-// those that are looked up.
+// those that are looked up, in memory or in stores.
 func (k *contract) inputs(which string, as stageInput) []ir.Input {
 	if which == "row" {
 		in := bound(k.row, as.port)
@@ -132,6 +135,9 @@ func (k *contract) inputs(which string, as stageInput) []ir.Input {
 	}
 	var all []ir.Input
 	for _, l := range k.lookups {
+		if (which == "stored") != (l.store != nil) {
+			continue
+		}
 		in := bound(l.port, lookupPort(as.port, l))
 		in.Advisory = as.Advisory
 		all = append(all, in)
@@ -142,7 +148,7 @@ func (k *contract) inputs(which string, as stageInput) []ir.Input {
 // lookupsPort returns the port on which a stage takes the tables that are looked up.
 func (s *stage) lookupsPort() string {
 	for _, in := range s.inputs {
-		if in.From == "request.lookups" {
+		if in.From == "request.lookups" || in.From == "request.stored" {
 			return in.port
 		}
 	}

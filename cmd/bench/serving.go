@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -44,7 +42,8 @@ func (b *bench) measureServing(ctx context.Context) (err error) {
 	const name = "serve flights, rows"
 	sizes := slices.Sorted(maps.Keys(servingGoals))
 	sizes = slices.DeleteFunc(sizes, func(n int) bool { return !b.wants(name, n) })
-	if len(sizes) == 0 {
+	others := b.wantedRivals()
+	if len(sizes)+len(others) == 0 {
 		return nil
 	}
 	for _, tool := range []string{"wrk", "taskset"} {
@@ -96,20 +95,10 @@ func (b *bench) measureServing(ctx context.Context) (err error) {
 		if err := sameAnswers(ctx, plane, fastAPI); err != nil {
 			return err
 		}
-		var ours, theirs []loaded
-		for range turns {
-			o, err := b.wrk(ctx, plane)
-			if err != nil {
-				return err
-			}
-			t, err := b.wrk(ctx, fastAPI)
-			if err != nil {
-				return err
-			}
-			ours, theirs = append(ours, o), append(theirs, t)
+		m, other, p99, otherP99, err := b.turns(ctx, plane, fastAPI)
+		if err != nil {
+			return err
 		}
-		m, p99 := each(ours)
-		other, otherP99 := each(theirs)
 		times := float64(other.Wall) / float64(max(1, m.Wall))
 		b.rows = append(b.rows, tableRow{Case: name, Size: n, Of: "a request, time of each", Tenon: m, Beside: "FastAPI", Other: &other, Goals: []goal{
 			{Want: fmt.Sprintf("at least %g times the requests", servingGoals[n]), Got: fmt.Sprintf("%.0f times, %.0f/s beside %.0f/s", times, 1/m.Wall.Seconds(), 1/other.Wall.Seconds()), Met: times >= servingGoals[n]},
@@ -117,7 +106,32 @@ func (b *bench) measureServing(ctx context.Context) (err error) {
 			{Want: "peak memory below " + memory(servingMemory), Got: memory(m.Peak), Met: m.Peak <= servingMemory},
 		}})
 	}
+	fastAPI.stop()
+	for _, r := range others {
+		if err := b.measureRival(ctx, r, dir, plane); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// turns loads two servers in turn, and returns the medians of a request and of the p99 of each.
+func (b *bench) turns(ctx context.Context, a, z *server) (m, other timing, p99, otherP99 time.Duration, err error) {
+	var ours, theirs []loaded
+	for range turns {
+		o, err := b.wrk(ctx, a)
+		if err != nil {
+			return m, other, 0, 0, err
+		}
+		t, err := b.wrk(ctx, z)
+		if err != nil {
+			return m, other, 0, 0, err
+		}
+		ours, theirs = append(ours, o), append(theirs, t)
+	}
+	m, p99 = each(ours)
+	other, otherP99 = each(theirs)
+	return m, other, p99, otherP99, nil
 }
 
 // interpreter returns the Python of the model's environment.
@@ -149,87 +163,75 @@ func repeated(request []byte, n int) ([]byte, error) {
 type server struct {
 	cmd  *exec.Cmd
 	url  string
+	path string // of its requests
 	log  string
 	body []byte // of its requests
+	at   int    // how many connections send requests; 0 is the usual number
+	stop func()
 }
 
 // startServer starts a program as the service of an applied system, on one core and with
 // one replica.
 func (b *bench) startServer(ctx context.Context, dir, name string, argv ...string) (*server, error) {
-	found, err := filepath.Glob(filepath.Join(dir, ".tenon", "runs", "deployments-api-[0-9a-f]*", "step.json"))
-	if err != nil || len(found) != 1 {
-		return nil, errors.Join(err, fmt.Errorf("%d services in %s", len(found), dir))
-	}
-	text, err := os.ReadFile(found[0])
+	doc, err := stepOf(dir)
 	if err != nil {
 		return nil, err
 	}
-	var doc step.Step
-	if err := json.Unmarshal(text, &doc); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
-	doc.Endpoint.Port = l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of TCP
-	if err := l.Close(); err != nil {
-		return nil, err
-	}
+	doc.Endpoint.Port = ports[0]
 	doc.Endpoint.Replicas, doc.Instance, doc.Lives = 1, name, ""
 	doc.Scratch = b.path(name + "-scratch")
-	if text, err = json.Marshal(doc); err != nil {
+	text, err := json.Marshal(doc)
+	if err != nil {
 		return nil, err
 	}
 	path := b.path(name + ".json")
 	if err := errors.Join(os.MkdirAll(doc.Scratch, 0o755), os.WriteFile(path, text, 0o644)); err != nil {
 		return nil, err
 	}
-	s := &server{url: fmt.Sprintf("http://127.0.0.1:%d", doc.Endpoint.Port), log: b.path(name + ".log")}
+	s := &server{url: fmt.Sprintf("http://127.0.0.1:%d", doc.Endpoint.Port), path: "/predict", log: b.path(name + ".log")}
+	return s, b.launch(ctx, s, "/readyz", doc.Code, []string{step.Env + "=" + path}, argv...)
+}
+
+// launch starts a program as a server, on one core, and waits until it answers at a path.
+func (b *bench) launch(ctx context.Context, s *server, ready, dir string, env []string, argv ...string) error {
 	out, err := os.Create(s.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer out.Close()
 	s.cmd = exec.CommandContext(ctx, "taskset", append([]string{"-c", "0"}, argv...)...)
-	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = doc.Code, append(slices.Clone(b.env), step.Env+"="+path), out, out
+	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = dir, slices.Concat(b.env, env), out, out
 	if err := s.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
+	s.stop = sync.OnceFunc(func() {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM)
+		_ = s.cmd.Wait()
+	})
 	for start := time.Now(); ; {
-		r, err := http.Get(s.url + "/readyz") //nolint:noctx // on this machine
+		r, err := http.Get(s.url + ready) //nolint:noctx // on this machine
 		if err == nil && r.Body.Close() == nil && r.StatusCode == http.StatusOK {
-			return s, nil
+			return nil
 		}
 		if time.Since(start) > time.Minute {
 			s.stop()
 			said, _ := os.ReadFile(s.log)
-			return nil, fmt.Errorf("%s is not ready after a minute: %s", name, tail(string(said)))
+			return fmt.Errorf("%s is not ready after a minute: %s", argv[0], tail(string(said)))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-}
-
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	_ = s.cmd.Wait()
 }
 
 // sameAnswers refuses to compare services that give different predictions.
 func sameAnswers(ctx context.Context, a, b *server) error {
 	var predictions [2]string
 	for i, s := range []*server{a, b} {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/predict", bytes.NewReader(s.body))
+		text, err := ask(ctx, s)
 		if err != nil {
-			return err
-		}
-		r.Header.Set("Content-Type", "application/json")
-		answer, err := http.DefaultClient.Do(r)
-		if err != nil {
-			return err
-		}
-		text, err := io.ReadAll(answer.Body)
-		if err := errors.Join(err, answer.Body.Close()); err != nil {
 			return err
 		}
 		var doc struct {
@@ -252,7 +254,7 @@ func sameAnswers(ctx context.Context, a, b *server) error {
 // A loaded is what a server did under load.
 type loaded struct {
 	sample
-	p99 time.Duration
+	p50, p99 time.Duration
 }
 
 // wrkScript posts the body in a file, and prints what happened.
@@ -262,7 +264,7 @@ wrk.method, wrk.body = "POST", f:read("*a")
 wrk.headers["Content-Type"] = "application/json"
 function done(s, latency)
 	local e = s.errors
-	print(string.format("RESULT %%d %%d %%d %%d", s.requests, s.duration, latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))
+	print(string.format("RESULT %%d %%d %%d %%d %%d", s.requests, s.duration, latency:percentile(50), latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))
 end
 `
 
@@ -272,28 +274,28 @@ func (b *bench) wrk(ctx context.Context, s *server) (l loaded, err error) {
 	if err := errors.Join(os.WriteFile(request, s.body, 0o644), os.WriteFile(script, fmt.Appendf(nil, wrkScript, request), 0o644)); err != nil {
 		return l, err
 	}
-	before, err := processTime(s.cmd.Process.Pid)
+	before, _, err := usage(s.cmd.Process.Pid)
 	if err != nil {
 		return l, err
 	}
 	seconds := max(1, int(b.time.Seconds())/4)
-	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c"+strconv.Itoa(connections), "-d"+strconv.Itoa(seconds)+"s", "-s", script, s.url+"/predict").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c"+strconv.Itoa(cmp.Or(s.at, connections)), "-d"+strconv.Itoa(seconds)+"s", "-s", script, s.url+s.path).CombinedOutput()
 	if err != nil {
 		return l, fmt.Errorf("wrk: %w\n%s", err, out)
 	}
-	after, err := processTime(s.cmd.Process.Pid)
+	after, peak, err := usage(s.cmd.Process.Pid)
 	if err != nil {
 		return l, err
 	}
 	_, result, _ := strings.Cut(string(out), "RESULT ")
-	var requests, micros, p99, failed int64
-	if _, err := fmt.Sscan(result, &requests, &micros, &p99, &failed); err != nil || requests == 0 || failed > 0 {
+	var requests, micros, p50, p99, failed int64
+	if _, err := fmt.Sscan(result, &requests, &micros, &p50, &p99, &failed); err != nil || requests == 0 || failed > 0 {
 		return l, fmt.Errorf("wrk had %d requests, of which %d failed: %w\n%s", requests, failed, err, tail(string(out)))
 	}
 	l.wall, l.cpu = time.Duration(micros*1000/requests), (after-before)/time.Duration(requests)
-	l.p99 = time.Duration(p99) * time.Microsecond
-	l.peak, err = peakOf(s.cmd.Process.Pid)
-	return l, err
+	l.p50 = time.Duration(p50) * time.Microsecond
+	l.p99, l.peak = time.Duration(p99)*time.Microsecond, peak
+	return l, nil
 }
 
 func each(all []loaded) (timing, time.Duration) {
@@ -303,34 +305,4 @@ func each(all []loaded) (timing, time.Duration) {
 	}
 	slices.SortFunc(all, func(a, b loaded) int { return cmp.Compare(a.p99, b.p99) })
 	return medians(samples), all[len(all)/2].p99
-}
-
-// processTime is the CPU time of a process so far.
-func processTime(pid int) (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	var ticks int64
-	for _, f := range fields[11:13] { // of the user and of the system
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / 100, nil
-}
-
-// peakOf is the largest memory of a process so far, in bytes.
-func peakOf(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, after, _ := strings.Cut(string(text), "VmHWM:")
-	var kilobytes int64
-	_, err = fmt.Sscan(after, &kilobytes)
-	return kilobytes * 1024, err
 }

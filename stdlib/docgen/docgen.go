@@ -251,7 +251,7 @@ func (p *pkg) words(x ast.Expr) string {
 		} else if x.Op == token.OR {
 			if or, more := x.X.(*ast.BinaryExpr); more && or.Op == token.OR {
 				return p.words(or) + ", or " + p.words(x.Y)
-			} else if kind, ok := x.X.(*ast.Ident); ok && basic[kind.Name] != "" {
+			} else if kind, ok := x.X.(*ast.Ident); ok && (basic[kind.Name] != "" || kind.Name[0] == '#') {
 				return p.words(kind) + " or " + p.words(x.Y)
 			}
 			return p.words(x.Y) // the rest is the default

@@ -33,6 +33,7 @@ type metrics struct {
 	created time.Time
 	report  map[string]float64
 	more    func(*metricText)
+	tables  []*tableMetrics // in stores
 }
 
 // A counter has the time of its creation, from which Prometheus knows that it is a new one.
@@ -110,6 +111,7 @@ func newMetrics(p *Plane) *metrics {
 		}
 		m.values = newHistogram(bounds)
 	}
+	m.observeTables(p.Features)
 	m.info = [][2]string{{"name", p.About.Name}, {"version", strconv.Itoa(p.About.Version)}, {"digest", p.About.Digest}}
 	return m
 }
@@ -211,6 +213,7 @@ func (m *metrics) text() []byte {
 		w.metric("tenon_model_evaluation", "gauge", "Metrics of the model's report", quality...)
 	}
 	m.more(w)
+	m.tableText(w)
 	return w.b
 }
 

@@ -243,13 +243,16 @@ func (p *Plane) compute(ctx context.Context, x *work, every bool) bool {
 }
 
 // ask makes the predictions for x.rows, in x.outputs. The error is a [*model.RowError] if a
-// row has none, and otherwise a fault of the model.
+// row has none, a [*stores.Error], or a fault of the model.
 func (p *Plane) ask(ctx context.Context, x *work) error {
 	x.span.Phase("decode")
 	x.span.Rows(x.rows.Len())
 	rows := x.rows.Values
 	if x.computer != nil {
 		var err error
+		if err = p.fetch(ctx, x); err != nil {
+			return err
+		}
 		if rows, err = p.computeFeatures(x); err != nil {
 			return err
 		}

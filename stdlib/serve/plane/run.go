@@ -30,7 +30,8 @@ import (
 const Exported = "plane.json"
 
 // Run does the work of a step until SIGTERM or until ctx ends. A step with a report compares
-// what a service computes with training, and any other one is the service. python is the
+// what a service computes with training, one with published tables writes them into their
+// stores, and any other one is the service. python is the
 // command that serves any model in Python, in the environment of the model.
 func Run(ctx context.Context, s *step.Step, python []string) error {
 	var given params
@@ -38,6 +39,9 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 		if err := json.Unmarshal(s.Params, &given); err != nil {
 			return fmt.Errorf("read the parameters: %w", err)
 		}
+	}
+	if _, ok := s.Outputs[features.Published]; ok && given.Request != nil {
+		return features.Publish(ctx, s, *given.Request)
 	}
 	m, err := readModel(s)
 	switch {
@@ -144,6 +148,8 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model) erro
 	}
 	c.AtOnce = atOnce
 	if given.Request != nil {
+		ctx, cancel := context.WithCancel(ctx) // that the tables are in use ends with it
+		defer cancel()
 		if err := c.compute(ctx, s, *given.Request); err != nil {
 			return err
 		}
@@ -193,6 +199,7 @@ func (c *Config) compute(ctx context.Context, s *step.Step, spec features.Spec) 
 		return err
 	}
 	c.Features = f
+	go f.Use(ctx, logLine)
 	return nil
 }
 

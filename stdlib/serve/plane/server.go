@@ -116,6 +116,9 @@ type Plane struct {
 	columnar columnar  // for bodies and answers that have columns
 	slots    chan struct{}
 	waiting  atomic.Int64
+
+	fetching  atomic.Int64 // requests that wait for stores
+	awaySince atomic.Int64 // when it was last logged that a store is away
 }
 
 // New returns a plane that can answer.
@@ -326,8 +329,12 @@ func (p *Plane) failed(w http.ResponseWriter) {
 	detail(w, http.StatusInternalServerError, "the model failed; the log of the service says why")
 }
 
-// refuseRow answers 422 for an instance that has no prediction, and 500 for any other error.
+// refuseRow answers 422 for an instance that has no prediction, 503 for a store that is away,
+// and 500 for any other error.
 func (p *Plane) refuseRow(w http.ResponseWriter, err error) {
+	if p.away(w, err) {
+		return
+	}
 	var row *model.RowError
 	if errors.Is(err, context.DeadlineExceeded) {
 		detail(w, http.StatusGatewayTimeout, tooLate)

@@ -29,6 +29,7 @@ type Features struct {
 	files   []*file
 	most    int              // bytes of all tables; 0 is any
 	rows    [][]*rowsql.Rows // of the lookups of each plan
+	tables  []*stored        // lookups whose rows are in stores
 }
 
 // A file is a table that is looked up.
@@ -69,7 +70,7 @@ func Load(ctx context.Context, s *step.Step, spec Spec, reads ir.Schema) (*Featu
 		}
 		f.returns = append(f.returns, i)
 	}
-	if err := f.inputs(s, spec); err != nil {
+	if err := f.inputs(s, spec, func(l Lookup) bool { return l.Store == nil }); err != nil {
 		return nil, fmt.Errorf("the features of a request: %w", err)
 	}
 	for _, l := range f.links {
@@ -80,15 +81,21 @@ func Load(ctx context.Context, s *step.Step, spec Spec, reads ir.Schema) (*Featu
 			return nil, err
 		}
 	}
+	if err := f.open(ctx, s, spec); err != nil {
+		return nil, fmt.Errorf("the features of a request: %w", err)
+	}
 	return f, nil
 }
 
-// inputs finds the tables.
-func (f *Features) inputs(s *step.Step, spec Spec) error {
+// inputs finds the tables that are looked up in memory.
+func (f *Features) inputs(s *step.Step, spec Spec, wanted func(Lookup) bool) error {
 	ports := map[string]*file{}
 	for i, l := range f.links {
 		for j, look := range l.plan.Lookups {
 			name := spec.Lookups[look.Input.Name].Port
+			if !wanted(spec.Lookups[look.Input.Name]) {
+				continue
+			}
 			x := ports[name]
 			if x == nil {
 				port, ok := s.Inputs[name]
@@ -143,11 +150,7 @@ func (f *Features) Size() (n int) {
 // read reads a file for all lookups in it.
 func (f *Features) read(ctx context.Context, x *file) error {
 	for _, u := range x.uses {
-		l := f.links[u.link]
-		var columns ir.Schema
-		for _, c := range l.plan.Lookups[u.lookup].Input.Columns {
-			columns = append(columns, x.port.Schema[place(x.port.Schema, c.Name)])
-		}
+		columns := f.columnsOf(x, u)
 		r, err := table.Open(x.port.Path, columns)
 		if err != nil {
 			return err
@@ -158,6 +161,14 @@ func (f *Features) read(ctx context.Context, x *file) error {
 		}
 	}
 	return nil
+}
+
+// columnsOf are the columns of a file that a lookup reads.
+func (f *Features) columnsOf(x *file, u use) (columns ir.Schema) {
+	for _, c := range f.links[u.link].plan.Lookups[u.lookup].Input.Columns {
+		columns = append(columns, x.port.Schema[place(x.port.Schema, c.Name)])
+	}
+	return columns
 }
 
 // batch is how many rows are read at once.
@@ -204,8 +215,9 @@ func (f *Features) NewRow() RowComputer { return f.Row() }
 
 // A Row is what one goroutine computes rows with.
 type Row struct {
-	f     *Features
-	links []rowOf
+	f      *Features
+	links  []rowOf
+	stored []*rowsql.Fetched // of f.tables
 }
 
 // rowOf is the memory of one plan.
@@ -220,6 +232,7 @@ func (f *Features) Row() *Row {
 	for _, l := range f.links {
 		r.links = append(r.links, rowOf{l.NewRow(), make([]rowsql.Value, len(l.read)), make([]rowsql.Value, len(l.results))})
 	}
+	r.fetched()
 	return r
 }
 
@@ -237,7 +250,7 @@ func (e *TooOldError) Error() string {
 // Compute fills the row of the model from that of a request, and the columns that an answer
 // repeats. It returns false if a query leaves the row out. The error is a [*TooOldError], or
 // about the values: a [*rowsql.Error], or a [*model.ValueError] for a result that no table
-// holds.
+// holds. Rows of stores are fetched before, see [Row.Fetch].
 func (r *Row) Compute(request, row, returned []rowsql.Value) (bool, error) {
 	result, old, err := r.Results(request)
 	switch {

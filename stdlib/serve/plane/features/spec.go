@@ -10,6 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/duration"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/stores"
 )
 
 // A Spec is the parameter "request".
@@ -35,6 +36,8 @@ type Lookup struct {
 	Port string `json:"port"` // of the step
 	// MaxAge is how much older than the request the row of an ASOF join may be: "90m".
 	MaxAge string `json:"max_age,omitempty"`
+	// Store has the rows, which [Publish] has written there.
+	Store *stores.Spec `json:"store,omitempty"`
 }
 
 // A link is one of the plans that run one after another.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
@@ -24,7 +25,8 @@ type worker struct {
 	keyIn   []rowsql.Value
 	decoded request.Rows
 	body    []byte
-	sent    []int          // rows of the part that are in the body
+	sent    []int // rows of the part that are in the body
+	values  [][]rowsql.Value
 	got     []rowsql.Value // of the compared columns
 	want    []rowsql.Value
 	key     []byte
@@ -51,18 +53,38 @@ func (c *comparison) worker() *worker {
 func (w *worker) part(ctx context.Context, p *part) error {
 	n := w.send(p)
 	next := 0
+	w.values = w.values[:0]
 	for i := range p.rows.Len() {
 		values := p.rows.Row(i)
 		if next < n && w.sent[next] == i {
 			values = w.decoded.Row(next) // as the service has them
 			next++
 		}
+		w.values = append(w.values, values)
+	}
+	if err := w.fetch(ctx); err != nil {
+		return err
+	}
+	for i, values := range w.values {
 		if err := w.compareRow(ctx, p.first+int64(i), values, p.rows.Row(i)); err != nil {
 			return err
 		}
 	}
 	w.counts.Rows += int64(p.rows.Len())
 	return nil
+}
+
+// fetch fetches what the rows of a part need from stores. It asks again for a while, as clients
+// of the service do.
+func (w *worker) fetch(ctx context.Context) error {
+	const most = 5
+	for try := 1; ; try++ {
+		err := w.row.Fetch(ctx, len(w.values), func(i int) []rowsql.Value { return w.values[i] }, func(fetch func() error) error { return fetch() })
+		if err == nil || try == most || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(time.Duration(try) * 100 * time.Millisecond)
+	}
 }
 
 // send makes a request of the rows of a part, decodes it, and compares each value with what was

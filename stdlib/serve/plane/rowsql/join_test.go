@@ -110,6 +110,12 @@ func TestJoinsEqualDuckDB(t *testing.T) {
 			rt.Fatalf("%v\n%s", err, query)
 		}
 		got, errs := run(t, plan, lookups, f)
+		if outside(plan) {
+			stored, _, _ := runWithStores(t, plan, map[string][][]rowsql.Value{"w": w, "p": p}, f)
+			if diff := cmp.Diff(got, stored); diff != "" {
+				rt.Fatalf("%s\nof a store: %s", query, diff)
+			}
+		}
 		want, err := texts(asText(plan, query))
 		if err != nil {
 			rt.Fatalf("%v", err)

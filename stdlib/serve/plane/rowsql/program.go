@@ -19,6 +19,11 @@ type Row struct {
 	tables []*Rows
 	err    *Error
 	key    []byte // of a lookup
+
+	// Fetched has the rows of each lookup that is in a store, and nil for tables in memory.
+	// Without any lookup in a store, it is nil.
+	Fetched []*Fetched
+	missing bool // a row that is not fetched was needed
 }
 
 // An Error is what DuckDB would report about the values of a row.
@@ -81,7 +86,8 @@ func newRow(slots int, lookups []Lookup) *Row {
 
 // Run computes the outputs of one row of the request, whose values are in the order of
 // the plan's columns. tables has the rows of each lookup of the plan. Run reports false
-// if the query drops the row. An error about the values is an [*Error].
+// if the query drops the row. An error about the values is an [*Error]; [ErrMissing] asks for
+// rows of stores.
 func (p *Program) Run(r *Row, tables []*Rows, request, out []Value) (bool, error) {
 	if len(request) != len(p.plan.Request.Columns) || len(out) != len(p.outputs) || len(tables) != len(p.lookups) {
 		return false, fmt.Errorf("a row has %d values, %d outputs and %d tables, wanted %d, %d and %d",
@@ -93,16 +99,22 @@ func (p *Program) Run(r *Row, tables []*Rows, request, out []Value) (bool, error
 }
 
 func (r *Row) run(steps []step, outputs []eval, out []Value) (bool, error) {
-	r.err = nil
+	r.err, r.missing = nil, false
 	clear(r.found)
 	for _, s := range steps {
 		keep := s(r)
+		if r.missing && (!keep || r.err != nil) {
+			return false, ErrMissing
+		}
 		if r.err != nil {
 			return false, r.err
 		}
 		if !keep {
 			return false, nil
 		}
+	}
+	if r.missing {
+		return false, ErrMissing
 	}
 	for i, o := range outputs {
 		out[i] = o(r)

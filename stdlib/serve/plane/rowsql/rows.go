@@ -69,35 +69,8 @@ func (b *RowsBuilder) Size() int { return b.rows.Size() }
 // between them.
 func (b *RowsBuilder) Add(in []Value) error {
 	x, name := b.lookup, b.lookup.plan.Input.Name
-	b.in++
-	if len(in) != len(x.plan.Input.Columns) {
-		return fmt.Errorf("row %d of %q has %d values, wanted %d", b.in, name, len(in), len(x.plan.Input.Columns))
-	}
-	copy(b.row.slots, in)
-	keep, err := b.row.run(x.steps, x.outputs, b.key.slots)
-	if err != nil {
-		return fmt.Errorf("row %d of %q: %w", b.in, name, err)
-	}
-	if !keep {
-		return nil
-	}
-	b.key.err = nil
-	found := true // by a request; null is neither equal to, nor before or after anything
-	b.text = b.text[:0]
-	for j, f := range x.keys {
-		v := f(b.key)
-		found = found && (!v.Null || x.plan.Nulls[j])
-		b.text = appendKey(b.text, v, x.types[j].class)
-	}
-	if x.after != nil {
-		b.value[0] = x.after(b.key)
-		found = found && !b.value[0].Null
-	}
-	if b.key.err != nil {
-		return fmt.Errorf("row %d of %q: %w", b.in, name, b.key.err)
-	}
-	if !found {
-		return nil
+	if found, err := b.compute(in); err != nil || !found {
+		return err
 	}
 	if b.rows.Len() == mostKeys {
 		return fmt.Errorf("%q has more than %d rows", name, mostKeys)
@@ -118,6 +91,40 @@ func (b *RowsBuilder) Add(in []Value) error {
 		return fmt.Errorf("%q: %w", name, err)
 	}
 	return nil
+}
+
+// compute makes the row of the lookup, in b.key, and its key. It reports whether a request can
+// find it.
+func (b *RowsBuilder) compute(in []Value) (found bool, err error) {
+	x, name := b.lookup, b.lookup.plan.Input.Name
+	b.in++
+	if len(in) != len(x.plan.Input.Columns) {
+		return false, fmt.Errorf("row %d of %q has %d values, wanted %d", b.in, name, len(in), len(x.plan.Input.Columns))
+	}
+	copy(b.row.slots, in)
+	keep, err := b.row.run(x.steps, x.outputs, b.key.slots)
+	if err != nil {
+		return false, fmt.Errorf("row %d of %q: %w", b.in, name, err)
+	}
+	if !keep {
+		return false, nil
+	}
+	b.key.err = nil
+	found = true // by a request; null is neither equal to, nor before or after anything
+	b.text = b.text[:0]
+	for j, f := range x.keys {
+		v := f(b.key)
+		found = found && (!v.Null || x.plan.Nulls[j])
+		b.text = appendKey(b.text, v, x.types[j].class)
+	}
+	if x.after != nil {
+		b.value[0] = x.after(b.key)
+		found = found && !b.value[0].Null
+	}
+	if b.key.err != nil {
+		return false, fmt.Errorf("row %d of %q: %w", b.in, name, b.key.err)
+	}
+	return found, nil
 }
 
 func sameKeys(name string) error { return fmt.Errorf("two rows of %q have the same keys", name) }

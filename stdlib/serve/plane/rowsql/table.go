@@ -116,6 +116,12 @@ func (b *builder) join(j *Join) (step, error) {
 	if err != nil {
 		return nil, err
 	}
+	var at eval
+	if j.Asof != "" {
+		if at, err = b.expr(j.At); err != nil {
+			return nil, err
+		}
+	}
 	b.joined[index] = true
 	var where []eval
 	for _, w := range j.Where {
@@ -135,19 +141,31 @@ func (b *builder) join(j *Join) (step, error) {
 			}
 			r.key = appendKey(r.key, v, k.class)
 		}
-		if rows == nil {
+		switch {
+		case r.Fetched != nil && r.Fetched[index] != nil:
+			x, there := r.fetch(index, at)
+			if !there {
+				r.missing = true
+				return true // go on, so that what later joins need is known as well
+			}
+			if x == nil {
+				return !inner
+			}
+			r.found[index] = x.row
+		case rows == nil:
 			return !inner
+		default:
+			key := rows.index.Find(r.key)
+			if key < 0 {
+				return !inner
+			}
+			i := pick(r, rows, key)
+			if i < 0 {
+				return !inner
+			}
+			r.found[index] = r.memory[index]
+			rows.columns.Row(i, r.found[index])
 		}
-		key := rows.index.Find(r.key)
-		if key < 0 {
-			return !inner
-		}
-		i := pick(r, rows, key)
-		if i < 0 {
-			return !inner
-		}
-		r.found[index] = r.memory[index]
-		rows.columns.Row(i, r.found[index])
 		for _, f := range where {
 			if v := f(r); v.Null || v.Bits == 0 {
 				r.found[index] = nil

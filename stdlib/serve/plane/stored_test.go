@@ -1,0 +1,93 @@
+package plane
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/stores"
+)
+
+// fakeStored are features that fetch rows of a store. The row 1 waits until release is closed,
+// and the row 2 is in a store that is away.
+type fakeStored struct {
+	Features
+	waits   chan struct{}
+	release chan struct{}
+}
+
+func (f fakeStored) NewRow() RowComputer {
+	return struct {
+		RowComputer
+		fetcher
+	}{f.Features.NewRow(), f}
+}
+
+func (f fakeStored) Fetch(_ context.Context, n int, row func(int) []rowsql.Value, wait func(func() error) error) error {
+	for i := range n {
+		switch row(i)[0].Int() {
+		case 1:
+			err := wait(func() error {
+				f.waits <- struct{}{}
+				<-f.release
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		case 2:
+			return wait(func() error { return &stores.Error{Table: "w", URL: "redis://h", Err: io.ErrUnexpectedEOF} })
+		}
+	}
+	return nil
+}
+
+// A request that waits for a store does not keep others from being computed, unless as many
+// wait as may.
+func TestRequestsAreComputedWhileOthersWaitForStores(t *testing.T) {
+	f := fakeStored{computed(oneColumn, nil), make(chan struct{}, 10), make(chan struct{})}
+	p, _ := planeOf(t, func(c *Config) { c.AtOnce, c.Waiting, c.Features = 1, 1, f })
+	codes := make(chan int, 4)
+	send := func() {
+		go func() { codes <- ask(p, "POST", "/predict", oneRow).Code }()
+	}
+	send()
+	<-f.waits
+	answered(t, ask(p, "POST", "/predict", `{"instances": [{"n": 5}]}`), 200, "")
+	send()
+	<-f.waits // it keeps its slot
+	send()
+	until(t, "the third request does not wait", func() bool { return p.waiting.Load() == 1 })
+	answered(t, ask(p, "POST", "/predict", `{"instances": [{"n": 5}]}`), 429, "")
+	close(f.release)
+	for range 3 {
+		if code := <-codes; code != 200 {
+			t.Errorf("a request that waited has the status %d", code)
+		}
+	}
+	if n := p.fetching.Load(); n != 0 {
+		t.Errorf("%d requests wait", n)
+	}
+}
+
+func TestATableThatCannotBeReadIsNamed(t *testing.T) {
+	var log logged
+	f := fakeStored{computed(oneColumn, nil), nil, nil}
+	p, _ := planeOf(t, func(c *Config) { c.Features, c.Log = f, log.add })
+	for range 3 {
+		w := ask(p, "POST", "/predict", `{"instances": [{"n": 5}, {"n": 2}]}`)
+		answered(t, w, 503, `{"detail":"the table w cannot be read now; the log of the service says why"}`)
+		if w.Header().Get("Retry-After") != "1" {
+			t.Error("it does not say when to try again")
+		}
+	}
+	if said := log.String(); strings.Count(said, `the table "w" cannot be read from redis://h: unexpected EOF`) != 1 {
+		t.Errorf("the log says %q", said)
+	}
+	if !errors.Is(&stores.Error{Err: io.EOF}, io.EOF) {
+		t.Error("the cause is not in the error")
+	}
+}

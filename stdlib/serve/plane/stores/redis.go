@@ -1,0 +1,279 @@
+package stores
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+)
+
+// A redisStore uses a small client: the usual one is larger than the rest of this program.
+type redisStore struct {
+	common
+	pool redis.Pool
+}
+
+func openRedis(c common) (Store, error) {
+	u, err := url.Parse(c.spec.URL)
+	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Host == "" {
+		return nil, fmt.Errorf("%q is no URL of Redis, such as redis://HOST:6379/0: %w", c.spec.URL, err)
+	}
+	s := &redisStore{common: c}
+	options := []redis.DialOption{redis.DialConnectTimeout(c.timeout), redis.DialReadTimeout(c.timeout), redis.DialWriteTimeout(c.timeout)}
+	if c.password != "" {
+		options = append(options, redis.DialPassword(c.password))
+	}
+	s.pool = redis.Pool{MaxActive: c.connections(), MaxIdle: c.connections(), Wait: true, DialContext: func(ctx context.Context) (redis.Conn, error) {
+		return redis.DialURLContext(ctx, c.spec.URL, options...)
+	}}
+	return s, nil
+}
+
+func (s *redisStore) Close() { _ = s.pool.Close() }
+
+// A command of Redis.
+type command struct {
+	name string
+	args []any
+}
+
+// do sends commands at once, and returns their answers in their order. What Redis refuses is an error.
+// They may be sent twice: a connection that has been idle may be closed, and so may all of them.
+func (s *redisStore) do(ctx context.Context, commands ...command) (answers []any, err error) {
+	for range s.connections() + 1 {
+		var again bool
+		if answers, again, err = s.once(ctx, commands); err == nil || !again || ctx.Err() != nil {
+			return answers, err
+		}
+	}
+	return nil, err
+}
+
+// once is do on one connection. again says that another one may be able to.
+func (s *redisStore) once(ctx context.Context, commands []command) (answers []any, again bool, err error) {
+	idle := s.pool.IdleCount() > 0
+	c, err := s.pool.GetContext(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer c.Close() //nolint:errcheck // it gives it back
+	for _, x := range commands {
+		if err := c.Send(x.name, x.args...); err != nil {
+			return nil, idle, err
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return nil, idle, err
+	}
+	for range commands {
+		a, err := redis.ReceiveContext(c, ctx)
+		var refused redis.Error
+		if err != nil {
+			return nil, idle && !errors.As(err, &refused) && !errors.Is(err, os.ErrDeadlineExceeded), err
+		}
+		answers = append(answers, a)
+	}
+	return answers, false, nil
+}
+
+func (s *redisStore) key(version string) string { return s.spec.Prefix + ":" + version }
+
+func (s *redisStore) bucket(version string, n int) string {
+	return s.spec.Prefix + ":" + version + ":" + strconv.Itoa(n)
+}
+
+// perBucket is about how many rows a bucket has: few, so that Redis removes one at once, and
+// many, so that there are not too many to use.
+const (
+	perBucket   = 512
+	mostBuckets = 1 << 16
+)
+
+func buckets(rows int64) int {
+	n := 1
+	for n < mostBuckets && int64(n)*perBucket < rows {
+		n *= 2
+	}
+	return n
+}
+
+// place is the bucket of the rows with a key. The order of an ASOF join is no part of it.
+func place(key []byte, n int) int {
+	h := uint64(14695981039346656037) // FNV-1a, which every version of this program has
+	for _, b := range key {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return int(h>>32) & (n - 1)
+}
+
+// placeOf is the bucket of an entry, or of a want with its size.
+func (i Info) placeOf(key []byte, size int) int {
+	if i.Ordered {
+		size -= rowsql.OrderSize
+	}
+	return place(key[:size], i.Buckets)
+}
+
+// atOnce is how many commands are sent before answers are read.
+const atOnce = 1024
+
+// Use prolongs the life of all parts.
+func (s *redisStore) Use(ctx context.Context, version string) (info Info, err error) {
+	found, err := s.do(ctx, command{"GET", []any{s.key(version)}})
+	if err != nil {
+		return info, err
+	}
+	text, ok := found[0].([]byte)
+	if !ok {
+		return info, ErrNone
+	}
+	if err := json.Unmarshal(text, &info); err != nil || info.Buckets < 1 || info.Buckets > mostBuckets {
+		return info, fmt.Errorf("%s is no table: %w", s.key(version), err)
+	}
+	for from := 0; from < info.Buckets; from += atOnce {
+		var all []command
+		for n := from; n < min(from+atOnce, info.Buckets); n++ {
+			all = append(all, s.expire(s.bucket(version, n), s.keep))
+		}
+		answers, err := s.do(ctx, all...)
+		if err != nil {
+			return info, err
+		}
+		for _, a := range answers {
+			if a != int64(1) {
+				return info, ErrNone
+			}
+		}
+	}
+	_, err = s.do(ctx, s.expire(s.key(version), s.untilGone()))
+	return info, err
+}
+
+func (s *redisStore) expire(key string, after time.Duration) command {
+	return command{"PEXPIRE", []any{key, after.Milliseconds()}}
+}
+
+// untilGone is how long the key stays that says that a version is whole. It is the first to go.
+func (s *redisStore) untilGone() time.Duration { return s.keep - s.keep/16 }
+
+func (s *redisStore) Write(ctx context.Context, version string, info Info, next func() (key, row []byte, err error)) error {
+	info.Buckets, info.Rows = buckets(info.Rows), 0
+	var all []command
+	flush := func(most int) error {
+		if len(all) <= most {
+			return nil
+		}
+		_, err := s.do(ctx, all...)
+		all = all[:0]
+		return err
+	}
+	for n := range info.Buckets {
+		at := s.bucket(version, n)
+		if info.Ordered {
+			all = append(all, command{"ZADD", []any{at, 0, ""}})
+		} else {
+			all = append(all, command{"HSET", []any{at, "", ""}})
+		}
+		all = append(all, s.expire(at, s.keep)) // also if this is interrupted
+		if err := flush(atOnce); err != nil {
+			return err
+		}
+	}
+	for {
+		key, row, err := next()
+		if err != nil {
+			return err
+		}
+		if key == nil {
+			break
+		}
+		info.Rows++
+		at := s.bucket(version, info.placeOf(key, len(key)))
+		if info.Ordered {
+			all = append(all, command{"ZADD", []any{at, 0, string(key) + string(row)}})
+		} else {
+			all = append(all, command{"HSET", []any{at, string(key), string(row)}})
+		}
+		if err := flush(atOnce); err != nil {
+			return err
+		}
+	}
+	if err := flush(0); err != nil {
+		return err
+	}
+	_, err := s.do(ctx, command{"SET", []any{s.key(version), info.json(), "PX", s.untilGone().Milliseconds()}})
+	return err
+}
+
+func (s *redisStore) Get(ctx context.Context, version string, info Info, wants []rowsql.Want, set func(int, []byte, []byte) error) error {
+	if info.Ordered {
+		return s.nearest(ctx, version, info, wants, set)
+	}
+	all := make([]command, len(wants))
+	for i, w := range wants {
+		all[i] = command{"HMGET", []any{s.bucket(version, info.placeOf(w.Key, w.Size)), w.Key, ""}}
+	}
+	answers, err := s.do(ctx, all...)
+	if err != nil {
+		return err
+	}
+	for i, w := range wants {
+		found, _ := answers[i].([]any)
+		if len(found) != 2 || found[1] == nil {
+			return errLost
+		}
+		key := w.Key
+		row, there := found[0].([]byte)
+		if !there {
+			key = nil
+		}
+		if err := set(i, key, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *redisStore) nearest(ctx context.Context, version string, info Info, wants []rowsql.Want, set func(int, []byte, []byte) error) error {
+	all := make([]command, 0, 2*len(wants))
+	for _, w := range wants {
+		at, from, to := s.bucket(version, info.placeOf(w.End, w.Size)), "["+string(w.Key), "("+string(w.End)
+		if w.Last {
+			all = append(all, command{"ZREVRANGEBYLEX", []any{at, to, from, "LIMIT", 0, 1}})
+		} else {
+			all = append(all, command{"ZRANGEBYLEX", []any{at, from, to, "LIMIT", 0, 1}})
+		}
+		all = append(all, command{"ZSCORE", []any{at, ""}})
+	}
+	answers, err := s.do(ctx, all...)
+	if err != nil {
+		return err
+	}
+	for i, w := range wants {
+		if answers[2*i+1] == nil {
+			return errLost
+		}
+		var key, row []byte
+		found, _ := answers[2*i].([]any)
+		if len(found) == 1 {
+			// The empty member is before all rows.
+			if member, _ := found[0].([]byte); len(member) > w.Size {
+				key, row = member[:w.Size], member[w.Size:]
+			} else if len(member) > 0 {
+				return errors.New("it has an entry without a row")
+			}
+		}
+		if err := set(i, key, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
