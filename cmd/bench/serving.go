@@ -36,8 +36,8 @@ const (
 	turns         = 3
 )
 
-// measureServing measures the service of the demo beside the one in Python, which serves
-// models that need Python. Each has one core, and wrk the other one.
+// measureServing measures the service of the demo beside the one in Python, which Tenon keeps
+// only to compare with. Each has one core, and wrk the other one.
 func (b *bench) measureServing(ctx context.Context) (err error) {
 	const name = "serve flights, rows"
 	sizes := slices.Sorted(maps.Keys(servingGoals))
@@ -67,7 +67,7 @@ func (b *bench) measureServing(ctx context.Context) (err error) {
 		return err
 	}
 	serve := filepath.Join(filepath.Dir(b.tenon), "tenon-serve")
-	plane, err := b.startServer(ctx, dir, "plane", serve, python, "_tenon/main.py")
+	plane, err := b.startServer(ctx, dir, "plane", serve, python, "_tenon/tenon_worker.py")
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 // Command tenon-serve answers predictions: it is the program of units with the runtime
 // "plane". People do not run it; tenon and containers start it with $TENON_STEP:
 //
-//	tenon-serve PYTHON SCRIPT    serves, with that script for what needs Python
+//	tenon-serve PYTHON SCRIPT    serves; SCRIPT is that of workers, for a model that needs Python
 //	tenon-serve requests         lists logged requests, for tenon requests
 //	tenon-serve replay           computes them again as in training, for tenon replay
 //	tenon-serve version          prints the version of its code

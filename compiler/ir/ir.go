@@ -202,7 +202,7 @@ const (
 	Builtin Runtime = "builtin" // by tenon itself, as "tenon step"
 	Python  Runtime = "python"  // by the interpreter of a locked environment
 	Command Runtime = "command" // as any program
-	Plane   Runtime = "plane"   // by tenon-serve, which starts the interpreter of a locked environment if it needs Python
+	Plane   Runtime = "plane"   // by tenon-serve, which starts workers in a locked environment if the model needs Python
 
 	// PlaneDuckDB is a Plane by tenon-duck, which also has DuckDB.
 	PlaneDuckDB Runtime = "plane-duckdb"

@@ -1,17 +1,13 @@
 package lives_test
 
 import (
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/tenon-ml/tenon/executors/local/lives"
-	"github.com/tenon-ml/tenon/stdlib"
 )
 
 const killed, failed = 128 + 9, 3
@@ -127,24 +123,6 @@ func TestLivesAreNotWrittenThroughALink(t *testing.T) {
 		}
 		if _, ok := lives.Read(path); !ok {
 			t.Errorf("%s kept the lives from being read", name)
-		}
-	}
-}
-
-// Replicas of a serve.#HTTP share a port and their metrics, so the service starts them
-// again itself.
-func TestReplicasFollowTheSameRules(t *testing.T) {
-	code, err := fs.ReadFile(stdlib.Files(), "serve/http/main.py")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		fmt.Sprintf("\nSHORT_LIFE = %g\n", lives.Short.Seconds()),
-		fmt.Sprintf("\nPAUSE, LONGEST_PAUSE = %g, %g\n", lives.Pause.Seconds(), lives.LongestPause.Seconds()),
-		fmt.Sprintf("\nMOST_SHORT_LIVES = %d\n", lives.MostShort),
-	} {
-		if !strings.Contains(string(code), want) {
-			t.Errorf("main.py lacks %q", want)
 		}
 	}
 }

@@ -5,8 +5,10 @@ Go's program is $TENON_SERVE, or is built.
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -27,8 +29,9 @@ INSTANCE = {
 }
 
 
-# What serves: the service in Python, or the plane in Go, which is to answer the same.
-PROGRAMS = ["python", "go"]
+# What serves: the service in Python, the plane in Go, which is to answer the same, and the plane with workers
+# in Python, which it also starts for a model that Go can evaluate if the model is not exported.
+PROGRAMS = ["python", "go", "worker"]
 
 
 @pytest.fixture(scope="module", params=PROGRAMS)
@@ -56,12 +59,46 @@ def tenon_serve():
 def command(lab, doc, program="python"):
     """The arguments of subprocess for a service."""
     found = lab.command(doc)
-    if program == "go":
-        found["args"] = [tenon_serve(), *found["args"]]
+    if program != "python":
+        interpreter, main = found["args"]
+        found["args"] = [tenon_serve(), interpreter, str(Path(main).with_name("tenon_worker.py"))]
     return found
 
 
-# Models of the mixed table: the label, what is trained, and steps before it. All but neighbors are exported.
+def digest(folder):
+    """The digest of an artifact that is a folder, as Go's package artifact computes it."""
+    lines = []
+
+    def look(at):
+        for path in sorted(at.iterdir(), key=lambda p: p.name.encode()):
+            name = json.dumps(path.relative_to(folder).as_posix(), ensure_ascii=False)
+            if path.is_dir():
+                lines.append(f"d 0 - {name}\n")
+                look(path)
+                continue
+            content = path.read_bytes()
+            kind = "x" if path.stat().st_mode & 0o111 else "f"
+            lines.append(f"{kind} {len(content)} sha256:{hashlib.sha256(content).hexdigest()} {name}\n")
+
+    look(folder)
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def model_port(path, **about):
+    """An input port with a model, as Tenon gives it to a step."""
+    return {"kind": "model", "path": str(path), "version": 4, "digest": digest(Path(path)), **about}
+
+
+def for_workers(port):
+    """The same model, but not exported."""
+    copy = Path(f"{port['path']}-not-exported")
+    if not copy.exists():
+        shutil.copytree(port["path"], copy, ignore=shutil.ignore_patterns("plane.json"))
+    return port | {"path": str(copy), "digest": digest(copy)}
+
+
+# Models of the mixed table: the label, what is trained, and steps before it. Neighbors and votes are not
+# exported. The last one has no probabilities.
 MODELS = {
     "late": ("late", "sklearn.ensemble.HistGradientBoostingClassifier"),
     "minutes": ("delay", "sklearn.ensemble.HistGradientBoostingRegressor"),
@@ -77,6 +114,8 @@ MODELS = {
         ],
     ),
     "neighbors": ("delay", "sklearn.neighbors.KNeighborsRegressor"),
+    "linear": ("delay", "sklearn.linear_model.Ridge"),
+    "votes": ("kind", "sklearn.linear_model.RidgeClassifier"),
 }
 
 
@@ -108,8 +147,7 @@ def served(shared):
             inputs={"train": table},
             outputs=model_out(task, features(schema), output),
         )
-        about = {"version": 4, "digest": "sha256:abc", "created": "2024-05-17T13:37:00.123456789Z"}
-        return {"kind": "model", "path": str(got.path("model")), **about}
+        return model_port(got.path("model"), created="2024-05-17T13:37:00.123456789Z")
 
     report = shared.root / "report"
     report.mkdir()
@@ -135,10 +173,13 @@ def service(
     outputs=None,
     program="python",
     unit="deployments/api",
+    lives="",
     **params,
 ):
     """A running service: its process and its address, once it is ready."""
     port = port or free_port()
+    if program == "worker":
+        inputs = inputs | {"model": for_workers(inputs["model"])}
     endpoint = {"host": "127.0.0.1", "port": port, "ready": "/readyz", "replicas": replicas}
     doc = lab.build(
         "serve.http",
@@ -148,6 +189,7 @@ def service(
         endpoint=endpoint,
         instance=instance,
         unit=unit,
+        lives=lives,
     )
     log = lab.root / f"{instance}.log"
     process = subprocess.Popen(**command(lab, doc, program), stdout=log.open("w"), stderr=subprocess.STDOUT)
@@ -175,4 +217,4 @@ def wait(url, instance, process, log):
 
 
 def predict(url, *instances, **more):
-    return httpx.post(f"{url}/predict", json={"instances": list(instances), **more})
+    return httpx.post(f"{url}/predict", json={"instances": list(instances), **more}, timeout=60)

@@ -1,4 +1,4 @@
-"""The application behind serve.http.
+"""The application of the service in Python, main.py, which is the reference of the plane.
 
 - `POST /predict` takes {"instances": [{column: value}]} and gives {"predictions": [{"prediction",
   "probability"}], "model"}; with ?probabilities=true also those of all classes.
@@ -20,7 +20,6 @@ thread, so that an object may keep something while it predicts.
 
 import asyncio
 import json
-import os
 import re
 import time
 import traceback
@@ -44,7 +43,6 @@ from prometheus_client import (
     Metric,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -359,10 +357,9 @@ def one_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Metrics:
-    """What Prometheus sees. With several replicas their values are added up."""
+    """What Prometheus sees."""
 
     def __init__(self, step: Step, model: tenon_model.Model, about: Mapping[str, Any]) -> None:
-        self.shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self.labels = {"deployment": step.params.get("deployment") or step.unit.rpartition("/")[2]}
         if system := step.params.get("system"):
             self.labels["system"] = system
@@ -387,7 +384,7 @@ class Metrics:
             self.value = Histogram("tenon_prediction_value", "Values predicted", buckets=quantiles)
 
         def gauge(name: str, help: str, labels: Mapping[str, Any], value: float) -> Gauge:
-            made = Gauge(name, help, list(labels), multiprocess_mode="max")
+            made = Gauge(name, help, list(labels))
             (made.labels(*map(str, labels.values())) if labels else made).set(value)
             return made
 
@@ -398,9 +395,7 @@ class Metrics:
             gauge("tenon_model_created_timestamp_seconds", "When the model was made", {}, at)
         if report := step.inputs.get("report"):
             found = json.loads((report.path / "report.json").read_text(encoding="utf-8"))
-            quality = Gauge(
-                "tenon_model_evaluation", "Metrics of the model's report", ["metric"], multiprocess_mode="max"
-            )
+            quality = Gauge("tenon_model_evaluation", "Metrics of the model's report", ["metric"])
             for name, value in (found.get("metrics") or {}).items():
                 quality.labels(name).set(value)
 
@@ -415,11 +410,7 @@ class Metrics:
                     self.probability.observe(row["probability"])
 
     def text(self) -> bytes:
-        registry = REGISTRY
-        if self.shared:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)
-        return generate_latest(Labelled(registry, self.labels))
+        return generate_latest(Labelled(REGISTRY, self.labels))
 
 
 class Labelled:

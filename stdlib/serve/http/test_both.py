@@ -10,25 +10,30 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import FEATURES, mixed
 from test_random_bodies import BODIES, SEEDS, body
-from testing_services import PROGRAMS, service
+from testing_services import for_workers, service
 
-MODELS = ["late", "kind", "minutes", "boosted", "piped"]
+# A model and what serves it: the plane itself, or its workers.
+MODELS = [(name, "go") for name in ("late", "kind", "minutes", "boosted", "piped")]
+MODELS += [(name, "worker") for name in ("late", "kind", "boosted", "linear", "neighbors", "votes")]
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=MODELS, ids="-".join)
 def both(request, shared, served):
     """Clients of the two services, which serve the same model."""
+    name, plane = request.param
     request_columns = [{"name": "wind", "type": "float64", "unit": "m/s", "description": "at the origin <b>"}]
     response = [{"name": "prediction", "type": "string", "description": "what will happen"}]
     outputs = {"endpoint": {"kind": "endpoint", "request": request_columns, "response": response}}
-    inputs = {"model": served[request.param], "report": served["report"]}
+    model = for_workers(served[name]) if plane == "worker" else served[name]
+    inputs = {"model": model, "report": served["report"]}
     with (
         service(
-            shared, inputs, instance="p", program=PROGRAMS[0], outputs=outputs, system="s", deployment="d"
+            shared, inputs, instance="p", program="python", outputs=outputs, system="s", deployment="d"
         ) as (_, a),
-        service(
-            shared, inputs, instance="g", program=PROGRAMS[1], outputs=outputs, system="s", deployment="d"
-        ) as (_, b),
+        service(shared, inputs, instance="g", program="go", outputs=outputs, system="s", deployment="d") as (
+            _,
+            b,
+        ),
         httpx.Client(base_url=a, timeout=60) as python,
         httpx.Client(base_url=b, timeout=60) as go,
     ):
@@ -180,7 +185,7 @@ def test_metrics_have_the_same_names_labels_and_help(both):
         {
             f.name: f
             for f in text_string_to_metric_families(client.get("/metrics").text)
-            if not f.name.startswith("python_")
+            if not f.name.startswith(("python_", "tenon_worker_"))
         }
         for client in both
     )

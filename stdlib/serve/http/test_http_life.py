@@ -1,22 +1,21 @@
-"""serve.http: how a service comes and goes, and what happens to its replicas."""
+"""serve.http: how a service comes and goes, and what happens to its workers."""
 
-import importlib.util
 import os
+import pickle
+import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-import tenon_step
-from conftest import STDLIB
-from tenon_step import StepError
-from testing_services import INSTANCE, command, free_port, predict, service, wait
+from conftest import col, model_out
+from testing_services import INSTANCE, command, for_workers, free_port, model_port, predict, service
 
 
 def test_a_port_in_use_is_one_line(lab, served, program):
@@ -35,11 +34,10 @@ def test_a_port_in_use_is_one_line(lab, served, program):
 @pytest.mark.parametrize(
     ("before", "after", "replicas"),
     [
-        ("python", "python", 1),
-        ("python", "python", 2),
-        ("python", "go", 2),
-        ("go", "python", 1),
+        ("python", "go", 1),
         ("go", "go", 2),
+        ("go", "worker", 1),
+        ("worker", "worker", 2),
     ],
 )
 def test_a_new_version_takes_over_and_no_request_is_lost(lab, served, before, after, replicas):
@@ -79,145 +77,218 @@ def test_a_new_version_takes_over_and_no_request_is_lost(lab, served, before, af
     assert set(answered[-8:]) == {5}
 
 
-def test_a_model_that_needs_python_is_served_by_python(lab, served):
-    with service(lab, {"model": served["neighbors"]}, program="go") as (process, url):
-        assert predict(url, INSTANCE).status_code == 200
-        assert "python_info" in httpx.get(f"{url}/metrics").text
-        process.terminate()
-        assert process.wait(20) == 0
-
-
 def children(process):
     listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
     return [int(pid) for pid in listed.stdout.split()]
 
 
-# A single one is started again by its executor, as any service.
-def test_a_replica_that_is_killed_is_started_again(lab, served):
-    with service(lab, {"model": served["late"]}, replicas=2) as (process, url):
-        before = children(process)
-        assert len(before) == 2
-        for pid in before:
-            os.kill(pid, signal.SIGKILL)
-        wait(url, "one", process, lab.root / "one.log")
+def test_only_a_model_that_needs_python_has_workers(lab, served):
+    for program, processes in [("go", 0), ("worker", 2)]:
+        model = {"model": served["late"]}
+        with service(lab, model, program=program, instance=program, replicas=2) as (process, url):
+            assert predict(url, INSTANCE).status_code == 200
+            assert len(children(process)) == processes
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def ended(pids):
+    """Whether all of the processes end soon. A zombie has ended."""
+    deadline = time.monotonic() + 10
+    left = [Path("/proc") / str(pid) / "cmdline" for pid in pids]
+    while any(c.exists() and c.read_bytes() for c in left):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_the_plane(lab, served, number):
+    with service(lab, {"model": served["linear"]}, program="worker", replicas=2) as (process, url):
+        pids = children(process)
         assert predict(url, INSTANCE).status_code == 200
-        assert not set(before) & set(children(process))
-        assert "a replica was killed by SIGKILL; starting another" in (lab.root / "one.log").read_text()
-        process.terminate()
+        process.send_signal(number)
+        assert process.wait(20) == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+        assert ended(pids)
+
+
+def test_workers_take_no_part_in_sigterm_while_the_plane_drains(lab, served):
+    with service(lab, {"model": served["linear"]}, program="worker", drain_seconds=2) as (process, url):
+        client = httpx.Client(timeout=60)
+        assert client.get(f"{url}/healthz").status_code == 200
+        for pid in [process.pid, *children(process)]:
+            os.kill(pid, signal.SIGTERM)
+        time.sleep(0.5)
+        assert client.post(f"{url}/predict", json={"instances": [INSTANCE]}).status_code == 200
         assert process.wait(20) == 0
 
 
-def test_a_single_replica_has_no_keeper(lab, served, program):
-    with service(lab, {"model": served["late"]}, program=program) as (process, _):
-        assert children(process) == []
-        process.kill()
-        assert process.wait(20) == -signal.SIGKILL
+def test_no_request_is_lost_when_workers_are_killed(lab, served):
+    """64 clients ask while, every second, one of the workers is killed."""
+    stop = threading.Event()
+    failed, answered = [], [0]
 
+    def ask(client):
+        while not stop.is_set():
+            try:
+                answer = client.post("/predict", json={"instances": [INSTANCE]})
+                answered[0] += 1
+                if answer.status_code != 200:
+                    failed.append(f"{answer.status_code} {answer.text}")
+            except Exception as e:
+                failed.append(repr(e))
 
-@pytest.fixture
-def main(monkeypatch):
-    """The module main.py, of this test's own."""
-    path = STDLIB / "serve" / "http" / "main.py"
-    spec = importlib.util.spec_from_file_location("serve_http_main", path)
-    found = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, found)
-    spec.loader.exec_module(found)
-    return found
-
-
-@pytest.fixture
-def replica(main, monkeypatch):
-    """A replica of a keeper, and a function that lets it live for so many seconds."""
-    clock = [1000.0]
-    monkeypatch.setattr(main.time, "monotonic", lambda: clock[0])
-    it = main.Replica()
-
-    def lives(seconds, status):
-        it.since, it.starts = clock[0], it.starts + 1
-        clock[0] += seconds
-        return it.ended(status)
-
-    return lives
-
-
-def test_the_pause_grows_with_short_lives_and_ends_with_a_failure(replica):
-    assert [replica(1, -9) for _ in range(4)] == [0.5, 1, 2, 4]
-    with pytest.raises(StepError, match="a replica was killed by SIGKILL"):
-        replica(1, -9)
-
-
-def test_a_long_life_makes_up_for_short_ones(replica):
-    assert [replica(life, -9) for life in (1, 59, 1, 61, 1)] == [0.5, 1, 2, 0, 0.5]
-    assert replica(61, 3) == 0
-
-
-def test_a_replica_that_ends_by_itself_soon_after_its_first_start_is_not_started_again(replica):
-    with pytest.raises(SystemExit) as end:
-        replica(1, 3)
-    assert end.value.code == 3
-
-
-def test_a_replica_that_ends_by_itself_later_is_started_again(replica):
-    assert [replica(1, -9), replica(1, 3), replica(1, 0), replica(1, 137)] == [0.5, 1, 2, 4]
-    with pytest.raises(StepError, match="a replica ended with status 0"):
-        replica(1, 0)
-
-
-@pytest.fixture
-def keeper(main, monkeypatch, tmp_path):
-    """A keeper of two replicas that are this program, with short pauses."""
-
-    def keep(program):
-        monkeypatch.setattr(main, "__file__", str(tmp_path / "replica.py"))
-        (tmp_path / "replica.py").write_text(program)
-        monkeypatch.setattr(main, "PAUSE", 0.01)
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            doc = {
-                "scratch": str(tmp_path),
-                "endpoint": {"port": free_port()},
-                "lives": str(tmp_path / "lives"),
-            }
-            main.keep(tenon_step.Step(doc), 2)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    return keep
-
-
-def test_a_replica_that_is_killed_again_and_again_fails_the_service(keeper, tmp_path, capfd):
-    started = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\n"
-    (tmp_path / "lives").write_text("9 1 of an earlier keeper\n")
-    with pytest.raises(StepError, match="a replica was killed by SIGKILL"):
-        keeper(f"import os, time\n{started}time.sleep(0.2)\nos.kill(os.getpid(), 9)")
-    # Two replicas, of which the first to end for the fifth time ends the service.
-    assert 9 <= len((tmp_path / "starts").read_text()) <= 10
-    assert "a replica was killed by SIGKILL; starting another in 0.08 s" in capfd.readouterr().err
-    starts, _, why = (tmp_path / "lives").read_text().split(" ", 2)
-    assert 8 <= int(starts) <= 9, "one more than the replicas that were started again"
+    lives = lab.root / "lives"
+    with (
+        service(lab, {"model": served["linear"]}, program="worker", replicas=2, lives=str(lives)) as (
+            process,
+            url,
+        ),
+        httpx.Client(base_url=url, timeout=60, limits=httpx.Limits(max_connections=64)) as client,
+        ThreadPoolExecutor(64) as pool,
+    ):
+        for _ in range(64):
+            pool.submit(ask, client)
+        killed = 0
+        for n in range(10):
+            time.sleep(1)
+            if pids := children(process):
+                os.kill(pids[n % len(pids)], signal.SIGKILL)
+                killed += 1
+        time.sleep(1)
+        stop.set()
+        pool.shutdown()
+        text = httpx.get(f"{url}/metrics").text
+    assert failed == []
+    assert answered[0] > 100
+    assert killed >= 5
+    [restarts] = re.findall(r'(?m)^tenon_worker_restarts_total{deployment="api"} (\S+)$', text)
+    assert float(restarts) >= killed - 2
+    starts, _, why = lives.read_text().split(" ", 2)
+    assert int(starts) == float(restarts) + 1
     assert why == "was killed by SIGKILL\n"
 
 
-def test_a_replica_that_ends_at_once_fails_the_service(keeper):
-    with pytest.raises(SystemExit) as end:
-        keeper("import sys; sys.exit(3)")
-    assert end.value.code == 3
+UNRULY = """
+import os, signal, time
+class Model:
+    def predict(self, features):
+        x = features["x"].to_numpy()
+        if (x == 1).any(): os.kill(os.getpid(), signal.SIGSEGV)
+        if (x == 2).any(): time.sleep(60)
+        if (x == 3).any(): raise ValueError("no such thing")
+        print("seen")
+        return x * 2
+def train(features, labels): return Model()
+"""
 
 
-def test_replicas_share_their_metrics_and_end_with_their_keeper(lab, served):
-    with service(lab, {"model": served["late"], "report": served["report"]}, replicas=2) as (process, url):
-        for _ in range(20):
-            predict(url, INSTANCE)
-        for _ in range(4):
-            text = httpx.get(f"{url}/metrics").text
-            assert '\ntenon_predictions_total{deployment="api"} 20.0' in text
-            assert 'tenon_model_evaluation{deployment="api",metric="roc_auc"} 0.75' in text
-        left = [Path("/proc") / str(pid) / "cmdline" for pid in children(process)]
-        assert len(left) == 2
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        deadline = time.monotonic() + 10
-        while any(c.exists() and c.read_bytes() for c in left):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+@pytest.fixture(scope="module")
+def unruly(shared):
+    """A model that ends its process, hangs or fails for some numbers."""
+    inputs = [col("x", "float64")]
+    table = shared.table({"x": [7.0], "y": [2.0]}, [*inputs, col("y", "float64")])
+    got = shared.ok(
+        "train.script",
+        params={"script": "m.py"},
+        scripts={"m.py": UNRULY},
+        inputs={"train": table},
+        outputs=model_out("regression", inputs, col("y", "float64")),
+    )
+    return model_port(got.path("model"))
+
+
+def test_a_request_that_the_model_cannot_survive_is_answered(lab, unruly):
+    python = {"timeout": "500ms"}
+    with service(lab, {"model": unruly}, program="go", python=python) as (process, url):
+        for x, status, says in [
+            (1.0, 500, "the model failed; the log of the service says why"),
+            (2.0, 504, "the model did not answer in time"),
+            (3.0, 500, "the model failed; the log of the service says why"),
+        ]:
+            answer = predict(url, {"x": x})
+            assert (answer.status_code, answer.json()) == (status, {"detail": says}), x
+            assert predict(url, {"x": 5.0}).json()["predictions"] == [{"prediction": 10.0}]
+        log = (lab.root / "one.log").read_text()
+        assert "a worker was killed by SIGSEGV; starting another" in log
+        assert "ValueError: no such thing" in log
+        assert "seen" in log
+
+
+def test_requests_that_wait_are_predicted_together(lab, unruly):
+    python = {"batch_rows": 16, "batch_delay": "20ms"}
+    with (
+        service(lab, {"model": unruly}, program="go", python=python) as (_, url),
+        httpx.Client(timeout=60) as client,
+    ):
+
+        def ask(x):
+            return client.post(f"{url}/predict", json={"instances": [{"x": x}]})
+
+        with ThreadPoolExecutor(16) as pool:
+            numbers = [float(n) for n in range(10, 90)]
+            answers = list(pool.map(ask, [*numbers, 3.0]))
+        assert [a.status_code for a in answers] == [200] * 80 + [500], "one that fails spoils no other"
+        assert [a.json()["predictions"] for a in answers[:80]] == [[{"prediction": 2 * n}] for n in numbers]
+        text = httpx.get(f"{url}/metrics").text
+        [alone] = re.findall(r'tenon_worker_batch_rows_bucket{deployment="api",le="1.0"} (\S+)', text)
+        [all] = re.findall(r'tenon_worker_batch_rows_count{deployment="api"} (\S+)', text)
+        assert float(all) < 60
+        assert float(alone) < float(all)
+
+
+def test_a_pickle_that_was_replaced_is_not_loaded(lab, served, tmp_path):
+    """Whoever can write to the store could otherwise run anything in the service."""
+
+    class Harmful:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    model = for_workers(served["linear"])
+    pickled = Path(model["path"]) / "model.joblib"
+    before = pickled.read_bytes()
+    pickled.chmod(0o644)
+    pickled.write_bytes(pickle.dumps(Harmful()))
+    try:
+        endpoint = {"host": "127.0.0.1", "port": free_port(), "ready": "/readyz", "replicas": 1}
+        doc = lab.build("serve.http", inputs={"model": model}, endpoint=endpoint)
+        done = subprocess.run(**command(lab, doc, "go"), capture_output=True, text=True, timeout=60)
+    finally:
+        pickled.write_bytes(before)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: the model at {model['path']} has the digest sha256:")
+    assert "it was changed after it was made, and is not loaded" in done.stderr
+    assert not (tmp_path / "harm").exists()
+
+
+def test_what_happens_to_the_model_later_does_not_matter(lab, served):
+    """A worker that is started again loads the bytes that were checked."""
+    model = for_workers(served["linear"])
+    with service(lab, {"model": model}, program="go") as (process, url):
+        want = predict(url, INSTANCE).content
+        pickled = Path(model["path"]) / "model.joblib"
+        before = pickled.read_bytes()
+        pickled.chmod(0o644)
+        pickled.write_bytes(b"")
+        try:
+            [pid] = children(process)
+            os.kill(pid, signal.SIGKILL)
+            assert predict(url, INSTANCE).content == want
+            assert children(process) != [pid]
+        finally:
+            pickled.write_bytes(before)
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error(lab, served, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("signature.json", "model.json"):
+        text = (Path(served["linear"]["path"]) / name).read_text()
+        (folder / name).write_text(text.replace('"flavour": "sklearn"', '"flavour": "magic"'))
+    endpoint = {"host": "127.0.0.1", "port": free_port(), "ready": "/readyz", "replicas": 2}
+    doc = lab.build("serve.http", inputs={"model": model_port(folder)}, endpoint=endpoint)
+    done = subprocess.run(**command(lab, doc, "go"), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "unknown flavour magic" in done.stderr
+    assert "error: a worker ended with status 1" in done.stderr

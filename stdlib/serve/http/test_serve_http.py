@@ -1,6 +1,7 @@
 """serve.http: a real server on loopback; its schema, its answers and its metrics.
 
-A test of a model that needs no Python runs on the service in Python and on the plane in Go.
+Tests run on the service in Python and on the plane in Go. If the model needs no Python, they run on the plane
+twice: once with the exported model, and once with workers.
 """
 
 import json
@@ -17,7 +18,7 @@ import pytest
 
 import tenon_model
 from conftest import col, model_out
-from testing_services import INSTANCE, predict, service
+from testing_services import INSTANCE, for_workers, model_port, predict, service
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +29,17 @@ def late(shared, served, program):
         yield url
 
 
+def model_of(served, program):
+    return for_workers(served["late"]) if program == "worker" else served["late"]
+
+
 @pytest.fixture(scope="module")
 def plain(shared, served, program):
     with service(shared, {"model": served["late"]}, instance="plain", program=program) as (_, url):
         yield url
 
 
-def test_answers_are_the_models(late, served):
+def test_answers_are_the_models(late, served, program):
     answer = predict(late, INSTANCE, INSTANCE | {"carrier": "never seen", "origin": "LGA", "hour": 1})
     model = tenon_model.load(served["late"]["path"])
     frame = pd.DataFrame([INSTANCE, INSTANCE | {"carrier": "never seen", "origin": "LGA", "hour": 1}])
@@ -42,7 +47,7 @@ def test_answers_are_the_models(late, served):
     assert answer.status_code == 200
     assert answer.json() == {
         "predictions": want.to_dict("records"),
-        "model": {"name": "api", "version": 4, "digest": "sha256:abc"},
+        "model": {"name": "api", "version": 4, "digest": model_of(served, program)["digest"]},
     }
     assert [p["prediction"] for p in answer.json()["predictions"]] == [True, False]
 
@@ -203,7 +208,11 @@ def train(features, labels): return Model()
 """
 
 
-def serving(shared, script, table, inputs, instance, label=None, task="regression"):
+# What serves a model that is not exported.
+NEEDS_PYTHON = ["python", "worker"]
+
+
+def serving(shared, program, script, table, inputs, instance, label=None, task="regression"):
     """Trains a script's model on a table with the label `y`, and yields the URL of a service that has it."""
     got = shared.ok(
         "train.script",
@@ -212,17 +221,17 @@ def serving(shared, script, table, inputs, instance, label=None, task="regressio
         inputs={"train": table},
         outputs=model_out(task, inputs, label or col("y", "float64")),
     )
-    model = {"kind": "model", "path": str(got.path("model"))}
-    with service(shared, {"model": model}, instance=instance) as (_, url):
+    model = model_port(got.path("model"))
+    with service(shared, {"model": model}, instance=instance, program=program) as (_, url):
         yield url
 
 
-@pytest.fixture(scope="module")
-def scripted(shared):
+@pytest.fixture(scope="module", params=NEEDS_PYTHON)
+def scripted(shared, request):
     """A model that keeps what it is asked while it works, and predicts NaN where `n` is null."""
     inputs = [col("x", "float32"), col("n", "int64", nullable=True), col("t", "time", nullable=True)]
     table = shared.table({"x": [1.0], "n": [1], "t": [None], "y": [2.0]}, [*inputs, col("y", "float64")])
-    yield from serving(shared, MODEL, table, inputs, "s")
+    yield from serving(shared, request.param, MODEL, table, inputs, "s")
 
 
 def test_each_request_has_its_own_answer(scripted):
@@ -260,8 +269,8 @@ def test_a_value_that_would_become_another_is_refused(scripted, change, field):
     assert str(next(iter(change.values()))) not in answer.text
 
 
-@pytest.fixture(scope="module")
-def improbable(shared):
+@pytest.fixture(scope="module", params=NEEDS_PYTHON)
+def improbable(shared, request):
     """A classifier whose probability of "b" is `x`, whatever that is."""
     script = """
 import numpy as np
@@ -272,7 +281,7 @@ def train(features, labels): return Model()
 """
     inputs, label = [col("x", "float64")], col("y", "string")
     table = shared.table({"x": [0.5, 0.5], "y": ["a", "b"]}, [*inputs, label])
-    yield from serving(shared, script, table, inputs, "p", label, "classification")
+    yield from serving(shared, request.param, script, table, inputs, "p", label, "classification")
 
 
 @pytest.mark.parametrize("probabilities", ["true", "false"])
@@ -291,8 +300,8 @@ def test_what_is_no_probability_is_refused_for_its_row(improbable, probabilities
     assert ask(0.5, 1.0).json()["predictions"][1]["probability"] == 1.0
 
 
-@pytest.fixture(scope="module")
-def documents(shared):
+@pytest.fixture(scope="module", params=NEEDS_PYTHON)
+def documents(shared, request):
     """A model of JSON documents, which predicts how long they are."""
     inputs = [col("doc", "string", json=True), col("more", "string", json=True, nullable=True)]
     script = """
@@ -301,7 +310,7 @@ class Model:
 def train(features, labels): return Model()
 """
     table = shared.table({"doc": ["{}"], "more": ["1"], "y": [2.0]}, [*inputs, col("y", "float64")])
-    yield from serving(shared, script, table, inputs, "d")
+    yield from serving(shared, request.param, script, table, inputs, "d")
 
 
 def test_a_column_of_json_takes_json(documents):
@@ -389,7 +398,7 @@ def test_openapi_shows_units_and_descriptions(shared, served, program):
     assert (prediction["description"], prediction["x-unit"]) == ("late by (min)", "min")
 
 
-def test_metrics(late):
+def test_metrics(late, served, program):
     def value(name):
         found = re.search(rf"^{re.escape(name)} (\S+)$", httpx.get(f"{late}/metrics").text, re.MULTILINE)
         return float(found[1]) if found else 0.0
@@ -426,7 +435,8 @@ def test_metrics(late):
         value('tenon_http_request_duration_seconds_bucket{deployment="api",le="0.01",path="/predict"}') >= 0
     )
     assert value('tenon_model_evaluation{deployment="api",metric="roc_auc"}') == 0.75
-    assert value('tenon_model_info{deployment="api",digest="sha256:abc",name="api",version="4"}') == 1
+    digest = model_of(served, program)["digest"]
+    assert value(f'tenon_model_info{{deployment="api",digest="{digest}",name="api",version="4"}}') == 1
     assert value('tenon_model_created_timestamp_seconds{deployment="api"}') == pytest.approx(
         1715953020.123456
     )
@@ -435,7 +445,8 @@ def test_metrics(late):
     )
 
 
-def test_every_type_of_column(lab):
+@pytest.mark.parametrize("program", NEEDS_PYTHON)
+def test_every_type_of_column(lab, program):
     types = {
         "date": "2024-05-17",
         "time": "13:37:00",
@@ -471,8 +482,7 @@ def train(features, labels): return Model()
         inputs={"train": table},
         outputs=outputs,
     )
-    model = {"kind": "model", "path": str(got.path("model")), "version": 1}
-    with service(lab, {"model": model}) as (_, url):
+    with service(lab, {"model": model_port(got.path("model"))}, program=program) as (_, url):
         instance = {**types, "schema": 255, "model_x": 1}
         assert predict(url, instance).json()["predictions"] == [{"prediction": 2.0 + 11}]
         for bad in (

@@ -34,6 +34,7 @@ type metrics struct {
 	report  map[string]float64
 	more    func(*metricText)
 	tables  []*tableMetrics // in stores
+	workers *workers        // nil if there are none
 }
 
 // A counter has the time of its creation, from which Prometheus knows that it is a new one.
@@ -80,7 +81,7 @@ var (
 )
 
 func newMetrics(p *Plane) *metrics {
-	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.logged}
+	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.logged, workers: p.workers}
 	if len(m.buckets) == 0 {
 		m.buckets = defaultBuckets
 	}
@@ -152,7 +153,9 @@ func (m *metrics) predicted(classes []int, numbers []float64) {
 		m.classes[class].n.Add(1)
 	}
 	for _, v := range numbers {
-		m.values.observe(v)
+		if !math.IsNaN(v) { // a probability of a model that has none
+			m.values.observe(v)
+		}
 	}
 }
 
@@ -214,6 +217,9 @@ func (m *metrics) text() []byte {
 	}
 	m.more(w)
 	m.tableText(w)
+	if m.workers != nil {
+		m.workers.metrics(w)
+	}
 	return w.b
 }
 

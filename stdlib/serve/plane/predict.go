@@ -309,8 +309,11 @@ func (p *Plane) append(x *work, row int, every bool) {
 		class, probability := p.Model.Class(outputs)
 		x.classes, x.numbers = append(x.classes, class), append(x.numbers, probability)
 		b = append(b, classes[class]...)
-		b = request.AppendFloat(append(b, `,"probability":`...), probability)
-		if every {
+		known := !math.IsNaN(probability)
+		if known {
+			b = request.AppendFloat(append(b, `,"probability":`...), probability)
+		}
+		if every && known {
 			b = append(b, `,"probabilities":{`...)
 			for i, name := range p.Model.ClassNames() {
 				if i > 0 {

@@ -22,17 +22,18 @@ const (
 )
 
 // newResults returns the columns of answers: the prediction, its probability and those of all
-// classes if there are classes, and the columns that answers repeat.
+// classes if there are classes with probabilities, and the columns that answers repeat.
 func (p *Plane) newResults() []result {
 	outputs := p.Model.Outputs()
 	number := func(x *work, row, i int) rowsql.Value { return rowsql.Float(x.outputs[row*outputs+i]) }
 	all := []result{{ir.Column{Name: predictionName, Type: "float64"}, 0, number}}
 	if classes := p.Model.Classes(); len(classes) > 0 {
 		kind, values := classValues(p.Label, classes)
-		all = []result{
-			{ir.Column{Name: predictionName, Type: kind}, 0, func(x *work, row, _ int) rowsql.Value { return values[x.classes[row]] }},
-			{ir.Column{Name: probabilityName, Type: "float64"}, 0, func(x *work, row, _ int) rowsql.Value { return rowsql.Float(x.numbers[row]) }},
-			{ir.Column{Name: probabilitiesName, Type: "float64"}, len(classes), number},
+		all = []result{{ir.Column{Name: predictionName, Type: kind}, 0, func(x *work, row, _ int) rowsql.Value { return values[x.classes[row]] }}}
+		if outputs >= len(classes) {
+			all = append(all,
+				result{ir.Column{Name: probabilityName, Type: "float64"}, 0, func(x *work, row, _ int) rowsql.Value { return rowsql.Float(x.numbers[row]) }},
+				result{ir.Column{Name: probabilitiesName, Type: "float64"}, len(classes), number})
 		}
 	}
 	for i, c := range p.repeated {

@@ -20,7 +20,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
-	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/traces"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -31,8 +30,8 @@ const Exported = "plane.json"
 
 // Run does the work of a step until SIGTERM or until ctx ends. A step with a report compares
 // what a service computes with training, one with published tables writes them into their
-// stores, and any other one is the service. python is the
-// command that serves any model in Python, in the environment of the model.
+// stores, and any other one is the service. python is the interpreter of the environment of the
+// model, and the script of workers, which predict with a model that Go cannot evaluate.
 func Run(ctx context.Context, s *step.Step, python []string) error {
 	var given params
 	if len(s.Params) > 0 {
@@ -44,31 +43,16 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 		return features.Publish(ctx, s, *given.Request)
 	}
 	m, err := readModel(s)
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("read the exported model: %w", err)
-	case m == nil && given.Request != nil:
-		return errors.New("features are computed from a request only for models that are served without Python, and this one needs it, as the log of its training says: leave out request, or choose another estimator")
-	case m == nil && given.Log != nil:
+	}
+	if m == nil && given.Log != nil {
 		return errors.New("requests are logged only for models that are served without Python, and this one needs it, as the log of its training says: leave out log, or choose another estimator")
-	case m == nil && given.Traces != nil:
-		return errors.New("only models that are served without Python have traces, and this one needs it, as the log of its training says: leave out traces, or choose another estimator")
-	case m == nil && len(python) < 2:
-		return errors.New("wanted the interpreter and the script of the service in Python")
-	case m == nil:
-		return fmt.Errorf("start %s: %w", python[0], syscall.Exec(python[0], python, os.Environ()))
 	}
 	if _, ok := s.Outputs["report"]; ok {
-		return parity.Run(ctx, s, m, interpreter(python))
+		return compareWithTraining(ctx, s, m, python)
 	}
-	return serve(ctx, s, given, m)
-}
-
-func interpreter(command []string) string {
-	if len(command) == 0 {
-		return ""
-	}
-	return command[0]
+	return serve(ctx, s, given, m, python)
 }
 
 // readModel reads the exported model and checks it, or returns nil if there is none.
@@ -111,6 +95,8 @@ type params struct {
 	Explain        bool      `json:"explain"`
 	// Traces says where traces go. Without it, there are none.
 	Traces *traces.Config `json:"traces"`
+	// Python says how a model in Python is asked.
+	Python pythonParams `json:"python"`
 	// Request says how features are computed. Without it, a request has the columns of the model.
 	Request *features.Spec `json:"request"`
 	Log     *logParams     `json:"log"`
@@ -126,7 +112,7 @@ const (
 	defaultConnections = 4096
 )
 
-func serve(ctx context.Context, s *step.Step, given params, m *model.Model) error {
+func serve(ctx context.Context, s *step.Step, given params, m *model.Model, python []string) error {
 	if s.Endpoint == nil || s.Endpoint.Port == 0 {
 		return errors.New("the step has no endpoint: serve.http is a service")
 	}
@@ -135,18 +121,29 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model) erro
 		return err
 	}
 	if s.Lives != "" {
-		// Restarts of a service in Python with this name are none of this one.
+		// Restarts of workers of a service that had this name are none of this one.
 		_ = os.Remove(s.Lives)
 	}
 	// One processor more than requests are computed at once, so that health checks are answered
 	// and bodies read meanwhile. More would only take turns with other units.
 	atOnce := max(s.Endpoint.Replicas, 1)
 	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), atOnce+1))
-	c, err := config(s, given, m)
+	c, err := config(s, given)
 	if err != nil {
 		return err
 	}
-	c.AtOnce = atOnce
+	c.Model, c.AtOnce = m, atOnce
+	if m == nil {
+		w, err := startWorkers(s, given.Python, python, atOnce)
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		c.Model, c.workers, c.AtOnce = w, w, given.Python.atOnce(atOnce)
+		var unwatch context.CancelFunc
+		ctx, unwatch = w.watch(ctx)
+		defer unwatch()
+	}
 	if given.Request != nil {
 		ctx, cancel := context.WithCancel(ctx) // that the tables are in use ends with it
 		defer cancel()
@@ -185,7 +182,8 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model) erro
 	if given.DrainSeconds != nil {
 		drain = *given.DrainSeconds
 	}
-	if err := p.serve(ctx, l, time.Duration(drain*float64(time.Second))); err != nil {
+	err = p.serve(ctx, l, time.Duration(drain*float64(time.Second)))
+	if err := errors.Join(err, c.workers.fault()); err != nil {
 		return err
 	}
 	logLine("drained")
@@ -212,10 +210,10 @@ func (c *Config) described(given params) []string {
 func logLine(line string) { fmt.Fprintln(os.Stderr, line) }
 
 // config is what a step asks for.
-func config(s *step.Step, given params, m *model.Model) (Config, error) {
+func config(s *step.Step, given params) (Config, error) {
 	in := s.Inputs["model"]
 	c := Config{
-		Model: m, Instance: s.Instance, Ready: s.Endpoint.Ready, Log: logLine,
+		Instance: s.Instance, Ready: s.Endpoint.Ready, Log: logLine,
 		MaxRows: cmp.Or(given.MaxInstances, defaultInstances), MaxBytes: cmp.Or(given.MaxBytes, int64(defaultBytes)),
 		Waiting: cmp.Or(given.MaxWaiting, defaultWaiting), Buckets: given.LatencyBuckets,
 	}

@@ -165,16 +165,21 @@ func folder(t *testing.T, change func(doc map[string]any)) string {
 	return dir
 }
 
-func TestRunServesAStep(t *testing.T) {
+func freePort(t *testing.T) int {
+	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
+	defer free.Close()
+	return free.Addr().(*net.TCPAddr).Port
+}
+
+func TestRunServesAStep(t *testing.T) {
+	port := freePort(t)
 	dir := folder(t, nil)
 	lives := filepath.Join(t.TempDir(), "lives")
-	if err := os.WriteFile(lives, []byte("9 1 of a service in Python\n"), 0o644); err != nil {
+	if err := os.WriteFile(lives, []byte("9 1 of an earlier service\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s := &step.Step{

@@ -1,6 +1,7 @@
-// Package plane serves a model over HTTP without Python: it reads requests into typed rows,
-// asks the model, and writes answers. Clients, Prometheus and operators see the service that
-// stdlib/serve/http is in Python, which is the specification of this one.
+// Package plane serves a model over HTTP: it reads requests into typed rows, asks the model,
+// and writes answers. A model that Go cannot evaluate is asked in workers, see package worker.
+// Clients, Prometheus and operators see the service that stdlib/serve/http is in Python, which
+// is the specification of this one.
 package plane
 
 import (
@@ -23,6 +24,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/traces"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/worker"
 )
 
 // A Config is what a plane serves.
@@ -54,6 +56,8 @@ type Config struct {
 	Requests *requestlog.Log // nil if requests are not logged
 	Log      func(string)
 	Tracer   *traces.Tracer // nil if requests are not traced
+
+	workers *workers // that Model asks, if it is in Python
 }
 
 // A Predictor is a model. It is safe for concurrent use.
@@ -63,9 +67,11 @@ type Predictor interface {
 	// Classes are those of a classification, as JSON, and ClassNames the same as JSON strings.
 	Classes() []json.RawMessage
 	ClassNames() []string
-	// Outputs is how many numbers a prediction is: the probabilities of the classes, or one.
+	// Outputs is how many numbers a prediction is: one, or the probabilities of the classes, in
+	// front of any others.
 	Outputs() int
-	// Class returns the class that outputs predict, and the probability that goes with it.
+	// Class returns the class that outputs predict, and the probability that goes with it; NaN
+	// if the model has no probabilities.
 	Class(outputs []float64) (class int, probability float64)
 	// Predict makes the predictions for rows, which follow one another, and writes the outputs
 	// of each. A [*model.RowError] says which row has none.
@@ -330,17 +336,23 @@ func (p *Plane) failed(w http.ResponseWriter) {
 }
 
 // refuseRow answers 422 for an instance that has no prediction, 503 for a store that is away,
-// and 500 for any other error.
-func (p *Plane) refuseRow(w http.ResponseWriter, err error) {
+// 504 if it took too long, and 500 for any other error.
+func (p *Plane) refuseRow(w *answer, err error) {
 	if p.away(w, err) {
 		return
 	}
 	var row *model.RowError
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.Canceled):
+		w.status = clientLeft
+		return
+	case errors.Is(err, context.DeadlineExceeded):
 		detail(w, http.StatusGatewayTimeout, tooLate)
 		return
-	}
-	if !errors.As(err, &row) {
+	case errors.Is(err, worker.ErrTimeout):
+		detail(w, http.StatusGatewayTimeout, err.Error())
+		return
+	case !errors.As(err, &row):
 		p.Log("error: " + err.Error())
 		p.failed(w)
 		return

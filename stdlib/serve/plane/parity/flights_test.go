@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
@@ -125,7 +126,7 @@ func code(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range append(files, library+"serve/http/tenon_parity.py", library+"train/sklearn/main.py") {
+	for _, f := range append(files, library+"serve/http/tenon_parity.py", library+"serve/http/tenon_worker.py", library+"train/sklearn/main.py") {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
@@ -189,9 +190,14 @@ import tenon_model, tenon_plane
 json.dump(tenon_plane.export(tenon_model.load(sys.argv[2]), None), open(sys.argv[2] + "/plane.json", "w"))
 `, s.Code, filepath.Join(w.dir, "model"))
 
+	var err error
+	m := s.Outputs["model"]
+	if m.Digest, err = artifact.Digest(t.Context(), m.Path); err != nil {
+		t.Fatal(err)
+	}
 	s.Component = "serve.http"
 	s.Inputs = map[string]step.Port{
-		"model": s.Outputs["model"], "features": trained, "source": {Kind: ir.Table, Path: f, Schema: flights.Schema},
+		"model": m, "features": trained, "source": {Kind: ir.Table, Path: f, Schema: flights.Schema},
 		"lookup_w": table("w", weather.Schema), "lookup_p": table("p", planes.Schema),
 	}
 	s.Outputs = map[string]step.Port{"report": {Kind: ir.Report, Path: filepath.Join(w.dir, "report")}}
@@ -204,10 +210,10 @@ json.dump(tenon_plane.export(tenon_model.load(sys.argv[2]), None), open(sys.argv
 	w.db.Close()
 	runtime.GC()
 	before, began := cpu(t), time.Now()
-	err := plane.Run(context.Background(), s, []string{interpreter, "_tenon/main.py"})
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	t.Logf("%s, %s of CPU in Go, at most %d MB of Go's heap", time.Since(began).Round(time.Millisecond), (cpu(t) - before).Round(time.Millisecond), m.HeapSys>>20)
+	err = plane.Run(context.Background(), s, []string{interpreter, "_tenon/tenon_worker.py"})
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	t.Logf("%s, %s of CPU in Go, at most %d MB of Go's heap", time.Since(began).Round(time.Millisecond), (cpu(t) - before).Round(time.Millisecond), memory.HeapSys>>20)
 	if err != nil {
 		t.Fatal(err)
 	}

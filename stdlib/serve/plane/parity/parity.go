@@ -31,9 +31,24 @@ type params struct {
 // batch is how many rows a request has.
 const batch = 512
 
-// Run compares. m is the exported model, or nil if there is none: then only the features are
-// compared. python is the interpreter of the environment of the model.
-func Run(ctx context.Context, s *step.Step, m *model.Model, python string) error {
+// A Predictor is the model of the service, as in package plane.
+type Predictor interface {
+	Columns() ir.Schema
+	Classes() []json.RawMessage
+	Outputs() int
+	Class(outputs []float64) (class int, probability float64)
+	Predict(ctx context.Context, rows []rowsql.Value, outputs []float64, b *model.Buffer) error
+}
+
+// Python is what predicts as in training.
+type Python struct {
+	Interpreter string // of the environment of the model
+	Folder      string // the model, whose digest was checked
+	Exact       bool   // the predictions of the service have to be equal, bit by bit
+}
+
+// Run compares. m is the model of the service; nil compares only the features.
+func Run(ctx context.Context, s *step.Step, m Predictor, python Python) error {
 	started := time.Now()
 	var p params
 	if err := json.Unmarshal(s.Params, &p); err != nil {
@@ -48,7 +63,7 @@ func Run(ctx context.Context, s *step.Step, m *model.Model, python string) error
 	if !ok {
 		return fmt.Errorf("%s has no output %q", s.Component, "report")
 	}
-	c := &comparison{step: s, model: m, private: p.Private, counts: Counts{Differences: map[Kind]int64{}}}
+	c := &comparison{step: s, model: m, python: python, private: p.Private, counts: Counts{Differences: map[Kind]int64{}}}
 	if err := c.prepare(ctx, p.Request); err != nil {
 		return err
 	}
@@ -60,7 +75,7 @@ func Run(ctx context.Context, s *step.Step, m *model.Model, python string) error
 		defer predictions.Close()
 		c.predictions = predictions
 	} else {
-		c.notes = append(c.notes, "predictions are not compared: the model is not exported, and Python makes them in the service as well")
+		c.notes = append(c.notes, "predictions are not compared")
 	}
 	if err := c.load(ctx); err != nil {
 		return err
@@ -95,7 +110,8 @@ func Run(ctx context.Context, s *step.Step, m *model.Model, python string) error
 // A comparison is safe for concurrent use once it is loaded.
 type comparison struct {
 	step     *step.Step
-	model    *model.Model
+	model    Predictor
+	python   Python
 	features *features.Features
 	decoder  *request.Decoder
 	names    [][]byte // of the columns of a request, as JSON

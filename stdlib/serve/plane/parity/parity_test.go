@@ -62,7 +62,9 @@ type shop struct {
 	python string
 	// Private columns.
 	private []string
-	model   *model.Model
+	model   parity.Predictor
+	// inPython says that the model of the service is in Python, too.
+	inPython bool
 }
 
 const rows = 3000
@@ -140,7 +142,7 @@ func (s *shop) predictions(other map[int]float64) {
 func (s *shop) run() (parity.Report, error) {
 	s.Helper()
 	s.step.Params = params(s.TB, map[string]any{"request": s.spec, "private": s.private, "max_instances": 5})
-	err := parity.Run(context.Background(), s.step, s.model, s.python)
+	err := parity.Run(context.Background(), s.step, s.model, parity.Python{Interpreter: s.python, Exact: !s.inPython})
 	return report(s.TB, s.step.Outputs["report"].Path), err
 }
 
@@ -320,7 +322,7 @@ func TestPredictionsOfTooFewRowsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.step.Params = params(t, map[string]any{"request": s.spec})
-	if err := parity.Run(context.Background(), s.step, s.model, s.python); err == nil || !strings.Contains(err.Error(), "3000 rows have 80 bytes, wanted 24000") {
+	if err := parity.Run(context.Background(), s.step, s.model, parity.Python{Interpreter: s.python, Exact: !s.inPython}); err == nil || !strings.Contains(err.Error(), "3000 rows have 80 bytes, wanted 24000") {
 		t.Errorf("%v", err)
 	}
 }
@@ -330,7 +332,7 @@ func TestTheStepEndsWithItsContext(t *testing.T) {
 	s.step.Params = params(t, map[string]any{"request": s.spec})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := parity.Run(ctx, s.step, nil, ""); err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
+	if err := parity.Run(ctx, s.step, nil, parity.Python{}); err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
 }

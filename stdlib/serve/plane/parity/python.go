@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -16,21 +15,30 @@ import (
 const script = "tenon_parity.py"
 
 // recordSize is the size of a prediction that the script writes, in bytes: the index of the
-// class and the probabilities of all classes, or the number, each as a float64.
-func recordSize(m *model.Model) int {
-	if n := len(m.Classes()); n > 0 {
-		return 8 * (1 + n)
+// class and the probabilities of all classes, if there are any, or the number, each as a float64.
+func recordSize(m Predictor) int {
+	if len(m.Classes()) > 0 {
+		return 8 * (1 + numbersOf(m))
 	}
 	return 8
 }
 
+// numbersOf is how many of the outputs of a model are compared: the number, or the probabilities.
+func numbersOf(m Predictor) int {
+	n := len(m.Classes())
+	if n > m.Outputs() {
+		return 0
+	}
+	return max(1, n)
+}
+
 // predict lets Python predict all rows of the features, in their order.
-func predict(ctx context.Context, s *step.Step, python string) (*os.File, error) {
-	if python == "" {
+func predict(ctx context.Context, s *step.Step, python Python) (*os.File, error) {
+	if python.Interpreter == "" {
 		return nil, errors.New("there is no Python to compare predictions with: only tenon apply can start this step")
 	}
 	path := filepath.Join(s.Scratch, "predictions")
-	cmd := exec.CommandContext(ctx, python, filepath.Join(s.Code, "_tenon", script), path)
+	cmd := exec.CommandContext(ctx, python.Interpreter, filepath.Join(s.Code, "_tenon", script), path, python.Folder)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("predict with Python: %w", err)
@@ -43,7 +51,7 @@ func predict(ctx context.Context, s *step.Step, python string) (*os.File, error)
 }
 
 // whole fails unless there is a prediction for each row.
-func whole(f *os.File, m *model.Model, rows int) error {
+func whole(f *os.File, m Predictor, rows int) error {
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("read Python's predictions: %w", err)

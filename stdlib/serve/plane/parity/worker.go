@@ -30,11 +30,13 @@ type worker struct {
 	got     []rowsql.Value // of the compared columns
 	want    []rowsql.Value
 	key     []byte
-	reads   []rowsql.Value // what the model gets
-	buffer  model.Buffer
-	outputs []float64 // of the model
-	record  []byte    // a prediction of Python
-	wanted  []float64 // the same as numbers
+	// Rows of the part that were computed, and what the model gets and gives for them.
+	toPredict []predicted
+	reads     []rowsql.Value
+	outputs   []float64
+	buffer    model.Buffer
+	record    []byte    // a prediction of Python
+	wanted    []float64 // the same as numbers
 }
 
 func (c *comparison) worker() *worker {
@@ -43,7 +45,7 @@ func (c *comparison) worker() *worker {
 		w.keyRow, w.keyIn = c.keyed.Row(), make([]rowsql.Value, len(c.keyReads))
 	}
 	if c.model != nil {
-		w.reads, w.outputs, w.record = make([]rowsql.Value, len(c.reads)), make([]float64, c.model.Outputs()), make([]byte, recordSize(c.model))
+		w.record = make([]byte, recordSize(c.model))
 		w.wanted = make([]float64, len(w.record)/8)
 	}
 	return w
@@ -66,12 +68,15 @@ func (w *worker) part(ctx context.Context, p *part) error {
 		return err
 	}
 	for i, values := range w.values {
-		if err := w.compareRow(ctx, p.first+int64(i), values, p.rows.Row(i)); err != nil {
+		if err := w.compareRow(p.first+int64(i), values, p.rows.Row(i)); err != nil {
 			return err
 		}
 	}
 	w.counts.Rows += int64(p.rows.Len())
-	return nil
+	if w.model == nil {
+		return nil
+	}
+	return w.predict(ctx)
 }
 
 // fetch fetches what the rows of a part need from stores. It asks again for a while, as clients
@@ -137,7 +142,7 @@ func (w *worker) send(p *part) int {
 }
 
 // compareRow computes a row, and compares it with that of training.
-func (w *worker) compareRow(ctx context.Context, number int64, values, source []rowsql.Value) error {
+func (w *worker) compareRow(number int64, values, source []rowsql.Value) error {
 	results, old, err := w.row.Results(values)
 	switch {
 	case err != nil && w.features.Drops:
@@ -188,58 +193,110 @@ func (w *worker) compareRow(ctx context.Context, number int64, values, source []
 	if w.model == nil {
 		return nil
 	}
-	return w.predict(ctx, number, row, results)
+	for _, j := range w.comparison.reads {
+		w.reads = append(w.reads, results[j])
+	}
+	w.toPredict = append(w.toPredict, predicted{number, row})
+	return nil
 }
 
-// predict compares the prediction for a row with that of Python for a row of the features.
-func (w *worker) predict(ctx context.Context, number int64, row int, results []rowsql.Value) error {
-	for i, j := range w.comparison.reads {
-		w.reads[i] = results[j]
+// predicted is a row whose prediction is compared.
+type predicted struct {
+	number int64 // of the row of the source
+	row    int   // of the features
+}
+
+// predict compares the predictions for the rows of a part with those of Python for rows of the
+// features.
+func (w *worker) predict(ctx context.Context) error {
+	rows, columns, n := w.toPredict, len(w.comparison.reads), w.model.Outputs()
+	w.counts.Predictions += int64(len(rows))
+	for len(rows) > 0 {
+		w.outputs = slices.Grow(w.outputs[:0], len(rows)*n)[:len(rows)*n]
+		err := w.model.Predict(ctx, w.reads, w.outputs, &w.buffer)
+		var refused *model.RowError
+		switch {
+		case errors.As(err, &refused):
+			w.comparison.want.Row(rows[refused.Row].row, w.want)
+			w.counts.found(Difference{Kind: Prediction, Row: rows[refused.Row].number, Key: w.shown(w.want), Got: refused.Err.Error()})
+			rows = slices.Delete(rows, refused.Row, refused.Row+1)
+			w.reads = slices.Delete(w.reads, refused.Row*columns, (refused.Row+1)*columns)
+			continue
+		case err != nil:
+			return err
+		}
+		for i, r := range rows {
+			if err := w.comparePrediction(r, w.reads[i*columns:(i+1)*columns], w.outputs[i*n:(i+1)*n]); err != nil {
+				return err
+			}
+		}
+		break
 	}
-	if n, err := w.predictions.ReadAt(w.record, int64(row)*int64(len(w.record))); n < len(w.record) {
+	w.toPredict, w.reads = w.toPredict[:0], w.reads[:0]
+	return nil
+}
+
+// comparePrediction compares what the service predicts for what the model reads of a row with
+// what Python does.
+func (w *worker) comparePrediction(r predicted, reads []rowsql.Value, outputs []float64) error {
+	if n, err := w.predictions.ReadAt(w.record, int64(r.row)*int64(len(w.record))); n < len(w.record) {
 		return fmt.Errorf("read Python's predictions: %w", err)
-	}
-	w.counts.Predictions++
-	d := Difference{Kind: Prediction, Row: number}
-	var refused *model.RowError
-	switch err := w.model.Predict(ctx, w.reads, w.outputs, &w.buffer); {
-	case errors.As(err, &refused):
-		d.Key, d.Got = w.shown(w.want), refused.Err.Error()
-		w.counts.found(d)
-		return nil
-	case err != nil:
-		return err
 	}
 	for i := range w.wanted {
 		w.wanted[i] = math.Float64frombits(binary.LittleEndian.Uint64(w.record[8*i:]))
 	}
-	if wanted, got := w.compareOutputs(); wanted != got {
-		d.Key, d.Wanted, d.Got = w.shown(w.want), wanted, got
+	if wanted, got := w.compareOutputs(reads, outputs); wanted != got {
+		d := Difference{Kind: Prediction, Row: r.number, Wanted: wanted, Got: got}
+		w.comparison.want.Row(r.row, w.want)
+		d.Key = w.shown(w.want)
 		w.counts.found(d)
 	}
 	return nil
 }
 
-// compareOutputs returns what is wanted and what the model predicts instead, or nothing if it
-// predicts what is wanted.
-func (w *worker) compareOutputs() (wanted, got string) {
+// compareOutputs returns what is wanted and what the service predicts instead for what the
+// model reads, or nothing if it predicts what is wanted.
+func (w *worker) compareOutputs(reads []rowsql.Value, outputs []float64) (wanted, got string) {
 	want, class, python := w.wanted, 0, 0
 	if len(w.model.Classes()) > 0 {
-		class, _ = w.model.Class(w.outputs)
+		class, _ = w.model.Class(outputs)
 		python, want = int(want[0]), want[1:]
 	}
-	if class == python && slices.EqualFunc(w.outputs, want, func(a, b float64) bool { return model.Same(a, b, 0) }) {
+	outputs = outputs[:len(want)]
+	if class == python && slices.EqualFunc(outputs, want, func(a, b float64) bool { return model.Same(a, b, 0) }) {
 		return "", ""
 	}
-	allowed := w.model.Allowed(w.reads, want, &w.buffer)
+	allowed := w.allowed(reads, want)
 	// Of two classes that are equally probable but for rounding, either may be predicted.
 	if class != python && !(python >= 0 && python < len(want) && math.Abs(want[class]-want[python]) <= 2*allowed) {
 		wanted, got = fmt.Sprintf("class %d, ", python), fmt.Sprintf("class %d, ", class)
 	}
-	for i, x := range w.outputs {
+	for i, x := range outputs {
 		if !model.Same(x, want[i], allowed) {
 			wanted, got = wanted+fmt.Sprintf("%v ", want[i]), got+fmt.Sprintf("%v ", x)
 		}
 	}
 	return wanted, got
+}
+
+// rounding is how much numbers of Python may differ, relative to them if they are above 1, if
+// they were computed for another number of rows at once: libraries for linear algebra then add
+// in another order.
+const rounding = 1e-6
+
+// allowed returns how far the outputs for a row may be from those wanted.
+func (w *worker) allowed(reads []rowsql.Value, want []float64) float64 {
+	if !w.python.Exact {
+		most := 1.0
+		for _, x := range want {
+			most = max(most, math.Abs(x))
+		}
+		return rounding * most
+	}
+	if m, ok := w.model.(interface {
+		Allowed(row []rowsql.Value, want []float64, b *model.Buffer) float64
+	}); ok {
+		return m.Allowed(reads, want, &w.buffer)
+	}
+	return 0
 }
