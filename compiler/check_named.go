@@ -72,7 +72,7 @@ func (k *component) named() []namedField {
 		all = append(all, inField([]string{k.Unavailable.Field}, "unavailable", "field")...)
 	}
 	if s := k.Serves; s != nil {
-		all = append(all, inField([]string{s.Request, s.Lookup, s.Returns, s.Engine}, "serves")...)
+		all = append(all, inField([]string{s.Request, s.Lookup, s.Returns, s.History, s.Events, s.Engine}, "serves")...)
 	}
 	return append(all, inField(k.Limits, "limits")...)
 }
@@ -85,7 +85,7 @@ func (k *component) wired() (all []namedField) {
 		all = append(all, inField([]string{s.Of}, s.at("of")...)...)
 		all = append(all, inField([]string{s.If}, s.at("if")...)...)
 		all = append(all, inField([]string{s.Seed}, s.at("seed")...)...)
-		all = append(all, inField([]string{s.Keeps}, s.at("keeps")...)...)
+		all = append(all, inField(s.Keeps, s.at("keeps")...)...)
 		if s.Part != "" || s.Use != "" { // otherwise the stage passes them to its own unit
 			all = append(all, inField([]string{s.Packages}, s.at("packages")...)...)
 		}

@@ -80,8 +80,8 @@ func (r *request) declared() bool {
 	rows, _ := e.fields.at(s.Request).(object)
 	switch {
 	case !e.fields.has(s.Request):
-		for _, field := range []string{s.Lookup, s.Returns} {
-			if e.fields.has(field) {
+		for _, field := range []string{s.Lookup, s.Returns, s.History, s.Events} {
+			if field != "" && e.fields.has(field) {
 				return r.refuse(fmt.Sprintf("%s has %s, but no %s", e, field, s.Request),
 					fmt.Sprintf("write %s: NAME: {}, with the input of the query of the features of which a caller sends a row, or remove %s", s.Request, field), r.label("", field))
 			}
@@ -279,11 +279,16 @@ func (r *request) serve() {
 		return
 	}
 	// Forward: what follows from the columns that a caller does not have.
+	filtered := false // training leaves out rows that a caller may send
 	for i, missing := 0, excluded; i < len(r.links); i++ {
 		l := &r.links[i]
+		if filtered && l.plan.Windows() > 0 && !r.knownRows(*l) {
+			return
+		}
 		analysis := l.plan.Analyse(missing)
 		l.uses = analysis.Outputs
-		k.drops = k.drops || slices.ContainsFunc(analysis.Filters, func(u rowsql.Use) bool { return u.Training })
+		filtered = filtered || slices.ContainsFunc(analysis.Filters, func(u rowsql.Use) bool { return u.Training })
+		k.drops = filtered
 		missing = nil
 		for _, u := range l.uses {
 			if u.Training {
@@ -325,7 +330,16 @@ func (r *request) serve() {
 			fmt.Sprintf("leave out %s, or serve a model that reads the row", r.serves.Request), r.at(), r.sys.At("the model", r.e.path("in", r.serves.Model)...))
 		return
 	}
+	if !r.remembers(k) {
+		return
+	}
+	for _, name := range k.history.keysOf(excluded) {
+		if !slices.Contains(needed, name) {
+			needed = append(needed, name)
+		}
+	}
 	k.takes(needed)
+	k.history.takes(k)
 	k.returns, k.keys = returns, r.keys(k, excluded)
 	if k.lookups = r.lookedUp(tables, k.plans); k.lookups == nil && slices.ContainsFunc(k.plans, func(p *rowsql.Plan) bool { return len(p.Lookups) > 0 }) {
 		return

@@ -92,12 +92,16 @@ func (r *request) available(returns, excluded []string) (bool, error) {
 			}
 			spans = append(spans, r.facts.defined(r.checker, r.features.out, name, text))
 		}
+		hint := fmt.Sprintf("set exclude: [\"%s\"] in %s, or remove %q from exclude in %s, if a caller knows it", strings.Join(blamed, `", "`), model, cause, r.e)
+		if slices.Contains(paths[cause], rowsql.WindowRows) {
+			hint = fmt.Sprintf("write the condition on %s outside of the query with the windows, so that they go over all rows: SELECT * FROM (SELECT ...) WHERE ...", cause)
+		}
 		spans = append(spans, r.exclusion(cause), r.sys.At("the model", r.e.path("in", r.serves.Model)...))
 		r.fail(r.e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s needs %s, which a request of %s does not have", model, cause, r.e),
 			Path:    strings.Join(append(paths[cause], model.String(), r.e.String()), " -> "),
 			Spans:   spans,
-			Hint:    fmt.Sprintf("set exclude: [\"%s\"] in %s, or remove %q from exclude in %s, if a caller knows it", strings.Join(blamed, `", "`), model, cause, r.e),
+			Hint:    hint,
 		})
 	}
 	if !ok {

@@ -98,6 +98,9 @@ func (r *request) needed(l link, refusal *rowsql.Refusal) diag.Span {
 // offsetOf returns the byte of a query that a refusal is about. DuckDB does not say it of all
 // clauses; then it is where a word of the clause is, if there is only one such place.
 func offsetOf(refusal *rowsql.Refusal, query string) int {
+	if at := only(`\bOVER\b`, query); at >= 0 && strings.Contains(refusal.Reason, "window") {
+		return at
+	}
 	if refusal.Offset >= 0 {
 		return refusal.Offset
 	}
@@ -128,6 +131,18 @@ func only(pattern, query string) int {
 
 // refusalHint says how to do without what a request cannot have computed.
 func refusalHint(reason string) string {
+	for part, hint := range map[string]string{
+		"adds floats":            "cast what is added to DECIMAL(18, n), with n digits after the point: its sum does not depend on the order",
+		"total may be too large": "cast what is added to BIGINT, or to at most DECIMAL(18, n)",
+		"looks ahead":            "end the frame with CURRENT ROW or before it, or exclude the column from the model",
+		"ordered by a time":      "order the window by the time of the rows",
+		"without ORDER BY":       "order the window by the time of the rows",
+		"what another window":    "write all windows in one query over the rows",
+	} {
+		if strings.Contains(reason, part) {
+			return hint
+		}
+	}
 	for _, part := range []string{"aggregate", "window", "subquery", "DISTINCT", "UNION", "several rows"} {
 		if strings.Contains(reason, part) {
 			return "compute what needs several rows in a feature of its own, join that by its keys, and list it in lookup"

@@ -62,6 +62,8 @@ type serves struct {
 	Request string `json:"request"`
 	Lookup  string `json:"lookup"`
 	Returns string `json:"returns"`
+	History string `json:"history"`
+	Events  string `json:"events"`
 	Engine  string `json:"engine"`
 }
 
@@ -92,7 +94,7 @@ type stage struct {
 	Computed    bool              `json:"computed"`
 	Request     bool              `json:"request"`
 	Private     bool              `json:"private"`
-	Keeps       string            `json:"keeps"`
+	Keeps       []string          `json:"keeps"`
 	Files       []string          `json:"files"`
 	Reads       string            `json:"reads"`
 	Looks       string            `json:"looks"`
@@ -310,8 +312,8 @@ func (k *component) check() error {
 		for _, in := range s.inputs {
 			from, port := cutPath(in.From)
 			if from == "request" {
-				if k.Serves == nil || port != "row" && port != "lookups" && port != "stored" {
-					return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, which an input refers to", in.From), `"request.row", "request.lookups" and "request.stored" belong to serves`)
+				if k.Serves == nil || !slices.Contains([]string{"row", "lookups", "stored", "history"}, port) {
+					return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, which an input refers to", in.From), `"request.row", "request.lookups", "request.stored" and "request.history" belong to serves`)
 				}
 				continue
 			}

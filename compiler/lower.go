@@ -106,9 +106,7 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	u.Inputs = c.stageInputs(e, s)
 	u.Outputs = stageOutputs(e, s)
 	c.lowerReferences(e, &u)
-	if s.Keeps != "" && e.fields.has(s.Keeps) {
-		u.Keeps = s.Keeps
-	}
+	u.Keeps = s.keeps(e)
 	if s.Endpoint != nil {
 		u.Endpoint = endpointOf(e.fields, s.Endpoint)
 	}
@@ -193,7 +191,7 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 		}
 		o = o.with("request", request)
 	}
-	if w.run.Private && len(e.private) > 0 && (w.run.Keeps == "" || e.fields.has(w.run.Keeps)) {
+	if w.run.Private && len(e.private) > 0 && (len(w.run.Keeps) == 0 || w.run.keeps(e) != "") {
 		private := make([]any, len(e.private))
 		for i, name := range e.private {
 			private[i] = name

@@ -65,6 +65,7 @@ type contract struct {
 	results []ir.Schema    // of each plan, as its feature declares them
 	lookups []lookup       // in the order of their names
 	returns []string       // columns of the last result
+	history *history       // if a plan has windows
 	drops   bool           // training leaves out rows by conditions that the plans lack
 	keys    *contract      // computes the keys of the features, if the service does not
 }
@@ -98,6 +99,7 @@ func (k *contract) param(prefix string, keys bool, passwords map[string]ir.Secre
 		Returns []string         `json:"returns,omitempty"`
 		Drops   bool             `json:"drops,omitempty"`
 		Keys    any              `json:"keys,omitempty"`
+		History any              `json:"history,omitempty"`
 	}{Columns: k.columns.Bare(), Plans: k.plans, Lookups: map[string]table{}, Returns: k.returns, Drops: k.drops}
 	for _, r := range k.results {
 		doc.Results = append(doc.Results, r.Bare())
@@ -110,6 +112,9 @@ func (k *contract) param(prefix string, keys bool, passwords map[string]ir.Secre
 		if doc.Keys, err = k.keys.param(prefix, false, passwords); err != nil {
 			return nil, err
 		}
+	}
+	if k.history != nil {
+		doc.History = k.history.doc()
 	}
 	b, err := json.Marshal(doc)
 	if err != nil {
@@ -128,7 +133,10 @@ func lookupPort(prefix string, l lookup) string { return prefix + "_" + l.name }
 // inputs binds the tables that an input of a stage stands for: the table of the request, or
 // those that are looked up, in memory or in stores.
 func (k *contract) inputs(which string, as stageInput) []ir.Input {
-	if which == "row" {
+	if which == "history" && k.history == nil {
+		return nil
+	}
+	if which == "row" || which == "history" {
 		in := bound(k.row, as.port)
 		in.Advisory = as.Advisory
 		return []ir.Input{in}

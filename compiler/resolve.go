@@ -165,7 +165,7 @@ func (c *decoder) checkBound(e *entity) bool {
 		bound = append(bound, u.Field)
 	}
 	if s := e.component.Serves; s != nil {
-		bound = append(bound, s.Request, s.Lookup, s.Returns, s.Engine)
+		bound = append(bound, s.Request, s.Lookup, s.Returns, s.History, s.Events, s.Engine)
 	}
 	for i := range e.component.stages {
 		s := &e.component.stages[i]
@@ -263,7 +263,7 @@ func (s *stage) binds() []string {
 
 // wires returns the fields of the entity that the stage itself uses.
 func (s *stage) wires() []string {
-	out := []string{s.Seed, s.Packages, s.Keeps}
+	out := append([]string{s.Seed, s.Packages}, s.Keeps...)
 	if s.Endpoint != nil {
 		out = append(out, s.Endpoint.Host, s.Endpoint.Port, s.Endpoint.Replicas)
 	}

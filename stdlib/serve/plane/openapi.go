@@ -58,6 +58,7 @@ func (p *Plane) document() object {
 	}
 	predict := p.predictOperation("Predict "+label, "predict_predict_post", "PredictResponse", withArrow)
 	paths := object{{"/predict", object{{"post", predict}}}, {"/healthz", get("Whether the process is alive", "healthz_healthz_get")}}
+	paths = append(paths, p.eventsPath()...)
 	for _, path := range slices.Compact([]string{"/readyz", p.Ready}) {
 		paths = append(paths, field{path, get("Whether it can answer", "ready"+path)})
 	}

@@ -248,6 +248,9 @@ func (p *Plane) ask(ctx context.Context, x *work) error {
 	x.span.Phase("decode")
 	x.span.Rows(x.rows.Len())
 	rows := x.rows.Values
+	if p.Events != nil {
+		p.Events.Follow()
+	}
 	if x.computer != nil {
 		var err error
 		if err = p.fetch(ctx, x); err != nil {

@@ -101,6 +101,10 @@ type params struct {
 	Request *features.Spec `json:"request"`
 	Log     *logParams     `json:"log"`
 	Private []string       `json:"private"` // columns that no log shows
+	// Events says that clients may send events of the history of the features.
+	Events struct {
+		Max int `json:"max"`
+	} `json:"events"`
 }
 
 // What a service does that says nothing about it.
@@ -147,9 +151,11 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model, pyth
 	if given.Request != nil {
 		ctx, cancel := context.WithCancel(ctx) // that the tables are in use ends with it
 		defer cancel()
-		if err := c.compute(ctx, s, *given.Request); err != nil {
+		stop, err := c.compute(ctx, s, given)
+		if err != nil {
 			return err
 		}
+		defer stop()
 	}
 	if given.Explain {
 		if err := c.explain(s); err != nil {
@@ -191,14 +197,14 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model, pyth
 }
 
 // compute makes the plane compute the features of a request.
-func (c *Config) compute(ctx context.Context, s *step.Step, spec features.Spec) error {
-	f, err := features.Load(ctx, s, spec, c.Model.Columns())
+func (c *Config) compute(ctx context.Context, s *step.Step, given params) (stop func(), err error) {
+	f, err := features.Load(ctx, s, *given.Request, c.Model.Columns())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.Features = f
 	go f.Use(ctx, logLine)
-	return nil
+	return c.remember(ctx, s, f, given.Events.Max)
 }
 
 // described are the attributes of the service for traces.

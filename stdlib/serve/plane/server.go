@@ -58,6 +58,7 @@ type Config struct {
 	Tracer   *traces.Tracer // nil if requests are not traced
 
 	workers *workers // that Model asks, if it is in Python
+	eventsConfig
 }
 
 // A Predictor is a model. It is safe for concurrent use.
@@ -177,6 +178,9 @@ func New(c Config) (*Plane, error) {
 		p.handle(path, http.MethodGet, func(x *work, _ *http.Request) { write(&x.answered, "text/html; charset=utf-8", p.docs) })
 	}
 	p.handle("/openapi.json", http.MethodGet, func(x *work, _ *http.Request) { write(&x.answered, jsonType[0], p.openAPI) })
+	if err := p.takeEvents(); err != nil {
+		return nil, err
+	}
 	if err := p.handleInference(); err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ type Features struct {
 	most    int              // bytes of all tables; 0 is any
 	rows    [][]*rowsql.Rows // of the lookups of each plan
 	tables  []*stored        // lookups whose rows are in stores
+	history *History         // nil if no plan has windows
 }
 
 // A file is a table that is looked up.
@@ -71,6 +72,9 @@ func Load(ctx context.Context, s *step.Step, spec Spec, reads ir.Schema) (*Featu
 		f.returns = append(f.returns, i)
 	}
 	if err := f.inputs(s, spec, func(l Lookup) bool { return l.Store == nil }); err != nil {
+		return nil, fmt.Errorf("the features of a request: %w", err)
+	}
+	if err := f.windows(spec.History); err != nil {
 		return nil, fmt.Errorf("the features of a request: %w", err)
 	}
 	for _, l := range f.links {
@@ -218,6 +222,7 @@ type Row struct {
 	f      *Features
 	links  []rowOf
 	stored []*rowsql.Fetched // of f.tables
+	self   []byte            // the key of the row, among those of its history
 }
 
 // rowOf is the memory of one plan.
@@ -276,11 +281,16 @@ func (r *Row) Compute(request, row, returned []rowsql.Value) (bool, error) {
 // is older than its max_age.
 func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOldError, err error) {
 	have, columns := request, r.f.columns
+	if h := r.f.history; h != nil {
+		r.self = h.requestKey(r.self[:0], request)
+		h.mu.RLock()
+		defer h.mu.RUnlock()
+	}
 	for i, l := range r.f.links {
 		x := &r.links[i]
-		for j, k := range l.read {
-			x.in[j] = have[k]
-			rowsql.Store(&columns[k], &x.in[j])
+		x.fill(l, columns, have)
+		if h := r.f.history; h != nil && h.link == i {
+			x.row.Past(h.past, r.self)
 		}
 		if kept, err := l.Run(x.row, r.f.rows[i], x.in, x.out); err != nil || !kept {
 			return nil, nil, err
@@ -294,15 +304,31 @@ func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOl
 				old = &TooOldError{l.plan.Lookups[j].Input.Name, times(age, unit), times(most, unit)}
 			}
 		}
-		for j := range l.results {
-			c := &l.results[j]
-			if rowsql.Store(c, &x.out[j]); !holds(c, &x.out[j]) {
-				return nil, nil, &model.ValueError{Column: c.Name, Reason: "it is computed as null or NaN, which the column cannot be"}
-			}
+		if err := x.store(l); err != nil {
+			return nil, nil, err
 		}
 		have, columns = x.out, l.results
 	}
 	return have, old, nil
+}
+
+// fill sets what a plan reads, as a table has it.
+func (x *rowOf) fill(l *link, columns ir.Schema, have []rowsql.Value) {
+	for j, k := range l.read {
+		x.in[j] = have[k]
+		rowsql.Store(&columns[k], &x.in[j])
+	}
+}
+
+// store makes what a plan has computed what a table has.
+func (x *rowOf) store(l *link) error {
+	for j := range l.results {
+		c := &l.results[j]
+		if rowsql.Store(c, &x.out[j]); !holds(c, &x.out[j]) {
+			return &model.ValueError{Column: c.Name, Reason: "it is computed as null or NaN, which the column cannot be"}
+		}
+	}
+	return nil
 }
 
 // holds reports whether a table may have a value. Training fails where it may not.

@@ -29,6 +29,8 @@ type Spec struct {
 	Drops bool `json:"drops,omitempty"`
 	// Keys compute the keys of the features, for a comparison with training.
 	Keys *Spec `json:"keys,omitempty"`
+	// History says which rows the windows of a plan go over, if there is one with windows.
+	History *HistorySpec `json:"history,omitempty"`
 }
 
 // A Lookup is a table that plans look up.

@@ -288,12 +288,33 @@ func (c *comparison) load(ctx context.Context) error {
 
 // A part of the source is handed to a worker.
 type part struct {
-	rows  table.Batch
+	rows  rowsOf
 	first int64 // number of its first row, from 1 on
+
+	// Of a history: the rows as events, and their numbers.
+	events  rowsOf
+	numbers []int64
+}
+
+// rowsOf are rows, as a table.Batch has them.
+type rowsOf interface {
+	Len() int
+	Row(i int) []rowsql.Value
+}
+
+// number is that of a row of the part.
+func (p *part) number(i int) int64 {
+	if p.numbers != nil {
+		return p.numbers[i]
+	}
+	return p.first + int64(i)
 }
 
 // compare sends the source through the service.
 func (c *comparison) compare(ctx context.Context) error {
+	if h := c.features.History(); h != nil {
+		return c.replay(ctx, h)
+	}
 	columns, err := c.source()
 	if err != nil {
 		return err
@@ -311,7 +332,7 @@ func (c *comparison) compare(ctx context.Context) error {
 	}
 	full, free := make(chan *part, n), make(chan *part, 2*n)
 	for range 2 * n {
-		free <- new(part)
+		free <- &part{rows: new(table.Batch)}
 	}
 	var wg sync.WaitGroup
 	workers := make([]*worker, n)
@@ -362,7 +383,7 @@ func (c *comparison) read(ctx context.Context, r *table.Reader, full chan<- *par
 	for {
 		p := <-free
 		p.first = done + 1
-		err := r.Read(ctx, &p.rows, batch)
+		err := r.Read(ctx, p.rows.(*table.Batch), batch)
 		if err == io.EOF {
 			c.progress(done, r.Rows())
 			return nil

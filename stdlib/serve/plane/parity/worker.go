@@ -37,6 +37,8 @@ type worker struct {
 	buffer    model.Buffer
 	record    []byte    // a prediction of Python
 	wanted    []float64 // the same as numbers
+
+	recorder *features.Recorder // of events, if the features have a history
 }
 
 func (c *comparison) worker() *worker {
@@ -68,8 +70,13 @@ func (w *worker) part(ctx context.Context, p *part) error {
 		return err
 	}
 	for i, values := range w.values {
-		if err := w.compareRow(p.first+int64(i), values, p.rows.Row(i)); err != nil {
+		if err := w.compareRow(p.number(i), values, p.rows.Row(i)); err != nil {
 			return err
+		}
+		if w.recorder != nil {
+			if err := w.happen(p, i); err != nil {
+				return err
+			}
 		}
 	}
 	w.counts.Rows += int64(p.rows.Len())
@@ -114,11 +121,11 @@ func (w *worker) send(p *part) int {
 	w.body = append(w.body, "]}"...)
 	if errs := w.decoder.Decode(w.body, &w.decoded); len(errs) > 0 {
 		for _, e := range errs {
-			d := Difference{Kind: Decoded, Row: p.first, Got: e.Msg}
+			d := Difference{Kind: Decoded, Row: p.number(0), Got: e.Msg}
 			if len(e.Loc) > 3 { // "body", "instances", the row, the column
 				d.Column = fmt.Sprint(e.Loc[3])
 				if i, ok := e.Loc[2].(int); ok {
-					d.Row += int64(w.sent[i])
+					d.Row = p.number(w.sent[i])
 					for j, c := range columns {
 						if c.Name == d.Column {
 							d.Wanted = w.text(c, p.rows.Row(w.sent[i])[j])
@@ -134,7 +141,7 @@ func (w *worker) send(p *part) int {
 		sent, decoded := p.rows.Row(i), w.decoded.Row(n)
 		for j, c := range columns {
 			if sent[j] != decoded[j] {
-				w.counts.found(Difference{Kind: Decoded, Row: p.first + int64(i), Column: c.Name, Wanted: w.text(c, sent[j]), Got: w.text(c, decoded[j])})
+				w.counts.found(Difference{Kind: Decoded, Row: p.number(i), Column: c.Name, Wanted: w.text(c, sent[j]), Got: w.text(c, decoded[j])})
 			}
 		}
 	}

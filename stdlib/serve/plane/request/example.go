@@ -58,22 +58,23 @@ func Example(c ir.Column) any {
 const longestExample = 300
 
 // shownExample is a valid body, for an error. Of many columns it has the first.
-func shownExample(columns ir.Schema) string {
+func shownExample(list string, columns ir.Schema) string {
+	begin := "{" + quoted(list) + ": [{"
 	row := ""
 	for _, c := range columns {
 		more := quoted(c.Name) + ": " + quoted(Example(c))
 		if row != "" {
 			more = ", " + more
 		}
-		if body := `{"instances": [{` + row + more + `}]}`; utf8.RuneCountInString(body) > longestExample {
+		if body := begin + row + more + `}]}`; utf8.RuneCountInString(body) > longestExample {
 			if row != "" {
 				row += ", "
 			}
-			return `{"instances": [{` + row + `...}]}`
+			return begin + row + `...}]}`
 		}
 		row += more
 	}
-	return `{"instances": [{` + row + `}]}`
+	return begin + row + `}]}`
 }
 
 func quoted(v any) string {

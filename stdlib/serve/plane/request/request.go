@@ -27,6 +27,7 @@ type Decoder struct {
 	columns []column
 	index   map[string]int
 	most    int
+	list    string // the name of the list of rows
 	wanted  string // what it says to a body that is something else
 }
 
@@ -63,8 +64,11 @@ func (r *Rows) Len() int {
 func (r *Rows) Row(i int) []rowsql.Value { return r.Values[i*r.Columns : (i+1)*r.Columns] }
 
 // New returns a decoder for rows of the columns, of at most most rows a request.
-func New(columns ir.Schema, most int) (*Decoder, error) {
-	d := &Decoder{index: map[string]int{}, most: most}
+func New(columns ir.Schema, most int) (*Decoder, error) { return NewList("instances", columns, most) }
+
+// NewList returns a decoder for rows in a list of another name than "instances".
+func NewList(name string, columns ir.Schema, most int) (*Decoder, error) {
+	d := &Decoder{index: map[string]int{}, most: most, list: name}
 	for i, c := range columns {
 		x, err := newColumn(c)
 		if err != nil {
@@ -73,7 +77,7 @@ func New(columns ir.Schema, most int) (*Decoder, error) {
 		d.columns = append(d.columns, x)
 		d.index[c.Name] = i
 	}
-	d.wanted = "wanted an object with a list \"instances\", such as " + shownExample(columns)
+	d.wanted = "wanted an object with a list \"" + name + "\", such as " + shownExample(name, columns)
 	return d, nil
 }
 
@@ -261,7 +265,7 @@ func (s *scanner) document(d *Decoder) {
 			return
 		}
 		switch {
-		case string(name) != "instances":
+		case string(name) != d.list:
 			if n < MostErrors {
 				s.outer = append(s.outer, Error{extra.kind, []any{"body", short(name)}, extra.says})
 			}
@@ -324,14 +328,14 @@ func (s *scanner) instances(d *Decoder) bool {
 		list = "the list has to have at least 1 item"
 	}
 	if list != "" {
-		s.list = []Error{{"value_error", []any{"body", "instances"}, list}}
+		s.list = []Error{{"value_error", []any{"body", d.list}, list}}
 	}
 	return true
 }
 
 func (s *scanner) row(d *Decoder, n int) bool {
 	if !s.take('{') {
-		s.refuse(noObject, "instances", n)
+		s.refuse(noObject, d.list, n)
 		return s.skip()
 	}
 	from := len(s.rows.Values)
@@ -354,7 +358,7 @@ func (s *scanner) row(d *Decoder, n int) bool {
 		i, known := d.column(s.rows, field, name)
 		if field++; !known {
 			if len(s.extra) < MostErrors {
-				s.extra = append(s.extra, Error{extra.kind, []any{"body", "instances", n, short(name)}, extra.says})
+				s.extra = append(s.extra, Error{extra.kind, []any{"body", d.list, n, short(name)}, extra.says})
 			}
 			if !s.once(&names, name) || !s.skip() {
 				return false
@@ -388,9 +392,9 @@ func (s *scanner) row(d *Decoder, n int) bool {
 	for i, there := range seen {
 		c := &d.columns[i]
 		if !there && !c.Nullable {
-			s.refuse(missing, "instances", n, short([]byte(c.Name)))
+			s.refuse(missing, d.list, n, short([]byte(c.Name)))
 		} else if wrong := faults[i]; wrong.kind != "" {
-			s.refuse(wrong, "instances", n, short([]byte(c.Name)))
+			s.refuse(wrong, d.list, n, short([]byte(c.Name)))
 		}
 	}
 	for _, e := range s.extra {

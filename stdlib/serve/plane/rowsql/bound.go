@@ -113,10 +113,7 @@ type boundExpr struct {
 	LowerInclusive bool `json:"lower_inclusive"`
 	UpperInclusive bool `json:"upper_inclusive"`
 	Value          *boundValue
-	// Of a window.
-	Partitions []*boundExpr
-	Orders     []struct{ Expression *boundExpr }
-	Filters    *boundExpr
+	boundWindow
 }
 
 // parts returns the expressions that one is made of.

@@ -12,6 +12,7 @@ type builder struct {
 	slots   []string
 	lookups []Lookup
 	joined  []bool
+	windows []*window
 }
 
 func newBuilder(in Input, slots int, lookups []Lookup) (*builder, error) {
@@ -55,6 +56,12 @@ func (b *builder) steps(plan []Step) ([]step, error) {
 				return nil, err
 			}
 			all = append(all, j)
+		case s.Window != nil:
+			w, err := b.window(s.Window)
+			if err != nil {
+				return nil, err
+			}
+			b.windows, all = append(b.windows, w), append(all, w.step)
 		}
 	}
 	return all, nil

@@ -92,6 +92,9 @@ func compile(bound []byte, tables []Table, bind Binder) (*Plan, error) {
 	for _, col := range cols {
 		p.Outputs = append(p.Outputs, Output{col.name, col.expr.Type, col.expr})
 	}
+	if err := p.nested(); err != nil {
+		return nil, err
+	}
 	// What cannot be loaded is refused here, while the user still looks.
 	_, err = Load(p.computed())
 	return p, err
@@ -156,7 +159,7 @@ func (r *relation) compile(n *boundPlan) ([]column, error) {
 	case "LOGICAL_DELIM_JOIN", "LOGICAL_DEPENDENT_JOIN", "LOGICAL_CROSS_PRODUCT", "LOGICAL_ANY_JOIN":
 		return r.otherJoin(n)
 	case "LOGICAL_WINDOW":
-		return r.windows(n)
+		return r.window(n)
 	case "LOGICAL_MATERIALIZED_CTE":
 		r.c.ctes[n.TableIndex] = n.Children[0]
 		return r.compile(n.Children[1])
@@ -194,7 +197,7 @@ func (n *boundPlan) refused(what string) *Refusal {
 
 // clauses names what operators of DuckDB's plans come from.
 var clauses = map[string]string{
-	"LOGICAL_AGGREGATE_AND_GROUP_BY": "an aggregate or GROUP BY", "LOGICAL_WINDOW": "a window function", "LOGICAL_ORDER_BY": "ORDER BY",
+	"LOGICAL_AGGREGATE_AND_GROUP_BY": "an aggregate or GROUP BY", "LOGICAL_ORDER_BY": "ORDER BY",
 	"LOGICAL_LIMIT": "LIMIT", "LOGICAL_TOP_N": "LIMIT", "LOGICAL_DISTINCT": "DISTINCT", "LOGICAL_UNION": "UNION",
 	"LOGICAL_EXCEPT": "EXCEPT", "LOGICAL_INTERSECT": "INTERSECT", "LOGICAL_ANY_JOIN": "a join on a condition that is no comparison of both tables",
 	"LOGICAL_CROSS_PRODUCT": "a join without a condition", "LOGICAL_DELIM_JOIN": "a subquery that depends on the row",

@@ -41,6 +41,9 @@ func (r *relation) lookup(n *boundPlan, left []column) ([]column, error) {
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(inner.steps, func(s Step) bool { return s.Window != nil }) {
+		return nil, refuse(at, "a window over a joined table is not computed for one row: only one over the rows of %q is", r.input.Name)
+	}
 	if len(inner.lookups) > 0 {
 		return nil, refuse(at, "the right side of a join is a join itself: join one table after another")
 	}

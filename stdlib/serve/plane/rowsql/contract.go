@@ -76,6 +76,13 @@ func (p *Plan) Latest(lookup int) bool {
 func (p *Plan) Unplaced() {
 	unplace := func(e *Expr) { e.At = -1 }
 	p.exprs(unplace)
+	for _, s := range p.Steps {
+		if s.Window != nil {
+			for i := range s.Window.Values {
+				s.Window.Values[i].At = -1
+			}
+		}
+	}
 	for _, l := range p.Lookups {
 		eachOf(l.Steps, l.Outputs, append(slices.Clone(l.Keys), l.After), unplace)
 	}
@@ -94,6 +101,9 @@ func eachOf(steps []Step, outputs []Output, more []*Expr, f func(*Expr)) {
 			for _, e := range slices.Concat(j.Keys, j.Where, []*Expr{j.At}) {
 				e.each(f)
 			}
+		}
+		for _, e := range s.Window.exprs() {
+			e.each(f)
 		}
 	}
 	for _, o := range outputs {

@@ -48,6 +48,7 @@ type Step struct {
 	Filter  *Expr    `json:"filter,omitempty"` // the row is dropped unless it is true
 	Compute *Compute `json:"compute,omitempty"`
 	Join    *Join    `json:"join,omitempty"`
+	Window  *Window  `json:"window,omitempty"`
 }
 
 // A Compute keeps the value of an expression.

@@ -8,6 +8,8 @@ type Program struct {
 	steps   []step
 	outputs []eval
 	lookups []*lookup
+	windows []*window
+	record  []step // those up to the last window
 }
 
 // A Row is the memory in which one row after another is computed.
@@ -18,7 +20,11 @@ type Row struct {
 	asof   [][2]Value // of each row that ASOF found: the value of the request, and its own
 	tables []*Rows
 	err    *Error
-	key    []byte // of a lookup
+	key    []byte     // of a lookup
+	past   []*History // of each window
+	self   []byte     // the key of the row itself, among the events of the histories
+	event  *Event     // that is recorded, or nil
+	values []Value    // of the windows
 
 	// Fetched has the rows of each lookup that is in a store, and nil for tables in memory.
 	// Without any lookup in a store, it is nil.
@@ -69,6 +75,12 @@ func Load(p *Plan) (*Program, error) {
 	if prog.steps, err = b.steps(p.Steps); err != nil {
 		return nil, err
 	}
+	for i, s := range p.Steps {
+		if s.Window != nil {
+			prog.record = prog.steps[:i+1]
+		}
+	}
+	prog.windows = b.windows
 	prog.outputs, err = b.outputs(p.Outputs)
 	return prog, err
 }
@@ -93,8 +105,11 @@ func (p *Program) Run(r *Row, tables []*Rows, request, out []Value) (bool, error
 		return false, fmt.Errorf("a row has %d values, %d outputs and %d tables, wanted %d, %d and %d",
 			len(request), len(out), len(tables), len(p.plan.Request.Columns), len(p.outputs), len(p.lookups))
 	}
+	if len(r.past) != len(p.windows) {
+		return false, fmt.Errorf("a row has %d histories, wanted %d", len(r.past), len(p.windows))
+	}
 	copy(r.slots, request)
-	r.tables = tables
+	r.tables, r.event = tables, nil
 	return r.run(p.steps, p.outputs, out)
 }
 

@@ -153,24 +153,6 @@ func (n *boundPlan) single() bool {
 	return false
 }
 
-// windows adds a column for each window function, whose rows a request does not have.
-func (r *relation) windows(n *boundPlan) ([]column, error) {
-	in, err := r.compile(n.Children[0])
-	if err != nil {
-		return nil, err
-	}
-	cols := slices.Clone(in)
-	for _, x := range n.Expressions {
-		typ, err := x.Return.name()
-		if err != nil {
-			typ = "NULL"
-		}
-		refusal := &Refusal{Reason: clauses[n.Type] + " is not computed row by row", Offset: x.at()}
-		cols = append(cols, column{x.Alias, refusedExpr(refusal, typ, x.reads(in)...)})
-	}
-	return cols, nil
-}
-
 // Refusals says why outputs, and the conditions that are left, cannot be computed for a caller
 // who does not have the excluded columns: one for each part of the query. The outputs are
 // those of [Plan.Serve].

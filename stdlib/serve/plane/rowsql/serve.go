@@ -71,6 +71,9 @@ func (p *Plan) Serve(excluded, outputs []string) (*Plan, error) {
 	return p.prune(excluded, kept, t.dropped), nil
 }
 
+// WindowRows is in the path to a condition that decides which rows a window goes over.
+const WindowRows = "the rows of its window"
+
 // A trace follows the values of a plan.
 type trace struct {
 	Analysis
@@ -107,6 +110,17 @@ func (p *Plan) trace(excluded []string) *trace {
 			if s.Join.Inner {
 				t.dropped[i] = u.Training
 				t.Filters = append(t.Filters, u)
+			}
+		case s.Window != nil:
+			for _, v := range s.Window.Values {
+				// Which rows a window has depends on the conditions below it.
+				u := t.use(v.Name, slices.Concat(s.Window.Partition, s.Window.Order, v.exprs())...)
+				for _, f := range t.Filters {
+					if f.Training && !u.Training {
+						u.Training, u.Path, u.Offset = true, append([]string{WindowRows}, f.Path...), max(u.Offset, f.Offset)
+					}
+				}
+				t.slots[v.Slot] = u
 			}
 		}
 	}
@@ -193,13 +207,18 @@ func (p *Plan) prune(excluded []string, outputs []Output, dropped map[int]bool) 
 		case s.Join != nil && (s.Join.Inner || lookups[s.Join.Lookup]):
 			keep[i], lookups[s.Join.Lookup] = true, true
 			need(slices.Concat(s.Join.Keys, []*Expr{s.Join.At}, s.Join.Where)...)
+		case s.Window != nil:
+			if w := s.Window.kept(slots); len(w.Values) > 0 {
+				keep[i] = true
+				need(w.exprs()...)
+			}
 		}
 	}
-	return p.renumber(excluded, outputs, keep, lookups)
+	return p.renumber(excluded, outputs, keep, lookups, slots)
 }
 
 // renumber copies what is kept of a plan.
-func (p *Plan) renumber(excluded []string, outputs []Output, keep, lookups []bool) *Plan {
+func (p *Plan) renumber(excluded []string, outputs []Output, keep, lookups, read []bool) *Plan {
 	out := &Plan{Version: p.Version, Request: Input{Name: p.Request.Name}}
 	slots, tables := make([]int, p.Slots), make([]int, len(p.Lookups))
 	for i, c := range p.Request.Columns {
@@ -250,6 +269,8 @@ func (p *Plan) renumber(excluded []string, outputs []Output, keep, lookups []boo
 			j := *s.Join
 			j.Lookup, j.Keys, j.At, j.Where = tables[j.Lookup], moveAll(j.Keys), move(j.At), moveAll(j.Where)
 			out.Steps = append(out.Steps, Step{Join: &j})
+		case s.Window != nil:
+			out.Steps = append(out.Steps, Step{Window: s.Window.moved(read, slots, &out.Slots, move)})
 		}
 	}
 	for _, o := range outputs {

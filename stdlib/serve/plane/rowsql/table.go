@@ -62,6 +62,10 @@ func loadLookup(l *Lookup) (*lookup, error) {
 	return x, nil
 }
 
+// AppendKey appends a value of one of DuckDB's types so that two values are equal if and only if
+// their bytes are.
+func AppendKey(b []byte, v Value, typ string) []byte { return appendKey(b, v, classes[typ]) }
+
 // appendKey appends a value so that two values are equal if and only if their bytes are.
 func appendKey(b []byte, v Value, c class) []byte {
 	if v.Null {

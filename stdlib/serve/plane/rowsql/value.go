@@ -65,6 +65,12 @@ func (v Value) Float32() float32 { return math.Float32frombits(uint32(v.Bits)) }
 // Bool returns the value of a BOOLEAN.
 func (v Value) Bool() bool { return v.Bits != 0 }
 
+// cloned returns the value with a text of its own.
+func (v Value) cloned() Value {
+	v.Text = strings.Clone(v.Text)
+	return v
+}
+
 func (v Value) months() int32  { return int32(v.High >> 32) }
 func (v Value) days() int32    { return int32(v.High) }
 func (v Value) int128() int128 { return int128{int64(v.High), v.Bits} }

@@ -1,0 +1,153 @@
+package compiler
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/diag"
+	"github.com/tenon-ml/tenon/internal/duration"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+)
+
+// A history is the rows that the windows of a contract go over: those of the table that a
+// request is a row of.
+type history struct {
+	columns            ir.Schema // of an event
+	keys               []string
+	late               string
+	maxKeys, maxEvents json.Number
+	table              *out
+}
+
+// historyPort is the port with the rows of the table, on a service.
+const historyPort = "history"
+
+// doc returns the parameter of the history.
+func (h *history) doc() any {
+	return struct {
+		Port      string      `json:"port"`
+		Columns   ir.Schema   `json:"columns"`
+		Keys      []string    `json:"keys,omitempty"`
+		Late      string      `json:"late"`
+		MaxKeys   json.Number `json:"max_keys"`
+		MaxEvents json.Number `json:"max_events"`
+	}{historyPort, h.columns.Bare(), h.keys, h.late, h.maxKeys, h.maxEvents}
+}
+
+// keysOf returns the keys by which a request is found among the events, if a caller has them.
+func (h *history) keysOf(excluded []string) []string {
+	if h == nil || slices.ContainsFunc(h.keys, func(k string) bool { return slices.Contains(excluded, k) }) {
+		return nil
+	}
+	return h.keys
+}
+
+// takes sets the columns of an event: those of a request, and the keys.
+func (h *history) takes(k *contract) {
+	if h == nil {
+		return
+	}
+	h.columns = slices.Clone(k.columns)
+	for _, name := range h.keys {
+		if h.columns.Column(name) == nil {
+			col := *h.table.schema.Column(name)
+			col.Unique = false
+			h.columns = append(h.columns, col)
+		}
+	}
+}
+
+// knownRows refuses windows over rows of which training leaves out some by conditions that
+// cannot be computed for a request.
+func (r *request) knownRows(l link) bool {
+	return r.refuse(fmt.Sprintf("%s cannot be computed for one request: its windows go over rows that training leaves out by conditions on columns that a request does not have", l.e),
+		"compute the windows before the condition, in the query that reads "+r.name, r.windowSpan(l), r.at())
+}
+
+// windowSpan is the place of the first window of a query.
+func (r *request) windowSpan(l link) diag.Span {
+	at := -1
+	for _, s := range l.plan.Steps {
+		if s.Window != nil && at < 0 {
+			at = s.Window.Values[0].At
+		}
+	}
+	return r.sqlSpan(l.e, l.query(), cmp.Or(only(`\bOVER\b`, l.query()), at))
+}
+
+// remembers makes the history of a contract, if its plans have windows. It refuses one that is
+// not declared, and one that nothing needs.
+func (r *request) remembers(k *contract) bool {
+	s := r.serves
+	declared, _ := r.e.fields.at(s.History).(object)
+	windows := slices.IndexFunc(k.plans, func(p *rowsql.Plan) bool { return p.Windows() > 0 })
+	for _, f := range declared {
+		if f.name == r.name && windows >= 0 {
+			continue
+		}
+		d := diag.Diagnostic{
+			Message: fmt.Sprintf("%s of %s lists %q, over whose rows no window goes that the model needs", s.History, r.e, f.name),
+			Spans:   []diag.Span{r.label("", s.History, f.name), r.at()}, Hint: "remove it",
+		}
+		if windows >= 0 {
+			d.Hint = fmt.Sprintf("write %s: %s: {}: windows go over the rows of which a caller sends one", s.History, label(r.name))
+		}
+		r.fail(r.e, d)
+		return false
+	}
+	if windows < 0 {
+		if r.e.fields.has(s.Events) {
+			return r.refuse(fmt.Sprintf("%s takes %s, but the features that its model reads have no windows over them", r.e, s.Events), "remove "+s.Events, r.label("", s.Events), r.at())
+		}
+		return true
+	}
+	l := r.links[windows]
+	if s.History == "" || !declared.has(r.name) {
+		return r.refuse(fmt.Sprintf("%s needs earlier rows of %q, which %s of %s does not list", l.e, r.name, cmp.Or(s.History, "history"), r.e),
+			fmt.Sprintf("add %s: %s: {}, and %s: {} if there are new ones while it runs", cmp.Or(s.History, "history"), label(r.name), cmp.Or(s.Events, "events")), r.windowSpan(l), r.at())
+	}
+	for i, p := range k.plans[windows+1:] {
+		if p.Windows() > 0 {
+			later := r.links[windows+1+i]
+			return r.refuse(fmt.Sprintf("%s cannot be computed for one request: it has windows over what %s computes, which has windows itself", later.e, l.e),
+				"write all windows in one query", r.windowSpan(later), r.windowSpan(l), r.at())
+		}
+	}
+	return r.keeps(k, declared)
+}
+
+// keeps reads what a deployment declares about its history.
+func (r *request) keeps(k *contract, declared object) bool {
+	s := r.serves
+	settings, _ := declared.get(r.name).(object)
+	h := &history{keys: k.row.out.keys, late: stringOf(settings.get("late")), table: k.row.out}
+	h.maxKeys, _ = settings.get("max_keys").(json.Number)
+	h.maxEvents, _ = settings.get("max_events").(json.Number)
+	at := r.label("", s.History, r.name)
+	switch d := duration.Parse(h.late); {
+	case d >= duration.Century:
+		r.tooLarge(r.e, at.Pos, "less than a hundred years")
+		return false
+	case d <= 0:
+		return r.refuse(fmt.Sprintf("late of %q in %s is no length of time", r.name, r.e), "write how late an event may come, such as 1h", at)
+	}
+	if len(h.keys) == 0 && r.e.fields.has(s.Events) {
+		return r.refuse(fmt.Sprintf("%s takes %s of %q, whose rows have no keys: one that is sent again would count twice", r.e, s.Events, r.name),
+			fmt.Sprintf("declare the keys of %s, or remove %s", k.row.out.entity, s.Events), r.label("", s.Events), r.sys.Label("it declares no keys", k.row.out.entity.path()...), r.at())
+	}
+	k.history = h
+	return true
+}
+
+// keeps returns the field with which a service keeps files, or "".
+func (s *stage) keeps(e *entity) string {
+	for _, field := range s.Keeps {
+		if e.fields.has(field) {
+			return field
+		}
+	}
+	return ""
+}

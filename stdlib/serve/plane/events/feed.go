@@ -1,0 +1,255 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// A Feed adds events to a history.
+type Feed struct {
+	history  *features.History
+	recorder *features.Recorder
+	log      *log
+	posts    chan *post
+	stopped  chan struct{} // what waits is refused
+	ended    chan struct{} // nothing is under way any more
+	once     sync.Once
+	broken   error
+}
+
+// A post are the events of one request.
+type post struct {
+	rows  []rowsql.Value
+	n     int
+	done  chan struct{}
+	added int
+	err   error
+}
+
+// A RowError is what is wrong with one event of a request. None of the request counts.
+type RowError struct {
+	Row int
+	Err error
+}
+
+func (e *RowError) Error() string { return fmt.Sprintf("event %d: %v", e.Row, e.Err) }
+func (e *RowError) Unwrap() error { return e.Err }
+
+// pollEvery is how often a process looks for the events of others.
+const pollEvery = 200 * time.Millisecond
+
+// mostTogether is how many events are written at once, if the requests that wait have more.
+const mostTogether = 100_000
+
+// Load loads the history of a service that takes no events, with the table of its step.
+func Load(ctx context.Context, s *step.Step, h *features.History) error {
+	if err := h.LoadTable(ctx, s, h.Recorder()); err != nil {
+		return err
+	}
+	return h.Loaded()
+}
+
+// Open loads the history of a service, with the table of its step and the log of events in its
+// folder, and takes events from then on.
+func Open(ctx context.Context, s *step.Step, h *features.History, warn func(string)) (*Feed, error) {
+	f := &Feed{history: h, recorder: h.Recorder(), posts: make(chan *post, 64), stopped: make(chan struct{}), ended: make(chan struct{})}
+	if s.Kept == "" || !h.Keyed() {
+		return nil, errors.New("events need a folder for their log, and keys by which each counts once")
+	}
+	var err error
+	if f.log, err = openLog(s.Kept, h.Columns(), warn); err != nil {
+		return nil, err
+	}
+	// Between the log and the history, no other process may add an event.
+	if err := f.log.lock(); err != nil {
+		return nil, fmt.Errorf("lock the log of events: %w", err)
+	}
+	defer f.log.unlock()
+	if err := f.log.read(f.recorder.Load); err != nil {
+		return nil, err
+	}
+	if err := h.LoadTable(ctx, s, f.recorder); err != nil {
+		return nil, err
+	}
+	if err := h.Loaded(); err != nil {
+		return nil, err
+	}
+	go f.run()
+	return f, nil
+}
+
+// Close stops it. Events that wait are refused.
+func (f *Feed) Close() {
+	f.once.Do(func() { close(f.stopped) })
+	<-f.ended
+	_ = f.log.f.Close() // what counts is on the disk
+}
+
+// ErrStopped is the error of events for a service that stops.
+var ErrStopped = errors.New("the service stops")
+
+// Post adds the n events in rows, whose values are in the order of the columns of the history. It
+// returns how many the history did not have yet, after the disk has them and predictions see
+// them. The error is a [*RowError] if an event cannot be added; then none is.
+func (f *Feed) Post(rows []rowsql.Value, n int) (added int, err error) {
+	p := &post{rows: rows, n: n, done: make(chan struct{})}
+	select {
+	case f.posts <- p:
+	case <-f.stopped:
+		return 0, ErrStopped
+	}
+	select {
+	case <-p.done:
+		return p.added, p.err
+	case <-f.ended:
+		select {
+		case <-p.done:
+			return p.added, p.err
+		default:
+			return 0, ErrStopped
+		}
+	}
+}
+
+// Follow returns when the history has the events that other processes have confirmed.
+func (f *Feed) Follow() {
+	if !f.log.behind() {
+		return
+	}
+	_, _ = f.Post(nil, 0) // what fails is said to those who send events
+}
+
+// run writes posts, as many at once as wait, and reads what other processes write.
+func (f *Feed) run() {
+	defer close(f.ended)
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	for {
+		var all []*post
+		select {
+		case <-f.stopped:
+			return
+		case <-poll.C:
+			if f.broken != nil || !f.log.behind() {
+				continue
+			}
+		case p := <-f.posts:
+			all = f.waiting(p)
+		}
+		f.commit(all)
+		for _, p := range all {
+			close(p.done)
+		}
+	}
+}
+
+// waiting returns a post, and those that wait behind it.
+func (f *Feed) waiting(p *post) []*post {
+	all, n := []*post{p}, p.n
+	for n < mostTogether {
+		select {
+		case p := <-f.posts:
+			all, n = append(all, p), n+p.n
+		default:
+			return all
+		}
+	}
+	return all
+}
+
+// commit adds posts, after the events of other processes.
+func (f *Feed) commit(all []*post) {
+	fail := func(err error) {
+		for _, p := range all {
+			if p.err == nil {
+				p.added, p.err = 0, err
+			}
+		}
+	}
+	if f.broken != nil {
+		fail(f.broken)
+		return
+	}
+	if err := f.log.lock(); err != nil {
+		fail(fmt.Errorf("lock the log of events: %w", err))
+		return
+	}
+	defer f.log.unlock()
+	if err := f.follow(); err != nil {
+		f.broken = err
+		fail(err)
+		return
+	}
+	rows, n := f.check(all)
+	if n == 0 {
+		return
+	}
+	broken, err := f.log.append(rows, n)
+	if err == nil {
+		err = f.recorder.Add()
+		broken = err != nil
+	}
+	if err != nil {
+		if f.recorder.Reset(); broken {
+			f.broken = err
+		}
+		fail(err)
+	}
+}
+
+// follow adds what other processes have written.
+func (f *Feed) follow() error {
+	if !f.log.behind() {
+		return nil
+	}
+	f.recorder.Reset()
+	err := f.log.read(func(row []rowsql.Value) error {
+		// Each frame was checked against the history as it was then.
+		_, err := f.recorder.Check(row)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("the events of another process: %w", err)
+	}
+	return f.recorder.Add()
+}
+
+// check returns the events of posts that are written, and refuses posts with others.
+func (f *Feed) check(all []*post) (rows []byte, n int) {
+	columns := f.history.Columns()
+	for again := true; again; {
+		again, rows, n = false, rows[:0], 0
+		f.recorder.Reset()
+		for _, p := range all {
+			if p.err != nil {
+				continue
+			}
+			p.added = 0
+			for i := range p.n {
+				row := p.rows[i*len(columns) : (i+1)*len(columns)]
+				known, err := f.recorder.Check(row)
+				if err != nil {
+					// The batch has the events before it, so it begins again without this post.
+					p.added, p.err, again = 0, &RowError{i, err}, true
+					break
+				}
+				if !known {
+					rows = encodeRow(rows, columns, row)
+					p.added++
+					n++
+				}
+			}
+			if again {
+				break
+			}
+		}
+	}
+	return rows, n
+}
