@@ -289,11 +289,8 @@ func TestTheModelIsCheckedBeforeItIsServed(t *testing.T) {
 	}
 }
 
-func TestTracesNeedAModelWithoutPython(t *testing.T) {
-	s := &step.Step{Params: json.RawMessage(`{"traces": {"endpoint": "http://127.0.0.1:1", "sample": 1}}`), Inputs: map[string]step.Port{"model": {Path: t.TempDir()}}}
-	if err := Run(context.Background(), s, []string{"python", "main.py"}); err == nil || !strings.Contains(err.Error(), "only models that are served without Python have traces") {
-		t.Errorf("got %v", err)
-	}
+func TestTracesNeedAURL(t *testing.T) {
+	s := &step.Step{Inputs: map[string]step.Port{}}
 	s.Inputs["model"] = step.Port{Path: folder(t, nil), Version: 3}
 	s.Endpoint = &ir.Endpoint{}
 	s.Params = json.RawMessage(`{"traces": {"endpoint": "nowhere"}}`)

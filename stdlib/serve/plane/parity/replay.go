@@ -7,16 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	pool "github.com/tenon-ml/tenon/stdlib/serve/plane/worker"
 )
 
 // chunk is how many rows are computed at once.
@@ -34,10 +39,16 @@ func RunReplay(ctx context.Context, r *requests.Replay, tell func(requests.Event
 			return err
 		}
 		p.contract = ir.Sum(b)
+		if p.spec.History != nil {
+			return errors.New("features over a history are not replayed: the log does not say which earlier rows were known")
+		}
 		if p.training, err = train(ctx, r, p.spec); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, p.training.close()) }()
+	}
+	if err := p.readModel(); err != nil {
+		return err
 	}
 	files, err := requestlog.Files(r.Log)
 	if err != nil {
@@ -69,8 +80,35 @@ type replayer struct {
 	taken    int64           // rows
 	hidden   map[string]bool // columns that are not compared
 
+	folder string       // a private copy of the model, whose digest was checked
+	model  *model.Model // as it was exported, or nil
+	buffer model.Buffer
+
 	head    *requestlog.Head
 	columns places
+}
+
+// readModel copies the model, and reads what was exported of it.
+func (p *replayer) readModel() error {
+	p.folder = filepath.Join(p.Scratch, "model")
+	if err := pool.Copy(p.Model.Path, p.Model.Digest, p.folder); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(filepath.Join(p.folder, "plane.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var doc model.Document
+	if err == nil {
+		err = json.Unmarshal(b, &doc)
+	}
+	if err == nil {
+		p.model, err = model.New(doc)
+	}
+	if err != nil {
+		return fmt.Errorf("read the exported model: %w", err)
+	}
+	return nil
 }
 
 // places are where the columns of a file are.
@@ -262,7 +300,7 @@ func (p *replayer) predict(ctx context.Context, rows []logged, results []trained
 	if len(asked) == 0 {
 		return nil
 	}
-	records, err := ask(ctx, p.Replay, results, asked, columns)
+	records, err := ask(ctx, p.Replay, p.folder, results, asked, columns)
 	if err != nil {
 		return err
 	}
@@ -271,32 +309,32 @@ func (p *replayer) predict(ctx context.Context, rows []logged, results []trained
 	if len(p.head.Classes) > 0 {
 		first = 1
 	}
-	record := make([]byte, 8*(first+len(p.columns.outputs)))
+	record, python := make([]byte, 8*(first+len(p.columns.outputs))), make([]float64, first+len(p.columns.outputs))
 	for _, i := range asked {
 		if _, err := io.ReadFull(records, record); err != nil {
 			return fmt.Errorf("read Python's predictions: %w", err)
 		}
 		p.found.Predictions++
-		row := rows[i]
-		at := func(i int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(record[8*i:])) }
-		d := requests.Differing{Kind: string(Prediction)}
-		same := true
+		for n := range python {
+			python[n] = math.Float64frombits(binary.LittleEndian.Uint64(record[8*n:]))
+		}
+		row, class, outputs := rows[i], -1, make([]float64, len(p.columns.outputs))
 		if first == 1 {
-			if class := p.head.Class(row[p.columns.prediction]); float64(class) != at(0) {
-				same = false
-				d.Wanted, d.Got = fmt.Sprintf("class %v, ", at(0)), fmt.Sprintf("class %d, ", class)
-			}
+			class = p.head.Class(row[p.columns.prediction])
 		}
 		for n, j := range p.columns.outputs {
-			if got := row[j].Float(); math.Float64bits(got) != math.Float64bits(at(first+n)) {
-				same = false
-				d.Wanted, d.Got = d.Wanted+fmt.Sprintf("%v ", at(first+n)), d.Got+fmt.Sprintf("%v ", got)
-			}
+			outputs[n] = row[j].Float()
 		}
-		if same {
+		d := requests.Differing{Kind: string(Prediction)}
+		d.Wanted, d.Got = differing(class, outputs, python, func(want []float64) float64 {
+			if p.model == nil {
+				return 0
+			}
+			return p.model.Allowed(results[i].values, want, &p.buffer)
+		})
+		if d.Wanted == d.Got {
 			continue
 		}
-		d.Wanted, d.Got = strings.TrimRight(d.Wanted, ", "), strings.TrimRight(d.Got, ", ")
 		differs[i] = true
 		if err := p.differ(row, d); err != nil {
 			return err

@@ -411,8 +411,8 @@ func writeRows(path string, columns ir.Schema, rows [][]rowsql.Value) error {
 	return w.Close()
 }
 
-// ask lets Python predict for some results.
-func ask(ctx context.Context, r *requests.Replay, results []trained, asked []int, columns ir.Schema) (*os.File, error) {
+// ask lets Python predict for some results with a copy of the model.
+func ask(ctx context.Context, r *requests.Replay, folder string, results []trained, asked []int, columns ir.Schema) (*os.File, error) {
 	dir, err := os.MkdirTemp(r.Scratch, "predict-")
 	if err != nil {
 		return nil, err
@@ -435,7 +435,7 @@ func ask(ctx context.Context, r *requests.Replay, results []trained, asked []int
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, r.Python, filepath.Join(r.Library, script), to)
+	cmd := exec.CommandContext(ctx, r.Python, filepath.Join(r.Library, script), to, folder)
 	cmd.Env = append(os.Environ(), step.Env+"="+doc)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -264,26 +265,36 @@ func (w *worker) comparePrediction(r predicted, reads []rowsql.Value, outputs []
 // compareOutputs returns what is wanted and what the service predicts instead for what the
 // model reads, or nothing if it predicts what is wanted.
 func (w *worker) compareOutputs(reads []rowsql.Value, outputs []float64) (wanted, got string) {
-	want, class, python := w.wanted, 0, 0
+	class := -1
 	if len(w.model.Classes()) > 0 {
 		class, _ = w.model.Class(outputs)
-		python, want = int(want[0]), want[1:]
+	}
+	return differing(class, outputs, w.wanted, func(want []float64) float64 { return w.allowed(reads, want) })
+}
+
+// differing returns what Python predicts and what the service predicts instead, or nothing if
+// they are equal. class is that of the service, or -1. What Python predicts begins with its
+// class, if there is one. allowed is how far outputs may be from those wanted.
+func differing(class int, outputs, python []float64, allowed func(want []float64) float64) (wanted, got string) {
+	want, other := python, -1
+	if class >= 0 {
+		other, want = int(python[0]), python[1:]
 	}
 	outputs = outputs[:len(want)]
-	if class == python && slices.EqualFunc(outputs, want, func(a, b float64) bool { return model.Same(a, b, 0) }) {
+	if class == other && slices.EqualFunc(outputs, want, func(a, b float64) bool { return model.Same(a, b, 0) }) {
 		return "", ""
 	}
-	allowed := w.allowed(reads, want)
+	most := allowed(want)
 	// Of two classes that are equally probable but for rounding, either may be predicted.
-	if class != python && !(python >= 0 && python < len(want) && math.Abs(want[class]-want[python]) <= 2*allowed) {
-		wanted, got = fmt.Sprintf("class %d, ", python), fmt.Sprintf("class %d, ", class)
+	if class != other && !(other >= 0 && other < len(want) && math.Abs(want[class]-want[other]) <= 2*most) {
+		wanted, got = fmt.Sprintf("class %d ", other), fmt.Sprintf("class %d ", class)
 	}
 	for i, x := range outputs {
-		if !model.Same(x, want[i], allowed) {
+		if !model.Same(x, want[i], most) {
 			wanted, got = wanted+fmt.Sprintf("%v ", want[i]), got+fmt.Sprintf("%v ", x)
 		}
 	}
-	return wanted, got
+	return strings.TrimSuffix(wanted, " "), strings.TrimSuffix(got, " ")
 }
 
 // rounding is how much numbers of Python may differ, relative to them if they are above 1, if

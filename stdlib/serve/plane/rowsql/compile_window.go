@@ -40,6 +40,12 @@ func (r *relation) window(n *boundPlan) ([]column, error) {
 		if err == nil {
 			err = w.refusal()
 		}
+		if err == nil {
+			w.Values[0].Slot = r.slots
+			b := r.builder(r.lookups...)
+			b.slots = append(slices.Clone(r.types), "") // which the window computes
+			_, err = b.window(w)
+		}
 		if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
 			typ, err := x.Return.name()
 			if err != nil {
@@ -51,8 +57,9 @@ func (r *relation) window(n *boundPlan) ([]column, error) {
 			return nil, err
 		}
 		v := &w.Values[0]
-		v.Slot, v.Name = r.slots, x.Alias
+		v.Name = x.Alias
 		r.slots++
+		r.types = append(r.types, v.Type)
 		cols = append(cols, column{x.Alias, &Expr{Op: "slot", Type: v.Type, Index: v.Slot, At: v.At}})
 		r.addWindow(w)
 	}

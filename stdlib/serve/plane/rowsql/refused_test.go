@@ -44,7 +44,7 @@ func TestColumnsThatNobodyNeedsMayBeRefused(t *testing.T) {
 		"SELECT id, upper(regexp_replace(k, 'a', 'b')) || '!' AS y FROM f":                                       "regexp_replace",
 		"WITH g AS (SELECT id, k, list_value(x) AS l FROM f) SELECT id, len(l) + 1 AS y FROM g":                  "the type LIST",
 		"SELECT id, CASE WHEN k SIMILAR TO 'a+' THEN 1 ELSE x END AS y FROM f":                                   "",
-		"SELECT id, lead(x) OVER (PARTITION BY k ORDER BY t) > 1 AS y FROM f":                                    "a window function",
+		"SELECT id, lead(x) OVER (PARTITION BY k ORDER BY t) > 1 AS y FROM f":                                    "a window that looks ahead",
 		"SELECT id, (SELECT max(y) FROM p WHERE p.k = f.k) AS y FROM f":                                          "a subquery that depends on the row",
 		"SELECT id, (SELECT max(y) FROM p) AS y FROM f":                                                          "a subquery that aggregates a table",
 		"SELECT id, k IN (SELECT k FROM p) AS y FROM f":                                                          "IN or EXISTS",
