@@ -4,6 +4,13 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
+)
+
+// Limits of an expression over one row. A caller of a service chooses its values.
+const (
+	expressionMemory = 256 << 20 // bytes
+	expressionTime   = 5 * time.Second
 )
 
 // Expressions computes expressions over single rows. It reads no file. Its methods are safe
@@ -16,7 +23,7 @@ type Expressions struct {
 // NewExpressions starts a database for expressions.
 func NewExpressions() (*Expressions, error) {
 	ctx := context.Background()
-	s, err := open(ctx, Limits{Threads: 1})
+	s, err := open(ctx, Limits{Memory: expressionMemory})
 	if err != nil {
 		return nil, err
 	}
@@ -38,9 +45,15 @@ func (e *Expressions) Prepare(query string) (func(args []any) (any, error), erro
 	return func(args []any) (any, error) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), expressionTime)
+		defer cancel()
 		var found any
-		if err := stmt.QueryRow(args...).Scan(&found); err != nil {
-			return nil, sqlError(context.Background(), err, 0, -1)
+		err := stmt.QueryRowContext(ctx, args...).Scan(&found)
+		switch {
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("DuckDB needs more than %s for it", expressionTime)
+		case err != nil:
+			return nil, sqlError(ctx, err, 0, -1)
 		}
 		return found, nil
 	}, nil

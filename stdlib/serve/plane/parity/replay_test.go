@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenon-ml/tenon/cmd/tenon-duck/program"
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
@@ -114,7 +115,13 @@ func newReplay(t *testing.T, query string, keys []string, change func(*replay)) 
 	r.row = f.Row()
 	r.head = requestlog.Head{Unit: "deployments/api", Inputs: map[string]string{"model": "sha256:m"}, Contract: ir.Sum(b), Request: s.spec.Columns, Features: columns, Label: ir.Column{Name: "y", Type: "float64"}}
 	feature := s.step.Inputs["features"]
+	model := t.TempDir() // the Python of these tests needs no file of it
+	digest, err := artifact.Digest(t.Context(), model)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.ask = requests.Replay{
+		Model: step.Port{Kind: ir.Model, Path: model, Digest: digest},
 		Log: filepath.Join(s.dir, "log"), Inputs: map[string]string{"model": "sha256:m"}, Request: b, Source: s.step.Inputs["source"], Duck: os.Args[0], Python: os.Args[0], Library: s.dir, Scratch: t.TempDir(),
 		Queries: []requests.Query{{Row: "o", Step: step.Step{
 			Version: step.Version, Unit: "features/f", Component: "feature.sql", Params: params(t, map[string]any{"sql": query}),

@@ -149,26 +149,34 @@ func (w *worker) send(p *part) int {
 	return len(w.sent)
 }
 
+// refused notes a row that cannot be computed. If training leaves out rows and has this one, it
+// is missing.
+func (w *worker) refused(number int64, err error) {
+	if w.features.Drops {
+		w.counts.Failed++
+		return
+	}
+	says := err.Error()
+	if len(w.private) > 0 {
+		says = "its values cannot be computed" // the message may repeat them
+	}
+	w.counts.found(Difference{Kind: Refused, Row: number, Got: says})
+}
+
 // compareRow computes a row, and compares it with that of training.
 func (w *worker) compareRow(number int64, values, source []rowsql.Value) error {
 	results, old, err := w.row.Results(values)
 	switch {
-	case err != nil && w.features.Drops:
-		w.counts.Failed++ // if training has the row, it is missing
-		return nil
 	case err != nil:
-		says := err.Error()
-		if len(w.private) > 0 {
-			says = "its values cannot be computed" // the message may repeat them
-		}
-		w.counts.found(Difference{Kind: Refused, Row: number, Got: says})
+		w.refused(number, err)
 		return nil
 	case results == nil:
 		return nil // if training has the row, it is missing
 	}
 	keys, err := w.keysOf(source)
 	if err != nil {
-		return err
+		w.refused(number, err)
+		return nil
 	}
 	if w.keyed != nil && keys == nil {
 		return w.extra(number, "") // a condition that the service lacks leaves it out

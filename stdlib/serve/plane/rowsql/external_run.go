@@ -38,7 +38,9 @@ func (c *call) outsourced() (eval, error) {
 	return func(r *Row) Value {
 		values := make([]Value, len(c.args))
 		for i, f := range c.args {
-			values[i] = f(r)
+			if values[i] = f(r); len(values[i].Text) > mostGiven {
+				return r.fail(c.err("DuckDB is not given a text of more than %d bytes", mostGiven))
+			}
 		}
 		if r.err != nil {
 			return Null
@@ -63,6 +65,10 @@ func (c *call) outsourced() (eval, error) {
 		return v
 	}, nil
 }
+
+// mostGiven limits a text, in bytes. What levenshtein takes grows with the square of it, and
+// DuckDB stops for nothing within one value.
+const mostGiven = 16 << 10
 
 // A memo has recent results of an expression. A feature is the same for the same values, and
 // what callers send repeats: carriers, dates, words.

@@ -154,3 +154,21 @@ func TestExpressionsOfDuckDBHaveLineage(t *testing.T) {
 		t.Errorf("needs a column that the caller lacks: %s", got)
 	}
 }
+
+// A caller cannot make DuckDB work for long.
+func TestExpressionsOfLongTexts(t *testing.T) {
+	withDuckDB(t)
+	plan, err := compileWithDuckDB(t, "SELECT id, levenshtein(s, r) AS v FROM e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := everyRow()[0]
+	row[1], row[2] = rowsql.String(strings.Repeat("a", 16<<10)), rowsql.String("b")
+	if _, errs := run(t, plan, nil, [][]rowsql.Value{row}); errs[0] != nil {
+		t.Error(errs[0])
+	}
+	row[1] = rowsql.String(strings.Repeat("a", 16<<10+1))
+	if _, errs := run(t, plan, nil, [][]rowsql.Value{row}); errs[0] == nil || !strings.Contains(errs[0].Error(), "not given a text of more than 16384 bytes") {
+		t.Errorf("got %v", errs[0])
+	}
+}
