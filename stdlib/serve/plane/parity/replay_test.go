@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "steps" {
 		os.Exit(program.Run(os.Args[1:]))
 	}
-	if len(os.Args) == 3 && filepath.Base(os.Args[1]) == "tenon_parity.py" {
+	if len(os.Args) == 4 && filepath.Base(os.Args[1]) == "tenon_parity.py" {
 		if err := predictLikePython(os.Args[2]); err != nil {
 			println(err.Error())
 			os.Exit(1)
