@@ -117,7 +117,7 @@ func TestArrowIsRefused(t *testing.T) {
 		status int
 		want   string
 	}{
-		"JSON":     {x.Request[:100], 422, `{"detail":[{"type":"value_error","loc":["body"],"msg":"the body is no Arrow stream"}]}`},
+		"JSON":     {x.Request[:100], 422, `{"detail":[{"type":"value_error","loc":["body"],"msg":"the body is not an Arrow stream"}]}`},
 		"more":     {append(bytes.Clone(stream), 0), 422, `{"detail":[{"type":"value_error","loc":["body"],"msg":"there is more after the end of the Arrow stream"}]}`},
 		"no rows":  {append(bytes.Clone(none), stream[len(stream)-8:]...), 422, `{"detail":[{"type":"value_error","loc":["body","instances"],"msg":"the list has to have at least 1 item"}]}`},
 		"too much": {make([]byte, 8001), 413, `{"detail":"the request is larger than 8000 bytes"}`},

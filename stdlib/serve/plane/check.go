@@ -62,7 +62,7 @@ func (c *check) run(m *model.Model) error {
 		}
 		for j, text := range c.Outputs[i] {
 			if wanted[j], err = strconv.ParseFloat(text, 64); err != nil {
-				return fmt.Errorf("row %d: %q is no number", i, text)
+				return fmt.Errorf("row %d: %q is not a number", i, text)
 			}
 		}
 		allowed := m.Allowed(rows.Row(0), wanted, &b)

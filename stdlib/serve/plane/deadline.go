@@ -19,7 +19,7 @@ const (
 )
 
 // deadline returns a context that ends when the client no longer waits. It answers 422 if the
-// header is no number of seconds. A request without the header costs nothing.
+// header is not a number of seconds. A request without the header costs nothing.
 func (p *Plane) deadline(x *work, r *http.Request) (context.Context, bool) {
 	var within time.Duration
 	var ok bool
@@ -61,8 +61,8 @@ func grpcTimeout(s string) (time.Duration, bool) {
 	return time.Duration(n) * unit, true
 }
 
-// tooLate answers when the context of a request has ended: by its deadline, or since the client
-// has left.
+// tooLate answers when the context of a request has ended, because its deadline has passed or
+// the client has left.
 func (p *Plane) tooLate(ctx context.Context, w *answer) {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		detail(w, http.StatusGatewayTimeout, tooLate)

@@ -33,7 +33,7 @@ func (r *result) raw(b []byte, x *work) (out []byte, nulls string) {
 			binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-4))
 		}
 	})
-	return b, missing.text
+	return b, string(missing.text)
 }
 
 // contents appends the values of a result as an InferTensorContents.
@@ -58,13 +58,13 @@ func (r *result) contents(b []byte, x *work) (out []byte, nulls string) {
 	if datatype != "BYTES" {
 		b = openinference.Bytes(b, list, packed)
 	}
-	return b, missing.text
+	return b, string(missing.text)
 }
 
 // nullList collects the indexes of nulls.
 type nullList struct {
 	n    int
-	text string
+	text []byte
 }
 
 // note returns what stands for a value that may be null.
@@ -74,10 +74,10 @@ func (l *nullList) note(r *result, v rowsql.Value) rowsql.Value {
 	if !v.Null {
 		return v
 	}
-	if l.text != "" {
-		l.text += ","
+	if len(l.text) > 0 {
+		l.text = append(l.text, ',')
 	}
-	l.text += strconv.Itoa(at)
+	l.text = strconv.AppendInt(l.text, int64(at), 10)
 	switch r.Type {
 	case "float64":
 		return rowsql.Float(math.NaN())

@@ -91,7 +91,7 @@ func (p *Plane) explains() error {
 // class and column, so that a small request could ask for a very large answer.
 const mostContributions = 1 << 20
 
-// explaining is what answers with explanations.
+// explaining answers requests for explanations.
 type explaining struct {
 	p     *Plane
 	names [][]byte // of the columns of the model, as JSON with a colon

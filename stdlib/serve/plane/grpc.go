@@ -15,7 +15,7 @@ import (
 )
 
 // The Open Inference Protocol over gRPC: calls with one message, by HTTP/2 without encryption
-// on the port of the service. They are requests as all others, with the same limits, metrics
+// on the port of the service. They are requests like any other, with the same limits, metrics
 // and end. What gRPC adds is five bytes before a message, and a status after the answer.
 
 const (
@@ -41,6 +41,16 @@ type bornKey struct{}
 // born notes when a connection began.
 func born(ctx context.Context, _ net.Conn) context.Context {
 	return context.WithValue(ctx, bornKey{}, time.Now())
+}
+
+// askToReconnect makes the answer end the life of a connection of HTTP/2 that is old.
+func askToReconnect(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor < 2 {
+		return
+	}
+	if began, ok := r.Context().Value(bornKey{}).(time.Time); ok && time.Since(began) > longestLife {
+		w.Header()["Connection"] = closing
+	}
 }
 
 // handleGRPC adds the methods of the service.
@@ -122,9 +132,6 @@ func (p *Plane) isGRPC(x *work, r *http.Request) bool {
 		return false
 	}
 	x.answered.protocol = grpcErrors
-	if began, ok := r.Context().Value(bornKey{}).(time.Time); ok && time.Since(began) > longestLife {
-		x.answered.Header()["Connection"] = closing
-	}
 	return true
 }
 

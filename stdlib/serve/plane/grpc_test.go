@@ -74,7 +74,7 @@ func overGRPC(t testing.TB, p *Plane) (call func(method string, message []byte, 
 	}, end
 }
 
-// named is a ModelReadyRequest, or the begin of a ModelInferRequest.
+// named is a ModelReadyRequest, or the beginning of a ModelInferRequest.
 func named(model, version string) []byte {
 	return openinference.Text(openinference.Text(nil, 1, model), 2, version)
 }
@@ -191,7 +191,7 @@ func TestWhatGRPCRefuses(t *testing.T) {
 		code    codes.Code
 		want    string
 	}{
-		"no message":      {[]byte{0xff}, codes.InvalidArgument, "the message is no protocol buffer of this method"},
+		"no message":      {[]byte{0xff}, codes.InvalidArgument, "the message is not a protocol buffer of this method"},
 		"another model":   {named("other", ""), codes.NotFound, "there is no such model: wanted late, version 4"},
 		"another version": {named("late", "3"), codes.NotFound, "there is no such model: wanted late, version 4"},
 		"nothing":         {late, codes.InvalidArgument, "inputs at: Field required"},

@@ -148,6 +148,8 @@ func TestTensorsThatAreRefused(t *testing.T) {
 		"a number for a bool":   {n + "," + tensor("ok", "BOOL", []int{1}, "[1]"), "inputs ok[0]: Input should be a valid boolean"},
 		"two wrong":             {tensor("n", "INT8", []int{2}, "[-1, -2]"), "inputs n[0]: Input should be greater than or equal to 0; inputs n[1]: Input should be greater than or equal to 0"},
 		"no index":              {`{"name": "n", "datatype": "INT8", "shape": [1], "data": [1], "parameters": {"nulls": "1"}}`, `inputs n: wanted nulls to be a list of indexes, such as "0,7"`},
+		"odd parameters":        {`{"name": "n", "datatype": "INT8", "shape": [1], "data": [1], "parameters": 5}`, "wanted parameters to be an object"},
+		"not a tensor":          {"5", `wanted a tensor, such as {"name": ..., "shape": [1], "datatype": ..., "data": [...]}`},
 		"fewer bytes than said": {`{"name": "n", "datatype": "INT8", "shape": [1], "parameters": {"binary_data_size": 1}}`, "there are fewer bytes after the JSON than its tensors have"},
 	} {
 		t.Run(name, func(t *testing.T) {

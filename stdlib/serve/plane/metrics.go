@@ -1,7 +1,6 @@
 package plane
 
 import (
-	"encoding/json"
 	"math"
 	"slices"
 	"strconv"
@@ -96,13 +95,9 @@ func newMetrics(p *Plane) *metrics {
 	if len(p.Model.Classes()) > 0 {
 		m.values = newHistogram(tenths)
 		m.classes = make([]counter, len(p.Model.Classes()))
-		for i, name := range p.Model.ClassNames() {
+		for i := range m.classes {
 			m.classes[i].since = now()
-			var plain string
-			if json.Unmarshal([]byte(name), &plain) != nil {
-				plain = name
-			}
-			m.classNames = append(m.classNames, plain)
+			m.classNames = append(m.classNames, p.className(i))
 		}
 	} else {
 		bounds := slices.Clone(p.Quantiles)

@@ -104,9 +104,11 @@ func (x *work) send(kind []string) {
 }
 
 // receive reads the body and waits until the request may be computed, or answers why it may
-// not be. The context ends with the deadline of the request.
+// not be. The context ends with the deadline of the request. Only requests that are received
+// here are traced, so that health checks and unknown paths make no spans.
 func (p *Plane) receive(x *work, r *http.Request) (context.Context, bool) {
 	w := &x.answered
+	x.span = p.Tracer.Start(r, x.began)
 	p.identify(x, r)
 	ctx, ok := p.deadline(x, r)
 	if !ok {

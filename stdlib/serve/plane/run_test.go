@@ -279,7 +279,7 @@ func TestTheModelIsCheckedBeforeItIsServed(t *testing.T) {
 		"fewer rows":    {map[string]any{"rows": []any{row}, "outputs": []any{}}, "1 rows and 0 predictions"},
 		"fewer values":  {map[string]any{"rows": []any{row[:3]}, "outputs": []any{outputs}}, "row 0 has 3 values of 6 columns"},
 		"no value":      {map[string]any{"rows": []any{[]any{1, nil, "EWR", 20, nil, true}}, "outputs": []any{outputs}}, "wanted an ISO 8601 string"},
-		"no number":     {map[string]any{"rows": []any{row}, "outputs": []any{[]any{outputs[0], "x"}}}, `"x" is no number`},
+		"no number":     {map[string]any{"rows": []any{row}, "outputs": []any{[]any{outputs[0], "x"}}}, `"x" is not a number`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := run(tt.check); !strings.Contains(got, tt.want) {
@@ -300,7 +300,7 @@ func TestTracesNeedAURL(t *testing.T) {
 	}
 	s.Endpoint.Port = free.Addr().(*net.TCPAddr).Port
 	free.Close()
-	if err := Run(context.Background(), s, nil); err == nil || !strings.Contains(err.Error(), `the endpoint of traces "nowhere" is no URL`) {
+	if err := Run(context.Background(), s, nil); err == nil || !strings.Contains(err.Error(), `the endpoint of traces "nowhere" is not a URL`) {
 		t.Errorf("got %v", err)
 	}
 }

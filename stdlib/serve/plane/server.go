@@ -1,7 +1,7 @@
 // Package plane serves a model over HTTP: it reads requests into typed rows, asks the model,
 // and writes answers. A model that Go cannot evaluate is asked in workers, see package worker.
-// Clients, Prometheus and operators see the service that stdlib/serve/http is in Python, which
-// is the specification of this one.
+// The service that stdlib/serve/http is in Python is the specification of /predict in JSON, of
+// health checks and of metrics: clients, Prometheus and operators see the same.
 package plane
 
 import (
@@ -235,7 +235,7 @@ func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := p.work.Get().(*work)
 	x.began = start
 	x.answered = answer{w, 0, &p.draining, jsonErrors}
-	x.span = p.Tracer.Start(r, start)
+	askToReconnect(w, r)
 	path := p.metrics.path(r.URL.Path)
 	defer func() {
 		if fault := recover(); fault != nil {

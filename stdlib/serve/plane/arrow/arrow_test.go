@@ -219,7 +219,7 @@ func TestWhatIsRefused(t *testing.T) {
 		want   string
 	}{
 		"nothing":        {ir.Schema{column}, nil, "[body]: the Arrow stream has no end"},
-		"JSON":           {ir.Schema{column}, []byte(`{"instances": []}`), "[body]: the body is no Arrow stream"},
+		"JSON":           {ir.Schema{column}, []byte(`{"instances": []}`), "[body]: the body is not an Arrow stream"},
 		"no end":         {ir.Schema{column}, whole[:len(whole)-8], "[body]: the Arrow stream has no end"},
 		"half a batch":   {ir.Schema{column}, whole[:len(whole)-20], "[body]: the Arrow stream has no end"},
 		"no schema":      {ir.Schema{column}, whole[len(whole)-8:], "[body]: the Arrow stream has no schema"},

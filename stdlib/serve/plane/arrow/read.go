@@ -131,7 +131,7 @@ func (s *stream) message() (kind byte, header table, body []byte, err error) {
 		return 0, header, nil, s.cut(err)
 	}
 	if binary.LittleEndian.Uint32(prefix[:]) != 0xffffffff {
-		return 0, header, nil, refused("the body is no Arrow stream")
+		return 0, header, nil, refused("the body is not an Arrow stream")
 	}
 	size := int64(binary.LittleEndian.Uint32(prefix[4:]))
 	if size == 0 {

@@ -22,8 +22,8 @@ type Explainer struct {
 	sums    []int // which of the trees' are explained
 }
 
-// Covers are the part of a document that only explanations need.
-type Covers struct {
+// nodeCovers is the part of a document that only explanations need.
+type nodeCovers struct {
 	Trees struct {
 		Trees []struct {
 			Covers []float64 `json:"covers"`
@@ -48,7 +48,7 @@ func NewExplainer(m *Model, document []byte) (*Explainer, error) {
 	if slices.ContainsFunc(m.doc.Steps, func(s Step) bool { return s.Op == OpProduct }) {
 		return nil, errors.New("its pipeline multiplies columns, and a contribution is that of one")
 	}
-	var c Covers
+	var c nodeCovers
 	if err := json.Unmarshal(document, &c); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ type Request struct {
 	Raw bool // its tensors are bytes, so those of the answer are, too
 }
 
-var errDamaged = errors.New("the message is no protocol buffer of this method")
+var errDamaged = errors.New("the message is not a protocol buffer of this method")
 
 // fields calls a function for every field of a message. bytes are those of a field with a
 // length, and number is any other one.
@@ -143,6 +143,13 @@ func Read(b []byte, t *request.Tensors, rows *request.Rows) (r Request, errs []r
 
 // readTensor reads an InferInputTensor of at most most values.
 func readTensor(b []byte, most int) (x request.Tensor, contents *request.Contents, err error) {
+	total := 0 // of all its contents
+	count := func() error {
+		if total++; total > most {
+			return fmt.Errorf("a tensor may have at most %d rows", most)
+		}
+		return nil
+	}
 	err = fields(b, func(n protowire.Number, kind protowire.Type, number uint64, b []byte) error {
 		switch n {
 		case 1:
@@ -163,7 +170,7 @@ func readTensor(b []byte, most int) (x request.Tensor, contents *request.Content
 			if contents == nil {
 				contents = new(request.Contents)
 			}
-			return readContents(b, contents, most)
+			return readContents(b, contents, count)
 		}
 		return nil
 	})
@@ -225,15 +232,8 @@ func numbers(kind protowire.Type, number uint64, b []byte, of protowire.Type, ea
 	return nil
 }
 
-// readContents reads an InferTensorContents.
-func readContents(b []byte, c *request.Contents, most int) error {
-	total := 0
-	count := func() error {
-		if total++; total > most {
-			return fmt.Errorf("a tensor may have at most %d rows", most)
-		}
-		return nil
-	}
+// readContents adds an InferTensorContents to c. It calls a function for every value.
+func readContents(b []byte, c *request.Contents, count func() error) error {
 	return fields(b, func(n protowire.Number, kind protowire.Type, number uint64, b []byte) error {
 		of := protowire.VarintType
 		switch n {
@@ -242,8 +242,15 @@ func readContents(b []byte, c *request.Contents, most int) error {
 		case 7:
 			of = protowire.Fixed64Type
 		case 8:
+			if kind != protowire.BytesType {
+				return errDamaged
+			}
 			c.Bytes = append(c.Bytes, b)
 			return count()
+		default:
+			if n > 8 {
+				return nil // of a later version of the protocol
+			}
 		}
 		return numbers(kind, number, b, of, func(v uint64) error {
 			switch n {

@@ -5,8 +5,8 @@ import "google.golang.org/protobuf/encoding/protowire"
 // A Number is the number of a field.
 type Number = protowire.Number
 
-// Message appends a field that is a message, which a function writes.
-func Message(b []byte, n protowire.Number, write func([]byte) []byte) []byte {
+// message appends a field that is a message, which a function writes.
+func message(b []byte, n protowire.Number, write func([]byte) []byte) []byte {
 	return Bytes(b, n, write(nil))
 }
 
@@ -27,8 +27,8 @@ func Yes(b []byte, n protowire.Number) []byte {
 
 // Parameter appends an entry of a map of InferParameter.
 func Parameter(b []byte, n protowire.Number, key, value string) []byte {
-	return Message(b, n, func(b []byte) []byte {
-		return Message(Text(b, 1, key), 2, func(b []byte) []byte { return Text(b, 3, value) })
+	return message(b, n, func(b []byte) []byte {
+		return message(Text(b, 1, key), 2, func(b []byte) []byte { return Text(b, 3, value) })
 	})
 }
 

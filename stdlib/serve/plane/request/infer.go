@@ -30,7 +30,7 @@ func (t *Tensors) Decode(text, after []byte, rows *Rows) (Infer, []Error) {
 	s := &scanner{b: text, rows: rows}
 	d := &inferDecoder{scanner: s, filling: t.Fill(rows), after: after}
 	if !utf8.Valid(text) {
-		s.fail("the JSON is no UTF-8")
+		s.fail("the JSON is not valid UTF-8")
 	} else {
 		d.document()
 	}
@@ -57,11 +57,19 @@ type inferDecoder struct {
 // request may ask for.
 const mostNames = 1000
 
+// What objects of a request are, for messages.
+const (
+	wantedTensor  = `{"name": ..., "shape": [1], "datatype": ..., "data": [...]}`
+	wantedRequest = `a request of the Open Inference Protocol, such as {"inputs": [` + wantedTensor + `]}`
+	wantedInput   = "a tensor, such as " + wantedTensor
+	wantedOutput  = `an output, such as {"name": "prediction"}`
+)
+
 // object reads an object, with a function for each field. The function reads the value and
-// returns false to end.
-func (d *inferDecoder) object(field func(name string) bool) bool {
+// returns false to end. wanted says what the object is.
+func (d *inferDecoder) object(wanted string, field func(name string) bool) bool {
 	if !d.take('{') {
-		d.fail("wanted a request of the Open Inference Protocol, such as {\"inputs\": [{\"name\": ..., \"shape\": [1], \"datatype\": ..., \"data\": [...]}]}")
+		d.fail("wanted " + wanted)
 		return false
 	}
 	seen := map[string]bool{}
@@ -125,7 +133,7 @@ func (d *inferDecoder) string(to *string) bool {
 }
 
 func (d *inferDecoder) document() {
-	ok := d.object(func(name string) bool {
+	ok := d.object(wantedRequest, func(name string) bool {
 		if name != "inputs" && d.literal("null") {
 			return true
 		}
@@ -169,7 +177,7 @@ func (d *inferDecoder) bool(to *bool) bool {
 
 // parameters reads those that mean something here. Others are for other servers.
 func (d *inferDecoder) parameters(known map[string]func() bool) bool {
-	return d.object(func(name string) bool {
+	return d.object("parameters to be an object", func(name string) bool {
 		if read := known[name]; read != nil {
 			return read()
 		}
@@ -183,7 +191,7 @@ func (d *inferDecoder) output() bool {
 		d.fail("the request asks for too many outputs")
 		return false
 	}
-	ok := d.object(func(name string) bool {
+	ok := d.object(wantedOutput, func(name string) bool {
 		switch name {
 		case "name":
 			return d.string(&o.Name)
@@ -199,7 +207,7 @@ func (d *inferDecoder) output() bool {
 func (d *inferDecoder) input() bool {
 	var x Tensor
 	data, size := -1, int64(-1)
-	ok := d.object(func(name string) bool {
+	ok := d.object(wantedInput, func(name string) bool {
 		switch name {
 		case "name":
 			return d.string(&x.Name)

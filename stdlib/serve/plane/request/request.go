@@ -119,7 +119,7 @@ func (c *column) bound() error {
 	if c.Min != "" {
 		r, ok := new(big.Rat).SetString(c.Min.String())
 		if !ok {
-			return fmt.Errorf("min %s is no number", c.Min)
+			return fmt.Errorf("min %s is not a number", c.Min)
 		}
 		c.low, _ = r.Float64()
 		if r.Cmp(low) > 0 {
@@ -129,7 +129,7 @@ func (c *column) bound() error {
 	if c.Max != "" {
 		r, ok := new(big.Rat).SetString(c.Max.String())
 		if !ok {
-			return fmt.Errorf("max %s is no number", c.Max)
+			return fmt.Errorf("max %s is not a number", c.Max)
 		}
 		c.high, _ = r.Float64()
 		if r.Cmp(high) < 0 {

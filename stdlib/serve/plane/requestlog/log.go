@@ -181,7 +181,7 @@ func (l *Log) drop(why Reason, rows int) { l.dropped[why].Add(uint64(rows)) }
 
 func (l *Log) recycle(e *entry) {
 	l.queued.Add(-e.size)
-	const most = 1 << 16 // a large request shall not keep its memory
+	const most = 1 << 16 // a large request must not keep its memory
 	if e.size <= most {
 		l.free.Put(e)
 	}

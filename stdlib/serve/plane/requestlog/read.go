@@ -51,7 +51,7 @@ func (r *Reader) head(path string) (err error) {
 	}
 	text, ok := p.Lookup(metadata)
 	if !ok {
-		return fmt.Errorf("it is no request log")
+		return fmt.Errorf("it is not a request log")
 	}
 	if err := json.Unmarshal([]byte(text), &r.Head); err != nil {
 		return err

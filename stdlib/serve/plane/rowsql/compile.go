@@ -199,7 +199,7 @@ func (n *boundPlan) refused(what string) *Refusal {
 var clauses = map[string]string{
 	"LOGICAL_AGGREGATE_AND_GROUP_BY": "an aggregate or GROUP BY", "LOGICAL_ORDER_BY": "ORDER BY",
 	"LOGICAL_LIMIT": "LIMIT", "LOGICAL_TOP_N": "LIMIT", "LOGICAL_DISTINCT": "DISTINCT", "LOGICAL_UNION": "UNION",
-	"LOGICAL_EXCEPT": "EXCEPT", "LOGICAL_INTERSECT": "INTERSECT", "LOGICAL_ANY_JOIN": "a join on a condition that is no comparison of both tables",
+	"LOGICAL_EXCEPT": "EXCEPT", "LOGICAL_INTERSECT": "INTERSECT", "LOGICAL_ANY_JOIN": "a join on a condition that is not a comparison of both tables",
 	"LOGICAL_CROSS_PRODUCT": "a join without a condition", "LOGICAL_DELIM_JOIN": "a subquery that depends on the row",
 	"LOGICAL_DEPENDENT_JOIN": "a subquery that depends on the row", "LOGICAL_UNNEST": "UNNEST", "LOGICAL_SAMPLE": "a sample",
 	"LOGICAL_DUMMY_SCAN": "a SELECT without FROM", "LOGICAL_EXPRESSION_GET": "VALUES", "LOGICAL_RECURSIVE_CTE": "a recursive query",

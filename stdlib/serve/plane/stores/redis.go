@@ -24,7 +24,7 @@ type redisStore struct {
 func openRedis(c common) (Store, error) {
 	u, err := url.Parse(c.spec.URL)
 	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Host == "" {
-		return nil, fmt.Errorf("%q is no URL of Redis, such as redis://HOST:6379/0: %w", c.spec.URL, err)
+		return nil, fmt.Errorf("%q is not a URL of Redis, such as redis://HOST:6379/0", c.spec.URL)
 	}
 	s := &redisStore{common: c}
 	options := []redis.DialOption{redis.DialConnectTimeout(c.timeout), redis.DialReadTimeout(c.timeout), redis.DialWriteTimeout(c.timeout)}
@@ -136,7 +136,7 @@ func (s *redisStore) Use(ctx context.Context, version string) (info Info, err er
 		return info, ErrNone
 	}
 	if err := json.Unmarshal(text, &info); err != nil || info.Buckets < 1 || info.Buckets > mostBuckets {
-		return info, fmt.Errorf("%s is no table: %w", s.key(version), err)
+		return info, fmt.Errorf("%s is not a table: %w", s.key(version), err)
 	}
 	for from := 0; from < info.Buckets; from += atOnce {
 		var all []command

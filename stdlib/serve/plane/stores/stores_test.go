@@ -220,7 +220,7 @@ func TestAStoreThatIsAway(t *testing.T) {
 
 func TestStoresThatAreNone(t *testing.T) {
 	for want, s := range map[string]Spec{
-		"no URL of Redis":           {Kind: "redis", URL: "localhost:6379", Timeout: "1s", Keep: "1h"},
+		"not a URL of Redis":        {Kind: "redis", URL: "localhost:6379", Timeout: "1s", Keep: "1h"},
 		"is not given":              {Kind: "redis", URL: "redis://h", Password: "STORE_OF_NOBODY", Timeout: "1s", Keep: "1h"},
 		"lengths of time":           {Kind: "redis", URL: "redis://h", Timeout: "0s", Keep: "1h"},
 		`there is no kind of store`: {Kind: "memcached", URL: "x://h", Timeout: "1s", Keep: "1h"},

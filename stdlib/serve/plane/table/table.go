@@ -61,11 +61,11 @@ func (r *Reader) open(columns ir.Schema) (err error) {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("it is no file")
+		return errors.New("it is not a file")
 	}
 	r.parquet, err = parquet.OpenFile(r.file, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
-		return fmt.Errorf("it is no Parquet: %w", err)
+		return fmt.Errorf("it is not a Parquet file: %w", err)
 	}
 	found := map[string]*parquet.Column{}
 	for _, c := range r.parquet.Root().Columns() {
@@ -84,7 +84,7 @@ func (r *Reader) open(columns ir.Schema) (err error) {
 			return fmt.Errorf("column %s is nested, wanted a %s", want.Name, want.Type)
 		}
 		if t := c.Type().String(); !slices.Contains(known.parquet, t) {
-			return fmt.Errorf("column %s is of the type %s of Parquet, which is no %s", want.Name, t, want.Type)
+			return fmt.Errorf("column %s is of the type %s of Parquet, which is not %s", want.Name, t, want.Type)
 		}
 		r.columns = append(r.columns, &column{Column: want, index: c.Index(), set: known.set, texts: map[string]string{}})
 	}
@@ -261,7 +261,7 @@ func (c *column) keep(v *rowsql.Value, p *parquet.Value) error {
 		s, ok := c.texts[string(b)]
 		if !ok {
 			if c.Type == "string" && !utf8.Valid(b) {
-				return errors.New("it has a text that is no UTF-8")
+				return errors.New("it has a text that is not valid UTF-8")
 			}
 			if s = string(b); len(c.texts) < mostTexts {
 				c.texts[s] = s

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,33 +13,38 @@ import (
 	"time"
 )
 
+var errFull = errors.New("the collector takes them too slowly")
+
 // run sends spans until ctx ends, and then those that are queued.
 func (t *Tracer) run(ctx context.Context) {
 	tick := time.NewTicker(t.flush)
 	defer tick.Stop()
 	var batch []*Span
 	var complained time.Time
-	send := func(ctx context.Context) {
-		if len(batch) == 0 {
-			return
-		}
-		if err := t.send(ctx, batch); err != nil {
-			t.dropped.Add(int64(len(batch)))
-			if time.Since(complained) > time.Minute {
-				complained = time.Now()
-				t.log(fmt.Sprintf("note: traces are lost, %d requests so far: %v", t.dropped.Load(), err))
+	logged, why := int64(0), errFull
+	// send sends the batch, and logs how many spans are lost: at most once a minute, and at the end.
+	send := func(ctx context.Context, end bool) {
+		if len(batch) > 0 {
+			if err := t.send(ctx, batch); err != nil {
+				t.dropped.Add(int64(len(batch)))
+				why = err
 			}
+			batch = batch[:0]
 		}
-		batch = batch[:0]
+		if n := t.dropped.Load(); n != logged && (end || time.Since(complained) > time.Minute) {
+			complained, logged = time.Now(), n
+			t.log(fmt.Sprintf("note: traces are lost, %d requests so far: %v", n, why))
+			why = errFull
+		}
 	}
 	for {
 		select {
 		case s := <-t.queue:
 			if batch = append(batch, s); len(batch) == mostSent {
-				send(context.WithoutCancel(ctx)) // which ends by itself
+				send(context.WithoutCancel(ctx), false) // which ends by itself
 			}
 		case <-tick.C:
-			send(context.WithoutCancel(ctx))
+			send(context.WithoutCancel(ctx), false)
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.Background(), stopTime)
 			defer cancel()
@@ -49,7 +55,7 @@ func (t *Tracer) run(ctx context.Context) {
 					continue
 				default:
 				}
-				send(last)
+				send(last, true)
 				return
 			}
 		}

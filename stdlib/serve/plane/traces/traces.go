@@ -51,7 +51,7 @@ const (
 func New(c Config, log func(string), attributes ...string) (*Tracer, error) {
 	u, err := url.Parse(c.Endpoint)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("the endpoint of traces %q is no URL such as http://collector:4318", c.Endpoint)
+		return nil, fmt.Errorf("the endpoint of traces %q is not a URL such as http://collector:4318", c.Endpoint)
 	}
 	if !strings.HasSuffix(u.Path, "/v1/traces") {
 		u = u.JoinPath("v1", "traces")
@@ -95,9 +95,9 @@ type phase struct {
 }
 
 // Start begins the span of a request, or returns nil if it is not traced: the client decides
-// if it sends a trace, and otherwise chance. Only predictions are traced, not health checks.
+// if it sends a trace, and otherwise chance.
 func (t *Tracer) Start(r *http.Request, now time.Time) *Span {
-	if t == nil || r.Method != http.MethodPost {
+	if t == nil {
 		return nil
 	}
 	s := &Span{tracer: t, start: now}

@@ -2,6 +2,7 @@ package traces
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -136,8 +137,36 @@ func TestACollectorThatFails(t *testing.T) {
 	x.Close()
 	mu.Lock()
 	defer mu.Unlock()
-	if len(lines) != 1 || !strings.Contains(lines[0], "the collector answers 503") {
-		t.Errorf("%q", lines)
+	if len(lines) != 2 || !strings.Contains(lines[0], "the collector answers 503") {
+		t.Fatalf("%q", lines)
+	}
+	if all := fmt.Sprintf("%d requests so far", 2*(mostQueued+mostSent)); !strings.Contains(lines[1], all) {
+		t.Errorf("the last line is %q, want %s", lines[1], all)
+	}
+}
+
+// Spans that found no room in the queue are logged, too, though the collector takes all others.
+func TestASlowCollector(t *testing.T) {
+	release := make(chan struct{})
+	collector := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer collector.Close()
+	var mu sync.Mutex
+	var lines []string
+	x := tracer(t, collector.URL, 1, func(line string) {
+		mu.Lock()
+		defer mu.Unlock()
+		lines = append(lines, line)
+	})
+	for range 2 * (mostQueued + mostSent) {
+		start(x, "").End("POST", "/predict", 200)
+	}
+	close(release)
+	x.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	want := fmt.Sprintf("note: traces are lost, %d requests so far: the collector takes them too slowly", x.dropped.Load())
+	if len(lines) == 0 || lines[len(lines)-1] != want {
+		t.Errorf("%q, want %q", lines, want)
 	}
 }
 
