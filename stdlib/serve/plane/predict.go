@@ -335,9 +335,16 @@ func (p *Plane) append(x *work, row int, every bool) {
 	x.text = append(b, '}')
 }
 
-// value appends a value of a request as JSON.
+// value appends a value of a request as JSON, in which what is no finite number is null.
 func value(b []byte, kind string, v *rowsql.Value) []byte {
-	if v.Null {
+	finite := !v.Null
+	switch kind {
+	case "float32":
+		finite = finite && !math.IsNaN(float64(v.Float32())) && !math.IsInf(float64(v.Float32()), 0)
+	case "float64":
+		finite = finite && !math.IsNaN(v.Float()) && !math.IsInf(v.Float(), 0)
+	}
+	if !finite {
 		return append(b, "null"...)
 	}
 	switch kind {

@@ -304,3 +304,13 @@ func TestTracesNeedAURL(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// JSON has no NaN and no infinity.
+func TestValuesThatJSONLacks(t *testing.T) {
+	for _, x := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		v, narrow := rowsql.Float(x), rowsql.Float32(float32(x))
+		if got := string(value(value(nil, "float64", &v), "float32", &narrow)); got != "nullnull" {
+			t.Errorf("%v is written as %s", x, got)
+		}
+	}
+}

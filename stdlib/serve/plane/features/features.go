@@ -271,9 +271,16 @@ func (r *Row) Compute(request, row, returned []rowsql.Value) (bool, error) {
 		row[i] = result[j]
 	}
 	for i, j := range r.f.returns {
+		if c := &r.f.Results()[j]; infinite(c.Type, result[j]) {
+			return false, &model.ValueError{Column: c.Name, Reason: "it is computed as infinite, which an answer cannot repeat"}
+		}
 		returned[i] = result[j]
 	}
 	return true, nil
+}
+
+func infinite(kind string, v rowsql.Value) bool {
+	return !v.Null && (kind == "float64" && math.IsInf(v.Float(), 0) || kind == "float32" && math.IsInf(float64(v.Float32()), 0))
 }
 
 // Results computes all results of the last plan, as training has them, however old rows are.
