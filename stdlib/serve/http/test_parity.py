@@ -16,7 +16,8 @@ def test_every_row_has_its_prediction(lab, made, tmp_path, name):
     inputs = {"model": {"kind": "model", "path": str(made[name])}, "features": made["test"]}
     command = lab.command(lab.build("serve.http", inputs=inputs))
     out = tmp_path / "predictions"
-    command["args"] = [sys.executable, str(Path(command["cwd"]) / LIBRARY / "tenon_parity.py"), str(out), str(made[name])]
+    script = Path(command["cwd"]) / LIBRARY / "tenon_parity.py"
+    command["args"] = [sys.executable, str(script), str(out), str(made[name])]
     subprocess.run(**command, check=True)
 
     model = tenon_model.load(made[name])
