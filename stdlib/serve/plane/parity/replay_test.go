@@ -122,7 +122,7 @@ func newReplay(t *testing.T, query string, keys []string, change func(*replay)) 
 	}
 	r.ask = requests.Replay{
 		Model: step.Port{Kind: ir.Model, Path: model, Digest: digest},
-		Log: filepath.Join(s.dir, "log"), Inputs: map[string]string{"model": "sha256:m"}, Request: b, Source: s.step.Inputs["source"], Duck: os.Args[0], Python: os.Args[0], Library: s.dir, Scratch: t.TempDir(),
+		Log:   filepath.Join(s.dir, "log"), Inputs: map[string]string{"model": "sha256:m"}, Request: b, Source: s.step.Inputs["source"], Duck: os.Args[0], Python: os.Args[0], Library: s.dir, Scratch: t.TempDir(),
 		Queries: []requests.Query{{Row: "o", Step: step.Step{
 			Version: step.Version, Unit: "features/f", Component: "feature.sql", Params: params(t, map[string]any{"sql": query}),
 			Inputs:  map[string]step.Port{"o": s.step.Inputs["source"], "c": s.step.Inputs["lookup_c"], "p": s.step.Inputs["lookup_p"]},
