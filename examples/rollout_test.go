@@ -62,8 +62,8 @@ func TestAModelIsRolledOutInACluster(t *testing.T) {
 		version        []string
 		failure, print string
 	}{
-		{[]string{"says=3", "served=crashes"}, "exit 1; it printed last: RuntimeError: the index is of another release", "reading the index"},
-		{[]string{"says=4", "served=unready", "timeout=20s"}, "was not ready within 20s: GET /readyz on port 8080 returned 503", "the cache is cold"},
+		{[]string{"says=3", "served=crashes"}, "exit 1; it printed last: error: a worker ended with status 1", "reading the index"},
+		{[]string{"says=4", "served=unready", "timeout=20s"}, "was not ready within 20s: GET /readyz on port 8080: nothing listens there", "the cache is cold"},
 	} {
 		out, err := r.run(r.command("apply", bad.version...)...)
 		if err == nil {
