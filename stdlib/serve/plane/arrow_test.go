@@ -126,7 +126,7 @@ func TestArrowIsRefused(t *testing.T) {
 			answered(t, askArrow(p, "/predict", tt.body, "Content-Type", arrowStream), tt.status, tt.want)
 		})
 	}
-	bad := bytes.Replace(stream, []byte("EWR"), []byte("XXX"), 1)
+	bad := bytes.Replace(stream, []byte("EWR"), []byte("QQQ"), 1)
 	w := askArrow(p, "/predict", bad, "Content-Type", arrowStream)
 	if want := `"loc":["body","instances",0,"origin"],"msg":"Input should be 'EWR', 'JFK' or 'LGA'"`; w.Code != 422 || !strings.Contains(w.Body.String(), want) {
 		t.Errorf("%d %s", w.Code, w.Body)

@@ -67,7 +67,7 @@ type nullList struct {
 	text []byte
 }
 
-// note returns what stands for a value that may be null.
+// note records whether a value is null, and returns the value to write in its place.
 func (l *nullList) note(r *result, v rowsql.Value) rowsql.Value {
 	at := l.n
 	l.n++

@@ -252,7 +252,7 @@ var grpcCodes = map[int]int{
 	http.StatusServiceUnavailable:  14, // unavailable
 }
 
-// longestMessage is how much of what is wrong a call is told, in bytes: it is in a header.
+// longestMessage limits the error message of a call, in bytes, because it is sent in a header.
 const longestMessage = 4 << 10
 
 // refuseGRPC answers a call with what is wrong. Metrics count the status of HTTP.

@@ -126,7 +126,7 @@ func started(t testing.TB, dir string) *service {
 	return s
 }
 
-// spends returns what a customer has spent, as a payment of 0 at a time is told.
+// spends returns what a customer has spent up to a time: the total for a payment of 0 then.
 func (s *service) spends(t testing.TB, customer string, seconds int64) int64 {
 	t.Helper()
 	out, _, err := s.features.Row().Results([]rowsql.Value{rowsql.Int(-1), rowsql.String(customer), rowsql.Int(0), rowsql.Int(seconds * 1_000_000)})

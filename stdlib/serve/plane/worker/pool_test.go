@@ -312,7 +312,7 @@ func TestAModelThatCannotBeLoaded(t *testing.T) {
 	}
 }
 
-// A worker that ends again and again before it is ready is given up, and who waits is told.
+// If a worker keeps ending before it is ready, it is not started again, and waiting requests fail.
 func TestAWorkerThatNeverGetsReadyAgain(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes the pauses of five starts")
