@@ -3,7 +3,6 @@ package plane
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -131,16 +130,12 @@ func (e *explaining) compute(ctx context.Context, x *work, every bool) bool {
 		x.contributions = resized(x.contributions, x.rows.Len()*size)
 		err = p.Explainer.Explain(ctx, rows, x.contributions, &x.buffer)
 	}
-	switch {
-	case errors.Is(err, context.Canceled):
-		x.answered.status = clientLeft
-		return false
-	case err != nil:
+	if err != nil {
 		p.refuseRow(&x.answered, err)
 		return false
 	}
 	x.text = append(x.text[:0], `{"explanations":[`...)
-	x.classes, x.numbers = x.classes[:0], x.numbers[:0]
+	p.classify(x)
 	for i := range x.rows.Len() {
 		if i > 0 {
 			x.text = append(x.text, ',')

@@ -3,7 +3,6 @@ package plane
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -107,11 +106,7 @@ func (p *Plane) call(method string, answer func(message []byte, x *work) ([]byte
 		if !p.isGRPC(x, r) {
 			return
 		}
-		if err := p.read(x, r); err == errTooLarge {
-			detail(&x.answered, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d bytes", p.MaxBytes))
-			return
-		} else if err != nil {
-			x.answered.status = clientLeft
+		if !p.readBody(x, r) {
 			return
 		}
 		message, ok := unframed(x)

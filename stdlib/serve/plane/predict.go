@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"os"
@@ -26,6 +25,7 @@ type work struct {
 	began    time.Time
 	id       [1]string // of the request, if requests are logged
 	body     bytes.Buffer
+	reader   bodyReader
 	rows     request.Rows
 	computer RowComputer
 	computed []rowsql.Value // rows of the model, if features are computed
@@ -114,16 +114,7 @@ func (p *Plane) receive(x *work, r *http.Request) (context.Context, bool) {
 	if !ok {
 		return nil, false
 	}
-	switch err := p.read(x, r); {
-	case err == errTooLarge:
-		detail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d bytes", p.MaxBytes))
-		return nil, false
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		w.Header()["Connection"] = closing
-		detail(w, http.StatusRequestTimeout, "the request did not arrive in time")
-		return nil, false
-	case err != nil:
-		w.status = clientLeft
+	if !p.readBody(x, r) {
 		return nil, false
 	}
 	ok = p.admit(ctx, w)
@@ -162,18 +153,41 @@ func wantsEvery(r *http.Request) (every, ok bool) {
 
 var errTooLarge = errors.New("too large")
 
+// readBody reads the body, or answers why it cannot be read.
+func (p *Plane) readBody(x *work, r *http.Request) bool {
+	w := &x.answered
+	switch err := p.read(x, r); {
+	case err == nil:
+		return true
+	case err == errTooLarge:
+		detail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d bytes", p.MaxBytes))
+	case err == errBusy:
+		busy(w, err.Error())
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header()["Connection"] = closing
+		detail(w, http.StatusRequestTimeout, "the request did not arrive in time")
+	default:
+		w.status = clientLeft
+	}
+	return false
+}
+
 // read reads the body.
 func (p *Plane) read(x *work, r *http.Request) error {
 	x.body.Reset()
 	if r.ContentLength > p.MaxBytes {
 		return errTooLarge
 	}
+	x.reader = bodyReader{Reader: r.Body, p: p}
 	if r.ContentLength > 0 {
 		// A client may announce more than it ever sends.
-		x.body.Grow(int(min(r.ContentLength, mostAhead)) + bytes.MinRead)
+		ahead := min(r.ContentLength, mostAhead)
+		if !x.reader.hold(ahead) {
+			return errBusy
+		}
+		x.body.Grow(int(ahead) + bytes.MinRead)
 	}
-	limited := io.LimitedReader{R: r.Body, N: p.MaxBytes + 1}
-	if _, err := x.body.ReadFrom(&limited); err != nil {
+	if _, err := x.body.ReadFrom(&x.reader); err != nil {
 		return err
 	}
 	if int64(x.body.Len()) > p.MaxBytes {
@@ -196,8 +210,7 @@ func (p *Plane) admit(ctx context.Context, w *answer) bool {
 	}
 	if p.waiting.Add(1) > int64(p.Waiting) {
 		p.waiting.Add(-1)
-		w.Header().Set("Retry-After", "1")
-		detail(w, http.StatusTooManyRequests, "too many requests wait for an answer")
+		busy(w, "too many requests wait for an answer")
 		return false
 	}
 	defer p.waiting.Add(-1)
@@ -233,7 +246,7 @@ func (p *Plane) compute(ctx context.Context, x *work, every bool) bool {
 		return p.writeArrow(x, every)
 	}
 	x.text = append(x.text[:0], `{"predictions":[`...)
-	x.classes, x.numbers = x.classes[:0], x.numbers[:0]
+	p.classify(x)
 	for i := range x.rows.Len() {
 		if i > 0 {
 			x.text = append(x.text, ',')
@@ -302,21 +315,18 @@ func resized[T any](s []T, n int) []T {
 	return s[:n]
 }
 
-// append adds the answer for a row.
+// append adds the answer for a row, which is classified.
 func (p *Plane) append(x *work, row int, every bool) {
 	b := append(x.text, `{"prediction":`...)
 	n := p.Model.Outputs()
 	outputs := x.outputs[row*n : (row+1)*n]
 	if classes := p.Model.Classes(); len(classes) == 0 {
 		b = request.AppendFloat(b, outputs[0])
-		x.numbers = append(x.numbers, outputs[0])
 	} else {
-		class, probability := p.Model.Class(outputs)
-		x.classes, x.numbers = append(x.classes, class), append(x.numbers, probability)
-		b = append(b, classes[class]...)
-		known := !math.IsNaN(probability)
+		b = append(b, classes[x.classes[row]]...)
+		known := !math.IsNaN(x.numbers[row])
 		if known {
-			b = request.AppendFloat(append(b, `,"probability":`...), probability)
+			b = request.AppendFloat(append(b, `,"probability":`...), x.numbers[row])
 		}
 		if every && known {
 			b = append(b, `,"probabilities":{`...)

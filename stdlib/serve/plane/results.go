@@ -30,7 +30,7 @@ func (p *Plane) newResults() []result {
 	if classes := p.Model.Classes(); len(classes) > 0 {
 		kind, values := classValues(p.Label, classes)
 		all = []result{{ir.Column{Name: predictionName, Type: kind}, 0, func(x *work, row, _ int) rowsql.Value { return values[x.classes[row]] }}}
-		if outputs >= len(classes) {
+		if p.Model.Probabilities() {
 			all = append(all,
 				result{ir.Column{Name: probabilityName, Type: "float64"}, 0, func(x *work, row, _ int) rowsql.Value { return rowsql.Float(x.numbers[row]) }},
 				result{ir.Column{Name: probabilitiesName, Type: "float64"}, len(classes), number})

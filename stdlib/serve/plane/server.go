@@ -71,6 +71,8 @@ type Predictor interface {
 	// Outputs is how many numbers a prediction is: one, or the probabilities of the classes, in
 	// front of any others.
 	Outputs() int
+	// Probabilities reports whether outputs are probabilities of classes.
+	Probabilities() bool
 	// Class returns the class that outputs predict, and the probability that goes with it; NaN
 	// if the model has no probabilities.
 	Class(outputs []float64) (class int, probability float64)
@@ -123,6 +125,9 @@ type Plane struct {
 	columnar columnar  // for bodies and answers that have columns
 	slots    chan struct{}
 	waiting  atomic.Int64
+	bodies   atomic.Int64 // memory of all bodies, in bytes
+
+	mostBodies int64 // the limit of bodies
 
 	fetching  atomic.Int64 // requests that wait for stores
 	awaySince atomic.Int64 // when it was last logged that a store is away
@@ -136,6 +141,7 @@ func New(c Config) (*Plane, error) {
 	}
 	p.Ready = cmp.Or(c.Ready, "/readyz")
 	p.AtOnce = max(c.AtOnce, 1)
+	p.mostBodies = mostBodies(c.MaxBytes, p.AtOnce)
 	if p.Log == nil {
 		p.Log = func(string) {}
 	}
@@ -238,7 +244,9 @@ func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	askToReconnect(w, r)
 	path := p.metrics.path(r.URL.Path)
 	defer func() {
-		if fault := recover(); fault != nil {
+		fault := recover()
+		x.reader.release()
+		if fault != nil {
 			p.Log(fmt.Sprintf("panic: %v\n%s", fault, debug.Stack()))
 			if x.answered.status == 0 {
 				p.failed(&x.answered)
@@ -340,15 +348,14 @@ func (p *Plane) failed(w http.ResponseWriter) {
 }
 
 // refuseRow answers 422 for an instance that has no prediction, 503 for a store that is away,
-// 504 if it took too long, and 500 for any other error.
+// 504 if it took too long, and 500 for any other error. A client that has left gets no answer.
 func (p *Plane) refuseRow(w *answer, err error) {
-	if p.away(w, err) {
-		return
-	}
 	var row *model.RowError
 	switch {
 	case errors.Is(err, context.Canceled):
 		w.status = clientLeft
+		return
+	case p.away(w, err):
 		return
 	case errors.Is(err, context.DeadlineExceeded):
 		detail(w, http.StatusGatewayTimeout, tooLate)

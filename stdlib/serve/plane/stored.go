@@ -24,13 +24,18 @@ func (p *Plane) fetch(ctx context.Context, x *work) error {
 	if !ok {
 		return nil
 	}
-	return f.Fetch(ctx, x.rows.Len(), x.rows.Row, func(fetch func() error) error {
+	return f.Fetch(ctx, x.rows.Len(), x.rows.Row, func(fetch func() error) (err error) {
 		defer p.fetching.Add(-1)
-		// If very many wait for stores, others shall not be computed, but wait or be refused.
+		// If very many wait for stores, others must not be computed, but wait or be refused.
 		if p.fetching.Add(1) <= int64(p.Waiting) {
 			select {
 			case <-p.slots:
-				defer func() { p.slots <- struct{}{} }()
+				defer func() {
+					p.slots <- struct{}{} // also without need of it: compute frees it
+					if err == nil {
+						err = ctx.Err() // nobody waits for what would be computed
+					}
+				}()
 			default: // the request of the start has none
 			}
 		}
@@ -39,12 +44,8 @@ func (p *Plane) fetch(ctx context.Context, x *work) error {
 }
 
 // away answers 503 for a table that cannot be read from its store. It reports whether the error
-// is about one, or a client that has left.
-func (p *Plane) away(w http.ResponseWriter, err error) bool {
-	if a, ok := w.(*answer); ok && errors.Is(err, context.Canceled) {
-		a.status = clientLeft
-		return true
-	}
+// is about one.
+func (p *Plane) away(w *answer, err error) bool {
 	var table *stores.Error
 	if !errors.As(err, &table) {
 		return false

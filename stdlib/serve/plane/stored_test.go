@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/stores"
@@ -70,6 +72,46 @@ func TestRequestsAreComputedWhileOthersWaitForStores(t *testing.T) {
 	}
 	if n := p.fetching.Load(); n != 0 {
 		t.Errorf("%d requests wait", n)
+	}
+}
+
+// A request that nobody waits for any more when its rows are there is not computed.
+func TestRequestsThatEndWhileTheyWaitForStores(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end    func(leave context.CancelFunc, ctx context.Context)
+		status string
+	}{
+		"the deadline has passed": {func(_ context.CancelFunc, ctx context.Context) { <-ctx.Done() }, "504"},
+		"the client has left":     {func(leave context.CancelFunc, _ context.Context) { leave() }, "499"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			features := computed(oneColumn, func([]rowsql.Value) (bool, error) {
+				t.Error("the features are computed")
+				return true, nil
+			})
+			f := fakeStored{features, make(chan struct{}, 1), make(chan struct{})}
+			p, _ := planeOf(t, func(c *Config) { c.AtOnce, c.Waiting, c.Features = 1, 1, f })
+			within, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer stop()
+			ctx, leave := context.WithCancel(t.Context())
+			if tt.status == "504" {
+				ctx = within
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				defer func() { _ = recover() }() // the connection of a client that has left is closed so
+				p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/predict", strings.NewReader(oneRow)).WithContext(ctx))
+			}()
+			<-f.waits
+			tt.end(leave, ctx)
+			close(f.release)
+			<-done
+			if text := string(p.metrics.text()); !strings.Contains(text, `tenon_http_requests_total{code="`+tt.status+`"`) {
+				t.Errorf("wanted status %s in\n%s", tt.status, text)
+			}
+			leave()
+		})
 	}
 }
 

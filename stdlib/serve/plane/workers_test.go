@@ -31,6 +31,8 @@ func (votes) ClassNames() []string { return []string{`"a"`, `"b"`} }
 
 func (votes) Outputs() int { return 1 }
 
+func (votes) Probabilities() bool { return false }
+
 func (votes) Class(outputs []float64) (int, float64) { return int(outputs[0]), math.NaN() }
 
 func (v votes) Predict(_ context.Context, _ []rowsql.Value, outputs []float64, _ *model.Buffer) error {
@@ -54,6 +56,25 @@ func TestAModelWithoutProbabilities(t *testing.T) {
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {
 			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+}
+
+// oneClass is a classifier that has learned a single class. It has one output, as others have
+// one probability.
+type oneClass struct{ votes }
+
+func (oneClass) Classes() []json.RawMessage { return []json.RawMessage{json.RawMessage(`"a"`)} }
+
+func (oneClass) ClassNames() []string { return []string{`"a"`} }
+
+func (oneClass) Class([]float64) (int, float64) { return 0, math.NaN() }
+
+func TestTheIndexOfAClassIsNoProbability(t *testing.T) {
+	p, _ := planeOf(t, func(c *Config) { c.Model = oneClass{votes{Model: c.Model.(*model.Model)}} })
+	for _, r := range p.newResults() {
+		if r.Name != predictionName {
+			t.Errorf("a model without probabilities has %s", r.Name)
 		}
 	}
 }

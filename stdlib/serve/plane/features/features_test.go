@@ -181,6 +181,21 @@ func TestNullWhereTheColumnHasNoneIsRefused(t *testing.T) {
 	}
 }
 
+// An answer cannot repeat what JSON does not have.
+func TestAnInfiniteValueIsNotRepeated(t *testing.T) {
+	s, spec := shop(t)
+	spec.Returns = []string{"ratio"}
+	r, row, returned := load(t, s, spec).Row(), make([]rowsql.Value, 2), make([]rowsql.Value, 1)
+	if _, err := r.Compute(order("ann", 1, "2024-02-01", rowsql.Float(4)), row, returned); err != nil || returned[0] != rowsql.Float(3) {
+		t.Errorf("%v, %v", returned, err)
+	}
+	_, err := r.Compute(order("ann", 1, "2024-02-01", rowsql.Float(0)), row, returned)
+	var v *model.ValueError
+	if !errors.As(err, &v) || v.Column != "ratio" {
+		t.Errorf("%v, want an error about ratio", err)
+	}
+}
+
 func TestOldRowsAreRefused(t *testing.T) {
 	s, spec := shop(t)
 	spec.Lookups["p"] = features.Lookup{Port: "lookup_p", MaxAge: "2d"}

@@ -218,6 +218,9 @@ func (m *Model) Classes() []json.RawMessage { return m.doc.Classes }
 // ClassNames are the classes as JSON strings.
 func (m *Model) ClassNames() []string { return m.names }
 
+// Probabilities reports whether predictions are probabilities of classes.
+func (m *Model) Probabilities() bool { return len(m.doc.Classes) > 0 }
+
 // A Buffer is memory for predictions, which one goroutine uses again and again.
 type Buffer struct {
 	registers     []float64 // of one row: its features, and what the steps make of them

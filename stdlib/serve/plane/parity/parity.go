@@ -36,6 +36,7 @@ type Predictor interface {
 	Columns() ir.Schema
 	Classes() []json.RawMessage
 	Outputs() int
+	Probabilities() bool
 	Class(outputs []float64) (class int, probability float64)
 	Predict(ctx context.Context, rows []rowsql.Value, outputs []float64, b *model.Buffer) error
 }

@@ -25,11 +25,13 @@ func recordSize(m Predictor) int {
 
 // numbersOf is how many of the outputs of a model are compared: the number, or the probabilities.
 func numbersOf(m Predictor) int {
-	n := len(m.Classes())
-	if n > m.Outputs() {
-		return 0
+	switch classes := len(m.Classes()); {
+	case classes == 0:
+		return 1
+	case m.Probabilities():
+		return classes
 	}
-	return max(1, n)
+	return 0
 }
 
 // predict lets Python predict all rows of the features, in their order.

@@ -42,6 +42,8 @@ func (v *votes) Classes() []json.RawMessage {
 
 func (v *votes) Outputs() int { return len(v.p) + 1 }
 
+func (v *votes) Probabilities() bool { return len(v.p) > 0 }
+
 func (v *votes) Class(outputs []float64) (int, float64) {
 	return int(outputs[len(outputs)-1]), math.NaN()
 }

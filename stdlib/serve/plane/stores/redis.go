@@ -135,8 +135,11 @@ func (s *redisStore) Use(ctx context.Context, version string) (info Info, err er
 	if !ok {
 		return info, ErrNone
 	}
-	if err := json.Unmarshal(text, &info); err != nil || info.Buckets < 1 || info.Buckets > mostBuckets {
+	if err := json.Unmarshal(text, &info); err != nil {
 		return info, fmt.Errorf("%s is not a table: %w", s.key(version), err)
+	}
+	if info.Buckets < 1 || info.Buckets > mostBuckets {
+		return info, fmt.Errorf("%s is not a table: it has %d parts", s.key(version), info.Buckets)
 	}
 	for from := 0; from < info.Buckets; from += atOnce {
 		var all []command

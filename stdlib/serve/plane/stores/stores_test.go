@@ -218,6 +218,19 @@ func TestAStoreThatIsAway(t *testing.T) {
 	}
 }
 
+// What Redis has under the key of a version need not be a table.
+func TestAKeyThatIsNotATable(t *testing.T) {
+	store := open(t, redisSpec(t, redistest.Start(t))).(*redisStore)
+	for text, want := range map[string]string{`{}`: "tenon:v is not a table: it has 0 parts", `x`: "tenon:v is not a table: invalid character 'x' looking for beginning of value"} {
+		if _, err := store.do(t.Context(), command{"SET", []any{"tenon:v", text}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Use(t.Context(), "v"); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 func TestStoresThatAreNone(t *testing.T) {
 	for want, s := range map[string]Spec{
 		"not a URL of Redis":        {Kind: "redis", URL: "localhost:6379", Timeout: "1s", Keep: "1h"},

@@ -20,6 +20,9 @@ func (p *Pool) ClassNames() []string { return p.about.Names }
 // classes, if the model knows any, and the index of the predicted class.
 func (p *Pool) Outputs() int { return p.outputs }
 
+// Probabilities reports whether the model knows probabilities of its classes.
+func (p *Pool) Probabilities() bool { return p.about.Probabilities }
+
 // Class returns the class that outputs predict, and the probability that goes with it: of true
 // if the label is a bool, and otherwise of the predicted class. It is NaN if the model knows no
 // probabilities.

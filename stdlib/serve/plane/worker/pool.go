@@ -271,7 +271,11 @@ func (p *Pool) ask(w *process, batch []*job) bool {
 		p.again(batch, err)
 		return false
 	case err != nil && len(batch) > 1:
-		for i := range batch {
+		for i, j := range batch {
+			if j.left.Load() {
+				j.finish(errLeft)
+				continue
+			}
 			if !p.ask(w, batch[i:i+1]) {
 				p.again(batch[i+1:], errUnsent)
 				return false
@@ -338,9 +342,14 @@ func (p *Pool) Predict(ctx context.Context, rows []rowsql.Value, outputs []float
 	case err := <-j.done:
 		return err
 	case <-ctx.Done():
+		j.left.Store(true) // before it is taken, see again
 		if j.take() {
 			return context.Cause(ctx)
 		}
-		return <-j.done // a process fills outputs
+		err := <-j.done // a process fills outputs
+		if err == errLeft {
+			return context.Cause(ctx)
+		}
+		return err
 	}
 }

@@ -301,6 +301,37 @@ func TestAClientThatLeaves(t *testing.T) {
 	}
 }
 
+// A worker that dies with the rows of a client that has left is not asked for them again.
+func TestRowsThatNobodyWaitsForAreNotTriedAgain(t *testing.T) {
+	asked := make(chan int, 10)
+	x := start(t, func(o *worker.Options) {
+		o.Timeout, o.Asked = time.Minute, func(rows int) { asked <- rows }
+	})
+	pid, err := x.ask(asksPID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	ctx, leave := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- x.Predict(ctx, []rowsql.Value{rowsql.Float(hangs)}, make([]float64, 1), nil) }()
+	<-asked
+	leave()
+	time.Sleep(100 * time.Millisecond)
+	_ = syscall.Kill(int(pid[0]), syscall.SIGKILL)
+	select {
+	case err := <-done:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("another worker is asked")
+	}
+	if got, err := x.ask(1); err != nil || got[0] != 2 {
+		t.Errorf("%v %v", got, err)
+	}
+}
+
 func TestAModelThatCannotBeLoaded(t *testing.T) {
 	x := new(tested)
 	o := options(t, x, func(o *worker.Options) { o.Processes = 2 })

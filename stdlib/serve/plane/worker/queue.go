@@ -17,6 +17,7 @@ type job struct {
 	alone   bool // it may share no batch, because one that it was in ended a process
 	deaths  int  // of processes that had only this job
 	taken   atomic.Bool
+	left    atomic.Bool // nobody waits for it any more
 	done    chan error
 }
 
@@ -103,11 +104,14 @@ func (p *Pool) next(room int) *job {
 	return nil
 }
 
+// errLeft says that nobody waits for a job any more.
+var errLeft = errors.New("the client has left")
+
 // mostDeaths is how many processes may end with a job before it fails.
 const mostDeaths = 2
 
 // again puts jobs of a process that is lost at the head of the queue. A job fails if it has
-// ended two processes by itself, or has exceeded the time.
+// ended two processes by itself, or has exceeded the time. One that nobody waits for ends.
 func (p *Pool) again(batch []*job, why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,7 +132,11 @@ func (p *Pool) again(batch []*job, why error) {
 			j.finish(fmt.Errorf("two workers have ended when they were asked for the same rows: %w", why))
 		default:
 			j.taken.Store(false)
-			kept = append(kept, j)
+			if !j.left.Load() {
+				kept = append(kept, j)
+			} else if j.take() {
+				j.finish(errLeft)
+			}
 		}
 	}
 	p.queue = append(kept, p.queue...)
