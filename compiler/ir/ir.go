@@ -141,6 +141,7 @@ type Unit struct {
 	MaxAge     time.Duration `json:"max_age_ns,omitempty"` // an older result is recomputed
 	Endpoint   *Endpoint     `json:"endpoint,omitempty"`   // services that listen
 	Keeps      string        `json:"keeps,omitempty"`      // the field that makes a service keep files for later versions
+	Release    *Release      `json:"release,omitempty"`    // how a new version of a service replaces the current one; in no digest
 	Pos        Pos           `json:"pos"`                  // where the entity is declared
 	Digest     string        `json:"digest"`               // of the definition, see [Unit.Define]
 }
