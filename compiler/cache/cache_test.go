@@ -158,6 +158,8 @@ func fill(v reflect.Value, n *int) {
 		v.SetInt(int64(*n * 1000 * (1 - *n%2*2)))
 	case reflect.String:
 		v.SetString(fmt.Sprint("text ", *n))
+	case reflect.Float64:
+		v.SetFloat(float64(*n) / 7)
 	case reflect.Uint8:
 		v.SetUint(uint64(*n % 256))
 	case reflect.Interface:

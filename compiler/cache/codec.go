@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	mathbits "math/bits"
 	"reflect"
 	"slices"
@@ -210,6 +211,11 @@ func newCodec(t reflect.Type) codec {
 		return codec{1,
 			func(e *encoder, v reflect.Value) { e.number(v.Uint()) },
 			func(d *decoder, p unsafe.Pointer) { reflect.NewAt(t, p).Elem().SetUint(d.number()) },
+		}
+	case reflect.Float64:
+		return codec{1,
+			func(e *encoder, v reflect.Value) { e.number(math.Float64bits(v.Float())) },
+			func(d *decoder, p unsafe.Pointer) { *(*float64)(p) = math.Float64frombits(d.number()) },
 		}
 	case reflect.String:
 		return codec{1,
