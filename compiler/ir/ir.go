@@ -412,6 +412,17 @@ type Placement struct {
 	Token          bool              `json:"token,omitempty"` // mount the service account's token for the program
 	Labels         map[string]string `json:"labels,omitempty"`
 	Annotations    map[string]string `json:"annotations,omitempty"`
+	Expose         *Exposure         `json:"expose,omitempty"` // of a service with an endpoint
+}
+
+// An Exposure makes a service reachable from outside of its cluster.
+type Exposure struct {
+	Host        string            `json:"host"`
+	Path        string            `json:"path,omitempty"`    // prefix of all paths; "" is "/"
+	TLS         string            `json:"tls,omitempty"`     // the Secret with the certificate of an Ingress
+	Class       string            `json:"class,omitempty"`   // of an Ingress
+	Gateway     string            `json:"gateway,omitempty"` // for an HTTPRoute: "NAME" or "NAMESPACE/NAME"
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // A Toleration allows pods on nodes with a taint. Empty fields match anything.

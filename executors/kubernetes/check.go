@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -26,6 +27,7 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 	c.target(s)
 	if u.Kubernetes != nil {
 		c.placement("kubernetes.", *u.Kubernetes)
+		c.exposure(u)
 	}
 	reads := slices.IndexFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
 	switch {
@@ -96,6 +98,33 @@ func own(at string) bool {
 	return slices.ContainsFunc([]string{"/tmp", "/tenon", "/dev", "/proc", "/sys"}, func(dir string) bool {
 		return strings.HasPrefix(path.Clean(at)+"/", dir+"/")
 	})
+}
+
+// exposure reports what an Ingress or HTTPRoute of the unit cannot do.
+func (c *checks) exposure(u ir.Unit) {
+	x := u.Kubernetes.Expose
+	if x == nil {
+		return
+	}
+	if u.Endpoint == nil {
+		c.fault("kubernetes.expose", "remove expose", "it has no endpoint that clients could reach")
+		return
+	}
+	for _, k := range slices.Sorted(maps.Keys(x.Annotations)) {
+		if errs := validation.IsQualifiedName(strings.ToLower(k)); len(errs) > 0 {
+			c.fault("kubernetes.expose.annotations", rule(errs), "%q is not a valid name of an annotation", k)
+			break
+		}
+	}
+	switch {
+	case x.Gateway != "" && x.TLS != "":
+		c.fault("kubernetes.expose.tls", "name the Secret in a listener of the Gateway, and remove tls", "a Gateway has the certificates of its hosts")
+	case x.Gateway != "" && x.Class != "":
+		c.fault("kubernetes.expose.class", "remove class, or gateway for an Ingress", "an HTTPRoute has no IngressClass")
+	case x.Gateway == "" && cmp.Or(x.Path, "/") != "/" && len(x.Annotations) == 0:
+		c.fault("kubernetes.expose.path", "use a Gateway, which removes the path, or add the annotations that make your controller remove it",
+			"an Ingress passes requests on with %s in front of their path, where the service answers none", x.Path)
+	}
 }
 
 // placement reports what the cluster would refuse.

@@ -16,6 +16,11 @@ func TestCheck(t *testing.T) {
 	service := func(host string, scale *ir.Scale, cpu int64) ir.Unit {
 		return ir.Unit{Kind: ir.Service, Needs: ir.Resources{MilliCPU: cpu}, Endpoint: &ir.Endpoint{Host: host, Port: 80, Ready: "/", Replicas: 1, Scale: scale}}
 	}
+	exposed := func(x ir.Exposure) ir.Unit {
+		u := service("", nil, 0)
+		u.Kubernetes = &ir.Placement{Expose: &x}
+		return u
+	}
 	for name, c := range map[string]struct {
 		settings Settings
 		unit     ir.Unit
@@ -47,6 +52,14 @@ func TestCheck(t *testing.T) {
 		"an annotation of tenon's":           {open, ir.Unit{Kubernetes: &ir.Placement{Annotations: map[string]string{annotationUnit: "x"}}}, []string{"kubernetes.annotations"}},
 		"a selector of no label":             {open, ir.Unit{Kubernetes: &ir.Placement{NodeSelector: map[string]string{"a": "b c"}}}, []string{"kubernetes.node_selector"}},
 		"a toleration of no key":             {open, ir.Unit{Kubernetes: &ir.Placement{Tolerations: []ir.Toleration{{Value: "x"}}}}, []string{"kubernetes.tolerations"}},
+		"an exposed service":                 {open, exposed(ir.Exposure{Host: "a.example", Path: "/", TLS: "cert"}), nil},
+		"an exposed job":                     {open, ir.Unit{Kubernetes: &ir.Placement{Expose: &ir.Exposure{Host: "a.example", Path: "/"}}}, []string{"kubernetes.expose"}},
+		"a path that nobody removes":         {open, exposed(ir.Exposure{Host: "a.example", Path: "/late"}), []string{"kubernetes.expose.path"}},
+		"a path that a controller removes":   {open, exposed(ir.Exposure{Host: "a.example", Path: "/late", Annotations: map[string]string{"a.example/rewrite": "/"}}), nil},
+		"a path that a Gateway removes":      {open, exposed(ir.Exposure{Host: "a.example", Path: "/late", Gateway: "public"}), nil},
+		"a certificate of a Gateway":         {open, exposed(ir.Exposure{Host: "a.example", Path: "/", Gateway: "public", TLS: "cert"}), []string{"kubernetes.expose.tls"}},
+		"a class of a Gateway":               {open, exposed(ir.Exposure{Host: "a.example", Path: "/", Gateway: "public", Class: "nginx"}), []string{"kubernetes.expose.class"}},
+		"an annotation that is none":         {open, exposed(ir.Exposure{Host: "a.example", Path: "/", Annotations: map[string]string{"a b": ""}}), []string{"kubernetes.expose.annotations"}},
 		"a label of tenon's for all":         {Settings{Store: "s3://acme", Placement: ir.Placement{Labels: map[string]string{labelTask: "x"}}}, ir.Unit{}, []string{"target labels"}},
 		"an invalid network":                 {Settings{Store: "s3://acme", StoreNetwork: []string{"10.0.0.0"}}, ir.Unit{}, []string{"target store_network"}},
 		"files without a volume":             {Settings{Store: "file:///mnt"}, ir.Unit{}, []string{"target store"}},

@@ -49,6 +49,8 @@ var kinds = sync.OnceValue(func() *runtime.Scheme {
 			panic(err) // a bug: a type registered twice
 		}
 	}
+	s.AddKnownTypes(gatewayGroup, &httpRoute{})
+	metav1.AddToGroupVersion(s, gatewayGroup)
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
 	return s
 })

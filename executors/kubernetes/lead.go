@@ -40,6 +40,10 @@ func (e *Executor) lead(ctx context.Context, l *link, ts taskState) error {
 	if err := json.Unmarshal([]byte(ts.toward), to); err != nil {
 		return fmt.Errorf("the task state of %s: %w", ts.Name, err)
 	}
+	// The Service comes last: as long as it does not select this version, all of this is repeated.
+	if err := e.expose(ctx, l, ts, versions); err != nil {
+		return err
+	}
 	for _, v := range versions {
 		setOwner(v.owner(), to)
 	}

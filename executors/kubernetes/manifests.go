@@ -33,6 +33,9 @@ func (s Settings) manifests(units []ir.Unit) []object {
 		objects := s.objects(t, s.image(u), unsettled, 0)
 		if u.Endpoint != nil {
 			objects = append(objects, s.service(t))
+			if o := s.exposed(t); o != nil {
+				objects = append(objects, o)
+			}
 		}
 		for _, o := range objects {
 			note(o, u)

@@ -64,12 +64,25 @@ func TestObjects(t *testing.T) {
 			ID: "deployments/Front_end", Kind: ir.Service, Needs: ir.Resources{MilliCPU: 500},
 			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/readyz", Replicas: 2, Scale: &ir.Scale{Max: 9, CPU: 60}},
 		}, nil},
+		"service_exposed": {plain, ir.Unit{
+			ID: "deployments/api", Kind: ir.Service, Endpoint: &ir.Endpoint{Port: 8080, Ready: "/readyz", Replicas: 1},
+			Kubernetes: &ir.Placement{Expose: &ir.Exposure{
+				Host: "late.acme.example", Path: "/", TLS: "late-tls", Class: "nginx", Annotations: map[string]string{"acme.example/owner": "growth"},
+			}},
+		}, nil},
+		"service_behind_a_gateway": {plain, ir.Unit{
+			ID: "deployments/api", Kind: ir.Service, Endpoint: &ir.Endpoint{Port: 8080, Ready: "/readyz", Replicas: 1},
+			Kubernetes: &ir.Placement{Expose: &ir.Exposure{Host: "acme.example", Path: "/late", Gateway: "infra/public"}},
+		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			task := executors.Task{Unit: c.unit, Name: executors.TaskName(c.unit.ID, "0123456789abcdef", 1), Env: c.env}
 			objects := c.settings.objects(task, "registry.acme.example/ml/tenon@sha256:1111", "sha256:2222", 1<<30)
 			if c.unit.Endpoint != nil {
 				objects = append(objects, c.settings.service(task))
+				if o := c.settings.exposed(task); o != nil {
+					objects = append(objects, o)
+				}
 			}
 			executortest.Golden(t, filepath.Join("testdata", "objects", name+".yaml"), documents(t, objects))
 		})

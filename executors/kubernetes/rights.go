@@ -27,6 +27,8 @@ var rights = []struct {
 	{"", "secrets", []string{"create", "patch"}},             // secrets that tenon resolved; it reads none
 	{"autoscaling", "horizontalpodautoscalers", []string{"create", "patch"}},
 	{"networking.k8s.io", "networkpolicies", []string{"create", "patch"}},
+	{"networking.k8s.io", "ingresses", []string{"get", "create", "patch", "delete"}},
+	{"gateway.networking.k8s.io", "httproutes", []string{"get", "create", "patch", "delete"}},
 	{"policy", "poddisruptionbudgets", []string{"create", "patch"}},
 }
 

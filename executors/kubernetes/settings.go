@@ -67,6 +67,7 @@ func (s Settings) placement(u ir.Unit) ir.Placement {
 		Token:          p.Token || s.Token,
 		Labels:         merged(s.Labels, p.Labels),
 		Annotations:    merged(s.Annotations, p.Annotations),
+		Expose:         p.Expose,
 	}
 }
 

@@ -31,7 +31,8 @@ type taskState struct {
 	State   string    `json:"state,omitempty"`   // lineage of the state that records the task
 	Origin  origin    `json:"origin"`
 
-	toward string // the Service that selects this version, in JSON; not in a handle
+	// The Service that selects this version, and the Ingress or HTTPRoute to it, in JSON. They are not in a handle.
+	toward, exposed string
 }
 
 // An origin is where a task was started. Only there can tenon tell that nobody needs
@@ -46,6 +47,7 @@ const (
 	taskStateKey = "task.json"
 	formerKey    = "record.json" // instead of taskStateKey, by earlier versions
 	serviceKey   = "service.json"
+	exposedKey   = "exposed.json" // with its kind
 )
 
 func (e *Executor) taskState(t executors.Task, p Place) (taskState, error) {
@@ -58,6 +60,12 @@ func (e *Executor) taskState(t executors.Task, p Place) (taskState, error) {
 			return ts, err
 		}
 		ts.toward = string(b)
+		if o := e.settings(ts).exposed(t); o != nil {
+			if b, err = json.Marshal(o); err != nil {
+				return ts, err
+			}
+			ts.exposed = string(b)
+		}
 	}
 	ts.Origin = origin{machine(), t.Dir}
 	return ts, nil
@@ -71,6 +79,9 @@ func (ts taskState) data() (map[string]string, error) {
 	if ts.toward != "" {
 		data[serviceKey] = ts.toward
 	}
+	if ts.exposed != "" {
+		data[exposedKey] = ts.exposed
+	}
 	return data, err
 }
 
@@ -83,7 +94,7 @@ func fromConfigMap(m *corev1.ConfigMap, p Place, dir string) (taskState, error) 
 		return ts, fmt.Errorf("the ConfigMap %s in namespace %s is not one of tenon's: remove it, or choose another namespace", m.Name, p.Namespace)
 	}
 	ts.Context, ts.Namespace, ts.UID, ts.Dir = p.Context, p.Namespace, m.UID, dir
-	ts.toward = m.Data[serviceKey]
+	ts.toward, ts.exposed = m.Data[serviceKey], m.Data[exposedKey]
 	return ts, nil
 }
 

@@ -259,7 +259,7 @@ func (c *Cluster) left(ctx context.Context, namespace string) (out []string, err
 			return nil, err
 		}
 		for _, r := range list.APIResources {
-			if r.Kind == "Event" || !slices.Contains(r.Verbs, "list") {
+			if r.Kind == "Event" || gv.Group == metricsGroup || !slices.Contains(r.Verbs, "list") {
 				continue
 			}
 			found, err := client.Resource(gv.WithResource(r.Name)).Namespace(namespace).List(ctx, metav1.ListOptions{})

@@ -303,6 +303,7 @@ func (r *instance) await(exited <-chan error) error {
 		{"the image of tests", func() error { return push(r.TestImage, r.path("image"), "/program") }},
 		{"the server of names", func() error { return r.resolve(ctx, "kubernetes.default.svc."+domain) }},
 		{"the node", func() error { return r.nodeReady(ctx) }},
+		{"the API of metrics", func() error { return r.serveMetrics(ctx) }},
 	} {
 		for err := step.ready(); err != nil; err = step.ready() {
 			select {

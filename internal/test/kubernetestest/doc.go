@@ -1,6 +1,6 @@
 // Package kubernetestest runs a real cluster of Kubernetes for tests: one node with
 // etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy,
-// CoreDNS, containerd and runc, a registry that it pulls from, and an S3 server.
+// CoreDNS, metrics-server, containerd and runc, a registry that it pulls from, and an S3 server.
 //
 // It needs root and what `.ci/tools cluster` installs. Kubernetes and CoreDNS are built
 // from their Go modules, once for each user, which takes minutes. Then a cluster starts
@@ -24,6 +24,6 @@
 // # What it does not have
 //
 // Anyone who reaches the node can do anything to it: the kubelet does not authenticate,
-// nor does the registry. Network policies are stored but not enforced. There are no dynamic volumes and no metrics, so that autoscalers never scale.
-// Pods do not reach other networks than the cluster's and the machine.
+// nor does the registry. Network policies are stored but not enforced. There are no
+// dynamic volumes. Pods do not reach other networks than the cluster's and the machine.
 package kubernetestest

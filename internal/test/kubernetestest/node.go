@@ -129,7 +129,8 @@ func (n *node) serve() error {
 		n.kube("kube-apiserver", "--etcd-servers="+etcd, "--cert-dir="+n.path("pki"), "--advertise-address="+n.NodeIP,
 			"--service-cluster-ip-range="+n.Net.services(), "--authorization-mode=RBAC", "--token-auth-file="+n.path("pki/tokens.csv"),
 			"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+key, "--service-account-signing-key-file="+key,
-			"--kubelet-preferred-address-types=InternalIP"),
+			"--kubelet-preferred-address-types=InternalIP",
+			"--enable-aggregator-routing"), // to metrics-server itself: nothing on the node reaches addresses of Services
 	} {
 		if err := n.start(cmd); err != nil {
 			return err
@@ -141,7 +142,12 @@ func (n *node) serve() error {
 	for _, cmd := range []*exec.Cmd{
 		exec.Command(n.path("names"), "-conf", n.path("Corefile")),
 		n.kube("kube-controller-manager", kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1", "--node-monitor-period=1s",
+			"--horizontal-pod-autoscaler-sync-period=1s", "--horizontal-pod-autoscaler-cpu-initialization-period=1s",
 			"--service-account-private-key-file="+key, "--root-ca-file="+n.path("pki/apiserver.crt")),
+		// Pods are measured every ten seconds at best, so autoscalers look soon, and at young pods, too.
+		n.kube("metrics-server", kubeconfig, "--authentication-kubeconfig="+n.Kubeconfig, "--authorization-kubeconfig="+n.Kubeconfig,
+			"--authentication-skip-lookup", "--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP", "--metric-resolution=10s", "--kubelet-request-timeout=8s",
+			"--bind-address="+n.NodeIP, "--secure-port="+metricsPort, "--cert-dir="+n.path("pki/metrics")),
 		n.kube("kube-scheduler", kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1"),
 		n.kube("kubelet", kubeconfig, "--config="+n.path("kubelet.yaml"), "--root-dir="+n.path("kubelet"),
 			"--cert-dir="+n.path("pki/kubelet"), "--hostname-override="+nodeName, "--node-ip="+n.NodeIP),
