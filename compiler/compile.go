@@ -122,7 +122,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	return &Result{
 		System: &ir.System{
-			Version: ir.Version, Name: p.name, Target: target, Pools: pools, Moved: moved,
+			Version: ir.Version, Name: p.name, Env: sys.Environment, Target: target, Pools: pools, Moved: moved,
 			Units: units, Entities: lower.declared(units),
 		},
 		Blobs: lower.blobs,
@@ -251,7 +251,7 @@ func (c *lowerer) blob(b []byte) string {
 }
 
 // knownRoot lists the fields of a system besides the sections of entities.
-var knownRoot = []string{"name", "target", "env", "moved", "components"}
+var knownRoot = []string{"name", "target", "env", "moved", "components", "environments"}
 
 func (c *checker) checkRoot() {
 	if !c.sys.Lookup("name").Exists() && c.sys.Value.Err() == nil {

@@ -40,5 +40,5 @@ func (c *lowerer) compute(e *entity, w work) (object, error) {
 
 // shown returns an entity without its inputs and its readers.
 func (c *lowerer) shown(e *entity) shown.Entity {
-	return shown.Entity{System: c.name, Section: e.section, Name: e.name, Component: e.component.name, Fields: e.fields.json()}
+	return shown.Entity{System: c.name, Env: c.sys.Environment, Section: e.section, Name: e.name, Component: e.component.name, Fields: e.fields.json()}
 }

@@ -175,7 +175,9 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 		}
 	}
 	for name, of := range w.run.Names {
-		o = o.with(name, c.nameOf(e, of))
+		if of != "env" || c.sys.Environment != "" {
+			o = o.with(name, c.nameOf(e, of))
+		}
 	}
 	if w.run.Computed {
 		more, err := c.compute(e, w)
@@ -209,6 +211,8 @@ func (c *lowerer) nameOf(e *entity, of string) string {
 	switch of {
 	case "system":
 		return c.name
+	case "env":
+		return c.sys.Environment
 	case "entity":
 		return e.name
 	}

@@ -97,6 +97,8 @@ func unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
 		return err
 	}
 	switch {
+	case m.Env != p.State.Env:
+		return fmt.Errorf("%w: it was made for %s, not for %s", ErrMoved, environmentNamed(p.State.Env), environmentNamed(m.Env))
 	case m.Lineage != p.State.Lineage:
 		return fmt.Errorf("%w: the plan belongs to another state (%s instead of %s)", ErrMoved, p.State.Lineage, m.Lineage)
 	case m.Serial != p.State.Serial:
@@ -126,6 +128,7 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	w.cancel = cancel
 
 	w.sweep(wctx)
+	defer w.leaveFolder()
 	w.openJournal(wctx)
 	w.move(wctx)
 	w.loop(wctx)

@@ -36,7 +36,7 @@ func TestApplyRunsAGraphOnceAndThenReusesAllOfIt(t *testing.T) {
 	if left := b.fake.alive(); len(left) > 0 {
 		t.Errorf("left with the executor: %v", left)
 	}
-	if _, err := os.Stat(filepath.Join(b.dir, "runs", executors.TaskName("features/b", run.Key, 1), "out")); err == nil {
+	if _, err := os.Stat(filepath.Join(b.dir, "runs", executors.TaskName("", "features/b", run.Key, 1), "out")); err == nil {
 		t.Error("the run's folder out was not removed")
 	}
 

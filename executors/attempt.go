@@ -38,10 +38,16 @@ type call struct {
 
 // attempt runs a job until it ends, or a service until it is ready.
 func (w *walk) attempt(ctx context.Context, n *work) report {
-	c, err := w.open(ctx, n)
-	if err != nil {
+	c, made, err := w.openAlone(ctx, n)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return report{work: n, verdict: canceled}
+	case err != nil:
 		w.stop(err)
 		return report{work: n, verdict: canceled}
+	case made:
+		w.events.send(Event{Unit: n.unit.ID, Type: EventReused, Message: "another environment has just made it"})
+		return report{work: n, verdict: done, reused: true}
 	}
 	w.events.send(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Adopted: c.adopted, Log: c.log(), Devices: c.run.Devices})
 	err = c.perform(ctx)
@@ -73,19 +79,33 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 
 // open takes the run from the journal of a killed apply, or enters a new one.
 func (w *walk) open(ctx context.Context, n *work) (*call, error) {
+	c, _, err := w.openWith(ctx, n, func(r state.Run) (bool, int64, error) {
+		id, err := w.o.Lease.Begin(context.WithoutCancel(ctx), r)
+		return false, id, err
+	})
+	return c, err
+}
+
+// openAlone is open, unless another environment makes the same result now: then it waits for
+// that, and reports it as made.
+func (w *walk) openAlone(ctx context.Context, n *work) (_ *call, made bool, err error) {
+	return w.openWith(ctx, n, func(r state.Run) (bool, int64, error) { return w.beginAlone(ctx, n, r) })
+}
+
+func (w *walk) openWith(ctx context.Context, n *work, begin func(state.Run) (made bool, id int64, err error)) (_ *call, made bool, err error) {
 	if p := w.claimPending(ctx, n.unit.ID, n.key); p != nil {
 		c := w.call(n, p.Run)
 		c.handle, c.adopted, c.asked = p.Handle, true, true
 		c.run.Revision = w.result.Revision
 		if !c.lost(ctx) {
 			_, err := w.layout.makeRun(c.name) // it may have begun on another machine
-			return c, err
+			return c, false, err
 		}
 		w.discard(ctx, *p, "lost when its apply was killed")
 	}
 	number, err := w.nextAttempt(ctx, n)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	c := w.call(n, state.Run{
 		Key: n.key, Unit: n.unit.ID, Definition: n.unit.Digest, Revision: w.result.Revision,
@@ -96,12 +116,13 @@ func (w *walk) open(ctx context.Context, n *work) (*call, error) {
 	if n.needs != nil && n.tries <= 1 {
 		c.run.Prepared = n.needs.took
 	}
-	c.run.ID, err = w.o.Lease.Begin(context.WithoutCancel(ctx), c.run)
-	return c, err
+	made, c.run.ID, err = begin(c.run)
+	return c, made, err
 }
 
 func (w *walk) call(n *work, r state.Run) *call {
-	name := TaskName(n.unit.ID, r.Key, r.Attempt)
+	r.Env = w.environment()
+	name := TaskName(r.Env, n.unit.ID, r.Key, r.Attempt)
 	return &call{walk: w, n: n, run: r, name: name, dir: w.layout.run(name), began: w.o.Now()}
 }
 
@@ -113,7 +134,7 @@ func (w *walk) nextAttempt(ctx context.Context, n *work) (int, error) {
 		return 0, err
 	}
 	number := last + 1
-	for exists(w.layout.run(TaskName(n.unit.ID, n.key, number))) {
+	for exists(w.layout.run(TaskName(w.environment(), n.unit.ID, n.key, number))) {
 		number++
 	}
 	return number, nil

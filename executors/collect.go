@@ -40,7 +40,7 @@ type Needed struct {
 
 // A Collection is what can be removed.
 type Collection struct {
-	Oldest    int                  // number of the oldest revision to keep
+	Oldest    map[string]int       // by environment: number of the oldest revision to keep
 	Revisions []state.Revision     // to remove
 	Runs      int                  // to remove
 	Models    []state.ModelVersion // to remove
@@ -53,9 +53,10 @@ type Collection struct {
 	removing func(g Garbage) error
 }
 
-// Collect finds what is neither deployed, nor kept by k, nor needed by what is in the
-// journal. It does not change anything yet. The lease of o guards both Collect and
-// [Collection.Remove].
+// Collect finds what is neither deployed in an environment, nor kept by k, nor needed by what is
+// in the journal. It does not change anything yet. The lease of o guards both Collect and
+// [Collection.Remove]: it is that of [state.All], because what nothing refers to yet may belong
+// to an apply of another environment.
 func Collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
 	c, err := collect(ctx, o.withDefaults(), k)
 	if err != nil {
@@ -65,39 +66,23 @@ func Collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
 }
 
 func collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
-	all, err := o.Store.Revisions(ctx, 0)
+	envs, err := o.Store.Environments(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l := roots{units: map[string]bool{}}
-	if l.pending, err = o.Store.Pending(ctx); err != nil {
-		return nil, err
-	}
-	if l.current, err = o.Store.Current(ctx); err != nil {
-		return nil, err
-	}
+	l := roots{units: map[string]bool{}, oldest: map[string]int{}}
 	if l.runs, err = o.Store.Ledger(ctx); err != nil {
 		return nil, err
 	}
-	if l.models, err = o.Store.Registry(ctx); err != nil {
-		return nil, err
-	}
-	c := &Collection{o: o, Oldest: k.oldest(all, l.pending, o.Now())}
+	c := &Collection{o: o, Oldest: l.oldest}
 	blobs := map[string]bool{} // of which the revisions consist
-	for _, r := range all {
-		if r.Number < c.Oldest {
-			c.Revisions = append(c.Revisions, r)
-			continue
-		}
-		if err := c.revision(ctx, r, &l, blobs); err != nil {
+	for _, env := range envs {
+		if err := c.environment(ctx, o.Store.In(env), k, &l, blobs); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.inUse(ctx, &l); err != nil {
-		return nil, err
-	}
 	var digests map[string]bool
-	c.pruning, digests = k.prune(l, c.Oldest)
+	c.pruning, digests = k.prune(l)
 	c.Runs, c.Models = len(c.pruning.Runs)+len(c.pruning.Strip), c.pruning.Models
 	for _, u := range c.needed.Units {
 		blobs[u.Code.Lock] = true
@@ -107,6 +92,39 @@ func collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
 	}
 	c.needed.Since, c.needed.Tasks = k.Since, tasks(l, c.pruning)
 	return c, c.look(ctx, func(digest string) bool { return digests[digest] || blobs[digest] })
+}
+
+// environment adds what an environment needs.
+func (c *Collection) environment(ctx context.Context, s *state.Store, k Retention, l *roots, blobs map[string]bool) error {
+	all, err := s.Revisions(ctx, 0)
+	if err != nil {
+		return err
+	}
+	pending, err := s.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	current, err := s.Current(ctx)
+	if err != nil {
+		return err
+	}
+	models, err := s.Registry(ctx)
+	if err != nil {
+		return err
+	}
+	l.models = append(l.models, models)
+	oldest := k.oldest(all, pending, c.o.Now())
+	l.oldest[s.Env()] = oldest
+	for _, r := range all {
+		if r.Number < oldest {
+			c.Revisions = append(c.Revisions, r)
+			continue
+		}
+		if err := c.revision(ctx, r, l, blobs); err != nil {
+			return err
+		}
+	}
+	return c.inUse(ctx, s, pending, current, l)
 }
 
 // revision adds what a kept revision needs. If parts of it were removed by hand, it
@@ -146,18 +164,20 @@ func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, b
 	return nil
 }
 
-// inUse adds what is deployed, and what the journal may continue.
-func (c *Collection) inUse(ctx context.Context, l *roots) error {
-	for id, current := range l.current {
+// inUse adds what is deployed in an environment, and what its journal may continue.
+func (c *Collection) inUse(ctx context.Context, s *state.Store, pending []state.Pending, current map[string]state.Current, l *roots) error {
+	l.pending = append(l.pending, pending...)
+	for id, current := range current {
+		l.current = append(l.current, current)
 		l.units[id] = true
-		u, err := c.o.Store.Unit(ctx, id)
+		u, err := s.Unit(ctx, id)
 		if err != nil && !errors.Is(err, state.ErrNotFound) {
 			return err
 		}
 		if u != nil {
 			c.needed.Units = append(c.needed.Units, *u)
 		}
-		r, err := c.o.Store.Run(ctx, current.Run)
+		r, err := s.Run(ctx, current.Run)
 		if err != nil && !errors.Is(err, state.ErrNotFound) {
 			return err
 		}
@@ -165,10 +185,10 @@ func (c *Collection) inUse(ctx context.Context, l *roots) error {
 			l.inputs = appendInputs(l.inputs, r.Inputs)
 		}
 	}
-	for _, p := range l.pending {
+	for _, p := range pending {
 		l.inputs = appendInputs(l.inputs, p.Run.Inputs)
 		// Its outputs may be in the store already, but not recorded yet.
-		for _, a := range receiptIn(layout{c.o.Dir}.run(TaskName(p.Run.Unit, p.Run.Key, p.Run.Attempt))) {
+		for _, a := range receiptIn(layout{c.o.Dir}.run(taskOf(p.Run))) {
 			l.inputs = append(l.inputs, a.Digest)
 		}
 	}
@@ -195,7 +215,7 @@ func tasks(l roots, p state.Pruning) map[string]bool {
 	out := map[string]bool{}
 	for _, r := range l.runs {
 		if !gone[r.ID] && r.Outcome != state.Pruned {
-			out[TaskName(r.Unit, r.Key, r.Attempt)] = true
+			out[taskOf(r)] = true
 			if r.Log != "" { // the unit may have been renamed since
 				out[filepath.Base(filepath.Dir(filepath.FromSlash(r.Log)))] = true
 			}

@@ -50,8 +50,8 @@ func TestCollectRemovesArtifactsOfOldRevisions(t *testing.T) {
 		}
 	}
 	c := b.collect(executors.Retention{Revisions: 2})
-	if c.Oldest != 4 || len(c.Revisions) != 3 || c.Runs != 3 {
-		t.Errorf("from @%d: %d revisions, %d runs", c.Oldest, len(c.Revisions), c.Runs)
+	if c.Oldest[""] != 4 || len(c.Revisions) != 3 || c.Runs != 3 {
+		t.Errorf("from @%d: %d revisions, %d runs", c.Oldest[""], len(c.Revisions), c.Runs)
 	}
 	// For each revision: IR, plan, what was deployed, the code and the table of a.
 	if diff := cmp.Diff(map[string]int{"artifact": 15, "run": 3, "code": 3}, kinds(c)); diff != "" {
@@ -130,12 +130,12 @@ func TestRecentAndJournaledArtifactsStay(t *testing.T) {
 	run := state.Run{Key: strings.Repeat("f", 32), Unit: "sources/a", Revision: 2, Attempt: 1}
 	run.ID, err = b.lease.Begin(t.Context(), run)
 	b.ok(err)
-	dir := filepath.Join(b.dir, "runs", executors.TaskName(run.Unit, run.Key, run.Attempt))
+	dir := filepath.Join(b.dir, "runs", executors.TaskName("", run.Unit, run.Key, run.Attempt))
 	b.ok(os.MkdirAll(dir, 0o755))
 	b.ok(os.WriteFile(filepath.Join(dir, "outputs.json"), fmt.Appendf(nil, `{"out":{"digest":%q}}`, a.Digest), 0o644))
 	c := b.collect(executors.Retention{Revisions: 1})
-	if c.Oldest != 2 {
-		t.Errorf("the oldest that stays is @%d, and the journal has a run of @2", c.Oldest)
+	if c.Oldest[""] != 2 {
+		t.Errorf("the oldest that stays is @%d, and the journal has a run of @2", c.Oldest[""])
 	}
 	b.ok(c.Remove(t.Context()))
 	if _, err := os.Stat(dir); err != nil || !b.arts.Has(a.Digest) {
@@ -281,18 +281,18 @@ func (w *world) collected(ctx context.Context, keep executors.Retention, stop in
 	o := w.options(w.liar)
 	c, err := executors.Collect(ctx, o, keep)
 	must(err)
-	before := w.possible(ctx, c.Oldest)
+	before := w.possible(ctx, c.Oldest[""])
 	executors.StopAfter(c, stop)
 	if err := c.Remove(ctx); err != nil && !errors.Is(err, executors.ErrStopped) {
 		return err
 	}
-	if diff := cmp.Diff(before, w.possible(ctx, c.Oldest)); diff != "" {
+	if diff := cmp.Diff(before, w.possible(ctx, c.Oldest[""])); diff != "" {
 		return fmt.Errorf("after a collection that was stopped (-before +after):\n%s", diff)
 	}
 	c, err = executors.Collect(ctx, o, keep)
 	must(err)
 	must(c.Remove(ctx))
-	if diff := cmp.Diff(before, w.possible(ctx, c.Oldest)); diff != "" {
+	if diff := cmp.Diff(before, w.possible(ctx, c.Oldest[""])); diff != "" {
 		return fmt.Errorf("after the collection (-before +after):\n%s", diff)
 	}
 	c, err = executors.Collect(ctx, o, keep)

@@ -47,7 +47,7 @@ func TestAJobIsAdoptedFromAnotherMachine(t *testing.T) {
 	b := newBench(t)
 	b.fake.behave["sources/a"] = behaviour{takes: 30 * time.Millisecond}
 	r := b.began(table("sources/a", `{}`), true)
-	name := executors.TaskName(r.Unit, r.Key, 1)
+	name := executors.TaskName("", r.Unit, r.Key, 1)
 	b.ok(files.RemoveAll(filepath.Join(b.dir, "runs", name)))
 	b.mustApply(table("sources/a", `{}`))
 	if got := b.fake.started("sources/a"); len(got) != 1 {

@@ -54,7 +54,7 @@ type Task struct {
 	Unit ir.Unit
 	Key  string // run key
 	// Name is deterministic, so that a task of a killed apply is found again: it consists
-	// of unit, key and attempt.
+	// of environment, unit, key and attempt.
 	Name string
 	// Dir is the run's own folder, which the engine created. Outputs are written to
 	// Dir/out/<port>; the log is Dir/log; metrics and progress are below Dir/notes, see
@@ -77,6 +77,9 @@ type Task struct {
 	Leaving []string
 	// State is the lineage of the state. A service takes over from none of another state.
 	State string
+	// Environment is the one of the apply, "" for the one without a name. Its services share
+	// nothing with those of another.
+	Environment string
 	// Devices are the GPUs, or parts of them, reserved for the task. They are nil only
 	// where no pool lends any.
 	Devices []Device

@@ -22,13 +22,13 @@ import (
 // task prepares the unit to run: its folder, its code, its inputs.
 func (c *call) task(ctx context.Context) (Task, error) {
 	u := c.n.unit
-	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}, Leaving: Leaving(c.plan), State: c.plan.State.Lineage, Devices: c.n.devices}
+	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}, Leaving: Leaving(c.plan), State: c.plan.State.Lineage, Environment: c.environment(), Devices: c.n.devices}
 	var err error
 	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
 		return t, err
 	}
 	if u.Keeps != "" {
-		if t.Kept, err = c.layout.makeKept(u.ID); err != nil {
+		if t.Kept, err = c.layout.makeKept(c.environment(), u.ID); err != nil {
 			return t, err
 		}
 	}

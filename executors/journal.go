@@ -174,7 +174,7 @@ func (w *walk) dismiss(ctx context.Context, p state.Pending) error {
 		}
 		return w.quit(ctx, *p.Handle)
 	}
-	name := TaskName(p.Run.Unit, p.Run.Key, p.Run.Attempt)
+	name := taskOf(p.Run)
 	h := p.Handle
 	if h == nil {
 		if p.Run.Log == "" {
@@ -237,7 +237,7 @@ func (w *walk) find(ctx context.Context, r state.Run) (*state.Handle, error) {
 	if err := w.hold(ctx); err != nil {
 		return nil, err
 	}
-	name := TaskName(r.Unit, r.Key, r.Attempt)
+	name := taskOf(r)
 	return w.o.Executor.Find(ctx, name, w.layout.run(name))
 }
 

@@ -1,6 +1,7 @@
 package executors
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -13,11 +14,13 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // A layout is the folder structure below the state folder:
 //
-//	kept/<unit>/     what a service keeps for its later versions
+//	kept/<unit>/     what a service keeps for its later versions; kept/@<env>/<unit>/ in an
+//	                 environment with a name
 //	runs/<task>/     one attempt: log, step.json, out/, scratch/, notes/
 //	code/<digest>/   a unit's files, read-only
 //	code/<digest>.lock
@@ -29,11 +32,17 @@ func (l layout) run(task string) string { return filepath.Join(l.dir, "runs", ta
 // below the 63 characters of a DNS label.
 const slugLen = 40
 
-// TaskName returns the name of one attempt of a unit: short, safe in a path and as a DNS
-// label, and deterministic.
-func TaskName(unit, key string, attempt int) string {
+// TaskName returns the name of one attempt of a unit in an environment: short, safe in a path
+// and as a DNS label, and deterministic.
+func TaskName(env, unit, key string, attempt int) string {
+	if env != "" {
+		unit = env + "/" + unit
+	}
 	return fmt.Sprintf("%s-%s-%d", slug(unit), key[:min(12, len(key))], attempt)
 }
+
+// taskOf returns the name of a run.
+func taskOf(r state.Run) string { return TaskName(r.Env, r.Unit, r.Key, r.Attempt) }
 
 // slug keeps the end of a long id, which distinguishes stages, behind a digest that
 // distinguishes ids. Two ids may still share a slug. That is harmless: two units with the
@@ -68,15 +77,19 @@ func (l layout) makeRun(task string) (string, error) {
 	return dir, nil
 }
 
-// KeptDir returns the folder in a state folder in which a service keeps files for its later
-// versions.
-func KeptDir(state, unit string) string {
-	return filepath.Join(state, "kept", filepath.FromSlash(unit))
+// KeptDir returns the folder in a state folder in which a service of an environment keeps files
+// for its later versions.
+func KeptDir(state, env, unit string) string {
+	dir := filepath.Join(state, "kept")
+	if env != "" {
+		dir = filepath.Join(dir, "@"+env)
+	}
+	return filepath.Join(dir, filepath.FromSlash(unit))
 }
 
 // makeKept creates the folder in which a service keeps files.
-func (l layout) makeKept(unit string) (string, error) {
-	dir, err := filepath.Abs(KeptDir(l.dir, unit))
+func (l layout) makeKept(env, unit string) (string, error) {
+	dir, err := filepath.Abs(KeptDir(l.dir, env, unit))
 	if err == nil {
 		err = os.MkdirAll(dir, 0o700)
 	}
@@ -130,9 +143,17 @@ func (l layout) lock(digest string) string {
 
 // makeCode writes the unit's files once per list of files and returns the folder, which
 // is read-only. It rewrites a folder that was changed nevertheless; so only one call may
-// run at a time.
+// run at a time, also of the applies of other environments.
 func (l layout) makeCode(code []ir.CodeFile, blobs map[string][]byte) (string, error) {
 	dir := l.code(code)
+	if holds(dir, code) {
+		return dir, nil
+	}
+	locked, err := files.Lock(context.Background(), filepath.Join(l.dir, "code.lock"))
+	if err != nil {
+		return "", fmt.Errorf("lay out code: %w", err)
+	}
+	defer locked.Close()
 	if holds(dir, code) {
 		return dir, nil
 	}

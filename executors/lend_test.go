@@ -131,7 +131,7 @@ func (b *bench) left(u ir.Unit, devices ...string) {
 	var err error
 	r.ID, err = b.lease.Begin(b.Context(), r)
 	b.ok(err)
-	name := executors.TaskName(u.ID, r.Key, 1)
+	name := executors.TaskName("", u.ID, r.Key, 1)
 	dir := filepath.Join(b.dir, "runs", name)
 	b.ok(os.MkdirAll(filepath.Join(dir, "out"), 0o755))
 	t := executors.Task{Unit: u, Key: r.Key, Name: name, Dir: dir}

@@ -68,13 +68,35 @@ func (r Records) Lost(u *ir.Unit) string {
 }
 
 // Sync updates the files of records on this machine after another machine applied them.
-// It is for a shared state; no apply may run on this machine.
+// It is for a shared state; no apply may run on this machine. The files of all environments
+// are in the same folders.
 func (r Records) Sync(ctx context.Context, s *state.Store) error {
-	current, err := s.Current(ctx)
+	envs, err := s.Environments(ctx)
 	if err != nil {
 		return err
 	}
 	units := map[Recorder][]ir.Unit{}
+	for _, env := range envs {
+		if err := r.applied(ctx, s.In(env), units); err != nil {
+			return err
+		}
+	}
+	for _, kind := range sortedKeys(r) {
+		if f, ok := r[kind].(Filer); ok {
+			if err := f.Sync(units[r[kind]]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// applied adds the applied records of an environment.
+func (r Records) applied(ctx context.Context, s *state.Store, units map[Recorder][]ir.Unit) error {
+	current, err := s.Current(ctx)
+	if err != nil {
+		return err
+	}
 	for unit, c := range current {
 		if c.Kind != ir.Record {
 			continue
@@ -85,13 +107,6 @@ func (r Records) Sync(ctx context.Context, s *state.Store) error {
 		}
 		if x := r.of(u); x != nil {
 			units[x] = append(units[x], *u)
-		}
-	}
-	for _, kind := range sortedKeys(r) {
-		if f, ok := r[kind].(Filer); ok {
-			if err := f.Sync(units[r[kind]]); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

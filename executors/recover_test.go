@@ -25,12 +25,12 @@ func (b *bench) began(u ir.Unit, asked bool) state.Run {
 	b.Helper()
 	b.ok(u.Define())
 	r := state.Run{Key: ir.RunKey(u.Digest, nil), Unit: u.ID, Definition: u.Digest, Revision: 1, Attempt: 1}
-	r.Log = "runs/" + executors.TaskName(u.ID, r.Key, 1) + "/log"
+	r.Log = "runs/" + executors.TaskName("", u.ID, r.Key, 1) + "/log"
 	var err error
 	r.ID, err = b.lease.Begin(b.Context(), r)
 	b.ok(err)
 	if asked {
-		name := executors.TaskName(u.ID, r.Key, 1)
+		name := executors.TaskName("", u.ID, r.Key, 1)
 		dir := filepath.Join(b.dir, "runs", name)
 		b.ok(os.MkdirAll(filepath.Join(dir, "out"), 0o755))
 		h, err := b.fake.Apply(b.Context(), executors.Task{Unit: u, Key: r.Key, Name: name, Dir: dir}, nil)
@@ -65,7 +65,7 @@ func TestAJobWhoseHandleWasNotSavedIsFoundByItsName(t *testing.T) {
 	b.fake.behave["sources/a"] = behaviour{takes: 10 * time.Millisecond}
 	b.ok(u.Define())
 	r := b.began(u, false)
-	name := executors.TaskName(u.ID, r.Key, 1)
+	name := executors.TaskName("", u.ID, r.Key, 1)
 	dir := filepath.Join(b.dir, "runs", name)
 	b.ok(os.MkdirAll(filepath.Join(dir, "out"), 0o755))
 	_, err := b.fake.Apply(t.Context(), executors.Task{Unit: u, Key: r.Key, Name: name, Dir: dir}, nil)
@@ -204,7 +204,7 @@ func TestUndeclaredTasksAreStoppedWithoutAHandle(t *testing.T) {
 			b.fake.behave["sources/a"] = behaviour{hangs: true}
 			u := table("sources/a", `{}`)
 			r := b.began(u, false)
-			name := executors.TaskName("sources/a", r.Key, 1)
+			name := executors.TaskName("", "sources/a", r.Key, 1)
 			if here {
 				b.ok(os.MkdirAll(filepath.Join(b.dir, "runs", name), 0o755))
 			}
@@ -222,7 +222,7 @@ func TestOutputsBeingStoredAreNotLost(t *testing.T) {
 	b := newBench(t)
 	u := table("sources/a", `{}`)
 	r := b.began(u, true)
-	name := executors.TaskName("sources/a", r.Key, 1)
+	name := executors.TaskName("", "sources/a", r.Key, 1)
 	dir := filepath.Join(b.dir, "runs", name)
 	for b.fake.alive(); ; time.Sleep(time.Millisecond) {
 		if st, _ := b.fake.Inspect(t.Context(), state.Handle{ID: name}); st.Phase == state.Succeeded {
@@ -406,7 +406,7 @@ func TestLeftoversOfARecordedJobAreRemoved(t *testing.T) {
 	b.ok(u.Define())
 	r.Revision, r.Outcome = number, state.Done
 	b.ok(b.lease.Finish(t.Context(), r, &u, &state.Current{Unit: u.ID, Kind: ir.Job, Definition: u.Digest, Key: r.Key, Revision: number}))
-	run := filepath.Join(b.dir, "runs", executors.TaskName(u.ID, r.Key, 1))
+	run := filepath.Join(b.dir, "runs", executors.TaskName("", u.ID, r.Key, 1))
 	for _, half := range []string{"code/.new-1/x", "rules/.new-2", "artifacts/tmp/bytes-3", filepath.Join("runs", filepath.Base(run), ".new-4")} {
 		path := filepath.Join(b.dir, half)
 		b.ok(os.MkdirAll(filepath.Dir(path), 0o755))

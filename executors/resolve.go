@@ -91,7 +91,7 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 		return false, err
 	}
 	if n.unit.Kind == ir.Job {
-		twin := r != nil && r.Revision == w.result.Revision
+		twin := r != nil && (r.Revision == w.result.Revision && r.Env == w.environment() || w.madeSince(r))
 		old := r != nil && n.unit.MaxAge > 0 && w.o.Now().Sub(r.Finished) > n.unit.MaxAge
 		if r == nil || !twin && (!n.item.Unless || old) {
 			return false, nil

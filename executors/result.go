@@ -16,6 +16,7 @@ var ErrMoved = errors.New("the state has changed since the plan was made")
 
 // A Result is the outcome of an apply.
 type Result struct {
+	Env      string        `json:"env,omitempty"`
 	Revision int           `json:"revision"`
 	Outcome  state.Outcome `json:"outcome"`
 	Counts   Counts        `json:"counts"`

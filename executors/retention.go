@@ -22,13 +22,14 @@ const keptRuns = 10
 
 // roots are the recorded runs, and what may refer to them.
 type roots struct {
-	runs     []state.Run // in the order they began
-	current  map[string]state.Current
+	runs     []state.Run     // in the order they began
+	oldest   map[string]int  // by environment: the first revision to keep
+	current  []state.Current // of all environments, as are the rest
 	pending  []state.Pending
-	deployed []state.DeployedUnit // at the end of the kept revisions, or planned to be
-	models   []state.ModelVersion // by model, the one in service first
-	units    map[string]bool      // whose numbers are kept
-	inputs   []string             // digests that current or journalled runs read
+	deployed []state.DeployedUnit   // at the end of the kept revisions, or planned to be
+	models   [][]state.ModelVersion // by environment and by model, the one in service first
+	units    map[string]bool        // whose numbers are kept
+	inputs   []string               // digests that current or journalled runs read
 }
 
 // oldest returns the number of the first revision to keep, given all of them, newest
@@ -51,13 +52,13 @@ func (k Retention) oldest(all []state.Revision, pending []state.Pending, now tim
 	return all[last].Number
 }
 
-// prune returns what to remove from the state if revisions before oldest are removed, and
-// which digests are still referenced then.
-func (k Retention) prune(l roots, oldest int) (state.Pruning, map[string]bool) {
-	p := state.Pruning{Before: oldest}
+// prune returns what to remove from the state if revisions before the oldest to keep are
+// removed, and which digests are still referenced then.
+func (k Retention) prune(l roots) (state.Pruning, map[string]bool) {
+	p := state.Pruning{Before: l.oldest}
 	var whole map[int64]bool
 	var digests map[string]bool
-	whole, digests, p.Models = k.whole(l, oldest)
+	whole, digests, p.Models = k.whole(l)
 	counted := map[string]int{} // number of runs of a unit that count for usage
 	for _, r := range slices.Backward(l.runs) {
 		counts := r.Outcome == state.Done || r.Outcome == state.Audited || r.Outcome == state.Pruned
@@ -77,7 +78,7 @@ func (k Retention) prune(l roots, oldest int) (state.Pruning, map[string]bool) {
 
 // whole returns the runs to keep unchanged, the digests of what they made or, if current,
 // read, and the versions of models to remove.
-func (k Retention) whole(l roots, oldest int) (whole map[int64]bool, digests map[string]bool, gone []state.ModelVersion) {
+func (k Retention) whole(l roots) (whole map[int64]bool, digests map[string]bool, gone []state.ModelVersion) {
 	whole, digests = map[int64]bool{}, map[string]bool{}
 	byKey := map[string]map[string]int64{} // the last run of a key by each unit that ran it
 	first := map[string]int64{}            // the first run that made a digest, which dates it
@@ -121,7 +122,7 @@ func (k Retention) whole(l roots, oldest int) (whole map[int64]bool, digests map
 		}
 	}
 	for i := range l.runs {
-		if l.runs[i].Revision >= oldest {
+		if r := &l.runs[i]; r.Revision >= l.oldest[r.Env] {
 			keep(l.runs[i].ID)
 		}
 	}
@@ -139,18 +140,32 @@ func (k Retention) whole(l roots, oldest int) (whole map[int64]bool, digests map
 	for _, digest := range l.inputs {
 		need(digest)
 	}
-	highest, seen := map[string]int{}, map[string]int{}
-	for _, m := range l.models {
-		highest[m.Model] = max(highest[m.Model], m.Version)
+	type number struct {
+		model   string
+		version int
 	}
-	for _, m := range l.models {
-		seen[m.Model]++
-		// A plan compares with the version in service, or the one before it. The highest
-		// number is kept, so that none is used twice.
-		if k.Models > 0 && seen[m.Model] > max(k.Models, 2) && m.Version != highest[m.Model] && !digests[m.Digest] {
-			gone = append(gone, m)
-		} else {
+	highest, wanted := map[string]int{}, map[number]bool{}
+	for _, models := range l.models {
+		seen := map[string]int{}
+		for _, m := range models {
+			highest[m.Model] = max(highest[m.Model], m.Version)
+			seen[m.Model]++
+			// A plan compares with the version in service, or the one before it.
+			if k.Models == 0 || seen[m.Model] <= max(k.Models, 2) {
+				wanted[number{m.Model, m.Version}] = true
+			}
+		}
+	}
+	dropped := map[number]bool{}
+	for _, m := range slices.Concat(l.models...) {
+		n := number{m.Model, m.Version}
+		// The highest number is kept, so that none is used twice.
+		switch {
+		case wanted[n] || m.Version == highest[m.Model] || digests[m.Digest]:
 			need(m.Digest)
+		case !dropped[n]:
+			dropped[n] = true
+			gone = append(gone, m)
 		}
 	}
 	return whole, digests, gone

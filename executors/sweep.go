@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -17,10 +18,7 @@ func (w *walk) sweep(ctx context.Context) {
 	if ctx.Err() != nil || w.hold(ctx) != nil {
 		return
 	}
-	// Only the holder of the lease writes, so these files belong to dead processes.
-	_ = w.o.Artifacts.Sweep()
-	_ = w.layout.sweep()
-	w.o.Records.sweep()
+	w.sweepPartial()
 	for number := w.result.Revision; number > 0; number-- {
 		r, err := w.o.Store.Revision(ctx, number)
 		if errors.Is(err, state.ErrNotFound) {
@@ -49,9 +47,27 @@ func (w *walk) sweep(ctx context.Context) {
 	}
 }
 
+// sweepPartial removes half-written files, unless an apply of another environment may be
+// writing them. Until [walk.leaveFolder], no other apply removes what this one writes.
+func (w *walk) sweepPartial() {
+	// Without the lock, nothing is swept: this only uses disk space.
+	w.folder, _ = files.Share(filepath.Join(w.o.Dir, "applying.lock"), func() {
+		_ = w.o.Artifacts.Sweep()
+		_ = w.layout.sweep()
+		w.o.Records.sweep()
+	})
+}
+
+// leaveFolder lets others sweep the state folder.
+func (w *walk) leaveFolder() {
+	if w.folder != nil {
+		w.folder.Close()
+	}
+}
+
 // sweepDone ends what the executor still keeps for a recorded job.
 func (w *walk) sweepDone(ctx context.Context, r state.Run) {
-	name := TaskName(r.Unit, r.Key, r.Attempt)
+	name := taskOf(r)
 	if exists(w.layout.run(name)) && !exists(filepath.Join(w.layout.run(name), "out")) {
 		return // it was swept
 	}

@@ -26,7 +26,7 @@ func TestTaskNamesAreShortAndSafe(t *testing.T) {
 		"../..":             "",
 		long:                "",
 	} {
-		got := TaskName(unit, key, 2)
+		got := TaskName("", unit, key, 2)
 		if want != "" && got != want+"-"+key[:12]+"-2" {
 			t.Errorf("%s: %s", unit, got)
 		}
@@ -34,8 +34,11 @@ func TestTaskNamesAreShortAndSafe(t *testing.T) {
 			t.Errorf("%s: %s is not safe", unit, got)
 		}
 	}
-	if TaskName(long+"1", key, 1) == TaskName(strings.Replace(long, "models", "nodels", 1)+"1", key, 1) {
+	if TaskName("", long+"1", key, 1) == TaskName("", strings.Replace(long, "models", "nodels", 1)+"1", key, 1) {
 		t.Error("two long names give the same name")
+	}
+	if got := TaskName("prod", "deployments/api", key, 1); got != "prod-deployments-api-"+key[:12]+"-1" {
+		t.Errorf("in an environment: %s", got)
 	}
 }
 

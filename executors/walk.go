@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,8 @@ type walk struct {
 	began  time.Time
 	fault  atomic.Pointer[stateError] // why the walk had to stop
 
-	resumed bool // parts of the revision may be done already
+	resumed bool     // parts of the revision may be done already
+	folder  *os.File // locked: nobody removes what this walk writes
 
 	works    []*work // by node of the schedule
 	byID     map[string]*work
@@ -87,6 +89,7 @@ type report struct {
 	err     *UnitError
 	wait    time.Duration // before the next attempt; how long a preparation took
 	stuck   bool          // what it left still runs
+	reused  bool          // another environment has made the result
 	idle    bool          // it failed before it was admitted
 
 	made  *preparation // or nil
@@ -112,7 +115,7 @@ const (
 
 func newWalk(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	w := &walk{
-		plan: p, o: o, layout: layout{o.Dir}, events: &eventSink{to: o.Events, now: o.Now},
+		result: Result{Env: o.Store.Env()}, plan: p, o: o, layout: layout{o.Dir}, events: &eventSink{to: o.Events, now: o.Now},
 		reports: make(chan report), byKey: map[string]int{}, twins: map[string][]int{}, lookers: make(chan struct{}, 8),
 		outgoing: make(chan struct{}, 64), preparers: make(chan struct{}, preparers),
 		pending: map[string][]state.Pending{}, sound: map[string]artifact.Traits{}, leases: map[string]lease{},
@@ -215,6 +218,9 @@ func (w *walk) plant(ctx context.Context) error {
 			w.leases[unit] = w.leaseOf(pools, claim{pool: MachinePool}, unit)
 			pools.takeParts(w.leases[unit])
 		}
+	}
+	if w.lends {
+		return w.leaveOthers(ctx, pools)
 	}
 	return nil
 }
@@ -465,7 +471,7 @@ func (w *walk) settle(ctx context.Context, r report) {
 	case done, failed:
 		n.ended, n.failed = true, r.verdict == failed
 		if r.verdict == done {
-			w.count(n, n.audit)
+			w.count(n, n.audit || r.reused)
 		}
 		if r.idle {
 			w.block(ctx, n, w.sched.settle(n.node, false))

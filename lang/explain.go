@@ -20,6 +20,12 @@ import (
 
 // explain describes one fault.
 func (s *System) explain(f fault) diag.Diagnostic {
+	d := s.explainFault(f)
+	s.explainEnvironment(f, &d)
+	return d
+}
+
+func (s *System) explainFault(f fault) diag.Diagnostic {
 	if len(f.path) == 0 && (f.format == notAllowed || f.format == required) {
 		return s.explainOther(f)
 	}

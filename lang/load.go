@@ -30,6 +30,8 @@ type Options struct {
 	// Tags are CUE tags, "env=prod" or "prod", as with `cue -t`. The value of a tag such
 	// as env=prod also selects files with @if(prod).
 	Tags []string
+	// Environment is the one that is unified with the system, "" for none.
+	Environment string
 	// Env is the environment for CUE's module system, in the format of os.Environ.
 	Env []string
 	// Tracker, if set, collects what is read.
@@ -48,8 +50,12 @@ type System struct {
 	Value cue.Value
 	// Files holds the user's files that were read, by the name used in positions.
 	Files map[string][]byte
+	// Environment is the one that was chosen, and Environments are the declared ones, sorted.
+	Environment  string
+	Environments []string
 
 	tags         []string
+	environments environments
 	cue          *cue.Context
 	syntax       []*ast.File
 	imports      []*build.Instance
@@ -85,7 +91,8 @@ func Load(dir string, o Options) (*System, error) {
 		return nil, err
 	}
 	trackModule(o.Tracker, abs, root)
-	s := &System{Dir: abs, Files: map[string][]byte{}, tags: o.Tags, root: root, registry: newRegistry(o.Env)}
+	s := &System{Dir: abs, Environment: o.Environment, Files: map[string][]byte{}, tags: o.Tags, root: root, registry: newRegistry(o.Env)}
+	s.environments = environments{chosen: o.Environment, names: map[string]token.Pos{}, decls: map[*ast.File][]ast.Decl{}}
 	var mu sync.Mutex // the loader parses files in parallel
 	cfg := &load.Config{
 		Dir:      abs,
@@ -105,7 +112,11 @@ func Load(dir string, o Options) (*System, error) {
 				s.Files[s.display(name)] = b
 				mu.Unlock()
 			}
-			return parser.ParseFile(name, b, cfg)
+			f, err := parser.ParseFile(name, b, cfg)
+			if err == nil && !strings.HasPrefix(name, libraryRoot) && declares(abs, name) {
+				err = s.environments.take(f)
+			}
+			return f, err
 		},
 	}
 	insts := load.Instances([]string{"."}, cfg)
@@ -114,6 +125,9 @@ func Load(dir string, o Options) (*System, error) {
 		return nil, s.loadFaults(inst)
 	}
 	s.instance, s.syntax, s.imports = inst, inst.Files, inst.Imports
+	if err := s.checkEnvironments(); err != nil {
+		return nil, err
+	}
 	s.trackFolders(o.Tracker)
 	trackModule(o.Tracker, abs, root) // again, because the loader has read it in between
 	s.cue = cuecontext.New(cuecontext.WithInjection(embed.New()))

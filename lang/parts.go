@@ -48,7 +48,19 @@ func (s *System) divide() *Parts {
 	var ids []string
 	others := map[*ast.File][]ast.Decl{}
 	for _, f := range s.syntax {
-		for _, d := range f.Decls {
+		own, added := s.ownDecls(f)
+		// What an environment adds is part of the rest, and is withheld like the others.
+		for _, d := range added {
+			section, ok := dividedSection(d)
+			if !ok || section != nil && slices.ContainsFunc(section.Value.(*ast.StructLit).Elts, func(d ast.Decl) bool {
+				e, ok := d.(*ast.Field)
+				return !ok || plainName(e) == ""
+			}) {
+				return nil
+			}
+			others[f] = append(others[f], d)
+		}
+		for _, d := range own {
 			section, ok := dividedSection(d)
 			switch {
 			case !ok:
@@ -85,7 +97,8 @@ func (s *System) divide() *Parts {
 			into   hash.Hash // nil for the name of a section
 		}
 		cuts := []cut{{0, rest}}
-		for _, d := range f.Decls {
+		own, _ := s.ownDecls(f)
+		for _, d := range own {
 			into := hash.Hash(rest)
 			if section, _ := dividedSection(d); section != nil {
 				into = nil
@@ -139,6 +152,13 @@ func (s *System) divide() *Parts {
 	slices.Sort(r.found)
 	p.Always = slices.Compact(r.found)
 	return p
+}
+
+// ownDecls returns the declarations that are written at the top of a file, and those that the
+// chosen environment adds.
+func (s *System) ownDecls(f *ast.File) (own, added []ast.Decl) {
+	added = s.environments.decls[f]
+	return f.Decls[:len(f.Decls)-len(added)], added
 }
 
 // dividedSection returns a declaration that only lists entities, or nil if the declaration

@@ -31,6 +31,7 @@ type Plan struct {
 	Python  map[string]string `json:"python,omitzero"`
 	State   state.Meta        `json:"state"`             // the state it was made against
 	BackTo  int               `json:"back_to,omitempty"` // the revision that it restores
+	From    *Origin           `json:"from,omitempty"`    // what it promotes, or nil
 	Moves   []ir.Move         `json:"moves,omitempty"`   // renamed units, before all else
 	Items   []Item            `json:"items"`             // in the order of execution; deletes last
 	Prepare []Preparation     `json:"prepare,omitempty"` // what was missing when the plan was made
@@ -125,6 +126,12 @@ func (i Item) Restores() bool { return i.Action == Reuse && len(i.Reasons) > 0 }
 
 // Changes reports whether the action does anything.
 func (a Action) Changes() bool { return a != Reuse && a != None }
+
+// An Origin is the revision of another environment that a plan promotes.
+type Origin struct {
+	Env      string `json:"env"`
+	Revision int    `json:"revision"`
+}
 
 // An Item is the plan for one unit.
 type Item struct {

@@ -47,7 +47,7 @@ the services.`,
 			return err
 		},
 	}
-	a.stateFlag(c)
+	a.placeFlag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print what was done as JSON")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for an apply to end")
 	return c

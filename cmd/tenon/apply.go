@@ -164,6 +164,12 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 			return nil, nil, err
 		}
 		dir = saved.Dir
+		if env, err := a.environment(); err != nil {
+			return nil, nil, err
+		} else if env != "" && env != saved.State.Env {
+			return nil, nil, &usageError{fmt.Errorf("%s is a plan for %s, not for the environment %s", target, environmentNamed(saved.State.Env), env)}
+		}
+		a.env = saved.State.Env
 	}
 	p, err := a.project(dir)
 	if err != nil {

@@ -68,7 +68,7 @@ It runs nothing, contacts no cluster, and does not read the state.`,
 				a.writeWarnings(&warnings, e.Warnings)
 			}
 			fmt.Fprint(a.stderr, warnings.String())
-			_, err = fmt.Fprintf(a.stdout, "%s on %s (%s): %s\n", r.System.Name, r.System.Target.Name, r.System.Target.Executor, plural(int64(len(r.System.Units)), "unit"))
+			_, err = fmt.Fprintf(a.stdout, "%s on %s (%s): %s\n", a.named(r.System.Name, r.System.Env), r.System.Target.Name, r.System.Target.Executor, plural(int64(len(r.System.Units)), "unit"))
 			return err
 		},
 	}

@@ -37,7 +37,7 @@ delete the state folder afterwards.`,
 					return err
 				}
 				slices.Sort(units)
-				if err := a.confirmDestroy(units, yes, asJSON); err != nil {
+				if err := a.confirmDestroy(w.Env(), units, yes, asJSON); err != nil {
 					return err
 				}
 				items := make([]planner.Item, len(units))
@@ -45,7 +45,7 @@ delete the state folder afterwards.`,
 					items[i] = planner.Item{Unit: u, Action: planner.Delete}
 				}
 				view := a.newView(asJSON, &planner.Plan{Items: items})
-				view.again = "tenon destroy"
+				view.again = a.again("tenon destroy")
 				result, err := s.Destroy(ctx, project.ApplyOptions{Events: view.event})
 				if err == nil && result.Revision == 0 {
 					if asJSON {
@@ -65,9 +65,9 @@ delete the state folder afterwards.`,
 }
 
 // confirmDestroy shows what will be destroyed, and asks for confirmation.
-func (a *app) confirmDestroy(units []string, yes, asJSON bool) error {
+func (a *app) confirmDestroy(env string, units []string, yes, asJSON bool) error {
 	if len(units) == 0 && !asJSON {
-		fmt.Fprintln(a.stdout, "Nothing is deployed.")
+		fmt.Fprintln(a.stdout, nothingDeployed(env))
 	}
 	if yes || len(units) == 0 {
 		return nil
@@ -75,7 +75,11 @@ func (a *app) confirmDestroy(units []string, yes, asJSON bool) error {
 	for _, u := range units {
 		fmt.Fprintf(a.stdout, "  %s %s\n", a.paint(red, "-"), u)
 	}
-	if err := a.confirm(fmt.Sprintf("Destroy %s?", plural(int64(len(units)), "unit"))); err != nil {
+	where := ""
+	if env != "" {
+		where = " of the environment " + env
+	}
+	if err := a.confirm(fmt.Sprintf("Destroy %s%s?", plural(int64(len(units)), "unit"), where)); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.stdout)

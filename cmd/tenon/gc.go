@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +52,7 @@ shared artifact store, because other states may need it.`,
 			}
 			o.Retention.Age = time.Duration(olderThan)
 			return a.withApplied(ctx, folder(args), func(w *project.Workspace) (err error) {
-				s, err := w.Lock(ctx, "tenon gc", wait)
+				s, err := w.LockAll(ctx, "tenon gc", wait)
 				if err != nil {
 					return err
 				}
@@ -59,7 +61,7 @@ shared artifact store, because other states may need it.`,
 			})
 		},
 	}
-	a.stateFlag(c)
+	a.placeFlag(c)
 	f := c.Flags()
 	f.IntVar(&o.Retention.Revisions, "keep", 10, "keep the newest `N` revisions")
 	f.StringVar(&keepModels, "keep-models", "all", "keep the newest `N` versions of each model, at least 2")
@@ -133,7 +135,11 @@ func (a *app) collectGarbage(ctx context.Context, s *project.Session, o gcOption
 	case o.json:
 		return a.printJSON(g)
 	case g.Removed:
-		fmt.Fprintf(a.stdout, "\nRemoved %s. Revisions are kept from @%d on.\n", bytesOf(g.Size), g.Oldest)
+		kept := fmt.Sprintf("@%d on", g.Oldest)
+		for _, env := range slices.Sorted(maps.Keys(g.Environments)) {
+			kept += fmt.Sprintf(", in the environment %s from @%d on", env, g.Environments[env].Oldest)
+		}
+		fmt.Fprintf(a.stdout, "\nRemoved %s. Revisions are kept from %s.\n", bytesOf(g.Size), kept)
 	}
 	return nil
 }
@@ -159,12 +165,9 @@ func (a *app) printGarbage(doc *project.Garbage) error {
 	}
 	fmt.Fprint(a.stdout, "These are no longer needed:\n\n")
 	t := table(a.stdout)
-	if n := len(doc.Revisions); n > 0 {
-		span := fmt.Sprintf("@%d", slices.Min(doc.Revisions))
-		if n > 1 {
-			span += fmt.Sprintf(" to @%d", slices.Max(doc.Revisions))
-		}
-		fmt.Fprintf(t, "  %s\t%s\n", plural(int64(n), "revision"), span)
+	printRevisions(t, doc.Revisions, "")
+	for _, env := range slices.Sorted(maps.Keys(doc.Environments)) {
+		printRevisions(t, doc.Environments[env].Revisions, " of "+env)
 	}
 	if doc.Runs > 0 {
 		fmt.Fprintf(t, "  %s\tof the state\n", plural(int64(doc.Runs), "run"))
@@ -178,6 +181,18 @@ func (a *app) printGarbage(doc *project.Garbage) error {
 		}
 	}
 	return t.Flush()
+}
+
+func printRevisions(t io.Writer, numbers []int, of string) {
+	n := len(numbers)
+	if n == 0 {
+		return
+	}
+	span := fmt.Sprintf("@%d", slices.Min(numbers))
+	if n > 1 {
+		span += fmt.Sprintf(" to @%d", slices.Max(numbers))
+	}
+	fmt.Fprintf(t, "  %s\t%s%s\n", plural(int64(n), "revision"), span, of)
 }
 
 // spanOfModels describes the models whose versions are removed.

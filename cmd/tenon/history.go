@@ -89,6 +89,9 @@ func whatDid(r project.Revision) string {
 	case state.Destroy:
 		parts = append(parts, "destroy")
 	}
+	if r.From != nil {
+		parts = append(parts, "promoted from "+originText(r.From))
+	}
 	if r.Outcome != state.Done {
 		parts = append(parts, string(r.Outcome))
 	}

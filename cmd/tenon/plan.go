@@ -144,6 +144,7 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 	return struct {
 		Version int               `json:"plan"`
 		System  string            `json:"system"`
+		Env     string            `json:"env,omitempty"`
 		Target  string            `json:"target"`
 		State   any               `json:"state"`
 		BackTo  int               `json:"back_to,omitempty"`
@@ -160,5 +161,5 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		Warnings []ir.Warning    `json:"warnings,omitempty"`
 		// What a look at the data of sources found.
 		Data []project.Looked `json:"data,omitempty"`
-	}{p.Version, p.System.Name, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, looked}
+	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, looked}
 }

@@ -18,7 +18,10 @@ import (
 // line and the environment.
 func (a *app) project(dir string) (*project.Project, error) {
 	s, err := a.settings(dir)
-	return project.New(s), err
+	if err != nil {
+		return nil, err
+	}
+	return project.New(s), nil
 }
 
 func (a *app) settings(dir string) (project.Settings, error) {
@@ -26,9 +29,13 @@ func (a *app) settings(dir string) (project.Settings, error) {
 	if err != nil {
 		return project.Settings{}, fmt.Errorf("find the tenon binary: %w", err)
 	}
+	env, err := a.environment()
+	if err != nil {
+		return project.Settings{}, err
+	}
 	beside := func(name string) string { return filepath.Join(filepath.Dir(self), name) }
 	return project.Settings{
-		SQL: a.duck, Dir: dir, State: a.stateAt(), Artifacts: cmp.Or(a.store, os.Getenv("TENON_ARTIFACTS")), Tags: a.tags,
+		SQL: a.duck, Dir: dir, State: a.stateAt(), Artifacts: cmp.Or(a.store, os.Getenv("TENON_ARTIFACTS")), Tags: a.tags, Env: env,
 		Cache: cacheDir(), UV: uvs(beside("../.tools/bin/uv")),
 		Config: all.Config{
 			Tenon: self, Environ: os.Environ(),

@@ -22,6 +22,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/version"
+	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
@@ -39,6 +40,7 @@ type app struct {
 	leave atomic.Pointer[func() bool]
 
 	tags  []string
+	env   string // the environment
 	state string
 	store string // URL of an artifact store that other machines can reach, or ""
 
@@ -245,7 +247,7 @@ what already exists, shows a plan, and applies it.`,
 		return &usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(
-		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a),
+		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a), promoteCommand(a),
 		adoptCommand(a), statusCommand(a), cancelCommand(a), historyCommand(a), rollbackCommand(a), showCommand(a), openCommand(a), compareCommand(a), exportCommand(a), logsCommand(a), modelsCommand(a),
 		envCommand(a), predictCommand(a), requestsCommand(a), replayCommand(a), devicesCommand(a),
 		graphCommand(a), lineageCommand(a), componentCommand(a), imageCommand(a), rbacCommand(a), gcCommand(a),
@@ -262,13 +264,37 @@ func (a *app) systemFlags(c *cobra.Command) {
 	a.stateFlag(c)
 }
 
-// tagFlag adds the flag of commands that read a system but not its state.
+// envFlag adds the flag of commands that work on one environment.
+func (a *app) envFlag(c *cobra.Command) {
+	if c.Flags().Lookup("env") != nil {
+		return
+	}
+	c.Flags().StringVarP(&a.env, "env", "e", "", "the environment `NAME` (default $TENON_ENV, or none)")
+}
+
+// environment returns the environment that the user names.
+func (a *app) environment() (string, error) {
+	env := cmp.Or(a.env, os.Getenv("TENON_ENV"))
+	if env != "" && !lang.EnvironmentName.MatchString(env) {
+		return "", &usageError{fmt.Errorf("%q cannot be the name of an environment: use up to 20 lower-case letters, digits and -, beginning with a letter", env)}
+	}
+	return env, nil
+}
+
+// tagFlag adds the flags of commands that read a system but not its state.
 func (a *app) tagFlag(c *cobra.Command) {
+	a.envFlag(c)
 	c.Flags().StringArrayVarP(&a.tags, "tag", "t", nil, "set a CUE `TAG`: env=prod, target=cluster, or prod alone (repeatable)")
 }
 
-// stateFlag adds the flag of commands that read or write the state.
+// stateFlag adds the flags of commands that read or write an environment of the state.
 func (a *app) stateFlag(c *cobra.Command) {
+	a.envFlag(c)
+	a.placeFlag(c)
+}
+
+// placeFlag adds the flags of commands that read or write the whole state.
+func (a *app) placeFlag(c *cobra.Command) {
 	c.Flags().StringVar(&a.state, "state", "", "state `FOLDER` or database URL (default $TENON_STATE or DIR/.tenon)")
 	c.Flags().StringVar(&a.store, "artifacts", "", "also keep artifacts at `URL` (default $TENON_ARTIFACTS)")
 }

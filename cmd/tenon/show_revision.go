@@ -28,7 +28,7 @@ func (a *app) showRevision(ctx context.Context, w *project.Workspace, name strin
 
 func (a *app) printRevision(r project.Revision) {
 	out := a.stdout
-	fmt.Fprintf(out, "%s  %s on %s: %s\n", a.paint(bold, fmt.Sprintf("@%d", r.Number)), r.System, r.Target, r.Outcome)
+	fmt.Fprintf(out, "%s  %s on %s: %s\n", a.paint(bold, fmt.Sprintf("@%d", r.Number)), a.named(r.System, r.Env), r.Target, r.Outcome)
 	row := func(name, text string) {
 		if text != "" {
 			fmt.Fprintf(out, "  %-9s %s\n", name, text)

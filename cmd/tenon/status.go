@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,13 +45,13 @@ are running.`,
 func (a *app) printStatus(s *project.Status) error {
 	units, failed, now := s.Units, s.Failed, s.UnderWay
 	if len(units) == 0 && len(failed) == 0 && now == nil {
-		_, err := fmt.Fprintln(a.stdout, "Nothing is deployed.")
+		_, err := fmt.Fprintln(a.stdout, nothingDeployed(a.env))
 		return err
 	}
 	if r := s.Revision; r != nil {
-		fmt.Fprintf(a.stdout, "%s on %s, revision %d, %s, %s\n", a.paint(bold, r.System), r.Target, r.Number, r.Outcome, r.Started.Local().Format(time.DateTime))
+		fmt.Fprintf(a.stdout, "%s on %s, revision %d, %s, %s\n", a.named(r.System, r.Env), r.Target, r.Number, r.Outcome, r.Started.Local().Format(time.DateTime))
 		if now != nil {
-			fmt.Fprintln(a.stdout, underWay(now))
+			fmt.Fprintln(a.stdout, strings.ReplaceAll(underWay(now), "run tenon apply", "run "+a.again("tenon apply")))
 		}
 		fmt.Fprintln(a.stdout)
 	}

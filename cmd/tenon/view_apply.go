@@ -59,7 +59,7 @@ func (a *app) printJSONLine(v any) error {
 }
 
 func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
-	v := &applyView{a: a, json: asJSON, again: "tenon apply", unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}, urls: map[string]string{}, waits: map[string]string{}, prepares: map[string]time.Time{}}
+	v := &applyView{a: a, json: asJSON, again: a.again("tenon apply"), unit: map[string]*unitBar{}, quiet: map[string]bool{}, known: map[string]bool{}, urls: map[string]string{}, waits: map[string]string{}, prepares: map[string]time.Time{}}
 	if p.System != nil {
 		for _, u := range p.System.Units {
 			if u.Endpoint != nil {
@@ -79,7 +79,7 @@ func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
 		v.width = max(v.width, len(m.What))
 	}
 	if p.BackTo > 0 {
-		v.again = fmt.Sprintf("tenon rollback @%d", p.BackTo)
+		v.again = a.again(fmt.Sprintf("tenon rollback @%d", p.BackTo))
 	}
 	for _, m := range p.Moves {
 		v.width = max(v.width, len(m.To))
@@ -133,6 +133,9 @@ func (v *applyView) event(e executors.Event) {
 		text := "reused: its inputs turned out unchanged"
 		if v.known[e.Unit] {
 			text = "reused from an earlier run"
+		}
+		if e.Message != "" {
+			text = "reused: " + e.Message
 		}
 		v.line("=", faint, e, text)
 	case executors.EventRetried:

@@ -25,9 +25,17 @@ const (
 	lineLimit   = 100 // how much of an error a line shows if the full text follows
 )
 
+// named returns the name of a system in an environment, for headers.
+func (a *app) named(system, env string) string {
+	if env == "" {
+		return a.paint(bold, system)
+	}
+	return a.paint(bold, system) + " in " + a.paint(bold, env)
+}
+
 func (a *app) printPlan(p *planner.Plan, all bool) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s (%s)\n", a.paint(bold, p.System.Name), p.System.Target.Name, p.System.Target.Executor)
+	fmt.Fprintf(&b, "%s on %s (%s)\n", a.named(p.System.Name, p.State.Env), p.System.Target.Name, p.System.Target.Executor)
 	var shown []planner.Item
 	width := 0
 	for _, i := range p.Items {

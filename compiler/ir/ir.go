@@ -17,6 +17,7 @@ const Version = 1
 type System struct {
 	Version int    `json:"ir"`
 	Name    string `json:"name"`
+	Env     string `json:"env,omitempty"` // the environment it was compiled for, "" for the one without a name
 	Target  Target `json:"target"`
 	Pools   []Pool `json:"pools,omitempty"`
 	Moved   []Move `json:"moved,omitempty"` // in the order of execution

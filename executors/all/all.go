@@ -47,6 +47,7 @@ type Setup struct {
 	Images func(hosts string) *image.Store
 
 	System string // name of the system, if it is known
+	Env    string // its environment, "" for the one without a name
 	State  string // lineage of the state, if there is one
 	Runs   string // folder of runs, if there is one
 	// Packed is what a detached apply was sent with.
@@ -122,7 +123,7 @@ func newKubernetes(t ir.Target, s Setup) (executors.Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings.State = s.State
+	settings.State, settings.Env = s.State, s.Env
 	o := kubernetes.Options{
 		Settings: settings, Programs: s.Programs, Tenon: s.Tenon, Pod: s.Pod, Runs: s.Runs, Home: s.Packed.Home, Images: s.Packed.Images,
 	}

@@ -69,7 +69,11 @@ func (e *Executor) Detached(lineage string, revision int) executors.DetachedAppl
 	if e.opts.Detached == nil {
 		return nil
 	}
-	return detachedApply{e, fmt.Sprintf("apply-%s-%d", lineage[:min(8, len(lineage))], revision)}
+	of := lineage[:min(8, len(lineage))]
+	if e.opts.Env != "" {
+		of += "-" + e.opts.Env
+	}
+	return detachedApply{e, fmt.Sprintf("apply-%s-%d", of, revision)}
 }
 
 // Job returns the name and namespace of the apply's Job.

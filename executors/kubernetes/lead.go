@@ -62,6 +62,8 @@ func (ts taskState) front(ctx context.Context, l *link) (*corev1.Service, error)
 		return nil, err
 	case s.Labels[labelManagedBy] != manager:
 		return nil, fmt.Errorf("namespace %s has a Service %s that is not tenon's: remove it, or choose another namespace", ts.Namespace, ts.Service)
+	case s.Labels[labelState] == ts.State && s.Labels[labelEnv] != ts.Env:
+		return nil, fmt.Errorf("namespace %s has a Service %s of another environment: choose another namespace, or another name for the deployment", ts.Namespace, ts.Service)
 	case s.Labels[labelState] != ts.State:
 		return nil, fmt.Errorf("namespace %s has a Service %s of another state: choose another namespace, or another name for the system", ts.Namespace, ts.Service)
 	}

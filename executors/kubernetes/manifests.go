@@ -24,7 +24,7 @@ func (s Settings) manifests(units []ir.Unit) []object {
 		if u.Kind == ir.Record {
 			continue // tenon writes records itself
 		}
-		t := executors.Task{Unit: u, Name: executors.TaskName(u.ID, unsettled, 1), Env: map[string]string{}}
+		t := executors.Task{Unit: u, Name: executors.TaskName(s.Env, u.ID, unsettled, 1), Env: map[string]string{}}
 		for _, x := range u.Secrets {
 			if x.Kubernetes == nil {
 				t.Env[x.Name] = ""

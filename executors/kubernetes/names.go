@@ -24,6 +24,7 @@ const (
 	labelUnit      = "tenon.dev/unit"
 	labelTask      = "tenon.dev/task"
 	labelState     = "tenon.dev/state"
+	labelEnv       = "tenon.dev/environment"
 	labelQueue     = "kueue.x-k8s.io/queue-name"
 
 	annotationUnit = "tenon.dev/unit"
@@ -34,8 +35,16 @@ const (
 // maxLabel is the maximum length of a label value and of the name of a Service.
 const maxLabel = 63
 
-// ServiceName returns the name of the Service of a unit. All versions of the unit share
-// it.
+// owner returns with what the names of Services begin: the system and the environment.
+func (s Settings) owner() string {
+	if s.Env == "" {
+		return s.System
+	}
+	return cmp.Or(s.System, manager) + "-" + s.Env
+}
+
+// ServiceName returns the name of the Service of a unit. system includes the environment, if
+// that has a name. All versions of the unit share the Service.
 func ServiceName(system, unit string) string {
 	_, name, _ := strings.Cut(unit, "/")
 	return short(cmp.Or(system, manager)+"-"+name, func(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' }, "-")
@@ -78,6 +87,9 @@ func (s Settings) labels(u ir.Unit) map[string]string {
 	}
 	if s.State != "" {
 		own[labelState] = s.State
+	}
+	if s.Env != "" {
+		own[labelEnv] = s.Env
 	}
 	return merged(s.placement(u).Labels, own)
 }

@@ -6,6 +6,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 	"pgregory.net/rapid"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
 func TestNames(t *testing.T) {
@@ -25,6 +27,26 @@ func TestNames(t *testing.T) {
 		if got := labelValue(c.unit); got != c.label {
 			t.Errorf("the label of %s is %s, want %s", c.unit, got, c.label)
 		}
+	}
+}
+
+// What two environments have in a namespace has different names and labels.
+func TestNamesInAnEnvironment(t *testing.T) {
+	u := ir.Unit{ID: "deployments/api"}
+	plain, prod := Settings{System: "churn", State: "s"}, Settings{System: "churn", State: "s", Env: "prod"}
+	if got := ServiceName(plain.owner(), u.ID); got != "churn-api" {
+		t.Errorf("without a name the Service is %s", got)
+	}
+	if got := ServiceName(prod.owner(), u.ID); got != "churn-prod-api" {
+		t.Errorf("the Service of prod is %s", got)
+	}
+	if _, ok := plain.labels(u)[labelEnv]; ok || prod.labels(u)[labelEnv] != "prod" {
+		t.Errorf("labels %v and %v", plain.labels(u), prod.labels(u))
+	}
+	one := New(Options{Settings: Settings{Detached: &Detached{}}}).Detached("0123456789", 7).Job().Name
+	other := New(Options{Settings: Settings{Env: "prod", Detached: &Detached{}}}).Detached("0123456789", 7).Job().Name
+	if one != "apply-01234567-7" || other != "apply-01234567-prod-7" {
+		t.Errorf("detached applies are called %s and %s", one, other)
 	}
 }
 

@@ -76,7 +76,7 @@ func TestObjects(t *testing.T) {
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			task := executors.Task{Unit: c.unit, Name: executors.TaskName(c.unit.ID, "0123456789abcdef", 1), Env: c.env}
+			task := executors.Task{Unit: c.unit, Name: executors.TaskName("", c.unit.ID, "0123456789abcdef", 1), Env: c.env}
 			objects := c.settings.objects(task, "registry.acme.example/ml/tenon@sha256:1111", "sha256:2222", 1<<30)
 			if c.unit.Endpoint != nil {
 				objects = append(objects, c.settings.service(task))

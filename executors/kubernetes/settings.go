@@ -28,6 +28,8 @@ type Settings struct {
 
 	// System is the name of the system. It is part of the names of Services.
 	System string `json:"-"`
+	// Env is the environment, "" for the one without a name. It is part of them too.
+	Env string `json:"-"`
 	// State is the lineage of the state that records the started tasks. Objects of
 	// another lineage are left alone.
 	State string `json:"-"`

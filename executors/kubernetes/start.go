@@ -113,7 +113,7 @@ func (e *Executor) send(ctx context.Context, ts taskState, t executors.Task) (di
 	if err != nil {
 		return "", 0, err
 	}
-	task, pass := inside(t, e.opts.System)
+	task, pass := inside(t, e.opts.owner())
 	task.Name = ts.note()
 	task.Fetch = make([]pod.Fetch, len(pass))
 	group, inGroup := errgroup.WithContext(ctx)

@@ -29,6 +29,7 @@ type taskState struct {
 	Port    int       `json:"port,omitempty"`    // port of its Service
 	Service string    `json:"service,omitempty"` // the Service that selects the ready version; "" without an endpoint
 	State   string    `json:"state,omitempty"`   // lineage of the state that records the task
+	Env     string    `json:"env,omitempty"`     // its environment
 	Origin  origin    `json:"origin"`
 
 	// The Service that selects this version, and the Ingress or HTTPRoute to it, in JSON. They are not in a handle.
@@ -51,10 +52,10 @@ const (
 )
 
 func (e *Executor) taskState(t executors.Task, p Place) (taskState, error) {
-	ts := taskState{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
+	ts := taskState{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Env: e.opts.Env, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
 	if at := t.Unit.Endpoint; at != nil {
 		ts.Port = at.Port
-		ts.Service = ServiceName(e.opts.System, t.Unit.ID)
+		ts.Service = ServiceName(e.opts.owner(), t.Unit.ID)
 		b, err := json.Marshal(e.settings(ts).service(t))
 		if err != nil {
 			return ts, err

@@ -29,8 +29,10 @@ type Claim struct {
 	Dir  string `json:"dir"` // the run's folder
 	// State is the lineage of the state that started it; an older tenon wrote none.
 	State string `json:"state,omitempty"`
-	Host  string `json:"host"`
-	Port  int    `json:"port"`
+	// Env is the environment of that state, if it has a name.
+	Env  string `json:"env,omitempty"`
+	Host string `json:"host"`
+	Port int    `json:"port"`
 	Ident
 	// Container says that the process is the first one of a container. Otherwise it leads
 	// a session.
@@ -87,6 +89,9 @@ func (c Claim) owner() string {
 	if filepath.Base(system) == ".tenon" {
 		system = filepath.Dir(system)
 	}
+	if c.Env != "" {
+		return printable(c.Unit + " in the environment " + c.Env + " of " + system)
+	}
 	return printable(c.Unit + " of " + system)
 }
 
@@ -108,7 +113,7 @@ func (c Claim) yields(t executors.Task, prior *Claim) bool {
 	if c.Dir == t.Dir {
 		return true
 	}
-	return filepath.Dir(c.Dir) == filepath.Dir(t.Dir) && (c.Unit == t.Unit.ID || slices.Contains(t.Leaving, c.Unit))
+	return filepath.Dir(c.Dir) == filepath.Dir(t.Dir) && c.Env == t.Environment && (c.Unit == t.Unit.ID || slices.Contains(t.Leaving, c.Unit))
 }
 
 // An Address is the address of a service that is being started. While it is open, no other
@@ -210,7 +215,7 @@ func (a *Address) Claim(id Ident, container bool) error {
 	}
 	t := a.task
 	c := NewClaim(TaskState{Name: t.Name, Unit: t.Unit.ID, Dir: t.Dir, Endpoint: t.Unit.Endpoint}, id, container)
-	c.Beside, c.State = a.beside, t.State
+	c.Beside, c.State, c.Env = a.beside, t.State, t.Environment
 	b, err := json.Marshal(c)
 	if err != nil {
 		return err

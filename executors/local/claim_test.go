@@ -130,6 +130,24 @@ func TestAClaimedAddressGoesToItsSuccessorsOnly(t *testing.T) {
 	}
 }
 
+// A service of another environment of the state is not the one before it, although it has the
+// same folder of runs and the same name.
+func TestAnAddressIsNotSharedByEnvironments(t *testing.T) {
+	apart(t)
+	port := unusedPort(t)
+	id, _ := running(t)
+	dev := serviceAt("/a/.tenon/runs/dev-api-1", "deployments/api", "127.0.0.1", port)
+	dev.Environment = "dev"
+	claim(t, dev, id)
+	for env, want := range map[string]string{"dev": "", "prod": "deployments/api in the environment dev of /a", "": "deployments/api in the environment dev of /a"} {
+		task := serviceAt("/a/.tenon/runs/api-2", "deployments/api", "127.0.0.1", port)
+		task.Environment, task.Leaving = env, []string{"deployments/api"}
+		if by, err := Taken(t.Context(), task, nil); by != want || err != nil {
+			t.Errorf("in %q: taken by %q, %v, want %q", env, by, err, want)
+		}
+	}
+}
+
 // Who deletes the folder of a state loses sight of the service, which goes on listening.
 // A new state in that folder must not put a second service beside it.
 func TestANewStateDoesNotTakeOverFromOneThatIsGone(t *testing.T) {

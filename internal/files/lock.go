@@ -40,3 +40,25 @@ func Lock(ctx context.Context, path string) (*os.File, error) {
 		}
 	}
 }
+
+// Share locks a file together with others, and creates it if necessary. If nobody else has it,
+// it first calls alone, during which nobody else gets it. The lock ends when the file is closed.
+func Share(path string, alone func()) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		alone()
+	}
+	// To change the lock is to release it first. Whoever gets it in between is done before.
+	for {
+		switch err := unix.Flock(int(f.Fd()), unix.LOCK_SH); {
+		case err == nil:
+			return f, nil
+		case !errors.Is(err, unix.EINTR):
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+	}
+}

@@ -16,6 +16,16 @@ var ErrNotFound = errors.New("not in the state")
 // errReplaced means that the state is no longer the one on which the lease was taken.
 var errReplaced = errors.New("the database was replaced")
 
+// An ElsewhereRunError means that another environment makes the same result now.
+type ElsewhereRunError struct{ Env string }
+
+func (e *ElsewhereRunError) Error() string {
+	if e.Env == "" {
+		return "the apply of the environment without a name runs it now"
+	}
+	return fmt.Sprintf("the apply of the environment %s runs it now", e.Env)
+}
+
 // A tornError means that reading failed after some rows were read.
 type tornError struct{ error }
 

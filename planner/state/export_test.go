@@ -80,10 +80,10 @@ func Fill(s *Store, n int) error {
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
 	for _, q := range []string{
-		`INSERT INTO run SELECT value+1, printf('key%025d', value), printf('features/f%05d/build', value), 'sha256:d', 1, 'done', 1, 1, 2, '{"in":"sha256:x"}', '', 0, 0, '', '', '', 0, 0, 0 FROM generate_series(0, ?)`,
+		`INSERT INTO run SELECT value+1, printf('key%025d', value), printf('features/f%05d/build', value), 'sha256:d', 1, 'done', 1, 1, 2, '{"in":"sha256:x"}', '', 0, 0, '', '', '', 0, 0, 0, '' FROM generate_series(0, ?)`,
 		`INSERT INTO output SELECT value+1, 'table', printf('sha256:%064d', value), 'table', 100, 10 FROM generate_series(0, ?)`,
-		`INSERT INTO current SELECT printf('features/f%05d/build', value), 'job', 'sha256:d', printf('key%025d', value), 1, '', 2, value+1 FROM generate_series(0, ?)`,
-		`INSERT INTO applied SELECT printf('features/f%05d/build', value), '{}' FROM generate_series(0, ?)`,
+		`INSERT INTO current SELECT '', printf('features/f%05d/build', value), 'job', 'sha256:d', printf('key%025d', value), 1, '', 2, value+1, '' FROM generate_series(0, ?)`,
+		`INSERT INTO applied SELECT '', printf('features/f%05d/build', value), '{}' FROM generate_series(0, ?)`,
 		`INSERT INTO took SELECT printf('features/f%05d/build', value), '1000,2000', 0 FROM generate_series(0, ?)`,
 	} {
 		q = strings.Replace(q, "generate_series(0, ?)", "(WITH RECURSIVE g(value) AS (SELECT 0 UNION ALL SELECT value+1 FROM g WHERE value < ?) SELECT value FROM g)", 1)

@@ -50,12 +50,13 @@ func (s *Store) atHome(ctx context.Context) error {
 	if h == nil || err != nil {
 		return err
 	}
-	meta, err := s.Meta(ctx)
-	if err != nil {
+	var lineage string
+	var serial int64
+	if err := s.row(ctx, "read state", []any{&lineage, &serial}, "SELECT lineage, serial FROM meta"); err != nil {
 		return err
 	}
-	if meta.Lineage != h.Lineage || meta.Serial < h.Serial {
-		return &StrayError{Dir: s.where, Serial: meta.Serial, Was: h.Serial}
+	if lineage != h.Lineage || serial < h.Serial {
+		return &StrayError{Dir: s.where, Serial: serial, Was: h.Serial}
 	}
 	here, err := filepath.EvalSymlinks(s.where)
 	if err != nil {
@@ -105,7 +106,7 @@ func (l *Lease) noteHome() error {
 	if err != nil {
 		return fmt.Errorf("record the place of the state: %w", err)
 	}
-	b, err := json.Marshal(home{Dir: here, Lineage: l.lineage, Serial: l.serial})
+	b, err := json.Marshal(home{Dir: here, Lineage: l.lineage, Serial: l.total})
 	if err == nil {
 		err = files.Write(filepath.Join(here, homeName), append(b, '\n'), 0o600)
 	}
@@ -117,7 +118,7 @@ func (l *Lease) noteHome() error {
 
 // Adopt makes the state the one of its folder. It forgets services and what was being
 // started: end what still runs before, unless it belongs to the original of a copy. With
-// apart set, the state gets a lineage of its own.
+// apart set, the state gets a lineage of its own. It needs the lease of [All].
 func (l *Lease) Adopt(ctx context.Context, apart bool) error {
 	lineage := l.lineage
 	if apart {
@@ -128,7 +129,7 @@ func (l *Lease) Adopt(ctx context.Context, apart bool) error {
 	}
 	err := l.change(ctx, true, "adopt the state", func(ctx context.Context, tx *sql.Tx) error {
 		for _, q := range []string{
-			"DELETE FROM applied WHERE unit IN (SELECT unit FROM current WHERE handle <> '')",
+			"DELETE FROM applied WHERE (env, unit) IN (SELECT env, unit FROM current WHERE handle <> '')",
 			"DELETE FROM current WHERE handle <> ''",
 			"DELETE FROM pending",
 		} {

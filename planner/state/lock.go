@@ -47,7 +47,7 @@ const (
 	poll       = 100 * time.Millisecond
 )
 
-// A Lease is the right to write. All its methods return [ErrFenced], and write nothing,
+// A Lease is the right to write to an environment. All its methods return [ErrFenced], and write nothing,
 // once another process has taken the lock over.
 //
 // In a folder, the journal ([Lease.Begin], [Lease.SetHandle]) and anything that can be
@@ -63,7 +63,8 @@ type Lease struct {
 	token   int64
 	ttl     time.Duration
 	lineage string
-	serial  int64 // after the last write
+	serial  int64 // of the environment, after the last write
+	total   int64 // serial of the state, after the last write
 	unsure  int64 // how many more may have been committed
 
 	writes batch.Batcher[*write]
@@ -74,7 +75,8 @@ type Lease struct {
 	once sync.Once
 }
 
-// Lock takes the lock on the state. It returns a [HeldError] if another process holds it
+// Lock takes the lock on the environment; that of [All] excludes the holders of all others.
+// It returns a [HeldError] if another process holds it
 // and does not release it in time. It takes the lock over from a holder that ran on this
 // host and is gone, and from one that does not renew it for its TTL.
 //
@@ -130,28 +132,66 @@ func (s *Store) Holder(ctx context.Context) (held *HeldError, err error) {
 	return held, s.explain("read lock", err)
 }
 
-// A watch is what a process that wants the lock has seen of its holder.
+// A watch is what a process that wants the lock has seen of its holders, by token. Only the
+// lock of [All] waits for more than one.
 type watch struct {
-	token, expires int64
-	since          time.Time // when that was first seen, by a monotonic clock
-	renewed        bool      // under watch
-	hopeful        bool      // it seems to have expired, and was not renewed
+	seen    map[int64]*sighting
+	hopeful bool // the one that holds it seems to have expired, and was not renewed
+}
+
+type sighting struct {
+	expires int64
+	since   time.Time // when that was first seen, by a monotonic clock
+	renewed bool      // under watch
 }
 
 // holder returns who holds the lock now, or nil if it is free. Without a watch it relies
 // on the wall clock.
 func (s *Store) holder(ctx context.Context, q querier, w *watch) (*HeldError, error) {
-	var text string
-	var token, acquired, expires int64
-	err := q.QueryRowContext(ctx, "SELECT token, holder, acquired, expires FROM lease").Scan(&token, &text, &acquired, &expires)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
+	leases, err := s.leases(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	e := &HeldError{Since: toTime(acquired), Expires: toTime(expires)}
-	if err := json.Unmarshal([]byte(text), &e.Holder); err != nil {
+	for _, l := range leases {
+		if held, err := s.holds(l, w); held != nil || err != nil {
+			return held, err
+		}
+	}
+	return nil, nil
+}
+
+// A lease is a row of the table of leases.
+type lease struct {
+	token, acquired, expires int64
+	holder                   string
+}
+
+// leases returns the leases that exclude one of the environment.
+func (s *Store) leases(ctx context.Context, q querier) (all []lease, err error) {
+	// Without env, it also reads older layouts.
+	query, args := "SELECT token, holder, acquired, expires FROM lease ORDER BY token", []any{}
+	if s.env != All {
+		query, args = "SELECT token, holder, acquired, expires FROM lease WHERE env IN (?, ?) ORDER BY token", []any{s.env, All}
+	}
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var l lease
+		if err := rows.Scan(&l.token, &l.holder, &l.acquired, &l.expires); err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, rows.Err()
+}
+
+// holds returns an error if the lease is still valid.
+func (s *Store) holds(l lease, w *watch) (*HeldError, error) {
+	e := &HeldError{Since: toTime(l.acquired), Expires: toTime(l.expires)}
+	if err := json.Unmarshal([]byte(l.holder), &e.Holder); err != nil {
 		return nil, fmt.Errorf("holder of the lock: %w", err)
 	}
 	if gone(e.Holder) {
@@ -165,14 +205,18 @@ func (s *Store) holder(ctx context.Context, q querier, w *watch) (*HeldError, er
 		}
 		return e, nil
 	}
-	if w.token != token || w.expires != expires {
-		w.renewed = w.token == token
-		w.token, w.expires, w.since = token, expires, time.Now()
+	seen := w.seen[l.token]
+	if seen == nil || seen.expires != l.expires {
+		if w.seen == nil {
+			w.seen = map[int64]*sighting{}
+		}
+		seen = &sighting{l.expires, time.Now(), seen != nil}
+		w.seen[l.token] = seen
 	}
-	if time.Since(w.since) >= ttl {
+	if time.Since(seen.since) >= ttl {
 		return nil, nil
 	}
-	w.hopeful = over && !w.renewed
+	w.hopeful = over && !seen.renewed
 	if latest := now.Add(ttl); over || e.Expires.After(latest) {
 		e.Expires = latest // by another machine's clock
 	}
@@ -202,7 +246,8 @@ func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error)
 		}
 		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
 		if at != 0 {        // its commit may have gone through
-			err := tx.QueryRowContext(ctx, "SELECT token, lineage, serial FROM lease, meta WHERE holder = ? AND acquired = ?", string(text), at).Scan(&l.token, &l.lineage, &l.serial)
+			err := tx.QueryRowContext(ctx, `SELECT token, lineage, meta.serial, environment.serial FROM lease JOIN environment USING (env), meta
+				WHERE env = ? AND holder = ? AND acquired = ?`, s.env, string(text), at).Scan(&l.token, &l.lineage, &l.total, &l.serial)
 			if !errors.Is(err, sql.ErrNoRows) {
 				return err
 			}
@@ -214,14 +259,21 @@ func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error)
 		if held != nil {
 			return held
 		}
-		if err := tx.QueryRowContext(ctx, "UPDATE meta SET fence = fence + 1 RETURNING fence, lineage, serial").Scan(&l.token, &l.lineage, &l.serial); err != nil {
+		if err := tx.QueryRowContext(ctx, "UPDATE meta SET fence = fence + 1 RETURNING fence, lineage, serial").Scan(&l.token, &l.lineage, &l.total); err != nil {
+			return err
+		}
+		if err := tx.QueryRowContext(ctx, `INSERT INTO environment(env, serial) VALUES (?, 0)
+			ON CONFLICT(env) DO UPDATE SET serial = environment.serial RETURNING serial`, s.env).Scan(&l.serial); err != nil {
+			return err
+		}
+		// This fences every holder that the new one excludes.
+		if _, err := tx.ExecContext(ctx, "DELETE FROM lease WHERE env IN (?, ?) OR ? = ?", s.env, All, s.env, All); err != nil {
 			return err
 		}
 		now := s.now()
 		at = fromTime(now)
-		if _, err := tx.ExecContext(ctx, `INSERT INTO lease(id, token, holder, acquired, expires) VALUES (1, ?, ?, ?, ?)
-			ON CONFLICT(id) DO UPDATE SET token = excluded.token, holder = excluded.holder, acquired = excluded.acquired, expires = excluded.expires`,
-			l.token, string(text), at, fromTime(now.Add(h.TTL))); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO lease(env, token, holder, acquired, expires) VALUES (?, ?, ?, ?, ?)",
+			s.env, l.token, string(text), at, fromTime(now.Add(h.TTL))); err != nil {
 			return err
 		}
 		return tx.Commit()
@@ -280,7 +332,7 @@ func (l *Lease) Lost() <-chan struct{} { return l.lost }
 // themselves; call Check right before an action outside the state.
 func (l *Lease) Check(ctx context.Context) error {
 	var token int64
-	err := l.s.row(ctx, "read lock", []any{&token}, "SELECT token FROM lease")
+	err := l.s.row(ctx, "read lock", []any{&token}, "SELECT token FROM lease WHERE env = ?", l.s.env)
 	if errors.Is(err, ErrNotFound) || err == nil && token != l.token {
 		l.fence()
 		return ErrFenced

@@ -61,7 +61,7 @@ func openPostgres(where string) (*Store, error) {
 		return nil, err
 	}
 	p := &postgres{where: display(config, schema), user: config.User, base: config.Database, schema: schema, outage: outage}
-	s := &Store{where: p.where, database: p, layout: p, now: time.Now}
+	s := &Store{where: p.where, database: p, layout: p, now: time.Now, mu: new(sync.Mutex)}
 	// The server's own setting may be weaker than what a lease promises.
 	durable := stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
 		_, err := c.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")

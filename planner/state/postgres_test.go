@@ -77,7 +77,7 @@ func TestOpenRefusesADatabase(t *testing.T) {
 			[]string{"invalid URL of the database", "sslmode is invalid"}},
 		{"no encryption where it is asked for", with("tenon", postgrestest.Password, "/postgres?sslmode=require"),
 			[]string{"cannot reach the state", "TLS"}},
-		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one supports 4): upgrade tenon"}},
+		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one supports 5): upgrade tenon"}},
 		{"an unknown layout", unknown, []string{"is damaged: unknown layout 0", "restore it from a backup", "drop the schema"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestSufficientRights(t *testing.T) {
 	l := lock(t, open(t, as("writer")))
 	finish(t, l, unit("a"), "k", noon, time.Second, nil)
 	must[int](t)(l.BeginRevision(ctx, state.Revision{}))
-	ok(t, l.Prune(ctx, state.Pruning{Before: 2}))
+	ok(t, l.Prune(ctx, state.Pruning{Before: map[string]int{"": 2}}))
 	s := open(t, as("reader"))
 	if len(must[map[string]state.Current](t)(s.Current(ctx))) != 1 {
 		t.Error("a reader does not see the current units")

@@ -17,7 +17,7 @@ func (s *Store) Ledger(ctx context.Context) ([]Run, error) {
 		var outcome string
 		var port, digest, kind sql.NullString
 		var size, n sql.NullInt64
-		if err := rows.Scan(&r.ID, &r.Key, &r.Unit, &r.Revision, &outcome, &r.Attempt, &r.Log, &port, &digest, &kind, &size, &n); err != nil {
+		if err := rows.Scan(&r.ID, &r.Key, &r.Unit, &r.Env, &r.Revision, &outcome, &r.Attempt, &r.Log, &port, &digest, &kind, &size, &n); err != nil {
 			return err
 		}
 		if len(out) == 0 || out[len(out)-1].ID != r.ID {
@@ -28,27 +28,27 @@ func (s *Store) Ledger(ctx context.Context) ([]Run, error) {
 			out[len(out)-1].Outputs[port.String] = artifact.Artifact{Digest: digest.String, Kind: kind.String, Size: size.Int64, Rows: n.Int64}
 		}
 		return nil
-	}, `SELECT r.id, r.key, r.unit, r.revision, r.outcome, r.attempt, r.log, o.port, o.digest, o.kind, o.size, o.rows
+	}, `SELECT r.id, r.key, r.unit, r.env, r.revision, r.outcome, r.attempt, r.log, o.port, o.digest, o.kind, o.size, o.rows
 		FROM run r LEFT JOIN output o ON o.run = r.id ORDER BY r.id`)
 	return out, err
 }
 
-// Registry returns the versions of all models, by model. The version in service comes
-// first.
+// Registry returns the versions of all models that the environment has registered, by model.
+// The version in service comes first.
 func (s *Store) Registry(ctx context.Context) ([]ModelVersion, error) {
-	return s.models(ctx, "SELECT "+modelColumns+" FROM model ORDER BY model, rank DESC, version DESC")
+	return s.models(ctx, modelsHere+" ORDER BY model, rank DESC, version DESC", s.env)
 }
 
 // A Pruning lists what to remove from the state.
 type Pruning struct {
-	Before int     // revisions before that number
-	Runs   []int64 // runs to remove completely
-	Strip  []int64 // runs of which only the usage is kept, see [Pruned]
+	Before map[string]int // by environment: revisions before that number
+	Runs   []int64        // runs to remove completely
+	Strip  []int64        // runs of which only the usage is kept, see [Pruned]
 	Models []ModelVersion
 }
 
-// Prune removes from the state what p lists, completely or not at all. If there is
-// nothing to remove it changes nothing, not even the serial. It also removes what is
+// Prune removes from the state what p lists, completely or not at all. It needs the lease of
+// [All], unless there is one environment. If there is nothing to remove it changes nothing, not even the serial. It also removes what is
 // known about units that are neither current nor have a run.
 func (l *Lease) Prune(ctx context.Context, p Pruning) error {
 	gone, strip := idSet(append(slices.Clone(p.Runs), p.Strip...)), idSet(p.Strip)
@@ -60,7 +60,14 @@ func (l *Lease) Prune(ctx context.Context, p Pruning) error {
 			return err
 		}
 		for _, v := range p.Models {
-			if err := do("DELETE FROM model WHERE model = ? AND version = ?", v.Model, v.Version); err != nil {
+			for _, table := range []string{"registered", "model"} {
+				if err := do("DELETE FROM "+table+" WHERE model = ? AND version = ?", v.Model, v.Version); err != nil {
+					return err
+				}
+			}
+		}
+		for env, before := range p.Before {
+			if err := do("DELETE FROM revision WHERE env = ? AND number < ?", env, before); err != nil {
 				return err
 			}
 		}
@@ -68,7 +75,6 @@ func (l *Lease) Prune(ctx context.Context, p Pruning) error {
 			query string
 			args  []any
 		}{
-			{"DELETE FROM revision WHERE number < ?", []any{p.Before}},
 			{"DELETE FROM output WHERE run IN " + idsIn, []any{gone}},
 			{`UPDATE run SET outcome = ?, inputs = '', metrics = '', error = '', log = '', devices = ''
 				WHERE outcome <> ? AND id IN ` + idsIn, []any{Pruned, Pruned, strip}},

@@ -43,7 +43,7 @@ func TestPruneRemovesExactlyWhatItIsGiven(t *testing.T) {
 		}
 		kept := must[*state.Run](t)(s.Run(ctx, runs[3].ID))
 
-		p := state.Pruning{Before: 3, Runs: []int64{runs[0].ID, runs[2].ID}, Strip: []int64{runs[1].ID}, Models: registry[1:]}
+		p := state.Pruning{Before: map[string]int{"": 3}, Runs: []int64{runs[0].ID, runs[2].ID}, Strip: []int64{runs[1].ID}, Models: registry[1:]}
 		ok(t, l.Prune(ctx, p))
 		if got := must[[]state.Revision](t)(s.Revisions(ctx, 0)); len(got) != 1 || got[0].Number != 3 {
 			t.Errorf("revisions: %+v", got)

@@ -17,11 +17,12 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// Meta returns the lineage and the serial of the state. A caller that reads it first can
-// tell later, by the serial, whether the rest has changed.
+// Meta returns the lineage of the state and the serial of the environment. A caller that
+// reads it first can tell later, by the serial, whether the rest has changed.
 func (s *Store) Meta(ctx context.Context) (Meta, error) {
-	var m Meta
-	err := s.row(ctx, "read state", []any{&m.Lineage, &m.Serial, &m.System}, "SELECT lineage, serial, system FROM meta")
+	m := Meta{Env: s.env}
+	err := s.row(ctx, "read state", []any{&m.Lineage, &m.Serial, &m.System},
+		"SELECT lineage, coalesce((SELECT serial FROM environment WHERE env = ?), 0), system FROM meta", s.env)
 	return m, err
 }
 
@@ -41,7 +42,7 @@ func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 		}
 		out[c.Unit] = c
 		return nil
-	}, "SELECT unit, kind, definition, key, revision, handle, since, run FROM current")
+	}, "SELECT unit, kind, definition, key, revision, handle, since, run FROM current WHERE env = ?", s.env)
 	return out, err
 }
 
@@ -72,14 +73,15 @@ func (s *Store) CurrentRuns(ctx context.Context) (map[string]Run, error) {
 	}, `SELECT c.unit, r.id, r.key, r.started, r.finished, r.devices, o.port, o.digest, o.kind, o.size, o.rows
 		FROM current c
 		JOIN run r ON r.id = c.run
-		LEFT JOIN output o ON o.run = r.id`)
+		LEFT JOIN output o ON o.run = r.id
+		WHERE c.env = ?`, s.env)
 	return out, err
 }
 
 // Unit returns the unit as it was applied, or [ErrNotFound].
 func (s *Store) Unit(ctx context.Context, id string) (*ir.Unit, error) {
 	var text string
-	if err := s.row(ctx, "read unit "+id, []any{&text}, "SELECT ir FROM applied WHERE unit = ?", id); err != nil {
+	if err := s.row(ctx, "read unit "+id, []any{&text}, "SELECT ir FROM applied WHERE env = ? AND unit = ?", s.env, id); err != nil {
 		return nil, err
 	}
 	u := new(ir.Unit)
@@ -89,7 +91,7 @@ func (s *Store) Unit(ctx context.Context, id string) (*ir.Unit, error) {
 	return u, nil
 }
 
-const runColumns = "id, key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices, read_bytes, write_bytes, prepared"
+const runColumns = "id, key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices, read_bytes, write_bytes, prepared, env"
 
 // Run returns a run, or [ErrNotFound].
 func (s *Store) Run(ctx context.Context, id int64) (*Run, error) {
@@ -183,7 +185,7 @@ func scanRun(rows *sql.Rows, more ...any) (Run, error) {
 	var outcome, inputs, metrics, devices string
 	var started, finished, cpu int64
 	dest := []any{&r.ID, &r.Key, &r.Unit, &r.Definition, &r.Revision, &outcome, &r.Attempt, &started, &finished,
-		&inputs, &metrics, &cpu, &r.Usage.PeakMem, &r.Error, &r.Log, &devices, &r.Usage.ReadBytes, &r.Usage.WriteBytes, &r.Prepared}
+		&inputs, &metrics, &cpu, &r.Usage.PeakMem, &r.Error, &r.Log, &devices, &r.Usage.ReadBytes, &r.Usage.WriteBytes, &r.Prepared, &r.Env}
 	if err := rows.Scan(append(dest, more...)...); err != nil {
 		return r, err
 	}
@@ -310,7 +312,7 @@ func (s *Store) Pending(ctx context.Context) ([]Pending, error) {
 		}
 		out = append(out, p)
 		return decode(handle, &out[len(out)-1].Handle)
-	}, "SELECT "+runColumns+", handle FROM pending JOIN run ON run.id = pending.run ORDER BY run.id")
+	}, "SELECT "+runColumns+", handle FROM pending JOIN run ON run.id = pending.run WHERE env = ? ORDER BY run.id", s.env)
 	return out, err
 }
 
@@ -409,5 +411,5 @@ func encode(empty bool, v any) (string, error) {
 // RunsOf returns, in the order they began, the runs that ended in a revision, or began in
 // it and are not known to have ended.
 func (s *Store) RunsOf(ctx context.Context, revision int) ([]Run, error) {
-	return s.runs(ctx, "SELECT "+runColumns+" FROM run WHERE revision = ? ORDER BY id", revision)
+	return s.runs(ctx, "SELECT "+runColumns+" FROM run WHERE env = ? AND revision = ? ORDER BY id", s.env, revision)
 }

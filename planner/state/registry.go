@@ -6,17 +6,21 @@ import (
 	"fmt"
 )
 
-const modelColumns = "model, version, digest, key, metrics, created"
+const (
+	modelColumns = "model, version, digest, key, metrics, created"
+	// modelsHere selects the versions of models that the environment has registered.
+	modelsHere = "SELECT " + modelColumns + " FROM model JOIN registered USING (model, version) WHERE env = ?"
+	// inService orders the versions of a model, the one in service first.
+	inService = " ORDER BY rank DESC, version DESC"
+)
 
-// inService orders the versions of a model, the one in service first.
-const inService = " ORDER BY rank DESC, version DESC"
-
-// Models returns, by name, the version of each model that was registered last.
+// Models returns, by name, the version of each model that is in service.
 func (s *Store) Models(ctx context.Context) ([]ModelVersion, error) {
-	return s.models(ctx, "SELECT "+modelColumns+" FROM model m WHERE version = (SELECT version FROM model WHERE model = m.model"+inService+" LIMIT 1) ORDER BY model")
+	return s.models(ctx, modelsHere+" AND version = (SELECT version FROM registered r WHERE r.env = ? AND r.model = model.model"+inService+" LIMIT 1) ORDER BY model", s.env, s.env)
 }
 
-// ModelVersions returns the versions of a model, newest first.
+// ModelVersions returns the versions of a model that any environment has registered, newest
+// first.
 func (s *Store) ModelVersions(ctx context.Context, model string) ([]ModelVersion, error) {
 	return s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ? ORDER BY version DESC", model)
 }
@@ -25,7 +29,7 @@ func (s *Store) ModelVersions(ctx context.Context, model string) ([]ModelVersion
 // is none: the version in service, whether its artifact is there or lost. If that is the
 // candidate itself, it is the last one before it whose artifact is there.
 func (s *Store) Incumbent(ctx context.Context, model, candidate string, there func(digest string) bool) (*ModelVersion, error) {
-	vs, err := s.models(ctx, "SELECT "+modelColumns+" FROM model WHERE model = ?"+inService, model)
+	vs, err := s.models(ctx, modelsHere+" AND model = ?"+inService, s.env, model)
 	if err != nil {
 		return nil, err
 	}
@@ -53,16 +57,16 @@ func (s *Store) models(ctx context.Context, query string, args ...any) ([]ModelV
 	return out, err
 }
 
-const revisionColumns = "number, system, target, started, finished, outcome, ir, plan, tags, git, act, back_to, moves, standing"
+const revisionColumns = "env, number, system, target, started, finished, outcome, ir, plan, tags, git, act, back_to, moves, standing"
 
 // Revisions returns the last revisions, newest first. A limit of 0 means no limit.
 func (s *Store) Revisions(ctx context.Context, limit int) ([]Revision, error) {
-	return s.revisions(ctx, "SELECT "+revisionColumns+" FROM revision ORDER BY number DESC LIMIT ?", noLimit(limit))
+	return s.revisions(ctx, "SELECT "+revisionColumns+" FROM revision WHERE env = ? ORDER BY number DESC LIMIT ?", s.env, noLimit(limit))
 }
 
 // Revision returns a revision by its number, or [ErrNotFound].
 func (s *Store) Revision(ctx context.Context, number int) (*Revision, error) {
-	rs, err := s.revisions(ctx, "SELECT "+revisionColumns+" FROM revision WHERE number = ?", number)
+	rs, err := s.revisions(ctx, "SELECT "+revisionColumns+" FROM revision WHERE env = ? AND number = ?", s.env, number)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +82,7 @@ func (s *Store) revisions(ctx context.Context, query string, args ...any) ([]Rev
 		var r Revision
 		var outcome, tags, act, moves string
 		var started, finished int64
-		if err := rows.Scan(&r.Number, &r.System, &r.Target, &started, &finished, &outcome, &r.IR, &r.Plan, &tags, &r.Commit, &act, &r.BackTo, &moves, &r.Deployed); err != nil {
+		if err := rows.Scan(&r.Env, &r.Number, &r.System, &r.Target, &started, &finished, &outcome, &r.IR, &r.Plan, &tags, &r.Commit, &act, &r.BackTo, &moves, &r.Deployed); err != nil {
 			return err
 		}
 		r.Started, r.Finished, r.Outcome, r.Act = toTime(started), toTime(finished), Outcome(outcome), Act(act)
@@ -97,7 +101,7 @@ func (s *Store) Unstable(ctx context.Context) (map[string]Unstable, error) {
 	err := s.each(ctx, func(rows *sql.Rows) error {
 		var u Unstable
 		var ports string
-		if err := rows.Scan(&u.Unit, &u.Definition, &u.Revision, &ports); err != nil {
+		if err := rows.Scan(&u.Unit, &u.Definition, &u.Revision, &ports, &u.Env); err != nil {
 			return err
 		}
 		if err := decode(ports, &u.Ports); err != nil {
@@ -105,6 +109,6 @@ func (s *Store) Unstable(ctx context.Context) (map[string]Unstable, error) {
 		}
 		out[u.Unit] = u
 		return nil
-	}, "SELECT unit, definition, revision, ports FROM unstable")
+	}, "SELECT unit, definition, revision, ports, env FROM unstable")
 	return out, err
 }

@@ -1,23 +1,31 @@
--- Times are nanoseconds since 1970, 0 for none.
+-- Times are nanoseconds since 1970, 0 for none. A column env names an environment; the one
+-- without a name is ''. Tables without it belong to all environments.
 
 CREATE TABLE meta (
 	id      INTEGER PRIMARY KEY CHECK (id = 1),
 	lineage TEXT NOT NULL,
-	serial  INTEGER NOT NULL,
+	serial  INTEGER NOT NULL, -- grows with every change
 	system  TEXT NOT NULL,
 	fence   INTEGER NOT NULL -- the last fencing token given out
 ) STRICT;
 
+-- Serial grows with every change of what the environment sees.
+CREATE TABLE environment (
+	env    TEXT PRIMARY KEY,
+	serial INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE lease (
-	id       INTEGER PRIMARY KEY CHECK (id = 1),
+	env      TEXT PRIMARY KEY, -- '*' excludes all others
 	token    INTEGER NOT NULL,
 	holder   TEXT NOT NULL, -- JSON
 	acquired INTEGER NOT NULL,
 	expires  INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE revision (
-	number   INTEGER PRIMARY KEY,
+	env      TEXT NOT NULL,
+	number   INTEGER NOT NULL,
 	system   TEXT NOT NULL,
 	target   TEXT NOT NULL,
 	started  INTEGER NOT NULL,
@@ -30,8 +38,9 @@ CREATE TABLE revision (
 	act      TEXT NOT NULL DEFAULT 'apply',
 	back_to  INTEGER NOT NULL DEFAULT 0,
 	moves    TEXT NOT NULL DEFAULT '', -- JSON
-	standing TEXT NOT NULL DEFAULT ''  -- digest of what was deployed at its end
-) STRICT;
+	standing TEXT NOT NULL DEFAULT '', -- digest of what was deployed at its end
+	PRIMARY KEY (env, number)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE run (
 	id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -52,7 +61,8 @@ CREATE TABLE run (
 	devices     TEXT NOT NULL DEFAULT '', -- JSON: names of what it has to itself
 	read_bytes  INTEGER NOT NULL DEFAULT 0,
 	write_bytes INTEGER NOT NULL DEFAULT 0,
-	prepared    INTEGER NOT NULL DEFAULT 0 -- nanoseconds before it began
+	prepared    INTEGER NOT NULL DEFAULT 0, -- nanoseconds before it began
+	env         TEXT NOT NULL DEFAULT '' -- of its revision
 ) STRICT;
 CREATE INDEX run_done ON run(key, unit, id) WHERE outcome = 'done';
 CREATE INDEX run_unit ON run(unit, id);
@@ -77,18 +87,23 @@ CREATE TABLE pending (
 -- The current IR of each unit, separate because it is large and seldom
 -- read, the unit as it was applied.
 CREATE TABLE current (
-	unit       TEXT PRIMARY KEY,
+	env        TEXT NOT NULL,
+	unit       TEXT NOT NULL,
 	kind       TEXT NOT NULL,
 	definition TEXT NOT NULL,
 	key        TEXT NOT NULL,
 	revision   INTEGER NOT NULL,
 	handle     TEXT NOT NULL, -- JSON, or empty
 	since      INTEGER NOT NULL,
-	run        INTEGER NOT NULL DEFAULT 0 -- whose result it is
+	run        INTEGER NOT NULL DEFAULT 0, -- whose result it is
+	route      TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (env, unit)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE applied (
-	unit TEXT PRIMARY KEY,
-	ir   TEXT NOT NULL -- JSON
+	env  TEXT NOT NULL,
+	unit TEXT NOT NULL,
+	ir   TEXT NOT NULL, -- JSON
+	PRIMARY KEY (env, unit)
 ) STRICT;
 
 -- How long the last few runs took, newest first, so that an estimate does not
@@ -106,8 +121,16 @@ CREATE TABLE model (
 	key     TEXT NOT NULL,
 	metrics TEXT NOT NULL, -- JSON
 	created INTEGER NOT NULL,
-	rank    INTEGER NOT NULL DEFAULT 0, -- the highest of a model is in service
 	PRIMARY KEY (model, version)
+) STRICT, WITHOUT ROWID;
+-- The versions of a model that an environment has registered: the one with the highest rank
+-- is in service there.
+CREATE TABLE registered (
+	env     TEXT NOT NULL,
+	model   TEXT NOT NULL,
+	version INTEGER NOT NULL,
+	rank    INTEGER NOT NULL,
+	PRIMARY KEY (env, model, version)
 ) STRICT, WITHOUT ROWID;
 
 -- Units that came out otherwise when they were run again on the same inputs.
@@ -115,5 +138,6 @@ CREATE TABLE unstable (
 	unit       TEXT PRIMARY KEY,
 	definition TEXT NOT NULL,
 	revision   INTEGER NOT NULL, -- whose audit found it
-	ports      TEXT NOT NULL     -- JSON
+	ports      TEXT NOT NULL,    -- JSON
+	env        TEXT NOT NULL DEFAULT '' -- of that revision
 ) STRICT, WITHOUT ROWID;

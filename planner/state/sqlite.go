@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -56,7 +57,7 @@ func openSQLite(dir string) (*Store, error) {
 	if lost(dir) {
 		return nil, &LostError{Path: f.path, Gone: f.path, Remedy: restoreFolder}
 	}
-	s := &Store{where: dir, database: f, layout: f, now: time.Now}
+	s := &Store{where: dir, database: f, layout: f, now: time.Now, mu: new(sync.Mutex)}
 	if s.write, err = f.open("_txlock=immediate"); err != nil {
 		return nil, f.explain("open state", err)
 	}

@@ -32,16 +32,20 @@ var migrate2 string
 //go:embed migrate3.sql
 var migrate3 string
 
-var migrations = []string{migrate1, migrate2, migrate3}
+//go:embed migrate4.sql
+var migrate4 string
 
-// A Store is an open state. Its methods read; they are safe for concurrent use
-// and see what other processes committed.
+var migrations = []string{migrate1, migrate2, migrate3, migrate4}
+
+// A Store is an open state as one environment sees it. Its methods read; they are safe for
+// concurrent use and see what other processes committed.
 type Store struct {
 	// OnWrite, if set, is called before each write, and again when it has been committed
 	// or has failed. Set it before the first write.
 	OnWrite func(doing string, ended bool)
 
 	where string // for display: it contains no password
+	env   string
 	database
 	layout
 	// Readers and the writer have separate connections, so that a long read never blocks
@@ -49,7 +53,7 @@ type Store struct {
 	read  *sql.DB
 	write *sql.DB
 	now   func() time.Time // clock of the lock
-	mu    sync.Mutex       // serializes writes
+	mu    *sync.Mutex      // serializes writes
 }
 
 // A database is what SQLite and PostgreSQL do differently. Statements are the same for
@@ -77,21 +81,59 @@ type layout interface {
 }
 
 type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// Open opens a state and creates it if there is none. where is a folder or, see [IsURL],
-// the URL of a PostgreSQL database. The errors it returns include [DamagedError],
+// Open opens the environment without a name of a state, see [OpenIn].
+func Open(ctx context.Context, where string) (*Store, error) { return OpenIn(ctx, where, "") }
+
+// OpenIn opens an environment of a state, and creates the state if there is none. where is a
+// folder or, see [IsURL], the URL of a PostgreSQL database. An environment exists once it was
+// locked; any other is empty. The errors that OpenIn returns include [DamagedError],
 // [LostError], [AccessError], [UnreachableError] and [ElsewhereError].
-func Open(ctx context.Context, where string) (*Store, error) {
+func OpenIn(ctx context.Context, where, env string) (*Store, error) {
 	s, err := opened(where)
 	if err != nil {
 		return nil, err
 	}
+	s.env = env
 	if err := s.init(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// In returns the state as another environment sees it. It needs no Close of its own.
+func (s *Store) In(env string) *Store {
+	if env == s.env {
+		return s
+	}
+	other := *s
+	other.env = env
+	return &other
+}
+
+// Env returns the environment, "" for the one without a name.
+func (s *Store) Env() string { return s.env }
+
+// All is the environment whose lock excludes the holders of all others. What it changes is a
+// change of each of them.
+const All = "*"
+
+// Environments returns the environments that exist, sorted. The one without a name comes
+// first and always exists.
+func (s *Store) Environments(ctx context.Context) ([]string, error) {
+	all := []string{""}
+	err := s.each(ctx, func(rows *sql.Rows) error {
+		var env string
+		if err := rows.Scan(&env); err != nil {
+			return err
+		}
+		all = append(all, env)
+		return nil
+	}, "SELECT env FROM environment WHERE env <> '' AND env <> ? ORDER BY env", All)
+	return all, err
 }
 
 // Exists reports whether there is a state to open, even one that is lost or elsewhere. It
@@ -192,7 +234,7 @@ func (s *Store) notify(doing string, ended bool) {
 
 // upgrade migrates an older layout, unless an older version of tenon is using it.
 func (s *Store) upgrade(ctx context.Context, tx *sql.Tx, version int) error {
-	held, err := s.holder(ctx, tx, nil)
+	held, err := s.In(All).holder(ctx, tx, nil)
 	if err != nil {
 		return err
 	}

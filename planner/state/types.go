@@ -9,14 +9,15 @@ import (
 )
 
 // layoutVersion is the version of the layout of the database. A newer one is refused.
-const layoutVersion = 4
+const layoutVersion = 5
 
-// Meta identifies a state. Serial grows with every change, so that a saved plan can tell
-// whether the state has changed.
+// Meta identifies an environment of a state. Serial grows with every change of it, so that a
+// saved plan can tell whether the environment has changed.
 type Meta struct {
-	Lineage string `json:"lineage"` // random, created once
+	Lineage string `json:"lineage"` // of the state: random, created once
 	Serial  int64  `json:"serial"`
 	System  string `json:"system"`
+	Env     string `json:"env,omitempty"`
 }
 
 // A Handle lets an executor find again what it started. Only the executor reads Data.
@@ -92,7 +93,8 @@ type Run struct {
 	Key        string                       `json:"key"`
 	Unit       string                       `json:"unit"`
 	Definition string                       `json:"definition"` // digest of the definition
-	Revision   int                          `json:"revision"`
+	Env        string                       `json:"env,omitempty"`
+	Revision   int                          `json:"revision"` // of the environment
 	Outcome    Outcome                      `json:"outcome"`
 	Attempt    int                          `json:"attempt"`
 	Started    time.Time                    `json:"started"`
@@ -132,7 +134,8 @@ type Pending struct {
 }
 
 // A ModelVersion is an entry of the registry: one for each model that was ever
-// registered. The one registered last is in service, whether new or restored.
+// registered. In each environment, the one registered there last is in service, whether new
+// or restored.
 type ModelVersion struct {
 	Model   string             `json:"model"` // "models/late"
 	Version int                `json:"version"`
@@ -153,7 +156,8 @@ const (
 
 // A Revision is one apply.
 type Revision struct {
-	Number   int       `json:"revision"`
+	Env      string    `json:"env,omitempty"`
+	Number   int       `json:"revision"` // within the environment
 	Act      Act       `json:"act"`
 	BackTo   int       `json:"back_to,omitempty"` // of a rollback: the revision that it restored
 	System   string    `json:"system"`
@@ -208,5 +212,6 @@ type Unstable struct {
 	Unit       string   `json:"unit"`
 	Definition string   `json:"definition"` // digest of the definition that is unstable
 	Revision   int      `json:"revision"`   // whose audit found it
-	Ports      []string `json:"ports"`      // that differed
+	Env        string   `json:"env,omitempty"`
+	Ports      []string `json:"ports"` // that differed
 }

@@ -104,21 +104,22 @@ func (l *Lease) tx(ctx context.Context, writes []*write, ours *bool) error {
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
 	var lineage string
-	var serial int64
+	var serial, total int64
 	var token sql.NullInt64
-	if err := tx.QueryRowContext(ctx, "SELECT lineage, serial, (SELECT token FROM lease) FROM meta").Scan(&lineage, &serial, &token); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT lineage, serial, coalesce((SELECT serial FROM environment WHERE env = ?1), 0), (SELECT token FROM lease WHERE env = ?1)
+		FROM meta`, l.s.env).Scan(&lineage, &total, &serial, &token); err != nil {
 		return err
 	}
 	if token.Int64 != l.token {
 		return ErrFenced
 	}
 	if l.unsure > 0 && serial == l.serial+l.unsure {
-		l.serial, l.unsure = serial, 0
+		l.serial, l.total, l.unsure = serial, total, 0
 		if *ours {
 			return nil
 		}
 	}
-	if lineage != l.lineage || serial != l.serial {
+	if lineage != l.lineage || serial != l.serial || total < l.total {
 		return errReplaced
 	}
 	l.unsure, *ours = 0, false
@@ -137,11 +138,14 @@ func (l *Lease) tx(ctx context.Context, writes []*write, ours *bool) error {
 	if _, err := tx.ExecContext(ctx, "UPDATE meta SET serial = serial + ?", changes); err != nil {
 		return err
 	}
+	if _, err := tx.ExecContext(ctx, "UPDATE environment SET serial = serial + ?1 WHERE env = ?2 OR ?2 = ?3", changes, l.s.env, All); err != nil {
+		return err
+	}
 	l.unsure, *ours = changes, true
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	l.serial, l.unsure = serial+changes, 0
+	l.serial, l.total, l.unsure = serial+changes, total+changes, 0
 	return nil
 }
 
@@ -162,12 +166,12 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 	}
 	var number int
 	err = l.change(ctx, true, "begin revision", func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE revision SET outcome = ? WHERE outcome = ? AND number = (SELECT max(number) FROM revision)", Killed, Started); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE revision SET outcome = ? WHERE env = ? AND outcome = ? AND number = (SELECT max(number) FROM revision WHERE env = ?)", Killed, l.s.env, Started, l.s.env); err != nil {
 			return err
 		}
 		if err := tx.QueryRowContext(ctx, `INSERT INTO revision(`+revisionColumns+`)
-			SELECT coalesce(max(number), 0) + 1, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, '' FROM revision RETURNING number`,
-			r.System, r.Target, fromTime(orNow(r.Started)), Started, r.IR, r.Plan, tags, r.Commit, r.Act, r.BackTo, moves).Scan(&number); err != nil {
+			SELECT ?, coalesce(max(number), 0) + 1, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, '' FROM revision WHERE env = ? RETURNING number`,
+			l.s.env, r.System, r.Target, fromTime(orNow(r.Started)), Started, r.IR, r.Plan, tags, r.Commit, r.Act, r.BackTo, moves, l.s.env).Scan(&number); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE meta SET system = ?", r.System)
@@ -183,13 +187,19 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 // or empty.
 func (l *Lease) EndRevision(ctx context.Context, number int, outcome Outcome, deployed string) error {
 	return l.change(ctx, true, fmt.Sprintf("end revision %d", number), func(ctx context.Context, tx *sql.Tx) error {
-		return one(tx.ExecContext(ctx, "UPDATE revision SET finished = ?, outcome = ?, standing = ? WHERE number = ?", fromTime(time.Now()), outcome, deployed, number))
+		return one(tx.ExecContext(ctx, "UPDATE revision SET finished = ?, outcome = ?, standing = ? WHERE env = ? AND number = ?", fromTime(time.Now()), outcome, deployed, l.s.env, number))
 	})
 }
 
 // Begin journals that a run is about to be handed to an executor, and returns its id. It
 // ignores ID, outcome and end of r.
-func (l *Lease) Begin(ctx context.Context, r Run) (int64, error) {
+func (l *Lease) Begin(ctx context.Context, r Run) (int64, error) { return l.begin(ctx, r, false) }
+
+// BeginAlone is Begin for a job. It returns an [ElsewhereRunError] if the holder of the lock of
+// another environment runs the same key now.
+func (l *Lease) BeginAlone(ctx context.Context, r Run) (int64, error) { return l.begin(ctx, r, true) }
+
+func (l *Lease) begin(ctx context.Context, r Run, alone bool) (int64, error) {
 	inputs, err := encode(len(r.Inputs) == 0, r.Inputs)
 	if err != nil {
 		return 0, fmt.Errorf("begin run of %s: %w", r.Unit, err)
@@ -200,15 +210,46 @@ func (l *Lease) Begin(ctx context.Context, r Run) (int64, error) {
 	}
 	var id int64
 	err = l.change(ctx, false, "begin run of "+r.Unit, func(ctx context.Context, tx *sql.Tx) error {
-		if err := tx.QueryRowContext(ctx, `INSERT INTO run(key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices)
-			VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, '', 0, 0, '', ?, ?) RETURNING id`,
-			r.Key, r.Unit, r.Definition, r.Revision, Started, r.Attempt, fromTime(orNow(r.Started)), inputs, r.Log, devices).Scan(&id); err != nil {
+		if alone {
+			if err := l.alone(ctx, tx, r.Key); err != nil {
+				return err
+			}
+		}
+		if err := tx.QueryRowContext(ctx, `INSERT INTO run(key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices, env)
+			VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, '', 0, 0, '', ?, ?, ?) RETURNING id`,
+			r.Key, r.Unit, r.Definition, r.Revision, Started, r.Attempt, fromTime(orNow(r.Started)), inputs, r.Log, devices, l.s.env).Scan(&id); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO pending(run, handle) VALUES (?, '')", id)
 		return err
 	})
 	return id, err
+}
+
+// alone returns an [ElsewhereRunError] if another environment runs the key. What a dead holder
+// left is not waited for.
+func (l *Lease) alone(ctx context.Context, tx *sql.Tx, key string) error {
+	rows, err := tx.QueryContext(ctx, `SELECT run.env, lease.expires, lease.holder FROM pending JOIN run ON run.id = pending.run JOIN lease ON lease.env = run.env
+		WHERE run.key = ? AND run.env <> ? AND run.attempt > 0`, key, l.s.env)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var env, text string
+		var expires int64
+		if err := rows.Scan(&env, &expires, &text); err != nil {
+			return err
+		}
+		var h Holder
+		if err := json.Unmarshal([]byte(text), &h); err != nil {
+			return fmt.Errorf("holder of the lock: %w", err)
+		}
+		if l.s.now().Before(toTime(expires)) && !gone(h) {
+			return &ElsewhereRunError{env}
+		}
+	}
+	return rows.Err()
 }
 
 // SetHandle records how the executor finds again what it started for a run.
@@ -261,7 +302,7 @@ func (l *Lease) Finish(ctx context.Context, r Run, u *ir.Unit, c *Current) error
 		}
 		current := *c
 		current.Run = r.ID
-		_, err := makeCurrent(ctx, tx, u, current, true)
+		_, err := l.makeCurrent(ctx, tx, u, current, true)
 		return err
 	})
 }
@@ -287,7 +328,7 @@ func addTime(ctx context.Context, tx *sql.Tx, unit string, took int64, prepared 
 // nothing changes, not even the serial.
 func (l *Lease) MakeCurrent(ctx context.Context, u *ir.Unit, c Current) error {
 	return l.change(ctx, true, "record "+c.Unit, func(ctx context.Context, tx *sql.Tx) error {
-		changed, err := makeCurrent(ctx, tx, u, c, false)
+		changed, err := l.makeCurrent(ctx, tx, u, c, false)
 		if err == nil && !changed {
 			return errSame
 		}
@@ -297,7 +338,7 @@ func (l *Lease) MakeCurrent(ctx context.Context, u *ir.Unit, c Current) error {
 
 // makeCurrent makes c current for u. Without always, a difference in revision and time alone
 // changes nothing.
-func makeCurrent(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) (changed bool, err error) {
+func (l *Lease) makeCurrent(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always bool) (changed bool, err error) {
 	if u == nil || u.ID != c.Unit {
 		return false, fmt.Errorf("the current run of %s is not given with its unit", c.Unit)
 	}
@@ -309,30 +350,30 @@ func makeCurrent(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Current, always 
 	if err != nil {
 		return false, err
 	}
-	a, err := affected(tx.ExecContext(ctx, `INSERT INTO current(unit, kind, definition, key, revision, handle, since, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT(unit) DO UPDATE SET kind = excluded.kind, definition = excluded.definition, key = excluded.key,
+	a, err := affected(tx.ExecContext(ctx, `INSERT INTO current(env, unit, kind, definition, key, revision, handle, since, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT(env, unit) DO UPDATE SET kind = excluded.kind, definition = excluded.definition, key = excluded.key,
 			revision = excluded.revision, handle = excluded.handle, since = excluded.since, run = excluded.run
 		WHERE ? OR (current.kind, current.definition, current.key, current.handle, current.run) <> (excluded.kind, excluded.definition, excluded.key, excluded.handle, excluded.run)`,
-		c.Unit, c.Kind, c.Definition, c.Key, c.Revision, handle, fromTime(orNow(c.Since)), c.Run, always))
+		l.s.env, c.Unit, c.Kind, c.Definition, c.Key, c.Revision, handle, fromTime(orNow(c.Since)), c.Run, always))
 	if err != nil {
 		return false, err
 	}
-	b, err := affected(tx.ExecContext(ctx, "INSERT INTO applied(unit, ir) VALUES (?, ?) ON CONFLICT(unit) DO UPDATE SET ir = excluded.ir WHERE applied.ir <> excluded.ir",
-		c.Unit, string(text)))
+	b, err := affected(tx.ExecContext(ctx, "INSERT INTO applied(env, unit, ir) VALUES (?, ?, ?) ON CONFLICT(env, unit) DO UPDATE SET ir = excluded.ir WHERE applied.ir <> excluded.ir",
+		l.s.env, c.Unit, string(text)))
 	return a+b > 0, err
 }
 
 // Forget records that nothing is deployed for the unit any more. Its runs remain.
 func (l *Lease) Forget(ctx context.Context, unit string) error {
 	return l.change(ctx, true, "forget "+unit, func(ctx context.Context, tx *sql.Tx) error {
-		n, err := affected(tx.ExecContext(ctx, "DELETE FROM current WHERE unit = ?", unit))
+		n, err := affected(tx.ExecContext(ctx, "DELETE FROM current WHERE env = ? AND unit = ?", l.s.env, unit))
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			return errSame
 		}
-		_, err = tx.ExecContext(ctx, "DELETE FROM applied WHERE unit = ?", unit)
+		_, err = tx.ExecContext(ctx, "DELETE FROM applied WHERE env = ? AND unit = ?", l.s.env, unit)
 		return err
 	})
 }
@@ -349,7 +390,7 @@ func (l *Lease) Clear(ctx context.Context, p Pending) error {
 	return l.Finish(ctx, p.Run, nil, nil)
 }
 
-// Register puts a model in service and returns the number of its version. A model that
+// Register puts a model in service in the environment and returns the number of its version. A model that
 // was never registered becomes a new version. Any other gets its old number back, with
 // the metrics of its newest evaluation. Register ignores the version of v.
 func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
@@ -361,125 +402,30 @@ func (l *Lease) Register(ctx context.Context, v ModelVersion) (int, error) {
 	err = l.change(ctx, true, "register "+v.Model, func(ctx context.Context, tx *sql.Tx) error {
 		var newest, highest, rank int
 		var before string
-		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version), 0), coalesce(max(rank), 0) FROM model WHERE model = ?", v.Model).Scan(&newest, &highest); err != nil {
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce((SELECT max(version) FROM model WHERE model = ?1), 0), coalesce((SELECT max(rank) FROM registered WHERE env = ?2 AND model = ?1), 0)",
+			v.Model, l.s.env).Scan(&newest, &highest); err != nil {
 			return err
 		}
-		err := tx.QueryRowContext(ctx, "SELECT version, rank, metrics FROM model WHERE model = ? AND digest = ?"+inService+" LIMIT 1", v.Model, v.Digest).Scan(&version, &rank, &before)
+		err := tx.QueryRowContext(ctx, `SELECT version, coalesce(rank, 0) AS rank, metrics FROM model LEFT JOIN (SELECT model, version, rank FROM registered WHERE env = ?) r USING (model, version)
+			WHERE model = ? AND digest = ?`+inService+" LIMIT 1", l.s.env, v.Model, v.Digest).Scan(&version, &rank, &before)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			version = newest + 1
-			_, err = tx.ExecContext(ctx, "INSERT INTO model("+modelColumns+", rank) VALUES (?, ?, ?, ?, ?, ?, ?)",
-				v.Model, version, v.Digest, v.Key, metrics, fromTime(orNow(v.Created)), highest+1)
-		case err == nil && rank == highest && metrics == before:
-			err = errSame
-		case err == nil && rank == highest:
+			_, err = tx.ExecContext(ctx, "INSERT INTO model("+modelColumns+") VALUES (?, ?, ?, ?, ?, ?)",
+				v.Model, version, v.Digest, v.Key, metrics, fromTime(orNow(v.Created)))
+		case err == nil && rank > 0 && rank == highest && metrics == before:
+			return errSame
+		case err == nil && metrics != before:
 			_, err = tx.ExecContext(ctx, "UPDATE model SET metrics = ? WHERE model = ? AND version = ?", metrics, v.Model, version)
-		case err == nil:
-			_, err = tx.ExecContext(ctx, "UPDATE model SET metrics = ?, rank = ? WHERE model = ? AND version = ?", metrics, highest+1, v.Model, version)
 		}
+		if err != nil || rank > 0 && rank == highest {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO registered(env, model, version, rank) VALUES (?, ?, ?, ?) ON CONFLICT(env, model, version) DO UPDATE SET rank = excluded.rank",
+			l.s.env, v.Model, version, highest+1)
 		return err
 	})
 	return version, err
-}
-
-// Move renames units together with their history: what is current, runs, times and, if an
-// entity moves, its models. A new name must be free; what an earlier unit of that name left
-// behind is replaced.
-func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
-	to := make(map[string]string, len(moves))
-	for _, m := range moves {
-		to[m.From] = m.To
-	}
-	return l.change(ctx, true, fmt.Sprintf("move %d units", len(moves)), func(ctx context.Context, tx *sql.Tx) error {
-		for _, m := range moves {
-			for _, table := range []string{"current", "took", "unstable"} {
-				// Replace what an earlier unit of that name left behind.
-				if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE unit = ? AND EXISTS (SELECT 1 FROM "+table+" WHERE unit = ?)", m.To, m.From); err != nil {
-					return err
-				}
-			}
-			for _, table := range []string{"run", "current", "took", "unstable"} {
-				if _, err := tx.ExecContext(ctx, "UPDATE "+table+" SET unit = ? WHERE unit = ?", m.To, m.From); err != nil {
-					return err
-				}
-			}
-			from, _ := ir.SplitID(m.From)
-			entity, _ := ir.SplitID(m.To)
-			if err := moveModels(ctx, tx, from, entity); err != nil {
-				return err
-			}
-		}
-		return renameApplied(ctx, tx, to)
-	})
-}
-
-// moveModels numbers the versions of a moved model after those of an earlier model with
-// the new name.
-func moveModels(ctx context.Context, tx *sql.Tx, from, to string) error {
-	if from == to {
-		return nil
-	}
-	var version, rank int
-	if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version), 0), coalesce(max(rank), 0) FROM model WHERE model = ?", to).Scan(&version, &rank); err != nil {
-		return err
-	}
-	_, err := tx.ExecContext(ctx, "UPDATE model SET model = ?, version = version + ?, rank = rank + ? WHERE model = ?", to, version, rank, from)
-	return err
-}
-
-// renameApplied renames units in the applied definitions: the units themselves, and
-// references from other units.
-func renameApplied(ctx context.Context, tx *sql.Tx, to map[string]string) error {
-	rows, err := tx.QueryContext(ctx, "SELECT unit, ir FROM applied")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	changed := map[string]*ir.Unit{}
-	for rows.Next() {
-		var id, text string
-		if err := rows.Scan(&id, &text); err != nil {
-			return err
-		}
-		u := new(ir.Unit)
-		if err := json.Unmarshal([]byte(text), u); err != nil {
-			return fmt.Errorf("read unit %s: %w", id, err)
-		}
-		if rename(u, to) {
-			changed[id] = u
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	for id := range changed {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM applied WHERE unit = ?", id); err != nil {
-			return err
-		}
-	}
-	for _, u := range changed {
-		text, err := json.Marshal(u)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO applied(unit, ir) VALUES (?, ?)", u.ID, string(text)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func rename(u *ir.Unit, to map[string]string) (changed bool) {
-	if id, ok := to[u.ID]; ok {
-		u.ID, changed = id, true
-		u.Entity, _ = ir.SplitID(id)
-	}
-	for i := range u.Inputs {
-		if id, ok := to[u.Inputs[i].Unit]; ok {
-			u.Inputs[i].Unit, changed = id, true
-		}
-	}
-	return changed
 }
 
 // MarkUnstable records that a unit gave another result when it was run again.
@@ -489,8 +435,8 @@ func (l *Lease) MarkUnstable(ctx context.Context, u Unstable) error {
 		return fmt.Errorf("mark %s: %w", u.Unit, err)
 	}
 	return l.change(ctx, true, "mark "+u.Unit, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO unstable(unit, definition, revision, ports) VALUES (?, ?, ?, ?)
-			ON CONFLICT(unit) DO UPDATE SET definition = excluded.definition, revision = excluded.revision, ports = excluded.ports`, u.Unit, u.Definition, u.Revision, ports)
+		_, err := tx.ExecContext(ctx, `INSERT INTO unstable(unit, definition, revision, ports, env) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT(unit) DO UPDATE SET definition = excluded.definition, revision = excluded.revision, ports = excluded.ports, env = excluded.env`, u.Unit, u.Definition, u.Revision, ports, l.s.env)
 		return err
 	})
 }

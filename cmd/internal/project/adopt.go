@@ -42,7 +42,7 @@ func (p *Project) Adopt(ctx context.Context, command string, wait time.Duration)
 	case !errors.As(err, &stray):
 		return nil, err
 	}
-	s, err := w.Lock(ctx, command, wait)
+	s, err := w.LockAll(ctx, command, wait)
 	if err != nil {
 		return nil, err
 	}
@@ -81,27 +81,41 @@ func (s *Session) endAll(ctx context.Context) ([]string, error) {
 			}
 		}
 	}
-	current, err := s.store.Current(ctx)
+	envs, err := s.store.Environments(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, env := range envs {
+		if err := recorded(ctx, s.store.In(env), end); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Sorted(maps.Keys(ended)), nil
+}
+
+// recorded calls end for what an environment records as deployed or being started.
+func recorded(ctx context.Context, s *state.Store, end func(unit string, h state.Handle) error) error {
+	current, err := s.Current(ctx)
+	if err != nil {
+		return err
 	}
 	for unit, c := range current {
 		if c.Handle != nil {
 			if err := end(unit, *c.Handle); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	pending, err := s.store.Pending(ctx)
+	pending, err := s.Pending(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, p := range pending {
 		if p.Handle != nil {
 			if err := end(p.Run.Unit, *p.Handle); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(ended)), nil
+	return nil
 }

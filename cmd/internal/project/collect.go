@@ -24,21 +24,31 @@ const sharedAge = 30 * 24 * time.Hour
 
 // Garbage is what is neither deployed nor needed for a rollback.
 type Garbage struct {
-	Oldest    int                  `json:"oldest"` // the oldest revision to keep
-	Revisions []int                `json:"revisions"`
-	Runs      int                  `json:"runs"`
-	Models    []state.ModelVersion `json:"models"`
-	Garbage   []executors.Garbage  `json:"garbage"`
-	Size      int64                `json:"size"` // bytes
-	Removed   bool                 `json:"removed"`
+	Oldest    int   `json:"oldest"` // the oldest revision to keep
+	Revisions []int `json:"revisions"`
+	// Environments are those with a name, of which it keeps and removes revisions too.
+	Environments map[string]*OldRevisions `json:"environments,omitempty"`
+
+	Runs    int                  `json:"runs"`
+	Models  []state.ModelVersion `json:"models"`
+	Garbage []executors.Garbage  `json:"garbage"`
+	Size    int64                `json:"size"` // bytes
+	Removed bool                 `json:"removed"`
 
 	session *Session
 	found   *executors.Collection
-	pages   []executors.Garbage
-	cache   time.Time // cutoff for unused parts of the cache; zero keeps the cache
+	pages   map[string][]executors.Garbage // by environment
+	cache   time.Time                      // cutoff for unused parts of the cache; zero keeps the cache
 }
 
-// Collect finds garbage. It does not remove anything yet.
+// OldRevisions are the revisions of an environment that are garbage.
+type OldRevisions struct {
+	Oldest    int   `json:"oldest"` // to keep
+	Revisions []int `json:"revisions"`
+}
+
+// Collect finds garbage of all environments, for a session of [Workspace.LockAll]. It does
+// not remove anything yet.
 func (s *Session) Collect(ctx context.Context, o CollectOptions) (*Garbage, error) {
 	target, err := s.lastTarget(ctx)
 	if err != nil {
@@ -56,16 +66,29 @@ func (s *Session) Collect(ctx context.Context, o CollectOptions) (*Garbage, erro
 		return nil, err
 	}
 	g := &Garbage{
-		Oldest: found.Oldest, Revisions: []int{}, Runs: found.Runs, Models: append([]state.ModelVersion{}, found.Models...),
+		Oldest: found.Oldest[""], Revisions: []int{}, Runs: found.Runs, Models: append([]state.ModelVersion{}, found.Models...),
 		Garbage: append([]executors.Garbage{}, found.Garbage...), session: s, found: found, cache: o.Since,
 	}
+	g.pages = map[string][]executors.Garbage{}
+	for _, env := range slices.Sorted(maps.Keys(found.Oldest)) {
+		if env != "" {
+			if g.Environments == nil {
+				g.Environments = map[string]*OldRevisions{}
+			}
+			g.Environments[env] = &OldRevisions{Oldest: found.Oldest[env], Revisions: []int{}}
+		}
+		if g.pages[env], err = s.inEnv(env).oldPages(found.Oldest[env]); err != nil {
+			return nil, err
+		}
+		g.Garbage = append(g.Garbage, g.pages[env]...)
+	}
 	for _, r := range found.Revisions {
-		g.Revisions = append(g.Revisions, r.Number)
+		if e := g.Environments[r.Env]; e != nil {
+			e.Revisions = append(e.Revisions, r.Number)
+		} else {
+			g.Revisions = append(g.Revisions, r.Number)
+		}
 	}
-	if g.pages, err = s.oldPages(found.Oldest); err != nil {
-		return nil, err
-	}
-	g.Garbage = append(g.Garbage, g.pages...)
 	if o.Cache {
 		unused, err := s.environments().Collect(o.Since, true)
 		if err != nil {
@@ -89,8 +112,10 @@ func (g *Garbage) Remove(ctx context.Context) error {
 	if err := g.found.Remove(ctx); err != nil {
 		return err
 	}
-	if err := g.session.removePages(g.pages); err != nil {
-		return err
+	for env, pages := range g.pages {
+		if err := g.session.inEnv(env).removePages(pages); err != nil {
+			return err
+		}
 	}
 	if !g.cache.IsZero() {
 		if _, err := g.session.environments().Collect(g.cache, false); err != nil {
@@ -101,11 +126,21 @@ func (g *Garbage) Remove(ctx context.Context) error {
 	return nil
 }
 
-// lastTarget returns the target of the last revision.
+// lastTarget returns the target of the last revision, of any environment.
 func (w *Workspace) lastTarget(ctx context.Context) (ir.Target, error) {
-	last, err := w.store.Revisions(ctx, 1)
+	envs, err := w.store.Environments(ctx)
 	if err != nil {
 		return ir.Target{}, err
+	}
+	var last []state.Revision
+	for _, env := range envs {
+		r, err := w.store.In(env).Revisions(ctx, 1)
+		if err != nil {
+			return ir.Target{}, err
+		}
+		if len(last) == 0 || len(r) > 0 && r[0].Started.After(last[0].Started) {
+			last = r
+		}
 	}
 	if len(last) > 0 {
 		if sys, err := w.system(ctx, &last[0]); err == nil && sys.Target.Executor != "" {

@@ -108,6 +108,7 @@ func (p *Project) CompileEdited(ctx context.Context, dir string, tags []string, 
 type compilation struct {
 	dir       string
 	tags      []string
+	env       string // the environment of the system
 	environ   []string
 	resolve   lockfile.Resolver
 	tracker   *fingerprint.Tracker // or nil
@@ -126,7 +127,7 @@ type compilation struct {
 }
 
 func (p *Project) compilation(tags []string, resolve lockfile.Resolver) *compilation {
-	return &compilation{dir: p.set.Dir, tags: tags, environ: p.set.Environ, resolve: resolve, executors: checks(), sql: p.set.SQL}
+	return &compilation{dir: p.set.Dir, tags: tags, env: p.set.Env, environ: p.set.Environ, resolve: resolve, executors: checks(), sql: p.set.SQL}
 }
 
 // resolve locks Python packages.
@@ -207,7 +208,7 @@ func (c *compilation) compile(ctx context.Context) (*compiler.Result, error) {
 
 func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (*compiler.Result, error) {
 	c.sql.Start() // while CUE evaluates
-	load := lang.Options{Tags: c.tags, Env: c.environ, Tracker: c.tracker, Divide: c.divide}
+	load := lang.Options{Tags: c.tags, Environment: c.env, Env: c.environ, Tracker: c.tracker, Divide: c.divide}
 	o := compiler.Options{Describe: c.sql.Describe, Bind: c.sql.Bind, Heads: c.heads, Files: planner.Files, Executors: c.executors, Default: all.Default, Tracker: c.tracker}
 	if c.typings != nil {
 		o.Describe, o.Bind = c.typings.Describe(o.Describe), c.typings.Bind(o.Bind)
@@ -278,7 +279,7 @@ func withSource(err error, source func(string) []byte) error {
 }
 
 // cached returns the cache entry of the compiled system: beside its state, if there is
-// one. The key covers the program, the folder, the tags, and the environment variables
+// one. The key covers the program, the folder, the tags, the environment, and the environment variables
 // that CUE reads.
 func (p *Project) cached() (*cache.Entry, error) {
 	stateDir, err := p.stateDir()
@@ -316,7 +317,8 @@ func (p *Project) cached() (*cache.Entry, error) {
 		Programs       []string
 		Dir            string
 		Tags           []string
+		Environment    string
 		Env, Executors []string
-	}{programs, abs, p.set.Tags, env, executors}
+	}{programs, abs, p.set.Tags, p.set.Env, env, executors}
 	return cache.Open(filepath.Join(stateDir, "cache", "compiled"), key, p.set.warn)
 }

@@ -45,6 +45,7 @@ func OpenDetached(ctx context.Context, s Settings, request, command string) (_ *
 	if err != nil {
 		return nil, errors.Join(err, ErrAgain)
 	}
+	s.Env = sent.Plan.State.Env
 	p := New(s)
 	if err := p.reaches(ctx, sent.Plan.State.Lineage); err != nil {
 		return nil, err

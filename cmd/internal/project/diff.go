@@ -29,7 +29,7 @@ type Diff struct {
 
 // A Version is one side of a diff.
 type Version struct {
-	Kind   string `json:"kind"` // "applied", "git" or "folder"
+	Kind   string `json:"kind"` // "applied", "git", "folder" or "environment"
 	Name   string `json:"name"` // as the user gave it
 	Commit string `json:"commit,omitempty"`
 	System string `json:"system"`
@@ -112,6 +112,10 @@ func (p *Project) deployedVersion(ctx context.Context) (v Version, err error) {
 		return v, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	return w.deployedIn(ctx)
+}
+
+func (w *Workspace) deployedIn(ctx context.Context) (v Version, err error) {
 	current, err := w.store.Current(ctx)
 	if err != nil {
 		return v, err

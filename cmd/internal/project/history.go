@@ -16,6 +16,8 @@ import (
 type Revision struct {
 	state.Revision
 	Units []Outcome `json:"units"`
+	// From is what it promoted, or nil.
+	From *planner.Origin `json:"from,omitempty"`
 	// Current reports whether what it applied is still deployed.
 	Current bool `json:"-"`
 }
@@ -85,6 +87,7 @@ func (w *Workspace) outcomes(ctx context.Context, r state.Revision, all []state.
 	if err != nil {
 		return out, err
 	}
+	out.From = p.From
 	runs, err := w.store.RunsOf(ctx, r.Number)
 	if err != nil {
 		return out, err

@@ -12,7 +12,7 @@ import (
 // Manifests returns the objects that the target of a system would get for units, as far
 // as they are known without a plan.
 func Manifests(sys *ir.System, units []ir.Unit) ([]executors.Manifest, error) {
-	x, err := all.New(sys.Target, all.Setup{System: sys.Name})
+	x, err := all.New(sys.Target, all.Setup{System: sys.Name, Env: sys.Env})
 	if err != nil {
 		return nil, err
 	}

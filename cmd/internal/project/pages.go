@@ -51,7 +51,7 @@ func (p *Project) WritePage(o Page, content []byte) (string, error) {
 // pages returns the folder of pages.
 func (p *Project) pages() (string, error) {
 	dir, err := p.stateDir()
-	return filepath.Join(dir, "reports"), err
+	return filepath.Join(dir, "reports", p.set.Env), err
 }
 
 // pageName matches the names of pages that are about one revision, or about two.

@@ -38,11 +38,11 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 		return nil, err
 	}
 	if meta.System != r.System.Name {
-		current, err := w.store.Current(ctx)
+		deployed, err := w.deployedAnywhere(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if len(current) > 0 {
+		if deployed {
 			return nil, &SettingError{StateSetting, fmt.Errorf("the state in %s belongs to the system %q, but this one is %q", w.store.Where(), meta.System, r.System.Name)}
 		}
 	}
@@ -111,7 +111,7 @@ func (w *Workspace) taken(ctx context.Context, p *planner.Plan) ([]planner.Taken
 		if u == nil || u.Endpoint == nil {
 			continue
 		}
-		t := executors.Task{Unit: *u, Dir: filepath.Join(w.dir, "runs", "plan"), Leaving: slices.Concat(leaving, vacating[u.ID]), State: p.State.Lineage}
+		t := executors.Task{Unit: *u, Dir: filepath.Join(w.dir, "runs", "plan"), Leaving: slices.Concat(leaving, vacating[u.ID]), State: p.State.Lineage, Environment: w.set.Env}
 		by, err := host.Taken(ctx, t, current[u.ID].Handle)
 		if err != nil {
 			return nil, fmt.Errorf("the address of %s: %w", u.ID, err)
@@ -163,17 +163,24 @@ func preparer(x executors.Executor) planner.Preparer {
 }
 
 // bring updates this machine's files of records from a shared state, unless another
-// process is changing them.
+// process is changing them, for any environment.
 func (w *Workspace) bring(ctx context.Context) error {
 	if !w.store.Shared() {
 		return nil
 	}
-	held, err := w.store.Holder(ctx)
+	envs, err := w.store.Environments(ctx)
 	if err != nil {
 		return err
 	}
-	if host, _ := os.Hostname(); held != nil && (held.Holder.PID != os.Getpid() || held.Holder.Host != host) {
-		return nil
+	host, _ := os.Hostname()
+	for _, env := range envs {
+		held, err := w.store.In(env).Holder(ctx)
+		if err != nil {
+			return err
+		}
+		if held != nil && (held.Holder.PID != os.Getpid() || held.Holder.Host != host) {
+			return nil
+		}
 	}
 	return w.records(nil).Sync(ctx, w.store)
 }
@@ -250,7 +257,7 @@ func (w *Workspace) python(ctx context.Context, t ir.Target, version string, ima
 func (w *Workspace) setup(ctx context.Context, system string) (all.Setup, error) {
 	s := w.setupApart()
 	meta, err := w.store.Meta(ctx)
-	s.System, s.State = system, meta.Lineage
+	s.System, s.Env, s.State = system, w.set.Env, meta.Lineage
 	return s, err
 }
 

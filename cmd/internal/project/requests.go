@@ -56,7 +56,7 @@ func (w *Workspace) Requests(ctx context.Context, name string, o RequestsOptions
 
 // requestLog is the folder of the log of a service.
 func (w *Workspace) requestLog(u *ir.Unit) string {
-	return requests.Folder(executors.KeptDir(w.dir, u.ID))
+	return requests.Folder(executors.KeptDir(w.dir, w.set.Env, u.ID))
 }
 
 // keepsLog is the field of a service that logs requests.

@@ -16,6 +16,7 @@ type Settings struct {
 	State     string   // folder, or postgres://...; "" means Dir/.tenon
 	Artifacts string   // URL of an artifact store that other machines can reach, or ""
 	Tags      []string // CUE tags
+	Env       string   // the environment of the system, "" for the one without a name
 	Cache     string   // folder for what all systems of a user share: environments, images
 	UV        []string // paths or names of uv; the first that exists is used
 	// SQL types and runs queries and reads tables. Its program runs builtin components.

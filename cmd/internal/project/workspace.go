@@ -98,7 +98,7 @@ func (p *Project) open(ctx context.Context, dir string, bound bool) (*Workspace,
 	return w, nil
 }
 
-// OpenApplied opens an existing state.
+// OpenApplied opens an existing environment of an existing state.
 func (p *Project) OpenApplied(ctx context.Context) (*Workspace, error) {
 	dir, err := p.stateDir()
 	if err != nil {
@@ -110,7 +110,14 @@ func (p *Project) OpenApplied(ctx context.Context) (*Workspace, error) {
 	} else if !there {
 		return nil, fmt.Errorf("nothing has been applied yet: no state in %s; run tenon apply", state.Shown(where))
 	}
-	return p.Open(ctx)
+	w, err := p.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.checkExists(ctx); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
 }
 
 // WithApplied calls f with an existing state, and closes it.
@@ -136,7 +143,7 @@ func (w *Workspace) Close() error { return errors.Join(w.store.Close(), w.shared
 
 // openState opens the state whose folder is dir.
 func (p *Project) openState(ctx context.Context, dir string, bound bool) (*state.Store, error) {
-	store, err := state.Open(ctx, p.location(dir))
+	store, err := state.OpenIn(ctx, p.location(dir), p.set.Env)
 	if err == nil && bound {
 		if err = store.Bind(ctx, dir); err != nil {
 			err = errors.Join(err, store.Close())

@@ -7,6 +7,7 @@ import "encoding/json"
 // An Entity is one entry of a section.
 type Entity struct {
 	System        string // the name of the system
+	Env           string // its environment, "" for the one without a name
 	Section, Name string // "slos", "api"
 	Component     string // "slo.rules"
 	// Fields are the declared fields as JSON values; numbers are [json.Number].

@@ -361,8 +361,9 @@ class Metrics:
 
     def __init__(self, step: Step, model: tenon_model.Model, about: Mapping[str, Any]) -> None:
         self.labels = {"deployment": step.params.get("deployment") or step.unit.rpartition("/")[2]}
-        if system := step.params.get("system"):
-            self.labels["system"] = system
+        for name in "system", "env":
+            if value := step.params.get(name):
+                self.labels[name] = value
         buckets = step.params.get("latency_buckets") or BUCKETS
         self.requests = Counter("tenon_http_requests", "Requests answered", ["path", "code"])
         self.duration = Histogram(

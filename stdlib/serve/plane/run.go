@@ -85,6 +85,7 @@ func readModel(s *step.Step) (*model.Model, error) {
 type params struct {
 	Model          string    `json:"model"`
 	System         string    `json:"system"`
+	Env            string    `json:"env"`
 	Deployment     string    `json:"deployment"`
 	LatencyBuckets []float64 `json:"latency_buckets"`
 	MaxInstances   int       `json:"max_instances"`
@@ -231,6 +232,9 @@ func config(s *step.Step, given params) (Config, error) {
 	c.Labels = map[string]string{"deployment": cmp.Or(given.Deployment, s.Unit[strings.LastIndexByte(s.Unit, '/')+1:])}
 	if given.System != "" {
 		c.Labels["system"] = given.System
+	}
+	if given.Env != "" {
+		c.Labels["env"] = given.Env
 	}
 	if in.Created != "" {
 		at, err := time.Parse(time.RFC3339, in.Created)

@@ -46,7 +46,15 @@ func Params(e entity.Entity) (map[string]any, error) {
 	}
 	known := []string{"window", "availability", "latency", "freshness", "quality", "labels"}
 	maps.DeleteFunc(objectives, func(name string, _ any) bool { return !slices.Contains(known, name) })
-	return map[string]any{"file": e.Name + ".rules.yml", "content": content, "objectives": objectives}, nil
+	return map[string]any{"file": fileName(e), "content": content, "objectives": objectives}, nil
+}
+
+// fileName returns the name of the rule file. No entity has a dot in its name.
+func fileName(e entity.Entity) string {
+	if e.Env != "" {
+		return e.Name + "." + e.Env + ".rules.yml"
+	}
+	return e.Name + ".rules.yml"
 }
 
 // The shape of a Prometheus rule file.
@@ -93,14 +101,21 @@ const predictions = "/predict|/v2/models/.+/infer|/inference[.]GRPCInferenceServ
 func ruleText(e entity.Entity, p promises) (string, error) {
 	on := e.Inputs["on"]
 	onName := on.Section + "." + on.Name
+	whose, group := fmt.Sprintf("system=%q", e.System), e.System
+	if e.Env != "" {
+		whose, group = fmt.Sprintf("%s,env=%q", whose, e.Env), group+"-"+e.Env
+	}
 	o := objectives{
 		entity: e.Section + "." + e.Name, deployment: on.Name, windowText: p.Window,
-		service:  fmt.Sprintf(`system=%q,deployment=%q`, e.System, on.Name),
-		selector: fmt.Sprintf(`system=%q,deployment=%q,path=~%q`, e.System, on.Name, predictions),
-		own:      fmt.Sprintf(`{system=%q,slo=%q}`, e.System, e.Name),
+		service:  fmt.Sprintf(`%s,deployment=%q`, whose, on.Name),
+		selector: fmt.Sprintf(`%s,deployment=%q,path=~%q`, whose, on.Name, predictions),
+		own:      fmt.Sprintf(`{%s,slo=%q}`, whose, e.Name),
 		prefix:   "slo:" + metricName(e.Name),
 		window:   duration.Parse(p.Window),
 		labels:   map[string]string{"system": e.System, "deployment": on.Name, "slo": e.Name},
+	}
+	if e.Env != "" {
+		o.labels["env"] = e.Env
 	}
 	maps.Copy(o.labels, p.Labels)
 	var recording, alerts []rule
@@ -141,7 +156,7 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 		}
 	}
 	file := ruleFile{}
-	for _, g := range []ruleGroup{{e.System + "-" + e.Name + "-ratios", recording}, {e.System + "-" + e.Name + "-alerts", alerts}} {
+	for _, g := range []ruleGroup{{group + "-" + e.Name + "-ratios", recording}, {group + "-" + e.Name + "-alerts", alerts}} {
 		if len(g.Rules) > 0 {
 			file.Groups = append(file.Groups, g)
 		}

@@ -1,0 +1,25 @@
+package main
+
+// environmentNamed names an environment in a sentence.
+func environmentNamed(env string) string {
+	if env == "" {
+		return "the environment without a name"
+	}
+	return "the environment " + env
+}
+
+// nothingDeployed says that an environment has nothing deployed.
+func nothingDeployed(env string) string {
+	if env == "" {
+		return "Nothing is deployed."
+	}
+	return "Nothing is deployed in " + environmentNamed(env) + "."
+}
+
+// again returns the command line that continues a command, with its environment.
+func (a *app) again(command string) string {
+	if a.env == "" {
+		return command
+	}
+	return command + " -e " + a.env
+}

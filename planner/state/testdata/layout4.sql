@@ -1,0 +1,119 @@
+-- Times are nanoseconds since 1970, 0 for none.
+
+CREATE TABLE meta (
+	id      INTEGER PRIMARY KEY CHECK (id = 1),
+	lineage TEXT NOT NULL,
+	serial  INTEGER NOT NULL,
+	system  TEXT NOT NULL,
+	fence   INTEGER NOT NULL -- the last fencing token given out
+) STRICT;
+
+CREATE TABLE lease (
+	id       INTEGER PRIMARY KEY CHECK (id = 1),
+	token    INTEGER NOT NULL,
+	holder   TEXT NOT NULL, -- JSON
+	acquired INTEGER NOT NULL,
+	expires  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE revision (
+	number   INTEGER PRIMARY KEY,
+	system   TEXT NOT NULL,
+	target   TEXT NOT NULL,
+	started  INTEGER NOT NULL,
+	finished INTEGER NOT NULL,
+	outcome  TEXT NOT NULL,
+	ir       TEXT NOT NULL,
+	plan     TEXT NOT NULL,
+	tags     TEXT NOT NULL, -- JSON
+	git      TEXT NOT NULL, -- the commit
+	act      TEXT NOT NULL DEFAULT 'apply',
+	back_to  INTEGER NOT NULL DEFAULT 0,
+	moves    TEXT NOT NULL DEFAULT '', -- JSON
+	standing TEXT NOT NULL DEFAULT ''  -- digest of what was deployed at its end
+) STRICT;
+
+CREATE TABLE run (
+	id         INTEGER PRIMARY KEY AUTOINCREMENT,
+	key        TEXT NOT NULL,
+	unit       TEXT NOT NULL,
+	definition TEXT NOT NULL,
+	revision   INTEGER NOT NULL,
+	outcome    TEXT NOT NULL,
+	attempt    INTEGER NOT NULL,
+	started    INTEGER NOT NULL,
+	finished   INTEGER NOT NULL,
+	inputs     TEXT NOT NULL, -- JSON
+	metrics    TEXT NOT NULL, -- JSON
+	cpu        INTEGER NOT NULL,
+	peak_mem   INTEGER NOT NULL,
+	error      TEXT NOT NULL,
+	log        TEXT NOT NULL,
+	devices     TEXT NOT NULL DEFAULT '', -- JSON: names of what it has to itself
+	read_bytes  INTEGER NOT NULL DEFAULT 0,
+	write_bytes INTEGER NOT NULL DEFAULT 0,
+	prepared    INTEGER NOT NULL DEFAULT 0 -- nanoseconds before it began
+) STRICT;
+CREATE INDEX run_done ON run(key, unit, id) WHERE outcome = 'done';
+CREATE INDEX run_unit ON run(unit, id);
+
+CREATE TABLE output (
+	run    INTEGER NOT NULL REFERENCES run(id),
+	port   TEXT NOT NULL,
+	digest TEXT NOT NULL,
+	kind   TEXT NOT NULL,
+	size   INTEGER NOT NULL,
+	rows   INTEGER NOT NULL,
+	PRIMARY KEY (run, port)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX output_digest ON output(digest);
+
+-- The journal: runs that were begun and not yet seen to end.
+CREATE TABLE pending (
+	run    INTEGER PRIMARY KEY REFERENCES run(id),
+	handle TEXT NOT NULL -- JSON, or empty
+) STRICT;
+
+-- The current IR of each unit, separate because it is large and seldom
+-- read, the unit as it was applied.
+CREATE TABLE current (
+	unit       TEXT PRIMARY KEY,
+	kind       TEXT NOT NULL,
+	definition TEXT NOT NULL,
+	key        TEXT NOT NULL,
+	revision   INTEGER NOT NULL,
+	handle     TEXT NOT NULL, -- JSON, or empty
+	since      INTEGER NOT NULL,
+	run        INTEGER NOT NULL DEFAULT 0 -- whose result it is
+) STRICT, WITHOUT ROWID;
+CREATE TABLE applied (
+	unit TEXT PRIMARY KEY,
+	ir   TEXT NOT NULL -- JSON
+) STRICT;
+
+-- How long the last few runs took, newest first, so that an estimate does not
+-- read the history.
+CREATE TABLE took (
+	unit TEXT PRIMARY KEY,
+	last TEXT NOT NULL, -- nanoseconds, comma-separated
+	prepared INTEGER NOT NULL DEFAULT 0 -- nanoseconds, the last time that something was prepared for it
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE model (
+	model   TEXT NOT NULL,
+	version INTEGER NOT NULL,
+	digest  TEXT NOT NULL,
+	key     TEXT NOT NULL,
+	metrics TEXT NOT NULL, -- JSON
+	created INTEGER NOT NULL,
+	rank    INTEGER NOT NULL DEFAULT 0, -- the highest of a model is in service
+	PRIMARY KEY (model, version)
+) STRICT, WITHOUT ROWID;
+
+-- Units that came out otherwise when they were run again on the same inputs.
+CREATE TABLE unstable (
+	unit       TEXT PRIMARY KEY,
+	definition TEXT NOT NULL,
+	revision   INTEGER NOT NULL, -- whose audit found it
+	ports      TEXT NOT NULL     -- JSON
+) STRICT, WITHOUT ROWID;
