@@ -65,6 +65,14 @@ bin-tenon bin-tenon-duck: bin-%:
 bin-tenon-run bin-tenon-pod bin-tenon-serve: bin-%:
 	CGO_ENABLED=0 $(BUILD) ./cmd/$*
 
+PLATFORMS ?= linux/amd64 linux/arm64
+.PHONY: platforms
+platforms: ## build bin/OS_ARCH/tenon-serve for PLATFORMS, for tenon export --platform
+	@for p in $(PLATFORMS); do \
+		echo "bin/$${p/\//_}/tenon-serve"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath -ldflags='-s -w' -o "bin/$${p/\//_}/tenon-serve" ./cmd/tenon-serve || exit 1; \
+	done
+
 .PHONY: release
 release: FLAGS = -trimpath
 release: build ## the same, for others: the bytes do not depend on the folder

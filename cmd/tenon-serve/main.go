@@ -4,7 +4,17 @@
 //	tenon-serve PYTHON SCRIPT    serves; SCRIPT is that of workers, for a model that needs Python
 //	tenon-serve requests         lists logged requests, for tenon requests
 //	tenon-serve replay           computes them again as in training, for tenon replay
+//	tenon-serve bundle           writes a part of a bundle, for tenon export
 //	tenon-serve version          prints the version of its code
+//
+// In a bundle, where there is no tenon, people run it:
+//
+//	tenon-serve serve            serves the bundle, see --help
+//	tenon-serve selftest         computes rows of training again
+//	tenon-serve verify           compares digests and the signature
+//	tenon-serve pull CHANNEL     brings a newer bundle
+//	tenon-serve probe            asks whether the service is ready
+//	tenon-serve lambda           answers events of AWS Lambda
 package main
 
 import (
@@ -31,6 +41,9 @@ func main() {
 }
 
 func run(args []string) error {
+	if done, err := onBundle(args); done {
+		return err
+	}
 	if len(args) == 1 {
 		switch args[0] {
 		case "version":

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -14,23 +15,38 @@ func exportCommand(a *app) *cobra.Command {
 	var asJSON bool
 	var dir string
 	var o project.ExportOptions
+	var b project.BundleOptions
 	c := &cobra.Command{
-		Use: "export UNIT[.PORT]", Short: "Write a table, model or file to a file of your own", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
+		Use: "export UNIT[.PORT]", Short: "Write a table, model, file or deployment to a file of your own", Args: oneUnit, ValidArgsFunction: a.completeUnits(&dir),
 		Long: `Copies what a unit has made out of the state: a table as Parquet or CSV, a model, file
 or folder as it is. The name is a unit, a unit and its port, or an entity, which stands
 for its output. What is written can be changed; the artifact stays as it is.
+
+A deployment is written for another place to run: as a folder for a machine without
+Tenon (bundle), as an OCI image (image), or as a function of AWS Lambda (lambda). It
+proves there, with rows of training, that it computes what training has.
 
 The destination is complete or absent. An existing file is replaced only with --force,
 an existing folder never. With --revision, it is what was deployed after that revision.`,
 		Example: `  tenon export features/departures --to departures.csv
   tenon export models/late --to late
-  tenon export models/late/evaluate.report --revision 3`,
+  tenon export models/late/evaluate.report --revision 3
+  tenon export deployments/api --format bundle --platform linux/arm64 --sign key.pem`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			if err := checkRevision(c, o.Revision); err != nil {
 				return err
 			}
+			if err := knownFormat(o.Format); err != nil {
+				return err
+			}
 			return a.withApplied(ctx, dir, func(w *project.Workspace) error {
+				if slices.Contains(servedFormats, o.Format) {
+					return a.exportService(ctx, w, args[0], o, b, asJSON)
+				}
+				if err := onlyServed(c); err != nil {
+					return err
+				}
 				e, err := w.Export(ctx, args[0], o)
 				if err != nil {
 					return err
@@ -50,11 +66,12 @@ an existing folder never. With --revision, it is what was deployed after that re
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")
 	a.stateFlag(c)
 	c.Flags().StringVar(&o.To, "to", "", "write to `FILE` (default: the name of the entity, in the current folder)")
-	c.Flags().StringVar(&o.Format, "format", "", "`FORMAT` of a table, parquet or csv (default: by the extension of --to)")
+	c.Flags().StringVar(&o.Format, "format", "", "`FORMAT` of a table: parquet, csv; of a deployment: bundle, image, lambda")
 	revisionFlag(c, &o.Revision)
 	c.Flags().BoolVar(&o.Force, "force", false, "replace an existing file")
+	servedFlags(c, &b)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"parquet", "csv"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(append([]string{"parquet", "csv"}, servedFormats...), cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
