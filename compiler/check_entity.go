@@ -29,6 +29,7 @@ func (c *checker) checkEntities() {
 		c.checkSchema(e)
 		c.checkReferences(e)
 		c.checkSecrets(e)
+		c.checkNetwork(e)
 		c.checkFields(e)
 		for i := range e.component.stages {
 			if f := e.component.stages[i].Endpoint; f != nil {
@@ -442,7 +443,7 @@ var metricsOf = map[string][]string{
 
 func (c *checker) checkObjectives(e *entity) {
 	asks := 0
-	for _, f := range []string{"availability", "latency", "freshness", "quality"} {
+	for _, f := range []string{"availability", "latency", "freshness", "quality", "parity"} {
 		if v := e.fields.get(f); v != nil && len(objectOr(v)) != 0 {
 			asks++
 		}
@@ -450,7 +451,7 @@ func (c *checker) checkObjectives(e *entity) {
 	if asks == 0 {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s has no objective", e),
-			Wanted:  "one of availability, latency, freshness, quality",
+			Wanted:  "one of availability, latency, freshness, quality, parity",
 			Spans:   []diag.Span{c.sys.Label("", e.path()...)},
 		})
 	}
@@ -467,6 +468,7 @@ func (c *checker) checkObjectives(e *entity) {
 	if on == nil {
 		return
 	}
+	c.checkParity(e, on.out.entity)
 	model := on.out.entity.input("model")
 	if model == nil || model.out.signature == nil {
 		return

@@ -338,6 +338,9 @@ func (r *request) serve() {
 			needed = append(needed, name)
 		}
 	}
+	if k.queries = r.trainingQueries(); !r.checkable(k) {
+		return
+	}
 	k.takes(needed)
 	k.history.takes(k)
 	k.returns, k.keys = returns, r.keys(k, excluded)

@@ -47,6 +47,16 @@ func (c *lowerer) code(e *entity, s *stage, w work) ir.Code {
 			}
 			code.Runtime, code.Source = ir.PlaneDuckDB, ir.Sum([]byte(code.Source+" "+duck))
 		}
+		if c.replays(e, w) {
+			code.DuckDB = w.run.Queries
+		}
+		if code.DuckDB != "" && code.Runtime == ir.Plane {
+			duck, err := c.duckDB()
+			if err != nil {
+				c.internal(err)
+			}
+			code.Source = ir.Sum([]byte(code.Source + " " + duck))
+		}
 	}
 	code.Files = slices.Clone(c.listed(sources))
 	if code.Runtime == ir.Command {

@@ -65,6 +65,7 @@ type serves struct {
 	History string `json:"history"`
 	Events  string `json:"events"`
 	Engine  string `json:"engine"`
+	Parity  string `json:"parity"`
 }
 
 type predicts struct {
@@ -94,6 +95,7 @@ type stage struct {
 	Computed    bool              `json:"computed"`
 	Request     bool              `json:"request"`
 	Private     bool              `json:"private"`
+	Queries     string            `json:"queries"`
 	Keeps       []string          `json:"keeps"`
 	Files       []string          `json:"files"`
 	Reads       string            `json:"reads"`
@@ -106,6 +108,7 @@ type stage struct {
 	Secrets     secretFields      `json:"secrets"`
 	Seed        string            `json:"seed"`
 	Network     string            `json:"network"`
+	Reaches     []string          `json:"reaches"`
 	Endpoint    *endpointFields   `json:"endpoint"`
 	Light       bool              `json:"light"`
 	Alone       bool              `json:"alone"`
@@ -312,8 +315,8 @@ func (k *component) check() error {
 		for _, in := range s.inputs {
 			from, port := cutPath(in.From)
 			if from == "request" {
-				if k.Serves == nil || !slices.Contains([]string{"row", "lookups", "stored", "history"}, port) {
-					return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, which an input refers to", in.From), `"request.row", "request.lookups", "request.stored" and "request.history" belong to serves`)
+				if k.Serves == nil || !slices.Contains([]string{"row", "lookups", "stored", "history", "queries"}, port) {
+					return fault(s, "inputs."+in.port, fmt.Sprintf("has no %q, which an input refers to", in.From), `"request.row", "request.lookups", "request.stored", "request.history" and "request.queries" belong to serves`)
 				}
 				continue
 			}

@@ -193,6 +193,13 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 		}
 		o = o.with("request", request)
 	}
+	if c.replays(e, w) && e.contract != nil {
+		queries, err := c.queriesParam(e, w.run.queriesPort())
+		if err != nil {
+			c.internal(fmt.Errorf("parameters of %s: %w", e, err))
+		}
+		o = o.with("queries", queries)
+	}
 	if w.run.Private && len(e.private) > 0 && (len(w.run.Keeps) == 0 || w.run.keeps(e) != "") {
 		private := make([]any, len(e.private))
 		for i, name := range e.private {
@@ -291,7 +298,11 @@ func (c *lowerer) stageInputs(e *entity, s *stage) []ir.Input {
 				in = append(in, input)
 			}
 		case stage == "request":
-			if e.contract != nil {
+			switch {
+			case e.contract == nil:
+			case port == "queries":
+				in = append(in, c.queryInputs(e, i.port)...)
+			default:
 				in = append(in, e.contract.inputs(port, i)...)
 			}
 		case i.Model != "":

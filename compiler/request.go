@@ -59,15 +59,16 @@ func (c *checker) bindQuery(ctx context.Context, wg *sync.WaitGroup, e *entity) 
 // A contract is how a deployment makes the row that its model reads of the row that a caller
 // sends.
 type contract struct {
-	row     port           // the table of which a caller sends a row
-	columns ir.Schema      // that a caller sends
-	plans   []*rowsql.Plan // each computes a row from that of the one before
-	results []ir.Schema    // of each plan, as its feature declares them
-	lookups []lookup       // in the order of their names
-	returns []string       // columns of the last result
-	history *history       // if a plan has windows
-	drops   bool           // training leaves out rows by conditions that the plans lack
-	keys    *contract      // computes the keys of the features, if the service does not
+	row     port            // the table of which a caller sends a row
+	columns ir.Schema       // that a caller sends
+	plans   []*rowsql.Plan  // each computes a row from that of the one before
+	results []ir.Schema     // of each plan, as its feature declares them
+	lookups []lookup        // in the order of their names
+	returns []string        // columns of the last result
+	history *history        // if a plan has windows
+	drops   bool            // training leaves out rows by conditions that the plans lack
+	queries []trainingQuery // by which training makes the rows
+	keys    *contract       // computes the keys of the features, if the service does not
 }
 
 // needsDuckDB reports whether the program of the deployment has to link DuckDB.

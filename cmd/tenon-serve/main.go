@@ -3,7 +3,8 @@
 //
 //	tenon-serve PYTHON SCRIPT    serves; SCRIPT is that of workers, for a model that needs Python
 //	tenon-serve requests         lists logged requests, for tenon requests
-//	tenon-serve replay           computes them again as in training, for tenon replay
+//	tenon-serve replay           computes them again as in training, for tenon replay and for
+//	                             services that check requests while they run
 //	tenon-serve bundle           writes a part of a bundle, for tenon export
 //	tenon-serve version          prints the version of its code
 //
@@ -53,11 +54,7 @@ func run(args []string) error {
 			var s requests.Selection
 			return asked(&s, func(ctx context.Context) error { return requestlog.List(ctx, s, os.Stdout) })
 		case "replay":
-			var r requests.Replay
-			out := json.NewEncoder(os.Stdout)
-			return asked(&r, func(ctx context.Context) error {
-				return parity.RunReplay(ctx, &r, func(e requests.Event) error { return out.Encode(e) })
-			})
+			return parity.AnswerReplay(os.Stdin, os.Stdout)
 		}
 	}
 	s, err := step.Read()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -15,7 +17,7 @@ import (
 )
 
 func requestsCommand(a *app) *cobra.Command {
-	var asJSON bool
+	var asJSON, different bool
 	var dir, since string
 	var o project.RequestsOptions
 	c := &cobra.Command{
@@ -27,11 +29,15 @@ prints every column of each row, one row per line. Private columns are not logge
 --out writes the rows to a Parquet file, for a query or a notebook. A request is listed
 once its file is complete, which takes the interval of the log, a minute by default.
 
+--different lists what a deployment with parity has found instead: every value and every
+prediction of a checked request that training computes otherwise.
+
 The name may be left out if one deployment has a log.`,
 		Example: `  tenon requests
   tenon requests deployments/api --since 1h
   tenon requests deployments/api --id 6f9619ff --json
-  tenon requests deployments/api --since 2026-01-31 --out requests.parquet`,
+  tenon requests deployments/api --since 2026-01-31 --out requests.parquet
+  tenon requests deployments/api --different`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			var err error
@@ -39,6 +45,8 @@ The name may be left out if one deployment has a log.`,
 				return err
 			}
 			switch {
+			case different && (o.Out != "" || o.ID != ""):
+				return &usageError{errors.New("--different lists what checks have found: leave out --out and --id")}
 			case o.Limit < 0:
 				return &usageError{fmt.Errorf("--limit takes a number of rows, or 0 for all, not %d", o.Limit)}
 			case o.Out != "" && asJSON:
@@ -47,6 +55,11 @@ The name may be left out if one deployment has a log.`,
 				return &usageError{fmt.Errorf("--out writes all rows: leave out --limit")}
 			case o.Out != "":
 				o.Limit = 0
+			}
+			if different {
+				return a.withApplied(ctx, dir, func(w *project.Workspace) error {
+					return a.printDifferences(ctx, w, first(args), o, asJSON)
+				})
 			}
 			return a.withApplied(ctx, dir, func(w *project.Workspace) error {
 				t := table(a.stdout)
@@ -92,8 +105,45 @@ The name may be left out if one deployment has a log.`,
 	c.Flags().IntVar(&o.Limit, "limit", 20, "at most the newest `N` rows; 0 is all")
 	c.Flags().StringVar(&o.Out, "out", "", "write all rows to `FILE`, as Parquet")
 	c.Flags().BoolVar(&o.Force, "force", false, "replace an existing file")
+	c.Flags().BoolVar(&different, "different", false, "list what checks have found that differs from training")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, one row per line")
 	return c
+}
+
+// printDifferences prints the newest differences that a deployment has found.
+func (a *app) printDifferences(ctx context.Context, w *project.Workspace, name string, o project.RequestsOptions, asJSON bool) error {
+	var all []requests.Differing
+	unit, found, err := w.Differences(ctx, name, o.Since, func(d requests.Differing) error {
+		if all = append(all, d); o.Limit > 0 && len(all) > o.Limit {
+			all = all[1:]
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		if asJSON {
+			err = a.printJSONLine(d)
+		} else {
+			_, err = fmt.Fprintf(a.stdout, "%s  %s\n", d.Time.Format("2006-01-02 15:04:05.000"), printable(d.String()))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case asJSON:
+		return nil
+	case found == nil:
+		_, err = fmt.Fprintf(a.stdout, "%s has checked no request yet.\n", unit)
+		return err
+	}
+	for _, note := range found.Notes {
+		fmt.Fprintln(a.stdout, "note: "+printable(note))
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s: checked %s, of which %d differ\n", unit, plural(found.Checked, "row"), found.Different)
+	return err
 }
 
 func first(args []string) string {

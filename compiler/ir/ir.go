@@ -190,6 +190,7 @@ func SplitID(id string) (entity, stage string) {
 type Code struct {
 	Runtime Runtime    `json:"runtime"`
 	Source  string     `json:"source,omitempty"`  // digest of the library's sources in Go that run
+	DuckDB  string     `json:"duckdb,omitempty"`  // field for which it starts tenon-duck itself, at the path in $TENON_DUCK
 	Python  string     `json:"python,omitempty"`  // version of the interpreter, "3.11"
 	Lock    string     `json:"lock,omitempty"`    // digest of the locked Python environment, a blob
 	Image   string     `json:"image,omitempty"`   // reference of the container image that the user named

@@ -27,8 +27,8 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	if u.Needs.Memory > 0 && u.Needs.Memory < leastMemory {
 		fault("needs.memory", "ask for 16MiB or more", "a container needs at least 16 MiB")
 	}
-	if u.Keeps != "" {
-		fault(u.Keeps, "choose a target with the executor process, or remove "+u.Keeps, "a container has no folder for files that outlive it")
+	if field := u.Code.DuckDB; field != "" {
+		fault(field, "choose a target with the executor process, or remove "+field, "the image of a service has no DuckDB, with which its requests are checked")
 	}
 	if u.Code.Runtime == ir.Builtin && u.Code.Image != "" {
 		fault("image", "remove image", "this component brings its own image")

@@ -1,20 +1,27 @@
 package containerd
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 )
 
-func TestFilesThatOutliveAContainerAreRefused(t *testing.T) {
-	u := ir.Unit{ID: "deployments/api", Entity: "deployments/api", Kind: ir.Service, Code: ir.Code{Runtime: ir.Command, Command: []string{"serve"}}}
+// A service in a container keeps files in a folder of the machine, but cannot start DuckDB.
+func TestWhatAServiceKeepsIsMounted(t *testing.T) {
+	u := ir.Unit{ID: "deployments/api", Entity: "deployments/api", Kind: ir.Service, Code: ir.Code{Runtime: ir.Command, Command: []string{"serve"}}, Keeps: "log"}
 	if faults := new(Executor).Check(u); len(faults) > 0 {
-		t.Fatalf("without log there are the faults %v", faults)
+		t.Errorf("with log there are the faults %v", faults)
 	}
-	u.Keeps = "log"
+	doc, mounts := inside(executors.Task{Unit: u, Dir: "/state/runs/api", Kept: "/state/kept/deployments/api"})
+	if want := "/state/kept/deployments/api -> /tenon/kept rw"; doc.Kept != "/tenon/kept" || !slices.Contains(listed(mounts), want) {
+		t.Errorf("the folder is %s, and the mounts are %q", doc.Kept, listed(mounts))
+	}
+	u.Code.DuckDB = "parity"
 	faults := new(Executor).Check(u)
-	if len(faults) != 1 || faults[0].Field != "log" || !strings.Contains(faults[0].Message, "outlive") {
+	if len(faults) != 1 || faults[0].Field != "parity" || !strings.Contains(faults[0].Message, "has no DuckDB") {
 		t.Errorf("the faults are %v", faults)
 	}
 }

@@ -31,6 +31,7 @@ const (
 	outputsDir   = "/tenon/out"
 	notesDir     = "/tenon/notes"
 	scratchDir   = "/tenon/scratch"
+	keptDir      = "/tenon/kept"
 	secretsDir   = "/tenon/secrets"
 	variables    = "variables.json" // in secretsDir
 )
@@ -47,6 +48,10 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 		bind(filepath.Join(t.Dir, "notes"), notesDir, "rw"),
 		bind(filepath.Join(t.Dir, "scratch"), scratchDir, "rw"),
 		bind(filepath.Join(t.Dir, "scratch"), "/tmp", "rw"),
+	}
+	if doc.Kept != "" {
+		mounts = append(mounts, bind(doc.Kept, keptDir, "rw"))
+		doc.Kept = keptDir
 	}
 	doc.Scratch = scratchDir
 	doc.Metrics = path.Join("/tenon", executors.MetricsFile)

@@ -50,7 +50,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err := os.WriteFile(hostsPath(t.Dir), []byte(hosts), 0o644); err != nil {
 		return state.Handle{}, err
 	}
-	if err := handOver(t.Dir); err != nil {
+	if err := handOver(t.Dir, t.Kept); err != nil {
 		return state.Handle{}, err
 	}
 	img, config, err := e.image(ctx, c, t)
@@ -137,8 +137,9 @@ func underway(err error) bool {
 		strings.Contains(text, "start shim") && strings.Contains(text, unix.ENOENT.Error())
 }
 
-// handOver makes the program the owner of what it writes to.
-func handOver(dir string) error {
+// handOver makes the program the owner of what it writes to. Another version of a service may
+// write to the folder that is kept at the same time.
+func handOver(dir, kept string) error {
 	log := filepath.Join(dir, "log")
 	f, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
@@ -153,6 +154,11 @@ func handOver(dir string) error {
 	uid, gid := owner()
 	if err := os.Lchown(log, uid, gid); err != nil {
 		return err
+	}
+	if kept != "" {
+		if err := own(filepath.Dir(kept), uid, gid, filepath.Base(kept)); err != nil {
+			return err
+		}
 	}
 	return own(dir, uid, gid, "out", "scratch", "notes", filepath.Base(logfile.Folder(log)))
 }

@@ -39,6 +39,9 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 			"its pod must reach the store, but the target has no store_network")
 	}
 	c.needs(u.Needs)
+	if field := u.Code.DuckDB; field != "" && field != u.Keeps {
+		c.fault(field, "choose a target with the executor process, or remove "+field, "the image of a service has no DuckDB, with which its requests are checked")
+	}
 	if u.Keeps != "" {
 		c.fault(u.Keeps, "choose a target with the executor process, or remove "+u.Keeps, "a pod has no folder for files that outlive it")
 	}

@@ -13,7 +13,7 @@ import (
 
 // environ returns the program's environment, sorted. A secret overrides an inherited
 // variable; the variables of the step contract override everything.
-func (e *Executor) environ(t executors.Task, doc step.Step, python string) []string {
+func (e *Executor) environ(t executors.Task, doc step.Step, python, duck string) []string {
 	env := local.Inherited(e.opts.Env)
 	maps.Copy(env, local.Variables(t.Unit))
 	if t.Devices != nil { // with none, the program sees none
@@ -31,6 +31,9 @@ func (e *Executor) environ(t executors.Task, doc step.Step, python string) []str
 		env["PATH"] = bin + string(filepath.ListSeparator) + env["PATH"]
 	}
 	maps.Copy(env, t.Env)
+	if duck != "" {
+		env[step.Duck] = duck
+	}
 	env[step.Env] = local.DocumentPath(t.Dir)
 
 	list := make([]string, 0, len(env))

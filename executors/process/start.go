@@ -63,7 +63,13 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
 	}
-	env := e.environ(t, doc, python)
+	duck := ""
+	if t.Unit.Code.DuckDB != "" {
+		if duck, err = e.opts.Programs.Duck(ctx); err != nil {
+			return state.Handle{}, err
+		}
+	}
+	env := e.environ(t, doc, python, duck)
 	argv, fault := e.argv(t.Unit.Code, python, program, doc.Code, env)
 	if fault != "" {
 		// Only a container would discover this after the start. Here, too, it is the unit

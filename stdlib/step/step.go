@@ -22,6 +22,9 @@ const Version = 1
 // Env is the variable that holds the path of the document.
 const Env = "TENON_STEP"
 
+// Duck is the variable that holds the path of tenon-duck, for a program that starts it.
+const Duck = "TENON_DUCK"
+
 // A Step is what the program finds.
 type Step struct {
 	Version   int             `json:"version"`

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -90,6 +91,9 @@ func (w *Workspace) unitStatuses(ctx context.Context) ([]UnitStatus, error) {
 			s.Phase, s.Message = st.Phase, st.Message
 			if u, err := w.store.Unit(ctx, id); err == nil && u != nil && u.Endpoint != nil {
 				s.Endpoint = cmp.Or(c.Handle.Endpoint, EndpointURL(u.Endpoint))
+				if says := w.differs(u, c.Handle.ID); says != "" && s.Phase == state.Ready {
+					s.Message = strings.TrimPrefix(s.Message+"; "+says, "; ")
+				}
 			}
 		}
 		out = append(out, s)

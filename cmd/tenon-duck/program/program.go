@@ -17,6 +17,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -40,10 +41,12 @@ func Run(args []string) int {
 		err = doSteps(os.Stdin, os.Stdout)
 	case len(args) == 1 && args[0] == "serve":
 		err = worker.Serve(os.Stdin, os.Stdout, new(engine.Engine))
+	case len(args) == 1 && args[0] == "replay": // as tenon-serve does, for a service in this program
+		err = parity.AnswerReplay(os.Stdin, os.Stdout)
 	case len(args) > 1 && args[0] == "plane":
 		err = servePlane(args[1:])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|steps|serve|plane (tenon starts it)")
+		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|steps|serve|plane|replay (tenon starts it)")
 		return exitUsage
 	}
 	switch {

@@ -28,6 +28,9 @@ type eventsConfig struct {
 	Events       Events
 	EventColumns ir.Schema
 	MaxEvents    int // of a request
+	// Memory is what the history has in memory; nil if there is none.
+	Memory func() features.Memory
+	counts *eventCounts
 }
 
 // remember loads the history of the features, if they have one, and takes its events.
@@ -36,6 +39,7 @@ func (c *Config) remember(ctx context.Context, s *step.Step, f *features.Feature
 	if h == nil {
 		return func() {}, nil
 	}
+	c.Memory = h.Memory
 	if most == 0 {
 		return func() {}, events.Load(ctx, s, h)
 	}
@@ -52,6 +56,7 @@ func (p *Plane) takeEvents() error {
 	if p.Events == nil {
 		return nil
 	}
+	p.counts = &eventCounts{since: now()}
 	decoder, err := request.NewList("events", p.EventColumns, p.MaxEvents)
 	if err != nil {
 		return err
@@ -68,12 +73,17 @@ func (p *Plane) postEvents(x *work, r *http.Request, decoder *request.Decoder) {
 	}
 	errs := decoder.Decode(x.body.Bytes(), &x.rows)
 	<-p.slots // the disk is no processor
+	x.span.Phase("decode")
 	if len(errs) > 0 {
+		p.counts.malformed()
 		detail(w, http.StatusUnprocessableEntity, errs)
 		return
 	}
 	n := x.rows.Len()
+	x.span.Rows(n)
 	added, err := p.Events.Post(x.rows.Values, n)
+	x.span.Phase("write")
+	p.counts.add(added, n, err)
 	if err != nil {
 		p.refuseEvents(w, err)
 		return

@@ -6,9 +6,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/events"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 )
@@ -26,11 +28,20 @@ func (f *takes) Post(rows []rowsql.Value, n int) (int, error) {
 
 func (f *takes) Follow() {}
 
+func seen(p *Plane, path string) string {
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	return w.Body.String()
+}
+
 func TestEvents(t *testing.T) {
 	m, _ := readExported(t, "hist")
 	feed := &takes{}
 	p, err := New(Config{Model: m, MaxRows: 10, MaxBytes: 1000, Task: "classification", Label: ir.Column{Name: "late", Type: "bool"},
-		eventsConfig: eventsConfig{Events: feed, EventColumns: ir.Schema{{Name: "id", Type: "int64"}, {Name: "at", Type: "timestamp"}}, MaxEvents: 2}})
+		eventsConfig: eventsConfig{Events: feed, EventColumns: ir.Schema{{Name: "id", Type: "int64"}, {Name: "at", Type: "timestamp"}}, MaxEvents: 2,
+			Memory: func() features.Memory {
+				return features.Memory{Keys: 3, Events: 5, Bytes: 700, Newest: time.Now().Add(-time.Minute).UnixMicro()}
+			}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +88,15 @@ func TestEvents(t *testing.T) {
 	}
 	if !strings.Contains(string(p.openAPI), `"/events":{"post":`) {
 		t.Error("the OpenAPI document lacks the path")
+	}
+	metrics := seen(p, "/metrics")
+	for _, want := range []string{
+		`tenon_events_total{result="added"} 1.0`, `tenon_events_total{result="known"} 1.0`, `tenon_events_total{result="refused"} 10.0`, `tenon_events_bad_requests_total 4.0`,
+		"tenon_history_keys 3.0", "tenon_history_events 5.0", "tenon_history_bytes 700.0", "tenon_history_newest_event_age_seconds 60.",
+	} {
+		if !strings.Contains(metrics, "\n"+want) {
+			t.Errorf("the metrics lack %s:\n%s", want, metrics)
+		}
 	}
 	p, err = New(Config{Model: m, MaxRows: 10, MaxBytes: 1000})
 	if err != nil {

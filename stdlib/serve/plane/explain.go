@@ -129,6 +129,7 @@ func (e *explaining) compute(ctx context.Context, x *work, every bool) bool {
 	if err == nil {
 		x.contributions = resized(x.contributions, x.rows.Len()*size)
 		err = p.Explainer.Explain(ctx, rows, x.contributions, &x.buffer)
+		x.span.Phase("explain")
 	}
 	if err != nil {
 		p.refuseRow(&x.answered, err)

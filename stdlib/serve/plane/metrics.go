@@ -80,7 +80,7 @@ var (
 )
 
 func newMetrics(p *Plane) *metrics {
-	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.logged, workers: p.workers}
+	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, workers: p.workers}
 	if len(m.buckets) == 0 {
 		m.buckets = defaultBuckets
 	}

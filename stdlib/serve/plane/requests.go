@@ -30,31 +30,39 @@ func (c *Config) keepRequests(s *step.Step, given params) error {
 	}
 	o := requestlog.Options{
 		Dir: requests.Folder(s.Kept), Sample: 1, Rows: given.Log.Rows, Keep: ir.ParseSize(given.Log.Keep), Interval: duration.Parse(given.Log.Interval), Say: func(line string) { c.Log("note: " + line) },
-		Head: requestlog.Head{
-			Unit: s.Unit, Instance: s.Instance, Model: c.About.Name, Version: c.About.Version, Inputs: map[string]string{},
-			Request: c.Model.Columns(), Label: c.Label, Classes: c.Model.Classes(), Private: given.Private,
-		},
 	}
 	if given.Log.Sample != nil {
 		o.Sample = *given.Log.Sample
 	}
+	var err error
+	if o.Head, err = c.logHead(s, given); err != nil {
+		return err
+	}
+	if c.Requests, err = requestlog.Open(o); err != nil {
+		return fmt.Errorf("log requests: %w", err)
+	}
+	return nil
+}
+
+// logHead says what logged rows are.
+func (c *Config) logHead(s *step.Step, given params) (requestlog.Head, error) {
+	h := requestlog.Head{
+		Unit: s.Unit, Instance: s.Instance, Model: c.About.Name, Version: c.About.Version, Inputs: map[string]string{},
+		Request: c.Model.Columns(), Label: c.Label, Classes: c.Model.Classes(), Private: given.Private, OnlyClasses: len(c.Model.Classes()) > 0 && !c.Model.Probabilities(),
+	}
 	for name, in := range s.Inputs {
 		if in.Kind == ir.Model || in.Kind == ir.Table {
-			o.Head.Inputs[name] = in.Digest
+			h.Inputs[name] = in.Digest
 		}
 	}
 	if given.Request != nil {
 		b, err := json.Marshal(given.Request)
 		if err != nil {
-			return err
+			return h, err
 		}
-		o.Head.Contract, o.Head.Request, o.Head.Features = ir.Sum(b), c.Features.Columns(), c.Model.Columns()
+		h.Contract, h.Request, h.Features = ir.Sum(b), c.Features.Columns(), c.Model.Columns()
 	}
-	var err error
-	if c.Requests, err = requestlog.Open(o); err != nil {
-		return fmt.Errorf("log requests: %w", err)
-	}
-	return nil
+	return h, nil
 }
 
 // finishes is how long a service that ends may take to write the rows that wait.
@@ -62,7 +70,7 @@ const finishes = 5 * time.Second
 
 // identify gives a request its id, which the answer repeats.
 func (p *Plane) identify(x *work, r *http.Request) {
-	if p.Requests == nil {
+	if p.Requests == nil && p.Checks == nil {
 		return
 	}
 	x.id[0] = requestlog.ID(r.Header.Get("X-Request-Id"))
@@ -71,7 +79,9 @@ func (p *Plane) identify(x *work, r *http.Request) {
 
 // keep logs a request whose predictions were made. rows are those of the model.
 func (p *Plane) keep(x *work, rows []rowsql.Value) {
-	if p.Requests == nil || x.began.IsZero() || !p.Requests.Sampled() {
+	logs := p.Requests != nil && p.Requests.Sampled()
+	checks := p.Checks != nil && p.Checks.Sampled()
+	if !logs && !checks || x.began.IsZero() {
 		return
 	}
 	kept := requestlog.Request{ID: x.id[0], Began: x.began, Took: time.Since(x.began), Rows: x.rows.Len(), Values: x.rows.Values, Outputs: x.outputs}
@@ -84,7 +94,12 @@ func (p *Plane) keep(x *work, rows []rowsql.Value) {
 	if len(p.Model.Classes()) > 0 {
 		kept.Class = p.Model.Class
 	}
-	p.Requests.Add(&kept)
+	if logs {
+		p.Requests.Add(&kept)
+	}
+	if checks {
+		p.Checks.Add(&kept)
+	}
 }
 
 // logged writes the metrics of the request log.

@@ -46,9 +46,6 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 	if err != nil {
 		return fmt.Errorf("read the exported model: %w", err)
 	}
-	if m == nil && given.Log != nil {
-		return errors.New("requests are logged only for models that are served without Python, and this one needs it, as the log of its training says: leave out log, or choose another estimator")
-	}
 	if _, ok := s.Outputs["report"]; ok {
 		return compareWithTraining(ctx, s, m, python)
 	}
@@ -101,6 +98,9 @@ type params struct {
 	// Request says how features are computed. Without it, a request has the columns of the model.
 	Request *features.Spec `json:"request"`
 	Log     *logParams     `json:"log"`
+	// Parity is the fraction of requests that are checked while the service runs, with Queries.
+	Parity  float64        `json:"parity"`
+	Queries []checkedQuery `json:"queries"`
 	Private []string       `json:"private"` // columns that no log shows
 	// Events says that clients may send events of the history of the features.
 	Events struct {
@@ -168,6 +168,12 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model, pyth
 			return err
 		}
 		defer c.Requests.Close(finishes)
+	}
+	if given.Parity > 0 {
+		if err := c.checkRequests(s, given, python); err != nil {
+			return err
+		}
+		defer c.Checks.Close()
 	}
 	if given.Traces != nil {
 		if c.Tracer, err = traces.New(*given.Traces, logLine, c.described(given)...); err != nil {

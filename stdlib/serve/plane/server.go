@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/live"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
@@ -54,6 +55,7 @@ type Config struct {
 	Report    map[string]float64
 
 	Requests *requestlog.Log // nil if requests are not logged
+	Checks   *live.Check     // nil if requests are not checked while it runs
 	Log      func(string)
 	Tracer   *traces.Tracer // nil if requests are not traced
 

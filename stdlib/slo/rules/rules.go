@@ -25,6 +25,7 @@ type promises struct {
 	Latency      map[string]string                 `json:"latency,omitempty"`
 	Freshness    string                            `json:"freshness,omitempty"`
 	Quality      map[string]map[string]json.Number `json:"quality,omitempty"`
+	Parity       json.Number                       `json:"parity,omitempty"`
 	Labels       map[string]string                 `json:"labels,omitempty"`
 }
 
@@ -44,7 +45,7 @@ func Params(e entity.Entity) (map[string]any, error) {
 	if err := d.Decode(&objectives); err != nil {
 		return nil, err
 	}
-	known := []string{"window", "availability", "latency", "freshness", "quality", "labels"}
+	known := []string{"window", "availability", "latency", "freshness", "quality", "parity", "labels"}
 	maps.DeleteFunc(objectives, func(name string, _ any) bool { return !slices.Contains(known, name) })
 	return map[string]any{"file": fileName(e), "content": content, "objectives": objectives}, nil
 }
@@ -155,6 +156,9 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 			}
 		}
 	}
+	if p.Parity != "" {
+		alerts = append(alerts, o.parity(p.Parity, onName)...)
+	}
 	file := ruleFile{}
 	for _, g := range []ruleGroup{{group + "-" + e.Name + "-ratios", recording}, {group + "-" + e.Name + "-alerts", alerts}} {
 		if len(g.Rules) > 0 {
@@ -203,6 +207,17 @@ func (o objectives) budget(recording, alerts *[]rule, name, title string, target
 			fmt.Sprintf("%s: %s%% of the error budget of %s is used up in %s", summary, strconv.FormatFloat(b.budget*100, 'g', -1, 64), o.windowText, b.long))
 		a.Labels["window"] = b.long
 		*alerts = append(*alerts, a)
+	}
+}
+
+// parity alerts if requests differ from training, and if they are not checked any more.
+func (o objectives) parity(most json.Number, on string) []rule {
+	increase := func(metric string) string { return fmt.Sprintf("sum(increase(%s{%s}[1h]))", metric, o.service) }
+	return []rule{
+		o.alert("Parity", "page", increase("tenon_parity_different_total")+" / "+increase("tenon_parity_checked_total")+" > "+most.String(), "",
+			fmt.Sprintf("requests to %s are computed otherwise than in training", on)),
+		o.alert("ParityUnchecked", "ticket", increase("tenon_parity_failed_total")+" > 0 unless "+increase("tenon_parity_checked_total")+" > 0", "1h",
+			fmt.Sprintf("requests to %s are not compared with training: the checks fail", on)),
 	}
 }
 

@@ -118,6 +118,9 @@ func (f *Feed) Post(rows []rowsql.Value, n int) (added int, err error) {
 	}
 }
 
+// LogBytes is the size of the log.
+func (f *Feed) LogBytes() int64 { return f.log.own.Load() }
+
 // Follow returns when the history has the events that other processes have confirmed.
 func (f *Feed) Follow() {
 	if !f.log.behind() {

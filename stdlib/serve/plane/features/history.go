@@ -112,6 +112,27 @@ func (h *History) Kept() (keys, events int) {
 	return keys, events
 }
 
+// A Memory is what a history has in memory.
+type Memory struct {
+	Keys, Events int   // of the window that has most
+	Bytes        int   // of all windows
+	Newest       int64 // the time of the latest event, in microseconds; 0 if there is none
+}
+
+// Memory returns what it has in memory.
+func (h *History) Memory() (m Memory) {
+	m.Keys, m.Events = h.Kept()
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, p := range h.past {
+		m.Bytes += p.Size()
+		if at, ok := p.Newest(); ok {
+			m.Newest = max(m.Newest, at)
+		}
+	}
+	return m
+}
+
 // requestKey appends the key of a request.
 func (h *History) requestKey(b []byte, request []rowsql.Value) []byte {
 	for _, i := range h.asked {

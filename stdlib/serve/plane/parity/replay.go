@@ -10,9 +10,11 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -26,6 +28,19 @@ import (
 
 // chunk is how many rows are computed at once.
 const chunk = 5000
+
+// AnswerReplay reads a replay from in, runs it until SIGTERM, and writes its events to out, one on
+// each line.
+func AnswerReplay(in io.Reader, out io.Writer) error {
+	var r requests.Replay
+	if err := json.NewDecoder(in).Decode(&r); err != nil {
+		return fmt.Errorf("read what is asked for: %w", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	lines := json.NewEncoder(out)
+	return RunReplay(ctx, &r, func(e requests.Event) error { return lines.Encode(e) })
+}
 
 // RunReplay computes logged requests again, and tells what it finds.
 func RunReplay(ctx context.Context, r *requests.Replay, tell func(requests.Event) error) (err error) {
@@ -64,6 +79,9 @@ func RunReplay(ctx context.Context, r *requests.Replay, tell func(requests.Event
 	}
 	for name := range p.hidden {
 		p.found.Notes = append(p.found.Notes, name+" is not compared: it is private")
+	}
+	if p.Python == "" {
+		p.found.Notes = append(p.found.Notes, "predictions are not compared: the environment of the model is not there")
 	}
 	slices.Sort(p.found.Notes)
 	return tell(requests.Event{Replayed: &p.found})
@@ -249,11 +267,23 @@ func (p *replayer) equal(row logged, t trained) bool {
 
 func (p *replayer) differ(row logged, d requests.Differing) error {
 	d.RequestID, d.Row, d.Time = row[p.columns.id].Text, row[p.columns.row].Int(), time.UnixMicro(row[p.columns.time].Int()).UTC()
+	p.mask(&d)
 	p.found.Kinds[d.Kind]++
 	if d.Column != "" {
 		p.found.Columns[d.Column]++
 	}
 	return p.tell(requests.Event{Difference: &d})
+}
+
+// mask hides what private columns have. A message about values may repeat them.
+func (p *replayer) mask(d *requests.Differing) {
+	const hidden = "(private)"
+	switch {
+	case d.Kind == string(Cell) && slices.Contains(p.Private, d.Column):
+		d.Wanted, d.Got = hidden, hidden
+	case d.Kind == string(Refused) && len(p.Private) > 0:
+		d.Wanted = "its values cannot be computed"
+	}
 }
 
 // compareCells compares the features of a row, and reports whether they differ.
@@ -297,7 +327,7 @@ func (p *replayer) predict(ctx context.Context, rows []logged, results []trained
 	if p.training == nil {
 		p.found.Rows += int64(len(rows))
 	}
-	if len(asked) == 0 {
+	if len(asked) == 0 || p.Python == "" {
 		return nil
 	}
 	records, err := ask(ctx, p.Replay, p.folder, results, asked, columns)
@@ -327,8 +357,8 @@ func (p *replayer) predict(ctx context.Context, rows []logged, results []trained
 		}
 		d := requests.Differing{Kind: string(Prediction)}
 		d.Wanted, d.Got = differing(class, outputs, python, func(want []float64) float64 {
-			if p.model == nil {
-				return 0
+			if p.model == nil { // Python predicted in the service, too, for another number of rows
+				return roundingOf(want)
 			}
 			return p.model.Allowed(results[i].values, want, &p.buffer)
 		})

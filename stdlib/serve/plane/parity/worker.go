@@ -310,14 +310,18 @@ func differing(class int, outputs, python []float64, allowed func(want []float64
 // in another order.
 const rounding = 1e-6
 
+func roundingOf(want []float64) float64 {
+	most := 1.0
+	for _, x := range want {
+		most = max(most, math.Abs(x))
+	}
+	return rounding * most
+}
+
 // allowed returns how far the outputs for a row may be from those wanted.
 func (w *worker) allowed(reads []rowsql.Value, want []float64) float64 {
 	if !w.python.Exact {
-		most := 1.0
-		for _, x := range want {
-			most = max(most, math.Abs(x))
-		}
-		return rounding * most
+		return roundingOf(want)
 	}
 	if m, ok := w.model.(interface {
 		Allowed(row []rowsql.Value, want []float64, b *model.Buffer) float64

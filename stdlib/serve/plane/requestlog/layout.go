@@ -47,6 +47,8 @@ type Head struct {
 	Label    ir.Column         `json:"label"`              // what is predicted
 	Classes  []json.RawMessage `json:"classes,omitempty"`  // of a classification
 	Private  []string          `json:"private,omitempty"`  // columns that are not written
+	// OnlyClasses says that the model has no probabilities.
+	OnlyClasses bool `json:"only_classes,omitempty"`
 }
 
 // Format is the version of the layout of files.
@@ -103,7 +105,10 @@ func (h *Head) columns() []column {
 	if class.labels = labels(h.Label.Type, h.Classes); class.labels == nil {
 		class.Type, class.labels = "string", texts(h.Classes)
 	}
-	all = append(all, class, column{Column: ir.Column{Name: Probability, Type: "float64", NaN: true}, from: ofEntry})
+	if all = append(all, class); h.OnlyClasses {
+		return all
+	}
+	all = append(all, column{Column: ir.Column{Name: Probability, Type: "float64", NaN: true}, from: ofEntry})
 	for i, name := range texts(h.Classes) {
 		all = append(all, column{Column: ir.Column{Name: ProbabilityPrefix + name.Text, Type: "float64", NaN: true}, from: ofOutputs, index: i})
 	}

@@ -60,8 +60,10 @@ type Replay struct {
 	Source  step.Port `json:"source,omitzero"`   // of which a caller sends rows
 	Model   step.Port `json:"model"`
 
+	Private []string `json:"private,omitempty"` // columns whose values are not shown
+
 	Duck    string `json:"duck"`    // program
-	Python  string `json:"python"`  // interpreter in the environment of the model
+	Python  string `json:"python"`  // interpreter in the environment of the model; "" compares no predictions
 	Library string `json:"library"` // folder with its modules and tenon_parity.py
 	Scratch string `json:"scratch"` // folder
 }

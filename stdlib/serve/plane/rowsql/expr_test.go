@@ -89,7 +89,7 @@ var templates = map[string][]string{
 	"ts": {
 		"ts", "ts2", "TIMESTAMP '2020-02-29 12:34:56.789'", "CAST({date} AS TIMESTAMP)", "CAST({tz} AS TIMESTAMP)", "{ts} + INTERVAL 1 DAY", "{ts} - INTERVAL 3 MONTH", "{ts} + INTERVAL 90 MINUTE", "{date} + INTERVAL 13 MONTH", "{date} - INTERVAL 2 YEAR", "{date} - INTERVAL 36 HOUR",
 		"date_trunc('hour', {ts})", "date_trunc('month', {ts})", "date_trunc('week', {ts})", "date_trunc('year', {ts})", "date_trunc('quarter', {ts})", "datetrunc('minute', {ts})", "date_trunc('day', {ts})", "date_trunc('second', {ts})",
-		"date_trunc('month', {date})", "{ts} + to_weeks(i8::INTEGER)", "{ts} + to_days(i32)", "{ts} - to_hours(i64)", "{ts} + to_months(i32)", "{ts} + to_years(i16::INTEGER)", "{ts} - to_minutes(i32)", "{date} + to_months(i16::INTEGER)",
+		"date_trunc('month', {date})", "{ts} + to_weeks(i8::INTEGER)", "{ts} + to_days(i32)", "{ts} - to_hours(i64)", "{ts} + to_months(i32)", "{ts} + to_years(i16::INTEGER)", "{ts} - to_minutes(i32)", "{ts} + to_seconds({dbl})", "{ts} - to_milliseconds({dbl})", "{ts} + to_microseconds(i64)", "{ts} + to_quarters(i32)", "{ts} - to_decades(i16::INTEGER)", "{ts} + to_centuries(i8::INTEGER)", "{ts} - to_millennia(i8::INTEGER)", "{ts} - INTERVAL 90 SECONDS", "{date} + INTERVAL (1.5) SECONDS", "{ts} + INTERVAL 2 QUARTERS", "{date} + to_months(i16::INTEGER)",
 		"coalesce({ts}, {ts})", "least({ts}, {ts})", "CASE WHEN {bool} THEN {ts} ELSE {date} END",
 	},
 	"tz": {"tz", "CAST({ts} AS TIMESTAMPTZ)", "date_trunc('day', {tz})", "date_trunc('week', {tz})", "date_trunc('month', {tz})", "date_trunc('hour', {tz})", "date_trunc('year', {tz})", "coalesce({tz}, {tz})", "greatest({tz}, {tz})"},

@@ -46,6 +46,13 @@ var moments = slices.Concat(
 		{names: "to_days", args: "integer", result: "interval", build: toDays(1)},
 		{names: "to_hours", args: "bigint", result: "interval", build: toMicros(microsPerHour)},
 		{names: "to_minutes", args: "bigint", result: "interval", build: toMicros(microsPerMinute)},
+		{names: "to_millennia", args: "integer", result: "interval", build: toMonths(12000)},
+		{names: "to_centuries", args: "integer", result: "interval", build: toMonths(1200)},
+		{names: "to_decades", args: "integer", result: "interval", build: toMonths(120)},
+		{names: "to_quarters", args: "integer", result: "interval", build: toMonths(3)},
+		{names: "to_seconds", args: "double", result: "interval", build: fromFraction(microsPerSecond)},
+		{names: "to_milliseconds", args: "double", result: "interval", build: fromFraction(1000)},
+		{names: "to_microseconds", args: "bigint", result: "interval", build: toMicros(1)},
 	},
 )
 
@@ -410,6 +417,16 @@ func toMicros(n int64) func(*call) (eval, error) {
 		return c.checkedUnary(func(v Value) (Value, bool) {
 			t, ok := mulSigned(v.Int(), n)
 			return interval(0, 0, t), ok
+		}, "interval out of range"), nil
+	}
+}
+
+// fromFraction makes microseconds of a number that may have a fraction.
+func fromFraction(n float64) func(*call) (eval, error) {
+	return func(c *call) (eval, error) {
+		return c.checkedUnary(func(v Value) (Value, bool) {
+			t, ok := floatToWhole(v.Float()*n, bigint)
+			return interval(0, 0, t.Int()), ok
 		}, "interval out of range"), nil
 	}
 }

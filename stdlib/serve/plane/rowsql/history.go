@@ -26,6 +26,7 @@ type History struct {
 	store    entries
 	touched  []int // series that may have rows that no later row reaches
 	loading  bool
+	newest   int64 // the time of the latest row; valid if there is one
 	unsorted map[int]bool
 }
 
@@ -57,6 +58,17 @@ func (h *History) Keys() int { return h.index.Len() }
 // Size is their memory in bytes, without texts.
 func (h *History) Size() int {
 	return h.index.Size() + h.store.bytes() + 40*cap(h.series) + 4*h.Events()
+}
+
+// Newest is the time of the latest row in microseconds, if there is one.
+func (h *History) Newest() (micros int64, ok bool) {
+	if h.store.n == 0 {
+		return 0, false
+	}
+	if h.w.plan.Order[0].Type == "DATE" {
+		return h.newest * microsPerDay, true
+	}
+	return h.newest, true
 }
 
 // Past sets the histories of a row's windows, and the key of the row itself, which they may have.
@@ -160,6 +172,9 @@ func (e *Event) Add(past []*History) error {
 // add adds a row to a series.
 func (h *History) add(n int, self string, values []Value, reach int64) {
 	w, s := h.w, &h.series[n]
+	if now := values[0].Int(); now > h.newest || h.store.n == 0 {
+		h.newest = now
+	}
 	order, contributions := values[:len(w.order)], values[len(w.order):]
 	at := len(s.ids)
 	if h.loading {

@@ -57,6 +57,7 @@ func work(file string) {
 		select {}
 	case "exits":
 		_ = syscall.Close(3) // as programs do that take their time to end
+		fmt.Fprint(os.Stderr, "Traceback (most recent call last):\n  File \"model.py\", line 1\nModuleNotFoundError: No module named 'x'\n")
 		time.Sleep(200 * time.Millisecond)
 		os.Exit(7)
 	}
@@ -338,7 +339,7 @@ func TestAModelThatCannotBeLoaded(t *testing.T) {
 	if err := os.WriteFile(x.how, []byte("exits"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := worker.Start(o); err == nil || err.Error() != "a worker ended with status 7" {
+	if _, err := worker.Start(o); err == nil || err.Error() != "a worker ended with status 7: ModuleNotFoundError: No module named 'x'" {
 		t.Errorf("%v", err)
 	}
 }

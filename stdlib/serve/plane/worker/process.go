@@ -20,6 +20,7 @@ type process struct {
 	pid      int           // also of its group
 	gone     chan struct{} // closed once it has ended
 	status   int           // valid after gone: a status above 128 stands for a signal
+	said     *words
 	encoder  *encoder
 	buffer   []byte // for answers
 }
@@ -36,13 +37,19 @@ func start(argv []string, dir string, ended func()) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	said, stderr, err := hear(os.Stderr)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	defer stderr.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles, cmd.SysProcAttr = dir, os.Stdout, os.Stderr, []*os.File{theirs}, attributes()
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles, cmd.SysProcAttr = dir, os.Stdout, stderr, []*os.File{theirs}, attributes()
 	if err := onStarter(cmd.Start); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
 	}
-	w := &process{Conn: conn, pid: cmd.Process.Pid, gone: make(chan struct{})}
+	w := &process{Conn: conn, pid: cmd.Process.Pid, gone: make(chan struct{}), said: said}
 	go func() {
 		var exit *exec.ExitError
 		if err := cmd.Wait(); errors.As(err, &exit) {
@@ -53,10 +60,17 @@ func start(argv []string, dir string, ended func()) (*process, error) {
 		}
 		_ = unix.Kill(-w.pid, unix.SIGKILL) // what it has started has its end of the socket
 		_ = conn.Close()
+		said.wait()
 		close(w.gone)
 		ended()
 	}()
 	return w, nil
+}
+
+// StartChild starts a command in a group of its own. The kernel kills it when this program ends.
+func StartChild(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = attributes()
+	return onStarter(cmd.Start)
 }
 
 // pair returns the two ends of a socket that other programs do not inherit.
@@ -75,8 +89,18 @@ func pair() (ours, theirs *os.File, err error) {
 
 func (w *process) kill() { _ = unix.Kill(-w.pid, unix.SIGKILL) }
 
-// how says how it has ended.
-func (w *process) how() string { return lives.How(w.status) }
+// how says how it has ended, and what it said last.
+func (w *process) how() string {
+	how := lives.How(w.status)
+	// Whoever is told to end, or is killed, said nothing about that.
+	if w.status == 0 || w.status == 128+int(unix.SIGKILL) || w.status == 128+int(unix.SIGTERM) {
+		return how
+	}
+	if says := w.said.last(); says != "" {
+		how += ": " + says
+	}
+	return how
+}
 
 // lastWords is how long a worker may take to end after its socket was closed.
 const lastWords = 5 * time.Second
