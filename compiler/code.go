@@ -40,7 +40,7 @@ func (c *lowerer) code(e *entity, s *stage, w work) ir.Code {
 	}
 	if code.Runtime == ir.Plane {
 		code.Source = sources.digest()
-		if w.run.Request && e.contract != nil && e.contract.needsDuckDB() {
+		if w.run.Request && e.contract != nil && e.contract.needsDuckDB() || c.loadsNative(e, s, w) {
 			duck, err := c.duckDB()
 			if err != nil {
 				c.internal(err)
@@ -135,10 +135,7 @@ func (c *lowerer) environment(e *entity, s *stage, w work) (owner *entity, lock 
 	packages = cmp.Or(s.Packages, w.run.Packages)
 	switch {
 	case env.Shared != "":
-		lock, err = fs.ReadFile(stdlib.Files(), "lib/"+env.Shared+"/requirements.lock")
-		if err != nil {
-			err = &componentError{of: w.of, message: fmt.Sprintf("uses the shared environment %q, which the library does not have", env.Shared)}
-		}
+		lock, err = sharedLock(w.of, env.Shared)
 		return e, lock, packages, err
 	case env.Stage != "":
 		return c.environmentOf(e, env.Stage)
@@ -148,11 +145,8 @@ func (c *lowerer) environment(e *entity, s *stage, w work) (owner *entity, lock 
 			return e, nil, "", &componentError{of: w.of, message: fmt.Sprintf("uses the environment of the model on the input %q, which does not exist", env.Model)}
 		}
 		trainer := in.out.entity
-		for i := range trainer.component.stages {
-			st := &trainer.component.stages[i]
-			if slices.ContainsFunc(st.outputs, func(o stageOutput) bool { return o.Out == in.port }) {
-				return c.environmentOf(trainer, st.name)
-			}
+		if st := makes(in); st != nil {
+			return c.environmentOf(trainer, st.name)
 		}
 		return e, nil, "", &componentError{of: trainer.component, message: "has no stage that produces its model"}
 	}
@@ -169,6 +163,35 @@ func (c *lowerer) environment(e *entity, s *stage, w work) (owner *entity, lock 
 	return e, sources.lock, packages, nil
 }
 
+// makes returns the stage that makes the model on an input, or nil.
+func makes(in *port) *stage {
+	for i := range in.out.entity.component.stages {
+		st := &in.out.entity.component.stages[i]
+		if slices.ContainsFunc(st.outputs, func(o stageOutput) bool { return o.Out == in.port }) {
+			return st
+		}
+	}
+	return nil
+}
+
+// loadsNative reports whether a stage uses a model that only a program with C libraries loads.
+func (c *lowerer) loadsNative(e *entity, s *stage, w work) bool {
+	env := w.run.Environment
+	if s.Environment != (environment{}) {
+		env = s.Environment
+	}
+	if env.Model == "" {
+		return false
+	}
+	in := e.input(env.Model)
+	if in == nil {
+		return false
+	}
+	st := makes(in)
+	return st != nil && st.Loaded.Native
+}
+
+// environmentOf returns the environment in which others load what a stage makes.
 func (c *lowerer) environmentOf(e *entity, name string) (*entity, []byte, string, error) {
 	s := e.component.stage(name)
 	if s == nil {
@@ -178,7 +201,20 @@ func (c *lowerer) environmentOf(e *entity, name string) (*entity, []byte, string
 	if err != nil {
 		return e, nil, "", err
 	}
+	if shared := s.Loaded.Shared; shared != "" {
+		lock, err := sharedLock(w.of, shared)
+		return e, lock, "", err
+	}
 	return c.environment(e, s, w)
+}
+
+// sharedLock returns the lock of an environment of the library.
+func sharedLock(of *component, name string) ([]byte, error) {
+	lock, err := fs.ReadFile(stdlib.Files(), "lib/"+name+"/requirements.lock")
+	if err != nil {
+		err = &componentError{of: of, message: fmt.Sprintf("uses the shared environment %q, which the library does not have", name)}
+	}
+	return lock, err
 }
 
 // userFiles adds the files that a field of an entity names.

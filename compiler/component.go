@@ -89,6 +89,7 @@ type stage struct {
 	Main        string            `json:"main"`
 	Environment environment       `json:"environment"`
 	Packages    string            `json:"packages"`
+	Loaded      loaded            `json:"loaded"`
 	Params      []string          `json:"params"`
 	Document    string            `json:"document"`
 	Names       map[string]string `json:"names"`
@@ -123,6 +124,13 @@ type environment struct {
 	Shared string `json:"shared"`
 	Stage  string `json:"stage"`
 	Model  string `json:"model"`
+}
+
+// loaded says how others load the model that a stage makes; the zero value is as the stage
+// itself.
+type loaded struct {
+	Shared string `json:"shared"`
+	Native bool   `json:"native"`
 }
 
 // secretFields lists fields with a secret by variable, or one field with secrets by

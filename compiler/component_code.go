@@ -38,8 +38,12 @@ const sharedPrefix = "tenon_"
 // planePackage is the package of the library that planes run.
 const planePackage = "serve/plane"
 
-// enginePackage is the package of the library that runs DuckDB.
-const enginePackage = "duck/engine"
+// enginePackage is the package of the library that runs DuckDB, and onnxPackage the one that runs
+// ONNX Runtime.
+const (
+	enginePackage = "duck/engine"
+	onnxPackage   = "serve/plane/onnx"
+)
 
 // sources returns the code of the component: Go files if Tenon itself runs it, and all
 // other files otherwise. A plane is both: the library's Go files, and its own other ones.
@@ -220,11 +224,13 @@ func (code *codeOf) addPackage(name string) error {
 	return err
 }
 
-// duckDB returns a digest of what runs DuckDB.
+// duckDB returns a digest of what tenon-duck adds to a plane.
 func (c *program) duckDB() (string, error) {
 	code := &codeOf{files: map[string][]byte{}}
-	if err := code.addPackage(enginePackage); err != nil {
-		return "", err
+	for _, name := range []string{enginePackage, onnxPackage} {
+		if err := code.addPackage(name); err != nil {
+			return "", err
+		}
 	}
 	if err := code.addImports(&component{}); err != nil {
 		return "", err

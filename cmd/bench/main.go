@@ -68,6 +68,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if len(args) == 2 && args[0] == containersArg {
 		return runContainers(ctx, args[1], stdout)
 	}
+	if len(args) == 4 && args[0] == graphArg {
+		return runGraph(args[1], args[2], args[3], stdout)
+	}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	var b bench
@@ -100,7 +103,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	r := benchReport{Machine: b.machine(ctx), Quick: *fast}
-	for _, part := range []func(context.Context) error{b.measureCompile, b.measurePlan, b.measurePromotion, b.measureSteps, b.measureEnvironments, b.measureServing, b.measureEvents, b.measureFeatures, b.measureContainers, b.measureCluster, b.measureWrite} {
+	for _, part := range []func(context.Context) error{b.measureCompile, b.measurePlan, b.measurePromotion, b.measureSteps, b.measureEnvironments, b.measureServing, b.measureGraphs, b.measureEvents, b.measureFeatures, b.measureContainers, b.measureCluster, b.measureWrite} {
 		if err := part(ctx); err != nil {
 			return cmp.Or(context.Cause(ctx), err)
 		}

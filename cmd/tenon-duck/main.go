@@ -3,6 +3,7 @@
 //	tenon-duck step     does the work of one unit whose component is built in, as $TENON_STEP says
 //	tenon-duck steps    does the work of one such unit after another, for tenon replay
 //	tenon-duck plane PYTHON SCRIPT    answers predictions as tenon-serve does, if DuckDB computes a part of the features
+//	                                  or ONNX Runtime evaluates the model
 //	tenon-duck serve    answers questions of tenon, see package worker, until its input ends
 package main
 

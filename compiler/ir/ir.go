@@ -207,7 +207,7 @@ const (
 	Command Runtime = "command" // as any program
 	Plane   Runtime = "plane"   // by tenon-serve, which starts workers in a locked environment if the model needs Python
 
-	// PlaneDuckDB is a Plane by tenon-duck, which also has DuckDB.
+	// PlaneDuckDB is a Plane by tenon-duck, which also has DuckDB and can load ONNX Runtime.
 	PlaneDuckDB Runtime = "plane-duckdb"
 )
 

@@ -21,18 +21,21 @@ lock() {
 
 lock lib/model "" "$@"
 lock lib/step lib/model "$@"
+lock lib/onnx lib/model "$@"
 components=$(ls -d */*/requirements.in | grep -v '^lib/' | xargs -n1 dirname)
-for c in $components; do lock "$c" lib/model "$@"; done
+for c in $components; do lock "$c" "lib/model lib/onnx" "$@"; done
+# The tests of train/pytorch run in its own environment, which is 20 times as large as all others together.
+tested=$(echo "$components" | grep -v '^train/pytorch$')
 {
-	printf '# Runs all tests of the library. Written by lock.sh.\n-r ../model/requirements.in\n'
-	for c in $components; do printf -- '-r ../../%s/requirements.in\n' "$c"; done
+	printf '# Runs all tests of the library. Written by lock.sh.\n-r ../model/requirements.in\n-r ../onnx/requirements.in\n'
+	for c in $tested; do printf -- '-r ../../%s/requirements.in\n' "$c"; done
 	printf 'pytest\npytest-xdist\nhttpx\nruff\nshap; sys_platform != "darwin"\n'
 } >lib/test/requirements.in
-lock lib/test "lib/model $components" "$@"
+lock lib/test "lib/model lib/onnx $tested" "$@"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for folder in lib/step lib/model $components; do
+for folder in lib/step lib/model lib/onnx $components; do
 	"$uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-deps --no-header \
 		--format pylock.toml --output-file "$work/pylock.$(echo "$folder" | tr / -).toml" "$folder/requirements.lock"
 done

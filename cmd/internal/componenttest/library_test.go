@@ -1,9 +1,14 @@
 package componenttest_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/cmd/internal/componenttest"
 	"github.com/tenon-ml/tenon/cmd/internal/project"
@@ -11,6 +16,8 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
@@ -56,6 +63,7 @@ func TestLibrary(t *testing.T) {
 	for _, c := range components {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
+			needRoom(t, c.Folder, settings(t).Cache)
 			err := componenttest.Run(t.Context(), []componenttest.Component{c}, settings(t), 1, func(r componenttest.Result) {
 				for _, c := range r.Checks {
 					t.Logf("%-14s %-8s %s", c.Name, c.Status, c.Detail)
@@ -68,5 +76,40 @@ func TestLibrary(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// large is the size of the packages of an environment that not every disk has room for. Twice of
+// it remains on the disk, and once more is needed meanwhile.
+const large = 1 << 30
+
+// needRoom skips a component whose environment is not there and does not fit on the disk.
+func needRoom(t *testing.T, folder, cache string) {
+	t.Helper()
+	lock, err := os.ReadFile(filepath.Join(folder, "requirements.lock"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := func() map[string]int64 { return stdlib.WheelSizes(runtime.GOARCH) }
+	missing := pyenv.New(pyenv.Options{Dir: filepath.Join(cache, "python"), UV: os.Getenv("TENON_UV"), Sizes: sizes}).Missing(lock)
+	if missing == nil {
+		return
+	}
+	var size int64
+	for _, p := range missing.Packages {
+		size += p.Bytes
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var disk unix.Statfs_t
+	if err := unix.Statfs(cache, &disk); err != nil {
+		t.Fatal(err)
+	}
+	if free := int64(disk.Bavail) * disk.Bsize; size > large && free < 3*size {
+		t.Skipf("its environment has %d GiB of packages, and %s has only %d GiB of room: three times as much is needed", size>>30, cache, free>>30)
 	}
 }

@@ -14,6 +14,7 @@ import (
 type Evaluation struct {
 	Metrics        map[string]*float64 `json:"metrics"`
 	Baseline       map[string]*float64 `json:"baseline,omitempty"`
+	Unquantized    map[string]*float64 `json:"unquantized,omitempty"` // of a quantized model, with float weights
 	Serving        map[string]*float64 `json:"serving,omitempty"`
 	ServingVersion int                 `json:"serving_version,omitempty"`
 	HigherIsBetter map[string]bool     `json:"higher_is_better,omitempty"`

@@ -55,7 +55,7 @@ func (w *Workspace) Differences(ctx context.Context, name string, since time.Tim
 }
 
 func (w *Workspace) checksDir(unit string) string {
-	return requests.Checks(executors.KeptDir(w.dir, unit))
+	return requests.Checks(executors.KeptDir(w.dir, w.set.Env, unit))
 }
 
 func eachLine(file *os.File, f func(line []byte) error) error {

@@ -91,6 +91,9 @@ func metricsTable(e *project.Evaluation) *table {
 		return nil
 	}
 	t := &table{Title: "Metrics", Class: "numbers", Head: texts("metric", "value")}
+	if len(e.Unquantized) > 0 {
+		t.Head = append(t.Head, texts("before it was quantized")...)
+	}
 	if len(e.Baseline) > 0 {
 		t.Head = append(t.Head, texts("baseline")...)
 	}
@@ -103,6 +106,9 @@ func metricsTable(e *project.Evaluation) *table {
 	}
 	for _, name := range ordered(e.Metrics) {
 		row := texts(name+direction(e.HigherIsBetter, name), value(e.Metrics[name]))
+		if len(e.Unquantized) > 0 {
+			row = append(row, texts(value(e.Unquantized[name]))...)
+		}
 		if len(e.Baseline) > 0 {
 			row = append(row, texts(value(e.Baseline[name]))...)
 		}

@@ -17,6 +17,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/onnx"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -59,8 +61,8 @@ func Run(args []string) int {
 	return exitError
 }
 
-// servePlane serves a model whose features need DuckDB. python is the command for what needs
-// Python.
+// servePlane serves a model that needs ONNX Runtime, or whose features need DuckDB. python is the
+// command for what needs Python.
 func servePlane(python []string) error {
 	s, err := step.Read()
 	if err != nil {
@@ -72,6 +74,7 @@ func servePlane(python []string) error {
 	}
 	defer expressions.Close()
 	rowsql.DuckDB = expressions.Prepare
+	model.OpenGraph = onnx.Open
 	return plane.Run(context.Background(), s, python)
 }
 

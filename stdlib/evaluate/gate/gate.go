@@ -26,6 +26,8 @@ type gates struct {
 	BaselineGain *float64 `json:"baseline_gain"`
 	// ServingDrop is by how much it may be worse than the model in service.
 	ServingDrop *float64 `json:"serving_drop"`
+	// QuantizedDrop is by how much a quantized model may be worse than with float weights.
+	QuantizedDrop *float64 `json:"quantized_drop"`
 	// Incomparable is "pass" if the model may pass where it cannot be compared with the
 	// model in service.
 	Incomparable string `json:"incomparable"`
@@ -36,6 +38,7 @@ type evaluation struct {
 	Metrics        figures         `json:"metrics"`
 	Baseline       figures         `json:"baseline"`
 	Serving        figures         `json:"serving"`      // nil if no model is in service, or if it cannot be compared
+	Unquantized    figures         `json:"unquantized"`  // of a quantized model, with float weights
 	Incomparable   string          `json:"incomparable"` // why the model in service cannot be compared
 	HigherIsBetter map[string]bool `json:"higher_is_better"`
 	Notes          []string        `json:"notes"` // why a metric is left out
@@ -79,7 +82,7 @@ type verdict struct {
 // the metric, the gain or the drop; it is absent if it is not known.
 type gateResult struct {
 	Metric string   `json:"metric"`
-	Rule   string   `json:"rule"` // "min", "max", "baseline_gain" or "serving_drop"
+	Rule   string   `json:"rule"` // the name of the condition: "min"
 	Value  *float64 `json:"value,omitempty"`
 	Wanted float64  `json:"wanted"`
 	Passed bool     `json:"passed"`
@@ -141,6 +144,7 @@ func judge(all map[string]gates, e evaluation) verdict {
 			check  func(string, float64, evaluation) gateResult
 		}{
 			{"min", g.Min, floor}, {"max", g.Max, ceiling}, {"baseline_gain", g.BaselineGain, gain}, {"serving_drop", g.ServingDrop, drop(g.Incomparable == "pass")},
+			{"quantized_drop", g.QuantizedDrop, quantized},
 		} {
 			if c.wanted == nil {
 				continue
@@ -205,6 +209,17 @@ func drop(lenient bool) func(metric string, wanted float64, e evaluation) gateRe
 			text: fmt.Sprintf("%s %s is %s the model in service %s, wanted at most %s worse",
 				metric, number(e.Metrics[metric]), comparison(better), number(e.Serving[metric]), number(wanted))}
 	}
+}
+
+func quantized(metric string, wanted float64, e evaluation) gateResult {
+	better, r, ok := improvement(metric, e, e.Unquantized, "the model before it was quantized")
+	if !ok {
+		return r
+	}
+	worse := 0 - better // not -0 for no difference
+	return gateResult{Value: &worse, Passed: worse <= wanted,
+		text: fmt.Sprintf("%s %s is %s the model before it was quantized %s, wanted at most %s worse",
+			metric, number(e.Metrics[metric]), comparison(better), number(e.Unquantized[metric]), number(wanted))}
 }
 
 func incomparable(metric, why string, lenient bool) gateResult {

@@ -25,6 +25,7 @@ const evaluated = `{
 func TestGateChecksEachCondition(t *testing.T) {
 	incomparable := strings.Replace(evaluated, `"serving": {"roc_auc": 0.72, "log_loss": 0.38}`, `"incomparable": "the incumbent, version 3, is not compared: its label is kind"`, 1)
 	without := strings.NewReplacer(`, "log_loss": 0.38`, "", `"notes": []`, `"notes": ["of the incumbent, version 3, log_loss and brier_score_loss are omitted: the model predicts none"]`).Replace(evaluated)
+	quantized := strings.Replace(evaluated, `"serving"`, `"unquantized": {"roc_auc": 0.71, "log_loss": 0.41}, "serving"`, 1)
 	alone := strings.Replace(evaluated, `"serving": {"roc_auc": 0.72, "log_loss": 0.38},`, "", 1)
 	for _, tt := range []struct{ name, report, gates, want string }{
 		{"nothing to check", evaluated, `{}`, ""},
@@ -37,6 +38,10 @@ func TestGateChecksEachCondition(t *testing.T) {
 		{"a little worse than in service", evaluated, `{"roc_auc": {"serving_drop": 0.02}, "log_loss": {"serving_drop": 0.02}}`, ""},
 		{"too much worse, higher is better", evaluated, `{"roc_auc": {"serving_drop": 0.01}}`, "roc_auc 0.7 is 0.02 worse than the model in service 0.72, wanted at most 0.01 worse"},
 		{"too much worse, lower is better", evaluated, `{"log_loss": {"serving_drop": 0}}`, "log_loss 0.4 is 0.02 worse than the model in service 0.38, wanted at most 0 worse"},
+		{"a little worse than before it was quantized", quantized, `{"roc_auc": {"quantized_drop": 0.01}, "log_loss": {"quantized_drop": 0}}`, ""},
+		{"too much worse than before it was quantized", quantized, `{"roc_auc": {"quantized_drop": 0.005}}`,
+			"roc_auc 0.7 is 0.01 worse than the model before it was quantized 0.71, wanted at most 0.005 worse"},
+		{"a model that was not quantized", evaluated, `{"roc_auc": {"quantized_drop": 0}}`, "roc_auc is not in the report's values for the model before it was quantized"},
 		{"no model in service", alone, `{"roc_auc": {"serving_drop": 0}}`, ""},
 		{"a model in service that cannot be compared", incomparable, `{"roc_auc": {"serving_drop": 0}}`,
 			`roc_auc cannot be compared with the model in service: the incumbent, version 3, is not compared: its label is kind; if the new model may replace it all the same, add incomparable: "pass" to the gate`},

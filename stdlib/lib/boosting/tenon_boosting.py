@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import tenon_early
 import tenon_model
 from tenon_model import Encoding
 from tenon_step import Port, Signature, Step, StepError, log, nearest
@@ -69,17 +70,7 @@ def read(step: Step) -> Data:
     label = tenon_model.describe(y, port.signature)
     if "classes" in label:
         y = np.searchsorted(np.array(label["classes"], dtype=y.dtype), y)
-    held = np.zeros(len(y), dtype=bool)
-    stopping = step.params.get("early_stopping") or {}
-    if stopping:
-        fraction = stopping.get("fraction", 0.1)
-        if not 0 < fraction < 1:
-            raise StepError(f"early_stopping.fraction is {fraction}, wanted a number between 0 and 1")
-        held[np.random.default_rng(step.seed32).permutation(len(y))[: max(1, int(len(y) * fraction))]] = True
-        if held.all():
-            raise StepError("early_stopping holds out all rows; there are too few")
-        if "classes" in label and len(np.unique(y[~held])) < len(label["classes"]):
-            raise StepError("early_stopping holds out all rows of a class; lower its fraction")
+    held, stop_after = tenon_early.hold_out(step, y, len(label.get("classes", ())))
     # Categories and classes are those of all rows: the part held out is training data too.
     encoding = Encoding.fit(frame, port.signature, native=True)
     encoded = encoding.apply(frame)
@@ -95,7 +86,7 @@ def read(step: Step) -> Data:
         train_y=y[~held],
         held=features[held],
         held_y=y[held],
-        stop_after=stopping.get("rounds", 10) if stopping else None,
+        stop_after=stop_after,
         rounds=rounds,
     )
 

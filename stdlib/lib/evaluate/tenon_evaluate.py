@@ -10,6 +10,7 @@ Output: `report`, a folder with `report.json`, `details.json` (see `tenon_detail
     {"metrics": {...}, "baseline": {...}, "serving": {...}, "higher_is_better": {"f1": true, ...}, "rows": n,
     "notes": []}
 
+`unquantized` holds the metrics of a quantized model with its float weights, on the same test set.
 `serving` holds the incumbent's metrics on the same test set. It is absent if there is none, and if it cannot
 be compared, which `incomparable` then says. All metrics that
 apply are computed, by scikit-learn, under its names. With two classes the positive one is the second in
@@ -68,6 +69,7 @@ DUMMY = {
 def main(step: Step) -> None:
     import tenon_details
     import tenon_model
+    import tenon_onnx
 
     model = tenon_model.load(step.input("model", "model").path)
     task = step.params.get("task") or model.signature.task
@@ -88,6 +90,10 @@ def main(step: Step) -> None:
     report: dict[str, Any] = {"metrics": result.metrics(notes)}
     if missing := [name for name in wanted if name not in report["metrics"]]:
         raise StepError(f"metric {missing[0]} is requested but not defined here: {'; '.join(notes)}")
+
+    if isinstance(model.predictor, tenon_onnx.ONNXGraph) and (before := model.predictor.unquantized()):
+        unquantized = tenon_model.Model(model.signature, model.info, before)
+        report["unquantized"] = Result(unquantized, test).metrics([])
 
     step.progress(1, 3, "baseline")
     baseline = fit_baseline(step, step.params.get("baseline") or DUMMY[task], model.signature)

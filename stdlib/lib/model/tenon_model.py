@@ -5,8 +5,9 @@ sees in production what it has seen in training.
 
 A model folder holds `signature.json`, `model.json` (flavour, estimator, parameters, versions, classes,
 encoding) and what the flavour adds: `model.joblib` (sklearn), `model.ubj` (xgboost), `model.txt` (lightgbm),
-or `model.pkl` and `code/` (script). The same data, parameters, seed and cores make the same bytes: there are
-no times in it. Except for HistGradientBoosting*, which keeps it, the number of cores does not matter either.
+`model.onnx` (onnx), or `model.pkl` and `code/` (script). The same data, parameters, seed and cores make the
+same bytes: there are no times in it. Except for HistGradientBoosting*, which keeps it, and networks, the
+number of cores does not matter either.
 """
 
 from __future__ import annotations
@@ -34,8 +35,15 @@ FORMAT = 1
 
 # Predictors that predict the most probable class, so that asking them twice would be waste. Others may not,
 # such as scikit-learn's TunedThresholdClassifierCV.
-MOST_PROBABLE = ("_XGBoost", "_LightGBM", "HistGradientBoostingClassifier", "RandomForestClassifier")
-LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "xgboost-cpu", "xgboost", "lightgbm")
+MOST_PROBABLE = (
+    "_XGBoost",
+    "_LightGBM",
+    "ONNXGraph",
+    "HistGradientBoostingClassifier",
+    "RandomForestClassifier",
+)
+LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "scikit-learn")
+OWN = {"xgboost": ("xgboost-cpu", "xgboost"), "lightgbm": ("lightgbm",), "onnx": ("onnxruntime", "torch")}
 
 # How far rounding may move a probability, and the sum of those of a row: half floats keep three digits.
 ROUNDING, ROUNDING_OF_SUM = 1e-6, 1e-3
@@ -48,6 +56,7 @@ FIXES = {
     "sklearn": "calibrate the estimator, as sklearn.calibration.CalibratedClassifierCV does",
     "xgboost": OTHER_OBJECTIVE,
     "lightgbm": OTHER_OBJECTIVE,
+    "onnx": "the graph is not one that a trainer of Tenon made",
     "script": "correct predict_proba, or remove it: then the model has no probabilities",
 }
 
@@ -437,7 +446,13 @@ def load(folder: str | Path) -> Model:
         raise StepError(f"{folder} is not a model folder: {e}") from e
     if info.get("format") != FORMAT:
         raise StepError(f"{folder} has model format {info.get('format')}; this loader supports {FORMAT}")
-    loaders = {"sklearn": _load_sklearn, "xgboost": _XGBoost, "lightgbm": _LightGBM, "script": _load_script}
+    loaders = {
+        "sklearn": _load_sklearn,
+        "xgboost": _XGBoost,
+        "lightgbm": _LightGBM,
+        "onnx": _load_onnx,
+        "script": _load_script,
+    }
     if info["flavour"] not in loaders:
         raise StepError(
             f"{folder}: unknown flavour {info['flavour']}{tenon_step.nearest(info['flavour'], loaders)}"
@@ -471,9 +486,7 @@ def _label_dtype(signature: Signature) -> Any:
 def _libraries(flavour: str) -> dict[str, str]:
     """The versions that matter to the flavour; other trainers may be installed too, and are left out."""
     versions = {}
-    for name in LIBRARIES:
-        if name.startswith(("xgboost", "lightgbm")) and not name.startswith(flavour):
-            continue
+    for name in (*LIBRARIES, *OWN.get(flavour, ())):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -529,6 +542,12 @@ class _LightGBM:
 
     def _proba(self, frame: pd.DataFrame) -> np.ndarray:
         return two_columns(self.predict(frame))
+
+
+def _load_onnx(folder: Path, info: Mapping[str, Any]) -> Any:
+    import tenon_onnx
+
+    return tenon_onnx.ONNXGraph(folder, info)
 
 
 def _load_script(folder: Path, info: Mapping[str, Any]) -> Any:

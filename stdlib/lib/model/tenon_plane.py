@@ -32,6 +32,7 @@ from tenon_step import Column, LazyTable, StepError
 from tenon_steps import Steps
 from tenon_trees import NotExportedError
 
+GRAPHS = 3  # the version of what has a graph for ONNX Runtime
 VERSION = 2
 TREES = 1  # the version of what has only trees and features
 FILE = "plane.json"
@@ -46,8 +47,9 @@ def write(folder: Path, train: LazyTable) -> None:
     rows = _finite(train.some([c.name for c in model.signature.input], CHECKED))
     try:
         document = export(model, rows)
-        if "steps" in document or "linear" in document:
+        if document["version"] != TREES:
             rows = pa.concat_tables([rows, *_accepted(model, strange(rows, model.signature.input))])
+        if document["version"] == VERSION:
             prove(model, document, rows)
         document["check"] = check(model, rows)
         text = json.dumps(document, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
@@ -101,8 +103,9 @@ def export(model: Model, rows: pa.Table | None) -> dict[str, Any]:
         if not whole:
             raise NotExportedError("classes that are fractions")
     parts = _parts(model, rows)
+    version = GRAPHS if "onnx" in parts else VERSION if "steps" in parts or "linear" in parts else TREES
     document = {
-        "version": VERSION if "steps" in parts or "linear" in parts else TREES,
+        "version": version,
         "task": model.signature.task,
         "columns": [_column(c) for c in model.signature.input],
         **parts,
@@ -142,6 +145,8 @@ def _parts(model: Model, rows: pa.Table | None) -> dict[str, Any]:
     """The trees or the linear model, and how what they read is made of the columns."""
     entries = list(model.encoding.columns) if model.encoding else []
     predictor = model.predictor
+    if model.info["flavour"] == "onnx":
+        return {"features": predictor.tensor, "onnx": predictor.document()}
     if model.info["flavour"] in ("xgboost", "lightgbm"):
         features = [_feature(i, e) for i, e in enumerate(entries)]
         return {"features": features, "trees": tenon_trees.export(predictor.booster)}

@@ -42,7 +42,7 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 	if _, ok := s.Outputs[features.Published]; ok && given.Request != nil {
 		return features.Publish(ctx, s, *given.Request)
 	}
-	m, err := readModel(s)
+	m, err := readModel(s, python)
 	if err != nil {
 		return fmt.Errorf("read the exported model: %w", err)
 	}
@@ -53,7 +53,7 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 }
 
 // readModel reads the exported model and checks it, or returns nil if there is none.
-func readModel(s *step.Step) (*model.Model, error) {
+func readModel(s *step.Step, python []string) (*model.Model, error) {
 	b, err := os.ReadFile(filepath.Join(s.Inputs["model"].Path, Exported))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -72,10 +72,21 @@ func readModel(s *step.Step) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := m.Open(s.Inputs["model"].Path, interpreter(python)); err != nil {
+		return nil, err
+	}
 	if err := doc.Check.run(m); err != nil {
 		return nil, fmt.Errorf("it does not predict here what it predicted in training: %w", err)
 	}
 	return m, nil
+}
+
+// interpreter is the one of the environment of the model, or "".
+func interpreter(python []string) string {
+	if len(python) == 0 {
+		return ""
+	}
+	return python[0]
 }
 
 // params are those of the step. All are optional.

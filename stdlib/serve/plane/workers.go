@@ -139,10 +139,7 @@ func (w *workers) fault() error {
 // compareWithTraining runs the comparison of a release. m is nil for a model in Python, which
 // predicts in workers as in the service.
 func compareWithTraining(ctx context.Context, s *step.Step, m *model.Model, python []string) error {
-	p := parity.Python{Exact: m != nil}
-	if len(python) > 0 {
-		p.Interpreter = python[0]
-	}
+	p := parity.Python{Exact: m != nil, Interpreter: interpreter(python)}
 	if m != nil {
 		var err error
 		if p.Folder, err = verified(s); err != nil {

@@ -42,6 +42,9 @@ const (
 // NewExplainer returns an explainer of the model in a document. It needs the document again,
 // because a model does not keep what predictions do not need.
 func NewExplainer(m *Model, document []byte) (*Explainer, error) {
+	if m.doc.ONNX != nil {
+		return nil, errors.New("it is a graph for ONNX Runtime, and only trees are explained")
+	}
 	if m.linear != nil {
 		return nil, errors.New("it is a linear model, and only trees are explained")
 	}

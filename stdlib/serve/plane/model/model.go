@@ -18,8 +18,8 @@ import (
 )
 
 // Version is the version of the JSON of a document. Documents of version 1 have neither steps
-// nor linear models, and are still read.
-const Version = 2
+// nor linear models, those of version 2 no graphs, and are still read.
+const Version = 3
 
 // A Document is an exported model, as tenon_plane.py writes it.
 type Document struct {
@@ -32,6 +32,7 @@ type Document struct {
 	Classes  []json.RawMessage `json:"classes,omitempty"` // of a classification, in the order of its probabilities
 	Trees    *trees.Model      `json:"trees,omitempty"`
 	Linear   *linear.Model     `json:"linear,omitempty"` // instead of trees
+	ONNX     *ONNX             `json:"onnx,omitempty"`   // instead of both
 }
 
 // A Feature is a number that is made of a column.
@@ -61,6 +62,7 @@ type Model struct {
 	doc      Document
 	ensemble *trees.Ensemble
 	linear   *linear.Linear // if there is no ensemble
+	graph    Graph          // if there is neither, see Open
 	features []feature
 	program  program
 	names    []string // of the classes, as JSON strings
@@ -123,9 +125,17 @@ func New(doc Document) (*Model, error) {
 // newEstimator makes the trees or the linear model ready.
 func (m *Model) newEstimator() error {
 	var err error
+	given := 0
+	for _, there := range []bool{m.doc.Trees != nil, m.doc.Linear != nil, m.doc.ONNX != nil} {
+		if there {
+			given++
+		}
+	}
 	switch {
-	case (m.doc.Trees == nil) == (m.doc.Linear == nil):
-		return errors.New("the exported model wants trees or a linear model")
+	case given != 1:
+		return errors.New("the exported model wants one of trees, a linear model or a graph")
+	case m.doc.ONNX != nil:
+		return m.doc.ONNX.check()
 	case m.doc.Linear != nil:
 		m.linear, err = linear.New(*m.doc.Linear)
 		m.doc.Linear = nil
@@ -149,9 +159,12 @@ func (m *Model) checkReads() error {
 		}
 	}
 	wanted := 0
-	if m.linear != nil {
+	switch {
+	case m.doc.ONNX != nil:
+		wanted = m.doc.ONNX.Inputs
+	case m.linear != nil:
 		wanted = m.linear.Features()
-	} else {
+	default:
 		wanted = m.ensemble.Features()
 	}
 	if len(m.doc.Reads) != wanted {
@@ -228,6 +241,7 @@ type Buffer struct {
 	scratch       trees.Scratch
 	contributions []float64 // of one row, to all sums
 	explain       trees.ExplainScratch
+	graph         graphBuffer
 }
 
 // A RowError is a row that has no prediction.
@@ -242,6 +256,9 @@ func (e *RowError) Unwrap() error { return e.Err }
 
 // Outputs is how many numbers a prediction is: the probabilities of the classes, or one.
 func (m *Model) Outputs() int {
+	if m.doc.ONNX != nil {
+		return m.doc.ONNX.Outputs
+	}
 	if m.linear != nil {
 		return m.linear.Outputs()
 	}
@@ -250,7 +267,10 @@ func (m *Model) Outputs() int {
 
 // Predict makes the predictions for rows, which follow one another, and writes the
 // [Model.Outputs] of each into outputs. An error is a [*RowError] of a [*ValueError].
-func (m *Model) Predict(_ context.Context, rows []rowsql.Value, outputs []float64, b *Buffer) error {
+func (m *Model) Predict(ctx context.Context, rows []rowsql.Value, outputs []float64, b *Buffer) error {
+	if m.doc.ONNX != nil {
+		return m.evaluate(ctx, rows, outputs, b)
+	}
 	columns, n := len(m.doc.Columns), m.Outputs()
 	for i := range len(outputs) / n {
 		x, err := m.numbers(rows[i*columns:(i+1)*columns], b)
@@ -269,6 +289,9 @@ func (m *Model) Predict(_ context.Context, rows []rowsql.Value, outputs []float6
 // Allowed returns how far each output of a row may be from the one wanted: 0 for trees, which
 // are equal to the last bit.
 func (m *Model) Allowed(row []rowsql.Value, want []float64, b *Buffer) float64 {
+	if m.doc.ONNX != nil {
+		return m.doc.ONNX.allowed(want)
+	}
 	if m.linear == nil {
 		return 0
 	}

@@ -135,7 +135,7 @@ func TestWrongSteps(t *testing.T) {
 		says string
 	}{
 		"another version":       {func(d *model.Document) { d.Version = 9 }, "version 9"},
-		"neither trees":         {func(d *model.Document) { d.Linear = nil }, "wants trees or a linear model"},
+		"neither trees":         {func(d *model.Document) { d.Linear = nil }, "wants one of trees, a linear model or a graph"},
 		"an unknown operation":  {func(d *model.Document) { op(d, model.OpScale).Op = "pickle" }, `unknown operation "pickle"`},
 		"a later register":      {func(d *model.Document) { d.Steps[0].Of[0] = 8 }, "reads register 8 of 8"},
 		"a text as a number":    {func(d *model.Document) { op(d, model.OpImpute).Of[0] = 4 }, "reads the text of register 4"},

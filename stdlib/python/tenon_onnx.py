@@ -1,0 +1,1 @@
+../lib/onnx/tenon_onnx.py
