@@ -39,6 +39,9 @@ func (c *checker) checkEntities() {
 		if p := e.component.Predicts; p != nil {
 			c.checkPredicts(e, p)
 		}
+		if k := e.component.Edge; k != nil {
+			c.checkEdge(e, k)
+		}
 		switch e.section {
 		case "models":
 			c.checkModel(e)
@@ -366,14 +369,31 @@ func (e *entity) input(name string) *port {
 
 // checkEndpoint checks where a service listens, and returns the listeners with it.
 func (c *checker) checkEndpoint(e *entity, f *endpointFields, listeners []listener) []listener {
-	at := listener{e, f.Port, ir.Endpoint{Host: stringOf(e.fields.at(f.Host)), Port: int(whole(e.fields.at(f.Port)))}}
-	if i := slices.IndexFunc(listeners, func(l listener) bool { return l.endpoint.Overlaps(&at.endpoint) }); i >= 0 {
+	all := []listener{{e, f.Port, ir.Endpoint{Host: stringOf(e.fields.at(f.Host)), Port: int(whole(e.fields.at(f.Port)))}}}
+	if m := f.Management; m != "" && present(e.fields, m) {
+		at := endpointOf(e.fields, f).Management
+		all = append(all, listener{e, m + ".port", ir.Endpoint{Host: at.Host, Port: at.Port}})
+		if at.Port == all[0].endpoint.Port {
+			c.fail(e, diag.Diagnostic{
+				Message: fmt.Sprintf("%s has two uses for port %d", e, at.Port),
+				Spans:   []diag.Span{c.sys.At("", e.pathOf(all[1].field)...), c.sys.At("its clients ask here", e.path(f.Port)...)},
+				Hint:    "choose another port for " + m,
+			})
+			all = all[:1]
+		}
+	}
+	for _, at := range all {
+		i := slices.IndexFunc(listeners, func(l listener) bool { return l.endpoint.Overlaps(&at.endpoint) })
+		if i < 0 {
+			continue
+		}
 		other := listeners[i]
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s and %s both listen on port %d", other.entity, e, at.endpoint.Port),
-			Spans:   []diag.Span{c.sys.At("", e.path(f.Port)...), c.sys.At("taken here", other.entity.path(other.field)...)},
+			Spans:   []diag.Span{c.sys.At("", e.pathOf(at.field)...), c.sys.At("taken here", other.entity.pathOf(other.field)...)},
 			Hint:    "change the port of one of them",
 		})
+		break
 	}
 	if o, _ := e.fields.at(f.Replicas).(object); whole(o.get("max")) < whole(o.get("min")) {
 		c.fail(e, diag.Diagnostic{
@@ -382,7 +402,7 @@ func (c *checker) checkEndpoint(e *entity, f *endpointFields, listeners []listen
 			Spans: []diag.Span{c.sys.Label("", e.path(f.Replicas)...)},
 		})
 	}
-	return append(listeners, at)
+	return append(listeners, all...)
 }
 
 // A listener is an entity that listens somewhere.

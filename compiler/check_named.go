@@ -74,6 +74,9 @@ func (k *component) named() []namedField {
 	if s := k.Serves; s != nil {
 		all = append(all, inField([]string{s.Request, s.Lookup, s.Returns, s.History, s.Events, s.Engine}, "serves")...)
 	}
+	if k.Edge != nil {
+		all = append(all, inField(append([]string{k.Edge.TLS, k.Edge.Auth, k.Edge.Limits, k.Edge.Management}, slices.Sorted(maps.Values(k.Edge.Scopes))...), "edge")...)
+	}
 	return append(all, inField(k.Limits, "limits")...)
 }
 
@@ -93,7 +96,7 @@ func (k *component) wired() (all []namedField) {
 			all = append(all, inField([]string{in.If}, s.at("inputs."+in.port)...)...)
 		}
 		if f := s.Endpoint; f != nil {
-			all = append(all, inField([]string{f.Host, f.Port, f.Replicas}, s.at("endpoint")...)...)
+			all = append(all, inField([]string{f.Host, f.Port, f.Replicas, f.TLS, f.Management}, s.at("endpoint")...)...)
 		}
 	}
 	return all
@@ -103,6 +106,7 @@ func (k *component) wired() (all []namedField) {
 func (s *stage) bound() []namedField {
 	all := inField(s.Params, s.at("params")...)
 	all = append(all, inField(s.Files, s.at("files")...)...)
+	all = append(all, inField(s.MachineFiles, s.at("machine_files")...)...)
 	all = append(all, inField(s.Code, s.at("code")...)...)
 	all = append(all, inField([]string{s.Document}, s.at("document")...)...)
 	all = append(all, inField([]string{s.Looks}, s.at("looks")...)...)

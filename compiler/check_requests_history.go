@@ -145,8 +145,8 @@ func (r *request) keeps(k *contract, declared object) bool {
 // keeps returns the field with which a service keeps files, or "".
 func (s *stage) keeps(e *entity) string {
 	for _, field := range s.Keeps {
-		if e.fields.has(field) {
-			return field
+		if at := placeOf(e.fields, field); at != "" {
+			return at
 		}
 	}
 	return ""

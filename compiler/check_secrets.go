@@ -85,6 +85,11 @@ func (c *checker) secretRefs(e *entity) map[string]object {
 		add("secrets."+f.name, f.value)
 	}
 	for i := range e.component.stages {
+		for _, path := range e.component.stages[i].Secrets.byName {
+			if ref, ok := e.fields.at(path).(object); ok {
+				add(path, ref)
+			}
+		}
 		for _, s := range numberedSecrets(e.fields, e.component.stages[i].Secrets) {
 			add(s.path, s.ref)
 		}

@@ -32,6 +32,7 @@ type component struct {
 	Divides     *divides               `json:"divides"`
 	Unavailable *unavailable           `json:"unavailable"`
 	Serves      *serves                `json:"serves"`
+	Edge        *edge                  `json:"edge"`
 	SQL         string                 `json:"sql"`
 	Distributed bool                   `json:"distributed"`
 	Limits      []string               `json:"limits"`
@@ -68,6 +69,15 @@ type serves struct {
 	Parity  string `json:"parity"`
 }
 
+type edge struct {
+	TLS    string `json:"tls"`
+	Auth   string `json:"auth"`
+	Limits string `json:"limits"`
+	// Management is the field with a port on which metrics and documents are.
+	Management string            `json:"management"`
+	Scopes     map[string]string `json:"scopes"`
+}
+
 type predicts struct {
 	Model string   `json:"model"`
 	Table string   `json:"table"`
@@ -98,21 +108,23 @@ type stage struct {
 	Private     bool              `json:"private"`
 	Queries     string            `json:"queries"`
 	Keeps       []string          `json:"keeps"`
-	Files       []string          `json:"files"`
-	Reads       string            `json:"reads"`
-	Looks       string            `json:"looks"`
-	Code        []string          `json:"code"`
-	Calls       *call             `json:"calls"`
-	Makes       []made            `json:"makes"`
-	Image       string            `json:"image"`
-	Command     string            `json:"command"`
-	Secrets     secretFields      `json:"secrets"`
-	Seed        string            `json:"seed"`
-	Network     string            `json:"network"`
-	Reaches     []string          `json:"reaches"`
-	Endpoint    *endpointFields   `json:"endpoint"`
-	Light       bool              `json:"light"`
-	Alone       bool              `json:"alone"`
+	// MachineFiles are fields that may have the path of a file of the machine that runs it.
+	MachineFiles []string        `json:"machine_files"`
+	Files        []string        `json:"files"`
+	Reads        string          `json:"reads"`
+	Looks        string          `json:"looks"`
+	Code         []string        `json:"code"`
+	Calls        *call           `json:"calls"`
+	Makes        []made          `json:"makes"`
+	Image        string          `json:"image"`
+	Command      string          `json:"command"`
+	Secrets      secretFields    `json:"secrets"`
+	Seed         string          `json:"seed"`
+	Network      string          `json:"network"`
+	Reaches      []string        `json:"reaches"`
+	Endpoint     *endpointFields `json:"endpoint"`
+	Light        bool            `json:"light"`
+	Alone        bool            `json:"alone"`
 
 	inputs  []stageInput  // nil means those of the entity
 	outputs []stageOutput // nil means those of the entity
@@ -152,6 +164,9 @@ type endpointFields struct {
 	Port     string `json:"port"`
 	Replicas string `json:"replicas"`
 	Ready    string `json:"ready"`
+	TLS      string `json:"tls"`
+	// Management is the field with another host and port.
+	Management string `json:"management"`
 }
 
 type stageInput struct {

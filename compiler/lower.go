@@ -107,6 +107,11 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	u.Outputs = stageOutputs(e, s)
 	c.lowerReferences(e, &u)
 	u.Keeps = s.keeps(e)
+	for _, f := range s.MachineFiles {
+		if path, ok := e.fields.at(f).(string); ok && strings.HasPrefix(path, "/") {
+			u.MachineFiles = append(u.MachineFiles, f)
+		}
+	}
 	if s.Endpoint != nil {
 		u.Endpoint = endpointOf(e.fields, s.Endpoint)
 	}
@@ -240,8 +245,8 @@ func secretsOf(o object, fields secretFields) []ir.Secret {
 		}
 	}
 	for name, field := range fields.byName {
-		if !strings.Contains(field, "*") {
-			out = append(out, secret(name, o.at(field)))
+		if ref, ok := o.at(field).(object); !strings.Contains(field, "*") && ok {
+			out = append(out, secret(name, ref))
 		}
 	}
 	for _, s := range numberedSecrets(o, fields) {
@@ -269,6 +274,10 @@ func secret(name string, ref any) ir.Secret {
 
 func endpointOf(o object, f *endpointFields) *ir.Endpoint {
 	end := &ir.Endpoint{Host: stringOf(o.at(f.Host)), Port: int(whole(o.at(f.Port))), Ready: f.Ready, Replicas: int(whole(o.at(f.Replicas)))}
+	end.TLS = f.TLS != "" && present(o, f.TLS)
+	if f.Management != "" && present(o, f.Management) {
+		end.Management = &ir.Listen{Host: stringOf(o.at(f.Management + ".host")), Port: int(whole(o.at(f.Management + ".port")))}
+	}
 	if scale, ok := o.at(f.Replicas).(object); ok {
 		end.Replicas = int(whole(scale.get("min")))
 		end.Scale = &ir.Scale{Max: int(whole(scale.get("max"))), CPU: int(whole(scale.get("cpu")))}

@@ -265,7 +265,7 @@ func (s *stage) binds() []string {
 func (s *stage) wires() []string {
 	out := append([]string{s.Seed, s.Packages}, s.Keeps...)
 	if s.Endpoint != nil {
-		out = append(out, s.Endpoint.Host, s.Endpoint.Port, s.Endpoint.Replicas)
+		out = append(out, s.Endpoint.Host, s.Endpoint.Port, s.Endpoint.Replicas, s.Endpoint.TLS, s.Endpoint.Management)
 	}
 	return slices.DeleteFunc(out, func(f string) bool { return f == "" })
 }

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
@@ -429,7 +427,7 @@ func address(e *ir.Endpoint) string {
 	if e == nil {
 		return ""
 	}
-	return "http://" + net.JoinHostPort(e.Host, strconv.Itoa(e.Port))
+	return e.URL()
 }
 
 // version returns the registered version of a model, or 0.

@@ -63,7 +63,7 @@ func listens(u *ir.Unit) any {
 	if u.Endpoint == nil {
 		return plain(u.Endpoint)
 	}
-	return plain(&ir.Endpoint{Host: u.Endpoint.Host, Port: u.Endpoint.Port, Ready: u.Endpoint.Ready})
+	return plain(&ir.Endpoint{Host: u.Endpoint.Host, Port: u.Endpoint.Port, Ready: u.Endpoint.Ready, TLS: u.Endpoint.TLS, Management: u.Endpoint.Management})
 }
 
 func (d *differ) add(what, before, after string) {

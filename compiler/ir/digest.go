@@ -35,7 +35,7 @@ func (u *Unit) Define() error {
 	}
 	endpoint := u.Endpoint
 	if endpoint != nil {
-		endpoint = &Endpoint{Host: endpoint.Host, Port: endpoint.Port, Ready: endpoint.Ready}
+		endpoint = &Endpoint{Host: endpoint.Host, Port: endpoint.Port, Ready: endpoint.Ready, TLS: endpoint.TLS, Management: endpoint.Management}
 	}
 	d := struct {
 		Kind      Kind

@@ -143,8 +143,10 @@ type Unit struct {
 	Endpoint   *Endpoint     `json:"endpoint,omitempty"`   // services that listen
 	Keeps      string        `json:"keeps,omitempty"`      // the field that makes a service keep files for later versions
 	Release    *Release      `json:"release,omitempty"`    // how a new version of a service replaces the current one; in no digest
-	Pos        Pos           `json:"pos"`                  // where the entity is declared
-	Digest     string        `json:"digest"`               // of the definition, see [Unit.Define]
+	// MachineFiles are the fields with paths of files of the machine that runs it.
+	MachineFiles []string `json:"machine_files,omitempty"`
+	Pos          Pos      `json:"pos"`    // where the entity is declared
+	Digest       string   `json:"digest"` // of the definition, see [Unit.Define]
 }
 
 // Draws returns what the unit takes from its pool: its needs on all nodes.
@@ -396,6 +398,16 @@ type Endpoint struct {
 	Ready    string `json:"ready"`    // path that answers 200 once ready
 	Replicas int    `json:"replicas"` // minimum, if there is a Scale
 	Scale    *Scale `json:"scale,omitempty"`
+	TLS      bool   `json:"tls,omitempty"` // it speaks HTTPS
+	// Management is another port of the service, without TLS, for whoever operates it. If there
+	// is one, Ready is a path there.
+	Management *Listen `json:"management,omitempty"`
+}
+
+// A Listen is an address that a service listens on besides its own.
+type Listen struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
 }
 
 // A Scale adapts the replicas of a service to its load.

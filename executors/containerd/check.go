@@ -27,6 +27,9 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	if u.Needs.Memory > 0 && u.Needs.Memory < leastMemory {
 		fault("needs.memory", "ask for 16MiB or more", "a container needs at least 16 MiB")
 	}
+	for _, f := range u.MachineFiles {
+		fault(f, "take it from a secret with as: \"file\", or choose a target with the executor process", "a container does not have the files of the machine")
+	}
 	if field := u.Code.DuckDB; field != "" {
 		fault(field, "choose a target with the executor process, or remove "+field, "the image of a service has no DuckDB, with which its requests are checked")
 	}

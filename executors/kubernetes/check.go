@@ -39,6 +39,9 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 			"its pod must reach the store, but the target has no store_network")
 	}
 	c.needs(u.Needs)
+	for _, f := range u.MachineFiles {
+		c.fault(f, "take it from a secret with as: \"file\", or choose a target with the executor process", "a pod does not have the files of the machine")
+	}
 	if field := u.Code.DuckDB; field != "" && field != u.Keeps {
 		c.fault(field, "choose a target with the executor process, or remove "+field, "the image of a service has no DuckDB, with which its requests are checked")
 	}
@@ -51,6 +54,9 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 		}
 		if !slices.Contains(anyHost, e.Host) {
 			c.fault("host", "remove host", "a pod listens on its own address")
+		}
+		if m := e.Management; m != nil && !slices.Contains(anyHost, m.Host) {
+			c.fault("management.host", "remove host", "a pod listens on its own address")
 		}
 	}
 	for _, x := range u.Secrets {

@@ -39,6 +39,9 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 		// replica.
 		at := *e
 		at.Host, at.Replicas, at.Scale = "0.0.0.0", 1, nil
+		if m := at.Management; m != nil {
+			at.Management = &ir.Listen{Host: at.Host, Port: m.Port}
+		}
 		doc.Endpoint = &at
 	}
 	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: image.Command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: grace, Env: environ(t)}

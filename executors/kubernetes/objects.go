@@ -218,7 +218,10 @@ func (s Settings) networkPolicy(t executors.Task) *networkingv1.NetworkPolicy {
 		return networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &at}
 	}
 	if e := t.Unit.Endpoint; e != nil {
-		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolTCP, e.Port)}}}
+		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+		for _, at := range e.All() {
+			p.Spec.Ingress[0].Ports = append(p.Spec.Ingress[0].Ports, port(corev1.ProtocolTCP, at.Port))
+		}
 	}
 	if !s.closed(t.Unit) {
 		p.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{}} // anywhere

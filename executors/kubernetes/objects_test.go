@@ -60,6 +60,14 @@ func TestObjects(t *testing.T) {
 			ID: "deployments/api", Kind: ir.Service, Timeout: time.Minute,
 			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 80, Ready: "/readyz", Replicas: 3},
 		}, nil},
+		"service_with_tls": {plain, ir.Unit{
+			ID: "deployments/api", Kind: ir.Service,
+			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 8443, Ready: "/readyz", Replicas: 1, TLS: true},
+		}, nil},
+		"service_with_management": {plain, ir.Unit{
+			ID: "deployments/api", Kind: ir.Service,
+			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 8443, Ready: "/readyz", Replicas: 1, TLS: true, Management: &ir.Listen{Host: "127.0.0.1", Port: 9090}},
+		}, nil},
 		"service_that_scales": {shared, ir.Unit{
 			ID: "deployments/Front_end", Kind: ir.Service, Needs: ir.Resources{MilliCPU: 500},
 			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/readyz", Replicas: 2, Scale: &ir.Scale{Max: 9, CPU: 60}},

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,11 +115,20 @@ func stayUp(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
 
 // serve adds the port of an endpoint and the probe of its readiness.
 func serve(e *ir.Endpoint, spec *corev1.PodSpec, c *corev1.Container) {
-	ready := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: e.Ready, Port: intstr.FromString("http")}}
-	period := int32(seconds(probePeriod))
+	// The probe of a cluster does not verify certificates.
+	get := &corev1.HTTPGetAction{Path: e.Ready, Port: intstr.FromString("http")}
+	if e.TLS {
+		get.Scheme = corev1.URISchemeHTTPS
+	}
 	c.Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: int32(e.Port), Protocol: corev1.ProtocolTCP}}
+	if m := e.Management; m != nil {
+		get.Port, get.Scheme = intstr.FromString("management"), ""
+		c.Ports = append(c.Ports, corev1.ContainerPort{Name: "management", ContainerPort: int32(m.Port), Protocol: corev1.ProtocolTCP})
+	}
+	ready := corev1.ProbeHandler{HTTPGet: get}
+	period := int32(seconds(probePeriod))
 	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: period, TimeoutSeconds: period}
-	if e.Port < 1024 {
+	if slices.ContainsFunc(e.All(), func(e *ir.Endpoint) bool { return e.Port < 1024 }) {
 		spec.SecurityContext.Sysctls = []corev1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "0"}}
 	}
 }

@@ -194,7 +194,7 @@ func address(system string, u ir.Unit, port, here string) string {
 	if i < 0 || err != nil || at.Port() == "" {
 		return here
 	}
-	return "http://" + net.JoinHostPort(ServiceName(system, u.Inputs[i].Unit), at.Port())
+	return at.Scheme + "://" + net.JoinHostPort(ServiceName(system, u.Inputs[i].Unit), at.Port())
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -27,6 +27,7 @@ type taskState struct {
 	Memory  int64     `json:"memory,omitempty"`  // limit, in bytes
 	Disk    int64     `json:"disk,omitempty"`    // limit, in bytes
 	Port    int       `json:"port,omitempty"`    // port of its Service
+	TLS     bool      `json:"tls,omitempty"`     // it speaks HTTPS there
 	Service string    `json:"service,omitempty"` // the Service that selects the ready version; "" without an endpoint
 	State   string    `json:"state,omitempty"`   // lineage of the state that records the task
 	Env     string    `json:"env,omitempty"`     // its environment
@@ -54,7 +55,7 @@ const (
 func (e *Executor) taskState(t executors.Task, p Place) (taskState, error) {
 	ts := taskState{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Env: e.opts.Env, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
 	if at := t.Unit.Endpoint; at != nil {
-		ts.Port = at.Port
+		ts.Port, ts.TLS = at.Port, at.TLS
 		ts.Service = ServiceName(e.opts.owner(), t.Unit.ID)
 		b, err := json.Marshal(e.settings(ts).service(t))
 		if err != nil {
@@ -102,7 +103,8 @@ func fromConfigMap(m *corev1.ConfigMap, p Place, dir string) (taskState, error) 
 func (ts taskState) handle() (state.Handle, error) {
 	h, err := local.Handle(Name, ts.Name, ts)
 	if ts.Service != "" {
-		h.Endpoint = fmt.Sprintf("http://%s.%s.svc:%d", ts.Service, ts.Namespace, ts.Port)
+		at := ir.Endpoint{Host: ts.Service + "." + ts.Namespace + ".svc", Port: ts.Port, TLS: ts.TLS}
+		h.Endpoint = at.URL()
 	}
 	return h, err
 }

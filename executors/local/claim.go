@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -119,7 +120,13 @@ func (c Claim) yields(t executors.Task, prior *Claim) bool {
 // An Address is the address of a service that is being started. While it is open, no other
 // start gets an address with that port. One of a task without an endpoint does nothing.
 type Address struct {
-	task   executors.Task
+	task executors.Task
+	all  []reserved
+}
+
+// A reserved address is one of those that a service listens on.
+type reserved struct {
+	at     *ir.Endpoint
 	dir    string
 	locked *os.File
 	beside []Claim
@@ -129,22 +136,28 @@ type Address struct {
 // anybody else has the address. The task may take over from prior, which may be nil, and
 // from services that yield to it.
 func Reserve(ctx context.Context, t executors.Task, prior *Claim) (*Address, error) {
-	at := t.Unit.Endpoint
-	if t.Unit.Kind != ir.Service || at == nil {
-		return &Address{}, nil
+	a := &Address{task: t}
+	if t.Unit.Kind != ir.Service {
+		return a, nil
 	}
-	dir, locked, err := lockPort(ctx, at.Port)
-	if err != nil {
-		return nil, err
-	}
-	a := &Address{task: t, dir: dir, locked: locked}
-	var by string
-	if a.beside, by, err = taken(ctx, dir, t, prior); err == nil && by != "" {
-		err = fmt.Errorf("%s is in use by %s: stop it, or choose another port", at.Address(), by)
-	}
-	if err != nil {
-		a.Close()
-		return nil, err
+	all := t.Unit.Endpoint.All()
+	// Two starts never wait for a port that the other one has.
+	slices.SortFunc(all, func(a, b *ir.Endpoint) int { return cmp.Compare(a.Port, b.Port) })
+	for _, at := range all {
+		dir, locked, err := lockPort(ctx, at.Port)
+		if err != nil {
+			a.Close()
+			return nil, err
+		}
+		beside, by, err := taken(ctx, dir, at, t, prior)
+		a.all = append(a.all, reserved{at, dir, locked, beside})
+		if err == nil && by != "" {
+			err = fmt.Errorf("%s is in use by %s: stop it, or choose another port", at.Address(), by)
+		}
+		if err != nil {
+			a.Close()
+			return nil, err
+		}
 	}
 	return a, nil
 }
@@ -152,18 +165,20 @@ func Reserve(ctx context.Context, t executors.Task, prior *Claim) (*Address, err
 // Taken names who has the address of a task, or returns "" if the task could have it now.
 // It claims nothing.
 func Taken(ctx context.Context, t executors.Task, prior *Claim) (by string, err error) {
-	at := t.Unit.Endpoint
-	if t.Unit.Kind != ir.Service || at == nil {
+	if t.Unit.Kind != ir.Service {
 		return "", nil
 	}
-	_, by, err = taken(ctx, portDir(at.Port), t, prior)
-	return by, err
+	for _, at := range t.Unit.Endpoint.All() {
+		if _, by, err = taken(ctx, portDir(at.Port), at, t, prior); err != nil || by != "" {
+			return by, err
+		}
+	}
+	return "", nil
 }
 
 // taken returns the services that yield the address to a task, or else who has it: another
 // service, or any other program that listens there.
-func taken(ctx context.Context, dir string, t executors.Task, prior *Claim) (beside []Claim, by string, err error) {
-	at := t.Unit.Endpoint
+func taken(ctx context.Context, dir string, at *ir.Endpoint, t executors.Task, prior *Claim) (beside []Claim, by string, err error) {
 	claims, err := claimsIn(dir)
 	if err != nil {
 		return nil, "", err
@@ -210,47 +225,45 @@ func (c Claim) family() []Claim {
 // Claim records that the address belongs to the task with this process. The program must
 // not have been started yet, so that no service runs without its claim.
 func (a *Address) Claim(id Ident, container bool) error {
-	if a.locked == nil {
-		return nil
-	}
 	t := a.task
-	c := NewClaim(TaskState{Name: t.Name, Unit: t.Unit.ID, Dir: t.Dir, Endpoint: t.Unit.Endpoint}, id, container)
-	c.Beside, c.State, c.Env = a.beside, t.State, t.Environment
-	b, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
 	sum := sha256.Sum256([]byte(t.Dir))
 	name := hex.EncodeToString(sum[:8]) + "-" + strconv.Itoa(os.Getuid()) // nobody else may replace our file
-	if err := files.Write(filepath.Join(a.dir, name), append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("claim %s: %w", t.Unit.Endpoint.Address(), err)
+	for _, r := range a.all {
+		c := NewClaim(TaskState{Name: t.Name, Unit: t.Unit.ID, Dir: t.Dir, Endpoint: r.at}, id, container)
+		c.Beside, c.State, c.Env = r.beside, t.State, t.Environment
+		b, err := json.Marshal(c)
+		if err != nil {
+			return err
+		}
+		if err := files.Write(filepath.Join(r.dir, name), append(b, '\n'), 0o644); err != nil {
+			return fmt.Errorf("claim %s: %w", r.at.Address(), err)
+		}
 	}
 	return nil
 }
 
 // Close lets others start services on the port again.
 func (a *Address) Close() {
-	if a.locked != nil {
-		tidy(a.dir)
-		a.locked.Close()
+	for _, r := range a.all {
+		tidy(r.dir)
+		r.locked.Close()
 	}
 }
 
 // Release removes the claim of a service that has ended. This only saves space: the claim
 // is void. So it is left to somebody who is using the claims of the port right now.
 func Release(at *ir.Endpoint) {
-	if at == nil {
-		return
-	}
-	dir := portDir(at.Port)
 	once, cancel := context.WithCancel(context.Background())
 	cancel()
-	locked, err := Lock(once, dir)
-	if err != nil {
-		return
+	for _, one := range at.All() {
+		dir := portDir(one.Port)
+		locked, err := Lock(once, dir)
+		if err != nil {
+			continue
+		}
+		tidy(dir)
+		locked.Close()
 	}
-	defer locked.Close()
-	tidy(dir)
 }
 
 // tidy removes void claims, and the folder of the port once it is empty. The folder is

@@ -229,7 +229,7 @@ func TestAKilledStartLeavesTheAddressFree(t *testing.T) {
 	if _, err := Reserve(short, second, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("two starts have the port at once: %v", err)
 	}
-	killed.locked.Close() // as the kernel does
+	killed.all[0].locked.Close() // as the kernel does
 	a, err := Reserve(t.Context(), second, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func TestClaimsAreOnlyKeptInAFolderOfAllUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	for _, d := range []string{dir, a.dir} {
+	for _, d := range []string{dir, a.all[0].dir} {
 		if info, err := os.Stat(d); err != nil || !forAll(info) {
 			t.Errorf("%s is for some users only: %v, %v", d, info.Mode(), err)
 		}

@@ -2,11 +2,11 @@ package local
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -28,6 +28,9 @@ var probes = &http.Client{
 		Proxy:             nil,
 		DisableKeepAlives: true,
 		DialContext:       (&net.Dialer{Timeout: time.Second}).DialContext,
+		// The certificate is for the name by which clients reach the service. That the answer is
+		// of this service is in its header.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
@@ -35,7 +38,9 @@ var probes = &http.Client{
 // answers asks a running service whether it is ready. If it is not, why says what it
 // answered.
 func answers(ctx context.Context, at *ir.Endpoint, instance string) (ready bool, why string) {
-	url := "http://" + net.JoinHostPort(reachable(at.Host), strconv.Itoa(at.Port)) + at.Ready
+	at = at.Probe()
+	at.Host = reachable(at.Host)
+	url := at.URL() + at.Ready
 	for range probeTries {
 		code, who, err := ask(ctx, url)
 		switch {
@@ -55,11 +60,17 @@ func answers(ctx context.Context, at *ir.Endpoint, instance string) (ready bool,
 // alone returns nil if everybody who listens on a service's address belongs to it, or to a
 // service that it replaces or is replaced by.
 func alone(ctx context.Context, at *ir.Endpoint, c Claim) error {
-	by, err := stranger(ctx, at, c.family())
-	if err == nil && by != "" {
-		err = fmt.Errorf("%s also listens on %s, so requests may reach it instead: end it", by, at.Address())
+	for _, one := range at.All() {
+		c.Host, c.Port = one.Host, one.Port
+		by, err := stranger(ctx, one, c.family())
+		if err != nil {
+			return err
+		}
+		if by != "" {
+			return fmt.Errorf("%s also listens on %s, so requests may reach it instead: end it", by, one.Address())
+		}
 	}
-	return err
+	return nil
 }
 
 func ask(ctx context.Context, url string) (code int, instance string, err error) {

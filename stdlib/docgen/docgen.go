@@ -241,6 +241,9 @@ func (p *pkg) words(x ast.Expr) string {
 		} else if x.Op == token.MAT {
 			return "text that matches `" + strings.ReplaceAll(strings.Trim(text, `"`), `\\`, `\`) + "`"
 		}
+		if x.Op == token.NEQ && text == `""` {
+			return "not empty"
+		}
 		return comparison[x.Op] + text
 	case *ast.BinaryExpr:
 		if inner := withDefault(x); inner != nil {
@@ -253,6 +256,9 @@ func (p *pkg) words(x ast.Expr) string {
 				return p.words(or) + ", or " + p.words(x.Y)
 			} else if kind, ok := x.X.(*ast.Ident); ok && (basic[kind.Name] != "" || kind.Name[0] == '#') {
 				return p.words(kind) + " or " + p.words(x.Y)
+			}
+			if u, ok := x.X.(*ast.UnaryExpr); ok && u.Op == token.MAT {
+				return p.words(u) + " or " + p.words(x.Y)
 			}
 			return p.words(x.Y) // the rest is the default
 		} else if _, more := x.Y.(*ast.StructLit); more {

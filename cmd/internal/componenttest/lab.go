@@ -72,18 +72,31 @@ func (l *lab) listen(sys *ir.System) (err error) {
 		if u.Endpoint == nil {
 			continue
 		}
-		if l.ports[u.ID] == 0 {
-			if l.ports[u.ID], err = freePort(); err != nil {
+		at := *u.Endpoint
+		if at.Port, err = l.port(u.ID); err != nil {
+			return err
+		}
+		if m := at.Management; m != nil {
+			other := *m
+			if other.Port, err = l.port(u.ID + " management"); err != nil {
 				return err
 			}
+			at.Management = &other
 		}
-		at := *u.Endpoint
-		at.Port, u.Endpoint = l.ports[u.ID], &at
+		u.Endpoint = &at
 		if err := u.Define(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// port is a free port, the same one each time.
+func (l *lab) port(name string) (port int, err error) {
+	if l.ports[name] == 0 {
+		l.ports[name], err = freePort()
+	}
+	return l.ports[name], err
 }
 
 func freePort() (int, error) {

@@ -197,7 +197,7 @@ func (x *exporting) refused() error {
 	private := x.private(given.Private)
 	switch {
 	case x.unit.Code.Runtime == ir.PlaneDuckDB:
-		return refuse(`a part of its features is left to DuckDB (engine: "duckdb")`)
+		return refuse(`a part of its features is left to DuckDB (engine: "duckdb"), or its model needs ONNX Runtime`)
 	case len(given.Request.History) > 0:
 		return refuse("its features are computed from a history, which grows on the machine that serves")
 	case len(x.unit.Secrets) > 0:

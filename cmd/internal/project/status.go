@@ -3,7 +3,6 @@ package project
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -124,4 +123,4 @@ func (w *Workspace) failedIn(ctx context.Context, r state.Revision, order func(a
 }
 
 // EndpointURL returns the address of a service as declared by its unit.
-func EndpointURL(e *ir.Endpoint) string { return fmt.Sprintf("http://%s:%d", e.Host, e.Port) }
+func EndpointURL(e *ir.Endpoint) string { return e.URL() }

@@ -35,7 +35,7 @@ func Bundle(ctx context.Context, q bundle.Question) (*bundle.Answer, error) {
 	if err := json.Unmarshal(s.Params, &given); err != nil {
 		return nil, fmt.Errorf("read the parameters: %w", err)
 	}
-	m, err := readModel(&s)
+	m, err := readModel(&s, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the exported model: %w", err)
 	}
@@ -217,7 +217,7 @@ func Selftest(ctx context.Context, s *step.Step, dir string) (*Selftested, error
 	if err := json.Unmarshal(s.Params, &given); err != nil {
 		return nil, fmt.Errorf("read the parameters: %w", err)
 	}
-	m, err := readModel(s)
+	m, err := readModel(s, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the exported model: %w", err)
 	}
@@ -260,7 +260,7 @@ func Handler(ctx context.Context, s *step.Step) (http.Handler, error) {
 	if err := json.Unmarshal(s.Params, &given); err != nil {
 		return nil, fmt.Errorf("read the parameters: %w", err)
 	}
-	m, err := readModel(s)
+	m, err := readModel(s, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the exported model: %w", err)
 	}

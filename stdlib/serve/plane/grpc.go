@@ -244,6 +244,8 @@ var grpcCodes = map[int]int{
 	http.StatusRequestEntityTooLarge: 8, http.StatusTooManyRequests: 8, // resource exhausted
 	http.StatusNotImplemented:      12, // unimplemented
 	http.StatusInternalServerError: 13, // internal
+	http.StatusForbidden:           7,  // permission denied
+	http.StatusUnauthorized:        16, // unauthenticated
 	http.StatusServiceUnavailable:  14, // unavailable
 }
 

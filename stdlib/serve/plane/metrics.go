@@ -32,6 +32,7 @@ type metrics struct {
 	created time.Time
 	report  map[string]float64
 	more    func(*metricText)
+	edge    func(*metricText)
 	tables  []*tableMetrics // in stores
 	workers *workers        // nil if there are none
 }
@@ -80,7 +81,7 @@ var (
 )
 
 func newMetrics(p *Plane) *metrics {
-	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, workers: p.workers}
+	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers}
 	if len(m.buckets) == 0 {
 		m.buckets = defaultBuckets
 	}
@@ -211,6 +212,7 @@ func (m *metrics) text() []byte {
 		w.metric("tenon_model_evaluation", "gauge", "Metrics of the model's report", quality...)
 	}
 	m.more(w)
+	m.edge(w)
 	m.tableText(w)
 	if m.workers != nil {
 		m.workers.metrics(w)

@@ -65,12 +65,16 @@ func (p *Plane) document() object {
 	paths = append(paths, p.explainPaths()...)
 	paths = append(paths, field{"/metrics", get("Metrics for Prometheus", "metrics_metrics_get")})
 	paths = append(paths, p.inferencePaths()...)
+	components := object{{"schemas", p.schemas()}}
+	if schemes := p.securitySchemes(); len(schemes) > 0 {
+		components = append(components, field{"securitySchemes", schemes})
+	}
 	return object{
 		{"openapi", "3.1.0"},
 		{"info", object{{"title", p.About.Name}, {"description", fmt.Sprintf("Predicts `%s` (%s), a %s.", label, p.Label.Type, p.Task)},
 			{"version", fmt.Sprint(p.About.Version)}}},
-		{"paths", paths},
-		{"components", object{{"schemas", p.schemas()}}},
+		{"paths", p.secured(paths)},
+		{"components", components},
 	}
 }
 
@@ -334,6 +338,7 @@ func (p *Plane) page() ([]byte, error) {
 	err = docsTemplate.Execute(&b, map[string]any{
 		"Name": p.About.Name, "Version": p.About.Version, "Digest": p.About.Digest, "Task": p.Task, "Label": p.Label.Name, "Type": p.Label.Type,
 		"Classes": len(p.Model.Classes()) > 0, "Request": rows(p.columns, p.Request), "Example": string(body), "MaxRows": p.MaxRows, "MaxBytes": p.MaxBytes, "Ready": p.Ready, "Explains": p.unit(),
+		"Asks": len(p.Edge.Schemes()) > 0 && p.Edge.Asks(p.accessOf("/predict")),
 	})
 	return b.Bytes(), err
 }

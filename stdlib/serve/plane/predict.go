@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
@@ -40,6 +41,9 @@ type work struct {
 	arrowIn       bool               // the body is an Arrow stream
 	arrowOut      bool               // the answer is one
 	span          *traces.Span       // nil if the request is not traced
+	visit         edge.Visit
+	managed       bool // asked on the port for management
+	received      bool // rows are those of the request
 	// What the metrics count: of each row its class, and its probability or predicted number.
 	classes []int
 	numbers []float64
@@ -61,6 +65,7 @@ func (p *Plane) newWork() *work {
 
 func (p *Plane) putBack(x *work) {
 	x.answered, x.span, x.began, x.id[0] = answer{}, nil, time.Time{}, ""
+	x.visit, x.received = edge.Visit{}, false
 	if x.cancel != nil {
 		x.cancel()
 		x.cancel = nil
@@ -118,6 +123,7 @@ func (p *Plane) receive(x *work, r *http.Request) (context.Context, bool) {
 		return nil, false
 	}
 	ok = p.admit(ctx, w)
+	x.received = ok
 	x.span.Phase("receive")
 	return ctx, ok
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/traces"
@@ -42,7 +43,7 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 	if _, ok := s.Outputs[features.Published]; ok && given.Request != nil {
 		return features.Publish(ctx, s, *given.Request)
 	}
-	m, err := readModel(s, python)
+	m, err := readModel(s, python...)
 	if err != nil {
 		return fmt.Errorf("read the exported model: %w", err)
 	}
@@ -53,7 +54,7 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 }
 
 // readModel reads the exported model and checks it, or returns nil if there is none.
-func readModel(s *step.Step, python []string) (*model.Model, error) {
+func readModel(s *step.Step, python ...string) (*model.Model, error) {
 	b, err := os.ReadFile(filepath.Join(s.Inputs["model"].Path, Exported))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -113,6 +114,7 @@ type params struct {
 	Parity  float64        `json:"parity"`
 	Queries []checkedQuery `json:"queries"`
 	Private []string       `json:"private"` // columns that no log shows
+	edge.Declared
 	// Events says that clients may send events of the history of the features.
 	Events struct {
 		Max int `json:"max"`
@@ -192,6 +194,10 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model, pyth
 		}
 		defer c.Tracer.Close()
 	}
+	if err := c.openEdge(ctx, s, given); err != nil {
+		return err
+	}
+	defer c.Edge.Close()
 	p, err := New(c)
 	if err != nil {
 		return err
@@ -201,7 +207,7 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model, pyth
 	if err != nil {
 		return err
 	}
-	logLine(fmt.Sprintf("serving %s version %d on http://%s", c.About.Name, c.About.Version, sock))
+	logLine(fmt.Sprintf("serving %s version %d on %s%s", c.About.Name, c.About.Version, p.scheme(), sock))
 	drain := defaultDrain
 	if given.DrainSeconds != nil {
 		drain = *given.DrainSeconds
@@ -316,15 +322,24 @@ const (
 // server is an HTTP server with limits for slow clients.
 func (p *Plane) server() *http.Server {
 	protocols, h2 := overHTTP2()
-	return &http.Server{
+	s := &http.Server{
 		Handler: p, Protocols: protocols, HTTP2: h2, ConnContext: born,
 		ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: largestHead, ErrorLog: log.New(lines(p.Log), "", 0), DisableGeneralOptionsHandler: true,
+		MaxHeaderBytes: largestHead, ErrorLog: log.New(lines(p.logOfServer), "", 0), DisableGeneralOptionsHandler: true,
 	}
+	p.watchIdle(s)
+	return s
 }
 
 // lines gives each line to a function.
 type lines func(string)
+
+// logOfServer logs a line of the server, in which clients may have a say.
+func (p *Plane) logOfServer(line string) {
+	if !p.Edge.Noise(line) {
+		p.Log(edge.Line(line))
+	}
+}
 
 func (f lines) Write(b []byte) (int, error) {
 	f(strings.TrimSuffix(string(b), "\n"))
@@ -337,8 +352,12 @@ func (p *Plane) serve(ctx context.Context, l *listener, drain time.Duration) err
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	server := p.server()
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
+	ended := make(chan error, 2)
+	management, err := p.manage(ended)
+	if err != nil {
+		return err
+	}
+	go func() { ended <- p.serveOn(server, l) }()
 	select {
 	case err := <-ended:
 		return err
@@ -348,9 +367,13 @@ func (p *Plane) serve(ctx context.Context, l *listener, drain time.Duration) err
 	if err := l.stop(); err != nil {
 		p.Log("note: connections that wait may be lost: " + err.Error())
 	}
+	p.stopManagement()
 	time.Sleep(drain)
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishesSoon)
 	defer cancel()
+	if management != nil {
+		defer management.Close() //nolint:errcheck // whoever still asks it asks a service that ends
+	}
 	if err := server.Shutdown(within); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
 		return err
 	}

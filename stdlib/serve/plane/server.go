@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/live"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
@@ -60,6 +61,10 @@ type Config struct {
 	Tracer   *traces.Tracer // nil if requests are not traced
 
 	workers *workers // that Model asks, if it is in Python
+
+	Edge       *edge.Edge       // nil lets everything through
+	Management *edge.Management // nil if there is one port for everything
+	management *socket          // of that port
 	eventsConfig
 }
 
@@ -130,6 +135,8 @@ type Plane struct {
 	bodies   atomic.Int64 // memory of all bodies, in bytes
 
 	mostBodies int64 // the limit of bodies
+
+	managementListener atomic.Pointer[listener]
 
 	fetching  atomic.Int64 // requests that wait for stores
 	awaySince atomic.Int64 // when it was last logged that a store is away
@@ -202,6 +209,7 @@ func New(c Config) (*Plane, error) {
 type route struct {
 	method string
 	answer func(*work, *http.Request)
+	access edge.Access
 }
 
 // handle adds a path. All are added before metrics are made, which count each.
@@ -209,7 +217,7 @@ func (p *Plane) handle(path, method string, answer func(*work, *http.Request)) {
 	if p.routes == nil {
 		p.routes = map[string]route{}
 	}
-	p.routes[path] = route{method, answer}
+	p.routes[path] = route{method, answer, p.accessOf(path)}
 	p.paths = append(p.paths, path)
 }
 
@@ -238,10 +246,13 @@ func (a *answer) WriteHeader(status int) {
 }
 
 // ServeHTTP answers, counts and measures a request. A fault of this program answers 500.
-func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, false) }
+
+// serveHTTP answers on the port for clients, or on the one for management.
+func (p *Plane) serveHTTP(w http.ResponseWriter, r *http.Request, managed bool) {
 	start := time.Now()
 	x := p.work.Get().(*work)
-	x.began = start
+	x.began, x.managed = start, managed
 	x.answered = answer{w, 0, &p.draining, jsonErrors}
 	askToReconnect(w, r)
 	path := p.metrics.path(r.URL.Path)
@@ -255,11 +266,13 @@ func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			p.metrics.observe(path, x.answered.status, time.Since(start))
 			x.span.End(r.Method, p.metrics.names[path], x.answered.status)
+			p.leave(x, r)
 			return // without the memory of the request, which may be in any state
 		}
 		status := x.answered.status
 		p.metrics.observe(path, status, time.Since(start))
 		x.span.End(r.Method, p.metrics.names[path], status)
+		p.leave(x, r)
 		p.putBack(x)
 		if status == clientLeft {
 			panic(http.ErrAbortHandler) // what is left of the connection is closed without an answer
@@ -273,10 +286,14 @@ const clientLeft = 499
 
 func (p *Plane) route(x *work, r *http.Request) {
 	w := &x.answered
+	if !x.managed && p.Edge.Cross(w, r) {
+		return
+	}
 	to, ok := p.routes[r.URL.Path]
 	switch {
-	case !ok:
+	case !ok || !p.onPort(r.URL.Path, x.managed):
 		p.unknown(w, r)
+	case !p.enter(x, r, to):
 	case r.Method != to.method:
 		w.Header().Set("Allow", to.method)
 		detail(w, http.StatusMethodNotAllowed, "Method Not Allowed")
@@ -303,7 +320,7 @@ func (p *Plane) unknown(w http.ResponseWriter, r *http.Request) {
 		detail(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	to := "http://" + r.Host + path
+	to := p.scheme() + r.Host + path
 	if r.URL.RawQuery != "" {
 		to += "?" + r.URL.RawQuery
 	}

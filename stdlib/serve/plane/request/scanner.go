@@ -24,6 +24,7 @@ type scanner struct {
 	errors []Error // of rows
 	extra  []Error // of the row that is read: its unknown fields
 	strict bool
+	sized  bool // the body was found not to be too large
 	broken bool // the rest of the body cannot be read
 }
 
@@ -303,7 +304,8 @@ func (s *scanner) noNumber() bool {
 // size of the body bounds how many names there are.
 func (s *scanner) once(names *map[string]bool, name []byte) bool {
 	if *names == nil {
-		if s.d != nil {
+		if s.d != nil && !s.sized {
+			s.sized = true
 			if says := s.d.size(s.b); says != "" {
 				s.fail(says)
 				return false

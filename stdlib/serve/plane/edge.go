@@ -1,0 +1,260 @@
+package plane
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge/keys"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// How the plane asks its edge: who may ask for which path, what is on which port, and what the
+// edge adds to metrics and to the document.
+
+// accessOf says who may ask for a path. What is not listed is for whoever may predict.
+func (p *Plane) accessOf(path string) edge.Access {
+	method, isCall := strings.CutPrefix(path, grpcService)
+	switch {
+	case path == "/healthz" || path == "/readyz" || path == p.Ready || strings.HasPrefix(path, "/v2/health/"),
+		strings.HasPrefix(path, "/v2/models/") && strings.HasSuffix(path, "/ready"),
+		isCall && (method == "ServerLive" || method == "ServerReady" || method == "ModelReady"):
+		return edge.Access{Health: true}
+	case path == "/docs" || path == "/redoc" || path == "/openapi.json":
+		return edge.Access{Docs: true}
+	case path == "/metrics":
+		return edge.Access{Scope: keys.Metrics}
+	case path == "/explain":
+		return edge.Access{Scope: keys.Explain}
+	case path == "/events":
+		return edge.Access{Scope: keys.Events}
+	}
+	return edge.Access{Scope: keys.Predict}
+}
+
+// kindOf is what the setting "public" of the port for management calls a path, or "" if the path is for
+// clients alone.
+func (p *Plane) kindOf(path string) string {
+	switch {
+	case path == "/metrics":
+		return "metrics"
+	case path == "/healthz" || path == "/readyz" || path == p.Ready:
+		return "health"
+	case p.accessOf(path).Docs:
+		return "docs"
+	}
+	return ""
+}
+
+// onPort reports whether a path is on the port on which it was asked for.
+func (p *Plane) onPort(path string, managed bool) bool {
+	kind := p.kindOf(path)
+	switch {
+	case managed:
+		return kind != ""
+	case p.Management == nil || kind == "":
+		return true
+	}
+	return slices.Contains(p.Management.Public, kind)
+}
+
+// enter reports whether the edge lets a request through, or answers why not.
+func (p *Plane) enter(x *work, r *http.Request, to route) bool {
+	if x.managed {
+		return true
+	}
+	refusal := p.Edge.Enter(&x.visit, r, x.answered.Header(), to.access)
+	if refusal == nil {
+		return true
+	}
+	switch {
+	case strings.HasPrefix(r.URL.Path, grpcService) && r.ProtoMajor >= 2:
+		x.answered.protocol = grpcErrors
+	case strings.HasPrefix(r.URL.Path, "/v2"):
+		x.answered.protocol = openErrors
+	}
+	detail(&x.answered, refusal.Status, refusal.Says)
+	return false
+}
+
+// leave tells the edge that a request has ended.
+func (p *Plane) leave(x *work, r *http.Request) {
+	if x.managed {
+		return
+	}
+	rows := 0
+	if x.received && x.answered.status == http.StatusOK {
+		rows = x.rows.Len()
+	}
+	p.Edge.Leave(&x.visit, r, p.routes[r.URL.Path].access, x.began, x.id[0], x.answered.status, rows)
+}
+
+// managed answers on the port for management.
+type managed struct{ p *Plane }
+
+func (m managed) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.p.serveHTTP(w, r, true) }
+
+// mostManaged is how many connections the port for management takes at a time.
+const mostManaged = 256
+
+// manage answers on the port for management, if there is one, until the server is shut down.
+func (p *Plane) manage(ended chan<- error) (*http.Server, error) {
+	if p.management == nil {
+		return nil, nil
+	}
+	l, err := p.management.listen(mostManaged)
+	if err != nil {
+		return nil, err
+	}
+	s := p.server()
+	s.Handler, s.ConnState, s.Protocols = managed{p}, nil, nil
+	p.managementListener.Store(l)
+	go func() { ended <- s.Serve(l) }()
+	return s, nil
+}
+
+// serveOn answers on the port for clients.
+func (p *Plane) serveOn(s *http.Server, l *listener) error {
+	if s.TLSConfig = p.Edge.TLS(); s.TLSConfig == nil {
+		return s.Serve(l)
+	}
+	s.Protocols.SetUnencryptedHTTP2(false)
+	s.Protocols.SetHTTP2(true)
+	return s.ServeTLS(l, "", "")
+}
+
+// watchIdle makes a server close connections that are idle.
+func (p *Plane) watchIdle(s *http.Server) {
+	if p.Edge != nil {
+		s.ConnState = p.Edge.Idle.State
+		s.IdleTimeout = p.Edge.IdleTime
+	}
+}
+
+// scheme is that of the URLs of the service.
+func (p *Plane) scheme() string {
+	if p.Edge.TLS() != nil {
+		return "https://"
+	}
+	return "http://"
+}
+
+// edgeText writes the metrics of the edge.
+func (p *Plane) edgeText(w *metricText) {
+	all := p.Edge.Figures()
+	for len(all) > 0 {
+		first := all[0]
+		n := 1
+		for n < len(all) && all[n].Name == first.Name {
+			n++
+		}
+		var samples []sample
+		for _, f := range all[:n] {
+			samples = append(samples, sample{map[bool]string{false: "_total"}[f.Gauge], f.Labels, f.Value})
+		}
+		if first.Gauge {
+			w.metric(first.Name, "gauge", first.Help, samples...)
+		} else {
+			w.counter(first.Name, first.Help, samples, nil)
+		}
+		all = all[n:]
+	}
+}
+
+// secured adds to the paths of the document how callers show who they are, and to what they may
+// be refused. Paths of the port for management are left out.
+func (p *Plane) secured(paths object) object {
+	text := object{{"application/json", object{{"schema", object{{"type", "object"}, {"properties", object{{"detail", object{{"type", "string"}}}}}}}}}}
+	var out object
+	for _, path := range paths {
+		if !p.onPort(path.name, false) {
+			continue
+		}
+		access := p.accessOf(path.name)
+		operations, _ := path.value.(object)
+		operations = slices.Clone(operations)
+		for i, op := range operations {
+			o, _ := op.value.(object)
+			o = slices.Clone(o)
+			var more object
+			if p.Edge.Asks(access) {
+				o = append(o, field{"security", p.requirements()})
+				more = append(more, field{"401", object{{"description", "The caller is not known"}, {"content", text}}},
+					field{"403", object{{"description", "The caller may not ask this"}, {"content", text}}})
+			}
+			if p.Edge.Limited() && access.Scope != 0 {
+				more = append(more, field{"429", object{{"description", "The caller asks too much, or the service has too much to do"}, {"content", text}}})
+			}
+			for j, f := range o {
+				if responses, ok := f.value.(object); ok && f.name == "responses" && len(more) > 0 {
+					o[j].value = append(slices.Clone(responses), more...)
+				}
+			}
+			operations[i].value = o
+		}
+		out = append(out, field{path.name, operations})
+	}
+	return out
+}
+
+// requirements are the alternatives of a caller.
+func (p *Plane) requirements() []any {
+	var all []any
+	schemes := p.Edge.Schemes()
+	certificate := slices.Contains(schemes, "certificate")
+	for _, s := range schemes {
+		if s == "certificate" {
+			continue
+		}
+		one := object{{s, []string{}}}
+		if certificate {
+			one = append(one, field{"certificate", []string{}})
+		}
+		all = append(all, one)
+	}
+	if certificate {
+		all = append(all, object{{"certificate", []string{}}})
+	}
+	return all
+}
+
+// securitySchemes describes them.
+func (p *Plane) securitySchemes() object {
+	known := map[string]object{
+		"key":         {{"type", "apiKey"}, {"in", "header"}, {"name", "X-API-Key"}, {"description", "a key that tenon key new has made"}},
+		"bearer":      {{"type", "http"}, {"scheme", "bearer"}, {"description", "a token, or a key"}},
+		"certificate": {{"type", "mutualTLS"}, {"description", "a certificate of an authority that the service knows"}},
+	}
+	var out object
+	for _, s := range p.Edge.Schemes() {
+		out = append(out, field{s, known[s]})
+	}
+	return out
+}
+
+// openEdge opens the edge. The port for management, if there is one, does not listen yet.
+func (c *Config) openEdge(ctx context.Context, s *step.Step, given params) (err error) {
+	c.Edge, err = edge.Open(ctx, given.Declared, edge.Options{Kept: s.Kept, Instance: s.Instance, Log: logLine})
+	if err != nil {
+		return err
+	}
+	if c.Management = given.Management; c.Management == nil {
+		return nil
+	}
+	at := s.Endpoint.Management
+	if at == nil {
+		return errors.New("the endpoint of the step has no port for management")
+	}
+	c.management, err = bind(at.Host, at.Port)
+	return err
+}
+
+// stopManagement lets the next version have the connections of the port for management.
+func (p *Plane) stopManagement() {
+	if l := p.managementListener.Load(); l != nil {
+		_ = l.stop() // a probe asks again
+	}
+}

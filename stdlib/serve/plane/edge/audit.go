@@ -1,0 +1,266 @@
+package edge
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+)
+
+// An Entry is a line of the audit log. What a client has sent in it is escaped.
+type Entry struct {
+	Time    time.Time
+	Took    time.Duration
+	Caller  string // "" if it was not known
+	Address string
+	ID      string // of the request, if it has one
+	Method  string
+	Path    string
+	Status  int
+	Rows    int
+}
+
+// longestField is how much of a text of a client a line has, in bytes.
+const longestField = 256
+
+// appendTo appends the line.
+func (e *Entry) appendTo(b []byte) []byte {
+	b = append(b, `{"time":"`...)
+	b = e.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = append(b, `","status":`...)
+	b = strconv.AppendInt(b, int64(e.Status), 10)
+	b = append(b, `,"ms":`...)
+	b = strconv.AppendFloat(b, float64(e.Took.Microseconds())/1000, 'f', 3, 64)
+	for _, f := range [...]struct{ name, value string }{{"caller", e.Caller}, {"address", e.Address}, {"id", e.ID}, {"method", e.Method}, {"path", e.Path}} {
+		if f.value != "" {
+			b = append(append(append(b, `,"`...), f.name...), `":`...)
+			b = Quote(b, f.value)
+		}
+	}
+	if e.Rows > 0 {
+		b = append(b, `,"rows":`...)
+		b = strconv.AppendInt(b, int64(e.Rows), 10)
+	}
+	return append(b, "}\n"...)
+}
+
+// Quote appends a text as JSON in printable ASCII, so that it can do nothing to a terminal or to
+// a program that reads lines. A long one is cut.
+func Quote(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	unit := func(b []byte, r uint16) []byte {
+		return append(b, '\\', 'u', hex[r>>12], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+	}
+	b = append(b, '"')
+	for i, r := range s {
+		if i >= longestField {
+			b = append(b, "..."...)
+			break
+		}
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r >= ' ' && r <= '~' && r != '<' && r != '>' && r != '&':
+			b = append(b, byte(r))
+		case r < 0x10000:
+			b = unit(b, uint16(r))
+		default:
+			r -= 0x10000
+			b = unit(unit(b, uint16(0xd800+r>>10)), uint16(0xdc00+r&0x3ff))
+		}
+	}
+	return append(b, '"')
+}
+
+// Line is a text without anything that could be another line, or control a terminal.
+func Line(s string) string {
+	plain := utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' })
+	if plain {
+		return s
+	}
+	q := strconv.QuoteToASCII(s)
+	return q[1 : len(q)-1]
+}
+
+// Audit says how an audit log is kept.
+type Audit struct {
+	Keep string `json:"keep"` // size of all files
+}
+
+// An auditLog writes lines to files, in the background. A request never waits for it.
+type auditLog struct {
+	dir, instance string
+	keep, largest int64
+	log           func(string)
+
+	lines            chan []byte
+	done             chan struct{}
+	ended            sync.WaitGroup
+	written, dropped atomic.Uint64
+	free             sync.Pool // of *[]byte
+
+	file    *os.File
+	out     *bufio.Writer
+	size    int64
+	failing bool
+}
+
+const (
+	auditPrefix = "audit-"
+	auditSuffix = ".jsonl"
+	// mostLines wait to be written. More are dropped and counted.
+	mostLines    = 8192
+	largestAudit = 64 << 20 // bytes of a file
+)
+
+func openAudit(dir, instance string, keep int64, log func(string)) (*auditLog, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	a := &auditLog{dir: dir, instance: fileName(instance), keep: keep, largest: max(min(largestAudit, keep/4), 1), log: log,
+		lines: make(chan []byte, mostLines), done: make(chan struct{})}
+	a.free.New = func() any { b := make([]byte, 0, 512); return &b }
+	a.ended.Add(1)
+	go a.run()
+	return a, nil
+}
+
+// add adds a line.
+func (a *auditLog) add(e *Entry) {
+	b := *a.free.Get().(*[]byte)
+	b = e.appendTo(b[:0])
+	select {
+	case a.lines <- b:
+	default:
+		a.dropped.Add(1)
+		a.free.Put(&b)
+	}
+}
+
+// close writes the lines that wait.
+func (a *auditLog) close() {
+	close(a.done)
+	a.ended.Wait()
+}
+
+func (a *auditLog) run() {
+	defer a.ended.Done()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case b := <-a.lines:
+			a.write(b)
+		case <-tick.C:
+			a.flush()
+		case <-a.done:
+			for len(a.lines) > 0 {
+				a.write(<-a.lines)
+			}
+			a.flush()
+			if a.file != nil {
+				_ = a.file.Close()
+			}
+			return
+		}
+	}
+}
+
+func (a *auditLog) write(b []byte) {
+	defer a.free.Put(&b)
+	err := a.open()
+	if err == nil {
+		_, err = a.out.Write(b)
+	}
+	if err != nil {
+		a.fail(err)
+		a.dropped.Add(1)
+		return
+	}
+	a.written.Add(1)
+	if a.size += int64(len(b)); a.size >= a.largest {
+		a.flush()
+		if a.file != nil {
+			_ = a.file.Close()
+			a.file = nil
+		}
+		a.tidy()
+	}
+}
+
+// open opens a file, if none is.
+func (a *auditLog) open() error {
+	if a.file != nil {
+		return nil
+	}
+	if a.failing {
+		// A disk that is full is not asked again for every line.
+		return errors.New("it failed before")
+	}
+	name := fmt.Sprintf("%s%s-%s%s", auditPrefix, time.Now().UTC().Format("20060102T150405.000000"), a.instance, auditSuffix)
+	f, err := os.OpenFile(filepath.Join(a.dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	a.file, a.out, a.size = f, bufio.NewWriterSize(f, 64<<10), 0
+	return nil
+}
+
+func (a *auditLog) flush() {
+	if a.file == nil {
+		a.failing = false // another try
+		return
+	}
+	if err := a.out.Flush(); err != nil {
+		a.fail(err)
+		return
+	}
+}
+
+// fail leaves the file.
+func (a *auditLog) fail(err error) {
+	if !a.failing {
+		a.log("note: lines of the audit log are lost: " + err.Error())
+	}
+	a.failing = true
+	if a.file != nil {
+		_ = a.file.Close()
+		a.file = nil
+	}
+}
+
+// tidy deletes the oldest files, so that one more fits.
+func (a *auditLog) tidy() {
+	entries, _ := os.ReadDir(a.dir)
+	type aged struct {
+		name string
+		size int64
+	}
+	var all []aged
+	total := a.largest
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !strings.HasPrefix(e.Name(), auditPrefix) || !strings.HasSuffix(e.Name(), auditSuffix) {
+			continue
+		}
+		all = append(all, aged{e.Name(), info.Size()})
+		total += info.Size()
+	}
+	slices.SortFunc(all, func(x, y aged) int { return strings.Compare(x.name, y.name) }) // by their times
+	for _, f := range all {
+		if total <= a.keep {
+			return
+		}
+		if os.Remove(filepath.Join(a.dir, f.name)) == nil {
+			total -= f.size
+		}
+	}
+}

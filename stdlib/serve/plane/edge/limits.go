@@ -1,0 +1,213 @@
+package edge
+
+import (
+	"hash/maphash"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Limit is how much a caller may ask. What is 0 is not limited.
+type Limit struct {
+	Rate        float64 `json:"rate"`        // requests a second
+	Burst       int     `json:"burst"`       // requests at once after a pause; 0 is those of a second
+	Concurrency int     `json:"concurrency"` // requests at a time
+	Daily       int64   `json:"daily"`       // requests a day, in UTC
+}
+
+// Limits are those of all callers, and of some.
+type Limits struct {
+	Limit
+	Callers map[string]Limit `json:"callers"`
+	// MaxIdle and IdleTimeout are about connections on which nothing is asked.
+	MaxIdle     int    `json:"max_idle"`
+	IdleTimeout string `json:"idle_timeout"`
+}
+
+// counted reports whether requests have to be counted.
+func (l Limits) counted() bool { return l.Limit != (Limit{}) || len(l.Callers) > 0 }
+
+func (l Limits) of(caller string) Limit {
+	limit, ok := l.Callers[caller]
+	if !ok {
+		limit = l.Limit
+	}
+	if !ok && (caller == shared || strings.HasPrefix(caller, ofAddress)) {
+		limit.Daily = 0 // addresses change, and there is no end of them
+	}
+	if limit.Burst == 0 {
+		limit.Burst = max(1, int(math.Ceil(limit.Rate)))
+	}
+	return limit
+}
+
+// A limiter counts the requests of callers.
+type limiter struct {
+	limits Limits
+	seed   maphash.Seed
+	shards [64]shard
+	quota  *quota // nil if nothing is limited by day
+}
+
+type shard struct {
+	mu    sync.Mutex
+	usage map[string]*usage
+	swept time.Time
+}
+
+// usage is what a caller has asked.
+type usage struct {
+	limit Limit
+	mu    sync.Mutex
+	// full is when the burst is whole again.
+	full     time.Time
+	underway int
+}
+
+// mostCallers is how many callers a shard counts apart. More share what one may ask, which only
+// happens if somebody has very many addresses.
+const mostCallers = 4096
+
+// shared stands for all callers above mostCallers.
+const shared = "\x00shared"
+
+func newLimiter(l Limits) *limiter {
+	x := &limiter{limits: l, seed: maphash.MakeSeed()}
+	for i := range x.shards {
+		x.shards[i].usage = map[string]*usage{}
+	}
+	return x
+}
+
+// ofAddress begins the names of callers whom nobody knows.
+const ofAddress = "address:"
+
+// counted is the name by which a request is counted: who asks, or from where.
+func counted(c Caller, r *http.Request) string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return ofAddress + address(r)
+}
+
+// address is that of a client. Of IPv6, a client has all addresses of a network.
+func address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return "unknown"
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return "unknown"
+	}
+	if ip = ip.Unmap().WithZone(""); ip.Is6() {
+		if p, err := ip.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return ip.String()
+}
+
+func (x *limiter) usage(name string, now time.Time) *usage {
+	s := &x.shards[maphash.String(x.seed, name)%uint64(len(x.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.usage[name]; u != nil {
+		return u
+	}
+	if len(s.usage) >= mostCallers && now.Sub(s.swept) >= time.Second {
+		s.swept = now
+		for other, u := range s.usage {
+			u.mu.Lock()
+			unused := u.underway == 0 && !u.full.After(now)
+			u.mu.Unlock()
+			if unused {
+				delete(s.usage, other)
+			}
+		}
+	}
+	if len(s.usage) >= mostCallers {
+		if _, own := x.limits.Callers[name]; !own {
+			name = shared
+		}
+		if u := s.usage[name]; u != nil {
+			return u
+		}
+	}
+	u := &usage{limit: x.limits.of(name)}
+	s.usage[name] = u
+	return u
+}
+
+// A Lease is a request that was admitted.
+type Lease struct{ of *usage }
+
+// End ends it.
+func (l *Lease) End() {
+	if l.of != nil {
+		l.of.mu.Lock()
+		l.of.underway--
+		l.of.mu.Unlock()
+		l.of = nil
+	}
+}
+
+// enter counts a request. It adds to the headers how much is left.
+func (x *limiter) enter(name string, now time.Time, h http.Header) (Lease, *Refusal) {
+	u := x.usage(name, now)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	l := u.limit
+	if l.Concurrency > 0 && u.underway >= l.Concurrency {
+		return Lease{}, busy(TooMany, "the caller has "+strconv.Itoa(u.underway)+" requests under way, which is the most", time.Second)
+	}
+	each := time.Duration(0)
+	full := u.full
+	if l.Rate > 0 {
+		each = time.Duration(float64(time.Second) / l.Rate)
+		burst := time.Duration(l.Burst) * each
+		if full.Before(now) {
+			full = now
+		}
+		full = full.Add(each)
+		if over := full.Sub(now) - burst; over > 0 {
+			limited(h, l.Burst, 0, over)
+			return Lease{}, busy(TooFast, "the caller asks more than "+strconv.FormatFloat(l.Rate, 'g', -1, 64)+" requests a second", over)
+		}
+	}
+	if l.Daily > 0 && !x.quota.take(name, l.Daily, now) {
+		left := tomorrow(now).Sub(now)
+		limited(h, int(min(l.Daily, math.MaxInt32)), 0, left)
+		return Lease{}, busy(UsedUp, "the caller has asked "+strconv.FormatInt(l.Daily, 10)+" requests today, which is the most", left)
+	}
+	if l.Rate > 0 {
+		u.full = full
+		left := full.Sub(now)
+		limited(h, l.Burst, l.Burst-int((left+each-1)/each), left)
+	}
+	u.underway++
+	return Lease{u}, nil
+}
+
+// limited says how many requests are left, and when there are more again.
+func limited(h http.Header, most, left int, more time.Duration) {
+	h["Ratelimit-Limit"] = []string{strconv.Itoa(most)}
+	h["Ratelimit-Remaining"] = []string{strconv.Itoa(max(left, 0))}
+	h["Ratelimit-Reset"] = []string{seconds(more)}
+}
+
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(math.Ceil(d.Seconds())), 10) }
+
+func busy(why Reason, says string, again time.Duration) *Refusal {
+	return &Refusal{Status: http.StatusTooManyRequests, Says: says, Reason: why, Headers: [][2]string{{"Retry-After", seconds(max(again, time.Second))}}}
+}
+
+func tomorrow(now time.Time) time.Time {
+	y, m, d := now.UTC().Date()
+	return time.Date(y, m, d+1, 0, 0, 0, 0, time.UTC)
+}
