@@ -198,6 +198,9 @@ type factory struct {
 	nulls  map[*out][]nullColumn   // of queries
 	made   map[*out][]facts.Column // what queries give, without what is declared
 	given  *out                    // a table whose query does not count, see checkUnavailable
+
+	follows  bool // see following
+	followed *factory
 }
 
 func newFactory(p *program) *factory {
@@ -244,6 +247,9 @@ func (f *factory) table(o *out) (facts.Table, error) {
 
 func (f *factory) make(o *out) (facts.Table, error) {
 	e := o.entity
+	if e.rows != nil && o != f.given {
+		return f.rowTable(o)
+	}
 	if e.typing == nil || e.typing.Tree == nil || e.typing.err != nil || o == f.given {
 		return f.root(o), nil
 	}
@@ -302,14 +308,19 @@ func (f *factory) defined(c *checker, o *out, column, label string) diag.Span {
 		e := o.entity
 		t := f.tables[o]
 		col := t.Column(column)
-		if e.typing == nil || col == nil {
+		if col == nil || e.typing == nil && e.rows == nil {
 			break
 		}
 		if in := e.input(col.Of.Input); in != nil && in.out != nil {
 			o, column = in.out, col.Of.Column
 			continue
 		}
-		if col.Offset >= 0 {
+		if e.rows != nil && e.rows.at.Pos.Line > 0 {
+			s := e.rows.at
+			s.Label = label
+			return s
+		}
+		if e.typing != nil && col.Offset >= 0 {
 			s := c.sqlSpan(e, e.string(e.component.SQL), col.Offset)
 			s.Label = label
 			return s

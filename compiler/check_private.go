@@ -86,6 +86,9 @@ func (p privacy) of(o *out) (map[string]bool, error) {
 func (p privacy) computed(o *out, private map[string]map[string]bool) (func(column string) bool, error) {
 	unknown := func(string) bool { return true }
 	e := o.entity
+	if e.rows != nil {
+		return e.computedByRow(private[e.rows.in.name]), nil
+	}
 	if e.typing == nil || e.typing.Tree == nil || e.typing.err != nil {
 		return unknown, nil
 	}

@@ -19,6 +19,7 @@ type call struct {
 	Positional []string `json:"positional"`
 	Keywords   []string `json:"keywords"`
 	Offered    []string `json:"offered"`
+	Rows       string   `json:"rows"`
 }
 
 // A script is a Python file of the user's.
@@ -28,7 +29,7 @@ type script struct {
 }
 
 // scriptSpan returns a place in a script.
-func (c *lowerer) scriptSpan(file string, source []byte, at pysource.Pos, length int) diag.Span {
+func (c *program) scriptSpan(file string, source []byte, at pysource.Pos, length int) diag.Span {
 	c.sys.Files[file] = source // for the excerpt
 	return diag.Span{Pos: diag.Pos{File: file, Line: at.Line, Col: at.Col}, Len: length}
 }
@@ -148,6 +149,13 @@ func (c *lowerer) checkCall(e *entity, w work, modules map[string]script) {
 	var byName []string
 	places := map[string][]string{}
 	for _, field := range k.Keywords {
+		if field == "in" && e.byRow() {
+			if e.rows == nil {
+				return // it has a fault, or the script does not say what it takes
+			}
+			byName = append(byName, e.rows.takes...)
+			continue
+		}
 		if field == "in" {
 			for _, p := range e.ports {
 				byName = append(byName, p.name)

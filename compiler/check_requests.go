@@ -159,6 +159,18 @@ func (r *request) trained() bool {
 func (r *request) chain(ctx context.Context) (bool, error) {
 	e := r.features.out.entity
 	for {
+		if e.rows != nil {
+			l := r.linkByRow(e)
+			if l.in.name != r.name && !r.reaches(l.in.out.entity) {
+				return r.noInput(l), nil
+			}
+			r.links = slices.Insert(r.links, 0, l)
+			if l.in.name == r.name {
+				return r.windowsAfter(), nil
+			}
+			e = l.in.out.entity
+			continue
+		}
 		if e.component.SQL == "" {
 			return r.notSQL(e), nil
 		}
@@ -205,7 +217,7 @@ func (r *request) chain(ctx context.Context) (bool, error) {
 		}
 		r.links = slices.Insert(r.links, 0, l)
 		if l.in.name == r.name {
-			return true, nil
+			return r.windowsAfter(), nil
 		}
 		e = l.in.out.entity
 	}
@@ -231,7 +243,7 @@ func tableOf(p port) rowsql.Table {
 // reaches reports whether the row of the request may be found behind a table: an input of
 // that name, or something that no query computes and that is refused for that reason.
 func (r *request) reaches(e *entity) bool {
-	if e.component.SQL == "" {
+	if e.component.SQL == "" && e.rows == nil {
 		return e.section == "features"
 	}
 	return e.input(r.name) != nil || slices.ContainsFunc(e.ports, func(p port) bool { return r.reaches(p.out.entity) })
@@ -243,6 +255,9 @@ func (r *request) notSQL(e *entity) bool {
 	if e.section != "features" {
 		return r.refuse(fmt.Sprintf("%s of %s has nothing to compute: no query makes %s", r.serves.Request, r.e, e),
 			fmt.Sprintf("leave out %s and in.%s: callers then send the columns that the model reads", r.serves.Request, r.serves.Table), r.at(), r.label("the features", "in", r.serves.Table))
+	}
+	if k := e.calls(); k != nil && k.Rows != "" {
+		return !e.byRow() && r.byTable(e) // a function of rows that is not known has a fault
 	}
 	return r.refuse(fmt.Sprintf("%s cannot be computed for one request: it is no query in SQL", e),
 		fmt.Sprintf("write it as feature.#SQL, or let callers send its row as the %s of a query that reads it", r.serves.Request), r.sys.Label("", e.path()...), r.at())
@@ -259,12 +274,16 @@ func (r *request) noInput(l link) bool {
 	for _, p := range l.e.ports {
 		names = append(names, p.name)
 	}
-	d := diag.Diagnostic{
-		Message: fmt.Sprintf("%s of %s names %q, which is no input of the query of %s", r.serves.Request, r.e, r.name, l.e),
-		Spans:   []diag.Span{r.label("", r.serves.Request, r.name), r.sys.Label("its inputs", l.e.path("in")...)},
-		Wanted:  l.in.name + ", of which the query makes each row",
+	what := "the query"
+	if l.e.rows != nil {
+		what = "the function"
 	}
-	d.Hint = cmp.Or(nearest(r.name, names), fmt.Sprintf("write %s: %s: {}, the name that %s has in the query", r.serves.Request, label(l.in.name), l.in.out.entity))
+	d := diag.Diagnostic{
+		Message: fmt.Sprintf("%s of %s names %q, which is no input of %s of %s", r.serves.Request, r.e, r.name, what, l.e),
+		Spans:   []diag.Span{r.label("", r.serves.Request, r.name), r.sys.Label("its inputs", l.e.path("in")...)},
+		Wanted:  fmt.Sprintf("%s, of which %s makes each row", l.in.name, what),
+	}
+	d.Hint = cmp.Or(nearest(r.name, names), fmt.Sprintf("write %s: %s: {}, the name that %s has in %s", r.serves.Request, label(l.in.name), l.in.out.entity, what))
 	r.fail(r.e, d)
 	return false
 }
@@ -343,7 +362,7 @@ func (r *request) serve() {
 	}
 	k.takes(needed)
 	k.history.takes(k)
-	k.returns, k.keys = returns, r.keys(k, excluded)
+	k.returns, k.keys, k.calls = returns, r.keys(k, excluded), r.called(k)
 	if k.lookups = r.lookedUp(tables, k.plans); k.lookups == nil && slices.ContainsFunc(k.plans, func(p *rowsql.Plan) bool { return len(p.Lookups) > 0 }) {
 		return
 	}
@@ -416,7 +435,7 @@ func (r *request) tables() (tables map[string]port, ok bool) {
 			last := r.links[len(r.links)-1]
 			d := diag.Diagnostic{
 				Message: fmt.Sprintf("%s of %s lists %q, which the query of %s does not join", r.serves.Lookup, r.e, f.name, last.e),
-				Spans:   []diag.Span{r.label("", r.serves.Lookup, f.name), r.sqlSpan(last.e, last.query(), -1)},
+				Spans:   []diag.Span{r.label("", r.serves.Lookup, f.name), r.querySpan(last, -1)},
 				Found:   f.name,
 				Hint:    cmp.Or(nearest(f.name, joined), "remove it"),
 			}

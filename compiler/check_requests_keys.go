@@ -66,7 +66,7 @@ func (r *request) keysWithout(k *contract, names []string, missing func(link int
 	keys := &contract{row: k.row, plans: make([]*rowsql.Plan, len(r.links)), results: make([]ir.Schema, len(r.links))}
 	for i, l := range slices.Backward(r.links) {
 		plan, err := l.plan.Needed(missing(i), names)
-		if err != nil || len(plan.Lookups) > 0 || plan.NeedsDuckDB() {
+		if err != nil || len(plan.Lookups) > 0 || plan.NeedsDuckDB() || plan.NeedsPython() {
 			return nil
 		}
 		names = keys.set(i, l, plan)

@@ -101,7 +101,8 @@ func (c *checker) unknownColumns(e *entity, name string) (all []unknownColumn) {
 // dependent finds inputs of a model that depend on a column which is not known when the
 // model predicts, and returns their names with the fault.
 func (c *checker) dependent(f *factory, e, model *entity, table *out, signature *ir.Signature, port string, column unknownColumn) (*diag.Diagnostic, []string, error) {
-	if column.out.entity.typing != nil {
+	f = f.following()
+	if column.out.entity.typing != nil || column.out.entity.rows != nil {
 		// What the column is made of does not matter, as if no query made it.
 		f = f.from(column.out)
 	}
@@ -232,6 +233,6 @@ func predictedRows(f *factory, t facts.Table, label *facts.Column, table string)
 // from returns a factory for which no query makes a table.
 func (f *factory) from(o *out) *factory {
 	as := newFactory(f.program)
-	as.given = o
+	as.given, as.follows = o, f.follows
 	return as
 }

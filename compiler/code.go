@@ -272,7 +272,7 @@ func (c *lowerer) userFile(e *entity, code *ir.Code, name, field string) {
 }
 
 // within reports whether a path without links is in the system's folder.
-func (c *lowerer) within(path string) bool {
+func (c *program) within(path string) bool {
 	dir, err := filepath.EvalSymlinks(c.sys.Dir)
 	if err != nil {
 		return false

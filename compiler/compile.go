@@ -92,6 +92,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	if err := check.checkFiles(heads); err != nil {
 		return nil, err
 	}
+	check.checkRowFunctions()
 	if err := check.checkFacts(ctx); err != nil {
 		return nil, err
 	}

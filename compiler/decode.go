@@ -32,6 +32,7 @@ type entity struct {
 	single        bool            // its field out is its output; otherwise it contains them
 	typing        *typing         // of its query, if any
 	bound         *boundQuery     // the plan of its query, if a deployment computes it
+	rows          *rowFunction    // that computes its rows one by one, see checkRowFunctions
 	private       []string        // columns of a deployment that no log shows, see checkPrivate
 	contract      *contract       // of a deployment that computes features, see checkRequests
 }

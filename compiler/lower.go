@@ -87,13 +87,16 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	for _, f := range r.Code {
 		c.userFiles(e, &u.Code, f)
 	}
+	if r.Request && e.contract != nil {
+		c.addCalled(e.contract, &u.Code)
+	}
 	sortCode(&u.Code)
 	c.checkPython(e, w, &u.Code)
 	c.checkMade(e, s, w, c.blobs[u.Code.Lock])
 	for _, f := range r.Files {
 		u.Files = append(u.Files, filepath.ToSlash(stringOf(w.fields.at(f))))
 	}
-	u.Params = c.params(e, w)
+	u.Params = c.params(e, w, u.Code.Lock)
 	u.Looks = s.Looks
 	if s.Seed != "" {
 		u.Seed = whole(e.fields.at(s.Seed))
@@ -167,8 +170,8 @@ func placementOf(e *entity) *ir.Placement {
 	return &p
 }
 
-// params returns the parameters of a unit, a JSON object.
-func (c *lowerer) params(e *entity, w work) json.RawMessage {
+// params returns the parameters of a unit, a JSON object. lock is that of its environment.
+func (c *lowerer) params(e *entity, w work, lock string) json.RawMessage {
 	if w.run.Document != "" {
 		o, _ := w.fields.at(w.run.Document).(object)
 		return o.json()
@@ -192,7 +195,7 @@ func (c *lowerer) params(e *entity, w work) json.RawMessage {
 		o = append(o, more...)
 	}
 	if w.run.Request && e.contract != nil {
-		request, err := e.contract.param(w.run.lookupsPort(), w.run.takesRow(), storeSecrets(w.fields, w.run.Secrets))
+		request, err := e.contract.param(w.run.lookupsPort(), w.run.takesRow(), storeSecrets(w.fields, w.run.Secrets), c.callDocs(e.contract, lock))
 		if err != nil {
 			c.internal(fmt.Errorf("parameters of %s: %w", e, err))
 		}

@@ -35,6 +35,11 @@ func (c *checker) bindQueries(ctx context.Context, wg *sync.WaitGroup) {
 
 // bindQuery binds the query of an entity, and those of the entities that it may follow from.
 func (c *checker) bindQuery(ctx context.Context, wg *sync.WaitGroup, e *entity) {
+	if e.byRow() && e.bound == nil && len(e.ports) == 1 && e.ports[0].out != nil {
+		e.bound = &boundQuery{} // ends a cycle, which is a fault of its own
+		c.bindQuery(ctx, wg, e.ports[0].out.entity)
+		return
+	}
 	if e.typing == nil || e.bound != nil {
 		return
 	}
@@ -69,6 +74,7 @@ type contract struct {
 	drops   bool            // training leaves out rows by conditions that the plans lack
 	queries []trainingQuery // by which training makes the rows
 	keys    *contract       // computes the keys of the features, if the service does not
+	calls   []rowCall       // of functions in Python, in the order of the plans
 }
 
 // needsDuckDB reports whether the program of the deployment has to link DuckDB.
@@ -84,9 +90,9 @@ type lookup struct {
 }
 
 // param returns the parameter with the contract, for a unit that takes the tables on ports
-// that begin with a prefix. keys says that it needs the keys of the features, and passwords are
-// the secrets of stores by lookup.
-func (k *contract) param(prefix string, keys bool, passwords map[string]ir.Secret) (any, error) {
+// that begin with a prefix. keys says that it needs the keys of the features, passwords are the
+// secrets of stores by lookup, and calls the functions in Python.
+func (k *contract) param(prefix string, keys bool, passwords map[string]ir.Secret, calls []callDoc) (any, error) {
 	type table struct {
 		Port   string         `json:"port"`
 		MaxAge string         `json:"max_age,omitempty"`
@@ -101,7 +107,8 @@ func (k *contract) param(prefix string, keys bool, passwords map[string]ir.Secre
 		Drops   bool             `json:"drops,omitempty"`
 		Keys    any              `json:"keys,omitempty"`
 		History any              `json:"history,omitempty"`
-	}{Columns: k.columns.Bare(), Plans: k.plans, Lookups: map[string]table{}, Returns: k.returns, Drops: k.drops}
+		Calls   []callDoc        `json:"calls,omitempty"`
+	}{Columns: k.columns.Bare(), Plans: k.plans, Lookups: map[string]table{}, Returns: k.returns, Drops: k.drops, Calls: calls}
 	for _, r := range k.results {
 		doc.Results = append(doc.Results, r.Bare())
 	}
@@ -110,7 +117,7 @@ func (k *contract) param(prefix string, keys bool, passwords map[string]ir.Secre
 	}
 	if keys && k.keys != nil {
 		var err error
-		if doc.Keys, err = k.keys.param(prefix, false, passwords); err != nil {
+		if doc.Keys, err = k.keys.param(prefix, false, passwords, nil); err != nil {
 			return nil, err
 		}
 	}

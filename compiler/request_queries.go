@@ -95,7 +95,7 @@ func (c *lowerer) queriesParam(e *entity, prefix string) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		x := query{Row: q.row, Inputs: map[string]string{}, Step: work{Unit: q.e.id(), Component: w.component, Params: c.params(q.e, w), Outputs: map[string]output{}}}
+		x := query{Row: q.row, Inputs: map[string]string{}, Step: work{Unit: q.e.id(), Component: w.component, Params: c.params(q.e, w, ""), Outputs: map[string]output{}}}
 		if s.Seed != "" {
 			x.Step.Seed = whole(q.e.fields.at(s.Seed))
 		}

@@ -297,12 +297,12 @@ func TestInputsAreGivenAsTheContractSays(t *testing.T) {
 	u.Inputs[0].Schema, u.Inputs[0].Keys, u.Inputs[0].Timestamp = given.Schema, given.Keys, given.Timestamp
 	u.Files = []string{"data/*.csv"}
 	u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "X"}, {Name: "KEY", Kubernetes: &ir.SecretKey{Name: "hub", Key: "key"}}}
-	u.Code = ir.Code{Runtime: ir.Command, Command: []string{"./run"}, Files: []ir.CodeFile{{Path: "sub/run", Digest: ir.Sum([]byte("#!"))}}, Lock: ir.Sum([]byte("lock"))}
+	u.Code = ir.Code{Runtime: ir.Command, Command: []string{"./run"}, Files: []ir.CodeFile{{Path: "sub/run", Digest: ir.Sum([]byte("#!"))}}, Lock: ir.Sum([]byte("lock")), Environments: []string{ir.Sum([]byte("other"))}}
 	b.ok(os.MkdirAll(filepath.Join(b.dir, "..", "data"), 0o755))
 	b.ok(os.WriteFile(filepath.Join(b.dir, "..", "data", "x.csv"), []byte("1"), 0o644))
 	b.fake.behave["features/b"] = behaviour{hangs: true}
 	p := b.plan([]ir.Unit{source, u})
-	p.Blobs = map[string][]byte{ir.Sum([]byte("#!")): []byte("#!"), ir.Sum([]byte("lock")): []byte("lock")}
+	p.Blobs = map[string][]byte{ir.Sum([]byte("#!")): []byte("#!"), ir.Sum([]byte("lock")): []byte("lock"), ir.Sum([]byte("other")): []byte("other")}
 	o := b.options()
 	o.Secrets = func(s ir.Secret) (string, error) { return "hidden-" + s.Env, nil }
 	o.Events = func(e executors.Event) {
@@ -327,6 +327,9 @@ func TestInputsAreGivenAsTheContractSays(t *testing.T) {
 				}
 				if c, err := os.ReadFile(task.Lock); string(c) != "lock" {
 					t.Errorf("lock: %q, %v", c, err)
+				}
+				if c, err := os.ReadFile(task.Environments[ir.Sum([]byte("other"))]); string(c) != "other" {
+					t.Errorf("lock of another environment: %q, %v", c, err)
 				}
 				b.fake.end(task.Name)
 			}()

@@ -86,6 +86,9 @@ func collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
 	c.Runs, c.Models = len(c.pruning.Runs)+len(c.pruning.Strip), c.pruning.Models
 	for _, u := range c.needed.Units {
 		blobs[u.Code.Lock] = true
+		for _, lock := range u.Code.Environments {
+			blobs[lock] = true
+		}
 		for _, f := range u.Code.Files {
 			blobs[f.Digest] = true
 		}
@@ -257,6 +260,9 @@ func (c *Collection) look(ctx context.Context, named func(digest string) bool) e
 	code := map[string]bool{}
 	for _, u := range c.needed.Units {
 		code[l.code(u.Code.Files)], code[l.lock(u.Code.Lock)] = true, true
+		for _, lock := range u.Code.Environments {
+			code[l.lock(lock)] = true
+		}
 	}
 	err = below(filepath.Join(c.o.Dir, "code"), func(name, path string) {
 		if !code[path] {

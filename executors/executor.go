@@ -65,7 +65,10 @@ type Task struct {
 	// Code is the folder with the unit's files, read-only.
 	Code string
 	// Lock is the path of the file that locks the Python environment, or "".
-	Lock   string
+	Lock string
+	// Environments are such files of further environments, by the digests of the locks.
+	Environments map[string]string
+
 	Inputs map[string]step.Port // resolved, with absolute paths
 	Files  map[string][]string
 	// Env holds the resolved secrets, by variable name. It is never stored.

@@ -32,7 +32,7 @@ func (c *call) task(ctx context.Context) (Task, error) {
 			return t, err
 		}
 	}
-	if t.Code, t.Lock, err = c.layCode(u); err != nil {
+	if err = c.layCode(u, &t); err != nil {
 		return t, err
 	}
 	if t.Inputs, err = c.ports(ctx, c.n); err != nil {
@@ -46,16 +46,26 @@ func (c *call) task(ctx context.Context) (Task, error) {
 	return t, err
 }
 
-// layCode writes the folder with the unit's code and, if it has one, the file that locks
-// its environment.
-func (w *walk) layCode(u *ir.Unit) (code, lock string, err error) {
+// layCode writes the folder with the code of a task's unit and the files that lock its
+// environments, if it has some.
+func (w *walk) layCode(u *ir.Unit, t *Task) (err error) {
 	w.laying.Lock()
 	defer w.laying.Unlock()
-	if code, err = w.layout.makeCode(u.Code.Files, w.plan.Blobs); err != nil {
-		return "", "", err
+	if t.Code, err = w.layout.makeCode(u.Code.Files, w.plan.Blobs); err != nil {
+		return err
 	}
-	lock, err = w.layout.makeLock(u.Code.Lock, w.plan.Blobs)
-	return code, lock, err
+	if t.Lock, err = w.layout.makeLock(u.Code.Lock, w.plan.Blobs); err != nil {
+		return err
+	}
+	for _, digest := range u.Code.Environments {
+		if t.Environments == nil {
+			t.Environments = map[string]string{}
+		}
+		if t.Environments[digest], err = w.layout.makeLock(digest, w.plan.Blobs); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // env resolves the unit's secrets.

@@ -27,6 +27,7 @@ func diffUnits(old, u *ir.Unit) []Reason {
 	d.text("component code", short(old.Code.Source), short(u.Code.Source))
 	d.text("runtime", string(old.Code.Runtime), string(u.Code.Runtime))
 	d.text("lock", short(old.Code.Lock), short(u.Code.Lock))
+	d.list("environments", shorts(old.Code.Environments), shorts(u.Code.Environments))
 	d.text("image", old.Code.Image, u.Code.Image)
 	d.list("command", old.Code.Command, u.Code.Command)
 	each(old.Code.Files, u.Code.Files, func(f ir.CodeFile) string { return f.Path }, func(path string, a, b *ir.CodeFile) {

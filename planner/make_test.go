@@ -305,6 +305,7 @@ func TestReasonsNameEachFieldThatChanged(t *testing.T) {
 		{"code file", func(u *ir.Unit) { u.Code.Files[0].Digest = ir.Sum([]byte("y")) }, "code main.py (# -> #)"},
 		{"code file renamed", func(u *ir.Unit) { u.Code.Files[0].Path = "b.py" }, "code main.py is gone (# -> ); code b.py is new ( -> #)"},
 		{"lock", func(u *ir.Unit) { u.Code.Lock = "sha256:cd" }, "lock (ab -> cd)"},
+		{"environments", func(u *ir.Unit) { u.Code.Environments = []string{"sha256:cd"} }, `environments ([] -> ["cd"])`},
 		{"command", func(u *ir.Unit) { u.Code.Command = []string{"main.py", "-v"} }, `command (["main.py"] -> ["main.py","-v"])`},
 		{"image", func(u *ir.Unit) { u.Code.Image = "acme/tool:2" }, "image (acme/tool:1 -> acme/tool:2)"},
 		{"no image", func(u *ir.Unit) { u.Code.Image = "" }, "image (acme/tool:1 -> )"},

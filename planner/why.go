@@ -180,3 +180,10 @@ func short(digest string) string {
 	d := strings.TrimPrefix(digest, "sha256:")
 	return d[:min(len(d), 12)]
 }
+
+func shorts(digests []string) (all []string) {
+	for _, d := range digests {
+		all = append(all, short(d))
+	}
+	return all
+}

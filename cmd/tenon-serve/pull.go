@@ -103,7 +103,7 @@ func prove(ctx context.Context, dir string, wait time.Duration) error {
 	}
 	says.Reset()
 	service := exec.Command(program, "serve", "--bundle", dir, "--host", "127.0.0.1", "--port", strconv.Itoa(port))
-	service.Stderr, service.SysProcAttr = &says, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	service.Stderr, service.SysProcAttr = &says, onTrial()
 	service.Env = append(os.Environ(), "TENON_KEPT=")
 	runtime.LockOSThread() // the signal comes when the thread ends that started the program
 	defer runtime.UnlockOSThread()

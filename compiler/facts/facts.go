@@ -237,6 +237,9 @@ func through(origins []Origin, use Use) []Origin {
 	return out
 }
 
+// Through returns origins as they are after a use of the column.
+func Through(origins []Origin, use Use) []Origin { return through(origins, use) }
+
 // decisions returns origins as those of a value that other rows with them decide.
 func decisions(origins []Origin) []Origin {
 	out := make([]Origin, len(origins))

@@ -198,6 +198,10 @@ type Code struct {
 	Image   string     `json:"image,omitempty"`   // reference of the container image that the user named
 	Command []string   `json:"command,omitempty"` // argv; for Python and Plane, the script and its arguments
 	Files   []CodeFile `json:"files,omitempty"`   // written to the unit's code folder
+
+	// Environments are digests of the locks of further environments, in which the unit starts
+	// programs.
+	Environments []string `json:"environments,omitempty"`
 }
 
 // Runtime is how code is started.

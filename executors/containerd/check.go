@@ -11,7 +11,7 @@ import (
 
 // Check returns one fault for each field of the unit that containers cannot honour.
 func (e *Executor) Check(u ir.Unit) []ir.Fault {
-	fs := local.Check(u)
+	fs := append(local.Check(u), local.CheckImage(u)...)
 	fault := func(field, hint, format string, args ...any) {
 		fs = append(fs, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}

@@ -25,3 +25,12 @@ func TestWhatAServiceKeepsIsMounted(t *testing.T) {
 		t.Errorf("the faults are %v", faults)
 	}
 }
+
+// An image has one Python environment. A service whose features have another one is refused.
+func TestASecondEnvironmentIsRefused(t *testing.T) {
+	u := ir.Unit{ID: "deployments/api", Entity: "deployments/api", Kind: ir.Service, Code: ir.Code{Runtime: ir.Command, Command: []string{"serve"}, Environments: []string{"sha256:x"}}}
+	faults := new(Executor).Check(u)
+	if len(faults) != 1 || faults[0].Field != "request" || !strings.Contains(faults[0].Message, "one Python environment") {
+		t.Errorf("the faults are %v", faults)
+	}
+}

@@ -23,7 +23,7 @@ const leastMemory = 32 << 20
 // check returns one fault for each field of the target or the unit that a cluster
 // cannot honour.
 func check(s Settings, u ir.Unit) []ir.Fault {
-	c := checks{faults: local.CheckProgram(u)}
+	c := checks{faults: append(local.CheckProgram(u), local.CheckImage(u)...)}
 	c.target(s)
 	if u.Kubernetes != nil {
 		c.placement("kubernetes.", *u.Kubernetes)

@@ -50,6 +50,7 @@ func TestCheck(t *testing.T) {
 			u.Endpoint.Management = &ir.Listen{Host: "10.1.2.3", Port: 9090}
 			return u
 		}(), []string{"management.host"}},
+		"two environments":                   {open, ir.Unit{Code: ir.Code{Environments: []string{"sha256:x"}}}, []string{"request"}},
 		"secrets":                            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A.b-c_1", Kubernetes: &ir.SecretKey{Name: "a", Key: "b"}, As: ir.AsFile}}}, nil},
 		"a secret that is no key":            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A B"}}}, []string{"secrets.A B"}},
 		"a secret that is a folder":          {open, ir.Unit{Secrets: []ir.Secret{{Name: "..", As: ir.AsFile}}}, []string{"secrets..."}},
@@ -74,7 +75,7 @@ func TestCheck(t *testing.T) {
 		"a volume where pods have their own": {Settings{Store: "file:///tmp/s", StoreVolume: &Volume{Path: "/tmp/s"}}, ir.Unit{}, []string{"target store_volume"}},
 		"files that are the volume as whole": {Settings{Store: "file:///mnt", StoreVolume: &Volume{Path: "/mnt/"}}, ir.Unit{}, nil},
 	} {
-		c.unit.Code = ir.Code{Runtime: ir.Command, Command: []string{"true"}}
+		c.unit.Code = ir.Code{Runtime: ir.Command, Command: []string{"true"}, Environments: c.unit.Code.Environments}
 		var got []string
 		for _, f := range check(c.settings, c.unit) {
 			if f.Message == "" || f.Hint == "" {

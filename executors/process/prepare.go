@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -74,6 +75,26 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// interpreters returns those of the further environments of a task, by the digests of their
+// locks.
+func (e *Executor) interpreters(ctx context.Context, t executors.Task) (map[string]string, error) {
+	if len(t.Environments) == 0 {
+		return nil, nil
+	}
+	if e.opts.Python == nil {
+		return nil, errors.New("this executor has no Python environments, but the unit has a lock")
+	}
+	all := map[string]string{}
+	for digest, lock := range t.Environments {
+		python, err := e.python(ctx, lock, nil)
+		if err != nil {
+			return nil, err
+		}
+		all[digest] = python
+	}
+	return all, nil
 }
 
 // python returns the interpreter of the environment that a file locks.

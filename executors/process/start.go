@@ -29,6 +29,10 @@ type child struct {
 // start starts the task in a folder that is locked and where nothing runs.
 func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File, address *local.Address) (state.Handle, error) {
 	doc := local.Document(t)
+	var err error
+	if doc.Interpreters, err = e.interpreters(ctx, t); err != nil {
+		return state.Handle{}, err
+	}
 	if err := local.WriteDocument(t, doc); err != nil {
 		return state.Handle{}, err
 	}

@@ -55,6 +55,8 @@ type Step struct {
 	// Kept is a folder for files that later versions of a service get too. Two versions may
 	// write to it at a time.
 	Kept string `json:"kept,omitempty"`
+	// Interpreters are those of further environments, by the digests of their locks.
+	Interpreters map[string]string `json:"interpreters,omitempty"`
 	// Name is the name of this version of a service, and Beside are steps of other versions, by
 	// name, which the service answers for as well, as the [Route] in the file Route says. It
 	// writes what it observes to the file Observed. Without Route, it answers all requests.

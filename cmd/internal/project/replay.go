@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -64,8 +65,12 @@ func (w *Workspace) Replay(ctx context.Context, name string, o ReplayOptions, te
 	if err := json.Unmarshal(u.Params, &params); err != nil {
 		return u.ID, fmt.Errorf("read the parameters of %s: %w", u.ID, err)
 	}
+	if ask.Scratch, err = os.MkdirTemp("", "tenon-replay-"); err != nil {
+		return u.ID, err
+	}
+	defer func() { err = errors.Join(err, files.RemoveAll(ask.Scratch)) }()
 	if ask.Request = params.Request; params.Request != nil {
-		if err := r.queries(ctx, u, &ask); err != nil {
+		if err := r.queries(ctx, u, o.Revision, &ask); err != nil {
 			return u.ID, err
 		}
 	}
@@ -75,10 +80,6 @@ func (w *Workspace) Replay(ctx context.Context, name string, o ReplayOptions, te
 	if ask.Duck, err = w.set.SQL.Program(ctx); err != nil {
 		return u.ID, err
 	}
-	if ask.Scratch, err = os.MkdirTemp("", "tenon-replay-"); err != nil {
-		return u.ID, err
-	}
-	defer func() { err = errors.Join(err, files.RemoveAll(ask.Scratch)) }()
 	ask.Library = filepath.Join(ask.Scratch, "code")
 	if err := layLibrary(ask.Library); err != nil {
 		return u.ID, err
@@ -114,7 +115,7 @@ func (r *replayed) input(ctx context.Context, in ir.Input, digest string) (step.
 }
 
 // queries finds the units that made the features, from the parity check of the deployment on.
-func (r *replayed) queries(ctx context.Context, u *ir.Unit, ask *requests.Replay) error {
+func (r *replayed) queries(ctx context.Context, u *ir.Unit, revision int, ask *requests.Replay) error {
 	var spec struct {
 		Plans []struct {
 			Request struct {
@@ -138,9 +139,6 @@ func (r *replayed) queries(ctx context.Context, u *ir.Unit, ask *requests.Replay
 		if makes == nil {
 			return fmt.Errorf("a unit that made the features of %s is not recorded", u.ID)
 		}
-		if makes.Code.Runtime != ir.Builtin {
-			return &RequestError{fmt.Errorf("%s cannot be replayed: %s does not run in tenon-duck", u.ID, makes.ID)}
-		}
 		run, ok := r.runs[makes.ID]
 		if !ok {
 			return fmt.Errorf("the run of %s is no longer recorded", makes.ID)
@@ -149,6 +147,15 @@ func (r *replayed) queries(ctx context.Context, u *ir.Unit, ask *requests.Replay
 			Version: step.Version, Unit: makes.ID, Component: makes.Component, Params: makes.Params, Seed: makes.Seed, Resources: makes.Needs,
 			Inputs: map[string]step.Port{}, Outputs: map[string]step.Port{},
 		}}
+		switch makes.Code.Runtime {
+		case ir.Builtin:
+		case ir.Python:
+			if err := r.function(ctx, makes, revision, ask.Scratch, &q); err != nil {
+				return err
+			}
+		default:
+			return &RequestError{fmt.Errorf("%s cannot be replayed: %s does not run in tenon-duck or Python", u.ID, makes.ID)}
+		}
 		for _, out := range makes.Outputs {
 			q.Step.Outputs[out.Port] = step.Port{Kind: out.Kind, Format: "parquet", Schema: out.Schema.Bare(), Keys: out.Keys, Timestamp: out.Timestamp}
 		}
@@ -173,6 +180,34 @@ func (r *replayed) queries(ctx context.Context, u *ir.Unit, ask *requests.Replay
 		makes = r.units[next]
 	}
 	return nil
+}
+
+// function lays out the code of a unit in Python, and finds its interpreter.
+func (r *replayed) function(ctx context.Context, u *ir.Unit, revision int, scratch string, q *requests.Query) error {
+	q.Step.Code = filepath.Join(scratch, "code-"+strings.ReplaceAll(u.ID, "/", "-"))
+	for _, f := range u.Code.Files {
+		b, err := r.artifacts.Bytes(ctx, f.Digest)
+		if err != nil {
+			return fmt.Errorf("the code of %s is no longer recorded: %w", u.ID, err)
+		}
+		to := filepath.Join(q.Step.Code, filepath.FromSlash(f.Path))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(to, b, 0o644); err != nil {
+			return err
+		}
+	}
+	found, err := r.exportable(ctx, revision)
+	if err != nil {
+		return err
+	}
+	env, err := r.environment(ctx, found, &Exported{Unit: u.ID})
+	if err != nil {
+		return err
+	}
+	q.Python, err = r.interpreter(ctx, env)
+	return err
 }
 
 // python returns the interpreter of the environment of a model.

@@ -113,6 +113,7 @@ func codeOf(u ir.Unit) (digests []string) {
 	if u.Code.Lock != "" {
 		digests = append(digests, u.Code.Lock)
 	}
+	digests = append(digests, u.Code.Environments...)
 	for _, f := range u.Code.Files {
 		digests = append(digests, f.Digest)
 	}

@@ -35,12 +35,15 @@ func Bundle(ctx context.Context, q bundle.Question) (*bundle.Answer, error) {
 	if err := json.Unmarshal(s.Params, &given); err != nil {
 		return nil, fmt.Errorf("read the parameters: %w", err)
 	}
-	m, err := readModel(&s, nil)
+	m, err := readModel(&s)
 	if err != nil {
 		return nil, fmt.Errorf("read the exported model: %w", err)
 	}
 	if m == nil {
 		return nil, errors.New("the model needs Python, as the log of its training says")
+	}
+	if given.Request != nil && len(given.Request.Calls) > 0 {
+		return nil, fmt.Errorf("%s needs Python", given.Request.Calls[0].Feature)
 	}
 	answer := &bundle.Answer{}
 	if answer.Checked, err = checked(&s); err != nil {
@@ -217,7 +220,7 @@ func Selftest(ctx context.Context, s *step.Step, dir string) (*Selftested, error
 	if err := json.Unmarshal(s.Params, &given); err != nil {
 		return nil, fmt.Errorf("read the parameters: %w", err)
 	}
-	m, err := readModel(s, nil)
+	m, err := readModel(s)
 	if err != nil {
 		return nil, fmt.Errorf("read the exported model: %w", err)
 	}
@@ -260,7 +263,7 @@ func Handler(ctx context.Context, s *step.Step) (http.Handler, error) {
 	if err := json.Unmarshal(s.Params, &given); err != nil {
 		return nil, fmt.Errorf("read the parameters: %w", err)
 	}
-	m, err := readModel(s, nil)
+	m, err := readModel(s)
 	if err != nil {
 		return nil, fmt.Errorf("read the exported model: %w", err)
 	}

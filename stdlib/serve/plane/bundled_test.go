@@ -71,7 +71,7 @@ func TestSelftestFindsDifferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := readModel(s, nil)
+	m, err := readModel(s)
 	if err != nil {
 		t.Fatal(err)
 	}

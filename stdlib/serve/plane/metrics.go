@@ -35,6 +35,7 @@ type metrics struct {
 	edge    func(*metricText)
 	tables  []*tableMetrics // in stores
 	workers *workers        // nil if there are none
+	python  *functions      // nil if there are none
 }
 
 // A counter has the time of its creation, from which Prometheus knows that it is a new one.
@@ -81,7 +82,7 @@ var (
 )
 
 func newMetrics(p *Plane) *metrics {
-	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers}
+	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers, python: p.functions}
 	if len(m.buckets) == 0 {
 		m.buckets = defaultBuckets
 	}
@@ -217,6 +218,7 @@ func (m *metrics) text() []byte {
 	if m.workers != nil {
 		m.workers.metrics(w)
 	}
+	m.python.metrics(w)
 	return w.b
 }
 

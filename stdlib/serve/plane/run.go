@@ -43,18 +43,18 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 	if _, ok := s.Outputs[features.Published]; ok && given.Request != nil {
 		return features.Publish(ctx, s, *given.Request)
 	}
-	m, err := readModel(s, python...)
+	m, err := readModel(s, python)
 	if err != nil {
 		return fmt.Errorf("read the exported model: %w", err)
 	}
 	if _, ok := s.Outputs["report"]; ok {
-		return compareWithTraining(ctx, s, m, python)
+		return compareWithTraining(ctx, s, given, m, python)
 	}
 	return serve(ctx, s, given, m, python)
 }
 
 // readModel reads the exported model and checks it, or returns nil if there is none.
-func readModel(s *step.Step, python ...string) (*model.Model, error) {
+func readModel(s *step.Step, python []string) (*model.Model, error) {
 	b, err := os.ReadFile(filepath.Join(s.Inputs["model"].Path, Exported))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -151,8 +151,9 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model, pyth
 		return err
 	}
 	c.Model, c.AtOnce = m, atOnce
+	restarts := newStarts(s.Lives)
 	if m == nil {
-		w, err := startWorkers(s, given.Python, python, atOnce)
+		w, err := startWorkers(s, given.Python, python, atOnce, restarts)
 		if err != nil {
 			return err
 		}
@@ -163,7 +164,12 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model, pyth
 		defer unwatch()
 	}
 	if given.Request != nil {
-		ctx, cancel := context.WithCancel(ctx) // that the tables are in use ends with it
+		if c.functions, err = startFunctions(s, given.Request.Calls, given.Python, python, atOnce, restarts); err != nil {
+			return err
+		}
+		defer c.functions.Close()
+		var cancel context.CancelFunc
+		ctx, cancel = c.functions.watch(ctx) // that the tables are in use ends with it, too
 		defer cancel()
 		stop, err := c.compute(ctx, s, given)
 		if err != nil {
@@ -213,7 +219,7 @@ func serve(ctx context.Context, s *step.Step, given params, m *model.Model, pyth
 		drain = *given.DrainSeconds
 	}
 	err = p.serve(ctx, l, time.Duration(drain*float64(time.Second)))
-	if err := errors.Join(err, c.workers.fault()); err != nil {
+	if err := errors.Join(err, c.workers.fault(), c.functions.fault()); err != nil {
 		return err
 	}
 	logLine("drained")
@@ -226,6 +232,7 @@ func (c *Config) compute(ctx context.Context, s *step.Step, given params) (stop 
 	if err != nil {
 		return nil, err
 	}
+	f.UseFunctions(c.functions.For())
 	c.Features = f
 	go f.Use(ctx, logLine)
 	return c.remember(ctx, s, f, given.Events.Max)

@@ -60,7 +60,8 @@ type Config struct {
 	Log      func(string)
 	Tracer   *traces.Tracer // nil if requests are not traced
 
-	workers *workers // that Model asks, if it is in Python
+	workers   *workers   // that Model asks, if it is in Python
+	functions *functions // that Features ask; nil if there are none
 
 	Edge       *edge.Edge       // nil lets everything through
 	Management *edge.Management // nil if there is one port for everything
@@ -370,6 +371,7 @@ func (p *Plane) failed(w http.ResponseWriter) {
 // 504 if it took too long, and 500 for any other error. A client that has left gets no answer.
 func (p *Plane) refuseRow(w *answer, err error) {
 	var row *model.RowError
+	var function *worker.FailedError
 	switch {
 	case errors.Is(err, context.Canceled):
 		w.status = clientLeft
@@ -381,6 +383,10 @@ func (p *Plane) refuseRow(w *answer, err error) {
 		return
 	case errors.Is(err, worker.ErrTimeout):
 		detail(w, http.StatusGatewayTimeout, err.Error())
+		return
+	case errors.As(err, &function):
+		p.Log("error: " + err.Error())
+		detail(w, http.StatusInternalServerError, function.Name+" failed; the log of the service says why")
 		return
 	case !errors.As(err, &row):
 		p.Log("error: " + err.Error())

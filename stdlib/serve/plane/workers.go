@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/local/lives"
 	"github.com/tenon-ml/tenon/internal/duration"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
@@ -38,10 +36,11 @@ type workers struct {
 	*worker.Pool
 	restarts counter
 	batches  *histogram // rows of each
-	lives    string     // file that says how often processes were started again
-	mu       sync.Mutex
-	count    lives.Lives
+	starts   *starts
 }
+
+// batchBuckets are rows.
+var batchBuckets = []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}
 
 // verified is the private copy of the model that processes in Python load.
 func verified(s *step.Step) (string, error) {
@@ -50,7 +49,7 @@ func verified(s *step.Step) (string, error) {
 }
 
 // startWorkers starts processes for the model of a step, and returns once all have predicted.
-func startWorkers(s *step.Step, given pythonParams, python []string, processes int) (*workers, error) {
+func startWorkers(s *step.Step, given pythonParams, python []string, processes int, starts *starts) (*workers, error) {
 	if len(python) < 2 {
 		return nil, errors.New("wanted the interpreter and the script of a worker in Python")
 	}
@@ -62,7 +61,7 @@ func startWorkers(s *step.Step, given pythonParams, python []string, processes i
 	if err := readJSON(filepath.Join(folder, "signature.json"), &signature); err != nil {
 		return nil, err
 	}
-	w := &workers{lives: s.Lives, count: lives.First(time.Now()), batches: newHistogram([]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024})}
+	w := &workers{starts: starts, batches: newHistogram(batchBuckets)}
 	w.restarts.since = now()
 	w.Pool, err = worker.Start(worker.Options{
 		Command: append(python[:2:2], folder), Dir: s.Code, Signature: &signature, Processes: processes, Warm: warmRow(signature.Input),
@@ -92,15 +91,7 @@ func warmRow(columns ir.Schema) []rowsql.Value {
 // restarted counts a process that was started again, for metrics and for tenon status.
 func (w *workers) restarted(why string) {
 	w.restarts.n.Add(1)
-	if w.lives == "" {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.count.Starts, w.count.Since, w.count.Why = w.count.Starts+1, time.Now(), why
-	if err := w.count.Write(w.lives); err != nil {
-		logLine("note: " + err.Error())
-	}
+	w.starts.again(why)
 }
 
 // atOnce is how many requests are admitted at the same time: those of a batch for each process.
@@ -138,8 +129,21 @@ func (w *workers) fault() error {
 
 // compareWithTraining runs the comparison of a release. m is nil for a model in Python, which
 // predicts in workers as in the service.
-func compareWithTraining(ctx context.Context, s *step.Step, m *model.Model, python []string) error {
+func compareWithTraining(ctx context.Context, s *step.Step, given params, m *model.Model, python []string) error {
 	p := parity.Python{Exact: m != nil, Interpreter: interpreter(python)}
+	const patience = "1h" // for hundreds of rows at once, which nobody waits for
+	processes := max(1, int(s.Resources.MilliCPU/1000))
+	if given.Request != nil {
+		functions, err := startFunctions(s, given.Request.Calls, pythonParams{Timeout: patience}, python, processes, newStarts(""))
+		if err != nil {
+			return err
+		}
+		defer functions.Close()
+		var unwatch context.CancelFunc
+		ctx, unwatch = functions.watch(ctx)
+		defer unwatch()
+		p.Functions = functions.For()
+	}
 	if m != nil {
 		var err error
 		if p.Folder, err = verified(s); err != nil {
@@ -147,8 +151,7 @@ func compareWithTraining(ctx context.Context, s *step.Step, m *model.Model, pyth
 		}
 		return parity.Run(ctx, s, m, p)
 	}
-	const patience = "1h" // for hundreds of rows at once, which nobody waits for
-	w, err := startWorkers(s, pythonParams{Timeout: patience}, python, max(1, int(s.Resources.MilliCPU/1000)))
+	w, err := startWorkers(s, pythonParams{Timeout: patience}, python, processes, newStarts(""))
 	if err != nil {
 		return err
 	}

@@ -223,6 +223,9 @@ type Row struct {
 	links  []rowOf
 	stored []*rowsql.Fetched // of f.tables
 	self   []byte            // the key of the row, among those of its history
+	asked  map[string]*asked // rows of the request, if functions in Python are asked
+	wants  []want            // of them
+	key    []byte            // of asked
 }
 
 // rowOf is the memory of one plan.
@@ -235,7 +238,11 @@ type rowOf struct {
 func (f *Features) Row() *Row {
 	r := &Row{f: f}
 	for _, l := range f.links {
-		r.links = append(r.links, rowOf{l.NewRow(), make([]rowsql.Value, len(l.read)), make([]rowsql.Value, len(l.results))})
+		var row *rowsql.Row
+		if l.call == nil {
+			row = l.NewRow()
+		}
+		r.links = append(r.links, rowOf{row, make([]rowsql.Value, len(l.read)), make([]rowsql.Value, len(l.results))})
 	}
 	r.fetched()
 	return r
@@ -253,9 +260,9 @@ func (e *TooOldError) Error() string {
 }
 
 // Compute fills the row of the model from that of a request, and the columns that an answer
-// repeats. It returns false if a query leaves the row out. The error is a [*TooOldError], or
-// about the values: a [*rowsql.Error], or a [*model.ValueError] for a result that no table
-// holds. Rows of stores are fetched before, see [Row.Fetch].
+// repeats. It returns false if a query leaves the row out. The error is a [*TooOldError], that of
+// a [Function], or about the values: a [*rowsql.Error], or a [*model.ValueError] for a result
+// that no table holds. Rows of stores are fetched before, and functions asked, see [Row.Fetch].
 func (r *Row) Compute(request, row, returned []rowsql.Value) (bool, error) {
 	result, old, err := r.Results(request)
 	switch {
@@ -287,15 +294,27 @@ func infinite(kind string, v rowsql.Value) bool {
 // They are nil if a query leaves the row out, and stay until the next call. old says that a row
 // is older than its max_age.
 func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOldError, err error) {
-	have, columns := request, r.f.columns
+	have, columns, first := request, r.f.columns, 0
+	var a *asked
+	if r.f.calls() {
+		if a = r.askedOf(request); a.err != nil {
+			return nil, nil, a.err
+		}
+		if first = a.link + 1; first > 0 {
+			have, columns, old = a.values, r.f.links[a.link].results, a.old
+		}
+	}
 	if h := r.f.history; h != nil {
 		r.self = h.requestKey(r.self[:0], request)
 		h.mu.RLock()
 		defer h.mu.RUnlock()
 	}
-	for i, l := range r.f.links {
-		x := &r.links[i]
+	for i := first; i < len(r.f.links); i++ {
+		l, x := r.f.links[i], &r.links[i]
 		x.fill(l, columns, have)
+		if l.call != nil {
+			return nil, nil, r.wantCall(a, i, x.in, old)
+		}
 		if h := r.f.history; h != nil && h.link == i {
 			x.row.Past(h.past, r.self)
 		}

@@ -57,6 +57,9 @@ func (f *Features) windows(spec *HistorySpec) error {
 	if spec == nil {
 		return errors.New("a plan has windows, but nothing says which rows they go over")
 	}
+	if f.callsBefore(link) {
+		return errors.New("a plan has windows over what a function in Python computes")
+	}
 	h := &History{f: f, spec: *spec, link: link}
 	for _, c := range f.columns {
 		i := place(spec.Columns, c.Name)

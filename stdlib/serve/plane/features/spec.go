@@ -31,6 +31,8 @@ type Spec struct {
 	Keys *Spec `json:"keys,omitempty"`
 	// History says which rows the windows of a plan go over, if there is one with windows.
 	History *HistorySpec `json:"history,omitempty"`
+	// Calls are the functions in Python that compute plans, in the order of the plans.
+	Calls []Call `json:"calls,omitempty"`
 }
 
 // A Lookup is a table that plans look up.
@@ -49,6 +51,7 @@ type link struct {
 	read    []int // the columns of the request, or of the result before, that it reads
 	results ir.Schema
 	maxAge  []int64 // of each lookup in the unit of its time, or noLimit
+	call    *call   // of a function in Python, which computes it instead of the program; or nil
 }
 
 // plans prepares the plans of a spec.
@@ -69,7 +72,7 @@ func (f *Features) plans(spec Spec, result ir.Schema) error {
 		if spec.Results != nil {
 			declared = spec.Results[i]
 		}
-		l, err := f.link(spec, plan, have, declared)
+		l, err := f.link(spec, i, plan, have, declared)
 		if err != nil {
 			return fmt.Errorf("plan %d: %w", i+1, err)
 		}
@@ -79,7 +82,7 @@ func (f *Features) plans(spec Spec, result ir.Schema) error {
 	return nil
 }
 
-func (f *Features) link(spec Spec, plan *rowsql.Plan, have, declared ir.Schema) (*link, error) {
+func (f *Features) link(spec Spec, index int, plan *rowsql.Plan, have, declared ir.Schema) (*link, error) {
 	var excluded []string
 	for _, c := range plan.Request.Columns {
 		if place(have, c.Name) < 0 {
@@ -93,11 +96,16 @@ func (f *Features) link(spec Spec, plan *rowsql.Plan, have, declared ir.Schema) 
 			return nil, err
 		}
 	}
-	prog, err := rowsql.Load(plan)
+	l := &link{Program: new(rowsql.Program), plan: plan}
+	var err error
+	if plan.NeedsPython() {
+		l.call, err = newCall(spec, index, plan)
+	} else {
+		l.Program, err = rowsql.Load(plan)
+	}
 	if err != nil {
 		return nil, err
 	}
-	l := &link{Program: prog, plan: plan}
 	for _, c := range plan.Request.Columns {
 		i := place(have, c.Name)
 		if t := ir.Types[have[i].Type]; t != c.Type {

@@ -144,12 +144,15 @@ func (r *Row) fetched() {
 	}
 }
 
-// Fetch fetches the rows of stores that the rows of a request need: n of them, of which row
-// returns one. wait is called around what takes time and no processor. The error is a [*stores.Error].
+// Fetch fetches the rows of stores that the rows of a request need, and asks functions in Python
+// for them: n of them, of which row returns one. wait is called around what takes time and no
+// processor. The error is a [*stores.Error], or that of a [Function] about all rows.
 func (r *Row) Fetch(ctx context.Context, n int, row func(int) []rowsql.Value, wait func(func() error) error) error {
-	if len(r.stored) == 0 {
+	if len(r.stored) == 0 && !r.f.calls() {
 		return nil
 	}
+	clear(r.asked)
+	r.wants = nil
 	for _, x := range r.stored {
 		x.Reset()
 	}
@@ -168,16 +171,22 @@ func (r *Row) Fetch(ctx context.Context, n int, row func(int) []rowsql.Value, wa
 	}
 }
 
-// fetchOnce fetches what is missing in all tables, side by side.
+// fetchOnce fetches what is missing in all tables, side by side, and asks functions.
 func (r *Row) fetchOnce(ctx context.Context) error {
-	if len(r.stored) == 1 {
+	if len(r.wants) == 0 && len(r.stored) == 1 {
 		return r.f.tables[0].Fetch(ctx, r.stored[0])
+	}
+	if len(r.stored) == 0 {
+		return r.ask(ctx)
 	}
 	g, within := errgroup.WithContext(ctx)
 	for i, x := range r.stored {
 		if len(x.Wanted()) > 0 {
 			g.Go(func() error { return r.f.tables[i].Fetch(within, x) })
 		}
+	}
+	if len(r.wants) > 0 {
+		g.Go(func() error { return r.ask(within) })
 	}
 	return g.Wait()
 }

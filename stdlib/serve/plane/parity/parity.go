@@ -46,6 +46,8 @@ type Python struct {
 	Interpreter string // of the environment of the model
 	Folder      string // the model, whose digest was checked
 	Exact       bool   // the predictions of the service have to be equal, bit by bit
+
+	Functions []features.Function // that features need
 }
 
 // Run compares. m is the model of the service; nil compares only the features.
@@ -158,6 +160,7 @@ func (c *comparison) prepare(ctx context.Context, spec features.Spec) error {
 	if c.features, err = features.Load(ctx, c.step, spec, reads); err != nil {
 		return err
 	}
+	c.features.UseFunctions(c.python.Functions)
 	if c.decoder, err = request.New(spec.Columns, batch); err != nil {
 		return err
 	}

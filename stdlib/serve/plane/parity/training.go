@@ -1,8 +1,6 @@
 package parity
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +22,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// training computes rows of requests with the queries that made the features, in DuckDB.
+// training computes rows of requests with the queries that made the features, in DuckDB, and the
+// functions, in Python.
 //
 // A request lacks columns of the source, of which the contract proves that no feature of the
 // model is computed. They are filled from a row of the source, or, if they are keys of the
@@ -40,9 +39,7 @@ type training struct {
 	number  int              // the one of them that is filled with numbers, or -1
 	checked int              // rows of a batch that were computed by themselves as well
 
-	duck    *exec.Cmd
-	in      io.WriteCloser
-	answers *bufio.Scanner
+	runners *runners
 	runs    int
 }
 
@@ -94,20 +91,10 @@ func train(ctx context.Context, r *requests.Replay, spec features.Spec) (*traini
 	if err := t.readDonors(ctx); err != nil {
 		return nil, err
 	}
-	t.duck = exec.CommandContext(ctx, r.Duck, "steps")
-	t.duck.Stderr = os.Stderr
-	out, err := t.duck.StdoutPipe()
-	if err == nil {
-		t.in, err = t.duck.StdinPipe()
+	var err error
+	if t.runners, err = startRunners(ctx, r); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		err = t.duck.Start()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", r.Duck, err)
-	}
-	t.answers = bufio.NewScanner(out)
-	t.answers.Buffer(nil, 1<<24)
 	return t, nil
 }
 
@@ -115,15 +102,7 @@ func place(s ir.Schema, name string) int {
 	return slices.IndexFunc(s, func(c ir.Column) bool { return c.Name == name })
 }
 
-func (t *training) close() error {
-	if err := t.in.Close(); err != nil {
-		return err
-	}
-	if err := t.duck.Wait(); err != nil {
-		return fmt.Errorf("%s: %w", t.Duck, err)
-	}
-	return nil
-}
+func (t *training) close() error { return t.runners.close() }
 
 // readDonors chooses rows of the source that are far from each other.
 func (t *training) readDonors(ctx context.Context) error {
@@ -341,7 +320,7 @@ func (t *training) run(ctx context.Context, rows [][]rowsql.Value, columns ir.Sc
 		in.Path, out.Path = path, filepath.Join(dir, "result-"+strconv.Itoa(i)+".parquet")
 		doc.Inputs[q.Row], doc.Outputs["out"] = in, out
 		doc.Scratch, doc.Metrics, doc.Progress = dir, filepath.Join(dir, "metrics"), filepath.Join(dir, "progress")
-		if says, err := t.step(filepath.Join(dir, "step-"+strconv.Itoa(i)+".json"), doc); says != "" || err != nil {
+		if says, err := t.runners.of[i].step(filepath.Join(dir, "step-"+strconv.Itoa(i)+".json"), doc); says != "" || err != nil {
 			return nil, says, err
 		}
 		path = out.Path
@@ -373,27 +352,6 @@ func nullable(columns ir.Schema) ir.Schema {
 		columns[i].Nullable = true
 	}
 	return columns
-}
-
-// step lets tenon-duck do the work of a step.
-func (t *training) step(path string, doc step.Step) (says string, err error) {
-	b, err := json.Marshal(doc)
-	if err == nil {
-		err = os.WriteFile(path, b, 0o600)
-	}
-	if err == nil {
-		_, err = io.WriteString(t.in, path+"\n")
-	}
-	if err == nil && !t.answers.Scan() {
-		err = cmp.Or(t.answers.Err(), io.ErrUnexpectedEOF)
-	}
-	if err == nil {
-		err = json.Unmarshal(t.answers.Bytes(), &says)
-	}
-	if err != nil {
-		return "", fmt.Errorf("ask %s: %w", t.Duck, err)
-	}
-	return says, nil
 }
 
 // writeRows writes a table.

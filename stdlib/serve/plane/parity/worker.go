@@ -67,10 +67,19 @@ func (w *worker) part(ctx context.Context, p *part) error {
 		}
 		w.values = append(w.values, values)
 	}
-	if err := w.fetch(ctx); err != nil {
-		return err
+	// What functions in Python get may depend on earlier rows of the part.
+	single := w.recorder != nil && len(w.python.Functions) > 0
+	if !single {
+		if err := w.fetch(ctx, w.values); err != nil {
+			return err
+		}
 	}
 	for i, values := range w.values {
+		if single {
+			if err := w.fetch(ctx, w.values[i:i+1]); err != nil {
+				return err
+			}
+		}
 		if err := w.compareRow(p.number(i), values, p.rows.Row(i)); err != nil {
 			return err
 		}
@@ -87,12 +96,12 @@ func (w *worker) part(ctx context.Context, p *part) error {
 	return w.predict(ctx)
 }
 
-// fetch fetches what the rows of a part need from stores. It asks again for a while, as clients
-// of the service do.
-func (w *worker) fetch(ctx context.Context) error {
+// fetch fetches what rows need from stores, and asks functions in Python for them. It asks again
+// for a while, as clients of the service do.
+func (w *worker) fetch(ctx context.Context, rows [][]rowsql.Value) error {
 	const most = 5
 	for try := 1; ; try++ {
-		err := w.row.Fetch(ctx, len(w.values), func(i int) []rowsql.Value { return w.values[i] }, func(fetch func() error) error { return fetch() })
+		err := w.row.Fetch(ctx, len(rows), func(i int) []rowsql.Value { return rows[i] }, func(fetch func() error) error { return fetch() })
 		if err == nil || try == most || ctx.Err() != nil {
 			return err
 		}

@@ -68,10 +68,11 @@ type Replay struct {
 	Scratch string `json:"scratch"` // folder
 }
 
-// A Query is a unit that makes features.
+// A Query is a unit that makes features: a query, or a function in Python.
 type Query struct {
-	Step step.Step `json:"step"`
-	Row  string    `json:"row"` // input with the rows of the request, or of the query before
+	Step   step.Step `json:"step"`
+	Python string    `json:"python,omitempty"` // interpreter of the function
+	Row    string    `json:"row"`              // input with the rows of the request, or of the query before
 }
 
 // An Event is what a replay says while it runs.

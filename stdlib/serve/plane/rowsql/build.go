@@ -139,6 +139,8 @@ func (b *builder) expr(e *Expr) (eval, error) {
 		}, nil
 	case refused:
 		return nil, refuse(e.At, "the plan needs what cannot be computed")
+	case python:
+		return nil, refuse(e.At, "the plan needs a function in Python")
 	case "constant":
 		v, err := constantOf(e, t)
 		return func(*Row) Value { return v }, err

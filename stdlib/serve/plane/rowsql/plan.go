@@ -80,7 +80,7 @@ type Output struct {
 // An Expr is an expression. Its types are what DuckDB's binder decided, casts included.
 type Expr struct {
 	// Op is "slot", "lookup", "constant", "cast", "case", "and", "or", "not", "is null",
-	// "is not null", "coalesce", "in", "not in", "compare", "call", "duckdb" or
+	// "is not null", "coalesce", "in", "not in", "compare", "call", "duckdb", "python" or
 	// "refused".
 	Op   string  `json:"op"`
 	Name string  `json:"name,omitempty"` // of a call: the function; of a comparison: the operator; of "duckdb": the text

@@ -9,6 +9,9 @@
 // A process that dies is started again, and what it was asked for is asked once more. One that
 // takes too long is killed. All end with this program, however it ends.
 //
+// A pool of [Rows] asks a function of the user's for columns of rows instead, with
+// serve/http/tenon_row_worker.py, in the same way.
+//
 // A process loads pickles, which may do anything. So it gets a private copy of the model, whose
 // bytes have been compared with the digest that Tenon has recorded, see [Copy].
 package worker

@@ -33,6 +33,8 @@ type Options struct {
 	Log       func(string)
 	Restarted func(why string) // called when a process is started again
 	Asked     func(rows int)   // called for each batch
+
+	results ir.Schema // of processes that compute rows, see StartRows
 }
 
 // A Pool is processes that predict. It is safe for concurrent use.
@@ -229,6 +231,7 @@ func (p *Pool) begin() (*process, about, error) {
 		outputs += len(says.Classes)
 	}
 	j := newJob(p.Warm, 1, make([]float64, outputs))
+	j.results, j.errs = make([]rowsql.Value, len(p.results)), make([]error, 1)
 	if err := p.exchange(w, []*job{j}, outputs); fatal(err) {
 		return w, says, err
 	}
@@ -319,7 +322,11 @@ func (p *Pool) exchange(w *process, batch []*job, outputs int) error {
 		}
 		return lostError{errUnsent}
 	}
-	answer, err := readFrame(w, w.buffer, max(largestRefusal, 1+8*n*outputs))
+	most := max(largestRefusal, 1+8*n*outputs)
+	if p.results != nil {
+		most = mostResults
+	}
+	answer, err := readFrame(w, w.buffer, most)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.kill()
@@ -328,13 +335,20 @@ func (p *Pool) exchange(w *process, batch []*job, outputs int) error {
 		return lostError{err}
 	}
 	w.buffer = answer
+	if p.results != nil {
+		return readRows(answer, batch, p.results)
+	}
 	return numbers(answer, batch, outputs)
 }
 
 // Predict makes the predictions for rows. The error is a [*model.RowError], [ErrTimeout], that
 // of ctx, or a fault of the model.
 func (p *Pool) Predict(ctx context.Context, rows []rowsql.Value, outputs []float64, _ *model.Buffer) error {
-	j := newJob(rows, len(outputs)/p.outputs, outputs)
+	return p.do(ctx, newJob(rows, len(outputs)/p.outputs, outputs))
+}
+
+// do lets a process do a job.
+func (p *Pool) do(ctx context.Context, j *job) error {
 	if err := p.push(j); err != nil {
 		return err
 	}

@@ -67,6 +67,9 @@ func work(file string) {
 	}
 	schema := receive(conn)
 	send(conn, []byte(`{"classes":[],"names":[],"probabilities":false}`))
+	if string(how) == "rows" {
+		workRows(conn, schema)
+	}
 	for {
 		frame := receive(conn)
 		r, err := ipc.NewReader(io.MultiReader(bytes.NewReader(schema), bytes.NewReader(frame)))

@@ -14,8 +14,10 @@ type job struct {
 	values  []rowsql.Value // rows that follow one another
 	rows    int
 	outputs []float64
-	alone   bool // it may share no batch, because one that it was in ended a process
-	deaths  int  // of processes that had only this job
+	results []rowsql.Value // of rows that are computed
+	errs    []error        // of each of them
+	alone   bool           // it may share no batch, because one that it was in ended a process
+	deaths  int            // of processes that had only this job
 	taken   atomic.Bool
 	left    atomic.Bool // nobody waits for it any more
 	done    chan error

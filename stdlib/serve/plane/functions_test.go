@@ -1,0 +1,99 @@
+package plane
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/worker"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// What is wrong with a function in Python is answered with its name, and with the column if it
+// is about a value.
+func TestFaultsOfFunctions(t *testing.T) {
+	columns := ir.Schema{{Name: "n", Type: "int64"}}
+	for _, c := range []struct {
+		err    error
+		status int
+		body   string
+		logged bool
+	}{
+		{&model.ValueError{Column: "speed", Reason: "features.s: f() returned float, wanted an int"}, 422, `{"detail":[{"type":"value_error","loc":["body","instances",0,"speed"],"msg":"features.s: f() returned float, wanted an int"}]}`, false},
+		{errors.New("features.s: f() refuses it: too fast"), 422, `{"detail":[{"type":"value_error","loc":["body","instances",0],"msg":"features.s: f() refuses it: too fast"}]}`, false},
+		{&worker.FailedError{Name: "features.s", Says: "f() failed: KeyError: 'k'"}, 500, `{"detail":"features.s failed; the log of the service says why"}`, true},
+	} {
+		var log logged
+		p, _ := planeOf(t, func(x *Config) {
+			x.Features, x.Log = computed(columns, func([]rowsql.Value) (bool, error) { return false, c.err }), log.add
+		})
+		answered(t, ask(p, "POST", "/predict", `{"instances": [{"n": 1}]}`), c.status, c.body)
+		if c.logged != strings.Contains(log.String(), c.err.Error()) {
+			t.Errorf("the log is %q", log.String())
+		}
+	}
+}
+
+// lateFeatures wait for a function that takes too long.
+type lateFeatures struct{ Features }
+
+func (f lateFeatures) NewRow() RowComputer {
+	return struct {
+		RowComputer
+		fetcher
+	}{f.Features.NewRow(), f}
+}
+
+func (lateFeatures) Fetch(_ context.Context, _ int, _ func(int) []rowsql.Value, wait func(func() error) error) error {
+	return wait(func() error { return &worker.LateError{Name: "features.s"} })
+}
+
+func TestAFunctionThatTakesTooLong(t *testing.T) {
+	p, _ := planeOf(t, func(c *Config) { c.Features = lateFeatures{computed(ir.Schema{{Name: "n", Type: "int64"}}, nil)} })
+	answered(t, ask(p, "POST", "/predict", `{"instances": [{"n": 1}]}`), 504, `{"detail":"features.s did not answer in time"}`)
+}
+
+// A function runs in its own environment, and in no other.
+func TestAFunctionIsNotStartedElsewhere(t *testing.T) {
+	calls := []features.Call{{Feature: "features.s", Columns: ir.Schema{{Name: "n", Type: "int64"}}, Environment: "sha256:x"}}
+	if _, err := startFunctions(&step.Step{}, calls, pythonParams{}, []string{"/bin/false", "_tenon/w.py"}, 1, newStarts("")); err == nil || !strings.Contains(err.Error(), "features.s needs a Python environment that the step does not have") {
+		t.Errorf("%v", err)
+	}
+	if _, err := startFunctions(&step.Step{}, calls, pythonParams{}, nil, 1, newStarts("")); err == nil || !strings.Contains(err.Error(), "wanted the interpreter") {
+		t.Errorf("%v", err)
+	}
+	if _, err := startFunctions(&step.Step{Interpreters: map[string]string{"sha256:x": "/bin/false"}}, calls, pythonParams{}, []string{"/bin/true", "_tenon/w.py"}, 1, newStarts("")); err == nil || !strings.Contains(err.Error(), "features.s: a worker ended with status 1") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Metrics name the feature; the file for tenon status counts the starts of all processes.
+func TestMetricsOfFunctions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lives")
+	starts := newStarts(path)
+	f := &function{name: "features.s", batches: newHistogram(batchBuckets), took: newHistogram(functionBuckets)}
+	p, _ := planeOf(t, func(c *Config) { c.functions = &functions{[]*function{f}} })
+	f.restarts.n.Add(1)
+	starts.again("was killed by SIGKILL")
+	f.batches.observe(3)
+	f.took.observe(0.002)
+	text := ask(p, "GET", "/metrics", "").Body.String()
+	for _, want := range []string{
+		`tenon_feature_restarts_total{deployment="api",feature="features.s"} 1.0`, `tenon_feature_batch_rows_sum{deployment="api",feature="features.s"} 3.0`,
+		`tenon_feature_duration_seconds_bucket{deployment="api",feature="features.s",le="0.0025"} 1.0`,
+	} {
+		if !strings.Contains(text, "\n"+want+"\n") {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), "was killed by SIGKILL") {
+		t.Errorf("%q %v", b, err)
+	}
+}
