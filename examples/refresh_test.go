@@ -97,8 +97,8 @@ func (s *system) write(file, text string) {
 }
 
 // A table that a service looks up is replaced without one failed request. If the process of
-// the service is killed, clients see closed connections, never a wrong answer, until it is
-// started again.
+// the service is killed, each client loses at most the request that it had begun. Others wait until
+// the service is started again.
 func TestATableIsReplacedUnderLoad(t *testing.T) {
 	port := freePort(t)
 	s := writeDeliveries(t, port, "")
@@ -126,11 +126,11 @@ func TestATableIsReplacedUnderLoad(t *testing.T) {
 	t.Logf("answers again after %s", time.Since(killed).Round(time.Millisecond))
 	c.settled(t, 14)
 	_, failed := c.seen()
-	if len(failed) == 0 {
-		t.Error("nobody noticed that the process was killed")
+	if len(failed) > 64 {
+		t.Errorf("64 clients have lost %d requests", len(failed))
 	}
 	for _, f := range failed {
-		if !strings.HasPrefix(f, "connection: ") {
+		if !strings.HasPrefix(f, "connection: ") || strings.Contains(f, syscall.ECONNREFUSED.Error()) {
 			t.Errorf("a client saw %s", f)
 		}
 	}

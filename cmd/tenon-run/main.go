@@ -2,7 +2,7 @@
 // machine or in a container, and which does what has to happen alongside a program.
 //
 //	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-lives FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
-//	tenon-run -local -log FILE -exit FILE [-lives FILE] [-grace DURATION] PROGRAM [ARGUMENT...]
+//	tenon-run -local -log FILE -exit FILE [-lives FILE] [-socket ADDRESS] [-grace DURATION] PROGRAM [ARGUMENT...]
 //
 // Standard output and standard error both go to the log, in the order in which they
 // were printed, and package logfile bounds the log. With a file for its lives, the program is
@@ -46,11 +46,12 @@ func main() {
 	dir := flag.String("dir", "", "working `folder` of the program")
 	livesFile := flag.String("lives", "", "`file` for how often the program was started; with it, it is started again")
 	local := flag.Bool("local", false, "lead a session of this machine")
+	socket := flag.String("socket", "", "with -local, the `address` of a socket that the program is given, and that stays while it is started again")
 	grace := flag.Duration("grace", 10*time.Second, "with -local, how `long` what a program leaves behind may take to end")
 	flag.Parse()
 
 	if *local {
-		lead(*logFile, *exitFile, *livesFile, *grace, flag.Args())
+		lead(*logFile, *exitFile, *livesFile, *socket, *grace, flag.Args())
 		return
 	}
 	if *exitFile != "" {

@@ -25,6 +25,9 @@
 // known even if tenon was not there. An exit status above 128 is read as a signal, as
 // every shell does.
 //
+// The socket of a service that is a program of Tenon belongs to tenon-run too. If the program is
+// killed, connections wait in it until the program is started again.
+//
 // tenon-run inherits every process whose parent has ended, wherever it has gone. It ends
 // them before it records the end of the program.
 //

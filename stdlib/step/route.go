@@ -49,7 +49,7 @@ type Observed struct {
 
 // An Observation is what one version did.
 type Observation struct {
-	Requests int64 `json:"requests"` // that it answered
+	Requests int64 `json:"requests"` // that it answered, or computed as a shadow
 	Refused  int64 `json:"refused"`  // of them, with a status of 4xx
 	Failed   int64 `json:"failed"`   // of them, with a status of 5xx
 	// Latency counts requests by their time, see [LatencyBuckets].

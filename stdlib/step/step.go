@@ -64,6 +64,9 @@ type Step struct {
 	Beside   map[string]*Step `json:"beside,omitempty"`
 	Route    string           `json:"route,omitempty"`
 	Observed string           `json:"observed,omitempty"`
+	// Args are the arguments that the program of a step in Beside would be started with, if they
+	// are others than those of this program: its environment may be another one.
+	Args []string `json:"args,omitempty"`
 }
 
 // A Port is one input or output.

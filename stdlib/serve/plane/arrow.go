@@ -73,12 +73,12 @@ func arrowAsked(h http.Header) (in, out bool) {
 }
 
 // readArrow reads the rows of a body.
-func (p *Plane) readArrow(x *work) []request.Error {
-	body := bytes.NewReader(x.body.Bytes())
-	x.rows.Columns = len(p.columns)
+func (p *Plane) readArrow(stream []byte, rows *request.Rows) []request.Error {
+	body := bytes.NewReader(stream)
+	rows.Columns = len(p.columns)
 	var n int
 	var err error
-	x.rows.Values, n, err = p.columnar.arrowIn.Read(body, x.rows.Values[:0], arrow.Limits{Rows: p.MaxRows, Bytes: p.MaxBytes})
+	rows.Values, n, err = p.columnar.arrowIn.Read(body, rows.Values[:0], arrow.Limits{Rows: p.MaxRows, Bytes: p.MaxBytes})
 	var wrong arrow.Errors
 	switch {
 	case errors.As(err, &wrong):

@@ -23,13 +23,14 @@ var errBusy = errors.New("the bodies of requests need too much memory")
 // A bodyReader reads the body of a request, up to one byte more than it may have, and counts its memory.
 type bodyReader struct {
 	io.Reader
-	p    *Plane
+	of   *process
+	most int64 // bytes that a body may have
 	read int64
 	held int64
 }
 
 func (b *bodyReader) Read(to []byte) (int, error) {
-	left := b.p.MaxBytes + 1 - b.read
+	left := b.most + 1 - b.read
 	if left <= 0 {
 		return 0, io.EOF
 	}
@@ -48,13 +49,13 @@ func (b *bodyReader) hold(n int64) bool {
 	}
 	more := n - b.held
 	b.held = n
-	return b.p.bodies.Add(more) <= b.p.mostBodies
+	return b.of.bodies.Add(more) <= b.of.mostBodies
 }
 
 // release counts the body no more.
 func (b *bodyReader) release() {
 	if b.held > 0 {
-		b.p.bodies.Add(-b.held)
+		b.of.bodies.Add(-b.held)
 	}
 	*b = bodyReader{}
 }

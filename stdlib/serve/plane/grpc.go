@@ -58,7 +58,7 @@ func (p *Plane) handleGRPC() {
 		return func([]byte, *work) ([]byte, bool) { return message, true }
 	}
 	ready := func(x *work) ([]byte, bool) {
-		if p.draining.Load() {
+		if p.unready() != "" {
 			return nil, true // false is no field
 		}
 		return openinference.Yes(nil, 1), true
@@ -93,7 +93,7 @@ func (p *Plane) handleGRPC() {
 
 // isModel reports whether a request is for this model, or answers that there is no other one.
 func (p *Plane) isModel(w *answer, r request.Infer) bool {
-	if r.Model == p.About.Name && (r.Version == "" || r.Version == strconv.Itoa(p.About.Version)) {
+	if p.names(r) {
 		return true
 	}
 	detail(w, http.StatusNotFound, "there is no such model: wanted "+p.About.Name+", version "+strconv.Itoa(p.About.Version))

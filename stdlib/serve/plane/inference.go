@@ -84,8 +84,8 @@ func (p *Plane) handleInference() error {
 	}
 	ready := func(x *work, _ *http.Request) {
 		x.answered.protocol = openErrors
-		if p.draining.Load() {
-			detail(&x.answered, http.StatusServiceUnavailable, "draining")
+		if why := p.unready(); why != "" {
+			detail(&x.answered, http.StatusServiceUnavailable, why)
 			return
 		}
 		write(&x.answered, jsonType[0], []byte(`{"ready":true}`))

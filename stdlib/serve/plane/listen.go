@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/internal/sharedport"
 )
 
 // A socket is bound but does not listen: until it does, the kernel gives it no connections.
@@ -37,30 +39,16 @@ func bind(host string, port int) (*socket, error) {
 	return &socket{file, host, port}, nil
 }
 
+// bound returns a socket with an address: the one that this program was given by tenon-run, which
+// has it as well, or one of its own.
 func bound(addr *net.TCPAddr) (*os.File, error) {
-	family := unix.AF_INET6
-	var to unix.Sockaddr
-	if ip := addr.IP.To4(); ip != nil {
-		family, to = unix.AF_INET, &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(ip)}
-	} else {
-		six := &unix.SockaddrInet6{Port: addr.Port}
-		copy(six.Addr[:], addr.IP.To16())
-		to = six
-	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
-	if err != nil {
-		return nil, err
-	}
-	unix.CloseOnExec(fd)
-	for _, option := range []int{unix.SO_REUSEADDR, unix.SO_REUSEPORT} {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, 1); err != nil {
-			_ = unix.Close(fd)
+	at := addr.AddrPort()
+	fd, ok := sharedport.Given(at)
+	if !ok {
+		var err error
+		if fd, err = sharedport.Bind(at); err != nil {
 			return nil, err
 		}
-	}
-	if err := unix.Bind(fd, to); err != nil {
-		_ = unix.Close(fd)
-		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "socket"), nil
 }

@@ -33,7 +33,7 @@ func held(t *testing.T, waiting int) (p *Plane, entered chan struct{}, release c
 	return p, entered, release
 }
 
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

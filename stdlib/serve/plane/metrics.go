@@ -1,6 +1,7 @@
 package plane
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"strconv"
@@ -28,14 +29,15 @@ type metrics struct {
 	classNames  []string
 	values      *histogram // probabilities, or predicted numbers
 
-	info    [][2]string
-	created time.Time
-	report  map[string]float64
-	more    func(*metricText)
-	edge    func(*metricText)
-	tables  []*tableMetrics // in stores
-	workers *workers        // nil if there are none
-	python  *functions      // nil if there are none
+	info           [][2]string
+	created        time.Time
+	report         map[string]float64
+	more           func(*metricText)
+	edge           func(*metricText)
+	tables         []*tableMetrics // in stores
+	workers        *workers        // nil if there are none
+	workersOfOther bool            // another version shows them
+	python         *functions      // nil if there are none
 }
 
 // A counter has the time of its creation, from which Prometheus knows that it is a new one.
@@ -82,7 +84,7 @@ var (
 )
 
 func newMetrics(p *Plane) *metrics {
-	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers, python: p.functions}
+	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers, workersOfOther: p.workersOfOther, python: p.functions}
 	if len(m.buckets) == 0 {
 		m.buckets = defaultBuckets
 	}
@@ -167,6 +169,12 @@ type sample struct {
 func (m *metrics) text() []byte {
 	w := &metricText{all: m.labels}
 	w.process()
+	m.write(w)
+	return w.bytes()
+}
+
+// write adds all metrics but those of the process.
+func (m *metrics) write(w *metricText) {
 	var total, created, durations, since []sample
 	for path, name := range m.names {
 		for status := range m.requests[path] {
@@ -215,11 +223,10 @@ func (m *metrics) text() []byte {
 	m.more(w)
 	m.edge(w)
 	m.tableText(w)
-	if m.workers != nil {
+	if m.workers != nil && !m.workersOfOther {
 		m.workers.metrics(w)
 	}
 	m.python.metrics(w)
-	return w.b
 }
 
 func (h *histogram) samples(labels [][2]string) []sample {
@@ -239,18 +246,30 @@ func (h *histogram) samples(labels [][2]string) []sample {
 	return out
 }
 
-// metricText is text for Prometheus.
+// metricText is text for Prometheus. Several versions may add samples to a metric.
 type metricText struct {
-	b   []byte
-	all map[string]string // labels of all samples
+	all     map[string]string // labels of all samples; those of a sample come first
+	metrics []*metricLines
+	named   map[string]*metricLines
+}
+
+// metricLines are the lines of a metric.
+type metricLines struct{ b []byte }
+
+func (w *metricText) bytes() []byte {
+	var b []byte
+	for _, m := range w.metrics {
+		b = append(b, m.b...)
+	}
+	return b
 }
 
 func (w *metricText) counter(name, help string, total, created []sample) {
 	w.head(name+"_total", "counter", help)
-	w.samples(name, total)
+	w.samples(name+"_total", name, total)
 	if len(created) > 0 {
 		w.head(name+"_created", "gauge", help)
-		w.samples(name, created)
+		w.samples(name+"_created", name, created)
 	}
 }
 
@@ -258,40 +277,55 @@ func (w *metricText) histogram(name, help string, all, created []sample) {
 	w.metric(name, "histogram", help, all...)
 	if len(created) > 0 {
 		w.head(name+"_created", "gauge", help)
-		w.samples(name, created)
+		w.samples(name+"_created", name, created)
 	}
 }
 
 func (w *metricText) metric(name, kind, help string, all ...sample) {
 	w.head(name, kind, help)
-	w.samples(name, all)
+	w.samples(name, name, all)
 }
 
 func (w *metricText) head(name, kind, help string) {
-	w.b = append(w.b, "# HELP "+name+" "+help+"\n# TYPE "+name+" "+kind+"\n"...)
+	if w.named[name] != nil {
+		return
+	}
+	m := &metricLines{[]byte("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")}
+	if w.named == nil {
+		w.named = map[string]*metricLines{}
+	}
+	w.metrics, w.named[name] = append(w.metrics, m), m
 }
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
-func (w *metricText) samples(name string, all []sample) {
+// samples adds samples to the metric of a head. prefix is that of their names.
+func (w *metricText) samples(head, prefix string, all []sample) {
+	m := w.named[head]
 	for _, s := range all {
 		labels := slices.Clone(s.labels)
 		for k, v := range w.all {
-			labels = append(labels, [2]string{k, v})
+			if !slices.ContainsFunc(s.labels, func(l [2]string) bool { return l[0] == k }) {
+				labels = append(labels, [2]string{k, v})
+			}
 		}
 		slices.SortFunc(labels, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
-		w.b = append(append(w.b, name...), s.suffix...)
+		from := len(m.b)
+		m.b = append(append(m.b, prefix...), s.suffix...)
 		for i, l := range labels {
 			sep := `,`
 			if i == 0 {
 				sep = `{`
 			}
-			w.b = append(w.b, sep+l[0]+`="`+labelEscapes.Replace(l[1])+`"`...)
+			m.b = append(m.b, sep+l[0]+`="`+labelEscapes.Replace(l[1])+`"`...)
 		}
 		if len(labels) > 0 {
-			w.b = append(w.b, '}')
+			m.b = append(m.b, '}')
 		}
-		w.b = append(append(append(w.b, ' '), float(s.value)...), '\n')
+		m.b = append(append(append(m.b, ' '), float(s.value)...), '\n')
+		if bytes.Contains(m.b[:from], m.b[from:]) {
+			m.b = m.b[:from] // two versions have the same model
+		}
 	}
 }
 

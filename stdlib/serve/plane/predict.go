@@ -162,7 +162,7 @@ var errTooLarge = errors.New("too large")
 // readBody reads the body, or answers why it cannot be read.
 func (p *Plane) readBody(x *work, r *http.Request) bool {
 	w := &x.answered
-	switch err := p.read(x, r); {
+	switch err := p.read(x, r, p.MaxBytes); {
 	case err == nil:
 		return true
 	case err == errTooLarge:
@@ -178,13 +178,16 @@ func (p *Plane) readBody(x *work, r *http.Request) bool {
 	return false
 }
 
-// read reads the body.
-func (p *Plane) read(x *work, r *http.Request) error {
+// read reads the body, which may have most bytes. One that was read before is taken over.
+func (p *Plane) read(x *work, r *http.Request, most int64) error {
 	x.body.Reset()
-	if r.ContentLength > p.MaxBytes {
+	if h, ok := r.Body.(*heldBody); ok {
+		return h.give(x, most)
+	}
+	if r.ContentLength > most {
 		return errTooLarge
 	}
-	x.reader = bodyReader{Reader: r.Body, p: p}
+	x.reader = bodyReader{Reader: r.Body, of: p.process, most: most}
 	if r.ContentLength > 0 {
 		// A client may announce more than it ever sends.
 		ahead := min(r.ContentLength, mostAhead)
@@ -196,7 +199,7 @@ func (p *Plane) read(x *work, r *http.Request) error {
 	if _, err := x.body.ReadFrom(&x.reader); err != nil {
 		return err
 	}
-	if int64(x.body.Len()) > p.MaxBytes {
+	if int64(x.body.Len()) > most {
 		return errTooLarge
 	}
 	return nil
@@ -236,7 +239,7 @@ func (p *Plane) compute(ctx context.Context, x *work, every bool) bool {
 	w := &x.answered
 	var errs []request.Error
 	if x.arrowIn {
-		errs = p.readArrow(x)
+		errs = p.readArrow(x.body.Bytes(), &x.rows)
 	} else {
 		errs = p.decoder.Decode(x.body.Bytes(), &x.rows)
 	}

@@ -116,5 +116,8 @@ func (p *Plane) logged(w *metricText) {
 	}
 	w.counter("tenon_request_log_dropped_rows", "Rows that the request log has lost", dropped, nil)
 	w.counter("tenon_request_log_deleted_files", "Files that were deleted because of the size of the request log", one(float64(c.Deleted)), nil)
+	if w.named["tenon_request_log_bytes"] != nil {
+		return // another version has said it of the same folder
+	}
 	w.metric("tenon_request_log_bytes", "gauge", "Size of all files of the request log", sample{"", nil, float64(c.Size)})
 }

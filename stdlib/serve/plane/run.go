@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -43,18 +42,18 @@ func Run(ctx context.Context, s *step.Step, python []string) error {
 	if _, ok := s.Outputs[features.Published]; ok && given.Request != nil {
 		return features.Publish(ctx, s, *given.Request)
 	}
-	m, err := readModel(s, python)
-	if err != nil {
-		return fmt.Errorf("read the exported model: %w", err)
-	}
 	if _, ok := s.Outputs["report"]; ok {
+		m, err := readModel(s, python...)
+		if err != nil {
+			return fmt.Errorf("read the exported model: %w", err)
+		}
 		return compareWithTraining(ctx, s, given, m, python)
 	}
-	return serve(ctx, s, given, m, python)
+	return serve(ctx, s, given, python)
 }
 
 // readModel reads the exported model and checks it, or returns nil if there is none.
-func readModel(s *step.Step, python []string) (*model.Model, error) {
+func readModel(s *step.Step, python ...string) (*model.Model, error) {
 	b, err := os.ReadFile(filepath.Join(s.Inputs["model"].Path, Exported))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -130,96 +129,50 @@ const (
 	defaultConnections = 4096
 )
 
-func serve(ctx context.Context, s *step.Step, given params, m *model.Model, python []string) error {
-	if s.Endpoint == nil || s.Endpoint.Port == 0 {
-		return errors.New("the step has no endpoint: serve.http is a service")
+func serve(ctx context.Context, s *step.Step, given params, python []string) error {
+	l := newLoader(s, python)
+	if s.Route != "" {
+		return l.serveVersions(ctx, given)
 	}
-	sock, err := bind(s.Endpoint.Host, s.Endpoint.Port)
+	m, err := l.model(s) // before the port is bound
 	if err != nil {
 		return err
 	}
-	if s.Lives != "" {
-		// Restarts of workers of a service that had this name are none of this one.
-		_ = os.Remove(s.Lives)
-	}
-	// One processor more than requests are computed at once, so that health checks are answered
-	// and bodies read meanwhile. More would only take turns with other units.
-	atOnce := max(s.Endpoint.Replicas, 1)
-	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), atOnce+1))
-	c, err := config(s, given)
+	sock, err := l.bind()
 	if err != nil {
 		return err
 	}
-	c.Model, c.AtOnce = m, atOnce
-	restarts := newStarts(s.Lives)
-	if m == nil {
-		w, err := startWorkers(s, given.Python, python, atOnce, restarts)
-		if err != nil {
-			return err
-		}
-		defer w.Close()
-		c.Model, c.workers, c.AtOnce = w, w, given.Python.atOnce(atOnce)
+	x, err := l.load(ctx, s, given, m)
+	if err != nil {
+		return err
+	}
+	defer x.stop()
+	if x.workers != nil {
 		var unwatch context.CancelFunc
-		ctx, unwatch = w.watch(ctx)
+		ctx, unwatch = x.workers.watch(ctx)
 		defer unwatch()
 	}
-	if given.Request != nil {
-		if c.functions, err = startFunctions(s, given.Request.Calls, given.Python, python, atOnce, restarts); err != nil {
-			return err
-		}
-		defer c.functions.Close()
-		var cancel context.CancelFunc
-		ctx, cancel = c.functions.watch(ctx) // that the tables are in use ends with it, too
-		defer cancel()
-		stop, err := c.compute(ctx, s, given)
-		if err != nil {
-			return err
-		}
-		defer stop()
+	if x.functions != nil {
+		var unwatch context.CancelFunc
+		ctx, unwatch = x.functions.watch(ctx)
+		defer unwatch()
 	}
-	if given.Explain {
-		if err := c.explain(s); err != nil {
-			return err
-		}
-	}
-	if given.Log != nil {
-		if err := c.keepRequests(s, given); err != nil {
-			return err
-		}
-		defer c.Requests.Close(finishes)
-	}
-	if given.Parity > 0 {
-		if err := c.checkRequests(s, given, python); err != nil {
-			return err
-		}
-		defer c.Checks.Close()
-	}
-	if given.Traces != nil {
-		if c.Tracer, err = traces.New(*given.Traces, logLine, c.described(given)...); err != nil {
-			return err
-		}
-		defer c.Tracer.Close()
-	}
-	if err := c.openEdge(ctx, s, given); err != nil {
-		return err
-	}
-	defer c.Edge.Close()
-	p, err := New(c)
+	what := fmt.Sprintf("%s version %d", x.About.Name, x.About.Version)
+	return errors.Join(sock.answer(ctx, given, x.Plane, what), x.workers.fault(), x.functions.fault())
+}
+
+// answer serves until ctx ends.
+func (s *socket) answer(ctx context.Context, given params, p *Plane, what string) error {
+	l, err := s.listen(cmp.Or(given.MaxConnections, defaultConnections))
 	if err != nil {
 		return err
 	}
-	p.warmUp(ctx)
-	l, err := sock.listen(cmp.Or(given.MaxConnections, defaultConnections))
-	if err != nil {
-		return err
-	}
-	logLine(fmt.Sprintf("serving %s version %d on %s%s", c.About.Name, c.About.Version, p.scheme(), sock))
+	logLine(fmt.Sprintf("serving %s on %s%s", what, p.scheme(), s))
 	drain := defaultDrain
 	if given.DrainSeconds != nil {
 		drain = *given.DrainSeconds
 	}
-	err = p.serve(ctx, l, time.Duration(drain*float64(time.Second)))
-	if err := errors.Join(err, c.workers.fault(), c.functions.fault()); err != nil {
+	if err := p.serve(ctx, l, time.Duration(drain*float64(time.Second))); err != nil {
 		return err
 	}
 	logLine("drained")
@@ -330,7 +283,7 @@ const (
 func (p *Plane) server() *http.Server {
 	protocols, h2 := overHTTP2()
 	s := &http.Server{
-		Handler: p, Protocols: protocols, HTTP2: h2, ConnContext: born,
+		Handler: p.handler(), Protocols: protocols, HTTP2: h2, ConnContext: born,
 		ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: largestHead, ErrorLog: log.New(lines(p.logOfServer), "", 0), DisableGeneralOptionsHandler: true,
 	}

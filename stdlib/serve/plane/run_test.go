@@ -137,7 +137,7 @@ func TestDrainAnswersAll(t *testing.T) {
 }
 
 // folder is a model folder of the model hist, whose document a function may change.
-func folder(t *testing.T, change func(doc map[string]any)) string {
+func folder(t testing.TB, change func(doc map[string]any)) string {
 	t.Helper()
 	_, x := readExported(t, "hist")
 	var doc map[string]any
@@ -165,7 +165,7 @@ func folder(t *testing.T, change func(doc map[string]any)) string {
 	return dir
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

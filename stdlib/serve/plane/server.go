@@ -60,13 +60,17 @@ type Config struct {
 	Log      func(string)
 	Tracer   *traces.Tracer // nil if requests are not traced
 
-	workers   *workers   // that Model asks, if it is in Python
-	functions *functions // that Features ask; nil if there are none
+	Version string // name, in the header Tenon-Version of answers; "" is none
+
+	workers        *workers   // that Model asks, if it is in Python
+	workersOfOther bool       // another version shows their metrics
+	functions      *functions // that Features ask; nil if there are none
 
 	Edge       *edge.Edge       // nil lets everything through
 	Management *edge.Management // nil if there is one port for everything
 	management *socket          // of that port
 	eventsConfig
+	*process
 }
 
 // A Predictor is a model. It is safe for concurrent use.
@@ -128,14 +132,12 @@ type Plane struct {
 	routes   map[string]route
 	paths    []string // of the routes, in their order
 	metrics  *metrics
-	draining atomic.Bool
 	work     sync.Pool // of *work
 	columnar columnar  // for bodies and answers that have columns
 	slots    chan struct{}
-	waiting  atomic.Int64
-	bodies   atomic.Int64 // memory of all bodies, in bytes
-
-	mostBodies int64 // the limit of bodies
+	version  []string      // in the header of answers; nil if it has no name
+	text     func() []byte // for Prometheus
+	front    http.Handler  // what the server asks; nil if it is this plane
 
 	managementListener atomic.Pointer[listener]
 
@@ -151,7 +153,7 @@ func New(c Config) (*Plane, error) {
 	}
 	p.Ready = cmp.Or(c.Ready, "/readyz")
 	p.AtOnce = max(c.AtOnce, 1)
-	p.mostBodies = mostBodies(c.MaxBytes, p.AtOnce)
+	p.join()
 	if p.Log == nil {
 		p.Log = func(string) {}
 	}
@@ -188,7 +190,7 @@ func New(c Config) (*Plane, error) {
 		p.handle(path, http.MethodGet, p.ready)
 	}
 	p.handle("/metrics", http.MethodGet, func(x *work, _ *http.Request) {
-		write(&x.answered, "text/plain; version=1.0.0; charset=utf-8", p.metrics.text())
+		write(&x.answered, "text/plain; version=1.0.0; charset=utf-8", p.text())
 	})
 	for _, path := range []string{"/docs", "/redoc"} {
 		p.handle(path, http.MethodGet, func(x *work, _ *http.Request) { write(&x.answered, "text/html; charset=utf-8", p.docs) })
@@ -201,7 +203,7 @@ func New(c Config) (*Plane, error) {
 		return nil, err
 	}
 	p.metrics = newMetrics(p)
-	p.slots = make(chan struct{}, p.AtOnce)
+	p.text = p.metrics.text
 	p.work.New = func() any { return p.newWork() }
 	return p, nil
 }
@@ -251,10 +253,18 @@ func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(
 
 // serveHTTP answers on the port for clients, or on the one for management.
 func (p *Plane) serveHTTP(w http.ResponseWriter, r *http.Request, managed bool) {
-	start := time.Now()
+	p.serveTurn(w, r, nil, time.Now(), managed)
+}
+
+// serveTurn answers a request that began at start. Where several versions answer, it is a turn of
+// this one. It returns true if it has not answered, so that another one has to.
+func (p *Plane) serveTurn(w http.ResponseWriter, r *http.Request, t *turn, start time.Time, managed bool) (left bool) {
 	x := p.work.Get().(*work)
 	x.began, x.managed = start, managed
 	x.answered = answer{w, 0, &p.draining, jsonErrors}
+	if p.version != nil {
+		w.Header()[versionHeader] = p.version
+	}
 	askToReconnect(w, r)
 	path := p.metrics.path(r.URL.Path)
 	defer func() {
@@ -267,12 +277,20 @@ func (p *Plane) serveHTTP(w http.ResponseWriter, r *http.Request, managed bool) 
 			}
 			p.metrics.observe(path, x.answered.status, time.Since(start))
 			x.span.End(r.Method, p.metrics.names[path], x.answered.status)
+			t.end(nil, r, x.answered.status, time.Since(start))
 			p.leave(x, r)
 			return // without the memory of the request, which may be in any state
 		}
 		status := x.answered.status
+		if status == answerElsewhere {
+			x.span.End(r.Method, p.metrics.names[path], http.StatusServiceUnavailable)
+			t.leave(p, x, r, time.Since(start))
+			left = true
+			return
+		}
 		p.metrics.observe(path, status, time.Since(start))
 		x.span.End(r.Method, p.metrics.names[path], status)
+		t.end(x, r, status, time.Since(start))
 		p.leave(x, r)
 		p.putBack(x)
 		if status == clientLeft {
@@ -280,7 +298,11 @@ func (p *Plane) serveHTTP(w http.ResponseWriter, r *http.Request, managed bool) 
 		}
 	}()
 	p.route(x, r)
+	return false
 }
+
+// answerElsewhere is the status of a request that another version has to answer.
+const answerElsewhere = -1
 
 // clientLeft is the status that other servers count for a client that does not wait.
 const clientLeft = 499
@@ -304,8 +326,8 @@ func (p *Plane) route(x *work, r *http.Request) {
 }
 
 func (p *Plane) ready(x *work, _ *http.Request) {
-	if p.draining.Load() {
-		p.health(&x.answered, http.StatusServiceUnavailable, "draining")
+	if why := p.unready(); why != "" {
+		p.health(&x.answered, http.StatusServiceUnavailable, why)
 		return
 	}
 	p.health(&x.answered, http.StatusOK, "ready")
@@ -375,6 +397,9 @@ func (p *Plane) refuseRow(w *answer, err error) {
 	switch {
 	case errors.Is(err, context.Canceled):
 		w.status = clientLeft
+		return
+	case errors.Is(err, worker.ErrAway):
+		w.status = answerElsewhere
 		return
 	case p.away(w, err):
 		return

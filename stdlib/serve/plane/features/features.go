@@ -155,6 +155,13 @@ func (f *Features) Size() (n int) {
 func (f *Features) read(ctx context.Context, x *file) error {
 	for _, u := range x.uses {
 		columns := f.columnsOf(x, u)
+		name, err := sharedName(&f.links[u.link].plan.Lookups[u.lookup], columns, x.port.Digest)
+		if err != nil {
+			return err
+		}
+		if f.rows[u.link][u.lookup] = shared.get(name, x.port.Digest); f.rows[u.link][u.lookup] != nil {
+			continue
+		}
 		r, err := table.Open(x.port.Path, columns)
 		if err != nil {
 			return err
@@ -163,6 +170,7 @@ func (f *Features) read(ctx context.Context, x *file) error {
 		if err = errors.Join(err, r.Close()); err != nil {
 			return err
 		}
+		shared.put(name, x.port.Digest, f.rows[u.link][u.lookup])
 	}
 	return nil
 }

@@ -170,6 +170,37 @@ func TestFeaturesOfARequest(t *testing.T) {
 	}
 }
 
+// Versions of a service that look rows up in the same table have it in memory once.
+func TestTheSameTableIsReadOnce(t *testing.T) {
+	s, spec := shop(t)
+	for name, digest := range map[string]string{"lookup_c": "sha256:c of " + t.Name(), "lookup_p": "sha256:p of " + t.Name()} {
+		port := s.Inputs[name]
+		port.Digest = digest
+		s.Inputs[name] = port
+	}
+	first := load(t, s, spec)
+	for name := range s.Inputs {
+		if err := os.Remove(s.Inputs[name].Path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := load(t, s, spec) // there is nothing to read any more
+	row := make([]rowsql.Value, 2)
+	for _, f := range []*features.Features{first, next} {
+		if kept, err := f.NewRow().Compute(order("ann", 1, "2024-01-31", rowsql.Float(4)), row, nil); err != nil || !kept || row[0] != rowsql.Float(2.5) {
+			t.Errorf("%v, %v, %v", row, kept, err)
+		}
+	}
+	port := s.Inputs["lookup_c"]
+	port.Digest = "sha256:another"
+	s.Inputs["lookup_c"] = port
+	if _, err := features.Load(context.Background(), s, spec, reads); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a table of another digest: %v", err)
+	}
+	runtime.KeepAlive(first)
+	runtime.KeepAlive(next)
+}
+
 func TestNullWhereTheColumnHasNoneIsRefused(t *testing.T) {
 	s, spec := shop(t)
 	spec.Results[1] = append(ir.Schema{}, last...)

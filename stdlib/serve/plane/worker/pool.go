@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -53,6 +54,8 @@ type Pool struct {
 	failed  chan struct{}
 	closed  chan struct{} // Close was called
 	running sync.WaitGroup
+	alive   atomic.Int64 // processes that can predict
+	others  atomic.Pointer[func() bool]
 }
 
 // about is what a worker says of its model.
@@ -111,6 +114,37 @@ func (p *Pool) Err() error {
 	return p.err
 }
 
+// Alive reports whether a process can predict. If none can, requests wait until one can again.
+func (p *Pool) Alive() bool { return p.alive.Load() > 0 }
+
+// Elsewhere says that others may answer what waits while no process can predict, whenever the
+// function returns true. Predictions then fail with [ErrAway].
+func (p *Pool) Elsewhere(others func() bool) { p.others.Store(&others) }
+
+// ErrAway says that no process can predict now.
+var ErrAway = errors.New("no process of the model can predict now")
+
+// isAway reports whether others have to answer.
+func (p *Pool) isAway() bool {
+	others := p.others.Load()
+	return others != nil && !p.Alive() && (*others)()
+}
+
+// giveAway ends what waits, if others can answer it.
+func (p *Pool) giveAway() {
+	if !p.isAway() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, j := range p.queue {
+		if j.take() {
+			j.finish(ErrAway)
+		}
+	}
+	p.queue = nil
+}
+
 // Close ends all processes. Nobody may wait for a prediction any more.
 func (p *Pool) Close() {
 	p.mu.Lock()
@@ -156,7 +190,11 @@ func (p *Pool) keep(ready chan<- about) error {
 				first = false
 				ready <- says
 			}
+			p.alive.Add(1)
 			did = p.work(w)
+			if p.alive.Add(-1) == 0 {
+				p.giveAway()
+			}
 		}
 		if w == nil {
 			return err
@@ -349,6 +387,9 @@ func (p *Pool) Predict(ctx context.Context, rows []rowsql.Value, outputs []float
 
 // do lets a process do a job.
 func (p *Pool) do(ctx context.Context, j *job) error {
+	if p.isAway() {
+		return ErrAway
+	}
 	if err := p.push(j); err != nil {
 		return err
 	}

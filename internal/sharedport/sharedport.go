@@ -1,0 +1,77 @@
+// Package sharedport makes sockets for ports that several processes have at the same time, as a
+// service and the next version of it do (SO_REUSEPORT). It also passes such a socket to a program,
+// so that whoever started the program has the socket as well: connections then wait in it while the
+// program is started again. It links no package net, so that small programs can use it.
+package sharedport
+
+import (
+	"net/netip"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Variable has the descriptor of a socket that a program was given. The socket is bound. It listens
+// only if a program that had it before has listened on it.
+const Variable = "TENON_SOCKET"
+
+// Bind returns a socket that is bound and does not listen: the kernel gives it no connections. It
+// fails if a program that does not share the port has it.
+func Bind(at netip.AddrPort) (fd int, err error) {
+	ip := at.Addr().Unmap()
+	var to unix.Sockaddr = &unix.SockaddrInet6{Port: int(at.Port()), Addr: ip.As16()}
+	family := unix.AF_INET6
+	if ip.Is4() {
+		family, to = unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: ip.As4()}
+	}
+	if fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return -1, err
+	}
+	for _, option := range []int{unix.SO_REUSEADDR, unix.SO_REUSEPORT} {
+		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, 1); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = unix.Bind(fd, to)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// Listens reports whether a socket listens.
+func Listens(fd int) bool {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	return err == nil && n == 1
+}
+
+// Given returns the socket that this program was given, if it is bound to an address. Programs that
+// this one starts are not given it.
+func Given(at netip.AddrPort) (fd int, ok bool) {
+	text, ok := os.LookupEnv(Variable)
+	if !ok {
+		return -1, false
+	}
+	_ = os.Unsetenv(Variable)
+	fd, err := strconv.Atoi(text)
+	if err != nil || fd <= 2 {
+		return -1, false
+	}
+	unix.CloseOnExec(fd)
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return -1, false
+	}
+	var is netip.AddrPort
+	switch x := name.(type) {
+	case *unix.SockaddrInet4:
+		is = netip.AddrPortFrom(netip.AddrFrom4(x.Addr), uint16(x.Port))
+	case *unix.SockaddrInet6:
+		is = netip.AddrPortFrom(netip.AddrFrom16(x.Addr).Unmap(), uint16(x.Port))
+	}
+	return fd, is == netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}

@@ -1,0 +1,88 @@
+package plane
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
+)
+
+// serveVersions answers for all versions that are in the route.
+func (l *loader) serveVersions(ctx context.Context, given params) error {
+	s := l.step
+	first, err := release.Read(s.Route)
+	if err != nil {
+		return err
+	}
+	sock, err := l.bind()
+	if err != nil {
+		return err
+	}
+	ctx, hopeless := context.WithCancelCause(ctx)
+	defer hopeless(nil)
+	all := map[string]*version{}
+	wanted := names(first)
+	for _, name := range l.known() {
+		if wanted[name] {
+			all[name] = l.version(ctx, name)
+		}
+	}
+	v := newVersions(l.process, all, logLine)
+	v.path, v.hopeless = s.Observed, hopeless
+	defer v.close()
+	v.resume(first.Serial)
+	if err := v.apply(first); err != nil {
+		return fmt.Errorf("the route: %w", err)
+	}
+	v.watch(ctx)
+	go v.follow(ctx, s.Route)
+	l.models, l.pools = nil, nil // so that a version that is removed frees its own
+	idle, err := edge.Open(ctx, edge.Declared{}, edge.Options{Instance: s.Instance, Log: logLine})
+	if err != nil {
+		return err
+	}
+	defer idle.Close()
+	shell := &Plane{Config: Config{Log: logLine, Edge: idle, process: l.process}, front: v} // no version, so that any can be removed
+	if err := sock.answer(ctx, given, shell, "versions"); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil && err != context.Canceled {
+		return err
+	}
+	return nil
+}
+
+func newVersions(c *process, all map[string]*version, say func(string)) *versions {
+	v := &versions{process: c, all: all, say: say}
+	v.turns.New = func() any { return new(turn) }
+	for _, x := range all {
+		if x.plane != nil {
+			x.plane.text, v.labels, v.most = v.text, x.plane.Labels, max(v.most, x.plane.MaxBytes)
+		}
+	}
+	return v
+}
+
+// watch computes shadows, and notes which versions cannot answer any more.
+func (v *versions) watch(ctx context.Context) {
+	for _, x := range v.all {
+		if x.plane == nil {
+			continue
+		}
+		within, cancel := context.WithCancel(ctx)
+		stop := x.stop
+		x.stop = func() { cancel(); stop() }
+		go x.shadows.run(within)
+		if w := x.plane.workers; w != nil {
+			w.Elsewhere(func() bool { return v.others(x) })
+			go func() {
+				select {
+				case <-w.Failed():
+					v.failed(x, w.Err())
+				case <-within.Done():
+				}
+			}()
+		}
+	}
+}
