@@ -89,6 +89,7 @@ func (k *component) wired() (all []namedField) {
 		all = append(all, inField([]string{s.If}, s.at("if")...)...)
 		all = append(all, inField([]string{s.Seed}, s.at("seed")...)...)
 		all = append(all, inField(s.Keeps, s.at("keeps")...)...)
+		all = append(all, inField([]string{s.Release}, s.at("release")...)...)
 		if s.Part != "" || s.Use != "" { // otherwise the stage passes them to its own unit
 			all = append(all, inField([]string{s.Packages}, s.at("packages")...)...)
 		}

@@ -110,6 +110,7 @@ type stage struct {
 	Keeps       []string          `json:"keeps"`
 	// MachineFiles are fields that may have the path of a file of the machine that runs it.
 	MachineFiles []string        `json:"machine_files"`
+	Release      string          `json:"release"`
 	Files        []string        `json:"files"`
 	Reads        string          `json:"reads"`
 	Looks        string          `json:"looks"`

@@ -115,6 +115,7 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 			u.MachineFiles = append(u.MachineFiles, f)
 		}
 	}
+	u.Release = c.releaseOf(e, s, &u)
 	if s.Endpoint != nil {
 		u.Endpoint = endpointOf(e.fields, s.Endpoint)
 	}

@@ -68,7 +68,8 @@ type Options struct {
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
 
-	act state.Act
+	act  state.Act
+	back int // the revision of the champion that a release goes back to
 }
 
 func (o Options) withDefaults() Options {
@@ -131,6 +132,7 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	defer w.leaveFolder()
 	w.openJournal(wctx)
 	w.move(wctx)
+	w.leaveChallengers(wctx)
 	w.loop(wctx)
 	w.removeUnwanted(wctx)
 	w.closeJournal(wctx)
@@ -170,6 +172,8 @@ func (w *walk) beginRevision(ctx context.Context) error {
 	}
 	if r.BackTo > 0 {
 		r.Act = state.Rollback
+	} else {
+		r.BackTo = w.o.back
 	}
 	plan := *w.plan
 	plan.Blobs = nil // they are stored separately, and the units name them by digest
@@ -250,7 +254,7 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	deployed := ""
-	if res.Outcome == state.Done {
+	if res.Outcome == state.Done && w.o.back == 0 {
 		var storeErr error
 		if deployed, storeErr = w.storeDeployed(ctx); storeErr != nil {
 			res.Outcome, res.Fault, err = state.Failure, storeErr.Error(), storeErr

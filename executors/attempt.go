@@ -208,6 +208,12 @@ func (c *call) timeLeft(since time.Time) bool {
 }
 
 func (c *call) start(ctx context.Context) error {
+	if c.n.unit.Kind == ir.Service {
+		var err error
+		if c.n.route, err = c.route(ctx, c.n); err != nil {
+			return err
+		}
+	}
 	if c.handle != nil {
 		return nil
 	}

@@ -51,6 +51,17 @@ type Logger interface {
 	Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error
 }
 
+// A VersionRunner runs several versions of a service in one task, see [step.Step.Beside].
+type VersionRunner interface {
+	// SetRoute makes the route of a service effective, within 1 s on this machine and 5 s
+	// elsewhere. It is idempotent. The service keeps the route when its program is started
+	// again.
+	SetRoute(ctx context.Context, h state.Handle, r step.Route) error
+	// Observe returns what the service counted since its route is in effect, or nil if it has
+	// not reported anything yet.
+	Observe(ctx context.Context, h state.Handle) (*step.Observed, error)
+}
+
 // A Scheduler has its own resources and queues tasks until these are free. The engine
 // then neither limits units without a pool nor lends them devices.
 type Scheduler interface {

@@ -187,6 +187,9 @@ func (c *Collection) inUse(ctx context.Context, s *state.Store, pending []state.
 		if r != nil {
 			l.inputs = appendInputs(l.inputs, r.Inputs)
 		}
+		if err := c.champion(ctx, current.Route, l); err != nil {
+			return err
+		}
 	}
 	for _, p := range pending {
 		l.inputs = appendInputs(l.inputs, p.Run.Inputs)
@@ -195,6 +198,27 @@ func (c *Collection) inUse(ctx context.Context, s *state.Store, pending []state.
 			l.inputs = append(l.inputs, a.Digest)
 		}
 	}
+	return nil
+}
+
+// champion adds what the champion of a release reads, which an abort starts again.
+func (c *Collection) champion(ctx context.Context, r *state.Route, l *roots) error {
+	if r == nil || len(r.Versions) < 2 {
+		return nil
+	}
+	v := r.Champion()
+	if v.Unit != nil {
+		c.needed.Units = append(c.needed.Units, *v.Unit)
+	}
+	run, err := c.o.Store.Run(ctx, v.Run)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.deployed = append(l.deployed, state.DeployedUnit{Key: v.Key, Run: v.Run})
+	l.inputs = appendInputs(l.inputs, run.Inputs)
 	return nil
 }
 

@@ -35,6 +35,7 @@
 //	audit.go        runs a job again and compares the results
 //	job.go          the task of a job, and how its outputs are stored
 //	service.go      a service takes over from its predecessor
+//	release.go      several versions of a service, and which of them answer
 //	record.go       units that are written and not run, by a [Recorder] for each component
 //	remove.go       deletes, and Destroy
 //	journal.go      what a killed apply left

@@ -25,6 +25,7 @@ const (
 	EventDestroyed EventType = "destroyed" // removed
 	EventMoved     EventType = "moved"     // continues under this name
 	EventAudited   EventType = "audited"   // run again only to compare; Error says what differed
+	EventReleased  EventType = "released"  // the weights of its versions changed, as Message says
 	EventPreparing EventType = "preparing" // What is being made, which Units need to start
 	EventPrepared  EventType = "prepared"  // made, or failed: Error says why
 )

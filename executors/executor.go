@@ -62,6 +62,12 @@ type Task struct {
 	Dir string
 	// Kept is a folder that later versions of the unit get too, or "". The engine created it.
 	Kept string
+	// Version is the name of this version of a service that is released. Beside are the tasks
+	// of the other versions, by name, for which the same program answers as Route says. They
+	// have the folder of this task. Only a [VersionRunner] gets them.
+	Version string
+	Beside  map[string]Task
+	Route   *step.Route
 	// Code is the folder with the unit's files, read-only.
 	Code string
 	// Lock is the path of the file that locks the Python environment, or "".

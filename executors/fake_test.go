@@ -15,6 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // A fake executor keeps tasks in memory. The behaviour of a unit says what it does; by
@@ -29,9 +30,11 @@ type fake struct {
 	peak   ir.Resources
 	atOnce int
 	most   int
-	ready  int      // services
-	fewest int      // ready services, at any time after the first one
-	shared []string // "features/a and features/b have gpu=0": devices that two units hold at once
+	ready  int                   // services
+	fewest int                   // ready services, at any time after the first one
+	routes map[string]step.Route // by handle
+	failed error                 // what SetRoute returns
+	shared []string              // "features/a and features/b have gpu=0": devices that two units hold at once
 }
 
 type behaviour struct {
@@ -59,7 +62,7 @@ type fakeTask struct {
 }
 
 func newFake() *fake {
-	return &fake{tasks: map[string]*fakeTask{}, last: map[string]executors.Task{}, behave: map[string]behaviour{}}
+	return &fake{tasks: map[string]*fakeTask{}, last: map[string]executors.Task{}, behave: map[string]behaviour{}, routes: map[string]step.Route{}}
 }
 
 func (f *fake) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
@@ -87,6 +90,9 @@ func (f *fake) Apply(ctx context.Context, t executors.Task, prior *state.Handle)
 		}
 	}
 	f.tasks[t.Name], f.last[t.Unit.ID] = ft, t
+	if t.Route != nil {
+		f.routes[t.Name] = *t.Route
+	}
 	f.atOnce++
 	f.most = max(f.most, f.atOnce)
 	f.using.MilliCPU += t.Unit.Needs.MilliCPU
@@ -269,6 +275,19 @@ func (f *fake) Destroy(ctx context.Context, h state.Handle) error {
 	delete(f.tasks, h.ID)
 	return nil
 }
+
+func (f *fake) SetRoute(_ context.Context, h state.Handle, r step.Route) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed != nil {
+		return f.failed
+	}
+	f.calls = append(f.calls, "route "+h.ID)
+	f.routes[h.ID] = r
+	return nil
+}
+
+func (f *fake) Observe(context.Context, state.Handle) (*step.Observed, error) { return nil, nil }
 
 // started lists the names of the tasks of a unit that were started, in order.
 func (f *fake) started(unit string) []string {

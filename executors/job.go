@@ -22,7 +22,7 @@ import (
 // task prepares the unit to run: its folder, its code, its inputs.
 func (c *call) task(ctx context.Context) (Task, error) {
 	u := c.n.unit
-	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.plan.Image(u), Inputs: map[string]step.Port{}, Leaving: Leaving(c.plan), State: c.plan.State.Lineage, Environment: c.environment(), Devices: c.n.devices}
+	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.image(u), Inputs: map[string]step.Port{}, Leaving: Leaving(c.plan), State: c.plan.State.Lineage, Environment: c.environment(), Devices: c.n.devices}
 	var err error
 	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
 		return t, err
@@ -32,36 +32,47 @@ func (c *call) task(ctx context.Context) (Task, error) {
 			return t, err
 		}
 	}
-	if err = c.layCode(u, &t); err != nil {
+	if err = c.layCode(ctx, u, &t); err != nil {
 		return t, err
 	}
-	if t.Inputs, err = c.ports(ctx, c.n); err != nil {
+	if c.n.item.Pinned != nil {
+		t.Inputs, err = c.recordedPorts(ctx, u, c.n.inputs)
+	} else {
+		t.Inputs, err = c.ports(ctx, c.n)
+	}
+	if err != nil {
 		return t, err
 	}
 	if t.Files, err = c.files(u); err != nil {
 		return t, err
 	}
-	t.Env, err = c.env(u)
+	if t.Env, err = c.env(u); err != nil {
+		return t, err
+	}
+	if u.Kind == ir.Service {
+		err = c.released(ctx, &t)
+	}
 	c.secrets = t.Env
 	return t, err
 }
 
 // layCode writes the folder with the code of a task's unit and the files that lock its
 // environments, if it has some.
-func (w *walk) layCode(u *ir.Unit, t *Task) (err error) {
+func (w *walk) layCode(ctx context.Context, u *ir.Unit, t *Task) (err error) {
 	w.laying.Lock()
 	defer w.laying.Unlock()
-	if t.Code, err = w.layout.makeCode(u.Code.Files, w.plan.Blobs); err != nil {
+	blobs := w.codeBlobs(ctx, u)
+	if t.Code, err = w.layout.makeCode(u.Code.Files, blobs); err != nil {
 		return err
 	}
-	if t.Lock, err = w.layout.makeLock(u.Code.Lock, w.plan.Blobs); err != nil {
+	if t.Lock, err = w.layout.makeLock(u.Code.Lock, blobs); err != nil {
 		return err
 	}
 	for _, digest := range u.Code.Environments {
 		if t.Environments == nil {
 			t.Environments = map[string]string{}
 		}
-		if t.Environments[digest], err = w.layout.makeLock(digest, w.plan.Blobs); err != nil {
+		if t.Environments[digest], err = w.layout.makeLock(digest, blobs); err != nil {
 			return err
 		}
 	}
@@ -141,7 +152,7 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 	n := c.n
 	current := state.Current{
 		Unit: n.unit.ID, Kind: n.unit.Kind, Definition: n.unit.Digest, Key: n.key,
-		Revision: c.result.Revision, Handle: h, Since: c.o.Now(),
+		Revision: c.result.Revision, Handle: h, Since: c.o.Now(), Route: n.route,
 	}
 	if err := c.close(ctx, state.Done, &current); err != nil {
 		return &stateError{err}

@@ -49,6 +49,9 @@ func (w *walk) openJournal(ctx context.Context) {
 		}
 	}
 	for _, p := range entries {
+		if w.o.act == state.Release && w.byID[p.Run.Unit] == nil {
+			continue // the next apply adopts or ends it
+		}
 		if record := w.byID[p.Run.Unit]; record != nil && record.unit.Kind == ir.Record {
 			// Until the unit is recorded, only this entry shows what was written for it.
 			w.pending[p.Run.Unit] = append(w.pending[p.Run.Unit], p)

@@ -144,7 +144,7 @@ func (w *walk) make(ctx context.Context, p *preparation, report func(step.Progre
 		return context.Cause(ctx)
 	}
 	t := Task{Unit: *p.unit, Image: w.plan.Image(p.unit)}
-	if err := w.layCode(p.unit, &t); err != nil {
+	if err := w.layCode(ctx, p.unit, &t); err != nil {
 		return err
 	}
 	return w.o.Executor.(Preparer).Prepare(ctx, t, report) //nolint:forcetypeassert // otherwise there are no preparations

@@ -25,7 +25,9 @@ import (
 func (w *walk) examine(ctx context.Context, n *work) report {
 	var current bool
 	var err error
-	if n.item.Action.Changes() {
+	if n.item.Action == planner.Release && n.item.Pinned == nil {
+		current, err = true, w.policy(ctx, n)
+	} else if n.item.Action.Changes() {
 		current, err = w.unchanged(ctx, n)
 	} else {
 		current, err = w.asPlanned(ctx, n)
@@ -68,8 +70,15 @@ func (w *walk) asPlanned(ctx context.Context, n *work) (bool, error) {
 
 // unchanged computes the run key and reports whether the recorded result stays current.
 func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
-	if err := w.resolve(ctx, n); err != nil {
+	resolve := w.resolve
+	if n.item.Pinned != nil {
+		resolve = w.pinned
+	}
+	if err := resolve(ctx, n); err != nil {
 		return false, err
+	}
+	if w.rejected(n) {
+		return true, nil
 	}
 	if w.plan.BackTo > 0 && n.key != n.item.Key {
 		return false, fmt.Errorf("its data has changed since revision %d", w.plan.BackTo)

@@ -55,6 +55,35 @@ func (r *router) Taken(ctx context.Context, t Task, prior *state.Handle) (string
 	return "", nil
 }
 
+// SetRoute and Observe ask the executor of the service.
+func (r *router) SetRoute(ctx context.Context, h state.Handle, to step.Route) error {
+	v, err := r.versions(h)
+	if err != nil {
+		return err
+	}
+	return v.SetRoute(ctx, h, to)
+}
+
+func (r *router) Observe(ctx context.Context, h state.Handle) (*step.Observed, error) {
+	v, err := r.versions(h)
+	if err != nil {
+		return nil, err
+	}
+	return v.Observe(ctx, h)
+}
+
+func (r *router) versions(h state.Handle) (VersionRunner, error) {
+	x, err := r.of(h.Executor)
+	if err != nil {
+		return nil, err
+	}
+	v, ok := x.(VersionRunner)
+	if !ok {
+		return nil, fmt.Errorf("the executor %q runs one version of a service at a time", h.Executor)
+	}
+	return v, nil
+}
+
 // OwnPorts asks the target's executor.
 func (r *router) OwnPorts() bool { return ownPorts(r.target) }
 

@@ -30,6 +30,9 @@ func (c *call) takeOver(ctx context.Context) error {
 			return &stateError{err}
 		}
 	}
+	if err := c.restoreRoute(ctx); err != nil {
+		return err
+	}
 	if err := c.finish(ctx, c.handle); err != nil {
 		return err
 	}

@@ -77,7 +77,8 @@ type work struct {
 	// Set when it is admitted.
 	devices []Device
 	preempt context.CancelCauseFunc
-	audit   bool // it is current, and runs again to compare
+	route   *state.Route // of a service that starts beside another version
+	audit   bool         // it is current, and runs again to compare
 	ended   bool
 	failed  bool
 }
@@ -159,6 +160,9 @@ func (w *walk) plant(ctx context.Context) error {
 		if u == nil {
 			return fmt.Errorf("the plan is damaged: it has no unit %s", item.Unit)
 		}
+		if item.Pinned != nil {
+			u = &item.Pinned.Unit
+		}
 		n := &work{node: len(w.works), item: item, unit: u}
 		w.works, w.byID[u.ID] = append(w.works, n), n
 	}
@@ -194,8 +198,8 @@ func (w *walk) plant(ctx context.Context) error {
 			jobs[n.unit.ID] = c
 		}
 		for _, in := range n.unit.Inputs {
-			if in.Incumbent {
-				continue
+			if in.Incumbent || n.item.Pinned != nil || w.o.act == state.Release {
+				continue // it reads what was recorded
 			}
 			from := w.byID[in.Unit]
 			if from == nil {
@@ -212,6 +216,13 @@ func (w *walk) plant(ctx context.Context) error {
 	}
 	w.findPreparations()
 	w.sched = newSchedule(nodes, pools, w.o.Parallel)
+	if w.o.act == state.Release { // the other services are not in the plan
+		for unit, c := range w.current {
+			if c.Kind == ir.Service && w.byID[unit] == nil {
+				pools.takeParts(w.leaseOf(pools, claim{pool: MachinePool}, unit))
+			}
+		}
+	}
 	// A service keeps its GPUs until it is removed.
 	for _, unit := range w.deletes {
 		if w.current[unit].Kind == ir.Service {
@@ -227,7 +238,7 @@ func (w *walk) plant(ctx context.Context) error {
 
 // orderAddresses lets a service wait for those that leave its address to it.
 func (w *walk) orderAddresses(ctx context.Context, nodes []node) error {
-	if ownPorts(w.o.Executor) {
+	if ownPorts(w.o.Executor) || w.o.act == state.Release {
 		return nil
 	}
 	first, err := Vacating(w.plan, func(unit string) (*ir.Unit, error) { return appliedUnit(ctx, w.o.Store, unit) })
@@ -436,7 +447,7 @@ func (w *walk) settle(ctx context.Context, r report) {
 		w.queue(ctx, n)
 	case upToDate:
 		n.ended = true
-		w.count(n, true)
+		w.count(n, n.item.Action != planner.Release)
 		w.free(ctx, n)
 		w.block(ctx, n, w.sched.settle(n.node, true))
 	case unfit:

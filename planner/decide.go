@@ -209,6 +209,9 @@ func (m *maker) reuse(item *Item, l *look) (err error) {
 
 // serviceOrRecord plans a service or a record.
 func (m *maker) serviceOrRecord(item *Item, l *look) (err error) {
+	if done, err := m.releasing(item, l); done || err != nil {
+		return err
+	}
 	dead := m.dead(l)
 	given, err := m.givenOtherwise(l)
 	if err != nil {
@@ -240,13 +243,13 @@ func (m *maker) serviceOrRecord(item *Item, l *look) (err error) {
 	case same && len(l.unknown) == 0:
 		item.Action = None
 	case same:
-		item.Action, item.Unless, item.Reasons = Update, true, m.changingInputs(l)
+		item.Action, item.Unless, item.Reasons = Update, true, append(m.changingInputs(l), m.steps(l)...)
 	case l.current.Key == l.key && len(l.unknown) == 0 && len(l.fault) > 0:
 		item.Action, item.Reasons = m.again(l), l.fault
 	default:
 		item.Action = Update
 		item.Reasons, err = m.why(l)
-		item.Reasons = append(item.Reasons, given...)
+		item.Reasons = append(append(item.Reasons, given...), m.steps(l)...)
 	}
 	return err
 }

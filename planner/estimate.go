@@ -154,6 +154,8 @@ func (p *Plan) Summary() Summary {
 			s.Create++
 		case Update:
 			s.Update++
+		case Release:
+			s.Release++
 		case Replace:
 			s.Replace++
 		case Delete:

@@ -165,6 +165,7 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 		return nil, err
 	}
 	p.warn()
+	p.Warnings = append(p.Warnings, m.rejections...)
 	if err := m.warnJudged(p); err != nil {
 		return nil, err
 	}
@@ -187,6 +188,8 @@ type maker struct {
 	statuses    map[string]state.Status
 	files       map[string][]string // by unit
 	sources     Sources
+	recalls     bool         // it plans a rollback
+	rejections  []ir.Warning // of services whose declared version was rejected
 
 	outputs map[string]map[string]artifact.Artifact // known outputs, by unit and port
 }

@@ -113,6 +113,7 @@ const (
 	Replace Action = "replace" // a service that died, or cannot be changed, is made again
 	Delete  Action = "delete"  // a unit that is no longer declared is removed
 	None    Action = "none"    // a service or record stays unchanged
+	Release Action = "release" // the versions of a service get other weights, or rules for them; see [state.Route]
 )
 
 // Changes reports whether the plan changes what is deployed. Moving a unit is a change,
@@ -153,6 +154,17 @@ type Item struct {
 	Advice []Advice `json:"advice,omitempty"`
 	// Audit asks to run a reused unit again and compare the results.
 	Audit bool `json:"audit,omitempty"`
+	// Route is what the versions of a service get in a revision of a release.
+	Route *state.Route `json:"route,omitempty"`
+	// Pinned is deployed instead of the declared unit: the champion of a release, after another
+	// version was rejected.
+	Pinned *Pinned `json:"pinned,omitempty"`
+}
+
+// A Pinned unit is deployed as it was applied, from what its run read.
+type Pinned struct {
+	Unit ir.Unit `json:"unit"`
+	Run  int64   `json:"run"`
 }
 
 // A Reason says why, with the values before and after.
@@ -186,6 +198,7 @@ type Summary struct {
 	Reuse   int      `json:"reuse"`
 	Create  int      `json:"create"`
 	Update  int      `json:"update"`
+	Release int      `json:"release,omitempty"`
 	Replace int      `json:"replace"`
 	Delete  int      `json:"delete"`
 	None    int      `json:"none"`

@@ -29,6 +29,7 @@ type Past struct {
 // of it.
 func PlanRollback(ctx context.Context, past Past, in Inputs) (*Plan, error) {
 	m := newMaker(ctx, in)
+	m.recalls = true
 	p, err := m.rollback(past)
 	if err != nil {
 		return nil, fmt.Errorf("roll back to revision %d: %w", past.Revision, err)

@@ -62,6 +62,11 @@ func (p *Plan) validItems() error {
 		if u == nil {
 			continue
 		}
+		if p := it.Pinned; p != nil {
+			if err := validUnit(&p.Unit); err != nil || p.Unit.ID != u.ID || p.Unit.Kind != ir.Service {
+				return errors.Join(fmt.Errorf("the pinned version of %q is not one of it", it.Unit), err)
+			}
+		}
 		if it.Kind != u.Kind || !slices.Contains(actions[u.Kind], it.Action) {
 			return fmt.Errorf("%q is a %s: it cannot %s as a %s", it.Unit, u.Kind, it.Action, it.Kind)
 		}
@@ -76,7 +81,7 @@ func (p *Plan) validItems() error {
 // actions lists what may happen to a unit of each kind, except for Delete.
 var actions = map[ir.Kind][]Action{
 	ir.Job:     {Run, Reuse},
-	ir.Service: {Create, Update, Replace, None},
+	ir.Service: {Create, Update, Replace, None, Release},
 	ir.Record:  {Create, Update, None},
 }
 

@@ -23,6 +23,7 @@ func applyCommand(a *app) *cobra.Command {
 	var how project.PlanOptions
 	var wait time.Duration
 	var audit float64
+	var noWait bool
 	c := &cobra.Command{
 		Use: "apply [DIR | PLANFILE]", Short: "Apply a system: run, deploy and remove what the plan says", Args: atMost(1, "one folder or plan file"),
 		Long: `Makes a plan, asks for confirmation, and applies it. Units run in parallel as far
@@ -36,6 +37,11 @@ state has changed since.
 With --audit, a share of the units that would be reused runs again, and the bytes
 are compared. What is deployed does not change. A unit with a different result is
 reported as not deterministic from then on.
+
+A new version of a deployment with release answers a growing share of the requests. The
+command takes the steps, and ends when the version is the champion, or fails when it is
+rejected. An interrupt, or --no-wait, leaves the release as it is: tenon release run
+continues it.
 
 With --detach, the plan is applied in the cluster of its target, independently of
 this machine. tenon logs -f follows it, tenon status shows its progress, and
@@ -59,7 +65,12 @@ artifacts.`,
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, s.Release(ctx), s.Close()) }()
+			defer func() {
+				if err = errors.Join(err, s.Release(ctx)); err == nil && !noWait && !o.detach {
+					err = a.followAfter(ctx, s.Workspace, o.json)
+				}
+				err = errors.Join(err, s.Close())
+			}()
 			if audit > 0 && p.BackTo > 0 {
 				return &usageError{errors.New("a rollback contains only the code that it starts: run tenon apply --audit afterwards")}
 			}
@@ -75,6 +86,7 @@ artifacts.`,
 	c.Flags().BoolVar(&o.detach, "detach", false, "apply the plan in the cluster of the target, and return")
 	c.Flags().Float64Var(&audit, "audit", 0, "repeat this `SHARE` of the reused units and compare: 0.1 is a tenth")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for another apply to end")
+	c.Flags().BoolVar(&noWait, "no-wait", false, "leave releases to tenon release run")
 	planFlags(c, &how)
 	return c
 }
@@ -135,6 +147,18 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 	return view.end(ctx, result, err)
 }
 
+// followAfter takes the steps of releases in progress, if there are any.
+func (a *app) followAfter(ctx context.Context, w *project.Workspace, asJSON bool) error {
+	all, err := w.Releases(ctx, "")
+	if err != nil || !inProgress(all) {
+		return err
+	}
+	if !asJSON {
+		fmt.Fprint(a.stdout, "\nReleasing; an interrupt leaves it as it is, and tenon release run continues it.\n")
+	}
+	return a.follow(ctx, w, "", asJSON)
+}
+
 // detach starts a detached apply of a plan, and prints how to follow it.
 func (a *app) detach(ctx context.Context, p *planner.Plan, s *project.Session, c consent) error {
 	d, err := s.Detach(ctx, p, project.DetachOptions{Parallel: c.parallel, Args: runDetachedArgs})
@@ -192,6 +216,9 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 	}()
 	if s, err = w.Lock(ctx, "tenon apply", wait); err != nil {
 		return nil, nil, err
+	}
+	if err := s.SettleReleases(ctx, project.ApplyOptions{}); err != nil {
+		return nil, nil, errors.Join(err, s.Release(ctx))
 	}
 	if saved != nil {
 		if err := w.CheckData(ctx, saved); err != nil {

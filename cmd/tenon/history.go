@@ -80,6 +80,21 @@ func orDash(s string) string {
 	return s
 }
 
+// releasedIn says which weights a revision of a release changed.
+func releasedIn(r project.Revision) string {
+	var parts []string
+	for _, d := range r.Units {
+		for _, why := range d.Reasons {
+			if isDiff(why) {
+				parts = append(parts, why.What+" "+why.After)
+			} else {
+				parts = append(parts, clipTo(why.What, lineLimit))
+			}
+		}
+	}
+	return "release: " + strings.Join(parts, ", ")
+}
+
 // whatDid describes in a few words what a revision did.
 func whatDid(r project.Revision) string {
 	var parts []string
@@ -88,6 +103,11 @@ func whatDid(r project.Revision) string {
 		parts = append(parts, fmt.Sprintf("rollback to @%d", r.BackTo))
 	case state.Destroy:
 		parts = append(parts, "destroy")
+	case state.Release:
+		if text := releasedIn(r); text != "" && r.Outcome == state.Done {
+			return text
+		}
+		parts = append(parts, "release")
 	}
 	if r.From != nil {
 		parts = append(parts, "promoted from "+originText(r.From))
@@ -99,7 +119,7 @@ func whatDid(r project.Revision) string {
 	for _, d := range r.Units {
 		counts[d.Did]++
 	}
-	for _, did := range []string{"failed", "killed", "stopped", "not finished", project.NotRun, "not known", "ran", "audited", "reused", "created", "updated", "replaced", "deleted", "unchanged"} {
+	for _, did := range []string{"failed", "killed", "stopped", "not finished", project.NotRun, "not known", "ran", "audited", "reused", "created", "updated", "replaced", "released", "deleted", "unchanged"} {
 		if n := counts[did]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, did))
 		}

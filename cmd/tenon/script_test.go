@@ -81,7 +81,7 @@ func sharedCache(t *testing.T) string {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(withPrograms{postgrestest.M{M: m}}, map[string]func(){"tenon": main, "port": port, "tenon-duck": duckMain, "tenon-faulty": faulty, "component": component})
+	testscript.Main(withPrograms{postgrestest.M{M: m}}, map[string]func(){"tenon": main, "port": port, "tenon-duck": duckMain, "tenon-faulty": faulty, "component": component, "client": client})
 }
 
 // withPrograms builds tenon-run and tenon-serve for the tests. Unlike tenon-duck, they are no part of this binary:

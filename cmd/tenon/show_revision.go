@@ -37,6 +37,12 @@ func (a *app) printRevision(r project.Revision) {
 	if r.Act == state.Rollback {
 		row("rollback", fmt.Sprintf("to @%d", r.BackTo))
 	}
+	if r.Act == state.Release {
+		row("release", "of a version of a service")
+		if r.BackTo > 0 {
+			row("back to", fmt.Sprintf("the champion of @%d", r.BackTo))
+		}
+	}
 	row("started", r.Started.Local().Format(time.DateTime))
 	if !r.Finished.IsZero() {
 		row("took", took(r.Finished.Sub(r.Started)))
@@ -62,7 +68,7 @@ func (a *app) printRevision(r project.Revision) {
 }
 
 var outcomeMarks = map[string]struct{ mark, color string }{
-	"ran": {"✓", green}, "created": {"+", green}, "updated": {"~", yellow}, "replaced": {"±", yellow}, "deleted": {"-", red},
+	"ran": {"✓", green}, "created": {"+", green}, "updated": {"~", yellow}, "replaced": {"±", yellow}, "released": {"→", cyan}, "deleted": {"-", red},
 	"failed": {"✗", red}, "killed": {"✗", red}, "stopped": {"-", yellow}, "audited": {"?", cyan},
 }
 

@@ -77,6 +77,9 @@ func (a *app) printStatus(s *project.Status) error {
 		switch {
 		case u.Kind == ir.Service && u.Phase == state.Ready:
 			text = "ready since " + u.Since.Local().Format(time.DateTime)
+			if u.Release != "" {
+				text += "; " + u.Release
+			}
 			if u.Message != "" {
 				text += "; " + u.Message
 			}

@@ -148,6 +148,8 @@ func (v *applyView) event(e executors.Event) {
 		v.line("-", faint, e, "stopped")
 	case executors.EventPreempted:
 		v.line("!", yellow, e, fmt.Sprintf("preempted after %s: its GPUs are guaranteed to %s; it will run again", took(e.Duration), e.By))
+	case executors.EventReleased:
+		v.line("→", cyan, e, e.Message)
 	case executors.EventMoved:
 		v.line("→", cyan, e, "moved "+e.Message)
 	case executors.EventAudited:

@@ -16,6 +16,7 @@ var actionMarks = map[planner.Action]struct{ mark, color string }{
 	planner.Create:  {"+", green},
 	planner.Update:  {"~", yellow},
 	planner.Replace: {"±", yellow},
+	planner.Release: {"→", cyan},
 	planner.Delete:  {"-", red},
 	planner.None:    {"=", faint},
 }
@@ -264,6 +265,7 @@ func (a *app) summary(p *planner.Plan) string {
 	}
 	add(s.Create, "create")
 	add(s.Update, "update")
+	add(s.Release, "release")
 	add(s.Replace, "replace")
 	add(s.Delete, "delete")
 	earlier, audited := 0, 0

@@ -21,6 +21,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // Name is the executor's name in handles and targets.
@@ -89,6 +90,8 @@ var (
 	_ executors.Collector   = (*Executor)(nil)
 	_ executors.ImageRunner = (*Executor)(nil)
 	_ executors.Host        = (*Executor)(nil)
+
+	_ executors.VersionRunner = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -145,6 +148,8 @@ func (e *Executor) in(ctx context.Context) context.Context {
 func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (h state.Handle, err error) {
 	if faults := e.Check(t.Unit); len(faults) > 0 {
 		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
+	} else if name := otherEnvironment(t); name != "" {
+		err = fmt.Errorf("it cannot run beside %s, which has another Python environment: a container has one; remove release to replace it at once", name)
 	} else {
 		base := e.in(ctx)
 		err = e.patiently(base, func(c *client.Client) (err error) {
@@ -341,6 +346,34 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 		return state.Status{}, e.explain(err)
 	}
 	return ts.Probe(ctx, st, id, true), nil
+}
+
+// otherEnvironment names a version in the task with another Python environment, or returns "".
+func otherEnvironment(t executors.Task) string {
+	for _, name := range sortedKeys(t.Beside) {
+		if t.Beside[name].Unit.Code.Lock != t.Unit.Code.Lock {
+			return name
+		}
+	}
+	return ""
+}
+
+// SetRoute replaces the file that the service reads.
+func (e *Executor) SetRoute(_ context.Context, h state.Handle, r step.Route) error {
+	ts, err := current(h)
+	if err != nil {
+		return err
+	}
+	return local.WriteRoute(ts.Dir, r)
+}
+
+// Observe reads the file that the service writes.
+func (e *Executor) Observe(_ context.Context, h state.Handle) (*step.Observed, error) {
+	ts, err := current(h)
+	if err != nil {
+		return nil, err
+	}
+	return local.ReadObserved(ts.Dir)
 }
 
 // logPath returns the path of the log.

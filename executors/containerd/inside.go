@@ -33,6 +33,8 @@ const (
 	scratchDir   = "/tenon/scratch"
 	keptDir      = "/tenon/kept"
 	secretsDir   = "/tenon/secrets"
+	routeDir     = "/tenon/route"
+	besideDir    = "/tenon/beside"
 	variables    = "variables.json" // in secretsDir
 )
 
@@ -81,7 +83,40 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 		doc.Files, more = data(t.Files)
 		mounts = append(mounts, more...)
 	}
+	if t.Route != nil {
+		mounts = append(mounts, bind(filepath.Join(t.Dir, local.RouteDir), routeDir, "ro"))
+		doc.Route, doc.Observed = path.Join(routeDir, filepath.Base(doc.Route)), path.Join(notesDir, filepath.Base(doc.Observed))
+	}
+	for i, name := range sortedKeys(t.Beside) {
+		mounts = append(mounts, beside(t.Beside[name], doc, doc.Beside[name], path.Join(besideDir, strconv.Itoa(i)))...)
+	}
 	return doc, mounts
+}
+
+// beside puts the document of another version into the container of t, with its files below
+// a folder, and returns the mounts for that. What both write is at the paths of the host.
+func beside(t executors.Task, host step.Step, doc *step.Step, below string) (mounts []specs.Mount) {
+	doc.Scratch, doc.Metrics, doc.Progress, doc.Lives, doc.Kept = host.Scratch, host.Metrics, host.Progress, host.Lives, host.Kept
+	for port, p := range doc.Outputs {
+		p.Path = path.Join(outputsDir, port)
+		doc.Outputs[port] = p
+	}
+	if doc.Code = scratchDir; len(t.Unit.Code.Files) > 0 {
+		doc.Code = path.Join(below, "code")
+		mounts = append(mounts, bind(t.Code, doc.Code, "ro"))
+	}
+	inputs := map[string]step.Port{}
+	for _, port := range sortedKeys(t.Inputs) {
+		p := t.Inputs[port]
+		if p.Kind != ir.EndpointOf && !p.Lost {
+			at := path.Join(below, "in", port)
+			mounts = append(mounts, bind(p.Path, at, "ro"))
+			p.Path = at
+		}
+		inputs[port] = p
+	}
+	doc.Inputs = inputs
+	return mounts
 }
 
 // data maps data files below their common folder. This keeps the names of their

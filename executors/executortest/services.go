@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +21,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // serviceCases are about what stays up.
@@ -30,6 +34,7 @@ func (s *suite) serviceCases() []testCase {
 		{"a service that exits with 0 has failed", s.exitsCleanly},
 		{"a service that is not ready leaves its log", s.leavesLog},
 		{"a service takes over without one failed request", s.takeover},
+		{"a service answers for a version beside it, as its route says", s.versions},
 		{"a service survives the wait for it", s.readyTwice},
 		{"a service that is ready may still write", s.writesLater},
 		{"an endpoint without a port is refused by check", s.checkPort},
@@ -88,6 +93,52 @@ func (s *suite) neverReady(t *testing.T) {
 	st = s.soon(t, e, h, func(st state.Status) bool { return strings.Contains(st.Message, "503") })
 	wantPhase(t, st, state.Running)
 	wantMessage(t, st, "503")
+}
+
+func (s *suite) versions(t *testing.T) {
+	e, ok := s.New(t).(executors.VersionRunner)
+	if !ok {
+		u := s.service(t, freePort(t), "serve").Unit
+		u.Release = &ir.Release{Steps: []int{100}}
+		if c, ok := s.New(t).(executors.Checker); !ok || !slices.ContainsFunc(c.Check(u), func(f ir.Fault) bool { return f.Field == "release" }) {
+			t.Error("it runs one version at a time, and does not refuse a release")
+		}
+		return
+	}
+	input := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(input, []byte("the champion's"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(input), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	task := s.service(t, freePort(t), "serve")
+	champion := task
+	champion.Version, champion.Inputs = "v1", map[string]step.Port{"x": {Kind: ir.File, Path: input}}
+	task.Version, task.Beside, task.Route = "v2", map[string]executors.Task{"v1": champion}, &step.Route{Serial: 3}
+	h := s.apply(t, s.New(t), task, nil)
+	wantPhase(t, wait(t, s.New(t), h), state.Ready)
+	if seen, err := e.Observe(t.Context(), h); seen != nil || err != nil {
+		t.Errorf("before it observes anything: %+v, %v", seen, err)
+	}
+	for _, serial := range []int64{3, 4} {
+		if err := e.SetRoute(t.Context(), h, step.Route{Serial: serial}); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.Get(s.address(t, task) + "/versions")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		if want := fmt.Sprintf("v2: route %d, v1 reads the champion's", serial); string(b) != want || err != nil {
+			t.Errorf("it says %q, %v, want %q", b, err, want)
+		}
+		resp.Body.Close()
+		seen, err := e.Observe(t.Context(), h)
+		if err != nil || seen == nil || seen.Serial != serial || seen.Versions["v2"].Requests != 7 {
+			t.Errorf("observed %+v, %v", seen, err)
+		}
+	}
 }
 
 func (s *suite) diesEarly(t *testing.T) {

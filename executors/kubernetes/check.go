@@ -48,6 +48,9 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 	if u.Keeps != "" {
 		c.fault(u.Keeps, "choose a target with the executor process, or remove "+u.Keeps, "a pod has no folder for files that outlive it")
 	}
+	if u.Release != nil {
+		c.fault("release", "remove release: pods are then replaced one after the other; or choose a target on one machine", "the weights of versions cannot change in pods")
+	}
 	if e := u.Endpoint; e != nil {
 		if e.Scale != nil && u.Needs.MilliCPU == 0 {
 			c.fault("replicas", "set needs.cpu, or use a fixed number of replicas", "the load is relative to needs.cpu, which is not set")

@@ -51,6 +51,7 @@ func TestCheck(t *testing.T) {
 			return u
 		}(), []string{"management.host"}},
 		"two environments":                   {open, ir.Unit{Code: ir.Code{Environments: []string{"sha256:x"}}}, []string{"request"}},
+		"a service that is released":         {open, func() ir.Unit { u := service("", nil, 0); u.Release = &ir.Release{Steps: []int{100}}; return u }(), []string{"release"}},
 		"secrets":                            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A.b-c_1", Kubernetes: &ir.SecretKey{Name: "a", Key: "b"}, As: ir.AsFile}}}, nil},
 		"a secret that is no key":            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A B"}}}, []string{"secrets.A B"}},
 		"a secret that is a folder":          {open, ir.Unit{Secrets: []ir.Secret{{Name: "..", As: ir.AsFile}}}, []string{"secrets..."}},

@@ -46,6 +46,14 @@ func Document(t executors.Task) step.Step {
 		s.Endpoint, s.Instance = u.Endpoint, t.Name
 		s.Lives, s.Kept = filepath.Join(t.Dir, lives.Replicas), t.Kept
 	}
+	if s.Name = t.Version; t.Route != nil {
+		s.Route, s.Observed = RoutePath(t.Dir), filepath.Join(t.Dir, observedFile)
+		s.Beside = make(map[string]*step.Step, len(t.Beside))
+		for name, other := range t.Beside {
+			doc := Document(other)
+			s.Beside[name] = &doc
+		}
+	}
 	return s
 }
 
@@ -54,6 +62,11 @@ func Document(t executors.Task) step.Step {
 func WriteDocument(t executors.Task, s step.Step) error {
 	for _, sub := range []string{"out", "scratch", "notes"} {
 		if err := os.MkdirAll(filepath.Join(t.Dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	if t.Route != nil {
+		if err := WriteRoute(t.Dir, *t.Route); err != nil {
 			return err
 		}
 	}

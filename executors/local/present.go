@@ -30,6 +30,11 @@ func Present(t executors.Task) error {
 			}
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(t.Beside)) {
+		if err := Present(t.Beside[name]); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // Name is the executor's name in handles and targets.
@@ -49,6 +50,8 @@ var (
 	_ executors.Logger   = (*Executor)(nil)
 	_ executors.Lister   = (*Executor)(nil)
 	_ executors.Host     = (*Executor)(nil)
+
+	_ executors.VersionRunner = (*Executor)(nil)
 )
 
 // New returns an executor.
@@ -164,6 +167,24 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 		return state.Status{}, err
 	}
 	return ts.Probe(ctx, e.look(ts), ts.Ident, false), nil
+}
+
+// SetRoute replaces the file that the service reads.
+func (e *Executor) SetRoute(_ context.Context, h state.Handle, r step.Route) error {
+	ts, err := taskStates.Current(h)
+	if err != nil {
+		return err
+	}
+	return local.WriteRoute(ts.Dir, r)
+}
+
+// Observe reads the file that the service writes.
+func (e *Executor) Observe(_ context.Context, h state.Handle) (*step.Observed, error) {
+	ts, err := taskStates.Current(h)
+	if err != nil {
+		return nil, err
+	}
+	return local.ReadObserved(ts.Dir)
 }
 
 // look is taskState.look plus what only the parent of a process knows.

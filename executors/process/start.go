@@ -19,6 +19,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/local/lives"
 	"github.com/tenon-ml/tenon/internal/logfile"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // A child is a process that this executor started and therefore reaps.
@@ -31,6 +32,9 @@ type child struct {
 // start starts the task in a folder that is locked and where nothing runs.
 func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File, address *local.Address) (state.Handle, error) {
 	doc := local.Document(t)
+	if err := e.besides(ctx, t, doc); err != nil {
+		return state.Handle{}, err
+	}
 	var err error
 	if doc.Interpreters, err = e.interpreters(ctx, t); err != nil {
 		return state.Handle{}, err
@@ -88,6 +92,25 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 		return taskStates.Handle(ts)
 	}
 	return e.spawn(ts, argv, env, doc.Code, heldSocket(t.Unit.Code.Runtime, doc.Endpoint), locked, address)
+}
+
+// besides finds the interpreters of other versions that need another environment.
+func (e *Executor) besides(ctx context.Context, t executors.Task, doc step.Step) error {
+	for name, other := range t.Beside {
+		var err error
+		if doc.Beside[name].Interpreters, err = e.interpreters(ctx, other); err != nil {
+			return fmt.Errorf("the environments of %s: %w", name, err)
+		}
+		if other.Lock == t.Lock || other.Lock == "" {
+			continue
+		}
+		python, err := e.python(ctx, other.Lock, nil)
+		if err != nil {
+			return fmt.Errorf("the environment of %s: %w", name, err)
+		}
+		doc.Beside[name].Args = append([]string{python}, other.Unit.Code.Command...)
+	}
+	return nil
 }
 
 // spawn starts tenon-run, records it, claims its address, and only then lets it continue. If

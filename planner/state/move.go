@@ -29,6 +29,9 @@ func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
 				return err
 			}
 		}
+		if err := l.renameRoutes(ctx, tx, to); err != nil {
+			return err
+		}
 		return l.renameApplied(ctx, tx, to)
 	})
 }

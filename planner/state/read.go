@@ -30,19 +30,19 @@ func (s *Store) Meta(ctx context.Context) (Meta, error) {
 func (s *Store) Current(ctx context.Context) (map[string]Current, error) {
 	out := map[string]Current{}
 	var c Current // outside of the loop, because Scan makes it escape
-	var kind, handle string
+	var kind, handle, route string
 	var since int64
 	err := s.each(ctx, func(rows *sql.Rows) error {
-		if err := rows.Scan(&c.Unit, &kind, &c.Definition, &c.Key, &c.Revision, &handle, &since, &c.Run); err != nil {
+		if err := rows.Scan(&c.Unit, &kind, &c.Definition, &c.Key, &c.Revision, &handle, &since, &c.Run, &route); err != nil {
 			return err
 		}
-		c.Kind, c.Since, c.Handle = ir.Kind(kind), toTime(since), nil
-		if err := decode(handle, &c.Handle); err != nil {
+		c.Kind, c.Since, c.Handle, c.Route = ir.Kind(kind), toTime(since), nil, nil
+		if err := errors.Join(decode(handle, &c.Handle), decode(route, &c.Route)); err != nil {
 			return err
 		}
 		out[c.Unit] = c
 		return nil
-	}, "SELECT unit, kind, definition, key, revision, handle, since, run FROM current WHERE env = ?", s.env)
+	}, "SELECT unit, kind, definition, key, revision, handle, since, run, route FROM current WHERE env = ?", s.env)
 	return out, err
 }
 

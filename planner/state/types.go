@@ -124,6 +124,8 @@ type Current struct {
 	Revision   int       `json:"revision"`         // that made it current
 	Handle     *Handle   `json:"handle,omitempty"` // services
 	Since      time.Time `json:"since"`
+	// Route is set while several versions of a service answer, and after a version was rejected.
+	Route *Route `json:"route,omitempty"`
 }
 
 // A Pending is a journal entry: a call to an executor whose end is not recorded. A killed
@@ -152,6 +154,7 @@ const (
 	Apply    Act = "apply"
 	Rollback Act = "rollback"
 	Destroy  Act = "destroy"
+	Release  Act = "release" // changes the weights of the versions of a service, or aborts a release
 )
 
 // A Revision is one apply.
@@ -159,7 +162,7 @@ type Revision struct {
 	Env      string    `json:"env,omitempty"`
 	Number   int       `json:"revision"` // within the environment
 	Act      Act       `json:"act"`
-	BackTo   int       `json:"back_to,omitempty"` // of a rollback: the revision that it restored
+	BackTo   int       `json:"back_to,omitempty"` // of a rollback: the revision that it restored; of an abort: that of the champion
 	System   string    `json:"system"`
 	Target   string    `json:"target"`
 	Started  time.Time `json:"started"`

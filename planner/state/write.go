@@ -350,11 +350,15 @@ func (l *Lease) makeCurrent(ctx context.Context, tx *sql.Tx, u *ir.Unit, c Curre
 	if err != nil {
 		return false, err
 	}
-	a, err := affected(tx.ExecContext(ctx, `INSERT INTO current(env, unit, kind, definition, key, revision, handle, since, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+	route, err := encode(c.Route == nil, c.Route)
+	if err != nil {
+		return false, err
+	}
+	a, err := affected(tx.ExecContext(ctx, `INSERT INTO current(env, unit, kind, definition, key, revision, handle, since, run, route) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT(env, unit) DO UPDATE SET kind = excluded.kind, definition = excluded.definition, key = excluded.key,
-			revision = excluded.revision, handle = excluded.handle, since = excluded.since, run = excluded.run
-		WHERE ? OR (current.kind, current.definition, current.key, current.handle, current.run) <> (excluded.kind, excluded.definition, excluded.key, excluded.handle, excluded.run)`,
-		l.s.env, c.Unit, c.Kind, c.Definition, c.Key, c.Revision, handle, fromTime(orNow(c.Since)), c.Run, always))
+			revision = excluded.revision, handle = excluded.handle, since = excluded.since, run = excluded.run, route = excluded.route
+		WHERE ? OR (current.kind, current.definition, current.key, current.handle, current.run, current.route) <> (excluded.kind, excluded.definition, excluded.key, excluded.handle, excluded.run, excluded.route)`,
+		l.s.env, c.Unit, c.Kind, c.Definition, c.Key, c.Revision, handle, fromTime(orNow(c.Since)), c.Run, route, always))
 	if err != nil {
 		return false, err
 	}

@@ -49,9 +49,10 @@ type Observed struct {
 
 // An Observation is what one version did.
 type Observation struct {
-	Requests int64 `json:"requests"` // that it answered, or computed as a shadow
-	Refused  int64 `json:"refused"`  // of them, with a status of 4xx
-	Failed   int64 `json:"failed"`   // of them, with a status of 5xx
+	Requests int64 `json:"requests"`          // that it answered, or computed as a shadow
+	Refused  int64 `json:"refused"`           // of them, with a status of 4xx
+	Failed   int64 `json:"failed"`            // of them, with a status of 5xx
+	Shadows  int64 `json:"shadows,omitempty"` // of them, those that it computed as a shadow
 	// Latency counts requests by their time, see [LatencyBuckets].
 	Latency []int64 `json:"latency,omitempty"`
 	// Compared are the rows for which it and the version that answered made predictions, and

@@ -147,12 +147,14 @@ func outcomeOf(r state.Revision, i planner.Item, runs []state.Run) Outcome {
 // past maps an action to its outcome.
 var past = map[planner.Action]string{
 	planner.Run: "ran", planner.Reuse: "reused", planner.Create: "created", planner.Update: "updated",
-	planner.Replace: "replaced", planner.Delete: "deleted", planner.None: "unchanged",
+	planner.Replace: "replaced", planner.Delete: "deleted", planner.None: "unchanged", planner.Release: "released",
 }
 
 // withoutRun returns the outcome of a unit that has no run in the revision.
 func withoutRun(r state.Revision, i planner.Item) string {
 	switch {
+	case i.Action == planner.Release && r.Outcome == state.Done:
+		return past[i.Action]
 	case !i.Action.Changes(), r.Outcome == state.Done && i.Action == planner.Delete:
 		return past[i.Action]
 	case r.Outcome == state.Killed || r.Outcome == state.Started:

@@ -45,7 +45,8 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 
 // earlier returns the revision to go back to, given all of them, newest first. now is the
 // digest of what is deployed. After an apply that did not finish, it is the revision
-// before that apply; after such a rollback, it is the target of the rollback.
+// before that apply; after such a rollback, it is the target of the rollback. It is none that
+// deployed a version of a service which was rejected then.
 func earlier(all []state.Revision, now string) *state.Revision {
 	if last := all[0]; last.Deployed == "" {
 		if last.Act == state.Rollback {
@@ -54,8 +55,17 @@ func earlier(all []state.Revision, now string) *state.Revision {
 		now = ""
 	}
 	before := position(all)
+	rejected := false // what the next revision deployed
 	for i := range all {
 		r := &all[i]
+		if r.Act == state.Release {
+			rejected = rejected || r.BackTo > 0
+			continue
+		}
+		if rejected {
+			rejected = false
+			continue
+		}
 		if r.Number <= before && r.Deployed != "" && r.Deployed != now && r.Act != state.Destroy {
 			return r
 		}
@@ -77,7 +87,7 @@ func numbered(all []state.Revision, number int) *state.Revision {
 // counts as the revision that it restored.
 func position(all []state.Revision) int {
 	at := &all[0]
-	for at.Act == state.Rollback {
+	for at.Act == state.Rollback || at.Act == state.Release && at.BackTo > 0 {
 		back := numbered(all, at.BackTo)
 		if back == nil {
 			return at.BackTo
@@ -94,6 +104,9 @@ func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 		return err
 	}
 	why := "it failed, so it was never fully deployed"
+	if r.Act == state.Release {
+		return fmt.Errorf("cannot roll back to @%d: it rejected a version, and deployed nothing else%s", r.Number, thereIs(all))
+	}
 	switch r.Outcome {
 	case state.Done:
 		why = "an older tenon applied it and did not record what was deployed"
@@ -111,7 +124,7 @@ func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 func thereIs(all []state.Revision) string {
 	var whole []string
 	for _, r := range all {
-		if r.Deployed != "" && r.Act != state.Destroy && len(whole) < 5 {
+		if r.Deployed != "" && r.Act != state.Destroy && r.Act != state.Release && len(whole) < 5 {
 			whole = append(whole, fmt.Sprintf("@%d", r.Number))
 		}
 	}

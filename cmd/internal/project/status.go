@@ -3,6 +3,7 @@ package project
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type UnitStatus struct {
 	Phase    state.Phase        `json:"phase"`
 	Message  string             `json:"message,omitempty"`
 	Endpoint string             `json:"endpoint,omitempty"`
+	Release  string             `json:"release,omitempty"` // which versions of a service answer: "late v3 (champion) 90 %, late v4 10 %"
 	Since    time.Time          `json:"since"`
 	Took     time.Duration      `json:"took_ns,omitempty"`
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
@@ -94,6 +96,9 @@ func (w *Workspace) unitStatuses(ctx context.Context) ([]UnitStatus, error) {
 					s.Message = strings.TrimPrefix(s.Message+"; "+says, "; ")
 				}
 			}
+		}
+		if r := c.Route; r != nil && len(r.Versions) == 2 {
+			s.Release = fmt.Sprintf("%s (champion) %d %%, %s %d %%", r.Champion().Name, r.Champion().Weight, r.Challenger().Name, r.Challenger().Weight)
 		}
 		out = append(out, s)
 	}

@@ -2,6 +2,7 @@ package program
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,11 @@ func serve(s *step.Step, ready string) error {
 	})
 	mux.HandleFunc("GET /write", func(w http.ResponseWriter, _ *http.Request) {
 		if err := os.WriteFile(s.Metrics, []byte("{}"), 0o644); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("GET /versions", func(w http.ResponseWriter, _ *http.Request) {
+		if err := versions(s, w); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
@@ -146,4 +152,30 @@ func inherit(port int) (net.Listener, error) {
 	f := os.NewFile(uintptr(fds[0]), "listener")
 	defer f.Close()
 	return net.FileListener(f)
+}
+
+// versions says what the service finds of its route and of the versions beside it, and observes
+// the route.
+func versions(s *step.Step, w io.Writer) error {
+	b, err := os.ReadFile(s.Route)
+	if err != nil {
+		return err
+	}
+	var route step.Route
+	if err := json.Unmarshal(b, &route); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%s: route %d", s.Name, route.Serial)
+	for name, other := range s.Beside {
+		b, err := os.ReadFile(other.Inputs["x"].Path)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, ", %s reads %s", name, b)
+	}
+	b, err = json.Marshal(step.Observed{Serial: route.Serial, Versions: map[string]step.Observation{s.Name: {Requests: 7}}})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.Observed, b, 0o644)
 }

@@ -118,11 +118,11 @@ func (s *shadows) compute(ctx context.Context, q queued) {
 		counts := &q.routing.counts[q.index]
 		if fault := recover(); fault != nil {
 			s.say(fmt.Sprintf("panic of %s as a shadow: %v\n%s", s.version.name, fault, debug.Stack()))
-			counts.Request(status, time.Since(began))
+			counts.Shadow(status, time.Since(began))
 			return // without the memory of the request
 		}
 		if status != 0 {
-			counts.Request(status, time.Since(began))
+			counts.Shadow(status, time.Since(began))
 		}
 		p.putBack(x)
 	}()

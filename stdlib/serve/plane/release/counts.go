@@ -10,6 +10,7 @@ import (
 // Counts are what one version did since a route is in effect. They are safe for concurrent use.
 type Counts struct {
 	requests, refused, failed atomic.Int64
+	shadows                   atomic.Int64 // of the requests
 	latency                   [len(step.LatencyBuckets) + 1]atomic.Int64
 	compared, different       atomic.Int64
 }
@@ -24,6 +25,12 @@ func (c *Counts) Request(status int, took time.Duration) {
 		c.refused.Add(1)
 	}
 	c.latency[bucket(took)].Add(1)
+}
+
+// Shadow counts a request that the version computed as a shadow.
+func (c *Counts) Shadow(status int, took time.Duration) {
+	c.shadows.Add(1)
+	c.Request(status, took)
 }
 
 // bucket is the first one whose bound is not below a time.
@@ -54,6 +61,7 @@ func (c *Counts) AddTo(o *step.Observation) {
 	o.Requests += c.requests.Load()
 	o.Refused += c.refused.Load()
 	o.Failed += c.failed.Load()
+	o.Shadows += c.shadows.Load()
 	o.Compared += c.compared.Load()
 	o.Different += c.different.Load()
 	if len(o.Latency) != len(c.latency) {

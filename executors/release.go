@@ -1,0 +1,392 @@
+package executors
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Reroute changes the weights of the versions of a service, as a revision of its own. The plan
+// has one item, with the route that the service gets. Nothing is started or ended.
+func Reroute(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
+	o.act = state.Release
+	w, err := begin(ctx, p, o)
+	if err != nil {
+		return nil, err
+	}
+	wctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w.cancel = cancel
+	for _, n := range w.works {
+		if err := w.setRoute(wctx, n, n.item.Route); err != nil {
+			w.leave(&UnitError{Unit: n.unit.ID, Err: err})
+			continue
+		}
+		w.count(n, false)
+		w.events.send(Event{Unit: n.unit.ID, Type: EventReleased, Message: routeText(n.item.Route) + ": " + n.item.Route.Reason})
+	}
+	return w.end(wctx)
+}
+
+// EndRelease makes the champion of a release run alone, as a revision of its own. The plan has
+// one item, which pins the champion. back is the revision that deployed the champion.
+func EndRelease(ctx context.Context, p *planner.Plan, o Options, back int) (*Result, error) {
+	o.act, o.back = state.Release, back
+	return Apply(ctx, p, o)
+}
+
+// setRoute records a route and makes it effective. The record comes first: whoever follows the
+// release makes it effective again if that did not happen. At the end of a release it comes last,
+// because nobody follows it any more.
+func (w *walk) setRoute(ctx context.Context, n *work, r *state.Route) error {
+	c, ok := w.current[n.unit.ID]
+	if !ok || c.Handle == nil {
+		return errors.New("it is not deployed")
+	}
+	v, ok := w.o.Executor.(VersionRunner)
+	if !ok {
+		return errors.New("its executor runs one version of a service at a time")
+	}
+	if x := r.Rejected; x != nil && x.Revision == 0 {
+		x.Revision = w.result.Revision
+	}
+	ctx = context.WithoutCancel(ctx)
+	record := func(r *state.Route) error {
+		err := w.o.Lease.SetRoute(ctx, n.unit.ID, r)
+		if err != nil {
+			w.stop(err)
+		}
+		return err
+	}
+	over := len(r.Versions) < 2
+	if !over {
+		if err := record(r); err != nil {
+			return err
+		}
+	}
+	if err := w.hold(ctx); err != nil {
+		return err
+	}
+	if err := v.SetRoute(ctx, *c.Handle, StepRoute(n.unit, r)); err != nil || !over {
+		return err
+	}
+	return record(nil)
+}
+
+// StepRoute returns a route as the service gets it.
+func StepRoute(u *ir.Unit, r *state.Route) step.Route {
+	out := step.Route{Serial: r.Serial}
+	if u.Release != nil {
+		out.By = u.Release.By
+	}
+	for _, v := range r.Versions {
+		out.Versions = append(out.Versions, step.RouteVersion{Name: v.Name, Weight: v.Weight, Shadow: v.Shadow})
+	}
+	return out
+}
+
+// routeText describes the weights of a route.
+func routeText(r *state.Route) string {
+	var parts []string
+	for _, v := range r.Versions {
+		text := fmt.Sprintf("%s %d %%", v.Name, v.Weight)
+		if v.Shadow > 0 {
+			text += fmt.Sprintf(" and a shadow of %g %%", 100*v.Shadow)
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// policy applies an item that changes how a service is released, and starts nothing. Without a
+// policy, the challenger becomes the champion.
+func (w *walk) policy(ctx context.Context, n *work) error {
+	n.key = n.item.Key
+	if err := w.o.Lease.SetRelease(context.WithoutCancel(ctx), n.unit); err != nil {
+		return &stateError{err}
+	}
+	c := w.current[n.unit.ID]
+	if n.unit.Release != nil || !c.Route.Releasing() {
+		return nil
+	}
+	return w.setRoute(ctx, n, planner.Finished(c.Route, w.o.Now(), "release was removed"))
+}
+
+// route returns the route with which a version of a service starts, or nil if it answers alone:
+// it is the first version, or the same as before, or has no release, or restores what was there.
+func (w *walk) route(ctx context.Context, n *work) (*state.Route, error) {
+	c, ok := w.current[n.unit.ID]
+	u := n.unit
+	if !ok || u.Kind != ir.Service || c.Kind != ir.Service {
+		return nil, nil
+	}
+	var serial int64
+	if c.Route != nil {
+		serial = c.Route.Serial
+	}
+	two := c.Route != nil && len(c.Route.Versions) == 2
+	switch {
+	case n.item.Pinned != nil:
+		return &state.Route{Serial: serial + 2, Rejected: cmp.Or(n.item.Route, c.Route).Rejected}, nil
+	case u.Release == nil || w.plan.BackTo > 0, two && n.key == c.Route.Champion().Key, !two && n.key == c.Key:
+		return nil, nil
+	case c.Route.Releasing() && n.key == c.Key: // both are started again
+		r := c.Route.Clone()
+		r.Serial++
+		return r, nil
+	}
+	r := &state.Route{Serial: serial + 1, Since: w.o.Now(), Reason: "a new version"}
+	challenger := state.RouteVersion{Key: n.key, Definition: u.Digest, Revision: w.result.Revision}
+	champion := state.RouteVersion{Key: c.Key, Run: c.Run, Definition: c.Definition, Revision: c.Revision}
+	var err error
+	if two {
+		champion = *c.Route.Champion()
+	} else if champion.Unit, err = w.o.Store.Unit(ctx, u.ID); err != nil {
+		return nil, &stateError{err}
+	} else if run, err := w.o.Store.Run(ctx, champion.Run); err != nil {
+		return nil, w.unresolved(err)
+	} else if champion.Name, err = w.versionName(ctx, champion.Unit, champion.Key, run.Inputs); err != nil {
+		return nil, err
+	}
+	if challenger.Name, err = w.versionName(ctx, u, n.key, n.inputs); err != nil {
+		return nil, err
+	}
+	if challenger.Name == champion.Name { // the same model
+		challenger.Name += " (" + short(n.key) + ")"
+	}
+	challenger.Weight, challenger.Shadow = planner.FirstWeight(*u.Release)
+	champion.Weight, champion.Shadow = 100-challenger.Weight, 0
+	r.Versions = []state.RouteVersion{champion, challenger}
+	return r, nil
+}
+
+func (w *walk) unresolved(err error) error {
+	if errors.Is(err, state.ErrNotFound) {
+		return errors.New("the run of the current version is no longer recorded, so the new one cannot be released beside it: remove release to replace it at once")
+	}
+	return &stateError{err}
+}
+
+// versionName returns the name of a version of a service: its model with the version of the
+// registry, "late v3", or its key.
+func (w *walk) versionName(ctx context.Context, u *ir.Unit, key string, inputs map[string]string) (string, error) {
+	for _, in := range u.Inputs {
+		if in.Kind != ir.Model {
+			continue
+		}
+		v, err := w.version(ctx, in.Unit, inputs[in.Port])
+		if err != nil {
+			return "", &stateError{err}
+		}
+		if v > 0 {
+			model, _ := ir.SplitID(in.Unit)
+			return fmt.Sprintf("%s v%d", path.Base(model), v), nil
+		}
+	}
+	return short(key), nil
+}
+
+// short returns the begin of a key.
+func short(key string) string { return key[:min(8, len(key))] }
+
+// released adds to a task what it needs to run several versions.
+func (c *call) released(ctx context.Context, t *Task) error {
+	u := c.n.unit
+	if c.n.route != nil && len(c.n.route.Versions) == 2 {
+		if _, ok := c.o.Executor.(VersionRunner); !ok {
+			return errors.New("its executor runs one version of a service at a time: remove release")
+		}
+		t.Version = c.n.route.Challenger().Name
+		champion, err := c.beside(ctx, t, c.n.route.Champion())
+		if err != nil {
+			return fmt.Errorf("run it beside %s: %w: remove release to replace that version at once", c.n.route.Champion().Name, err)
+		}
+		to := StepRoute(u, c.n.route)
+		t.Beside, t.Route = map[string]Task{champion.Version: champion}, &to
+		return nil
+	}
+	if u.Release == nil {
+		return nil
+	}
+	var err error
+	t.Version, err = c.versionName(ctx, u, c.n.key, c.n.inputs)
+	return err
+}
+
+// beside returns the task of a version that runs in the program of another one.
+func (c *call) beside(ctx context.Context, host *Task, v *state.RouteVersion) (Task, error) {
+	u := *v.Unit
+	t := Task{Unit: u, Key: v.Key, Version: v.Name, Name: host.Name, Dir: host.Dir, Kept: host.Kept, State: host.State, Image: host.Image}
+	run, err := c.o.Store.Run(ctx, v.Run)
+	if err != nil {
+		return t, c.unresolved(err)
+	}
+	if err = c.layCode(ctx, &u, &t); err != nil {
+		return t, err
+	}
+	if t.Inputs, err = c.recordedPorts(ctx, &u, run.Inputs); err != nil {
+		return t, err
+	}
+	env, err := c.env(&u)
+	if err != nil {
+		return t, err
+	}
+	for name, value := range env {
+		if other, ok := host.Env[name]; ok && other != value {
+			return t, fmt.Errorf("both have a secret %s, with different values", name)
+		}
+		if host.Env == nil {
+			host.Env = map[string]string{}
+		}
+		if _, ok := host.Env[name]; !ok {
+			host.Env[name] = value
+			host.Unit.Secrets = append(slices.Clone(host.Unit.Secrets), u.Secrets[slices.IndexFunc(u.Secrets, func(s ir.Secret) bool { return s.Name == name })])
+		}
+	}
+	return t, nil
+}
+
+// recordedPorts returns the inputs of a version as its run read them.
+func (c *call) recordedPorts(ctx context.Context, u *ir.Unit, inputs map[string]string) (map[string]step.Port, error) {
+	if len(u.Files) > 0 {
+		return nil, errors.New("it reads data files, which may have changed")
+	}
+	ports := map[string]step.Port{}
+	for _, in := range u.Inputs {
+		digest := inputs[in.Port]
+		switch {
+		case digest == "" || in.Checked:
+			continue
+		case in.Kind == ir.EndpointOf:
+			return nil, fmt.Errorf("it reads the endpoint of %s", in.Unit)
+		case !c.o.Artifacts.Has(digest):
+			return nil, fmt.Errorf("input %s: %w: %s of %s", in.Port, artifact.ErrMissing, in.From, in.Unit)
+		}
+		if _, err := c.check(ctx, digest); err != nil {
+			return nil, fmt.Errorf("input %s: %s of %s: %w", in.Port, in.From, in.Unit, err)
+		}
+		p := step.Port{Kind: in.Kind, Schema: in.Schema.Bare(), Keys: in.Keys, Timestamp: in.Timestamp, Digest: digest, Path: c.o.Artifacts.Path(digest)}
+		if in.Kind == ir.Table {
+			p.Format = "parquet"
+		}
+		var err error
+		if p.Created, err = c.created(ctx, digest); err != nil {
+			return nil, err
+		}
+		if in.Kind == ir.Model {
+			if p.Version, err = c.version(ctx, in.Unit, digest); err != nil {
+				return nil, err
+			}
+			if b, err := os.ReadFile(filepath.Join(p.Path, "signature.json")); err == nil && json.Unmarshal(b, &p.Signature) == nil {
+				p.Signature = p.Signature.Bare()
+			}
+		}
+		ports[in.Port] = p
+	}
+	return ports, nil
+}
+
+// restoreRoute gives a service that a killed apply started the route that is recorded with it:
+// the policy may have changed since then.
+func (c *call) restoreRoute(ctx context.Context) error {
+	r := c.n.route
+	if !c.adopted || r == nil || len(r.Versions) < 2 {
+		return nil
+	}
+	v, ok := c.o.Executor.(VersionRunner)
+	if !ok {
+		return nil
+	}
+	r.Serial++
+	if err := c.hold(ctx); err != nil {
+		return err
+	}
+	return v.SetRoute(ctx, *c.handle, StepRoute(c.n.unit, r))
+}
+
+// leaveChallengers takes all requests from challengers whose release ends, before anything else
+// happens: the process of the champion alone is not there yet. If the process of both is gone,
+// there is nothing to take away.
+func (w *walk) leaveChallengers(ctx context.Context) {
+	for _, n := range w.works {
+		c := w.current[n.unit.ID]
+		if ctx.Err() != nil || c.Route == nil || len(c.Route.Versions) < 2 || !n.item.Action.Changes() || n.item.Key != c.Route.Champion().Key {
+			continue
+		}
+		r := n.item.Route
+		if r == nil {
+			r = planner.Aborted(c.Route, w.o.Now(), "the champion is restored")
+		}
+		if err := w.setRoute(ctx, n, r); err == nil {
+			w.events.send(Event{Unit: n.unit.ID, Type: EventReleased, Message: routeText(r) + ": " + r.Reason})
+		}
+	}
+}
+
+// rejected reports whether the key of a unit is that of a version that was rejected, and stays
+// so. Its champion then remains.
+func (w *walk) rejected(n *work) bool {
+	c, ok := w.current[n.unit.ID]
+	if !ok || !n.item.Unless || w.plan.BackTo > 0 || c.Route == nil || c.Route.Rejected == nil || c.Route.Rejected.Key != n.key {
+		return false
+	}
+	n.key = planner.ServingKey(c)
+	return true
+}
+
+// pinned makes a unit use what its recorded run read.
+func (w *walk) pinned(ctx context.Context, n *work) error {
+	run, err := w.o.Store.Run(ctx, n.item.Pinned.Run)
+	if err != nil {
+		return w.unresolved(err)
+	}
+	n.inputs, n.key = run.Inputs, n.item.Key
+	return nil
+}
+
+// codeBlobs returns the code and the lock of a unit by digest: from the plan, or as recorded.
+func (w *walk) codeBlobs(ctx context.Context, u *ir.Unit) map[string][]byte {
+	blobs := w.plan.Blobs
+	add := func(digest string) {
+		if digest == "" || blobs[digest] != nil {
+			return
+		}
+		if b, err := w.o.Artifacts.Bytes(ctx, digest); err == nil {
+			blobs = maps.Clone(blobs)
+			if blobs == nil {
+				blobs = map[string][]byte{}
+			}
+			blobs[digest] = b
+		}
+	}
+	add(u.Code.Lock)
+	for _, lock := range u.Code.Environments {
+		add(lock)
+	}
+	for _, f := range u.Code.Files {
+		add(f.Digest)
+	}
+	return blobs
+}
+
+// image returns the image in which a unit runs, by digest.
+func (c *call) image(u *ir.Unit) string {
+	if c.n.item.Pinned != nil {
+		return cmp.Or(planner.RecordedImage(c.n.inputs), c.plan.Image(u))
+	}
+	return c.plan.Image(u)
+}

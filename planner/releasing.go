@@ -1,0 +1,130 @@
+package planner
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// releasing plans a service of which several versions answer, or one was rejected. It returns
+// false if that makes no difference.
+func (m *maker) releasing(item *Item, l *look) (bool, error) {
+	if l.current == nil || l.current.Route == nil || l.u.Kind != ir.Service || m.recalls || m.forced[l.u.ID] {
+		return false, nil
+	}
+	c, r := l.current, l.current.Route
+	known := len(l.unknown) == 0
+	if r.Rejected != nil && r.Rejected.Key == l.key {
+		if !known {
+			item.Action, item.Unless, item.Reasons = Update, true, m.changingInputs(l)
+			return true, nil
+		}
+		return true, m.staysRejected(item, l)
+	}
+	if !r.Releasing() || !known {
+		return false, nil
+	}
+	champion, challenger := r.Champion(), r.Challenger()
+	switch {
+	case l.key == champion.Key:
+		item.Action = Update
+		item.Reasons = []Reason{{What: "release ends", Before: weightOf(challenger), After: weightOf(&state.RouteVersion{Name: champion.Name, Weight: 100})}}
+		return true, nil
+	case l.key == c.Key && l.u.Release == nil && m.dead(l) == nil:
+		item.Action = Release
+		item.Reasons = []Reason{{What: "release was removed", Before: weightOf(challenger), After: weightOf(&state.RouteVersion{Name: challenger.Name, Weight: 100})}}
+		return true, nil
+	case l.key == c.Key && m.dead(l) == nil:
+		given, err := m.givenOtherwise(l)
+		if err != nil || len(given) > 0 {
+			return false, err
+		}
+		old, err := m.applied(l.u.ID)
+		if err != nil || old == nil {
+			return false, err
+		}
+		d := &differ{}
+		d.tree("release", releaseFields(old.Release), releaseFields(l.u.Release))
+		if len(d.out) == 0 {
+			return false, nil
+		}
+		item.Action, item.Reasons = Release, d.out
+		return true, nil
+	}
+	return false, nil
+}
+
+// staysRejected plans a service whose declared version was rejected: the champion stays.
+func (m *maker) staysRejected(item *Item, l *look) error {
+	c, r := l.current, l.current.Route
+	item.Key, item.Action = ServingKey(*c), None
+	m.rejections = append(m.rejections, ir.Warning{
+		Message: fmt.Sprintf("%s stays as it is: %s was rejected in revision %d: %s", l.u.ID, r.Rejected.Name, r.Rejected.Revision, r.Rejected.Reason),
+		Hint:    fmt.Sprintf("change something, or run tenon release retry %s", l.u.ID),
+	})
+	dead := m.dead(l)
+	if dead == nil {
+		return nil
+	}
+	item.Action, item.Reasons = Replace, dead
+	if r.Ending() {
+		item.Pinned = &Pinned{Unit: *r.Champion().Unit, Run: r.Champion().Run}
+		return nil
+	}
+	u, err := m.applied(l.u.ID)
+	if err != nil || u == nil {
+		return err
+	}
+	item.Pinned = &Pinned{Unit: *u, Run: c.Run}
+	item.Pinned.Unit.ID = l.u.ID
+	return nil
+}
+
+// steps says how a new version of a service is released, if it is.
+func (m *maker) steps(l *look) []Reason {
+	if m.recalls || l.current == nil || l.current.Handle == nil || l.u.Release == nil || l.current.Key == l.key && len(l.unknown) == 0 {
+		return nil
+	}
+	reason := Reason{What: "released in steps", After: describeRelease(*l.u.Release)}
+	if r := l.current.Route; r.Releasing() {
+		return []Reason{{What: fmt.Sprintf("%s ends, %s stays the champion", r.Challenger().Name, r.Champion().Name)}, reason}
+	}
+	return []Reason{reason}
+}
+
+// describeRelease lists the steps of a release.
+func describeRelease(p ir.Release) string {
+	var parts []string
+	if p.Shadow > 0 {
+		parts = append(parts, fmt.Sprintf("shadow of %s", percent(p.Shadow)))
+	}
+	for _, s := range p.Steps {
+		parts = append(parts, fmt.Sprintf("%d %%", s))
+	}
+	return fmt.Sprintf("%s; each %s", strings.Join(parts, ", "), length(p.Each))
+}
+
+// releaseFields returns a policy as users write it.
+func releaseFields(p *ir.Release) any {
+	if p == nil {
+		return nil
+	}
+	judge := map[string]any{}
+	if j := p.Judge; j != (ir.Judge{}) {
+		if j.ErrorRate != nil {
+			judge["error_rate"] = map[string]float64{"max": *j.ErrorRate}
+		}
+		if j.P99 > 0 {
+			judge["p99"] = j.P99.String()
+		}
+		if j.Disagreement != nil {
+			judge["disagreement"] = map[string]float64{"max": *j.Disagreement}
+		}
+		judge["requests"] = j.Requests
+	}
+	return plain(map[string]any{"steps": fmt.Sprint(p.Steps), "each": p.Each.String(), "shadow": p.Shadow, "by": p.By, "judge": judge})
+}
+
+func weightOf(v *state.RouteVersion) string { return fmt.Sprintf("%s %d %%", v.Name, v.Weight) }
