@@ -14,12 +14,25 @@ func (c *checker) checkEdge(e *entity, k *edge) {
 	auth, hasAuth := e.fields.at(k.Auth).(object)
 	limits, hasLimits := e.fields.at(k.Limits).(object)
 	certificates := present(e.fields, k.TLS+".client_ca")
+	x.releases()
+	if k.fetches(e.fields) && e.fields.get("network") == false {
+		x.refuse(fmt.Sprintf("%s must not use the network, but the keys of its tokens are fetched over it", e),
+			fmt.Sprintf("remove network: false, or name a file with the keys: %s: jwt: jwks", k.Auth), x.label("", k.Auth, "jwt"), x.label("forbidden here", "network"))
+	}
 	if hasAuth {
 		x.auth(auth, certificates)
 	}
 	if hasLimits {
 		x.limits(limits, auth, hasAuth, certificates)
 	}
+}
+
+// fetches reports whether the keys of tokens come from a URL.
+func (k *edge) fetches(fields object) bool {
+	auth, _ := fields.at(k.Auth).(object)
+	jwt, ok := auth.get("jwt").(object)
+	at, _ := jwt.get("jwks").(string)
+	return ok && (!jwt.has("jwks") || strings.Contains(at, "://"))
 }
 
 type edgeCheck struct {
@@ -35,6 +48,25 @@ func (x *edgeCheck) refuse(message, hint string, spans ...diag.Span) {
 // label is the place of the name of a field.
 func (x *edgeCheck) label(text, field string, more ...string) diag.Span {
 	return x.sys.Label(text, append(x.e.pathOf(field), more...)...)
+}
+
+// releases refuses what a process with two versions does not do.
+func (x *edgeCheck) releases() {
+	k, e := x.k, x.e
+	for i := range e.component.stages {
+		release := e.component.stages[i].Release
+		if release == "" || !e.fields.has(release) {
+			continue
+		}
+		for _, field := range []string{k.TLS, k.Auth, k.Limits, k.CORS, k.Management, k.Audit} {
+			if field != "" && e.fields.has(field) {
+				x.refuse(fmt.Sprintf("%s has both %s and %s: a process with two versions has no %[3]s", e, release, field),
+					fmt.Sprintf("remove %s, so that a new version replaces the current one at once, or remove %s", release, field),
+					x.label("", field), x.label("two versions share a process", release))
+				return
+			}
+		}
+	}
 }
 
 func (x *edgeCheck) auth(auth object, certificates bool) {

@@ -2,7 +2,10 @@ package compiler_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
 // What a deployment says about its callers has to have an effect. Each refused deployment has a
@@ -50,19 +53,50 @@ func TestEdge(t *testing.T) {
 		"no limit of a caller":          {keys + `limits: callers: "key:a": {}`, "a limit of deployments.api limits nothing"},
 		"idle connections":              {`limits: max_idle: 10`, ""},
 
-		"one port for two":            {`management: port: 8080`, "deployments.api has two uses for port 8080"},
-		"a port for each":             {`management: port: 8081`, ""},
-		"documents on the other port": {keys + `auth: public: ["docs"], management: port: 8081`, "auth makes docs public, which callers of deployments.api cannot ask for"},
-		"documents on both ports":     {keys + `auth: public: ["docs"], management: {port: 8081, public: ["docs"]}`, ""},
-		"a port of another service":   {`management: port: 8082`, "deployments.b and deployments.api both listen on port 8082"},
-		"a port of another host":      {`management: {port: 8082, host: "127.0.0.2"}`, ""},
-		"a secret without a source":   {`tls: {cert: "/c.pem", key: secret: {}}`, "the secret tls.key of deployments.api needs exactly one source"},
-		"a secret with one":           {`tls: {cert: "/c.pem", key: secret: file: "/k.pem"}`, ""},
+		"one port for two":                        {`management: port: 8080`, "deployments.api has two uses for port 8080"},
+		"a port for each":                         {`management: port: 8081`, ""},
+		"documents on the other port":             {keys + `auth: public: ["docs"], management: port: 8081`, "auth makes docs public, which callers of deployments.api cannot ask for"},
+		"documents on both ports":                 {keys + `auth: public: ["docs"], management: {port: 8081, public: ["docs"]}`, ""},
+		"a port of another service":               {`management: port: 8082`, "deployments.b and deployments.api both listen on port 8082"},
+		"a port of another host":                  {`management: {port: 8082, host: "127.0.0.2"}`, ""},
+		"a release of a service with keys":        {keys + `release: {}`, "deployments.api has both release and auth: a process with two versions has no auth"},
+		"a release of a service with TLS":         {cert + `release: {}`, "deployments.api has both release and tls: a process with two versions has no tls"},
+		"a release of a service with limits":      {`limits: rate: 1, release: {}`, "deployments.api has both release and limits: a process with two versions has no limits"},
+		"a release of a service with pages":       {`cors: origins: ["*"], release: {}`, "deployments.api has both release and cors: a process with two versions has no cors"},
+		"a release of a service with an audit":    {`audit: {}, release: {}`, "deployments.api has both release and audit: a process with two versions has no audit"},
+		"a release of a service with two ports":   {`management: port: 8081, release: {}`, "deployments.api has both release and management: a process with two versions has no management"},
+		"a release of a service that is for all":  {`release: {}`, ""},
+		"a service with everything but a release": {cert + keys + `audit: {}`, ""},
+
+		"tokens without the network":            {token + `network: false`, "deployments.api must not use the network, but the keys of its tokens are fetched over it"},
+		"keys at a URL without the network":     {`auth: jwt: {issuer: "i", audience: "api", jwks: "https://id.example/keys"}, network: false`, "deployments.api must not use the network, but the keys of its tokens are fetched over it"},
+		"keys in a file without the network":    {`auth: jwt: {issuer: "i", audience: "api", jwks: "/keys.json"}, network: false`, ""},
+		"keys in a secret without the network":  {`auth: jwt: {issuer: "i", audience: "api", jwks: secret: env: "KEYS"}, network: false`, ""},
+		"a list of callers without the network": {keys + `network: false`, ""},
+
+		"a secret without a source": {`tls: {cert: "/c.pem", key: secret: {}}`, "the secret tls.key of deployments.api needs exactly one source"},
+		"a secret with one":         {`tls: {cert: "/c.pem", key: secret: file: "/k.pem"}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			refuses(t, map[string]string{"x.cue": fmt.Sprintf(edgeSystem, tt.fields)}, tt.want)
 		})
+	}
+}
+
+// A pod whose tokens are verified with keys from elsewhere reaches them.
+func TestAServiceReachesTheKeysOfItsTokens(t *testing.T) {
+	for jwks, want := range map[string]ir.Network{"": ir.NetworkOpen, `jwks: "https://id.example/keys"`: ir.NetworkOpen, `jwks: "/keys.json"`: ir.NetworkUnsaid} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
+		write(t, filepath.Join(dir, "x.cue"), []byte(fmt.Sprintf(edgeSystem, `auth: jwt: {issuer: "https://id.example", audience: "api", `+jwks+`}`)))
+		r, _, err := load(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.System.Unit("deployments/api").Network; got != want {
+			t.Errorf("%q: the network is %q, want %q", jwks, got, want)
+		}
 	}
 }
 

@@ -118,6 +118,9 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	u.Release = c.releaseOf(e, s, &u)
 	if s.Endpoint != nil {
 		u.Endpoint = endpointOf(e.fields, s.Endpoint)
+		if k := e.component.Edge; k != nil && k.fetches(e.fields) {
+			u.Network = cmp.Or(u.Network, ir.NetworkOpen)
+		}
 	}
 	return u
 }
@@ -209,7 +212,9 @@ func (c *lowerer) params(e *entity, w work, lock string) json.RawMessage {
 		}
 		o = o.with("queries", queries)
 	}
-	if w.run.Private && len(e.private) > 0 && (len(w.run.Keeps) == 0 || w.run.keeps(e) != "") {
+	// A release shows rows that two versions answer differently.
+	shows := len(w.run.Keeps) == 0 || w.run.keeps(e) != "" || w.run.Release != "" && e.fields.at(w.run.Release) != nil
+	if w.run.Private && len(e.private) > 0 && shows {
 		private := make([]any, len(e.private))
 		for i, name := range e.private {
 			private[i] = name

@@ -18,10 +18,10 @@ func TestTheGuideToClustersCompiles(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?s)```cue\n(.*?)```").FindAllSubmatch(page, -1) {
 		blocks = append(blocks, string(m[1]))
 	}
-	if len(blocks) != 4 {
-		t.Fatalf("the page has %d blocks of CUE, and this test knows 4", len(blocks))
+	if len(blocks) != 5 {
+		t.Fatalf("the page has %d blocks of CUE, and this test knows 5", len(blocks))
 	}
-	target, volume, detached, nodes := blocks[0], blocks[1], blocks[2], blocks[3]
+	target, volume, exposed, detached, nodes := blocks[0], blocks[1], blocks[2], blocks[3], blocks[4]
 	onVolume := regexp.MustCompile(`(?m)^\tstore: .*\n\tstore_secret: .*\n`).ReplaceAllLiteralString(target, volume)
 	head := "package iris\n\nimport (\"tenon.dev/step\", \"tenon.dev/tenon\")\n\n"
 	for name, files := range map[string]map[string]string{
@@ -29,6 +29,7 @@ func TestTheGuideToClustersCompiles(t *testing.T) {
 		"a volume":        {"cluster.cue": onVolume},
 		"detached": {"cluster.cue": target, "detached.cue": strings.Replace(head, `"tenon.dev/step", `, "", 1) +
 			strings.Replace(detached, "\t...\n", "", 1)},
+		"exposed":       {"cluster.cue": target, "exposed.cue": "package iris\n\n" + exposed},
 		"several nodes": {"cluster.cue": target, "nodes.cue": strings.Replace(head, `, "tenon.dev/tenon"`, "", 1) + nodes, "train.py": ""},
 	} {
 		t.Run(name, func(t *testing.T) {

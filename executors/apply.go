@@ -124,12 +124,12 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer w.leaveFolder()
 	wctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w.cancel = cancel
 
 	w.sweep(wctx)
-	defer w.leaveFolder()
 	w.openJournal(wctx)
 	w.move(wctx)
 	w.leaveChallengers(wctx)
@@ -146,6 +146,7 @@ func Begin(ctx context.Context, p *planner.Plan, o Options) (revision int, err e
 	if err != nil {
 		return 0, err
 	}
+	defer w.leaveFolder()
 	return w.result.Revision, nil
 }
 
@@ -161,7 +162,15 @@ func begin(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w, w.beginRevision(ctx)
+	// Before anything is written, which the apply of another environment might sweep.
+	if w.o.Lease.Check(ctx) == nil {
+		w.sweepPartial()
+	}
+	if err := w.beginRevision(ctx); err != nil {
+		w.leaveFolder()
+		return nil, err
+	}
+	return w, nil
 }
 
 // beginRevision records a new revision, or finds the unfinished one of the plan.

@@ -145,6 +145,30 @@ func TestRerunIsNotSatisfiedByAnotherEnvironment(t *testing.T) {
 	}
 }
 
+// What an apply writes first, its revision, is safe as well: it waits for a sweep that is going on.
+func TestARevisionIsNotBegunDuringASweep(t *testing.T) {
+	b := newBench(t)
+	dev := b.in("dev")
+	p, o := dev.plan([]ir.Unit{table("sources/a", `{}`)}), dev.options()
+	sweeping, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		f, err := files.Share(filepath.Join(b.dir, "applying.lock"), func() { close(sweeping); <-ended })
+		if err == nil {
+			f.Close()
+		}
+	}()
+	<-sweeping
+	done := make(chan error, 1)
+	go func() { _, err := executors.Begin(t.Context(), p, o); done <- err }()
+	select {
+	case err := <-done:
+		t.Errorf("it began: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(ended)
+	b.ok(<-done)
+}
+
 // Half-written files may be those of the apply of another environment.
 func TestSweepsLeaveWhatAnotherApplyWrites(t *testing.T) {
 	b := newBench(t)

@@ -28,6 +28,7 @@ func Reroute(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer w.leaveFolder()
 	wctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w.cancel = cancel
@@ -215,6 +216,7 @@ func (c *call) released(ctx context.Context, t *Task) error {
 		if err != nil {
 			return fmt.Errorf("run it beside %s: %w: remove release to replace that version at once", c.n.route.Champion().Name, err)
 		}
+		host(t, &champion.Unit)
 		to := StepRoute(u, c.n.route)
 		t.Beside, t.Route = map[string]Task{champion.Version: champion}, &to
 		return nil
@@ -227,10 +229,26 @@ func (c *call) released(ctx context.Context, t *Task) error {
 	return err
 }
 
+// host gives a task the programs that another version needs in its process.
+func host(t *Task, other *ir.Unit) {
+	if other.Code.Runtime == ir.PlaneDuckDB {
+		t.Unit.Code.Runtime = ir.PlaneDuckDB // which does all that a plane does
+	}
+	t.Unit.Code.DuckDB = cmp.Or(t.Unit.Code.DuckDB, other.Code.DuckDB)
+}
+
 // beside returns the task of a version that runs in the program of another one.
 func (c *call) beside(ctx context.Context, host *Task, v *state.RouteVersion) (Task, error) {
 	u := *v.Unit
 	t := Task{Unit: u, Key: v.Key, Version: v.Name, Name: host.Name, Dir: host.Dir, Kept: host.Kept, State: host.State, Image: host.Image}
+	// It may keep files although the new version does not any more.
+	if u.Keeps != "" && host.Kept == "" {
+		kept, err := c.layout.makeKept(c.environment(), u.ID)
+		if err != nil {
+			return t, err
+		}
+		t.Kept, host.Kept = kept, kept
+	}
 	run, err := c.o.Store.Run(ctx, v.Run)
 	if err != nil {
 		return t, c.unresolved(err)

@@ -127,6 +127,20 @@ func TestANewVersionIsReleasedBesideTheChampion(t *testing.T) {
 	}
 }
 
+// A champion that keeps files finds its folder, although the new version has none.
+func TestAChampionKeepsItsFilesBesideAVersionWithoutAny(t *testing.T) {
+	b := newBench(t)
+	first := released("1")
+	first[slices.IndexFunc(first, func(u ir.Unit) bool { return u.ID == late })].Keeps = "log"
+	b.mustApply(first...)
+	folder := b.fake.last[late].Kept
+	b.mustApply(released("2")...)
+	task := b.fake.last[late]
+	if folder == "" || task.Kept != folder || task.Beside["late v1"].Kept != folder {
+		t.Errorf("the folders are %q, then %q and %q", folder, task.Kept, task.Beside["late v1"].Kept)
+	}
+}
+
 func TestARejectedVersionGivesWayToTheChampion(t *testing.T) {
 	b := newBench(t)
 	b.mustApply(released("1")...)
@@ -150,8 +164,8 @@ func TestARejectedVersionGivesWayToTheChampion(t *testing.T) {
 
 	// It is not tried again, and the champion is restarted if it dies.
 	for _, i := range b.plan(released("2")).Items {
-		if i.Action.Changes() && i.Unit == late {
-			t.Errorf("%s is to %s: %v", i.Unit, i.Action, i.Reasons)
+		if i.Unit == late && (i.Action.Changes() || i.Rejected != "late v2 was rejected in revision 3: 3 of 3 requests failed") {
+			t.Errorf("%s is to %s: %v, rejected: %s", i.Unit, i.Action, i.Reasons, i.Rejected)
 		}
 	}
 	b.fake.fail(c.Handle.ID)
@@ -163,6 +177,33 @@ func TestARejectedVersionGivesWayToTheChampion(t *testing.T) {
 	b.mustApply(released("3")...)
 	if got := b.weights(); got != "late v1 90, late v3 10" {
 		t.Errorf("weights %s", got)
+	}
+}
+
+// The process of both versions has what only the champion needs: its program, the one that checks
+// requests, and the folder that is kept.
+func TestAReleaseHasWhatOnlyTheChampionNeeds(t *testing.T) {
+	b := newBench(t)
+	first := released("1")
+	for i := range first {
+		if first[i].ID == late {
+			first[i].Keeps, first[i].Code.Runtime, first[i].Code.DuckDB = "log", ir.PlaneDuckDB, "parity"
+		}
+	}
+	b.mustApply(first...)
+	b.mustApply(released("2")...)
+	task := b.fake.last[late]
+	if code := task.Unit.Code; code.Runtime != ir.PlaneDuckDB || code.DuckDB != "parity" || task.Kept == "" || task.Beside["late v1"].Kept != task.Kept {
+		t.Errorf("code %+v, kept in %q and %q", code, task.Kept, task.Beside["late v1"].Kept)
+	}
+	if u, err := b.store.Unit(t.Context(), late); err != nil || u.Code.Runtime == ir.PlaneDuckDB || u.Keeps != "" {
+		t.Errorf("recorded as %+v, %v", u, err)
+	}
+	b.ok(b.reroute(planner.Finished(b.current(late).Route, time.Now(), "good")))
+	b.fake.fail(b.current(late).Handle.ID)
+	b.mustApply(released("2")...)
+	if task := b.fake.last[late]; task.Unit.Code.Runtime == ir.PlaneDuckDB || task.Kept != "" {
+		t.Errorf("afterwards: %+v", task)
 	}
 }
 

@@ -10,15 +10,13 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// sweep removes what killed applies left without a journal entry: partial files, and the
-// folders of jobs of applies that were killed after the job was recorded, but before the
-// executor removed what it keeps for it. These only use disk space, so errors are
-// ignored.
+// sweep removes what killed applies left without a journal entry: the folders of jobs of
+// applies that were killed after the job was recorded, but before the executor removed what it
+// keeps for it. These only use disk space, so errors are ignored.
 func (w *walk) sweep(ctx context.Context) {
 	if ctx.Err() != nil || w.hold(ctx) != nil {
 		return
 	}
-	w.sweepPartial()
 	for number := w.result.Revision; number > 0; number-- {
 		r, err := w.o.Store.Revision(ctx, number)
 		if errors.Is(err, state.ErrNotFound) {

@@ -159,6 +159,8 @@ type Item struct {
 	// Pinned is deployed instead of the declared unit: the champion of a release, after another
 	// version was rejected.
 	Pinned *Pinned `json:"pinned,omitempty"`
+	// Rejected says why the declared version of a service is not deployed.
+	Rejected string `json:"rejected,omitempty"`
 }
 
 // A Pinned unit is deployed as it was applied, from what its run read.

@@ -60,8 +60,9 @@ func (m *maker) releasing(item *Item, l *look) (bool, error) {
 func (m *maker) staysRejected(item *Item, l *look) error {
 	c, r := l.current, l.current.Route
 	item.Key, item.Action = ServingKey(*c), None
+	item.Rejected = fmt.Sprintf("%s was rejected in revision %d: %s", r.Rejected.Name, r.Rejected.Revision, r.Rejected.Reason)
 	m.rejections = append(m.rejections, ir.Warning{
-		Message: fmt.Sprintf("%s stays as it is: %s was rejected in revision %d: %s", l.u.ID, r.Rejected.Name, r.Rejected.Revision, r.Rejected.Reason),
+		Message: fmt.Sprintf("%s stays as it is: %s", l.u.ID, item.Rejected),
 		Hint:    fmt.Sprintf("change something, or run tenon release retry %s", l.u.ID),
 	})
 	dead := m.dead(l)

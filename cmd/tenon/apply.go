@@ -16,6 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 func applyCommand(a *app) *cobra.Command {
@@ -218,7 +219,11 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 		return nil, nil, err
 	}
 	if err := s.SettleReleases(ctx, project.ApplyOptions{}); err != nil {
-		return nil, nil, errors.Join(err, s.Release(ctx))
+		if ctx.Err() != nil || errors.Is(err, state.ErrFenced) {
+			return nil, nil, errors.Join(err, s.Release(ctx))
+		}
+		// What is applied may be the remedy: the champion answers until then.
+		fmt.Fprintf(a.stderr, "tenon: a rejected version was not removed: %v\n", err)
 	}
 	if saved != nil {
 		if err := w.CheckData(ctx, saved); err != nil {

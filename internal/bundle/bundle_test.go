@@ -334,6 +334,24 @@ func TestABundleThatFailsIsRejected(t *testing.T) {
 	m.pulls(two, "bundle 3 was rejected before")
 }
 
+// A pull that was killed after the switch, and a channel that names the bundle before again: its files stay,
+// since it is the one to go back to.
+func TestTheBundleBeforeKeepsItsFilesWhenItIsRejected(t *testing.T) {
+	key, channel := newKey(t), t.TempDir()
+	m := newMachine(t, channel, key.Public())
+	dir, one := made(t, key, "one")
+	publish(t, dir, channel, key)
+	m.pulls(one, "")
+	if err := os.Remove(filepath.Join(m.Dir, Current)); err != nil {
+		t.Fatal(err)
+	}
+	m.activate = errors.New("systemctl is busy")
+	m.pulls(one, "bundle 1 is rejected: systemctl is busy")
+	if _, err := os.Stat(filepath.Join(m.Dir, Current, ManifestFile)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAPullThatIsKilledGoesOn(t *testing.T) {
 	key, channel := newKey(t), t.TempDir()
 	m := newMachine(t, channel, key.Public())

@@ -132,7 +132,11 @@ func (p *pull) pull(ctx context.Context) (*Pulled, error) {
 			return nil, err // nobody knows whether the bundle works
 		}
 		p.Rejected, p.Reason = l.Manifest, err.Error()
-		return nil, errors.Join(fmt.Errorf("bundle %d is rejected: %w", l.Number, err), p.save(), files.RemoveAll(p.folder(l.Manifest)))
+		err = errors.Join(fmt.Errorf("bundle %d is rejected: %w", l.Number, err), p.save())
+		if l.Manifest != p.Manifest && l.Manifest != p.current() { // otherwise the service needs its files
+			err = errors.Join(err, files.RemoveAll(p.folder(l.Manifest)))
+		}
+		return nil, err
 	}
 	result.Changed = true
 	if p.Manifest != l.Manifest {

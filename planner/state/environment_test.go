@@ -174,6 +174,22 @@ func TestAMoveIsOneOfItsEnvironment(t *testing.T) {
 	})
 }
 
+// What another environment runs for the first time keeps its name, by which that finds it again.
+func TestAMoveLeavesWhatAnotherEnvironmentRuns(t *testing.T) {
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		dev, prod := lock(t, s.In("dev")), lock(t, s.In("prod"))
+		u := unit("models/late/train")
+		finish(t, dev, u, "k1", noon, time.Second, nil)
+		must[int64](t)(prod.Begin(ctx, state.Run{Unit: u.ID, Key: "k2", Attempt: 1}))
+		ok(t, dev.Move(ctx, []ir.Move{{From: u.ID, To: "models/delay/train"}}))
+		if p := must[[]state.Pending](t)(s.In("prod").Pending(ctx)); len(p) != 1 || p[0].Run.Unit != u.ID {
+			t.Errorf("prod runs %+v", p)
+		}
+	})
+}
+
 // A state of the layout before environments belongs to the one without a name.
 func TestOpenMigratesToEnvironments(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {

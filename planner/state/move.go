@@ -37,8 +37,9 @@ func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
 }
 
 func (l *Lease) moveUnit(ctx context.Context, tx *sql.Tx, m ir.Move) error {
-	var others int // environments that still have the old name
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM current WHERE env <> ? AND unit = ?", l.s.env, m.From).Scan(&others); err != nil {
+	var others int // environments that still have the old name, or run it now
+	if err := tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM current WHERE env <> ?1 AND unit = ?2)
+		+ (SELECT count(*) FROM pending JOIN run ON run.id = pending.run WHERE run.env <> ?1 AND run.unit = ?2)`, l.s.env, m.From).Scan(&others); err != nil {
 		return err
 	}
 	type statement struct {

@@ -151,6 +151,11 @@ func (w *Workspace) exportedService(ctx context.Context, name string, revision i
 	}
 	for _, id := range units {
 		if u := s.units[id]; u.Kind == ir.Service && (u.Code.Runtime == ir.Plane || u.Code.Runtime == ir.PlaneDuckDB) {
+			if revision == 0 {
+				if err := w.decided(ctx, id); err != nil {
+					return nil, err
+				}
+			}
 			run, ok := s.runs[id]
 			if !ok {
 				return nil, fmt.Errorf("the run of %s is no longer recorded", id)
@@ -161,10 +166,23 @@ func (w *Workspace) exportedService(ctx context.Context, name string, revision i
 	return nil, &RequestError{fmt.Errorf("%s is no deployment of a model: these formats are for serve.#HTTP", name)}
 }
 
+// decided returns an error while two versions of a service are deployed: which of them is meant is
+// not known.
+func (w *Workspace) decided(ctx context.Context, unit string) error {
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return err
+	}
+	if r := current[unit].Route; r != nil && len(r.Versions) == 2 {
+		return &RequestError{fmt.Errorf("%s and %s of %s are being released: end the release, or export a revision with --revision", r.Champion().Name, r.Challenger().Name, unit)}
+	}
+	return nil
+}
+
 // portable are the parameters of a service that mean the same on another machine. Any other one
 // is refused, so that none is lost.
 var portable = []string{
-	"deployment", "drain_seconds", "explain", "latency_buckets", "log", "max_bytes", "max_connections", "max_instances", "max_waiting",
+	"deployment", "drain_seconds", "env", "explain", "latency_buckets", "log", "max_bytes", "max_connections", "max_instances", "max_waiting",
 	"model", "private", "python", "request", "system", "traces",
 }
 

@@ -152,7 +152,7 @@ func (w *Workspace) releaseNow(ctx context.Context, unit string) (*Release, erro
 }
 
 // SettleReleases ends the releases that were rejected by an apply which was killed before the
-// champion ran alone.
+// champion ran alone. One that cannot be ended does not keep the others from it.
 func (s *Session) SettleReleases(ctx context.Context, o ApplyOptions) error {
 	all, err := s.Releases(ctx, "")
 	if err != nil {
@@ -160,10 +160,10 @@ func (s *Session) SettleReleases(ctx context.Context, o ApplyOptions) error {
 	}
 	for i := range all {
 		if route := all[i].current.Route; route.Ending() {
-			if _, err := s.abort(ctx, &all[i], *route.Rejected, o); err != nil {
-				return err
+			if _, abortErr := s.abort(ctx, &all[i], *route.Rejected, o); abortErr != nil {
+				err = errors.Join(err, abortErr)
 			}
 		}
 	}
-	return nil
+	return err
 }

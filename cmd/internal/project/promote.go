@@ -104,6 +104,8 @@ func notDeployed(p *planner.Plan, current map[string]state.Current) (reasons []s
 			reasons = append(reasons, fmt.Sprintf("%s: it is deployed, but no longer declared", i.Unit))
 		case !deployed:
 			reasons = append(reasons, fmt.Sprintf("%s: it is not deployed", i.Unit))
+		case i.Rejected != "":
+			reasons = append(reasons, fmt.Sprintf("%s: %s", i.Unit, i.Rejected))
 		case c.Definition != u.Digest || u.Kind == ir.Job && (i.Action.Changes() || i.Restores()):
 			reasons = append(reasons, fmt.Sprintf("%s: %s", i.Unit, why(i)))
 		}

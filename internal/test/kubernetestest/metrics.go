@@ -65,10 +65,13 @@ func (r *instance) serveMetrics(ctx context.Context) error {
 			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: meta,
 			Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: port}}},
 		}},
-		{client.Resource(corev1.SchemeGroupVersion.WithResource("endpoints")).Namespace(meta.Namespace), &corev1.Endpoints{
-			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta,
-			Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: r.NodeIP}}, Ports: []corev1.EndpointPort{{Port: port}}}},
-		}},
+		// The aggregator of this version reads Endpoints, which are deprecated, and not EndpointSlices.
+		{client.Resource(corev1.SchemeGroupVersion.WithResource("endpoints")).Namespace(meta.Namespace), &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "v1", "kind": "Endpoints", "metadata": map[string]any{"name": metricsName, "namespace": meta.Namespace},
+			"subsets": []any{map[string]any{
+				"addresses": []any{map[string]any{"ip": r.NodeIP}}, "ports": []any{map[string]any{"port": int64(port)}},
+			}},
+		}}},
 		{client.Resource(apiServices), api},
 	} {
 		u, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o.object)

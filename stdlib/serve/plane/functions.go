@@ -108,6 +108,9 @@ func (f *function) Compute(ctx context.Context, values []rowsql.Value, n int) ([
 
 // For returns what features ask.
 func (x *functions) For() (all []features.Function) {
+	if x == nil {
+		return nil
+	}
 	for _, f := range x.all {
 		all = append(all, f)
 	}

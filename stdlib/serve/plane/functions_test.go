@@ -97,3 +97,11 @@ func TestMetricsOfFunctions(t *testing.T) {
 		t.Errorf("%q %v", b, err)
 	}
 }
+
+// What runs without a port, such as in AWS Lambda, has no functions to ask.
+func TestNoFunctions(t *testing.T) {
+	var none *functions
+	if all := none.For(); len(all) > 0 {
+		t.Errorf("%v", all)
+	}
+}

@@ -74,15 +74,23 @@ func (v *versions) watch(ctx context.Context) {
 		stop := x.stop
 		x.stop = func() { cancel(); stop() }
 		go x.shadows.run(within)
+		if x.plane.functions != nil {
+			for _, f := range x.plane.functions.all {
+				go v.awaitFault(within, x, f.Failed(), func() error { return fmt.Errorf("%s: %w", f.name, f.Err()) })
+			}
+		}
 		if w := x.plane.workers; w != nil {
 			w.Elsewhere(func() bool { return v.others(x) })
-			go func() {
-				select {
-				case <-w.Failed():
-					v.failed(x, w.Err())
-				case <-within.Done():
-				}
-			}()
+			go v.awaitFault(within, x, w.Failed(), w.Err)
 		}
+	}
+}
+
+// awaitFault notes that a version cannot answer any more once processes of it cannot be started again.
+func (v *versions) awaitFault(ctx context.Context, x *version, failed <-chan struct{}, why func() error) {
+	select {
+	case <-failed:
+		v.failed(x, why())
+	case <-ctx.Done():
 	}
 }

@@ -554,3 +554,15 @@ func BenchmarkVersions(b *testing.B) {
 		})
 	}
 }
+
+// A version whose function in Python cannot be started again answers no more, as one whose model
+// cannot: the others answer.
+func TestAVersionWithoutItsFunctionAnswersNoMore(t *testing.T) {
+	v := versionsOf(t, step.Route{Serial: 1, Versions: []step.RouteVersion{{Name: "v1", Weight: 0}, {Name: "v2", Weight: 100}}}, nil)
+	failed := make(chan struct{})
+	close(failed)
+	v.awaitFault(t.Context(), v.all["v2"], failed, func() error { return errors.New("features.s: it ended") })
+	if got := ask(v, "POST", "/predict", aFlight).Header().Get(versionHeader); got != "v1" {
+		t.Errorf("%q answers", got)
+	}
+}

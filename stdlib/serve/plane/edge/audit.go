@@ -192,7 +192,6 @@ func (a *auditLog) write(b []byte) {
 			_ = a.file.Close()
 			a.file = nil
 		}
-		a.tidy()
 	}
 }
 
@@ -205,6 +204,7 @@ func (a *auditLog) open() error {
 		// A disk that is full is not asked again for every line.
 		return errors.New("it failed before")
 	}
+	a.tidy() // also what earlier lives have left, none of which may have filled a file
 	name := fmt.Sprintf("%s%s-%s%s", auditPrefix, time.Now().UTC().Format("20060102T150405.000000"), a.instance, auditSuffix)
 	f, err := os.OpenFile(filepath.Join(a.dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

@@ -3,6 +3,7 @@ package edge
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,6 +82,34 @@ func TestAuditFilesAreDeleted(t *testing.T) {
 	}
 	if size > keep || size < keep/4 || a.dropped.Load() > 0 {
 		t.Errorf("%d bytes in %d files, %d dropped", size, len(files), a.dropped.Load())
+	}
+}
+
+// A service that is often started again never fills a file. What its lives leave is deleted, too.
+func TestAuditFilesOfManyLivesAreTheSizeOfOne(t *testing.T) {
+	dir := t.TempDir()
+	const keep = 16 << 10
+	for life := range 20 {
+		a, err := openAudit(dir, fmt.Sprint(life), keep, func(string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 15 {
+			a.add(&Entry{Time: time.Now(), Method: "GET", Path: "/" + strings.Repeat("x", 100)})
+		}
+		a.close()
+	}
+	size := int64(0)
+	files, _ := os.ReadDir(dir)
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += info.Size()
+	}
+	if size > keep || size < keep/2 {
+		t.Errorf("%d bytes in %d files", size, len(files))
 	}
 }
 

@@ -137,7 +137,7 @@ func readKeys(b []byte) (*keySet, error) {
 type issuer struct {
 	name      string
 	discovery string // URL of the document that names the URL of the keys, or ""
-	url       string // of the keys
+	url       string // of the keys; "" if they are in a file, or if the document names it
 	refresh   time.Duration
 	log       func(string)
 
@@ -216,6 +216,7 @@ func (i *issuer) fetch(ctx context.Context, pause time.Duration) {
 }
 
 func (i *issuer) fetched(ctx context.Context) (*keySet, error) {
+	at := i.url
 	if i.discovery != "" {
 		b, err := get(ctx, i.discovery)
 		if err != nil {
@@ -228,15 +229,15 @@ func (i *issuer) fetched(ctx context.Context) (*keySet, error) {
 		if err := json.Unmarshal(b, &doc); err != nil || doc.Keys == "" || doc.Issuer != i.name {
 			return nil, fmt.Errorf("%s does not name the issuer and its jwks_uri", i.discovery)
 		}
-		i.url = doc.Keys
+		at = doc.Keys
 	}
-	b, err := get(ctx, i.url)
+	b, err := get(ctx, at)
 	if err != nil {
 		return nil, err
 	}
 	keys, err := readKeys(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", i.url, err)
+		return nil, fmt.Errorf("%s: %w", at, err)
 	}
 	return keys, nil
 }
@@ -257,18 +258,18 @@ func (i *issuer) follow(ctx context.Context) {
 	}
 }
 
-// key returns the key of a token. It is nil if there is none, and not ready if the keys are not
-// known.
-func (i *issuer) key(ctx context.Context, id, algorithm string) (key crypto.PublicKey, ready bool) {
+// key returns the key of a token, and those that it is one of. It is nil if there is none, and not
+// ready if the keys are not known.
+func (i *issuer) key(ctx context.Context, id, algorithm string) (key crypto.PublicKey, of *keySet, ready bool) {
 	if keys := i.current.Load(); keys != nil {
 		if key := keys.find(id, algorithm); key != nil || i.url == "" && i.discovery == "" {
-			return key, true
+			return key, keys, true
 		}
 	}
 	i.fetch(context.WithoutCancel(ctx), fetchPause)
 	keys := i.current.Load()
 	if keys == nil {
-		return nil, false
+		return nil, nil, false
 	}
-	return keys.find(id, algorithm), true
+	return keys.find(id, algorithm), keys, true
 }

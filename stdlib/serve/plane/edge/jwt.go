@@ -144,10 +144,9 @@ func (t *tokens) caller(ctx context.Context, token string, now time.Time) (Calle
 			return nil, errToken
 		}
 		var key crypto.PublicKey
-		if key, ready = t.issuer.key(ctx, id, x.Method.Alg()); key == nil {
+		if key, used, ready = t.issuer.key(ctx, id, x.Method.Alg()); key == nil {
 			return nil, errToken
 		}
-		used = t.issuer.current.Load()
 		return key, nil
 	})
 	switch {

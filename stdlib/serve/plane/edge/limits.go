@@ -169,8 +169,8 @@ func (x *limiter) enter(name string, now time.Time, h http.Header) (Lease, *Refu
 	each := time.Duration(0)
 	full := u.full
 	if l.Rate > 0 {
-		each = time.Duration(float64(time.Second) / l.Rate)
-		burst := time.Duration(l.Burst) * each
+		each = atMost(longest, float64(time.Second)/l.Rate)
+		burst := atMost(2*longest, float64(l.Burst)*float64(each))
 		if full.Before(now) {
 			full = now
 		}
@@ -192,6 +192,13 @@ func (x *limiter) enter(name string, now time.Time, h http.Header) (Lease, *Refu
 	}
 	u.underway++
 	return Lease{u}, nil
+}
+
+// longest is the most time between two requests of a rate that is very low, which no time.Duration may have.
+const longest = 50 * 365 * 24 * time.Hour
+
+func atMost(most time.Duration, nanoseconds float64) time.Duration {
+	return time.Duration(min(nanoseconds, float64(most)))
 }
 
 // limited says how many requests are left, and when there are more again.

@@ -45,6 +45,22 @@ func TestRates(t *testing.T) {
 	}
 }
 
+// A rate or a burst that no length of time holds limits nevertheless, and refuses no first request.
+func TestRatesThatAreVeryLow(t *testing.T) {
+	for _, l := range []Limit{{Rate: 1e-12}, {Rate: 1e-300}, {Rate: 1e-12, Burst: 1_000_000}, {Rate: 1e-4, Burst: 1_000_000}} {
+		x := newLimiter(Limits{Limit: l})
+		admitted := 0
+		for range 10 {
+			if _, refusal := x.enter("key:a", at(0), http.Header{}); refusal == nil {
+				admitted++
+			}
+		}
+		if admitted == 0 || l.Burst == 0 && admitted > 1 || l.Rate == 1e-4 && admitted != 10 {
+			t.Errorf("%+v: %d of 10 requests are admitted", l, admitted)
+		}
+	}
+}
+
 // Over a time, as many requests are admitted as the rate says, also by many clients at once.
 func TestARateIsThatOfAllRequestsOfACaller(t *testing.T) {
 	x := newLimiter(Limits{Limit: Limit{Rate: 50, Burst: 10}})
