@@ -54,31 +54,6 @@ func TestPrivateColumns(t *testing.T) {
 	}
 }
 
-// tenon release status shows rows that a shadow predicts otherwise, also without log.
-func TestPrivateColumnsOfAShadow(t *testing.T) {
-	for release, want := range map[string][]string{"release: {}": nil, "release: shadow: 0.1": {"plane"}} {
-		dir := t.TempDir()
-		write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
-		write(t, filepath.Join(dir, "shop.cue"), []byte(edited(t, requested, []edit{
-			{`returns: ["id"]`, `returns: ["id"]` + "\n\t" + release},
-			{"plane:    col.#String & {nullable: true}", "plane:    col.#String & {nullable: true, private: true}"},
-		})))
-		r, _, err := load(dir, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var params struct {
-			Private []string `json:"private"`
-		}
-		if err := json.Unmarshal(r.System.Unit("deployments/api").Params, &params); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(want, params.Private); diff != "" {
-			t.Errorf("%s: %s", release, diff)
-		}
-	}
-}
-
 // A service without log shows nothing, so that it stays the same.
 func TestPrivateColumnsDoNotChangeAServiceWithoutLog(t *testing.T) {
 	var digests []string

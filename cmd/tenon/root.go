@@ -183,6 +183,7 @@ func (a *app) remedy(err error) string {
 	var held *state.HeldError
 	var refused *state.AccessError
 	var elsewhere *state.ElsewhereError
+	var moved *state.MovedError
 	switch {
 	case errors.As(err, &setting) && setting.Setting == project.ArtifactsSetting:
 		return "; if the apply was detached, name its store with --artifacts"
@@ -192,6 +193,10 @@ func (a *app) remedy(err error) string {
 		return "; use --lock-timeout 10m to wait for it"
 	case errors.As(err, &refused) && !state.IsURL(a.stateAt()):
 		return "; use --state FOLDER to keep it elsewhere"
+	case errors.As(err, &moved) && state.IsURL(moved.To):
+		return ": name it with --state"
+	case errors.As(err, &moved):
+		return ": name that folder with --state, or unset TENON_STATE"
 	case errors.As(err, &elsewhere):
 		return ": name that state with --state, or apply the system in a separate folder"
 	}
@@ -252,7 +257,7 @@ what already exists, shows a plan, and applies it.`,
 		openCommand(a), compareCommand(a), exportCommand(a), logsCommand(a), modelsCommand(a),
 		envCommand(a), predictCommand(a), requestsCommand(a), replayCommand(a), keyCommand(a), devicesCommand(a),
 		graphCommand(a), lineageCommand(a), componentCommand(a), imageCommand(a), rbacCommand(a), gcCommand(a),
-		fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), runDetachedCommand(a),
+		stateCommand(a), fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), runDetachedCommand(a),
 	)
 	root.SetVersionTemplate("tenon {{.Version}}\n")
 	root.SetHelpCommand(helpCommand(root))

@@ -52,7 +52,7 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 	switch {
 	case err != nil:
 		return err
-	case hasFile(dir):
+	case hasFile(dir) && !leftBehind(ctx, dir, b != nil):
 		return &ElsewhereError{Dir: dir, Where: filepath.Join(dir, fileName)}
 	case b != nil && b.Lineage == meta.Lineage && b.Where == p.where:
 		return nil
@@ -65,7 +65,12 @@ func (s *Store) Bind(ctx context.Context, dir string) error {
 	default:
 		return &ElsewhereError{Dir: dir, Where: b.Where}
 	}
-	text, err := json.Marshal(bound{Lineage: meta.Lineage, Where: p.where})
+	return bindTo(dir, meta.Lineage, p.where)
+}
+
+// bindTo records which state dir belongs to.
+func bindTo(dir, lineage, where string) error {
+	text, err := json.Marshal(bound{Lineage: lineage, Where: where})
 	if err == nil {
 		err = os.MkdirAll(dir, 0o700)
 	}

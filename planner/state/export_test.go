@@ -99,3 +99,24 @@ func Hold(s *Store) (goOn func()) {
 	s.mu.Lock()
 	return s.mu.Unlock
 }
+
+// SetOnWrite sets what is called before and after each write with a lease.
+func SetOnWrite(l *Lease, f func(doing string, ended bool)) { l.s.OnWrite = f }
+
+// MovingTables returns the tables that a move copies.
+func MovingTables() (names []string) {
+	for _, t := range moving {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+// LayoutOf returns the layout of the tables, whatever it is.
+func LayoutOf(ctx context.Context, where string) (int, error) {
+	s, err := opened(where)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	return s.version(ctx, s.read)
+}

@@ -44,8 +44,12 @@ func (e *StrayError) Error() string {
 }
 
 // atHome returns a [StrayError] if the state is not the one that its folder was last used
-// with, or if the folder is somewhere else. A folder that started nothing may move.
+// with, or if the folder is somewhere else. A folder that started nothing may move. A state that
+// moved to a database is an [ElsewhereError].
 func (s *Store) atHome(ctx context.Context) error {
+	if err := s.notMoved(ctx); err != nil {
+		return err
+	}
 	h, err := readHome(s.where)
 	if h == nil || err != nil {
 		return err
@@ -76,6 +80,20 @@ func (s *Store) atHome(ctx context.Context) error {
 		return &StrayError{Dir: s.where, Moved: h.Dir}
 	}
 	return nil
+}
+
+// notMoved returns an [ElsewhereError] if the state has moved to a database, and a copy from
+// before took its place.
+func (s *Store) notMoved(ctx context.Context) error {
+	b, err := boundTo(s.where)
+	if b == nil || err != nil {
+		return err
+	}
+	meta, err := s.Meta(ctx)
+	if err == nil && meta.Lineage == b.Lineage {
+		err = &ElsewhereError{Dir: s.where, Where: b.Where}
+	}
+	return err
 }
 
 // same reports whether two paths are one folder, as with a bind mount.

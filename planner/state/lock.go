@@ -259,7 +259,9 @@ func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error)
 		if held != nil {
 			return held
 		}
-		if err := tx.QueryRowContext(ctx, "UPDATE meta SET fence = fence + 1 RETURNING fence, lineage, serial").Scan(&l.token, &l.lineage, &l.total); err != nil {
+		if err := tx.QueryRowContext(ctx, "UPDATE meta SET fence = fence + 1 RETURNING fence, lineage, serial").Scan(&l.token, &l.lineage, &l.total); errors.Is(err, sql.ErrNoRows) {
+			return s.onTheMove(ctx, movedLayout) // while we waited
+		} else if err != nil {
 			return err
 		}
 		if err := tx.QueryRowContext(ctx, `INSERT INTO environment(env, serial) VALUES (?, 0)

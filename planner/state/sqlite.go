@@ -45,7 +45,6 @@ func openSQLite(dir string) (*Store, error) {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	f := &sqlite{path: filepath.Join(dir, fileName), used: used(dir)}
-	f.syncs.Run = f.syncAll
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, f.explain("open state", err)
 	}
@@ -57,7 +56,13 @@ func openSQLite(dir string) (*Store, error) {
 	if lost(dir) {
 		return nil, &LostError{Path: f.path, Gone: f.path, Remedy: restoreFolder}
 	}
-	s := &Store{where: dir, database: f, layout: f, now: time.Now, mu: new(sync.Mutex)}
+	return openFile(f, dir)
+}
+
+// openFile opens the database of a folder, whatever else the folder contains.
+func openFile(f *sqlite, dir string) (s *Store, err error) {
+	f.syncs.Run = f.syncAll
+	s = &Store{where: dir, database: f, layout: f, now: time.Now, mu: new(sync.Mutex)}
 	if s.write, err = f.open("_txlock=immediate"); err != nil {
 		return nil, f.explain("open state", err)
 	}
@@ -190,6 +195,9 @@ func (f *sqlite) version(ctx context.Context, q querier) (int, error) {
 	case err != nil:
 		return 0, f.explain("open state", err)
 	case app == 0 && version == 0 && tables == 0 && f.used:
+		if b, err := boundTo(filepath.Dir(f.path)); err == nil && b != nil { // a move to here had just begun
+			return 0, &ElsewhereError{Dir: filepath.Dir(f.path), Where: b.Where}
+		}
 		return 0, &DamagedError{Path: f.path, Err: errors.New("it is empty"), Remedy: restoreFolder}
 	case app == 0 && version == 0 && tables == 0:
 		return 0, nil

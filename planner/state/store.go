@@ -78,6 +78,9 @@ type layout interface {
 	alone(ctx context.Context) (*sql.Tx, error)
 	// mark notes the layout of the tables.
 	mark(ctx context.Context, tx *sql.Tx, version int) error
+	// lastRun and setLastRun read and set the largest number that a run ever had.
+	lastRun(ctx context.Context, q querier) (int64, error)
+	setLastRun(ctx context.Context, tx *sql.Tx, n int64) error
 }
 
 type querier interface {
@@ -91,7 +94,8 @@ func Open(ctx context.Context, where string) (*Store, error) { return OpenIn(ctx
 // OpenIn opens an environment of a state, and creates the state if there is none. where is a
 // folder or, see [IsURL], the URL of a PostgreSQL database. An environment exists once it was
 // locked; any other is empty. The errors that OpenIn returns include [DamagedError],
-// [LostError], [AccessError], [UnreachableError] and [ElsewhereError].
+// [LostError], [AccessError], [UnreachableError], [ElsewhereError], [MovedError] and
+// [ArrivingError].
 func OpenIn(ctx context.Context, where, env string) (*Store, error) {
 	s, err := opened(where)
 	if err != nil {
@@ -191,6 +195,9 @@ func (s *Store) init(ctx context.Context) error {
 	if err != nil || version == layoutVersion {
 		return err
 	}
+	if version >= movedLayout {
+		return s.onTheMove(ctx, version)
+	}
 	tx, err := s.alone(ctx)
 	if err != nil {
 		return s.explain("make state", err)
@@ -198,6 +205,9 @@ func (s *Store) init(ctx context.Context) error {
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
 	if version, err = s.version(ctx, tx); err != nil || version == layoutVersion {
 		return err
+	}
+	if version >= movedLayout { // it was moved in the meantime
+		return errors.Join(tx.Rollback(), s.onTheMove(ctx, version))
 	}
 	if version == 0 {
 		err = create(ctx, tx)
@@ -218,6 +228,7 @@ func (s *Store) init(ctx context.Context) error {
 // known refuses a layout that this version of tenon does not know.
 func known(where, remedy string, version int) (int, error) {
 	switch {
+	case version == movedLayout, version == arrivingLayout:
 	case version > layoutVersion:
 		return 0, &newerError{Path: where, Version: version}
 	case version < 1:
