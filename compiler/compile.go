@@ -12,6 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
+	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/stdlib/duck"
 )
@@ -56,6 +57,9 @@ type Options struct {
 type Result struct {
 	System *ir.System
 	Blobs  map[string][]byte // by digest
+	// Protect are the rules for those who change the environment, or nil. They are no part of
+	// the system.
+	Protect *protect.Rules
 }
 
 // Compile checks and lowers a system. If the user has to fix something, the error is a
@@ -126,7 +130,8 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 			Version: ir.Version, Name: p.name, Env: sys.Environment, Target: target, Pools: pools, Moved: moved,
 			Units: units, Entities: lower.declared(units),
 		},
-		Blobs: lower.blobs,
+		Blobs:   lower.blobs,
+		Protect: sys.Protect,
 	}, nil
 }
 
@@ -273,7 +278,10 @@ func (c *checker) checkRoot() {
 			Spans:   []diag.Span{c.sys.Label("", name)},
 			Hint:    diag.DidYouMean(name, known),
 		}
-		if diag.Nearest(name, known) == "" {
+		switch {
+		case name == "protect":
+			d.Hint = "write it in an environment, as a plain value: `environments: prod: protect: {who: [\"ann\"]}`"
+		case diag.Nearest(name, known) == "":
 			d.Hint = fmt.Sprintf("for a helper value, use the name _%s or #%s", name, name)
 		}
 		c.fault(d)

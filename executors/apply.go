@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -64,6 +65,8 @@ type Options struct {
 	// Tags and Commit are recorded with the revision.
 	Tags   []string
 	Commit string
+	// Protection is recorded with the revision of a protected environment.
+	Protection *protect.Record
 
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
@@ -177,7 +180,7 @@ func begin(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 func (w *walk) beginRevision(ctx context.Context) error {
 	r := state.Revision{
 		Act: w.o.act, BackTo: w.plan.BackTo, System: w.plan.System.Name, Target: w.plan.System.Target.Name, Started: w.o.Now(),
-		Tags: w.o.Tags, Commit: w.o.Commit, Moves: w.plan.Moves,
+		Tags: w.o.Tags, Commit: w.o.Commit, Moves: w.plan.Moves, Protection: w.o.Protection,
 	}
 	if r.BackTo > 0 {
 		r.Act = state.Rollback

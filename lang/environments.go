@@ -15,6 +15,7 @@ import (
 	"cuelang.org/go/cue/token"
 
 	"github.com/tenon-ml/tenon/internal/diag"
+	"github.com/tenon-ml/tenon/internal/protect"
 )
 
 // environmentsField is the field of a system with what differs between its environments:
@@ -37,6 +38,7 @@ type environments struct {
 	names  map[string]token.Pos
 	ours   []ast.Node // what the chosen one adds
 	decls  map[*ast.File][]ast.Decl
+	rules  map[string]*protect.Rules // for those who change them
 	faults []environmentFault
 }
 
@@ -79,6 +81,9 @@ func (e *environments) take(f *ast.File) error {
 			}
 			if _, ok := e.names[name]; !ok {
 				e.names[name] = of.Label.Pos()
+			}
+			if value, ok := of.Value.(*ast.StructLit); ok {
+				value.Elts = e.takeProtection(name, value.Elts)
 			}
 			if name != e.chosen {
 				kept = append(kept, d)
@@ -138,6 +143,7 @@ func declares(dir, file string) bool {
 func (s *System) checkEnvironments() error {
 	e := &s.environments
 	s.Environments = slices.Sorted(maps.Keys(e.names))
+	s.Protect = e.rules[e.chosen]
 	var faults diag.List
 	for _, f := range e.faults {
 		faults = append(faults, diag.Diagnostic{Message: f.message, Spans: []diag.Span{{Pos: s.Pos(f.at)}}})

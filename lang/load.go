@@ -22,6 +22,7 @@ import (
 
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
+	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
@@ -53,6 +54,8 @@ type System struct {
 	// Environment is the one that was chosen, and Environments are the declared ones, sorted.
 	Environment  string
 	Environments []string
+	// Protect are the rules for those who change the chosen environment, or nil.
+	Protect *protect.Rules
 
 	tags         []string
 	environments environments
@@ -92,7 +95,7 @@ func Load(dir string, o Options) (*System, error) {
 	}
 	trackModule(o.Tracker, abs, root)
 	s := &System{Dir: abs, Environment: o.Environment, Files: map[string][]byte{}, tags: o.Tags, root: root, registry: newRegistry(o.Env)}
-	s.environments = environments{chosen: o.Environment, names: map[string]token.Pos{}, decls: map[*ast.File][]ast.Decl{}}
+	s.environments = environments{chosen: o.Environment, names: map[string]token.Pos{}, decls: map[*ast.File][]ast.Decl{}, rules: map[string]*protect.Rules{}}
 	var mu sync.Mutex // the loader parses files in parallel
 	cfg := &load.Config{
 		Dir:      abs,

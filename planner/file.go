@@ -69,6 +69,7 @@ func Read(path string) (*Plan, error) {
 	if err := strictly(f.Plan, p); err != nil {
 		return nil, fmt.Errorf("read plan %s: %w", path, err)
 	}
+	p.Saved = f.Digest
 	if p.System == nil {
 		return nil, fmt.Errorf("read plan %s: it has no system", path)
 	}

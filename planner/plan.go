@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -36,6 +37,10 @@ type Plan struct {
 	Items   []Item            `json:"items"`             // in the order of execution; deletes last
 	Prepare []Preparation     `json:"prepare,omitempty"` // what was missing when the plan was made
 	Taken   []Taken           `json:"taken,omitempty"`   // what was in the way when the plan was made
+	// Protect are the rules of the environment when the plan was made, or nil.
+	Protect *protect.Rules `json:"protect,omitempty"`
+	// Saved is the digest of the file that the plan was read from, or "".
+	Saved string `json:"-"`
 	// Warnings are those of the compiler, and of the history of units.
 	Warnings []ir.Warning `json:"warnings,omitempty"`
 }

@@ -129,6 +129,9 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 		}
 		return nil
 	}
+	if err := s.CheckProtection(ctx, p); err != nil {
+		return err
+	}
 	if err := errors.Join(s.CheckSecrets(p), s.CheckPreparations(ctx, p), s.CheckAddresses(ctx, p)); err != nil {
 		return err
 	}
@@ -185,16 +188,10 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 		if len(o.Rerun) > 0 || len(a.tags) > 0 || o.Pull {
 			return nil, nil, &usageError{errors.New("a saved plan is applied exactly: use --tag, --rerun and --pull with tenon plan")}
 		}
-		if saved, err = planner.Read(target); err != nil {
+		if saved, err = a.readPlan(target); err != nil {
 			return nil, nil, err
 		}
 		dir = saved.Dir
-		if env, err := a.environment(); err != nil {
-			return nil, nil, err
-		} else if env != "" && env != saved.State.Env {
-			return nil, nil, &usageError{fmt.Errorf("%s is a plan for %s, not for the environment %s", target, environmentNamed(saved.State.Env), env)}
-		}
-		a.env = saved.State.Env
 	}
 	p, err := a.project(dir)
 	if err != nil {
@@ -236,6 +233,21 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 		return nil, nil, errors.Join(err, s.Release(ctx))
 	}
 	return plan, s, nil
+}
+
+// readPlan reads a saved plan and chooses its environment.
+func (a *app) readPlan(path string) (*planner.Plan, error) {
+	p, err := planner.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	if env, err := a.environment(); err != nil {
+		return nil, err
+	} else if env != "" && env != p.State.Env {
+		return nil, &usageError{fmt.Errorf("%s is a plan for %s, not for the environment %s", path, environmentNamed(p.State.Env), env)}
+	}
+	a.env = p.State.Env
+	return p, nil
 }
 
 // errUnasked is the error for --json without --yes: a question would break the JSON.

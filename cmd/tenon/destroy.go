@@ -37,6 +37,11 @@ delete the state folder afterwards.`,
 					return err
 				}
 				slices.Sort(units)
+				if len(units) > 0 {
+					if err := s.CheckProtection(ctx, nil); err != nil {
+						return err
+					}
+				}
 				if err := a.confirmDestroy(w.Env(), units, yes, asJSON); err != nil {
 					return err
 				}

@@ -18,8 +18,8 @@ func historyCommand(a *app) *cobra.Command {
 		Use: "history [DIR]", Short: "List revisions: every apply and its result", Args: atMost(1, "one folder"),
 		Long: `Lists every apply, newest first: time, result, duration, git commit, tags, and what
 it did. "*" marks the revisions that are deployed now. "+dirty" marks a commit that
-lacks changes or new files which the system's folder had. tenon show @N shows the
-details of one.`,
+lacks changes or new files which the system's folder had. In a protected environment,
+it also says who did it, and who approved that. tenon show @N shows the details of one.`,
 		Example: "  tenon history\n  tenon history -n 0\n  tenon show @3\n  tenon rollback @3",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
@@ -126,6 +126,9 @@ func whatDid(r project.Revision) string {
 	}
 	if n := len(r.Moves); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d moved", n))
+	}
+	if by := r.By(); by != "" {
+		parts = append(parts, by)
 	}
 	return strings.Join(parts, ", ")
 }

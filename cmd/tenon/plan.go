@@ -10,6 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -131,7 +132,11 @@ func (a *app) writePlan(p *planner.Plan, out string, quiet bool) error {
 	if err := planner.Write(out, p); err != nil || quiet {
 		return err
 	}
-	_, err := fmt.Fprintf(a.stdout, "\nSaved the plan to %s. Apply exactly this plan with: tenon apply %s\n", out, out)
+	approve := ""
+	if p.Protect != nil && p.Protect.Approvals > 0 {
+		approve = fmt.Sprintf("It needs %s of others: tenon approve %s\n", plural(int64(p.Protect.Approvals), "approval"), out)
+	}
+	_, err := fmt.Fprintf(a.stdout, "\nSaved the plan to %s. Apply exactly this plan with: tenon apply %s\n%s", out, out, approve)
 	return err
 }
 
@@ -159,7 +164,9 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		// Addresses of services that something else has.
 		Taken    []planner.Taken `json:"taken,omitempty"`
 		Warnings []ir.Warning    `json:"warnings,omitempty"`
+		// The rules of a protected environment.
+		Protect *protect.Rules `json:"protect,omitempty"`
 		// What a look at the data of sources found.
 		Data []project.Looked `json:"data,omitempty"`
-	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, looked}
+	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, looked}
 }

@@ -252,7 +252,7 @@ what already exists, shows a plan, and applies it.`,
 		return &usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(
-		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a), promoteCommand(a),
+		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a), promoteCommand(a), approveCommand(a),
 		adoptCommand(a), statusCommand(a), bundleCommand(a), cancelCommand(a), historyCommand(a), rollbackCommand(a), releaseCommand(a), showCommand(a),
 		openCommand(a), compareCommand(a), exportCommand(a), logsCommand(a), modelsCommand(a),
 		envCommand(a), predictCommand(a), requestsCommand(a), replayCommand(a), keyCommand(a), devicesCommand(a),

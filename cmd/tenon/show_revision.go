@@ -47,6 +47,7 @@ func (a *app) printRevision(r project.Revision) {
 	if !r.Finished.IsZero() {
 		row("took", took(r.Finished.Sub(r.Started)))
 	}
+	row("by", strings.TrimPrefix(r.By(), "by "))
 	row("commit", r.Commit)
 	row("tags", strings.Join(r.Tags, " "))
 	row("ir", artifact.Short(r.IR))

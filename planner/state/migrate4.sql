@@ -31,10 +31,19 @@ CREATE TABLE revision (
 	back_to  INTEGER NOT NULL DEFAULT 0,
 	moves    TEXT NOT NULL DEFAULT '',
 	standing TEXT NOT NULL DEFAULT '',
+	protection TEXT NOT NULL DEFAULT '',
 	PRIMARY KEY (env, number)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO revision SELECT '', number, system, target, started, finished, outcome, ir, plan, tags, git, act, back_to, moves, standing FROM revision4;
+INSERT INTO revision SELECT '', number, system, target, started, finished, outcome, ir, plan, tags, git, act, back_to, moves, standing, '' FROM revision4;
 DROP TABLE revision4;
+
+CREATE TABLE approval (
+	env      TEXT NOT NULL,
+	plan     TEXT NOT NULL,
+	identity TEXT NOT NULL,
+	made     INTEGER NOT NULL,
+	PRIMARY KEY (env, plan, identity)
+) STRICT, WITHOUT ROWID;
 
 ALTER TABLE run ADD COLUMN env TEXT NOT NULL DEFAULT '';
 

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 )
 
@@ -57,7 +58,7 @@ func (s *Store) models(ctx context.Context, query string, args ...any) ([]ModelV
 	return out, err
 }
 
-const revisionColumns = "env, number, system, target, started, finished, outcome, ir, plan, tags, git, act, back_to, moves, standing"
+const revisionColumns = "env, number, system, target, started, finished, outcome, ir, plan, tags, git, act, back_to, moves, standing, protection"
 
 // Revisions returns the last revisions, newest first. A limit of 0 means no limit.
 func (s *Store) Revisions(ctx context.Context, limit int) ([]Revision, error) {
@@ -80,13 +81,13 @@ func (s *Store) revisions(ctx context.Context, query string, args ...any) ([]Rev
 	var out []Revision
 	err := s.each(ctx, func(rows *sql.Rows) error {
 		var r Revision
-		var outcome, tags, act, moves string
+		var outcome, tags, act, moves, protection string
 		var started, finished int64
-		if err := rows.Scan(&r.Env, &r.Number, &r.System, &r.Target, &started, &finished, &outcome, &r.IR, &r.Plan, &tags, &r.Commit, &act, &r.BackTo, &moves, &r.Deployed); err != nil {
+		if err := rows.Scan(&r.Env, &r.Number, &r.System, &r.Target, &started, &finished, &outcome, &r.IR, &r.Plan, &tags, &r.Commit, &act, &r.BackTo, &moves, &r.Deployed, &protection); err != nil {
 			return err
 		}
 		r.Started, r.Finished, r.Outcome, r.Act = toTime(started), toTime(finished), Outcome(outcome), Act(act)
-		if err := decode(moves, &r.Moves); err != nil {
+		if err := errors.Join(decode(moves, &r.Moves), decode(protection, &r.Protection)); err != nil {
 			return err
 		}
 		out = append(out, r)

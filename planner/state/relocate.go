@@ -26,6 +26,7 @@ var moving = []struct{ name, key string }{
 	{"meta", "id"},
 	{"environment", "env"},
 	{"revision", "env, number"},
+	{"approval", "env, plan, identity"},
 	{"run", "id"},
 	{"output", "run, port"},
 	{"pending", "run"},

@@ -39,7 +39,17 @@ CREATE TABLE revision (
 	back_to  INTEGER NOT NULL DEFAULT 0,
 	moves    TEXT NOT NULL DEFAULT '', -- JSON
 	standing TEXT NOT NULL DEFAULT '', -- digest of what was deployed at its end
+	protection TEXT NOT NULL DEFAULT '', -- JSON: who changed a protected environment
 	PRIMARY KEY (env, number)
+) STRICT, WITHOUT ROWID;
+
+-- Who approved a saved plan for a protected environment.
+CREATE TABLE approval (
+	env      TEXT NOT NULL,
+	plan     TEXT NOT NULL, -- digest of the plan in its file
+	identity TEXT NOT NULL,
+	made     INTEGER NOT NULL,
+	PRIMARY KEY (env, plan, identity)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE run (

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
@@ -176,6 +177,8 @@ type Revision struct {
 	// Deployed is the digest of a [Deployed], a blob: what was current at the end. It is
 	// empty unless the plan was applied completely.
 	Deployed string `json:"standing,omitempty"`
+	// Protection says who changed an environment that is protected, or nil.
+	Protection *protect.Record `json:"protection,omitempty"`
 }
 
 // Deployed is what was current at the end of a revision, by unit.

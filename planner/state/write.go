@@ -161,6 +161,10 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("begin revision: %w", err)
 	}
+	protection, err := encode(r.Protection == nil, r.Protection)
+	if err != nil {
+		return 0, fmt.Errorf("begin revision: %w", err)
+	}
 	if r.Act == "" {
 		r.Act = Apply
 	}
@@ -170,8 +174,8 @@ func (l *Lease) BeginRevision(ctx context.Context, r Revision) (int, error) {
 			return err
 		}
 		if err := tx.QueryRowContext(ctx, `INSERT INTO revision(`+revisionColumns+`)
-			SELECT ?, coalesce(max(number), 0) + 1, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, '' FROM revision WHERE env = ? RETURNING number`,
-			l.s.env, r.System, r.Target, fromTime(orNow(r.Started)), Started, r.IR, r.Plan, tags, r.Commit, r.Act, r.BackTo, moves, l.s.env).Scan(&number); err != nil {
+			SELECT ?, coalesce(max(number), 0) + 1, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, '', ? FROM revision WHERE env = ? RETURNING number`,
+			l.s.env, r.System, r.Target, fromTime(orNow(r.Started)), Started, r.IR, r.Plan, tags, r.Commit, r.Act, r.BackTo, moves, protection, l.s.env).Scan(&number); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE meta SET system = ?", r.System)

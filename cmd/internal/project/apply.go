@@ -110,6 +110,10 @@ func (w *Workspace) CheckAddresses(ctx context.Context, p *planner.Plan) error {
 
 // Apply executes a plan. The result and the error are those of [executors.Apply].
 func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*executors.Result, error) {
+	permitted, err := s.permit(ctx, p)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.artifacts.Look(ctx); err != nil {
 		return nil, err
 	}
@@ -124,7 +128,7 @@ func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	opts.Commit = s.gitCommit(p.Dir)
+	opts.Commit, opts.Protection = s.gitCommit(p.Dir), permitted
 	return executors.Apply(ctx, p, opts)
 }
 
@@ -149,10 +153,15 @@ func (w *Workspace) Deployed(ctx context.Context) ([]string, error) {
 // Destroy ends every service, removes rule files and forgets what is deployed. If there
 // was nothing to do, the result has no revision.
 func (s *Session) Destroy(ctx context.Context, o ApplyOptions) (*executors.Result, error) {
+	permitted, err := s.permit(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
 	opts, err := s.options(anyTarget, s.setupApart(), o)
 	if err != nil {
 		return nil, err
 	}
+	opts.Protection = permitted
 	if err := s.endDetached(ctx); err != nil {
 		return nil, err
 	}

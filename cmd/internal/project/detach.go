@@ -48,6 +48,10 @@ type DetachOptions struct {
 // Detach starts a detached apply of a plan. It returns once the cluster has everything
 // that the apply needs.
 func (s *Session) Detach(ctx context.Context, p *planner.Plan, o DetachOptions) (*Detached, error) {
+	permitted, err := s.permit(ctx, p)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.artifacts.Look(ctx); err != nil {
 		return nil, err
 	}
@@ -80,7 +84,7 @@ func (s *Session) Detach(ctx context.Context, p *planner.Plan, o DetachOptions) 
 	if err != nil {
 		return nil, err
 	}
-	opts.Commit = s.gitCommit(p.Dir)
+	opts.Commit, opts.Protection = s.gitCommit(p.Dir), permitted
 	if d.Revision, err = executors.Begin(ctx, p, opts); err != nil {
 		return nil, err
 	}

@@ -57,6 +57,7 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 	if err != nil {
 		return nil, err
 	}
+	p.Protect = r.Protect
 	p.Taken, err = w.taken(ctx, p)
 	return p, err
 }

@@ -366,6 +366,10 @@ func (s *Session) abort(ctx context.Context, r *Release, why state.Rejected, o A
 // releasePlan returns the plan of a revision that changes the route of a service.
 func (s *Session) releasePlan(ctx context.Context, r *Release, to *state.Route, o ApplyOptions) (*planner.Plan, executors.Options, error) {
 	fail := func(err error) (*planner.Plan, executors.Options, error) { return nil, executors.Options{}, err }
+	permitted, err := s.permitStep(ctx)
+	if err != nil {
+		return fail(err)
+	}
 	if err := s.artifacts.Look(ctx); err != nil {
 		return fail(err)
 	}
@@ -398,5 +402,6 @@ func (s *Session) releasePlan(ctx context.Context, r *Release, to *state.Route, 
 		return fail(err)
 	}
 	opts, err := s.options(sys.Target, setup, o)
+	opts.Protection = permitted
 	return p, opts, err
 }

@@ -182,6 +182,9 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 			}
 		}
 	}
+	if p.Protect, err = w.currentRules(ctx); err != nil {
+		return nil, err
+	}
 	p.Taken, err = w.taken(ctx, p)
 	return p, err
 }
