@@ -257,7 +257,7 @@ func TestEveryFunctionIsCompared(t *testing.T) {
 	tables := []rowsql.Table{{Name: "f", Schema: wide}}
 	for _, category := range categories {
 		for _, form := range templates[category] {
-			for range 8 {
+			for range 24 {
 				e := fill(func(_ string, n int) int { return r.IntN(n) }, form, 1)
 				if plan, err := compile(t, tables, "SELECT "+e+" AS x FROM f"); err == nil {
 					sum.called = append(sum.called, calls(plan)...)
