@@ -35,7 +35,7 @@ func TestEdge(t *testing.T) {
 		"nobody can ask":               {cert + `auth: public: ["docs"]`, "nobody can ask deployments.api: auth names no keys, no tokens and no certificates"},
 		"somebody can ask":             {mtls + `auth: public: ["docs"]`, ""},
 
-		"a day of whom":                 {`limits: daily: 10`, "deployments.api counts the requests of a day, but does not know its callers, whose addresses change"},
+		"daily limits without callers":  {`limits: daily: 10`, "deployments.api counts the requests of a day, but does not know its callers, whose addresses change"},
 		"a day of keys":                 {keys + `limits: daily: 10`, ""},
 		"a day of certificates":         {mtls + `limits: daily: 10`, ""},
 		"a rate of addresses":           {`limits: {rate: 10, concurrency: 2}`, ""},

@@ -110,7 +110,7 @@ func TestAServiceDoesNotAskForWhatNothingReads(t *testing.T) {
 	}
 }
 
-// What a function makes of a private column is private, and its program is told.
+// What a function computes from a private column is private, and the parameters of its program say so.
 func TestPrivateColumnsOfFunctions(t *testing.T) {
 	private := edit{"year:  col.#Int64", "year:  col.#Int64 & {private: true}"}
 	logs := edit{`returns: ["id"]`, `returns: ["id"]` + "\n\tlog: {}"}
@@ -138,7 +138,7 @@ func TestPrivateColumnsOfFunctions(t *testing.T) {
 				t.Error(diff)
 			}
 			if told := requestOf(t, u).Calls[0].Private; told != c.told {
-				t.Errorf("the program is told %v", told)
+				t.Errorf("the parameters of the program have %v", told)
 			}
 		})
 	}

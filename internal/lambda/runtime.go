@@ -25,7 +25,7 @@ type runtime struct {
 }
 
 // Run answers invocations until ctx ends or the runtime API fails. start makes what answers
-// them; if it fails, the API is told why. direct is the path for events that are not of HTTP.
+// them; if it fails, the reason is sent to the API. direct is the path for events that are not of HTTP.
 func Run(ctx context.Context, start func(context.Context) (http.Handler, error), direct string) error {
 	api := os.Getenv(API)
 	if api == "" {

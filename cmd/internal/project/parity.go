@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -95,32 +93,7 @@ func checksParity(u *ir.Unit) bool {
 
 // checking returns the deployment of a name, which checks requests.
 func (s *snapshot) checking(name string) (*ir.Unit, error) {
-	var all []string
-	for id, u := range s.units {
-		if checksParity(u) {
-			all = append(all, id)
-		}
-	}
-	slices.Sort(all)
-	if name == "" {
-		switch len(all) {
-		case 0:
-			return nil, &RequestError{fmt.Errorf("no deployment in %s checks requests: add parity: 0.001 to a serve.#HTTP", s)}
-		case 1:
-			return s.units[all[0]], nil
-		}
-		return nil, &RequestError{fmt.Errorf("name a deployment: %s", strings.Join(all, ", "))}
-	}
-	_, units, err := s.named(name)
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range units {
-		if checksParity(s.units[id]) {
-			return s.units[id], nil
-		}
-	}
-	return nil, &RequestError{fmt.Errorf("%s checks no requests: add parity: 0.001 to it", name)}
+	return s.deployment(name, checksParity, "checks", "parity: 0.001")
 }
 
 // differs says which requests of a service differ from training, or returns "". Instance is the

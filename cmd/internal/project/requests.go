@@ -64,9 +64,15 @@ const keepsLog = "log"
 
 // logging returns the deployment of a name, which logs requests.
 func (s *snapshot) logging(name string) (*ir.Unit, error) {
+	return s.deployment(name, func(u *ir.Unit) bool { return u.Keeps == keepsLog }, "logs", "log: {}")
+}
+
+// deployment returns the deployment of a name, or the only one, that does something with requests. verb
+// and declaration describe that in errors.
+func (s *snapshot) deployment(name string, does func(*ir.Unit) bool, verb, declaration string) (*ir.Unit, error) {
 	var all []string
 	for id, u := range s.units {
-		if u.Keeps == keepsLog {
+		if does(u) {
 			all = append(all, id)
 		}
 	}
@@ -74,7 +80,7 @@ func (s *snapshot) logging(name string) (*ir.Unit, error) {
 	if name == "" {
 		switch len(all) {
 		case 0:
-			return nil, &RequestError{fmt.Errorf("no deployment in %s logs requests: add log: {} to a serve.#HTTP", s)}
+			return nil, &RequestError{fmt.Errorf("no deployment in %s %s requests: add %s to a serve.#HTTP", s, verb, declaration)}
 		case 1:
 			return s.units[all[0]], nil
 		}
@@ -85,11 +91,11 @@ func (s *snapshot) logging(name string) (*ir.Unit, error) {
 		return nil, err
 	}
 	for _, id := range units {
-		if s.units[id].Keeps == keepsLog {
+		if does(s.units[id]) {
 			return s.units[id], nil
 		}
 	}
-	return nil, &RequestError{fmt.Errorf("%s logs no requests: add log: {} to it", name)}
+	return nil, &RequestError{fmt.Errorf("%s %s no requests: add %s to it", name, verb, declaration)}
 }
 
 // askServe asks tenon-serve about logged requests, and calls f for each line of its answer.

@@ -1,4 +1,4 @@
-// Package edge is what stands between a service and its clients: TLS, who a client is and what
+// Package edge protects a service on a network: TLS, who a client is and what
 // it may ask, how much of that, and an audit log. It knows nothing about models. A zero value of
 // each part lets everything through.
 //

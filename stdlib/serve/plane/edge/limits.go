@@ -84,7 +84,7 @@ func newLimiter(l Limits) *limiter {
 	return x
 }
 
-// ofAddress begins the names of callers whom nobody knows.
+// ofAddress is the prefix of the names of callers without an identity.
 const ofAddress = "address:"
 
 // counted is the name by which a request is counted: who asks, or from where.

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A Source is a text of which a service is told where it is: in a file, by its path, or in a
+// A Source says where a service finds a text: in a file, by its path, or in a
 // secret, {"secret": ...}, whose value is in a variable or in a file that the variable names.
 type Source struct {
 	Path   string

@@ -28,7 +28,7 @@ type runner struct {
 	answers *bufio.Scanner
 }
 
-// startRunner starts a program. It is told the path of a step on each line, and answers with a
+// startRunner starts a program. It reads the path of a step from each line, and answers with a
 // line that has the error of the step as JSON.
 func startRunner(ctx context.Context, name string, args ...string) (*runner, error) {
 	r := &runner{name: name, process: exec.CommandContext(ctx, name, args...)}

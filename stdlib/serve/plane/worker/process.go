@@ -92,7 +92,7 @@ func (w *process) kill() { _ = unix.Kill(-w.pid, unix.SIGKILL) }
 // how says how it has ended, and what it said last.
 func (w *process) how() string {
 	how := lives.How(w.status)
-	// Whoever is told to end, or is killed, said nothing about that.
+	// A process that is stopped or killed did not print why.
 	if w.status == 0 || w.status == 128+int(unix.SIGKILL) || w.status == 128+int(unix.SIGTERM) {
 		return how
 	}
