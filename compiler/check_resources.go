@@ -85,6 +85,7 @@ func (c *checker) pool(e *entity) ir.Pool {
 		p.Teams = append(p.Teams, t)
 	}
 	slices.SortFunc(p.Teams, func(a, b ir.Team) int { return strings.Compare(a.Name, b.Name) })
+	p.Price = c.price(e)
 	c.checkPool(e, &p)
 	return p
 }

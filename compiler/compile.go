@@ -84,6 +84,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	check.checkRoot()
 	moved := check.moved()
 	target, chosen := check.target()
+	limits := check.limits()
 	p.release()
 	end := check.typeSQL()
 	defer end()
@@ -101,6 +102,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 		return nil, err
 	}
 	pools := check.pools()
+	budget := check.budget(limits, pools)
 	lower := &lowerer{program: p, blobs: map[string][]byte{}}
 	units := slices.DeleteFunc(lower.lowerAll(), func(u ir.Unit) bool { return p.broken[u.Entity] })
 	check.checkResources(units, pools)
@@ -127,7 +129,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	return &Result{
 		System: &ir.System{
-			Version: ir.Version, Name: p.name, Env: sys.Environment, Target: target, Pools: pools, Moved: moved,
+			Version: ir.Version, Name: p.name, Env: sys.Environment, Target: target, Pools: pools, Budget: budget, Moved: moved,
 			Units: units, Entities: lower.declared(units),
 		},
 		Blobs:   lower.blobs,
@@ -257,7 +259,7 @@ func (c *lowerer) blob(b []byte) string {
 }
 
 // knownRoot lists the fields of a system besides the sections of entities.
-var knownRoot = []string{"name", "target", "env", "moved", "components", "environments"}
+var knownRoot = []string{"name", "target", "env", "moved", "budget", "components", "environments"}
 
 func (c *checker) checkRoot() {
 	if !c.sys.Lookup("name").Exists() && c.sys.Value.Err() == nil {

@@ -161,6 +161,9 @@ func begin(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	if o.Sources == "" {
 		o.Sources = p.Dir
 	}
+	if err := p.CheckBudget(); err != nil {
+		return nil, err
+	}
 	w, err := newWalk(ctx, p, o)
 	if err != nil {
 		return nil, err

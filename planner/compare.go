@@ -345,7 +345,11 @@ func (c *comparer) systemFields() []FieldChange {
 		for k, v := range s.Target.Settings {
 			target[k] = plain(v)
 		}
-		return map[string]any{"name": s.Name, "target": s.Target.Name, "targets": map[string]any{after.Target.Name: target}}
+		fields := map[string]any{"name": s.Name, "target": s.Target.Name, "targets": map[string]any{after.Target.Name: target}}
+		if s.Budget != (ir.Budget{}) {
+			fields["budget"] = plain(s.Budget)
+		}
+		return fields
 	}
 	t := &treeDiff{}
 	t.diff("", describe(before), describe(after))

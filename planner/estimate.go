@@ -105,10 +105,7 @@ func chains(p *Plan, unknown time.Duration) map[string]chain {
 // busiest returns how long the GPU work takes if no GPU is ever idle: the longest over
 // all pools and kinds of slices.
 func (p *Plan) busiest() Estimate {
-	units := make(map[string]*ir.Unit, len(p.System.Units))
-	for i := range p.System.Units {
-		units[p.System.Units[i].ID] = &p.System.Units[i]
-	}
+	units := p.units()
 	pools := make(map[string]*ir.Pool, len(p.System.Pools))
 	for i := range p.System.Pools {
 		pools[p.System.Pools[i].Name] = &p.System.Pools[i]

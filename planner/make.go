@@ -78,6 +78,8 @@ type Inputs struct {
 	// Known is what was read of the state before, if anything. It is read again if the
 	// state has changed since.
 	Known *Known
+	// PerReplica means that each replica of a service has what the unit asks for.
+	PerReplica bool
 	Options
 }
 
@@ -161,7 +163,7 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 		return nil, fmt.Errorf("plan: %w", usedErr)
 	}
 	p.advise(used)
-	if err := m.estimate(p); err != nil {
+	if err := errors.Join(m.estimate(p), m.price(p)); err != nil {
 		return nil, err
 	}
 	p.warn()

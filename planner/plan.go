@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/money"
 	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -43,6 +44,8 @@ type Plan struct {
 	Saved string `json:"-"`
 	// Warnings are those of the compiler, and of the history of units.
 	Warnings []ir.Warning `json:"warnings,omitempty"`
+	// Pricing is set if a pool has a price.
+	Pricing *Pricing `json:"pricing,omitempty"`
 }
 
 // A Taken is an address at which a service is to listen, and which something else has. It
@@ -153,6 +156,9 @@ type Item struct {
 	// Run is the run whose result is reused.
 	Run      int64    `json:"run,omitempty"`
 	Estimate Estimate `json:"estimate,omitzero"`
+	// Rate is what the unit costs per hour, for which the name of the currency is in the
+	// plan's pricing.
+	Rate money.Amount `json:"rate,omitempty"`
 	// Unstable is set if an audit ran the unit again and got another result.
 	Unstable bool `json:"unstable,omitempty"`
 	// Advice is set where the unit requests far more, or hardly more, than it used.

@@ -78,7 +78,7 @@ func (m *maker) rollback(past Past) (*Plan, error) {
 		return nil, err
 	}
 	p.Items = append(p.Items, gone...)
-	if err := m.estimate(p); err != nil {
+	if err := errors.Join(m.estimate(p), m.price(p)); err != nil {
 		return nil, err
 	}
 	p.warn()

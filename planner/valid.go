@@ -44,10 +44,7 @@ func (p *Plan) valid() error {
 
 // validItems requires one item for every unit, and allows deletes only of other units.
 func (p *Plan) validItems() error {
-	units := make(map[string]*ir.Unit, len(p.System.Units))
-	for i := range p.System.Units {
-		units[p.System.Units[i].ID] = &p.System.Units[i]
-	}
+	units := p.units()
 	missing := maps.Clone(units)
 	seen := map[string]bool{}
 	for _, it := range p.Items {

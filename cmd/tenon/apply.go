@@ -129,7 +129,7 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 		}
 		return nil
 	}
-	if err := s.CheckProtection(ctx, p); err != nil {
+	if err := errors.Join(p.CheckBudget(), s.CheckProtection(ctx, p)); err != nil {
 		return err
 	}
 	if err := errors.Join(s.CheckSecrets(p), s.CheckPreparations(ctx, p), s.CheckAddresses(ctx, p)); err != nil {

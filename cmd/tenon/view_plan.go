@@ -69,6 +69,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	if line := preparing(p); line != "" {
 		b.WriteString(line + "\n")
 	}
+	a.writeCosts(&b, p)
 	_, err := fmt.Fprint(a.stdout, b.String())
 	return err
 }

@@ -20,6 +20,7 @@ type System struct {
 	Env     string `json:"env,omitempty"` // the environment it was compiled for, "" for the one without a name
 	Target  Target `json:"target"`
 	Pools   []Pool `json:"pools,omitempty"`
+	Budget  Budget `json:"budget,omitzero"`
 	Moved   []Move `json:"moved,omitempty"` // in the order of execution
 	Units   []Unit `json:"units"`
 	// Entities lists the declared entities except for targets, sorted by ID. A system
@@ -73,6 +74,7 @@ type Pool struct {
 	Shares int64   `json:"gpu_shares,omitempty"` // of each device
 	Slices []Slice `json:"gpu_slices,omitempty"` // of each device, sorted by name
 	Teams  []Team  `json:"teams,omitempty"`      // sorted by name
+	Price  *Price  `json:"price,omitempty"`
 }
 
 // A Slice is a part of a device with its own memory.

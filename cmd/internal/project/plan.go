@@ -144,10 +144,16 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	if err := w.bring(ctx); err != nil {
 		return planner.Inputs{}, err
 	}
+	own, err := all.New(sys.Target, s)
+	if err != nil {
+		return planner.Inputs{}, err
+	}
+	_, pods := own.(executors.Scheduler)
 	digests := planner.NewFileDigests(w.dir)
 	digests.OnDrop = w.set.warn
 	return planner.Inputs{
-		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
+		PerReplica: pods,
+		Dir:        abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
 	}, nil
 }
 

@@ -1,0 +1,179 @@
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// spentBy are the ways to group costs.
+var spentBy = map[string]func(u planner.Use, at time.Time) string{
+	"unit":     func(u planner.Use, _ time.Time) string { return u.Unit },
+	"entity":   func(u planner.Use, _ time.Time) string { return u.Entity },
+	"stage":    func(u planner.Use, _ time.Time) string { return u.Stage },
+	"team":     func(u planner.Use, _ time.Time) string { return orNone(u.Team) },
+	"pool":     func(u planner.Use, _ time.Time) string { return orNone(u.Pool) },
+	"revision": func(u planner.Use, _ time.Time) string { return "@" + strconv.Itoa(u.Revision) },
+	"day":      func(_ planner.Use, at time.Time) string { return at.UTC().Format(time.DateOnly) },
+	"model": func(u planner.Use, _ time.Time) string {
+		if !strings.HasPrefix(u.Entity, "models/") {
+			return ""
+		}
+		return u.Entity
+	},
+}
+
+func orNone(name string) string {
+	if name == "" {
+		return "(none)"
+	}
+	return name
+}
+
+// SpentGroups returns the names of what costs can be grouped by.
+func SpentGroups() []string { return slices.Sorted(maps.Keys(spentBy)) }
+
+// Spending is what ran in an environment, and what it cost at the prices of its revisions.
+type Spending struct {
+	By    string          `json:"by"`
+	Since time.Time       `json:"since"`
+	Until time.Time       `json:"until"`
+	Rows  []planner.Spent `json:"rows"`
+	Total []planner.Spent `json:"total"` // for each currency
+}
+
+// Spent reports what ran since a time. A job costs from its start to its end, whatever its
+// outcome, and a service from the end of the revision that deployed it to the end of the one
+// that replaced or removed it. It begins with the oldest revision that gc has left.
+func (w *Workspace) Spent(ctx context.Context, by string, since, until time.Time) (*Spending, error) {
+	group, ok := spentBy[by]
+	if !ok {
+		return nil, &RequestError{fmt.Errorf("costs can be grouped by %s, not by %q", strings.Join(SpentGroups(), ", "), by)}
+	}
+	uses, err := w.uses(ctx, until)
+	if err != nil {
+		return nil, err
+	}
+	if len(uses) > 0 {
+		first := slices.MinFunc(uses, func(a, b planner.Use) int { return a.From.Compare(b.From) }).From
+		if first.After(since) {
+			since = first
+		}
+	}
+	everything := func(planner.Use, time.Time) string { return "total" }
+	return &Spending{
+		By: by, Since: since, Until: until,
+		Rows: planner.SpentBy(uses, since, until, group), Total: planner.SpentBy(uses, since, until, everything),
+	}, nil
+}
+
+// uses returns what ran in the environment until now.
+func (w *Workspace) uses(ctx context.Context, now time.Time) ([]planner.Use, error) {
+	revisions, err := w.store.Revisions(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	var all []planner.Use
+	standing := map[string]planner.Use{} // services, by unit
+	for i, r := range slices.Backward(revisions) {
+		p, err := w.recordedPlan(ctx, &r)
+		if errors.Is(err, artifact.ErrMissing) {
+			continue // it was removed by hand
+		}
+		if err != nil {
+			return nil, err
+		}
+		names := namesSince(r, revisions)
+		jobs, services := usesIn(p, r, names)
+		runs, err := w.store.RunsOf(ctx, r.Number)
+		if err != nil {
+			return nil, err
+		}
+		for _, run := range runs {
+			u, ok := jobs[run.Unit]
+			if !ok || run.Attempt == 0 {
+				continue
+			}
+			u.From, u.To = run.Started, run.Finished
+			if u.To.IsZero() {
+				u.To = now
+			}
+			all = append(all, u)
+		}
+		if r.Outcome != state.Done {
+			continue // what it deployed is recorded by the revision that completes it
+		}
+		until := now
+		if next := slices.IndexFunc(revisions[:i], func(r state.Revision) bool { return r.Outcome == state.Done }); next >= 0 {
+			until = nextDone(revisions[:i]).Finished
+		}
+		for unit, u := range services {
+			if before, ok := standing[unit]; ok && before.Rate == u.Rate && before.Currency == u.Currency {
+				u.Revision = before.Revision
+			}
+			u.From, u.To = r.Finished, until
+			all = append(all, u)
+			services[unit] = u
+		}
+		standing = services
+	}
+	return all, nil
+}
+
+// nextDone returns the oldest of some revisions, newest first, that is done.
+func nextDone(newer []state.Revision) state.Revision {
+	for _, r := range slices.Backward(newer) {
+		if r.Outcome == state.Done {
+			return r
+		}
+	}
+	return state.Revision{}
+}
+
+// usesIn returns what the units of a revision cost, by their present names.
+func usesIn(p *planner.Plan, r state.Revision, names map[string]string) (jobs, services map[string]planner.Use) {
+	jobs, services = map[string]planner.Use{}, map[string]planner.Use{}
+	units := map[string]*ir.Unit{}
+	for i := range p.System.Units {
+		units[p.System.Units[i].ID] = &p.System.Units[i]
+	}
+	for _, it := range p.Items {
+		u := units[it.Unit]
+		if u == nil || it.Action == planner.Delete {
+			continue
+		}
+		name := it.Unit
+		if renamed, ok := names[name]; ok {
+			name = renamed
+		}
+		use := planner.Use{Unit: name, Stage: stage(u), Team: u.Team, Pool: u.Pool, Revision: r.Number, Rate: it.Rate}
+		use.Entity, _ = ir.SplitID(name)
+		if p.Pricing != nil {
+			use.Currency = p.Pricing.Currency
+		}
+		switch u.Kind {
+		case ir.Job:
+			use.Job = true
+			jobs[name] = use
+		case ir.Service:
+			services[name] = use
+		}
+	}
+	return jobs, services
+}
+
+// stage is the package of a unit's component: "train" for train.sklearn.
+func stage(u *ir.Unit) string {
+	of, _, _ := strings.Cut(u.Component, ".")
+	return of
+}

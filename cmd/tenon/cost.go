@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/planner"
+)
+
+func costCommand(a *app) *cobra.Command {
+	var by, since string
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "cost [DIR]", Short: "Show what ran, for how long, and what it cost", Args: atMost(1, "one folder"),
+		Long: `Sums the time that units ran, and its price: the one that their pool had when they ran. A
+job costs from its start to its end, whatever its outcome. A service costs from the
+end of the apply that deployed it to the end of the one that replaced or removed it.
+
+Pools without a price cost nothing; the time is shown all the same. What tenon gc has
+removed from the history is not counted.
+
+With --json, amounts are billionths of the currency, and times are nanoseconds.`,
+		Example: "  tenon cost\n  tenon cost --by stage --since 30d\n  tenon cost --by team -e prod --json",
+		RunE: func(c *cobra.Command, args []string) error {
+			from, err := sinceTime(since)
+			if err != nil {
+				return err
+			}
+			return a.withApplied(c.Context(), folder(args), func(w *project.Workspace) error {
+				s, err := w.Spent(c.Context(), by, from, time.Now())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(s)
+				}
+				return a.printSpending(s)
+			})
+		},
+	}
+	a.stateFlag(c)
+	groups := project.SpentGroups()
+	c.Flags().StringVar(&by, "by", "unit", "sum by `GROUP`: "+strings.Join(groups, ", "))
+	_ = c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(groups, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().StringVar(&since, "since", "", "only the last `TIME`, such as 1h or 7d, or after a date")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (a *app) printSpending(s *project.Spending) error {
+	if len(s.Total) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "Nothing ran in this time.")
+		return err
+	}
+	t := table(a.stdout)
+	fmt.Fprintf(t, "%s\tRUNS\tTIME\tCOST\tSHARE\n", strings.ToUpper(s.By))
+	for _, r := range s.Rows {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.Name, orDash(count(r.Runs)), took(r.Time), costText(r), shareOf(r, s.Total))
+	}
+	for _, r := range s.Total {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\n", a.paint(bold, r.Name), orDash(count(r.Runs)), took(r.Time), costText(r))
+	}
+	return t.Flush()
+}
+
+func count(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
+func costText(r planner.Spent) string {
+	if r.Currency == "" {
+		return "-"
+	}
+	return r.Cost.Format(r.Currency)
+}
+
+// shareOf returns the part of the costs in a currency, or of the time where there is none.
+func shareOf(r planner.Spent, totals []planner.Spent) string {
+	for _, t := range totals {
+		if t.Currency != r.Currency {
+			continue
+		}
+		if t.Cost > 0 {
+			return fmt.Sprintf("%.0f %%", 100*float64(r.Cost)/float64(t.Cost))
+		}
+		return fmt.Sprintf("%.0f %% of the time", 100*float64(r.Time)/float64(t.Time))
+	}
+	return "-"
+}

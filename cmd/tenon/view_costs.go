@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tenon-ml/tenon/planner"
+)
+
+// writeCosts says what a plan costs, as far as pools have a price.
+func (a *app) writeCosts(b *strings.Builder, p *planner.Plan) {
+	c := p.Costs()
+	if c == nil {
+		return
+	}
+	if n := c.Runs + c.Bounded + len(c.Unknown); n > 0 {
+		fmt.Fprintf(b, "Cost: %s%s for %s%s.\n", about(c), c.Apply.Format(c.Currency), plural(int64(n), "job"), costBasis(c))
+	}
+	if c.Month > 0 || c.Before > 0 {
+		line := fmt.Sprintf("Services: %s a month", c.Month.Format(c.Currency))
+		if c.Month != c.Before {
+			line += ", before " + c.Before.Format(c.Currency)
+		}
+		b.WriteString(line + ".\n")
+	}
+	if err := p.CheckBudget(); err != nil {
+		fmt.Fprintf(b, "\n%s %v\n", a.paint("1;"+red, "refused:"), err)
+	}
+}
+
+// about says whether an amount is an estimate or a limit.
+func about(c *planner.Costs) string {
+	switch {
+	case len(c.Unknown) > 0:
+		return "at least "
+	case c.Bounded > 0 && c.Runs == 0:
+		return "at most "
+	}
+	return "about "
+}
+
+// costBasis says what the costs of jobs follow from.
+func costBasis(c *planner.Costs) string {
+	var parts []string
+	if c.Runs > 0 && c.Bounded+len(c.Unknown) > 0 {
+		parts = append(parts, fmt.Sprintf("%d as earlier runs", c.Runs))
+	}
+	if c.Bounded > 0 {
+		parts = append(parts, fmt.Sprintf("%d as long as timeouts and retries allow", c.Bounded))
+	}
+	if n := len(c.Unknown); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d unknown, without an earlier run or a timeout", n))
+	}
+	if len(parts) == 0 {
+		return ", based on earlier runs"
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// message returns the text of an error, or "" for none.
+func message(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

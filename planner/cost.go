@@ -1,0 +1,144 @@
+package planner
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/money"
+)
+
+// A Pricing is what services cost that were deployed when a plan was made, at the prices of
+// the plan.
+type Pricing struct {
+	Currency string       `json:"currency"`
+	Deployed money.Amount `json:"deployed,omitempty"` // per hour
+}
+
+// price sets the rates of the items, if a pool has a price. A service in a cluster has what
+// it asks for in each of its replicas, and on one machine once.
+func (m *maker) price(p *Plan) error {
+	currency := p.System.Currency()
+	if currency == "" {
+		return nil
+	}
+	p.Pricing = &Pricing{Currency: currency}
+	rate := func(u *ir.Unit) money.Amount {
+		perHour := p.System.Rate(u)
+		if m.in.PerReplica && u.Endpoint != nil {
+			perHour = perHour.Times(int64(max(u.Endpoint.Replicas, 1)), 1)
+		}
+		return perHour
+	}
+	units := p.units()
+	for i := range p.Items {
+		it := &p.Items[i]
+		switch {
+		case it.Pinned != nil:
+			it.Rate = rate(&it.Pinned.Unit)
+		case it.Action != Delete:
+			it.Rate = rate(units[it.Unit])
+		}
+	}
+	for id, c := range m.current {
+		if c.Kind != ir.Service {
+			continue
+		}
+		u, err := m.applied(id)
+		if err != nil {
+			return fmt.Errorf("plan: %w", err)
+		}
+		if u != nil {
+			p.Pricing.Deployed = p.Pricing.Deployed.Plus(rate(u))
+		}
+	}
+	return nil
+}
+
+// units returns the units of the system by their names.
+func (p *Plan) units() map[string]*ir.Unit {
+	units := make(map[string]*ir.Unit, len(p.System.Units))
+	for i := range p.System.Units {
+		units[p.System.Units[i].ID] = &p.System.Units[i]
+	}
+	return units
+}
+
+// Costs are what a plan costs, as far as pools have a price.
+type Costs struct {
+	Currency string `json:"currency"`
+	// Apply is what the jobs cost that the plan runs: Runs of them as their last runs took,
+	// and Bounded of them as much as their timeouts and retries allow, since they have not run
+	// before. Of Unknown nothing limits the time.
+	Apply   money.Amount `json:"apply"`
+	Runs    int          `json:"runs"`
+	Bounded int          `json:"bounded"`
+	Unknown []string     `json:"unknown,omitempty"`
+	// Before and Month are what services cost in a month of 730 hours, before and after the
+	// apply.
+	Before money.Amount `json:"month_before"`
+	Month  money.Amount `json:"month"`
+}
+
+// Costs returns what the plan costs, or nil if no pool has a price. Jobs that turn out not to
+// be needed count.
+func (p *Plan) Costs() *Costs {
+	if p.Pricing == nil {
+		return nil
+	}
+	c := &Costs{Currency: p.Pricing.Currency, Before: p.Pricing.Deployed.Times(ir.Month, 1)}
+	var deployed money.Amount
+	units := p.units()
+	for _, it := range p.Items {
+		if it.Kind == ir.Service {
+			deployed = deployed.Plus(it.Rate)
+		}
+		if it.Kind != ir.Job || it.Rate == 0 || !it.Action.Changes() && !it.Audit {
+			continue
+		}
+		u := units[it.Unit]
+		switch {
+		case it.Estimate.Runs > 0:
+			c.Runs++
+			c.Apply = c.Apply.Plus(it.Rate.During(it.Estimate.Time))
+		case u != nil && u.Timeout > 0:
+			c.Bounded++
+			c.Apply = c.Apply.Plus(it.Rate.During(u.Timeout).Times(int64(u.Retries)+1, 1))
+		default:
+			c.Unknown = append(c.Unknown, it.Unit)
+		}
+	}
+	c.Month = deployed.Times(ir.Month, 1)
+	return c
+}
+
+// CheckBudget returns an error if the plan costs more than the budget of the system allows,
+// or if nothing limits what it costs. A rollback may always go ahead.
+func (p *Plan) CheckBudget() error {
+	c, b := p.Costs(), p.System.Budget
+	if c == nil || p.BackTo > 0 || !p.Changes() {
+		return nil
+	}
+	var errs []error
+	if b.Apply != nil && c.Apply > *b.Apply {
+		errs = append(errs, fmt.Errorf("its jobs cost %s, and budget.apply is %s: run less at once, or raise the budget", c.Apply.Format(c.Currency), b.Apply.Format(c.Currency)))
+	}
+	if b.Apply != nil && len(c.Unknown) > 0 {
+		errs = append(errs, fmt.Errorf("nothing limits the cost of %s, which has not run before: set its timeout, or remove budget.apply", andMore(c.Unknown)))
+	}
+	if b.Month != nil && c.Month > *b.Month && c.Month > c.Before {
+		errs = append(errs, fmt.Errorf("its services cost %s a month, and budget.month is %s: ask for less, remove a service, or raise the budget", c.Month.Format(c.Currency), b.Month.Format(c.Currency)))
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("the plan exceeds the budget: %w", errors.Join(errs...))
+	}
+	return nil
+}
+
+// andMore names the first of some units, and how many there are besides.
+func andMore(units []string) string {
+	if len(units) == 1 {
+		return units[0]
+	}
+	return fmt.Sprintf("%s and %s", units[0], ir.Count(int64(len(units)-1), "more unit"))
+}
