@@ -26,6 +26,9 @@ func (c *lowerer) releaseOf(e *entity, s *stage, u *ir.Unit) *ir.Release {
 	r.Shadow, _ = fraction(o.get("shadow"))
 	judge, _ := o.get("judge").(object)
 	r.Judge = ir.Judge{P99: duration.Parse(stringOf(judge.get("p99"))), Requests: whole(judge.get("requests"))}
+	if judge.has("within") {
+		r.Judge.Within, r.Judge.Otherwise = duration.Parse(stringOf(judge.get("within"))), stringOf(judge.get("otherwise"))
+	}
 	for name, to := range map[string]**float64{"error_rate": &r.Judge.ErrorRate, "disagreement": &r.Judge.Disagreement} {
 		if limit, ok := judge.get(name).(object); ok {
 			if most, ok := fraction(limit.get("max")); ok {
@@ -33,7 +36,7 @@ func (c *lowerer) releaseOf(e *entity, s *stage, u *ir.Unit) *ir.Release {
 			}
 		}
 	}
-	c.checkRelease(e, s, r, judge, u)
+	c.checkRelease(e, s, r, o, u)
 	return r
 }
 
@@ -43,7 +46,8 @@ func fraction(v any) (float64, bool) {
 	return f, ok
 }
 
-func (c *lowerer) checkRelease(e *entity, s *stage, r *ir.Release, judge object, u *ir.Unit) {
+func (c *lowerer) checkRelease(e *entity, s *stage, r *ir.Release, o object, u *ir.Unit) {
+	judge, _ := o.get("judge").(object)
 	at := func(text string, field ...string) diag.Span {
 		return c.sys.At(text, e.path(append([]string{s.Release}, field...)...)...)
 	}
@@ -64,6 +68,12 @@ func (c *lowerer) checkRelease(e *entity, s *stage, r *ir.Release, judge object,
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("no request of %s can be answered within a p99 of %s", e, stringOf(judge.get("p99"))),
 			Spans:   []diag.Span{at("", "judge", "p99")}, Hint: "write a length of time, such as 50ms, or remove p99",
+		})
+	case judge.has("within") && r.Judge.Within <= r.Each:
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("the judge of %s waits for requests no longer than %s, but a step lasts %s", e, stringOf(judge.get("within")), stringOf(o.get("each"))),
+			Spans:   []diag.Span{at("", "judge", "within"), at("how long a step lasts", "each")},
+			Hint:    "write a longer time, such as 2h, or remove within to wait until the requests are there",
 		})
 	case r.Judge.Disagreement != nil && r.Shadow == 0:
 		c.fail(e, diag.Diagnostic{

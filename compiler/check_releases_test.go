@@ -60,6 +60,9 @@ func TestReleases(t *testing.T) {
 		"differences without shadow": {`release: judge: disagreement: max: 0.2`, "the judge of deployments.api limits disagreement, but no rows are compared"},
 		"a p99":                      {`release: judge: p99: "50ms"`, ""},
 		"a p99 of nothing":           {`release: judge: p99: "0s"`, "no request of deployments.api can be answered within a p99 of 0s"},
+		"a judge that gives up":      {`release: {each: "10m", judge: within: "2h"}`, ""},
+		"a judge of another opinion": {`release: {each: "10m", judge: {within: "2h", otherwise: "next"}}`, ""},
+		"one that gives up at once":  {`release: {each: "10m", judge: within: "10m"}`, "the judge of deployments.api waits for requests no longer than 10m, but a step lasts 10m"},
 		"a step of a day":            {`release: each: "1d"`, ""},
 		"a step of ages":             {`release: each: "40000d"`, "a number of deployments.api is too large"},
 	} {

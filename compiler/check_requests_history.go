@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/diag"
@@ -17,7 +18,7 @@ import (
 type history struct {
 	columns            ir.Schema // of an event
 	keys               []string
-	late               string
+	late, keep         string
 	maxKeys, maxEvents json.Number
 	table              *out
 }
@@ -32,9 +33,10 @@ func (h *history) doc() any {
 		Columns   ir.Schema   `json:"columns"`
 		Keys      []string    `json:"keys,omitempty"`
 		Late      string      `json:"late"`
+		Keep      string      `json:"keep,omitempty"`
 		MaxKeys   json.Number `json:"max_keys"`
 		MaxEvents json.Number `json:"max_events"`
-	}{historyPort, h.columns.Bare(), h.keys, h.late, h.maxKeys, h.maxEvents}
+	}{historyPort, h.columns.Bare(), h.keys, h.late, h.keep, h.maxKeys, h.maxEvents}
 }
 
 // keysOf returns the keys by which a request is found among the events, if a caller has them.
@@ -116,14 +118,50 @@ func (r *request) remembers(k *contract) bool {
 				"write all windows in one query", r.windowSpan(later), r.windowSpan(l), r.at())
 		}
 	}
-	return r.keeps(k, declared)
+	return r.keeps(k, declared) && r.shortens(k, windows)
+}
+
+// shortens refuses to drop events that windows need.
+func (r *request) shortens(k *contract, windows int) bool {
+	h, l := k.history, r.links[windows]
+	if h.keep == "" {
+		return true
+	}
+	at := []diag.Span{r.label("", r.serves.History, r.name, "keep"), r.windowSpan(l), r.at()}
+	cannot := fmt.Sprintf("%s cannot keep events of %q for %s: ", r.e, r.name, h.keep)
+	if !r.e.fields.has(r.serves.Events) {
+		return r.refuse(cannot+"it takes none", "remove keep, or add "+cmp.Or(r.serves.Events, "events"), at[0], at[2])
+	}
+	reach := k.plans[windows].Reach()
+	needs := time.Duration(reach.Micros)*time.Microsecond + duration.Parse(h.late)
+	switch {
+	case reach.Every:
+		return r.refuse(cannot+"its windows have rows however old they are", "remove keep, or bound all windows by RANGE BETWEEN INTERVAL ... PRECEDING", at...)
+	case reach.Time == "" || windows > 0:
+		return r.refuse(cannot+"its windows are not all ordered by the same column of it, which says how old an event is", "remove keep, or order all windows by one column of "+r.name, at...)
+	case duration.Parse(h.keep) < needs:
+		return r.refuse(fmt.Sprintf("%sits windows look back %s, and events may be %s late", cannot, days(time.Duration(reach.Micros)*time.Microsecond), h.late), "keep them for at least "+days(needs), at...)
+	}
+	return true
+}
+
+// days writes a length of time as the language does, rounded up to hours from an hour on.
+func days(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= day && d%day == 0:
+		return fmt.Sprintf("%dd", d/day)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh", (d+time.Hour-1)/time.Hour)
+	}
+	return d.String()
 }
 
 // keeps reads what a deployment declares about its history.
 func (r *request) keeps(k *contract, declared object) bool {
 	s := r.serves
 	settings, _ := declared.get(r.name).(object)
-	h := &history{keys: k.row.out.keys, late: stringOf(settings.get("late")), table: k.row.out}
+	h := &history{keys: k.row.out.keys, late: stringOf(settings.get("late")), keep: stringOf(settings.get("keep")), table: k.row.out}
 	h.maxKeys, _ = settings.get("max_keys").(json.Number)
 	h.maxEvents, _ = settings.get("max_events").(json.Number)
 	at := r.label("", s.History, r.name)
@@ -150,4 +188,14 @@ func (s *stage) keeps(e *entity) string {
 		}
 	}
 	return ""
+}
+
+// shipment is what a service keeps that can be stored elsewhere, or nil. Fields whose files cannot
+// come first in Keeps, so one of them is field if there is any.
+func (s *stage) shipment(e *entity, field string) *ir.Shipment {
+	x, ok := s.Ships[field]
+	if !ok {
+		return nil
+	}
+	return &ir.Shipment{Folder: x.Folder, Most: ir.ParseSize(stringOf(e.fields.at(x.Most)))}
 }

@@ -1,6 +1,9 @@
 package compiler_test
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // A system in which a payment is judged by those before it.
 const remembered = `package shop
@@ -110,6 +113,11 @@ features: f:`}, {"p: sources.payments.out", "p: features.b.out"}, {"request: p:"
 		"a history without keys":           {[]edit{{"\tkeys: [\"id\"]\n\ttimestamp: \"paid\"\n\tschema", "\ttimestamp: \"paid\"\n\tschema"}, {events, ""}}, ""},
 		"no length of time":                {[]edit{{listed, "\thistory: p: late: \"0s\"\n"}}, `late of "p" in deployments.api is no length of time`},
 		"other limits":                     {[]edit{{listed, "\thistory: p: {late: \"2d\", max_keys: 10, max_events: 20}\n"}}, ""},
+		"events of two weeks":              {[]edit{{listed, "\thistory: p: keep: \"14d\"\n"}}, ""},
+		"events of too few days":           {[]edit{{listed, "\thistory: p: {keep: \"7d\", late: \"1d\"}\n"}}, `deployments.api cannot keep events of "p" for 7d: its windows look back 7d, and events may be 1d late`},
+		"a length of rows that are kept":   {append(over("sum(p.cents) OVER (PARTITION BY p.customer ORDER BY p.paid)"), edit{listed, "\thistory: p: keep: \"14d\"\n"}), `deployments.api cannot keep events of "p" for 14d: its windows have rows however old they are`},
+		"events by another time are kept":  {append(over(strings.Replace(window, "BY p.paid", "BY p.paid + INTERVAL 1 DAY", 1)), edit{listed, "\thistory: p: keep: \"14d\"\n"}), `deployments.api cannot keep events of "p" for 14d: its windows are not all ordered by the same column of it, which says how old an event is`},
+		"no events are kept":               {[]edit{{listed, "\thistory: p: keep: \"14d\"\n"}, {events, ""}}, `deployments.api cannot keep events of "p" for 14d: it takes none`},
 		"a mean of floats":                 {over("avg(p.euros) OVER (PARTITION BY p.customer ORDER BY p.paid)"), cannot + "avg of a window over a DOUBLE is not computed for one row: DuckDB adds floats in an order that depends on all rows"},
 		"a mean of decimals":               {over("avg(CAST(p.euros AS DECIMAL(18, 2))) OVER (PARTITION BY p.customer ORDER BY p.paid)"), ""},
 		"the largest float":                {over("max(p.euros) OVER (PARTITION BY p.customer ORDER BY p.paid)"), ""},

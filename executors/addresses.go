@@ -28,7 +28,7 @@ func Vacating(p *planner.Plan, applied func(unit string) (*ir.Unit, error)) (map
 		if i.Kind != ir.Service || !i.Action.Changes() {
 			continue
 		}
-		if u := p.System.Unit(i.Unit); u != nil {
+		if u := p.Unit(&i); u != nil {
 			starts = append(starts, u)
 		}
 	}

@@ -102,7 +102,7 @@ func unmoved(ctx context.Context, s *state.Store, p *planner.Plan) error {
 	}
 	switch {
 	case m.Env != p.State.Env:
-		return fmt.Errorf("%w: it was made for %s, not for %s", ErrMoved, environmentNamed(p.State.Env), environmentNamed(m.Env))
+		return fmt.Errorf("%w: it was made for %s, not for %s", ErrMoved, state.EnvironmentNamed(p.State.Env), state.EnvironmentNamed(m.Env))
 	case m.Lineage != p.State.Lineage:
 		return fmt.Errorf("%w: the plan belongs to another state (%s instead of %s)", ErrMoved, p.State.Lineage, m.Lineage)
 	case m.Serial != p.State.Serial:
@@ -135,7 +135,7 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	w.sweep(wctx)
 	w.openJournal(wctx)
 	w.move(wctx)
-	w.leaveChallengers(wctx)
+	w.endRoutes(wctx)
 	w.loop(wctx)
 	w.removeUnwanted(wctx)
 	w.closeJournal(wctx)
@@ -284,11 +284,11 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 
 // storeDeployed stores what is deployed, so that a rollback can restore the revision.
 func (w *walk) storeDeployed(ctx context.Context) (string, error) {
-	current, err := w.o.Store.Current(ctx)
+	deployed, err := w.o.Store.Deployed(ctx, w.plan.System)
 	if err != nil {
 		return "", err
 	}
-	digest, err := w.o.Artifacts.PutBytes(ctx, state.DeployedOf(current).Bytes())
+	digest, err := w.o.Artifacts.PutBytes(ctx, deployed.Bytes())
 	if err != nil {
 		return "", fmt.Errorf("end revision: %w", err)
 	}

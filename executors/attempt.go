@@ -39,7 +39,11 @@ type call struct {
 // attempt runs a job until it ends, or a service until it is ready.
 func (w *walk) attempt(ctx context.Context, n *work) report {
 	c, made, err := w.openAlone(ctx, n)
+	var lent *state.LentError
 	switch {
+	case errors.As(err, &lent):
+		n.tries--
+		return report{work: n, verdict: outrun}
 	case err != nil && ctx.Err() != nil:
 		return report{work: n, verdict: canceled}
 	case err != nil:

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,7 +141,7 @@ func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, b
 	var sys ir.System
 	var deployed state.Deployed
 	var plan struct { // of [planner.Plan]
-		Items []state.DeployedUnit // the key and the run planned for each unit, where known
+		Items []state.DeployedUnit // what is planned for each unit, where known
 	}
 	for digest, v := range map[string]any{r.IR: &sys, r.Plan: &plan, r.Deployed: &deployed} {
 		if digest == "" {
@@ -156,10 +158,15 @@ func (c *Collection) revision(ctx context.Context, r state.Revision, l *roots, b
 			return fmt.Errorf("cannot determine what revision %d needs: %w", r.Number, err)
 		}
 	}
-	for _, s := range deployed {
+	for _, s := range slices.AppendSeq(plan.Items, maps.Values(deployed)) {
 		l.deployed = append(l.deployed, s)
+		if s.Pinned == nil {
+			continue
+		}
+		if err := c.pinned(ctx, s.Key, *s.Pinned, l); err != nil {
+			return err
+		}
 	}
-	l.deployed = append(l.deployed, plan.Items...)
 	c.needed.Units = append(c.needed.Units, sys.Units...)
 	for _, u := range sys.Units {
 		l.units[u.ID] = true
@@ -203,21 +210,24 @@ func (c *Collection) inUse(ctx context.Context, s *state.Store, pending []state.
 
 // champion adds what the champion of a release reads, which an abort starts again.
 func (c *Collection) champion(ctx context.Context, r *state.Route, l *roots) error {
-	if r == nil || len(r.Versions) < 2 {
+	if r == nil || len(r.Versions) < 2 || r.Champion().Unit == nil {
 		return nil
 	}
 	v := r.Champion()
-	if v.Unit != nil {
-		c.needed.Units = append(c.needed.Units, *v.Unit)
-	}
-	run, err := c.o.Store.Run(ctx, v.Run)
+	return c.pinned(ctx, v.Key, state.Pinned{Unit: *v.Unit, Run: v.Run}, l)
+}
+
+// pinned adds what a service needs that is started again from what its run read.
+func (c *Collection) pinned(ctx context.Context, key string, p state.Pinned, l *roots) error {
+	c.needed.Units = append(c.needed.Units, p.Unit)
+	run, err := c.o.Store.Run(ctx, p.Run)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	l.deployed = append(l.deployed, state.DeployedUnit{Key: v.Key, Run: v.Run})
+	l.deployed = append(l.deployed, state.DeployedUnit{Key: key, Run: p.Run})
 	l.inputs = appendInputs(l.inputs, run.Inputs)
 	return nil
 }

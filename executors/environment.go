@@ -3,6 +3,9 @@ package executors
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -69,44 +72,85 @@ func (w *walk) beginAlone(ctx context.Context, n *work, r state.Run) (made bool,
 	}
 }
 
-// leaveOthers takes the GPUs of what other environments have deployed, or run now.
+// An other is what a unit of another environment holds of the pools.
+type other struct {
+	state.Lent
+	lease lease
+}
+
+// leaveOthers takes the GPUs that other environments hold now.
 func (w *walk) leaveOthers(ctx context.Context, pools ledger) error {
-	envs, err := w.o.Store.Environments(ctx)
+	lent, err := w.o.Store.LentElsewhere(ctx)
 	if err != nil {
 		return err
 	}
-	for _, env := range envs {
-		if env == w.environment() {
-			continue
-		}
-		s := w.o.Store.In(env)
-		current, err := s.Current(ctx)
-		if err != nil {
-			return err
-		}
-		runs, err := s.CurrentRuns(ctx)
-		if err != nil {
-			return err
-		}
-		for _, unit := range sortedKeys(runs) {
-			if current[unit].Kind == ir.Service {
-				pools.takeParts(pools.leased(claim{pool: MachinePool}, runs[unit].Devices))
-			}
-		}
-		pending, err := s.Pending(ctx)
-		if err != nil {
-			return err
-		}
-		for _, p := range pending {
-			pools.takeParts(pools.leased(claim{pool: MachinePool}, p.Run.Devices))
-		}
+	for _, o := range w.others {
+		pools.giveParts(o.lease)
+	}
+	w.others = w.others[:0]
+	for _, l := range lent {
+		o := other{l, pools.leased(claim{pool: MachinePool}, l.Devices)}
+		pools.takeParts(o.lease)
+		w.others = append(w.others, o)
 	}
 	return nil
 }
 
-func environmentNamed(env string) string {
-	if env == "" {
-		return "the environment without a name"
+// lookAtOthers takes what other environments hold now, after something may have changed.
+func (w *walk) lookAtOthers(ctx context.Context) {
+	if err := w.leaveOthers(ctx, w.sched.pools); err != nil && ctx.Err() == nil {
+		w.stop(err)
 	}
-	return "the environment " + env
+}
+
+// awaitOthers handles the case that nothing runs, and units wait for GPUs that applies of other
+// environments hold: it waits a little, and looks again. It returns false if no unit can start even
+// without these.
+func (w *walk) awaitOthers(ctx context.Context) bool {
+	soon := w.sched.pools.clone()
+	var holders []string
+	for _, o := range w.others {
+		if o.As == state.LentToRun {
+			soon.giveParts(o.lease)
+			holders = append(holders, fmt.Sprintf("%s of %s has %s", o.Unit, state.EnvironmentNamed(o.Env), strings.Join(o.Devices, ", ")))
+		}
+	}
+	waits := false
+	for _, i := range w.sched.queued {
+		c := w.sched.nodes[i].claim
+		if _, fits := soon.place(c); len(holders) == 0 || c.parts.Count == 0 || !fits {
+			continue
+		}
+		waits = true
+		if n := w.works[i]; !n.waits {
+			n.waits = true
+			w.events.send(Event{Unit: n.unit.ID, Type: EventProgress, Attempt: n.tries, Waits: strings.Join(holders, "; ")})
+		}
+	}
+	if !waits {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+	case <-w.o.Lease.Lost():
+		w.stop(state.ErrFenced)
+	case <-time.After(elsewherePoll):
+		w.lookAtOthers(ctx)
+	}
+	return true
+}
+
+// othersHold says which other environments hold GPUs of a pool without an end in sight.
+func (w *walk) othersHold(pool string) string {
+	text := ""
+	for _, o := range w.others {
+		if !slices.ContainsFunc(o.lease.grants, func(g grant) bool { return g.pool == pool }) {
+			continue
+		}
+		text += fmt.Sprintf("; %s of %s has %s", o.Unit, state.EnvironmentNamed(o.Env), strings.Join(o.Devices, ", "))
+		if o.As == state.LentLeft {
+			text += ", left by an apply that was killed: apply that environment again"
+		}
+	}
+	return text
 }

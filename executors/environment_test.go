@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -255,5 +256,91 @@ func TestCollectKeepsWhatAnyEnvironmentNeeds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// gpus lends one GPU, gpu=0, to the units of an environment.
+func (b *bench) gpus(units ...ir.Unit) func() (*executors.Result, error) {
+	b.Helper()
+	for i := range units {
+		units[i].Pool = "gpus"
+	}
+	plan, o := b.plan(units), b.options()
+	plan.System.Pools = []ir.Pool{{Name: "gpus", Resources: ir.Resources{MilliCPU: 64000, Memory: 1 << 40, GPU: 1}}}
+	o.Devices = func(context.Context, []ir.Pool) (map[string][]executors.GPU, error) {
+		return map[string][]executors.GPU{"gpus": {{Device: executors.Device{Name: "gpu=0", ID: "UUID-0"}}}}, nil
+	}
+	return func() (*executors.Result, error) { return executors.Apply(b.Context(), plan, o) }
+}
+
+// Two environments that are applied at the same time never have the same GPU: the second one waits,
+// and says for what.
+func TestTwoEnvironmentsTakeTurnsOnAGPU(t *testing.T) {
+	b := newBench(t)
+	dev, prod := b.in("dev"), b.in("prod")
+	var mu sync.Mutex
+	said := map[string]bool{}
+	var applies []func() (*executors.Result, error)
+	for _, x := range []*bench{dev, prod} {
+		x.watch = func(e executors.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Waits != "" {
+				said[e.Waits] = true
+			}
+		}
+		var units []ir.Unit
+		for i := range 3 {
+			u := on(1, table(fmt.Sprintf("features/%s%d", x.store.Env(), i), fmt.Sprintf(`{"%s":%d}`, x.store.Env(), i)))
+			b.fake.behave[u.ID] = behaviour{takes: 100 * time.Millisecond}
+			units = append(units, u)
+		}
+		applies = append(applies, x.gpus(units...))
+	}
+	errs := make(chan error)
+	for _, apply := range applies {
+		go func() { _, err := apply(); errs <- err }()
+	}
+	b.ok(<-errs)
+	b.ok(<-errs)
+	if len(b.fake.shared) > 0 {
+		t.Errorf("lent twice: %v", b.fake.shared)
+	}
+	for what := range said {
+		if !strings.Contains(what, "has gpu=0") {
+			t.Errorf("it waits for %q", what)
+		}
+	}
+	if len(said) == 0 {
+		t.Error("no unit says that it waits")
+	}
+}
+
+// What keeps a GPU without an end is not waited for. The error says what it is.
+func TestAGPUOfADeployedServiceIsNotWaitedFor(t *testing.T) {
+	b := newBench(t)
+	dev, prod := b.in("dev"), b.in("prod")
+	if _, err := dev.gpus(on(1, service("deployments/s", `{}`)))(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := prod.gpus(on(1, table("features/f", `{}`)))()
+	if want := "deployments/s of the environment dev has gpu=0"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	// It keeps its own when it is started again.
+	if _, err := dev.gpus(on(1, service("deployments/s", `{"n":2}`)))(); err != nil {
+		t.Error(err)
+	}
+	_, err = executors.Destroy(t.Context(), dev.options())
+	b.ok(err)
+
+	u := on(1, table("features/left", `{}`))
+	b.ok(u.Define())
+	_, err = dev.lease.Begin(t.Context(), state.Run{Key: ir.RunKey(u.Digest, nil), Unit: u.ID, Definition: u.Digest, Revision: 1, Attempt: 1, Devices: []string{"gpu=0"}})
+	b.ok(err)
+	b.ok(dev.lease.Release(t.Context()))
+	_, err = prod.gpus(on(1, table("features/f", `{}`)))()
+	if want := "features/left of the environment dev has gpu=0, left by an apply that was killed: apply that environment again"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
 	}
 }

@@ -51,8 +51,8 @@ func EndRelease(ctx context.Context, p *planner.Plan, o Options, back int) (*Res
 }
 
 // setRoute records a route and makes it effective. The record comes first: whoever follows the
-// release makes it effective again if that did not happen. At the end of a release it comes last,
-// because nobody follows it any more.
+// release, or the next apply, makes it effective again if that did not happen. The record of the
+// end of a release is removed afterwards.
 func (w *walk) setRoute(ctx context.Context, n *work, r *state.Route) error {
 	c, ok := w.current[n.unit.ID]
 	if !ok || c.Handle == nil {
@@ -73,16 +73,13 @@ func (w *walk) setRoute(ctx context.Context, n *work, r *state.Route) error {
 		}
 		return err
 	}
-	over := len(r.Versions) < 2
-	if !over {
-		if err := record(r); err != nil {
-			return err
-		}
+	if err := record(r); err != nil {
+		return err
 	}
 	if err := w.hold(ctx); err != nil {
 		return err
 	}
-	if err := v.SetRoute(ctx, *c.Handle, StepRoute(n.unit, r)); err != nil || !over {
+	if err := v.SetRoute(ctx, *c.Handle, StepRoute(n.unit, r)); err != nil || !r.Finishing() {
 		return err
 	}
 	return record(nil)
@@ -142,7 +139,11 @@ func (w *walk) route(ctx context.Context, n *work) (*state.Route, error) {
 	two := c.Route != nil && len(c.Route.Versions) == 2
 	switch {
 	case n.item.Pinned != nil:
-		return &state.Route{Serial: serial + 2, Rejected: cmp.Or(n.item.Route, c.Route).Rejected}, nil
+		r := cmp.Or(n.item.Route, c.Route)
+		if r == nil { // a rollback, and nothing is known of a rejection
+			return nil, nil
+		}
+		return &state.Route{Serial: serial + 2, Rejected: r.Rejected}, nil
 	case u.Release == nil || w.plan.BackTo > 0, two && n.key == c.Route.Champion().Key, !two && n.key == c.Key:
 		return nil, nil
 	case c.Route.Releasing() && n.key == c.Key: // both are started again
@@ -336,17 +337,22 @@ func (c *call) restoreRoute(ctx context.Context) error {
 	return v.SetRoute(ctx, *c.handle, StepRoute(c.n.unit, r))
 }
 
-// leaveChallengers takes all requests from challengers whose release ends, before anything else
-// happens: the process of the champion alone is not there yet. If the process of both is gone,
-// there is nothing to take away.
-func (w *walk) leaveChallengers(ctx context.Context) {
+// endRoutes ends releases before anything else happens. It takes all requests from challengers
+// whose champion is deployed again: its own process is not there yet. And it gives those that have
+// become the champion the route that an apply or a step did not, which was killed. If the process
+// is gone, there is nothing to do.
+func (w *walk) endRoutes(ctx context.Context) {
 	for _, n := range w.works {
 		c := w.current[n.unit.ID]
-		if ctx.Err() != nil || c.Route == nil || len(c.Route.Versions) < 2 || !n.item.Action.Changes() || n.item.Key != c.Route.Champion().Key {
-			continue
-		}
 		r := n.item.Route
-		if r == nil {
+		switch {
+		case ctx.Err() != nil || c.Route == nil:
+			continue
+		case c.Route.Finishing():
+			r = c.Route
+		case len(c.Route.Versions) < 2 || !n.item.Action.Changes() || n.item.Key != c.Route.Champion().Key:
+			continue
+		case r == nil:
 			r = planner.Aborted(c.Route, w.o.Now(), "the champion is restored")
 		}
 		if err := w.setRoute(ctx, n, r); err == nil {
@@ -357,13 +363,21 @@ func (w *walk) leaveChallengers(ctx context.Context) {
 
 // rejected reports whether the key of a unit is that of a version that was rejected, and stays
 // so. Its champion then remains.
-func (w *walk) rejected(n *work) bool {
+func (w *walk) rejected(ctx context.Context, n *work) (bool, error) {
 	c, ok := w.current[n.unit.ID]
 	if !ok || !n.item.Unless || w.plan.BackTo > 0 || c.Route == nil || c.Route.Rejected == nil || c.Route.Rejected.Key != n.key {
-		return false
+		return false, nil
 	}
 	n.key = planner.ServingKey(c)
-	return true
+	if c.Route.Ending() {
+		n.stays = c.Route.Champion().Unit
+		return true, nil
+	}
+	var err error
+	if n.stays, err = w.o.Store.Unit(ctx, n.unit.ID); err != nil {
+		return false, w.unreadable(ctx, err)
+	}
+	return true, nil
 }
 
 // pinned makes a unit use what its recorded run read.

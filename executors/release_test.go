@@ -305,8 +305,11 @@ func TestAReleaseKilledAtAnyPointConverges(t *testing.T) {
 		return b.reroute(planner.Advanced(ir.Release{}, r, 50, time.Now(), "good"))
 	}
 	finish := func(b *bench) error {
-		if r := b.current(late).Route; r.Releasing() {
+		switch r := b.current(late).Route; {
+		case r.Releasing():
 			return b.reroute(planner.Finished(r, time.Now(), "good"))
+		case r.Finishing():
+			return b.reroute(r)
 		}
 		return nil
 	}

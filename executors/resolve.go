@@ -77,8 +77,8 @@ func (w *walk) unchanged(ctx context.Context, n *work) (bool, error) {
 	if err := resolve(ctx, n); err != nil {
 		return false, err
 	}
-	if w.rejected(n) {
-		return true, nil
+	if rejected, err := w.rejected(ctx, n); rejected || err != nil {
+		return rejected, err
 	}
 	if w.plan.BackTo > 0 && n.key != n.item.Key {
 		return false, fmt.Errorf("its data has changed since revision %d", w.plan.BackTo)
@@ -342,7 +342,7 @@ func (w *walk) ports(ctx context.Context, n *work) (map[string]step.Port, error)
 		p := step.Port{Kind: in.Kind, Schema: in.Schema.Bare(), Keys: in.Keys, Timestamp: in.Timestamp, Digest: digest}
 		if from := w.byID[in.Unit]; from != nil {
 			if in.Kind == ir.EndpointOf {
-				p.Path = address(from.unit.Endpoint)
+				p.Path = address(cmp.Or(from.stays, from.unit).Endpoint)
 				ports[in.Port] = p
 				continue
 			}

@@ -37,6 +37,7 @@ type walk struct {
 	deletes  []string
 	leases   map[string]lease // of units to delete
 	lends    bool             // whether pools lend GPUs
+	others   []other          // what other environments hold of them
 	sched    *schedule
 	reports  chan report
 	flying   int            // goroutines that will report
@@ -74,6 +75,9 @@ type work struct {
 	incumbent *state.ModelVersion        // that the unit compares a candidate with, nil if there is none
 	traits    map[string]artifact.Traits // of its inputs when it was started, by port
 	tries     int                        // attempts made in this apply
+	waits     bool                       // it was said that it waits for another environment
+	// The champion, if the declared version turns out to be rejected.
+	stays *ir.Unit
 	// Set when it is admitted.
 	devices []Device
 	preempt context.CancelCauseFunc
@@ -110,6 +114,7 @@ const (
 	rested                  // the pause before the retry is over
 	vacated                 // holds no resources any more; the outcome follows
 	yielded                 // ended because others are owed its GPUs
+	outrun                  // another environment was faster to take its GPUs
 	freed                   // will not run, and what a killed apply left of it was ended
 	canceled                // ended, or left to a successor
 )
@@ -319,6 +324,8 @@ func (w *walk) loop(ctx context.Context) {
 			}
 			w.flying--
 			w.settle(ctx, r)
+		case <-w.recheck():
+			w.lookAtOthers(ctx)
 		case <-lost:
 			lost = nil
 			w.stop(state.ErrFenced)
@@ -332,6 +339,14 @@ func (w *walk) loop(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// recheck returns when to look again at what other environments hold, if units wait for GPUs.
+func (w *walk) recheck() <-chan time.Time {
+	if len(w.others) == 0 || len(w.sched.queued) == 0 {
+		return nil
+	}
+	return time.After(time.Second)
 }
 
 func (w *walk) fly(n *work, f func(*work) report) {
@@ -375,11 +390,14 @@ func (w *walk) makeRoom(ctx context.Context) bool {
 		w.removeUnwanted(ctx)
 		return ctx.Err() == nil
 	}
+	if w.awaitOthers(ctx) {
+		return true
+	}
 	for _, i := range w.sched.takeQueued() {
 		n := w.works[i]
 		c := w.sched.nodes[i].claim
-		err := fmt.Errorf("no room in pool %s: it waits for %s, which deployed services hold",
-			c.pool, partsOf(w.sched.pools[c.pool].gpus.pool, c.parts.Total()))
+		err := fmt.Errorf("no room in pool %s: it waits for %s, which deployed services hold%s",
+			c.pool, partsOf(w.sched.pools[c.pool].gpus.pool, c.parts.Total()), w.othersHold(c.pool))
 		w.leave(&UnitError{Unit: n.unit.ID, Err: err})
 		n.ended, n.failed = true, true
 		w.block(ctx, n, w.sched.settle(i, false))
@@ -471,9 +489,12 @@ func (w *walk) settle(ctx context.Context, r report) {
 			p.err = nil // it is retried, too
 		}
 		w.queue(ctx, n)
-	case yielded:
+	case yielded, outrun:
 		w.sched.pause(n.node)
 		w.sched.queue(n.node)
+		if r.verdict == outrun {
+			w.lookAtOthers(ctx)
+		}
 	case freed:
 		if !r.stuck {
 			w.sched.release(n.node)

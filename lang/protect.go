@@ -111,7 +111,12 @@ func (e *environments) readWho(value ast.Expr) (who []string) {
 
 func (e *environments) readWindow(value ast.Expr) (w protect.Window) {
 	var sound = true
-	for name, field := range e.literalFields(value, "a freeze", "from", "to", "reason") {
+	for name, field := range e.literalFields(value, "a freeze", "days", "from", "to", "zone", "reason") {
+		if name == "days" {
+			w.Days = e.readDays(field.Value)
+			sound = sound && w.Days != nil
+			continue
+		}
 		text, ok := literalString(field.Value)
 		if !ok {
 			e.fault(field.Value, name+" must be written as a string")
@@ -122,6 +127,8 @@ func (e *environments) readWindow(value ast.Expr) (w protect.Window) {
 			w.From = text
 		case "to":
 			w.To = text
+		case "zone":
+			w.Zone = text
 		case "reason":
 			w.Reason = text
 		}
@@ -129,10 +136,28 @@ func (e *environments) readWindow(value ast.Expr) (w protect.Window) {
 	if _, ok := value.(*ast.StructLit); !ok || !sound {
 		return w
 	}
-	if _, _, err := w.Times(); err != nil {
+	if err := w.Check(); err != nil {
 		e.fault(value, err.Error())
 	}
 	return w
+}
+
+// readDays returns the days of a weekly freeze, or nil after a fault.
+func (e *environments) readDays(value ast.Expr) (days []string) {
+	list, ok := value.(*ast.ListLit)
+	if !ok || len(list.Elts) == 0 {
+		e.fault(value, `days must be written as a list: ["fri"]`)
+		return nil
+	}
+	for _, x := range list.Elts {
+		day, ok := literalString(x)
+		if !ok {
+			e.fault(x, `days must be written as strings, such as "fri"`)
+			return nil
+		}
+		days = append(days, day)
+	}
+	return days
 }
 
 // literalFields returns the fields of a struct by name, and reports all that is none of them.

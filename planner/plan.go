@@ -61,6 +61,15 @@ func (t Taken) String() string {
 	return fmt.Sprintf("%s: %s is in use by %s: stop it, or choose another port", t.Unit, t.Address, t.By)
 }
 
+// Unit returns the unit that an item is about: the pinned or the declared one, or nil if the unit
+// is removed.
+func (p *Plan) Unit(i *Item) *ir.Unit {
+	if i.Pinned != nil {
+		return &i.Pinned.Unit
+	}
+	return p.System.Unit(i.Unit)
+}
+
 // Image returns the image in which a unit runs, by digest, or "" if its target runs none.
 func (p *Plan) Image(u *ir.Unit) string {
 	if u.Code.Image != "" {
@@ -169,15 +178,9 @@ type Item struct {
 	Route *state.Route `json:"route,omitempty"`
 	// Pinned is deployed instead of the declared unit: the champion of a release, after another
 	// version was rejected.
-	Pinned *Pinned `json:"pinned,omitempty"`
+	Pinned *state.Pinned `json:"pinned,omitempty"`
 	// Rejected says why the declared version of a service is not deployed.
 	Rejected string `json:"rejected,omitempty"`
-}
-
-// A Pinned unit is deployed as it was applied, from what its run read.
-type Pinned struct {
-	Unit ir.Unit `json:"unit"`
-	Run  int64   `json:"run"`
 }
 
 // A Reason says why, with the values before and after.

@@ -42,8 +42,8 @@ const faultTime = 30 * time.Second
 // what the service observed (nil if nothing is known), and the time. It is pure.
 //
 // A challenger takes one step after the other. It stays in a step for at least the time of the
-// policy, and until it had the requests by which it is judged. It is rejected as soon as it breaks
-// a limit, or has so many failures that the requests which are still missing cannot make up for
+// policy, and until it had the requests by which it is judged, or the time for these is up. It is
+// rejected as soon as it breaks a limit, or has so many failures that the requests which are still missing cannot make up for
 // them.
 func DecideRelease(p ir.Release, r state.Route, seen *step.Observed, now time.Time) ReleaseDecision {
 	weight := r.Challenger().Weight
@@ -80,12 +80,19 @@ func DecideRelease(p ir.Release, r state.Route, seen *step.Observed, now time.Ti
 	if o.Fault != "" {
 		return stay(ReleaseWait, "it cannot answer: %s", o.Fault)
 	}
-	n, did := o.Requests-o.Shadows, "answered"
-	if weight == 0 {
-		n, did = o.Shadows, "computed"
+	lacks := lack(p, r, seen)
+	if lacks != "" && (p.Judge.Within == 0 || age < p.Judge.Within) {
+		return stay(ReleaseWait, "%s", lacks)
 	}
-	if n < p.Judge.Requests {
-		return stay(ReleaseWait, "it %s %d of %d requests", did, n, p.Judge.Requests)
+	if lacks != "" {
+		lacks += " within " + length(p.Judge.Within)
+		switch {
+		case p.Judge.Otherwise != string(ReleaseNext):
+			return ReleaseDecision{Act: ReleaseAbort, Reason: lacks}
+		case weight == 100:
+			return ReleaseDecision{Act: ReleaseFinish, Weight: 100, Reason: lacks}
+		}
+		return ReleaseDecision{Act: ReleaseNext, Weight: next, Reason: lacks}
 	}
 	why := fmt.Sprintf("it was good at %d %%", weight)
 	if weight == 0 {
@@ -99,6 +106,30 @@ func DecideRelease(p ir.Release, r state.Route, seen *step.Observed, now time.Ti
 	}
 	return ReleaseDecision{Act: ReleaseNext, Weight: next, Reason: why}
 }
+
+// lack says how many of the requests by which a challenger is judged it had not, or returns "". With
+// a column that has few values, none of them may be the challenger's: it then waits for requests that
+// never come.
+func lack(p ir.Release, r state.Route, seen *step.Observed) string {
+	o, weight := seen.Versions[r.Challenger().Name], r.Challenger().Weight
+	n, did := o.Requests-o.Shadows, "answered"
+	if weight == 0 {
+		n, did = o.Shadows, "computed"
+	}
+	if n >= p.Judge.Requests {
+		return ""
+	}
+	text := fmt.Sprintf("it %s %d of %d requests", did, n, p.Judge.Requests)
+	all := n + seen.Versions[r.Champion().Name].Requests
+	if p.By != "" && weight > 0 && weight < 100 && all*int64(weight) >= 100*(2*p.Judge.Requests+fewRequests) {
+		text += fmt.Sprintf(", of %d in all: too few values of %s are given to it at %d %%; tenon release next takes the next step", all, p.By, weight)
+	}
+	return text
+}
+
+// fewRequests is how many requests more than expected must be there before their number says that a
+// version gets too few of them.
+const fewRequests = 20
 
 // FirstWeight returns the weight, and the fraction of requests that it computes without answering,
 // with which a challenger begins.
@@ -227,7 +258,7 @@ func PlanRoute(sys *ir.System, meta state.Meta, u *ir.Unit, c state.Current, to 
 	item := Item{Unit: u.ID, Kind: ir.Service, Action: Release, Key: c.Key, Route: to, Reasons: weightReasons(c.Route, to)}
 	if to.Ending() {
 		champion := to.Champion()
-		u, item.Key, item.Pinned = champion.Unit, champion.Key, &Pinned{Unit: *champion.Unit, Run: champion.Run}
+		u, item.Key, item.Pinned = champion.Unit, champion.Key, &state.Pinned{Unit: *champion.Unit, Run: champion.Run}
 	}
 	with := *sys
 	with.Units = slices.DeleteFunc(slices.Clone(sys.Units), func(other ir.Unit) bool { return other.ID == u.ID })
@@ -250,7 +281,7 @@ func weightReasons(from, to *state.Route) []Reason {
 			all = append(all, Reason{What: v.Name, Before: fmt.Sprintf("%d %%", v.Weight), After: fmt.Sprintf("%d %%", weight)})
 		}
 	}
-	last := from.Challenger().Name
+	last := from.Versions[len(from.Versions)-1].Name
 	switch {
 	case to.Ending():
 		return append(all, Reason{What: fmt.Sprintf("%s was rejected: %s", last, to.Reason)})

@@ -49,6 +49,15 @@ func TestDecideRelease(t *testing.T) {
 	paused := releasing(10)
 	paused.Paused = true
 	good := observed(step.Observation{Requests: 400, Failed: 2})
+	byColumn := policy
+	byColumn.By = "customer"
+	within := func(p ir.Release, otherwise string) ir.Release {
+		p.Judge.Within, p.Judge.Otherwise = 2*time.Hour, otherwise
+		return p
+	}
+	both := func(challenger, champion int64) *step.Observed {
+		return &step.Observed{Serial: 3, Versions: map[string]step.Observation{"late v3": {Requests: champion}, "late v4": {Requests: challenger}}}
+	}
 	for _, c := range []struct {
 		name   string
 		policy ir.Release
@@ -63,6 +72,14 @@ func TestDecideRelease(t *testing.T) {
 		{"it is not over", policy, releasing(1), good, 9 * time.Minute, planner.ReleaseWait, 1, "this step takes 10m"},
 		{"too few requests", policy, releasing(1), observed(step.Observation{Requests: 99}), time.Hour, planner.ReleaseWait, 1, "it answered 99 of 100 requests"},
 		{"shadows are no answers", policy, releasing(1), observed(step.Observation{Requests: 500, Shadows: 450}), time.Hour, planner.ReleaseWait, 1, "it answered 50 of 100 requests"},
+		{"too few requests for long", within(policy, "abort"), releasing(1), observed(step.Observation{Requests: 99}), 2 * time.Hour, planner.ReleaseAbort, 0, "it answered 99 of 100 requests within 2h"},
+		{"too few requests for long, and it goes on", within(policy, "next"), releasing(1), observed(step.Observation{Requests: 99}), 2 * time.Hour, planner.ReleaseNext, 10, "it answered 99 of 100 requests within 2h"},
+		{"too few requests at last, and it goes on", within(policy, "next"), releasing(100), observed(step.Observation{}), 2 * time.Hour, planner.ReleaseFinish, 100, "it answered 0 of 100 requests within 2h"},
+		{"too few requests yet", within(policy, "abort"), releasing(1), observed(step.Observation{Requests: 99}), 2*time.Hour - 1, planner.ReleaseWait, 1, "it answered 99 of 100 requests"},
+		{"too few values", byColumn, releasing(1), both(0, 22000), time.Hour, planner.ReleaseWait, 1,
+			"it answered 0 of 100 requests, of 22000 in all: too few values of customer are given to it at 1 %; tenon release next takes the next step"},
+		{"few requests in all", byColumn, releasing(1), both(0, 21999), time.Hour, planner.ReleaseWait, 1, "it answered 0 of 100 requests"},
+		{"few by chance", policy, releasing(1), both(0, 22000), time.Hour, planner.ReleaseWait, 1, "it answered 0 of 100 requests"},
 		{"the last step is over", policy, releasing(100), good, time.Hour, planner.ReleaseFinish, 100, "it was good at 100 %: 0.5 % of 400 requests failed, 0 % of 400 requests took longer than 50ms"},
 		{"no step of 100", test, releasing(50), good, time.Hour, planner.ReleaseHold, 50, "it stays at 50 % until somebody decides"},
 		{"no step of 100, and it fails", test, releasing(50), observed(step.Observation{Requests: 400, Failed: 8}), time.Hour, planner.ReleaseAbort, 0, "2 % of 400 requests failed, at most 1 % may"},

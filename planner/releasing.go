@@ -16,12 +16,13 @@ func (m *maker) releasing(item *Item, l *look) (bool, error) {
 	}
 	c, r := l.current, l.current.Route
 	known := len(l.unknown) == 0
-	if r.Rejected != nil && r.Rejected.Key == l.key {
-		if !known {
-			item.Action, item.Unless, item.Reasons = Update, true, m.changingInputs(l)
-			return true, nil
-		}
+	switch {
+	case r.Rejected == nil:
+	case known && r.Rejected.Key == l.key:
 		return true, m.staysRejected(item, l)
+	case !known && m.dead(l) == nil: // it may turn out to be the rejected version
+		item.Action, item.Unless, item.Reasons = Update, true, append(m.changingInputs(l), m.steps(l)...)
+		return true, nil
 	}
 	if !r.Releasing() || !known {
 		return false, nil
@@ -65,20 +66,18 @@ func (m *maker) staysRejected(item *Item, l *look) error {
 		Message: fmt.Sprintf("%s stays as it is: %s", l.u.ID, item.Rejected),
 		Hint:    fmt.Sprintf("change something, or run tenon release retry %s", l.u.ID),
 	})
-	dead := m.dead(l)
-	if dead == nil {
-		return nil
+	if dead := m.dead(l); dead != nil {
+		item.Action, item.Reasons = Replace, dead
 	}
-	item.Action, item.Reasons = Replace, dead
 	if r.Ending() {
-		item.Pinned = &Pinned{Unit: *r.Champion().Unit, Run: r.Champion().Run}
+		item.Pinned = &state.Pinned{Unit: *r.Champion().Unit, Run: r.Champion().Run}
 		return nil
 	}
 	u, err := m.applied(l.u.ID)
 	if err != nil || u == nil {
 		return err
 	}
-	item.Pinned = &Pinned{Unit: *u, Run: c.Run}
+	item.Pinned = &state.Pinned{Unit: *u, Run: c.Run}
 	item.Pinned.Unit.ID = l.u.ID
 	return nil
 }
@@ -124,6 +123,9 @@ func releaseFields(p *ir.Release) any {
 			judge["disagreement"] = map[string]float64{"max": *j.Disagreement}
 		}
 		judge["requests"] = j.Requests
+		if j.Within > 0 {
+			judge["within"], judge["otherwise"] = j.Within.String(), j.Otherwise
+		}
 	}
 	return plain(map[string]any{"steps": fmt.Sprint(p.Steps), "each": p.Each.String(), "shadow": p.Shadow, "by": p.By, "judge": judge})
 }

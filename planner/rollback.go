@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -106,6 +107,13 @@ func (m *maker) recallUnit(u *ir.Unit, deployed state.DeployedUnit, check func(c
 			return Item{}, fmt.Errorf("its artifact %s is lost (%s)", o.Port, describe(a))
 		}
 	}
+	item := Item{Unit: u.ID, Kind: u.Kind, Key: deployed.Key}
+	if item.Pinned, err = m.pinnedTo(u, deployed, run); err != nil {
+		return Item{}, err
+	}
+	if item.Pinned != nil {
+		l.u = &item.Pinned.Unit
+	}
 	l.run, l.inputs = run, maps.Clone(run.Inputs)
 	if again := l.current == nil || l.current.Run != run.ID; again && check != nil && u.Kind == ir.Job {
 		for _, port := range slices.Sorted(maps.Keys(run.Outputs)) {
@@ -114,21 +122,54 @@ func (m *maker) recallUnit(u *ir.Unit, deployed state.DeployedUnit, check func(c
 			}
 		}
 	}
-	item := Item{Unit: u.ID, Kind: u.Kind, Key: deployed.Key}
 	if u.Kind == ir.Job {
 		err = m.reuse(&item, &l)
 	} else {
 		err = m.serviceOrRecord(&item, &l)
 	}
+	if item.Action == None && l.current.Route.Ending() {
+		item.Action, item.Reasons = Replace, []Reason{{What: fmt.Sprintf("%s was rejected, and answers nothing", l.current.Route.Challenger().Name)}}
+	}
+	m.settle(item, &l)
 	return item, err
+}
+
+// pinnedTo returns what a service was made from, if that is not what its revision declares, or nil:
+// a release had rejected the declared version, so the champion was deployed. The units that the
+// declared one reads from are already planned.
+func (m *maker) pinnedTo(u *ir.Unit, deployed state.DeployedUnit, run *state.Run) (*state.Pinned, error) {
+	switch {
+	case u.Kind != ir.Service || deployed.Pinned != nil:
+		return deployed.Pinned, nil
+	case run.Definition != u.Digest:
+		return nil, errors.New("its declared version had been rejected, and an older tenon did not record the one that was deployed")
+	}
+	inputs, _, err := m.sources.Inputs(u, nil)
+	if err != nil {
+		return nil, err
+	}
+	for name, digest := range run.Inputs {
+		if strings.HasPrefix(name, filePrefix) {
+			inputs[name] = digest
+		}
+	}
+	if RunKey(u, inputs) == deployed.Key {
+		return nil, nil
+	}
+	return &state.Pinned{Unit: *u, Run: run.ID}, nil
 }
 
 // deployedRun returns the run whose result was deployed.
 func (m *maker) deployedRun(l *look, deployed state.DeployedUnit) (run *state.Run, err error) {
-	if deployed.Run > 0 {
+	switch {
+	case deployed.Pinned != nil:
+		run, err = m.in.State.Run(m.ctx, deployed.Pinned.Run)
+	case deployed.Run > 0:
 		run, err = m.in.State.Run(m.ctx, deployed.Run)
-	} else {
-		run, err = m.recordedRun(l)
+	default:
+		if run, err = m.recordedRun(l); err == nil && run != nil {
+			run, err = m.in.State.Run(m.ctx, run.ID) // with its inputs
+		}
 	}
 	if errors.Is(err, state.ErrNotFound) || err == nil && (run == nil || run.Key != deployed.Key) {
 		return nil, errors.New("its run is no longer recorded")

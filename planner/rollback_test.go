@@ -15,11 +15,11 @@ import (
 // past returns what is deployed now, as a revision would record it.
 func (w *world) past(s *ir.System) planner.Past {
 	w.t.Helper()
-	current, err := w.store.Current(context.Background())
+	deployed, err := w.store.Deployed(context.Background(), s)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return planner.Past{Revision: 1, System: s, Deployed: state.DeployedOf(current)}
+	return planner.Past{Revision: 1, System: s, Deployed: deployed}
 }
 
 func (w *world) rollback(p planner.Past) (*planner.Plan, error) {

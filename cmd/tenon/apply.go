@@ -215,12 +215,8 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 	if s, err = w.Lock(ctx, "tenon apply", wait); err != nil {
 		return nil, nil, err
 	}
-	if err := s.SettleReleases(ctx, project.ApplyOptions{}); err != nil {
-		if ctx.Err() != nil || errors.Is(err, state.ErrFenced) {
-			return nil, nil, errors.Join(err, s.Release(ctx))
-		}
-		// What is applied may be the remedy: the champion answers until then.
-		fmt.Fprintf(a.stderr, "tenon: a rejected version was not removed: %v\n", err)
+	if err := a.settleReleases(ctx, s); err != nil {
+		return nil, nil, errors.Join(err, s.Release(ctx))
 	}
 	if saved != nil {
 		if err := w.CheckData(ctx, saved); err != nil {
@@ -235,6 +231,18 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 	return plan, s, nil
 }
 
+// settleReleases completes the end of releases before something is planned, so that the plan says
+// what happens to the version that answers. If one cannot be ended, what is planned may be the
+// remedy.
+func (a *app) settleReleases(ctx context.Context, s *project.Session) error {
+	err := s.SettleReleases(ctx, project.ApplyOptions{})
+	if err != nil && ctx.Err() == nil && !errors.Is(err, state.ErrFenced) {
+		fmt.Fprintf(a.stderr, "tenon: the end of a release was not completed: %v\n", err)
+		return nil
+	}
+	return err
+}
+
 // readPlan reads a saved plan and chooses its environment.
 func (a *app) readPlan(path string) (*planner.Plan, error) {
 	p, err := planner.Read(path)
@@ -244,7 +252,7 @@ func (a *app) readPlan(path string) (*planner.Plan, error) {
 	if env, err := a.environment(); err != nil {
 		return nil, err
 	} else if env != "" && env != p.State.Env {
-		return nil, &usageError{fmt.Errorf("%s is a plan for %s, not for the environment %s", path, environmentNamed(p.State.Env), env)}
+		return nil, &usageError{fmt.Errorf("%s is a plan for %s, not for the environment %s", path, state.EnvironmentNamed(p.State.Env), env)}
 	}
 	a.env = p.State.Env
 	return p, nil

@@ -74,19 +74,27 @@ func (a *app) confirmDestroy(env string, units []string, yes, asJSON bool) error
 	if len(units) == 0 && !asJSON {
 		fmt.Fprintln(a.stdout, nothingDeployed(env))
 	}
+	what := "Destroy " + plural(int64(len(units)), "unit")
+	if env != "" {
+		what += " of the environment " + env
+	}
+	if yes && env != "" && len(units) > 0 && !asJSON {
+		fmt.Fprintln(a.stdout, what)
+	}
 	if yes || len(units) == 0 {
 		return nil
 	}
-	for _, u := range units {
-		fmt.Fprintf(a.stdout, "  %s %s\n", a.paint(red, "-"), u)
-	}
-	where := ""
-	if env != "" {
-		where = " of the environment " + env
-	}
-	if err := a.confirm(fmt.Sprintf("Destroy %s%s?", plural(int64(len(units)), "unit"), where)); err != nil {
+	a.printDeletes(units)
+	if err := a.confirm(what + "?"); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.stdout)
 	return nil
+}
+
+// printDeletes lists units that are to be removed.
+func (a *app) printDeletes(units []string) {
+	for _, u := range units {
+		fmt.Fprintf(a.stdout, "  %s %s\n", a.paint(red, "-"), u)
+	}
 }

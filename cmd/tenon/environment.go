@@ -1,19 +1,13 @@
 package main
 
-// environmentNamed names an environment in a sentence.
-func environmentNamed(env string) string {
-	if env == "" {
-		return "the environment without a name"
-	}
-	return "the environment " + env
-}
+import "github.com/tenon-ml/tenon/planner/state"
 
 // nothingDeployed says that an environment has nothing deployed.
 func nothingDeployed(env string) string {
 	if env == "" {
 		return "Nothing is deployed."
 	}
-	return "Nothing is deployed in " + environmentNamed(env) + "."
+	return "Nothing is deployed in " + state.EnvironmentNamed(env) + "."
 }
 
 // again returns the command line that continues a command, with its environment.

@@ -51,7 +51,11 @@ shared artifact store, because other states may need it.`,
 				return err
 			}
 			o.Retention.Age = time.Duration(olderThan)
-			return a.withApplied(ctx, folder(args), func(w *project.Workspace) (err error) {
+			p, err := a.project(folder(args))
+			if err != nil {
+				return err
+			}
+			return p.WithAll(ctx, func(w *project.Workspace) (err error) {
 				s, err := w.LockAll(ctx, "tenon gc", wait)
 				if err != nil {
 					return err

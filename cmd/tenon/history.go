@@ -31,7 +31,7 @@ it also says who did it, and who approved that. tenon show @N shows the details 
 				if asJSON {
 					return a.printJSON(revisions)
 				}
-				return a.printHistory(revisions)
+				return a.printHistory(w.Env(), revisions)
 			})
 		},
 	}
@@ -41,9 +41,13 @@ it also says who did it, and who approved that. tenon show @N shows the details 
 	return c
 }
 
-func (a *app) printHistory(revisions []project.Revision) error {
+func (a *app) printHistory(env string, revisions []project.Revision) error {
 	if len(revisions) == 0 {
-		_, err := fmt.Fprintln(a.stdout, "Nothing has been applied yet.")
+		in := ""
+		if env != "" {
+			in = " in " + state.EnvironmentNamed(env)
+		}
+		_, err := fmt.Fprintf(a.stdout, "Nothing has been applied yet%s.\n", in)
 		return err
 	}
 	t := table(a.stdout)

@@ -18,6 +18,7 @@ func promoteCommand(a *app) *cobra.Command {
 	var how project.Promotion
 	var wait time.Duration
 	var dir, out string
+	var noWait bool
 	c := &cobra.Command{
 		Use: "promote FROM TO", Short: "Deploy in one environment what another one has proven",
 		Args: func(c *cobra.Command, args []string) error {
@@ -39,7 +40,8 @@ that are deployed in FROM. Then it asks for confirmation and applies the plan.
 
 Nothing runs again. FROM must have what the sources say. If TO would need a result
 that FROM does not have, because its definition differs there, the promotion is
-refused with the reasons, unless --run allows it to run.`,
+refused with the reasons, unless --run allows it to run. A deployment with release is
+released in TO step by step, as tenon apply does.`,
 		Example: `  tenon promote dev prod
   tenon promote dev prod --out prod.plan && tenon apply prod.plan
   tenon promote dev prod --run          also run what only prod needs`,
@@ -53,7 +55,12 @@ refused with the reasons, unless --run allows it to run.`,
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, s.Release(ctx), s.Close()) }()
+			defer func() {
+				if err = errors.Join(err, s.Release(ctx)); err == nil && out == "" && !noWait {
+					err = a.followAfter(ctx, s.Workspace, o.json)
+				}
+				err = errors.Join(err, s.Close())
+			}()
 			if !o.json {
 				fmt.Fprintf(a.stdout, "Promote %s to %s: %s\n", originText(p.From), a.env, promotionText(p))
 			}
@@ -75,6 +82,7 @@ refused with the reasons, unless --run allows it to run.`,
 	c.Flags().BoolVar(&how.AllowRun, "run", false, "run jobs whose results FROM does not have")
 	c.Flags().StringVarP(&out, "out", "o", "", "write the plan to `FILE` and stop")
 	c.Flags().DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for another apply to end")
+	c.Flags().BoolVar(&noWait, "no-wait", false, "leave releases to tenon release run")
 	return c
 }
 
@@ -98,7 +106,11 @@ func (a *app) planPromotion(ctx context.Context, dir string, how project.Promoti
 	if err != nil {
 		return nil, nil, errors.Join(err, w.Close())
 	}
-	plan, err := s.PlanPromotion(ctx, how)
+	err = a.settleReleases(ctx, s)
+	var plan *planner.Plan
+	if err == nil {
+		plan, err = s.PlanPromotion(ctx, how)
+	}
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Release(ctx), w.Close())
 	}

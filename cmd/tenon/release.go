@@ -67,7 +67,7 @@ segment and with examples. Private columns are masked.`,
 				if asJSON {
 					return a.printJSON(all)
 				}
-				return a.printReleases(all)
+				return a.printReleases(w.Env(), all)
 			})
 		},
 	}
@@ -110,7 +110,7 @@ may be stopped, and run again. It fails if a version is rejected.`,
 
 func inProgress(all []project.Release) bool {
 	for i := range all {
-		if len(all[i].Versions) > 1 {
+		if len(all[i].Versions) > 0 {
 			return true
 		}
 	}
@@ -252,11 +252,14 @@ func (a *app) printReleaseChange(c project.ReleaseChange, asJSON bool) error {
 	return err
 }
 
-func (a *app) printReleases(all []project.Release) error {
+func (a *app) printReleases(env string, all []project.Release) error {
 	out := a.stdout
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(out, "No release is in progress.")
 		return err
+	}
+	if env != "" {
+		fmt.Fprintf(out, "In %s:\n", state.EnvironmentNamed(env))
 	}
 	for i, r := range all {
 		if i > 0 {
@@ -276,7 +279,7 @@ const (
 func (a *app) printRelease(r project.Release) {
 	out := a.stdout
 	fmt.Fprint(out, a.paint(bold, r.Unit))
-	if len(r.Versions) < 2 {
+	if len(r.Versions) == 0 {
 		fmt.Fprintln(out, "  no release is in progress")
 		a.printRejected(r.Rejected)
 		return

@@ -104,6 +104,8 @@ func (a *app) printReplayed(unit string, r *requests.Replayed) error {
 		says string
 	}{
 		{r.Redacted, "cannot be replayed: private columns are not logged"},
+		{r.Unplaced, "not replayed: the log does not say which events their history had"},
+		{r.Gone, "not replayed: events that their history had are not kept any more"},
 		{r.Other, "not replayed: another model, other tables or another query answered"},
 		{r.LeftOut, "not compared: training leaves out such rows, by conditions on columns that a caller does not have"},
 	} {

@@ -43,6 +43,9 @@ restore them as well, or the next tenon apply deploys them again.`,
 					return err
 				}
 				defer func() { err = errors.Join(err, s.Release(ctx)) }()
+				if err := a.settleReleases(ctx, s); err != nil {
+					return err
+				}
 				to := ""
 				if len(args) > 0 {
 					to = args[0]

@@ -24,4 +24,8 @@ type Judge struct {
 	Disagreement *float64      `json:"disagreement,omitempty"` // highest fraction of rows for which it and the champion differ
 	// Requests is how many requests it has to answer (or compute, as a shadow) in a step before it is judged. The step lasts until then.
 	Requests int64 `json:"requests,omitempty"`
+	// Within is the longest time that a step lasts without these requests. Then Otherwise is done: its
+	// challenger is rejected ("abort"), or takes the next step ("next"). With 0 it waits.
+	Within    time.Duration `json:"within_ns,omitempty"`
+	Otherwise string        `json:"otherwise,omitempty"`
 }

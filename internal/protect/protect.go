@@ -18,27 +18,6 @@ type Rules struct {
 	Freeze    []Window `json:"freeze,omitempty"`
 }
 
-// A Window is a time in which nothing may change: from From on, until before To.
-type Window struct {
-	From   string `json:"from"` // as in RFC 3339
-	To     string `json:"to"`
-	Reason string `json:"reason,omitempty"`
-}
-
-// Times returns the ends of the window.
-func (w Window) Times() (from, to time.Time, err error) {
-	if from, err = time.Parse(time.RFC3339, w.From); err != nil {
-		return from, to, fmt.Errorf("%q is not a time such as 2026-12-24T00:00:00Z", w.From)
-	}
-	if to, err = time.Parse(time.RFC3339, w.To); err != nil {
-		return from, to, fmt.Errorf("%q is not a time such as 2026-12-24T00:00:00Z", w.To)
-	}
-	if !from.Before(to) {
-		return from, to, fmt.Errorf("a freeze ends after it begins, but %s is not after %s", w.To, w.From)
-	}
-	return from, to, nil
-}
-
 // An Approval is the consent of somebody to a plan.
 type Approval struct {
 	By string    `json:"by"`
@@ -63,12 +42,12 @@ func (r *Rules) Forbids(by string, now time.Time) (reasons []string) {
 		reasons = append(reasons, fmt.Sprintf("you are %s, but only %s may change it", by, strings.Join(r.Who, ", ")))
 	}
 	for _, w := range r.Freeze {
-		from, to, err := w.Times()
+		until, err := w.frozen(now)
 		switch {
 		case err != nil:
 			reasons = append(reasons, err.Error())
-		case !now.Before(from) && now.Before(to):
-			text := "it is frozen until " + w.To
+		case until != "":
+			text := "it is frozen until " + until
 			if w.Reason != "" {
 				text += ": " + w.Reason
 			}
@@ -102,7 +81,7 @@ func (r *Rules) String() string {
 		parts = append(parts, fmt.Sprintf("%d approvals", r.Approvals))
 	}
 	for _, w := range r.Freeze {
-		parts = append(parts, fmt.Sprintf("frozen from %s until %s", w.From, w.To))
+		parts = append(parts, "frozen "+w.String())
 	}
 	if len(parts) == 0 {
 		return "none"

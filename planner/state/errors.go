@@ -20,10 +20,7 @@ var errReplaced = errors.New("the database was replaced")
 type ElsewhereRunError struct{ Env string }
 
 func (e *ElsewhereRunError) Error() string {
-	if e.Env == "" {
-		return "the apply of the environment without a name runs it now"
-	}
-	return fmt.Sprintf("the apply of the environment %s runs it now", e.Env)
+	return fmt.Sprintf("the apply of %s runs it now", EnvironmentNamed(e.Env))
 }
 
 // A tornError means that reading failed after some rows were read.

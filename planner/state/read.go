@@ -91,6 +91,33 @@ func (s *Store) Unit(ctx context.Context, id string) (*ir.Unit, error) {
 	return u, nil
 }
 
+// Deployed returns what is current in the form that a revision records, given the system that it
+// declares.
+func (s *Store) Deployed(ctx context.Context, declared *ir.System) (Deployed, error) {
+	current, err := s.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := make(Deployed, len(current))
+	for unit, c := range current {
+		was := DeployedUnit{Key: c.Key}
+		switch c.Kind {
+		case ir.Job:
+			was.Run = c.Run
+		case ir.Service:
+			if u := declared.Unit(unit); u != nil && u.Digest != c.Definition {
+				applied, err := s.Unit(ctx, unit)
+				if err != nil {
+					return nil, err
+				}
+				was.Pinned = &Pinned{Unit: *applied, Run: c.Run}
+			}
+		}
+		d[unit] = was
+	}
+	return d, nil
+}
+
 const runColumns = "id, key, unit, definition, revision, outcome, attempt, started, finished, inputs, metrics, cpu, peak_mem, error, log, devices, read_bytes, write_bytes, prepared, env"
 
 // Run returns a run, or [ErrNotFound].

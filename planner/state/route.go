@@ -15,7 +15,8 @@ import (
 // unless one was rejected.
 type Route struct {
 	// Versions are the champion and the challenger, in this order, while a release is in
-	// progress. The challenger is what is current for the unit.
+	// progress. The challenger is what is current for the unit. Only the challenger is left once
+	// it has become the champion, until its process has that route.
 	Versions []RouteVersion `json:"versions,omitempty"`
 	Since    time.Time      `json:"since,omitzero"` // of these weights
 	Paused   bool           `json:"paused,omitempty"`
@@ -56,6 +57,10 @@ func (r *Route) Releasing() bool {
 func (r *Route) Ending() bool {
 	return r != nil && len(r.Versions) == 2 && r.Rejected != nil && r.Rejected.Key == r.Challenger().Key
 }
+
+// Finishing reports whether the challenger has become the champion, and its process may still
+// have the route before.
+func (r *Route) Finishing() bool { return r != nil && len(r.Versions) == 1 }
 
 // Champion and Challenger return the versions of a release in progress.
 func (r *Route) Champion() *RouteVersion   { return &r.Versions[0] }

@@ -121,6 +121,14 @@ func (s *Store) In(env string) *Store {
 // Env returns the environment, "" for the one without a name.
 func (s *Store) Env() string { return s.env }
 
+// EnvironmentNamed names an environment in a sentence.
+func EnvironmentNamed(env string) string {
+	if env == "" {
+		return "the environment without a name"
+	}
+	return "the environment " + env
+}
+
 // All is the environment whose lock excludes the holders of all others. What it changes is a
 // change of each of them.
 const All = "*"

@@ -189,19 +189,15 @@ type Deployed map[string]DeployedUnit
 type DeployedUnit struct {
 	Key string `json:"key"`
 	Run int64  `json:"run,omitempty"`
+	// Pinned is set for a service that is not what the revision declares: the champion of a
+	// release that rejected the declared version.
+	Pinned *Pinned `json:"pinned,omitempty"`
 }
 
-// DeployedOf returns what is current in the form that a revision records.
-func DeployedOf(current map[string]Current) Deployed {
-	d := make(Deployed, len(current))
-	for unit, c := range current {
-		u := DeployedUnit{Key: c.Key}
-		if c.Kind == ir.Job {
-			u.Run = c.Run
-		}
-		d[unit] = u
-	}
-	return d
+// A Pinned unit is deployed as it was applied, from what its run read.
+type Pinned struct {
+	Unit ir.Unit `json:"unit"`
+	Run  int64   `json:"run"`
 }
 
 // Bytes returns the encoding: the same bytes for the same content.

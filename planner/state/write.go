@@ -196,7 +196,8 @@ func (l *Lease) EndRevision(ctx context.Context, number int, outcome Outcome, de
 }
 
 // Begin journals that a run is about to be handed to an executor, and returns its id. It
-// ignores ID, outcome and end of r.
+// ignores ID, outcome and end of r. It returns a [LentError] if another environment holds one of
+// its devices, unless it is the end of a service that has them.
 func (l *Lease) Begin(ctx context.Context, r Run) (int64, error) { return l.begin(ctx, r, false) }
 
 // BeginAlone is Begin for a job. It returns an [ElsewhereRunError] if the holder of the lock of
@@ -216,6 +217,11 @@ func (l *Lease) begin(ctx context.Context, r Run, alone bool) (int64, error) {
 	err = l.change(ctx, false, "begin run of "+r.Unit, func(ctx context.Context, tx *sql.Tx) error {
 		if alone {
 			if err := l.alone(ctx, tx, r.Key); err != nil {
+				return err
+			}
+		}
+		if r.Attempt > 0 {
+			if err := l.lend(ctx, tx, r); err != nil {
 				return err
 			}
 		}
@@ -245,11 +251,9 @@ func (l *Lease) alone(ctx context.Context, tx *sql.Tx, key string) error {
 		if err := rows.Scan(&env, &expires, &text); err != nil {
 			return err
 		}
-		var h Holder
-		if err := json.Unmarshal([]byte(text), &h); err != nil {
-			return fmt.Errorf("holder of the lock: %w", err)
-		}
-		if l.s.now().Before(toTime(expires)) && !gone(h) {
+		if alive, err := l.s.lives(toTime(expires), text); err != nil {
+			return err
+		} else if alive {
 			return &ElsewhereRunError{env}
 		}
 	}

@@ -47,7 +47,7 @@ func (p *Project) CheckSecrets(plan *planner.Plan) error {
 		if !i.Action.Changes() && !i.Audit {
 			continue
 		}
-		u := plan.System.Unit(i.Unit)
+		u := plan.Unit(&i)
 		if u == nil {
 			continue
 		}

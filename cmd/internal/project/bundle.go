@@ -48,7 +48,7 @@ const (
 type ExportedService struct {
 	Unit     string `json:"unit"`
 	Format   string `json:"format"`
-	Platform string `json:"platform"`
+	Platform string `json:"platform,omitempty"`
 	Path     string `json:"path"`
 	Digest   string `json:"digest"` // of the manifest, or of the image
 	Key      string `json:"key,omitempty"`
@@ -56,6 +56,10 @@ type ExportedService struct {
 	bundle.Answer
 	Tested bool     `json:"tested"` // the selftest ran here
 	Notes  []string `json:"notes,omitempty"`
+	// Rows are those of training that a graph was compared with, Inputs and Outputs its tensors.
+	Rows    int      `json:"rows,omitempty"`
+	Inputs  []Tensor `json:"inputs,omitempty"`
+	Outputs []Tensor `json:"outputs,omitempty"`
 }
 
 // ExportService writes a deployment for another place to run, which then is complete or absent.
@@ -65,6 +69,9 @@ func (w *Workspace) ExportService(ctx context.Context, name string, o ExportOpti
 		return nil, err
 	}
 	x.BundleOptions = b
+	if o.Format == FormatONNX {
+		return x.graph(ctx, o)
+	}
 	x.Platform = cmp.Or(b.Platform, runtime.GOOS+"/"+runtime.GOARCH)
 	goos, goarch, ok := strings.Cut(x.Platform, "/")
 	switch {
@@ -77,6 +84,9 @@ func (w *Workspace) ExportService(ctx context.Context, name string, o ExportOpti
 	}
 	if err := x.refused(); err != nil {
 		return nil, err
+	}
+	if x.unit.Code.Runtime == ir.PlaneDuckDB {
+		return nil, &RequestError{fmt.Errorf(`%s cannot be exported: a part of its features is left to DuckDB (engine: "duckdb"), or its model needs ONNX Runtime`, x.unit.ID)}
 	}
 	if x.program, err = x.programFor(ctx, goos, goarch); err != nil {
 		return nil, err
@@ -214,8 +224,6 @@ func (x *exporting) refused() error {
 	}
 	private := x.private(given.Private)
 	switch {
-	case x.unit.Code.Runtime == ir.PlaneDuckDB:
-		return refuse(`a part of its features is left to DuckDB (engine: "duckdb"), or its model needs ONNX Runtime`)
 	case len(given.Request.History) > 0:
 		return refuse("its features are computed from a history, which grows on the machine that serves")
 	case len(x.unit.Secrets) > 0:
@@ -411,8 +419,12 @@ func (x *exporting) ask(ctx context.Context, program string, question any, args 
 // service is the document of the service, as if it were started here.
 func (x *exporting) service(ctx context.Context) (step.Step, error) {
 	u := x.unit
+	params, err := x.params()
+	if err != nil {
+		return step.Step{}, err
+	}
 	s := step.Step{
-		Version: step.Version, Unit: u.ID, Component: u.Component, Params: u.Params, Seed: u.Seed, Resources: u.Needs, Endpoint: u.Endpoint,
+		Version: step.Version, Unit: u.ID, Component: u.Component, Params: params, Seed: u.Seed, Resources: u.Needs, Endpoint: u.Endpoint,
 		Inputs: map[string]step.Port{}, Outputs: map[string]step.Port{},
 	}
 	for _, o := range u.Outputs {
@@ -436,6 +448,24 @@ func (x *exporting) service(ctx context.Context) (step.Step, error) {
 		s.Inputs[in.Port] = p
 	}
 	return s, nil
+}
+
+// params are those of the service, and the private columns. A service without a log has no use
+// for these, but the selftest of the bundle shows values as the check before a release does.
+func (x *exporting) params() (json.RawMessage, error) {
+	check := x.units[x.unit.Entity+"/parity"]
+	if check == nil {
+		return x.unit.Params, nil // then the bundle has no rows of training
+	}
+	const private = "private"
+	var own, checks map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(x.unit.Params, &own), json.Unmarshal(check.Params, &checks)); err != nil {
+		return nil, fmt.Errorf("read the parameters of %s: %w", x.unit.ID, err)
+	}
+	if names, ok := checks[private]; ok {
+		own[private] = names
+	}
+	return json.Marshal(own)
 }
 
 // model adds what the registry knows about a model.

@@ -23,6 +23,20 @@ func TestADeploymentOfAnEnvironmentIsExported(t *testing.T) {
 	}
 }
 
+// The selftest of a bundle shows no private values, also if the service keeps no log of requests.
+func TestABundleKnowsThePrivateColumns(t *testing.T) {
+	x := &exporting{replayed: &replayed{snapshot: &snapshot{}}, unit: &ir.Unit{ID: "deployments/api", Entity: "deployments/api", Params: json.RawMessage(`{"deployment":"api"}`)}}
+	for private, want := range map[string]string{
+		`{"request":{},"private":["birth","decade"]}`: `{"deployment":"api","private":["birth","decade"]}`,
+		`{"request":{}}`: `{"deployment":"api"}`,
+	} {
+		x.units = map[string]*ir.Unit{"deployments/api/parity": {Params: json.RawMessage(private)}}
+		if got, err := x.params(); err != nil || string(got) != want {
+			t.Errorf("%s: %s, %v, want %s", private, got, err, want)
+		}
+	}
+}
+
 // While two versions answer, neither is the one that is deployed.
 func TestAServiceThatIsReleasedIsNotExported(t *testing.T) {
 	ctx := t.Context()

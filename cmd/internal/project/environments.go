@@ -24,6 +24,12 @@ func (w *Workspace) in(env string) *Workspace {
 	return &other
 }
 
+// WithAll is [Project.WithApplied] for a command that works on all environments, whichever one is
+// chosen.
+func (p *Project) WithAll(ctx context.Context, f func(w *Workspace) error) error {
+	return p.inEnv("").WithApplied(ctx, f)
+}
+
 // checkExists returns an error unless something was applied in the environment.
 func (w *Workspace) checkExists(ctx context.Context) error {
 	if w.set.Env == "" {

@@ -45,7 +45,7 @@ func (w *Workspace) FollowReleases(ctx context.Context, name string, o FollowOpt
 	for {
 		busy := false
 		for i := range all {
-			if all[i].current.Route == nil || len(all[i].current.Route.Versions) < 2 {
+			if !all[i].InProgress() && !all[i].unsettled() {
 				continue
 			}
 			before := all[i]
@@ -57,7 +57,7 @@ func (w *Workspace) FollowReleases(ctx context.Context, name string, o FollowOpt
 			if r := now.Rejected; r != nil && before.InProgress() && r.Key == before.Challenger().Key {
 				rejected = ErrRejected
 			}
-			if now.Next == nil && !now.current.Route.Ending() {
+			if now.Next == nil && !now.unsettled() {
 				continue
 			}
 			if text := waitsFor(now); text != waits[now.Unit] {
@@ -89,11 +89,11 @@ func waitsFor(r *Release) string {
 // follow takes the step of a release that is due, and returns what becomes of it.
 func (w *Workspace) follow(ctx context.Context, r Release, o FollowOptions) (*Release, error) {
 	now, err := w.releaseNow(ctx, r.Unit)
-	if err != nil || now.current.Route == nil || len(now.current.Route.Versions) < 2 {
+	if err != nil || !now.InProgress() && !now.unsettled() {
 		return now, err
 	}
 	route := now.current.Route
-	due := route.Ending() || now.ended() || now.Next != nil && now.Next.Act != planner.ReleaseWait && now.Next.Act != planner.ReleaseHold
+	due := now.unsettled() || now.Next != nil && now.Next.Act != planner.ReleaseWait && now.Next.Act != planner.ReleaseHold
 	stale := now.seen == nil || now.seen.Serial < route.Serial
 	if !due && (!stale || time.Since(route.Since) < patience) {
 		return now, nil
@@ -151,17 +151,17 @@ func (w *Workspace) releaseNow(ctx context.Context, unit string) (*Release, erro
 	return w.releaseOf(ctx, c)
 }
 
-// SettleReleases ends the releases that were rejected by an apply which was killed before the
-// champion ran alone. One that cannot be ended does not keep the others from it.
+// SettleReleases completes the end of releases whose process was killed before: the champion runs
+// alone afterwards. One that cannot be ended does not keep the others from it.
 func (s *Session) SettleReleases(ctx context.Context, o ApplyOptions) error {
 	all, err := s.Releases(ctx, "")
 	if err != nil {
 		return err
 	}
 	for i := range all {
-		if route := all[i].current.Route; route.Ending() {
-			if _, abortErr := s.abort(ctx, &all[i], *route.Rejected, o); abortErr != nil {
-				err = errors.Join(err, abortErr)
+		if all[i].unsettled() {
+			if _, settleErr := s.settle(ctx, &all[i], o); settleErr != nil {
+				err = errors.Join(err, settleErr)
 			}
 		}
 	}

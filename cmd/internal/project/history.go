@@ -42,14 +42,14 @@ const NotRun = "not run"
 // History returns the newest revisions; a limit of 0 means all.
 func (w *Workspace) History(ctx context.Context, limit int) ([]Revision, error) {
 	revisions, err := w.store.Revisions(ctx, 0)
-	if err != nil {
-		return nil, err
+	if err != nil || len(revisions) == 0 {
+		return []Revision{}, err
 	}
 	newest := revisions
 	if limit > 0 {
 		newest = revisions[:min(limit, len(revisions))]
 	}
-	now, err := w.deployedDigest(ctx)
+	now, err := w.deployedDigest(ctx, &revisions[0])
 	if err != nil {
 		return nil, err
 	}

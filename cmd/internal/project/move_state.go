@@ -87,7 +87,7 @@ func (p *Project) movable(to string) (string, error) {
 	}
 	switch {
 	case p.Shared() && state.IsURL(to):
-		return "", &RequestError{errors.New("a state moves between a folder and a database, not between databases: use pg_dump and pg_restore while nobody uses it")}
+		return "", &RequestError{errors.New("a state moves between a folder and a database, not between two databases: move it to its folder with --to .tenon first, and from there into the other database")}
 	case !p.Shared() && !state.IsURL(to):
 		return "", &RequestError{fmt.Errorf("a state moves between a folder and a database, and %s is a folder as well: name the database that it is in with --state, or move the folder %s itself", to, dir)}
 	}
@@ -159,7 +159,7 @@ func unreleased(ctx context.Context, s *state.Store) error {
 		return err
 	}
 	for unit, c := range current {
-		if r := c.Route; r.Ending() || r.Releasing() && !r.Paused {
+		if r := c.Route; r.Ending() || r.Finishing() || r.Releasing() && !r.Paused {
 			return fmt.Errorf("the state cannot move: the release of %s is in progress: wait for its end, or run tenon release pause first", unit)
 		}
 	}

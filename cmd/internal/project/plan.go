@@ -108,7 +108,7 @@ func (w *Workspace) taken(ctx context.Context, p *planner.Plan) ([]planner.Taken
 	}
 	var all []planner.Taken
 	for _, i := range starts {
-		u := p.System.Unit(i.Unit)
+		u := p.Unit(&i)
 		if u == nil || u.Endpoint == nil {
 			continue
 		}

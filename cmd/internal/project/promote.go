@@ -72,6 +72,13 @@ func (w *Workspace) PlanPromotion(ctx context.Context, o Promotion) (*planner.Pl
 			Hint:    fmt.Sprintf("apply them there first with tenon apply -e %s, or check out the sources that are deployed", o.From),
 		}
 	}
+	if reasons := notChampion(current); len(reasons) > 0 {
+		return nil, &PromotionError{
+			What:    fmt.Sprintf("%s has not decided yet", o.From),
+			Reasons: reasons,
+			Hint:    fmt.Sprintf("wait for the end of the release, or decide with tenon release next --to 100 -e %s; to promote the champion, run tenon release abort -e %[1]s and check out its sources", o.From),
+		}
+	}
 	p, err := w.Plan(ctx, o.Becomes, o.Options)
 	if err != nil {
 		return nil, err
@@ -106,10 +113,22 @@ func notDeployed(p *planner.Plan, current map[string]state.Current) (reasons []s
 			reasons = append(reasons, fmt.Sprintf("%s: it is not deployed", i.Unit))
 		case i.Rejected != "":
 			reasons = append(reasons, fmt.Sprintf("%s: %s", i.Unit, i.Rejected))
-		case c.Definition != u.Digest || u.Kind == ir.Job && (i.Action.Changes() || i.Restores()):
+		case c.Definition != u.Digest, u.Kind == ir.Job && (i.Action.Changes() || i.Restores()), u.Kind == ir.Service && c.Key != i.Key:
 			reasons = append(reasons, fmt.Sprintf("%s: %s", i.Unit, why(i)))
 		}
 	}
+	return reasons
+}
+
+// notChampion says, by unit, which versions of services a release still tries.
+func notChampion(current map[string]state.Current) (reasons []string) {
+	for unit, c := range current {
+		if c.Route.Releasing() {
+			v := c.Route.Challenger()
+			reasons = append(reasons, fmt.Sprintf("%s: the release of %s is in progress: it answers %d %% of the requests", unit, v.Name, v.Weight))
+		}
+	}
+	slices.Sort(reasons)
 	return reasons
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/budget"
 	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/lang"
@@ -128,13 +129,27 @@ func (w *Workspace) permitStep(ctx context.Context) (*protect.Record, error) {
 }
 
 // approvals returns the approvals of a plan that count if a person or job applies it. A plan that
-// was not saved has none.
+// was not saved has none. Without a plan, they are those of a destroy.
 func (w *Workspace) approvals(ctx context.Context, p *planner.Plan, by string) ([]protect.Approval, error) {
-	if p == nil || p.Saved == "" {
+	digest := ""
+	if p != nil {
+		digest = p.Saved
+	} else if meta, err := w.store.Meta(ctx); err != nil {
+		return nil, err
+	} else {
+		digest = destroyDigest(meta)
+	}
+	if digest == "" {
 		return nil, nil
 	}
-	all, err := w.store.Approvals(ctx, p.Saved)
+	all, err := w.store.Approvals(ctx, digest)
 	return protect.Others(all, by), err
+}
+
+// destroyDigest stands for the digest of a plan in the approval of a destroy. It removes what is
+// deployed now, so it changes with every change of the environment.
+func destroyDigest(m state.Meta) string {
+	return ir.Sum(fmt.Appendf(nil, "destroy %s %s at %d", m.Lineage, m.Env, m.Serial))
 }
 
 func (w *Workspace) howToApprove(p *planner.Plan) string {
@@ -142,7 +157,7 @@ func (w *Workspace) howToApprove(p *planner.Plan) string {
 	save := "tenon plan -e " + env
 	switch {
 	case p == nil:
-		return fmt.Sprintf("a destroy cannot be approved: to destroy %s, apply it without `approvals` first", env)
+		return fmt.Sprintf("let somebody else run tenon approve --destroy -e %s, and run tenon destroy -e %[1]s then", env)
 	case p.Saved != "":
 		return "let somebody else run tenon approve with this file, and apply it then"
 	case p.From != nil:
@@ -185,11 +200,11 @@ func (w *Workspace) currentRules(ctx context.Context) (*protect.Rules, error) {
 
 // declaredRules returns the rules that the sources have now. They are not known if the sources
 // are not here, cannot be read, or no longer declare the environment.
-func (w *Workspace) declaredRules(ctx context.Context) (_ *protect.Rules, known bool, err error) {
-	if w.set.Env == "" {
+func (p *Project) declaredRules(ctx context.Context) (_ *protect.Rules, known bool, err error) {
+	if p.set.Env == "" {
 		return nil, true, nil
 	}
-	c := w.compilation(w.set.Tags, nil)
+	c := p.compilation(p.set.Tags, nil)
 	limits, err := c.limits()
 	if err != nil {
 		return nil, false, err
@@ -211,7 +226,7 @@ func (w *Workspace) declaredRules(ctx context.Context) (_ *protect.Rules, known 
 	return found.rules, true, nil
 }
 
-// An Approved is a plan that somebody has approved.
+// An Approved is a plan, or a destroy, that somebody has approved.
 type Approved struct {
 	Plan      string             `json:"plan"` // its digest
 	Env       string             `json:"env"`
@@ -221,10 +236,11 @@ type Approved struct {
 }
 
 // Approve records that this user or CI job approves a saved plan. The state must be the one that
-// the plan was made with, and must not have changed since.
+// the plan was made with, and must not have changed since. Without a plan, it approves to destroy
+// what is deployed in the environment now.
 func (p *Project) Approve(ctx context.Context, plan *planner.Plan) (_ *Approved, err error) {
 	if p.set.Env == "" {
-		return nil, &RequestError{errors.New("it is a plan for the environment without a name, which cannot be protected: it needs no approval")}
+		return nil, &RequestError{errors.New("the environment without a name cannot be protected: nothing in it needs an approval")}
 	}
 	by, err := protect.Identity(p.set.lookup, protect.User())
 	if err != nil {
@@ -237,7 +253,7 @@ func (p *Project) Approve(ctx context.Context, plan *planner.Plan) (_ *Approved,
 	if there, err := p.hasState(ctx); err != nil {
 		return nil, err
 	} else if !there {
-		return nil, fmt.Errorf("no state in %s, with which the plan was made: name it with --state", state.Shown(p.location(dir)))
+		return nil, fmt.Errorf("no state in %s: name the one that is to change with --state", state.Shown(p.location(dir)))
 	}
 	s, err := p.openState(ctx, dir, !p.Shared())
 	if err != nil {
@@ -248,6 +264,7 @@ func (p *Project) Approve(ctx context.Context, plan *planner.Plan) (_ *Approved,
 	switch {
 	case err != nil:
 		return nil, err
+	case plan == nil:
 	case meta.Lineage != plan.State.Lineage:
 		return nil, fmt.Errorf("the plan was made with another state than %s: name that one with --state", s.Where())
 	case meta.Serial != plan.State.Serial:
@@ -257,7 +274,16 @@ func (p *Project) Approve(ctx context.Context, plan *planner.Plan) (_ *Approved,
 	if err != nil {
 		return nil, err
 	}
-	a := &Approved{Plan: plan.Saved, Env: p.set.Env, By: by, Needed: protect.Needed(plan.Protect, last)}
+	a := &Approved{Env: p.set.Env, By: by}
+	if plan != nil {
+		a.Plan, a.Needed = plan.Saved, protect.Needed(plan.Protect, last)
+	} else {
+		declared, _, err := p.declaredRules(ctx)
+		if err != nil {
+			return nil, err
+		}
+		a.Plan, a.Needed = destroyDigest(meta), protect.Needed(declared, last)
+	}
 	if err := s.Approve(ctx, a.Plan, protect.Approval{By: by, At: time.Now()}); err != nil {
 		return nil, err
 	}

@@ -51,6 +51,12 @@ type ReleaseVersion struct {
 // InProgress reports whether two versions answer.
 func (r *Release) InProgress() bool { return r.current.Route.Releasing() }
 
+// unsettled reports whether the release is decided, and its end was not completed, because the
+// process that ended it was killed.
+func (r *Release) unsettled() bool {
+	return r.current.Route.Ending() || r.current.Route.Finishing()
+}
+
 // Challenger returns the version that is released.
 func (r *Release) Challenger() ReleaseVersion { return r.Versions[1] }
 
@@ -104,7 +110,7 @@ func (w *Workspace) releaseOf(ctx context.Context, c state.Current) (*Release, e
 		return r, nil
 	}
 	r.Rejected = c.Route.Rejected
-	if len(c.Route.Versions) < 2 {
+	if len(c.Route.Versions) == 0 {
 		return r, nil
 	}
 	r.Since, r.Paused, r.Reason = c.Route.Since, c.Route.Paused, c.Route.Reason
@@ -156,7 +162,7 @@ func (w *Workspace) release(ctx context.Context, name string) (*Release, error) 
 	var names []string
 	var found *Release
 	for i := range all {
-		if all[i].InProgress() || all[i].current.Route.Ending() {
+		if all[i].InProgress() || all[i].unsettled() {
 			names, found = append(names, all[i].Unit), &all[i]
 		}
 	}
@@ -188,17 +194,14 @@ func (s *Session) Advance(ctx context.Context, name string, o ApplyOptions) (*Re
 		return nil, err
 	}
 	route := r.current.Route
-	if route.Ending() {
-		return s.abort(ctx, r, *route.Rejected, o)
+	if r.unsettled() {
+		return s.settle(ctx, r, o)
 	}
 	if r.seen == nil || r.seen.Serial < route.Serial {
 		// An apply may have been killed after the route was recorded.
 		if err := s.repeat(ctx, r); err != nil {
 			return nil, err
 		}
-	}
-	if r.ended() {
-		return s.weigh(ctx, r, planner.Finished(route, time.Now(), "it had become the champion already"), o)
 	}
 	d := r.Next
 	change := &ReleaseChange{Unit: r.Unit, Act: planner.ReleaseHold, Name: r.Challenger().Name, Weight: r.Challenger().Weight}
@@ -217,9 +220,14 @@ func (s *Session) Advance(ctx context.Context, name string, o ApplyOptions) (*Re
 	return change, nil
 }
 
-// ended reports whether the service has the route of the end of a release that is not recorded,
-// because an apply was killed.
-func (r *Release) ended() bool { return r.seen != nil && r.seen.Serial > r.current.Route.Serial }
+// settle completes the end of a release that is decided.
+func (s *Session) settle(ctx context.Context, r *Release, o ApplyOptions) (*ReleaseChange, error) {
+	route := r.current.Route
+	if route.Ending() {
+		return s.abort(ctx, r, *route.Rejected, o)
+	}
+	return s.weigh(ctx, r, route, o)
+}
 
 func rejection(r *Release, reason string) state.Rejected {
 	return state.Rejected{Name: r.Challenger().Name, Key: r.Challenger().Key, Reason: reason}
@@ -271,7 +279,11 @@ func (s *Session) NextStep(ctx context.Context, name string, to int, o ApplyOpti
 // running returns a release in progress whose challenger was not rejected.
 func (s *Session) running(ctx context.Context, name string) (*Release, error) {
 	r, err := s.release(ctx, name)
-	if err == nil && !r.InProgress() {
+	switch {
+	case err != nil || r.InProgress():
+	case r.current.Route.Finishing():
+		err = fmt.Errorf("%s is the champion already: tenon release run completes its release", r.current.Route.Versions[0].Name)
+	default:
 		err = fmt.Errorf("%s was rejected: %s", r.Rejected.Name, r.Rejected.Reason)
 	}
 	return r, err
@@ -301,8 +313,11 @@ func (s *Session) Abort(ctx context.Context, name string, o ApplyOptions) (*Rele
 	if err != nil {
 		return nil, err
 	}
-	if route := r.current.Route; route.Ending() {
+	switch route := r.current.Route; {
+	case route.Ending():
 		return s.abort(ctx, r, *route.Rejected, o)
+	case route.Finishing():
+		return nil, fmt.Errorf("%s is the champion already: tenon rollback restores the version before", route.Versions[0].Name)
 	}
 	return s.abort(ctx, r, rejection(r, "aborted by hand"), o)
 }
@@ -334,9 +349,9 @@ func (s *Session) weigh(ctx context.Context, r *Release, to *state.Route, o Appl
 	if err != nil {
 		return nil, err
 	}
-	change := &ReleaseChange{Unit: r.Unit, Act: planner.ReleaseNext, Name: r.Challenger().Name, Reason: to.Reason}
-	change.Weight = to.Versions[len(to.Versions)-1].Weight
-	if len(to.Versions) == 1 {
+	last := to.Versions[len(to.Versions)-1]
+	change := &ReleaseChange{Unit: r.Unit, Act: planner.ReleaseNext, Name: last.Name, Weight: last.Weight, Reason: to.Reason}
+	if to.Finishing() {
 		change.Act = planner.ReleaseFinish
 	}
 	result, err := executors.Reroute(ctx, p, opts)

@@ -139,11 +139,15 @@ func namesSince(r state.Revision, all []state.Revision) map[string]string {
 	return now
 }
 
-// deployedDigest returns the digest of what is deployed, as a revision would record it.
-func (w *Workspace) deployedDigest(ctx context.Context) (string, error) {
-	current, err := w.store.Current(ctx)
+// deployedDigest returns the digest of what is deployed, as the last revision would record it.
+func (w *Workspace) deployedDigest(ctx context.Context, last *state.Revision) (string, error) {
+	sys, err := w.system(ctx, last)
+	if err != nil {
+		sys = &ir.System{} // recorded by an older tenon, which pinned nothing
+	}
+	deployed, err := w.store.Deployed(ctx, sys)
 	if err != nil {
 		return "", err
 	}
-	return state.DeployedOf(current).Digest(), nil
+	return deployed.Digest(), nil
 }

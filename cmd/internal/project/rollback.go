@@ -33,7 +33,7 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 	if len(revisions) == 0 {
 		return nil, errNoRevision
 	}
-	now, err := w.deployedDigest(ctx)
+	now, err := w.deployedDigest(ctx, &revisions[0])
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 	}
 	var starts []ir.Unit
 	for _, i := range p.Items {
-		if u := sys.Unit(i.Unit); u != nil && i.Action.Changes() {
+		if u := p.Unit(&i); u != nil && i.Action.Changes() {
 			starts = append(starts, *u)
 		}
 	}

@@ -108,6 +108,39 @@ func TestSelftestFindsDifferences(t *testing.T) {
 	}
 }
 
+// What a failed selftest prints is read by whoever gets a bundle.
+func TestSelftestShowsNoPrivateValues(t *testing.T) {
+	dir, x := bundleOf(t, "hist")
+	s, err := Unbundle(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := readModel(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body struct{ Instances []json.RawMessage }
+	if err := json.Unmarshal(x.Request, &body); err != nil {
+		t.Fatal(err)
+	}
+	of := m.Columns()[0]
+	secret := "424242"
+	sample := parity.Sample{Version: parity.SampleVersion, Columns: ir.Schema{of}, Rows: []parity.Sampled{
+		{Request: body.Instances[0], Features: []*string{&secret}, Outputs: make([]string, m.Outputs())}, {Request: json.RawMessage(`{}`), Features: []*string{&secret}, Outputs: make([]string, m.Outputs())}}}
+	if err := writeJSON(filepath.Join(dir, bundle.Selftest), sample); err != nil {
+		t.Fatal(err)
+	}
+	for params, want := range map[string]string{
+		`{}`:                              "column " + of.Name + ": wanted 1970-01-01 00:00:00.424242, got ",
+		`{"private":["` + of.Name + `"]}`: "column " + of.Name + ": wanted (private), got (private)\n  row 2 is refused: its values cannot be computed",
+	} {
+		s.Params = json.RawMessage(params)
+		if _, err := Selftest(context.Background(), s, dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", params, err, want)
+		}
+	}
+}
+
 // Without a port of its own, a service answers as with one, but for what cannot be done there.
 func TestHandlerAnswersAsTheService(t *testing.T) {
 	dir, x := bundleOf(t, "hist")

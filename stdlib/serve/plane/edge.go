@@ -237,7 +237,7 @@ func (p *Plane) securitySchemes() object {
 
 // openEdge opens the edge. The port for management, if there is one, does not listen yet.
 func (c *Config) openEdge(ctx context.Context, s *step.Step, given params) (err error) {
-	c.Edge, err = edge.Open(ctx, given.Declared, edge.Options{Kept: s.Kept, Instance: s.Instance, Log: logLine})
+	c.Edge, err = edge.Open(ctx, given.Declared, edge.Options{Kept: s.Kept, Instance: s.Instance, Env: given.Env, Log: logLine})
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,8 @@ import (
 type Events interface {
 	// Post adds n events, and returns how many were new.
 	Post(rows []rowsql.Value, n int) (added int, err error)
+	// Name identifies the log of the events.
+	Name() string
 	// Follow returns when the history has the events that were confirmed before.
 	Follow()
 }

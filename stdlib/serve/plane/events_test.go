@@ -26,7 +26,8 @@ func (f *takes) Post(rows []rowsql.Value, n int) (int, error) {
 	return n - 1, f.err
 }
 
-func (f *takes) Follow() {}
+func (f *takes) Follow()      {}
+func (f *takes) Name() string { return "log" }
 
 func seen(p *Plane, path string) string {
 	w := httptest.NewRecorder()

@@ -97,26 +97,26 @@ func (l *loader) model(s *step.Step) (*model.Model, error) {
 	return m, nil
 }
 
-// workers returns processes for the model of a step. other says that another version has them too.
-func (l *loader) workers(s *step.Step, given params, restarts *starts) (w *sharedWorkers, other bool, err error) {
+// workers returns processes for the model of a step, which versions share.
+func (l *loader) workers(s *step.Step, given params, restarts *starts) (*sharedWorkers, error) {
 	python := l.pythonOf(s)
 	how, err := json.Marshal(given.Python)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	key := strings.Join(append([]string{s.Inputs["model"].Digest, s.Code, string(how)}, python...), "\x00")
-	if w = l.pools[key]; w != nil && w.Alive() {
+	if w := l.pools[key]; w != nil && w.Alive() {
 		w.users.Add(1)
-		return w, true, nil
+		return w, nil
 	}
 	pool, err := startWorkers(s, given.Python, python, l.atOnce, restarts)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	w = &sharedWorkers{workers: pool}
+	w := &sharedWorkers{workers: pool}
 	w.users.Add(1)
 	l.pools[key] = w
-	return w, false, nil
+	return w, nil
 }
 
 // load loads a version, whose model Go can evaluate if it is not nil.
@@ -134,7 +134,7 @@ func (l *loader) load(ctx context.Context, s *step.Step, given params, m *model.
 	c.Model, c.AtOnce, c.Version, c.process = m, l.atOnce, s.Name, l.process
 	restarts := newStarts(s.Lives)
 	if m == nil {
-		w, other, err := l.workers(s, given, restarts)
+		w, err := l.workers(s, given, restarts)
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +143,7 @@ func (l *loader) load(ctx context.Context, s *step.Step, given params, m *model.
 				w.Close()
 			}
 		})
-		c.Model, c.workers, c.workersOfOther, c.AtOnce = w.workers, w.workers, other, given.Python.atOnce(l.atOnce)
+		c.Model, c.workers, c.AtOnce = w.workers, w.workers, given.Python.atOnce(l.atOnce)
 		var unwatch context.CancelFunc
 		ctx, unwatch = w.watch(ctx)
 		x.ends = append(x.ends, unwatch)

@@ -29,15 +29,14 @@ type metrics struct {
 	classNames  []string
 	values      *histogram // probabilities, or predicted numbers
 
-	info           [][2]string
-	created        time.Time
-	report         map[string]float64
-	more           func(*metricText)
-	edge           func(*metricText)
-	tables         []*tableMetrics // in stores
-	workers        *workers        // nil if there are none
-	workersOfOther bool            // another version shows them
-	python         *functions      // nil if there are none
+	info    [][2]string
+	created time.Time
+	report  map[string]float64
+	more    func(*metricText)
+	edge    func(*metricText)
+	tables  []*tableMetrics // in stores
+	workers *workers        // nil if there are none
+	python  *functions      // nil if there are none
 }
 
 // A counter has the time of its creation, from which Prometheus knows that it is a new one.
@@ -84,7 +83,7 @@ var (
 )
 
 func newMetrics(p *Plane) *metrics {
-	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers, workersOfOther: p.workersOfOther, python: p.functions}
+	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers, python: p.functions}
 	if len(m.buckets) == 0 {
 		m.buckets = defaultBuckets
 	}
@@ -223,7 +222,8 @@ func (m *metrics) write(w *metricText) {
 	m.more(w)
 	m.edge(w)
 	m.tableText(w)
-	if m.workers != nil && !m.workersOfOther {
+	if m.workers != nil && !slices.Contains(w.pools, m.workers) { // which several versions may share
+		w.pools = append(w.pools, m.workers)
 		m.workers.metrics(w)
 	}
 	m.python.metrics(w)
@@ -251,6 +251,7 @@ type metricText struct {
 	all     map[string]string // labels of all samples; those of a sample come first
 	metrics []*metricLines
 	named   map[string]*metricLines
+	pools   []*workers // whose metrics are written
 }
 
 // metricLines are the lines of a metric.

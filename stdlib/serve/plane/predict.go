@@ -32,6 +32,8 @@ type work struct {
 	computed []rowsql.Value // rows of the model, if features are computed
 	returned []rowsql.Value // that the answer repeats, row by row
 	outputs  []float64      // of the model, row by row
+	// How many events of the log the history had for each row.
+	positions []int64
 	// Of each row and each sum that is explained, the contributions of the columns of the model.
 	contributions []float64
 	buffer        model.Buffer
@@ -304,6 +306,7 @@ func (p *Plane) ask(ctx context.Context, x *work) error {
 func (p *Plane) computeFeatures(x *work) ([]rowsql.Value, error) {
 	n, k := len(p.Model.Columns()), len(p.repeated)
 	x.computed, x.returned = resized(x.computed, x.rows.Len()*n), resized(x.returned, x.rows.Len()*k)
+	x.positions = resized(x.positions, x.rows.Len())
 	for i := range x.rows.Len() {
 		kept, err := x.computer.Compute(x.rows.Row(i), x.computed[i*n:(i+1)*n], x.returned[i*k:(i+1)*k])
 		if err == nil && !kept {
@@ -312,6 +315,7 @@ func (p *Plane) computeFeatures(x *work) ([]rowsql.Value, error) {
 		if err != nil {
 			return nil, &model.RowError{Row: i, Err: err}
 		}
+		x.positions[i] = x.computer.Position()
 	}
 	return x.computed, nil
 }

@@ -56,15 +56,15 @@ type Config struct {
 	Report    map[string]float64
 
 	Requests *requestlog.Log // nil if requests are not logged
+	shipped  string          // file that says which files of the log are stored elsewhere; "" if none are
 	Checks   *live.Check     // nil if requests are not checked while it runs
 	Log      func(string)
 	Tracer   *traces.Tracer // nil if requests are not traced
 
 	Version string // name, in the header Tenon-Version of answers; "" is none
 
-	workers        *workers   // that Model asks, if it is in Python
-	workersOfOther bool       // another version shows their metrics
-	functions      *functions // that Features ask; nil if there are none
+	workers   *workers   // that Model asks, if it is in Python
+	functions *functions // that Features ask; nil if there are none
 
 	Edge       *edge.Edge       // nil lets everything through
 	Management *edge.Management // nil if there is one port for everything
@@ -117,6 +117,8 @@ type RowComputer = interface {
 	// no reference to them. It returns false if the query leaves the row out. An error that is
 	// a [*model.ValueError] names a column.
 	Compute(request, row, returned []rowsql.Value) (kept bool, err error)
+	// Position is how many events of the log the history had for the row that was computed last.
+	Position() int64
 }
 
 // A Plane is an [http.Handler].

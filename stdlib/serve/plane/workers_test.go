@@ -79,6 +79,23 @@ func TestTheIndexOfAClassIsNoProbability(t *testing.T) {
 	}
 }
 
+// Versions that share processes have one set of their metrics, whichever of them is in the route.
+func TestMetricsOfSharedWorkers(t *testing.T) {
+	shared := &workers{batches: newHistogram(batchBuckets)}
+	a, _ := planeOf(t, func(c *Config) { c.workers, c.Version = shared, "v1" })
+	b, _ := planeOf(t, func(c *Config) { c.workers, c.Version = shared, "v2" })
+	for _, planes := range [][]*Plane{{a, b}, {a}, {b}} {
+		w := &metricText{}
+		for _, p := range planes {
+			w.all = map[string]string{"version": p.Version}
+			p.metrics.write(w)
+		}
+		if n := strings.Count(string(w.bytes()), "\ntenon_worker_restarts_total{"); n != 1 {
+			t.Errorf("%d versions show the restarts of their processes %d times", len(planes), n)
+		}
+	}
+}
+
 func TestFaultsOfWorkers(t *testing.T) {
 	for _, c := range []struct {
 		err    error

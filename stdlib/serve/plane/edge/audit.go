@@ -19,6 +19,7 @@ import (
 type Entry struct {
 	Time    time.Time
 	Took    time.Duration
+	Env     string // the environment of the service, or ""
 	Caller  string // "" if it was not known
 	Address string
 	ID      string // of the request, if it has one
@@ -39,7 +40,7 @@ func (e *Entry) appendTo(b []byte) []byte {
 	b = strconv.AppendInt(b, int64(e.Status), 10)
 	b = append(b, `,"ms":`...)
 	b = strconv.AppendFloat(b, float64(e.Took.Microseconds())/1000, 'f', 3, 64)
-	for _, f := range [...]struct{ name, value string }{{"caller", e.Caller}, {"address", e.Address}, {"id", e.ID}, {"method", e.Method}, {"path", e.Path}} {
+	for _, f := range [...]struct{ name, value string }{{"env", e.Env}, {"caller", e.Caller}, {"address", e.Address}, {"id", e.ID}, {"method", e.Method}, {"path", e.Path}} {
 		if f.value != "" {
 			b = append(append(append(b, `,"`...), f.name...), `":`...)
 			b = Quote(b, f.value)
@@ -98,6 +99,7 @@ type Audit struct {
 // An auditLog writes lines to files, in the background. A request never waits for it.
 type auditLog struct {
 	dir, instance string
+	env           string // in each line
 	keep, largest int64
 	log           func(string)
 
@@ -135,6 +137,7 @@ func openAudit(dir, instance string, keep int64, log func(string)) (*auditLog, e
 
 // add adds a line.
 func (a *auditLog) add(e *Entry) {
+	e.Env = a.env
 	b := *a.free.Get().(*[]byte)
 	b = e.appendTo(b[:0])
 	select {

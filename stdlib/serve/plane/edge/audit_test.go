@@ -41,6 +41,7 @@ func TestAuditLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.env = "prod"
 	for i := range 1000 {
 		a.add(&Entry{Time: at(0), Took: 1500 * time.Microsecond, Caller: "key:a", Address: "10.0.0.1:1", Method: "POST", Path: "/predict", Status: 200, Rows: i + 1})
 	}
@@ -50,7 +51,7 @@ func TestAuditLines(t *testing.T) {
 		t.Fatalf("%d lines", len(all))
 	}
 	for i, line := range all {
-		if line["rows"] != float64(i+1) || line["caller"] != "key:a" || line["status"] != 200.0 || line["ms"] != 1.5 || line["time"] != "2026-05-17T12:00:00.000000Z" {
+		if line["rows"] != float64(i+1) || line["caller"] != "key:a" || line["env"] != "prod" || line["status"] != 200.0 || line["ms"] != 1.5 || line["time"] != "2026-05-17T12:00:00.000000Z" {
 			t.Fatalf("line %d: %v", i, line)
 		}
 	}

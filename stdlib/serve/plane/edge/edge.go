@@ -38,6 +38,7 @@ type Management struct {
 type Options struct {
 	Kept     string // folder that later versions of the service get too, or ""
 	Instance string
+	Env      string // the environment of the service, or ""
 	Log      func(string)
 }
 
@@ -125,6 +126,7 @@ func (e *Edge) open(ctx context.Context, d Declared, o Options) error {
 		if e.audit, err = openAudit(filepath.Join(o.Kept, "audit"), o.Instance, ir.ParseSize(d.Audit.Keep), o.Log); err != nil {
 			return fmt.Errorf("audit: %w", err)
 		}
+		e.audit.env = o.Env
 	}
 	if len(e.parts) > 0 {
 		e.run(func() { watch(ctx, e.parts, o.Log) })

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -17,7 +18,9 @@ type Feed struct {
 	history  *features.History
 	recorder *features.Recorder
 	log      *log
+	name     string
 	posts    chan *post
+	tidy     chan struct{} // the log may have files that become Parquet
 	stopped  chan struct{} // what waits is refused
 	ended    chan struct{} // nothing is under way any more
 	once     sync.Once
@@ -53,13 +56,13 @@ func Load(ctx context.Context, s *step.Step, h *features.History) error {
 	if err := h.LoadTable(ctx, s, h.Recorder()); err != nil {
 		return err
 	}
-	return h.Loaded()
+	return h.Loaded(0)
 }
 
 // Open loads the history of a service, with the table of its step and the log of events in its
 // folder, and takes events from then on.
 func Open(ctx context.Context, s *step.Step, h *features.History, warn func(string)) (*Feed, error) {
-	f := &Feed{history: h, recorder: h.Recorder(), posts: make(chan *post, 64), stopped: make(chan struct{}), ended: make(chan struct{})}
+	f := &Feed{history: h, recorder: h.Recorder(), posts: make(chan *post, 64), tidy: make(chan struct{}, 1), stopped: make(chan struct{}), ended: make(chan struct{})}
 	if s.Kept == "" || !h.Keyed() {
 		return nil, errors.New("events need a folder for their log, and keys by which each counts once")
 	}
@@ -67,30 +70,61 @@ func Open(ctx context.Context, s *step.Step, h *features.History, warn func(stri
 	if f.log, err = openLog(s.Kept, h.Columns(), warn); err != nil {
 		return nil, err
 	}
-	// Between the log and the history, no other process may add an event.
-	if err := f.log.lock(); err != nil {
-		return nil, fmt.Errorf("lock the log of events: %w", err)
-	}
-	defer f.log.unlock()
-	if err := f.log.read(f.recorder.Load); err != nil {
-		return nil, err
-	}
-	if err := h.LoadTable(ctx, s, f.recorder); err != nil {
-		return nil, err
-	}
-	if err := h.Loaded(); err != nil {
+	column, _ := h.Times()
+	f.log.time, f.log.every = column, h.Keep()/parts
+	if err := f.load(ctx, s); err != nil {
+		f.log.close()
 		return nil, err
 	}
 	go f.run()
 	return f, nil
 }
 
+// parts is in how many files a log is, at least, that keeps its events for some time.
+const parts = 8
+
+// load loads the history.
+func (f *Feed) load(ctx context.Context, s *step.Step) error {
+	h, l := f.history, f.log
+	// Between the log and the history, no other process may add an event.
+	if err := l.lock(); err != nil {
+		return err
+	}
+	defer l.unlock()
+	requestlog.Sweep(l.dir)
+	if err := l.read(f.recorder.Load); err != nil {
+		return err
+	}
+	newest, any := h.Newest()
+	if err := h.LoadTable(ctx, s, f.recorder); err != nil {
+		return err
+	}
+	table, hasTable := h.Newest()
+	if hasTable && (!any || table > newest) {
+		newest, any = table, true
+	}
+	if any {
+		if err := f.shorten(ctx, s, newest); err != nil {
+			return err
+		}
+	}
+	if err := l.begins.complete(h, newest, table, hasTable); err != nil {
+		return err
+	}
+	l.removed()
+	l.parts, f.name = nil, l.file.head.Log
+	return h.Loaded(l.n)
+}
+
 // Close stops it. Events that wait are refused.
 func (f *Feed) Close() {
 	f.once.Do(func() { close(f.stopped) })
 	<-f.ended
-	_ = f.log.f.Close() // what counts is on the disk
+	f.log.close()
 }
+
+// Name identifies the log.
+func (f *Feed) Name() string { return f.name }
 
 // ErrStopped is the error of events for a service that stops.
 var ErrStopped = errors.New("the service stops")
@@ -119,7 +153,7 @@ func (f *Feed) Post(rows []rowsql.Value, n int) (added int, err error) {
 }
 
 // LogBytes is the size of the log.
-func (f *Feed) LogBytes() int64 { return f.log.own.Load() }
+func (f *Feed) LogBytes() int64 { return f.log.size() }
 
 // Follow returns when the history has the events that other processes have confirmed.
 func (f *Feed) Follow() {
@@ -132,6 +166,11 @@ func (f *Feed) Follow() {
 // run writes posts, as many at once as wait, and reads what other processes write.
 func (f *Feed) run() {
 	defer close(f.ended)
+	ctx, cancel := context.WithCancel(context.Background())
+	var tidying sync.WaitGroup
+	tidying.Go(func() { f.tidyUp(ctx) })
+	defer tidying.Wait()
+	defer cancel()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	for {
@@ -149,6 +188,27 @@ func (f *Feed) run() {
 		f.commit(all)
 		for _, p := range all {
 			close(p.done)
+		}
+	}
+}
+
+// tidyUp makes Parquet of files that nothing is appended to, beside requests.
+func (f *Feed) tidyUp(ctx context.Context) {
+	log, err := openLog(f.log.dir, f.log.columns, f.log.warn)
+	if err != nil {
+		f.log.warn("note: " + err.Error())
+		return
+	}
+	defer log.close()
+	for {
+		if err := log.tidy(ctx); err != nil && ctx.Err() == nil {
+			f.log.warn("note: " + err.Error())
+		}
+		f.log.others.Add(log.others.Swap(0))
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.tidy:
 		}
 	}
 }
@@ -181,10 +241,19 @@ func (f *Feed) commit(all []*post) {
 		return
 	}
 	if err := f.log.lock(); err != nil {
-		fail(fmt.Errorf("lock the log of events: %w", err))
+		fail(err)
 		return
 	}
 	defer f.log.unlock()
+	file := f.log.file
+	defer func() {
+		if f.log.file != file {
+			select {
+			case f.tidy <- struct{}{}:
+			default: // it is about to look
+			}
+		}
+	}()
 	if err := f.follow(); err != nil {
 		f.broken = err
 		fail(err)
@@ -196,7 +265,7 @@ func (f *Feed) commit(all []*post) {
 	}
 	broken, err := f.log.append(rows, n)
 	if err == nil {
-		err = f.recorder.Add()
+		err = f.recorder.Add(f.log.n)
 		broken = err != nil
 	}
 	if err != nil {
@@ -221,7 +290,7 @@ func (f *Feed) follow() error {
 	if err != nil {
 		return fmt.Errorf("the events of another process: %w", err)
 	}
-	return f.recorder.Add()
+	return f.recorder.Add(f.log.n)
 }
 
 // check returns the events of posts that are written, and refuses posts with others.

@@ -53,7 +53,21 @@ type service struct {
 // to 99, at their number in seconds.
 func shop(t testing.TB) string {
 	t.Helper()
+	return shopOf(t, query)
+}
+
+// shopOf is shop with another query.
+func shopOf(t testing.TB, query string) string {
+	t.Helper()
 	dir := t.TempDir()
+	plan(t, dir, query)
+	table(t, dir, 100)
+	return dir
+}
+
+// plan writes the plan of a shop.
+func plan(t testing.TB, dir, query string) {
+	t.Helper()
 	checker, err := engine.NewChecker()
 	if err != nil {
 		t.Fatal(err)
@@ -73,8 +87,6 @@ func shop(t testing.TB) string {
 	if err := os.WriteFile(filepath.Join(dir, "plan.json"), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	table(t, dir, 100)
-	return dir
 }
 
 // table writes the table of a shop again, with the payments from 0 to n.
@@ -93,7 +105,7 @@ func table(t testing.TB, dir string, n int) {
 }
 
 // open starts a service of a shop.
-func open(dir string, columns ir.Schema) (*service, error) {
+func open(dir string, columns ir.Schema, change ...func(*features.HistorySpec)) (*service, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "plan.json"))
 	if err != nil {
 		return nil, err
@@ -105,6 +117,9 @@ func open(dir string, columns ir.Schema) (*service, error) {
 	s := &service{step: &step.Step{Kept: dir, Inputs: map[string]step.Port{"history": {Path: filepath.Join(dir, "table.parquet"), Schema: columns}}}}
 	spec := features.Spec{Plans: []*rowsql.Plan{plan}, Results: []ir.Schema{spent}, Columns: payments,
 		History: &features.HistorySpec{Port: "history", Columns: columns, Keys: []string{"id"}, Late: "1s"}}
+	for _, f := range change {
+		f(spec.History)
+	}
 	if s.features, err = features.Load(context.Background(), s.step, spec, spent); err != nil {
 		return nil, err
 	}
@@ -116,9 +131,9 @@ func open(dir string, columns ir.Schema) (*service, error) {
 	return s, err
 }
 
-func started(t testing.TB, dir string) *service {
+func started(t testing.TB, dir string, change ...func(*features.HistorySpec)) *service {
 	t.Helper()
-	s, err := open(dir, payments)
+	s, err := open(dir, payments, change...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +338,7 @@ func TestEventsSurviveAKill(t *testing.T) {
 	}
 	dir := shop(t)
 	told := int64(100)
-	for range 4 {
+	for range 6 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestEventsSurviveAKill$")
 		// It sends the last one again, and goes on.
 		cmd.Env = append(os.Environ(), "EVENTS_TEST_DIR="+dir, fmt.Sprint("EVENTS_TEST_FROM=", told))
@@ -372,6 +387,7 @@ func serveUntilKilled(dir string) {
 	if _, err := fmt.Sscan(os.Getenv("EVENTS_TEST_FROM"), &n); err != nil {
 		panic(err)
 	}
+	s.SmallFiles(1000) // so that it is killed in between, too
 	for ; ; n++ {
 		if _, err := s.post(payment(n, n)); err != nil {
 			panic(err)

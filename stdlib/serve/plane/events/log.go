@@ -1,276 +1,326 @@
 package events
 
 import (
-	"encoding/binary"
-	"encoding/json"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 )
 
-// File is the name of the log in its folder.
-const File = "events.log"
-
-// A frame is a head and its payload: the columns of the rows that follow, as JSON, or rows.
+// File is the name of the file in a folder that events are appended to. lockFile is locked while
+// a process appends, or changes which files there are. Before there was more than one file, the
+// file itself was locked, as it still is.
 const (
-	magic    = "TEV1"
-	headSize = 20 // the magic, the size of the payload, the number of rows, the sums of payload and head
-	// mostPayload is the largest payload that is written. A larger one is damage.
-	mostPayload = 1 << 30
+	File     = "events.log"
+	lockFile = "events.lock"
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// mostFile is the size in bytes from which the log goes on in another file.
+const mostFile = 64 << 20
 
-// A log is an append-only file of events that several processes share.
+// A log is the events of a service in files that several processes share.
 type log struct {
-	f       *os.File
-	columns ir.Schema    // of the events that this process writes
-	end     int64        // of what it has read or written
-	own     atomic.Int64 // the end, with what it writes just now
-	at      ir.Schema    // the columns of rows at the end
+	dir     string
+	columns ir.Schema     // of the events that this process writes
+	every   time.Duration // after which the log goes on in another file; 0 is only by its size
+	most    int64         // bytes of a file
 	warn    func(string)
-	buffer  []byte
-	sync    func() error
+	sync    func(*os.File) error
+
+	locked  *os.File
+	file    *frames                 // that is appended to; nil until it is read
+	current atomic.Pointer[os.File] // that of it
+	n       int64                   // events that were read or written: the number of the next one
+	own     atomic.Int64            // the size of the file, with what this process writes just now
+	others  atomic.Int64            // the size of the other files
+	begins  begins
+	parts   []part // that were read, in their order
+	time    int    // the column of an event with its time, or -1
 }
 
 // openLog opens the log of a folder.
 func openLog(dir string, columns ir.Schema, warn func(string)) (*log, error) {
-	f, err := os.OpenFile(filepath.Join(dir, File), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	l := &log{dir: dir, columns: columns.Bare(), most: mostFile, warn: warn, sync: (*os.File).Sync, time: -1}
+	var err error
+	if l.locked, err = os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, fmt.Errorf("open the log of events: %w", err)
 	}
-	if d, err := os.Open(dir); err == nil { // so that the file is found after a crash
-		_ = d.Sync()
-		_ = d.Close()
-	}
-	return &log{f: f, columns: columns.Bare(), warn: warn, sync: f.Sync}, nil
+	return l, nil
 }
 
-// lock keeps other processes from appending. Its error wraps that of the system.
-func (l *log) lock() error {
+func (l *log) close() {
+	if l.file != nil {
+		_ = l.file.f.Close() // what counts is on the disk
+	}
+	_ = l.locked.Close()
+}
+
+func (l *log) path() string { return filepath.Join(l.dir, File) }
+
+// flock locks a file, or unlocks it. Its error wraps that of the system.
+func flock(f *os.File, how int) error {
 	for {
-		err := syscall.Flock(int(l.f.Fd()), syscall.LOCK_EX)
+		err := syscall.Flock(int(f.Fd()), how)
 		if err != syscall.EINTR {
 			return err
 		}
 	}
 }
 
-func (l *log) unlock() { _ = syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN) }
-
-// behind reports whether other processes have written more than was read.
-func (l *log) behind() bool {
-	info, err := l.f.Stat()
-	return err == nil && info.Size() > l.own.Load()
-}
-
-// read calls f for each event behind those that were read. The log is locked. What was not
-// completely written at its end is cut off.
-func (l *log) read(f func([]rowsql.Value) error) error {
-	info, err := l.f.Stat()
-	if err != nil {
-		return err
+// lock keeps other processes from changing the log.
+func (l *log) lock() error {
+	err := flock(l.locked, syscall.LOCK_EX)
+	if err == nil && l.file != nil {
+		err = flock(l.file.f, syscall.LOCK_EX)
 	}
-	size := info.Size()
-	defer func() { l.own.Store(l.end) }()
-	for l.end < size {
-		payload, rows, ok, err := l.frame(l.end, size)
-		if err != nil {
-			return fmt.Errorf("read the log of events: %w", err)
-		}
-		if !ok {
-			return l.cut(size)
-		}
-		if err := l.decode(payload, rows, f); err != nil {
-			return fmt.Errorf("the log of events at byte %d: %w", l.end, err)
-		}
-		l.end += headSize + int64(len(payload))
+	if err != nil {
+		return fmt.Errorf("lock the log of events: %w", err)
 	}
 	return nil
 }
 
-// frame reads a frame. It is not ok if it is not a complete one.
-func (l *log) frame(at, size int64) (payload []byte, rows uint32, ok bool, err error) {
-	var head [headSize]byte
-	if size-at < headSize {
-		return nil, 0, false, nil
+func (l *log) unlock() {
+	if l.file != nil {
+		_ = flock(l.file.f, syscall.LOCK_UN)
 	}
-	if _, err := l.f.ReadAt(head[:], at); err != nil {
-		return nil, 0, false, err
+	_ = flock(l.locked, syscall.LOCK_UN)
+}
+
+// behind reports whether other processes have written more than was read.
+func (l *log) behind() bool {
+	info, err := l.current.Load().Stat()
+	return err != nil || info.Size() > l.own.Load() // an error is that the log goes on in another file just now
+}
+
+// size is that of all files in bytes.
+func (l *log) size() int64 { return l.own.Load() + l.others.Load() }
+
+// read calls f for each event behind those that were read. The log is locked. What was not
+// completely written at its end is cut off.
+func (l *log) read(f func([]rowsql.Value) error) error {
+	each := mapped(l.columns, f)
+	if l.file == nil {
+		var err error
+		if l.begins, err = readBegins(l.dir); err != nil {
+			return err
+		}
+		l.n = l.begins.From
+		if err := l.follow(each); err != nil {
+			return err
+		}
 	}
-	n := binary.LittleEndian.Uint32(head[4:])
-	if string(head[:4]) != magic || crc32.Checksum(head[:16], castagnoli) != binary.LittleEndian.Uint32(head[16:]) || n > mostPayload || size-at-headSize < int64(n) {
-		return nil, 0, false, nil
+	for {
+		info, err := l.file.f.Stat()
+		if err != nil {
+			return err
+		}
+		before := l.file.rows
+		end, err := l.file.each(info.Size(), each)
+		l.n += l.file.rows - before
+		l.own.Store(end)
+		switch {
+		case err != nil:
+			return err
+		case l.file.head.Sealed:
+			if err := l.follow(each); err != nil {
+				return err
+			}
+		case end < info.Size():
+			return l.cut(info.Size())
+		default:
+			return l.named()
+		}
 	}
-	if cap(l.buffer) < int(n) {
-		l.buffer = make([]byte, n)
-	}
-	payload = l.buffer[:n]
-	if _, err := l.f.ReadAt(payload, at+headSize); err != nil {
-		return nil, 0, false, err
-	}
-	return payload, binary.LittleEndian.Uint32(head[8:]), crc32.Checksum(payload, castagnoli) == binary.LittleEndian.Uint32(head[12:]), nil
 }
 
 // cut cuts off what follows the last complete frame. If there is a complete one behind it, events
 // that count would be lost: then it is an error.
 func (l *log) cut(size int64) error {
-	rest := make([]byte, size-l.end)
-	if _, err := l.f.ReadAt(rest, l.end); err != nil && err != io.EOF {
+	end := l.file.end
+	rest := make([]byte, size-end)
+	if _, err := l.file.f.ReadAt(rest, end); err != nil && err != io.EOF {
 		return fmt.Errorf("read the log of events: %w", err)
 	}
 	for i := 1; i+headSize <= len(rest); i++ {
 		if string(rest[i:i+4]) != magic {
 			continue
 		}
-		if _, _, ok, err := l.frame(l.end+int64(i), size); ok || err != nil {
-			return fmt.Errorf("the log of events %s is damaged at byte %d: its checksum is wrong, and there are events behind it. Restore the file, or remove it if all its events are in the table of the history", l.f.Name(), l.end)
+		if _, _, ok, err := l.file.at(end+int64(i), size); ok || err != nil {
+			return fmt.Errorf("the log of events %s is damaged at byte %d: its checksum is wrong, and there are events behind it. Restore the file, or remove the log, events.*, if all its events are in the table of the history", l.file.f.Name(), end)
 		}
 	}
-	if err := l.f.Truncate(l.end); err != nil {
+	if err := l.file.f.Truncate(end); err != nil {
 		return fmt.Errorf("cut off the end of the log of events: %w", err)
 	}
-	l.warn(fmt.Sprintf("note: the last %d bytes of the log of events were not completely written, and are cut off: nobody was told that they count", size-l.end))
-	return nil
+	l.warn(fmt.Sprintf("note: the last %d bytes of the log of events were not completely written, and are cut off: nobody was told that they count", size-end))
+	return l.named()
 }
 
-// decode reads the rows of a frame, with the columns that this process has.
-func (l *log) decode(payload []byte, rows uint32, f func([]rowsql.Value) error) error {
-	if rows == 0 {
-		l.at = nil
-		return json.Unmarshal(payload, &l.at)
+// named gives the log a name, if it has none: it is empty, or of an older version of this program.
+func (l *log) named() error {
+	if l.file.head.Log != "" {
+		return nil
 	}
-	to := make([]int, len(l.at))
-	found := make([]bool, len(l.columns))
-	for i, c := range l.at {
-		to[i] = -1
-		for j, have := range l.columns {
-			if have.Name == c.Name {
-				if have.Type != c.Type {
-					return fmt.Errorf("its column %s is %s, which is %s now: remove the log if its events are in the table of the history", c.Name, c.Type, have.Type)
-				}
-				to[i], found[j] = j, true
-			}
-		}
+	head := fileHead{Columns: l.columns, From: l.n, Log: rand.Text(), Begun: time.Now().UTC()}
+	if l.file.rows > 0 {
+		_, err := l.rotate(head)
+		return err
 	}
-	for j, ok := range found {
-		if !ok && !l.columns[j].Nullable {
-			return fmt.Errorf("its events have no column %s, which the features of this version need: remove the log if its events are in the table of the history", l.columns[j].Name)
-		}
+	b, err := head.frame()
+	if err == nil {
+		_, err = l.write(b)
 	}
-	row := make([]rowsql.Value, len(l.columns))
-	for range rows {
-		for j := range row {
-			row[j] = rowsql.Null
-		}
-		for i, c := range l.at {
-			v, rest, ok := decodeValue(payload, c.Type)
-			if !ok {
-				return errors.New("a row is damaged")
-			}
-			if payload = rest; to[i] >= 0 {
-				row[to[i]] = v
-			}
-		}
-		if err := f(row); err != nil {
-			return err
-		}
-	}
-	return nil
+	l.file.head = head
+	return err
 }
 
 // append writes rows, which encodeRow has written, and waits until the disk has them. The log is
 // locked, and everything in it was read. Broken says that nobody knows what the log holds now.
 func (l *log) append(rows []byte, n int) (broken bool, err error) {
+	head := l.file.head
+	columns := equalColumns(head.Columns, l.columns)
+	head.Columns = l.columns
+	old := l.every > 0 && time.Since(head.Begun) > l.every
 	var all []byte
-	if !equalColumns(l.at, l.columns) {
-		schema, err := json.Marshal(l.columns)
-		if err != nil {
+	switch {
+	case l.file.rows > 0 && (!columns || old || l.file.end+int64(len(rows)) > l.most):
+		if broken, err := l.rotate(head); err != nil {
+			return broken, err
+		}
+	case !columns:
+		if all, err = head.frame(); err != nil {
 			return false, err
 		}
-		all = appendFrame(all, schema, 0)
 	}
-	all = appendFrame(all, rows, n)
-	l.own.Store(l.end + int64(len(all)))
-	if _, err := l.f.WriteAt(all, l.end); err != nil {
-		l.own.Store(l.end)
-		return l.f.Truncate(l.end) != nil, fmt.Errorf("write the log of events: %w", err)
+	if broken, err = l.write(appendFrame(all, rows, n)); err != nil {
+		return broken, err
 	}
-	// After a failed sync, the system may have dropped what it was to write.
-	if err := l.sync(); err != nil {
-		return true, fmt.Errorf("write the log of events: %w", err)
-	}
-	l.end, l.at = l.end+int64(len(all)), l.columns
+	l.file.head.Columns = l.columns
+	l.file.rows += int64(n)
+	l.n += int64(n)
 	return false, nil
 }
 
-func equalColumns(a, b ir.Schema) bool {
-	if len(a) != len(b) || a == nil {
-		return false
+// write appends to the file, and waits until the disk has it.
+func (l *log) write(b []byte) (broken bool, err error) {
+	l.own.Store(l.file.end + int64(len(b)))
+	if _, err := l.file.f.WriteAt(b, l.file.end); err != nil {
+		l.own.Store(l.file.end)
+		return l.file.f.Truncate(l.file.end) != nil, fmt.Errorf("write the log of events: %w", err)
 	}
-	for i := range a {
-		if a[i].Name != b[i].Name || a[i].Type != b[i].Type {
-			return false
-		}
+	// After a failed sync, the system may have dropped what it was to write.
+	if err := l.sync(l.file.f); err != nil {
+		return true, fmt.Errorf("write the log of events: %w", err)
 	}
-	return true
+	l.file.end += int64(len(b))
+	return false, nil
 }
 
-func appendFrame(b, payload []byte, rows int) []byte {
-	from := len(b)
-	b = append(b, magic...)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
-	b = binary.LittleEndian.AppendUint32(b, uint32(rows))
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(payload, castagnoli))
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[from:], castagnoli))
-	return append(b, payload...)
+// rotate makes the log go on in another file with a head. The file so far gets a second name
+// first, then a last frame, by which other processes notice, and then the new one takes its name.
+// A process that is killed in between leaves a log that goes on in the file so far, or that the
+// next one rotates again.
+func (l *log) rotate(head fileHead) (broken bool, err error) {
+	if err := l.keepName(); err != nil {
+		return false, err
+	}
+	b, err := fileHead{Sealed: true}.frame()
+	if err != nil {
+		return false, err
+	}
+	if broken, err := l.write(b); err != nil {
+		return broken, err
+	}
+	l.file.head.Sealed = true
+	head.From = l.n
+	if err := l.replace(head); err != nil {
+		return true, err
+	}
+	if err := l.open(); err != nil {
+		return true, err
+	}
+	info, err := l.file.f.Stat()
+	if err == nil {
+		_, _, _, err = l.file.next(info.Size())
+	}
+	return true, err
 }
 
-// encodeRow appends a row of some columns.
-func encodeRow(b []byte, columns ir.Schema, row []rowsql.Value) []byte {
-	for i, v := range row {
-		switch typ := columns[i].Type; {
-		case v.Null:
-			b = append(b, 0)
-		case typ == "string" || typ == "bytes":
-			b = binary.AppendUvarint(append(b, 1), uint64(len(v.Text)))
-			b = append(b, v.Text...)
-		default:
-			b = binary.LittleEndian.AppendUint64(append(b, 1), v.Bits)
+// keepName gives the file the name that it has once another one is appended to.
+func (l *log) keepName() error {
+	to := filepath.Join(l.dir, rawName(l.n-l.file.rows))
+	err := os.Link(l.path(), to)
+	if errors.Is(err, fs.ErrExist) {
+		var a, b os.FileInfo
+		if a, err = os.Stat(l.path()); err == nil {
+			b, err = os.Stat(to)
+		}
+		if err == nil && !os.SameFile(a, b) {
+			err = fmt.Errorf("%s is another file", to)
 		}
 	}
-	return b
+	if err != nil {
+		return fmt.Errorf("make the log of events go on in another file: %w", err)
+	}
+	return nil
 }
 
-// decodeValue reads a value, and returns what follows it.
-func decodeValue(b []byte, typ string) (v rowsql.Value, rest []byte, ok bool) {
-	if len(b) == 0 {
-		return v, nil, false
+// replace puts an empty file with a head in the place of the one that is sealed.
+func (l *log) replace(head fileHead) error {
+	head.Begun, head.Sealed = time.Now().UTC(), false
+	b, err := head.frame()
+	if err == nil {
+		err = files.WriteSynced(l.path(), b, 0o600)
 	}
-	null := b[0] == 0
-	b = b[1:]
-	if null {
-		return rowsql.Null, b, true
+	if err != nil {
+		return fmt.Errorf("make the log of events go on in another file: %w", err)
 	}
-	if typ == "string" || typ == "bytes" {
-		n, size := binary.Uvarint(b)
-		if size <= 0 || n > uint64(len(b)-size) {
-			return v, nil, false
-		}
-		b = b[size:]
-		return rowsql.String(string(b[:n])), b[n:], true
+	return nil
+}
+
+// open opens the file that events are appended to. Its first event has to be the next one.
+func (l *log) open() error {
+	f, err := os.OpenFile(l.path(), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) && l.n == 0 {
+		f, err = os.OpenFile(l.path(), os.O_RDWR|os.O_CREATE, 0o600)
 	}
-	if len(b) < 8 {
-		return v, nil, false
+	if err != nil {
+		return fmt.Errorf("open the log of events: %w", err)
 	}
-	v.Bits = binary.LittleEndian.Uint64(b)
-	return v, b[8:], true
+	if err := flock(f, syscall.LOCK_EX); err != nil {
+		return errors.Join(fmt.Errorf("lock the log of events: %w", err), f.Close())
+	}
+	l.own.Store(0)
+	l.current.Store(f)
+	if l.file != nil {
+		_ = l.file.f.Close()
+	}
+	l.file = &frames{f: f}
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("open the log of events: %w", err)
+	}
+	first := frames{f: f} // its head, unless nothing was written yet
+	if _, _, _, err := first.next(info.Size()); err != nil {
+		return err
+	}
+	return l.continues(File, first.head.From)
+}
+
+// continues reports an error unless a file begins with the next event.
+func (l *log) continues(name string, from int64) error {
+	if from == l.n {
+		return nil
+	}
+	return fmt.Errorf("%s in %s begins with event %d of the log of events, and the files before it end with event %d: restore the missing files, or remove the log, events*, if all its events are in the table of the history", name, l.dir, from, l.n)
 }

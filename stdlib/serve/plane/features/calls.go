@@ -98,6 +98,7 @@ type asked struct {
 	link   int            // the last link that is computed, or -1
 	values []rowsql.Value // its results
 	old    *TooOldError
+	seen   int64 // the position of the history with which it was computed
 	err    error // why the row cannot be computed
 	wanted bool  // it is among the wants
 }
@@ -141,7 +142,7 @@ func appendExactly(b []byte, values []rowsql.Value) []byte {
 // wantCall notes that a function is to be asked for a row.
 func (r *Row) wantCall(a *asked, link int, in []rowsql.Value, old *TooOldError) error {
 	if !a.wanted { // and not the same row again
-		a.old, a.wanted = old, true
+		a.old, a.seen, a.wanted = old, r.seen, true
 		r.wants = append(r.wants, want{a, link, slices.Clone(in)})
 	}
 	return rowsql.ErrMissing

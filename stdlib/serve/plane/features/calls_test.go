@@ -173,7 +173,7 @@ func TestAFunctionBehindWindows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.History().Loaded(); err != nil {
+	if err := f.History().Loaded(0); err != nil {
 		t.Fatal(err)
 	}
 	f.UseFunctions([]features.Function{doubles{}})
@@ -186,7 +186,7 @@ func TestAFunctionBehindWindows(t *testing.T) {
 		if _, err := add.Check([]rowsql.Value{rowsql.Int(n), rowsql.Int(1000 * n)}); err != nil {
 			t.Fatal(err)
 		}
-		if err := add.Add(); err != nil {
+		if err := add.Add(0); err != nil {
 			t.Fatal(err)
 		}
 		got, _, err := r.Results(row)

@@ -220,10 +220,15 @@ func (f *Features) lookup(ctx context.Context, r *table.Reader, columns ir.Schem
 // method that the plane wants.
 type RowComputer = interface {
 	Compute(request, row, returned []rowsql.Value) (kept bool, err error)
+	// Position is how many events of the log the history had for the row that was computed last.
+	Position() int64
 }
 
 // NewRow returns what one goroutine computes rows with: a [*Row].
 func (f *Features) NewRow() RowComputer { return f.Row() }
+
+// Position implements [RowComputer].
+func (r *Row) Position() int64 { return r.seen }
 
 // A Row is what one goroutine computes rows with.
 type Row struct {
@@ -231,6 +236,7 @@ type Row struct {
 	links  []rowOf
 	stored []*rowsql.Fetched // of f.tables
 	self   []byte            // the key of the row, among those of its history
+	seen   int64             // the position of the history that the last row was computed with
 	asked  map[string]*asked // rows of the request, if functions in Python are asked
 	wants  []want            // of them
 	key    []byte            // of asked
@@ -309,7 +315,7 @@ func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOl
 			return nil, nil, a.err
 		}
 		if first = a.link + 1; first > 0 {
-			have, columns, old = a.values, r.f.links[a.link].results, a.old
+			have, columns, old, r.seen = a.values, r.f.links[a.link].results, a.old, a.seen
 		}
 	}
 	if h := r.f.history; h != nil {
@@ -325,6 +331,7 @@ func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOl
 		}
 		if h := r.f.history; h != nil && h.link == i {
 			x.row.Past(h.past, r.self)
+			r.seen = h.position
 		}
 		if kept, err := l.Run(x.row, r.f.rows[i], x.in, x.out); err != nil || !kept {
 			return nil, nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/duration"
@@ -21,7 +22,10 @@ type HistorySpec struct {
 	Columns ir.Schema `json:"columns"`        // of an event
 	Keys    []string  `json:"keys,omitempty"` // which identify one
 	// Late is how long after the latest event of its key another one may come: "1h".
-	Late      string `json:"late,omitempty"`
+	Late string `json:"late,omitempty"`
+	// Keep is how long the log has events that the table has too: "90d". "" is as long as there is
+	// a log.
+	Keep      string `json:"keep,omitempty"`
 	MaxKeys   int    `json:"max_keys,omitempty"`
 	MaxEvents int    `json:"max_events,omitempty"`
 }
@@ -37,6 +41,21 @@ type History struct {
 	asked []int // and where a request has them; nil if it does not
 	mu    sync.RWMutex
 	past  []*rowsql.History
+	// Position is how many events of the log it has.
+	position int64
+	span
+}
+
+// A span is what a history knows about times. They are in the unit of the column: microseconds,
+// or days.
+type span struct {
+	time        int   // the column of an event that orders all windows, or -1
+	unit        int64 // of its times, in microseconds
+	late        int64
+	reach       int64 // of the windows
+	every       bool  // windows have rows however old they are
+	newest      int64 // of the events that were loaded
+	newestValid bool
 }
 
 // windows prepares the history, if a plan has windows.
@@ -89,6 +108,7 @@ func (f *Features) windows(spec *HistorySpec) error {
 		}
 		limits.Late = d.Microseconds()
 	}
+	h.spanOf(f.links[link].plan.Reach(), limits.Late)
 	for i := range f.links[link].Windows() {
 		h.past = append(h.past, f.links[link].NewHistory(i, limits))
 	}
@@ -96,11 +116,66 @@ func (f *Features) windows(spec *HistorySpec) error {
 	return nil
 }
 
+// spanOf finds out how far back the windows look.
+func (h *History) spanOf(r rowsql.Reach, late int64) {
+	h.span = span{time: -1, unit: 1, every: r.Every}
+	if h.link == 0 && r.Time != "" {
+		h.time = place(h.spec.Columns, r.Time)
+	}
+	if h.time >= 0 && h.spec.Columns[h.time].Type == "date" {
+		h.unit = (24 * time.Hour).Microseconds()
+	}
+	up := func(micros int64) int64 { return (micros + h.unit - 1) / h.unit }
+	h.late, h.reach = up(late), up(r.Micros)
+}
+
 // History returns what the windows go over, or nil if there are none.
 func (f *Features) History() *History { return f.history }
 
 // Columns are those of an event.
 func (h *History) Columns() ir.Schema { return h.spec.Columns }
+
+// Time is the column of an event by whose time all windows are ordered, or "".
+func (h *History) Time() string {
+	if h.time < 0 {
+		return ""
+	}
+	return h.spec.Columns[h.time].Name
+}
+
+// Times returns where an event has its [History.Time], or -1, and how long the log keeps events
+// that the table has, in the unit of that column; 0 is as long as there is a log.
+func (h *History) Times() (column int, keep int64) {
+	return h.time, h.Keep().Microseconds() / h.unit
+}
+
+// Keep is how long the log keeps events that the table has; 0 is as long as there is a log.
+func (h *History) Keep() time.Duration { return duration.Parse(h.spec.Keep) }
+
+// AppendKey appends the key of an event.
+func (h *History) AppendKey(b []byte, event []rowsql.Value) []byte {
+	for _, i := range h.keys {
+		b = rowsql.AppendKey(b, event[i], ir.Types[h.spec.Columns[i].Type])
+	}
+	return b
+}
+
+// Reaches reports whether the windows look no further back than a time, from the events that are
+// there on.
+func (h *History) Reaches(newest, begins int64) bool {
+	return !h.every && newest-h.late-h.reach >= begins
+}
+
+// Covers reports whether a table with a newest row has all events before a time: those that came
+// late are there too.
+func (h *History) Covers(newest, begins int64) bool { return newest-h.late >= begins }
+
+// Begin says that events before a time may be missing. What needs them is refused.
+func (h *History) Begin(at int64) {
+	for _, p := range h.past {
+		p.Begin(at)
+	}
+}
 
 // Keyed reports whether events have keys, by which they count once.
 func (h *History) Keyed() bool { return len(h.keys) > 0 }
@@ -179,10 +254,7 @@ func (r *Recorder) next() *rowsql.Event {
 // record finds out what an event adds to the histories. The error is about its values.
 func (r *Recorder) record(event []rowsql.Value, to *rowsql.Event) error {
 	h := r.h
-	r.self = r.self[:0]
-	for _, i := range h.keys {
-		r.self = rowsql.AppendKey(r.self, event[i], ir.Types[h.spec.Columns[i].Type])
-	}
+	r.self = h.AppendKey(r.self[:0], event)
 	for i, k := range h.takes {
 		r.request[i] = event[k]
 	}
@@ -221,9 +293,9 @@ func (r *Recorder) Check(event []rowsql.Value) (known bool, err error) {
 	return known, err
 }
 
-// Add adds the events that were checked since the last Reset. Predictions see all of them or
-// none.
-func (r *Recorder) Add() error {
+// Add adds the events that were checked since the last Reset, with which the history has the
+// first events of the log up to a position. Predictions see all of them or none.
+func (r *Recorder) Add(position int64) error {
 	r.h.mu.Lock()
 	defer r.h.mu.Unlock()
 	for i := range r.n {
@@ -232,6 +304,7 @@ func (r *Recorder) Add() error {
 		}
 	}
 	rowsql.Settle(r.h.past)
+	r.h.position = position
 	r.Reset()
 	return nil
 }
@@ -243,11 +316,25 @@ func (r *Recorder) Load(event []rowsql.Value) error {
 	if err := r.record(event, e); err != nil {
 		return err
 	}
+	if h := r.h; h.time >= 0 {
+		if at := event[h.time].Int(); !h.newestValid || at > h.newest {
+			h.newest, h.newestValid = at, true
+		}
+	}
 	return e.Add(r.h.past)
 }
 
-// Loaded ends the loading.
-func (h *History) Loaded() error {
+// Newest returns the latest time of the events that were loaded since it was asked last, in the
+// unit of [History.Time]. It is not ok if there is none.
+func (h *History) Newest() (at int64, ok bool) {
+	at, ok = h.newest, h.newestValid
+	h.newestValid = false
+	return at, ok
+}
+
+// Loaded ends the loading, after which it has the first events of the log up to a position.
+func (h *History) Loaded(position int64) error {
+	h.position = position
 	for _, p := range h.past {
 		if err := p.Loaded(); err != nil {
 			return fmt.Errorf("the history of requests: %w", err)
@@ -258,11 +345,16 @@ func (h *History) Loaded() error {
 
 // LoadTable loads the table that the step has on the port of the history.
 func (h *History) LoadTable(ctx context.Context, s *step.Step, to *Recorder) error {
+	return h.ReadTable(ctx, s, func(_ int64, row []rowsql.Value) error { return to.Load(row) })
+}
+
+// ReadTable calls f for each event in the table that the step has on the port of the history.
+func (h *History) ReadTable(ctx context.Context, s *step.Step, f func(number int64, row []rowsql.Value) error) error {
 	port, ok := s.Inputs[h.spec.Port]
 	if !ok {
 		return fmt.Errorf("the step has no input %q, with the history of requests", h.spec.Port)
 	}
-	return h.Read(ctx, port, func(_ int64, row []rowsql.Value) error { return to.Load(row) })
+	return h.Read(ctx, port, f)
 }
 
 // Read calls f for each event in a table, with its number from 1 on.

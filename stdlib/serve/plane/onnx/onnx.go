@@ -23,7 +23,8 @@ import (
 // mostRows is how many rows are evaluated at once at most, which bounds the memory.
 const mostRows = 256
 
-// A session is safe for concurrent use: ONNX Runtime allows to run one from several threads.
+// A session is safe for concurrent use: ONNX Runtime allows to run one from several threads. Its
+// memory is given back once nothing refers to it.
 type session struct {
 	run             *ort.DynamicAdvancedSession
 	inputs, outputs int
@@ -61,8 +62,14 @@ func Open(o *model.ONNX, file, python string) (model.Graph, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", o.File, err)
 	}
-	return &session{run, o.Inputs, o.Outputs}, nil
+	s := &session{run, o.Inputs, o.Outputs}
+	// Several versions of a service may share it, so its last user is whoever refers to it last.
+	runtime.AddCleanup(s, destroy, run)
+	return s, nil
 }
+
+// destroy gives the memory of a session back. It is a variable for tests.
+var destroy = func(run *ort.DynamicAdvancedSession) { _ = run.Destroy() }
 
 var (
 	starting sync.Mutex
@@ -182,6 +189,7 @@ func (s *session) Run(numbers, outputs []float64, scratch *any) error {
 		}
 		copy(outputs, t.out.GetData())
 		runtime.KeepAlive(t)
+		runtime.KeepAlive(s)
 		numbers, outputs, rows = numbers[n*s.inputs:], outputs[n*s.outputs:], rows-n
 	}
 	return nil

@@ -5,13 +5,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/internal/test/pythontest"
 	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/onnx"
@@ -26,19 +28,7 @@ func interpreter(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache := os.Getenv("TENON_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(base, "tenon")
-	}
-	python, err := pyenv.New(pyenv.Options{Dir: filepath.Join(cache, "python"), UV: os.Getenv("TENON_UV")}).Ensure(t.Context(), lock, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return python
+	return pythontest.Interpreter(t, lock)
 }
 
 // A trained is a model of the example of train.pytorch, with rows and what it predicted for
@@ -228,6 +218,37 @@ func BenchmarkOneRow(b *testing.B) {
 	for b.Loop() {
 		if err := m.Predict(b.Context(), rows[:len(x.Columns)], out, &buffer); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// The memory of a graph is given back once nothing refers to it, as when a version is removed.
+func TestAGraphThatNothingUsesIsFreed(t *testing.T) {
+	python := interpreter(t)
+	names, err := os.ReadDir("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := read(t, names[0].Name())
+	freed := onnx.Freed(t)
+	func() {
+		_, err := onnx.Open(x.ONNX, filepath.Join("testdata", names[0].Name(), x.ONNX.File), python)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}()
+	for began := time.Now(); ; {
+		runtime.GC()
+		select {
+		case err := <-freed:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		case <-time.After(10 * time.Millisecond):
+			if time.Since(began) > 10*time.Second {
+				t.Fatal("it is still there")
+			}
 		}
 	}
 }

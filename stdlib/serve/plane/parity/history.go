@@ -13,7 +13,7 @@ import (
 // replay sends the rows of the source through the service as they happened, each with those
 // before it as its history.
 func (c *comparison) replay(ctx context.Context, h *features.History) error {
-	if err := h.Loaded(); err != nil {
+	if err := h.Loaded(0); err != nil {
 		return err
 	}
 	source, err := c.source()
@@ -96,7 +96,7 @@ func (w *worker) happen(p *part, i int) error {
 		err = fmt.Errorf("another row has the same keys")
 	}
 	if err == nil {
-		err = w.recorder.Add()
+		err = w.recorder.Add(0)
 	}
 	if errors.Is(err, rowsql.ErrSameOrder) {
 		err = fmt.Errorf("%w: add a unique column to the ORDER BY of the windows, or write EXCLUDE TIES or EXCLUDE GROUP in a RANGE", err)

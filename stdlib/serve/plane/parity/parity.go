@@ -476,7 +476,7 @@ func (c *comparison) shown(row []rowsql.Value) string {
 // text writes a value, unless it is private.
 func (c *comparison) text(col ir.Column, v rowsql.Value) string {
 	if slices.Contains(c.private, col.Name) {
-		return "(private)"
+		return hidden
 	}
 	return shown(col, v)
 }

@@ -204,11 +204,12 @@ func unique(p *step.Port) {
 
 // prune passes the plan as the compiler may: without what only training needs.
 func prune(s *shop) {
+	drops := slices.ContainsFunc(s.spec.Plans[0].Analyse([]string{"paid"}).Filters, func(u rowsql.Use) bool { return u.Training })
 	plan, err := s.spec.Plans[0].Serve([]string{"paid"}, nil)
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.spec.Plans[0], s.spec.Drops = plan, true
+	s.spec.Plans[0], s.spec.Drops = plan, drops
 }
 
 func infinite(s *shop) {

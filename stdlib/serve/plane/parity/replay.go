@@ -54,13 +54,15 @@ func RunReplay(ctx context.Context, r *requests.Replay, tell func(requests.Event
 			return err
 		}
 		p.contract = ir.Sum(b)
-		if p.spec.History != nil {
-			return errors.New("features over a history are not replayed: the log does not say which earlier rows were known")
-		}
 		if p.training, err = train(ctx, r, p.spec); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, p.training.close()) }()
+		if p.spec.History != nil {
+			if p.past, err = p.training.remember(); err != nil {
+				return err
+			}
+		}
 	}
 	if err := p.readModel(); err != nil {
 		return err
@@ -93,6 +95,7 @@ type replayer struct {
 	spec     features.Spec
 	contract string
 	training *training // nil if requests have the columns of the model
+	past     *past     // nil if features have no history
 	tell     func(requests.Event) error
 	found    requests.Replayed
 	taken    int64           // rows
@@ -132,6 +135,7 @@ func (p *replayer) readModel() error {
 // places are where the columns of a file are.
 type places struct {
 	time, id, row, prediction int
+	position                  int   // -1 if the file does not have it
 	request, features         []int // -1 if it is private
 	outputs                   []int
 }
@@ -147,7 +151,8 @@ func (p *replayer) file(ctx context.Context, path string) error {
 	}
 	defer f.Close()
 	p.head = &f.Head
-	p.columns = places{time: f.Index(requestlog.Time), id: f.Index(requestlog.RequestID), row: f.Index(requestlog.RowNumber), prediction: f.Index(requestlog.Prediction)}
+	p.columns = places{time: f.Index(requestlog.Time), id: f.Index(requestlog.RequestID), row: f.Index(requestlog.RowNumber), prediction: f.Index(requestlog.Prediction), position: f.Index(requestlog.Position)}
+	placed := p.past.placed(p.head)
 	for _, c := range f.Request {
 		p.columns.request = append(p.columns.request, f.Index(requestlog.RequestPrefix+c.Name))
 	}
@@ -176,6 +181,12 @@ func (p *replayer) file(ctx context.Context, path string) error {
 			return nil
 		case slices.Contains(p.columns.request, -1):
 			p.found.Redacted++
+			return nil
+		case !placed:
+			p.found.Unplaced++
+			return nil
+		case !p.past.has(p.request(row)):
+			p.found.Gone++
 			return nil
 		}
 		rows = append(rows, slices.Clone(row))
@@ -218,9 +229,7 @@ func (p *replayer) same() bool {
 func (p *replayer) replay(ctx context.Context, rows []logged) error {
 	sent := make([][]rowsql.Value, len(rows))
 	for i, row := range rows {
-		for _, j := range p.columns.request {
-			sent[i] = append(sent[i], row[j])
-		}
+		sent[i] = p.request(row)
 	}
 	columns := p.head.Request
 	results := make([]trained, len(rows))
@@ -232,7 +241,16 @@ func (p *replayer) replay(ctx context.Context, rows []logged) error {
 	} else {
 		var err error
 		columns = p.head.Features
-		if results, err = p.training.compute(ctx, sent, columns, func(i int, t trained) bool { return p.equal(rows[i], t) }); err != nil {
+		if p.past != nil {
+			positions := make([]int64, len(rows))
+			for i, row := range rows {
+				positions[i] = row[p.columns.position].Int()
+			}
+			results, err = p.past.compute(ctx, sent, positions, columns)
+		} else {
+			results, err = p.training.compute(ctx, sent, columns, func(i int, t trained) bool { return p.equal(rows[i], t) })
+		}
+		if err != nil {
 			return err
 		}
 		for i, t := range results {
@@ -252,6 +270,15 @@ func (p *replayer) replay(ctx context.Context, rows []logged) error {
 	return nil
 }
 
+// request is what a logged row has of the request.
+func (p *replayer) request(row logged) []rowsql.Value {
+	values := make([]rowsql.Value, len(p.columns.request))
+	for i, j := range p.columns.request {
+		values[i] = row[j]
+	}
+	return values
+}
+
 // equal reports whether training computes what the service did.
 func (p *replayer) equal(row logged, t trained) bool {
 	if t.values == nil {
@@ -267,23 +294,12 @@ func (p *replayer) equal(row logged, t trained) bool {
 
 func (p *replayer) differ(row logged, d requests.Differing) error {
 	d.RequestID, d.Row, d.Time = row[p.columns.id].Text, row[p.columns.row].Int(), time.UnixMicro(row[p.columns.time].Int()).UTC()
-	p.mask(&d)
+	mask(Kind(d.Kind), d.Column, p.Private, &d.Wanted, &d.Got)
 	p.found.Kinds[d.Kind]++
 	if d.Column != "" {
 		p.found.Columns[d.Column]++
 	}
 	return p.tell(requests.Event{Difference: &d})
-}
-
-// mask hides what private columns have. A message about values may repeat them.
-func (p *replayer) mask(d *requests.Differing) {
-	const hidden = "(private)"
-	switch {
-	case d.Kind == string(Cell) && slices.Contains(p.Private, d.Column):
-		d.Wanted, d.Got = hidden, hidden
-	case d.Kind == string(Refused) && len(p.Private) > 0:
-		d.Wanted = "its values cannot be computed"
-	}
 }
 
 // compareCells compares the features of a row, and reports whether they differ.

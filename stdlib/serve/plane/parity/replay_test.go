@@ -90,18 +90,23 @@ func predicted(row []rowsql.Value) float64 {
 // A replay is the log of a shop, and how it is computed again.
 type replay struct {
 	*shop
-	ask  requests.Replay
-	head requestlog.Head
-	log  *requestlog.Log
-	row  *features.Row
-	got  []requests.Differing
-	sum  requests.Replayed
+	ask     requests.Replay
+	head    requestlog.Head
+	log     *requestlog.Log
+	row     *features.Row
+	history *features.History // nil if there is none
+	got     []requests.Differing
+	sum     requests.Replayed
 }
 
 // newReplay prepares a replay of a query without some columns of the features' keys.
 func newReplay(t *testing.T, query string, keys []string, change func(*replay)) *replay {
 	s := newShop(t, query)
 	r := &replay{shop: s}
+	if s.spec.Plans[0].Windows() > 0 {
+		s.spec.History = &features.HistorySpec{Port: "history", Columns: orders.Schema[:5], Keys: []string{"id"}, Late: "1h"}
+		s.step.Inputs["history"], s.step.Kept = s.step.Inputs["source"], t.TempDir()
+	}
 	prune(s) // as the compiler does
 	columns := s.model.Columns()
 	b, err := json.Marshal(s.spec)
@@ -112,7 +117,7 @@ func newReplay(t *testing.T, query string, keys []string, change func(*replay)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.row = f.Row()
+	r.row, r.history = f.Row(), f.History()
 	r.head = requestlog.Head{Unit: "deployments/api", Inputs: map[string]string{"model": "sha256:m"}, Contract: ir.Sum(b), Request: s.spec.Columns, Features: columns, Label: ir.Column{Name: "y", Type: "float64"}}
 	feature := s.step.Inputs["features"]
 	model := t.TempDir() // the Python of these tests needs no file of it
@@ -122,7 +127,7 @@ func newReplay(t *testing.T, query string, keys []string, change func(*replay)) 
 	}
 	r.ask = requests.Replay{
 		Model: step.Port{Kind: ir.Model, Path: model, Digest: digest},
-		Log:   filepath.Join(s.dir, "log"), Inputs: map[string]string{"model": "sha256:m"}, Request: b, Source: s.step.Inputs["source"], Duck: os.Args[0], Python: os.Args[0], Library: s.dir, Scratch: t.TempDir(),
+		Log:   filepath.Join(s.dir, "log"), Kept: s.step.Kept, Inputs: map[string]string{"model": "sha256:m"}, Request: b, Source: s.step.Inputs["source"], Duck: os.Args[0], Python: os.Args[0], Library: s.dir, Scratch: t.TempDir(),
 		Queries: []requests.Query{{Row: "o", Step: step.Step{
 			Version: step.Version, Unit: "features/f", Component: "feature.sql", Params: params(t, map[string]any{"sql": query}),
 			Inputs:  map[string]step.Port{"o": s.step.Inputs["source"], "c": s.step.Inputs["lookup_c"], "p": s.step.Inputs["lookup_p"]},
@@ -148,6 +153,7 @@ func (r *replay) answer(id string, change func(row int, features []rowsql.Value,
 			r.Fatalf("row %d: it is kept: %v, %v", i, kept, err)
 		}
 		outputs[0] = predicted(values)
+		logged.Positions = append(logged.Positions, r.row.Position())
 		if change != nil {
 			change(i, values, outputs)
 		}

@@ -37,6 +37,24 @@ const (
 
 var kinds = []Kind{Decoded, Refused, Cell, Extra, Missing, Repeated, Prediction}
 
+// hidden stands for the value of a private column.
+const hidden = "(private)"
+
+// mask hides what a difference says about private columns. The reason why a row is refused may
+// repeat any of its values.
+func mask(kind Kind, column string, private []string, wanted, got *string) {
+	switch {
+	case kind == Cell && slices.Contains(private, column):
+		*wanted, *got = hidden, hidden
+	case kind == Refused && len(private) > 0:
+		for _, says := range []*string{wanted, got} {
+			if *says != "" {
+				*says = "its values cannot be computed"
+			}
+		}
+	}
+}
+
 // mostShown is how many differences are shown.
 const mostShown = 20
 

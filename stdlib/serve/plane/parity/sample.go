@@ -213,9 +213,6 @@ func (x *Sample) Test(ctx context.Context, f *features.Features, m Predictor, pr
 		return nil, fmt.Errorf("the sample has version %d; this program reads %d", x.Version, SampleVersion)
 	}
 	t, err := newTester(x, f, m)
-	if t != nil {
-		t.private = private
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -232,6 +229,7 @@ func (x *Sample) Test(ctx context.Context, f *features.Features, m Predictor, pr
 			found.Equal++
 			continue
 		}
+		mask(d.Kind, d.Column, private, &d.Wanted, &d.Got)
 		if d.Row = int64(i) + 1; len(found.Differences) < mostShown {
 			found.Differences = append(found.Differences, *d)
 		}
@@ -241,7 +239,6 @@ func (x *Sample) Test(ctx context.Context, f *features.Features, m Predictor, pr
 
 type tester struct {
 	*Sample
-	private  []string
 	model    Predictor
 	computer *features.Row
 	decoder  *request.Decoder
@@ -306,11 +303,7 @@ func (t *tester) row(ctx context.Context, x *Sampled) (*Difference, error) {
 			}
 		}
 		if got := results[t.results[i]]; !equal(c.Type, got, want) {
-			d := &Difference{Kind: Cell, Column: c.Name, Wanted: shown(c, want), Got: shown(c, got)}
-			if slices.Contains(t.private, c.Name) {
-				d.Wanted, d.Got = "(private)", "(private)"
-			}
-			return d, nil
+			return &Difference{Kind: Cell, Column: c.Name, Wanted: shown(c, want), Got: shown(c, got)}, nil
 		}
 	}
 	var reads []rowsql.Value
@@ -329,7 +322,7 @@ func (t *tester) prediction(ctx context.Context, x *Sampled, reads []rowsql.Valu
 		}
 	}
 	if err := t.model.Predict(ctx, reads, got, &t.buffer); err != nil {
-		return &Difference{Kind: Prediction, Wanted: fmt.Sprint(want), Got: err.Error()}, nil
+		return &Difference{Kind: Refused, Got: err.Error()}, nil
 	}
 	most := 0.0
 	if m, ok := t.model.(interface {

@@ -165,11 +165,9 @@ func (w *worker) refused(number int64, err error) {
 		w.counts.Failed++
 		return
 	}
-	says := err.Error()
-	if len(w.private) > 0 {
-		says = "its values cannot be computed" // the message may repeat them
-	}
-	w.counts.found(Difference{Kind: Refused, Row: number, Got: says})
+	d := Difference{Kind: Refused, Row: number, Got: err.Error()}
+	mask(d.Kind, "", w.private, &d.Wanted, &d.Got)
+	w.counts.found(d)
 }
 
 // compareRow computes a row, and compares it with that of training.

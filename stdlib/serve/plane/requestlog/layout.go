@@ -18,6 +18,8 @@ const (
 	Version     = "version"    // of the model
 	Digest      = "digest"     // of the model
 	Latency     = "latency_us" // until the predictions of the request were made, in microseconds
+	Position    = "events"     // how many events of the log its history had
+	Pod         = "pod"        // that answered; only in a cluster
 	Prediction  = "prediction"
 	Probability = "probability" // that goes with a predicted class
 )
@@ -35,12 +37,17 @@ type Head struct {
 	Format   int               `json:"format"` // of files: [Format]
 	Unit     string            `json:"unit"`
 	Instance string            `json:"instance"` // of the service that wrote it
-	Model    string            `json:"model"`    // its name
-	Version  int               `json:"version"`  // of the model
-	Inputs   map[string]string `json:"inputs"`   // digests of the inputs of the service, by port
+	Pod      string            `json:"pod,omitempty"`
+	Model    string            `json:"model"`   // its name
+	Version  int               `json:"version"` // of the model
+	Inputs   map[string]string `json:"inputs"`  // digests of the inputs of the service, by port
 	// Contract is the digest of how features are computed; "" if a request has the columns of
 	// the model.
 	Contract string `json:"contract,omitempty"`
+	// History says that rows have the position of their history in the log of events, whose
+	// name is Events; "" if the service takes no events.
+	History bool   `json:"history,omitempty"`
+	Events  string `json:"events,omitempty"`
 
 	Request  ir.Schema         `json:"request"`            // columns of a request
 	Features ir.Schema         `json:"features,omitempty"` // of the model, if they are computed from it
@@ -88,6 +95,12 @@ func (h *Head) columns() []column {
 	all := []column{
 		{Column: ir.Column{Name: Time, Type: "timestamptz"}}, {Column: ir.Column{Name: RequestID, Type: "string"}}, {Column: ir.Column{Name: RowNumber, Type: "int32"}},
 		{Column: ir.Column{Name: Version, Type: "int32"}}, {Column: ir.Column{Name: Digest, Type: "string"}}, {Column: ir.Column{Name: Latency, Type: "int64"}},
+	}
+	if h.History {
+		all = append(all, column{Column: ir.Column{Name: Position, Type: "int64"}})
+	}
+	if h.Pod != "" {
+		all = append(all, column{Column: ir.Column{Name: Pod, Type: "string"}})
 	}
 	add := func(prefix string, s ir.Schema, from source) {
 		for i, c := range s {

@@ -34,22 +34,11 @@ func OpenFile(path string) (*Reader, error) {
 	return r, err
 }
 
-func (r *Reader) head(path string) (err error) {
-	defer recovered(&err)
-	f, err := os.Open(path)
+func (r *Reader) head(path string) error {
+	text, ok, err := Metadata(path, metadata)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	p, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-	if err != nil {
-		return err
-	}
-	text, ok := p.Lookup(metadata)
 	if !ok {
 		return fmt.Errorf("it is not a request log")
 	}
@@ -60,6 +49,36 @@ func (r *Reader) head(path string) (err error) {
 		return fmt.Errorf("it has the format %d, and this program reads %d", r.Format, Format)
 	}
 	return nil
+}
+
+// Metadata returns a text in the metadata of a file of Parquet, if it has it.
+func Metadata(path, key string) (text string, ok bool, err error) {
+	defer recovered(&err)
+	f, err := os.Open(path)
+	if err != nil {
+		return "", false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", false, err
+	}
+	p, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return "", false, err
+	}
+	text, ok = p.Lookup(key)
+	return text, ok, nil
+}
+
+// rowsIn returns how many rows a file has, or 0 if it cannot be read.
+func rowsIn(path string) int {
+	r, err := OpenFile(path)
+	if err != nil {
+		return 0
+	}
+	defer r.Close()
+	return int(r.Rows())
 }
 
 // Index returns where a column is, or -1 if the file does not have it.

@@ -34,6 +34,8 @@ type Row struct {
 	Version       int64           `json:"version"`
 	Digest        string          `json:"digest"`
 	LatencyUS     int64           `json:"latency_us"`
+	Events        *int64          `json:"events,omitempty"` // how many events of the log its history had
+	Pod           string          `json:"pod,omitempty"`
 	Request       json.RawMessage `json:"request"`
 	Features      json.RawMessage `json:"features,omitempty"`
 	Prediction    json.RawMessage `json:"prediction"`
@@ -51,6 +53,7 @@ type Replay struct {
 	Log   string    `json:"log"` // folder
 	Since time.Time `json:"since,omitzero"`
 	Limit int64     `json:"limit,omitempty"` // of rows, the newest first; 0 is all
+	Kept  string    `json:"kept,omitempty"`  // folder with the events of the history
 
 	// Requests that were answered with other inputs, or by another contract, are not replayed.
 	Inputs  map[string]string `json:"inputs"`            // digests of those of the service, by port
@@ -102,6 +105,8 @@ type Replayed struct {
 	Columns     map[string]int64 `json:"columns"`     // differing cells
 	Kinds       map[string]int64 `json:"differences"`
 	Redacted    int64            `json:"redacted"` // rows that cannot be replayed: they have private columns
+	Unplaced    int64            `json:"unplaced"` // rows of which the log does not say which events their history had
+	Gone        int64            `json:"gone"`     // rows whose history had events that are not kept any more
 	Other       int64            `json:"other"`    // rows that another model, other tables or another query answered
 	LeftOut     int64            `json:"left_out"` // rows that training leaves out by conditions on columns that a caller does not have
 	Notes       []string         `json:"notes"`

@@ -27,6 +27,8 @@ type History struct {
 	touched  []int // series that may have rows that no later row reaches
 	loading  bool
 	newest   int64 // the time of the latest row; valid if there is one
+	begins   int64 // the time before which rows may be missing
+	partial  bool  // there is such a time
 	unsorted map[int]bool
 }
 
@@ -69,6 +71,24 @@ func (h *History) Newest() (micros int64, ok bool) {
 		return h.newest * microsPerDay, true
 	}
 	return h.newest, true
+}
+
+// Begin says that rows before a time may be missing. What would need one of them is refused, and
+// so is an event that may be one of them.
+func (h *History) Begin(at int64) { h.begins, h.partial = at, true }
+
+// misses reports whether rows from a time on may be missing.
+func (h *History) misses(from int64) bool { return h.partial && from < h.begins }
+
+// tooLate is the error of a row that needs earlier ones than there are, or comes before them.
+func (h *History) tooLate(s *series, at int) *Error {
+	says := "it comes too late: the history begins at " + h.timeOf(Int(h.begins))
+	if s != nil && s.cut {
+		if first := h.store.get(s.ids[0], 0); !h.misses(first.Int()) {
+			says = "it comes too late: the history of its key begins at " + h.timeOf(first)
+		}
+	}
+	return &Error{Message: says, Offset: at, Refused: true}
 }
 
 // Past sets the histories of a row's windows, and the key of the row itself, which they may have.
@@ -121,7 +141,7 @@ func (b *Batch) Check(past []*History, e *Event) (known bool, err error) {
 			s := &h.series[n]
 			at := h.position(s, order)
 			if at == 0 && s.cut {
-				return false, &Error{Message: fmt.Sprintf("it comes too late: the history of its key begins at %s", h.time(s.ids[0])), Offset: -1, Refused: true}
+				return false, h.tooLate(s, -1)
 			}
 			for ; at < len(s.ids) && h.comparedAt(s.ids[at], order) == 0; at++ {
 				if self := h.store.self(s.ids[at]); self == string(e.self) && self != "" {
@@ -132,6 +152,9 @@ func (b *Batch) Check(past []*History, e *Event) (known bool, err error) {
 		}
 		if other != "" && other == string(e.self) {
 			return true, nil
+		}
+		if h.misses(order[0].Int()) {
+			return false, h.tooLate(nil, -1)
 		}
 		if twice && h.w.ordered {
 			return false, sameOrder
@@ -362,7 +385,7 @@ func (h *History) unique(s *series) error {
 					continue
 				}
 				if h.w.ordered {
-					return fmt.Errorf("the row at %s: %w", h.time(id), sameOrder)
+					return fmt.Errorf("the row at %s: %w", h.timeOf(h.store.get(id, 0)), sameOrder)
 				}
 			}
 		}
@@ -420,9 +443,9 @@ func (h *History) before(id uint32, bound int64) bool {
 	return at < bound && bound-at > h.late || bound-at < 0 && at < bound
 }
 
-// time is the time of a row as text.
-func (h *History) time(id uint32) string {
-	s, err := h.store.get(id, 0).Format(h.w.plan.Order[0].Type)
+// timeOf is a time as text.
+func (h *History) timeOf(at Value) string {
+	s, err := at.Format(h.w.plan.Order[0].Type)
 	if err != nil {
 		return "another time"
 	}

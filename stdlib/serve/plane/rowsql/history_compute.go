@@ -26,7 +26,7 @@ func (h *History) compute(r *Row, order, own []Value) {
 		x, ok := h.value(v, s, before, r, order[0], own[i])
 		if !ok {
 			if r.err == nil {
-				r.fail(&Error{Message: "it comes too late: the history of its key begins at " + h.time(s.ids[0]), Offset: v.At, Refused: true})
+				r.fail(h.tooLate(s, v.At))
 			}
 			return
 		}
@@ -36,6 +36,9 @@ func (h *History) compute(r *Row, order, own []Value) {
 
 // value computes one value. It is not ok if it needs rows that are no longer kept.
 func (h *History) value(v *windowValue, s *series, before int, r *Row, at, own Value) (Value, bool) {
+	if h.partial && !v.bounded {
+		return Null, false
+	}
 	switch v.Func {
 	case "row_number":
 		if before == 0 {
@@ -137,11 +140,13 @@ func (h *History) sum(v *windowValue, s *series, from, to int, own Value) Value 
 
 // frame returns which of the rows before a row count.
 func (h *History) frame(v *windowValue, s *series, before int, r *Row, at Value) (from, to int, ok bool) {
+	missing := false
 	bound := func(f eval, equal bool) int {
 		b := f(r)
 		if r.err == nil && (b.Null || b.Int() > at.Int() || equal && b.Int() == at.Int()) {
 			r.fail(&Error{Message: "the RANGE of a window begins after the row, or ends with it: write CURRENT ROW", Offset: v.At, Refused: true})
 		}
+		missing = missing || r.err == nil && h.misses(b.Int())
 		low, high := 0, before
 		for low < high {
 			mid := int(uint(low+high) >> 1)
@@ -167,7 +172,7 @@ func (h *History) frame(v *windowValue, s *series, before int, r *Row, at Value)
 	if r.err != nil {
 		return 0, 0, false
 	}
-	if s.cut && (bounded && from <= 0 || !bounded && to <= 0) {
+	if missing || s.cut && (bounded && from <= 0 || !bounded && to <= 0) {
 		return 0, 0, false
 	}
 	from = max(from, 0)

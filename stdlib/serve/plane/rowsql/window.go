@@ -30,6 +30,7 @@ type windowValue struct {
 	order                              func(a, b Value) int // of "min" and "max"
 	cell                               int                  // the first of its cells in an entry
 	total                              bool                 // its cells are of all rows up to the entry, and not of the entry
+	bounded                            bool                 // its frame reaches back no further than a length of time
 }
 
 // window builds a window.
@@ -114,6 +115,7 @@ func (b *builder) windowValue(w *window, plan *WindowValue) (windowValue, error)
 		return v, fmt.Errorf("the plan computes slot %d twice, or lacks it", v.Slot)
 	}
 	b.slots[v.Slot] = plan.Type
+	_, v.bounded = plan.reach()
 	return v, v.layOut(w)
 }
 

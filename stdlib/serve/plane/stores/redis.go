@@ -18,49 +18,86 @@ import (
 // A redisStore uses a small client: the usual one is larger than the rest of this program.
 type redisStore struct {
 	common
-	pool redis.Pool
+	nodes nodes
+}
+
+// nodes send commands to the servers that have their keys.
+type nodes interface {
+	// do sends commands at once, and returns their answers in their order. What Redis refuses is an
+	// error. They may be sent twice.
+	do(ctx context.Context, commands []command) (answers []any, err error)
+	close()
 }
 
 func openRedis(c common) (Store, error) {
+	if c.spec.Cluster {
+		nodes, err := openCluster(c)
+		return &redisStore{c, nodes}, err
+	}
 	u, err := url.Parse(c.spec.URL)
 	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Host == "" {
 		return nil, fmt.Errorf("%q is not a URL of Redis, such as redis://HOST:6379/0", c.spec.URL)
 	}
-	s := &redisStore{common: c}
-	options := []redis.DialOption{redis.DialConnectTimeout(c.timeout), redis.DialReadTimeout(c.timeout), redis.DialWriteTimeout(c.timeout)}
-	if c.password != "" {
-		options = append(options, redis.DialPassword(c.password))
-	}
-	s.pool = redis.Pool{MaxActive: c.connections(), MaxIdle: c.connections(), Wait: true, DialContext: func(ctx context.Context) (redis.Conn, error) {
-		return redis.DialURLContext(ctx, c.spec.URL, options...)
-	}}
-	return s, nil
+	return &redisStore{c, newNode(&c, c.spec.URL)}, nil
 }
 
-func (s *redisStore) Close() { _ = s.pool.Close() }
+func (s *redisStore) Close() { s.nodes.close() }
 
-// A command of Redis.
+// A command of Redis. Its first argument is the key, if it has one.
 type command struct {
 	name string
 	args []any
 }
 
-// do sends commands at once, and returns their answers in their order. What Redis refuses is an error.
-// They may be sent twice: a connection that has been idle may be closed, and so may all of them.
 func (s *redisStore) do(ctx context.Context, commands ...command) (answers []any, err error) {
-	for range s.connections() + 1 {
+	return s.nodes.do(ctx, commands)
+}
+
+// A node is one server.
+type node struct{ pool redis.Pool }
+
+// newNode returns the server at a URL. It connects when it is asked.
+func newNode(c *common, at string) *node {
+	options := []redis.DialOption{redis.DialConnectTimeout(c.timeout), redis.DialReadTimeout(c.timeout), redis.DialWriteTimeout(c.timeout)}
+	if c.password != "" {
+		options = append(options, redis.DialPassword(c.password))
+	}
+	return &node{redis.Pool{MaxActive: c.connections(), MaxIdle: c.connections(), Wait: true, DialContext: func(ctx context.Context) (redis.Conn, error) {
+		return redis.DialURLContext(ctx, at, options...)
+	}}}
+}
+
+func (n *node) close() { _ = n.pool.Close() }
+
+func (n *node) do(ctx context.Context, commands []command) (answers []any, err error) {
+	answers, err = n.each(ctx, commands)
+	for _, a := range answers {
+		if refused, ok := a.(redis.Error); ok && err == nil {
+			if redirected(refused) {
+				return nil, fmt.Errorf("it is a node of a cluster: declare cluster: true: %w", refused)
+			}
+			return nil, refused
+		}
+	}
+	return answers, err
+}
+
+// each sends commands. What Redis refuses is a [redis.Error] among the answers. They may be sent
+// twice: a connection that has been idle may be closed, and so may all of them.
+func (n *node) each(ctx context.Context, commands []command) (answers []any, err error) {
+	for range n.pool.MaxIdle + 1 {
 		var again bool
-		if answers, again, err = s.once(ctx, commands); err == nil || !again || ctx.Err() != nil {
+		if answers, again, err = n.once(ctx, commands); err == nil || !again || ctx.Err() != nil {
 			return answers, err
 		}
 	}
 	return nil, err
 }
 
-// once is do on one connection. again says that another one may be able to.
-func (s *redisStore) once(ctx context.Context, commands []command) (answers []any, again bool, err error) {
-	idle := s.pool.IdleCount() > 0
-	c, err := s.pool.GetContext(ctx)
+// once is each on one connection. again says that another one may be able to.
+func (n *node) once(ctx context.Context, commands []command) (answers []any, again bool, err error) {
+	idle := n.pool.IdleCount() > 0
+	c, err := n.pool.GetContext(ctx)
 	if err != nil {
 		return nil, false, err
 	}
@@ -76,8 +113,11 @@ func (s *redisStore) once(ctx context.Context, commands []command) (answers []an
 	for range commands {
 		a, err := redis.ReceiveContext(c, ctx)
 		var refused redis.Error
+		if errors.As(err, &refused) {
+			a, err = refused, nil
+		}
 		if err != nil {
-			return nil, idle && !errors.As(err, &refused) && !errors.Is(err, os.ErrDeadlineExceeded), err
+			return nil, idle && !errors.Is(err, os.ErrDeadlineExceeded), err
 		}
 		answers = append(answers, a)
 	}
@@ -125,7 +165,8 @@ func (i Info) placeOf(key []byte, size int) int {
 // atOnce is how many commands are sent before answers are read.
 const atOnce = 1024
 
-// Use prolongs the life of all parts.
+// Use prolongs the life of all parts, and counts their rows: a server of a cluster that another
+// one takes over from may have lost the last ones that were written.
 func (s *redisStore) Use(ctx context.Context, version string) (info Info, err error) {
 	found, err := s.do(ctx, command{"GET", []any{s.key(version)}})
 	if err != nil {
@@ -141,20 +182,30 @@ func (s *redisStore) Use(ctx context.Context, version string) (info Info, err er
 	if info.Buckets < 1 || info.Buckets > mostBuckets {
 		return info, fmt.Errorf("%s is not a table: it has %d parts", s.key(version), info.Buckets)
 	}
+	count, rows := "HLEN", int64(0)
+	if info.Ordered {
+		count = "ZCARD"
+	}
 	for from := 0; from < info.Buckets; from += atOnce {
 		var all []command
 		for n := from; n < min(from+atOnce, info.Buckets); n++ {
-			all = append(all, s.expire(s.bucket(version, n), s.keep))
+			at := s.bucket(version, n)
+			all = append(all, s.expire(at, s.keep), command{count, []any{at}})
 		}
 		answers, err := s.do(ctx, all...)
 		if err != nil {
 			return info, err
 		}
-		for _, a := range answers {
-			if a != int64(1) {
+		for i := 0; i < len(answers); i += 2 {
+			n, _ := answers[i+1].(int64)
+			if answers[i] != int64(1) {
 				return info, ErrNone
 			}
+			rows += n - 1 // without the empty member
 		}
+	}
+	if rows != info.Rows {
+		return info, ErrNone
 	}
 	_, err = s.do(ctx, s.expire(s.key(version), s.untilGone()))
 	return info, err

@@ -20,10 +20,11 @@ type Spec struct {
 	URL  string `json:"url"`
 	// Password is the variable with the password, or with the path of its file.
 	Password    string `json:"password,omitempty"`
-	As          string `json:"as,omitempty"`     // "file"
-	Prefix      string `json:"prefix,omitempty"` // of keys of Redis
-	Schema      string `json:"schema,omitempty"` // of PostgreSQL
-	Timeout     string `json:"timeout"`          // of a fetch
+	As          string `json:"as,omitempty"`      // "file"
+	Cluster     bool   `json:"cluster,omitempty"` // of Redis
+	Prefix      string `json:"prefix,omitempty"`  // of keys of Redis
+	Schema      string `json:"schema,omitempty"`  // of PostgreSQL
+	Timeout     string `json:"timeout"`           // of a fetch
 	Connections int    `json:"connections"`
 	// Keep is how long a version stays that nobody has used.
 	Keep string `json:"keep"`

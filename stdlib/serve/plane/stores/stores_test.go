@@ -79,7 +79,7 @@ func nearest(key, end string, size int, last bool) rowsql.Want {
 // Both stores give exactly what was written, in any bytes.
 func TestStores(t *testing.T) {
 	postgres := postgrestest.Start(t)
-	for kind, s := range map[string]Spec{"redis": redisSpec(t, redistest.Start(t)), "postgres": postgresSpec(t, postgres)} {
+	for kind, s := range map[string]Spec{"redis": redisSpec(t, redistest.Start(t)), "cluster": clusterSpec(t, redistest.StartCluster(t, 3)), "postgres": postgresSpec(t, postgres)} {
 		t.Run(kind, func(t *testing.T) {
 			store := open(t, s)
 			if _, err := store.Use(t.Context(), "a"); !errors.Is(err, ErrNone) {
@@ -139,7 +139,7 @@ func TestStores(t *testing.T) {
 
 // A version stays while somebody uses it, and goes when nobody has for long.
 func TestVersionsThatNobodyUsesGo(t *testing.T) {
-	for kind, s := range map[string]Spec{"redis": redisSpec(t, redistest.Start(t)), "postgres": postgresSpec(t, postgrestest.Start(t))} {
+	for kind, s := range map[string]Spec{"redis": redisSpec(t, redistest.Start(t)), "cluster": clusterSpec(t, redistest.StartCluster(t, 3)), "postgres": postgresSpec(t, postgrestest.Start(t))} {
 		t.Run(kind, func(t *testing.T) {
 			store := open(t, s)
 			switch s := store.(type) {
@@ -170,6 +170,13 @@ func TestALostPartOfATableIsNoMissingRow(t *testing.T) {
 	ctx := t.Context()
 	write(t, store, "a", false, entry{"k", "v"})
 	write(t, store, "o", true, entry{"k12345678", "v"})
+	write(t, store, "row", false, entry{"k", "v"}, entry{"l", "v"})
+	if _, err := store.do(ctx, command{"HDEL", []any{store.bucket("row", 0), "l"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Use(ctx, "row"); !errors.Is(err, ErrNone) {
+		t.Errorf("a version without a row is whole: %v", err)
+	}
 	for _, version := range []string{"a", "o"} {
 		info, err := store.Use(ctx, version)
 		if err != nil {
@@ -233,10 +240,12 @@ func TestAKeyThatIsNotATable(t *testing.T) {
 
 func TestStoresThatAreNone(t *testing.T) {
 	for want, s := range map[string]Spec{
-		"not a URL of Redis":        {Kind: "redis", URL: "localhost:6379", Timeout: "1s", Keep: "1h"},
-		"is not given":              {Kind: "redis", URL: "redis://h", Password: "STORE_OF_NOBODY", Timeout: "1s", Keep: "1h"},
-		"lengths of time":           {Kind: "redis", URL: "redis://h", Timeout: "0s", Keep: "1h"},
-		`there is no kind of store`: {Kind: "memcached", URL: "x://h", Timeout: "1s", Keep: "1h"},
+		"not a URL of Redis":              {Kind: "redis", URL: "localhost:6379", Timeout: "1s", Keep: "1h"},
+		"is not given":                    {Kind: "redis", URL: "redis://h", Password: "STORE_OF_NOBODY", Timeout: "1s", Keep: "1h"},
+		"not a URL of a cluster of Redis": {Kind: "redis", URL: "redis://:6379", Cluster: true, Timeout: "1s", Keep: "1h"},
+		"a cluster of Redis has only 0":   {Kind: "redis", URL: "redis://h,i:1/2", Cluster: true, Timeout: "1s", Keep: "1h"},
+		"lengths of time":                 {Kind: "redis", URL: "redis://h", Timeout: "0s", Keep: "1h"},
+		`there is no kind of store`:       {Kind: "memcached", URL: "x://h", Timeout: "1s", Keep: "1h"},
 	} {
 		if _, err := Open(s); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

@@ -1,0 +1,52 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
+)
+
+// SmallFiles makes the log go on in another file after some bytes.
+func (f *Feed) SmallFiles(bytes int64) { f.log.most = bytes }
+
+// HalfRotate does what a process does that is killed while it makes the log go on in another file:
+// before the last frame of the file so far, or behind it.
+func (f *Feed) HalfRotate(sealed bool) error {
+	if err := f.log.lock(); err != nil {
+		return err
+	}
+	defer f.log.unlock()
+	if err := f.log.keepName(); err != nil || !sealed {
+		return err
+	}
+	b, err := fileHead{Sealed: true}.frame()
+	if err == nil {
+		_, err = f.log.write(b)
+	}
+	return err
+}
+
+// Untidy writes the frames of a file of Parquet beside it.
+func Untidy(path string) error {
+	all, err := partsOf(filepath.Dir(path))
+	i := slices.IndexFunc(all, func(p part) bool { return p.path == path })
+	if err != nil || i < 0 {
+		return fmt.Errorf("%s is no part of a log: %w", path, err)
+	}
+	var b []byte
+	_, err = all[i].each(context.Background(), func(columns ir.Schema, row []rowsql.Value) error {
+		if b == nil {
+			b, err = fileHead{Columns: columns, From: all[i].from}.frame()
+		}
+		b = appendFrame(b, encodeRow(nil, columns, row), 1)
+		return err
+	})
+	last, failed := fileHead{Sealed: true}.frame()
+	return errors.Join(err, failed, os.WriteFile(filepath.Join(filepath.Dir(path), rawName(all[i].from)), append(b, last...), 0o600))
+}
